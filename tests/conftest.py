@@ -1,0 +1,15 @@
+"""Every test runs on one thread, draws the same examples each time and reaches for no network or display."""
+
+import os
+
+# These are read once, when the libraries are loaded, which is after this file.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("MPLBACKEND", "Agg")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+from hypothesis import settings
+
+# A busy machine must not fail a property by its deadline, nor must a run find what the next one cannot repeat.
+settings.register_profile("ernest", deadline=None, derandomize=True, database=None, max_examples=50)
+settings.load_profile("ernest")
