@@ -1,0 +1,93 @@
+"""What a network is fed: packed rows as tensors."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Inputs of generated vision: N cells, and the M of them (`SΣ`) that carry a whole frame.
+
+    `at` `[N]` flat positions (row * length + column), `value` `[N, 2 bits]` the sum of the frame's earlier scales and, beside
+    it, the previous frame, both at the size of the cell's scale; `scale` `[N]` its number, from 0.
+    `whole_at` `[M]` flat positions, `whole` `[M, bits * height * width]` the finished frame.
+    """
+
+    at: Tensor
+    value: Tensor
+    scale: Tensor
+    whole_at: Tensor
+    whole: Tensor
+
+
+@dataclass(frozen=True)
+class CellTargets:
+    """`at` `[N]` flat positions that predict `bits` float `[N, bits]` of a cell of `scale` `[N]`, with `weight` `[N]`."""
+
+    at: Tensor
+    bits: Tensor
+    scale: Tensor
+    weight: Tensor
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Clips to be understood, all of one or all of four frames: flat positions `at` `[clips * merged patches]`, `pixels`
+    `[clips, frames, 3, height, width]` in [0, 1] and the tokenizer's `features` `[clips, frames, channels, rows, columns]`."""
+
+    at: Tensor
+    pixels: Tensor
+    features: Tensor
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Codec frames: flat positions `at` `[N]` and `value` `[N, levels]`; the end of audio is one past the last code."""
+
+    at: Tensor
+    value: Tensor
+
+
+@dataclass(frozen=True)
+class Future:
+    """Text positions of each row, gathered for multi-token prediction: `at` columns `[rows, M]` (-1 is padding), `symbol` the
+    next token and `target` the one after it."""
+
+    at: Tensor
+    symbol: Tensor
+    target: Tensor
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Packed rows `[rows, length]`: symbol ids (0 where something else stands), document (-1 is padding), group, place
+    (t, h, w), symbol targets (-1 is none); and what the other modalities carry and predict."""
+
+    symbol: Tensor
+    document: Tensor
+    group: Tensor
+    place: Tensor
+    symbol_target: Tensor
+    cells: Cells
+    cell_targets: CellTargets
+    stills: Patches
+    clips: Patches
+    codes: Codes
+    code_targets: Codes
+    future: Future
+
+    @property
+    def valid(self) -> Tensor:
+        return self.document >= 0
+
+    def to(self, device: torch.device | str) -> "Batch":
+        return _move(self, device)
+
+
+def _move(value: Any, device: torch.device | str) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(device)
+    return replace(value, **{field.name: _move(getattr(value, field.name), device) for field in fields(value)})

@@ -1,0 +1,75 @@
+"""A record: what a user has, before any tokenizer has seen it.
+
+A record is a list of *segments* (text, image, video, audio). A segment is *given*, to be understood,
+or *made*, to be generated; only made segments carry loss.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+Kind = Literal["text", "image", "video", "audio"]
+KINDS: tuple[Kind, ...] = ("text", "image", "video", "audio")
+SAMPLE_RATE = 8000
+"""Samples per second of every audio segment."""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """One stretch of one kind.
+
+    `data` by kind: text a `str`; image uint8 `[height, width, 3]`; video uint8 `[frames, height, width, 3]`;
+    audio float32 `[samples]` in [-1, 1] at `SAMPLE_RATE`. An `open` video goes on beyond the record, so
+    its end is never predicted: a record may show only its first frame.
+    """
+
+    kind: Kind
+    data: Any
+    made: bool
+    open: bool = False
+
+    def __post_init__(self) -> None:
+        fault = _fault(self.kind, self.data)
+        if fault:
+            raise ValueError(f"segment of kind {self.kind!r}: {fault}")
+
+
+@dataclass(frozen=True)
+class Record:
+    """Segments in reading order, a name for the direction they train, and the facts a verifier needs."""
+
+    segments: tuple[Segment, ...]
+    task: str = ""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.segments:
+            raise ValueError("a record needs at least one segment")
+        if not any(segment.made for segment in self.segments):
+            raise ValueError("a record needs at least one segment that is made: nothing would be learnt from it")
+
+
+def given(kind: Kind, data: Any) -> Segment:
+    return Segment(kind, data, made=False)
+
+
+def made(kind: Kind, data: Any, open: bool = False) -> Segment:
+    return Segment(kind, data, made=True, open=open)
+
+
+def _fault(kind: str, data: Any) -> str:
+    """What is wrong with `data` as a segment of `kind`, or the empty string."""
+    if kind not in KINDS:
+        return f"the kind must be one of {', '.join(KINDS)}"
+    if kind == "text":
+        return "" if isinstance(data, str) and data else f"expected a text that is not empty, got {data!r}"
+    if not isinstance(data, np.ndarray):
+        return f"expected a numpy array, got {type(data).__name__}"
+    if kind == "audio":
+        right = data.ndim == 1 and data.dtype == np.float32 and data.size > 0
+        return "" if right else f"expected float32 [samples], got {data.dtype} {list(data.shape)}"
+    shape = "[height, width, 3]" if kind == "image" else "[frames, height, width, 3]"
+    right = data.dtype == np.uint8 and data.ndim == (3 if kind == "image" else 4) and data.shape[-1] == 3 and data.size
+    return "" if right else f"expected uint8 {shape}, got {data.dtype} {list(data.shape)}"
