@@ -1,0 +1,1 @@
+"""PP-LCNet: a vision network made for CPUs."""
