@@ -1,0 +1,99 @@
+"""A small recogniser of words, whose features teach the first code of the audio tokenizer what is said.
+
+It stands where ERNIE 5.0 §2.3.1 has the encoder of Whisper: features at 50 Hz, averaged to the rate of the codes.
+"""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ernest.tokenizers.audio import MEL_FRAMES, Convolution, by_length
+from ernest.tokenizers.mel import BANDS
+
+Progress = Callable[[int, int, Mapping[str, float]], None]
+WIDTH = 128
+"""Numbers in a feature vector."""
+
+
+class Teacher(nn.Module):
+    """Log-mel `[batch, frames, BANDS]` -> logits of the words `[batch, classes]`, over features that reach 0.6 s around them."""
+
+    def __init__(self, classes: int, width: int = WIDTH) -> None:
+        super().__init__()
+        convolutions = (
+            Convolution(BANDS, width, 5),
+            Convolution(width, width, 5, dilation=2),
+            Convolution(width, width, 5, dilation=4),
+        )
+        self.layers = nn.ModuleList(convolutions)
+        self.norms = nn.ModuleList(nn.BatchNorm1d(width) for _ in convolutions)
+        self.output = nn.Linear(2 * width, classes)
+
+    def features(self, mel: Tensor) -> Tensor:
+        """What the output layer reads, `[batch, frames, width]`."""
+        hidden = mel
+        for layer, norm in zip(self.layers, self.norms, strict=True):
+            hidden = functional.relu(norm(layer(hidden).flatten(0, 1)).unflatten(0, hidden.shape[:2]))
+        return hidden
+
+    def forward(self, mel: Tensor) -> Tensor:
+        hidden = functional.dropout(self.features(mel), 0.2, self.training)
+        return self.output(torch.cat([hidden.mean(1), hidden.amax(1)], 1))
+
+
+def train_recogniser(
+    network: nn.Module, mel: Tensor, labels: Tensor, steps: int, progress: Progress, batch: int = 64
+) -> nn.Module:
+    """`network` after `steps` of AdamW on spectrograms `[clips, frames, BANDS]`, roughened, and their `labels` `[clips]`.
+
+    Draws from torch's global generator, which the caller has seeded.
+    """
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.02, fused=True)
+    network.train()
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = 2e-3 * min(1, (step + 1) / 30) * (1 - step / steps) + 1e-5
+        chosen = torch.randint(0, len(mel), (batch,))
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = network(roughened(mel[chosen])).float()
+        loss = functional.cross_entropy(logits, labels[chosen], label_smoothing=0.02)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        right = (logits.argmax(1) == labels[chosen]).float().mean()
+        progress(step + 1, steps, {"loss": float(loss.detach()), "accuracy": float(right)})
+    return network.eval()
+
+
+def roughened(mel: Tensor) -> Tensor:
+    """Spectrograms `[batch, frames, BANDS]` shifted in time by up to 60 ms and in level, noisy, with a stretch of
+    time or of bands silenced in each."""
+    batch, frames, bands = mel.shape
+    shifts = torch.randint(-3, 4, (batch, 1))
+    mel = mel.gather(1, ((torch.arange(frames) - shifts) % frames)[..., None].expand_as(mel))
+    mel = mel + torch.randn_like(mel) * torch.rand(batch, 1, 1) * 0.2 + (torch.rand(batch, 1, 1) - 0.5) * 0.3
+    quiet_time = _stretch(frames, 4, batch)[:, :, None] & (torch.arange(batch) % 2 == 0)[:, None, None]
+    quiet_band = _stretch(bands, 6, batch)[:, None, :] & (torch.arange(batch) % 2 == 1)[:, None, None]
+    return mel.masked_fill(quiet_time | quiet_band, 0)
+
+
+@torch.no_grad()
+def code_features(teacher: Teacher, mel: Tensor, frames: Tensor) -> Tensor:
+    """The teacher's features of clips `[clips, 4 · longest, BANDS]`, averaged over each code frame and centred over all
+    clips: `[clips, longest, width]`."""
+    features = torch.zeros(len(mel), mel.shape[1] // MEL_FRAMES, WIDTH)
+    for batch in by_length(frames.tolist(), 256):
+        longest = int(frames[batch].max())
+        told = teacher.features(mel[batch, : MEL_FRAMES * longest])
+        features[batch, :longest] = told.unflatten(1, (longest, MEL_FRAMES)).mean(2)
+    inside = torch.arange(features.shape[1]) < frames[:, None]
+    return features - features[inside].mean(0)
+
+
+def _stretch(size: int, length: int, batch: int) -> Tensor:
+    """Bool `[batch, size]`: `length` neighbours, at random."""
+    start = torch.randint(0, max(1, size - length), (batch, 1))
+    position = torch.arange(size)
+    return (position >= start) & (position < start + length)

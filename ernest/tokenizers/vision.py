@@ -1,0 +1,157 @@
+"""The eye's tokenizer: a frame of 32x32 pixels to 21 cells of bits and back (ERNIE 5.0 §2.2.1)."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path as FilePath
+
+import torch
+import torch.nn.functional as F
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ernest.tokenizers.bits import MultiScaleBits, Quantised
+
+
+@dataclass(frozen=True)
+class VisionTokenizerConfig:
+    """Sizes of the tokenizer. Frames are `size` x `size`; the finest scale has one cell for every 8x8 pixels."""
+
+    size: int = 32
+    bits: int = 16
+    scales: tuple[int, ...] = (1, 2, 4)
+    width: int = 64
+    classes: int = 15
+    """How many classes the semantic branch can tell apart; only training uses it."""
+
+    def __post_init__(self) -> None:
+        if self.scales[-1] * 8 != self.size:
+            raise ValueError(f"scales: the finest must be size / 8 = {self.size // 8} cells wide, got {self.scales}")
+
+
+class VisionTokenizer(nn.Module):
+    """Frames `[N, 3, size, size]` in [0, 1] to bits and back. Each frame is coded alone.
+
+    The semantic branch names what a frame shows from its coarse scales alone: it is what makes the bits easy to
+    predict from words.
+    """
+
+    def __init__(self, config: VisionTokenizerConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, wide = config.width, 2 * config.width
+        self.fine = nn.Sequential(Gather(4), nn.Conv2d(48, width, 3, 1, 1), Residual(width), nn.SiLU())
+        self.coarse = nn.Sequential(nn.Conv2d(width, wide, 4, 2, 1), Residual(wide), nn.SiLU())
+        self.narrow = nn.Conv2d(wide, config.bits, 1)
+        # Without this normalisation the directions crowd together: 18 dB instead of 26, and a quarter of the bits unused.
+        self.normalise = nn.BatchNorm2d(config.bits, affine=False, momentum=0.02)
+        self.quantiser = MultiScaleBits(config.bits, tuple((side, side) for side in config.scales))
+        self.semantic = nn.Sequential(
+            nn.Flatten(), nn.Linear(config.bits * config.scales[-1] ** 2, 128), nn.SiLU(), nn.Linear(128, config.classes)
+        )
+        self.widen = nn.Sequential(
+            nn.Conv2d(config.bits, wide, 3, 1, 1), Residual(wide), nn.SiLU(), nn.Conv2d(wide, 4 * width, 1), Spread(2)
+        )
+        self.draw = nn.Sequential(
+            Residual(width), Residual(width), nn.SiLU(),
+            nn.Conv2d(width, 128, 3, 1, 1), Spread(4), nn.SiLU(), nn.Conv2d(8, 3, 3, 1, 1),
+        )  # fmt: skip
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of `features`."""
+        return self.config.size // 4, self.config.size // 4
+
+    @property
+    def feature_channels(self) -> int:
+        return 3 * self.config.width
+
+    def features(self, frames: Tensor) -> Tensor:
+        """What the convolutions see before any bit is taken: `[N, feature_channels, *grid]`.
+
+        This is the CNN path of understanding (ERNIE 5.0 §2.2.2): the fine stage, and the coarse stage brought to its grid.
+        """
+        fine = self.fine(frames * 2 - 1)
+        return torch.cat([fine, F.interpolate(self.coarse(fine), scale_factor=2.0)], 1)
+
+    def encode(self, frames: Tensor) -> Tensor:
+        """The latent that is quantised: `[N, bits, size / 8, size / 8]`."""
+        return self.normalise(self.narrow(self.coarse(self.fine(frames * 2 - 1))).float())
+
+    def decode(self, total: Tensor) -> Tensor:
+        """Frames `[N, 3, size, size]` in [0, 1] from the sum of scales `[N, bits, size / 8, size / 8]`."""
+        return self.reconstruct(total).clamp(0, 1)
+
+    def reconstruct(self, total: Tensor) -> Tensor:
+        """`decode` before the colours are clipped, so that training has a gradient everywhere."""
+        return self.draw(self.widen(total)) * 0.5 + 0.5
+
+    def forward(
+        self, frames: Tensor, quantised: float = 1.0, flip: float = 0.0, generator: torch.Generator | None = None
+    ) -> tuple[Tensor, Tensor, Quantised]:
+        """Reconstruction, class logits of the coarse scales `[N, classes]`, and the quantiser's own terms.
+
+        `quantised` is how much of the latent goes through bits; the rest goes around them, for the first steps of
+        training. `flip` is the share of bits turned over on the way.
+        """
+        latent = self.encode(frames)
+        code = self.quantiser(latent, flip, generator)
+        logits = self.semantic(code.coarse)
+        return self.reconstruct(torch.lerp(latent, code.total, quantised)), logits, code
+
+    def save(self, path: str | FilePath) -> None:
+        """Weights as safetensors, with the configuration in the header."""
+        aside = FilePath(path).with_suffix(".partial")
+        save_file(self.state_dict(), aside, metadata={"config": json.dumps(asdict(self.config))})
+        os.replace(aside, path)
+
+    @classmethod
+    def load(cls, path: str | FilePath) -> "VisionTokenizer":
+        """The tokenizer that `save` wrote, ready for use; ValueError if the file holds something else."""
+        with safe_open(path, "pt") as file:
+            config = (file.metadata() or {}).get("config")
+        if config is None:
+            raise ValueError(f"{path}: not a vision tokenizer: the header holds no configuration")
+        values = json.loads(config)
+        tokenizer = cls(VisionTokenizerConfig(**{**values, "scales": tuple(values["scales"])}))
+        tokenizer.load_state_dict(load_file(path))
+        return tokenizer.eval()
+
+
+class Residual(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(width, width, 3, 1, 1), nn.Conv2d(width, width, 3, 1, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.silu(self.first(F.silu(x))))
+
+
+class Gather(nn.Module):
+    """Blocks of `side` x `side` pixels become channels: `[N, C, H, W]` to `[N, side * side * C, H / side, W / side]`."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, channels, height, width = x.shape
+        x = x.movedim(1, -1).reshape(n, height // self.side, self.side, width // self.side, self.side, channels)
+        return x.transpose(2, 3).reshape(n, height // self.side, width // self.side, -1).movedim(-1, 1)
+
+
+class Spread(nn.Module):
+    """The inverse of `Gather`.
+
+    Channels stay innermost in both, since PixelShuffle on channels-last memory took a tenth of training.
+    """
+
+    def __init__(self, side: int) -> None:
+        super().__init__()
+        self.side = side
+
+    def forward(self, x: Tensor) -> Tensor:
+        n, _, height, width = x.shape
+        x = x.movedim(1, -1).reshape(n, height, width, self.side, self.side, -1)
+        return x.transpose(2, 3).reshape(n, height * self.side, width * self.side, -1).movedim(-1, 1)

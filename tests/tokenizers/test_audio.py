@@ -1,0 +1,184 @@
+"""The audio tokenizer: counts of frames, clips of many lengths in a batch, codebooks, and a training of seconds."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ernest.tokenizers.audio import (
+    SAMPLES,
+    AudioConfig,
+    AudioTokenizer,
+    Convolution,
+    Doubling,
+    ResidualQuantiser,
+    padded_spectrograms,
+)
+from ernest.tokenizers.audio_training import MovingCodebooks, train_audio_tokenizer
+
+SMALL = AudioConfig(levels=3, codebook=16, latent=8, fine=16, coarse=24)
+
+
+def sounds(lengths: list[int], seed: int = 0) -> list[np.ndarray]:
+    """Two kinds of wave, low and high hums in turn, with noise."""
+    rng = np.random.default_rng(seed)
+    waves = []
+    for number, length in enumerate(lengths):
+        time = np.arange(length) / 8000
+        pitch = (200 if number % 2 else 900) * rng.uniform(0.9, 1.1)
+        wave = 0.1 * np.sin(2 * np.pi * pitch * time) + 0.01 * rng.standard_normal(length)
+        waves.append(wave.astype(np.float32))
+    return waves
+
+
+def drawn(config: AudioConfig = SMALL, seed: int = 0) -> AudioTokenizer:
+    """A tokenizer of random weights, with codebooks of the size of its latents."""
+    torch.manual_seed(seed)
+    tokenizer = AudioTokenizer(config).eval()
+    mel, frames = padded_spectrograms(sounds([3000] * 8))
+    latents = tokenizer.latents(mel, frames).detach()
+    scale = latents.std(0)
+    for level in range(config.levels):
+        noise = torch.randn(config.codebook, config.latent) * scale / 2**level
+        tokenizer.quantiser.codebooks[level] = noise + (latents.mean(0) if level == 0 else 0)
+    return tokenizer
+
+
+@pytest.mark.parametrize("samples", [1, 639, 640, 641, 1280, 4000, 8000, 12345])
+def test_frames_are_the_ceiling_of_twelve_and_a_half_a_second(samples: int) -> None:
+    tokenizer = drawn()
+    assert tokenizer.config.rate == 12.5
+    (codes,) = tokenizer.encode(sounds([samples]))
+    assert codes.shape == (int(np.ceil(12.5 * samples / 8000)), 3)
+    assert codes.dtype == torch.int64
+    (wave,) = tokenizer.decode([codes])
+    assert wave.shape == (len(codes) * SAMPLES,)
+    assert wave.dtype == np.float32
+
+
+def test_a_clip_alone_and_in_a_batch_has_the_same_codes() -> None:
+    tokenizer = drawn()
+    waves = sounds([500, 9000, 640, 4321, 2000, 3300, 12000, 801] * 5)
+    together = tokenizer.encode(waves)
+    alone = [tokenizer.encode([wave])[0] for wave in waves]
+    assert all(torch.equal(a, b) for a, b in zip(together, alone, strict=True))
+    assert len({tuple(code.flatten().tolist()) for code in together}) > 20
+
+
+def test_a_clip_alone_and_in_a_batch_decodes_to_the_same_wave() -> None:
+    tokenizer = drawn()
+    codes = [torch.randint(0, 16, (frames, 3), generator=torch.Generator().manual_seed(frames)) for frames in (2, 9, 5)]
+    mels = [tokenizer.spectrograms(tokenizer.quantiser.embed(code), torch.tensor([len(code)])) for code in codes]
+    together = tokenizer.spectrograms(tokenizer.quantiser.embed(torch.cat(codes)), torch.tensor([2, 9, 5]))
+    for row, mel in enumerate(mels):
+        torch.testing.assert_close(together[row, : mel.shape[1]], mel[0], atol=1e-5, rtol=1e-5)
+        assert not together[row, mel.shape[1] :].any()
+    waves, single = tokenizer.decode(codes), tokenizer.decode(codes[1:2])
+    assert [len(wave) for wave in waves] == [1280, 5760, 3200]
+    assert np.abs(waves[1] - single[0]).mean() < 0.01 * np.abs(single[0]).mean()
+
+
+def test_samples_that_fill_the_last_frame_are_silence() -> None:
+    tokenizer = drawn()
+    (wave,) = sounds([1000])
+    assert torch.equal(tokenizer.encode([wave])[0], tokenizer.encode([np.pad(wave, (0, 280))])[0])
+
+
+@pytest.mark.parametrize("wave", [np.zeros(0, np.float32), np.full(700, np.nan, np.float32), np.zeros((2, 700), np.float32)])
+def test_waves_that_are_none_are_refused(wave: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="wave 1: expected finite samples"):
+        drawn().encode([np.zeros(700, np.float32), wave])
+
+
+@pytest.mark.parametrize("codes", [torch.zeros(0, 3), torch.zeros(4, 2), torch.full((4, 3), 16), torch.full((4, 3), -1)])
+def test_codes_that_name_nothing_are_refused(codes: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="expected codes"):
+        drawn().decode([codes.long()])
+
+
+def test_convolutions_equal_those_of_the_library() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(2, 12, 5)
+    for taps, stride, dilation in ((5, 1, 1), (3, 1, 2), (4, 2, 1), (1, 1, 1)):
+        ours = Convolution(5, 7, taps, stride, dilation)
+        weight = ours.linear.weight.unflatten(1, (taps, 5)).transpose(1, 2)
+        margin = (taps - stride) * dilation // 2
+        theirs = torch.nn.functional.conv1d(x.transpose(1, 2), weight, ours.linear.bias, stride, margin, dilation)
+        torch.testing.assert_close(ours(x), theirs.transpose(1, 2))
+    assert Doubling(5, 6)(x).shape == (2, 24, 6)
+
+
+def test_each_level_codes_what_the_levels_before_it_leave() -> None:
+    quantiser = ResidualQuantiser(levels=3, entries=4, latent=2)
+    corners = torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
+    quantiser.codebooks.copy_(torch.stack([corners * 4, corners * 2, corners]))
+    codes = torch.cartesian_prod(*[torch.arange(4)] * 3)
+    assert torch.equal(quantiser.encode(quantiser.embed(codes)), codes)
+    latents = quantiser.embed(codes)
+    errors = [float((latents - quantiser.embed(codes, levels)).square().mean()) for levels in (1, 2, 3)]
+    assert errors[0] > errors[1] > errors[2] == 0
+
+
+def test_codebooks_follow_their_latents_and_no_entry_stays_dead() -> None:
+    torch.manual_seed(0)
+    centres = torch.randn(16, 8) * 3
+    cloud = lambda: centres[torch.randint(0, 16, (400,))] + 0.1 * torch.randn(400, 8)  # noqa: E731
+    codebooks = MovingCodebooks(ResidualQuantiser(levels=2, entries=16, latent=8))
+    codebooks.start(cloud())
+    codebooks.quantiser.codebooks[0, 3] = 100
+    codebooks.sums[0, 3] = 100 * codebooks.counts[0, 3]
+    for _ in range(250):
+        codebooks.quantise(cloud(), torch.full((400,), 2))
+    latents = cloud()
+    told = codebooks.quantiser.encode(latents)
+    assert len(told[:, 0].unique()) == 16
+    assert (codebooks.quantiser.embed(told) - latents).square().mean() < 0.1 * latents.var()
+    assert codebooks.quantiser.codebooks[0].abs().max() < 15
+
+
+def test_gradients_pass_straight_through_the_quantiser() -> None:
+    codebooks = MovingCodebooks(drawn().quantiser)
+    latents = torch.randn(50, 8, requires_grad=True)
+    quantised, first, _ = codebooks.quantise(latents, torch.full((50,), 3))
+    (quantised.sum() + 2 * first.sum()).backward()
+    assert latents.grad is not None
+    torch.testing.assert_close(latents.grad, torch.full((50, 8), 3.0))
+
+
+def test_saved_and_loaded_it_gives_the_same_codes(tmp_path: Path) -> None:
+    tokenizer = drawn()
+    waves = sounds([2000, 5000])
+    tokenizer.save(tmp_path / "audio.safetensors")
+    again = AudioTokenizer.load(tmp_path / "audio.safetensors")
+    assert again.config == SMALL
+    assert all(torch.equal(a, b) for a, b in zip(tokenizer.encode(waves), again.encode(waves), strict=True))
+    assert [file.name for file in tmp_path.iterdir()] == ["audio.safetensors"]
+
+
+def test_a_short_training_learns_to_restore_and_each_level_helps() -> None:
+    waves = sounds([1500 + 40 * n for n in range(60)])
+    words = ["low" if number % 2 else "high" for number in range(60)]
+    seen: list[tuple[int, int]] = []
+    tokenizer = train_audio_tokenizer(waves, words, 60, 0, lambda step, steps, _: seen.append((step, steps)), SMALL)
+    assert seen == [(step + 1, 72) for step in range(72)]
+    mel, frames = padded_spectrograms(waves)
+    codes = torch.cat(tokenizer.encode(waves))
+    with torch.no_grad():
+        latents = tokenizer.latents(mel, frames)
+        restored = tokenizer.spectrograms(tokenizer.quantiser.embed(codes), frames)
+        left = [float((latents - tokenizer.quantiser.embed(codes, levels)).square().mean()) for levels in (1, 2, 3)]
+    assert (restored - mel).abs().mean() < 0.6 * mel.abs().mean()
+    assert left[2] < left[1] < left[0] < 0.8
+
+
+def test_a_training_can_be_repeated() -> None:
+    waves, words = sounds([1500] * 20), ["low", "high"] * 10
+    first, again, other = (train_audio_tokenizer(waves, words, 6, seed, lambda *_: None, SMALL) for seed in (3, 3, 4))
+    assert torch.equal(first.quantiser.codebooks, again.quantiser.codebooks)
+    assert not torch.equal(first.quantiser.codebooks, other.quantiser.codebooks)
+
+
+def test_clips_and_words_must_pair_up() -> None:
+    with pytest.raises(ValueError, match="got 2 clips and 1 words"):
+        train_audio_tokenizer(sounds([700, 700]), ["one"], 1, 0, lambda *_: None, SMALL)

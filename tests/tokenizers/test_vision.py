@@ -1,0 +1,115 @@
+"""The vision tokenizer on shapes that a test can draw."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ernest.lcnet.network import PPLCNet, small_images
+from ernest.tokenizers.vision import Gather, Spread, VisionTokenizer, VisionTokenizerConfig
+from ernest.tokenizers.vision_training import VisionTraining, train_vision_tokenizer
+
+SMALL = VisionTokenizerConfig(width=32, classes=6)
+SHORT = VisionTraining(steps=100, warm_up=30, average=0.97)
+
+
+def halves(step: int, n: int = 24) -> tuple[np.ndarray, np.ndarray]:
+    """One of six colours beside the dark, on either side; the class is the colour, and unknown for a third of them."""
+    rng = np.random.default_rng((3, step))
+    colours = np.array([[230, 40, 40], [40, 220, 60], [70, 110, 250], [240, 230, 50], [230, 80, 220], [240, 240, 240]])
+    classes = rng.integers(6, size=n)
+    frames = np.full((n, 32, 32, 3), 20, np.uint8)
+    for frame, c, side in zip(frames, classes, rng.integers(2, size=n), strict=True):
+        frame[:, 16 * side : 16 * side + 16] = colours[c]
+    return frames, np.where(np.arange(n) % 3 == 2, -1, classes)
+
+
+def as_frames(pixels: np.ndarray) -> Tensor:
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
+
+
+def psnr(drawn: Tensor, frames: Tensor) -> float:
+    return (-10 * torch.log10((drawn - frames).square().mean((1, 2, 3)))).mean().item()
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> VisionTokenizer:
+    return train_vision_tokenizer(halves, SMALL, SHORT)
+
+
+@torch.no_grad()
+def test_shapes(tokenizer: VisionTokenizer) -> None:
+    frames = as_frames(halves(1000, 5)[0])
+    assert tokenizer.features(frames).shape == (5, tokenizer.feature_channels, *tokenizer.grid)
+    latent = tokenizer.encode(frames)
+    assert latent.shape == (5, 16, 4, 4)
+    path = tokenizer.quantiser.path(latent)
+    assert path.bits.shape == (5, 21, 16)
+    drawn = tokenizer.decode(path.total)
+    assert drawn.shape == frames.shape
+    assert drawn.min() >= 0
+    assert drawn.max() <= 1
+
+
+@torch.no_grad()
+def test_later_scales_draw_better(tokenizer: VisionTokenizer) -> None:
+    frames = as_frames(halves(1001, 64)[0])
+    bits = tokenizer.quantiser.path(tokenizer.encode(frames)).bits
+    by_scale = [psnr(tokenizer.decode(tokenizer.quantiser.sum(bits, k)), frames) for k in (1, 2, 3)]
+    assert by_scale[0] < by_scale[1] < by_scale[2]
+    assert by_scale[2] > psnr(frames.mean(0, keepdim=True), frames) + 2
+    share = bits.flatten(1).float().mean(0).clamp(1e-6, 1 - 1e-6)
+    entropy = -(share * share.log2() + (1 - share) * (1 - share).log2()).mean()
+    assert entropy > 0.85
+
+
+@torch.no_grad()
+def test_coarse_scales_name_what_they_show(tokenizer: VisionTokenizer) -> None:
+    pixels, classes = halves(1002, 96)
+    known = classes >= 0
+    bits = tokenizer.quantiser.path(tokenizer.encode(as_frames(pixels))).bits
+    said = tokenizer.semantic(tokenizer.quantiser.sum(bits, scales=2)).argmax(-1).numpy()
+    assert (said == classes)[known].mean() > 0.6
+
+
+def test_frames_that_nobody_has_named_train_too() -> None:
+    trained = train_vision_tokenizer(lambda step: (halves(step, 8)[0], np.full(8, -1)), SMALL, replace(SHORT, steps=2))
+    assert all(p.isfinite().all() for p in trained.parameters())
+
+
+def test_a_teacher_is_looked_at_and_left_alone() -> None:
+    torch.manual_seed(0)
+    teacher = PPLCNet(small_images(classes=10))
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    runs = [
+        train_vision_tokenizer(halves, SMALL, replace(SHORT, steps=2, perceptual=weight, taught=1.0), teacher=teacher)
+        for weight in (0.0, 1.0)
+    ]
+    assert any(not torch.equal(a, b) for a, b in zip(runs[0].parameters(), runs[1].parameters(), strict=True))
+    assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
+    assert all(p.grad is None for p in teacher.parameters())
+
+
+def test_same_seed_same_tokenizer() -> None:
+    first, again = (train_vision_tokenizer(halves, SMALL, replace(SHORT, steps=3), seed=4) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True))
+
+
+@torch.no_grad()
+def test_file_round_trip(tokenizer: VisionTokenizer, tmp_path: Path) -> None:
+    tokenizer.save(tmp_path / "eye.safetensors")
+    again = VisionTokenizer.load(tmp_path / "eye.safetensors")
+    assert again.config == tokenizer.config
+    frames = as_frames(halves(1003, 4)[0])
+    assert torch.equal(again.encode(frames), tokenizer.encode(frames))
+    with pytest.raises(ValueError, match="scales: the finest must be"):
+        VisionTokenizerConfig(size=64)
+
+
+def test_gather_and_spread_are_inverse() -> None:
+    x = torch.rand(2, 3, 8, 12)
+    assert torch.equal(Spread(4)(Gather(4)(x)), x)
+    assert torch.equal(Gather(4)(x)[0, :3, 0, 0], x[0, :, 0, 0])
