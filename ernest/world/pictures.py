@@ -1,0 +1,143 @@
+"""Pictures of a handwritten digit in one of six colours at one of five places, their captions, and exact readers of both.
+
+A picture is a pure function of `(seed, index)`.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ernest.world.handwriting import Pose, draw, writings
+from ernest.world.split import generator, is_held_out
+
+SIZE = 32
+DIGITS: tuple[str, ...] = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+COLOURS: tuple[str, ...] = ("red", "green", "blue", "yellow", "pink", "white")
+PLACES: tuple[str, ...] = ("top left", "top right", "bottom left", "bottom right", "centre")
+
+INKS = np.array(
+    [[0.95, 0.20, 0.18], [0.20, 0.85, 0.25], [0.30, 0.45, 1.00], [0.98, 0.90, 0.20], [0.95, 0.35, 0.90], [0.95, 0.95, 0.95]]
+)
+"""RGB of each of `COLOURS`."""
+PAPERS = np.array([[0.04, 0.04, 0.05], [0.16, 0.13, 0.20]])
+"""RGB of the two backgrounds."""
+_CENTRES = np.array([[-7.5, -7.5], [7.5, -7.5], [-7.5, 7.5], [7.5, 7.5], [0.0, 0.0]])
+"""Centre (x, y) of each of `PLACES`, in pixels from the middle."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Pixels uint8 `[32, 32, 3]` and what they show: a digit 0..9, one of `COLOURS`, one of `PLACES`."""
+
+    pixels: np.ndarray
+    digit: int
+    colour: str
+    place: str
+
+
+@dataclass(frozen=True)
+class _Sketch:
+    """All that is drawn by lot for one picture."""
+
+    digit: int
+    colour: int
+    place: int
+    paper: int
+    writing: int
+    pose: Pose
+
+
+def picture(seed: int, index: int) -> Picture:
+    """The picture of one index. From `HELD_OUT` on the handwriting is never that of a smaller index."""
+    return pictures(seed, [index])[0]
+
+
+def pictures(seed: int, indices: Sequence[int]) -> list[Picture]:
+    """The pictures of many indices, to the bit those of `picture`, and faster."""
+    if not len(indices):
+        return []
+    sketches = [_sketch(seed, index) for index in indices]
+    ink = draw([sketch.writing for sketch in sketches], [sketch.pose for sketch in sketches], SIZE)
+    colours = INKS[[sketch.colour for sketch in sketches]]
+    pixels = paint(ink, colours, PAPERS[[sketch.paper for sketch in sketches]])
+    return [
+        Picture(image, sketch.digit, COLOURS[sketch.colour], PLACES[sketch.place])
+        for image, sketch in zip(pixels, sketches, strict=True)
+    ]
+
+
+def paint(ink: np.ndarray, colours: np.ndarray, papers: np.ndarray) -> np.ndarray:
+    """Pixels uint8 `[N, h, w, 3]` of ink `[N, h, w]` in [0, 1], in colours `[N, 3]` on papers `[N, 3]`."""
+    contrast = (colours - papers).astype(np.float32)[:, None, None]
+    paper = papers.astype(np.float32)[:, None, None]
+    return np.rint((paper + ink[..., None] * contrast) * 255).astype(np.uint8)
+
+
+def _sketch(seed: int, index: int) -> _Sketch:
+    rng = generator(seed, index, "picture")
+    digit, colour, place, paper = (int(rng.integers(count)) for count in (10, len(COLOURS), len(PLACES), len(PAPERS)))
+    choice = writings(digit, is_held_out(index))
+    writing = int(choice[rng.integers(len(choice))])
+    side, angle, slant, aspect, right, down = rng.uniform([14, -0.175, -0.1, 0.92, -1, -1], [18, 0.175, 0.1, 1.08, 1, 1]).tolist()
+    x, y = _CENTRES[place]
+    return _Sketch(digit, colour, place, paper, writing, Pose(side, angle, slant, aspect, x + right, y + down))
+
+
+def caption(digit: int, colour: str, place: str) -> str:
+    """`a red seven at the top left`, `a red seven in the centre`."""
+    if not (0 <= digit < 10 and colour in COLOURS and place in PLACES):
+        raise ValueError(f"caption: no digit {digit!r}, colour {colour!r} or place {place!r} like that")
+    return f"a {colour} {DIGITS[digit]} {'in' if place == 'centre' else 'at'} the {place}"
+
+
+_CAPTION = re.compile(rf"a ({'|'.join(COLOURS)}) ({'|'.join(DIGITS)}) (?:at the ({'|'.join(PLACES[:-1])})|in the (centre))")
+
+
+def parse(text: str) -> tuple[int, str, str] | None:
+    """Digit, colour and place of a caption, or None if the text is not exactly one."""
+    found = _CAPTION.fullmatch(text)
+    if found is None:
+        return None
+    colour, digit, corner, centre = found.groups()
+    return DIGITS.index(digit), colour, corner or centre
+
+
+def read_colour(pixels: np.ndarray) -> str | None:
+    """The colour of the ink of a picture uint8 `[32, 32, 3]`, or None where there is no ink."""
+    excess, ink, paper = _ink(pixels)
+    if not ink.any():
+        return None
+    # Blur and noise pale the strokes but keep their direction from the paper's colour; the boldest pixels show it best.
+    direction = (excess * ink[..., None] ** 2).sum((0, 1))
+    candidates = INKS - paper
+    cosines = candidates @ direction / np.linalg.norm(candidates, axis=1)
+    return COLOURS[int(cosines.argmax())]
+
+
+def read_place(pixels: np.ndarray) -> str | None:
+    """The place of the ink of a picture uint8 `[32, 32, 3]`: nearest to its centroid. None where there is no ink."""
+    centre = centroid(pixels)
+    return None if centre is None else PLACES[int(np.hypot(*(_CENTRES - centre).T).argmin())]
+
+
+def centroid(pixels: np.ndarray) -> np.ndarray | None:
+    """Centroid (x, y) of the ink of a picture uint8 `[h, w, 3]`, in pixels from its middle, or None without ink."""
+    ink = _ink(pixels)[1]
+    if not ink.any():
+        return None
+    height, width = ink.shape
+    x, y = np.arange(width) - (width - 1) / 2, np.arange(height) - (height - 1) / 2
+    return np.array([ink.sum(0) @ x, ink.sum(1) @ y]) / ink.sum()
+
+
+def _ink(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What a picture has more than its paper, `[h, w, 3]`, how much ink that is, `[h, w]`, and the paper's colour `[3]`."""
+    values = pixels / 255.0
+    # The paper covers more than half of the canvas, so that it is the median of each channel.
+    paper = np.median(values, axis=(0, 1))
+    excess = values - paper
+    strength = np.linalg.norm(excess, axis=-1)
+    # What is weaker than a quarter of the faintest ink, blue on violet, is noise.
+    return excess, np.maximum(strength - 0.2, 0), paper

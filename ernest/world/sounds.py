@@ -1,0 +1,160 @@
+"""Spoken words: espeak-ng's synthesiser, twenty words, voices with names, speed and pitch varied.
+
+The synthesiser comes as a shared library in the package `espeakng_loader` and is called directly. A clip is a
+pure function of `(seed, index)`; from `HELD_OUT` on, speed and pitch come from cells of their plane that no
+training clip uses.
+"""
+
+import ctypes
+import threading
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from ernest.sequence.record import SAMPLE_RATE
+from ernest.world.split import HELD_OUT
+
+WORDS = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
+    *("red", "green", "blue", "yellow", "pink", "white"),
+    *("top", "bottom", "left", "right"),
+)
+
+
+@dataclass(frozen=True)
+class Voice:
+    """A given name and the synthesiser's voice: an accent's file, and `+` a variant of the vocal tract."""
+
+    name: str
+    file: str
+
+
+VOICES = (
+    Voice("adam", "gmw/en-US"),
+    Voice("anna", "gmw/en-US+f2"),
+    Voice("ben", "gmw/en-US+m3"),
+    Voice("carla", "gmw/en-US+f1"),
+    Voice("diana", "gmw/en-US+f3"),
+    Voice("frank", "gmw/en-US+m1"),
+    Voice("henry", "gmw/en-US+m5"),
+    Voice("rosa", "gmw/en-US-nyc+f5"),
+    Voice("tony", "gmw/en-US-nyc+m7"),
+    Voice("carl", "gmw/en"),
+    Voice("mary", "gmw/en+f4"),
+    Voice("peter", "gmw/en+m8"),
+    Voice("emma", "gmw/en-GB-x-rp+f1"),
+    Voice("kate", "gmw/en-GB-x-rp+f2"),
+    Voice("james", "gmw/en-GB-x-rp+m2"),
+    Voice("duncan", "gmw/en-GB-scotland"),
+    Voice("fiona", "gmw/en-GB-scotland+f3"),
+    Voice("ian", "gmw/en-GB-scotland+m4"),
+    Voice("laura", "gmw/en-GB-x-gbclan+f5"),
+    Voice("george", "gmw/en-GB-x-gbclan+m2"),
+    Voice("simon", "gmw/en-GB-x-gbcwmd+m1"),
+    Voice("tina", "gmw/en-029+f2"),
+    Voice("marlon", "gmw/en-029+m1"),
+    Voice("louis", "gmw/en-029+m6"),
+)
+UNHEARD_VOICES = (
+    Voice("uma", "gmw/en-US+f4"),
+    Voice("victor", "gmw/en-GB-x-gbcwmd+m5"),
+    Voice("wendy", "gmw/en-029+f1"),
+)
+"""Voices that no training clip uses: what is heard from them tests whether words are known by more than their speakers."""
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A clip `wave` float32 `[samples]` at 8 kHz, and what it was made from: words a minute, pitch in 0..99."""
+
+    wave: np.ndarray
+    word: str
+    voice: str
+    rate: int
+    pitch: int
+
+
+def speech(seed: int, index: int, voices: tuple[Voice, ...] = VOICES, words: tuple[str, ...] = WORDS) -> Spoken:
+    """The clip `index` of the world `seed`: a word of `words` by a voice of `voices`, about half a second long."""
+    rng = np.random.default_rng((seed, index, *b"speech"))
+    voice, word = voices[rng.integers(len(voices))], words[rng.integers(len(words))]
+    rate, pitch = _rate_and_pitch(rng, held_out=index >= HELD_OUT)
+    wave = _trimmed(_synthesise(voice.file, word, rate, pitch, int(rng.integers(30, 71))))
+    loudness = 0.08 * 10 ** (rng.uniform(-3, 3) / 20)
+    wave = wave * (loudness / np.sqrt(np.mean(wave**2)))
+    before, after = rng.integers(80, 480), rng.integers(80, 240)
+    return Spoken(np.pad(wave, (before, after)).clip(-1, 1).astype(np.float32), word, voice.name, rate, pitch)
+
+
+def _rate_and_pitch(rng: np.random.Generator, held_out: bool) -> tuple[int, int]:
+    """Words a minute and pitch, from the fifth of their cells that is held out or from the rest."""
+    while True:
+        rate, pitch = int(rng.integers(125, 206)), int(rng.integers(25, 76))
+        if ((rate // 6 + pitch // 5) % 5 == 0) == held_out:
+            return rate, pitch
+
+
+def _trimmed(wave: np.ndarray) -> np.ndarray:
+    """Without the synthesiser's silence, but for 5 ms before and 10 ms after what is louder than a hundredth of the peak."""
+    loud = np.flatnonzero(np.abs(wave) > 0.01 * np.abs(wave).max())
+    return wave[max(0, loud[0] - SAMPLE_RATE // 200) : loud[-1] + SAMPLE_RATE // 100]
+
+
+def _resampled(wave: np.ndarray, rate: int) -> np.ndarray:
+    """From `rate` to 8 kHz by cutting the spectrum: exact for a clip that begins and ends in silence."""
+    block = rate // np.gcd(rate, SAMPLE_RATE)
+    wave = np.pad(wave, (0, -len(wave) % block))
+    length = len(wave) * SAMPLE_RATE // rate
+    return np.fft.irfft(np.fft.rfft(wave)[: length // 2 + 1], length) * (length / len(wave))
+
+
+_SYNCHRONOUS, _UTF8 = 2, 1
+_RATE, _PITCH, _RANGE = 1, 3, 4
+_WAVE_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+_one_at_a_time = threading.Lock()
+
+
+def _synthesise(voice: str, word: str, rate: int, pitch: int, pitch_range: int) -> np.ndarray:
+    """The word as float64 `[samples]` at 8 kHz, trailing silence included.
+
+    The synthesiser keeps hidden state from clip to clip (where the flutter of the pitch stands, which cycle of the
+    glottis is the rough one, its random numbers), and no call of its interface resets it. So the library is
+    loaded afresh for every clip and closed after it, which costs 2 ms.
+    """
+    pieces: list[np.ndarray] = []
+
+    @_WAVE_CALLBACK
+    def keep(samples: Any, count: int, _events: Any) -> int:
+        if samples and count > 0:
+            pieces.append(np.ctypeslib.as_array(samples, shape=(count,)).copy())
+        return 0
+
+    path, data, close = _library()
+    with _one_at_a_time:
+        library = ctypes.CDLL(path)
+        try:
+            sampled_at = library.espeak_Initialize(_SYNCHRONOUS, 0, data, 0)
+            library.espeak_ng_SetRandSeed(ctypes.c_long(0))
+            library.espeak_SetSynthCallback(keep)
+            if library.espeak_SetVoiceByName(voice.encode()):
+                raise ValueError(f"espeak-ng has no voice {voice!r}")
+            for parameter, value in ((_RATE, rate), (_PITCH, pitch), (_RANGE, pitch_range)):
+                library.espeak_SetParameter(parameter, value, 0)
+            text = word.encode()
+            library.espeak_Synth(text, ctypes.c_size_t(len(text) + 1), 0, 1, 0, _UTF8, None, None)
+            library.espeak_Terminate()
+        finally:
+            close(library._handle)
+    return _resampled(np.concatenate(pieces) / 32768, sampled_at)
+
+
+@cache
+def _library() -> tuple[str, bytes, Any]:
+    """The path of the synthesiser, that of its data, and the function that unloads a library."""
+    import espeakng_loader
+
+    close = ctypes.CDLL(None).dlclose
+    close.argtypes = [ctypes.c_void_p]
+    return espeakng_loader.get_library_path(), espeakng_loader.get_data_path().encode(), close
