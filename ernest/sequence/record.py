@@ -32,6 +32,8 @@ class Segment:
 
     def __post_init__(self) -> None:
         fault = _fault(self.kind, self.data)
+        if self.open and not (self.kind == "video" and self.made):
+            fault = "only a video that is made can be open"
         if fault:
             raise ValueError(f"segment of kind {self.kind!r}: {fault}")
 
@@ -49,6 +51,8 @@ class Record:
             raise ValueError("a record needs at least one segment")
         if not any(segment.made for segment in self.segments):
             raise ValueError("a record needs at least one segment that is made: nothing would be learnt from it")
+        if any(segment.open for segment in self.segments[:-1]):
+            raise ValueError("an open segment must be the last of its record: nothing can follow what has no end")
 
 
 def given(kind: Kind, data: Any) -> Segment:

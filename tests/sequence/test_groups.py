@@ -6,8 +6,18 @@ import numpy as np
 import pytest
 
 from ernest.sequence.groups import (
-    CELL, CODE, PATCH, CodeTokens, Layout, PatchTokens, ScaleTokens, Symbols, TextTokens, centred, lay_out,
-)  # fmt: skip
+    CELL,
+    CODE,
+    PATCH,
+    CodeTokens,
+    Layout,
+    PatchTokens,
+    ScaleTokens,
+    Symbols,
+    TextTokens,
+    centred,
+    lay_out,
+)
 
 NAMES = ("EOS", "BOI", "EOI", "BOV", "EOV", "BOA", "SEP", "CONT", "T")
 SYMBOLS = Symbols(*range(8))
@@ -77,7 +87,9 @@ def test_audio_takes_a_position_per_frame_and_two_more(frames):
 
 
 @pytest.mark.parametrize(
-    "given", [PatchTokens(1, (4, 4), False), PatchTokens(9, (4, 4), True), CodeTokens(5), words(4)], ids=lambda t: type(t).__name__
+    "given",
+    [PatchTokens(1, (4, 4), False), PatchTokens(9, (4, 4), True), CodeTokens(5), words(4)],
+    ids=lambda t: type(t).__name__,
 )
 def test_what_is_given_carries_no_weight(given):
     layout = lay_out([(given, False), (words(2), True)], SYMBOLS)
@@ -132,7 +144,9 @@ def test_places_of_vision():
 def test_scales_share_their_centre_exactly(scales):
     (height, width) = scales[-1]
     for scale in scales:
-        centres = [(Fraction(y).limit_denominator(1000), Fraction(x).limit_denominator(1000)) for y, x in centred(scale, scales[-1])]
+        centres = [
+            (Fraction(y).limit_denominator(1000), Fraction(x).limit_denominator(1000)) for y, x in centred(scale, scales[-1])
+        ]
         mean = tuple(sum(axis) / len(centres) for axis in zip(*centres, strict=True))
         assert mean == (Fraction(height - 1, 2), Fraction(width - 1, 2))
 

@@ -38,6 +38,13 @@ def test_rows_are_filled_from_the_first():
     assert fill_rows(lengths, lambda n: n, rows=2, row_length=10) == [[6, 4], [5, 3, 2]]
 
 
+def test_patience_is_for_misses_in_a_row():
+    lengths = iter([6, 5, 9, 4, 9, 3, 9, 2])
+    assert fill_rows(lengths, lambda n: n, rows=2, row_length=10, patience=2) == [[6, 4], [5, 3, 2]]
+    lengths = iter([6, 5, 9, 9, 4, 3])
+    assert fill_rows(lengths, lambda n: n, rows=2, row_length=10, patience=2) == [[6], [5]]
+
+
 def test_a_document_longer_than_a_row_is_refused():
     with pytest.raises(ValueError, match=r"11 positions .* row of 10: raise sequence\.length"):
         fill_rows(iter([4, 11]), lambda n: n, rows=2, row_length=10)

@@ -1,0 +1,1 @@
+"""The network: written for one device, with nothing below the embeddings that knows a modality."""

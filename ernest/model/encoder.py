@@ -1,0 +1,87 @@
+"""The understanding path: CNN and ViT features merged by attention (ERNIE 5.0 §2.2.2).
+
+Shapes: N clips, F frames of a clip (1 or 4), C channels, D width of the ViT, K = 4 F patches that become one token.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ernest.model.attention import attend
+from ernest.model.config import Interface, ModelConfig
+from ernest.model.steady import fill_up
+from ernest.sequence.batch import Patches
+
+
+class PatchMerger(nn.Module):
+    """K patches of each path become one vector: project the CNN's to D, join both along the patch axis, attend over the 2K,
+    take their mean, project to the backbone's width."""
+
+    def __init__(self, features: int, vit_width: int, width: int, heads: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.project = nn.Linear(features, vit_width)
+        self.norm = nn.LayerNorm(vit_width)
+        self.qkv = nn.Linear(vit_width, 3 * vit_width)
+        self.out = nn.Linear(vit_width, vit_width)
+        self.widen = nn.Linear(vit_width, width)
+
+    def forward(self, cnn: Tensor, vit: Tensor) -> Tensor:
+        """`[tokens, K, features]` and `[tokens, K, D]` to `[tokens, width]`."""
+        x = torch.cat([self.project(cnn), vit], dim=1)
+        tokens, patches, _ = x.shape
+        q, k, v = (part.view(tokens, patches, self.heads, -1).transpose(1, 2) for part in self.qkv(self.norm(x)).chunk(3, dim=-1))
+        y = attend(q, k, v).transpose(1, 2).reshape(tokens, patches, -1)
+        return self.widen((x + self.out(y)).mean(dim=1))
+
+
+class VitBlock(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_attention, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        frames, patches, width = x.shape
+        q, k, v = (
+            part.view(frames, patches, self.heads, -1).transpose(1, 2)
+            for part in self.qkv(self.norm_attention(x)).chunk(3, dim=-1)
+        )
+        attended = attend(q, k, v).transpose(1, 2).reshape(frames, patches, width)
+        x = x + self.out(attended)
+        return x + self.mlp(self.norm_mlp(x))
+
+
+class Encoder(nn.Module):
+    """Given pictures and videos to tokens of the backbone. The CNN path is the vision tokenizer before its quantiser, frozen:
+    its features come with the batch. The ViT is trained with the backbone."""
+
+    def __init__(self, config: ModelConfig, interface: Interface) -> None:
+        super().__init__()
+        self.patch, self.grid = interface.patch, interface.grid
+        rows, columns = self.grid
+        self.patches = nn.Linear(3 * self.patch**2, config.vit_width)
+        self.where = nn.Parameter(torch.randn(rows * columns, config.vit_width) * 0.02)
+        self.blocks = nn.ModuleList(VitBlock(config.vit_width, 2) for _ in range(config.vit_layers))
+        self.merger = PatchMerger(interface.features, config.vit_width, config.width)
+
+    def forward(self, patches: Patches) -> Tensor:
+        """Tokens `[N * merged patches, width]`, row by row of the merged grid, clip by clip."""
+        tokens = len(patches.at)
+        pixels, features = fill_up(patches.pixels, 4, 2), fill_up(patches.features, 4, 2)
+        clips, frames = pixels.shape[:2]
+        pixels = F.pixel_unshuffle(pixels.flatten(0, 1) * 2 - 1, self.patch)
+        x = self.patches(pixels.flatten(2).transpose(1, 2)) + self.where
+        for block in self.blocks:
+            x = block(x)
+        vit = x.transpose(1, 2).unflatten(2, self.grid)
+        return self.merger(_blocks(features, clips, frames), _blocks(vit, clips, frames))[:tokens]
+
+
+def _blocks(features: Tensor, clips: int, frames: int) -> Tensor:
+    """Patches that become one token, side by side: `[tokens, K, channels]` from `[..., channels, rows, columns]` of frames."""
+    *_, channels, rows, columns = features.shape
+    split = features.reshape(clips, frames, channels, rows // 2, 2, columns // 2, 2)
+    return split.permute(0, 3, 5, 1, 4, 6, 2).reshape(-1, 4 * frames, channels)

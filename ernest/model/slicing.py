@@ -1,0 +1,104 @@
+"""Choosing a sub-model and turning it into an ordinary smaller network (ERNIE 5.0 §3.3, §6.4.2)."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ernest.model.backbone import Block
+from ernest.model.experts import Experts
+from ernest.model.network import Ernest
+from ernest.model.submodel import SubModel, droppable, full
+from ernest.sequence.batch import Batch
+
+
+def choose(
+    model: Ernest, contribution: Tensor, layers: int | None = None, experts: int | None = None, top_k: int | None = None
+) -> SubModel:
+    """A sub-model of the asked size: layers are left out evenly spread, experts kept by their `contribution` `[layers, experts]`.
+
+    Raises ValueError for a size that the network cannot shrink to.
+    """
+    config, levels = model.config, model.interface.levels
+    everything = full(config)
+    spare = droppable(config, levels)
+    least = config.layers - len(spare)
+    wanted = config.layers if layers is None else layers
+    if not least <= wanted <= config.layers:
+        kept = f"the first and the {levels} with audio heads stay"
+        raise ValueError(f"layers = {wanted}: this network can run {least} to {config.layers} ({kept})")
+    if experts is not None and not 1 <= experts <= config.experts:
+        raise ValueError(f"experts = {experts}: this network has 1 to {config.experts}")
+    if top_k is not None and not 1 <= top_k <= config.top_k:
+        raise ValueError(f"top_k = {top_k}: this network was trained with 1 to {config.top_k}")
+    kept = experts or config.experts
+    k = min(top_k or config.top_k, kept)
+    gone = config.layers - wanted
+    dropped = {spare[(2 * i + 1) * len(spare) // (2 * gone)] for i in range(gone)}
+    best = contribution.topk(kept, dim=1).indices.sort(dim=1).values
+    return SubModel(
+        tuple(layer for layer in everything.layers if layer not in dropped),
+        tuple(tuple(row) for row in best.tolist()),
+        k,
+    )
+
+
+@torch.no_grad()
+def extract(model: Ernest, submodel: SubModel) -> Ernest:
+    """The sub-model as a network of its own, with the logits of the masked parent.
+
+    Raises ValueError where layers keep different numbers of experts, which no single network could hold.
+    """
+    counts = {len(submodel.experts[layer]) for layer in submodel.layers}
+    if len(counts) > 1:
+        raise ValueError(f"every layer must keep equally many experts to be extracted, got {sorted(counts)}")
+    config = replace(model.config, layers=len(submodel.layers), experts=counts.pop(), top_k=submodel.top_k)
+    small = Ernest(config, model.interface)
+    state = {name: value for name, value in model.state_dict().items() if not name.startswith("backbone.")}
+    for new, old in enumerate(submodel.layers):
+        chosen = torch.tensor(submodel.experts[old])
+        for name, value in model.backbone.blocks[old].state_dict().items():
+            pooled = name.startswith("experts.")
+            state[f"backbone.blocks.{new}.{name}"] = value[chosen] if pooled else value
+    small.load_state_dict(state)
+    return small.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def contributions(model: Ernest, batches: Sequence[Batch]) -> Tensor:
+    """How much each expert adds, `[layers, experts]`: the sum over tokens of gate times the norm of the expert's output.
+
+    Routing frequency would not do: the balance bias makes it nearly even (ERNIE 5.0 §6.4.2).
+    """
+    config = model.config
+    total = torch.zeros(config.layers, config.experts)
+    handles = []
+    for layer, block in enumerate(model.backbone.blocks):
+
+        def measure(pool: Experts, inputs: tuple[Tensor, ...], _: Tensor, layer: int = layer) -> None:
+            x_TD, valid_T = inputs[:2]  # padding says nothing of an expert's worth
+            total[layer] += _weigh(pool, x_TD[valid_T].float())
+
+        assert isinstance(block, Block)
+        handles.append(block.experts.register_forward_hook(measure))
+    was_training = model.training
+    model.eval()
+    for batch in batches:
+        model(batch)
+    model.train(was_training)
+    for handle in handles:
+        handle.remove()
+    return total
+
+
+def _weigh(pool: Experts, x_TD: Tensor) -> Tensor:
+    gate_Tk, chosen_Tk = pool.route(x_TD, None, None)
+    added = []
+    for expert in range(len(pool.w_in)):
+        token, slot = (chosen_Tk == expert).nonzero(as_tuple=True)
+        gate, up = (x_TD[token] @ pool.w_in[expert]).chunk(2, dim=-1)
+        norm = ((F.silu(gate) * up) @ pool.w_out[expert]).norm(dim=-1)
+        added.append((norm * gate_Tk[token, slot]).sum())
+    return torch.stack(added)

@@ -1,0 +1,202 @@
+"""Experts against a loop over experts, and the balance of their loads."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ernest.model.experts import Experts, grouped_experts
+from ernest.model.padded import PaddedExperts, lay_out
+
+WIDTH, HIDDEN, EXPERTS, TOP_K, TOKENS = 32, 16, 96, 2, 300
+
+
+def loop(x: Tensor, gate: Tensor, chosen: Tensor, w_in: Tensor, w_out: Tensor) -> Tensor:
+    """The definition: every expert on the tokens that chose it."""
+    y = torch.zeros_like(x)
+    for expert in range(len(w_in)):
+        token, place = (chosen == expert).nonzero(as_tuple=True)
+        a, b = (x[token] @ w_in[expert]).chunk(2, dim=-1)
+        y = y.index_add(0, token, gate[token, place, None] * (F.silu(a) * b @ w_out[expert]))
+    return y
+
+
+def padded(x: Tensor, gate: Tensor, chosen: Tensor, w_in: Tensor, w_out: Tensor) -> Tensor:
+    return PaddedExperts.apply(x, gate, w_in, w_out, lay_out(chosen, len(w_in)))
+
+
+def pool(experts: int = EXPERTS, top_k: int = TOP_K, seed: int = 0) -> Experts:
+    torch.manual_seed(seed)
+    made = Experts(WIDTH, experts, HIDDEN, top_k)
+    for parameter in made.parameters():
+        torch.nn.init.normal_(parameter, std=WIDTH**-0.5)
+    return made
+
+
+def tokens(count: int = TOKENS, seed: int = 1) -> Tensor:
+    return torch.randn(count, WIDTH, generator=torch.Generator().manual_seed(seed))
+
+
+def with_gradients(function, chosen, *inputs):
+    inputs = [value.detach().clone().requires_grad_() for value in inputs]
+    x, gate, w_in, w_out = inputs
+    y = function(x, gate, chosen, w_in, w_out)
+    (y.float() * torch.linspace(-1, 2, WIDTH)).sum().backward()
+    return [y.detach(), *(value.grad for value in inputs)]
+
+
+def close(found: Tensor, wanted: Tensor, tolerance: float = 1e-5) -> bool:
+    found, wanted = found.detach(), wanted.detach()
+    return float((found - wanted).abs().max()) <= tolerance * max(1.0, float(wanted.abs().max()))
+
+
+@pytest.mark.parametrize("function", [padded, grouped_experts])
+@pytest.mark.parametrize("kind", ["spread", "one expert takes all", "most experts empty"])
+def test_equals_the_loop_with_gradients(function, kind):
+    experts = pool()
+    x = tokens()
+    gate, chosen = experts.route(x, None, None)
+    if kind == "one expert takes all":
+        chosen = torch.tensor([5, 7]).expand(TOKENS, 2).contiguous()
+    if kind == "most experts empty":
+        chosen = chosen % 3 + torch.tensor([0, 50])
+    inputs = x, gate.detach(), experts.w_in, experts.w_out
+    for found, wanted in zip(with_gradients(function, chosen, *inputs), with_gradients(loop, chosen, *inputs), strict=True):
+        assert close(found, wanted)
+
+
+def test_gradients_are_numerically_right():
+    """The gradient by hand against finite differences, in double precision."""
+    generator = torch.Generator().manual_seed(0)
+    x, gate, w_in, w_out = (
+        torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
+        for shape in ((5, 4), (5, 2), (3, 4, 6), (3, 3, 4))
+    )
+    chosen = torch.tensor([[0, 2], [2, 0], [2, 1], [0, 1], [2, 0]])
+    assert torch.autograd.gradcheck(lambda *inputs: padded(inputs[0], inputs[1], chosen, *inputs[2:]), (x, gate, w_in, w_out))
+
+
+def test_bfloat16_stays_near_and_gradients_of_matrices_are_wide():
+    experts = pool()
+    x = tokens().requires_grad_()
+    wanted = experts(x).detach()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = experts(x)
+    assert found.dtype == torch.bfloat16
+    assert float((found.detach() - wanted).norm() / wanted.norm()) < 0.02
+    found.float().sum().backward()
+    assert experts.w_in.grad.dtype == torch.float32
+    assert x.grad.dtype == torch.float32
+
+
+def test_dense_reference_and_sparsity():
+    """All experts on all tokens, weighted by gates that are zero for the experts that were not chosen: 2 of 96 are active."""
+    experts = pool()
+    x = tokens()
+    gate, chosen = experts.route(x, None, None)
+    weight = torch.zeros(TOKENS, EXPERTS).scatter(1, chosen, gate)
+    a, b = torch.einsum("td,ndh->tnh", x, experts.w_in).chunk(2, dim=-1)
+    dense = torch.einsum("tnh,nhd,tn->td", F.silu(a) * b, experts.w_out, weight)
+    assert close(experts(x), dense)
+    assert experts.load.sum() == TOP_K * TOKENS
+    assert pytest.approx(0.0208, abs=1e-4) == TOP_K / EXPERTS
+
+
+def test_no_choice_is_dropped():
+    """Every choice has a row of its own, and rows hold the token of their choice."""
+    chosen = torch.zeros(TOKENS, 2, dtype=torch.long)
+    chosen[:, 1] = 1 + torch.arange(TOKENS) % 3
+    blocks = lay_out(chosen, EXPERTS)
+    assert blocks.row_Tk.unique().numel() == 2 * TOKENS
+    assert torch.equal(blocks.token_M[blocks.row_Tk], torch.arange(TOKENS)[:, None].expand(-1, 2))
+    assert sorted(blocks.order) == list(range(EXPERTS))
+    heights = [height for members, height in blocks.groups for _ in range(members)]
+    owner = torch.tensor(blocks.order).repeat_interleave(torch.tensor(heights))
+    assert torch.equal(owner[blocks.row_Tk], chosen)
+
+
+def test_training_and_inference_paths_agree():
+    experts = pool()
+    trained = experts(tokens())
+    with torch.no_grad():
+        assert close(experts(tokens()), trained)
+
+
+def test_bias_changes_the_choice_and_never_the_gates():
+    experts, x = pool(), tokens()
+    gate, chosen = experts.route(x, None, None)
+    experts.bias += 3.0
+    same_gate, same = experts.route(x, None, None)
+    assert torch.equal(chosen.sort(dim=1).values, same.sort(dim=1).values)
+    assert close(same_gate.sum(dim=1), gate.sum(dim=1))
+    assert close(experts(x), loop(x, gate, chosen, experts.w_in, experts.w_out))
+    experts.bias[7] += 10.0
+    gate, chosen = experts.route(x, None, None)
+    assert bool((chosen[:, 0] == 7).all())
+    score = F.linear(x, experts.router.weight).softmax(dim=-1).gather(1, chosen)
+    assert close(gate, score / score.sum(dim=1, keepdim=True))
+    gate.sum().backward()
+    assert experts.bias.grad is None
+
+
+def test_router_sees_the_hidden_state_alone():
+    """Equal hidden states are routed alike bit for bit, wherever they stand and whatever stands beside them."""
+    experts, x = pool(), tokens()
+    order = torch.randperm(TOKENS, generator=torch.Generator().manual_seed(2))
+    gate, chosen = experts.route(x, None, None)
+    other_gate, other = experts.route(x[order], None, None)
+    assert torch.equal(other, chosen[order])
+    assert torch.equal(other_gate, gate[order])
+
+
+def test_elastic_masks_and_smaller_k():
+    """Forbidden experts are neither chosen nor trained; a token with k = 1 gives its one expert gate 1."""
+    experts, x = pool(), tokens()
+    allowed = torch.zeros(TOKENS, EXPERTS, dtype=torch.bool)
+    allowed[: TOKENS // 2, :40], allowed[TOKENS // 2 :, 20:60] = True, True
+    top_k = torch.tensor([1, 2]).repeat(TOKENS // 2)
+    choices: list[Tensor] = []
+    y = experts(x, None, allowed, top_k, choices)
+    gate, chosen = experts.route(x, allowed, top_k)
+    assert bool(allowed.gather(1, chosen).all())
+    assert close(y, loop(x, gate, chosen, experts.w_in, experts.w_out))
+    assert torch.equal(gate[top_k == 1], torch.tensor([1.0, 0.0]).expand(TOKENS // 2, 2))
+    assert bool((choices[0][top_k == 1][:, 1] == -1).all())
+    y.sum().backward()
+    trained = experts.w_in.grad.abs().amax(dim=(1, 2)).nonzero()[:, 0]
+    assert torch.equal(trained, chosen[gate > 0].unique())
+    assert trained.max() < 60
+    assert experts.load.sum() == top_k.sum()
+    assert experts.load.sum() == pytest.approx(float(experts.fair.sum()), rel=1e-5)
+
+
+def test_padding_is_not_counted():
+    experts = pool()
+    valid = torch.arange(TOKENS) < 100
+    experts(tokens(), valid)
+    assert experts.load.sum() == 2 * 100
+    experts.eval()
+    experts(tokens())
+    assert experts.load.sum() == 2 * 100
+
+
+def test_balance_evens_a_skewed_router_out():
+    """The bias moves towards experts that were chosen too seldom, by exactly its speed, until loads are nearly even."""
+    experts = pool(experts=16)
+    x = tokens(4000) + 0.5
+    with torch.no_grad():
+        gate, chosen = experts.route(x, None, None)
+        skewed = torch.bincount(chosen.flatten(), minlength=16)
+        for step in range(400):
+            before = experts.bias.clone()
+            _, chosen = experts.route(x, None, None)
+            experts._count(gate, chosen, None, None)
+            low = experts.load < experts.fair
+            experts.balance(1e-3 if step < 300 else 1e-4)
+            moved = experts.bias - before
+            assert torch.equal(moved > 0, low)
+            assert float(moved.abs().max()) <= 1.01e-3
+    even = torch.bincount(chosen.flatten(), minlength=16)
+    assert skewed.max() / skewed.float().mean() - 1 > 0.7
+    assert even.max() / even.float().mean() - 1 < 0.2
+    assert experts.load.sum() == 0

@@ -1,0 +1,196 @@
+"""The network as a whole: what its parts may know (row 44), codes (rows 26, 27), packing, and where contents land."""
+
+import inspect
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+import torch
+
+from ernest.model.attention import Attention
+from ernest.model.backbone import Backbone, Block, Routing
+from ernest.model.config import ModelConfig
+from ernest.model.experts import Experts
+from ernest.model.network import Ernest
+from ernest.sequence.batch import Batch
+from ernest.sequence.mask import allowed
+from ernest.training.batches import collate
+from ernest.training.checkpoint import interface_of
+from ernest.training.documents import Document
+from tests.small import CODES, CONFIG, LEVELS, documents, network, placed, tokenizers
+
+
+@pytest.fixture(scope="module")
+def model() -> Ernest:
+    return network()
+
+
+@torch.inference_mode()
+def test_a_codec_frame_enters_as_the_sum_of_its_levels(model):
+    codes = torch.randint(0, CODES + 1, (50, LEVELS), generator=torch.Generator().manual_seed(0))
+    by_hand = [sum(model.audio.embeddings[q].weight[code] for q, code in enumerate(frame)) for frame in codes.tolist()]
+    assert torch.equal(model.audio.embed(codes), torch.stack(by_hand))
+    assert len({table.weight.data_ptr() for table in model.audio.embeddings}) == LEVELS
+
+
+@torch.inference_mode()
+def test_contents_land_at_their_positions(model):
+    """Every position's input is the embedding of what the layout says stands there, and padding is zero."""
+    rows = [[placed(d) for d in documents()[:3]], [placed(d) for d in documents()[3:5]]]
+    batch = collate(rows, 130, tokenizers())
+    x = model.embed(batch)
+    assert not x[~batch.valid].any()
+    for r, row in enumerate(rows):
+        start = 0
+        for number, one in enumerate(row):
+            span = slice(start, start + len(one.layout))
+            assert (batch.document[r, span] == number).all()
+            alone = collate([[one]], len(one.layout), tokenizers())
+            torch.testing.assert_close(x[r, span], model.embed(alone)[0])
+            start += len(one.layout)
+        assert (batch.document[r, start:] == -1).all()
+
+
+@torch.inference_mode()
+def test_a_document_packed_with_others_is_as_if_alone(model):
+    """Logits of each of nine documents, packed into three rows in another order, against rows of their own (1e-5)."""
+    every = [placed(d) for d in documents()]
+    alone = [model(collate([[one]], len(one.layout) + 3, tokenizers())) for one in every]
+    order = [[4, 0, 2], [6, 1, 7], [3, 8, 5]]
+    together = model(collate([[every[i] for i in row] for row in order], 150, tokenizers()))
+    flat = [i for row in order for i in row]
+    for name in ("symbols", "bits", "future"):
+        expected = torch.cat([getattr(alone[i], name) for i in flat if getattr(alone[i], name) is not None])
+        assert (getattr(together, name) - expected).abs().max() <= 1e-5
+    for level in range(LEVELS):
+        expected = torch.cat([alone[i].codes[level] for i in flat if alone[i].codes])
+        assert (together.codes[level] - expected).abs().max() <= 1e-5
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("level", range(LEVELS))
+def test_codes_are_conditioned_on_earlier_levels_of_their_frame(model, level):
+    """Another code of one level in the third frame: later levels there hear of it, the level itself and earlier ones do not."""
+    document = next(d for d in documents() if d.task == "text→speech")
+    batch = collate([[placed(document)]], 30, tokenizers())
+    value = batch.code_targets.value.clone()
+    value[2, level] = (value[2, level] + 1) % CODES
+    base, other = model(batch), model(replace(batch, code_targets=replace(batch.code_targets, value=value)))
+    changed = torch.stack([(a - b).abs().amax(dim=-1) for a, b in zip(base.codes, other.codes, strict=True)])
+    assert not changed[: level + 1].any()  # read before the code is fed back, at this frame and at all others
+    assert (changed[level + 1 :, 2] > 1e-3).all()
+    assert not changed[:, :2].any()
+    assert (changed[level + 1 :, 3:] > 0).all()  # later frames hear of it by attention in the top layers
+
+
+@torch.inference_mode()
+def test_what_is_fed_back_is_the_input_embedding_of_the_level(model):
+    codes, at = torch.tensor([5, CODES]), torch.tensor([1, 3])
+    for level in range(LEVELS):
+        x = model.audio.step(CONFIG.layers - LEVELS + level, torch.zeros(1, 4, CONFIG.width), at, lambda level, logits: codes)
+        expected = torch.zeros(4, CONFIG.width)
+        if level + 1 < LEVELS:
+            expected[at] = model.audio.embeddings[level].weight[codes]
+        assert torch.equal(x[0], expected)
+    below = torch.randn(1, 4, CONFIG.width)
+    assert model.audio.step(CONFIG.layers - LEVELS - 1, below, at, lambda level, logits: codes) is below
+
+
+@torch.inference_mode()
+def test_feedback_changes_only_positions_that_predict_codes(model):
+    with_codes = next(d for d in documents() if d.task == "text→speech")
+    text = next(d for d in documents() if d.task == "text")
+    rows = collate([[placed(text), placed(with_codes)]], 60, tokenizers())
+    alone = collate([[placed(text)]], 60, tokenizers())
+    length = len(placed(text).layout)
+    assert (model(rows).symbols[:length] - model(alone).symbols).abs().max() <= 1e-5
+
+
+@torch.inference_mode()
+def test_future_head_predicts_the_token_after_next_from_the_text_alone(model):
+    every = [placed(d) for d in documents()]
+    batch = collate([[one] for one in every], 100, tokenizers())
+    rows, columns = (batch.future.at >= 0).nonzero(as_tuple=True)
+    at = batch.future.at[rows, columns]
+    assert torch.equal(batch.symbol_target[rows, at], batch.future.symbol[rows, columns])
+    assert torch.equal(batch.symbol[rows, at + 1], batch.future.symbol[rows, columns])
+    assert torch.equal(batch.symbol_target[rows, at + 1], batch.future.target[rows, columns])
+    assert (batch.future.target[batch.future.at < 0] == -1).all()
+    text = next(i for i, d in enumerate(documents()) if d.task == "text")
+    assert (rows == text).sum() == len(every[text].layout) - 1
+    # Its logits come from h_t and the embedding of x_{t+1}: another x_{t+1} at the last column moves only that column.
+    symbol = batch.future.symbol.clone()
+    symbol[text, (rows == text).sum() - 1] += 1
+    moved = model(replace(batch, future=replace(batch.future, symbol=symbol)))
+    change = (moved.future - model(batch).future).abs().amax(dim=-1)
+    assert change.nonzero()[:, 0].tolist() == [int((rows <= text).sum()) - 1]
+
+
+@torch.inference_mode()
+def test_other_names_of_tasks_change_nothing(model):
+    named = [[placed(d)] for d in documents()]
+    renamed = [[placed(Document(d.pieces, "something else"))] for d in documents()]
+    choices: list[list[torch.Tensor]] = [[], []]
+    outputs = [
+        model(collate(rows, 100, tokenizers()), choices=found) for rows, found in zip((named, renamed), choices, strict=True)
+    ]
+    assert torch.equal(outputs[0].symbols, outputs[1].symbols)
+    assert torch.equal(outputs[0].bits, outputs[1].bits)
+    assert len(choices[0]) == CONFIG.layers
+    assert all(torch.equal(a, b) for a, b in zip(*choices, strict=True))
+
+
+@torch.inference_mode()
+def test_the_trunk_routes_by_the_hidden_state_alone(model):
+    """The same vectors under other groups of one position each, as text, are routed bit for bit the same in the first layer."""
+    batch = collate([[placed(documents()[0])]], 50, tokenizers())
+    x = model.embed(batch)
+    pool = model.backbone.blocks[0].experts
+    gates, chosen = pool.route(x[0], None, None)
+    shuffled = torch.randperm(50, generator=torch.Generator().manual_seed(0))
+    other_gates, other_chosen = pool.route(x[0, shuffled], None, None)
+    assert torch.equal(chosen[shuffled], other_chosen)
+    torch.testing.assert_close(gates[shuffled], other_gates)
+
+
+def test_no_part_of_the_trunk_is_told_a_modality():
+    told = set()
+    for part in (Backbone, Block, Attention, Experts, torch.nn.RMSNorm):
+        told |= set(inspect.signature(part.forward).parameters)
+    told |= set(inspect.signature(Experts.route).parameters) | set(inspect.signature(allowed).parameters)
+    told |= {f.name for f in fields(Routing)} | {f.name for f in fields(ModelConfig)}
+    words = {word for name in told for word in name.lower().split("_")}
+    assert not words & {"modality", "modalities", "kind", "task", "source", "text", "image", "vision", "video", "audio"}
+
+
+def test_every_parameter_gets_a_gradient_from_a_mixed_batch():
+    model = network().train()
+    batch = collate([[placed(d)] for d in documents()], 100, tokenizers())
+    out = model(batch)
+    loss = sum(part.float().square().mean() for part in (out.symbols, out.future, out.bits, *out.codes))
+    loss.backward()
+    without = {name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()}
+    # The last level's feedback is only ever an input; the single expert of the future head leaves its router no choice.
+    assert without == {"future.block.experts.router.weight"}
+
+
+@torch.inference_mode()
+def test_a_batch_without_some_modality_runs(model):
+    for document in documents():
+        out = model(collate([[placed(document)]], 100, tokenizers()))
+        assert torch.isfinite(out.symbols).all()
+
+
+def test_audio_heads_need_layers_of_their_own():
+    with pytest.raises(ValueError, match=r"model\.layers = 3 must exceed the audio levels \(3\)"):
+        Ernest(replace(CONFIG, layers=3), interface_of(tokenizers()))
+
+
+def test_a_batch_moves_as_one():
+    batch = collate([[placed(documents()[0])]], 50, tokenizers())
+    moved = batch.to("meta")
+    assert isinstance(moved, Batch)
+    assert moved.symbol.is_meta
+    assert moved.cells.value.is_meta
+    assert moved.future.at.is_meta
+    np.testing.assert_array_equal(batch.valid.sum(), len(placed(documents()[0]).layout))
