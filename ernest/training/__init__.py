@@ -1,0 +1,1 @@
+"""From records to a trained model: documents, batches, losses, the loop, checkpoints."""

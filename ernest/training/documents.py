@@ -1,0 +1,155 @@
+"""Documents: records after the tokenizers, before a batch. Text stays text, so that BPE-dropout can cut it anew each time;
+made pictures stay latents, so that bits can be flipped anew; given pictures stay pixels, for both paths of the encoder."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+
+from ernest.sequence.groups import CodeTokens, PatchTokens, ScaleTokens, TextTokens, Tokens
+from ernest.sequence.record import Record, Segment
+from ernest.tokenizers.bundle import Tokenizers
+
+Form = Literal["text", "pixels", "latent", "codes"]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A tokenised segment. `data` by form: text a `str`; pixels uint8 `[frames, height, width, 3]`; latent float16
+    `[frames, bits, rows, columns]`; codes int16 `[frames, levels]`."""
+
+    form: Form
+    data: Any
+    made: bool
+    video: bool = False
+    open: bool = False
+
+
+@dataclass(frozen=True)
+class Document:
+    pieces: tuple[Piece, ...]
+    task: str
+
+
+def encode(records: Iterable[Record], tokenizers: Tokenizers, chunk: int = 256) -> Iterable[Document]:
+    """Documents of records, in order; pictures and sounds go through their tokenizers a chunk at a time."""
+    records = iter(records)
+    while part := list(islice(records, chunk)):
+        latents = _latents(part, tokenizers)
+        codes = _codes(part, tokenizers)
+        for record in part:
+            yield Document(tuple(_piece(segment, latents, codes) for segment in record.segments), record.task)
+
+
+def _piece(segment: Segment, latents: dict[int, np.ndarray], codes: dict[int, np.ndarray]) -> Piece:
+    if segment.kind == "text":
+        return Piece("text", segment.data, segment.made)
+    if segment.kind == "audio":
+        return Piece("codes", codes[id(segment)], segment.made)
+    video = segment.kind == "video"
+    if segment.made:
+        return Piece("latent", latents[id(segment)], True, video, segment.open)
+    return Piece("pixels", segment.data if video else segment.data[None], False, video)
+
+
+@torch.inference_mode()
+def _latents(records: Sequence[Record], tokenizers: Tokenizers) -> dict[int, np.ndarray]:
+    """Latents of all made pictures and videos, by segment."""
+    segments = [s for record in records for s in record.segments if s.kind in ("image", "video") and s.made]
+    if not segments:
+        return {}
+    frames = [s.data if s.kind == "video" else s.data[None] for s in segments]
+    latent = torch.cat([tokenizers.vision.encode(part) for part in to_frames(np.concatenate(frames)).split(256)])
+    parts = latent.half().numpy()
+    ends = np.cumsum([len(f) for f in frames])
+    return {id(s): part for s, part in zip(segments, np.split(parts, ends[:-1]), strict=True)}
+
+
+@torch.inference_mode()
+def _codes(records: Sequence[Record], tokenizers: Tokenizers) -> dict[int, np.ndarray]:
+    segments = [s for record in records for s in record.segments if s.kind == "audio"]
+    coded = tokenizers.audio.encode([s.data for s in segments]) if segments else []
+    return {id(s): c.numpy().astype(np.int16) for s, c in zip(segments, coded, strict=True)}
+
+
+def to_frames(pixels: np.ndarray) -> torch.Tensor:
+    """uint8 `[..., height, width, 3]` to float `[..., 3, height, width]` in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).movedim(-1, -3).float() / 255
+
+
+def to_tokens(piece: Piece, tokenizers: Tokenizers, cut: Callable[[str], Sequence[int]]) -> Tokens:
+    """What the layout needs to know of a piece; `cut` turns text into symbols."""
+    if piece.form == "text":
+        return TextTokens(tuple(cut(piece.data)))
+    if piece.form == "codes":
+        return CodeTokens(len(piece.data))
+    if piece.form == "pixels":
+        rows, columns = tokenizers.vision.grid
+        return PatchTokens(len(piece.data), (rows // 2, columns // 2), piece.video)
+    return ScaleTokens(len(piece.data), tokenizers.vision.quantiser.sizes, piece.video, piece.open)
+
+
+class DocumentStore:
+    """Documents on disk, a sequence of `Document`: a folder of parts, each with one JSON line per document and the arrays of
+    each form joined in one safetensors file."""
+
+    def __init__(self, folder: Path) -> None:
+        self.parts: list[dict[str, np.ndarray]] = []
+        self.lines: list[dict[str, Any]] = []
+        self.tasks: dict[str, list[int]] = {}
+        for part in sorted(path.parent for path in folder.glob("*/documents.jsonl")):
+            for line in (part / "documents.jsonl").read_text().splitlines():
+                entry = json.loads(line) | {"part": len(self.parts)}
+                self.tasks.setdefault(entry["task"], []).append(len(self.lines))
+                self.lines.append(entry)
+            self.parts.append({name: tensor.numpy() for name, tensor in load_file(part / "arrays.safetensors").items()})
+        if not self.lines:
+            raise ValueError(f"{folder} holds no documents")
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def __getitem__(self, index: int) -> Document:
+        line = self.lines[index]
+        arrays = self.parts[line["part"]]
+        return Document(tuple(_stored_piece(entry, arrays) for entry in line["pieces"]), line["task"])
+
+    @staticmethod
+    def write(part: Path, documents: Iterable[Document]) -> None:
+        """Writes one part aside, then renames."""
+        aside = part.parent.with_name(part.parent.name + "." + part.name)
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        arrays: dict[str, list[np.ndarray]] = {}
+        length: dict[str, int] = {}
+        with (aside / "documents.jsonl").open("w") as lines:
+            for document in documents:
+                entries = []
+                for piece in document.pieces:
+                    entry: dict[str, Any] = {"form": piece.form, "made": piece.made}
+                    if piece.form == "text":
+                        entry["text"] = piece.data
+                    else:
+                        start = length.get(piece.form, 0)
+                        arrays.setdefault(piece.form, []).append(piece.data)
+                        length[piece.form] = start + len(piece.data)
+                        entry |= {"start": start, "end": length[piece.form], "video": piece.video, "open": piece.open}
+                    entries.append(entry)
+                lines.write(json.dumps({"task": document.task, "pieces": entries}) + "\n")
+        joined = {name: torch.from_numpy(np.ascontiguousarray(np.concatenate(parts))) for name, parts in arrays.items()}
+        save_file(joined, aside / "arrays.safetensors")
+        shutil.rmtree(part, ignore_errors=True)
+        part.parent.mkdir(parents=True, exist_ok=True)
+        aside.rename(part)
+
+
+def _stored_piece(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Piece:
+    data = entry["text"] if entry["form"] == "text" else arrays[entry["form"]][entry["start"] : entry["end"]]
+    return Piece(entry["form"], data, entry["made"], entry.get("video", False), entry.get("open", False))

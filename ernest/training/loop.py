@@ -1,0 +1,164 @@
+"""The training loop of the unified model, once, for one process or many."""
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ernest.model.experts import Experts
+from ernest.model.network import Ernest
+from ernest.model.submodel import draw, full, stack
+from ernest.recipe import Recipe, to_tree
+from ernest.tokenizers.bundle import Tokenizers
+from ernest.training.batches import collate, plan
+from ernest.training.checkpoint import Progress, interface_of, load_progress, save_progress
+from ernest.training.documents import DocumentStore
+from ernest.training.loss import Posterior, means, sums, weigh
+from ernest.training.parallel import flat_gradients, sum_gradients, total
+from ernest.training.schedule import TrainingConfig, rates
+
+Show = Callable[[int, Mapping[str, float], Ernest], None]
+"""Called after every step with its number, its metrics and the network."""
+
+
+def train(
+    recipe: Recipe,
+    store: DocumentStore,
+    tokenizers: Tokenizers,
+    run: Path,
+    rank: int = 0,
+    world: int = 1,
+    show: Show | None = None,
+) -> Ernest:
+    """Trains to the recipe's last step, going on from the newest state in `run`; every process returns the same network.
+
+    A step is a function of (seed, step) and of the state before it, so a run that was cut and resumed gives bitwise the losses
+    of the unbroken one, and `world` processes give those of one up to rounding.
+    """
+    config, sequence = recipe.training, recipe.sequence
+    torch.manual_seed(recipe.seed)
+    model = Ernest(recipe.model, interface_of(tokenizers)).train()
+    optimizer = make_optimizer(model, config)
+    fingerprint = _fingerprint(recipe, store, tokenizers)
+    progress = load_progress(run, model, optimizer, fingerprint) or Progress(0, {}, fingerprint)
+    posterior = Posterior(progress.running)
+    gradients = flat_gradients(model)
+    weights = _mixture(recipe, store)
+    log = _cut_log(run, progress.step) if rank == 0 else None
+
+    for step in range(progress.step, config.steps):
+        begun = time.perf_counter()
+        now = rates(step, config)
+        rows = list(enumerate(plan(store, weights, tokenizers, sequence, recipe.seed, step)))[rank::world]
+        seeds = [int(np.random.default_rng((recipe.seed, step, 1, row)).integers(2**62)) for row, _ in rows]
+        batch = collate([row for _, row in rows], sequence.length, tokenizers, sequence.flip, seeds)
+        submodels = _draw(recipe, tokenizers, step, [row for row, _ in rows])
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+            predictions = model(batch, submodels)
+        added, counts = sums(predictions, batch)
+        counts = total(counts)
+        weigh(added, counts, posterior, now.future_weight).backward()
+        sum_gradients(gradients)
+        norm = update(optimizer, gradients, now.learning_rate, config.clip)
+        balance(model, now.bias_speed)
+        losses = means(total(added.detach()), counts)
+        posterior = posterior.observe(losses)
+        positions = int(total(batch.valid.sum()))
+        seconds = time.perf_counter() - begun
+        metrics = losses | {"norm": norm, "rate": now.learning_rate, "positions": positions, "seconds": seconds}
+        if log is not None:
+            with log.open("a") as lines:
+                lines.write(json.dumps({"step": step} | metrics) + "\n")
+        if rank == 0 and ((step + 1) % config.save_every == 0 or step + 1 == config.steps):
+            save_progress(run, model, optimizer, Progress(step + 1, dict(posterior.running), fingerprint))
+        if show is not None:
+            show(step, metrics, model)
+    return model
+
+
+def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """AdamW (0.9, 0.95); only matrices decay."""
+    matrices = [p for p in model.parameters() if p.dim() >= 2]
+    vectors = [p for p in model.parameters() if p.dim() < 2]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
+
+
+def update(optimizer: torch.optim.Optimizer, gradients: Tensor, rate: float, clip: float) -> float:
+    """One optimiser step at a rate, with the norm of all gradients clipped; returns the norm before clipping."""
+    norm = float(gradients.norm())
+    if norm > clip:
+        gradients.mul_(clip / norm)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    gradients.zero_()
+    return norm
+
+
+def balance(model: Ernest, speed: float) -> None:
+    """Moves the selection bias of every router of the trunk once, on the loads of all processes together."""
+    pools = [module for module in model.backbone.modules() if isinstance(module, Experts)]
+    counts = total(torch.stack([torch.stack([pool.load, pool.fair]) for pool in pools]))
+    for pool, (load, fair) in zip(pools, counts, strict=True):
+        pool.load.copy_(load)
+        pool.fair.copy_(fair)
+        pool.balance(speed)
+
+
+def _draw(recipe: Recipe, tokenizers: Tokenizers, step: int, rows: list[int]):
+    """One sub-model per packed row, or None where all are full."""
+    everything = full(recipe.model)
+    drawn = [
+        draw(recipe.model, tokenizers.audio.config.levels, recipe.elastic, np.random.default_rng((recipe.seed, step, 2, row)))
+        for row in rows
+    ]
+    return None if all(submodel == everything for submodel in drawn) else stack(drawn, recipe.model)
+
+
+def _mixture(recipe: Recipe, store: DocumentStore) -> dict[str, float]:
+    """The weight of each task of the data; a recipe may name more tasks. Raises ValueError where nothing is left to learn."""
+    weights = {task: recipe.mixture.get(task, 1.0) for task in store.tasks}
+    if not any(weight > 0 for weight in weights.values()):
+        raise ValueError(f"mixture: one of the tasks of the data must weigh more than 0: {', '.join(map(repr, store.tasks))}")
+    return weights
+
+
+def _fingerprint(recipe: Recipe, store: DocumentStore, tokenizers: Tokenizers) -> str:
+    """What a state must share with the run that goes on from it: recipe, data and tokenizers. How often it saves and shows, and
+    in how many processes, is its own."""
+    tree = to_tree(recipe)
+    for name in ("processes", "save_every", "show_every"):
+        del tree["training"][name]
+    digest = hashlib.sha256(json.dumps(tree, sort_keys=True).encode())
+    digest.update(json.dumps(store.lines).encode())
+    for arrays in store.parts:
+        for name in sorted(arrays):
+            digest.update(np.ascontiguousarray(arrays[name]).view(np.uint8).data)
+    digest.update(json.dumps(tokenizers.text.merges).encode())
+    for module in (tokenizers.vision, tokenizers.audio):
+        for name, value in module.state_dict().items():
+            digest.update(name.encode())
+            digest.update(value.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _cut_log(run: Path, step: int) -> Path:
+    """The metrics file, cut back to the steps before `step`, which will be made again; a kill may have torn its last line."""
+    path = run / "metrics.jsonl"
+    kept = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        if not line.endswith("}") or json.loads(line)["step"] >= step:
+            break
+        kept.append(line + "\n")
+    aside = run / "metrics.jsonl.part"
+    run.mkdir(parents=True, exist_ok=True)
+    aside.write_text("".join(kept))
+    os.replace(aside, path)
+    return path

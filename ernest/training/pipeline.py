@@ -1,0 +1,102 @@
+"""From records to tokenizers to documents to a trained model: the stages that the demo and a user's own data share."""
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ernest.lcnet.network import PPLCNet
+from ernest.recipe import Recipe, to_tree
+from ernest.sequence.record import Record
+from ernest.tokenizers.audio import AudioTokenizer
+from ernest.tokenizers.audio_training import train_audio_tokenizer
+from ernest.tokenizers.text import TextTokenizer
+from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
+from ernest.tokenizers.vision_training import VisionTraining, train_vision_tokenizer
+from ernest.training.parallel import launch
+
+Progress = Callable[[int, int, Mapping[str, float]], None]
+UNKNOWN = -1
+"""The class of a frame that nobody named."""
+FRAMES_A_STEP = 44
+
+
+def text_tokenizer(texts: Sequence[str], recipe: Recipe) -> TextTokenizer:
+    return TextTokenizer.train(texts, recipe.tokenizers.vocabulary)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Frames uint8 `[N, height, width, 3]` of pictures and of videos, with the class of each or `UNKNOWN`."""
+
+    stills: np.ndarray
+    still_classes: np.ndarray
+    moving: np.ndarray
+    moving_classes: np.ndarray
+
+
+def vision_tokenizer(seen: Seen, recipe: Recipe, progress: Progress, teacher: PPLCNet | None = None) -> VisionTokenizer:
+    """Half of a step's frames are of pictures and half of videos, where both are there; with no frames at all, an untrained one.
+
+    `teacher` knows the first classes, and adds what it sees in frames of those to what is compared.
+    """
+    config = VisionTokenizerConfig()
+    both = (seen.stills, seen.still_classes), (seen.moving, seen.moving_classes)
+    sorts = [(frames, classes) for frames, classes in both if len(frames)]
+    if not sorts:
+        return VisionTokenizer(config).eval()
+
+    def draw(step: int) -> tuple[np.ndarray, np.ndarray]:
+        rng = np.random.default_rng((recipe.seed, step, 4))
+        chosen = [rng.integers(len(frames), size=FRAMES_A_STEP // len(sorts)) for frames, _ in sorts]
+        frames = np.concatenate([frames[index] for (frames, _), index in zip(sorts, chosen, strict=True)])
+        return frames, np.concatenate([classes[index] for (_, classes), index in zip(sorts, chosen, strict=True)])
+
+    training = VisionTraining(steps=recipe.tokenizers.vision_steps)
+    return train_vision_tokenizer(draw, config, training, recipe.seed, teacher, progress)
+
+
+def audio_tokenizer(waves: Sequence[np.ndarray], words: Sequence[str], recipe: Recipe, progress: Progress) -> AudioTokenizer:
+    """Trained on waves float32 `[samples]`; `words` names what each says. With no waves, an untrained tokenizer."""
+    if not waves:
+        return AudioTokenizer().eval()
+    return train_audio_tokenizer(waves, words, recipe.tokenizers.audio_steps, recipe.seed, progress)
+
+
+def spoken_words(records: Sequence[Record]) -> tuple[list[np.ndarray], list[str]]:
+    """The sounds of records and the text beside each, where texts come back often enough to be words; else one word for all."""
+    waves, words = [], []
+    for record in records:
+        texts = [segment.data for segment in record.segments if segment.kind == "text"]
+        for segment in record.segments:
+            if segment.kind == "audio":
+                waves.append(segment.data)
+                words.append(texts[0] if texts else "")
+    often = len(words) >= 4 * len(Counter(words))
+    return waves, words if often else [""] * len(words)
+
+
+def frames_of(records: Sequence[Record], most: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
+    """All still pictures and all video frames of records, at most `most` of each."""
+    stills: list[np.ndarray] = []
+    moving: list[np.ndarray] = []
+    for record in records:
+        for segment in record.segments:
+            if segment.kind == "image" and len(stills) < most:
+                stills.append(segment.data)
+            elif segment.kind == "video" and len(moving) < most:
+                moving.extend(segment.data)
+    none = np.zeros((0, 32, 32, 3), np.uint8)
+    return np.stack(stills) if stills else none, np.stack(moving) if moving else none
+
+
+def train_model(run: Path, recipe: Recipe) -> Path:
+    """Trains on `run/documents` with `run/tokenizers`, in as many processes as pay; returns the finished checkpoint's folder."""
+    (run / "recipe.json").write_text(json.dumps(to_tree(recipe), indent=1))
+    processes = recipe.training.processes or min(os.cpu_count() or 1, recipe.sequence.rows, 8)
+    launch("ernest.training.worker", [str(run)], processes)
+    return run / "model"

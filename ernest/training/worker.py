@@ -1,0 +1,38 @@
+"""One training process: `python -m ernest.training.worker RUN`, started alone or by PyTorch's launcher.
+
+RUN holds recipe.json, documents/ and tokenizers/; states, metrics.jsonl and at last model/ are written there.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from ernest.model.slicing import contributions
+from ernest.recipe import from_tree, to_tree
+from ernest.tokenizers.bundle import Tokenizers
+from ernest.training.batches import collate, plan
+from ernest.training.checkpoint import save_model
+from ernest.training.documents import DocumentStore
+from ernest.training.loop import train
+from ernest.training.parallel import process_group
+from ernest.training.show import Show
+
+
+def main(run: Path) -> None:
+    torch.set_num_threads(1)
+    recipe = from_tree(json.loads((run / "recipe.json").read_text()))
+    store, tokenizers = DocumentStore(run / "documents"), Tokenizers.load(run / "tokenizers")
+    with process_group() as (rank, world):
+        show = Show(recipe, tokenizers, store) if rank == 0 else None
+        model = train(recipe, store, tokenizers, run, rank, world, show)
+        if rank == 0:
+            weights = {task: recipe.mixture.get(task, 1.0) for task in store.tasks}
+            rows = [plan(store, weights, tokenizers, recipe.sequence, recipe.seed, step) for step in range(2)]
+            batches = [collate(row, recipe.sequence.length, tokenizers) for row in rows]
+            save_model(run / "model", model, tokenizers, to_tree(recipe), contributions(model, batches))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

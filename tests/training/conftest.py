@@ -1,0 +1,21 @@
+"""Documents of every direction on disk."""
+
+from pathlib import Path
+
+import pytest
+
+from ernest.training.documents import DocumentStore
+from tests.small import documents
+
+
+@pytest.fixture(scope="session")
+def documents_folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "documents"
+    for part in range(2):
+        DocumentStore.write(folder / f"part-{part}", [*documents(2 * part), *documents(2 * part + 1)])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def store(documents_folder) -> DocumentStore:
+    return DocumentStore(documents_folder)

@@ -1,0 +1,40 @@
+"""One of several processes that train together: `python -m tests.training.replica FOLDER`, started by the launcher.
+
+FOLDER holds documents/; one run goes through in `unbroken`, another is cut between two saves and resumed in `cut`.
+"""
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+from ernest.training.documents import DocumentStore
+from ernest.training.loop import train
+from ernest.training.parallel import process_group
+from tests.small import recipe, tokenizers
+
+RECIPE = recipe(rows=3, steps=4, save_every=2)
+
+
+class Cut(Exception):
+    pass
+
+
+def cut(step, metrics, model) -> None:
+    if step == 2:
+        raise Cut
+
+
+def main(folder: Path) -> None:
+    torch.set_num_threads(1)
+    store = DocumentStore(folder / "documents")
+    with process_group() as (rank, world):
+        train(RECIPE, store, tokenizers(), folder / "unbroken", rank, world)
+        with suppress(Cut):
+            train(RECIPE, store, tokenizers(), folder / "cut", rank, world, show=cut)
+        train(RECIPE, store, tokenizers(), folder / "cut", rank, world)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

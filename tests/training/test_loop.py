@@ -1,0 +1,164 @@
+"""Training is exact: a run that was cut goes on as if it had not been, and says so where it cannot."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from ernest.model.submodel import ElasticConfig
+from ernest.tokenizers.bundle import Tokenizers
+from ernest.tokenizers.text import TextTokenizer
+from ernest.training.documents import DocumentStore
+from ernest.training.loop import train
+from tests.small import SENTENCES, documents, recipe, tokenizers
+
+LOSSES = ("text", "future", "vision", "audio", "norm", "rate", "positions")
+
+
+class Cut(Exception):
+    """A run is killed."""
+
+
+def lines(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def losses(run: Path) -> list[dict]:
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines(run)]
+
+
+def cut_after(step: int):
+    def show(done, metrics, model):
+        if done == step:
+            raise Cut
+
+    return show
+
+
+def states(run: Path) -> list[str]:
+    return sorted(folder.name for folder in run.glob("step-*"))
+
+
+ONE_ROW = recipe(rows=1, steps=9, save_every=3)  # a row rarely holds all modalities, so many parameters rest in many steps
+
+
+@pytest.fixture(scope="module")
+def unbroken(store, tmp_path_factory) -> tuple[Path, dict[str, torch.Tensor]]:
+    run = tmp_path_factory.mktemp("unbroken")
+    return run, train(ONE_ROW, store, tokenizers(), run).state_dict()
+
+
+def test_a_run_reports_every_step(unbroken):
+    run, _ = unbroken
+    told = losses(run)
+    assert [line["step"] for line in told] == list(range(9))
+    assert any("audio" not in line for line in told)
+    assert any("vision" not in line for line in told)
+    assert set().union(*told) == {"step", *LOSSES}  # and no other loss: no balance term, no distance to anything
+    assert states(run) == ["step-0000009"]
+
+
+@pytest.mark.parametrize("cut", [0, 2, 4, 6], ids=["before any save", "at a save", "between saves", "after two saves"])
+def test_cut_and_resumed_is_bitwise_the_unbroken_run(unbroken, store, tmp_path, cut):
+    run, weights = unbroken
+    with pytest.raises(Cut):
+        train(ONE_ROW, store, tokenizers(), tmp_path, show=cut_after(cut))
+    assert states(tmp_path) == ([f"step-{(cut + 1) // 3 * 3:07d}"] if cut >= 2 else [])
+    model = train(ONE_ROW, store, tokenizers(), tmp_path)
+    assert losses(tmp_path) == losses(run)
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, weights[name]), name
+
+
+def test_a_finished_run_stays_as_it_is(unbroken, store, tmp_path):
+    train(ONE_ROW, store, tokenizers(), tmp_path)
+    model = train(ONE_ROW, store, tokenizers(), tmp_path)
+    assert losses(tmp_path) == losses(unbroken[0])
+    assert all(torch.equal(value, unbroken[1][name]) for name, value in model.state_dict().items())
+
+
+def test_half_written_states_and_lines_are_passed_over(unbroken, store, tmp_path):
+    with pytest.raises(Cut):
+        train(ONE_ROW, store, tokenizers(), tmp_path, show=cut_after(6))
+    torn = tmp_path / "step-0000009.part"
+    torn.mkdir()
+    (torn / "model.safetensors").write_bytes(b"half")
+    with (tmp_path / "metrics.jsonl").open("a") as log:
+        log.write('{"step": 7, "te')
+    train(ONE_ROW, store, tokenizers(), tmp_path)
+    assert losses(tmp_path) == losses(unbroken[0])
+    assert states(tmp_path) == ["step-0000009"]
+
+
+def other_text() -> Tokenizers:
+    """The same number of words, cut otherwise."""
+    text = TextTokenizer.train([sentence[::-1] for sentence in SENTENCES] * 10, tokenizers().text.vocab_size)
+    assert text.vocab_size == tokenizers().text.vocab_size
+    return replace(tokenizers(), text=text)
+
+
+@pytest.fixture(scope="module")
+def cut_run(store, tmp_path_factory) -> Path:
+    run = tmp_path_factory.mktemp("cut")
+    with pytest.raises(Cut):
+        train(ONE_ROW, store, tokenizers(), run, show=cut_after(3))
+    return run
+
+
+def test_other_data_is_refused(cut_run, tmp_path):
+    other = [document for seed in range(1, 5) for document in documents(seed)]
+    DocumentStore.write(tmp_path / "documents" / "all", other)
+    with pytest.raises(ValueError, match=r"step-0000003 .*data"):
+        train(ONE_ROW, DocumentStore(tmp_path / "documents"), tokenizers(), cut_run)
+
+
+def test_another_text_tokenizer_is_refused(cut_run, store):
+    with pytest.raises(ValueError, match=r"step-0000003 .*tokenizers"):
+        train(ONE_ROW, store, other_text(), cut_run)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [replace(ONE_ROW, seed=1), replace(ONE_ROW, training=replace(ONE_ROW.training, learning_rate=1e-4)),
+     replace(ONE_ROW, mixture={"text": 2.0})],
+    ids=["seed", "learning rate", "mixture"],
+)  # fmt: skip
+def test_another_recipe_is_refused(cut_run, store, other):
+    with pytest.raises(ValueError, match=r"step-0000003 .*recipe"):
+        train(other, store, tokenizers(), cut_run)
+
+
+def test_how_often_a_run_saves_is_no_part_of_it(unbroken, store, tmp_path):
+    with pytest.raises(Cut):
+        train(ONE_ROW, store, tokenizers(), tmp_path, show=cut_after(3))
+    otherwise = replace(ONE_ROW, training=replace(ONE_ROW.training, save_every=2, show_every=5, processes=1))
+    train(otherwise, store, tokenizers(), tmp_path)
+    assert losses(tmp_path) == losses(unbroken[0])
+
+
+def test_a_mixture_without_any_task_is_refused(store, tmp_path):
+    nothing = replace(ONE_ROW, mixture=dict.fromkeys(store.tasks, 0.0))
+    with pytest.raises(ValueError, match="mixture"):
+        train(nothing, store, tokenizers(), tmp_path)
+
+
+def test_training_learns(store, tmp_path):
+    """Two dozen steps over the same few documents: every modality falls below its start."""
+    long = recipe(rows=4, steps=24, warmup=3, learning_rate=3e-3, save_every=100, elastic=ElasticConfig(1.0, 1.0, 1.0))
+    train(long, store, tokenizers(), tmp_path)
+    told = lines(tmp_path)
+    for name, share in {"text": 0.6, "vision": 0.98, "audio": 0.95, "future": 0.7}.items():
+        values = [line[name] for line in told if name in line]
+        assert sum(values[-3:]) < share * sum(values[:3]), name
+
+
+def test_balance_moves_biases_of_overloaded_pools_only(unbroken):
+    _, weights = unbroken
+    biases = {name: value for name, value in weights.items() if name.endswith("experts.bias")}
+    assert len(biases) == 7
+    for name, value in biases.items():
+        if name.startswith("backbone"):
+            assert value.any()
+            assert value.abs().max() <= 9 * recipe().training.bias_speed + 1e-7
