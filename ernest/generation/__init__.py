@@ -1,0 +1,1 @@
+"""Decoding: one engine that walks groups, for every modality."""

@@ -1,0 +1,92 @@
+"""Rows of documents whose prompts are in the cache and whose made segment arrives group by group."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ernest.model.attention import new_cache
+from ernest.model.backbone import Routing
+from ernest.model.network import Ernest
+from ernest.model.submodel import SubModel, stack
+from ernest.sequence.groups import Layout, Tokens, lay_out
+from ernest.sequence.mask import allowed
+from ernest.tokenizers.bundle import Tokenizers
+from ernest.training.batches import Placed, collate, segments_of
+from ernest.training.documents import Document, Piece
+
+Hook = Callable[[int, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The prompt of a row and the places of the groups to come."""
+
+    prompt: Placed
+    tail: Layout
+
+
+def plan_row(pieces: Sequence[Piece], made: Tokens, tail: int, tokenizers: Tokenizers, hide: bool) -> Plan:
+    """Lays out given `pieces` followed by `made`, and cuts before the last `tail` positions."""
+    given = segments_of(pieces, tokenizers, tokenizers.text.encode, hide)
+    layout = lay_out([*given, (made, True)], tokenizers.symbols)
+    cut = len(layout) - tail
+    columns = {field.name: getattr(layout, field.name) for field in fields(layout)}
+    head = Layout(**{name: column[:cut] for name, column in columns.items()})
+    rest = Layout(**{name: column[cut:] for name, column in columns.items()})
+    return Plan(Placed(Document(tuple(pieces), ""), replace(head, weight=np.zeros(cut, np.float32))), rest)
+
+
+class Decoder:
+    """The cache and what its positions are. One mask rule serves prompts of different lengths: padding is another document."""
+
+    def __init__(
+        self, model: Ernest, tokenizers: Tokenizers, plans: Sequence[Plan], submodel: SubModel | None, bf16: bool
+    ) -> None:
+        self.model, self.plans, self.rows = model, plans, len(plans)
+        self.lengths = torch.tensor([len(plan.prompt.layout) for plan in plans])
+        self.width = int(self.lengths.max())
+        self.submodels = None if submodel is None else stack([submodel] * self.rows, model.config)
+        self.batch = collate([[plan.prompt] for plan in plans], self.width, tokenizers)
+        total = self.width + len(plans[0].tail)
+        device = model.symbols.weight.device
+        self.bf16, dtype = bf16, torch.bfloat16 if bf16 else torch.float32
+        self.caches = new_cache(model.config, self.rows, total, device, dtype)
+        self.document = torch.full((self.rows, total), -1)
+        self.group = torch.zeros(self.rows, total, dtype=torch.long)
+        self.filled = 0
+        self.cursor = 0
+        self.tail_group = torch.from_numpy(np.stack([plan.tail.group for plan in plans]))
+        self.tail_place = torch.from_numpy(np.stack([plan.tail.place for plan in plans]))
+
+    @property
+    def last(self) -> Tensor:
+        """Flat positions of the prompts' last columns, where the first group is predicted."""
+        return torch.arange(self.rows) * self.width + self.lengths - 1
+
+    def prefill(self, hook: Hook) -> Tensor:
+        """Runs the prompts; hidden states `[rows, width]` of their last positions."""
+        batch = self.batch
+        x = self.model.embed(batch)
+        hidden = self._run(x, batch.document, batch.group, batch.place, hook)
+        return hidden.flatten(0, 1)[self.last]
+
+    def advance(self, x: Tensor, hook: Hook) -> Tensor:
+        """Appends the next `n` positions with inputs `x` `[rows, n, width]`; hidden states `[rows, n, width]`. Rows never see
+        each other, so one that has ended goes along until all have."""
+        n = x.shape[1]
+        span = slice(self.cursor, self.cursor + n)
+        self.cursor += n
+        document = torch.zeros(self.rows, n, dtype=torch.long)
+        return self._run(x, document, self.tail_group[:, span], self.tail_place[:, span], hook)
+
+    def _run(self, x: Tensor, document: Tensor, group: Tensor, place: Tensor, hook: Hook) -> Tensor:
+        end = self.filled + x.shape[1]
+        self.document[:, self.filled : end] = document
+        self.group[:, self.filled : end] = group
+        mask = allowed(document, group, self.document[:, :end], self.group[:, :end])
+        self.filled = end
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
+            return self.model.trunk(x, place, mask, Routing(self.submodels), hook, self.caches).float()
