@@ -1,0 +1,20 @@
+"""The file of measured figures: one JSON line each, `row, value, bar, ok, threads, command`."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+FILE = Path("build/bench/model.jsonl")
+
+
+def write_rows(rows: Sequence[Mapping[str, Any]], path: Path = FILE) -> None:
+    """Adds rows to the file; rows that the same commands left before go. Written aside, then renamed."""
+    commands = {row["command"] for row in rows}
+    before = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    kept = [row for row in before if row["command"] not in commands]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".part")
+    aside.write_text("".join(json.dumps(row) + "\n" for row in [*kept, *rows]))
+    os.replace(aside, path)

@@ -1,0 +1,163 @@
+"""What a run found, as plain values that can be kept in a folder and shown again without the run."""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FULL = "full"
+"""The system that is the whole model; every other name is a sub-model."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """One figure with what it is to be read against.
+
+    `bar` is what was promised, or None; `ceiling_true` and `ceiling_rebuilt` are what the verifier says of true records and of
+    the tokenizers' reconstructions; `count` is the number of held-out records; `group` is the heading under which it is listed.
+    """
+
+    direction: str
+    system: str
+    value: float
+    bar: float | None = None
+    chance: str = "–"
+    verifier: str = "–"
+    ceiling_true: float | None = None
+    ceiling_rebuilt: float | None = None
+    count: int = 0
+    lower_is_better: bool = False
+    group: str = ""
+
+    @property
+    def ok(self) -> bool | None:
+        """Whether the bar is reached, or None where there is none."""
+        if self.bar is None:
+            return None
+        return self.value <= self.bar if self.lower_is_better else self.value >= self.bar
+
+
+@dataclass(frozen=True)
+class SubModelRow:
+    """A sub-model, its parameters as shares of the whole model's, and its scores by direction."""
+
+    name: str
+    active_share: float
+    total_share: float
+    layers: int
+    experts: int
+    top_k: int
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One thing that was made or understood, to be looked at and listened to.
+
+    `prompt` is what was asked in words, `text` what was answered in words. `pixels` is uint8 `[height, width, 3]` or
+    `[frames, height, width, 3]`, `wave` float32 `[samples]` in [-1, 1] at 8 kHz, `curve` float `[frames]` the energy of a
+    physical video and `lawful` whether it obeys its law. `right` is the verifier's word, None where none was asked.
+    """
+
+    kind: str
+    prompt: str = ""
+    text: str | None = None
+    pixels: np.ndarray | None = None
+    wave: np.ndarray | None = None
+    curve: np.ndarray | None = None
+    right: bool | None = None
+    lawful: bool | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Seconds that a stage took, by the clock and summed over processors."""
+
+    name: str
+    wall: float
+    cpu: float
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Everything that the report shows.
+
+    `metrics` are the lines of the training log, oldest first; `usage` holds for every task the share of choices that went to
+    each expert `[layers, experts]`; `load` counts the choices on batches of the training mixture `[batches, layers, experts]`;
+    `facts` are words and figures of the run by name; `threads` is the number of processors that it used.
+    """
+
+    title: str
+    scores: tuple[Score, ...] = ()
+    samples: tuple[Sample, ...] = ()
+    submodels: tuple[SubModelRow, ...] = ()
+    metrics: tuple[Mapping[str, float], ...] = ()
+    usage: Mapping[str, np.ndarray] = field(default_factory=dict)
+    load: np.ndarray | None = None
+    stages: tuple[Stage, ...] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+    threads: int = 1
+
+
+_ARRAYS = ("pixels", "wave", "curve")
+
+
+def save(folder: Path, findings: Findings) -> None:
+    """Keeps findings as `findings.json` and `arrays.npz` in a folder that is written aside and then takes its place."""
+    arrays: dict[str, np.ndarray] = {f"usage/{task}": share for task, share in findings.usage.items()}
+    if findings.load is not None:
+        arrays["load"] = findings.load
+    samples = []
+    for number, sample in enumerate(findings.samples):
+        samples.append({name: value for name, value in vars(sample).items() if name not in _ARRAYS})
+        arrays |= {f"samples/{number}/{name}": getattr(sample, name) for name in _ARRAYS if getattr(sample, name) is not None}
+    tree = {f.name: getattr(findings, f.name) for f in fields(findings) if f.name not in ("samples", "usage", "load")}
+    tree |= {name: [vars(entry) for entry in tree[name]] for name in ("scores", "submodels", "stages")}
+    tree |= {"samples": samples, "usage": list(findings.usage)}
+
+    aside, old = folder.with_name(folder.name + ".part"), folder.with_name(folder.name + ".old")
+    for rest in (aside, old):
+        shutil.rmtree(rest, ignore_errors=True)
+    aside.mkdir(parents=True)
+    (aside / "findings.json").write_text(json.dumps(tree, indent=1, default=_plain))
+    with (aside / "arrays.npz").open("wb") as file:
+        np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
+    if folder.exists():
+        os.replace(folder, old)
+    os.replace(aside, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def load(folder: Path) -> Findings:
+    """The findings that `save` kept. Raises ValueError where `folder` holds none."""
+    if not (folder / "findings.json").is_file():
+        raise ValueError(f"{folder} holds no findings: findings.json is missing")
+    tree = json.loads((folder / "findings.json").read_text())
+    with np.load(folder / "arrays.npz", allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    samples = tuple(
+        Sample(**(entry | {name: arrays.get(f"samples/{number}/{name}") for name in _ARRAYS}))
+        for number, entry in enumerate(tree["samples"])
+    )
+    lists = {name: tuple(kind(**entry) for entry in tree[name]) for name, kind in _LISTS.items()}
+    usage = {task: arrays[f"usage/{task}"] for task in tree["usage"]}
+    rest = {"metrics": tuple(tree["metrics"]), "samples": samples, "usage": usage, "load": arrays.get("load")}
+    return Findings(**(tree | lists | rest))
+
+
+_LISTS: Mapping[str, type] = {"scores": Score, "submodels": SubModelRow, "stages": Stage}
+
+
+def _plain(value: Any) -> Any:
+    """A numpy number, or a mapping that is no dict, as JSON knows it."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"findings hold a {type(value).__name__}, which JSON does not know: {value!r}")
