@@ -1,0 +1,156 @@
+"""The command line: help without torch, and one clear line for every mistake, before any work starts."""
+
+import json
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ernest import cli
+from ernest.world.media import write_image
+
+COMMANDS = ("demo", "train", "import", "generate", "describe", "slice")
+
+
+def ernest(monkeypatch, *arguments: str) -> int:
+    """Exit status of a command in this process."""
+    monkeypatch.setattr(sys, "argv", ["ernest", *map(str, arguments)])
+    try:
+        cli.main()
+    except SystemExit as end:
+        return end.code or 0
+    return 0
+
+
+def parsed(monkeypatch, *arguments: str) -> partial:
+    """The command that arguments name, with what it would be called with."""
+    monkeypatch.setattr(sys, "argv", ["ernest", *arguments])
+    command = cli.parse()
+    assert isinstance(command, partial)
+    return command
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch) -> Path:
+    """A working folder with a picture, a folder of one record, and one of captioned pictures."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("seven.png", "records/seven.png", "photos/seven.png"):
+        Path(name).parent.mkdir(exist_ok=True)
+        write_image(name, np.full((32, 32, 3), 200, np.uint8))
+    Path("photos/seven.txt").write_text("a seven")
+    segments = [{"kind": "image", "role": "given", "file": "seven.png"}, {"kind": "text", "role": "made", "text": "a seven"}]
+    Path("records/records.jsonl").write_text(json.dumps({"segments": segments, "task": "image→text"}))
+    Path("full").mkdir()
+    Path("full/notes.txt").write_text("mine")
+    return tmp_path
+
+
+def test_help_of_every_command_loads_no_torch():
+    """One interpreter for all: a command's help ends in SystemExit(0)."""
+    program = f"""
+import sys
+from ernest import cli
+for command in {("", *COMMANDS)!r}:
+    sys.argv = ["ernest", *([command] if command else []), "--help"]
+    try:
+        cli.main()
+    except SystemExit as end:
+        assert not end.code, command
+    else:
+        raise AssertionError(command)
+assert not {{"torch", "numpy"}} & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    assert done.stdout.count("usage: ernest") == 1 + len(COMMANDS)
+    assert tuple(cli.COMMANDS) == COMMANDS
+
+
+def test_commands_are_called_as_they_are_written(monkeypatch):
+    shown = parsed(
+        monkeypatch, "generate", "model", "a red seven at the top left", "--to", "image", "-o", "seven.png", "--top-k", "1"
+    )
+    assert shown.func is cli.generate
+    chosen = shown.keywords | dict(zip(("checkpoint", "prompt"), shown.args, strict=False))
+    assert chosen["prompt"] == "a red seven at the top left"
+    assert (chosen["to"], chosen["out"], chosen["top_k"], chosen["layers"]) == ("image", Path("seven.png"), 1, None)
+    assert parsed(monkeypatch, "describe", "model", "a.wav", "--layers", "5", "--experts", "24").keywords["experts"] == 24
+    cut = parsed(monkeypatch, "slice", "model", "--layers", "5", "--experts", "24", "--top-k", "1", "-o", "small")
+    assert (cut.func, cut.keywords["out"]) == (cli.slice_, Path("small"))
+    plain = parsed(monkeypatch, "train", "--data", "records")
+    assert (plain.keywords["data"], plain.keywords["set_"]) == (Path("records"), ())
+    more = parsed(
+        monkeypatch, "train", "--data", "d", "--out", "run", "--set", "training.steps=9", "size=5", "--recipe", "mine.toml"
+    )
+    assert (more.keywords["out"], more.keywords["set_"]) == (Path("run"), ("training.steps=9", "size=5"))
+    assert more.keywords["recipe"] == "mine.toml"
+    assert parsed(monkeypatch, "import", "photos", "--out", "d").keywords["kind"] == "folder"
+    assert parsed(monkeypatch, "import", "mnist", "-o", "d", "--kind", "mnist", "--limit", "5").keywords["limit"] == 5
+    assert parsed(monkeypatch, "demo", "--minutes", "2", "--build", "here").keywords["minutes"] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("", "expected one of {demo, train, import, generate, describe, slice}"),
+        ("draw", "unknown: draw"),
+        ("generate", "missing from ernest generate: CHECKPOINT WORDS --to {text,image,video,audio}"),
+        ("generate nowhere words --to smell", "invalid choice 'smell' for argument '--to'"),
+        ("generate nowhere words --to image --outt a.png", "unknown: --outt, a.png; did you mean --out?"),
+        ("demo --minutes x", "error parsing --minutes: could not convert string to float: 'x'"),
+        ("generate nowhere words --to image", "nowhere is not a checkpoint: it has no model.json (train one with `ernest demo`)"),
+        ("generate records words --to image", "records is not a checkpoint"),
+        ("generate nowhere words --to image -o a.wav", "a.wav: a name for image ends in png, jpg"),
+        ("generate nowhere words --to audio -o a.gif", "a.gif: a name for audio ends in wav"),
+        ("generate nowhere _ --to text", "the prompt is empty: say what to make"),
+        ("describe nowhere seven.png", "nowhere is not a checkpoint"),
+        ("describe nowhere eight.png", "eight.png: there is no such file"),
+        ("describe nowhere seven.doc", "seven.doc: expected a file that ends in one of png, jpg"),
+        ("slice nowhere -o small", "say what to keep: --layers, --experts or --top-k"),
+        ("slice nowhere --top-k 1", "missing from ernest slice: -o FOLDER"),
+        ("slice nowhere --top-k 1 -o small", "nowhere is not a checkpoint"),
+        ("slice nowhere --top-k 1 -o full", "full exists already: choose a new folder"),
+        ("import nowhere -o d", "nowhere is no folder"),
+        ("import full -o d", "full: nothing to import: it holds no pictures, sounds or videos"),
+        ("import photos -o full", "full exists already: records are written to a new folder"),
+        ("import photos -o photos/d", "photos/d lies in the folder that is read"),
+        ("import photos -o d --captions words.csv", "words.csv: there is no such table of captions"),
+        ("import full -o d --kind mnist", "full: there is no file train-images-idx3-ubyte, packed (.gz) or not"),
+        ("train", "missing from ernest train: --data FOLDER"),
+        ("train --data nowhere", "nowhere is no folder of records: it has no records.jsonl"),
+        ("train --data records --out full", "full holds something else than a run of `ernest train`"),
+        ("train --data records --recipe tinny", "recipe 'tinny': neither a file nor one of tiny"),
+        ("train --data records --set training.step=3", "unknown field 'training.step'; did you mean 'steps'?"),
+        ("train --data records --set size=5 training.steps=many", "training.steps = 'many': expected int, got str"),
+        ("train --data records --tokenizers full", "full is not a checkpoint: it has no tokenizers"),
+        ("train --data records --set mixture.image→text=0", "one of the tasks of the data must weigh more than 0: 'image→text'"),
+        ("train --data records --set sequence.length=16", "record 1: takes 2"),
+        ("train --data records --set model.layers=4", "model.layers = 4 must exceed the audio levels (4)"),
+        ("demo --minutes 0", "minutes = 0.0 must be positive"),
+        ("demo --minutes -3", "minutes = -3.0 must be positive"),
+        ("demo --set training.learning_rat=1", "unknown field 'training.learning_rat'; did you mean 'learning_rate'?"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(folder, monkeypatch, capsys, arguments, message):
+    before = sorted(folder.rglob("*"))
+    status = ernest(monkeypatch, *(" " if word == "_" else word for word in arguments.split()))
+    printed = capsys.readouterr()
+    assert status == 2
+    assert printed.err.startswith("ernest: ")
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+    assert not printed.out.strip()
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_import_tells_what_it_did_and_what_it_left_out(folder, monkeypatch, capsys):
+    Path("photos/broken.png").write_bytes(b"no picture")
+    assert ernest(monkeypatch, "import", "photos", "--out", "made/records") == 0
+    printed = capsys.readouterr()
+    assert printed.out == "made/records: 2 records, captions from the text files beside the media, 1 left out\n"
+    assert printed.err.startswith("left out: photos/broken.png: not a picture that can be read")
+    assert len(Path("made/records/records.jsonl").read_text().splitlines()) == 2

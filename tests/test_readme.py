@@ -1,0 +1,185 @@
+"""What README and docs say is true: their commands run, their examples load, and no setting goes unexplained."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ernest import cli
+from ernest.recipe import Recipe, find_recipe, load_recipe
+from ernest.sequence.record import SAMPLE_RATE
+from ernest.world import media
+from ernest.world.folder import load_records
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+def fenced(text: str, language: str = "") -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+COMMANDS = [line for block in fenced(README) for line in block.splitlines() if line]
+"""Every line of the README's blocks is a command."""
+
+
+def in_readme(*words: str) -> list[list[str]]:
+    """The `ernest` commands of the README whose second word is one of `words`, as arguments."""
+    split = [shlex.split(line) for line in COMMANDS if line.startswith("ernest ")]
+    return [arguments[1:] for arguments in split if arguments[1] in words]
+
+
+def ernest(folder: Path, *arguments: str) -> str:
+    """What a command prints, run in `folder` as a user would."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "120"}
+    command = [sys.executable, "-W", "error", "-m", "ernest.cli", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{shlex.join(arguments)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+    return done.stdout
+
+
+# ------------------------------------------------------------------ what is written
+
+
+def test_every_command_is_one_that_there_is(monkeypatch):
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    assert {"make demo", "make test"} <= set(COMMANDS)
+    for line in COMMANDS:
+        program, *arguments = shlex.split(line)
+        if program == "make":
+            assert arguments[0] in targets
+        else:
+            assert program == "ernest"
+            monkeypatch.setattr(sys, "argv", [program, *arguments])
+            assert cli.parse()
+    assert {shlex.split(line)[1] for line in COMMANDS} >= {"generate", "describe", "slice", "import", "train"}
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES], ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), target
+
+
+def leaves(kind: type, prefix: str = "") -> dict[str, object]:
+    """Every field of the recipe by its full name, with the value of the demo's recipe."""
+    found: dict[str, object] = {}
+    for field in fields(kind):
+        value = getattr(kind, field.name)
+        found |= leaves(value, f"{prefix}{field.name}.") if is_dataclass(value) else {prefix + field.name: value}
+    return found
+
+
+def test_every_field_of_the_recipe_is_explained_with_its_default():
+    explained = dict(re.findall(r"^\| `([\w.]+)` \| ([^|]*) \|", (ROOT / "docs/recipe.md").read_text(), flags=re.MULTILINE))
+    defaults = leaves(Recipe())
+    assert explained.keys() == defaults.keys()
+    for name, value in defaults.items():
+        shown = "true" if value is True else "false" if value is False else "none" if value == {} else value
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            assert float(explained[name].replace(",", "")) == value, name
+        else:
+            assert explained[name] == shown, name
+
+
+def test_settings_in_the_docs_are_fields():
+    for page in PAGES:
+        for override in re.findall(r"--set ((?:[\w.→]+=[\w.]+ ?)+)", page.read_text()):
+            load_recipe(find_recipe("tiny"), override.split())
+
+
+def test_the_records_of_the_docs_can_be_loaded(tmp_path):
+    lines = [line for block in fenced((ROOT / "docs/data.md").read_text(), "json") for line in block.splitlines()]
+    assert len(lines) >= 3
+    (tmp_path / "records.jsonl").write_text("\n".join(lines))
+    for line in lines:
+        for segment in json.loads(line)["segments"]:
+            if segment["kind"] == "audio":
+                media.write_audio(tmp_path / segment["file"], np.zeros(SAMPLE_RATE // 4, np.float32))
+            elif segment["kind"] == "video":
+                media.write_video(tmp_path / segment["file"], np.zeros((9, 32, 32, 3), np.uint8))
+            elif segment["kind"] == "image":
+                media.write_image(tmp_path / segment["file"], np.zeros((32, 32, 3), np.uint8))
+    assert len(list(load_records(tmp_path))) == len(lines)
+
+
+# ------------------------------------------------------------------ what is promised
+
+
+SMALL = (
+    *("size=5", "model.experts=4", "sequence.rows=2", "training.processes=1", "training.steps=12", "training.show_every=0"),
+    *("tokenizers.vision_steps=8", "tokenizers.audio_steps=8"),
+)
+
+
+def photos(folder: Path) -> None:
+    """Pictures, sounds and a video with captions in a table, and a file that is none of them."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    table = ["file,caption"]
+    for number, shade in enumerate((40, 120, 220)):
+        picture = rng.integers(shade - 20, shade + 20, (40, 60, 3)).astype(np.uint8)
+        media.write_image(folder / f"wall{number}.jpg", picture)
+        wave = 0.3 * np.sin(2 * np.pi * (200 + 300 * number) / SAMPLE_RATE * np.arange(3000))
+        media.write_audio(folder / f"tone{number}.wav", wave.astype(np.float32))
+        table += [f"wall{number}.jpg,wall number {number}", f"tone{number}.wav,a tone of {200 + 300 * number} hertz"]
+    media.write_video(folder / "flicker.gif", rng.integers(0, 255, (4, 32, 32, 3)).astype(np.uint8))
+    (folder / "captions.csv").write_text("\n".join([*table, "flicker.gif,a flicker"]))
+    (folder / "notes.doc").write_text("no picture")
+
+
+@pytest.mark.slow
+def test_a_folder_of_ones_own_is_imported_and_learnt_from(tmp_path):
+    photos(tmp_path / "photos")
+    (how,) = in_readme("import")
+    assert "14 records, captions from the table captions.csv, 1 left out" in ernest(tmp_path, *how)
+    (how,) = in_readme("train")
+    printed = ernest(tmp_path, *how, "--set", *SMALL)
+    model = how[how.index("--out") + 1] + "/model"
+    assert f"model: {model}" in printed
+    assert ernest(tmp_path, "describe", model, "photos/wall0.jpg").endswith("\n")
+    again = time.perf_counter()
+    ernest(tmp_path, *how, "--set", *SMALL)
+    assert time.perf_counter() - again < 60
+    lines = (tmp_path / model).parent.joinpath("metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(12))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_demo_at_two_minutes_and_every_command_that_uses_it(tmp_path):
+    dry = subprocess.run(["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert dry.stdout.strip().endswith("ernest demo")
+    printed = ernest(tmp_path, "demo", "--minutes", "2")
+    assert "report: build/demo/report.html" in printed
+    assert "image → text" in printed
+    report = (tmp_path / "build/demo/report.html").read_text()
+    assert "<audio" in report
+    assert not re.search(r'(?:src|href)="(?:https?:|//)', report)
+    rows = [json.loads(line) for line in (tmp_path / "build/bench/model.jsonl").read_text().splitlines()]
+    assert {"row", "value", "bar", "ok", "threads", "command"} == set(rows[0])
+
+    for arguments in in_readme("generate", "describe", "slice"):
+        begun = time.perf_counter()
+        printed = ernest(tmp_path, *arguments)
+        assert time.perf_counter() - begun < 30, arguments
+        if "-o" not in arguments:
+            assert printed.endswith("\n")
+        elif arguments[0] == "slice":
+            assert (tmp_path / "build/demo/small/model.json").is_file()
+        else:
+            kind, file = arguments[arguments.index("--to") + 1], tmp_path / arguments[arguments.index("-o") + 1]
+            made = media.read(file, kind)
+            if kind == "audio":
+                assert SAMPLE_RATE * 0.05 < len(made) < SAMPLE_RATE * 4
+            else:
+                assert made.shape == ((9,) if kind == "video" else ()) + (32, 32, 3)
