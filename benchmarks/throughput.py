@@ -1,0 +1,152 @@
+"""Training throughput at the demo's size: the real loop on random documents of every direction.
+
+`python -m benchmarks.throughput RUN THREADS` is one of the processes that the launcher starts; `measure` starts them.
+"""
+
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+from ernest.recipe import Recipe, load_recipe
+from ernest.tokenizers.audio import AudioTokenizer
+from ernest.tokenizers.bundle import Tokenizers
+from ernest.tokenizers.text import TextTokenizer
+from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
+from ernest.training.documents import Document, DocumentStore, Piece
+from ernest.training.loop import train
+from ernest.training.parallel import launch, process_group
+
+ROWS = 8
+"""Packed rows of a step, for each process."""
+STEPS, COUNTED = 24, 10
+"""Steps of a run, and how many of the last are counted: the first ones prepare kernels and even the experts' loads out."""
+
+
+@dataclass(frozen=True)
+class Arrangement:
+    processes: int
+    threads: int
+
+    def __str__(self) -> str:
+        plural = "" if self.processes == 1 else "es"
+        return f"{self.processes} process{plural} x {self.threads} thread{'' if self.threads == 1 else 's'}"
+
+
+ARRANGEMENTS = Arrangement(1, 1), Arrangement(2, 1), Arrangement(1, 2)
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Positions per second, by the clock on the wall and by that of the processors; they part when others use the machine."""
+
+    wall: float
+    cpu: float
+
+
+def measure(folder: Path, rounds: int, progress: Callable[[str], None]) -> dict[Arrangement, Speed]:
+    """The speed of each arrangement: the median over interleaved rounds of each run's median step."""
+    found: dict[Arrangement, list[Speed]] = {arrangement: [] for arrangement in ARRANGEMENTS}
+    prepare(folder)
+    for turn in range(rounds):
+        for arrangement in ARRANGEMENTS:
+            progress(f"round {turn + 1} of {rounds}: {arrangement}")
+            run = folder / f"{turn}-{arrangement.processes}-{arrangement.threads}"
+            launch("benchmarks.throughput", [str(folder), str(run), str(arrangement.threads)], arrangement.processes)
+            found[arrangement].append(read_speed(run, arrangement.processes))
+    return {
+        arrangement: Speed(median(s.wall for s in speeds), median(s.cpu for s in speeds)) for arrangement, speeds in found.items()
+    }
+
+
+def read_speed(run: Path, processes: int) -> Speed:
+    """Of the median step among the last; positions of padding do not count."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()][-COUNTED:]
+    cpu = json.loads((run / "cpu.json").read_text())[-COUNTED:]
+    wall = median(line["positions"] / line["seconds"] for line in lines)
+    return Speed(wall, median(line["positions"] / (seconds * processes) for line, seconds in zip(lines, cpu, strict=True)))
+
+
+def matmul_rate(dtype: torch.dtype, size: int = 1024, seconds: float = 1.0) -> float:
+    """FLOP/s of square products on one thread: the median of as many as fit into the time."""
+    a = torch.randn(size, size).to(dtype)
+    times = []
+    begun = time.perf_counter()
+    while len(times) < 5 or time.perf_counter() - begun < seconds:
+        start = time.perf_counter()
+        torch.mm(a, a)
+        times.append(time.perf_counter() - start)
+    return 2 * size**3 / median(times)
+
+
+def recipe(processes: int) -> Recipe:
+    """The demo's network, elastic, with no pauses between the steps."""
+    base = load_recipe()
+    training = replace(base.training, steps=STEPS, save_every=STEPS + 1, show_every=0, warmup=2)
+    return replace(base, sequence=replace(base.sequence, rows=ROWS * processes), training=training)
+
+
+def prepare(folder: Path) -> None:
+    """Untrained tokenizers of the demo's sizes and documents of every direction, once for all runs."""
+    torch.manual_seed(0)
+    base = load_recipe()
+    sentences = ["a red seven at the top left", "a disk shrinking", "anna says seven", "three plus four is seven"]
+    text = TextTokenizer.train(sentences * 10, base.tokenizers.vocabulary)
+    Tokenizers(text, VisionTokenizer(VisionTokenizerConfig()), AudioTokenizer()).save(folder / "tokenizers")
+    rng = np.random.default_rng(0)
+    DocumentStore.write(folder / "documents" / "random", [document for _ in range(100) for document in documents(rng, sentences)])
+
+
+def documents(rng: np.random.Generator, sentences: list[str]) -> list[Document]:
+    """One of each direction, as long as the demo's."""
+
+    def latent(frames: int) -> Piece:
+        return Piece("latent", rng.normal(size=(frames, 16, 4, 4)).astype(np.float16), True, frames > 1)
+
+    def pixels(frames: int) -> Piece:
+        return Piece("pixels", rng.integers(0, 256, (frames, 32, 32, 3)).astype(np.uint8), False, frames > 1)
+
+    def codes(made: bool) -> Piece:
+        return Piece("codes", rng.integers(0, 256, (rng.integers(5, 13), 4)).astype(np.int16), made)
+
+    caption, family, word, sum_ = sentences
+    return [
+        Document((Piece("text", caption, False), latent(1)), "text→image"),
+        Document((pixels(1), Piece("text", caption, True)), "image→text"),
+        Document((Piece("text", word, False), codes(True)), "text→speech"),
+        Document((codes(False), Piece("text", word, True)), "speech→text"),
+        Document((Piece("text", family, False), latent(9)), "text→video"),
+        Document((pixels(9), Piece("text", family, True)), "video→text"),
+        Document((Piece("text", sum_, True),), "text"),
+    ]
+
+
+def machine() -> str:
+    """Processor and its features that matter here."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    flags = next((line for line in lines if line.startswith("flags")), "")
+    amx = ", AMX" if "amx_bf16" in flags else ""
+    return f"{names[0] if names else platform.machine()}, {len(names) or '?'} cores{amx}, torch {torch.__version__}"
+
+
+def main(folder: Path, run: Path, threads: int) -> None:
+    torch.set_num_threads(threads)
+    store, tokenizers = DocumentStore(folder / "documents"), Tokenizers.load(folder / "tokenizers")
+    clock = [time.process_time()]
+    with process_group() as (rank, world):
+        train(recipe(world), store, tokenizers, run, rank, world, lambda *_: clock.append(time.process_time()))
+        if rank == 0:
+            (run / "cpu.json").write_text(json.dumps(np.diff(clock).tolist()))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
