@@ -14,6 +14,7 @@ from benchmarks.throughput import ARRANGEMENTS, Arrangement, machine, matmul_rat
 from ernest.analysis.bench import write_rows
 from ernest.model.flops import training_flops
 from ernest.recipe import load_recipe
+from ernest.tokenizers.precision import half_precision
 
 BARS = {Arrangement(1, 1): 3000.0, Arrangement(2, 1): 6000.0, Arrangement(1, 2): None}
 COMMAND = "python -m benchmarks"
@@ -29,7 +30,7 @@ def main() -> None:
     recipe = load_recipe()
     cost = training_flops(recipe.model, recipe.sequence.length)
     rates = {str(dtype).removeprefix("torch."): matmul_rate(dtype) for dtype in (torch.float32, torch.bfloat16)}
-    used = rates["bfloat16" if recipe.training.bf16 else "float32"]
+    used = rates["bfloat16" if half_precision() else "float32"]
     console.print(machine())
     console.print("products on one thread:", ", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in rates.items()))
     console.print(f"training: {cost / 1e6:.1f} MFLOP per position in rows of {recipe.sequence.length}")

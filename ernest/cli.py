@@ -7,14 +7,16 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from tyro.conf import Positional, arg
+from tyro.conf import Positional, UseAppendAction, arg
 
 Checkpoint = Annotated[Path, Positional, arg(metavar="CHECKPOINT")]
-Overrides = Annotated[tuple[str, ...], arg(name="set", metavar="FIELD=VALUE ...")]
+Overrides = Annotated[tuple[tuple[str, ...], ...], arg(name="set", metavar="FIELD=VALUE ..."), UseAppendAction]
+"""`--set a=1 b=2 --set c=3`: several after each, and several times."""
 Folder = Annotated[Path, arg(aliases=["-o"], metavar="FOLDER")]
 Count = Annotated[int | None, arg(metavar="COUNT")]
 Number = Annotated[float | None, arg(metavar="NUMBER")]
@@ -31,7 +33,7 @@ def demo(build: Path = Path("build/demo"), minutes: float = 22.0, seed: int = 0,
     """
     from ernest.demo.run import run
 
-    run(build, minutes, seed, set_)
+    run(build, minutes, seed, tuple(chain(*set_)))
 
 
 def train(
@@ -52,7 +54,7 @@ def train(
     """
     from ernest.training.own_data import train_on_folder
 
-    print(f"model: {train_on_folder(data, out, recipe, tokenizers, set_)}")
+    print(f"model: {train_on_folder(data, out, recipe, tokenizers, tuple(chain(*set_)))}")
 
 
 def import_(

@@ -181,7 +181,7 @@ def _build(kind: Any, value: Any, where: str) -> Any:
     if type(value) is float and not math.isfinite(value):
         raise ValueError(f"{where} = {value!r}: expected a finite number")
     if type(value) not in allowed:
-        names = " or ".join(getattr(one, "__name__", str(one)) for one in allowed)
+        names = " or ".join(getattr(one, "__name__", str(one)) for one in allowed if one is not type(None))
         raise ValueError(f"{where} = {value!r}: expected {names}, got {type(value).__name__}")
     return value
 

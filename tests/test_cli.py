@@ -21,7 +21,7 @@ def ernest(monkeypatch, *arguments: str) -> int:
     try:
         cli.main()
     except SystemExit as end:
-        return end.code or 0
+        return int(end.code or 0)
     return 0
 
 
@@ -43,6 +43,8 @@ def folder(tmp_path: Path, monkeypatch) -> Path:
     Path("photos/seven.txt").write_text("a seven")
     segments = [{"kind": "image", "role": "given", "file": "seven.png"}, {"kind": "text", "role": "made", "text": "a seven"}]
     Path("records/records.jsonl").write_text(json.dumps({"segments": segments, "task": "image→text"}))
+    Path("begun").mkdir()
+    Path("begun/run.json").write_text("{}")
     Path("full").mkdir()
     Path("full/notes.txt").write_text("mine")
     return tmp_path
@@ -83,10 +85,9 @@ def test_commands_are_called_as_they_are_written(monkeypatch):
     assert (cut.func, cut.keywords["out"]) == (cli.slice_, Path("small"))
     plain = parsed(monkeypatch, "train", "--data", "records")
     assert (plain.keywords["data"], plain.keywords["set_"]) == (Path("records"), ())
-    more = parsed(
-        monkeypatch, "train", "--data", "d", "--out", "run", "--set", "training.steps=9", "size=5", "--recipe", "mine.toml"
-    )
-    assert (more.keywords["out"], more.keywords["set_"]) == (Path("run"), ("training.steps=9", "size=5"))
+    line = "train --data d --out run --set training.steps=9 size=5 --recipe mine.toml --set seed=1"
+    more = parsed(monkeypatch, *line.split())
+    assert (more.keywords["out"], more.keywords["set_"]) == (Path("run"), (("training.steps=9", "size=5"), ("seed=1",)))
     assert more.keywords["recipe"] == "mine.toml"
     assert parsed(monkeypatch, "import", "photos", "--out", "d").keywords["kind"] == "folder"
     assert parsed(monkeypatch, "import", "mnist", "-o", "d", "--kind", "mnist", "--limit", "5").keywords["limit"] == 5
@@ -106,6 +107,9 @@ def test_commands_are_called_as_they_are_written(monkeypatch):
         ("generate records words --to image", "records is not a checkpoint"),
         ("generate nowhere words --to image -o a.wav", "a.wav: a name for image ends in png, jpg"),
         ("generate nowhere words --to audio -o a.gif", "a.gif: a name for audio ends in wav"),
+        ("generate nowhere words --to video -o a.jpg", "a.jpg: a name for video ends in gif, webp, png, apng, mp4"),
+        ("generate nowhere words --to video -o a.gif", "nowhere is not a checkpoint"),
+        ("generate nowhere words --to video", "nowhere is not a checkpoint"),
         ("generate nowhere _ --to text", "the prompt is empty: say what to make"),
         ("describe nowhere seven.png", "nowhere is not a checkpoint"),
         ("describe nowhere eight.png", "eight.png: there is no such file"),
@@ -123,9 +127,11 @@ def test_commands_are_called_as_they_are_written(monkeypatch):
         ("train", "missing from ernest train: --data FOLDER"),
         ("train --data nowhere", "nowhere is no folder of records: it has no records.jsonl"),
         ("train --data records --out full", "full holds something else than a run of `ernest train`"),
+        ("train --data records --out begun", "begun holds a run on other records, tokenizers or settings"),
         ("train --data records --recipe tinny", "recipe 'tinny': neither a file nor one of tiny"),
         ("train --data records --set training.step=3", "unknown field 'training.step'; did you mean 'steps'?"),
         ("train --data records --set size=5 training.steps=many", "training.steps = 'many': expected int, got str"),
+        ("train --data records --set size=many --set seed=1", "size = 'many': expected int, got str"),
         ("train --data records --tokenizers full", "full is not a checkpoint: it has no tokenizers"),
         ("train --data records --set mixture.image→text=0", "one of the tasks of the data must weigh more than 0: 'image→text'"),
         ("train --data records --set sequence.length=16", "record 1: takes 2"),

@@ -84,7 +84,7 @@ def test_every_field_of_the_recipe_is_explained_with_its_default():
     defaults = leaves(Recipe())
     assert explained.keys() == defaults.keys()
     for name, value in defaults.items():
-        shown = "true" if value is True else "false" if value is False else "none" if value == {} else value
+        shown = {"True": "true", "False": "false", "None": "unset", "{}": "none"}.get(str(value), value)
         if isinstance(value, int | float) and not isinstance(value, bool):
             assert float(explained[name].replace(",", "")) == value, name
         else:
@@ -156,7 +156,7 @@ def test_a_folder_of_ones_own_is_imported_and_learnt_from(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_demo_at_two_minutes_and_every_command_that_uses_it(tmp_path):
+def test_the_demo_at_two_minutes_and_what_uses_its_checkpoint(tmp_path):
     dry = subprocess.run(["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert dry.stdout.strip().endswith("ernest demo")
     printed = ernest(tmp_path, "demo", "--minutes", "2")

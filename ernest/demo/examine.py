@@ -20,6 +20,7 @@ from ernest.model.flops import active_parameters, total_parameters
 from ernest.model.slicing import choose
 from ernest.model.submodel import SubModel
 from ernest.recipe import Recipe
+from ernest.tokenizers.precision import half_precision
 from ernest.training.checkpoint import load_contribution, load_model
 from ernest.training.documents import DocumentStore
 from ernest.training.show import stage_bar
@@ -167,7 +168,7 @@ def _submodel(build: Path, system: System) -> SubModel | None:
 def _examine(build: Path, system: System, direction: str, seed: int, count: int) -> tuple[Outcome, ...]:
     """One direction at one size; only the full model leaves samples."""
     model, tokenizers, judges, _ = _loaded(build)
-    engine = Engine(model, tokenizers, _submodel(build, system), bf16=True)
+    engine = Engine(model, tokenizers, _submodel(build, system), bf16=half_precision())
     examiner = Examiner(engine, judges, seed, count, show=12 if system.name == FULL else 0)
     outcome = DIRECTIONS[direction](examiner)
     return outcome if isinstance(outcome, tuple) else (outcome,)

@@ -1,6 +1,7 @@
 """The demo from nothing to its report: `run` is the list of its stages, in order."""
 
 import json
+import math
 import multiprocessing
 import os
 import queue
@@ -25,9 +26,11 @@ from ernest.analysis.scores import rows, table
 from ernest.demo.examine import examine
 from ernest.demo.lanes import CHAINS, Lane
 from ernest.recipe import Recipe, find_recipe, load_recipe, to_tree, with_effort
+from ernest.tokenizers.text import TextTokenizer
 from ernest.training import pipeline
 from ernest.training.parallel import ALLOCATOR
 from ernest.training.show import stage_bar
+from ernest.world.embedded import TASKS
 
 FULL_MINUTES = 22.0
 """What the recipe takes on two cores of a current server."""
@@ -39,10 +42,7 @@ def run(build: Path, minutes: float = FULL_MINUTES, seed: int = 0, overrides: tu
     Stages whose files are there are passed over; what another recipe left in `build` is removed first. Raises ValueError for
     a recipe that cannot be.
     """
-    if minutes <= 0:
-        raise ValueError(f"minutes = {minutes} must be positive")
-    recipe = with_effort(load_recipe(find_recipe("tiny"), overrides), minutes / FULL_MINUTES)
-    recipe = replace(recipe, seed=seed)
+    recipe = _recipe(minutes, seed, overrides)
     console = Console(width=None if sys.stdout.isatty() else 120)
     _claim(build, recipe, console)
     os.environ.update(ALLOCATOR | {"OMP_NUM_THREADS": "1"})
@@ -64,15 +64,33 @@ def run(build: Path, minutes: float = FULL_MINUTES, seed: int = 0, overrides: tu
     return report
 
 
+def _recipe(minutes: float, seed: int, overrides: tuple[str, ...]) -> Recipe:
+    if not 0 < minutes < math.inf:
+        raise ValueError(f"minutes = {minutes} must be positive and finite")
+    if seed < 0:
+        raise ValueError(f"seed = {seed} must not be negative")
+    recipe = replace(with_effort(load_recipe(find_recipe("tiny"), overrides), minutes / FULL_MINUTES), seed=seed)
+    pipeline.check_network(recipe, TextTokenizer())
+    if not any(recipe.mixture.get(task, 1.0) > 0 for task in TASKS):
+        raise ValueError(f"mixture: one of the tasks must weigh more than 0: {', '.join(TASKS)}")
+    return recipe
+
+
+MADE = ("judges", "tokenizers", "documents*", "step-*", "model", "findings", "*.json", "metrics.jsonl", "report.html")
+"""What the demo leaves in its folder."""
+
+
 def _claim(build: Path, recipe: Recipe, console: Console) -> None:
-    """Makes `build` this recipe's own."""
+    """Makes `build` this recipe's own. Raises ValueError for a folder that holds something else."""
     build.mkdir(parents=True, exist_ok=True)
     mark, tree = build / "demo.json", json.dumps(to_tree(recipe), indent=1)
+    if not mark.exists() and any(build.iterdir()):
+        raise ValueError(f"{build} is not empty and holds no demo: choose a new folder")
     if mark.exists() and mark.read_text() != tree:
         console.print(f"{build} holds another recipe's work: starting anew")
-        for path in build.iterdir():
+        for path in (path for pattern in MADE for path in build.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    elif (build / "demo.json").exists():
+    elif mark.exists():
         console.print(f"going on in {build}")
     mark.write_text(tree)
 

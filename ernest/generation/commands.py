@@ -48,8 +48,8 @@ def generate(
     if not prompt.strip():
         raise ValueError('the prompt is empty: say what to make, for example "a red seven at the top left"')
     out = out or (None if to == "text" else Path(f"out{ENDINGS[to]}"))
-    if out is not None and to != "text" and media.kind_of(out) != to:
-        raise ValueError(f"{out}: a name for {to} ends in {', '.join(media.SUFFIXES[to])}")
+    if out is not None and to != "text" and media.suffix(out) not in media.WRITTEN[to]:
+        raise ValueError(f"{out}: a name for {to} ends in {', '.join(media.WRITTEN[to])}")
     usual = DEFAULTS[to]
     temperature, top_p, guidance = (
         mine if mine is not None else default

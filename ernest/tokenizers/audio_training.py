@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from ernest.tokenizers.audio import MEL_FRAMES, AudioConfig, AudioTokenizer, ResidualQuantiser, padded_spectrograms
 from ernest.tokenizers.mel import SCALE
+from ernest.tokenizers.precision import half_precision
 from ernest.tokenizers.teacher import WIDTH, Progress, Teacher, code_features, train_recogniser
 
 BATCH = 48
@@ -151,7 +152,7 @@ def _loss(
 ) -> tuple[Tensor, dict[str, float]]:
     """The loss of a batch, quantised once there are codebooks, and what to report of it."""
     inside = torch.arange(features.shape[1]) < frames[:, None]
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=half_precision()):
         latents = tokenizer.latents(mel, frames)
     quantised, first, commitment = latents, latents, latents.new_zeros(())
     if codebooks:
@@ -159,7 +160,7 @@ def _loss(
         fewer = torch.rand(len(frames)) < FEWER_LEVELS
         used = torch.where(fewer, torch.randint(1, levels + 1, (len(frames),)), levels)
         quantised, first, commitment = codebooks.quantise(latents, used.repeat_interleave(frames))
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=half_precision()):
         restored = tokenizer.spectrograms(quantised, frames)
     numbers = inside.sum() * MEL_FRAMES * mel.shape[2]
     absolute = (restored - mel).abs().sum() / numbers

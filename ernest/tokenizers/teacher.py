@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from ernest.tokenizers.audio import MEL_FRAMES, Convolution, by_length
 from ernest.tokenizers.mel import BANDS
+from ernest.tokenizers.precision import half_precision
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 WIDTH = 128
@@ -56,7 +57,7 @@ def train_recogniser(
         for group in optimizer.param_groups:
             group["lr"] = 2e-3 * min(1, (step + 1) / 30) * (1 - step / steps) + 1e-5
         chosen = torch.randint(0, len(mel), (batch,))
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=half_precision()):
             logits = network(roughened(mel[chosen])).float()
         loss = functional.cross_entropy(logits, labels[chosen], label_smoothing=0.02)
         optimizer.zero_grad()

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ernest.lcnet.network import PPLCNet
+from ernest.tokenizers.precision import half_precision
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
 
 Draw = Callable[[int], tuple[np.ndarray, np.ndarray]]
@@ -90,7 +91,7 @@ def _loss(
     teacher: PPLCNet | None,
     generator: torch.Generator,
 ) -> tuple[Tensor, dict[str, float]]:
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast("cpu", torch.bfloat16, enabled=half_precision()):
         drawn, logits, code = tokenizer(frames, quantised, training.flip, generator)
     drawn = drawn.float()
     error = F.mse_loss(drawn, frames)

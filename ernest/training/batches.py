@@ -79,7 +79,10 @@ def plan(
             indices = store.tasks[tasks[rng.choice(len(tasks), p=share / share.sum())]]
             document = store[indices[rng.integers(len(indices))]]
             hide = bool(rng.random() < config.condition_dropout) and document.pieces[-1].form != "text"
-            yield place(document, tokenizers, lambda text: tokenizers.text.encode(text, config.bpe_dropout, rng), hide)
+            placed = place(document, tokenizers, lambda text: tokenizers.text.encode(text, config.bpe_dropout, rng), hide)
+            if len(placed.layout) > config.length:  # cut finely by dropout, a document that just fits a row may not
+                placed = place(document, tokenizers, tokenizers.text.encode, hide)
+            yield placed
 
     return fill_rows(draws(), lambda placed: len(placed.layout), config.rows, config.length)
 

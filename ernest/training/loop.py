@@ -16,12 +16,13 @@ from ernest.model.network import Ernest
 from ernest.model.submodel import draw, full, stack
 from ernest.recipe import Recipe, to_tree
 from ernest.tokenizers.bundle import Tokenizers
+from ernest.tokenizers.precision import half_precision
 from ernest.training.batches import collate, plan
 from ernest.training.checkpoint import Progress, interface_of, load_progress, save_progress
 from ernest.training.documents import DocumentStore
 from ernest.training.loss import Posterior, means, sums, weigh
 from ernest.training.parallel import flat_gradients, sum_gradients, total
-from ernest.training.schedule import TrainingConfig, rates
+from ernest.training.schedule import MAY_CHANGE, TrainingConfig, rates
 
 Show = Callable[[int, Mapping[str, float], Ernest], None]
 """Called after every step with its number, its metrics and the network."""
@@ -48,6 +49,7 @@ def train(
     fingerprint = _fingerprint(recipe, store, tokenizers)
     progress = load_progress(run, model, optimizer, fingerprint) or Progress(0, {}, fingerprint)
     posterior = Posterior(progress.running)
+    bf16 = half_precision() if config.bf16 is None else config.bf16
     gradients = flat_gradients(model)
     weights = _mixture(recipe, store)
     log = _cut_log(run, progress.step) if rank == 0 else None
@@ -59,7 +61,7 @@ def train(
         seeds = [int(np.random.default_rng((recipe.seed, step, 1, row)).integers(2**62)) for row, _ in rows]
         batch = collate([row for _, row in rows], sequence.length, tokenizers, sequence.flip, seeds)
         submodels = _draw(recipe, tokenizers, step, [row for row, _ in rows])
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             predictions = model(batch, submodels)
         added, counts = sums(predictions, batch)
         counts = total(counts)
@@ -134,7 +136,7 @@ def _fingerprint(recipe: Recipe, store: DocumentStore, tokenizers: Tokenizers) -
     """What a state must share with the run that goes on from it: recipe, data and tokenizers. How often it saves and shows, and
     in how many processes, is its own."""
     tree = to_tree(recipe)
-    for name in ("processes", "save_every", "show_every"):
+    for name in MAY_CHANGE:
         del tree["training"][name]
     digest = hashlib.sha256(json.dumps(tree, sort_keys=True).encode())
     digest.update(json.dumps(store.lines).encode())

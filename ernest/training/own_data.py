@@ -6,20 +6,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from rich.progress import Progress
 
-from ernest.model.network import Ernest
 from ernest.recipe import Recipe, find_recipe, load_recipe, to_tree
 from ernest.sequence.record import Record, Segment
-from ernest.tokenizers.audio import SAMPLES, AudioTokenizer
+from ernest.tokenizers.audio import SAMPLES
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
-from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
 from ernest.training import pipeline
 from ernest.training.batches import place
-from ernest.training.checkpoint import interface_of
 from ernest.training.documents import Document, DocumentStore, Piece, encode
+from ernest.training.schedule import MAY_CHANGE
 from ernest.training.show import stage_bar
 from ernest.world.folder import LINES, RecordFolder, load_records
 
@@ -81,7 +78,7 @@ def _texts(records: RecordFolder) -> list[str]:
 def _mark(data: Path, recipe: Recipe, checkpoint: Path | None) -> str:
     """What makes a run the same run: its records, settings and, where they were brought, tokenizers."""
     tree = to_tree(recipe)
-    for name in ("processes", "save_every", "show_every"):  # a run may go on with others of these
+    for name in MAY_CHANGE:
         del tree["training"][name]
     lines = hashlib.sha256((data / LINES).read_bytes()).hexdigest()
     return json.dumps({"records": lines, "tokenizers": checkpoint and str(checkpoint.resolve()), "recipe": tree}, indent=1)
@@ -104,9 +101,7 @@ def _check_mixture(records: RecordFolder, recipe: Recipe) -> None:
 
 def _check_sizes(records: RecordFolder, text: TextTokenizer, recipe: Recipe) -> None:
     """Raises ValueError for a network that the tokenizers' shapes do not allow, or a record longer than a row."""
-    shapes = Tokenizers(text, VisionTokenizer(VisionTokenizerConfig()), AudioTokenizer())
-    with torch.device("meta"):
-        Ernest(recipe.model, interface_of(shapes))
+    shapes = pipeline.check_network(recipe, text)
     for number, record in enumerate(records, 1):
         outline = Document(tuple(_outline(segment) for segment in record.segments), record.task)
         length = len(place(outline, shapes, text.encode).layout)

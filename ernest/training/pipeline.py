@@ -5,18 +5,23 @@ import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from ernest.lcnet.network import PPLCNet
+from ernest.model.network import Ernest
 from ernest.recipe import Recipe, to_tree
 from ernest.sequence.record import Record
 from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.audio_training import train_audio_tokenizer
+from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
 from ernest.tokenizers.vision_training import VisionTraining, train_vision_tokenizer
+from ernest.training.checkpoint import interface_of
 from ernest.training.parallel import launch
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
@@ -94,8 +99,21 @@ def frames_of(records: Sequence[Record], most: int = 20_000) -> tuple[np.ndarray
     return np.stack(stills) if stills else none, np.stack(moving) if moving else none
 
 
+def check_network(recipe: Recipe, text: TextTokenizer) -> Tokenizers:
+    """Untrained tokenizers of the shapes to come. Raises ValueError for a network that these shapes do not allow."""
+    shapes = Tokenizers(text, VisionTokenizer(VisionTokenizerConfig()).eval(), AudioTokenizer().eval())
+    with torch.device("meta"):
+        Ernest(recipe.model, interface_of(shapes))
+    return shapes
+
+
 def train_model(run: Path, recipe: Recipe) -> Path:
-    """Trains on `run/documents` with `run/tokenizers`, in as many processes as pay; returns the finished checkpoint's folder."""
+    """Trains on `run/documents` with `run/tokenizers`, in as many processes as pay; returns the finished checkpoint's folder.
+
+    Raises ValueError where the recipe asks for TensorBoard and it is not installed.
+    """
+    if recipe.training.tensorboard and find_spec("tensorboard") is None:
+        raise ValueError("training.tensorboard = true needs TensorBoard: pip install 'ernest-ai[tensorboard]'")
     (run / "recipe.json").write_text(json.dumps(to_tree(recipe), indent=1))
     processes = recipe.training.processes or min(os.cpu_count() or 1, recipe.sequence.rows, 8)
     launch("ernest.training.worker", [str(run)], processes)

@@ -3,12 +3,15 @@
 import math
 from dataclasses import dataclass
 
+MAY_CHANGE = ("processes", "save_every", "show_every", "tensorboard")
+"""Fields with which a run may go on differently: they change none of its numbers."""
+
 
 @dataclass(frozen=True)
 class TrainingConfig:
     """Optimiser and schedule of one run."""
 
-    steps: int = 1000
+    steps: int = 800
     learning_rate: float = 1.5e-3
     final_share: float = 0.05
     """Learning rate of the last step as a share of the peak."""
@@ -19,12 +22,15 @@ class TrainingConfig:
     clip: float = 1.0
     bias_speed: float = 1e-3
     future_weight: float = 0.3
-    bf16: bool = True
+    bf16: bool | None = None
+    """Trunk in half precision; where nothing is said, it is used where the processor has it."""
     processes: int = 0
     """Data-parallel processes of one thread each; 0 takes one per core, up to the rows of a step."""
     save_every: int = 200
     show_every: int = 200
     """Steps between looks at what the model can do so far; 0 is never."""
+    tensorboard: bool = False
+    """Also write the metrics for TensorBoard, which comes with the extra of that name."""
 
     def __post_init__(self) -> None:
         for name, least in {"steps": 1, "save_every": 1, "warmup": 0, "processes": 0, "show_every": 0}.items():

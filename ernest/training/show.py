@@ -1,6 +1,8 @@
 """What a person sees while the model trains: a progress bar, the losses, and now and then what it can do so far."""
 
 from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,7 +15,11 @@ from ernest.generation.engine import Engine
 from ernest.model.network import Ernest
 from ernest.recipe import Recipe
 from ernest.tokenizers.bundle import Tokenizers
+from ernest.tokenizers.precision import half_precision
 from ernest.training.documents import Document, DocumentStore
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 def stage_bar(console: Console | None = None) -> Progress:
@@ -23,10 +29,11 @@ def stage_bar(console: Console | None = None) -> Progress:
 
 
 class Show:
-    """Called after every step; draws pictures and reads some every `show_every` steps."""
+    """Called after every step; draws pictures and reads some every `show_every` steps. `run` is where TensorBoard's files go."""
 
-    def __init__(self, recipe: Recipe, tokenizers: Tokenizers, store: DocumentStore) -> None:
+    def __init__(self, recipe: Recipe, tokenizers: Tokenizers, store: DocumentStore, run: Path) -> None:
         self.recipe, self.tokenizers, self.store = recipe, tokenizers, store
+        self.board = _board(run) if recipe.training.tensorboard else None
         self.bar = stage_bar()
         self.task = self.bar.add_task("model", total=recipe.training.steps, note="")
         self.bar.start()
@@ -35,6 +42,9 @@ class Show:
         config = self.recipe.training
         losses = " ".join(f"{name} {metrics[name]:.2f}" for name in ("text", "vision", "audio") if name in metrics)
         speed = metrics["positions"] / metrics["seconds"]
+        if self.board is not None:
+            for name, value in metrics.items():
+                self.board.add_scalar(name, value, step)
         self.bar.update(self.task, completed=step + 1, note=f"{losses}  {speed:,.0f} positions/s")
         if config.show_every and (step + 1) % config.show_every == 0 and step + 1 < config.steps:
             self.bar.console.print(self._look(model, step + 1))
@@ -44,7 +54,7 @@ class Show:
 
     def _look(self, model: Ernest, step: int) -> Table:
         """A few records of the run's own data: what was asked, what the model says or draws, what is true."""
-        engine = Engine(model, self.tokenizers, bf16=self.recipe.training.bf16)
+        engine = Engine(model, self.tokenizers, bf16=half_precision())
         table = Table(title=f"after {step} steps", title_justify="left")
         for name in ("task", "given", "the model", "the record"):
             table.add_column(name)
@@ -55,6 +65,12 @@ class Show:
             if row is not None:
                 table.add_row(task, *row)
         return table
+
+
+def _board(run: Path) -> "SummaryWriter":
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(run / "tensorboard"))
 
 
 def _look_at(document: Document, engine: Engine) -> tuple[Text, Text, Text] | None:

@@ -25,7 +25,7 @@ def main(run: Path) -> None:
     recipe = from_tree(json.loads((run / "recipe.json").read_text()))
     store, tokenizers = DocumentStore(run / "documents"), Tokenizers.load(run / "tokenizers")
     with process_group() as (rank, world):
-        show = Show(recipe, tokenizers, store) if rank == 0 else None
+        show = Show(recipe, tokenizers, store, run) if rank == 0 else None
         model = train(recipe, store, tokenizers, run, rank, world, show)
         if rank == 0:
             weights = {task: recipe.mixture.get(task, 1.0) for task in store.tasks}

@@ -37,6 +37,12 @@ SUFFIXES: Mapping[Kind, tuple[str, ...]] = {
     "audio": _SOUND,
 }
 """Endings of the files that can be read as each kind, in lower case."""
+WRITTEN: Mapping[Kind, tuple[str, ...]] = {
+    "image": _STILL,
+    "video": ("gif", "webp", "png", "apng", "mp4"),
+    "audio": ("wav", "flac", "ogg"),
+}
+"""Endings of the files that each kind can be written to."""
 
 Frame = tuple[Image.Image, float]
 
@@ -99,13 +105,13 @@ def read_video(path: Path | str, frames: int = FRAMES, size: int = SIZE) -> np.n
 
 def write_image(path: Path | str, image: np.ndarray) -> None:
     """Write uint8 `[height, width, 3]` in the format that the ending names; png and webp keep every pixel."""
-    ending = _checked_ending(path, _STILL, "picture")
+    ending = _checked_ending(path, "image", "picture")
     Image.fromarray(image).save(path, **_lossless(ending))
 
 
 def write_video(path: Path | str, video: np.ndarray) -> None:
     """Write uint8 `[frames, height, width, 3]`, about 8 frames a second; webp and png keep every pixel, gif and mp4 do not."""
-    ending = _checked_ending(path, ("gif", "webp", "png", "apng", "mp4"), "video")
+    ending = _checked_ending(path, "video", "video")
     if ending == "mp4":
         return _write_mp4(path, video)
     first, *rest = [Image.fromarray(frame) for frame in video]
@@ -199,7 +205,7 @@ def read_audio(path: Path | str, longest: float = LONGEST_SOUND) -> np.ndarray:
 
 def write_audio(path: Path | str, wave: np.ndarray) -> None:
     """Write float32 `[samples]` at 8 kHz; a wav keeps every sample."""
-    ending = _checked_ending(path, ("wav", "flac", "ogg"), "sound")
+    ending = _checked_ending(path, "audio", "sound")
     soundfile = _library("soundfile", Path(path))
     soundfile.write(str(path), wave, SAMPLE_RATE, subtype="FLOAT" if ending == "wav" else None)
 
@@ -265,9 +271,9 @@ def _checked(path: Path | str, kind: Kind) -> Path:
     return path
 
 
-def _checked_ending(path: Path | str, endings: tuple[str, ...], thing: str) -> str:
-    if suffix(path) not in endings:
-        raise ValueError(f"{path}: a {thing} is written to a file that ends in one of {', '.join(endings)}")
+def _checked_ending(path: Path | str, kind: Kind, thing: str) -> str:
+    if suffix(path) not in WRITTEN[kind]:
+        raise ValueError(f"{path}: a {thing} is written to a file that ends in one of {', '.join(WRITTEN[kind])}")
     return suffix(path)
 
 
