@@ -56,7 +56,7 @@ def generate(
         for mine, default in zip(sampling, (usual.temperature, usual.top_p, usual.guidance), strict=True)
     )
     engine = _engine(checkpoint, size)
-    chosen = Sampling(temperature, top_p, guidance)
+    chosen = Sampling(temperature, top_p, guidance, usual.opening if sampling[0] is None else None)
     asked = [(Piece("text", prompt, False),)]
     if to == "text":
         answer = engine.texts(asked, chosen, seed)[0]

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ernest.generation.decoder import Decoder, Hook, plan_row
-from ernest.generation.sampling import DEFAULTS, Sampling, choose_bits, choose_class, guide
+from ernest.generation.sampling import DEFAULTS, Sampling, at_frame, choose_bits, choose_class, guide
 from ernest.model.network import Ernest
 from ernest.model.submodel import SubModel, SubModels, stack
 from ernest.sequence.batch import Cells
@@ -185,7 +185,7 @@ class _Walk:
                 if k:
                     value = torch.cat([_at_scale(quantiser, total, k), beside[:, start : start + h * w]], dim=2)
                     hidden = self.decoder.advance(self._cells(value, k), _nothing)
-                bits = self._choose_bits(hidden) if known is None else known.bits[:, start : start + h * w]
+                bits = self._choose_bits(hidden, frame) if known is None else known.bits[:, start : start + h * w]
                 total = total + quantiser.lookup(bits, k)
                 chosen.append(bits)
                 start += h * w
@@ -231,9 +231,9 @@ class _Walk:
         nothing = torch.zeros(0, levels, dtype=torch.long)
         return [torch.stack(frames) if frames else nothing for frames in heard], self.likelihood
 
-    def _choose_bits(self, hidden: Tensor) -> Tensor:
+    def _choose_bits(self, hidden: Tensor, frame: int) -> Tensor:
         logits = self.model.bit_head(hidden)
-        bits = choose_bits(guide(logits, self.sampling), self.sampling, self.generator)
+        bits = choose_bits(guide(logits, self.sampling), at_frame(self.sampling, frame), self.generator)
         own = logits[: self.count].float()
         self._note(-F.binary_cross_entropy_with_logits(own, bits.float(), reduction="none").sum((1, 2)))
         return bits

@@ -1,6 +1,6 @@
 """How a choice is drawn from logits: temperature, top-p, guidance."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -10,15 +10,18 @@ from torch import Tensor
 @dataclass(frozen=True)
 class Sampling:
     """`temperature` 0 takes the likeliest; `top_p` keeps the likeliest choices that hold this share of probability; `guidance`
-    g > 0 pushes away from the unconditioned model: l + g (l - l_unconditioned)."""
+    g > 0 pushes away from the unconditioned model: l + g (l - l_unconditioned). The first frame of a video, which decides what
+    it becomes, has a temperature of its own where `opening` names one."""
 
     temperature: float = 1.0
     top_p: float = 1.0
     guidance: float = 0.0
+    opening: float | None = None
 
     def __post_init__(self) -> None:
-        if self.temperature < 0:
-            raise ValueError(f"temperature = {self.temperature} must not be negative")
+        for name, value in (("temperature", self.temperature), ("opening", self.opening)):
+            if value is not None and value < 0:
+                raise ValueError(f"{name} = {value} must not be negative")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p = {self.top_p} must lie in (0, 1]")
         if self.guidance < 0:
@@ -28,10 +31,17 @@ class Sampling:
 DEFAULTS = {
     "text": Sampling(temperature=0.0),
     "image": Sampling(temperature=0.6, guidance=1.5),
-    "video": Sampling(temperature=0.5),
+    "video": Sampling(temperature=0.8, opening=1.2),
     "audio": Sampling(temperature=0.8, top_p=0.9, guidance=1.0),
 }
 """What works best for each kind in the demo."""
+
+
+def at_frame(sampling: Sampling, frame: int) -> Sampling:
+    """How the bits of a frame are drawn."""
+    if frame or sampling.opening is None:
+        return sampling
+    return replace(sampling, temperature=sampling.opening)
 
 
 def guide(logits: Tensor, sampling: Sampling) -> Tensor:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ernest.generation.sampling import Sampling, choose_bits, choose_class, guide
+from ernest.generation.sampling import Sampling, at_frame, choose_bits, choose_class, guide
 
 
 def generator() -> torch.Generator:
@@ -54,3 +54,12 @@ def test_guidance_pushes_away_from_the_free_half():
 def test_settings_out_of_range_are_named(field, value):
     with pytest.raises(ValueError, match=f"{field} = {value}"):
         Sampling(**{field: value})
+
+
+def test_the_opening_temperature_is_for_the_first_frame_alone():
+    sampling = Sampling(temperature=0.5, opening=1.2)
+    assert at_frame(sampling, 0).temperature == 1.2
+    assert at_frame(sampling, 1) is sampling
+    assert at_frame(Sampling(temperature=0.5), 0).temperature == 0.5
+    with pytest.raises(ValueError, match="opening = -1"):
+        Sampling(opening=-1)
