@@ -126,6 +126,9 @@ def _parsed(line: bytes, folder: Path) -> _StoredRecord:
     segments = tuple(_segment(stored, f"segments[{place}]", folder) for place, stored in enumerate(listed))
     if not any(segment.made for segment in segments):
         raise ValueError('segments: at least one needs "role": "made", or nothing would be learnt from the record')
+    for place, segment in enumerate(segments):
+        if segment.open and not (segment.kind == "video" and segment.made and place + 1 == len(segments)):
+            raise ValueError(f'segments[{place}]: only a video that is made, as the last segment, can be "open"')
     return _StoredRecord(task, segments, facts)
 
 

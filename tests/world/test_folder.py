@@ -52,7 +52,6 @@ SEGMENTS = st.one_of(
         st.just("video"),
         st.integers(1, 10).flatmap(lambda frames: arrays.arrays(np.uint8, (frames, 32, 32, 3))),
         st.booleans(),
-        st.booleans(),
     ),
     st.builds(
         Segment,
@@ -62,8 +61,12 @@ SEGMENTS = st.one_of(
     ),
 )
 FACTS = st.dictionaries(TEXTS, st.one_of(st.integers(), st.booleans(), st.none(), TEXTS, st.lists(st.integers())), max_size=3)
+LAST = st.one_of(
+    st.builds(made, st.just("text"), TEXTS),
+    st.builds(made, st.just("video"), arrays.arrays(np.uint8, (1, 32, 32, 3)), st.booleans()),
+)
 RECORDS = st.builds(
-    lambda segments, task, facts: Record((*segments, made("text", "end")), task, facts), st.lists(SEGMENTS), TEXTS, FACTS
+    lambda segments, last, task, facts: Record((*segments, last), task, facts), st.lists(SEGMENTS), LAST, TEXTS, FACTS
 )
 
 
