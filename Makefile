@@ -31,6 +31,8 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+	test -d build/demo/findings || $(BIN)/ernest demo
+	$(BIN)/python -m benchmarks.methods
 
 docs: .venv/.docs-ready
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -10,8 +10,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.throughput import ARRANGEMENTS, Arrangement, machine, matmul_rate, measure
-from ernest.analysis.bench import write_rows
+from benchmarks.throughput import ARRANGEMENTS, Arrangement, machine, measure
+from ernest.analysis.bench import matmul_rate, write_rows
 from ernest.model.flops import training_flops
 from ernest.recipe import load_recipe
 from ernest.tokenizers.precision import half_precision

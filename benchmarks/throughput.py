@@ -74,18 +74,6 @@ def read_speed(run: Path, processes: int) -> Speed:
     return Speed(wall, median(line["positions"] / (seconds * processes) for line, seconds in zip(lines, cpu, strict=True)))
 
 
-def matmul_rate(dtype: torch.dtype, size: int = 1024, seconds: float = 1.0) -> float:
-    """FLOP/s of square products on one thread: the median of as many as fit into the time."""
-    a = torch.randn(size, size).to(dtype)
-    times = []
-    begun = time.perf_counter()
-    while len(times) < 5 or time.perf_counter() - begun < seconds:
-        start = time.perf_counter()
-        torch.mm(a, a)
-        times.append(time.perf_counter() - start)
-    return 2 * size**3 / median(times)
-
-
 def recipe(processes: int) -> Recipe:
     """The demo's network, elastic, with no pauses between the steps."""
     base = load_recipe()

@@ -7,10 +7,14 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 
+import torch
+
 import ernest
+from ernest.analysis.bench import matmul_rate
 from ernest.model.flops import active_parameters, total_parameters, training_flops
 from ernest.model.network import Ernest
 from ernest.recipe import Recipe
+from ernest.tokenizers.precision import half_precision
 
 
 def facts_of(model: Ernest, recipe: Recipe, metrics: Sequence[Mapping[str, float]]) -> dict[str, str]:
@@ -20,6 +24,9 @@ def facts_of(model: Ernest, recipe: Recipe, metrics: Sequence[Mapping[str, float
     speed = median(line["positions"] / line["seconds"] for line in steady)
     flops = training_flops(config, recipe.sequence.length)
     total, active = total_parameters(config, interface), active_parameters(config, interface)
+    dtype = torch.bfloat16 if half_precision() else torch.float32
+    threads = os.cpu_count() or 1
+    share = speed * flops / (matmul_rate(dtype) * threads)
     positions = sum(line["positions"] for line in metrics)
     return {
         "seed": str(recipe.seed),
@@ -27,7 +34,7 @@ def facts_of(model: Ernest, recipe: Recipe, metrics: Sequence[Mapping[str, float
         "versions": f"Ernest {ernest.__version__}, PyTorch {version('torch')}, Python {platform.python_version()}",
         "parameters": f"{total / 1e6:.1f} million, {active / 1e6:.2f} million of the backbone active",
         "trained on": f"{positions / 1e6:.2f} million positions in {len(metrics):,} steps",
-        "speed": f"{speed:,.0f} positions per second, {speed * flops / 1e9:.0f} GFLOP/s in the backbone",
+        "speed": f"{speed:,.0f} positions per second, {share:.0%} of the measured rate of products on {threads} threads",
     }
 
 
