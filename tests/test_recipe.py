@@ -76,7 +76,7 @@ def test_every_size_is_a_network(size):
         ("training.save_every=0", "training.save_every = 0 must be at least 1"),
         ("training.decay_share=1.5", "training.decay_share = 1.5 must lie between 0 and 1"),
         ("training.learning_rate=0", "training.learning_rate = 0.0 must be more than 0"),
-        ("training.processes=17", "training.processes = 17 must not exceed sequence.rows = 16"),
+        ("training.processes=33", "training.processes = 33 must not exceed sequence.rows = 32"),
         ("elastic.full_depth=-1", "elastic.full_depth = -1.0 must lie between 0 and 1"),
         ("sequence.flip=2", "sequence.flip = 2.0 must lie between 0 and 1"),
         ("sequence.rows=0", "sequence.rows = 0 must be at least 1"),

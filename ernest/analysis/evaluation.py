@@ -156,7 +156,7 @@ class Examiner:
 
     def text_to_video(self) -> tuple[Outcome, Outcome]:
         """Family; family and lawful."""
-        captions = [FAMILIES[i % len(FAMILIES)] for i in range(max(5, self.count // 3))]
+        captions = [FAMILIES[i % len(FAMILIES)] for i in range(max(5, self.count * 2 // 3))]
         videos = self.engine.videos([(Piece("text", caption, False),) for caption in captions], seed=self.seed)
         return self._film_outcomes("video made", videos, captions)
 

@@ -42,7 +42,7 @@ class Attention(nn.Module):
         self.key_norm = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else None
 
     def forward(self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor, cache: LayerCache | None = None) -> Tensor:
-        """`x` `[B, S, width]`, `angles` of `[B, S, d / 2]`, `mask` bool `[B, S, C]`."""
+        """`x` `[B, S, width]`, `angles` of `[B, S, d / 2]`, `mask` `[B, S, C]`, bool or what `as_bias` makes of it."""
         B, S, _ = x.shape
         heads = [self.heads * self.head_dim] + [self.kv_heads * self.head_dim] * 2
         q, k, v = (part.view(B, S, -1, self.head_dim) for part in self.qkv(x).split(heads, dim=-1))
@@ -60,7 +60,8 @@ class Attention(nn.Module):
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v; queries `[B, G, S, d]`, keys and values `[B, K, C, d]`, `mask` bool `[B, S, C]`.
+    """softmax(q k^T / sqrt(d) + bias) v; queries `[B, G, S, d]`, keys and values `[B, K, C, d]`, `mask` `[B, S, C]`, bool or a
+    bias.
 
     Training in bfloat16 on a CPU takes the written-out form: PyTorch's own backward is two to ten times slower there.
     """
@@ -74,13 +75,17 @@ def attend_explicitly(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = Non
     """The same in batched products. Query heads that share keys are joined along the positions, so that nothing is repeated."""
     B, G, S, d = q.shape
     K, C = k.shape[1:3]
-    joined, turned = q.reshape(B * K, G // K * S, d), k.reshape(B * K, C, d).transpose(1, 2)
-    bias = torch.zeros(1, 1, 1, dtype=q.dtype, device=q.device)
+    joined, turned = (q * d**-0.5).reshape(B * K, G // K * S, d), k.reshape(B * K, C, d).transpose(1, 2)
+    scores = torch.bmm(joined, turned)
     if mask is not None:
-        bias = torch.zeros_like(mask, dtype=q.dtype).masked_fill_(~mask, -torch.inf)
-        bias = bias[:, None].expand(B, G, S, C).reshape(B * K, -1, C)
-    scores = torch.baddbmm(bias, joined, turned, alpha=d**-0.5)
+        scores.view(B, G, S, C).add_(as_bias(mask, q.dtype)[:, None])
     return (scores.softmax(dim=-1) @ v.reshape(B * K, C, d)).view(B, G, S, d)
+
+
+def as_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to scores: 0 where `mask` allows, minus infinity elsewhere. A bias passes unchanged, so that a stack of
+    layers can make it once."""
+    return torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, -torch.inf) if mask.dtype == torch.bool else mask
 
 
 def new_cache(config: ModelConfig, rows: int, length: int, device: torch.device, dtype: torch.dtype) -> list[LayerCache]:

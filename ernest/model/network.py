@@ -15,13 +15,13 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from ernest.model.attention import LayerCache
+from ernest.model.attention import LayerCache, as_bias
 from ernest.model.backbone import Backbone, Routing, init_matrices
 from ernest.model.config import Interface, ModelConfig
 from ernest.model.encoder import Encoder
 from ernest.model.heads import AudioHeads, FutureHead
 from ernest.model.norm import RMSNorm
-from ernest.model.steady import SteadyLinear
+from ernest.model.steady import SteadyLinear, product_type
 from ernest.model.submodel import SubModels
 from ernest.sequence.batch import Batch, Cells
 from ernest.sequence.mask import allowed
@@ -96,7 +96,8 @@ class Ernest(nn.Module):
     ) -> Tensor:
         """Hidden states `[rows, positions, width]` under the final norm; training and generation both pass here."""
         angles = rotary_angles(place, self.config.head_dim, self.config.rope_base)
-        return self.norm(self.backbone(x, angles, mask, routing, after_layer, caches))
+        bias = as_bias(mask, product_type(x))
+        return self.norm(self.backbone(x, angles, bias, routing, after_layer, caches))
 
     def forward(self, batch: Batch, submodels: SubModels | None = None, choices: list[Tensor] | None = None) -> Predictions:
         """Teacher-forced logits at the targets of a batch; `choices` collects the experts of every layer."""

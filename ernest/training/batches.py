@@ -21,7 +21,7 @@ from ernest.training.documents import Document, DocumentStore, Piece, to_frames,
 class SequenceConfig:
     """Rows of a step and how documents are drawn into them."""
 
-    rows: int = 16
+    rows: int = 32
     length: int = 256
     flip: float = 0.2
     """Bits of the history are flipped at a rate drawn from U(0, flip) per frame and scale (ERNIE 5.0 §2.2.3)."""

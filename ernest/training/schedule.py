@@ -11,23 +11,23 @@ MAY_CHANGE = ("processes", "save_every", "show_every", "tensorboard")
 class TrainingConfig:
     """Optimiser and schedule of one run."""
 
-    steps: int = 800
-    learning_rate: float = 1.5e-3
+    steps: int = 500
+    learning_rate: float = 2e-3
     final_share: float = 0.05
     """Learning rate of the last step as a share of the peak."""
-    warmup: int = 60
+    warmup: int = 40
     decay_share: float = 0.4
     """Share of the steps in which the rate falls."""
     weight_decay: float = 0.05
     clip: float = 1.0
-    bias_speed: float = 1e-3
+    bias_speed: float = 2e-3
     future_weight: float = 0.3
     bf16: bool | None = None
     """Trunk in half precision; where nothing is said, it is used where the processor has it."""
     processes: int = 0
     """Data-parallel processes of one thread each; 0 takes one per core, up to the rows of a step."""
-    save_every: int = 200
-    show_every: int = 200
+    save_every: int = 100
+    show_every: int = 100
     """Steps between looks at what the model can do so far; 0 is never."""
     tensorboard: bool = False
     """Also write the metrics for TensorBoard, which comes with the extra of that name."""

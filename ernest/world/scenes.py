@@ -28,8 +28,11 @@ def disk(rng: np.random.Generator) -> Scene:
 
 
 def star(rng: np.random.Generator) -> Scene:
-    """A star of m rays; mode m of a circle relaxes at the rate KAPPA (m^2 - 1) / R^2."""
-    radius, rays, depth = rng.uniform(8, 9.5), rng.integers(3, 7), rng.uniform(0.28, 0.4)
+    """A star of m rays; mode m of a circle relaxes at the rate KAPPA (m^2 - 1) / R^2.
+
+    Fewer than four rays would lose little more energy than the tenth by which a rounding star is told from a still one.
+    """
+    radius, rays, depth = rng.uniform(8, 9.5), rng.integers(4, 7), rng.uniform(0.28, 0.4)
     x, y = rng.uniform(-2, 2, 2)
     angle = np.arctan2(_Y - y, _X - x)
     wave = 1 + depth * np.cos(rays * angle + rng.uniform(0, 2 * math.pi))
