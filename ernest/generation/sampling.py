@@ -30,7 +30,7 @@ class Sampling:
 
 DEFAULTS = {
     "text": Sampling(temperature=0.0),
-    "image": Sampling(temperature=0.6, guidance=1.5),
+    "image": Sampling(temperature=0.4, guidance=1.5),
     "video": Sampling(temperature=0.6, opening=1.2),
     "audio": Sampling(temperature=0.8, top_p=0.9, guidance=1.0),
 }

@@ -11,7 +11,7 @@ MAY_CHANGE = ("processes", "save_every", "show_every", "tensorboard")
 class TrainingConfig:
     """Optimiser and schedule of one run."""
 
-    steps: int = 500
+    steps: int = 550
     learning_rate: float = 2e-3
     final_share: float = 0.05
     """Learning rate of the last step as a share of the peak."""
