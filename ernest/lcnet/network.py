@@ -1,74 +1,20 @@
-"""PP-LCNet, a vision network made for CPUs (arXiv 2109.15099): a table of data and one short module.
+"""PP-LCNet and PP-LCNetV2, vision networks made for CPUs: one short module for what `architecture` describes.
 
-- a stem convolution and thirteen depthwise-separable blocks in five stages, without shortcuts
-- h-swish everywhere, 5x5 kernels in the last seven blocks, squeeze-and-excite in the last two
+- a stem convolution and depthwise-separable blocks in five stages; sums only where V2 asks for them
+- first version (arXiv 2109.15099): h-swish, 5x5 kernels in the last seven blocks, squeeze-and-excite in the last two
+- second version (PaddleClas): ReLU, parallel depthwise branches, pointwise convolutions in two steps, a shortcut
 - a wide layer (1280) between the pooled features and the classifier
 - strides, widths, kernels and places of squeeze-and-excite are data: any image size, dense feature maps
 """
 
-from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
+from ernest.lcnet.architecture import Activation, Architecture, Block, Gate, Stride, scaled, small_images
 
-@dataclass(frozen=True)
-class Block:
-    """One depthwise-separable block: side of its depthwise kernel, output channels at scale 1, squeeze-and-excite or not."""
-
-    kernel: int
-    channels: int
-    squeeze: bool = False
-
-
-PP_LCNET: tuple[tuple[Block, ...], ...] = (
-    (Block(3, 32),),
-    (Block(3, 64), Block(3, 64)),
-    (Block(3, 128), Block(3, 128)),
-    (Block(3, 256), *[Block(5, 256)] * 5),
-    (Block(5, 512, squeeze=True), Block(5, 512, squeeze=True)),
-)
-"""The five stages of Table 1; only the first block of a stage has a stride."""
-
-SCALES = (0.25, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 2.5)
-"""The published widths."""
-
-
-@dataclass(frozen=True)
-class Architecture:
-    """What there is to choose. The defaults are PP-LCNet x1.0 for ImageNet.
-
-    `strides` are those of the stem and of the five stages, each a number or (vertical, horizontal). `hidden` is the
-    width of the layer before the classifier, which `scale` leaves alone; 0 leaves the layer out.
-    """
-
-    classes: int = 1000
-    scale: float = 1.0
-    strides: tuple[int | tuple[int, int], ...] = (2, 1, 2, 2, 2, 2)
-    stages: tuple[tuple[Block, ...], ...] = PP_LCNET
-    stem: int = 16
-    hidden: int = 1280
-    dropout: float = 0.2
-    in_channels: int = 3
-
-    def __post_init__(self) -> None:
-        if len(self.strides) != 1 + len(self.stages):
-            wanted = f"one for the stem and one for each of the {len(self.stages)} stages"
-            raise ValueError(f"strides: expected {wanted}, got {self.strides}")
-        if self.scale <= 0:
-            raise ValueError(f"scale: expected a positive number, got {self.scale}")
-
-
-def small_images(classes: int, scale: float = 1.0) -> Architecture:
-    """For pictures of about 32x32, cheap to train: maps of 16, 8 and 4, 3x3 kernels that fit them, nine blocks."""
-    stages = (
-        (Block(3, 64), Block(3, 64)),
-        (Block(3, 128), Block(3, 128)),
-        (Block(3, 128),),
-        (Block(3, 256), Block(3, 256, squeeze=True)),
-        (Block(3, 256, squeeze=True),),
-    )
-    return Architecture(classes, scale, strides=(2, 1, 2, 1, 2, 1), stages=stages, stem=32, hidden=0, dropout=0.1)
+__all__ = ["Architecture", "Block", "PPLCNet", "small_images"]
 
 
 class PPLCNet(nn.Module):
@@ -78,13 +24,13 @@ class PPLCNet(nn.Module):
         super().__init__()
         self.architecture = architecture
         width = scaled(architecture.stem, architecture.scale)
-        self.stem = _conv(architecture.in_channels, width, 3, architecture.strides[0])
+        self.stem = _conv(architecture.in_channels, width, 3, architecture.strides[0], activation=architecture.activation)
         stages, channels = [], []
         for stage, stride in zip(architecture.stages, architecture.strides[1:], strict=True):
             blocks = []
             for place, block in enumerate(stage):
                 out = scaled(block.channels, architecture.scale)
-                blocks.append(_separable(width, out, block, stride if place == 0 else 1))
+                blocks.append(_separable(width, out, block, stride if place == 0 else 1, architecture))
                 width = out
             stages.append(nn.Sequential(*blocks))
             channels.append(width)
@@ -107,17 +53,20 @@ class PPLCNet(nn.Module):
         return self.head(self.stages(self._begin(images)))
 
     def _begin(self, images: Tensor) -> Tensor:
+        if images.ndim != 4 or images.shape[1] != self.architecture.in_channels:
+            raise ValueError(f"images: expected [N, {self.architecture.in_channels}, H, W], got {list(images.shape)}")
         # Depthwise convolutions train two to five times faster on a CPU when channels lie innermost in memory.
         return self.stem(images.contiguous(memory_format=torch.channels_last))
 
 
 class Head(nn.Module):
-    """Global average pooling, a wide layer without normalisation or bias, dropout, classifier."""
+    """Global average pooling, a wide layer without normalisation, dropout, classifier."""
 
     def __init__(self, width: int, architecture: Architecture) -> None:
         super().__init__()
-        hidden = architecture.hidden
-        self.wide = nn.Sequential(nn.Linear(width, hidden, bias=False), nn.Hardswish()) if hidden else nn.Identity()
+        hidden, activation = architecture.hidden, _activation(architecture.activation)
+        wide = [nn.Linear(width, hidden, bias=architecture.hidden_bias), activation] if hidden else []
+        self.wide = nn.Sequential(*wide) if wide else nn.Identity()
         self.dropout = nn.Dropout(architecture.dropout)
         self.classifier = nn.Linear(hidden or width, architecture.classes)
 
@@ -126,40 +75,67 @@ class Head(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Channels weighed by what the whole map holds: pooled, reduced by four, expanded, hard sigmoid."""
+    """Channels weighed by what the whole map holds: pooled, reduced by four, expanded, a gate from 0 to 1."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, gate: Gate) -> None:
         super().__init__()
-        self.gate = nn.Sequential(
-            nn.Conv2d(channels, channels // 4, 1), nn.ReLU(), nn.Conv2d(channels // 4, channels, 1), nn.Hardsigmoid()
-        )
+        reduce, expand = nn.Conv2d(channels, channels // 4, 1), nn.Conv2d(channels // 4, channels, 1)
+        self.gate = nn.Sequential(reduce, nn.ReLU(), expand, nn.Sigmoid() if gate == "sigmoid" else nn.Hardsigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.gate(x.mean((2, 3), keepdim=True))
 
 
-def scaled(channels: int, scale: float) -> int:
-    """`channels` times `scale`, as the nearest multiple of 8: at least 8, and never more than a tenth too small."""
-    exact = channels * scale
-    rounded = max(8, int(exact + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * exact else rounded
+class Branches(nn.Module):
+    """Depthwise convolutions of sides k, k - 2, ..., 1 side by side; a single pixel cannot keep up with a stride.
+
+    Their sum is one depthwise convolution, which is what they are merged into when training is over.
+    """
+
+    def __init__(self, width: int, kernel: int, stride: Stride, activation: Activation) -> None:
+        super().__init__()
+        sides = [side for side in range(kernel, 0, -2) if side > 1 or stride == 1]
+        self.branches = nn.ModuleList(_conv(width, width, side, stride, groups=width, activation=None) for side in sides)
+        self.activation = _activation(activation)
+
+    def forward(self, x: Tensor) -> Tensor:
+        total = self.branches[0](x)
+        for branch in self.branches[1:]:
+            total = total + branch(x)
+        return self.activation(total)
 
 
-def published_parameters(network: nn.Module) -> int:
-    """Parameters as the paper's tables count them: with the running mean and variance of batch normalisation."""
-    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
-    return sum(p.numel() for p in network.parameters()) + sum(2 * norm.num_features for norm in norms)
+class Shortcut(nn.Sequential):
+    """A chain whose input is added to its output."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return input + super().forward(input)
 
 
-def _separable(width: int, out: int, block: Block, stride: int | tuple[int, int]) -> nn.Sequential:
+def _separable(width: int, out: int, block: Block, stride: Stride, architecture: Architecture) -> nn.Sequential:
     """Depthwise convolution, squeeze-and-excite where wanted, pointwise convolution.
 
     The paper's Figure 2 draws squeeze-and-excite last; its parameter counts and its code put it in between.
     """
-    squeeze = [SqueezeExcite(width)] if block.squeeze else []
-    return nn.Sequential(_conv(width, width, block.kernel, stride, groups=width), *squeeze, _conv(width, out, 1))
+    activation = architecture.activation
+    squeeze = [SqueezeExcite(width, architecture.gate)] if block.squeeze else []
+    if block.branches:
+        depthwise = Branches(width, block.kernel, stride, activation)
+    else:
+        depthwise = _conv(width, width, block.kernel, stride, groups=width, activation=activation)
+    widths = (width, out // 2, out) if block.split else (width, out)
+    pointwise = [_conv(one, other, 1, activation=activation) for one, other in pairwise(widths)]
+    # The published code adds the input only where both shapes agree, which spares the blocks with a stride.
+    chain = Shortcut if block.shortcut and stride == 1 and width == out else nn.Sequential
+    return chain(depthwise, *squeeze, *pointwise)
 
 
-def _conv(width: int, out: int, kernel: int, stride: int | tuple[int, int] = 1, groups: int = 1) -> nn.Sequential:
+def _conv(
+    width: int, out: int, kernel: int, stride: Stride = 1, groups: int = 1, activation: Activation | None = "h-swish"
+) -> nn.Sequential:
     convolution = nn.Conv2d(width, out, kernel, stride, kernel // 2, groups=groups, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(out), nn.Hardswish())
+    return nn.Sequential(convolution, nn.BatchNorm2d(out), *([_activation(activation)] if activation else []))
+
+
+def _activation(name: Activation) -> nn.Module:
+    return nn.ReLU() if name == "relu" else nn.Hardswish()

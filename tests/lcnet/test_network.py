@@ -1,57 +1,41 @@
-"""PP-LCNet against the numbers of its paper."""
+"""PP-LCNet as a network: features, strides, sizes, colours, and nothing shared."""
+
+import threading
+from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
 
-from ernest.lcnet.network import SCALES, Architecture, PPLCNet, published_parameters, small_images
-
-PARAMETERS = (1_521_184, 1_643_090, 1_879_576, 2_357_008, 2_952_520, 4_499_832, 6_521_512, 9_017_560)
-PUBLISHED = (1.5, 1.6, 1.9, 2.4, 3.0, 4.5, 6.5, 9.0)
-"""Millions, arXiv 2109.15099, Table 2."""
+from ernest.lcnet import PUBLISHED, STRIDES_32, STRIDES_64, Architecture, Block, PPLCNet, small_images
 
 
-@pytest.mark.parametrize(("scale", "parameters", "published"), list(zip(SCALES, PARAMETERS, PUBLISHED, strict=True)))
-def test_parameters_are_those_of_the_paper(scale: float, parameters: int, published: float) -> None:
-    with torch.device("meta"):
-        network = PPLCNet(Architecture(scale=scale))
-    assert sum(p.numel() for p in network.parameters()) == parameters
-    # The paper's column counts the running statistics of batch normalisation too.
-    assert abs(published_parameters(network) / 1e6 - published) <= 0.051
-
-
-def test_multiply_adds_of_scale_one() -> None:
-    total = 0
-
-    def count(module: nn.Module, _: object, out: torch.Tensor) -> None:
-        nonlocal total
-        weight = module.weight
-        assert isinstance(weight, torch.Tensor)
-        total += out[0].numel() * weight[0].numel() if isinstance(module, nn.Conv2d) else weight.numel()
-
-    with torch.device("meta"):
-        network = PPLCNet(Architecture()).eval()
-        for module in network.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                module.register_forward_hook(count)
-        network(torch.zeros(1, 3, 224, 224))
-    assert round(total / 1e6, 3) == 155.700
-
-
-@pytest.mark.parametrize("size", [(224, 224), (80, 160), (33, 47)])
-def test_feature_maps_have_the_stated_channels_and_strides(size: tuple[int, int]) -> None:
-    network = PPLCNet(Architecture(scale=0.25)).eval()
-    maps = network.features(torch.zeros(1, 3, *size))
-    assert tuple(m.shape[1] for m in maps) == network.feature_channels
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_feature_maps_have_the_stated_channels_and_strides(name: str) -> None:
+    network = PPLCNet(replace(PUBLISHED[name], classes=2)).eval()
+    with torch.no_grad():
+        maps = network.features(torch.zeros(1, 3, 33, 47))
+    assert tuple(one.shape[1] for one in maps) == network.feature_channels
     for stride, one in zip((2, 4, 8, 16, 32), maps, strict=True):
-        assert one.shape[2:] == tuple(-(-side // stride) for side in size)
+        assert one.shape[2:] == (-(-33 // stride), -(-47 // stride))
+
+
+def test_channels_are_multiples_of_eight_and_never_a_tenth_too_few() -> None:
+    assert PPLCNet(Architecture(scale=0.25)).feature_channels == (8, 16, 32, 64, 128)
+    assert PPLCNet(Architecture(scale=0.35)).feature_channels == (16, 24, 48, 88, 176)
 
 
 def test_strides_are_data_and_may_differ_by_direction() -> None:
     network = PPLCNet(Architecture(scale=0.25, strides=(2, (2, 1), (2, 1), (2, 1), (2, 1), (2, 1)))).eval()
     assert network.features(torch.zeros(1, 3, 80, 160))[-1].shape[2:] == (2, 80)
-    with pytest.raises(ValueError, match="strides: expected one for the stem and one for each of the 5 stages"):
-        Architecture(strides=(2, 2))
+    for wrong in ((2, 2), (2, 1, 2, 2, 2, 0)):
+        with pytest.raises(ValueError, match="strides: expected one for the stem and one for each of the 5 stages"):
+            Architecture(strides=wrong)
+
+
+@pytest.mark.parametrize(("strides", "side"), [(STRIDES_32, 32), (STRIDES_64, 64)])
+def test_presets_keep_a_map_of_four_by_four(strides: tuple, side: int) -> None:
+    network = PPLCNet(Architecture(scale=0.25, strides=strides, in_channels=1, classes=10)).eval()
+    assert network.features(torch.zeros(1, 1, side, side))[-1].shape[2:] == (4, 4)
 
 
 def test_small_images_keep_a_map_of_four_by_four() -> None:
@@ -61,7 +45,75 @@ def test_small_images_keep_a_map_of_four_by_four() -> None:
     assert network(images).shape == (3, 10)
 
 
+def test_the_names_of_small_judges_stay() -> None:
+    names = set(PPLCNet(small_images(classes=10)).state_dict())
+    assert {"stem.0.weight", "stem.1.running_var", "stages.0.0.0.0.weight", "stages.3.1.1.gate.0.bias"} <= names
+    assert {"stages.3.1.1.gate.2.weight", "stages.4.0.2.0.weight", "head.classifier.bias"} <= names
+    assert len(names) == 112
+
+
 def test_two_networks_share_nothing() -> None:
-    first, second = PPLCNet(small_images(10)), PPLCNet(Architecture(scale=0.25))
+    """Building one network, with whatever strides, changes no other: PaddleClas edits its table in place."""
+    torch.manual_seed(0)
+    first = PPLCNet(Architecture(scale=0.25)).eval()
+    images = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        before = first(images)
+        second = PPLCNet(Architecture(scale=0.25, strides=(2, (2, 1), (2, 1), (2, 1), (2, 1), (2, 1)))).eval()
+        second(images)
+        assert torch.equal(first(images), before)
     pointers = {p.data_ptr() for p in first.parameters()}
     assert pointers.isdisjoint(p.data_ptr() for p in second.parameters())
+    assert PPLCNet(Architecture(scale=0.25)).architecture.strides == (2, 1, 2, 2, 2, 2)
+    with pytest.raises(TypeError):
+        PUBLISHED["PPLCNet_x1_0"] = Architecture()
+
+
+def test_two_threads_disturb_no_output() -> None:
+    torch.manual_seed(0)
+    network = PPLCNet(Architecture(scale=0.25, classes=4)).eval()
+    images = [torch.rand(1, 3, 32 + 8 * (i % 5), 40) for i in range(20)]
+    with torch.no_grad():
+        expected = [network(image) for image in images]
+    found: dict[tuple[int, int], torch.Tensor] = {}
+
+    def classify(thread: int) -> None:
+        with torch.no_grad():
+            for number, image in enumerate(images):
+                found[thread, number] = network(image)
+
+    threads = [threading.Thread(target=classify, args=(thread,)) for thread in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.equal(found[thread, number], expected[number]) for thread in range(2) for number in range(20))
+
+
+def test_every_parameter_learns_in_both_versions() -> None:
+    for name in ("PPLCNet_x0_25", "PPLCNetV2_small"):
+        network = PPLCNet(replace(PUBLISHED[name], classes=3))
+        network(torch.rand(4, 3, 64, 64)).square().sum().backward()
+        assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *[("classes", 0), ("scale", -1.0), ("stem", 0), ("in_channels", 0), ("hidden", -1), ("dropout", 1.0)],
+        *[("activation", "tanh"), ("gate", "softmax")],
+    ],
+)
+def test_what_makes_no_network_is_told_by_its_field(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"{field}: expected .*, got {value}"):
+        Architecture(**{field: value})
+
+
+def test_wrong_blocks_and_images_are_told() -> None:
+    with pytest.raises(ValueError, match="kernel: expected an odd side, got 4"):
+        Block(4, 8)
+    with pytest.raises(ValueError, match="channels: expected a positive number, got 0"):
+        Block(3, 0)
+    network = PPLCNet(small_images(classes=2))
+    with pytest.raises(ValueError, match=r"images: expected \[N, 3, H, W\], got \[2, 1, 32, 32\]"):
+        network(torch.zeros(2, 1, 32, 32))

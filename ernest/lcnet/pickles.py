@@ -1,0 +1,156 @@
+"""What a pickle says, without doing it: other people's weights come as pickles, and loading a pickle runs its code.
+
+Here a pickle is only read. The instructions of the file build plain values; where it names a function or asks for a
+call, the answer is a note of that wish (`Name`, `Call`). Whoever reads the notes decides what they mean, so nothing
+that a file says is ever looked up, imported or run.
+"""
+
+import pickletools
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Name:
+    """A function or class that the file names, such as `numpy.ndarray`; it stays a name."""
+
+    path: str
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Something that the file keeps elsewhere, such as the storage of a tensor."""
+
+    key: Any
+
+
+@dataclass
+class Call:
+    """A call that the file asks for, with what it then puts into the result: dictionary items and a state."""
+
+    function: str
+    arguments: tuple[Any, ...]
+    items: dict[Any, Any] = field(default_factory=dict)
+    state: Any = None
+
+
+CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
+LITERALS = {
+    "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT",
+    "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
+}  # fmt: skip
+"""Instructions that put their own argument on the stack."""
+
+_MARK = object()
+
+
+def read_pickle(data: bytes, allowed: Collection[str]) -> Any:
+    """The value that a pickle of protocol 2 to 4 describes, as dictionaries, lists, tuples, numbers, strings and notes.
+
+    `allowed` are the names that the file may mention. Raises ValueError for any other name, for an instruction that
+    weights have no use for, and for a damaged file.
+    """
+    reader = _Reader(allowed)
+    try:
+        for opcode, argument, _ in pickletools.genops(data):
+            if opcode.name == "STOP":
+                return reader.pop()
+            reader.step(opcode.name, argument)
+    except (IndexError, KeyError, TypeError, AttributeError, OverflowError, UnicodeError) as error:
+        raise ValueError(f"damaged: {error!r}") from None
+    raise ValueError("damaged: it ends too early")
+
+
+class _Reader:
+    """The stack and the memory of one reading."""
+
+    def __init__(self, allowed: Collection[str]) -> None:
+        self.allowed = allowed
+        self.stack: list[Any] = []
+        self.memory: dict[int, Any] = {}
+        self.steps: dict[str, Callable[[Any], None]] = {
+            "MARK": lambda _: self.stack.append(_MARK),
+            "EMPTY_DICT": lambda _: self.stack.append({}),
+            "EMPTY_LIST": lambda _: self.stack.append([]),
+            "EMPTY_TUPLE": lambda _: self.stack.append(()),
+            "TUPLE": lambda _: self.stack.append(tuple(self.since_mark())),
+            "TUPLE1": lambda _: self.join(1),
+            "TUPLE2": lambda _: self.join(2),
+            "TUPLE3": lambda _: self.join(3),
+            "APPEND": lambda _: self.extend([self.pop()]),
+            "APPENDS": lambda _: self.extend(self.since_mark()),
+            "SETITEM": lambda _: self.update([self.pop(), self.pop()][::-1]),
+            "SETITEMS": lambda _: self.update(self.since_mark()),
+            "GLOBAL": lambda argument: self.name(*argument.split(" ", 1)),
+            "STACK_GLOBAL": lambda _: self.name(*[self.pop(), self.pop()][::-1]),
+            "REDUCE": lambda _: self.call(),
+            "BUILD": lambda _: self.build(),
+            "BINPERSID": lambda _: self.stack.append(Reference(self.pop())),
+            "MEMOIZE": lambda _: self.remember(len(self.memory)),
+            "BINPUT": self.remember,
+            "LONG_BINPUT": self.remember,
+            "BINGET": lambda place: self.stack.append(self.memory[place]),
+            "LONG_BINGET": lambda place: self.stack.append(self.memory[place]),
+        }
+
+    def step(self, instruction: str, argument: Any) -> None:
+        if instruction in LITERALS:
+            self.stack.append(argument)
+        elif instruction in CONSTANTS:
+            self.stack.append(CONSTANTS[instruction])
+        elif instruction in self.steps:
+            self.steps[instruction](argument)
+        elif instruction not in ("PROTO", "FRAME"):
+            raise ValueError(f"refused: weights need no pickle instruction {instruction}")
+
+    def pop(self) -> Any:
+        value = self.stack.pop()
+        if value is _MARK:
+            raise ValueError("damaged: a value is missing")
+        return value
+
+    def since_mark(self) -> list[Any]:
+        place = len(self.stack) - 1
+        while self.stack[place] is not _MARK:
+            place -= 1
+        values = self.stack[place + 1 :]
+        del self.stack[place:]
+        return values
+
+    def join(self, count: int) -> None:
+        self.stack.append(tuple([self.pop() for _ in range(count)][::-1]))
+
+    def remember(self, place: int) -> None:
+        self.memory[place] = self.stack[-1]
+
+    def extend(self, values: list[Any]) -> None:
+        target = self.stack[-1]
+        if not isinstance(target, list):
+            raise ValueError("damaged: list elements for something else")
+        target.extend(values)
+
+    def update(self, flat: list[Any]) -> None:
+        target = self.stack[-1]
+        items = target.items if isinstance(target, Call) else target
+        if not isinstance(items, dict):
+            raise ValueError("damaged: dictionary items for something else")
+        items.update(zip(flat[::2], flat[1::2], strict=True))
+
+    def name(self, module: str, name: str) -> None:
+        path = f"{module}.{name}"
+        if path not in self.allowed:
+            raise ValueError(f"refused: it asks for {path}, which weights have no use for")
+        self.stack.append(Name(path))
+
+    def call(self) -> None:
+        arguments, function = self.pop(), self.pop()
+        if not isinstance(function, Name) or not isinstance(arguments, tuple):
+            raise ValueError("refused: it calls something that it has made itself")
+        self.stack.append(Call(function.path, arguments))
+
+    def build(self) -> None:
+        state, target = self.pop(), self.stack[-1]
+        if not isinstance(target, Call):
+            raise ValueError("refused: it changes something that is no object of its own")
+        target.state = state

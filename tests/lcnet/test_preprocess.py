@@ -1,0 +1,85 @@
+"""Pictures are prepared as the libraries did with which the networks were trained."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ernest.lcnet import HUGGING_FACE, PADDLECLAS, TEXT_LINE, TIMM, Preprocessing, prepare
+
+
+def picture(height: int, width: int) -> np.ndarray:
+    """Colours that change fast and wrap around: the worst that can be resized."""
+    y, x = np.mgrid[:height, :width]
+    channels = [(x * 37 + y * 11) % 256, (x * x * 3 + 5 * y) % 256, (x * 5 + y * y * 7) % 256]
+    return np.stack(channels, -1).astype(np.uint8)
+
+
+STORED = {
+    # cv2.resize(picture(7, 12), (9, 5), interpolation=cv2.INTER_LINEAR)[1:3, 1:7], opencv-python 5.0
+    "PaddleClas": [
+        [[73, 15, 27], [122, 32, 34], [172, 60, 40], [221, 99, 47], [57, 148, 54], [64, 208, 60]],
+        [[89, 23, 71], [138, 40, 77], [187, 67, 84], [237, 107, 91], [72, 156, 97], [79, 173, 104]],
+    ],
+    # Image.fromarray(picture(7, 12)).resize((8, 5), BICUBIC), [2:4, 1:7], Pillow 13
+    "timm": [
+        [[96, 24, 72], [154, 47, 79], [216, 82, 87], [158, 135, 94], [52, 185, 102], [121, 53, 109]],
+        [[112, 31, 157], [172, 54, 164], [211, 89, 172], [33, 142, 179], [77, 189, 187], [137, 34, 194]],
+    ],
+    # Image.fromarray(picture(7, 12)).resize((9, 5), BILINEAR), [2:4, 2:8, ::-1], Pillow 13
+    "Hugging Face": [
+        [[80, 40, 137], [87, 68, 188], [94, 107, 214], [100, 155, 86], [107, 160, 80], [114, 54, 129]],
+        [[154, 47, 153], [161, 75, 204], [168, 114, 125], [174, 162, 45], [181, 154, 96], [188, 38, 145]],
+    ],
+}
+
+
+@pytest.mark.parametrize(("name", "rule"), [("PaddleClas", PADDLECLAS), ("timm", TIMM), ("Hugging Face", HUGGING_FACE)])
+def test_resize_and_crop_are_those_of_the_library(name: str, rule: Preprocessing) -> None:
+    plain = replace(rule, resize=5, crop=(2, 6), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    found = 255 * prepare(picture(7, 12), plain)[0].movedim(0, -1).numpy()
+    assert np.abs(found - np.array(STORED[name])).max() <= 1 + 1e-4
+
+
+def test_published_sizes_means_and_orders() -> None:
+    flat = np.broadcast_to(np.array([255, 0, 0], np.uint8), (300, 500, 3))
+    mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    for rule in (PADDLECLAS, TIMM):
+        found = prepare(flat, rule)
+        assert found.shape == (1, 3, 224, 224)
+        assert torch.allclose(found[0, :, 5, 7], (torch.tensor([1.0, 0.0, 0.0]) - mean) / std, atol=1e-6)
+    blue_first = (torch.tensor([0.0, 0.0, 1.0]) - mean) / std
+    assert torch.allclose(prepare(flat, HUGGING_FACE)[0, :, 5, 7], blue_first, atol=1e-6)
+    assert prepare(flat, TEXT_LINE).shape == (1, 3, 80, 160)
+
+
+def test_a_picture_of_the_right_size_passes_unchanged() -> None:
+    content = picture(256, 256)
+    plain = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    for rule in (plain, replace(plain, antialias=True, cubic=True)):
+        assert np.array_equal((255 * prepare(content, rule)[0]).round().numpy(), content[16:240, 16:240].transpose(2, 0, 1))
+
+
+def test_grey_pictures_and_grey_networks() -> None:
+    grey = picture(30, 40)[..., 0]
+    repeated = np.repeat(grey[..., None], 3, -1)
+    assert torch.equal(prepare(grey), prepare(repeated))
+    rule = Preprocessing(resize=28, crop=None, mean=(0.5,), std=(0.5,))
+    assert prepare(grey, rule).shape == (1, 1, 28, 37)
+    with pytest.raises(ValueError, match=r"picture: expected uint8 \[H, W\], got uint8 \[30, 40, 3\]"):
+        prepare(repeated, rule)
+
+
+def test_wrong_pictures_and_rules_are_told() -> None:
+    for wrong in (picture(8, 8).astype(np.float32), np.zeros((8, 8, 4), np.uint8), np.zeros((0, 8, 3), np.uint8)):
+        with pytest.raises(ValueError, match=r"picture: expected uint8 \[H, W, 3\] or \[H, W\], got"):
+            prepare(wrong)
+    with pytest.raises(ValueError, match=r"crop: \(224, 224\) does not fit into the resized picture of \(100, 150\)"):
+        prepare(picture(10, 15), Preprocessing(resize=100))
+    with pytest.raises(ValueError, match="mean and std: expected one or three values each"):
+        Preprocessing(mean=(0.5, 0.5), std=(0.5, 0.5))
+    with pytest.raises(ValueError, match="std: expected positive values"):
+        Preprocessing(std=(0.2, 0.0, 0.2))
+    with pytest.raises(ValueError, match="resize: expected positive sides, got 0"):
+        Preprocessing(resize=0)
