@@ -9,10 +9,26 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+COMPILED = {"ernest.phasefield.kernels"}
+"""Made of an optional library, and imported by the function that wants it where that library is."""
 MODULES = sorted(
-    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in (ROOT / "ernest").rglob("*.py")
+    {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in (ROOT / "ernest").rglob("*.py")}
+    - COMPILED
 )
-HEAVY = ("av", "espeakng_loader", "matplotlib", "scipy", "sklearn", "soundfile", "tensorboard")
+HEAVY = (
+    "av",
+    "espeakng_loader",
+    "h5py",
+    "matplotlib",
+    "netCDF4",
+    "numba",
+    "pyfftw",
+    "scipy",
+    "sklearn",
+    "soundfile",
+    "tensorboard",
+    "zarr",
+)
 """Wanted by single functions only, which import them when they are called."""
 
 TIMED = """

@@ -1,50 +1,264 @@
-"""The periodic square grid and its Fourier modes."""
+"""Grids of one, two or three dimensions, and the spectral modes in which minus the Laplacian is diagonal.
 
+A periodic axis has Fourier modes, an axis with Neumann ends (no flux) cosine modes by the DCT-II, and one with
+Dirichlet ends (u = 0) sine modes by the DST-I. All transforms are those of torch.fft, so fields live on any device, in
+any real precision, and gradients pass through.
+"""
+
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal, Protocol, Self
 
 import torch
 from torch import Tensor
 
+Boundary = Literal["periodic", "neumann", "dirichlet"]
+BOUNDARIES: tuple[Boundary, ...] = ("periodic", "neumann", "dirichlet")
+
+
+class Space(Protocol):
+    """What flows and schemes ask of a grid. A `Grid` is one; `LegendreGrid` and `Mesh` are others."""
+
+    @property
+    def points(self) -> tuple[int, ...]: ...
+
+    @property
+    def lengths(self) -> tuple[float, ...]: ...
+
+    @property
+    def boundaries(self) -> tuple[str, ...]: ...
+
+    @property
+    def dimensions(self) -> int: ...
+
+    @property
+    def volume(self) -> float: ...
+
+    @property
+    def mode_shape(self) -> tuple[int, ...]: ...
+
+    def coordinates(self, dtype: torch.dtype = ..., device: torch.device | None = ...) -> tuple[Tensor, ...]: ...
+
+    def squared_wavenumbers(self, dtype: torch.dtype = ..., device: torch.device | None = ...) -> Tensor: ...
+
+    def weights(self, dtype: torch.dtype = ..., device: torch.device | None = ...) -> Tensor: ...
+
+    def modes(self, u: Tensor) -> Tensor: ...
+
+    def field(self, modes: Tensor) -> Tensor: ...
+
+    def integral(self, u: Tensor) -> Tensor: ...
+
+    def norm(self, modes: Tensor) -> Tensor: ...
+
+    def check_field(self, u: Tensor, name: str) -> None: ...
+
 
 @dataclass(frozen=True)
-class PeriodicGrid:
-    """`points` x `points` equidistant points of the periodic square of side `length`.
+class Grid:
+    """`points` on a box with sides of `lengths`, one to three of each, with one `boundary` for all axes or one for each.
 
-    A field is `[..., points, points]`, its modes are the half-plane `[..., points, points // 2 + 1]` of the
-    real Fourier transform.
+    A field is `[..., *points]`, its modes are `[..., *mode_shape]`: complex if any axis is periodic (the half-space of
+    the real Fourier transform: the last periodic axis keeps n // 2 + 1 modes), else real. With spacing h, the points
+    of a periodic axis are 0, h, .., those of a Neumann axis h/2, 3h/2, .., and those of a Dirichlet axis h, 2h, ..
+    with both ends left out. Raises ValueError for what is no grid, and for an odd number of points on a periodic axis.
     """
 
-    points: int
-    length: float
+    points: tuple[int, ...]
+    lengths: tuple[float, ...]
+    boundary: Boundary | tuple[Boundary, ...] = "periodic"
 
     def __post_init__(self) -> None:
-        if self.points < 2:
-            raise ValueError(f"grid points: expected 2 or more, got {self.points}")
-        if not self.length > 0:
-            raise ValueError(f"grid length: expected a positive length, got {self.length}")
+        for name, value in (("points", self.points), ("lengths", self.lengths)):
+            if not isinstance(value, tuple):
+                raise ValueError(f"grid {name}: expected a tuple with one number for each axis, got {value!r}")
+        if not 1 <= len(self.points) <= 3:
+            raise ValueError(f"grid points: expected one to three axes, got {self.points}")
+        if len(self.lengths) != len(self.points):
+            raise ValueError(f"grid lengths: expected {len(self.points)}, one for each axis, got {self.lengths}")
+        if len(self.boundaries) != len(self.points) or not set(self.boundaries) <= set(BOUNDARIES):
+            raise ValueError(f"grid boundary: expected one of {BOUNDARIES}, or one for each axis, got {self.boundary!r}")
+        for n, length, boundary in zip(self.points, self.lengths, self.boundaries, strict=True):
+            if n < 2 or (n % 2 and boundary == "periodic"):
+                raise ValueError(f"grid points: expected 2 or more, and an even number on a periodic axis, got {n}")
+            if not (length > 0 and math.isfinite(length)):
+                raise ValueError(f"grid lengths: expected positive lengths, got {length}")
+
+    @classmethod
+    def cube(cls, points: int, length: float, dimensions: int = 2, boundary: Boundary = "periodic") -> Self:
+        """The line, square or cube with the same points and length on every axis."""
+        return cls((points,) * dimensions, (length,) * dimensions, boundary)
+
+    @property
+    def dimensions(self) -> int:
+        return len(self.points)
+
+    @property
+    def boundaries(self) -> tuple[Boundary, ...]:
+        """The boundary of each axis."""
+        return (self.boundary,) * len(self.points) if isinstance(self.boundary, str) else self.boundary
+
+    @property
+    def spacings(self) -> tuple[float, ...]:
+        """Distance h between the points of each axis."""
+        return tuple(
+            length / (n + (boundary == "dirichlet"))
+            for n, length, boundary in zip(self.points, self.lengths, self.boundaries, strict=True)
+        )
+
+    @property
+    def volume(self) -> float:
+        """Length, area or volume of the whole box."""
+        return math.prod(self.lengths)
 
     @property
     def cell(self) -> float:
-        """Area of one cell."""
-        return (self.length / self.points) ** 2
+        """Length, area or volume that belongs to one point."""
+        return math.prod(self.spacings)
 
-    def coordinates(self, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
-        """Coordinates x (along the last axis) and y of every point, each `[points, points]`."""
-        line = torch.arange(self.points, dtype=dtype) * (self.length / self.points)
-        y, x = torch.meshgrid(line, line, indexing="ij")
-        return x, y
+    @property
+    def mode_shape(self) -> tuple[int, ...]:
+        """Shape of the modes of one field."""
+        periodic = self._periodic
+        return tuple(n // 2 + 1 if periodic and axis == periodic[-1] else n for axis, n in enumerate(self.points))
+
+    def lines(self, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> tuple[Tensor, ...]:
+        """Coordinates along each axis, `[n]`."""
+        shifts = {"periodic": 0.0, "neumann": 0.5, "dirichlet": 1.0}
+        return tuple(
+            (torch.arange(n, dtype=dtype, device=device) + shifts[boundary]) * spacing
+            for n, spacing, boundary in zip(self.points, self.spacings, self.boundaries, strict=True)
+        )
+
+    def coordinates(self, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> tuple[Tensor, ...]:
+        """Coordinates of every point, in the order of the axes, each `[*points]`."""
+        return torch.meshgrid(*self.lines(dtype, device), indexing="ij")
 
     def squared_wavenumbers(self, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> Tensor:
-        """|k|^2 of every mode of the half-plane, `[points, points // 2 + 1]`: the symbol of minus the Laplacian."""
-        unit = 2 * torch.pi / self.length * self.points
-        rows = torch.fft.fftfreq(self.points, dtype=dtype, device=device) * unit
-        columns = torch.fft.rfftfreq(self.points, dtype=dtype, device=device) * unit
-        return rows[:, None] ** 2 + columns[None, :] ** 2
+        """|k|^2 of every mode, `[*mode_shape]`: the symbol of minus the Laplacian."""
+        total = torch.zeros(self.mode_shape, dtype=dtype, device=device)
+        for axis, (n, length, boundary) in enumerate(zip(self.points, self.lengths, self.boundaries, strict=True)):
+            k = torch.arange(self.mode_shape[axis], dtype=dtype, device=device)
+            if boundary == "periodic":
+                k = (torch.where(k > n // 2, k - n, k)) * (2 * math.pi / length)
+            else:
+                k = (k + (boundary == "dirichlet")) * (math.pi / length)
+            total = total + _along(k * k, axis, self.dimensions)
+        return total
+
+    def weights(self, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> Tensor:
+        """Parseval weights `[*mode_shape]`: the integral of u v is the sum of weights times Re(conj(modes(u)) modes(v)).
+
+        The integral is the sum over the grid points, times `cell`.
+        """
+        weights = torch.ones(self.mode_shape, dtype=dtype, device=device)
+        for axis, (n, spacing, boundary) in enumerate(zip(self.points, self.spacings, self.boundaries, strict=True)):
+            line = torch.ones(self.mode_shape[axis], dtype=dtype, device=device)
+            if boundary == "periodic":
+                line *= spacing / n
+                if axis == self._periodic[-1]:
+                    # The half-space stands for both halves; its two edges have no partner.
+                    line[1:-1] *= 2
+            elif boundary == "neumann":
+                line *= spacing / (2 * n)
+                line[0] /= 2
+            else:
+                line *= spacing / (2 * (n + 1))
+            weights = weights * _along(line, axis, self.dimensions)
+        return weights
 
     def modes(self, u: Tensor) -> Tensor:
-        """Half-plane of Fourier modes of a real field."""
-        return torch.fft.rfft2(u)
+        """Modes `[..., *mode_shape]` of real fields `[..., *points]`, without any scaling in this direction."""
+        for axis, boundary in enumerate(self.boundaries):
+            if boundary != "periodic":
+                u = _on_last_axis(dct if boundary == "neumann" else dst, u, axis - self.dimensions)
+        return torch.fft.rfftn(u, dim=self._periodic_dims) if self._periodic else u
 
     def field(self, modes: Tensor) -> Tensor:
-        """The real field of a half-plane of modes."""
-        return torch.fft.irfft2(modes, s=(self.points, self.points))
+        """The real fields `[..., *points]` of modes `[..., *mode_shape]`."""
+        if self._periodic:
+            modes = torch.fft.irfftn(modes, s=[self.points[axis] for axis in self._periodic], dim=self._periodic_dims)
+        for axis, boundary in enumerate(self.boundaries):
+            if boundary != "periodic":
+                modes = _on_last_axis(inverse_dct if boundary == "neumann" else inverse_dst, modes, axis - self.dimensions)
+        return modes
+
+    def integral(self, u: Tensor) -> Tensor:
+        """Integral over the box of fields `[..., *points]`, `[...]`: the sum over the grid points, times `cell`."""
+        return u.sum(tuple(range(-self.dimensions, 0))) * self.cell
+
+    def norm(self, modes: Tensor) -> Tensor:
+        """Root of the mean square over the box of the fields with these modes, `[...]`."""
+        squares = modes.abs() ** 2 * _kept_weights(self, modes.real.dtype, modes.device)
+        return (squares.sum(tuple(range(-self.dimensions, 0))) / self.volume).sqrt()
+
+    def check_field(self, u: Tensor, name: str) -> None:
+        """Raise ValueError, with the field's `name`, unless `u` is real, finite and `[..., *points]`."""
+        if u.shape[u.ndim - self.dimensions :] != self.points or u.ndim < self.dimensions:
+            raise ValueError(f"{name}: expected [..., {', '.join(map(str, self.points))}] to fit the grid, got {list(u.shape)}")
+        if u.dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"{name}: expected a real floating-point field in single or double precision, got {u.dtype}")
+        if not bool(torch.isfinite(u).all()):
+            raise ValueError(f"{name}: {int((~torch.isfinite(u)).sum())} values are not finite; expected numbers everywhere")
+
+    @property
+    def _periodic(self) -> list[int]:
+        return [axis for axis, boundary in enumerate(self.boundaries) if boundary == "periodic"]
+
+    @property
+    def _periodic_dims(self) -> list[int]:
+        return [axis - self.dimensions for axis in self._periodic]
+
+
+@lru_cache(maxsize=4)
+def _kept_weights(grid: Grid, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """The weights once more: norms are taken at every step, and are quicker than the weights are made."""
+    return grid.weights(dtype, device)
+
+
+def dct(u: Tensor) -> Tensor:
+    """DCT-II along the last axis, X_k = 2 sum_j u_j cos(pi k (2j + 1) / 2n), by one real FFT of the same length (Makhoul)."""
+    n = u.shape[-1]
+    turned = torch.fft.rfft(u[..., _even_then_odd(n, u.device)]) * _quarter_turns(n, u, -1)
+    return torch.cat([2 * turned.real, -2 * turned.imag[..., 1 : (n + 1) // 2].flip(-1)], -1)
+
+
+def inverse_dct(modes: Tensor) -> Tensor:
+    """The u with dct(u) = modes."""
+    n = modes.shape[-1]
+    mirrored = torch.cat([torch.zeros_like(modes[..., :1]), modes.flip(-1)[..., : n // 2]], -1)
+    turned = torch.complex(modes[..., : n // 2 + 1], -mirrored) / 2 * _quarter_turns(n, modes, 1)
+    return torch.fft.irfft(turned, n=n)[..., _even_then_odd(n, modes.device).argsort()]
+
+
+def dst(u: Tensor) -> Tensor:
+    """DST-I along the last axis, X_k = 2 sum_j u_j sin(pi k j / (n + 1)) for j, k = 1..n, by the FFT of the odd extension."""
+    zero = torch.zeros_like(u[..., :1])
+    return -torch.fft.rfft(torch.cat([zero, u, zero, -u.flip(-1)], -1)).imag[..., 1:-1]
+
+
+def inverse_dst(modes: Tensor) -> Tensor:
+    """The u with dst(u) = modes: the transform is its own inverse, but for the factor 2 (n + 1)."""
+    return dst(modes) / (2 * (modes.shape[-1] + 1))
+
+
+def _along(line: Tensor, axis: int, dimensions: int) -> Tensor:
+    """A line `[n]` as a tensor that varies along one of the axes only."""
+    return line.reshape([-1 if other == axis else 1 for other in range(dimensions)])
+
+
+def _on_last_axis(transform: Callable[[Tensor], Tensor], u: Tensor, axis: int) -> Tensor:
+    return transform(u.movedim(axis, -1)).movedim(-1, axis)
+
+
+def _even_then_odd(n: int, device: torch.device) -> Tensor:
+    """0, 2, 4, .. and back over the odd numbers: the order in which a cosine transform is a Fourier transform."""
+    return torch.cat([torch.arange(0, n, 2, device=device), torch.arange(1, n, 2, device=device).flip(0)])
+
+
+def _quarter_turns(n: int, like: Tensor, sign: int) -> Tensor:
+    """exp(sign i pi k / 2n) for k = 0..n // 2."""
+    angles = torch.arange(n // 2 + 1, dtype=like.dtype, device=like.device) * (sign * math.pi / (2 * n))
+    return torch.polar(torch.ones_like(angles), angles)

@@ -1,123 +1,90 @@
-"""Marching a gradient flow element by element with the semi-implicit linear scheme (arXiv 2406.16287).
-
-The stiff part Lambda = G (L + S) is implicit; the rest, N(u) = f(u) - S u, is taken at an extrapolation of the
-last element's polynomial and, if wanted, corrected by Picard sweeps. Each sweep solves, for every spatial mode,
-
-    (I + z A) c = -(z u_start e_1 + tau/2 G n),   z = tau/2 Lambda,   n = Legendre moments of N at the Gauss points.
-"""
+"""The marching loop, and what schemes and the loop tell each other."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
-import torch
 from torch import Tensor
 
-from ernest.phasefield.energies import Flow
-from ernest.phasefield.grid import PeriodicGrid
-from ernest.phasefield.timeelement import Factors, basis, factorise, gauss, solve
+from ernest.phasefield.element import Element, Time
+from ernest.phasefield.flows import Flow, check_flow
+from ernest.phasefield.grid import Space
 
 
 @dataclass(frozen=True)
-class Scheme:
-    """Degree p of the element, `sweeps` K of Picard after the first linear solve, and the stabilisation S.
+class State:
+    """All that a scheme needs to go on, so all that a checkpoint has to keep: tensors and numbers.
 
-    The order at the ends of the elements is min(2p, p + 1 + K). A step costs 2p (K + 1) real FFTs. For the double
-    well, S = s allows the longest steps in which the energy still falls; S = s/2 converges fastest in many sweeps.
-    Without a sweep Cahn-Hilliard takes tiny steps only: give it one.
+    `modes` `[..., *mode_shape]` are those of u at `time`; `history` `[..., rows, *mode_shape]` are the rows that the
+    scheme predicts from, oldest first, or None; `taus` the lengths of the elements that the rows belong to, oldest
+    first; `count` the number of elements done.
     """
 
-    degree: int = 3
-    sweeps: int = 0
-    stabilisation: float = 1.0
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.degree <= 8:
-            raise ValueError(f"scheme degree: expected 1 to 8, got {self.degree}")
-        if self.sweeps < 0:
-            raise ValueError(f"scheme sweeps: expected 0 or more, got {self.sweeps}")
+    time: Time
+    modes: Tensor
+    history: Tensor | None = None
+    taus: tuple[Time, ...] = ()
+    count: int = 0
 
 
 @dataclass(frozen=True)
-class Element:
-    """The solution on one element of length `tau`, `[]` or `[batch]`.
+class StepFacts:
+    """What a step took. `iterations` counts the sweeps (2p FFTs each, with p nodes on the full grid).
 
-    It is the polynomial with value `start` `[batch, n, n]` and `coefficients` `[batch, p, n, n]` of psi_1 .. psi_p.
+    `differences` holds, for each sweep after the first, by how much it moved the end of the element (root of the mean
+    square over the box, the greatest of the batch); `contraction` is the ratio of the last two, None where there are
+    less than two.
     """
 
-    start: Tensor
-    coefficients: Tensor
-    tau: Tensor
+    iterations: int
+    differences: tuple[float, ...] = ()
 
     @property
-    def end(self) -> Tensor:
-        """The field at the end, `[batch, n, n]`."""
-        return self.start + 2 * self.coefficients[:, 0]
-
-    def at(self, xi: Tensor) -> Tensor:
-        """The fields at local times `xi`, `[q]` or `[batch, q]`: `[batch, q, n, n]`. Beyond xi = 1 it extrapolates."""
-        return self.start[:, None] + _combine(basis(self.coefficients.shape[1], xi), self.coefficients)
+    def contraction(self) -> float | None:
+        if len(self.differences) < 2:
+            return None
+        return self.differences[-1] / self.differences[-2] if self.differences[-2] > 0 else 0.0
 
 
-def march(
-    flow: Flow, grid: PeriodicGrid, start: Tensor, steps: Iterable[float | Tensor], scheme: Scheme = Scheme()
-) -> Iterator[Element]:
-    """One `Element` after the other, from the fields `start` `[batch, n, n]`, in their precision and on their device.
+class DivergenceError(RuntimeError):
+    """An iteration that does not converge: a shorter step may help."""
 
-    `steps` holds the lengths of the elements: each a number, or a tensor `[batch]` with one length per field.
-    Mass that the flow conserves is kept to round-off; the energy falls as long as the steps are not too long.
-    Raises ValueError for fields that do not fit the grid and for lengths that are not positive.
+    def __init__(self, time: Time, tau: Time, iteration: int, change: float) -> None:
+        super().__init__(f"no convergence at time {time} with step {tau}: the change is {change:.2e} in iteration {iteration}")
+        self.time, self.tau, self.iteration, self.change = time, tau, iteration, change
+
+
+class Stepper(Protocol):
+    """A scheme made ready for one flow, grid, precision and device. Steps never change a state: any may be repeated."""
+
+    def begin(self, start: Tensor, time: Time = 0.0) -> State:
+        """The state of fields `[..., *points]`."""
+        ...
+
+    def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
+        """One element of length `tau`. Raises ValueError for a length that is not positive, DivergenceError from iterations."""
+        ...
+
+
+class Scheme(Protocol):
+    """The parameters of a method; `like` is a field whose shape, precision and device the stepper is made for."""
+
+    def stepper(self, flow: Flow, grid: Space, like: Tensor) -> Stepper: ...
+
+
+def march(flow: Flow, grid: Space, start: Tensor, steps: Iterable[Time], scheme: Scheme) -> Iterator[Element]:
+    """One `Element` after the other, from the fields `start` `[..., *points]`, in their precision and on their device.
+
+    `steps` holds the lengths of the elements: numbers, or, where the scheme allows it, tensors `[batch]` with one length
+    for each field. Raises ValueError for fields and flows that do not fit the grid, and for lengths that are not positive.
     """
-    if start.ndim != 3 or start.shape[1:] != (grid.points, grid.points):
-        raise ValueError(f"start: expected [batch, {grid.points}, {grid.points}], got {list(start.shape)}")
-    p, S = scheme.degree, scheme.stabilisation
-    k2 = grid.squared_wavenumbers(start.dtype, start.device)
-    modes = grid.modes(start)
-    # Symbols are complex like the modes: a product of mixed types would convert them every time.
-    mobility = flow.mobility(k2).to(modes.dtype)
-    stiffness = mobility * (flow.energy.L(k2) + S)
-    points, to_moments = (tensor.to(start) for tensor in gauss(p))
+    check_flow(flow, grid, start)
+    stepper = scheme.stepper(flow, grid, start)
 
-    def sweep(nodes: Tensor, start: Tensor, modes: Tensor, tau: Tensor, factors: Factors) -> tuple[Element, Tensor]:
-        """The element, and its coefficients' modes, with N taken at the fields `nodes` of the Gauss points."""
-        explicit = grid.modes(_combine(to_moments, torch.sub(flow.energy.f(nodes), nodes, alpha=S)))
-        right = _right_hand_side(factors, tau[..., None, None] / 2 * mobility, modes, explicit)
-        coefficients = solve(factors, right, axis=1)
-        return Element(start, grid.field(coefficients), tau), coefficients
+    def elements() -> Iterator[Element]:
+        state = stepper.begin(start)
+        for tau in steps:
+            state, element, _ = stepper.advance(state, tau)
+            yield element
 
-    element, factors = None, None
-    for step in steps:
-        tau = _lengths(step, start)
-        if factors is None or element is None or not torch.equal(tau, element.tau):
-            factors = factorise(tau[..., None, None] / 2 * stiffness, p)
-        if element is None:
-            # Without a past the prediction is a constant; sweeps make up for the order that it lacks.
-            nodes, sweeps = start[:, None].expand(-1, p, -1, -1), max(2 * p + 1, scheme.sweeps)
-        else:
-            # The last polynomial, continued to the Gauss points of this element in its own local time.
-            nodes, sweeps = element.at(1 + (tau / element.tau)[..., None] * (points + 1)), scheme.sweeps
-            start = element.end
-        element, coefficients = sweep(nodes, start, modes, tau, factors)
-        for _ in range(sweeps):
-            element, coefficients = sweep(element.at(points), start, modes, tau, factors)
-        modes = modes + 2 * coefficients[:, 0]
-        yield element
-
-
-def _lengths(step: float | Tensor, fields: Tensor) -> Tensor:
-    """Element lengths as a tensor `[]` or `[batch]`."""
-    tau = torch.as_tensor(step, dtype=fields.dtype, device=fields.device)
-    if tau.shape not in ((), fields.shape[:1]) or not bool((tau > 0).all()):
-        raise ValueError(f"steps: expected positive lengths, one or {len(fields)} of them, got {step}")
-    return tau
-
-
-def _combine(matrix: Tensor, fields: Tensor) -> Tensor:
-    """Linear combinations `[batch, q, n, n]` of fields `[batch, p, n, n]` by a matrix `[q, p]` or `[batch, q, p]`."""
-    return (matrix @ fields.flatten(2)).unflatten(2, fields.shape[2:])
-
-
-def _right_hand_side(factors: Factors, drive: Tensor, modes: Tensor, explicit: Tensor) -> Tensor:
-    """-(z u_start e_1 + drive n), `[batch, p, n, n // 2 + 1]`, with drive = tau/2 G."""
-    right = -drive.unsqueeze(-3) * explicit
-    right[:, 0] -= factors.z * modes
-    return right
+    return elements()

@@ -30,15 +30,26 @@ def basis(degree: int, xi: Tensor) -> Tensor:
     return torch.stack([1 + xi, *higher], -1)
 
 
-def gauss(degree: int) -> tuple[Tensor, Tensor]:
-    """Gauss points of an element, `[degree]`, and the matrix `[degree, degree]` from values there to Legendre moments.
+def gauss(degree: int, points: int | None = None) -> tuple[Tensor, Tensor]:
+    """Gauss points of an element, `[q]`, and the matrix `[degree, q]` from values there to Legendre moments.
 
-    Moment i is (2i - 1)/2 times the integral of L_{i-1} times the function.
+    Moment i is (2i - 1)/2 times the integral of L_{i-1} times the function; without `points`, q is the degree.
     """
-    points, weights = np.polynomial.legendre.leggauss(degree)
-    xi = torch.from_numpy(points)
+    nodes, weights = np.polynomial.legendre.leggauss(points or degree)
+    xi = torch.from_numpy(nodes)
     scale = torch.arange(degree, dtype=torch.float64) + 0.5
     return xi, scale[:, None] * legendre(degree - 1, xi).T * torch.from_numpy(weights)
+
+
+def continuation(degree: int, ratio: float | Tensor) -> Tensor:
+    """The matrix `[..., degree, degree]` that continues an element's polynomial into the next, in float64.
+
+    It takes the coefficients c_k of one element to those on the next, `ratio` `[...]` times as long, of the same polynomial.
+    """
+    ratio = torch.as_tensor(ratio, dtype=torch.float64)
+    points, to_moments = (tensor.to(ratio) for tensor in gauss(degree))
+    slopes = legendre(degree - 1, 1 + ratio[..., None] * (points + 1))
+    return ratio[..., None, None] * to_moments @ slopes
 
 
 def coupling(degree: int) -> Tensor:
@@ -83,3 +94,103 @@ def solve(factors: Factors, right: Tensor, axis: int) -> Tensor:
     for j in reversed(range(len(rows) - 1)):
         rows[j] = (rows[j] + factors.upper[j] * rows[j + 1]) * factors.inverse_pivots[j]
     return torch.stack(rows, axis)
+
+
+@dataclass(frozen=True)
+class Diagonal:
+    """A = sum over its eigenvalues of value * column row, for operators that are known only by their shifted solves.
+
+    One of each pair of complex conjugate values stands for both: `shifts` lists (value, column `[p]`, row `[p]`,
+    multiplicity 1 or 2), and (I + z A)^{-1} r = sum of Re(multiplicity column (1 + z value)^{-1} (row r)) for real r.
+    """
+
+    shifts: tuple[tuple[complex, Tensor, Tensor, int], ...]
+
+
+def diagonalise(degree: int) -> Diagonal:
+    """The eigenvalues and eigenvectors of A, up to degree 8: beyond it the eigenvectors are too nearly dependent."""
+    shifts = []
+    for guess in np.linalg.eigvals(coupling(degree).numpy()).tolist():
+        if guess.imag >= -1e-12:
+            value, column, row = _eigenpair(degree, guess if guess.imag > 1e-12 else guess.real)
+            shifts.append((value, torch.from_numpy(column), torch.from_numpy(row), 1 if guess.imag <= 1e-12 else 2))
+    return Diagonal(tuple(shifts))
+
+
+def _eigenpair(degree: int, guess: complex) -> tuple[complex, np.ndarray, np.ndarray]:
+    """The eigenvalue of A near `guess`, its right and its left vector with product 1.
+
+    The eigenvalues are so ill-conditioned that round-off would spoil the solves, so they are refined by Rayleigh quotients
+    in extended precision.
+    """
+    A = coupling(degree).numpy().astype(np.longdouble)
+    value = np.clongdouble(guess)
+    for _ in range(8):
+        column, row = _vectors(A, value)
+        value = np.clongdouble(row @ (A @ column))
+    column, row = _vectors(A, value)
+    return complex(value), column.astype(complex), row.astype(complex)
+
+
+def _vectors(A: np.ndarray, value: np.clongdouble) -> tuple[np.ndarray, np.ndarray]:
+    """The right and the left vector of A to an eigenvalue, with product 1.
+
+    The right one follows from the rows of A, last to first; the left one is the same but for a scaling, since the scaling
+    makes A complex symmetric.
+    """
+    p = len(A)
+    column, scale = np.zeros(p + 1, np.clongdouble), np.ones(p, np.longdouble)
+    column[p - 1] = 1
+    for j in range(p - 1, 0, -1):
+        above = A[j, j + 1] * column[j + 1] if j + 1 < p else 0
+        column[j - 1] = (value * column[j] - above) / A[j, j - 1]
+    for j in range(1, p):
+        scale[j] = scale[j - 1] * A[j - 1, j] / A[j, j - 1]
+    row = scale * column[:p]
+    return column[:p], row / (row @ column[:p])
+
+
+@dataclass(frozen=True)
+class Tableau:
+    """The element as a table over its p Gauss points and its end: u_i = a_i u_start + sum_j W_ij N_j.
+
+    `a` is `[p + 1, ...]` and `W` is `[p + 1, p, ...]`, for every z `[...]`; row p + 1 is the end, xi = 1.
+    """
+
+    a: Tensor
+    W: Tensor
+
+
+def nodal_tableau(z: Tensor, degree: int, drive: Tensor) -> Tableau:
+    """The table for z `[...]`, the N_j entering the equation as u' = -Lambda u - drive' N, with drive = tau/2 G `[...]`.
+
+    With P_ik = psi_k(xi_i), T the matrix from nodal values to Legendre moments and R = (I + z A)^{-1}, it is
+    a_i = 1 - z (P R)_i1 and W = -drive P R T.
+    """
+    points, to_moments = gauss(degree)
+    P = basis(degree, torch.cat([points, torch.ones(1, dtype=torch.float64)])).to(z)
+    unit = torch.eye(degree, dtype=z.dtype, device=z.device).reshape(degree, degree, *[1] * z.ndim).expand(-1, -1, *z.shape)
+    PR = torch.einsum("ik,kj...->ij...", P, solve(factorise(z, degree), unit, axis=0))
+    return Tableau(1 - z * PR[:, 0], -drive * torch.einsum("ik...,kj->ij...", PR, to_moments.to(z)))
+
+
+def lagrange(nodes: Tensor, xi: Tensor) -> Tensor:
+    """The matrix `[len(xi), len(nodes)]` from values at `nodes` to the values at `xi` of the polynomial through them."""
+    rows = []
+    for j in range(len(nodes)):
+        others = torch.cat([nodes[:j], nodes[j + 1 :]])
+        rows.append(((xi[:, None] - others) / (nodes[j] - others)).prod(-1))
+    return torch.stack(rows, -1)
+
+
+def combine(matrix: Tensor, rows: Tensor, dimensions: int) -> Tensor:
+    """Linear combinations `[..., q, *shape]` of rows `[..., p, *shape]` by a real matrix `[q, p]` or `[..., q, p]`.
+
+    `dimensions` is the number of axes of the shape. The matrix is taken in the precision of the rows.
+    """
+    if rows.is_complex():
+        # A real product of the two parts is half the work of a complex one.
+        return torch.view_as_complex(combine(matrix, torch.view_as_real(rows), dimensions + 1))
+    # One product for each member, so that a member's digits do not hang on how many others there are.
+    flat = rows.flatten(-dimensions)
+    return (matrix.to(flat).expand(*flat.shape[:-2], -1, -1) @ flat).unflatten(-1, rows.shape[-dimensions:])

@@ -1,0 +1,112 @@
+"""The length of the next element: by an error estimate, or prescribed. Both are values; each decision returns a new one.
+
+The last sweep of an element moves its end by d_M, the sweep before by d_{M-1}; with rho = d_M / d_{M-1} what further sweeps
+would still change is about rho d_M. With the rate of the element's own truncation error,
+
+    error per unit time = rho d_M / tau + truncation,   tau <- 0.9 tau (error / tolerance)^(-1 / order).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+GUESSED_CONTRACTION = 0.2
+SLOW = 0.5  # sweeps that leave more than this share of the change ask for another sweep rather than a longer step
+ROUND_OFF = 18.0  # differences below this many machine epsilons of the field's size are noise of the transforms
+
+
+def contraction_of(differences: Sequence[float], size: float, epsilon: float) -> float:
+    """rho, the factor by which the last sweep's change is smaller than the one before; 0 where both are round-off.
+
+    `differences` are the changes of the end value by one sweep after the other and `size` the norm of the field. With a
+    single difference nothing can be compared and rho is guessed.
+    """
+    if not differences or differences[-1] <= ROUND_OFF * epsilon * size:
+        return 0.0
+    if len(differences) == 1:
+        return GUESSED_CONTRACTION
+    return differences[-1] / max(differences[-2], 1e-300)
+
+
+def error_rate(differences: Sequence[float], truncation: float, tau: float, size: float, epsilon: float) -> float:
+    """Estimated error per unit time; what is round-off of the field counts as none, lest the steps shrink for ever."""
+    rho = min(max(contraction_of(differences, size, epsilon), 1e-3), 1.0)
+    unsettled = rho * differences[-1] if differences else 0.0
+    return max(unsettled / tau + truncation - ROUND_OFF * epsilon * size / tau, 0.0)
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """Steps that keep the error per unit time at `tolerance`, of a scheme of the given `order`.
+
+    `tau` is the length wished for the next element. It is left alone while the estimate asks for a change of less than a
+    quarter, because a new length costs new coefficients.
+    """
+
+    tolerance: float
+    order: int
+    tau: float
+    longest: float = math.inf
+
+    def propose(self, remaining: float) -> float:
+        """The next length; the last two elements are stretched or halved so that the run ends on its end."""
+        if remaining <= 1.05 * self.tau:
+            return remaining
+        return remaining / 2 if remaining < 1.9 * self.tau else self.tau
+
+    def accepts(self, error: float) -> bool:
+        return error <= 2 * self.tolerance
+
+    def advanced(self, tau: float, error: float, contraction: float) -> "Adaptive":
+        """After an accepted element of length `tau`, whose last sweep left the share `contraction` of the change before it."""
+        factor = min(max(self._factor(error), 0.3), 1.0 if contraction > SLOW else 1.6)
+        if 0.8 <= factor <= 1.25 or (factor > 1 and tau < 0.99 * self.tau):
+            return self
+        return replace(self, tau=min(tau * factor, self.longest))
+
+    def cut(self, tau: float, error: float) -> "Adaptive":
+        """After a rejected element of length `tau`; an `error` that is not finite means that nothing is known of it."""
+        factor = min(max(self._factor(error), 0.3), 0.7) if math.isfinite(error) else 0.3
+        return replace(self, tau=tau * factor)
+
+    def _factor(self, error: float) -> float:
+        return 0.9 * max(error / self.tolerance, 1e-7) ** (-1 / self.order)
+
+
+@dataclass(frozen=True)
+class Prescribed:
+    """Elements of one length `step`, the last one shorter if need be.
+
+    The first of them may be divided into the lengths `graded`, of `exponential` elements or of the run's own. An element that
+    fails is halved, again and again if need be; after it the halvings are taken back one by one, always at a multiple of
+    the longer length.
+    """
+
+    step: float
+    graded: tuple[float, ...] = ()
+    exponential: bool = False
+    halvings: int = 0
+    position: int = 0  # of the elements of length step / 2^halvings, how many of the present step are done
+
+    @property
+    def tau(self) -> float:
+        return self.graded[0] if self.graded else self.step / 2**self.halvings
+
+    def propose(self, remaining: float) -> float:
+        return remaining if remaining < self.tau * (1 - 1e-9) else self.tau
+
+    def accepts(self, error: float) -> bool:
+        return math.isfinite(error)
+
+    def advanced(self, tau: float, error: float, contraction: float) -> "Prescribed":
+        if self.graded:
+            return replace(self, graded=self.graded[1:])
+        position, halvings = self.position + 1, self.halvings
+        while halvings and position % 2 == 0:
+            position, halvings = position // 2, halvings - 1
+        return replace(self, halvings=halvings, position=position if halvings else 0)
+
+    def cut(self, tau: float, error: float) -> "Prescribed":
+        if self.graded:
+            return replace(self, graded=(self.graded[0] / 2, self.graded[0] / 2, *self.graded[1:]))
+        return replace(self, halvings=self.halvings + 1, position=2 * self.position)

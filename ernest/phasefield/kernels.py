@@ -1,0 +1,327 @@
+"""Compiled loops of the fused steppers: each touches every mode, or every point, once and does all that there is to do.
+
+Arrays of modes are `[rows, columns]`, the leading axes of a grid made one. Coefficients depend on |k| alone, so their
+tables keep k >= 0 only, and `fold[row]` says which of their rows belongs to a row of modes. A tuple of arrays is
+unrolled by the compiler: a sum over the p rows of an element costs one pass, without a loop inside.
+
+A level is a coarser grid, whose modes are a block of the modes of the fine grid: `inside[row]` is the row of the fine
+grid for a row of the level, or -1 for the edge of the block, |k| = n/2, which stays empty, as does the last column.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any
+
+import numba
+import numpy as np
+from numba import prange
+
+# Numba infers the types of all arguments: arrays of float64 or complex128, and tuples of them.
+# ruff: noqa: ANN001, ANN201
+
+
+def combine(a, W, fold, u, rows, out):
+    """out = a u + sum of W_j rows_j: the value at a node, or at the end of the element."""
+    for r in prange(u.shape[0]):
+        q = fold[r]
+        for c in range(u.shape[1]):
+            value = a[q, c] * u[r, c]
+            for j in range(len(rows)):
+                value += W[j, q, c] * rows[j][r, c]
+            out[r, c] = value
+
+
+def combine_block(a, W, fold, inside, u, rows, kept, out):
+    """The same on the block of a level, into `kept`, and into `out` for the inverse transform."""
+    edge = out.shape[1] - 1
+    for r in prange(out.shape[0]):
+        f, q = inside[r], fold[r]
+        if f < 0:
+            out[r, :] = 0
+        else:
+            for c in range(edge):
+                value = a[q, c] * u[f, c]
+                for j in range(len(rows)):
+                    value += W[j, q, c] * rows[j][f, c]
+                kept[r, c] = value
+                out[r, c] = value
+            out[r, edge] = 0
+
+
+def combine_outside(a, W, fold, block, u, rows, kept, out):
+    """out = a u + sum of W_j rows_j outside of the block, and what was kept inside; `block` is the inverse of `inside`."""
+    edge = kept.shape[1] - 1
+    for r in prange(u.shape[0]):
+        q, b = fold[r], block[r]
+        first = edge if b >= 0 else 0
+        for c in range(first):
+            out[r, c] = kept[b, c]
+        for c in range(first, u.shape[1]):
+            value = a[q, c] * u[r, c]
+            for j in range(len(rows)):
+                value += W[j, q, c] * rows[j][r, c]
+            out[r, c] = value
+
+
+def combine_both(a, W, fold, block_W, block_fold, block, u, rows, block_rows, kept, out):
+    """Both in one pass: the block with its own weights and rows, also into `kept`, and the modes outside of it."""
+    edge = kept.shape[1] - 1
+    for r in prange(u.shape[0]):
+        q, b, first = fold[r], block[r], 0
+        if b >= 0:
+            first, s = edge, block_fold[b]
+            for c in range(edge):
+                value = a[q, c] * u[r, c]
+                for j in range(len(block_rows)):
+                    value += block_W[j, s, c] * block_rows[j][r, c]
+                kept[b, c] = value
+                out[r, c] = value
+        for c in range(first, u.shape[1]):
+            value = a[q, c] * u[r, c]
+            for j in range(len(rows)):
+                value += W[j, q, c] * rows[j][r, c]
+            out[r, c] = value
+
+
+def residual(a, W, fold, inside, u, rows, kept, out):
+    """out = (a u + sum of W_j rows_j) - kept on the block of the first level; the sum of all |out|^2.
+
+    A column stands for two modes, but for the first.
+    """
+    edge, total = out.shape[1] - 1, 0.0
+    for r in prange(out.shape[0]):
+        f, q = inside[r], fold[r]
+        if f < 0:
+            out[r, :] = 0
+        else:
+            for c in range(edge):
+                value = a[q, c] * u[f, c] - kept[r, c]
+                for j in range(len(rows)):
+                    value += W[j, q, c] * rows[j][f, c]
+                out[r, c] = value
+                total += 2 * (value.real * value.real + value.imag * value.imag)
+            total += -(out[r, 0].real * out[r, 0].real + out[r, 0].imag * out[r, 0].imag)
+            out[r, edge] = 0
+    return total
+
+
+def respond(W, fold, within, deltas, out):
+    """out = sum of W_j deltas_j on the block of a level: what the last changes of N change in u; the sum of all |out|^2.
+
+    `within[row]` is the row of the deltas, which belong to the first level, for a row of this one.
+    """
+    edge, total = out.shape[1] - 1, 0.0
+    for r in prange(out.shape[0]):
+        k, q = within[r], fold[r]
+        if k < 0:
+            out[r, :] = 0
+        else:
+            for c in range(edge):
+                value = W[0, q, c] * deltas[0][k, c]
+                for j in range(1, len(deltas)):
+                    value += W[j, q, c] * deltas[j][k, c]
+                out[r, c] = value
+                total += 2 * (value.real * value.real + value.imag * value.imag)
+            total += -(out[r, 0].real * out[r, 0].real + out[r, 0].imag * out[r, 0].imag)
+            out[r, edge] = 0
+    return total
+
+
+def absorb(modes, scale, inside, within, row, delta):
+    """delta = scale modes and row <- row + delta, on the block."""
+    for r in prange(modes.shape[0]):
+        f, k = inside[r], within[r]
+        if f >= 0:
+            for c in range(modes.shape[1] - 1):
+                value = scale * modes[r, c]
+                delta[k, c] = value
+                row[f, c] += value
+
+
+def sample(u, lines, scale, out):
+    """out = every second value, times scale, of the `lines` of u."""
+    for r in prange(out.shape[0]):
+        line = lines[r]
+        for c in range(out.shape[1]):
+            out[r, c] = scale * u[line, 2 * c]
+
+
+def place(modes, scale, inside, weights, defects, row):
+    """row = scale modes + sum of weights_j defects_j on the block."""
+    for r in prange(modes.shape[0]):
+        f = inside[r]
+        if f >= 0:
+            for c in range(modes.shape[1] - 1):
+                value = scale * modes[r, c]
+                for j in range(len(defects)):
+                    value += weights[j] * defects[j][f, c]
+                row[f, c] = value
+
+
+def renew(edge, inside, weights, defects, row):
+    """row <- row + sum of weights_j defects_j on the block, which has `edge` columns."""
+    for r in prange(inside.shape[0]):
+        f = inside[r]
+        if f >= 0:
+            for c in range(edge):
+                value = row[f, c]
+                for j in range(len(defects)):
+                    value += weights[j] * defects[j][f, c]
+                row[f, c] = value
+
+
+def find_defect(modes, scale, inside, row, defect):
+    """defect = row - scale modes on the block."""
+    for r in prange(modes.shape[0]):
+        f = inside[r]
+        if f >= 0:
+            for c in range(modes.shape[1] - 1):
+                defect[f, c] = row[f, c] - scale * modes[r, c]
+
+
+def react(u, scale, coefficients):
+    """u <- N(scale u), with N the polynomial of these coefficients, constant first."""
+    for i in prange(u.size):
+        x = scale * u[i]
+        value = coefficients[len(coefficients) - 1]
+        for j in range(len(coefficients) - 2, -1, -1):
+            value = value * x + coefficients[j]
+        u[i] = value
+
+
+def increment(d, scale, u, coefficients):
+    """d <- N(u + scale d) - N(u), and u <- u + scale d."""
+    for i in prange(u.size):
+        old = u[i]
+        new = old + scale * d[i]
+        before = coefficients[len(coefficients) - 1]
+        after = before
+        for j in range(len(coefficients) - 2, -1, -1):
+            before = before * old + coefficients[j]
+            after = after * new + coefficients[j]
+        u[i] = new
+        d[i] = after - before
+
+
+def square_distance(one, other, edge):
+    """Sum of |one - other|^2 over all modes of the full space. Columns stand for two modes, but for the first and `edge`."""
+    total = 0.0
+    for r in prange(one.shape[0]):
+        for c in range(one.shape[1]):
+            d = one[r, c] - other[r, c]
+            square = d.real * d.real + d.imag * d.imag
+            total += square if c in (0, edge) else 2 * square
+    return total
+
+
+def etd_stage(E, Q, fold, v, N, out, kept):
+    """out = kept = E v + Q N: the first stage of ETDRK4, which a later one needs again."""
+    for r in prange(v.shape[0]):
+        q = fold[r]
+        for c in range(v.shape[1]):
+            value = E[q, c] * v[r, c] + Q[q, c] * N[r, c]
+            out[r, c] = value
+            kept[r, c] = value
+
+
+def etd_second(E, Q, fold, v, N, out):
+    """out = E v + Q N."""
+    for r in prange(v.shape[0]):
+        q = fold[r]
+        for c in range(v.shape[1]):
+            out[r, c] = E[q, c] * v[r, c] + Q[q, c] * N[r, c]
+
+
+def etd_third(E, Q, fold, a, Nb, Nv, out):
+    """out = E a + Q (2 Nb - Nv)."""
+    for r in prange(a.shape[0]):
+        q = fold[r]
+        for c in range(a.shape[1]):
+            out[r, c] = E[q, c] * a[r, c] + Q[q, c] * (2 * Nb[r, c] - Nv[r, c])
+
+
+def etd_end(E, f1, f2, f3, fold, v, Nv, Na, Nb, Nc, end, out):
+    """end = out = E v + f1 Nv + f2 (Na + Nb) + f3 Nc."""
+    for r in prange(v.shape[0]):
+        q = fold[r]
+        for c in range(v.shape[1]):
+            value = E[q, c] * v[r, c] + f1[q, c] * Nv[r, c] + f2[q, c] * (Na[r, c] + Nb[r, c]) + f3[q, c] * Nc[r, c]
+            end[r, c] = value
+            out[r, c] = value
+
+
+def bdf4(inverse, drive, fold, us, Ns, end, out):
+    """end = out = the new value of IMEX-BDF4, from the last four values of u and N, newest first."""
+    u0, u1, u2, u3 = us
+    N0, N1, N2, N3 = Ns
+    for r in prange(end.shape[0]):
+        q = fold[r]
+        for c in range(end.shape[1]):
+            past = 1.92 * u0[r, c] - 1.44 * u1[r, c] + 0.64 * u2[r, c] - 0.12 * u3[r, c]
+            explicit = 4 * N0[r, c] - 6 * N1[r, c] + 4 * N2[r, c] - N3[r, c]
+            value = inverse[q, c] * past + drive[q, c] * explicit
+            end[r, c] = value
+            out[r, c] = value
+
+
+def tabulate(z, drive, P, M, a, W):
+    """Row i of an element's table, a = 1 - z y_1 and W = -drive y M, with y (I + z A) = P, P_k = psi_k(xi_i), for each mode.
+
+    M `[p, w]` takes values of N in a window to Legendre moments. The transposed system is tridiagonal like the other one.
+    """
+    degree, width = M.shape
+    for r in prange(z.shape[0]):
+        pivot, y = np.empty(degree), np.empty(degree)
+        for c in range(z.shape[1]):
+            x = z[r, c]
+            pivot[0], y[0] = 1 + x, P[0]
+            for j in range(1, degree):
+                ratio = x / (2 * j + 1) / pivot[j - 1]
+                pivot[j] = 1 + ratio * x / (2 * j - 1)
+                y[j] = P[j] + ratio * y[j - 1]
+            y[degree - 1] /= pivot[degree - 1]
+            for j in range(degree - 2, -1, -1):
+                y[j] = (y[j] - x / (2 * j + 1) * y[j + 1]) / pivot[j]
+            a[r, c] = 1 - x * y[0]
+            for w in range(width):
+                total = 0.0
+                for j in range(degree):
+                    total += y[j] * M[j, w]
+                W[w, r, c] = -drive[r, c] * total
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The functions of this module, compiled."""
+
+    combine: Callable[..., Any]
+    combine_block: Callable[..., Any]
+    combine_outside: Callable[..., Any]
+    combine_both: Callable[..., Any]
+    residual: Callable[..., Any]
+    respond: Callable[..., Any]
+    absorb: Callable[..., Any]
+    sample: Callable[..., Any]
+    place: Callable[..., Any]
+    renew: Callable[..., Any]
+    find_defect: Callable[..., Any]
+    react: Callable[..., Any]
+    increment: Callable[..., Any]
+    square_distance: Callable[..., Any]
+    etd_stage: Callable[..., Any]
+    etd_second: Callable[..., Any]
+    etd_third: Callable[..., Any]
+    etd_end: Callable[..., Any]
+    bdf4: Callable[..., Any]
+    tabulate: Callable[..., Any]
+
+
+@cache
+def compiled(parallel: bool) -> Kernels:
+    """The kernels for one thread, kept on disk, or for as many as numba is set to.
+
+    Numba's files do not tell the two apart, so only the first kind may be kept.
+    """
+    compile_one = numba.njit(fastmath=True, parallel=parallel, cache=not parallel)
+    return Kernels(**{field.name: compile_one(globals()[field.name]) for field in fields(Kernels)})

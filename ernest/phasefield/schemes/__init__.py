@@ -1,0 +1,9 @@
+"""The schemes: each a frozen value with its parameters, and a stepper that takes the steps."""
+
+from ernest.phasefield.schemes.coarse import CoarseGaussSeidel
+from ernest.phasefield.schemes.exponential import ETDRK4, IMEXBDF4, ExponentialElements
+from ernest.phasefield.schemes.gaussseidel import GaussSeidel
+from ernest.phasefield.schemes.implicit import Implicit
+from ernest.phasefield.schemes.semiimplicit import SemiImplicit
+
+__all__ = ["ETDRK4", "IMEXBDF4", "CoarseGaussSeidel", "ExponentialElements", "GaussSeidel", "Implicit", "SemiImplicit"]

@@ -1,0 +1,308 @@
+"""Gauss-Seidel sweeps of which only the first, or a part of it, runs on the full grid.
+
+The first sweep over the Gauss points of an element is that of `gaussseidel`. Later sweeps change the smooth part of the
+solution only, so they run on a coarse grid of half the points, and then a quarter: on the block |k| < n/2 of a level,
+
+    u_i = a_i u_start + sum_j W_ij N_j,   d = its change,   N_i <- N_i + (N(U_i + d) - N(U_i)),   U_i <- U_i + d,
+
+with U_i the field of node i on the level's points. Modes outside the first level's block keep the value of the first
+sweep, which predicts them from the last `outer_window` rows only: they are slaved to the block, and longer windows blow up.
+
+Where even those modes are small, N need not be known on the full grid at every node. With `fine_nodes` the other nodes are
+evaluated on the first level, plus a defect: what the full grid says more than the level, D = N_full - N_level at the
+fine nodes, interpolated in time. The block is then all that costs; the full grid is visited once or twice per element.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ernest.phasefield.element import Element, Time
+from ernest.phasefield.flows import Flow
+from ernest.phasefield.grid import Space
+from ernest.phasefield.march import State, StepFacts
+from ernest.phasefield.schemes.coarsening import defect_weights, known_positions, low_modes, make_level, outer_matrices
+from ernest.phasefield.schemes.gaussseidel import window_matrices
+from ernest.phasefield.schemes.splitting import Factored, Splitting, check_at_least, check_degree, element_length, split
+from ernest.phasefield.timeelement import Tableau, combine, gauss, lagrange, nodal_tableau
+
+
+@dataclass(frozen=True)
+class CoarseGaussSeidel:
+    """CGS(p, m, 1 + M1 + M2): degree p, window m, then M1 sweeps on the first level and M2 on the second, of half its points.
+
+    `ratio` is the size of the first level, as a share of the points of each axis. `fine_nodes` are the nodes, counted from
+    0, that visit the full grid; None is all of them. `outer_window` None is 3, or 2 where there are 256 points and more.
+    Only for periodic grids, and for solutions whose modes beyond the first level are small: see `prefers_coarse`.
+    """
+
+    degree: int = 4
+    window: int = 4
+    half_sweeps: int = 1
+    quarter_sweeps: int = 3
+    stabilisation: float | None = None
+    outer_window: int | None = None
+    fine_nodes: tuple[int, ...] | None = None
+    ratio: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_degree(self.degree)
+        check_at_least("window", self.window, 1)
+        check_at_least("half_sweeps", self.half_sweeps, 1)
+        check_at_least("outer_window", 1 if self.outer_window is None else self.outer_window, 1)
+        check_at_least("quarter_sweeps", self.quarter_sweeps, 0)
+        nodes = self.nodes
+        if not nodes or list(nodes) != sorted(set(nodes)) or not set(nodes) <= set(range(self.degree)):
+            raise ValueError(f"scheme fine_nodes: expected rising numbers from 0 to {self.degree - 1}, got {self.fine_nodes}")
+        if not 0 < self.ratio < 1:
+            raise ValueError(f"scheme ratio: expected a share between 0 and 1, got {self.ratio}")
+
+    @property
+    def nodes(self) -> tuple[int, ...]:
+        """The nodes that visit the full grid."""
+        return tuple(range(self.degree)) if self.fine_nodes is None else self.fine_nodes
+
+    @property
+    def sparse(self) -> bool:
+        """Whether some nodes are evaluated on the first level only."""
+        return len(self.nodes) < self.degree
+
+    def outer_rows(self, points: tuple[int, ...]) -> int:
+        """The outer window on a grid with these points."""
+        return self.outer_window or (2 if min(points) >= 256 else 3)
+
+    def elements_kept(self, points: tuple[int, ...]) -> int:
+        """How many elements the windows reach back."""
+        return max(math.ceil(self.window / self.degree), math.ceil(self.outer_rows(points) / len(self.nodes)))
+
+    def sweeps(self, elements_before: int) -> tuple[int, int]:
+        """Sweeps on each level. The first element has no past, and the second none as long as the window: they get more."""
+        half, quarter = self.half_sweeps, self.quarter_sweeps
+        if elements_before == 0:
+            return (half + 1, quarter + 2) if quarter else (half + 2, 0)
+        extra = 2 if elements_before * self.degree < self.window else 0
+        return (half, quarter + extra) if quarter else (half + extra, 0)
+
+    def level_points(self, points: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """Points of the levels on a grid with these points; the second is left out where the first cannot be halved evenly."""
+        first = tuple(2 * round(n * self.ratio / 2) for n in points)
+        if min(first) < 4:
+            raise ValueError(f"scheme ratio: expected a coarse grid of 4 or more points, got {first} of {points}")
+        halves = [tuple(n // 2 for n in first)] if all(n % 4 == 0 and n >= 8 for n in first) else []
+        return [first, *halves]
+
+    def stepper(self, flow: Flow, grid: Space, like: Tensor) -> "CoarseStepper":
+        """Raises ValueError for grids with an axis that is not periodic, and for flows with a forcing."""
+        if set(grid.boundaries) != {"periodic"}:
+            raise ValueError(f"scheme: coarse sweeps expect a periodic grid, got {grid.boundaries}")
+        if flow.forcing is not None:
+            raise ValueError("flow: coarse sweeps know no forcing; use GaussSeidel")
+        return CoarseStepper(self, split(flow, grid, self.stabilisation, like), like)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The element's table on the full grid and on the first level's block, with the weights of all windows.
+
+    `windows[i]` `[w, *block]` belongs to node i, `outer[i]` `[w, *mode_shape]` to node i or, the last, to the end;
+    `defects[i]` is a pair of rows `[w]`: defects known at node i, and at the end of the sweep, to their value at node i.
+    """
+
+    nodal: Tableau
+    block: Tableau
+    windows: list[Tensor]
+    outer: list[Tensor]
+    defects: list[tuple[Tensor, Tensor]]
+
+
+class CoarseStepper:
+    """The history holds, for each element kept, the modes of N at its nodes, and after all those the defects at its fine nodes.
+
+    Rows are `[*mode_shape]`; those of nodes that did not visit the full grid, and of defects, are zero outside the block.
+    """
+
+    def __init__(self, scheme: CoarseGaussSeidel, splitting: Splitting, like: Tensor) -> None:
+        self.scheme, self.splitting = scheme, splitting
+        self._axis = -1 - splitting.grid.dimensions
+        self._factored = Factored(splitting, scheme.degree)
+        self._points, self._to_moments = (tensor.to(like) for tensor in gauss(scheme.degree))
+        sizes = scheme.level_points(splitting.grid.points)
+        self._outer_window = scheme.outer_rows(splitting.grid.points)
+        self._elements_kept = scheme.elements_kept(splitting.grid.points)
+        self._inside = low_modes(splitting.grid.points, sizes[0], like.device)
+        self._levels = [make_level(splitting.grid, sizes[0], points, like.device) for points in sizes]
+        self._cached: tuple[tuple[float, tuple[Time, ...]], Tables] | None = None
+
+    def begin(self, start: Tensor, time: Time = 0.0) -> State:
+        return State(time, self.splitting.grid.modes(start))
+
+    def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
+        tau = element_length(tau, state.modes, self.splitting.grid)
+        if isinstance(tau, Tensor):
+            raise ValueError("steps: coarse sweeps take one length for all members of a batch, got a tensor of them")
+        tables, scheme = self._tables(tau, state.taus), self.scheme
+        rows, defects = self._past(state)
+        past = len(rows)
+        blocks, fields, kept = self._first_sweep(state, tables, rows, defects)
+        differences = self._coarse_sweeps(state, tables, blocks, fields, kept)
+        for row, block in zip(rows[past:], blocks, strict=True):
+            row[(..., *self._inside)] = block
+        end = self._end(state, tables, rows, blocks)
+        kept_elements = min(len(state.taus) + 1, self._elements_kept)
+        history = torch.stack(rows[-kept_elements * scheme.degree :] + defects[-kept_elements * len(scheme.nodes) :], self._axis)
+        after = State(state.time + tau, end, history, (*state.taus, tau)[-kept_elements:], state.count + 1)
+        element = Element(
+            state.time,
+            tau,
+            state.modes,
+            end,
+            self.splitting.grid,
+            lambda: self.coefficients(state, tau, rows[past:], rows[:past]),
+        )
+        return after, element, StepFacts(1 + sum(scheme.sweeps(len(state.taus))), tuple(differences))
+
+    def _past(self, state: State) -> tuple[list[Tensor], list[Tensor]]:
+        """Rows of N at the nodes of the elements kept, or at the start, and their defects; oldest first."""
+        if state.history is None:
+            return [self.splitting.explicit(state.modes)], []
+        rows = list(state.history.unbind(self._axis))
+        nodes = len(state.taus) * self.scheme.degree
+        return rows[:nodes], rows[nodes:]
+
+    def _first_sweep(
+        self, state: State, tables: Tables, rows: list[Tensor], defects: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+        """Appends the rows and defects of this element; blocks of N, fields on the first level, and blocks of u, per node."""
+        scheme, half, starting = self.scheme, self._levels[0], state.history is None
+        sampled = sampling(scheme, self.splitting.grid.points)
+        blocks, fields, kept = [b[(..., *self._inside)] for b in rows], [], []
+        outer_rows = rows[:] if starting else self._outer_rows(rows)
+        start = state.modes[(..., *self._inside)]
+        for i in range(scheme.degree):
+            kept.append(_weighted(tables.block.a[i], start, tables.windows[i], blocks))
+            fine = starting or i in scheme.nodes
+            if fine:
+                modes = _weighted(tables.nodal.a[i], state.modes, tables.outer[i], outer_rows)
+                modes[(..., *self._inside)] = kept[i]
+                u = self.splitting.grid.field(modes)
+                row = self.splitting.grid.modes(self.splitting.remainder(u))
+                outer_rows.append(row)
+                fields.append(
+                    u[(..., *[slice(None, None, 2)] * self.splitting.grid.dimensions)] if sampled else half.field(kept[i])
+                )
+                blocks.append(row[(..., *self._inside)])
+                rows.append(row.clone())
+            else:
+                fields.append(half.field(kept[i]))
+                block = half.block(self.splitting.remainder(fields[i]))
+                for weight, defect in zip(tables.defects[i][0], defects[-len(tables.defects[i][0]) :], strict=True):
+                    block = block + weight * defect[(..., *self._inside)]
+                blocks.append(block)
+                rows.append(torch.zeros_like(state.modes))
+            if scheme.sparse and i in scheme.nodes:
+                defect = torch.zeros_like(state.modes)
+                defect[(..., *self._inside)] = blocks[-1] - half.block(self.splitting.remainder(fields[i]))
+                defects.append(defect)
+        blocks = blocks[-scheme.degree :]
+        if scheme.sparse and not starting:
+            self._renew_defects(tables, blocks, defects)
+        return blocks, fields, kept
+
+    def _renew_defects(self, tables: Tables, blocks: list[Tensor], defects: list[Tensor]) -> None:
+        """At the nodes that missed the full grid, exchange the defects predicted for those interpolated."""
+        nodes = self.scheme.nodes
+        for i in set(range(self.scheme.degree)) - set(nodes):
+            before = len(defects) - sum(node > i for node in nodes)
+            predicted, interpolated = tables.defects[i]
+            for sign, weights, known in ((-1, predicted, defects[:before]), (1, interpolated, defects)):
+                for weight, defect in zip(weights, known[-len(weights) :], strict=True):
+                    blocks[i] = blocks[i] + sign * weight * defect[(..., *self._inside)]
+
+    def _coarse_sweeps(
+        self, state: State, tables: Tables, blocks: list[Tensor], fields: list[Tensor], kept: list[Tensor]
+    ) -> list[float]:
+        """Sweeps on the levels, which correct `blocks` in place; how far each of them moved the last node."""
+        differences, start = [], state.modes[(..., *self._inside)]
+        counts = self.scheme.sweeps(len(state.taus))
+        if len(self._levels) == 1:
+            counts = (sum(counts),)
+        for number, (level, sweeps) in enumerate(zip(self._levels, counts, strict=True)):
+            if number and sweeps:
+                fields[:] = [u[(..., *[slice(None, None, 2)] * level.grid.dimensions)] for u in fields]
+            part = (..., *level.within)
+            for _ in range(sweeps):
+                d = torch.zeros_like(fields[0])
+                for i, weights in enumerate(tables.block.W[:-1]):
+                    value = _weighted(tables.block.a[i][part], start[part], weights[part], [b[part] for b in blocks])
+                    change = value - kept[i][part]
+                    kept[i][part] = value
+                    d = level.field(change)
+                    moved = fields[i] + d
+                    increment = self.splitting.remainder(moved) - self.splitting.remainder(fields[i])
+                    fields[i] = moved
+                    blocks[i][part] = blocks[i][part] + level.block(increment)
+                differences.append(float((d**2).mean(tuple(range(-level.grid.dimensions, 0))).sqrt().max()))
+        return differences
+
+    def _end(self, state: State, tables: Tables, rows: list[Tensor], blocks: list[Tensor]) -> Tensor:
+        if not self.scheme.sparse or state.history is None:
+            return _weighted(tables.nodal.a[-1], state.modes, tables.nodal.W[-1], rows[-self.scheme.degree :])
+        end = _weighted(tables.nodal.a[-1], state.modes, tables.outer[-1], self._outer_rows(rows))
+        start = state.modes[(..., *self._inside)]
+        end[(..., *self._inside)] = _weighted(tables.block.a[-1], start, tables.block.W[-1], blocks)
+        return end
+
+    def _outer_rows(self, rows: Sequence[Tensor]) -> list[Tensor]:
+        """Those of the rows that are known on the full grid."""
+        return [row for j, row in enumerate(rows) if j % self.scheme.degree in self.scheme.nodes]
+
+    def coefficients(self, state: State, tau: float, rows: list[Tensor], past: list[Tensor]) -> Tensor:
+        """Modes of the element's c_1 .. c_p; modes outside of the block are interpolated from the fine nodes."""
+        if self.scheme.sparse and state.history is not None:
+            nodes = self.scheme.nodes
+            known = self._outer_rows([*past, *rows])
+            positions = known_positions(self._points, nodes, tau, state.taus)
+            window = min(max(self._outer_window, len(nodes)), len(known))
+            matrix = lagrange(positions[-window:], self._points)
+            filled = list(combine(matrix, torch.stack(known[-window:], self._axis), -1 - self._axis).unbind(self._axis))
+            for row, whole in zip(rows, filled, strict=True):
+                whole[(..., *self._inside)] = row[(..., *self._inside)]
+            rows = filled
+        moments = combine(self._to_moments, torch.stack(rows, self._axis), -1 - self._axis)
+        return self.splitting.coefficients(self._factored.at(tau), tau, state.modes, moments, None)
+
+    def _tables(self, tau: float, taus: tuple[Time, ...]) -> Tables:
+        """The tables for this length and those of the elements before, made anew only when a length changes."""
+        if self._cached is None or self._cached[0] != (tau, taus):
+            scheme, dtype = self.scheme, self.splitting.stiffness.dtype
+            nodal = nodal_tableau(tau / 2 * self.splitting.stiffness.real, scheme.degree, tau / 2 * self.splitting.mobility.real)
+            block = Tableau(nodal.a[(..., *self._inside)], nodal.W[(..., *self._inside)])
+            inner = window_matrices(self._points, tau, taus, scheme.window)
+            outer = outer_matrices(self._points, scheme.nodes, scheme.window, self._outer_window, tau, taus)
+            self._cached = (
+                (tau, taus),
+                Tables(
+                    Tableau(nodal.a.to(dtype), nodal.W.to(dtype)),
+                    Tableau(block.a.to(dtype), block.W.to(dtype)),
+                    [torch.einsum("j...,jw->w...", block.W[i], matrix).to(dtype) for i, matrix in enumerate(inner)],
+                    [torch.einsum("j...,jw->w...", nodal.W[i], matrix).to(dtype) for i, matrix in enumerate(outer)],
+                    defect_weights(self._points, scheme.nodes, self._outer_window, tau, taus),
+                ),
+            )
+        return self._cached[1]
+
+
+def sampling(scheme: CoarseGaussSeidel, points: tuple[int, ...]) -> bool:
+    """Whether fields of the first level are every second point of the full grid, which is cheaper than their transform."""
+    return not scheme.sparse and all(2 * m == n for m, n in zip(scheme.level_points(points)[0], points, strict=True))
+
+
+def _weighted(a: Tensor, start: Tensor, weights: Tensor, rows: Sequence[Tensor]) -> Tensor:
+    """a start + sum of weights times the last rows, as many as there are weights."""
+    value = a * start
+    for weight, row in zip(weights, rows[len(rows) - len(weights) :], strict=True):
+        value = torch.addcmul(value, weight, row)
+    return value

@@ -1,0 +1,98 @@
+"""Coarse levels of a periodic grid, and the windows of sweeps that visit the full grid at some nodes only."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ernest.phasefield.element import Time
+from ernest.phasefield.grid import Grid, Space
+from ernest.phasefield.schemes.gaussseidel import window_matrices
+from ernest.phasefield.timeelement import lagrange
+
+
+@dataclass(frozen=True)
+class Level:
+    """A coarse grid, and where its block |k| < n/2 lies: `own` in its own modes, `within` in the first level's block.
+
+    Blocks `[..., 2h - 1, .., h]`, h = n/2, are in the scale of the full grid; `scale` takes its modes to the level's.
+    """
+
+    grid: Grid
+    own: tuple[Tensor, ...]
+    within: tuple[Tensor, ...]
+    scale: float
+
+    def field(self, block: Tensor) -> Tensor:
+        """The field `[..., *points]` of a block."""
+        modes = block.new_zeros(*block.shape[: block.ndim - self.grid.dimensions], *self.grid.mode_shape)
+        modes[(..., *self.own)] = block * self.scale
+        return self.grid.field(modes)
+
+    def block(self, field: Tensor) -> Tensor:
+        """The block of a field."""
+        return self.grid.modes(field)[(..., *self.own)] / self.scale
+
+
+def make_level(grid: Space, first: tuple[int, ...], points: tuple[int, ...], device: torch.device) -> Level:
+    """The level with these points, on a grid whose first level has the points `first`."""
+    block = tuple(n - 1 for n in first)
+    scale = math.prod(points) / math.prod(grid.points)
+    return Level(Grid(points, grid.lengths), low_modes(points, points, device), low_modes(block, points, device), scale)
+
+
+def low_modes(points: tuple[int, ...], coarse: tuple[int, ...], device: torch.device | None = None) -> tuple[Tensor, ...]:
+    """Indices, one for each axis and ready to broadcast, of the modes |k| < n/2 of a coarse grid among those of `points`."""
+    index = []
+    for axis, (n, m) in enumerate(zip(points, coarse, strict=True)):
+        line = torch.arange(m // 2, device=device)
+        if axis < len(points) - 1:
+            line = torch.cat([line, torch.arange(n - m // 2 + 1, n, device=device)])
+        index.append(line.reshape([-1 if other == axis else 1 for other in range(len(points))]))
+    return tuple(index)
+
+
+def known_positions(points: Tensor, nodes: Sequence[int], tau: float, taus: tuple[Time, ...]) -> Tensor:
+    """Positions of the nodes of the elements before, of lengths `taus`, and of this one, in the local time of this one."""
+    blocks, left = [points[list(nodes)]], -1.0
+    for length in reversed(taus):
+        ratio = float(length) / tau
+        blocks.insert(0, left - 2 * ratio + ratio * (points[list(nodes)] + 1))
+        left -= 2 * ratio
+    return torch.cat(blocks)
+
+
+def outer_matrices(
+    points: Tensor, nodes: Sequence[int], window: int, outer_window: int, tau: float, taus: tuple[Time, ...]
+) -> list[Tensor]:
+    """For each node, and last for the end, the matrix `[p, w]` from known rows of the full grid to those at all Gauss points.
+
+    Rows are known at the `nodes` of the elements before, and of this one. The first element has the windows of the block.
+    Points that are no node need none: theirs is empty.
+    """
+    if not taus:
+        return [*window_matrices(points, tau, taus, window), torch.eye(len(points)).to(points)]
+    positions, matrices = known_positions(points, nodes, tau, taus), []
+    for i in range(len(points)):
+        known = _before(positions, nodes, i)[-outer_window:]
+        matrices.append(lagrange(known, points) if i in nodes else points.new_zeros(len(points), 0))
+    return [*matrices, lagrange(positions[-max(outer_window, len(nodes)) :], points)]
+
+
+def defect_weights(
+    points: Tensor, nodes: Sequence[int], outer_window: int, tau: float, taus: tuple[Time, ...]
+) -> list[tuple[Tensor, Tensor]]:
+    """For each Gauss point, weights `[w]` of the defects known before it, and of those known after the first sweep."""
+    positions, pairs = known_positions(points, nodes, tau, taus), []
+    for i in range(len(points)):
+        before, after = _before(positions, nodes, i)[-outer_window:], positions[-max(outer_window, len(nodes)) :]
+        here = points[i : i + 1]
+        pairs.append((lagrange(before, here)[0] if taus else points[:0], lagrange(after, here)[0]))
+    return pairs
+
+
+def _before(positions: Tensor, nodes: Sequence[int], i: int) -> Tensor:
+    """Of the positions of all nodes up to this element's last, those before its Gauss point i."""
+    return positions[: len(positions) - sum(node >= i for node in nodes)]

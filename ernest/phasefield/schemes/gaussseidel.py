@@ -1,0 +1,207 @@
+"""Gauss-Seidel sweeps over the Gauss points of an element, started from a sliding window of known values of N.
+
+In its nodal form the element reads, for every mode, with the tables of `timeelement.nodal_tableau`,
+
+    u_i = a_i u_start + sum_j W_ij N_j,   i = 1 .. p at the Gauss points, and i = p + 1 at the end.
+
+The first sweep goes from node to node. At node i it takes for N_1 .. N_p the values of the polynomial through the last m
+known values of N, of earlier elements and of the nodes before i, which is a table of its own and costs no FFT;
+then N_i is evaluated there. Further sweeps take the true W and the newest N. All sweeps of full grids have the fixed point
+of the implicit scheme with p Gauss points, so the order at the ends of the elements is min(2p, m + M).
+"""
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from ernest.phasefield.element import Element, Time
+from ernest.phasefield.flows import Flow
+from ernest.phasefield.grid import Space
+from ernest.phasefield.march import State, StepFacts
+from ernest.phasefield.schemes.splitting import Factored, Splitting, check_at_least, check_degree, element_length, split
+from ernest.phasefield.timeelement import Tableau, basis, combine, gauss, lagrange, nodal_tableau, solve
+
+
+@dataclass(frozen=True)
+class GaussSeidel:
+    """GS(p, m, M): degree p, `window` m of known values of N, `sweeps` M, counting the first. A step costs 2pM FFTs.
+
+    (3, 3, 1) is for loose tolerances, (3, 4, 2) for common ones, (4, 5, 2) for 1e-7 and below, and (3, 3, 2) or
+    (3, 4, 3) for Cahn-Hilliard and rough phases. Windows beyond p + 1 are unstable. With `shells`, on grids with equal
+    sides, tables are kept for each distinct |k|^2 instead of for each mode, which takes far less memory in three dimensions.
+    """
+
+    degree: int = 3
+    window: int = 4
+    sweeps: int = 2
+    stabilisation: float | None = None
+    shells: bool = False
+
+    def __post_init__(self) -> None:
+        check_degree(self.degree)
+        check_at_least("window", self.window, 1)
+        check_at_least("sweeps", self.sweeps, 1)
+
+    def stepper(self, flow: Flow, grid: Space, like: Tensor) -> "GaussSeidelStepper":
+        return GaussSeidelStepper(self, split(flow, grid, self.stabilisation, like), like)
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The element's table and, for each node, the rows `[w, ...]` that its window of w known values is weighed with."""
+
+    tau: float
+    taus: tuple[Time, ...]
+    nodal: Tableau
+    windows: tuple[Tensor, ...]
+
+
+class GaussSeidelStepper:
+    """The rows of the history are the modes of N at the Gauss points of the last elements, as many as the window spans."""
+
+    def __init__(self, scheme: GaussSeidel, splitting: Splitting, like: Tensor) -> None:
+        self.scheme, self.splitting = scheme, splitting
+        self._points, self._to_moments = (tensor.to(like) for tensor in gauss(scheme.degree))
+        self._elements_kept = -(-scheme.window // scheme.degree)
+        self._shells = shells(splitting.grid, like) if scheme.shells else None
+        self._factored = Factored(splitting, scheme.degree)
+        self._tables: Tables | None = None
+
+    @property
+    def table_bytes(self) -> int:
+        """Memory that the tables of coefficients take, with the index from modes to shells where there is one."""
+        if self._tables is None:
+            return 0
+        tensors = [self._tables.nodal.a, self._tables.nodal.W, *self._tables.windows]
+        return sum(tensor.nbytes for tensor in (*tensors, *([self._shells.index] if self._shells else [])))
+
+    def begin(self, start: Tensor, time: Time = 0.0) -> State:
+        return State(time, self.splitting.grid.modes(start))
+
+    def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
+        tau = element_length(tau, state.modes, self.splitting.grid)
+        if isinstance(tau, Tensor):
+            raise ValueError("steps: Gauss-Seidel takes one length for all members of a batch, got a tensor of them")
+        tables, axis = self._tables_for(tau, state.taus), -1 - self.splitting.grid.dimensions
+        forced = self._forced(state.time, tau)
+        nodes = self._first_sweep(state, tables, forced)
+        ends = [self._value(-1, tables.nodal.W[-1], nodes, state, tables, forced)]
+        sweeps = self._sweeps(state)
+        for _ in range(sweeps - 1):
+            for i, row in enumerate(tables.nodal.W[:-1]):
+                nodes[i] = self.splitting.explicit(self._value(i, row, nodes, state, tables, forced))
+            ends.append(self._value(-1, tables.nodal.W[-1], nodes, state, tables, forced))
+        past = [] if state.history is None else list(state.history.unbind(axis))
+        history = torch.stack((past + nodes)[-self._elements_kept * len(nodes) :], axis)
+        taus = (*state.taus, tau)[-self._elements_kept :]
+        differences = tuple(self.splitting.size((b - a).detach()) for a, b in pairwise(ends))
+        element = Element(
+            state.time, tau, state.modes, ends[-1], self.splitting.grid, lambda: self._coefficients(state, tau, nodes)
+        )
+        return State(state.time + tau, ends[-1], history, taus, state.count + 1), element, StepFacts(sweeps, differences)
+
+    def _first_sweep(self, state: State, tables: Tables, forced: Tensor | None) -> list[Tensor]:
+        """Modes of N at the Gauss points, each predicted from the window of values known before it."""
+        if state.history is None:
+            known = [self.splitting.explicit(state.modes)]
+        else:
+            known = list(state.history.unbind(-1 - self.splitting.grid.dimensions))
+        for i, window in enumerate(tables.windows):
+            known.append(self.splitting.explicit(self._value(i, window, known[-len(window) :], state, tables, forced)))
+        return known[-self.scheme.degree :]
+
+    def _value(self, i: int, weights: Tensor, rows: list[Tensor], state: State, tables: Tables, forced: Tensor | None) -> Tensor:
+        """Modes of u at node i (-1: the end): a_i u_start + sum of weights times rows, and what the forcing adds."""
+        value = self._spread(tables.nodal.a[i]) * state.modes
+        for weight, row in zip(weights, rows, strict=True):
+            value.addcmul_(self._spread(weight), row)
+        return value if forced is None else value + forced.select(-1 - self.splitting.grid.dimensions, i)
+
+    def _sweeps(self, state: State) -> int:
+        """The first element has no past, and the second none as long as the window: sweeps make up for it."""
+        p, M = self.scheme.degree, self.scheme.sweeps
+        if state.history is None:
+            return max(M, 2 * p + 2)
+        return M + 2 if len(state.taus) * p < self.scheme.window else M
+
+    def _forced(self, time: Time, tau: float) -> Tensor | None:
+        """What the forcing adds to u at the nodes and at the end, `[..., p + 1, *mode_shape]`; None without forcing."""
+        forcing = self.splitting.forcing(time, tau, self._points)
+        if forcing is None:
+            return None
+        p, d = self.scheme.degree, self.splitting.grid.dimensions
+        moments = tau / 2 * combine(self._to_moments, forcing, d)
+        P = basis(p, torch.cat([self._points, torch.ones_like(self._points[:1])]))
+        return combine(P, solve(self._factored.at(tau), moments, -1 - d), d)
+
+    def _coefficients(self, state: State, tau: float, nodes: list[Tensor]) -> Tensor:
+        """Modes of the element's c_1 .. c_p from those of N at its nodes."""
+        d = self.splitting.grid.dimensions
+        forcing = self.splitting.forcing(state.time, tau, self._points)
+        forcing = None if forcing is None else combine(self._to_moments, forcing, d)
+        explicit = combine(self._to_moments, torch.stack(nodes, -1 - d), d)
+        return self.splitting.coefficients(self._factored.at(tau), tau, state.modes, explicit, forcing)
+
+    def _tables_for(self, tau: float, taus: tuple[Time, ...]) -> Tables:
+        """The tables for this length and those of the elements before, made anew only when a length changes."""
+        if self._tables is None or (self._tables.tau, self._tables.taus) != (tau, taus):
+            mobility, stiffness = self.splitting.mobility, self.splitting.stiffness
+            if self._shells is not None:
+                mobility, stiffness = self._shells.symbols(self.splitting)
+            nodal = nodal_tableau(tau / 2 * stiffness.real, self.scheme.degree, tau / 2 * mobility.real)
+            windows = tuple(
+                torch.einsum("j...,jw->w...", nodal.W[i], matrix)
+                for i, matrix in enumerate(window_matrices(self._points, tau, taus, self.scheme.window))
+            )
+            # On full tables the conversion to the modes' type is done once; shells are converted as they are spread.
+            dtype = self.splitting.stiffness.dtype if self._shells is None else stiffness.real.dtype
+            self._tables = Tables(tau, taus, Tableau(nodal.a.to(dtype), nodal.W.to(dtype)), tuple(w.to(dtype) for w in windows))
+        return self._tables
+
+    def _spread(self, row: Tensor) -> Tensor:
+        """A row of a table as a factor of modes."""
+        return row if self._shells is None else row[..., self._shells.index].to(self.splitting.stiffness.dtype)
+
+
+def window_matrices(points: Tensor, tau: float, taus: tuple[Time, ...], window: int) -> list[Tensor]:
+    """For each node i, the matrix `[p, w]` from the last w known values of N to those at all nodes, w at most `window`.
+
+    Known are N at the Gauss `points` of the elements before, of lengths `taus`, or, if there are none, at the start, and
+    at the nodes before i. Positions are in the local time of this element of length tau.
+    """
+    blocks, left = [], -1.0
+    for length in reversed(taus):
+        ratio = float(length) / tau
+        blocks.insert(0, left - 2 * ratio + ratio * (points + 1))
+        left -= 2 * ratio
+    past = torch.cat(blocks) if blocks else -torch.ones_like(points[:1])
+    return [lagrange(torch.cat([past, points[:i]])[-window:], points) for i in range(len(points))]
+
+
+@dataclass(frozen=True)
+class Shells:
+    """Modes with the same |k|^2: `squares` `[shells]` lists the values, `index` `[*mode_shape]` says which is whose."""
+
+    squares: Tensor
+    index: Tensor
+
+    def symbols(self, splitting: Splitting) -> tuple[Tensor, Tensor]:
+        """Mobility and stiffness of each shell."""
+        mobility = splitting.flow.mobility(self.squares)
+        return mobility, mobility * (splitting.flow.linear(self.squares) + splitting.stabilisation)
+
+
+def shells(grid: Space, like: Tensor) -> Shells:
+    """The shells of a grid with equal sides, where |k|^2 counts in units of (pi / length)^2. Raises ValueError for others."""
+    if len(set(grid.lengths)) != 1:
+        raise ValueError(f"scheme shells: expected a grid with equal sides, got lengths {grid.lengths}")
+    unit = (math.pi / grid.lengths[0]) ** 2
+    multiples = grid.squared_wavenumbers(torch.float64, like.device) / unit
+    integers = multiples.round().long()
+    if not torch.allclose(multiples, integers.double(), rtol=1e-9, atol=1e-6):
+        raise ValueError(f"scheme shells: expected waves with |k|^2 in multiples of (pi / length)^2, got {type(grid).__name__}")
+    distinct, index = integers.unique(return_inverse=True)
+    return Shells((distinct.double() * unit).to(like), index.int())

@@ -1,0 +1,132 @@
+"""The splitting that all schemes share: u_t = -Lambda u - G N(u) + forcing, with Lambda = G (L + S) and N(u) = f(u) - S u.
+
+The stiff part Lambda is diagonal in the modes and taken implicitly. The stabilisation S moves a part of f over to it.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ernest.phasefield.element import Time
+from ernest.phasefield.flows import Flow, forcing_modes
+from ernest.phasefield.grid import Space
+from ernest.phasefield.timeelement import Factors, factorise, solve
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """Symbols `mobility` G and `stiffness` Lambda, `[*mode_shape]` or `[batch, *mode_shape]`, and the explicit part N.
+
+    The symbols have the dtype of the modes: a product of mixed types would convert them every time. `weights` are
+    the grid's Parseval weights.
+    """
+
+    flow: Flow
+    grid: Space
+    stabilisation: float
+    mobility: Tensor
+    stiffness: Tensor
+    weights: Tensor
+
+    def explicit(self, modes: Tensor) -> Tensor:
+        """Modes of N(u) of the fields with modes `[..., *mode_shape]`; two FFTs each."""
+        return self.grid.modes(self.remainder(self.grid.field(modes)))
+
+    def remainder(self, u: Tensor) -> Tensor:
+        """N(u) = f(u) - S u of fields."""
+        return torch.sub(self.flow.potential.f(u), u, alpha=self.stabilisation)
+
+    def forcing(self, time: Time, tau: Time, xi: Tensor) -> Tensor | None:
+        """Modes `[..., q, *mode_shape]` of the forcing at local times `xi` `[q]` of an element; None if there is none."""
+        start, length = (torch.as_tensor(value, dtype=xi.dtype, device=xi.device)[..., None] for value in (time, tau))
+        return forcing_modes(self.flow, self.grid, start + length * (xi + 1) / 2)
+
+    def factors(self, tau: Time, degree: int) -> Factors:
+        """Factors of I + tau/2 Lambda A."""
+        return factorise(per_field(tau, self.grid.dimensions) / 2 * self.stiffness, degree)
+
+    def size(self, modes: Tensor) -> float:
+        """Root of the mean square over the box of the field with these modes, the greatest of a batch."""
+        squares = torch.view_as_real(modes).square().sum(-1) if modes.is_complex() else modes.square()
+        means = (squares * self.weights).sum(tuple(range(-self.grid.dimensions, 0))) / self.grid.volume
+        return means.max().sqrt().item()
+
+    def coefficients(self, factors: Factors, tau: Time, start: Tensor, explicit: Tensor, forcing: Tensor | None) -> Tensor:
+        """Modes c `[..., p, *mode_shape]` with (I + z A) c = -(z start e_1 + tau/2 (G explicit - forcing)).
+
+        `start` `[..., *mode_shape]` are modes of u; `explicit` and `forcing` are modes of the Legendre moments of N and
+        of the forcing, `[..., p, *mode_shape]`.
+        """
+        axis = -1 - self.grid.dimensions
+        right = -(per_field(tau, self.grid.dimensions) / 2 * self.mobility).unsqueeze(axis) * explicit
+        if forcing is not None:
+            right = right + per_field(tau, self.grid.dimensions + 1) / 2 * forcing
+        first, *others = right.unbind(axis)
+        return solve(factors, torch.stack([first - factors.z * start, *others], axis), axis)
+
+
+class Factored:
+    """Factors of I + tau/2 Lambda A, made anew only when the length of the elements changes."""
+
+    def __init__(self, splitting: Splitting, degree: int) -> None:
+        self.splitting, self.degree = splitting, degree
+        self._last: tuple[Time, Factors] | None = None
+
+    def at(self, tau: Time) -> Factors:
+        if self._last is None or not same_length(self._last[0], tau):
+            self._last = tau, self.splitting.factors(tau, self.degree)
+        return self._last[1]
+
+
+def split(flow: Flow, grid: Space, stabilisation: float | None, like: Tensor) -> Splitting:
+    """The splitting for fields like `like`; without a stabilisation, the midpoint of the potential's slopes, if positive."""
+    S = default_stabilisation(flow) if stabilisation is None else stabilisation
+    k2 = grid.squared_wavenumbers(like.dtype, like.device)
+    modes_dtype = like.dtype.to_complex() if "periodic" in grid.boundaries else like.dtype
+    mobility = flow.mobility(k2)
+    stiffness = mobility * (flow.linear(k2) + S)
+    if not bool((stiffness >= 0).all()):
+        raise ValueError(f"scheme stabilisation: expected S with L + S >= 0 on every mode, got {stabilisation}")
+    return Splitting(flow, grid, S, mobility.to(modes_dtype), stiffness.to(modes_dtype), grid.weights(k2.dtype, k2.device))
+
+
+def default_stabilisation(flow: Flow) -> float:
+    """The midpoint of the range of f', with which fixed-point iterations contract fastest; never below zero."""
+    return max(0.0, sum(flow.potential.slopes) / 2)
+
+
+def check_degree(degree: int) -> None:
+    """Raise ValueError unless the degree is one that the element offers."""
+    if not 1 <= degree <= 8:
+        raise ValueError(f"scheme degree: expected 1 to 8, got {degree}")
+
+
+def check_at_least(name: str, value: int, least: int) -> None:
+    """Raise ValueError for a parameter of a scheme that is too small."""
+    if value < least:
+        raise ValueError(f"scheme {name}: expected {least} or more, got {value}")
+
+
+def element_length(tau: Time, modes: Tensor, grid: Space) -> Time:
+    """The length of an element: a number, or a tensor `[batch]` in the precision of the modes. Raises ValueError for others."""
+    if not isinstance(tau, Tensor) or tau.ndim == 0:
+        if not 0 < float(tau) < float("inf"):
+            raise ValueError(f"steps: expected positive lengths, got {tau}")
+        return float(tau)
+    batch = modes.shape[: modes.ndim - grid.dimensions]
+    if tau.shape != batch or not bool((tau > 0).all()):
+        raise ValueError(f"steps: expected positive lengths, one or {batch.numel()} of them, got {tau}")
+    return tau.to(modes.real)
+
+
+def same_length(one: Time, other: Time) -> bool:
+    """Whether two lengths agree, so that tables made for one serve the other."""
+    if isinstance(one, Tensor) and isinstance(other, Tensor):
+        return torch.equal(one, other)
+    return not isinstance(one, Tensor) and not isinstance(other, Tensor) and one == other
+
+
+def per_field(tau: Time, dimensions: int) -> Time:
+    """A length as a factor of modes: tensors `[batch]` get an axis for each of the modes."""
+    return tau.reshape(*tau.shape, *[1] * dimensions) if isinstance(tau, Tensor) else tau

@@ -1,0 +1,76 @@
+"""What a run does by itself before its first step: stabilisation, scheme, the first length, and care for rough data.
+
+The elements damp a mode with z = tau Lambda / 2 beyond about 2 hardly at all (the linear part is the diagonal Pade approximant,
+of modulus 1 at infinity). Modes that are driven there lie at their balance with N and do no harm; what a rough start puts
+into them must decay, and does so in short elements or with the exponential in place of the Pade approximant.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from ernest.phasefield.flows import Flow, forcing_modes, velocity
+from ernest.phasefield.grid import Space
+
+STEEP = 8.0
+"""A mobility that grows by more than this over the modes is that of an H^-1 flow, where N enters with derivatives."""
+
+MOST_HALVINGS, EXPONENTIAL_HALVINGS = 32, 12
+"""How often a rough first step is halved, in elements of the run's own scheme and in exponential ones."""
+
+
+def is_diffusive(flow: Flow, grid: Space) -> bool:
+    """Whether the mobility grows with |k|^2, as in Cahn-Hilliard."""
+    k2 = grid.squared_wavenumbers()
+    moved = k2 > 0
+    mobility = flow.mobility(k2)[..., moved]
+    return bool(mobility.max() > STEEP * mobility[..., k2[moved].argmin()].max())
+
+
+def stabilisation_for(flow: Flow, grid: Space, start: Tensor) -> float:
+    """S from the range of f' over the potential's working range and the values of the start.
+
+    The midpoint makes N contract fastest. An H^-1 flow needs S >= max f' / 2: N enters with as many derivatives as half of
+    the linear part, and with less its high modes would grow from sweep to sweep.
+    """
+    low, high = flow.potential.slopes
+    values = torch.linspace(float(start.min()), float(start.max()), 257, dtype=torch.float64)
+    slopes = flow.potential.df(values)
+    low, high = min(low, float(slopes.min())), max(high, float(slopes.max()))
+    return max(0.0, high / 2 if is_diffusive(flow, grid) else (low + high) / 2)
+
+
+def speed_of(flow: Flow, grid: Space, modes: Tensor, time: float) -> Tensor:
+    """Modes of u_t of the fields with these modes."""
+    rate = velocity(modes, flow, grid)
+    forced = forcing_modes(flow, grid, torch.tensor(time, dtype=modes.real.dtype, device=modes.device))
+    return rate if forced is None else rate + forced
+
+
+def first_length(grid: Space, modes: Tensor, speed: Tensor, span: float) -> float:
+    """A length in which the fields change by about a hundredth of their size, at most a hundredth of the run."""
+    ratio = (grid.norm(modes) / grid.norm(speed).clamp(min=1e-300)).min()
+    return min(1e-2 * float(ratio), span / 100) if float(ratio) > 0 else 1e-6 * span
+
+
+def unsettled(flow: Flow, grid: Space, speed: Tensor, tau: float) -> float:
+    """How far the modes that an element of length tau would not damp are from their balance: the norm of u_t / Lambda there.
+
+    These are the modes with tau Lambda > 2, Lambda = G L; `speed` holds the modes of u_t.
+    """
+    k2 = grid.squared_wavenumbers(speed.real.dtype, speed.device)
+    stiffness = flow.mobility(k2) * flow.linear(k2)
+    return float(grid.norm(torch.where(tau * stiffness > 2, speed / stiffness.clamp(min=1e-300), 0)).max())
+
+
+def graded(step: float, first: float) -> tuple[tuple[float, ...], bool]:
+    """Lengths that double from about `first` on and together make one `step`, and whether they need exponential elements.
+
+    These damp every mode, and so let a start that is too rough for halvings begin with longer elements.
+    """
+    halvings = max(math.ceil(math.log2(step / first)), 0)
+    exponential = halvings > MOST_HALVINGS
+    if exponential:
+        halvings = EXPONENTIAL_HALVINGS
+    return (tuple(step / 2**k for k in (halvings, *range(halvings, 0, -1))) if halvings else ()), exponential

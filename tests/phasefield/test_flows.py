@@ -1,0 +1,120 @@
+import math
+
+import pytest
+import torch
+
+from ernest.phasefield import (
+    AllenCahn,
+    CahnHilliard,
+    ConservativeAllenCahn,
+    DoubleWell,
+    FloryHugginsAllenCahn,
+    FloryHugginsCahnHilliard,
+    GradientFlow,
+    Grid,
+    OhtaKawasaki,
+    PhaseFieldCrystal,
+    SwiftHohenberg,
+    energy_of,
+    mass_of,
+)
+from ernest.phasefield.flows import check_flow, velocity
+from tests.phasefield.problems import noise
+
+GRID = Grid((12, 16), (2 * math.pi, 4 * math.pi))
+FLOWS = [
+    AllenCahn(0.1, 1.5, 2.0),
+    ConservativeAllenCahn(0.1, 1.5, 2.0),
+    CahnHilliard(0.1, 1.5, 2.0),
+    SwiftHohenberg(0.25, 2.0),
+    PhaseFieldCrystal(0.25, 2.0),
+    OhtaKawasaki(0.1, 0.3, 1.5, 2.0),
+    FloryHugginsAllenCahn(0.1, 0.8, 1.6),
+    FloryHugginsCahnHilliard(0.1, 0.8, 1.6),
+    GradientFlow(lambda k2: 1 / (1 + k2), lambda k2: 0.1 * k2, DoubleWell()),
+]
+
+
+@pytest.mark.parametrize("flow", FLOWS, ids=lambda flow: type(flow).__name__)
+@pytest.mark.parametrize("boundary", ["periodic", "neumann"])
+def test_velocity_descends_the_energy(flow, boundary):
+    # The gradient of the discrete energy is cell times dE/du, and u_t is minus G times that.
+    grid = Grid(GRID.points, GRID.lengths, boundary)
+    u = noise(grid, 4, 0.8).requires_grad_()
+    (gradient,) = torch.autograd.grad(energy_of(u, flow, grid), u)
+    expected = -grid.field(flow.mobility(grid.squared_wavenumbers()) * grid.modes(gradient / grid.cell))
+    assert torch.allclose(grid.field(velocity(grid.modes(u), flow, grid)), expected, atol=1e-11)
+
+
+def test_flows_are_the_equations_of_their_docstrings():
+    grid = Grid.cube(16, 2 * math.pi, 1)
+    (x,) = grid.coordinates()
+    u = 0.3 * x.cos()
+
+    def laplace(v: torch.Tensor) -> torch.Tensor:
+        return grid.field(-grid.squared_wavenumbers() * grid.modes(v))
+
+    well = 1.5 * (u**3 - u)
+    crystal = u**3 - 0.25 * u + u + 2 * laplace(u) + laplace(laplace(u))
+    expected = {
+        AllenCahn(0.1, 1.5, 2.0): 2 * (0.1 * laplace(u) - well),
+        ConservativeAllenCahn(0.1, 1.5, 2.0): 2 * (0.1 * laplace(u) - well + well.mean()),
+        CahnHilliard(0.1, 1.5, 2.0): 2 * laplace(well - 0.1 * laplace(u)),
+        SwiftHohenberg(0.25): -crystal,
+        PhaseFieldCrystal(0.25): laplace(crystal),
+        # Without its mean u is (-Laplace) of A / k^2 u, and so A u leaves.
+        OhtaKawasaki(0.1, 0.3, 1.5): laplace(well - 0.1 * laplace(u)) - 0.3 * u,
+    }
+    for flow, value in expected.items():
+        assert torch.allclose(grid.field(velocity(grid.modes(u), flow, grid)), value, atol=1e-12), flow
+
+
+def test_energy_of_a_wave_is_exact():
+    x, _ = Grid.cube(32, 2 * math.pi).coordinates()
+    grid = Grid.cube(32, 2 * math.pi)
+    # For u = sin(3x): kappa/2 * 9 * mean(cos^2) + mean(cos^4) / 4.
+    value = energy_of((3 * x).sin(), AllenCahn(0.1), grid) / grid.volume
+    assert value.item() == pytest.approx(0.05 * 9 / 2 + 3 / 32, abs=1e-13)
+
+
+def test_energy_on_a_dirichlet_grid_counts_the_ends():
+    # For u = sin x on [0, pi]: kappa/2 * pi/2 + 1/4 * integral of cos^4 = 3 pi / 32, by the trapezoidal rule exactly.
+    grid = Grid((15,), (math.pi,), "dirichlet")
+    (x,) = grid.coordinates()
+    value = energy_of(x.sin(), AllenCahn(0.1), grid)
+    assert value.item() == pytest.approx(0.05 * math.pi / 2 + 3 * math.pi / 32, abs=1e-13)
+
+
+def test_a_batch_of_parameters_gives_each_member_its_own():
+    kappas = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)
+    u = noise(GRID, 4, members=3)
+    for one in (AllenCahn, ConservativeAllenCahn, CahnHilliard):
+        together = energy_of(u, one(kappas), GRID)
+        alone = [energy_of(u[i], one(kappas[i].item()), GRID) for i in range(3)]
+        assert torch.allclose(together, torch.stack(alone), rtol=1e-13)
+        assert one(kappas, gamma=kappas).mobility(GRID.squared_wavenumbers()).shape == (3, *GRID.mode_shape)
+
+
+def test_mass_is_the_integral():
+    assert mass_of(torch.full((3, *GRID.points), 0.5, dtype=torch.float64), GRID).tolist() == pytest.approx([GRID.volume / 2] * 3)
+
+
+def test_flows_that_do_not_fit_are_refused():
+    u = noise(GRID, 4)
+    with pytest.raises(ValueError, match="Allen-Cahn: kappa must be positive, got kappa=-1"):
+        AllenCahn(-1.0)
+    with pytest.raises(ValueError, match="Cahn-Hilliard: kappa must be positive"):
+        CahnHilliard(torch.tensor([0.1, 0.0]))
+    dirichlet = Grid.cube(4, 1.0, 1, "dirichlet")
+    with pytest.raises(ValueError, match="its mean is no mode of a Dirichlet grid"):
+        check_flow(ConservativeAllenCahn(0.1), dirichlet, torch.zeros(4))
+    with pytest.raises(ValueError, match="mobility: expected a real symbol"):
+        check_flow(GradientFlow(lambda k2: k2[:3], lambda k2: k2, DoubleWell()), GRID, u)
+    with pytest.raises(ValueError, match="linear: expected a symbol that is finite and nowhere negative"):
+        check_flow(GradientFlow(lambda k2: k2, lambda k2: 1 - k2, DoubleWell()), GRID, u)
+    with pytest.raises(ValueError, match="linear: expected a symbol that is finite"):
+        check_flow(GradientFlow(lambda k2: k2, lambda k2: 1 / k2, DoubleWell()), GRID, u)
+    with pytest.raises(ValueError, match="linear: expected one value for each of the members"):
+        check_flow(AllenCahn(torch.ones(2)), GRID, noise(GRID, 4, members=3))
+    with pytest.raises(ValueError, match="inside the potential's domain"):
+        check_flow(FloryHugginsAllenCahn(0.1, 0.8, 1.6), GRID, 1.2 * u)
