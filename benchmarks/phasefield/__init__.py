@@ -1,0 +1,1 @@
+"""Measurements of the phase-field engine: `python -m benchmarks.phasefield`."""

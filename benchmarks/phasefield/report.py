@@ -1,0 +1,81 @@
+"""The findings in Markdown and the work–precision plot."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from benchmarks.phasefield.findings import COMMAND, Figure, Findings, Panel
+
+PACKAGES = ("torch", "numpy", "scipy", "pyfftw", "numba")
+COLOURS = ("#1b6ca8", "#d1495b", "#2e933c", "#8f5fb0", "#e08e0b", "#17becf", "#7a7a7a", "#222222", "#b5651d")
+
+
+def machine() -> str:
+    """Processor, cores and the versions that matter."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    found = []
+    for package in PACKAGES:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            found.append(f"no {package}")
+    processor = names[0] if names else platform.machine()
+    return f"{processor}, {len(names) or '?'} cores; Python {platform.python_version()}, {', '.join(found)}"
+
+
+def markdown(findings: Findings) -> str:
+    """Bars first, then every table, then where the numbers come from."""
+    bars = [figure for figure in findings.figures if figure.bar is not None]
+    blocks = [_table(("measured", "value", "bar", "met"), [_bar_cells(figure) for figure in bars])]
+    for table in findings.tables:
+        blocks.append(f"**{table.title}**")
+        blocks.append(_table(table.header, table.rows))
+        blocks += [table.note] if table.note else []
+    blocks.append(f"One thread where no other number is told; medians of runs taken in turn. {machine()}. From `{COMMAND}`.")
+    return "\n\n".join(blocks)
+
+
+def value(figure: Figure) -> str:
+    return f"{figure.value:.4g}"
+
+
+def bar(figure: Figure) -> str:
+    return "" if figure.bar is None else f"{'≤' if figure.less else '≥'} {figure.bar:g}"
+
+
+def _bar_cells(figure: Figure) -> tuple[str, ...]:
+    return figure.row, value(figure), bar(figure), "yes" if figure.ok else "**no**"
+
+
+def _table(header: tuple[str, ...], rows: list[tuple[str, ...]] | tuple[tuple[str, ...], ...]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+def plot(panels: tuple[Panel, ...], path: Path) -> None:
+    """Error over seconds, one panel for each comparison, written aside and renamed. Baselines and peers are dashed."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Canvas
+    from matplotlib.ticker import NullFormatter
+
+    across = min(len(panels), 2)
+    down = -(-len(panels) // across)
+    canvas = Canvas(figsize=(6.2 * across, 4.4 * down), layout="constrained")
+    FigureCanvasAgg(canvas)
+    for number, panel in enumerate(panels):
+        axes = canvas.add_subplot(down, across, number + 1)
+        for colour, (name, curve) in zip(COLOURS * 3, panel.curves.items(), strict=False):
+            shown = [(seconds, error) for seconds, error in curve if 0 < error < 0.2]
+            ours = name.startswith(("GS", "CGS"))
+            style = {"linestyle": "-" if ours else "--", "marker": "o" if ours else "s", "markersize": 3.5, "linewidth": 1.6}
+            if shown:
+                axes.loglog(*zip(*shown, strict=True), color=colour, label=name, **style)
+        axes.set(title=panel.title, xlabel="seconds of a whole run", ylabel="root mean square error at the end")
+        axes.grid(visible=True, which="major", alpha=0.3)
+        axes.xaxis.set_minor_formatter(NullFormatter())  # less than a decade would be labelled at every tick
+        axes.legend(fontsize=8)
+    aside = path.with_name(f"aside-{path.name}")
+    canvas.savefig(aside, dpi=130)
+    aside.replace(path)

@@ -1,0 +1,36 @@
+"""A disk shrinks under Allen-Cahn until it is gone. When?  `python examples/benchmark_circle.py [folder]`
+
+The disk has radius 2 on the square of side 2 pi, with kappa = 0.01; the benchmark (Church and others, Communications in
+Computational Physics 26 (2019) 947) asks for the time at which u = 0 in its middle. The value for N -> infinity and tau -> 0
+is 197.7090. Curvature alone would say radius^2 / (2 kappa) = 200.
+"""
+
+import math
+import sys
+from pathlib import Path
+
+from ernest.phasefield import AllenCahn, Event, Grid, scenes, solve
+from ernest.phasefield.pictures import draw_laws, draw_snapshots
+from ernest.phasefield.snapshots import take
+
+REFERENCE = 197.7090
+
+
+def main(folder: Path, points: int = 128) -> float:
+    """Returns the time at which the disk is gone, and draws how it went."""
+    grid = Grid.cube(points, 2 * math.pi)
+    start = scenes.circle(grid, kappa=0.01, radius=2.0)
+    gone = Event("gone", (points // 2, points // 2), direction=-1, terminal=True)
+    solution = solve(AllenCahn(kappa=0.01), grid, start, end=250, tolerance=1e-8, events=gone)
+
+    (time,) = solution.events("gone")
+    print(f"gone at t = {time:.4f}, {time - REFERENCE:+.1e} from the reference {REFERENCE:.4f}")  # noqa: T201
+    print(solution.table(8))  # noqa: T201
+    shown = take(solution)
+    draw_snapshots(folder / "circle.png", shown)
+    draw_laws(folder / "circle-laws.png", shown)
+    return time
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path("build/examples"))
