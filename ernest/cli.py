@@ -2,6 +2,7 @@
 
 import functools
 import io
+import math
 import os
 import re
 import sys
@@ -9,10 +10,10 @@ from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Union
 
 import tyro
-from tyro.conf import Positional, UseAppendAction, arg
+from tyro.conf import Positional, Suppress, UseAppendAction, arg, subcommand
 
 Checkpoint = Annotated[Path, Positional, arg(metavar="CHECKPOINT")]
 Overrides = Annotated[tuple[tuple[str, ...], ...], arg(name="set", metavar="FIELD=VALUE ..."), UseAppendAction]
@@ -165,6 +166,59 @@ def slice_(
     print(cut(checkpoint, out, Size(layers, experts, top_k)))
 
 
+def phasefield_run(
+    scene: Annotated[Literal["star", "circle", "seven-circles", "two-drops", "spinodal"], Positional],
+    flow: Literal[
+        "usual",
+        "allen-cahn",
+        "conservative-allen-cahn",
+        "cahn-hilliard",
+        "ohta-kawasaki",
+        "swift-hohenberg",
+        "phase-field-crystal",
+    ] = "usual",
+    end: Annotated[float | None, arg(metavar="TIME")] = None,
+    tolerance: float = 1e-6,
+    kappa: float = 0.01,
+    points: int = 128,
+    length: float = 2 * math.pi,
+    dimensions: Literal[1, 2, 3] = 2,
+    boundary: Literal["periodic", "neumann", "dirichlet"] = "periodic",
+    repulsion: float = 10.0,
+    drive: float = 0.3,
+    seed: int = 0,
+    out: Folder = Path("build/phasefield"),
+    frames: int = 100,
+    film: Literal["mp4", "gif"] = "mp4",
+    data: Literal["npz", "h5", "zarr", "nc", "pvd"] = "npz",
+) -> None:
+    """March a phase field from a named scene, and write pictures, a film and a data file.
+
+    Args:
+        scene: the first field: one shape or several of u = 1 in u = -1, or noise about u = 0.
+        flow: usual is what suits the scene: Cahn-Hilliard for noise, Allen-Cahn for circles, else conservative Allen-Cahn.
+        end: the time to march to; by default one that suits the scene.
+        tolerance: the error allowed per unit time, as a root of the mean square of u. Steps follow from it.
+        kappa: gradient energy; interfaces are tanh(x / sqrt(2 kappa)).
+        points: of the grid, along each side.
+        length: of each side.
+        dimensions: of the grid.
+        boundary: of the grid: periodic, without flux (neumann), or u = 0 (dirichlet).
+        repulsion: the long-range strength A of ohta-kawasaki.
+        drive: the growth rate r of swift-hohenberg and phase-field-crystal, whose waves have length 2 pi.
+        seed: of the noise.
+        out: folder for snapshots.png, laws.png, the film and the data file; those of an earlier run there are replaced.
+        frames: of the film, 25 a second, at equal intervals of the run's time.
+        film: mp4 needs the package av.
+        data: npz needs numpy only; h5 (with XDMF) needs h5py, zarr zarr, nc netCDF4; pvd is for ParaView.
+    """
+    from ernest.phasefield.commands import run
+    from ernest.phasefield.grid import Grid
+
+    grid = Grid.cube(points, length, dimensions, boundary)
+    print(run(scene, out, flow, end, grid, kappa, tolerance, repulsion, drive, seed, frames, film, data))
+
+
 COMMANDS: Mapping[str, Callable[..., None]] = {
     "demo": demo,
     "train": train,
@@ -173,6 +227,8 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "describe": describe,
     "slice": slice_,
 }
+PHASEFIELD: Mapping[str, Callable[..., None]] = {"run": phasefield_run}
+"""The commands of `ernest phasefield`."""
 
 
 def main() -> None:
@@ -181,22 +237,23 @@ def main() -> None:
     command = parse()
     try:
         command()
-    except (ValueError, OSError, ImportError) as error:
+    except (ValueError, OSError, ImportError, ArithmeticError) as error:
         print(f"ernest: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("\nernest: interrupted; the same command goes on from here", file=sys.stderr)
+        print("\nernest: interrupted; `ernest demo` and `ernest train` go on where they stopped", file=sys.stderr)
         sys.exit(130)
 
 
 def parse() -> Callable[[], None]:
     """The command that the arguments name, ready to be called. Exits with status 2 where they name none."""
     later = {name: _postponed(command) for name, command in COMMANDS.items()}
+    later["phasefield"] = _group(PHASEFIELD, "Follow phase fields and other gradient flows.")
     complaint = io.StringIO()
     try:
         with redirect_stderr(complaint):
             return tyro.extras.subcommand_cli_from_dict(
-                later, prog="ernest", description="One small model over text, image, video and audio."
+                later, prog="ernest", description="One small model over text, image, video and audio; the physics of its world."
             )
     except SystemExit as end:
         if end.code:
@@ -212,15 +269,28 @@ def _postponed(command: Callable[..., None]) -> Callable[..., Callable[[], None]
     return parsed
 
 
+def _group(commands: Mapping[str, Callable[..., None]], description: str) -> Callable[..., Callable[[], None]]:
+    """A command whose one argument is the name of one of `commands`, followed by that one's own arguments."""
+
+    def parsed(command: Callable[[], None]) -> Callable[[], None]:
+        return command
+
+    inside = [Annotated[Any, subcommand(name=name, constructor=_postponed(one))] for name, one in commands.items()]
+    # A choice of one would be no choice to the parser; the hidden None makes it one.
+    parsed.__annotations__["command"] = Annotated[Union[(*inside, Annotated[None, Suppress])], arg(name="")]
+    parsed.__doc__ = description
+    return parsed
+
+
 def _in_one_line(box: str) -> str:
     """What the parser says in a box of several lines: its first part and where help is, without the help texts of options."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
     rows = [line[2:].rstrip(" │") for line in plain.splitlines()[1:]]
     shown = "\n".join(row for row in rows if not row.startswith(" " * 8))
     parts = [part for part in re.split(r"^[─-]{3,}╯?$", shown, flags=re.MULTILINE) if part.strip()]
-    help_of = re.findall(r"ernest(?: \w+)? --help", parts[-1])
+    help_of = re.findall(r"ernest(?: \w+)* --help", parts[-1])
     near = re.findall(r"Perhaps you meant:\n +(?:-\w, )?(--[\w-]+)", "\n".join(parts[1:]))
-    said = " ".join(parts[0].replace("Unrecognized options:", "unknown:").split()).removesuffix(".")
+    said = " ".join(parts[0].replace("Unrecognized options:", "unknown:").replace("'command.", "'").split()).removesuffix(".")
     meant = f"; did you mean {near[0]}?" if near else ""
     return f"{said[:1].lower()}{said[1:]}{meant} (see {help_of[0] if help_of else 'ernest --help'})"
 
