@@ -6,7 +6,7 @@ from statistics import median
 
 from benchmarks.phasefield.findings import Figure, Findings, Table
 from benchmarks.phasefield.problems import Problem, prepare
-from ernest.phasefield.solve import solve
+from ernest.phasefield.solving.solve import solve
 
 PROBLEMS = (("several waves", 256), ("seven circles", 256), ("Cahn-Hilliard", 128))
 TOLERANCES = (1e-4, 1e-6, 1e-8)

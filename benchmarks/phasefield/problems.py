@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ernest.phasefield.flows import AllenCahn, CahnHilliard, Flow
-from ernest.phasefield.fused import fused_stepper
+from ernest.phasefield.fused.stepper import fused_stepper
 from ernest.phasefield.grid import Grid
 from ernest.phasefield.march import march
 from ernest.phasefield.scenes import seven_circles

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from benchmarks.phasefield.problems import Problem
 from ernest.phasefield.flows import Flow
-from ernest.phasefield.fused import FusedStepper, fused_stepper
-from ernest.phasefield.fused_peers import FusedIMEXBDF4
+from ernest.phasefield.fused.peers import FusedIMEXBDF4
+from ernest.phasefield.fused.stepper import FusedStepper, fused_stepper
 from ernest.phasefield.grid import Grid
 from ernest.phasefield.march import Scheme
 

@@ -15,14 +15,14 @@ from benchmarks.phasefield.findings import Figure, Findings, Table
 from benchmarks.phasefield.problems import KAPPA, several_waves
 from benchmarks.phasefield.races import fused
 from ernest.phasefield.flows import AllenCahn
-from ernest.phasefield.fused import FusedStepper
+from ernest.phasefield.fused.stepper import FusedStepper
+from ernest.phasefield.fused.transforms import FftwPlan, describe_engines
 from ernest.phasefield.grid import Grid
 from ernest.phasefield.march import Scheme
 from ernest.phasefield.scenes import circle
 from ernest.phasefield.schemes.coarse import CoarseGaussSeidel
 from ernest.phasefield.schemes.exponential import ETDRK4, IMEXBDF4
 from ernest.phasefield.schemes.gaussseidel import GaussSeidel
-from ernest.phasefield.transforms import FftwPlan, describe_engines
 
 FLOW = AllenCahn(KAPPA)
 SCHEMES: dict[str, tuple[Scheme, float]] = {

@@ -6,9 +6,7 @@ fields come from `scenes`, or are any tensor. Files and pictures are in the modu
 """
 
 from ernest.phasefield import scenes
-from ernest.phasefield.checkpoint import Checkpoint
 from ernest.phasefield.element import Element, dissipation
-from ernest.phasefield.events import Event
 from ernest.phasefield.flows import (
     AllenCahn,
     CahnHilliard,
@@ -37,8 +35,10 @@ from ernest.phasefield.schemes import (
     Implicit,
     SemiImplicit,
 )
-from ernest.phasefield.solution import Solution
-from ernest.phasefield.solve import EnergyRise, RunFailed, solve
+from ernest.phasefield.solving.checkpoint import Checkpoint
+from ernest.phasefield.solving.events import Event
+from ernest.phasefield.solving.solution import Solution
+from ernest.phasefield.solving.solve import EnergyRise, RunFailed, solve
 from ernest.phasefield.sparse import Diagonalised, OperatorFlow, march_operators, sparse_flow
 from ernest.phasefield.systems import GradientSystem, NewtonElement, march_system
 

@@ -19,8 +19,8 @@ from ernest.phasefield.flows import (
 )
 from ernest.phasefield.grid import Grid
 from ernest.phasefield.snapshots import take
-from ernest.phasefield.solution import Solution
-from ernest.phasefield.solve import solve
+from ernest.phasefield.solving.solution import Solution
+from ernest.phasefield.solving.solve import solve
 
 SQUARE = Grid.cube(128, 2 * math.pi)
 SCENES: Mapping[str, Callable[[Grid, float, int], torch.Tensor]] = {

@@ -272,6 +272,8 @@ def mass_of(u: Tensor, grid: Space) -> Tensor:
 def check_flow(flow: Flow, grid: Space, start: Tensor) -> None:
     """Raise ValueError unless the flow's operators fit the grid and the fields `start` fit both."""
     grid.check_field(start, "start")
+    if not start.numel():
+        raise ValueError(f"start: expected one field or more, got none: {list(start.shape)}")
     if isinstance(flow, ConservativeAllenCahn) and "dirichlet" in grid.boundaries:
         raise ValueError("conservative Allen-Cahn: its mean is no mode of a Dirichlet grid; expected a periodic or Neumann grid")
     k2 = grid.squared_wavenumbers(start.dtype, start.device)
@@ -287,6 +289,12 @@ def check_flow(flow: Flow, grid: Space, start: Tensor) -> None:
     if not bool(((start > low) & (start < high)).all()):
         span = f"{start.min()} to {start.max()}"
         raise ValueError(f"start: expected values inside the potential's domain {low} < u < {high}, got {span}")
+
+
+def varies_in_space(flow: Flow, start: Tensor, dimensions: int) -> bool:
+    """Whether the potential differs from point to point, as one with a field of its own does."""
+    one = start.flatten()[:1].reshape([1] * dimensions)
+    return flow.potential.df(one).numel() > 1 or flow.potential.f(one).numel() > 1
 
 
 def per_member(value: float | Tensor, k2: Tensor) -> float | Tensor:

@@ -26,6 +26,11 @@ class State:
     taus: tuple[Time, ...] = ()
     count: int = 0
 
+    @property
+    def remembers(self) -> bool:
+        """Whether there is a history."""
+        return self.history is not None
+
 
 @dataclass(frozen=True)
 class StepFacts:
@@ -79,12 +84,12 @@ def march(flow: Flow, grid: Space, start: Tensor, steps: Iterable[Time], scheme:
     for each field. Raises ValueError for fields and flows that do not fit the grid, and for lengths that are not positive.
     """
     check_flow(flow, grid, start)
-    stepper = scheme.stepper(flow, grid, start)
+    return elements(scheme.stepper(flow, grid, start), start, steps)
 
-    def elements() -> Iterator[Element]:
-        state = stepper.begin(start)
-        for tau in steps:
-            state, element, _ = stepper.advance(state, tau)
-            yield element
 
-    return elements()
+def elements(stepper: Stepper, start: Tensor, steps: Iterable[Time]) -> Iterator[Element]:
+    """The elements that a stepper makes of fields that it was made for."""
+    state = stepper.begin(start)
+    for tau in steps:
+        state, element, _ = stepper.advance(state, tau)
+        yield element

@@ -8,7 +8,7 @@ they need no library. Files are written aside and renamed: whatever stops a run,
 from importlib.util import find_spec
 from pathlib import Path
 
-from ernest.phasefield import formats, vtkimage
+from ernest.phasefield.files import formats, vtkimage
 from ernest.phasefield.snapshots import Snapshots
 
 _FORMATS = {

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from ernest.phasefield.aside import aside
+from ernest.phasefield.files.aside import aside
 from ernest.phasefield.output import need
 from ernest.phasefield.snapshots import Snapshots
 

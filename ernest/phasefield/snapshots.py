@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from ernest.phasefield.grid import Grid
-from ernest.phasefield.solution import Solution
+from ernest.phasefield.solving.solution import Solution
 
 
 @dataclass(frozen=True)

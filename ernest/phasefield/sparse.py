@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ernest.phasefield.element import Element, Time
-from ernest.phasefield.march import DivergenceError, State, StepFacts
+from ernest.phasefield.march import DivergenceError, State, StepFacts, elements
 from ernest.phasefield.mesh import Mesh
 from ernest.phasefield.potentials import Potential
 from ernest.phasefield.schemes.implicit import exact_points
@@ -258,15 +258,7 @@ def march_operators(
     Raises ValueError for fields that do not fit the mesh and for lengths that are not positive.
     """
     mesh.check_field(start, "start")
-    stepper = scheme.stepper(flow, mesh, start)
-
-    def elements() -> Iterator[Element]:
-        state = stepper.begin(start)
-        for tau in steps:
-            state, element, _ = stepper.advance(state, tau)
-            yield element
-
-    return elements()
+    return elements(scheme.stepper(flow, mesh, start), start, steps)
 
 
 def operator_energy(u: Tensor, flow: OperatorFlow, mesh: Mesh) -> Tensor:

@@ -9,6 +9,7 @@ so that psi_k' = L_{k-1}, and u_end = u_start + 2 c_1. Testing with the time der
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import torch
@@ -30,15 +31,18 @@ def basis(degree: int, xi: Tensor) -> Tensor:
     return torch.stack([1 + xi, *higher], -1)
 
 
+@cache
 def gauss(degree: int, points: int | None = None) -> tuple[Tensor, Tensor]:
     """Gauss points of an element, `[q]`, and the matrix `[degree, q]` from values there to Legendre moments.
 
     Moment i is (2i - 1)/2 times the integral of L_{i-1} times the function; without `points`, q is the degree.
+    The tensors are made once and shared: they must not be changed in place.
     """
     nodes, weights = np.polynomial.legendre.leggauss(points or degree)
-    xi = torch.from_numpy(nodes)
-    scale = torch.arange(degree, dtype=torch.float64) + 0.5
-    return xi, scale[:, None] * legendre(degree - 1, xi).T * torch.from_numpy(weights)
+    with torch.inference_mode(False):  # they may be asked for again where gradients are wanted
+        xi = torch.from_numpy(nodes)
+        scale = torch.arange(degree, dtype=torch.float64) + 0.5
+        return xi, scale[:, None] * legendre(degree - 1, xi).T * torch.from_numpy(weights)
 
 
 def continuation(degree: int, ratio: float | Tensor) -> Tensor:
@@ -176,11 +180,9 @@ def nodal_tableau(z: Tensor, degree: int, drive: Tensor) -> Tableau:
 
 def lagrange(nodes: Tensor, xi: Tensor) -> Tensor:
     """The matrix `[len(xi), len(nodes)]` from values at `nodes` to the values at `xi` of the polynomial through them."""
-    rows = []
-    for j in range(len(nodes)):
-        others = torch.cat([nodes[:j], nodes[j + 1 :]])
-        rows.append(((xi[:, None] - others) / (nodes[j] - others)).prod(-1))
-    return torch.stack(rows, -1)
+    same = torch.eye(len(nodes), dtype=nodes.dtype, device=nodes.device)
+    factors = (xi[:, None, None] - nodes) / (nodes[:, None] - nodes + same)
+    return torch.where(same > 0, 1, factors).prod(-1)
 
 
 def combine(matrix: Tensor, rows: Tensor, dimensions: int) -> Tensor:

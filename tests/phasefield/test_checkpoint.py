@@ -5,7 +5,7 @@ import torch
 from safetensors.torch import save_file
 
 from ernest.phasefield import AllenCahn, Checkpoint, Grid, State, solve
-from ernest.phasefield.checkpoint import load_run, save_run
+from ernest.phasefield.solving.checkpoint import load_run, save_run
 
 CPU = torch.device("cpu")
 

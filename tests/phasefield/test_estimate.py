@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from ernest.phasefield import GaussSeidel, GradientFlow, Grid, Polynomial, march
-from ernest.phasefield.diagnostics import Gauge
-from ernest.phasefield.estimate import Truncation, amplification, end_weights
+from ernest.phasefield.solving.diagnostics import Gauge
+from ernest.phasefield.solving.estimate import Truncation, amplification, end_weights
 
 # The equation u_t = -Lambda u of every mode on its own: f = 0 and S = 0.
 DECAY = GradientFlow(torch.ones_like, lambda k2: k2, Polynomial((0.0, 0.0)))

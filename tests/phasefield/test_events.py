@@ -5,7 +5,7 @@ import torch
 
 from ernest.phasefield import AllenCahn, GaussSeidel, Grid, march
 from ernest.phasefield.element import Element
-from ernest.phasefield.events import Event, check_events, happenings
+from ernest.phasefield.solving.events import Event, check_events, happenings
 
 GRID = Grid((8,), (2 * math.pi,))
 

@@ -17,10 +17,10 @@ from ernest.phasefield import (
     State,
     SwiftHohenberg,
 )
-from ernest.phasefield.fused import fused_stepper
+from ernest.phasefield.fused.stepper import fused_stepper
+from ernest.phasefield.fused.workspace import fold_rows, reaction_coefficients, why_not_fused
 from ernest.phasefield.schemes.coarse import CoarseGaussSeidel
 from ernest.phasefield.schemes.exponential import ETDRK4, IMEXBDF4
-from ernest.phasefield.workspace import fold_rows, reaction_coefficients, why_not_fused
 
 pytest.importorskip("numba", reason="the fused steppers are compiled by numba")
 
@@ -162,7 +162,7 @@ def test_what_does_not_fit_is_left_to_torch(flow, grid, reason):
 
 
 def test_without_numba_there_is_no_twin(monkeypatch):
-    monkeypatch.setattr("ernest.phasefield.workspace.find_spec", lambda name: None)
+    monkeypatch.setattr("ernest.phasefield.fused.workspace.find_spec", lambda name: None)
     assert why_not_fused(AllenCahn(0.1), SQUARE) == "numba is not installed"
     assert fused_stepper(GaussSeidel(), AllenCahn(0.1), SQUARE) is None
 

@@ -4,7 +4,17 @@ import numpy as np
 import pytest
 import torch
 
-from ernest.phasefield import AllenCahn, CahnHilliard, ConservativeAllenCahn, GaussSeidel, Grid, Implicit, energy_of, march
+from ernest.phasefield import (
+    AllenCahn,
+    CahnHilliard,
+    CoarseGaussSeidel,
+    ConservativeAllenCahn,
+    GaussSeidel,
+    Grid,
+    Implicit,
+    energy_of,
+    march,
+)
 from ernest.phasefield.schemes.gaussseidel import shells, window_matrices
 from ernest.phasefield.timeelement import gauss
 from tests.phasefield.problems import SQUARE, end, noise, order, rms, slope, smooth
@@ -149,3 +159,12 @@ def test_bad_parameters_are_refused():
             GaussSeidel(**arguments)
     with pytest.raises(ValueError, match="Gauss-Seidel takes one length for all members"):
         list(march(FLOW, SQUARE, torch.stack([START, START]), [torch.tensor([0.1, 0.2])], GaussSeidel()))
+
+
+def test_windows_that_would_be_unstable_are_refused():
+    for scheme in (GaussSeidel, CoarseGaussSeidel):
+        assert scheme(3, 4, 1).window == 4
+        with pytest.raises(
+            ValueError, match=r"scheme window: expected at most degree \+ 1 = 4, beyond which it is unstable, got 5"
+        ):
+            scheme(3, 5, 1)

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from ernest.phasefield import Checkpoint, ConservativeAllenCahn, Grid, output, scenes, snapshots, solve
-from ernest.phasefield.aside import aside
+from ernest.phasefield.files.aside import aside
 from ernest.phasefield.snapshots import Snapshots, described, take, telling_times
 
 ENDINGS = (".npz", ".h5", ".zarr", ".nc", ".pvd")
@@ -158,7 +158,7 @@ def test_a_run_that_dies_while_writing_leaves_the_file_before(tmp_path):
     program = f"""
 import os
 from pathlib import Path
-from ernest.phasefield.aside import aside
+from ernest.phasefield.files.aside import aside
 with aside(Path({str(tmp_path / "run.npz")!r})) as part:
     part.write_text("half")
     os._exit(9)

@@ -13,6 +13,7 @@ from ernest.phasefield import (
     AllenCahn,
     CahnHilliard,
     ConservativeAllenCahn,
+    DoubleWell,
     FloryHugginsAllenCahn,
     FloryHugginsCahnHilliard,
     GaussSeidel,
@@ -24,13 +25,13 @@ from ernest.phasefield import (
     SemiImplicit,
     SwiftHohenberg,
     march,
-    startup,
 )
-from ernest.phasefield.checkpoint import Checkpoint
-from ernest.phasefield.events import Event
 from ernest.phasefield.scenes import circle, seven_circles, spinodal_noise
-from ernest.phasefield.solution import Solution
-from ernest.phasefield.solve import EnergyRise, RunFailed, solve
+from ernest.phasefield.solving import startup
+from ernest.phasefield.solving.checkpoint import Checkpoint
+from ernest.phasefield.solving.events import Event
+from ernest.phasefield.solving.solution import Solution
+from ernest.phasefield.solving.solve import EnergyRise, RunFailed, solve
 
 GRID = Grid.cube(32, 2 * math.pi)
 FLOWS = {
@@ -278,6 +279,35 @@ def test_forced_flows_run_and_claim_no_energy_law():
     assert all(row.defect is None for row in run.rows)
 
 
+@dataclasses.dataclass(frozen=True)
+class Uneven(DoubleWell):
+    """A double well whose heights, [points], differ from point to point."""
+
+    heights: Tensor = dataclasses.field(default_factory=lambda: torch.ones(1))
+
+    def F(self, u: Tensor) -> Tensor:
+        return self.heights * super().F(u)
+
+    def f(self, u: Tensor) -> Tensor:
+        return self.heights * super().f(u)
+
+    def df(self, u: Tensor) -> Tensor:
+        return self.heights * super().df(u)
+
+
+def test_potentials_that_differ_from_point_to_point_run_too(tmp_path):
+    def flow(heights: Tensor) -> GradientFlow:
+        return GradientFlow(torch.ones_like, lambda k2: 0.1 * k2, Uneven(heights=heights))
+
+    heights = 1 + 0.3 * GRID.coordinates()[0].cos().expand(GRID.points)
+    run = solve(flow(heights), GRID, smooth(), 1.0, 1e-8, checkpoint=Checkpoint(tmp_path / "run.safetensors", steps=4))
+    *_, last = march(flow(heights), GRID, smooth(), [0.01] * 100, SemiImplicit(4, 4))
+    assert distance(run.end, last.end) <= 3e-8
+    assert (np.diff(run.energy) < 1e-13).all()
+    even = solve(flow(torch.ones(GRID.points, dtype=torch.float64)), GRID, smooth(), 1.0, 1e-8)
+    assert distance(even.end, solve(AllenCahn(0.1), GRID, smooth(), 1.0, 1e-8).end) <= 1e-8
+
+
 def test_the_table_has_a_line_for_each_element():
     run = solve(AllenCahn(0.1), GRID, smooth(), 1.0)
     head, *lines = run.table(None).splitlines()
@@ -300,6 +330,7 @@ def test_the_table_has_a_line_for_each_element():
         ({"flow": GradientFlow(lambda k2: k2[0], lambda k2: k2, Polynomial((0.0, 1.0)))}, "mobility: expected a real symbol"),
         ({"flow": GradientFlow(torch.ones_like, lambda k2: -k2, Polynomial((0.0, 1.0)))}, "linear: expected a symbol that is"),
         ({"events": Event("far", (32, 0))}, "event far: expected a point of the grid"),
+        ({"start": torch.zeros(0, 32, 32)}, "start: expected one field or more"),
         ({"resume": True}, "resume: a run goes on from its checkpoint"),
         ({"scheme": GaussSeidel(3, 3, 1)}, "no estimate to choose steps by"),
     ],

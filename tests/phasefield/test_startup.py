@@ -15,7 +15,7 @@ from ernest.phasefield import (
     SwiftHohenberg,
 )
 from ernest.phasefield.scenes import spinodal_noise
-from ernest.phasefield.startup import first_length, graded, is_diffusive, speed_of, stabilisation_for, unsettled
+from ernest.phasefield.solving.startup import first_length, graded, is_diffusive, speed_of, stabilisation_for, unsettled
 
 GRID = Grid.cube(32, 2 * math.pi)
 

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from ernest.phasefield import transforms
-from ernest.phasefield.transforms import ENGINES, describe_engines, engine_times, fastest_plan, installed_engines
+from ernest.phasefield.fused import transforms
+from ernest.phasefield.fused.transforms import ENGINES, describe_engines, engine_times, fastest_plan, installed_engines
 
 SIZES = [(24,), (16, 12), (6, 8, 10), (7, 9)]
 

@@ -26,7 +26,15 @@ from ernest.phasefield.grid import Space
 from ernest.phasefield.march import State, StepFacts
 from ernest.phasefield.schemes.coarsening import defect_weights, known_positions, low_modes, make_level, outer_matrices
 from ernest.phasefield.schemes.gaussseidel import window_matrices
-from ernest.phasefield.schemes.splitting import Factored, Splitting, check_at_least, check_degree, element_length, split
+from ernest.phasefield.schemes.splitting import (
+    Factored,
+    Splitting,
+    check_at_least,
+    check_degree,
+    check_window,
+    element_length,
+    split,
+)
 from ernest.phasefield.timeelement import Tableau, combine, gauss, lagrange, nodal_tableau
 
 
@@ -50,7 +58,7 @@ class CoarseGaussSeidel:
 
     def __post_init__(self) -> None:
         check_degree(self.degree)
-        check_at_least("window", self.window, 1)
+        check_window(self.window, self.degree)
         check_at_least("half_sweeps", self.half_sweeps, 1)
         check_at_least("outer_window", 1 if self.outer_window is None else self.outer_window, 1)
         check_at_least("quarter_sweeps", self.quarter_sweeps, 0)

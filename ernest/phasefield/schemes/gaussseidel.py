@@ -21,7 +21,15 @@ from ernest.phasefield.element import Element, Time
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
 from ernest.phasefield.march import State, StepFacts
-from ernest.phasefield.schemes.splitting import Factored, Splitting, check_at_least, check_degree, element_length, split
+from ernest.phasefield.schemes.splitting import (
+    Factored,
+    Splitting,
+    check_at_least,
+    check_degree,
+    check_window,
+    element_length,
+    split,
+)
 from ernest.phasefield.timeelement import Tableau, basis, combine, gauss, lagrange, nodal_tableau, solve
 
 
@@ -42,7 +50,7 @@ class GaussSeidel:
 
     def __post_init__(self) -> None:
         check_degree(self.degree)
-        check_at_least("window", self.window, 1)
+        check_window(self.window, self.degree)
         check_at_least("sweeps", self.sweeps, 1)
 
     def stepper(self, flow: Flow, grid: Space, like: Tensor) -> "GaussSeidelStepper":

@@ -108,6 +108,13 @@ def check_at_least(name: str, value: int, least: int) -> None:
         raise ValueError(f"scheme {name}: expected {least} or more, got {value}")
 
 
+def check_window(window: int, degree: int) -> None:
+    """Raise ValueError for a window with which the sweeps are unstable."""
+    check_at_least("window", window, 1)
+    if window > degree + 1:
+        raise ValueError(f"scheme window: expected at most degree + 1 = {degree + 1}, beyond which it is unstable, got {window}")
+
+
 def element_length(tau: Time, modes: Tensor, grid: Space) -> Time:
     """The length of an element: a number, or a tensor `[batch]` in the precision of the modes. Raises ValueError for others."""
     if not isinstance(tau, Tensor) or tau.ndim == 0:

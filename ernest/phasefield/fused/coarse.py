@@ -3,20 +3,30 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ernest.phasefield.element import Element, Time
+from ernest.phasefield.fused.transforms import Array, Plan, fastest_plan
+from ernest.phasefield.fused.workspace import (
+    LENGTHS_KEPT,
+    FusedState,
+    Memory,
+    Recent,
+    Workspace,
+    fold_rows,
+    last_rows,
+    row_tables,
+)
 from ernest.phasefield.march import State, StepFacts
 from ernest.phasefield.schemes.coarse import CoarseGaussSeidel, CoarseStepper, sampling
 from ernest.phasefield.schemes.coarsening import defect_weights, outer_matrices
 from ernest.phasefield.schemes.gaussseidel import window_matrices
 from ernest.phasefield.schemes.splitting import element_length
 from ernest.phasefield.timeelement import gauss
-from ernest.phasefield.transforms import Array, Plan, fastest_plan
-from ernest.phasefield.workspace import FusedState, Memory, Workspace, fold_rows, last_rows, row_tables
 
 
 @dataclass(frozen=True)
@@ -50,12 +60,19 @@ class Tables:
     defects: list[tuple[Array, Array]]
 
 
+@dataclass(frozen=True)
+class ElementTables:
+    """What hangs on the length of the element alone: (a, W) of its end, and of its nodes and its end on the block."""
+
+    end: tuple[Array, Array]
+    block: list[tuple[Array, Array]]
+
+
 class FusedCoarse:
     """The twin of CoarseStepper."""
 
     def __init__(self, scheme: CoarseGaussSeidel, workspace: Workspace) -> None:
         self.scheme, self.workspace = scheme, workspace
-        self._torch = CoarseStepper(scheme, workspace.splitting, torch.empty(0, dtype=torch.float64))
         self._points = gauss(scheme.degree)[0]
         points = workspace.grid.points
         sizes = scheme.level_points(points)
@@ -77,8 +94,13 @@ class FusedCoarse:
             np.ascontiguousarray(workspace.stiffness.reshape(halves)[low].reshape(-1, sizes[0][-1] // 2)),
             np.ascontiguousarray(workspace.mobility.reshape(halves)[low].reshape(-1, sizes[0][-1] // 2)),
         )
-        self._tau = math.nan
-        self._cached: dict[tuple[Time, ...], Tables] = {}
+        self._lengths: Recent[float, ElementTables] = Recent(LENGTHS_KEPT)
+        self._tables_kept: Recent[tuple[Time, ...], Tables] = Recent(LENGTHS_KEPT + self._elements_kept)
+
+    @cached_property
+    def _torch(self) -> CoarseStepper:
+        """The torch stepper, which interpolates the coefficients of elements with sparse nodes."""
+        return CoarseStepper(self.scheme, self.workspace.splitting, torch.empty(0, dtype=torch.float64))
 
     def begin(self, start: Tensor, time: Time = 0.0) -> State:
         return State(time, self.workspace.tensor(self.workspace.modes(start)))
@@ -102,6 +124,8 @@ class FusedCoarse:
         after = FusedState(state.time + tau, end, taus, state.count + 1, memory, work)
 
         def coefficients() -> Tensor:
+            if not self._sparse or not state.taus:
+                return work.coefficients(work.array(state.modes), rows, tau)
             now, before = ([work.tensor(row) for row in some] for some in (rows, past.rows))
             return self._torch.coefficients(state, tau, now, before)
 
@@ -222,27 +246,33 @@ class FusedCoarse:
         return [row for j, row in enumerate(rows) if j % self.scheme.degree in self._nodes]
 
     def _tables(self, tau: float, taus: tuple[Time, ...]) -> Tables:
-        """The tables for this length and those of the elements before; those for another length are forgotten."""
-        if tau != self._tau:
-            self._tau, self._cached = tau, {}
-        if taus not in self._cached:
-            scheme, work, p = self.scheme, self.workspace, self.scheme.degree
-            inner = window_matrices(self._points, tau, taus, scheme.window)
-            outer = outer_matrices(self._points, self._nodes, scheme.window, self._outer_window, tau, taus)
-            width = self._outer_window if taus else scheme.window
-            nodal = [row_tables(work, tau, p, None, i, outer[i], width) for i in range(p)]
-            known = next(iter(self._cached.values()), None)
-            end_a, end = row_tables(work, tau, p, None, p, None)
-            block = known.block if known else [row_tables(work, tau, p, self._block_symbols, i, None) for i in range(p + 1)]
-            windows = [row_tables(work, tau, p, self._block_symbols, i, inner[i], scheme.window)[1] for i in range(p)]
-            last = row_tables(work, tau, p, None, p, outer[p])[1] if taus and self._sparse else end
-            defects = [
-                (a.numpy(), b.numpy()) for a, b in defect_weights(self._points, self._nodes, self._outer_window, tau, taus)
-            ]
-            self._cached[taus] = Tables(
-                [a for a, _ in nodal] + [end_a], end, block, windows, [w for _, w in nodal] + [last], defects
-            )
-        return self._cached[taus]
+        """The tables for this length and those of the elements before."""
+        return self._tables_kept.get((tau, *taus), lambda: self._make_tables(tau, taus))
+
+    def _make_tables(self, tau: float, taus: tuple[Time, ...]) -> Tables:
+        scheme, work, p = self.scheme, self.workspace, self.scheme.degree
+        inner = window_matrices(self._points, tau, taus, scheme.window)
+        outer = outer_matrices(self._points, self._nodes, scheme.window, self._outer_window, tau, taus)
+        width = self._outer_window if taus else scheme.window
+        of_length = self._lengths.get(tau, lambda: self._element_tables(tau))
+        nodal = row_tables(work, tau, p, None, range(p), outer[:p], width)
+        windows = row_tables(work, tau, p, self._block_symbols, range(p), inner, scheme.window)
+        end_a, end = of_length.end
+        last = row_tables(work, tau, p, None, [p], outer[p:])[0][1] if taus and self._sparse else end
+        pairs = defect_weights(self._points, self._nodes, self._outer_window, tau, taus) if self._sparse else []
+        return Tables(
+            [a for a, _ in nodal] + [end_a],
+            end,
+            of_length.block,
+            [W for _, W in windows],
+            [W for _, W in nodal] + [last],
+            [(a.numpy(), b.numpy()) for a, b in pairs],
+        )
+
+    def _element_tables(self, tau: float) -> ElementTables:
+        work, p = self.workspace, self.scheme.degree
+        (end,) = row_tables(work, tau, p, None, [p], None)
+        return ElementTables(end, row_tables(work, tau, p, self._block_symbols, range(p + 1), None))
 
 
 def _level(workspace: Workspace, degree: int, first: tuple[int, ...], points: tuple[int, ...]) -> Level:

@@ -12,7 +12,7 @@ from ernest.phasefield.schemes.gaussseidel import GaussSeidel
 from ernest.phasefield.schemes.implicit import Implicit
 from ernest.phasefield.schemes.semiimplicit import SemiImplicit
 from ernest.phasefield.schemes.spectrum import prefers_coarse
-from ernest.phasefield.startup import is_diffusive, stabilisation_for
+from ernest.phasefield.solving.startup import is_diffusive, stabilisation_for
 
 WORTH_COARSENING = 96
 """Points along every axis from which on sweeps on coarse grids are cheaper than those on the grid itself."""

@@ -43,27 +43,34 @@ class Gauge:
         weights, mobility = grid.weights(like.dtype, like.device), flow.mobility(k2)
         self._flow, self._grid = flow, grid
         self._axes = tuple(range(-grid.dimensions, 0))
-        self._squares = weights / grid.volume
-        self._quadratic = weights * flow.linear(k2) / 2
-        self._inverse_mobility = torch.where(mobility > 0, weights / torch.where(mobility > 0, mobility, 1), 0)
+        # Of complex modes both parts are squared, so that every weight is there twice.
+        self._parts = 2 if "periodic" in grid.boundaries else 1
+        self._scratch: Tensor | None = None  # new memory for every sum would cost more than the sum
+        self._squares = self._doubled(weights / grid.volume)
+        self._quadratic = self._doubled(weights * flow.linear(k2) / 2)
+        self._inverse_mobility = self._doubled(torch.where(mobility > 0, weights / torch.where(mobility > 0, mobility, 1), 0))
         # A Dirichlet grid leaves out its ends, where u = 0.
         left_out = grid.volume - grid.integral(torch.ones(grid.points, dtype=like.dtype, device=like.device))
-        self._ends = left_out * flow.potential.F(torch.zeros((), dtype=like.dtype, device=like.device))
+        self._ends = left_out * flow.potential.F(torch.zeros_like(like.flatten()[:1])).flatten()[0]
         self.falls = flow.forcing is None
         self.round_off = 4500 * torch.finfo(like.dtype).eps
 
     def energy(self, u: Tensor, modes: Tensor) -> Tensor:
         """E of fields `[..., *points]` with these modes: `[...]`."""
-        return self._grid.integral(self._flow.potential.F(u)) + (self._quadratic * _squared(modes)).sum(self._axes) + self._ends
+        return self._grid.integral(self._flow.potential.F(u)) + self._sum(self._quadratic, modes) + self._ends
 
     def noise(self, u: Tensor, modes: Tensor) -> float:
         """How large a change of the energy may be round-off: a share of its two parts, each taken as positive."""
         bulk = self._grid.integral(self._flow.potential.F(u).abs())
-        return self.round_off * float((bulk + (self._quadratic * _squared(modes)).sum(self._axes)).max())
+        return self.round_off * float((bulk + self._sum(self._quadratic, modes)).max())
 
-    def norm(self, modes: Tensor) -> float:
-        """Root of the mean square of the fields with these modes, the greatest of a batch."""
-        return math.sqrt(float((self._squares * _squared(modes)).sum(self._axes).max()))
+    def norm(self, modes: Tensor, squares: Tensor | None = None) -> float:
+        """Root of the mean square of the fields with these modes, the greatest of a batch, or that with other `squares`."""
+        return math.sqrt(float(self._sum(self._squares if squares is None else squares, modes).max()))
+
+    def squares(self, factor: Tensor) -> Tensor:
+        """Weights with which `norm` is that of modes which are multiplied by a `factor` `[..., *mode_shape]`."""
+        return self._squares * self._doubled(factor.square())
 
     def mass(self, u: Tensor) -> Tensor:
         """Integral of fields, `[...]`."""
@@ -76,8 +83,8 @@ class Gauge:
     def dissipation(self, element: Element) -> Tensor:
         """Energy that the polynomial of an element dissipates, 4 / tau sum of (G^+ c_k, c_k) / (2k - 1): `[...]`."""
         orders = torch.arange(1, 2 * element.degree, 2, dtype=self._quadratic.dtype, device=self._quadratic.device)
-        squares = _squared(element.coefficients) / orders.reshape(-1, *[1] * self._grid.dimensions)
-        return 4 / element.tau * (self._inverse_mobility * squares.sum(-1 - self._grid.dimensions)).sum(self._axes)
+        by_row = self._sum(self._inverse_mobility, element.coefficients, 1)
+        return 4 / element.tau * (by_row / orders).sum(-1)
 
     def defect(self, element: Element, before: Value, after: Tensor) -> Value | None:
         """E(end) - E(start) + dissipation; None for a flow with a forcing."""
@@ -85,6 +92,17 @@ class Gauge:
             return None
         return (after - torch.as_tensor(before, dtype=after.dtype, device=after.device) + self.dissipation(element)).tolist()
 
+    def _doubled(self, weights: Tensor) -> Tensor:
+        """Weights of modes as weights of the numbers that modes are made of, `[..., numbers]`."""
+        return weights.repeat_interleave(self._parts, -1).flatten(-self._grid.dimensions)
 
-def _squared(modes: Tensor) -> Tensor:
-    return modes.real.square() + modes.imag.square() if modes.is_complex() else modes.square()
+    def _sum(self, weights: Tensor, modes: Tensor, rows: int = 0) -> Tensor:
+        """Sum of weights |modes|^2 of modes `[..., *mode_shape]`, or `[..., p, *mode_shape]` with `rows` = 1."""
+        if rows:
+            return torch.stack([self._sum(weights, row) for row in modes.unbind(-1 - self._grid.dimensions)], -1)
+        numbers = (
+            (torch.view_as_real(modes).flatten(-2) if modes.is_complex() else modes).flatten(-self._grid.dimensions).detach()
+        )
+        if self._scratch is None or self._scratch.shape != numbers.shape:
+            self._scratch = torch.empty_like(numbers)
+        return torch.mul(numbers, numbers, out=self._scratch).mul_(weights).sum(-1)

@@ -11,18 +11,18 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ernest.phasefield.attempt import Crew, Setback, Standing, attempt, begin, more_patient
-from ernest.phasefield.checkpoint import Checkpoint, check_problem, load_run, problem_of, save_run
-from ernest.phasefield.choice import plan_for
-from ernest.phasefield.controller import Adaptive, Prescribed
-from ernest.phasefield.diagnostics import Gauge, Row
-from ernest.phasefield.events import Event, Happening, check_events, happenings
 from ernest.phasefield.flows import Flow, check_flow
 from ernest.phasefield.grid import Space
 from ernest.phasefield.march import Scheme
-from ernest.phasefield.progress import shown
-from ernest.phasefield.solution import Elements, Solution
-from ernest.phasefield.startup import first_length, graded, speed_of, unsettled
+from ernest.phasefield.solving.attempt import Crew, Setback, Standing, attempt, begin, more_patient
+from ernest.phasefield.solving.checkpoint import Checkpoint, check_problem, load_run, problem_of, save_run
+from ernest.phasefield.solving.choice import plan_for
+from ernest.phasefield.solving.controller import Adaptive, Prescribed
+from ernest.phasefield.solving.diagnostics import Gauge, Row
+from ernest.phasefield.solving.events import Event, Happening, check_events, happenings
+from ernest.phasefield.solving.progress import shown
+from ernest.phasefield.solving.solution import Elements, Solution
+from ernest.phasefield.solving.startup import first_length, graded, speed_of, unsettled
 
 
 class EnergyRise(RuntimeWarning):

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ernest.phasefield.diagnostics import Row
 from ernest.phasefield.element import Element
-from ernest.phasefield.events import Happening
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
 from ernest.phasefield.march import Scheme
+from ernest.phasefield.solving.diagnostics import Row
+from ernest.phasefield.solving.events import Happening
 
 
 class Elements:

@@ -49,7 +49,7 @@ class FftwPlan(Plan):
         self._forward = pyfftw.FFTW(self.real, self.modes, flags=flags, **options)
         self._inverse = pyfftw.FFTW(self.modes, self.real, direction="FFTW_BACKWARD", flags=flags, **options)
         self._target = self.modes
-        _keep_wisdom()
+        _keep_wisdom(points, threads)
 
     def forward(self, into: Array | None = None) -> None:
         target = self.modes if into is None else into
@@ -161,8 +161,12 @@ def _recall_wisdom() -> None:
         pyfftw.import_wisdom((_wisdom_path().read_bytes(), b"", b""))
 
 
-def _keep_wisdom() -> None:
-    """Write all known plans aside and rename; where the cache cannot be written, plans last as long as the process."""
+@cache
+def _keep_wisdom(points: tuple[int, ...], threads: int) -> None:
+    """Write all known plans aside and rename, after the first plan of a size.
+
+    Where the cache cannot be written, plans last as long as the process.
+    """
     import pyfftw
 
     wisdom, path = pyfftw.export_wisdom()[0], _wisdom_path()

@@ -7,11 +7,11 @@ ever, and a rejected step is repeated from the old state.
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -19,12 +19,18 @@ from torch import Tensor
 
 from ernest.phasefield.element import Time
 from ernest.phasefield.flows import Flow
+from ernest.phasefield.fused.transforms import Array, Plan, fastest_plan
 from ernest.phasefield.grid import Space
 from ernest.phasefield.march import State
 from ernest.phasefield.potentials import DoubleWell, Polynomial, Potential
 from ernest.phasefield.schemes.splitting import Splitting, split
 from ernest.phasefield.timeelement import basis, gauss
-from ernest.phasefield.transforms import Array, Plan, fastest_plan
+
+LENGTHS_KEPT = 4
+"""So many lengths of elements have their tables kept."""
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,12 @@ class FusedState(State):
     def history(self) -> Tensor | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Rows `[rows, *mode_shape]`, in the order of the torch steppers."""
         rows = (*self.memory.rows, *self.memory.defects)
+        # Whoever only wants to know whether there is one asks `remembers`.
         return self._workspace.stack(rows) if rows else None
+
+    @property
+    def remembers(self) -> bool:
+        return bool(self.memory.rows)
 
 
 @dataclass(frozen=True)
@@ -101,7 +112,11 @@ class Workspace:
         return 1 / math.prod(self.grid.points)
 
     def rows(self, count: int, kind: str = "") -> list[Array]:
-        """Arrays of modes that nobody else refers to, zero when they are new, each aligned as the transforms want it.
+        """Arrays of modes that nobody else refers to, zero when they are new, each aligned as the transforms want it."""
+        return list(self.block(count, kind))
+
+    def block(self, count: int, kind: str = "") -> Array:
+        """The same as one array `[count, rows, columns]`.
 
         Memory of this `kind` that has been let go is handed out again as it is: it is still in the processor's cache.
         """
@@ -114,8 +129,7 @@ class Workspace:
             padded = -(-math.prod(self.shape) // 4) * 4
             memory = torch.zeros(count, padded, dtype=torch.complex128).numpy()
             pool.append(memory)
-        size = math.prod(self.shape)
-        return [memory[i, :size].reshape(self.shape) for i in range(count)]
+        return memory[:, : math.prod(self.shape)].reshape(count, *self.shape)
 
     def tensor(self, row: Array) -> Tensor:
         """An array of modes as the tensor `[*mode_shape]` on the same memory."""
@@ -167,6 +181,15 @@ class Workspace:
         self.explicit(row)
         return row
 
+    def coefficients(self, u: Array, nodes: Sequence[Array], tau: float) -> Tensor:
+        """Modes c `[p, *mode_shape]` of the element that starts at u with these rows of N at its nodes."""
+        p = len(nodes)
+        out = self.block(p, "coefficients")
+        moments = np.ascontiguousarray(gauss(p)[1].numpy())
+        real_u, *rows, real_out = (array.view(np.float64) for array in (u, *nodes, out))
+        self.kernels.solve_element(tau / 2, self.stiffness, self.mobility, self.fold, real_u, tuple(rows), moments, real_out)
+        return torch.from_numpy(out.reshape(p, *self.mode_shape))
+
     def rms(self, squares: float) -> float:
         """Root of the mean square of a field from the sum of the squares of all its modes."""
         return math.sqrt(max(squares, 0.0)) * self.scale
@@ -178,7 +201,7 @@ def make_workspace(flow: Flow, grid: Space, stabilisation: float | None, threads
         return None
     import numba
 
-    from ernest.phasefield.kernels import compiled
+    from ernest.phasefield.fused.kernels import compiled
 
     if threads > 1:
         numba.set_num_threads(threads)
@@ -218,9 +241,10 @@ def why_not_fused(flow: Flow, grid: Space) -> str | None:
 
 def reaction_coefficients(potential: Potential) -> tuple[float, ...] | None:
     """Coefficients of f = F', constant first, two or more of them; None if it is no polynomial that we know."""
-    if isinstance(potential, DoubleWell):
+    # A subclass may compute something else.
+    if type(potential) is DoubleWell:
         return (0.0, -potential.s, 0.0, potential.s)
-    if isinstance(potential, Polynomial):
+    if type(potential) is Polynomial:
         slope = np.polynomial.Polynomial(potential.coefficients).deriv().coef
         return (*map(float, slope), *([0.0] * (2 - len(slope))))
     return None
@@ -240,24 +264,43 @@ def row_tables(
     tau: float,
     degree: int,
     block: tuple[Array, Array] | None,
-    i: int,
-    matrix: Tensor | None,
+    nodes: Sequence[int],
+    matrices: Sequence[Tensor] | None,
     width: int = 0,
-) -> tuple[Array, Array]:
-    """The table a `[...]`, W `[w, ...]` of node i (or `degree`: the end) of an element, from the kernel `tabulate`.
+) -> list[tuple[Array, Array]]:
+    """The tables a `[...]`, W `[w, ...]` of some nodes (`degree`: the end) of an element, from the kernel `tabulate`.
 
-    `matrix` `[p, w]` takes the values of a window to those at the nodes, None if the rows are the nodes' own; it is filled
-    up with zeros on the left to `width`. `block` are the stiffness and the mobility to use instead of the workspace's.
+    A matrix `[p, w]` takes the values of a node's window to those at the nodes, None if the rows are the nodes' own; it is
+    filled up with zeros on the left to `width`. `block` are the stiffness and the mobility to use instead of the workspace's.
     """
     points, to_moments = gauss(degree)
-    P = basis(degree, torch.cat([points, torch.ones(1, dtype=torch.float64)]))[i].numpy()
-    values = np.eye(degree) if matrix is None else matrix.numpy()
-    values = np.concatenate([np.zeros((degree, max(width - values.shape[1], 0))), values], 1)
+    P = basis(degree, torch.cat([points, torch.ones(1, dtype=torch.float64)])).numpy()[list(nodes)]
+    values = [np.eye(degree) for _ in nodes] if matrices is None else [matrix.numpy() for matrix in matrices]
+    width = max(width, *(value.shape[1] for value in values))
+    padded = np.zeros((len(nodes), degree, width))
+    for whole, value in zip(padded, values, strict=True):
+        whole[:, width - value.shape[1] :] = value
+    moments = to_moments.numpy() @ padded
     stiffness, mobility = block or (workspace.stiffness, workspace.mobility)
-    a, W = np.empty(stiffness.shape), np.empty((values.shape[1], *stiffness.shape))
-    moments = np.ascontiguousarray(to_moments.numpy() @ values)
-    workspace.kernels.tabulate(tau / 2 * stiffness, tau / 2 * mobility, P, moments, a, W)
-    return a, W
+    a, W = np.empty((len(nodes), *stiffness.shape)), np.empty((len(nodes), width, *stiffness.shape))
+    workspace.kernels.tabulate(tau / 2, stiffness, mobility, P, moments, a, W)
+    return [(a[i], W[i]) for i in range(len(nodes))]
+
+
+class Recent(Generic[Key, Value]):
+    """The values that were last asked for, as many as `most`: a length that comes back finds its tables."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: dict[Key, Value] = {}
+
+    def get(self, key: Key, make: Callable[[], Value]) -> Value:
+        """The value of the key, made if it is not there."""
+        value = self._kept.pop(key) if key in self._kept else make()
+        self._kept[key] = value
+        while len(self._kept) > self._most:
+            del self._kept[next(iter(self._kept))]
+        return value
 
 
 def last_rows(rows: Sequence[Array], count: int) -> tuple[Array, ...]:

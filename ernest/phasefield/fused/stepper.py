@@ -11,17 +11,26 @@ from torch import Tensor
 
 from ernest.phasefield.element import Element, Time
 from ernest.phasefield.flows import Flow
-from ernest.phasefield.fused_coarse import FusedCoarse
-from ernest.phasefield.fused_peers import FusedETDRK4, FusedIMEXBDF4
+from ernest.phasefield.fused.coarse import FusedCoarse
+from ernest.phasefield.fused.peers import FusedETDRK4, FusedIMEXBDF4
+from ernest.phasefield.fused.transforms import Array
+from ernest.phasefield.fused.workspace import (
+    LENGTHS_KEPT,
+    FusedState,
+    Memory,
+    Recent,
+    Workspace,
+    last_rows,
+    make_workspace,
+    row_tables,
+)
 from ernest.phasefield.grid import Space
 from ernest.phasefield.march import Scheme, State, StepFacts, Stepper
 from ernest.phasefield.schemes.coarse import CoarseGaussSeidel
 from ernest.phasefield.schemes.exponential import ETDRK4, IMEXBDF4
 from ernest.phasefield.schemes.gaussseidel import GaussSeidel, window_matrices
-from ernest.phasefield.schemes.splitting import Factored, element_length
-from ernest.phasefield.timeelement import combine, gauss
-from ernest.phasefield.transforms import Array
-from ernest.phasefield.workspace import FusedState, Memory, Workspace, last_rows, make_workspace, row_tables
+from ernest.phasefield.schemes.splitting import element_length
+from ernest.phasefield.timeelement import gauss
 
 
 class FusedStepper(Stepper, Protocol):
@@ -64,11 +73,10 @@ class FusedGaussSeidel:
 
     def __init__(self, scheme: GaussSeidel, workspace: Workspace) -> None:
         self.scheme, self.workspace = scheme, workspace
-        self._points, self._to_moments = gauss(scheme.degree)
-        self._factored = Factored(workspace.splitting, scheme.degree)
+        self._points = gauss(scheme.degree)[0]
         self._elements_kept = -(-scheme.window // scheme.degree)
-        self._nodal: tuple[float, list[tuple[Array, Array]]] | None = None
-        self._windows: dict[tuple[Time, ...], list[Array]] = {}
+        self._nodal: Recent[float, list[tuple[Array, Array]]] = Recent(LENGTHS_KEPT)
+        self._windows: Recent[tuple[Time, ...], list[Array]] = Recent(LENGTHS_KEPT + self._elements_kept)
 
     def begin(self, start: Tensor, time: Time = 0.0) -> State:
         return State(time, self.workspace.tensor(self.workspace.modes(start)))
@@ -86,16 +94,13 @@ class FusedGaussSeidel:
     def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
         tau = float(element_length(tau, state.modes, self.workspace.grid))
         p, work = self.scheme.degree, self.workspace
-        u, rows, differences = self._step(work.array(state.modes), work.recall(state).rows, tau, state.taus, measured=True)
+        start = work.array(state.modes)
+        u, rows, differences = self._step(start, work.recall(state).rows, tau, state.taus, measured=True)
         end, nodes = work.tensor(u), rows[-p:]
-
-        def coefficients() -> Tensor:
-            explicit = combine(self._to_moments, work.stack(nodes), work.grid.dimensions)
-            return work.splitting.coefficients(self._factored.at(tau), tau, state.modes, explicit, None)
 
         taus = (*state.taus, tau)[-self._elements_kept :]
         after = FusedState(state.time + tau, end, taus, state.count + 1, Memory(tuple(rows)), work)
-        element = Element(state.time, tau, state.modes, end, work.grid, coefficients)
+        element = Element(state.time, tau, state.modes, end, work.grid, lambda: work.coefficients(start, nodes, tau))
         return after, element, StepFacts(self._sweeps(state.taus), tuple(differences))
 
     def _step(
@@ -132,9 +137,10 @@ class FusedGaussSeidel:
     def _tables(self, tau: float, taus: tuple[Time, ...]) -> tuple[list[tuple[Array, Array]], list[Array]]:
         """The element's table, and the windows' weights for elements before of lengths `taus`."""
         p, m = self.scheme.degree, self.scheme.window
-        if self._nodal is None or self._nodal[0] != tau:
-            self._nodal, self._windows = (tau, [row_tables(self.workspace, tau, p, None, i, None) for i in range(p + 1)]), {}
-        if taus not in self._windows:
+
+        def windows() -> list[Array]:
             matrices = window_matrices(self._points, tau, taus, m)
-            self._windows[taus] = [row_tables(self.workspace, tau, p, None, i, matrices[i], m)[1] for i in range(p)]
-        return self._nodal[1], self._windows[taus]
+            return [W for _, W in row_tables(self.workspace, tau, p, None, range(p), matrices, m)]
+
+        nodal = self._nodal.get(tau, lambda: row_tables(self.workspace, tau, p, None, range(p + 1), None))
+        return nodal, self._windows.get((tau, *taus), windows)

@@ -265,30 +265,75 @@ def bdf4(inverse, drive, fold, us, Ns, end, out):
             out[r, c] = value
 
 
-def tabulate(z, drive, P, M, a, W):
-    """Row i of an element's table, a = 1 - z y_1 and W = -drive y M, with y (I + z A) = P, P_k = psi_k(xi_i), for each mode.
+def tabulate(half, stiffness, mobility, P, M, a, W):
+    """Rows of an element's table for each mode: a_i = 1 - z y_1, W_i = -drive y M_i, y (I + z A) = P_i, P_ik = psi_k(xi_i).
 
-    M `[p, w]` takes values of N in a window to Legendre moments. The transposed system is tridiagonal like the other one.
+    `half` is tau / 2, z = half stiffness and drive = half mobility. M_i `[p, w]` takes values of N in a window to Legendre
+    moments. The transposed system is tridiagonal like the other one. A row of modes is taken at once, which the compiler
+    makes into vector instructions.
     """
-    degree, width = M.shape
-    for r in prange(z.shape[0]):
-        pivot, y = np.empty(degree), np.empty(degree)
-        for c in range(z.shape[1]):
-            x = z[r, c]
-            pivot[0], y[0] = 1 + x, P[0]
+    count, degree, width = M.shape
+    columns = stiffness.shape[1]
+    for r in prange(stiffness.shape[0]):
+        x, drive, inverse, y = half * stiffness[r], half * mobility[r], np.empty((degree, columns)), np.empty((degree, columns))
+        inverse[0] = 1 / (1 + x)
+        for j in range(1, degree):
+            for c in range(columns):
+                inverse[j, c] = 1 / (1 + x[c] * x[c] * inverse[j - 1, c] / ((2 * j + 1) * (2 * j - 1)))
+        for i in range(count):
+            y[0] = P[i, 0]
             for j in range(1, degree):
-                ratio = x / (2 * j + 1) / pivot[j - 1]
-                pivot[j] = 1 + ratio * x / (2 * j - 1)
-                y[j] = P[j] + ratio * y[j - 1]
-            y[degree - 1] /= pivot[degree - 1]
+                for c in range(columns):
+                    y[j, c] = P[i, j] + x[c] * inverse[j - 1, c] * y[j - 1, c] / (2 * j + 1)
+            for c in range(columns):
+                y[degree - 1, c] *= inverse[degree - 1, c]
             for j in range(degree - 2, -1, -1):
-                y[j] = (y[j] - x / (2 * j + 1) * y[j + 1]) / pivot[j]
-            a[r, c] = 1 - x * y[0]
+                for c in range(columns):
+                    y[j, c] = (y[j, c] - x[c] * y[j + 1, c] / (2 * j + 1)) * inverse[j, c]
+            for c in range(columns):
+                a[i, r, c] = 1 - x[c] * y[0, c]
             for w in range(width):
-                total = 0.0
+                row = W[i, w, r]
+                row[:] = 0
                 for j in range(degree):
-                    total += y[j] * M[j, w]
-                W[w, r, c] = -drive[r, c] * total
+                    weight = -M[i, j, w]
+                    for c in range(columns):
+                        row[c] += weight * drive[c] * y[j, c]
+
+
+def solve_element(half, stiffness, mobility, fold, u, rows, M, out):
+    """out_k = c_k of the element, (I + z A) c = -(z u e_1 + drive moments), with the moments M `[p, p]` of the rows of N.
+
+    Modes are given as twice as many real numbers, which the compiler makes into vector instructions.
+    """
+    degree, columns = M.shape[0], u.shape[1]
+    for r in prange(u.shape[0]):
+        q = fold[r]
+        z, drive, inverse = np.empty(columns), np.empty(columns), np.empty((degree, columns))
+        for c in range(columns // 2):
+            z[2 * c] = z[2 * c + 1] = half * stiffness[q, c]
+            drive[2 * c] = drive[2 * c + 1] = half * mobility[q, c]
+        for c in range(columns):
+            inverse[0, c] = 1 / (1 + z[c])
+            out[0, r, c] = -z[c] * u[r, c]
+        for j in range(1, degree):
+            out[j, r] = 0
+            for c in range(columns):
+                inverse[j, c] = 1 / (1 + z[c] * z[c] * inverse[j - 1, c] / ((2 * j + 1) * (2 * j - 1)))
+        for n in range(len(rows)):
+            row = rows[n][r]
+            for j in range(degree):
+                weight = M[j, n]
+                for c in range(columns):
+                    out[j, r, c] -= weight * drive[c] * row[c]
+        for j in range(1, degree):
+            for c in range(columns):
+                out[j, r, c] -= z[c] / (2 * j - 1) * inverse[j - 1, c] * out[j - 1, r, c]
+        for c in range(columns):
+            out[degree - 1, r, c] *= inverse[degree - 1, c]
+        for j in range(degree - 2, -1, -1):
+            for c in range(columns):
+                out[j, r, c] = (out[j, r, c] + z[c] / (2 * j + 3) * out[j + 1, r, c]) * inverse[j, c]
 
 
 @dataclass(frozen=True)
@@ -315,6 +360,7 @@ class Kernels:
     etd_end: Callable[..., Any]
     bdf4: Callable[..., Any]
     tabulate: Callable[..., Any]
+    solve_element: Callable[..., Any]
 
 
 @cache

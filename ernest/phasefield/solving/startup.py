@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from ernest.phasefield.flows import Flow, forcing_modes, velocity
+from ernest.phasefield.flows import Flow, forcing_modes, varies_in_space, velocity
 from ernest.phasefield.grid import Space
 
 STEEP = 8.0
@@ -31,11 +31,15 @@ def is_diffusive(flow: Flow, grid: Space) -> bool:
 def stabilisation_for(flow: Flow, grid: Space, start: Tensor) -> float:
     """S from the range of f' over the potential's working range and the values of the start.
 
-    The midpoint makes N contract fastest. An H^-1 flow needs S >= max f' / 2: N enters with as many derivatives as half of
-    the linear part, and with less its high modes would grow from sweep to sweep.
+    A potential that differs from point to point is asked at the start only. The midpoint makes N contract fastest. An H^-1
+    flow needs S >= max f' / 2: N enters with as many derivatives as half of the linear part, and with less its high modes
+    would grow from sweep to sweep.
     """
     low, high = flow.potential.slopes
-    values = torch.linspace(float(start.min()), float(start.max()), 257, dtype=torch.float64)
+    if varies_in_space(flow, start, grid.dimensions):
+        values = start
+    else:
+        values = torch.linspace(float(start.min()), float(start.max()), 257, dtype=torch.float64)
     slopes = flow.potential.df(values)
     low, high = min(low, float(slopes.min())), max(high, float(slopes.max()))
     return max(0.0, high / 2 if is_diffusive(flow, grid) else (low + high) / 2)

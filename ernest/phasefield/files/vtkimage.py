@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ernest.phasefield.aside import aside
+from ernest.phasefield.files.aside import aside
 from ernest.phasefield.snapshots import Snapshots, grid_and_facts
 
 _TYPES = {"Float64": "<f8", "Float32": "<f4", "Int64": "<i8", "Int32": "<i4"}

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from ernest.phasefield.element import Element, Time
+from ernest.phasefield.fused.transforms import Array
+from ernest.phasefield.fused.workspace import FusedState, Memory, Workspace
 from ernest.phasefield.march import State, StepFacts
 from ernest.phasefield.schemes.exponential import ETDRK4, IMEXBDF4, bdf4_tables, etdrk4_tables, hermite
 from ernest.phasefield.schemes.gaussseidel import GaussSeidel
 from ernest.phasefield.schemes.splitting import element_length
-from ernest.phasefield.transforms import Array
-from ernest.phasefield.workspace import FusedState, Memory, Workspace
 
 
 class FusedETDRK4:
@@ -75,7 +75,7 @@ class FusedIMEXBDF4:
     """
 
     def __init__(self, scheme: IMEXBDF4, workspace: Workspace) -> None:
-        from ernest.phasefield.fused import FusedGaussSeidel
+        from ernest.phasefield.fused.stepper import FusedGaussSeidel
 
         self.scheme, self.workspace, self.start_seconds = scheme, workspace, 0.0
         self._starter = FusedGaussSeidel(GaussSeidel(3, 3, 2, scheme.stabilisation), workspace)

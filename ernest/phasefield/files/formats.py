@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ernest.phasefield.aside import aside
+from ernest.phasefield.files.aside import aside
 from ernest.phasefield.snapshots import Snapshots, grid_and_facts
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 GUESSED_CONTRACTION = 0.2
+MOST_GROWTH = 1.8  # from one element to the next: the windows reach back over the shorter ones
 SLOW = 0.5  # sweeps that leave more than this share of the change ask for another sweep rather than a longer step
 ROUND_OFF = 18.0  # differences below this many machine epsilons of the field's size are noise of the transforms
 
@@ -59,7 +60,7 @@ class Adaptive:
 
     def advanced(self, tau: float, error: float, contraction: float) -> "Adaptive":
         """After an accepted element of length `tau`, whose last sweep left the share `contraction` of the change before it."""
-        factor = min(max(self._factor(error), 0.3), 1.0 if contraction > SLOW else 1.6)
+        factor = min(max(self._factor(error), 0.3), 1.0 if contraction > SLOW else MOST_GROWTH)
         if 0.8 <= factor <= 1.25 or (factor > 1 and tau < 0.99 * self.tau):
             return self
         return replace(self, tau=min(tau * factor, self.longest))

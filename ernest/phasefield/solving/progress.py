@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ernest.phasefield.diagnostics import Row
+from ernest.phasefield.solving.diagnostics import Row
 
 
 @contextmanager

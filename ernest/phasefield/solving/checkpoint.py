@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ernest.phasefield.aside import aside
-from ernest.phasefield.flows import Flow, forcing_modes
+from ernest.phasefield.files.aside import aside
+from ernest.phasefield.flows import Flow, forcing_modes, varies_in_space
 from ernest.phasefield.grid import Space
 from ernest.phasefield.march import State
 
@@ -78,7 +78,8 @@ def problem_of(flow: Flow, grid: Space, start: Tensor, **choices: object) -> dic
     """What a run may be continued with only: the names and values, or digests, of all that decides its steps."""
     k2 = grid.squared_wavenumbers()
     low, high = (max(-2.0, flow.potential.domain[0]), min(2.0, flow.potential.domain[1]))
-    samples = flow.potential.f(torch.linspace(low, high, 66, dtype=torch.float64)[1:-1])
+    values = start if varies_in_space(flow, start, grid.dimensions) else torch.linspace(low, high, 66, dtype=torch.float64)[1:-1]
+    samples = flow.potential.f(values)
     digests = {"mobility": flow.mobility(k2), "linear": flow.linear(k2), "potential": samples, "start": start}
     for time in (0.0, 1.0):
         forced = forcing_modes(flow, grid, torch.tensor(time, dtype=start.dtype, device=start.device))

@@ -6,18 +6,18 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ernest.phasefield.choice import IMPLICIT_SWEEPS, Plan, coarsens
-from ernest.phasefield.controller import SLOW, Adaptive, Prescribed, contraction_of, error_rate
-from ernest.phasefield.diagnostics import Gauge, Row, Value
 from ernest.phasefield.element import Element
-from ernest.phasefield.estimate import Truncation
 from ernest.phasefield.flows import Flow
-from ernest.phasefield.fused import fused_stepper
+from ernest.phasefield.fused.stepper import fused_stepper
 from ernest.phasefield.grid import Space
 from ernest.phasefield.march import DivergenceError, Scheme, State, StepFacts, Stepper
 from ernest.phasefield.schemes.exponential import ExponentialElements
 from ernest.phasefield.schemes.implicit import Implicit
-from ernest.phasefield.startup import stabilisation_for
+from ernest.phasefield.solving.choice import IMPLICIT_SWEEPS, Plan, coarsens
+from ernest.phasefield.solving.controller import SLOW, Adaptive, Prescribed, contraction_of, error_rate
+from ernest.phasefield.solving.diagnostics import Gauge, Row, Value
+from ernest.phasefield.solving.estimate import Truncation
+from ernest.phasefield.solving.startup import stabilisation_for
 
 MOST_EXTRA_SWEEPS = 2
 LOOK_AGAIN = 8
@@ -113,7 +113,7 @@ def attempt(crew: Crew, gauge: Gauge, standing: Standing, tau: float) -> tuple[S
         rejected=standing.rejected,
     )
     contraction = contraction_of(differences, size, epsilon)
-    extra = _extra_sweeps(standing.extra, contraction) if crew.plan.free and standing.state.history is not None else 0
+    extra = _extra_sweeps(standing.extra, contraction) if crew.plan.free and standing.state.remembers else 0
     coarse = crew.coarsens(after) if after.count % LOOK_AGAIN == 0 else standing.coarse
     accepted = Standing(after, controller.advanced(tau, error, contraction), row.energy, standing.noise, extra, coarse)
     return accepted, element, row

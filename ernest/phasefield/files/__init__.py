@@ -1,0 +1,1 @@
+"""How snapshots lie on a disk."""
