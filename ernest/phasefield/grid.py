@@ -196,12 +196,7 @@ class Grid:
 
     def check_field(self, u: Tensor, name: str) -> None:
         """Raise ValueError, with the field's `name`, unless `u` is real, finite and `[..., *points]`."""
-        if u.shape[u.ndim - self.dimensions :] != self.points or u.ndim < self.dimensions:
-            raise ValueError(f"{name}: expected [..., {', '.join(map(str, self.points))}] to fit the grid, got {list(u.shape)}")
-        if u.dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"{name}: expected a real floating-point field in single or double precision, got {u.dtype}")
-        if not bool(torch.isfinite(u).all()):
-            raise ValueError(f"{name}: {int((~torch.isfinite(u)).sum())} values are not finite; expected numbers everywhere")
+        check_values(u, self.points, name)
 
     @property
     def _periodic(self) -> list[int]:
@@ -210,6 +205,16 @@ class Grid:
     @property
     def _periodic_dims(self) -> list[int]:
         return [axis - self.dimensions for axis in self._periodic]
+
+
+def check_values(u: Tensor, points: tuple[int, ...], name: str) -> None:
+    """Raise ValueError, with the field's `name`, unless `u` is real, finite and `[..., *points]`."""
+    if u.shape[u.ndim - len(points) :] != points or u.ndim < len(points):
+        raise ValueError(f"{name}: expected [..., {', '.join(map(str, points))}] to fit the grid, got {list(u.shape)}")
+    if u.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"{name}: expected a real floating-point field in single or double precision, got {u.dtype}")
+    if not bool(torch.isfinite(u).all()):
+        raise ValueError(f"{name}: {int((~torch.isfinite(u)).sum())} values are not finite; expected numbers everywhere")
 
 
 @lru_cache(maxsize=4)

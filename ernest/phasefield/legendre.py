@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ernest.phasefield.grid import check_values
 from ernest.phasefield.timeelement import legendre
 
 
@@ -113,12 +114,7 @@ class LegendreGrid:
 
     def check_field(self, u: Tensor, name: str) -> None:
         """Raise ValueError, with the field's `name`, unless `u` is real, finite and `[..., *points]`."""
-        if u.shape[u.ndim - self.dimensions :] != self.points or u.ndim < self.dimensions:
-            raise ValueError(f"{name}: expected [..., {', '.join(map(str, self.points))}] to fit the grid, got {list(u.shape)}")
-        if u.dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"{name}: expected a real floating-point field in single or double precision, got {u.dtype}")
-        if not bool(torch.isfinite(u).all()):
-            raise ValueError(f"{name}: {int((~torch.isfinite(u)).sum())} values are not finite; expected numbers everywhere")
+        check_values(u, self.points, name)
 
     def _axes(self, dtype: torch.dtype, device: torch.device | None) -> list["Axis"]:
         axes = zip(self.degrees, self.lengths, self.points, strict=True)
