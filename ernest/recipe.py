@@ -4,7 +4,7 @@ import difflib
 import json
 import math
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from types import UnionType
@@ -64,6 +64,20 @@ class Recipe:
         for task, weight in self.mixture.items():
             if weight < 0:
                 raise ValueError(f"mixture.{task} = {weight} must not be negative")
+
+    def weights(self, tasks: Iterable[str]) -> dict[str, float]:
+        """The weight in the mixture of each of the data's `tasks`; the mixture may name more, for other data.
+
+        Raises ValueError where nothing is left to learn, or where a name looks like a task's name misspelt.
+        """
+        weights = {task: self.mixture.get(task, 1.0) for task in tasks}
+        for name in self.mixture:
+            near = difflib.get_close_matches(name, [task for task in weights if task not in self.mixture], n=1, cutoff=0.85)
+            if name not in weights and near:
+                raise ValueError(f"mixture.{name}: the data has no such task; did you mean {near[0]!r}?")
+        if not any(weight > 0 for weight in weights.values()):
+            raise ValueError(f"mixture: one of the tasks of the data must weigh more than 0: {', '.join(map(repr, weights))}")
+        return weights
 
 
 def sized(size: int) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Recipes: what a file and the command line may say, and how a mistake is named."""
 
 import json
+import re
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
@@ -143,3 +144,14 @@ def test_the_least_effort_still_runs_every_stage_and_the_smallest_recipe_is_left
     small = load_recipe(overrides=["training.steps=5", "training.show_every=0", "world.held_out=10", "tokenizers.vision_steps=3"])
     assert with_effort(small, 1.0) == small
     assert with_effort(small, 0.01).training.show_every == 0
+
+
+def test_the_mixture_weighs_the_tasks_of_the_data():
+    recipe = load_recipe(overrides=["mixture.text→image=2", "mixture.text→video=0.5"])
+    assert recipe.weights(["image→text", "text→image"]) == {"image→text": 1.0, "text→image": 2.0}
+
+
+@pytest.mark.parametrize("name", ["image->text", "image→tex", "Image→text", "image → text"])
+def test_a_misspelt_task_is_told(name):
+    with pytest.raises(ValueError, match=rf"mixture\.{re.escape(name)}: .*; did you mean 'image→text'\?"):
+        load_recipe(overrides=[f"mixture.{name}=2"]).weights(["image→text", "text→image"])

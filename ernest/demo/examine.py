@@ -127,7 +127,6 @@ def _findings(
 ) -> Findings:
     model, tokenizers = load_model(build / "model")
     store = DocumentStore(build / "documents")
-    weights = {task: recipe.mixture.get(task, 1.0) for task in store.tasks}
     rows = []
     for system in (*SYSTEMS, *CURVE):
         submodel = _submodel(build, system)
@@ -144,7 +143,7 @@ def _findings(
     return Findings(
         "Ernest: first light", tuple(scores), tuple(samples), tuple(rows), metrics,
         usage=usage(model, store, tokenizers, recipe.sequence),
-        load=mixture_load(model, store, weights, tokenizers, recipe.sequence, recipe.seed),
+        load=mixture_load(model, store, recipe.weights(store.tasks), tokenizers, recipe.sequence, recipe.seed),
         facts=facts_of(model, recipe, metrics), threads=threads,
     )  # fmt: skip
 

@@ -51,7 +51,7 @@ def train(
     posterior = Posterior(progress.running)
     bf16 = half_precision() if config.bf16 is None else config.bf16
     gradients = flat_gradients(model)
-    weights = _mixture(recipe, store)
+    weights = recipe.weights(store.tasks)
     log = _cut_log(run, progress.step) if rank == 0 else None
 
     for step in range(progress.step, config.steps):
@@ -122,14 +122,6 @@ def _draw(recipe: Recipe, tokenizers: Tokenizers, step: int, rows: list[int]):
         for row in rows
     ]
     return None if all(submodel == everything for submodel in drawn) else stack(drawn, recipe.model)
-
-
-def _mixture(recipe: Recipe, store: DocumentStore) -> dict[str, float]:
-    """The weight of each task of the data; a recipe may name more tasks. Raises ValueError where nothing is left to learn."""
-    weights = {task: recipe.mixture.get(task, 1.0) for task in store.tasks}
-    if not any(weight > 0 for weight in weights.values()):
-        raise ValueError(f"mixture: one of the tasks of the data must weigh more than 0: {', '.join(map(repr, store.tasks))}")
-    return weights
 
 
 def _fingerprint(recipe: Recipe, store: DocumentStore, tokenizers: Tokenizers) -> str:

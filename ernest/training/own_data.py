@@ -32,7 +32,7 @@ def train_on_folder(data: Path, out: Path, recipe_name: str, checkpoint: Path | 
     if checkpoint is not None and not (checkpoint / "tokenizers").is_dir():
         raise ValueError(f"{checkpoint} is not a checkpoint: it has no tokenizers")
     records = load_records(data)
-    _check_mixture(records, recipe)
+    recipe.weights(sorted({record.task for record in records.stored}))  # a mixture that cannot be ends here
     mark = _mark(data, recipe, checkpoint)
     _check_free(out, mark)
     folder = out / "tokenizers"
@@ -91,12 +91,6 @@ def _check_free(out: Path, mark: str) -> None:
         raise ValueError(f"{out} holds a run on other records, tokenizers or settings: choose another folder, or remove it")
     if not told.is_file() and out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} holds something else than a run of `ernest train`: choose a new folder")
-
-
-def _check_mixture(records: RecordFolder, recipe: Recipe) -> None:
-    tasks = sorted({record.task for record in records.stored})
-    if not any(recipe.mixture.get(task, 1.0) > 0 for task in tasks):
-        raise ValueError(f"mixture: one of the tasks of the data must weigh more than 0: {', '.join(map(repr, tasks))}")
 
 
 def _check_sizes(records: RecordFolder, text: TextTokenizer, recipe: Recipe) -> None:

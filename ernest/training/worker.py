@@ -28,8 +28,7 @@ def main(run: Path) -> None:
         show = Show(recipe, tokenizers, store, run) if rank == 0 else None
         model = train(recipe, store, tokenizers, run, rank, world, show)
         if rank == 0:
-            weights = {task: recipe.mixture.get(task, 1.0) for task in store.tasks}
-            rows = [plan(store, weights, tokenizers, recipe.sequence, recipe.seed, step) for step in range(2)]
+            rows = [plan(store, recipe.weights(store.tasks), tokenizers, recipe.sequence, recipe.seed, step) for step in range(2)]
             batches = [collate(row, recipe.sequence.length, tokenizers) for row in rows]
             save_model(run / "model", model, tokenizers, to_tree(recipe), contributions(model, batches))
 
