@@ -60,11 +60,14 @@ def _name(scheme: CoarseGaussSeidel) -> str:
     sweeps = f"1+{scheme.half_sweeps}{f'+{scheme.quarter_sweeps}' * (scheme.quarter_sweeps > 0)}"
     nodes = f"; nodes {' '.join(str(node + 1) for node in scheme.nodes)}" * scheme.sparse
     ratio = f"; {Fraction(scheme.ratio).limit_denominator(9)}" * (scheme.ratio != 0.5)
-    return f"CGS({scheme.degree}, {scheme.window}, {sweeps}{nodes}{ratio})"
+    start = f"; start {scheme.start_sweeps}" * (scheme.start_sweeps != 2)
+    return f"CGS({scheme.degree}, {scheme.window}, {sweeps}{nodes}{ratio}{start})"
 
 
-def _cgs(*parameters: int, nodes: tuple[int, ...] | None = None, ratio: float = 0.5, S: float = 0.5) -> CoarseGaussSeidel:
-    return CoarseGaussSeidel(*parameters, stabilisation=S, fine_nodes=nodes, ratio=ratio)
+def _cgs(
+    *parameters: int, nodes: tuple[int, ...] | None = None, ratio: float = 0.5, S: float = 0.5, start: int = 2
+) -> CoarseGaussSeidel:
+    return CoarseGaussSeidel(*parameters, stabilisation=S, fine_nodes=nodes, ratio=ratio, start_sweeps=start)
 
 
 _ETDRK4, _BDF4 = (16, 24, 32, 48, 69, 100, 128, 180, 224, 320, 400, 512), (48, 85, 128, 154, 220, 275, 380, 490, 650, 880)
@@ -110,8 +113,9 @@ COMPARISONS = (
         (
             *baselines((160, 320, 640, 1280, 2560), (320, 480, 640, 960, 1280, 1920), (0.0, 1.0)),
             *sliding(1.0, (3, 3, 2, (40, 56, 80, 120, 160, 320)), (3, 4, 2, (56, 80, 120, 160, 240))),
-            *coarse((20, 28, 40, 56, 80, 120), _cgs(3, 3, 4, 0, S=1.0), _cgs(3, 4, 2, 0, S=1.0), _cgs(4, 4, 2, 0, S=1.0)),
-            *coarse((20, 28, 40, 56, 80), _cgs(4, 4, 4, 0, S=1.0)),
+            *coarse((20, 28, 40, 56, 80, 120), _cgs(3, 3, 4, 0, S=1.0), _cgs(4, 4, 2, 0, S=1.0)),
+            *coarse((28, 36, 40, 44, 48, 56, 80), _cgs(3, 4, 2, 0, S=1.0, start=6)),
+            *coarse((28, 36, 40, 48, 56, 80), _cgs(4, 4, 2, 0, S=1.0, start=6), _cgs(4, 4, 3, 0, S=1.0, start=6)),
         ),
         (Bar(1e-6, 10.0, 1.6),),
         (("17", "GS(3, 3, 2)", 40, 1e-4), ("17", "GS(3, 4, 2)", 80, 3e-7)),

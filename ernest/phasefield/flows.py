@@ -3,11 +3,14 @@
 The mobility G >= 0 and the linear operator L are constant and diagonal in the modes of the grid, so each is given by
 its symbol, a function of |k|^2 (a tensor `[*mode_shape]`). What G sends to zero is conserved. Numbers such as
 kappa may be tensors `[batch]`, one value for each member of a batch of fields.
+
+The flows below are put together from three mobilities, three linear operators and three potentials.
 """
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -36,6 +39,62 @@ class Flow(Protocol):
     def forcing(self) -> Forcing | None: ...
 
 
+def _local(flow: Any, k2: Tensor) -> Tensor:
+    """G = gamma: every point moves by itself."""
+    return per_member(flow.gamma, k2) * torch.ones_like(k2)
+
+
+def _local_but_the_mean(flow: Any, k2: Tensor) -> Tensor:
+    """G = gamma (I - mean), diagonal where the constants are a mode: on periodic and Neumann grids."""
+    return per_member(flow.gamma, k2) * (k2 > 0).to(k2.dtype)
+
+
+def _diffusive(flow: Any, k2: Tensor) -> Tensor:
+    """G = -gamma Laplace: mass moves by diffusion only."""
+    return per_member(flow.gamma, k2) * k2
+
+
+def _surface(flow: Any, k2: Tensor) -> Tensor:
+    """L = -kappa Laplace, which punishes interfaces."""
+    return per_member(flow.kappa, k2) * k2
+
+
+def _surface_and_repulsion(flow: Any, k2: Tensor) -> Tensor:
+    """L = -kappa Laplace + A (-Laplace)^{-1}; the mean has no place in the long-range energy."""
+    inverse = torch.where(k2 > 0, 1 / torch.where(k2 > 0, k2, 1), 0)
+    return _surface(flow, k2) + per_member(flow.A, k2) * inverse
+
+
+def _pattern(flow: Any, k2: Tensor) -> Tensor:
+    """L = (1 + Laplace)^2, which favours waves of length 2 pi."""
+    return (1 - k2) ** 2
+
+
+@property
+def _double_well(flow: Any) -> Potential:
+    return DoubleWell(flow.s)
+
+
+@property
+def _driven(flow: Any) -> Potential:
+    """F = u^4/4 - r u^2/2. Stripes have the amplitude 2 sqrt(r / 3); where none grow, any reach will do."""
+    return Polynomial((0.0, 0.0, -flow.r / 2, 0.0, 0.25), reach=2 * (max(flow.r, 0.01) / 3) ** 0.5)
+
+
+@property
+def _logarithmic(flow: Any) -> Potential:
+    return FloryHuggins(flow.theta, flow.theta0)
+
+
+def _check_numbers(flow: Any) -> None:
+    """Raise ValueError, with the number's name, for a kappa, A, s or gamma that is not positive."""
+    for name in ("kappa", "A", "s", "gamma"):
+        number = getattr(flow, name, 1.0)
+        if not bool((torch.as_tensor(number) > 0).all()):
+            words = re.sub("(?<=[a-z])(?=[A-Z])", "-", type(flow).__name__)
+            raise ValueError(f"{words}: {name} must be positive, got {name}={number}")
+
+
 @dataclass(frozen=True)
 class AllenCahn:
     """u_t = gamma (kappa Laplace(u) - s (u^3 - u)). Interfaces move with their curvature."""
@@ -45,44 +104,21 @@ class AllenCahn:
     gamma: float | Tensor = 1.0
     forcing: Forcing | None = field(default=None, kw_only=True)
 
-    def __post_init__(self) -> None:
-        _check_positive("Allen-Cahn", kappa=self.kappa, s=self.s, gamma=self.gamma)
-
-    def mobility(self, k2: Tensor) -> Tensor:
-        return per_member(self.gamma, k2) * torch.ones_like(k2)
-
-    def linear(self, k2: Tensor) -> Tensor:
-        return per_member(self.kappa, k2) * k2
-
-    @property
-    def potential(self) -> Potential:
-        return DoubleWell(self.s)
+    __post_init__ = _check_numbers
+    mobility, linear, potential = _local, _surface, _double_well
 
 
 @dataclass(frozen=True)
 class ConservativeAllenCahn:
-    """u_t = gamma (kappa Laplace(u) - s (u^3 - u) + mean of s (u^3 - u)): Allen-Cahn with the multiplier that keeps the mass.
-
-    G = gamma (I - mean) is diagonal where the constants are a mode: on periodic and Neumann grids.
-    """
+    """u_t = gamma (kappa Laplace(u) - s (u^3 - u) + mean of s (u^3 - u)): Allen-Cahn with the multiplier that keeps the mass."""
 
     kappa: float | Tensor
     s: float = 1.0
     gamma: float | Tensor = 1.0
     forcing: Forcing | None = field(default=None, kw_only=True)
 
-    def __post_init__(self) -> None:
-        _check_positive("conservative Allen-Cahn", kappa=self.kappa, s=self.s, gamma=self.gamma)
-
-    def mobility(self, k2: Tensor) -> Tensor:
-        return per_member(self.gamma, k2) * (k2 > 0).to(k2.dtype)
-
-    def linear(self, k2: Tensor) -> Tensor:
-        return per_member(self.kappa, k2) * k2
-
-    @property
-    def potential(self) -> Potential:
-        return DoubleWell(self.s)
+    __post_init__ = _check_numbers
+    mobility, linear, potential = _local_but_the_mean, _surface, _double_well
 
 
 @dataclass(frozen=True)
@@ -94,62 +130,32 @@ class CahnHilliard:
     gamma: float | Tensor = 1.0
     forcing: Forcing | None = field(default=None, kw_only=True)
 
-    def __post_init__(self) -> None:
-        _check_positive("Cahn-Hilliard", kappa=self.kappa, s=self.s, gamma=self.gamma)
-
-    def mobility(self, k2: Tensor) -> Tensor:
-        return per_member(self.gamma, k2) * k2
-
-    def linear(self, k2: Tensor) -> Tensor:
-        return per_member(self.kappa, k2) * k2
-
-    @property
-    def potential(self) -> Potential:
-        return DoubleWell(self.s)
+    __post_init__ = _check_numbers
+    mobility, linear, potential = _diffusive, _surface, _double_well
 
 
 @dataclass(frozen=True)
 class SwiftHohenberg:
-    """u_t = r u - (1 + Laplace)^2 u - u^3: stripes of wavelength 2 pi grow where r > 0."""
+    """u_t = gamma (r u - (1 + Laplace)^2 u - u^3): stripes of wavelength 2 pi grow where r > 0."""
 
     r: float
     gamma: float | Tensor = 1.0
     forcing: Forcing | None = field(default=None, kw_only=True)
 
-    def __post_init__(self) -> None:
-        _check_positive("Swift-Hohenberg", gamma=self.gamma)
-
-    def mobility(self, k2: Tensor) -> Tensor:
-        return per_member(self.gamma, k2) * torch.ones_like(k2)
-
-    def linear(self, k2: Tensor) -> Tensor:
-        return (1 - k2) ** 2
-
-    @property
-    def potential(self) -> Potential:
-        return _crystal_potential(self.r)
+    __post_init__ = _check_numbers
+    mobility, linear, potential = _local, _pattern, _driven
 
 
 @dataclass(frozen=True)
 class PhaseFieldCrystal:
-    """u_t = Laplace((1 + Laplace)^2 u + u^3 - r u): Swift-Hohenberg's energy at constant mass."""
+    """u_t = gamma Laplace((1 + Laplace)^2 u + u^3 - r u): Swift-Hohenberg's energy at constant mass."""
 
     r: float
     gamma: float | Tensor = 1.0
     forcing: Forcing | None = field(default=None, kw_only=True)
 
-    def __post_init__(self) -> None:
-        _check_positive("phase-field crystal", gamma=self.gamma)
-
-    def mobility(self, k2: Tensor) -> Tensor:
-        return per_member(self.gamma, k2) * k2
-
-    def linear(self, k2: Tensor) -> Tensor:
-        return (1 - k2) ** 2
-
-    @property
-    def potential(self) -> Potential:
-        return _crystal_potential(self.r)
+    __post_init__ = _check_numbers
+    mobility, linear, potential = _diffusive, _pattern, _driven
 
 
 @dataclass(frozen=True)
@@ -162,20 +168,8 @@ class OhtaKawasaki:
     gamma: float | Tensor = 1.0
     forcing: Forcing | None = field(default=None, kw_only=True)
 
-    def __post_init__(self) -> None:
-        _check_positive("Ohta-Kawasaki", kappa=self.kappa, A=self.A, s=self.s, gamma=self.gamma)
-
-    def mobility(self, k2: Tensor) -> Tensor:
-        return per_member(self.gamma, k2) * k2
-
-    def linear(self, k2: Tensor) -> Tensor:
-        # The mean has no place in the long-range energy.
-        inverse = torch.where(k2 > 0, 1 / torch.where(k2 > 0, k2, 1), 0)
-        return per_member(self.kappa, k2) * k2 + per_member(self.A, k2) * inverse
-
-    @property
-    def potential(self) -> Potential:
-        return DoubleWell(self.s)
+    __post_init__ = _check_numbers
+    mobility, linear, potential = _diffusive, _surface_and_repulsion, _double_well
 
 
 @dataclass(frozen=True)
@@ -188,18 +182,8 @@ class FloryHugginsAllenCahn:
     gamma: float | Tensor = 1.0
     forcing: Forcing | None = field(default=None, kw_only=True)
 
-    def __post_init__(self) -> None:
-        _check_positive("Flory-Huggins Allen-Cahn", kappa=self.kappa, gamma=self.gamma)
-
-    def mobility(self, k2: Tensor) -> Tensor:
-        return per_member(self.gamma, k2) * torch.ones_like(k2)
-
-    def linear(self, k2: Tensor) -> Tensor:
-        return per_member(self.kappa, k2) * k2
-
-    @property
-    def potential(self) -> Potential:
-        return FloryHuggins(self.theta, self.theta0)
+    __post_init__ = _check_numbers
+    mobility, linear, potential = _local, _surface, _logarithmic
 
 
 @dataclass(frozen=True)
@@ -212,18 +196,8 @@ class FloryHugginsCahnHilliard:
     gamma: float | Tensor = 1.0
     forcing: Forcing | None = field(default=None, kw_only=True)
 
-    def __post_init__(self) -> None:
-        _check_positive("Flory-Huggins Cahn-Hilliard", kappa=self.kappa, gamma=self.gamma)
-
-    def mobility(self, k2: Tensor) -> Tensor:
-        return per_member(self.gamma, k2) * k2
-
-    def linear(self, k2: Tensor) -> Tensor:
-        return per_member(self.kappa, k2) * k2
-
-    @property
-    def potential(self) -> Potential:
-        return FloryHuggins(self.theta, self.theta0)
+    __post_init__ = _check_numbers
+    mobility, linear, potential = _diffusive, _surface, _logarithmic
 
 
 @dataclass(frozen=True)
@@ -302,14 +276,3 @@ def per_member(value: float | Tensor, k2: Tensor) -> float | Tensor:
     if not isinstance(value, Tensor):
         return value
     return value.to(k2).reshape(*value.shape, *[1] * k2.ndim)
-
-
-def _crystal_potential(r: float) -> Polynomial:
-    # Stripes have the amplitude 2 sqrt(r / 3); where none grow, any reach will do.
-    return Polynomial((0.0, 0.0, -r / 2, 0.0, 0.25), reach=2 * (max(r, 0.01) / 3) ** 0.5)
-
-
-def _check_positive(flow: str, **numbers: float | Tensor) -> None:
-    for name, number in numbers.items():
-        if not bool((torch.as_tensor(number) > 0).all()):
-            raise ValueError(f"{flow}: {name} must be positive, got {name}={number}")

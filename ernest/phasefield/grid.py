@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Integral
 from typing import Literal, Protocol, Self
 
 import torch
@@ -81,7 +82,7 @@ class Grid:
         if len(self.boundaries) != len(self.points) or not set(self.boundaries) <= set(BOUNDARIES):
             raise ValueError(f"grid boundary: expected one of {BOUNDARIES}, or one for each axis, got {self.boundary!r}")
         for n, length, boundary in zip(self.points, self.lengths, self.boundaries, strict=True):
-            if n < 2 or (n % 2 and boundary == "periodic"):
+            if not isinstance(n, Integral) or n < 2 or (n % 2 and boundary == "periodic"):
                 raise ValueError(f"grid points: expected 2 or more, and an even number on a periodic axis, got {n}")
             if not (length > 0 and math.isfinite(length)):
                 raise ValueError(f"grid lengths: expected positive lengths, got {length}")
@@ -208,7 +209,9 @@ class Grid:
 
 
 def check_values(u: Tensor, points: tuple[int, ...], name: str) -> None:
-    """Raise ValueError, with the field's `name`, unless `u` is real, finite and `[..., *points]`."""
+    """Raise ValueError, with the field's `name`, unless `u` is a tensor, real, finite and `[..., *points]`."""
+    if not isinstance(u, Tensor):
+        raise ValueError(f"{name}: expected a tensor, got {type(u).__name__}; torch.as_tensor makes one")
     if u.shape[u.ndim - len(points) :] != points or u.ndim < len(points):
         raise ValueError(f"{name}: expected [..., {', '.join(map(str, points))}] to fit the grid, got {list(u.shape)}")
     if u.dtype not in (torch.float32, torch.float64):

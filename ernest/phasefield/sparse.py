@@ -24,7 +24,7 @@ from ernest.phasefield.march import DivergenceError, State, StepFacts, elements
 from ernest.phasefield.mesh import Mesh
 from ernest.phasefield.potentials import Potential
 from ernest.phasefield.schemes.implicit import exact_points
-from ernest.phasefield.schemes.splitting import check_at_least, check_degree, element_length
+from ernest.phasefield.schemes.splitting import check_at_least, check_degree, one_length
 from ernest.phasefield.timeelement import basis, continuation, coupling, diagonalise, gauss
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class DiagonalisedStepper:
 
     def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
         """One element of length `tau`, a number: all fields of a batch take the same steps."""
-        start, tau = state.modes, float(element_length(tau, state.modes, self.mesh))
+        start, tau = state.modes, one_length(tau, state.modes, self.mesh)
         fixed = self._fixed(state, tau)
         coefficients, differences = self._iterate(state, tau, fixed, self._sweep(start, self._predicted(state, tau), fixed, tau))
         end = start + 2 * coefficients[..., 0, :]

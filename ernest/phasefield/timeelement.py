@@ -8,6 +8,7 @@ so that psi_k' = L_{k-1}, and u_end = u_start + 2 c_1. Testing with the time der
 (arXiv 2406.16287) turns each spatial mode into (I + z A) c = right-hand side, with A tridiagonal.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -43,6 +44,13 @@ def gauss(degree: int, points: int | None = None) -> tuple[Tensor, Tensor]:
         xi = torch.from_numpy(nodes)
         scale = torch.arange(degree, dtype=torch.float64) + 0.5
         return xi, scale[:, None] * legendre(degree - 1, xi).T * torch.from_numpy(weights)
+
+
+@cache
+def nodal_basis(degree: int) -> Tensor:
+    """psi_1 .. psi_degree at the Gauss points and, last, at the end: `[degree + 1, degree]`, made once and shared."""
+    with torch.inference_mode(False):
+        return basis(degree, torch.cat([gauss(degree)[0], torch.ones(1, dtype=torch.float64)]))
 
 
 def continuation(degree: int, ratio: float | Tensor) -> Tensor:
@@ -171,8 +179,7 @@ def nodal_tableau(z: Tensor, degree: int, drive: Tensor) -> Tableau:
     With P_ik = psi_k(xi_i), T the matrix from nodal values to Legendre moments and R = (I + z A)^{-1}, it is
     a_i = 1 - z (P R)_i1 and W = -drive P R T.
     """
-    points, to_moments = gauss(degree)
-    P = basis(degree, torch.cat([points, torch.ones(1, dtype=torch.float64)])).to(z)
+    to_moments, P = gauss(degree)[1], nodal_basis(degree).to(z)
     unit = torch.eye(degree, dtype=z.dtype, device=z.device).reshape(degree, degree, *[1] * z.ndim).expand(-1, -1, *z.shape)
     PR = torch.einsum("ik,kj...->ij...", P, solve(factorise(z, degree), unit, axis=0))
     return Tableau(1 - z * PR[:, 0], -drive * torch.einsum("ik...,kj->ij...", PR, to_moments.to(z)))
@@ -183,6 +190,14 @@ def lagrange(nodes: Tensor, xi: Tensor) -> Tensor:
     same = torch.eye(len(nodes), dtype=nodes.dtype, device=nodes.device)
     factors = (xi[:, None, None] - nodes) / (nodes[:, None] - nodes + same)
     return torch.where(same > 0, 1, factors).prod(-1)
+
+
+def weighted(a: Tensor, start: Tensor, weights: Tensor | Sequence[Tensor], rows: Sequence[Tensor]) -> Tensor:
+    """a start + sum of weights times the last rows, as many as there are weights."""
+    value = a * start
+    for weight, row in zip(weights, rows[len(rows) - len(weights) :], strict=True):
+        value = torch.addcmul(value, weight, row)
+    return value
 
 
 def combine(matrix: Tensor, rows: Tensor, dimensions: int) -> Tensor:

@@ -95,6 +95,7 @@ def test_transforms_keep_the_precision_and_let_gradients_through(grid):
         (((4, 4), (1.0,)), "grid lengths: expected 2"),
         (((4, 5), (1.0, 1.0)), "even number on a periodic axis, got 5"),
         (((4, 1), (1.0, 1.0), "neumann"), "2 or more"),
+        (((4, 6.0), (1.0, 1.0)), "even number on a periodic axis, got 6.0"),
         (((4,), (-1.0,)), "positive lengths, got -1.0"),
         (((4,), (math.inf,)), "positive lengths, got inf"),
         (((4,), (1.0,), "open"), "grid boundary: expected one of"),

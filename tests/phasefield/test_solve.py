@@ -136,7 +136,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, name, step):
                 raise KeyboardInterrupt
             return 1.0
 
-        checkpoint, event = Checkpoint(path, steps=4), Event("kill", kill)
+        checkpoint, event = Checkpoint(path, steps=2), Event("kill", kill)
         return solve(flow, GRID, smooth(), end, 1e-9, step=step, events=event, checkpoint=checkpoint, resume=resume)
 
     whole = run(tmp_path / "whole.safetensors")
@@ -279,6 +279,14 @@ def test_forced_flows_run_and_claim_no_energy_law():
     assert all(row.defect is None for row in run.rows)
 
 
+def test_a_forced_run_from_noise_does_without_exponential_elements(monkeypatch):
+    monkeypatch.setattr(startup, "MOST_HALVINGS", 4)
+    flow = AllenCahn(1.0, forcing=lambda t, x: torch.sin(t) * torch.cos(x[0]))
+    run = solve(flow, GRID, spinodal_noise(GRID, 0.1, seed=3), 0.2, step=0.1)
+    assert run.steps[0] == pytest.approx(0.1 / 2**4)
+    assert run.times[-1] == pytest.approx(0.2)
+
+
 @dataclasses.dataclass(frozen=True)
 class Uneven(DoubleWell):
     """A double well whose heights, [points], differ from point to point."""
@@ -309,7 +317,7 @@ def test_potentials_that_differ_from_point_to_point_run_too(tmp_path):
 
 
 def test_the_table_has_a_line_for_each_element():
-    run = solve(AllenCahn(0.1), GRID, smooth(), 1.0)
+    run = solve(AllenCahn(0.1), GRID, smooth(), 1.0, step=0.1)
     head, *lines = run.table(None).splitlines()
     assert head.split() == ["step", "time", "tau", "energy", "mass", "max|u|", "defect", "sweeps", "rho", "rejected"]
     assert len(lines) == len(run.times) == len(run.steps) + 1
@@ -321,12 +329,25 @@ def test_the_table_has_a_line_for_each_element():
     ("change", "message"),
     [
         ({"end": 0.0}, "end: expected a time after the start at 0, got 0.0"),
+        ({"end": -1.0}, "end: expected a time after the start at 0, got -1.0"),
+        ({"end": math.inf}, "end: expected"),
         ({"end": math.nan}, "end: expected"),
         ({"tolerance": 1e-16}, r"tolerance: expected 2\.2e-14 \(the round-off of torch\.float64\) to 1, got 1e-16"),
+        ({"tolerance": 0.0}, "tolerance: expected .* to 1, got 0.0"),
+        ({"tolerance": math.nan}, "tolerance: expected .* to 1, got nan"),
+        ({"tolerance": 2.0}, "tolerance: expected .* to 1, got 2.0"),
         ({"step": -0.1}, "step: expected a length between 0 and the end"),
-        ({"start": torch.zeros(16, 32)}, "start: expected"),
+        ({"step": 1.5}, "step: expected a length between 0 and the end"),
+        ({"start": torch.zeros(16, 32)}, r"start: expected \[\.\.\., 32, 32\] to fit the grid, got \[16, 32\]"),
+        ({"start": torch.zeros(32)}, r"start: expected \[\.\.\., 32, 32\] to fit the grid, got \[32\]"),
+        ({"start": torch.zeros(32, 32, dtype=torch.int64)}, "start: expected a real floating-point field"),
+        ({"start": torch.zeros(32, 32, dtype=torch.complex128)}, "start: expected a real floating-point field"),
+        ({"start": np.zeros((32, 32))}, "start: expected a tensor, got ndarray; torch.as_tensor makes one"),
         ({"start": torch.full((32, 32), math.nan)}, "start: 1024 values are not finite"),
+        ({"start": torch.full((32, 32), math.inf)}, "start: 1024 values are not finite"),
         ({"start": torch.full((32, 32), 1.2), "flow": FloryHugginsAllenCahn(0.1, 0.8, 1.0)}, "inside the potential's domain"),
+        ({"flow": AllenCahn(math.inf)}, "linear: expected a symbol that is finite"),
+        ({"flow": FloryHugginsAllenCahn(0.1, -0.8, 1.0)}, "theta must be positive, got theta=-0.8"),
         ({"flow": GradientFlow(lambda k2: k2[0], lambda k2: k2, Polynomial((0.0, 1.0)))}, "mobility: expected a real symbol"),
         ({"flow": GradientFlow(torch.ones_like, lambda k2: -k2, Polynomial((0.0, 1.0)))}, "linear: expected a symbol that is"),
         ({"events": Event("far", (32, 0))}, "event far: expected a point of the grid"),
@@ -342,8 +363,16 @@ def test_bad_input_is_refused_before_the_run(change, message):
 
 
 def test_bad_flows_and_checkpoints_are_refused():
-    with pytest.raises(ValueError, match=r"kappa must be positive, got kappa=-0\.1"):
-        AllenCahn(-0.1)
+    for flow in (AllenCahn, ConservativeAllenCahn, CahnHilliard):
+        for kappa in (-0.1, 0.0, math.nan):
+            with pytest.raises(ValueError, match=f"kappa must be positive, got kappa={kappa}"):
+                flow(kappa)
+    with pytest.raises(ValueError, match="Ohta-Kawasaki: A must be positive, got A=-1"):
+        OhtaKawasaki(0.1, -1.0)
+    with pytest.raises(ValueError, match="Swift-Hohenberg: gamma must be positive, got gamma=0"):
+        SwiftHohenberg(0.1, 0.0)
+    with pytest.raises(ValueError, match="Allen-Cahn: s must be positive, got s=-2"):
+        AllenCahn(0.1, -2.0)
     with pytest.raises(ValueError, match="even number on a periodic axis, got 33"):
         Grid.cube(33, 1.0)
     with pytest.raises(ValueError, match="say how often"):

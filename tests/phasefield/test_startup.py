@@ -89,3 +89,10 @@ def test_a_start_too_rough_for_halvings_takes_exponential_elements():
     assert exponential
     assert len(lengths) == 13
     assert math.fsum(lengths) == pytest.approx(0.1, rel=1e-15)
+
+
+def test_a_forced_start_takes_halvings_only():
+    lengths, exponential = graded(0.1, 1e-12, forced=True)
+    assert not exponential
+    assert len(lengths) == 33
+    assert math.fsum(lengths) == pytest.approx(0.1, rel=1e-15)

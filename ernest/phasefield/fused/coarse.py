@@ -25,7 +25,7 @@ from ernest.phasefield.march import State, StepFacts
 from ernest.phasefield.schemes.coarse import CoarseGaussSeidel, CoarseStepper, sampling
 from ernest.phasefield.schemes.coarsening import defect_weights, outer_matrices
 from ernest.phasefield.schemes.gaussseidel import window_matrices
-from ernest.phasefield.schemes.splitting import element_length
+from ernest.phasefield.schemes.splitting import one_length
 from ernest.phasefield.timeelement import gauss
 
 
@@ -72,7 +72,7 @@ class FusedCoarse:
     """The twin of CoarseStepper."""
 
     def __init__(self, scheme: CoarseGaussSeidel, workspace: Workspace) -> None:
-        self.scheme, self.workspace = scheme, workspace
+        self.scheme, self.workspace, self.begin = scheme, workspace, workspace.begin
         self._points = gauss(scheme.degree)[0]
         points = workspace.grid.points
         sizes = scheme.level_points(points)
@@ -86,8 +86,7 @@ class FusedCoarse:
         self._nodes, self._sparse, self._sampled = scheme.nodes, scheme.sparse, sampling(scheme, points)
         self._field_lines = [field.reshape(-1, sizes[0][-1]) for field in half.fields]
         self._real_lines = workspace.plan.real.reshape(-1, points[-1])
-        leading = np.arange(math.prod(points[:-1])).reshape(points[:-1])
-        self._even_lines = leading[(slice(None, None, 2),) * leading.ndim].reshape(-1)
+        self._level_line = _every_second_line(points[:-1])
         low = (*(slice(0, n // 2) for n in sizes[0]),)
         halves = tuple(n // 2 + 1 for n in points)
         self._block_symbols = (
@@ -102,9 +101,6 @@ class FusedCoarse:
         """The torch stepper, which interpolates the coefficients of elements with sparse nodes."""
         return CoarseStepper(self.scheme, self.workspace.splitting, torch.empty(0, dtype=torch.float64))
 
-    def begin(self, start: Tensor, time: Time = 0.0) -> State:
-        return State(time, self.workspace.tensor(self.workspace.modes(start)))
-
     def prepare(self, tau: float) -> None:
         for past in range(self._elements_kept + 1):
             self._tables(tau, (tau,) * past)
@@ -117,7 +113,7 @@ class FusedCoarse:
 
     def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
         work = self.workspace
-        tau = float(element_length(tau, state.modes, work.grid))
+        tau = one_length(tau, state.modes, work.grid)
         past = work.recall(state, len(state.taus) * self.scheme.degree)
         u, rows, memory, differences = self._step(work.array(state.modes), past, tau, state.taus)
         end, taus = work.tensor(u), (*state.taus, tau)[-self._elements_kept :]
@@ -162,7 +158,7 @@ class FusedCoarse:
                     a, W, work.fold, weights, half.fold, self._block, u, outer, window, self._kept[i], work.buffer
                 )
                 work.plan.inverse()
-                kernels.sample(self._real_lines, self._even_lines, scale, self._field_lines[i])
+                kernels.react_and_sample(self._real_lines, self._level_line, scale, work.reaction, self._field_lines[i])
             else:
                 kernels.combine_block(tables.block[i][0], weights, half.fold, half.inside, u, window, self._kept[i], half.modes)
                 half.plan.inverse()
@@ -170,8 +166,8 @@ class FusedCoarse:
                 if fine:
                     kernels.combine_outside(a, W, work.fold, self._block, u, outer, self._kept[i], work.buffer)
                     work.plan.inverse()
+                    kernels.react(work.real, scale, work.reaction)
             if fine:
-                kernels.react(work.real, scale, work.reaction)
                 work.forward(row)
             if self._sparse and (not fine or i in self._nodes):
                 kernels.react(half.real, scale, work.reaction)
@@ -291,6 +287,15 @@ def _level(workspace: Workspace, degree: int, first: tuple[int, ...], points: tu
         scale=math.prod(grid.points) / math.prod(points),
         fields=[np.zeros(math.prod(points)) for _ in range(degree)],
     )
+
+
+def _every_second_line(leading: tuple[int, ...]) -> Array:
+    """For each line of a field, the `leading` axes made one, its number among the lines that are even on all of them; else -1."""
+    lines, odd = np.zeros(leading, dtype=np.int64), np.zeros(leading, dtype=bool)
+    for n, index in zip(leading, np.indices(leading), strict=True):
+        lines = lines * (n // 2) + index // 2
+        odd |= index % 2 == 1
+    return np.where(odd, -1, lines).reshape(-1)
 
 
 def _rows_of_block(points: tuple[int, ...], larger: tuple[int, ...]) -> Array:

@@ -8,14 +8,14 @@ A level is a coarser grid, whose modes are a block of the modes of the fine grid
 grid for a row of the level, or -1 for the edge of the block, |k| = n/2, which stays empty, as does the last column.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
 from functools import cache
-from typing import Any
+from types import SimpleNamespace
 
 import numba
 import numpy as np
 from numba import prange
+
+from ernest.phasefield.fused import peerkernels
 
 # Numba infers the types of all arguments: arrays of float64 or complex128, and tuples of them.
 # ruff: noqa: ANN001, ANN201
@@ -139,14 +139,6 @@ def absorb(modes, scale, inside, within, row, delta):
                 row[f, c] += value
 
 
-def sample(u, lines, scale, out):
-    """out = every second value, times scale, of the `lines` of u."""
-    for r in prange(out.shape[0]):
-        line = lines[r]
-        for c in range(out.shape[1]):
-            out[r, c] = scale * u[line, 2 * c]
-
-
 def place(modes, scale, inside, weights, defects, row):
     """row = scale modes + sum of weights_j defects_j on the block."""
     for r in prange(modes.shape[0]):
@@ -190,6 +182,24 @@ def react(u, scale, coefficients):
         u[i] = value
 
 
+def react_and_sample(u, level_line, scale, coefficients, samples):
+    """The same of a field in lines `[lines, columns]`, and samples = every second value of scale u on every second line.
+
+    `level_line` is the line of the samples for a line of u, -1 for those between.
+    """
+    for r in prange(u.shape[0]):
+        line = level_line[r]
+        if line >= 0:
+            for c in range(samples.shape[1]):
+                samples[line, c] = scale * u[r, 2 * c]
+        for c in range(u.shape[1]):
+            x = scale * u[r, c]
+            value = coefficients[len(coefficients) - 1]
+            for j in range(len(coefficients) - 2, -1, -1):
+                value = value * x + coefficients[j]
+            u[r, c] = value
+
+
 def increment(d, scale, u, coefficients):
     """d <- N(u + scale d) - N(u), and u <- u + scale d."""
     for i in prange(u.size):
@@ -213,56 +223,6 @@ def square_distance(one, other, edge):
             square = d.real * d.real + d.imag * d.imag
             total += square if c in (0, edge) else 2 * square
     return total
-
-
-def etd_stage(E, Q, fold, v, N, out, kept):
-    """out = kept = E v + Q N: the first stage of ETDRK4, which a later one needs again."""
-    for r in prange(v.shape[0]):
-        q = fold[r]
-        for c in range(v.shape[1]):
-            value = E[q, c] * v[r, c] + Q[q, c] * N[r, c]
-            out[r, c] = value
-            kept[r, c] = value
-
-
-def etd_second(E, Q, fold, v, N, out):
-    """out = E v + Q N."""
-    for r in prange(v.shape[0]):
-        q = fold[r]
-        for c in range(v.shape[1]):
-            out[r, c] = E[q, c] * v[r, c] + Q[q, c] * N[r, c]
-
-
-def etd_third(E, Q, fold, a, Nb, Nv, out):
-    """out = E a + Q (2 Nb - Nv)."""
-    for r in prange(a.shape[0]):
-        q = fold[r]
-        for c in range(a.shape[1]):
-            out[r, c] = E[q, c] * a[r, c] + Q[q, c] * (2 * Nb[r, c] - Nv[r, c])
-
-
-def etd_end(E, f1, f2, f3, fold, v, Nv, Na, Nb, Nc, end, out):
-    """end = out = E v + f1 Nv + f2 (Na + Nb) + f3 Nc."""
-    for r in prange(v.shape[0]):
-        q = fold[r]
-        for c in range(v.shape[1]):
-            value = E[q, c] * v[r, c] + f1[q, c] * Nv[r, c] + f2[q, c] * (Na[r, c] + Nb[r, c]) + f3[q, c] * Nc[r, c]
-            end[r, c] = value
-            out[r, c] = value
-
-
-def bdf4(inverse, drive, fold, us, Ns, end, out):
-    """end = out = the new value of IMEX-BDF4, from the last four values of u and N, newest first."""
-    u0, u1, u2, u3 = us
-    N0, N1, N2, N3 = Ns
-    for r in prange(end.shape[0]):
-        q = fold[r]
-        for c in range(end.shape[1]):
-            past = 1.92 * u0[r, c] - 1.44 * u1[r, c] + 0.64 * u2[r, c] - 0.12 * u3[r, c]
-            explicit = 4 * N0[r, c] - 6 * N1[r, c] + 4 * N2[r, c] - N3[r, c]
-            value = inverse[q, c] * past + drive[q, c] * explicit
-            end[r, c] = value
-            out[r, c] = value
 
 
 def tabulate(half, stiffness, mobility, P, M, a, W):
@@ -336,38 +296,14 @@ def solve_element(half, stiffness, mobility, fold, u, rows, M, out):
                 out[j, r, c] = (out[j, r, c] + z[c] / (2 * j + 3) * out[j + 1, r, c]) * inverse[j, c]
 
 
-@dataclass(frozen=True)
-class Kernels:
-    """The functions of this module, compiled."""
-
-    combine: Callable[..., Any]
-    combine_block: Callable[..., Any]
-    combine_outside: Callable[..., Any]
-    combine_both: Callable[..., Any]
-    residual: Callable[..., Any]
-    respond: Callable[..., Any]
-    absorb: Callable[..., Any]
-    sample: Callable[..., Any]
-    place: Callable[..., Any]
-    renew: Callable[..., Any]
-    find_defect: Callable[..., Any]
-    react: Callable[..., Any]
-    increment: Callable[..., Any]
-    square_distance: Callable[..., Any]
-    etd_stage: Callable[..., Any]
-    etd_second: Callable[..., Any]
-    etd_third: Callable[..., Any]
-    etd_end: Callable[..., Any]
-    bdf4: Callable[..., Any]
-    tabulate: Callable[..., Any]
-    solve_element: Callable[..., Any]
-
-
 @cache
-def compiled(parallel: bool) -> Kernels:
-    """The kernels for one thread, kept on disk, or for as many as numba is set to.
+def compiled(parallel: bool) -> SimpleNamespace:
+    """All of them, and those of the peers, compiled: for one thread, and kept on disk, or for as many as numba is set to.
 
     Numba's files do not tell the two apart, so only the first kind may be kept.
     """
     compile_one = numba.njit(fastmath=True, parallel=parallel, cache=not parallel)
-    return Kernels(**{field.name: compile_one(globals()[field.name]) for field in fields(Kernels)})
+    loops = (combine, combine_block, combine_outside, combine_both, residual, respond, absorb, place, renew, find_defect)
+    loops += (react, react_and_sample, increment, square_distance, tabulate, solve_element)
+    loops += (peerkernels.etd_stage, peerkernels.etd_second, peerkernels.etd_third, peerkernels.etd_end, peerkernels.bdf4)
+    return SimpleNamespace(**{loop.__name__: compile_one(loop) for loop in loops})

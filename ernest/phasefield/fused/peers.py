@@ -1,62 +1,53 @@
 """The compiled twins of the peers ETDRK4 and IMEX-BDF4, with the same transforms, tables and loops as our own schemes."""
 
-import math
 import time as clock
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from ernest.phasefield.element import Element, Time
 from ernest.phasefield.fused.transforms import Array
-from ernest.phasefield.fused.workspace import FusedState, Memory, Workspace
+from ernest.phasefield.fused.workspace import FusedState, Memory, Recent, Workspace
 from ernest.phasefield.march import State, StepFacts
 from ernest.phasefield.schemes.exponential import ETDRK4, IMEXBDF4, bdf4_tables, etdrk4_tables, hermite
 from ernest.phasefield.schemes.gaussseidel import GaussSeidel
-from ernest.phasefield.schemes.splitting import element_length
+from ernest.phasefield.schemes.splitting import one_length
 
 
 class FusedETDRK4:
     """The twin of ETDRK4Stepper. The rows of N are scratch, since no state refers to them."""
 
     def __init__(self, scheme: ETDRK4, workspace: Workspace) -> None:
-        self.scheme, self.workspace = scheme, workspace
+        self.scheme, self.workspace, self.begin = scheme, workspace, workspace.begin
         self._Nv, self._Na, self._Nb, self._Nc, self._a = workspace.rows(5)
-        self._cached: tuple[float, list[Array]] = (math.nan, [])
-
-    def begin(self, start: Tensor, time: Time = 0.0) -> State:
-        return State(time, self.workspace.tensor(self.workspace.modes(start)))
+        self._kept: Recent[float, list[Array]] = Recent(1)
 
     def prepare(self, tau: float) -> None:
-        if self._cached[0] != tau:
-            symbols = (torch.from_numpy(self.workspace.stiffness), torch.from_numpy(self.workspace.mobility))
-            self._cached = tau, [table.contiguous().numpy() for table in etdrk4_tables(*symbols, tau)]
+        self._tables(tau)
 
     def run(self, start: Tensor, tau: float, steps: int) -> Tensor:
-        self.prepare(tau)
-        v, other = self.workspace.modes(start), self.workspace.rows(1)[0]
+        tables, v, other = self._tables(tau), self.workspace.modes(start), self.workspace.rows(1)[0]
         self.workspace.buffer[...] = v
         for _ in range(steps):
-            self._step(v, other)
+            self._step(tables, v, other)
             v, other = other, v
         return self.workspace.field_of(v)
 
     def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
         work = self.workspace
-        tau = float(element_length(tau, state.modes, work.grid))
-        self.prepare(tau)
+        tau = one_length(tau, state.modes, work.grid)
         v, end = work.array(state.modes), work.rows(1)[0]
         work.buffer[...] = v
-        self._step(v, end)
+        self._step(self._tables(tau), v, end)
         after = work.tensor(end)
         element = Element(
             state.time, tau, state.modes, after, work.grid, lambda: hermite(work.splitting, state.modes, after, tau)
         )
         return State(state.time + tau, after, count=state.count + 1), element, StepFacts(1)
 
-    def _step(self, v: Array, end: Array) -> None:
+    def _step(self, tables: list[Array], v: Array, end: Array) -> None:
         """From v, which is also in the plan's buffer, to `end`, and that into the buffer."""
-        work, (E, half, Q, f1, f2, f3) = self.workspace, self._cached[1]
+        work, (E, half, Q, f1, f2, f3) = self.workspace, tables
         kernels, fold, buffer = work.kernels, work.fold, work.buffer
         work.explicit(self._Nv)
         kernels.etd_stage(half, Q, fold, v, self._Nv, buffer, self._a)
@@ -66,6 +57,9 @@ class FusedETDRK4:
         kernels.etd_third(half, Q, fold, self._a, self._Nb, self._Nv, buffer)
         work.explicit(self._Nc)
         kernels.etd_end(E, f1, f2, f3, fold, v, self._Nv, self._Na, self._Nb, self._Nc, end, buffer)
+
+    def _tables(self, tau: float) -> list[Array]:
+        return self._kept.get(tau, lambda: self.workspace.symbol_tables(etdrk4_tables, tau))
 
 
 class FusedIMEXBDF4:
@@ -77,22 +71,16 @@ class FusedIMEXBDF4:
     def __init__(self, scheme: IMEXBDF4, workspace: Workspace) -> None:
         from ernest.phasefield.fused.stepper import FusedGaussSeidel
 
-        self.scheme, self.workspace, self.start_seconds = scheme, workspace, 0.0
+        self.scheme, self.workspace, self.begin, self.start_seconds = scheme, workspace, workspace.begin, 0.0
         self._starter = FusedGaussSeidel(GaussSeidel(3, 3, 2, scheme.stabilisation), workspace)
-        self._cached: tuple[float, list[Array]] = (math.nan, [])
-
-    def begin(self, start: Tensor, time: Time = 0.0) -> State:
-        return State(time, self.workspace.tensor(self.workspace.modes(start)))
+        self._kept: Recent[float, list[Array]] = Recent(1)
 
     def prepare(self, tau: float) -> None:
-        if self._cached[0] != tau:
-            symbols = (torch.from_numpy(self.workspace.stiffness), torch.from_numpy(self.workspace.mobility))
-            self._cached = tau, [table.contiguous().numpy() for table in bdf4_tables(*symbols, tau)]
-            self._starter.prepare(tau)
+        self._tables(tau)
+        self._starter.prepare(tau)
 
     def run(self, start: Tensor, tau: float, steps: int) -> Tensor:
-        self.prepare(tau)
-        work, began = self.workspace, clock.process_time()
+        tables, work, began = self._tables(tau), self.workspace, clock.process_time()
         state = self.begin(start)
         for _ in range(min(3, steps)):
             state, _, _ = self.advance(state, tau)
@@ -106,7 +94,7 @@ class FusedIMEXBDF4:
             [work.explicit_of(work.array(state.modes)), *memory[3:], *work.rows(1)],
         )
         for done in range(steps - 3):
-            self._step(us[:4], Ns[:4], us[4])
+            self._step(tables, us[:4], Ns[:4], us[4])
             us = [us[4], *us[:4]]
             if done < steps - 4:
                 work.explicit(Ns[4])
@@ -115,8 +103,7 @@ class FusedIMEXBDF4:
 
     def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
         work = self.workspace
-        tau = float(element_length(tau, state.modes, work.grid))
-        self.prepare(tau)
+        tau = one_length(tau, state.modes, work.grid)
         known = work.recall(state).rows if all(length == tau for length in state.taus) else ()
         u, middle = work.array(state.modes), len(known) // 2
         us, Ns = [u, *known[:middle]], [work.explicit_of(u), *known[middle:]]
@@ -125,7 +112,7 @@ class FusedIMEXBDF4:
             end = started.modes
         else:
             row = work.rows(1)[0]
-            self._step(us, Ns, row)
+            self._step(self._tables(tau), us, Ns, row)
             end, facts = work.tensor(row), StepFacts(1)
             element = Element(
                 state.time, tau, state.modes, end, work.grid, lambda: hermite(work.splitting, state.modes, end, tau)
@@ -134,6 +121,9 @@ class FusedIMEXBDF4:
         after = FusedState(state.time + tau, end, (tau,) * len(us[:3]), state.count + 1, memory, work)
         return after, element, facts
 
-    def _step(self, us: Sequence[Array], Ns: Sequence[Array], end: Array) -> None:
-        work, (inverse, drive) = self.workspace, self._cached[1]
+    def _tables(self, tau: float) -> list[Array]:
+        return self._kept.get(tau, lambda: self.workspace.symbol_tables(bdf4_tables, tau))
+
+    def _step(self, tables: list[Array], us: Sequence[Array], Ns: Sequence[Array], end: Array) -> None:
+        work, (inverse, drive) = self.workspace, tables
         work.kernels.bdf4(inverse, drive, work.fold, tuple(us), tuple(Ns), end, work.buffer)

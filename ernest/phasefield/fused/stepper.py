@@ -5,7 +5,7 @@ of steppers each has `prepare(tau)`, which builds the coefficients, and `run(sta
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeGuard
 
 from torch import Tensor
 
@@ -29,8 +29,10 @@ from ernest.phasefield.march import Scheme, State, StepFacts, Stepper
 from ernest.phasefield.schemes.coarse import CoarseGaussSeidel
 from ernest.phasefield.schemes.exponential import ETDRK4, IMEXBDF4
 from ernest.phasefield.schemes.gaussseidel import GaussSeidel, window_matrices
-from ernest.phasefield.schemes.splitting import element_length
+from ernest.phasefield.schemes.splitting import one_length
 from ernest.phasefield.timeelement import gauss
+
+Compiled = GaussSeidel | CoarseGaussSeidel | ETDRK4 | IMEXBDF4
 
 
 class FusedStepper(Stepper, Protocol):
@@ -50,13 +52,19 @@ def fused_stepper(scheme: Scheme, flow: Flow, grid: Space, threads: int = 1) -> 
 
     `workspace.why_not_fused` tells why a problem does not fit. More than one thread pays from about 512 x 512 points on.
     """
-    if not isinstance(scheme, GaussSeidel | CoarseGaussSeidel | ETDRK4 | IMEXBDF4):
-        return None
-    if isinstance(scheme, GaussSeidel) and scheme.shells:
+    if not has_twin(scheme):
         return None
     workspace = make_workspace(flow, grid, scheme.stabilisation, threads)
-    if workspace is None:
-        return None
+    return None if workspace is None else twin(scheme, workspace)
+
+
+def has_twin(scheme: Scheme) -> TypeGuard[Compiled]:
+    """Whether there is a compiled stepper of the scheme."""
+    return isinstance(scheme, Compiled) and not (isinstance(scheme, GaussSeidel) and scheme.shells)
+
+
+def twin(scheme: Compiled, workspace: Workspace) -> FusedStepper:
+    """The stepper on a workspace of the scheme's stabilisation, which several steppers may share: they use it in turn."""
     match scheme:
         case GaussSeidel():
             return FusedGaussSeidel(scheme, workspace)
@@ -72,36 +80,32 @@ class FusedGaussSeidel:
     """The twin of GaussSeidelStepper; the memory of a state is the rows of N of the last elements, oldest first."""
 
     def __init__(self, scheme: GaussSeidel, workspace: Workspace) -> None:
-        self.scheme, self.workspace = scheme, workspace
+        self.scheme, self.workspace, self.begin = scheme, workspace, workspace.begin
         self._points = gauss(scheme.degree)[0]
-        self._elements_kept = -(-scheme.window // scheme.degree)
         self._nodal: Recent[float, list[tuple[Array, Array]]] = Recent(LENGTHS_KEPT)
-        self._windows: Recent[tuple[Time, ...], list[Array]] = Recent(LENGTHS_KEPT + self._elements_kept)
-
-    def begin(self, start: Tensor, time: Time = 0.0) -> State:
-        return State(time, self.workspace.tensor(self.workspace.modes(start)))
+        self._windows: Recent[tuple[Time, ...], list[Array]] = Recent(LENGTHS_KEPT + scheme.elements_kept)
 
     def prepare(self, tau: float) -> None:
-        for past in range(self._elements_kept + 1):
+        for past in range(self.scheme.elements_kept + 1):
             self._tables(tau, (tau,) * past)
 
     def run(self, start: Tensor, tau: float, steps: int) -> Tensor:
         u, rows = self.workspace.modes(start), []
         for done in range(steps):
-            u, rows, _ = self._step(u, rows, tau, (tau,) * min(done, self._elements_kept), measured=False)
+            u, rows, _ = self._step(u, rows, tau, (tau,) * min(done, self.scheme.elements_kept), measured=False)
         return self.workspace.field_of(u)
 
     def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
-        tau = float(element_length(tau, state.modes, self.workspace.grid))
+        tau = one_length(tau, state.modes, self.workspace.grid)
         p, work = self.scheme.degree, self.workspace
         start = work.array(state.modes)
         u, rows, differences = self._step(start, work.recall(state).rows, tau, state.taus, measured=True)
         end, nodes = work.tensor(u), rows[-p:]
 
-        taus = (*state.taus, tau)[-self._elements_kept :]
+        taus = (*state.taus, tau)[-self.scheme.elements_kept :]
         after = FusedState(state.time + tau, end, taus, state.count + 1, Memory(tuple(rows)), work)
         element = Element(state.time, tau, state.modes, end, work.grid, lambda: work.coefficients(start, nodes, tau))
-        return after, element, StepFacts(self._sweeps(state.taus), tuple(differences))
+        return after, element, StepFacts(self.scheme.sweeps_after(len(state.taus)), tuple(differences))
 
     def _step(
         self, u: Array, past: Sequence[Array], tau: float, taus: tuple[Time, ...], measured: bool
@@ -116,7 +120,7 @@ class FusedGaussSeidel:
             combined(nodal[i][0], windows[i], fold, u, last_rows(known[: len(known) - p + i], m), buffer)
             work.explicit(row)
         end, differences = work.rows(2 if measured else 1), []
-        for _ in range(self._sweeps(taus) - 1):
+        for _ in range(self.scheme.sweeps_after(len(taus)) - 1):
             if measured:
                 combined(*nodal[p], fold, u, tuple(nodes), end[1])
             for i, row in enumerate(nodes):
@@ -126,13 +130,7 @@ class FusedGaussSeidel:
                 combined(*nodal[p], fold, u, tuple(nodes), end[0])
                 differences.append(work.rms(work.kernels.square_distance(end[0], end[1], work.grid.points[-1] // 2)))
         combined(*nodal[p], fold, u, tuple(nodes), end[0])
-        return end[0], [*past, *nodes][-self._elements_kept * p :], differences
-
-    def _sweeps(self, taus: tuple[Time, ...]) -> int:
-        p, M = self.scheme.degree, self.scheme.sweeps
-        if not taus:
-            return max(M, 2 * p + 2)
-        return M + 2 if len(taus) * p < self.scheme.window else M
+        return end[0], [*past, *nodes][-self.scheme.elements_kept * p :], differences
 
     def _tables(self, tau: float, taus: tuple[Time, ...]) -> tuple[list[tuple[Array, Array]], list[Array]]:
         """The element's table, and the windows' weights for elements before of lengths `taus`."""

@@ -24,7 +24,7 @@ from ernest.phasefield.grid import Space
 from ernest.phasefield.march import State
 from ernest.phasefield.potentials import DoubleWell, Polynomial, Potential
 from ernest.phasefield.schemes.splitting import Splitting, split
-from ernest.phasefield.timeelement import basis, gauss
+from ernest.phasefield.timeelement import gauss, nodal_basis
 
 LENGTHS_KEPT = 4
 """So many lengths of elements have their tables kept."""
@@ -159,6 +159,10 @@ class Workspace:
         self.forward(row)
         return row
 
+    def begin(self, start: Tensor, time: Time = 0.0) -> State:
+        """The state of a field, without a past."""
+        return State(time, self.tensor(self.modes(start)))
+
     def field_of(self, modes: Array) -> Tensor:
         """The field of modes, in fresh memory."""
         self.buffer[...] = modes
@@ -189,6 +193,11 @@ class Workspace:
         real_u, *rows, real_out = (array.view(np.float64) for array in (u, *nodes, out))
         self.kernels.solve_element(tau / 2, self.stiffness, self.mobility, self.fold, real_u, tuple(rows), moments, real_out)
         return torch.from_numpy(out.reshape(p, *self.mode_shape))
+
+    def symbol_tables(self, make: Callable[[Tensor, Tensor, float], Sequence[Tensor]], tau: float) -> list[Array]:
+        """What `make` gives for stiffness, mobility and a length, as arrays."""
+        symbols = torch.from_numpy(self.stiffness), torch.from_numpy(self.mobility)
+        return [table.contiguous().numpy() for table in make(*symbols, tau)]
 
     def rms(self, squares: float) -> float:
         """Root of the mean square of a field from the sum of the squares of all its modes."""
@@ -273,14 +282,13 @@ def row_tables(
     A matrix `[p, w]` takes the values of a node's window to those at the nodes, None if the rows are the nodes' own; it is
     filled up with zeros on the left to `width`. `block` are the stiffness and the mobility to use instead of the workspace's.
     """
-    points, to_moments = gauss(degree)
-    P = basis(degree, torch.cat([points, torch.ones(1, dtype=torch.float64)])).numpy()[list(nodes)]
+    P, to_moments = nodal_basis(degree).numpy()[list(nodes)], gauss(degree)[1].numpy()
     values = [np.eye(degree) for _ in nodes] if matrices is None else [matrix.numpy() for matrix in matrices]
     width = max(width, *(value.shape[1] for value in values))
     padded = np.zeros((len(nodes), degree, width))
     for whole, value in zip(padded, values, strict=True):
         whole[:, width - value.shape[1] :] = value
-    moments = to_moments.numpy() @ padded
+    moments = to_moments @ padded
     stiffness, mobility = block or (workspace.stiffness, workspace.mobility)
     a, W = np.empty((len(nodes), *stiffness.shape)), np.empty((len(nodes), width, *stiffness.shape))
     workspace.kernels.tabulate(tau / 2, stiffness, mobility, P, moments, a, W)

@@ -31,11 +31,12 @@ from ernest.phasefield.schemes.splitting import (
     Splitting,
     check_at_least,
     check_degree,
+    check_unforced,
     check_window,
-    element_length,
+    one_length,
     split,
 )
-from ernest.phasefield.timeelement import Tableau, combine, gauss, lagrange, nodal_tableau
+from ernest.phasefield.timeelement import Tableau, combine, gauss, lagrange, nodal_tableau, weighted
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class CoarseGaussSeidel:
 
     `ratio` is the size of the first level, as a share of the points of each axis. `fine_nodes` are the nodes, counted from
     0, that visit the full grid; None is all of them. `outer_window` None is 3, or 2 where there are 256 points and more.
+    `start_sweeps` are how many more the first element gets, which has no past: flows of H^-1 type such as Cahn-Hilliard need 6.
     Only for periodic grids, and for solutions whose modes beyond the first level are small: see `prefers_coarse`.
     """
 
@@ -55,6 +57,7 @@ class CoarseGaussSeidel:
     outer_window: int | None = None
     fine_nodes: tuple[int, ...] | None = None
     ratio: float = 0.5
+    start_sweeps: int = 2
 
     def __post_init__(self) -> None:
         check_degree(self.degree)
@@ -62,6 +65,7 @@ class CoarseGaussSeidel:
         check_at_least("half_sweeps", self.half_sweeps, 1)
         check_at_least("outer_window", 1 if self.outer_window is None else self.outer_window, 1)
         check_at_least("quarter_sweeps", self.quarter_sweeps, 0)
+        check_at_least("start_sweeps", self.start_sweeps, 0)
         nodes = self.nodes
         if not nodes or list(nodes) != sorted(set(nodes)) or not set(nodes) <= set(range(self.degree)):
             raise ValueError(f"scheme fine_nodes: expected rising numbers from 0 to {self.degree - 1}, got {self.fine_nodes}")
@@ -90,7 +94,7 @@ class CoarseGaussSeidel:
         """Sweeps on each level. The first element has no past, and the second none as long as the window: they get more."""
         half, quarter = self.half_sweeps, self.quarter_sweeps
         if elements_before == 0:
-            return (half + 1, quarter + 2) if quarter else (half + 2, 0)
+            return (half + 1, quarter + self.start_sweeps) if quarter else (half + self.start_sweeps, 0)
         extra = 2 if elements_before * self.degree < self.window else 0
         return (half, quarter + extra) if quarter else (half + extra, 0)
 
@@ -106,8 +110,7 @@ class CoarseGaussSeidel:
         """Raises ValueError for grids with an axis that is not periodic, and for flows with a forcing."""
         if set(grid.boundaries) != {"periodic"}:
             raise ValueError(f"scheme: coarse sweeps expect a periodic grid, got {grid.boundaries}")
-        if flow.forcing is not None:
-            raise ValueError("flow: coarse sweeps know no forcing; use GaussSeidel")
+        check_unforced(flow)
         return CoarseStepper(self, split(flow, grid, self.stabilisation, like), like)
 
 
@@ -133,7 +136,7 @@ class CoarseStepper:
     """
 
     def __init__(self, scheme: CoarseGaussSeidel, splitting: Splitting, like: Tensor) -> None:
-        self.scheme, self.splitting = scheme, splitting
+        self.scheme, self.splitting, self.begin = scheme, splitting, splitting.begin
         self._axis = -1 - splitting.grid.dimensions
         self._factored = Factored(splitting, scheme.degree)
         self._points, self._to_moments = (tensor.to(like) for tensor in gauss(scheme.degree))
@@ -144,13 +147,8 @@ class CoarseStepper:
         self._levels = [make_level(splitting.grid, sizes[0], points, like.device) for points in sizes]
         self._cached: tuple[tuple[float, tuple[Time, ...]], Tables] | None = None
 
-    def begin(self, start: Tensor, time: Time = 0.0) -> State:
-        return State(time, self.splitting.grid.modes(start))
-
     def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
-        tau = element_length(tau, state.modes, self.splitting.grid)
-        if isinstance(tau, Tensor):
-            raise ValueError("steps: coarse sweeps take one length for all members of a batch, got a tensor of them")
+        tau = one_length(tau, state.modes, self.splitting.grid)
         tables, scheme = self._tables(tau, state.taus), self.scheme
         rows, defects = self._past(state)
         past = len(rows)
@@ -190,10 +188,10 @@ class CoarseStepper:
         outer_rows = rows[:] if starting else self._outer_rows(rows)
         start = state.modes[(..., *self._inside)]
         for i in range(scheme.degree):
-            kept.append(_weighted(tables.block.a[i], start, tables.windows[i], blocks))
+            kept.append(weighted(tables.block.a[i], start, tables.windows[i], blocks))
             fine = starting or i in scheme.nodes
             if fine:
-                modes = _weighted(tables.nodal.a[i], state.modes, tables.outer[i], outer_rows)
+                modes = weighted(tables.nodal.a[i], state.modes, tables.outer[i], outer_rows)
                 modes[(..., *self._inside)] = kept[i]
                 u = self.splitting.grid.field(modes)
                 row = self.splitting.grid.modes(self.splitting.remainder(u))
@@ -244,7 +242,7 @@ class CoarseStepper:
             for _ in range(sweeps):
                 d = torch.zeros_like(fields[0])
                 for i, weights in enumerate(tables.block.W[:-1]):
-                    value = _weighted(tables.block.a[i][part], start[part], weights[part], [b[part] for b in blocks])
+                    value = weighted(tables.block.a[i][part], start[part], weights[part], [b[part] for b in blocks])
                     change = value - kept[i][part]
                     kept[i][part] = value
                     d = level.field(change)
@@ -257,10 +255,10 @@ class CoarseStepper:
 
     def _end(self, state: State, tables: Tables, rows: list[Tensor], blocks: list[Tensor]) -> Tensor:
         if not self.scheme.sparse or state.history is None:
-            return _weighted(tables.nodal.a[-1], state.modes, tables.nodal.W[-1], rows[-self.scheme.degree :])
-        end = _weighted(tables.nodal.a[-1], state.modes, tables.outer[-1], self._outer_rows(rows))
+            return weighted(tables.nodal.a[-1], state.modes, tables.nodal.W[-1], rows[-self.scheme.degree :])
+        end = weighted(tables.nodal.a[-1], state.modes, tables.outer[-1], self._outer_rows(rows))
         start = state.modes[(..., *self._inside)]
-        end[(..., *self._inside)] = _weighted(tables.block.a[-1], start, tables.block.W[-1], blocks)
+        end[(..., *self._inside)] = weighted(tables.block.a[-1], start, tables.block.W[-1], blocks)
         return end
 
     def _outer_rows(self, rows: Sequence[Tensor]) -> list[Tensor]:
@@ -306,11 +304,3 @@ class CoarseStepper:
 def sampling(scheme: CoarseGaussSeidel, points: tuple[int, ...]) -> bool:
     """Whether fields of the first level are every second point of the full grid, which is cheaper than their transform."""
     return not scheme.sparse and all(2 * m == n for m, n in zip(scheme.level_points(points)[0], points, strict=True))
-
-
-def _weighted(a: Tensor, start: Tensor, weights: Tensor, rows: Sequence[Tensor]) -> Tensor:
-    """a start + sum of weights times the last rows, as many as there are weights."""
-    value = a * start
-    for weight, row in zip(weights, rows[len(rows) - len(weights) :], strict=True):
-        value = torch.addcmul(value, weight, row)
-    return value

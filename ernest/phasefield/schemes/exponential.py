@@ -18,8 +18,8 @@ from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
 from ernest.phasefield.march import State, StepFacts
 from ernest.phasefield.schemes.gaussseidel import GaussSeidel, window_matrices
-from ernest.phasefield.schemes.splitting import Splitting, check_at_least, check_degree, element_length, split
-from ernest.phasefield.timeelement import Tableau, basis, combine, gauss, legendre
+from ernest.phasefield.schemes.splitting import Splitting, check_at_least, check_degree, check_unforced, one_length, split
+from ernest.phasefield.timeelement import Tableau, basis, combine, gauss, legendre, weighted
 
 CONTOUR_POINTS = 64
 
@@ -41,6 +41,7 @@ class ExponentialElements:
         check_at_least("sweeps", self.sweeps, 1)
 
     def stepper(self, flow: Flow, grid: Space, like: Tensor) -> "ExponentialStepper":
+        check_unforced(flow)
         return ExponentialStepper(self, split(flow, grid, self.stabilisation, like), like)
 
 
@@ -48,15 +49,12 @@ class ExponentialStepper:
     """Keeps no history: the next element, of this scheme or another, starts afresh."""
 
     def __init__(self, scheme: ExponentialElements, splitting: Splitting, like: Tensor) -> None:
-        self.scheme, self.splitting = scheme, splitting
+        self.scheme, self.splitting, self.begin = scheme, splitting, splitting.begin
         self._points = gauss(scheme.degree)[0].to(like)
         self._cached: tuple[float, Tableau] | None = None
 
-    def begin(self, start: Tensor, time: Time = 0.0) -> State:
-        return State(time, self.splitting.grid.modes(start))
-
     def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
-        tau = _one_length(tau, state, self.splitting)
+        tau = one_length(tau, state.modes, self.splitting.grid)
         table, p, grid = self._table(tau), self.scheme.degree, self.splitting.grid
         values, rows = [state.modes] * p, [self.splitting.explicit(state.modes)]
         ends = []
@@ -67,11 +65,11 @@ class ExponentialStepper:
                     # The polynomial through N at the start and at the nodes before this one.
                     matrix = window_matrices(self._points, tau, (), p + 1)[i]
                     weights = torch.einsum("j...,jw->w...", weights, matrix.to(weights.dtype))
-                values[i] = _value(table.a[i], state.modes, weights, rows)
+                values[i] = weighted(table.a[i], state.modes, weights, rows)
                 row = self.splitting.explicit(values[i])
                 rows = [*rows, row] if sweep == 0 else [*rows[:i], row, *rows[i + 1 :]]
             rows = rows[-p:]
-            ends.append(_value(table.a[-1], state.modes, table.W[-1], rows))
+            ends.append(weighted(table.a[-1], state.modes, table.W[-1], rows))
         differences = tuple(grid.norm(b - a).max().item() for a, b in pairwise(ends))
         element = Element(
             state.time, tau, state.modes, ends[-1], grid, lambda: self._coefficients(state.modes, [*values, ends[-1]])
@@ -123,10 +121,10 @@ def propagated_legendre(z: Tensor, xi: float, degree: int) -> Tensor:
     nodes, to_moments = (tensor.to(z) for tensor in gauss(1, 48))
     s = -1 + (xi + 1) * (nodes + 1) / 2
     # Moment 0 is half of the integral over the element.
-    weighted = legendre(degree - 1, s) * (to_moments[0] * (xi + 1))[:, None]
+    products = legendre(degree - 1, s) * (to_moments[0] * (xi + 1))[:, None]
     by_rule = torch.zeros(degree, *z.shape, dtype=z.dtype, device=z.device)
     small = z < 2.0 * degree + 6
-    by_rule[:, small] = (torch.exp(-z[small, None] * (xi - s)) @ weighted).T
+    by_rule[:, small] = (torch.exp(-z[small, None] * (xi - s)) @ products).T
     return torch.where(small, by_rule, torch.stack(by_parts))
 
 
@@ -140,6 +138,7 @@ class ETDRK4:
     stabilisation: float | None = 0.0
 
     def stepper(self, flow: Flow, grid: Space, like: Tensor) -> "ETDRK4Stepper":
+        check_unforced(flow)
         return ETDRK4Stepper(split(flow, grid, self.stabilisation, like))
 
 
@@ -147,14 +146,11 @@ class ETDRK4Stepper:
     """Keeps no history."""
 
     def __init__(self, splitting: Splitting) -> None:
-        self.splitting = splitting
+        self.splitting, self.begin = splitting, splitting.begin
         self._cached: tuple[float, list[Tensor]] | None = None
 
-    def begin(self, start: Tensor, time: Time = 0.0) -> State:
-        return State(time, self.splitting.grid.modes(start))
-
     def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
-        tau = _one_length(tau, state, self.splitting)
+        tau = one_length(tau, state.modes, self.splitting.grid)
         if self._cached is None or self._cached[0] != tau:
             dtype = self.splitting.stiffness.dtype
             tables = etdrk4_tables(self.splitting.stiffness.real, self.splitting.mobility.real, tau)
@@ -201,6 +197,7 @@ class IMEXBDF4:
     stabilisation: float | None = None
 
     def stepper(self, flow: Flow, grid: Space, like: Tensor) -> "IMEXBDF4Stepper":
+        check_unforced(flow)
         return IMEXBDF4Stepper(self, flow, grid, like)
 
 
@@ -212,13 +209,11 @@ class IMEXBDF4Stepper:
 
     def __init__(self, scheme: IMEXBDF4, flow: Flow, grid: Space, like: Tensor) -> None:
         self.splitting = split(flow, grid, scheme.stabilisation, like)
+        self.begin = self.splitting.begin
         self._starter = GaussSeidel(3, 3, 2, scheme.stabilisation).stepper(flow, grid, like)
 
-    def begin(self, start: Tensor, time: Time = 0.0) -> State:
-        return State(time, self.splitting.grid.modes(start))
-
     def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
-        tau = _one_length(tau, state, self.splitting)
+        tau = one_length(tau, state.modes, self.splitting.grid)
         axis, grid = -1 - self.splitting.grid.dimensions, self.splitting.grid
         going = state.history is not None and all(length == tau for length in state.taus)
         known = list(state.history.unbind(axis)) if going and state.history is not None else []
@@ -250,19 +245,3 @@ def hermite(splitting: Splitting, start: Tensor, end: Tensor, tau: float) -> Ten
     slopes = [-tau / 2 * (splitting.stiffness * modes + splitting.mobility * splitting.explicit(modes)) for modes in (start, end)]
     first = (end - start) / 2
     return torch.stack([first, (slopes[1] - slopes[0]) / 2, (slopes[0] + slopes[1]) / 2 - first], -1 - splitting.grid.dimensions)
-
-
-def _one_length(tau: Time, state: State, splitting: Splitting) -> float:
-    tau = element_length(tau, state.modes, splitting.grid)
-    if isinstance(tau, Tensor):
-        raise ValueError("steps: this scheme takes one length for all members of a batch, got a tensor of them")
-    if splitting.flow.forcing is not None:
-        raise ValueError("flow: this scheme knows no forcing; use the energetic ones")
-    return tau
-
-
-def _value(a: Tensor, start: Tensor, weights: Tensor, rows: list[Tensor]) -> Tensor:
-    value = a * start
-    for weight, row in zip(weights, rows, strict=True):
-        value = torch.addcmul(value, weight, row)
-    return value

@@ -27,10 +27,10 @@ from ernest.phasefield.schemes.splitting import (
     check_at_least,
     check_degree,
     check_window,
-    element_length,
+    one_length,
     split,
 )
-from ernest.phasefield.timeelement import Tableau, basis, combine, gauss, lagrange, nodal_tableau, solve
+from ernest.phasefield.timeelement import Tableau, combine, gauss, lagrange, nodal_basis, nodal_tableau, solve
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,17 @@ class GaussSeidel:
         check_window(self.window, self.degree)
         check_at_least("sweeps", self.sweeps, 1)
 
+    @property
+    def elements_kept(self) -> int:
+        """How many elements the window reaches back."""
+        return math.ceil(self.window / self.degree)
+
+    def sweeps_after(self, elements: int) -> int:
+        """The first element has no past, and the second none as long as the window: sweeps make up for it."""
+        if elements == 0:
+            return max(self.sweeps, 2 * self.degree + 2)
+        return self.sweeps + 2 if elements * self.degree < self.window else self.sweeps
+
     def stepper(self, flow: Flow, grid: Space, like: Tensor) -> "GaussSeidelStepper":
         return GaussSeidelStepper(self, split(flow, grid, self.stabilisation, like), like)
 
@@ -71,9 +82,8 @@ class GaussSeidelStepper:
     """The rows of the history are the modes of N at the Gauss points of the last elements, as many as the window spans."""
 
     def __init__(self, scheme: GaussSeidel, splitting: Splitting, like: Tensor) -> None:
-        self.scheme, self.splitting = scheme, splitting
+        self.scheme, self.splitting, self.begin = scheme, splitting, splitting.begin
         self._points, self._to_moments = (tensor.to(like) for tensor in gauss(scheme.degree))
-        self._elements_kept = -(-scheme.window // scheme.degree)
         self._shells = shells(splitting.grid, like) if scheme.shells else None
         self._factored = Factored(splitting, scheme.degree)
         self._tables: Tables | None = None
@@ -86,25 +96,21 @@ class GaussSeidelStepper:
         tensors = [self._tables.nodal.a, self._tables.nodal.W, *self._tables.windows]
         return sum(tensor.nbytes for tensor in (*tensors, *([self._shells.index] if self._shells else [])))
 
-    def begin(self, start: Tensor, time: Time = 0.0) -> State:
-        return State(time, self.splitting.grid.modes(start))
-
     def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
-        tau = element_length(tau, state.modes, self.splitting.grid)
-        if isinstance(tau, Tensor):
-            raise ValueError("steps: Gauss-Seidel takes one length for all members of a batch, got a tensor of them")
+        tau = one_length(tau, state.modes, self.splitting.grid)
         tables, axis = self._tables_for(tau, state.taus), -1 - self.splitting.grid.dimensions
         forced = self._forced(state.time, tau)
         nodes = self._first_sweep(state, tables, forced)
         ends = [self._value(-1, tables.nodal.W[-1], nodes, state, tables, forced)]
-        sweeps = self._sweeps(state)
+        sweeps = self.scheme.sweeps_after(len(state.taus))
         for _ in range(sweeps - 1):
             for i, row in enumerate(tables.nodal.W[:-1]):
                 nodes[i] = self.splitting.explicit(self._value(i, row, nodes, state, tables, forced))
             ends.append(self._value(-1, tables.nodal.W[-1], nodes, state, tables, forced))
         past = [] if state.history is None else list(state.history.unbind(axis))
-        history = torch.stack((past + nodes)[-self._elements_kept * len(nodes) :], axis)
-        taus = (*state.taus, tau)[-self._elements_kept :]
+        kept = self.scheme.elements_kept
+        history = torch.stack((past + nodes)[-kept * len(nodes) :], axis)
+        taus = (*state.taus, tau)[-kept:]
         differences = tuple(self.splitting.size((b - a).detach()) for a, b in pairwise(ends))
         element = Element(
             state.time, tau, state.modes, ends[-1], self.splitting.grid, lambda: self._coefficients(state, tau, nodes)
@@ -128,28 +134,17 @@ class GaussSeidelStepper:
             value.addcmul_(self._spread(weight), row)
         return value if forced is None else value + forced.select(-1 - self.splitting.grid.dimensions, i)
 
-    def _sweeps(self, state: State) -> int:
-        """The first element has no past, and the second none as long as the window: sweeps make up for it."""
-        p, M = self.scheme.degree, self.scheme.sweeps
-        if state.history is None:
-            return max(M, 2 * p + 2)
-        return M + 2 if len(state.taus) * p < self.scheme.window else M
-
     def _forced(self, time: Time, tau: float) -> Tensor | None:
         """What the forcing adds to u at the nodes and at the end, `[..., p + 1, *mode_shape]`; None without forcing."""
-        forcing = self.splitting.forcing(time, tau, self._points)
-        if forcing is None:
+        moments, d = self.splitting.forcing(time, tau, self._points, self._to_moments), self.splitting.grid.dimensions
+        if moments is None:
             return None
-        p, d = self.scheme.degree, self.splitting.grid.dimensions
-        moments = tau / 2 * combine(self._to_moments, forcing, d)
-        P = basis(p, torch.cat([self._points, torch.ones_like(self._points[:1])]))
-        return combine(P, solve(self._factored.at(tau), moments, -1 - d), d)
+        return combine(nodal_basis(self.scheme.degree), solve(self._factored.at(tau), tau / 2 * moments, -1 - d), d)
 
     def _coefficients(self, state: State, tau: float, nodes: list[Tensor]) -> Tensor:
         """Modes of the element's c_1 .. c_p from those of N at its nodes."""
         d = self.splitting.grid.dimensions
-        forcing = self.splitting.forcing(state.time, tau, self._points)
-        forcing = None if forcing is None else combine(self._to_moments, forcing, d)
+        forcing = self.splitting.forcing(state.time, tau, self._points, self._to_moments)
         explicit = combine(self._to_moments, torch.stack(nodes, -1 - d), d)
         return self.splitting.coefficients(self._factored.at(tau), tau, state.modes, explicit, forcing)
 

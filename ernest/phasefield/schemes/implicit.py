@@ -110,13 +110,10 @@ class ImplicitStepper:
     """The rows of the history are the modes of the last element's coefficients c_1 .. c_p."""
 
     def __init__(self, scheme: Implicit, splitting: Splitting, like: Tensor) -> None:
-        self.scheme, self.splitting = scheme, splitting
+        self.scheme, self.splitting, self.begin = scheme, splitting, splitting.begin
         points = scheme.quadrature or exact_points(scheme.degree, splitting.flow.potential.degree)
         self._points, self._to_moments = (tensor.to(like) for tensor in gauss(scheme.degree, points))
         self._factored = Factored(splitting, scheme.degree)
-
-    def begin(self, start: Tensor, time: Time = 0.0) -> State:
-        return State(time, self.splitting.grid.modes(start))
 
     def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
         grid, axis = self.splitting.grid, -1 - self.splitting.grid.dimensions
@@ -168,8 +165,7 @@ class ImplicitStepper:
         return torch.where(sound, c, torch.zeros_like(c))
 
     def _equation(self, state: State, tau: Time) -> ElementEquation:
-        forcing = self.splitting.forcing(state.time, tau, self._points)
-        forcing = None if forcing is None else combine(self._to_moments, forcing, self.splitting.grid.dimensions)
+        forcing = self.splitting.forcing(state.time, tau, self._points, self._to_moments)
         P = basis(self.scheme.degree, self._points)
         start = self.splitting.grid.field(state.modes)
         return ElementEquation(self.splitting, self._factored.at(tau), tau, P, self._to_moments, state.modes, start, forcing)

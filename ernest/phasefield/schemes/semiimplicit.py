@@ -52,20 +52,16 @@ class SemiImplicitStepper:
     """The rows of the history are the modes of the last element's coefficients c_1 .. c_p."""
 
     def __init__(self, scheme: SemiImplicit, splitting: Splitting, like: Tensor) -> None:
-        self.scheme, self.splitting = scheme, splitting
+        self.scheme, self.splitting, self.begin = scheme, splitting, splitting.begin
         self._points, self._to_moments = (tensor.to(like) for tensor in gauss(scheme.degree))
         self._factored = Factored(splitting, scheme.degree)
-
-    def begin(self, start: Tensor, time: Time = 0.0) -> State:
-        return State(time, self.splitting.grid.modes(start))
 
     def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
         splitting, grid, p = self.splitting, self.splitting.grid, self.scheme.degree
         axis = -1 - grid.dimensions
         tau = element_length(tau, state.modes, grid)
         factors, P = self._factored.at(tau), basis(p, self._points)
-        forcing = splitting.forcing(state.time, tau, self._points)
-        forcing = None if forcing is None else combine(self._to_moments, forcing, grid.dimensions)
+        forcing = splitting.forcing(state.time, tau, self._points, self._to_moments)
         start = state.modes.unsqueeze(axis)
         if state.history is None:
             # Without a past the prediction is a constant; sweeps make up for the order that it lacks.

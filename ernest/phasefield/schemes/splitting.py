@@ -11,7 +11,8 @@ from torch import Tensor
 from ernest.phasefield.element import Time
 from ernest.phasefield.flows import Flow, forcing_modes
 from ernest.phasefield.grid import Space
-from ernest.phasefield.timeelement import Factors, factorise, solve
+from ernest.phasefield.march import State
+from ernest.phasefield.timeelement import Factors, combine, factorise, solve
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,10 @@ class Splitting:
     stiffness: Tensor
     weights: Tensor
 
+    def begin(self, start: Tensor, time: Time = 0.0) -> State:
+        """The state of fields `[..., *points]`, without a past."""
+        return State(time, self.grid.modes(start))
+
     def explicit(self, modes: Tensor) -> Tensor:
         """Modes of N(u) of the fields with modes `[..., *mode_shape]`; two FFTs each."""
         return self.grid.modes(self.remainder(self.grid.field(modes)))
@@ -37,10 +42,11 @@ class Splitting:
         """N(u) = f(u) - S u of fields."""
         return torch.sub(self.flow.potential.f(u), u, alpha=self.stabilisation)
 
-    def forcing(self, time: Time, tau: Time, xi: Tensor) -> Tensor | None:
-        """Modes `[..., q, *mode_shape]` of the forcing at local times `xi` `[q]` of an element; None if there is none."""
+    def forcing(self, time: Time, tau: Time, xi: Tensor, to_moments: Tensor) -> Tensor | None:
+        """Modes `[..., p, *mode_shape]` of the forcing's Legendre moments, from local times `xi` `[q]`; None without one."""
         start, length = (torch.as_tensor(value, dtype=xi.dtype, device=xi.device)[..., None] for value in (time, tau))
-        return forcing_modes(self.flow, self.grid, start + length * (xi + 1) / 2)
+        values = forcing_modes(self.flow, self.grid, start + length * (xi + 1) / 2)
+        return None if values is None else combine(to_moments, values, self.grid.dimensions)
 
     def factors(self, tau: Time, degree: int) -> Factors:
         """Factors of I + tau/2 Lambda A."""
@@ -125,6 +131,20 @@ def element_length(tau: Time, modes: Tensor, grid: Space) -> Time:
     if tau.shape != batch or not bool((tau > 0).all()):
         raise ValueError(f"steps: expected positive lengths, one or {batch.numel()} of them, got {tau}")
     return tau.to(modes.real)
+
+
+def one_length(tau: Time, modes: Tensor, grid: Space) -> float:
+    """The same for schemes whose tables serve all members of a batch. Raises ValueError for a tensor of lengths."""
+    tau = element_length(tau, modes, grid)
+    if isinstance(tau, Tensor):
+        raise ValueError("steps: this scheme takes one length for all members of a batch, got a tensor of them")
+    return tau
+
+
+def check_unforced(flow: Flow) -> None:
+    """Raise ValueError for a flow with a forcing, which some schemes have no place for."""
+    if flow.forcing is not None:
+        raise ValueError("flow: this scheme knows no forcing; use GaussSeidel, SemiImplicit or Implicit")
 
 
 def same_length(one: Time, other: Time) -> bool:

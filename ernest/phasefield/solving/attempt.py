@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ernest.phasefield.element import Element
 from ernest.phasefield.flows import Flow
-from ernest.phasefield.fused.stepper import fused_stepper
+from ernest.phasefield.fused.stepper import has_twin, twin
+from ernest.phasefield.fused.workspace import make_workspace
 from ernest.phasefield.grid import Space
 from ernest.phasefield.march import DivergenceError, Scheme, State, StepFacts, Stepper
 from ernest.phasefield.schemes.exponential import ExponentialElements
@@ -17,7 +18,6 @@ from ernest.phasefield.solving.choice import IMPLICIT_SWEEPS, Plan, coarsens
 from ernest.phasefield.solving.controller import SLOW, Adaptive, Prescribed, contraction_of, error_rate
 from ernest.phasefield.solving.diagnostics import Gauge, Row, Value
 from ernest.phasefield.solving.estimate import Truncation
-from ernest.phasefield.solving.startup import stabilisation_for
 
 MOST_EXTRA_SWEEPS = 2
 LOOK_AGAIN = 8
@@ -59,24 +59,27 @@ class Crew:
 
     def __init__(self, plan: Plan, flow: Flow, grid: Space, like: Tensor, tolerance: float) -> None:
         self.plan, self.flow, self.grid, self.tolerance, self._like = plan, flow, grid, tolerance, like
-        self._stabilisation = stabilisation_for(flow, grid, like)
-        self.truncation = Truncation(flow, grid, self._stabilisation, like)
+        self.truncation = Truncation(flow, grid, plan.stabilisation, like)
         self._steppers: dict[Scheme, Stepper] = {}
+        fits = like.ndim == grid.dimensions and like.dtype == torch.float64 and like.device.type == "cpu"
+        # The schemes of a plan have one stabilisation.
+        self._workspace = make_workspace(flow, grid, plan.scheme.stabilisation, 1) if fits and has_twin(plan.scheme) else None
 
     def scheme(self, standing: Standing) -> Scheme:
         """The scheme of the next element."""
         controller = standing.controller
         if isinstance(controller, Prescribed) and controller.exponential and controller.graded:
-            return ExponentialElements(stabilisation=self._stabilisation)
+            return ExponentialElements(stabilisation=self.plan.stabilisation)
         return self.plan.scheme_for(standing.coarse, standing.extra)
 
     def stepper(self, scheme: Scheme) -> Stepper:
         """The compiled stepper where there is one for the problem, else the scheme's own."""
+        workspace = self._workspace
         if scheme not in self._steppers:
-            like = self._like
-            fits = like.ndim == self.grid.dimensions and like.dtype == torch.float64 and like.device.type == "cpu"
-            fused = fused_stepper(scheme, self.flow, self.grid) if fits else None
-            self._steppers[scheme] = fused or scheme.stepper(self.flow, self.grid, like)
+            if workspace is not None and has_twin(scheme):
+                self._steppers[scheme] = twin(scheme, workspace)
+            else:
+                self._steppers[scheme] = scheme.stepper(self.flow, self.grid, self._like)
         return self._steppers[scheme]
 
     def coarsens(self, state: State) -> bool:
@@ -156,11 +159,6 @@ def begin(crew: Crew, gauge: Gauge, start: Tensor, controller: Adaptive | Prescr
         energy=energy,
         mass=gauge.mass(start).tolist(),
         largest=gauge.largest(start).tolist(),
-        defect=None,
-        iterations=0,
-        contraction=None,
-        error=0.0,
-        rejected=0,
     )
     return Standing(state, controller, energy, gauge.noise(start, state.modes), coarse=crew.coarsens(state)), row
 

@@ -23,10 +23,11 @@ class Plan:
     """The schemes of a run.
 
     `coarse` has the same window and may take over, and give back, wherever the spectrum of the field allows it. Only where
-    the engine has chosen the scheme is it `free` to add sweeps.
+    the engine has chosen the scheme is it `free` to add sweeps. `stabilisation` is the one that suits the flow and the start.
     """
 
     scheme: Scheme
+    stabilisation: float
     coarse: CoarseGaussSeidel | None = None
     free: bool = False
 
@@ -59,18 +60,18 @@ IMPLICIT_SWEEPS = 3
 
 def plan_for(flow: Flow, grid: Space, start: Tensor, tolerance: float, scheme: Scheme | None, strict: bool) -> Plan:
     """The user's scheme, or one for the flow and the tolerance: Gauss-Seidel, or the implicit scheme in strict mode."""
-    if scheme is not None:
-        return Plan(scheme)
     S = stabilisation_for(flow, grid, start)
+    if scheme is not None:
+        return Plan(scheme, S)
     if strict:
-        return Plan(Implicit(3, stabilisation=S, tolerance=1e-13))
+        return Plan(Implicit(3, stabilisation=S, tolerance=1e-13), S)
     if is_diffusive(flow, grid):
-        return Plan(GaussSeidel(3, 4, 3, S) if tolerance > 1e-8 else GaussSeidel(4, 5, 3, S), free=True)
+        return Plan(GaussSeidel(3, 4, 3, S) if tolerance > 1e-8 else GaussSeidel(4, 5, 3, S), S, free=True)
     p, m = (3, 4) if tolerance > 1e-4 else (4, 4) if tolerance > 1e-7 else (4, 5)
     coarse = CoarseGaussSeidel(
         p, m, *((1, 3) if tolerance > 1e-7 else (2, 2)), S, outer_window=2 if min(grid.points) >= 256 else 3
     )
-    return Plan(GaussSeidel(p, m, 3, S), coarse if may_coarsen(flow, grid) else None, free=True)
+    return Plan(GaussSeidel(p, m, 3, S), S, coarse if may_coarsen(flow, grid) else None, free=True)
 
 
 def may_coarsen(flow: Flow, grid: Space) -> bool:

@@ -28,11 +28,11 @@ class Row:
     energy: Value
     mass: Value
     largest: Value
-    defect: Value | None
-    iterations: int
-    contraction: float | None
-    error: float
-    rejected: int
+    defect: Value | None = None
+    iterations: int = 0
+    contraction: float | None = None
+    error: float = 0.0
+    rejected: int = 0
 
 
 class Gauge:

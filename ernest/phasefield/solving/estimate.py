@@ -37,15 +37,16 @@ def end_weights(z: Tensor, degree: int) -> Tensor:
     (z^2/2)^k / (k! (2p + 3) (2p + 5) .. (2p + 2k + 1)), all of whose terms are positive.
     """
     p, z = degree, z.double()
-    small = z.clamp(max=LARGE)
-    half_square, series = small.square() / 2, torch.ones_like(z)
+    integral, near = torch.empty_like(z), z <= LARGE
+    small, large = z[near], z[~near]
+    half_square, series = small.square() / 2, torch.ones_like(small)
     for k in range(TERMS, 0, -1):
         series.mul_(half_square).mul_(1 / (k * (2 * p + 2 * k + 1))).add_(1)
-    integral = 2 * torch.exp(-small) * small**p / math.prod(range(1, 2 * p + 2, 2)) * series
-    large = z.clamp(min=LARGE)
+    integral[near] = 2 * torch.exp(-small) * small**p / math.prod(range(1, 2 * p + 2, 2)) * series
     # Integrating by parts p times; the other end of the element is damped by exp(-2z).
     terms = [(-1) ** k * math.comb(p, k) * math.perm(p + k, k) / (2 * large) ** k for k in range(p + 1)]
-    return z / (2 * p - 1) * torch.where(z <= LARGE, integral, sum(terms, torch.zeros_like(z)) / large)
+    integral[~near] = sum(terms, torch.zeros_like(large)) / large
+    return z / (2 * p - 1) * integral
 
 
 def amplification(z: Tensor, degree: int) -> Tensor:

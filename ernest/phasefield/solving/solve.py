@@ -147,9 +147,13 @@ def _controller(crew: Crew, start: Tensor, end: float, tolerance: float, step: f
     speed = speed_of(crew.flow, crew.grid, modes, 0.0)
     first = first_length(crew.grid, modes, speed, end)
     if step is None:
-        return Adaptive(tolerance, crew.plan.order, first)
+        # An element of this order errs by about the tolerance where the fields change by such a share. A start whose stiff modes
+        # have a tenth of it to lose is rough, and begins short.
+        share, whole = min(tolerance ** (1 / (crew.plan.order + 1)), 0.25), first_length(crew.grid, modes, speed, end, 1.0)
+        settled = unsettled(crew.flow, crew.grid, speed, whole) <= 0.1 * float(crew.grid.norm(modes).max())
+        return Adaptive(tolerance, crew.plan.order, share * whole if settled else first)
     rough = unsettled(crew.flow, crew.grid, speed, step) > tolerance
-    return Prescribed(step, *graded(step, first)) if rough else Prescribed(step)
+    return Prescribed(step, *graded(step, first, crew.flow.forcing is not None)) if rough else Prescribed(step)
 
 
 def _over(events: tuple[Event, ...], journal: Journal) -> bool:

@@ -52,10 +52,10 @@ def speed_of(flow: Flow, grid: Space, modes: Tensor, time: float) -> Tensor:
     return rate if forced is None else rate + forced
 
 
-def first_length(grid: Space, modes: Tensor, speed: Tensor, span: float) -> float:
-    """A length in which the fields change by about a hundredth of their size, at most a hundredth of the run."""
+def first_length(grid: Space, modes: Tensor, speed: Tensor, span: float, share: float = 1e-2) -> float:
+    """A length in which the fields change by about this share of their size, and which is at most that share of the run."""
     ratio = (grid.norm(modes) / grid.norm(speed).clamp(min=1e-300)).min()
-    return min(1e-2 * float(ratio), span / 100) if float(ratio) > 0 else 1e-6 * span
+    return share * min(float(ratio), span) if float(ratio) > 0 else 1e-6 * span
 
 
 def unsettled(flow: Flow, grid: Space, speed: Tensor, tau: float) -> float:
@@ -68,13 +68,12 @@ def unsettled(flow: Flow, grid: Space, speed: Tensor, tau: float) -> float:
     return float(grid.norm(torch.where(tau * stiffness > 2, speed / stiffness.clamp(min=1e-300), 0)).max())
 
 
-def graded(step: float, first: float) -> tuple[tuple[float, ...], bool]:
+def graded(step: float, first: float, forced: bool = False) -> tuple[tuple[float, ...], bool]:
     """Lengths that double from about `first` on and together make one `step`, and whether they need exponential elements.
 
-    These damp every mode, and so let a start that is too rough for halvings begin with longer elements.
+    These damp every mode, and so let a start that is too rough for halvings begin with longer elements; but they know no forcing.
     """
     halvings = max(math.ceil(math.log2(step / first)), 0)
-    exponential = halvings > MOST_HALVINGS
-    if exponential:
-        halvings = EXPONENTIAL_HALVINGS
+    exponential = halvings > MOST_HALVINGS and not forced
+    halvings = EXPONENTIAL_HALVINGS if exponential else min(halvings, MOST_HALVINGS)
     return (tuple(step / 2**k for k in (halvings, *range(halvings, 0, -1))) if halvings else ()), exponential
