@@ -1,4 +1,4 @@
-"""Networks that others have trained: PaddleClas, timm and Hugging Face, from the files as they were published.
+"""Networks from files: our own, and those of PaddleClas, timm and Hugging Face as they were published.
 
 Official names, none of which this package fetches. PaddleClas: `PPLCNet_x{0_25,0_35,0_5,0_75,1_0,1_5,2_0,2_5}_pretrained`,
 `PPLCNet_x{0_25,0_5,1_0,2_5}_ssld_pretrained`, `PPLCNetV2_{small,base,large}_pretrained` and `PPLCNetV2_base_ssld_pretrained`,
@@ -11,31 +11,49 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from torch import Tensor
 
 from ernest.lcnet.architecture import PUBLISHED, Architecture, Stride, scaled
+from ernest.lcnet.files import Saved, metadata, read
 from ernest.lcnet.names import SPELLINGS, Origin, their_name
 from ernest.lcnet.network import PPLCNet
+from ernest.lcnet.preprocess import HUGGING_FACE, PADDLECLAS, TEXT_LINE, TIMM, Preprocessing
 from ernest.lcnet.weights import read_weights
 
 PADDLE_DROPOUT = 0.2
+
+PREPROCESSING: Mapping[Origin, Preprocessing] = MappingProxyType(
+    {"PaddleClas": PADDLECLAS, "PaddleClas V2": PADDLECLAS, "timm": TIMM, "Hugging Face": HUGGING_FACE}
+)
+"""How each origin prepares pictures. Hugging Face's classifiers of text lines, which want TEXT_LINE, show by their strides."""
 
 UNUSED = re.compile(r"(^|\.)(num_batches_tracked|total_ops|total_params)$|\.dw_conv\.(weight|bias)$")
 """Counters, and the merged kernel that V2 keeps beside its branches and fills only when it is used."""
 
 
 def load(path: str | Path, *, dropout: float | None = None, strides: tuple[Stride, ...] | None = None) -> PPLCNet:
-    """The network of a published file, ready to classify: which width, how many classes and whose names shows in the file.
+    """The network of a file, ready to classify: one of ours (`save`), or a published one.
 
+    Of a published file, which width, how many classes and whose names shows in the file.
     Paddle's dropout, unlike everyone's, scales when it classifies: by 1 - rate, which goes into the classifier here.
     The rate is 0.2, or what the `config.json` beside a file of Hugging Face says; `dropout` overrides it (the published
     x1.0 SSLD student was trained with 0). timm's files need no factor. Strides do not show in weights: `strides` are
     those of the architecture, or of `config.json`, unless given.
-    Raises ValueError, which names the file, for anything that is not a whole published network, and OSError.
+    Raises ValueError, which names the file, for anything that is not a whole network, and OSError.
     """
+    return load_saved(path, dropout=dropout, strides=strides).network
+
+
+def load_saved(path: str | Path, *, dropout: float | None = None, strides: tuple[Stride, ...] | None = None) -> Saved:
+    """As `load`, with the labels and the pre-processing: those in our own file, or those that the origin is known to use."""
     path = Path(path)
+    if metadata(path) is not None:
+        if dropout is not None or strides is not None:
+            raise ValueError(f"{path}: dropout and strides are for the files of others; this one holds its own")
+        return read(path)
     tensors = _student(read_weights(path))
     try:
         origin = _origin(tensors)
@@ -50,7 +68,9 @@ def load(path: str | Path, *, dropout: float | None = None, strides: tuple[Strid
         architecture = replace(architecture, strides=strides or config.strides or architecture.strides)
         with torch.random.fork_rng(devices=[]):  # the first values are thrown away, and draw nothing from the caller
             network = PPLCNet(architecture)
-        return _filled(origin, network, tensors)
+        lines = origin == "Hugging Face" and any(isinstance(stride, tuple) for stride in architecture.strides)
+        rule = TEXT_LINE if lines else PREPROCESSING[origin]
+        return Saved(_filled(origin, network, tensors), (), rule, {"origin": origin, "file": path.name})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

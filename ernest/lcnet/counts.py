@@ -44,8 +44,8 @@ def published_parameters(network: nn.Module) -> int:
     return parameters(network) + sum(2 * norm.num_features for norm in norms)
 
 
-def cost(network: PPLCNet, height: int = 224, width: int = 224) -> Cost:
-    """The cost of classifying one image of this size, folded or not, counted layer by layer while a copy runs."""
+def cost(network: nn.Module, height: int = 224, width: int = 224) -> Cost:
+    """The cost of one image of this size in a PP-LCNet, or in a network built on one, counted by layer while a copy runs."""
     sums = dict.fromkeys(("multiply_adds", "normalised", "pooled", "biases"), 0)
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], out: Tensor) -> None:
@@ -60,6 +60,7 @@ def cost(network: PPLCNet, height: int = 224, width: int = 224) -> Cost:
     twin = deepcopy(network).eval()
     for module in twin.modules():
         module.register_forward_hook(count)
+    channels = next(module.architecture.in_channels for module in twin.modules() if isinstance(module, PPLCNet))
     with torch.no_grad():
-        twin(next(twin.parameters()).new_zeros(1, network.architecture.in_channels, height, width))
+        twin(next(twin.parameters()).new_zeros(1, channels, height, width))
     return Cost(**sums)

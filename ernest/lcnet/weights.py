@@ -49,10 +49,10 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
             start = file.read(9)
         if start[:4] == b"PK\x03\x04":
             return _read_torch(path)
+        if start[5:] == b"\x00\x00\x00{":  # the end of a length of eight bytes, whose first may be any
+            return _read_safetensors(path)
         if start[:1] == b"\x80":
             return _read_paddle(path.read_bytes())
-        if start[8:9] == b"{":
-            return _read_safetensors(path)
         raise ValueError("expected Paddle's .pdparams, a zip file of torch.save, or safetensors")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None

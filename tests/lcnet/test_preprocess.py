@@ -42,6 +42,17 @@ def test_resize_and_crop_are_those_of_the_library(name: str, rule: Preprocessing
     assert np.abs(found - np.array(STORED[name])).max() <= 1 + 1e-4
 
 
+def test_a_tall_picture_shrinks_in_width_first() -> None:
+    """As every Pillow did that the networks were trained with, those before 13; between the two, colours are cut to 0 to 255."""
+    rule = replace(TIMM, resize=10, crop=(2, 6), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    found = 255 * prepare(picture(34, 11), rule)[0].movedim(0, -1).numpy()
+    stored = [  # Image.fromarray(picture(34, 11)).resize((10, 30), BICUBIC)[14:16, 2:8], Pillow 12.3
+        [[193, 95, 18], [28, 114, 25], [84, 139, 26], [124, 172, 27], [165, 229, 32], [207, 66, 40]],
+        [[7, 100, 236], [55, 119, 248], [97, 144, 146], [137, 177, 25], [178, 234, 37], [230, 71, 21]],
+    ]
+    assert np.abs(found - np.array(stored)).max() <= 1 + 1e-4
+
+
 def test_published_sizes_means_and_orders() -> None:
     flat = np.broadcast_to(np.array([255, 0, 0], np.uint8), (300, 500, 3))
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
