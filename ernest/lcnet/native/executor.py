@@ -1,0 +1,162 @@
+"""A whole PP-LCNet as one call: C++ where there is a compiler, plain PyTorch with one warning where there is none."""
+
+import ctypes
+import os
+import threading
+import warnings
+import weakref
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+from ernest.lcnet.folding import folded
+from ernest.lcnet.native.build import INSTRUCTIONS, BuildError, available, features, library
+from ernest.lcnet.native.plan import LayerTime, slots_of, steps_of, timed, values_of
+from ernest.lcnet.network import PPLCNet
+
+Precision = Literal["fp32", "bf16", "int8"]
+
+_PRODUCTS = {"bf16": "avx512_bf16", "int8": "avx512_vnni"}
+"""What AVX-512 needs besides for the products of a precision; AMX has all of them."""
+
+_BYTES = {"fp32": (4, 4), "bf16": (2, 2), "int8": (2, 1)}
+"""Of a value in a map, and of a weight."""
+
+_LARGEST = 10**8
+"""Pixels of one image: distances inside a map are kept in 31 bits."""
+
+
+class Executor:
+    """Images `[N, in_channels, H, W]` to logits `[N, classes]`, as `network(images)` in inference, but faster.
+
+    `precision`: fp32 gives the network's outputs to round-off. bf16 multiplies numbers of 8 bits of mantissa, adds in
+    fp32 and keeps maps in halves. int8 multiplies codes of 8 bits in the pointwise convolutions, with scales that are found
+    while it runs, and weights of 8 bits in the last layers; the rest is as in bf16. `threads`: by default one for each
+    processor that the process may use. `instructions`: by default the best set that the processor has; `available()`
+    lists all. Any N, H and W; calls from several threads wait for each other. The network is copied: later changes of it
+    have no effect.
+
+    Raises ValueError for an unknown precision, an instruction set that the processor lacks, and bf16 or int8 with a set
+    that has no such products. Without such products on the processor, both warn and run in fp32.
+    """
+
+    def __init__(
+        self, network: PPLCNet, precision: Precision = "fp32", threads: int | None = None, instructions: str | None = None
+    ) -> None:
+        self.threads = _processors() if threads is None else threads
+        if self.threads < 1:
+            raise ValueError(f"threads: expected at least 1, got {threads}")
+        self.precision: Precision
+        self.precision, candidates = _chosen(precision, instructions)
+        self._network = folded(network).to("cpu", torch.float32)
+        self._lock = threading.Lock()
+        self._library: ctypes.CDLL | None = None
+        self.instructions = "plain PyTorch"
+        errors = []
+        for self.instructions in candidates:
+            try:
+                self._library = library(
+                    self.instructions, defines=(f"LCNET_PRECISION={get_args(Precision).index(self.precision)}",)
+                )
+                break
+            except BuildError as error:
+                errors.append(str(error))
+        if self._library is None:
+            self.instructions = "plain PyTorch"
+            warnings.warn(f"running in plain PyTorch, several times slower: {errors[0]}", RuntimeWarning, stacklevel=2)
+            return
+        self._engine = _opened(self._library, self._network, self.precision, self.threads)
+        weakref.finalize(self, _closed, self._library, self._engine, os.getpid())
+
+    @property
+    def compiled(self) -> bool:
+        """False for the fall-back in plain PyTorch."""
+        return self._library is not None
+
+    def __call__(self, images: Tensor) -> Tensor:
+        images = self._checked(images)
+        if self._library is None:
+            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
+                return self._network(images).float()
+        return self._run(images, None)
+
+    def layers(self, images: Tensor, repeats: int = 20) -> list[LayerTime]:
+        """The steps of a run with the seconds each takes, on one thread; their sum is the time of the run.
+
+        The times are those of the fastest of `repeats` runs. Raises RuntimeError in the plain PyTorch fall-back.
+        """
+        if self._library is None:
+            raise RuntimeError("layers: only the compiled executor knows the times of its steps")
+        if self.threads > 1:
+            return Executor(self._network, self.precision, 1, self.instructions).layers(images, repeats)
+        images = self._checked(images)
+        count, _, height, width = images.shape
+        slots = slots_of(self._network)
+        runs = []
+        for _ in range(max(1, repeats) + 1):  # the first is for warming up
+            seconds = (ctypes.c_double * slots)()
+            self._run(images, seconds)
+            runs.append(list(seconds))
+        steps = steps_of(self._network, count, height, width, *_BYTES[self.precision])
+        return timed(steps, min(runs[1:], key=sum))
+
+    def _checked(self, images: Tensor) -> Tensor:
+        channels = self._network.architecture.in_channels
+        if images.ndim != 4 or images.shape[1] != channels or 0 in images.shape[2:]:
+            raise ValueError(f"images: expected [N, {channels}, H, W], got {list(images.shape)}")
+        if images.shape[2] * images.shape[3] > _LARGEST:
+            raise ValueError(f"images: expected at most {_LARGEST} pixels each, got {images.shape[2]}x{images.shape[3]}")
+        return images.detach().to("cpu", torch.float32).contiguous()
+
+    def _run(self, images: Tensor, seconds: object) -> Tensor:
+        assert self._library is not None
+        logits = torch.empty(len(images), self._network.architecture.classes)
+        count, _, height, width = images.shape
+        with self._lock:
+            failed = self._library.lcnet_run(self._engine, images.data_ptr(), count, height, width, logits.data_ptr(), seconds)
+        if failed:
+            raise MemoryError(f"no memory for {count} images of {height}x{width}")
+        return logits
+
+
+def _chosen(precision: Precision, instructions: str | None) -> tuple[Precision, list[str]]:
+    """The precision to run in and the instruction sets to try, the best first."""
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision: expected one of {', '.join(get_args(Precision))}, got {precision}")
+    able = available()
+    if instructions is not None and instructions not in able:
+        known = "unknown" if instructions not in INSTRUCTIONS else "not on this processor"
+        raise ValueError(f"instructions: expected one of {', '.join(able)}, got {instructions}, which is {known}")
+    if precision == "fp32":
+        return precision, list(able) if instructions is None else [instructions]
+    products = [name for name in able if name == "amx" or (name == "avx512" and _PRODUCTS[precision] in features())]
+    if instructions is not None and instructions not in products:
+        lacking = f"{precision} products, which {instructions} has not on this processor"
+        raise ValueError(f"precision: {precision} needs instructions with {lacking}")
+    if instructions is None and not products:
+        warnings.warn(f"{precision} products are not on this processor: running in fp32", RuntimeWarning, stacklevel=3)
+        return "fp32", list(able)
+    return precision, products if instructions is None else [instructions]
+
+
+def _opened(compiled: ctypes.CDLL, network: PPLCNet, precision: Precision, threads: int) -> ctypes.c_void_p:
+    compiled.lcnet_open.restype = ctypes.c_void_p
+    compiled.lcnet_open.argtypes = [ctypes.c_void_p, ctypes.c_int32, ctypes.c_int32]
+    compiled.lcnet_close.argtypes = [ctypes.c_void_p]
+    compiled.lcnet_run.argtypes = [ctypes.c_void_p, ctypes.c_void_p, *[ctypes.c_int32] * 3, ctypes.c_void_p, ctypes.c_void_p]
+    values = values_of(network)
+    engine = compiled.lcnet_open(ctypes.byref(values.network), get_args(Precision).index(precision), threads)
+    if not engine:
+        raise MemoryError("no memory for the network's weights")
+    return engine
+
+
+def _closed(compiled: ctypes.CDLL, engine: ctypes.c_void_p, process: int) -> None:
+    # A forked child has a copy of the memory but none of the threads that closing would wait for.
+    if os.getpid() == process:
+        compiled.lcnet_close(engine)
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

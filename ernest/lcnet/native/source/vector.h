@@ -1,0 +1,125 @@
+// Vectors of the machine, written with the compiler's vector extensions so that one source serves every instruction set.
+//
+// Channels are kept in blocks of sixteen. A block is one AVX-512 register, two AVX2 registers, four NEON or SSE registers:
+// `Vector` is one register of LANES floats, and PARTS of them make a block.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
+#endif
+
+#define INLINE static inline __attribute__((always_inline))
+#define INLINE_MEMBER inline __attribute__((always_inline))
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#define ROLLED _Pragma("clang loop unroll(disable)")
+#else
+#define UNROLL _Pragma("GCC unroll 64")
+#define ROLLED _Pragma("GCC unroll 1")
+#endif
+
+namespace lcnet {
+
+constexpr int BLOCK = 16;
+#if defined(__AVX512F__)
+constexpr int LANES = 16;
+#elif defined(__AVX__)
+constexpr int LANES = 8;
+#else
+constexpr int LANES = 4;
+#endif
+constexpr int PARTS = BLOCK / LANES;
+
+typedef float Vector __attribute__((vector_size(LANES * 4)));
+typedef float Unaligned __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+
+constexpr int up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
+constexpr int blocks(int channels) { return up(channels, BLOCK) / BLOCK; }
+
+INLINE Vector load(const float* from) { return *(const Unaligned*)from; }
+INLINE void store(float* to, Vector value) { *(Unaligned*)to = value; }
+
+// Every lane written out: zero + x would keep an addition, since it is not x for x = -0.
+INLINE Vector splat(float x) {
+#if defined(__AVX512F__)
+  return Vector{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x};
+#elif defined(__AVX__)
+  return Vector{x, x, x, x, x, x, x, x};
+#else
+  return Vector{x, x, x, x};
+#endif
+}
+
+// The instructions themselves: as a comparison and a choice, compilers make two instructions of each.
+#if defined(__AVX512F__)
+INLINE Vector larger(Vector a, Vector b) { return (Vector)_mm512_max_ps((__m512)a, (__m512)b); }
+INLINE Vector smaller(Vector a, Vector b) { return (Vector)_mm512_min_ps((__m512)a, (__m512)b); }
+#elif defined(__AVX__)
+INLINE Vector larger(Vector a, Vector b) { return (Vector)_mm256_max_ps((__m256)a, (__m256)b); }
+INLINE Vector smaller(Vector a, Vector b) { return (Vector)_mm256_min_ps((__m256)a, (__m256)b); }
+#elif defined(__x86_64__)
+INLINE Vector larger(Vector a, Vector b) { return (Vector)_mm_max_ps((__m128)a, (__m128)b); }
+INLINE Vector smaller(Vector a, Vector b) { return (Vector)_mm_min_ps((__m128)a, (__m128)b); }
+#else
+INLINE Vector larger(Vector a, Vector b) { return a > b ? a : b; }
+INLINE Vector smaller(Vector a, Vector b) { return a < b ? a : b; }
+#endif
+
+// ------------------------------------------------------------------------------------------------ activations
+
+enum class Activation : int32_t { none = 0, relu = 1, hard_swish = 2 };
+
+INLINE Vector hard_sigmoid(Vector x) { return smaller(larger(x * splat(1.f / 6) + splat(.5f), Vector{}), splat(1.f)); }
+
+template <Activation A> INLINE Vector activated(Vector x) {
+  if constexpr (A == Activation::relu) return larger(x, Vector{});
+  if constexpr (A == Activation::hard_swish) return x * hard_sigmoid(x);
+  return x;
+}
+
+// Calls `finish` with the activation as a type: one well-predicted branch for a whole tile instead of one per value.
+// Convolutions have always one of the two; `choose_any` is for fully connected layers.
+template <Activation A> using Choice = std::integral_constant<Activation, A>;
+template <class Finish> INLINE void choose(Activation activation, Finish&& finish) {
+  if (activation == Activation::hard_swish) return finish(Choice<Activation::hard_swish>{});
+  return finish(Choice<Activation::relu>{});
+}
+template <class Finish> INLINE void choose_any(Activation activation, Finish&& finish) {
+  if (activation == Activation::none) return finish(Choice<Activation::none>{});
+  return choose(activation, finish);
+}
+
+// ------------------------------------------------------------------------------------------------ numbers of 16 bits
+
+// An IEEE half. Maps between the blocks of a bf16 network are kept as halves: with eleven bits they are eight times finer
+// than bf16 at the same size, and one instruction reads them. Values beyond 65504 are kept at 65504.
+struct Half { uint16_t bits; };
+// The upper half of a float: what bf16 products multiply.
+struct Brain { uint16_t bits; };
+
+INLINE Brain brain(float x) {  // to the nearest, ties to even
+  uint32_t bits;
+  std::memcpy(&bits, &x, 4);
+  return Brain{(uint16_t)((bits + 0x7fff + (bits >> 16 & 1)) >> 16)};
+}
+
+#if defined(__AVX512F__)
+INLINE Vector load(const Half* from) { return (Vector)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)from)); }
+INLINE void store(Half* to, Vector value) {
+  value = smaller(value, splat(65504.f));
+  _mm256_storeu_si256((__m256i*)to, _mm512_cvtps_ph((__m512)value, _MM_FROUND_TO_NEAREST_INT));
+}
+#endif
+#if defined(__AVX512BF16__)
+INLINE void store(Brain* to, Vector value) { _mm256_storeu_si256((__m256i*)to, (__m256i)_mm512_cvtneps_pbh((__m512)value)); }
+#endif
+
+INLINE void prefetch(const void* address) { __builtin_prefetch(address, 0, 2); }
+
+}  // namespace lcnet
