@@ -1,5 +1,6 @@
 """More pictures from the ones there are."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,3 +19,69 @@ def bend(images: Tensor, generator: torch.Generator) -> Tensor:
     shift = F.interpolate(knots, (height, width), mode="bicubic", align_corners=True).movedim(1, -1)
     grid = F.affine_grid(F.pad(matrix, (0, 1)), [n, 1, height, width], align_corners=False) + shift
     return F.grid_sample(images, grid, mode="bicubic", padding_mode="border", align_corners=False).clamp(0, 1)
+
+
+def crop_boxes(sides: np.ndarray, area: tuple[float, ...], aspect: tuple[float, ...], rng: np.random.Generator) -> np.ndarray:
+    """A random box in each picture, from sides `[N, 2]` (height, width): int `[N, 4]` (top, left, height, width).
+
+    Width over height is drawn evenly from `aspect` (not its logarithm), the share of the picture evenly from `area`, which
+    ends where a box of this aspect would no longer fit: every draw is a crop, and no picture falls back to its middle
+    (PaddleClas, RandCropImage).
+    """
+    height, width = sides.T.astype(np.float64)
+    ratio = rng.uniform(aspect[0], aspect[1], len(sides))
+    fits = np.minimum(width / (height * ratio), height * ratio / width)
+    share = rng.uniform(np.minimum(area[0], fits), np.minimum(area[1], fits))
+    pixels = share * height * width
+    # A hair more than nothing: the square root of a whole picture must not lose its last row to rounding.
+    tall, wide = np.sqrt(pixels / ratio) + 1e-9, np.sqrt(pixels * ratio) + 1e-9
+    size = np.clip(np.stack([tall, wide], 1).astype(np.int64), 1, sides)
+    corner = rng.integers(0, sides - size + 1)
+    return np.concatenate([corner, size], 1)
+
+
+def erase(images: Tensor, share: float, rng: np.random.Generator) -> None:
+    """Sets a rectangle in a `share` of the pictures `[N, C, H, W]` to zero, in place: 2 to 33 % of each (arXiv 1708.04896)."""
+    sides = np.tile(images.shape[2:], (len(images), 1))
+    boxes = crop_boxes(sides, (0.02, 1 / 3), (0.3, 3.3), rng)
+    for image, (top, left, height, width), hit in zip(images, boxes, rng.random(len(images)) < share, strict=True):
+        if hit:
+            image[:, top : top + height, left : left + width] = 0
+
+
+def rand_augment(picture: np.ndarray, count: int, magnitude: float, rng: np.random.Generator) -> np.ndarray:
+    """`count` operations drawn from thirteen, one after the other, on a picture uint8 `[H, W, C]` (arXiv 1909.13719).
+
+    `magnitude` runs from 0, which changes little or nothing, to 10. Needs Pillow.
+    """
+    from PIL import Image, ImageEnhance, ImageOps
+
+    grey = picture.shape[2] == 1
+    image = Image.fromarray(picture[..., 0] if grey else picture)
+    strength, fill = magnitude / 10, 128 if grey else (128, 128, 128)
+    for operation, sign in zip(rng.integers(13, size=count), rng.choice([-1.0, 1.0], count), strict=True):
+        amount = sign * strength
+        shift_x, shift_y = 0.45 * amount * image.width, 0.45 * amount * image.height
+        affine = {
+            0: (1, 0.3 * amount, 0, 0, 1, 0),
+            1: (1, 0, 0, 0.3 * amount, 1, 0),
+            2: (1, 0, shift_x, 0, 1, 0),
+            3: (1, 0, 0, 0, 1, shift_y),
+        }
+        enhancers = {4: ImageEnhance.Color, 5: ImageEnhance.Contrast, 6: ImageEnhance.Brightness, 7: ImageEnhance.Sharpness}
+        if operation in affine:
+            image = image.transform(image.size, Image.Transform.AFFINE, affine[operation], fillcolor=fill)
+        elif operation in enhancers:
+            image = enhancers[operation](image).enhance(1 + 0.9 * amount)
+        elif operation == 8:
+            image = image.rotate(30 * amount, fillcolor=fill)
+        elif operation == 9:
+            image = ImageOps.posterize(image, 8 - round(4 * strength))
+        elif operation == 10:
+            image = ImageOps.solarize(image, 256 - round(256 * strength))
+        elif operation == 11:
+            image = ImageOps.autocontrast(image)
+        else:
+            image = ImageOps.equalize(image)
+    changed = np.asarray(image)
+    return changed[..., None] if grey else changed

@@ -1,0 +1,283 @@
+"""`python -m benchmarks.lcnet.ablation`: the rules of PP-LCNet again, at the scale of minutes (arXiv 2109.15099, Tables 6 to 9).
+
+Accuracy: x0.5 on the middle 20x20 pixels of MNIST, 3000 pictures to learn from for four epochs, 10,000 to score with, three
+seeds. Latency: x0.5 at 224x224, one picture, one thread. A run that was stopped goes on: each finished training is a line of
+build/lcnet/ablation.jsonl. The tables go into docs/lcnet/training.md, rows to build/bench/lcnet-ablation.jsonl.
+"""
+
+import argparse
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import mean, stdev
+
+import numpy as np
+import torch
+
+from benchmarks.lcnet.digits import markdown
+from benchmarks.lcnet.findings import Figure, Findings, Table, rows
+from benchmarks.lcnet.mnist import DATA, mnist
+from ernest.analysis.bench import write_rows
+from ernest.lcnet import PP_LCNET, PUBLISHED, STRIDES_64, Architecture, PPLCNet, folded, rewired
+from ernest.lcnet.training import Pictures, Recipe, fit, hold, supervised
+
+COMMAND = "python -m benchmarks.lcnet.ablation"
+RUNS, PAGE = Path("build/lcnet/ablation.jsonl"), Path("docs/lcnet/training.md")
+BLOCK = re.compile(r"(<!-- ablation: begin[^\n]*-->\n).*?(\n?<!-- ablation: end -->)", re.DOTALL)
+SEEDS = (0, 1, 2)
+RECIPE = Recipe(
+    size=20,
+    channels=1,
+    epochs=1,
+    batch=50,
+    rate=4.0,
+    warmup=0.2,
+    nesterov=True,
+    crop_area=(0.75, 1.0),
+    crop_aspect=(0.85, 1.18),
+    flip=False,
+    precision="fp32",
+)
+LEARNT, TIMES = 3000, 4
+"""Every picture is there four times, which makes one epoch of four: only the end is scored."""
+
+FULL = PUBLISHED["PPLCNet_x0_5"]
+
+
+def marked(ones: str) -> list[bool]:
+    """One value for each of the 13 blocks, as the paper prints positions."""
+    return [one == "1" for one in ones]
+
+
+def kernels(ones: str) -> list[int]:
+    return [5 if on else 3 for on in marked(ones)]
+
+
+NO_SE, PLAIN = marked("0" * 13), kernels("0" * 13)
+BASE = replace(FULL, stages=rewired(PP_LCNET, PLAIN, NO_SE), activation="relu", hidden=0, dropout=0.0)
+HSWISH = replace(BASE, activation="h-swish")
+LARGE = replace(HSWISH, stages=rewired(PP_LCNET, squeeze=NO_SE))
+SQUEEZED = replace(LARGE, stages=PP_LCNET)
+WIDE = replace(SQUEEZED, hidden=1280)
+
+VARIANTS: Mapping[str, Architecture] = {
+    "BaseNet": BASE,
+    "+ h-swish": HSWISH,
+    "+ 5×5": LARGE,
+    "+ SE": SQUEEZED,
+    "+ 1280, no dropout": WIDE,
+    "+ dropout": FULL,
+    "h-swish → ReLU": replace(FULL, activation="relu"),
+    "no SE": replace(FULL, stages=rewired(PP_LCNET, squeeze=NO_SE)),
+    "3×3 everywhere": replace(FULL, stages=rewired(PP_LCNET, PLAIN)),
+    "no 1280 layer": SQUEEZED,
+    "SE in the first two": replace(FULL, stages=rewired(PP_LCNET, squeeze=marked("1100000000000"))),
+    "SE in the middle two": replace(FULL, stages=rewired(PP_LCNET, squeeze=marked("0000001100000"))),
+    "SE in all": replace(FULL, stages=rewired(PP_LCNET, squeeze=marked("1" * 13))),
+    "5×5 everywhere": replace(FULL, stages=rewired(PP_LCNET, kernels("1" * 13))),
+    "5×5 in the first half": replace(FULL, stages=rewired(PP_LCNET, kernels("1111111000000"))),
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A row of a table: a variant, and what the paper says of it (top-1 on ImageNet in percent, milliseconds)."""
+
+    variant: str
+    top1: float
+    milliseconds: float
+    shown: str = ""
+
+
+FULL_LINE = Line("+ dropout", 63.14, 2.05, "all of them")
+TABLES: Mapping[str, tuple[Line, ...]] = {
+    "Table 9: one rule after the other": (
+        Line("BaseNet", 55.58, 1.61),
+        Line("+ h-swish", 58.18, 1.66),
+        Line("+ 5×5", 59.09, 1.70),
+        Line("+ SE", 59.91, 1.85),
+        Line("+ 1280, no dropout", 62.50, 2.05),
+        Line("+ dropout", 63.14, 2.05),
+    ),
+    "Table 6: all but one": (
+        Line("h-swish → ReLU", 61.93, 1.94),
+        Line("no SE", 62.51, 1.87),
+        Line("3×3 everywhere", 62.44, 2.01),
+        Line("no 1280 layer", 59.91, 1.85),
+        FULL_LINE,
+    ),
+    "Table 7: places of squeeze-and-excite": (
+        Line("SE in the first two", 61.73, 2.06),
+        Line("SE in the middle two", 62.17, 2.03),
+        replace(FULL_LINE, shown="SE in the last two"),
+        Line("SE in all", 64.27, 3.80),
+    ),
+    "Table 8: places of 5×5 kernels": (
+        Line("5×5 everywhere", 63.22, 2.08),
+        Line("5×5 in the first half", 62.70, 2.07),
+        replace(FULL_LINE, shown="5×5 in the last seven"),
+    ),
+}
+POSITIONS = tuple(VARIANTS)[10:]
+"""Those of Tables 7 and 8 come last, and may be left out."""
+
+
+# ---------------------------------------------------------------------------------------------------------- accuracy
+
+
+def pictures(data: Path) -> tuple[Pictures, Pictures]:
+    """The frame of four empty pixels around every digit is cut off."""
+    whole, score = mnist(data, replace(RECIPE, size=28))
+
+    def middle(of: Pictures, places: Sequence[int]) -> Pictures:
+        return hold([of.picture(place)[4:24, 4:24] for place in places], of.targets[places], of.labels)
+
+    return middle(whole, [*range(LEARNT)] * TIMES), middle(score, range(len(score)))
+
+
+def accuracy(variant: str, seed: int, learn: Pictures, score: Pictures) -> float:
+    """Top-1 at the end, in percent."""
+    torch.manual_seed(seed)
+    network = PPLCNet(replace(VARIANTS[variant], classes=10, in_channels=1, strides=STRIDES_64))
+    progress = fit(network, supervised(RECIPE.smoothing), learn, score, replace(RECIPE, seed=seed))
+    return 100 * progress.history[-1]["top1"]
+
+
+def run(data: Path, positions: bool) -> None:
+    """Every variant with every seed that is not yet a line of the file; the first seed of all comes first."""
+    done = {(line["variant"], line["seed"]) for line in lines()}
+    same = {"no 1280 layer"}  # is "+ SE" under another name
+    names = [name for name in VARIANTS if name not in same and name not in POSITIONS]
+    wanted = [(name, seed) for seed in SEEDS for name in names]
+    wanted += [(name, seed) for seed in SEEDS for name in POSITIONS] if positions else []
+    wanted = [one for one in wanted if one not in done]
+    if not wanted:
+        return
+    learn, score = pictures(data)
+    RUNS.parent.mkdir(parents=True, exist_ok=True)
+    for variant, seed in wanted:
+        begun = time.process_time()
+        line = {"variant": variant, "seed": seed, "top1": accuracy(variant, seed, learn, score)}
+        line["seconds"] = round(time.process_time() - begun, 1)
+        with RUNS.open("a") as file:
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        print(f"{variant}, seed {seed}: {line['top1']:.2f} % in {line['seconds']:.0f} s", flush=True)
+
+
+def lines() -> list[dict]:
+    """What has been trained; a line that an interruption has torn is left out."""
+    text = RUNS.read_text() if RUNS.exists() else ""
+    return [json.loads(line) for line in text.splitlines() if line.endswith("}")]
+
+
+# ----------------------------------------------------------------------------------------------------------- latency
+
+
+def latency(rounds: int = 9, calls: int = 15) -> dict[str, dict[str, float]]:
+    """Milliseconds of every variant by torch (folded) and by the native executor, taken in turn.
+
+    The median over rounds of each round's lower quartile: what an undisturbed call costs.
+    """
+    image = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    runners: dict[tuple[str, str], object] = {}
+    for name, architecture in VARIANTS.items():
+        torch.manual_seed(0)
+        plain = folded(PPLCNet(architecture))
+        runners[name, "torch"] = plain
+        runners[name, "native"] = native(plain)
+    runners = {key: runner for key, runner in runners.items() if runner is not None}
+    quartiles: dict[tuple[str, str], list[float]] = {key: [] for key in runners}
+    with torch.inference_mode():
+        for _ in range(rounds):
+            for key, runner in runners.items():
+                quartiles[key].append(_quartile(runner, image, calls))
+    found: dict[str, dict[str, float]] = {"torch": {}, "native": {}}
+    for (name, how), values in quartiles.items():
+        found[how][name] = float(np.median(values))
+    return found
+
+
+def native(network: PPLCNet) -> object | None:
+    """The network in one call, or None where there is no compiler."""
+    from ernest.lcnet.native import Executor
+
+    made = Executor(network, precision="fp32", threads=1)
+    return made if made.compiled else None
+
+
+def _quartile(runner: object, image: torch.Tensor, calls: int) -> float:
+    assert callable(runner)
+    times = []
+    runner(image)
+    for _ in range(calls):
+        begun = time.perf_counter()
+        runner(image)
+        times.append(1000 * (time.perf_counter() - begun))
+    return float(np.quantile(times, 0.25))
+
+
+# ------------------------------------------------------------------------------------------------------------ report
+
+
+def findings(times: Mapping[str, Mapping[str, float]]) -> Findings:
+    """The paper's tables with our columns beside its own, and a bar: all rules together are better than none."""
+    tops: dict[str, list[float]] = {}
+    for line in lines():
+        tops.setdefault(line["variant"], []).append(line["top1"])
+    tops |= {"no 1280 layer": tops["+ SE"]} if "+ SE" in tops else {}
+    tables, figures = [], []
+    for title, entries in TABLES.items():
+        shown = [entry for entry in entries if entry.variant in tops]
+        if len(shown) > 1:
+            header = ("x0.5", "paper, top-1 %", "here, top-1 %", "paper, ms", "here, torch, ms", "here, native, ms")
+            tables.append(Table(title, header, tuple(_cells(entry, tops, times) for entry in shown)))
+    for name, values in tops.items():
+        figures.append(Figure(f"18: ablation, top-1 of {name}, {len(values)} seeds, %", mean(values)))
+    for how, by_name in times.items():
+        figures += [Figure(f"18: ablation, ms of {name}, {how}", value) for name, value in by_name.items()]
+    if "BaseNet" in tops and "+ dropout" in tops:
+        gain = mean(tops["+ dropout"]) - mean(tops["BaseNet"])
+        figures.append(Figure("18: ablation, gain of all four rules, points", gain, 0.0))
+    return Findings(tuple(figures), tuple(tables))
+
+
+def _cells(entry: Line, tops: Mapping[str, Sequence[float]], times: Mapping[str, Mapping[str, float]]) -> tuple[str, ...]:
+    values = tops[entry.variant]
+    spread = f" ± {stdev(values):.2f}" if len(values) > 1 else ""
+    ours = [f"{times[how][entry.variant]:.2f}" if entry.variant in times.get(how, {}) else "–" for how in ("torch", "native")]
+    return (entry.shown or entry.variant, f"{entry.top1:.2f}", f"{mean(values):.2f}{spread}", f"{entry.milliseconds:.2f}", *ours)
+
+
+def insert(page: str, block: str) -> str:
+    """The page with the block between its markers. Raises ValueError where they are missing."""
+    text, found = BLOCK.subn(lambda markers: f"{markers[1]}\n{block}\n{markers[2]}", page)
+    if found != 1:
+        raise ValueError(f"{PAGE}: expected '<!-- ablation: begin -->' and '<!-- ablation: end -->' once each, found {found}")
+    return text
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
+    parser.add_argument("--data", type=Path, default=DATA, help="folder of MNIST's idx files")
+    parser.add_argument("--positions", action="store_true", help="Tables 7 and 8, too")
+    parser.add_argument("--only", choices=("accuracy", "latency"), help="measure one of the two, and report both")
+    asked = parser.parse_args()
+    torch.set_num_threads(1)
+    if asked.only != "latency":
+        run(asked.data, asked.positions)
+    measured = RUNS.with_name("ablation-ms.json")
+    if asked.only != "accuracy":
+        measured.parent.mkdir(parents=True, exist_ok=True)
+        measured.write_text(json.dumps(latency(), ensure_ascii=False))
+    found = findings(json.loads(measured.read_text()) if measured.exists() else {})
+    write_rows(rows(found, COMMAND), Path("build/bench/lcnet-ablation.jsonl"))
+    block = "\n\n".join(f"**{table.title}**\n\n{markdown(table)}" for table in found.tables)
+    print(block)
+    PAGE.write_text(insert(PAGE.read_text(), block))
+
+
+if __name__ == "__main__":
+    main()

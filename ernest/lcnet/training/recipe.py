@@ -1,0 +1,212 @@
+"""How a network is trained, as one frozen value. The defaults are those of PP-LCNet x1.0 (arXiv 2109.15099, section 4.1).
+
+What the paper leaves open is as in PaddleClas: no decay of normalisation, label smoothing 0.1, crops of 8 to 100 % of a picture.
+"""
+
+import difflib
+import json
+import math
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+from ernest.lcnet.architecture import PUBLISHED, STRIDES_32, STRIDES_64, Architecture, Stride, small_images
+from ernest.lcnet.preprocess import Preprocessing
+
+Precision = Literal["auto", "fp32", "bf16"]
+Strides = Literal["auto", "published", "32", "64"]
+
+RATE_BATCH = 2048
+"""The batch that `Recipe.rate` is meant for; other batches scale it (arXiv 2109.15099 trains 4 x 512 pictures a step)."""
+
+SMALL_PICTURES = 96
+"""Below this side pictures are looked at whole: the border that the published 224 of 256 cut away would be missed."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One way to train. Raises ValueError, which names the field, if a value makes no sense.
+
+    Network: `arch` is a published name or "small" (`small_images`); `strides` "auto" takes `STRIDES_32` up to 48 pixels,
+    `STRIDES_64` up to 96. `size` is the side of the pictures that the network sees, `channels` 3 or 1 (grey); `dropout` None
+    leaves the architecture's.
+
+    Optimiser: SGD with `momentum`; `rate` is the peak for a batch of 2048 and follows `batch`; `warmup` epochs of linear rise,
+    at most a fifth of all, then a cosine down to zero; `stage_rates` are factors for the stem and the five stages.
+    `ema` is the decay of an average of the weights, which is then what is scored and saved; 0 for none.
+
+    Pictures: crops of a share of the area between `crop_area`, of a width over height between `crop_aspect`, both drawn
+    evenly; `flip`; `sizes` trains every batch at one of these sides instead of `size`; `bend` bends strokes; `augment` is how
+    many of RandAugment's operations, of `magnitude` 0 to 10, change a picture; `erase` is the share of pictures that lose a
+    rectangle. `resize` is the short side at evaluation; None is 256/224 of `size`, or `size` itself below 96.
+
+    `held_out` is the share of each class that is kept for evaluation where the data name no such pictures.
+    """
+
+    arch: str = "PPLCNet_x1_0"
+    size: int = 224
+    channels: int = 3
+    strides: Strides = "auto"
+    dropout: float | None = None
+    epochs: int = 360
+    batch: int = 2048
+    rate: float = 0.8
+    warmup: float = 5.0
+    momentum: float = 0.9
+    nesterov: bool = False
+    weight_decay: float = 3e-5
+    smoothing: float = 0.1
+    stage_rates: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+    ema: float = 0.0
+    crop_area: tuple[float, ...] = (0.08, 1.0)
+    crop_aspect: tuple[float, ...] = (3 / 4, 4 / 3)
+    flip: bool = True
+    sizes: tuple[int, ...] = ()
+    bend: bool = False
+    augment: int = 0
+    magnitude: float = 9.0
+    erase: float = 0.0
+    resize: int | None = None
+    held_out: float = 0.1
+    seed: int = 0
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        if self.arch not in PUBLISHED and self.arch != "small":
+            known = ", ".join([*PUBLISHED, "small"])
+            raise ValueError(f"arch: expected one of {known}, got {self.arch!r}{_near(self.arch, PUBLISHED)}")
+        for field, known in (("strides", get_args(Strides)), ("precision", get_args(Precision)), ("channels", (1, 3))):
+            if getattr(self, field) not in known:
+                raise ValueError(f"{field}: expected one of {', '.join(map(str, known))}, got {getattr(self, field)!r}")
+        for field in ("size", "epochs", "batch", "rate"):
+            if getattr(self, field) <= 0:
+                raise ValueError(f"{field}: expected a positive number, got {getattr(self, field)}")
+        for field in ("warmup", "weight_decay", "augment", "magnitude", "seed"):
+            if getattr(self, field) < 0:
+                raise ValueError(f"{field}: expected 0 or more, got {getattr(self, field)}")
+        for field in ("dropout", "momentum", "smoothing", "ema", "erase", "held_out"):
+            if not 0 <= (getattr(self, field) or 0) < 1:
+                raise ValueError(f"{field}: expected 0 to below 1, got {getattr(self, field)}")
+        if self.magnitude > 10:
+            raise ValueError(f"magnitude: expected 0 to 10, got {self.magnitude}")
+        if len(self.stage_rates) != 6 or min(self.stage_rates) < 0:
+            raise ValueError(f"stage_rates: expected six factors, for the stem and five stages, got {self.stage_rates}")
+        for field, most in (("crop_area", 1.0), ("crop_aspect", math.inf)):
+            low_high = getattr(self, field)
+            if len(low_high) != 2 or not 0 < low_high[0] <= low_high[1] <= most:
+                raise ValueError(f"{field}: expected two positive numbers, the smaller first, got {low_high}")
+        if self.resize is not None and self.resize < self.size:
+            raise ValueError(f"resize: expected at least the size of {self.size}, got {self.resize}")
+        if min(self.sizes, default=1) < 1:
+            raise ValueError(f"sizes: expected positive sides, got {self.sizes}")
+
+
+def published(arch: str, **changes: Any) -> Recipe:
+    """The recipe that a published network was trained with: the table of the paper, and PaddleClas for what it leaves out."""
+    base: dict[str, Any] = {"arch": arch}
+    if arch.startswith("PPLCNetV2"):
+        base |= {"epochs": 480, "weight_decay": 4e-5, "sizes": (160, 192, 224, 288, 320)}
+        base |= {"PPLCNetV2_small": {"weight_decay": 2e-5}, "PPLCNetV2_large": {"rate": 0.4}}.get(arch, {})
+    elif arch in PUBLISHED and PUBLISHED[arch].scale > 1:
+        base["weight_decay"] = 4e-5
+    return Recipe(**(base | changes))
+
+
+def distilled(arch: str, **changes: Any) -> Recipe:
+    """The recipe of PaddleClas for an SSLD student: x2.5 as published, every other width as x1.0 (rate 0.4 for 1024 a step)."""
+    base: dict[str, Any] = {"epochs": 200, "batch": 1024, "rate": 0.8, "weight_decay": 1e-5, "dropout": 0.0}
+    if arch == "PPLCNet_x2_5":
+        base = {"epochs": 100, "batch": 1024, "rate": 0.4, "weight_decay": 4e-5}
+    return published(arch, **(base | changes))
+
+
+def load_recipe(file: str | Path | None = None, overrides: Mapping[str, Any] | Sequence[str] = ()) -> Recipe:
+    """The published recipe of `arch` with the fields of a TOML file and, over them, `overrides`: a mapping or "field=value".
+
+    Raises ValueError, which names the file or the field and the nearest name there is, for anything that is no recipe.
+    """
+    tree: dict[str, Any] = {}
+    if file is not None:
+        try:
+            tree = tomllib.loads(Path(file).read_text())
+        except OSError as error:
+            raise ValueError(f"{file}: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ValueError(f"{file}: {error}") from None
+    tree |= dict(overrides) if isinstance(overrides, Mapping) else dict(map(_parsed, overrides))
+    hints = get_type_hints(Recipe)
+    for name in tree:
+        if name not in hints:
+            raise ValueError(f"{name}: no field of a recipe{_near(name, hints) or '; there are ' + ', '.join(hints)}")
+    checked = {name: _checked(name, value, hints[name]) for name, value in tree.items()}
+    return published(checked.pop("arch", Recipe.arch), **checked)
+
+
+def dump(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as JSON can hold it; `load_recipe(overrides=dump(recipe))` is the same recipe."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(recipe).items()}
+
+
+def peak_rate(recipe: Recipe, batch: int | None = None) -> float:
+    """The highest learning rate, scaled by the batch: twice the pictures in a step, twice the rate."""
+    return recipe.rate * (batch or recipe.batch) / RATE_BATCH
+
+
+def architecture(recipe: Recipe, classes: int) -> Architecture:
+    """The network that the recipe trains."""
+    if recipe.arch == "small":
+        chosen = small_images(classes)
+    else:
+        chosen = replace(PUBLISHED[recipe.arch], classes=classes, strides=_strides(recipe))
+    dropout = chosen.dropout if recipe.dropout is None else recipe.dropout
+    return replace(chosen, in_channels=recipe.channels, dropout=dropout)
+
+
+def preprocessing(recipe: Recipe) -> Preprocessing:
+    """What pictures go through at evaluation, and with the trained network ever after."""
+    whole = recipe.size if recipe.size < SMALL_PICTURES else round(recipe.size * 256 / 224)
+    standard = Preprocessing()
+    grey = {"mean": (0.449,), "std": (0.226,)} if recipe.channels == 1 else {}  # the means of ImageNet's three
+    return replace(standard, resize=recipe.resize or whole, crop=(recipe.size, recipe.size), **grey)
+
+
+def _strides(recipe: Recipe) -> tuple[Stride, ...]:
+    side = min((recipe.size, *recipe.sizes))
+    if recipe.strides == "32" or (recipe.strides == "auto" and side <= 48):
+        return STRIDES_32
+    if recipe.strides == "64" or (recipe.strides == "auto" and side <= SMALL_PICTURES):
+        return STRIDES_64
+    return PUBLISHED[recipe.arch].strides
+
+
+def _parsed(override: str) -> tuple[str, Any]:
+    name, equals, text = override.partition("=")
+    if not equals:
+        raise ValueError(f"{override!r}: expected field=value, such as epochs=20")
+    try:
+        return name.strip(), json.loads(text)
+    except json.JSONDecodeError:
+        return name.strip(), text.strip()
+
+
+def _checked(name: str, value: Any, kind: Any) -> Any:
+    """`value` from a file as what the field holds."""
+    if get_origin(kind) is tuple and isinstance(value, list | tuple):
+        return tuple(_checked(name, entry, get_args(kind)[0]) for entry in value)
+    if get_origin(kind) is Literal:
+        return str(value) if kind is Strides else value  # `strides=32` in a shell is a number
+    allowed = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    if float in allowed and type(value) is int:
+        return float(value)
+    if get_origin(kind) is tuple or type(value) not in allowed or (type(value) is float and not math.isfinite(value)):
+        wanted = "a list" if get_origin(kind) is tuple else " or ".join(getattr(one, "__name__", "none") for one in allowed)
+        raise ValueError(f"{name}: expected {wanted.replace('NoneType', 'nothing')}, got {value!r}")
+    return value
+
+
+def _near(name: str, known: Mapping[str, Any]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]}?" if near else ""

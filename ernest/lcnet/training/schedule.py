@@ -1,0 +1,82 @@
+"""How fast the weights move: parameter groups, the learning rate of a step, and the average of weights."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ernest.lcnet.training.recipe import Recipe
+
+
+def learning_rate(step: int, steps: int, steps_per_epoch: int, peak: float, warmup: float) -> float:
+    """The rate of one of `steps`: a linear rise to `peak` over `warmup` epochs, then a cosine down to zero.
+
+    The rise takes a fifth of all steps at most, so that short runs keep the shape of the curve.
+    """
+    rise = min(round(warmup * steps_per_epoch), steps // 5)
+    if step < rise:
+        return peak * (step + 1) / rise
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - rise) / (steps - rise)))
+
+
+def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict]:
+    """Groups for an optimiser: weights and biases of normalisation do not decay, stages have their own factor of the rate.
+
+    Each group holds `params`, `names`, `weight_decay` and `factor`; a factor of 0 freezes, which the group leaves out.
+    """
+    normalisation = {
+        f"{place}.{leaf}" if place else leaf
+        for place, module in network.named_modules()
+        if isinstance(module, nn.BatchNorm2d)
+        for leaf in ("weight", "bias")
+    }
+    groups: dict[tuple[float, float], dict] = {}
+    for name, parameter in network.named_parameters():
+        factor, decay = _factor(name, recipe), 0.0 if name in normalisation else recipe.weight_decay
+        if factor == 0:
+            parameter.requires_grad_(False)
+            continue
+        group = groups.setdefault((factor, decay), {"params": [], "names": [], "weight_decay": decay, "factor": factor})
+        group["params"].append(parameter)
+        group["names"].append(name)
+    return list(groups.values())
+
+
+def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+    """SGD with momentum over `parameter_groups`."""
+    groups = parameter_groups(network, recipe)
+    return torch.optim.SGD(groups, lr=recipe.rate, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=True)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["factor"]
+
+
+@torch.no_grad()
+def follow(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+    """Moves the average of the weights towards the network. Early on it moves faster: (1 + step) / (10 + step) bounds the decay.
+
+    Counters and what else is no floating-point number are copied.
+    """
+    decay = min(decay, (1 + step) / (10 + step))
+    for mean, value in zip(_values(average), _values(network), strict=True):
+        if value.is_floating_point():
+            mean.lerp_(value, 1 - decay)
+        else:
+            mean.copy_(value)
+
+
+def _values(network: nn.Module) -> list[Tensor]:
+    return [*network.parameters(), *network.buffers()]
+
+
+def _factor(name: str, recipe: Recipe) -> float:
+    """The factor of the stem, of one of the five stages, or 1 for the head; the same in both students of a `Pair`."""
+    match name.removeprefix("first.").removeprefix("second.").split("."):
+        case ["stem", *_]:
+            return recipe.stage_rates[0]
+        case ["stages", stage, *_]:
+            return recipe.stage_rates[1 + int(stage)]
+        case _:
+            return 1.0

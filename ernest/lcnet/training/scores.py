@@ -1,0 +1,103 @@
+"""How good a classifier is: top-1, top-5, what is taken for what, as numbers, a table and a picture."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ernest.lcnet.files import written_aside
+from ernest.lcnet.preprocess import Preprocessing
+from ernest.lcnet.training.pictures import Pictures, normalised
+
+BATCH = 250
+MOST_NAMES = 40
+"""Beyond so many classes a picture of them all has no room for names and numbers."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Shares from 0 to 1; `confusion[i, j]` counts the pictures of class i that were taken for class j.
+
+    `top5` counts a picture as right if its class is among the five likeliest, or among all of fewer.
+    """
+
+    top1: float
+    top5: float
+    confusion: np.ndarray
+
+
+def evaluate(network: nn.Module, pictures: Pictures, rule: Preprocessing) -> Scores:
+    """Scores on pictures that already have the size that `rule` makes; the network is left as it was, in training or not."""
+    training = network.training
+    network.eval()
+    classes = len(pictures.labels)
+    confusion, among = np.zeros((classes, classes), np.int64), 0
+    with torch.inference_mode():
+        for start in range(0, len(pictures), BATCH):
+            places = range(start, min(start + BATCH, len(pictures)))
+            levels = np.stack([pictures.picture(place) for place in places])
+            logits = network(normalised(torch.from_numpy(levels).movedim(-1, 1).float(), rule)).float()
+            targets = pictures.targets[start : start + len(levels)]
+            likeliest = logits.topk(min(5, classes)).indices.numpy()
+            among += int((likeliest == targets[:, None]).sum())
+            np.add.at(confusion, (targets, likeliest[:, 0]), 1)
+    network.train(training)
+    count = max(1, len(pictures))
+    return Scores(float(confusion.trace() / count), among / count, confusion)
+
+
+@dataclass(frozen=True)
+class ClassScore:
+    """One line of the table: the share of its pictures that were found, and of what was taken for it that was right."""
+
+    label: str
+    pictures: int
+    recall: float
+    precision: float
+    taken_for: str
+
+
+def per_class(scores: Scores, labels: Sequence[str]) -> list[ClassScore]:
+    """Every class, the worst first; `taken_for` is the class that most of its missed pictures were taken for."""
+    rows = []
+    for place, label in enumerate(labels):
+        found, row = int(scores.confusion[place, place]), scores.confusion[place]
+        wrong = np.where(np.arange(len(labels)) == place, 0, row)
+        count, taken = int(row.sum()), int(scores.confusion[:, place].sum())
+        other = labels[int(wrong.argmax())] if wrong.any() else ""
+        rows.append(ClassScore(label, count, found / max(1, count), found / max(1, taken), other))
+    return sorted(rows, key=lambda row: (row.recall, row.label))
+
+
+def write_classes(rows: Sequence[ClassScore], path: Path) -> None:
+    """The table as CSV."""
+    with written_aside(path) as aside, aside.open("w", newline="") as file:
+        lines = csv.writer(file)
+        lines.writerow(("class", "pictures", "recall", "precision", "most often taken for"))
+        lines.writerows((row.label, row.pictures, f"{row.recall:.4f}", f"{row.precision:.4f}", row.taken_for) for row in rows)
+
+
+def draw_confusion(scores: Scores, labels: Sequence[str], path: Path) -> None:
+    """What was taken for what, as shares of each row. Needs matplotlib."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    count = len(labels)
+    shares = scores.confusion / np.maximum(1, scores.confusion.sum(1, keepdims=True))
+    side = min(14.0, 2.6 + 0.42 * min(count, MOST_NAMES))
+    figure = Figure((side + 0.6, side), layout="constrained")
+    axes = figure.add_subplot(xlabel="taken for", ylabel="is", title=f"top-1 {scores.top1:.2%}")
+    # The square root keeps rare mistakes in sight beside a diagonal close to one.
+    axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
+    if count <= MOST_NAMES:
+        axes.set_xticks(range(count), labels, rotation=90 if max(map(len, labels)) > 3 else 0)
+        axes.set_yticks(range(count), labels)
+        for i, j in zip(*np.nonzero(scores.confusion), strict=True):
+            colour, count = "white" if shares[i, j] > 0.3 else "black", str(scores.confusion[i, j])
+            axes.text(j, i, count, ha="center", va="center", fontsize=7, color=colour)
+    with written_aside(path) as aside:
+        FigureCanvasAgg(figure).print_png(aside)

@@ -1,0 +1,53 @@
+"""Progress and results on a terminal."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from ernest.lcnet.training.loop import Report, Show
+from ernest.lcnet.training.recipe import Recipe
+from ernest.lcnet.training.scores import ClassScore, Scores
+
+MOST_CLASSES = 20
+
+
+@contextmanager
+def display(recipe: Recipe, wanted: bool) -> Iterator[Show | None]:
+    """A bar for the epoch under way and a line for every finished one, on standard error; nothing if not `wanted`. Needs rich."""
+    if not wanted:
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("epoch {task.fields[epoch]}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        task = bar.add_task("", epoch=f"1/{recipe.epochs}")
+        speed = 0.0
+
+        def show(report: Report) -> None:
+            nonlocal speed
+            speed = report.speed if not speed else 0.9 * speed + 0.1 * (report.speed or speed)
+            learning = f"loss {report.loss:.3f}, accuracy {report.accuracy:.1%}, {speed:,.0f} images/s"
+            epoch = f"{report.epoch + 1}/{recipe.epochs}"
+            bar.update(task, description=learning, completed=report.step, total=report.steps, epoch=epoch)
+            if report.scores:
+                console.print(f"epoch {epoch}: {learning}; top-1 {report.scores.top1:.2%}, top-5 {report.scores.top5:.2%}")
+
+        yield show
+
+
+def print_classes(rows: Sequence[ClassScore], scores: Scores) -> None:
+    """The worst classes as a table, on standard error. Needs rich."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(
+        "class", "pictures", "recall", "precision", "taken for", title=f"top-1 {scores.top1:.2%}, top-5 {scores.top5:.2%}"
+    )
+    for row in rows[:MOST_CLASSES]:
+        table.add_row(row.label, str(row.pictures), f"{row.recall:.1%}", f"{row.precision:.1%}", row.taken_for)
+    console = Console(stderr=True)
+    console.print(table)
+    if len(rows) > MOST_CLASSES:
+        console.print(f"the {MOST_CLASSES} worst of {len(rows)} classes; all are in classes.csv")

@@ -1,0 +1,200 @@
+"""The loop: what it learns, and that a run that was cut goes on bit by bit as the unbroken one."""
+
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ernest.lcnet import PPLCNet
+from ernest.lcnet.files import read
+from ernest.lcnet.training.loop import Report, fit
+from ernest.lcnet.training.losses import Objective, Pair, mutual, supervised
+from ernest.lcnet.training.pictures import Pictures, as_seen, hold
+from ernest.lcnet.training.precision import choose_bf16, has_bf16
+from ernest.lcnet.training.recipe import Recipe, architecture, preprocessing
+
+RECIPE = Recipe(
+    arch="PPLCNet_x0_25", size=16, channels=1, epochs=3, batch=16, rate=12.8, crop_area=(0.5, 1.0), held_out=0.2, precision="fp32"
+)
+
+
+def stripes(count: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """Noise with horizontal, vertical or no stripes."""
+    rng = np.random.default_rng(seed)
+    targets = np.arange(count) % 3
+    wave = np.tile(np.where(np.arange(20) // 3 % 2, 70, 0), (20, 1))
+    images = rng.integers(60, 120, (count, 20, 20)) + np.stack([wave, wave.T, wave * 0])[targets]
+    return list(images.astype(np.uint8)), targets
+
+
+@pytest.fixture
+def pictures() -> tuple[Pictures, Pictures]:
+    images, targets = stripes(96, 0)
+    other, others = stripes(48, 1)
+    return hold(images, targets, ("lines", "columns", "none")), hold(
+        other, others, ("lines", "columns", "none"), as_seen(preprocessing(RECIPE))
+    )
+
+
+def fresh(recipe: Recipe = RECIPE) -> PPLCNet:
+    torch.manual_seed(recipe.seed)
+    return PPLCNet(architecture(recipe, 3))
+
+
+class Killed(Exception):
+    pass
+
+
+def at(epoch: int, step: int, act: Callable[[], None]) -> Callable[[Report], None]:
+    """Acts once that step of that epoch has been made."""
+
+    def show(report: Report) -> None:
+        if (report.epoch, report.step) == (epoch, step) and report.scores is None:
+            act()
+
+    return show
+
+
+def kill() -> None:
+    raise Killed
+
+
+def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    pairs = zip(one.state_dict().items(), other.state_dict().items(), strict=True)
+    return all(name == again and torch.equal(value, there) for (name, value), (again, there) in pairs)
+
+
+def test_it_learns_and_keeps_the_best_and_the_last(pictures: tuple[Pictures, Pictures], tmp_path: Path) -> None:
+    network, told = fresh(), []
+    before = torch.get_rng_state()
+    progress = fit(network, supervised(0.1), *pictures, replace(RECIPE, epochs=8), tmp_path, told.append)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert not network.training
+    assert progress.history[-1]["top1"] >= 0.9
+    assert progress.history[0]["loss"] > progress.history[-1]["loss"]
+    assert len(told) == 8 * 6 + 8
+    assert all(report.speed > 0 for report in told if report.scores is None)
+    best, last = read(tmp_path / "best.safetensors"), read(tmp_path / "last.safetensors")
+    assert best.labels == ("lines", "columns", "none")
+    assert best.preprocessing == preprocessing(RECIPE)
+    assert same(last.network, network)
+    top = [line["top1"] for line in progress.history]
+    assert best.about["top1"] == max(top)
+    assert best.about["epoch"] == 1 + top.index(max(top))
+
+
+@pytest.mark.parametrize("kind", ["plain", "averaged", "mutual"])
+@pytest.mark.parametrize("place", [(0, 2), (1, 1), (2, 6)], ids=["inside", "between", "end"])
+def test_killed_and_resumed_is_unbroken_bit_by_bit(
+    pictures: tuple[Pictures, Pictures], tmp_path: Path, kind: str, place: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if kind != "plain" and place != (0, 2):
+        pytest.skip("one place is enough")
+    monkeypatch.setattr("ernest.lcnet.training.loop.SAVE_SECONDS", 0.0)
+    recipe = replace(RECIPE, ema=0.9 if kind == "averaged" else 0.0, bend=True)
+    objective: Objective = mutual(0.1) if kind == "mutual" else supervised(0.1)
+    make = (lambda: Pair(fresh(recipe), fresh(replace(recipe, seed=1)))) if kind == "mutual" else (lambda: fresh(recipe))
+    whole = make()
+    unbroken = fit(whole, objective, *pictures, recipe, tmp_path / "whole")
+    with pytest.raises(Killed):
+        fit(make(), objective, *pictures, recipe, tmp_path / "cut", at(*place, kill))
+    torch.manual_seed(77)  # nothing outside of the state may matter
+    again = make()
+    for parameter in again.parameters():
+        torch.nn.init.zeros_(parameter)
+    resumed = fit(again, objective, *pictures, recipe, tmp_path / "cut")
+    assert resumed == unbroken
+    assert same(again, whole)
+    for name in ("best", "last", "state"):
+        one, other = load_file(tmp_path / "whole" / f"{name}.safetensors"), load_file(tmp_path / "cut" / f"{name}.safetensors")
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("count", [3, 6])
+def test_ctrl_c_saves_the_step_under_way(pictures: tuple[Pictures, Pictures], tmp_path: Path, count: int) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    steps: list[Report] = []
+
+    def show(report: Report) -> None:
+        steps.append(report)
+        if len(steps) == count:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(fresh(), supervised(0.1), *pictures, RECIPE, tmp_path / "cut", show)
+    assert len(steps) == count
+    assert signal.getsignal(signal.SIGINT) is handler
+    resumed, whole = fresh(), fresh()
+    steps.clear()
+    fit(resumed, supervised(0.1), *pictures, RECIPE, tmp_path / "cut", steps.append)
+    assert (steps[0].epoch, steps[0].step, steps[0].scores is None) == ((0, 4, True) if count == 3 else (0, 6, False))
+    fit(whole, supervised(0.1), *pictures, RECIPE)
+    assert same(resumed, whole)
+
+
+def test_a_finished_run_is_not_made_again(pictures: tuple[Pictures, Pictures], tmp_path: Path) -> None:
+    told: list[Report] = []
+    first = fit(fresh(), supervised(0.1), *pictures, RECIPE, tmp_path)
+    assert fit(fresh(), supervised(0.1), *pictures, RECIPE, tmp_path, told.append) == first
+    assert told == []
+
+
+def test_a_state_of_another_run_is_refused(pictures: tuple[Pictures, Pictures], tmp_path: Path) -> None:
+    learn, score = pictures
+    fit(fresh(), supervised(0.1), learn, score, replace(RECIPE, epochs=1), tmp_path)
+    images, targets = stripes(96, 5)
+    for recipe, other, start in (
+        (replace(RECIPE, epochs=2), learn, ""),
+        (replace(RECIPE, epochs=1), hold(images, targets, learn.labels), ""),
+        (replace(RECIPE, epochs=1), learn, "other.pdparams"),
+    ):
+        with pytest.raises(ValueError, match=r"state\.safetensors: belongs to another recipe, other data or another start"):
+            fit(fresh(), supervised(0.1), other, score, recipe, tmp_path, start=start)
+    state = tmp_path / "state.safetensors"
+    state.write_bytes(state.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"state\.safetensors: damaged"):
+        fit(fresh(), supervised(0.1), learn, score, replace(RECIPE, epochs=1), tmp_path)
+
+
+def test_the_average_is_what_is_scored_and_kept(pictures: tuple[Pictures, Pictures], tmp_path: Path) -> None:
+    network = fresh()
+    fit(network, supervised(0.1), *pictures, replace(RECIPE, ema=0.99), tmp_path)
+    state = load_file(tmp_path / "state.safetensors")
+    kept, name = read(tmp_path / "last.safetensors").network, "head.classifier.weight"
+    assert torch.equal(kept.state_dict()[name], state[f"average/{name}"])
+    assert not torch.equal(kept.state_dict()[name], state[f"network/{name}"])
+    assert same(kept, network)
+
+
+def test_a_loss_that_is_no_number_says_so(pictures: tuple[Pictures, Pictures]) -> None:
+    network = fresh()
+    torch.nn.init.constant_(network.head.classifier.bias, float("nan"))
+    with pytest.raises(ValueError, match="rate: the loss is nan; a lower learning rate may help"):
+        fit(network, supervised(0.1), *pictures, RECIPE)
+
+
+def test_half_precision_is_measured_only_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = fresh()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    assert choose_bf16(network, supervised(0.1), RECIPE) is False
+    assert choose_bf16(network, supervised(0.1), replace(RECIPE, precision="bf16")) is True
+    monkeypatch.setattr("ernest.lcnet.training.precision.has_bf16", lambda: False)
+    assert choose_bf16(network, supervised(0.1), replace(RECIPE, precision="auto")) is False
+    monkeypatch.setattr("ernest.lcnet.training.precision.has_bf16", lambda: True)
+    seed = torch.get_rng_state()
+    assert choose_bf16(network, supervised(0.1), replace(RECIPE, precision="auto")) in (False, True)
+    assert torch.equal(torch.get_rng_state(), seed)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert has_bf16() in (False, True)
+
+
+@pytest.mark.parametrize("sizes", [(), (12, 20)])
+def test_half_precision_and_many_sizes_learn_too(pictures: tuple[Pictures, Pictures], sizes: tuple[int, ...]) -> None:
+    recipe = replace(RECIPE, epochs=10, precision="bf16", sizes=sizes)
+    assert fit(fresh(), supervised(0.1), *pictures, recipe).history[-1]["top1"] >= 0.8

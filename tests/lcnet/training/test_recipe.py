@@ -1,0 +1,121 @@
+"""The recipe is the published table; files and overrides are checked field by field."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from ernest.lcnet import PUBLISHED, STRIDES_32, STRIDES_64
+from ernest.lcnet.training.recipe import (
+    Recipe,
+    architecture,
+    distilled,
+    dump,
+    load_recipe,
+    peak_rate,
+    preprocessing,
+    published,
+)
+
+PAPER = {
+    "size": 224,
+    "epochs": 360,
+    "batch": 2048,
+    "rate": 0.8,
+    "warmup": 5.0,
+    "momentum": 0.9,
+    "nesterov": False,
+    "smoothing": 0.1,
+    "ema": 0.0,
+    "crop_area": [0.08, 1.0],
+    "crop_aspect": [0.75, 4 / 3],
+    "flip": True,
+    "sizes": [],
+    "stage_rates": [1.0] * 6,
+    "bend": False,
+    "augment": 0,
+    "erase": 0.0,
+}
+"""arXiv 2109.15099, section 4.1, with what PaddleClas adds."""
+
+DECAYS = {"0_25": 3e-5, "0_35": 3e-5, "0_5": 3e-5, "0_75": 3e-5, "1_0": 3e-5, "1_5": 4e-5, "2_0": 4e-5, "2_5": 4e-5}
+
+
+@pytest.mark.parametrize(("width", "decay"), DECAYS.items())
+def test_the_first_version_dumps_as_the_published_table(width: str, decay: float) -> None:
+    told = dump(published(f"PPLCNet_x{width}"))
+    assert {name: told[name] for name in PAPER} == PAPER
+    assert told["weight_decay"] == decay
+    rule = preprocessing(published(f"PPLCNet_x{width}"))
+    assert (rule.resize, rule.crop, rule.antialias) == (256, (224, 224), False)
+    assert architecture(published(f"PPLCNet_x{width}"), 1000) == PUBLISHED[f"PPLCNet_x{width}"]
+
+
+def test_the_second_version_and_the_students_have_their_own() -> None:
+    base, small, large = (published(f"PPLCNetV2_{size}") for size in ("base", "small", "large"))
+    assert (base.epochs, base.rate, base.weight_decay) == (480, 0.8, 4e-5)
+    assert base.sizes == (160, 192, 224, 288, 320)
+    assert (small.weight_decay, large.rate) == (2e-5, 0.4)
+    student, wide = distilled("PPLCNet_x1_0"), distilled("PPLCNet_x2_5")
+    assert (student.epochs, peak_rate(student), student.weight_decay, student.dropout) == (200, 0.4, 1e-5, 0.0)
+    assert (wide.epochs, peak_rate(wide), wide.weight_decay, wide.dropout) == (100, 0.2, 4e-5, None)
+
+
+def test_the_rate_follows_the_batch() -> None:
+    assert peak_rate(Recipe()) == 0.8
+    assert peak_rate(Recipe(batch=256)) == pytest.approx(0.1)
+
+
+def test_a_file_and_overrides_make_a_recipe(tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text('arch = "PPLCNet_x2_0"\nepochs = 20\nstage_rates = [0, 0.4, 0.4, 0.8, 0.8, 1]\n')
+    recipe = load_recipe(file, ["batch=64", "rate=1", "strides=32", "arch=PPLCNet_x1_5"])
+    assert (recipe.epochs, recipe.batch, recipe.rate, recipe.strides, recipe.arch) == (20, 64, 1.0, "32", "PPLCNet_x1_5")
+    assert recipe.stage_rates == (0.0, 0.4, 0.4, 0.8, 0.8, 1.0)
+    assert recipe.weight_decay == 4e-5
+    assert load_recipe(overrides=dump(recipe)) == recipe
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("epoch=3", "epoch: no field of a recipe; did you mean epochs?"),
+        ("qqq=3", "qqq: no field of a recipe; there are arch,"),
+        ("epochs", "expected field=value"),
+        ("epochs=many", "epochs: expected int, got 'many'"),
+        ("epochs=0", "epochs: expected a positive number, got 0"),
+        ("rate=NaN", "rate: expected float, got nan"),
+        ("arch=PPLCNet_x1.0", "got 'PPLCNet_x1.0'; did you mean PPLCNet_x1_0?"),
+        ("stage_rates=[1,1]", "stage_rates: expected six factors"),
+        ("crop_area=[0.5,0.1]", "crop_area: expected two positive numbers, the smaller first"),
+        ("crop_area=0.5", "crop_area: expected a list, got 0.5"),
+        ("resize=100", "resize: expected at least the size of 224, got 100"),
+        ("ema=1", "ema: expected 0 to below 1, got 1"),
+        ("channels=4", "channels: expected one of 1, 3, got 4"),
+        ("flip=1", "flip: expected bool, got 1"),
+    ],
+)
+def test_wrong_fields_are_named(override: str, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        load_recipe(overrides=[override])
+
+
+def test_a_file_that_is_no_recipe_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"gone\.toml: No such file"):
+        load_recipe(tmp_path / "gone.toml")
+    (tmp_path / "bad.toml").write_text("epochs = = 3")
+    with pytest.raises(ValueError, match=r"bad\.toml: "):
+        load_recipe(tmp_path / "bad.toml")
+
+
+def test_strides_follow_the_size_unless_they_are_chosen() -> None:
+    recipe = Recipe(size=32)
+    assert architecture(recipe, 10).strides == STRIDES_32
+    assert architecture(replace(recipe, size=64), 10).strides == STRIDES_64
+    assert architecture(replace(recipe, strides="published"), 10).strides == (2, 1, 2, 2, 2, 2)
+    assert architecture(replace(recipe, size=224, strides="32"), 10).strides == STRIDES_32
+    assert preprocessing(recipe).resize == 32
+    grey = replace(recipe, channels=1, arch="small", dropout=0.3)
+    assert (architecture(grey, 10).in_channels, architecture(grey, 10).dropout) == (1, 0.3)
+    assert len(preprocessing(grey).mean) == 1

@@ -1,0 +1,75 @@
+"""Scores, the table of classes and the picture of mistakes."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from ernest.lcnet import Preprocessing
+from ernest.lcnet.training.pictures import hold
+from ernest.lcnet.training.scores import Scores, draw_confusion, evaluate, per_class, write_classes
+
+RULE = Preprocessing(resize=8, crop=(8, 8), mean=(0.0,), std=(1.0,))
+
+
+class Brightness(nn.Module):
+    """Takes a picture for the class whose number is its brightness in steps of 20, and for its neighbours after that."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.classes = classes
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        value = images.mean((1, 2, 3)) * 255 / 20
+        return -(value[:, None] - torch.arange(self.classes)).abs()
+
+
+def test_top_one_top_five_and_confusion_are_counts() -> None:
+    values, targets = [0, 20, 40, 60, 60, 200, 200], [0, 1, 2, 3, 4, 10, 1]
+    labels = [str(i) for i in range(11)]
+    pictures = hold([np.full((8, 8), value, np.uint8) for value in values], np.array(targets), labels)
+    network = Brightness(11).train()
+    scores = evaluate(network, pictures, RULE)
+    assert network.training
+    assert scores.top1 == 5 / 7
+    assert scores.top5 == 6 / 7
+    wanted = np.zeros((11, 11), int)
+    for is_, taken in ((0, 0), (1, 1), (2, 2), (3, 3), (4, 3), (10, 10), (1, 10)):
+        wanted[is_, taken] += 1
+    assert np.array_equal(scores.confusion, wanted)
+
+
+def test_top_five_of_fewer_classes_is_all_of_them() -> None:
+    pictures = hold([np.zeros((8, 8), np.uint8)] * 3, np.array([0, 1, 2]), "abc")
+    scores = evaluate(Brightness(3), pictures, RULE)
+    assert (scores.top1, scores.top5) == (1 / 3, 1.0)
+
+
+def test_the_table_has_the_worst_class_first(tmp_path: Path) -> None:
+    confusion = np.array([[8, 2, 0], [0, 10, 0], [1, 4, 5]])
+    rows = per_class(Scores(0.0, 0.0, confusion), ("cat", "dog", "eel"))
+    assert [row.label for row in rows] == ["eel", "cat", "dog"]
+    assert [row.pictures for row in rows] == [10, 10, 10]
+    assert [row.recall for row in rows] == [0.5, 0.8, 1.0]
+    assert [row.precision for row in rows] == pytest.approx([1.0, 8 / 9, 10 / 16])
+    assert [row.taken_for for row in rows] == ["dog", "dog", ""]
+    write_classes(rows, tmp_path / "classes.csv")
+    with (tmp_path / "classes.csv").open(newline="") as file:
+        lines = list(csv.reader(file))
+    assert lines[1] == ["eel", "10", "0.5000", "1.0000", "dog"]
+    assert len(lines) == 4
+
+
+@pytest.mark.parametrize("classes", [3, 60])
+def test_the_picture_is_drawn_for_few_and_for_many(classes: int, tmp_path: Path) -> None:
+    confusion = np.eye(classes, dtype=int) * 5
+    confusion[0, 1] = 3
+    draw_confusion(Scores(0.9, 1.0, confusion), [f"class {i}" for i in range(classes)], tmp_path / "confusion.png")
+    from PIL import Image
+
+    with Image.open(tmp_path / "confusion.png") as picture:
+        assert min(picture.size) > 300
+    assert [file.name for file in tmp_path.iterdir()] == ["confusion.png"]
