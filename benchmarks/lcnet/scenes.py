@@ -1,0 +1,225 @@
+"""`python -m benchmarks.lcnet.scenes`: detection and segmentation, trained from nothing on collages and scored on held-out ones.
+
+Rows go to build/bench/lcnet-scenes.jsonl, what the networks say of held-out collages to build/bench/lcnet-scenes/*.png.
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from torch import Tensor
+
+from ernest.analysis.bench import write_rows
+from ernest.lcnet import Architecture, cost, parameters
+from ernest.lcnet.heads import (
+    PICODET,
+    Detector,
+    DetectorArchitecture,
+    Objects,
+    Segmenter,
+    SegmenterArchitecture,
+    Settings,
+    as_input,
+    average_precision,
+    intersection_over_union,
+    train,
+    with_boxes,
+    with_mask,
+)
+from ernest.lcnet.heads.segmentation import Decoder
+from ernest.lcnet.heads.training import Network
+from ernest.world.collages import FORMS, Collage, collage, forms
+from ernest.world.split import HELD_OUT
+
+COMMAND = "python -m benchmarks.lcnet.scenes"
+FOLDER = Path("build/bench")
+LEARNT, JUDGED, SHOWN = 3000, 200, 5
+
+BACKBONE = Architecture(scale=0.5)
+DETECTOR = DetectorArchitecture(classes=len(FORMS) - 1, backbone=BACKBONE, width=64, layers=2)
+DETECTION_SIZE, DETECTION = 96, Settings(steps=400, batch=16, rate=4e-3, warmup=30, average=0.97)
+SEGMENTATION_SIZE = 128
+SEGMENTATION: Mapping[Decoder, Settings] = {
+    "deeplab": Settings(steps=300, batch=8, rate=4e-3, warmup=30, average=0.97),
+    "liteseg": Settings(steps=400, batch=16, rate=4e-3, warmup=30, average=0.97),
+}
+SIDE = 384
+"""Pixels of a collage in the pictures."""
+DECODERS: tuple[Decoder, ...] = ("deeplab", "liteseg")
+
+PUBLISHED_DETECTORS = {"xs": (0.70, 0.33), "s": (1.19, 0.48), "m": (3.47, 1.27), "l": (5.80, 2.09)}
+"""Millions of parameters, and G multiply-adds at 320 x 320: half of what PicoDet's tables call FLOPs."""
+PUBLISHED_SEGMENTERS: Mapping[tuple[Decoder, float], float] = {
+    ("deeplab", 0.5): 1.09,
+    ("deeplab", 1.0): 2.18,
+    ("liteseg", 0.5): 1.25,
+    ("liteseg", 1.0): 2.57,
+}
+
+Row = dict[str, Any]
+Found = tuple[list[Row], np.ndarray | None]
+"""Rows, and what the first held-out collages look like to the network; of masks the true ones stand above."""
+
+
+@dataclass(frozen=True)
+class Scenes:
+    """Collages as a detector learns from them, or as a segmenter does (`masks`)."""
+
+    collages: Sequence[Collage]
+    masks: bool
+
+    def __len__(self) -> int:
+        return len(self.collages)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Objects | Tensor]:
+        one = self.collages[index]
+        image = as_input(one.pixels[None])[0]
+        return image, torch.from_numpy(one.mask) if self.masks else objects(one)
+
+
+def objects(one: Collage) -> Objects:
+    return Objects(torch.from_numpy(one.boxes), torch.from_numpy(forms(one.kinds) - 1))
+
+
+def drawn(share: float, size: int) -> tuple[list[Collage], list[Collage]]:
+    """Collages to learn from, and held-out ones."""
+    judged = range(HELD_OUT, HELD_OUT + max(SHOWN, round(share * JUDGED)))
+    return [collage(0, index, size) for index in range(round(share * LEARNT))], [collage(0, index, size) for index in judged]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
+    parser.add_argument("--part", action="append", choices=PARTS, help="only this part (may be given more than once)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of every run")
+    parser.add_argument("--quick", action="store_true", help="a fiftieth of the steps and collages: does it all work?")
+    parser.add_argument("--docs", type=Path, help="also write the picture of the documentation here")
+    chosen = parser.parse_args(arguments)
+    torch.set_num_threads(chosen.threads)
+    console, share = Console(width=130), 0.02 if chosen.quick else 1.0
+    folder = FOLDER / "quick" if chosen.quick else FOLDER
+    for name in chosen.part or PARTS:
+        with Progress(console=console, transient=True) as progress:
+            rows, picture = PARTS[name](share, progress)
+        show(console, rows)
+        command = f"{COMMAND} --part {name}"
+        write_rows([{**row, "threads": chosen.threads, "command": command} for row in rows], folder / "lcnet-scenes.jsonl")
+        if picture is not None:
+            write_picture(picture, folder / "lcnet-scenes" / f"{name}.png")
+    if chosen.docs:
+        boxes, first, second = (
+            np.asarray(Image.open(folder / "lcnet-scenes" / f"{name}.png")) for name in ("detection", *DECODERS)
+        )
+        write_picture(np.concatenate((boxes, first, second[len(second) // 2 :])), chosen.docs)
+
+
+def counts(*_: Any) -> Found:
+    """What the published sizes cost, beside what is published."""
+    rows = []
+    for size, (millions, giga) in PUBLISHED_DETECTORS.items():
+        detector = Detector(PICODET[size])
+        rows.append(exact(f"heads: PicoDet-{size.upper()}, parameters (M)", parameters(detector) / 1e6, millions))
+        multiply_adds = cost(detector, 320, 320).multiply_adds
+        rows.append(exact(f"heads: PicoDet-{size.upper()}, multiply-adds at 320 (G)", multiply_adds / 1e9, giga))
+    for (decoder, scale), millions in PUBLISHED_SEGMENTERS.items():
+        segmenter = Segmenter(SegmenterArchitecture(backbone=Architecture(scale=scale), decoder=decoder))
+        rows.append(exact(f"heads: {decoder} on x{scale}, parameters (M)", parameters(segmenter) / 1e6, millions))
+    return rows, None
+
+
+def detection(share: float, progress: Progress) -> Found:
+    torch.manual_seed(0)
+    learnt, judged = drawn(share, DETECTION_SIZE)
+    detector, minutes = trained(Detector(DETECTOR), Scenes(learnt, masks=False), DETECTION, share, progress, "detection")
+    found = [detector.detect(as_input(one.pixels[None]))[0] for one in judged]
+    score = average_precision(found, [objects(one) for one in judged], len(FORMS) - 1)
+    shown = [
+        with_boxes(one.pixels, said.above(0.4), FORMS[1:], SIDE // DETECTION_SIZE)
+        for one, said in zip(judged, found, strict=True)
+    ]
+    rows = [
+        at_least("heads: detection, AP@0.5 on held-out collages", score.at_half, 0.9),
+        at_least("heads: detection, AP@[.5:.95] on held-out collages", score.mean),
+        at_least("heads: detection, processor minutes of training", minutes),
+    ]
+    return rows, strip(shown)
+
+
+def segmentation(share: float, progress: Progress, decoder: Decoder) -> Found:
+    torch.manual_seed(0)
+    learnt, judged = drawn(share, SEGMENTATION_SIZE)
+    network = Segmenter(SegmenterArchitecture(len(FORMS), BACKBONE, decoder))
+    segmenter, minutes = trained(network, Scenes(learnt, masks=True), SEGMENTATION[decoder], share, progress, decoder)
+    masks = [segmenter.segment(as_input(one.pixels[None]))[0].numpy() for one in judged]
+    true = [one.mask for one in judged]
+    score = intersection_over_union(map(torch.from_numpy, masks), map(torch.from_numpy, true), len(FORMS))
+    rows = [
+        at_least(f"heads: {decoder}, mIoU on held-out collages", score.mean, 0.9),
+        at_least(f"heads: {decoder}, processor minutes of training", minutes),
+    ]
+    scale = SIDE // SEGMENTATION_SIZE
+    strips = [
+        strip([with_mask(one.pixels, mask, scale) for one, mask in zip(judged, said, strict=True)]) for said in (true, masks)
+    ]
+    return rows, np.concatenate(strips)
+
+
+PARTS: Mapping[str, Callable[[float, Progress], Found]] = {
+    "counts": counts,
+    "detection": detection,
+    "deeplab": partial(segmentation, decoder="deeplab"),
+    "liteseg": partial(segmentation, decoder="liteseg"),
+}
+
+
+def trained(
+    network: Network, scenes: Scenes, settings: Settings, share: float, progress: Progress, name: str
+) -> tuple[Network, float]:
+    """The network after `share` of the steps, and the minutes of processor time that took."""
+    settings = replace(settings, steps=round(share * settings.steps))
+    bar, begun = progress.add_task(name, total=settings.steps), time.process_time()
+
+    def tell(step: int, steps: int, figures: Mapping[str, float]) -> None:
+        progress.update(bar, completed=step, description=f"{name}, loss {figures['loss']:.3f}")
+
+    return train(network, scenes, settings, tell), (time.process_time() - begun) / 60
+
+
+def exact(name: str, value: float, published: float) -> Row:
+    """Right if the published two decimals come out."""
+    return {"row": name, "value": value, "bar": published, "ok": round(value, 2) == published}
+
+
+def at_least(name: str, value: float, bar: float | None = None) -> Row:
+    return {"row": name, "value": value, "bar": bar, "ok": bar is None or value >= bar}
+
+
+def show(console: Console, rows: Sequence[Row]) -> None:
+    table = Table("row", "value", "bar", "")
+    for row in rows:
+        bar = "" if row["bar"] is None else f"{row['bar']:.2f}"
+        table.add_row(row["row"], f"{row['value']:.3f}", bar, "" if not bar else "yes" if row["ok"] else "[red]no")
+    console.print(table)
+
+
+def strip(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """The first pictures side by side."""
+    return np.concatenate(pictures[:SHOWN], 1)
+
+
+def write_picture(picture: np.ndarray, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(picture).save(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Detectors and segmenters as one file each: the form of `ernest.lcnet.files`, with the head told in the JSON text."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ernest.lcnet import files
+from ernest.lcnet.folding import folded
+from ernest.lcnet.heads.detection import Detector, DetectorArchitecture
+from ernest.lcnet.heads.segmentation import Segmenter, SegmenterArchitecture
+from ernest.lcnet.preprocess import PADDLECLAS, Preprocessing
+from ernest.lcnet.weights import read_weights
+
+
+@dataclass(frozen=True)
+class SavedHead:
+    """What a file holds. `labels` is empty where nobody named the classes; `about` is JSON: settings, scores, a source."""
+
+    network: Detector | Segmenter
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    about: Mapping[str, Any]
+
+
+def save(
+    path: str | Path,
+    network: Detector | Segmenter,
+    labels: Sequence[str] = (),
+    preprocessing: Preprocessing = PADDLECLAS,
+    about: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes `network`, folded or not. The file appears whole or not at all, and replaces an earlier one.
+
+    Raises ValueError if labels or pre-processing are not those of such a network, and OSError.
+    """
+    from safetensors.torch import save_file
+
+    _check_fit(network, labels, preprocessing)
+    text = files.card(files.Saved(network.backbone, tuple(labels), preprocessing, about or {})) | {
+        "head": "detector" if isinstance(network, Detector) else "segmenter",
+        "architecture": asdict(network.architecture),
+        "folded": not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()),
+    }
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    with files.written_aside(path) as aside:
+        save_file(tensors, aside, {files.KEY: json.dumps(text)})
+
+
+def load(path: str | Path) -> SavedHead:
+    """What `save` wrote, the network ready to use. Draws no random numbers.
+
+    Raises ValueError, which names the file, if it is damaged or holds no detector or segmenter, and OSError.
+    """
+    path = Path(path)
+    try:
+        text = files.metadata(path)
+        about = files.parsed_card(text) if text is not None else {}
+        if about.get("head") not in ("detector", "segmenter"):
+            raise ValueError("expected a detector or a segmenter of ernest.lcnet.heads")
+        network = _empty(about)
+        files.fill(network, read_weights(path))
+        labels, preprocessing, told, _ = files.told(about)
+        _check_fit(network, labels, preprocessing)
+        return SavedHead(network.eval(), labels, preprocessing, told)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path}: damaged: the metadata {files.KEY} lacks or misspells something ({error})") from None
+    except ValueError as error:
+        raise ValueError(str(error) if str(error).startswith(f"{path}: ") else f"{path}: {error}") from None
+
+
+def _empty(about: Mapping[str, Any]) -> Detector | Segmenter:
+    """A network without values: what a file promises costs no memory before its tensors have been seen to fit."""
+    fields = {**about["architecture"], "backbone": files.architecture_of(about["architecture"]["backbone"])}
+    with torch.device("meta"):
+        if about["head"] == "detector":
+            network = Detector(DetectorArchitecture(**fields))
+        else:
+            network = Segmenter(SegmenterArchitecture(**fields))
+    return folded(network) if about["folded"] else network
+
+
+def _check_fit(network: Detector | Segmenter, labels: Sequence[str], preprocessing: Preprocessing) -> None:
+    classes, channels = network.architecture.classes, network.architecture.backbone.in_channels
+    if labels and len(labels) != classes:
+        raise ValueError(f"labels: expected one for each of the {classes} classes, got {len(labels)}")
+    if len(preprocessing.mean) != channels:
+        wanted = f"expected mean and std of {channels} channels, which the network takes"
+        raise ValueError(f"preprocessing: {wanted}, got {len(preprocessing.mean)}")
