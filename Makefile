@@ -32,6 +32,7 @@ format: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.phasefield
+	$(BIN)/python -m benchmarks.lcnet
 	test -d build/demo/findings || $(BIN)/ernest demo
 	$(BIN)/python -m benchmarks.methods
 
@@ -47,7 +48,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Ernest needs Python 3.11 or newer; name one with make PYTHON=...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,dev,fast,files]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,dev,fast,files,quantise]'
 	touch $@
 
 .venv/.docs-ready: $(READY)

@@ -97,7 +97,7 @@ def test_commands_are_called_as_they_are_written(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("", "expected one of {demo, train, import, generate, describe, slice, phasefield}"),
+        ("", "expected one of {demo, train, import, generate, describe, slice, phasefield, lcnet}"),
         ("draw", "unknown: draw"),
         ("generate", "missing from ernest generate: CHECKPOINT WORDS --to {text,image,video,audio}"),
         ("generate nowhere words --to smell", "invalid choice 'smell' for argument '--to'"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-COMPILED = {"ernest.phasefield.fused.kernels"}
+COMPILED = {"ernest.phasefield.fused.kernels", "ernest.phasefield.fused.peerkernels"}
 """Made of an optional library, and imported by the function that wants it where that library is."""
 MODULES = sorted(
     {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in (ROOT / "ernest").rglob("*.py")}
@@ -20,8 +20,12 @@ HEAVY = (
     "espeakng_loader",
     "h5py",
     "matplotlib",
+    "nncf",
     "netCDF4",
     "numba",
+    "onnx",
+    "onnxruntime",
+    "openvino",
     "pyfftw",
     "scipy",
     "sklearn",
