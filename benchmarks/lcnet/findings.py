@@ -1,0 +1,73 @@
+"""What a measurement hands back and the files that keep it: rows with bars in lcnet.jsonl, and tables and latencies."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks.phasefield.findings import Figure, Table
+from ernest.analysis.bench import write_rows
+
+__all__ = ["COMMAND", "Figure", "Findings", "Latency", "Table", "keep", "read", "rows"]
+
+COMMAND = "python -m benchmarks.lcnet"
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Of one network through one runtime, in milliseconds. `p25`: median over rounds of each round's lower quartile."""
+
+    network: str
+    runtime: str
+    threads: int
+    p25: float
+    median: float
+    p95: float
+    least: float
+    decibels: float | None = None
+
+
+@dataclass(frozen=True)
+class Findings:
+    figures: tuple[Figure, ...] = ()
+    tables: tuple[Table, ...] = ()
+    latencies: tuple[Latency, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Lines to be told besides, such as which runtimes are not there."""
+
+    def __add__(self, other: "Findings") -> "Findings":
+        return Findings(*(getattr(self, field) + getattr(other, field) for field in self.__dataclass_fields__))
+
+
+def keep(part: str, found: Findings, command: str, folder: Path) -> None:
+    """The rows into `folder`/lcnet.jsonl in place of those of the same command, all of it into `folder`/lcnet/`part`.json."""
+    path = folder / "lcnet" / f"{part}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_suffix(".part")
+    aside.write_text(json.dumps(asdict(found), ensure_ascii=False))
+    os.replace(aside, path)
+    write_rows(rows(found, command), folder / "lcnet.jsonl")
+
+
+def rows(found: Findings, command: str) -> list[dict[str, object]]:
+    """One for every figure, with the command that measures it again."""
+    return [
+        {"row": one.row, "value": one.value, "bar": one.bar, "ok": one.ok, "threads": one.threads, "command": command}
+        for one in found.figures
+    ]
+
+
+def read(parts: Sequence[str], folder: Path) -> dict[str, Findings]:
+    """What the parts left, in their order; parts that have not run are left out."""
+    found = {}
+    for part in parts:
+        path = folder / "lcnet" / f"{part}.json"
+        if path.exists():
+            tree = json.loads(path.read_text())
+            tables = (
+                Table(one["title"], tuple(one["header"]), tuple(map(tuple, one["rows"])), one["note"]) for one in tree["tables"]
+            )
+            figures, latencies = (Figure(**one) for one in tree["figures"]), (Latency(**one) for one in tree["latencies"])
+            found[part] = Findings(tuple(figures), tuple(tables), tuple(latencies), tuple(tree["notes"]))
+    return found

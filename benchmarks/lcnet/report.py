@@ -1,0 +1,132 @@
+"""The findings in Markdown, and latency beside accuracy as a picture."""
+
+import os
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.lcnet.findings import COMMAND, Figure, Findings, Latency
+from benchmarks.lcnet.published import OURS, PEERS
+from benchmarks.phasefield.report import bar, value
+
+PACKAGES = ("torch", "openvino", "onnxruntime", "nncf", "onnx")
+FEATURES = (
+    *("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8"),
+    *("asimd", "asimddp", "bf16", "i8mm", "sve"),
+)
+"""What matters here of the flags in /proc/cpuinfo, on x86 and on ARM."""
+
+
+def machine() -> str:
+    """Processor, features, cores, load and the versions that matter."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith(("model name", "CPU part"))]
+    flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith(("flags", "Features"))), [])
+    found = []
+    for package in PACKAGES:
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            found.append(f"no {package}")
+    features = " ".join(feature for feature in FEATURES if feature in flags)
+    processor = f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores ({features})"
+    return f"{processor}; Python {platform.python_version()}, {', '.join(found)}; load {os.getloadavg()[0]:.1f}"
+
+
+def markdown(parts: dict[str, Findings]) -> str:
+    """Bars first, then every table, then where the numbers come from."""
+    bars = [figure for found in parts.values() for figure in found.figures if figure.bar is not None]
+    blocks = [_table(("measured", "value", "bar", "met"), [_cells(figure) for figure in bars])]
+    for found in parts.values():
+        for table in found.tables:
+            blocks += [f"**{table.title}**", _table(table.header, table.rows), *([table.note] if table.note else [])]
+    missing = [note for found in parts.values() for note in found.notes if "not there" in note]
+    blocks += ["\n".join(f"- {note}" for note in missing)] if missing else []
+    blocks.append(
+        "Lower quartile: the median over rounds of each round's lower quartile; a process for each runtime, bursts of calls in "
+        f"rotating order; random weights with calibrated normalisation, 224x224. {machine()}. From `{COMMAND}`."
+    )
+    return "\n\n".join(blocks)
+
+
+def _cells(figure: Figure) -> tuple[str, ...]:
+    return figure.row, value(figure), bar(figure), "yes" if figure.ok else "**no**"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
+
+
+LINES = (
+    ("OpenVINO/fp32", "LCNet, OpenVINO fp32", "#7a7a7a", "o--"),
+    ("native/fp32", "LCNet, native fp32", "#1b6ca8", "o-"),
+    ("native/int8", "LCNet, native int8 (accuracy as in fp32)", "#2e933c", "o-"),
+)
+"""Runtime, its name in the legend, colour and style."""
+PEER_COLOUR, LETTERS = "#d1495b", 7.0
+
+
+def draw(latencies: Sequence[Latency], path: Path) -> None:
+    """Published accuracy over milliseconds on one thread: ours as lines, other networks as points."""
+    times = {(one.runtime, one.network): one.p25 for one in latencies if one.threads == 1}
+    if not times:
+        return
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Canvas
+    from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullFormatter
+
+    canvas = Canvas(figsize=(10, 6.6), layout="constrained")
+    FigureCanvasAgg(canvas)
+    axes = canvas.add_subplot()
+    axes.set_xscale("log")
+    points: list[tuple[str, float, float, str]] = []
+    for runtime, label, colour, style in LINES:
+        known = [(one, times[runtime, one.name], one.top1 or 0.0) for one in OURS if (runtime, one.name) in times]
+        first = [(x, y) for one, x, y in known if not one.name.startswith("PPLCNetV2")]
+        axes.plot([x for x, _ in first], [y for _, y in first], style, color=colour, label=label, markersize=5)
+        for one, x, y in known:
+            if one.name.startswith("PPLCNetV2"):
+                axes.plot([x], [y], "D", color=colour, markersize=6)
+            points.append((one.label.removeprefix("LCNet "), x, y, colour))
+    for one in PEERS:
+        if one.top1 is not None and ("OpenVINO/fp32", one.name) in times:
+            axes.plot([times["OpenVINO/fp32", one.name]], [one.top1], "s", color=PEER_COLOUR, markersize=4)
+            points.append((one.label, times["OpenVINO/fp32", one.name], one.top1, PEER_COLOUR))
+    axes.plot([], [], "s", color=PEER_COLOUR, markersize=4, label="other networks, OpenVINO fp32")
+    axes.set(xlabel="ms for one image, one thread", ylabel="published top-1 accuracy on ImageNet, %")
+    axes.margins(0.08)
+    axes.xaxis.set_major_locator(FixedLocator([0.1, 0.2, 0.5, 1, 2, 5, 10, 20]))
+    axes.xaxis.set_major_formatter(FormatStrFormatter("%g"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.grid(visible=True, alpha=0.3)
+    axes.legend(loc="lower right")
+    canvas.draw_without_rendering()
+    pixels = axes.transData.transform([(x, y) for _, x, y, _ in points])
+    for (text, x, y, colour), offset in zip(points, placed([text for text, *_ in points], pixels * 72 / canvas.dpi), strict=True):
+        axes.annotate(text, (x, y), offset, textcoords="offset points", fontsize=LETTERS, color=colour, va="center")
+    aside = path.with_name(f"aside-{path.name}")
+    canvas.savefig(aside, dpi=130)
+    os.replace(aside, path)
+
+
+def placed(texts: Sequence[str], points: np.ndarray) -> list[tuple[float, float]]:
+    """Where to write beside each of `points` `[n, 2]`, in typographic points, so that little is written over something else."""
+    taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in points]
+    chosen = []
+    for text, (x, y) in zip(texts, points, strict=True):
+        width = 0.6 * LETTERS * len(text)
+        spots = [(dx, dy) for dy in (0, -7, 7, -12, 12) for dx in (5, -5 - width)]
+
+        def covered(spot: tuple[float, float], x: float = x, y: float = y, width: float = width) -> int:
+            left, low = x + spot[0], y + spot[1] - LETTERS / 2
+            return sum(left < x1 and x0 < left + width and low < y1 and y0 < low + LETTERS for x0, y0, x1, y1 in taken)
+
+        best = min(spots, key=covered)
+        chosen.append(best)
+        taken.append((x + best[0], y + best[1] - LETTERS / 2, x + best[0] + width, y + best[1] + LETTERS / 2))
+    return chosen
