@@ -12,8 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ernest import cli
+from ernest.lcnet.native.build import features
 from ernest.recipe import Recipe, find_recipe, load_recipe
 from ernest.sequence.record import SAMPLE_RATE
 from ernest.world import media
@@ -21,11 +23,12 @@ from ernest.world.folder import load_records
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+PAGES = sorted((ROOT / "docs").rglob("*.md"))
 
 
 def fenced(text: str, language: str = "") -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    return [block for kind, block in blocks if kind == language]
 
 
 COMMANDS = [line for block in fenced(README) for line in block.splitlines() if line]
@@ -152,6 +155,23 @@ def test_a_folder_of_ones_own_is_imported_and_learnt_from(tmp_path):
     assert time.perf_counter() - again < 60
     lines = (tmp_path / model).parent.joinpath("metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(12))
+
+
+@pytest.mark.slow
+def test_a_classifier_is_trained_deployed_and_asked(tmp_path):
+    rng = np.random.default_rng(0)
+    for flower, colour in (("tulip", (220, 40, 60)), ("daisy", (230, 230, 120))):
+        (tmp_path / "flowers" / flower).mkdir(parents=True)
+        for i in range(12):
+            pixels = np.clip(rng.normal(colour, 30, (40, 48, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "flowers" / flower / f"{i}.png")
+    Image.fromarray(pixels).save(tmp_path / "photo.jpg")
+    train, deploy, classify = in_readme("lcnet")
+    assert "2 classes" in ernest(tmp_path, *train, "--set", "arch=PPLCNet_x0_25", "size=32", "epochs=4", "batch=8")
+    if "avx512_vnni" not in features():
+        deploy, classify = ([word.replace("int8", "fp32") for word in words] for words in (deploy, classify))
+    ernest(tmp_path, *deploy)
+    assert re.match(r"photo.jpg: (daisy|tulip) 0\.\d{4}, (daisy|tulip) 0\.\d{4}\n", ernest(tmp_path, *classify))
 
 
 @pytest.mark.slow
