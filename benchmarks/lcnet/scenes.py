@@ -47,11 +47,11 @@ LEARNT, JUDGED, SHOWN = 3000, 200, 5
 
 BACKBONE = Architecture(scale=0.5)
 DETECTOR = DetectorArchitecture(classes=len(FORMS) - 1, backbone=BACKBONE, width=64, layers=2)
-DETECTION_SIZE, DETECTION = 96, Settings(steps=400, batch=16, rate=4e-3, warmup=30, average=0.97)
+DETECTION_SIZE, DETECTION = 96, Settings(steps=2500, batch=6, rate=3e-3, warmup=100, average=0.99)
 SEGMENTATION_SIZE = 128
 SEGMENTATION: Mapping[Decoder, Settings] = {
-    "deeplab": Settings(steps=300, batch=8, rate=4e-3, warmup=30, average=0.97),
-    "liteseg": Settings(steps=400, batch=16, rate=4e-3, warmup=30, average=0.97),
+    "deeplab": Settings(steps=1000, batch=6, rate=3e-3, warmup=50, average=0.98),
+    "liteseg": Settings(steps=2500, batch=6, rate=3e-3, warmup=100, average=0.99),
 }
 SIDE = 384
 """Pixels of a collage in the pictures."""

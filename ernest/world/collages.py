@@ -78,7 +78,9 @@ def _laid_out(rng: np.random.Generator, size: int) -> list[_Piece]:
     """Pieces that lie on the canvas as a whole and keep their distance; as many as there is room for."""
     wanted, pieces = int(rng.integers(1, _MOST + 1)), list[_Piece]()
     for _ in range(_TRIES):
-        kind = int(rng.integers(len(KINDS)))
+        # As many digits as shapes: the shapes would be rare among fourteen kinds.
+        digit = rng.random() < 0.5
+        kind = int(rng.integers(len(DIGITS)) if digit else rng.integers(len(DIGITS), len(KINDS)))
         radius = size * rng.uniform(0.16, 0.25)
         x, y = rng.uniform(radius + 2, size - radius - 2, 2)
         # Upside down a six is a nine, and a square on its tip would be hard to tell from nothing else.
