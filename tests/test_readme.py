@@ -169,7 +169,7 @@ def test_a_classifier_is_trained_deployed_and_asked(tmp_path):
         for i in range(12):
             pixels = np.clip(rng.normal(colour, 30, (40, 48, 3)), 0, 255).astype(np.uint8)
             Image.fromarray(pixels).save(tmp_path / "flowers" / flower / f"{i}.png")
-    Image.fromarray(pixels).save(tmp_path / "photo.jpg")
+    Image.open(tmp_path / "flowers/daisy/0.png").save(tmp_path / "photo.jpg")
     train, deploy, classify = in_readme("lcnet")
     assert "2 classes" in ernest(tmp_path, *train, "--set", "arch=PPLCNet_x0_25", "size=32", "epochs=4", "batch=8")
     if "avx512_vnni" not in features():
