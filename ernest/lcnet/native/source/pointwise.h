@@ -20,27 +20,24 @@ constexpr int TILE = 6, VECTORS = 4;  // 24 of 32
 constexpr int TILE = 6, VECTORS = 2;  // 12 of 16
 #endif
 constexpr int PANEL = VECTORS * LANES;  // output channels that are summed together
+constexpr int LINE = 64 / sizeof(float);  // of the cache
 
-// A long product is made in chunks of the inputs, so that the weights of a chunk stay in the level-1 cache for some tiles.
-constexpr int DEPTH = 256;
-constexpr int TOGETHER = 9;  // tiles
-
-// Inputs [from, to) of one tile; the sums come from `sums` unless these are the first, and go there unless they are the last.
-struct Chunk {
-  int from, to;
-  bool first, last;
-  float* sums;
+// Weights that will be needed next, and how many lines of them to fetch for every 8 inputs. From the last level of cache one
+// core gets some 20 GB/s, less than a product takes: without this the first tile of every panel waits for its weights.
+struct Ahead {
+  const float* next;
+  int lines;
 };
 
 // PIXELS pixels of a strip [channels/16][pixels][16], N vectors of outputs.
 template <int PIXELS, int N, class T>
-static void tile(const float* in, size_t plane, const float* weight, const Chunk& chunk, const float* bias,
+static void tile(const float* in, size_t plane, const float* weight, int depth, Ahead ahead, const float* bias,
     const Target<T>& out, int channel, int pixel, Activation activation) {
   Vector sum[PIXELS][N];
   UNROLL for (int p = 0; p < PIXELS; p++)
-    UNROLL for (int v = 0; v < N; v++) sum[p][v] = chunk.first ? load(bias + v * LANES) : load(chunk.sums + (p * N + v) * LANES);
-  weight += (size_t)chunk.from * PANEL;
-  ROLLED for (int k = chunk.from; k < chunk.to; k += 8, weight += 8 * PANEL) {
+    UNROLL for (int v = 0; v < N; v++) sum[p][v] = load(bias + v * LANES);
+  ROLLED for (int k = 0; k < depth; k += 8, weight += 8 * PANEL) {
+    for (int i = 0; i < ahead.lines; i++, ahead.next += LINE) prefetch(ahead.next);
     const float* values = in + k / BLOCK * plane + k % BLOCK;
     ROLLED for (int j = 0; j < 8; j++) {
       Vector w[N];
@@ -50,11 +47,6 @@ static void tile(const float* in, size_t plane, const float* weight, const Chunk
         UNROLL for (int v = 0; v < N; v++) sum[p][v] += x * w[v];
       }
     }
-  }
-  if (!chunk.last) {
-    UNROLL for (int p = 0; p < PIXELS; p++)
-      UNROLL for (int v = 0; v < N; v++) store(chunk.sums + (p * N + v) * LANES, sum[p][v]);
-    return;
   }
   const int32_t* place = out.place + pixel;
   choose(activation, [&](auto choice) __attribute__((always_inline)) {
@@ -67,10 +59,10 @@ static void tile(const float* in, size_t plane, const float* weight, const Chunk
 
 // The last pixels of a strip: a tile that fits.
 template <int PIXELS, int N, class T>
-static void tile_of(int pixels, const float* in, size_t plane, const float* weight, const Chunk& chunk, const float* bias,
+static void tile_of(int pixels, const float* in, size_t plane, const float* weight, int depth, Ahead ahead, const float* bias,
     const Target<T>& out, int channel, int pixel, Activation activation) {
-  if (pixels == PIXELS) return tile<PIXELS, N>(in, plane, weight, chunk, bias, out, channel, pixel, activation);
-  if constexpr (PIXELS > 1) tile_of<PIXELS - 1, N>(pixels, in, plane, weight, chunk, bias, out, channel, pixel, activation);
+  if (pixels == PIXELS) return tile<PIXELS, N>(in, plane, weight, depth, ahead, bias, out, channel, pixel, activation);
+  if constexpr (PIXELS > 1) tile_of<PIXELS - 1, N>(pixels, in, plane, weight, depth, ahead, bias, out, channel, pixel, activation);
 }
 
 struct Single {
@@ -143,26 +135,21 @@ struct Single {
   template <class T>
   static void product(const Weights& layer, const Operand& operand, int from, int to, int low, int high, const Target<T>& out,
       Activation activation) {
-    alignas(64) float sums[TOGETHER][TILE * PANEL];
-    for (int panel = low; panel < high; panel++)
-      for (int first = from; first < to; first += TOGETHER * TILE)
-        for (int k = 0; k < layer.depth; k += DEPTH)
-          for (int i = 0; i < TOGETHER && first + i * TILE < to; i++) {
-            int pixel = first + i * TILE;
-            Chunk chunk{k, std::min(k + DEPTH, layer.depth), k == 0, k + DEPTH >= layer.depth, sums[i]};
-            one_tile(layer, operand, panel, pixel, std::min(TILE, to - pixel), chunk, out, activation);
-          }
-  }
-
-  template <class T>
-  INLINE void one_tile(const Weights& layer, const Operand& operand, int panel, int pixel, int pixels, const Chunk& chunk,
-      const Target<T>& out, Activation activation) {
-    const float *in = operand.data + (size_t)pixel * BLOCK, *bias = layer.bias.data() + panel * PANEL;
-    const float* weight = layer.values.data() + (size_t)panel * layer.depth * PANEL;
-    bool half = PANEL > BLOCK && up(layer.out, BLOCK) - panel * PANEL < PANEL;
-    if (half) tile_of<TILE, (VECTORS + 1) / 2>(pixels, in, operand.plane, weight, chunk, bias, out, panel * PANEL, pixel,
-        activation);
-    else tile_of<TILE, VECTORS>(pixels, in, operand.plane, weight, chunk, bias, out, panel * PANEL, pixel, activation);
+    const int tiles = up(to - from, TILE) / TILE, lines = up(8 * PANEL, tiles * LINE) / (tiles * LINE);
+    for (int panel = low; panel < high; panel++) {
+      const float* weight = layer.values.data() + (size_t)panel * layer.depth * PANEL;
+      const float* bias = layer.bias.data() + panel * PANEL;
+      Ahead ahead{weight + (size_t)layer.depth * PANEL, lines};
+      bool half = PANEL > BLOCK && up(layer.out, BLOCK) - panel * PANEL < PANEL;
+      for (int pixel = from; pixel < to; pixel += TILE, ahead.next += layer.depth / 8 * lines * LINE) {
+        const float* in = operand.data + (size_t)pixel * BLOCK;
+        int pixels = std::min(TILE, to - pixel), channel = panel * PANEL;
+        if (half) tile_of<TILE, (VECTORS + 1) / 2>(pixels, in, operand.plane, weight, layer.depth, ahead, bias, out, channel,
+            pixel, activation);
+        else tile_of<TILE, VECTORS>(pixels, in, operand.plane, weight, layer.depth, ahead, bias, out, channel, pixel,
+            activation);
+      }
+    }
   }
 };
 
