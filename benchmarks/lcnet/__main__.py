@@ -11,12 +11,11 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.table import Table as Shown
 
+from benchmarks import tables
 from benchmarks.lcnet import findings, floor, networks, others, report, widths
 from benchmarks.lcnet.findings import COMMAND, Findings
 from benchmarks.lcnet.races import Progress
-from benchmarks.phasefield.report import bar, value
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,8 @@ PARTS = {
     "stress": Part(floor.stress),
     "repeat": Part(widths.repeated, quick=False),
 }
+STUDIES = ("mnist", "digits", "ablation", "deployment", "scenes-counts", "scenes-detection", "scenes-deeplab", "scenes-liteseg")
+"""What commands of their own have left in the folder, such as `python -m benchmarks.lcnet.mnist`: they train for minutes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -68,31 +69,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
             found = PARTS[name].measure(folder, 2 if chosen.quick else chosen.rounds, chosen.quick, status.update)
         found = replace(found, notes=(*found.notes, f"{name}: {time.perf_counter() - begun:.0f} s"))
         findings.keep(name, found, f"{COMMAND} --part {name}", folder)
-        show(console, name, found)
+        tables.show(console, name, found.tables, found.figures)
+        for note in found.notes:
+            console.print(note, highlight=False)
         summarise(folder)
 
 
 def summarise(folder: Path) -> None:
     """Tables and picture of all parts that have been measured, so that a part that fails loses none of the others."""
-    gathered = findings.read(list(PARTS), folder)
+    gathered = findings.read([*PARTS, *STUDIES], folder)
     (folder / "lcnet.md").write_text(report.markdown(gathered) + "\n")
     shown = gathered.get("peers") or gathered.get("widths") or Findings()
     report.draw(shown.latencies, folder / "lcnet-latency-accuracy.png")
-
-
-def show(console: Console, part: str, found: Findings) -> None:
-    for table in found.tables:
-        shown = Shown(*table.header, title=table.title, caption=table.note or None)
-        for cells in table.rows:
-            shown.add_row(*cells)
-        console.print(shown)
-    shown = Shown("figure", "value", "bar", "", title=part)
-    for figure in found.figures:
-        met = "" if figure.bar is None else "✓" if figure.ok else "✗"
-        shown.add_row(figure.row, value(figure), bar(figure), met)
-    console.print(shown)
-    for note in found.notes:
-        console.print(note, highlight=False)
 
 
 if __name__ == "__main__":

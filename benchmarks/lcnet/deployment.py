@@ -14,10 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from benchmarks.lcnet.digits import RECIPE, digits, trained
-from benchmarks.lcnet.findings import Figure, Findings, Table, keep
+from benchmarks.lcnet.findings import Findings, keep
+from benchmarks.tables import Figure, Table, show
 from ernest.lcnet import PUBLISHED, PPLCNet, deploy, load, onnx_model, open_model, openvino_model, prepare, save
 from ernest.lcnet.deployment import ENDINGS, Target
 from ernest.lcnet.files import Precision
@@ -150,13 +152,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         found = eight_bits(Path(scratch)) + parity() + small_and_light()
     keep("deployment", found, COMMAND, folder)
-    for table in found.tables:
-        print(f"{table.title}; {table.note}")
-        for cells in (table.header, *table.rows):
-            print("  ".join(cell.rjust(12) for cell in cells))
-    for figure in found.figures:
-        bar = "" if figure.bar is None else f" (bar {figure.bar:g}, {'met' if figure.ok else 'NOT met'})"
-        print(f"{figure.row}: {figure.value:.3g}{bar}")
+    show(Console(width=120), "deployment", found.tables, found.figures)
 
 
 if __name__ == "__main__":

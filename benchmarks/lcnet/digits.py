@@ -1,21 +1,21 @@
 """`python -m benchmarks.lcnet.digits`: what strides, twelve epochs and a teacher do to handwritten digits of 32x32.
 
 The 1797 digits of scikit-learn, 8x8 pixels enlarged to 32x32: 1297 to learn from, 500 to score with. Rows go to
-build/bench/lcnet-digits.jsonl.
+build/bench/lcnet.jsonl.
 """
 
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from statistics import mean, stdev
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from rich.console import Console
 
-from benchmarks.lcnet.findings import Figure, Findings, Table, rows
-from ernest.analysis.bench import write_rows
+from benchmarks.lcnet.findings import Findings, keep
+from benchmarks.tables import Figure, Table, show
 from ernest.lcnet import PPLCNet, cost
 from ernest.lcnet.training import Pictures, Recipe, as_seen, distillation, fit, hold, supervised
 from ernest.lcnet.training.losses import Objective
@@ -113,23 +113,11 @@ def teacher_study(seeds: Sequence[int] = SEEDS) -> Findings:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("build/bench/lcnet-digits.jsonl"))
-    out = parser.parse_args().out
+    parser.parse_args()
     torch.set_num_threads(1)
     found = strides_study() + teacher_study()
-    write_rows(rows(found, COMMAND), out)
-    for table in found.tables:
-        print(f"\n{table.title}\n{markdown(table)}")
-    for figure in found.figures:
-        print(
-            f"{figure.row}: {figure.value:.2f}"
-            + ("" if figure.bar is None else f" (bar {figure.bar:g}, {'met' if figure.ok else 'NOT met'})")
-        )
-
-
-def markdown(table: Table) -> str:
-    lines = ["| " + " | ".join(table.header) + " |", "| --- " * len(table.header) + "|"]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in table.rows)])
+    keep("digits", found, COMMAND)
+    show(Console(), "digits", found.tables, found.figures)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import argparse
 import shutil
 from pathlib import Path
 
-from benchmarks.phasefield.docs import insert
+from benchmarks.tables import insert
 
 PAGE = Path("docs/lcnet/speed.md")
 PICTURES = {

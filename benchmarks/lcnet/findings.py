@@ -6,12 +6,10 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.phasefield.findings import Figure, Table
+from benchmarks.tables import Figure, Table, rows
 from ernest.analysis.bench import write_rows
 
-__all__ = ["COMMAND", "Figure", "Findings", "Latency", "Table", "keep", "read", "rows"]
-
-COMMAND = "python -m benchmarks.lcnet"
+COMMAND, FOLDER = "python -m benchmarks.lcnet", Path("build/bench")
 
 
 @dataclass(frozen=True)
@@ -40,22 +38,14 @@ class Findings:
         return Findings(*(getattr(self, field) + getattr(other, field) for field in self.__dataclass_fields__))
 
 
-def keep(part: str, found: Findings, command: str, folder: Path) -> None:
+def keep(part: str, found: Findings, command: str, folder: Path = FOLDER) -> None:
     """The rows into `folder`/lcnet.jsonl in place of those of the same command, all of it into `folder`/lcnet/`part`.json."""
     path = folder / "lcnet" / f"{part}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".part")
     aside.write_text(json.dumps(asdict(found), ensure_ascii=False))
     os.replace(aside, path)
-    write_rows(rows(found, command), folder / "lcnet.jsonl")
-
-
-def rows(found: Findings, command: str) -> list[dict[str, object]]:
-    """One for every figure, with the command that measures it again."""
-    return [
-        {"row": one.row, "value": one.value, "bar": one.bar, "ok": one.ok, "threads": one.threads, "command": command}
-        for one in found.figures
-    ]
+    write_rows(rows(found.figures, command), folder / "lcnet.jsonl")
 
 
 def read(parts: Sequence[str], folder: Path) -> dict[str, Findings]:

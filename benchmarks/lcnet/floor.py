@@ -9,11 +9,12 @@ from typing import get_args
 
 import torch
 
-from benchmarks.lcnet.findings import Figure, Findings, Table
+from benchmarks.lcnet.findings import Findings
 from benchmarks.lcnet.networks import FOLDER, LABELS, load, prepare
 from benchmarks.lcnet.races import Progress, race
 from benchmarks.lcnet.widths import SMALLEST, WIDTHS, compared, details
 from benchmarks.lcnet.worker import closeness as decibels
+from benchmarks.tables import Figure, Table
 from ernest.lcnet import cost, profile
 from ernest.lcnet.native import Executor, Precision
 from ernest.lcnet.roofline import measure as measure_roofline

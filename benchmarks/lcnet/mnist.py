@@ -1,7 +1,7 @@
 """`python -m benchmarks.lcnet.mnist`: PP-LCNet on MNIST, in minutes of processor time.
 
 Reads the four idx files in ../shared/data/mnist, or wherever `--data` says. A run that was stopped goes on; its processor
-time adds up. Rows go to build/bench/lcnet-mnist.jsonl, the network and its picture of mistakes to build/lcnet/mnist.
+time adds up. Rows go to build/bench/lcnet.jsonl, the network and its picture of mistakes to build/lcnet/mnist.
 """
 
 import argparse
@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from rich.console import Console
 
-from benchmarks.lcnet.findings import Figure, Findings, rows
-from ernest.analysis.bench import write_rows
+from benchmarks.lcnet.findings import Findings, keep
+from benchmarks.tables import Figure, show
 from ernest.lcnet import PPLCNet, parameters
 from ernest.lcnet.files import read
 from ernest.lcnet.training import Pictures, Recipe, as_seen, evaluate, fit, hold, supervised
@@ -74,14 +75,14 @@ def run(data: Path, out: Path, threads: int = 1) -> Findings:
     before = json.loads(clock.read_text()) if clock.exists() else 0.0
     out.mkdir(parents=True, exist_ok=True)
 
-    def show(report: Report) -> None:
+    def tell(report: Report) -> None:
         if report.scores or report.step % 50 == 0:
             clock.write_text(json.dumps(before + time.process_time()))
             told = f", test {report.scores.top1:.2%}" if report.scores else ""
             place = f"epoch {report.epoch + 1}, step {report.step} of {report.steps}"
             print(f"{place}: loss {report.loss:.3f}, accuracy {report.accuracy:.2%}{told}", flush=True)
 
-    fit(network, supervised(RECIPE.smoothing), learn, score, RECIPE, out, show)
+    fit(network, supervised(RECIPE.smoothing), learn, score, RECIPE, out, tell)
     scores = evaluate(read(out / "last.safetensors").network, score, preprocessing(RECIPE))
     draw_confusion(scores, score.labels, out / "confusion.png")
     minutes = json.loads(clock.read_text()) / 60
@@ -101,9 +102,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
     found = run(asked.data, asked.out, asked.threads)
-    write_rows(rows(found, COMMAND), Path("build/bench/lcnet-mnist.jsonl"))
-    for figure in found.figures:
-        print(f"{figure.row}: {figure.value:.2f} ({'met' if figure.ok else 'NOT met'})")
+    keep("mnist", found, COMMAND)
+    show(Console(), "MNIST", found.tables, found.figures)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.lcnet.findings import Findings, Latency, Table
+from benchmarks.lcnet.findings import Findings, Latency
 from benchmarks.lcnet.networks import FOLDER, LABELS, prepare
 from benchmarks.lcnet.published import OURS, PEERS, Published
 from benchmarks.lcnet.races import Progress, race
 from benchmarks.lcnet.widths import compared, details, spoken
+from benchmarks.tables import Table
 
 TIE = 1.0
 """Points of accuracy within which recipes decide, not networks."""

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.lcnet.findings import COMMAND, Figure, Findings, Latency
+from benchmarks import tables
+from benchmarks.lcnet.findings import COMMAND, Findings, Latency
 from benchmarks.lcnet.published import OURS, PEERS
-from benchmarks.phasefield.report import bar, value
 
 PACKAGES = ("torch", "openvino", "onnxruntime", "nncf", "onnx")
 FEATURES = (
@@ -39,11 +39,8 @@ def machine() -> str:
 
 def markdown(parts: dict[str, Findings]) -> str:
     """Bars first, then every table, then where the numbers come from."""
-    bars = [figure for found in parts.values() for figure in found.figures if figure.bar is not None]
-    blocks = [_table(("measured", "value", "bar", "met"), [_cells(figure) for figure in bars])]
-    for found in parts.values():
-        for table in found.tables:
-            blocks += [f"**{table.title}**", _table(table.header, table.rows), *([table.note] if table.note else [])]
+    blocks = [tables.bars(figure for found in parts.values() for figure in found.figures)]
+    blocks += [tables.markdown(table) for found in parts.values() for table in found.tables]
     missing = [note for found in parts.values() for note in found.notes if "not there" in note]
     blocks += ["\n".join(f"- {note}" for note in missing)] if missing else []
     blocks.append(
@@ -51,15 +48,6 @@ def markdown(parts: dict[str, Findings]) -> str:
         f"rotating order; random weights with calibrated normalisation, 224x224. {machine()}. From `{COMMAND}`."
     )
     return "\n\n".join(blocks)
-
-
-def _cells(figure: Figure) -> tuple[str, ...]:
-    return figure.row, value(figure), bar(figure), "yes" if figure.ok else "**no**"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 LINES = (

@@ -1,6 +1,6 @@
 """`python -m benchmarks.lcnet.scenes`: detection and segmentation, trained from nothing on collages and scored on held-out ones.
 
-Rows go to build/bench/lcnet-scenes.jsonl, what the networks say of held-out collages to build/bench/lcnet-scenes/*.png.
+Rows go to build/bench/lcnet.jsonl, what the networks say of held-out collages to build/bench/lcnet-scenes/*.png.
 """
 
 import argparse
@@ -16,10 +16,11 @@ import torch
 from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 from torch import Tensor
 
-from ernest.analysis.bench import write_rows
+from benchmarks.lcnet import findings
+from benchmarks.lcnet.findings import Findings
+from benchmarks.tables import Figure, Table, show
 from ernest.lcnet import Architecture, cost, parameters
 from ernest.lcnet.heads import (
     PICODET,
@@ -42,17 +43,15 @@ from ernest.world.collages import FORMS, Collage, collage, forms
 from ernest.world.split import HELD_OUT
 
 COMMAND = "python -m benchmarks.lcnet.scenes"
-FOLDER = Path("build/bench")
 LEARNT, JUDGED, SHOWN = 3000, 200, 5
 
 BACKBONE = Architecture(scale=0.5)
 DETECTOR = DetectorArchitecture(classes=len(FORMS) - 1, backbone=BACKBONE, width=64, layers=2)
-DETECTION_SIZE, DETECTION = 96, Settings(steps=2500, batch=6, rate=3e-3, warmup=100, average=0.99)
-SEGMENTATION_SIZE = 128
-SEGMENTATION: Mapping[Decoder, Settings] = {
-    "deeplab": Settings(steps=1000, batch=6, rate=3e-3, warmup=50, average=0.98),
-    "liteseg": Settings(steps=2500, batch=6, rate=3e-3, warmup=100, average=0.99),
-}
+SETTINGS = Settings(steps=2500, batch=6, rate=3e-3, warmup=100, average=0.99)
+"""Many small steps: from nothing, 400 of 16 pictures teach much less than 2,500 of 6."""
+DETECTION_SIZE = 96
+SEGMENTATION_SIZES: Mapping[Decoder, int] = {"deeplab": 96, "liteseg": 128}
+"""LiteSeg, whose logits lie 8 pixels apart, would round the corners of smaller pieces."""
 SIDE = 384
 """Pixels of a collage in the pictures."""
 DECODERS: tuple[Decoder, ...] = ("deeplab", "liteseg")
@@ -66,9 +65,8 @@ PUBLISHED_SEGMENTERS: Mapping[tuple[Decoder, float], float] = {
     ("liteseg", 1.0): 2.57,
 }
 
-Row = dict[str, Any]
-Found = tuple[list[Row], np.ndarray | None]
-"""Rows, and what the first held-out collages look like to the network; of masks the true ones stand above."""
+Found = tuple[Findings, np.ndarray | None]
+"""Figures, and what the first held-out collages look like to the network; of masks the true ones stand above."""
 
 
 @dataclass(frozen=True)
@@ -106,13 +104,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     chosen = parser.parse_args(arguments)
     torch.set_num_threads(chosen.threads)
     console, share = Console(width=130), 0.02 if chosen.quick else 1.0
-    folder = FOLDER / "quick" if chosen.quick else FOLDER
+    folder = findings.FOLDER / "quick" if chosen.quick else findings.FOLDER
     for name in chosen.part or PARTS:
         with Progress(console=console, transient=True) as progress:
-            rows, picture = PARTS[name](share, progress)
-        show(console, rows)
-        command = f"{COMMAND} --part {name}"
-        write_rows([{**row, "threads": chosen.threads, "command": command} for row in rows], folder / "lcnet-scenes.jsonl")
+            found, picture = PARTS[name](share, progress)
+        show(console, name, found.tables, found.figures)
+        findings.keep(f"scenes-{name}", found, f"{COMMAND} --part {name}", folder)
         if picture is not None:
             write_picture(picture, folder / "lcnet-scenes" / f"{name}.png")
     if chosen.docs:
@@ -123,54 +120,58 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def counts(*_: Any) -> Found:
-    """What the published sizes cost, beside what is published."""
-    rows = []
+    """What the sizes cost, beside what is published."""
+    figures, lines = [], []
     for size, (millions, giga) in PUBLISHED_DETECTORS.items():
-        detector = Detector(PICODET[size])
-        rows.append(exact(f"heads: PicoDet-{size.upper()}, parameters (M)", parameters(detector) / 1e6, millions))
-        multiply_adds = cost(detector, 320, 320).multiply_adds
-        rows.append(exact(f"heads: PicoDet-{size.upper()}, multiply-adds at 320 (G)", multiply_adds / 1e9, giga))
+        detector, name = Detector(PICODET[size]), f"PicoDet-{size.upper()}"
+        count, multiply_adds = parameters(detector), cost(detector, 320, 320).multiply_adds
+        figures.append(off(f"19: {name}, parameters", count / 1e6, millions))
+        figures.append(off(f"19: {name}, multiply-adds at 320x320", multiply_adds / 1e9, giga))
+        lines.append((name, f"{count:,}", f"{millions:.2f}", f"{multiply_adds / 1e9:.2f}", f"{giga:.2f}"))
     for (decoder, scale), millions in PUBLISHED_SEGMENTERS.items():
-        segmenter = Segmenter(SegmenterArchitecture(backbone=Architecture(scale=scale), decoder=decoder))
-        rows.append(exact(f"heads: {decoder} on x{scale}, parameters (M)", parameters(segmenter) / 1e6, millions))
-    return rows, None
+        count = parameters(Segmenter(SegmenterArchitecture(backbone=Architecture(scale=scale), decoder=decoder)))
+        figures.append(off(f"20: {decoder} on x{scale}, parameters", count / 1e6, millions))
+        lines.append((f"{decoder} on x{scale}", f"{count:,}", f"{millions:.2f}", "", ""))
+    header = ("network", "parameters", "published, M", "multiply-adds at 320x320, G", "published")
+    return Findings(tuple(figures), (Table("Heads: sizes", header, tuple(lines)),)), None
 
 
 def detection(share: float, progress: Progress) -> Found:
     torch.manual_seed(0)
     learnt, judged = drawn(share, DETECTION_SIZE)
-    detector, minutes = trained(Detector(DETECTOR), Scenes(learnt, masks=False), DETECTION, share, progress, "detection")
+    detector, minutes = trained(Detector(DETECTOR), Scenes(learnt, masks=False), share, progress, "detection")
     found = [detector.detect(as_input(one.pixels[None]))[0] for one in judged]
     score = average_precision(found, [objects(one) for one in judged], len(FORMS) - 1)
     shown = [
         with_boxes(one.pixels, said.above(0.4), FORMS[1:], SIDE // DETECTION_SIZE)
         for one, said in zip(judged, found, strict=True)
     ]
-    rows = [
-        at_least("heads: detection, AP@0.5 on held-out collages", score.at_half, 0.9),
-        at_least("heads: detection, AP@[.5:.95] on held-out collages", score.mean),
-        at_least("heads: detection, processor minutes of training", minutes),
-    ]
-    return rows, strip(shown)
+    figures = (
+        Figure("19: PicoDet, AP@0.5 on held-out collages", score.at_half, 0.9),
+        Figure("19: PicoDet, AP@[.5:.95] on held-out collages", score.mean),
+        Figure("19: PicoDet, processor minutes of training", minutes),
+    )
+    return Findings(figures), strip(shown)
 
 
 def segmentation(share: float, progress: Progress, decoder: Decoder) -> Found:
     torch.manual_seed(0)
-    learnt, judged = drawn(share, SEGMENTATION_SIZE)
+    size = SEGMENTATION_SIZES[decoder]
+    learnt, judged = drawn(share, size)
     network = Segmenter(SegmenterArchitecture(len(FORMS), BACKBONE, decoder))
-    segmenter, minutes = trained(network, Scenes(learnt, masks=True), SEGMENTATION[decoder], share, progress, decoder)
+    segmenter, minutes = trained(network, Scenes(learnt, masks=True), share, progress, decoder)
     masks = [segmenter.segment(as_input(one.pixels[None]))[0].numpy() for one in judged]
     true = [one.mask for one in judged]
     score = intersection_over_union(map(torch.from_numpy, masks), map(torch.from_numpy, true), len(FORMS))
-    rows = [
-        at_least(f"heads: {decoder}, mIoU on held-out collages", score.mean, 0.9),
-        at_least(f"heads: {decoder}, processor minutes of training", minutes),
-    ]
-    scale = SIDE // SEGMENTATION_SIZE
+    figures = (
+        Figure(f"20: {decoder}, mIoU on held-out collages", score.mean, 0.9),
+        Figure(f"20: {decoder}, processor minutes of training", minutes),
+    )
     strips = [
-        strip([with_mask(one.pixels, mask, scale) for one, mask in zip(judged, said, strict=True)]) for said in (true, masks)
+        strip([with_mask(one.pixels, mask, SIDE // size) for one, mask in zip(judged, said, strict=True)])
+        for said in (true, masks)
     ]
-    return rows, np.concatenate(strips)
+    return Findings(figures), np.concatenate(strips)
 
 
 PARTS: Mapping[str, Callable[[float, Progress], Found]] = {
@@ -181,11 +182,9 @@ PARTS: Mapping[str, Callable[[float, Progress], Found]] = {
 }
 
 
-def trained(
-    network: Network, scenes: Scenes, settings: Settings, share: float, progress: Progress, name: str
-) -> tuple[Network, float]:
+def trained(network: Network, scenes: Scenes, share: float, progress: Progress, name: str) -> tuple[Network, float]:
     """The network after `share` of the steps, and the minutes of processor time that took."""
-    settings = replace(settings, steps=round(share * settings.steps))
+    settings = replace(SETTINGS, steps=round(share * SETTINGS.steps))
     bar, begun = progress.add_task(name, total=settings.steps), time.process_time()
 
     def tell(step: int, steps: int, figures: Mapping[str, float]) -> None:
@@ -194,21 +193,9 @@ def trained(
     return train(network, scenes, settings, tell), (time.process_time() - begun) / 60
 
 
-def exact(name: str, value: float, published: float) -> Row:
+def off(name: str, value: float, published: float) -> Figure:
     """Right if the published two decimals come out."""
-    return {"row": name, "value": value, "bar": published, "ok": round(value, 2) == published}
-
-
-def at_least(name: str, value: float, bar: float | None = None) -> Row:
-    return {"row": name, "value": value, "bar": bar, "ok": bar is None or value >= bar}
-
-
-def show(console: Console, rows: Sequence[Row]) -> None:
-    table = Table("row", "value", "bar", "")
-    for row in rows:
-        bar = "" if row["bar"] is None else f"{row['bar']:.2f}"
-        table.add_row(row["row"], f"{row['value']:.3f}", bar, "" if not bar else "yes" if row["ok"] else "[red]no")
-    console.print(table)
+    return Figure(f"{name}: off the published {published:.2f} by", abs(value - published), 0.005, less=True)
 
 
 def strip(pictures: Sequence[np.ndarray]) -> np.ndarray:

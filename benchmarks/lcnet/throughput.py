@@ -1,15 +1,12 @@
-"""`python -m benchmarks.lcnet.throughput`: images a second in training, beside an eager network as timm has it.
+"""Images a second in training, beside an eager network as timm has it.
 
 The same x0.5 at 224x224, the same batch, in turn: timm's own network where it is installed, or else the same layers used as
-timm uses them (channels first, SGD as torch makes it by default), and a step of `ernest.lcnet.training`. Rows go to
-build/bench/lcnet-throughput.jsonl.
+timm uses them (channels first, SGD as torch makes it by default), and a step of `ernest.lcnet.training`.
 """
 
-import argparse
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,15 +14,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.lcnet import networks
-from benchmarks.lcnet.findings import Figure, Findings, Table, rows
-from ernest.analysis.bench import write_rows
+from benchmarks.lcnet.findings import Findings
+from benchmarks.tables import Figure, Table
 from ernest.lcnet import PUBLISHED, PPLCNet
 from ernest.lcnet.training import Recipe, supervised
 from ernest.lcnet.training.loop import update
 from ernest.lcnet.training.precision import has_bf16
 from ernest.lcnet.training.schedule import make_optimizer, set_rate
 
-COMMAND = "python -m benchmarks.lcnet.throughput"
 BATCH, SIDE, RATE = 32, 224, 0.01
 
 Step = Callable[[], None]
@@ -107,20 +103,3 @@ def _race(steps: dict[str, Step], rounds: int) -> dict[str, float]:
             step()
             times[name].append(time.perf_counter() - begun)
     return {name: float(np.quantile(values, 0.25)) for name, values in times.items()}
-
-
-def main() -> None:
-    from benchmarks.lcnet.digits import markdown
-
-    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--threads", type=int, default=1)
-    asked = parser.parse_args()
-    found = training_throughput(asked.rounds, asked.threads)
-    write_rows(rows(found, COMMAND), Path("build/bench/lcnet-throughput.jsonl"))
-    for table in found.tables:
-        print(f"{table.title}\n\n{markdown(table)}")
-
-
-if __name__ == "__main__":
-    main()

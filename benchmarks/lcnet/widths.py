@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.lcnet.findings import Figure, Findings, Latency, Table
+from benchmarks.lcnet.findings import Findings, Latency
 from benchmarks.lcnet.networks import FOLDER, LABELS, prepare
 from benchmarks.lcnet.races import Progress, company, latency, load, race, rotated, start
+from benchmarks.tables import Figure, Table
 from ernest.lcnet.architecture import PUBLISHED
 
 WIDTHS = [*(name for name in PUBLISHED if not name.startswith("PPLCNetV2")), "PPLCNetV2_base"]

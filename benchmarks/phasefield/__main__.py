@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
+from benchmarks import tables
 from benchmarks.phasefield import comparisons, defaults, findings, laws, peers, pfhub, report, steps
 from benchmarks.phasefield.findings import COMMAND, Findings
 from ernest.analysis.bench import write_rows
@@ -52,9 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in chosen.part or [name for name, part in PARTS.items() if part.quick or not chosen.quick]:
         with console.status(f"measuring: {name}"):
             found = PARTS[name].measure(folder, 1 if chosen.quick else chosen.turns, chosen.quick)
-        show(console, name, found)
+        tables.show(console, name, found.tables, found.figures)
         findings.write(name, found, folder)
-        write_rows(rows(name, found), folder / "phasefield.jsonl")
+        write_rows(tables.rows(found.figures, f"{COMMAND} --part {name}"), folder / "phasefield.jsonl")
         summarise(folder)
 
 
@@ -64,28 +64,6 @@ def summarise(folder: Path) -> None:
     (folder / "phasefield.md").write_text(report.markdown(gathered) + "\n")
     if gathered.panels:
         report.plot(gathered.panels, folder / "phasefield.png")
-
-
-def rows(part: str, found: Findings) -> list[dict[str, object]]:
-    """One for every figure, with the command that measures it again."""
-    command = f"{COMMAND} --part {part}"
-    return [
-        {"row": one.row, "value": one.value, "bar": one.bar, "ok": one.ok, "threads": one.threads, "command": command}
-        for one in found.figures
-    ]
-
-
-def show(console: Console, part: str, found: Findings) -> None:
-    for table in found.tables:
-        shown = Table(*table.header, title=table.title, caption=table.note or None)
-        for cells in table.rows:
-            shown.add_row(*cells)
-        console.print(shown)
-    shown = Table("figure", "value", "bar", "", title=part)
-    for figure in found.figures:
-        met = "" if figure.bar is None else "✓" if figure.ok else "✗"
-        shown.add_row(figure.row, report.value(figure), report.bar(figure), met)
-    console.print(shown)
 
 
 if __name__ == "__main__":

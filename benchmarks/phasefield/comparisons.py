@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from benchmarks.phasefield.findings import Figure, Findings, Panel, Table
+from benchmarks.phasefield.findings import Findings, Panel
 from benchmarks.phasefield.problems import prepare, spatial_error
 from benchmarks.phasefield.races import Entrant, Race, order, race
+from benchmarks.tables import Figure, Table
 from ernest.phasefield.schemes.coarse import CoarseGaussSeidel
 from ernest.phasefield.schemes.exponential import ETDRK4, IMEXBDF4
 from ernest.phasefield.schemes.gaussseidel import GaussSeidel

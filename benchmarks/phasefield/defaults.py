@@ -4,8 +4,9 @@ import time
 from pathlib import Path
 from statistics import median
 
-from benchmarks.phasefield.findings import Figure, Findings, Table
+from benchmarks.phasefield.findings import Findings
 from benchmarks.phasefield.problems import Problem, prepare
+from benchmarks.tables import Figure, Table
 from ernest.phasefield.solving.solve import solve
 
 PROBLEMS = (("several waves", 256), ("seven circles", 256), ("Cahn-Hilliard", 128))

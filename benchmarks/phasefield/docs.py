@@ -1,20 +1,12 @@
 """`python -m benchmarks.phasefield.docs`: puts the newest measurements and their plot into docs/phasefield/speed.md."""
 
 import argparse
-import re
 import shutil
 from pathlib import Path
 
+from benchmarks.tables import insert
+
 PAGE, PICTURE = Path("docs/phasefield/speed.md"), "work-precision.png"
-BLOCK = re.compile(r"(<!-- results: begin[^\n]*-->\n).*?(\n?<!-- results: end -->)", re.DOTALL)
-
-
-def insert(page: str, block: str) -> str:
-    """The page with the block between its markers. Raises ValueError where they are missing."""
-    text, found = BLOCK.subn(lambda markers: f"{markers[1]}\n{block}\n{markers[2]}", page)
-    if found != 1:
-        raise ValueError(f"{PAGE}: expected '<!-- results: begin -->' and '<!-- results: end -->' once each, found {found} pairs")
-    return text
 
 
 def main() -> None:

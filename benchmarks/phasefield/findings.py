@@ -6,30 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks.tables import Figure, Table
+
 COMMAND = "python -m benchmarks.phasefield"
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A measured number and its bar, from above or, where less is better, from below."""
-
-    row: str
-    value: float
-    bar: float | None = None
-    less: bool = False
-    threads: int = 1
-
-    @property
-    def ok(self) -> bool:
-        return self.bar is None or bool(self.value <= self.bar if self.less else self.value >= self.bar)
-
-
-@dataclass(frozen=True)
-class Table:
-    title: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    note: str = ""
 
 
 @dataclass(frozen=True)

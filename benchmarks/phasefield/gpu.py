@@ -5,8 +5,9 @@ import time
 
 import torch
 
-from benchmarks.phasefield.findings import Figure, Findings, Table
+from benchmarks.phasefield.findings import Findings
 from benchmarks.phasefield.problems import KAPPA, several_waves
+from benchmarks.tables import Figure, Table
 from ernest.phasefield.flows import AllenCahn
 from ernest.phasefield.grid import Grid
 from ernest.phasefield.scenes import circle

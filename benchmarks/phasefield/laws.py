@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.phasefield.findings import Figure, Findings, Table
+from benchmarks.phasefield.findings import Findings
 from benchmarks.phasefield.problems import KAPPA
+from benchmarks.tables import Figure, Table
 from ernest.phasefield.flows import AllenCahn, CahnHilliard, ConservativeAllenCahn, Flow
 from ernest.phasefield.grid import Grid
 from ernest.phasefield.scenes import circle, seven_circles, two_drops

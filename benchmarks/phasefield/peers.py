@@ -20,9 +20,10 @@ from typing import IO
 import numpy as np
 
 from benchmarks.phasefield.comparisons import coarse, sliding
-from benchmarks.phasefield.findings import Figure, Findings, Panel, Table
+from benchmarks.phasefield.findings import Findings, Panel
 from benchmarks.phasefield.problems import Problem, prepare
 from benchmarks.phasefield.races import Curve, Entrant, race, seconds_to
+from benchmarks.tables import Figure, Table
 from ernest.phasefield.schemes.coarse import CoarseGaussSeidel
 
 HERE, HOME = Path(__file__).parent, Path("build/peers")

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmarks.phasefield.findings import Figure, Findings, Table
+from benchmarks.phasefield.findings import Findings
+from benchmarks.tables import Figure, Table
 from ernest.phasefield import GaussSeidel, GradientFlow, Grid, Implicit, Potential, Scheme, march
 
 END = 8.0

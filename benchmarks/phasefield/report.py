@@ -4,7 +4,8 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks.phasefield.findings import COMMAND, Figure, Findings, Panel
+from benchmarks import tables
+from benchmarks.phasefield.findings import COMMAND, Findings, Panel
 
 PACKAGES = ("torch", "numpy", "scipy", "pyfftw", "numba")
 COLOURS = ("#1b6ca8", "#d1495b", "#2e933c", "#8f5fb0", "#e08e0b", "#17becf", "#7a7a7a", "#222222", "#b5651d")
@@ -27,31 +28,9 @@ def machine() -> str:
 
 def markdown(findings: Findings) -> str:
     """Bars first, then every table, then where the numbers come from."""
-    bars = [figure for figure in findings.figures if figure.bar is not None]
-    blocks = [_table(("measured", "value", "bar", "met"), [_bar_cells(figure) for figure in bars])]
-    for table in findings.tables:
-        blocks.append(f"**{table.title}**")
-        blocks.append(_table(table.header, table.rows))
-        blocks += [table.note] if table.note else []
+    blocks = [tables.bars(findings.figures), *map(tables.markdown, findings.tables)]
     blocks.append(f"One thread where no other number is told; medians of runs taken in turn. {machine()}. From `{COMMAND}`.")
     return "\n\n".join(blocks)
-
-
-def value(figure: Figure) -> str:
-    return f"{figure.value:.4g}"
-
-
-def bar(figure: Figure) -> str:
-    return "" if figure.bar is None else f"{'≤' if figure.less else '≥'} {figure.bar:g}"
-
-
-def _bar_cells(figure: Figure) -> tuple[str, ...]:
-    return figure.row, value(figure), bar(figure), "yes" if figure.ok else "**no**"
-
-
-def _table(header: tuple[str, ...], rows: list[tuple[str, ...]] | tuple[tuple[str, ...], ...]) -> str:
-    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
-    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
 
 
 def plot(panels: tuple[Panel, ...], path: Path) -> None:

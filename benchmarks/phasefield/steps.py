@@ -11,9 +11,10 @@ from statistics import median
 import torch
 
 from benchmarks.phasefield import gpu
-from benchmarks.phasefield.findings import Figure, Findings, Table
+from benchmarks.phasefield.findings import Findings
 from benchmarks.phasefield.problems import KAPPA, several_waves
 from benchmarks.phasefield.races import fused
+from benchmarks.tables import Figure, Table
 from ernest.phasefield.flows import AllenCahn
 from ernest.phasefield.fused.stepper import FusedStepper
 from ernest.phasefield.fused.transforms import FftwPlan, describe_engines

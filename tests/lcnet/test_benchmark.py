@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import save_file
 
 from benchmarks.lcnet import docs, findings, networks, others, races, report, shufflenet, widths, worker
-from benchmarks.lcnet.findings import Figure, Findings, Latency, Table
+from benchmarks.lcnet.findings import Findings, Latency
 from benchmarks.lcnet.published import OURS, PEERS, Published
+from benchmarks.tables import Figure, Table
 from ernest.lcnet import PUBLISHED, parameters
 
 

@@ -12,10 +12,11 @@ import pytest
 import torch
 
 from benchmarks.phasefield import __main__ as command
-from benchmarks.phasefield import docs, findings, peers, report
-from benchmarks.phasefield.findings import Figure, Findings, Panel, Table
+from benchmarks.phasefield import findings, peers, report
+from benchmarks.phasefield.findings import Findings, Panel
 from benchmarks.phasefield.problems import RECIPES
 from benchmarks.phasefield.races import Timed, order, seconds_to
+from benchmarks.tables import Figure, Table, insert
 from ernest.phasefield.grid import Grid
 
 FAST = pytest.mark.skipif(find_spec("numba") is None or find_spec("pyfftw") is None, reason="needs numba and pyfftw")
@@ -67,13 +68,13 @@ def test_findings_come_back_as_they_were(tmp_path: Path) -> None:
 
 def test_a_page_gets_the_newest_table_between_its_markers() -> None:
     page = "before\n<!-- results: begin -->\nold\n<!-- results: end -->\nafter"
-    once = docs.insert(page, "| new |")
+    once = insert(page, "| new |")
     assert "old" not in once
     assert once.startswith("before\n")
     assert once.endswith("\nafter")
-    assert docs.insert(once, "| new |") == once
+    assert insert(once, "| new |") == once
     with pytest.raises(ValueError, match="results: begin"):
-        docs.insert("no markers", "| new |")
+        insert("no markers", "| new |")
 
 
 WORKER = """
