@@ -51,7 +51,7 @@ def digits(recipe: Recipe = RECIPE) -> tuple[Pictures, Pictures]:
     found = load_digits(return_X_y=True)
     images = torch.tensor(found[0]).reshape(-1, 1, 8, 8) * (255 / 16)
     levels = F.interpolate(images, recipe.size, mode="bilinear", align_corners=False).round().byte()[:, 0].numpy()
-    order = np.random.default_rng(0).permutation(len(levels))
+    order = torch.randperm(len(levels), generator=torch.Generator().manual_seed(0)).numpy()
     learn, score = order[:1297], order[1297:]
     names, form = [str(digit) for digit in range(10)], as_seen(preprocessing(recipe))
     return hold(levels[learn], found[1][learn], names), hold(levels[score], found[1][score], names, form)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 
 from benchmarks.tables import Figure, Table, rows
 from ernest.analysis.bench import write_rows
@@ -14,7 +15,7 @@ COMMAND, FOLDER = "python -m benchmarks.lcnet", Path("build/bench")
 
 @dataclass(frozen=True)
 class Latency:
-    """Of one network through one runtime, in milliseconds. `p25`: median over rounds of each round's lower quartile."""
+    """Of one network through one runtime, in milliseconds. `rounds`: the lower quartile of each; `p25` is their median."""
 
     network: str
     runtime: str
@@ -24,6 +25,11 @@ class Latency:
     p95: float
     least: float
     decibels: float | None = None
+    rounds: tuple[float, ...] = ()
+
+    def ratio(self, other: "Latency") -> float:
+        """To another of the same race: the median over rounds, so that a machine that changes its clock changes both."""
+        return median(mine / theirs for mine, theirs in zip(self.rounds, other.rounds, strict=True))
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ def read(parts: Sequence[str], folder: Path) -> dict[str, Findings]:
             tables = (
                 Table(one["title"], tuple(one["header"]), tuple(map(tuple, one["rows"])), one["note"]) for one in tree["tables"]
             )
-            figures, latencies = (Figure(**one) for one in tree["figures"]), (Latency(**one) for one in tree["latencies"])
+            figures = (Figure(**one) for one in tree["figures"])
+            latencies = (Latency(**{**one, "rounds": tuple(one["rounds"])}) for one in tree["latencies"])
             found[part] = Findings(tuple(figures), tuple(tables), tuple(latencies), tuple(tree["notes"]))
     return found

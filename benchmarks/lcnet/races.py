@@ -130,7 +130,9 @@ def latency(
     """Rounds of milliseconds, summed up."""
     calls = [one for taken in rounds for one in taken]
     quartiles = [quantile(taken, 0.25) for taken in rounds]
-    return Latency(network, runtime, threads, median(quartiles), median(calls), quantile(calls, 0.95), min(calls), decibels)
+    return Latency(
+        network, runtime, threads, median(quartiles), median(calls), quantile(calls, 0.95), min(calls), decibels, tuple(quartiles)
+    )
 
 
 def quantile(values: Sequence[float], share: float) -> float:

@@ -44,8 +44,9 @@ def markdown(parts: dict[str, Findings]) -> str:
     missing = [note for found in parts.values() for note in found.notes if "not there" in note]
     blocks += ["\n".join(f"- {note}" for note in missing)] if missing else []
     blocks.append(
-        "Lower quartile: the median over rounds of each round's lower quartile; a process for each runtime, bursts of calls in "
-        f"rotating order; random weights with calibrated normalisation, 224x224. {machine()}. From `{COMMAND}`."
+        "Lower quartile: the median over rounds of each round's lower quartile; ratios: the median over rounds of the ratio in "
+        "each; a process for each runtime, bursts of calls in rotating order; random weights with calibrated normalisation, "
+        f"224x224. {machine()}. From `{COMMAND}`."
     )
     return "\n\n".join(blocks)
 

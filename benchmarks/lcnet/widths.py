@@ -54,13 +54,13 @@ def _bars(found: Sequence[Latency]) -> list[Figure]:
 
 
 def compared(found: Sequence[Latency], network: str, ours: str, theirs: str, bar: float | None) -> list[Figure]:
-    """The ratio of lower quartiles, if both runtimes were there."""
+    """The ratio of the two, if both runtimes were there."""
     times = {one.runtime: one for one in found if one.network == network}
     if ours not in times or theirs not in times:
         return []
     threads = times[ours].threads
     label = f"{LABELS[network]}: {spoken(ours)} ÷ {spoken(theirs)}{f', {threads} threads' if threads > 1 else ''}"
-    return [Figure(label, times[ours].p25 / times[theirs].p25, bar, less=True, threads=threads)]
+    return [Figure(label, times[ours].ratio(times[theirs]), bar, less=True, threads=threads)]
 
 
 def spoken(runtime: str) -> str:

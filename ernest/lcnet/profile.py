@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 ROUNDS = 5
-"""Layers, whole calls and the machine are timed in turn, so many times."""
+"""The machine is measured so many times in between."""
 
 PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
 
@@ -182,19 +182,21 @@ def _interleaved(
     see_machine: Callable[[], Roofline],
     repeats: int,
 ) -> tuple[list[LayerTime], list[float], Roofline]:
-    """In turn, the layers of the fastest run, every call's seconds and the best of the machine."""
-    each = -(-repeats // ROUNDS)
-    layers, calls, roofline = time_layers(each), [], see_machine()
-    for _ in range(ROUNDS):
-        layers = min(layers, time_layers(each), key=lambda run: sum(step.seconds for step in run))
-        calls += _burst(run, each)
-        roofline = roofline.joined(see_machine())
+    """The layers of the fastest run, every call's seconds and the best of the machine.
+
+    A run layer by layer and a whole call take turns one by one: processors change their clock within seconds.
+    """
+    layers, calls, roofline = time_layers(1), [], see_machine()
+    for turn in range(repeats):
+        layers = min(layers, time_layers(1), key=lambda run: sum(step.seconds for step in run))
+        calls += _burst(run, 1)
+        if turn % -(-repeats // ROUNDS) == 0:
+            roofline = roofline.joined(see_machine())
     return layers, calls, roofline
 
 
 def _burst(run: Callable[[], object], calls: int) -> list[float]:
-    for _ in range(3):
-        run()
+    run()
     seconds = []
     for _ in range(calls):
         begun = time.perf_counter()

@@ -23,6 +23,13 @@ def test_a_lower_quartile_is_taken_round_by_round() -> None:
     assert found.p95 == 50.0
 
 
+def test_a_ratio_is_taken_round_by_round() -> None:
+    ours = races.latency("n", "a", 1, [[1.0], [4.0], [2.0]])
+    theirs = races.latency("n", "b", 1, [[2.0], [8.0], [3.0]])
+    assert ours.ratio(theirs) == 0.5
+    assert ours.p25 / theirs.p25 == pytest.approx(2 / 3)
+
+
 def test_nobody_always_follows_the_same_one() -> None:
     orders = [races.rotated("abc", turn) for turn in range(6)]
     assert {order[0] for order in orders} == set("abc")
@@ -38,7 +45,7 @@ def test_closeness_is_the_signal_over_the_noise() -> None:
 
 
 def _latency(network: str, runtime: str, p25: float) -> Latency:
-    return Latency(network, runtime, 1, p25, p25, p25, p25, 99.0)
+    return Latency(network, runtime, 1, p25, p25, p25, p25, 99.0, (p25,))
 
 
 def test_a_ratio_needs_both_runtimes() -> None:
