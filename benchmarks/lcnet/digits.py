@@ -32,8 +32,8 @@ RECIPE = Recipe(
     rate=6.4,
     warmup=2.4,
     nesterov=True,
-    crop_area=(0.7, 1.0),
-    crop_aspect=(0.85, 1.18),
+    crop_area=(0.8, 1.0),
+    crop_aspect=(0.9, 1.11),
     flip=False,
     precision="fp32",
 )

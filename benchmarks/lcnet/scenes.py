@@ -50,8 +50,8 @@ DETECTOR = DetectorArchitecture(classes=len(FORMS) - 1, backbone=BACKBONE, width
 SETTINGS = Settings(steps=2500, batch=6, rate=3e-3, warmup=100, average=0.99)
 """Many small steps: from nothing, 400 of 16 pictures teach much less than 2,500 of 6."""
 DETECTION_SIZE = 96
-SEGMENTATION_SIZES: Mapping[Decoder, int] = {"deeplab": 96, "liteseg": 128}
-"""LiteSeg, whose logits lie 8 pixels apart, would round the corners of smaller pieces."""
+SEGMENTATION_SIZES: Mapping[Decoder, int] = {"deeplab": 192, "liteseg": 128}
+"""DeepLab knows forms from the map at stride 32 alone, of which smaller pictures leave too few pixels."""
 SIDE = 384
 """Pixels of a collage in the pictures."""
 DECODERS: tuple[Decoder, ...] = ("deeplab", "liteseg")

@@ -1,6 +1,7 @@
 """The ONNX graph: nothing but a network's own operators, and the eager network's logits in two runtimes at any size."""
 
 from collections import Counter
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -30,15 +31,17 @@ ARCHITECTURES = {
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_logits_of_both_runtimes_are_those_of_pytorch(name: str) -> None:
+    """1e-5 of the largest logit, beside what eager PyTorch itself is off from double precision."""
     network = with_statistics(PPLCNet(ARCHITECTURES[name]))
+    precise = deepcopy(network).double()
     data = onnx_model(network).SerializeToString()
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     compiled = openvino.Core().compile_model(openvino_model(network), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for shape in SHAPES:
         images = torch.randn(shape, generator=torch.Generator().manual_seed(1))
         with torch.no_grad():
-            expected = network(images).numpy()
-        allowed = 1e-5 * max(1.0, np.abs(expected).max())
+            expected, exact = network(images).numpy(), precise(images.double()).numpy()
+        allowed = 1e-5 * max(1.0, np.abs(expected).max()) + np.abs(expected - exact).max()
         assert np.abs(session.run(None, {"images": images.numpy()})[0] - expected).max() <= allowed
         assert np.abs(compiled(images.numpy())[0] - expected).max() <= allowed
 

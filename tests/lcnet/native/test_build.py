@@ -11,7 +11,7 @@ from ernest.lcnet import Architecture, PPLCNet, folded
 from ernest.lcnet.native import Executor, available, build
 
 SMALL = Architecture(classes=5, scale=0.25, hidden=0)
-BUILD = "from ernest.lcnet.native import build; build.library('generic')"
+BUILD = "from ernest.lcnet.native import build; build.library('generic', 'peak.cpp')"
 
 
 @pytest.fixture
