@@ -4,6 +4,7 @@ import argparse
 import shutil
 from pathlib import Path
 
+from benchmarks.lcnet.__main__ import summarise
 from benchmarks.tables import insert
 
 PAGE = Path("docs/lcnet/speed.md")
@@ -17,6 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.lcnet.docs", description=__doc__)
     parser.add_argument("--folder", type=Path, default=Path("build/bench"), help="where python -m benchmarks.lcnet wrote")
     folder = parser.parse_args().folder
+    summarise(folder)
     blocks = []
     for name, meaning in PICTURES.items():
         if (folder / name).exists():

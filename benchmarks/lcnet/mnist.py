@@ -59,7 +59,7 @@ def mnist(folder: Path, recipe: Recipe) -> tuple[Pictures, Pictures]:
 def _idx(path: Path) -> np.ndarray:
     """An idx file: three bytes that say what it is, the number of dimensions, their sizes as big-endian int32, the values."""
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; name MNIST's folder with --data")
+        raise SystemExit(f"{path}: no such file; name MNIST's folder with --data")
     content = gzip.decompress(path.read_bytes())
     sizes = np.frombuffer(content, ">i4", content[3], offset=4)
     return np.frombuffer(content, np.uint8, offset=4 + 4 * content[3]).reshape(sizes)
