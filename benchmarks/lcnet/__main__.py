@@ -55,7 +55,7 @@ STUDIES = ("mnist", "digits", "ablation", "deployment", "scenes-counts", "scenes
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
     parser.add_argument("--part", action="append", choices=PARTS, help="measure only this part (may be given more than once)")
-    parser.add_argument("--rounds", type=int, default=12, help="bursts of calls of every runtime")
+    parser.add_argument("--rounds", type=int, default=20, help="bursts of calls of every runtime")
     parser.add_argument("--quick", action="store_true", help="the smallest network, two rounds, no others: does it all work?")
     parser.add_argument("--folder", type=Path, help="where everything is written (build/bench; its folder quick for a quick run)")
     chosen = parser.parse_args(arguments)
