@@ -312,7 +312,7 @@ def draw(found: Profile, path: str | Path) -> None:
     axes.title.set_fontsize(9)
     handles = [Patch(color="#d5d9de", label="measured")]
     handles += [Patch(color=colour, label=f"roofline: {limit}") for limit, colour in COLOURS.items()]
-    axes.legend(handles=handles, loc="lower right", fontsize=8)
+    axes.legend(handles=handles, loc="upper right", fontsize=8)
     aside = path.with_name(f"aside-{path.name}")
     canvas.savefig(aside, dpi=130)
     os.replace(aside, path)
