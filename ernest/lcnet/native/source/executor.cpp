@@ -19,7 +19,7 @@ struct Engine {
 
 template <class P> class EngineOf final : public Engine {
  public:
-  EngineOf(const NetworkValues& values, int threads) : network(values), team(threads), in_channels(values.in_channels) {}
+  EngineOf(const NetworkValues& values, int threads) : network(packed(values)), team(threads), in_channels(values.in_channels) {}
 
   // Images [count][channels][height][width] to logits [count][classes].
   void run(const float* images, int count, int height, int width, float* logits, double* seconds) override {
@@ -48,10 +48,16 @@ template <class P> class EngineOf final : public Engine {
  private:
   static constexpr size_t PLANS = 8;
 
+  Arena weights;  // before the network, which lives in it
   Network<P> network;
   Team team;
   std::list<Plan<P>> plans;  // of the last sizes seen, the latest first
   int in_channels;
+
+  Network<P> packed(const NetworkValues& values) {
+    Arena::Scope scope(weights);
+    return Network<P>(values);
+  }
 
   Plan<P>& planned(int height, int width) {
     auto plan = std::find_if(plans.begin(), plans.end(), [&](const Plan<P>& p) {

@@ -79,6 +79,7 @@ template <class P> struct Plan {
     bool whole = false;               // the map is not cut into strips
     std::vector<int32_t> place, straight;  // of pixels in the map, and in an operand
   };
+  Arena arena;  // of all that follows
   int height, width, stem_rows;
   std::vector<Buffer<typename P::Element>> maps;
   std::vector<Step> steps;
@@ -92,6 +93,7 @@ template <class P> struct Plan {
 
 template <class P> Plan<P>::Plan(const Network<P>& network, int height, int width, int threads) : height(height), width(width) {
   using T = typename P::Element;
+  Arena::Scope scope(arena);
   const auto& blocks_ = network.blocks;
   auto halo_of = [&](size_t i) { return i < blocks_.size() ? blocks_[i].depthwise.kernel / 2 : 0; };
   int h = outputs(height, network.stem.stride_y), w = outputs(width, network.stem.stride_x);
