@@ -30,6 +30,7 @@ ARCHITECTURES = {
     "lines of text": replace(SMALL, strides=LINES),
     "strides of one, three and four": replace(SMALL, strides=(3, 1, (1, 3), 3, (4, 1), 1)),
     "no stride": replace(SMALL, strides=(1, 1, 1, 1, 1, 1)),
+    "a stem that leaves most out": replace(SMALL, strides=(63, 1, 1, 1, 1, 1)),
     "widths that fill no block": Architecture(10, stages=NARROW, strides=(2, 1, 2, (2, 3)), stem=40, hidden=0),
 }
 SIZES = ((33, 47), (64, 64))

@@ -15,8 +15,9 @@ struct ImageRows {
   static size_t size(const Stem& stem, int width, int rows) { return (size_t)(up(width + 2, 16) + 32) * count(stem,
       rows) * std::max(stem.in, 2); }
 
-  // Columns [from, to) of rows first, first + 1, first + 2.
+  // Columns [from, to) of rows first, first + 1, first + 2, as far as any output sees.
   void fill(const float* image, int channels, int height, int width, int first, int from, int to) {
+    to = std::min(to, width + 2);
     int left = std::max(from, 0), right = std::max(left, std::min(to, width));
     for (int c = 0; c < channels; c++)
       for (int r = 0; r < 3; r++) {
