@@ -6,7 +6,6 @@ not seen are classified through each. Rows go to lcnet.jsonl in the folder. Need
 
 import argparse
 import json
-import math
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from torch import Tensor
 
 from benchmarks.lcnet.digits import RECIPE, SEEDS, digits, trained
 from benchmarks.lcnet.findings import Findings, keep
+from benchmarks.lcnet.worker import closeness as decibels
 from benchmarks.tables import Figure, Table, show
 from ernest.lcnet import PUBLISHED, PPLCNet, deploy, load, onnx_model, open_model, openvino_model, prepare, save
 from ernest.lcnet.deployment import ENDINGS, Target
@@ -66,9 +66,9 @@ def eight_bits(folder: Path) -> Findings:
     for to, precision in TARGETS:
         done = deploy(checkpoint, to, precision, folder / f"{to}-{precision}{ENDINGS[to]}", pictures, threads=1)
         found = open_model(done.files[0], threads=1).run(images)
-        drop, decibels = eager - accuracy(found, score), decibels_of(expected, found)
+        drop, near = eager - accuracy(found, score), decibels(expected.numpy(), found.numpy())
         times = f"{done.milliseconds:.3f}", f"{done.eager_milliseconds / done.milliseconds:.1f}"
-        lines.append((to, precision, f"{eager - drop:.2f}", f"{done.check.agreement:.2%}", f"{decibels:.1f}", *times))
+        lines.append((to, precision, f"{eager - drop:.2f}", f"{done.check.agreement:.2%}", f"{near:.1f}", *times))
         figures.append(Figure(f"13: {to} {precision}, accuracy lost on 500 digits, points", drop, 0.5, less=True))
         if precision != "fp32":
             bar = 98.0 if precision == "int8" else 99.0
@@ -81,17 +81,17 @@ def eight_bits(folder: Path) -> Findings:
 def closeness(seeds: Sequence[int] = SEEDS) -> Findings:
     """The executor's own eight bits, which nothing has calibrated, on one trained network a seed."""
     learn, score = digits()
-    images, decibels, drops = as_inputs(score), [], []
+    images, near, drops = as_inputs(score), [], []
     for seed in seeds:
         network, top1 = trained(replace(RECIPE, strides="64", seed=seed), learn, score)
         with torch.inference_mode():
             expected = network(images)
         found = Executor(network, "int8", threads=1)(images)
-        decibels.append(decibels_of(expected, found))
+        near.append(decibels(expected.numpy(), found.numpy()))
         drops.append(100 * top1 - accuracy(found, score))
     return Findings(
         (
-            Figure(f"13: native int8, dB against eager, the worst of {len(seeds)} seeds", min(decibels), 38),
+            Figure(f"13: native int8, dB against eager, the worst of {len(seeds)} seeds", min(near), 38),
             Figure(f"13: native int8, accuracy lost, the worst of {len(seeds)} seeds, points", max(drops), 0.5, less=True),
         )
     )
@@ -100,11 +100,6 @@ def closeness(seeds: Sequence[int] = SEEDS) -> Findings:
 def as_inputs(pictures: Pictures) -> Tensor:
     rule = preprocessing(RECIPE)
     return torch.cat([prepare(pictures.picture(place)[..., 0], rule) for place in range(len(pictures))])
-
-
-def decibels_of(expected: Tensor, found: Tensor) -> float:
-    error = (found - expected).double().square().sum().item()
-    return 10 * math.log10(expected.double().square().sum().item() / max(error, 1e-30))
 
 
 def write(pictures: Pictures, folder: Path) -> None:
