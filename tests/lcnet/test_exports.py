@@ -1,16 +1,15 @@
 """The ONNX graph: nothing but a network's own operators, and the eager network's logits in two runtimes at any size."""
 
 from collections import Counter
-from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from benchmarks.lcnet.deployment import seen_noise
 from ernest.lcnet import PUBLISHED, Architecture, PPLCNet, small_images
 from ernest.lcnet.exports import onnx_model, openvino_model
-from tests.lcnet.networks import with_statistics
 
 onnx = pytest.importorskip("onnx", reason="needs ernest-ai[deploy]")
 onnxruntime = pytest.importorskip("onnxruntime", reason="needs ernest-ai[deploy]")
@@ -31,17 +30,16 @@ ARCHITECTURES = {
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
 def test_logits_of_both_runtimes_are_those_of_pytorch(name: str) -> None:
-    """1e-5 of the largest logit, beside what eager PyTorch itself is off from double precision."""
-    network = with_statistics(PPLCNet(ARCHITECTURES[name]))
-    precise = deepcopy(network).double()
+    # With gains from a half to one and a half, eager PyTorch itself would be up to 1e-5 from double precision.
+    network = seen_noise(PPLCNet(ARCHITECTURES[name]))
     data = onnx_model(network).SerializeToString()
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     compiled = openvino.Core().compile_model(openvino_model(network), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     for shape in SHAPES:
         images = torch.randn(shape, generator=torch.Generator().manual_seed(1))
         with torch.no_grad():
-            expected, exact = network(images).numpy(), precise(images.double()).numpy()
-        allowed = 1e-5 * max(1.0, np.abs(expected).max()) + np.abs(expected - exact).max()
+            expected = network(images).numpy()
+        allowed = 1e-5 * max(1.0, np.abs(expected).max())
         assert np.abs(session.run(None, {"images": images.numpy()})[0] - expected).max() <= allowed
         assert np.abs(compiled(images.numpy())[0] - expected).max() <= allowed
 
