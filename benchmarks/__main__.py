@@ -11,9 +11,9 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.throughput import ARRANGEMENTS, Arrangement, machine, measure
-from ernest.analysis.bench import matmul_rate, write_rows
-from ernest.model.flops import training_flops
-from ernest.recipe import load_recipe
+from ernest.config.recipe import load_recipe
+from ernest.model.cost import training_flops
+from ernest.report.rows import matmul_rate, write_rows
 from ernest.tokenizers.precision import half_precision
 
 BARS = {Arrangement(1, 1): 3000.0, Arrangement(2, 1): 6000.0, Arrangement(1, 2): None}

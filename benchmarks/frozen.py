@@ -19,13 +19,13 @@ from rich.console import Console
 
 from benchmarks import throughput
 from benchmarks.throughput import machine
+from ernest.config.recipe import Recipe, load_recipe
+from ernest.data.store import DocumentStore, Piece
 from ernest.generation.engine import Engine
-from ernest.recipe import Recipe, load_recipe
 from ernest.sequence.record import KINDS
 from ernest.tokenizers.bundle import Tokenizers
-from ernest.training.documents import DocumentStore, Piece
+from ernest.training.distributed import launch, process_group
 from ernest.training.loop import train
-from ernest.training.parallel import launch, process_group
 
 STEPS, ROWS = 50, 4
 REFERENCE = Path(__file__).with_suffix(".json")

@@ -17,24 +17,24 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from ernest.analysis.bench import write_rows
-from ernest.analysis.findings import load
-from ernest.analysis.routing import max_violation, normalised_entropy, shares
+from ernest.checkpoint import load_contribution, load_model
+from ernest.config.recipe import Recipe, from_tree
+from ernest.data.sampler import collate, plan
+from ernest.data.store import DocumentStore, to_frames
+from ernest.evaluation.results import load
+from ernest.evaluation.routing import max_violation, normalised_entropy, shares
 from ernest.model.slicing import choose, extract
 from ernest.model.submodel import stack
-from ernest.recipe import Recipe, from_tree
+from ernest.report.rows import write_rows
 from ernest.tokenizers import audio as codec
 from ernest.tokenizers.bundle import Tokenizers
+from ernest.tokenizers.training.vision import VisionTraining, train_vision_tokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
-from ernest.tokenizers.vision_training import VisionTraining, train_vision_tokenizer
-from ernest.training.batches import collate, plan
-from ernest.training.checkpoint import load_contribution, load_model
-from ernest.training.documents import DocumentStore, to_frames
 from ernest.training.loss import MODALITIES, Posterior
-from ernest.world import pictures
-from ernest.world.movies import FAMILIES, simulate
-from ernest.world.sounds import speech
+from ernest.world import images
+from ernest.world.speech import speech
 from ernest.world.split import HELD_OUT
+from ernest.world.video import FAMILIES, simulate
 
 COMMAND = "python -m benchmarks.methods"
 QUICK = 500
@@ -96,7 +96,7 @@ def balance(build: Path) -> list[Figure]:
 
 def bits(tokenizer: VisionTokenizer, recipe: Recipe) -> list[Figure]:
     """Row 14: PSNR rises with each scale and with the number of bits; bits are set about as often as not."""
-    stills = np.stack([one.pixels for one in pictures.pictures(recipe.seed, HELD)])
+    stills = np.stack([one.pixels for one in images.pictures(recipe.seed, HELD)])
     moving = np.concatenate([simulate(family, recipe.seed, HELD[:10]) for family in range(len(FAMILIES))]).reshape(-1, 32, 32, 3)
     figures: list[Figure] = []
     share = []
@@ -126,7 +126,7 @@ def bits(tokenizer: VisionTokenizer, recipe: Recipe) -> list[Figure]:
 
 
 def _quick_tokenizer(bits: int, seed: int) -> VisionTokenizer:
-    bank = np.stack([one.pixels for one in pictures.pictures(seed, range(2000))])
+    bank = np.stack([one.pixels for one in images.pictures(seed, range(2000))])
 
     def draw(step: int) -> tuple[np.ndarray, np.ndarray]:
         chosen = np.random.default_rng((seed, step)).integers(len(bank), size=44)
@@ -142,9 +142,9 @@ def _psnr(drawn: Tensor, frames: Tensor) -> float:
 def flips(tokenizer: VisionTokenizer) -> list[Figure]:
     """Row 17a on the demo's own latents and three scales: the error of the final sum after flips, self-corrected and not.
 
-    The bar of the second ratio is for the random latents and longer scale lists of tests/tokenizers/test_bits.py.
+    The bar of the second ratio is for the random latents and longer scale lists of tests/tokenizers/test_bitwise_quantiser.py.
     """
-    frames = to_frames(np.stack([one.pixels for one in pictures.pictures(0, HELD)]))
+    frames = to_frames(np.stack([one.pixels for one in images.pictures(0, HELD)]))
     latent, quantiser = tokenizer.encode(frames), tokenizer.quantiser
     generator = torch.Generator().manual_seed(0)
     rates = 0.3 * torch.rand(len(latent), len(quantiser.sizes), generator=generator)

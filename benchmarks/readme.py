@@ -4,8 +4,8 @@ import re
 import sys
 from pathlib import Path
 
-from ernest.analysis.findings import FULL, Findings, load
-from ernest.analysis.scores import bar, directions, figure
+from ernest.evaluation.results import FULL, Findings, load
+from ernest.report.tables import bar, directions, figure
 
 COLUMNS = (
     *("direction, held-out records", "verifier", "bar", "score", "half-size sub-model"),

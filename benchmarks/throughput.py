@@ -15,14 +15,14 @@ from statistics import median
 import numpy as np
 import torch
 
-from ernest.recipe import Recipe, load_recipe
+from ernest.config.recipe import Recipe, load_recipe
+from ernest.data.store import Document, DocumentStore, Piece
 from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
-from ernest.training.documents import Document, DocumentStore, Piece
+from ernest.training.distributed import launch, process_group
 from ernest.training.loop import train
-from ernest.training.parallel import launch, process_group
 
 ROWS = 8
 """Packed rows of a step, for each process."""

@@ -53,7 +53,7 @@ def train(
         tokenizers: a checkpoint whose tokenizers to use; without it they are trained on the data.
         set_: fields of the recipe to change, such as training.steps=2000.
     """
-    from ernest.training.own_data import train_on_folder
+    from ernest.training.prepare import train_on_folder
 
     print(f"model: {train_on_folder(data, out, recipe, tokenizers, tuple(chain(*set_)))}")
 
@@ -78,7 +78,7 @@ def import_(
         split: of MNIST.
         limit: of MNIST: so many pictures only.
     """
-    from ernest.world.importers import import_folder, import_mnist
+    from ernest.data.importers import import_folder, import_mnist
 
     if kind == "mnist":
         imported = import_mnist(source, out, split, limit)
@@ -278,7 +278,7 @@ def lcnet_deploy(
         labels: a text file with the name of a class a line, for a file that has none.
         threads: to time it on; by default as many as there are processors.
     """
-    from ernest.lcnet.deployment import deploy, summary
+    from ernest.lcnet.deployment.deploy import deploy, summary
 
     print(summary(deploy(checkpoint, to, precision, out, calibration, labels, threads)))
 

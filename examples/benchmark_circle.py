@@ -9,9 +9,9 @@ import math
 import sys
 from pathlib import Path
 
-from ernest.phasefield import AllenCahn, Event, Grid, scenes, solve
-from ernest.phasefield.pictures import draw_laws, draw_snapshots
-from ernest.phasefield.snapshots import take
+from ernest.phasefield import AllenCahn, Event, Grid, initial_conditions, solve
+from ernest.phasefield.io.snapshots import take
+from ernest.phasefield.plots import draw_laws, draw_snapshots
 
 REFERENCE = 197.7090
 
@@ -19,7 +19,7 @@ REFERENCE = 197.7090
 def main(folder: Path, points: int = 128) -> float:
     """Returns the time at which the disk is gone, and draws how it went."""
     grid = Grid.cube(points, 2 * math.pi)
-    start = scenes.circle(grid, kappa=0.01, radius=2.0)
+    start = initial_conditions.circle(grid, kappa=0.01, radius=2.0)
     gone = Event("gone", (points // 2, points // 2), direction=-1, terminal=True)
     solution = solve(AllenCahn(kappa=0.01), grid, start, end=250, tolerance=1e-8, events=gone)
 

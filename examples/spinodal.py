@@ -8,15 +8,15 @@ import math
 import sys
 from pathlib import Path
 
-from ernest.phasefield import CahnHilliard, Grid, Solution, scenes, solve
-from ernest.phasefield.pictures import draw_laws, draw_snapshots, film
-from ernest.phasefield.snapshots import take
+from ernest.phasefield import CahnHilliard, Grid, Solution, initial_conditions, solve
+from ernest.phasefield.io.snapshots import take
+from ernest.phasefield.plots import draw_laws, draw_snapshots, film
 
 
 def main(folder: Path, points: int = 128, end: float = 2.0) -> Solution:
     """Returns the solution, and draws it."""
     grid = Grid.cube(points, 2 * math.pi)
-    start = scenes.spinodal_noise(grid, amplitude=0.05, seed=7)
+    start = initial_conditions.spinodal_noise(grid, amplitude=0.05, seed=7)
     solution = solve(CahnHilliard(kappa=0.01), grid, start, end, tolerance=1e-5)
 
     steps, energy, mass = solution.steps, solution.energy, solution.mass

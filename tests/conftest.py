@@ -1,6 +1,7 @@
 """Every test runs on one thread, draws the same examples each time and reaches for no network or display."""
 
 import os
+from pathlib import Path
 
 # These are read once, when the libraries are loaded, which is after this file.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -21,3 +22,22 @@ settings.load_profile("ernest")
 def the_same_numbers() -> None:
     """Random weights do not depend on which tests ran before."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def documents_folder(tmp_path_factory) -> Path:
+    """Documents of every direction on disk."""
+    from ernest.data.store import DocumentStore
+    from tests.small import documents
+
+    folder = tmp_path_factory.mktemp("run") / "documents"
+    for part in range(2):
+        DocumentStore.write(folder / f"part-{part}", [*documents(2 * part), *documents(2 * part + 1)])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def store(documents_folder):
+    from ernest.data.store import DocumentStore
+
+    return DocumentStore(documents_folder)

@@ -6,19 +6,16 @@ from functools import cache
 import numpy as np
 import torch
 
-from ernest.model.config import ModelConfig
+from ernest.checkpoint import interface_of
+from ernest.config.recipe import ElasticConfig, ModelConfig, Recipe, SequenceConfig, TrainingConfig
+from ernest.data.sampler import Placed, place, segments_of
+from ernest.data.store import Document, Piece
 from ernest.model.network import Ernest
-from ernest.model.submodel import ElasticConfig
-from ernest.recipe import Recipe
 from ernest.sequence.groups import lay_out
 from ernest.tokenizers.audio import AudioConfig, AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
-from ernest.training.batches import Placed, SequenceConfig, place, segments_of
-from ernest.training.checkpoint import interface_of
-from ernest.training.documents import Document, Piece
-from ernest.training.schedule import TrainingConfig
 
 CONFIG = ModelConfig(layers=6, width=64, heads=4, kv_heads=2, experts=8, top_k=2, expert_width=16, vit_width=16, vit_layers=1)
 BITS, LEVELS, CODES = 8, 3, 32

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ernest import cli
-from ernest.world.media import write_image
+from ernest.data.media import write_image
 
 COMMANDS = ("demo", "train", "import", "generate", "describe", "slice")
 

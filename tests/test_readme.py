@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 
 from ernest import cli
+from ernest.config.recipe import Recipe, find_recipe, load_recipe
+from ernest.data import media
+from ernest.data.records import load_records
 from ernest.lcnet import training as classifier
 from ernest.lcnet.native.build import features
-from ernest.recipe import Recipe, find_recipe, load_recipe
 from ernest.sequence.record import SAMPLE_RATE
-from ernest.world import media
-from ernest.world.folder import load_records
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

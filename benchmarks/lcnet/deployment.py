@@ -24,11 +24,11 @@ from benchmarks.lcnet.findings import Findings, keep
 from benchmarks.lcnet.worker import closeness as decibels
 from benchmarks.tables import Figure, Table, show
 from ernest.lcnet import PUBLISHED, PPLCNet, deploy, load, onnx_model, open_model, openvino_model, prepare, save
-from ernest.lcnet.deployment import ENDINGS, Target
-from ernest.lcnet.files import Precision
+from ernest.lcnet.deployment.deploy import ENDINGS, Target
 from ernest.lcnet.native import Executor
 from ernest.lcnet.training import Pictures
 from ernest.lcnet.training.recipe import preprocessing
+from ernest.lcnet.weights.native import Precision
 
 COMMAND = "python -m benchmarks.lcnet.deployment"
 TARGETS: tuple[tuple[Target, Precision], ...] = (

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 
 from benchmarks.tables import Figure, Table, rows
-from ernest.analysis.bench import write_rows
+from ernest.report.rows import write_rows
 
 COMMAND, FOLDER = "python -m benchmarks.lcnet", Path("build/bench")
 

@@ -15,9 +15,10 @@ from benchmarks.lcnet.races import Progress, race
 from benchmarks.lcnet.widths import SMALLEST, WIDTHS, compared, details
 from benchmarks.lcnet.worker import closeness as decibels
 from benchmarks.tables import Figure, Table
-from ernest.lcnet import cost, profile
+from ernest.lcnet import cost
 from ernest.lcnet.native import Executor, Precision
-from ernest.lcnet.roofline import measure as measure_roofline
+from ernest.lcnet.profiling import profile
+from ernest.lcnet.profiling.roofline import measure as measure_roofline
 
 FULL_WIDTH_SHARE, HALF_WIDTH_SHARE = 0.73, 0.92
 """Of the peak in fp32: where 512-bit units work at full width, and where they work in two halves (or there are none)."""

@@ -17,11 +17,11 @@ from rich.console import Console
 from benchmarks.lcnet.findings import Findings, keep
 from benchmarks.tables import Figure, show
 from ernest.lcnet import PPLCNet, parameters
-from ernest.lcnet.files import read
 from ernest.lcnet.training import Pictures, Recipe, as_seen, evaluate, fit, hold, supervised
 from ernest.lcnet.training.loop import Report
 from ernest.lcnet.training.recipe import architecture, preprocessing
 from ernest.lcnet.training.scores import draw_confusion
+from ernest.lcnet.weights.native import read
 
 COMMAND = "python -m benchmarks.lcnet.mnist"
 DATA = Path(__file__).parents[2].parent / "shared" / "data" / "mnist"

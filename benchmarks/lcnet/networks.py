@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from benchmarks.lcnet.published import OURS, PEERS
 from benchmarks.lcnet.shufflenet import WIDTHS, ShuffleNetV2
-from ernest.lcnet import exports, quantise
 from ernest.lcnet.architecture import PUBLISHED
+from ernest.lcnet.deployment import export, quantise
 from ernest.lcnet.network import PPLCNet
 
 HERE, HOME, FOLDER = Path(__file__).parent, Path("build/peers/timm"), Path("build/lcnet/networks")
@@ -72,7 +72,7 @@ def _versions(name: str) -> str:
                 found[package] = "none"
     finally:
         sys.path.remove(str(HOME))
-    own = (exports, quantise) if name in PUBLISHED else ()
+    own = (export, quantise) if name in PUBLISHED else ()
     sources = (Path(__file__), *(Path(str(module.__file__)) for module in own))
     found["code"] = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
     return json.dumps(found)
@@ -155,13 +155,13 @@ def write_ours(made: PPLCNet, graph: Path) -> None:
 
     save_file(made.state_dict(), graph.with_suffix(".safetensors"))
     if find_spec("onnx") is not None:
-        graph.write_bytes(exports.onnx_model(made).SerializeToString())
+        graph.write_bytes(export.onnx_model(made).SerializeToString())
     if find_spec("nncf") is not None and find_spec("openvino") is not None:
         import openvino
 
         noise = torch.Generator().manual_seed(7)
         images = [torch.randn(1, 3, SIDE, SIDE, generator=noise) for _ in range(CALIBRATION)]
-        small = quantise.quantised_openvino(exports.openvino_model(made), images)
+        small = quantise.quantised_openvino(export.openvino_model(made), images)
         openvino.save_model(small, graph.with_suffix(".int8.xml"), compress_to_fp16=False)
 
 

@@ -120,7 +120,7 @@ def ahead_of_time(name: str, folder: Path, threads: int, *_: object) -> Call:
     import torch
 
     from benchmarks.lcnet.networks import load
-    from ernest.lcnet.inductor import ahead_of_time as compile_ahead
+    from ernest.lcnet.deployment.aot import ahead_of_time as compile_ahead
 
     torch.set_num_threads(threads)
     network, image = compile_ahead(load(name, folder)), torch.from_numpy(_image(name, folder))

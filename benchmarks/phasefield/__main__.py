@@ -15,7 +15,7 @@ from rich.console import Console
 from benchmarks import tables
 from benchmarks.phasefield import comparisons, defaults, findings, laws, peers, pfhub, report, steps
 from benchmarks.phasefield.findings import COMMAND, Findings
-from ernest.analysis.bench import write_rows
+from ernest.report.rows import write_rows
 
 
 @dataclass(frozen=True)

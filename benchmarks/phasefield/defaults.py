@@ -7,7 +7,7 @@ from statistics import median
 from benchmarks.phasefield.findings import Findings
 from benchmarks.phasefield.problems import Problem, prepare
 from benchmarks.tables import Figure, Table
-from ernest.phasefield.solving.solve import solve
+from ernest.phasefield.solver.solve import solve
 
 PROBLEMS = (("several waves", 256), ("seven circles", 256), ("Cahn-Hilliard", 128))
 TOLERANCES = (1e-4, 1e-6, 1e-8)

@@ -10,7 +10,7 @@ from benchmarks.phasefield.problems import KAPPA, several_waves
 from benchmarks.tables import Figure, Table
 from ernest.phasefield.flows import AllenCahn
 from ernest.phasefield.grid import Grid
-from ernest.phasefield.scenes import circle
+from ernest.phasefield.initial_conditions import circle
 from ernest.phasefield.schemes.gaussseidel import GaussSeidel
 
 SCHEME = GaussSeidel(3, 4, 1, 0.5, shells=True)

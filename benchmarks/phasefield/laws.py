@@ -12,10 +12,10 @@ from benchmarks.phasefield.problems import KAPPA
 from benchmarks.tables import Figure, Table
 from ernest.phasefield.flows import AllenCahn, CahnHilliard, ConservativeAllenCahn, Flow
 from ernest.phasefield.grid import Grid
-from ernest.phasefield.scenes import circle, seven_circles, two_drops
+from ernest.phasefield.initial_conditions import circle, seven_circles, two_drops
 from ernest.phasefield.schemes.gaussseidel import GaussSeidel
-from ernest.phasefield.solving.events import Event
-from ernest.phasefield.solving.solve import solve
+from ernest.phasefield.solver.events import Event
+from ernest.phasefield.solver.solve import solve
 
 CIRCLE = {64: (197.728, 1e-3), 128: (197.7090, 2e-4)}
 """When the circle is gone on so many points, in steps of 0.25, and how near that must be; in space it is converged at 128."""

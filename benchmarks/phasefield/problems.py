@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ernest.phasefield.compiled.stepper import fused_stepper
 from ernest.phasefield.flows import AllenCahn, CahnHilliard, Flow
-from ernest.phasefield.fused.stepper import fused_stepper
 from ernest.phasefield.grid import Grid
-from ernest.phasefield.march import march
-from ernest.phasefield.scenes import seven_circles
+from ernest.phasefield.initial_conditions import seven_circles
 from ernest.phasefield.schemes.gaussseidel import GaussSeidel
+from ernest.phasefield.stepping import march
 
 KAPPA = 0.01
 

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.phasefield.problems import Problem
+from ernest.phasefield.compiled.exponential import FusedIMEXBDF4
+from ernest.phasefield.compiled.stepper import FusedStepper, fused_stepper
 from ernest.phasefield.flows import Flow
-from ernest.phasefield.fused.peers import FusedIMEXBDF4
-from ernest.phasefield.fused.stepper import FusedStepper, fused_stepper
 from ernest.phasefield.grid import Grid
-from ernest.phasefield.march import Scheme
+from ernest.phasefield.stepping import Scheme
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,15 @@ from benchmarks.phasefield.findings import Findings
 from benchmarks.phasefield.problems import KAPPA, several_waves
 from benchmarks.phasefield.races import fused
 from benchmarks.tables import Figure, Table
+from ernest.phasefield.compiled.stepper import FusedStepper
+from ernest.phasefield.compiled.transforms import FftwPlan, describe_engines
 from ernest.phasefield.flows import AllenCahn
-from ernest.phasefield.fused.stepper import FusedStepper
-from ernest.phasefield.fused.transforms import FftwPlan, describe_engines
 from ernest.phasefield.grid import Grid
-from ernest.phasefield.march import Scheme
-from ernest.phasefield.scenes import circle
+from ernest.phasefield.initial_conditions import circle
 from ernest.phasefield.schemes.coarse import CoarseGaussSeidel
 from ernest.phasefield.schemes.exponential import ETDRK4, IMEXBDF4
 from ernest.phasefield.schemes.gaussseidel import GaussSeidel
+from ernest.phasefield.stepping import Scheme
 
 FLOW = AllenCahn(KAPPA)
 SCHEMES: dict[str, tuple[Scheme, float]] = {

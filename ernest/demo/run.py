@@ -19,18 +19,18 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from ernest.analysis.bench import write_rows
-from ernest.analysis.findings import Stage, save
-from ernest.analysis.report import write_report
-from ernest.analysis.scores import rows, table
-from ernest.demo.examine import examine
-from ernest.demo.lanes import CHAINS, Lane
-from ernest.recipe import Recipe, find_recipe, load_recipe, to_tree, with_effort
+from ernest.config.recipe import Recipe, find_recipe, load_recipe, to_tree, with_effort
+from ernest.demo.stages import CHAINS, Lane
+from ernest.evaluation.results import Stage, save
+from ernest.evaluation.run import examine
+from ernest.report.page import write_report
+from ernest.report.rows import write_rows
+from ernest.report.tables import rows, table
 from ernest.tokenizers.text import TextTokenizer
 from ernest.training import pipeline
-from ernest.training.parallel import ALLOCATOR
-from ernest.training.show import stage_bar
-from ernest.world.embedded import TASKS
+from ernest.training.distributed import ALLOCATOR
+from ernest.training.monitor import stage_bar
+from ernest.world.world import TASKS
 
 FULL_MINUTES = 22.0
 """What the recipe takes on two cores of a current server."""

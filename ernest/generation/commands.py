@@ -6,14 +6,14 @@ from pathlib import Path
 
 import torch
 
+from ernest.checkpoint import load_contribution, load_model, save_model
+from ernest.data import media
+from ernest.data.store import Piece, encode
 from ernest.generation.engine import Engine
 from ernest.generation.sampling import DEFAULTS, Sampling
 from ernest.model.slicing import choose, extract
 from ernest.model.submodel import SubModel
 from ernest.sequence.record import Kind, Record, given, made
-from ernest.training.checkpoint import load_contribution, load_model, save_model
-from ernest.training.documents import Piece, encode
-from ernest.world import media
 
 ENDINGS = {"image": ".png", "video": ".gif", "audio": ".wav"}
 

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ernest.data.sampler import Placed, collate, segments_of
+from ernest.data.store import Document, Piece
 from ernest.model.attention import new_cache
 from ernest.model.backbone import Routing
 from ernest.model.network import Ernest
@@ -14,8 +16,6 @@ from ernest.model.submodel import SubModel, stack
 from ernest.sequence.groups import Layout, Tokens, lay_out
 from ernest.sequence.mask import allowed
 from ernest.tokenizers.bundle import Tokenizers
-from ernest.training.batches import Placed, collate, segments_of
-from ernest.training.documents import Document, Piece
 
 Hook = Callable[[int, Tensor], Tensor]
 

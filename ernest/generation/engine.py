@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ernest.data.sampler import pyramid
+from ernest.data.store import Piece
 from ernest.generation.decoder import Decoder, Hook, plan_row
 from ernest.generation.sampling import DEFAULTS, Sampling, at_frame, choose_bits, choose_class, guide
 from ernest.model.network import Ernest
@@ -17,10 +19,8 @@ from ernest.sequence.batch import Cells
 from ernest.sequence.groups import CodeTokens, ScaleTokens, TextTokens
 from ernest.sequence.record import Kind
 from ernest.tokenizers.audio import SAMPLES
-from ernest.tokenizers.bits import MultiScaleBits
+from ernest.tokenizers.bitwise_quantiser import MultiScaleBits
 from ernest.tokenizers.bundle import Tokenizers
-from ernest.training.batches import pyramid
-from ernest.training.documents import Piece
 
 
 @dataclass(frozen=True)

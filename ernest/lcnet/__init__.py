@@ -1,6 +1,5 @@
 """PP-LCNet, a vision network made for CPUs (arXiv 2109.15099), and PP-LCNetV2: others' weights, features, deployment."""
 
-from ernest.lcnet.answers import Answer, classify
 from ernest.lcnet.architecture import (
     PP_LCNET,
     PUBLISHED,
@@ -13,17 +12,18 @@ from ernest.lcnet.architecture import (
     second_version,
     small_images,
 )
-from ernest.lcnet.checkpoints import load
-from ernest.lcnet.counts import Cost, cost, parameters, published_parameters
-from ernest.lcnet.deployment import Deployment, deploy
-from ernest.lcnet.exports import onnx_model, openvino_model
-from ernest.lcnet.files import Saved, read, save
+from ernest.lcnet.classification import Answer, classify
+from ernest.lcnet.deployment.aot import ahead_of_time
+from ernest.lcnet.deployment.deploy import Deployment, deploy
+from ernest.lcnet.deployment.export import onnx_model, openvino_model
+from ernest.lcnet.deployment.runtimes import Model, open_model
 from ernest.lcnet.folding import folded
-from ernest.lcnet.inductor import ahead_of_time
-from ernest.lcnet.models import Model, open_model
+from ernest.lcnet.image_io.preprocess import HUGGING_FACE, PADDLECLAS, TEXT_LINE, TIMM, Preprocessing, prepare
+from ernest.lcnet.image_io.read import read_picture
 from ernest.lcnet.network import PPLCNet
-from ernest.lcnet.pictures import read_picture
-from ernest.lcnet.preprocess import HUGGING_FACE, PADDLECLAS, TEXT_LINE, TIMM, Preprocessing, prepare
+from ernest.lcnet.profiling.cost import Cost, cost, parameters, published_parameters
+from ernest.lcnet.weights.foreign import load
+from ernest.lcnet.weights.native import Saved, read, save
 
 __all__ = [
     "HUGGING_FACE",

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ernest.lcnet.answers import Answer
-from ernest.lcnet.checkpoints import load_saved
-from ernest.lcnet.files import Precision
-from ernest.lcnet.parity import input_size
+from ernest.lcnet.classification import Answer
+from ernest.lcnet.deployment.verify import input_size
+from ernest.lcnet.weights.foreign import load_saved
+from ernest.lcnet.weights.native import Precision
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -66,9 +66,9 @@ def classify(
     """
     import torch
 
-    from ernest.lcnet.answers import classify as run
-    from ernest.lcnet.models import open_model
-    from ernest.lcnet.pictures import picture_files
+    from ernest.lcnet.classification import classify as run
+    from ernest.lcnet.deployment.runtimes import open_model
+    from ernest.lcnet.image_io.read import picture_files
 
     if not images:
         raise ValueError("name pictures, folders of them, or - for names on stdin")
@@ -90,8 +90,8 @@ def profile(
     picture: Path | None = None,
 ) -> "Table":
     """Times every layer of a network, ours or others', beside its share of the roofline; draws it too if `picture` is named."""
-    from ernest.lcnet.profile import draw, table
-    from ernest.lcnet.profile import profile as measure
+    from ernest.lcnet.profiling.profile import draw, table
+    from ernest.lcnet.profiling.profile import profile as measure
 
     saved = load_saved(model)
     found = measure(saved.network, size or input_size(saved.preprocessing), precision, threads or os.cpu_count(), instructions)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ernest.model.config import ModelConfig
+from ernest.config.recipe import ModelConfig
 from ernest.model.norm import RMSNorm
 from ernest.sequence.positions import rotate
 

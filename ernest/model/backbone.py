@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ernest.config.recipe import ModelConfig
 from ernest.model.attention import Attention, LayerCache
-from ernest.model.config import ModelConfig
 from ernest.model.experts import Experts
 from ernest.model.norm import RMSNorm
 from ernest.model.submodel import SubModels

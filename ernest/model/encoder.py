@@ -7,10 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ernest.config.recipe import ModelConfig
+from ernest.config.tokenizer_spec import Interface
 from ernest.model.attention import attend
-from ernest.model.config import Interface, ModelConfig
-from ernest.model.steady import fill_up
 from ernest.sequence.batch import Patches
+from ernest.sequence.bucketing import fill_up
 
 
 class PatchMerger(nn.Module):

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ernest.model.padded import PaddedExperts, lay_out
-from ernest.model.steady import product_type
+from ernest.model.experts_cpu import PaddedExperts, lay_out
+from ernest.sequence.bucketing import product_type
 
 
 class Experts(nn.Module):

@@ -6,11 +6,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from ernest.config.recipe import ModelConfig
 from ernest.model.backbone import Block, Routing
-from ernest.model.config import ModelConfig
 from ernest.model.norm import RMSNorm
-from ernest.model.steady import SteadyLinear
 from ernest.sequence.batch import Codes, Future
+from ernest.sequence.bucketing import SteadyLinear
 from ernest.sequence.mask import allowed
 from ernest.sequence.positions import rotary_angles
 

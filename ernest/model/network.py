@@ -15,15 +15,16 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from ernest.config.recipe import ModelConfig
+from ernest.config.tokenizer_spec import Interface
 from ernest.model.attention import LayerCache, as_bias
 from ernest.model.backbone import Backbone, Routing, init_matrices
-from ernest.model.config import Interface, ModelConfig
 from ernest.model.encoder import Encoder
 from ernest.model.heads import AudioHeads, FutureHead
 from ernest.model.norm import RMSNorm
-from ernest.model.steady import SteadyLinear, product_type
 from ernest.model.submodel import SubModels
 from ernest.sequence.batch import Batch, Cells
+from ernest.sequence.bucketing import SteadyLinear, product_type
 from ernest.sequence.mask import allowed
 from ernest.sequence.positions import rotary_angles
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ernest.model.config import ModelConfig
+from ernest.config.recipe import ElasticConfig, ModelConfig
 
 
 @dataclass(frozen=True)
@@ -30,20 +30,6 @@ def full(config: ModelConfig) -> SubModel:
 def droppable(config: ModelConfig, levels: int) -> tuple[int, ...]:
     """Layers that a sub-model may leave out: not the first, and none of the `levels` top layers that carry an audio head."""
     return tuple(range(1, config.layers - levels))
-
-
-@dataclass(frozen=True)
-class ElasticConfig:
-    """Draws per packed row, independent in the three dimensions; the report's 75 / 80 / 80 %."""
-
-    full_depth: float = 0.75
-    full_width: float = 0.80
-    full_sparsity: float = 0.80
-
-    def __post_init__(self) -> None:
-        for name, share in vars(self).items():
-            if not 0 <= share <= 1:
-                raise ValueError(f"elastic.{name} = {share} must lie between 0 and 1")
 
 
 def draw(config: ModelConfig, levels: int, elastic: ElasticConfig, rng: np.random.Generator) -> SubModel:

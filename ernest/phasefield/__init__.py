@@ -2,10 +2,10 @@
 
 `solve(flow, grid, start, end)` chooses scheme and steps for a tolerance and returns a solution for all times; `march` takes
 given steps with a given scheme. Flows are values such as `AllenCahn(kappa)` or a `GradientFlow` of the user's own, first
-fields come from `scenes`, or are any tensor. Files and pictures are in the modules `snapshots`, `output` and `pictures`.
+fields come from `initial_conditions`, or are any tensor. Files and pictures are in the modules `io` and `plots`.
 """
 
-from ernest.phasefield import scenes
+from ernest.phasefield import initial_conditions
 from ernest.phasefield.element import Element, dissipation
 from ernest.phasefield.flows import (
     AllenCahn,
@@ -23,8 +23,8 @@ from ernest.phasefield.flows import (
 )
 from ernest.phasefield.grid import Grid, Space
 from ernest.phasefield.legendre import LegendreGrid
-from ernest.phasefield.march import DivergenceError, Scheme, State, StepFacts, Stepper, march
 from ernest.phasefield.mesh import Mesh
+from ernest.phasefield.ode import GradientSystem, NewtonElement, march_system
 from ernest.phasefield.potentials import DoubleWell, FloryHuggins, Polynomial, Potential
 from ernest.phasefield.schemes import (
     ETDRK4,
@@ -35,12 +35,12 @@ from ernest.phasefield.schemes import (
     Implicit,
     SemiImplicit,
 )
-from ernest.phasefield.solving.checkpoint import Checkpoint
-from ernest.phasefield.solving.events import Event
-from ernest.phasefield.solving.solution import Solution
-from ernest.phasefield.solving.solve import EnergyRise, RunFailed, solve
+from ernest.phasefield.solver.checkpoint import Checkpoint
+from ernest.phasefield.solver.events import Event
+from ernest.phasefield.solver.solution import Solution
+from ernest.phasefield.solver.solve import EnergyRise, RunFailed, solve
 from ernest.phasefield.sparse import Diagonalised, OperatorFlow, march_operators, sparse_flow
-from ernest.phasefield.systems import GradientSystem, NewtonElement, march_system
+from ernest.phasefield.stepping import DivergenceError, Scheme, State, StepFacts, Stepper, march
 
 __all__ = [
     "ETDRK4",
@@ -85,11 +85,11 @@ __all__ = [
     "SwiftHohenberg",
     "dissipation",
     "energy_of",
+    "initial_conditions",
     "march",
     "march_operators",
     "march_system",
     "mass_of",
-    "scenes",
     "solve",
     "sparse_flow",
 ]

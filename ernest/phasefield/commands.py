@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from ernest.phasefield import output, pictures, scenes
+from ernest.phasefield import initial_conditions, plots
 from ernest.phasefield.flows import (
     AllenCahn,
     CahnHilliard,
@@ -18,17 +18,18 @@ from ernest.phasefield.flows import (
     SwiftHohenberg,
 )
 from ernest.phasefield.grid import Grid
-from ernest.phasefield.snapshots import take
-from ernest.phasefield.solving.solution import Solution
-from ernest.phasefield.solving.solve import solve
+from ernest.phasefield.io import output
+from ernest.phasefield.io.snapshots import take
+from ernest.phasefield.solver.solution import Solution
+from ernest.phasefield.solver.solve import solve
 
 SQUARE = Grid.cube(128, 2 * math.pi)
 SCENES: Mapping[str, Callable[[Grid, float, int], torch.Tensor]] = {
-    "star": lambda grid, kappa, seed: scenes.star(grid, kappa),
-    "circle": lambda grid, kappa, seed: scenes.circle(grid, kappa),
-    "seven-circles": lambda grid, kappa, seed: scenes.seven_circles(grid, kappa),
-    "two-drops": lambda grid, kappa, seed: scenes.two_drops(grid, kappa),
-    "spinodal": lambda grid, kappa, seed: scenes.spinodal_noise(grid, seed=seed),
+    "star": lambda grid, kappa, seed: initial_conditions.star(grid, kappa),
+    "circle": lambda grid, kappa, seed: initial_conditions.circle(grid, kappa),
+    "seven-circles": lambda grid, kappa, seed: initial_conditions.seven_circles(grid, kappa),
+    "two-drops": lambda grid, kappa, seed: initial_conditions.two_drops(grid, kappa),
+    "spinodal": lambda grid, kappa, seed: initial_conditions.spinodal_noise(grid, seed=seed),
 }
 USUAL = {
     "star": ("conservative-allen-cahn", 20.0),
@@ -78,9 +79,9 @@ def run(
     facts = {"scene": scene, "seed": seed, "tolerance": tolerance}
     files = {name: out / name for name in ("snapshots.png", "laws.png", f"film.{film}", f"data.{data}")}
     shown = take(solution, **facts)
-    pictures.draw_snapshots(files["snapshots.png"], shown)
-    pictures.draw_laws(files["laws.png"], shown)
-    pictures.film(files[f"film.{film}"], solution, 0.0, float(solution.times[-1]), frames)
+    plots.draw_snapshots(files["snapshots.png"], shown)
+    plots.draw_laws(files["laws.png"], shown)
+    plots.film(files[f"film.{film}"], solution, 0.0, float(solution.times[-1]), frames)
     output.write(files[f"data.{data}"], shown)
     return "\n".join([_summary(scene, flow, solution, seconds), *map(str, files.values())])
 
@@ -88,7 +89,7 @@ def run(
 def _check(out: Path, grid: Grid, kappa: float, end: float, frames: int, film: str, data: str) -> None:
     """All that can be known to fail before the run."""
     output.need("matplotlib", "a figure")
-    pictures.check_film(out / f"film.{film}")
+    plots.check_film(out / f"film.{film}")
     output.check(out / f"data.{data}")
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is no folder")

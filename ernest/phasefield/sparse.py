@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from ernest.phasefield.element import Element, Time
-from ernest.phasefield.march import DivergenceError, State, StepFacts, elements
 from ernest.phasefield.mesh import Mesh
 from ernest.phasefield.potentials import Potential
 from ernest.phasefield.schemes.implicit import exact_points
 from ernest.phasefield.schemes.splitting import check_at_least, check_degree, one_length
+from ernest.phasefield.stepping import DivergenceError, State, StepFacts, elements
 from ernest.phasefield.timeelement import basis, continuation, coupling, diagonalise, gauss
 
 if TYPE_CHECKING:

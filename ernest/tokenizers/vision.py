@@ -11,7 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ernest.tokenizers.bits import MultiScaleBits, Quantised
+from ernest.tokenizers.bitwise_quantiser import MultiScaleBits, Quantised
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ernest.checkpoint import interface_of
+from ernest.config.recipe import Recipe, TrainingConfig, to_tree
+from ernest.data.sampler import collate, plan
+from ernest.data.store import DocumentStore
 from ernest.model.experts import Experts
 from ernest.model.network import Ernest
 from ernest.model.submodel import draw, full, stack
-from ernest.recipe import Recipe, to_tree
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.precision import half_precision
-from ernest.training.batches import collate, plan
-from ernest.training.checkpoint import Progress, interface_of, load_progress, save_progress
-from ernest.training.documents import DocumentStore
+from ernest.training.distributed import flat_gradients, sum_gradients, total
 from ernest.training.loss import Posterior, means, sums, weigh
-from ernest.training.parallel import flat_gradients, sum_gradients, total
-from ernest.training.schedule import MAY_CHANGE, TrainingConfig, rates
+from ernest.training.resume import Progress, load_progress, save_progress
+from ernest.training.schedule import MAY_CHANGE, rates
 
 Show = Callable[[int, Mapping[str, float], Ernest], None]
 """Called after every step with its number, its metrics and the network."""

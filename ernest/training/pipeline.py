@@ -11,18 +11,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ernest.checkpoint import interface_of
+from ernest.config.recipe import Recipe, to_tree
 from ernest.lcnet.network import PPLCNet
 from ernest.model.network import Ernest
-from ernest.recipe import Recipe, to_tree
 from ernest.sequence.record import Record
 from ernest.tokenizers.audio import AudioTokenizer
-from ernest.tokenizers.audio_training import train_audio_tokenizer
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
+from ernest.tokenizers.training.audio import train_audio_tokenizer
+from ernest.tokenizers.training.vision import VisionTraining, train_vision_tokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
-from ernest.tokenizers.vision_training import VisionTraining, train_vision_tokenizer
-from ernest.training.checkpoint import interface_of
-from ernest.training.parallel import launch
+from ernest.training.distributed import launch
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 UNKNOWN = -1
@@ -116,5 +116,5 @@ def train_model(run: Path, recipe: Recipe) -> Path:
         raise ValueError("training.tensorboard = true needs TensorBoard: pip install 'ernest-ai[tensorboard]'")
     (run / "recipe.json").write_text(json.dumps(to_tree(recipe), indent=1))
     processes = recipe.training.processes or min(os.cpu_count() or 1, recipe.sequence.rows, 8)
-    launch("ernest.training.worker", [str(run)], processes)
+    launch("ernest.training.pretrain", [str(run)], processes)
     return run / "model"

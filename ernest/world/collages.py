@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ernest.world.handwriting import Pose, draw, writings
-from ernest.world.pictures import DIGITS, INKS
+from ernest.world.images import DIGITS, INKS
 from ernest.world.split import generator, is_held_out
 
 SIZE = 96

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
+from ernest.data.sampler import Placed, collate, place
+from ernest.data.store import Document, Piece
 from ernest.generation.decoder import Decoder, plan_row
 from ernest.generation.engine import Engine, Limits
 from ernest.generation.sampling import Sampling
 from ernest.model.network import Ernest
 from ernest.model.submodel import SubModel, stack
 from ernest.sequence.groups import CodeTokens, TextTokens
-from ernest.training.batches import Placed, collate, place
-from ernest.training.documents import Document, Piece
 from tests.references import likelihood
 from tests.small import BITS, CODES, CONFIG, LEVELS, Maker, network, placed, placed_with, tokenizers
 

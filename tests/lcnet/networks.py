@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from ernest.lcnet import PPLCNet, Preprocessing, small_images
-from ernest.lcnet.files import save
+from ernest.lcnet.weights.native import save
 
 DIGITS = Preprocessing(resize=32, crop=None, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
 Network = TypeVar("Network", bound=torch.nn.Module)

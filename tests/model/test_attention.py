@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from ernest.config.recipe import ModelConfig
 from ernest.model.attention import Attention, attend, attend_explicitly, new_cache
-from ernest.model.config import ModelConfig
 from ernest.model.norm import RMSNorm
 from ernest.sequence.mask import allowed
 from ernest.sequence.positions import rotary_angles, rotate

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from ernest.data.sampler import collate
+from ernest.data.store import Document
 from ernest.model.backbone import Routing
 from ernest.model.submodel import SubModel, full, stack
 from ernest.sequence.mask import allowed
-from ernest.training.batches import collate
-from ernest.training.documents import Document
 from tests.references.mask import sees
 from tests.small import CONFIG, Maker, network, placed, tokenizers
 

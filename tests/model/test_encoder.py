@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from ernest.checkpoint import interface_of
 from ernest.model.encoder import Encoder, PatchMerger
 from ernest.sequence.batch import Patches
-from ernest.training.checkpoint import interface_of
 from tests.small import CONFIG, tokenizers
 
 INTERFACE = interface_of(tokenizers())

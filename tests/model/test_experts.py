@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ernest.model.experts import Experts, grouped_experts
-from ernest.model.padded import PaddedExperts, lay_out
+from ernest.model.experts_cpu import PaddedExperts, lay_out
 
 WIDTH, HIDDEN, EXPERTS, TOP_K, TOKENS = 32, 16, 96, 2, 300
 

@@ -7,16 +7,16 @@ import numpy as np
 import pytest
 import torch
 
+from ernest.checkpoint import interface_of
+from ernest.config.recipe import ModelConfig
+from ernest.data.sampler import collate
+from ernest.data.store import Document
 from ernest.model.attention import Attention
 from ernest.model.backbone import Backbone, Block, Routing
-from ernest.model.config import ModelConfig
 from ernest.model.experts import Experts
 from ernest.model.network import Ernest
 from ernest.sequence.batch import Batch
 from ernest.sequence.mask import allowed
-from ernest.training.batches import collate
-from ernest.training.checkpoint import interface_of
-from ernest.training.documents import Document
 from tests.small import CODES, CONFIG, LEVELS, documents, network, placed, tokenizers
 
 

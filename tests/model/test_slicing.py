@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from ernest.config.recipe import ElasticConfig
+from ernest.data.sampler import collate
 from ernest.model.network import Ernest
 from ernest.model.slicing import choose, contributions, extract
-from ernest.model.submodel import ElasticConfig, SubModel, draw, full, stack
-from ernest.training.batches import collate
+from ernest.model.submodel import SubModel, draw, full, stack
 from tests.small import CONFIG, LEVELS, documents, network, placed, tokenizers
 
 ALWAYS_SMALLER = ElasticConfig(full_depth=0.3, full_width=0.3, full_sparsity=0.3)

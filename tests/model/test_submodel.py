@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ernest.model.config import ModelConfig
-from ernest.model.submodel import ElasticConfig, SubModel, draw, droppable, full, stack
+from ernest.config.recipe import ElasticConfig, ModelConfig
+from ernest.model.submodel import SubModel, draw, droppable, full, stack
 
 CONFIG = ModelConfig(layers=8, width=64, heads=1, kv_heads=1, experts=8, top_k=4)
 LEVELS = 4

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from ernest.phasefield import AllenCahn, CahnHilliard, ConservativeAllenCahn, GaussSeidel, Grid, State, energy_of, march, mass_of
-from ernest.phasefield.fused.stepper import fused_stepper
+from ernest.phasefield.compiled.stepper import fused_stepper
 from ernest.phasefield.schemes.coarse import CoarseGaussSeidel
 from ernest.phasefield.schemes.coarsening import low_modes, make_level
 from ernest.phasefield.schemes.spectrum import nodes_that_suffice, prefers_coarse, tail_amplitude

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ernest.phasefield import Grid, commands, output
+from ernest.phasefield import Grid, commands
+from ernest.phasefield.io import output
 
 SMALL = Grid.cube(32, 2 * math.pi)
 

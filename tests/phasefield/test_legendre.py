@@ -8,11 +8,11 @@ from ernest.phasefield.element import dissipation
 from ernest.phasefield.flows import AllenCahn, CahnHilliard, ConservativeAllenCahn, energy_of, mass_of
 from ernest.phasefield.grid import Grid
 from ernest.phasefield.legendre import LegendreGrid, neumann_modes
-from ernest.phasefield.march import march
 from ernest.phasefield.schemes.exponential import ETDRK4
 from ernest.phasefield.schemes.gaussseidel import GaussSeidel
 from ernest.phasefield.schemes.implicit import Implicit
 from ernest.phasefield.schemes.semiimplicit import SemiImplicit
+from ernest.phasefield.stepping import march
 
 INTERFACE = AllenCahn(kappa=0.2, s=5.0)
 GRIDS = [LegendreGrid((9,), (3.0,)), LegendreGrid((6, 9), (1.0, 2.5)), LegendreGrid((4, 5, 3), (1.0, 2.0, 3.0), (5, 9, 4))]

@@ -5,7 +5,6 @@ import torch
 
 from ernest.phasefield.flows import AllenCahn, CahnHilliard
 from ernest.phasefield.grid import Grid
-from ernest.phasefield.march import DivergenceError, march
 from ernest.phasefield.mesh import Mesh
 from ernest.phasefield.potentials import DoubleWell, FloryHuggins
 from ernest.phasefield.schemes.implicit import Implicit
@@ -19,6 +18,7 @@ from ernest.phasefield.sparse import (
     sparse_flow,
     time_solver,
 )
+from ernest.phasefield.stepping import DivergenceError, march
 from ernest.phasefield.timeelement import coupling
 
 KAPPA = 0.01

@@ -15,7 +15,7 @@ from ernest.tokenizers.audio import (
     ResidualQuantiser,
     padded_spectrograms,
 )
-from ernest.tokenizers.audio_training import MovingCodebooks, train_audio_tokenizer
+from ernest.tokenizers.training.audio import MovingCodebooks, train_audio_tokenizer
 
 SMALL = AudioConfig(levels=3, codebook=16, latent=8, fine=16, coarse=24)
 

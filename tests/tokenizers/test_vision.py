@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ernest.lcnet.network import PPLCNet, small_images
+from ernest.tokenizers.training.vision import VisionTraining, train_vision_tokenizer
 from ernest.tokenizers.vision import Gather, Spread, VisionTokenizer, VisionTokenizerConfig
-from ernest.tokenizers.vision_training import VisionTraining, train_vision_tokenizer
 
 SMALL = VisionTokenizerConfig(width=32, classes=6)
 SHORT = VisionTraining(steps=100, warm_up=30, average=0.97)

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 
-from ernest.training.documents import DocumentStore
+from ernest.data.store import DocumentStore
+from ernest.training.distributed import process_group
 from ernest.training.loop import train
-from ernest.training.parallel import process_group
 from tests.small import recipe, tokenizers
 
 RECIPE = recipe(rows=3, steps=4, save_every=2)

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ernest.model.submodel import ElasticConfig
+from ernest.config.recipe import ElasticConfig
+from ernest.data.store import DocumentStore
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
-from ernest.training.documents import DocumentStore
 from ernest.training.loop import train
 from tests.small import SENTENCES, documents, recipe, tokenizers
 

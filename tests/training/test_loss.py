@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ernest.training.batches import collate
+from ernest.data.sampler import collate
 from ernest.training.loss import LOSSES, MODALITIES, Posterior, means, sums, weigh
 from tests.small import CODES, LEVELS, documents, network, placed, tokenizers
 

@@ -4,7 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from ernest.training.schedule import TrainingConfig, rates
+from ernest.config.recipe import TrainingConfig
+from ernest.training.schedule import rates
 
 CONFIG = TrainingConfig(
     steps=1000, learning_rate=2e-3, final_share=0.05, warmup=100, decay_share=0.4, bias_speed=1e-3, future_weight=0.3

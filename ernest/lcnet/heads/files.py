@@ -1,4 +1,4 @@
-"""Detectors and segmenters as one file each: the form of `ernest.lcnet.files`, with the head told in the JSON text."""
+"""Detectors and segmenters as one file each: the form of `ernest.lcnet.weights.native`, with the head told in the JSON text."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from ernest.lcnet import files
 from ernest.lcnet.folding import folded
 from ernest.lcnet.heads.detection import Detector, DetectorArchitecture
 from ernest.lcnet.heads.segmentation import Segmenter, SegmenterArchitecture
-from ernest.lcnet.preprocess import PADDLECLAS, Preprocessing
-from ernest.lcnet.weights import read_weights
+from ernest.lcnet.image_io.preprocess import PADDLECLAS, Preprocessing
+from ernest.lcnet.weights import native
+from ernest.lcnet.weights.load import read_weights
 
 
 @dataclass(frozen=True)
@@ -41,14 +41,14 @@ def save(
     from safetensors.torch import save_file
 
     _check_fit(network, labels, preprocessing)
-    text = files.card(files.Saved(network.backbone, tuple(labels), preprocessing, about or {})) | {
+    text = native.card(native.Saved(network.backbone, tuple(labels), preprocessing, about or {})) | {
         "head": "detector" if isinstance(network, Detector) else "segmenter",
         "architecture": asdict(network.architecture),
         "folded": not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()),
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    with files.written_aside(path) as aside:
-        save_file(tensors, aside, {files.KEY: json.dumps(text)})
+    with native.written_aside(path) as aside:
+        save_file(tensors, aside, {native.KEY: json.dumps(text)})
 
 
 def load(path: str | Path) -> SavedHead:
@@ -58,24 +58,24 @@ def load(path: str | Path) -> SavedHead:
     """
     path = Path(path)
     try:
-        text = files.metadata(path)
-        about = files.parsed_card(text) if text is not None else {}
+        text = native.metadata(path)
+        about = native.parsed_card(text) if text is not None else {}
         if about.get("head") not in ("detector", "segmenter"):
             raise ValueError("expected a detector or a segmenter of ernest.lcnet.heads")
         network = _empty(about)
-        files.fill(network, read_weights(path))
-        labels, preprocessing, told, _ = files.told(about)
+        native.fill(network, read_weights(path))
+        labels, preprocessing, told, _ = native.told(about)
         _check_fit(network, labels, preprocessing)
         return SavedHead(network.eval(), labels, preprocessing, told)
     except (KeyError, TypeError) as error:
-        raise ValueError(f"{path}: damaged: the metadata {files.KEY} lacks or misspells something ({error})") from None
+        raise ValueError(f"{path}: damaged: the metadata {native.KEY} lacks or misspells something ({error})") from None
     except ValueError as error:
         raise ValueError(str(error) if str(error).startswith(f"{path}: ") else f"{path}: {error}") from None
 
 
 def _empty(about: Mapping[str, Any]) -> Detector | Segmenter:
     """A network without values: what a file promises costs no memory before its tensors have been seen to fit."""
-    fields = {**about["architecture"], "backbone": files.architecture_of(about["architecture"]["backbone"])}
+    fields = {**about["architecture"], "backbone": native.architecture_of(about["architecture"]["backbone"])}
     with torch.device("meta"):
         if about["head"] == "detector":
             network = Detector(DetectorArchitecture(**fields))

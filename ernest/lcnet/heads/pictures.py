@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ernest.lcnet.heads.boxes import Detections
-from ernest.lcnet.preprocess import PADDLECLAS, Preprocessing
+from ernest.lcnet.image_io.preprocess import PADDLECLAS, Preprocessing
 from ernest.lcnet.training.pictures import normalised
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ernest.lcnet.pictures import PICTURES, picture_files
+from ernest.lcnet.image_io.read import PICTURES, picture_files
 
 MANIFESTS = frozenset({".csv", ".tsv", ".jsonl"})
 UNLABELLED = -1

@@ -16,7 +16,6 @@ from types import FrameType
 import torch
 from torch import Tensor, nn
 
-from ernest.lcnet.files import save
 from ernest.lcnet.training.losses import Objective, kept
 from ernest.lcnet.training.pictures import Pictures, batches, steps_per_epoch
 from ernest.lcnet.training.precision import choose_bf16
@@ -24,6 +23,7 @@ from ernest.lcnet.training.recipe import Recipe, dump, peak_rate, preprocessing
 from ernest.lcnet.training.schedule import follow, learning_rate, make_optimizer, set_rate
 from ernest.lcnet.training.scores import Scores, evaluate
 from ernest.lcnet.training.state import Progress, load_state, save_state
+from ernest.lcnet.weights.native import save
 
 SAVE_SECONDS = 120.0
 """A long epoch is saved this often, besides every finished one."""

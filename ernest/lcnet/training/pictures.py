@@ -14,9 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ernest.lcnet.augment import bend, crop_boxes, erase, rand_augment
-from ernest.lcnet.pictures import read_picture
-from ernest.lcnet.preprocess import Preprocessing, prepare
+from ernest.lcnet.image_io.augment import bend, crop_boxes, erase, rand_augment
+from ernest.lcnet.image_io.preprocess import Preprocessing, prepare
+from ernest.lcnet.image_io.read import read_picture
 from ernest.lcnet.training.listing import UNLABELLED, Listing
 from ernest.lcnet.training.recipe import Recipe, preprocessing
 

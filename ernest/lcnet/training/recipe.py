@@ -14,7 +14,7 @@ from types import UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from ernest.lcnet.architecture import PUBLISHED, STRIDES_32, STRIDES_64, Architecture, Stride, small_images
-from ernest.lcnet.preprocess import Preprocessing
+from ernest.lcnet.image_io.preprocess import Preprocessing
 
 Precision = Literal["auto", "fp32", "bf16"]
 Strides = Literal["auto", "published", "32", "64"]

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import torch
 
-from ernest.lcnet.checkpoints import load_saved
-from ernest.lcnet.files import read, written_aside
 from ernest.lcnet.network import PPLCNet
 from ernest.lcnet.training.listing import Listing, read_listing, read_unlabelled, split, together
 from ernest.lcnet.training.loop import best_epoch, fit
 from ernest.lcnet.training.losses import Objective, Pair, distillation, mutual, supervised
+from ernest.lcnet.training.monitor import display, print_classes
 from ernest.lcnet.training.pictures import Pictures, as_seen, read_pictures, shrunk
 from ernest.lcnet.training.recipe import Recipe, architecture, dump, preprocessing
 from ernest.lcnet.training.scores import draw_confusion, evaluate, per_class, write_classes
-from ernest.lcnet.training.show import display, print_classes
+from ernest.lcnet.weights.foreign import load_saved
+from ernest.lcnet.weights.native import read, written_aside
 
 SPLITS = (("train", "val"), ("train", "validation"), ("train", "test"))
 """Names of sub-folders that are no classes but parts of the data."""

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ernest.lcnet.files import written_aside
-from ernest.lcnet.preprocess import Preprocessing
+from ernest.lcnet.image_io.preprocess import Preprocessing
 from ernest.lcnet.training.pictures import Pictures, normalised
+from ernest.lcnet.weights.native import written_aside
 
 BATCH = 250
 MOST_NAMES = 40

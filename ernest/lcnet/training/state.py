@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ernest.lcnet.files import written_aside
+from ernest.lcnet.weights.native import written_aside
 
 KEY = "progress"
 

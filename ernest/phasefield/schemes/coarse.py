@@ -23,7 +23,6 @@ from torch import Tensor
 from ernest.phasefield.element import Element, Time
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
-from ernest.phasefield.march import State, StepFacts
 from ernest.phasefield.schemes.coarsening import defect_weights, known_positions, low_modes, make_level, outer_matrices
 from ernest.phasefield.schemes.gaussseidel import window_matrices
 from ernest.phasefield.schemes.splitting import (
@@ -36,6 +35,7 @@ from ernest.phasefield.schemes.splitting import (
     one_length,
     split,
 )
+from ernest.phasefield.stepping import State, StepFacts
 from ernest.phasefield.timeelement import Tableau, combine, gauss, lagrange, nodal_tableau, weighted
 
 

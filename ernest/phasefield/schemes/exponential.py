@@ -16,9 +16,9 @@ from torch import Tensor
 from ernest.phasefield.element import Element, Time
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
-from ernest.phasefield.march import State, StepFacts
 from ernest.phasefield.schemes.gaussseidel import GaussSeidel, window_matrices
 from ernest.phasefield.schemes.splitting import Splitting, check_at_least, check_degree, check_unforced, one_length, split
+from ernest.phasefield.stepping import State, StepFacts
 from ernest.phasefield.timeelement import Tableau, basis, combine, gauss, legendre, weighted
 
 CONTOUR_POINTS = 64

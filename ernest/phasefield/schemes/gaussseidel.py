@@ -20,7 +20,6 @@ from torch import Tensor
 from ernest.phasefield.element import Element, Time
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
-from ernest.phasefield.march import State, StepFacts
 from ernest.phasefield.schemes.splitting import (
     Factored,
     Splitting,
@@ -30,6 +29,7 @@ from ernest.phasefield.schemes.splitting import (
     one_length,
     split,
 )
+from ernest.phasefield.stepping import State, StepFacts
 from ernest.phasefield.timeelement import Tableau, combine, gauss, lagrange, nodal_basis, nodal_tableau, solve
 
 

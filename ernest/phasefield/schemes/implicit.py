@@ -19,7 +19,6 @@ from torch import Tensor
 from ernest.phasefield.element import Element, Time
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
-from ernest.phasefield.march import DivergenceError, State, StepFacts
 from ernest.phasefield.schemes.iterations import Anderson, gmres
 from ernest.phasefield.schemes.splitting import (
     Factored,
@@ -29,6 +28,7 @@ from ernest.phasefield.schemes.splitting import (
     element_length,
     split,
 )
+from ernest.phasefield.stepping import DivergenceError, State, StepFacts
 from ernest.phasefield.timeelement import Factors, basis, combine, continuation, gauss
 
 UNBOUNDED = 1e6

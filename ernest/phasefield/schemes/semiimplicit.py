@@ -15,7 +15,6 @@ from torch import Tensor
 from ernest.phasefield.element import Element, Time
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
-from ernest.phasefield.march import State, StepFacts
 from ernest.phasefield.schemes.splitting import (
     Factored,
     Splitting,
@@ -24,6 +23,7 @@ from ernest.phasefield.schemes.splitting import (
     element_length,
     split,
 )
+from ernest.phasefield.stepping import State, StepFacts
 from ernest.phasefield.timeelement import Factors, basis, combine, continuation, gauss
 
 

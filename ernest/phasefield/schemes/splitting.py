@@ -11,7 +11,7 @@ from torch import Tensor
 from ernest.phasefield.element import Time
 from ernest.phasefield.flows import Flow, forcing_modes
 from ernest.phasefield.grid import Space
-from ernest.phasefield.march import State
+from ernest.phasefield.stepping import State
 from ernest.phasefield.timeelement import Factors, combine, factorise, solve
 
 

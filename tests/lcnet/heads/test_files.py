@@ -8,9 +8,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ernest.lcnet import Architecture, PPLCNet, files, folded, small_images
+from ernest.lcnet import Architecture, PPLCNet, folded, small_images
 from ernest.lcnet.heads import Detector, DetectorArchitecture, Segmenter, SegmenterArchitecture, load, save
-from ernest.lcnet.preprocess import HUGGING_FACE, Preprocessing
+from ernest.lcnet.image_io.preprocess import HUGGING_FACE, Preprocessing
+from ernest.lcnet.weights import native
 
 BACKBONE = Architecture(scale=0.25)
 DETECTOR = DetectorArchitecture(classes=2, backbone=BACKBONE, width=16, layers=1)
@@ -51,12 +52,12 @@ def test_what_does_not_fit_is_not_written(tmp_path: Path) -> None:
 
 def test_files_of_other_kinds_are_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "other.safetensors"
-    files.save(path, PPLCNet(small_images(classes=2)))
+    native.save(path, PPLCNet(small_images(classes=2)))
     with pytest.raises(ValueError, match=r"other.safetensors: expected a detector or a segmenter of ernest.lcnet.heads"):
         load(path)
     save(path, networks()[0])
     with pytest.raises(ValueError, match=r"other.safetensors: holds a detector: read it with ernest.lcnet.heads.load"):
-        files.read(path)
+        native.read(path)
     path.write_bytes(b"not weights at all")
     with pytest.raises(ValueError, match=r"other.safetensors: expected a detector or a segmenter"):
         load(path)
@@ -74,10 +75,10 @@ def test_damaged_files_are_refused(tmp_path: Path) -> None:
     path.write_bytes(whole)
     tensors = load_file(path)
     with safe_open(path, "pt") as file:
-        text = json.loads(file.metadata()[files.KEY])
+        text = json.loads(file.metadata()[native.KEY])
 
     def rewritten(changes: dict) -> None:
-        save_file(tensors, path, {files.KEY: json.dumps(text | changes)})
+        save_file(tensors, path, {native.KEY: json.dumps(text | changes)})
 
     rewritten({"architecture": text["architecture"] | {"width": 32}})
     with pytest.raises(ValueError, match=r"head.safetensors: the tensors are not those of its architecture"):

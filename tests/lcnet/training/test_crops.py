@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ernest.lcnet.augment import crop_boxes, erase, rand_augment
+from ernest.lcnet.image_io.augment import crop_boxes, erase, rand_augment
 
 PAPER = (0.08, 1.0), (3 / 4, 4 / 3)
 

@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import load_file
 
 from ernest.lcnet import PPLCNet
-from ernest.lcnet.files import read
 from ernest.lcnet.training.loop import Report, fit
 from ernest.lcnet.training.losses import Objective, Pair, mutual, supervised
 from ernest.lcnet.training.pictures import Pictures, as_seen, hold
 from ernest.lcnet.training.precision import choose_bf16, has_bf16
 from ernest.lcnet.training.recipe import Recipe, architecture, preprocessing
+from ernest.lcnet.weights.native import read
 
 RECIPE = Recipe(
     arch="PPLCNet_x0_25", size=16, channels=1, epochs=3, batch=16, rate=12.8, crop_area=(0.5, 1.0), held_out=0.2, precision="fp32"

@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 from ernest import lcnet
-from ernest.lcnet.files import read, save
 from ernest.lcnet.training import Recipe, load_recipe, train
+from ernest.lcnet.weights.native import read, save
 
 RECIPE = Recipe(arch="PPLCNet_x0_25", size=16, epochs=15, batch=8, rate=6.4, crop_area=(0.5, 1.0), held_out=0.2, precision="fp32")
 COLOURS = {"blue": (40, 60, 200), "green": (50, 190, 60), "red": (210, 50, 40)}
@@ -110,7 +110,7 @@ def test_a_published_file_is_a_start_too(painted: Path, tmp_path: Path) -> None:
     """A network with Paddle's names, as safetensors: the classifier of 1000 classes goes, the rest comes along."""
     from safetensors.torch import save_file
 
-    from ernest.lcnet.names import their_name
+    from ernest.lcnet.weights.key_maps import their_name
 
     torch.manual_seed(3)
     network = lcnet.PPLCNet(lcnet.Architecture(scale=0.25))

@@ -1,0 +1,1 @@
+"""What a run can set: every field of a recipe, with its default, without torch."""

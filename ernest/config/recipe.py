@@ -1,0 +1,306 @@
+"""Everything a run needs, as one tree of frozen dataclasses: defaults here, differences in TOML, overrides beside."""
+
+import difflib
+import json
+import math
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """One decoder over all modalities. The report discloses no sizes; these are the demo's."""
+
+    layers: int = 8
+    width: int = 256
+    heads: int = 4
+    kv_heads: int = 2
+    experts: int = 48
+    top_k: int = 2
+    expert_width: int = 64
+    rope_base: float = 1e6
+    norm_eps: float = 1e-5
+    qk_norm: bool = True
+    vit_width: int = 64
+    vit_layers: int = 2
+    multi_token: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "width", "heads", "kv_heads", "experts", "expert_width", "vit_width"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"model.{name} = {getattr(self, name)} must be at least 1")
+        if self.vit_width % 4:
+            raise ValueError(f"model.vit_width = {self.vit_width} must be a multiple of 4, the heads of the patch merger")
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            raise ValueError(f"model.width = {self.width} must be an even multiple of model.heads = {self.heads}")
+        if self.heads % self.kv_heads:
+            raise ValueError(f"model.heads = {self.heads} must be a multiple of model.kv_heads = {self.kv_heads}")
+        if not 1 <= self.top_k <= self.experts:
+            raise ValueError(f"model.top_k = {self.top_k} must lie between 1 and model.experts = {self.experts}")
+
+    @property
+    def head_dim(self) -> int:
+        return self.width // self.heads
+
+
+@dataclass(frozen=True)
+class ElasticConfig:
+    """Draws per packed row, independent in the three dimensions; the report's 75 / 80 / 80 %."""
+
+    full_depth: float = 0.75
+    full_width: float = 0.80
+    full_sparsity: float = 0.80
+
+    def __post_init__(self) -> None:
+        for name, share in vars(self).items():
+            if not 0 <= share <= 1:
+                raise ValueError(f"elastic.{name} = {share} must lie between 0 and 1")
+
+
+@dataclass(frozen=True)
+class SequenceConfig:
+    """Rows of a step and how documents are drawn into them."""
+
+    rows: int = 32
+    length: int = 256
+    flip: float = 0.2
+    """Bits of the history are flipped at a rate drawn from U(0, flip) per frame and scale (ERNIE 5.0 §2.2.3)."""
+    bpe_dropout: float = 0.1
+    condition_dropout: float = 0.1
+    """Share of records whose given text is hidden, for guidance."""
+
+    def __post_init__(self) -> None:
+        for name in ("rows", "length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"sequence.{name} = {getattr(self, name)} must be at least 1")
+        for name in ("flip", "bpe_dropout", "condition_dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"sequence.{name} = {getattr(self, name)} must lie between 0 and 1")
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Optimiser and schedule of one run."""
+
+    steps: int = 550
+    learning_rate: float = 2e-3
+    final_share: float = 0.05
+    """Learning rate of the last step as a share of the peak."""
+    warmup: int = 40
+    decay_share: float = 0.4
+    """Share of the steps in which the rate falls."""
+    weight_decay: float = 0.05
+    clip: float = 1.0
+    bias_speed: float = 2e-3
+    future_weight: float = 0.3
+    bf16: bool | None = None
+    """Trunk in half precision; where nothing is said, it is used where the processor has it."""
+    processes: int = 0
+    """Data-parallel processes of one thread each; 0 takes one per core, up to the rows of a step."""
+    save_every: int = 100
+    show_every: int = 100
+    """Steps between looks at what the model can do so far; 0 is never."""
+    tensorboard: bool = False
+    """Also write the metrics for TensorBoard, which comes with the extra of that name."""
+
+    def __post_init__(self) -> None:
+        for name, least in {"steps": 1, "save_every": 1, "warmup": 0, "processes": 0, "show_every": 0}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"training.{name} = {getattr(self, name)} must be at least {least}")
+        for name in ("learning_rate", "clip"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"training.{name} = {getattr(self, name)} must be more than 0")
+        for name in ("final_share", "decay_share"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"training.{name} = {getattr(self, name)} must lie between 0 and 1")
+
+
+@dataclass(frozen=True)
+class WorldConfig:
+    """How many records of each kind the embedded world makes, and the records held out for scores."""
+
+    pictures: int = 12000
+    clips: int = 9000
+    videos: int = 2750
+    texts: int = 6000
+    held_out: int = 300
+
+
+@dataclass(frozen=True)
+class TokenizerConfig:
+    """Size and training steps of tokenizers and judges."""
+
+    vocabulary: int = 700
+    teacher_steps: int = 500
+    vision_steps: int = 2800
+    audio_steps: int = 1500
+    digit_judge_steps: int = 1300
+    family_judge_steps: int = 250
+    word_judge_steps: int = 400
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One run. `size` is the dial: `sized` derives the network from it, and single fields may still be set."""
+
+    seed: int = 0
+    size: int = 8
+    model: ModelConfig = field(default_factory=ModelConfig)
+    elastic: ElasticConfig = field(default_factory=ElasticConfig)
+    sequence: SequenceConfig = field(default_factory=SequenceConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    tokenizers: TokenizerConfig = field(default_factory=TokenizerConfig)
+    world: WorldConfig = field(default_factory=WorldConfig)
+    mixture: dict[str, float] = field(default_factory=dict)
+    """Weight of each task by name; tasks that are not named weigh 1."""
+
+    def __post_init__(self) -> None:
+        if self.training.processes > self.sequence.rows:
+            raise ValueError(
+                f"training.processes = {self.training.processes} must not exceed sequence.rows = {self.sequence.rows}: "
+                "each takes a row"
+            )
+        for task, weight in self.mixture.items():
+            if weight < 0:
+                raise ValueError(f"mixture.{task} = {weight} must not be negative")
+
+    def weights(self, tasks: Iterable[str]) -> dict[str, float]:
+        """The weight in the mixture of each of the data's `tasks`; the mixture may name more, for other data.
+
+        Raises ValueError where nothing is left to learn, or where a name looks like a task's name misspelt.
+        """
+        weights = {task: self.mixture.get(task, 1.0) for task in tasks}
+        for name in self.mixture:
+            near = difflib.get_close_matches(name, [task for task in weights if task not in self.mixture], n=1, cutoff=0.85)
+            if name not in weights and near:
+                raise ValueError(f"mixture.{name}: the data has no such task; did you mean {near[0]!r}?")
+        if not any(weight > 0 for weight in weights.values()):
+            raise ValueError(f"mixture: one of the tasks of the data must weigh more than 0: {', '.join(map(repr, weights))}")
+        return weights
+
+
+def sized(size: int) -> dict[str, Any]:
+    """The network of a size: as many layers, 32 columns and 8 columns of an expert for each, heads of 64 columns."""
+    if size < 5:
+        raise ValueError(f"size = {size} must be at least 5: four layers carry audio heads, and one stands below them")
+    width = max(64, 32 * size // 64 * 64)
+    heads = width // 64
+    return {
+        "layers": size,
+        "width": width,
+        "heads": heads,
+        "kv_heads": heads // 2 if heads % 2 == 0 else heads,
+        "expert_width": 8 * size,
+    }
+
+
+def find_recipe(name: str) -> Path:
+    """The file of a recipe: a path, or the name of one that comes with Ernest. Raises ValueError where there is none."""
+    folder = Path(__file__).parent / "recipes"
+    shipped = folder / f"{name}.toml"
+    if shipped.is_file():
+        return shipped
+    if Path(name).is_file():
+        return Path(name)
+    names = ", ".join(sorted(path.stem for path in folder.glob("*.toml")))
+    raise ValueError(f"recipe {name!r}: neither a file nor one of {names}")
+
+
+def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of a TOML file with overrides such as `training.steps=100`.
+
+    Raises ValueError that names the field for an unknown name or a value of the wrong type.
+    """
+    tree: dict[str, Any] = {}
+    if path is not None:
+        try:
+            tree = tomllib.loads(path.read_text())
+        except OSError as error:
+            raise ValueError(f"{path}: {error.strerror}") from error
+        except tomllib.TOMLDecodeError as error:
+            raise ValueError(f"{path}: {error}") from error
+    for override in overrides:
+        _override(tree, override)
+    chosen = tree.get("model", {})
+    if not isinstance(chosen, Mapping):
+        raise ValueError(f"model: expected a table, got {chosen!r}")
+    tree["model"] = sized(_build(int, tree.get("size", Recipe.size), "size")) | dict(chosen)
+    return _build(Recipe, tree, "")
+
+
+def to_tree(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as nested dictionaries, ready for JSON."""
+    return asdict(recipe)
+
+
+def from_tree(tree: Mapping[str, Any]) -> Recipe:
+    return _build(Recipe, dict(tree), "")
+
+
+def with_effort(recipe: Recipe, share: float) -> Recipe:
+    """Every stage's steps scaled by `share`; below 1 the world shrinks with its square root."""
+    scale = lambda steps, least: max(min(steps, least), round(steps * share))  # noqa: E731
+    tokenizers, world = recipe.tokenizers, recipe.world
+    steps = {f.name: scale(getattr(tokenizers, f.name), 8) for f in fields(tokenizers) if f.name.endswith("_steps")}
+    shrink = min(1.0, share) ** 0.5
+    amounts = {f.name: max(min(40, amount), round(amount * shrink)) for f in fields(world) for amount in [getattr(world, f.name)]}
+    training = replace(
+        recipe.training,
+        steps=scale(recipe.training.steps, 12),
+        warmup=scale(recipe.training.warmup, 2),
+        show_every=scale(recipe.training.show_every, 6),
+        save_every=scale(recipe.training.save_every, 6),
+    )
+    return replace(recipe, tokenizers=replace(tokenizers, **steps), world=replace(world, **amounts), training=training)
+
+
+def _override(tree: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    if not equals:
+        raise ValueError(f"override {override!r}: write it as field=value, for example training.steps=100")
+    *path, last = name.strip().split(".")
+    for part in path:
+        tree = tree.setdefault(part, {})
+        if not isinstance(tree, dict):
+            raise ValueError(f"override {override!r}: {part} = {tree!r} is a value and has no fields")
+    try:
+        tree[last] = json.loads(text)
+    except json.JSONDecodeError:
+        tree[last] = text
+
+
+def _build(kind: Any, value: Any, where: str) -> Any:
+    """`value` from a file as `kind`, checked field by field."""
+    if is_dataclass(kind):
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{where}: expected a table, got {value!r}")
+        hints = get_type_hints(kind)
+        for name in value:
+            if name not in hints:
+                near = difflib.get_close_matches(name, hints, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else f"; the fields are {', '.join(hints)}"
+                raise ValueError(f"unknown field {_join(where, name)!r}{hint}")
+        return kind(**{name: _build(hints[name], entry, _join(where, name)) for name, entry in value.items()})  # type: ignore[operator]
+    if get_origin(kind) is dict:
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{where}: expected a table, got {value!r}")
+        return {name: _build(get_args(kind)[1], entry, _join(where, name)) for name, entry in value.items()}
+    if get_origin(kind) is tuple:
+        return tuple(_build(get_args(kind)[0], entry, where) for entry in value)
+    allowed = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    if float in allowed and type(value) is int:
+        return float(value)
+    if type(value) is float and not math.isfinite(value):
+        raise ValueError(f"{where} = {value!r}: expected a finite number")
+    if type(value) not in allowed:
+        names = " or ".join(getattr(one, "__name__", str(one)) for one in allowed if one is not type(None))
+        raise ValueError(f"{where} = {value!r}: expected {names}, got {type(value).__name__}")
+    return value
+
+
+def _join(where: str, name: str) -> str:
+    return f"{where}.{name}" if where else name

@@ -1,0 +1,25 @@
+"""What the tokenizers give and take, as far as the network must know it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Interface:
+    """What the tokenizers give and take, which fixes the shapes of embeddings and heads."""
+
+    vocabulary: int
+    bits: int
+    scales: tuple[tuple[int, int], ...]
+    levels: int
+    codes: int
+    patch: int
+    """Pixels on a side of a patch of the understanding path."""
+    grid: tuple[int, int]
+    """Patches of a frame, before merging."""
+    features: int
+    """Channels of the tokenizer's features on that grid."""
+
+    @property
+    def merged_grid(self) -> tuple[int, int]:
+        """Merging joins 2 x 2 patches (ERNIE 5.0 §2.2.2: K = 4)."""
+        return self.grid[0] // 2, self.grid[1] // 2

@@ -1,0 +1,1 @@
+"""The user's files and the world's records, tokenised, stored and packed into batches."""

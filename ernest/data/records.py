@@ -1,0 +1,274 @@
+"""Records on disk: a folder with `records.jsonl`, one record a line, and the media files that it names.
+
+    {"task": "image→text", "segments": [{"kind": "image", "role": "given", "file": "a.png"},
+                                        {"kind": "text", "role": "made", "text": "a red seven"}], "facts": {"digit": 7}}
+
+`task` and `facts` may be left out. Files are named relative to the folder, and brought to the world's sizes and rate
+when they are read (`ernest.data.media`). A video may say `"open": true` (it goes on beyond the record) and
+`"frames": 1` (how many of its frames are wanted; 9 unless told).
+"""
+
+import difflib
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, cast, overload
+
+import numpy as np
+
+from ernest.data import media
+from ernest.sequence.record import KINDS, Kind, Record, Segment
+
+LINES = "records.jsonl"
+ROLES = ("given", "made")
+
+_RECORD_KEYS = ("task", "segments", "facts")
+_SEGMENT_KEYS = ("kind", "role", "text", "file", "open", "frames")
+_SUFFIX = {"image": "png", "video": "webp", "audio": "wav"}
+
+
+@dataclass(frozen=True)
+class _StoredSegment:
+    kind: Kind
+    made: bool
+    text: str
+    file: Path
+    open: bool
+    frames: int
+
+    def read(self) -> Segment:
+        return Segment(self.kind, self.data(), self.made, self.open)
+
+    def data(self) -> Any:
+        match self.kind:
+            case "text":
+                return self.text
+            case "image":
+                return media.read_image(self.file)
+            case "video":
+                return media.read_video(self.file, self.frames)
+            case "audio":
+                return media.read_audio(self.file)
+
+
+@dataclass(frozen=True)
+class _StoredRecord:
+    task: str
+    segments: tuple[_StoredSegment, ...]
+    facts: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RecordFolder(Sequence[Record]):
+    """The records of a folder, in order; media are read anew at each access."""
+
+    path: Path
+    stored: tuple[_StoredRecord, ...]
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> "RecordFolder": ...
+    def __getitem__(self, index: int | slice) -> "Record | RecordFolder":
+        if isinstance(index, slice):
+            return RecordFolder(self.path, self.stored[index])
+        stored = self.stored[index]
+        return Record(tuple(segment.read() for segment in stored.segments), stored.task, stored.facts)
+
+
+# ------------------------------------------------------------------ reading
+
+
+def load_records(folder: Path | str) -> RecordFolder:
+    """The records of `folder`, every line and every file of it checked, and read lazily later.
+
+    Raises ValueError that names the file, the line and the field of the first mistake.
+    """
+    folder = Path(folder)
+    lines = folder / LINES
+    if not lines.is_file():
+        raise ValueError(f"{folder} is no folder of records: it has no {LINES}")
+    readable: set[tuple[Path, Kind]] = set()
+    records = []
+    with lines.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                record = _parsed(line, folder)
+                _check_media(record, readable)
+            except ValueError as error:
+                raise ValueError(f"{lines}, line {number}: {error}") from error
+            records.append(record)
+    if not records:
+        raise ValueError(f"{lines} holds no record")
+    return RecordFolder(folder, tuple(records))
+
+
+def _parsed(line: bytes, folder: Path) -> _StoredRecord:
+    try:
+        content = json.loads(line.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8: byte {error.start} is {line[error.start]:#x}") from error
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON: {error.msg} at column {error.colno}") from error
+    _check_keys(content, _RECORD_KEYS, ("segments",), "the record")
+    task = _typed(content.get("task", ""), str, "task", "a text")
+    facts = _typed(content.get("facts", {}), dict, "facts", "an object")
+    listed = _typed(content["segments"], list, "segments", "a list")
+    segments = tuple(_segment(stored, f"segments[{place}]", folder) for place, stored in enumerate(listed))
+    if not any(segment.made for segment in segments):
+        raise ValueError('segments: at least one needs "role": "made", or nothing would be learnt from the record')
+    for place, segment in enumerate(segments):
+        if segment.open and not (segment.kind == "video" and segment.made and place + 1 == len(segments)):
+            raise ValueError(f'segments[{place}]: only a video that is made, as the last segment, can be "open"')
+    return _StoredRecord(task, segments, facts)
+
+
+def _segment(stored: Any, field: str, folder: Path) -> _StoredSegment:
+    _check_keys(stored, _SEGMENT_KEYS, ("kind", "role"), field)
+    kind = cast(Kind, _one_of(stored["kind"], KINDS, f"{field}.kind"))
+    role = _one_of(stored["role"], ROLES, f"{field}.role")
+    wanted = "text" if kind == "text" else "file"
+    for key in ("text", "file"):
+        if (key in stored) != (key == wanted):
+            raise ValueError(f'{field}.{key}: a segment of kind "{kind}" has the field "{wanted}" and no other content')
+    for key in ("open", "frames"):
+        if key in stored and kind != "video":
+            raise ValueError(f'{field}.{key}: only a video has this field, not a segment of kind "{kind}"')
+    content = _typed(stored[wanted], str, f"{field}.{wanted}", "a text")
+    if not content or any("\ud800" <= character <= "\udfff" for character in content):
+        raise ValueError(f"{field}.{wanted}: {'holds half a surrogate pair' if content else 'is empty'}")
+    frames = _typed(stored.get("frames", media.FRAMES), int, f"{field}.frames", "a whole number")
+    if frames < 1:
+        raise ValueError(f"{field}.frames: expected 1 or more, got {frames}")
+    return _StoredSegment(
+        kind,
+        role == "made",
+        content if kind == "text" else "",
+        folder if kind == "text" else _inside(folder, content, f"{field}.file"),
+        _typed(stored.get("open", False), bool, f"{field}.open", "true or false"),
+        frames,
+    )
+
+
+def _inside(folder: Path, name: str, field: str) -> Path:
+    pure = PurePosixPath(name)
+    if pure.is_absolute() or ".." in pure.parts or "\\" in name or "\0" in name or ":" in pure.parts[0]:
+        raise ValueError(f'{field}: {name!r} must be a path inside the folder, with "/" between its parts and no ".."')
+    return folder / pure
+
+
+def _check_media(record: _StoredRecord, readable: set[tuple[Path, Kind]]) -> None:
+    """Read each file once: a broken one should stop a run before it starts, not in its last hour."""
+    for place, segment in enumerate(record.segments):
+        if segment.kind == "text" or (segment.file, segment.kind) in readable:
+            continue
+        try:
+            segment.data()
+        except ValueError as error:
+            raise ValueError(f"segments[{place}].file: {error}") from error
+        readable.add((segment.file, segment.kind))
+
+
+def _check_keys(content: Any, known: Sequence[str], needed: Sequence[str], field: str) -> None:
+    if not isinstance(content, dict):
+        raise ValueError(f"{field}: expected an object, got {json.dumps(content)[:40]}")
+    for key in content:
+        if key not in known:
+            raise ValueError(f"{field}: unknown field {key!r}{_nearest(key, known) or ': known are ' + ', '.join(known)}")
+    for key in needed:
+        if key not in content:
+            raise ValueError(f"{field}: the field {key!r} is missing")
+
+
+def _one_of(value: Any, known: Sequence[str], field: str) -> str:
+    if value not in known:
+        raise ValueError(f"{field}: {value!r} is none of {', '.join(known)}{_nearest(str(value), known)}")
+    return value
+
+
+def _typed(value: Any, wanted: type, field: str, name: str) -> Any:
+    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+        raise ValueError(f"{field}: expected {name}, got {json.dumps(value)[:40]}")
+    return value
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f": did you mean {near[0]!r}?" if near else ""
+
+
+# ------------------------------------------------------------------ writing
+
+
+def save_records(folder: Path | str, records: Iterable[Record]) -> int:
+    """Write `records` to the new folder `folder`, and return their number.
+
+    Everything is written aside and renamed at the end. Equal pictures, videos and sounds are stored once. What
+    has the world's sizes comes back exactly; tuples among the facts come back as lists. Raises ValueError
+    if `folder` exists and is not empty, if there is no record, or if the facts are no JSON.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError(f"{folder} exists already: records are written to a new folder")
+    aside = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
+    count = 0
+    try:
+        aside.mkdir(parents=True)
+        with (aside / LINES).open("w", encoding="utf-8") as lines:
+            for count, record in enumerate(records, 1):
+                lines.write(_line(record, aside, count) + "\n")
+            lines.flush()
+            os.fsync(lines.fileno())
+        if not count:
+            raise ValueError(f"{folder}: there is no record to write")
+        os.replace(aside, folder)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    return count
+
+
+def _line(record: Record, folder: Path, number: int) -> str:
+    content = {
+        "task": record.task,
+        "segments": [_stored(segment, folder) for segment in record.segments],
+        "facts": dict(record.facts),
+    }
+    try:
+        return json.dumps(content, ensure_ascii=False, allow_nan=False, default=_plain)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"record {number}: its facts cannot be written as JSON: {error}") from error
+
+
+def _stored(segment: Segment, folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = {"kind": segment.kind, "role": ROLES[segment.made]}
+    if segment.kind == "text":
+        return content | {"text": segment.data}
+    digest = hashlib.sha256(repr(segment.data.shape).encode() + segment.data.tobytes()).hexdigest()[:24]
+    name = f"media/{digest[:2]}/{digest}.{_SUFFIX[segment.kind]}"
+    path = folder / name
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _WRITERS[segment.kind](path, segment.data)
+    content["file"] = name
+    if segment.kind == "video":
+        content |= {"open": segment.open, "frames": len(segment.data)}
+    return content
+
+
+_WRITERS = {"image": media.write_image, "video": media.write_video, "audio": media.write_audio}
+
+
+def _plain(value: Any) -> Any:
+    """Numbers and arrays of numpy as JSON knows them."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{value!r} of type {type(value).__name__}")

@@ -1,0 +1,1 @@
+"""How good a model is: every direction with its task, verifier, bar and chance."""

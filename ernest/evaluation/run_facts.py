@@ -1,0 +1,46 @@
+"""What a reader of the report needs to know about the run itself."""
+
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+import torch
+
+import ernest
+from ernest.config.recipe import Recipe
+from ernest.model.cost import active_parameters, total_parameters, training_flops
+from ernest.model.network import Ernest
+from ernest.report.rows import matmul_rate
+from ernest.tokenizers.precision import half_precision
+
+
+def facts_of(model: Ernest, recipe: Recipe, metrics: Sequence[Mapping[str, float]]) -> dict[str, str]:
+    """By name, in the order to be read."""
+    config, interface = model.config, model.interface
+    steady = metrics[len(metrics) // 10 :]
+    speed = median(line["positions"] / line["seconds"] for line in steady)
+    flops = training_flops(config, recipe.sequence.length)
+    total, active = total_parameters(config, interface), active_parameters(config, interface)
+    dtype = torch.bfloat16 if half_precision() else torch.float32
+    threads = os.cpu_count() or 1
+    share = speed * flops / (matmul_rate(dtype) * threads)
+    positions = sum(line["positions"] for line in metrics)
+    return {
+        "seed": str(recipe.seed),
+        "machine": f"{_processor()}, {os.cpu_count()} cores",
+        "versions": f"Ernest {ernest.__version__}, PyTorch {version('torch')}, Python {platform.python_version()}",
+        "parameters": f"{total / 1e6:.1f} million, {active / 1e6:.2f} million of the backbone active",
+        "trained on": f"{positions / 1e6:.2f} million positions in {len(metrics):,} steps",
+        "speed": f"{speed:,.0f} positions per second, {share:.0%} of the measured rate of products on {threads} threads",
+    }
+
+
+def _processor() -> str:
+    """The processor's name as the system tells it."""
+    listed = Path("/proc/cpuinfo")
+    lines = listed.read_text().splitlines() if listed.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()

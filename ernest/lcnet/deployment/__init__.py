@@ -1,0 +1,1 @@
+"""A trained network in a runtime: exported, quantised, verified and timed."""

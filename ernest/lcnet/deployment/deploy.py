@@ -1,0 +1,173 @@
+"""Deployment in one call: a file for one of three runtimes, checked against the network that it comes from, and timed."""
+
+import json
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ernest.lcnet.deployment.export import describe, onnx_model, openvino_model
+from ernest.lcnet.deployment.quantise import quantised_onnx, quantised_openvino
+from ernest.lcnet.deployment.runtimes import as_model, open_model, read_labels
+from ernest.lcnet.deployment.verify import Check, compare, input_size, time_both
+from ernest.lcnet.folding import folded
+from ernest.lcnet.image_io.preprocess import Preprocessing
+from ernest.lcnet.image_io.read import picture_files, read_prepared
+from ernest.lcnet.weights.foreign import load_saved
+from ernest.lcnet.weights.native import KEY, Precision, Saved, card, save, written_aside
+
+Target = Literal["native", "openvino", "onnx"]
+
+ENDINGS: Mapping[Target, str] = {"native": ".safetensors", "openvino": ".xml", "onnx": ".onnx"}
+PACKAGES: Mapping[Target, tuple[str, ...]] = {"native": (), "openvino": ("onnx", "openvino"), "onnx": ("onnx", "onnxruntime")}
+"""What writing and checking needs; running needs the last one only."""
+
+FEWEST = 100
+"""Pictures, below which a share in per cent would say nothing."""
+
+CALIBRATION = 300
+"""Pictures whose ranges are looked at, at most; at least half of all are kept for the comparison."""
+
+COMPARED = 1000
+"""Pictures that are compared, at most."""
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What has been written, how near it is, and milliseconds for one image of `size` (height, width)."""
+
+    files: tuple[Path, ...]
+    to: Target
+    precision: Precision
+    check: Check
+    size: tuple[int, int]
+    threads: int
+    milliseconds: float
+    eager_milliseconds: float
+
+
+def deploy(
+    checkpoint: str | Path,
+    to: Target,
+    precision: Precision = "fp32",
+    out: str | Path | None = None,
+    calibration: str | Path | None = None,
+    labels: str | Path | None = None,
+    threads: int | None = None,
+) -> Deployment:
+    """Writes `checkpoint` for a runtime, with labels and pre-processing inside, if it answers as the eager network does.
+
+    `out` is by default beside the checkpoint. `calibration` is a folder of pictures such as the network will meet: int8 for
+    OpenVINO and ONNX Runtime takes the ranges of activations from half of them, and the answers are compared on the others
+    (on all, where no ranges are needed; on noise without a folder). `labels` names the classes, one a line. `threads` is for
+    the timing. Raises ValueError or ImportError before any work for what cannot be, and ValueError, with nothing written,
+    where the answers differ too much.
+    """
+    checkpoint = Path(checkpoint)
+    out = Path(out) if out is not None else checkpoint.with_name(f"{checkpoint.stem}.{precision}{ENDINGS[to]}")
+    static = precision == "int8" and to != "native"
+    _check_request(checkpoint, to, precision, out, static and calibration is None)
+    saved = replace(load_saved(checkpoint), precision=precision)
+    if labels is not None:
+        saved = replace(saved, labels=read_labels(labels, saved.network.architecture.classes))
+    pictures = _pictures(calibration, saved.preprocessing) if calibration is not None else []
+    ranges = pictures[: min(CALIBRATION, len(pictures) // 2)] if static else []
+    eager, size = as_model(saved), input_size(saved.preprocessing)
+    with written_aside(out) as aside:
+        _write(saved, to, aside, ranges)
+        deployed = open_model(aside, threads=threads)
+        check = compare(eager, deployed, precision, pictures[len(ranges) :][:COMPARED])
+        milliseconds = time_both(deployed, eager, size, threads)
+        files = tuple(out.with_name(file.name) for file in sorted(aside.parent.iterdir(), key=lambda one: one != aside))
+    return Deployment(files, to, precision, check, size, threads or torch.get_num_threads(), *milliseconds)
+
+
+def summary(done: Deployment) -> str:
+    """What has been made, how near it is, how fast, and what it needs, a line each."""
+    size = sum(file.stat().st_size for file in done.files)
+    check, (height, width) = done.check, done.size
+    of_pictures = f"{check.agreement:.1%} of {check.pictures} pictures get the class"
+    many = of_pictures if check.pictures else "random images get the logits"
+    times = done.eager_milliseconds / done.milliseconds
+    return "\n".join(
+        [
+            f"written: {' and '.join(map(str, done.files))} ({size / 1e6:.1f} MB), with labels and pre-processing inside",
+            f"checked: {many} that PyTorch gives them; logits agree to {check.closeness:.0f} dB, at worst by {check.largest:.1e}",
+            f"timed: {done.milliseconds:.2f} ms for an image of {height}x{width}, {done.threads} threads; "
+            f"eager PyTorch {done.eager_milliseconds:.2f} ms, {times:.1f} times as long",
+            f"to run it: {_needs(done)}",
+            f"           ernest lcnet classify {done.files[0]} PICTURE...",
+        ]
+    )
+
+
+def _needs(done: Deployment) -> str:
+    match done.to:
+        case "native":
+            return "pip install ernest-ai, and a C++ compiler (g++ or clang++), without which it runs in plain PyTorch"
+        case "onnx":
+            return "pip install 'ernest-ai[deploy]'; or any ONNX runtime in any language: input images, output logits"
+        case "openvino":
+            return "pip install 'ernest-ai[deploy]'; or OpenVINO in C++, C, Java: both files, input images, output logits"
+
+
+# ------------------------------------------------------------------------------------------------------------ before
+
+
+def _check_request(checkpoint: Path, to: Target, precision: Precision, out: Path, lacks_pictures: bool) -> None:
+    """All that can be known to fail before the work."""
+    if not checkpoint.is_file():
+        raise ValueError(f"{checkpoint}: there is no such file")
+    if out.suffix != ENDINGS[to]:
+        raise ValueError(f"{out}: a file for {to} ends in {ENDINGS[to]}")
+    if out.is_dir() or out.resolve() == checkpoint.resolve():
+        raise ValueError(f"{out} is {'a folder' if out.is_dir() else 'the checkpoint itself'}: choose another name")
+    if to == "onnx" and precision == "bf16":
+        raise ValueError("precision: ONNX Runtime has no bf16 on a CPU; take fp32 or int8, or bf16 with --to native or openvino")
+    if lacks_pictures:
+        raise ValueError(f"calibration: int8 for {to} needs a folder of {FEWEST} or more pictures; --to native needs none")
+    wanted = PACKAGES[to] + (("nncf",) if precision == "int8" and to == "openvino" else ())
+    missing = [package for package in wanted if find_spec(package) is None]
+    if missing:
+        extra = "quantise" if "nncf" in missing else "deploy"
+        raise ImportError(f"{' and '.join(missing)} missing: pip install 'ernest-ai[{extra}]'")
+
+
+def _pictures(folder: str | Path, preprocessing: Preprocessing) -> list[Tensor]:
+    """Pictures of a folder, each prepared as a batch of one, in an order that mixes its sub-folders."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: expected a folder of pictures")
+    files = list(picture_files([folder]))
+    if len(files) < FEWEST:
+        raise ValueError(f"{folder}: expected {FEWEST} pictures or more, found {len(files)}")
+    random.Random(0).shuffle(files)
+    return [read_prepared(file, preprocessing) for file in files[: CALIBRATION + COMPARED]]
+
+
+# ----------------------------------------------------------------------------------------------------------- writing
+
+
+def _write(saved: Saved, to: Target, path: Path, ranges: Sequence[Tensor]) -> None:
+    """The file, or for OpenVINO the two files, at `path`; in eight bits where there are images to take `ranges` from."""
+    text = json.dumps(card(saved))
+    match to:
+        case "native":
+            save(path, folded(saved.network), saved.labels, saved.preprocessing, saved.about, saved.precision)
+        case "onnx":
+            model = onnx_model(saved.network)
+            model = quantised_onnx(model, ranges) if ranges else model
+            describe(model, text)
+            path.write_bytes(model.SerializeToString())
+        case "openvino":
+            import openvino
+
+            graph = openvino_model(saved.network)
+            graph = quantised_openvino(graph, ranges) if ranges else graph
+            graph.set_rt_info(text, [KEY])
+            openvino.save_model(graph, path, compress_to_fp16=False)

@@ -1,0 +1,119 @@
+"""A deployed network beside the eager one: the same answers, and how much sooner."""
+
+import math
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ernest.lcnet.deployment.runtimes import Model
+from ernest.lcnet.image_io.preprocess import Preprocessing
+from ernest.lcnet.weights.native import Precision
+
+AGREEMENT: Mapping[Precision, float] = {"fp32": 1.0, "bf16": 0.99, "int8": 0.98}
+"""The share of pictures whose likeliest class must be that of the eager network."""
+
+TOLERANCE = 1e-4
+"""Of fp32: the largest difference between logits, relative to the largest logit where that is above 1."""
+
+ROUNDS = 12
+
+NOISE_FLOOR = 10.0
+"""Decibels on noise, where there are no pictures: 8 bits reach 20 on random weights, a wrong graph none."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """Deployed against eager over `pictures`, or over noise where that is 0.
+
+    `agreement` is the share of equal likeliest classes, `closeness` the logits' power over that of their errors in dB,
+    `largest` the largest error of a logit.
+    """
+
+    pictures: int
+    agreement: float
+    closeness: float
+    largest: float
+
+
+def compare(eager: Model, deployed: Model, precision: Precision, pictures: Sequence[Tensor]) -> Check:
+    """Raises ValueError where the two differ more than the precision explains."""
+    noise = noisy_images(eager.preprocessing)
+    if precision == "fp32":
+        for images in noise:
+            _check_equality(eager.run(images), deployed.run(images), images)
+    check = _closeness(eager, deployed, pictures or noise, len(pictures))
+    good = check.agreement >= AGREEMENT[precision] if pictures else check.closeness >= NOISE_FLOOR
+    if not good or not math.isfinite(check.largest):
+        wanted = f"{AGREEMENT[precision]:.0%} of pictures" if pictures else f"{NOISE_FLOOR:.0f} dB on noise"
+        told = f"{check.agreement:.1%} of {check.pictures} pictures, " if pictures else ""
+        told += f"{check.closeness:.0f} dB"
+        raise ValueError(f"{deployed.runtime} {precision}: expected the classes of eager PyTorch for {wanted}, got {told}")
+    return check
+
+
+def time_both(deployed: Model, eager: Model, size: tuple[int, int], threads: int | None) -> tuple[float, float]:
+    """Milliseconds of one image of `size`, deployed and eager: lower quartiles of calls in turns, which bear the same company.
+
+    `threads` are PyTorch's for the while, None as many as it has; the deployed model brings its own.
+    """
+    images = _noise(1, len(eager.preprocessing.mean), size)
+    usual = torch.get_num_threads()
+    torch.set_num_threads(threads or usual)
+    try:
+        for model in (deployed, eager):
+            _burst(model, images, 5)
+        seconds = [(_burst(deployed, images, 10), _burst(eager, images, 5)) for _ in range(ROUNDS)]
+    finally:
+        torch.set_num_threads(usual)
+    ours, theirs = zip(*seconds, strict=True)
+    return _milliseconds(ours), _milliseconds(theirs)
+
+
+def input_size(preprocessing: Preprocessing) -> tuple[int, int]:
+    """Height and width of what the network gets; of a square picture, where pictures keep their form."""
+    resize = preprocessing.resize
+    return preprocessing.crop or (resize if isinstance(resize, tuple) else (resize, resize))
+
+
+def noisy_images(preprocessing: Preprocessing) -> list[Tensor]:
+    """Batches of one and three, of the usual size and of an odd one: what a graph of free batch and size must bear."""
+    (height, width), channels = input_size(preprocessing), len(preprocessing.mean)
+    return [_noise(1, channels, (height, width)), _noise(3, channels, (1 + height * 2 // 3, width + 13))]
+
+
+def _noise(count: int, channels: int, size: tuple[int, int]) -> Tensor:
+    return torch.randn(count, channels, *size, generator=torch.Generator().manual_seed(0))
+
+
+def _check_equality(expected: Tensor, found: Tensor, images: Tensor) -> None:
+    largest = (found - expected).abs().max().item()
+    allowed = TOLERANCE * max(1.0, expected.abs().max().item())
+    if not largest <= allowed:
+        shape = list(images.shape)
+        raise ValueError(f"images {shape}: logits differ from eager PyTorch's by {largest:.1e}, allowed {allowed:.1e}")
+
+
+def _closeness(eager: Model, deployed: Model, batches: Sequence[Tensor], pictures: int) -> Check:
+    expected = torch.cat([eager.run(images) for images in batches]).double()
+    found = torch.cat([deployed.run(images) for images in batches]).double()
+    power, error = expected.square().sum().item(), (found - expected).square().sum().item()
+    same = (found.argmax(1) == expected.argmax(1)).double().mean().item()
+    return Check(pictures, same, 10 * math.log10(max(power, 1e-300) / max(error, 1e-300)), (found - expected).abs().max().item())
+
+
+def _milliseconds(bursts: Sequence[Sequence[float]]) -> float:
+    return 1000 * statistics.median(statistics.quantiles(burst, n=4)[0] for burst in bursts)
+
+
+def _burst(model: Model, images: Tensor, calls: int) -> list[float]:
+    """Seconds of each call."""
+    seconds = []
+    for _ in range(calls):
+        begun = time.perf_counter()
+        model.run(images)
+        seconds.append(time.perf_counter() - begun)
+    return seconds

@@ -1,0 +1,1 @@
+"""What a network costs: counted, timed and compared with what the processor allows."""

@@ -1,0 +1,318 @@
+"""Where a call's time goes: every layer's seconds beside the least that this core could take for it.
+
+The bound is a roofline (`ernest.lcnet.profiling.roofline`, measured in the same run): the layer's arithmetic at the peak, or its
+bytes at the bandwidth of what holds them, whichever takes longer. A layer near its bound can only get faster with fewer
+operations, fewer bits or fewer bytes; `limit` says which.
+"""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from ernest.lcnet.folding import folded
+from ernest.lcnet.native import Executor, LayerTime, Precision
+from ernest.lcnet.native.plan import steps_of
+from ernest.lcnet.network import PPLCNet
+from ernest.lcnet.profiling.roofline import Roofline, measure
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+ROUNDS = 5
+"""The machine is measured so many times in between."""
+
+PRECISIONS: tuple[Precision, ...] = ("fp32", "bf16", "int8")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """`flops`: two for a multiply-add. `bytes`: weights and maps, each once; what passes between the layers of a block stays in
+    the nearest cache and is not counted. `bound`: seconds that the roofline allows, set by `limit`.
+    """
+
+    name: str
+    kind: str
+    seconds: float
+    flops: int
+    bytes: int
+    bound: float
+    limit: Literal["compute", "memory"]
+
+    @property
+    def share(self) -> float:
+        """Of the roofline: 1 is as fast as this core can."""
+        return self.bound / self.seconds
+
+
+@dataclass(frozen=True)
+class Profile:
+    """One image on one thread: `layers` of the fastest run, in order; `calls`, the seconds of whole calls, taken in turn.
+
+    `parallel` are those of calls on `threads` threads (empty for one).
+    """
+
+    runtime: str
+    precision: Precision
+    size: tuple[int, int]
+    layers: tuple[Layer, ...]
+    roofline: Roofline
+    calls: tuple[float, ...]
+    threads: int = 1
+    parallel: tuple[float, ...] = ()
+
+    @property
+    def wall(self) -> float:
+        """Seconds of the fastest call, as the layers are those of the fastest run."""
+        return min(self.calls)
+
+    @property
+    def seconds(self) -> float:
+        """The sum of the layers."""
+        return sum(layer.seconds for layer in self.layers)
+
+    @property
+    def bound(self) -> float:
+        """The sum of the layers' bounds."""
+        return sum(layer.bound for layer in self.layers)
+
+    @property
+    def flop_bound(self) -> float:
+        """Seconds of the arithmetic alone, each layer's at its peak."""
+        return sum(self.roofline.arithmetic(layer.flops, arithmetic(layer.kind, self.precision)) for layer in self.layers)
+
+    def summary(self) -> str:
+        """A few lines of text."""
+        (height, width), call = self.size, f"{1e3 * self.wall:.3f} ms on one thread"
+        layers, bound, arithmetic = (f"{1e3 * value:.3f} ms ({value / self.wall:.0%})" for value in self._shares())
+        lines = [
+            f"{self.runtime}, {self.precision}, {height}x{width}, one image: {call}",
+            f"layers together {layers}, roofline {bound}, arithmetic alone {arithmetic}",
+            f"single calls: {_quantiles(self.calls)}",
+        ]
+        if self.parallel:
+            lines.append(f"on {self.threads} threads: {_quantiles(self.parallel)}")
+        return "\n".join([*lines, str(self.roofline)])
+
+    def _shares(self) -> tuple[float, float, float]:
+        return self.seconds, self.bound, self.flop_bound
+
+
+def _quantiles(calls: Sequence[float]) -> str:
+    ordered = sorted(calls)
+    picked = ((name, ordered[min(len(ordered) - 1, int(share * len(ordered)))]) for name, share in QUANTILES)
+    return ", ".join(f"{name} {1e3 * seconds:.3f} ms" for name, seconds in picked)
+
+
+QUANTILES = (("least", 0.0), ("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
+
+
+def profile(
+    network: PPLCNet,
+    size: int | tuple[int, int] = 224,
+    precision: Precision = "fp32",
+    threads: int | None = 1,
+    instructions: str | None = None,
+    repeats: int = 200,
+) -> Profile:
+    """Times `network` on one image of noise of this size, layer by layer and whole, each `repeats` times, on one thread.
+
+    With other `threads` (None: all processors) whole calls are timed on so many as well. Where the native executor cannot be
+    compiled, torch's own operators are timed, fp32 only. Raises ValueError for a size, a number or a precision that is none.
+    """
+    height, width = size if isinstance(size, tuple) else (size, size)
+    if min(height, width) < 1:
+        raise ValueError(f"size: expected a side or (height, width), each at least 1, got {size}")
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision}")
+    if repeats < 1 or (threads is not None and threads < 1):
+        raise ValueError(f"repeats and threads: expected at least 1, got {repeats} and {threads}")
+    network = folded(network)
+    images = torch.randn(1, network.architecture.in_channels, height, width, generator=torch.Generator().manual_seed(0))
+    executor = Executor(network, precision, 1, instructions)
+    if executor.compiled:
+        precision, run = cast(Precision, executor.precision), executor
+        runtime, time_layers = f"native executor, {executor.instructions}", partial(executor.layers, images)
+    else:
+        precision, runtime, run, time_layers = "fp32", "torch, folded", network, partial(timed_by_torch, network, images)
+    with _one_thread(), torch.inference_mode():
+        timed, calls, roofline = _interleaved(
+            time_layers, lambda: run(images), partial(measure, executor.instructions if executor.compiled else None, 2), repeats
+        )
+    several = _processors() if threads is None else threads
+    wide = Executor(network, precision, several, instructions) if several > 1 and executor.compiled else None
+    return Profile(
+        runtime,
+        precision,
+        (height, width),
+        tuple(bounded(step, precision, roofline) for step in timed),
+        roofline,
+        tuple(calls),
+        several,
+        tuple(_burst(lambda: wide(images), repeats)) if wide else (),
+    )
+
+
+def arithmetic(kind: str, precision: Precision) -> str:
+    """The fastest arithmetic that the executor may use for a kind of layer: no product of matrices for depthwise ones."""
+    return "fp16" if kind == "depthwise" and precision != "fp32" else precision
+
+
+def bounded(step: LayerTime, precision: Precision, roofline: Roofline) -> Layer:
+    """A layer beside its bound."""
+    flops = 2 * step.multiply_adds
+    compute, memory = roofline.arithmetic(flops, arithmetic(step.kind, precision)), roofline.reading(step.bytes)
+    limit = "compute" if compute >= memory else "memory"
+    return Layer(step.name, step.kind, step.seconds, flops, step.bytes, max(compute, memory), limit)
+
+
+# ------------------------------------------------------------------------------------------------------------- timing
+
+
+def _interleaved(
+    time_layers: Callable[[int], list[LayerTime]],
+    run: Callable[[], object],
+    see_machine: Callable[[], Roofline],
+    repeats: int,
+) -> tuple[list[LayerTime], list[float], Roofline]:
+    """The layers of the fastest run, every call's seconds and the best of the machine.
+
+    A run layer by layer and a whole call take turns one by one: processors change their clock within seconds.
+    """
+    layers, calls, roofline = time_layers(1), [], see_machine()
+    for turn in range(repeats):
+        layers = min(layers, time_layers(1), key=lambda run: sum(step.seconds for step in run))
+        calls += _burst(run, 1)
+        if turn % -(-repeats // ROUNDS) == 0:
+            roofline = roofline.joined(see_machine())
+    return layers, calls, roofline
+
+
+def _burst(run: Callable[[], object], calls: int) -> list[float]:
+    run()
+    seconds = []
+    for _ in range(calls):
+        begun = time.perf_counter()
+        run()
+        seconds.append(time.perf_counter() - begun)
+    return seconds
+
+
+def timed_by_torch(network: PPLCNet, images: Tensor, repeats: int) -> list[LayerTime]:
+    """The layers of the best of so many runs of a folded network by torch's operators, by hooks before and after each."""
+    # Pooling and shortcuts are no modules of their own here.
+    steps = [
+        step for _, step in steps_of(network, 1, images.shape[2], images.shape[3], 4, 4) if step.kind not in ("pool", "shortcut")
+    ]
+    blocks = [part for stage in network.stages.children() for block in stage.children() for part in block.children()]
+    head = [part for part in (network.head.wide, network.head.classifier) if not isinstance(part, nn.Identity)]
+    begun, seconds, handles = 0.0, [0.0] * len(steps), []
+
+    def begin(*_: object) -> None:
+        nonlocal begun
+        begun = time.perf_counter()
+
+    def end(place: int, *_: object) -> None:
+        seconds[place] = time.perf_counter() - begun
+
+    for place, (module, _) in enumerate(zip([network.stem, *blocks, *head], steps, strict=True)):
+        handles += [module.register_forward_pre_hook(begin), module.register_forward_hook(partial(end, place))]
+    runs = []
+    try:
+        for _ in range(repeats):
+            network(images)
+            runs.append(list(seconds))
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [replace(step, seconds=taken) for step, taken in zip(steps, min(runs, key=sum), strict=True)]
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch computes on one thread inside, and on as many as before afterwards."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+# -------------------------------------------------------------------------------------------------------------- shown
+
+
+def table(found: Profile) -> "Table":
+    """For `rich`: a line a layer, their sum, and what was measured of the machine below."""
+    from rich.table import Table
+
+    shown = Table(title=None, caption=found.summary(), caption_justify="left")
+    shown.add_column("layer")
+    for heading in ("µs", "of all", "MFLOP", "GFLOP/s", "KiB", "bound, µs", "share"):
+        shown.add_column(heading, justify="right")
+    shown.add_column("limit")
+    for layer in found.layers:
+        shown.add_row(layer.name, *_cells(layer, found.seconds), layer.limit if layer.flops else "")
+    flops, size = sum(layer.flops for layer in found.layers), sum(layer.bytes for layer in found.layers)
+    shown.add_section()
+    together = Layer("all layers", "", found.seconds, flops, size, found.bound, "compute")
+    shown.add_row(together.name, *_cells(together, found.seconds), "")
+    return shown
+
+
+def _cells(layer: Layer, whole: float) -> tuple[str, ...]:
+    times = f"{1e6 * layer.seconds:,.1f}", f"{layer.seconds / whole:.1%}"
+    if not layer.flops:
+        return *times, "", "", "", "", ""
+    work = f"{layer.flops / 1e6:,.2f}", f"{layer.flops / layer.seconds / 1e9:,.0f}", f"{layer.bytes / 1024:,.0f}"
+    return *times, *work, f"{1e6 * layer.bound:,.1f}", f"{layer.share:.0%}"
+
+
+COLOURS = {"compute": "#1b6ca8", "memory": "#e08e0b"}
+
+
+def draw(found: Profile, path: str | Path) -> None:
+    """A bar a layer, its bound drawn into it, as a picture of the kind that the path's ending names; written aside, then renamed.
+
+    Raises ImportError without matplotlib.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+        from matplotlib.patches import Patch
+    except ImportError as error:
+        raise ImportError("the picture needs matplotlib: pip install 'ernest-ai[demo]'") from error
+
+    path, rows = Path(path), range(len(found.layers))
+    canvas = Figure(figsize=(9, 1.8 + 0.24 * len(found.layers)), layout="constrained")
+    FigureCanvasAgg(canvas)
+    axes = canvas.add_subplot()
+    axes.barh(rows, [1e6 * layer.seconds for layer in found.layers], color="#d5d9de")
+    colours = [COLOURS[layer.limit] for layer in found.layers]
+    axes.barh(rows, [1e6 * layer.bound for layer in found.layers], color=colours, height=0.45)
+    for row, layer in enumerate(found.layers):
+        if layer.flops:
+            place = {"xytext": (3, 0), "textcoords": "offset points", "va": "center", "size": 8}
+            axes.annotate(f"{layer.share:.0%}", (1e6 * layer.seconds, row), **place)
+    axes.set_yticks(rows, [layer.name for layer in found.layers], size=8)
+    axes.invert_yaxis()
+    axes.margins(x=0.08, y=0.01)
+    axes.set(xlabel="µs", title="\n".join(found.summary().splitlines()[:2]))
+    axes.title.set_fontsize(9)
+    handles = [Patch(color="#d5d9de", label="measured")]
+    handles += [Patch(color=colour, label=f"roofline: {limit}") for limit, colour in COLOURS.items()]
+    axes.legend(handles=handles, loc="upper right", fontsize=8)
+    aside = path.with_name(f"aside-{path.name}")
+    canvas.savefig(aside, dpi=130)
+    os.replace(aside, path)

@@ -1,0 +1,1 @@
+"""Weights in files: Ernest's own and those of other libraries."""

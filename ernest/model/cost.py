@@ -1,0 +1,85 @@
+"""Parameters and floating-point operations, counted from the sizes alone.
+
+Letters: D width, H width of an expert, N experts, k of them per position, S positions of a row.
+"""
+
+from dataclasses import replace
+
+from ernest.config.recipe import ModelConfig
+from ernest.config.tokenizer_spec import Interface
+from ernest.model.submodel import SubModel
+
+
+def active_parameters(config: ModelConfig, interface: Interface, submodel: SubModel | None = None) -> int:
+    """What one position passes through in the backbone: every running layer with k experts, and the final norm.
+
+    Embeddings and heads are left out: a position uses one kind of each, and every sub-model has them all.
+    """
+    config = reduced(config, submodel)
+    return config.layers * (_shared(config) + config.top_k * _expert(config)) + config.width
+
+
+def total_parameters(config: ModelConfig, interface: Interface, submodel: SubModel | None = None) -> int:
+    """What a checkpoint for generation holds: all layers and experts, embeddings, encoder and heads.
+
+    The head of the token after next serves training alone and is not counted.
+    """
+    config = reduced(config, submodel)
+    backbone = config.layers * (_shared(config) + config.experts * _expert(config)) + config.width
+    return backbone + _inputs(config, interface) + _encoder(config, interface) + _heads(config, interface)
+
+
+def training_flops(config: ModelConfig, length: int, submodel: SubModel | None = None) -> int:
+    """Operations of the backbone for one position, forward and backward, in rows of `length` positions.
+
+    A product with a matrix costs 2 operations per entry forward and 4 backward. Attention takes each query against all S keys of
+    its row, 4 S D operations forward and 8 S D backward; the mask is not taken off, since the products are computed.
+    """
+    config = reduced(config, submodel)
+    matrices = _matrices(config) + config.top_k * _expert(config)
+    return config.layers * (6 * matrices + 12 * length * config.width)
+
+
+def reduced(config: ModelConfig, submodel: SubModel | None) -> ModelConfig:
+    """The sizes of a sub-model."""
+    if submodel is None:
+        return config
+    return replace(config, layers=len(submodel.layers), experts=len(submodel.experts[0]), top_k=submodel.top_k)
+
+
+def _matrices(config: ModelConfig) -> int:
+    """Attention and router of a layer."""
+    projections = (2 * config.heads + 2 * config.kv_heads) * config.head_dim
+    return config.width * (projections + config.experts)
+
+
+def _shared(config: ModelConfig) -> int:
+    """A layer without its experts."""
+    return _matrices(config) + 2 * config.width + (2 * config.head_dim if config.qk_norm else 0)
+
+
+def _expert(config: ModelConfig) -> int:
+    return 3 * config.width * config.expert_width
+
+
+def _inputs(config: ModelConfig, interface: Interface) -> int:
+    """Symbols, codes, cells with their scale, whole frames."""
+    height, width = interface.scales[-1]
+    tables = interface.vocabulary + interface.levels * (interface.codes + 1) + len(interface.scales)
+    linear = (2 * interface.bits + 1) + (interface.bits * height * width + 1)
+    return config.width * (tables + linear)
+
+
+def _encoder(config: ModelConfig, interface: Interface) -> int:
+    """ViT blocks and the merger, which both attend at the ViT's width d."""
+    d, patches = config.vit_width, interface.grid[0] * interface.grid[1]
+    norm, attention, mlp = 2 * d, 4 * d * (d + 1), 2 * d * (d + 1) + d * (2 * d + 1)
+    embedding = (3 * interface.patch**2 + 1) * d + patches * d
+    merger = (interface.features + 1) * d + norm + attention + (d + 1) * config.width
+    return embedding + config.vit_layers * (2 * norm + attention + mlp) + merger
+
+
+def _heads(config: ModelConfig, interface: Interface) -> int:
+    """Symbols, bits of a cell, and for every level of the codec a norm and its codes."""
+    codes = interface.levels * (config.width + config.width * (interface.codes + 1))
+    return config.width * interface.vocabulary + (config.width + 1) * interface.bits + codes

@@ -1,0 +1,136 @@
+"""The experts' feed-forward as a few batched products, with its gradient by hand: the training path on a CPU.
+
+A product per expert is too small to be fast, and one batch of all experts pads each to the largest load. Between the two, experts
+are sorted by load and cut into groups of similar load; every group is one batched product over blocks of equally many rows.
+No token is dropped. Rows that fill a block up read token 0 with gate 0, so they reach no result and no gradient.
+
+Shapes: T tokens, k choices of each, M rows of all blocks, N experts, D width, H width of an expert.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ernest.sequence.bucketing import round_up
+
+GROUPS = 8
+GRAIN = 16
+"""Blocks have a multiple of this many rows: the height of a tile in AMX, and few different shapes to prepare kernels for."""
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """Where choices go: `row_Tk` the row of each choice, `token_M` the token and `choice_M` the choice (or -1) of each row.
+
+    `order` lists the experts by rising load, `groups` the (number of experts, rows of each) of their groups.
+    """
+
+    row_Tk: Tensor
+    token_M: Tensor
+    choice_M: Tensor
+    order: Sequence[int]
+    groups: Sequence[tuple[int, int]]
+
+
+def lay_out(chosen_Tk: Tensor, experts: int) -> Blocks:
+    """Blocks for the chosen experts of every token."""
+    choice = chosen_Tk.reshape(-1)
+    load = torch.bincount(choice, minlength=experts)
+    loads = load.tolist()
+    order = sorted(range(experts), key=loads.__getitem__)
+    size = -(-experts // GROUPS)
+    groups, first_row, rows = [], [0] * experts, 0
+    for start in range(0, experts, size):
+        members = order[start : start + size]
+        height = round_up(max(1, loads[members[-1]]), GRAIN, per_octave=8)
+        groups.append((len(members), height))
+        for expert in members:
+            first_row[expert] = rows
+            rows += height
+    by_expert = choice.argsort(stable=True)
+    shift = torch.tensor(first_row) - (load.cumsum(0) - load)
+    row = torch.arange(len(choice)) + shift.repeat_interleave(load)
+    row_Tk = torch.empty_like(choice).scatter_(0, by_expert, row).view_as(chosen_Tk)
+    choice_M = torch.full((rows,), -1).scatter_(0, row, by_expert)
+    token_M = choice_M.clamp_min(0) // chosen_Tk.shape[1]
+    return Blocks(row_Tk, token_M, choice_M, order, groups)
+
+
+class PaddedExperts(torch.autograd.Function):
+    """y_t = sum_e gate_te W_out,e (silu(x_t W_gate,e) * (x_t W_up,e)), with gate and up side by side in `w_in` `[N, D, 2 H]`.
+
+    Products are taken in the type of `x_TD`; the matrices' gradients come out in their own type.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_TD: Tensor, gate_Tk: Tensor, w_in: Tensor, w_out: Tensor, blocks: Blocks) -> Tensor:  # type: ignore[override]
+        w_in, w_out = (_in_order(w, blocks.order, x_TD.dtype) for w in (w_in, w_out))
+        scale_M1 = _of_choices(gate_Tk, blocks).to(x_TD.dtype)
+        x_MD = x_TD.index_select(0, blocks.token_M)
+        in_M2H = _product(x_MD, w_in, blocks)
+        gate_MH, up_MH = in_M2H.chunk(2, dim=-1)
+        silu_MH = F.silu(gate_MH)
+        hidden_MH = silu_MH * up_MH
+        scaled_MH = hidden_MH * scale_M1
+        ctx.blocks = blocks
+        ctx.save_for_backward(w_in, w_out, scale_M1, x_MD, in_M2H, silu_MH, hidden_MH, scaled_MH)
+        return F.embedding_bag(blocks.row_Tk, _product(scaled_MH, w_out, blocks), mode="sum")
+
+    @staticmethod
+    def backward(ctx: Any, grad_TD: Tensor):  # type: ignore[override]
+        blocks = ctx.blocks
+        w_in, w_out, scale_M1, x_MD, in_M2H, silu_MH, hidden_MH, scaled_MH = ctx.saved_tensors
+        gate_MH, up_MH = in_M2H.chunk(2, dim=-1)
+        grad_MD = grad_TD.index_select(0, blocks.token_M)
+        grad_w_out = _weight_gradient(scaled_MH, grad_MD, blocks)
+        grad_scaled = _product(grad_MD, w_out.transpose(1, 2), blocks)
+        grad_scale = (grad_scaled * hidden_MH).sum(dim=-1, dtype=torch.float32)
+        grad_hidden = grad_scaled.mul_(scale_M1)
+        grad_in = torch.empty_like(in_M2H)
+        grad_gate, grad_up = grad_in.chunk(2, dim=-1)
+        torch.mul(grad_hidden, silu_MH, out=grad_up)
+        grad_gate.copy_(torch.ops.aten.silu_backward(grad_hidden.mul_(up_MH), gate_MH))
+        grad_w_in = _weight_gradient(x_MD, grad_in, blocks)
+        grad_x = F.embedding_bag(blocks.row_Tk, _product(grad_in, w_in.transpose(1, 2), blocks), mode="sum")
+        return grad_x, grad_scale[blocks.row_Tk], grad_w_in, grad_w_out, None
+
+
+def _of_choices(gate_Tk: Tensor, blocks: Blocks) -> Tensor:
+    """The gate of each row `[M, 1]`, 0 where a row fills a block up."""
+    return (gate_Tk.reshape(-1)[blocks.choice_M] * (blocks.choice_M >= 0))[:, None]
+
+
+def _in_order(w: Tensor, order: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Matrices of the experts by rising load; moved and converted at once, which saves a pass over the largest tensors."""
+    sorted_w, parts = torch.empty_like(w, dtype=dtype), w.unbind(0)
+    for place, expert in zip(sorted_w.unbind(0), order, strict=True):
+        place.copy_(parts[expert])
+    return sorted_w
+
+
+def _product(a: Tensor, w: Tensor, blocks: Blocks) -> Tensor:
+    """Every row times the matrix of its expert: `[M, I]` and `[N, I, J]` to `[M, J]`."""
+    out = a.new_empty(len(a), w.shape[2])
+    row = expert = 0
+    for members, height in blocks.groups:
+        rows, experts = slice(row, row + members * height), slice(expert, expert + members)
+        torch.bmm(a[rows].view(members, height, -1), w[experts], out=out[rows].view(members, height, -1))
+        row, expert = rows.stop, experts.stop
+    return out
+
+
+def _weight_gradient(a: Tensor, b: Tensor, blocks: Blocks) -> Tensor:
+    """The sum over the rows of each expert of outer products, `[M, I]` and `[M, J]` to float `[N, I, J]`, experts as numbered."""
+    out = torch.empty(len(blocks.order), a.shape[1], b.shape[1], dtype=torch.promote_types(a.dtype, torch.float32))
+    places, row, expert = out.unbind(0), 0, 0
+    for members, height in blocks.groups:
+        rows = slice(row, row + members * height)
+        part = torch.bmm(a[rows].view(members, height, -1).transpose(1, 2), b[rows].view(members, height, -1))
+        for gradient, number in zip(part.unbind(0), blocks.order[expert : expert + members], strict=True):
+            places[number].copy_(gradient)
+        row, expert = rows.stop, expert + members
+    return out

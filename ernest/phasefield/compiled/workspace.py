@@ -1,0 +1,316 @@
+"""What the fused steppers share: folded symbols, plans and kernels for one flow on one grid, and states that are never copied.
+
+Fused steppers are the compiled twins of the torch ones, for one field in float64 on a CPU, on a periodic grid, with a
+polynomial potential. Every step writes its rows to memory that no state or element refers to, so these stay valid for
+ever, and a rejected step is repeated from the old state.
+"""
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.util import find_spec
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ernest.phasefield.compiled.transforms import Array, Plan, fastest_plan
+from ernest.phasefield.element import Time
+from ernest.phasefield.flows import Flow
+from ernest.phasefield.grid import Space
+from ernest.phasefield.potentials import DoubleWell, Polynomial, Potential
+from ernest.phasefield.schemes.splitting import Splitting, split
+from ernest.phasefield.stepping import State
+from ernest.phasefield.timeelement import gauss, nodal_basis
+
+LENGTHS_KEPT = 4
+"""So many lengths of elements have their tables kept."""
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a stepper remembers, oldest first: rows of N, and of defects where the scheme has some."""
+
+    rows: tuple[Array, ...] = ()
+    defects: tuple[Array, ...] = ()
+
+
+class FusedState(State):
+    """A state that knows the rows of its stepper, and gathers them into its history only when that is asked for."""
+
+    memory: Memory
+    _workspace: "Workspace"
+
+    def __init__(
+        self, time: Time, modes: Tensor, taus: tuple[Time, ...], count: int, memory: Memory, workspace: "Workspace"
+    ) -> None:
+        values = {"time": time, "modes": modes, "taus": taus, "count": count, "memory": memory, "_workspace": workspace}
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def history(self) -> Tensor | None:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Rows `[rows, *mode_shape]`, in the order of the torch steppers."""
+        rows = (*self.memory.rows, *self.memory.defects)
+        # Whoever only wants to know whether there is one asks `remembers`.
+        return self._workspace.stack(rows) if rows else None
+
+    @property
+    def remembers(self) -> bool:
+        return bool(self.memory.rows)
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Modes are arrays `[rows, columns]`; the symbols keep k >= 0 only, and `fold` tells which of their rows is whose.
+
+    `reaction` are the coefficients of N(u) = f(u) - S u, constant first.
+    """
+
+    splitting: Splitting
+    stiffness: Array
+    mobility: Array
+    fold: Array
+    reaction: tuple[float, ...]
+    plan: Plan
+    kernels: Any
+    threads: int
+    pools: dict[tuple[int, str], list[Array]] = field(default_factory=dict)
+
+    @cached_property
+    def grid(self) -> Space:
+        return self.splitting.grid
+
+    @cached_property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of one array of modes."""
+        return math.prod(self.mode_shape[:-1]), self.mode_shape[-1]
+
+    @cached_property
+    def mode_shape(self) -> tuple[int, ...]:
+        return self.grid.mode_shape
+
+    @cached_property
+    def buffer(self) -> Array:
+        """The plan's modes, `[rows, columns]`."""
+        return self.plan.modes.reshape(self.shape)
+
+    @cached_property
+    def real(self) -> Array:
+        """The plan's field, as one line."""
+        return self.plan.real.reshape(-1)
+
+    @cached_property
+    def scale(self) -> float:
+        """What makes the inverse transform one."""
+        return 1 / math.prod(self.grid.points)
+
+    def rows(self, count: int, kind: str = "") -> list[Array]:
+        """Arrays of modes that nobody else refers to, zero when they are new, each aligned as the transforms want it."""
+        return list(self.block(count, kind))
+
+    def block(self, count: int, kind: str = "") -> Array:
+        """The same as one array `[count, rows, columns]`.
+
+        Memory of this `kind` that has been let go is handed out again as it is: it is still in the processor's cache.
+        """
+        pool = self.pools.setdefault((count, kind), [])
+        for memory in pool:
+            # The pool, the loop and the call refer to it; any array of the last time would be one more.
+            if sys.getrefcount(memory) == 3:
+                break
+        else:
+            padded = -(-math.prod(self.shape) // 4) * 4
+            memory = torch.zeros(count, padded, dtype=torch.complex128).numpy()
+            pool.append(memory)
+        return memory[:, : math.prod(self.shape)].reshape(count, *self.shape)
+
+    def tensor(self, row: Array) -> Tensor:
+        """An array of modes as the tensor `[*mode_shape]` on the same memory."""
+        return torch.from_numpy(row.reshape(self.mode_shape))
+
+    def array(self, modes: Tensor) -> Array:
+        """Modes `[*mode_shape]` as an array on the same memory."""
+        return modes.detach().contiguous().numpy().reshape(self.shape)
+
+    def stack(self, rows: Sequence[Array]) -> Tensor:
+        """Rows as one tensor `[rows, *mode_shape]`."""
+        return torch.stack([self.tensor(row) for row in rows])
+
+    def recall(self, state: State, rows: int | None = None) -> Memory:
+        """The memory of a state, of this kind or of a torch stepper's, whose first `rows` rows (None: all) are no defects."""
+        if isinstance(state, FusedState):
+            return state.memory
+        if state.history is None:
+            return Memory()
+        known = tuple(self.array(row) for row in state.history)
+        return Memory(known[:rows], () if rows is None else known[rows:])
+
+    def modes(self, field: Tensor) -> Array:
+        """Modes of a field, in fresh memory."""
+        self.plan.real[...] = field.detach().numpy()
+        (row,) = self.rows(1)
+        self.forward(row)
+        return row
+
+    def begin(self, start: Tensor, time: Time = 0.0) -> State:
+        """The state of a field, without a past."""
+        return State(time, self.tensor(self.modes(start)))
+
+    def field_of(self, modes: Array) -> Tensor:
+        """The field of modes, in fresh memory."""
+        self.buffer[...] = modes
+        self.plan.inverse()
+        return torch.from_numpy(self.plan.real * self.scale)
+
+    def forward(self, into: Array) -> None:
+        self.plan.forward(into.reshape(self.mode_shape))
+
+    def explicit(self, into: Array) -> None:
+        """From modes of u in the plan's buffer, which is destroyed, to those of N."""
+        self.plan.inverse()
+        self.kernels.react(self.real, self.scale, self.reaction)
+        self.forward(into)
+
+    def explicit_of(self, modes: Array) -> Array:
+        """Modes of N of u, in fresh memory."""
+        self.buffer[...] = modes
+        (row,) = self.rows(1)
+        self.explicit(row)
+        return row
+
+    def coefficients(self, u: Array, nodes: Sequence[Array], tau: float) -> Tensor:
+        """Modes c `[p, *mode_shape]` of the element that starts at u with these rows of N at its nodes."""
+        p = len(nodes)
+        out = self.block(p, "coefficients")
+        moments = np.ascontiguousarray(gauss(p)[1].numpy())
+        real_u, *rows, real_out = (array.view(np.float64) for array in (u, *nodes, out))
+        self.kernels.solve_element(tau / 2, self.stiffness, self.mobility, self.fold, real_u, tuple(rows), moments, real_out)
+        return torch.from_numpy(out.reshape(p, *self.mode_shape))
+
+    def symbol_tables(self, make: Callable[[Tensor, Tensor, float], Sequence[Tensor]], tau: float) -> list[Array]:
+        """What `make` gives for stiffness, mobility and a length, as arrays."""
+        symbols = torch.from_numpy(self.stiffness), torch.from_numpy(self.mobility)
+        return [table.contiguous().numpy() for table in make(*symbols, tau)]
+
+    def rms(self, squares: float) -> float:
+        """Root of the mean square of a field from the sum of the squares of all its modes."""
+        return math.sqrt(max(squares, 0.0)) * self.scale
+
+
+def make_workspace(flow: Flow, grid: Space, stabilisation: float | None, threads: int) -> Workspace | None:
+    """The workspace, or None where the compiled loops cannot serve: see `why_not_fused`."""
+    if why_not_fused(flow, grid) is not None:
+        return None
+    import numba
+
+    from ernest.phasefield.compiled.kernels import compiled
+
+    if threads > 1:
+        numba.set_num_threads(threads)
+    like = torch.zeros(grid.points, dtype=torch.float64)
+    splitting = split(flow, grid, stabilisation, like)
+    halves = tuple(slice(0, n // 2 + 1) for n in grid.points)
+    columns = grid.mode_shape[-1]
+    stiffness, mobility = (
+        np.ascontiguousarray(symbol.real.numpy()[halves].reshape(-1, columns))
+        for symbol in (splitting.stiffness, splitting.mobility)
+    )
+    coefficients = reaction_coefficients(flow.potential)
+    assert coefficients is not None
+    reaction = (coefficients[0], coefficients[1] - splitting.stabilisation, *coefficients[2:])
+    sizes = tuple(n // 2 + 1 for n in grid.points)
+    plan = fastest_plan(grid.points, threads)
+    return Workspace(
+        splitting, stiffness, mobility, fold_rows(grid.points, sizes), reaction, plan, compiled(threads > 1), threads
+    )
+
+
+def why_not_fused(flow: Flow, grid: Space) -> str | None:
+    """What keeps this problem from the compiled loops, in words; None if nothing does."""
+    if find_spec("numba") is None:
+        return "numba is not installed"
+    if set(grid.boundaries) != {"periodic"}:
+        return "the grid is not periodic"
+    if flow.forcing is not None:
+        return "the flow has a forcing"
+    if reaction_coefficients(flow.potential) is None:
+        return "the potential is not a polynomial"
+    k2 = grid.squared_wavenumbers()
+    if flow.mobility(k2).ndim != k2.ndim or flow.linear(k2).ndim != k2.ndim:
+        return "the flow has parameters for each member of a batch"
+    return None
+
+
+def reaction_coefficients(potential: Potential) -> tuple[float, ...] | None:
+    """Coefficients of f = F', constant first, two or more of them; None if it is no polynomial that we know."""
+    # A subclass may compute something else.
+    if type(potential) is DoubleWell:
+        return (0.0, -potential.s, 0.0, potential.s)
+    if type(potential) is Polynomial:
+        slope = np.polynomial.Polynomial(potential.coefficients).deriv().coef
+        return (*map(float, slope), *([0.0] * (2 - len(slope))))
+    return None
+
+
+def fold_rows(points: tuple[int, ...], sizes: tuple[int, ...]) -> Array:
+    """For each row of modes, the leading axes made one, the row of a table of `sizes` k >= 0 per axis; edges beyond it get 0."""
+    fold = np.zeros(points[:-1], dtype=np.int64)
+    for n, size, index in zip(points[:-1], sizes[:-1], np.indices(points[:-1]), strict=True):
+        k = np.minimum(index, n - index)
+        fold = fold * size + np.where(k < size, k, 0)
+    return fold.reshape(-1)
+
+
+def row_tables(
+    workspace: Workspace,
+    tau: float,
+    degree: int,
+    block: tuple[Array, Array] | None,
+    nodes: Sequence[int],
+    matrices: Sequence[Tensor] | None,
+    width: int = 0,
+) -> list[tuple[Array, Array]]:
+    """The tables a `[...]`, W `[w, ...]` of some nodes (`degree`: the end) of an element, from the kernel `tabulate`.
+
+    A matrix `[p, w]` takes the values of a node's window to those at the nodes, None if the rows are the nodes' own; it is
+    filled up with zeros on the left to `width`. `block` are the stiffness and the mobility to use instead of the workspace's.
+    """
+    P, to_moments = nodal_basis(degree).numpy()[list(nodes)], gauss(degree)[1].numpy()
+    values = [np.eye(degree) for _ in nodes] if matrices is None else [matrix.numpy() for matrix in matrices]
+    width = max(width, *(value.shape[1] for value in values))
+    padded = np.zeros((len(nodes), degree, width))
+    for whole, value in zip(padded, values, strict=True):
+        whole[:, width - value.shape[1] :] = value
+    moments = to_moments @ padded
+    stiffness, mobility = block or (workspace.stiffness, workspace.mobility)
+    a, W = np.empty((len(nodes), *stiffness.shape)), np.empty((len(nodes), width, *stiffness.shape))
+    workspace.kernels.tabulate(tau / 2, stiffness, mobility, P, moments, a, W)
+    return [(a[i], W[i]) for i in range(len(nodes))]
+
+
+class Recent(Generic[Key, Value]):
+    """The values that were last asked for, as many as `most`: a length that comes back finds its tables."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: dict[Key, Value] = {}
+
+    def get(self, key: Key, make: Callable[[], Value]) -> Value:
+        """The value of the key, made if it is not there."""
+        value = self._kept.pop(key) if key in self._kept else make()
+        self._kept[key] = value
+        while len(self._kept) > self._most:
+            del self._kept[next(iter(self._kept))]
+        return value
+
+
+def last_rows(rows: Sequence[Array], count: int) -> tuple[Array, ...]:
+    """The last `count` rows; where there are fewer the first stands in for the missing, whose weights are zero."""
+    return (*(rows[0],) * (count - len(rows)), *rows[-count:])

@@ -1,0 +1,129 @@
+"""Fields of a run at chosen times, with the histories of its steps and how it was made: what data files and pictures show."""
+
+import json
+import platform
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ernest.phasefield.grid import Grid
+from ernest.phasefield.solver.solution import Solution
+
+
+@dataclass(frozen=True)
+class Snapshots:
+    """Fields `[n, *points]` at n rising `times`, on `grid`.
+
+    `histories` are arrays `[steps]` or `[steps + 1]` by name, such as the energy after every step; `facts` say how the run was
+    made, in numbers, words, lists and dictionaries of them (JSON). Raises ValueError where shapes do not match.
+    """
+
+    times: np.ndarray
+    fields: np.ndarray
+    grid: Grid
+    histories: Mapping[str, np.ndarray] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        wanted = (len(self.times), *self.grid.points)
+        if self.fields.shape != wanted:
+            raise ValueError(f"snapshots: expected fields {wanted} for {len(self.times)} times, got {self.fields.shape}")
+        if len(self.times) == 0 or not (np.diff(self.times) > 0).all():
+            raise ValueError(f"snapshots: expected one time or more, and rising ones, got {self.times}")
+
+    def header(self) -> str:
+        """Grid and facts as JSON, which every data file carries."""
+        return json.dumps({"grid": asdict(self.grid), "facts": dict(self.facts)})
+
+
+def take(solution: Solution, times: Sequence[float] | np.ndarray | None = None, member: int = 0, **facts: Any) -> Snapshots:
+    """A run at `times`, by default six telling ones, with its histories, flow and scheme and the versions of what computed it.
+
+    Of a batch it is one `member`. Further `facts`, such as tolerance=1e-6, are kept with the others. The histories of a run
+    that went on from a checkpoint reach back to its beginning, its fields to the checkpoint. Raises ValueError for times that
+    the solution does not cover, and for a run that is not on a `Grid`.
+    """
+    if not isinstance(solution.grid, Grid):
+        raise ValueError(f"snapshots: expected a run on the even spacing of a Grid, got {type(solution.grid).__name__}")
+    energy, mass = (history.reshape(len(solution.times), -1)[:, member] for history in (solution.energy, solution.mass))
+    first = solution.elements.span[0] if solution.elements else solution.times[-1]
+    covered = solution.times >= first * (1 - 1e-12)
+    chosen = telling_times(solution.times[covered], energy[covered]) if times is None else times
+    shape = solution.grid.points
+    shown = [solution(float(time)).reshape(-1, *shape)[member].detach().cpu().numpy() for time in chosen]
+    histories = {
+        "time": solution.times,
+        "energy": energy,
+        "mass": mass,
+        "step": solution.steps,
+        "iterations": solution.iterations,
+    }
+    known = {"flow": described(solution.flow), "scheme": described(solution.scheme), "versions": versions()}
+    return Snapshots(np.array(chosen, dtype=float), np.stack(shown), solution.grid, histories, known | facts)
+
+
+def telling_times(time: np.ndarray, energy: np.ndarray, count: int = 6) -> np.ndarray:
+    """`count` times `[count]` that tell the story of a run: from the first to the last, each as far from the next in the mean of
+    the time that passes and the energy that is lost, both as shares of the whole.
+
+    What is lost in the first hundredth of the time does not count: noise on the grid is gone in no time.
+    """
+    if len(time) < 2:
+        return time
+    begun = np.interp(time[0] + (time[-1] - time[0]) / 100, time, energy)
+    lost = np.maximum.accumulate(np.clip(begun - energy, 0, None))
+    share = (time - time[0]) / (time[-1] - time[0]) + lost / max(lost[-1], np.finfo(float).tiny)
+    times = np.interp(np.linspace(0, share[-1], count), share, time)
+    times[[0, -1]] = time[[0, -1]]
+    return times
+
+
+def grid_and_facts(header: str) -> tuple[Grid, dict[str, Any]]:
+    """What `Snapshots.header` tells."""
+    known = json.loads(header)
+    shape = {name: tuple(value) if isinstance(value, list) else value for name, value in known["grid"].items()}
+    return Grid(**shape), known["facts"]
+
+
+def described(value: Any) -> Any:
+    """A value as JSON can hold it: a dataclass as its name and fields, what has no better form as its text."""
+    if is_dataclass(value):
+        return {"name": type(value).__name__} | {part.name: described(getattr(value, part.name)) for part in fields(value)}
+    if isinstance(value, Tensor):
+        return value.tolist()
+    if isinstance(value, tuple | list):
+        return [described(part) for part in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else repr(value)
+
+
+def versions() -> dict[str, str]:
+    """Versions of Ernest, Python and what computes, and the git commit where Ernest runs from its own working tree."""
+    known = {"python": platform.python_version()}
+    for package in ("ernest-ai", "torch", "numpy", "numba", "pyfftw"):
+        try:
+            known[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    commit = _commit()
+    return known | ({"git": commit} if commit else {})
+
+
+def _commit() -> str | None:
+    """The commit that is checked out, "+" after it where files differ, or None outside of Ernest's own repository."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():  # an installed package may lie inside somebody else's repository
+        return None
+    said = []
+    for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no")):
+        try:
+            done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=10)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        said.append(done.stdout.strip())
+    return said[0] + ("+" if said[1] else "")

@@ -1,0 +1,105 @@
+"""Checkpoints of a run: one safetensors file with the marching state, and what else the run knows as JSON.
+
+A file is written aside, synced and renamed, so that a run killed in the middle of a write still has the checkpoint before.
+"""
+
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ernest.phasefield.flows import Flow, forcing_modes, varies_in_space
+from ernest.phasefield.grid import Space
+from ernest.phasefield.io.aside import aside
+from ernest.phasefield.stepping import State
+
+FORMAT = "ernest phase-field run 1"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Write a checkpoint to `path` every so many `steps` or `minutes`, whichever comes first, and at the end of the run."""
+
+    path: Path | str
+    steps: int | None = None
+    minutes: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps is None and self.minutes is None:
+            raise ValueError("checkpoint: say how often, by steps or by minutes")
+        if (self.steps is not None and self.steps < 1) or (self.minutes is not None and not self.minutes > 0):
+            raise ValueError(f"checkpoint: the interval must be positive, got steps={self.steps}, minutes={self.minutes}")
+
+    def due(self, steps: int, seconds: float) -> bool:
+        """Whether `steps` and `seconds` since the last checkpoint are enough for the next."""
+        by_steps = self.steps is not None and steps >= self.steps
+        return by_steps or (self.minutes is not None and seconds >= 60 * self.minutes)
+
+
+def save_run(path: Path | str, state: State, facts: dict[str, Any], journal: dict[str, Any]) -> None:
+    """Writes a state, the JSON `facts` of the run (into the header) and its `journal`, which grows with the run."""
+    from safetensors.torch import save_file
+
+    tensors = {"journal": torch.frombuffer(bytearray(json.dumps(journal).encode()), dtype=torch.uint8)}
+    for name, value in (("modes", state.modes), ("history", state.history)):
+        if value is not None:
+            real = torch.view_as_real(value) if value.is_complex() else value
+            tensors[f"{name}.{'complex' if value.is_complex() else 'real'}"] = real.detach().cpu().contiguous().clone()
+    header = {"time": state.time, "taus": state.taus, "count": state.count, "facts": facts}
+    with aside(Path(path)) as part:
+        save_file(tensors, part, metadata={"format": FORMAT, "run": json.dumps(header)})
+
+
+def load_run(path: Path | str, device: torch.device) -> tuple[State, dict[str, Any], dict[str, Any]]:
+    """What `save_run` has written, bit for bit. Raises ValueError for other files."""
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+        if metadata.get("format") != FORMAT:
+            raise ValueError(f"checkpoint: {path} is no checkpoint of a phase-field run")
+        header = json.loads(metadata["run"])
+        tensors: dict[str, Tensor] = {}
+        for key in file.keys():  # noqa: SIM118 (an open file is no dict)
+            name, _, kind = key.partition(".")
+            tensor = file.get_tensor(key)
+            tensors[name] = (torch.view_as_complex(tensor) if kind == "complex" else tensor).to(device)
+    journal = json.loads(bytes(tensors.pop("journal").cpu().numpy()))
+    state = State(header["time"], tensors["modes"], tensors.get("history"), tuple(header["taus"]), header["count"])
+    return state, header["facts"], journal
+
+
+def problem_of(flow: Flow, grid: Space, start: Tensor, **choices: object) -> dict[str, str]:
+    """What a run may be continued with only: the names and values, or digests, of all that decides its steps."""
+    k2 = grid.squared_wavenumbers()
+    low, high = (max(-2.0, flow.potential.domain[0]), min(2.0, flow.potential.domain[1]))
+    values = start if varies_in_space(flow, start, grid.dimensions) else torch.linspace(low, high, 66, dtype=torch.float64)[1:-1]
+    samples = flow.potential.f(values)
+    digests = {"mobility": flow.mobility(k2), "linear": flow.linear(k2), "potential": samples, "start": start}
+    # At odd times too, lest two forcings agree where both are zero.
+    forced = forcing_modes(flow, grid, torch.tensor([0.0, 1 / math.pi, 1.0, math.e], dtype=start.dtype, device=start.device))
+    if forced is not None:
+        digests["forcing"] = forced
+    return {
+        "grid": repr(grid),
+        **{name: _digest(tensor) for name, tensor in digests.items()},
+        **{name: repr(value) for name, value in choices.items()},
+    }
+
+
+def check_problem(path: Path | str, saved: dict[str, str], now: dict[str, str]) -> None:
+    """Raise ValueError that names what has changed since the checkpoint."""
+    changed = [name for name in {**saved, **now} if saved.get(name) != now.get(name)]
+    if changed:
+        values = "; ".join(f"{name} was {saved.get(name)}, is {now.get(name)}" for name in changed)
+        raise ValueError(f"checkpoint: {path} is of another run: {values}")
+
+
+def _digest(tensor: Tensor) -> str:
+    return hashlib.sha256(np.ascontiguousarray(tensor.detach().cpu().numpy()).tobytes()).hexdigest()[:16]

@@ -1,0 +1,182 @@
+"""What a run returns: the solution at any time, and its history as a table."""
+
+import math
+import shutil
+import tempfile
+import weakref
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ernest.phasefield.element import Element
+from ernest.phasefield.flows import Flow
+from ernest.phasefield.grid import Space
+from ernest.phasefield.solver.diagnostics import Row
+from ernest.phasefield.solver.events import Happening
+from ernest.phasefield.stepping import Scheme
+
+
+class Elements:
+    """The elements of a run in the order of time. Those beyond `memory` bytes wait in temporary files, oldest first."""
+
+    def __init__(self, grid: Space, memory: float) -> None:
+        self._grid, self._memory, self._held = grid, memory, 0
+        self._spans: list[tuple[float, float]] = []
+        self._tensors: list[Tensor | Path] = []
+        self.moved = 0  # how many elements lie in files
+        self._folder: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """The first and the last time that the elements, of which there must be one, cover."""
+        return self._spans[0][0], sum(self._spans[-1])
+
+    def append(self, element: Element) -> None:
+        """Keeps a copy of what the element consists of."""
+        axis = -1 - self._grid.dimensions
+        tensor = torch.cat([element.start_modes.unsqueeze(axis), element.coefficients], axis).detach()
+        self._spans.append((float(element.time), float(element.tau)))
+        self._tensors.append(tensor)
+        self._held += tensor.nbytes
+        while self._held > self._memory and self.moved < len(self._tensors) - 1:
+            self._move_oldest()
+
+    def covering(self, time: float) -> Element:
+        """The element that `time` lies in. Raises ValueError outside of the run."""
+        first, last = self.span
+        slack = 1e-9 * (last - first)
+        if not first - slack <= time <= last + slack:
+            raise ValueError(f"time: the solution covers {first} to {last}, got {time}")
+        index = min(bisect_left([start + tau for start, tau in self._spans], time), len(self) - 1)
+        return self._element(index)
+
+    def _element(self, index: int) -> Element:
+        from safetensors.torch import load_file
+
+        axis, (time, tau) = -1 - self._grid.dimensions, self._spans[index]
+        kept = self._tensors[index]
+        if isinstance(kept, Path):
+            real = load_file(kept)["modes"]
+            kept = torch.view_as_complex(real) if "periodic" in self._grid.boundaries else real
+        start, coefficients = kept.select(axis, 0), kept.narrow(axis, 1, kept.shape[axis] - 1)
+        return Element(time, tau, start, start + 2 * coefficients.select(axis, 0), self._grid, lambda: coefficients)
+
+    def _move_oldest(self) -> None:
+        from safetensors.torch import save_file
+
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="phasefield-"))
+            weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)
+        tensor = self._tensors[self.moved]
+        assert isinstance(tensor, Tensor)
+        path = self._folder / f"{self.moved}.safetensors"
+        save_file({"modes": torch.view_as_real(tensor).contiguous() if tensor.is_complex() else tensor}, path)
+        self._tensors[self.moved], self._held, self.moved = path, self._held - tensor.nbytes, self.moved + 1
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The fields of a run at any time, and what was measured of every element.
+
+    `rows` is the diagnostics table, from the start of the run, and `happenings` the events in the order of time. With
+    `dense=False` only the fields at both ends are kept.
+    """
+
+    flow: Flow
+    grid: Space
+    scheme: Scheme
+    start: Tensor
+    end: Tensor
+    rows: tuple[Row, ...]
+    happenings: tuple[Happening, ...] = ()
+    elements: Elements | None = field(default=None, repr=False)
+
+    def __call__(self, time: float | Sequence[float] | np.ndarray | Tensor, refined: bool = False) -> Tensor:
+        """The fields at a time, `[..., *points]`, or at times, `[times, ..., *points]`, from the polynomials of the elements.
+
+        Between the ends of the elements these are of order p + 1; `refined` evaluates the flow at the Gauss points of the element
+        and so gains an order.
+        Raises ValueError for times that the run does not cover, and where the run has kept no elements.
+        """
+        times = torch.as_tensor(time, dtype=torch.float64)
+        if times.ndim:
+            return torch.stack([self(float(t), refined) for t in times])
+        if self.elements is None:
+            raise ValueError("solution: this run kept its ends only; solve with dense=True for the times between them")
+        if not self.elements and float(times) == self.rows[-1].time:  # a run that went on from a checkpoint at its end
+            return self.end.clone()
+        element = self.elements.covering(float(times))
+        return (element.corrected(self.flow) if refined else element).at_time(float(times))
+
+    @property
+    def times(self) -> np.ndarray:
+        """Start of the run and ends of its elements, `[elements + 1]`."""
+        return np.array([row.time for row in self.rows])
+
+    @property
+    def steps(self) -> np.ndarray:
+        """Lengths of the elements, `[elements]`."""
+        return np.array([row.tau for row in self.rows[1:]])
+
+    @property
+    def energy(self) -> np.ndarray:
+        """Energy at `times`, `[elements + 1]` or `[elements + 1, batch]`."""
+        return np.array([row.energy for row in self.rows])
+
+    @property
+    def mass(self) -> np.ndarray:
+        """Integral of u at `times`, `[elements + 1]` or `[elements + 1, batch]`."""
+        return np.array([row.mass for row in self.rows])
+
+    @property
+    def iterations(self) -> np.ndarray:
+        """Sweeps of each element, `[elements]`."""
+        return np.array([row.iterations for row in self.rows[1:]])
+
+    @property
+    def rejected(self) -> int:
+        """How many elements were tried and thrown away."""
+        return sum(row.rejected for row in self.rows)
+
+    def events(self, name: str, member: int = 0) -> list[float]:
+        """Times at which the event of this name happened."""
+        return [event.time for event in self.happenings if event.name == name and event.member == member]
+
+    def table(self, lines: int | None = 20) -> str:
+        """The diagnostics as text, one line for each element; at most `lines` of them, evenly chosen (None: all)."""
+        count = len(self.rows)
+        chosen = range(count) if lines is None or count <= lines else np.linspace(0, count - 1, lines).round().astype(int)
+        head = " ".join(f"{name:>{width}}" for name, width, _ in _COLUMNS)
+        return "\n".join([head, *(_line(int(index), self.rows[index]) for index in chosen)])
+
+
+_COLUMNS = (
+    ("step", 6, "d"),
+    ("time", 12, ".6g"),
+    ("tau", 10, ".3e"),
+    ("energy", 14, ".8g"),
+    ("mass", 14, ".8g"),
+    ("max|u|", 9, ".6f"),
+    ("defect", 9, ".1e"),
+    ("sweeps", 6, "d"),
+    ("rho", 8, ".1e"),
+    ("rejected", 8, "d"),
+)
+"""Name, width and form of the columns of the table."""
+
+
+def _line(index: int, row: Row) -> str:
+    """One line; of an ensemble it shows the first member."""
+    measured = (row.energy, row.mass, row.largest, row.defect)
+    energy, mass, largest, defect = (value[0] if isinstance(value, list) else value for value in measured)
+    values = (index, row.time, row.tau, energy, mass, largest, defect, row.iterations, row.contraction, row.rejected)
+    cells = zip(values, _COLUMNS, strict=True)
+    return " ".join(f"{math.nan if value is None else value:{width}{form}}" for value, (_, width, form) in cells)

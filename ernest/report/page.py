@@ -1,0 +1,248 @@
+"""The report: one HTML file that holds everything it shows, readable by day and by night, on a desk and on a telephone."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+import numpy as np
+
+from ernest.evaluation.results import Findings, Sample
+from ernest.evaluation.routing import max_violation, normalised_entropy
+from ernest.report import charts, media, tables
+
+MADE = {
+    "picture made": ("Pictures from words", "A judge reads the digit; colour and place are read exactly."),
+    "speech made": ("Speech from words", "The spectrogram shows low notes at the bottom and time to the right."),
+    "video made": ("Video from words", "Each as a film and frame by frame; the energy of a physical one must fall."),
+    "video continued": ("Video from its first frame", "The first frame is given, the other eight are made."),
+}
+UNDERSTOOD = {
+    "picture described": ("Pictures read", "A held-out picture, and what the model says it is."),
+    "speech heard": ("Speech heard", "Draws and voices that were never heard in training."),
+    "video described": ("Video watched", "A held-out video, and what the model says happens."),
+    "text": ("Text alone", "Questions with exact answers, and text that is continued."),
+}
+UNTRAINED = {"untrained": ("Directions never trained", "No record ever joined these kinds; what comes out is shown as it is.")}
+
+
+def write_report(path: Path, findings: Findings) -> None:
+    """Writes the report to `path`, aside first and then in place."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(path.name + ".part")
+    aside.write_text(page(findings), encoding="utf-8")
+    os.replace(aside, path)
+
+
+def page(findings: Findings) -> str:
+    """The report as HTML text. A section that has nothing to show is left out."""
+    known = {**MADE, **UNDERSTOOD, **UNTRAINED}
+    others = {s.kind: (s.kind.capitalize(), "") for s in findings.samples if s.kind not in known}
+    sections = {
+        "Scores": _scores(findings),
+        "What it makes": _gallery(findings.samples, MADE),
+        "What it understands": _gallery(findings.samples, UNDERSTOOD),
+        "Beyond training": _gallery(findings.samples, UNTRAINED | others),
+        "How it learned": _learning(findings),
+        "One training, many sizes": _sizes(findings),
+        "Who uses which expert": _experts(findings),
+        "Where the time went": _time(findings),
+        "The run": _facts(findings.facts),
+    }
+    sections = {title: body for title, body in sections.items() if body}
+    links = "".join(f'<a href="#{_anchor(title)}">{title}</a>' for title in sections)
+    bodies = "".join(f'<section id="{_anchor(title)}"><h2>{title}</h2>{body}</section>' for title, body in sections.items())
+    style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
+        f'<link rel="icon" href="data:,"><title>{escape(findings.title)}</title><style>{style}</style></head><body>'
+        f'<header><h1>{escape(findings.title)}</h1><p class="lead">{_summary(findings)}</p><nav>{links}</nav></header>'
+        f"<main>{bodies}</main></body></html>\n"
+    )
+
+
+def _summary(findings: Findings) -> str:
+    parts = [f"{tables.headline(findings).capitalize()}, on records held out from training."]
+    wall = sum(stage.wall for stage in findings.stages)
+    if wall:
+        threads = f"{findings.threads} processor{'s' if findings.threads > 1 else ''}"
+        parts.append(f"Everything below was made, trained and measured in {_duration(wall)} on {threads}.")
+    return " ".join(parts)
+
+
+def _scores(findings: Findings) -> str:
+    if not tables.every_score(findings):
+        return ""
+    legend = (
+        "The track runs from 0 to 1: the line is the bar, the ring is the score of true records after the tokenizers, "
+        "about as far as the model can get. Right of the bar stand sub-models, cut from the same weights. "
+        "True and rebuilt: the verifier’s word on true records, and on them after the tokenizers."
+    )
+    return f'{tables.html_table(findings)}<p class="small">{legend}</p>'
+
+
+# ------------------------------------------------------------------ samples
+
+
+def _gallery(samples: Sequence[Sample], kinds: Mapping[str, tuple[str, str]]) -> str:
+    parts = []
+    for kind, (title, about) in kinds.items():
+        chosen = [sample for sample in samples if sample.kind == kind]
+        if not chosen:
+            continue
+        verdicts = [sample.right for sample in chosen if sample.right is not None]
+        count = f'<span class="count">{sum(verdicts)} of {len(verdicts)} right</span>' if verdicts else ""
+        size = "words" if all(s.pixels is None and s.wave is None for s in chosen) else _size(chosen[0])
+        cards = "".join(map(_card, chosen))
+        parts.append(f'<h3>{escape(title)} {count}</h3><p class="small">{escape(about)}</p>')
+        parts.append(f'<div class="cards {size}">{cards}</div>')
+    return "".join(parts)
+
+
+def _size(sample: Sample) -> str:
+    return "narrow" if sample.pixels is not None and sample.pixels.ndim == 3 and sample.wave is None else "wide"
+
+
+def _card(sample: Sample) -> str:
+    """A sample with its media above its words; every part is there only if the sample has it."""
+    parts = []
+    alt = escape(sample.text or sample.prompt, quote=True)
+    if sample.pixels is not None and sample.pixels.ndim == 3:
+        parts.append(f'<img class="pixels" src="{media.picture(sample.pixels)}" alt="{alt}">')
+    if sample.pixels is not None and sample.pixels.ndim == 4:
+        parts.append(_film(sample.pixels, alt, _energy(sample)))
+    if sample.wave is not None:
+        parts.append(f'<img class="mel" src="{media.spectrogram(sample.wave)}" alt="spectrogram">')
+        if sample.pixels is not None:
+            parts = [f'<div class="film">{"".join(parts)}</div>']
+        parts.append(f'<audio controls preload="none" src="{media.sound(sample.wave)}"></audio>')
+    words = [
+        f'<p class="prompt">{escape(sample.prompt)}</p>' if sample.prompt else "",
+        f'<p class="answer">{escape(sample.text)}</p>' if sample.text is not None else "",
+        f'<p class="small">{escape(sample.note)}</p>' if sample.note else "",
+    ]
+    return f'<figure class="card">{"".join(parts)}<figcaption>{_mark(sample.right)}{"".join(words)}</figcaption></figure>'
+
+
+def _film(frames: np.ndarray, alt: str, energy: str) -> str:
+    """A video as it moves; beside it the energy, with the frames below, or else the frames in rows of three."""
+    film = f'<img class="pixels" src="{media.video(frames)}" alt="{alt}">'
+    columns = len(frames) if energy else 3
+    still = f'<img class="pixels still" src="{media.sheet(frames, columns)}" alt="the frames side by side">'
+    return f'<div class="film">{film}{energy}</div>{still}' if energy else f'<div class="film">{film}{still}</div>'
+
+
+def _mark(right: bool | None) -> str:
+    if right is None:
+        return ""
+    kind, word = ("ok", "right") if right else ("missed", "wrong")
+    return f'<span class="mark {kind}" role="img" aria-label="{word}" title="{word}">{tables.MARKS[right]}</span>'
+
+
+def _energy(sample: Sample) -> str:
+    """The energy of a video as a small curve, and whether it is lawful."""
+    if sample.curve is None or len(sample.curve) < 2:
+        return ""
+    share = np.asarray(sample.curve, float) / max(float(sample.curve[0]), 1e-12)
+    top = max(1.0, float(share.max()))
+    x, y = np.linspace(4, 116, len(share)), 60 - 54 * share / top
+    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
+    law = {True: "lawful", False: "not lawful", None: ""}[sample.lawful]
+    return (
+        f'<div class="energy"><svg viewBox="0 0 120 64" role="img" aria-label="energy of the frames">'
+        f'<path d="M4 60H116"/><polyline points="{points}"/><circle cx="{x[-1]:.1f}" cy="{y[-1]:.1f}" r="3"/></svg>'
+        f'<p class="small">energy ends at {100 * share[-1]:.0f} %<br>{_mark(sample.lawful)} {law}</p></div>'
+    )
+
+
+# ------------------------------------------------------------------ charts and tables
+
+
+def _learning(findings: Findings) -> str:
+    drawn = charts.losses(findings.metrics)
+    pace = charts.speed(findings.metrics)
+    if pace is not None:
+        drawn["Speed"] = pace
+    last = max((entry["step"] for entry in findings.metrics), default=0) + 1
+    words = f"Loss on the training mixture over {last:,.0f} steps; faint is every step, the line its running mean."
+    return f'<p class="small">{words}</p>{_grid(drawn)}' if drawn else ""
+
+
+def _sizes(findings: Findings) -> str:
+    drawn = charts.elastic(findings.submodels)
+    if not drawn:
+        return ""
+    names = list(dict.fromkeys(direction for row in findings.submodels for direction in row.scores))
+    head = ["sub-model", "active", "total", "layers", "experts", "top k", *map(tables.spaced, names)]
+    body = [
+        [
+            row.name,
+            f"{100 * row.active_share:.0f} %",
+            f"{100 * row.total_share:.0f} %",
+            *(str(number) for number in (row.layers, row.experts, row.top_k)),
+            *(tables.figure(row.scores.get(name)) for name in names),
+        ]
+        for row in sorted(findings.submodels, key=lambda row: -row.active_share)
+    ]
+    words = (
+        "Lines join the best of at most each size: solid where pictures, video or speech are made, dashed where text is. "
+        "No sub-model was trained again."
+    )
+    return f'<p class="small">{words}</p>{_grid(drawn)}{_table(head, body)}'
+
+
+def _experts(findings: Findings) -> str:
+    parts = []
+    if findings.load is not None:
+        even, worst = normalised_entropy(findings.load.sum(0)), max_violation(findings.load)
+        parts.append(
+            "<p>On the mixture of all tasks, the normalised entropy of the load is "
+            f"<b>{even.min():.3f}</b> in the worst layer, where 1 is even; in no batch and layer does an expert take more than "
+            f"<b>{1 + worst.max():.2f}</b> times its fair share.</p>"
+        )
+    if findings.usage:
+        parts.append(
+            '<p class="small">No router is told the modality. How the choices of each task fall on the experts, which are '
+            "sorted by favourite task, and how evenly each task uses them:</p>"
+        )
+        mixture = None if findings.load is None else findings.load.sum(0)
+        parts.append(_grid(charts.usage(findings.usage) | {"All layers": charts.entropy(findings.usage, mixture)}))
+        if len(findings.usage) > 1:
+            parts.append(
+                '<h3>Shared experts</h3><p class="small">Intersection over union of the quarters of the experts '
+                "that two tasks use most. Two quarters drawn by chance share .14.</p>"
+            )
+            parts.append(_grid(charts.overlap(findings.usage)))
+    return "".join(parts)
+
+
+def _time(findings: Findings) -> str:
+    return _grid({"": charts.stages(findings.stages)}) if findings.stages else ""
+
+
+def _facts(facts: Mapping[str, str]) -> str:
+    entries = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>" for name, value in facts.items())
+    return f'<dl class="facts">{entries}</dl>' if facts else ""
+
+
+def _grid(drawn: Mapping[str, str]) -> str:
+    captions = {title: f"<figcaption>{escape(title)}</figcaption>" if title else "" for title in drawn}
+    figures = "".join(f"<figure>{captions[title]}{svg}</figure>" for title, svg in drawn.items())
+    return f'<div class="charts">{figures}</div>'
+
+
+def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
+    def cells(tag: str, row: Sequence[str]) -> str:
+        return "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row)
+
+    lines = "".join(f"<tr>{cells('td', row)}</tr>" for row in body)
+    return f'<div class="scroll"><table><thead><tr>{cells("th", head)}</tr></thead><tbody>{lines}</tbody></table></div>'
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.1f} minutes" if seconds >= 100 else f"{seconds:.0f} seconds"
+
+
+def _anchor(title: str) -> str:
+    return title.lower().replace(" ", "-").replace(",", "")

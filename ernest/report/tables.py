@@ -1,0 +1,180 @@
+"""The score table, for three readers: the terminal, the page, and the file of benchmark rows."""
+
+import re
+from collections.abc import Iterator
+from html import escape
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from ernest.evaluation.results import FULL, Findings, Score
+from ernest.evaluation.routing import normalised_entropy
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+MARKS = {True: "✓", False: "✗", None: ""}
+
+
+def table(findings: Findings) -> "Table":
+    """Scores for the terminal: each direction with its verifier below it, the sub-models in columns of their own."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    others = submodels(findings)
+    grid = Table(
+        title=findings.title,
+        caption=headline(findings),
+        title_justify="left",
+        caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
+    grid.add_column("direction", overflow="fold")
+    for name in ("score", "bar", "", *others, "chance", "true", "rebuilt", "n"):
+        grid.add_column(name, justify="right", no_wrap=True)
+    before = None
+    for direction, by_system in directions(findings):
+        first = _first(by_system)
+        if before is not None and first.group != before:
+            grid.add_row()
+        before = first.group
+        full = by_system.get(FULL)
+        ok = None if full is None else full.ok
+        grid.add_row(
+            Text.assemble(direction, "" if first.verifier == "–" else (f"\n  {first.verifier}", "dim")),
+            figure(full.value) if full else "–",
+            bar(first),
+            Text(MARKS[ok], style={True: "green", False: "red", None: ""}[ok]),
+            *(figure(by_system[system].value) if system in by_system else "–" for system in others),
+            first.chance,
+            figure(first.ceiling_true),
+            figure(first.ceiling_rebuilt),
+            f"{first.count:,}" if first.count else "–",
+        )
+    return grid
+
+
+def rows(findings: Findings, command: str) -> list[dict[str, Any]]:
+    """One entry for each score, as benchmark files hold them; `ok` is None where no bar was set."""
+    return [
+        {
+            "row": score.direction if score.system == FULL else f"{score.direction} [{score.system}]",
+            "value": score.value,
+            "bar": score.bar,
+            "ok": score.ok,
+            "threads": findings.threads,
+            "command": command,
+        }
+        for score in every_score(findings)
+    ]
+
+
+def html_table(findings: Findings) -> str:
+    """Scores for the page; on a narrow screen every line becomes a card, whose cells are named by `data-name`."""
+    others = submodels(findings)
+    heads = ["", "score", "bar", *others, "chance", "true", "rebuilt", "n"]
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
+    body, before = [], ""
+    for direction, by_system in directions(findings):
+        first = _first(by_system)
+        if first.group and first.group != before:
+            body.append(
+                f'<tr class="group"><th colspan="{len(heads)}" scope="rowgroup">{escape(first.group.capitalize())}</th></tr>'
+            )
+        before = first.group
+        cells = [
+            _cell("score", _meter(by_system.get(FULL)), "main"),
+            _cell("bar", bar(first)),
+            *(_cell(system, figure(by_system[system].value) if system in by_system else "–") for system in others),
+            _cell("chance", escape(first.chance)),
+            _cell("true", figure(first.ceiling_true)),
+            _cell("rebuilt", figure(first.ceiling_rebuilt)),
+            _cell("n", f"{first.count:,}" if first.count else "–"),
+        ]
+        verifier = "" if first.verifier == "–" else f'<span class="small">{escape(first.verifier)}</span>'
+        body.append(f'<tr><th scope="row">{escape(spaced(direction))}{verifier}</th>{"".join(cells)}</tr>')
+    return f'<table class="scores"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+
+
+def headline(findings: Findings) -> str:
+    """How many bars were reached, in words."""
+    verdicts = [score.ok for score in every_score(findings) if score.ok is not None]
+    return f"{sum(verdicts)} of {len(verdicts)} bars reached" if verdicts else "no bars were set"
+
+
+def every_score(findings: Findings) -> list[Score]:
+    """The scores on records, then what the training itself is measured by: balance of the experts, and speed."""
+    found = list(findings.scores)
+    if findings.load is not None:
+        worst = float(normalised_entropy(findings.load.sum(0)).min())
+        found.append(Score("mixture-load entropy, worst layer", FULL, worst, 0.97, verifier="training mixture", group="training"))
+    pace = [entry["positions"] / entry["seconds"] for entry in findings.metrics if entry.get("seconds", 0) > 0]
+    if pace:
+        found.append(Score("positions per second", FULL, median(pace), 6000, verifier="median of all steps", group="training"))
+    return found
+
+
+def submodels(findings: Findings) -> list[str]:
+    """The systems that were scored beside the full model."""
+    return [system for system in dict.fromkeys(score.system for score in findings.scores) if system != FULL]
+
+
+def directions(findings: Findings) -> Iterator[tuple[str, dict[str, Score]]]:
+    """Scores by direction, in order of first appearance, then by system."""
+    found: dict[str, dict[str, Score]] = {}
+    for score in every_score(findings):
+        found.setdefault(score.direction, {})[score.system] = score
+    yield from found.items()
+
+
+def figure(value: float | None) -> str:
+    """A number as a table shows it: three decimals for shares, none for thousands."""
+    if value is None:
+        return "–"
+    if value != value:
+        return "none"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"
+
+
+def spaced(direction: str) -> str:
+    """A direction with air around its arrow."""
+    return re.sub(r"\s*→\s*", "\u2009→\u2009", direction)
+
+
+def bar(score: Score) -> str:
+    """What was promised: `≥ 0.9`."""
+    if score.bar is None:
+        return "–"
+    number = f"{score.bar:,.0f}" if abs(score.bar) >= 100 else f"{score.bar:g}"
+    return f"{'≤' if score.lower_is_better else '≥'} {number}"
+
+
+def _first(by_system: dict[str, Score]) -> Score:
+    """What stands beside the scores of a direction: the full model's, or else the first that there is."""
+    return by_system.get(FULL) or next(iter(by_system.values()))
+
+
+def _cell(name: str, content: str, kind: str = "") -> str:
+    kind = "none" if content == "–" else kind
+    style = f' class="{kind}"' if kind else ""
+    return f'<td data-name="{escape(name)}"{style}>{content}</td>'
+
+
+def _meter(score: Score | None) -> str:
+    """A figure with its mark, and for shares a track that shows the figure, the bar and the verifier's ceiling."""
+    if score is None:
+        return "–"
+    words = {True: "bar reached", False: "bar missed", None: "no bar"}[score.ok]
+    kind = {True: "ok", False: "missed", None: "free"}[score.ok]
+    mark = f'<span class="mark {kind}" role="img" aria-label="{words}">{MARKS[score.ok]}</span>'
+    number = f'<span class="figure">{figure(score.value)}</span>{mark}'
+    if not 0 <= score.value <= 1:
+        return number
+    ticks = "".join(
+        f'<i class="{name}" style="left:{100 * value:.1f}%"></i>'
+        for name, value in (("bar", score.bar), ("ceiling", score.ceiling_rebuilt))
+        if value is not None and 0 <= value <= 1
+    )
+    return f'{number}<span class="track {kind}"><b style="width:{100 * score.value:.1f}%"></b>{ticks}</span>'

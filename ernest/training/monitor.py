@@ -1,0 +1,100 @@
+"""What a person sees while the model trains: a progress bar, the losses, and now and then what it can do so far."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from ernest.config.recipe import Recipe
+from ernest.data.store import Document, DocumentStore
+from ernest.generation.engine import Engine
+from ernest.model.network import Ernest
+from ernest.tokenizers.bundle import Tokenizers
+from ernest.tokenizers.precision import half_precision
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+
+def stage_bar(console: Console | None = None) -> Progress:
+    """The one look of every long stage."""
+    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}")
+    return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console)
+
+
+class Show:
+    """Called after every step; draws pictures and reads some every `show_every` steps. `run` is where TensorBoard's files go."""
+
+    def __init__(self, recipe: Recipe, tokenizers: Tokenizers, store: DocumentStore, run: Path) -> None:
+        self.recipe, self.tokenizers, self.store = recipe, tokenizers, store
+        self.board = _board(run) if recipe.training.tensorboard else None
+        self.bar = stage_bar()
+        self.task = self.bar.add_task("model", total=recipe.training.steps, note="")
+        self.bar.start()
+
+    def __call__(self, step: int, metrics: Mapping[str, float], model: Ernest) -> None:
+        config = self.recipe.training
+        losses = " ".join(f"{name} {metrics[name]:.2f}" for name in ("text", "vision", "audio") if name in metrics)
+        speed = metrics["positions"] / metrics["seconds"]
+        if self.board is not None:
+            for name, value in metrics.items():
+                self.board.add_scalar(name, value, step)
+        self.bar.update(self.task, completed=step + 1, note=f"{losses}  {speed:,.0f} positions/s")
+        if config.show_every and (step + 1) % config.show_every == 0 and step + 1 < config.steps:
+            self.bar.console.print(self._look(model, step + 1))
+            model.train()
+        if step + 1 == config.steps:
+            self.bar.stop()
+
+    def _look(self, model: Ernest, step: int) -> Table:
+        """A few records of the run's own data: what was asked, what the model says or draws, what is true."""
+        engine = Engine(model, self.tokenizers, bf16=half_precision())
+        table = Table(title=f"after {step} steps", title_justify="left")
+        for name in ("task", "given", "the model", "the record"):
+            table.add_column(name)
+        rng = np.random.default_rng((self.recipe.seed, step, 3))
+        for task, indices in self.store.tasks.items():
+            document = self.store[indices[rng.integers(len(indices))]]
+            row = _look_at(document, engine)
+            if row is not None:
+                table.add_row(task, *row)
+        return table
+
+
+def _board(run: Path) -> "SummaryWriter":
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(run / "tensorboard"))
+
+
+def _look_at(document: Document, engine: Engine) -> tuple[Text, Text, Text] | None:
+    """Given, made and true, for documents that end in a made text or picture and begin with something given."""
+    *prompt, last = document.pieces
+    if not prompt or any(piece.made for piece in prompt):
+        return None
+    given = Text(" ").join(
+        [Text(p.data) if p.form == "text" else _draw(p.data[0]) if p.form == "pixels" else Text("(sound)") for p in prompt]
+    )
+    if last.form == "text":
+        return given, Text(engine.texts([prompt])[0]), Text(last.data)
+    if last.form == "latent" and not last.video:
+        true = engine.tokenizers.vision.quantiser.path(torch.from_numpy(last.data).float()).total
+        return given, _draw(engine.pictures([prompt])[0]), _draw(engine.draw([true])[0, 0])
+    return None
+
+
+def _draw(pixels: np.ndarray) -> Text:
+    """A picture in half-height characters, every other column and row."""
+    small = pixels[::2, ::2]
+    text = Text()
+    for upper, lower in zip(small[::2], small[1::2], strict=False):
+        for (r, g, b), (s, h, c) in zip(upper.tolist(), lower.tolist(), strict=True):
+            text.append("▀", f"rgb({r},{g},{b}) on rgb({s},{h},{c})")
+        text.append("\n")
+    return text

@@ -1,0 +1,1 @@
+"""What says whether an output is right: exact rules and learned judges."""

@@ -1,0 +1,81 @@
+"""A judge of spoken words: which of the twenty a clip says, from its log-mel spectrogram.
+
+It is a verifier, trained on draws that the model never hears, and shares nothing with the tokenizer but the spectrogram.
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from ernest.tokenizers.audio import padded_spectrograms
+from ernest.tokenizers.mel import BANDS
+from ernest.tokenizers.training.recogniser import Progress, train_recogniser
+from ernest.world.speech import WORDS
+
+CANVAS = 48
+"""Spectrogram frames that the judge looks at: a clip is cut or filled with silence to .96 s."""
+
+
+class WordJudge(nn.Module):
+    """Log-mel `[batch, CANVAS, BANDS]` -> logits `[batch, 20]`: dilated convolutions, then mean and maximum over time."""
+
+    def __init__(self, width: int = 128) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for channels, dilation in ((BANDS, 1), (width, 2), (width, 4)):
+            convolution = nn.Conv1d(channels, width, 5, padding=2 * dilation, dilation=dilation)
+            layers += [convolution, nn.BatchNorm1d(width), nn.ReLU()]
+        self.features = nn.Sequential(*layers, nn.Dropout(0.2))
+        self.output = nn.Linear(2 * width, len(WORDS))
+
+    def forward(self, mel: Tensor) -> Tensor:
+        features = self.features(mel.transpose(1, 2))
+        return self.output(torch.cat([features.mean(2), features.amax(2)], 1))
+
+    @torch.no_grad()
+    def judge(self, waves: Sequence[np.ndarray]) -> list[str]:
+        """The word of each wave float32 `[samples]`."""
+        batches = [waves[start : start + 256] for start in range(0, len(waves), 256)]
+        return [WORDS[choice] for batch in batches for choice in self(_canvas(batch)).argmax(1).tolist()]
+
+    def save(self, path: str | Path) -> None:
+        aside = Path(f"{path}.part")
+        save_file(self.state_dict(), aside)
+        os.replace(aside, path)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        judge = cls()
+        judge.load_state_dict(load_file(path))
+        return judge.eval()
+
+
+def train_word_judge(waves: Sequence[np.ndarray], words: Sequence[str], steps: int, seed: int, progress: Progress) -> WordJudge:
+    """A judge trained on `waves` float32 `[samples]`, of which `words` says what each says.
+
+    Raises `ValueError` when clips and words differ in number or a word is not one of the twenty.
+    """
+    if len(waves) != len(words) or not waves:
+        raise ValueError(f"expected one word for each clip and at least one clip, got {len(waves)} clips and {len(words)} words")
+    unknown = sorted(set(words) - set(WORDS))
+    if unknown:
+        raise ValueError(f"the judge knows {', '.join(WORDS)}, not {', '.join(unknown)}")
+    torch.manual_seed(seed)
+    labels = torch.tensor([WORDS.index(word) for word in words])
+    judge = WordJudge()
+    train_recogniser(judge, _canvas(waves), labels, steps, progress)
+    return judge
+
+
+def _canvas(waves: Sequence[np.ndarray]) -> Tensor:
+    """Spectrograms `[batch, CANVAS, BANDS]`."""
+    mel, _ = padded_spectrograms(waves)
+    canvas = torch.zeros(len(waves), CANVAS, BANDS)
+    canvas[:, : mel.shape[1]] = mel[:, :CANVAS]
+    return canvas

@@ -1,0 +1,173 @@
+"""Videos of nine frames on a 32 x 32 canvas: phase-field physics with the laws that it obeys, and moving digits.
+
+Every video is a pure function of `(seed, index)`. Two colours show the two phases, and are read back into the field,
+so the energy of any video, true or generated, can be computed.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ernest.phasefield import AllenCahn, CahnHilliard, ConservativeAllenCahn, Flow, Grid, SemiImplicit, march
+from ernest.world import scenes
+from ernest.world.handwriting import Pose, draw, writings
+from ernest.world.images import DIGITS, INKS, PAPERS, centroid, paint
+from ernest.world.scenes import KAPPA, SIZE
+from ernest.world.split import generator, is_held_out
+
+FRAMES = 9
+_DARK = np.array([0.06, 0.10, 0.36])
+_BRIGHT = np.array([1.00, 0.76, 0.22])
+_GRID = Grid.cube(SIZE, float(SIZE))
+_CHUNK = 32
+"""Videos solved together: few enough for their fields to stay in the processor's cache."""
+
+
+@dataclass(frozen=True)
+class _Family:
+    """Frame j of 0..8 shows the time T (j / 8) ** clock; the solver takes `steps` elements from a frame to the next."""
+
+    caption: str
+    scene: Callable[[np.random.Generator], scenes.Scene]
+    flow: Flow
+    conserves: bool
+    clock: float
+    steps: int
+
+
+_FAMILIES = (
+    _Family("a disk shrinking", scenes.disk, AllenCahn(KAPPA), False, 1.0, 6),
+    _Family("a star rounding off", scenes.star, ConservativeAllenCahn(KAPPA), True, 1.3, 3),
+    _Family("two discs merging", scenes.two_discs, ConservativeAllenCahn(KAPPA), True, 1.2, 3),
+    _Family("two drops exchanging mass", scenes.two_drops, ConservativeAllenCahn(KAPPA), True, 1.0, 6),
+    _Family("a mixture separating", scenes.mixture, CahnHilliard(KAPPA), True, 2.0, 8),
+)
+FAMILIES: tuple[str, ...] = tuple(family.caption for family in _FAMILIES)
+
+_SCHEME = SemiImplicit(degree=2, sweeps=1, stabilisation=1.0)
+"""With the steps above, hardly a pixel in ten thousand is more than one level of 255 away from the exact solution's."""
+
+
+def simulate(family: int, seed: int, indices: Sequence[int]) -> np.ndarray:
+    """Videos uint8 `[N, 9, 32, 32, 3]` of one family, `FAMILIES[family]`: one for each index, whatever the others are."""
+    if not 0 <= family < len(FAMILIES):
+        raise ValueError(f"family: expected 0 to {len(FAMILIES) - 1}, got {family}")
+    videos = np.empty((len(indices), FRAMES, SIZE, SIZE, 3), np.uint8)
+    for first in range(0, len(indices), _CHUNK):
+        drawn = [_FAMILIES[family].scene(generator(seed, index, FAMILIES[family])) for index in indices[first : first + _CHUNK]]
+        starts, times = zip(*drawn, strict=True)
+        videos[first : first + _CHUNK] = colours(_solve(_FAMILIES[family], np.stack(starts), np.array(times)))
+    return videos
+
+
+def _solve(family: _Family, starts: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Fields `[N, 9, n, n]` of all frames, from the first ones `[N, n, n]` and the times T `[N]`."""
+    # Single precision is a thousand times finer than a frame of 8 bits, and takes half the time.
+    u, T = torch.from_numpy(starts).float(), torch.from_numpy(times).float()
+    clock = np.linspace(0, 1, FRAMES) ** family.clock
+    steps = [T * float(span / family.steps) for span in np.diff(clock) for _ in range(family.steps)]
+    ends = []
+    for count, element in enumerate(march(family.flow, _GRID, u, steps, _SCHEME), start=1):
+        if count % family.steps == 0:
+            ends.append(element.end_modes)
+    # All frames at once: a transform of a single one may differ in its last digit, and a video would hang on its company.
+    return torch.cat([u[:, None], _GRID.field(torch.stack(ends, 1))], 1).numpy()
+
+
+def colours(u: np.ndarray) -> np.ndarray:
+    """The picture uint8 `[..., 3]` of a field `[...]`: blue where u = -1, amber where u = 1, mixed linearly between."""
+    share = (np.clip(u, -1.1, 1.1)[..., None].astype(np.float32) + 1) / 2
+    mixed = np.float32(255) * _DARK.astype(np.float32) + np.float32(255) * (_BRIGHT - _DARK).astype(np.float32) * share
+    return np.rint(mixed).clip(0, 255).astype(np.uint8)
+
+
+def fields(frames: np.ndarray) -> np.ndarray:
+    """The field `[...]` that a picture uint8 `[..., 3]` shows: its colour projected on the line from blue to amber."""
+    line = _BRIGHT - _DARK
+    return 2 * ((frames / 255.0 - _DARK) @ line) / (line @ line) - 1
+
+
+def energies(frames: np.ndarray) -> np.ndarray:
+    """Energy of every frame `[...]` of uint8 `[..., 32, 32, 3]`: the double well, with differences for the gradient."""
+    u = fields(frames)
+    slopes = (u - np.roll(u, 1, -1)) ** 2 + (u - np.roll(u, 1, -2)) ** 2
+    return (KAPPA / 2 * slopes + (u * u - 1) ** 2 / 4).sum((-1, -2))
+
+
+def lawful(frames: np.ndarray, tolerance: float = 0.02, drop: float = 0.1) -> np.ndarray:
+    """Whether videos uint8 `[..., frames, 32, 32, 3]` obey the energy law, bool `[...]`.
+
+    The energy never rises by more than `tolerance` of the first on any step, and falls by `drop` of it at least in all.
+    """
+    energy = energies(frames)
+    first = energy[..., :1]
+    never_rises = (np.diff(energy, axis=-1) <= tolerance * first).all(-1)
+    return np.asarray(never_rises & (energy[..., -1] <= (1 - drop) * first[..., 0]))
+
+
+def areas(frames: np.ndarray) -> np.ndarray:
+    """Share of the canvas that the bright phase fills in every frame `[...]` of uint8 `[..., 32, 32, 3]`."""
+    return (fields(frames).mean((-1, -2)) + 1) / 2
+
+
+def keeps_area_law(family: int, frames: np.ndarray, tolerance: float = 0.01) -> np.ndarray:
+    """Whether videos uint8 `[..., frames, 32, 32, 3]` obey the area law of their family, bool `[...]`.
+
+    The area never changes by more than `tolerance` of the canvas; a disk's area, though, falls by as much as it has to:
+    at no time does it grow, and at the end less than half is left.
+    """
+    area = areas(frames)
+    if _FAMILIES[family].conserves:
+        return np.asarray((np.abs(area - area[..., :1]) <= tolerance).all(-1))
+    never_grows = (np.diff(area, axis=-1) <= tolerance).all(-1)
+    return np.asarray(never_grows & (area[..., -1] <= area[..., 0] / 2))
+
+
+DIRECTIONS: tuple[str, ...] = ("left", "right", "up", "down")
+_STEPS = np.array([[-1, 0], [1, 0], [0, -1], [0, 1]])
+"""Unit step (x right, y down) of each of `DIRECTIONS`."""
+
+
+@dataclass(frozen=True)
+class MovingDigit:
+    """Frames uint8 `[9, 32, 32, 3]` and what they show: a digit 0..9 and one of `DIRECTIONS`."""
+
+    frames: np.ndarray
+    digit: int
+    direction: str
+
+
+def moving_digit(seed: int, index: int) -> MovingDigit:
+    """A handwritten digit in any colour that crosses the canvas at an even speed, and stays on it."""
+    rng = generator(seed, index, "moving digit")
+    digit, colour, paper, direction = (int(rng.integers(n)) for n in (10, len(INKS), len(PAPERS), len(DIRECTIONS)))
+    choice = writings(digit, is_held_out(index))
+    writing = int(choice[rng.integers(len(choice))])
+    side, angle, slant, aside, behind, ahead = rng.uniform([14, -0.175, -0.1, -6, 6, 6], [16, 0.175, 0.1, 6, 8.5, 8.5]).tolist()
+    along = np.linspace(-behind, ahead, FRAMES)[:, None] * _STEPS[direction]
+    path = along + aside * np.abs(_STEPS[direction][::-1])
+    poses = [Pose(side, angle, slant, 1.0, x, y) for x, y in path.tolist()]
+    ink = draw([writing] * FRAMES, poses, SIZE)
+    frames = paint(ink, INKS[[colour] * FRAMES], PAPERS[[paper] * FRAMES])
+    return MovingDigit(frames, digit, DIRECTIONS[direction])
+
+
+def moving_caption(digit: int, direction: str) -> str:
+    """`a seven moving left`."""
+    if not (0 <= digit < 10 and direction in DIRECTIONS):
+        raise ValueError(f"caption: no digit {digit!r} or direction {direction!r} like that")
+    return f"a {DIGITS[digit]} moving {direction}"
+
+
+def read_direction(frames: np.ndarray) -> str | None:
+    """Where the ink of a video uint8 `[frames, h, w, 3]` moves, by its centroids in the first and the last frame.
+
+    None where a frame has no ink or the ink moves by less than a quarter of the canvas.
+    """
+    first, last = centroid(frames[0]), centroid(frames[-1])
+    if first is None or last is None:
+        return None
+    reach = _STEPS @ (last - first)
+    return DIRECTIONS[int(reach.argmax())] if reach.max() >= frames.shape[2] / 4 else None

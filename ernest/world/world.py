@@ -1,0 +1,217 @@
+"""The embedded world: records of every direction between text, pictures, speech and video.
+
+A record is a pure function of `(seed, index)`: the same on every machine, whichever others are made with it, and
+never seen in training from index `HELD_OUT` on. Its `facts` hold what the verifiers of its answer need.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ernest.sequence.record import Kind, Record, Segment, given, made
+from ernest.world import speech, text, video
+from ernest.world.images import COLOURS, DIGITS, PLACES, caption, pictures
+from ernest.world.speech import VOICES, WORDS, Voice
+from ernest.world.split import generator
+from ernest.world.video import DIRECTIONS, FAMILIES
+
+TASKS = (
+    "text→image",
+    "image→text",
+    "text→speech",
+    "speech→text",
+    "text→video",
+    "video→text",
+    "text→first frame",
+    "text",
+    "question about image",
+)
+"""The directions that are trained."""
+UNTRAINED = ("image→speech", "speech→image")
+"""Directions between parts of the world that meet in no training record: a picture, and its digit spoken."""
+
+MOVING = "moving digit"
+"""The `family` of the videos that show no physics: one in six."""
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """A picture, a clip or a video, the words for it, and what they say."""
+
+    kind: Kind
+    data: np.ndarray
+    words: str
+    facts: Mapping[str, Any]
+
+
+def record(seed: int, index: int, task: str | None = None) -> Record:
+    """The record `index`, of `task` or of the task whose turn it is at this index."""
+    return records(TASKS[index % len(TASKS)] if task is None else task, seed, [index])[0]
+
+
+def records(task: str, seed: int, indices: Sequence[int], voices: tuple[Voice, ...] = VOICES) -> list[Record]:
+    """Records of one task, one for each index, whatever the others are; many at once are made faster than one by one.
+
+    Speech is by `voices`. Raises ValueError for a task that is none of `TASKS` and `UNTRAINED`.
+    """
+    return together((task,), seed, indices, voices)
+
+
+def together(tasks: Sequence[str], seed: int, indices: Sequence[int], voices: tuple[Voice, ...] = VOICES) -> list[Record]:
+    """The records of several tasks, index by index; what two of them show is drawn, spoken or solved once."""
+    known = (*TASKS, *UNTRAINED)
+    for task in tasks:
+        if task not in known:
+            raise ValueError(f"task: {task!r} is none of {', '.join(known)}")
+    needed = {_SHOWN_BY[task] for task in tasks}
+    pictured = _pictures(seed, indices) if "picture" in needed else ()
+    spoken = [_speech(seed, index, voices) for index in indices] if "speech" in needed else ()
+    filmed = _videos(seed, indices) if "video" in needed else ()
+    found = []
+    for place, index in enumerate(indices):
+        for task in tasks:
+            if task == "text":
+                found.append(text.story(seed, index))
+            elif task == "question about image":
+                found.append(_asked(seed, index, pictured[place]))
+            elif task in UNTRAINED:
+                found.append(_spoken_digit(task, seed, index, pictured[place]))
+            else:
+                shown = {"picture": pictured, "speech": spoken, "video": filmed}[_SHOWN_BY[task]][place]
+                found.append(Record(_ARRANGED[task](shown), task, shown.facts))
+    return found
+
+
+_SHOWN_BY: Mapping[str, str] = {
+    **dict.fromkeys(("text→image", "image→text", "question about image", *UNTRAINED), "picture"),
+    **dict.fromkeys(("text→speech", "speech→text"), "speech"),
+    **dict.fromkeys(("text→video", "video→text", "text→first frame"), "video"),
+    "text": "story",
+}
+
+
+def texts_for_bpe(seed: int, count: int) -> list[str]:
+    """Texts of all tasks, in about the proportions of their records, for training the text tokenizer."""
+    return [_text(seed, index) for index in range(count)]
+
+
+# ------------------------------------------------------------------ what is shown
+
+
+def _pictures(seed: int, indices: Sequence[int]) -> list[_Shown]:
+    return [
+        _Shown(
+            "image",
+            picture.pixels,
+            caption(picture.digit, picture.colour, picture.place),
+            {"digit": picture.digit, "colour": picture.colour, "place": picture.place},
+        )
+        for picture in pictures(seed, indices)
+    ]
+
+
+def _speech(seed: int, index: int, voices: tuple[Voice, ...], words: tuple[str, ...] = WORDS) -> _Shown:
+    spoken = speech.speech(seed, index, voices, words)
+    facts = {"word": spoken.word, "voice": spoken.voice, "rate": spoken.rate, "pitch": spoken.pitch}
+    return _Shown("audio", spoken.wave, spoken.word, facts)
+
+
+def _videos(seed: int, indices: Sequence[int]) -> list[_Shown]:
+    """The physics of one family is solved together."""
+    drawn = [int(generator(seed, index, "video").integers(len(FAMILIES) + 1)) for index in indices]
+    shown: dict[int, _Shown] = {}
+    for family, name in enumerate(FAMILIES):
+        places = [place for place, draw in enumerate(drawn) if draw == family]
+        for place, frames in zip(places, video.simulate(family, seed, [indices[place] for place in places]), strict=True):
+            shown[place] = _Shown("video", frames, name, {"family": name})
+    for place, index in enumerate(indices):
+        if place not in shown:
+            digit = video.moving_digit(seed, index)
+            facts = {"family": MOVING, "digit": digit.digit, "direction": digit.direction}
+            shown[place] = _Shown("video", digit.frames, video.moving_caption(digit.digit, digit.direction), facts)
+    return [shown[place] for place in range(len(indices))]
+
+
+# ------------------------------------------------------------------ how it becomes a record
+
+
+def _describe(shown: _Shown) -> tuple[Segment, ...]:
+    return given(shown.kind, shown.data), made("text", shown.words)
+
+
+def _make(shown: _Shown) -> tuple[Segment, ...]:
+    return given("text", shown.words), made(shown.kind, shown.data)
+
+
+def _speak(shown: _Shown) -> tuple[Segment, ...]:
+    return given("text", f"{shown.facts['voice']} says {shown.words}"), made("audio", shown.data)
+
+
+def _begin(shown: _Shown) -> tuple[Segment, ...]:
+    """Only the first frame, which decides what a video becomes and is the hardest to make."""
+    return given("text", shown.words), made("video", shown.data[:1], open=True)
+
+
+_ARRANGED: Mapping[str, Callable[[_Shown], tuple[Segment, ...]]] = {
+    "text→image": _make,
+    "image→text": _describe,
+    "text→speech": _speak,
+    "speech→text": _describe,
+    "text→video": _make,
+    "video→text": _describe,
+    "text→first frame": _begin,
+}
+
+
+def _asked(seed: int, index: int, shown: _Shown) -> Record:
+    question, answer = _question(generator(seed, index, "question about image"), shown.facts)
+    segments = given("image", shown.data), given("text", question), made("text", answer)
+    return Record(segments, "question about image", {**shown.facts, "question": question, "answer": answer})
+
+
+def _question(rng: np.random.Generator, facts: Mapping[str, Any]) -> tuple[str, str]:
+    digit, colour, place = DIGITS[facts["digit"]], facts["colour"], facts["place"]
+    match int(rng.integers(5)):
+        case 0:
+            return "what colour is it?", colour
+        case 1:
+            return "which digit is it?", digit
+        case 2:
+            return "where is it?", _where(place)
+        case 3:
+            said = colour if rng.random() < 0.5 else COLOURS[rng.integers(len(COLOURS))]
+            return f"is it {said}?", "yes" if said == colour else "no"
+        case _:
+            said = place if rng.random() < 0.5 else PLACES[rng.integers(len(PLACES))]
+            return f"is it {_where(said)}?", "yes" if said == place else "no"
+
+
+def _where(place: str) -> str:
+    return "in the centre" if place == "centre" else f"at the {place}"
+
+
+def _spoken_digit(task: str, seed: int, index: int, shown: _Shown) -> Record:
+    speech = _speech(seed, index, VOICES, (DIGITS[shown.facts["digit"]],))
+    first, second = (shown, speech) if task == "image→speech" else (speech, shown)
+    return Record((given(first.kind, first.data), made(second.kind, second.data)), task, {**shown.facts, **speech.facts})
+
+
+def _text(seed: int, index: int) -> str:
+    """One text of the task whose turn it is, without the picture, the sound or the video that it belongs to."""
+    rng = generator(seed, index, "text for the tokenizer")
+    task = TASKS[index % len(TASKS)]
+    digit, colour, place = int(rng.integers(10)), COLOURS[rng.integers(len(COLOURS))], PLACES[rng.integers(len(PLACES))]
+    if task == "text":
+        return " ".join(segment.data for segment in text.story(seed, index).segments)
+    if task == "question about image":
+        # The answer is a text of its own, as it is in the record: it begins without a space.
+        return _question(rng, {"digit": digit, "colour": colour, "place": place})[int(rng.integers(2))]
+    if "image" in task:
+        return caption(digit, colour, place)
+    if "speech" in task:
+        word = WORDS[rng.integers(len(WORDS))]
+        return word if task == "speech→text" else f"{VOICES[rng.integers(len(VOICES))].name} says {word}"
+    family = int(rng.integers(len(FAMILIES) + 1))
+    return FAMILIES[family] if family < len(FAMILIES) else video.moving_caption(digit, DIRECTIONS[rng.integers(len(DIRECTIONS))])

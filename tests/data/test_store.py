@@ -1,0 +1,109 @@
+"""From records to documents, to disk and back."""
+
+import numpy as np
+import pytest
+import torch
+
+from ernest.data.store import Document, DocumentStore, Piece, encode, to_frames
+from ernest.sequence.record import SAMPLE_RATE, Record, given, made
+from tests.small import Maker, documents, tokenizers
+
+
+def equal(one: Document, other: Document) -> bool:
+    if one.task != other.task or len(one.pieces) != len(other.pieces):
+        return False
+    pairs = zip(one.pieces, other.pieces, strict=True)
+    return all(
+        (a.form, a.made, a.video, a.open) == (b.form, b.made, b.video, b.open) and np.array_equal(a.data, b.data)
+        for a, b in pairs
+    )
+
+
+def test_documents_survive_the_disk(store):
+    every = [document for seed in range(4) for document in documents(seed)]
+    assert len(store) == len(every)
+    assert all(equal(stored, document) for stored, document in zip((store[i] for i in range(len(store))), every, strict=True))
+    for stored, document in zip((store[i] for i in range(len(store))), every, strict=True):
+        for a, b in zip(stored.pieces, document.pieces, strict=True):
+            assert isinstance(a.data, str) or a.data.dtype == b.data.dtype
+    assert set(store.tasks) == {document.task for document in every}
+    assert all(store[i].task == task for task, indices in store.tasks.items() for i in indices)
+
+
+def test_text_alone_needs_no_arrays(tmp_path):
+    words = "three, 四 and 🎈\u2028on another line"
+    DocumentStore.write(tmp_path / "documents" / "text", [Document((Piece("text", words, True),), "text")])
+    store = DocumentStore(tmp_path / "documents")
+    assert store[0].pieces[0].data == words
+    assert [path.name for path in tmp_path.iterdir()] == ["documents"]
+
+
+def test_a_part_is_replaced(tmp_path):
+    first, second = documents(0)[:2], documents(1)[3:4]
+    for part in (first, second):
+        DocumentStore.write(tmp_path / "documents" / "all", part)
+    store = DocumentStore(tmp_path / "documents")
+    assert len(store) == 1
+    assert equal(store[0], second[0])
+
+
+def test_a_half_written_part_is_no_part(tmp_path):
+    def interrupted():
+        yield documents()[0]
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        DocumentStore.write(tmp_path / "documents" / "torn", interrupted())
+    with pytest.raises(ValueError, match="holds no documents"):
+        DocumentStore(tmp_path / "documents")
+    DocumentStore.write(tmp_path / "documents" / "torn", documents()[:1])
+    assert len(DocumentStore(tmp_path / "documents")) == 1
+
+
+def records() -> list[Record]:
+    rng = np.random.default_rng(0)
+    picture = lambda *frames: rng.integers(0, 256, (*frames, 32, 32, 3)).astype(np.uint8)  # noqa: E731
+    sound = lambda seconds: rng.normal(size=int(seconds * SAMPLE_RATE)).astype(np.float32) * 0.1  # noqa: E731
+    shared = made("image", picture())
+    return [
+        Record((given("text", "a red seven"), shared), "text→image"),
+        Record((shared, given("image", picture()), made("text", "a")), "two pictures"),
+        Record((given("video", picture(9)), made("text", "a disk"), made("audio", sound(0.5))), "three kinds"),
+        Record((given("audio", sound(0.33)), made("video", picture(3), open=True)), "speech→video"),
+    ]
+
+
+@pytest.mark.parametrize("chunk", [1, 3, 256])
+def test_records_become_documents_in_order(chunk):
+    vision, audio = tokenizers().vision, tokenizers().audio
+    found = list(encode(records(), tokenizers(), chunk))
+    assert [document.task for document in found] == [record.task for record in records()]
+    for document, record in zip(found, records(), strict=True):
+        for piece, segment in zip(document.pieces, record.segments, strict=True):
+            assert (piece.made, piece.video, piece.open) == (segment.made, segment.kind == "video", segment.open)
+            if segment.kind == "text":
+                assert piece.data == segment.data
+            elif segment.kind == "audio":
+                np.testing.assert_array_equal(piece.data, audio.encode([segment.data])[0])
+                assert piece.data.dtype == np.int16
+            elif segment.made:
+                frames = to_frames(segment.data if piece.video else segment.data[None])
+                np.testing.assert_allclose(piece.data, vision.encode(frames).numpy(), rtol=2e-3, atol=2e-3)
+                assert piece.data.dtype == np.float16
+            else:
+                np.testing.assert_array_equal(piece.data, segment.data if piece.video else segment.data[None])
+
+
+def test_bits_survive_half_precision():
+    """Latents are kept in sixteen bits; the bits that a model learns are those of the latents as kept, always."""
+    piece = Maker(np.random.default_rng(0)).latent(50)
+    paths = [tokenizers().vision.quantiser.path(torch.from_numpy(piece.data).float()).bits for _ in range(2)]
+    assert torch.equal(*paths)
+
+
+def test_frames_are_bytes_over_255():
+    pixels = np.zeros((2, 32, 32, 3), np.uint8)
+    pixels[1, 2, 3] = [255, 51, 0]
+    frames = to_frames(pixels)
+    assert frames.shape == (2, 3, 32, 32)
+    torch.testing.assert_close(frames[1, :, 2, 3], torch.tensor([1.0, 0.2, 0.0]))

@@ -1,0 +1,188 @@
+"""A deployed network answers as the eager one, or is not written; what cannot be is told before any work."""
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ernest.lcnet import PPLCNet, load, save, small_images
+from ernest.lcnet.deployment import deploy as deploying
+from ernest.lcnet.deployment.deploy import deploy, summary
+from ernest.lcnet.deployment.runtimes import as_model, open_model
+from ernest.lcnet.deployment.verify import compare
+from ernest.lcnet.weights.native import read
+from tests.lcnet.networks import DIGITS, NAMES, as_inputs, digits, save_digits, with_statistics, write_digits
+
+pytest.importorskip("onnxruntime", reason="needs ernest-ai[deploy]")
+pytest.importorskip("openvino", reason="needs ernest-ai[deploy]")
+
+TARGETS = [
+    ("native", "fp32"),
+    ("native", "bf16"),
+    ("native", "int8"),
+    ("openvino", "fp32"),
+    ("openvino", "bf16"),
+    ("openvino", "int8"),
+    ("onnx", "fp32"),
+    ("onnx", "int8"),
+]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory) -> Path:
+    return save_digits(tmp_path_factory.mktemp("trained") / "best.safetensors")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    write_digits(folder, 897, 1297)
+    return folder
+
+
+def accuracy(run, images: torch.Tensor, classes: np.ndarray) -> float:
+    return 100 * (run(images).argmax(1).numpy() == classes).mean()
+
+
+@pytest.mark.parametrize(("to", "precision"), TARGETS)
+def test_every_target_keeps_the_answers_and_carries_labels(to, precision, checkpoint, pictures, tmp_path) -> None:
+    if (to, precision) == ("openvino", "int8"):
+        pytest.importorskip("nncf", reason="needs ernest-ai[quantise]")
+    done = deploy(checkpoint, to, precision, tmp_path / f"x{deploying.ENDINGS[to]}", pictures, threads=1)
+    assert sorted(tmp_path.iterdir()) == sorted(done.files)
+    assert done.check.pictures == (200 if precision == "int8" and to != "native" else 400)
+    assert done.check.agreement >= {"fp32": 1.0, "bf16": 0.99, "int8": 0.98}[precision]
+    assert min(done.milliseconds, done.eager_milliseconds) > 0
+    model = open_model(done.files[0], threads=1)
+    assert (model.runtime, model.precision, model.labels, model.preprocessing) == (to, precision, NAMES, DIGITS)
+    assert model.about == {"data": "scikit-learn's digits"}
+    shown, classes = digits()
+    images = as_inputs(shown[1297:])
+    eager = load(checkpoint)
+    with torch.no_grad():
+        drop = accuracy(eager, images, classes[1297:]) - accuracy(model.run, images, classes[1297:])
+        assert drop <= {"fp32": 0.0, "bf16": 0.2, "int8": 0.5}[precision]
+        if precision == "fp32":
+            for shape in ((1, 3, 33, 47), (3, 3, 80, 20), (5, 3, 32, 32)):
+                noise = torch.randn(shape)
+                assert torch.allclose(model.run(noise), eager(noise), atol=1e-4)
+    told = summary(done)
+    assert all(str(file) in told for file in done.files)
+    assert "pip install" in told
+
+
+def test_without_pictures_noise_is_compared(checkpoint, tmp_path) -> None:
+    done = deploy(checkpoint, "openvino", "bf16", tmp_path / "x.xml")
+    assert done.check.pictures == 0
+    assert done.check.closeness > 20
+    assert "random images" in summary(done)
+
+
+def test_the_default_name_lies_beside_the_checkpoint(checkpoint) -> None:
+    done = deploy(checkpoint, "onnx")
+    assert done.files == (checkpoint.with_name("best.fp32.onnx"),)
+    done.files[0].unlink()
+
+
+def test_a_network_that_answers_otherwise_is_not_written(checkpoint, pictures, tmp_path, monkeypatch) -> None:
+    old = tmp_path / "x.onnx"
+    old.write_text("old")
+    other = with_statistics(PPLCNet(small_images(10, scale=0.5)))
+    rightly = deploying.onnx_model
+    monkeypatch.setattr(deploying, "onnx_model", lambda network: rightly(other))
+    with pytest.raises(ValueError, match=r"images \[1, 3, 32, 32\]: logits differ from eager PyTorch's by .*, allowed"):
+        deploy(checkpoint, "onnx", "fp32", old)
+    with pytest.raises(ValueError, match=r"onnx int8: expected the classes of eager PyTorch for 98% of pictures, got \d"):
+        deploy(checkpoint, "onnx", "int8", old, pictures)
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
+
+
+def test_differences_are_found_at_every_precision(checkpoint) -> None:
+    eager = as_model(read(checkpoint))
+    shown, _ = digits()
+    images = list(as_inputs(shown[:160]).split(40))
+
+    def off(by: float):
+        return replace(eager, run=lambda images: eager.run(images) + by * eager.run(images).abs().max() * torch.eye(10)[0])
+
+    assert compare(eager, eager, "fp32", images).agreement == 1
+    for precision, by in (("fp32", 2e-4), ("bf16", 1.0), ("int8", 1.0)):
+        with pytest.raises(ValueError, match="eager PyTorch"):
+            compare(eager, off(by), precision, images)
+    with pytest.raises(ValueError, match="for 10 dB on noise, got"):
+        compare(eager, off(3.0), "int8", [])
+    with pytest.raises(ValueError, match="eager PyTorch"):
+        compare(eager, off(float("nan")), "bf16", [])
+
+
+def requests(folder: Path, checkpoint: Path) -> dict[str, tuple[dict, str]]:
+    few = folder / "few"
+    return {
+        "no checkpoint": ({"checkpoint": folder / "no.safetensors"}, "no.safetensors: there is no such file"),
+        "another ending": ({"to": "openvino", "out": folder / "x.onnx"}, "x.onnx: a file for openvino ends in .xml"),
+        "onto itself": ({"to": "native", "out": checkpoint}, "is the checkpoint itself: choose another name"),
+        "bf16 for onnx": ({"precision": "bf16"}, "precision: ONNX Runtime has no bf16 on a CPU"),
+        "no pictures": ({"precision": "int8"}, "calibration: int8 for onnx needs a folder of 100 or more pictures"),
+        "few pictures": ({"precision": "int8", "calibration": few}, "few: expected 100 pictures or more, found 3"),
+        "no folder": ({"calibration": folder / "nowhere"}, "nowhere: expected a folder of pictures"),
+        "few labels": ({"labels": folder / "two.txt"}, "two.txt: expected a label a line for each of the 10 classes, got 2"),
+        "threads": ({"threads": 0}, "threads: expected 1 or more, got 0"),
+    }
+
+
+@pytest.mark.parametrize("name", requests(Path(), Path()))
+def test_what_cannot_be_is_told_and_nothing_is_written(name: str, checkpoint, tmp_path) -> None:
+    write_digits(tmp_path / "few", 0, 3)
+    (tmp_path / "two.txt").write_text("one\ntwo\n")
+    before = sorted(tmp_path.rglob("*"))
+    change, message = requests(tmp_path, checkpoint)[name]
+    request = {"checkpoint": checkpoint, "to": "onnx", "out": tmp_path / f"x{deploying.ENDINGS[change.get('to', 'onnx')]}"}
+    with pytest.raises(ValueError, match=re.escape(message)):
+        deploy(**(request | change))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_missing_packages_are_told_before_the_work(checkpoint, pictures, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(deploying, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"onnx and openvino missing: pip install 'ernest-ai\[deploy\]'"):
+        deploy(checkpoint, "openvino", "fp32", tmp_path / "x.xml")
+    monkeypatch.setattr(deploying, "find_spec", lambda name: None if name == "nncf" else True)
+    with pytest.raises(ImportError, match=r"nncf missing: pip install 'ernest-ai\[quantise\]'"):
+        deploy(checkpoint, "openvino", "int8", tmp_path / "x.xml", pictures)
+
+
+def test_files_of_others_and_damaged_ones_are_told(checkpoint, tmp_path) -> None:
+    import onnx
+
+    onnx_file = deploy(checkpoint, "onnx", "fp32", tmp_path / "x.onnx").files[0]
+    xml = deploy(checkpoint, "openvino", "fp32", tmp_path / "x.xml").files[0]
+    bare = onnx.load(onnx_file)
+    del bare.metadata_props[:]
+    (tmp_path / "bare.onnx").write_bytes(bare.SerializeToString())
+    with pytest.raises(ValueError, match=r"bare\.onnx: it carries no labels and no pre-processing"):
+        open_model(tmp_path / "bare.onnx")
+    onnx.helper.set_model_props(bare, {"ernest.lcnet": json.dumps({"version": 1, "labels": []})})
+    (tmp_path / "bare.onnx").write_bytes(bare.SerializeToString())
+    with pytest.raises(ValueError, match=r"bare\.onnx: damaged metadata ernest\.lcnet: 'preprocessing'"):
+        open_model(tmp_path / "bare.onnx")
+    onnx_file.write_bytes(onnx_file.read_bytes()[:5000])
+    with pytest.raises(ValueError, match=r"x\.onnx: ONNX Runtime cannot read it: "):
+        open_model(onnx_file)
+    xml.with_suffix(".bin").unlink()
+    with pytest.raises(ValueError, match=r"x\.xml: OpenVINO cannot read it: "):
+        open_model(xml)
+    xml.write_text(xml.read_text()[:500])
+    with pytest.raises(ValueError, match=r"x\.xml: OpenVINO cannot read it: "):
+        open_model(xml)
+
+
+def test_a_grey_network_is_deployed_too(tmp_path) -> None:
+    rule = replace(DIGITS, mean=(0.5,), std=(0.5,))
+    path = tmp_path / "grey.safetensors"
+    save(path, with_statistics(PPLCNet(replace(small_images(10, 0.5), in_channels=1))), NAMES, rule)
+    for to in ("onnx", "openvino", "native"):
+        assert deploy(path, to).check.largest < 1e-4

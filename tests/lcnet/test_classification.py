@@ -1,0 +1,161 @@
+"""Pictures of any kind and size get their labels; a bad one gets one clear error, and spoils no other."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from ernest.lcnet import PADDLECLAS, PPLCNet, Preprocessing, classify, open_model, prepare, save, small_images
+from ernest.lcnet.image_io.read import picture_files, read_picture
+from tests.lcnet.foreign import write_paddle, write_torch
+from tests.lcnet.networks import NAMES, save_digits, with_statistics, write_digits
+from tests.lcnet.reference import first_arrays
+from tests.lcnet.weights.test_foreign import timm_names
+
+COLOURS = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return save_digits(tmp_path_factory.mktemp("model") / "best.safetensors")
+
+
+def test_labels_are_those_that_the_network_gives_each_picture(model, tmp_path) -> None:
+    files = write_digits(tmp_path, 1297, 1397)
+    answers = list(classify(open_model(model), files, top=3, batch=16))
+    assert [answer.file for answer in answers] == list(map(str, files))
+    assert np.mean([answer.labels[0][0] == Path(answer.file).parent.name for answer in answers]) > 0.9
+    opened = open_model(model)
+    for answer in answers[:20]:
+        logits = opened.run(prepare(np.asarray(Image.open(answer.file)), opened.preprocessing))
+        likely = logits.softmax(1).topk(3)
+        assert [label for label, _ in answer.labels] == [NAMES[one] for one in likely.indices[0]]
+        assert [value for _, value in answer.labels] == pytest.approx(likely.values[0].tolist(), abs=1e-5)
+
+
+def test_a_batch_answers_as_single_pictures_do_whatever_their_sizes(tmp_path) -> None:
+    path = tmp_path / "free.safetensors"
+    save(path, with_statistics(PPLCNet(small_images(10))), (), Preprocessing(resize=32, crop=None))
+    files = []
+    for place, (height, width) in enumerate([(40, 60), (60, 40), (40, 60), (33, 33), (200, 40), (1, 1)]):
+        Image.fromarray(np.resize(COLOURS, (height, width, 3))).save(tmp_path / f"{place}.png")
+        files.append(tmp_path / f"{place}.png")
+    model = open_model(path)
+    alone = [next(classify(model, [file])) for file in files]
+    for one, many in zip(alone, classify(model, files, batch=4), strict=True):
+        assert [label for label, _ in one.labels] == [label for label, _ in many.labels]
+        assert [value for _, value in one.labels] == pytest.approx([value for _, value in many.labels], abs=1e-5)
+
+
+def test_a_stream_is_answered_picture_by_picture(model, tmp_path) -> None:
+    files, asked = write_digits(tmp_path, 0, 3), []
+
+    def names():
+        for file in files:
+            asked.append(file)
+            yield file
+
+    for count, answer in enumerate(classify(open_model(model), names()), 1):
+        assert answer.error is None
+        assert len(asked) == count
+
+
+def test_bad_pictures_are_told_and_spoil_no_other(model, tmp_path) -> None:
+    good = write_digits(tmp_path, 0, 2)
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "empty.png").write_bytes(b"")
+    (tmp_path / "half.png").write_bytes(good[0].read_bytes()[:100])
+    Image.fromarray(np.zeros((9, 9), np.uint16)).save(tmp_path / "deep.png")
+    bad = [tmp_path / name for name in ("notes.txt", "empty.png", "half.png", "deep.png", "missing.png")]
+    answers = list(classify(open_model(model), [good[0], *bad, good[1], tmp_path], batch=3))
+    assert [answer.error is None for answer in answers] == [True, False, False, False, False, False, True, False]
+    for answer in answers:
+        assert answer.error is None or (answer.error.startswith(f"{answer.file}: ") and not answer.labels)
+    assert [answer.error.split(": ")[1] for answer in answers[1:6]] == [
+        "expected a picture, which this is not",
+        "expected a picture, which this is not",
+        answers[3].error.split(": ")[1],
+        "expected eight bits a colour, got I;16",
+        "there is no such file",
+    ]
+
+
+@pytest.mark.parametrize("kind", ["png", "jpg", "gif", "webp", "bmp", "tiff", "ppm"])
+def test_truncated_pictures_are_errors_at_every_length(kind: str, tmp_path) -> None:
+    path = tmp_path / f"x.{kind}"
+    Image.fromarray(COLOURS).save(path)
+    data = path.read_bytes()
+    assert read_picture(path).shape == (40, 60, 3)
+    for kept in [*range(0, 40, 3), len(data) // 2, len(data) * 3 // 4]:
+        path.write_bytes(data[:kept])
+        with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: "):
+            read_picture(path)
+
+
+def test_pictures_are_read_as_people_see_them(tmp_path) -> None:
+    path = tmp_path / "x.png"
+    Image.fromarray(COLOURS).save(path)
+    assert np.array_equal(read_picture(path), COLOURS)
+    clear = np.dstack([COLOURS, np.where(np.arange(60) < 30, 255, 0) * np.ones((40, 1))]).astype(np.uint8)
+    Image.fromarray(clear).save(path)
+    assert np.array_equal(read_picture(path)[:, :30], COLOURS[:, :30])
+    assert (read_picture(path)[:, 30:] == 255).all()
+    turned = Image.Exif()
+    turned[0x0112] = 6  # the camera was held sideways
+    Image.fromarray(COLOURS).save(path, exif=turned)
+    assert np.array_equal(read_picture(path), np.rot90(COLOURS, -1))
+    Image.fromarray(COLOURS).quantize(16).save(path)
+    assert read_picture(path).shape == (40, 60, 3)
+    Image.fromarray(COLOURS[..., 0]).save(path)
+    assert np.array_equal(read_picture(path, grey=True), COLOURS[..., 0])
+    assert np.array_equal(read_picture(path), np.repeat(COLOURS[..., :1], 3, -1))
+    Image.fromarray(COLOURS).convert("CMYK").save(tmp_path / "x.jpg")
+    assert read_picture(tmp_path / "x.jpg").shape == (40, 60, 3)
+
+
+def test_folders_are_searched_and_hidden_files_left(tmp_path) -> None:
+    for name in ("b/2.png", "a/1.JPG", "a/.1.png", "a/notes.txt", "0.webp"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    found = [str(file.relative_to(tmp_path)) for file in picture_files([tmp_path])]
+    assert found == ["0.webp", "a/1.JPG", "b/2.png"]
+    assert list(picture_files([tmp_path / "a/notes.txt"])) == [tmp_path / "a/notes.txt"]
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(ValueError, match="bare: expected a folder with pictures"):
+        list(picture_files([tmp_path / "bare"]))
+
+
+def test_files_of_others_classify_with_labels_beside_them(tmp_path) -> None:
+    arrays, picture = first_arrays(0.25, classes=5), tmp_path / "x.png"
+    Image.fromarray(np.resize(COLOURS, (300, 400, 3))).save(picture)
+    paddle = write_paddle(tmp_path / "x.pdparams", arrays)
+    write_torch(tmp_path / "x.pth", timm_names(arrays, torch.zeros(1280)))
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join(NAMES[:5]) + "\n", encoding="utf-8")
+    model = open_model(paddle, labels)
+    assert (model.runtime, model.preprocessing) == ("torch", PADDLECLAS)
+    named, numbered = next(classify(model, [picture])), next(classify(open_model(paddle), [picture]))
+    assert [label for label, _ in named.labels] == [NAMES[int(label)] for label, _ in numbered.labels]
+    assert sum(value for _, value in named.labels) == pytest.approx(1, abs=1e-5)
+    assert open_model(tmp_path / "x.pth").preprocessing.cubic
+    labels.write_text("one\ntwo\n")
+    with pytest.raises(ValueError, match=r"labels\.txt: expected a label a line for each of the 5 classes, got 2"):
+        open_model(paddle, labels)
+    labels.write_bytes(b"\xff\xfe")
+    with pytest.raises(ValueError, match=r"labels\.txt: expected text in UTF-8"):
+        open_model(paddle, labels)
+    with pytest.raises(ValueError, match="top: expected 1 or more labels, got 0"):
+        next(classify(model, [picture], top=0))
+
+
+def test_grey_networks_see_coloured_pictures_in_grey(tmp_path) -> None:
+    network = with_statistics(PPLCNet(replace(small_images(10), in_channels=1)))
+    save(tmp_path / "x", network, (), Preprocessing(32, (32, 32), (0.5,), (0.5,)))
+    Image.fromarray(COLOURS).save(tmp_path / "colours.png")
+    Image.fromarray(COLOURS).convert("L").save(tmp_path / "grey.png")
+    one, other = classify(open_model(tmp_path / "x"), [tmp_path / "colours.png", tmp_path / "grey.png"])
+    assert one.labels == other.labels

@@ -1,0 +1,39 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ernest.phasefield import GaussSeidel, GradientFlow, Grid, Polynomial, march
+from ernest.phasefield.solver.diagnostics import Gauge
+from ernest.phasefield.solver.error_estimate import Truncation, amplification, end_weights
+
+# The equation u_t = -Lambda u of every mode on its own: f = 0 and S = 0.
+DECAY = GradientFlow(torch.ones_like, lambda k2: k2, Polynomial((0.0, 0.0)))
+GRID = Grid((64,), (2 * math.pi,))
+
+
+@pytest.mark.parametrize("degree", [1, 2, 3, 4, 5, 8])
+def test_weights_are_the_integral_on_both_sides_of_the_switch(degree):
+    z = torch.tensor([1e-3, 0.5, 3.0, 19.9, 20.1, 60.0, 1e4], dtype=torch.float64)
+    nodes, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(400))
+    # With the variable y = z (1 - xi) cut at 60 the exponential is resolved for every z.
+    cut = (60 / z).clamp(max=2.0)
+    xi = 1 - cut[:, None] * (1 + nodes) / 2
+    values = torch.from_numpy(np.polynomial.legendre.Legendre.basis(degree)(xi.numpy()))
+    exact = z / (2 * degree - 1) * (torch.exp(-z[:, None] * (1 - xi)) * values * weights * cut[:, None] / 2).sum(-1)
+    assert torch.allclose(end_weights(z, degree), exact, rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.parametrize("degree", [2, 3, 4])
+@pytest.mark.parametrize(("k", "tau"), [(1, 0.5), (3, 0.2), (6, 0.1), (20, 1.0)])
+def test_the_estimate_of_linear_decay_is_its_error(degree, k, tau):
+    u = (k * GRID.coordinates()[0]).cos()
+    (element,) = march(DECAY, GRID, u, [tau], GaussSeidel(degree, degree, 1, 0.0))
+    error = float((element.end - u * math.exp(-k * k * tau)).square().mean().sqrt())
+    factor = float(amplification(torch.tensor(k * k * tau / 2, dtype=torch.float64), degree))
+    assert float((element.end - factor * u).abs().max()) < 1e-13
+    # Repeated for ever the error would grow by factor after factor; in a unit of time it makes this much.
+    assert Truncation(DECAY, GRID, 0.0, u).rate(element, Gauge(DECAY, GRID, u)) == pytest.approx(
+        error / (tau + 1 - factor), rel=1e-6
+    )

@@ -1,0 +1,150 @@
+"""Pictures and films: the right way up, in the colours of the map, as many frames as wanted, and quick."""
+
+import math
+import time as clock
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ernest.phasefield import AllenCahn, Grid, initial_conditions, plots, solve
+from ernest.phasefield.io.snapshots import Snapshots, take
+
+
+def lightness(colours: np.ndarray) -> np.ndarray:
+    """CIE L* of sRGB colours uint8 `[..., 3]`."""
+    share = colours / 255
+    linear = np.where(share <= 0.04045, share / 12.92, ((share + 0.055) / 1.055) ** 2.4)
+    y = linear @ np.array([0.2126, 0.7152, 0.0722])
+    return 116 * np.cbrt(y) - 16
+
+
+def bright_corner(x: float = 0.75, y: float = 0.25, n: int = 64) -> np.ndarray:
+    """A field of -1 with a spot of 1 where x is large and y small."""
+    a, b = np.meshgrid(np.arange(n) / n, np.arange(n) / n, indexing="ij")
+    return np.where(np.hypot(a - x, b - y) < 0.12, 1.0, -1.0)
+
+
+def test_lightness_rises_evenly():
+    colours = plots.palette()
+    assert colours.shape == (256, 3)
+    L = lightness(colours.astype(float))
+    assert L[0] < 20
+    assert L[-1] > 85
+    slope = np.diff(L[::16])
+    assert slope.min() > 0.6 * slope.mean()
+    assert slope.max() < 1.4 * slope.mean()
+
+
+@pytest.mark.parametrize("ending", [".gif", ".mp4"])
+def test_a_film_stands_upright_and_keeps_its_rate(tmp_path, ending):
+    def field_at(time: float) -> np.ndarray:
+        return bright_corner() if time < 2 else -bright_corner()
+
+    av = pytest.importorskip("av")
+    path = tmp_path / f"film{ending}"
+    plots.film(path, field_at, 0.0, 4.0, frames=9, rate=25, pixels=128)
+    if ending == ".mp4":
+        with av.open(str(path)) as film:
+            rate = film.streams.video[0].average_rate
+            shown = [(frame.pts * frame.time_base, frame.to_ndarray(format="rgb24")) for frame in film.decode(video=0)]
+        times = [float(time) for time, _ in shown]
+        frames = [frame.astype(float) for _, frame in shown]
+        assert rate == 25
+    else:
+        with Image.open(path) as film:
+            frames, lasting = [], []
+            for index in range(film.n_frames):
+                film.seek(index)
+                frames.append(np.asarray(film.convert("RGB")).astype(float))
+                lasting.append(film.info["duration"] / 1000)
+        times = np.cumsum([0.0, *lasting[:-1]]).tolist()
+    # Frames that are alike may be one longer frame; film of nine frames at 25 a second lasts 0.36 s all the same.
+    assert all(math.isclose((b - a) * 25, round((b - a) * 25), abs_tol=1e-6) for a, b in pairwise(times))
+    low, high = plots.palette()[[0, -1]].astype(float)
+    first, last = frames[0], frames[-1]
+    assert first.shape == (128, 128, 3)
+    right, below = round(128 * 0.75), round(128 * 0.75)  # y = 0.25 lies a quarter from the bottom
+    for frame, spot, rest in ((first, high, low), (last, low, high)):
+        assert np.abs(frame[below, right] - spot).max() < (1 if ending == ".gif" else 12)
+        assert np.abs(frame[128 - below, right] - rest).max() < (1 if ending == ".gif" else 12)
+
+
+def test_a_hundred_frames_of_a_solution_in_thirty_seconds(tmp_path):
+    pytest.importorskip("av")
+    grid = Grid.cube(128, 2 * math.pi)
+    solution = solve(AllenCahn(0.01), grid, initial_conditions.seven_circles(grid, 0.01), 1.0, 1e-4, progress=False)
+    for ending in (".mp4", ".gif"):
+        begun = clock.process_time()
+        plots.film(tmp_path / f"film{ending}", solution, 0.0, 1.0)
+        assert clock.process_time() - begun < 30
+    with Image.open(tmp_path / "film.gif") as film:
+        assert film.n_frames == 100
+        assert film.size == (512, 512)
+
+
+def test_films_of_a_line_and_of_a_cube(tmp_path):
+    cube = np.repeat(bright_corner()[:, :, None], 4, axis=2) * np.array([1, 1, -1, 1])
+    plots.film(tmp_path / "cube.gif", lambda t: cube, 0, 1, frames=2, pixels=64)
+    with Image.open(tmp_path / "cube.gif") as film:
+        shown = np.asarray(film.convert("RGB"))
+    assert (shown[48, 48] == plots.palette()[0]).all()  # the middle plane is the one that is turned
+    plots.film(tmp_path / "line.gif", lambda t: np.linspace(-1, 1, 50), 0, 1, frames=2, pixels=64)
+    with Image.open(tmp_path / "line.gif") as film:
+        curve = lightness(np.asarray(film.convert("RGB")).astype(float))
+    assert curve.shape == (32, 64)
+    heights = curve.argmax(0)
+    assert heights[2] > heights[31] > heights[61]
+    assert heights[31] == pytest.approx(16, abs=1.5)
+
+
+def grey(path: str) -> np.ndarray:
+    with Image.open(path) as image:
+        return lightness(np.asarray(image.convert("RGB")).astype(float))
+
+
+def test_snapshots_stand_upright(tmp_path):
+    pytest.importorskip("matplotlib")
+    fields = np.stack([bright_corner()])
+    plots.draw_snapshots(tmp_path / "one.png", Snapshots(np.array([0.0]), fields, Grid.cube(64, 1.0)))
+    shown = grey(tmp_path / "one.png")
+    panel = shown < 30
+    rows, columns = np.flatnonzero(panel.mean(1) > 0.3), np.flatnonzero(panel.mean(0) > 0.3)
+    box = shown[rows[0] : rows[-1], columns[0] : columns[-1]]
+    high, wide = box.shape
+    assert box[int(0.75 * high), int(0.75 * wide)] > 80
+    assert box[int(0.25 * high), int(0.75 * wide)] < 30
+    assert 0.95 < high / wide < 1.05
+
+
+@pytest.mark.parametrize("points", [(32,), (16, 24), (8, 8, 8)])
+def test_figures_of_every_dimension(tmp_path, points):
+    pytest.importorskip("matplotlib")
+    grid = Grid(points, (1.0, 2.0, 1.0)[: len(points)])
+    solution = solve(AllenCahn(0.05), grid, initial_conditions.spinodal_noise(grid, waves=1), 1.0, 1e-3, progress=False)
+    shown = take(solution)
+    assert shown.times[[0, -1]].tolist() == [0.0, 1.0]
+    for name, draw in (("fields", plots.draw_snapshots), ("laws", plots.draw_laws)):
+        for ending in ("png", "svg"):
+            draw(tmp_path / f"{name}.{ending}", shown)
+            assert (tmp_path / f"{name}.{ending}").stat().st_size > 5000
+    assert grey(tmp_path / "laws.png").std() > 3
+
+
+def test_limits():
+    assert plots.limits_of(np.array([-0.99, 0.4])) == (-1.0, 1.0)
+    assert plots.limits_of(np.array([-0.01, 0.02])) == (-0.01, 0.02)
+    assert plots.limits_of(np.array([0.0, 3.0])) == (0.0, 3.0)
+    assert plots.limits_of(np.array([2.0])) == (1.5, 2.5)
+
+
+def test_what_cannot_be_drawn_is_said_in_a_line(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"film\.avi: a name for a film ends in \.mp4 or \.gif"):
+        plots.film(tmp_path / "film.avi", lambda t: np.zeros((8, 8)), 0, 1)
+    with pytest.raises(ValueError, match="expected 2 frames or more, got 1"):
+        plots.film(tmp_path / "film.gif", lambda t: np.zeros((8, 8)), 0, 1, frames=1)
+    monkeypatch.setattr("ernest.phasefield.io.output.find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"an \.mp4 film needs the package av"):
+        plots.film(tmp_path / "film.mp4", lambda t: np.zeros((8, 8)), 0, 1)
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,56 @@
+"""Findings with one sample of every kind, small and exact, for the tests of the tables and of the page."""
+
+import numpy as np
+
+from ernest.evaluation.results import FULL, Findings, Sample, Score, Stage, SubModelRow
+
+TASKS = ("text", "image→text", "text→image", "speech→text", "text→video")
+LAYERS, EXPERTS = 5, 8
+
+
+def findings() -> Findings:
+    rng = np.random.default_rng(0)
+    picture = rng.integers(0, 256, (32, 32, 3)).astype(np.uint8)
+    film = rng.integers(0, 256, (9, 32, 32, 3)).astype(np.uint8)
+    wave = np.sin(np.arange(2000) / 7).astype(np.float32) * 0.5
+    samples = (
+        Sample("picture made", "a red seven at the top left", pixels=picture, right=True),
+        Sample("picture described", text="a <b>blue</b> six", pixels=picture, right=False, note="in truth: a blue six"),
+        Sample("speech made", "anna says seven", wave=wave, right=True),
+        Sample("speech heard", text="seven", wave=-wave, right=True),
+        Sample("video made", "a disk shrinking", pixels=film, curve=np.linspace(1, 0.4, 9), right=True, lawful=True),
+        Sample("video continued", "a disk shrinking", pixels=film, curve=np.linspace(1, 1.2, 9), right=True, lawful=False),
+        Sample("video described", text="two discs merging", pixels=film),
+        Sample("text", "three plus four is", "seven", right=True),
+        Sample("untrained", "speak what is drawn", pixels=picture, wave=wave, right=False, note="seven"),
+        Sample("sketch", "a kind of its own", text="shown all the same"),
+    )
+    scores = (
+        Score("image → text", FULL, 0.937, 0.9, "≤ 0.01", "caption grammar", 1.0, None, 300, group="understanding"),
+        Score("image → text", "half", 0.811, None, "≤ 0.01", "caption grammar", 1.0, None, 300, group="understanding"),
+        Score("text → image", FULL, 0.852, 0.9, "≤ 0.01", "judge", 0.983, 0.957, 299, group="generation"),
+        Score("text → image", "half", 0.613, None, "≤ 0.01", "judge", 0.983, 0.957, 299, group="generation"),
+        Score("bits per byte ÷ unigram's", FULL, 0.312, 0.5, "1", "likelihood", count=123, lower_is_better=True),
+    )
+    submodels = (
+        SubModelRow(FULL, 1.0, 1.0, 8, 48, 2, {"image→text": 0.937, "text→image": 0.852}),
+        SubModelRow("half", 0.54, 0.36, 5, 24, 1, {"image→text": 0.811}),
+    )
+    metrics = tuple(
+        {"step": step, "text": 5.0 / (step + 1), "future": 6.0 / (step + 1), "vision": 0.69, "positions": 4000, "seconds": 0.5}
+        | ({"audio": 5.5} if step % 2 else {})
+        for step in range(20)
+    )
+    usage = {task: rng.dirichlet(np.ones(EXPERTS), LAYERS) for task in TASKS}
+    return Findings(
+        "Findings made up",
+        scores,
+        samples,
+        submodels,
+        metrics,
+        usage,
+        load=np.full((2, LAYERS, EXPERTS), 100),
+        stages=(Stage("world", 30.0, 60.0), Stage("model", 800.0, 1600.0)),
+        facts={"machine": "a <small> one", "seed": "0"},
+        threads=2,
+    )

@@ -1,0 +1,87 @@
+"""What is kept on disk: bitwise, whole or not at all, and nothing that runs."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ernest.checkpoint import load_contribution, load_model, save_model, write_folder
+from ernest.data.sampler import collate
+from ernest.model.network import Ernest
+from ernest.model.slicing import extract
+from ernest.model.submodel import SubModel
+from tests.small import CONFIG, documents, network, placed, tokenizers
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    save_model(folder, network(), tokenizers(), {"seed": 3}, torch.arange(48.0).view(6, 8))
+    return folder
+
+
+def logits(model: Ernest) -> list[torch.Tensor]:
+    with torch.inference_mode():
+        out = model(collate([[placed(d)] for d in documents()], 100, tokenizers()))
+    return [out.symbols, out.future, out.bits, *out.codes]
+
+
+def test_logits_survive_bitwise(kept):
+    model, tokens = load_model(kept)
+    assert not model.training
+    assert all(torch.equal(a, b) for a, b in zip(logits(model), logits(network()), strict=True))
+    assert tokens.text.merges == tokenizers().text.merges
+    for mine, theirs in ((tokens.vision, tokenizers().vision), (tokens.audio, tokenizers().audio)):
+        assert mine.config == theirs.config
+        assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in mine.state_dict().items())
+    assert json.loads((kept / "recipe.json").read_text()) == {"seed": 3}
+    assert torch.equal(load_contribution(kept), torch.arange(48.0).view(6, 8))
+
+
+def test_a_sliced_checkpoint_is_an_ordinary_one(tmp_path):
+    small = extract(network(), SubModel((0, 3, 4, 5), ((1, 2, 5),) * 6, 1))
+    save_model(tmp_path / "small", small, tokenizers(), {}, torch.zeros(4, 3))
+    model, _ = load_model(tmp_path / "small")
+    assert model.config.layers == 4
+    assert all(torch.equal(a, b) for a, b in zip(logits(model), logits(small), strict=True))
+
+
+def test_nothing_is_pickled_and_nothing_is_left_aside(kept):
+    files = {path.relative_to(kept).as_posix() for path in kept.rglob("*") if path.is_file()}
+    assert {path.rpartition(".")[2] for path in files} == {"safetensors", "json"}
+    assert [path.name for path in kept.parent.iterdir()] == ["model"]
+
+
+def test_a_checkpoint_is_replaced_whole(kept):
+    (kept / "stale.json").write_text("{}")
+    other = network(seed=1)
+    save_model(kept, other, tokenizers(), {}, torch.zeros(6, 8))
+    assert not (kept / "stale.json").exists()
+    assert [path.name for path in kept.parent.iterdir()] == ["model"]
+    assert all(torch.equal(a, b) for a, b in zip(logits(load_model(kept)[0]), logits(other), strict=True))
+
+
+def test_a_write_that_fails_leaves_what_was_there(kept):
+    def fail(aside: Path) -> None:
+        assert (aside / "model.json").exists()
+        raise OSError("the disk is full")
+
+    with pytest.raises(OSError, match="full"):
+        write_folder(kept, {"model.json": {}}, also=fail)
+    assert all(torch.equal(a, b) for a, b in zip(logits(load_model(kept)[0]), logits(network()), strict=True))
+    write_folder(kept, {"a.json": 1, "b.safetensors": {"x": torch.ones(2)}})  # what the failure left aside is cleared away
+    assert sorted(path.name for path in kept.iterdir()) == ["a.json", "b.safetensors"]
+    assert torch.equal(load_file(kept / "b.safetensors")["x"], torch.ones(2))
+
+
+def test_a_folder_that_is_no_checkpoint_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"nowhere is not a checkpoint"):
+        load_model(tmp_path / "nowhere")
+
+
+def test_sizes_travel_with_the_weights(kept):
+    sizes = json.loads((kept / "model.json").read_text())
+    assert sizes["model"]["layers"] == CONFIG.layers
+    assert load_model(kept)[0].interface == network().interface

@@ -1,0 +1,86 @@
+"""Processes of their own: two give the losses of one, and one that is killed goes on."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ernest.checkpoint import load_model
+from ernest.config.recipe import to_tree
+from ernest.training.distributed import launch
+from ernest.training.loop import train
+from tests.small import recipe, tokenizers
+from tests.training.replica import RECIPE
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def losses(run: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+@pytest.fixture
+def here(monkeypatch) -> None:
+    """The processes find the package and these tests whatever is installed."""
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("here")
+def test_two_processes_give_the_losses_of_one(documents_folder, store, tmp_path):
+    shutil.copytree(documents_folder, tmp_path / "documents")
+    launch("tests.training.replica", [str(tmp_path)], processes=2)
+    two = losses(tmp_path / "unbroken")
+    # Cut between two saves and resumed, two processes give bitwise what they gave unbroken.
+    assert losses(tmp_path / "cut") == two
+    train(RECIPE, store, tokenizers(), tmp_path / "one")
+    one = losses(tmp_path / "one")
+    assert [line.keys() for line in one] == [line.keys() for line in two]
+    for alone, shared in zip(one, two, strict=True):
+        assert alone["positions"] == shared["positions"]
+        for name in ("text", "future", "vision", "audio", "norm"):
+            if name in alone:
+                assert abs(alone[name] - shared[name]) <= 1e-5 * max(1.0, alone[name]), (alone["step"], name)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("here")
+def test_a_killed_worker_goes_on(documents_folder, store, tmp_path):
+    run = tmp_path / "run"
+    settings = recipe(rows=1, steps=20, save_every=4)
+    shutil.copytree(documents_folder, run / "documents")
+    tokenizers().save(run / "tokenizers")
+    (run / "recipe.json").write_text(json.dumps(to_tree(settings)))
+
+    worker = subprocess.Popen(
+        [sys.executable, "-m", "ernest.training.pretrain", str(run)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    metrics = run / "metrics.jsonl"
+    until = time.monotonic() + 60
+    while time.monotonic() < until and not (metrics.exists() and metrics.read_text().count("\n") >= 5):
+        time.sleep(0.005)
+    worker.kill()
+    worker.wait()
+    assert 5 <= len(losses(run)) < 20
+    assert not (run / "model").exists()
+
+    launch("ernest.training.pretrain", [str(run)], processes=1)
+    whole = train(settings, store, tokenizers(), tmp_path / "unbroken")
+    assert losses(run) == losses(tmp_path / "unbroken")
+    model, kept = load_model(run / "model")
+    assert kept.text.merges == tokenizers().text.merges
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name]), name
+
+
+@pytest.mark.usefixtures("here")
+def test_a_failing_process_is_told():
+    with pytest.raises(RuntimeError, match=r"ernest\.nowhere ended with exit status 1"):
+        launch("ernest.nowhere", [], processes=1)

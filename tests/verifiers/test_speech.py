@@ -1,0 +1,45 @@
+"""The judge of spoken words."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ernest.verifiers.speech import CANVAS, WordJudge, train_word_judge
+from ernest.world.speech import VOICES, WORDS, speech
+from ernest.world.split import HELD_OUT
+
+
+@pytest.fixture(scope="module")
+def judge() -> WordJudge:
+    """A judge of three words and two voices, trained for seconds."""
+    clips = [speech(9, index, VOICES[:2], WORDS[:3]) for index in range(90)]
+    return train_word_judge([clip.wave for clip in clips], [clip.word for clip in clips], 40, 0, lambda *_: None)
+
+
+def test_it_knows_words_in_draws_it_never_heard(judge: WordJudge) -> None:
+    clips = [speech(0, HELD_OUT + index, VOICES[:2], WORDS[:3]) for index in range(30)]
+    right = [said == clip.word for said, clip in zip(judge.judge([clip.wave for clip in clips]), clips, strict=True)]
+    assert np.mean(right) > 0.8
+
+
+def test_a_verdict_does_not_depend_on_the_batch_nor_on_silence_after_the_word(judge: WordJudge) -> None:
+    waves = [speech(0, index, VOICES[:2], WORDS[:3]).wave for index in range(6)]
+    together = judge.judge(waves)
+    assert [judge.judge([wave])[0] for wave in waves] == together
+    assert judge.judge([np.pad(wave, (0, 20000)) for wave in waves]) == together
+    assert judge.judge([]) == []
+    assert max(len(wave) for wave in waves) <= CANVAS * 160
+
+
+def test_saved_and_loaded_it_judges_the_same(judge: WordJudge, tmp_path: Path) -> None:
+    judge.save(tmp_path / "judge.safetensors")
+    waves = [speech(1, index).wave for index in range(8)]
+    assert WordJudge.load(tmp_path / "judge.safetensors").judge(waves) == judge.judge(waves)
+
+
+def test_words_it_cannot_know_are_named() -> None:
+    with pytest.raises(ValueError, match="not eleven"):
+        train_word_judge([np.zeros(700, np.float32)], ["eleven"], 1, 0, lambda *_: None)
+    with pytest.raises(ValueError, match="got 1 clips and 0 words"):
+        train_word_judge([np.zeros(700, np.float32)], [], 1, 0, lambda *_: None)
