@@ -1,4 +1,4 @@
-"""Runs the command line as `python -m ernest`, which is how `torchrun -m ernest train` starts it."""
+"""Runs the command line as `python -m ernest`, and so for launchers that start a module, such as torchrun."""
 
 from ernest.cli import main
 

@@ -75,7 +75,7 @@ assert not {{"torch", "numpy"}} & set(sys.modules)
 
 
 def test_the_versions_are_printed_without_torch():
-    """As `python -m ernest`, which torchrun starts."""
+    """As `python -m ernest`."""
     program = """
 import runpy, sys
 sys.argv = ["ernest", "--version"]
