@@ -359,6 +359,9 @@ LCNET: Mapping[str, Callable[..., None]] = {
 def main() -> None:
     """Runs a command. What a user can mend is one line on stderr, and exit status 2."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if sys.argv[1:] == ["--version"]:
+        print(version())
+        return
     command = parse()
     try:
         command()
@@ -370,6 +373,16 @@ def main() -> None:
         sys.exit(130)
 
 
+def version() -> str:
+    """The versions of Ernest, Python and torch, and the system: what a report of a bug must say. Imports no torch."""
+    import platform
+    from importlib import metadata
+
+    from ernest import __version__
+
+    return f"ernest {__version__}, Python {platform.python_version()}, torch {metadata.version('torch')}, {platform.platform()}"
+
+
 def parse() -> Callable[[], None]:
     """The command that the arguments name, ready to be called. Exits with status 2 where they name none."""
     later = {name: _postponed(command) for name, command in COMMANDS.items()}
@@ -379,7 +392,10 @@ def parse() -> Callable[[], None]:
     try:
         with redirect_stderr(complaint):
             return tyro.extras.subcommand_cli_from_dict(
-                later, prog="ernest", description="One small model over text, image, video and audio; the physics of its world."
+                later,
+                prog="ernest",
+                description="One small model over text, image, video and audio; the physics of its world. "
+                "`ernest --version` says which versions run, and where.",
             )
     except SystemExit as end:
         if end.code:

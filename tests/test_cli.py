@@ -1,15 +1,17 @@
 """The command line: help without torch, and one clear line for every mistake, before any work starts."""
 
 import json
+import platform
 import subprocess
 import sys
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ernest import cli
+from ernest import __version__, cli
 from ernest.data.media import write_image
 
 COMMANDS = ("demo", "train", "import", "generate", "describe", "slice")
@@ -54,7 +56,7 @@ def test_help_of_every_command_loads_no_torch():
     """One interpreter for all: a command's help ends in SystemExit(0)."""
     program = f"""
 import sys
-from ernest import cli
+from ernest import __version__, cli
 for command in {("", *COMMANDS)!r}:
     sys.argv = ["ernest", *([command] if command else []), "--help"]
     try:
@@ -70,6 +72,22 @@ assert not {{"torch", "numpy"}} & set(sys.modules)
     assert not done.stderr
     assert done.stdout.count("usage: ernest") == 1 + len(COMMANDS)
     assert tuple(cli.COMMANDS) == COMMANDS
+
+
+def test_the_versions_are_printed_without_torch():
+    """As `python -m ernest`."""
+    program = """
+import runpy, sys
+sys.argv = ["ernest", "--version"]
+runpy.run_module("ernest", run_name="__main__")
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=True)
+    torch = metadata.version("torch")
+    assert done.stdout.startswith(
+        f"ernest {__version__}, Python {platform.python_version()}, torch {torch}, {platform.system()}-"
+    )
+    assert len(done.stdout.splitlines()) == 1
 
 
 def test_commands_are_called_as_they_are_written(monkeypatch):

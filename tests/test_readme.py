@@ -68,7 +68,7 @@ def test_every_command_is_one_that_there_is(monkeypatch):
     assert {shlex.split(line)[1] for line in COMMANDS} >= {"generate", "describe", "slice", "import", "train"}
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *PAGES], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*sorted(ROOT.glob("*.md")), *PAGES], ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
         assert (page.parent / target).exists(), target
