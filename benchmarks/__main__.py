@@ -13,7 +13,7 @@ from rich.table import Table
 from benchmarks.throughput import ARRANGEMENTS, Arrangement, machine, measure
 from ernest.config.recipe import load_recipe
 from ernest.model.cost import training_flops
-from ernest.report.rows import matmul_rate, write_rows
+from ernest.report.rows import ROWS, matmul_rate, write_rows
 from ernest.tokenizers.precision import half_precision
 
 BARS = {Arrangement(1, 1): 3000.0, Arrangement(2, 1): 6000.0, Arrangement(1, 2): None}
@@ -57,7 +57,7 @@ def main() -> None:
         rows += [row(f"speed: share of the product rate, {arrangement}", share, None, threads)]
     rows += [row(f"machine: {name} products, FLOP/s", rate, None, 1) for name, rate in rates.items()]
     console.print(table)
-    write_rows(rows)
+    write_rows(rows, Path("build") / ROWS)
 
 
 def row(name: str, value: float, bar: float | None, threads: int) -> dict[str, Any]:

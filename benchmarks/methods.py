@@ -25,7 +25,7 @@ from ernest.evaluation.results import load
 from ernest.evaluation.routing import max_violation, normalised_entropy, shares
 from ernest.model.slicing import choose, extract
 from ernest.model.submodel import stack
-from ernest.report.rows import write_rows
+from ernest.report.rows import ROWS, write_rows
 from ernest.tokenizers import audio as codec
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.training.vision import VisionTraining, train_vision_tokenizer
@@ -66,7 +66,7 @@ def main(build: Path) -> None:
         table.add_row(name, f"{value:.4g}", "" if bar is None else f"{sign} {bar:g}", "" if bar is None else "✓" if ok else "✗")
         rows.append({"row": name, "value": float(value), "bar": bar, "ok": ok, "threads": 1, "command": COMMAND})
     Console(width=120).print(table)
-    write_rows(rows)
+    write_rows(rows, build / ROWS)
 
 
 def import_time() -> list[Figure]:

@@ -6,18 +6,19 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
-
-from safetensors.torch import load_file, save_file
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from ernest.config.recipe import ModelConfig
 from ernest.config.tokenizer_spec import Interface
-from ernest.model.network import Ernest
-from ernest.tokenizers.bundle import Tokenizers
+
+if TYPE_CHECKING:  # torch takes seconds to import: a folder that is no checkpoint is refused without it
+    from torch import Tensor
+
+    from ernest.model.network import Ernest
+    from ernest.tokenizers.bundle import Tokenizers
 
 
-def interface_of(tokenizers: Tokenizers) -> Interface:
+def interface_of(tokenizers: "Tokenizers") -> Interface:
     """The shapes that the network shares with its tokenizers."""
     vision, audio = tokenizers.vision, tokenizers.audio
     return Interface(
@@ -35,6 +36,8 @@ def interface_of(tokenizers: Tokenizers) -> Interface:
 def write_folder(folder: Path, files: dict[str, Any], also: Callable[[Path], None] | None = None) -> None:
     """Writes tensors (dicts) as safetensors and the rest as JSON into a new folder, and what `also` writes there; renames it
     into place once all is synced."""
+    from safetensors.torch import save_file
+
     aside = folder.with_name(folder.name + ".part")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
@@ -62,7 +65,7 @@ def _replace(aside: Path, folder: Path) -> None:
     shutil.rmtree(old)
 
 
-def save_model(folder: Path, model: Ernest, tokenizers: Tokenizers, recipe: dict[str, Any], contribution: Tensor) -> None:
+def save_model(folder: Path, model: "Ernest", tokenizers: "Tokenizers", recipe: dict[str, Any], contribution: "Tensor") -> None:
     """What a user keeps: weights, sizes, recipe, tokenizers, and what each expert contributes `[layers, experts]`."""
     files = {
         "model.safetensors": {name: value.contiguous() for name, value in model.state_dict().items()},
@@ -73,10 +76,20 @@ def save_model(folder: Path, model: Ernest, tokenizers: Tokenizers, recipe: dict
     write_folder(folder, files, also=lambda aside: tokenizers.save(aside / "tokenizers"))
 
 
-def load_model(folder: Path) -> tuple[Ernest, Tokenizers]:
+def check_checkpoint(folder: Path, needs: str = "model.json") -> None:
+    """Raises ValueError where `folder` is not a checkpoint, or not one with what is needed of it. Imports no torch."""
+    if not (folder / needs).exists():
+        raise ValueError(f"{folder} is not a checkpoint: it has no {needs} (`ernest train` and `ernest demo` make one)")
+
+
+def load_model(folder: Path) -> "tuple[Ernest, Tokenizers]":
     """A checkpoint ready to use. Raises ValueError where `folder` is not one."""
-    if not (folder / "model.json").is_file():
-        raise ValueError(f"{folder} is not a checkpoint: it has no model.json (train one with `ernest demo`)")
+    check_checkpoint(folder)
+    from safetensors.torch import load_file
+
+    from ernest.model.network import Ernest
+    from ernest.tokenizers.bundle import Tokenizers
+
     sizes = json.loads((folder / "model.json").read_text())
     interface = sizes["interface"]
     interface["scales"] = tuple(tuple(scale) for scale in interface["scales"])
@@ -86,6 +99,8 @@ def load_model(folder: Path) -> tuple[Ernest, Tokenizers]:
     return model.eval().requires_grad_(False), Tokenizers.load(folder / "tokenizers")
 
 
-def load_contribution(folder: Path) -> Tensor:
+def load_contribution(folder: Path) -> "Tensor":
     """What each expert of a checkpoint contributes, `[layers, experts]`."""
+    from safetensors.torch import load_file
+
     return load_file(folder / "contribution.safetensors")["contribution"]

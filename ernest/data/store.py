@@ -42,10 +42,16 @@ def encode(records: Iterable[Record], tokenizers: Tokenizers, chunk: int = 256) 
     """Documents of records, in order; pictures and sounds go through their tokenizers a chunk at a time."""
     records = iter(records)
     while part := list(islice(records, chunk)):
-        latents = _latents(part, tokenizers)
-        codes = _codes(part, tokenizers)
+        segments = [segment for record in part for segment in record.segments]
+        latents, codes = _latents(segments, tokenizers), _codes(segments, tokenizers)
         for record in part:
             yield Document(tuple(_piece(segment, latents, codes) for segment in record.segments), record.task)
+
+
+def encode_segments(segments: Sequence[Segment], tokenizers: Tokenizers) -> tuple[Piece, ...]:
+    """Pieces of segments, in order, where they are no record: of a question whose answer is still to be made."""
+    latents, codes = _latents(segments, tokenizers), _codes(segments, tokenizers)
+    return tuple(_piece(segment, latents, codes) for segment in segments)
 
 
 def _piece(segment: Segment, latents: dict[int, np.ndarray], codes: dict[int, np.ndarray]) -> Piece:
@@ -60,9 +66,9 @@ def _piece(segment: Segment, latents: dict[int, np.ndarray], codes: dict[int, np
 
 
 @torch.inference_mode()
-def _latents(records: Sequence[Record], tokenizers: Tokenizers) -> dict[int, np.ndarray]:
+def _latents(segments: Sequence[Segment], tokenizers: Tokenizers) -> dict[int, np.ndarray]:
     """Latents of all made pictures and videos, by segment."""
-    segments = [s for record in records for s in record.segments if s.kind in ("image", "video") and s.made]
+    segments = [s for s in segments if s.kind in ("image", "video") and s.made]
     if not segments:
         return {}
     frames = [s.data if s.kind == "video" else s.data[None] for s in segments]
@@ -73,8 +79,8 @@ def _latents(records: Sequence[Record], tokenizers: Tokenizers) -> dict[int, np.
 
 
 @torch.inference_mode()
-def _codes(records: Sequence[Record], tokenizers: Tokenizers) -> dict[int, np.ndarray]:
-    segments = [s for record in records for s in record.segments if s.kind == "audio"]
+def _codes(segments: Sequence[Segment], tokenizers: Tokenizers) -> dict[int, np.ndarray]:
+    segments = [s for s in segments if s.kind == "audio"]
     coded = tokenizers.audio.encode([s.data for s in segments]) if segments else []
     return {id(s): c.numpy().astype(np.int16) for s, c in zip(segments, coded, strict=True)}
 
