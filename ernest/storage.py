@@ -1,4 +1,4 @@
-"""Files that are whole or not there: written aside, synced and renamed; tensors as safetensors; a folder for one owner at a time."""
+"""Files that are whole or not there: written aside, synced, renamed; tensors as safetensors; a folder for one owner at a time."""
 
 import errno
 import fcntl
@@ -15,43 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_TYPES = [
-    "BOOL",
-    "bool",
-    "U8",
-    "uint8",
-    "I8",
-    "int8",
-    "U16",
-    "uint16",
-    "I16",
-    "int16",
-    "U32",
-    "uint32",
-    "I32",
-    "int32",
-    "U64",
-    "uint64",
-    "I64",
-    "int64",
-]
-_TYPES += [
-    "F16",
-    "float16",
-    "BF16",
-    "bfloat16",
-    "F32",
-    "float32",
-    "F64",
-    "float64",
-    "C64",
-    "complex64",
-    "F8_E4M3",
-    "float8_e4m3fn",
-    "F8_E5M2",
-    "float8_e5m2",
-]
-CODES = dict(zip(_TYPES[1::2], _TYPES[::2], strict=True))
+CODES = {"bool": "BOOL", "bfloat16": "BF16", "complex64": "C64"}
+CODES |= {f"{kind}{bits}": f"{kind[0].upper()}{bits}" for kind in ("uint", "int", "float") for bits in (8, 16, 32, 64)}
 """The format's name of each type of torch and numpy. What is not here (complex128) has no place in the format."""
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -62,18 +27,14 @@ class DiskFullError(OSError):
     """A disk without room, told in one line."""
 
     def __init__(self, path: Path, need: int | None, why: str = "No space left on device") -> None:
-        there = next(folder for folder in path.absolute().parents if folder.is_dir())
         needed = "" if need is None else f"{need / 1e6:.1f} MB needed, "
-        free = shutil.disk_usage(there).free / 1e6
-        super().__init__(f"{path}: could not be written ({why}): {needed}{free:.1f} MB free; make room and start again")
+        said = f"{needed}{free_bytes(path) / 1e6:.1f} MB free; make room and start again"
+        super().__init__(f"{path}: could not be written ({why}): {said}")
 
 
-def require_room(path: str | Path, need: int) -> None:
-    """Raises DiskFullError unless `need` bytes are free where `path` will be."""
-    path = Path(path)
-    there = next(folder for folder in path.absolute().parents if folder.is_dir())
-    if shutil.disk_usage(there).free < need:
-        raise DiskFullError(path, need)
+def free_bytes(path: str | Path) -> int:
+    """The room that is left where `path` is or will be."""
+    return shutil.disk_usage(next(folder for folder in Path(path).absolute().parents if folder.is_dir())).free
 
 
 @contextmanager
@@ -227,6 +188,8 @@ def _plain(tensor: Any) -> Any:
 
     if not isinstance(tensor, torch.Tensor):
         array = np.asarray(tensor)
+        if min(array.strides, default=0) < 0:  # torch refuses them even where a single value makes them moot
+            array = array.copy()
         tensor = torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
     return tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
 
