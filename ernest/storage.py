@@ -178,7 +178,8 @@ def save_tensors(path: str | Path, tensors: Mapping[str, Any], metadata: Mapping
     with write_file(path, len(text) + 8 + end) as aside, aside.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for name in order:
-            file.write(plain[name].reshape(-1).view(torch.uint8).numpy().data)
+            if plain[name].numel():  # torch does not view what is empty as bytes
+                file.write(plain[name].reshape(-1).view(torch.uint8).numpy().data)
 
 
 def _plain(tensor: Any) -> Any:
@@ -188,9 +189,7 @@ def _plain(tensor: Any) -> Any:
 
     if not isinstance(tensor, torch.Tensor):
         array = np.asarray(tensor)
-        if min(array.strides, default=0) < 0:  # torch refuses them even where a single value makes them moot
-            array = array.copy()
-        tensor = torch.from_numpy(np.require(array, array.dtype.newbyteorder("="), ["C", "W"]))
+        tensor = torch.from_numpy(np.array(array, array.dtype.newbyteorder("="), order="C"))
     return tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
 
 
