@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ernest.config.recipe import ModelConfig
-from ernest.config.tokenizer_spec import Interface
+from ernest.config.tokenizer_spec import TokenizerSpec
 
 if TYPE_CHECKING:  # torch takes seconds to import: a folder that is no checkpoint is refused without it
     from torch import Tensor
@@ -18,10 +18,10 @@ if TYPE_CHECKING:  # torch takes seconds to import: a folder that is no checkpoi
     from ernest.tokenizers.bundle import Tokenizers
 
 
-def interface_of(tokenizers: "Tokenizers") -> Interface:
+def tokenizer_spec(tokenizers: "Tokenizers") -> TokenizerSpec:
     """The shapes that the network shares with its tokenizers."""
     vision, audio = tokenizers.vision, tokenizers.audio
-    return Interface(
+    return TokenizerSpec(
         vocabulary=tokenizers.text.vocab_size,
         bits=vision.config.bits,
         scales=vision.quantiser.sizes,
@@ -65,12 +65,12 @@ def _replace(aside: Path, folder: Path) -> None:
     shutil.rmtree(old)
 
 
-def save_model(folder: Path, model: "Ernest", tokenizers: "Tokenizers", recipe: dict[str, Any], contribution: "Tensor") -> None:
+def save_model(folder: Path, model: "Ernest", tokenizers: "Tokenizers", recipe: dict[str, Any], importance: "Tensor") -> None:
     """What a user keeps: weights, sizes, recipe, tokenizers, and what each expert contributes `[layers, experts]`."""
     files = {
         "model.safetensors": {name: value.contiguous() for name, value in model.state_dict().items()},
-        "model.json": {"model": asdict(model.config), "interface": asdict(model.interface)},
-        "contribution.safetensors": {"contribution": contribution.contiguous()},
+        "model.json": {"model": asdict(model.config), "spec": asdict(model.spec)},
+        "importance.safetensors": {"importance": importance.contiguous()},
         "recipe.json": recipe,
     }
     write_folder(folder, files, also=lambda aside: tokenizers.save(aside / "tokenizers"))
@@ -91,16 +91,16 @@ def load_model(folder: Path) -> "tuple[Ernest, Tokenizers]":
     from ernest.tokenizers.bundle import Tokenizers
 
     sizes = json.loads((folder / "model.json").read_text())
-    interface = sizes["interface"]
-    interface["scales"] = tuple(tuple(scale) for scale in interface["scales"])
-    interface["grid"] = tuple(interface["grid"])
-    model = Ernest(ModelConfig(**sizes["model"]), Interface(**interface))
+    spec = sizes["spec"]
+    spec["scales"] = tuple(tuple(scale) for scale in spec["scales"])
+    spec["grid"] = tuple(spec["grid"])
+    model = Ernest(ModelConfig(**sizes["model"]), TokenizerSpec(**spec))
     model.load_state_dict(load_file(folder / "model.safetensors"))
     return model.eval().requires_grad_(False), Tokenizers.load(folder / "tokenizers")
 
 
-def load_contribution(folder: Path) -> "Tensor":
+def load_expert_importance(folder: Path) -> "Tensor":
     """What each expert of a checkpoint contributes, `[layers, experts]`."""
     from safetensors.torch import load_file
 
-    return load_file(folder / "contribution.safetensors")["contribution"]
+    return load_file(folder / "importance.safetensors")["importance"]

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ernest.checkpoint import check_checkpoint, load_contribution, load_model, save_model
+from ernest.checkpoint import check_checkpoint, load_expert_importance, load_model, save_model
 from ernest.config.submodel_size import FULL_SIZE, SubModelSize
 from ernest.data import media
 from ernest.sequence.record import Kind, given
@@ -40,7 +40,7 @@ def generate(
     if out is not None and to != "text" and media.suffix(out) not in media.WRITTEN[to]:
         raise ValueError(f"{out}: a name for {to} ends in {', '.join(media.WRITTEN[to])}")
     check_checkpoint(checkpoint)
-    from ernest.data.store import Piece
+    from ernest.data.store import EncodedSegment
     from ernest.generation.sampling import DEFAULTS, Sampling
 
     usual = DEFAULTS[to]
@@ -48,10 +48,10 @@ def generate(
         usual.temperature if temperature is None else temperature,
         usual.top_p if top_p is None else top_p,
         usual.guidance if guidance is None else guidance,
-        usual.opening if temperature is None else None,
+        usual.first_frame_temperature if temperature is None else None,
     )
     engine = _engine(checkpoint, size)
-    asked = [(Piece("text", prompt, False),)]
+    asked = [(EncodedSegment("text", prompt, False),)]
     if to == "text":
         answer = engine.texts(asked, chosen, seed)[0]
         if out is not None:
@@ -93,10 +93,10 @@ def write_submodel(checkpoint: Path, out: Path, size: SubModelSize) -> str:
     from ernest.model.slicing import choose, extract
 
     model, tokenizers = load_model(checkpoint)
-    contribution = load_contribution(checkpoint)
-    submodel = choose(model, contribution, size.layers, size.experts, size.top_k)
+    importance = load_expert_importance(checkpoint)
+    submodel = choose(model, importance, size.layers, size.experts, size.top_k)
     small = extract(model, submodel)
-    kept = torch.stack([contribution[layer, list(submodel.experts[layer])] for layer in submodel.layers])
+    kept = torch.stack([importance[layer, list(submodel.experts[layer])] for layer in submodel.layers])
     save_model(out, small, tokenizers, json.loads((checkpoint / "recipe.json").read_text()), kept)
     counts = [sum(p.numel() for p in one.parameters()) for one in (small, model)]
     return (
@@ -111,4 +111,4 @@ def _engine(checkpoint: Path, size: SubModelSize) -> "Engine":
     model, tokenizers = load_model(checkpoint)
     if size.is_full:
         return Engine(model, tokenizers)
-    return Engine(model, tokenizers, choose(model, load_contribution(checkpoint), size.layers, size.experts, size.top_k))
+    return Engine(model, tokenizers, choose(model, load_expert_importance(checkpoint), size.layers, size.experts, size.top_k))
