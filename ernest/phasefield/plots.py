@@ -106,17 +106,18 @@ def draw_laws(path: Path | str, snapshots: Snapshots) -> None:
     _save(path, (5.6, 0.5 + 1.6 * len(known)), draw)
 
 
-def film(
+def write_film(
     path: Path | str,
     field_at: Callable[[float], Tensor | np.ndarray],
-    start: float,
-    end: float,
+    t0: float,
+    t1: float,
     frames: int = 100,
     rate: int = 25,
     pixels: int = 512,
     limits: Limits | None = None,
 ) -> None:
-    """A film, .mp4 (which needs the package av) or .gif, of `frames` at equal intervals from `start` to `end`, `rate` a second.
+    """Writes a film, .mp4 (which needs the package av) or .gif, of `frames` pictures at equal intervals from time `t0` to `t1`,
+    shown at `rate` a second.
 
     `field_at` gives the field `[*points]` of any time: a `Solution` does. The longer side has about `pixels`; `limits` are the
     values at the ends of the map of colours, by default those of `limits_of`. Of one dimension it shows a curve. Raises
@@ -125,7 +126,7 @@ def film(
     path = check_film(path)
     if frames < 2:
         raise ValueError(f"film: expected 2 frames or more, got {frames}")
-    times = np.linspace(start, end, frames)
+    times = np.linspace(t0, t1, frames)
     if limits is None:
         limits = limits_of(np.stack([_array(field_at(float(time))) for time in times[:: max(1, frames // 10)]]))
     images = (_frame(_array(field_at(float(time))), limits, pixels) for time in times)

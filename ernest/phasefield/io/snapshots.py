@@ -42,7 +42,9 @@ class Snapshots:
         return json.dumps({"grid": asdict(self.grid), "facts": dict(self.facts)})
 
 
-def take(solution: Solution, times: Sequence[float] | np.ndarray | None = None, member: int = 0, **facts: Any) -> Snapshots:
+def take_snapshots(
+    solution: Solution, times: Sequence[float] | np.ndarray | None = None, member: int = 0, **facts: Any
+) -> Snapshots:
     """A run at `times`, by default six telling ones, with its histories, flow and scheme and the versions of what computed it.
 
     Of a batch it is one `member`. Further `facts`, such as tolerance=1e-6, are kept with the others. The histories of a run
@@ -52,9 +54,9 @@ def take(solution: Solution, times: Sequence[float] | np.ndarray | None = None, 
     if not isinstance(solution.grid, Grid):
         raise ValueError(f"snapshots: expected a run on the even spacing of a Grid, got {type(solution.grid).__name__}")
     energy, mass = (history.reshape(len(solution.times), -1)[:, member] for history in (solution.energy, solution.mass))
-    first = solution.elements.span[0] if solution.elements else solution.times[-1]
+    first = solution.dense_output.span[0] if solution.dense_output else solution.times[-1]
     covered = solution.times >= first * (1 - 1e-12)
-    chosen = telling_times(solution.times[covered], energy[covered]) if times is None else times
+    chosen = representative_times(solution.times[covered], energy[covered]) if times is None else times
     shape = solution.grid.points
     shown = [solution(float(time)).reshape(-1, *shape)[member].detach().cpu().numpy() for time in chosen]
     histories = {
@@ -64,11 +66,11 @@ def take(solution: Solution, times: Sequence[float] | np.ndarray | None = None, 
         "step": solution.steps,
         "iterations": solution.iterations,
     }
-    known = {"flow": described(solution.flow), "scheme": described(solution.scheme), "versions": versions()}
+    known = {"flow": as_json(solution.flow), "scheme": as_json(solution.scheme), "versions": versions()}
     return Snapshots(np.array(chosen, dtype=float), np.stack(shown), solution.grid, histories, known | facts)
 
 
-def telling_times(time: np.ndarray, energy: np.ndarray, count: int = 6) -> np.ndarray:
+def representative_times(time: np.ndarray, energy: np.ndarray, count: int = 6) -> np.ndarray:
     """`count` times `[count]` that tell the story of a run: from the first to the last, each as far from the next in the mean of
     the time that passes and the energy that is lost, both as shares of the whole.
 
@@ -91,14 +93,14 @@ def grid_and_facts(header: str) -> tuple[Grid, dict[str, Any]]:
     return Grid(**shape), known["facts"]
 
 
-def described(value: Any) -> Any:
+def as_json(value: Any) -> Any:
     """A value as JSON can hold it: a dataclass as its name and fields, what has no better form as its text."""
     if is_dataclass(value):
-        return {"name": type(value).__name__} | {part.name: described(getattr(value, part.name)) for part in fields(value)}
+        return {"name": type(value).__name__} | {part.name: as_json(getattr(value, part.name)) for part in fields(value)}
     if isinstance(value, Tensor):
         return value.tolist()
     if isinstance(value, tuple | list):
-        return [described(part) for part in value]
+        return [as_json(part) for part in value]
     return value if value is None or isinstance(value, bool | int | float | str) else repr(value)
 
 

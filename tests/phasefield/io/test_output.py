@@ -17,7 +17,7 @@ import torch
 from ernest.phasefield import Checkpoint, ConservativeAllenCahn, Grid, initial_conditions, solve
 from ernest.phasefield.io import output, snapshots
 from ernest.phasefield.io.aside import aside
-from ernest.phasefield.io.snapshots import Snapshots, described, take, telling_times
+from ernest.phasefield.io.snapshots import Snapshots, as_json, representative_times, take_snapshots
 
 ENDINGS = (".npz", ".h5", ".zarr", ".nc", ".pvd")
 LIBRARIES = {".h5": "h5py", ".zarr": "zarr", ".nc": "netCDF4"}
@@ -202,7 +202,7 @@ def test_snapshots_must_fit():
 def test_a_file_tells_how_the_run_was_made(tmp_path):
     grid = Grid.cube(16, 2 * math.pi)
     solution = solve(ConservativeAllenCahn(0.1), grid, initial_conditions.circle(grid, 0.1), 0.5, 1e-4, progress=False)
-    output.write(tmp_path / "run.npz", take(solution, (0.0, 0.25, 0.5), tolerance=1e-4))
+    output.write(tmp_path / "run.npz", take_snapshots(solution, (0.0, 0.25, 0.5), tolerance=1e-4))
     read = output.read(tmp_path / "run.npz")
     assert read.facts["tolerance"] == 1e-4
     assert read.facts["flow"] == {"name": "ConservativeAllenCahn", "kappa": 0.1, "s": 1.0, "gamma": 1.0, "forcing": None}
@@ -219,7 +219,7 @@ def test_a_member_of_a_batch_is_taken(tmp_path):
     grid = Grid.cube(16, 2 * math.pi)
     starts = torch.stack([initial_conditions.circle(grid, 0.1, radius) for radius in (1.0, 2.0)])
     solution = solve(ConservativeAllenCahn(0.1), grid, starts, 0.1, step=0.05, progress=False)
-    shown = take(solution, (0.0, 0.1), member=1)
+    shown = take_snapshots(solution, (0.0, 0.1), member=1)
     assert (shown.fields[0] == solution(0.0)[1].numpy()).all()
     assert (shown.histories["energy"] == solution.energy[:, 1]).all()
 
@@ -240,31 +240,31 @@ def test_the_commit_is_told_only_in_the_own_repository(tmp_path, monkeypatch):
 
 def test_values_are_described_so_that_json_holds_them():
     flow = ConservativeAllenCahn(torch.tensor([0.1, 0.2], dtype=torch.float64), forcing=None)
-    assert described(flow)["kappa"] == [0.1, 0.2]
-    assert described((1, None, True, "a", 0.5)) == [1, None, True, "a", 0.5]
-    assert json.dumps(described({1}))
+    assert as_json(flow)["kappa"] == [0.1, 0.2]
+    assert as_json((1, None, True, "a", 0.5)) == [1, None, True, "a", 0.5]
+    assert json.dumps(as_json({1}))
 
 
 def test_telling_times_follow_time_and_energy():
     time = np.linspace(0, 10, 1001)
-    even = telling_times(time, 10 - time, 5)
+    even = representative_times(time, 10 - time, 5)
     np.testing.assert_allclose(even, [0, 2.5, 5, 7.5, 10], atol=0.06)
     # Half of what counts happens about t = 8: half of the times lie there.
-    late = telling_times(time, -np.tanh((time - 8) * 20), 9)
+    late = representative_times(time, -np.tanh((time - 8) * 20), 9)
     assert ((late > 7.5) & (late < 8.5)).sum() >= 4
     # A loss in the first moment draws none.
-    sudden = telling_times(time, 100 * np.exp(-1000 * time) + 10 - time, 5)
+    sudden = representative_times(time, 100 * np.exp(-1000 * time) + 10 - time, 5)
     np.testing.assert_allclose(sudden, even, atol=0.1)
-    assert (telling_times(time, np.ones(1001), 3) == [0, 5, 10]).all()
+    assert (representative_times(time, np.ones(1001), 3) == [0, 5, 10]).all()
 
 
 def test_a_run_that_went_on_is_taken_from_its_checkpoint_on(tmp_path):
     grid = Grid.cube(16, 2 * math.pi)
     keep = Checkpoint(tmp_path / "run.safetensors", steps=4)
     run = partial(solve, ConservativeAllenCahn(0.1), grid, initial_conditions.circle(grid, 0.1), step=0.125, progress=False)
-    run(end=0.5, checkpoint=keep)
-    whole, taken = run(end=1.0), take(run(end=1.0, checkpoint=keep, resume=True))
+    run(t1=0.5, checkpoint=keep)
+    whole, taken = run(t1=1.0), take_snapshots(run(t1=1.0, checkpoint=keep, resume=True))
     assert taken.times[[0, -1]].tolist() == [0.5, 1.0]
     assert (taken.histories["energy"] == whole.energy).all()
     assert (taken.fields[-1] == whole(1.0).numpy()).all()
-    assert take(run(end=1.0, checkpoint=keep, resume=True)).times.tolist() == [1.0]
+    assert take_snapshots(run(t1=1.0, checkpoint=keep, resume=True)).times.tolist() == [1.0]

@@ -22,14 +22,14 @@ ROOT = Path(__file__).parents[2]
 def test_every_bit_comes_back(tmp_path, dtype, history):
     modes, rows = torch.randn(4, 3, dtype=dtype), torch.randn(5, 4, 3, dtype=dtype)
     state = State(1 / 3, modes, rows if history else None, (0.1, 0.1 + 1e-17, 1e-9) if history else (), 7)
-    facts, journal = {"tau": math.pi, "most": math.inf}, {"rows": [1 / 7, None, [1e-300]]}
-    save_run(tmp_path / "run.safetensors", state, facts, journal)
-    back, facts_back, journal_back = load_run(tmp_path / "run.safetensors", CPU)
+    facts, run_history = {"tau": math.pi, "most": math.inf}, {"records": [1 / 7, None, [1e-300]]}
+    save_run(tmp_path / "run.safetensors", state, facts, run_history)
+    back, facts_back, run_history_back = load_run(tmp_path / "run.safetensors", CPU)
     assert (back.time, back.taus, back.count) == (state.time, state.taus, state.count)
     assert torch.equal(back.modes, modes)
     assert back.modes.dtype == dtype
     assert (back.history is None) if not history else torch.equal(back.history, rows)
-    assert (facts_back, journal_back) == (facts, journal)
+    assert (facts_back, run_history_back) == (facts, run_history)
 
 
 def test_other_files_are_refused(tmp_path):
@@ -100,7 +100,7 @@ grid = Grid.cube(96, 2 * math.pi)
 start = initial_conditions.spinodal_noise(grid, waves=8)
 keep = Checkpoint(folder + "/run.safetensors", steps=2)
 run = solve(AllenCahn(0.02), grid, start, 4.0, 1e-7, events=Event("watch", watch), checkpoint=keep, resume=True)
-np.savez(folder + "/end.npz", end=run.end.numpy(), steps=run.steps, covered=len(run.elements))
+np.savez(folder + "/end.npz", end=run.end.numpy(), steps=run.steps, covered=len(run.dense_output))
 """
 
 
