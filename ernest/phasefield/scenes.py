@@ -18,7 +18,7 @@ from ernest.phasefield.flows import (
     SwiftHohenberg,
 )
 from ernest.phasefield.grid import Grid
-from ernest.phasefield.io import output
+from ernest.phasefield.io.files import check_path, require_package, write
 from ernest.phasefield.io.snapshots import take_snapshots
 from ernest.phasefield.solver.solution import Solution
 from ernest.phasefield.solver.solve import solve
@@ -83,15 +83,15 @@ def run_scene(
     plots.draw_snapshots(files["snapshots.png"], snapshots)
     plots.draw_laws(files["laws.png"], snapshots)
     plots.write_film(files[f"film.{film}"], solution, 0.0, float(solution.times[-1]), frames)
-    output.write(files[f"data.{data}"], snapshots)
+    write(files[f"data.{data}"], snapshots)
     return "\n".join([_summary(scene, flow, solution, seconds), *map(str, files.values())])
 
 
 def _check(out: Path, grid: Grid, kappa: float, end: float, frames: int, film: str, data: str) -> None:
     """Raise ValueError or ImportError for all that can be known to fail before the run."""
-    output.need("matplotlib", "a figure")
+    require_package("matplotlib", "a figure")
     plots.check_film(out / f"film.{film}")
-    output.check(out / f"data.{data}")
+    check_path(out / f"data.{data}")
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is no folder")
     if not 0 < end < math.inf:

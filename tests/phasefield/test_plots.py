@@ -144,7 +144,7 @@ def test_what_cannot_be_drawn_is_said_in_a_line(tmp_path, monkeypatch):
         plots.write_film(tmp_path / "film.avi", lambda t: np.zeros((8, 8)), 0, 1)
     with pytest.raises(ValueError, match="expected 2 frames or more, got 1"):
         plots.write_film(tmp_path / "film.gif", lambda t: np.zeros((8, 8)), 0, 1, frames=1)
-    monkeypatch.setattr("ernest.phasefield.io.output.find_spec", lambda name: None)
+    monkeypatch.setattr("ernest.phasefield.io.files.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"an \.mp4 film needs the package av"):
         plots.write_film(tmp_path / "film.mp4", lambda t: np.zeros((8, 8)), 0, 1)
     assert not list(tmp_path.iterdir())

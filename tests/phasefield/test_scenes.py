@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ernest.phasefield import Grid, scenes
-from ernest.phasefield.io import output
+from ernest.phasefield.io import files
 
 SMALL = Grid.cube(32, 2 * math.pi)
 
@@ -20,7 +20,7 @@ def test_every_scene_makes_its_files(scene, tmp_path):
     names = ["snapshots.png", "laws.png", "film.gif", "data.npz"]
     assert said.splitlines()[1:] == [str(out / name) for name in names]
     assert sorted(file.name for file in out.iterdir()) == sorted(names)
-    read = output.read(out / "data.npz")
+    read = files.read(out / "data.npz")
     assert read.times[[0, -1]].tolist() == [0.0, 0.2]
     np.testing.assert_allclose(read.fields[0], scenes.SCENES[scene](SMALL, 0.05, 0), rtol=0, atol=1e-14)
     assert (read.facts["scene"], read.facts["tolerance"]) == (scene, 1e-3)
@@ -34,7 +34,7 @@ def test_every_flow_runs(flow, dimensions, tmp_path):
     pytest.importorskip("matplotlib")
     grid = Grid.cube(32, 2 * math.pi, dimensions)
     scenes.run_scene("two-drops", tmp_path, flow, 0.1, grid, 0.05, 1e-3, film="gif", frames=2, data="pvd")
-    assert output.read(tmp_path / "data.pvd").facts["flow"]["name"].lower() == flow.replace("-", "")
+    assert files.read(tmp_path / "data.pvd").facts["flow"]["name"].lower() == flow.replace("-", "")
 
 
 def test_every_scene_has_defaults():
@@ -74,7 +74,7 @@ def test_a_mistake_is_a_line_before_any_work(arguments, message, tmp_path):
 
 def test_missing_libraries_are_told_before_the_run(tmp_path, monkeypatch):
     present = {"matplotlib", "av"}
-    monkeypatch.setattr(output, "find_spec", lambda name: name in present or None)
+    monkeypatch.setattr(files, "find_spec", lambda name: name in present or None)
     with pytest.raises(ImportError, match=r"a \.zarr file needs the package zarr: pip install zarr"):
         scenes.run_scene("circle", tmp_path / "out", grid=SMALL, kappa=0.05, data="zarr")
     present.remove("av")

@@ -1,4 +1,4 @@
-"""Fields of a run at chosen times, with the histories of its steps and how it was made: what data files and pictures show."""
+"""Samples a run at chosen times, with the histories of its steps and how it was made, for data files and pictures."""
 
 import json
 import platform
@@ -45,9 +45,9 @@ class Snapshots:
 def take_snapshots(
     solution: Solution, times: Sequence[float] | np.ndarray | None = None, member: int = 0, **facts: Any
 ) -> Snapshots:
-    """A run at `times`, by default six telling ones, with its histories, flow and scheme and the versions of what computed it.
+    """Samples a run at `times`, by default six of `representative_times`, with its histories, flow, scheme and package versions.
 
-    Of a batch it is one `member`. Further `facts`, such as tolerance=1e-6, are kept with the others. The histories of a run
+    Of a batch one `member` is taken. Further `facts`, such as tolerance=1e-6, are kept with the others. The histories of a run
     that went on from a checkpoint reach back to its beginning, its fields to the checkpoint. Raises ValueError for times that
     the solution does not cover, and for a run that is not on a `Grid`.
     """
@@ -71,10 +71,9 @@ def take_snapshots(
 
 
 def representative_times(time: np.ndarray, energy: np.ndarray, count: int = 6) -> np.ndarray:
-    """`count` times `[count]` that tell the story of a run: from the first to the last, each as far from the next in the mean of
-    the time that passes and the energy that is lost, both as shares of the whole.
+    """`count` times `[count]` from the first to the last, evenly spaced in the mean of elapsed time and energy lost.
 
-    What is lost in the first hundredth of the time does not count: noise on the grid is gone in no time.
+    Both are shares of their whole. Energy lost in the first hundredth of the time does not count: that is noise on the grid.
     """
     if len(time) < 2:
         return time
@@ -87,14 +86,14 @@ def representative_times(time: np.ndarray, energy: np.ndarray, count: int = 6) -
 
 
 def grid_and_facts(header: str) -> tuple[Grid, dict[str, Any]]:
-    """What `Snapshots.header` tells."""
+    """Grid and facts from the JSON of `Snapshots.header`."""
     known = json.loads(header)
     shape = {name: tuple(value) if isinstance(value, list) else value for name, value in known["grid"].items()}
     return Grid(**shape), known["facts"]
 
 
 def as_json(value: Any) -> Any:
-    """A value as JSON can hold it: a dataclass as its name and fields, what has no better form as its text."""
+    """A value in types that JSON can hold: a dataclass as its name and fields, an object of another class as its repr."""
     if is_dataclass(value):
         return {"name": type(value).__name__} | {part.name: as_json(getattr(value, part.name)) for part in fields(value)}
     if isinstance(value, Tensor):
@@ -105,7 +104,7 @@ def as_json(value: Any) -> Any:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Ernest, Python and what computes, and the git commit where Ernest runs from its own working tree."""
+    """Versions of Ernest, Python and the numerical packages, and the git commit if Ernest runs from its own working tree."""
     known = {"python": platform.python_version()}
     for package in ("ernest-ai", "torch", "numpy", "numba", "pyfftw"):
         try:
@@ -118,7 +117,7 @@ def versions() -> dict[str, str]:
 
 def _commit() -> str | None:
     """The commit that is checked out, "+" after it where files differ, or None outside of Ernest's own repository."""
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     if not (root / ".git").exists():  # an installed package may lie inside somebody else's repository
         return None
     said = []

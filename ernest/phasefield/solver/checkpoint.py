@@ -16,8 +16,8 @@ from torch import Tensor
 
 from ernest.phasefield.flows import Flow, forcing_modes, varies_in_space
 from ernest.phasefield.grid import Space
-from ernest.phasefield.io.aside import aside
 from ernest.phasefield.stepping import State
+from ernest.storage import load_tensors, read_header, save_tensors
 
 FORMAT = "ernest phase-field run 2"
 
@@ -44,32 +44,25 @@ class Checkpoint:
 
 def save_run(path: Path | str, state: State, facts: dict[str, Any], history: dict[str, Any]) -> None:
     """Writes a state, the JSON `facts` of the run (into the header) and the JSON `history` of its steps and events."""
-    from safetensors.torch import save_file
-
     tensors = {"run_history": torch.frombuffer(bytearray(json.dumps(history).encode()), dtype=torch.uint8)}
     for name, value in (("modes", state.modes), ("history", state.history)):
         if value is not None:
             real = torch.view_as_real(value) if value.is_complex() else value
-            tensors[f"{name}.{'complex' if value.is_complex() else 'real'}"] = real.detach().cpu().contiguous().clone()
+            tensors[f"{name}.{'complex' if value.is_complex() else 'real'}"] = real
     header = {"time": state.time, "taus": state.taus, "count": state.count, "facts": facts}
-    with aside(Path(path)) as part:
-        save_file(tensors, part, metadata={"format": FORMAT, "run": json.dumps(header)})
+    save_tensors(path, tensors, {"format": FORMAT, "run": json.dumps(header)})
 
 
 def load_run(path: Path | str, device: torch.device) -> tuple[State, dict[str, Any], dict[str, Any]]:
-    """What `save_run` has written, bit for bit. Raises ValueError for other files."""
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata() or {}
-        if metadata.get("format") != FORMAT:
-            raise ValueError(f"checkpoint: {path} is no checkpoint of a phase-field run")
-        header = json.loads(metadata["run"])
-        tensors: dict[str, Tensor] = {}
-        for key in file.keys():  # noqa: SIM118 (an open file is no dict)
-            name, _, kind = key.partition(".")
-            tensor = file.get_tensor(key)
-            tensors[name] = (torch.view_as_complex(tensor) if kind == "complex" else tensor).to(device)
+    """Reads the state, facts and history that `save_run` wrote, bit for bit. Raises ValueError for other files."""
+    metadata = read_header(path).metadata
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"checkpoint: {path} is no checkpoint of a phase-field run")
+    header = json.loads(metadata["run"])
+    tensors: dict[str, Tensor] = {}
+    for key, tensor in load_tensors(path).items():
+        name, _, kind = key.partition(".")
+        tensors[name] = (torch.view_as_complex(tensor) if kind == "complex" else tensor).to(device)
     history = json.loads(bytes(tensors.pop("run_history").cpu().numpy()))
     state = State(header["time"], tensors["modes"], tensors.get("history"), tuple(header["taus"]), header["count"])
     return state, header["facts"], history

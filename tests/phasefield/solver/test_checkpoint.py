@@ -10,11 +10,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ernest import storage
 from ernest.phasefield import AllenCahn, Checkpoint, Grid, State, solve
 from ernest.phasefield.solver.checkpoint import load_run, save_run
 
 CPU = torch.device("cpu")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("dtype", [torch.complex128, torch.complex64, torch.float64])
@@ -39,19 +40,17 @@ def test_other_files_are_refused(tmp_path):
 
 
 def test_a_run_killed_while_it_writes_keeps_the_checkpoint_before(tmp_path, monkeypatch):
-    import safetensors.torch
-
-    grid, path, writes = Grid.cube(16, 2 * math.pi), tmp_path / "run.safetensors", []
+    """Killed when all is written aside, just before the new checkpoint takes the place of the old one."""
+    grid, path, writes, replace = Grid.cube(16, 2 * math.pi), tmp_path / "run.safetensors", [], storage._replace
     start = 0.3 * grid.coordinates()[0].cos()
 
-    def killed(tensors: dict, file, metadata: dict) -> None:
-        writes.append(file)
+    def killed(aside: Path, target: Path) -> None:
+        writes.extend([target] if target == path else [])
         if len(writes) == 3:
-            file.write_bytes(b"half of a file")
             raise KeyboardInterrupt
-        save_file(tensors, file, metadata)
+        replace(aside, target)
 
-    monkeypatch.setattr(safetensors.torch, "save_file", killed)
+    monkeypatch.setattr(storage, "_replace", killed)
     with pytest.raises(KeyboardInterrupt):
         solve(AllenCahn(0.1), grid, start, 1.0, step=0.1, checkpoint=Checkpoint(path, steps=2))
     assert load_run(path, CPU)[0].count == 4
@@ -84,7 +83,9 @@ def test_a_run_does_not_go_on_with_another_forcing(tmp_path, later):
 PROCESS = """
 import math, os, sys
 import numpy as np
+from ernest import storage
 from ernest.phasefield import initial_conditions
+from ernest import storage
 from ernest.phasefield import AllenCahn, Checkpoint, Event, Grid, solve
 
 folder, dies = sys.argv[1], sys.argv[2] == "dies"

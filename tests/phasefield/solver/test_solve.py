@@ -159,7 +159,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
         solve(AllenCahn(0.1), GRID, smooth(), 0.2, 1e-7, checkpoint=again, resume=True)
     with pytest.raises(ValueError, match="of another run: linear was"):
         solve(AllenCahn(0.2), GRID, smooth(), 0.2, checkpoint=again, resume=True)
-    with pytest.raises(ValueError, match="of another run: start was"):
+    with pytest.raises(ValueError, match="of another run: u0 was"):
         solve(AllenCahn(0.1), GRID, smooth() + 0.1, 0.2, checkpoint=again, resume=True)
     longer = solve(AllenCahn(0.1), GRID, smooth(), 0.2, checkpoint=again, resume=True)
     assert longer.times[0] == 0
