@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-COMPILED = {"ernest.phasefield.compiled.kernels", "ernest.phasefield.compiled.exponential_kernels"}
+COMPILED = {f"ernest.phasefield.compiled.{name}kernels" for name in ("", "coarse_", "exponential_")}
 """Made of an optional library, and imported by the function that wants it where that library is."""
 MODULES = sorted(
     {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in (ROOT / "ernest").rglob("*.py")}
