@@ -12,7 +12,7 @@ from ernest.lcnet.network import Branches
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def folded(network: Network) -> Network:
+def fold(network: Network) -> Network:
     """A copy for inference with the same outputs to round-off and about half the operators; `network` stays as it is.
 
     Every convolution with its batch normalisation becomes one convolution with a bias, with the running statistics of

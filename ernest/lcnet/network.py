@@ -12,7 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ernest.lcnet.architecture import Activation, Architecture, Block, Gate, Stride, scaled, small_images
+from ernest.lcnet.architecture import Activation, Architecture, Block, Gate, Stride, scale_channels, small_images
 
 __all__ = ["Architecture", "Block", "PPLCNet", "small_images"]
 
@@ -23,14 +23,14 @@ class PPLCNet(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
-        width = scaled(architecture.stem, architecture.scale)
+        width = scale_channels(architecture.stem, architecture.scale)
         self.stem = _conv(architecture.in_channels, width, 3, architecture.strides[0], activation=architecture.activation)
         stages, channels = [], []
         for stage, stride in zip(architecture.stages, architecture.strides[1:], strict=True):
             blocks = []
-            for place, block in enumerate(stage):
-                out = scaled(block.channels, architecture.scale)
-                blocks.append(_separable(width, out, block, stride if place == 0 else 1, architecture))
+            for index, block in enumerate(stage):
+                out = scale_channels(block.channels, architecture.scale)
+                blocks.append(_separable(width, out, block, stride if index == 0 else 1, architecture))
                 width = out
             stages.append(nn.Sequential(*blocks))
             channels.append(width)
@@ -64,11 +64,11 @@ class Head(nn.Module):
 
     def __init__(self, width: int, architecture: Architecture) -> None:
         super().__init__()
-        hidden, activation = architecture.hidden, _activation(architecture.activation)
-        wide = [nn.Linear(width, hidden, bias=architecture.hidden_bias), activation] if hidden else []
+        head_width, activation = architecture.head_width, _activation(architecture.activation)
+        wide = [nn.Linear(width, head_width, bias=architecture.head_bias), activation] if head_width else []
         self.wide = nn.Sequential(*wide) if wide else nn.Identity()
         self.dropout = nn.Dropout(architecture.dropout)
-        self.classifier = nn.Linear(hidden or width, architecture.classes)
+        self.classifier = nn.Linear(head_width or width, architecture.classes)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.dropout(self.wide(x.mean((2, 3)))))

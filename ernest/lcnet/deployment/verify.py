@@ -29,14 +29,14 @@ NOISE_FLOOR = 10.0
 class Check:
     """Deployed against eager over `pictures`, or over noise where that is 0.
 
-    `agreement` is the share of equal likeliest classes, `closeness` the logits' power over that of their errors in dB,
-    `largest` the largest error of a logit.
+    `agreement` is the share of equal likeliest classes, `snr_db` the logits' power over that of their errors in dB,
+    `max_error` the largest error of a logit.
     """
 
     pictures: int
     agreement: float
-    closeness: float
-    largest: float
+    snr_db: float
+    max_error: float
 
 
 def compare(eager: Model, deployed: Model, precision: Precision, pictures: Sequence[Tensor]) -> Check:
@@ -45,13 +45,13 @@ def compare(eager: Model, deployed: Model, precision: Precision, pictures: Seque
     if precision == "fp32":
         for images in noise:
             _check_equality(eager.run(images), deployed.run(images), images)
-    check = _closeness(eager, deployed, pictures or noise, len(pictures))
-    good = check.agreement >= AGREEMENT[precision] if pictures else check.closeness >= NOISE_FLOOR
-    if not good or not math.isfinite(check.largest):
+    check = _measure(eager, deployed, pictures or noise, len(pictures))
+    good = check.agreement >= AGREEMENT[precision] if pictures else check.snr_db >= NOISE_FLOOR
+    if not good or not math.isfinite(check.max_error):
         wanted = f"{AGREEMENT[precision]:.0%} of pictures" if pictures else f"{NOISE_FLOOR:.0f} dB on noise"
-        told = f"{check.agreement:.1%} of {check.pictures} pictures, " if pictures else ""
-        told += f"{check.closeness:.0f} dB"
-        raise ValueError(f"{deployed.runtime} {precision}: expected the classes of eager PyTorch for {wanted}, got {told}")
+        measured = f"{check.agreement:.1%} of {check.pictures} pictures, " if pictures else ""
+        measured += f"{check.snr_db:.0f} dB"
+        raise ValueError(f"{deployed.runtime} {precision}: expected the classes of eager PyTorch for {wanted}, got {measured}")
     return check
 
 
@@ -89,20 +89,20 @@ def _noise(count: int, channels: int, size: tuple[int, int]) -> Tensor:
     return torch.randn(count, channels, *size, generator=torch.Generator().manual_seed(0))
 
 
-def _check_equality(expected: Tensor, found: Tensor, images: Tensor) -> None:
-    largest = (found - expected).abs().max().item()
+def _check_equality(expected: Tensor, actual: Tensor, images: Tensor) -> None:
+    max_error = (actual - expected).abs().max().item()
     allowed = TOLERANCE * max(1.0, expected.abs().max().item())
-    if not largest <= allowed:
+    if not max_error <= allowed:
         shape = list(images.shape)
-        raise ValueError(f"images {shape}: logits differ from eager PyTorch's by {largest:.1e}, allowed {allowed:.1e}")
+        raise ValueError(f"images {shape}: logits differ from eager PyTorch's by {max_error:.1e}, allowed {allowed:.1e}")
 
 
-def _closeness(eager: Model, deployed: Model, batches: Sequence[Tensor], pictures: int) -> Check:
+def _measure(eager: Model, deployed: Model, batches: Sequence[Tensor], pictures: int) -> Check:
     expected = torch.cat([eager.run(images) for images in batches]).double()
-    found = torch.cat([deployed.run(images) for images in batches]).double()
-    power, error = expected.square().sum().item(), (found - expected).square().sum().item()
-    same = (found.argmax(1) == expected.argmax(1)).double().mean().item()
-    return Check(pictures, same, 10 * math.log10(max(power, 1e-300) / max(error, 1e-300)), (found - expected).abs().max().item())
+    actual = torch.cat([deployed.run(images) for images in batches]).double()
+    power, error = expected.square().sum().item(), (actual - expected).square().sum().item()
+    same = (actual.argmax(1) == expected.argmax(1)).double().mean().item()
+    return Check(pictures, same, 10 * math.log10(max(power, 1e-300) / max(error, 1e-300)), (actual - expected).abs().max().item())
 
 
 def _milliseconds(bursts: Sequence[Sequence[float]]) -> float:
@@ -113,7 +113,7 @@ def _burst(model: Model, images: Tensor, calls: int) -> list[float]:
     """Seconds of each call."""
     seconds = []
     for _ in range(calls):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         model.run(images)
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(time.perf_counter() - started)
     return seconds

@@ -1,4 +1,4 @@
-"""The two chains that detection and segmentation are made of; `folded` folds both."""
+"""The two chains that detection and segmentation are made of; `fold` folds both."""
 
 from itertools import accumulate
 from operator import mul

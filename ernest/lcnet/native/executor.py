@@ -10,7 +10,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ernest.lcnet.folding import folded
+from ernest.lcnet.folding import fold
 from ernest.lcnet.native.build import INSTRUCTIONS, BuildError, available, features, library
 from ernest.lcnet.native.plan import LayerTime, slots_of, steps_of, timed, values_of
 from ernest.lcnet.network import PPLCNet
@@ -49,7 +49,7 @@ class Executor:
             raise ValueError(f"threads: expected at least 1, got {threads}")
         self.precision: Precision
         self.precision, candidates = _chosen(precision, instructions)
-        self._network = folded(network).to("cpu", torch.float32)
+        self._network = fold(network).to("cpu", torch.float32)
         self._lock = threading.Lock()
         self._library: ctypes.CDLL | None = None
         self.instructions = "plain PyTorch"

@@ -41,7 +41,7 @@ class Roofline:
         """Seconds that so many bytes take out of the nearest memory that holds them."""
         return size / self.bandwidth(size)
 
-    def joined(self, other: "Roofline") -> "Roofline":
+    def best_of(self, other: "Roofline") -> "Roofline":
         """The best of two measurements of the same core."""
         peaks = {name: max(rate, other.peaks[name]) for name, rate in self.peaks.items()}
         rates = tuple(
@@ -97,9 +97,9 @@ def _best_rate(work: Callable[[int], int], repeats: int) -> float:
 
 
 def _timed(work: Callable[[int], int], loops: int) -> tuple[float, int]:
-    begun = time.perf_counter()
+    started = time.perf_counter()
     units = work(loops)
-    return time.perf_counter() - begun, units
+    return time.perf_counter() - started, units
 
 
 def _by_torch(repeats: int) -> Roofline:

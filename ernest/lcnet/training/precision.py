@@ -32,11 +32,11 @@ def choose_bf16(network: nn.Module, objective: Objective, recipe: Recipe) -> boo
     with torch.random.fork_rng(devices=[]):
         for _ in range(4):
             for bf16, times in seconds.items():
-                begun = time.perf_counter()
+                started = time.perf_counter()
                 with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                     loss, _ = objective(twin, images, targets)
                 loss.backward()
-                times.append(time.perf_counter() - begun)
+                times.append(time.perf_counter() - started)
     return min(seconds[False][1:]) > GAIN * min(seconds[True][1:])
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ernest.lcnet.image_io.preprocess import Preprocessing
-from ernest.lcnet.training.pictures import Pictures, normalised
+from ernest.lcnet.image_io.preprocess import Preprocessing, normalise
+from ernest.lcnet.training.dataset import PictureDataset
 from ernest.lcnet.weights.native import written_aside
 
 BATCH = 250
@@ -30,7 +30,7 @@ class Scores:
     confusion: np.ndarray
 
 
-def evaluate(network: nn.Module, pictures: Pictures, rule: Preprocessing) -> Scores:
+def evaluate(network: nn.Module, pictures: PictureDataset, preprocessing: Preprocessing) -> Scores:
     """Scores on pictures that already have the size that `rule` makes; the network is left as it was, in training or not."""
     training = network.training
     network.eval()
@@ -38,9 +38,9 @@ def evaluate(network: nn.Module, pictures: Pictures, rule: Preprocessing) -> Sco
     confusion, among = np.zeros((classes, classes), np.int64), 0
     with torch.inference_mode():
         for start in range(0, len(pictures), BATCH):
-            places = range(start, min(start + BATCH, len(pictures)))
-            levels = np.stack([pictures.picture(place) for place in places])
-            logits = network(normalised(torch.from_numpy(levels).movedim(-1, 1).float(), rule)).float()
+            indices = range(start, min(start + BATCH, len(pictures)))
+            levels = np.stack([pictures.picture(index) for index in indices])
+            logits = network(normalise(torch.from_numpy(levels).movedim(-1, 1).float(), preprocessing)).float()
             targets = pictures.targets[start : start + len(levels)]
             likeliest = logits.topk(min(5, classes)).indices.numpy()
             among += int((likeliest == targets[:, None]).sum())
@@ -64,10 +64,10 @@ class ClassScore:
 def per_class(scores: Scores, labels: Sequence[str]) -> list[ClassScore]:
     """Every class, the worst first; `taken_for` is the class that most of its missed pictures were taken for."""
     rows = []
-    for place, label in enumerate(labels):
-        found, row = int(scores.confusion[place, place]), scores.confusion[place]
-        wrong = np.where(np.arange(len(labels)) == place, 0, row)
-        count, taken = int(row.sum()), int(scores.confusion[:, place].sum())
+    for index, label in enumerate(labels):
+        found, row = int(scores.confusion[index, index]), scores.confusion[index]
+        wrong = np.where(np.arange(len(labels)) == index, 0, row)
+        count, taken = int(row.sum()), int(scores.confusion[:, index].sum())
         other = labels[int(wrong.argmax())] if wrong.any() else ""
         rows.append(ClassScore(label, count, found / max(1, count), found / max(1, taken), other))
     return sorted(rows, key=lambda row: (row.recall, row.label))

@@ -15,7 +15,7 @@ KEY = "progress"
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainerState:
     """Epochs and steps done, the sums of the epoch under way, a line for each finished one, and what must not change.
 
     `fingerprint` names recipe, data and start; `bf16` is the precision that was chosen once and stays.
@@ -26,29 +26,29 @@ class Progress:
     epoch: int = 0
     step: int = 0
     loss: float = 0.0
-    right: int = 0
+    correct: int = 0
     labelled: int = 0
-    seen: int = 0
+    images: int = 0
     history: tuple[Mapping[str, float], ...] = ()
 
-    def after_step(self, loss: float, right: int, labelled: int, seen: int) -> "Progress":
-        """One step on; `loss` is the mean over the `seen` pictures, of which so many had a label."""
-        sums = {"right": self.right + right, "labelled": self.labelled + labelled, "seen": self.seen + seen}
-        return replace(self, step=self.step + 1, loss=self.loss + loss * seen, **sums)
+    def after_step(self, loss: float, correct: int, labelled: int, images: int) -> "TrainerState":
+        """One step on; `loss` is the mean over the `images` pictures, of which so many had a label."""
+        sums = {"correct": self.correct + correct, "labelled": self.labelled + labelled, "images": self.images + images}
+        return replace(self, step=self.step + 1, loss=self.loss + loss * images, **sums)
 
-    def after_epoch(self, scores: Mapping[str, float]) -> "Progress":
+    def after_epoch(self, scores: Mapping[str, float]) -> "TrainerState":
         """At the beginning of the next epoch, with a line about this one."""
         loss, accuracy = self.means()
         line = {"epoch": self.epoch + 1, "loss": loss, "accuracy": accuracy, **scores}
-        return Progress(self.fingerprint, self.bf16, self.epoch + 1, history=(*self.history, line))
+        return TrainerState(self.fingerprint, self.bf16, self.epoch + 1, history=(*self.history, line))
 
     def means(self) -> tuple[float, float]:
         """Loss and accuracy of the epoch so far, the latter of the pictures with a label."""
-        return self.loss / max(1, self.seen), self.right / max(1, self.labelled)
+        return self.loss / max(1, self.images), self.correct / max(1, self.labelled)
 
 
 def save_state(
-    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, progress: Progress
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, progress: TrainerState
 ) -> None:
     """Everything that the next step depends on; the file appears whole or not at all."""
     from safetensors.torch import save_file
@@ -65,7 +65,7 @@ def save_state(
 
 def load_state(
     path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, fingerprint: str
-) -> Progress | None:
+) -> TrainerState | None:
     """Puts back what `save_state` wrote; None where there is no file.
 
     Raises ValueError, which names the file, if it is damaged or belongs to another recipe, other data or another start.
@@ -99,5 +99,5 @@ def _part(tensors: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
     return {name.removeprefix(f"{kind}/"): value for name, value in tensors.items() if name.startswith(f"{kind}/")}
 
 
-def _progress(tree: dict[str, Any]) -> Progress:
-    return Progress(**{**tree, "history": tuple(tree["history"])})
+def _progress(tree: dict[str, Any]) -> TrainerState:
+    return TrainerState(**{**tree, "history": tuple(tree["history"])})

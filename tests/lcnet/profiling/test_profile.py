@@ -8,9 +8,9 @@ import pytest
 import torch
 from rich.console import Console
 
-from ernest.lcnet import PUBLISHED, Architecture, PPLCNet, cost, folded
+from ernest.lcnet import PUBLISHED, Architecture, PPLCNet, cost, fold
 from ernest.lcnet.native import Executor, LayerTime
-from ernest.lcnet.profiling.profile import bounded, draw, profile, table
+from ernest.lcnet.profiling.profile import draw, profile, table, with_bound
 from ernest.lcnet.profiling.roofline import FOOTPRINTS, Roofline, measure
 
 SMALL = Architecture(classes=10, scale=0.25)
@@ -29,20 +29,20 @@ def test_of_two_measurements_the_best_counts() -> None:
     other = replace(
         ROOFLINE, peaks={"fp32": 120e9, "fp16": 1.0, "bf16": 150e9, "int8": 1.0}, bandwidths=((1 << 14, 1.0), *BANDWIDTHS[1:])
     )
-    joined = ROOFLINE.joined(other)
-    assert joined.peaks == {"fp32": 120e9, "fp16": 200e9, "bf16": 200e9, "int8": 400e9}
-    assert joined.bandwidths == BANDWIDTHS
+    best_of = ROOFLINE.best_of(other)
+    assert best_of.peaks == {"fp32": 120e9, "fp16": 200e9, "bf16": 200e9, "int8": 400e9}
+    assert best_of.bandwidths == BANDWIDTHS
 
 
 def test_the_bound_is_the_larger_of_arithmetic_and_memory() -> None:
     heavy = LayerTime("heavy", "pointwise", 0.02, 10**9 // 2, 1000)
-    one = bounded(heavy, "fp32", ROOFLINE)
+    one = with_bound(heavy, "fp32", ROOFLINE)
     assert (one.flops, one.bytes, one.limit) == (10**9, 1000, "compute")
     assert one.bound == pytest.approx(0.01)
     assert one.share == pytest.approx(0.5)
-    assert bounded(heavy, "int8", ROOFLINE).bound == pytest.approx(0.0025)
-    assert bounded(replace(heavy, kind="depthwise"), "int8", ROOFLINE).bound == pytest.approx(0.005)
-    other = bounded(LayerTime("light", "dense", 1e-3, 1000, 10**6), "fp32", ROOFLINE)
+    assert with_bound(heavy, "int8", ROOFLINE).bound == pytest.approx(0.0025)
+    assert with_bound(replace(heavy, kind="depthwise"), "int8", ROOFLINE).bound == pytest.approx(0.005)
+    other = with_bound(LayerTime("light", "dense", 1e-3, 1000, 10**6), "fp32", ROOFLINE)
     assert other.limit == "memory"
     assert other.bound == pytest.approx(10**6 / 50e9)
 
@@ -71,7 +71,7 @@ def test_the_layers_add_up_to_a_call(name: str) -> None:
     network = PPLCNet(PUBLISHED[name]).eval()
     found = profile(network, size=128, repeats=80)
     assert found.seconds == pytest.approx(found.wall, rel=0.4)
-    assert sum(layer.flops for layer in found.layers) == 2 * cost(folded(network), 128, 128).multiply_adds
+    assert sum(layer.flops for layer in found.layers) == 2 * cost(fold(network), 128, 128).multiply_adds
     assert found.flop_bound <= found.bound < 1.5 * found.wall
 
 
@@ -87,7 +87,7 @@ def test_fewer_bits_are_profiled_where_there_are_such(precision: str) -> None:
     assert all(layer.seconds > 0 for layer in found.layers)
 
 
-@pytest.mark.parametrize("architecture", [SMALL, PUBLISHED["PPLCNetV2_small"], replace(SMALL, hidden=0)])
+@pytest.mark.parametrize("architecture", [SMALL, PUBLISHED["PPLCNetV2_small"], replace(SMALL, head_width=0)])
 def test_torch_s_own_operators_are_profiled_where_nothing_is_compiled(
     architecture: Architecture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -96,7 +96,7 @@ def test_torch_s_own_operators_are_profiled_where_nothing_is_compiled(
     with pytest.warns(RuntimeWarning, match="plain PyTorch"):
         found = profile(network, size=64, precision="bf16", threads=None, repeats=40)
     assert (found.runtime, found.precision, found.parallel) == ("torch, folded", "fp32", ())
-    assert sum(layer.flops for layer in found.layers) == 2 * cost(folded(network), 64, 64).multiply_adds
+    assert sum(layer.flops for layer in found.layers) == 2 * cost(fold(network), 64, 64).multiply_adds
     assert 0.3 < found.seconds / found.wall < 2.0
 
 
