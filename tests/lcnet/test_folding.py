@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from ernest.lcnet import PUBLISHED, Architecture, PPLCNet, fold, small_images
-from ernest.lcnet.network import Branches
+from ernest.lcnet.network import ParallelDepthwise
 
 
 def trained_a_little(architecture: Architecture) -> PPLCNet:
@@ -41,7 +41,7 @@ def test_folding_changes_no_output(name: str) -> None:
         network.float()
         for one, other in zip(deployed.features(images), network.features(images), strict=True):
             assert torch.allclose(one, other, atol=1e-3, rtol=1e-4)
-    assert not any(isinstance(module, nn.BatchNorm2d | Branches) for module in deployed.modules())
+    assert not any(isinstance(module, nn.BatchNorm2d | ParallelDepthwise) for module in deployed.modules())
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 

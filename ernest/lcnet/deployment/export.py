@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from ernest.lcnet.folding import fold
-from ernest.lcnet.network import Head, PPLCNet, Shortcut, SqueezeExcite
+from ernest.lcnet.network import DepthwiseSeparable, Head, PPLCNet, SqueezeExcite
 from ernest.lcnet.weights.native import KEY
 
 if TYPE_CHECKING:
@@ -106,7 +106,8 @@ class _Graph:
                 out = x
                 for part, child in module.named_children():
                     out = self.add(child, f"{name}.{part}", out)
-                return self.node("Add", f"{name}.add", [x, out]) if isinstance(module, Shortcut) else out
+                shortcut = isinstance(module, DepthwiseSeparable) and module.shortcut
+                return self.node("Add", f"{name}.add", [x, out]) if shortcut else out
             case nn.Identity():
                 return x
             case _:

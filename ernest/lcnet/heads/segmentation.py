@@ -145,7 +145,7 @@ class Fusion(nn.Module):
 
 
 def _conv(width: int, out: int, kernel: int = 1) -> nn.Sequential:
-    return conv(width, out, kernel, activation=nn.ReLU)
+    return conv(width, out, kernel, activation="relu")
 
 
 def _separable(width: int, out: int, dilation: int = 1) -> nn.Sequential:

@@ -11,7 +11,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from ernest.lcnet.network import PPLCNet, Shortcut, SqueezeExcite
+from ernest.lcnet.network import DepthwiseSeparable, PPLCNet, SqueezeExcite
 
 Kind = Literal["stem", "depthwise", "squeeze-and-excite", "pointwise", "shortcut", "pool", "dense"]
 
@@ -96,12 +96,13 @@ def parts_of(network: PPLCNet) -> Iterator[Parts]:
     """The blocks of a folded network in order."""
     for number, stage in network.stages.named_children():
         for index, chain in stage.named_children():
+            assert isinstance(chain, DepthwiseSeparable)
             children = list(chain.children())
             gates = [child.gate for child in children if isinstance(child, SqueezeExcite)]
             chains = [child for child in children if not isinstance(child, SqueezeExcite)]
             first, *rest = [cast(nn.Conv2d, child.get_submodule("0")) for child in chains]
             squeeze = (cast(nn.Conv2d, gates[0][0]), cast(nn.Conv2d, gates[0][2])) if gates else None
-            yield Parts(f"stages.{number}.{index}", first, squeeze, rest, isinstance(chain, Shortcut))
+            yield Parts(f"stages.{number}.{index}", first, squeeze, rest, chain.shortcut)
 
 
 # ---------------------------------------------------------------------------------------------------- steps

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ernest.lcnet import PPLCNet, fold
-from ernest.lcnet.network import Shortcut, SqueezeExcite
+from ernest.lcnet.network import SqueezeExcite
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def emulated(network: PPLCNet, images: Tensor, form: Form) -> Tensor:
                 out = x
                 for layer in block.children():
                     out = _layer(layer, out, floor, form)
-                x = _half(_half(out) + x) if isinstance(block, Shortcut) else _half(out)
+                x = _half(_half(out) + x) if block.shortcut else _half(out)
         x = x.mean((2, 3))
         if network.architecture.head_width:
             linear, activation = deployed.head.wide.children()
