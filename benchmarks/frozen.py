@@ -20,7 +20,7 @@ from rich.console import Console
 from benchmarks import throughput
 from benchmarks.throughput import machine
 from ernest.config.recipe import Recipe, load_recipe
-from ernest.data.store import DocumentStore, Piece
+from ernest.data.store import EncodedSegment, ExampleStore
 from ernest.generation.engine import Engine
 from ernest.sequence.record import KINDS
 from ernest.tokenizers.bundle import Tokenizers
@@ -54,7 +54,7 @@ def measure(folder: Path) -> dict[str, Any]:
 def process(folder: Path, run: Path) -> None:
     """One of the processes that `measure` starts."""
     torch.set_num_threads(1)
-    store, tokenizers = DocumentStore(folder / "documents"), Tokenizers.load(folder / "tokenizers")
+    store, tokenizers = ExampleStore(folder / "documents"), Tokenizers.load(folder / "tokenizers")
     with process_group() as (rank, world):
         model = train(recipe(world), store, tokenizers, run, rank, world)
         if world == 1:
@@ -68,7 +68,7 @@ def answers(engine: Engine) -> dict[str, Any]:
     found = {}
     for kind in KINDS:
         greedy = replace(DEFAULTS[kind], temperature=0.0)
-        made = engine.make([[Piece("text", "a red seven at the top left", False)]], kind, greedy)
+        made = engine.generate([[EncodedSegment("text", "a red seven at the top left", False)]], kind, greedy)
         (value,) = made.values
         found[kind] = {"value": np.asarray(value).tolist(), "log_likelihood": made.log_likelihood.tolist()}
     return found

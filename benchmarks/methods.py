@@ -17,10 +17,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from ernest.checkpoint import load_contribution, load_model
+from ernest.checkpoint import load_expert_importance, load_model
 from ernest.config.recipe import Recipe, from_tree
 from ernest.data.sampler import collate, plan
-from ernest.data.store import DocumentStore, to_frames
+from ernest.data.store import ExampleStore, to_frames
 from ernest.evaluation.results import load
 from ernest.evaluation.routing import max_violation, normalised_entropy, shares
 from ernest.model.slicing import choose, extract
@@ -30,7 +30,7 @@ from ernest.tokenizers import audio as codec
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.training.vision import VisionTraining, train_vision_tokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
-from ernest.training.loss import MODALITIES, Posterior
+from ernest.training.loss import MODALITIES, LossBalancer
 from ernest.world import images
 from ernest.world.speech import speech
 from ernest.world.split import HELD_OUT
@@ -102,7 +102,7 @@ def bits(tokenizer: VisionTokenizer, recipe: Recipe) -> list[Figure]:
     share = []
     for name, pixels in (("pictures", stills), ("frames", moving)):
         frames = to_frames(pixels)
-        path = tokenizer.quantiser.path(tokenizer.encode(frames))
+        path = tokenizer.quantiser.history(tokenizer.encode(frames))
         share.append(path.bits.float().flatten(0, 1))
         by_scale = [
             _psnr(tokenizer.decode(tokenizer.quantiser.sum(path.bits, k + 1)), frames)
@@ -120,7 +120,7 @@ def bits(tokenizer: VisionTokenizer, recipe: Recipe) -> list[Figure]:
     by_bits = []
     for width in (8, 16, 32):
         small = _quick_tokenizer(width, recipe.seed)
-        by_bits.append(_psnr(small.decode(small.quantiser.path(small.encode(frames)).total), frames))
+        by_bits.append(_psnr(small.decode(small.quantiser.history(small.encode(frames)).total), frames))
         figures.append((f"14: PSNR of {width} bits after {QUICK} steps, dB", by_bits[-1], None, False))
     return [*figures, ("14: least gain of twice the bits, dB", min(np.diff(by_bits)), 0.0, False)]
 
@@ -149,7 +149,7 @@ def flips(tokenizer: VisionTokenizer) -> list[Figure]:
     generator = torch.Generator().manual_seed(0)
     rates = 0.3 * torch.rand(len(latent), len(quantiser.sizes), generator=generator)
     rates[:, -1] = 0
-    clean, right = quantiser.path(latent), quantiser.path(latent, rates, torch.Generator().manual_seed(1))
+    clean, right = quantiser.history(latent), quantiser.history(latent, rates, torch.Generator().manual_seed(1))
     draws = torch.Generator().manual_seed(1)
     total, start = torch.zeros_like(latent), 0
     for k, (height, width) in enumerate(quantiser.sizes):
@@ -189,12 +189,12 @@ def codes(tokenizer: codec.AudioTokenizer) -> list[Figure]:
 def weighting(build: Path, recipe: Recipe) -> list[Figure]:
     """Row 29: after 500 steps, the ratio of the largest to the smallest weighted loss, of running means."""
     lines = [json.loads(line) for line in (build / "metrics.jsonl").read_text().splitlines()]
-    posterior = Posterior({})
+    balancer = LossBalancer({})
     for line in lines[: max(500, len(lines) // 2)]:
-        posterior = posterior.observe({name: line[name] for name in MODALITIES if name in line})
-    weights = posterior.weights()
-    weighted = [weights[name] * posterior.running[name] for name in MODALITIES]
-    plain = [posterior.running[name] for name in MODALITIES]
+        balancer = balancer.observe({name: line[name] for name in MODALITIES if name in line})
+    weights = balancer.weights()
+    weighted = [weights[name] * balancer.running[name] for name in MODALITIES]
+    plain = [balancer.running[name] for name in MODALITIES]
     return [
         ("29: largest ÷ smallest weighted loss", max(weighted) / min(weighted), 1.25, True),
         ("29: the same unweighted", max(plain) / min(plain), None, True),
@@ -205,10 +205,10 @@ def weighting(build: Path, recipe: Recipe) -> list[Figure]:
 def slices(build: Path, recipe: Recipe) -> list[Figure]:
     """Row 33: logits of the extracted half-size model against the masked parent."""
     model, tokenizers = load_model(build / "model")
-    store = DocumentStore(build / "documents")
+    store = ExampleStore(build / "documents")
     rows = plan(store, dict.fromkeys(store.tasks, 1.0), tokenizers, recipe.sequence, recipe.seed, 0)[:4]
     batch = collate(rows, recipe.sequence.length, tokenizers)
-    submodel = choose(model, load_contribution(build / "model"), 5, 24, 1)
+    submodel = choose(model, load_expert_importance(build / "model"), 5, 24, 1)
     parent, small = model(batch, stack([submodel] * len(rows), model.config)), extract(model, submodel)(batch)
     apart = [
         parent.symbols - small.symbols,

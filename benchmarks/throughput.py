@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from ernest.config.recipe import Recipe, load_recipe
-from ernest.data.store import Document, DocumentStore, Piece
+from ernest.data.store import EncodedSegment, Example, ExampleStore
 from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
@@ -89,30 +89,30 @@ def prepare(folder: Path) -> None:
     text = TextTokenizer.train(sentences * 10, base.tokenizers.vocabulary)
     Tokenizers(text, VisionTokenizer(VisionTokenizerConfig()), AudioTokenizer()).save(folder / "tokenizers")
     rng = np.random.default_rng(0)
-    DocumentStore.write(folder / "documents" / "random", [document for _ in range(100) for document in documents(rng, sentences)])
+    ExampleStore.write(folder / "documents" / "random", [document for _ in range(100) for document in documents(rng, sentences)])
 
 
-def documents(rng: np.random.Generator, sentences: list[str]) -> list[Document]:
+def documents(rng: np.random.Generator, sentences: list[str]) -> list[Example]:
     """One of each direction, as long as the demo's."""
 
-    def latent(frames: int) -> Piece:
-        return Piece("latent", rng.normal(size=(frames, 16, 4, 4)).astype(np.float16), True, frames > 1)
+    def latent(frames: int) -> EncodedSegment:
+        return EncodedSegment("latent", rng.normal(size=(frames, 16, 4, 4)).astype(np.float16), True, frames > 1)
 
-    def pixels(frames: int) -> Piece:
-        return Piece("pixels", rng.integers(0, 256, (frames, 32, 32, 3)).astype(np.uint8), False, frames > 1)
+    def pixels(frames: int) -> EncodedSegment:
+        return EncodedSegment("pixels", rng.integers(0, 256, (frames, 32, 32, 3)).astype(np.uint8), False, frames > 1)
 
-    def codes(made: bool) -> Piece:
-        return Piece("codes", rng.integers(0, 256, (rng.integers(5, 13), 4)).astype(np.int16), made)
+    def codes(made: bool) -> EncodedSegment:
+        return EncodedSegment("codes", rng.integers(0, 256, (rng.integers(5, 13), 4)).astype(np.int16), made)
 
     caption, family, word, sum_ = sentences
     return [
-        Document((Piece("text", caption, False), latent(1)), "text→image"),
-        Document((pixels(1), Piece("text", caption, True)), "image→text"),
-        Document((Piece("text", word, False), codes(True)), "text→speech"),
-        Document((codes(False), Piece("text", word, True)), "speech→text"),
-        Document((Piece("text", family, False), latent(9)), "text→video"),
-        Document((pixels(9), Piece("text", family, True)), "video→text"),
-        Document((Piece("text", sum_, True),), "text"),
+        Example((EncodedSegment("text", caption, False), latent(1)), "text→image"),
+        Example((pixels(1), EncodedSegment("text", caption, True)), "image→text"),
+        Example((EncodedSegment("text", word, False), codes(True)), "text→speech"),
+        Example((codes(False), EncodedSegment("text", word, True)), "speech→text"),
+        Example((EncodedSegment("text", family, False), latent(9)), "text→video"),
+        Example((pixels(9), EncodedSegment("text", family, True)), "video→text"),
+        Example((EncodedSegment("text", sum_, True),), "text"),
     ]
 
 
@@ -128,7 +128,7 @@ def machine() -> str:
 
 def main(folder: Path, run: Path, threads: int) -> None:
     torch.set_num_threads(threads)
-    store, tokenizers = DocumentStore(folder / "documents"), Tokenizers.load(folder / "tokenizers")
+    store, tokenizers = ExampleStore(folder / "documents"), Tokenizers.load(folder / "tokenizers")
     clock = [time.process_time()]
     with process_group() as (rank, world):
         train(recipe(world), store, tokenizers, run, rank, world, lambda *_: clock.append(time.process_time()))

@@ -12,15 +12,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ernest.config.recipe import ModelConfig
-from ernest.config.tokenizer_spec import Interface
+from ernest.config.tokenizer_spec import TokenizerSpec
 from ernest.model.network import Ernest
 from ernest.tokenizers.bundle import Tokenizers
 
 
-def interface_of(tokenizers: Tokenizers) -> Interface:
+def tokenizer_spec(tokenizers: Tokenizers) -> TokenizerSpec:
     """The shapes that the network shares with its tokenizers."""
     vision, audio = tokenizers.vision, tokenizers.audio
-    return Interface(
+    return TokenizerSpec(
         vocabulary=tokenizers.text.vocab_size,
         bits=vision.config.bits,
         scales=vision.quantiser.sizes,
@@ -62,12 +62,12 @@ def _replace(aside: Path, folder: Path) -> None:
     shutil.rmtree(old)
 
 
-def save_model(folder: Path, model: Ernest, tokenizers: Tokenizers, recipe: dict[str, Any], contribution: Tensor) -> None:
+def save_model(folder: Path, model: Ernest, tokenizers: Tokenizers, recipe: dict[str, Any], importance: Tensor) -> None:
     """What a user keeps: weights, sizes, recipe, tokenizers, and what each expert contributes `[layers, experts]`."""
     files = {
         "model.safetensors": {name: value.contiguous() for name, value in model.state_dict().items()},
-        "model.json": {"model": asdict(model.config), "interface": asdict(model.interface)},
-        "contribution.safetensors": {"contribution": contribution.contiguous()},
+        "model.json": {"model": asdict(model.config), "spec": asdict(model.spec)},
+        "importance.safetensors": {"importance": importance.contiguous()},
         "recipe.json": recipe,
     }
     write_folder(folder, files, also=lambda aside: tokenizers.save(aside / "tokenizers"))
@@ -78,14 +78,14 @@ def load_model(folder: Path) -> tuple[Ernest, Tokenizers]:
     if not (folder / "model.json").is_file():
         raise ValueError(f"{folder} is not a checkpoint: it has no model.json (train one with `ernest demo`)")
     sizes = json.loads((folder / "model.json").read_text())
-    interface = sizes["interface"]
-    interface["scales"] = tuple(tuple(scale) for scale in interface["scales"])
-    interface["grid"] = tuple(interface["grid"])
-    model = Ernest(ModelConfig(**sizes["model"]), Interface(**interface))
+    spec = sizes["spec"]
+    spec["scales"] = tuple(tuple(scale) for scale in spec["scales"])
+    spec["grid"] = tuple(spec["grid"])
+    model = Ernest(ModelConfig(**sizes["model"]), TokenizerSpec(**spec))
     model.load_state_dict(load_file(folder / "model.safetensors"))
     return model.eval().requires_grad_(False), Tokenizers.load(folder / "tokenizers")
 
 
-def load_contribution(folder: Path) -> Tensor:
+def load_expert_importance(folder: Path) -> Tensor:
     """What each expert of a checkpoint contributes, `[layers, experts]`."""
-    return load_file(folder / "contribution.safetensors")["contribution"]
+    return load_file(folder / "importance.safetensors")["importance"]

@@ -27,17 +27,17 @@ def the_same_numbers() -> None:
 @pytest.fixture(scope="session")
 def documents_folder(tmp_path_factory) -> Path:
     """Documents of every direction on disk."""
-    from ernest.data.store import DocumentStore
+    from ernest.data.store import ExampleStore
     from tests.small import documents
 
     folder = tmp_path_factory.mktemp("run") / "documents"
     for part in range(2):
-        DocumentStore.write(folder / f"part-{part}", [*documents(2 * part), *documents(2 * part + 1)])
+        ExampleStore.write(folder / f"part-{part}", [*documents(2 * part), *documents(2 * part + 1)])
     return folder
 
 
 @pytest.fixture(scope="session")
 def store(documents_folder):
-    from ernest.data.store import DocumentStore
+    from ernest.data.store import ExampleStore
 
-    return DocumentStore(documents_folder)
+    return ExampleStore(documents_folder)

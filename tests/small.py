@@ -6,10 +6,10 @@ from functools import cache
 import numpy as np
 import torch
 
-from ernest.checkpoint import interface_of
+from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import ElasticConfig, ModelConfig, Recipe, SequenceConfig, TrainingConfig
-from ernest.data.sampler import Placed, place, segments_of
-from ernest.data.store import Document, Piece
+from ernest.data.sampler import PackedExample, lay_out_example, tokenise_segments
+from ernest.data.store import EncodedSegment, Example
 from ernest.model.network import Ernest
 from ernest.sequence.groups import lay_out
 from ernest.tokenizers.audio import AudioConfig, AudioTokenizer
@@ -40,58 +40,58 @@ def network(seed: int = 0, config: ModelConfig = CONFIG, biased: bool = True) ->
     """A network with random weights and, where `biased`, with routers whose selection bias matters."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        model = Ernest(config, interface_of(tokenizers()))
+        model = Ernest(config, tokenizer_spec(tokenizers()))
         if biased:
             for block in model.backbone.blocks:
-                block.experts.bias.normal_(0.0, 0.1)
+                block.moe.bias.normal_(0.0, 0.1)
     return model.eval()
 
 
 @dataclass
 class Maker:
-    """Random pieces of every form."""
+    """Random segments of every form."""
 
     rng: np.random.Generator
 
-    def text(self, made: bool, words: str | None = None) -> Piece:
-        return Piece("text", words or SENTENCES[self.rng.integers(len(SENTENCES))], made)
+    def text(self, made: bool, words: str | None = None) -> EncodedSegment:
+        return EncodedSegment("text", words or SENTENCES[self.rng.integers(len(SENTENCES))], made)
 
-    def latent(self, frames: int = 1, video: bool = False, open: bool = False) -> Piece:
-        return Piece("latent", self.rng.normal(size=(frames, BITS, 4, 4)).astype(np.float16), True, video, open)
+    def latent(self, frames: int = 1, video: bool = False, open: bool = False) -> EncodedSegment:
+        return EncodedSegment("latent", self.rng.normal(size=(frames, BITS, 4, 4)).astype(np.float16), True, video, open)
 
-    def pixels(self, frames: int = 1, video: bool = False) -> Piece:
-        return Piece("pixels", self.rng.integers(0, 256, (frames, 32, 32, 3)).astype(np.uint8), False, video)
+    def pixels(self, frames: int = 1, video: bool = False) -> EncodedSegment:
+        return EncodedSegment("pixels", self.rng.integers(0, 256, (frames, 32, 32, 3)).astype(np.uint8), False, video)
 
-    def codes(self, made: bool, frames: int = 4) -> Piece:
-        return Piece("codes", self.rng.integers(0, CODES, (frames, LEVELS)).astype(np.int16), made)
+    def codes(self, made: bool, frames: int = 4) -> EncodedSegment:
+        return EncodedSegment("codes", self.rng.integers(0, CODES, (frames, LEVELS)).astype(np.int16), made)
 
 
-def documents(seed: int = 0) -> list[Document]:
+def documents(seed: int = 0) -> list[Example]:
     """One document of every direction, none longer than 100 positions."""
     make = Maker(np.random.default_rng(seed))
     return [
-        Document((make.text(False), make.latent()), "text→image"),
-        Document((make.pixels(), make.text(True)), "image→text"),
-        Document((make.text(False), make.codes(True)), "text→speech"),
-        Document((make.codes(False, 6), make.text(True)), "speech→text"),
-        Document((make.text(False, "a disk shrinking"), make.latent(3, True)), "text→video"),
-        Document((make.text(False, "a disk shrinking"), make.latent(1, True, True)), "text→first frame"),
-        Document((make.pixels(5, True), make.text(True)), "video→text"),
-        Document((make.text(True),), "text"),
-        Document((make.text(False), make.text(True)), "question→answer"),
+        Example((make.text(False), make.latent()), "text→image"),
+        Example((make.pixels(), make.text(True)), "image→text"),
+        Example((make.text(False), make.codes(True)), "text→speech"),
+        Example((make.codes(False, 6), make.text(True)), "speech→text"),
+        Example((make.text(False, "a disk shrinking"), make.latent(3, True)), "text→video"),
+        Example((make.text(False, "a disk shrinking"), make.latent(1, True, True)), "text→first frame"),
+        Example((make.pixels(5, True), make.text(True)), "video→text"),
+        Example((make.text(True),), "text"),
+        Example((make.text(False), make.text(True)), "question→answer"),
     ]
 
 
-def placed(document: Document) -> Placed:
+def placed(example: Example) -> PackedExample:
     """The document laid out, its words cut without dropout."""
-    return place(document, tokenizers(), tokenizers().text.encode)
+    return lay_out_example(example, tokenizers(), tokenizers().text.encode)
 
 
-def placed_with(pieces: tuple[Piece, ...], last) -> Placed:
-    """Given pieces, and a last segment whose tokens are told instead of cut."""
-    *given, answer = pieces
-    segments = [*segments_of(given, tokenizers(), tokenizers().text.encode), (last, answer.made)]
-    return Placed(Document(pieces, ""), lay_out(segments, tokenizers().symbols))
+def placed_with(segments: tuple[EncodedSegment, ...], last) -> PackedExample:
+    """Given segments, and a last segment whose tokens are told instead of cut."""
+    *given, answer = segments
+    tokenised = [*tokenise_segments(given, tokenizers(), tokenizers().text.encode), (last, answer.made)]
+    return PackedExample(Example(segments, ""), lay_out(tokenised, tokenizers().control_tokens))
 
 
 def recipe(rows: int = 2, elastic: ElasticConfig = OFTEN_SMALLER, seed: int = 0, **training) -> Recipe:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from ernest.checkpoint import load_contribution, load_model, save_model, write_folder
+from ernest.checkpoint import load_expert_importance, load_model, save_model, write_folder
 from ernest.data.sampler import collate
 from ernest.model.network import Ernest
 from ernest.model.slicing import extract
@@ -25,7 +25,7 @@ def kept(tmp_path: Path) -> Path:
 def logits(model: Ernest) -> list[torch.Tensor]:
     with torch.inference_mode():
         out = model(collate([[placed(d)] for d in documents()], 100, tokenizers()))
-    return [out.symbols, out.future, out.bits, *out.codes]
+    return [out.text, out.mtp, out.bits, *out.codes]
 
 
 def test_logits_survive_bitwise(kept):
@@ -37,7 +37,7 @@ def test_logits_survive_bitwise(kept):
         assert mine.config == theirs.config
         assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in mine.state_dict().items())
     assert json.loads((kept / "recipe.json").read_text()) == {"seed": 3}
-    assert torch.equal(load_contribution(kept), torch.arange(48.0).view(6, 8))
+    assert torch.equal(load_expert_importance(kept), torch.arange(48.0).view(6, 8))
 
 
 def test_a_sliced_checkpoint_is_an_ordinary_one(tmp_path):
@@ -84,4 +84,4 @@ def test_a_folder_that_is_no_checkpoint_is_named(tmp_path):
 def test_sizes_travel_with_the_weights(kept):
     sizes = json.loads((kept / "model.json").read_text())
     assert sizes["model"]["layers"] == CONFIG.layers
-    assert load_model(kept)[0].interface == network().interface
+    assert load_model(kept)[0].spec == network().spec

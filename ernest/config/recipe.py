@@ -67,8 +67,8 @@ class SequenceConfig:
 
     rows: int = 32
     length: int = 256
-    flip: float = 0.2
-    """Bits of the history are flipped at a rate drawn from U(0, flip) per frame and scale (ERNIE 5.0 §2.2.3)."""
+    bit_flip_rate: float = 0.2
+    """Bits of the history are flipped at a rate drawn from U(0, bit_flip_rate) per frame and scale (ERNIE 5.0 §2.2.3)."""
     bpe_dropout: float = 0.1
     condition_dropout: float = 0.1
     """Share of records whose given text is hidden, for guidance."""
@@ -77,7 +77,7 @@ class SequenceConfig:
         for name in ("rows", "length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"sequence.{name} = {getattr(self, name)} must be at least 1")
-        for name in ("flip", "bpe_dropout", "condition_dropout"):
+        for name in ("bit_flip_rate", "bpe_dropout", "condition_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"sequence.{name} = {getattr(self, name)} must lie between 0 and 1")
 
@@ -96,7 +96,7 @@ class TrainingConfig:
     weight_decay: float = 0.05
     clip: float = 1.0
     bias_speed: float = 2e-3
-    future_weight: float = 0.3
+    mtp_weight: float = 0.3
     bf16: bool | None = None
     """Trunk in half precision; where nothing is said, it is used where the processor has it."""
     processes: int = 0

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Interface:
+class TokenizerSpec:
     """What the tokenizers give and take, which fixes the shapes of embeddings and heads."""
 
     vocabulary: int

@@ -239,8 +239,8 @@ def _decoded(path: Path) -> tuple[np.ndarray, int]:
         if not film.streams.audio:
             raise ValueError("it has no sound")
         resampler = av.AudioResampler(format="flt", layout="mono")
-        pieces = [piece for frame in film.decode(audio=0) for piece in resampler.resample(frame)]
-    return np.concatenate([piece.to_ndarray()[0] for piece in pieces])[:, None], pieces[0].sample_rate
+        segments = [segment for frame in film.decode(audio=0) for segment in resampler.resample(frame)]
+    return np.concatenate([segment.to_ndarray()[0] for segment in segments])[:, None], segments[0].sample_rate
 
 
 # ------------------------------------------------------------------ faults

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ernest.config.recipe import SequenceConfig
-from ernest.data.store import Document, DocumentStore, Piece, to_frames, to_tokens
-from ernest.sequence.batch import Batch, Cells, CellTargets, Codes, Future, Patches
+from ernest.data.store import EncodedSegment, Example, ExampleStore, to_frames, to_tokens
+from ernest.sequence.batch import Batch, Cells, CellTargets, Codes, MTPTargets, Patches
 from ernest.sequence.bucketing import round_up
 from ernest.sequence.groups import CELL, CODE, PATCH, TEXT, Layout, TextTokens, Tokens, lay_out
 from ernest.sequence.packing import fill_rows
@@ -19,66 +19,76 @@ from ernest.tokenizers.bundle import Tokenizers
 
 
 @dataclass(frozen=True)
-class Placed:
+class PackedExample:
     """A document with its layout, ready to be packed."""
 
-    document: Document
+    document: Example
     layout: Layout
 
 
 _lay_out = lru_cache(maxsize=8192)(lay_out)
 
 
-def segments_of(
-    pieces: Sequence[Piece], tokenizers: Tokenizers, cut: Callable[[str], Sequence[int]], hide: bool = False
+def tokenise_segments(
+    segments: Sequence[EncodedSegment], tokenizers: Tokenizers, cut: Callable[[str], Sequence[int]], drop_condition: bool = False
 ) -> tuple[tuple[Tokens, bool], ...]:
-    """(tokens, made) of each piece; `hide` replaces given text by null symbols."""
-    segments = []
-    for piece in pieces:
-        tokens = to_tokens(piece, tokenizers, cut)
-        if hide and isinstance(tokens, TextTokens) and not piece.made:
+    """(tokens, made) of each segment; `drop_condition` replaces given text by null tokens."""
+    tokenised = []
+    for segment in segments:
+        tokens = to_tokens(segment, tokenizers, cut)
+        if drop_condition and isinstance(tokens, TextTokens) and not segment.made:
             tokens = TextTokens((tokenizers.text.null,) * len(tokens.ids))
-        segments.append((tokens, piece.made))
-    return tuple(segments)
+        tokenised.append((tokens, segment.made))
+    return tuple(tokenised)
 
 
-def place(document: Document, tokenizers: Tokenizers, cut: Callable[[str], Sequence[int]], hide: bool = False) -> Placed:
-    return Placed(document, _lay_out(segments_of(document.pieces, tokenizers, cut, hide), tokenizers.symbols))
+def lay_out_example(
+    example: Example, tokenizers: Tokenizers, cut: Callable[[str], Sequence[int]], drop_condition: bool = False
+) -> PackedExample:
+    return PackedExample(
+        example, _lay_out(tokenise_segments(example.segments, tokenizers, cut, drop_condition), tokenizers.control_tokens)
+    )
 
 
 def plan(
-    store: DocumentStore, weights: Mapping[str, float], tokenizers: Tokenizers, config: SequenceConfig, seed: int, step: int
-) -> list[list[Placed]]:
+    store: ExampleStore, weights: Mapping[str, float], tokenizers: Tokenizers, config: SequenceConfig, seed: int, step: int
+) -> list[list[PackedExample]]:
     """The rows of a step. A task is drawn by its weight, a document evenly among the task's."""
     rng = np.random.default_rng((seed, step))
     tasks = [task for task in weights if weights[task] > 0 and task in store.tasks]
     share = np.array([weights[task] for task in tasks])
 
-    def draws() -> Iterator[Placed]:
+    def draws() -> Iterator[PackedExample]:
         while True:
             indices = store.tasks[tasks[rng.choice(len(tasks), p=share / share.sum())]]
-            document = store[indices[rng.integers(len(indices))]]
-            hide = bool(rng.random() < config.condition_dropout) and document.pieces[-1].form != "text"
-            placed = place(document, tokenizers, lambda text: tokenizers.text.encode(text, config.bpe_dropout, rng), hide)
+            example = store[indices[rng.integers(len(indices))]]
+            drop_condition = bool(rng.random() < config.condition_dropout) and example.segments[-1].form != "text"
+            placed = lay_out_example(
+                example, tokenizers, lambda text: tokenizers.text.encode(text, config.bpe_dropout, rng), drop_condition
+            )
             if len(placed.layout) > config.length:  # cut finely by dropout, a document that just fits a row may not
-                placed = place(document, tokenizers, tokenizers.text.encode, hide)
+                placed = lay_out_example(example, tokenizers, tokenizers.text.encode, drop_condition)
             yield placed
 
     return fill_rows(draws(), lambda placed: len(placed.layout), config.rows, config.length)
 
 
 def collate(
-    rows: Sequence[Sequence[Placed]], length: int, tokenizers: Tokenizers, flip: float = 0.0, seeds: Sequence[int] = ()
+    rows: Sequence[Sequence[PackedExample]],
+    length: int,
+    tokenizers: Tokenizers,
+    bit_flip_rate: float = 0.0,
+    seeds: Sequence[int] = (),
 ) -> Batch:
-    """Packed rows as tensors. With `flip`, the bits of row r are corrupted by draws from `seeds[r]`."""
+    """Packed rows as tensors. With `bit_flip_rate`, the bits of row r are corrupted by draws from `seeds[r]`."""
     grid = _Grid(len(rows), length)
     content = _Content(tokenizers)
     for r, row in enumerate(rows):
-        generator = torch.Generator().manual_seed(seeds[r]) if flip else None
+        generator = torch.Generator().manual_seed(seeds[r]) if bit_flip_rate else None
         start = 0
         for number, placed in enumerate(row):
             grid.write(r, start, number, placed.layout)
-            content.add(r * length + start, placed, flip, generator)
+            content.add(r * length + start, placed, bit_flip_rate, generator)
             start += len(placed.layout)
     return grid.batch(content)
 
@@ -87,44 +97,48 @@ class _Grid:
     """The arrays over all positions."""
 
     def __init__(self, rows: int, length: int) -> None:
-        self.symbol = np.zeros((rows, length), np.int64)
+        self.token_id = np.zeros((rows, length), np.int64)
         self.document = np.full((rows, length), -1)
         self.group = np.zeros((rows, length), np.int64)
-        self.place = np.zeros((rows, length, 3))
-        self.target = np.full((rows, length), -1)
+        self.position = np.zeros((rows, length, 3))
+        self.token_target = np.full((rows, length), -1)
 
     def write(self, row: int, start: int, number: int, layout: Layout) -> None:
         span = slice(start, start + len(layout))
         text = layout.source == TEXT
-        self.symbol[row, span] = np.where(text, layout.content, 0)
+        self.token_id[row, span] = np.where(text, layout.content, 0)
         self.document[row, span] = number
         self.group[row, span] = layout.group
-        self.place[row, span] = layout.place
-        self.target[row, span] = np.where(layout.weight > 0, layout.symbol_target, -1)
+        self.position[row, span] = layout.position
+        self.token_target[row, span] = np.where(layout.weight > 0, layout.token_target, -1)
 
     def batch(self, content: "_Content") -> Batch:
-        symbol, document, group = (torch.from_numpy(a) for a in (self.symbol, self.document, self.group))
-        place, target = torch.from_numpy(self.place), torch.from_numpy(self.target)
-        return Batch(symbol, document, group, place, target, *content.tensors(), self.future())
+        token_id, document, group = (torch.from_numpy(a) for a in (self.token_id, self.document, self.group))
+        position, target = torch.from_numpy(self.position), torch.from_numpy(self.token_target)
+        return Batch(token_id, document, group, position, target, *content.tensors(), self.mtp())
 
-    def future(self) -> Future:
+    def mtp(self) -> MTPTargets:
         """Text positions whose target is followed by another text target of the same document."""
-        ahead = (self.target[:, :-1] >= 0) & (self.target[:, 1:] >= 0) & (self.document[:, :-1] == self.document[:, 1:])
+        follows = (self.token_target >= 0) & (self.document >= 0)
+        ahead = follows[:, :-1] & follows[:, 1:] & (self.document[:, :-1] == self.document[:, 1:])
         ahead &= self.group[:, :-1] + 1 == self.group[:, 1:]
-        ahead &= self.symbol[:, 1:] == self.target[:, :-1]  # the next position is the symbol itself, not a cell or a code
+        # The next position holds the token itself, not a cell or a code.
+        ahead &= self.token_id[:, 1:] == self.token_target[:, :-1]
         columns = [np.flatnonzero(row) for row in ahead]
         widest = round_up(max(map(len, columns)))
         at = np.full((len(columns), widest), -1)
         for row, found in enumerate(columns):
             at[row, : len(found)] = found
         read = np.maximum(at, 0)
-        symbol = np.take_along_axis(np.maximum(self.target, 0), read, axis=1)
-        target = np.where(at >= 0, np.take_along_axis(self.target, np.minimum(read + 1, self.target.shape[1] - 1), axis=1), -1)
-        return Future(torch.from_numpy(at), torch.from_numpy(symbol), torch.from_numpy(target))
+        token_id = np.take_along_axis(np.maximum(self.token_target, 0), read, axis=1)
+        target = np.where(
+            at >= 0, np.take_along_axis(self.token_target, np.minimum(read + 1, self.token_target.shape[1] - 1), axis=1), -1
+        )
+        return MTPTargets(torch.from_numpy(at), torch.from_numpy(token_id), torch.from_numpy(target))
 
 
 class _Content:
-    """What positions carry beside symbols, gathered document by document."""
+    """What positions carry beside text tokens, gathered document by document."""
 
     def __init__(self, tokenizers: Tokenizers) -> None:
         self.tokenizers = tokenizers
@@ -134,29 +148,34 @@ class _Content:
         self.codes: list[tuple[np.ndarray, np.ndarray]] = []
         self.code_targets: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def add(self, offset: int, placed: Placed, flip: float, generator: torch.Generator | None) -> None:
-        layout, pieces = placed.layout, placed.document.pieces
-        made = [piece for piece in pieces if piece.form == "latent"]
+    def add(self, offset: int, placed: PackedExample, bit_flip_rate: float, generator: torch.Generator | None) -> None:
+        layout, segments = placed.layout, placed.document.segments
+        made = [segment for segment in segments if segment.form == "latent"]
         if made:
-            self._add_cells(offset, layout, made, flip, generator)
-        given = [piece for piece in pieces if piece.form == "pixels"]
+            self._add_cells(offset, layout, made, bit_flip_rate, generator)
+        given = [segment for segment in segments if segment.form == "pixels"]
         if given:
             self._add_patches(offset + np.flatnonzero(layout.source == PATCH), given)
-        spoken = [piece for piece in pieces if piece.form == "codes"]
+        spoken = [segment for segment in segments if segment.form == "codes"]
         if spoken:
             end = self.tokenizers.audio.config.codebook
-            values = np.concatenate([np.pad(piece.data, ((0, 1), (0, 0)), constant_values=end) for piece in spoken])
+            values = np.concatenate([np.pad(segment.data, ((0, 1), (0, 0)), constant_values=end) for segment in spoken])
             self.codes.append((offset + np.flatnonzero(layout.source == CODE), values))
             at = np.flatnonzero((layout.code_target >= 0) & (layout.weight > 0))
             self.code_targets.append((offset + at, values[layout.code_target[at]]))
 
     def _add_cells(
-        self, offset: int, layout: Layout, pieces: Sequence[Piece], flip: float, generator: torch.Generator | None
+        self,
+        offset: int,
+        layout: Layout,
+        segments: Sequence[EncodedSegment],
+        bit_flip_rate: float,
+        generator: torch.Generator | None,
     ) -> None:
-        coded = [scale_rows(piece, self.tokenizers, flip, generator) for piece in pieces]
-        value, scale, whole, bits = (torch.cat([getattr(c, name) for c in coded]) for name in ("value", "scale", "whole", "bits"))
+        coded = [scale_rows(segment, self.tokenizers, bit_flip_rate, generator) for segment in segments]
+        value, scale, frame, bits = (torch.cat([getattr(c, name) for c in coded]) for name in ("value", "scale", "frame", "bits"))
         at = torch.from_numpy(offset + np.flatnonzero(layout.source == CELL))
-        self.cells.append((at, value, scale, at[scale == 0], whole))
+        self.cells.append((at, value, scale, at[scale == 0], frame))
         predicts = np.flatnonzero((layout.cell_target >= 0) & (layout.weight > 0))
         target = torch.from_numpy(layout.cell_target[predicts])
         sizes = self.tokenizers.vision.quantiser.sizes
@@ -164,12 +183,12 @@ class _Content:
         cell = target % len(of_scale)
         self.cell_targets.append((torch.from_numpy(offset + predicts), bits[target], of_scale[cell], weight[cell]))
 
-    def _add_patches(self, at: np.ndarray, pieces: Sequence[Piece]) -> None:
+    def _add_patches(self, at: np.ndarray, segments: Sequence[EncodedSegment]) -> None:
         rows, columns = self.tokenizers.vision.grid
         merged = rows // 2 * (columns // 2)
         start = 0
-        for piece in pieces:
-            first, rest = piece.data[:1], piece.data[1:]
+        for segment in segments:
+            first, rest = segment.data[:1], segment.data[1:]
             if len(rest) % 4:  # the last clip is filled up with its last frame
                 rest = np.concatenate([rest, np.repeat(rest[-1:], -len(rest) % 4, axis=0)])
             for frames in (first, *np.split(rest, len(rest) // 4)) if len(rest) else (first,):
@@ -200,28 +219,30 @@ class _Content:
 
 @dataclass(frozen=True)
 class ScaleRows:
-    """A made piece as the rows of its cells, in the order of the layout: inputs `value` `[frames * cells, 2 bits]` with their
-    `scale` (0 is SΣ), the finished frames `whole` `[frames, bits * height * width]`, target `bits` `[frames * cells, bits]`."""
+    """A made segment as the rows of its cells, in the order of the layout: inputs `value` `[frames * cells, 2 bits]` with their
+    `scale` (0 is SΣ), the finished frames `frame` `[frames, bits * height * width]`, target `bits` `[frames * cells, bits]`."""
 
     value: Tensor
     scale: Tensor
-    whole: Tensor
+    frame: Tensor
     bits: Tensor
 
 
 @torch.no_grad()
-def scale_rows(piece: Piece, tokenizers: Tokenizers, flip: float = 0.0, generator: torch.Generator | None = None) -> ScaleRows:
+def scale_rows(
+    segment: EncodedSegment, tokenizers: Tokenizers, bit_flip_rate: float = 0.0, generator: torch.Generator | None = None
+) -> ScaleRows:
     """Inputs and targets of next-frame-and-scale prediction, with self-corrected flips of the history (§2.2.3).
 
     The last scale of the last frame feeds nothing and is never flipped.
     """
     quantiser = tokenizers.vision.quantiser
-    latent = torch.from_numpy(np.asarray(piece.data)).float()
+    latent = torch.from_numpy(np.asarray(segment.data)).float()
     rates = None
-    if flip:
-        rates = torch.rand(len(latent), len(quantiser.sizes), generator=generator) * flip
+    if bit_flip_rate:
+        rates = torch.rand(len(latent), len(quantiser.sizes), generator=generator) * bit_flip_rate
         rates[-1, -1] = 0.0
-    path = quantiser.path(latent, rates, generator)
+    path = quantiser.history(latent, rates, generator)
     first, *_ = quantiser.sizes
     previous = torch.cat([torch.zeros_like(path.total[:1]), path.total[:-1]])
     beside = pyramid(quantiser, previous)

@@ -21,7 +21,7 @@ Form = Literal["text", "pixels", "latent", "codes"]
 
 
 @dataclass(frozen=True)
-class Piece:
+class EncodedSegment:
     """A tokenised segment. `data` by form: text a `str`; pixels uint8 `[frames, height, width, 3]`; latent float16
     `[frames, bits, rows, columns]`; codes int16 `[frames, levels]`."""
 
@@ -33,30 +33,30 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Document:
-    pieces: tuple[Piece, ...]
+class Example:
+    segments: tuple[EncodedSegment, ...]
     task: str
 
 
-def encode(records: Iterable[Record], tokenizers: Tokenizers, chunk: int = 256) -> Iterable[Document]:
+def encode(records: Iterable[Record], tokenizers: Tokenizers, chunk: int = 256) -> Iterable[Example]:
     """Documents of records, in order; pictures and sounds go through their tokenizers a chunk at a time."""
     records = iter(records)
     while part := list(islice(records, chunk)):
         latents = _latents(part, tokenizers)
         codes = _codes(part, tokenizers)
         for record in part:
-            yield Document(tuple(_piece(segment, latents, codes) for segment in record.segments), record.task)
+            yield Example(tuple(_encoded_segment(segment, latents, codes) for segment in record.segments), record.task)
 
 
-def _piece(segment: Segment, latents: dict[int, np.ndarray], codes: dict[int, np.ndarray]) -> Piece:
+def _encoded_segment(segment: Segment, latents: dict[int, np.ndarray], codes: dict[int, np.ndarray]) -> EncodedSegment:
     if segment.kind == "text":
-        return Piece("text", segment.data, segment.made)
+        return EncodedSegment("text", segment.data, segment.made)
     if segment.kind == "audio":
-        return Piece("codes", codes[id(segment)], segment.made)
+        return EncodedSegment("codes", codes[id(segment)], segment.made)
     video = segment.kind == "video"
     if segment.made:
-        return Piece("latent", latents[id(segment)], True, video, segment.open)
-    return Piece("pixels", segment.data if video else segment.data[None], False, video)
+        return EncodedSegment("latent", latents[id(segment)], True, video, segment.open)
+    return EncodedSegment("pixels", segment.data if video else segment.data[None], False, video)
 
 
 @torch.inference_mode()
@@ -84,20 +84,20 @@ def to_frames(pixels: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels)).movedim(-1, -3).float() / 255
 
 
-def to_tokens(piece: Piece, tokenizers: Tokenizers, cut: Callable[[str], Sequence[int]]) -> Tokens:
-    """What the layout needs to know of a piece; `cut` turns text into symbols."""
-    if piece.form == "text":
-        return TextTokens(tuple(cut(piece.data)))
-    if piece.form == "codes":
-        return CodeTokens(len(piece.data))
-    if piece.form == "pixels":
+def to_tokens(segment: EncodedSegment, tokenizers: Tokenizers, cut: Callable[[str], Sequence[int]]) -> Tokens:
+    """What the layout needs to know of a segment; `cut` turns text into symbols."""
+    if segment.form == "text":
+        return TextTokens(tuple(cut(segment.data)))
+    if segment.form == "codes":
+        return CodeTokens(len(segment.data))
+    if segment.form == "pixels":
         rows, columns = tokenizers.vision.grid
-        return PatchTokens(len(piece.data), (rows // 2, columns // 2), piece.video)
-    return ScaleTokens(len(piece.data), tokenizers.vision.quantiser.sizes, piece.video, piece.open)
+        return PatchTokens(len(segment.data), (rows // 2, columns // 2), segment.video)
+    return ScaleTokens(len(segment.data), tokenizers.vision.quantiser.sizes, segment.video, segment.open)
 
 
-class DocumentStore:
-    """Documents on disk, a sequence of `Document`: a folder of parts, each with one JSON line per document and the arrays of
+class ExampleStore:
+    """Documents on disk, a sequence of `Example`: a folder of parts, each with one JSON line per document and the arrays of
     each form joined in one safetensors file."""
 
     def __init__(self, folder: Path) -> None:
@@ -116,13 +116,13 @@ class DocumentStore:
     def __len__(self) -> int:
         return len(self.lines)
 
-    def __getitem__(self, index: int) -> Document:
+    def __getitem__(self, index: int) -> Example:
         line = self.lines[index]
         arrays = self.parts[line["part"]]
-        return Document(tuple(_stored_piece(entry, arrays) for entry in line["pieces"]), line["task"])
+        return Example(tuple(_stored_segment(entry, arrays) for entry in line["segments"]), line["task"])
 
     @staticmethod
-    def write(part: Path, documents: Iterable[Document]) -> None:
+    def write(part: Path, documents: Iterable[Example]) -> None:
         """Writes one part aside, then renames."""
         aside = part.parent.with_name(part.parent.name + "." + part.name)
         shutil.rmtree(aside, ignore_errors=True)
@@ -132,17 +132,17 @@ class DocumentStore:
         with (aside / "documents.jsonl").open("w") as lines:
             for document in documents:
                 entries = []
-                for piece in document.pieces:
-                    entry: dict[str, Any] = {"form": piece.form, "made": piece.made}
-                    if piece.form == "text":
-                        entry["text"] = piece.data
+                for segment in document.segments:
+                    entry: dict[str, Any] = {"form": segment.form, "made": segment.made}
+                    if segment.form == "text":
+                        entry["text"] = segment.data
                     else:
-                        start = length.get(piece.form, 0)
-                        arrays.setdefault(piece.form, []).append(piece.data)
-                        length[piece.form] = start + len(piece.data)
-                        entry |= {"start": start, "end": length[piece.form], "video": piece.video, "open": piece.open}
+                        start = length.get(segment.form, 0)
+                        arrays.setdefault(segment.form, []).append(segment.data)
+                        length[segment.form] = start + len(segment.data)
+                        entry |= {"start": start, "end": length[segment.form], "video": segment.video, "open": segment.open}
                     entries.append(entry)
-                lines.write(json.dumps({"task": document.task, "pieces": entries}) + "\n")
+                lines.write(json.dumps({"task": document.task, "segments": entries}) + "\n")
         joined = {name: torch.from_numpy(np.ascontiguousarray(np.concatenate(parts))) for name, parts in arrays.items()}
         save_file(joined, aside / "arrays.safetensors")
         shutil.rmtree(part, ignore_errors=True)
@@ -150,6 +150,6 @@ class DocumentStore:
         aside.rename(part)
 
 
-def _stored_piece(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> Piece:
+def _stored_segment(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> EncodedSegment:
     data = entry["text"] if entry["form"] == "text" else arrays[entry["form"]][entry["start"] : entry["end"]]
-    return Piece(entry["form"], data, entry["made"], entry.get("video", False), entry.get("open", False))
+    return EncodedSegment(entry["form"], data, entry["made"], entry.get("video", False), entry.get("open", False))

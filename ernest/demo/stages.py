@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ernest.config.recipe import Recipe
-from ernest.data.store import DocumentStore, encode
+from ernest.data.store import ExampleStore, encode
 from ernest.lcnet.network import PPLCNet
 from ernest.sequence.record import Record
 from ernest.tokenizers.audio import AudioTokenizer
@@ -136,7 +136,7 @@ def _heard(records: Sequence[Record]) -> tuple[list[np.ndarray], list[str]]:
 def _write_documents(lane: Lane, name: str, records: Sequence[Record], tokenizers: Tokenizers) -> None:
     stage = f"documents {name}"
     lane.tell(stage, 0, 1, "")
-    DocumentStore.write(lane.build / "documents" / name, encode(records, tokenizers))
+    ExampleStore.write(lane.build / "documents" / name, encode(records, tokenizers))
     lane.tell(stage, 1, 1, "")
 
 

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from ernest.data.sampler import collate, place
-from ernest.data.store import Piece, encode, to_frames
+from ernest.data.sampler import collate, lay_out_example
+from ernest.data.store import EncodedSegment, encode, to_frames
 from ernest.evaluation.results import Sample
 from ernest.generation.engine import Engine
 from ernest.generation.sampling import Sampling
 from ernest.sequence.record import Record
 from ernest.tokenizers.bundle import Tokenizers
-from ernest.training.loss import means, sums
+from ernest.training.loss import loss_sums, mean_losses
 from ernest.verifiers.speech import WordJudge
 from ernest.verifiers.vision import classify, load_digit_judge, load_family_judge
 from ernest.world import images, speech, video
@@ -85,10 +85,10 @@ class Examiner:
     def indices(self, count: int) -> range:
         return range(HELD_OUT, HELD_OUT + max(1, count))
 
-    def prompts(self, found: Sequence[Record]) -> list[tuple[Piece, ...]]:
-        """The given pieces of records."""
-        documents = encode(found, self.tokenizers)
-        return [tuple(piece for piece in document.pieces if not piece.made) for document in documents]
+    def prompts(self, found: Sequence[Record]) -> list[tuple[EncodedSegment, ...]]:
+        """The given segments of records."""
+        examples = encode(found, self.tokenizers)
+        return [tuple(segment for segment in document.segments if not segment.made) for document in examples]
 
     # ------------------------------------------------------------------ understanding
 
@@ -127,7 +127,7 @@ class Examiner:
         wanted = [(d, c, p) for d in range(10) for c in images.COLOURS for p in images.PLACES]
         chosen = [wanted[i * len(wanted) // min(self.count, len(wanted))] for i in range(min(self.count, len(wanted)))]
         captions = [images.caption(*one) for one in chosen]
-        pixels = self.engine.pictures([(Piece("text", caption, False),) for caption in captions], seed=self.seed)
+        pixels = self.engine.pictures([(EncodedSegment("text", caption, False),) for caption in captions], seed=self.seed)
         right = self.judges.pictures_right(pixels, *zip(*chosen, strict=True))
         picks = np.random.default_rng(self.seed).permutation(len(chosen))[: self.show]
         samples = [Sample("picture made", captions[i], pixels=pixels[i], right=bool(right[i])) for i in picks]
@@ -143,7 +143,7 @@ class Examiner:
     def text_to_speech(self) -> Outcome:
         pairs = [(speech.VOICES[i % len(speech.VOICES)].name, speech.WORDS[i % len(speech.WORDS)]) for i in range(self.count)]
         lines = [f"{voice} says {word}" for voice, word in pairs]
-        waves = self.engine.sounds([(Piece("text", line, False),) for line in lines], seed=self.seed)
+        waves = self.engine.sounds([(EncodedSegment("text", line, False),) for line in lines], seed=self.seed)
         right = self.judges.words_right(waves, [word for _, word in pairs])
         samples = [
             Sample("speech made", lines[i], wave=waves[i], right=bool(right[i])) for i in range(min(self.show, len(lines)))
@@ -157,15 +157,15 @@ class Examiner:
     def text_to_video(self) -> tuple[Outcome, Outcome]:
         """Family; family and lawful."""
         captions = [FAMILIES[i % len(FAMILIES)] for i in range(max(5, self.count * 2 // 3))]
-        videos = self.engine.videos([(Piece("text", caption, False),) for caption in captions], seed=self.seed)
+        videos = self.engine.videos([(EncodedSegment("text", caption, False),) for caption in captions], seed=self.seed)
         return self._film_outcomes("video made", videos, captions)
 
     def first_frame_to_video(self) -> tuple[Outcome, Outcome]:
         """The rest of a held-out video after its first frame, with its words: family; family and lawful."""
         found = self._films("text→video", max(5, self.count // 3))
-        documents = list(encode(found, self.tokenizers))
-        first = torch.stack([torch.from_numpy(document.pieces[-1].data[:1]) for document in documents])
-        videos = self.engine.videos([document.pieces[:-1] for document in documents], seed=self.seed, first=first)
+        examples = list(encode(found, self.tokenizers))
+        first = torch.stack([torch.from_numpy(document.segments[-1].data[:1]) for document in examples])
+        videos = self.engine.videos([document.segments[:-1] for document in examples], seed=self.seed, first=first)
         return self._film_outcomes("video continued", videos, [record.segments[0].data for record in found])
 
     def _film_outcomes(self, kind: str, videos: np.ndarray, captions: Sequence[str]) -> tuple[Outcome, Outcome]:
@@ -243,12 +243,12 @@ class Examiner:
         log_p = np.log(counts / counts.sum())
         unigram = -sum(log_p[[*one, tokenizer.eos]].sum() for one in ids)
         nats = 0.0
-        documents = list(encode(held_out, self.tokenizers))
-        for start in range(0, len(documents), 32):
-            placed = [place(document, self.tokenizers, tokenizer.encode) for document in documents[start : start + 32]]
+        examples = list(encode(held_out, self.tokenizers))
+        for start in range(0, len(examples), 32):
+            placed = [lay_out_example(example, self.tokenizers, tokenizer.encode) for example in examples[start : start + 32]]
             batch = collate([[one] for one in placed], max(len(one.layout) for one in placed), self.tokenizers)
-            total, count = sums(self.engine.model(batch, self.engine.submodels(len(placed))), batch)
-            nats += means(total, count)["text"] * float(count[0])
+            total, count = loss_sums(self.engine.model(batch, self.engine.submodels(len(placed))), batch)
+            nats += mean_losses(total, count)["text"] * float(count[0])
         samples = tuple(Sample("text", text=line) for line in self._continued())
         return Outcome(nats / float(unigram), len(held_out), samples)
 
@@ -262,7 +262,7 @@ def rebuild_frames(tokenizers: Tokenizers, pixels: np.ndarray) -> np.ndarray:
     flat = to_frames(pixels.reshape(-1, *pixels.shape[-3:]))
     vision = tokenizers.vision
     with torch.inference_mode():
-        parts = [vision.decode(vision.quantiser.path(vision.encode(part)).total) for part in flat.split(256)]
+        parts = [vision.decode(vision.quantiser.history(vision.encode(part)).total) for part in flat.split(256)]
     rebuilt = (torch.cat(parts) * 255).round().to(torch.uint8).movedim(1, -1)
     return rebuilt.numpy().reshape(pixels.shape)
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ernest.config.recipe import SequenceConfig
-from ernest.data.sampler import Placed, collate, place, plan
-from ernest.data.store import DocumentStore
+from ernest.data.sampler import PackedExample, collate, lay_out_example, plan
+from ernest.data.store import ExampleStore
 from ernest.model.network import Ernest
 from ernest.sequence.batch import Batch
 from ernest.tokenizers.bundle import Tokenizers
@@ -21,13 +21,13 @@ TOP_SHARE = 0.25
 
 
 def usage(
-    model: Ernest, store: DocumentStore, tokenizers: Tokenizers, sequence: SequenceConfig, per_task: int = 48
+    model: Ernest, store: ExampleStore, tokenizers: Tokenizers, sequence: SequenceConfig, per_task: int = 48
 ) -> dict[str, np.ndarray]:
     """The usage `[layers, experts]` of every task, on its first `per_task` documents, which are read as in training but whole:
     nothing is dropped, hidden or flipped."""
     found = {}
     for task, indices in store.tasks.items():
-        placed = (place(store[index], tokenizers, tokenizers.text.encode) for index in indices[:per_task])
+        placed = (lay_out_example(store[index], tokenizers, tokenizers.text.encode) for index in indices[:per_task])
         rows = list(_rows(placed, sequence.length))
         counts = np.zeros((model.config.layers, model.config.experts), np.int64)
         for start in range(0, len(rows), sequence.rows):
@@ -38,7 +38,7 @@ def usage(
 
 def mixture_load(
     model: Ernest,
-    store: DocumentStore,
+    store: ExampleStore,
     weights: Mapping[str, float],
     tokenizers: Tokenizers,
     sequence: SequenceConfig,
@@ -50,7 +50,7 @@ def mixture_load(
     for step in range(batches):
         rows = plan(store, weights, tokenizers, sequence, seed, step)
         seeds = [int(np.random.default_rng((seed, step, row)).integers(2**62)) for row in range(len(rows))]
-        loads.append(choices(model, collate(rows, sequence.length, tokenizers, sequence.flip, seeds)))
+        loads.append(choices(model, collate(rows, sequence.length, tokenizers, sequence.bit_flip_rate, seeds)))
     return np.stack(loads)
 
 
@@ -60,7 +60,7 @@ def choices(model: Ernest, batch: Batch) -> np.ndarray:
     chosen: list[Tensor] = []
     training = model.training
     try:
-        model.eval()(batch, choices=chosen)
+        model.eval()(batch, expert_ids=chosen)
     finally:
         model.train(training)
     valid = batch.valid.flatten()
@@ -110,9 +110,9 @@ def overlaps(usages: Sequence[np.ndarray], share: float = TOP_SHARE) -> np.ndarr
     return both / either
 
 
-def _rows(placed: Iterator[Placed], length: int) -> Iterator[list[Placed]]:
+def _rows(placed: Iterator[PackedExample], length: int) -> Iterator[list[PackedExample]]:
     """Documents in order, as many to a row as fit."""
-    row: list[Placed] = []
+    row: list[PackedExample] = []
     room = length
     for document in placed:
         if len(document.layout) > room and row:

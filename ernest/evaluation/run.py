@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
-from ernest.checkpoint import load_contribution, load_model
+from ernest.checkpoint import load_expert_importance, load_model
 from ernest.config.recipe import Recipe
-from ernest.data.store import DocumentStore
+from ernest.data.store import ExampleStore
 from ernest.evaluation.directions import DIRECTIONS, Examiner, Judges, Outcome
 from ernest.evaluation.results import FULL, Findings, Sample, Score, SubModelRow
 from ernest.evaluation.routing import mixture_load, usage
@@ -126,12 +126,12 @@ def _findings(
     build: Path, recipe: Recipe, scores: list[Score], samples: list[Sample], found: dict[tuple[System, str], tuple[Outcome, ...]]
 ) -> Findings:
     model, tokenizers = load_model(build / "model")
-    store = DocumentStore(build / "documents")
+    store = ExampleStore(build / "documents")
     rows = []
     for system in (*SYSTEMS, *CURVE):
         submodel = _submodel(build, system)
         active, total = (
-            f(model.config, model.interface, submodel) / f(model.config, model.interface, None)
+            f(model.config, model.spec, submodel) / f(model.config, model.spec, None)
             for f in (active_parameters, total_parameters)
         )
         shown = {direction: found[system, direction][0].value for direction in CURVE_DIRECTIONS}
@@ -154,14 +154,14 @@ def _one_thread() -> None:
 
 @cache
 def _loaded(build: Path):
-    return *load_model(build / "model"), Judges.load(build / "judges"), load_contribution(build / "model")
+    return *load_model(build / "model"), Judges.load(build / "judges"), load_expert_importance(build / "model")
 
 
 def _submodel(build: Path, system: System) -> SubModel | None:
     if system.name == FULL:
         return None
-    model, _, _, contribution = _loaded(build)
-    return choose(model, contribution, system.layers, system.experts, system.top_k)
+    model, _, _, importance = _loaded(build)
+    return choose(model, importance, system.layers, system.experts, system.top_k)
 
 
 def _examine(build: Path, system: System, direction: str, seed: int, count: int) -> tuple[Outcome, ...]:

@@ -19,11 +19,11 @@ from ernest.tokenizers.precision import half_precision
 
 def facts_of(model: Ernest, recipe: Recipe, metrics: Sequence[Mapping[str, float]]) -> dict[str, str]:
     """By name, in the order to be read."""
-    config, interface = model.config, model.interface
+    config, spec = model.config, model.spec
     steady = metrics[len(metrics) // 10 :]
     speed = median(line["positions"] / line["seconds"] for line in steady)
     flops = training_flops(config, recipe.sequence.length)
-    total, active = total_parameters(config, interface), active_parameters(config, interface)
+    total, active = total_parameters(config, spec), active_parameters(config, spec)
     dtype = torch.bfloat16 if half_precision() else torch.float32
     threads = os.cpu_count() or 1
     share = speed * flops / (matmul_rate(dtype) * threads)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from ernest.checkpoint import load_contribution, load_model, save_model
+from ernest.checkpoint import load_expert_importance, load_model, save_model
 from ernest.data import media
-from ernest.data.store import Piece, encode
+from ernest.data.store import EncodedSegment, encode
 from ernest.generation.engine import Engine
 from ernest.generation.sampling import DEFAULTS, Sampling
 from ernest.model.slicing import choose, extract
@@ -56,8 +56,8 @@ def generate(
         for mine, default in zip(sampling, (usual.temperature, usual.top_p, usual.guidance), strict=True)
     )
     engine = _engine(checkpoint, size)
-    chosen = Sampling(temperature, top_p, guidance, usual.opening if sampling[0] is None else None)
-    asked = [(Piece("text", prompt, False),)]
+    chosen = Sampling(temperature, top_p, guidance, usual.first_frame_temperature if sampling[0] is None else None)
+    asked = [(EncodedSegment("text", prompt, False),)]
     if to == "text":
         answer = engine.texts(asked, chosen, seed)[0]
         if out is not None:
@@ -83,7 +83,7 @@ def describe(checkpoint: Path, file: Path, question: str | None = None, size: Si
     engine = _engine(checkpoint, size)
     segments = [given(kind, data), *([given("text", question)] if question else []), made("text", "?")]
     (document,) = encode([Record(tuple(segments))], engine.tokenizers)
-    return engine.texts([document.pieces[:-1]])[0]
+    return engine.texts([document.segments[:-1]])[0]
 
 
 def cut(checkpoint: Path, out: Path, size: Size) -> str:
@@ -93,10 +93,10 @@ def cut(checkpoint: Path, out: Path, size: Size) -> str:
     if out.exists():
         raise ValueError(f"{out} exists already: choose a new folder")
     model, tokenizers = load_model(checkpoint)
-    contribution = load_contribution(checkpoint)
-    submodel = choose(model, contribution, size.layers, size.experts, size.top_k)
+    importance = load_expert_importance(checkpoint)
+    submodel = choose(model, importance, size.layers, size.experts, size.top_k)
     small = extract(model, submodel)
-    kept = torch.stack([contribution[layer, list(submodel.experts[layer])] for layer in submodel.layers])
+    kept = torch.stack([importance[layer, list(submodel.experts[layer])] for layer in submodel.layers])
     save_model(out, small, tokenizers, json.loads((checkpoint / "recipe.json").read_text()), kept)
     counts = [sum(p.numel() for p in one.parameters()) for one in (small, model)]
     return (
@@ -108,5 +108,5 @@ def _engine(checkpoint: Path, size: Size) -> Engine:
     model, tokenizers = load_model(checkpoint)
     submodel: SubModel | None = None
     if not size.whole:
-        submodel = choose(model, load_contribution(checkpoint), size.layers, size.experts, size.top_k)
+        submodel = choose(model, load_expert_importance(checkpoint), size.layers, size.experts, size.top_k)
     return Engine(model, tokenizers, submodel)

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ernest.data.sampler import Placed, collate, segments_of
-from ernest.data.store import Document, Piece
+from ernest.data.sampler import PackedExample, collate, tokenise_segments
+from ernest.data.store import EncodedSegment, Example
 from ernest.model.attention import new_cache
 from ernest.model.backbone import Routing
 from ernest.model.network import Ernest
@@ -24,19 +24,19 @@ Hook = Callable[[int, Tensor], Tensor]
 class Plan:
     """The prompt of a row and the places of the groups to come."""
 
-    prompt: Placed
+    prompt: PackedExample
     tail: Layout
 
 
-def plan_row(pieces: Sequence[Piece], made: Tokens, tail: int, tokenizers: Tokenizers, hide: bool) -> Plan:
-    """Lays out given `pieces` followed by `made`, and cuts before the last `tail` positions."""
-    given = segments_of(pieces, tokenizers, tokenizers.text.encode, hide)
-    layout = lay_out([*given, (made, True)], tokenizers.symbols)
+def plan_row(segments: Sequence[EncodedSegment], made: Tokens, tail: int, tokenizers: Tokenizers, drop_condition: bool) -> Plan:
+    """Lays out given `segments` followed by `made`, and cuts before the last `tail` positions."""
+    given = tokenise_segments(segments, tokenizers, tokenizers.text.encode, drop_condition)
+    layout = lay_out([*given, (made, True)], tokenizers.control_tokens)
     cut = len(layout) - tail
     columns = {field.name: getattr(layout, field.name) for field in fields(layout)}
     head = Layout(**{name: column[:cut] for name, column in columns.items()})
     rest = Layout(**{name: column[cut:] for name, column in columns.items()})
-    return Plan(Placed(Document(tuple(pieces), ""), replace(head, weight=np.zeros(cut, np.float32))), rest)
+    return Plan(PackedExample(Example(tuple(segments), ""), replace(head, weight=np.zeros(cut, np.float32))), rest)
 
 
 class Decoder:
@@ -51,7 +51,7 @@ class Decoder:
         self.submodels = None if submodel is None else stack([submodel] * self.rows, model.config)
         self.batch = collate([[plan.prompt] for plan in plans], self.width, tokenizers)
         total = self.width + len(plans[0].tail)
-        device = model.symbols.weight.device
+        device = model.token_embedding.weight.device
         self.bf16, dtype = bf16, torch.bfloat16 if bf16 else torch.float32
         self.caches = new_cache(model.config, self.rows, total, device, dtype)
         self.document = torch.full((self.rows, total), -1)
@@ -59,7 +59,7 @@ class Decoder:
         self.filled = 0
         self.cursor = 0
         self.tail_group = torch.from_numpy(np.stack([plan.tail.group for plan in plans]))
-        self.tail_place = torch.from_numpy(np.stack([plan.tail.place for plan in plans]))
+        self.tail_position = torch.from_numpy(np.stack([plan.tail.position for plan in plans]))
 
     @property
     def last(self) -> Tensor:
@@ -70,7 +70,7 @@ class Decoder:
         """Runs the prompts; hidden states `[rows, width]` of their last positions."""
         batch = self.batch
         x = self.model.embed(batch)
-        hidden = self._run(x, batch.document, batch.group, batch.place, hook)
+        hidden = self._run(x, batch.document, batch.group, batch.position, hook)
         return hidden.flatten(0, 1)[self.last]
 
     def advance(self, x: Tensor, hook: Hook) -> Tensor:
@@ -80,13 +80,13 @@ class Decoder:
         span = slice(self.cursor, self.cursor + n)
         self.cursor += n
         document = torch.zeros(self.rows, n, dtype=torch.long)
-        return self._run(x, document, self.tail_group[:, span], self.tail_place[:, span], hook)
+        return self._run(x, document, self.tail_group[:, span], self.tail_position[:, span], hook)
 
-    def _run(self, x: Tensor, document: Tensor, group: Tensor, place: Tensor, hook: Hook) -> Tensor:
+    def _run(self, x: Tensor, document: Tensor, group: Tensor, position: Tensor, hook: Hook) -> Tensor:
         end = self.filled + x.shape[1]
         self.document[:, self.filled : end] = document
         self.group[:, self.filled : end] = group
         mask = allowed(document, group, self.document[:, :end], self.group[:, :end])
         self.filled = end
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
-            return self.model.trunk(x, place, mask, Routing(self.submodels), hook, self.caches).float()
+            return self.model.trunk(x, position, mask, Routing(self.submodels), hook, self.caches).float()

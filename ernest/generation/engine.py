@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ernest.data.sampler import pyramid
-from ernest.data.store import Piece
+from ernest.data.store import EncodedSegment
 from ernest.generation.decoder import Decoder, Hook, plan_row
-from ernest.generation.sampling import DEFAULTS, Sampling, at_frame, choose_bits, choose_class, guide
+from ernest.generation.sampling import DEFAULTS, Sampling, apply_cfg, at_frame, choose_bits, choose_class
 from ernest.model.network import Ernest
 from ernest.model.submodel import SubModel, SubModels, stack
 from ernest.sequence.batch import Cells
@@ -24,17 +24,17 @@ from ernest.tokenizers.bundle import Tokenizers
 
 
 @dataclass(frozen=True)
-class Limits:
+class MaxLengths:
     """The longest answer of each kind."""
 
-    symbols: int = 48
+    tokens: int = 48
     frames: int = 9
     codec_frames: int = 26
 
 
 @dataclass(frozen=True)
-class Made:
-    """What came out. `values`, one per prompt: symbol ids; latent sums float `[frames, bits, rows, columns]`; codes
+class Generation:
+    """What came out. `values`, one per prompt: token ids; latent sums float `[frames, bits, rows, columns]`; codes
     `[frames, levels]`. `log_likelihood` `[prompts]` of the choices under the model itself, at temperature 1, unguided. `bits`,
     bool `[frames, cells, bits]` for each picture or video, are the choices that its sums were made from."""
 
@@ -51,23 +51,23 @@ class Engine:
         model: Ernest,
         tokenizers: Tokenizers,
         submodel: SubModel | None = None,
-        limits: Limits | None = None,
+        max_lengths: MaxLengths | None = None,
         bf16: bool = False,
     ) -> None:
         self.model, self.tokenizers, self.submodel, self.bf16 = model.eval(), tokenizers, submodel, bf16
-        self.limits = limits or Limits()
+        self.max_lengths = max_lengths or MaxLengths()
 
     @torch.inference_mode()
-    def make(
+    def generate(
         self,
-        prompts: Sequence[Sequence[Piece]],
+        prompts: Sequence[Sequence[EncodedSegment]],
         kind: Kind,
         sampling: Sampling | None = None,
         seed: int = 0,
         first_frames: Tensor | None = None,
         rows: int = 100,
-    ) -> Made:
-        """Answers prompts of given pieces with one segment of `kind`, `rows` prompts at a time.
+    ) -> Generation:
+        """Answers prompts of given segments with one segment of `kind`, `rows` prompts at a time.
 
         `first_frames`, latents `[prompts, frames, bits, rows, columns]`, are the beginning of videos to be continued.
         """
@@ -84,28 +84,36 @@ class Engine:
             values += part
             bits += walk.bits
             likelihoods.append(likelihood)
-        return Made(values, torch.cat(likelihoods), bits)
+        return Generation(values, torch.cat(likelihoods), bits)
 
     def submodels(self, rows: int) -> SubModels | None:
         """The engine's sub-model for each of `rows` rows of a teacher-forced batch."""
         return None if self.submodel is None else stack([self.submodel] * rows, self.model.config)
 
-    def texts(self, prompts: Sequence[Sequence[Piece]], sampling: Sampling | None = None, seed: int = 0) -> list[str]:
-        return [self.tokenizers.text.decode(ids) for ids in self.make(prompts, "text", sampling, seed).values]
+    def texts(self, prompts: Sequence[Sequence[EncodedSegment]], sampling: Sampling | None = None, seed: int = 0) -> list[str]:
+        return [self.tokenizers.text.decode(ids) for ids in self.generate(prompts, "text", sampling, seed).values]
 
-    def pictures(self, prompts: Sequence[Sequence[Piece]], sampling: Sampling | None = None, seed: int = 0) -> np.ndarray:
+    def pictures(
+        self, prompts: Sequence[Sequence[EncodedSegment]], sampling: Sampling | None = None, seed: int = 0
+    ) -> np.ndarray:
         """uint8 `[prompts, height, width, 3]`."""
-        return self.draw(self.make(prompts, "image", sampling, seed).values)[:, 0]
+        return self.draw(self.generate(prompts, "image", sampling, seed).values)[:, 0]
 
     def videos(
-        self, prompts: Sequence[Sequence[Piece]], sampling: Sampling | None = None, seed: int = 0, first: Tensor | None = None
+        self,
+        prompts: Sequence[Sequence[EncodedSegment]],
+        sampling: Sampling | None = None,
+        seed: int = 0,
+        first: Tensor | None = None,
     ) -> np.ndarray:
         """uint8 `[prompts, frames, height, width, 3]`."""
-        return self.draw(self.make(prompts, "video", sampling, seed, first).values)
+        return self.draw(self.generate(prompts, "video", sampling, seed, first).values)
 
-    def sounds(self, prompts: Sequence[Sequence[Piece]], sampling: Sampling | None = None, seed: int = 0) -> list[np.ndarray]:
+    def sounds(
+        self, prompts: Sequence[Sequence[EncodedSegment]], sampling: Sampling | None = None, seed: int = 0
+    ) -> list[np.ndarray]:
         """float32 `[samples]` each; a prompt that was answered by nothing gives one codec frame of silence."""
-        codes = self.make(prompts, "audio", sampling, seed).values
+        codes = self.generate(prompts, "audio", sampling, seed).values
         said = iter(self.tokenizers.audio.decode([one for one in codes if len(one)]))
         return [next(said) if len(one) else np.zeros(SAMPLES, np.float32) for one in codes]
 
@@ -123,31 +131,31 @@ class _Walk:
     def __init__(
         self,
         engine: Engine,
-        prompts: Sequence[Sequence[Piece]],
+        prompts: Sequence[Sequence[EncodedSegment]],
         kind: Kind,
         sampling: Sampling,
         generator: torch.Generator,
         first_frames: Tensor | None,
     ) -> None:
-        self.model, self.tokenizers, self.limits = engine.model, engine.tokenizers, engine.limits
+        self.model, self.tokenizers, self.max_lengths = engine.model, engine.tokenizers, engine.max_lengths
         self.kind, self.sampling, self.generator, self.first_frames = kind, sampling, generator, first_frames
         self.count = len(prompts)
         made, tail = self._made()
-        plans = [plan_row(pieces, made, tail, self.tokenizers, hide=False) for pieces in prompts]
+        plans = [plan_row(segments, made, tail, self.tokenizers, drop_condition=False) for segments in prompts]
         if sampling.guidance:
-            plans += [plan_row(pieces, made, tail, self.tokenizers, hide=True) for pieces in prompts]
+            plans += [plan_row(segments, made, tail, self.tokenizers, drop_condition=True) for segments in prompts]
         self.decoder = Decoder(self.model, self.tokenizers, plans, engine.submodel, engine.bf16)
         self.likelihood = torch.zeros(self.count)
         self.bits: list[Tensor] = []
 
     def _made(self) -> tuple[TextTokens | CodeTokens | ScaleTokens, int]:
         """A made segment of the greatest length and the number of positions that follow the prompt."""
-        limits, sizes = self.limits, self.tokenizers.vision.quantiser.sizes
+        max_lengths, sizes = self.max_lengths, self.tokenizers.vision.quantiser.sizes
         if self.kind == "text":
-            return TextTokens((self.tokenizers.text.null,) * limits.symbols), limits.symbols
+            return TextTokens((self.tokenizers.text.null,) * max_lengths.tokens), max_lengths.tokens
         if self.kind == "audio":
-            return CodeTokens(limits.codec_frames), limits.codec_frames + 1
-        made = ScaleTokens(limits.frames if self.kind == "video" else 1, sizes, self.kind == "video")
+            return CodeTokens(max_lengths.codec_frames), max_lengths.codec_frames + 1
+        made = ScaleTokens(max_lengths.frames if self.kind == "video" else 1, sizes, self.kind == "video")
         return made, made.frames * made.cells + 1
 
     def text(self) -> tuple[list[list[int]], Tensor]:
@@ -155,29 +163,29 @@ class _Walk:
         hidden = self.decoder.prefill(_nothing)
         live = torch.ones(self.count, dtype=torch.bool)
         answers: list[list[int]] = [[] for _ in range(self.count)]
-        for step in range(self.limits.symbols):
+        for step in range(self.max_lengths.tokens):
             logits = self.model.text_head(hidden)
-            chosen = choose_class(guide(logits, self.sampling), self.sampling, self.generator)
-            self._note(F.log_softmax(logits[: self.count].float(), dim=-1).gather(1, chosen[:, None])[:, 0], live)
+            chosen = choose_class(apply_cfg(logits, self.sampling), self.sampling, self.generator)
+            self._record_log_prob(F.log_softmax(logits[: self.count].float(), dim=-1).gather(1, chosen[:, None])[:, 0], live)
             live = live & (chosen != eos)
             for row in live.nonzero()[:, 0].tolist():
                 answers[row].append(int(chosen[row]))
-            if not live.any() or step + 1 == self.limits.symbols:
+            if not live.any() or step + 1 == self.max_lengths.tokens:
                 break
-            x = self.model.symbols(self._both(chosen))[:, None]
+            x = self.model.token_embedding(self._both(chosen))[:, None]
             hidden = self.decoder.advance(x, _nothing)[:, 0]
         return answers, self.likelihood
 
     def vision(self) -> tuple[list[Tensor], Tensor]:
         quantiser = self.tokenizers.vision.quantiser
-        frames = self.limits.frames if self.kind == "video" else 1
+        frames = self.max_lengths.frames if self.kind == "video" else 1
         hidden = self.decoder.prefill(_nothing)[:, None]
         finished: list[Tensor] = []
         chosen: list[Tensor] = []
         previous = torch.zeros(self.count, self.tokenizers.vision.config.bits, *quantiser.sizes[-1])
         for frame in range(frames):
             begun = self.first_frames is not None and frame < self.first_frames.shape[1]
-            known = quantiser.path(self.first_frames[:, frame].float()) if begun and self.first_frames is not None else None
+            known = quantiser.history(self.first_frames[:, frame].float()) if begun and self.first_frames is not None else None
             beside = pyramid(quantiser, previous)
             total = torch.zeros_like(previous)
             start = 0
@@ -205,14 +213,14 @@ class _Walk:
 
         def choose(level: int, logits: Tensor) -> Tensor:
             """The end is decided by the first level; the other levels follow it."""
-            guided = guide(logits, self.sampling).clone()
+            guided = apply_cfg(logits, self.sampling).clone()
             if level:
                 guided[:, end] = -torch.inf
             chosen = choose_class(guided, self.sampling, self.generator)
             if level:
                 chosen = torch.where(codes[:, 0] == end, end, chosen)
             codes[:, level] = chosen
-            self._note(F.log_softmax(logits[: self.count].float(), dim=-1).gather(1, chosen[:, None])[:, 0], live)
+            self._record_log_prob(F.log_softmax(logits[: self.count].float(), dim=-1).gather(1, chosen[:, None])[:, 0], live)
             return self._both(chosen)
 
         def hook(at: Tensor) -> Hook:
@@ -220,11 +228,11 @@ class _Walk:
 
         self.decoder.prefill(hook(self.decoder.last))
         every = torch.arange(self.decoder.rows)
-        for step in range(self.limits.codec_frames):
+        for step in range(self.max_lengths.codec_frames):
             live = live & (codes[:, 0] != end)
             for row in live.nonzero()[:, 0].tolist():
                 heard[row].append(codes[row].clone())
-            if not live.any() or step + 1 == self.limits.codec_frames:
+            if not live.any() or step + 1 == self.max_lengths.codec_frames:
                 break
             x = self.model.audio.embed(self._both(codes))[:, None]
             self.decoder.advance(x, hook(every))
@@ -233,17 +241,17 @@ class _Walk:
 
     def _choose_bits(self, hidden: Tensor, frame: int) -> Tensor:
         logits = self.model.bit_head(hidden)
-        bits = choose_bits(guide(logits, self.sampling), at_frame(self.sampling, frame), self.generator)
+        bits = choose_bits(apply_cfg(logits, self.sampling), at_frame(self.sampling, frame), self.generator)
         own = logits[: self.count].float()
-        self._note(-F.binary_cross_entropy_with_logits(own, bits.float(), reduction="none").sum((1, 2)))
+        self._record_log_prob(-F.binary_cross_entropy_with_logits(own, bits.float(), reduction="none").sum((1, 2)))
         return bits
 
-    def _cells(self, value: Tensor, scale: int, whole: Tensor | None = None) -> Tensor:
-        """Inputs `[rows, cells, width]` of one scale, or of SΣ where `whole` frames are given."""
+    def _cells(self, value: Tensor, scale: int, frame: Tensor | None = None) -> Tensor:
+        """Inputs `[rows, cells, width]` of one scale, or of SΣ where finished `frame`s are given."""
         value = self._both(value)
         rows, cells, _ = value.shape
         at = torch.arange(rows * cells)
-        frames = torch.zeros(0, self.model.whole.in_features) if whole is None else self._both(whole).flatten(1)
+        frames = torch.zeros(0, self.model.frame_projection.in_features) if frame is None else self._both(frame).flatten(1)
         inputs = Cells(at, value.flatten(0, 1), torch.full((rows * cells,), scale), at[: len(frames)], frames)
         return self.model.embed_cells(inputs, torch.zeros(rows * cells, self.model.config.width)).view(rows, cells, -1)
 
@@ -251,7 +259,7 @@ class _Walk:
         """The same for the conditioned and the unconditioned rows."""
         return torch.cat([values, values]) if self.sampling.guidance else values
 
-    def _note(self, log_p: Tensor, live: Tensor | None = None) -> None:
+    def _record_log_prob(self, log_p: Tensor, live: Tensor | None = None) -> None:
         self.likelihood += log_p if live is None else log_p * live
 
 

@@ -16,10 +16,10 @@ class Sampling:
     temperature: float = 1.0
     top_p: float = 1.0
     guidance: float = 0.0
-    opening: float | None = None
+    first_frame_temperature: float | None = None
 
     def __post_init__(self) -> None:
-        for name, value in (("temperature", self.temperature), ("opening", self.opening)):
+        for name, value in (("temperature", self.temperature), ("first_frame_temperature", self.first_frame_temperature)):
             if value is not None and value < 0:
                 raise ValueError(f"{name} = {value} must not be negative")
         if not 0 < self.top_p <= 1:
@@ -31,7 +31,7 @@ class Sampling:
 DEFAULTS = {
     "text": Sampling(temperature=0.0),
     "image": Sampling(temperature=0.4, guidance=1.5),
-    "video": Sampling(temperature=0.6, opening=1.2),
+    "video": Sampling(temperature=0.6, first_frame_temperature=1.2),
     "audio": Sampling(temperature=0.8, top_p=0.9, guidance=1.0),
 }
 """What works best for each kind in the demo."""
@@ -39,12 +39,12 @@ DEFAULTS = {
 
 def at_frame(sampling: Sampling, frame: int) -> Sampling:
     """How the bits of a frame are drawn."""
-    if frame or sampling.opening is None:
+    if frame or sampling.first_frame_temperature is None:
         return sampling
-    return replace(sampling, temperature=sampling.opening)
+    return replace(sampling, temperature=sampling.first_frame_temperature)
 
 
-def guide(logits: Tensor, sampling: Sampling) -> Tensor:
+def apply_cfg(logits: Tensor, sampling: Sampling) -> Tensor:
     """Logits of the conditioned rows; under guidance the second half of the rows is unconditioned."""
     if not sampling.guidance:
         return logits

@@ -52,7 +52,7 @@ class Attention(nn.Module):
         return self.out(attend(q, k, v, mask).transpose(1, 2).reshape(B, S, -1))
 
     def _turn(self, x: Tensor, norm: RMSNorm | None, angles: tuple[Tensor, Tensor]) -> Tensor:
-        """Heads `[B, S, G, d]`, normalised and rotated by their places, as `[B, G, S, d]`."""
+        """Heads `[B, S, G, d]`, normalised and rotated by their positions, as `[B, G, S, d]`."""
         if norm is not None:
             return norm.rotated(x, *angles)
         cos, sin = (angle[:, None] for angle in angles)

@@ -19,7 +19,7 @@ class Routing:
 
     submodels: SubModels | None = None
     valid: Tensor | None = None
-    choices: list[Tensor] | None = None
+    expert_ids: list[Tensor] | None = None
 
 
 class Block(nn.Module):
@@ -27,10 +27,10 @@ class Block(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.norm_attention = RMSNorm(config.width, config.norm_eps)
+        self.attention_norm = RMSNorm(config.width, config.norm_eps)
         self.attention = Attention(config)
-        self.norm_experts = RMSNorm(config.width, config.norm_eps)
-        self.experts = Experts(config.width, config.experts, config.expert_width, config.top_k)
+        self.moe_norm = RMSNorm(config.width, config.norm_eps)
+        self.moe = Experts(config.width, config.experts, config.expert_width, config.top_k)
 
     def forward(
         self,
@@ -41,7 +41,7 @@ class Block(nn.Module):
         routing: Routing,
         cache: LayerCache | None = None,
     ) -> Tensor:
-        x = x + self.attention(self.norm_attention(x), angles, mask, cache)
+        x = x + self.attention(self.attention_norm(x), angles, mask, cache)
         positions = x.shape[1]
         submodels = routing.submodels
         allowed = top_k = None
@@ -50,7 +50,7 @@ class Block(nn.Module):
             if submodels.experts is not None:
                 allowed = submodels.experts[:, layer].repeat_interleave(positions, dim=0)
         valid = None if routing.valid is None else routing.valid.flatten()
-        y = self.experts(self.norm_experts(x).flatten(0, 1), valid, allowed, top_k, routing.choices)
+        y = self.moe(self.moe_norm(x).flatten(0, 1), valid, allowed, top_k, routing.expert_ids)
         return x + y.view_as(x)
 
 
@@ -96,7 +96,7 @@ class Backbone(nn.Module):
         assert submodels is not None
         experts = None if submodels.experts is None else submodels.experts[rows]
         some = SubModels(submodels.layers[rows], experts, submodels.top_k[rows])
-        less = Routing(some, None if valid is None else valid[rows], routing.choices)
+        less = Routing(some, None if valid is None else valid[rows], routing.expert_ids)
         y = block(x[rows], (angles[0][rows], angles[1][rows]), mask[rows], layer, less)
         return x.index_copy(0, rows, y.to(x.dtype))
 
@@ -106,9 +106,9 @@ def init_matrices(module: nn.Module, layers: int) -> None:
     for name, parameter in module.named_parameters():
         if parameter.dim() < 2:
             continue
-        if name.endswith(("attention.out.weight", "experts.w_out")):
-            std = 0.03 / (2 * layers) ** 0.5 * (2.0 if name.endswith("w_out") else 1.0)
-        elif name.endswith("experts.w_in"):
+        if name.endswith(("attention.out.weight", "moe.w_down")):
+            std = 0.03 / (2 * layers) ** 0.5 * (2.0 if name.endswith("w_down") else 1.0)
+        elif name.endswith("moe.w_gate_up"):
             std = 0.6 / parameter.shape[1] ** 0.5
         else:
             std = 0.6 / parameter.shape[-1] ** 0.5

@@ -6,11 +6,11 @@ Letters: D width, H width of an expert, N experts, k of them per position, S pos
 from dataclasses import replace
 
 from ernest.config.recipe import ModelConfig
-from ernest.config.tokenizer_spec import Interface
+from ernest.config.tokenizer_spec import TokenizerSpec
 from ernest.model.submodel import SubModel
 
 
-def active_parameters(config: ModelConfig, interface: Interface, submodel: SubModel | None = None) -> int:
+def active_parameters(config: ModelConfig, spec: TokenizerSpec, submodel: SubModel | None = None) -> int:
     """What one position passes through in the backbone: every running layer with k experts, and the final norm.
 
     Embeddings and heads are left out: a position uses one kind of each, and every sub-model has them all.
@@ -19,14 +19,14 @@ def active_parameters(config: ModelConfig, interface: Interface, submodel: SubMo
     return config.layers * (_shared(config) + config.top_k * _expert(config)) + config.width
 
 
-def total_parameters(config: ModelConfig, interface: Interface, submodel: SubModel | None = None) -> int:
+def total_parameters(config: ModelConfig, spec: TokenizerSpec, submodel: SubModel | None = None) -> int:
     """What a checkpoint for generation holds: all layers and experts, embeddings, encoder and heads.
 
     The head of the token after next serves training alone and is not counted.
     """
     config = reduced(config, submodel)
     backbone = config.layers * (_shared(config) + config.experts * _expert(config)) + config.width
-    return backbone + _inputs(config, interface) + _encoder(config, interface) + _heads(config, interface)
+    return backbone + _inputs(config, spec) + _encoder(config, spec) + _heads(config, spec)
 
 
 def training_flops(config: ModelConfig, length: int, submodel: SubModel | None = None) -> int:
@@ -62,24 +62,24 @@ def _expert(config: ModelConfig) -> int:
     return 3 * config.width * config.expert_width
 
 
-def _inputs(config: ModelConfig, interface: Interface) -> int:
-    """Symbols, codes, cells with their scale, whole frames."""
-    height, width = interface.scales[-1]
-    tables = interface.vocabulary + interface.levels * (interface.codes + 1) + len(interface.scales)
-    linear = (2 * interface.bits + 1) + (interface.bits * height * width + 1)
+def _inputs(config: ModelConfig, spec: TokenizerSpec) -> int:
+    """ControlTokens, codes, cells with their scale, whole frames."""
+    height, width = spec.scales[-1]
+    tables = spec.vocabulary + spec.levels * (spec.codes + 1) + len(spec.scales)
+    linear = (2 * spec.bits + 1) + (spec.bits * height * width + 1)
     return config.width * (tables + linear)
 
 
-def _encoder(config: ModelConfig, interface: Interface) -> int:
+def _encoder(config: ModelConfig, spec: TokenizerSpec) -> int:
     """ViT blocks and the merger, which both attend at the ViT's width d."""
-    d, patches = config.vit_width, interface.grid[0] * interface.grid[1]
+    d, patches = config.vit_width, spec.grid[0] * spec.grid[1]
     norm, attention, mlp = 2 * d, 4 * d * (d + 1), 2 * d * (d + 1) + d * (2 * d + 1)
-    embedding = (3 * interface.patch**2 + 1) * d + patches * d
-    merger = (interface.features + 1) * d + norm + attention + (d + 1) * config.width
+    embedding = (3 * spec.patch**2 + 1) * d + patches * d
+    merger = (spec.features + 1) * d + norm + attention + (d + 1) * config.width
     return embedding + config.vit_layers * (2 * norm + attention + mlp) + merger
 
 
-def _heads(config: ModelConfig, interface: Interface) -> int:
-    """Symbols, bits of a cell, and for every level of the codec a norm and its codes."""
-    codes = interface.levels * (config.width + config.width * (interface.codes + 1))
-    return config.width * interface.vocabulary + (config.width + 1) * interface.bits + codes
+def _heads(config: ModelConfig, spec: TokenizerSpec) -> int:
+    """ControlTokens, bits of a cell, and for every level of the codec a norm and its codes."""
+    codes = spec.levels * (config.width + config.width * (spec.codes + 1))
+    return config.width * spec.vocabulary + (config.width + 1) * spec.bits + codes

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ernest.config.recipe import ModelConfig
-from ernest.config.tokenizer_spec import Interface
+from ernest.config.tokenizer_spec import TokenizerSpec
 from ernest.model.attention import attend
 from ernest.sequence.batch import Patches
-from ernest.sequence.bucketing import fill_up
+from ernest.sequence.bucketing import pad_to_bucket
 
 
 class PatchMerger(nn.Module):
@@ -25,7 +25,7 @@ class PatchMerger(nn.Module):
         self.norm = nn.LayerNorm(vit_width)
         self.qkv = nn.Linear(vit_width, 3 * vit_width)
         self.out = nn.Linear(vit_width, vit_width)
-        self.widen = nn.Linear(vit_width, width)
+        self.output = nn.Linear(vit_width, width)
 
     def forward(self, cnn: Tensor, vit: Tensor) -> Tensor:
         """`[tokens, K, features]` and `[tokens, K, D]` to `[tokens, width]`."""
@@ -33,14 +33,14 @@ class PatchMerger(nn.Module):
         tokens, patches, _ = x.shape
         q, k, v = (part.view(tokens, patches, self.heads, -1).transpose(1, 2) for part in self.qkv(self.norm(x)).chunk(3, dim=-1))
         y = attend(q, k, v).transpose(1, 2).reshape(tokens, patches, -1)
-        return self.widen((x + self.out(y)).mean(dim=1))
+        return self.output((x + self.out(y)).mean(dim=1))
 
 
 class VitBlock(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.norm_attention, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attention_norm, self.mlp_norm = nn.LayerNorm(width), nn.LayerNorm(width)
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
@@ -48,33 +48,33 @@ class VitBlock(nn.Module):
         frames, patches, width = x.shape
         q, k, v = (
             part.view(frames, patches, self.heads, -1).transpose(1, 2)
-            for part in self.qkv(self.norm_attention(x)).chunk(3, dim=-1)
+            for part in self.qkv(self.attention_norm(x)).chunk(3, dim=-1)
         )
         attended = attend(q, k, v).transpose(1, 2).reshape(frames, patches, width)
         x = x + self.out(attended)
-        return x + self.mlp(self.norm_mlp(x))
+        return x + self.mlp(self.mlp_norm(x))
 
 
 class Encoder(nn.Module):
     """Given pictures and videos to tokens of the backbone. The CNN path is the vision tokenizer before its quantiser, frozen:
     its features come with the batch. The ViT is trained with the backbone."""
 
-    def __init__(self, config: ModelConfig, interface: Interface) -> None:
+    def __init__(self, config: ModelConfig, spec: TokenizerSpec) -> None:
         super().__init__()
-        self.patch, self.grid = interface.patch, interface.grid
+        self.patch, self.grid = spec.patch, spec.grid
         rows, columns = self.grid
-        self.patches = nn.Linear(3 * self.patch**2, config.vit_width)
-        self.where = nn.Parameter(torch.randn(rows * columns, config.vit_width) * 0.02)
+        self.patch_embedding = nn.Linear(3 * self.patch**2, config.vit_width)
+        self.position_embedding = nn.Parameter(torch.randn(rows * columns, config.vit_width) * 0.02)
         self.blocks = nn.ModuleList(VitBlock(config.vit_width, 2) for _ in range(config.vit_layers))
-        self.merger = PatchMerger(interface.features, config.vit_width, config.width)
+        self.merger = PatchMerger(spec.features, config.vit_width, config.width)
 
     def forward(self, patches: Patches) -> Tensor:
         """Tokens `[N * merged patches, width]`, row by row of the merged grid, clip by clip."""
-        tokens = len(patches.at)
-        pixels, features = fill_up(patches.pixels, 4, 2), fill_up(patches.features, 4, 2)
+        tokens = len(patches.index)
+        pixels, features = pad_to_bucket(patches.pixels, 4, 2), pad_to_bucket(patches.features, 4, 2)
         clips, frames = pixels.shape[:2]
         pixels = F.pixel_unshuffle(pixels.flatten(0, 1) * 2 - 1, self.patch)
-        x = self.patches(pixels.flatten(2).transpose(1, 2)) + self.where
+        x = self.patch_embedding(pixels.flatten(2).transpose(1, 2)) + self.position_embedding
         for block in self.blocks:
             x = block(x)
         vit = x.transpose(1, 2).unflatten(2, self.grid)

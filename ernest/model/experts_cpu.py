@@ -61,33 +61,35 @@ def lay_out(chosen_Tk: Tensor, experts: int) -> Blocks:
 
 
 class PaddedExperts(torch.autograd.Function):
-    """y_t = sum_e gate_te W_out,e (silu(x_t W_gate,e) * (x_t W_up,e)), with gate and up side by side in `w_in` `[N, D, 2 H]`.
+    """y_t = sum_e gate_te W_out,e (silu(x_t W_gate,e) * (x_t W_up,e)).
+
+    Gate and up lie side by side in `w_gate_up` `[N, D, 2 H]`.
 
     Products are taken in the type of `x_TD`; the matrices' gradients come out in their own type.
     """
 
     @staticmethod
-    def forward(ctx: Any, x_TD: Tensor, gate_Tk: Tensor, w_in: Tensor, w_out: Tensor, blocks: Blocks) -> Tensor:  # type: ignore[override]
-        w_in, w_out = (_in_order(w, blocks.order, x_TD.dtype) for w in (w_in, w_out))
+    def forward(ctx: Any, x_TD: Tensor, gate_Tk: Tensor, w_gate_up: Tensor, w_down: Tensor, blocks: Blocks) -> Tensor:  # type: ignore[override]
+        w_gate_up, w_down = (_in_order(w, blocks.order, x_TD.dtype) for w in (w_gate_up, w_down))
         scale_M1 = _of_choices(gate_Tk, blocks).to(x_TD.dtype)
         x_MD = x_TD.index_select(0, blocks.token_M)
-        in_M2H = _product(x_MD, w_in, blocks)
+        in_M2H = _product(x_MD, w_gate_up, blocks)
         gate_MH, up_MH = in_M2H.chunk(2, dim=-1)
         silu_MH = F.silu(gate_MH)
         hidden_MH = silu_MH * up_MH
         scaled_MH = hidden_MH * scale_M1
         ctx.blocks = blocks
-        ctx.save_for_backward(w_in, w_out, scale_M1, x_MD, in_M2H, silu_MH, hidden_MH, scaled_MH)
-        return F.embedding_bag(blocks.row_Tk, _product(scaled_MH, w_out, blocks), mode="sum")
+        ctx.save_for_backward(w_gate_up, w_down, scale_M1, x_MD, in_M2H, silu_MH, hidden_MH, scaled_MH)
+        return F.embedding_bag(blocks.row_Tk, _product(scaled_MH, w_down, blocks), mode="sum")
 
     @staticmethod
     def backward(ctx: Any, grad_TD: Tensor):  # type: ignore[override]
         blocks = ctx.blocks
-        w_in, w_out, scale_M1, x_MD, in_M2H, silu_MH, hidden_MH, scaled_MH = ctx.saved_tensors
+        w_gate_up, w_down, scale_M1, x_MD, in_M2H, silu_MH, hidden_MH, scaled_MH = ctx.saved_tensors
         gate_MH, up_MH = in_M2H.chunk(2, dim=-1)
         grad_MD = grad_TD.index_select(0, blocks.token_M)
         grad_w_out = _weight_gradient(scaled_MH, grad_MD, blocks)
-        grad_scaled = _product(grad_MD, w_out.transpose(1, 2), blocks)
+        grad_scaled = _product(grad_MD, w_down.transpose(1, 2), blocks)
         grad_scale = (grad_scaled * hidden_MH).sum(dim=-1, dtype=torch.float32)
         grad_hidden = grad_scaled.mul_(scale_M1)
         grad_in = torch.empty_like(in_M2H)
@@ -95,7 +97,7 @@ class PaddedExperts(torch.autograd.Function):
         torch.mul(grad_hidden, silu_MH, out=grad_up)
         grad_gate.copy_(torch.ops.aten.silu_backward(grad_hidden.mul_(up_MH), gate_MH))
         grad_w_in = _weight_gradient(x_MD, grad_in, blocks)
-        grad_x = F.embedding_bag(blocks.row_Tk, _product(grad_in, w_in.transpose(1, 2), blocks), mode="sum")
+        grad_x = F.embedding_bag(blocks.row_Tk, _product(grad_in, w_gate_up.transpose(1, 2), blocks), mode="sum")
         return grad_x, grad_scale[blocks.row_Tk], grad_w_in, grad_w_out, None
 
 
@@ -107,8 +109,8 @@ def _of_choices(gate_Tk: Tensor, blocks: Blocks) -> Tensor:
 def _in_order(w: Tensor, order: Sequence[int], dtype: torch.dtype) -> Tensor:
     """Matrices of the experts by rising load; moved and converted at once, which saves a pass over the largest tensors."""
     sorted_w, parts = torch.empty_like(w, dtype=dtype), w.unbind(0)
-    for place, expert in zip(sorted_w.unbind(0), order, strict=True):
-        place.copy_(parts[expert])
+    for position, expert in zip(sorted_w.unbind(0), order, strict=True):
+        position.copy_(parts[expert])
     return sorted_w
 
 

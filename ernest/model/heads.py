@@ -1,4 +1,4 @@
-"""What leaves the network: symbols, the token after next, bits of cells, codes along depth."""
+"""What leaves the network: text tokens, the token after next, bits of cells, codes along depth."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from ernest.config.recipe import ModelConfig
 from ernest.model.backbone import Block, Routing
 from ernest.model.norm import RMSNorm
-from ernest.sequence.batch import Codes, Future
-from ernest.sequence.bucketing import SteadyLinear
+from ernest.sequence.batch import Codes, MTPTargets
+from ernest.sequence.bucketing import BucketedLinear
 from ernest.sequence.mask import allowed
 from ernest.sequence.positions import rotary_angles
 
@@ -25,17 +25,17 @@ class AudioHeads(nn.Module):
     def __init__(self, layers: int, width: int, levels: int, codes: int, eps: float) -> None:
         super().__init__()
         self.first_layer, self.levels, self.end = layers - levels, levels, codes
-        self.embeddings = nn.ModuleList(nn.Embedding(codes + 1, width) for _ in range(levels))
-        self.norms = nn.ModuleList(RMSNorm(width, eps) for _ in range(levels))
-        self.heads = nn.ModuleList(SteadyLinear(width, codes + 1, bias=False) for _ in range(levels))
+        self.code_embeddings = nn.ModuleList(nn.Embedding(codes + 1, width) for _ in range(levels))
+        self.code_norms = nn.ModuleList(RMSNorm(width, eps) for _ in range(levels))
+        self.code_heads = nn.ModuleList(BucketedLinear(width, codes + 1, bias=False) for _ in range(levels))
 
     def tables(self) -> list[nn.Embedding]:
         """The embeddings of all levels."""
-        return [table for table in self.embeddings if isinstance(table, nn.Embedding)]
+        return [table for table in self.code_embeddings if isinstance(table, nn.Embedding)]
 
     def embed(self, codes: Tensor) -> Tensor:
         """`[N, levels] -> [N, width]`: the sum over levels of level-specific embeddings."""
-        return torch.stack([table(codes[:, q]) for q, table in enumerate(self.embeddings)]).sum(dim=0)
+        return torch.stack([table(codes[:, q]) for q, table in enumerate(self.code_embeddings)]).sum(dim=0)
 
     def step(self, layer: int, x: Tensor, at: Tensor, choose: Callable[[int, Tensor], Tensor]) -> Tensor:
         """After a layer: `choose(level, logits [N, codes + 1])` gives the codes `[N]` to be fed back at flat positions `at`."""
@@ -43,9 +43,9 @@ class AudioHeads(nn.Module):
         if level < 0 or not len(at):
             return x
         flat = x.flatten(0, 1)
-        codes = choose(level, self.heads[level](self.norms[level](flat[at])))
+        codes = choose(level, self.code_heads[level](self.code_norms[level](flat[at])))
         if level + 1 < self.levels:
-            flat = flat.index_add(0, at, self.embeddings[level](codes).to(flat.dtype))
+            flat = flat.index_add(0, at, self.code_embeddings[level](codes).to(flat.dtype))
         return flat.view_as(x)
 
     def teach(self, targets: Codes, logits: list[Tensor]) -> Callable[[int, Tensor], Tensor]:
@@ -55,10 +55,10 @@ class AudioHeads(nn.Module):
             logits.append(level_logits)
             return targets.value[:, level]
 
-        return lambda layer, x: self.step(layer, x, targets.at, choose)
+        return lambda layer, x: self.step(layer, x, targets.index, choose)
 
 
-class FutureHead(nn.Module):
+class MTPHead(nn.Module):
     """Multi-token prediction, sequential form of depth one (ERNIE 5.0 §2.1): h' = Block(W [norm(h_t); norm(E(x_{t+1}))]) gives
     x_{t+2} through the shared head. It runs on the text positions alone, and its feed-forward is one dense expert, which no
     sub-model touches."""
@@ -67,19 +67,21 @@ class FutureHead(nn.Module):
         super().__init__()
         self.config = config
         self.norm_hidden = RMSNorm(config.width, config.norm_eps)
-        self.norm_symbol = RMSNorm(config.width, config.norm_eps)
-        self.join = nn.Linear(2 * config.width, config.width, bias=False)
+        self.norm_token = RMSNorm(config.width, config.norm_eps)
+        self.projection = nn.Linear(2 * config.width, config.width, bias=False)
         self.block = Block(replace(config, experts=1, top_k=1, expert_width=2 * config.expert_width))
 
-    def forward(self, hidden: Tensor, embedded: Tensor, document: Tensor, group: Tensor, place: Tensor, future: Future) -> Tensor:
+    def forward(
+        self, hidden: Tensor, embedded: Tensor, document: Tensor, group: Tensor, position: Tensor, mtp: MTPTargets
+    ) -> Tensor:
         """`hidden` `[rows, positions, width]`, `embedded` `[rows, M, width]` the next symbols; `[rows, M, width]`."""
-        at = future.at.clamp_min(0)
+        at = mtp.index.clamp_min(0)
         take = lambda values: values.gather(1, at)  # noqa: E731
-        document = torch.where(future.at >= 0, take(document), -1)
+        document = torch.where(mtp.index >= 0, take(document), -1)
         group = take(group)
-        place = place.gather(1, at[..., None].expand(-1, -1, 3))
+        position = position.gather(1, at[..., None].expand(-1, -1, 3))
         read = hidden.gather(1, at[..., None].expand(-1, -1, hidden.shape[-1]))
-        x = self.join(torch.cat([self.norm_hidden(read), self.norm_symbol(embedded).to(read.dtype)], dim=-1))
-        angles = rotary_angles(place, self.config.head_dim, self.config.rope_base)
+        x = self.projection(torch.cat([self.norm_hidden(read), self.norm_token(embedded).to(read.dtype)], dim=-1))
+        angles = rotary_angles(position, self.config.head_dim, self.config.rope_base)
         mask = allowed(document, group, document, group)
         return self.block(x, angles, mask, 0, Routing(valid=document >= 0))

@@ -15,13 +15,13 @@ from ernest.sequence.batch import Batch
 
 
 def choose(
-    model: Ernest, contribution: Tensor, layers: int | None = None, experts: int | None = None, top_k: int | None = None
+    model: Ernest, importance: Tensor, layers: int | None = None, experts: int | None = None, top_k: int | None = None
 ) -> SubModel:
-    """A sub-model of the asked size: layers are left out evenly spread, experts kept by their `contribution` `[layers, experts]`.
+    """A sub-model of the asked size: layers are left out evenly spread, experts kept by their `importance` `[layers, experts]`.
 
     Raises ValueError for a size that the network cannot shrink to.
     """
-    config, levels = model.config, model.interface.levels
+    config, levels = model.config, model.spec.levels
     everything = full(config)
     spare = droppable(config, levels)
     least = config.layers - len(spare)
@@ -37,7 +37,7 @@ def choose(
     k = min(top_k or config.top_k, kept)
     gone = config.layers - wanted
     dropped = {spare[(2 * i + 1) * len(spare) // (2 * gone)] for i in range(gone)}
-    best = contribution.topk(kept, dim=1).indices.sort(dim=1).values
+    best = importance.topk(kept, dim=1).indices.sort(dim=1).values
     return SubModel(
         tuple(layer for layer in everything.layers if layer not in dropped),
         tuple(tuple(row) for row in best.tolist()),
@@ -55,19 +55,19 @@ def extract(model: Ernest, submodel: SubModel) -> Ernest:
     if len(counts) > 1:
         raise ValueError(f"every layer must keep equally many experts to be extracted, got {sorted(counts)}")
     config = replace(model.config, layers=len(submodel.layers), experts=counts.pop(), top_k=submodel.top_k)
-    small = Ernest(config, model.interface)
+    small = Ernest(config, model.spec)
     state = {name: value for name, value in model.state_dict().items() if not name.startswith("backbone.")}
     for new, old in enumerate(submodel.layers):
         chosen = torch.tensor(submodel.experts[old])
         for name, value in model.backbone.blocks[old].state_dict().items():
-            pooled = name.startswith("experts.")
+            pooled = name.startswith("moe.")
             state[f"backbone.blocks.{new}.{name}"] = value[chosen] if pooled else value
     small.load_state_dict(state)
     return small.eval().requires_grad_(False)
 
 
 @torch.no_grad()
-def contributions(model: Ernest, batches: Sequence[Batch]) -> Tensor:
+def expert_importance(model: Ernest, batches: Sequence[Batch]) -> Tensor:
     """How much each expert adds, `[layers, experts]`: the sum over tokens of gate times the norm of the expert's output.
 
     Routing frequency would not do: the balance bias makes it nearly even (ERNIE 5.0 §6.4.2).
@@ -82,7 +82,7 @@ def contributions(model: Ernest, batches: Sequence[Batch]) -> Tensor:
             total[layer] += _weigh(pool, x_TD[valid_T].float())
 
         assert isinstance(block, Block)
-        handles.append(block.experts.register_forward_hook(measure))
+        handles.append(block.moe.register_forward_hook(measure))
     was_training = model.training
     model.eval()
     for batch in batches:
@@ -96,9 +96,9 @@ def contributions(model: Ernest, batches: Sequence[Batch]) -> Tensor:
 def _weigh(pool: Experts, x_TD: Tensor) -> Tensor:
     gate_Tk, chosen_Tk = pool.route(x_TD, None, None)
     added = []
-    for expert in range(len(pool.w_in)):
+    for expert in range(len(pool.w_gate_up)):
         token, slot = (chosen_Tk == expert).nonzero(as_tuple=True)
-        gate, up = (x_TD[token] @ pool.w_in[expert]).chunk(2, dim=-1)
-        norm = ((F.silu(gate) * up) @ pool.w_out[expert]).norm(dim=-1)
+        gate, up = (x_TD[token] @ pool.w_gate_up[expert]).chunk(2, dim=-1)
+        norm = ((F.silu(gate) * up) @ pool.w_down[expert]).norm(dim=-1)
         added.append((norm * gate_Tk[token, slot]).sum())
     return torch.stack(added)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _SMOOTH = 0.03
 """The running mean of a curve spans this share of it."""
-_SHADES = {"text": "text", "future": "accent", "vision": "image", "audio": "audio"}
+_SHADES = {"text": "text", "mtp": "accent", "vision": "image", "audio": "audio"}
 _WORDS = {"video": ("video", "frame"), "audio": ("speech", "audio", "voice"), "image": ("image", "picture")}
 
 
@@ -25,7 +25,7 @@ def losses(metrics: Sequence[Mapping[str, float]]) -> dict[str, str]:
     """One chart for each modality that was trained, by its title: loss against the step."""
     charts = {}
     for title, names, unit, guess in (
-        ("Text: the next token, and the one after it", {"text": "next", "future": "after it"}, "nats per token", None),
+        ("Text: the next token, and the one after it", {"text": "next", "mtp": "after it"}, "nats per token", None),
         ("Pictures and video: bits of all scales", {"vision": ""}, "nats per bit", np.log(2)),
         ("Speech: codes of all levels", {"audio": ""}, "nats per code", None),
     ):

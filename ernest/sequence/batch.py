@@ -11,23 +11,23 @@ from torch import Tensor
 class Cells:
     """Inputs of generated vision: N cells, and the M of them (`SΣ`) that carry a whole frame.
 
-    `at` `[N]` flat positions (row * length + column), `value` `[N, 2 bits]` the sum of the frame's earlier scales and, beside
+    `index` `[N]` flat positions (row * length + column), `value` `[N, 2 bits]` the sum of the frame's earlier scales and, beside
     it, the previous frame, both at the size of the cell's scale; `scale` `[N]` its number, from 0.
-    `whole_at` `[M]` flat positions, `whole` `[M, bits * height * width]` the finished frame.
+    `frame_index` `[M]` flat positions, `frame` `[M, bits * height * width]` the finished frame.
     """
 
-    at: Tensor
+    index: Tensor
     value: Tensor
     scale: Tensor
-    whole_at: Tensor
-    whole: Tensor
+    frame_index: Tensor
+    frame: Tensor
 
 
 @dataclass(frozen=True)
 class CellTargets:
-    """`at` `[N]` flat positions that predict `bits` float `[N, bits]` of a cell of `scale` `[N]`, with `weight` `[N]`."""
+    """`index` `[N]` flat positions that predict `bits` float `[N, bits]` of a cell of `scale` `[N]`, with `weight` `[N]`."""
 
-    at: Tensor
+    index: Tensor
     bits: Tensor
     scale: Tensor
     weight: Tensor
@@ -35,49 +35,49 @@ class CellTargets:
 
 @dataclass(frozen=True)
 class Patches:
-    """Clips to be understood, all of one or all of four frames: flat positions `at` `[clips * merged patches]`, `pixels`
+    """Clips to be understood, all of one or all of four frames: flat positions `index` `[clips * merged patches]`, `pixels`
     `[clips, frames, 3, height, width]` in [0, 1] and the tokenizer's `features` `[clips, frames, channels, rows, columns]`."""
 
-    at: Tensor
+    index: Tensor
     pixels: Tensor
     features: Tensor
 
 
 @dataclass(frozen=True)
 class Codes:
-    """Codec frames: flat positions `at` `[N]` and `value` `[N, levels]`; the end of audio is one past the last code."""
+    """Codec frames: flat positions `index` `[N]` and `value` `[N, levels]`; the end of audio is one past the last code."""
 
-    at: Tensor
+    index: Tensor
     value: Tensor
 
 
 @dataclass(frozen=True)
-class Future:
-    """Text positions of each row, gathered for multi-token prediction: `at` columns `[rows, M]` (-1 is padding), `symbol` the
-    next token and `target` the one after it."""
+class MTPTargets:
+    """Text positions of each row, gathered for multi-token prediction: `index` columns `[rows, M]` (-1 is padding),
+    `token_id` the next token and `target` the one after it."""
 
-    at: Tensor
-    symbol: Tensor
+    index: Tensor
+    token_id: Tensor
     target: Tensor
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Packed rows `[rows, length]`: symbol ids (0 where something else stands), document (-1 is padding), group, place
-    (t, h, w), symbol targets (-1 is none); and what the other modalities carry and predict."""
+    """Packed rows `[rows, length]`: token ids (0 where something else stands), document (-1 is padding), group, position
+    (t, h, w), token targets (-1 is none); and what the other modalities carry and predict."""
 
-    symbol: Tensor
+    token_id: Tensor
     document: Tensor
     group: Tensor
-    place: Tensor
-    symbol_target: Tensor
+    position: Tensor
+    token_target: Tensor
     cells: Cells
     cell_targets: CellTargets
     stills: Patches
     clips: Patches
     codes: Codes
     code_targets: Codes
-    future: Future
+    mtp: MTPTargets
 
     @property
     def valid(self) -> Tensor:

@@ -16,20 +16,20 @@ def round_up(count: int, grain: int = 16, per_octave: int = 4) -> int:
     return -(-count // step) * step
 
 
-def fill_up(rows: Tensor, grain: int = 16, per_octave: int = 4) -> Tensor:
+def pad_to_bucket(rows: Tensor, grain: int = 16, per_octave: int = 4) -> Tensor:
     """`rows` `[n, ...]` with rows of zeros behind, as many as the grid asks for; in training alone."""
     missing = round_up(len(rows), grain, per_octave) - len(rows) if torch.is_grad_enabled() else 0
     return F.pad(rows, (0, 0) * (rows.dim() - 1) + (0, missing)) if missing else rows
 
 
-class SteadyLinear(nn.Linear):
+class BucketedLinear(nn.Linear):
     """A linear layer for a changing number of rows `[n, inputs]`."""
 
     def forward(self, input: Tensor) -> Tensor:
-        return super().forward(fill_up(input))[: len(input)]
+        return super().forward(pad_to_bucket(input))[: len(input)]
 
 
-def product_type(x: Tensor) -> torch.dtype:
+def compute_dtype(x: Tensor) -> torch.dtype:
     """The type in which products with `x` are taken: autocast's where it is on."""
     device = x.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype

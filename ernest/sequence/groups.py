@@ -18,12 +18,12 @@ from dataclasses import dataclass
 import numpy as np
 
 TEXT, PATCH, CELL, CODE = 0, 1, 2, 3
-"""What a position carries: a symbol of the text vocabulary, a merged patch, a cell of a scale, one codec frame."""
+"""What a position carries: a token of the text vocabulary, a merged patch, a cell of a scale, one codec frame."""
 
 
 @dataclass(frozen=True)
-class Symbols:
-    """Ids of the control symbols in the text vocabulary. The end of audio is a class of the audio heads instead."""
+class ControlTokens:
+    """Ids of the control tokens in the text vocabulary. The end of audio is a class of the audio heads instead."""
 
     eos: int
     boi: int
@@ -83,38 +83,38 @@ Tokens = TextTokens | PatchTokens | ScaleTokens | CodeTokens
 class Layout:
     """One document as arrays over its positions, `[positions]` each.
 
-    `source` says what a position carries and `content` where: a symbol id, or a row of the document's patches, cells or
-    codec frames. The three targets are independent, since `SΣ` predicts both a symbol and a scale: `symbol_target` is a
-    symbol id, `cell_target` the first row of the bits and `code_target` a codec frame (the end of audio is the frame after
+    `source` says what a position carries and `content` where: a token id, or a row of the document's patches, cells or
+    codec frames. The three targets are independent, since `SΣ` predicts both a token and a scale: `token_target` is a
+    token id, `cell_target` the first row of the bits and `code_target` a codec frame (the end of audio is the frame after
     the last); -1 is none. `weight` is 1 where the target belongs to a segment that is made and 0 elsewhere.
-    `place` is (t, h, w) of Uni-RoPE (§2.2.3).
+    `position` is (t, h, w) of Uni-RoPE (§2.2.3).
     """
 
     source: np.ndarray
     content: np.ndarray
-    symbol_target: np.ndarray
+    token_target: np.ndarray
     cell_target: np.ndarray
     code_target: np.ndarray
     weight: np.ndarray
     group: np.ndarray
-    place: np.ndarray
+    position: np.ndarray
 
     def __len__(self) -> int:
         return len(self.source)
 
 
-def lay_out(segments: Sequence[tuple[Tokens, bool]], symbols: Symbols) -> Layout:
+def lay_out(segments: Sequence[tuple[Tokens, bool]], control: ControlTokens) -> Layout:
     """The layout of a document of (tokens, made) segments.
 
-    Raises ValueError for a first scale of more than one cell, which no single begin symbol could predict.
+    Raises ValueError for a first scale of more than one cell, which no single begin token could predict.
     """
-    builder = _Builder(symbols)
+    builder = _Builder(control)
     for index, (tokens, made) in enumerate(segments):
         if isinstance(tokens, TextTokens):
             builder.text(tokens, made, index)
             following = segments[index + 1][0] if index + 1 < len(segments) else None
             if isinstance(following, TextTokens):
-                builder.symbol(symbols.sep, made)
+                builder.token(control.sep, made)
         elif isinstance(tokens, PatchTokens):
             builder.patches(tokens)
         elif isinstance(tokens, ScaleTokens):
@@ -122,50 +122,50 @@ def lay_out(segments: Sequence[tuple[Tokens, bool]], symbols: Symbols) -> Layout
         else:
             builder.codes(tokens, made)
     if not (isinstance(segments[-1][0], ScaleTokens) and segments[-1][0].open):
-        builder.expect_symbol(symbols.eos, segments[-1][1])
+        builder.expect_token(control.eos, segments[-1][1])
     return builder.layout()
 
 
 class _Builder:
     """Appends positions; the target of a symbol is written to the position before it."""
 
-    def __init__(self, symbols: Symbols) -> None:
-        self.symbols = symbols
-        self.rows: list[list[float]] = []  # source, content, symbol target, cell target, code target, weight, group, t, h, w
+    def __init__(self, control: ControlTokens) -> None:
+        self.control = control
+        self.rows: list[list[float]] = []  # source, content, token target, cell target, code target, weight, group, t, h, w
         self.groups = 0
         self.count = {PATCH: 0, CELL: 0, CODE: 0}
 
     def text(self, tokens: TextTokens, made: bool, index: int) -> None:
         if index == 0 and made:  # a document that opens with made text needs something to predict its first token from
-            self.symbol(self.symbols.sep, False)
+            self.token(self.control.sep, False)
         for token in tokens.ids:
-            self.symbol(token, made)
+            self.token(token, made)
 
-    def symbol(self, token: int, made: bool) -> None:
-        self.expect_symbol(token, made)
+    def token(self, token: int, made: bool) -> None:
+        self.expect_token(token, made)
         self._append(TEXT, token, self._here())
 
-    def expect_symbol(self, token: int, made: bool) -> None:
+    def expect_token(self, token: int, made: bool) -> None:
         if self.rows:
             self.rows[-1][2] = token
             self.rows[-1][5] = float(made)
 
     def patches(self, tokens: PatchTokens) -> None:
         height, width = tokens.grid
-        begin, end = (self.symbols.bov, self.symbols.eov) if tokens.video else (self.symbols.boi, self.symbols.eoi)
+        begin, end = (self.control.bov, self.control.eov) if tokens.video else (self.control.boi, self.control.eoi)
         start = len(self.rows)
-        self.symbol(begin, False)
+        self.token(begin, False)
         for clip in range(tokens.clips):
-            places = [(start + clip, start + y, start + x) for y in range(height) for x in range(width)]
-            self._group(PATCH, places)
-        self.symbol(end, False)
-        self.symbol(self.symbols.sep, False)
+            positions = [(start + clip, start + y, start + x) for y in range(height) for x in range(width)]
+            self._group(PATCH, positions)
+        self.token(end, False)
+        self.token(self.control.sep, False)
 
     def scales(self, tokens: ScaleTokens, made: bool) -> None:
         if tokens.scales[0] != (1, 1):
             raise ValueError(f"the first scale must be a single cell, got {tokens.scales[0]}")
         start = len(self.rows)
-        self.symbol(self.symbols.bov if tokens.video else self.symbols.boi, made)
+        self.token(self.control.bov if tokens.video else self.control.boi, made)
         target = self.count[CELL]
         for frame in range(tokens.frames):
             self._expect_cells(1, target, made)
@@ -177,12 +177,12 @@ class _Builder:
             ((y, x),) = centred((1, 1), tokens.scales[-1])
             self._group(CELL, [(start + frame + 1, start + y, start + x)])
             if frame + 1 < tokens.frames:
-                self.expect_symbol(self.symbols.cont, made)
+                self.expect_token(self.control.cont, made)
         if not tokens.open:
-            self.symbol(self.symbols.eov if tokens.video else self.symbols.eoi, made)
+            self.token(self.control.eov if tokens.video else self.control.eoi, made)
 
     def codes(self, tokens: CodeTokens, made: bool) -> None:
-        self.symbol(self.symbols.boa, made)
+        self.token(self.control.boa, made)
         for _ in range(tokens.frames + 1):  # the last one is the end of audio
             self._expect_codes(self.count[CODE], made)
             self._group(CODE, [self._here()])
@@ -200,22 +200,22 @@ class _Builder:
         here = len(self.rows)
         return here, here, here
 
-    def _append(self, source: int, content: int, place: tuple[float, float, float]) -> None:
-        self.rows.append([source, content, -1, -1, -1, 0.0, self.groups, *place])
+    def _append(self, source: int, content: int, position: tuple[float, float, float]) -> None:
+        self.rows.append([source, content, -1, -1, -1, 0.0, self.groups, *position])
         self.groups += 1
 
-    def _group(self, source: int, places: Sequence[tuple[float, float, float]]) -> None:
+    def _group(self, source: int, positions: Sequence[tuple[float, float, float]]) -> None:
         """Positions that see each other."""
-        for place in places:
-            self.rows.append([source, self.count[source], -1, -1, -1, 0.0, self.groups, *place])
+        for position in positions:
+            self.rows.append([source, self.count[source], -1, -1, -1, 0.0, self.groups, *position])
             self.count[source] += 1
         self.groups += 1
 
     def layout(self) -> Layout:
         table = np.array(self.rows, dtype=np.float64)
-        source, content, symbol, cell, code = table[:, :5].astype(np.int64).T
+        source, content, token, cell, code = table[:, :5].astype(np.int64).T
         return Layout(
-            source, content, symbol, cell, code, table[:, 5].astype(np.float32), table[:, 6].astype(np.int64), table[:, 7:]
+            source, content, token, cell, code, table[:, 5].astype(np.float32), table[:, 6].astype(np.int64), table[:, 7:]
         )
 
 

@@ -4,17 +4,17 @@ import torch
 from torch import Tensor
 
 
-def rotary_angles(place: Tensor, head_dim: int, base: float) -> tuple[Tensor, Tensor]:
-    """Cosines and sines `[..., positions, head_dim / 2]` of places `[..., positions, 3]`.
+def rotary_angles(position: Tensor, head_dim: int, base: float) -> tuple[Tensor, Tensor]:
+    """Cosines and sines `[..., positions, head_dim / 2]` of positions `[..., positions, 3]`.
 
     Pair i turns with base^(-2i/head_dim) times one coordinate of (t, h, w): h and w alternate from the high frequencies, t
     takes the lowest 10 of every 32 pairs. Where t = h = w this is the ordinary rotary embedding.
     """
     pairs = head_dim // 2
     temporal = round(pairs * 10 / 32)
-    axis = torch.tensor([1 + i % 2 for i in range(pairs - temporal)] + [0] * temporal, device=place.device)
-    frequency = base ** (-torch.arange(pairs, dtype=torch.float64, device=place.device) / pairs)
-    angle = place.double()[..., axis] * frequency
+    axis = torch.tensor([1 + i % 2 for i in range(pairs - temporal)] + [0] * temporal, device=position.device)
+    frequency = base ** (-torch.arange(pairs, dtype=torch.float64, device=position.device) / pairs)
+    angle = position.double()[..., axis] * frequency
     return angle.cos().float(), angle.sin().float()
 
 

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
-class Path:
-    """A walk down the scales. Cells are in scale order, row by row; `cells` is the sum of all height * width.
+class BitHistory:
+    """The residual loop of one latent, scale by scale.
+
+    Cells are in scale order, row by row; `cells` is the sum of all height * width.
 
     inputs: `[N, cells, bits]`, the sum of all earlier scales at the size of the cell's scale (zeros for the first)
     bits:   bool `[N, cells, bits]`, the true bits given those inputs: what a model has to predict
@@ -81,10 +83,10 @@ class MultiScaleBits(nn.Module):
         signs = (bits.to(self.gain.dtype) * 2 - 1) / math.sqrt(self.bits)
         return self.up(signs.transpose(1, 2).unflatten(2, (height, width)), k)
 
-    def forward(self, latent: Tensor, flip: float = 0.0, generator: torch.Generator | None = None) -> Quantised:
+    def forward(self, latent: Tensor, bit_flip_rate: float = 0.0, generator: torch.Generator | None = None) -> Quantised:
         """The residual loop of ERNIE 5.0 §2.2.1 with straight-through gradients, for `[N, bits, height, width]`.
 
-        `flip` turns a share of the bits over, so that a decoder learns to live with a wrong one.
+        `bit_flip_rate` turns a share of the bits over, so that a decoder learns to live with a wrong one.
         """
         total = coarse = torch.zeros_like(latent)
         entropy = commitment = latent.new_zeros(())
@@ -93,36 +95,38 @@ class MultiScaleBits(nn.Module):
             q = torch.where(cell > 0, 1.0, -1.0) / math.sqrt(self.bits)
             entropy = entropy + _entropy(cell)
             commitment = commitment + F.mse_loss(cell, q) * self.bits
-            if flip > 0:
-                q = torch.where(torch.rand(q.shape, generator=generator) < flip, -q, q)
+            if bit_flip_rate > 0:
+                q = torch.where(torch.rand(q.shape, generator=generator) < bit_flip_rate, -q, q)
             coarse, total = total, total + self.up(cell + (q - cell).detach(), k)
         return Quantised(total, coarse, entropy / len(self.sizes), commitment / len(self.sizes))
 
     @torch.no_grad()
-    def path(self, latent: Tensor, flip: Tensor | None = None, generator: torch.Generator | None = None) -> Path:
-        """The walk that teaches a model to go on from its own mistakes.
+    def history(
+        self, latent: Tensor, bit_flip_rate: Tensor | None = None, generator: torch.Generator | None = None
+    ) -> BitHistory:
+        """The history that teaches a model to go on from its own mistakes.
 
-        With `flip` `[N, scales]`, every bit of a frame's scale is turned over with that probability before it enters the
+        With `bit_flip_rate` `[N, scales]`, every bit of a frame's scale is turned over with that probability before it enters the
         sum, so that later scales are asked to mend the sum as it is; the bits of the scale itself stay the true ones.
         """
-        if flip is not None and generator is None:
-            raise ValueError("flip: needs a generator to draw from")
+        if bit_flip_rate is not None and generator is None:
+            raise ValueError("bit_flip_rate: needs a generator to draw from")
         inputs, targets, total = [], [], torch.zeros_like(latent)
         for k in range(len(self.sizes)):
             inputs.append(self.down(total, k).flatten(2).transpose(1, 2))
             bits = self.down(latent - total, k).flatten(2).transpose(1, 2) > 0
             targets.append(bits)
-            if flip is not None:
+            if bit_flip_rate is not None:
                 draws = torch.rand(bits.shape, generator=generator, device=bits.device)
-                bits = bits ^ (draws < flip[:, k, None, None])
+                bits = bits ^ (draws < bit_flip_rate[:, k, None, None])
             total = total + self.lookup(bits, k)
-        return Path(torch.cat(inputs, 1), torch.cat(targets, 1), total)
+        return BitHistory(torch.cat(inputs, 1), torch.cat(targets, 1), total)
 
     def sum(self, bits: Tensor, scales: int | None = None) -> Tensor:
         """The sum of the first `scales` scales (all unless told) of bits `[N, cells, bits]`: `[N, bits, height, width]`."""
         parts = bits.split([height * width for height, width in self.sizes], dim=1)
-        contributions = [self.lookup(part, k) for k, part in enumerate(parts[:scales])]
-        return torch.stack(contributions).sum(0)
+        expert_importance = [self.lookup(part, k) for k, part in enumerate(parts[:scales])]
+        return torch.stack(expert_importance).sum(0)
 
 
 def _entropy(cell: Tensor) -> Tensor:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ernest.sequence.groups import Symbols
+from ernest.sequence.groups import ControlTokens
 from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.vision import VisionTokenizer
@@ -16,9 +16,9 @@ class Tokenizers:
     audio: AudioTokenizer
 
     @property
-    def symbols(self) -> Symbols:
+    def control_tokens(self) -> ControlTokens:
         text = self.text
-        return Symbols(text.eos, text.boi, text.eoi, text.bov, text.eov, text.boa, text.sep, text.cont)
+        return ControlTokens(text.eos, text.boi, text.eoi, text.bov, text.eov, text.boa, text.sep, text.cont)
 
     def save(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

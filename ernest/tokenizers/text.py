@@ -2,7 +2,7 @@
 
 UTF-16 spends two bytes on every common character of every script, so no script is charged three where
 another pays one, and a character that was never seen in training falls back to two or four byte tokens.
-Ids are laid out as control symbols, then the 256 byte values, then one id for every merged byte string.
+Ids are laid out as control tokens, then the 256 byte values, then one id for every merged byte string.
 """
 
 import json
@@ -35,10 +35,10 @@ def four_at_most(phrase: str) -> list[str]:
 
 
 class TextTokenizer:
-    """Byte-pair encoding with the control symbols of the sequence.
+    """Byte-pair encoding with the control tokens of the sequence.
 
     `merges` holds pairs of ids in the order they were learnt; a pair's byte strings, joined, are a new token.
-    `pieces[id]` is the byte string of a token (empty for control symbols). The control ids are attributes:
+    `pieces[id]` is the byte string of a token (empty for control tokens). The control ids are attributes:
     `pad, null, eos, boi, eoi, bov, eov, boa, sep, cont`. Raises ValueError for a merge of unknown ids.
     """
 
@@ -74,11 +74,11 @@ class TextTokenizer:
         """Learn merges from `texts` until there are `vocab_size` ids (fewer if the texts hold no more pairs).
 
         In scripts without spaces, tokens that the word segmenter `segment` can split are left out (ERNIE 5.0 §3.1).
-        Raises ValueError if `vocab_size` has no room for the control symbols and the bytes.
+        Raises ValueError if `vocab_size` has no room for the control tokens and the bytes.
         """
         smallest = FIRST_BYTE + 256
         if vocab_size < smallest:
-            raise ValueError(f"vocab_size {vocab_size} is too small: control symbols and bytes take {smallest} ids")
+            raise ValueError(f"vocab_size {vocab_size} is too small: control tokens and bytes take {smallest} ids")
         ids = {bytes([value]): FIRST_BYTE + value for value in range(256)}
         merges = []
         # Twice the budget is learnt, so that what is left out can be made up for.
@@ -92,7 +92,7 @@ class TextTokenizer:
         return cls(merges)
 
     def encode(self, text: str, dropout: float = 0.0, rng: np.random.Generator | None = None) -> list[int]:
-        """Ids of `text`, without control symbols.
+        """Ids of `text`, without control tokens.
 
         With `dropout`, every possible merge is refused with that probability each time it could be made
         (Provilkov et al. 2020), by draws from `rng`. Raises ValueError for a text that is not Unicode
@@ -118,7 +118,7 @@ class TextTokenizer:
         return ids
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of `ids`, without the control symbols.
+        """The text of `ids`, without the control tokens.
 
         Bytes that are no UTF-16 (a model may make any) become U+FFFD. Raises ValueError for an id outside the vocabulary.
         """

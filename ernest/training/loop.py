@@ -11,19 +11,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ernest.checkpoint import interface_of
+from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import Recipe, TrainingConfig, to_tree
 from ernest.data.sampler import collate, plan
-from ernest.data.store import DocumentStore
+from ernest.data.store import ExampleStore
 from ernest.model.experts import Experts
 from ernest.model.network import Ernest
 from ernest.model.submodel import draw, full, stack
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.precision import half_precision
 from ernest.training.distributed import flat_gradients, sum_gradients, total
-from ernest.training.loss import Posterior, means, sums, weigh
-from ernest.training.resume import Progress, load_progress, save_progress
-from ernest.training.schedule import MAY_CHANGE, rates
+from ernest.training.loss import LossBalancer, combine, loss_sums, mean_losses
+from ernest.training.resume import TrainerState, load_progress, save_progress
+from ernest.training.schedule import RESUME_OVERRIDABLE, schedule_values
 
 Show = Callable[[int, Mapping[str, float], Ernest], None]
 """Called after every step with its number, its metrics and the network."""
@@ -31,7 +31,7 @@ Show = Callable[[int, Mapping[str, float], Ernest], None]
 
 def train(
     recipe: Recipe,
-    store: DocumentStore,
+    store: ExampleStore,
     tokenizers: Tokenizers,
     run: Path,
     rank: int = 0,
@@ -45,11 +45,11 @@ def train(
     """
     config, sequence = recipe.training, recipe.sequence
     torch.manual_seed(recipe.seed)
-    model = Ernest(recipe.model, interface_of(tokenizers)).train()
+    model = Ernest(recipe.model, tokenizer_spec(tokenizers)).train()
     optimizer = make_optimizer(model, config)
     fingerprint = _fingerprint(recipe, store, tokenizers)
-    progress = load_progress(run, model, optimizer, fingerprint) or Progress(0, {}, fingerprint)
-    posterior = Posterior(progress.running)
+    progress = load_progress(run, model, optimizer, fingerprint) or TrainerState(0, {}, fingerprint)
+    balancer = LossBalancer(progress.running)
     bf16 = half_precision() if config.bf16 is None else config.bf16
     gradients = flat_gradients(model)
     weights = recipe.weights(store.tasks)
@@ -57,21 +57,21 @@ def train(
 
     for step in range(progress.step, config.steps):
         begun = time.perf_counter()
-        now = rates(step, config)
+        now = schedule_values(step, config)
         rows = list(enumerate(plan(store, weights, tokenizers, sequence, recipe.seed, step)))[rank::world]
         seeds = [int(np.random.default_rng((recipe.seed, step, 1, row)).integers(2**62)) for row, _ in rows]
-        batch = collate([row for _, row in rows], sequence.length, tokenizers, sequence.flip, seeds)
+        batch = collate([row for _, row in rows], sequence.length, tokenizers, sequence.bit_flip_rate, seeds)
         submodels = _draw(recipe, tokenizers, step, [row for row, _ in rows])
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             predictions = model(batch, submodels)
-        added, counts = sums(predictions, batch)
+        added, counts = loss_sums(predictions, batch)
         counts = total(counts)
-        weigh(added, counts, posterior, now.future_weight).backward()
+        combine(added, counts, balancer, now.mtp_weight).backward()
         sum_gradients(gradients)
         norm = update(optimizer, gradients, now.learning_rate, config.clip)
         balance(model, now.bias_speed)
-        losses = means(total(added.detach()), counts)
-        posterior = posterior.observe(losses)
+        losses = mean_losses(total(added.detach()), counts)
+        balancer = balancer.observe(losses)
         positions = int(total(batch.valid.sum()))
         seconds = time.perf_counter() - begun
         metrics = losses | {"norm": norm, "rate": now.learning_rate, "positions": positions, "seconds": seconds}
@@ -79,7 +79,7 @@ def train(
             with log.open("a") as lines:
                 lines.write(json.dumps({"step": step} | metrics) + "\n")
         if rank == 0 and ((step + 1) % config.save_every == 0 or step + 1 == config.steps):
-            save_progress(run, model, optimizer, Progress(step + 1, dict(posterior.running), fingerprint))
+            save_progress(run, model, optimizer, TrainerState(step + 1, dict(balancer.running), fingerprint))
         if show is not None:
             show(step, metrics, model)
     return model
@@ -108,10 +108,10 @@ def update(optimizer: torch.optim.Optimizer, gradients: Tensor, rate: float, cli
 def balance(model: Ernest, speed: float) -> None:
     """Moves the selection bias of every router of the trunk once, on the loads of all processes together."""
     pools = [module for module in model.backbone.modules() if isinstance(module, Experts)]
-    counts = total(torch.stack([torch.stack([pool.load, pool.fair]) for pool in pools]))
-    for pool, (load, fair) in zip(pools, counts, strict=True):
+    counts = total(torch.stack([torch.stack([pool.load, pool.expected_load]) for pool in pools]))
+    for pool, (load, expected_load) in zip(pools, counts, strict=True):
         pool.load.copy_(load)
-        pool.fair.copy_(fair)
+        pool.expected_load.copy_(expected_load)
         pool.balance(speed)
 
 
@@ -125,11 +125,11 @@ def _draw(recipe: Recipe, tokenizers: Tokenizers, step: int, rows: list[int]):
     return None if all(submodel == everything for submodel in drawn) else stack(drawn, recipe.model)
 
 
-def _fingerprint(recipe: Recipe, store: DocumentStore, tokenizers: Tokenizers) -> str:
+def _fingerprint(recipe: Recipe, store: ExampleStore, tokenizers: Tokenizers) -> str:
     """What a state must share with the run that goes on from it: recipe, data and tokenizers. How often it saves and shows, and
     in how many processes, is its own."""
     tree = to_tree(recipe)
-    for name in MAY_CHANGE:
+    for name in RESUME_OVERRIDABLE:
         del tree["training"][name]
     digest = hashlib.sha256(json.dumps(tree, sort_keys=True).encode())
     digest.update(json.dumps(store.lines).encode())

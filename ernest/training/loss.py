@@ -10,35 +10,35 @@ from torch import Tensor
 from ernest.model.network import Predictions
 from ernest.sequence.batch import Batch
 
-LOSSES = ("text", "future", "vision", "audio")
+LOSSES = ("text", "mtp", "vision", "audio")
 MODALITIES = ("text", "vision", "audio")
 
 
-def sums(predictions: Predictions, batch: Batch) -> tuple[Tensor, Tensor]:
+def loss_sums(predictions: Predictions, batch: Batch) -> tuple[Tensor, Tensor]:
     """Sum and count of each of `LOSSES` `[4]`, so that processes can share one mean.
 
     Text and the token after next: cross entropy per token. Vision: binary cross entropy per bit, averaged over the bits of a
     cell, cells weighted so that every frame counts 1. Audio: cross entropy averaged over the levels of a codec frame.
     """
-    targets = batch.symbol_target[batch.symbol_target >= 0]
-    ahead = batch.future.target[batch.future.target >= 0]
+    targets = batch.token_target[batch.token_target >= 0]
+    ahead = batch.mtp.target[batch.mtp.target >= 0]
     cells = batch.cell_targets
     zero = predictions.bits.sum() * 0.0
-    text = F.cross_entropy(predictions.symbols.float(), targets, reduction="sum") if len(targets) else zero
-    future = zero
-    if predictions.future is not None and len(ahead):
-        future = F.cross_entropy(predictions.future.float(), ahead, reduction="sum")
+    text = F.cross_entropy(predictions.text.float(), targets, reduction="sum") if len(targets) else zero
+    mtp = zero
+    if predictions.mtp is not None and len(ahead):
+        mtp = F.cross_entropy(predictions.mtp.float(), ahead, reduction="sum")
     bits = F.binary_cross_entropy_with_logits(predictions.bits.float(), cells.bits, reduction="none").mean(dim=1)
     audio = zero
     if predictions.codes:
         levels = zip(predictions.codes, batch.code_targets.value.T, strict=True)
         audio = torch.stack([F.cross_entropy(logits.float(), codes, reduction="sum") for logits, codes in levels]).mean()
-    count = [len(targets), len(ahead), float(cells.weight.sum()), len(batch.code_targets.at)]
-    return torch.stack([text, future, (bits * cells.weight).sum(), audio]), torch.tensor(count, device=text.device)
+    count = [len(targets), len(ahead), float(cells.weight.sum()), len(batch.code_targets.index)]
+    return torch.stack([text, mtp, (bits * cells.weight).sum(), audio]), torch.tensor(count, device=text.device)
 
 
 @dataclass(frozen=True)
-class Posterior:
+class LossBalancer:
     """Running mean of each modality's loss, from which its weight follows (ERNIE 5.0 §3.2; the formula is ours).
 
     w_x = clip(c / m_x, 1/8, 8) with c the mean of the m_x, then scaled so that the weights average 1: losses that were seen to
@@ -56,22 +56,22 @@ class Posterior:
         mean = sum(raw.values()) / len(raw)
         return {name: weight / mean for name, weight in raw.items()}
 
-    def observe(self, losses: Mapping[str, float]) -> "Posterior":
+    def observe(self, losses: Mapping[str, float]) -> "LossBalancer":
         """The state after a step; modalities that the step did not hold keep their mean."""
         updated = dict(self.running)
         for name in MODALITIES:
             if name in losses:
                 updated[name] = self.decay * updated.get(name, losses[name]) + (1 - self.decay) * losses[name]
-        return Posterior(updated, self.decay)
+        return LossBalancer(updated, self.decay)
 
 
-def weigh(total: Tensor, count: Tensor, posterior: Posterior, future_weight: float) -> Tensor:
-    """The objective: sum_x w_x L_x, the token after next counting `future_weight` of the text; `count` is global."""
-    weights = posterior.weights()
-    factor = [weights["text"], weights["text"] * future_weight, weights["vision"], weights["audio"]]
+def combine(total: Tensor, count: Tensor, balancer: LossBalancer, mtp_weight: float) -> Tensor:
+    """The objective: sum_x w_x L_x, the token after next counting `mtp_weight` of the text; `count` is global."""
+    weights = balancer.weights()
+    factor = [weights["text"], weights["text"] * mtp_weight, weights["vision"], weights["audio"]]
     return (total / count.clamp_min(1e-9) * torch.tensor(factor, device=total.device)).sum()
 
 
-def means(total: Tensor, count: Tensor) -> dict[str, float]:
+def mean_losses(total: Tensor, count: Tensor) -> dict[str, float]:
     """Mean losses by name, without those that the batch did not hold."""
     return {name: float(s / n) for name, s, n in zip(LOSSES, total, count, strict=True) if n > 0}

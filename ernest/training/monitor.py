@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ernest.config.recipe import Recipe
-from ernest.data.store import Document, DocumentStore
+from ernest.data.store import Example, ExampleStore
 from ernest.generation.engine import Engine
 from ernest.model.network import Ernest
 from ernest.tokenizers.bundle import Tokenizers
@@ -31,7 +31,7 @@ def stage_bar(console: Console | None = None) -> Progress:
 class Show:
     """Called after every step; draws pictures and reads some every `show_every` steps. `run` is where TensorBoard's files go."""
 
-    def __init__(self, recipe: Recipe, tokenizers: Tokenizers, store: DocumentStore, run: Path) -> None:
+    def __init__(self, recipe: Recipe, tokenizers: Tokenizers, store: ExampleStore, run: Path) -> None:
         self.recipe, self.tokenizers, self.store = recipe, tokenizers, store
         self.board = _board(run) if recipe.training.tensorboard else None
         self.bar = stage_bar()
@@ -73,10 +73,10 @@ def _board(run: Path) -> "SummaryWriter":
     return SummaryWriter(str(run / "tensorboard"))
 
 
-def _look_at(document: Document, engine: Engine) -> tuple[Text, Text, Text] | None:
+def _look_at(document: Example, engine: Engine) -> tuple[Text, Text, Text] | None:
     """Given, made and true, for documents that end in a made text or picture and begin with something given."""
-    *prompt, last = document.pieces
-    if not prompt or any(piece.made for piece in prompt):
+    *prompt, last = document.segments
+    if not prompt or any(segment.made for segment in prompt):
         return None
     given = Text(" ").join(
         [Text(p.data) if p.form == "text" else _draw(p.data[0]) if p.form == "pixels" else Text("(sound)") for p in prompt]
@@ -84,7 +84,7 @@ def _look_at(document: Document, engine: Engine) -> tuple[Text, Text, Text] | No
     if last.form == "text":
         return given, Text(engine.texts([prompt])[0]), Text(last.data)
     if last.form == "latent" and not last.video:
-        true = engine.tokenizers.vision.quantiser.path(torch.from_numpy(last.data).float()).total
+        true = engine.tokenizers.vision.quantiser.history(torch.from_numpy(last.data).float()).total
         return given, _draw(engine.pictures([prompt])[0]), _draw(engine.draw([true])[0, 0])
     return None
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ernest.checkpoint import interface_of
+from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import Recipe, to_tree
 from ernest.lcnet.network import PPLCNet
 from ernest.model.network import Ernest
@@ -103,7 +103,7 @@ def check_network(recipe: Recipe, text: TextTokenizer) -> Tokenizers:
     """Untrained tokenizers of the shapes to come. Raises ValueError for a network that these shapes do not allow."""
     shapes = Tokenizers(text, VisionTokenizer(VisionTokenizerConfig()).eval(), AudioTokenizer().eval())
     with torch.device("meta"):
-        Ernest(recipe.model, interface_of(shapes))
+        Ernest(recipe.model, tokenizer_spec(shapes))
     return shapes
 
 

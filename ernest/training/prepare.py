@@ -10,15 +10,15 @@ from rich.progress import Progress
 
 from ernest.config.recipe import Recipe, find_recipe, load_recipe, to_tree
 from ernest.data.records import LINES, RecordFolder, load_records
-from ernest.data.sampler import place
-from ernest.data.store import Document, DocumentStore, Piece, encode
+from ernest.data.sampler import lay_out_example
+from ernest.data.store import EncodedSegment, Example, ExampleStore, encode
 from ernest.sequence.record import Record, Segment
 from ernest.tokenizers.audio import SAMPLES
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.training import pipeline
 from ernest.training.monitor import stage_bar
-from ernest.training.schedule import MAY_CHANGE
+from ernest.training.schedule import RESUME_OVERRIDABLE
 
 MARK = "run.json"
 
@@ -45,7 +45,7 @@ def train_on_folder(data: Path, out: Path, recipe_name: str, checkpoint: Path | 
             (out / MARK).write_text(mark)
             (brought or _tokenizers(records, text, recipe, bar)).save(folder)
         if not (out / "documents/own").exists():
-            DocumentStore.write(out / "documents/own", encode(records, Tokenizers.load(folder)))
+            ExampleStore.write(out / "documents/own", encode(records, Tokenizers.load(folder)))
     return pipeline.train_model(out, recipe)
 
 
@@ -78,7 +78,7 @@ def _texts(records: RecordFolder) -> list[str]:
 def _mark(data: Path, recipe: Recipe, checkpoint: Path | None) -> str:
     """What makes a run the same run: its records, settings and, where they were brought, tokenizers."""
     tree = to_tree(recipe)
-    for name in MAY_CHANGE:
+    for name in RESUME_OVERRIDABLE:
         del tree["training"][name]
     lines = hashlib.sha256((data / LINES).read_bytes()).hexdigest()
     return json.dumps({"records": lines, "tokenizers": checkpoint and str(checkpoint.resolve()), "recipe": tree}, indent=1)
@@ -97,8 +97,8 @@ def _check_sizes(records: RecordFolder, text: TextTokenizer, recipe: Recipe) -> 
     """Raises ValueError for a network that the tokenizers' shapes do not allow, or a record longer than a row."""
     shapes = pipeline.check_network(recipe, text)
     for number, record in enumerate(records, 1):
-        outline = Document(tuple(_outline(segment) for segment in record.segments), record.task)
-        length = len(place(outline, shapes, text.encode).layout)
+        outline = Example(tuple(_outline(segment) for segment in record.segments), record.task)
+        length = len(lay_out_example(outline, shapes, text.encode).layout)
         if length > recipe.sequence.length:
             raise ValueError(
                 f"{records.path / LINES}, record {number}: takes {length} positions, more than sequence.length = "
@@ -106,13 +106,13 @@ def _check_sizes(records: RecordFolder, text: TextTokenizer, recipe: Recipe) -> 
             )
 
 
-def _outline(segment: Segment) -> Piece:
-    """A piece of the length that the segment will have."""
+def _outline(segment: Segment) -> EncodedSegment:
+    """A segment of the length that the segment will have."""
     if segment.kind == "text":
-        return Piece("text", segment.data, segment.made)
+        return EncodedSegment("text", segment.data, segment.made)
     if segment.kind == "audio":
-        return Piece("codes", np.empty(-(-len(segment.data) // SAMPLES)), segment.made)
+        return EncodedSegment("codes", np.empty(-(-len(segment.data) // SAMPLES)), segment.made)
     video = segment.kind == "video"
-    return Piece(
+    return EncodedSegment(
         "latent" if segment.made else "pixels", segment.data if video else segment.data[None], segment.made, video, segment.open
     )

@@ -12,8 +12,8 @@ import torch
 from ernest.checkpoint import save_model
 from ernest.config.recipe import from_tree, to_tree
 from ernest.data.sampler import collate, plan
-from ernest.data.store import DocumentStore
-from ernest.model.slicing import contributions
+from ernest.data.store import ExampleStore
+from ernest.model.slicing import expert_importance
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.distributed import process_group
 from ernest.training.loop import train
@@ -23,14 +23,14 @@ from ernest.training.monitor import Show
 def main(run: Path) -> None:
     torch.set_num_threads(1)
     recipe = from_tree(json.loads((run / "recipe.json").read_text()))
-    store, tokenizers = DocumentStore(run / "documents"), Tokenizers.load(run / "tokenizers")
+    store, tokenizers = ExampleStore(run / "documents"), Tokenizers.load(run / "tokenizers")
     with process_group() as (rank, world):
         show = Show(recipe, tokenizers, store, run) if rank == 0 else None
         model = train(recipe, store, tokenizers, run, rank, world, show)
         if rank == 0:
             rows = [plan(store, recipe.weights(store.tasks), tokenizers, recipe.sequence, recipe.seed, step) for step in range(2)]
             batches = [collate(row, recipe.sequence.length, tokenizers) for row in rows]
-            save_model(run / "model", model, tokenizers, to_tree(recipe), contributions(model, batches))
+            save_model(run / "model", model, tokenizers, to_tree(recipe), expert_importance(model, batches))
 
 
 if __name__ == "__main__":

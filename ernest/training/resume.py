@@ -13,7 +13,7 @@ from ernest.checkpoint import write_folder
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainerState:
     """Where a run stands: steps done, the running losses, and what data it was trained on."""
 
     step: int
@@ -21,7 +21,7 @@ class Progress:
     fingerprint: str
 
 
-def save_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress, keep: int = 1) -> None:
+def save_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: TrainerState, keep: int = 1) -> None:
     """A resumable state in `runs/step-N`; older ones beyond `keep` are removed."""
     moments = {
         f"{name}/{key}": value.reshape(1) if value.dim() == 0 else value
@@ -34,7 +34,7 @@ def save_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer
         shutil.rmtree(old)
 
 
-def load_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer, fingerprint: str) -> Progress | None:
+def load_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer, fingerprint: str) -> TrainerState | None:
     """Restores the newest state, or returns None where there is none.
 
     Raises ValueError where the state belongs to other data.
@@ -43,7 +43,7 @@ def load_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer
     if not states:
         return None
     newest = states[-1]
-    progress = Progress(**json.loads((newest / "progress.json").read_text()))
+    progress = TrainerState(**json.loads((newest / "progress.json").read_text()))
     if progress.fingerprint != fingerprint:
         raise ValueError(
             f"{newest} belongs to another recipe, data or tokenizers: restore them to go on, or remove it to start anew"

@@ -5,18 +5,18 @@ from dataclasses import dataclass
 
 from ernest.config.recipe import TrainingConfig
 
-MAY_CHANGE = ("processes", "save_every", "show_every", "tensorboard")
+RESUME_OVERRIDABLE = ("processes", "save_every", "show_every", "tensorboard")
 """Fields with which a run may go on differently: they change none of its numbers."""
 
 
 @dataclass(frozen=True)
-class Rates:
+class ScheduleValues:
     learning_rate: float
     bias_speed: float
-    future_weight: float
+    mtp_weight: float
 
 
-def rates(step: int, config: TrainingConfig) -> Rates:
+def schedule_values(step: int, config: TrainingConfig) -> ScheduleValues:
     """Warm-up, stable, decay: linear from 0 over the warm-up, constant, then a cosine to the final share (ERNIE 5.0 §3.2).
 
     In the decay the balance bias moves ten times slower, which calms its oscillation, and the token after next counts a third.
@@ -25,8 +25,8 @@ def rates(step: int, config: TrainingConfig) -> Rates:
     decay = round(config.steps * config.decay_share)
     late = step - (config.steps - decay)
     if step < warmup:
-        return Rates(config.learning_rate * (step + 1) / warmup, config.bias_speed, config.future_weight)
+        return ScheduleValues(config.learning_rate * (step + 1) / warmup, config.bias_speed, config.mtp_weight)
     if late < 0:
-        return Rates(config.learning_rate, config.bias_speed, config.future_weight)
+        return ScheduleValues(config.learning_rate, config.bias_speed, config.mtp_weight)
     share = config.final_share + (1 - config.final_share) * 0.5 * (1 + math.cos(math.pi * (late + 1) / decay))
-    return Rates(config.learning_rate * share, config.bias_speed / 10, config.future_weight / 3)
+    return ScheduleValues(config.learning_rate * share, config.bias_speed / 10, config.mtp_weight / 3)

@@ -79,7 +79,7 @@ def test_every_size_is_a_network(size):
         ("training.learning_rate=0", "training.learning_rate = 0.0 must be more than 0"),
         ("training.processes=33", "training.processes = 33 must not exceed sequence.rows = 32"),
         ("elastic.full_depth=-1", "elastic.full_depth = -1.0 must lie between 0 and 1"),
-        ("sequence.flip=2", "sequence.flip = 2.0 must lie between 0 and 1"),
+        ("sequence.bit_flip_rate=2", "sequence.bit_flip_rate = 2.0 must lie between 0 and 1"),
         ("sequence.rows=0", "sequence.rows = 0 must be at least 1"),
         ("mixture.text=-1", "mixture.text = -1.0 must not be negative"),
         ("model.heads=0", "model.heads = 0 must be at least 1"),

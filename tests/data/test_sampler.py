@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from ernest.config.recipe import SequenceConfig
-from ernest.data.sampler import collate, place, plan, scale_rows, scale_weights
-from ernest.data.store import Document
+from ernest.data.sampler import collate, lay_out_example, plan, scale_rows, scale_weights
+from ernest.data.store import Example
 from ernest.sequence.batch import Batch
 from tests.references.scales import walk
 from tests.small import BITS, CODES, LEVELS, Maker, documents, placed, tokenizers
@@ -39,32 +39,32 @@ def test_weights_of_the_specification():
 
 @pytest.mark.parametrize("frames", [1, 3])
 def test_rows_of_a_picture_are_those_of_the_loops(frames):
-    piece = Maker(np.random.default_rng(0)).latent(frames)
-    rows = scale_rows(piece, tokenizers())
-    bits = tokenizers().vision.quantiser.path(torch.from_numpy(piece.data).float()).bits
+    segment = Maker(np.random.default_rng(0)).latent(frames)
+    rows = scale_rows(segment, tokenizers())
+    bits = tokenizers().vision.quantiser.history(torch.from_numpy(segment.data).float()).bits
     expected = walk(tokenizers().vision.quantiser, bits)
     torch.testing.assert_close(rows.value, expected.value)
-    torch.testing.assert_close(rows.whole, expected.whole)
+    torch.testing.assert_close(rows.frame, expected.frame)
     assert torch.equal(rows.scale, expected.scale)
     assert torch.equal(rows.bits, expected.bits)
 
 
 def test_no_flips_are_teacher_forcing():
-    piece = Maker(np.random.default_rng(0)).latent(3)
-    assert same(scale_rows(piece, tokenizers(), 0.0), scale_rows(piece, tokenizers()))
+    segment = Maker(np.random.default_rng(0)).latent(3)
+    assert same(scale_rows(segment, tokenizers(), 0.0), scale_rows(segment, tokenizers()))
     generator = torch.Generator().manual_seed(0)
     quantiser = tokenizers().vision.quantiser
-    latent = torch.from_numpy(piece.data).float()
-    assert same(quantiser.path(latent, torch.zeros(3, 3), generator), quantiser.path(latent))
+    latent = torch.from_numpy(segment.data).float()
+    assert same(quantiser.history(latent, torch.zeros(3, 3), generator), quantiser.history(latent))
 
 
 def test_flips_touch_the_history_and_labels_mend_it():
     """Inputs carry flipped bits; the labels of a scale are the true bits of what is left over below them."""
-    piece = Maker(np.random.default_rng(0)).latent(4)
-    latent = torch.from_numpy(piece.data).float()
+    segment = Maker(np.random.default_rng(0)).latent(4)
+    latent = torch.from_numpy(segment.data).float()
     quantiser = tokenizers().vision.quantiser
-    clean = scale_rows(piece, tokenizers())
-    rows = scale_rows(piece, tokenizers(), 1.0, torch.Generator().manual_seed(0))
+    clean = scale_rows(segment, tokenizers())
+    rows = scale_rows(segment, tokenizers(), 1.0, torch.Generator().manual_seed(0))
     assert not torch.equal(rows.value, clean.value)
     bits, cells = rows.bits.view(4, 21, BITS), 21
     # Scale 1 of every frame codes the latent itself: nothing comes before it.
@@ -76,18 +76,18 @@ def test_flips_touch_the_history_and_labels_mend_it():
             left = quantiser.down(latent[frame : frame + 1], k) - so_far
             assert torch.equal(bits[frame, 1 + start : 1 + stop], (left > 0).float().flatten(2)[0].T)
     # What stands beside them is the frame before, as it was corrupted.
-    whole = rows.whole.view(4, BITS, 4, 4)
+    whole = rows.frame.view(4, BITS, 4, 4)
     torch.testing.assert_close(value[1:, 4:20, BITS:], whole[:-1].flatten(2).transpose(1, 2))
     assert not value[0, :20, BITS:].any()
 
 
 def test_the_last_scale_of_the_last_frame_is_never_flipped():
-    piece = Maker(np.random.default_rng(1)).latent(3)
+    segment = Maker(np.random.default_rng(1)).latent(3)
     quantiser = tokenizers().vision.quantiser
     others = 0
     for seed in range(20):
-        rows = scale_rows(piece, tokenizers(), 1.0, torch.Generator().manual_seed(seed))
-        value, whole = rows.value.view(3, 21, 2 * BITS), rows.whole.view(3, BITS, 4, 4)
+        rows = scale_rows(segment, tokenizers(), 1.0, torch.Generator().manual_seed(seed))
+        value, whole = rows.value.view(3, 21, 2 * BITS), rows.frame.view(3, BITS, 4, 4)
         bits = rows.bits.view(3, 21, BITS)
         for frame in range(3):
             before_last = value[frame, 4:20, :BITS].T.reshape(1, BITS, 4, 4)
@@ -101,16 +101,16 @@ def test_the_last_scale_of_the_last_frame_is_never_flipped():
 
 def test_flip_rates_reach_up_to_the_setting_and_no_further():
     """The share of flipped bits of scale 1, over many draws of U(0, 0.4), is 0.2 on average and differs from frame to frame."""
-    piece = Maker(np.random.default_rng(2)).latent(200)
+    segment = Maker(np.random.default_rng(2)).latent(200)
     quantiser = tokenizers().vision.quantiser
-    rows = scale_rows(piece, tokenizers(), 0.4, torch.Generator().manual_seed(0))
+    rows = scale_rows(segment, tokenizers(), 0.4, torch.Generator().manual_seed(0))
     first = rows.bits.view(200, 21, BITS)[:, :1] > 0
     entered = rows.value.view(200, 21, 2 * BITS)[:, 0:1, :BITS]
     candidates = quantiser.down(quantiser.lookup(first, 0), 1).flatten(2).transpose(1, 2)[:, :1]
     wrong = (candidates - entered).abs().amax(dim=(1, 2)) > 1e-4
     assert 0.5 < wrong.float().mean() < 0.95  # of 8 bits, one at least is flipped in most frames
-    tiny = scale_rows(piece, tokenizers(), 1e-9, torch.Generator().manual_seed(0))
-    assert torch.equal(tiny.bits, scale_rows(piece, tokenizers()).bits)
+    tiny = scale_rows(segment, tokenizers(), 1e-9, torch.Generator().manual_seed(0))
+    assert torch.equal(tiny.bits, scale_rows(segment, tokenizers()).bits)
 
 
 def test_cells_of_a_batch_have_their_weights():
@@ -120,17 +120,17 @@ def test_cells_of_a_batch_have_their_weights():
     torch.testing.assert_close(weight.sum(), torch.tensor(4.0))  # a picture and three frames
     shares = torch.stack([weight[scale == k].sum() for k in range(3)]) / 4
     torch.testing.assert_close(shares, torch.tensor([1.0, 2.0, 4.0]) / 7)
-    at = batch.cell_targets.at
+    at = batch.cell_targets.index
     assert len(set(at.tolist())) == len(at) == 4 * 21
 
 
 def test_given_latents_are_inputs_without_targets():
     make = Maker(np.random.default_rng(0))
-    document = Document((replace(make.latent(), made=False), make.text(True)), "")
+    document = Example((replace(make.latent(), made=False), make.text(True)), "")
     batch = collate([[placed(document)]], 60, tokenizers())
-    assert len(batch.cells.at) == 21
-    assert not len(batch.cell_targets.at)
-    assert (batch.symbol_target >= 0).sum() == len(placed(document).layout) - 22
+    assert len(batch.cells.index) == 21
+    assert not len(batch.cell_targets.index)
+    assert (batch.token_target >= 0).sum() == len(placed(document).layout) - 22
 
 
 # ---------------------------------------------------------------------------------------------- collation
@@ -139,36 +139,36 @@ def test_given_latents_are_inputs_without_targets():
 def test_codes_and_their_targets():
     make = Maker(np.random.default_rng(0))
     given, made = make.codes(False, 3), make.codes(True, 2)
-    batch = collate([[placed(Document((given, make.text(True, "a"), made), ""))]], 30, tokenizers())
+    batch = collate([[placed(Example((given, make.text(True, "a"), made), ""))]], 30, tokenizers())
     end = np.full((1, LEVELS), CODES)
     np.testing.assert_array_equal(batch.codes.value, np.concatenate([given.data, end, made.data, end]))
     np.testing.assert_array_equal(batch.code_targets.value, np.concatenate([made.data, end]))
     words = len(tokenizers().text.encode("a"))
-    assert batch.codes.at.tolist() == [1, 2, 3, 4, 6 + words, 7 + words, 8 + words]
-    assert batch.code_targets.at.tolist() == [5 + words, 6 + words, 7 + words]
+    assert batch.codes.index.tolist() == [1, 2, 3, 4, 6 + words, 7 + words, 8 + words]
+    assert batch.code_targets.index.tolist() == [5 + words, 6 + words, 7 + words]
 
 
 def test_symbol_targets_belong_to_what_is_made():
     text = tokenizers().text
     make = Maker(np.random.default_rng(0))
-    batch = collate([[placed(Document((make.text(False, "a red"), make.text(True, "seven")), ""))]], 20, tokenizers())
+    batch = collate([[placed(Example((make.text(False, "a red"), make.text(True, "seven")), ""))]], 20, tokenizers())
     question, answer = len(text.encode("a red")), text.encode("seven")
-    assert batch.symbol_target[0, :question].tolist() == [-1] * question
-    assert batch.symbol_target[0, question : question + len(answer) + 1].tolist() == [*answer, text.eos]
-    assert (batch.symbol_target[0, question + len(answer) + 1 :] == -1).all()
+    assert batch.token_target[0, :question].tolist() == [-1] * question
+    assert batch.token_target[0, question : question + len(answer) + 1].tolist() == [*answer, text.eos]
+    assert (batch.token_target[0, question + len(answer) + 1 :] == -1).all()
 
 
 def test_frames_of_a_clip_go_together_and_the_last_is_repeated():
     make = Maker(np.random.default_rng(0))
     video = make.pixels(8, True)
-    batch = collate([[placed(Document((video, make.text(True)), ""))]], 90, tokenizers())
+    batch = collate([[placed(Example((video, make.text(True)), ""))]], 90, tokenizers())
     frames = torch.from_numpy(video.data).movedim(-1, 1).float() / 255
     torch.testing.assert_close(batch.stills.pixels[:, 0], frames[:1])
     torch.testing.assert_close(batch.clips.pixels[0], frames[1:5])
     torch.testing.assert_close(batch.clips.pixels[1], frames[[5, 6, 7, 7]])
     torch.testing.assert_close(batch.clips.features[1, 2], tokenizers().vision.features(frames[7:8])[0])
-    assert batch.stills.at.tolist() == list(range(1, 17))
-    assert batch.clips.at.tolist() == list(range(17, 49))
+    assert batch.stills.index.tolist() == list(range(1, 17))
+    assert batch.clips.index.tolist() == list(range(17, 49))
 
 
 # ---------------------------------------------------------------------------------------------- planning
@@ -181,7 +181,7 @@ def drawn(store, step: int, config: SequenceConfig = CONFIG, weights=None) -> li
 
 
 def batch_of(store, step: int) -> Batch:
-    return collate(drawn(store, step), CONFIG.length, tokenizers(), CONFIG.flip, [11, 12, 13, 14])
+    return collate(drawn(store, step), CONFIG.length, tokenizers(), CONFIG.bit_flip_rate, [11, 12, 13, 14])
 
 
 def test_a_batch_is_a_function_of_seed_and_step(store):
@@ -190,7 +190,7 @@ def test_a_batch_is_a_function_of_seed_and_step(store):
     torch.manual_seed(2)
     np.random.default_rng(0)
     assert same(first, batch_of(store, 5))
-    assert not same(first.symbol, batch_of(store, 6).symbol)
+    assert not same(first.token_id, batch_of(store, 6).token_id)
 
 
 def test_flips_of_a_row_are_its_own(store):
@@ -198,10 +198,10 @@ def test_flips_of_a_row_are_its_own(store):
     rows = drawn(store, 3)
     together = collate(rows, 120, tokenizers(), 0.3, [1, 2, 3, 4])
     last = collate(rows[2:], 120, tokenizers(), 0.3, [3, 4])
-    mine = together.cells.at >= 2 * 120
+    mine = together.cells.index >= 2 * 120
     assert mine.any()
     assert torch.equal(together.cells.value[mine], last.cells.value)
-    assert torch.equal(together.cells.at[mine] - 2 * 120, last.cells.at)
+    assert torch.equal(together.cells.index[mine] - 2 * 120, last.cells.index)
 
 
 def test_tasks_come_by_their_weight(store):
@@ -223,15 +223,17 @@ def test_words_are_cut_anew_and_hidden_at_times(store):
     asked = [one for one in found if one.document.task in tasks]
     assert abs(len(hidden) / len(asked) - 0.25) < 0.06
     cuts = {tuple(one.layout.content) for one in found if one.document.task == "text"}
-    assert len(cuts) > len({one.document.pieces[0].data for one in found if one.document.task == "text"})
+    assert len(cuts) > len({one.document.segments[0].data for one in found if one.document.task == "text"})
 
 
 def test_a_hidden_prompt_is_nulls_in_its_place():
-    document = documents()[0]
+    example = documents()[0]
     text = tokenizers().text
-    open_, hidden = (place(document, tokenizers(), text.encode, hide).layout for hide in (False, True))
-    words = len(text.encode(document.pieces[0].data))
+    open_, hidden = (
+        lay_out_example(example, tokenizers(), text.encode, drop_condition).layout for drop_condition in (False, True)
+    )
+    words = len(text.encode(example.segments[0].data))
     assert hidden.content[:words].tolist() == [text.null] * words
     np.testing.assert_array_equal(hidden.content[words:], open_.content[words:])
     assert hidden.content[words] == text.boi
-    np.testing.assert_array_equal(hidden.place, open_.place)
+    np.testing.assert_array_equal(hidden.position, open_.position)

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from ernest.data.store import Document, DocumentStore, Piece, encode, to_frames
+from ernest.data.store import EncodedSegment, Example, ExampleStore, encode, to_frames
 from ernest.sequence.record import SAMPLE_RATE, Record, given, made
 from tests.small import Maker, documents, tokenizers
 
 
-def equal(one: Document, other: Document) -> bool:
-    if one.task != other.task or len(one.pieces) != len(other.pieces):
+def equal(one: Example, other: Example) -> bool:
+    if one.task != other.task or len(one.segments) != len(other.segments):
         return False
-    pairs = zip(one.pieces, other.pieces, strict=True)
+    pairs = zip(one.segments, other.segments, strict=True)
     return all(
         (a.form, a.made, a.video, a.open) == (b.form, b.made, b.video, b.open) and np.array_equal(a.data, b.data)
         for a, b in pairs
@@ -24,7 +24,7 @@ def test_documents_survive_the_disk(store):
     assert len(store) == len(every)
     assert all(equal(stored, document) for stored, document in zip((store[i] for i in range(len(store))), every, strict=True))
     for stored, document in zip((store[i] for i in range(len(store))), every, strict=True):
-        for a, b in zip(stored.pieces, document.pieces, strict=True):
+        for a, b in zip(stored.segments, document.segments, strict=True):
             assert isinstance(a.data, str) or a.data.dtype == b.data.dtype
     assert set(store.tasks) == {document.task for document in every}
     assert all(store[i].task == task for task, indices in store.tasks.items() for i in indices)
@@ -32,17 +32,17 @@ def test_documents_survive_the_disk(store):
 
 def test_text_alone_needs_no_arrays(tmp_path):
     words = "three, 四 and 🎈\u2028on another line"
-    DocumentStore.write(tmp_path / "documents" / "text", [Document((Piece("text", words, True),), "text")])
-    store = DocumentStore(tmp_path / "documents")
-    assert store[0].pieces[0].data == words
+    ExampleStore.write(tmp_path / "documents" / "text", [Example((EncodedSegment("text", words, True),), "text")])
+    store = ExampleStore(tmp_path / "documents")
+    assert store[0].segments[0].data == words
     assert [path.name for path in tmp_path.iterdir()] == ["documents"]
 
 
 def test_a_part_is_replaced(tmp_path):
     first, second = documents(0)[:2], documents(1)[3:4]
     for part in (first, second):
-        DocumentStore.write(tmp_path / "documents" / "all", part)
-    store = DocumentStore(tmp_path / "documents")
+        ExampleStore.write(tmp_path / "documents" / "all", part)
+    store = ExampleStore(tmp_path / "documents")
     assert len(store) == 1
     assert equal(store[0], second[0])
 
@@ -53,11 +53,11 @@ def test_a_half_written_part_is_no_part(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        DocumentStore.write(tmp_path / "documents" / "torn", interrupted())
+        ExampleStore.write(tmp_path / "documents" / "torn", interrupted())
     with pytest.raises(ValueError, match="holds no documents"):
-        DocumentStore(tmp_path / "documents")
-    DocumentStore.write(tmp_path / "documents" / "torn", documents()[:1])
-    assert len(DocumentStore(tmp_path / "documents")) == 1
+        ExampleStore(tmp_path / "documents")
+    ExampleStore.write(tmp_path / "documents" / "torn", documents()[:1])
+    assert len(ExampleStore(tmp_path / "documents")) == 1
 
 
 def records() -> list[Record]:
@@ -79,25 +79,25 @@ def test_records_become_documents_in_order(chunk):
     found = list(encode(records(), tokenizers(), chunk))
     assert [document.task for document in found] == [record.task for record in records()]
     for document, record in zip(found, records(), strict=True):
-        for piece, segment in zip(document.pieces, record.segments, strict=True):
-            assert (piece.made, piece.video, piece.open) == (segment.made, segment.kind == "video", segment.open)
+        for encoded, segment in zip(document.segments, record.segments, strict=True):
+            assert (encoded.made, encoded.video, encoded.open) == (segment.made, segment.kind == "video", segment.open)
             if segment.kind == "text":
-                assert piece.data == segment.data
+                assert encoded.data == segment.data
             elif segment.kind == "audio":
-                np.testing.assert_array_equal(piece.data, audio.encode([segment.data])[0])
-                assert piece.data.dtype == np.int16
+                np.testing.assert_array_equal(encoded.data, audio.encode([segment.data])[0])
+                assert encoded.data.dtype == np.int16
             elif segment.made:
-                frames = to_frames(segment.data if piece.video else segment.data[None])
-                np.testing.assert_allclose(piece.data, vision.encode(frames).numpy(), rtol=2e-3, atol=2e-3)
-                assert piece.data.dtype == np.float16
+                frames = to_frames(segment.data if encoded.video else segment.data[None])
+                np.testing.assert_allclose(encoded.data, vision.encode(frames).numpy(), rtol=2e-3, atol=2e-3)
+                assert encoded.data.dtype == np.float16
             else:
-                np.testing.assert_array_equal(piece.data, segment.data if piece.video else segment.data[None])
+                np.testing.assert_array_equal(encoded.data, segment.data if encoded.video else segment.data[None])
 
 
 def test_bits_survive_half_precision():
     """Latents are kept in sixteen bits; the bits that a model learns are those of the latents as kept, always."""
-    piece = Maker(np.random.default_rng(0)).latent(50)
-    paths = [tokenizers().vision.quantiser.path(torch.from_numpy(piece.data).float()).bits for _ in range(2)]
+    segment = Maker(np.random.default_rng(0)).latent(50)
+    paths = [tokenizers().vision.quantiser.history(torch.from_numpy(segment.data).float()).bits for _ in range(2)]
     assert torch.equal(*paths)
 
 

@@ -6,7 +6,7 @@ import torch
 
 from ernest.config.recipe import SequenceConfig
 from ernest.data.sampler import collate
-from ernest.data.store import DocumentStore
+from ernest.data.store import ExampleStore
 from ernest.evaluation.routing import (
     choices,
     count_choices,
@@ -25,10 +25,10 @@ SEQUENCE = SequenceConfig(rows=2, length=120)
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory) -> DocumentStore:
+def store(tmp_path_factory) -> ExampleStore:
     folder = tmp_path_factory.mktemp("run") / "documents"
-    DocumentStore.write(folder / "part", [*documents(0), *documents(1)])
-    return DocumentStore(folder)
+    ExampleStore.write(folder / "part", [*documents(0), *documents(1)])
+    return ExampleStore(folder)
 
 
 def test_entropy_of_known_loads():
@@ -97,15 +97,15 @@ def test_looking_leaves_the_network_as_it_was():
     model = network().train()
     choices(model, collate([[placed(documents()[0])]], 120, tokenizers()))
     assert model.training
-    assert all(block.experts.load.sum() == 0 for block in model.backbone.blocks)
+    assert all(block.moe.load.sum() == 0 for block in model.backbone.blocks)
 
 
 def test_usage_of_a_network_whose_choice_is_forced(store):
     """A bias that no score can outweigh: layer l chooses experts l and l + 1 for whatever task."""
     model = network()
     for layer, block in enumerate(model.backbone.blocks):
-        block.experts.bias.zero_()
-        block.experts.bias[[layer, layer + 1]] = 10.0
+        block.moe.bias.zero_()
+        block.moe.bias[[layer, layer + 1]] = 10.0
     found = usage(model, store, tokenizers(), SEQUENCE, per_task=2)
     assert set(found) == {document.task for document in documents()}
     expected = np.zeros((CONFIG.layers, CONFIG.experts))

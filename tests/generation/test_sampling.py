@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ernest.generation.sampling import Sampling, at_frame, choose_bits, choose_class, guide
+from ernest.generation.sampling import Sampling, apply_cfg, at_frame, choose_bits, choose_class
 
 
 def generator() -> torch.Generator:
@@ -44,8 +44,8 @@ def test_bits():
 
 def test_guidance_pushes_away_from_the_free_half():
     logits = torch.tensor([[1.0, 2.0], [0.5, 3.0]])
-    assert guide(logits, Sampling(guidance=2.0)).tolist() == [[2.0, 0.0]]
-    assert guide(logits, Sampling()) is logits
+    assert apply_cfg(logits, Sampling(guidance=2.0)).tolist() == [[2.0, 0.0]]
+    assert apply_cfg(logits, Sampling()) is logits
 
 
 @pytest.mark.parametrize(
@@ -57,9 +57,9 @@ def test_settings_out_of_range_are_named(field, value):
 
 
 def test_the_opening_temperature_is_for_the_first_frame_alone():
-    sampling = Sampling(temperature=0.5, opening=1.2)
+    sampling = Sampling(temperature=0.5, first_frame_temperature=1.2)
     assert at_frame(sampling, 0).temperature == 1.2
     assert at_frame(sampling, 1) is sampling
     assert at_frame(Sampling(temperature=0.5), 0).temperature == 0.5
-    with pytest.raises(ValueError, match="opening = -1"):
-        Sampling(opening=-1)
+    with pytest.raises(ValueError, match="first_frame_temperature = -1"):
+        Sampling(first_frame_temperature=-1)

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ernest.data.sampler import collate
-from ernest.data.store import Document
+from ernest.data.store import Example
 from ernest.model.backbone import Routing
 from ernest.model.submodel import SubModel, full, stack
 from ernest.sequence.mask import allowed
@@ -21,8 +21,8 @@ def mixed_row():
     cut = lambda words: [1] * len(tokenizers().text.encode(words))  # noqa: E731
     image = [16]
     scales = [4, 16, 1]
-    first = Document((make.text(False, "a red seven"), make.pixels(), make.text(True, "a"), make.latent()), "")
-    second = Document((make.codes(False, 3), make.text(True, "seven"), make.latent(2, True, True)), "")
+    first = Example((make.text(False, "a red seven"), make.pixels(), make.text(True, "a"), make.latent()), "")
+    second = Example((make.codes(False, 3), make.text(True, "seven"), make.latent(2, True, True)), "")
     blocks = [
         [*cut("a red seven"), 1, *image, 1, 1, *cut("a"), 1, *scales, 1],
         [1, 1, 1, 1, 1, *cut("seven"), 1, *scales, *scales],
@@ -33,7 +33,7 @@ def mixed_row():
 def run(model, x, batch, routing=None):
     mask = allowed(batch.document, batch.group, batch.document, batch.group)
     rows = len(x)
-    places, masks = batch.place.expand(rows, -1, -1), mask.expand(rows, -1, -1)
+    places, masks = batch.position.expand(rows, -1, -1), mask.expand(rows, -1, -1)
     return model.trunk(x, places, masks, routing or Routing(), lambda layer, hidden: hidden)
 
 
@@ -64,9 +64,9 @@ def test_a_common_offset_of_all_places_changes_nothing(offset):
     model = network()
     x = model.embed(batch)
     base = run(model, x, batch)
-    moved = run(model, x, replace(batch, place=batch.place + torch.tensor(offset)))
+    moved = run(model, x, replace(batch, position=batch.position + torch.tensor(offset)))
     assert (model.text_head(base) - model.text_head(moved)).abs().max() <= 1e-4
-    stretched = run(model, x, replace(batch, place=batch.place * 2))
+    stretched = run(model, x, replace(batch, position=batch.position * 2))
     assert (model.text_head(base) - model.text_head(stretched)).abs().max() > 1e-3
 
 
@@ -101,23 +101,23 @@ def test_what_a_submodel_leaves_out_gets_no_gradient():
     chosen = [SUBMODELS[2], replace(SUBMODELS[2], top_k=1)]
     x = model.embed(batch)
     mask = allowed(batch.document, batch.group, batch.document, batch.group)
-    out = model.trunk(x, batch.place, mask, Routing(stack(chosen, CONFIG), batch.valid), lambda layer, hidden: hidden)
+    out = model.trunk(x, batch.position, mask, Routing(stack(chosen, CONFIG), batch.valid), lambda layer, hidden: hidden)
     out.square().sum().backward()
     for layer, block in enumerate(model.backbone.blocks):
         gradients = [p.grad for p in block.parameters()]
         if layer not in SUBMODELS[2].layers:
             assert all(g is None or not g.any() for g in gradients)
-            assert not block.experts.load.any()
+            assert not block.moe.load.any()
             continue
         assert all(g is not None and g.any() for g in gradients)
         gone = [e for e in range(CONFIG.experts) if e not in SUBMODELS[2].experts[layer]]
-        assert not block.experts.w_in.grad[gone].any()
-        assert not block.experts.w_out.grad[gone].any()
-        assert not block.experts.router.weight.grad[gone].any()
-        assert not block.experts.load[gone].any()
+        assert not block.moe.w_gate_up.grad[gone].any()
+        assert not block.moe.w_down.grad[gone].any()
+        assert not block.moe.router.weight.grad[gone].any()
+        assert not block.moe.load[gone].any()
         # Fair shares follow what a token could choose from: two choices in the first row, one in the second.
         kept = list(SUBMODELS[2].experts[layer])
         tokens = int(batch.valid[0].sum())
-        torch.testing.assert_close(block.experts.fair[kept], torch.full((4,), 3 * tokens / 4))
-        assert not block.experts.fair[gone].any()
-        assert block.experts.load.sum() == 3 * tokens
+        torch.testing.assert_close(block.moe.expected_load[kept], torch.full((4,), 3 * tokens / 4))
+        assert not block.moe.expected_load[gone].any()
+        assert block.moe.load.sum() == 3 * tokens

@@ -7,13 +7,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from ernest.config.recipe import ModelConfig
-from ernest.config.tokenizer_spec import Interface
+from ernest.config.tokenizer_spec import TokenizerSpec
 from ernest.model.attention import Attention
 from ernest.model.cost import active_parameters, reduced, total_parameters, training_flops
 from ernest.model.network import Ernest
 from ernest.model.submodel import SubModel, full
 
-INTERFACE = Interface(
+INTERFACE = TokenizerSpec(
     vocabulary=300, bits=16, scales=((1, 1), (2, 2), (4, 4)), levels=4, codes=256, patch=4, grid=(8, 8), features=48
 )
 CONFIGS = [ModelConfig(), ModelConfig(layers=6, width=128, heads=2, kv_heads=1, experts=12, top_k=3, qk_norm=False, vit_layers=1)]
@@ -39,11 +39,11 @@ def test_active_leaves_out_the_experts_that_are_not_chosen(config):
         small = reduced(config, part)
         with torch.device("meta"):
             model = Ernest(small, INTERFACE)
-        backbone = sum(p.numel() for p in (*model.backbone.parameters(), *model.norm.parameters()))
+        backbone = sum(p.numel() for p in (*model.backbone.parameters(), *model.final_norm.parameters()))
         idle = sum(
             p.numel() * (small.experts - small.top_k) // small.experts
             for block in model.backbone.blocks
-            for p in (block.experts.w_in, block.experts.w_out)
+            for p in (block.moe.w_gate_up, block.moe.w_down)
         )
         assert active_parameters(config, INTERFACE, part) == backbone - idle
 

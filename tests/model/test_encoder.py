@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ernest.checkpoint import interface_of
+from ernest.checkpoint import tokenizer_spec
 from ernest.model.encoder import Encoder, PatchMerger
 from ernest.sequence.batch import Patches
 from tests.small import CONFIG, tokenizers
 
-INTERFACE = interface_of(tokenizers())
+INTERFACE = tokenizer_spec(tokenizers())
 ROWS, COLUMNS = INTERFACE.grid
 
 
@@ -92,5 +92,5 @@ def test_pixels_meet_the_features_of_the_same_place(frames):
 def test_frames_of_a_clip_meet_only_in_the_merger():
     encoder = Encoder(CONFIG, INTERFACE)
     still = clips(1, 1)
-    twice = Patches(still.at, still.pixels.repeat(1, 4, 1, 1, 1), still.features.repeat(1, 4, 1, 1, 1))
+    twice = Patches(still.index, still.pixels.repeat(1, 4, 1, 1, 1), still.features.repeat(1, 4, 1, 1, 1))
     torch.testing.assert_close(encoder(twice), encoder(still))  # four equal frames are one: only means are taken over them

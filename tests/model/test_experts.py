@@ -11,18 +11,18 @@ from ernest.model.experts_cpu import PaddedExperts, lay_out
 WIDTH, HIDDEN, EXPERTS, TOP_K, TOKENS = 32, 16, 96, 2, 300
 
 
-def loop(x: Tensor, gate: Tensor, chosen: Tensor, w_in: Tensor, w_out: Tensor) -> Tensor:
+def loop(x: Tensor, gate: Tensor, chosen: Tensor, w_gate_up: Tensor, w_down: Tensor) -> Tensor:
     """The definition: every expert on the tokens that chose it."""
     y = torch.zeros_like(x)
-    for expert in range(len(w_in)):
+    for expert in range(len(w_gate_up)):
         token, place = (chosen == expert).nonzero(as_tuple=True)
-        a, b = (x[token] @ w_in[expert]).chunk(2, dim=-1)
-        y = y.index_add(0, token, gate[token, place, None] * (F.silu(a) * b @ w_out[expert]))
+        a, b = (x[token] @ w_gate_up[expert]).chunk(2, dim=-1)
+        y = y.index_add(0, token, gate[token, place, None] * (F.silu(a) * b @ w_down[expert]))
     return y
 
 
-def padded(x: Tensor, gate: Tensor, chosen: Tensor, w_in: Tensor, w_out: Tensor) -> Tensor:
-    return PaddedExperts.apply(x, gate, w_in, w_out, lay_out(chosen, len(w_in)))
+def padded(x: Tensor, gate: Tensor, chosen: Tensor, w_gate_up: Tensor, w_down: Tensor) -> Tensor:
+    return PaddedExperts.apply(x, gate, w_gate_up, w_down, lay_out(chosen, len(w_gate_up)))
 
 
 def pool(experts: int = EXPERTS, top_k: int = TOP_K, seed: int = 0) -> Experts:
@@ -39,8 +39,8 @@ def tokens(count: int = TOKENS, seed: int = 1) -> Tensor:
 
 def with_gradients(function, chosen, *inputs):
     inputs = [value.detach().clone().requires_grad_() for value in inputs]
-    x, gate, w_in, w_out = inputs
-    y = function(x, gate, chosen, w_in, w_out)
+    x, gate, w_gate_up, w_down = inputs
+    y = function(x, gate, chosen, w_gate_up, w_down)
     (y.float() * torch.linspace(-1, 2, WIDTH)).sum().backward()
     return [y.detach(), *(value.grad for value in inputs)]
 
@@ -60,7 +60,7 @@ def test_equals_the_loop_with_gradients(function, kind):
         chosen = torch.tensor([5, 7]).expand(TOKENS, 2).contiguous()
     if kind == "most experts empty":
         chosen = chosen % 3 + torch.tensor([0, 50])
-    inputs = x, gate.detach(), experts.w_in, experts.w_out
+    inputs = x, gate.detach(), experts.w_gate_up, experts.w_down
     for found, wanted in zip(with_gradients(function, chosen, *inputs), with_gradients(loop, chosen, *inputs), strict=True):
         assert close(found, wanted)
 
@@ -68,12 +68,14 @@ def test_equals_the_loop_with_gradients(function, kind):
 def test_gradients_are_numerically_right():
     """The gradient by hand against finite differences, in double precision."""
     generator = torch.Generator().manual_seed(0)
-    x, gate, w_in, w_out = (
+    x, gate, w_gate_up, w_down = (
         torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
         for shape in ((5, 4), (5, 2), (3, 4, 6), (3, 3, 4))
     )
     chosen = torch.tensor([[0, 2], [2, 0], [2, 1], [0, 1], [2, 0]])
-    assert torch.autograd.gradcheck(lambda *inputs: padded(inputs[0], inputs[1], chosen, *inputs[2:]), (x, gate, w_in, w_out))
+    assert torch.autograd.gradcheck(
+        lambda *inputs: padded(inputs[0], inputs[1], chosen, *inputs[2:]), (x, gate, w_gate_up, w_down)
+    )
 
 
 def test_bfloat16_stays_near_and_gradients_of_matrices_are_wide():
@@ -85,7 +87,7 @@ def test_bfloat16_stays_near_and_gradients_of_matrices_are_wide():
     assert found.dtype == torch.bfloat16
     assert float((found.detach() - wanted).norm() / wanted.norm()) < 0.02
     found.float().sum().backward()
-    assert experts.w_in.grad.dtype == torch.float32
+    assert experts.w_gate_up.grad.dtype == torch.float32
     assert x.grad.dtype == torch.float32
 
 
@@ -95,8 +97,8 @@ def test_dense_reference_and_sparsity():
     x = tokens()
     gate, chosen = experts.route(x, None, None)
     weight = torch.zeros(TOKENS, EXPERTS).scatter(1, chosen, gate)
-    a, b = torch.einsum("td,ndh->tnh", x, experts.w_in).chunk(2, dim=-1)
-    dense = torch.einsum("tnh,nhd,tn->td", F.silu(a) * b, experts.w_out, weight)
+    a, b = torch.einsum("td,ndh->tnh", x, experts.w_gate_up).chunk(2, dim=-1)
+    dense = torch.einsum("tnh,nhd,tn->td", F.silu(a) * b, experts.w_down, weight)
     assert close(experts(x), dense)
     assert experts.load.sum() == TOP_K * TOKENS
     assert pytest.approx(0.0208, abs=1e-4) == TOP_K / EXPERTS
@@ -129,7 +131,7 @@ def test_bias_changes_the_choice_and_never_the_gates():
     same_gate, same = experts.route(x, None, None)
     assert torch.equal(chosen.sort(dim=1).values, same.sort(dim=1).values)
     assert close(same_gate.sum(dim=1), gate.sum(dim=1))
-    assert close(experts(x), loop(x, gate, chosen, experts.w_in, experts.w_out))
+    assert close(experts(x), loop(x, gate, chosen, experts.w_gate_up, experts.w_down))
     experts.bias[7] += 10.0
     gate, chosen = experts.route(x, None, None)
     assert bool((chosen[:, 0] == 7).all())
@@ -155,19 +157,19 @@ def test_elastic_masks_and_smaller_k():
     allowed = torch.zeros(TOKENS, EXPERTS, dtype=torch.bool)
     allowed[: TOKENS // 2, :40], allowed[TOKENS // 2 :, 20:60] = True, True
     top_k = torch.tensor([1, 2]).repeat(TOKENS // 2)
-    choices: list[Tensor] = []
-    y = experts(x, None, allowed, top_k, choices)
+    expert_ids: list[Tensor] = []
+    y = experts(x, None, allowed, top_k, expert_ids)
     gate, chosen = experts.route(x, allowed, top_k)
     assert bool(allowed.gather(1, chosen).all())
-    assert close(y, loop(x, gate, chosen, experts.w_in, experts.w_out))
+    assert close(y, loop(x, gate, chosen, experts.w_gate_up, experts.w_down))
     assert torch.equal(gate[top_k == 1], torch.tensor([1.0, 0.0]).expand(TOKENS // 2, 2))
-    assert bool((choices[0][top_k == 1][:, 1] == -1).all())
+    assert bool((expert_ids[0][top_k == 1][:, 1] == -1).all())
     y.sum().backward()
-    trained = experts.w_in.grad.abs().amax(dim=(1, 2)).nonzero()[:, 0]
+    trained = experts.w_gate_up.grad.abs().amax(dim=(1, 2)).nonzero()[:, 0]
     assert torch.equal(trained, chosen[gate > 0].unique())
     assert trained.max() < 60
     assert experts.load.sum() == top_k.sum()
-    assert experts.load.sum() == pytest.approx(float(experts.fair.sum()), rel=1e-5)
+    assert experts.load.sum() == pytest.approx(float(experts.expected_load.sum()), rel=1e-5)
 
 
 def test_padding_is_not_counted():
@@ -191,7 +193,7 @@ def test_balance_evens_a_skewed_router_out():
             before = experts.bias.clone()
             _, chosen = experts.route(x, None, None)
             experts._count(gate, chosen, None, None)
-            low = experts.load < experts.fair
+            low = experts.load < experts.expected_load
             experts.balance(1e-3 if step < 300 else 1e-4)
             moved = experts.bias - before
             assert torch.equal(moved > 0, low)

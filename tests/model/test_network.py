@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from ernest.checkpoint import interface_of
+from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import ModelConfig
 from ernest.data.sampler import collate
-from ernest.data.store import Document
+from ernest.data.store import Example
 from ernest.model.attention import Attention
 from ernest.model.backbone import Backbone, Block, Routing
 from ernest.model.experts import Experts
@@ -28,9 +28,9 @@ def model() -> Ernest:
 @torch.inference_mode()
 def test_a_codec_frame_enters_as_the_sum_of_its_levels(model):
     codes = torch.randint(0, CODES + 1, (50, LEVELS), generator=torch.Generator().manual_seed(0))
-    by_hand = [sum(model.audio.embeddings[q].weight[code] for q, code in enumerate(frame)) for frame in codes.tolist()]
+    by_hand = [sum(model.audio.code_embeddings[q].weight[code] for q, code in enumerate(frame)) for frame in codes.tolist()]
     assert torch.equal(model.audio.embed(codes), torch.stack(by_hand))
-    assert len({table.weight.data_ptr() for table in model.audio.embeddings}) == LEVELS
+    assert len({table.weight.data_ptr() for table in model.audio.code_embeddings}) == LEVELS
 
 
 @torch.inference_mode()
@@ -59,7 +59,7 @@ def test_a_document_packed_with_others_is_as_if_alone(model):
     order = [[4, 0, 2], [6, 1, 7], [3, 8, 5]]
     together = model(collate([[every[i] for i in row] for row in order], 150, tokenizers()))
     flat = [i for row in order for i in row]
-    for name in ("symbols", "bits", "future"):
+    for name in ("text", "bits", "mtp"):
         expected = torch.cat([getattr(alone[i], name) for i in flat if getattr(alone[i], name) is not None])
         assert (getattr(together, name) - expected).abs().max() <= 1e-5
     for level in range(LEVELS):
@@ -90,7 +90,7 @@ def test_what_is_fed_back_is_the_input_embedding_of_the_level(model):
         x = model.audio.step(CONFIG.layers - LEVELS + level, torch.zeros(1, 4, CONFIG.width), at, lambda level, logits: codes)
         expected = torch.zeros(4, CONFIG.width)
         if level + 1 < LEVELS:
-            expected[at] = model.audio.embeddings[level].weight[codes]
+            expected[at] = model.audio.code_embeddings[level].weight[codes]
         assert torch.equal(x[0], expected)
     below = torch.randn(1, 4, CONFIG.width)
     assert model.audio.step(CONFIG.layers - LEVELS - 1, below, at, lambda level, logits: codes) is below
@@ -103,41 +103,42 @@ def test_feedback_changes_only_positions_that_predict_codes(model):
     rows = collate([[placed(text), placed(with_codes)]], 60, tokenizers())
     alone = collate([[placed(text)]], 60, tokenizers())
     length = len(placed(text).layout)
-    assert (model(rows).symbols[:length] - model(alone).symbols).abs().max() <= 1e-5
+    assert (model(rows).text[:length] - model(alone).text).abs().max() <= 1e-5
 
 
 @torch.inference_mode()
 def test_future_head_predicts_the_token_after_next_from_the_text_alone(model):
     every = [placed(d) for d in documents()]
     batch = collate([[one] for one in every], 100, tokenizers())
-    rows, columns = (batch.future.at >= 0).nonzero(as_tuple=True)
-    at = batch.future.at[rows, columns]
-    assert torch.equal(batch.symbol_target[rows, at], batch.future.symbol[rows, columns])
-    assert torch.equal(batch.symbol[rows, at + 1], batch.future.symbol[rows, columns])
-    assert torch.equal(batch.symbol_target[rows, at + 1], batch.future.target[rows, columns])
-    assert (batch.future.target[batch.future.at < 0] == -1).all()
+    rows, columns = (batch.mtp.index >= 0).nonzero(as_tuple=True)
+    at = batch.mtp.index[rows, columns]
+    assert torch.equal(batch.token_target[rows, at], batch.mtp.token_id[rows, columns])
+    assert torch.equal(batch.token_id[rows, at + 1], batch.mtp.token_id[rows, columns])
+    assert torch.equal(batch.token_target[rows, at + 1], batch.mtp.target[rows, columns])
+    assert (batch.mtp.target[batch.mtp.index < 0] == -1).all()
     text = next(i for i, d in enumerate(documents()) if d.task == "text")
     assert (rows == text).sum() == len(every[text].layout) - 1
     # Its logits come from h_t and the embedding of x_{t+1}: another x_{t+1} at the last column moves only that column.
-    symbol = batch.future.symbol.clone()
-    symbol[text, (rows == text).sum() - 1] += 1
-    moved = model(replace(batch, future=replace(batch.future, symbol=symbol)))
-    change = (moved.future - model(batch).future).abs().amax(dim=-1)
+    token_id = batch.mtp.token_id.clone()
+    token_id[text, (rows == text).sum() - 1] += 1
+    moved = model(replace(batch, mtp=replace(batch.mtp, token_id=token_id)))
+    change = (moved.mtp - model(batch).mtp).abs().amax(dim=-1)
     assert change.nonzero()[:, 0].tolist() == [int((rows <= text).sum()) - 1]
 
 
 @torch.inference_mode()
 def test_other_names_of_tasks_change_nothing(model):
     named = [[placed(d)] for d in documents()]
-    renamed = [[placed(Document(d.pieces, "something else"))] for d in documents()]
-    choices: list[list[torch.Tensor]] = [[], []]
+    renamed = [[placed(Example(d.segments, "something else"))] for d in documents()]
+    expert_ids: list[list[torch.Tensor]] = [[], []]
     outputs = [
-        model(collate(rows, 100, tokenizers()), choices=found) for rows, found in zip((named, renamed), choices, strict=True)
+        model(collate(rows, 100, tokenizers()), expert_ids=found)
+        for rows, found in zip((named, renamed), expert_ids, strict=True)
     ]
-    assert torch.equal(outputs[0].symbols, outputs[1].symbols)
+    assert torch.equal(outputs[0].text, outputs[1].text)
     assert torch.equal(outputs[0].bits, outputs[1].bits)
-    assert len(choices[0]) == CONFIG.layers
-    assert all(torch.equal(a, b) for a, b in zip(*choices, strict=True))
+    assert len(expert_ids[0]) == CONFIG.layers
+    assert all(torch.equal(a, b) for a, b in zip(*expert_ids, strict=True))
 
 
 @torch.inference_mode()
@@ -145,7 +146,7 @@ def test_the_trunk_routes_by_the_hidden_state_alone(model):
     """The same vectors under other groups of one position each, as text, are routed bit for bit the same in the first layer."""
     batch = collate([[placed(documents()[0])]], 50, tokenizers())
     x = model.embed(batch)
-    pool = model.backbone.blocks[0].experts
+    pool = model.backbone.blocks[0].moe
     gates, chosen = pool.route(x[0], None, None)
     shuffled = torch.randperm(50, generator=torch.Generator().manual_seed(0))
     other_gates, other_chosen = pool.route(x[0, shuffled], None, None)
@@ -167,30 +168,30 @@ def test_every_parameter_gets_a_gradient_from_a_mixed_batch():
     model = network().train()
     batch = collate([[placed(d)] for d in documents()], 100, tokenizers())
     out = model(batch)
-    loss = sum(part.float().square().mean() for part in (out.symbols, out.future, out.bits, *out.codes))
+    loss = sum(part.float().square().mean() for part in (out.text, out.mtp, out.bits, *out.codes))
     loss.backward()
     without = {name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()}
-    # The last level's feedback is only ever an input; the single expert of the future head leaves its router no choice.
-    assert without == {"future.block.experts.router.weight"}
+    # The last level's feedback is only ever an input; the single expert of the mtp head leaves its router no choice.
+    assert without == {"mtp.block.moe.router.weight"}
 
 
 @torch.inference_mode()
 def test_a_batch_without_some_modality_runs(model):
     for document in documents():
         out = model(collate([[placed(document)]], 100, tokenizers()))
-        assert torch.isfinite(out.symbols).all()
+        assert torch.isfinite(out.text).all()
 
 
 def test_audio_heads_need_layers_of_their_own():
     with pytest.raises(ValueError, match=r"model\.layers = 3 must exceed the audio levels \(3\)"):
-        Ernest(replace(CONFIG, layers=3), interface_of(tokenizers()))
+        Ernest(replace(CONFIG, layers=3), tokenizer_spec(tokenizers()))
 
 
 def test_a_batch_moves_as_one():
     batch = collate([[placed(documents()[0])]], 50, tokenizers())
     moved = batch.to("meta")
     assert isinstance(moved, Batch)
-    assert moved.symbol.is_meta
+    assert moved.token_id.is_meta
     assert moved.cells.value.is_meta
-    assert moved.future.at.is_meta
+    assert moved.mtp.index.is_meta
     np.testing.assert_array_equal(batch.valid.sum(), len(placed(documents()[0]).layout))

@@ -9,7 +9,7 @@ import torch
 from ernest.config.recipe import ElasticConfig
 from ernest.data.sampler import collate
 from ernest.model.network import Ernest
-from ernest.model.slicing import choose, contributions, extract
+from ernest.model.slicing import choose, expert_importance, extract
 from ernest.model.submodel import SubModel, draw, full, stack
 from tests.small import CONFIG, LEVELS, documents, network, placed, tokenizers
 
@@ -32,15 +32,13 @@ def batch():
 def test_logits_are_those_of_the_masked_parent(model, batch, seed):
     submodel = draw(CONFIG, LEVELS, ALWAYS_SMALLER, np.random.default_rng((5, seed)))
     small = extract(model, submodel)
-    masked = model(batch, stack([submodel] * len(batch.symbol), CONFIG))
+    masked = model(batch, stack([submodel] * len(batch.token_id), CONFIG))
     alone = small(batch)
-    for expected, got in zip(
-        [masked.symbols, masked.bits, *masked.codes], [alone.symbols, alone.bits, *alone.codes], strict=True
-    ):
+    for expected, got in zip([masked.text, masked.bits, *masked.codes], [alone.text, alone.bits, *alone.codes], strict=True):
         assert (expected - got).abs().max() <= 1e-5
-    assert (masked.future - alone.future).abs().max() <= 1e-5
+    assert (masked.mtp - alone.mtp).abs().max() <= 1e-5
     if submodel != full(CONFIG):
-        assert (model(batch).symbols - alone.symbols).abs().max() > 1e-3
+        assert (model(batch).text - alone.text).abs().max() > 1e-3
 
 
 def test_sizes_follow_the_formula(model):
@@ -59,8 +57,8 @@ def test_a_whole_extraction_is_a_copy(model):
     copy = extract(model, full(CONFIG))
     for name, value in model.state_dict().items():
         assert torch.equal(value, copy.state_dict()[name])
-    copy.symbols.weight.add_(1.0)
-    assert not torch.equal(copy.symbols.weight, model.symbols.weight)
+    copy.token_embedding.weight.add_(1.0)
+    assert not torch.equal(copy.token_embedding.weight, model.token_embedding.weight)
 
 
 def test_uneven_experts_cannot_be_extracted(model):
@@ -74,8 +72,8 @@ def test_experts_are_kept_by_what_they_add(model, batch):
     silenced = [3, 6]
     with torch.no_grad():
         for block in quiet.backbone.blocks:
-            block.experts.w_out[silenced] = 0.0
-    added = contributions(quiet, [batch])
+            block.moe.w_down[silenced] = 0.0
+    added = expert_importance(quiet, [batch])
     assert added.shape == (CONFIG.layers, CONFIG.experts)
     assert not added[:, silenced].any()
     chosen = choose(quiet, added, layers=4, experts=5, top_k=1)
@@ -91,7 +89,7 @@ def test_experts_are_kept_by_what_they_add(model, batch):
 
 def test_padding_says_nothing_of_experts(model):
     rows = [[placed(document)] for document in documents()[:3]]
-    tight, loose = (contributions(model, [collate(rows, length, tokenizers())]) for length in (50, 90))
+    tight, loose = (expert_importance(model, [collate(rows, length, tokenizers())]) for length in (50, 90))
     torch.testing.assert_close(tight, loose)
 
 

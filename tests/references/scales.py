@@ -13,7 +13,7 @@ class Walk:
 
     value: Tensor
     scale: Tensor
-    whole: Tensor
+    frame: Tensor
     bits: Tensor
 
 
@@ -21,7 +21,7 @@ def walk(quantiser, bits: Tensor) -> Walk:
     """The inputs that bits `[frames, cells, bits]` lead to, position by position."""
     height, width = quantiser.sizes[-1]
     previous = torch.zeros(bits.shape[2], height, width)
-    values, scales, wholes = [], [], []
+    values, scales, finished = [], [], []
     for frame in bits:
         total = torch.zeros_like(previous)
         start = 0
@@ -37,6 +37,6 @@ def walk(quantiser, bits: Tensor) -> Walk:
             start += rows * columns
         values.append(torch.cat([total.mean((1, 2)), torch.zeros(len(total))]))
         scales.append(0)
-        wholes.append(total.flatten())
+        finished.append(total.flatten())
         previous = total
-    return Walk(torch.stack(values), torch.tensor(scales), torch.stack(wholes), bits.flatten(0, 1).float())
+    return Walk(torch.stack(values), torch.tensor(scales), torch.stack(finished), bits.flatten(0, 1).float())

@@ -37,7 +37,7 @@ def findings() -> Findings:
         SubModelRow("half", 0.54, 0.36, 5, 24, 1, {"image→text": 0.811}),
     )
     metrics = tuple(
-        {"step": step, "text": 5.0 / (step + 1), "future": 6.0 / (step + 1), "vision": 0.69, "positions": 4000, "seconds": 0.5}
+        {"step": step, "text": 5.0 / (step + 1), "mtp": 6.0 / (step + 1), "vision": 0.69, "positions": 4000, "seconds": 0.5}
         | ({"audio": 5.5} if step % 2 else {})
         for step in range(20)
     )

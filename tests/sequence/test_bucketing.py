@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from ernest.sequence.bucketing import SteadyLinear, fill_up, round_up
+from ernest.sequence.bucketing import BucketedLinear, pad_to_bucket, round_up
 
 
 @given(st.integers(0, 10**6))
@@ -23,15 +23,15 @@ def test_few_shapes():
 
 def test_filling_happens_in_training_alone():
     rows = torch.ones(17, 3, 2)
-    assert fill_up(rows).shape == (32, 3, 2)
-    assert fill_up(rows)[17:].abs().sum() == 0
+    assert pad_to_bucket(rows).shape == (32, 3, 2)
+    assert pad_to_bucket(rows)[17:].abs().sum() == 0
     with torch.no_grad():
-        assert fill_up(rows) is rows
+        assert pad_to_bucket(rows) is rows
 
 
 def test_linear_layer_is_linear_with_the_same_gradients():
     torch.manual_seed(0)
-    ours, theirs = SteadyLinear(8, 5), nn.Linear(8, 5)
+    ours, theirs = BucketedLinear(8, 5), nn.Linear(8, 5)
     theirs.load_state_dict(ours.state_dict())
     for count in (0, 1, 16, 37):
         x = torch.randn(count, 8)

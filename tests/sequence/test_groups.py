@@ -10,17 +10,17 @@ from ernest.sequence.groups import (
     CODE,
     PATCH,
     CodeTokens,
+    ControlTokens,
     Layout,
     PatchTokens,
     ScaleTokens,
-    Symbols,
     TextTokens,
     centred,
     lay_out,
 )
 
 NAMES = ("EOS", "BOI", "EOI", "BOV", "EOV", "BOA", "SEP", "CONT", "T")
-SYMBOLS = Symbols(*range(8))
+SYMBOLS = ControlTokens(*range(8))
 TWO_SCALES = ((1, 1), (1, 2))
 DEMO_SCALES = ((1, 1), (2, 2), (4, 4))
 
@@ -37,7 +37,7 @@ def inputs(layout: Layout, cells: list[str]) -> list[str]:
 
 def targets(layout: Layout, cells: list[str]) -> list[str]:
     row = []
-    for symbol, cell, code in zip(layout.symbol_target, layout.cell_target, layout.code_target, strict=True):
+    for symbol, cell, code in zip(layout.token_target, layout.cell_target, layout.code_target, strict=True):
         parts = [NAMES[symbol]] if symbol >= 0 else []
         parts += [cells[cell]] if cell >= 0 else []
         parts += [f"A{code + 1}"] if code >= 0 else []
@@ -122,22 +122,22 @@ def test_every_cell_and_every_code_is_predicted_once():
 
 def test_places_of_text_and_audio_are_the_index():
     layout = lay_out([(words(3), False), (CodeTokens(4), True), (words(2), True)], SYMBOLS)
-    np.testing.assert_array_equal(layout.place, np.repeat(np.arange(len(layout))[:, None], 3, axis=1))
+    np.testing.assert_array_equal(layout.position, np.repeat(np.arange(len(layout))[:, None], 3, axis=1))
 
 
 def test_places_of_vision():
     segments = [(words(5), False), (ScaleTokens(2, DEMO_SCALES, True), True)]
     layout = lay_out(segments, SYMBOLS)
-    np.testing.assert_array_equal(layout.place[5], [5, 5, 5])  # the begin symbol stands at its index
-    first, second = layout.place[6:26] - 5, layout.place[27:47] - 5
+    np.testing.assert_array_equal(layout.position[5], [5, 5, 5])  # the begin symbol stands at its index
+    first, second = layout.position[6:26] - 5, layout.position[27:47] - 5
     assert set(first[:, 0]) == {0}
     assert set(second[:, 0]) == {1}
     np.testing.assert_array_equal(first[:4, 1:], [[0.5, 0.5], [0.5, 2.5], [2.5, 0.5], [2.5, 2.5]])
     np.testing.assert_array_equal(first[4:, 1:], [[y, x] for y in range(4) for x in range(4)])
     np.testing.assert_array_equal(second[:, 1:], first[:, 1:])
     # SΣ asks for the next frame and stands in its centre; the symbol after all goes on by index.
-    np.testing.assert_array_equal(layout.place[26] - 5, [1, 1.5, 1.5])
-    np.testing.assert_array_equal(layout.place[-1], [len(layout) - 1] * 3)
+    np.testing.assert_array_equal(layout.position[26] - 5, [1, 1.5, 1.5])
+    np.testing.assert_array_equal(layout.position[-1], [len(layout) - 1] * 3)
 
 
 @pytest.mark.parametrize("scales", [DEMO_SCALES, ((1, 1), (2, 2), (3, 3), (4, 4), (6, 6), (8, 8)), ((1, 1), (1, 2), (3, 6))])
@@ -160,8 +160,8 @@ def test_centres_of_the_specification():
 def test_clips_of_four_frames_stand_one_after_another():
     layout = lay_out([(words(2), False), (PatchTokens(9, (2, 2), True), False), (words(1), True)], SYMBOLS)
     patches = layout.source == PATCH
-    np.testing.assert_array_equal(layout.place[patches][:, 0] - 2, np.repeat([0, 1, 2], 4))
-    np.testing.assert_array_equal(layout.place[patches][:4, 1:] - 2, [[0, 0], [0, 1], [1, 0], [1, 1]])
+    np.testing.assert_array_equal(layout.position[patches][:, 0] - 2, np.repeat([0, 1, 2], 4))
+    np.testing.assert_array_equal(layout.position[patches][:4, 1:] - 2, [[0, 0], [0, 1], [1, 0], [1, 1]])
     assert PatchTokens(1, (2, 2), True).clips == 1
     assert PatchTokens(6, (2, 2), True).clips == 3
 

@@ -30,22 +30,22 @@ def rms(a: Tensor, b: Tensor) -> float:
     return (a - b).square().mean().sqrt().item()
 
 
-def wrong_path(q: MultiScaleBits, latent: Tensor, flip: Tensor, generator: torch.Generator) -> Tensor:
+def wrong_path(q: MultiScaleBits, latent: Tensor, bit_flip_rate: Tensor, generator: torch.Generator) -> Tensor:
     """The sum when later scales go by the residuals of the clean walk, deaf to the flips before them."""
     clean = torch.zeros_like(latent)
     total = torch.zeros_like(latent)
     for k in range(len(q.sizes)):
         bits = q.down(latent - clean, k).flatten(2).transpose(1, 2) > 0
         clean = clean + q.lookup(bits, k)
-        total = total + q.lookup(bits ^ (torch.rand(bits.shape, generator=generator) < flip[:, k, None, None]), k)
+        total = total + q.lookup(bits ^ (torch.rand(bits.shape, generator=generator) < bit_flip_rate[:, k, None, None]), k)
     return total
 
 
 @torch.no_grad()
 def test_no_flips_is_teacher_forcing() -> None:
     q, latent = quantiser(), smooth(8, 16)
-    plain = q.path(latent)
-    unflipped = q.path(latent, torch.zeros(8, len(SIZES)), torch.Generator().manual_seed(1))
+    plain = q.history(latent)
+    unflipped = q.history(latent, torch.zeros(8, len(SIZES)), torch.Generator().manual_seed(1))
     for name in ("inputs", "bits", "total"):
         assert torch.equal(getattr(plain, name), getattr(unflipped, name))
     assert torch.allclose(q(latent).total, plain.total, atol=1e-5)
@@ -56,11 +56,11 @@ def test_no_flips_is_teacher_forcing() -> None:
 @torch.no_grad()
 def test_later_scales_mend_flipped_bits(bits: int, sizes: tuple[tuple[int, int], ...]) -> None:
     q, latent = quantiser(bits, sizes), smooth(64, bits) / math.sqrt(bits)
-    flip = 0.3 * torch.rand(64, len(sizes), generator=torch.Generator().manual_seed(2))
-    flip[:, -1] = 0
-    clean = rms(q.path(latent).total, latent)
-    right = rms(q.path(latent, flip, torch.Generator().manual_seed(3)).total, latent)
-    wrong = rms(wrong_path(q, latent, flip, torch.Generator().manual_seed(3)), latent)
+    bit_flip_rate = 0.3 * torch.rand(64, len(sizes), generator=torch.Generator().manual_seed(2))
+    bit_flip_rate[:, -1] = 0
+    clean = rms(q.history(latent).total, latent)
+    right = rms(q.history(latent, bit_flip_rate, torch.Generator().manual_seed(3)).total, latent)
+    wrong = rms(wrong_path(q, latent, bit_flip_rate, torch.Generator().manual_seed(3)), latent)
     assert right <= 1.35 * clean
     assert right <= 0.75 * wrong
 
@@ -68,9 +68,9 @@ def test_later_scales_mend_flipped_bits(bits: int, sizes: tuple[tuple[int, int],
 @torch.no_grad()
 def test_a_flip_changes_later_targets_but_not_its_own() -> None:
     q, latent = quantiser(), smooth(8, 16)
-    flip = torch.zeros(8, len(SIZES))
-    flip[:, 1] = 0.3
-    plain, flipped = q.path(latent), q.path(latent, flip, torch.Generator().manual_seed(1))
+    bit_flip_rate = torch.zeros(8, len(SIZES))
+    bit_flip_rate[:, 1] = 0.3
+    plain, flipped = q.history(latent), q.history(latent, bit_flip_rate, torch.Generator().manual_seed(1))
     assert torch.equal(plain.bits[:, :5], flipped.bits[:, :5])
     assert not torch.equal(plain.bits[:, 5:14], flipped.bits[:, 5:14])
     assert torch.equal(plain.inputs[:, :5], flipped.inputs[:, :5])
@@ -82,7 +82,7 @@ def test_inputs_are_the_sum_of_the_earlier_scales_at_the_size_of_the_cell() -> N
     q = quantiser(16, ((1, 1), (2, 2), (4, 4)))
     torch.nn.init.normal_(q.refine[1].weight, std=0.1, generator=torch.Generator().manual_seed(4))
     latent = F.avg_pool2d(smooth(3, 16), 2)
-    path = q.path(latent)
+    path = q.history(latent)
     assert path.inputs.shape == path.bits.shape == (3, 21, 16) == (3, q.cells, 16)
     assert path.inputs[:, 0].count_nonzero() == 0
     first_two = q.lookup(path.bits[:, :1], 0) + q.lookup(path.bits[:, 1:5], 1)
@@ -92,14 +92,14 @@ def test_inputs_are_the_sum_of_the_earlier_scales_at_the_size_of_the_cell() -> N
 @torch.no_grad()
 def test_bits_round_trip() -> None:
     q, latent = quantiser(), smooth(4, 16)
-    path = q.path(latent)
+    path = q.history(latent)
     assert torch.allclose(q.sum(path.bits), path.total, atol=1e-6)
 
 
 @torch.no_grad()
 def test_every_scale_reduces_the_error() -> None:
     q, latent = quantiser(), smooth(64, 16) / 4
-    bits = q.path(latent).bits
+    bits = q.history(latent).bits
     errors = [rms(q.sum(bits, k), latent) for k in range(1, len(SIZES) + 1)]
     assert errors == sorted(errors, reverse=True)
 
@@ -126,7 +126,7 @@ def test_entropy_prefers_sure_and_various_bits() -> None:
 
 
 def test_flips_need_a_generator_and_sizes_an_order() -> None:
-    with pytest.raises(ValueError, match="flip: needs a generator"):
-        quantiser().path(smooth(1, 16), torch.zeros(1, len(SIZES)))
+    with pytest.raises(ValueError, match="bit_flip_rate: needs a generator"):
+        quantiser().history(smooth(1, 16), torch.zeros(1, len(SIZES)))
     with pytest.raises(ValueError, match="from the coarsest to the finest"):
         MultiScaleBits(16, ((4, 4), (2, 2)))

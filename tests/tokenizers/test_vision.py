@@ -46,7 +46,7 @@ def test_shapes(tokenizer: VisionTokenizer) -> None:
     assert tokenizer.features(frames).shape == (5, tokenizer.feature_channels, *tokenizer.grid)
     latent = tokenizer.encode(frames)
     assert latent.shape == (5, 16, 4, 4)
-    path = tokenizer.quantiser.path(latent)
+    path = tokenizer.quantiser.history(latent)
     assert path.bits.shape == (5, 21, 16)
     drawn = tokenizer.decode(path.total)
     assert drawn.shape == frames.shape
@@ -57,7 +57,7 @@ def test_shapes(tokenizer: VisionTokenizer) -> None:
 @torch.no_grad()
 def test_later_scales_draw_better(tokenizer: VisionTokenizer) -> None:
     frames = as_frames(halves(1001, 64)[0])
-    bits = tokenizer.quantiser.path(tokenizer.encode(frames)).bits
+    bits = tokenizer.quantiser.history(tokenizer.encode(frames)).bits
     by_scale = [psnr(tokenizer.decode(tokenizer.quantiser.sum(bits, k)), frames) for k in (1, 2, 3)]
     assert by_scale[0] < by_scale[1] < by_scale[2]
     assert by_scale[2] > psnr(frames.mean(0, keepdim=True), frames) + 2
@@ -70,7 +70,7 @@ def test_later_scales_draw_better(tokenizer: VisionTokenizer) -> None:
 def test_coarse_scales_name_what_they_show(tokenizer: VisionTokenizer) -> None:
     pixels, classes = halves(1002, 96)
     known = classes >= 0
-    bits = tokenizer.quantiser.path(tokenizer.encode(as_frames(pixels))).bits
+    bits = tokenizer.quantiser.history(tokenizer.encode(as_frames(pixels))).bits
     said = tokenizer.semantic(tokenizer.quantiser.sum(bits, scales=2)).argmax(-1).numpy()
     assert (said == classes)[known].mean() > 0.6
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from ernest.data.store import DocumentStore
+from ernest.data.store import ExampleStore
 from ernest.training.distributed import process_group
 from ernest.training.loop import train
 from tests.small import recipe, tokenizers
@@ -28,7 +28,7 @@ def cut(step, metrics, model) -> None:
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    store = DocumentStore(folder / "documents")
+    store = ExampleStore(folder / "documents")
     with process_group() as (rank, world):
         train(RECIPE, store, tokenizers(), folder / "unbroken", rank, world)
         with suppress(Cut):

@@ -45,7 +45,7 @@ def test_two_processes_give_the_losses_of_one(documents_folder, store, tmp_path)
     assert [line.keys() for line in one] == [line.keys() for line in two]
     for alone, shared in zip(one, two, strict=True):
         assert alone["positions"] == shared["positions"]
-        for name in ("text", "future", "vision", "audio", "norm"):
+        for name in ("text", "mtp", "vision", "audio", "norm"):
             if name in alone:
                 assert abs(alone[name] - shared[name]) <= 1e-5 * max(1.0, alone[name]), (alone["step"], name)
 

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from ernest.config.recipe import ElasticConfig
-from ernest.data.store import DocumentStore
+from ernest.data.store import ExampleStore
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.training.loop import train
 from tests.small import SENTENCES, documents, recipe, tokenizers
 
-LOSSES = ("text", "future", "vision", "audio", "norm", "rate", "positions")
+LOSSES = ("text", "mtp", "vision", "audio", "norm", "rate", "positions")
 
 
 class Cut(Exception):
@@ -109,9 +109,9 @@ def cut_run(store, tmp_path_factory) -> Path:
 
 def test_other_data_is_refused(cut_run, tmp_path):
     other = [document for seed in range(1, 5) for document in documents(seed)]
-    DocumentStore.write(tmp_path / "documents" / "all", other)
+    ExampleStore.write(tmp_path / "documents" / "all", other)
     with pytest.raises(ValueError, match=r"step-0000003 .*data"):
-        train(ONE_ROW, DocumentStore(tmp_path / "documents"), tokenizers(), cut_run)
+        train(ONE_ROW, ExampleStore(tmp_path / "documents"), tokenizers(), cut_run)
 
 
 def test_another_text_tokenizer_is_refused(cut_run, store):
@@ -149,14 +149,14 @@ def test_training_learns(store, tmp_path):
     long = recipe(rows=4, steps=24, warmup=3, learning_rate=3e-3, save_every=100, elastic=ElasticConfig(1.0, 1.0, 1.0))
     train(long, store, tokenizers(), tmp_path)
     told = lines(tmp_path)
-    for name, share in {"text": 0.6, "vision": 0.98, "audio": 0.95, "future": 0.7}.items():
+    for name, share in {"text": 0.6, "vision": 0.98, "audio": 0.95, "mtp": 0.7}.items():
         values = [line[name] for line in told if name in line]
         assert sum(values[-3:]) < share * sum(values[:3]), name
 
 
 def test_balance_moves_biases_of_overloaded_pools_only(unbroken):
     _, weights = unbroken
-    biases = {name: value for name, value in weights.items() if name.endswith("experts.bias")}
+    biases = {name: value for name, value in weights.items() if name.endswith("moe.bias")}
     assert len(biases) == 7
     for name, value in biases.items():
         if name.startswith("backbone"):

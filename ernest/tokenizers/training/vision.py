@@ -28,7 +28,7 @@ class VisionTraining:
     rate: float = 2e-3
     warm_up: int = 100
     """Steps over which the latent is led through the bits rather than around them."""
-    flip: float = 0.02
+    bit_flip_rate: float = 0.02
     entropy: float = 0.01
     commitment: float = 0.0
     """Not needed beside the entropy term at this size; larger tokenizers use 0.25."""
@@ -92,7 +92,7 @@ def _loss(
     generator: torch.Generator,
 ) -> tuple[Tensor, dict[str, float]]:
     with torch.autocast("cpu", torch.bfloat16, enabled=half_precision()):
-        drawn, logits, code = tokenizer(frames, quantised, training.flip, generator)
+        drawn, logits, code = tokenizer(frames, quantised, training.bit_flip_rate, generator)
     drawn = drawn.float()
     error = F.mse_loss(drawn, frames)
     loss = 10 * error + F.l1_loss(drawn, frames) + training.entropy * code.entropy + training.commitment * code.commitment

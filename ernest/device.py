@@ -1,0 +1,105 @@
+"""Where products are taken, in which type and in how many threads: the only place that names a kind of device."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import median
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 32), "MALLOC_TOP_PAD_": str(1 << 28)}
+"""For the environment of a training process, set before it starts: keeps freed memory in the process. Large tensors come and go
+every step, and fetching fresh pages costs a fifth of the time."""
+
+
+def pick_device(name: str | None = None) -> "torch.device":
+    """The device of that name, such as "cuda:1"; without one a GPU if there is any. Raises ValueError if it is not here."""
+    import torch
+
+    found = torch.cuda.device_count()
+    try:
+        device = torch.device(name or ("cuda" if found else "cpu"))
+    except RuntimeError:
+        raise ValueError(f"device {name!r}: expected cpu or cuda, or one of several such as cuda:1") from None
+    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and (device.index or 0) >= found):
+        raise ValueError(f"device {name!r}: not on this machine, which has cpu and {found} of cuda")
+    return device
+
+
+def supports_bf16(device: "torch.device | str" = "cpu") -> bool:
+    """True where bfloat16 products are done in hardware: on a GPU, and on processors with AVX-512 BF16 or AMX.
+
+    Elsewhere they are emulated, many times slower than float32.
+    """
+    import torch
+
+    if torch.device(device).type != "cpu":
+        return True
+    processor = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(processor.get("avx512_bf16") or processor.get("amx_bf16"))
+
+
+def autocast(device: "torch.device | str" = "cpu", enabled: bool = True) -> "torch.autocast":
+    """Products in bfloat16 on the device; in the type of their operands where not `enabled`."""
+    import torch
+
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=enabled)
+
+
+def compute_dtype(x: "torch.Tensor") -> "torch.dtype":
+    """The type in which products with `x` are taken: autocast's where it is on."""
+    import torch
+
+    device = x.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+
+
+def collective_backend() -> str:
+    """What carries the sums over processes."""
+    import torch
+
+    return "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+
+
+def count_processors() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def set_threads(count: int) -> None:
+    """Sets how many threads share a product, in this process."""
+    import torch
+
+    torch.set_num_threads(count)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """Sets how many threads share a product, and afterwards what it was before."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def matmul_rate(dtype: "torch.dtype", size: int = 1024, seconds: float = 1.0, device: "torch.device | str" = "cpu") -> float:
+    """FLOP/s of square products in as many threads as are set: the median of as many products as fit into the time."""
+    import torch
+
+    a = torch.randn(size, size).to(device, dtype)
+    wait = torch.cuda.synchronize if a.is_cuda else lambda: None
+    times = []
+    begun = time.perf_counter()
+    while len(times) < 5 or time.perf_counter() - begun < seconds:
+        start = time.perf_counter()
+        torch.mm(a, a)
+        wait()
+        times.append(time.perf_counter() - start)
+    return 2 * size**3 / median(times)

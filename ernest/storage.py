@@ -1,0 +1,295 @@
+"""Files that are whole or not there: written aside, synced, renamed; tensors as safetensors; a folder for one owner at a time."""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CODES = {"bool": "BOOL", "bfloat16": "BF16", "complex64": "C64"}
+CODES |= {f"{kind}{bits}": f"{kind[0].upper()}{bits}" for kind in ("uint", "int", "float") for bits in (8, 16, 32, 64)}
+"""The format's name of each type of torch and numpy. What is not here (complex128) has no place in the format."""
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+HEADER_LIMIT = 100_000_000  # the format's own
+
+
+class DiskFullError(OSError):
+    """A disk without room, told in one line."""
+
+    def __init__(self, path: Path, need: int | None, why: str = "No space left on device") -> None:
+        needed = "" if need is None else f"{need / 1e6:.1f} MB needed, "
+        said = f"{needed}{free_bytes(path) / 1e6:.1f} MB free; make room and start again"
+        super().__init__(f"{path}: could not be written ({why}): {said}")
+
+
+def free_bytes(path: str | Path) -> int:
+    """The room that is left where `path` is or will be."""
+    return shutil.disk_usage(next(folder for folder in Path(path).absolute().parents if folder.is_dir())).free
+
+
+@contextmanager
+def write_file(path: str | Path, need: int | None = None) -> Iterator[Path]:
+    """A free path with the name of `path`; the file (or folder) that the body writes there takes the place of `path` at the end.
+
+    Other files that the body writes beside it move along, before it: a model may have a second file. After an error or a kill
+    `path` is as it was. Raises DiskFullError; `need` is the number of bytes to tell then.
+    """
+    path = Path(path).absolute()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _clear_leftovers(path)
+        folder, lock = _new_folder(path)
+        try:
+            yield folder / path.name
+            entries = sorted(folder.iterdir(), key=lambda entry: entry.name == path.name)
+            for entry in entries:
+                _sync(entry)
+            for entry in entries:
+                _replace(entry, path.with_name(entry.name))
+            _sync_one(path.parent)
+        finally:
+            _discard(folder, path)
+            os.close(lock)
+    except OSError as error:
+        if error.errno not in FULL or isinstance(error, DiskFullError):
+            raise
+        raise DiskFullError(path, need, os.strerror(error.errno)) from None
+
+
+@contextmanager
+def write_folder(path: str | Path, need: int | None = None) -> Iterator[Path]:
+    """A new folder with the name of `path`, which takes the place of `path` when the body is done; what was there goes last."""
+    with write_file(path, need) as aside:
+        aside.mkdir()
+        yield aside
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes UTF-8."""
+    content = text.encode()
+    with write_file(path, len(content)) as aside:
+        aside.write_bytes(content)
+
+
+def _new_folder(path: Path) -> tuple[Path, int]:
+    """A folder beside `path` for this writer alone, and its lock, which dies with the process: others can tell what was left."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
+        with suppress(FileNotFoundError):  # taken for a leftover before it was locked
+            lock = os.open(folder, os.O_RDONLY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if folder.is_dir():
+                return folder, lock
+            os.close(lock)
+
+
+def _prefix(path: Path) -> str:
+    return f".aside-{path.name[:64]}-"
+
+
+def _clear_leftovers(path: Path) -> None:
+    """Removes what killed writers of `path` left beside it."""
+    for folder in [entry for entry in path.parent.iterdir() if entry.name.startswith(_prefix(path))]:
+        with suppress(OSError):  # gone meanwhile, or its writer lives
+            lock = os.open(folder, os.O_RDONLY)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _discard(folder, path)
+            finally:
+                os.close(lock)
+
+
+def _replace(entry: Path, target: Path) -> None:
+    """Renames `entry` to `target`. Linux swaps it with a folder in one step; elsewhere a folder first moves out of the way."""
+    if target.is_dir() or (entry.is_dir() and os.path.lexists(target)):
+        if _swap(entry, target):
+            return
+        os.replace(target, entry.with_name("replaced"))
+    os.replace(entry, target)
+
+
+def _swap(one: Path, other: Path) -> bool:
+    import ctypes
+
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    return rename is not None and rename(here, os.fsencode(one), here, os.fsencode(other), exchange) == 0
+
+
+def _discard(folder: Path, path: Path) -> None:
+    """Removes a writer's folder; what had to move out of the way and was not replaced goes back."""
+    replaced = folder / "replaced"
+    if replaced.exists() and not path.exists():
+        os.replace(replaced, path)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sync(entry: Path) -> None:
+    for inner in [*entry.rglob("*"), entry]:
+        if inner.is_file() or inner.is_dir():
+            _sync_one(inner)
+
+
+def _sync_one(entry: Path) -> None:
+    number = os.open(entry, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a safetensors file says of itself: metadata, and of each tensor the type's name in the format and the shape."""
+
+    metadata: dict[str, str]
+    tensors: dict[str, tuple[str, tuple[int, ...]]]
+
+
+def save_tensors(path: str | Path, tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
+    """Writes torch tensors and numpy arrays as safetensors: what they mean, however they lie in memory, each on its own.
+
+    Equal content makes equal bytes. Raises ValueError for a type that the format lacks.
+    """
+    plain = {name: _plain(tensor) for name, tensor in tensors.items()}
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
+    end = 0
+    order = sorted(plain, key=lambda name: (-plain[name].itemsize, name))  # so that each lies at a multiple of its own size
+    for name in order:
+        kind = str(plain[name].dtype).removeprefix("torch.")
+        if kind not in CODES:
+            raise ValueError(f"{path}: {name} is {kind}, which a safetensors file cannot hold")
+        start, end = end, end + plain[name].nbytes
+        header[name] = {"dtype": CODES[kind], "shape": list(plain[name].shape), "data_offsets": [start, end]}
+    import torch
+
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-(len(text) + 8) % 64)
+    with write_file(path, len(text) + 8 + end) as aside, aside.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            if plain[name].numel():  # torch does not view what is empty as bytes
+                file.write(plain[name].reshape(-1).view(torch.uint8).numpy().data)
+
+
+def _plain(tensor: Any) -> Any:
+    """A torch tensor of the same values in C order and the machine's byte order, with neither conjugation nor sign left to do."""
+    import numpy as np
+    import torch
+
+    if not isinstance(tensor, torch.Tensor):
+        array = np.asarray(tensor)
+        tensor = torch.from_numpy(np.array(array, array.dtype.newbyteorder("="), order="C"))
+    return tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
+
+
+def load_tensors(path: str | Path) -> dict[str, Any]:
+    """The torch tensors of a safetensors file, each in memory of its own that starts at a multiple of 64 bytes.
+
+    The order of sums within a product can hang on where a tensor lies; here it never hangs on the file. Raises ValueError,
+    which names the file, if it is damaged.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    read_header(path)
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path}: damaged: {error}") from None
+
+
+def read_header(path: str | Path) -> Header:
+    """The header of a safetensors file, checked against the file's size. Raises ValueError, which names the file."""
+    with Path(path).open("rb") as file:
+        size = os.fstat(file.fileno()).st_size - 8
+        length = int.from_bytes(file.read(8), "little")
+        if size < 2 or length > min(size, HEADER_LIMIT):
+            raise ValueError(f"{path}: damaged: no safetensors file, or cut off")
+        text = file.read(length)
+    try:
+        entries = json.loads(text)
+        metadata = {str(key): str(value) for key, value in entries.pop("__metadata__", {}).items()}
+        tensors = {name: (str(entry["dtype"]), tuple(map(int, entry["shape"]))) for name, entry in entries.items()}
+        spans = sorted(tuple(entry["data_offsets"]) for entry in entries.values())
+        end = 0
+        for start, stop in spans:
+            if start != end or stop < start:
+                raise ValueError(f"tensors overlap or leave a gap at byte {end}")
+            end = stop
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"{path}: damaged: {type(error).__name__} in the header: {error}") from None
+    if end != size - length:
+        raise ValueError(f"{path}: damaged: the header promises {end} bytes of tensors, the file holds {size - length}")
+    return Header(metadata, tensors)
+
+
+def fingerprint(*parts: Path | bytes | str) -> str:
+    """SHA-256 of a sequence of files, bytes and texts; how they divide counts."""
+    whole = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            with part.open("rb") as file:
+                whole.update(hashlib.file_digest(file, "sha256").digest())
+        else:
+            whole.update(hashlib.sha256(part.encode() if isinstance(part, str) else part).digest())
+    return whole.hexdigest()
+
+
+# -------------------------------------------------------------------------------------------------------- ownership
+
+_owned: set[int] = set()
+
+
+@contextmanager
+def own_folder(path: str | Path) -> Iterator[None]:
+    """Keeps `path`, which is made if need be, for this process; the system ends that with the process, however it ends.
+
+    Child processes do not hold it. Raises ValueError, which says who does, if another has it.
+    """
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    lock = _lock(path / ".owner", path)
+    if not _owned:
+        os.register_at_fork(after_in_child=_disown)
+    _owned.add(lock)
+    try:
+        command = " ".join(" ".join(sys.argv).split())[:200]
+        os.write(lock, f"process {os.getpid()} on {socket.gethostname()} ({command})".encode())
+        yield
+    finally:
+        if lock in _owned:
+            (path / ".owner").unlink(missing_ok=True)
+            _owned.remove(lock)
+            os.close(lock)
+
+
+def _lock(file: Path, path: Path) -> int:
+    while True:
+        lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            who = os.read(lock, 4096).decode(errors="replace") or "another process"
+            os.close(lock)
+            raise ValueError(f"{path} is in use by {who}; wait until it ends, or take another folder") from None
+        if file.exists() and os.path.samestat(os.fstat(lock), file.stat()):
+            os.ftruncate(lock, 0)
+            return lock
+        os.close(lock)  # its last owner removed it meanwhile
+
+
+def _disown() -> None:
+    """In a forked child: closes its copies, which would hold the locks beyond the parent's end."""
+    while _owned:
+        os.close(_owned.pop())

@@ -1,0 +1,61 @@
+"""The device is asked for in one place; types and threads are what they were told to be."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from ernest.device import autocast, compute_dtype, count_processors, matmul_rate, pick_device, supports_bf16, threads
+
+
+def test_importing_the_ground_floor_loads_neither_torch_nor_numpy() -> None:
+    code = "import sys, ernest.device, ernest.storage, ernest.overrides; print({'torch', 'numpy'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for count, kind in ((0, "cpu"), (2, "cuda")):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        assert pick_device().type == kind
+        assert pick_device("cpu").type == "cpu"
+    assert pick_device("cuda:1").index == 1
+
+
+@pytest.mark.parametrize("name", ["cuda:7", "gpu", "meta", "cpu cpu"])
+def test_devices_that_are_not_here_are_named_in_one_line(name: str) -> None:
+    with pytest.raises(ValueError, match=f"device '{name}': ") as caught:
+        pick_device(name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "pays"), [({}, False), ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx2": True}, False)]
+)
+def test_bf16_pays_where_the_hardware_has_it(monkeypatch: pytest.MonkeyPatch, capabilities: dict, pays: bool) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    assert supports_bf16() == supports_bf16("cpu") == pays
+    assert supports_bf16("cuda")
+
+
+def test_products_have_the_type_that_was_asked_for() -> None:
+    x = torch.ones(2, 2)
+    with autocast(x.device):
+        assert (x @ x).dtype == compute_dtype(x) == torch.bfloat16
+        with autocast(x.device, enabled=False):
+            assert (x @ x).dtype == compute_dtype(x) == torch.float32
+    assert compute_dtype(x.double()) == torch.float64
+
+
+def test_threads_are_set_and_given_back() -> None:
+    before = torch.get_num_threads()
+    with threads(before + 1):
+        assert torch.get_num_threads() == before + 1
+    assert torch.get_num_threads() == before
+    assert count_processors() >= 1
+
+
+def test_the_rate_counts_two_operations_a_product(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(1000))
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    assert matmul_rate(torch.float32, size=16) == 2 * 16**3
