@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from ernest import storage
 from ernest.lcnet.deployment.export import onnx_model, openvino_model, set_metadata
 from ernest.lcnet.deployment.quantise import quantise_onnx, quantise_openvino
 from ernest.lcnet.deployment.runtimes import eager_model, open_model, read_labels
@@ -19,7 +20,7 @@ from ernest.lcnet.folding import fold
 from ernest.lcnet.image_io.preprocess import Preprocessing
 from ernest.lcnet.image_io.read import picture_files, read_input
 from ernest.lcnet.weights.foreign import load_checkpoint
-from ernest.lcnet.weights.native import KEY, Checkpoint, Precision, metadata, save, written_aside
+from ernest.lcnet.weights.native import KEY, Checkpoint, Precision, metadata, save
 
 Target = Literal["native", "openvino", "onnx"]
 
@@ -78,7 +79,7 @@ def deploy(
     pictures = _pictures(calibration, saved.preprocessing) if calibration is not None else []
     ranges = pictures[: min(CALIBRATION, len(pictures) // 2)] if static else []
     eager, size = eager_model(saved), input_size(saved.preprocessing)
-    with written_aside(out) as aside:
+    with storage.write_file(out) as aside:
         _write(saved, to, aside, ranges)
         deployed = open_model(aside, threads=threads)
         check = compare(eager, deployed, precision, pictures[len(ranges) :][:COMPARED])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ernest import device
 from ernest.lcnet.deployment.runtimes import Model
 from ernest.lcnet.image_io.preprocess import Preprocessing
 from ernest.lcnet.weights.native import Precision
@@ -56,19 +57,16 @@ def compare(eager: Model, deployed: Model, precision: Precision, pictures: Seque
 
 
 def time_both(deployed: Model, eager: Model, size: tuple[int, int], threads: int | None) -> tuple[float, float]:
-    """Milliseconds of one image of `size`, deployed and eager: lower quartiles of calls in turns, which bear the same company.
+    """Milliseconds for one image of `size`, deployed and eager: medians over rounds of the lower quartile of a burst of calls.
 
-    `threads` are PyTorch's for the while, None as many as it has; the deployed model brings its own.
+    Bursts of both are interleaved, so that both see the same background load. `threads` limits PyTorch during the measurement,
+    None leaves it as it is; the deployed model has a number of its own.
     """
     images = _noise(1, len(eager.preprocessing.mean), size)
-    usual = torch.get_num_threads()
-    torch.set_num_threads(threads or usual)
-    try:
+    with device.threads(threads or torch.get_num_threads()):
         for model in (deployed, eager):
             _burst(model, images, 5)
         seconds = [(_burst(deployed, images, 10), _burst(eager, images, 5)) for _ in range(ROUNDS)]
-    finally:
-        torch.set_num_threads(usual)
     ours, theirs = zip(*seconds, strict=True)
     return _milliseconds(ours), _milliseconds(theirs)
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ernest import storage
 from ernest.lcnet.folding import fold
 from ernest.lcnet.heads.detection import Detector, DetectorArchitecture
 from ernest.lcnet.heads.segmentation import Segmenter, SegmenterArchitecture
@@ -38,17 +39,13 @@ def save(
 
     Raises ValueError if labels or pre-processing are not those of such a network, and OSError.
     """
-    from safetensors.torch import save_file
-
     _check_fit(network, labels, preprocessing)
     text = native.metadata(native.Checkpoint(network.backbone, tuple(labels), preprocessing, about or {})) | {
         "head": "detector" if isinstance(network, Detector) else "segmenter",
         "architecture": asdict(network.architecture),
         "folded": not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()),
     }
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    with native.written_aside(path) as aside:
-        save_file(tensors, aside, {native.KEY: json.dumps(text)})
+    storage.save_tensors(path, network.state_dict(), {native.KEY: json.dumps(text)})
 
 
 def load(path: str | Path) -> HeadCheckpoint:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
-import torch
 from torch import Tensor, nn
 
 from ernest.lcnet.network import DepthwiseSeparable, PPLCNet, SqueezeExcite
@@ -53,7 +52,7 @@ def values_of(network: PPLCNet) -> Values:
     def pointer(values: Tensor | None) -> int | None:
         if values is None:
             return None
-        copy = values.detach().to("cpu", torch.float32).contiguous().clone()
+        copy = values.detach().cpu().float().contiguous().clone()
         buffers.append(copy)
         return copy.data_ptr()
 

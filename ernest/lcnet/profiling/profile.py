@@ -5,10 +5,8 @@ bytes at the bandwidth of what holds them, whichever takes longer. A layer near 
 operations, fewer bits or fewer bytes; `limit` says which.
 """
 
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, cast
 import torch
 from torch import Tensor, nn
 
+from ernest import device, storage
 from ernest.lcnet.folding import fold
 from ernest.lcnet.native import Executor, LayerTime, Precision
 from ernest.lcnet.native.plan import steps_of
@@ -142,11 +141,11 @@ def profile(
         runtime, time_layers = f"native executor, {executor.instructions}", partial(executor.layers, images)
     else:
         precision, runtime, run, time_layers = "fp32", "torch, folded", network, partial(time_layers_by_torch, network, images)
-    with _one_thread(), torch.inference_mode():
+    with device.threads(1), torch.inference_mode():
         timed, calls, roofline = _interleaved(
             time_layers, lambda: run(images), partial(measure, executor.instructions if executor.compiled else None, 2), repeats
         )
-    several = _processors() if threads is None else threads
+    several = device.count_processors() if threads is None else threads
     wide = Executor(network, precision, several, instructions) if several > 1 and executor.compiled else None
     return Profile(
         runtime,
@@ -235,21 +234,6 @@ def time_layers_by_torch(network: PPLCNet, images: Tensor, repeats: int) -> list
     return [replace(step, seconds=taken) for step, taken in zip(steps, min(runs, key=sum), strict=True)]
 
 
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Torch computes on one thread inside, and on as many as before afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 # -------------------------------------------------------------------------------------------------------------- shown
 
 
@@ -313,6 +297,5 @@ def draw(found: Profile, path: str | Path) -> None:
     handles = [Patch(color="#d5d9de", label="measured")]
     handles += [Patch(color=colour, label=f"roofline: {limit}") for limit, colour in COLOURS.items()]
     axes.legend(handles=handles, loc="upper right", fontsize=8)
-    aside = path.with_name(f"aside-{path.name}")
-    canvas.savefig(aside, dpi=130)
-    os.replace(aside, path)
+    with storage.write_file(path) as aside:
+        canvas.savefig(aside, dpi=130)

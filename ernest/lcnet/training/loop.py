@@ -16,6 +16,7 @@ from types import FrameType
 import torch
 from torch import Tensor, nn
 
+from ernest.device import autocast
 from ernest.lcnet.training.dataset import PictureDataset, batches, steps_per_epoch
 from ernest.lcnet.training.losses import Objective, student
 from ernest.lcnet.training.precision import choose_bf16
@@ -111,7 +112,7 @@ def update(
     network: nn.Module, objective: Objective, optimizer: torch.optim.Optimizer, images: Tensor, targets: Tensor, bf16: bool
 ) -> tuple[float, int, int, int]:
     """One optimizer step; returns the loss and the numbers of pictures classified correctly, with a label, and in the batch."""
-    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+    with autocast(enabled=bf16):
         loss, logits = objective(network, images, targets)
     value = float(loss.detach())
     if not math.isfinite(value):

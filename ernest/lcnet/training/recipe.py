@@ -4,17 +4,15 @@ What the paper leaves open is as in PaddleClas: no decay of normalisation, label
 """
 
 import difflib
-import json
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args
 
 from ernest.lcnet.architecture import PUBLISHED, STRIDES_32, STRIDES_64, Architecture, Stride, small_images
 from ernest.lcnet.image_io.preprocess import Preprocessing
+from ernest.overrides import FieldError, build, read_tree
 
 Precision = Literal["auto", "fp32", "bf16"]
 Strides = Literal["auto", "published", "32", "64"]
@@ -129,21 +127,14 @@ def load_recipe(file: str | Path | None = None, overrides: Mapping[str, Any] | S
 
     Raises ValueError, which names the file or the field and the nearest name there is, for anything that is no recipe.
     """
-    tree: dict[str, Any] = {}
-    if file is not None:
-        try:
-            tree = tomllib.loads(Path(file).read_text())
-        except OSError as error:
-            raise ValueError(f"{file}: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{file}: {error}") from None
-    tree |= dict(overrides) if isinstance(overrides, Mapping) else dict(map(_parsed, overrides))
-    hints = get_type_hints(Recipe)
-    for name in tree:
-        if name not in hints:
-            raise ValueError(f"{name}: no field of a recipe{_near(name, hints) or '; there are ' + ', '.join(hints)}")
-    checked = {name: _checked(name, value, hints[name]) for name, value in tree.items()}
-    return published_recipe(checked.pop("arch", Recipe.arch), **checked)
+    texts = () if isinstance(overrides, Mapping) else overrides
+    try:
+        tree = read_tree(file, texts)
+    except FieldError as error:
+        raise ValueError(f"{error.value!r}: expected field=value, such as epochs=20") from None
+    tree |= overrides if isinstance(overrides, Mapping) else {}
+    arch = build(str, tree.get("arch", Recipe.arch), "arch")
+    return build(Recipe, dump(published_recipe(arch)) | tree)
 
 
 def dump(recipe: Recipe) -> dict[str, Any]:
@@ -181,31 +172,6 @@ def _strides(recipe: Recipe) -> tuple[Stride, ...]:
     if recipe.strides == "64" or (recipe.strides == "auto" and side <= SMALL_PICTURES):
         return STRIDES_64
     return PUBLISHED[recipe.arch].strides
-
-
-def _parsed(override: str) -> tuple[str, Any]:
-    name, equals, text = override.partition("=")
-    if not equals:
-        raise ValueError(f"{override!r}: expected field=value, such as epochs=20")
-    try:
-        return name.strip(), json.loads(text)
-    except json.JSONDecodeError:
-        return name.strip(), text.strip()
-
-
-def _checked(name: str, value: Any, kind: Any) -> Any:
-    """`value` from a file as what the field holds."""
-    if get_origin(kind) is tuple and isinstance(value, list | tuple):
-        return tuple(_checked(name, entry, get_args(kind)[0]) for entry in value)
-    if get_origin(kind) is Literal:
-        return str(value) if kind is Strides else value  # `strides=32` in a shell is a number
-    allowed = get_args(kind) if isinstance(kind, UnionType) else (kind,)
-    if float in allowed and type(value) is int:
-        return float(value)
-    if get_origin(kind) is tuple or type(value) not in allowed or (type(value) is float and not math.isfinite(value)):
-        wanted = "a list" if get_origin(kind) is tuple else " or ".join(getattr(one, "__name__", "none") for one in allowed)
-        raise ValueError(f"{name}: expected {wanted.replace('NoneType', 'nothing')}, got {value!r}")
-    return value
 
 
 def _near(name: str, known: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from ernest import storage
 from ernest.lcnet.network import PPLCNet
 from ernest.lcnet.training.dataset import PictureDataset, evaluation_transform, read_dataset, training_transform
 from ernest.lcnet.training.listing import Listing, concatenate, read_listing, read_unlabelled, split
@@ -16,7 +17,7 @@ from ernest.lcnet.training.monitor import display, print_classes
 from ernest.lcnet.training.recipe import Recipe, architecture_of, dump, preprocessing_of
 from ernest.lcnet.training.scores import draw_confusion, evaluate, per_class, write_classes
 from ernest.lcnet.weights.foreign import load_checkpoint
-from ernest.lcnet.weights.native import read_checkpoint, written_aside
+from ernest.lcnet.weights.native import read_checkpoint
 
 SPLITS = (("train", "val"), ("train", "validation"), ("train", "test"))
 """Names of sub-folders that are no classes but parts of the data."""
@@ -73,8 +74,8 @@ def train(
     validation_set = read_dataset(lists[1], evaluation_transform(preprocessing), grey, skip_unreadable)
     with display(recipe, show) as on_report:
         progress = fit(network, objective, training_set, validation_set, recipe, out, on_report, origin)
-    _write_json(out / "recipe.json", dump(recipe))
-    _write_json(out / "history.json", list(progress.history))
+    storage.write_text(out / "recipe.json", json.dumps(dump(recipe), indent=1))
+    storage.write_text(out / "history.json", json.dumps(list(progress.history), indent=1))
     best = progress.history[best_epoch(progress)]
     _tell(out, validation_set, recipe, show)
     skipped = len(training_set.skipped) + len(validation_set.skipped)
@@ -155,8 +156,3 @@ def _tell(out: Path, validation_set: PictureDataset, recipe: Recipe, show: bool)
         draw_confusion(scores, validation_set.labels, out / "confusion.png")
     except ImportError:  # a picture is not worth failing for when all else is done
         return
-
-
-def _write_json(path: Path, tree: object) -> None:
-    with written_aside(path) as aside:
-        aside.write_text(json.dumps(tree, indent=1))

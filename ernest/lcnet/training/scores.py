@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from ernest import storage
 from ernest.lcnet.image_io.preprocess import Preprocessing, normalise
 from ernest.lcnet.training.dataset import PictureDataset
-from ernest.lcnet.weights.native import written_aside
 
 BATCH = 250
 MOST_NAMES = 40
@@ -75,7 +75,7 @@ def per_class(scores: Scores, labels: Sequence[str]) -> list[ClassScore]:
 
 def write_classes(rows: Sequence[ClassScore], path: Path) -> None:
     """The table as CSV."""
-    with written_aside(path) as aside, aside.open("w", newline="") as file:
+    with storage.write_file(path) as aside, aside.open("w", newline="") as file:
         lines = csv.writer(file)
         lines.writerow(("class", "pictures", "recall", "precision", "most often taken for"))
         lines.writerows((row.label, row.pictures, f"{row.recall:.4f}", f"{row.precision:.4f}", row.taken_for) for row in rows)
@@ -99,5 +99,5 @@ def draw_confusion(scores: Scores, labels: Sequence[str], path: Path) -> None:
         for i, j in zip(*np.nonzero(scores.confusion), strict=True):
             colour, count = "white" if shares[i, j] > 0.3 else "black", str(scores.confusion[i, j])
             axes.text(j, i, count, ha="center", va="center", fontsize=7, color=colour)
-    with written_aside(path) as aside:
+    with storage.write_file(path) as aside:
         FigureCanvasAgg(figure).print_png(aside)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ernest.lcnet.weights.native import written_aside
+from ernest import storage
 
 KEY = "progress"
 
@@ -48,19 +48,16 @@ class TrainerState:
 
 
 def save_state(
-    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, progress: TrainerState
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, state: TrainerState
 ) -> None:
     """Everything that the next step depends on; the file appears whole or not at all."""
-    from safetensors.torch import save_file
-
     tensors = {f"network/{name}": value for name, value in network.state_dict().items()}
     tensors |= {f"average/{name}": value for name, value in (average.state_dict() if average else {}).items()}
     for name, parameter in network.named_parameters():
         momentum = optimizer.state[parameter].get("momentum_buffer") if parameter in optimizer.state else None
         if momentum is not None:
             tensors[f"momentum/{name}"] = momentum
-    with written_aside(path) as aside:
-        save_file({name: value.contiguous() for name, value in tensors.items()}, aside, {KEY: json.dumps(asdict(progress))})
+    storage.save_tensors(path, tensors, {KEY: json.dumps(asdict(state))})
 
 
 def load_state(
@@ -70,29 +67,26 @@ def load_state(
 
     Raises ValueError, which names the file, if it is damaged or belongs to another recipe, other data or another start.
     """
-    from safetensors import SafetensorError, safe_open
-
     if not path.exists():
         return None
     try:
-        with safe_open(path, "pt") as file:
-            progress = _progress(json.loads((file.metadata() or {})[KEY]))
-            if progress.fingerprint != fingerprint:
-                raise ValueError("belongs to another recipe, other data or another start: restore them to go on, or remove it")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        state = _progress(json.loads(storage.read_header(path).metadata[KEY]))
+        if state.fingerprint != fingerprint:
+            raise ValueError("belongs to another recipe, other data or another start: restore them to go on, or remove it")
+        tensors = storage.load_tensors(path)
         network.load_state_dict(_part(tensors, "network"))
         if average is not None:
             average.load_state_dict(_part(tensors, "average"))
-    except (SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: damaged: {error}") from None
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
     momentum = _part(tensors, "momentum")
     for name, parameter in network.named_parameters():
         if name in momentum:
             # The layout of the parameter: the sums of a fused step must run over both in the same order.
             optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum[name])
-    return progress
+    return state
 
 
 def _part(tensors: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:

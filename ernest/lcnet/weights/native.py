@@ -5,10 +5,7 @@ architecture, the labels of the classes, the pre-processing and whatever else th
 """
 
 import json
-import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,6 +13,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
+from ernest import storage
 from ernest.lcnet.architecture import Architecture, Block
 from ernest.lcnet.folding import fold
 from ernest.lcnet.image_io.preprocess import PADDLECLAS, Preprocessing
@@ -57,15 +55,12 @@ def save(
 
     Raises ValueError if labels or pre-processing are not those of such a network, and OSError.
     """
-    from safetensors.torch import save_file
-
     saved = Checkpoint(network, tuple(labels), preprocessing, about or {}, precision)
     check_fit(network.architecture, saved.labels, preprocessing)
     tensors = {name: tensor.detach() for name, tensor in network.state_dict().items()}
     tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     text = metadata(saved) | {"architecture": asdict(network.architecture), "folded": _is_folded(network)}
-    with written_aside(path) as aside:
-        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, aside, {KEY: json.dumps(text)})
+    storage.save_tensors(path, tensors, {KEY: json.dumps(text)})
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
@@ -93,17 +88,11 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def read_metadata(path: str | Path) -> str | None:
-    """Our JSON text in a file of any kind; None where there is none, as in the files of others."""
-    from safetensors import SafetensorError, safe_open
-
+    """The JSON text that `save` put into a safetensors file; None where there is none, as in the files of others."""
     with Path(path).open("rb") as file:
         if file.read(9)[8:9] != b"{":
             return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            return (file.metadata() or {}).get(KEY)
-    except SafetensorError as error:
-        raise ValueError(f"{path}: damaged: {error}") from None
+    return storage.read_header(path).metadata.get(KEY)
 
 
 # ---------------------------------------------------------------------------------------------------------- the text
@@ -186,23 +175,3 @@ def fill(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
         more = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise ValueError(f"the tensors are not those of its architecture: {'; '.join(faults[:3])}{more}")
     network.load_state_dict(tensors, assign=True)
-
-
-# ------------------------------------------------------------------------------------------------------------- disk
-
-
-@contextmanager
-def written_aside(path: str | Path) -> Iterator[Path]:
-    """A path in a new folder beside `path`; what has been written there replaces what is here, unless an error came between.
-
-    All files that the body writes into that folder move, the one that `path` names last: a model may have a second file.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        aside = Path(folder) / path.name
-        yield aside
-        for file in sorted(Path(folder).iterdir(), key=lambda one: one == aside):
-            with file.open("rb") as written:
-                os.fsync(written.fileno())
-            os.replace(file, path.parent / file.name)

@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from ernest.lcnet import PPLCNet
 from ernest.lcnet.training.dataset import PictureDataset, dataset_from_arrays, evaluation_transform
 from ernest.lcnet.training.loop import Report, fit
 from ernest.lcnet.training.losses import Objective, Pair, mutual, supervised
-from ernest.lcnet.training.precision import choose_bf16, has_bf16
+from ernest.lcnet.training.precision import choose_bf16
 from ernest.lcnet.training.recipe import Recipe, architecture_of, preprocessing_of
 from ernest.lcnet.weights.native import read_checkpoint
 
@@ -183,19 +184,37 @@ def test_a_loss_that_is_no_number_says_so(pictures: tuple[PictureDataset, Pictur
         fit(network, supervised(0.1), *pictures, RECIPE)
 
 
-def test_half_precision_is_measured_only_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = fresh()
-    before = {name: value.clone() for name, value in network.state_dict().items()}
+class StepClock:
+    """Tells a float32 step, timed first of each two, to take one second, and the bfloat16 step after it `bf16` seconds."""
+
+    def __init__(self, bf16: float) -> None:
+        self.ticks = cycle([0.0, 1.0, 0.0, bf16])
+        self.calls = 0
+
+    def perf_counter(self) -> float:
+        self.calls += 1
+        return next(self.ticks)
+
+
+def test_bf16_is_chosen_without_timing_where_the_recipe_or_the_processor_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, clock = fresh(), StepClock(0.1)
+    monkeypatch.setattr("ernest.lcnet.training.precision.time", clock)
+    monkeypatch.setattr("ernest.lcnet.training.precision.supports_bf16", lambda: False)
     assert choose_bf16(network, supervised(0.1), RECIPE) is False
     assert choose_bf16(network, supervised(0.1), replace(RECIPE, precision="bf16")) is True
-    monkeypatch.setattr("ernest.lcnet.training.precision.has_bf16", lambda: False)
     assert choose_bf16(network, supervised(0.1), replace(RECIPE, precision="auto")) is False
-    monkeypatch.setattr("ernest.lcnet.training.precision.has_bf16", lambda: True)
-    seed = torch.get_rng_state()
-    assert choose_bf16(network, supervised(0.1), replace(RECIPE, precision="auto")) in (False, True)
+    assert clock.calls == 0
+
+
+@pytest.mark.parametrize(("seconds", "chosen"), [(0.5, True), (0.9, True), (0.95, False), (2.0, False)])
+def test_auto_takes_bf16_where_a_step_gets_a_tenth_faster(seconds: float, chosen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, seed = fresh(), torch.get_rng_state()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    monkeypatch.setattr("ernest.lcnet.training.precision.time", StepClock(seconds))
+    monkeypatch.setattr("ernest.lcnet.training.precision.supports_bf16", lambda: True)
+    assert choose_bf16(network, supervised(0.1), replace(RECIPE, precision="auto")) is chosen
     assert torch.equal(torch.get_rng_state(), seed)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    assert has_bf16() in (False, True)
 
 
 @pytest.mark.parametrize("sizes", [(), (12, 20)])

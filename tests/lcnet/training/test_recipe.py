@@ -80,20 +80,21 @@ def test_a_file_and_overrides_make_a_recipe(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("epoch=3", "epoch: no field of a recipe; did you mean epochs?"),
-        ("qqq=3", "qqq: no field of a recipe; there are arch,"),
-        ("epochs", "expected field=value"),
-        ("epochs=many", "epochs: expected int, got 'many'"),
+        ("epoch=3", "unknown field 'epoch'; did you mean 'epochs'?"),
+        ("qqq=3", "unknown field 'qqq'; the fields are arch,"),
+        ("epochs", "'epochs': expected field=value, such as epochs=20"),
+        ("epochs=many", "epochs = 'many': expected int, got str"),
         ("epochs=0", "epochs: expected a positive number, got 0"),
-        ("rate=NaN", "rate: expected float, got nan"),
+        ("rate=NaN", "rate = nan: expected a finite number"),
         ("arch=PPLCNet_x1.0", "got 'PPLCNet_x1.0'; did you mean PPLCNet_x1_0?"),
         ("stage_rates=[1,1]", "stage_rates: expected six factors"),
         ("crop_area=[0.5,0.1]", "crop_area: expected two positive numbers, the smaller first"),
-        ("crop_area=0.5", "crop_area: expected a list, got 0.5"),
+        ("crop_area=0.5", "crop_area = 0.5: expected a list, got float"),
         ("resize=100", "resize: expected at least the size of 224, got 100"),
         ("ema=1", "ema: expected 0 to below 1, got 1"),
         ("channels=4", "channels: expected one of 1, 3, got 4"),
-        ("flip=1", "flip: expected bool, got 1"),
+        ("arch=3", "arch = 3: expected str, got int"),
+        ("flip=1", "flip = 1: expected bool, got int"),
     ],
 )
 def test_wrong_fields_are_named(override: str, said: str) -> None:

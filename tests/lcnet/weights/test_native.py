@@ -1,6 +1,7 @@
 """A network comes back from our own file as it went in, with its labels and its pre-processing; damaged files are told."""
 
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from ernest.lcnet import PADDLECLAS, PPLCNet, Preprocessing, fold, load, pplcnet_v2, small_images
 from ernest.lcnet.architecture import Architecture
 from ernest.lcnet.weights.load import read_weights
-from ernest.lcnet.weights.native import KEY, read_checkpoint, save, written_aside
+from ernest.lcnet.weights.native import KEY, read_checkpoint, save
 
 IMAGES = torch.randn(2, 3, 33, 47, generator=torch.Generator().manual_seed(0))
 LABELS = ("kitten", "Hündchen", "a bird, far away", "犬", '"quoted"')
@@ -171,22 +172,13 @@ def test_options_for_the_files_of_others_are_refused_for_ours(tmp_path: Path) ->
         read_checkpoint(path)
 
 
-def test_what_is_written_aside_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "model.xml"
-    path.write_text("old")
-
-    def interrupted() -> None:
-        with written_aside(path) as aside:
-            aside.write_text("half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
-    with written_aside(path) as aside:
-        aside.write_text("new")
-        aside.with_suffix(".bin").write_text("beside it")
-    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"model.xml": "new", "model.bin": "beside it"}
+def test_the_mode_of_a_file_follows_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        save(tmp_path / "x.safetensors", network(small_images(5)))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x.safetensors").stat().st_mode & 0o777 == 0o640
 
 
 def test_the_default_is_the_preprocessing_of_paddleclas(tmp_path: Path) -> None:
