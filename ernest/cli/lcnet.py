@@ -1,5 +1,6 @@
 """The commands of PP-LCNet: train, deploy, classify, profile."""
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from itertools import chain
@@ -40,13 +41,21 @@ def train(
         skip_unreadable: leave broken pictures out and count them, instead of refusing to start.
     """
     must_exist(data, recipe, validation, from_, teacher, unlabeled)
-    from ernest.lcnet import commands
+    from ernest.lcnet.training import load_recipe
+    from ernest.lcnet.training.run import summary, train
 
-    print(
-        commands.train(
-            data, out, recipe, tuple(chain(*set_)), validation, from_, teacher, unlabeled, mutual, skip_unreadable=skip_unreadable
-        )
+    trained = train(
+        data,
+        out,
+        load_recipe(recipe, tuple(chain(*set_))),
+        validation=validation,
+        start=from_,
+        teacher=teacher,
+        unlabeled=unlabeled,
+        mutual=mutual,
+        skip_unreadable=skip_unreadable,
     )
+    print(summary(trained))
 
 
 def deploy(
@@ -98,10 +107,11 @@ def classify(
         json: print a JSON object for each picture, complaints included.
     """
     must_exist(model, labels)
-    from ernest.lcnet import commands
+    from ernest.lcnet.classification import as_json, as_text, classify_files
 
-    status = 0
-    for line, good in commands.classify(model, image, sys.stdin, top, labels, threads, as_json=json):
+    write, status = as_json if json else as_text, 0
+    for answer in classify_files(model, image, sys.stdin, top, labels, threads):
+        line, good = write(answer), answer.error is None
         print(line if good or json else f"ernest: {line}", file=sys.stdout if good or json else sys.stderr, flush=True)
         status = status if good else 1
     sys.exit(status)
@@ -128,9 +138,15 @@ def profile(
     must_exist(model)
     from rich.console import Console
 
-    from ernest.lcnet import commands
+    from ernest.lcnet.deployment.verify import input_size
+    from ernest.lcnet.profiling.profile import draw, profile, table
+    from ernest.lcnet.weights.foreign import load_checkpoint
 
-    Console().print(commands.profile(model, size, precision, threads, instructions, picture))
+    saved = load_checkpoint(model)
+    found = profile(saved.network, size or input_size(saved.preprocessing), precision, threads or os.cpu_count(), instructions)
+    if picture is not None:
+        draw(found, picture)
+    Console().print(table(found))
 
 
 COMMANDS: Mapping[str, Callable[..., None]] = {"train": train, "deploy": deploy, "classify": classify, "profile": profile}

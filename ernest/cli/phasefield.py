@@ -56,11 +56,11 @@ def run(
         film: mp4 needs the package av.
         data: npz needs numpy only; h5 (with XDMF) needs h5py, zarr zarr, nc netCDF4; pvd is for ParaView.
     """
-    from ernest.phasefield.commands import run
     from ernest.phasefield.grid import Grid
+    from ernest.phasefield.scenes import run_scene
 
     grid = Grid.cube(points, length, dimensions, boundary)
-    print(run(scene, out, flow, end, grid, kappa, tolerance, repulsion, drive, seed, frames, film, data))
+    print(run_scene(scene, out, flow, end, grid, kappa, tolerance, repulsion, drive, seed, frames, film, data))
 
 
 COMMANDS: Mapping[str, Callable[..., None]] = {"run": run}

@@ -20,6 +20,7 @@ from rich.console import Console
 
 from ernest.config.recipe import Recipe, to_tree
 from ernest.demo.stages import CHAINS, Lane
+from ernest.device import ALLOCATOR
 from ernest.evaluation.results import Stage, save
 from ernest.evaluation.run import examine
 from ernest.report.page import write_report
@@ -27,7 +28,6 @@ from ernest.report.rows import ROWS, write_rows
 from ernest.report.tables import rows, table
 from ernest.tokenizers.text import TextTokenizer
 from ernest.training import pipeline
-from ernest.training.distributed import ALLOCATOR
 from ernest.training.monitor import stage_bar
 from ernest.world.world import TASKS
 

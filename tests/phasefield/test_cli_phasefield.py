@@ -11,15 +11,15 @@ import pytest
 from ernest import cli
 from ernest.cli import phasefield
 from ernest.cli.main import parse
-from ernest.phasefield import commands
+from ernest.phasefield import scenes
 
 DOCS = Path(__file__).parents[2] / "docs/phasefield"
 
 
 def test_choices_are_those_of_the_engine():
     choices = {name: get_args(hint) for name, hint in get_type_hints(phasefield.run).items()}
-    assert choices["scene"] == tuple(commands.SCENES)
-    assert choices["flow"] == ("usual", *commands.FLOWS)
+    assert choices["scene"] == tuple(scenes.SCENES)
+    assert choices["flow"] == ("usual", *scenes.FLOWS)
 
 
 def test_commands_of_the_docs_can_be_called(monkeypatch):

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from ernest.lcnet import PPLCNet
-from ernest.lcnet.training import Pictures, Recipe, as_seen, distillation, fit, hold, supervised
+from ernest.lcnet.training import PictureDataset, Recipe, dataset_from_arrays, distillation, evaluation_transform, fit, supervised
 from ernest.lcnet.training.losses import Objective
-from ernest.lcnet.training.recipe import architecture, preprocessing
+from ernest.lcnet.training.recipe import architecture_of, preprocessing_of
 from tests.lcnet.networks import NAMES, digits
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -27,29 +27,33 @@ TEACHER = Recipe(
     crop_area=(0.8, 1.0),
     crop_aspect=(0.9, 1.11),
     flip=False,
-    bend=True,
+    elastic_distort=True,
     precision="fp32",
 )
 STUDENT = replace(TEACHER, strides="published", batch=64)
 
 
 @pytest.fixture(scope="module")
-def pictures() -> tuple[Pictures, Pictures]:
+def pictures() -> tuple[PictureDataset, PictureDataset]:
     """To learn from, and to score with."""
     images, classes = digits()
-    return hold(images[:1297], classes[:1297], NAMES), hold(images[1297:], classes[1297:], NAMES, as_seen(preprocessing(TEACHER)))
+    seen = evaluation_transform(preprocessing_of(TEACHER))
+    learn = dataset_from_arrays(images[:1297], classes[:1297], NAMES)
+    return learn, dataset_from_arrays(images[1297:], classes[1297:], NAMES, seen)
 
 
-def trained(recipe: Recipe, learn: Pictures, score: Pictures, objective: Objective | None = None) -> tuple[PPLCNet, float]:
+def trained(
+    recipe: Recipe, learn: PictureDataset, score: PictureDataset, objective: Objective | None = None
+) -> tuple[PPLCNet, float]:
     """A network and its top-1 after the last epoch (not the best one, which would peep at the score)."""
     torch.manual_seed(recipe.seed)
-    network = PPLCNet(architecture(recipe, len(learn.labels)))
+    network = PPLCNet(architecture_of(recipe, len(learn.labels)))
     progress = fit(network, objective or supervised(recipe.smoothing), learn, score, recipe)
     return network, progress.history[-1]["top1"]
 
 
 @pytest.fixture(scope="module")
-def teacher(pictures: tuple[Pictures, Pictures]) -> tuple[PPLCNet, float]:
+def teacher(pictures: tuple[PictureDataset, PictureDataset]) -> tuple[PPLCNet, float]:
     return trained(TEACHER, *pictures)
 
 
@@ -57,7 +61,9 @@ def test_twelve_epochs_read_digits(teacher: tuple[PPLCNet, float]) -> None:
     assert teacher[1] >= 0.975
 
 
-def test_a_teacher_helps_more_than_a_hundred_labels(teacher: tuple[PPLCNet, float], pictures: tuple[Pictures, Pictures]) -> None:
+def test_a_teacher_helps_more_than_a_hundred_labels(
+    teacher: tuple[PPLCNet, float], pictures: tuple[PictureDataset, PictureDataset]
+) -> None:
     """The same student, as many steps: once on 100 pictures with labels, once on all of them with none."""
     learn, score = pictures
     torch.manual_seed(0)

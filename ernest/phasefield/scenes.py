@@ -1,4 +1,4 @@
-"""What `ernest phasefield run` does: a named scene, marched to its end, in pictures, a film and a data file."""
+"""Runs a named scene (an initial field, a flow and an end time) and writes pictures, a film and a data file of the solution."""
 
 import math
 import time as clock
@@ -18,8 +18,8 @@ from ernest.phasefield.flows import (
     SwiftHohenberg,
 )
 from ernest.phasefield.grid import Grid
-from ernest.phasefield.io import output
-from ernest.phasefield.io.snapshots import take
+from ernest.phasefield.io.files import check_path, require_package, write
+from ernest.phasefield.io.snapshots import take_snapshots
 from ernest.phasefield.solver.solution import Solution
 from ernest.phasefield.solver.solve import solve
 
@@ -31,14 +31,14 @@ SCENES: Mapping[str, Callable[[Grid, float, int], torch.Tensor]] = {
     "two-drops": lambda grid, kappa, seed: initial_conditions.two_drops(grid, kappa),
     "spinodal": lambda grid, kappa, seed: initial_conditions.spinodal_noise(grid, seed=seed),
 }
-USUAL = {
+DEFAULTS = {
     "star": ("conservative-allen-cahn", 20.0),
     "circle": ("allen-cahn", 200.0),
     "seven-circles": ("allen-cahn", 20.0),
     "two-drops": ("conservative-allen-cahn", 60.0),
     "spinodal": ("cahn-hilliard", 2.0),
 }
-"""The flow and the end time that suit a scene on the square of side 2 pi with kappa = 0.01."""
+"""Flow and end time of each scene, chosen for the square of side 2 pi with kappa = 0.01."""
 FLOWS: Mapping[str, Callable[[float, float, float], Flow]] = {
     "allen-cahn": lambda kappa, repulsion, drive: AllenCahn(kappa),
     "conservative-allen-cahn": lambda kappa, repulsion, drive: ConservativeAllenCahn(kappa),
@@ -49,7 +49,7 @@ FLOWS: Mapping[str, Callable[[float, float, float], Flow]] = {
 }
 
 
-def run(
+def run_scene(
     scene: str,
     out: Path,
     flow: str = "usual",
@@ -64,33 +64,34 @@ def run(
     film: str = "mp4",
     data: str = "npz",
 ) -> str:
-    """Marches a scene and writes snapshots.png, laws.png, a film and a data file into the folder `out`; returns what it did.
+    """Solves a scene to the time `end` and writes snapshots.png, laws.png, a film and a data file into the folder `out`.
 
-    `repulsion` is the A of Ohta-Kawasaki, `drive` the r of Swift-Hohenberg and of the phase-field crystal. Raises ValueError or
-    ImportError, before any work, for what cannot be.
+    `flow` "usual" and `end` None are the scene's `DEFAULTS`. `repulsion` is the A of Ohta-Kawasaki, `drive` the r of
+    Swift-Hohenberg and of the phase-field crystal, `film` and `data` the endings of those files. Returns a summary in a line,
+    and the files in a line each. Raises ValueError or ImportError, before any work, for arguments that cannot work.
     """
-    flow, end = USUAL[scene][0] if flow == "usual" else flow, USUAL[scene][1] if end is None else end
+    flow, end = DEFAULTS[scene][0] if flow == "usual" else flow, DEFAULTS[scene][1] if end is None else end
     chosen = FLOWS[flow](kappa, repulsion, drive)
     _check(out, grid, kappa, end, frames, film, data)
-    start = SCENES[scene](grid, kappa, seed)
-    begun = clock.monotonic()
-    solution = solve(chosen, grid, start, end, tolerance)
-    seconds = clock.monotonic() - begun
+    u0 = SCENES[scene](grid, kappa, seed)
+    started = clock.monotonic()
+    solution = solve(chosen, grid, u0, end, tolerance)
+    seconds = clock.monotonic() - started
     facts = {"scene": scene, "seed": seed, "tolerance": tolerance}
     files = {name: out / name for name in ("snapshots.png", "laws.png", f"film.{film}", f"data.{data}")}
-    shown = take(solution, **facts)
-    plots.draw_snapshots(files["snapshots.png"], shown)
-    plots.draw_laws(files["laws.png"], shown)
-    plots.film(files[f"film.{film}"], solution, 0.0, float(solution.times[-1]), frames)
-    output.write(files[f"data.{data}"], shown)
+    snapshots = take_snapshots(solution, **facts)
+    plots.draw_snapshots(files["snapshots.png"], snapshots)
+    plots.draw_laws(files["laws.png"], snapshots)
+    plots.write_film(files[f"film.{film}"], solution, 0.0, float(solution.times[-1]), frames)
+    write(files[f"data.{data}"], snapshots)
     return "\n".join([_summary(scene, flow, solution, seconds), *map(str, files.values())])
 
 
 def _check(out: Path, grid: Grid, kappa: float, end: float, frames: int, film: str, data: str) -> None:
-    """All that can be known to fail before the run."""
-    output.need("matplotlib", "a figure")
+    """Raise ValueError or ImportError for all that can be known to fail before the run."""
+    require_package("matplotlib", "a figure")
     plots.check_film(out / f"film.{film}")
-    output.check(out / f"data.{data}")
+    check_path(out / f"data.{data}")
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out} is no folder")
     if not 0 < end < math.inf:
