@@ -1,0 +1,10 @@
+"""Default sizes of the world's pictures, videos and collages; every maker takes others as an argument."""
+
+SIZE = 32
+"""Height and width of pictures and videos, in pixels."""
+FRAMES = 9
+"""Frames of a video."""
+COLLAGE_SIZE = 96
+"""Height and width of collages, in pixels."""
+BOX = 32.0
+"""Side of the canvas in the units in which objects are placed and physics is solved: pixels, where `SIZE` is not changed."""
