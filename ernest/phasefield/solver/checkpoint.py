@@ -24,7 +24,7 @@ FORMAT = "ernest phase-field run 2"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Write a checkpoint to `path` every so many `steps` or `minutes`, whichever comes first, and at the end of the run."""
+    """Where and how often a run is saved: every `steps` steps or `minutes` minutes, whichever comes first, and at its end."""
 
     path: Path | str
     steps: int | None = None

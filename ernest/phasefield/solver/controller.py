@@ -30,7 +30,7 @@ def contraction_of(differences: Sequence[float], size: float, epsilon: float) ->
 
 
 def error_rate(differences: Sequence[float], truncation: float, tau: float, size: float, epsilon: float) -> float:
-    """Estimated error per unit time; what is round-off of the field counts as none, lest the steps shrink for ever."""
+    """Estimated error per unit time; differences within round-off count as zero, or the steps would shrink for ever."""
     rho = min(max(contraction_of(differences, size, epsilon), 1e-3), 1.0)
     iteration_error = rho * differences[-1] if differences else 0.0
     return max(iteration_error / tau + truncation - ROUND_OFF * epsilon * size / tau, 0.0)
@@ -50,7 +50,7 @@ class Adaptive:
     longest: float = math.inf
 
     def propose(self, remaining: float) -> float:
-        """The next length; the last two elements are stretched or halved so that the run ends on its end."""
+        """The next length; the last two steps are stretched or halved so that the run ends exactly at t1."""
         if remaining <= 1.05 * self.tau:
             return remaining
         return remaining / 2 if remaining < 1.9 * self.tau else self.tau
