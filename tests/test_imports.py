@@ -99,10 +99,10 @@ def test_the_command_line_loads_torch_only_when_it_runs(module):
 
 
 @pytest.mark.parametrize("leaf", [name for name in MODULES if name in ("ernest.lcnet", "ernest.phasefield", "ernest.sequence")])
-def test_a_leaf_loads_nothing_but_torch_and_numpy(leaf):
+def test_a_leaf_loads_nothing_but_the_ground_floor_torch_and_numpy(leaf):
     inside = [name for name in MODULES if name.startswith(leaf)]
     loaded = fresh(WATCHED, json.dumps(inside))["loaded"]
-    assert rooms(loaded) == {leaf.split(".")[1]}
+    assert rooms(loaded) - {"storage", "device", "overrides"} == {leaf.split(".")[1]}
     assert not {"PIL", "rich", "tokenizers", "tyro", *HEAVY} & set(loaded)
 
 

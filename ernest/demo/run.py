@@ -21,6 +21,7 @@ from rich.console import Console
 
 from ernest.config.recipe import Recipe, find_recipe, load_recipe, to_tree, with_effort
 from ernest.demo.stages import CHAINS, Lane
+from ernest.device import ALLOCATOR
 from ernest.evaluation.results import Stage, save
 from ernest.evaluation.run import examine
 from ernest.report.page import write_report
@@ -28,7 +29,6 @@ from ernest.report.rows import write_rows
 from ernest.report.tables import rows, table
 from ernest.tokenizers.text import TextTokenizer
 from ernest.training import pipeline
-from ernest.training.distributed import ALLOCATOR
 from ernest.training.monitor import stage_bar
 from ernest.world.world import TASKS
 
