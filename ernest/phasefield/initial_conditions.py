@@ -1,8 +1,8 @@
 """Initial fields for any grid: shapes of u = 1 in u = -1 with equilibrium interfaces, and noise about a mean.
 
-Every scene returns a field `[*points]` in float64. Lengths are those of the grid, and shapes scale with its shortest side
-unless they are told. An interface at rest is tanh(distance / sqrt(2 kappa)) for the double well with s = 1; with another s,
-give a scene kappa / s. Distances go round a periodic grid the shorter way. On a Dirichlet grid, whose walls hold u = 0,
+Every function returns a field `[*points]` in float64. Lengths are those of the grid, and shapes scale with its shortest side
+unless given. An interface at rest is tanh(distance / sqrt(2 kappa)) for the double well with s = 1; with another s,
+pass kappa / s. Distances go round a periodic grid the shorter way. On a Dirichlet grid, whose walls hold u = 0,
 both phases meet them in a profile at rest. A shape that the grid has no room for raises ValueError.
 """
 

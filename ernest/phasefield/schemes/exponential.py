@@ -2,7 +2,7 @@
 
 All three integrate u_t = -Lambda u - G N(u). The energetic element replaces exp(-Lambda tau) by a Pade approximation that
 does not damp the stiffest modes; the element here keeps the exponential, and is meant for the first steps from data
-that are not smooth. The two peers are written with the same care, for fair tables; they take steps of one length.
+that are not smooth. ETDRK4 and IMEX-BDF4 are written with the same care, for fair comparisons; they take steps of one length.
 """
 
 import cmath

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 GUESSED_CONTRACTION = 0.2
 MOST_GROWTH = 1.8  # from one element to the next: the windows reach back over the shorter ones
-SLOW = 0.5  # sweeps that leave more than this share of the change ask for another sweep rather than a longer step
+SLOW = 0.5  # above this contraction another sweep pays rather than a longer step
 ROUND_OFF = 18.0  # differences below this many machine epsilons of the field's size are noise of the transforms
 
 
@@ -40,7 +40,7 @@ def error_rate(differences: Sequence[float], truncation: float, tau: float, size
 class Adaptive:
     """Step control that keeps the error per unit time at `tolerance`, for a scheme of the given `order`.
 
-    `tau` is the length wanted for the next step. It is left alone while the estimate asks for a change of less than a
+    `tau` is the length wanted for the next step. It stays as it is while the estimate asks for a change of less than a
     quarter, because a new length costs new coefficients.
     """
 

@@ -112,7 +112,7 @@ class Solution:
             return torch.stack([self(float(t), refined) for t in times])
         if self.dense_output is None:
             raise ValueError("solution: this run kept its ends only; solve with dense=True for the times between them")
-        if not self.dense_output and float(times) == self.records[-1].time:  # a run that went on from a checkpoint at its end
+        if not self.dense_output and float(times) == self.records[-1].time:  # a run resumed from a checkpoint at its end
             return self.end.clone()
         element = self.dense_output.covering(float(times))
         return (element.corrected(self.flow) if refined else element).at_time(float(times))
