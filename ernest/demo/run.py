@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from ernest.config.recipe import Recipe, find_recipe, load_recipe, to_tree, with_effort
+from ernest.config.recipe import Recipe, find_recipe, load_recipe, to_tree
+from ernest.config.sizes import with_effort
 from ernest.demo.stages import CHAINS, Lane
 from ernest.evaluation.results import Stage, save
 from ernest.evaluation.run import examine

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ernest.config.media import MediaSpec
 from ernest.data.sampler import pyramid
 from ernest.data.store import EncodedSegment
 from ernest.generation.decoder import Decoder, Hook, plan_row
@@ -28,8 +29,8 @@ class MaxLengths:
     """The longest answer of each kind."""
 
     tokens: int = 48
-    frames: int = 9
-    codec_frames: int = 26
+    frames: int = MediaSpec.frames
+    codec_frames: int = round(MediaSpec.longest_answer * MediaSpec.sample_rate / SAMPLES)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from ernest.checkpoint import tokenizer_spec
+from ernest.config.media import MediaSpec
 from ernest.config.recipe import Recipe, to_tree
 from ernest.lcnet.network import PPLCNet
 from ernest.model.network import Ernest
@@ -95,7 +96,7 @@ def frames_of(records: Sequence[Record], most: int = 20_000) -> tuple[np.ndarray
                 stills.append(segment.data)
             elif segment.kind == "video" and len(moving) < most:
                 moving.extend(segment.data)
-    none = np.zeros((0, 32, 32, 3), np.uint8)
+    none = np.zeros((0, MediaSpec.size, MediaSpec.size, 3), np.uint8)
     return np.stack(stills) if stills else none, np.stack(moving) if moving else none
 
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ernest.config.media import MediaSpec
 from ernest.world.handwriting import Pose, draw, writings
 from ernest.world.split import generator, is_held_out
 
-SIZE = 32
+SIZE = MediaSpec.size
 DIGITS: tuple[str, ...] = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 COLOURS: tuple[str, ...] = ("red", "green", "blue", "yellow", "pink", "white")
 PLACES: tuple[str, ...] = ("top left", "top right", "bottom left", "bottom right", "centre")

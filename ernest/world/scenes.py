@@ -9,7 +9,9 @@ import math
 
 import numpy as np
 
-SIZE = 32
+from ernest.config.media import MediaSpec
+
+SIZE = MediaSpec.size
 KAPPA = 1.3**2
 """Gradient energy, in pixels squared: interfaces are tanh(distance / 1.84 pixels)."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from ernest.config.media import MediaSpec
 from ernest.phasefield import AllenCahn, CahnHilliard, ConservativeAllenCahn, Flow, Grid, SemiImplicit, march
 from ernest.world import scenes
 from ernest.world.handwriting import Pose, draw, writings
@@ -17,7 +18,7 @@ from ernest.world.images import DIGITS, INKS, PAPERS, centroid, paint
 from ernest.world.scenes import KAPPA, SIZE
 from ernest.world.split import generator, is_held_out
 
-FRAMES = 9
+FRAMES = MediaSpec.frames
 _DARK = np.array([0.06, 0.10, 0.36])
 _BRIGHT = np.array([1.00, 0.76, 0.22])
 _GRID = Grid.cube(SIZE, float(SIZE))

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from ernest.config.media import MediaSpec
 from ernest.data.store import EncodedSegment, Example, ExampleStore, encode, to_frames
-from ernest.sequence.record import SAMPLE_RATE, Record, given, made
+from ernest.sequence.record import Record, given, made
 from tests.small import Maker, documents, tokenizers
 
 
@@ -63,7 +64,7 @@ def test_a_half_written_part_is_no_part(tmp_path):
 def records() -> list[Record]:
     rng = np.random.default_rng(0)
     picture = lambda *frames: rng.integers(0, 256, (*frames, 32, 32, 3)).astype(np.uint8)  # noqa: E731
-    sound = lambda seconds: rng.normal(size=int(seconds * SAMPLE_RATE)).astype(np.float32) * 0.1  # noqa: E731
+    sound = lambda seconds: rng.normal(size=int(seconds * MediaSpec.sample_rate)).astype(np.float32) * 0.1  # noqa: E731
     shared = made("image", picture())
     return [
         Record((given("text", "a red seven"), shared), "text→image"),
