@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from ernest.checkpoint import load_expert_importance, load_model, save_model, write_folder
-from ernest.data.sampler import collate
+from ernest.data.collate import collate
 from ernest.model.network import Ernest
 from ernest.model.slicing import extract
 from ernest.model.submodel import SubModel

@@ -76,7 +76,7 @@ def _recipe(minutes: float, seed: int, overrides: tuple[str, ...]) -> Recipe:
     return recipe
 
 
-MADE = ("judges", "tokenizers", "documents*", "step-*", "model", "findings", "*.json", "metrics.jsonl", "report.html")
+MADE = ("judges", "tokenizers", "examples", "step-*", "model", "findings", "*.json", "metrics.jsonl", "report.html")
 """What the demo leaves in its folder."""
 
 

@@ -8,7 +8,7 @@ import torch
 
 from ernest.checkpoint import load_expert_importance, load_model, save_model
 from ernest.data import media
-from ernest.data.store import EncodedSegment, encode
+from ernest.data.examples import EncodedSegment, encode
 from ernest.generation.engine import Engine
 from ernest.generation.sampling import DEFAULTS, Sampling
 from ernest.model.slicing import choose, extract

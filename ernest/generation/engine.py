@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ernest.config.media import MediaSpec
-from ernest.data.sampler import pyramid
-from ernest.data.store import EncodedSegment
+from ernest.data.collate import pyramid
+from ernest.data.examples import EncodedSegment
 from ernest.generation.decoder import Decoder, Hook, plan_row
 from ernest.generation.sampling import DEFAULTS, Sampling, apply_cfg, at_frame, choose_bits, choose_class
 from ernest.model.network import Ernest

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import Recipe, TrainingConfig, to_tree
-from ernest.data.sampler import collate, plan
+from ernest.data.collate import collate
+from ernest.data.sampler import plan
 from ernest.data.store import ExampleStore
 from ernest.model.experts import Experts
 from ernest.model.network import Ernest

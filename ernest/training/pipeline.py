@@ -1,4 +1,4 @@
-"""From records to tokenizers to documents to a trained model: the stages that the demo and a user's own data share."""
+"""From records to tokenizers to examples to a trained model: the stages that the demo and a user's own data share."""
 
 import json
 import os
@@ -109,7 +109,7 @@ def check_network(recipe: Recipe, text: TextTokenizer) -> Tokenizers:
 
 
 def train_model(run: Path, recipe: Recipe) -> Path:
-    """Trains on `run/documents` with `run/tokenizers`, in as many processes as pay; returns the finished checkpoint's folder.
+    """Trains on `run/examples` with `run/tokenizers`, in as many processes as pay; returns the finished checkpoint's folder.
 
     Raises ValueError where the recipe asks for TensorBoard and it is not installed.
     """

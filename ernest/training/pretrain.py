@@ -1,6 +1,6 @@
 """One training process: `python -m ernest.training.pretrain RUN`, started alone or by PyTorch's launcher.
 
-RUN holds recipe.json, documents/ and tokenizers/; states, metrics.jsonl and at last model/ are written there.
+RUN holds recipe.json, examples/ and tokenizers/; states, metrics.jsonl and at last model/ are written there.
 """
 
 import json
@@ -11,7 +11,8 @@ import torch
 
 from ernest.checkpoint import save_model
 from ernest.config.recipe import from_tree, to_tree
-from ernest.data.sampler import collate, plan
+from ernest.data.collate import collate
+from ernest.data.sampler import plan
 from ernest.data.store import ExampleStore
 from ernest.model.slicing import expert_importance
 from ernest.tokenizers.bundle import Tokenizers
@@ -23,7 +24,7 @@ from ernest.training.monitor import Show
 def main(run: Path) -> None:
     torch.set_num_threads(1)
     recipe = from_tree(json.loads((run / "recipe.json").read_text()))
-    store, tokenizers = ExampleStore(run / "documents"), Tokenizers.load(run / "tokenizers")
+    store, tokenizers = ExampleStore(run / "examples"), Tokenizers.load(run / "tokenizers")
     with process_group() as (rank, world):
         show = Show(recipe, tokenizers, store, run) if rank == 0 else None
         model = train(recipe, store, tokenizers, run, rank, world, show)

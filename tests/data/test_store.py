@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from ernest.config.media import MediaSpec
-from ernest.data.store import EncodedSegment, Example, ExampleStore, encode, to_frames
+from ernest.data.examples import EncodedSegment, Example, encode, to_frames
+from ernest.data.store import ExampleStore
 from ernest.sequence.record import Record, given, made
 from tests.small import Maker, documents, tokenizers
 
@@ -33,17 +34,17 @@ def test_documents_survive_the_disk(store):
 
 def test_text_alone_needs_no_arrays(tmp_path):
     words = "three, 四 and 🎈\u2028on another line"
-    ExampleStore.write(tmp_path / "documents" / "text", [Example((EncodedSegment("text", words, True),), "text")])
-    store = ExampleStore(tmp_path / "documents")
+    ExampleStore.write(tmp_path / "examples" / "text", [Example((EncodedSegment("text", words, True),), "text")])
+    store = ExampleStore(tmp_path / "examples")
     assert store[0].segments[0].data == words
-    assert [path.name for path in tmp_path.iterdir()] == ["documents"]
+    assert [path.name for path in tmp_path.iterdir()] == ["examples"]
 
 
 def test_a_part_is_replaced(tmp_path):
     first, second = documents(0)[:2], documents(1)[3:4]
     for part in (first, second):
-        ExampleStore.write(tmp_path / "documents" / "all", part)
-    store = ExampleStore(tmp_path / "documents")
+        ExampleStore.write(tmp_path / "examples" / "all", part)
+    store = ExampleStore(tmp_path / "examples")
     assert len(store) == 1
     assert equal(store[0], second[0])
 
@@ -54,11 +55,11 @@ def test_a_half_written_part_is_no_part(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ExampleStore.write(tmp_path / "documents" / "torn", interrupted())
-    with pytest.raises(ValueError, match="holds no documents"):
-        ExampleStore(tmp_path / "documents")
-    ExampleStore.write(tmp_path / "documents" / "torn", documents()[:1])
-    assert len(ExampleStore(tmp_path / "documents")) == 1
+        ExampleStore.write(tmp_path / "examples" / "torn", interrupted())
+    with pytest.raises(ValueError, match="holds no examples"):
+        ExampleStore(tmp_path / "examples")
+    ExampleStore.write(tmp_path / "examples" / "torn", documents()[:1])
+    assert len(ExampleStore(tmp_path / "examples")) == 1
 
 
 def records() -> list[Record]:

@@ -109,9 +109,9 @@ def cut_run(store, tmp_path_factory) -> Path:
 
 def test_other_data_is_refused(cut_run, tmp_path):
     other = [document for seed in range(1, 5) for document in documents(seed)]
-    ExampleStore.write(tmp_path / "documents" / "all", other)
+    ExampleStore.write(tmp_path / "examples" / "all", other)
     with pytest.raises(ValueError, match=r"step-0000003 .*data"):
-        train(ONE_ROW, ExampleStore(tmp_path / "documents"), tokenizers(), cut_run)
+        train(ONE_ROW, ExampleStore(tmp_path / "examples"), tokenizers(), cut_run)
 
 
 def test_another_text_tokenizer_is_refused(cut_run, store):
