@@ -1,72 +1,96 @@
-"""Examples on disk: written once, read lazily by any number of processes."""
+"""Examples on disk: written once, mapped and read one by one, with a fingerprint of what they are."""
 
 import json
-import shutil
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from safetensors.torch import load_file, save_file
 
+from ernest.data.arrays import ArrayWriter, map_arrays, write_arrays
 from ernest.data.examples import EncodedSegment, Example
+from ernest.storage import fingerprint, write_folder
 
 
 class ExampleStore:
-    """Examples on disk, a sequence of `Example`: a folder of parts, each with one JSON line per example and the arrays of
-    each form joined in one safetensors file."""
+    """A sequence of `Example` in a folder of parts. A part has a JSON line for each example, arrays of each form, and an index."""
 
     def __init__(self, folder: Path) -> None:
-        self.parts: list[dict[str, np.ndarray]] = []
-        self.lines: list[dict[str, Any]] = []
-        self.tasks: dict[str, list[int]] = {}
-        for part in sorted(path.parent for path in folder.glob("*/examples.jsonl")):
-            for line in (part / "examples.jsonl").read_text().splitlines():
-                entry = json.loads(line) | {"part": len(self.parts)}
-                self.tasks.setdefault(entry["task"], []).append(len(self.lines))
-                self.lines.append(entry)
-            self.parts.append({name: tensor.numpy() for name, tensor in load_file(part / "arrays.safetensors").items()})
-        if not self.lines:
+        self.parts = [_Part(path.parent) for path in sorted(folder.glob(f"*/{_INDEX}"))]
+        self.ends = np.cumsum([len(part) for part in self.parts])
+        if not self.parts or not self.ends[-1]:
             raise ValueError(f"{folder} holds no examples")
 
     def __len__(self) -> int:
-        return len(self.lines)
+        return int(self.ends[-1])
 
     def __getitem__(self, index: int) -> Example:
-        line = self.lines[index]
-        arrays = self.parts[line["part"]]
-        return Example(tuple(_stored_segment(entry, arrays) for entry in line["segments"]), line["task"])
+        if not 0 <= index < len(self):
+            raise IndexError(f"example {index} of {len(self)}")
+        part = int(np.searchsorted(self.ends, index, side="right"))
+        return self.parts[part].example(int(index - self.ends[part]) + len(self.parts[part]))
+
+    @cached_property
+    def tasks(self) -> dict[str, np.ndarray]:
+        """The indices of each task's examples; tasks in the order in which they first come."""
+        found: dict[str, list[np.ndarray]] = {}
+        for part, end in zip(self.parts, self.ends, strict=True):
+            for number, task in enumerate(part.tasks):
+                found.setdefault(task, []).append(np.flatnonzero(part.arrays["task"] == number) + end - len(part))
+        return {task: np.concatenate(indices) for task, indices in found.items()}
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that is stored, as it was written: nothing is read for it."""
+        return fingerprint(*(part.fingerprint for part in self.parts))
 
     @staticmethod
     def write(part: Path, examples: Iterable[Example]) -> None:
-        """Writes one part aside, then renames."""
-        aside = part.parent.with_name(part.parent.name + "." + part.name)
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        arrays: dict[str, list[np.ndarray]] = {}
-        length: dict[str, int] = {}
-        with (aside / "examples.jsonl").open("w") as lines:
-            for example in examples:
-                entries = []
-                for segment in example.segments:
-                    entry: dict[str, Any] = {"form": segment.form, "made": segment.made}
-                    if segment.form == "text":
-                        entry["text"] = segment.data
-                    else:
-                        start = length.get(segment.form, 0)
-                        arrays.setdefault(segment.form, []).append(segment.data)
-                        length[segment.form] = start + len(segment.data)
-                        entry |= {"start": start, "end": length[segment.form], "video": segment.video, "open": segment.open}
-                    entries.append(entry)
-                lines.write(json.dumps({"task": example.task, "segments": entries}) + "\n")
-        joined = {name: torch.from_numpy(np.ascontiguousarray(np.concatenate(parts))) for name, parts in arrays.items()}
-        save_file(joined, aside / "arrays.safetensors")
-        shutil.rmtree(part, ignore_errors=True)
-        part.parent.mkdir(parents=True, exist_ok=True)
-        aside.rename(part)
+        """Writes one part, which takes the place of an older one when it is complete."""
+        with write_folder(part) as aside:
+            tasks: dict[str, int] = {}
+            with (aside / _LINES).open("wb") as lines, write_arrays(aside) as arrays:
+                for example in examples:
+                    arrays.append("offset", np.array([lines.tell()]))
+                    arrays.append("task", np.array([tasks.setdefault(example.task, len(tasks))], np.int32))
+                    entries = [_entry(segment, arrays) for segment in example.segments]
+                    lines.write(json.dumps({"task": example.task, "segments": entries}).encode() + b"\n")
+            written = fingerprint(aside / _LINES, *sorted(aside.glob("*.npy")))
+            (aside / _INDEX).write_text(json.dumps({"tasks": list(tasks), "fingerprint": written}))
 
 
-def _stored_segment(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> EncodedSegment:
-    data = entry["text"] if entry["form"] == "text" else arrays[entry["form"]][entry["start"] : entry["end"]]
+_LINES, _INDEX = "examples.jsonl", "index.json"
+
+
+class _Part:
+    def __init__(self, folder: Path) -> None:
+        index = json.loads((folder / _INDEX).read_text())
+        self.tasks: list[str] = index["tasks"]
+        self.fingerprint: str = index["fingerprint"]
+        self.arrays = map_arrays(folder)
+        self.lines = np.memmap(folder / _LINES, mode="r") if self.tasks else np.zeros(0, np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.arrays.get("offset", ()))
+
+    def example(self, index: int) -> Example:
+        offset = self.arrays["offset"]
+        end = offset[index + 1] if index + 1 < len(offset) else len(self.lines)
+        line = json.loads(self.lines[offset[index] : end].tobytes())
+        return Example(tuple(_segment(entry, self.arrays) for entry in line["segments"]), line["task"])
+
+
+def _entry(segment: EncodedSegment, arrays: ArrayWriter) -> dict[str, Any]:
+    """The segment as its line tells it; arrays are told by where they lie in that of their form."""
+    entry: dict[str, Any] = {"form": segment.form, "made": segment.made}
+    if segment.form == "text":
+        return entry | {"text": segment.data}
+    start, end = arrays.append(segment.form, segment.data)
+    return entry | {"start": start, "end": end, "video": segment.video, "open": segment.open}
+
+
+def _segment(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> EncodedSegment:
+    """The segment of a line. Its array is copied, into memory that can be written and does not hang on the file."""
+    data = entry["text"] if entry["form"] == "text" else np.array(arrays[entry["form"]][entry["start"] : entry["end"]])
     return EncodedSegment(entry["form"], data, entry["made"], entry.get("video", False), entry.get("open", False))

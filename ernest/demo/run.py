@@ -27,6 +27,7 @@ from ernest.evaluation.run import examine
 from ernest.report.page import write_report
 from ernest.report.rows import write_rows
 from ernest.report.tables import rows, table
+from ernest.storage import write_text
 from ernest.tokenizers.text import TextTokenizer
 from ernest.training import pipeline
 from ernest.training.distributed import ALLOCATOR
@@ -92,7 +93,7 @@ def _claim(build: Path, recipe: Recipe, console: Console) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     elif mark.exists():
         console.print(f"going on in {build}")
-    mark.write_text(tree)
+    write_text(mark, tree)
 
 
 def run_chains(chains: Sequence[Callable[[Lane], None]], build: Path, recipe: Recipe, console: Console) -> None:
@@ -144,7 +145,7 @@ def _timed(build: Path, name: str) -> Iterator[None]:
         times = _times(build)
         before = times.get(name, [0.0, 0.0])
         times[name] = [before[0] + time.monotonic() - wall, before[1] + _cpu_seconds() - cpu]
-        (build / "times.json").write_text(json.dumps(times))
+        write_text(build / "times.json", json.dumps(times))
 
 
 def _times(build: Path) -> dict[str, list[float]]:

@@ -17,6 +17,7 @@ from ernest.config.recipe import Recipe, to_tree
 from ernest.lcnet.network import PPLCNet
 from ernest.model.network import Ernest
 from ernest.sequence.record import Record
+from ernest.storage import write_text
 from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
@@ -115,7 +116,7 @@ def train_model(run: Path, recipe: Recipe) -> Path:
     """
     if recipe.training.tensorboard and find_spec("tensorboard") is None:
         raise ValueError("training.tensorboard = true needs TensorBoard: pip install 'ernest-ai[tensorboard]'")
-    (run / "recipe.json").write_text(json.dumps(to_tree(recipe), indent=1))
+    write_text(run / "recipe.json", json.dumps(to_tree(recipe), indent=1))
     processes = recipe.training.processes or min(os.cpu_count() or 1, recipe.sequence.rows, 8)
     launch("ernest.training.pretrain", [str(run)], processes)
     return run / "model"

@@ -62,6 +62,34 @@ def test_a_half_written_part_is_no_part(tmp_path):
     assert len(ExampleStore(tmp_path / "examples")) == 1
 
 
+def test_the_fingerprint_is_that_of_the_content(tmp_path):
+    for name, content in (("one", documents(0)), ("same", documents(0)), ("other", documents(1)), ("shorter", documents(0)[:-1])):
+        ExampleStore.write(tmp_path / name / "part", content)
+    one, same, other, shorter = (ExampleStore(tmp_path / name).fingerprint for name in ("one", "same", "other", "shorter"))
+    assert one == same
+    assert len({one, other, shorter}) == 3
+
+
+def test_opening_a_store_reads_no_arrays(tmp_path):
+    """Arrays are mapped: a store larger than memory opens, and what is taken from it is memory of one's own."""
+    ExampleStore.write(tmp_path / "examples" / "part", documents())
+    store = ExampleStore(tmp_path / "examples")
+    assert all(isinstance(array, np.memmap) for array in store.parts[0].arrays.values())
+    taken = store[0].segments[1].data
+    assert not isinstance(taken, np.memmap)
+    assert taken.flags.writeable
+    with pytest.raises(IndexError):
+        store[len(store)]
+
+
+def test_a_damaged_array_is_named(tmp_path):
+    ExampleStore.write(tmp_path / "examples" / "part", documents())
+    file = tmp_path / "examples" / "part" / "latent.npy"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"latent\.npy: damaged"):
+        ExampleStore(tmp_path / "examples")
+
+
 def records() -> list[Record]:
     rng = np.random.default_rng(0)
     picture = lambda *frames: rng.integers(0, 256, (*frames, 32, 32, 3)).astype(np.uint8)  # noqa: E731

@@ -82,8 +82,8 @@ def test_a_finished_run_stays_as_it_is(unbroken, store, tmp_path):
 def test_half_written_states_and_lines_are_passed_over(unbroken, store, tmp_path):
     with pytest.raises(Cut):
         train(ONE_ROW, store, tokenizers(), tmp_path, show=cut_after(6))
-    torn = tmp_path / "step-0000009.part"
-    torn.mkdir()
+    torn = tmp_path / ".aside-step-0000009-torn" / "step-0000009"
+    torn.mkdir(parents=True)
     (torn / "model.safetensors").write_bytes(b"half")
     with (tmp_path / "metrics.jsonl").open("a") as log:
         log.write('{"step": 7, "te')
