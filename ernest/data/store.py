@@ -14,7 +14,7 @@ from ernest.storage import fingerprint, write_folder
 
 
 class ExampleStore:
-    """A sequence of `Example` in a folder of parts, each with a JSON line for every example, arrays of each form, and an index."""
+    """A sequence of `Example` in a folder of parts, each with a JSON line for an example, arrays of the forms, and an index."""
 
     def __init__(self, folder: Path) -> None:
         self.parts = [_Part(path.parent) for path in sorted(folder.glob(f"*/{_INDEX}"))]
