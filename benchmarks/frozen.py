@@ -20,7 +20,8 @@ from rich.console import Console
 from benchmarks.machine import processor
 from benchmarks.model.throughput import prepare
 from ernest.config.recipe import Recipe, load_recipe
-from ernest.data.store import EncodedSegment, ExampleStore
+from ernest.data.examples import EncodedSegment
+from ernest.data.store import ExampleStore
 from ernest.generation.engine import Engine
 from ernest.sequence.record import KINDS
 from ernest.tokenizers.bundle import Tokenizers
@@ -55,7 +56,7 @@ def measure(folder: Path) -> dict[str, Any]:
 def process(folder: Path, run: Path) -> None:
     """One of the processes that `measure` starts."""
     torch.set_num_threads(1)
-    store, tokenizers = ExampleStore(folder / "documents"), Tokenizers.load(folder / "tokenizers")
+    store, tokenizers = ExampleStore(folder / "examples"), Tokenizers.load(folder / "tokenizers")
     with process_group() as (rank, world):
         model = train(recipe(world), store, tokenizers, run, rank, world)
         if world == 1:

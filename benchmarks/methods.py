@@ -19,8 +19,10 @@ from benchmarks import tables
 from benchmarks.tables import Figure
 from ernest.checkpoint import load_expert_importance, load_model
 from ernest.config.recipe import Recipe, from_tree
-from ernest.data.sampler import collate, plan
-from ernest.data.store import ExampleStore, to_frames
+from ernest.data.collate import collate
+from ernest.data.examples import to_frames
+from ernest.data.sampler import plan
+from ernest.data.store import ExampleStore
 from ernest.evaluation.results import load
 from ernest.evaluation.routing import max_violation, normalised_entropy, shares
 from ernest.model.slicing import choose, extract
@@ -199,7 +201,7 @@ def weighting(build: Path, recipe: Recipe) -> list[Figure]:
 def slices(build: Path, recipe: Recipe) -> list[Figure]:
     """Row 33: logits of the extracted half-size model against the masked parent."""
     model, tokenizers = load_model(build / "model")
-    store = ExampleStore(build / "documents")
+    store = ExampleStore(build / "examples")
     rows = plan(store, dict.fromkeys(store.tasks, 1.0), tokenizers, recipe.sequence, recipe.seed, 0)[:4]
     batch = collate(rows, recipe.sequence.length, tokenizers)
     submodel = choose(model, load_expert_importance(build / "model"), 5, 24, 1)

@@ -92,6 +92,11 @@ def test_import_ernest_is_quick_and_loads_no_torch():
     assert statistics.median(run["milliseconds"] for run in runs) < 50
 
 
+def test_what_a_run_can_set_loads_no_torch():
+    for module in [name for name in MODULES if name.startswith("ernest.config")]:
+        assert not {"torch", "numpy"} & set(fresh(TIMED.format(module=module))["loaded"]), module
+
+
 # The command line sets the environment that torch reads once, so it must be importable before torch.
 @pytest.mark.parametrize("module", [name for name in MODULES if name == "ernest.cli"])
 def test_the_command_line_loads_torch_only_when_it_runs(module):

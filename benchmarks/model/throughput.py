@@ -15,7 +15,8 @@ import numpy as np
 import torch
 
 from ernest.config.recipe import Recipe, load_recipe
-from ernest.data.store import EncodedSegment, Example, ExampleStore
+from ernest.data.examples import EncodedSegment, Example
+from ernest.data.store import ExampleStore
 from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
@@ -89,7 +90,7 @@ def prepare(folder: Path) -> None:
     text = TextTokenizer.train(sentences * 10, base.tokenizers.vocabulary)
     Tokenizers(text, VisionTokenizer(VisionTokenizerConfig()), AudioTokenizer()).save(folder / "tokenizers")
     rng = np.random.default_rng(0)
-    ExampleStore.write(folder / "documents" / "random", [document for _ in range(100) for document in documents(rng, sentences)])
+    ExampleStore.write(folder / "examples" / "random", [document for _ in range(100) for document in documents(rng, sentences)])
 
 
 def documents(rng: np.random.Generator, sentences: list[str]) -> list[Example]:
@@ -118,7 +119,7 @@ def documents(rng: np.random.Generator, sentences: list[str]) -> list[Example]:
 
 def main(folder: Path, run: Path, threads: int) -> None:
     torch.set_num_threads(threads)
-    store, tokenizers = ExampleStore(folder / "documents"), Tokenizers.load(folder / "tokenizers")
+    store, tokenizers = ExampleStore(folder / "examples"), Tokenizers.load(folder / "tokenizers")
     clock = [time.process_time()]
     with process_group() as (rank, world):
         train(recipe(world), store, tokenizers, run, rank, world, lambda *_: clock.append(time.process_time()))

@@ -26,6 +26,7 @@ from ernest.evaluation.run import examine
 from ernest.report.page import write_report
 from ernest.report.rows import ROWS, write_rows
 from ernest.report.tables import rows, table
+from ernest.storage import write_text
 from ernest.tokenizers.text import TextTokenizer
 from ernest.training import pipeline
 from ernest.training.monitor import stage_bar
@@ -61,7 +62,7 @@ def run(build: Path, recipe: Recipe) -> Path:
     return report
 
 
-MADE = ("judges", "tokenizers", "documents*", "step-*", "model", "findings", "*.json", "metrics.jsonl", "report.html", "bench")
+MADE = ("judges", "tokenizers", "examples", "step-*", "model", "findings", "*.json", "metrics.jsonl", "report.html", "bench")
 """What the demo leaves in its folder."""
 
 
@@ -77,7 +78,7 @@ def _claim(build: Path, recipe: Recipe, console: Console) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     elif mark.exists():
         console.print(f"going on in {build}")
-    mark.write_text(tree)
+    write_text(mark, tree)
 
 
 def run_chains(chains: Sequence[Callable[[Lane], None]], build: Path, recipe: Recipe, console: Console) -> None:
@@ -129,7 +130,7 @@ def _timed(build: Path, name: str) -> Iterator[None]:
         times = _times(build)
         before = times.get(name, [0.0, 0.0])
         times[name] = [before[0] + time.monotonic() - wall, before[1] + _cpu_seconds() - cpu]
-        (build / "times.json").write_text(json.dumps(times))
+        write_text(build / "times.json", json.dumps(times))
 
 
 def _times(build: Path) -> dict[str, list[float]]:

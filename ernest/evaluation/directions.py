@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ernest.data.sampler import collate, lay_out_example
-from ernest.data.store import EncodedSegment, encode, to_frames
+from ernest.data.collate import collate
+from ernest.data.examples import EncodedSegment, encode, to_frames
+from ernest.data.layout import lay_out_example
 from ernest.evaluation.results import Sample
 from ernest.generation.engine import Engine
 from ernest.generation.sampling import Sampling

@@ -40,7 +40,7 @@ def generate(
     if out is not None and to != "text" and media.suffix(out) not in media.WRITTEN[to]:
         raise ValueError(f"{out}: a name for {to} ends in {', '.join(media.WRITTEN[to])}")
     check_checkpoint(checkpoint)
-    from ernest.data.store import EncodedSegment
+    from ernest.data.examples import EncodedSegment
     from ernest.generation.sampling import DEFAULTS, Sampling
 
     usual = DEFAULTS[to]
@@ -75,7 +75,7 @@ def describe(checkpoint: Path, file: Path, question: str | None = None, size: Su
         raise ValueError(f"{file}: expected a file that ends in one of {known}")
     segments = [given(kind, media.read(file, kind)), *([given("text", question)] if question else [])]
     check_checkpoint(checkpoint)
-    from ernest.data.store import encode_segments
+    from ernest.data.examples import encode_segments
 
     engine = _engine(checkpoint, size)
     return engine.texts([encode_segments(segments, engine.tokenizers)])[0]

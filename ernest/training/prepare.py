@@ -9,9 +9,10 @@ import numpy as np
 from rich.progress import Progress
 
 from ernest.config.recipe import Recipe, to_tree
+from ernest.data.examples import EncodedSegment, Example, encode
+from ernest.data.layout import lay_out_example
 from ernest.data.records import LINES, RecordFolder
-from ernest.data.sampler import lay_out_example
-from ernest.data.store import EncodedSegment, Example, ExampleStore, encode
+from ernest.data.store import ExampleStore
 from ernest.sequence.record import Record, Segment
 from ernest.tokenizers.audio import SAMPLES
 from ernest.tokenizers.bundle import Tokenizers
@@ -40,8 +41,8 @@ def train_on_records(records: RecordFolder, out: Path, recipe: Recipe, checkpoin
             out.mkdir(parents=True, exist_ok=True)
             (out / MARK).write_text(mark)
             (brought or _tokenizers(records, text, recipe, bar)).save(folder)
-        if not (out / "documents/own").exists():
-            ExampleStore.write(out / "documents/own", encode(records, Tokenizers.load(folder)))
+        if not (out / "examples/own").exists():
+            ExampleStore.write(out / "examples/own", encode(records, Tokenizers.load(folder)))
     return pipeline.train_model(out, recipe)
 
 

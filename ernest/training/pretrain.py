@@ -1,6 +1,6 @@
 """One training process: `python -m ernest.training.pretrain RUN`, started by `launch`, by torchrun or alone.
 
-RUN holds recipe.json, documents/ and tokenizers/; states, metrics.jsonl and at last model/ are written there.
+RUN holds recipe.json, examples/ and tokenizers/; states, metrics.jsonl and at last model/ are written there.
 """
 
 import json
@@ -10,7 +10,8 @@ from pathlib import Path
 
 from ernest.checkpoint import save_model
 from ernest.config.recipe import from_tree, to_tree
-from ernest.data.sampler import collate, plan
+from ernest.data.collate import collate
+from ernest.data.sampler import plan
 from ernest.data.store import ExampleStore
 from ernest.device import set_threads
 from ernest.model.slicing import expert_importance
@@ -31,7 +32,7 @@ def main(run: Path) -> None:
 
 def pretrain(run: Path, rank: int, world: int) -> None:
     recipe = from_tree(json.loads((run / "recipe.json").read_text()))
-    store, tokenizers = ExampleStore(run / "documents"), Tokenizers.load(run / "tokenizers")
+    store, tokenizers = ExampleStore(run / "examples"), Tokenizers.load(run / "tokenizers")
     show = Show(recipe, tokenizers, store, run) if rank == 0 else None
     model = train(recipe, store, tokenizers, run, rank, world, show)
     if rank == 0:

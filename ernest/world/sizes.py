@@ -1,8 +1,10 @@
 """Default sizes of the world's pictures, videos and collages; every maker takes others as an argument."""
 
-SIZE = 32
+from ernest.config.media import MediaSpec
+
+SIZE = MediaSpec.size
 """Height and width of pictures and videos, in pixels."""
-FRAMES = 9
+FRAMES = MediaSpec.frames
 """Frames of a video."""
 COLLAGE_SIZE = 96
 """Height and width of collages, in pixels."""

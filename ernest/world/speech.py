@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ernest.sequence.record import SAMPLE_RATE
+from ernest.config.media import MediaSpec
 from ernest.world.split import HELD_OUT
 
 WORDS = (
@@ -107,14 +107,14 @@ def _rate_and_pitch(rng: np.random.Generator, held_out: bool) -> tuple[int, int]
 def _trimmed(wave: np.ndarray) -> np.ndarray:
     """Without the synthesiser's silence, but for 5 ms before and 10 ms after what is louder than a hundredth of the peak."""
     loud = np.flatnonzero(np.abs(wave) > 0.01 * np.abs(wave).max())
-    return wave[max(0, loud[0] - SAMPLE_RATE // 200) : loud[-1] + SAMPLE_RATE // 100]
+    return wave[max(0, loud[0] - MediaSpec.sample_rate // 200) : loud[-1] + MediaSpec.sample_rate // 100]
 
 
 def _resampled(wave: np.ndarray, rate: int) -> np.ndarray:
     """From `rate` to 8 kHz by cutting the spectrum: exact for a clip that begins and ends in silence."""
-    block = rate // np.gcd(rate, SAMPLE_RATE)
+    block = rate // np.gcd(rate, MediaSpec.sample_rate)
     wave = np.pad(wave, (0, -len(wave) % block))
-    length = len(wave) * SAMPLE_RATE // rate
+    length = len(wave) * MediaSpec.sample_rate // rate
     return np.fft.irfft(np.fft.rfft(wave)[: length // 2 + 1], length) * (length / len(wave))
 
 
