@@ -1,4 +1,4 @@
-"""Pictures to labels and probabilities, one by one or in batches, through whatever runtime a model has."""
+"""Classifies picture files with a model of any runtime: labels and probabilities, one by one or in batches."""
 
 import json
 from collections import defaultdict
@@ -60,7 +60,7 @@ def classify_files(
 
 
 def classify(model: Model, files: Iterable[str | Path], top: int = 5, batch: int = 1) -> Iterator[Answer]:
-    """An answer for each file, in their order, as soon as `batch` of them have been read. A bad file spoils its own answer only.
+    """Yields an `Answer` for each file, in order, after each `batch` of files. Of an unreadable file the answer is an error.
 
     Of a batch, pictures that come to different sizes go to the network separately. Raises ValueError if `top` is below 1.
     """

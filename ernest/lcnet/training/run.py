@@ -1,4 +1,4 @@
-"""From a folder of pictures to a trained network in files: what `ernest lcnet train` calls."""
+"""Trains a classifier on a folder of pictures and writes networks, scores and tables: the body of `ernest lcnet train`."""
 
 import json
 from collections.abc import Sequence
@@ -153,7 +153,7 @@ def _teacher(path: str | Path, recipe: Recipe, labels: Sequence[str]) -> PPLCNet
 
 
 def _tell(out: Path, validation_set: PictureDataset, recipe: Recipe, show: bool) -> None:
-    """The table and the picture of what the best network takes for what."""
+    """Writes and shows the per-class table and the confusion matrix of the best network."""
     scores = evaluate(read_checkpoint(out / "best.safetensors").network, validation_set, preprocessing_of(recipe))
     rows = per_class(scores, validation_set.labels)
     write_classes(rows, out / "classes.csv")
