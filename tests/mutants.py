@@ -55,9 +55,7 @@ MUTANTS = (
     # data and world
     Mutant("world/split.py", "return index >= HELD_OUT", "return index > HELD_OUT", "world"),
     Mutant("world/video.py", "(1 - drop) * first", "(1 + drop) * first", "world/test_video.py"),
-    Mutant(
-        "world/images.py", "T).argmin()", "T).argmax()", "world/test_images.py"
-    ),
+    Mutant("world/images.py", "T).argmin()", "T).argmax()", "world/test_images.py"),
     # generation
     Mutant("generation/sampling.py", "(conditioned - free)", "(free - conditioned)", "generation"),
     Mutant("generation/sampling.py", "- ordered > sampling.top_p", "> sampling.top_p", "generation/test_sampling.py"),
