@@ -105,11 +105,11 @@ class AudioTokenizer(nn.Module):
     def latents(self, mel: Tensor, frames: Tensor) -> Tensor:
         """Latents `[sum of frames, latent]` of spectrograms `[batch, 4 · longest, BANDS]` of clips of `frames` `[batch]`."""
         hidden = _through(self.encoder, mel, frames)
-        return self.norm(hidden[_inside(frames, hidden.shape[1])].float())
+        return self.norm(hidden[inside_clips(frames, hidden.shape[1])].float())
 
     def spectrograms(self, latents: Tensor, frames: Tensor) -> Tensor:
         """The inverse of `latents`: spectrograms `[batch, 4 · longest, BANDS]` from quantised latents."""
-        inside = _inside(frames, int(frames.max()))
+        inside = inside_clips(frames, int(frames.max()))
         hidden = latents.new_zeros(*inside.shape, latents.shape[1])
         hidden[inside] = latents
         return _through(self.decoder, hidden, frames).float()
@@ -121,9 +121,10 @@ class AudioTokenizer(nn.Module):
         Silence fills the last frame. Raises `ValueError` for a wave that is empty, not one-dimensional or not finite.
         """
         codes: list[Tensor] = [torch.empty(0)] * len(waves)
+        device = self.quantiser.codebooks.device
         for batch in by_length([_frames(wave, number) for number, wave in enumerate(waves)], _BATCH):
             mel, frames = padded_spectrograms([waves[i] for i in batch])
-            told = self.quantiser.encode(self.latents(mel, frames)).split(frames.tolist())
+            told = self.quantiser.encode(self.latents(mel.to(device), frames.to(device))).cpu().split(frames.tolist())
             for i, code in zip(batch, told, strict=True):
                 codes[i] = code
         return codes
@@ -135,10 +136,11 @@ class AudioTokenizer(nn.Module):
         Only the first `levels` codes of each frame are used, all by default; `iterations` is the number of Griffin-Lim steps.
         """
         waves: list[np.ndarray] = [np.empty(0)] * len(codes)
+        device = self.quantiser.codebooks.device
         for batch in by_length([self._checked(code) for code in codes], _BATCH):
             frames = torch.tensor([len(codes[i]) for i in batch])
-            latents = self.quantiser.embed(torch.cat([codes[i] for i in batch]), levels)
-            sound = spectrogram.griffin_lim(self.spectrograms(latents, frames), iterations)
+            latents = self.quantiser.embed(torch.cat([codes[i] for i in batch]).to(device), levels)
+            sound = spectrogram.griffin_lim(self.spectrograms(latents, frames.to(device)).cpu(), iterations)
             for row, i in enumerate(batch):
                 waves[i] = sound[row, : len(codes[i]) * SAMPLES].clamp(-1, 1).numpy().copy()
         return waves
@@ -218,7 +220,7 @@ def padded_spectrograms(waves: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
     for row, wave in zip(padded, waves, strict=True):
         row[: len(wave)] = torch.from_numpy(wave)
     mel = spectrogram.log_mel(padded)
-    return mel * _inside(MEL_FRAMES * frames, mel.shape[1])[..., None], frames
+    return mel * inside_clips(MEL_FRAMES * frames, mel.shape[1])[..., None], frames
 
 
 def by_length(lengths: Sequence[int], size: int) -> list[list[int]]:
@@ -236,9 +238,9 @@ def _frames(wave: np.ndarray, number: int) -> int:
     return -(-len(wave) // SAMPLES)
 
 
-def _inside(lengths: Tensor, longest: int) -> Tensor:
+def inside_clips(lengths: Tensor, longest: int) -> Tensor:
     """Bool `[batch, longest]`: which positions lie inside their clip."""
-    return torch.arange(longest) < lengths[:, None]
+    return torch.arange(longest, device=lengths.device) < lengths[:, None]
 
 
 def _through(layers: nn.ModuleList, x: Tensor, frames: Tensor) -> Tensor:
@@ -247,5 +249,5 @@ def _through(layers: nn.ModuleList, x: Tensor, frames: Tensor) -> Tensor:
     longest = int(frames.max())
     for layer in layers:
         x = layer(x)
-        x = x * _inside(frames * (x.shape[1] // longest), x.shape[1])[..., None]
+        x = x * inside_clips(frames * (x.shape[1] // longest), x.shape[1])[..., None]
     return x

@@ -96,7 +96,7 @@ class MultiScaleBits(nn.Module):
             entropy = entropy + _entropy(cell)
             commitment = commitment + F.mse_loss(cell, q) * self.bits
             if bit_flip_rate > 0:
-                q = torch.where(torch.rand(q.shape, generator=generator) < bit_flip_rate, -q, q)
+                q = torch.where(torch.rand(q.shape, generator=generator, device=q.device) < bit_flip_rate, -q, q)
             coarse, total = total, total + self.up(cell + (q - cell).detach(), k)
         return Quantised(total, coarse, entropy / len(self.sizes), commitment / len(self.sizes))
 

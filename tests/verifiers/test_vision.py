@@ -6,16 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from ernest.verifiers.vision import (
-    as_frames,
-    classify,
-    distort,
-    load_digit_judge,
-    load_family_judge,
-    save,
-    train_digit_judge,
-    train_family_judge,
-)
+from ernest.lcnet.network import PPLCNet, small_images
+from ernest.verifiers.training import as_teacher, distort, train_digit_judge, train_family_judge
+from ernest.verifiers.vision import as_frames, classify, load_digit_judge, load_family_judge, save
 
 
 def stripes(step: int, n: int = 32) -> tuple[np.ndarray, np.ndarray]:
@@ -67,6 +60,21 @@ def test_family_judge_learns_and_survives_a_file(tmp_path: Path) -> None:
 def test_same_seed_same_judge() -> None:
     first, again = (train_digit_judge(stripes, steps=2, seed=5) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+
+
+def test_a_teacher_is_a_copy_that_nothing_changes() -> None:
+    network = PPLCNet(small_images(classes=10)).train()
+    teacher = as_teacher(network)
+    frames = torch.rand(4, 3, 32, 32, requires_grad=True)
+    before = teacher.features(frames)
+    before.sum().backward()
+    assert frames.grad is not None
+    assert network.training
+    assert all(p.requires_grad and p.grad is None for p in network.parameters())
+    for p in network.parameters():
+        p.data.zero_()
+    torch.testing.assert_close(teacher.features(frames), before)
+    assert teacher.classes == 10
 
 
 def test_frames_and_distortion() -> None:
