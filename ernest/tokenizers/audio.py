@@ -1,25 +1,25 @@
-"""The audio tokenizer: residual codes at 12.5 frames a second, and the way back to a waveform (ERNIE 5.0 §2.3.1).
+"""The audio tokenizer: turns a waveform (8 kHz) into residual codes at 12.5 frames per second, and back (ERNIE 5.0 §2.3.1).
 
-A log-mel spectrogram at 50 frames a second is encoded to one latent vector every 80 ms. The vector is told by
-`levels` codes: the first names the nearest entry of the first codebook, each later one the nearest entry to what
-the levels before it left over. The first code is taught to carry what is said, the later ones how it sounds.
+A log-mel spectrogram at 50 frames per second is encoded to one latent vector every 80 ms, and the vector to `levels` codes:
+the first is the index of the nearest entry of the first codebook, each later one that of the entry nearest to what the levels
+before it left over. Training makes the first code carry what is said, and the later ones how it sounds.
 """
 
-import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from json import dumps, loads
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ernest.tokenizers import mel as spectrogram
+from ernest.tokenizers.network_file import load_network, save_network
+from ernest.tokenizers.spec import AudioSpec
+
+KIND = "an audio tokenizer"
 
 MEL_FRAMES = 4
 """Spectrogram frames in one frame of codes."""
@@ -31,18 +31,13 @@ _BATCH = 128
 
 @dataclass(frozen=True)
 class AudioConfig:
-    """`levels` codebooks of `codebook` entries of `latent` numbers; `fine` and `coarse` channels at 50 Hz, and below."""
+    """`levels` codebooks of `codebook` entries of `latent` numbers; `fine` channels at 50 Hz, `coarse` ones at 25 and 12.5 Hz."""
 
     levels: int = 4
     codebook: int = 256
     latent: int = 64
     fine: int = 128
     coarse: int = 256
-
-    @property
-    def rate(self) -> float:
-        """Frames of codes a second."""
-        return spectrogram.SAMPLE_RATE / SAMPLES
 
 
 class ResidualQuantiser(nn.Module):
@@ -102,6 +97,11 @@ class AudioTokenizer(nn.Module):
             ]
         )
 
+    @property
+    def spec(self) -> AudioSpec:
+        rate = spectrogram.SAMPLE_RATE
+        return AudioSpec(rate, rate / SAMPLES, self.config.levels, self.config.codebook)
+
     def latents(self, mel: Tensor, frames: Tensor) -> Tensor:
         """Latents `[sum of frames, latent]` of spectrograms `[batch, 4 · longest, BANDS]` of clips of `frames` `[batch]`."""
         hidden = _through(self.encoder, mel, frames)
@@ -146,16 +146,13 @@ class AudioTokenizer(nn.Module):
         return waves
 
     def save(self, path: str | Path) -> None:
-        aside = Path(f"{path}.part")
-        save_file(self.state_dict(), aside, metadata={"config": dumps(asdict(self.config))})
-        os.replace(aside, path)
+        """Weights as safetensors, with the configuration in the header."""
+        save_network(path, KIND, self, self.config)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        with safe_open(path, "pt") as file:
-            tokenizer = cls(AudioConfig(**loads(file.metadata()["config"])))
-        tokenizer.load_state_dict(load_file(path))
-        return tokenizer.eval()
+        """The tokenizer that `save` wrote, ready for use; ValueError, which names the file, if it holds something else."""
+        return load_network(path, KIND, AudioConfig, cls)
 
     def _checked(self, codes: Tensor) -> int:
         """The number of frames of `codes`, which a `ValueError` refuses unless they name entries that exist."""

@@ -48,7 +48,7 @@ def drawn(config: AudioConfig = SMALL, seed: int = 0) -> AudioTokenizer:
 @pytest.mark.parametrize("samples", [1, 639, 640, 641, 1280, 4000, 8000, 12345])
 def test_frames_are_the_ceiling_of_twelve_and_a_half_a_second(samples: int) -> None:
     tokenizer = drawn()
-    assert tokenizer.config.rate == 12.5
+    assert tokenizer.spec.frame_rate == 12.5
     (codes,) = tokenizer.encode(sounds([samples]))
     assert codes.shape == (int(np.ceil(12.5 * samples / 8000)), 3)
     assert codes.dtype == torch.int64
