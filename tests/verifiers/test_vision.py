@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from ernest.lcnet.network import PPLCNet, small_images
 from ernest.verifiers.training import as_teacher, distort, train_digit_judge, train_family_judge
@@ -35,6 +36,13 @@ def drifts(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return videos, families
 
 
+def assert_same_weights(loaded: nn.Module, saved: nn.Module) -> None:
+    """To the bit, since a file keeps bits, and ready to judge."""
+    assert not loaded.training
+    assert loaded.state_dict().keys() == saved.state_dict().keys()
+    assert all(torch.equal(value, saved.state_dict()[name]) for name, value in loaded.state_dict().items())
+
+
 def test_digit_judge_learns_and_survives_a_file(tmp_path: Path) -> None:
     seen: list[int] = []
     judge = train_digit_judge(stripes, steps=50, progress=lambda step, steps, metrics: seen.append(step))
@@ -43,7 +51,7 @@ def test_digit_judge_learns_and_survives_a_file(tmp_path: Path) -> None:
     assert (said == classes).mean() > 0.4
     assert seen == list(range(1, 51))
     save(judge, tmp_path / "digit.safetensors")
-    assert np.array_equal(classify(load_digit_judge(tmp_path / "digit.safetensors"), pictures), said)
+    assert_same_weights(load_digit_judge(tmp_path / "digit.safetensors"), judge)
     with pytest.raises(ValueError, match="expected a family judge, found digit"):
         load_family_judge(tmp_path / "digit.safetensors")
 
@@ -54,12 +62,15 @@ def test_family_judge_learns_and_survives_a_file(tmp_path: Path) -> None:
     said = classify(judge, videos)
     assert (said == families).mean() > 0.9
     save(judge, tmp_path / "family.safetensors")
-    assert np.array_equal(classify(load_family_judge(tmp_path / "family.safetensors"), videos), said)
+    assert_same_weights(load_family_judge(tmp_path / "family.safetensors"), judge)
 
 
 def test_same_seed_same_judge() -> None:
-    first, again = (train_digit_judge(stripes, steps=2, seed=5) for _ in range(2))
-    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    """But for the rounding of products, which hangs on where memory lies: a thousandth of what another seed changes."""
+    first, again, other = (
+        torch.cat([p.flatten() for p in train_digit_judge(stripes, steps=2, seed=seed).parameters()]) for seed in (5, 5, 6)
+    )
+    assert (first - again).abs().mean() < 1e-3 * (first - other).abs().mean()
 
 
 def test_a_teacher_is_a_copy_that_nothing_changes() -> None:
