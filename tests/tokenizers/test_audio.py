@@ -13,6 +13,7 @@ from ernest.tokenizers.audio import (
     Convolution,
     Doubling,
     ResidualQuantiser,
+    inside_clips,
     padded_spectrograms,
 )
 from ernest.tokenizers.training.audio import MovingCodebooks, train_audio_tokenizer
@@ -165,19 +166,25 @@ def test_saved_and_loaded_it_makes_the_same_latents(tmp_path: Path) -> None:
 
 
 def test_a_short_training_learns_to_restore_and_each_level_helps() -> None:
+    """The best constant spectrum is what a tokenizer can do without any code: it is to be beaten by far.
+
+    Of the latents' variance the first level leaves less than half, and each later one less than the one before it.
+    """
     waves = sounds([1500 + 40 * n for n in range(60)])
     words = ["low" if number % 2 else "high" for number in range(60)]
     seen: list[tuple[int, int]] = []
-    tokenizer = train_audio_tokenizer(waves, words, 60, 0, lambda step, steps, _: seen.append((step, steps)), SMALL)
-    assert seen == [(step + 1, 72) for step in range(72)]
+    tokenizer = train_audio_tokenizer(waves, words, 250, 0, lambda step, steps, _: seen.append((step, steps)), SMALL)
+    assert seen == [(step + 1, 300) for step in range(300)]
     mel, frames = padded_spectrograms(waves)
     codes = torch.cat(tokenizer.encode(waves))
     with torch.no_grad():
         latents = tokenizer.latents(mel, frames)
         restored = tokenizer.spectrograms(tokenizer.quantiser.embed(codes), frames)
         left = [float((latents - tokenizer.quantiser.embed(codes, levels)).square().mean()) for levels in (1, 2, 3)]
-    assert (restored - mel).abs().mean() < 0.6 * mel.abs().mean()
-    assert left[2] < left[1] < left[0] < 0.8
+    inside = inside_clips(4 * frames, mel.shape[1])
+    constant = (mel[inside] - mel[inside].median(0).values).abs().sum()
+    assert (restored - mel).abs().sum() < 0.85 * constant
+    assert left[2] < left[1] < left[0] < 0.5 * latents.var(0).mean()
 
 
 def test_a_training_can_be_repeated() -> None:

@@ -59,10 +59,10 @@ def test_later_scales_draw_better(tokenizer: VisionTokenizer) -> None:
     bits = tokenizer.quantiser.history(tokenizer.encode(frames)).bits
     by_scale = [psnr(tokenizer.decode(tokenizer.quantiser.sum(bits, k)), frames) for k in (1, 2, 3)]
     assert by_scale[0] < by_scale[1] < by_scale[2]
-    assert by_scale[2] > psnr(frames.mean(0, keepdim=True), frames) + 2
+    assert by_scale[2] > psnr(frames.mean(0, keepdim=True), frames) + 2  # dB above what can be drawn without any bit
     share = bits.flatten(1).float().mean(0).clamp(1e-6, 1 - 1e-6)
     entropy = -(share * share.log2() + (1 - share) * (1 - share).log2()).mean()
-    assert entropy > 0.85
+    assert entropy > 14 / 16  # bits: what is left when two of the sixteen never change
 
 
 @torch.no_grad()

@@ -44,12 +44,13 @@ def assert_same_weights(loaded: nn.Module, saved: nn.Module) -> None:
 
 
 def test_digit_judge_learns_and_survives_a_file(tmp_path: Path) -> None:
+    """Four classes, so chance is a quarter; after 150 steps none of three seeds errs, after 50 some name but a third."""
     seen: list[int] = []
-    judge = train_digit_judge(stripes, steps=50, progress=lambda step, steps, metrics: seen.append(step))
+    judge = train_digit_judge(lambda step: stripes(step, 16), 150, progress=lambda step, steps, metrics: seen.append(step))
     pictures, classes = stripes(10_000, 200)
     said = classify(judge, pictures)
-    assert (said == classes).mean() > 0.4
-    assert seen == list(range(1, 51))
+    assert (said == classes).mean() > 0.9
+    assert seen == list(range(1, 151))
     save(judge, tmp_path / "digit.safetensors")
     assert_same_weights(load_digit_judge(tmp_path / "digit.safetensors"), judge)
     with pytest.raises(ValueError, match="expected a family judge, found digit"):
