@@ -20,7 +20,7 @@ from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
 from ernest.training import pipeline
 from ernest.verifiers import vision
-from ernest.verifiers.speech import train_word_judge
+from ernest.verifiers.training import as_teacher, train_digit_judge, train_family_judge, train_word_judge
 from ernest.world.images import DIGITS, pictures
 from ernest.world.video import FAMILIES
 from ernest.world.world import MOVING, texts_for_bpe, together
@@ -101,7 +101,7 @@ def judge_families(lane: Lane) -> None:
     videos = np.stack([record.segments[0].data for record in records])
     families = np.array([KINDS_OF_VIDEO.index(record.facts["family"]) for record in records])
     steps, progress = recipe.tokenizers.family_judge_steps, lane.progress("family judge")
-    judge = vision.train_family_judge(videos, families, steps, recipe.seed, progress)
+    judge = train_family_judge(videos, families, steps, recipe.seed, progress)
     vision.save(judge, lane.build / "judges/families.safetensors")
 
 
@@ -151,7 +151,7 @@ def _reader(lane: Lane, stage: str, seed_offset: int, steps: int) -> PPLCNet:
         chosen = np.random.default_rng((seed, step)).integers(len(digits), size=64)
         return pixels[chosen], digits[chosen]
 
-    return vision.train_digit_judge(draw, steps, seed, lane.progress(stage))
+    return train_digit_judge(draw, steps, seed, lane.progress(stage))
 
 
 def _vision_tokenizer(lane: Lane, stills: Sequence[Record], videos: Sequence[Record]) -> VisionTokenizer:
@@ -169,4 +169,4 @@ def _vision_tokenizer(lane: Lane, stills: Sequence[Record], videos: Sequence[Rec
         for frame in range(len(record.segments[0].data))
     ]
     seen = pipeline.Seen(still_frames, digits, moving_frames, np.array(families))
-    return pipeline.vision_tokenizer(seen, lane.recipe, lane.progress("vision tokenizer"), teacher)
+    return pipeline.vision_tokenizer(seen, lane.recipe, lane.progress("vision tokenizer"), as_teacher(teacher))

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from ernest.tokenizers.audio import padded_spectrograms
 from ernest.tokenizers.mel import BANDS
-from ernest.tokenizers.training.recogniser import Progress, train_recogniser
 from ernest.world.speech import WORDS
 
 CANVAS = 48
@@ -42,7 +41,7 @@ class WordJudge(nn.Module):
     def judge(self, waves: Sequence[np.ndarray]) -> list[str]:
         """The word of each wave float32 `[samples]`."""
         batches = [waves[start : start + 256] for start in range(0, len(waves), 256)]
-        return [WORDS[choice] for batch in batches for choice in self(_canvas(batch)).argmax(1).tolist()]
+        return [WORDS[choice] for batch in batches for choice in self(canvas(batch)).argmax(1).tolist()]
 
     def save(self, path: str | Path) -> None:
         aside = Path(f"{path}.part")
@@ -56,26 +55,9 @@ class WordJudge(nn.Module):
         return judge.eval()
 
 
-def train_word_judge(waves: Sequence[np.ndarray], words: Sequence[str], steps: int, seed: int, progress: Progress) -> WordJudge:
-    """A judge trained on `waves` float32 `[samples]`, of which `words` says what each says.
-
-    Raises `ValueError` when clips and words differ in number or a word is not one of the twenty.
-    """
-    if len(waves) != len(words) or not waves:
-        raise ValueError(f"expected one word for each clip and at least one clip, got {len(waves)} clips and {len(words)} words")
-    unknown = sorted(set(words) - set(WORDS))
-    if unknown:
-        raise ValueError(f"the judge knows {', '.join(WORDS)}, not {', '.join(unknown)}")
-    torch.manual_seed(seed)
-    labels = torch.tensor([WORDS.index(word) for word in words])
-    judge = WordJudge()
-    train_recogniser(judge, _canvas(waves), labels, steps, progress)
-    return judge
-
-
-def _canvas(waves: Sequence[np.ndarray]) -> Tensor:
+def canvas(waves: Sequence[np.ndarray]) -> Tensor:
     """Spectrograms `[batch, CANVAS, BANDS]`."""
     mel, _ = padded_spectrograms(waves)
-    canvas = torch.zeros(len(waves), CANVAS, BANDS)
-    canvas[:, : mel.shape[1]] = mel[:, :CANVAS]
-    return canvas
+    filled = torch.zeros(len(waves), CANVAS, BANDS)
+    filled[:, : mel.shape[1]] = mel[:, :CANVAS]
+    return filled

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ernest.verifiers.speech import CANVAS, WordJudge, train_word_judge
+from ernest.verifiers.speech import CANVAS, WordJudge
+from ernest.verifiers.training import train_word_judge
 from ernest.world.speech import VOICES, WORDS, speech
 from ernest.world.split import HELD_OUT
 
