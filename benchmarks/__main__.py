@@ -12,8 +12,9 @@ from rich.table import Table
 
 from benchmarks.throughput import ARRANGEMENTS, Arrangement, machine, measure
 from ernest.config.recipe import load_recipe
+from ernest.device import matmul_rate
 from ernest.model.cost import training_flops
-from ernest.report.rows import matmul_rate, write_rows
+from ernest.report.rows import write_rows
 from ernest.tokenizers.precision import half_precision
 
 BARS = {Arrangement(1, 1): 3000.0, Arrangement(2, 1): 6000.0, Arrangement(1, 2): None}

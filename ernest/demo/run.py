@@ -9,23 +9,24 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from ernest.config.recipe import Recipe, find_recipe, load_recipe, to_tree, with_effort
-from ernest.demo.stages import CHAINS, Lane
-from ernest.evaluation.results import Stage, save
-from ernest.evaluation.run import examine
+from ernest.demo.stages import STAGES, Stage, StageContext
+from ernest.device import set_threads
+from ernest.evaluation.results import StageTime, save
+from ernest.evaluation.run import evaluate_run
 from ernest.report.page import write_report
 from ernest.report.rows import write_rows
 from ernest.report.tables import rows, table
+from ernest.storage import write_text
 from ernest.tokenizers.text import TextTokenizer
 from ernest.training import pipeline
 from ernest.training.distributed import ALLOCATOR
@@ -37,7 +38,7 @@ FULL_MINUTES = 22.0
 
 
 def run(build: Path, minutes: float = FULL_MINUTES, seed: int = 0, overrides: tuple[str, ...] = ()) -> Path:
-    """Makes the world, trains tokenizers, judges and the model, examines it, and writes `build/report.html`.
+    """Makes the world, trains tokenizers, judges and the model, evaluates it, and writes `build/report.html`.
 
     Stages whose files are there are passed over; what another recipe left in `build` is removed first. Raises ValueError for
     a recipe that cannot be.
@@ -47,13 +48,13 @@ def run(build: Path, minutes: float = FULL_MINUTES, seed: int = 0, overrides: tu
     _claim(build, recipe, console)
     os.environ.update(ALLOCATOR | {"OMP_NUM_THREADS": "1"})
     with _timed(build, "world, judges and tokenizers"):
-        run_chains(CHAINS, build, recipe, console)
+        run_stages(STAGES, build, recipe, console)
     with _timed(build, "unified model"):
         if not (build / "model").is_dir():
             pipeline.train_model(build, recipe)
     with _timed(build, "scores"):
-        findings = examine(build, recipe, console)
-    stages = tuple(Stage(name, *spent) for name, spent in _times(build).items())
+        findings = evaluate_run(build, recipe, console)
+    stages = tuple(StageTime(name, *spent) for name, spent in _times(build).items())
     findings = replace(findings, stages=stages)
     save(build / "findings", findings)
     report = build / "report.html"
@@ -91,46 +92,46 @@ def _claim(build: Path, recipe: Recipe, console: Console) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     elif mark.exists():
         console.print(f"going on in {build}")
-    mark.write_text(tree)
+    write_text(mark, tree)
 
 
-def run_chains(chains: Sequence[Callable[[Lane], None]], build: Path, recipe: Recipe, console: Console) -> None:
-    """Runs chains of stages in a process of one thread per core, and draws their bars. Raises what a chain raised."""
+def run_stages(stages: Sequence[Stage], build: Path, recipe: Recipe, console: Console) -> None:
+    """Runs stages in one process of one thread per core, and draws their bars. Raises what a stage raised."""
     for folder in ("judges", "tokenizers"):
         (build / folder).mkdir(exist_ok=True)
-    context = multiprocessing.get_context("spawn")
+    spawn = multiprocessing.get_context("spawn")
     bars: dict[str, Any] = {}
     with (
-        context.Manager() as manager,
-        ProcessPoolExecutor(os.cpu_count() or 1, context) as pool,
+        spawn.Manager() as manager,
+        ProcessPoolExecutor(os.cpu_count() or 1, spawn) as pool,
         stage_bar(console) as progress,
     ):
-        told = manager.Queue()
-        running = [pool.submit(_run_chain, chain, build, recipe, told) for chain in chains]
-        while not (all(chain.done() for chain in running) and told.empty()):
+        messages = manager.Queue()
+        running = [pool.submit(_run_stage, stage, build, recipe, messages) for stage in stages]
+        while not (all(stage.done() for stage in running) and messages.empty()):
             try:
-                stage, step, steps, note = told.get(timeout=0.2)
+                job, step, steps, note = messages.get(timeout=0.2)
             except queue.Empty:
                 continue
-            if stage not in bars:
-                bars[stage] = progress.add_task(stage, total=steps, note="")
-            progress.update(bars[stage], completed=step, total=steps, note=note)
-        for chain in running:
-            chain.result()
+            if job not in bars:
+                bars[job] = progress.add_task(job, total=steps, note="")
+            progress.update(bars[job], completed=step, total=steps, note=note)
+        for stage in running:
+            stage.result()
 
 
-def _run_chain(chain: Callable[[Lane], None], build: Path, recipe: Recipe, told: Any) -> None:
-    torch.set_num_threads(1)
-    spoken: dict[str, float] = {}
+def _run_stage(stage: Stage, build: Path, recipe: Recipe, messages: Any) -> None:
+    set_threads(1)
+    last: dict[str, float] = {}
 
-    def tell(stage: str, step: int, steps: int, note: str) -> None:
-        """Five times a second at most, and at a stage's end."""
+    def report(job: str, step: int, steps: int, note: str) -> None:
+        """Five times a second at most, and at a job's end."""
         now = time.monotonic()
-        if step == steps or now - spoken.get(stage, 0.0) > 0.2:
-            spoken[stage] = now
-            told.put((stage, step, steps, note))
+        if step == steps or now - last.get(job, 0.0) > 0.2:
+            last[job] = now
+            messages.put((job, step, steps, note))
 
-    chain(Lane(build, recipe, tell))
+    stage(StageContext(build, recipe, report))
 
 
 @contextmanager
@@ -143,7 +144,7 @@ def _timed(build: Path, name: str) -> Iterator[None]:
         times = _times(build)
         before = times.get(name, [0.0, 0.0])
         times[name] = [before[0] + time.monotonic() - wall, before[1] + _cpu_seconds() - cpu]
-        (build / "times.json").write_text(json.dumps(times))
+        write_text(build / "times.json", json.dumps(times))
 
 
 def _times(build: Path) -> dict[str, list[float]]:

@@ -96,7 +96,7 @@ def energies(frames: np.ndarray) -> np.ndarray:
     return (KAPPA / 2 * slopes + (u * u - 1) ** 2 / 4).sum((-1, -2))
 
 
-def lawful(frames: np.ndarray, tolerance: float = 0.02, drop: float = 0.1) -> np.ndarray:
+def obeys_energy_law(frames: np.ndarray, tolerance: float = 0.02, drop: float = 0.1) -> np.ndarray:
     """Whether videos uint8 `[..., frames, 32, 32, 3]` obey the energy law, bool `[...]`.
 
     The energy never rises by more than `tolerance` of the first on any step, and falls by `drop` of it at least in all.

@@ -13,9 +13,9 @@ from ernest.world.video import (
     energies,
     fields,
     keeps_area_law,
-    lawful,
     moving_caption,
     moving_digit,
+    obeys_energy_law,
     read_direction,
     simulate,
 )
@@ -40,7 +40,7 @@ def disc(radius: float) -> np.ndarray:
 def test_every_true_video_obeys_the_energy_law_without_any_tolerance(videos, family):
     assert videos[family].shape == (200, 9, 32, 32, 3)
     assert videos[family].dtype == np.uint8
-    assert lawful(videos[family], tolerance=0).all()
+    assert obeys_energy_law(videos[family], tolerance=0).all()
 
 
 @EACH_FAMILY
@@ -74,11 +74,11 @@ def test_frames_are_those_of_the_exact_solution(videos, family, monkeypatch):
 def test_time_backwards_noise_and_standstill_are_unlawful(videos):
     rng = np.random.default_rng(0)
     for some in (family[:20] for family in videos):
-        assert not lawful(some[:, ::-1]).any()
+        assert not obeys_energy_law(some[:, ::-1]).any()
         noisy = some.astype(int)
         noisy[:, 4] += rng.integers(-40, 41, noisy[:, 4].shape)
-        assert not lawful(noisy.clip(0, 255).astype(np.uint8)).any()
-        assert not lawful(np.repeat(some[:, :1], 9, axis=1)).any()
+        assert not obeys_energy_law(noisy.clip(0, 255).astype(np.uint8)).any()
+        assert not obeys_energy_law(np.repeat(some[:, :1], 9, axis=1)).any()
 
 
 def test_tolerance_and_drop_are_shares_of_the_first_energy():
@@ -87,10 +87,10 @@ def test_tolerance_and_drop_are_shares_of_the_first_energy():
     energy = energies(video)
     rise, fall = (energy[4] - energy[3]) / energy[0], 1 - energy[-1] / energy[0]
     assert rise > 0
-    assert lawful(video, tolerance=rise * 1.01)
-    assert not lawful(video, tolerance=rise * 0.99)
-    assert lawful(video, drop=fall * 0.99)
-    assert not lawful(video, drop=fall * 1.01)
+    assert obeys_energy_law(video, tolerance=rise * 1.01)
+    assert not obeys_energy_law(video, tolerance=rise * 0.99)
+    assert obeys_energy_law(video, drop=fall * 0.99)
+    assert not obeys_energy_law(video, drop=fall * 1.01)
 
 
 def test_energy_is_the_length_of_the_interface_times_its_tension():
