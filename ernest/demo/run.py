@@ -1,24 +1,21 @@
 """The demo from nothing to its report: `run` is the list of its stages, in order."""
 
-import json
 import math
 import multiprocessing
 import os
 import queue
-import resource
-import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from ernest.config.recipe import Recipe, find_recipe, load_recipe, to_tree, with_effort
+from ernest.config.recipe import Recipe, find_recipe, load_recipe, with_effort
+from ernest.demo.folder import claim, timed, times
 from ernest.demo.stages import STAGES, Stage, StageContext
 from ernest.device import set_threads
 from ernest.evaluation.results import StageTime, save
@@ -26,7 +23,6 @@ from ernest.evaluation.run import evaluate_run
 from ernest.report.page import write_report
 from ernest.report.rows import write_rows
 from ernest.report.tables import rows, table
-from ernest.storage import write_text
 from ernest.tokenizers.text import TextTokenizer
 from ernest.training import pipeline
 from ernest.training.distributed import ALLOCATOR
@@ -45,16 +41,16 @@ def run(build: Path, minutes: float = FULL_MINUTES, seed: int = 0, overrides: tu
     """
     recipe = _recipe(minutes, seed, overrides)
     console = Console(width=None if sys.stdout.isatty() else 120)
-    _claim(build, recipe, console)
+    claim(build, recipe, console)
     os.environ.update(ALLOCATOR | {"OMP_NUM_THREADS": "1"})
-    with _timed(build, "world, judges and tokenizers"):
+    with timed(build, "world, judges and tokenizers"):
         run_stages(STAGES, build, recipe, console)
-    with _timed(build, "unified model"):
+    with timed(build, "unified model"):
         if not (build / "model").is_dir():
             pipeline.train_model(build, recipe)
-    with _timed(build, "scores"):
+    with timed(build, "scores"):
         findings = evaluate_run(build, recipe, console)
-    stages = tuple(StageTime(name, *spent) for name, spent in _times(build).items())
+    stages = tuple(StageTime(name, *spent) for name, spent in times(build).items())
     findings = replace(findings, stages=stages)
     save(build / "findings", findings)
     report = build / "report.html"
@@ -74,25 +70,6 @@ def _recipe(minutes: float, seed: int, overrides: tuple[str, ...]) -> Recipe:
     pipeline.check_network(recipe, TextTokenizer())
     recipe.weights(TASKS)  # a mixture that cannot be ends here, before the long work
     return recipe
-
-
-MADE = ("judges", "tokenizers", "documents*", "step-*", "model", "findings", "*.json", "metrics.jsonl", "report.html")
-"""What the demo leaves in its folder."""
-
-
-def _claim(build: Path, recipe: Recipe, console: Console) -> None:
-    """Makes `build` this recipe's own. Raises ValueError for a folder that holds something else."""
-    build.mkdir(parents=True, exist_ok=True)
-    mark, tree = build / "demo.json", json.dumps(to_tree(recipe), indent=1)
-    if not mark.exists() and any(build.iterdir()):
-        raise ValueError(f"{build} is not empty and holds no demo: choose a new folder")
-    if mark.exists() and mark.read_text() != tree:
-        console.print(f"{build} holds another recipe's work: starting anew")
-        for path in (path for pattern in MADE for path in build.glob(pattern)):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
-    elif mark.exists():
-        console.print(f"going on in {build}")
-    write_text(mark, tree)
 
 
 def run_stages(stages: Sequence[Stage], build: Path, recipe: Recipe, console: Console) -> None:
@@ -132,26 +109,3 @@ def _run_stage(stage: Stage, build: Path, recipe: Recipe, messages: Any) -> None
             messages.put((job, step, steps, note))
 
     stage(StageContext(build, recipe, report))
-
-
-@contextmanager
-def _timed(build: Path, name: str) -> Iterator[None]:
-    """Adds the seconds of a stage to what it took before it was interrupted."""
-    wall, cpu = time.monotonic(), _cpu_seconds()
-    try:
-        yield
-    finally:
-        times = _times(build)
-        before = times.get(name, [0.0, 0.0])
-        times[name] = [before[0] + time.monotonic() - wall, before[1] + _cpu_seconds() - cpu]
-        write_text(build / "times.json", json.dumps(times))
-
-
-def _times(build: Path) -> dict[str, list[float]]:
-    path = build / "times.json"
-    return json.loads(path.read_text()) if path.exists() else {}
-
-
-def _cpu_seconds() -> float:
-    """Of this process and of those it has waited for."""
-    return sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))

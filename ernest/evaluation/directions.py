@@ -82,16 +82,14 @@ def physics(task: str, share: Fraction = Fraction(1), least: int = 1) -> Records
     """Videos of the five physical families: of six videos about five are."""
 
     def make(seed: int, count: int) -> list[Record]:
-        found = records(task, seed, _indices(max(least, int(count * share)) * 6 // 5))
-        return [record for record in found if record.facts["family"] in FAMILIES]
+        return _such(task, seed, max(least, int(count * share)) * 6 // 5, lambda record: record.facts["family"] in FAMILIES)
 
     return make
 
 
 def questions_in_words(seed: int, count: int) -> list[Record]:
     """The texts that ask something, which about 45 of 100 do."""
-    found = records("text", seed, _indices(count * 5 // 2))
-    return [record for record in found if "question" in record.facts][: max(1, count)]
+    return _such("text", seed, count * 5 // 2, lambda record: "question" in record.facts)[: max(1, count)]
 
 
 def every_caption(seed: int, count: int) -> list[Record]:
@@ -122,6 +120,12 @@ def _to_make(task: str, words: str, facts: Mapping[str, Any]) -> Record:
         "text→video": made("video", np.zeros((1, 1, 1, 3), np.uint8)),
     }
     return Record((given("text", words), blank[task]), task, facts)
+
+
+def _such(task: str, seed: int, count: int, wanted: Callable[[Record], bool]) -> list[Record]:
+    """Those of `count` held-out records that are wanted, or the first ones of more where none is."""
+    found = list(filter(wanted, records(task, seed, _indices(count))))
+    return found or _such(task, seed, 2 * max(1, count), wanted)
 
 
 def _indices(count: int) -> range:
