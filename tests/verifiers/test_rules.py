@@ -148,6 +148,12 @@ def test_nothing_and_another_kind_and_two_segments_are_not_passed(verifier: Veri
         assert verdict.reason
 
 
+def test_a_correct_answer_said_twice_is_not_passed():
+    nine = Record((BLANK,), facts={"word": "nine"})
+    assert rules.word(nine, said("nine")).passed
+    assert not rules.word(nine, [*said("nine"), *said("nine")]).passed
+
+
 @pytest.mark.parametrize(
     ("task", "verifier"),
     [
