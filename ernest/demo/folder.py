@@ -15,7 +15,7 @@ from ernest.storage import write_text
 
 RECIPE, TIMES = "demo.json", "times.json"
 MADE = (
-    *("judges", "tokenizers", "documents*", "step-*", "model", "findings", "bench"),
+    *("judges", "tokenizers", "examples", "step-*", "model", "findings", "bench"),
     *("recipe.json", TIMES, "metrics.jsonl", "report.html"),
 )
 """What the demo leaves beside `RECIPE`, as patterns of names."""

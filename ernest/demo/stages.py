@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ernest.config.recipe import Recipe
-from ernest.data.store import ExampleStore, encode
+from ernest.data.examples import encode
+from ernest.data.store import ExampleStore
 from ernest.lcnet.network import PPLCNet
 from ernest.sequence.record import Record
 from ernest.tokenizers.audio import AudioTokenizer
@@ -57,9 +58,9 @@ Stage = Callable[[StageContext], None]
 
 
 def prepare_vision(context: StageContext) -> None:
-    """Pictures and videos: the vision tokenizer and their documents."""
+    """Pictures and videos: the vision tokenizer and their examples."""
     build, world, seed = context.build, context.recipe.world, context.recipe.seed
-    if not context.missing("tokenizers/vision.safetensors", "documents/seen"):
+    if not context.missing("tokenizers/vision.safetensors", "examples/seen"):
         return
     stills = _make_records(context, "pictures", PICTURE_TASKS, seed, world.pictures)
     videos = _make_records(context, "videos", VIDEO_TASKS, seed, world.videos)
@@ -67,16 +68,16 @@ def prepare_vision(context: StageContext) -> None:
         _vision_tokenizer(context, stills, videos).save(build / "tokenizers/vision.safetensors")
     tokenizer = VisionTokenizer.load(build / "tokenizers/vision.safetensors")
     tokenizers = Tokenizers(TextTokenizer(), tokenizer, AudioTokenizer())
-    _write_documents(context, "seen", [*stills, *videos], tokenizers)
+    _write_examples(context, "seen", [*stills, *videos], tokenizers)
 
 
 def prepare_audio(context: StageContext) -> None:
-    """Speech and text: the text and audio tokenizers and their documents."""
+    """Speech and text: the text and audio tokenizers and their examples."""
     build, recipe = context.build, context.recipe
     if context.missing("tokenizers/text.json"):
         texts = texts_for_bpe(recipe.seed, recipe.world.texts)
         pipeline.text_tokenizer(texts, recipe).save(build / "tokenizers/text.json")
-    if not context.missing("tokenizers/audio.safetensors", "documents/heard"):
+    if not context.missing("tokenizers/audio.safetensors", "examples/heard"):
         return
     clips = _make_records(context, "speech", SPEECH_TASKS, recipe.seed, recipe.world.clips)
     if context.missing("tokenizers/audio.safetensors"):
@@ -85,7 +86,7 @@ def prepare_audio(context: StageContext) -> None:
     tokenizer = AudioTokenizer.load(build / "tokenizers/audio.safetensors")
     tokenizers = Tokenizers(TextTokenizer(), VisionTokenizer(VisionTokenizerConfig()), tokenizer)
     texts = together(("text",), recipe.seed, range(recipe.world.texts))
-    _write_documents(context, "heard", [*clips, *texts], tokenizers)
+    _write_examples(context, "heard", [*clips, *texts], tokenizers)
 
 
 def judge_digits(context: StageContext) -> None:
@@ -136,10 +137,10 @@ def _clips_and_words(records: Sequence[Record]) -> tuple[list[np.ndarray], list[
     return [record.segments[0].data for record in heard], [record.facts["word"] for record in heard]
 
 
-def _write_documents(context: StageContext, name: str, records: Sequence[Record], tokenizers: Tokenizers) -> None:
-    job = f"documents {name}"
+def _write_examples(context: StageContext, name: str, records: Sequence[Record], tokenizers: Tokenizers) -> None:
+    job = f"examples {name}"
     context.report(job, 0, 1, "")
-    ExampleStore.write(context.build / "documents" / name, encode(records, tokenizers))
+    ExampleStore.write(context.build / "examples" / name, encode(records, tokenizers))
     context.report(job, 1, 1, "")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ernest.data.store import encode, to_frames
+from ernest.data.examples import encode, to_frames
 from ernest.evaluation.directions import Direction, Measure
 from ernest.evaluation.results import EvalResult, Sample
 from ernest.generation.engine import Engine

@@ -3,8 +3,9 @@
 import numpy as np
 import torch
 
-from ernest.data.sampler import collate, lay_out_example
-from ernest.data.store import encode
+from ernest.data.collate import collate
+from ernest.data.examples import encode
+from ernest.data.layout import lay_out_example
 from ernest.evaluation.results import EvalResult, Sample
 from ernest.generation.engine import Engine
 from ernest.generation.sampling import Sampling

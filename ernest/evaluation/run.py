@@ -109,7 +109,7 @@ def _findings(
     found: dict[tuple[System, str], tuple[EvalResult, ...]],
 ) -> Findings:
     model, tokenizers = load_model(build / "model")
-    store = ExampleStore(build / "documents")
+    store = ExampleStore(build / "examples")
     rows = []
     for system in (*SYSTEMS, *CURVE):
         submodel = _submodel(build, system)

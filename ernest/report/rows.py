@@ -7,10 +7,11 @@ from typing import Any
 
 from ernest.storage import write_text
 
-FILE = Path("build/bench/model.jsonl")
+ROWS = Path("bench/model.jsonl")
+"""The file of the unified model's figures, in the folder of whatever was built."""
 
 
-def write_rows(rows: Sequence[Mapping[str, Any]], path: Path = FILE) -> None:
+def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Adds rows to the file; rows that the same commands left before go."""
     commands = {row["command"] for row in rows}
     before = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

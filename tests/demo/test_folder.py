@@ -17,8 +17,7 @@ LEFT = (
     *(
         "judges/digits.safetensors",
         "tokenizers/text.json",
-        "documents/seen/documents.jsonl",
-        "documents.part/x",
+        "examples/seen/examples.jsonl",
         "step-0000050/x",
     ),
     *("model/model.json", "findings/findings.json", "bench/model.jsonl"),

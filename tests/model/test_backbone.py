@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ernest.data.sampler import collate
-from ernest.data.store import Example
+from ernest.data.collate import collate
+from ernest.data.examples import Example
 from ernest.model.backbone import Routing
 from ernest.model.submodel import SubModel, full, stack
 from ernest.sequence.mask import allowed
