@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ernest.config.media import MediaSpec
 from ernest.tokenizers import mel as spectrogram
 from ernest.tokenizers.network_file import load_network, save_network
 from ernest.tokenizers.spec import AudioSpec

@@ -1,20 +1,21 @@
-"""A judge of spoken words: which of the twenty a clip says, from its log-mel spectrogram.
+"""A learned verifier of speech: a small network that names which of twenty words a clip says, from its log-mel spectrogram.
 
 It is a verifier, trained on draws that the model never hears, and shares nothing with the tokenizer but the spectrogram.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ernest.sequence.record import Record, Segment
+from ernest.storage import load_tensors, save_tensors
 from ernest.tokenizers.audio import padded_spectrograms
 from ernest.tokenizers.mel import BANDS
+from ernest.verifiers.verdict import Verdict, Verifier, compare, content
 from ernest.world.speech import WORDS
 
 CANVAS = 48
@@ -44,15 +45,24 @@ class WordJudge(nn.Module):
         return [WORDS[choice] for batch in batches for choice in self(canvas(batch)).argmax(1).tolist()]
 
     def save(self, path: str | Path) -> None:
-        aside = Path(f"{path}.part")
-        save_file(self.state_dict(), aside)
-        os.replace(aside, path)
+        save_tensors(path, self.state_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         judge = cls()
-        judge.load_state_dict(load_file(path))
+        judge.load_state_dict(load_tensors(path))
         return judge.eval()
+
+
+def verify_word(judge: WordJudge) -> Verifier:
+    """A verifier of sounds: the judge hears the word that was asked for."""
+
+    def verify(record: Record, output: Sequence[Segment]) -> Verdict:
+        wave = content(output, "audio")
+        found = None if wave is None else judge.judge([wave])[0]
+        return compare({"word": record.facts["word"]}, {"word": found})
+
+    return verify
 
 
 def canvas(waves: Sequence[np.ndarray]) -> Tensor:

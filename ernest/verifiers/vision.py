@@ -1,21 +1,24 @@
-"""Judges of what the eye sees: the digit on a picture, and the family that a video belongs to.
+"""Learned verifiers of what is seen: two small networks that name the digit on a picture and the family of a video.
 
-Colour, place and the energy law are checked exactly elsewhere; handwriting and the look of a video are not, so
-two small networks stand in. They are trained on draws of their own and never see the model.
+Colour, place and the energy law are checked exactly in `ernest.verifiers.rules`; handwriting and the look of a video cannot
+be. The networks are trained on draws of their own and never see the model.
 """
 
 import json
-import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ernest.lcnet.network import PPLCNet, small_images
+from ernest.sequence.record import Record, Segment
+from ernest.storage import load_tensors, read_header, save_tensors
+from ernest.verifiers.verdict import Verdict, Verifier, compare, content
+from ernest.world.images import DIGITS
+from ernest.world.video import FAMILIES
 
 
 class FamilyNetwork(nn.Module):
@@ -44,6 +47,29 @@ def classify(network: nn.Module, media: np.ndarray) -> np.ndarray:
     return torch.cat(parts).numpy()
 
 
+def verify_digit(judge: nn.Module) -> Verifier:
+    """A verifier of pictures: the digit judge reads the digit that was asked for."""
+
+    def verify(record: Record, output: Sequence[Segment]) -> Verdict:
+        pixels = content(output, "image")
+        found = None if pixels is None else DIGITS[int(classify(judge, pixels[None])[0])]
+        return compare({"digit": DIGITS[record.facts["digit"]]}, {"digit": found})
+
+    return verify
+
+
+def verify_family(judge: nn.Module) -> Verifier:
+    """A verifier of videos: the family judge names the family that was asked for."""
+
+    def verify(record: Record, output: Sequence[Segment]) -> Verdict:
+        frames = content(output, "video")
+        named = None if frames is None else int(classify(judge, frames[None])[0])
+        found = FAMILIES[named] if named is not None and named < len(FAMILIES) else None
+        return compare({"family": record.facts["family"]}, {"family": found})
+
+    return verify
+
+
 def save(judge: PPLCNet | FamilyNetwork, path: str | Path) -> None:
     """Weights as safetensors; the header says which judge it is."""
     about = (
@@ -51,24 +77,22 @@ def save(judge: PPLCNet | FamilyNetwork, path: str | Path) -> None:
         if isinstance(judge, PPLCNet)
         else {"judge": "family", "frames": judge.frames, "classes": judge.classes}
     )
-    aside = Path(path).with_suffix(".partial")
-    save_file(judge.state_dict(), aside, metadata={"config": json.dumps(about)})
-    os.replace(aside, path)
+    save_tensors(path, judge.state_dict(), {"config": json.dumps(about)})
 
 
 def load_digit_judge(path: str | Path) -> PPLCNet:
     """The digit judge that `save` wrote; ValueError if the file holds something else."""
-    _read_header(path, "digit")
+    _check_judge(path, "digit")
     judge = PPLCNet(small_images(classes=10))
-    judge.load_state_dict(load_file(path))
+    judge.load_state_dict(load_tensors(path))
     return judge.eval()
 
 
 def load_family_judge(path: str | Path) -> FamilyNetwork:
     """The family judge that `save` wrote; ValueError if the file holds something else."""
-    about = _read_header(path, "family")
+    about = _check_judge(path, "family")
     judge = FamilyNetwork(about["frames"], about["classes"])
-    judge.load_state_dict(load_file(path))
+    judge.load_state_dict(load_tensors(path))
     return judge.eval()
 
 
@@ -81,9 +105,8 @@ def _conv(width: int, out: int, stride: int) -> list[nn.Module]:
     return [nn.Conv2d(width, out, 3, stride, 1), nn.BatchNorm2d(out), nn.ReLU()]
 
 
-def _read_header(path: str | Path, judge: str) -> dict[str, Any]:
-    with safe_open(path, "pt") as file:
-        about = json.loads((file.metadata() or {}).get("config", "{}"))
+def _check_judge(path: str | Path, judge: str) -> dict[str, Any]:
+    about = json.loads(read_header(path).metadata.get("config", "{}"))
     if about.get("judge") != judge:
         raise ValueError(f"{path}: expected a {judge} judge, found {about.get('judge', 'something else')}")
     return about

@@ -9,8 +9,18 @@ import torch
 from torch import nn
 
 from ernest.lcnet.network import PPLCNet, small_images
+from ernest.sequence.record import Record, made
 from ernest.verifiers.training import as_teacher, distort, train_digit_judge, train_family_judge
-from ernest.verifiers.vision import as_frames, classify, load_digit_judge, load_family_judge, save
+from ernest.verifiers.vision import (
+    as_frames,
+    classify,
+    load_digit_judge,
+    load_family_judge,
+    save,
+    verify_digit,
+    verify_family,
+)
+from ernest.world.video import FAMILIES
 
 
 def stripes(step: int, n: int = 32) -> tuple[np.ndarray, np.ndarray]:
@@ -107,3 +117,36 @@ def test_frames_and_distortion() -> None:
     assert bent.shape == frames.shape
     # The picture stays itself: it moves by about a pixel, and does not turn into another.
     assert 0 < (bent - frames).abs().mean() < 0.5 * (frames - frames.roll(1, 0)).abs().mean()
+
+
+class Brightest(torch.nn.Module):
+    """Takes how bright the first pixel is, in steps of a tenth, for the class."""
+
+    def forward(self, media: torch.Tensor) -> torch.Tensor:
+        classes = (10 * media.flatten(1)[:, 0]).round().long()
+        return torch.nn.functional.one_hot(classes, 11)[:, :10].float()
+
+
+def shaded(kind, shape: tuple[int, ...], tenths: float):
+    return [made(kind, np.full(shape, round(25.5 * tenths), np.uint8))]
+
+
+def test_a_digit_read_as_its_neighbour_does_not_pass() -> None:
+    verify = verify_digit(Brightest())
+    record = Record((made("text", "?"),), facts={"digit": 7})
+    assert verify(record, shaded("image", (32, 32, 3), 7)).passed
+    verdict = verify(record, shaded("image", (32, 32, 3), 8))
+    assert (verdict.passed, verdict.parts) == (False, {"digit": 0.0})
+    assert verdict.reason == "digit: expected 'seven', found 'eight'"
+    assert not verify(record, shaded("video", (1, 32, 32, 3), 7)).passed
+    assert not verify(record, []).passed
+
+
+def test_a_video_of_another_family_does_not_pass() -> None:
+    verify = verify_family(Brightest())
+    record = Record((made("text", "?"),), facts={"family": FAMILIES[2]})
+    assert verify(record, shaded("video", (9, 32, 32, 3), 2)).passed
+    assert verify(record, shaded("video", (9, 32, 32, 3), 3)).reason == f"family: expected {FAMILIES[2]!r}, found {FAMILIES[3]!r}"
+    moving = verify(record, shaded("video", (9, 32, 32, 3), len(FAMILIES)))
+    assert (moving.passed, moving.reason) == (False, f"family: expected {FAMILIES[2]!r}, found None")
+    assert not verify(record, []).passed
