@@ -89,4 +89,5 @@ class Decoder:
         mask = allowed(document, group, self.document[:, :end], self.group[:, :end])
         self.filled = end
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
-            return self.model.trunk(x, position, mask, Routing(self.submodels), hook, self.caches).float()
+            hidden, _ = self.model.trunk(x, position, mask, Routing(self.submodels), hook, self.caches)
+        return hidden.float()

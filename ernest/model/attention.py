@@ -43,13 +43,12 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor, cache: LayerCache | None = None) -> Tensor:
         """`x` `[B, S, width]`, `angles` of `[B, S, d / 2]`, `mask` `[B, S, C]`, bool or what `as_bias` makes of it."""
-        B, S, _ = x.shape
         heads = [self.heads * self.head_dim] + [self.kv_heads * self.head_dim] * 2
-        q, k, v = (part.view(B, S, -1, self.head_dim) for part in self.qkv(x).split(heads, dim=-1))
+        q, k, v = (part.unflatten(-1, (-1, self.head_dim)) for part in self.qkv(x).split(heads, dim=-1))
         q, k, v = self._turn(q, self.query_norm, angles), self._turn(k, self.key_norm, angles), v.transpose(1, 2)
         if cache is not None:
             k, v = cache.extend(k, v)
-        return self.out(attend(q, k, v, mask).transpose(1, 2).reshape(B, S, -1))
+        return self.out(attend(q, k, v, mask).transpose(1, 2).flatten(2))
 
     def _turn(self, x: Tensor, norm: RMSNorm | None, angles: tuple[Tensor, Tensor]) -> Tensor:
         """Heads `[B, S, G, d]`, normalised and rotated by their positions, as `[B, G, S, d]`."""
@@ -65,7 +64,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
 
     Training in bfloat16 on a CPU takes the written-out form: PyTorch's own backward is two to ten times slower there.
     """
-    if q.dtype == torch.bfloat16 and q.device.type == "cpu" and torch.is_grad_enabled():
+    if q.dtype == torch.bfloat16 and q.is_cpu and torch.is_grad_enabled():
         return attend_explicitly(q, k, v, mask)
     bias = None if mask is None else mask[:, None]
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, enable_gqa=q.shape[1] != k.shape[1])

@@ -10,7 +10,7 @@ from ernest.config.tokenizer_spec import TokenizerSpec
 from ernest.model.submodel import SubModel
 
 
-def active_parameters(config: ModelConfig, spec: TokenizerSpec, submodel: SubModel | None = None) -> int:
+def active_parameters(config: ModelConfig, submodel: SubModel | None = None) -> int:
     """What one position passes through in the backbone: every running layer with k experts, and the final norm.
 
     Embeddings and heads are left out: a position uses one kind of each, and every sub-model has them all.

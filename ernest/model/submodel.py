@@ -1,13 +1,16 @@
 """A sub-model is a value: which layers, which experts, which top-k (ERNIE 5.0 §3.3)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ernest.config.recipe import ElasticConfig, ModelConfig
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -51,22 +54,32 @@ def draw(config: ModelConfig, levels: int, elastic: ElasticConfig, rng: np.rando
 
 @dataclass(frozen=True)
 class SubModels:
-    """The sub-models of the rows of a batch as masks: `layers` bool `[rows, layers]`, `experts` bool `[rows, layers, experts]`
-    or None where every row has all of them, `top_k` int `[rows]`."""
+    """The sub-models of the rows of a batch. What decides which products are taken is known without asking a device.
 
-    layers: Tensor
-    experts: Tensor | None
-    top_k: Tensor
+    `running[layer]` lists the rows that run a layer, None is all of them; `most` is the largest of `top_k` int `[rows]`;
+    `experts` bool `[rows, layers, experts]` are those that may be chosen, None where every row has all of them.
+    """
+
+    running: tuple[tuple[int, ...] | None, ...]
+    experts: "Tensor | None"
+    top_k: "Tensor"
+    most: int
+
+    def of_rows(self, rows: "Tensor") -> "SubModels":
+        """Some rows, of which each runs whatever layer is asked for."""
+        return replace(self, experts=None if self.experts is None else self.experts[rows], top_k=self.top_k[rows])
 
 
-def stack(submodels: Sequence[SubModel], config: ModelConfig, device: torch.device | None = None) -> SubModels:
-    """Masks of one sub-model per row."""
-    layers = torch.zeros(len(submodels), config.layers, dtype=torch.bool)
+def stack(submodels: Sequence[SubModel], config: ModelConfig, device: "torch.device | None" = None) -> SubModels:
+    """One sub-model per row."""
+    import torch
+
     experts = torch.zeros(len(submodels), config.layers, config.experts, dtype=torch.bool)
     for row, submodel in enumerate(submodels):
-        layers[row, list(submodel.layers)] = True
         for layer, chosen in enumerate(submodel.experts):
             experts[row, layer, list(chosen)] = True
-    top_k = torch.tensor([submodel.top_k for submodel in submodels])
+    rows_of = [tuple(row for row, one in enumerate(submodels) if layer in one.layers) for layer in range(config.layers)]
+    running = tuple(None if len(rows) == len(submodels) else rows for rows in rows_of)
+    top_k = [submodel.top_k for submodel in submodels]
     masks = None if bool(experts.all()) else experts.to(device)
-    return SubModels(layers.to(device), masks, top_k.to(device))
+    return SubModels(running, masks, torch.tensor(top_k, device=device), max(top_k))

@@ -45,14 +45,14 @@ def test_active_leaves_out_the_experts_that_are_not_chosen(config):
             for block in model.backbone.blocks
             for p in (block.moe.w_gate_up, block.moe.w_down)
         )
-        assert active_parameters(config, INTERFACE, part) == backbone - idle
+        assert active_parameters(config, part) == backbone - idle
 
 
 def test_half_size_submodel_of_the_demo():
     """About 54 % active, about 36 % total (ERNIE 5.0 §6.4.2)."""
     config = ModelConfig()
     half = SubModel((0, 4, 5, 6, 7), (tuple(range(24)),) * 8, 1)
-    active = active_parameters(config, INTERFACE, half) / active_parameters(config, INTERFACE)
+    active = active_parameters(config, half) / active_parameters(config)
     total = total_parameters(config, INTERFACE, half) / total_parameters(config, INTERFACE)
     assert active == pytest.approx(0.54, abs=0.03)
     assert total == pytest.approx(0.36, abs=0.02)
