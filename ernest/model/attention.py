@@ -16,18 +16,26 @@ from ernest.sequence.positions import rotate
 
 @dataclass
 class LayerCache:
-    """Keys and values `[B, K, C, d]` of one layer, written in place as positions arrive."""
+    """Keys and values `[B, K, C, d]` of one layer, written in place as positions arrive. Rows hold `length` `[B]` positions each;
+    `end` bounds them all, and is known without asking a device."""
 
     keys: Tensor
     values: Tensor
-    length: int = 0
+    length: Tensor
+    end: int = 0
 
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        end = self.length + keys.shape[2]
-        self.keys[:, :, self.length : end] = keys
-        self.values[:, :, self.length : end] = values
-        self.length = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
+        """Writes `[B, K, S, d]` behind what each row holds; returns the keys and values up to the longest row's new end."""
+        count = keys.shape[2]
+        at = (self.length[:, None] + torch.arange(count, device=keys.device))[:, None, :, None].expand_as(keys)
+        self.keys.scatter_(2, at, keys.to(self.keys.dtype))
+        self.values.scatter_(2, at, values.to(self.values.dtype))
+        self.length, self.end = self.length + count, self.end + count
+        return self.keys[:, :, : self.end], self.values[:, :, : self.end]
+
+    def cut(self, length: Tensor, end: int) -> None:
+        """Forgets what stands behind `length` `[B]`, of which `end` is the largest."""
+        self.length, self.end = length, end
 
 
 class Attention(nn.Module):
@@ -90,7 +98,9 @@ def as_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
 def new_cache(config: ModelConfig, rows: int, length: int, device: torch.device, dtype: torch.dtype) -> list[LayerCache]:
     """An empty cache of every layer."""
     shape = rows, config.kv_heads, length, config.head_dim
-    return [
-        LayerCache(torch.zeros(shape, device=device, dtype=dtype), torch.zeros(shape, device=device, dtype=dtype))
-        for _ in range(config.layers)
-    ]
+    none = torch.zeros(rows, dtype=torch.long, device=device)
+
+    def empty() -> Tensor:
+        return torch.zeros(shape, device=device, dtype=dtype)
+
+    return [LayerCache(empty(), empty(), none) for _ in range(config.layers)]

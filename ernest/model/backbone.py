@@ -22,13 +22,10 @@ class Routing:
     valid: Tensor | None = None
     replay: Tensor | None = None
 
-    def of_rows(self, rows: Tensor) -> "Routing":
-        valid = None if self.valid is None else self.valid[rows]
-        return Routing(
-            None if self.submodels is None else self.submodels.of_rows(rows),
-            valid,
-            None if self.replay is None else self.replay[:, rows],
-        )
+    def of_rows(self, rows: tuple[int, ...], index: Tensor) -> "Routing":
+        submodels = None if self.submodels is None else self.submodels.of_rows(rows, index)
+        valid = None if self.valid is None else self.valid[index]
+        return Routing(submodels, valid, None if self.replay is None else self.replay[:, index])
 
 
 class Block(nn.Module):
@@ -59,7 +56,7 @@ class Block(nn.Module):
             if submodels.experts is not None:
                 allowed = submodels.experts[:, layer].repeat_interleave(positions, dim=0)
         valid = None if routing.valid is None else routing.valid.flatten()
-        replay = None if routing.replay is None else routing.replay[layer].flatten(0, 1)
+        replay = None if routing.replay is None else routing.replay[layer].flatten(0, 1)[:, :k]
         y, routed = self.moe(self.moe_norm(x).flatten(0, 1), valid, allowed, top_k, k, replay)
         return x + y.view_as(x), replace(routed, expert_ids=routed.expert_ids.unflatten(0, (rows, positions)))
 
@@ -83,7 +80,7 @@ class Backbone(nn.Module):
     ) -> tuple[Tensor, Routed]:
         """`x` `[rows, positions, width]`; `after_layer(layer, x)` is where audio heads read and codes are fed back.
 
-        What the routers did comes back for all layers, `[layers, ...]`; -1 is the expert of a row that passed a layer by.
+        What the routers did comes back for all layers, `[layers, ...]`; -1 is no expert.
         """
         done = []
         for layer, block in enumerate(self.blocks):
@@ -109,12 +106,24 @@ def _some_rows(
     running: tuple[int, ...],
     cache: LayerCache | None,
 ) -> tuple[Tensor, Routed]:
+    assert routing.submodels is not None
     if cache is not None and running:
         raise ValueError(f"layer {layer}: with a cache, all rows run it or none")
     rows = torch.tensor(running, dtype=torch.long, device=x.device)
-    y, routed = block(x[rows], (angles[0][rows], angles[1][rows]), mask[rows], layer, routing.of_rows(rows))
-    expert_ids = routed.expert_ids.new_full((len(x), *routed.expert_ids.shape[1:]), -1).index_copy(0, rows, routed.expert_ids)
+    y, routed = block(x[rows], (angles[0][rows], angles[1][rows]), mask[rows], layer, routing.of_rows(running, rows))
+    chosen = routed.expert_ids
+    expert_ids = chosen.new_full((len(x), chosen.shape[1], routing.submodels.most), -1)
+    expert_ids[rows, :, : chosen.shape[2]] = chosen
     return x.index_copy(0, rows, y.to(x.dtype)), replace(routed, expert_ids=expert_ids)
+
+
+def draw_as_constructed(module: nn.Module) -> None:
+    """Draws what constructors draw, in their order."""
+    reset = getattr(module, "init_weights", None) or getattr(module, "reset_parameters", None)
+    for part in module.children() if reset is None else ():
+        draw_as_constructed(part)
+    if reset is not None:
+        reset()
 
 
 def init_matrices(module: nn.Module, layers: int) -> None:

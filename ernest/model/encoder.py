@@ -4,11 +4,13 @@ Shapes: N clips, F frames of a clip (1 or 4), C channels, D width of the ViT, K 
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ernest.config.recipe import ModelConfig
 from ernest.config.tokenizer_spec import TokenizerSpec
 from ernest.model.attention import attend
+from ernest.model.backbone import draw_as_constructed
 from ernest.sequence.batch import Patches
 from ernest.sequence.bucketing import pad_to_bucket
 
@@ -64,15 +66,21 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(VitBlock(config.vit_width, 2) for _ in range(config.vit_layers))
         self.merger = PatchMerger(spec.features, config.vit_width, config.width)
 
+    def init_weights(self) -> None:
+        draw_as_constructed(self.patch_embedding)
+        nn.init.normal_(self.position_embedding)
+        draw_as_constructed(self.blocks)
+        draw_as_constructed(self.merger)
+
     def forward(self, patches: Patches) -> Tensor:
         """Tokens `[N * merged patches, width]`, row by row of the merged grid, clip by clip."""
         tokens = len(patches.index)
         pixels, features = pad_to_bucket(patches.pixels, 4, 2), pad_to_bucket(patches.features, 4, 2)
         clips, frames = pixels.shape[:2]
-        (rows, columns), patch = self.grid, self.patch
-        split = (pixels.flatten(0, 1) * 2 - 1).view(clips * frames, 3, rows, patch, columns, patch)
-        patched = split.permute(0, 1, 3, 5, 2, 4).reshape(clips * frames, 3 * patch**2, rows * columns)
-        x = self.patch_embedding(patched.transpose(1, 2)) + self.position_embedding
+        (rows, columns), channels = self.grid, 3 * self.patch**2
+        patches_of = F.pixel_unshuffle(pixels.flatten(0, 1) * 2 - 1, self.patch)  # of no frames, PyTorch mistakes the shape
+        x = patches_of.reshape(clips * frames, channels, rows * columns).transpose(1, 2)
+        x = self.patch_embedding(x) + self.position_embedding
         for block in self.blocks:
             x = block(x)
         vit = x.transpose(1, 2).unflatten(2, self.grid)

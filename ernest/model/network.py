@@ -19,7 +19,7 @@ from ernest.config.recipe import ModelConfig
 from ernest.config.tokenizer_spec import TokenizerSpec
 from ernest.device import compute_dtype
 from ernest.model.attention import LayerCache, as_bias
-from ernest.model.backbone import Backbone, Routing, init_matrices
+from ernest.model.backbone import Backbone, Routing, draw_as_constructed, init_matrices
 from ernest.model.encoder import Encoder
 from ernest.model.experts import Routed
 from ernest.model.heads import AudioHeads, MTPHead
@@ -65,7 +65,16 @@ class Ernest(nn.Module):
         self.bit_head = BucketedLinear(config.width, spec.bits)
         self.audio = AudioHeads(config.layers, config.width, spec.levels, spec.codes, config.norm_eps)
         self.mtp = MTPHead(config) if config.multi_token else None
-        init_matrices(self, config.layers)
+        self._scale_weights()
+
+    def init_weights(self) -> None:
+        """Random weights, for a network that was made on the meta device: those of one made in place at the same seed."""
+        for part in self.children():
+            draw_as_constructed(part)
+        self._scale_weights()
+
+    def _scale_weights(self) -> None:
+        init_matrices(self, self.config.layers)
         for table in (self.token_embedding, self.scale_embedding, *self.audio.tables()):
             nn.init.normal_(table.weight, std=0.1)
 

@@ -56,18 +56,24 @@ def draw(config: ModelConfig, levels: int, elastic: ElasticConfig, rng: np.rando
 class SubModels:
     """The sub-models of the rows of a batch. What decides which products are taken is known without asking a device.
 
-    `running[layer]` lists the rows that run a layer, None is all of them; `most` is the largest of `top_k` int `[rows]`;
-    `experts` bool `[rows, layers, experts]` are those that may be chosen, None where every row has all of them.
+    `running[layer]` lists the rows that run a layer, None is all of them; `sizes` are the rows' k and `top_k` the same as a
+    tensor `[rows]`; `experts` bool `[rows, layers, experts]` are those that may be chosen, None where every row has all of them.
     """
 
     running: tuple[tuple[int, ...] | None, ...]
     experts: "Tensor | None"
+    sizes: tuple[int, ...]
     top_k: "Tensor"
-    most: int
 
-    def of_rows(self, rows: "Tensor") -> "SubModels":
-        """Some rows, of which each runs whatever layer is asked for."""
-        return replace(self, experts=None if self.experts is None else self.experts[rows], top_k=self.top_k[rows])
+    @property
+    def most(self) -> int:
+        """The largest k."""
+        return max(self.sizes, default=1)
+
+    def of_rows(self, rows: tuple[int, ...], index: "Tensor") -> "SubModels":
+        """Some rows, listed on the host and on the device, of which each runs whatever layer is asked for."""
+        experts = None if self.experts is None else self.experts[index]
+        return replace(self, experts=experts, sizes=tuple(self.sizes[row] for row in rows), top_k=self.top_k[index])
 
 
 def stack(submodels: Sequence[SubModel], config: ModelConfig, device: "torch.device | None" = None) -> SubModels:
@@ -80,6 +86,6 @@ def stack(submodels: Sequence[SubModel], config: ModelConfig, device: "torch.dev
             experts[row, layer, list(chosen)] = True
     rows_of = [tuple(row for row, one in enumerate(submodels) if layer in one.layers) for layer in range(config.layers)]
     running = tuple(None if len(rows) == len(submodels) else rows for rows in rows_of)
-    top_k = [submodel.top_k for submodel in submodels]
+    sizes = tuple(submodel.top_k for submodel in submodels)
     masks = None if bool(experts.all()) else experts.to(device)
-    return SubModels(running, masks, torch.tensor(top_k, device=device), max(top_k))
+    return SubModels(running, masks, sizes, torch.tensor(sizes, device=device))

@@ -216,3 +216,20 @@ def test_a_batch_moves_as_one():
     assert moved.cells.value.is_meta
     assert moved.mtp.index.is_meta
     np.testing.assert_array_equal(batch.valid.sum(), len(placed(documents()[0]).layout))
+
+
+def test_a_network_made_without_memory_gets_the_weights_of_one_made_in_place():
+    torch.manual_seed(3)
+    wanted = Ernest(CONFIG, tokenizer_spec(tokenizers()))
+    after = torch.rand(3)
+    with torch.device("meta"):
+        model = Ernest(CONFIG, tokenizer_spec(tokenizers()))
+    assert all(value.is_meta for value in model.state_dict().values())
+    model.to_empty(device="cpu")
+    for value in model.state_dict().values():
+        value.fill_(torch.nan)
+    torch.manual_seed(3)
+    model.init_weights()
+    for name, value in wanted.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name]), name
+    assert torch.equal(torch.rand(3), after)
