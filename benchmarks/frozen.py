@@ -17,14 +17,16 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from benchmarks import throughput
-from benchmarks.throughput import machine
+from benchmarks.machine import processor
+from benchmarks.model.throughput import prepare
 from ernest.config.recipe import Recipe, load_recipe
-from ernest.data.store import EncodedSegment, ExampleStore
+from ernest.data.examples import EncodedSegment
+from ernest.data.store import ExampleStore
 from ernest.generation.engine import Engine
 from ernest.sequence.record import KINDS
 from ernest.tokenizers.bundle import Tokenizers
-from ernest.training.distributed import launch, process_group
+from ernest.training.distributed import process_group
+from ernest.training.launch import launch
 from ernest.training.loop import train
 
 STEPS, ROWS = 50, 4
@@ -40,7 +42,7 @@ def recipe(processes: int) -> Recipe:
 
 def measure(folder: Path) -> dict[str, Any]:
     """Losses by the number of processes, and the answers, ready for JSON."""
-    throughput.prepare(folder)
+    prepare(folder)
     losses = {}
     for processes in (1, 2):
         run = folder / f"run-{processes}"
@@ -48,13 +50,13 @@ def measure(folder: Path) -> dict[str, Any]:
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         losses[f"losses of {processes}"] = [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
     answers = json.loads((folder / "run-1" / "answers.json").read_text())
-    return {"machine": machine(), **losses, "answers": answers}
+    return {"machine": f"{processor()}, torch {torch.__version__}", **losses, "answers": answers}
 
 
 def process(folder: Path, run: Path) -> None:
     """One of the processes that `measure` starts."""
     torch.set_num_threads(1)
-    store, tokenizers = ExampleStore(folder / "documents"), Tokenizers.load(folder / "tokenizers")
+    store, tokenizers = ExampleStore(folder / "examples"), Tokenizers.load(folder / "tokenizers")
     with process_group() as (rank, world):
         model = train(recipe(world), store, tokenizers, run, rank, world)
         if world == 1:

@@ -8,8 +8,8 @@ import torch
 
 from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import ElasticConfig, ModelConfig, Recipe, SequenceConfig, TrainingConfig
-from ernest.data.sampler import PackedExample, lay_out_example, tokenise_segments
-from ernest.data.store import EncodedSegment, Example
+from ernest.data.examples import EncodedSegment, Example
+from ernest.data.layout import PackedExample, lay_out_example, tokenise_segments
 from ernest.model.network import Ernest
 from ernest.sequence.groups import lay_out
 from ernest.tokenizers.audio import AudioConfig, AudioTokenizer

@@ -1,17 +1,18 @@
 """What is kept on disk: bitwise, whole or not at all, and nothing that runs."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
-from ernest.checkpoint import load_expert_importance, load_model, save_model, write_folder
-from ernest.data.sampler import collate
+from ernest.checkpoint import load_expert_importance, load_model, save_model
+from ernest.data.collate import collate
 from ernest.model.network import Ernest
 from ernest.model.slicing import extract
 from ernest.model.submodel import SubModel
+from ernest.tokenizers.bundle import Tokenizers
 from tests.small import CONFIG, documents, network, placed, tokenizers
 
 
@@ -63,17 +64,38 @@ def test_a_checkpoint_is_replaced_whole(kept):
     assert all(torch.equal(a, b) for a, b in zip(logits(load_model(kept)[0]), logits(other), strict=True))
 
 
-def test_a_write_that_fails_leaves_what_was_there(kept):
-    def fail(aside: Path) -> None:
-        assert (aside / "model.json").exists()
-        raise OSError("the disk is full")
+def test_a_write_that_fails_leaves_what_was_there(kept, monkeypatch):
+    def fail(tokenizers, folder: Path) -> None:
+        assert (folder.parent / "model.json").exists()
+        raise OSError("broken")
 
-    with pytest.raises(OSError, match="full"):
-        write_folder(kept, {"model.json": {}}, also=fail)
+    monkeypatch.setattr(Tokenizers, "save", fail)
+    with pytest.raises(OSError, match="broken"):
+        save_model(kept, network(seed=1), tokenizers(), {}, torch.zeros(6, 8))
+    assert [path.name for path in kept.parent.iterdir()] == ["model"]
     assert all(torch.equal(a, b) for a, b in zip(logits(load_model(kept)[0]), logits(network()), strict=True))
-    write_folder(kept, {"a.json": 1, "b.safetensors": {"x": torch.ones(2)}})  # what the failure left aside is cleared away
-    assert sorted(path.name for path in kept.iterdir()) == ["a.json", "b.safetensors"]
-    assert torch.equal(load_file(kept / "b.safetensors")["x"], torch.ones(2))
+
+
+def test_files_follow_the_users_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        save_model(tmp_path / "model", network(), tokenizers(), {}, torch.zeros(6, 8))
+    finally:
+        os.umask(before)
+    modes = {
+        oct(path.stat().st_mode & 0o777) for path in (tmp_path / "model").rglob("*.safetensors") if path.parent.name == "model"
+    }
+    assert modes == {"0o640"}
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "importance.safetensors"])
+@pytest.mark.parametrize("kept_bytes", [0, 5, 300, -1])
+def test_a_cut_file_is_named_in_one_line(kept, name, kept_bytes):
+    content = (kept / name).read_bytes()
+    (kept / name).write_bytes(content[:kept_bytes])
+    with pytest.raises(ValueError, match=rf"{name}: damaged: .") as caught:
+        load_model(kept) if name == "model.safetensors" else load_expert_importance(kept)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_folder_that_is_no_checkpoint_is_named(tmp_path):

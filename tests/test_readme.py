@@ -15,12 +15,12 @@ import pytest
 from PIL import Image
 
 from ernest import cli
+from ernest.config.media import MediaSpec
 from ernest.config.recipe import Recipe, find_recipe, load_recipe
 from ernest.data import media
 from ernest.data.records import load_records
 from ernest.lcnet import training as classifier
 from ernest.lcnet.native.build import features
-from ernest.sequence.record import SAMPLE_RATE
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -45,7 +45,7 @@ def in_readme(*words: str) -> list[list[str]]:
 def ernest(folder: Path, *arguments: str) -> str:
     """What a command prints, run in `folder` as a user would."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "120"}
-    command = [sys.executable, "-W", "error", "-m", "ernest.cli", *arguments]
+    command = [sys.executable, "-W", "error", "-m", "ernest", *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{shlex.join(arguments)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout
@@ -111,7 +111,7 @@ def test_the_records_of_the_docs_can_be_loaded(tmp_path):
     for line in lines:
         for segment in json.loads(line)["segments"]:
             if segment["kind"] == "audio":
-                media.write_audio(tmp_path / segment["file"], np.zeros(SAMPLE_RATE // 4, np.float32))
+                media.write_audio(tmp_path / segment["file"], np.zeros(MediaSpec.sample_rate // 4, np.float32))
             elif segment["kind"] == "video":
                 media.write_video(tmp_path / segment["file"], np.zeros((9, 32, 32, 3), np.uint8))
             elif segment["kind"] == "image":
@@ -136,7 +136,7 @@ def photos(folder: Path) -> None:
     for number, shade in enumerate((40, 120, 220)):
         picture = rng.integers(shade - 20, shade + 20, (40, 60, 3)).astype(np.uint8)
         media.write_image(folder / f"wall{number}.jpg", picture)
-        wave = 0.3 * np.sin(2 * np.pi * (200 + 300 * number) / SAMPLE_RATE * np.arange(3000))
+        wave = 0.3 * np.sin(2 * np.pi * (200 + 300 * number) / MediaSpec.sample_rate * np.arange(3000))
         media.write_audio(folder / f"tone{number}.wav", wave.astype(np.float32))
         table += [f"wall{number}.jpg,wall number {number}", f"tone{number}.wav,a tone of {200 + 300 * number} hertz"]
     media.write_video(folder / "flicker.gif", rng.integers(0, 255, (4, 32, 32, 3)).astype(np.uint8))
@@ -189,7 +189,7 @@ def test_the_demo_at_one_minute_and_what_uses_its_checkpoint(tmp_path):
     report = (tmp_path / "build/demo/report.html").read_text()
     assert "<audio" in report
     assert not re.search(r'(?:src|href)="(?:https?:|//)', report)
-    rows = [json.loads(line) for line in (tmp_path / "build/bench/model.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (tmp_path / "build/demo/bench/model.jsonl").read_text().splitlines()]
     assert {"row", "value", "bar", "ok", "threads", "command"} == set(rows[0])
 
     for arguments in in_readme("generate", "describe", "slice"):
@@ -204,6 +204,6 @@ def test_the_demo_at_one_minute_and_what_uses_its_checkpoint(tmp_path):
             kind, file = arguments[arguments.index("--to") + 1], tmp_path / arguments[arguments.index("-o") + 1]
             made = media.read(file, kind)
             if kind == "audio":
-                assert SAMPLE_RATE * 0.05 < len(made) < SAMPLE_RATE * 4
+                assert MediaSpec.sample_rate * 0.05 < len(made) < MediaSpec.sample_rate * 4
             else:
                 assert made.shape == ((9,) if kind == "video" else ()) + (32, 32, 3)

@@ -1,14 +1,13 @@
 """Everything a run needs, as one tree of frozen dataclasses: defaults here, differences in TOML, overrides beside."""
 
 import difflib
-import json
-import math
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any
+
+from ernest.config.sizes import sized
+from ernest.overrides import build, read_tree
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class ElasticConfig:
 
 @dataclass(frozen=True)
 class SequenceConfig:
-    """Rows of a step and how documents are drawn into them."""
+    """Rows of a step and how examples are drawn into them."""
 
     rows: int = 32
     length: int = 256
@@ -188,21 +187,6 @@ class Recipe:
         return weights
 
 
-def sized(size: int) -> dict[str, Any]:
-    """The network of a size: as many layers, 32 columns and 8 columns of an expert for each, heads of 64 columns."""
-    if size < 5:
-        raise ValueError(f"size = {size} must be at least 5: four layers carry audio heads, and one stands below them")
-    width = max(64, 32 * size // 64 * 64)
-    heads = width // 64
-    return {
-        "layers": size,
-        "width": width,
-        "heads": heads,
-        "kv_heads": heads // 2 if heads % 2 == 0 else heads,
-        "expert_width": 8 * size,
-    }
-
-
 def find_recipe(name: str) -> Path:
     """The file of a recipe: a path, or the name of one that comes with Ernest. Raises ValueError where there is none."""
     folder = Path(__file__).parent / "recipes"
@@ -220,21 +204,12 @@ def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Reci
 
     Raises ValueError that names the field for an unknown name or a value of the wrong type.
     """
-    tree: dict[str, Any] = {}
-    if path is not None:
-        try:
-            tree = tomllib.loads(path.read_text())
-        except OSError as error:
-            raise ValueError(f"{path}: {error.strerror}") from error
-        except tomllib.TOMLDecodeError as error:
-            raise ValueError(f"{path}: {error}") from error
-    for override in overrides:
-        _override(tree, override)
+    tree = read_tree(path, overrides)
     chosen = tree.get("model", {})
     if not isinstance(chosen, Mapping):
         raise ValueError(f"model: expected a table, got {chosen!r}")
-    tree["model"] = sized(_build(int, tree.get("size", Recipe.size), "size")) | dict(chosen)
-    return _build(Recipe, tree, "")
+    tree["model"] = sized(build(int, tree.get("size", Recipe.size), "size")) | dict(chosen)
+    return build(Recipe, tree)
 
 
 def to_tree(recipe: Recipe) -> dict[str, Any]:
@@ -243,69 +218,4 @@ def to_tree(recipe: Recipe) -> dict[str, Any]:
 
 
 def from_tree(tree: Mapping[str, Any]) -> Recipe:
-    return _build(Recipe, dict(tree), "")
-
-
-def with_effort(recipe: Recipe, share: float) -> Recipe:
-    """Every stage's steps scaled by `share`; below 1 the world shrinks with its square root."""
-    scale = lambda steps, least: max(min(steps, least), round(steps * share))  # noqa: E731
-    tokenizers, world = recipe.tokenizers, recipe.world
-    steps = {f.name: scale(getattr(tokenizers, f.name), 8) for f in fields(tokenizers) if f.name.endswith("_steps")}
-    shrink = min(1.0, share) ** 0.5
-    amounts = {f.name: max(min(40, amount), round(amount * shrink)) for f in fields(world) for amount in [getattr(world, f.name)]}
-    training = replace(
-        recipe.training,
-        steps=scale(recipe.training.steps, 12),
-        warmup=scale(recipe.training.warmup, 2),
-        show_every=scale(recipe.training.show_every, 6),
-        save_every=scale(recipe.training.save_every, 6),
-    )
-    return replace(recipe, tokenizers=replace(tokenizers, **steps), world=replace(world, **amounts), training=training)
-
-
-def _override(tree: dict[str, Any], override: str) -> None:
-    name, equals, text = override.partition("=")
-    if not equals:
-        raise ValueError(f"override {override!r}: write it as field=value, for example training.steps=100")
-    *path, last = name.strip().split(".")
-    for part in path:
-        tree = tree.setdefault(part, {})
-        if not isinstance(tree, dict):
-            raise ValueError(f"override {override!r}: {part} = {tree!r} is a value and has no fields")
-    try:
-        tree[last] = json.loads(text)
-    except json.JSONDecodeError:
-        tree[last] = text
-
-
-def _build(kind: Any, value: Any, where: str) -> Any:
-    """`value` from a file as `kind`, checked field by field."""
-    if is_dataclass(kind):
-        if not isinstance(value, Mapping):
-            raise ValueError(f"{where}: expected a table, got {value!r}")
-        hints = get_type_hints(kind)
-        for name in value:
-            if name not in hints:
-                near = difflib.get_close_matches(name, hints, n=1)
-                hint = f"; did you mean {near[0]!r}?" if near else f"; the fields are {', '.join(hints)}"
-                raise ValueError(f"unknown field {_join(where, name)!r}{hint}")
-        return kind(**{name: _build(hints[name], entry, _join(where, name)) for name, entry in value.items()})  # type: ignore[operator]
-    if get_origin(kind) is dict:
-        if not isinstance(value, Mapping):
-            raise ValueError(f"{where}: expected a table, got {value!r}")
-        return {name: _build(get_args(kind)[1], entry, _join(where, name)) for name, entry in value.items()}
-    if get_origin(kind) is tuple:
-        return tuple(_build(get_args(kind)[0], entry, where) for entry in value)
-    allowed = get_args(kind) if isinstance(kind, UnionType) else (kind,)
-    if float in allowed and type(value) is int:
-        return float(value)
-    if type(value) is float and not math.isfinite(value):
-        raise ValueError(f"{where} = {value!r}: expected a finite number")
-    if type(value) not in allowed:
-        names = " or ".join(getattr(one, "__name__", str(one)) for one in allowed if one is not type(None))
-        raise ValueError(f"{where} = {value!r}: expected {names}, got {type(value).__name__}")
-    return value
-
-
-def _join(where: str, name: str) -> str:
-    return f"{where}.{name}" if where else name
+    return build(Recipe, dict(tree))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ernest.config.media import MediaSpec
 from ernest.data import media
 from ernest.data.records import save_records
 from ernest.sequence.record import Kind, Record, given, made
@@ -72,9 +73,9 @@ def import_mnist(folder: Path | str, output: Path | str, split: str = "train", l
         raise ValueError(f"{folder}: {len(images)} pictures and {len(digits)} labels, up to {digits.max(initial=0)}: no MNIST")
 
     def records() -> Iterator[Record]:
-        top, left = ((media.SIZE - side) // 2 for side in images.shape[1:])
+        top, left = ((MediaSpec.size - side) // 2 for side in images.shape[1:])
         for image, digit in zip(images, digits, strict=True):
-            canvas = np.zeros((media.SIZE, media.SIZE, 3), np.uint8)
+            canvas = np.zeros((MediaSpec.size, MediaSpec.size, 3), np.uint8)
             canvas[top : top + image.shape[0], left : left + image.shape[1]] = image[..., None]
             facts = {"digit": int(digit), "colour": "white", "place": "centre"}
             yield from both_directions("image", canvas, f"a white {DIGIT_NAMES[digit]} in the centre", facts)
@@ -96,8 +97,8 @@ def _idx(folder: Path, stem: str, dimensions: int) -> np.ndarray:
     sizes = [int.from_bytes(content[start : start + 4], "big") for start in range(4, header, 4)]
     if content[:4] != bytes([0, 0, 8, dimensions]) or len(content) != header + math.prod(sizes):
         raise ValueError(f"{path} is damaged, or no idx file of {dimensions} dimensions")
-    if max(sizes[1:], default=0) > media.SIZE:
-        raise ValueError(f"{path}: pictures of {sizes[1]} x {sizes[2]}: the canvas has sides of {media.SIZE}")
+    if max(sizes[1:], default=0) > MediaSpec.size:
+        raise ValueError(f"{path}: pictures of {sizes[1]} x {sizes[2]}: the canvas has sides of {MediaSpec.size}")
     return np.frombuffer(content, np.uint8, offset=header).reshape(sizes)
 
 

@@ -1,7 +1,7 @@
-"""Pictures, videos and sounds in files: any size, mode and rate in, the world's sizes and rate out.
+"""Pictures, videos and sounds in files: any size, mode and rate in, those of `MediaSpec` out.
 
 A picture is fitted into the square whole, and the bars are filled with white; what is transparent becomes white too.
-A video is sampled evenly in time. A sound is mixed to one channel, resampled to 8 kHz and never cut.
+A video is sampled evenly in time. A sound is mixed to one channel, resampled and never cut.
 Everything that cannot be read raises one ValueError that names the file.
 """
 
@@ -17,12 +17,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ernest.sequence.record import SAMPLE_RATE, Kind
-
-SIZE = 32
-FRAMES = 9
-LONGEST_SOUND = 8.0
-"""Seconds. A sound is not cut, since its caption speaks of all of it."""
+from ernest.config.media import MediaSpec
+from ernest.sequence.record import Kind
 
 _FRAME_MILLISECONDS = 120
 """Whole hundredths of a second, the unit of gif."""
@@ -79,14 +75,14 @@ def read(path: Path | str, kind: Kind) -> np.ndarray:
 # ------------------------------------------------------------------ pictures and videos
 
 
-def read_image(path: Path | str, size: int = SIZE) -> np.ndarray:
+def read_image(path: Path | str, size: int = MediaSpec.size) -> np.ndarray:
     """The picture (of an animation, the first frame) as uint8 `[size, size, 3]`."""
     path = _checked(path, "image")
     with _naming(path, "picture"), Image.open(path) as image:
         return fitted(image, size)
 
 
-def read_video(path: Path | str, frames: int = FRAMES, size: int = SIZE) -> np.ndarray:
+def read_video(path: Path | str, frames: int = MediaSpec.frames, size: int = MediaSpec.size) -> np.ndarray:
     """The video as uint8 `[frames, size, size, 3]`: its time is cut into equal parts, and each gives its first frame.
 
     A video shorter than `frames` shows frames twice; a still picture is a video in which nothing moves.
@@ -119,7 +115,7 @@ def write_video(path: Path | str, video: np.ndarray) -> None:
     first.save(path, form, save_all=True, append_images=rest, duration=_FRAME_MILLISECONDS, loop=0, **_lossless(form))
 
 
-def fitted(image: Image.Image, size: int = SIZE) -> np.ndarray:
+def fitted(image: Image.Image, size: int = MediaSpec.size) -> np.ndarray:
     """The picture upright (as its camera noted), in RGB on white, whole, in the middle of a square: uint8 `[size, size, 3]`."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
@@ -188,8 +184,8 @@ def _lossless(ending: str) -> dict[str, Any]:
 # ------------------------------------------------------------------ sounds
 
 
-def read_audio(path: Path | str, longest: float = LONGEST_SOUND) -> np.ndarray:
-    """The sound as float32 `[samples]` at 8 kHz, one channel, in [-1, 1].
+def read_audio(path: Path | str, longest: float = MediaSpec.longest_sound) -> np.ndarray:
+    """The sound as float32 `[samples]` at `MediaSpec.sample_rate`, one channel, in [-1, 1].
 
     Raises ValueError for a sound longer than `longest` seconds.
     """
@@ -204,28 +200,29 @@ def read_audio(path: Path | str, longest: float = LONGEST_SOUND) -> np.ndarray:
 
 
 def write_audio(path: Path | str, wave: np.ndarray) -> None:
-    """Write float32 `[samples]` at 8 kHz; a wav keeps every sample."""
+    """Write float32 `[samples]` at `MediaSpec.sample_rate`; a wav keeps every sample."""
     ending = _checked_ending(path, "audio", "sound")
     soundfile = _library("soundfile", Path(path))
-    soundfile.write(str(path), wave, SAMPLE_RATE, subtype="FLOAT" if ending == "wav" else None)
+    soundfile.write(str(path), wave, MediaSpec.sample_rate, subtype="FLOAT" if ending == "wav" else None)
 
 
 def resampled(wave: np.ndarray, rate: int) -> np.ndarray:
-    """`wave` `[samples]` from `rate` to 8 kHz: the spectrum is cut, or filled with zeros, at the lower Nyquist frequency.
+    """`wave` `[samples]` from `rate` to `MediaSpec.sample_rate`: the spectrum is cut, or filled with zeros, at the lower Nyquist
+    frequency.
 
     Both ends are continued by their mirror image for a tenth of a second, so that the circle has no jump.
     """
-    if rate == SAMPLE_RATE:
+    if rate == MediaSpec.sample_rate:
         return wave
     # Blocks of this many samples become a whole number of new samples.
-    block = rate // math.gcd(rate, SAMPLE_RATE)
+    block = rate // math.gcd(rate, MediaSpec.sample_rate)
     margin = block * math.ceil(rate / 10 / block)
     wide = np.pad(wave, (margin, margin + -len(wave) % block), mode="reflect")
-    length = len(wide) * SAMPLE_RATE // rate
+    length = len(wide) * MediaSpec.sample_rate // rate
     spectrum = np.fft.rfft(wide)[: length // 2 + 1]
     wide = np.fft.irfft(spectrum, length) * (length / len(wide))
-    start = margin * SAMPLE_RATE // rate
-    return wide[start : start + max(1, round(len(wave) * SAMPLE_RATE / rate))]
+    start = margin * MediaSpec.sample_rate // rate
+    return wide[start : start + max(1, round(len(wave) * MediaSpec.sample_rate / rate))]
 
 
 def _sampled(path: Path) -> tuple[np.ndarray, int]:

@@ -20,6 +20,7 @@ from typing import Any, cast, overload
 
 import numpy as np
 
+from ernest.config.media import MediaSpec
 from ernest.data import media
 from ernest.sequence.record import KINDS, Kind, Record, Segment
 
@@ -146,7 +147,7 @@ def _segment(stored: Any, field: str, folder: Path) -> _StoredSegment:
     content = _typed(stored[wanted], str, f"{field}.{wanted}", "a text")
     if not content or any("\ud800" <= character <= "\udfff" for character in content):
         raise ValueError(f"{field}.{wanted}: {'holds half a surrogate pair' if content else 'is empty'}")
-    frames = _typed(stored.get("frames", media.FRAMES), int, f"{field}.frames", "a whole number")
+    frames = _typed(stored.get("frames", MediaSpec.frames), int, f"{field}.frames", "a whole number")
     if frames < 1:
         raise ValueError(f"{field}.frames: expected 1 or more, got {frames}")
     return _StoredSegment(

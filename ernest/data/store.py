@@ -1,155 +1,96 @@
-"""Documents: records after the tokenizers, before a batch. Text stays text, so that BPE-dropout can cut it anew each time;
-made pictures stay latents, so that bits can be flipped anew; given pictures stay pixels, for both paths of the encoder."""
+"""Examples on disk: written once, mapped and read one by one, with a fingerprint of what they are."""
 
 import json
-import shutil
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import torch
-from safetensors.torch import load_file, save_file
 
-from ernest.sequence.groups import CodeTokens, PatchTokens, ScaleTokens, TextTokens, Tokens
-from ernest.sequence.record import Record, Segment
-from ernest.tokenizers.bundle import Tokenizers
-
-Form = Literal["text", "pixels", "latent", "codes"]
-
-
-@dataclass(frozen=True)
-class EncodedSegment:
-    """A tokenised segment. `data` by form: text a `str`; pixels uint8 `[frames, height, width, 3]`; latent float16
-    `[frames, bits, rows, columns]`; codes int16 `[frames, levels]`."""
-
-    form: Form
-    data: Any
-    made: bool
-    video: bool = False
-    open: bool = False
-
-
-@dataclass(frozen=True)
-class Example:
-    segments: tuple[EncodedSegment, ...]
-    task: str
-
-
-def encode(records: Iterable[Record], tokenizers: Tokenizers, chunk: int = 256) -> Iterable[Example]:
-    """Documents of records, in order; pictures and sounds go through their tokenizers a chunk at a time."""
-    records = iter(records)
-    while part := list(islice(records, chunk)):
-        latents = _latents(part, tokenizers)
-        codes = _codes(part, tokenizers)
-        for record in part:
-            yield Example(tuple(_encoded_segment(segment, latents, codes) for segment in record.segments), record.task)
-
-
-def _encoded_segment(segment: Segment, latents: dict[int, np.ndarray], codes: dict[int, np.ndarray]) -> EncodedSegment:
-    if segment.kind == "text":
-        return EncodedSegment("text", segment.data, segment.made)
-    if segment.kind == "audio":
-        return EncodedSegment("codes", codes[id(segment)], segment.made)
-    video = segment.kind == "video"
-    if segment.made:
-        return EncodedSegment("latent", latents[id(segment)], True, video, segment.open)
-    return EncodedSegment("pixels", segment.data if video else segment.data[None], False, video)
-
-
-@torch.inference_mode()
-def _latents(records: Sequence[Record], tokenizers: Tokenizers) -> dict[int, np.ndarray]:
-    """Latents of all made pictures and videos, by segment."""
-    segments = [s for record in records for s in record.segments if s.kind in ("image", "video") and s.made]
-    if not segments:
-        return {}
-    frames = [s.data if s.kind == "video" else s.data[None] for s in segments]
-    latent = torch.cat([tokenizers.vision.encode(part) for part in to_frames(np.concatenate(frames)).split(256)])
-    parts = latent.half().numpy()
-    ends = np.cumsum([len(f) for f in frames])
-    return {id(s): part for s, part in zip(segments, np.split(parts, ends[:-1]), strict=True)}
-
-
-@torch.inference_mode()
-def _codes(records: Sequence[Record], tokenizers: Tokenizers) -> dict[int, np.ndarray]:
-    segments = [s for record in records for s in record.segments if s.kind == "audio"]
-    coded = tokenizers.audio.encode([s.data for s in segments]) if segments else []
-    return {id(s): c.numpy().astype(np.int16) for s, c in zip(segments, coded, strict=True)}
-
-
-def to_frames(pixels: np.ndarray) -> torch.Tensor:
-    """uint8 `[..., height, width, 3]` to float `[..., 3, height, width]` in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).movedim(-1, -3).float() / 255
-
-
-def to_tokens(segment: EncodedSegment, tokenizers: Tokenizers, cut: Callable[[str], Sequence[int]]) -> Tokens:
-    """What the layout needs to know of a segment; `cut` turns text into symbols."""
-    if segment.form == "text":
-        return TextTokens(tuple(cut(segment.data)))
-    if segment.form == "codes":
-        return CodeTokens(len(segment.data))
-    if segment.form == "pixels":
-        rows, columns = tokenizers.vision.grid
-        return PatchTokens(len(segment.data), (rows // 2, columns // 2), segment.video)
-    return ScaleTokens(len(segment.data), tokenizers.vision.quantiser.sizes, segment.video, segment.open)
+from ernest.data.arrays import ArrayWriter, map_arrays, write_arrays
+from ernest.data.examples import EncodedSegment, Example
+from ernest.storage import fingerprint, write_folder
 
 
 class ExampleStore:
-    """Documents on disk, a sequence of `Example`: a folder of parts, each with one JSON line per document and the arrays of
-    each form joined in one safetensors file."""
+    """A sequence of `Example` in a folder of parts, each with a JSON line for an example, arrays of the forms, and an index."""
 
     def __init__(self, folder: Path) -> None:
-        self.parts: list[dict[str, np.ndarray]] = []
-        self.lines: list[dict[str, Any]] = []
-        self.tasks: dict[str, list[int]] = {}
-        for part in sorted(path.parent for path in folder.glob("*/documents.jsonl")):
-            for line in (part / "documents.jsonl").read_text().splitlines():
-                entry = json.loads(line) | {"part": len(self.parts)}
-                self.tasks.setdefault(entry["task"], []).append(len(self.lines))
-                self.lines.append(entry)
-            self.parts.append({name: tensor.numpy() for name, tensor in load_file(part / "arrays.safetensors").items()})
-        if not self.lines:
-            raise ValueError(f"{folder} holds no documents")
+        self.parts = [_Part(path.parent) for path in sorted(folder.glob(f"*/{_INDEX}"))]
+        self.ends = np.cumsum([len(part) for part in self.parts])
+        if not self.parts or not self.ends[-1]:
+            raise ValueError(f"{folder} holds no examples")
 
     def __len__(self) -> int:
-        return len(self.lines)
+        return int(self.ends[-1])
 
     def __getitem__(self, index: int) -> Example:
-        line = self.lines[index]
-        arrays = self.parts[line["part"]]
-        return Example(tuple(_stored_segment(entry, arrays) for entry in line["segments"]), line["task"])
+        if not 0 <= index < len(self):
+            raise IndexError(f"example {index} of {len(self)}")
+        part = int(np.searchsorted(self.ends, index, side="right"))
+        return self.parts[part].example(int(index - self.ends[part]) + len(self.parts[part]))
+
+    @cached_property
+    def tasks(self) -> dict[str, np.ndarray]:
+        """The indices of each task's examples; tasks in the order in which they first come."""
+        found: dict[str, list[np.ndarray]] = {}
+        for part, end in zip(self.parts, self.ends, strict=True):
+            for number, task in enumerate(part.tasks):
+                found.setdefault(task, []).append(np.flatnonzero(part.arrays["task"] == number) + end - len(part))
+        return {task: np.concatenate(indices) for task, indices in found.items()}
+
+    @property
+    def fingerprint(self) -> str:
+        """Of all that is stored, as it was written: nothing is read for it."""
+        return fingerprint(*(part.fingerprint for part in self.parts))
 
     @staticmethod
-    def write(part: Path, documents: Iterable[Example]) -> None:
-        """Writes one part aside, then renames."""
-        aside = part.parent.with_name(part.parent.name + "." + part.name)
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        arrays: dict[str, list[np.ndarray]] = {}
-        length: dict[str, int] = {}
-        with (aside / "documents.jsonl").open("w") as lines:
-            for document in documents:
-                entries = []
-                for segment in document.segments:
-                    entry: dict[str, Any] = {"form": segment.form, "made": segment.made}
-                    if segment.form == "text":
-                        entry["text"] = segment.data
-                    else:
-                        start = length.get(segment.form, 0)
-                        arrays.setdefault(segment.form, []).append(segment.data)
-                        length[segment.form] = start + len(segment.data)
-                        entry |= {"start": start, "end": length[segment.form], "video": segment.video, "open": segment.open}
-                    entries.append(entry)
-                lines.write(json.dumps({"task": document.task, "segments": entries}) + "\n")
-        joined = {name: torch.from_numpy(np.ascontiguousarray(np.concatenate(parts))) for name, parts in arrays.items()}
-        save_file(joined, aside / "arrays.safetensors")
-        shutil.rmtree(part, ignore_errors=True)
-        part.parent.mkdir(parents=True, exist_ok=True)
-        aside.rename(part)
+    def write(part: Path, examples: Iterable[Example]) -> None:
+        """Writes one part, which takes the place of an older one when it is complete."""
+        with write_folder(part) as aside:
+            tasks: dict[str, int] = {}
+            with (aside / _LINES).open("wb") as lines, write_arrays(aside) as arrays:
+                for example in examples:
+                    arrays.append("offset", np.array([lines.tell()]))
+                    arrays.append("task", np.array([tasks.setdefault(example.task, len(tasks))], np.int32))
+                    entries = [_entry(segment, arrays) for segment in example.segments]
+                    lines.write(json.dumps({"task": example.task, "segments": entries}).encode() + b"\n")
+            written = fingerprint(aside / _LINES, *sorted(aside.glob("*.npy")))
+            (aside / _INDEX).write_text(json.dumps({"tasks": list(tasks), "fingerprint": written}))
 
 
-def _stored_segment(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> EncodedSegment:
-    data = entry["text"] if entry["form"] == "text" else arrays[entry["form"]][entry["start"] : entry["end"]]
+_LINES, _INDEX = "examples.jsonl", "index.json"
+
+
+class _Part:
+    def __init__(self, folder: Path) -> None:
+        index = json.loads((folder / _INDEX).read_text())
+        self.tasks: list[str] = index["tasks"]
+        self.fingerprint: str = index["fingerprint"]
+        self.arrays = map_arrays(folder)
+        self.lines = np.memmap(folder / _LINES, mode="r") if self.tasks else np.zeros(0, np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.arrays.get("offset", ()))
+
+    def example(self, index: int) -> Example:
+        offset = self.arrays["offset"]
+        end = offset[index + 1] if index + 1 < len(offset) else len(self.lines)
+        line = json.loads(self.lines[offset[index] : end].tobytes())
+        return Example(tuple(_segment(entry, self.arrays) for entry in line["segments"]), line["task"])
+
+
+def _entry(segment: EncodedSegment, arrays: ArrayWriter) -> dict[str, Any]:
+    """The segment as its line tells it; arrays are told by where they lie in that of their form."""
+    entry: dict[str, Any] = {"form": segment.form, "made": segment.made}
+    if segment.form == "text":
+        return entry | {"text": segment.data}
+    start, end = arrays.append(segment.form, segment.data)
+    return entry | {"start": start, "end": end, "video": segment.video, "open": segment.open}
+
+
+def _segment(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> EncodedSegment:
+    """The segment of a line. Its array is copied, into memory that can be written and does not hang on the file."""
+    data = entry["text"] if entry["form"] == "text" else np.array(arrays[entry["form"]][entry["start"] : entry["end"]])
     return EncodedSegment(entry["form"], data, entry["made"], entry.get("video", False), entry.get("open", False))

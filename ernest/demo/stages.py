@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from ernest.config.recipe import Recipe
-from ernest.data.store import ExampleStore, encode
+from ernest.data.examples import encode
+from ernest.data.store import ExampleStore
 from ernest.lcnet.network import PPLCNet
 from ernest.sequence.record import Record
 from ernest.tokenizers.audio import AudioTokenizer
@@ -54,9 +55,9 @@ class Lane:
 
 
 def see(lane: Lane) -> None:
-    """Pictures and videos: the vision tokenizer and their documents."""
+    """Pictures and videos: the vision tokenizer and their examples."""
     build, world, seed = lane.build, lane.recipe.world, lane.recipe.seed
-    if not lane.missing("tokenizers/vision.safetensors", "documents/seen"):
+    if not lane.missing("tokenizers/vision.safetensors", "examples/seen"):
         return
     stills = _chunks(lane, "pictures", PICTURE_TASKS, seed, world.pictures)
     videos = _chunks(lane, "videos", VIDEO_TASKS, seed, world.videos)
@@ -64,16 +65,16 @@ def see(lane: Lane) -> None:
         _vision_tokenizer(lane, stills, videos).save(build / "tokenizers/vision.safetensors")
     tokenizer = VisionTokenizer.load(build / "tokenizers/vision.safetensors")
     tokenizers = Tokenizers(TextTokenizer(), tokenizer, AudioTokenizer())
-    _write_documents(lane, "seen", [*stills, *videos], tokenizers)
+    _write_examples(lane, "seen", [*stills, *videos], tokenizers)
 
 
 def hear(lane: Lane) -> None:
-    """Speech and text: the text and audio tokenizers and their documents."""
+    """Speech and text: the text and audio tokenizers and their examples."""
     build, recipe = lane.build, lane.recipe
     if lane.missing("tokenizers/text.json"):
         texts = texts_for_bpe(recipe.seed, recipe.world.texts)
         pipeline.text_tokenizer(texts, recipe).save(build / "tokenizers/text.json")
-    if not lane.missing("tokenizers/audio.safetensors", "documents/heard"):
+    if not lane.missing("tokenizers/audio.safetensors", "examples/heard"):
         return
     clips = _chunks(lane, "speech", SPEECH_TASKS, recipe.seed, recipe.world.clips)
     if lane.missing("tokenizers/audio.safetensors"):
@@ -82,7 +83,7 @@ def hear(lane: Lane) -> None:
     tokenizer = AudioTokenizer.load(build / "tokenizers/audio.safetensors")
     tokenizers = Tokenizers(TextTokenizer(), VisionTokenizer(VisionTokenizerConfig()), tokenizer)
     texts = together(("text",), recipe.seed, range(recipe.world.texts))
-    _write_documents(lane, "heard", [*clips, *texts], tokenizers)
+    _write_examples(lane, "heard", [*clips, *texts], tokenizers)
 
 
 def judge_digits(lane: Lane) -> None:
@@ -133,10 +134,10 @@ def _heard(records: Sequence[Record]) -> tuple[list[np.ndarray], list[str]]:
     return [record.segments[0].data for record in heard], [record.facts["word"] for record in heard]
 
 
-def _write_documents(lane: Lane, name: str, records: Sequence[Record], tokenizers: Tokenizers) -> None:
-    stage = f"documents {name}"
+def _write_examples(lane: Lane, name: str, records: Sequence[Record], tokenizers: Tokenizers) -> None:
+    stage = f"examples {name}"
     lane.tell(stage, 0, 1, "")
-    ExampleStore.write(lane.build / "documents" / name, encode(records, tokenizers))
+    ExampleStore.write(lane.build / "examples" / name, encode(records, tokenizers))
     lane.tell(stage, 1, 1, "")
 
 

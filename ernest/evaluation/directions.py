@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ernest.data.sampler import collate, lay_out_example
-from ernest.data.store import EncodedSegment, encode, to_frames
+from ernest.data.collate import collate
+from ernest.data.examples import EncodedSegment, encode, to_frames
+from ernest.data.layout import lay_out_example
 from ernest.evaluation.results import Sample
 from ernest.generation.engine import Engine
 from ernest.generation.sampling import Sampling
@@ -170,7 +171,7 @@ class Examiner:
 
     def _film_outcomes(self, kind: str, videos: np.ndarray, captions: Sequence[str]) -> tuple[Outcome, Outcome]:
         family = self.judges.families_right(videos, captions)
-        law = video.lawful(videos)
+        law = video.obeys_energy_law(videos)
         samples = tuple(
             Sample(
                 kind, captions[i], pixels=videos[i], curve=video.energies(videos[i]), right=bool(family[i]), lawful=bool(law[i])
@@ -183,7 +184,7 @@ class Examiner:
         ceilings = []
         for shown in (true, rebuild_frames(self.tokenizers, true)):
             right = self.judges.families_right(shown, names)
-            ceilings.append((float(right.mean()), float((right & video.lawful(shown)).mean())))
+            ceilings.append((float(right.mean()), float((right & video.obeys_energy_law(shown)).mean())))
         (true_family, true_both), (rebuilt_family, rebuilt_both) = ceilings
         return (
             Outcome(float(family.mean()), len(family), samples, (true_family, rebuilt_family)),

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor
 
 from ernest.config.recipe import SequenceConfig
-from ernest.data.sampler import PackedExample, collate, lay_out_example, plan
+from ernest.data.collate import collate
+from ernest.data.layout import PackedExample, lay_out_example
+from ernest.data.sampler import plan
 from ernest.data.store import ExampleStore
 from ernest.model.network import Ernest
 from ernest.sequence.batch import Batch

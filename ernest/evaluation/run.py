@@ -126,7 +126,7 @@ def _findings(
     build: Path, recipe: Recipe, scores: list[Score], samples: list[Sample], found: dict[tuple[System, str], tuple[Outcome, ...]]
 ) -> Findings:
     model, tokenizers = load_model(build / "model")
-    store = ExampleStore(build / "documents")
+    store = ExampleStore(build / "examples")
     rows = []
     for system in (*SYSTEMS, *CURVE):
         submodel = _submodel(build, system)

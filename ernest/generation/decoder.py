@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ernest.data.sampler import PackedExample, collate, tokenise_segments
-from ernest.data.store import EncodedSegment, Example
+from ernest.data.collate import collate
+from ernest.data.examples import EncodedSegment, Example
+from ernest.data.layout import PackedExample, tokenise_segments
 from ernest.device import autocast
 from ernest.model.attention import new_cache
 from ernest.model.backbone import Routing

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ernest.data.sampler import pyramid
-from ernest.data.store import EncodedSegment
+from ernest.config.media import MediaSpec
+from ernest.data.collate import pyramid
+from ernest.data.examples import EncodedSegment
 from ernest.generation.decoder import Decoder, Hook, plan_row
 from ernest.generation.sampling import DEFAULTS, Sampling, apply_cfg, at_frame, choose_bits, choose_class
 from ernest.model.network import Ernest
@@ -28,8 +29,8 @@ class MaxLengths:
     """The longest answer of each kind."""
 
     tokens: int = 48
-    frames: int = 9
-    codec_frames: int = 26
+    frames: int = MediaSpec.frames
+    codec_frames: int = round(MediaSpec.longest_answer * MediaSpec.sample_rate / SAMPLES)
 
 
 @dataclass(frozen=True)

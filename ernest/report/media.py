@@ -7,7 +7,7 @@ import wave as riff
 import numpy as np
 from PIL import Image
 
-from ernest.sequence.record import SAMPLE_RATE
+from ernest.config.media import MediaSpec
 
 _FRAME_MILLISECONDS = 160
 _LAST_FRAME_MILLISECONDS = 900
@@ -44,7 +44,7 @@ def sound(wave: np.ndarray) -> str:
     with riff.open(buffer, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
-        file.setframerate(SAMPLE_RATE)
+        file.setframerate(MediaSpec.sample_rate)
         file.writeframes(np.rint(np.clip(wave, -1, 1) * 32767).astype("<i2").tobytes())
     return _uri("audio/wav", buffer.getvalue())
 

@@ -12,8 +12,6 @@ import numpy as np
 
 Kind = Literal["text", "image", "video", "audio"]
 KINDS: tuple[Kind, ...] = ("text", "image", "video", "audio")
-SAMPLE_RATE = 8000
-"""Samples per second of every audio segment."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +19,7 @@ class Segment:
     """One stretch of one kind.
 
     `data` by kind: text a `str`; image uint8 `[height, width, 3]`; video uint8 `[frames, height, width, 3]`;
-    audio float32 `[samples]` in [-1, 1] at `SAMPLE_RATE`. An `open` video goes on beyond the record, so
+    audio float32 `[samples]` in [-1, 1]. An `open` video goes on beyond the record, so
     its end is never predicted: a record may show only its first frame.
     """
 

@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ernest.config.media import MediaSpec
 from ernest.tokenizers import mel as spectrogram
 
 MEL_FRAMES = 4
@@ -42,7 +43,7 @@ class AudioConfig:
     @property
     def rate(self) -> float:
         """Frames of codes a second."""
-        return spectrogram.SAMPLE_RATE / SAMPLES
+        return MediaSpec.sample_rate / SAMPLES
 
 
 class ResidualQuantiser(nn.Module):

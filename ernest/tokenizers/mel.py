@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ernest.sequence.record import SAMPLE_RATE
+from ernest.config.media import MediaSpec
 
 WINDOW, HOP, FFT = 400, 160, 512
 BANDS = 64
@@ -96,7 +96,7 @@ def _window() -> Tensor:
 @cache
 def _filters() -> Tensor:
     """Triangles on the mel scale `[bins, BANDS]`, each of sum one; a band narrower than a bin takes the nearest bin."""
-    frequency = np.linspace(0, SAMPLE_RATE / 2, FFT // 2 + 1)
+    frequency = np.linspace(0, MediaSpec.sample_rate / 2, FFT // 2 + 1)
     lowest, highest = 2595 * np.log10(1 + np.array([LOWEST, HIGHEST]) / 700)
     mels = np.linspace(lowest, highest, BANDS + 2)
     edges = 700 * (10 ** (mels / 2595) - 1)

@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ernest.config.media import MediaSpec
 from ernest.tokenizers.bitwise_quantiser import MultiScaleBits, Quantised
 
 
@@ -18,7 +19,7 @@ from ernest.tokenizers.bitwise_quantiser import MultiScaleBits, Quantised
 class VisionTokenizerConfig:
     """Sizes of the tokenizer. Frames are `size` x `size`; the finest scale has one cell for every 8x8 pixels."""
 
-    size: int = 32
+    size: int = MediaSpec.size
     bits: int = 16
     scales: tuple[int, ...] = (1, 2, 4)
     width: int = 64

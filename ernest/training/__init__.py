@@ -1,1 +1,1 @@
-"""From records to a trained model: documents, batches, losses, the loop, checkpoints."""
+"""From records to a trained model: prepared data, steps, losses, the loop, checkpoints."""

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,11 +11,13 @@ import torch
 
 from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import Recipe, to_tree
-from ernest.data.sampler import collate, plan
+from ernest.data.collate import collate
+from ernest.data.sampler import plan
 from ernest.data.store import ExampleStore
 from ernest.device import supports_bf16
 from ernest.model.network import Ernest
 from ernest.model.submodel import draw, full, stack
+from ernest.storage import write_text
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.loss import LossBalancer
 from ernest.training.optimizer import make_optimizer
@@ -88,10 +89,7 @@ def _fingerprint(recipe: Recipe, store: ExampleStore, tokenizers: Tokenizers) ->
     for name in RESUME_OVERRIDABLE:
         del tree["training"][name]
     digest = hashlib.sha256(json.dumps(tree, sort_keys=True).encode())
-    digest.update(json.dumps(store.lines).encode())
-    for arrays in store.parts:
-        for name in sorted(arrays):
-            digest.update(np.ascontiguousarray(arrays[name]).view(np.uint8).data)
+    digest.update(store.fingerprint.encode())
     digest.update(json.dumps(tokenizers.text.merges).encode())
     for module in (tokenizers.vision, tokenizers.audio):
         for name, value in module.state_dict().items():
@@ -108,8 +106,5 @@ def _cut_log(run: Path, step: int) -> Path:
         if not line.endswith("}") or json.loads(line)["step"] >= step:
             break
         kept.append(line + "\n")
-    aside = run / "metrics.jsonl.part"
-    run.mkdir(parents=True, exist_ok=True)
-    aside.write_text("".join(kept))
-    os.replace(aside, path)
+    write_text(path, "".join(kept))
     return path

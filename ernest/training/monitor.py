@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ernest.config.recipe import Recipe
-from ernest.data.store import Example, ExampleStore
+from ernest.data.examples import Example
+from ernest.data.store import ExampleStore
 from ernest.generation.engine import Engine
 from ernest.model.network import Ernest
 from ernest.tokenizers.bundle import Tokenizers
@@ -60,8 +61,8 @@ class Show:
             table.add_column(name)
         rng = np.random.default_rng((self.recipe.seed, step, 3))
         for task, indices in self.store.tasks.items():
-            document = self.store[indices[rng.integers(len(indices))]]
-            row = _look_at(document, engine)
+            example = self.store[indices[rng.integers(len(indices))]]
+            row = _look_at(example, engine)
             if row is not None:
                 table.add_row(task, *row)
         return table
@@ -73,9 +74,9 @@ def _board(run: Path) -> "SummaryWriter":
     return SummaryWriter(str(run / "tensorboard"))
 
 
-def _look_at(document: Example, engine: Engine) -> tuple[Text, Text, Text] | None:
-    """Given, made and true, for documents that end in a made text or picture and begin with something given."""
-    *prompt, last = document.segments
+def _look_at(example: Example, engine: Engine) -> tuple[Text, Text, Text] | None:
+    """Given, made and true, for examples that end in a made text or picture and begin with something given."""
+    *prompt, last = example.segments
     if not prompt or any(segment.made for segment in prompt):
         return None
     given = Text(" ").join(

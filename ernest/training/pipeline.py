@@ -1,4 +1,4 @@
-"""From records to tokenizers to documents to a trained model: the stages that the demo and a user's own data share."""
+"""From records to tokenizers to examples to a trained model: the stages that the demo and a user's own data share."""
 
 import json
 import os
@@ -12,17 +12,19 @@ import numpy as np
 import torch
 
 from ernest.checkpoint import tokenizer_spec
+from ernest.config.media import MediaSpec
 from ernest.config.recipe import Recipe, to_tree
 from ernest.lcnet.network import PPLCNet
 from ernest.model.network import Ernest
 from ernest.sequence.record import Record
+from ernest.storage import write_text
 from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.training.audio import train_audio_tokenizer
 from ernest.tokenizers.training.vision import VisionTraining, train_vision_tokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
-from ernest.training.distributed import launch
+from ernest.training.launch import launch
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 UNKNOWN = -1
@@ -95,7 +97,7 @@ def frames_of(records: Sequence[Record], most: int = 20_000) -> tuple[np.ndarray
                 stills.append(segment.data)
             elif segment.kind == "video" and len(moving) < most:
                 moving.extend(segment.data)
-    none = np.zeros((0, 32, 32, 3), np.uint8)
+    none = np.zeros((0, MediaSpec.size, MediaSpec.size, 3), np.uint8)
     return np.stack(stills) if stills else none, np.stack(moving) if moving else none
 
 
@@ -108,13 +110,13 @@ def check_network(recipe: Recipe, text: TextTokenizer) -> Tokenizers:
 
 
 def train_model(run: Path, recipe: Recipe) -> Path:
-    """Trains on `run/documents` with `run/tokenizers`, in as many processes as pay; returns the finished checkpoint's folder.
+    """Trains on `run/examples` with `run/tokenizers`, in as many processes as pay; returns the finished checkpoint's folder.
 
     Raises ValueError where the recipe asks for TensorBoard and it is not installed.
     """
     if recipe.training.tensorboard and find_spec("tensorboard") is None:
         raise ValueError("training.tensorboard = true needs TensorBoard: pip install 'ernest-ai[tensorboard]'")
-    (run / "recipe.json").write_text(json.dumps(to_tree(recipe), indent=1))
+    write_text(run / "recipe.json", json.dumps(to_tree(recipe), indent=1))
     processes = recipe.training.processes or min(os.cpu_count() or 1, recipe.sequence.rows, 8)
     launch("ernest.training.pretrain", [str(run)], processes)
     return run / "model"

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 from rich.progress import Progress
 
-from ernest.config.recipe import Recipe, find_recipe, load_recipe, to_tree
-from ernest.data.records import LINES, RecordFolder, load_records
-from ernest.data.sampler import lay_out_example
-from ernest.data.store import EncodedSegment, Example, ExampleStore, encode
+from ernest.config.recipe import Recipe, to_tree
+from ernest.data.examples import EncodedSegment, Example, encode
+from ernest.data.layout import lay_out_example
+from ernest.data.records import LINES, RecordFolder
+from ernest.data.store import ExampleStore
 from ernest.sequence.record import Record, Segment
 from ernest.tokenizers.audio import SAMPLES
 from ernest.tokenizers.bundle import Tokenizers
@@ -23,17 +24,13 @@ from ernest.training.schedule import RESUME_OVERRIDABLE
 MARK = "run.json"
 
 
-def train_on_folder(data: Path, out: Path, recipe_name: str, checkpoint: Path | None, overrides: tuple[str, ...]) -> Path:
-    """Trains tokenizers, unless `checkpoint` brings them, and a model on the records in `data`; returns the new checkpoint.
+def train_on_records(records: RecordFolder, out: Path, recipe: Recipe, checkpoint: Path | None) -> Path:
+    """Trains tokenizers, unless `checkpoint` brings them, and a model on `records`; returns the new checkpoint.
 
-    Raises ValueError for a recipe, a folder of records, a checkpoint or an `out` that cannot be used, before any long work.
+    Raises ValueError for a recipe that does not suit the records, and for an `out` that cannot be used, before any long work.
     """
-    recipe = load_recipe(find_recipe(recipe_name), overrides)
-    if checkpoint is not None and not (checkpoint / "tokenizers").is_dir():
-        raise ValueError(f"{checkpoint} is not a checkpoint: it has no tokenizers")
-    records = load_records(data)
     recipe.weights(sorted({record.task for record in records.stored}))  # a mixture that cannot be ends here
-    mark = _mark(data, recipe, checkpoint)
+    mark = _mark(records.path, recipe, checkpoint)
     _check_free(out, mark)
     folder = out / "tokenizers"
     with stage_bar() as bar:
@@ -44,8 +41,8 @@ def train_on_folder(data: Path, out: Path, recipe_name: str, checkpoint: Path | 
             out.mkdir(parents=True, exist_ok=True)
             (out / MARK).write_text(mark)
             (brought or _tokenizers(records, text, recipe, bar)).save(folder)
-        if not (out / "documents/own").exists():
-            ExampleStore.write(out / "documents/own", encode(records, Tokenizers.load(folder)))
+        if not (out / "examples/own").exists():
+            ExampleStore.write(out / "examples/own", encode(records, Tokenizers.load(folder)))
     return pipeline.train_model(out, recipe)
 
 

@@ -2,14 +2,14 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
-from ernest.checkpoint import write_folder
+from ernest.storage import load_tensors, save_tensors, write_folder, write_text
 
 
 @dataclass(frozen=True)
@@ -24,12 +24,15 @@ class TrainerState:
 def save_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: TrainerState, keep: int = 1) -> None:
     """A resumable state in `runs/step-N`; older ones beyond `keep` are removed."""
     moments = {
-        f"{name}/{key}": value.reshape(1) if value.dim() == 0 else value
+        f"{name}/{key}": value
         for name, parameter in model.named_parameters()
         for key, value in optimizer.state[parameter].items()
     }
-    files = {"model.safetensors": model.state_dict(), "optimizer.safetensors": moments, "progress.json": asdict(progress)}
-    write_folder(runs / f"step-{progress.step:07d}", files)
+    weights = model.state_dict()
+    with write_folder(runs / f"step-{progress.step:07d}", need=_bytes(weights) + _bytes(moments)) as aside:
+        save_tensors(aside / "model.safetensors", weights)
+        save_tensors(aside / "optimizer.safetensors", moments)
+        write_text(aside / "progress.json", json.dumps(asdict(progress), indent=1))
     for old in sorted(runs.glob("step-???????"))[:-keep]:
         shutil.rmtree(old)
 
@@ -48,11 +51,16 @@ def load_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer
         raise ValueError(
             f"{newest} belongs to another recipe, data or tokenizers: restore them to go on, or remove it to start anew"
         )
-    model.load_state_dict(load_file(newest / "model.safetensors"))
-    moments = load_file(newest / "optimizer.safetensors")
+    model.load_state_dict(load_tensors(newest / "model.safetensors"))
+    moments: dict[str, dict[str, Tensor]] = {}
+    for name, value in load_tensors(newest / "optimizer.safetensors").items():
+        parameter, _, key = name.rpartition("/")
+        moments.setdefault(parameter, {})[key] = value
     for name, parameter in model.named_parameters():
-        entries = {key.rsplit("/", 1)[1]: value for key, value in moments.items() if key.rsplit("/", 1)[0] == name}
-        if entries:
-            entries["step"] = entries["step"].reshape(())
-            optimizer.state[parameter] = entries
+        if name in moments:
+            optimizer.state[parameter] = moments[name]
     return progress
+
+
+def _bytes(tensors: Mapping[str, Tensor]) -> int:
+    return sum(value.nbytes for value in tensors.values())

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ernest.lcnet.image_io.augment import bend
+from ernest.lcnet.image_io.augment import elastic_distort
 from ernest.lcnet.network import PPLCNet, small_images
 
 Draw = Callable[[int], tuple[np.ndarray, np.ndarray]]
@@ -119,12 +119,12 @@ def as_frames(media: np.ndarray) -> Tensor:
 
 
 def distort(frames: Tensor, generator: torch.Generator) -> Tensor:
-    """Other hands and worse eyes: `[N, 3, H, W]` bent at random, some of it blurred, with some noise.
+    """Augment pictures `[N, 3, H, W]`: random elastic distortion, blur of random strength and Gaussian noise.
 
     Blur and noise make the judge read what tokenizers and models draw as it reads clean pictures.
     """
     n, _, height, width = frames.shape
-    bent = bend(frames, generator)
+    bent = elastic_distort(frames, generator)
     soft = F.interpolate(F.avg_pool2d(bent, 2), (height, width), mode="bilinear", align_corners=False)
     share = torch.rand(n, 1, 1, 1, generator=generator) ** 2
     strength = 0.06 * torch.rand(n, 1, 1, 1, generator=generator)

@@ -1,4 +1,4 @@
-"""Spoken words: espeak-ng's synthesiser, twenty words, voices with names, speed and pitch varied.
+"""Synthesise single spoken words with espeak-ng: twenty words, named voices, random speed and pitch.
 
 The synthesiser comes as a shared library in the package `espeakng_loader` and is called directly. A clip is a
 pure function of `(seed, index)`; from `HELD_OUT` on, speed and pitch come from cells of their plane that no
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ernest.sequence.record import SAMPLE_RATE
+from ernest.config.media import MediaSpec
 from ernest.world.split import HELD_OUT
 
 WORDS = (
@@ -67,7 +67,10 @@ UNHEARD_VOICES = (
 
 @dataclass(frozen=True)
 class Spoken:
-    """A clip `wave` float32 `[samples]` at 8 kHz, and what it was made from: words a minute, pitch in 0..99."""
+    """A clip and what it was made from: words a minute, pitch in 0..99.
+
+    `wave` is float32 `[samples]` at 8 kHz, of 16 bits: whole 32768ths, which are the same on every processor.
+    """
 
     wave: np.ndarray
     word: str
@@ -85,7 +88,12 @@ def speech(seed: int, index: int, voices: tuple[Voice, ...] = VOICES, words: tup
     loudness = 0.08 * 10 ** (rng.uniform(-3, 3) / 20)
     wave = wave * (loudness / np.sqrt(np.mean(wave**2)))
     before, after = rng.integers(80, 480), rng.integers(80, 240)
-    return Spoken(np.pad(wave, (before, after)).clip(-1, 1).astype(np.float32), word, voice.name, rate, pitch)
+    return Spoken(_in_16_bits(np.pad(wave, (before, after))), word, voice.name, rate, pitch)
+
+
+def _in_16_bits(wave: np.ndarray) -> np.ndarray:
+    """A wave float64 in [-1, 1] rounded to whole 32768ths, float32: what differs between processors is far below these."""
+    return np.rint(wave * 32768).clip(-32768, 32767).astype(np.int16).astype(np.float32) / np.float32(32768)
 
 
 def _rate_and_pitch(rng: np.random.Generator, held_out: bool) -> tuple[int, int]:
@@ -99,14 +107,14 @@ def _rate_and_pitch(rng: np.random.Generator, held_out: bool) -> tuple[int, int]
 def _trimmed(wave: np.ndarray) -> np.ndarray:
     """Without the synthesiser's silence, but for 5 ms before and 10 ms after what is louder than a hundredth of the peak."""
     loud = np.flatnonzero(np.abs(wave) > 0.01 * np.abs(wave).max())
-    return wave[max(0, loud[0] - SAMPLE_RATE // 200) : loud[-1] + SAMPLE_RATE // 100]
+    return wave[max(0, loud[0] - MediaSpec.sample_rate // 200) : loud[-1] + MediaSpec.sample_rate // 100]
 
 
 def _resampled(wave: np.ndarray, rate: int) -> np.ndarray:
     """From `rate` to 8 kHz by cutting the spectrum: exact for a clip that begins and ends in silence."""
-    block = rate // np.gcd(rate, SAMPLE_RATE)
+    block = rate // np.gcd(rate, MediaSpec.sample_rate)
     wave = np.pad(wave, (0, -len(wave) % block))
-    length = len(wave) * SAMPLE_RATE // rate
+    length = len(wave) * MediaSpec.sample_rate // rate
     return np.fft.irfft(np.fft.rfft(wave)[: length // 2 + 1], length) * (length / len(wave))
 
 

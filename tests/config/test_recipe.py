@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ernest.config.recipe import Recipe, find_recipe, from_tree, load_recipe, sized, to_tree, with_effort
+from ernest.config.recipe import Recipe, find_recipe, from_tree, load_recipe, to_tree
+from ernest.config.sizes import sized, with_effort
 
 
 def leaves(recipe, prefix: str = "") -> dict[str, object]:

@@ -1,19 +1,16 @@
-"""Batches: targets and weights to the number (rows 17 and 19), flips of the history, and where contents go (row 22)."""
+"""Rows: which examples come, how their words are cut, and that nothing else decides."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import numpy as np
-import pytest
 import torch
 
 from ernest.config.recipe import SequenceConfig
-from ernest.data.sampler import collate, lay_out_example, plan, scale_rows, scale_weights
-from ernest.data.store import Example
+from ernest.data.collate import collate
+from ernest.data.layout import lay_out_example
+from ernest.data.sampler import plan
 from ernest.sequence.batch import Batch
-from tests.references.scales import walk
-from tests.small import BITS, CODES, LEVELS, Maker, documents, placed, tokenizers
-
-SIZES = ((1, 1), (2, 2), (4, 4))
+from tests.small import documents, tokenizers
 
 
 def same(one, other) -> bool:
@@ -21,157 +18,6 @@ def same(one, other) -> bool:
         return torch.equal(one, other)
     return all(same(getattr(one, f.name), getattr(other, f.name)) for f in fields(one))
 
-
-# ---------------------------------------------------------------------------------------------- scales
-
-
-def test_weights_of_the_specification():
-    """Scales of side 1, 2, 3, 4, 6, 8: the shares become .042 .083 .125 .167 .250 .333."""
-    sides = (1, 2, 3, 4, 6, 8)
-    sizes = tuple((side, side) for side in sides)
-    weight = scale_weights(sizes)
-    shares = torch.stack([part.sum() for part in weight.split([h * w for h, w in sizes])])
-    torch.testing.assert_close(shares, torch.tensor(sides) / sum(sides))
-    torch.testing.assert_close(weight.sum(), torch.tensor(1.0))
-    assert [round(float(share), 3) for share in shares] == [0.042, 0.083, 0.125, 0.167, 0.25, 0.333]
-    assert all((part == part[0]).all() for part in weight.split([h * w for h, w in sizes]))
-
-
-@pytest.mark.parametrize("frames", [1, 3])
-def test_rows_of_a_picture_are_those_of_the_loops(frames):
-    segment = Maker(np.random.default_rng(0)).latent(frames)
-    rows = scale_rows(segment, tokenizers())
-    bits = tokenizers().vision.quantiser.history(torch.from_numpy(segment.data).float()).bits
-    expected = walk(tokenizers().vision.quantiser, bits)
-    torch.testing.assert_close(rows.value, expected.value)
-    torch.testing.assert_close(rows.frame, expected.frame)
-    assert torch.equal(rows.scale, expected.scale)
-    assert torch.equal(rows.bits, expected.bits)
-
-
-def test_no_flips_are_teacher_forcing():
-    segment = Maker(np.random.default_rng(0)).latent(3)
-    assert same(scale_rows(segment, tokenizers(), 0.0), scale_rows(segment, tokenizers()))
-    generator = torch.Generator().manual_seed(0)
-    quantiser = tokenizers().vision.quantiser
-    latent = torch.from_numpy(segment.data).float()
-    assert same(quantiser.history(latent, torch.zeros(3, 3), generator), quantiser.history(latent))
-
-
-def test_flips_touch_the_history_and_labels_mend_it():
-    """Inputs carry flipped bits; the labels of a scale are the true bits of what is left over below them."""
-    segment = Maker(np.random.default_rng(0)).latent(4)
-    latent = torch.from_numpy(segment.data).float()
-    quantiser = tokenizers().vision.quantiser
-    clean = scale_rows(segment, tokenizers())
-    rows = scale_rows(segment, tokenizers(), 1.0, torch.Generator().manual_seed(0))
-    assert not torch.equal(rows.value, clean.value)
-    bits, cells = rows.bits.view(4, 21, BITS), 21
-    # Scale 1 of every frame codes the latent itself: nothing comes before it.
-    assert torch.equal(bits[:, 0], clean.bits.view(4, 21, BITS)[:, 0])
-    value = rows.value.view(4, cells, 2 * BITS)
-    for frame in range(4):
-        for k, start, stop in ((1, 0, 4), (2, 4, 20)):
-            so_far = value[frame, start:stop, :BITS].T.reshape(1, BITS, *SIZES[k])
-            left = quantiser.down(latent[frame : frame + 1], k) - so_far
-            assert torch.equal(bits[frame, 1 + start : 1 + stop], (left > 0).float().flatten(2)[0].T)
-    # What stands beside them is the frame before, as it was corrupted.
-    whole = rows.frame.view(4, BITS, 4, 4)
-    torch.testing.assert_close(value[1:, 4:20, BITS:], whole[:-1].flatten(2).transpose(1, 2))
-    assert not value[0, :20, BITS:].any()
-
-
-def test_the_last_scale_of_the_last_frame_is_never_flipped():
-    segment = Maker(np.random.default_rng(1)).latent(3)
-    quantiser = tokenizers().vision.quantiser
-    others = 0
-    for seed in range(20):
-        rows = scale_rows(segment, tokenizers(), 1.0, torch.Generator().manual_seed(seed))
-        value, whole = rows.value.view(3, 21, 2 * BITS), rows.frame.view(3, BITS, 4, 4)
-        bits = rows.bits.view(3, 21, BITS)
-        for frame in range(3):
-            before_last = value[frame, 4:20, :BITS].T.reshape(1, BITS, 4, 4)
-            finished = before_last + quantiser.lookup(bits[frame : frame + 1, 5:] > 0, 2)
-            unflipped = torch.allclose(finished[0], whole[frame], atol=1e-5)
-            if frame == 2:
-                assert unflipped
-            others += frame < 2 and not unflipped
-    assert others >= 30
-
-
-def test_flip_rates_reach_up_to_the_setting_and_no_further():
-    """The share of flipped bits of scale 1, over many draws of U(0, 0.4), is 0.2 on average and differs from frame to frame."""
-    segment = Maker(np.random.default_rng(2)).latent(200)
-    quantiser = tokenizers().vision.quantiser
-    rows = scale_rows(segment, tokenizers(), 0.4, torch.Generator().manual_seed(0))
-    first = rows.bits.view(200, 21, BITS)[:, :1] > 0
-    entered = rows.value.view(200, 21, 2 * BITS)[:, 0:1, :BITS]
-    candidates = quantiser.down(quantiser.lookup(first, 0), 1).flatten(2).transpose(1, 2)[:, :1]
-    wrong = (candidates - entered).abs().amax(dim=(1, 2)) > 1e-4
-    assert 0.5 < wrong.float().mean() < 0.95  # of 8 bits, one at least is flipped in most frames
-    tiny = scale_rows(segment, tokenizers(), 1e-9, torch.Generator().manual_seed(0))
-    assert torch.equal(tiny.bits, scale_rows(segment, tokenizers()).bits)
-
-
-def test_cells_of_a_batch_have_their_weights():
-    laid = [placed(d) for d in documents() if d.task in ("text→image", "text→video")]
-    batch = collate([laid], 130, tokenizers())
-    weight, scale = batch.cell_targets.weight, batch.cell_targets.scale
-    torch.testing.assert_close(weight.sum(), torch.tensor(4.0))  # a picture and three frames
-    shares = torch.stack([weight[scale == k].sum() for k in range(3)]) / 4
-    torch.testing.assert_close(shares, torch.tensor([1.0, 2.0, 4.0]) / 7)
-    at = batch.cell_targets.index
-    assert len(set(at.tolist())) == len(at) == 4 * 21
-
-
-def test_given_latents_are_inputs_without_targets():
-    make = Maker(np.random.default_rng(0))
-    document = Example((replace(make.latent(), made=False), make.text(True)), "")
-    batch = collate([[placed(document)]], 60, tokenizers())
-    assert len(batch.cells.index) == 21
-    assert not len(batch.cell_targets.index)
-    assert (batch.token_target >= 0).sum() == len(placed(document).layout) - 22
-
-
-# ---------------------------------------------------------------------------------------------- collation
-
-
-def test_codes_and_their_targets():
-    make = Maker(np.random.default_rng(0))
-    given, made = make.codes(False, 3), make.codes(True, 2)
-    batch = collate([[placed(Example((given, make.text(True, "a"), made), ""))]], 30, tokenizers())
-    end = np.full((1, LEVELS), CODES)
-    np.testing.assert_array_equal(batch.codes.value, np.concatenate([given.data, end, made.data, end]))
-    np.testing.assert_array_equal(batch.code_targets.value, np.concatenate([made.data, end]))
-    words = len(tokenizers().text.encode("a"))
-    assert batch.codes.index.tolist() == [1, 2, 3, 4, 6 + words, 7 + words, 8 + words]
-    assert batch.code_targets.index.tolist() == [5 + words, 6 + words, 7 + words]
-
-
-def test_symbol_targets_belong_to_what_is_made():
-    text = tokenizers().text
-    make = Maker(np.random.default_rng(0))
-    batch = collate([[placed(Example((make.text(False, "a red"), make.text(True, "seven")), ""))]], 20, tokenizers())
-    question, answer = len(text.encode("a red")), text.encode("seven")
-    assert batch.token_target[0, :question].tolist() == [-1] * question
-    assert batch.token_target[0, question : question + len(answer) + 1].tolist() == [*answer, text.eos]
-    assert (batch.token_target[0, question + len(answer) + 1 :] == -1).all()
-
-
-def test_frames_of_a_clip_go_together_and_the_last_is_repeated():
-    make = Maker(np.random.default_rng(0))
-    video = make.pixels(8, True)
-    batch = collate([[placed(Example((video, make.text(True)), ""))]], 90, tokenizers())
-    frames = torch.from_numpy(video.data).movedim(-1, 1).float() / 255
-    torch.testing.assert_close(batch.stills.pixels[:, 0], frames[:1])
-    torch.testing.assert_close(batch.clips.pixels[0], frames[1:5])
-    torch.testing.assert_close(batch.clips.pixels[1], frames[[5, 6, 7, 7]])
-    torch.testing.assert_close(batch.clips.features[1, 2], tokenizers().vision.features(frames[7:8])[0])
-    assert batch.stills.index.tolist() == list(range(1, 17))
-    assert batch.clips.index.tolist() == list(range(17, 49))
-
-
-# ---------------------------------------------------------------------------------------------- planning
 
 CONFIG = SequenceConfig(rows=4, length=120)
 
@@ -207,7 +53,7 @@ def test_flips_of_a_row_are_its_own(store):
 def test_tasks_come_by_their_weight(store):
     weights = dict.fromkeys(store.tasks, 1.0) | {"text": 3.0, "text→video": 0.0}
     config = SequenceConfig(rows=1, length=10_000)
-    tasks = [one.document.task for one in drawn(store, 0, config, weights)[0]]
+    tasks = [one.example.task for one in drawn(store, 0, config, weights)[0]]
     assert len(tasks) > 200
     assert "text→video" not in tasks
     assert abs(tasks.count("text") / len(tasks) - 3 / 10) < 0.08
@@ -218,12 +64,12 @@ def test_words_are_cut_anew_and_hidden_at_times(store):
     config = SequenceConfig(rows=1, length=40_000, bpe_dropout=0.2, condition_dropout=0.25)
     found = drawn(store, 0, config)[0]
     hidden = [one for one in found if text.null in one.layout.content[one.layout.source == 0]]
-    tasks = {one.document.task for one in hidden}
+    tasks = {one.example.task for one in hidden}
     assert tasks == {"text→image", "text→speech", "text→video", "text→first frame"}
-    asked = [one for one in found if one.document.task in tasks]
+    asked = [one for one in found if one.example.task in tasks]
     assert abs(len(hidden) / len(asked) - 0.25) < 0.06
-    cuts = {tuple(one.layout.content) for one in found if one.document.task == "text"}
-    assert len(cuts) > len({one.document.segments[0].data for one in found if one.document.task == "text"})
+    cuts = {tuple(one.layout.content) for one in found if one.example.task == "text"}
+    assert len(cuts) > len({one.example.segments[0].data for one in found if one.example.task == "text"})
 
 
 def test_a_hidden_prompt_is_nulls_in_its_place():

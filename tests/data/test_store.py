@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from ernest.data.store import EncodedSegment, Example, ExampleStore, encode, to_frames
-from ernest.sequence.record import SAMPLE_RATE, Record, given, made
+from ernest.config.media import MediaSpec
+from ernest.data.examples import EncodedSegment, Example, encode, to_frames
+from ernest.data.store import ExampleStore
+from ernest.sequence.record import Record, given, made
 from tests.small import Maker, documents, tokenizers
 
 
@@ -32,17 +34,17 @@ def test_documents_survive_the_disk(store):
 
 def test_text_alone_needs_no_arrays(tmp_path):
     words = "three, 四 and 🎈\u2028on another line"
-    ExampleStore.write(tmp_path / "documents" / "text", [Example((EncodedSegment("text", words, True),), "text")])
-    store = ExampleStore(tmp_path / "documents")
+    ExampleStore.write(tmp_path / "examples" / "text", [Example((EncodedSegment("text", words, True),), "text")])
+    store = ExampleStore(tmp_path / "examples")
     assert store[0].segments[0].data == words
-    assert [path.name for path in tmp_path.iterdir()] == ["documents"]
+    assert [path.name for path in tmp_path.iterdir()] == ["examples"]
 
 
 def test_a_part_is_replaced(tmp_path):
     first, second = documents(0)[:2], documents(1)[3:4]
     for part in (first, second):
-        ExampleStore.write(tmp_path / "documents" / "all", part)
-    store = ExampleStore(tmp_path / "documents")
+        ExampleStore.write(tmp_path / "examples" / "all", part)
+    store = ExampleStore(tmp_path / "examples")
     assert len(store) == 1
     assert equal(store[0], second[0])
 
@@ -53,17 +55,45 @@ def test_a_half_written_part_is_no_part(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ExampleStore.write(tmp_path / "documents" / "torn", interrupted())
-    with pytest.raises(ValueError, match="holds no documents"):
-        ExampleStore(tmp_path / "documents")
-    ExampleStore.write(tmp_path / "documents" / "torn", documents()[:1])
-    assert len(ExampleStore(tmp_path / "documents")) == 1
+        ExampleStore.write(tmp_path / "examples" / "torn", interrupted())
+    with pytest.raises(ValueError, match="holds no examples"):
+        ExampleStore(tmp_path / "examples")
+    ExampleStore.write(tmp_path / "examples" / "torn", documents()[:1])
+    assert len(ExampleStore(tmp_path / "examples")) == 1
+
+
+def test_the_fingerprint_is_that_of_the_content(tmp_path):
+    for name, content in (("one", documents(0)), ("same", documents(0)), ("other", documents(1)), ("shorter", documents(0)[:-1])):
+        ExampleStore.write(tmp_path / name / "part", content)
+    one, same, other, shorter = (ExampleStore(tmp_path / name).fingerprint for name in ("one", "same", "other", "shorter"))
+    assert one == same
+    assert len({one, other, shorter}) == 3
+
+
+def test_opening_a_store_reads_no_arrays(tmp_path):
+    """Arrays are mapped: a store larger than memory opens, and what is taken from it is memory of one's own."""
+    ExampleStore.write(tmp_path / "examples" / "part", documents())
+    store = ExampleStore(tmp_path / "examples")
+    assert all(isinstance(array, np.memmap) for array in store.parts[0].arrays.values())
+    taken = store[0].segments[1].data
+    assert not isinstance(taken, np.memmap)
+    assert taken.flags.writeable
+    with pytest.raises(IndexError):
+        store[len(store)]
+
+
+def test_a_damaged_array_is_named(tmp_path):
+    ExampleStore.write(tmp_path / "examples" / "part", documents())
+    file = tmp_path / "examples" / "part" / "latent.npy"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"latent\.npy: damaged"):
+        ExampleStore(tmp_path / "examples")
 
 
 def records() -> list[Record]:
     rng = np.random.default_rng(0)
     picture = lambda *frames: rng.integers(0, 256, (*frames, 32, 32, 3)).astype(np.uint8)  # noqa: E731
-    sound = lambda seconds: rng.normal(size=int(seconds * SAMPLE_RATE)).astype(np.float32) * 0.1  # noqa: E731
+    sound = lambda seconds: rng.normal(size=int(seconds * MediaSpec.sample_rate)).astype(np.float32) * 0.1  # noqa: E731
     shared = made("image", picture())
     return [
         Record((given("text", "a red seven"), shared), "text→image"),

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ernest.config.recipe import SequenceConfig
-from ernest.data.sampler import collate
+from ernest.data.collate import collate
 from ernest.data.store import ExampleStore
 from ernest.evaluation.routing import (
     choices,
@@ -26,7 +26,7 @@ SEQUENCE = SequenceConfig(rows=2, length=120)
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory) -> ExampleStore:
-    folder = tmp_path_factory.mktemp("run") / "documents"
+    folder = tmp_path_factory.mktemp("run") / "examples"
     ExampleStore.write(folder / "part", [*documents(0), *documents(1)])
     return ExampleStore(folder)
 

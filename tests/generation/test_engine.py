@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from ernest.data.sampler import PackedExample, collate, lay_out_example
-from ernest.data.store import EncodedSegment, Example
+from ernest.data.collate import collate
+from ernest.data.examples import EncodedSegment, Example
+from ernest.data.layout import PackedExample, lay_out_example
 from ernest.generation.decoder import Decoder, plan_row
 from ernest.generation.engine import Engine, MaxLengths
 from ernest.generation.sampling import Sampling

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch.utils.checkpoint import checkpoint
 
-from ernest.data.sampler import collate
-from ernest.data.store import Example
+from ernest.data.collate import collate
+from ernest.data.examples import Example
 from ernest.model.backbone import Routing
 from ernest.model.submodel import SubModel, full, stack
 from ernest.sequence.mask import allowed

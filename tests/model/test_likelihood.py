@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ernest.data.sampler import collate
+from ernest.data.collate import collate
 from ernest.model.likelihood import first_positions, group_log_probs, target_log_probs
 from tests.references import likelihood
 from tests.small import BITS, CONFIG, LEVELS, documents, network, placed, tokenizers

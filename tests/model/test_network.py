@@ -9,8 +9,8 @@ import torch
 
 from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import ModelConfig
-from ernest.data.sampler import collate
-from ernest.data.store import Example
+from ernest.data.collate import collate
+from ernest.data.examples import Example
 from ernest.model.attention import Attention
 from ernest.model.backbone import Backbone, Block, Routing
 from ernest.model.dispatch import LocalDispatch

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ernest.config.recipe import ElasticConfig
-from ernest.data.sampler import collate
+from ernest.data.collate import collate
 from ernest.model.network import Ernest
 from ernest.model.slicing import choose, expert_importance, extract
 from ernest.model.submodel import SubModel, draw, full, stack

@@ -4,18 +4,18 @@ import numpy as np
 import pytest
 import torch
 
-from ernest.sequence.record import SAMPLE_RATE
+from ernest.config.media import MediaSpec
 from ernest.tokenizers.mel import BANDS, FLOOR, HOP, SCALE, griffin_lim, log_mel
 
 
 def tone(frequency: float, seconds: float = 0.64, rms: float = 0.1) -> torch.Tensor:
-    time = torch.arange(int(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    time = torch.arange(int(seconds * MediaSpec.sample_rate)) / MediaSpec.sample_rate
     return rms * 2**0.5 * torch.sin(2 * torch.pi * frequency * time)
 
 
 def chirps(count: int) -> torch.Tensor:
     """Waves `[count, samples]` of rising harmonics, loud in the middle."""
-    time = torch.arange(5120) / SAMPLE_RATE
+    time = torch.arange(5120) / MediaSpec.sample_rate
     pitch = torch.arange(1, count + 1)[:, None] * 30.0 + 100
     phase = 2 * torch.pi * (pitch * time + 60 * time**2)
     voiced = sum(torch.sin(k * phase) / k for k in (1, 2, 3, 5, 8))

@@ -1,6 +1,6 @@
 """One of several processes that train together: `python -m tests.training.replica FOLDER`, started by the launcher.
 
-FOLDER holds documents/; one run goes through in `unbroken`, another is cut between two saves and resumed in `cut`.
+FOLDER holds examples/; one run goes through in `unbroken`, another is cut between two saves and resumed in `cut`.
 """
 
 import sys
@@ -28,7 +28,7 @@ def cut(step, metrics, model) -> None:
 
 def main(folder: Path) -> None:
     torch.set_num_threads(1)
-    store = ExampleStore(folder / "documents")
+    store = ExampleStore(folder / "examples")
     with process_group() as (rank, world):
         train(RECIPE, store, tokenizers(), folder / "unbroken", rank, world)
         with suppress(Cut):

@@ -12,7 +12,7 @@ import torch
 
 from ernest.checkpoint import load_model
 from ernest.config.recipe import to_tree
-from ernest.training.distributed import launch
+from ernest.training.launch import launch
 from ernest.training.loop import train
 from tests.small import recipe, tokenizers
 from tests.training.replica import RECIPE
@@ -34,8 +34,8 @@ def here(monkeypatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("here")
-def test_two_processes_give_the_losses_of_one(documents_folder, store, tmp_path):
-    shutil.copytree(documents_folder, tmp_path / "documents")
+def test_two_processes_give_the_losses_of_one(examples_folder, store, tmp_path):
+    shutil.copytree(examples_folder, tmp_path / "examples")
     launch("tests.training.replica", [str(tmp_path)], processes=2)
     two = losses(tmp_path / "unbroken")
     # Cut between two saves and resumed, two processes give bitwise what they gave unbroken.
@@ -52,10 +52,10 @@ def test_two_processes_give_the_losses_of_one(documents_folder, store, tmp_path)
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("here")
-def test_a_killed_worker_goes_on(documents_folder, store, tmp_path):
+def test_a_killed_worker_goes_on(examples_folder, store, tmp_path):
     run = tmp_path / "run"
     settings = recipe(rows=1, steps=20, save_every=4)
-    shutil.copytree(documents_folder, run / "documents")
+    shutil.copytree(examples_folder, run / "examples")
     tokenizers().save(run / "tokenizers")
     (run / "recipe.json").write_text(json.dumps(to_tree(settings)))
 

@@ -82,8 +82,8 @@ def test_a_finished_run_stays_as_it_is(unbroken, store, tmp_path):
 def test_half_written_states_and_lines_are_passed_over(unbroken, store, tmp_path):
     with pytest.raises(Cut):
         train(ONE_ROW, store, tokenizers(), tmp_path, show=cut_after(6))
-    torn = tmp_path / "step-0000009.part"
-    torn.mkdir()
+    torn = tmp_path / ".aside-step-0000009-torn" / "step-0000009"
+    torn.mkdir(parents=True)
     (torn / "model.safetensors").write_bytes(b"half")
     with (tmp_path / "metrics.jsonl").open("a") as log:
         log.write('{"step": 7, "te')
@@ -109,9 +109,9 @@ def cut_run(store, tmp_path_factory) -> Path:
 
 def test_other_data_is_refused(cut_run, tmp_path):
     other = [document for seed in range(1, 5) for document in documents(seed)]
-    ExampleStore.write(tmp_path / "documents" / "all", other)
+    ExampleStore.write(tmp_path / "examples" / "all", other)
     with pytest.raises(ValueError, match=r"step-0000003 .*data"):
-        train(ONE_ROW, ExampleStore(tmp_path / "documents"), tokenizers(), cut_run)
+        train(ONE_ROW, ExampleStore(tmp_path / "examples"), tokenizers(), cut_run)
 
 
 def test_another_text_tokenizer_is_refused(cut_run, store):

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ernest.data.sampler import collate
+from ernest.data.collate import collate
 from ernest.training.loss import LOSSES, MODALITIES, LossBalancer, combine, loss_sums, mean_losses
 from tests.small import CODES, LEVELS, documents, network, placed, tokenizers
 

@@ -1,4 +1,4 @@
-"""Gauss-Seidel sweeps of which only the first, or a part of it, runs on the full grid.
+"""The scheme CoarseGaussSeidel: the first sweep, or a part of it, runs on the full grid, further sweeps on coarse grids.
 
 The first sweep over the Gauss points of an element is that of `gaussseidel`. Later sweeps change the smooth part of the
 solution only, so they run on a coarse grid of half the points, and then a quarter: on the block |k| < n/2 of a level,
@@ -26,7 +26,7 @@ from ernest.phasefield.grid import Space
 from ernest.phasefield.schemes.coarsening import defect_weights, known_positions, low_modes, make_level, outer_matrices
 from ernest.phasefield.schemes.gaussseidel import window_matrices
 from ernest.phasefield.schemes.splitting import (
-    Factored,
+    FactorCache,
     Splitting,
     check_at_least,
     check_degree,
@@ -35,7 +35,7 @@ from ernest.phasefield.schemes.splitting import (
     one_length,
     split,
 )
-from ernest.phasefield.stepping import State, StepFacts
+from ernest.phasefield.stepping import State, StepStats
 from ernest.phasefield.timeelement import Tableau, combine, gauss, lagrange, nodal_tableau, weighted
 
 
@@ -91,7 +91,7 @@ class CoarseGaussSeidel:
         return max(math.ceil(self.window / self.degree), math.ceil(self.outer_rows(points) / len(self.nodes)))
 
     def sweeps(self, elements_before: int) -> tuple[int, int]:
-        """Sweeps on each level. The first element has no past, and the second none as long as the window: they get more."""
+        """Number of sweeps on each level; more for the first elements, whose windows of past values are empty or short."""
         half, quarter = self.half_sweeps, self.quarter_sweeps
         if elements_before == 0:
             return (half + 1, quarter + self.start_sweeps) if quarter else (half + self.start_sweeps, 0)
@@ -136,9 +136,9 @@ class CoarseStepper:
     """
 
     def __init__(self, scheme: CoarseGaussSeidel, splitting: Splitting, like: Tensor) -> None:
-        self.scheme, self.splitting, self.begin = scheme, splitting, splitting.begin
+        self.scheme, self.splitting, self.init = scheme, splitting, splitting.init
         self._axis = -1 - splitting.grid.dimensions
-        self._factored = Factored(splitting, scheme.degree)
+        self._factors = FactorCache(splitting, scheme.degree)
         self._points, self._to_moments = (tensor.to(like) for tensor in gauss(scheme.degree))
         sizes = scheme.level_points(splitting.grid.points)
         self._outer_window = scheme.outer_rows(splitting.grid.points)
@@ -147,7 +147,7 @@ class CoarseStepper:
         self._levels = [make_level(splitting.grid, sizes[0], points, like.device) for points in sizes]
         self._cached: tuple[tuple[float, tuple[Time, ...]], Tables] | None = None
 
-    def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
+    def step(self, state: State, tau: Time) -> tuple[State, Element, StepStats]:
         tau = one_length(tau, state.modes, self.splitting.grid)
         tables, scheme = self._tables(tau, state.taus), self.scheme
         rows, defects = self._past(state)
@@ -168,7 +168,7 @@ class CoarseStepper:
             self.splitting.grid,
             lambda: self.coefficients(state, tau, rows[past:], rows[:past]),
         )
-        return after, element, StepFacts(1 + sum(scheme.sweeps(len(state.taus))), tuple(differences))
+        return after, element, StepStats(1 + sum(scheme.sweeps(len(state.taus))), tuple(differences))
 
     def _past(self, state: State) -> tuple[list[Tensor], list[Tensor]]:
         """Rows of N at the nodes of the elements kept, or at the start, and their defects; oldest first."""
@@ -262,7 +262,7 @@ class CoarseStepper:
         return end
 
     def _outer_rows(self, rows: Sequence[Tensor]) -> list[Tensor]:
-        """Those of the rows that are known on the full grid."""
+        """The rows that are known on the full grid."""
         return [row for j, row in enumerate(rows) if j % self.scheme.degree in self.scheme.nodes]
 
     def coefficients(self, state: State, tau: float, rows: list[Tensor], past: list[Tensor]) -> Tensor:
@@ -278,10 +278,10 @@ class CoarseStepper:
                 whole[(..., *self._inside)] = row[(..., *self._inside)]
             rows = filled
         moments = combine(self._to_moments, torch.stack(rows, self._axis), -1 - self._axis)
-        return self.splitting.coefficients(self._factored.at(tau), tau, state.modes, moments, None)
+        return self.splitting.coefficients(self._factors.at(tau), tau, state.modes, moments, None)
 
     def _tables(self, tau: float, taus: tuple[Time, ...]) -> Tables:
-        """The tables for this length and those of the elements before, made anew only when a length changes."""
+        """The tables for this length and those of the elements before, computed again only when a length changes."""
         if self._cached is None or self._cached[0] != (tau, taus):
             scheme, dtype = self.scheme, self.splitting.stiffness.dtype
             nodal = nodal_tableau(tau / 2 * self.splitting.stiffness.real, scheme.degree, tau / 2 * self.splitting.mobility.real)

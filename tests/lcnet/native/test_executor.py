@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ernest.lcnet import PP_LCNET, PUBLISHED, Architecture, Block, PPLCNet, rewired, small_images
+from ernest.lcnet import PP_LCNET, PUBLISHED, Architecture, Block, PPLCNet, rewire, small_images
 from ernest.lcnet.native import Executor, Precision, available
 from tests.lcnet.networks import as_inputs, digits, trained_digits, with_statistics
 
@@ -20,18 +20,18 @@ ARCHITECTURES = {
     "first version": replace(SMALL, scale=0.35),
     "second version": replace(PUBLISHED["PPLCNetV2_small"], classes=10, scale=0.25),
     "small images": small_images(classes=7, scale=0.5),
-    "one layer less": replace(SMALL, hidden=0),
-    "as timm has it": replace(SMALL, hidden=72, hidden_bias=True),
+    "one layer less": replace(SMALL, head_width=0),
+    "as timm has it": replace(SMALL, head_width=72, head_bias=True),
     "grey": replace(SMALL, in_channels=1),
     "five channels": replace(SMALL, in_channels=5),
     "relu and sigmoid": replace(SMALL, activation="relu", gate="sigmoid"),
-    "squeeze everywhere": replace(SMALL, stages=rewired(PP_LCNET, squeeze=[True] * 13)),
-    "kernels of all sizes": replace(SMALL, stages=rewired(PP_LCNET, kernels=[1, 3, 5, 7, 9, 3, 5, 7, 3, 1, 11, 5, 3])),
+    "squeeze everywhere": replace(SMALL, stages=rewire(PP_LCNET, squeeze=[True] * 13)),
+    "kernels of all sizes": replace(SMALL, stages=rewire(PP_LCNET, kernels=[1, 3, 5, 7, 9, 3, 5, 7, 3, 1, 11, 5, 3])),
     "lines of text": replace(SMALL, strides=LINES),
     "strides of one, three and four": replace(SMALL, strides=(3, 1, (1, 3), 3, (4, 1), 1)),
     "no stride": replace(SMALL, strides=(1, 1, 1, 1, 1, 1)),
     "a stem that leaves most out": replace(SMALL, strides=(63, 1, 1, 1, 1, 1)),
-    "widths that fill no block": Architecture(10, stages=NARROW, strides=(2, 1, 2, (2, 3)), stem=40, hidden=0),
+    "widths that fill no block": Architecture(10, stages=NARROW, strides=(2, 1, 2, (2, 3)), stem=40, head_width=0),
 }
 SIZES = ((33, 47), (64, 64))
 
@@ -79,7 +79,12 @@ def test_single_precision_is_the_eager_network(name: str, instructions: str) -> 
 
 @pytest.mark.parametrize("instructions", bf16_sets())
 def test_bf16_is_closer_to_single_precision_than_autocast(instructions: str) -> None:
-    """By 4 dB on average over architectures; random networks amplify any rounding, so one of them may fall behind by luck."""
+    """By 3 dB on average over architectures; random networks amplify any rounding, so one of them may fall behind by luck.
+
+    Around a pointwise convolution autocast rounds to 8 bits four times (weights, product, normalisation, activation), the
+    executor twice (weights, operand); around a depthwise one autocast four times, the executor never: it keeps 11 bits or more.
+    Errors of equal size that are independent add up in power: half of them, the worse case, is 10 log10(4 / 2) = 3 dB.
+    """
     gains = []
     for architecture in ARCHITECTURES.values():
         eager = network(architecture)
@@ -90,7 +95,7 @@ def test_bf16_is_closer_to_single_precision_than_autocast(instructions: str) -> 
                 rounded = eager(images).float()
         found = Executor(eager, "bf16", threads=1, instructions=instructions)(images)
         gains.append(decibels(expected, found) - decibels(expected, rounded))
-    assert sum(gains) / len(gains) >= 4
+    assert sum(gains) / len(gains) >= 3
     assert min(gains) >= -3
 
 
@@ -222,7 +227,7 @@ def test_layers_have_names_and_add_up_to_the_run(name: str) -> None:
     assert len(set(names)) == len(names)
     assert {"stem", "stages.0.0 depthwise", "classifier"} <= set(names)
     assert all(layer.seconds > 0 for layer in layers)
-    assert ("hidden" in names) == bool(architecture.hidden)
+    assert ("hidden" in names) == bool(architecture.head_width)
     assert ("stages.4.1 shortcut" in names) == (name == "second version")
 
 
@@ -232,7 +237,8 @@ def test_multiply_adds_of_the_layers_are_those_of_the_network() -> None:
     assert sum(layer.multiply_adds for layer in layers) == pytest.approx(155.700e6, rel=1e-4)
 
 
-def test_wrong_images_and_wrong_wishes() -> None:
+def test_wrong_images_and_wrong_wishes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ERNEST_INSTRUCTIONS", raising=False)
     eager = network(SMALL)
     run = Executor(eager, threads=1)
     for shape in ((1, 1, 32, 32), (3, 32, 32), (1, 3, 0, 32)):

@@ -1,0 +1,230 @@
+"""Packed rows as the tensors of a batch: inputs and targets of every modality, with the bits of made pictures corrupted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ernest.data.examples import EncodedSegment, to_frames
+from ernest.data.layout import PackedExample
+from ernest.sequence.batch import Batch, Cells, CellTargets, Codes, MTPTargets, Patches
+from ernest.sequence.bucketing import round_up
+from ernest.sequence.groups import CELL, CODE, PATCH, TEXT, Layout
+from ernest.tokenizers.bitwise_quantiser import MultiScaleBits
+from ernest.tokenizers.bundle import Tokenizers
+
+
+def collate(
+    rows: Sequence[Sequence[PackedExample]],
+    length: int,
+    tokenizers: Tokenizers,
+    bit_flip_rate: float = 0.0,
+    seeds: Sequence[int] = (),
+) -> Batch:
+    """Packed rows as tensors. With `bit_flip_rate`, the bits of row r are corrupted by draws from `seeds[r]`."""
+    grid = _Grid(len(rows), length)
+    content = _Content(tokenizers)
+    for r, row in enumerate(rows):
+        generator = torch.Generator().manual_seed(seeds[r]) if bit_flip_rate else None
+        start = 0
+        for number, placed in enumerate(row):
+            grid.write(r, start, number, placed.layout)
+            content.add(r * length + start, placed, bit_flip_rate, generator)
+            start += len(placed.layout)
+    return grid.batch(content)
+
+
+class _Grid:
+    """The arrays over all positions."""
+
+    def __init__(self, rows: int, length: int) -> None:
+        self.token_id = np.zeros((rows, length), np.int64)
+        self.document = np.full((rows, length), -1)
+        self.group = np.zeros((rows, length), np.int64)
+        self.position = np.zeros((rows, length, 3))
+        self.token_target = np.full((rows, length), -1)
+
+    def write(self, row: int, start: int, number: int, layout: Layout) -> None:
+        span = slice(start, start + len(layout))
+        text = layout.source == TEXT
+        self.token_id[row, span] = np.where(text, layout.content, 0)
+        self.document[row, span] = number
+        self.group[row, span] = layout.group
+        self.position[row, span] = layout.position
+        self.token_target[row, span] = np.where(layout.weight > 0, layout.token_target, -1)
+
+    def batch(self, content: "_Content") -> Batch:
+        token_id, document, group = (torch.from_numpy(a) for a in (self.token_id, self.document, self.group))
+        position, target = torch.from_numpy(self.position), torch.from_numpy(self.token_target)
+        index = torch.from_numpy(np.flatnonzero(self.token_target >= 0))
+        return Batch(token_id, document, group, position, target, index, *content.tensors(), self.mtp())
+
+    def mtp(self) -> MTPTargets:
+        """Text positions whose target is followed by another text target of the same document."""
+        follows = (self.token_target >= 0) & (self.document >= 0)
+        ahead = follows[:, :-1] & follows[:, 1:] & (self.document[:, :-1] == self.document[:, 1:])
+        ahead &= self.group[:, :-1] + 1 == self.group[:, 1:]
+        # The next position holds the token itself, not a cell or a code.
+        ahead &= self.token_id[:, 1:] == self.token_target[:, :-1]
+        columns = [np.flatnonzero(row) for row in ahead]
+        widest = round_up(max(map(len, columns)))
+        at = np.full((len(columns), widest), -1)
+        for row, found in enumerate(columns):
+            at[row, : len(found)] = found
+        read = np.maximum(at, 0)
+        token_id = np.take_along_axis(np.maximum(self.token_target, 0), read, axis=1)
+        target = np.where(
+            at >= 0, np.take_along_axis(self.token_target, np.minimum(read + 1, self.token_target.shape[1] - 1), axis=1), -1
+        )
+        return MTPTargets(*map(torch.from_numpy, (at, token_id, target, np.flatnonzero(target >= 0))))
+
+
+class _Content:
+    """What positions carry beside text tokens, gathered document by document."""
+
+    def __init__(self, tokenizers: Tokenizers) -> None:
+        self.tokenizers = tokenizers
+        self.cells: list[tuple[Tensor, ...]] = []
+        self.cell_targets: list[tuple[Tensor, ...]] = []
+        self.pixels: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {1: [], 4: []}
+        self.codes: list[tuple[np.ndarray, np.ndarray]] = []
+        self.code_targets: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def add(self, offset: int, placed: PackedExample, bit_flip_rate: float, generator: torch.Generator | None) -> None:
+        layout, segments = placed.layout, placed.example.segments
+        made = [segment for segment in segments if segment.form == "latent"]
+        if made:
+            self._add_cells(offset, layout, made, bit_flip_rate, generator)
+        given = [segment for segment in segments if segment.form == "pixels"]
+        if given:
+            self._add_patches(offset + np.flatnonzero(layout.source == PATCH), given)
+        spoken = [segment for segment in segments if segment.form == "codes"]
+        if spoken:
+            end = self.tokenizers.audio.config.codebook
+            values = np.concatenate([np.pad(segment.data, ((0, 1), (0, 0)), constant_values=end) for segment in spoken])
+            self.codes.append((offset + np.flatnonzero(layout.source == CODE), values))
+            at = np.flatnonzero((layout.code_target >= 0) & (layout.weight > 0))
+            self.code_targets.append((offset + at, values[layout.code_target[at]]))
+
+    def _add_cells(
+        self,
+        offset: int,
+        layout: Layout,
+        segments: Sequence[EncodedSegment],
+        bit_flip_rate: float,
+        generator: torch.Generator | None,
+    ) -> None:
+        coded = [scale_rows(segment, self.tokenizers, bit_flip_rate, generator) for segment in segments]
+        value, scale, frame, bits = (torch.cat([getattr(c, name) for c in coded]) for name in ("value", "scale", "frame", "bits"))
+        at = torch.from_numpy(offset + np.flatnonzero(layout.source == CELL))
+        self.cells.append((at, value, scale, at[scale == 0], frame))
+        predicts = np.flatnonzero((layout.cell_target >= 0) & (layout.weight > 0))
+        target = torch.from_numpy(layout.cell_target[predicts])
+        sizes = self.tokenizers.vision.quantiser.sizes
+        of_scale, weight = scale_numbers(sizes), scale_weights(sizes)
+        cell = target % len(of_scale)
+        self.cell_targets.append((torch.from_numpy(offset + predicts), bits[target], of_scale[cell], weight[cell]))
+
+    def _add_patches(self, at: np.ndarray, segments: Sequence[EncodedSegment]) -> None:
+        rows, columns = self.tokenizers.vision.grid
+        merged = rows // 2 * (columns // 2)
+        start = 0
+        for segment in segments:
+            first, rest = segment.data[:1], segment.data[1:]
+            if len(rest) % 4:  # the last clip is filled up with its last frame
+                rest = np.concatenate([rest, np.repeat(rest[-1:], -len(rest) % 4, axis=0)])
+            for frames in (first, *np.split(rest, len(rest) // 4)) if len(rest) else (first,):
+                self.pixels[len(frames)].append((at[start : start + merged], frames))
+                start += merged
+
+    def tensors(self) -> tuple[Cells, CellTargets, Patches, Patches, Codes, Codes]:
+        """As `Batch` lists them."""
+        levels, bits = self.tokenizers.audio.config.levels, self.tokenizers.vision.config.bits
+        height, width = self.tokenizers.vision.quantiser.sizes[-1]
+        none, few = torch.zeros(0, dtype=torch.long), torch.zeros(0, bits)
+        cells = _cat(self.cells, (none, torch.zeros(0, 2 * bits), none, none, torch.zeros(0, bits * height * width)))
+        targets = _cat(self.cell_targets, (none, few, none, torch.zeros(0)))
+        codes = _codes(self.codes, levels), _codes(self.code_targets, levels)
+        return Cells(*cells), CellTargets(*targets), self._patches(1), self._patches(4), *codes
+
+    @torch.no_grad()
+    def _patches(self, frames: int) -> Patches:
+        vision, found = self.tokenizers.vision, self.pixels[frames]
+        size = vision.config.size
+        if not found:
+            features = torch.zeros(0, frames, vision.feature_channels, *vision.grid)
+            return Patches(torch.zeros(0, dtype=torch.long), torch.zeros(0, frames, 3, size, size), features)
+        pixels = to_frames(np.stack([clip for _, clip in found]))
+        features = vision.features(pixels.flatten(0, 1)).unflatten(0, (len(found), frames))
+        return Patches(torch.from_numpy(np.concatenate([at for at, _ in found])), pixels, features)
+
+
+@dataclass(frozen=True)
+class ScaleRows:
+    """A made segment as the rows of its cells, in the order of the layout: inputs `value` `[frames * cells, 2 bits]` with their
+    `scale` (0 is SΣ), the finished frames `frame` `[frames, bits * height * width]`, target `bits` `[frames * cells, bits]`."""
+
+    value: Tensor
+    scale: Tensor
+    frame: Tensor
+    bits: Tensor
+
+
+@torch.no_grad()
+def scale_rows(
+    segment: EncodedSegment, tokenizers: Tokenizers, bit_flip_rate: float = 0.0, generator: torch.Generator | None = None
+) -> ScaleRows:
+    """Inputs and targets of next-frame-and-scale prediction, with self-corrected flips of the history (§2.2.3).
+
+    The last scale of the last frame feeds nothing and is never flipped.
+    """
+    quantiser = tokenizers.vision.quantiser
+    latent = torch.from_numpy(np.asarray(segment.data)).float()
+    rates = None
+    if bit_flip_rate:
+        rates = torch.rand(len(latent), len(quantiser.sizes), generator=generator) * bit_flip_rate
+        rates[-1, -1] = 0.0
+    path = quantiser.history(latent, rates, generator)
+    first, *_ = quantiser.sizes
+    previous = torch.cat([torch.zeros_like(path.total[:1]), path.total[:-1]])
+    beside = pyramid(quantiser, previous)
+    finished = torch.cat([quantiser.down(path.total, 0).flatten(2).transpose(1, 2)] * 2, dim=2)
+    finished[..., latent.shape[1] :] = 0.0
+    skip = first[0] * first[1]
+    value = torch.cat([torch.cat([path.inputs, beside], dim=2)[:, skip:], finished], dim=1)
+    scale = torch.cat([scale_numbers(quantiser.sizes)[skip:], torch.zeros(1, dtype=torch.long)])
+    return ScaleRows(value.flatten(0, 1), scale.repeat(len(latent)), path.total.flatten(1), path.bits.flatten(0, 1).float())
+
+
+def pyramid(quantiser: MultiScaleBits, total: Tensor) -> Tensor:
+    """A sum of scales brought to every scale, `[frames, cells, bits]`."""
+    return torch.cat([quantiser.down(total, k).flatten(2).transpose(1, 2) for k in range(len(quantiser.sizes))], dim=1)
+
+
+@lru_cache
+def scale_numbers(sizes: tuple[tuple[int, int], ...]) -> Tensor:
+    """The scale of each cell of a frame."""
+    return torch.tensor([k for k, (h, w) in enumerate(sizes) for _ in range(h * w)])
+
+
+@lru_cache
+def scale_weights(sizes: tuple[tuple[int, int], ...]) -> Tensor:
+    """Loss weight of each cell of a frame, proportional to sqrt(A_K / A_k) and summing to 1, so that the weight of a scale grows
+    with its side and not with its area (§2.2.3; formula of Infinity)."""
+    area = torch.tensor([h * w for h, w in sizes], dtype=torch.float32)
+    weight = (area[-1] / area).sqrt()[scale_numbers(sizes)]
+    return weight / weight.sum()
+
+
+def _cat(parts: list[tuple[Tensor, ...]], empty: tuple[Tensor, ...]) -> list[Tensor]:
+    return [torch.cat(column) for column in zip(*parts, strict=True)] if parts else list(empty)
+
+
+def _codes(parts: list[tuple[np.ndarray, np.ndarray]], levels: int) -> Codes:
+    if not parts:
+        return Codes(torch.zeros(0, dtype=torch.long), torch.zeros(0, levels, dtype=torch.long))
+    at, value = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Codes(torch.from_numpy(at), torch.from_numpy(value.astype(np.int64)))

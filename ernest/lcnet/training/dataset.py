@@ -1,0 +1,209 @@
+"""Data sets of pictures, decoded once and kept in memory, and their batches, a function of seed, epoch and step alone."""
+
+import hashlib
+import os
+import warnings
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ernest.lcnet.image_io.augment import crop_boxes, elastic_distort, erase, rand_augment
+from ernest.lcnet.image_io.preprocess import Preprocessing, normalise, prepare
+from ernest.lcnet.image_io.read import read_picture
+from ernest.lcnet.training.listing import UNLABELLED, Listing
+from ernest.lcnet.training.recipe import Recipe, preprocessing_of
+
+Transform = Callable[[np.ndarray], np.ndarray]
+"""Applied to a picture once, after decoding: uint8 `[H, W, C]` to the same kind."""
+
+READ_AHEAD = 3
+"""Batches that are made while the network is busy with another one."""
+
+
+@dataclass(frozen=True)
+class PictureDataset:
+    """`picture(i)` is uint8 `[H, W, C]`, C being 1 or 3; `targets` are places in `labels`, or -1.
+
+    `fingerprint` tells these pictures from others; `skipped` names the files that could not be read.
+    """
+
+    picture: Callable[[int], np.ndarray]
+    targets: np.ndarray
+    labels: tuple[str, ...]
+    fingerprint: str
+    skipped: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+def dataset_from_arrays(
+    images: Sequence[np.ndarray] | np.ndarray, targets: np.ndarray, labels: Sequence[str], transform: Transform | None = None
+) -> PictureDataset:
+    """A data set from arrays: uint8 `[H, W]` or `[H, W, C]` each. `transform` is applied to each of them."""
+    held = [image[..., None] if image.ndim == 2 else image for image in images]
+    held = [transform(image) for image in held] if transform else held
+    checksums = [zlib.crc32(np.ascontiguousarray(image).data) for image in held]
+    targets = np.asarray(targets, np.int64)
+    return PictureDataset(held.__getitem__, targets, tuple(labels), _fingerprint(checksums, targets, labels))
+
+
+def read_dataset(
+    listing: Listing, transform: Transform, grey: bool, skip: bool = False, most: int | None = None
+) -> PictureDataset:
+    """Decodes every picture once, which finds the broken ones; keeps them up to `most` bytes, or a quarter of the memory.
+
+    Pictures beyond that are decoded again whenever a batch wants them. With `skip` the broken ones are left out and named
+    in `skipped`; otherwise, or if a class is left without pictures, ValueError names them.
+    """
+    most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4 if most is None else most
+    held: list[np.ndarray | None] = []
+    files, checksums, targets, faults, size = [], [], [], [], 0
+    # Threads that silence warnings one over the other may leave them silent: what was set before comes back in the end.
+    with warnings.catch_warnings(), ThreadPoolExecutor(_workers()) as pool:
+        decoded = pool.map(lambda file: _tried(file, transform, grey), listing.files)
+        for file, target, image in zip(listing.files, listing.targets, decoded, strict=True):
+            if isinstance(image, str):
+                faults.append(image)
+                continue
+            size += image.nbytes
+            held.append(image if size <= most else None)
+            files.append(file)
+            targets.append(target)
+            checksums.append(zlib.crc32(image.data))
+    _check_faults(faults, skip, targets, listing)
+
+    def picture(index: int) -> np.ndarray:
+        image = held[index]
+        return _read(files[index], transform, grey) if image is None else image
+
+    array = np.array(targets, np.int64)
+    return PictureDataset(picture, array, listing.labels, _fingerprint(checksums, array, listing.labels), tuple(faults))
+
+
+def training_transform(recipe: Recipe) -> Transform:
+    """For training: the short side at most one and a half times the largest that the network sees. Smaller pictures stay."""
+    most = 3 * max((recipe.size, *recipe.sizes)) // 2
+
+    def transform(image: np.ndarray) -> np.ndarray:
+        height, width = image.shape[:2]
+        if min(height, width) <= most:
+            return image
+        factor = most / min(height, width)
+        return _resized(image, round(height * factor), round(width * factor), antialias=True)
+
+    return transform
+
+
+def evaluation_transform(preprocessing: Preprocessing) -> Transform:
+    """For evaluation: resized and cropped as `prepare` does it, still in grey levels."""
+    bare = replace(preprocessing, mean=(0.0,) * len(preprocessing.mean), std=(1 / 255,) * len(preprocessing.std))
+
+    def transform(image: np.ndarray) -> np.ndarray:
+        levels = prepare(image[..., 0] if image.shape[2] == 1 else image, bare)[0]
+        return levels.round().byte().movedim(0, -1).contiguous().numpy()
+
+    return transform
+
+
+# ------------------------------------------------------------------------------------------------------------- batches
+
+
+def steps_per_epoch(pictures: PictureDataset, recipe: Recipe) -> int:
+    """Whole batches only; fewer pictures than a batch make one smaller batch."""
+    return max(1, len(pictures) // recipe.batch)
+
+
+def batches(pictures: PictureDataset, recipe: Recipe, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of an epoch from step `first` on, made ahead by threads: images `[N, C, size, size]` and targets `[N]`."""
+    order = np.random.default_rng((recipe.seed, epoch)).permutation(len(pictures))
+    steps = steps_per_epoch(pictures, recipe)
+    waiting: dict[int, Future[tuple[Tensor, Tensor]]] = {}
+    with ThreadPoolExecutor(_workers()) as pool:
+        try:
+            for step in range(first, steps):
+                for ahead in range(step, min(step + READ_AHEAD, steps)):
+                    if ahead not in waiting:
+                        chosen = order[ahead * recipe.batch : (ahead + 1) * recipe.batch]
+                        waiting[ahead] = pool.submit(batch, pictures, recipe, chosen, (recipe.seed, epoch, ahead))
+                yield waiting.pop(step).result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def batch(pictures: PictureDataset, recipe: Recipe, chosen: np.ndarray, seed: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """One batch of the `chosen` pictures: cropped, resized, flipped and changed as the recipe says."""
+    rng = np.random.default_rng(seed)
+    size = int(rng.choice(recipe.sizes)) if recipe.sizes else recipe.size
+    images = [pictures.picture(int(index)) for index in chosen]
+    sides = np.array([image.shape[:2] for image in images])
+    boxes = crop_boxes(sides, recipe.crop_area, recipe.crop_aspect, rng)
+    flips = recipe.flip & (rng.random(len(images)) < 0.5)
+    levels = torch.empty(len(images), recipe.channels, size, size)
+    for index, (image, box, flip) in enumerate(zip(images, boxes, flips, strict=True)):
+        top, left, height, width = box
+        crop = _resized(image[top : top + height, left : left + width], size, size)
+        crop = crop[:, ::-1] if flip else crop
+        if recipe.augment:
+            crop = rand_augment(np.ascontiguousarray(crop), recipe.augment, recipe.magnitude, rng)
+        levels[index] = torch.from_numpy(crop.transpose(2, 0, 1).copy())
+    if recipe.elastic_distort:
+        generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
+        levels = elastic_distort(levels / 255, generator) * 255
+    seen = normalise(levels, preprocessing_of(recipe))
+    if recipe.erase:
+        erase(seen, recipe.erase, rng)
+    return seen.contiguous(memory_format=torch.channels_last), torch.from_numpy(pictures.targets[chosen])
+
+
+def _resized(image: np.ndarray, height: int, width: int, antialias: bool = False) -> np.ndarray:
+    """Bilinear, uint8 `[height, width, C]`: on the nearest pixels, as OpenCV does it for the published networks, or on all."""
+    if image.shape[:2] == (height, width):
+        return image
+    x = torch.from_numpy(np.array(image)).movedim(-1, 0)[None].float()  # a copy: torch warns of arrays that nobody may write
+    x = F.interpolate(x, (height, width), mode="bilinear", align_corners=False, antialias=antialias)
+    return x[0].movedim(0, -1).add_(0.5).byte().numpy()
+
+
+# ------------------------------------------------------------------------------------------------------------- private
+
+
+def _read(file: Path, transform: Transform, grey: bool) -> np.ndarray:
+    image = read_picture(file, grey)
+    return np.ascontiguousarray(transform(image[..., None] if grey else image))
+
+
+def _tried(file: Path, transform: Transform, grey: bool) -> np.ndarray | str:
+    """What is kept of a picture, or why it cannot be read."""
+    try:
+        return _read(file, transform, grey)
+    except ValueError as error:
+        return str(error)
+
+
+def _check_faults(faults: list[str], skip: bool, targets: list[int], listing: Listing) -> None:
+    if faults and not skip:
+        some = "; ".join(faults[:3]) + ("; ..." if len(faults) > 3 else "")
+        count = f"{len(faults)} of {len(listing.files)} pictures cannot be read"
+        raise ValueError(f"{count}: {some} (repair or remove them, or have them skipped: skip_unreadable)")
+    lost = sorted(set(listing.targets) - {UNLABELLED} - set(targets))
+    if lost:
+        raise ValueError(f"class {listing.labels[lost[0]]!r}: none of its pictures can be read: {faults[0]}")
+
+
+def _fingerprint(checksums: Sequence[int], targets: np.ndarray, labels: Sequence[str]) -> str:
+    digest = hashlib.sha256("\n".join(labels).encode())
+    digest.update(np.array(checksums, np.int64).tobytes())
+    digest.update(targets.tobytes())
+    return digest.hexdigest()
+
+
+def _workers() -> int:
+    return min(4, os.cpu_count() or 1)
