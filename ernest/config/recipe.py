@@ -34,6 +34,11 @@ class ModelConfig:
                 raise ValueError(f"model.{name} = {getattr(self, name)} must be at least 1")
         if self.vit_width % 4:
             raise ValueError(f"model.vit_width = {self.vit_width} must be a multiple of 4, the heads of the patch merger")
+        if self.vit_layers < 0:
+            raise ValueError(f"model.vit_layers = {self.vit_layers} must not be negative")
+        for name in ("rope_base", "norm_eps"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"model.{name} = {getattr(self, name)} must be more than 0")
         for name in ("width", "expert_width"):
             if getattr(self, name) % 8:
                 raise ValueError(
