@@ -31,14 +31,18 @@ def sum_gradients(model: nn.Module) -> Tensor:
     """The gradients of all parameters, summed over processes, as views of the one tensor that comes back: it is sent, measured
     and scaled in one go, several times faster than parameter by parameter.
 
-    Every parameter has a gradient, if zero, whatever the batch held: AdamW never passes over one, and a resumed run is exact.
+    Raises RuntimeError where one is missing: AdamW would pass over it, a resumed run would miss other ones than the unbroken run,
+    and processes would sum what does not belong together.
     """
-    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
-    flat = torch.cat([gradient.reshape(-1) for _, gradient in gradients if gradient is not None])
+    parameters = list(model.parameters())
+    gradients = [parameter.grad.reshape(-1) for parameter in parameters if parameter.grad is not None]
+    if len(gradients) < len(parameters):
+        missing = next(name for name, parameter in model.named_parameters() if parameter.grad is None)
+        raise RuntimeError(f"{missing} has no gradient: each part of the network must run, on no rows if need be")
+    flat = torch.cat(gradients)
     if dist.is_initialized():
         dist.all_reduce(flat)
-    sizes = [parameter.numel() for parameter, _ in gradients]
-    for (parameter, _), part in zip(gradients, flat.split(sizes), strict=True):
+    for parameter, part in zip(parameters, flat.split([gradient.numel() for gradient in gradients]), strict=True):
         parameter.grad = part.view_as(parameter)
     return flat
 
