@@ -3,11 +3,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: help demo test lint format bench docs clean
+.PHONY: help demo test test-long lint format bench docs clean
 
 help:
 	@echo "make demo    train on the embedded world, use the result and write build/demo/report.html"
 	@echo "make test    all tests"
+	@echo "make test-long   kills by the dozen, inputs by the thousand"
 	@echo "make lint    style, types and import directions (make format mends the style)"
 	@echo "make bench   measure what the documentation claims"
 	@echo "make docs    build the documentation into site/"
@@ -18,6 +19,9 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+test-long: $(READY)
+	$(BIN)/python -m pytest -m long
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -25,7 +25,8 @@ from ernest.data.store import ExampleStore
 from ernest.generation.engine import Engine
 from ernest.sequence.record import KINDS
 from ernest.tokenizers.bundle import Tokenizers
-from ernest.training.distributed import launch, process_group
+from ernest.training.distributed import process_group
+from ernest.training.launch import launch
 from ernest.training.loop import train
 
 STEPS, ROWS = 50, 4

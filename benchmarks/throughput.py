@@ -22,7 +22,8 @@ from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
-from ernest.training.distributed import launch, process_group
+from ernest.training.distributed import process_group
+from ernest.training.launch import launch
 from ernest.training.loop import train
 
 ROWS = 8

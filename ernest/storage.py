@@ -9,6 +9,7 @@ import shutil
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -248,18 +249,28 @@ def fingerprint(*parts: Path | bytes | str) -> str:
 
 # -------------------------------------------------------------------------------------------------------- ownership
 
+OWNER = ".owner"
 _owned: set[int] = set()
 
 
 @contextmanager
-def own_folder(path: str | Path) -> Iterator[None]:
+def own_folder(path: str | Path, name: str = OWNER, patience: float = 0.0) -> Iterator[None]:
     """Keeps `path`, which is made if need be, for this process; the system ends that with the process, however it ends.
 
-    Child processes do not hold it. Raises ValueError, which says who does, if another has it.
+    Child processes do not hold it. Raises ValueError, which says who does, if another has it, after `patience` seconds.
+    `name` is that of the file which carries the lock.
     """
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
-    lock = _lock(path / ".owner", path)
+    until = time.monotonic() + patience
+    while True:
+        try:
+            lock = _lock(path / name, path)
+            break
+        except ValueError:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(0.05)
     if not _owned:
         os.register_at_fork(after_in_child=_disown)
     _owned.add(lock)
@@ -269,7 +280,7 @@ def own_folder(path: str | Path) -> Iterator[None]:
         yield
     finally:
         if lock in _owned:
-            (path / ".owner").unlink(missing_ok=True)
+            (path / name).unlink(missing_ok=True)
             _owned.remove(lock)
             os.close(lock)
 

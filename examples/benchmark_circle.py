@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from ernest.phasefield import AllenCahn, Event, Grid, initial_conditions, solve
-from ernest.phasefield.io.snapshots import take
+from ernest.phasefield.io.snapshots import take_snapshots
 from ernest.phasefield.plots import draw_laws, draw_snapshots
 
 REFERENCE = 197.7090
@@ -19,14 +19,14 @@ REFERENCE = 197.7090
 def main(folder: Path, points: int = 128) -> float:
     """Returns the time at which the disk is gone, and draws how it went."""
     grid = Grid.cube(points, 2 * math.pi)
-    start = initial_conditions.circle(grid, kappa=0.01, radius=2.0)
+    u0 = initial_conditions.circle(grid, kappa=0.01, radius=2.0)
     gone = Event("gone", (points // 2, points // 2), direction=-1, terminal=True)
-    solution = solve(AllenCahn(kappa=0.01), grid, start, end=250, tolerance=1e-8, events=gone)
+    solution = solve(AllenCahn(kappa=0.01), grid, u0, t1=250, tolerance=1e-8, events=gone)
 
     (time,) = solution.events("gone")
     print(f"gone at t = {time:.4f}, {time - REFERENCE:+.1e} from the reference {REFERENCE:.4f}")  # noqa: T201
     print(solution.table(8))  # noqa: T201
-    shown = take(solution)
+    shown = take_snapshots(solution)
     draw_snapshots(folder / "circle.png", shown)
     draw_laws(folder / "circle-laws.png", shown)
     return time

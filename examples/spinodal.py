@@ -9,23 +9,23 @@ import sys
 from pathlib import Path
 
 from ernest.phasefield import CahnHilliard, Grid, Solution, initial_conditions, solve
-from ernest.phasefield.io.snapshots import take
-from ernest.phasefield.plots import draw_laws, draw_snapshots, film
+from ernest.phasefield.io.snapshots import take_snapshots
+from ernest.phasefield.plots import draw_laws, draw_snapshots, write_film
 
 
-def main(folder: Path, points: int = 128, end: float = 2.0) -> Solution:
+def main(folder: Path, points: int = 128, t1: float = 2.0) -> Solution:
     """Returns the solution, and draws it."""
     grid = Grid.cube(points, 2 * math.pi)
-    start = initial_conditions.spinodal_noise(grid, amplitude=0.05, seed=7)
-    solution = solve(CahnHilliard(kappa=0.01), grid, start, end, tolerance=1e-5)
+    u0 = initial_conditions.spinodal_noise(grid, amplitude=0.05, seed=7)
+    solution = solve(CahnHilliard(kappa=0.01), grid, u0, t1, tolerance=1e-5)
 
     steps, energy, mass = solution.steps, solution.energy, solution.mass
     print(f"{len(steps)} steps of {steps.min():.1e} to {steps.max():.1e}, {solution.rejected} rejected")  # noqa: T201
     print(f"energy {energy[0]:.4f} -> {energy[-1]:.4f}, mass changed by {abs(mass[-1] - mass[0]):.1e}")  # noqa: T201
-    shown = take(solution)
+    shown = take_snapshots(solution)
     draw_snapshots(folder / "spinodal.png", shown)
     draw_laws(folder / "spinodal-laws.png", shown)
-    film(folder / "spinodal.gif", solution, start=0.0, end=end, frames=60)
+    write_film(folder / "spinodal.gif", solution, t0=0.0, t1=t1, frames=60)
     return solution
 
 

@@ -20,8 +20,8 @@ from rich.console import Console
 from benchmarks.lcnet.findings import Findings, keep
 from benchmarks.lcnet.mnist import DATA, mnist
 from benchmarks.tables import Figure, Table, insert, markdown, show
-from ernest.lcnet import PP_LCNET, PUBLISHED, STRIDES_64, Architecture, PPLCNet, folded, rewired
-from ernest.lcnet.training import Pictures, Recipe, fit, hold, supervised
+from ernest.lcnet import PP_LCNET, PUBLISHED, STRIDES_64, Architecture, PPLCNet, fold, rewire
+from ernest.lcnet.training import PictureDataset, Recipe, dataset_from_arrays, fit, supervised
 
 COMMAND = "python -m benchmarks.lcnet.ablation"
 RUNS, PAGE = Path("build/lcnet/ablation.jsonl"), Path("docs/lcnet/training.md")
@@ -55,11 +55,11 @@ def kernels(ones: str) -> list[int]:
 
 
 NO_SE, PLAIN = marked("0" * 13), kernels("0" * 13)
-BASE = replace(FULL, stages=rewired(PP_LCNET, PLAIN, NO_SE), activation="relu", hidden=0, dropout=0.0)
+BASE = replace(FULL, stages=rewire(PP_LCNET, PLAIN, NO_SE), activation="relu", head_width=0, dropout=0.0)
 HSWISH = replace(BASE, activation="h-swish")
-LARGE = replace(HSWISH, stages=rewired(PP_LCNET, squeeze=NO_SE))
+LARGE = replace(HSWISH, stages=rewire(PP_LCNET, squeeze=NO_SE))
 SQUEEZED = replace(LARGE, stages=PP_LCNET)
-WIDE = replace(SQUEEZED, hidden=1280)
+WIDE = replace(SQUEEZED, head_width=1280)
 
 VARIANTS: Mapping[str, Architecture] = {
     "BaseNet": BASE,
@@ -69,14 +69,14 @@ VARIANTS: Mapping[str, Architecture] = {
     "+ 1280, no dropout": WIDE,
     "+ dropout": FULL,
     "h-swish → ReLU": replace(FULL, activation="relu"),
-    "no SE": replace(FULL, stages=rewired(PP_LCNET, squeeze=NO_SE)),
-    "3×3 everywhere": replace(FULL, stages=rewired(PP_LCNET, PLAIN)),
+    "no SE": replace(FULL, stages=rewire(PP_LCNET, squeeze=NO_SE)),
+    "3×3 everywhere": replace(FULL, stages=rewire(PP_LCNET, PLAIN)),
     "no 1280 layer": SQUEEZED,
-    "SE in the first two": replace(FULL, stages=rewired(PP_LCNET, squeeze=marked("1100000000000"))),
-    "SE in the middle two": replace(FULL, stages=rewired(PP_LCNET, squeeze=marked("0000001100000"))),
-    "SE in all": replace(FULL, stages=rewired(PP_LCNET, squeeze=marked("1" * 13))),
-    "5×5 everywhere": replace(FULL, stages=rewired(PP_LCNET, kernels("1" * 13))),
-    "5×5 in the first half": replace(FULL, stages=rewired(PP_LCNET, kernels("1111111000000"))),
+    "SE in the first two": replace(FULL, stages=rewire(PP_LCNET, squeeze=marked("1100000000000"))),
+    "SE in the middle two": replace(FULL, stages=rewire(PP_LCNET, squeeze=marked("0000001100000"))),
+    "SE in all": replace(FULL, stages=rewire(PP_LCNET, squeeze=marked("1" * 13))),
+    "5×5 everywhere": replace(FULL, stages=rewire(PP_LCNET, kernels("1" * 13))),
+    "5×5 in the first half": replace(FULL, stages=rewire(PP_LCNET, kernels("1111111000000"))),
 }
 
 
@@ -126,17 +126,17 @@ POSITIONS = tuple(VARIANTS)[10:]
 # ---------------------------------------------------------------------------------------------------------- accuracy
 
 
-def pictures(data: Path) -> tuple[Pictures, Pictures]:
+def pictures(data: Path) -> tuple[PictureDataset, PictureDataset]:
     """The frame of four empty pixels around every digit is cut off."""
     whole, score = mnist(data, replace(RECIPE, size=28))
 
-    def middle(of: Pictures, places: Sequence[int]) -> Pictures:
-        return hold([of.picture(place)[4:24, 4:24] for place in places], of.targets[places], of.labels)
+    def middle(of: PictureDataset, places: Sequence[int]) -> PictureDataset:
+        return dataset_from_arrays([of.picture(place)[4:24, 4:24] for place in places], of.targets[places], of.labels)
 
     return middle(whole, [*range(LEARNT)] * TIMES), middle(score, range(len(score)))
 
 
-def accuracy(variant: str, seed: int, learn: Pictures, score: Pictures) -> float:
+def accuracy(variant: str, seed: int, learn: PictureDataset, score: PictureDataset) -> float:
     """Top-1 at the end, in percent."""
     torch.manual_seed(seed)
     network = PPLCNet(replace(VARIANTS[variant], classes=10, in_channels=1, strides=STRIDES_64))
@@ -183,7 +183,7 @@ def latency(rounds: int = 9, calls: int = 15) -> dict[str, dict[str, float]]:
     runners: dict[tuple[str, str], object] = {}
     for name, architecture in VARIANTS.items():
         torch.manual_seed(0)
-        plain = folded(PPLCNet(architecture))
+        plain = fold(PPLCNet(architecture))
         runners[name, "torch"] = plain
         runners[name, "native"] = native(plain)
     runners = {key: runner for key, runner in runners.items() if runner is not None}

@@ -26,8 +26,8 @@ from benchmarks.tables import Figure, Table, show
 from ernest.lcnet import PUBLISHED, PPLCNet, deploy, load, onnx_model, open_model, openvino_model, prepare, save
 from ernest.lcnet.deployment.deploy import ENDINGS, Target
 from ernest.lcnet.native import Executor
-from ernest.lcnet.training import Pictures
-from ernest.lcnet.training.recipe import preprocessing
+from ernest.lcnet.training import PictureDataset
+from ernest.lcnet.training.recipe import preprocessing_of
 from ernest.lcnet.weights.native import Precision
 
 COMMAND = "python -m benchmarks.lcnet.deployment"
@@ -57,7 +57,7 @@ def eight_bits(folder: Path) -> Findings:
     learn, score = digits()
     network, _ = trained(RECIPE, learn, score)
     checkpoint, pictures = folder / "digits.safetensors", folder / "pictures"
-    save(checkpoint, network, learn.labels, preprocessing(RECIPE))
+    save(checkpoint, network, learn.labels, preprocessing_of(RECIPE))
     write(learn, pictures)
     images = as_inputs(score)
     with torch.inference_mode():
@@ -97,12 +97,12 @@ def closeness(seeds: Sequence[int] = SEEDS) -> Findings:
     )
 
 
-def as_inputs(pictures: Pictures) -> Tensor:
-    rule = preprocessing(RECIPE)
+def as_inputs(pictures: PictureDataset) -> Tensor:
+    rule = preprocessing_of(RECIPE)
     return torch.cat([prepare(pictures.picture(place)[..., 0], rule) for place in range(len(pictures))])
 
 
-def write(pictures: Pictures, folder: Path) -> None:
+def write(pictures: PictureDataset, folder: Path) -> None:
     """As .png files, such as a user has."""
     from PIL import Image
 
@@ -111,7 +111,7 @@ def write(pictures: Pictures, folder: Path) -> None:
         Image.fromarray(pictures.picture(place)[..., 0]).save(folder / f"{place:04}.png")
 
 
-def accuracy(logits: Tensor, pictures: Pictures) -> float:
+def accuracy(logits: Tensor, pictures: PictureDataset) -> float:
     return 100 * float((logits.argmax(1).numpy() == pictures.targets).mean())
 
 

@@ -17,9 +17,9 @@ from rich.console import Console
 from benchmarks.lcnet.findings import Findings, keep
 from benchmarks.tables import Figure, Table, show
 from ernest.lcnet import PPLCNet, cost
-from ernest.lcnet.training import Pictures, Recipe, as_seen, distillation, fit, hold, supervised
+from ernest.lcnet.training import PictureDataset, Recipe, dataset_from_arrays, distillation, evaluation_transform, fit, supervised
 from ernest.lcnet.training.losses import Objective
-from ernest.lcnet.training.recipe import architecture, preprocessing
+from ernest.lcnet.training.recipe import architecture_of, preprocessing_of
 
 COMMAND = "python -m benchmarks.lcnet.digits"
 SEEDS = (0, 1, 2)
@@ -35,7 +35,7 @@ RECIPE = Recipe(
     crop_area=(0.8, 1.0),
     crop_aspect=(0.9, 1.11),
     flip=False,
-    bend=True,
+    elastic_distort=True,
     precision="fp32",
 )
 """0.1 for 32 pictures a step; no flip, for a mirrored digit is none."""
@@ -45,7 +45,7 @@ LABELLED = 150
 """So few of the 1297 have a label for the student on its own; the teacher's answers cover all of them."""
 
 
-def digits(recipe: Recipe = RECIPE) -> tuple[Pictures, Pictures]:
+def digits(recipe: Recipe = RECIPE) -> tuple[PictureDataset, PictureDataset]:
     """Pictures to learn from and pictures to score with, the same each time. Needs scikit-learn."""
     from sklearn.datasets import load_digits
 
@@ -54,19 +54,23 @@ def digits(recipe: Recipe = RECIPE) -> tuple[Pictures, Pictures]:
     levels = F.interpolate(images, recipe.size, mode="bilinear", align_corners=False).round().byte()[:, 0].numpy()
     order = torch.randperm(len(levels), generator=torch.Generator().manual_seed(0)).numpy()
     learn, score = order[:1297], order[1297:]
-    names, form = [str(digit) for digit in range(10)], as_seen(preprocessing(recipe))
-    return hold(levels[learn], found[1][learn], names), hold(levels[score], found[1][score], names, form)
+    names, form = [str(digit) for digit in range(10)], evaluation_transform(preprocessing_of(recipe))
+    return dataset_from_arrays(levels[learn], found[1][learn], names), dataset_from_arrays(
+        levels[score], found[1][score], names, form
+    )
 
 
-def trained(recipe: Recipe, learn: Pictures, score: Pictures, objective: Objective | None = None) -> tuple[PPLCNet, float]:
+def trained(
+    recipe: Recipe, learn: PictureDataset, score: PictureDataset, objective: Objective | None = None
+) -> tuple[PPLCNet, float]:
     """A network and its top-1 after the last epoch (not the best one, which would peep at the score)."""
     torch.manual_seed(recipe.seed)
-    network = PPLCNet(architecture(recipe, len(learn.labels)))
+    network = PPLCNet(architecture_of(recipe, len(learn.labels)))
     progress = fit(network, objective or supervised(recipe.smoothing), learn, score, recipe)
     return network, progress.history[-1]["top1"]
 
 
-def part(pictures: Pictures, count: int) -> Pictures:
+def part(pictures: PictureDataset, count: int) -> PictureDataset:
     """The first `count` pictures."""
     return replace(pictures, targets=pictures.targets[:count], fingerprint=f"{pictures.fingerprint} {count}")
 
@@ -79,7 +83,7 @@ def strides_study(seeds: Sequence[int] = SEEDS) -> Findings:
     for strides, found in scores.items():
         recipe = replace(RECIPE, strides=strides)
         found += [100 * trained(replace(recipe, seed=seed), learn, score)[1] for seed in seeds]
-        network = PPLCNet(architecture(recipe, 10)).eval()
+        network = PPLCNet(architecture_of(recipe, 10)).eval()
         work = cost(network, 32, 32).multiply_adds / 1e6
         shown = ", ".join(map(str, network.architecture.strides))
         lines.append((shown, f"{work:.1f}", f"{mean(found):.2f} ± {stdev(found):.2f}", f"{min(found):.2f}"))

@@ -17,11 +17,11 @@ from rich.console import Console
 from benchmarks.lcnet.findings import Findings, keep
 from benchmarks.tables import Figure, show
 from ernest.lcnet import PPLCNet, parameters
-from ernest.lcnet.training import Pictures, Recipe, as_seen, evaluate, fit, hold, supervised
+from ernest.lcnet.training import PictureDataset, Recipe, dataset_from_arrays, evaluate, evaluation_transform, fit, supervised
 from ernest.lcnet.training.loop import Report
-from ernest.lcnet.training.recipe import architecture, preprocessing
+from ernest.lcnet.training.recipe import architecture_of, preprocessing_of
 from ernest.lcnet.training.scores import draw_confusion
-from ernest.lcnet.weights.native import read
+from ernest.lcnet.weights.native import read_checkpoint
 
 COMMAND = "python -m benchmarks.lcnet.mnist"
 DATA = Path(__file__).parents[2].parent / "shared" / "data" / "mnist"
@@ -38,7 +38,7 @@ RECIPE = Recipe(
     crop_area=(0.85, 1.0),
     crop_aspect=(0.9, 1.1),
     flip=False,
-    bend=True,
+    elastic_distort=True,
     precision="fp32",
 )
 """The last epoch counts, not the best one: the test pictures choose nothing. Bent strokes stand in for other hands."""
@@ -47,13 +47,13 @@ BAR, MINUTES = 99.3, 20.0
 PARTS = ("train", "t10k")
 
 
-def mnist(folder: Path, recipe: Recipe) -> tuple[Pictures, Pictures]:
+def mnist(folder: Path, recipe: Recipe) -> tuple[PictureDataset, PictureDataset]:
     """The 60,000 pictures to learn from and the 10,000 to score with. Raises ValueError if a file is not there."""
-    names, form = [str(digit) for digit in range(10)], as_seen(preprocessing(recipe))
+    names, form = [str(digit) for digit in range(10)], evaluation_transform(preprocessing_of(recipe))
     train, test = (
         (_idx(folder / f"{part}-images-idx3-ubyte.gz"), _idx(folder / f"{part}-labels-idx1-ubyte.gz")) for part in PARTS
     )
-    return hold(*train, names), hold(*test, names, form)
+    return dataset_from_arrays(*train, names), dataset_from_arrays(*test, names, form)
 
 
 def _idx(path: Path) -> np.ndarray:
@@ -70,7 +70,7 @@ def run(data: Path, out: Path, threads: int = 1) -> Findings:
     torch.set_num_threads(threads)
     learn, score = mnist(data, RECIPE)
     torch.manual_seed(RECIPE.seed)
-    network = PPLCNet(architecture(RECIPE, 10))
+    network = PPLCNet(architecture_of(RECIPE, 10))
     clock = out / "seconds.json"
     before = json.loads(clock.read_text()) if clock.exists() else 0.0
     out.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def run(data: Path, out: Path, threads: int = 1) -> Findings:
             print(f"{place}: loss {report.loss:.3f}, accuracy {report.accuracy:.2%}{told}", flush=True)
 
     fit(network, supervised(RECIPE.smoothing), learn, score, RECIPE, out, tell)
-    scores = evaluate(read(out / "last.safetensors").network, score, preprocessing(RECIPE))
+    scores = evaluate(read_checkpoint(out / "last.safetensors").network, score, preprocessing_of(RECIPE))
     draw_confusion(scores, score.labels, out / "confusion.png")
     minutes = json.loads(clock.read_text()) / 60
     print(f"{parameters(network):,} parameters, {minutes:.1f} minutes of processor time")

@@ -161,7 +161,7 @@ def write_ours(made: PPLCNet, graph: Path) -> None:
 
         noise = torch.Generator().manual_seed(7)
         images = [torch.randn(1, 3, SIDE, SIDE, generator=noise) for _ in range(CALIBRATION)]
-        small = quantise.quantised_openvino(export.openvino_model(made), images)
+        small = quantise.quantise_openvino(export.openvino_model(made), images)
         openvino.save_model(small, graph.with_suffix(".int8.xml"), compress_to_fp16=False)
 
 

@@ -85,9 +85,9 @@ def eager_folded(name: str, folder: Path, threads: int, *_: object) -> Call:
     import torch
 
     from benchmarks.lcnet.networks import load
-    from ernest.lcnet.folding import folded
+    from ernest.lcnet.folding import fold
 
-    network = folded(load(name, folder))
+    network = fold(load(name, folder))
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     image = torch.from_numpy(_image(name, folder)).contiguous(memory_format=torch.channels_last)
     torch.set_num_threads(threads)
@@ -115,12 +115,12 @@ def compiled(name: str, folder: Path, threads: int, *_: object) -> Call:
     return run
 
 
-def ahead_of_time(name: str, folder: Path, threads: int, *_: object) -> Call:
+def compile_ahead_of_time(name: str, folder: Path, threads: int, *_: object) -> Call:
     """Our one call to torch's best: folded, channels last, frozen, compiled before it runs."""
     import torch
 
     from benchmarks.lcnet.networks import load
-    from ernest.lcnet.deployment.aot import ahead_of_time as compile_ahead
+    from ernest.lcnet.deployment.aot import compile_ahead_of_time as compile_ahead
 
     torch.set_num_threads(threads)
     network, image = compile_ahead(load(name, folder)), torch.from_numpy(_image(name, folder))
@@ -139,7 +139,7 @@ RUNTIMES: dict[str, Callable[..., Call]] = {
     "eager": eager,
     "eager folded channels-last": eager_folded,
     "torch.compile": compiled,
-    "AOTInductor": ahead_of_time,
+    "AOTInductor": compile_ahead_of_time,
 }
 
 

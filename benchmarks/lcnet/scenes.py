@@ -29,13 +29,13 @@ from ernest.lcnet.heads import (
     Objects,
     Segmenter,
     SegmenterArchitecture,
-    Settings,
-    as_input,
+    TrainingSettings,
     average_precision,
+    draw_boxes,
+    draw_mask,
     intersection_over_union,
+    normalise_pictures,
     train,
-    with_boxes,
-    with_mask,
 )
 from ernest.lcnet.heads.segmentation import Decoder
 from ernest.lcnet.heads.training import Network
@@ -47,7 +47,7 @@ LEARNT, JUDGED, SHOWN = 3000, 200, 5
 
 BACKBONE = Architecture(scale=0.5)
 DETECTOR = DetectorArchitecture(classes=len(FORMS) - 1, backbone=BACKBONE, width=64, layers=2)
-SETTINGS = Settings(steps=2500, batch=6, rate=3e-3, warmup=100, average=0.99)
+SETTINGS = TrainingSettings(steps=2500, batch=6, rate=3e-3, warmup=100, average=0.99)
 """Many small steps: from nothing, 400 of 16 pictures teach much less than 2,500 of 6."""
 DETECTION_SIZE = 96
 SEGMENTATION_SIZES: Mapping[Decoder, int] = {"deeplab": 192, "liteseg": 128}
@@ -82,7 +82,7 @@ class Scenes:
 
     def __getitem__(self, index: int) -> tuple[Tensor, Objects | Tensor]:
         one = self.collages[index]
-        image = as_input(one.pixels[None])[0]
+        image = normalise_pictures(one.pixels[None])[0]
         return image, torch.from_numpy(one.mask) if self.masks else objects(one)
 
 
@@ -141,10 +141,10 @@ def detection(share: float, progress: Progress) -> Found:
     torch.manual_seed(0)
     learnt, judged = drawn(share, DETECTION_SIZE)
     detector, minutes = trained(Detector(DETECTOR), Scenes(learnt, masks=False), share, progress, "detection")
-    found = [detector.detect(as_input(one.pixels[None]))[0] for one in judged]
+    found = [detector.detect(normalise_pictures(one.pixels[None]))[0] for one in judged]
     score = average_precision(found, [objects(one) for one in judged], len(FORMS) - 1)
     shown = [
-        with_boxes(one.pixels, said.above(0.4), FORMS[1:], SIDE // DETECTION_SIZE)
+        draw_boxes(one.pixels, said.above(0.4), FORMS[1:], SIDE // DETECTION_SIZE)
         for one, said in zip(judged, found, strict=True)
     ]
     figures = (
@@ -161,7 +161,7 @@ def segmentation(share: float, progress: Progress, decoder: Decoder) -> Found:
     learnt, judged = drawn(share, size)
     network = Segmenter(SegmenterArchitecture(len(FORMS), BACKBONE, decoder))
     segmenter, minutes = trained(network, Scenes(learnt, masks=True), share, progress, decoder)
-    masks = [segmenter.segment(as_input(one.pixels[None]))[0].numpy() for one in judged]
+    masks = [segmenter.segment(normalise_pictures(one.pixels[None]))[0].numpy() for one in judged]
     true = [one.mask for one in judged]
     score = intersection_over_union(map(torch.from_numpy, masks), map(torch.from_numpy, true), len(FORMS))
     figures = (
@@ -169,7 +169,7 @@ def segmentation(share: float, progress: Progress, decoder: Decoder) -> Found:
         Figure(f"20: {decoder}, processor minutes of training", minutes),
     )
     strips = [
-        strip([with_mask(one.pixels, mask, SIDE // size) for one, mask in zip(judged, said, strict=True)])
+        strip([draw_mask(one.pixels, mask, SIDE // size) for one, mask in zip(judged, said, strict=True)])
         for said in (true, masks)
     ]
     return Findings(figures), np.concatenate(strips)

@@ -16,10 +16,10 @@ from torch import nn
 from benchmarks.lcnet import networks
 from benchmarks.lcnet.findings import Findings
 from benchmarks.tables import Figure, Table
+from ernest.device import supports_bf16
 from ernest.lcnet import PUBLISHED, PPLCNet
 from ernest.lcnet.training import Recipe, supervised
 from ernest.lcnet.training.loop import update
-from ernest.lcnet.training.precision import has_bf16
 from ernest.lcnet.training.schedule import make_optimizer, set_rate
 
 BATCH, SIDE, RATE = 32, 224, 0.01
@@ -33,7 +33,7 @@ def training_throughput(rounds: int = 7, threads: int = 1) -> Findings:
     torch.set_num_threads(threads)
     try:
         name, eager = theirs()
-        steps = {name: eager, "ours, fp32": ours(bf16=False)} | ({"ours, bf16": ours(bf16=True)} if has_bf16() else {})
+        steps = {name: eager, "ours, fp32": ours(bf16=False)} | ({"ours, bf16": ours(bf16=True)} if supports_bf16() else {})
         speeds = {name: BATCH / seconds for name, seconds in _race(steps, rounds).items()}
     finally:
         torch.set_num_threads(before)

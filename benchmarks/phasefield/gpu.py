@@ -28,13 +28,13 @@ def measure(quick: bool) -> Findings:
 
 def seconds_per_step(grid: Grid, start: torch.Tensor, tau: float, steps: int = 8) -> float:
     stepper = SCHEME.stepper(AllenCahn(KAPPA), grid, start)
-    state = stepper.begin(start)
+    state = stepper.init(start)
     for _ in range(2):
-        state, _, _ = stepper.advance(state, tau)
+        state, _, _ = stepper.step(state, tau)
     torch.cuda.synchronize()
     begun = time.perf_counter()
     for _ in range(steps):
-        state, _, _ = stepper.advance(state, tau)
+        state, _, _ = stepper.step(state, tau)
     torch.cuda.synchronize()
     return (time.perf_counter() - begun) / steps
 
@@ -46,10 +46,10 @@ def batch(members: int) -> Findings:
     scale = torch.linspace(0.5, 1, members, dtype=torch.float64)[:, None, None]
     together = seconds_per_step(grid, (start * scale).cuda(), 0.25)
     stepper = SCHEME.stepper(AllenCahn(KAPPA), grid, start)
-    state = stepper.begin(start)
-    state, _, _ = stepper.advance(state, 0.25)
+    state = stepper.init(start)
+    state, _, _ = stepper.step(state, 0.25)
     begun = time.perf_counter()
-    stepper.advance(state, 0.25)
+    stepper.step(state, 0.25)
     alone = time.perf_counter() - begun
     name = f"GPU: {members} × {POINTS}², GS(3, 4, 1)"
     factor = members * alone / together

@@ -151,12 +151,12 @@ def torch_and_fused(points: int, turns: int) -> Findings:
         spent: dict[str, list[float]] = {"torch": [], "fused": [], "run": []}
         for turn in range(turns + 1):
             for kind, stepper in (("torch", plain), ("fused", quick)):
-                state = stepper.begin(start)
+                state = stepper.init(start)
                 for _ in range(2):
-                    state, _, _ = stepper.advance(state, tau)
+                    state, _, _ = stepper.step(state, tau)
                 begun = time.process_time()
                 for _ in range(steps):
-                    state, _, _ = stepper.advance(state, tau)
+                    state, _, _ = stepper.step(state, tau)
                 spent[kind].append((time.process_time() - begun) / steps)
             spent["run"].append(seconds_per_step(quick, start, tau, time.process_time))
             if not turn:
@@ -192,7 +192,7 @@ def volume(points: int) -> Findings:
 def _three_steps(grid: Grid, start: torch.Tensor, shells: bool) -> tuple[float, torch.Tensor]:
     """MiB of the coefficients, and the field after three steps."""
     stepper = GaussSeidel(3, 4, 1, 0.5, shells=shells).stepper(FLOW, grid, start)
-    state = stepper.begin(start)
+    state = stepper.init(start)
     for _ in range(3):
-        state, _, _ = stepper.advance(state, 0.1)
+        state, _, _ = stepper.step(state, 0.1)
     return stepper.table_bytes / 2**20, grid.field(state.modes)

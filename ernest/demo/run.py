@@ -22,6 +22,7 @@ from rich.console import Console
 from ernest.config.recipe import Recipe, find_recipe, load_recipe, to_tree
 from ernest.config.sizes import with_effort
 from ernest.demo.stages import CHAINS, Lane
+from ernest.device import ALLOCATOR
 from ernest.evaluation.results import Stage, save
 from ernest.evaluation.run import examine
 from ernest.report.page import write_report
@@ -30,7 +31,6 @@ from ernest.report.tables import rows, table
 from ernest.storage import write_text
 from ernest.tokenizers.text import TextTokenizer
 from ernest.training import pipeline
-from ernest.training.distributed import ALLOCATOR
 from ernest.training.monitor import stage_bar
 from ernest.world.world import TASKS
 

@@ -8,22 +8,22 @@ from ernest.lcnet.architecture import (
     STRIDES_64,
     Architecture,
     Block,
-    rewired,
-    second_version,
+    pplcnet_v2,
+    rewire,
     small_images,
 )
 from ernest.lcnet.classification import Answer, classify
-from ernest.lcnet.deployment.aot import ahead_of_time
+from ernest.lcnet.deployment.aot import compile_ahead_of_time
 from ernest.lcnet.deployment.deploy import Deployment, deploy
 from ernest.lcnet.deployment.export import onnx_model, openvino_model
 from ernest.lcnet.deployment.runtimes import Model, open_model
-from ernest.lcnet.folding import folded
+from ernest.lcnet.folding import fold
 from ernest.lcnet.image_io.preprocess import HUGGING_FACE, PADDLECLAS, TEXT_LINE, TIMM, Preprocessing, prepare
 from ernest.lcnet.image_io.read import read_picture
 from ernest.lcnet.network import PPLCNet
 from ernest.lcnet.profiling.cost import Cost, cost, parameters, published_parameters
-from ernest.lcnet.weights.foreign import load
-from ernest.lcnet.weights.native import Saved, read, save
+from ernest.lcnet.weights.foreign import load, load_checkpoint
+from ernest.lcnet.weights.native import Checkpoint, save
 
 __all__ = [
     "HUGGING_FACE",
@@ -38,28 +38,28 @@ __all__ = [
     "Answer",
     "Architecture",
     "Block",
+    "Checkpoint",
     "Cost",
     "Deployment",
     "Model",
     "PPLCNet",
     "Preprocessing",
-    "Saved",
-    "ahead_of_time",
     "classify",
+    "compile_ahead_of_time",
     "cost",
     "deploy",
-    "folded",
+    "fold",
     "load",
+    "load_checkpoint",
     "onnx_model",
     "open_model",
     "openvino_model",
     "parameters",
+    "pplcnet_v2",
     "prepare",
     "published_parameters",
-    "read",
     "read_picture",
-    "rewired",
+    "rewire",
     "save",
-    "second_version",
     "small_images",
 ]

@@ -62,8 +62,8 @@ STRIDES_64: tuple[Stride, ...] = (2, 1, 1, 2, 2, 2)
 class Architecture:
     """What there is to choose. The defaults are PP-LCNet x1.0 for ImageNet.
 
-    `strides` are those of the stem and of the five stages. `hidden` is the width of the layer before the classifier,
-    which `scale` leaves alone; 0 leaves the layer out. timm gives that layer a bias (`hidden_bias`), the paper does not.
+    `strides` are those of the stem and of the five stages. `head_width` is the width of the layer before the classifier,
+    which `scale` leaves alone; 0 leaves the layer out. timm gives that layer a bias (`head_bias`), the paper does not.
     Raises ValueError, which names the field, if a value makes no network.
     """
 
@@ -72,12 +72,12 @@ class Architecture:
     strides: tuple[Stride, ...] = (2, 1, 2, 2, 2, 2)
     stages: Stages = PP_LCNET
     stem: int = 16
-    hidden: int = 1280
+    head_width: int = 1280
     dropout: float = 0.2
     in_channels: int = 3
     activation: Activation = "h-swish"
     gate: Gate = "hard-sigmoid"
-    hidden_bias: bool = False
+    head_bias: bool = False
 
     def __post_init__(self) -> None:
         for field in ("classes", "scale", "stem", "in_channels"):
@@ -87,8 +87,8 @@ class Architecture:
         if len(self.strides) != 1 + len(self.stages) or min(sides) < 1:
             wanted = f"one for the stem and one for each of the {len(self.stages)} stages"
             raise ValueError(f"strides: expected {wanted}, each at least 1, got {self.strides}")
-        if self.hidden < 0:
-            raise ValueError(f"hidden: expected a width, or 0 for none, got {self.hidden}")
+        if self.head_width < 0:
+            raise ValueError(f"head_width: expected a width, or 0 for none, got {self.head_width}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout: expected a rate from 0 to below 1, got {self.dropout}")
         for field, known in (("activation", get_args(Activation)), ("gate", get_args(Gate))):
@@ -96,7 +96,7 @@ class Architecture:
                 raise ValueError(f"{field}: expected one of {', '.join(known)}, got {getattr(self, field)}")
 
 
-def second_version(scale: float, depth: int) -> Architecture:
+def pplcnet_v2(scale: float, depth: int) -> Architecture:
     """PP-LCNetV2 of one width, with `depth` blocks in its fourth stage; the stem's own block is our first stage."""
     stages = (
         (Block(3, 64),),
@@ -111,9 +111,9 @@ def second_version(scale: float, depth: int) -> Architecture:
 PUBLISHED: Mapping[str, Architecture] = MappingProxyType(
     {f"PPLCNet_x{scale}".replace(".", "_"): Architecture(scale=scale) for scale in SCALES}
     | {
-        "PPLCNetV2_small": second_version(0.75, 4),
-        "PPLCNetV2_base": second_version(1.0, 6),
-        "PPLCNetV2_large": second_version(1.25, 8),
+        "PPLCNetV2_small": pplcnet_v2(0.75, 4),
+        "PPLCNetV2_base": pplcnet_v2(1.0, 6),
+        "PPLCNetV2_large": pplcnet_v2(1.25, 8),
     }
 )
 """The eleven published networks by the names of their files."""
@@ -128,10 +128,10 @@ def small_images(classes: int, scale: float = 1.0) -> Architecture:
         (Block(3, 256), Block(3, 256, squeeze=True)),
         (Block(3, 256, squeeze=True),),
     )
-    return Architecture(classes, scale, strides=(2, 1, 2, 1, 2, 1), stages=stages, stem=32, hidden=0, dropout=0.1)
+    return Architecture(classes, scale, strides=(2, 1, 2, 1, 2, 1), stages=stages, stem=32, head_width=0, dropout=0.1)
 
 
-def rewired(stages: Stages, kernels: Sequence[int] | None = None, squeeze: Sequence[bool] | None = None) -> Stages:
+def rewire(stages: Stages, kernels: Sequence[int] | None = None, squeeze: Sequence[bool] | None = None) -> Stages:
     """`stages` with other kernels or other places of squeeze-and-excite, one value a block: the paper's Tables 6 to 9.
 
     Raises ValueError if there are more or fewer values than blocks.
@@ -148,7 +148,7 @@ def rewired(stages: Stages, kernels: Sequence[int] | None = None, squeeze: Seque
     return tuple(tuple(next(remaining) for _ in stage) for stage in stages)
 
 
-def scaled(channels: int, scale: float) -> int:
+def scale_channels(channels: int, scale: float) -> int:
     """`channels` times `scale`, as the nearest multiple of 8: at least 8, and never more than a tenth too small."""
     exact = channels * scale
     rounded = max(8, int(exact + 4) // 8 * 8)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ernest.lcnet.deployment.runtimes import Model
-from ernest.lcnet.image_io.read import read_prepared
+from ernest.lcnet.image_io.read import read_input
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,16 @@ def classify(model: Model, files: Iterable[str | Path], top: int = 5, batch: int
     for some in _batches(files, batch):
         answers: dict[int, Answer] = {}
         groups: dict[tuple[int, ...], list[tuple[int, Tensor]]] = defaultdict(list)
-        for place, file in enumerate(some):
+        for index, file in enumerate(some):
             try:
-                image = read_prepared(file, model.preprocessing)
-                groups[tuple(image.shape)].append((place, image))
+                image = read_input(file, model.preprocessing)
+                groups[tuple(image.shape)].append((index, image))
             except ValueError as error:
-                answers[place] = Answer(str(file), error=str(error))
+                answers[index] = Answer(str(file), error=str(error))
         for group in groups.values():
             labelled = _labelled(model, model.run(torch.cat([image for _, image in group])), top)
-            answers |= {place: Answer(str(some[place]), labels) for (place, _), labels in zip(group, labelled, strict=True)}
-        yield from (answers[place] for place in range(len(some)))
+            answers |= {index: Answer(str(some[index]), labels) for (index, _), labels in zip(group, labelled, strict=True)}
+        yield from (answers[index] for index in range(len(some)))
 
 
 def _labelled(model: Model, logits: Tensor, top: int) -> list[tuple[tuple[str, float], ...]]:

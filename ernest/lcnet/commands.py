@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ernest.lcnet.classification import Answer
 from ernest.lcnet.deployment.verify import input_size
-from ernest.lcnet.weights.foreign import load_saved
+from ernest.lcnet.weights.foreign import load_checkpoint
 from ernest.lcnet.weights.native import Precision
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def profile(
     from ernest.lcnet.profiling.profile import draw, table
     from ernest.lcnet.profiling.profile import profile as measure
 
-    saved = load_saved(model)
+    saved = load_checkpoint(model)
     found = measure(saved.network, size or input_size(saved.preprocessing), precision, threads or os.cpu_count(), instructions)
     if picture is not None:
         draw(found, picture)

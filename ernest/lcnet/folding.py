@@ -1,4 +1,4 @@
-"""The form that is deployed: normalisation folded into the convolutions, parallel branches merged into one."""
+"""Folding for deployment: batch normalisation into the convolutions, parallel depthwise branches into one convolution."""
 
 from copy import deepcopy
 from typing import TypeVar
@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ernest.lcnet.network import Branches
+from ernest.lcnet.network import ParallelDepthwise
 
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def folded(network: Network) -> Network:
-    """A copy for inference with the same outputs to round-off and about half the operators; `network` stays as it is.
+def fold(network: Network) -> Network:
+    """Returns a copy for inference with the same outputs to round-off and about half the operators; `network` is not changed.
 
     Every convolution with its batch normalisation becomes one convolution with a bias, with the running statistics of
     now; every group of parallel depthwise branches becomes one depthwise convolution (PP-LCNetV2).
@@ -25,7 +25,7 @@ def folded(network: Network) -> Network:
 
 def _fold_inside(module: nn.Module) -> None:
     for name, child in module.named_children():
-        if isinstance(child, Branches):
+        if isinstance(child, ParallelDepthwise):
             setattr(module, name, nn.Sequential(_merged(child), child.activation))
         elif isinstance(child, nn.Sequential) and len(child) > 1 and isinstance(child[1], nn.BatchNorm2d):
             setattr(module, name, nn.Sequential(_convolution(*_together(child)), *list(child)[2:]))
@@ -44,7 +44,7 @@ def _together(chain: nn.Module) -> tuple[nn.Conv2d, Tensor, Tensor]:
     return convolution, convolution.weight * gain[:, None, None, None], norm.bias - mean * gain
 
 
-def _merged(branches: Branches) -> nn.Conv2d:
+def _merged(branches: ParallelDepthwise) -> nn.Conv2d:
     """The sum of depthwise convolutions of different sides: kernels padded with zeros to the largest, and added."""
     first, weight, bias = _together(branches.branches[0])
     side = first.kernel_size[0]

@@ -1,4 +1,4 @@
-"""PP-LCNet and PP-LCNetV2, vision networks made for CPUs: one short module for what `architecture` describes.
+"""The torch module of PP-LCNet and PP-LCNetV2, vision networks made for CPUs, built from an `Architecture`.
 
 - a stem convolution and depthwise-separable blocks in five stages; sums only where V2 asks for them
 - first version (arXiv 2109.15099): h-swish, 5x5 kernels in the last seven blocks, squeeze-and-excite in the last two
@@ -12,7 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ernest.lcnet.architecture import Activation, Architecture, Block, Gate, Stride, scaled, small_images
+from ernest.lcnet.architecture import Activation, Architecture, Block, Gate, Stride, scale_channels, small_images
 
 __all__ = ["Architecture", "Block", "PPLCNet", "small_images"]
 
@@ -23,14 +23,14 @@ class PPLCNet(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
-        width = scaled(architecture.stem, architecture.scale)
-        self.stem = _conv(architecture.in_channels, width, 3, architecture.strides[0], activation=architecture.activation)
+        width = scale_channels(architecture.stem, architecture.scale)
+        self.stem = ConvNormAct(architecture.in_channels, width, 3, architecture.strides[0], activation=architecture.activation)
         stages, channels = [], []
         for stage, stride in zip(architecture.stages, architecture.strides[1:], strict=True):
             blocks = []
-            for place, block in enumerate(stage):
-                out = scaled(block.channels, architecture.scale)
-                blocks.append(_separable(width, out, block, stride if place == 0 else 1, architecture))
+            for index, block in enumerate(stage):
+                out = scale_channels(block.channels, architecture.scale)
+                blocks.append(DepthwiseSeparable(width, out, block, stride if index == 0 else 1, architecture))
                 width = out
             stages.append(nn.Sequential(*blocks))
             channels.append(width)
@@ -64,18 +64,18 @@ class Head(nn.Module):
 
     def __init__(self, width: int, architecture: Architecture) -> None:
         super().__init__()
-        hidden, activation = architecture.hidden, _activation(architecture.activation)
-        wide = [nn.Linear(width, hidden, bias=architecture.hidden_bias), activation] if hidden else []
+        head_width, activation = architecture.head_width, _activation(architecture.activation)
+        wide = [nn.Linear(width, head_width, bias=architecture.head_bias), activation] if head_width else []
         self.wide = nn.Sequential(*wide) if wide else nn.Identity()
         self.dropout = nn.Dropout(architecture.dropout)
-        self.classifier = nn.Linear(hidden or width, architecture.classes)
+        self.classifier = nn.Linear(head_width or width, architecture.classes)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.classifier(self.dropout(self.wide(x.mean((2, 3)))))
 
 
 class SqueezeExcite(nn.Module):
-    """Channels weighed by what the whole map holds: pooled, reduced by four, expanded, a gate from 0 to 1."""
+    """Scales every channel by a gate from 0 to 1, computed from the means of all channels (arXiv 1709.01507; reduction 4)."""
 
     def __init__(self, channels: int, gate: Gate) -> None:
         super().__init__()
@@ -86,16 +86,34 @@ class SqueezeExcite(nn.Module):
         return x * self.gate(x.mean((2, 3), keepdim=True))
 
 
-class Branches(nn.Module):
-    """Depthwise convolutions of sides k, k - 2, ..., 1 side by side; a single pixel cannot keep up with a stride.
+class ConvNormAct(nn.Sequential):
+    """Convolution without bias, batch normalisation, activation unless None; an odd kernel keeps the size over the stride."""
 
-    Their sum is one depthwise convolution, which is what they are merged into when training is over.
+    def __init__(
+        self,
+        width: int,
+        out: int,
+        kernel: int = 1,
+        stride: Stride = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        activation: Activation | None = "h-swish",
+    ) -> None:
+        padding = dilation * (kernel // 2)
+        convolution = nn.Conv2d(width, out, kernel, stride, padding, dilation, groups, bias=False)
+        super().__init__(convolution, nn.BatchNorm2d(out), *([_activation(activation)] if activation else []))
+
+
+class ParallelDepthwise(nn.Module):
+    """The sum of depthwise convolutions of sides k, k - 2, ..., 1; with a stride without the one of side 1.
+
+    The sum is one depthwise convolution, into which `fold` merges the branches after training.
     """
 
     def __init__(self, width: int, kernel: int, stride: Stride, activation: Activation) -> None:
         super().__init__()
         sides = [side for side in range(kernel, 0, -2) if side > 1 or stride == 1]
-        self.branches = nn.ModuleList(_conv(width, width, side, stride, groups=width, activation=None) for side in sides)
+        self.branches = nn.ModuleList(ConvNormAct(width, width, side, stride, groups=width, activation=None) for side in sides)
         self.activation = _activation(activation)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -105,36 +123,28 @@ class Branches(nn.Module):
         return self.activation(total)
 
 
-class Shortcut(nn.Sequential):
-    """A chain whose input is added to its output."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        return input + super().forward(input)
-
-
-def _separable(width: int, out: int, block: Block, stride: Stride, architecture: Architecture) -> nn.Sequential:
-    """Depthwise convolution, squeeze-and-excite where wanted, pointwise convolution.
+class DepthwiseSeparable(nn.Sequential):
+    """Depthwise convolution, squeeze-and-excite if the block has it, pointwise convolution; the input added if `shortcut`.
 
     The paper's Figure 2 draws squeeze-and-excite last; its parameter counts and its code put it in between.
     """
-    activation = architecture.activation
-    squeeze = [SqueezeExcite(width, architecture.gate)] if block.squeeze else []
-    if block.branches:
-        depthwise = Branches(width, block.kernel, stride, activation)
-    else:
-        depthwise = _conv(width, width, block.kernel, stride, groups=width, activation=activation)
-    widths = (width, out // 2, out) if block.split else (width, out)
-    pointwise = [_conv(one, other, 1, activation=activation) for one, other in pairwise(widths)]
-    # The published code adds the input only where both shapes agree, which spares the blocks with a stride.
-    chain = Shortcut if block.shortcut and stride == 1 and width == out else nn.Sequential
-    return chain(depthwise, *squeeze, *pointwise)
 
+    def __init__(self, width: int, out: int, block: Block, stride: Stride, architecture: Architecture) -> None:
+        activation = architecture.activation
+        squeeze = [SqueezeExcite(width, architecture.gate)] if block.squeeze else []
+        if block.branches:
+            depthwise = ParallelDepthwise(width, block.kernel, stride, activation)
+        else:
+            depthwise = ConvNormAct(width, width, block.kernel, stride, groups=width, activation=activation)
+        widths = (width, out // 2, out) if block.split else (width, out)
+        pointwise = [ConvNormAct(one, other, activation=activation) for one, other in pairwise(widths)]
+        super().__init__(depthwise, *squeeze, *pointwise)
+        # The published code adds the input only where both shapes agree, which spares the blocks with a stride.
+        self.shortcut = block.shortcut and stride == 1 and width == out
 
-def _conv(
-    width: int, out: int, kernel: int, stride: Stride = 1, groups: int = 1, activation: Activation | None = "h-swish"
-) -> nn.Sequential:
-    convolution = nn.Conv2d(width, out, kernel, stride, kernel // 2, groups=groups, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(out), *([_activation(activation)] if activation else []))
+    def forward(self, input: Tensor) -> Tensor:
+        output = super().forward(input)
+        return input + output if self.shortcut else output
 
 
 def _activation(name: Activation) -> nn.Module:

@@ -40,7 +40,7 @@ from ernest.phasefield.solver.events import Event
 from ernest.phasefield.solver.solution import Solution
 from ernest.phasefield.solver.solve import EnergyRise, RunFailed, solve
 from ernest.phasefield.sparse import Diagonalised, OperatorFlow, march_operators, sparse_flow
-from ernest.phasefield.stepping import DivergenceError, Scheme, State, StepFacts, Stepper, march
+from ernest.phasefield.stepping import DivergenceError, Scheme, State, Stepper, StepStats, march
 
 __all__ = [
     "ETDRK4",
@@ -80,7 +80,7 @@ __all__ = [
     "Solution",
     "Space",
     "State",
-    "StepFacts",
+    "StepStats",
     "Stepper",
     "SwiftHohenberg",
     "dissipation",

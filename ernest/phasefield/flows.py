@@ -243,31 +243,31 @@ def mass_of(u: Tensor, grid: Space) -> Tensor:
     return grid.integral(u)
 
 
-def check_flow(flow: Flow, grid: Space, start: Tensor) -> None:
-    """Raise ValueError unless the flow's operators fit the grid and the fields `start` fit both."""
-    grid.check_field(start, "start")
-    if not start.numel():
-        raise ValueError(f"start: expected one field or more, got none: {list(start.shape)}")
+def check_flow(flow: Flow, grid: Space, u0: Tensor) -> None:
+    """Raise ValueError unless the flow's operators fit the grid and the initial fields `u0` fit both."""
+    grid.check_field(u0, "u0")
+    if not u0.numel():
+        raise ValueError(f"u0: expected one field or more, got none: {list(u0.shape)}")
     if isinstance(flow, ConservativeAllenCahn) and "dirichlet" in grid.boundaries:
         raise ValueError("conservative Allen-Cahn: its mean is no mode of a Dirichlet grid; expected a periodic or Neumann grid")
-    k2 = grid.squared_wavenumbers(start.dtype, start.device)
+    k2 = grid.squared_wavenumbers(u0.dtype, u0.device)
     for name, symbol in (("mobility", flow.mobility(k2)), ("linear", flow.linear(k2))):
         if symbol.shape[symbol.ndim - k2.ndim :] != k2.shape or symbol.ndim < k2.ndim or symbol.is_complex():
             raise ValueError(f"{name}: expected a real symbol {list(k2.shape)} of |k|^2 on this grid, got {list(symbol.shape)}")
-        batch = start.shape[: start.ndim - grid.dimensions]
+        batch = u0.shape[: u0.ndim - grid.dimensions]
         if symbol.shape[: symbol.ndim - k2.ndim] not in ((), batch):
             raise ValueError(f"{name}: expected one value for each of the members {list(batch)}, got {list(symbol.shape)}")
         if not bool((torch.isfinite(symbol) & (symbol >= 0)).all()):
             raise ValueError(f"{name}: expected a symbol that is finite and nowhere negative, got a least of {symbol.min()}")
     low, high = flow.potential.domain
-    if not bool(((start > low) & (start < high)).all()):
-        span = f"{start.min()} to {start.max()}"
-        raise ValueError(f"start: expected values inside the potential's domain {low} < u < {high}, got {span}")
+    if not bool(((u0 > low) & (u0 < high)).all()):
+        span = f"{u0.min()} to {u0.max()}"
+        raise ValueError(f"u0: expected values inside the potential's domain {low} < u < {high}, got {span}")
 
 
-def varies_in_space(flow: Flow, start: Tensor, dimensions: int) -> bool:
+def varies_in_space(flow: Flow, u0: Tensor, dimensions: int) -> bool:
     """Whether the potential differs from point to point, as one with a field of its own does."""
-    one = start.flatten()[:1].reshape([1] * dimensions)
+    one = u0.flatten()[:1].reshape([1] * dimensions)
     return flow.potential.df(one).numel() > 1 or flow.potential.f(one).numel() > 1
 
 

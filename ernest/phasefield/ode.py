@@ -90,18 +90,19 @@ class NewtonElement:
 
 
 def march_system(
-    system: GradientSystem, start: Tensor, steps: Iterable[float], scheme: NewtonElement = NewtonElement()
+    system: GradientSystem, u0: Tensor, steps: Iterable[float], scheme: NewtonElement = NewtonElement()
 ) -> Iterator[Element]:
-    """One `Element` after the other from the state `start` `[n]`, with steps of the given lengths, in double precision.
+    """Takes steps of the given lengths from the state `u0` `[n]` in double precision, and yields the `Element` of each step.
 
-    Raises ValueError for a start or a step that is none, and DivergenceError where Newton's method fails: a shorter step helps.
+    Raises ValueError for a state or a step length that is invalid, and DivergenceError where Newton's
+    method fails: a shorter step helps.
     """
-    check_system(system, start)
-    nodes = Mesh(torch.ones(len(start), dtype=torch.float64))
+    check_system(system, u0)
+    nodes = Mesh(torch.ones(len(u0), dtype=torch.float64))
 
     def elements() -> Iterator[Element]:
-        time, u, tau_before = 0.0, start, math.inf
-        c = torch.zeros(scheme.degree, len(start), dtype=torch.float64)
+        time, u, tau_before = 0.0, u0, math.inf
+        c = torch.zeros(scheme.degree, len(u0), dtype=torch.float64)
         for tau in steps:
             if not 0 < tau < math.inf:
                 raise ValueError(f"steps: expected positive lengths, got {tau}")
@@ -114,13 +115,13 @@ def march_system(
     return elements()
 
 
-def check_system(system: GradientSystem, start: Tensor) -> None:
+def check_system(system: GradientSystem, u0: Tensor) -> None:
     """Raise ValueError unless the state and the mobility are finite float64 tensors that fit each other and the energy."""
-    if start.ndim != 1 or start.dtype != torch.float64 or not bool(torch.isfinite(start).all()):
-        raise ValueError(f"start: expected a finite float64 state [n], got {start.dtype} {list(start.shape)}")
-    if system.mobility is not None and system.mobility.shape != (len(start), len(start)):
-        raise ValueError(f"mobility: expected [{len(start)}, {len(start)}] for this state, got {list(system.mobility.shape)}")
-    if system.energy(start.expand(2, -1)).shape != (2,):
+    if u0.ndim != 1 or u0.dtype != torch.float64 or not bool(torch.isfinite(u0).all()):
+        raise ValueError(f"u0: expected a finite float64 state [n], got {u0.dtype} {list(u0.shape)}")
+    if system.mobility is not None and system.mobility.shape != (len(u0), len(u0)):
+        raise ValueError(f"mobility: expected [{len(u0)}, {len(u0)}] for this state, got {list(system.mobility.shape)}")
+    if system.energy(u0.expand(2, -1)).shape != (2,):
         raise ValueError("energy: expected a function from states [..., n] to energies [...]")
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a run: the field at some times, what becomes of energy, mass and steps, and a film at constant frame rate.
+"""Draws a run: fields at some times, energy, mass and step lengths over time, and a film at constant frame rate.
 
 The field is shown in one map of colours, from deep blue to pale gold, whose lightness rises evenly with u: equal differences
 look equal, in print without colours too. The first axis is x, to the right, the second y, upwards; of a cube one sees the
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from ernest.phasefield.io.aside import aside
-from ernest.phasefield.io.output import need
+from ernest.phasefield.io.files import require_package
 from ernest.phasefield.io.snapshots import Snapshots
+from ernest.storage import write_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -49,7 +49,7 @@ def palette() -> np.ndarray:
 
 
 def draw_snapshots(path: Path | str, snapshots: Snapshots, limits: Limits | None = None) -> None:
-    """A panel for each time, one beside the other in rows of at most four, in any format of matplotlib.
+    """Draws one panel for each time, in rows of at most four, in any picture format of matplotlib.
 
     `limits` are the values at the ends of the map of colours; by default those of `limits_of`.
     """
@@ -84,9 +84,9 @@ def draw_snapshots(path: Path | str, snapshots: Snapshots, limits: Limits | None
 
 
 def draw_laws(path: Path | str, snapshots: Snapshots) -> None:
-    """What the flow promises and what the engine did: energy, mass and the length of the steps against time.
+    """Draws energy, mass and step length over time.
 
-    It shows those of the histories `energy` and `mass` `[steps + 1]`, `step` `[steps]` that are there, over `time` `[steps + 1]`.
+    Of the histories `energy` and `mass` `[steps + 1]` and `step` `[steps]` those present are drawn, over `time` `[steps + 1]`.
     Where half of all steps fall into the first twentieth of the time, its axis is logarithmic.
     """
     known = {name: snapshots.histories[name] for name in ("energy", "mass", "step") if name in snapshots.histories}
@@ -106,17 +106,18 @@ def draw_laws(path: Path | str, snapshots: Snapshots) -> None:
     _save(path, (5.6, 0.5 + 1.6 * len(known)), draw)
 
 
-def film(
+def write_film(
     path: Path | str,
     field_at: Callable[[float], Tensor | np.ndarray],
-    start: float,
-    end: float,
+    t0: float,
+    t1: float,
     frames: int = 100,
     rate: int = 25,
     pixels: int = 512,
     limits: Limits | None = None,
 ) -> None:
-    """A film, .mp4 (which needs the package av) or .gif, of `frames` at equal intervals from `start` to `end`, `rate` a second.
+    """Writes a film, .mp4 (which needs the package av) or .gif, of `frames` pictures at equal intervals from time `t0` to `t1`,
+    shown at `rate` a second.
 
     `field_at` gives the field `[*points]` of any time: a `Solution` does. The longer side has about `pixels`; `limits` are the
     values at the ends of the map of colours, by default those of `limits_of`. Of one dimension it shows a curve. Raises
@@ -125,12 +126,12 @@ def film(
     path = check_film(path)
     if frames < 2:
         raise ValueError(f"film: expected 2 frames or more, got {frames}")
-    times = np.linspace(start, end, frames)
+    times = np.linspace(t0, t1, frames)
     if limits is None:
         limits = limits_of(np.stack([_array(field_at(float(time))) for time in times[:: max(1, frames // 10)]]))
     images = (_frame(_array(field_at(float(time))), limits, pixels) for time in times)
-    with aside(path) as part:
-        (_write_mp4 if path.suffix == ".mp4" else _write_gif)(part, images, rate)
+    with write_file(path) as aside:
+        (_write_mp4 if path.suffix == ".mp4" else _write_gif)(aside, images, rate)
 
 
 def check_film(path: Path | str) -> Path:
@@ -138,7 +139,7 @@ def check_film(path: Path | str) -> Path:
     path = Path(path)
     if path.suffix not in (".mp4", ".gif"):
         raise ValueError(f"{path}: a name for a film ends in .mp4 or .gif")
-    need("av" if path.suffix == ".mp4" else None, "an .mp4 film")
+    require_package("av" if path.suffix == ".mp4" else None, "an .mp4 film")
     return path
 
 
@@ -169,7 +170,7 @@ def _draw_history(axes: "Axes", name: str, time: np.ndarray, values: np.ndarray)
 
 
 def _plane(field: np.ndarray) -> np.ndarray:
-    """What is shown of a field: itself, or the middle plane of a cube."""
+    """The field itself, or the middle plane of a field in three dimensions."""
     return field[:, :, field.shape[2] // 2] if field.ndim == 3 else field
 
 
@@ -232,15 +233,15 @@ def _colours() -> Any:
 
 def _save(path: Path | str, size: tuple[float, float], draw: Callable[["Figure"], None]) -> None:
     """Draws on a new figure and saves it, in the style of all our pictures."""
-    need("matplotlib", "a figure")
+    require_package("matplotlib", "a figure")
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    with mpl.rc_context(_STYLE), aside(Path(path)) as part:  # pyright: ignore[reportArgumentType]
+    with mpl.rc_context(_STYLE), write_file(path) as aside:  # pyright: ignore[reportArgumentType]
         figure = Figure(figsize=size, layout="constrained")
         figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # pyright: ignore[reportOptionalMemberAccess, reportCallIssue]
         draw(figure)
-        figure.savefig(part, dpi=160)
+        figure.savefig(aside, dpi=160)
 
 
 _STYLE: Mapping[str, Any] = {

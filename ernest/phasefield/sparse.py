@@ -24,7 +24,7 @@ from ernest.phasefield.mesh import Mesh
 from ernest.phasefield.potentials import Potential
 from ernest.phasefield.schemes.implicit import exact_points
 from ernest.phasefield.schemes.splitting import check_at_least, check_degree, one_length
-from ernest.phasefield.stepping import DivergenceError, State, StepFacts, elements
+from ernest.phasefield.stepping import DivergenceError, State, StepStats, elements
 from ernest.phasefield.timeelement import basis, continuation, coupling, diagonalise, gauss
 
 if TYPE_CHECKING:
@@ -171,13 +171,13 @@ class DiagonalisedStepper:
         self.stabilisation = midpoint if scheme.stabilisation is None else scheme.stabilisation
         self._points, self._to_moments = gauss(scheme.degree, scheme.gauss_points(flow.potential))
         self._basis = basis(scheme.degree, self._points)
-        self._factored: tuple[float, Operator] | None = None
+        self._factors: tuple[float, Operator] | None = None
 
-    def begin(self, start: Tensor, time: Time = 0.0) -> State:
+    def init(self, u0: Tensor, time: Time = 0.0) -> State:
         """The state of fields `[..., n]`."""
-        return State(time, start)
+        return State(time, u0)
 
-    def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
+    def step(self, state: State, tau: Time) -> tuple[State, Element, StepStats]:
         """One element of length `tau`, a number: all fields of a batch take the same steps."""
         start, tau = state.modes, one_length(tau, state.modes, self.mesh)
         fixed = self._fixed(state, tau)
@@ -185,7 +185,7 @@ class DiagonalisedStepper:
         end = start + 2 * coefficients[..., 0, :]
         element = Element(state.time, tau, start, end, self.mesh, lambda: coefficients)
         after = State(state.time + tau, end, coefficients, (tau,), state.count + 1)
-        return after, element, StepFacts(len(differences) + 1, differences)
+        return after, element, StepStats(len(differences) + 1, differences)
 
     def _iterate(self, state: State, tau: float, fixed: Tensor, c: Tensor) -> tuple[Tensor, tuple[float, ...]]:
         """The coefficients after all sweeps, and by how much each sweep changed the end."""
@@ -242,23 +242,23 @@ class DiagonalisedStepper:
 
     def _sweep(self, start: Tensor, c: Tensor, fixed: Tensor, tau: float) -> Tensor:
         """The coefficients `[..., p, n]` with N(u) = f(u) - S u taken at the polynomial of the coefficients c."""
-        if self._factored is None or self._factored[0] != tau:
-            self._factored = tau, time_solver(self.flow, self.stabilisation, tau, self.scheme.degree)
+        if self._factors is None or self._factors[0] != tau:
+            self._factors = tau, time_solver(self.flow, self.stabilisation, tau, self.scheme.degree)
         nodes = start[..., None, :] + self._basis @ c
         moments = self._to_moments @ (self.flow.potential.f(nodes) - self.stabilisation * nodes)
         right = (fixed - tau / 2 * _on_rows(self.flow.mobility, moments)).reshape(-1, *fixed.shape[-2:]).numpy()
-        return torch.from_numpy(np.stack([self._factored[1](member) for member in right])).view_as(fixed)
+        return torch.from_numpy(np.stack([self._factors[1](member) for member in right])).view_as(fixed)
 
 
 def march_operators(
-    flow: OperatorFlow, mesh: Mesh, start: Tensor, steps: Iterable[float], scheme: Diagonalised
+    flow: OperatorFlow, mesh: Mesh, u0: Tensor, steps: Iterable[float], scheme: Diagonalised
 ) -> Iterator[Element]:
-    """One `Element` after the other from the fields `start` `[..., n]`, with steps of the given lengths.
+    """Takes steps of the given lengths from the fields `u0` `[..., n]`, and yields the `Element` of each step.
 
     Raises ValueError for fields that do not fit the mesh and for lengths that are not positive.
     """
-    mesh.check_field(start, "start")
-    return elements(scheme.stepper(flow, mesh, start), start, steps)
+    mesh.check_field(u0, "u0")
+    return elements(scheme.stepper(flow, mesh, u0), u0, steps)
 
 
 def operator_energy(u: Tensor, flow: OperatorFlow, mesh: Mesh) -> Tensor:

@@ -1,4 +1,4 @@
-"""The marching loop, and what schemes and the loop tell each other."""
+"""The stepping loop `march`, and the interface of schemes: `Scheme`, `Stepper`, `State`, `StepStats`."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from ernest.phasefield.grid import Space
 
 @dataclass(frozen=True)
 class State:
-    """All that a scheme needs to go on, so all that a checkpoint has to keep: tensors and numbers.
+    """State of a stepper between two steps: tensors and numbers, which a checkpoint can hold.
 
     `modes` `[..., *mode_shape]` are those of u at `time`; `history` `[..., rows, *mode_shape]` are the rows that the
     scheme predicts from, oldest first, or None; `taus` the lengths of the elements that the rows belong to, oldest
@@ -27,14 +27,14 @@ class State:
     count: int = 0
 
     @property
-    def remembers(self) -> bool:
-        """Whether there is a history."""
+    def has_history(self) -> bool:
+        """Whether there is a history; cheaper than asking for it."""
         return self.history is not None
 
 
 @dataclass(frozen=True)
-class StepFacts:
-    """What a step took. `iterations` counts the sweeps (2p FFTs each, with p nodes on the full grid).
+class StepStats:
+    """Cost and convergence of one step. `iterations` counts the sweeps (2p FFTs each, with p nodes on the full grid).
 
     `differences` holds, for each sweep after the first, by how much it moved the end of the element (root of the mean
     square over the box, the greatest of the batch); `contraction` is the ratio of the last two, None where there are
@@ -52,7 +52,7 @@ class StepFacts:
 
 
 class DivergenceError(RuntimeError):
-    """An iteration that does not converge: a shorter step may help."""
+    """Raised by an iteration that does not converge; a shorter step may help."""
 
     def __init__(self, time: Time, tau: Time, iteration: int, change: float) -> None:
         super().__init__(f"no convergence at time {time} with step {tau}: the change is {change:.2e} in iteration {iteration}")
@@ -60,36 +60,41 @@ class DivergenceError(RuntimeError):
 
 
 class Stepper(Protocol):
-    """A scheme made ready for one flow, grid, precision and device. Steps never change a state: any may be repeated."""
+    """A scheme prepared for one flow, grid, precision and device. A step never changes the state, so it can be repeated."""
 
-    def begin(self, start: Tensor, time: Time = 0.0) -> State:
-        """The state of fields `[..., *points]`."""
+    def init(self, u0: Tensor, time: Time = 0.0) -> State:
+        """The state of initial fields `u0` `[..., *points]`."""
         ...
 
-    def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
-        """One element of length `tau`. Raises ValueError for a length that is not positive, DivergenceError from iterations."""
+    def step(self, state: State, tau: Time) -> tuple[State, Element, StepStats]:
+        """One step of length `tau`: the state after it, its element and its cost.
+
+        Raises ValueError for a length that is not positive, and DivergenceError from iterations.
+        """
         ...
 
 
 class Scheme(Protocol):
-    """The parameters of a method; `like` is a field whose shape, precision and device the stepper is made for."""
+    """Parameters of a method. `stepper` prepares it for fields with the shape, precision and device of `like`."""
 
     def stepper(self, flow: Flow, grid: Space, like: Tensor) -> Stepper: ...
 
 
-def march(flow: Flow, grid: Space, start: Tensor, steps: Iterable[Time], scheme: Scheme) -> Iterator[Element]:
-    """One `Element` after the other, from the fields `start` `[..., *points]`, in their precision and on their device.
+def march(flow: Flow, grid: Space, u0: Tensor, steps: Iterable[Time], scheme: Scheme) -> Iterator[Element]:
+    """Takes the given steps from the fields `u0` `[..., *points]`, and yields the `Element` of each step.
+
+    All is computed in the precision and on the device of u0.
 
     `steps` holds the lengths of the elements: numbers, or, where the scheme allows it, tensors `[batch]` with one length
     for each field. Raises ValueError for fields and flows that do not fit the grid, and for lengths that are not positive.
     """
-    check_flow(flow, grid, start)
-    return elements(scheme.stepper(flow, grid, start), start, steps)
+    check_flow(flow, grid, u0)
+    return elements(scheme.stepper(flow, grid, u0), u0, steps)
 
 
-def elements(stepper: Stepper, start: Tensor, steps: Iterable[Time]) -> Iterator[Element]:
-    """The elements that a stepper makes of fields that it was made for."""
-    state = stepper.begin(start)
+def elements(stepper: Stepper, u0: Tensor, steps: Iterable[Time]) -> Iterator[Element]:
+    """Takes steps with a stepper from the fields `u0`, and yields the element of each step."""
+    state = stepper.init(u0)
     for tau in steps:
-        state, element, _ = stepper.advance(state, tau)
+        state, element, _ = stepper.step(state, tau)
         yield element

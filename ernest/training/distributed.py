@@ -1,8 +1,6 @@
-"""Data-parallel processes, started by PyTorch's own launcher; one process needs none of this."""
+"""The group of processes that train together, and the sums over it; one process needs none of this."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,38 +8,19 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 32), "MALLOC_TOP_PAD_": str(1 << 28)}
-"""Keeps freed memory in the process: large tensors come and go every step, and fetching fresh pages costs a fifth of the time."""
-
-
-def launch(module: str, arguments: list[str], processes: int) -> None:
-    """Runs `python -m module arguments` in `processes` processes of one thread each, and waits.
-
-    Raises RuntimeError if one fails; an interrupt is passed on to them.
-    """
-    environment = os.environ | ALLOCATOR | {"OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", module, *arguments]
-    if processes > 1:
-        runner = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}", "-m", module]
-        command = [sys.executable, *runner, *arguments]
-    worker = subprocess.Popen(command, env=environment)
-    try:
-        code = worker.wait()
-    except KeyboardInterrupt:
-        worker.wait()
-        raise
-    if code:
-        raise RuntimeError(f"{module} ended with exit status {code}")
+from ernest.device import collective_backend
+from ernest.training.launch import RENDEZVOUS
 
 
 @contextmanager
 def process_group() -> Iterator[tuple[int, int]]:
-    """(rank, world): the group that the launcher describes in the environment, or a single process."""
+    """(rank, world): the group that the environment describes, ours (`launch`) or torchrun's, or a single process."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield 0, 1
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    meeting = os.environ.get(RENDEZVOUS, "env://")
+    dist.init_process_group(collective_backend(), init_method=meeting, rank=int(os.environ["RANK"]), world_size=world)
     try:
         yield dist.get_rank(), world
     finally:

@@ -24,7 +24,7 @@ from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.training.audio import train_audio_tokenizer
 from ernest.tokenizers.training.vision import VisionTraining, train_vision_tokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
-from ernest.training.distributed import launch
+from ernest.training.launch import launch
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 UNKNOWN = -1

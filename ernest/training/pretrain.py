@@ -1,38 +1,46 @@
-"""One training process: `python -m ernest.training.pretrain RUN`, started alone or by PyTorch's launcher.
+"""One training process: `python -m ernest.training.pretrain RUN`, started by `launch`, by torchrun or alone.
 
 RUN holds recipe.json, examples/ and tokenizers/; states, metrics.jsonl and at last model/ are written there.
 """
 
 import json
 import sys
+from contextlib import nullcontext
 from pathlib import Path
-
-import torch
 
 from ernest.checkpoint import save_model
 from ernest.config.recipe import from_tree, to_tree
 from ernest.data.collate import collate
 from ernest.data.sampler import plan
 from ernest.data.store import ExampleStore
+from ernest.device import set_threads
 from ernest.model.slicing import expert_importance
+from ernest.storage import own_folder
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.distributed import process_group
+from ernest.training.launch import worker
 from ernest.training.loop import train
 from ernest.training.monitor import Show
 
 
 def main(run: Path) -> None:
-    torch.set_num_threads(1)
+    """Trains the model of RUN to its last step. Only the first process writes; it waits for one that is just ending to let go."""
+    set_threads(1)
+    with process_group() as (rank, world), own_folder(run, ".writer", patience=10.0) if rank == 0 else nullcontext():
+        pretrain(run, rank, world)
+
+
+def pretrain(run: Path, rank: int, world: int) -> None:
     recipe = from_tree(json.loads((run / "recipe.json").read_text()))
     store, tokenizers = ExampleStore(run / "examples"), Tokenizers.load(run / "tokenizers")
-    with process_group() as (rank, world):
-        show = Show(recipe, tokenizers, store, run) if rank == 0 else None
-        model = train(recipe, store, tokenizers, run, rank, world, show)
-        if rank == 0:
-            rows = [plan(store, recipe.weights(store.tasks), tokenizers, recipe.sequence, recipe.seed, step) for step in range(2)]
-            batches = [collate(row, recipe.sequence.length, tokenizers) for row in rows]
-            save_model(run / "model", model, tokenizers, to_tree(recipe), expert_importance(model, batches))
+    show = Show(recipe, tokenizers, store, run) if rank == 0 else None
+    model = train(recipe, store, tokenizers, run, rank, world, show)
+    if rank == 0:
+        rows = [plan(store, recipe.weights(store.tasks), tokenizers, recipe.sequence, recipe.seed, step) for step in range(2)]
+        batches = [collate(row, recipe.sequence.length, tokenizers) for row in rows]
+        save_model(run / "model", model, tokenizers, to_tree(recipe), expert_importance(model, batches))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    with worker():
+        main(Path(sys.argv[1]))

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from ernest.lcnet.image_io.augment import bend
+from ernest.lcnet.image_io.augment import elastic_distort
 from ernest.lcnet.network import PPLCNet, small_images
 
 Draw = Callable[[int], tuple[np.ndarray, np.ndarray]]
@@ -124,7 +124,7 @@ def distort(frames: Tensor, generator: torch.Generator) -> Tensor:
     Blur and noise make the judge read what tokenizers and models draw as it reads clean pictures.
     """
     n, _, height, width = frames.shape
-    bent = bend(frames, generator)
+    bent = elastic_distort(frames, generator)
     soft = F.interpolate(F.avg_pool2d(bent, 2), (height, width), mode="bilinear", align_corners=False)
     share = torch.rand(n, 1, 1, 1, generator=generator) ** 2
     strength = 0.06 * torch.rand(n, 1, 1, 1, generator=generator)

@@ -18,12 +18,10 @@ DIGITS: tuple[str, ...] = ("zero", "one", "two", "three", "four", "five", "six",
 COLOURS: tuple[str, ...] = ("red", "green", "blue", "yellow", "pink", "white")
 PLACES: tuple[str, ...] = ("top left", "top right", "bottom left", "bottom right", "centre")
 
-INKS = np.array(
-    [[0.95, 0.20, 0.18], [0.20, 0.85, 0.25], [0.30, 0.45, 1.00], [0.98, 0.90, 0.20], [0.95, 0.35, 0.90], [0.95, 0.95, 0.95]]
-)
-"""RGB of each of `COLOURS`."""
-PAPERS = np.array([[0.04, 0.04, 0.05], [0.16, 0.13, 0.20]])
-"""RGB of the two backgrounds."""
+INKS = np.array([[242, 51, 46], [51, 217, 64], [77, 115, 255], [250, 230, 51], [242, 89, 230], [242, 242, 242]]) / 255
+"""RGB of each of `COLOURS`, in whole levels of 8 bits: full ink lies as far as can be from where rounding turns."""
+PAPERS = np.array([[10, 10, 13], [41, 33, 51]]) / 255
+"""RGB of the two backgrounds, in whole levels too."""
 _CENTRES = np.array([[-7.5, -7.5], [7.5, -7.5], [-7.5, 7.5], [7.5, 7.5], [0.0, 0.0]])
 """Centre (x, y) of each of `PLACES`, in pixels from the middle."""
 
@@ -71,9 +69,9 @@ def pictures(seed: int, indices: Sequence[int]) -> list[Picture]:
 
 def paint(ink: np.ndarray, colours: np.ndarray, papers: np.ndarray) -> np.ndarray:
     """Pixels uint8 `[N, h, w, 3]` of ink `[N, h, w]` in [0, 1], in colours `[N, 3]` on papers `[N, 3]`."""
-    contrast = (colours - papers).astype(np.float32)[:, None, None]
-    paper = papers.astype(np.float32)[:, None, None]
-    return np.rint((paper + ink[..., None] * contrast) * 255).astype(np.uint8)
+    levels = ink[..., None] * (255 * (colours - papers))[:, None, None]
+    levels += 255 * papers[:, None, None]
+    return np.rint(levels, out=levels).astype(np.uint8)
 
 
 def _sketch(seed: int, index: int) -> _Sketch:

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from ernest.lcnet import PUBLISHED, Architecture, PPLCNet, folded, small_images
-from ernest.lcnet.network import Branches
+from ernest.lcnet import PUBLISHED, Architecture, PPLCNet, fold, small_images
+from ernest.lcnet.network import ParallelDepthwise
 
 
 def trained_a_little(architecture: Architecture) -> PPLCNet:
@@ -31,24 +31,24 @@ def test_folding_changes_no_output(name: str) -> None:
     network = trained_a_little(PUBLISHED[name])
     images = torch.randn(2, 3, 64, 64)
     before = {key: value.clone() for key, value in network.state_dict().items()}
-    deployed = folded(network)
+    deployed = fold(network)
     with torch.no_grad():
         expected, found = network(images), deployed(images)
         assert (expected[0] - expected[1]).abs().max() > 0.01
         assert (found - expected).abs().max() <= 2e-4 * expected.abs().max().clamp(min=1)
         wide, deep = network.double(), images.double()
-        assert (folded(wide)(deep) - wide(deep)).abs().max() <= 1e-11
+        assert (fold(wide)(deep) - wide(deep)).abs().max() <= 1e-11
         network.float()
         for one, other in zip(deployed.features(images), network.features(images), strict=True):
             assert torch.allclose(one, other, atol=1e-3, rtol=1e-4)
-    assert not any(isinstance(module, nn.BatchNorm2d | Branches) for module in deployed.modules())
+    assert not any(isinstance(module, nn.BatchNorm2d | ParallelDepthwise) for module in deployed.modules())
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
 
 
 def test_folding_draws_no_random_numbers_and_may_be_repeated() -> None:
     network = trained_a_little(small_images(classes=10))
     state = torch.get_rng_state()
-    twice = folded(folded(network))
+    twice = fold(fold(network))
     assert torch.equal(state, torch.get_rng_state())
     images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():

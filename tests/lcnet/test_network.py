@@ -100,7 +100,7 @@ def test_every_parameter_learns_in_both_versions() -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        *[("classes", 0), ("scale", -1.0), ("stem", 0), ("in_channels", 0), ("hidden", -1), ("dropout", 1.0)],
+        *[("classes", 0), ("scale", -1.0), ("stem", 0), ("in_channels", 0), ("head_width", -1), ("dropout", 1.0)],
         *[("activation", "tanh"), ("gate", "softmax")],
     ],
 )

@@ -9,15 +9,15 @@ from typing import get_args, get_type_hints
 import pytest
 
 from ernest import cli
-from ernest.phasefield import commands
+from ernest.phasefield import scenes
 
 DOCS = Path(__file__).parents[2] / "docs/phasefield"
 
 
 def test_choices_are_those_of_the_engine():
     choices = {name: get_args(hint) for name, hint in get_type_hints(cli.phasefield_run).items()}
-    assert choices["scene"] == tuple(commands.SCENES)
-    assert choices["flow"] == ("usual", *commands.FLOWS)
+    assert choices["scene"] == tuple(scenes.SCENES)
+    assert choices["flow"] == ("usual", *scenes.FLOWS)
 
 
 def test_commands_of_the_docs_can_be_called(monkeypatch):

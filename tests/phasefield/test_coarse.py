@@ -7,7 +7,7 @@ from ernest.phasefield import AllenCahn, CahnHilliard, ConservativeAllenCahn, Ga
 from ernest.phasefield.compiled.stepper import fused_stepper
 from ernest.phasefield.schemes.coarse import CoarseGaussSeidel
 from ernest.phasefield.schemes.coarsening import low_modes, make_level
-from ernest.phasefield.schemes.spectrum import nodes_that_suffice, prefers_coarse, tail_amplitude
+from ernest.phasefield.schemes.spectrum import prefers_coarse, tail_amplitude
 from tests.phasefield.problems import noise, rms
 
 GRID = Grid.cube(48, 2 * math.pi)
@@ -80,13 +80,13 @@ def test_energy_falls_and_mass_stays(scheme, flow, tau):
 @pytest.mark.parametrize("scheme", [CoarseGaussSeidel(4, 5, 1, 3), SPARSE, CoarseGaussSeidel(3, 3, 1, 2, fine_nodes=(1,))])
 def test_going_on_from_a_saved_state_is_bitwise_the_same(scheme):
     stepper = scheme.stepper(FLOW, GRID, waves(GRID))
-    state = stepper.begin(waves(GRID))
+    state = stepper.init(waves(GRID))
     for tau in (0.2, 0.2, 0.3):
-        state, _, _ = stepper.advance(state, tau)
+        state, _, _ = stepper.step(state, tau)
     saved = State(state.time, state.modes.clone(), state.history.clone(), state.taus, state.count)
     other = scheme.stepper(FLOW, GRID, waves(GRID))
     for tau in (0.3, 0.2):
-        state, saved = stepper.advance(state, tau)[0], other.advance(saved, tau)[0]
+        state, saved = stepper.step(state, tau)[0], other.step(saved, tau)[0]
         assert torch.equal(state.modes, saved.modes)
 
 
@@ -120,14 +120,6 @@ def test_the_spectrum_decides():
     assert tail_amplitude(grid.modes(0.3 * (32 * y).cos() * x.cos() + (31 * x).sin()), grid) == pytest.approx(0.075, abs=1e-12)
 
 
-def test_the_tail_tells_how_many_nodes_must_see_the_full_grid():
-    grid = Grid.cube(64, 2 * math.pi)
-    x, y = grid.coordinates()
-    for amplitude, nodes in ((1e-8, (3,)), (1e-6, (1, 3)), (1e-4, None)):
-        modes = grid.modes(x.cos() + amplitude * (20 * y).cos())
-        assert nodes_that_suffice(modes, grid, 1e-6, 4) == nodes
-
-
 @pytest.mark.parametrize("name", ["seven circles", "noise"])
 def test_where_the_tail_is_high_the_run_falls_back_and_loses_nothing(name):
     pytest.importorskip("numba")
@@ -139,11 +131,11 @@ def test_where_the_tail_is_high_the_run_falls_back_and_loses_nothing(name):
     chosen = []
 
     def run(choose: bool) -> torch.Tensor:
-        state = full.begin(start)
+        state = full.init(start)
         for tau in taus:
             smooth = choose and state.count > 0 and prefers_coarse(state.modes, grid, tolerance)
             chosen.append(smooth)
-            state, _, _ = (coarse if smooth else full).advance(state, tau)
+            state, _, _ = (coarse if smooth else full).step(state, tau)
         return grid.field(state.modes)
 
     plain = run(choose=False)
@@ -204,7 +196,7 @@ def test_more_sweeps_of_the_first_element_settle_it(quarter):
     for start in (2, 6):
         scheme = CoarseGaussSeidel(3, 4, 2, quarter, stabilisation=1.0, start_sweeps=start)
         stepper = scheme.stepper(flow, grid, u)
-        _, _, facts = stepper.advance(stepper.begin(u), 0.02)
+        _, _, facts = stepper.step(stepper.init(u), 0.02)
         assert facts.iterations == 1 + sum(scheme.sweeps(0)) == (4 if quarter else 3) + quarter + start
         moved.append(facts.differences[-1])
     assert moved[1] < 0.05 * moved[0]

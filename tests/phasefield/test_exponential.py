@@ -103,13 +103,13 @@ def test_conserved_mass_stays(scheme):
 
 def test_bdf4_goes_on_from_its_history_and_starts_anew_when_the_step_changes():
     stepper = IMEXBDF4(0.5).stepper(AllenCahn(0.1), GRID, smooth_start())
-    state = stepper.begin(smooth_start())
+    state = stepper.init(smooth_start())
     for _ in range(5):
-        state, _, _ = stepper.advance(state, 0.02)
+        state, _, _ = stepper.step(state, 0.02)
     assert len(state.history) == 6
     copy = State(state.time, state.modes.clone(), state.history.clone(), state.taus, state.count)
-    assert torch.equal(stepper.advance(state, 0.02)[1].end, stepper.advance(copy, 0.02)[1].end)
-    other, _, facts = stepper.advance(state, 0.01)
+    assert torch.equal(stepper.step(state, 0.02)[1].end, stepper.step(copy, 0.02)[1].end)
+    other, _, facts = stepper.step(state, 0.01)
     assert facts.iterations > 1
     assert other.taus == (0.01,)
 

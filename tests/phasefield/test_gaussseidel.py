@@ -119,9 +119,9 @@ def test_tables_by_shell_are_the_tables_by_mode_in_less_memory(boundary):
     steppers = [GaussSeidel(3, 4, 2, shells=by_shell).stepper(AllenCahn(0.1), grid, u) for by_shell in (False, True)]
     ends = []
     for stepper in steppers:
-        state = stepper.begin(u)
+        state = stepper.init(u)
         for tau in (0.1, 0.1, 0.15):
-            state, element, _ = stepper.advance(state, tau)
+            state, element, _ = stepper.step(state, tau)
         ends.append(element.end)
     assert (ends[0] - ends[1]).abs().max() <= 1e-15
     assert steppers[1].table_bytes < steppers[0].table_bytes / 8
@@ -141,9 +141,9 @@ def test_shells_need_equal_sides():
 
 def test_start_up_sweeps_are_counted_and_settle():
     stepper = GaussSeidel(3, 4, 2).stepper(FLOW, SQUARE, START)
-    state, _, first = stepper.advance(stepper.begin(START), 0.05)
-    state, _, second = stepper.advance(state, 0.05)
-    _, _, third = stepper.advance(state, 0.05)
+    state, _, first = stepper.step(stepper.init(START), 0.05)
+    state, _, second = stepper.step(state, 0.05)
+    _, _, third = stepper.step(state, 0.05)
     assert [facts.iterations for facts in (first, second, third)] == [8, 4, 2]
     assert first.differences[-1] < 1e-9
     assert third.contraction is None

@@ -67,8 +67,8 @@ def test_newton_and_anderson_converge_where_picard_does_not():
         end(flow, SQUARE, u, [8.0], Implicit(3, iteration="picard", limit=60))
     newton = Implicit(3, iteration="newton").stepper(flow, SQUARE, u)
     anderson = Implicit(3, iteration="anderson").stepper(flow, SQUARE, u)
-    _, one, facts = newton.advance(newton.begin(u), 4.0)
-    _, two, _ = anderson.advance(anderson.begin(u), 4.0)
+    _, one, facts = newton.step(newton.init(u), 4.0)
+    _, two, _ = anderson.step(anderson.init(u), 4.0)
     assert len(facts.differences) <= 12
     assert rms(one.end - two.end) <= 1e-11
 
@@ -78,7 +78,7 @@ def test_anderson_saves_iterations_in_long_steps():
     counts = {}
     for iteration in ("picard", "anderson"):
         stepper = Implicit(3, iteration=iteration).stepper(flow, SQUARE, u)
-        counts[iteration] = stepper.advance(stepper.begin(u), 3.0)[2].iterations
+        counts[iteration] = stepper.step(stepper.init(u), 3.0)[2].iterations
     assert counts["anderson"] < 0.8 * counts["picard"]
 
 
@@ -86,9 +86,9 @@ def test_anderson_saves_iterations_in_long_steps():
 def test_energy_falls_in_steps_of_any_length(tau):
     flow, u = AllenCahn(0.02), noise(SQUARE)
     stepper = Implicit(3, tolerance=1e-11, limit=1000).stepper(flow, SQUARE, u)
-    state, energies = stepper.begin(u), [energy_of(u, flow, SQUARE).item()]
+    state, energies = stepper.init(u), [energy_of(u, flow, SQUARE).item()]
     for _ in range(3):
-        state, element, _ = stepper.advance(state, tau)
+        state, element, _ = stepper.step(state, tau)
         energies.append(energy_of(element.end, flow, SQUARE).item())
     assert all(later < earlier for earlier, later in pairwise(energies))
 
@@ -99,7 +99,7 @@ def test_default_stabilisation_needs_the_fewest_iterations():
     counts = {}
     for S in (None, 0.0, 2.0):
         stepper = Implicit(3, stabilisation=S, iteration="picard").stepper(flow, SQUARE, u)
-        _, _, facts = stepper.advance(stepper.begin(u), 0.5)
+        _, _, facts = stepper.step(stepper.init(u), 0.5)
         counts[S] = facts.iterations
         assert len(facts.differences) == facts.iterations
     assert counts[None] < min(counts[0.0], counts[2.0])
@@ -110,9 +110,9 @@ def test_steps_of_changing_length_start_from_the_last_polynomial():
     # The prediction saves iterations, and it is the same polynomial whatever the next length.
     flow, u = AllenCahn(0.1), smooth()
     stepper = Implicit(3, iteration="picard").stepper(flow, SQUARE, u)
-    state, _, first = stepper.advance(stepper.begin(u), 0.05)
-    state, _, second = stepper.advance(state, 0.08)
-    _, _, third = stepper.advance(state, 0.03)
+    state, _, first = stepper.step(stepper.init(u), 0.05)
+    state, _, second = stepper.step(state, 0.08)
+    _, _, third = stepper.step(state, 0.03)
     assert max(second.differences[0], third.differences[0]) < first.differences[0] / 100
 
 

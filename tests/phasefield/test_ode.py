@@ -98,7 +98,7 @@ def test_derivatives_are_those_by_hand():
 def test_bad_input_is_one_clear_error():
     system = GradientSystem(valley)
     for start in (START.float(), START[None], START * float("nan")):
-        with pytest.raises(ValueError, match="start: expected a finite float64 state"):
+        with pytest.raises(ValueError, match="u0: expected a finite float64 state"):
             march_system(system, start, [0.1])
     with pytest.raises(ValueError, match="mobility: expected"):
         march_system(GradientSystem(valley, torch.eye(3, dtype=torch.float64)), START, [0.1])

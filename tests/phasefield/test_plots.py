@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from ernest.phasefield import AllenCahn, Grid, initial_conditions, plots, solve
-from ernest.phasefield.io.snapshots import Snapshots, take
+from ernest.phasefield.io.snapshots import Snapshots, take_snapshots
 
 
 def lightness(colours: np.ndarray) -> np.ndarray:
@@ -44,7 +44,7 @@ def test_a_film_stands_upright_and_keeps_its_rate(tmp_path, ending):
 
     av = pytest.importorskip("av")
     path = tmp_path / f"film{ending}"
-    plots.film(path, field_at, 0.0, 4.0, frames=9, rate=25, pixels=128)
+    plots.write_film(path, field_at, 0.0, 4.0, frames=9, rate=25, pixels=128)
     if ending == ".mp4":
         with av.open(str(path)) as film:
             rate = film.streams.video[0].average_rate
@@ -77,7 +77,7 @@ def test_a_hundred_frames_of_a_solution_in_thirty_seconds(tmp_path):
     solution = solve(AllenCahn(0.01), grid, initial_conditions.seven_circles(grid, 0.01), 1.0, 1e-4, progress=False)
     for ending in (".mp4", ".gif"):
         begun = clock.process_time()
-        plots.film(tmp_path / f"film{ending}", solution, 0.0, 1.0)
+        plots.write_film(tmp_path / f"film{ending}", solution, 0.0, 1.0)
         assert clock.process_time() - begun < 30
     with Image.open(tmp_path / "film.gif") as film:
         assert film.n_frames == 100
@@ -86,11 +86,11 @@ def test_a_hundred_frames_of_a_solution_in_thirty_seconds(tmp_path):
 
 def test_films_of_a_line_and_of_a_cube(tmp_path):
     cube = np.repeat(bright_corner()[:, :, None], 4, axis=2) * np.array([1, 1, -1, 1])
-    plots.film(tmp_path / "cube.gif", lambda t: cube, 0, 1, frames=2, pixels=64)
+    plots.write_film(tmp_path / "cube.gif", lambda t: cube, 0, 1, frames=2, pixels=64)
     with Image.open(tmp_path / "cube.gif") as film:
         shown = np.asarray(film.convert("RGB"))
     assert (shown[48, 48] == plots.palette()[0]).all()  # the middle plane is the one that is turned
-    plots.film(tmp_path / "line.gif", lambda t: np.linspace(-1, 1, 50), 0, 1, frames=2, pixels=64)
+    plots.write_film(tmp_path / "line.gif", lambda t: np.linspace(-1, 1, 50), 0, 1, frames=2, pixels=64)
     with Image.open(tmp_path / "line.gif") as film:
         curve = lightness(np.asarray(film.convert("RGB")).astype(float))
     assert curve.shape == (32, 64)
@@ -123,7 +123,7 @@ def test_figures_of_every_dimension(tmp_path, points):
     pytest.importorskip("matplotlib")
     grid = Grid(points, (1.0, 2.0, 1.0)[: len(points)])
     solution = solve(AllenCahn(0.05), grid, initial_conditions.spinodal_noise(grid, waves=1), 1.0, 1e-3, progress=False)
-    shown = take(solution)
+    shown = take_snapshots(solution)
     assert shown.times[[0, -1]].tolist() == [0.0, 1.0]
     for name, draw in (("fields", plots.draw_snapshots), ("laws", plots.draw_laws)):
         for ending in ("png", "svg"):
@@ -141,10 +141,10 @@ def test_limits():
 
 def test_what_cannot_be_drawn_is_said_in_a_line(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"film\.avi: a name for a film ends in \.mp4 or \.gif"):
-        plots.film(tmp_path / "film.avi", lambda t: np.zeros((8, 8)), 0, 1)
+        plots.write_film(tmp_path / "film.avi", lambda t: np.zeros((8, 8)), 0, 1)
     with pytest.raises(ValueError, match="expected 2 frames or more, got 1"):
-        plots.film(tmp_path / "film.gif", lambda t: np.zeros((8, 8)), 0, 1, frames=1)
-    monkeypatch.setattr("ernest.phasefield.io.output.find_spec", lambda name: None)
+        plots.write_film(tmp_path / "film.gif", lambda t: np.zeros((8, 8)), 0, 1, frames=1)
+    monkeypatch.setattr("ernest.phasefield.io.files.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"an \.mp4 film needs the package av"):
-        plots.film(tmp_path / "film.mp4", lambda t: np.zeros((8, 8)), 0, 1)
+        plots.write_film(tmp_path / "film.mp4", lambda t: np.zeros((8, 8)), 0, 1)
     assert not list(tmp_path.iterdir())

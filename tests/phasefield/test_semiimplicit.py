@@ -74,8 +74,8 @@ def test_steps_of_changing_length_keep_the_order(exact):
 
 def test_sweeps_contract_and_are_counted():
     stepper = SemiImplicit(3, 3).stepper(FLOWS["AC"], SQUARE, smooth())
-    state, _, first = stepper.advance(stepper.begin(smooth()), 0.1)
-    _, _, facts = stepper.advance(state, 0.1)
+    state, _, first = stepper.step(stepper.init(smooth()), 0.1)
+    _, _, facts = stepper.step(state, 0.1)
     assert (first.iterations, facts.iterations) == (8, 4)
     assert len(facts.differences) == 3
     assert all(later < 0.1 * earlier for earlier, later in zip(facts.differences[:-1], facts.differences[1:], strict=True))

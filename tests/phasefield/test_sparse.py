@@ -215,7 +215,7 @@ def test_bad_input_is_one_clear_error():
     with pytest.raises(ValueError, match="mesh coordinates"):
         Mesh(torch.ones(3, dtype=torch.float64), (torch.ones(2),))
     for start in (x[:4], x.float(), x * float("nan")):
-        with pytest.raises(ValueError, match="start: expected finite float64 fields"):
+        with pytest.raises(ValueError, match="u0: expected finite float64 fields"):
             march_operators(flow, mesh, start, [0.1], Diagonalised(2))
     with pytest.raises(ValueError, match="grid: a mesh has no modes"):
         march(AllenCahn(KAPPA), mesh, x, [0.1], Implicit(2))

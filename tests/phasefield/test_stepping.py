@@ -86,15 +86,15 @@ def test_a_run_goes_on_from_its_state_bit_by_bit(name, scheme):
     steps = [tau / 4, tau / 4, tau / 3, tau / 3, tau / 5, tau / 5]
     u = first(grid)
     stepper = scheme.stepper(flow, grid, u)
-    state, states = stepper.begin(u, 1.5), []
+    state, states = stepper.init(u, 1.5), []
     for step in steps:
-        state, _, _ = stepper.advance(state, step)
+        state, _, _ = stepper.step(state, step)
         states.append(state)
     kept = states[2]
     restored = State(kept.time, kept.modes.clone(), kept.history.clone(), kept.taus, kept.count)
     fresh = scheme.stepper(flow, grid, u)
     for step in steps[3:]:
-        restored, _, _ = fresh.advance(restored, step)
+        restored, _, _ = fresh.step(restored, step)
     assert torch.equal(restored.modes, states[-1].modes)
     assert torch.equal(restored.history, states[-1].history)
     assert (restored.time, restored.taus, restored.count) == (states[-1].time, states[-1].taus, 6)
@@ -103,10 +103,10 @@ def test_a_run_goes_on_from_its_state_bit_by_bit(name, scheme):
 @pytest.mark.parametrize("scheme", SCHEMES, ids=str)
 def test_a_step_that_is_repeated_is_the_same(scheme):
     stepper = scheme.stepper(AllenCahn(0.1), SQUARE, smooth())
-    state, _, _ = stepper.advance(stepper.begin(smooth()), 0.1)
-    once, _, _ = stepper.advance(state, 0.2)
-    stepper.advance(state, 0.05)
-    again, _, _ = stepper.advance(state, 0.2)
+    state, _, _ = stepper.step(stepper.init(smooth()), 0.1)
+    once, _, _ = stepper.step(state, 0.2)
+    stepper.step(state, 0.05)
+    again, _, _ = stepper.step(state, 0.2)
     assert torch.equal(once.modes, again.modes)
 
 
@@ -260,9 +260,9 @@ def test_the_gpu_gives_the_same_fields(scheme):
 
 
 def test_bad_input_is_refused_with_its_name_before_the_first_step():
-    with pytest.raises(ValueError, match="start: expected"):
+    with pytest.raises(ValueError, match="u0: expected"):
         march(AllenCahn(0.1), SQUARE, torch.zeros(32, 30), [0.1], SemiImplicit())
-    with pytest.raises(ValueError, match="start: 1024 values are not finite"):
+    with pytest.raises(ValueError, match="u0: 1024 values are not finite"):
         march(AllenCahn(0.1), SQUARE, torch.full((32, 32), math.nan), [0.1], SemiImplicit())
     for scheme in SCHEMES:
         with pytest.raises(ValueError, match="steps: expected positive lengths, got -0"):

@@ -12,7 +12,7 @@ import torch
 
 from ernest.checkpoint import load_model
 from ernest.config.recipe import to_tree
-from ernest.training.distributed import launch
+from ernest.training.launch import launch
 from ernest.training.loop import train
 from tests.small import recipe, tokenizers
 from tests.training.replica import RECIPE

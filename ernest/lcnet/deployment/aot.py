@@ -7,11 +7,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ernest.lcnet.folding import folded
+from ernest.lcnet.folding import fold
 from ernest.lcnet.network import PPLCNet
 
 
-def ahead_of_time(network: PPLCNet, height: int = 224, width: int = 224, batch: int = 1) -> Callable[[Tensor], Tensor]:
+def compile_ahead_of_time(network: PPLCNet, height: int = 224, width: int = 224, batch: int = 1) -> Callable[[Tensor], Tensor]:
     """`network` for images `[batch, channels, height, width]` of just this size, through AOTInductor: some ten seconds of work.
 
     Freezing lets Inductor lay the weights out for oneDNN once, and a call of the result passes Python by. It needs a C++
@@ -20,7 +20,7 @@ def ahead_of_time(network: PPLCNet, height: int = 224, width: int = 224, batch: 
     import torch._inductor
     from torch._inductor import cpp_builder, exc
 
-    copy = folded(network)
+    copy = fold(network)
     copy.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     try:
         cpp_builder.get_cpp_compiler()

@@ -11,15 +11,16 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ernest.lcnet.deployment.export import describe, onnx_model, openvino_model
-from ernest.lcnet.deployment.quantise import quantised_onnx, quantised_openvino
-from ernest.lcnet.deployment.runtimes import as_model, open_model, read_labels
+from ernest import storage
+from ernest.lcnet.deployment.export import onnx_model, openvino_model, set_metadata
+from ernest.lcnet.deployment.quantise import quantise_onnx, quantise_openvino
+from ernest.lcnet.deployment.runtimes import eager_model, open_model, read_labels
 from ernest.lcnet.deployment.verify import Check, compare, input_size, time_both
-from ernest.lcnet.folding import folded
+from ernest.lcnet.folding import fold
 from ernest.lcnet.image_io.preprocess import Preprocessing
-from ernest.lcnet.image_io.read import picture_files, read_prepared
-from ernest.lcnet.weights.foreign import load_saved
-from ernest.lcnet.weights.native import KEY, Precision, Saved, card, save, written_aside
+from ernest.lcnet.image_io.read import picture_files, read_input
+from ernest.lcnet.weights.foreign import load_checkpoint
+from ernest.lcnet.weights.native import KEY, Checkpoint, Precision, metadata, save
 
 Target = Literal["native", "openvino", "onnx"]
 
@@ -72,13 +73,13 @@ def deploy(
     out = Path(out) if out is not None else checkpoint.with_name(f"{checkpoint.stem}.{precision}{ENDINGS[to]}")
     static = precision == "int8" and to != "native"
     _check_request(checkpoint, to, precision, out, static and calibration is None)
-    saved = replace(load_saved(checkpoint), precision=precision)
+    saved = replace(load_checkpoint(checkpoint), precision=precision)
     if labels is not None:
         saved = replace(saved, labels=read_labels(labels, saved.network.architecture.classes))
     pictures = _pictures(calibration, saved.preprocessing) if calibration is not None else []
     ranges = pictures[: min(CALIBRATION, len(pictures) // 2)] if static else []
-    eager, size = as_model(saved), input_size(saved.preprocessing)
-    with written_aside(out) as aside:
+    eager, size = eager_model(saved), input_size(saved.preprocessing)
+    with storage.write_file(out) as aside:
         _write(saved, to, aside, ranges)
         deployed = open_model(aside, threads=threads)
         check = compare(eager, deployed, precision, pictures[len(ranges) :][:COMPARED])
@@ -97,7 +98,7 @@ def summary(done: Deployment) -> str:
     return "\n".join(
         [
             f"written: {' and '.join(map(str, done.files))} ({size / 1e6:.1f} MB), with labels and pre-processing inside",
-            f"checked: {many} that PyTorch gives them; logits agree to {check.closeness:.0f} dB, at worst by {check.largest:.1e}",
+            f"checked: {many} that PyTorch gives them; logits agree to {check.snr_db:.0f} dB, at worst by {check.max_error:.1e}",
             f"timed: {done.milliseconds:.2f} ms for an image of {height}x{width}, {done.threads} threads; "
             f"eager PyTorch {done.eager_milliseconds:.2f} ms, {times:.1f} times as long",
             f"to run it: {_needs(done)}",
@@ -147,27 +148,27 @@ def _pictures(folder: str | Path, preprocessing: Preprocessing) -> list[Tensor]:
     if len(files) < FEWEST:
         raise ValueError(f"{folder}: expected {FEWEST} pictures or more, found {len(files)}")
     random.Random(0).shuffle(files)
-    return [read_prepared(file, preprocessing) for file in files[: CALIBRATION + COMPARED]]
+    return [read_input(file, preprocessing) for file in files[: CALIBRATION + COMPARED]]
 
 
 # ----------------------------------------------------------------------------------------------------------- writing
 
 
-def _write(saved: Saved, to: Target, path: Path, ranges: Sequence[Tensor]) -> None:
+def _write(saved: Checkpoint, to: Target, path: Path, ranges: Sequence[Tensor]) -> None:
     """The file, or for OpenVINO the two files, at `path`; in eight bits where there are images to take `ranges` from."""
-    text = json.dumps(card(saved))
+    text = json.dumps(metadata(saved))
     match to:
         case "native":
-            save(path, folded(saved.network), saved.labels, saved.preprocessing, saved.about, saved.precision)
+            save(path, fold(saved.network), saved.labels, saved.preprocessing, saved.about, saved.precision)
         case "onnx":
             model = onnx_model(saved.network)
-            model = quantised_onnx(model, ranges) if ranges else model
-            describe(model, text)
+            model = quantise_onnx(model, ranges) if ranges else model
+            set_metadata(model, text)
             path.write_bytes(model.SerializeToString())
         case "openvino":
             import openvino
 
             graph = openvino_model(saved.network)
-            graph = quantised_openvino(graph, ranges) if ranges else graph
+            graph = quantise_openvino(graph, ranges) if ranges else graph
             graph.set_rt_info(text, [KEY])
             openvino.save_model(graph, path, compress_to_fp16=False)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
-from ernest.lcnet.folding import folded
-from ernest.lcnet.network import Head, PPLCNet, Shortcut, SqueezeExcite
+from ernest.lcnet.folding import fold
+from ernest.lcnet.network import DepthwiseSeparable, Head, PPLCNet, SqueezeExcite
 from ernest.lcnet.weights.native import KEY
 
 if TYPE_CHECKING:
@@ -26,15 +26,15 @@ IR_VERSION = 8
 """The version of the container that came with this operator set."""
 
 
-def onnx_model(network: PPLCNet, card: str = "") -> ModelProto:
+def onnx_model(network: PPLCNet, metadata: str = "") -> ModelProto:
     """`images` float32 `[batch, channels, height, width]`, the first and the last two free, to `logits` `[batch, classes]`.
 
-    `network` may be folded or not and stays as it is. `card` goes into the metadata.
+    `network` may be folded or not and is not changed. `metadata`, a JSON text, goes into the model's metadata properties.
     """
     from onnx import TensorProto, checker, helper
 
     graph = _Graph()
-    last = graph.add_network(folded(network), "images")
+    last = graph.add_network(fold(network), "images")
     graph.nodes[-1].output[0] = "logits"
     assert last == graph.nodes[-1].name
     channels, classes = network.architecture.in_channels, network.architecture.classes
@@ -44,25 +44,25 @@ def onnx_model(network: PPLCNet, card: str = "") -> ModelProto:
     model = helper.make_model(
         whole, producer_name="ernest.lcnet", opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
     )
-    describe(model, card)
+    set_metadata(model, metadata)
     checker.check_model(model, full_check=True)
     return model
 
 
-def describe(model: ModelProto, card: str) -> None:
-    """Puts our text where ONNX keeps such: readable by every runtime, and by the viewers of graphs."""
+def set_metadata(model: ModelProto, metadata: str) -> None:
+    """Stores `metadata` in the ONNX model's metadata properties, where runtimes and viewers show it."""
     from onnx import helper
 
-    helper.set_model_props(model, {KEY: card} if card else {})
+    helper.set_model_props(model, {KEY: metadata} if metadata else {})
 
 
-def openvino_model(network: PPLCNet, card: str = "") -> Model:
-    """The same graph in OpenVINO, our text in its runtime information."""
+def openvino_model(network: PPLCNet, metadata: str = "") -> Model:
+    """The graph of `onnx_model` in OpenVINO, with `metadata`, a JSON text, in its runtime information."""
     import openvino
 
     model = openvino.Core().read_model(onnx_model(network).SerializeToString())
-    if card:
-        model.set_rt_info(card, [KEY])
+    if metadata:
+        model.set_rt_info(metadata, [KEY])
     return model
 
 
@@ -88,47 +88,48 @@ class _Graph:
         x = self.add(network.stages, "stages", x)
         return self.add(network.head, "head", x)
 
-    def add(self, module: nn.Module, place: str, x: str) -> str:
-        """Appends what `module`, at `place` in the network, does to the value `x`; returns the name of the result."""
+    def add(self, module: nn.Module, name: str, x: str) -> str:
+        """Appends what `module`, which the network calls `name`, does to the value `x`; returns the name of the result."""
         match module:
             case nn.Conv2d():
-                return self._convolution(module, place, x)
+                return self._convolution(module, name, x)
             case nn.Linear():
-                return self.node("Gemm", place, [x, *self._weights(module, place)], transB=1)
+                return self.node("Gemm", name, [x, *self._weights(module, name)], transB=1)
             case SqueezeExcite():
-                pooled = self.node("ReduceMean", f"{place}.pool", [x], axes=[2, 3], keepdims=1)
-                return self.node("Mul", f"{place}.scale", [x, self.add(module.gate, f"{place}.gate", pooled)])
+                pooled = self.node("ReduceMean", f"{name}.pool", [x], axes=[2, 3], keepdims=1)
+                return self.node("Mul", f"{name}.scale", [x, self.add(module.gate, f"{name}.gate", pooled)])
             case Head():
-                pooled = self.node("ReduceMean", f"{place}.pool", [x], axes=[2, 3], keepdims=0)
-                wide = self.add(module.wide, f"{place}.wide", pooled)
-                return self.add(module.classifier, f"{place}.classifier", wide)
+                pooled = self.node("ReduceMean", f"{name}.pool", [x], axes=[2, 3], keepdims=0)
+                wide = self.add(module.wide, f"{name}.wide", pooled)
+                return self.add(module.classifier, f"{name}.classifier", wide)
             case nn.Sequential():
                 out = x
-                for name, child in module.named_children():
-                    out = self.add(child, f"{place}.{name}", out)
-                return self.node("Add", f"{place}.add", [x, out]) if isinstance(module, Shortcut) else out
+                for part, child in module.named_children():
+                    out = self.add(child, f"{name}.{part}", out)
+                shortcut = isinstance(module, DepthwiseSeparable) and module.shortcut
+                return self.node("Add", f"{name}.add", [x, out]) if shortcut else out
             case nn.Identity():
                 return x
             case _:
                 kind, numbers = ACTIVATIONS[type(module)]
-                return self.node(kind, place, [x], **numbers)
+                return self.node(kind, name, [x], **numbers)
 
-    def node(self, kind: str, place: str, inputs: list[str], **attributes: Any) -> str:
+    def node(self, kind: str, name: str, inputs: list[str], **attributes: Any) -> str:
         from onnx import helper
 
-        self.nodes.append(helper.make_node(kind, inputs, [place], name=place, **attributes))
-        return place
+        self.nodes.append(helper.make_node(kind, inputs, [name], name=name, **attributes))
+        return name
 
-    def _convolution(self, module: nn.Conv2d, place: str, x: str) -> str:
+    def _convolution(self, module: nn.Conv2d, name: str, x: str) -> str:
         sizes = {"kernel_shape": module.kernel_size, "strides": module.stride, "pads": (*module.padding, *module.padding)}
-        return self.node("Conv", place, [x, *self._weights(module, place)], group=module.groups, **sizes)
+        return self.node("Conv", name, [x, *self._weights(module, name)], group=module.groups, **sizes)
 
-    def _weights(self, module: nn.Conv2d | nn.Linear, place: str) -> list[str]:
+    def _weights(self, module: nn.Conv2d | nn.Linear, name: str) -> list[str]:
         from onnx import numpy_helper
 
         names: list[str] = []
-        for name, tensor in (("weight", module.weight), ("bias", module.bias)):
+        for leaf, tensor in (("weight", module.weight), ("bias", module.bias)):
             if isinstance(tensor, Tensor):
-                names.append(f"{place}.{name}")
+                names.append(f"{name}.{leaf}")
                 self.constants.append(numpy_helper.from_array(tensor.detach().float().numpy(), names[-1]))
         return names

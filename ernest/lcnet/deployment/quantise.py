@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from openvino import Model
 
 
-def quantised_onnx(model: ModelProto, images: Sequence[Tensor]) -> ModelProto:
+def quantise_onnx(model: ModelProto, images: Sequence[Tensor]) -> ModelProto:
     """`model` with pairs of QuantizeLinear and DequantizeLinear around what a runtime may do in int8; metadata is not kept.
 
     `images` are batches `[N, C, H, W]` of any sizes. Products become u8 x s8 where a runtime knows how.
@@ -53,7 +53,7 @@ def quantised_onnx(model: ModelProto, images: Sequence[Tensor]) -> ModelProto:
         return onnx.load(out)
 
 
-def quantised_openvino(model: Model, images: Sequence[Tensor]) -> Model:
+def quantise_openvino(model: Model, images: Sequence[Tensor]) -> Model:
     """`model` with NNCF's FakeQuantize: symmetric weights, asymmetric activations, which suit h-swish and its minimum of -3/8."""
     os.environ.setdefault("NNCF_CI", "1")  # otherwise it reports over the network that it is used
     import nncf

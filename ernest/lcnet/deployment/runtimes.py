@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ernest.lcnet.image_io.preprocess import Preprocessing
-from ernest.lcnet.weights.foreign import load_saved
-from ernest.lcnet.weights.native import KEY, Precision, Saved, parsed_card, told
+from ernest.lcnet.weights.foreign import load_checkpoint
+from ernest.lcnet.weights.native import KEY, Checkpoint, Precision, decode_metadata, parse_metadata
 
 Runtime = Literal["torch", "native", "onnx", "openvino"]
 
@@ -51,12 +51,12 @@ def open_model(path: str | Path, labels: str | Path | None = None, threads: int 
     elif path.suffix == ".xml":
         model = _open_openvino(path, threads)
     else:
-        saved = load_saved(path)
-        model = as_model(saved) if saved.precision is None else _open_native(saved, threads)
+        saved = load_checkpoint(path)
+        model = eager_model(saved) if saved.precision is None else _open_native(saved, threads)
     return model if labels is None else replace(model, labels=read_labels(labels, model.classes))
 
 
-def as_model(saved: Saved) -> Model:
+def eager_model(saved: Checkpoint) -> Model:
     """In plain PyTorch, as the network is."""
     return _model(torch.inference_mode()(saved.network.eval()), "torch", saved)
 
@@ -73,26 +73,26 @@ def read_labels(path: str | Path, classes: int) -> tuple[str, ...]:
     return names
 
 
-def need(runtime: Runtime) -> None:
+def require_packages(runtime: Runtime) -> None:
     """Raises ImportError, which says what to install, where a runtime is missing."""
     for package in NEEDS[runtime]:
         if find_spec(package) is None:
             raise ImportError(f"{package} is not installed: pip install '{package}', or 'ernest-ai[deploy]'")
 
 
-def _model(run: Callable[[Tensor], Tensor], runtime: Runtime, saved: Saved) -> Model:
+def _model(run: Callable[[Tensor], Tensor], runtime: Runtime, saved: Checkpoint) -> Model:
     classes = saved.network.architecture.classes
     return Model(run, runtime, saved.precision or "fp32", classes, saved.labels, saved.preprocessing, saved.about)
 
 
-def _open_native(saved: Saved, threads: int | None) -> Model:
+def _open_native(saved: Checkpoint, threads: int | None) -> Model:
     from ernest.lcnet.native import Executor
 
     return _model(Executor(saved.network, precision=saved.precision or "fp32", threads=threads), "native", saved)
 
 
 def _open_onnx(path: Path, threads: int | None) -> Model:
-    need("onnx")
+    require_packages("onnx")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -111,14 +111,14 @@ def _open_onnx(path: Path, threads: int | None) -> Model:
 
 
 def _open_openvino(path: Path, threads: int | None) -> Model:
-    need("openvino")
+    require_packages("openvino")
     import openvino
 
     core = openvino.Core()
     try:
         graph = core.read_model(path)
         text = graph.get_rt_info([KEY]).astype(str) if graph.has_rt_info([KEY]) else None
-        hint = "bf16" if text and parsed_card(text)["precision"] == "bf16" else "f32"
+        hint = "bf16" if text and decode_metadata(text)["precision"] == "bf16" else "f32"
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads or 0}
         compiled = core.compile_model(graph, "CPU", settings)
     except RuntimeError as error:
@@ -135,7 +135,7 @@ def _described(path: Path, text: str | None, run: Callable[[Tensor], Tensor], ru
     if text is None:
         raise ValueError(f"{path}: it carries no labels and no pre-processing: make it with `ernest lcnet deploy`")
     try:
-        labels, preprocessing, about, precision = told(parsed_card(text))
+        labels, preprocessing, about, precision = parse_metadata(decode_metadata(text))
         if labels and len(labels) != classes:
             raise ValueError(f"labels: expected one for each of the {classes} classes, got {len(labels)}")
     except (KeyError, TypeError, ValueError) as error:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ernest import device
 from ernest.lcnet.deployment.runtimes import Model
 from ernest.lcnet.image_io.preprocess import Preprocessing
 from ernest.lcnet.weights.native import Precision
@@ -29,14 +30,14 @@ NOISE_FLOOR = 10.0
 class Check:
     """Deployed against eager over `pictures`, or over noise where that is 0.
 
-    `agreement` is the share of equal likeliest classes, `closeness` the logits' power over that of their errors in dB,
-    `largest` the largest error of a logit.
+    `agreement` is the share of equal likeliest classes, `snr_db` the logits' power over that of their errors in dB,
+    `max_error` the largest error of a logit.
     """
 
     pictures: int
     agreement: float
-    closeness: float
-    largest: float
+    snr_db: float
+    max_error: float
 
 
 def compare(eager: Model, deployed: Model, precision: Precision, pictures: Sequence[Tensor]) -> Check:
@@ -45,30 +46,27 @@ def compare(eager: Model, deployed: Model, precision: Precision, pictures: Seque
     if precision == "fp32":
         for images in noise:
             _check_equality(eager.run(images), deployed.run(images), images)
-    check = _closeness(eager, deployed, pictures or noise, len(pictures))
-    good = check.agreement >= AGREEMENT[precision] if pictures else check.closeness >= NOISE_FLOOR
-    if not good or not math.isfinite(check.largest):
+    check = _measure(eager, deployed, pictures or noise, len(pictures))
+    good = check.agreement >= AGREEMENT[precision] if pictures else check.snr_db >= NOISE_FLOOR
+    if not good or not math.isfinite(check.max_error):
         wanted = f"{AGREEMENT[precision]:.0%} of pictures" if pictures else f"{NOISE_FLOOR:.0f} dB on noise"
-        told = f"{check.agreement:.1%} of {check.pictures} pictures, " if pictures else ""
-        told += f"{check.closeness:.0f} dB"
-        raise ValueError(f"{deployed.runtime} {precision}: expected the classes of eager PyTorch for {wanted}, got {told}")
+        measured = f"{check.agreement:.1%} of {check.pictures} pictures, " if pictures else ""
+        measured += f"{check.snr_db:.0f} dB"
+        raise ValueError(f"{deployed.runtime} {precision}: expected the classes of eager PyTorch for {wanted}, got {measured}")
     return check
 
 
 def time_both(deployed: Model, eager: Model, size: tuple[int, int], threads: int | None) -> tuple[float, float]:
-    """Milliseconds of one image of `size`, deployed and eager: lower quartiles of calls in turns, which bear the same company.
+    """Milliseconds for one image of `size`, deployed and eager: medians over rounds of the lower quartile of a burst of calls.
 
-    `threads` are PyTorch's for the while, None as many as it has; the deployed model brings its own.
+    Bursts of both are interleaved, so that both see the same background load. `threads` limits PyTorch during the measurement,
+    None leaves it as it is; the deployed model has a number of its own.
     """
     images = _noise(1, len(eager.preprocessing.mean), size)
-    usual = torch.get_num_threads()
-    torch.set_num_threads(threads or usual)
-    try:
+    with device.threads(threads or torch.get_num_threads()):
         for model in (deployed, eager):
             _burst(model, images, 5)
         seconds = [(_burst(deployed, images, 10), _burst(eager, images, 5)) for _ in range(ROUNDS)]
-    finally:
-        torch.set_num_threads(usual)
     ours, theirs = zip(*seconds, strict=True)
     return _milliseconds(ours), _milliseconds(theirs)
 
@@ -89,20 +87,20 @@ def _noise(count: int, channels: int, size: tuple[int, int]) -> Tensor:
     return torch.randn(count, channels, *size, generator=torch.Generator().manual_seed(0))
 
 
-def _check_equality(expected: Tensor, found: Tensor, images: Tensor) -> None:
-    largest = (found - expected).abs().max().item()
+def _check_equality(expected: Tensor, actual: Tensor, images: Tensor) -> None:
+    max_error = (actual - expected).abs().max().item()
     allowed = TOLERANCE * max(1.0, expected.abs().max().item())
-    if not largest <= allowed:
+    if not max_error <= allowed:
         shape = list(images.shape)
-        raise ValueError(f"images {shape}: logits differ from eager PyTorch's by {largest:.1e}, allowed {allowed:.1e}")
+        raise ValueError(f"images {shape}: logits differ from eager PyTorch's by {max_error:.1e}, allowed {allowed:.1e}")
 
 
-def _closeness(eager: Model, deployed: Model, batches: Sequence[Tensor], pictures: int) -> Check:
+def _measure(eager: Model, deployed: Model, batches: Sequence[Tensor], pictures: int) -> Check:
     expected = torch.cat([eager.run(images) for images in batches]).double()
-    found = torch.cat([deployed.run(images) for images in batches]).double()
-    power, error = expected.square().sum().item(), (found - expected).square().sum().item()
-    same = (found.argmax(1) == expected.argmax(1)).double().mean().item()
-    return Check(pictures, same, 10 * math.log10(max(power, 1e-300) / max(error, 1e-300)), (found - expected).abs().max().item())
+    actual = torch.cat([deployed.run(images) for images in batches]).double()
+    power, error = expected.square().sum().item(), (actual - expected).square().sum().item()
+    same = (actual.argmax(1) == expected.argmax(1)).double().mean().item()
+    return Check(pictures, same, 10 * math.log10(max(power, 1e-300) / max(error, 1e-300)), (actual - expected).abs().max().item())
 
 
 def _milliseconds(bursts: Sequence[Sequence[float]]) -> float:
@@ -113,7 +111,7 @@ def _burst(model: Model, images: Tensor, calls: int) -> list[float]:
     """Seconds of each call."""
     seconds = []
     for _ in range(calls):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         model.run(images)
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(time.perf_counter() - started)
     return seconds

@@ -2,11 +2,12 @@
 
 from ernest.lcnet.heads.boxes import Detections, Objects
 from ernest.lcnet.heads.detection import PICODET, Detector, DetectorArchitecture, Predictions
-from ernest.lcnet.heads.files import SavedHead, load, save
-from ernest.lcnet.heads.pictures import as_input, with_boxes, with_mask
+from ernest.lcnet.heads.drawing import draw_boxes, draw_mask
+from ernest.lcnet.heads.files import HeadCheckpoint, load, save
 from ernest.lcnet.heads.scores import AveragePrecision, IntersectionOverUnion, average_precision, intersection_over_union
 from ernest.lcnet.heads.segmentation import Segmenter, SegmenterArchitecture
-from ernest.lcnet.heads.training import Settings, begin_from, train
+from ernest.lcnet.heads.training import TrainingSettings, load_backbone, train
+from ernest.lcnet.image_io.preprocess import normalise_pictures
 
 __all__ = [
     "PICODET",
@@ -14,20 +15,20 @@ __all__ = [
     "Detections",
     "Detector",
     "DetectorArchitecture",
+    "HeadCheckpoint",
     "IntersectionOverUnion",
     "Objects",
     "Predictions",
-    "SavedHead",
     "Segmenter",
     "SegmenterArchitecture",
-    "Settings",
-    "as_input",
+    "TrainingSettings",
     "average_precision",
-    "begin_from",
+    "draw_boxes",
+    "draw_mask",
     "intersection_over_union",
     "load",
+    "load_backbone",
+    "normalise_pictures",
     "save",
     "train",
-    "with_boxes",
-    "with_mask",
 ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ernest.lcnet.heads.boxes import Objects, overlaps
+from ernest.lcnet.heads.boxes import Objects, box_iou
 
 NEAREST = 9
 ANCHOR = 5
@@ -27,14 +27,14 @@ class Assignment:
     score: Tensor
 
 
-def nearest(objects: Objects, points: Tensor, strides: Tensor, boxes: Tensor) -> Assignment:
+def assign_atss(objects: Objects, points: Tensor, strides: Tensor, boxes: Tensor) -> Assignment:
     """ATSS (arXiv 1912.02424, algorithm 1): of the 9 nearest points of each map, those that fit better than usual.
 
     A point fits by the overlap of the square around it with the object; better than usual is more than mean plus standard
     deviation over all candidates of the object. It must lie inside. Its score is the overlap of its predicted box `[P, 4]`.
     """
     half = ANCHOR * strides[:, None] / 2
-    fit = overlaps(objects.boxes, torch.cat((points - half, points + half), 1))
+    fit = box_iou(objects.boxes, torch.cat((points - half, points + half), 1))
     centres = (objects.boxes[:, :2] + objects.boxes[:, 2:]) / 2
     far = torch.cdist(centres, points)
     candidate = torch.zeros_like(fit, dtype=torch.bool)
@@ -46,16 +46,16 @@ def nearest(objects: Objects, points: Tensor, strides: Tensor, boxes: Tensor) ->
     mean = (fit * candidate).sum(1, keepdim=True) / count
     deviation = (((fit - mean) ** 2 * candidate).sum(1, keepdim=True) / (count - 1).clamp(min=1)).sqrt()
     chosen = _one_object_each(candidate & (fit >= mean + deviation) & _inside(objects.boxes, points), fit)
-    return Assignment(chosen, _of_chosen(overlaps(objects.boxes, boxes), chosen))
+    return Assignment(chosen, _of_chosen(box_iou(objects.boxes, boxes), chosen))
 
 
-def best_aligned(objects: Objects, points: Tensor, scores: Tensor, boxes: Tensor) -> Assignment:
+def assign_task_aligned(objects: Objects, points: Tensor, scores: Tensor, boxes: Tensor) -> Assignment:
     """Task alignment (arXiv 2108.07755, section 3.2): the 13 points inside an object that find it best already.
 
     How well is t = score · overlap⁶, from the predicted scores `[P, classes]` and boxes `[P, 4]`. The score wished for is
     t, scaled for each object such that its best point is to be as sure as its best overlap.
     """
-    share = overlaps(objects.boxes, boxes)
+    share = box_iou(objects.boxes, boxes)
     inside = _inside(objects.boxes, points)
     aligned = scores[:, objects.labels].T ** SCORE_POWER * share**OVERLAP_POWER * inside
     candidate = torch.zeros_like(inside).scatter_(1, aligned.topk(min(BEST, len(points))).indices, True)

@@ -52,12 +52,12 @@ def area(boxes: Tensor) -> Tensor:
     return (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1)
 
 
-def overlaps(first: Tensor, second: Tensor) -> Tensor:
+def box_iou(first: Tensor, second: Tensor) -> Tensor:
     """Intersection over union of each of `[n, 4]` with each of `[m, 4]`: `[n, m]`."""
     return _shared(first[:, None], second)[0]
 
 
-def generalised_overlap(first: Tensor, second: Tensor) -> Tensor:
+def giou(first: Tensor, second: Tensor) -> Tensor:
     """Intersection over union, less the share of the common hull that neither covers (arXiv 1902.09630): `[..., 4]` to `[...]`.
 
     From -1 to 1; falls with distance where boxes do not meet, so that it can be learnt from.
@@ -76,16 +76,16 @@ def _shared(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
     return intersection / union.clamp(min=TINY), union
 
 
-def suppress(boxes: Tensor, scores: Tensor, labels: Tensor, overlap: float) -> Tensor:
+def nms(boxes: Tensor, scores: Tensor, labels: Tensor, overlap: float) -> Tensor:
     """Which of many boxes to keep: indices, surest first (non-maximum suppression).
 
     A box goes if one of the same label that is kept is surer and shares more than `overlap` with it.
     """
     order = scores.argsort(descending=True, stable=True)
     boxes, labels = boxes[order], labels[order]
-    rivals = (overlaps(boxes, boxes) > overlap) & (labels[:, None] == labels)
-    hidden = torch.zeros(len(order), dtype=torch.bool)
-    for place, rival in enumerate(rivals.triu(1)):
-        if not hidden[place]:
-            hidden |= rival
-    return order[~hidden]
+    rivals = (box_iou(boxes, boxes) > overlap) & (labels[:, None] == labels)
+    suppressed = torch.zeros(len(order), dtype=torch.bool)
+    for index, rival in enumerate(rivals.triu(1)):
+        if not suppressed[index]:
+            suppressed |= rival
+    return order[~suppressed]

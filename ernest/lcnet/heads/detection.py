@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ernest.lcnet.architecture import Architecture
-from ernest.lcnet.heads.boxes import Detections, suppress
+from ernest.lcnet.heads.boxes import Detections, nms
 from ernest.lcnet.heads.layers import conv, separable, trunk
 
 STRIDES = (8, 16, 32, 64)
@@ -82,7 +82,7 @@ class Predictions:
 class Detector(nn.Module):
     """Pictures `[N, C, H, W]` of any size to `Predictions`; `detect` makes boxes of them.
 
-    Normalise pictures as for the backbone (`as_input`). Raises ValueError for another number of channels.
+    Normalise pictures as for the backbone (`normalise_pictures`). Raises ValueError for another number of channels.
     """
 
     def __init__(self, architecture: DetectorArchitecture) -> None:
@@ -97,10 +97,10 @@ class Detector(nn.Module):
 
     def forward(self, images: Tensor) -> Predictions:
         maps = self.neck(self.backbone.features(images)[2:])
-        said = [head(one) for head, one in zip(self.heads, maps, strict=True)]
+        predictions = [head(one) for head, one in zip(self.heads, maps, strict=True)]
         grids = [_points(one, stride) for one, stride in zip(maps, STRIDES, strict=True)]
         strides = [grid.new_full((len(grid),), stride) for grid, stride in zip(grids, STRIDES, strict=True)]
-        scores, distances = (torch.cat(part, 1) for part in zip(*said, strict=True))
+        scores, distances = (torch.cat(part, 1) for part in zip(*predictions, strict=True))
         return Predictions(scores, distances, torch.cat(grids), torch.cat(strides))
 
     @torch.no_grad()
@@ -110,11 +110,11 @@ class Detector(nn.Module):
         Of boxes of one class that share more than `overlap`, the surest is kept. Leaves training mode.
         """
         self.eval()
-        said = self(images)
+        predictions = self(images)
         height, width = images.shape[2:]
-        limits = said.points.new_tensor((width, height, width, height))
-        boxes = said.boxes().clamp(min=0).minimum(limits)
-        return [_best(one, scores, score, overlap, most) for one, scores in zip(boxes, said.scores, strict=True)]
+        limits = predictions.points.new_tensor((width, height, width, height))
+        boxes = predictions.boxes().clamp(min=0).minimum(limits)
+        return [_best(one, scores, score, overlap, most) for one, scores in zip(boxes, predictions.scores, strict=True)]
 
 
 class Neck(nn.Module):
@@ -192,5 +192,5 @@ def _best(boxes: Tensor, scores: Tensor, least: float, overlap: float, most: int
     sure = scores[points, labels]
     sure, order = sure.topk(min(CANDIDATES, len(sure)))
     boxes, labels = boxes[points[order]], labels[order]
-    kept = suppress(boxes, sure, labels, overlap)[:most]
-    return Detections(boxes[kept], sure[kept], labels[kept])
+    best = nms(boxes, sure, labels, overlap)[:most]
+    return Detections(boxes[best], sure[best], labels[best])

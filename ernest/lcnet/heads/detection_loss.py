@@ -6,44 +6,44 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ernest.lcnet.heads.assignment import Assignment, best_aligned, nearest
-from ernest.lcnet.heads.boxes import Objects, generalised_overlap
+from ernest.lcnet.heads.assignment import Assignment, assign_atss, assign_task_aligned
+from ernest.lcnet.heads.boxes import Objects, giou
 from ernest.lcnet.heads.detection import Predictions
 
 VARIFOCAL, DISTRIBUTION, BOX = 1.0, 0.5, 2.5
 """Weights of the three parts (PaddleDetection, `picodet_*_lcnet`)."""
 
 
-def detection_loss(said: Predictions, objects: Sequence[Objects], by_geometry: bool) -> Tensor:
+def detection_loss(predictions: Predictions, objects: Sequence[Objects], by_geometry: bool) -> Tensor:
     """The weighted sum of the three losses over all pictures, for one unit of score that was wished for.
 
     `by_geometry`: points are assigned by ATSS, as early in training, and else by task alignment.
     """
-    boxes = said.boxes()
+    boxes = predictions.boxes()
     with torch.no_grad():
         assigned = [
-            _assign(one, said.points, said.strides, said.scores[place], boxes[place], by_geometry)
-            for place, one in enumerate(objects)
+            _assign(one, predictions.points, predictions.strides, predictions.scores[index], boxes[index], by_geometry)
+            for index, one in enumerate(objects)
         ]
-    wished = torch.zeros_like(said.scores)
+    target_scores = torch.zeros_like(predictions.scores)
     parts = []
-    for place, (one, assignment) in enumerate(zip(objects, assigned, strict=True)):
+    for index, (one, assignment) in enumerate(zip(objects, assigned, strict=True)):
         points = (assignment.object >= 0).nonzero()[:, 0]
         own, weight = assignment.object[points], assignment.score[points]
-        wished[place, points, one.labels[own]] = weight
+        target_scores[index, points, one.labels[own]] = weight
         true = one.boxes[own]
-        sides = torch.cat((said.points[points] - true[:, :2], true[:, 2:] - said.points[points]), 1)
-        box = 1 - generalised_overlap(boxes[place, points], true)
-        spread = distribution_focal(said.distances[place, points], sides / said.strides[points, None])
+        sides = torch.cat((predictions.points[points] - true[:, :2], true[:, 2:] - predictions.points[points]), 1)
+        box = 1 - giou(boxes[index, points], true)
+        spread = distribution_focal(predictions.distances[index, points], sides / predictions.strides[points, None])
         parts.append((weight * (BOX * box + DISTRIBUTION * spread)).sum())
-    total = VARIFOCAL * varifocal(said.scores, wished) + torch.stack(parts).sum()
-    return total / wished.sum().clamp(min=1)
+    total = VARIFOCAL * varifocal(predictions.scores, target_scores) + torch.stack(parts).sum()
+    return total / target_scores.sum().clamp(min=1)
 
 
-def varifocal(scores: Tensor, wished: Tensor, alpha: float = 0.75, gamma: float = 2.0) -> Tensor:
+def varifocal(scores: Tensor, target_scores: Tensor, alpha: float = 0.75, gamma: float = 2.0) -> Tensor:
     """arXiv 2008.13367, eq. 2, summed: -q (q log p + (1 - q) log(1 - p)) where q > 0, and -α p^γ log(1 - p) where q = 0."""
-    weight = torch.where(wished > 0, wished, alpha * scores**gamma)
-    return (weight * F.binary_cross_entropy(scores, wished, reduction="none")).sum()
+    weight = torch.where(target_scores > 0, target_scores, alpha * scores**gamma)
+    return (weight * F.binary_cross_entropy(scores, target_scores, reduction="none")).sum()
 
 
 def distribution_focal(logits: Tensor, distance: Tensor) -> Tensor:
@@ -56,11 +56,11 @@ def distribution_focal(logits: Tensor, distance: Tensor) -> Tensor:
     below = distance.floor().clamp(max=bins - 2).long()
     share = distance - below
     log_probability = logits.log_softmax(-1)
-    lower, upper = (log_probability.gather(-1, place[..., None])[..., 0] for place in (below, below + 1))
+    lower, upper = (log_probability.gather(-1, index[..., None])[..., 0] for index in (below, below + 1))
     return -((1 - share) * lower + share * upper).mean(-1)
 
 
 def _assign(objects: Objects, points: Tensor, strides: Tensor, scores: Tensor, boxes: Tensor, by_geometry: bool) -> Assignment:
     if by_geometry:
-        return nearest(objects, points, strides, boxes)
-    return best_aligned(objects, points, scores, boxes)
+        return assign_atss(objects, points, strides, boxes)
+    return assign_task_aligned(objects, points, scores, boxes)

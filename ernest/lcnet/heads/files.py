@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ernest.lcnet.folding import folded
+from ernest import storage
+from ernest.lcnet.folding import fold
 from ernest.lcnet.heads.detection import Detector, DetectorArchitecture
 from ernest.lcnet.heads.segmentation import Segmenter, SegmenterArchitecture
 from ernest.lcnet.image_io.preprocess import PADDLECLAS, Preprocessing
@@ -18,7 +19,7 @@ from ernest.lcnet.weights.load import read_weights
 
 
 @dataclass(frozen=True)
-class SavedHead:
+class HeadCheckpoint:
     """What a file holds. `labels` is empty where nobody named the classes; `about` is JSON: settings, scores, a source."""
 
     network: Detector | Segmenter
@@ -38,35 +39,31 @@ def save(
 
     Raises ValueError if labels or pre-processing are not those of such a network, and OSError.
     """
-    from safetensors.torch import save_file
-
     _check_fit(network, labels, preprocessing)
-    text = native.card(native.Saved(network.backbone, tuple(labels), preprocessing, about or {})) | {
+    text = native.metadata(native.Checkpoint(network.backbone, tuple(labels), preprocessing, about or {})) | {
         "head": "detector" if isinstance(network, Detector) else "segmenter",
         "architecture": asdict(network.architecture),
         "folded": not any(isinstance(module, nn.BatchNorm2d) for module in network.modules()),
     }
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-    with native.written_aside(path) as aside:
-        save_file(tensors, aside, {native.KEY: json.dumps(text)})
+    storage.save_tensors(path, network.state_dict(), {native.KEY: json.dumps(text)})
 
 
-def load(path: str | Path) -> SavedHead:
+def load(path: str | Path) -> HeadCheckpoint:
     """What `save` wrote, the network ready to use. Draws no random numbers.
 
     Raises ValueError, which names the file, if it is damaged or holds no detector or segmenter, and OSError.
     """
     path = Path(path)
     try:
-        text = native.metadata(path)
-        about = native.parsed_card(text) if text is not None else {}
-        if about.get("head") not in ("detector", "segmenter"):
+        text = native.read_metadata(path)
+        fields = native.decode_metadata(text) if text is not None else {}
+        if fields.get("head") not in ("detector", "segmenter"):
             raise ValueError("expected a detector or a segmenter of ernest.lcnet.heads")
-        network = _empty(about)
+        network = _empty(fields)
         native.fill(network, read_weights(path))
-        labels, preprocessing, told, _ = native.told(about)
+        labels, preprocessing, about, _ = native.parse_metadata(fields)
         _check_fit(network, labels, preprocessing)
-        return SavedHead(network.eval(), labels, preprocessing, told)
+        return HeadCheckpoint(network.eval(), labels, preprocessing, about)
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: damaged: the metadata {native.KEY} lacks or misspells something ({error})") from None
     except ValueError as error:
@@ -75,13 +72,13 @@ def load(path: str | Path) -> SavedHead:
 
 def _empty(about: Mapping[str, Any]) -> Detector | Segmenter:
     """A network without values: what a file promises costs no memory before its tensors have been seen to fit."""
-    fields = {**about["architecture"], "backbone": native.architecture_of(about["architecture"]["backbone"])}
+    fields = {**about["architecture"], "backbone": native.architecture_from_json(about["architecture"]["backbone"])}
     with torch.device("meta"):
         if about["head"] == "detector":
             network = Detector(DetectorArchitecture(**fields))
         else:
             network = Segmenter(SegmenterArchitecture(**fields))
-    return folded(network) if about["folded"] else network
+    return fold(network) if about["folded"] else network
 
 
 def _check_fit(network: Detector | Segmenter, labels: Sequence[str], preprocessing: Preprocessing) -> None:

@@ -1,12 +1,12 @@
-"""The two chains that detection and segmentation are made of; `folded` folds both."""
+"""Layers that the detection and the segmentation heads share: convolution blocks, and the backbone without its classifier."""
 
 from itertools import accumulate
 from operator import mul
 
 from torch import nn
 
-from ernest.lcnet.architecture import Architecture
-from ernest.lcnet.network import PPLCNet
+from ernest.lcnet.architecture import Activation, Architecture
+from ernest.lcnet.network import ConvNormAct, PPLCNet
 
 
 def conv(
@@ -17,14 +17,12 @@ def conv(
     stride: int = 1,
     dilation: int = 1,
     groups: int = 1,
-    activation: type[nn.Module] | None = nn.Hardswish,
-) -> nn.Sequential:
-    """Convolution without bias, batch normalisation, activation; an odd kernel keeps the size, divided by the stride."""
-    convolution = nn.Conv2d(
-        width, out, kernel, stride, padding=dilation * (kernel // 2), dilation=dilation, groups=groups, bias=False
-    )
-    nn.init.kaiming_normal_(convolution.weight, mode="fan_out", nonlinearity="relu")
-    return nn.Sequential(convolution, nn.BatchNorm2d(out), *([activation()] if activation else []))
+    activation: Activation | None = "h-swish",
+) -> ConvNormAct:
+    """A `ConvNormAct` with weights drawn for ReLU-like activations (Kaiming, fan out)."""
+    chain = ConvNormAct(width, out, kernel, stride, dilation, groups, activation)
+    nn.init.kaiming_normal_(chain.get_parameter("0.weight"), mode="fan_out", nonlinearity="relu")
+    return chain
 
 
 def separable(width: int, out: int, kernel: int, stride: int = 1) -> nn.Sequential:

@@ -39,7 +39,7 @@ class SegmenterArchitecture:
 class Segmenter(nn.Module):
     """Pictures `[N, C, H, W]` of any size to logits `[N, classes, H, W]`.
 
-    Normalise pictures as for the backbone (`as_input`). Raises ValueError for another number of channels.
+    Normalise pictures as for the backbone (`normalise_pictures`). Raises ValueError for another number of channels.
     """
 
     def __init__(self, architecture: SegmenterArchitecture) -> None:
@@ -145,7 +145,7 @@ class Fusion(nn.Module):
 
 
 def _conv(width: int, out: int, kernel: int = 1) -> nn.Sequential:
-    return conv(width, out, kernel, activation=nn.ReLU)
+    return conv(width, out, kernel, activation="relu")
 
 
 def _separable(width: int, out: int, dilation: int = 1) -> nn.Sequential:

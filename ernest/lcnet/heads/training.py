@@ -14,7 +14,7 @@ from ernest.lcnet.heads.detection import Detector
 from ernest.lcnet.heads.detection_loss import detection_loss
 from ernest.lcnet.heads.segmentation import Segmenter
 from ernest.lcnet.network import PPLCNet
-from ernest.lcnet.training.schedule import follow, learning_rate
+from ernest.lcnet.training.schedule import learning_rate, update_average
 
 IGNORED = 255
 """The label of pixels that nothing is to be learnt from."""
@@ -23,12 +23,12 @@ Target = Objects | Tensor
 """What is on a picture: objects for a detector, a class for every pixel (int `[H, W]`, or 255) for a segmenter."""
 
 Network = TypeVar("Network", Detector, Segmenter)
-Progress = Callable[[int, int, Mapping[str, float]], None]
+ProgressCallback = Callable[[int, int, Mapping[str, float]], None]
 Optimiser = Literal["adamw", "sgd"]
 
 
 class Examples(Protocol):
-    """A data set: pictures, float `[C, H, W]` as `as_input` makes them, all of one size, each with its target."""
+    """A data set: pictures, float `[C, H, W]` as `normalise_pictures` makes them, all of one size, each with its target."""
 
     def __len__(self) -> int: ...
 
@@ -36,7 +36,7 @@ class Examples(Protocol):
 
 
 @dataclass(frozen=True)
-class Settings:
+class TrainingSettings:
     """How to train. Raises ValueError, which names the field, if a value makes no sense.
 
     `rate` is the highest learning rate, after `warmup` steps; a cosine takes it down to zero. Normalisation and biases do not
@@ -70,13 +70,15 @@ class Settings:
             raise ValueError(f"optimiser: expected one of {', '.join(get_args(Optimiser))}, got {self.optimiser}")
 
 
-def train(network: Network, examples: Examples, settings: Settings | None = None, progress: Progress | None = None) -> Network:
+def train(
+    network: Network, examples: Examples, settings: TrainingSettings | None = None, progress: ProgressCallback | None = None
+) -> Network:
     """Trains `network` in place and returns it, ready to detect or to segment. `progress` hears (step, steps, figures).
 
     The order of the pictures depends on the seed alone. Raises ValueError, which names the example, for pictures of different
     sizes and for targets that are not of this network.
     """
-    settings = settings or Settings()
+    settings = settings or TrainingSettings()
     if len(examples) < 2:
         raise ValueError(f"examples: expected at least 2, since normalisation compares them, got {len(examples)}")
     optimiser = _optimiser(network, settings)
@@ -93,7 +95,7 @@ def train(network: Network, examples: Examples, settings: Settings | None = None
         nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
         optimiser.step()
         if average is not None:
-            follow(average, network, settings.average, step)
+            update_average(average, network, settings.average, step)
         if progress:
             progress(step + 1, settings.steps, {"loss": loss.item()})
     if average is not None:
@@ -101,7 +103,7 @@ def train(network: Network, examples: Examples, settings: Settings | None = None
     return network.eval()
 
 
-def begin_from(network: Detector | Segmenter, pretrained: PPLCNet) -> None:
+def load_backbone(network: Detector | Segmenter, pretrained: PPLCNet) -> None:
     """Gives the backbone the weights of a classifier of the same architecture, as `lcnet.load` reads them.
 
     Raises ValueError if the two differ in what they are made of.
@@ -114,7 +116,7 @@ def begin_from(network: Detector | Segmenter, pretrained: PPLCNet) -> None:
     network.backbone.load_state_dict({name: given[name] for name in wanted})
 
 
-def _optimiser(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
+def _optimiser(network: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
     kernels = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
     groups = [{"params": kernels, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -123,7 +125,7 @@ def _optimiser(network: nn.Module, settings: Settings) -> torch.optim.Optimizer:
     return torch.optim.AdamW(groups, settings.rate, fused=True)
 
 
-def _batches(count: int, settings: Settings) -> Iterator[list[int]]:
+def _batches(count: int, settings: TrainingSettings) -> Iterator[list[int]]:
     """Numbers of examples without end: all of them in a new order, again and again; what fills no batch is left out."""
     generator = torch.Generator().manual_seed(settings.seed)
     size = min(settings.batch, count)

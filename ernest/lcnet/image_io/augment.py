@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def bend(images: Tensor, generator: torch.Generator) -> Tensor:
+def elastic_distort(images: Tensor, generator: torch.Generator) -> Tensor:
     """Each picture of `[N, C, H, W]` turned, sheared, scaled and smoothly bent at random: other hands write the same sign.
 
     How strongly differs by picture, from not at all to about a pixel and a half in 32. What moves in from outside

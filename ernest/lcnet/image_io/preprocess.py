@@ -66,8 +66,25 @@ def prepare(picture: np.ndarray, preprocessing: Preprocessing = PADDLECLAS) -> T
         x = _cropped(x, preprocessing.crop, preprocessing.even)
     if preprocessing.bgr:
         x = x.flip(1)
+    return normalise(x, preprocessing)
+
+
+def normalise(levels: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """Grey levels 0 to 255 `[N, C, H, W]` to float32 with the mean and the deviation of `preprocessing` taken out."""
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
-    return (x / 255 - mean) / std
+    return (levels / 255 - mean) / std
+
+
+def normalise_pictures(pictures: np.ndarray, preprocessing: Preprocessing = PADDLECLAS) -> Tensor:
+    """Pictures uint8 `[N, H, W, 3]`, red first, as float32 `[N, 3, H, W]`, normalised but neither resized nor cropped.
+
+    Boxes and masks of a detector or segmenter are therefore in the pixels of the pictures. Raises ValueError for any other form.
+    """
+    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[-1] != len(preprocessing.mean):
+        wanted = f"uint8 [N, H, W, {len(preprocessing.mean)}]"
+        raise ValueError(f"pictures: expected {wanted}, got {pictures.dtype} {list(pictures.shape)}")
+    levels = torch.from_numpy(np.ascontiguousarray(pictures)).movedim(-1, 1).float()
+    return normalise(levels.flip(1) if preprocessing.bgr else levels, preprocessing)
 
 
 def _channels(picture: np.ndarray, channels: int) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ernest.lcnet.image_io.preprocess import Preprocessing, prepare
 
-PICTURES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """What is taken for a picture in a folder; a file that is named may be called anything."""
 
 
@@ -37,7 +37,7 @@ def read_picture(path: str | Path, grey: bool = False) -> np.ndarray:
         raise ValueError(f"{path}: {error}") from None
 
 
-def read_prepared(path: str | Path, preprocessing: Preprocessing) -> Tensor:
+def read_input(path: str | Path, preprocessing: Preprocessing) -> Tensor:
     """A picture as a network gets it, a batch of one. Raises ValueError, which names the file."""
     picture = read_picture(path, grey=len(preprocessing.mean) == 1)
     try:
@@ -46,13 +46,13 @@ def read_prepared(path: str | Path, preprocessing: Preprocessing) -> Tensor:
         raise ValueError(f"{path}: {error}") from None
 
 
-def picture_files(places: Iterable[str | Path]) -> Iterator[Path]:
+def picture_files(paths: Iterable[str | Path]) -> Iterator[Path]:
     """Files as they are named; of a folder all pictures in it and below it, sorted. Raises ValueError if it has none."""
-    for place in map(Path, places):
-        if not place.is_dir():
-            yield place
+    for path in map(Path, paths):
+        if not path.is_dir():
+            yield path
             continue
-        inside = sorted(file for file in place.rglob("*") if file.suffix.lower() in PICTURES and not file.name.startswith("."))
+        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
         if not inside:
-            raise ValueError(f"{place}: expected a folder with pictures ({', '.join(sorted(PICTURES))})")
+            raise ValueError(f"{path}: expected a folder with pictures ({', '.join(sorted(SUFFIXES))})")
         yield from inside

@@ -19,6 +19,8 @@ from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 
+from ernest import storage
+
 SOURCE = Path(__file__).with_name("source")
 
 COMMON = ("-std=c++20", "-O3", "-ffp-contract=fast", "-fPIC", "-shared", "-pthread")
@@ -110,16 +112,12 @@ def _loaded(command: tuple[str, ...], options: tuple[str, ...], directory: Path,
     if path.exists():
         return ctypes.CDLL(str(path))
     try:
-        directory.mkdir(parents=True, exist_ok=True)
-        aside = tempfile.TemporaryDirectory(dir=directory, prefix="building-")
+        with storage.write_file(path) as aside:
+            _compile([*command, *options, str(SOURCE / source), "-o", str(aside)])
     except OSError:  # nowhere to keep it: a library of this process alone
-        aside = tempfile.TemporaryDirectory(prefix="ernest-lcnet-")
-    with aside as building:
-        built = Path(building) / path.name
-        _compile([*command, *options, str(SOURCE / source), "-o", str(built)])
-        if Path(building).parent != directory:
-            return ctypes.CDLL(str(built))
-        os.replace(built, path)
+        with tempfile.TemporaryDirectory(prefix="ernest-lcnet-") as folder:
+            _compile([*command, *options, str(SOURCE / source), "-o", f"{folder}/{path.name}"])
+            return ctypes.CDLL(f"{folder}/{path.name}")
     return ctypes.CDLL(str(path))
 
 

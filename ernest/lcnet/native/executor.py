@@ -10,7 +10,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ernest.lcnet.folding import folded
+from ernest.device import autocast, count_processors
+from ernest.lcnet.folding import fold
 from ernest.lcnet.native.build import INSTRUCTIONS, BuildError, available, features, library
 from ernest.lcnet.native.plan import LayerTime, slots_of, steps_of, timed, values_of
 from ernest.lcnet.network import PPLCNet
@@ -44,12 +45,12 @@ class Executor:
     def __init__(
         self, network: PPLCNet, precision: Precision = "fp32", threads: int | None = None, instructions: str | None = None
     ) -> None:
-        self.threads = _processors() if threads is None else threads
+        self.threads = count_processors() if threads is None else threads
         if self.threads < 1:
             raise ValueError(f"threads: expected at least 1, got {threads}")
         self.precision: Precision
         self.precision, candidates = _chosen(precision, instructions)
-        self._network = folded(network).to("cpu", torch.float32)
+        self._network = fold(network).cpu().float()
         self._lock = threading.Lock()
         self._library: ctypes.CDLL | None = None
         self.instructions = "plain PyTorch"
@@ -77,7 +78,7 @@ class Executor:
     def __call__(self, images: Tensor) -> Tensor:
         images = self._checked(images)
         if self._library is None:
-            with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bf16"):
+            with torch.inference_mode(), autocast(enabled=self.precision == "bf16"):
                 return self._network(images).float()
         return self._run(images, None)
 
@@ -107,7 +108,7 @@ class Executor:
             raise ValueError(f"images: expected [N, {channels}, H, W], got {list(images.shape)}")
         if images.shape[2] * images.shape[3] > _LARGEST:
             raise ValueError(f"images: expected at most {_LARGEST} pixels each, got {images.shape[2]}x{images.shape[3]}")
-        return images.detach().to("cpu", torch.float32).contiguous()
+        return images.detach().cpu().float().contiguous()
 
     def _run(self, images: Tensor, seconds: object) -> Tensor:
         assert self._library is not None
@@ -156,7 +157,3 @@ def _closed(compiled: ctypes.CDLL, engine: ctypes.c_void_p, process: int) -> Non
     # A forked child has a copy of the memory but none of the threads that closing would wait for.
     if os.getpid() == process:
         compiled.lcnet_close(engine)
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -8,10 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
-import torch
 from torch import Tensor, nn
 
-from ernest.lcnet.network import PPLCNet, Shortcut, SqueezeExcite
+from ernest.lcnet.network import DepthwiseSeparable, PPLCNet, SqueezeExcite
 
 Kind = Literal["stem", "depthwise", "squeeze-and-excite", "pointwise", "shortcut", "pool", "dense"]
 
@@ -43,18 +42,18 @@ class Values:
     """What `lcnet_open` takes, and the memory that it points to."""
 
     network: _Network
-    kept: list[object]
+    buffers: list[object]
 
 
 def values_of(network: PPLCNet) -> Values:
     """`network` must be folded. Its numbers are copied as fp32; the C++ copies them once more, in its own order."""
-    kept: list[object] = []
+    buffers: list[object] = []
 
     def pointer(values: Tensor | None) -> int | None:
         if values is None:
             return None
-        copy = values.detach().to("cpu", torch.float32).contiguous().clone()
-        kept.append(copy)
+        copy = values.detach().cpu().float().contiguous().clone()
+        buffers.append(copy)
         return copy.data_ptr()
 
     def linear(layer: nn.Module | None) -> _Linear:
@@ -73,12 +72,12 @@ def values_of(network: PPLCNet) -> Values:
     architecture, stem = network.architecture, cast(nn.Conv2d, network.stem.get_submodule("0"))
     parts = list(parts_of(network))
     table = (_Block * len(parts))(*map(block, parts))
-    hidden = network.head.wide.get_submodule("0") if architecture.hidden else None
+    wide = network.head.wide.get_submodule("0") if architecture.head_width else None
     stride = cast(tuple[int, int], stem.stride)
     activation = {"relu": 1, "h-swish": 2}[architecture.activation]
     head = (stem.in_channels, stem.out_channels, *stride, activation, architecture.gate == "sigmoid", len(parts))
     convolution = (pointer(stem.weight), pointer(stem.bias))
-    return Values(_Network(*head, *convolution, table, linear(hidden), linear(network.head.classifier)), kept)
+    return Values(_Network(*head, *convolution, table, linear(wide), linear(network.head.classifier)), buffers)
 
 
 @dataclass(frozen=True)
@@ -94,14 +93,15 @@ class Parts:
 
 def parts_of(network: PPLCNet) -> Iterator[Parts]:
     """The blocks of a folded network in order."""
-    for place, stage in network.stages.named_children():
+    for number, stage in network.stages.named_children():
         for index, chain in stage.named_children():
+            assert isinstance(chain, DepthwiseSeparable)
             children = list(chain.children())
             gates = [child.gate for child in children if isinstance(child, SqueezeExcite)]
             chains = [child for child in children if not isinstance(child, SqueezeExcite)]
             first, *rest = [cast(nn.Conv2d, child.get_submodule("0")) for child in chains]
             squeeze = (cast(nn.Conv2d, gates[0][0]), cast(nn.Conv2d, gates[0][2])) if gates else None
-            yield Parts(f"stages.{place}.{index}", first, squeeze, rest, isinstance(chain, Shortcut))
+            yield Parts(f"stages.{number}.{index}", first, squeeze, rest, chain.shortcut)
 
 
 # ---------------------------------------------------------------------------------------------------- steps
@@ -144,17 +144,17 @@ def steps_of(
         if parts.squeeze:
             weights = sum(layer.weight.numel() for layer in parts.squeeze)
             add(slot + 1, f"{parts.name} squeeze-and-excite", "squeeze-and-excite", weights, weights, 0)
-        for place, layer in enumerate(parts.pointwise):
-            name = f"{parts.name} pointwise" + (f" {place + 1}" if len(parts.pointwise) > 1 else "")
+        for step, layer in enumerate(parts.pointwise):
+            name = f"{parts.name} pointwise" + (f" {step + 1}" if len(parts.pointwise) > 1 else "")
             out = pixels * layer.out_channels if layer is parts.pointwise[-1] else 0
-            add(slot + 2 + place, name, "pointwise", pixels * layer.weight.numel(), layer.weight.numel(), out)
+            add(slot + 2 + step, name, "pointwise", pixels * layer.weight.numel(), layer.weight.numel(), out)
         if parts.shortcut:
             add(slot + 4, f"{parts.name} shortcut", "shortcut", 0, 0, 2 * before)
     slot, last = 1 + 5 * len(blocks), blocks[-1].pointwise[-1].out_channels
     add(slot, "pool", "pool", 0, 0, height * width * last)
-    if network.architecture.hidden:
-        hidden = cast(nn.Linear, network.head.wide.get_submodule("0")).weight.numel()
-        add(slot + 1, "hidden", "dense", hidden, hidden, 0)
+    if network.architecture.head_width:
+        weights = cast(nn.Linear, network.head.wide.get_submodule("0")).weight.numel()
+        add(slot + 1, "hidden", "dense", weights, weights, 0)
     classifier = network.head.classifier.weight.numel()
     add(slot + 2, "classifier", "dense", classifier, classifier, 0)
     return steps

@@ -5,10 +5,8 @@ bytes at the bandwidth of what holds them, whichever takes longer. A layer near 
 operations, fewer bits or fewer bytes; `limit` says which.
 """
 
-import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -17,7 +15,8 @@ from typing import TYPE_CHECKING, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from ernest.lcnet.folding import folded
+from ernest import device, storage
+from ernest.lcnet.folding import fold
 from ernest.lcnet.native import Executor, LayerTime, Precision
 from ernest.lcnet.native.plan import steps_of
 from ernest.lcnet.network import PPLCNet
@@ -134,25 +133,25 @@ def profile(
         raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision}")
     if repeats < 1 or (threads is not None and threads < 1):
         raise ValueError(f"repeats and threads: expected at least 1, got {repeats} and {threads}")
-    network = folded(network)
+    network = fold(network)
     images = torch.randn(1, network.architecture.in_channels, height, width, generator=torch.Generator().manual_seed(0))
     executor = Executor(network, precision, 1, instructions)
     if executor.compiled:
         precision, run = cast(Precision, executor.precision), executor
         runtime, time_layers = f"native executor, {executor.instructions}", partial(executor.layers, images)
     else:
-        precision, runtime, run, time_layers = "fp32", "torch, folded", network, partial(timed_by_torch, network, images)
-    with _one_thread(), torch.inference_mode():
+        precision, runtime, run, time_layers = "fp32", "torch, folded", network, partial(time_layers_by_torch, network, images)
+    with device.threads(1), torch.inference_mode():
         timed, calls, roofline = _interleaved(
             time_layers, lambda: run(images), partial(measure, executor.instructions if executor.compiled else None, 2), repeats
         )
-    several = _processors() if threads is None else threads
+    several = device.count_processors() if threads is None else threads
     wide = Executor(network, precision, several, instructions) if several > 1 and executor.compiled else None
     return Profile(
         runtime,
         precision,
         (height, width),
-        tuple(bounded(step, precision, roofline) for step in timed),
+        tuple(with_bound(step, precision, roofline) for step in timed),
         roofline,
         tuple(calls),
         several,
@@ -165,7 +164,7 @@ def arithmetic(kind: str, precision: Precision) -> str:
     return "fp16" if kind == "depthwise" and precision != "fp32" else precision
 
 
-def bounded(step: LayerTime, precision: Precision, roofline: Roofline) -> Layer:
+def with_bound(step: LayerTime, precision: Precision, roofline: Roofline) -> Layer:
     """A layer beside its bound."""
     flops = 2 * step.multiply_adds
     compute, memory = roofline.arithmetic(flops, arithmetic(step.kind, precision)), roofline.reading(step.bytes)
@@ -191,7 +190,7 @@ def _interleaved(
         layers = min(layers, time_layers(1), key=lambda run: sum(step.seconds for step in run))
         calls += _burst(run, 1)
         if turn % -(-repeats // ROUNDS) == 0:
-            roofline = roofline.joined(see_machine())
+            roofline = roofline.best_of(see_machine())
     return layers, calls, roofline
 
 
@@ -199,13 +198,13 @@ def _burst(run: Callable[[], object], calls: int) -> list[float]:
     run()
     seconds = []
     for _ in range(calls):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         run()
-        seconds.append(time.perf_counter() - begun)
+        seconds.append(time.perf_counter() - started)
     return seconds
 
 
-def timed_by_torch(network: PPLCNet, images: Tensor, repeats: int) -> list[LayerTime]:
+def time_layers_by_torch(network: PPLCNet, images: Tensor, repeats: int) -> list[LayerTime]:
     """The layers of the best of so many runs of a folded network by torch's operators, by hooks before and after each."""
     # Pooling and shortcuts are no modules of their own here.
     steps = [
@@ -213,17 +212,17 @@ def timed_by_torch(network: PPLCNet, images: Tensor, repeats: int) -> list[Layer
     ]
     blocks = [part for stage in network.stages.children() for block in stage.children() for part in block.children()]
     head = [part for part in (network.head.wide, network.head.classifier) if not isinstance(part, nn.Identity)]
-    begun, seconds, handles = 0.0, [0.0] * len(steps), []
+    started, seconds, handles = 0.0, [0.0] * len(steps), []
 
     def begin(*_: object) -> None:
-        nonlocal begun
-        begun = time.perf_counter()
+        nonlocal started
+        started = time.perf_counter()
 
-    def end(place: int, *_: object) -> None:
-        seconds[place] = time.perf_counter() - begun
+    def end(index: int, *_: object) -> None:
+        seconds[index] = time.perf_counter() - started
 
-    for place, (module, _) in enumerate(zip([network.stem, *blocks, *head], steps, strict=True)):
-        handles += [module.register_forward_pre_hook(begin), module.register_forward_hook(partial(end, place))]
+    for index, (module, _) in enumerate(zip([network.stem, *blocks, *head], steps, strict=True)):
+        handles += [module.register_forward_pre_hook(begin), module.register_forward_hook(partial(end, index))]
     runs = []
     try:
         for _ in range(repeats):
@@ -233,21 +232,6 @@ def timed_by_torch(network: PPLCNet, images: Tensor, repeats: int) -> list[Layer
         for handle in handles:
             handle.remove()
     return [replace(step, seconds=taken) for step, taken in zip(steps, min(runs, key=sum), strict=True)]
-
-
-def _processors() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Torch computes on one thread inside, and on as many as before afterwards."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 # -------------------------------------------------------------------------------------------------------------- shown
@@ -303,8 +287,8 @@ def draw(found: Profile, path: str | Path) -> None:
     axes.barh(rows, [1e6 * layer.bound for layer in found.layers], color=colours, height=0.45)
     for row, layer in enumerate(found.layers):
         if layer.flops:
-            place = {"xytext": (3, 0), "textcoords": "offset points", "va": "center", "size": 8}
-            axes.annotate(f"{layer.share:.0%}", (1e6 * layer.seconds, row), **place)
+            style = {"xytext": (3, 0), "textcoords": "offset points", "va": "center", "size": 8}
+            axes.annotate(f"{layer.share:.0%}", (1e6 * layer.seconds, row), **style)
     axes.set_yticks(rows, [layer.name for layer in found.layers], size=8)
     axes.invert_yaxis()
     axes.margins(x=0.08, y=0.01)
@@ -313,6 +297,5 @@ def draw(found: Profile, path: str | Path) -> None:
     handles = [Patch(color="#d5d9de", label="measured")]
     handles += [Patch(color=colour, label=f"roofline: {limit}") for limit, colour in COLOURS.items()]
     axes.legend(handles=handles, loc="upper right", fontsize=8)
-    aside = path.with_name(f"aside-{path.name}")
-    canvas.savefig(aside, dpi=130)
-    os.replace(aside, path)
+    with storage.write_file(path) as aside:
+        canvas.savefig(aside, dpi=130)

@@ -12,6 +12,7 @@ from types import MappingProxyType
 
 import torch
 
+from ernest import device
 from ernest.lcnet.native import build
 
 KIBIBYTE = 1024
@@ -41,7 +42,7 @@ class Roofline:
         """Seconds that so many bytes take out of the nearest memory that holds them."""
         return size / self.bandwidth(size)
 
-    def joined(self, other: "Roofline") -> "Roofline":
+    def best_of(self, other: "Roofline") -> "Roofline":
         """The best of two measurements of the same core."""
         peaks = {name: max(rate, other.peaks[name]) for name, rate in self.peaks.items()}
         rates = tuple(
@@ -97,16 +98,14 @@ def _best_rate(work: Callable[[int], int], repeats: int) -> float:
 
 
 def _timed(work: Callable[[int], int], loops: int) -> tuple[float, int]:
-    begun = time.perf_counter()
+    started = time.perf_counter()
     units = work(loops)
-    return time.perf_counter() - begun, units
+    return time.perf_counter() - started, units
 
 
 def _by_torch(repeats: int) -> Roofline:
     """The same by torch's own kernels, on one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with device.threads(1):
         side = 768
         matrix = torch.rand(side, side)
 
@@ -124,6 +123,4 @@ def _by_torch(repeats: int) -> Roofline:
 
         peak = _best_rate(multiply, repeats)
         rates = tuple((size, _best_rate(read(torch.ones(size // 4)), repeats)) for size in FOOTPRINTS)
-    finally:
-        torch.set_num_threads(threads)
     return Roofline("torch", MappingProxyType(dict.fromkeys(("fp32", "fp16", "bf16", "int8"), peak)), rates)

@@ -1,33 +1,33 @@
 """Training of PP-LCNet: the paper's recipe on a folder of pictures, teachers, two students, exact resume."""
 
+from ernest.lcnet.training.dataset import PictureDataset, dataset_from_arrays, evaluation_transform, read_dataset
 from ernest.lcnet.training.listing import Listing, read_listing
 from ernest.lcnet.training.loop import fit
 from ernest.lcnet.training.losses import Pair, distillation, divergence, mutual, supervised
-from ernest.lcnet.training.pictures import Pictures, as_seen, hold, read_pictures
-from ernest.lcnet.training.recipe import Recipe, distilled, dump, load_recipe, published
-from ernest.lcnet.training.run import Outcome, train
+from ernest.lcnet.training.recipe import Recipe, distillation_recipe, dump, load_recipe, published_recipe
+from ernest.lcnet.training.run import TrainingResult, train
 from ernest.lcnet.training.scores import Scores, evaluate
 
 __all__ = [
     "Listing",
-    "Outcome",
     "Pair",
-    "Pictures",
+    "PictureDataset",
     "Recipe",
     "Scores",
-    "as_seen",
+    "TrainingResult",
+    "dataset_from_arrays",
     "distillation",
-    "distilled",
+    "distillation_recipe",
     "divergence",
     "dump",
     "evaluate",
+    "evaluation_transform",
     "fit",
-    "hold",
     "load_recipe",
     "mutual",
-    "published",
+    "published_recipe",
+    "read_dataset",
     "read_listing",
-    "read_pictures",
     "supervised",
     "train",
 ]

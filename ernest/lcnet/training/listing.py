@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ernest.lcnet.image_io.read import PICTURES, picture_files
+from ernest.lcnet.image_io.read import SUFFIXES, picture_files
 
 MANIFESTS = frozenset({".csv", ".tsv", ".jsonl"})
 UNLABELLED = -1
@@ -46,8 +46,8 @@ def read_listing(path: str | Path, labels: Sequence[str] | None = None) -> Listi
     elif strange := sorted(set(names) - set(labels)):
         known = ", ".join(list(labels)[:5]) + (", ..." if len(labels) > 5 else "")
         raise ValueError(f"{path}: class {strange[0]!r} is none of those trained for: {known}")
-    place = {name: index for index, name in enumerate(labels)}
-    return Listing(tuple(file for file, _ in found), tuple(place[name] for _, name in found), tuple(labels))
+    target_of = {name: index for index, name in enumerate(labels)}
+    return Listing(tuple(file for file, _ in found), tuple(target_of[name] for _, name in found), tuple(labels))
 
 
 def read_unlabelled(folder: str | Path, labels: Sequence[str]) -> Listing:
@@ -58,7 +58,7 @@ def read_unlabelled(folder: str | Path, labels: Sequence[str]) -> Listing:
     return Listing(files, (UNLABELLED,) * len(files), tuple(labels))
 
 
-def together(one: Listing, other: Listing) -> Listing:
+def concatenate(one: Listing, other: Listing) -> Listing:
     return Listing(one.files + other.files, one.targets + other.targets, one.labels)
 
 
@@ -83,7 +83,7 @@ def _chosen(listing: Listing, mask: np.ndarray) -> Listing:
 
 
 def _pictures(paths: Iterable[Path]) -> list[Path]:
-    return sorted(path for path in paths if path.suffix.lower() in PICTURES and not path.name.startswith("."))
+    return sorted(path for path in paths if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
 
 
 def _folder(folder: Path) -> list[tuple[Path, str]]:
@@ -94,7 +94,7 @@ def _folder(folder: Path) -> list[tuple[Path, str]]:
     for child in classes:
         files = _pictures(child.rglob("*"))
         if not files:
-            raise ValueError(f"{child}: a class with no pictures ({', '.join(sorted(PICTURES))})")
+            raise ValueError(f"{child}: a class with no pictures ({', '.join(sorted(SUFFIXES))})")
         found += [(file, child.name) for file in files]
     return found
 

@@ -20,7 +20,7 @@ class Pair(nn.Module):
         self.first, self.second = first, second
 
 
-def kept(network: nn.Module) -> PPLCNet:
+def student(network: nn.Module) -> PPLCNet:
     """The network that is scored and saved: itself, or the first of a `Pair`."""
     chosen = network.first if isinstance(network, Pair) else network
     assert isinstance(chosen, PPLCNet)

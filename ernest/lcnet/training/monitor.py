@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from ernest.lcnet.training.loop import Report, Show
+from ernest.lcnet.training.loop import Report, ReportCallback
 from ernest.lcnet.training.recipe import Recipe
 from ernest.lcnet.training.scores import ClassScore, Scores
 
@@ -11,7 +11,7 @@ MOST_CLASSES = 20
 
 
 @contextmanager
-def display(recipe: Recipe, wanted: bool) -> Iterator[Show | None]:
+def display(recipe: Recipe, wanted: bool) -> Iterator[ReportCallback | None]:
     """A bar for the epoch under way and a line for every finished one, on standard error; nothing if not `wanted`. Needs rich."""
     if not wanted:
         yield None

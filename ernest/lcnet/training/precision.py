@@ -6,6 +6,7 @@ from copy import deepcopy
 import torch
 from torch import nn
 
+from ernest.device import autocast, supports_bf16
 from ernest.lcnet.training.losses import Objective
 from ernest.lcnet.training.recipe import Recipe
 
@@ -23,7 +24,7 @@ def choose_bf16(network: nn.Module, objective: Objective, recipe: Recipe) -> boo
     """
     if recipe.precision != "auto":
         return recipe.precision == "bf16"
-    if not has_bf16():
+    if not supports_bf16():
         return False
     twin = deepcopy(network).train()
     images = torch.linspace(-2, 2, recipe.size).expand(min(TRIAL, recipe.batch), recipe.channels, recipe.size, recipe.size)
@@ -32,15 +33,9 @@ def choose_bf16(network: nn.Module, objective: Objective, recipe: Recipe) -> boo
     with torch.random.fork_rng(devices=[]):
         for _ in range(4):
             for bf16, times in seconds.items():
-                begun = time.perf_counter()
-                with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                started = time.perf_counter()
+                with autocast(enabled=bf16):
                     loss, _ = objective(twin, images, targets)
                 loss.backward()
-                times.append(time.perf_counter() - begun)
+                times.append(time.perf_counter() - started)
     return min(seconds[False][1:]) > GAIN * min(seconds[True][1:])
-
-
-def has_bf16() -> bool:
-    """True where the processor multiplies bfloat16 in hardware."""
-    processor = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(processor.get("avx512_bf16") or processor.get("amx_bf16"))

@@ -4,17 +4,15 @@ What the paper leaves open is as in PaddleClas: no decay of normalisation, label
 """
 
 import difflib
-import json
 import math
-import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args
 
 from ernest.lcnet.architecture import PUBLISHED, STRIDES_32, STRIDES_64, Architecture, Stride, small_images
 from ernest.lcnet.image_io.preprocess import Preprocessing
+from ernest.overrides import FieldError, build, read_tree
 
 Precision = Literal["auto", "fp32", "bf16"]
 Strides = Literal["auto", "published", "32", "64"]
@@ -28,22 +26,23 @@ SMALL_PICTURES = 96
 
 @dataclass(frozen=True)
 class Recipe:
-    """One way to train. Raises ValueError, which names the field, if a value makes no sense.
+    """Every setting of a training run. Raises ValueError, which names the field, if a value makes no sense.
 
     Network: `arch` is a published name or "small" (`small_images`); `strides` "auto" takes `STRIDES_32` up to 48 pixels,
-    `STRIDES_64` up to 96. `size` is the side of the pictures that the network sees, `channels` 3 or 1 (grey); `dropout` None
-    leaves the architecture's.
+    `STRIDES_64` up to 96. `size` is the side in pixels of the images that the network sees, `channels` 3 or 1 (grey);
+    `dropout` None leaves the architecture's.
 
-    Optimiser: SGD with `momentum`; `rate` is the peak for a batch of 2048 and follows `batch`; `warmup` epochs of linear rise,
-    at most a fifth of all, then a cosine down to zero; `stage_rates` are factors for the stem and the five stages.
-    `ema` is the decay of an average of the weights, which is then what is scored and saved; 0 for none.
+    Optimizer: SGD with `momentum`; `rate` is the peak learning rate for a batch of 2048 and follows `batch`; `warmup` epochs of
+    linear rise, at most a fifth of all, then a cosine down to zero; `stage_rates` are factors for the stem and the five stages.
+    `ema` is the decay of an exponential moving average of the weights, which is then scored and saved; 0 for none.
 
-    Pictures: crops of a share of the area between `crop_area`, of a width over height between `crop_aspect`, both drawn
-    evenly; `flip`; `sizes` trains every batch at one of these sides instead of `size`; `bend` bends strokes; `augment` is how
-    many of RandAugment's operations, of `magnitude` 0 to 10, change a picture; `erase` is the share of pictures that lose a
-    rectangle. `resize` is the short side at evaluation; None is 256/224 of `size`, or `size` itself below 96.
+    Augmentation: crops of a fraction of the area between `crop_area`, of a width over height between `crop_aspect`, both drawn
+    uniformly; `flip`; `sizes` trains every batch at one of these sides instead of `size`; `elastic_distort` warps strokes;
+    `augment` is how many of RandAugment's operations, of `magnitude` 0 to 10, change a picture; `erase` is the fraction of
+    pictures of which a rectangle is set to zero. `resize` is the short side at evaluation; None is 256/224 of `size`, or
+    `size` itself below 96.
 
-    `held_out` is the share of each class that is kept for evaluation where the data name no such pictures.
+    `held_out` is the fraction of each class that is kept for evaluation where the data have no validation part.
     """
 
     arch: str = "PPLCNet_x1_0"
@@ -65,7 +64,7 @@ class Recipe:
     crop_aspect: tuple[float, ...] = (3 / 4, 4 / 3)
     flip: bool = True
     sizes: tuple[int, ...] = ()
-    bend: bool = False
+    elastic_distort: bool = False
     augment: int = 0
     magnitude: float = 9.0
     erase: float = 0.0
@@ -104,7 +103,7 @@ class Recipe:
             raise ValueError(f"sizes: expected positive sides, got {self.sizes}")
 
 
-def published(arch: str, **changes: Any) -> Recipe:
+def published_recipe(arch: str, **changes: Any) -> Recipe:
     """The recipe that a published network was trained with: the table of the paper, and PaddleClas for what it leaves out."""
     base: dict[str, Any] = {"arch": arch}
     if arch.startswith("PPLCNetV2"):
@@ -115,12 +114,12 @@ def published(arch: str, **changes: Any) -> Recipe:
     return Recipe(**(base | changes))
 
 
-def distilled(arch: str, **changes: Any) -> Recipe:
+def distillation_recipe(arch: str, **changes: Any) -> Recipe:
     """The recipe of PaddleClas for an SSLD student: x2.5 as published, every other width as x1.0 (rate 0.4 for 1024 a step)."""
     base: dict[str, Any] = {"epochs": 200, "batch": 1024, "rate": 0.8, "weight_decay": 1e-5, "dropout": 0.0}
     if arch == "PPLCNet_x2_5":
         base = {"epochs": 100, "batch": 1024, "rate": 0.4, "weight_decay": 4e-5}
-    return published(arch, **(base | changes))
+    return published_recipe(arch, **(base | changes))
 
 
 def load_recipe(file: str | Path | None = None, overrides: Mapping[str, Any] | Sequence[str] = ()) -> Recipe:
@@ -128,21 +127,14 @@ def load_recipe(file: str | Path | None = None, overrides: Mapping[str, Any] | S
 
     Raises ValueError, which names the file or the field and the nearest name there is, for anything that is no recipe.
     """
-    tree: dict[str, Any] = {}
-    if file is not None:
-        try:
-            tree = tomllib.loads(Path(file).read_text())
-        except OSError as error:
-            raise ValueError(f"{file}: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{file}: {error}") from None
-    tree |= dict(overrides) if isinstance(overrides, Mapping) else dict(map(_parsed, overrides))
-    hints = get_type_hints(Recipe)
-    for name in tree:
-        if name not in hints:
-            raise ValueError(f"{name}: no field of a recipe{_near(name, hints) or '; there are ' + ', '.join(hints)}")
-    checked = {name: _checked(name, value, hints[name]) for name, value in tree.items()}
-    return published(checked.pop("arch", Recipe.arch), **checked)
+    texts = () if isinstance(overrides, Mapping) else overrides
+    try:
+        tree = read_tree(file, texts)
+    except FieldError as error:
+        raise ValueError(f"{error.value!r}: expected field=value, such as epochs=20") from None
+    tree |= overrides if isinstance(overrides, Mapping) else {}
+    arch = build(str, tree.get("arch", Recipe.arch), "arch")
+    return build(Recipe, dump(published_recipe(arch)) | tree)
 
 
 def dump(recipe: Recipe) -> dict[str, Any]:
@@ -155,7 +147,7 @@ def peak_rate(recipe: Recipe, batch: int | None = None) -> float:
     return recipe.rate * (batch or recipe.batch) / RATE_BATCH
 
 
-def architecture(recipe: Recipe, classes: int) -> Architecture:
+def architecture_of(recipe: Recipe, classes: int) -> Architecture:
     """The network that the recipe trains."""
     if recipe.arch == "small":
         chosen = small_images(classes)
@@ -165,7 +157,7 @@ def architecture(recipe: Recipe, classes: int) -> Architecture:
     return replace(chosen, in_channels=recipe.channels, dropout=dropout)
 
 
-def preprocessing(recipe: Recipe) -> Preprocessing:
+def preprocessing_of(recipe: Recipe) -> Preprocessing:
     """What pictures go through at evaluation, and with the trained network ever after."""
     whole = recipe.size if recipe.size < SMALL_PICTURES else round(recipe.size * 256 / 224)
     standard = Preprocessing()
@@ -180,31 +172,6 @@ def _strides(recipe: Recipe) -> tuple[Stride, ...]:
     if recipe.strides == "64" or (recipe.strides == "auto" and side <= SMALL_PICTURES):
         return STRIDES_64
     return PUBLISHED[recipe.arch].strides
-
-
-def _parsed(override: str) -> tuple[str, Any]:
-    name, equals, text = override.partition("=")
-    if not equals:
-        raise ValueError(f"{override!r}: expected field=value, such as epochs=20")
-    try:
-        return name.strip(), json.loads(text)
-    except json.JSONDecodeError:
-        return name.strip(), text.strip()
-
-
-def _checked(name: str, value: Any, kind: Any) -> Any:
-    """`value` from a file as what the field holds."""
-    if get_origin(kind) is tuple and isinstance(value, list | tuple):
-        return tuple(_checked(name, entry, get_args(kind)[0]) for entry in value)
-    if get_origin(kind) is Literal:
-        return str(value) if kind is Strides else value  # `strides=32` in a shell is a number
-    allowed = get_args(kind) if isinstance(kind, UnionType) else (kind,)
-    if float in allowed and type(value) is int:
-        return float(value)
-    if get_origin(kind) is tuple or type(value) not in allowed or (type(value) is float and not math.isfinite(value)):
-        wanted = "a list" if get_origin(kind) is tuple else " or ".join(getattr(one, "__name__", "none") for one in allowed)
-        raise ValueError(f"{name}: expected {wanted.replace('NoneType', 'nothing')}, got {value!r}")
-    return value
 
 
 def _near(name: str, known: Mapping[str, Any]) -> str:

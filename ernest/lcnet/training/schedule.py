@@ -25,8 +25,8 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict]:
     Each group holds `params`, `names`, `weight_decay` and `factor`; a factor of 0 freezes, which the group leaves out.
     """
     normalisation = {
-        f"{place}.{leaf}" if place else leaf
-        for place, module in network.named_modules()
+        f"{prefix}.{leaf}" if prefix else leaf
+        for prefix, module in network.named_modules()
         if isinstance(module, nn.BatchNorm2d)
         for leaf in ("weight", "bias")
     }
@@ -54,7 +54,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 @torch.no_grad()
-def follow(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
+def update_average(average: nn.Module, network: nn.Module, decay: float, step: int) -> None:
     """Moves the average of the weights towards the network. Early on it moves faster: (1 + step) / (10 + step) bounds the decay.
 
     Counters and what else is no floating-point number are copied.

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from ernest.lcnet.image_io.preprocess import Preprocessing
-from ernest.lcnet.training.pictures import Pictures, normalised
-from ernest.lcnet.weights.native import written_aside
+from ernest import storage
+from ernest.lcnet.image_io.preprocess import Preprocessing, normalise
+from ernest.lcnet.training.dataset import PictureDataset
 
 BATCH = 250
 MOST_NAMES = 40
@@ -30,7 +30,7 @@ class Scores:
     confusion: np.ndarray
 
 
-def evaluate(network: nn.Module, pictures: Pictures, rule: Preprocessing) -> Scores:
+def evaluate(network: nn.Module, pictures: PictureDataset, preprocessing: Preprocessing) -> Scores:
     """Scores on pictures that already have the size that `rule` makes; the network is left as it was, in training or not."""
     training = network.training
     network.eval()
@@ -38,9 +38,9 @@ def evaluate(network: nn.Module, pictures: Pictures, rule: Preprocessing) -> Sco
     confusion, among = np.zeros((classes, classes), np.int64), 0
     with torch.inference_mode():
         for start in range(0, len(pictures), BATCH):
-            places = range(start, min(start + BATCH, len(pictures)))
-            levels = np.stack([pictures.picture(place) for place in places])
-            logits = network(normalised(torch.from_numpy(levels).movedim(-1, 1).float(), rule)).float()
+            indices = range(start, min(start + BATCH, len(pictures)))
+            levels = np.stack([pictures.picture(index) for index in indices])
+            logits = network(normalise(torch.from_numpy(levels).movedim(-1, 1).float(), preprocessing)).float()
             targets = pictures.targets[start : start + len(levels)]
             likeliest = logits.topk(min(5, classes)).indices.numpy()
             among += int((likeliest == targets[:, None]).sum())
@@ -64,10 +64,10 @@ class ClassScore:
 def per_class(scores: Scores, labels: Sequence[str]) -> list[ClassScore]:
     """Every class, the worst first; `taken_for` is the class that most of its missed pictures were taken for."""
     rows = []
-    for place, label in enumerate(labels):
-        found, row = int(scores.confusion[place, place]), scores.confusion[place]
-        wrong = np.where(np.arange(len(labels)) == place, 0, row)
-        count, taken = int(row.sum()), int(scores.confusion[:, place].sum())
+    for index, label in enumerate(labels):
+        found, row = int(scores.confusion[index, index]), scores.confusion[index]
+        wrong = np.where(np.arange(len(labels)) == index, 0, row)
+        count, taken = int(row.sum()), int(scores.confusion[:, index].sum())
         other = labels[int(wrong.argmax())] if wrong.any() else ""
         rows.append(ClassScore(label, count, found / max(1, count), found / max(1, taken), other))
     return sorted(rows, key=lambda row: (row.recall, row.label))
@@ -75,7 +75,7 @@ def per_class(scores: Scores, labels: Sequence[str]) -> list[ClassScore]:
 
 def write_classes(rows: Sequence[ClassScore], path: Path) -> None:
     """The table as CSV."""
-    with written_aside(path) as aside, aside.open("w", newline="") as file:
+    with storage.write_file(path) as aside, aside.open("w", newline="") as file:
         lines = csv.writer(file)
         lines.writerow(("class", "pictures", "recall", "precision", "most often taken for"))
         lines.writerows((row.label, row.pictures, f"{row.recall:.4f}", f"{row.precision:.4f}", row.taken_for) for row in rows)
@@ -99,5 +99,5 @@ def draw_confusion(scores: Scores, labels: Sequence[str], path: Path) -> None:
         for i, j in zip(*np.nonzero(scores.confusion), strict=True):
             colour, count = "white" if shares[i, j] > 0.3 else "black", str(scores.confusion[i, j])
             axes.text(j, i, count, ha="center", va="center", fontsize=7, color=colour)
-    with written_aside(path) as aside:
+    with storage.write_file(path) as aside:
         FigureCanvasAgg(figure).print_png(aside)

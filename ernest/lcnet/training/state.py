@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ernest.lcnet.weights.native import written_aside
+from ernest import storage
 
 KEY = "progress"
 
 
 @dataclass(frozen=True)
-class Progress:
+class TrainerState:
     """Epochs and steps done, the sums of the epoch under way, a line for each finished one, and what must not change.
 
     `fingerprint` names recipe, data and start; `bf16` is the precision that was chosen once and stays.
@@ -26,78 +26,72 @@ class Progress:
     epoch: int = 0
     step: int = 0
     loss: float = 0.0
-    right: int = 0
+    correct: int = 0
     labelled: int = 0
-    seen: int = 0
+    images: int = 0
     history: tuple[Mapping[str, float], ...] = ()
 
-    def after_step(self, loss: float, right: int, labelled: int, seen: int) -> "Progress":
-        """One step on; `loss` is the mean over the `seen` pictures, of which so many had a label."""
-        sums = {"right": self.right + right, "labelled": self.labelled + labelled, "seen": self.seen + seen}
-        return replace(self, step=self.step + 1, loss=self.loss + loss * seen, **sums)
+    def after_step(self, loss: float, correct: int, labelled: int, images: int) -> "TrainerState":
+        """One step on; `loss` is the mean over the `images` pictures, of which so many had a label."""
+        sums = {"correct": self.correct + correct, "labelled": self.labelled + labelled, "images": self.images + images}
+        return replace(self, step=self.step + 1, loss=self.loss + loss * images, **sums)
 
-    def after_epoch(self, scores: Mapping[str, float]) -> "Progress":
+    def after_epoch(self, scores: Mapping[str, float]) -> "TrainerState":
         """At the beginning of the next epoch, with a line about this one."""
         loss, accuracy = self.means()
         line = {"epoch": self.epoch + 1, "loss": loss, "accuracy": accuracy, **scores}
-        return Progress(self.fingerprint, self.bf16, self.epoch + 1, history=(*self.history, line))
+        return TrainerState(self.fingerprint, self.bf16, self.epoch + 1, history=(*self.history, line))
 
     def means(self) -> tuple[float, float]:
         """Loss and accuracy of the epoch so far, the latter of the pictures with a label."""
-        return self.loss / max(1, self.seen), self.right / max(1, self.labelled)
+        return self.loss / max(1, self.images), self.correct / max(1, self.labelled)
 
 
 def save_state(
-    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, progress: Progress
+    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, state: TrainerState
 ) -> None:
     """Everything that the next step depends on; the file appears whole or not at all."""
-    from safetensors.torch import save_file
-
     tensors = {f"network/{name}": value for name, value in network.state_dict().items()}
     tensors |= {f"average/{name}": value for name, value in (average.state_dict() if average else {}).items()}
     for name, parameter in network.named_parameters():
         momentum = optimizer.state[parameter].get("momentum_buffer") if parameter in optimizer.state else None
         if momentum is not None:
             tensors[f"momentum/{name}"] = momentum
-    with written_aside(path) as aside:
-        save_file({name: value.contiguous() for name, value in tensors.items()}, aside, {KEY: json.dumps(asdict(progress))})
+    storage.save_tensors(path, tensors, {KEY: json.dumps(asdict(state))})
 
 
 def load_state(
     path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, fingerprint: str
-) -> Progress | None:
+) -> TrainerState | None:
     """Puts back what `save_state` wrote; None where there is no file.
 
     Raises ValueError, which names the file, if it is damaged or belongs to another recipe, other data or another start.
     """
-    from safetensors import SafetensorError, safe_open
-
     if not path.exists():
         return None
     try:
-        with safe_open(path, "pt") as file:
-            progress = _progress(json.loads((file.metadata() or {})[KEY]))
-            if progress.fingerprint != fingerprint:
-                raise ValueError("belongs to another recipe, other data or another start: restore them to go on, or remove it")
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        state = _progress(json.loads(storage.read_header(path).metadata[KEY]))
+        if state.fingerprint != fingerprint:
+            raise ValueError("belongs to another recipe, other data or another start: restore them to go on, or remove it")
+        tensors = storage.load_tensors(path)
         network.load_state_dict(_part(tensors, "network"))
         if average is not None:
             average.load_state_dict(_part(tensors, "average"))
-    except (SafetensorError, KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
+    except (KeyError, TypeError, RuntimeError, json.JSONDecodeError) as error:
         raise ValueError(f"{path}: damaged: {error}") from None
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
     momentum = _part(tensors, "momentum")
     for name, parameter in network.named_parameters():
         if name in momentum:
             # The layout of the parameter: the sums of a fused step must run over both in the same order.
             optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum[name])
-    return progress
+    return state
 
 
 def _part(tensors: Mapping[str, Tensor], kind: str) -> dict[str, Tensor]:
     return {name.removeprefix(f"{kind}/"): value for name, value in tensors.items() if name.startswith(f"{kind}/")}
 
 
-def _progress(tree: dict[str, Any]) -> Progress:
-    return Progress(**{**tree, "history": tuple(tree["history"])})
+def _progress(tree: dict[str, Any]) -> TrainerState:
+    return TrainerState(**{**tree, "history": tuple(tree["history"])})

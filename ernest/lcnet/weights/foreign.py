@@ -16,12 +16,12 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from ernest.lcnet.architecture import PUBLISHED, Architecture, Stride, scaled
+from ernest.lcnet.architecture import PUBLISHED, Architecture, Stride, scale_channels
 from ernest.lcnet.image_io.preprocess import HUGGING_FACE, PADDLECLAS, TEXT_LINE, TIMM, Preprocessing
 from ernest.lcnet.network import PPLCNet
 from ernest.lcnet.weights.key_maps import SPELLINGS, Origin, their_name
 from ernest.lcnet.weights.load import read_weights
-from ernest.lcnet.weights.native import Saved, metadata, read
+from ernest.lcnet.weights.native import Checkpoint, read_checkpoint, read_metadata
 
 PADDLE_DROPOUT = 0.2
 
@@ -44,16 +44,16 @@ def load(path: str | Path, *, dropout: float | None = None, strides: tuple[Strid
     those of the architecture, or of `config.json`, unless given.
     Raises ValueError, which names the file, for anything that is not a whole network, and OSError.
     """
-    return load_saved(path, dropout=dropout, strides=strides).network
+    return load_checkpoint(path, dropout=dropout, strides=strides).network
 
 
-def load_saved(path: str | Path, *, dropout: float | None = None, strides: tuple[Stride, ...] | None = None) -> Saved:
+def load_checkpoint(path: str | Path, *, dropout: float | None = None, strides: tuple[Stride, ...] | None = None) -> Checkpoint:
     """As `load`, with the labels and the pre-processing: those in our own file, or those that the origin is known to use."""
     path = Path(path)
-    if metadata(path) is not None:
+    if read_metadata(path) is not None:
         if dropout is not None or strides is not None:
             raise ValueError(f"{path}: dropout and strides are for the files of others; this one holds its own")
-        return read(path)
+        return read_checkpoint(path)
     tensors = _student(read_weights(path))
     try:
         origin = _origin(tensors)
@@ -69,8 +69,8 @@ def load_saved(path: str | Path, *, dropout: float | None = None, strides: tuple
         with torch.random.fork_rng(devices=[]):  # the first values are thrown away, and draw nothing from the caller
             network = PPLCNet(architecture)
         lines = origin == "Hugging Face" and any(isinstance(stride, tuple) for stride in architecture.strides)
-        rule = TEXT_LINE if lines else PREPROCESSING[origin]
-        return Saved(_filled(origin, network, tensors), (), rule, {"origin": origin, "file": path.name})
+        preprocessing = TEXT_LINE if lines else PREPROCESSING[origin]
+        return Checkpoint(_filled(origin, network, tensors), (), preprocessing, {"origin": origin, "file": path.name})
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
@@ -116,14 +116,14 @@ def _origin(tensors: Mapping[str, Tensor]) -> Origin:
 def _arranged(origin: Origin, tensors: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
     """Float32 in our shapes: Paddle keeps linear layers transposed, all keep the wide layer as a convolution."""
     spelling = SPELLINGS[origin]
-    hidden, classifier = f"{spelling.hidden}.weight", f"{spelling.classifier}.weight"
+    head, classifier = f"{spelling.head}.weight", f"{spelling.classifier}.weight"
     if classifier not in tensors or tensors[classifier].ndim != 2:
         raise ValueError(f"expected a classifier {classifier} of two dimensions")
     arranged = {name: tensor.float().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
     if origin in ("PaddleClas", "PaddleClas V2"):
         arranged[classifier] = arranged[classifier].T.contiguous()
-    if hidden in arranged:
-        arranged[hidden] = arranged[hidden].flatten(1)
+    if head in arranged:
+        arranged[head] = arranged[head].flatten(1)
         arranged[classifier] *= factor  # without the wide layer there is no dropout either
     return arranged
 
@@ -133,12 +133,12 @@ def _recognised(origin: Origin, tensors: Mapping[str, Tensor]) -> Architecture:
     spelling = SPELLINGS[origin]
     version = [one for name, one in PUBLISHED.items() if name.startswith("PPLCNetV2") == (origin == "PaddleClas V2")]
     nearest = max(version, key=lambda one: _agreement(origin, one, tensors))
-    hidden, stem = f"{spelling.hidden}.weight", tensors[f"{spelling.stem[0]}.weight"]
+    head, stem = f"{spelling.head}.weight", tensors[f"{spelling.stem[0]}.weight"]
     return replace(
         nearest,
         classes=len(tensors[f"{spelling.classifier}.weight"]),
-        hidden=len(tensors[hidden]) if hidden in tensors else 0,
-        hidden_bias=f"{spelling.hidden}.bias" in tensors,
+        head_width=len(tensors[head]) if head in tensors else 0,
+        head_bias=f"{spelling.head}.bias" in tensors,
         in_channels=stem.shape[1] if stem.ndim == 4 else 3,
     )
 
@@ -147,10 +147,10 @@ def _agreement(origin: Origin, architecture: Architecture, tensors: Mapping[str,
     """How many blocks of an architecture are in the file with the width that they should have."""
     agreeing = 0
     for stage, blocks in enumerate(architecture.stages):
-        for place, block in enumerate(blocks):
-            last = f"stages.{stage}.{place}.{1 + block.squeeze + block.split}.0.weight"
+        for index, block in enumerate(blocks):
+            last = f"stages.{stage}.{index}.{1 + block.squeeze + block.split}.0.weight"
             found = tensors.get(their_name(origin, last, block))
-            agreeing += found is not None and len(found) == scaled(block.channels, architecture.scale)
+            agreeing += found is not None and len(found) == scale_channels(block.channels, architecture.scale)
     return agreeing
 
 
@@ -161,8 +161,8 @@ def _filled(origin: Origin, network: PPLCNet, tensors: Mapping[str, Tensor]) -> 
         if UNUSED.search(name):
             state[name] = tensor
             continue
-        _, *place = name.split(".")
-        block = network.architecture.stages[int(place[0])][int(place[1])] if name.startswith("stages.") else None
+        _, *index = name.split(".")
+        block = network.architecture.stages[int(index[0])][int(index[1])] if name.startswith("stages.") else None
         theirs = their_name(origin, name, block)
         names.add(theirs)
         state[name] = tensors.get(theirs, tensor)

@@ -18,7 +18,7 @@ class Spelling:
     depthwise: tuple[str, str]
     pointwise: tuple[str, str]
     squeeze: tuple[str, str]
-    hidden: str
+    head: str
     classifier: str
     statistics: tuple[str, str] = ("running_mean", "running_var")
 
@@ -28,7 +28,7 @@ PADDLE = Spelling(
     depthwise=("dw_conv.conv", "dw_conv.bn"),
     pointwise=("pw_conv.conv", "pw_conv.bn"),
     squeeze=("se.conv1", "se.conv2"),
-    hidden="last_conv",
+    head="last_conv",
     classifier="fc",
     statistics=("_mean", "_variance"),
 )
@@ -42,7 +42,7 @@ SPELLINGS: Mapping[Origin, Spelling] = MappingProxyType(
             depthwise=("conv_dw", "bn1"),
             pointwise=("conv_pw", "bn2"),
             squeeze=("se.conv_reduce", "se.conv_expand"),
-            hidden="conv_head",
+            head="conv_head",
             classifier="classifier",
         ),
         "Hugging Face": Spelling(
@@ -50,7 +50,7 @@ SPELLINGS: Mapping[Origin, Spelling] = MappingProxyType(
             depthwise=("depthwise_convolution.convolution", "depthwise_convolution.normalization"),
             pointwise=("pointwise_convolution.convolution", "pointwise_convolution.normalization"),
             squeeze=("squeeze_excitation_module.convolution1", "squeeze_excitation_module.convolution2"),
-            hidden="last_convolution",
+            head="last_convolution",
             classifier="fc",
         ),
     }
@@ -66,12 +66,12 @@ def their_name(origin: Origin, name: str, block: Block | None = None) -> str:
         case ["stem", half]:
             layer = spelling.stem[int(half)]
         case ["head", "wide", _]:
-            layer = spelling.hidden
+            layer = spelling.head
         case ["head", _]:
             layer = spelling.classifier
-        case ["stages", stage, place, *part]:
+        case ["stages", stage, index, *part]:
             assert block is not None
-            layer = f"{_their_block(origin, int(stage), int(place))}.{_their_part(spelling, part, block)}"
+            layer = f"{_their_block(origin, int(stage), int(index))}.{_their_part(spelling, part, block)}"
     own = {"running_mean": spelling.statistics[0], "running_var": spelling.statistics[1]}
     return f"{layer}.{own.get(leaf, leaf)}"
 
@@ -90,14 +90,14 @@ def _their_part(spelling: Spelling, part: list[str], block: Block) -> str:
             return spelling.pointwise[half].replace("pw_conv", step)
 
 
-def _their_block(origin: Origin, stage: int, place: int) -> str:
+def _their_block(origin: Origin, stage: int, index: int) -> str:
     match origin:
         case "PaddleClas":
-            return f"blocks{stage + 2}.{place}"
+            return f"blocks{stage + 2}.{index}"
         case "PaddleClas V2":  # the stem's own block is our first stage
-            return f"stages.{stage - 1}.{place}" if stage else "stem.1"
+            return f"stages.{stage - 1}.{index}" if stage else "stem.1"
         case "Hugging Face":
-            return f"encoder.blocks.{stage}.layers.{place}"
+            return f"encoder.blocks.{stage}.layers.{index}"
         case "timm":  # our fourth stage is cut in two, after its second block
-            cut = stage == 4 or (stage == 3 and place >= 2)
-            return f"blocks.{stage + cut}.{place - 2 * (cut and stage == 3)}"
+            cut = stage == 4 or (stage == 3 and index >= 2)
+            return f"blocks.{stage + cut}.{index - 2 * (cut and stage == 3)}"

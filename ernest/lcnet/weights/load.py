@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ernest import storage
 from ernest.lcnet.weights.pickle_reader import Call, Name, Reference, read_pickle
 
 PADDLE_NAMES = frozenset(
@@ -50,22 +51,12 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         if start[:4] == b"PK\x03\x04":
             return _read_torch(path)
         if start[5:] == b"\x00\x00\x00{":  # the end of a length of eight bytes, whose first may be any
-            return _read_safetensors(path)
+            return storage.load_tensors(path)
         if start[:1] == b"\x80":
             return _read_paddle(path.read_bytes())
         raise ValueError("expected Paddle's .pdparams, a zip file of torch.save, or safetensors")
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"damaged: {error}") from None
+        raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
 
 
 # ------------------------------------------------------------------------------------------------------------- Paddle

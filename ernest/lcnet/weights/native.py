@@ -5,10 +5,7 @@ architecture, the labels of the classes, the pre-processing and whatever else th
 """
 
 import json
-import os
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,8 +13,9 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
+from ernest import storage
 from ernest.lcnet.architecture import Architecture, Block
-from ernest.lcnet.folding import folded
+from ernest.lcnet.folding import fold
 from ernest.lcnet.image_io.preprocess import PADDLECLAS, Preprocessing
 from ernest.lcnet.network import PPLCNet
 from ernest.lcnet.weights.load import read_weights
@@ -32,7 +30,7 @@ Precision = Literal["fp32", "bf16", "int8"]
 
 
 @dataclass(frozen=True)
-class Saved:
+class Checkpoint:
     """What a file holds. `labels` is empty where nobody named the classes; `about` is JSON: a recipe, scores, a source.
 
     `precision` ("fp32", "bf16" or "int8") is that of a deployed network, None for one that may be trained on or deployed.
@@ -57,33 +55,30 @@ def save(
 
     Raises ValueError if labels or pre-processing are not those of such a network, and OSError.
     """
-    from safetensors.torch import save_file
-
-    saved = Saved(network, tuple(labels), preprocessing, about or {}, precision)
+    saved = Checkpoint(network, tuple(labels), preprocessing, about or {}, precision)
     check_fit(network.architecture, saved.labels, preprocessing)
     tensors = {name: tensor.detach() for name, tensor in network.state_dict().items()}
     tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-    text = card(saved) | {"architecture": asdict(network.architecture), "folded": _is_folded(network)}
-    with written_aside(path) as aside:
-        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, aside, {KEY: json.dumps(text)})
+    text = metadata(saved) | {"architecture": asdict(network.architecture), "folded": _is_folded(network)}
+    storage.save_tensors(path, tensors, {KEY: json.dumps(text)})
 
 
-def read(path: str | Path) -> Saved:
+def read_checkpoint(path: str | Path) -> Checkpoint:
     """What `save` wrote, the network ready to classify. Draws no random numbers.
 
     Raises ValueError, which names the file, if it is damaged or not ours, and OSError.
     """
     path = Path(path)
     try:
-        text = metadata(path)
+        text = read_metadata(path)
         if text is None:
             raise ValueError(f"expected a file of ernest.lcnet, with {KEY} in its metadata")
-        about = parsed_card(text)
+        about = decode_metadata(text)
         if "head" in about:
             raise ValueError(f"holds a {about['head']}: read it with ernest.lcnet.heads.load")
-        network = _empty(architecture_of(about["architecture"]), bool(about["folded"]))
+        network = _empty(architecture_from_json(about["architecture"]), bool(about["folded"]))
         fill(network, read_weights(path))
-        saved = Saved(network.eval(), *told(about))
+        saved = Checkpoint(network.eval(), *parse_metadata(about))
         check_fit(network.architecture, saved.labels, saved.preprocessing)
         return saved
     except (KeyError, TypeError) as error:
@@ -92,24 +87,18 @@ def read(path: str | Path) -> Saved:
         raise ValueError(str(error) if str(error).startswith(f"{path}: ") else f"{path}: {error}") from None
 
 
-def metadata(path: str | Path) -> str | None:
-    """Our JSON text in a file of any kind; None where there is none, as in the files of others."""
-    from safetensors import SafetensorError, safe_open
-
+def read_metadata(path: str | Path) -> str | None:
+    """The JSON text that `save` put into a safetensors file; None where there is none, as in the files of others."""
     with Path(path).open("rb") as file:
         if file.read(9)[8:9] != b"{":
             return None
-    try:
-        with safe_open(path, framework="pt") as file:
-            return (file.metadata() or {}).get(KEY)
-    except SafetensorError as error:
-        raise ValueError(f"{path}: damaged: {error}") from None
+    return storage.read_header(path).metadata.get(KEY)
 
 
 # ---------------------------------------------------------------------------------------------------------- the text
 
 
-def card(saved: Saved) -> dict[str, Any]:
+def metadata(saved: Checkpoint) -> dict[str, Any]:
     """What goes into a file beside the network, ready for JSON: the same in our own files, in ONNX and in OpenVINO's."""
     return {
         "version": VERSION,
@@ -120,7 +109,7 @@ def card(saved: Saved) -> dict[str, Any]:
     }
 
 
-def parsed_card(text: str) -> dict[str, Any]:
+def decode_metadata(text: str) -> dict[str, Any]:
     """The text as a dictionary. Raises ValueError if it is no JSON, or of a version that we do not know."""
     try:
         about = json.loads(text)
@@ -132,17 +121,17 @@ def parsed_card(text: str) -> dict[str, Any]:
     return about
 
 
-def told(about: Mapping[str, Any]) -> tuple[tuple[str, ...], Preprocessing, Mapping[str, Any], Precision | None]:
+def parse_metadata(about: Mapping[str, Any]) -> tuple[tuple[str, ...], Preprocessing, Mapping[str, Any], Precision | None]:
     """Labels, pre-processing, what else was told, precision. Raises KeyError, TypeError or ValueError for what they are not."""
-    rule: dict[str, Any] = {}
+    preprocessing: dict[str, Any] = {}
     for name, value in about["preprocessing"].items():
-        rule[name] = tuple(value) if isinstance(value, list) else value
+        preprocessing[name] = tuple(value) if isinstance(value, list) else value
     if about["precision"] not in (None, *get_args(Precision)):
         raise ValueError(f"precision: expected one of {', '.join(get_args(Precision))}, got {about['precision']}")
-    return tuple(map(str, about["labels"])), Preprocessing(**rule), dict(about["about"]), about["precision"]
+    return tuple(map(str, about["labels"])), Preprocessing(**preprocessing), dict(about["about"]), about["precision"]
 
 
-def architecture_of(fields: Mapping[str, Any]) -> Architecture:
+def architecture_from_json(fields: Mapping[str, Any]) -> Architecture:
     """The inverse of `dataclasses.asdict` for what has been through JSON, where tuples are lists."""
     strides = tuple(tuple(one) if isinstance(one, list) else one for one in fields["strides"])
     stages = tuple(tuple(Block(**block) for block in stage) for stage in fields["stages"])
@@ -166,11 +155,11 @@ def _is_folded(network: nn.Module) -> bool:
     return not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
 
-def _empty(architecture: Architecture, fold: bool) -> PPLCNet:
+def _empty(architecture: Architecture, is_folded: bool) -> PPLCNet:
     """A network without values: what a file promises costs no memory before its tensors have been seen to fit."""
     with torch.device("meta"):
         network = PPLCNet(architecture)
-    return folded(network) if fold else network
+    return fold(network) if is_folded else network
 
 
 def fill(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -186,23 +175,3 @@ def fill(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
         more = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise ValueError(f"the tensors are not those of its architecture: {'; '.join(faults[:3])}{more}")
     network.load_state_dict(tensors, assign=True)
-
-
-# ------------------------------------------------------------------------------------------------------------- disk
-
-
-@contextmanager
-def written_aside(path: str | Path) -> Iterator[Path]:
-    """A path in a new folder beside `path`; what has been written there replaces what is here, unless an error came between.
-
-    All files that the body writes into that folder move, the one that `path` names last: a model may have a second file.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder:
-        aside = Path(folder) / path.name
-        yield aside
-        for file in sorted(Path(folder).iterdir(), key=lambda one: one == aside):
-            with file.open("rb") as written:
-                os.fsync(written.fileno())
-            os.replace(file, path.parent / file.name)

@@ -90,8 +90,8 @@ class _Reader:
             "MEMOIZE": lambda _: self.remember(len(self.memory)),
             "BINPUT": self.remember,
             "LONG_BINPUT": self.remember,
-            "BINGET": lambda place: self.stack.append(self.memory[place]),
-            "LONG_BINGET": lambda place: self.stack.append(self.memory[place]),
+            "BINGET": lambda index: self.stack.append(self.memory[index]),
+            "LONG_BINGET": lambda index: self.stack.append(self.memory[index]),
         }
 
     def step(self, instruction: str, argument: Any) -> None:
@@ -111,18 +111,18 @@ class _Reader:
         return value
 
     def since_mark(self) -> list[Any]:
-        place = len(self.stack) - 1
-        while self.stack[place] is not _MARK:
-            place -= 1
-        values = self.stack[place + 1 :]
-        del self.stack[place:]
+        index = len(self.stack) - 1
+        while self.stack[index] is not _MARK:
+            index -= 1
+        values = self.stack[index + 1 :]
+        del self.stack[index:]
         return values
 
     def join(self, count: int) -> None:
         self.stack.append(tuple([self.pop() for _ in range(count)][::-1]))
 
-    def remember(self, place: int) -> None:
-        self.memory[place] = self.stack[-1]
+    def remember(self, index: int) -> None:
+        self.memory[index] = self.stack[-1]
 
     def extend(self, values: list[Any]) -> None:
         target = self.stack[-1]

@@ -1,1 +1,1 @@
-"""Compiled twins of the fast schemes: numba kernels and planned transforms, with the answers of the torch ones."""
+"""Compiled steppers of the fast schemes: fused numba kernels and planned FFTs, equal to the torch steppers up to round-off."""

@@ -1,4 +1,4 @@
-"""The compiled twin of CoarseGaussSeidel: the same sweeps, on blocks of the modes that stay in place in their rows."""
+"""The compiled stepper of CoarseGaussSeidel, fused with numba; blocks of modes are used in place in the rows of the full grid."""
 
 import math
 from collections.abc import Sequence
@@ -13,8 +13,8 @@ from ernest.phasefield.compiled.transforms import Array, Plan, fastest_plan
 from ernest.phasefield.compiled.workspace import (
     LENGTHS_KEPT,
     FusedState,
+    LRUCache,
     Memory,
-    Recent,
     Workspace,
     fold_rows,
     last_rows,
@@ -25,7 +25,7 @@ from ernest.phasefield.schemes.coarse import CoarseGaussSeidel, CoarseStepper, s
 from ernest.phasefield.schemes.coarsening import defect_weights, outer_matrices
 from ernest.phasefield.schemes.gaussseidel import window_matrices
 from ernest.phasefield.schemes.splitting import one_length
-from ernest.phasefield.stepping import State, StepFacts
+from ernest.phasefield.stepping import State, StepStats
 from ernest.phasefield.timeelement import gauss
 
 
@@ -62,17 +62,17 @@ class Tables:
 
 @dataclass(frozen=True)
 class ElementTables:
-    """What hangs on the length of the element alone: (a, W) of its end, and of its nodes and its end on the block."""
+    """Tables that depend on the element's length alone: (a, W) of its end, and of its nodes and its end on the block."""
 
     end: tuple[Array, Array]
     block: list[tuple[Array, Array]]
 
 
 class FusedCoarse:
-    """The twin of CoarseStepper."""
+    """Fused counterpart of CoarseStepper."""
 
     def __init__(self, scheme: CoarseGaussSeidel, workspace: Workspace) -> None:
-        self.scheme, self.workspace, self.begin = scheme, workspace, workspace.begin
+        self.scheme, self.workspace, self.init = scheme, workspace, workspace.init
         self._points = gauss(scheme.degree)[0]
         points = workspace.grid.points
         sizes = scheme.level_points(points)
@@ -93,8 +93,8 @@ class FusedCoarse:
             np.ascontiguousarray(workspace.stiffness.reshape(halves)[low].reshape(-1, sizes[0][-1] // 2)),
             np.ascontiguousarray(workspace.mobility.reshape(halves)[low].reshape(-1, sizes[0][-1] // 2)),
         )
-        self._lengths: Recent[float, ElementTables] = Recent(LENGTHS_KEPT)
-        self._tables_kept: Recent[tuple[Time, ...], Tables] = Recent(LENGTHS_KEPT + self._elements_kept)
+        self._lengths: LRUCache[float, ElementTables] = LRUCache(LENGTHS_KEPT)
+        self._tables_kept: LRUCache[tuple[Time, ...], Tables] = LRUCache(LENGTHS_KEPT + self._elements_kept)
 
     @cached_property
     def _torch(self) -> CoarseStepper:
@@ -105,16 +105,16 @@ class FusedCoarse:
         for past in range(self._elements_kept + 1):
             self._tables(tau, (tau,) * past)
 
-    def run(self, start: Tensor, tau: float, steps: int) -> Tensor:
-        u, memory = self.workspace.modes(start), Memory()
+    def run(self, u0: Tensor, tau: float, steps: int) -> Tensor:
+        u, memory = self.workspace.modes(u0), Memory()
         for done in range(steps):
             u, _, memory, _ = self._step(u, memory, tau, (tau,) * min(done, self._elements_kept))
         return self.workspace.field_of(u)
 
-    def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
+    def step(self, state: State, tau: Time) -> tuple[State, Element, StepStats]:
         work = self.workspace
         tau = one_length(tau, state.modes, work.grid)
-        past = work.recall(state, len(state.taus) * self.scheme.degree)
+        past = work.memory_of(state, len(state.taus) * self.scheme.degree)
         u, rows, memory, differences = self._step(work.array(state.modes), past, tau, state.taus)
         end, taus = work.tensor(u), (*state.taus, tau)[-self._elements_kept :]
         after = FusedState(state.time + tau, end, taus, state.count + 1, memory, work)
@@ -126,7 +126,7 @@ class FusedCoarse:
             return self._torch.coefficients(state, tau, now, before)
 
         element = Element(state.time, tau, state.modes, end, work.grid, coefficients)
-        return after, element, StepFacts(1 + sum(self.scheme.sweeps(len(state.taus))), tuple(differences))
+        return after, element, StepStats(1 + sum(self.scheme.sweeps(len(state.taus))), tuple(differences))
 
     def _step(self, u: Array, past: Memory, tau: float, taus: tuple[Time, ...]) -> tuple[Array, list[Array], Memory, list[float]]:
         """Modes at the end, this element's rows of N, the memory after it, and how far each coarse sweep moved the last node."""

@@ -1,39 +1,40 @@
-"""The compiled twins of the peers ETDRK4 and IMEX-BDF4, with the same transforms, tables and loops as our own schemes."""
+"""The compiled steppers of ETDRK4 and IMEX-BDF4, with the same transforms and workspace as those of the energetic schemes."""
 
 import time as clock
 from collections.abc import Sequence
 
 from torch import Tensor
 
+from ernest.phasefield.compiled.gaussseidel import FusedGaussSeidel
 from ernest.phasefield.compiled.transforms import Array
-from ernest.phasefield.compiled.workspace import FusedState, Memory, Recent, Workspace
+from ernest.phasefield.compiled.workspace import FusedState, LRUCache, Memory, Workspace
 from ernest.phasefield.element import Element, Time
 from ernest.phasefield.schemes.exponential import ETDRK4, IMEXBDF4, bdf4_tables, etdrk4_tables, hermite
 from ernest.phasefield.schemes.gaussseidel import GaussSeidel
 from ernest.phasefield.schemes.splitting import one_length
-from ernest.phasefield.stepping import State, StepFacts
+from ernest.phasefield.stepping import State, StepStats
 
 
 class FusedETDRK4:
-    """The twin of ETDRK4Stepper. The rows of N are scratch, since no state refers to them."""
+    """Fused counterpart of ETDRK4Stepper. The rows of N are scratch, since no state refers to them."""
 
     def __init__(self, scheme: ETDRK4, workspace: Workspace) -> None:
-        self.scheme, self.workspace, self.begin = scheme, workspace, workspace.begin
+        self.scheme, self.workspace, self.init = scheme, workspace, workspace.init
         self._Nv, self._Na, self._Nb, self._Nc, self._a = workspace.rows(5)
-        self._kept: Recent[float, list[Array]] = Recent(1)
+        self._kept: LRUCache[float, list[Array]] = LRUCache(1)
 
     def prepare(self, tau: float) -> None:
         self._tables(tau)
 
-    def run(self, start: Tensor, tau: float, steps: int) -> Tensor:
-        tables, v, other = self._tables(tau), self.workspace.modes(start), self.workspace.rows(1)[0]
+    def run(self, u0: Tensor, tau: float, steps: int) -> Tensor:
+        tables, v, other = self._tables(tau), self.workspace.modes(u0), self.workspace.rows(1)[0]
         self.workspace.buffer[...] = v
         for _ in range(steps):
             self._step(tables, v, other)
             v, other = other, v
         return self.workspace.field_of(v)
 
-    def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
+    def step(self, state: State, tau: Time) -> tuple[State, Element, StepStats]:
         work = self.workspace
         tau = one_length(tau, state.modes, work.grid)
         v, end = work.array(state.modes), work.rows(1)[0]
@@ -43,7 +44,7 @@ class FusedETDRK4:
         element = Element(
             state.time, tau, state.modes, after, work.grid, lambda: hermite(work.splitting, state.modes, after, tau)
         )
-        return State(state.time + tau, after, count=state.count + 1), element, StepFacts(1)
+        return State(state.time + tau, after, count=state.count + 1), element, StepStats(1)
 
     def _step(self, tables: list[Array], v: Array, end: Array) -> None:
         """From v, which is also in the plan's buffer, to `end`, and that into the buffer."""
@@ -63,31 +64,29 @@ class FusedETDRK4:
 
 
 class FusedIMEXBDF4:
-    """The twin of IMEXBDF4Stepper; the memory of a state is its rows, u then N, newest first.
+    """Fused counterpart of IMEXBDF4Stepper; a state's memory is the rows of the last times, u then N, newest first.
 
     `start_seconds` is the processor time that the start values of the last `run` took.
     """
 
     def __init__(self, scheme: IMEXBDF4, workspace: Workspace) -> None:
-        from ernest.phasefield.compiled.stepper import FusedGaussSeidel
-
-        self.scheme, self.workspace, self.begin, self.start_seconds = scheme, workspace, workspace.begin, 0.0
+        self.scheme, self.workspace, self.init, self.start_seconds = scheme, workspace, workspace.init, 0.0
         self._starter = FusedGaussSeidel(GaussSeidel(3, 3, 2, scheme.stabilisation), workspace)
-        self._kept: Recent[float, list[Array]] = Recent(1)
+        self._kept: LRUCache[float, list[Array]] = LRUCache(1)
 
     def prepare(self, tau: float) -> None:
         self._tables(tau)
         self._starter.prepare(tau)
 
-    def run(self, start: Tensor, tau: float, steps: int) -> Tensor:
+    def run(self, u0: Tensor, tau: float, steps: int) -> Tensor:
         tables, work, began = self._tables(tau), self.workspace, clock.process_time()
-        state = self.begin(start)
+        state = self.init(u0)
         for _ in range(min(3, steps)):
-            state, _, _ = self.advance(state, tau)
+            state, _, _ = self.step(state, tau)
         self.start_seconds = clock.process_time() - began
         if steps <= 3:
             return work.field_of(work.array(state.modes))
-        memory = work.recall(state).rows
+        memory = work.memory_of(state).rows
         # A ring of five rows of each kind: four that are needed, and the one that is written.
         us, Ns = (
             [work.array(state.modes), *memory[:3], *work.rows(1)],
@@ -101,25 +100,25 @@ class FusedIMEXBDF4:
                 Ns = [Ns[4], *Ns[:4]]
         return work.field_of(us[0])
 
-    def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
+    def step(self, state: State, tau: Time) -> tuple[State, Element, StepStats]:
         work = self.workspace
         tau = one_length(tau, state.modes, work.grid)
-        known = work.recall(state).rows if all(length == tau for length in state.taus) else ()
+        known = work.memory_of(state).rows if all(length == tau for length in state.taus) else ()
         u, middle = work.array(state.modes), len(known) // 2
         us, Ns = [u, *known[:middle]], [work.explicit_of(u), *known[middle:]]
         if len(us) < 4:
-            started, element, facts = self._starter.advance(State(state.time, state.modes), tau)
+            started, element, stats = self._starter.step(State(state.time, state.modes), tau)
             end = started.modes
         else:
             row = work.rows(1)[0]
             self._step(self._tables(tau), us, Ns, row)
-            end, facts = work.tensor(row), StepFacts(1)
+            end, stats = work.tensor(row), StepStats(1)
             element = Element(
                 state.time, tau, state.modes, end, work.grid, lambda: hermite(work.splitting, state.modes, end, tau)
             )
         memory = Memory((*us[:3], *Ns[:3]))
         after = FusedState(state.time + tau, end, (tau,) * len(us[:3]), state.count + 1, memory, work)
-        return after, element, facts
+        return after, element, stats
 
     def _tables(self, tau: float) -> list[Array]:
         return self._kept.get(tau, lambda: self.workspace.symbol_tables(bdf4_tables, tau))

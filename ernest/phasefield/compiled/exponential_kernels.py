@@ -1,4 +1,4 @@
-"""Compiled loops of the peers ETDRK4 and IMEX-BDF4: see `kernels` for what arrays and tables hold."""
+"""Numba loops of ETDRK4 and IMEX-BDF4: see `kernels` for what arrays and tables hold."""
 
 # Numba infers the types of all arguments: arrays of float64 or complex128, and tuples of them.
 # ruff: noqa: ANN001, ANN201

@@ -1,4 +1,4 @@
-"""Planned real FFTs between one pair of buffers: pyfftw, scipy or torch, whichever is installed and fastest here.
+"""Real FFTs planned for one size, between one pair of buffers, by the fastest installed of pyfftw, scipy and torch.
 
 A plan owns `real` `[*points]` and `modes` `[*points[:-1], points[-1] // 2 + 1]`. No direction is scaled, so that the
 factor 1 / (number of points) can ride along in a kernel that touches the field anyway. All engines agree to round-off.
@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ernest.storage import write_file
 
 Array = np.ndarray[Any, Any]
 
@@ -36,7 +38,7 @@ class Plan(ABC):
 
 
 class FftwPlan(Plan):
-    """FFTW with measured plans. What was learnt about a size is kept on disk: the same plan, so the same bits, next time."""
+    """FFTW with measured plans, which are kept on disk: the next process takes the same plan, and so gets the same bits."""
 
     def __init__(self, points: tuple[int, ...], threads: int = 1) -> None:
         import pyfftw
@@ -107,7 +109,7 @@ def installed_engines() -> list[str]:
 
 
 def milliseconds_per_fft(engine: str, points: tuple[int, ...], threads: int = 1, repeats: int = 20) -> float:
-    """Time of one real FFT: half of the fastest of some pairs there and back."""
+    """Milliseconds of one real FFT: half of the fastest of `repeats` pairs of a forward and an inverse one."""
     plan = ENGINES[engine](points, threads)
     plan.real[...] = np.random.default_rng(0).standard_normal(points)
     times = []
@@ -163,7 +165,7 @@ def _recall_wisdom() -> None:
 
 @cache
 def _keep_wisdom(points: tuple[int, ...], threads: int) -> None:
-    """Write all known plans aside and rename, after the first plan of a size.
+    """Write all known plans to disk, after the first plan of a size.
 
     Where the cache cannot be written, plans last as long as the process.
     """
@@ -173,7 +175,5 @@ def _keep_wisdom(points: tuple[int, ...], threads: int) -> None:
     with contextlib.suppress(OSError):
         if path.exists() and path.read_bytes() == wisdom:
             return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f"{path.name}.{os.getpid()}")
-        aside.write_bytes(wisdom)
-        os.replace(aside, path)
+        with write_file(path) as aside:
+            aside.write_bytes(wisdom)

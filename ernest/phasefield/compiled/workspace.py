@@ -1,6 +1,6 @@
-"""What the fused steppers share: folded symbols, plans and kernels for one flow on one grid, and states that are never copied.
+"""Memory, symbols, FFT plans and kernels that the compiled steppers of one flow on one grid share.
 
-Fused steppers are the compiled twins of the torch ones, for one field in float64 on a CPU, on a periodic grid, with a
+Compiled (fused) steppers are for one field in float64 on a CPU, on a periodic grid, with a
 polynomial potential. Every step writes its rows to memory that no state or element refers to, so these stay valid for
 ever, and a rejected step is repeated from the old state.
 """
@@ -27,7 +27,7 @@ from ernest.phasefield.stepping import State
 from ernest.phasefield.timeelement import gauss, nodal_basis
 
 LENGTHS_KEPT = 4
-"""So many lengths of elements have their tables kept."""
+"""Number of step lengths whose tables are cached."""
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -35,14 +35,14 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Memory:
-    """What a stepper remembers, oldest first: rows of N, and of defects where the scheme has some."""
+    """Rows of modes that the next steps need, oldest first: rows of N, and of defects where the scheme has some."""
 
     rows: tuple[Array, ...] = ()
     defects: tuple[Array, ...] = ()
 
 
 class FusedState(State):
-    """A state that knows the rows of its stepper, and gathers them into its history only when that is asked for."""
+    """A state that refers to the rows of its stepper, and stacks them into `history` only when asked."""
 
     memory: Memory
     _workspace: "Workspace"
@@ -58,11 +58,11 @@ class FusedState(State):
     def history(self) -> Tensor | None:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Rows `[rows, *mode_shape]`, in the order of the torch steppers."""
         rows = (*self.memory.rows, *self.memory.defects)
-        # Whoever only wants to know whether there is one asks `remembers`.
+        # `has_history` tells whether there is one without stacking the rows.
         return self._workspace.stack(rows) if rows else None
 
     @property
-    def remembers(self) -> bool:
+    def has_history(self) -> bool:
         return bool(self.memory.rows)
 
 
@@ -108,7 +108,7 @@ class Workspace:
 
     @cached_property
     def scale(self) -> float:
-        """What makes the inverse transform one."""
+        """Factor 1 / (number of points) of the inverse transform."""
         return 1 / math.prod(self.grid.points)
 
     def rows(self, count: int, kind: str = "") -> list[Array]:
@@ -143,8 +143,8 @@ class Workspace:
         """Rows as one tensor `[rows, *mode_shape]`."""
         return torch.stack([self.tensor(row) for row in rows])
 
-    def recall(self, state: State, rows: int | None = None) -> Memory:
-        """The memory of a state, of this kind or of a torch stepper's, whose first `rows` rows (None: all) are no defects."""
+    def memory_of(self, state: State, rows: int | None = None) -> Memory:
+        """The memory of a state of a compiled or of a torch stepper; rows after the first `rows` (None: none) are defects."""
         if isinstance(state, FusedState):
             return state.memory
         if state.history is None:
@@ -159,9 +159,9 @@ class Workspace:
         self.forward(row)
         return row
 
-    def begin(self, start: Tensor, time: Time = 0.0) -> State:
+    def init(self, u0: Tensor, time: Time = 0.0) -> State:
         """The state of a field, without a past."""
-        return State(time, self.tensor(self.modes(start)))
+        return State(time, self.tensor(self.modes(u0)))
 
     def field_of(self, modes: Array) -> Tensor:
         """The field of modes, in fresh memory."""
@@ -205,7 +205,7 @@ class Workspace:
 
 
 def make_workspace(flow: Flow, grid: Space, stabilisation: float | None, threads: int) -> Workspace | None:
-    """The workspace, or None where the compiled loops cannot serve: see `why_not_fused`."""
+    """The workspace, or None where compiled steppers cannot serve: see `why_not_fused`."""
     if why_not_fused(flow, grid) is not None:
         return None
     import numba
@@ -233,7 +233,7 @@ def make_workspace(flow: Flow, grid: Space, stabilisation: float | None, threads
 
 
 def why_not_fused(flow: Flow, grid: Space) -> str | None:
-    """What keeps this problem from the compiled loops, in words; None if nothing does."""
+    """The reason why compiled steppers cannot serve this problem, in words; None if they can."""
     if find_spec("numba") is None:
         return "numba is not installed"
     if set(grid.boundaries) != {"periodic"}:
@@ -249,7 +249,7 @@ def why_not_fused(flow: Flow, grid: Space) -> str | None:
 
 
 def reaction_coefficients(potential: Potential) -> tuple[float, ...] | None:
-    """Coefficients of f = F', constant first, two or more of them; None if it is no polynomial that we know."""
+    """Coefficients of f = F', constant first, two or more of them; None unless it is a `DoubleWell` or a `Polynomial`."""
     # A subclass may compute something else.
     if type(potential) is DoubleWell:
         return (0.0, -potential.s, 0.0, potential.s)
@@ -295,8 +295,8 @@ def row_tables(
     return [(a[i], W[i]) for i in range(len(nodes))]
 
 
-class Recent(Generic[Key, Value]):
-    """The values that were last asked for, as many as `most`: a length that comes back finds its tables."""
+class LRUCache(Generic[Key, Value]):
+    """The `most` values that were used last, by key, such as the tables of a step length."""
 
     def __init__(self, most: int) -> None:
         self._most = most

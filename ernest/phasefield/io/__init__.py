@@ -1,1 +1,1 @@
-"""How snapshots lie on a disk."""
+"""Snapshots of a run, and the data files that hold them: numpy, HDF5 with XDMF, Zarr, NetCDF and VTK."""

@@ -1,7 +1,7 @@
-"""Snapshots as numpy's archive, HDF5 with XDMF, Zarr and NetCDF.
+"""Writes and reads snapshots as numpy archives, HDF5 with XDMF, Zarr and NetCDF.
 
-The last three hold the same: `time` [n], the field `u` [n, z, y, x] with its axes in the order that these formats and their
-viewers expect, the other way round than in Ernest, a group `histories`, and grid and facts as JSON in the attribute `phasefield`.
+The last three hold the same content: `time` [n], the field `u` [n, z, y, x] with its axes in the order that these formats and
+their viewers expect, the reverse of Ernest's, a group `histories`, and grid and facts as JSON in the attribute `phasefield`.
 """
 
 from pathlib import Path
@@ -9,16 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from ernest.phasefield.io.aside import aside
 from ernest.phasefield.io.snapshots import Snapshots, grid_and_facts
+from ernest.storage import write_file
 
 
 def write_npz(path: Path, snapshots: Snapshots) -> None:
-    """Numpy's own archive: `times`, `fields` [n, x, y, z], every history as `history_NAME`, and the `header`."""
+    """Writes a numpy archive: `times`, `fields` [n, x, y, z], every history as `history_NAME`, and the `header`."""
     arrays: dict[str, Any] = {f"history_{name}": values for name, values in snapshots.histories.items()}
     arrays |= {"times": snapshots.times, "fields": snapshots.fields, "header": np.array(snapshots.header())}
-    with aside(path) as part:
-        np.savez(part, **arrays)
+    with write_file(path, snapshots.fields.nbytes) as aside:
+        np.savez(aside, **arrays)
 
 
 def read_npz(path: Path) -> Snapshots:
@@ -31,16 +31,16 @@ def read_npz(path: Path) -> Snapshots:
 
 
 def write_hdf5(path: Path, snapshots: Snapshots) -> None:
-    """The data, and beside it the XDMF that tells ParaView how they lie in space and time."""
+    """Writes HDF5, and beside it an XDMF file that tells ParaView the grid and the times."""
     import h5py
 
-    with aside(path) as part, h5py.File(part, "w") as file:
-        file.attrs["phasefield"] = snapshots.header()
-        file["time"], file["u"] = snapshots.times, _turned(snapshots.fields)
-        for name, values in snapshots.histories.items():
-            file[f"histories/{name}"] = values
-    with aside(path.with_suffix(".xdmf")) as part:
-        part.write_text(_xdmf(path.name, snapshots))
+    with write_file(path, snapshots.fields.nbytes) as aside:
+        with h5py.File(aside, "w") as file:
+            file.attrs["phasefield"] = snapshots.header()
+            file["time"], file["u"] = snapshots.times, _reverse_axes(snapshots.fields)
+            for name, values in snapshots.histories.items():
+                file[f"histories/{name}"] = values
+        aside.with_suffix(".xdmf").write_text(_xdmf(path.name, snapshots))
 
 
 def read_hdf5(path: Path) -> Snapshots:
@@ -51,18 +51,18 @@ def read_hdf5(path: Path) -> Snapshots:
         grid, facts = grid_and_facts(str(file.attrs["phasefield"]))
         histories: Any = file.get("histories", {})
         values = {name: np.asarray(history) for name, history in histories.items()}
-        return Snapshots(np.asarray(file["time"]), _turned(np.asarray(file["u"])), grid, values, facts)
+        return Snapshots(np.asarray(file["time"]), _reverse_axes(np.asarray(file["u"])), grid, values, facts)
 
 
 def write_zarr(path: Path, snapshots: Snapshots) -> None:
-    """A folder in Zarr's format, one chunk for each time."""
+    """Writes a folder in Zarr's format, one chunk for each time."""
     import zarr
 
-    with aside(path) as part:
-        group = zarr.open_group(str(part), mode="w")
+    with write_file(path, snapshots.fields.nbytes) as aside:
+        group = zarr.open_group(str(aside), mode="w")
         group.attrs["phasefield"] = snapshots.header()
         group.create_array("time", data=snapshots.times, dimension_names=["time"])
-        fields = _turned(snapshots.fields)
+        fields = _reverse_axes(snapshots.fields)
         group.create_array("u", data=fields, chunks=(1, *fields.shape[1:]), dimension_names=_dimensions(snapshots))
         for name, values in snapshots.histories.items():
             group.create_array(f"histories/{name}", data=values)
@@ -75,19 +75,19 @@ def read_zarr(path: Path) -> Snapshots:
     group: Any = zarr.open_group(str(path), mode="r")
     grid, facts = grid_and_facts(str(group.attrs["phasefield"]))
     histories = {name: np.asarray(values[:]) for name, values in group["histories"].arrays()} if "histories" in group else {}
-    return Snapshots(np.asarray(group["time"][:]), _turned(np.asarray(group["u"][:])), grid, histories, facts)
+    return Snapshots(np.asarray(group["time"][:]), _reverse_axes(np.asarray(group["u"][:])), grid, histories, facts)
 
 
 def write_netcdf(path: Path, snapshots: Snapshots) -> None:
-    """NetCDF-4 with the coordinates of every axis."""
+    """Writes NetCDF-4 with the coordinates of every axis."""
     import netCDF4
 
-    with aside(path) as part, netCDF4.Dataset(str(part), "w") as file:
+    with write_file(path, snapshots.fields.nbytes) as aside, netCDF4.Dataset(str(aside), "w") as file:
         file.phasefield = snapshots.header()
         axes = zip("xyz", snapshots.grid.lines(), strict=False)
         for name, values in (("time", snapshots.times), *((name, line.numpy()) for name, line in axes)):
             _variable(file, name, (name,), values)
-        _variable(file, "u", _dimensions(snapshots), _turned(snapshots.fields))
+        _variable(file, "u", _dimensions(snapshots), _reverse_axes(snapshots.fields))
         histories = file.createGroup("histories")
         for name, values in snapshots.histories.items():
             _variable(histories, name, (f"{name}_steps",), values)
@@ -101,16 +101,16 @@ def read_netcdf(path: Path) -> Snapshots:
         file.set_auto_mask(False)
         grid, facts = grid_and_facts(file.phasefield)
         histories = {name: np.asarray(values[:]) for name, values in file["histories"].variables.items()}
-        return Snapshots(np.asarray(file["time"][:]), _turned(np.asarray(file["u"][:])), grid, histories, facts)
+        return Snapshots(np.asarray(file["time"][:]), _reverse_axes(np.asarray(file["u"][:])), grid, histories, facts)
 
 
-def _turned(fields: np.ndarray) -> np.ndarray:
-    """Fields `[n, x, y, z]` as `[n, z, y, x]`, and back."""
+def _reverse_axes(fields: np.ndarray) -> np.ndarray:
+    """Fields `[n, x, y, z]` as `[n, z, y, x]`, or the other way round."""
     return np.ascontiguousarray(fields.transpose(0, *range(fields.ndim - 1, 0, -1)))
 
 
 def _dimensions(snapshots: Snapshots) -> tuple[str, ...]:
-    """Names of the axes of the turned fields."""
+    """Names of the axes of fields `[n, z, y, x]`."""
     return ("time", *reversed("xyz"[: snapshots.grid.dimensions]))
 
 

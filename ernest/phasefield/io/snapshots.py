@@ -1,4 +1,4 @@
-"""Fields of a run at chosen times, with the histories of its steps and how it was made: what data files and pictures show."""
+"""Samples a run at chosen times, with the histories of its steps and how it was made, for data files and pictures."""
 
 import json
 import platform
@@ -42,19 +42,21 @@ class Snapshots:
         return json.dumps({"grid": asdict(self.grid), "facts": dict(self.facts)})
 
 
-def take(solution: Solution, times: Sequence[float] | np.ndarray | None = None, member: int = 0, **facts: Any) -> Snapshots:
-    """A run at `times`, by default six telling ones, with its histories, flow and scheme and the versions of what computed it.
+def take_snapshots(
+    solution: Solution, times: Sequence[float] | np.ndarray | None = None, member: int = 0, **facts: Any
+) -> Snapshots:
+    """Samples a run at `times`, by default six of `representative_times`, with its histories, flow, scheme and package versions.
 
-    Of a batch it is one `member`. Further `facts`, such as tolerance=1e-6, are kept with the others. The histories of a run
+    Of a batch one `member` is taken. Further `facts`, such as tolerance=1e-6, are kept with the others. The histories of a run
     that went on from a checkpoint reach back to its beginning, its fields to the checkpoint. Raises ValueError for times that
     the solution does not cover, and for a run that is not on a `Grid`.
     """
     if not isinstance(solution.grid, Grid):
         raise ValueError(f"snapshots: expected a run on the even spacing of a Grid, got {type(solution.grid).__name__}")
     energy, mass = (history.reshape(len(solution.times), -1)[:, member] for history in (solution.energy, solution.mass))
-    first = solution.elements.span[0] if solution.elements else solution.times[-1]
+    first = solution.dense_output.span[0] if solution.dense_output else solution.times[-1]
     covered = solution.times >= first * (1 - 1e-12)
-    chosen = telling_times(solution.times[covered], energy[covered]) if times is None else times
+    chosen = representative_times(solution.times[covered], energy[covered]) if times is None else times
     shape = solution.grid.points
     shown = [solution(float(time)).reshape(-1, *shape)[member].detach().cpu().numpy() for time in chosen]
     histories = {
@@ -64,15 +66,14 @@ def take(solution: Solution, times: Sequence[float] | np.ndarray | None = None, 
         "step": solution.steps,
         "iterations": solution.iterations,
     }
-    known = {"flow": described(solution.flow), "scheme": described(solution.scheme), "versions": versions()}
+    known = {"flow": as_json(solution.flow), "scheme": as_json(solution.scheme), "versions": versions()}
     return Snapshots(np.array(chosen, dtype=float), np.stack(shown), solution.grid, histories, known | facts)
 
 
-def telling_times(time: np.ndarray, energy: np.ndarray, count: int = 6) -> np.ndarray:
-    """`count` times `[count]` that tell the story of a run: from the first to the last, each as far from the next in the mean of
-    the time that passes and the energy that is lost, both as shares of the whole.
+def representative_times(time: np.ndarray, energy: np.ndarray, count: int = 6) -> np.ndarray:
+    """`count` times `[count]` from the first to the last, evenly spaced in the mean of elapsed time and energy lost.
 
-    What is lost in the first hundredth of the time does not count: noise on the grid is gone in no time.
+    Both are shares of their whole. Energy lost in the first hundredth of the time does not count: that is noise on the grid.
     """
     if len(time) < 2:
         return time
@@ -85,25 +86,25 @@ def telling_times(time: np.ndarray, energy: np.ndarray, count: int = 6) -> np.nd
 
 
 def grid_and_facts(header: str) -> tuple[Grid, dict[str, Any]]:
-    """What `Snapshots.header` tells."""
+    """Grid and facts from the JSON of `Snapshots.header`."""
     known = json.loads(header)
     shape = {name: tuple(value) if isinstance(value, list) else value for name, value in known["grid"].items()}
     return Grid(**shape), known["facts"]
 
 
-def described(value: Any) -> Any:
-    """A value as JSON can hold it: a dataclass as its name and fields, what has no better form as its text."""
+def as_json(value: Any) -> Any:
+    """A value in types that JSON can hold: a dataclass as its name and fields, an object of another class as its repr."""
     if is_dataclass(value):
-        return {"name": type(value).__name__} | {part.name: described(getattr(value, part.name)) for part in fields(value)}
+        return {"name": type(value).__name__} | {part.name: as_json(getattr(value, part.name)) for part in fields(value)}
     if isinstance(value, Tensor):
         return value.tolist()
     if isinstance(value, tuple | list):
-        return [described(part) for part in value]
+        return [as_json(part) for part in value]
     return value if value is None or isinstance(value, bool | int | float | str) else repr(value)
 
 
 def versions() -> dict[str, str]:
-    """Versions of Ernest, Python and what computes, and the git commit where Ernest runs from its own working tree."""
+    """Versions of Ernest, Python and the numerical packages, and the git commit if Ernest runs from its own working tree."""
     known = {"python": platform.python_version()}
     for package in ("ernest-ai", "torch", "numpy", "numba", "pyfftw"):
         try:
@@ -116,7 +117,7 @@ def versions() -> dict[str, str]:
 
 def _commit() -> str | None:
     """The commit that is checked out, "+" after it where files differ, or None outside of Ernest's own repository."""
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     if not (root / ".git").exists():  # an installed package may lie inside somebody else's repository
         return None
     said = []

@@ -1,4 +1,4 @@
-"""The schemes: each a frozen value with its parameters, and a stepper that takes the steps."""
+"""Time-stepping schemes: each is a frozen dataclass of parameters with a stepper class that takes the steps."""
 
 from ernest.phasefield.schemes.coarse import CoarseGaussSeidel
 from ernest.phasefield.schemes.exponential import ETDRK4, IMEXBDF4, ExponentialElements

@@ -26,7 +26,7 @@ from ernest.phasefield.grid import Space
 from ernest.phasefield.schemes.coarsening import defect_weights, known_positions, low_modes, make_level, outer_matrices
 from ernest.phasefield.schemes.gaussseidel import window_matrices
 from ernest.phasefield.schemes.splitting import (
-    Factored,
+    FactorCache,
     Splitting,
     check_at_least,
     check_degree,
@@ -35,7 +35,7 @@ from ernest.phasefield.schemes.splitting import (
     one_length,
     split,
 )
-from ernest.phasefield.stepping import State, StepFacts
+from ernest.phasefield.stepping import State, StepStats
 from ernest.phasefield.timeelement import Tableau, combine, gauss, lagrange, nodal_tableau, weighted
 
 
@@ -136,9 +136,9 @@ class CoarseStepper:
     """
 
     def __init__(self, scheme: CoarseGaussSeidel, splitting: Splitting, like: Tensor) -> None:
-        self.scheme, self.splitting, self.begin = scheme, splitting, splitting.begin
+        self.scheme, self.splitting, self.init = scheme, splitting, splitting.init
         self._axis = -1 - splitting.grid.dimensions
-        self._factored = Factored(splitting, scheme.degree)
+        self._factors = FactorCache(splitting, scheme.degree)
         self._points, self._to_moments = (tensor.to(like) for tensor in gauss(scheme.degree))
         sizes = scheme.level_points(splitting.grid.points)
         self._outer_window = scheme.outer_rows(splitting.grid.points)
@@ -147,7 +147,7 @@ class CoarseStepper:
         self._levels = [make_level(splitting.grid, sizes[0], points, like.device) for points in sizes]
         self._cached: tuple[tuple[float, tuple[Time, ...]], Tables] | None = None
 
-    def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
+    def step(self, state: State, tau: Time) -> tuple[State, Element, StepStats]:
         tau = one_length(tau, state.modes, self.splitting.grid)
         tables, scheme = self._tables(tau, state.taus), self.scheme
         rows, defects = self._past(state)
@@ -168,7 +168,7 @@ class CoarseStepper:
             self.splitting.grid,
             lambda: self.coefficients(state, tau, rows[past:], rows[:past]),
         )
-        return after, element, StepFacts(1 + sum(scheme.sweeps(len(state.taus))), tuple(differences))
+        return after, element, StepStats(1 + sum(scheme.sweeps(len(state.taus))), tuple(differences))
 
     def _past(self, state: State) -> tuple[list[Tensor], list[Tensor]]:
         """Rows of N at the nodes of the elements kept, or at the start, and their defects; oldest first."""
@@ -278,7 +278,7 @@ class CoarseStepper:
                 whole[(..., *self._inside)] = row[(..., *self._inside)]
             rows = filled
         moments = combine(self._to_moments, torch.stack(rows, self._axis), -1 - self._axis)
-        return self.splitting.coefficients(self._factored.at(tau), tau, state.modes, moments, None)
+        return self.splitting.coefficients(self._factors.at(tau), tau, state.modes, moments, None)
 
     def _tables(self, tau: float, taus: tuple[Time, ...]) -> Tables:
         """The tables for this length and those of the elements before, made anew only when a length changes."""

@@ -18,7 +18,7 @@ from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
 from ernest.phasefield.schemes.gaussseidel import GaussSeidel, window_matrices
 from ernest.phasefield.schemes.splitting import Splitting, check_at_least, check_degree, check_unforced, one_length, split
-from ernest.phasefield.stepping import State, StepFacts
+from ernest.phasefield.stepping import State, StepStats
 from ernest.phasefield.timeelement import Tableau, basis, combine, gauss, legendre, weighted
 
 CONTOUR_POINTS = 64
@@ -49,11 +49,11 @@ class ExponentialStepper:
     """Keeps no history: the next element, of this scheme or another, starts afresh."""
 
     def __init__(self, scheme: ExponentialElements, splitting: Splitting, like: Tensor) -> None:
-        self.scheme, self.splitting, self.begin = scheme, splitting, splitting.begin
+        self.scheme, self.splitting, self.init = scheme, splitting, splitting.init
         self._points = gauss(scheme.degree)[0].to(like)
         self._cached: tuple[float, Tableau] | None = None
 
-    def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
+    def step(self, state: State, tau: Time) -> tuple[State, Element, StepStats]:
         tau = one_length(tau, state.modes, self.splitting.grid)
         table, p, grid = self._table(tau), self.scheme.degree, self.splitting.grid
         values, rows = [state.modes] * p, [self.splitting.explicit(state.modes)]
@@ -74,7 +74,7 @@ class ExponentialStepper:
         element = Element(
             state.time, tau, state.modes, ends[-1], grid, lambda: self._coefficients(state.modes, [*values, ends[-1]])
         )
-        return State(state.time + tau, ends[-1], count=state.count + 1), element, StepFacts(self.scheme.sweeps, differences)
+        return State(state.time + tau, ends[-1], count=state.count + 1), element, StepStats(self.scheme.sweeps, differences)
 
     def _coefficients(self, start: Tensor, values: list[Tensor]) -> Tensor:
         """Modes of c_1 .. c_{p+1} of the polynomial through the start, the nodes and the end."""
@@ -146,10 +146,10 @@ class ETDRK4Stepper:
     """Keeps no history."""
 
     def __init__(self, splitting: Splitting) -> None:
-        self.splitting, self.begin = splitting, splitting.begin
+        self.splitting, self.init = splitting, splitting.init
         self._cached: tuple[float, list[Tensor]] | None = None
 
-    def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
+    def step(self, state: State, tau: Time) -> tuple[State, Element, StepStats]:
         tau = one_length(tau, state.modes, self.splitting.grid)
         if self._cached is None or self._cached[0] != tau:
             dtype = self.splitting.stiffness.dtype
@@ -164,7 +164,7 @@ class ETDRK4Stepper:
         Nc = explicit(half * a + Q * (2 * Nb - Nv))
         end = E * v + f1 * Nv + f2 * (Na + Nb) + f3 * Nc
         element = Element(state.time, tau, v, end, self.splitting.grid, lambda: hermite(self.splitting, v, end, tau))
-        return State(state.time + tau, end, count=state.count + 1), element, StepFacts(1)
+        return State(state.time + tau, end, count=state.count + 1), element, StepStats(1)
 
 
 def etdrk4_tables(stiffness: Tensor, mobility: Tensor, tau: float) -> list[Tensor]:
@@ -209,23 +209,23 @@ class IMEXBDF4Stepper:
 
     def __init__(self, scheme: IMEXBDF4, flow: Flow, grid: Space, like: Tensor) -> None:
         self.splitting = split(flow, grid, scheme.stabilisation, like)
-        self.begin = self.splitting.begin
+        self.init = self.splitting.init
         self._starter = GaussSeidel(3, 3, 2, scheme.stabilisation).stepper(flow, grid, like)
 
-    def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
+    def step(self, state: State, tau: Time) -> tuple[State, Element, StepStats]:
         tau = one_length(tau, state.modes, self.splitting.grid)
         axis, grid = -1 - self.splitting.grid.dimensions, self.splitting.grid
         going = state.history is not None and all(length == tau for length in state.taus)
         known = list(state.history.unbind(axis)) if going and state.history is not None else []
         us, Ns = [state.modes, *known[: len(known) // 2]], [self.splitting.explicit(state.modes), *known[len(known) // 2 :]]
         if len(us) < 4:
-            started, element, facts = self._starter.advance(State(state.time, state.modes), tau)
+            started, element, stats = self._starter.step(State(state.time, state.modes), tau)
             end = started.modes
         else:
-            end, facts = self._step(us, Ns, tau), StepFacts(1)
+            end, stats = self._step(us, Ns, tau), StepStats(1)
             element = Element(state.time, tau, us[0], end, grid, lambda: hermite(self.splitting, us[0], end, tau))
         history = torch.stack(us[:3] + Ns[:3], axis)
-        return State(state.time + tau, end, history, (tau,) * len(us[:3]), state.count + 1), element, facts
+        return State(state.time + tau, end, history, (tau,) * len(us[:3]), state.count + 1), element, stats
 
     def _step(self, us: list[Tensor], Ns: list[Tensor], tau: float) -> Tensor:
         past = 1.92 * us[0] - 1.44 * us[1] + 0.64 * us[2] - 0.12 * us[3]

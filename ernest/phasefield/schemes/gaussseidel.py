@@ -21,7 +21,7 @@ from ernest.phasefield.element import Element, Time
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
 from ernest.phasefield.schemes.splitting import (
-    Factored,
+    FactorCache,
     Splitting,
     check_at_least,
     check_degree,
@@ -29,7 +29,7 @@ from ernest.phasefield.schemes.splitting import (
     one_length,
     split,
 )
-from ernest.phasefield.stepping import State, StepFacts
+from ernest.phasefield.stepping import State, StepStats
 from ernest.phasefield.timeelement import Tableau, combine, gauss, lagrange, nodal_basis, nodal_tableau, solve
 
 
@@ -82,10 +82,10 @@ class GaussSeidelStepper:
     """The rows of the history are the modes of N at the Gauss points of the last elements, as many as the window spans."""
 
     def __init__(self, scheme: GaussSeidel, splitting: Splitting, like: Tensor) -> None:
-        self.scheme, self.splitting, self.begin = scheme, splitting, splitting.begin
+        self.scheme, self.splitting, self.init = scheme, splitting, splitting.init
         self._points, self._to_moments = (tensor.to(like) for tensor in gauss(scheme.degree))
         self._shells = shells(splitting.grid, like) if scheme.shells else None
-        self._factored = Factored(splitting, scheme.degree)
+        self._factors = FactorCache(splitting, scheme.degree)
         self._tables: Tables | None = None
 
     @property
@@ -96,7 +96,7 @@ class GaussSeidelStepper:
         tensors = [self._tables.nodal.a, self._tables.nodal.W, *self._tables.windows]
         return sum(tensor.nbytes for tensor in (*tensors, *([self._shells.index] if self._shells else [])))
 
-    def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
+    def step(self, state: State, tau: Time) -> tuple[State, Element, StepStats]:
         tau = one_length(tau, state.modes, self.splitting.grid)
         tables, axis = self._tables_for(tau, state.taus), -1 - self.splitting.grid.dimensions
         forced = self._forced(state.time, tau)
@@ -115,7 +115,7 @@ class GaussSeidelStepper:
         element = Element(
             state.time, tau, state.modes, ends[-1], self.splitting.grid, lambda: self._coefficients(state, tau, nodes)
         )
-        return State(state.time + tau, ends[-1], history, taus, state.count + 1), element, StepFacts(sweeps, differences)
+        return State(state.time + tau, ends[-1], history, taus, state.count + 1), element, StepStats(sweeps, differences)
 
     def _first_sweep(self, state: State, tables: Tables, forced: Tensor | None) -> list[Tensor]:
         """Modes of N at the Gauss points, each predicted from the window of values known before it."""
@@ -139,14 +139,14 @@ class GaussSeidelStepper:
         moments, d = self.splitting.forcing(time, tau, self._points, self._to_moments), self.splitting.grid.dimensions
         if moments is None:
             return None
-        return combine(nodal_basis(self.scheme.degree), solve(self._factored.at(tau), tau / 2 * moments, -1 - d), d)
+        return combine(nodal_basis(self.scheme.degree), solve(self._factors.at(tau), tau / 2 * moments, -1 - d), d)
 
     def _coefficients(self, state: State, tau: float, nodes: list[Tensor]) -> Tensor:
         """Modes of the element's c_1 .. c_p from those of N at its nodes."""
         d = self.splitting.grid.dimensions
         forcing = self.splitting.forcing(state.time, tau, self._points, self._to_moments)
         explicit = combine(self._to_moments, torch.stack(nodes, -1 - d), d)
-        return self.splitting.coefficients(self._factored.at(tau), tau, state.modes, explicit, forcing)
+        return self.splitting.coefficients(self._factors.at(tau), tau, state.modes, explicit, forcing)
 
     def _tables_for(self, tau: float, taus: tuple[Time, ...]) -> Tables:
         """The tables for this length and those of the elements before, made anew only when a length changes."""

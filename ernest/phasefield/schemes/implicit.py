@@ -21,14 +21,14 @@ from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
 from ernest.phasefield.schemes.iterations import Anderson, gmres
 from ernest.phasefield.schemes.splitting import (
-    Factored,
+    FactorCache,
     Splitting,
     check_at_least,
     check_degree,
     element_length,
     split,
 )
-from ernest.phasefield.stepping import DivergenceError, State, StepFacts
+from ernest.phasefield.stepping import DivergenceError, State, StepStats
 from ernest.phasefield.timeelement import Factors, basis, combine, continuation, gauss
 
 UNBOUNDED = 1e6
@@ -110,21 +110,21 @@ class ImplicitStepper:
     """The rows of the history are the modes of the last element's coefficients c_1 .. c_p."""
 
     def __init__(self, scheme: Implicit, splitting: Splitting, like: Tensor) -> None:
-        self.scheme, self.splitting, self.begin = scheme, splitting, splitting.begin
+        self.scheme, self.splitting, self.init = scheme, splitting, splitting.init
         points = scheme.quadrature or exact_points(scheme.degree, splitting.flow.potential.degree)
         self._points, self._to_moments = (tensor.to(like) for tensor in gauss(scheme.degree, points))
-        self._factored = Factored(splitting, scheme.degree)
+        self._factors = FactorCache(splitting, scheme.degree)
 
-    def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
+    def step(self, state: State, tau: Time) -> tuple[State, Element, StepStats]:
         grid, axis = self.splitting.grid, -1 - self.splitting.grid.dimensions
         tau = element_length(tau, state.modes, grid)
         equation = self._equation(state, tau)
-        coefficients, facts = self._iterate(equation, self._predicted(state, tau, equation), state.time)
+        coefficients, stats = self._iterate(equation, self._predicted(state, tau, equation), state.time)
         end = state.modes + 2 * coefficients.select(axis, 0)
         element = Element(state.time, tau, state.modes, end, grid, lambda: coefficients)
-        return State(state.time + tau, end, coefficients, (tau,), state.count + 1), element, facts
+        return State(state.time + tau, end, coefficients, (tau,), state.count + 1), element, stats
 
-    def _iterate(self, equation: ElementEquation, c: Tensor, time: Time) -> tuple[Tensor, StepFacts]:
+    def _iterate(self, equation: ElementEquation, c: Tensor, time: Time) -> tuple[Tensor, StepStats]:
         """Modes of the coefficients with c = Phi(c), from first fields c `[..., p, *points]`."""
         scheme, grid, products = self.scheme, self.splitting.grid, 0
         anderson = Anderson(scheme.depth, grid.dimensions + 1)
@@ -139,7 +139,7 @@ class ImplicitStepper:
             if not largest < UNBOUNDED:
                 raise DivergenceError(time, equation.tau, count, largest)
             if largest <= scheme.tolerance or floor >= largest >= last / 2:
-                return modes, StepFacts(count + products, tuple(differences))
+                return modes, StepStats(count + products, tuple(differences))
             if scheme.iteration == "picard":
                 c = c + residual
             elif scheme.iteration == "anderson":
@@ -168,7 +168,7 @@ class ImplicitStepper:
         forcing = self.splitting.forcing(state.time, tau, self._points, self._to_moments)
         P = basis(self.scheme.degree, self._points)
         start = self.splitting.grid.field(state.modes)
-        return ElementEquation(self.splitting, self._factored.at(tau), tau, P, self._to_moments, state.modes, start, forcing)
+        return ElementEquation(self.splitting, self._factors.at(tau), tau, P, self._to_moments, state.modes, start, forcing)
 
 
 def exact_points(degree: int, potential: int | None) -> int:

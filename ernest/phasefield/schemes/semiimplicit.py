@@ -16,14 +16,14 @@ from ernest.phasefield.element import Element, Time
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
 from ernest.phasefield.schemes.splitting import (
-    Factored,
+    FactorCache,
     Splitting,
     check_at_least,
     check_degree,
     element_length,
     split,
 )
-from ernest.phasefield.stepping import State, StepFacts
+from ernest.phasefield.stepping import State, StepStats
 from ernest.phasefield.timeelement import Factors, basis, combine, continuation, gauss
 
 
@@ -52,15 +52,15 @@ class SemiImplicitStepper:
     """The rows of the history are the modes of the last element's coefficients c_1 .. c_p."""
 
     def __init__(self, scheme: SemiImplicit, splitting: Splitting, like: Tensor) -> None:
-        self.scheme, self.splitting, self.begin = scheme, splitting, splitting.begin
+        self.scheme, self.splitting, self.init = scheme, splitting, splitting.init
         self._points, self._to_moments = (tensor.to(like) for tensor in gauss(scheme.degree))
-        self._factored = Factored(splitting, scheme.degree)
+        self._factors = FactorCache(splitting, scheme.degree)
 
-    def advance(self, state: State, tau: Time) -> tuple[State, Element, StepFacts]:
+    def step(self, state: State, tau: Time) -> tuple[State, Element, StepStats]:
         splitting, grid, p = self.splitting, self.splitting.grid, self.scheme.degree
         axis = -1 - grid.dimensions
         tau = element_length(tau, state.modes, grid)
-        factors, P = self._factored.at(tau), basis(p, self._points)
+        factors, P = self._factors.at(tau), basis(p, self._points)
         forcing = splitting.forcing(state.time, tau, self._points, self._to_moments)
         start = state.modes.unsqueeze(axis)
         if state.history is None:
@@ -78,8 +78,8 @@ class SemiImplicitStepper:
             coefficients = newer
         end = state.modes + 2 * coefficients.select(axis, 0)
         element = Element(state.time, tau, state.modes, end, grid, lambda: coefficients)
-        facts = StepFacts(sweeps + 1, tuple(differences))
-        return State(state.time + tau, end, coefficients, (tau,), state.count + 1), element, facts
+        stats = StepStats(sweeps + 1, tuple(differences))
+        return State(state.time + tau, end, coefficients, (tau,), state.count + 1), element, stats
 
     def _sweep(self, factors: Factors, tau: Time, start: Tensor, nodes: Tensor, forcing: Tensor | None) -> Tensor:
         """Modes of the coefficients, with N taken at the fields whose modes at the Gauss points are `nodes`."""

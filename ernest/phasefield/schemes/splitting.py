@@ -1,6 +1,6 @@
-"""The splitting that all schemes share: u_t = -Lambda u - G N(u) + forcing, with Lambda = G (L + S) and N(u) = f(u) - S u.
+"""Splits a flow into a stiff linear part and the rest: u_t = -Lambda u - G N(u) + forcing, Lambda = G (L + S), N = f(u) - S u.
 
-The stiff part Lambda is diagonal in the modes and taken implicitly. The stabilisation S moves a part of f over to it.
+All schemes share it. Lambda is diagonal in the modes and taken implicitly. The stabilisation S moves a part of f over to it.
 """
 
 from dataclasses import dataclass
@@ -30,9 +30,9 @@ class Splitting:
     stiffness: Tensor
     weights: Tensor
 
-    def begin(self, start: Tensor, time: Time = 0.0) -> State:
+    def init(self, u0: Tensor, time: Time = 0.0) -> State:
         """The state of fields `[..., *points]`, without a past."""
-        return State(time, self.grid.modes(start))
+        return State(time, self.grid.modes(u0))
 
     def explicit(self, modes: Tensor) -> Tensor:
         """Modes of N(u) of the fields with modes `[..., *mode_shape]`; two FFTs each."""
@@ -72,8 +72,8 @@ class Splitting:
         return solve(factors, torch.stack([first - factors.z * start, *others], axis), axis)
 
 
-class Factored:
-    """Factors of I + tau/2 Lambda A, made anew only when the length of the elements changes."""
+class FactorCache:
+    """The factors of I + tau/2 Lambda A for the last step length; computed again only when the length changes."""
 
     def __init__(self, splitting: Splitting, degree: int) -> None:
         self.splitting, self.degree = splitting, degree
@@ -134,7 +134,7 @@ def element_length(tau: Time, modes: Tensor, grid: Space) -> Time:
 
 
 def one_length(tau: Time, modes: Tensor, grid: Space) -> float:
-    """The same for schemes whose tables serve all members of a batch. Raises ValueError for a tensor of lengths."""
+    """The length of an element as one number for all members of a batch. Raises ValueError for a tensor of lengths."""
     tau = element_length(tau, modes, grid)
     if isinstance(tau, Tensor):
         raise ValueError("steps: this scheme takes one length for all members of a batch, got a tensor of them")
@@ -142,7 +142,7 @@ def one_length(tau: Time, modes: Tensor, grid: Space) -> float:
 
 
 def check_unforced(flow: Flow) -> None:
-    """Raise ValueError for a flow with a forcing, which some schemes have no place for."""
+    """Raise ValueError for a flow with a forcing, which some schemes do not support."""
     if flow.forcing is not None:
         raise ValueError("flow: this scheme knows no forcing; use GaussSeidel, SemiImplicit or Implicit")
 
@@ -155,5 +155,5 @@ def same_length(one: Time, other: Time) -> bool:
 
 
 def per_field(tau: Time, dimensions: int) -> Time:
-    """A length as a factor of modes: tensors `[batch]` get an axis for each of the modes."""
+    """A step length as a factor of modes: a tensor `[batch]` gets one axis of size 1 for each axis of the modes."""
     return tau.reshape(*tau.shape, *[1] * dimensions) if isinstance(tau, Tensor) else tau

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: one safetensors file with the marching state, and what else the run knows as JSON.
+"""Saves and loads checkpoints of a run: one safetensors file with the stepper's state, and the rest of the run as JSON.
 
 A file is written aside, synced and renamed, so that a run killed in the middle of a write still has the checkpoint before.
 """
@@ -16,10 +16,10 @@ from torch import Tensor
 
 from ernest.phasefield.flows import Flow, forcing_modes, varies_in_space
 from ernest.phasefield.grid import Space
-from ernest.phasefield.io.aside import aside
 from ernest.phasefield.stepping import State
+from ernest.storage import load_tensors, read_header, save_tensors
 
-FORMAT = "ernest phase-field run 1"
+FORMAT = "ernest phase-field run 2"
 
 
 @dataclass(frozen=True)
@@ -42,48 +42,41 @@ class Checkpoint:
         return by_steps or (self.minutes is not None and seconds >= 60 * self.minutes)
 
 
-def save_run(path: Path | str, state: State, facts: dict[str, Any], journal: dict[str, Any]) -> None:
-    """Writes a state, the JSON `facts` of the run (into the header) and its `journal`, which grows with the run."""
-    from safetensors.torch import save_file
-
-    tensors = {"journal": torch.frombuffer(bytearray(json.dumps(journal).encode()), dtype=torch.uint8)}
+def save_run(path: Path | str, state: State, facts: dict[str, Any], history: dict[str, Any]) -> None:
+    """Writes a state, the JSON `facts` of the run (into the header) and the JSON `history` of its steps and events."""
+    tensors = {"run_history": torch.frombuffer(bytearray(json.dumps(history).encode()), dtype=torch.uint8)}
     for name, value in (("modes", state.modes), ("history", state.history)):
         if value is not None:
             real = torch.view_as_real(value) if value.is_complex() else value
-            tensors[f"{name}.{'complex' if value.is_complex() else 'real'}"] = real.detach().cpu().contiguous().clone()
+            tensors[f"{name}.{'complex' if value.is_complex() else 'real'}"] = real
     header = {"time": state.time, "taus": state.taus, "count": state.count, "facts": facts}
-    with aside(Path(path)) as part:
-        save_file(tensors, part, metadata={"format": FORMAT, "run": json.dumps(header)})
+    save_tensors(path, tensors, {"format": FORMAT, "run": json.dumps(header)})
 
 
 def load_run(path: Path | str, device: torch.device) -> tuple[State, dict[str, Any], dict[str, Any]]:
-    """What `save_run` has written, bit for bit. Raises ValueError for other files."""
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        metadata = file.metadata() or {}
-        if metadata.get("format") != FORMAT:
-            raise ValueError(f"checkpoint: {path} is no checkpoint of a phase-field run")
-        header = json.loads(metadata["run"])
-        tensors: dict[str, Tensor] = {}
-        for key in file.keys():  # noqa: SIM118 (an open file is no dict)
-            name, _, kind = key.partition(".")
-            tensor = file.get_tensor(key)
-            tensors[name] = (torch.view_as_complex(tensor) if kind == "complex" else tensor).to(device)
-    journal = json.loads(bytes(tensors.pop("journal").cpu().numpy()))
+    """Reads the state, facts and history that `save_run` wrote, bit for bit. Raises ValueError for other files."""
+    metadata = read_header(path).metadata
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"checkpoint: {path} is no checkpoint of a phase-field run")
+    header = json.loads(metadata["run"])
+    tensors: dict[str, Tensor] = {}
+    for key, tensor in load_tensors(path).items():
+        name, _, kind = key.partition(".")
+        tensors[name] = (torch.view_as_complex(tensor) if kind == "complex" else tensor).to(device)
+    history = json.loads(bytes(tensors.pop("run_history").cpu().numpy()))
     state = State(header["time"], tensors["modes"], tensors.get("history"), tuple(header["taus"]), header["count"])
-    return state, header["facts"], journal
+    return state, header["facts"], history
 
 
-def problem_of(flow: Flow, grid: Space, start: Tensor, **choices: object) -> dict[str, str]:
-    """What a run may be continued with only: the names and values, or digests, of all that decides its steps."""
+def problem_of(flow: Flow, grid: Space, u0: Tensor, **choices: object) -> dict[str, str]:
+    """Names and values, or digests, of all that decides the steps of a run: a checkpoint may be resumed only where they agree."""
     k2 = grid.squared_wavenumbers()
     low, high = (max(-2.0, flow.potential.domain[0]), min(2.0, flow.potential.domain[1]))
-    values = start if varies_in_space(flow, start, grid.dimensions) else torch.linspace(low, high, 66, dtype=torch.float64)[1:-1]
+    values = u0 if varies_in_space(flow, u0, grid.dimensions) else torch.linspace(low, high, 66, dtype=torch.float64)[1:-1]
     samples = flow.potential.f(values)
-    digests = {"mobility": flow.mobility(k2), "linear": flow.linear(k2), "potential": samples, "start": start}
+    digests = {"mobility": flow.mobility(k2), "linear": flow.linear(k2), "potential": samples, "u0": u0}
     # At odd times too, lest two forcings agree where both are zero.
-    forced = forcing_modes(flow, grid, torch.tensor([0.0, 1 / math.pi, 1.0, math.e], dtype=start.dtype, device=start.device))
+    forced = forcing_modes(flow, grid, torch.tensor([0.0, 1 / math.pi, 1.0, math.e], dtype=u0.dtype, device=u0.device))
     if forced is not None:
         digests["forcing"] = forced
     return {

@@ -1,4 +1,4 @@
-"""The length of the next element: by an error estimate, or prescribed. Both are values; each decision returns a new one.
+"""Controls the step length: by an error estimate, or prescribed. Controllers are values; each decision returns a new one.
 
 The last sweep of an element moves its end by d_M, the sweep before by d_{M-1}; with rho = d_M / d_{M-1} what further sweeps
 would still change is about rho d_M. With the rate of the element's own truncation error,
@@ -32,15 +32,15 @@ def contraction_of(differences: Sequence[float], size: float, epsilon: float) ->
 def error_rate(differences: Sequence[float], truncation: float, tau: float, size: float, epsilon: float) -> float:
     """Estimated error per unit time; what is round-off of the field counts as none, lest the steps shrink for ever."""
     rho = min(max(contraction_of(differences, size, epsilon), 1e-3), 1.0)
-    unsettled = rho * differences[-1] if differences else 0.0
-    return max(unsettled / tau + truncation - ROUND_OFF * epsilon * size / tau, 0.0)
+    iteration_error = rho * differences[-1] if differences else 0.0
+    return max(iteration_error / tau + truncation - ROUND_OFF * epsilon * size / tau, 0.0)
 
 
 @dataclass(frozen=True)
 class Adaptive:
-    """Steps that keep the error per unit time at `tolerance`, of a scheme of the given `order`.
+    """Step control that keeps the error per unit time at `tolerance`, for a scheme of the given `order`.
 
-    `tau` is the length wished for the next element. It is left alone while the estimate asks for a change of less than a
+    `tau` is the length wanted for the next step. It is left alone while the estimate asks for a change of less than a
     quarter, because a new length costs new coefficients.
     """
 
@@ -58,15 +58,15 @@ class Adaptive:
     def accepts(self, error: float) -> bool:
         return error <= 2 * self.tolerance
 
-    def advanced(self, tau: float, error: float, contraction: float) -> "Adaptive":
-        """After an accepted element of length `tau`, whose last sweep left the share `contraction` of the change before it."""
+    def after_accepted(self, tau: float, error: float, contraction: float) -> "Adaptive":
+        """The controller after an accepted step of length `tau`; `contraction` is the ratio of its last two sweeps' changes."""
         factor = min(max(self._factor(error), 0.3), 1.0 if contraction > SLOW else MOST_GROWTH)
         if 0.8 <= factor <= 1.25 or (factor > 1 and tau < 0.99 * self.tau):
             return self
         return replace(self, tau=min(tau * factor, self.longest))
 
-    def cut(self, tau: float, error: float) -> "Adaptive":
-        """After a rejected element of length `tau`; an `error` that is not finite means that nothing is known of it."""
+    def after_rejected(self, tau: float, error: float) -> "Adaptive":
+        """The controller after a rejected step of length `tau`; `error` is infinite where no estimate is known."""
         factor = min(max(self._factor(error), 0.3), 0.7) if math.isfinite(error) else 0.3
         return replace(self, tau=tau * factor)
 
@@ -76,11 +76,11 @@ class Adaptive:
 
 @dataclass(frozen=True)
 class Prescribed:
-    """Elements of one length `step`, the last one shorter if need be.
+    """Step control with one given length `step`; the last step may be shorter.
 
-    The first of them may be divided into the lengths `graded`, of `exponential` elements or of the run's own. An element that
-    fails is halved, again and again if need be; after it the halvings are taken back one by one, always at a multiple of
-    the longer length.
+    The first step may be divided into the lengths `graded`, of `exponential` elements or of the run's own scheme. A step that
+    fails is halved, again and again if need be; afterwards the halvings are undone one by one, always at a multiple of the
+    longer length.
     """
 
     step: float
@@ -99,7 +99,7 @@ class Prescribed:
     def accepts(self, error: float) -> bool:
         return math.isfinite(error)
 
-    def advanced(self, tau: float, error: float, contraction: float) -> "Prescribed":
+    def after_accepted(self, tau: float, error: float, contraction: float) -> "Prescribed":
         if self.graded:
             return replace(self, graded=self.graded[1:])
         position, halvings = self.position + 1, self.halvings
@@ -107,7 +107,7 @@ class Prescribed:
             position, halvings = position // 2, halvings - 1
         return replace(self, halvings=halvings, position=position if halvings else 0)
 
-    def cut(self, tau: float, error: float) -> "Prescribed":
+    def after_rejected(self, tau: float, error: float) -> "Prescribed":
         if self.graded:
             return replace(self, graded=(self.graded[0] / 2, self.graded[0] / 2, *self.graded[1:]))
         return replace(self, halvings=self.halvings + 1, position=2 * self.position)

@@ -1,4 +1,4 @@
-"""What is measured of every element of a run: energy, mass, the greatest |u|, and how well the energy law holds."""
+"""Measures every step of a run: energy, mass, greatest |u|, and how well the energy law holds."""
 
 import math
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ Value = float | list[float]
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the diagnostics table; the first line of a run, at its start, has tau = 0.
+class StepRecord:
+    """Measurements of one accepted step; the first record of a run belongs to its initial field and has tau = 0.
 
-    `defect` is what is left of the energy law, E(end) - E(start) + energy dissipated by the element's polynomial; None
-    where a forcing does work. `error` is the estimated error per unit time, `contraction` the ratio of the last two sweeps'
-    changes, and `rejected` counts the elements that were tried before this one.
+    `time` is the end of the step and `tau` its length. `defect` is the residual of the energy law, E(end) - E(start) + energy
+    dissipated by the element's polynomial; None where a forcing does work. `error` is the estimated error per unit time,
+    `contraction` the ratio of the last two sweeps' changes, and `rejected` counts the rejected steps just before this one.
     """
 
     time: float
@@ -35,8 +35,8 @@ class Row:
     rejected: int = 0
 
 
-class Gauge:
-    """Measures fields and elements of one flow on one grid, with the symbols it needs at hand."""
+class Diagnostics:
+    """Measures fields and elements of one flow on one grid; the symbols of the flow are computed once."""
 
     def __init__(self, flow: Flow, grid: Space, like: Tensor) -> None:
         k2 = grid.squared_wavenumbers(like.dtype, like.device)
@@ -52,7 +52,7 @@ class Gauge:
         # A Dirichlet grid leaves out its ends, where u = 0.
         left_out = grid.volume - grid.integral(torch.ones(grid.points, dtype=like.dtype, device=like.device))
         self._ends = left_out * flow.potential.F(torch.zeros_like(like.flatten()[:1])).flatten()[0]
-        self.falls = flow.forcing is None
+        self.dissipative = flow.forcing is None
         self.round_off = 4500 * torch.finfo(like.dtype).eps
 
     def energy(self, u: Tensor, modes: Tensor) -> Tensor:
@@ -88,7 +88,7 @@ class Gauge:
 
     def defect(self, element: Element, before: Value, after: Tensor) -> Value | None:
         """E(end) - E(start) + dissipation; None for a flow with a forcing."""
-        if not self.falls:
+        if not self.dissipative:
             return None
         return (after - torch.as_tensor(before, dtype=after.dtype, device=after.device) + self.dissipation(element)).tolist()
 

@@ -18,11 +18,11 @@ import math
 import torch
 from torch import Tensor
 
-from ernest.phasefield.compiled.workspace import Recent
+from ernest.phasefield.compiled.workspace import LRUCache
 from ernest.phasefield.element import Element
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
-from ernest.phasefield.solver.diagnostics import Gauge
+from ernest.phasefield.solver.diagnostics import Diagnostics
 from ernest.phasefield.timeelement import factorise, solve
 
 LARGE = 20.0
@@ -65,13 +65,13 @@ class Truncation:
         stiffness = flow.mobility(k2) * (flow.linear(k2) + stabilisation)
         self._axis, self._dtype = -1 - grid.dimensions, like.dtype
         self._distinct, self._index = stiffness.unique(return_inverse=True)
-        self._kept: Recent[tuple[float, int], Tensor] = Recent(4)
+        self._kept: LRUCache[tuple[float, int], Tensor] = LRUCache(4)
 
-    def rate(self, element: Element, gauge: Gauge) -> float:
+    def rate(self, element: Element, diagnostics: Diagnostics) -> float:
         """The error that elements like this one add per unit of time: root of the mean square, the greatest of a batch."""
         tau, p = float(element.tau), element.degree
-        squares = self._kept.get((tau, p), lambda: gauge.squares(self._weights(tau, p)))
-        return gauge.norm(element.coefficients.select(self._axis, p - 1), squares)
+        squares = self._kept.get((tau, p), lambda: diagnostics.squares(self._weights(tau, p)))
+        return diagnostics.norm(element.coefficients.select(self._axis, p - 1), squares)
 
     def _weights(self, tau: float, p: int) -> Tensor:
         """What c_p of each mode is multiplied with, `[*mode_shape]`."""

@@ -1,4 +1,4 @@
-"""Events: the times at which a value of the field, or any number made of it, crosses zero.
+"""Finds the times at which a point value or a function of the field crosses zero.
 
 Inside an element the value of u at a point is a polynomial in time, so its roots are those of a polynomial. A function
 of the whole field is interpolated by a polynomial in time first, and its roots are then polished on the function itself.
@@ -18,7 +18,7 @@ from ernest.phasefield.grid import Space
 
 @dataclass(frozen=True)
 class Event:
-    """Happens when `what` crosses zero: the value of u at a grid point (its indices), or a function of the field `[*points]`.
+    """Occurs when `what` crosses zero: the value of u at a grid point (its indices), or a function of the field `[*points]`.
 
     `direction` +1 or -1 keeps the crossings upwards or downwards only, 0 keeps both. A `terminal` event ends the run.
     """
@@ -30,8 +30,8 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Happening:
-    """An event that has happened: its name, its time, and to which member of a batch (0 without a batch)."""
+class EventOccurrence:
+    """One occurrence of an event: its name, its time, and the member of the batch (0 without a batch)."""
 
     name: str
     time: float
@@ -49,8 +49,8 @@ def check_events(events: tuple[Event, ...], grid: Space) -> None:
                 raise ValueError(f"event {event.name}: expected a point of the grid {grid.points}, got {event.what}")
 
 
-def happenings(events: Sequence[Event], element: Element) -> list[Happening]:
-    """What happens in the element, its start excluded, in the order of time."""
+def find_events(events: Sequence[Event], element: Element) -> list[EventOccurrence]:
+    """Occurrences of the events in the element, its start excluded, in the order of time."""
     if not events:
         return []
     nodes, to_series = _chebyshev(element.degree + 2)
@@ -66,8 +66,8 @@ def happenings(events: Sequence[Event], element: Element) -> list[Happening]:
                 xi = _root(polynomial, low, high)
                 if callable(event.what):
                     xi = _root(lambda xi, e=event, m=member: _value(e, _by_member(element, element.at(xi))[m, 0]), low, high, xi)
-                found.append(Happening(event.name, float(element.time + element.tau * (xi + 1) / 2), member))
-    return sorted(found, key=lambda happening: happening.time)
+                found.append(EventOccurrence(event.name, float(element.time + element.tau * (xi + 1) / 2), member))
+    return sorted(found, key=lambda occurrence: occurrence.time)
 
 
 @cache

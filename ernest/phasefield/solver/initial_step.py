@@ -1,4 +1,4 @@
-"""What a run does by itself before its first step: stabilisation, scheme, the first length, and care for rough data.
+"""Chooses the stabilisation and the first step lengths of a run, with short steps where the initial field is rough.
 
 The elements damp a mode with z = tau Lambda / 2 beyond about 2 hardly at all (the linear part is the diagonal Pade approximant,
 of modulus 1 at infinity). Modes that are driven there lie at their balance with N and do no harm; what a rough start puts
@@ -28,37 +28,37 @@ def is_diffusive(flow: Flow, grid: Space) -> bool:
     return bool(mobility.max() > STEEP * mobility[..., k2[moved].argmin()].max())
 
 
-def stabilisation_for(flow: Flow, grid: Space, start: Tensor) -> float:
-    """S from the range of f' over the potential's working range and the values of the start.
+def stabilisation_for(flow: Flow, grid: Space, u0: Tensor) -> float:
+    """S from the range of f' over the potential's working range and the values of the initial field u0.
 
-    A potential that differs from point to point is asked at the start only. The midpoint makes N contract fastest. An H^-1
+    A potential that differs from point to point is evaluated at u0 only. The midpoint makes N contract fastest. An H^-1
     flow needs S >= max f' / 2: N enters with as many derivatives as half of the linear part, and with less its high modes
     would grow from sweep to sweep.
     """
     low, high = flow.potential.slopes
-    if varies_in_space(flow, start, grid.dimensions):
-        values = start
+    if varies_in_space(flow, u0, grid.dimensions):
+        values = u0
     else:
-        values = torch.linspace(float(start.min()), float(start.max()), 257, dtype=torch.float64)
+        values = torch.linspace(float(u0.min()), float(u0.max()), 257, dtype=torch.float64)
     slopes = flow.potential.df(values)
     low, high = min(low, float(slopes.min())), max(high, float(slopes.max()))
     return max(0.0, high / 2 if is_diffusive(flow, grid) else (low + high) / 2)
 
 
-def speed_of(flow: Flow, grid: Space, modes: Tensor, time: float) -> Tensor:
+def time_derivative(flow: Flow, grid: Space, modes: Tensor, time: float) -> Tensor:
     """Modes of u_t of the fields with these modes."""
     rate = velocity(modes, flow, grid)
     forced = forcing_modes(flow, grid, torch.tensor(time, dtype=modes.real.dtype, device=modes.device))
     return rate if forced is None else rate + forced
 
 
-def first_length(grid: Space, modes: Tensor, speed: Tensor, span: float, share: float = 1e-2) -> float:
+def first_step(grid: Space, modes: Tensor, speed: Tensor, span: float, share: float = 1e-2) -> float:
     """A length in which the fields change by about this share of their size, and which is at most that share of the run."""
     ratio = (grid.norm(modes) / grid.norm(speed).clamp(min=1e-300)).min()
     return share * min(float(ratio), span) if float(ratio) > 0 else 1e-6 * span
 
 
-def unsettled(flow: Flow, grid: Space, speed: Tensor, tau: float) -> float:
+def stiff_imbalance(flow: Flow, grid: Space, speed: Tensor, tau: float) -> float:
     """How far the modes that an element of length tau would not damp are from their balance: the norm of u_t / Lambda there.
 
     These are the modes with tau Lambda > 2, Lambda = G L; `speed` holds the modes of u_t.
@@ -68,7 +68,7 @@ def unsettled(flow: Flow, grid: Space, speed: Tensor, tau: float) -> float:
     return float(grid.norm(torch.where(tau * stiffness > 2, speed / stiffness.clamp(min=1e-300), 0)).max())
 
 
-def graded(step: float, first: float, forced: bool = False) -> tuple[tuple[float, ...], bool]:
+def graded_lengths(step: float, first: float, forced: bool = False) -> tuple[tuple[float, ...], bool]:
     """Lengths that double from about `first` on and together make one `step`, and whether they need exponential elements.
 
     These damp every mode, and so let a start that is too rough for halvings begin with longer elements; but they know no forcing.

@@ -1,4 +1,4 @@
-"""Which schemes a run takes, when the user names none and when one is named."""
+"""Chooses the schemes of a run from the flow, the grid, the tolerance and what the user asked for."""
 
 from dataclasses import dataclass, replace
 
@@ -19,24 +19,24 @@ WORTH_COARSENING = 96
 
 
 @dataclass(frozen=True)
-class Plan:
+class SchemeChoice:
     """The schemes of a run.
 
-    `coarse` has the same window and may take over, and give back, wherever the spectrum of the field allows it. Only where
-    the engine has chosen the scheme is it `free` to add sweeps. `stabilisation` is the one that suits the flow and the start.
+    `coarse` is the same scheme with sweeps on coarse grids; the solver switches to it and back as the spectrum of the field
+    allows. `may_add_sweeps` only if the user named no scheme. `stabilisation` is the S that suits the flow and the initial field.
     """
 
     scheme: Scheme
     stabilisation: float
     coarse: CoarseGaussSeidel | None = None
-    free: bool = False
+    may_add_sweeps: bool = False
 
-    def scheme_for(self, coarse: bool, extra: int) -> Scheme:
-        """The scheme of one element, with so many `extra` sweeps."""
+    def scheme_for(self, coarse: bool, extra_sweeps: int) -> Scheme:
+        """The scheme of one element, with `extra_sweeps` more than usual."""
         if coarse and self.coarse is not None:
-            return replace(self.coarse, quarter_sweeps=self.coarse.quarter_sweeps + extra)
-        if extra and isinstance(self.scheme, GaussSeidel):
-            return replace(self.scheme, sweeps=self.scheme.sweeps + extra)
+            return replace(self.coarse, quarter_sweeps=self.coarse.quarter_sweeps + extra_sweeps)
+        if extra_sweeps and isinstance(self.scheme, GaussSeidel):
+            return replace(self.scheme, sweeps=self.scheme.sweeps + extra_sweeps)
         return self.scheme
 
     @property
@@ -58,28 +58,28 @@ IMPLICIT_SWEEPS = 3
 """The iterations of an implicit element by which its length is judged; the others only solve the equation."""
 
 
-def plan_for(flow: Flow, grid: Space, start: Tensor, tolerance: float, scheme: Scheme | None, strict: bool) -> Plan:
+def choose_schemes(flow: Flow, grid: Space, u0: Tensor, tolerance: float, scheme: Scheme | None, strict: bool) -> SchemeChoice:
     """The user's scheme, or one for the flow and the tolerance: Gauss-Seidel, or the implicit scheme in strict mode."""
-    S = stabilisation_for(flow, grid, start)
+    S = stabilisation_for(flow, grid, u0)
     if scheme is not None:
-        return Plan(scheme, S)
+        return SchemeChoice(scheme, S)
     if strict:
-        return Plan(Implicit(3, stabilisation=S, tolerance=1e-13), S)
+        return SchemeChoice(Implicit(3, stabilisation=S, tolerance=1e-13), S)
     if is_diffusive(flow, grid):
-        return Plan(GaussSeidel(3, 4, 3, S) if tolerance > 1e-8 else GaussSeidel(4, 5, 3, S), S, free=True)
+        return SchemeChoice(GaussSeidel(3, 4, 3, S) if tolerance > 1e-8 else GaussSeidel(4, 5, 3, S), S, may_add_sweeps=True)
     p, m = (3, 4) if tolerance > 1e-4 else (4, 4) if tolerance > 1e-7 else (4, 5)
     coarse = CoarseGaussSeidel(
         p, m, *((1, 3) if tolerance > 1e-7 else (2, 2)), S, outer_window=2 if min(grid.points) >= 256 else 3
     )
-    return Plan(GaussSeidel(p, m, 3, S), S, coarse if may_coarsen(flow, grid) else None, free=True)
+    return SchemeChoice(GaussSeidel(p, m, 3, S), S, coarse if supports_coarse(flow, grid) else None, may_add_sweeps=True)
 
 
-def may_coarsen(flow: Flow, grid: Space) -> bool:
-    """Whether coarse sweeps are to be had: on periodic grids that can be halved twice, without a forcing."""
+def supports_coarse(flow: Flow, grid: Space) -> bool:
+    """Whether coarse sweeps apply: on periodic grids that can be halved twice, without a forcing."""
     fits = all(n >= WORTH_COARSENING and n % 8 == 0 for n in grid.points) and set(grid.boundaries) == {"periodic"}
     return fits and flow.forcing is None and grid.dimensions > 1
 
 
-def coarsens(plan: Plan, modes: Tensor, grid: Space, tolerance: float) -> bool:
-    """Whether the next elements take coarse sweeps."""
-    return plan.coarse is not None and prefers_coarse(modes, grid, tolerance)
+def use_coarse(choice: SchemeChoice, modes: Tensor, grid: Space, tolerance: float) -> bool:
+    """Whether the next steps sweep on coarse grids."""
+    return choice.coarse is not None and prefers_coarse(modes, grid, tolerance)

@@ -1,4 +1,4 @@
-"""What a run returns: the solution at any time, and its history as a table."""
+"""The result of a run: its fields at any time, its events, and the table of its steps."""
 
 import math
 import shutil
@@ -16,13 +16,13 @@ from torch import Tensor
 from ernest.phasefield.element import Element
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
-from ernest.phasefield.solver.diagnostics import Row
-from ernest.phasefield.solver.events import Happening
+from ernest.phasefield.solver.diagnostics import StepRecord
+from ernest.phasefield.solver.events import EventOccurrence
 from ernest.phasefield.stepping import Scheme
 
 
-class Elements:
-    """The elements of a run in the order of time. Those beyond `memory` bytes wait in temporary files, oldest first."""
+class DenseOutput:
+    """The elements of a run in the order of time. Beyond `memory` bytes, the oldest elements are kept in temporary files."""
 
     def __init__(self, grid: Space, memory: float) -> None:
         self._grid, self._memory, self._held = grid, memory, 0
@@ -84,10 +84,11 @@ class Elements:
 
 @dataclass(frozen=True)
 class Solution:
-    """The fields of a run at any time, and what was measured of every element.
+    """The fields of a run at any time, and the measurements of every step.
 
-    `rows` is the diagnostics table, from the start of the run, and `happenings` the events in the order of time. With
-    `dense=False` only the fields at both ends are kept.
+    Call it with a time to get the fields there. `start` and `end` are the fields `[..., *points]` at both ends of the run,
+    `records` the table of its steps and `occurrences` its events, both in the order of time. With `dense=False` only the
+    fields at both ends are kept.
     """
 
     flow: Flow
@@ -95,9 +96,9 @@ class Solution:
     scheme: Scheme
     start: Tensor
     end: Tensor
-    rows: tuple[Row, ...]
-    happenings: tuple[Happening, ...] = ()
-    elements: Elements | None = field(default=None, repr=False)
+    records: tuple[StepRecord, ...]
+    occurrences: tuple[EventOccurrence, ...] = ()
+    dense_output: DenseOutput | None = field(default=None, repr=False)
 
     def __call__(self, time: float | Sequence[float] | np.ndarray | Tensor, refined: bool = False) -> Tensor:
         """The fields at a time, `[..., *points]`, or at times, `[times, ..., *points]`, from the polynomials of the elements.
@@ -109,53 +110,53 @@ class Solution:
         times = torch.as_tensor(time, dtype=torch.float64)
         if times.ndim:
             return torch.stack([self(float(t), refined) for t in times])
-        if self.elements is None:
+        if self.dense_output is None:
             raise ValueError("solution: this run kept its ends only; solve with dense=True for the times between them")
-        if not self.elements and float(times) == self.rows[-1].time:  # a run that went on from a checkpoint at its end
+        if not self.dense_output and float(times) == self.records[-1].time:  # a run that went on from a checkpoint at its end
             return self.end.clone()
-        element = self.elements.covering(float(times))
+        element = self.dense_output.covering(float(times))
         return (element.corrected(self.flow) if refined else element).at_time(float(times))
 
     @property
     def times(self) -> np.ndarray:
-        """Start of the run and ends of its elements, `[elements + 1]`."""
-        return np.array([row.time for row in self.rows])
+        """Start time of the run and end times of its steps, `[steps + 1]`."""
+        return np.array([record.time for record in self.records])
 
     @property
     def steps(self) -> np.ndarray:
-        """Lengths of the elements, `[elements]`."""
-        return np.array([row.tau for row in self.rows[1:]])
+        """Lengths of the steps, `[steps]`."""
+        return np.array([record.tau for record in self.records[1:]])
 
     @property
     def energy(self) -> np.ndarray:
-        """Energy at `times`, `[elements + 1]` or `[elements + 1, batch]`."""
-        return np.array([row.energy for row in self.rows])
+        """Energy at `times`, `[steps + 1]` or `[steps + 1, batch]`."""
+        return np.array([record.energy for record in self.records])
 
     @property
     def mass(self) -> np.ndarray:
-        """Integral of u at `times`, `[elements + 1]` or `[elements + 1, batch]`."""
-        return np.array([row.mass for row in self.rows])
+        """Integral of u at `times`, `[steps + 1]` or `[steps + 1, batch]`."""
+        return np.array([record.mass for record in self.records])
 
     @property
     def iterations(self) -> np.ndarray:
-        """Sweeps of each element, `[elements]`."""
-        return np.array([row.iterations for row in self.rows[1:]])
+        """Sweeps of each step, `[steps]`."""
+        return np.array([record.iterations for record in self.records[1:]])
 
     @property
     def rejected(self) -> int:
-        """How many elements were tried and thrown away."""
-        return sum(row.rejected for row in self.rows)
+        """How many steps were rejected."""
+        return sum(record.rejected for record in self.records)
 
     def events(self, name: str, member: int = 0) -> list[float]:
         """Times at which the event of this name happened."""
-        return [event.time for event in self.happenings if event.name == name and event.member == member]
+        return [event.time for event in self.occurrences if event.name == name and event.member == member]
 
     def table(self, lines: int | None = 20) -> str:
-        """The diagnostics as text, one line for each element; at most `lines` of them, evenly chosen (None: all)."""
-        count = len(self.rows)
+        """The records as text, one line for each step; at most `lines` of them, evenly chosen (None: all)."""
+        count = len(self.records)
         chosen = range(count) if lines is None or count <= lines else np.linspace(0, count - 1, lines).round().astype(int)
         head = " ".join(f"{name:>{width}}" for name, width, _ in _COLUMNS)
-        return "\n".join([head, *(_line(int(index), self.rows[index]) for index in chosen)])
+        return "\n".join([head, *(_line(int(index), self.records[index]) for index in chosen)])
 
 
 _COLUMNS = (
@@ -173,10 +174,11 @@ _COLUMNS = (
 """Name, width and form of the columns of the table."""
 
 
-def _line(index: int, row: Row) -> str:
+def _line(index: int, record: StepRecord) -> str:
     """One line; of an ensemble it shows the first member."""
-    measured = (row.energy, row.mass, row.largest, row.defect)
+    measured = (record.energy, record.mass, record.largest, record.defect)
     energy, mass, largest, defect = (value[0] if isinstance(value, list) else value for value in measured)
-    values = (index, row.time, row.tau, energy, mass, largest, defect, row.iterations, row.contraction, row.rejected)
+    values = (index, record.time, record.tau, energy, mass, largest, defect)
+    values += (record.iterations, record.contraction, record.rejected)
     cells = zip(values, _COLUMNS, strict=True)
     return " ".join(f"{math.nan if value is None else value:{width}{form}}" for value, (_, width, form) in cells)

@@ -1,11 +1,11 @@
-"""The entry: a flow, a grid, a first field and an end in; the solution at any time out."""
+"""Solves a gradient flow from an initial field to an end time, choosing the scheme and the steps for a tolerance."""
 
 import math
 import tempfile
 import time as clock
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import torch
@@ -15,22 +15,25 @@ from ernest.phasefield.flows import Flow, check_flow
 from ernest.phasefield.grid import Space
 from ernest.phasefield.solver.checkpoint import Checkpoint, check_problem, load_run, problem_of, save_run
 from ernest.phasefield.solver.controller import Adaptive, Prescribed
-from ernest.phasefield.solver.diagnostics import Gauge, Row
-from ernest.phasefield.solver.events import Event, Happening, check_events, happenings
-from ernest.phasefield.solver.initial_step import first_length, graded, speed_of, unsettled
-from ernest.phasefield.solver.progress import shown
-from ernest.phasefield.solver.scheme_selection import plan_for
-from ernest.phasefield.solver.solution import Elements, Solution
-from ernest.phasefield.solver.try_step import Crew, Setback, Standing, attempt, begin, more_patient
+from ernest.phasefield.solver.diagnostics import Diagnostics, StepRecord
+from ernest.phasefield.solver.events import Event, EventOccurrence, check_events, find_events
+from ernest.phasefield.solver.initial_step import first_step, graded_lengths, stiff_imbalance, time_derivative
+from ernest.phasefield.solver.progress import progress_bar
+from ernest.phasefield.solver.scheme_selection import choose_schemes
+from ernest.phasefield.solver.solution import DenseOutput, Solution
+from ernest.phasefield.solver.try_step import RejectedStep, SolverState, Steppers, after_rejection, initial_state, try_step
 from ernest.phasefield.stepping import Scheme
+
+SAVED = tuple(field.name for field in fields(SolverState) if field.name not in ("state", "controller"))
+"""The fields of the solver's state that a checkpoint holds as they are."""
 
 
 class EnergyRise(RuntimeWarning):
-    """The energy rose on an element by more than round-off."""
+    """The energy rose in a step by more than round-off."""
 
 
 class RunFailed(ArithmeticError):
-    """No step can be made to work. `path` holds the last good state, as a checkpoint."""
+    """No step length works. `path` holds the last good state, as a checkpoint."""
 
     def __init__(self, time: float, step: int, iteration: int, tau: float, path: Path) -> None:
         super().__init__(
@@ -41,19 +44,19 @@ class RunFailed(ArithmeticError):
 
 
 @dataclass
-class Journal:
-    """What a run has seen so far: the rows of its table, its events, and whether it has warned of a rising energy."""
+class History:
+    """Records of a run so far: its steps, its events, and whether it has warned of a rising energy."""
 
-    rows: list[Row] = field(default_factory=list)
-    happenings: list[Happening] = field(default_factory=list)
+    records: list[StepRecord] = field(default_factory=list)
+    occurrences: list[EventOccurrence] = field(default_factory=list)
     warned: bool = False
 
 
 def solve(
     flow: Flow,
     grid: Space,
-    start: Tensor,
-    end: float,
+    u0: Tensor,
+    t1: float,
     tolerance: float = 1e-6,
     *,
     step: float | None = None,
@@ -66,144 +69,148 @@ def solve(
     memory: float = 4e9,
     progress: bool = True,
 ) -> Solution:
-    """Marches the fields `start` `[..., *points]` from time 0 to `end`; leading axes are an ensemble with common steps.
+    """Solves the flow from the fields `u0` `[..., *points]` at time 0 to the time `t1`; leading axes are an ensemble with
+    common steps.
 
-    The scheme, its stabilisation, the treatment of a rough start and the lengths of the elements are chosen such that the
-    estimated error grows by `tolerance` per unit time (root of the mean square over the box). With `step` the elements have
+    The scheme, its stabilisation, short first steps for a rough u0 and the lengths of all steps are chosen such that the
+    estimated error grows by `tolerance` per unit time (root of the mean square over the box). With `step` the steps have
     that length, with `scheme` they are that scheme's, and `strict` asks for the implicit scheme, whose energy law is exact.
 
-    The solution can be evaluated at any time; elements beyond `memory` bytes wait in temporary files, and with
-    `dense=False` only both ends are kept. With `resume` a run goes on from its checkpoint if there is one: its steps and
-    fields are bit for bit those of a run that never stopped, and the solution then covers the time from there.
+    The solution can be evaluated at any time. Beyond `memory` bytes its oldest elements are kept in temporary files, and with
+    `dense=False` only the fields at both ends are kept. With `resume` a run continues from its checkpoint if there is one:
+    its steps and fields are bit for bit those of a run that never stopped, and the solution covers the time from there.
 
-    Raises ValueError for input that does not fit together, and RunFailed where no step works. Warns of a rising energy.
+    Raises ValueError for input that does not fit together, and RunFailed where no step length works. Warns of a rising energy.
     """
     events = (events,) if isinstance(events, Event) else tuple(events)
-    _check_input(flow, grid, start, end, tolerance, step, events, resume, checkpoint)
-    plan = plan_for(flow, grid, start, tolerance, scheme, strict)
-    crew, gauge = Crew(plan, flow, grid, start, tolerance), Gauge(flow, grid, start)
-    problem = problem_of(flow, grid, start, tolerance=tolerance, step=step, scheme=scheme, strict=strict)
+    _check_input(flow, grid, u0, t1, tolerance, step, events, resume, checkpoint)
+    choice = choose_schemes(flow, grid, u0, tolerance, scheme, strict)
+    steppers, diagnostics = Steppers(choice, flow, grid, u0, tolerance), Diagnostics(flow, grid, u0)
+    problem = problem_of(flow, grid, u0, tolerance=tolerance, step=step, scheme=scheme, strict=strict)
     if resume and checkpoint is not None and Path(checkpoint.path).exists():
-        standing, journal = _resumed(checkpoint.path, problem, start)
+        current, history = _load(checkpoint.path, problem, u0)
     else:
-        standing, row = begin(crew, gauge, start, _controller(crew, start, end, tolerance, step))
-        journal = Journal([row])
-    first, elements = grid.field(standing.state.modes), Elements(grid, memory) if dense else None
-    shortest = step / 2**16 if step else 1e-11 * end
-    saved, saved_at = standing.state.count, clock.monotonic()
+        current, record = initial_state(steppers, diagnostics, u0, _controller(steppers, u0, t1, tolerance, step))
+        history = History([record])
+    first, dense_output = grid.field(current.state.modes), DenseOutput(grid, memory) if dense else None
+    shortest = step / 2**16 if step else 1e-11 * t1
+    saved, saved_at = current.state.count, clock.monotonic()
 
-    with shown(progress, float(standing.state.time), end) as show:
-        while not _over(events, journal) and end - float(standing.state.time) > 1e-10 * end:
-            outcome = attempt(crew, gauge, standing, standing.controller.propose(end - float(standing.state.time)))
-            if isinstance(outcome, Setback):
-                standing = more_patient(standing, outcome)
-                if standing.controller.tau < shortest:
-                    raise _failure(checkpoint, problem, standing, journal, outcome)
+    with progress_bar(progress, float(current.state.time), t1) as show:
+        while not _ended(events, history) and t1 - float(current.state.time) > 1e-10 * t1:
+            outcome = try_step(steppers, diagnostics, current, current.controller.propose(t1 - float(current.state.time)))
+            if isinstance(outcome, RejectedStep):
+                current = after_rejection(current, outcome)
+                if current.controller.tau < shortest:
+                    raise _failure(checkpoint, problem, current, history, outcome)
                 continue
-            standing, element, row = outcome
-            journal.rows.append(row)
-            journal.happenings += happenings(events, element)
-            _warn_of_rise(journal, gauge, standing.noise)
-            if elements is not None:
-                elements.append(element)
-            show(row)
-            if checkpoint and checkpoint.due(standing.state.count - saved, clock.monotonic() - saved_at):
-                _write(checkpoint.path, problem, standing, journal)
-                saved, saved_at = standing.state.count, clock.monotonic()
+            current, element, record = outcome
+            history.records.append(record)
+            history.occurrences += find_events(events, element)
+            _warn_of_rise(history, diagnostics, current.noise)
+            if dense_output is not None:
+                dense_output.append(element)
+            show(record)
+            if checkpoint and checkpoint.due(current.state.count - saved, clock.monotonic() - saved_at):
+                _save(checkpoint.path, problem, current, history)
+                saved, saved_at = current.state.count, clock.monotonic()
     if checkpoint:
-        _write(checkpoint.path, problem, standing, journal)
-    final = grid.field(standing.state.modes)
-    return Solution(flow, grid, plan.scheme, first, final, tuple(journal.rows), tuple(journal.happenings), elements)
+        _save(checkpoint.path, problem, current, history)
+    last = grid.field(current.state.modes)
+    records, occurrences = tuple(history.records), tuple(history.occurrences)
+    return Solution(flow, grid, choice.scheme, first, last, records, occurrences, dense_output)
 
 
 def _check_input(
     flow: Flow,
     grid: Space,
-    start: Tensor,
-    end: float,
+    u0: Tensor,
+    t1: float,
     tolerance: float,
     step: float | None,
     events: tuple[Event, ...],
     resume: bool,
     checkpoint: Checkpoint | None,
 ) -> None:
-    """One clear error for what would fail later, or give nonsense."""
-    check_flow(flow, grid, start)
+    """Raise ValueError, before any work, for input that would fail later or give nonsense."""
+    check_flow(flow, grid, u0)
     check_events(events, grid)
-    if not 0 < end < math.inf:
-        raise ValueError(f"end: expected a time after the start at 0, got {end}")
-    least = 100 * torch.finfo(start.dtype).eps
+    if not 0 < t1 < math.inf:
+        raise ValueError(f"t1: expected a time after 0, got {t1}")
+    least = 100 * torch.finfo(u0.dtype).eps
     if not least <= tolerance < 1:
-        raise ValueError(f"tolerance: expected {least:.1e} (the round-off of {start.dtype}) to 1, got {tolerance}")
-    if step is not None and not 0 < step <= end:
-        raise ValueError(f"step: expected a length between 0 and the end {end}, got {step}")
+        raise ValueError(f"tolerance: expected {least:.1e} (the round-off of {u0.dtype}) to 1, got {tolerance}")
+    if step is not None and not 0 < step <= t1:
+        raise ValueError(f"step: expected a length between 0 and t1 = {t1}, got {step}")
     if resume and checkpoint is None:
         raise ValueError("resume: a run goes on from its checkpoint; say which with checkpoint=Checkpoint(path, ...)")
 
 
-def _controller(crew: Crew, start: Tensor, end: float, tolerance: float, step: float | None) -> Adaptive | Prescribed:
-    """The lengths of the elements; they begin short, and prescribed ones do so where the start is rough."""
-    modes = crew.grid.modes(start)
-    speed = speed_of(crew.flow, crew.grid, modes, 0.0)
-    first = first_length(crew.grid, modes, speed, end)
+def _controller(steppers: Steppers, u0: Tensor, t1: float, tolerance: float, step: float | None) -> Adaptive | Prescribed:
+    """The control of the step lengths; adaptive steps begin short, and prescribed ones do so where u0 is rough."""
+    flow, grid, order = steppers.flow, steppers.grid, steppers.choice.order if step is None else 0
+    modes = grid.modes(u0)
+    speed = time_derivative(flow, grid, modes, 0.0)
+    first = first_step(grid, modes, speed, t1)
     if step is None:
-        # An element of this order errs by about the tolerance where the fields change by such a share. A start whose stiff modes
-        # have a tenth of it to lose is rough, and begins short.
-        share, whole = min(tolerance ** (1 / (crew.plan.order + 1)), 0.25), first_length(crew.grid, modes, speed, end, 1.0)
-        settled = unsettled(crew.flow, crew.grid, speed, whole) <= 0.1 * float(crew.grid.norm(modes).max())
-        return Adaptive(tolerance, crew.plan.order, share * whole if settled else first)
-    rough = unsettled(crew.flow, crew.grid, speed, step) > tolerance
-    return Prescribed(step, *graded(step, first, crew.flow.forcing is not None)) if rough else Prescribed(step)
+        # An element of this order errs by about the tolerance where the fields change by this share. A u0 whose stiff modes have
+        # a tenth of it to lose is rough, and begins short.
+        share, whole = min(tolerance ** (1 / (order + 1)), 0.25), first_step(grid, modes, speed, t1, 1.0)
+        smooth = stiff_imbalance(flow, grid, speed, whole) <= 0.1 * float(grid.norm(modes).max())
+        return Adaptive(tolerance, order, share * whole if smooth else first)
+    rough = stiff_imbalance(flow, grid, speed, step) > tolerance
+    return Prescribed(step, *graded_lengths(step, first, flow.forcing is not None)) if rough else Prescribed(step)
 
 
-def _over(events: tuple[Event, ...], journal: Journal) -> bool:
-    """Whether an event that ends the run has happened."""
-    last = {event.name for event in events if event.terminal}
-    return any(happening.name in last for happening in journal.happenings)
+def _ended(events: tuple[Event, ...], history: History) -> bool:
+    """Whether a terminal event has occurred."""
+    terminal = {event.name for event in events if event.terminal}
+    return any(occurrence.name in terminal for occurrence in history.occurrences)
 
 
-def _warn_of_rise(journal: Journal, gauge: Gauge, noise: float) -> None:
-    """Warns once in a run."""
-    if journal.warned or not gauge.falls:
+def _warn_of_rise(history: History, diagnostics: Diagnostics, noise: float) -> None:
+    """Warns of the first rise of the energy in a run."""
+    if history.warned or not diagnostics.dissipative:
         return
-    before, after = (torch.as_tensor(row.energy, dtype=torch.float64) for row in journal.rows[-2:])
+    before, after = (torch.as_tensor(record.energy, dtype=torch.float64) for record in history.records[-2:])
     rise = float((after - before).max())
     if rise > noise:
-        journal.warned = True
-        row = journal.rows[-1]
-        text = f"the energy rises by {rise:.2e} from time {row.time - row.tau:.9g} to {row.time:.9g}; shorter steps would help"
-        warnings.warn(text, EnergyRise, stacklevel=3)
+        history.warned = True
+        record = history.records[-1]
+        span = f"from time {record.time - record.tau:.9g} to {record.time:.9g}"
+        warnings.warn(f"the energy rises by {rise:.2e} {span}; shorter steps would help", EnergyRise, stacklevel=3)
 
 
-def _write(path: Path | str, problem: dict[str, str], standing: Standing, journal: Journal) -> None:
+def _save(path: Path | str, problem: dict[str, str], current: SolverState, history: History) -> None:
     facts = {
         "problem": problem,
-        "adaptive": isinstance(standing.controller, Adaptive),
-        "controller": asdict(standing.controller),
-        **{name: getattr(standing, name) for name in ("energy", "noise", "extra", "coarse", "rejected")},
+        "adaptive": isinstance(current.controller, Adaptive),
+        "controller": asdict(current.controller),
+        **{name: getattr(current, name) for name in SAVED},
     }
-    save_run(path, standing.state, facts, asdict(journal))
+    save_run(path, current.state, facts, asdict(history))
 
 
-def _resumed(path: Path | str, problem: dict[str, str], start: Tensor) -> tuple[Standing, Journal]:
-    state, facts, journal = load_run(path, start.device)
+def _load(path: Path | str, problem: dict[str, str], u0: Tensor) -> tuple[SolverState, History]:
+    state, facts, history = load_run(path, u0.device)
     check_problem(path, facts["problem"], problem)
     if facts["adaptive"]:
         controller = Adaptive(**facts["controller"])
     else:
         controller = Prescribed(**facts["controller"] | {"graded": tuple(facts["controller"]["graded"])})
-    standing = Standing(state, controller, *(facts[name] for name in ("energy", "noise", "extra", "coarse", "rejected")))
-    rows, seen = [Row(**row) for row in journal["rows"]], [Happening(**one) for one in journal["happenings"]]
-    return standing, Journal(rows, seen, journal["warned"])
+    records = [StepRecord(**record) for record in history["records"]]
+    occurrences = [EventOccurrence(**occurrence) for occurrence in history["occurrences"]]
+    current = SolverState(state, controller, **{name: facts[name] for name in SAVED})
+    return current, History(records, occurrences, history["warned"])
 
 
 def _failure(
-    checkpoint: Checkpoint | None, problem: dict[str, str], standing: Standing, journal: Journal, setback: Setback
+    checkpoint: Checkpoint | None, problem: dict[str, str], current: SolverState, history: History, rejected: RejectedStep
 ) -> RunFailed:
     """Writes the last good state beside the checkpoint, or into a temporary file."""
     if checkpoint is None:
         path = Path(tempfile.mkdtemp(prefix="phasefield-")) / "failed.safetensors"
     else:
         path = Path(checkpoint.path).with_name(Path(checkpoint.path).stem + "-failed.safetensors")
-    _write(path, problem, standing, journal)
-    return RunFailed(float(standing.state.time), standing.state.count + 1, setback.iteration, standing.controller.tau, path)
+    _save(path, problem, current, history)
+    return RunFailed(float(current.state.time), current.state.count + 1, rejected.iteration, current.controller.tau, path)

@@ -1,4 +1,4 @@
-"""One element of a run: tried with the scheme that the moment asks for, judged, and accepted or thrown away."""
+"""Tries one step of a run, and accepts it or rejects it with a shorter length to try next."""
 
 import math
 from dataclasses import dataclass, replace
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ernest.phasefield.compiled.stepper import has_twin, twin
+from ernest.phasefield.compiled.stepper import is_fusible, make_fused
 from ernest.phasefield.compiled.workspace import make_workspace
 from ernest.phasefield.element import Element
 from ernest.phasefield.flows import Flow
@@ -14,132 +14,137 @@ from ernest.phasefield.grid import Space
 from ernest.phasefield.schemes.exponential import ExponentialElements
 from ernest.phasefield.schemes.implicit import Implicit
 from ernest.phasefield.solver.controller import SLOW, Adaptive, Prescribed, contraction_of, error_rate
-from ernest.phasefield.solver.diagnostics import Gauge, Row, Value
+from ernest.phasefield.solver.diagnostics import Diagnostics, StepRecord, Value
 from ernest.phasefield.solver.error_estimate import Truncation
-from ernest.phasefield.solver.scheme_selection import IMPLICIT_SWEEPS, Plan, coarsens
-from ernest.phasefield.stepping import DivergenceError, Scheme, State, StepFacts, Stepper
+from ernest.phasefield.solver.scheme_selection import IMPLICIT_SWEEPS, SchemeChoice, use_coarse
+from ernest.phasefield.stepping import DivergenceError, Scheme, State, Stepper, StepStats
 
 MOST_EXTRA_SWEEPS = 2
-LOOK_AGAIN = 8
-"""So many elements pass before the spectrum is asked again whether coarse sweeps will do."""
+SPECTRUM_INTERVAL = 8
+"""Number of steps after which the spectrum decides anew whether sweeps on coarse grids suffice."""
 BLOW_UP = 0.02
-"""A prescribed element that raises the energy by more than this share of it is cut; one that raises it by less is told of."""
-ENERGY_CUTS = 6
-"""An adaptive element that raises the energy is cut this many times in a row before it is taken as it is."""
+"""With prescribed steps: a step that raises the energy by more than this fraction is halved and retried; a smaller rise is
+only reported."""
+MOST_ENERGY_REJECTIONS = 6
+"""With adaptive steps: a step that raises the energy is rejected at most this many times in a row, then accepted."""
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Where a run stands between two elements: with what it has seen so far, all that a checkpoint holds.
+class SolverState:
+    """State of the solver between two steps; with the `History` of the run it is all that a checkpoint holds.
 
-    `extra` counts the sweeps added because the iteration contracts slowly, `coarse` tells whether they run on coarse grids,
-    `rejected` counts the elements thrown away since the last accepted one, and `noise` is the rise of the energy that counts
-    as round-off.
+    `energy` is that of the fields in `state`, and `noise` the rise of the energy that counts as round-off. `extra_sweeps` are
+    added because the iteration contracts slowly, `coarse` tells whether sweeps run on coarse grids, and `rejected` counts the
+    steps rejected since the last accepted one.
     """
 
     state: State
     controller: Adaptive | Prescribed
     energy: Value
     noise: float
-    extra: int = 0
+    extra_sweeps: int = 0
     coarse: bool = False
     rejected: int = 0
 
 
 @dataclass(frozen=True)
-class Setback:
-    """An element that was thrown away: the controller with a shorter length, and the iteration that failed."""
+class RejectedStep:
+    """A rejected step: the controller with a shorter length, and the iteration that failed."""
 
     controller: Adaptive | Prescribed
     iteration: int
 
 
-class Crew:
-    """The steppers of one run, each made when it is first needed."""
+class Steppers:
+    """The steppers of one run, one for each scheme, made when the scheme is first used."""
 
-    def __init__(self, plan: Plan, flow: Flow, grid: Space, like: Tensor, tolerance: float) -> None:
-        self.plan, self.flow, self.grid, self.tolerance, self._like = plan, flow, grid, tolerance, like
-        self.truncation = Truncation(flow, grid, plan.stabilisation, like)
+    def __init__(self, choice: SchemeChoice, flow: Flow, grid: Space, like: Tensor, tolerance: float) -> None:
+        self.choice, self.flow, self.grid, self.tolerance, self._like = choice, flow, grid, tolerance, like
+        self.truncation = Truncation(flow, grid, choice.stabilisation, like)
         self._steppers: dict[Scheme, Stepper] = {}
-        fits = like.ndim == grid.dimensions and like.dtype == torch.float64 and like.device.type == "cpu"
-        # The schemes of a plan have one stabilisation.
-        self._workspace = make_workspace(flow, grid, plan.scheme.stabilisation, 1) if fits and has_twin(plan.scheme) else None
+        fits = like.ndim == grid.dimensions and like.dtype == torch.float64 and like.is_cpu
+        # All schemes of a choice have one stabilisation.
+        S = choice.scheme.stabilisation if is_fusible(choice.scheme) else None
+        self._workspace = make_workspace(flow, grid, S, 1) if fits and is_fusible(choice.scheme) else None
 
-    def scheme(self, standing: Standing) -> Scheme:
-        """The scheme of the next element."""
-        controller = standing.controller
+    def scheme(self, current: SolverState) -> Scheme:
+        """The scheme of the next step."""
+        controller = current.controller
         if isinstance(controller, Prescribed) and controller.exponential and controller.graded:
-            return ExponentialElements(stabilisation=self.plan.stabilisation)
-        return self.plan.scheme_for(standing.coarse, standing.extra)
+            return ExponentialElements(stabilisation=self.choice.stabilisation)
+        return self.choice.scheme_for(current.coarse, current.extra_sweeps)
 
     def stepper(self, scheme: Scheme) -> Stepper:
         """The compiled stepper where there is one for the problem, else the scheme's own."""
         workspace = self._workspace
         if scheme not in self._steppers:
-            if workspace is not None and has_twin(scheme):
-                self._steppers[scheme] = twin(scheme, workspace)
+            if workspace is not None and is_fusible(scheme):
+                self._steppers[scheme] = make_fused(scheme, workspace)
             else:
                 self._steppers[scheme] = scheme.stepper(self.flow, self.grid, self._like)
         return self._steppers[scheme]
 
-    def coarsens(self, state: State) -> bool:
-        """Whether the elements from here on take coarse sweeps."""
-        return coarsens(self.plan, state.modes, self.grid, self.tolerance)
+    def use_coarse(self, state: State) -> bool:
+        """Whether the steps from here on sweep on coarse grids."""
+        return use_coarse(self.choice, state.modes, self.grid, self.tolerance)
 
 
-def attempt(crew: Crew, gauge: Gauge, standing: Standing, tau: float) -> tuple[Standing, Element, Row] | Setback:
-    """Tries one element of length `tau` after `standing`."""
-    controller = standing.controller
-    scheme = crew.scheme(standing)
+def try_step(
+    steppers: Steppers, diagnostics: Diagnostics, current: SolverState, tau: float
+) -> tuple[SolverState, Element, StepRecord] | RejectedStep:
+    """Tries one step of length `tau` from `current`."""
+    controller = current.controller
+    scheme = steppers.scheme(current)
     try:
-        after, element, facts = crew.stepper(scheme).advance(standing.state, tau)
+        after, element, stats = steppers.stepper(scheme).step(current.state, tau)
     except DivergenceError as error:
-        return Setback(controller.cut(tau, math.inf), error.iteration)
-    size, epsilon = gauge.norm(after.modes), torch.finfo(element.start_modes.dtype).eps
-    differences = facts.differences[:IMPLICIT_SWEEPS] if isinstance(scheme, Implicit) else facts.differences
-    error = error_rate(differences, crew.truncation.rate(element, gauge), tau, size, epsilon)
-    if not controller.accepts(error) or _diverges(facts, size):
-        return Setback(controller.cut(tau, error if math.isfinite(size) else math.inf), facts.iterations)
-    energy = gauge.energy(element.end, after.modes)
-    if _rises_too_much(gauge, standing, energy):
-        return Setback(controller.cut(tau, math.inf), facts.iterations)
-    row = Row(
+        return RejectedStep(controller.after_rejected(tau, math.inf), error.iteration)
+    size, epsilon = diagnostics.norm(after.modes), torch.finfo(element.start_modes.dtype).eps
+    differences = stats.differences[:IMPLICIT_SWEEPS] if isinstance(scheme, Implicit) else stats.differences
+    error = error_rate(differences, steppers.truncation.rate(element, diagnostics), tau, size, epsilon)
+    if not controller.accepts(error) or _diverges(stats, size):
+        return RejectedStep(controller.after_rejected(tau, error if math.isfinite(size) else math.inf), stats.iterations)
+    energy = diagnostics.energy(element.end, after.modes)
+    if _rises_too_much(diagnostics, current, energy):
+        return RejectedStep(controller.after_rejected(tau, math.inf), stats.iterations)
+    record = StepRecord(
         time=float(after.time),
         tau=tau,
         energy=energy.tolist(),
-        mass=gauge.mass(element.end).tolist(),
-        largest=gauge.largest(element.end).tolist(),
-        defect=gauge.defect(element, standing.energy, energy),
-        iterations=facts.iterations,
-        contraction=facts.contraction,
+        mass=diagnostics.mass(element.end).tolist(),
+        largest=diagnostics.largest(element.end).tolist(),
+        defect=diagnostics.defect(element, current.energy, energy),
+        iterations=stats.iterations,
+        contraction=stats.contraction,
         error=error,
-        rejected=standing.rejected,
+        rejected=current.rejected,
     )
     contraction = contraction_of(differences, size, epsilon)
-    extra = _extra_sweeps(standing.extra, contraction) if crew.plan.free and standing.state.remembers else 0
-    coarse = crew.coarsens(after) if after.count % LOOK_AGAIN == 0 else standing.coarse
-    accepted = Standing(after, controller.advanced(tau, error, contraction), row.energy, standing.noise, extra, coarse)
-    return accepted, element, row
+    adds_sweeps = steppers.choice.may_add_sweeps and current.state.has_history
+    extra = _extra_sweeps(current.extra_sweeps, contraction) if adds_sweeps else 0
+    coarse = steppers.use_coarse(after) if after.count % SPECTRUM_INTERVAL == 0 else current.coarse
+    controller = controller.after_accepted(tau, error, contraction)
+    return SolverState(after, controller, record.energy, current.noise, extra, coarse), element, record
 
 
-def _diverges(facts: StepFacts, size: float) -> bool:
-    """Whether the fields are no longer numbers, or the sweeps drive them apart."""
+def _diverges(stats: StepStats, size: float) -> bool:
+    """Whether the fields are no longer finite, or the sweeps drive them apart."""
     if not math.isfinite(size):
         return True
-    return (facts.contraction or 0.0) > 1 and facts.differences[-1] > 0.1 * size
+    return (stats.contraction or 0.0) > 1 and stats.differences[-1] > 0.1 * size
 
 
-def _rises_too_much(gauge: Gauge, standing: Standing, energy: Tensor) -> bool:
-    """Whether the energy rises so that a shorter element should be tried.
+def _rises_too_much(diagnostics: Diagnostics, current: SolverState, energy: Tensor) -> bool:
+    """Whether the energy rises so much that a shorter step should be tried.
 
-    Adaptive steps are cut for any rise beyond round-off, prescribed ones only where the run blows up.
+    Adaptive steps are rejected for any rise beyond round-off, prescribed ones only where the run blows up.
     """
-    if not gauge.falls:
+    if not diagnostics.dissipative:
         return not bool(torch.isfinite(energy).all())
-    rise = float((energy - torch.as_tensor(standing.energy, dtype=energy.dtype, device=energy.device)).max())
-    if isinstance(standing.controller, Adaptive):
-        return not rise <= standing.noise and standing.rejected < ENERGY_CUTS
-    return not rise <= standing.noise + BLOW_UP * float(energy.abs().max())
+    rise = float((energy - torch.as_tensor(current.energy, dtype=energy.dtype, device=energy.device)).max())
+    if isinstance(current.controller, Adaptive):
+        return not rise <= current.noise and current.rejected < MOST_ENERGY_REJECTIONS
+    return not rise <= current.noise + BLOW_UP * float(energy.abs().max())
 
 
 def _extra_sweeps(extra: int, contraction: float) -> int:
@@ -149,20 +154,23 @@ def _extra_sweeps(extra: int, contraction: float) -> int:
     return max(extra - 1, 0) if contraction < 0.05 else extra
 
 
-def begin(crew: Crew, gauge: Gauge, start: Tensor, controller: Adaptive | Prescribed) -> tuple[Standing, Row]:
-    """The standing and the row of the start."""
-    state = crew.stepper(crew.plan.scheme).begin(start)
-    energy = gauge.energy(start, state.modes).tolist()
-    row = Row(
+def initial_state(
+    steppers: Steppers, diagnostics: Diagnostics, u0: Tensor, controller: Adaptive | Prescribed
+) -> tuple[SolverState, StepRecord]:
+    """The solver's state and the record of the initial fields `u0` `[..., *points]`."""
+    state = steppers.stepper(steppers.choice.scheme).init(u0)
+    energy = diagnostics.energy(u0, state.modes).tolist()
+    record = StepRecord(
         time=float(state.time),
         tau=0.0,
         energy=energy,
-        mass=gauge.mass(start).tolist(),
-        largest=gauge.largest(start).tolist(),
+        mass=diagnostics.mass(u0).tolist(),
+        largest=diagnostics.largest(u0).tolist(),
     )
-    return Standing(state, controller, energy, gauge.noise(start, state.modes), coarse=crew.coarsens(state)), row
+    noise = diagnostics.noise(u0, state.modes)
+    return SolverState(state, controller, energy, noise, coarse=steppers.use_coarse(state)), record
 
 
-def more_patient(standing: Standing, setback: Setback) -> Standing:
-    """The standing after an element was thrown away."""
-    return replace(standing, controller=setback.controller, rejected=standing.rejected + 1)
+def after_rejection(current: SolverState, rejected: RejectedStep) -> SolverState:
+    """The solver's state after a rejected step."""
+    return replace(current, controller=rejected.controller, rejected=current.rejected + 1)

@@ -5,17 +5,17 @@ import shutil
 import pytest
 import torch
 
-from ernest.lcnet import Architecture, PPLCNet, ahead_of_time, second_version, small_images
+from ernest.lcnet import Architecture, PPLCNet, compile_ahead_of_time, pplcnet_v2, small_images
 from tests.lcnet.networks import with_statistics
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("clang++")), reason="no C++ compiler")
-@pytest.mark.parametrize("architecture", [small_images(10), second_version(0.25, 1)], ids=["first", "second"])
+@pytest.mark.parametrize("architecture", [small_images(10), pplcnet_v2(0.25, 1)], ids=["first", "second"])
 def test_the_compiled_network_gives_the_same_logits(architecture: Architecture) -> None:
     network = with_statistics(PPLCNet(architecture))
-    run = ahead_of_time(network, 64, 96, batch=2)
+    run = compile_ahead_of_time(network, 64, 96, batch=2)
     images = torch.randn(2, 3, 64, 96, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = network(images)
@@ -28,7 +28,7 @@ def test_without_a_compiler_it_says_so_and_runs_plainly(monkeypatch) -> None:
     monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
     network = with_statistics(PPLCNet(small_images(10)))
     with pytest.warns(RuntimeWarning, match="not compiled ahead of time, plain PyTorch instead: .*compiler"):
-        run = ahead_of_time(network, 32, 32)
+        run = compile_ahead_of_time(network, 32, 32)
     images = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
         assert torch.allclose(run(images), network(images), atol=1e-4)

@@ -12,9 +12,9 @@ import torch
 from ernest.lcnet import PPLCNet, load, save, small_images
 from ernest.lcnet.deployment import deploy as deploying
 from ernest.lcnet.deployment.deploy import deploy, summary
-from ernest.lcnet.deployment.runtimes import as_model, open_model
+from ernest.lcnet.deployment.runtimes import eager_model, open_model
 from ernest.lcnet.deployment.verify import compare
-from ernest.lcnet.weights.native import read
+from ernest.lcnet.weights.native import read_checkpoint
 from tests.lcnet.networks import DIGITS, NAMES, as_inputs, digits, save_digits, with_statistics, write_digits
 
 pytest.importorskip("onnxruntime", reason="needs ernest-ai[deploy]")
@@ -78,7 +78,7 @@ def test_every_target_keeps_the_answers_and_carries_labels(to, precision, checkp
 def test_without_pictures_noise_is_compared(checkpoint, tmp_path) -> None:
     done = deploy(checkpoint, "openvino", "bf16", tmp_path / "x.xml")
     assert done.check.pictures == 0
-    assert done.check.closeness > 20
+    assert done.check.snr_db > 20
     assert "random images" in summary(done)
 
 
@@ -102,7 +102,7 @@ def test_a_network_that_answers_otherwise_is_not_written(checkpoint, pictures, t
 
 
 def test_differences_are_found_at_every_precision(checkpoint) -> None:
-    eager = as_model(read(checkpoint))
+    eager = eager_model(read_checkpoint(checkpoint))
     shown, _ = digits()
     images = list(as_inputs(shown[:160]).split(40))
 
@@ -181,8 +181,8 @@ def test_files_of_others_and_damaged_ones_are_told(checkpoint, tmp_path) -> None
 
 
 def test_a_grey_network_is_deployed_too(tmp_path) -> None:
-    rule = replace(DIGITS, mean=(0.5,), std=(0.5,))
+    preprocessing = replace(DIGITS, mean=(0.5,), std=(0.5,))
     path = tmp_path / "grey.safetensors"
-    save(path, with_statistics(PPLCNet(replace(small_images(10, 0.5), in_channels=1))), NAMES, rule)
+    save(path, with_statistics(PPLCNet(replace(small_images(10, 0.5), in_channels=1))), NAMES, preprocessing)
     for to in ("onnx", "openvino", "native"):
-        assert deploy(path, to).check.largest < 1e-4
+        assert deploy(path, to).check.max_error < 1e-4

@@ -22,9 +22,9 @@ ARCHITECTURES = {
     "PPLCNet_x0_25": PUBLISHED["PPLCNet_x0_25"],
     "PPLCNet_x1_0": PUBLISHED["PPLCNet_x1_0"],
     "PPLCNetV2_small": PUBLISHED["PPLCNetV2_small"],
-    "text lines": Architecture(classes=2, scale=0.25, strides=(2, (2, 1), (2, 1), (2, 1), (2, 1), (2, 1)), hidden_bias=True),
+    "text lines": Architecture(classes=2, scale=0.25, strides=(2, (2, 1), (2, 1), (2, 1), (2, 1), (2, 1)), head_bias=True),
     "small": small_images(10),
-    "relu, no hidden layer": Architecture(classes=5, scale=0.25, activation="relu", hidden=0),
+    "relu, no hidden layer": Architecture(classes=5, scale=0.25, activation="relu", head_width=0),
 }
 
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from ernest.lcnet.heads import Objects
-from ernest.lcnet.heads.assignment import Assignment, best_aligned, nearest
-from ernest.lcnet.heads.boxes import overlaps
+from ernest.lcnet.heads.assignment import Assignment, assign_atss, assign_task_aligned
+from ernest.lcnet.heads.boxes import box_iou
 
 SIZE, CLASSES = 128, 5
 
@@ -37,7 +37,7 @@ def scene(seed: int, n: int = 4) -> tuple[Objects, torch.Tensor, torch.Tensor]:
 
 
 def iou(a: torch.Tensor, b: torch.Tensor) -> float:
-    return overlaps(a[None], b[None]).item()
+    return box_iou(a[None], b[None]).item()
 
 
 def inside(point: torch.Tensor, box: torch.Tensor) -> bool:
@@ -95,7 +95,7 @@ def agree(found: Assignment, chosen: list[int], wished: list[float]) -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_nearest_is_the_published_algorithm(seed: int) -> None:
     objects, _, boxes = scene(seed)
-    found = nearest(objects, *grid(), boxes)
+    found = assign_atss(objects, *grid(), boxes)
     agree(found, *nearest_slowly(objects, boxes))
     assert set(found.object.tolist()) == {-1, 0, 1, 2, 3}, "every object is looked for somewhere"
 
@@ -103,7 +103,7 @@ def test_nearest_is_the_published_algorithm(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(6))
 def test_best_aligned_is_the_published_rule(seed: int) -> None:
     objects, scores, boxes = scene(seed, n=6)
-    found = best_aligned(objects, grid()[0], scores, boxes)
+    found = assign_task_aligned(objects, grid()[0], scores, boxes)
     agree(found, *best_aligned_slowly(objects, scores, boxes))
     counts = [int((found.object == number).sum()) for number in range(6)]
     assert max(counts) <= 13
@@ -111,15 +111,15 @@ def test_best_aligned_is_the_published_rule(seed: int) -> None:
 
 def test_the_best_point_is_to_be_as_sure_as_its_box_is_good() -> None:
     objects, scores, boxes = scene(1, n=1)
-    found = best_aligned(objects, grid()[0], scores, boxes)
+    found = assign_task_aligned(objects, grid()[0], scores, boxes)
     mine = found.object == 0
-    assert found.score.max().item() == pytest.approx(overlaps(objects.boxes, boxes[mine]).max().item())
+    assert found.score.max().item() == pytest.approx(box_iou(objects.boxes, boxes[mine]).max().item())
     assert (found.score[~mine] == 0).all()
 
 
 def test_a_picture_without_objects_wishes_for_nothing() -> None:
     _, scores, boxes = scene(0)
     nothing = Objects(torch.zeros(0, 4, dtype=torch.float64), torch.zeros(0, dtype=torch.int64))
-    for found in (nearest(nothing, *grid(), boxes), best_aligned(nothing, grid()[0], scores, boxes)):
+    for found in (assign_atss(nothing, *grid(), boxes), assign_task_aligned(nothing, grid()[0], scores, boxes)):
         assert (found.object == -1).all()
         assert (found.score == 0).all()

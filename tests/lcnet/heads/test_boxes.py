@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ernest.lcnet.heads import Objects
-from ernest.lcnet.heads.boxes import area, generalised_overlap, overlaps, suppress
+from ernest.lcnet.heads.boxes import area, box_iou, giou, nms
 
 
 def some_boxes(n: int, seed: int) -> torch.Tensor:
@@ -27,8 +27,8 @@ def share(a: list[float], b: list[float]) -> tuple[float, float, float]:
 def test_overlaps_are_those_of_school_arithmetic() -> None:
     first, second = some_boxes(30, 0), some_boxes(20, 1)
     expected = [[share(a, b)[0] for b in second.tolist()] for a in first.tolist()]
-    torch.testing.assert_close(overlaps(first, second), torch.tensor(expected, dtype=torch.float64))
-    assert (overlaps(first, second) == 0).any()
+    torch.testing.assert_close(box_iou(first, second), torch.tensor(expected, dtype=torch.float64))
+    assert (box_iou(first, second) == 0).any()
 
 
 def test_generalised_overlap_counts_the_empty_part_of_the_hull() -> None:
@@ -37,23 +37,23 @@ def test_generalised_overlap_counts_the_empty_part_of_the_hull() -> None:
     for a, b in zip(first.tolist(), second.tolist(), strict=True):
         both, union, hull = share(a, b)
         expected.append(both - (hull - union) / hull)
-    torch.testing.assert_close(generalised_overlap(first, second), torch.tensor(expected, dtype=torch.float64))
-    torch.testing.assert_close(generalised_overlap(first, first), torch.ones(200, dtype=torch.float64))
-    far = generalised_overlap(torch.tensor([0.0, 0, 1, 1]), torch.tensor([1000.0, 0, 1001, 1]))
+    torch.testing.assert_close(giou(first, second), torch.tensor(expected, dtype=torch.float64))
+    torch.testing.assert_close(giou(first, first), torch.ones(200, dtype=torch.float64))
+    far = giou(torch.tensor([0.0, 0, 1, 1]), torch.tensor([1000.0, 0, 1001, 1]))
     assert far.item() == pytest.approx(-1, abs=2.1e-3)
 
 
 def test_boxes_apart_are_drawn_together() -> None:
     """Plain overlap is 0 wherever boxes do not meet and teaches nothing there."""
     box = torch.tensor([0.0, 0, 10, 10], requires_grad=True)
-    generalised_overlap(box, torch.tensor([20.0, 0, 30, 10])).backward()
+    giou(box, torch.tensor([20.0, 0, 30, 10])).backward()
     assert box.grad[2] > 0
 
 
 def test_a_box_turned_inside_out_has_no_area() -> None:
     inside_out = torch.tensor([[5.0, 5, 1, 9]])
     assert area(inside_out).item() == 0
-    assert overlaps(inside_out, inside_out).item() == 0
+    assert box_iou(inside_out, inside_out).item() == 0
 
 
 def kept_slowly(boxes: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor, overlap: float) -> list[int]:
@@ -70,15 +70,15 @@ def test_suppression_keeps_what_the_rule_keeps(overlap: float) -> None:
     for seed in range(5):
         boxes, rng = some_boxes(80, seed), np.random.default_rng(seed)
         scores, labels = torch.tensor(rng.random(80)), torch.tensor(rng.integers(3, size=80))
-        kept = suppress(boxes, scores, labels, overlap).tolist()
+        kept = nms(boxes, scores, labels, overlap).tolist()
         assert kept == kept_slowly(boxes, scores, labels, overlap)
-        assert len(suppress(boxes, scores, torch.zeros(80), overlap)) < len(kept) < 80
+        assert len(nms(boxes, scores, torch.zeros(80), overlap)) < len(kept) < 80
 
 
 def test_a_suppressed_box_suppresses_nothing() -> None:
     chain = torch.tensor([[0.0, 0, 10, 10], [4, 0, 14, 10], [8, 0, 18, 10]])
-    assert suppress(chain, torch.tensor([0.9, 0.8, 0.7]), torch.zeros(3), 0.4).tolist() == [0, 2]
-    assert suppress(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0), 0.5).tolist() == []
+    assert nms(chain, torch.tensor([0.9, 0.8, 0.7]), torch.zeros(3), 0.4).tolist() == [0, 2]
+    assert nms(torch.zeros(0, 4), torch.zeros(0), torch.zeros(0), 0.5).tolist() == []
 
 
 def test_wrong_objects_are_told() -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ernest.lcnet import PUBLISHED, STRIDES_32, Architecture, cost, folded, parameters
+from ernest.lcnet import PUBLISHED, STRIDES_32, Architecture, cost, fold, parameters
 from ernest.lcnet.heads import PICODET, Detector, DetectorArchitecture, Predictions
 from ernest.lcnet.heads.detection import CANDIDATES
 from tests.lcnet.networks import with_statistics
@@ -103,8 +103,8 @@ def test_folding_keeps_what_a_detector_says(backbone: Architecture) -> None:
     detector = with_statistics(Detector(replace(SMALL, backbone=backbone)), size=192).double()
     images = torch.randn(2, 3, 64, 96, dtype=torch.float64)
     with torch.no_grad():
-        before, after = detector(images), folded(detector)(images)
-    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded(detector).modules())
+        before, after = detector(images), fold(detector)(images)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fold(detector).modules())
     torch.testing.assert_close(after.scores, before.scores)
     torch.testing.assert_close(after.boxes(), before.boxes())
 

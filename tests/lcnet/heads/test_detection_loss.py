@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from ernest.lcnet.heads import Objects, Predictions
-from ernest.lcnet.heads.assignment import best_aligned, nearest
-from ernest.lcnet.heads.boxes import generalised_overlap
+from ernest.lcnet.heads.assignment import assign_atss, assign_task_aligned
+from ernest.lcnet.heads.boxes import giou
 from ernest.lcnet.heads.detection_loss import detection_loss, distribution_focal, varifocal
 
 BINS, CLASSES = 8, 3
@@ -75,9 +75,9 @@ def test_the_whole_is_the_weighted_sum_for_a_unit_of_wished_score(by_geometry: b
     for place, objects in enumerate(OBJECTS):
         boxes, scores = said.boxes()[place], said.scores[place]
         assigned = (
-            nearest(objects, said.points, said.strides, boxes)
+            assign_atss(objects, said.points, said.strides, boxes)
             if by_geometry
-            else best_aligned(objects, said.points, scores, boxes)
+            else assign_task_aligned(objects, said.points, scores, boxes)
         )
         wished = [[0.0] * CLASSES for _ in said.points]
         for p, (number, score) in enumerate(zip(assigned.object.tolist(), assigned.score.tolist(), strict=True)):
@@ -89,7 +89,7 @@ def test_the_whole_is_the_weighted_sum_for_a_unit_of_wished_score(by_geometry: b
             x0, y0, x1, y1 = true.tolist()
             sides = [(x - x0) / stride, (y - y0) / stride, (x1 - x) / stride, (y1 - y) / stride]
             focal = distribution_focal_slowly(said.distances[place, p].tolist(), sides)
-            total += score * (2.5 * (1 - generalised_overlap(boxes[p], true).item()) + 0.5 * focal)
+            total += score * (2.5 * (1 - giou(boxes[p], true).item()) + 0.5 * focal)
         for line, wish in zip(scores.tolist(), wished, strict=True):
             total += sum(varifocal_slowly(*pair) for pair in zip(line, wish, strict=True))
     assert wishes > 1

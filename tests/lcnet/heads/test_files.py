@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ernest.lcnet import Architecture, PPLCNet, folded, small_images
+from ernest.lcnet import Architecture, PPLCNet, fold, small_images
 from ernest.lcnet.heads import Detector, DetectorArchitecture, Segmenter, SegmenterArchitecture, load, save
 from ernest.lcnet.image_io.preprocess import HUGGING_FACE, Preprocessing
 from ernest.lcnet.weights import native
@@ -23,10 +23,10 @@ def networks() -> list[Detector | Segmenter]:
     return [one.eval() for one in [Detector(DETECTOR), *decoders]]
 
 
-@pytest.mark.parametrize("fold", [False, True])
-def test_what_was_saved_comes_back(tmp_path: Path, fold: bool) -> None:
+@pytest.mark.parametrize("is_folded", [False, True])
+def test_what_was_saved_comes_back(tmp_path: Path, is_folded: bool) -> None:
     for network in networks():
-        network = folded(network) if fold else network
+        network = fold(network) if is_folded else network
         save(tmp_path / "head.safetensors", network, ("cat", "dog"), HUGGING_FACE, {"steps": 7})
         state = torch.get_rng_state()
         saved = load(tmp_path / "head.safetensors")
@@ -57,7 +57,7 @@ def test_files_of_other_kinds_are_told_apart(tmp_path: Path) -> None:
         load(path)
     save(path, networks()[0])
     with pytest.raises(ValueError, match=r"other.safetensors: holds a detector: read it with ernest.lcnet.heads.load"):
-        native.read(path)
+        native.read_checkpoint(path)
     path.write_bytes(b"not weights at all")
     with pytest.raises(ValueError, match=r"other.safetensors: expected a detector or a segmenter"):
         load(path)

@@ -13,7 +13,7 @@ from benchmarks.lcnet import scenes
 def test_rows_and_pictures_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(scenes, "LEARNT", 800)
-    monkeypatch.setattr(scenes, "SETTINGS", scenes.Settings(steps=100, batch=2))
+    monkeypatch.setattr(scenes, "SETTINGS", scenes.TrainingSettings(steps=100, batch=2))
     scenes.main(["--quick", "--part", "counts", "--part", "detection"])
     rows = [json.loads(line) for line in (tmp_path / "build/bench/quick/lcnet.jsonl").read_text().splitlines()]
     assert len(rows) == 15

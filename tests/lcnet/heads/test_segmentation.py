@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from ernest.lcnet import Architecture, cost, folded, parameters
+from ernest.lcnet import Architecture, cost, fold, parameters
 from ernest.lcnet.heads import Segmenter, SegmenterArchitecture
 from tests.lcnet.networks import with_statistics
 
@@ -59,8 +59,8 @@ def test_folding_keeps_the_logits(decoder: str) -> None:
     segmenter = small(decoder, 1).double()
     images = torch.randn(2, 3, 64, 96, dtype=torch.float64)
     with torch.no_grad():
-        before, after = segmenter(images), folded(segmenter)(images)
-    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded(segmenter).modules())
+        before, after = segmenter(images), fold(segmenter)(images)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fold(segmenter).modules())
     torch.testing.assert_close(after, before)
 
 

@@ -13,11 +13,11 @@ from ernest.lcnet.heads import (
     Objects,
     Segmenter,
     SegmenterArchitecture,
-    Settings,
-    as_input,
+    TrainingSettings,
     average_precision,
-    begin_from,
     intersection_over_union,
+    load_backbone,
+    normalise_pictures,
     train,
 )
 from ernest.world.collages import FORMS, KINDS, Collage, collage
@@ -38,7 +38,7 @@ class Scenes:
     def __getitem__(self, index: int) -> tuple[Tensor, Objects | Tensor]:
         one = self.collages[index]
         objects = Objects(torch.from_numpy(one.boxes), torch.from_numpy(one.kinds))
-        return as_input(one.pixels[None])[0], torch.from_numpy(one.mask) if self.masks else objects
+        return normalise_pictures(one.pixels[None])[0], torch.from_numpy(one.mask) if self.masks else objects
 
 
 def scenes(n: int, masks: bool = False, size: int = 96) -> Scenes:
@@ -58,7 +58,7 @@ def segmenter(decoder: str, seed: int = 0) -> Segmenter:
 @pytest.mark.slow
 def test_a_detector_learns_eight_pictures_by_heart() -> None:
     eight = scenes(8)
-    network = train(detector(), eight, Settings(steps=150, batch=8, rate=4e-3, warmup=20))
+    network = train(detector(), eight, TrainingSettings(steps=150, batch=8, rate=4e-3, warmup=20))
     assert not network.training
     pairs = [eight[i] for i in range(8)]
     found = network.detect(torch.stack([image for image, _ in pairs]))
@@ -71,17 +71,17 @@ def test_a_detector_learns_eight_pictures_by_heart() -> None:
 @pytest.mark.parametrize(("decoder", "size", "steps"), [("liteseg", 128, 150), ("deeplab", 96, 100)])
 def test_a_segmenter_learns_eight_pictures_by_heart(decoder: str, size: int, steps: int) -> None:
     eight = scenes(8, masks=True, size=size)
-    network = train(segmenter(decoder), eight, Settings(steps=steps, batch=8, rate=4e-3, warmup=20))
+    network = train(segmenter(decoder), eight, TrainingSettings(steps=steps, batch=8, rate=4e-3, warmup=20))
     pairs = [eight[i] for i in range(8)]
     masks = network.segment(torch.stack([image for image, _ in pairs]))
     assert intersection_over_union(masks, [mask for _, mask in pairs], len(FORMS)).mean >= 0.9
 
 
-SHORT = Settings(steps=3, batch=2, warmup=1)
+SHORT = TrainingSettings(steps=3, batch=2, warmup=1)
 
 
 @pytest.mark.parametrize("settings", [SHORT, replace(SHORT, optimiser="sgd", rate=0.01), replace(SHORT, average=0.9)])
-def test_the_same_seed_trains_the_same_network(settings: Settings) -> None:
+def test_the_same_seed_trains_the_same_network(settings: TrainingSettings) -> None:
     examples, figures = scenes(5), []
     heard = lambda step, steps, numbers: figures.append((step, steps, numbers["loss"]))  # noqa: E731
     first = train(detector(), examples, settings, heard)
@@ -103,7 +103,7 @@ def test_every_epoch_shows_every_picture_once() -> None:
             shown.append(index)
             return torch.zeros(3, 32, 32), torch.zeros(32, 32, dtype=torch.uint8)
 
-    train(segmenter("liteseg"), Watched(), Settings(steps=6, batch=2, warmup=0))
+    train(segmenter("liteseg"), Watched(), TrainingSettings(steps=6, batch=2, warmup=0))
     assert sorted(shown[:6]) == sorted(shown[6:12]) == list(range(6))
     assert shown[:6] != shown[6:12]
 
@@ -159,13 +159,13 @@ def test_pictures_that_teach_nothing_do_no_harm() -> None:
 def test_a_backbone_can_begin_from_a_classifier() -> None:
     torch.manual_seed(9)
     classifier, network = PPLCNet(replace(BACKBONE, classes=7)), detector()
-    begin_from(network, classifier)
+    load_backbone(network, classifier)
     images = torch.rand(1, 3, 64, 64)
     with torch.no_grad():
         expected, found = classifier.eval().features(images), network.eval().backbone.features(images)
     assert all(torch.equal(a, b) for a, b in zip(expected, found, strict=True))
     with pytest.raises(ValueError, match=r"pretrained: expected stem.0.weight \[8, 3, 3, 3\], as in the backbone, got \[16"):
-        begin_from(network, PPLCNet(Architecture(scale=1.0)))
+        load_backbone(network, PPLCNet(Architecture(scale=1.0)))
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_a_backbone_can_begin_from_a_classifier() -> None:
 )
 def test_wrong_settings_are_told_by_their_field(field: str, value: object) -> None:
     with pytest.raises(ValueError, match=f"{field}: expected .*, got {value}"):
-        Settings(**{field: value})
+        TrainingSettings(**{field: value})
 
 
 PICTURE, MASK = torch.zeros(3, 32, 32), torch.zeros(32, 32, dtype=torch.int64)
@@ -216,12 +216,12 @@ class Pair:
 def test_wrong_examples_are_told_by_their_number(wrong: tuple, masks: bool, message: str) -> None:
     network = segmenter("liteseg") if masks else detector()
     with pytest.raises(ValueError, match=rf"examples\[1\]: .*{message}"):
-        train(network, Pair(wrong, masks), Settings(steps=1, batch=2))
+        train(network, Pair(wrong, masks), TrainingSettings(steps=1, batch=2))
 
 
 def test_pictures_of_two_sizes_and_too_few_are_told() -> None:
     larger = torch.zeros(3, 64, 32), NOTHING
     with pytest.raises(ValueError, match=r"examples\[\d\]: expected a picture float32 .*, as in examples\[\d\]"):
-        train(detector(), Pair(larger), Settings(steps=1, batch=2))
+        train(detector(), Pair(larger), TrainingSettings(steps=1, batch=2))
     with pytest.raises(ValueError, match=r"examples: expected at least 2, .*, got 1"):
-        train(detector(), scenes(1), Settings(steps=1))
+        train(detector(), scenes(1), TrainingSettings(steps=1))

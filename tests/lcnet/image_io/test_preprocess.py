@@ -35,17 +35,17 @@ STORED = {
 }
 
 
-@pytest.mark.parametrize(("name", "rule"), [("PaddleClas", PADDLECLAS), ("timm", TIMM), ("Hugging Face", HUGGING_FACE)])
-def test_resize_and_crop_are_those_of_the_library(name: str, rule: Preprocessing) -> None:
-    plain = replace(rule, resize=5, crop=(2, 6), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+@pytest.mark.parametrize(("name", "preprocessing"), [("PaddleClas", PADDLECLAS), ("timm", TIMM), ("Hugging Face", HUGGING_FACE)])
+def test_resize_and_crop_are_those_of_the_library(name: str, preprocessing: Preprocessing) -> None:
+    plain = replace(preprocessing, resize=5, crop=(2, 6), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     found = 255 * prepare(picture(7, 12), plain)[0].movedim(0, -1).numpy()
     assert np.abs(found - np.array(STORED[name])).max() <= 1 + 1e-4
 
 
 def test_a_tall_picture_shrinks_in_width_first() -> None:
     """As every Pillow did that the networks were trained with, those before 13; between the two, colours are cut to 0 to 255."""
-    rule = replace(TIMM, resize=10, crop=(2, 6), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    found = 255 * prepare(picture(34, 11), rule)[0].movedim(0, -1).numpy()
+    preprocessing = replace(TIMM, resize=10, crop=(2, 6), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    found = 255 * prepare(picture(34, 11), preprocessing)[0].movedim(0, -1).numpy()
     stored = [  # Image.fromarray(picture(34, 11)).resize((10, 30), BICUBIC)[14:16, 2:8], Pillow 12.3
         [[193, 95, 18], [28, 114, 25], [84, 139, 26], [124, 172, 27], [165, 229, 32], [207, 66, 40]],
         [[7, 100, 236], [55, 119, 248], [97, 144, 146], [137, 177, 25], [178, 234, 37], [230, 71, 21]],
@@ -56,8 +56,8 @@ def test_a_tall_picture_shrinks_in_width_first() -> None:
 def test_published_sizes_means_and_orders() -> None:
     flat = np.broadcast_to(np.array([255, 0, 0], np.uint8), (300, 500, 3))
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
-    for rule in (PADDLECLAS, TIMM):
-        found = prepare(flat, rule)
+    for preprocessing in (PADDLECLAS, TIMM):
+        found = prepare(flat, preprocessing)
         assert found.shape == (1, 3, 224, 224)
         assert torch.allclose(found[0, :, 5, 7], (torch.tensor([1.0, 0.0, 0.0]) - mean) / std, atol=1e-6)
     blue_first = (torch.tensor([0.0, 0.0, 1.0]) - mean) / std
@@ -68,18 +68,20 @@ def test_published_sizes_means_and_orders() -> None:
 def test_a_picture_of_the_right_size_passes_unchanged() -> None:
     content = picture(256, 256)
     plain = Preprocessing(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
-    for rule in (plain, replace(plain, antialias=True, cubic=True)):
-        assert np.array_equal((255 * prepare(content, rule)[0]).round().numpy(), content[16:240, 16:240].transpose(2, 0, 1))
+    for preprocessing in (plain, replace(plain, antialias=True, cubic=True)):
+        assert np.array_equal(
+            (255 * prepare(content, preprocessing)[0]).round().numpy(), content[16:240, 16:240].transpose(2, 0, 1)
+        )
 
 
 def test_grey_pictures_and_grey_networks() -> None:
     grey = picture(30, 40)[..., 0]
     repeated = np.repeat(grey[..., None], 3, -1)
     assert torch.equal(prepare(grey), prepare(repeated))
-    rule = Preprocessing(resize=28, crop=None, mean=(0.5,), std=(0.5,))
-    assert prepare(grey, rule).shape == (1, 1, 28, 37)
+    preprocessing = Preprocessing(resize=28, crop=None, mean=(0.5,), std=(0.5,))
+    assert prepare(grey, preprocessing).shape == (1, 1, 28, 37)
     with pytest.raises(ValueError, match=r"picture: expected uint8 \[H, W\], got uint8 \[30, 40, 3\]"):
-        prepare(repeated, rule)
+        prepare(repeated, preprocessing)
 
 
 def test_wrong_pictures_and_rules_are_told() -> None:

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ernest.lcnet import PPLCNet, folded
-from ernest.lcnet.network import Shortcut, SqueezeExcite
+from ernest.lcnet import PPLCNet, fold
+from ernest.lcnet.network import SqueezeExcite
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Form:
 
 def emulated(network: PPLCNet, images: Tensor, form: Form) -> Tensor:
     """Logits."""
-    deployed = folded(network)
+    deployed = fold(network)
     floor = floor_of(network.architecture.activation)
     with torch.no_grad():
         x = _half(_stem(deployed.stem, images, form))
@@ -38,9 +38,9 @@ def emulated(network: PPLCNet, images: Tensor, form: Form) -> Tensor:
                 out = x
                 for layer in block.children():
                     out = _layer(layer, out, floor, form)
-                x = _half(_half(out) + x) if isinstance(block, Shortcut) else _half(out)
+                x = _half(_half(out) + x) if block.shortcut else _half(out)
         x = x.mean((2, 3))
-        if network.architecture.hidden:
+        if network.architecture.head_width:
             linear, activation = deployed.head.wide.children()
             x = activation(connected(x, linear.weight, linear.bias))
         return connected(x, deployed.head.classifier.weight, deployed.head.classifier.bias)

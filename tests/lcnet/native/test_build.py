@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from ernest.lcnet import Architecture, PPLCNet, folded
+from ernest.lcnet import Architecture, PPLCNet, fold
 from ernest.lcnet.native import Executor, available, build
 
-SMALL = Architecture(classes=5, scale=0.25, hidden=0)
+SMALL = Architecture(classes=5, scale=0.25, head_width=0)
 BUILD = "from ernest.lcnet.native import build; build.library('generic', 'peak.cpp')"
 
 
@@ -37,7 +37,7 @@ def works_in_plain_pytorch(precision: str) -> None:
     assert len(warned) == 1
     assert (run.compiled, run.instructions) == (False, "plain PyTorch")
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-        expected = folded(eager)(images).float()
+        expected = fold(eager)(images).float()
     assert torch.equal(run(images), expected)
     with pytest.raises(RuntimeError, match="only the compiled executor knows"):
         run.layers(images)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ernest.lcnet import PP_LCNET, PUBLISHED, Architecture, Block, PPLCNet, rewired, small_images
+from ernest.lcnet import PP_LCNET, PUBLISHED, Architecture, Block, PPLCNet, rewire, small_images
 from ernest.lcnet.native import Executor, Precision, available
 from tests.lcnet.networks import as_inputs, digits, trained_digits, with_statistics
 
@@ -20,18 +20,18 @@ ARCHITECTURES = {
     "first version": replace(SMALL, scale=0.35),
     "second version": replace(PUBLISHED["PPLCNetV2_small"], classes=10, scale=0.25),
     "small images": small_images(classes=7, scale=0.5),
-    "one layer less": replace(SMALL, hidden=0),
-    "as timm has it": replace(SMALL, hidden=72, hidden_bias=True),
+    "one layer less": replace(SMALL, head_width=0),
+    "as timm has it": replace(SMALL, head_width=72, head_bias=True),
     "grey": replace(SMALL, in_channels=1),
     "five channels": replace(SMALL, in_channels=5),
     "relu and sigmoid": replace(SMALL, activation="relu", gate="sigmoid"),
-    "squeeze everywhere": replace(SMALL, stages=rewired(PP_LCNET, squeeze=[True] * 13)),
-    "kernels of all sizes": replace(SMALL, stages=rewired(PP_LCNET, kernels=[1, 3, 5, 7, 9, 3, 5, 7, 3, 1, 11, 5, 3])),
+    "squeeze everywhere": replace(SMALL, stages=rewire(PP_LCNET, squeeze=[True] * 13)),
+    "kernels of all sizes": replace(SMALL, stages=rewire(PP_LCNET, kernels=[1, 3, 5, 7, 9, 3, 5, 7, 3, 1, 11, 5, 3])),
     "lines of text": replace(SMALL, strides=LINES),
     "strides of one, three and four": replace(SMALL, strides=(3, 1, (1, 3), 3, (4, 1), 1)),
     "no stride": replace(SMALL, strides=(1, 1, 1, 1, 1, 1)),
     "a stem that leaves most out": replace(SMALL, strides=(63, 1, 1, 1, 1, 1)),
-    "widths that fill no block": Architecture(10, stages=NARROW, strides=(2, 1, 2, (2, 3)), stem=40, hidden=0),
+    "widths that fill no block": Architecture(10, stages=NARROW, strides=(2, 1, 2, (2, 3)), stem=40, head_width=0),
 }
 SIZES = ((33, 47), (64, 64))
 
@@ -222,7 +222,7 @@ def test_layers_have_names_and_add_up_to_the_run(name: str) -> None:
     assert len(set(names)) == len(names)
     assert {"stem", "stages.0.0 depthwise", "classifier"} <= set(names)
     assert all(layer.seconds > 0 for layer in layers)
-    assert ("hidden" in names) == bool(architecture.hidden)
+    assert ("hidden" in names) == bool(architecture.head_width)
     assert ("stages.4.1 shortcut" in names) == (name == "second version")
 
 

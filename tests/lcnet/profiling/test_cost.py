@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from ernest.lcnet import PP_LCNET, PUBLISHED, Architecture, PPLCNet, cost, folded, parameters, published_parameters, rewired
+from ernest.lcnet import PP_LCNET, PUBLISHED, Architecture, PPLCNet, cost, fold, parameters, published_parameters, rewire
 
 FIRST = {
     "PPLCNet_x0_25": (1_521_184, 1.52, 16.773, 18.25, 18_235_056),
@@ -42,7 +42,7 @@ def test_the_first_version_costs_what_its_tables_say(name: str) -> None:
 @pytest.mark.parametrize("name", SECOND)
 def test_the_second_version_costs_what_it_should_trained_and_deployed(name: str) -> None:
     network = PPLCNet(PUBLISHED[name])
-    deployed = folded(network)
+    deployed = fold(network)
     assert (parameters(network), parameters(deployed), round(cost(deployed).multiply_adds / 1e6, 1)) == SECOND[name]
 
 
@@ -53,19 +53,19 @@ def test_the_switches_of_the_ablation() -> None:
         return parameters(PPLCNet(replace(half, **changes)))
 
     everywhere, nowhere = [True] * 13, [False] * 13
-    assert size(stages=rewired(PP_LCNET, squeeze=[False] * 11 + [True] * 2)) == size() == 1_879_576
+    assert size(stages=rewire(PP_LCNET, squeeze=[False] * 11 + [True] * 2)) == size() == 1_879_576
     assert size(activation="relu") == size()
-    assert round(size(hidden=0) / 1e6, 2) == 0.53
+    assert round(size(head_width=0) / 1e6, 2) == 0.53
     # Two layers of a quarter of the width with biases: at x0.5 the last two blocks hold 128 and 256 channels.
-    assert size() - size(stages=rewired(PP_LCNET, squeeze=nowhere)) == sum(2 * c * (c // 4) + c + c // 4 for c in (128, 256))
-    assert size(stages=rewired(PP_LCNET, squeeze=everywhere)) > size()
+    assert size() - size(stages=rewire(PP_LCNET, squeeze=nowhere)) == sum(2 * c * (c // 4) + c + c // 4 for c in (128, 256))
+    assert size(stages=rewire(PP_LCNET, squeeze=everywhere)) > size()
     # 3x3 instead of 5x5 saves 16 weights a channel: five blocks of 128 (and one that widens it) and one of 256.
-    assert size() - size(stages=rewired(PP_LCNET, kernels=[3] * 13)) == 16 * (6 * 128 + 256)
-    assert size(hidden_bias=True) - size() == 1280
+    assert size() - size(stages=rewire(PP_LCNET, kernels=[3] * 13)) == 16 * (6 * 128 + 256)
+    assert size(head_bias=True) - size() == 1280
     with pytest.raises(ValueError, match="squeeze: expected one value for each of the 13 blocks, got 14"):
-        rewired(PP_LCNET, squeeze=[True] * 14)
+        rewire(PP_LCNET, squeeze=[True] * 14)
 
 
 def test_the_count_follows_the_size_of_the_image() -> None:
-    network = PPLCNet(Architecture(scale=0.25, hidden=0, classes=2))
+    network = PPLCNet(Architecture(scale=0.25, head_width=0, classes=2))
     assert cost(network, 64, 96).multiply_adds == pytest.approx(1.5 * cost(network, 64, 64).multiply_adds, rel=0.01)

@@ -1,16 +1,19 @@
 """The profiler: what layers have to do, what a roofline allows them, and that their times add up to a call."""
 
+import time
 from dataclasses import replace
 from io import StringIO
+from itertools import chain, cycle
 from pathlib import Path
 
 import pytest
 import torch
 from rich.console import Console
 
-from ernest.lcnet import PUBLISHED, Architecture, PPLCNet, cost, folded
-from ernest.lcnet.native import Executor, LayerTime
-from ernest.lcnet.profiling.profile import bounded, draw, profile, table
+from ernest.lcnet import PUBLISHED, Architecture, PPLCNet, cost, fold
+from ernest.lcnet.native import Executor, LayerTime, available
+from ernest.lcnet.profiling import roofline
+from ernest.lcnet.profiling.profile import draw, profile, table, with_bound
 from ernest.lcnet.profiling.roofline import FOOTPRINTS, Roofline, measure
 
 SMALL = Architecture(classes=10, scale=0.25)
@@ -29,31 +32,57 @@ def test_of_two_measurements_the_best_counts() -> None:
     other = replace(
         ROOFLINE, peaks={"fp32": 120e9, "fp16": 1.0, "bf16": 150e9, "int8": 1.0}, bandwidths=((1 << 14, 1.0), *BANDWIDTHS[1:])
     )
-    joined = ROOFLINE.joined(other)
-    assert joined.peaks == {"fp32": 120e9, "fp16": 200e9, "bf16": 200e9, "int8": 400e9}
-    assert joined.bandwidths == BANDWIDTHS
+    best_of = ROOFLINE.best_of(other)
+    assert best_of.peaks == {"fp32": 120e9, "fp16": 200e9, "bf16": 200e9, "int8": 400e9}
+    assert best_of.bandwidths == BANDWIDTHS
 
 
 def test_the_bound_is_the_larger_of_arithmetic_and_memory() -> None:
     heavy = LayerTime("heavy", "pointwise", 0.02, 10**9 // 2, 1000)
-    one = bounded(heavy, "fp32", ROOFLINE)
+    one = with_bound(heavy, "fp32", ROOFLINE)
     assert (one.flops, one.bytes, one.limit) == (10**9, 1000, "compute")
     assert one.bound == pytest.approx(0.01)
     assert one.share == pytest.approx(0.5)
-    assert bounded(heavy, "int8", ROOFLINE).bound == pytest.approx(0.0025)
-    assert bounded(replace(heavy, kind="depthwise"), "int8", ROOFLINE).bound == pytest.approx(0.005)
-    other = bounded(LayerTime("light", "dense", 1e-3, 1000, 10**6), "fp32", ROOFLINE)
+    assert with_bound(heavy, "int8", ROOFLINE).bound == pytest.approx(0.0025)
+    assert with_bound(replace(heavy, kind="depthwise"), "int8", ROOFLINE).bound == pytest.approx(0.005)
+    other = with_bound(LayerTime("light", "dense", 1e-3, 1000, 10**6), "fp32", ROOFLINE)
     assert other.limit == "memory"
     assert other.bound == pytest.approx(10**6 / 50e9)
 
 
+class Clock:
+    """Time that passes only where a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+def test_a_rate_is_that_of_the_fastest_burst(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, slowdowns = Clock(), chain([1.0] * 20, [3.0, 1.0, 7.0])
+    monkeypatch.setattr(roofline, "time", clock)
+    bursts = []
+
+    def work(loops: int) -> int:
+        clock.now += 1e-6 * loops * next(slowdowns)
+        bursts.append(loops)
+        return 2 * loops
+
+    assert roofline._best_rate(work, 1) == pytest.approx(2e6)
+    assert 1e-6 * bursts[-1] >= roofline.BURST, "long against the clock"
+    slowdowns = chain([1.0] * (len(bursts) - 1), [3.0, 1.0, 7.0])
+    assert roofline._best_rate(work, 3) == pytest.approx(2e6)
+
+
 def test_the_machine_is_measured() -> None:
     found = measure(repeats=3)
-    assert 1e8 < found.peaks["fp32"] < 1e12
-    assert found.peaks["fp32"] <= 1.5 * found.peaks["bf16"]
+    assert found.instructions == available()[0]
+    assert 0 < found.peaks["fp32"] <= min(found.peaks["bf16"], found.peaks["fp16"]), "wide arithmetic can do narrow work"
+    assert found.peaks["bf16"] <= found.peaks["int8"]
     assert tuple(size for size, _ in found.bandwidths) == FOOTPRINTS
-    nearest, memory = found.bandwidths[0][1], found.bandwidths[-1][1]
-    assert 1e8 < memory < 1.5 * nearest < 1e13
+    assert all(rate > 0 for _, rate in found.bandwidths)
 
 
 def test_torch_measures_where_there_is_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,13 +95,41 @@ def test_torch_measures_where_there_is_no_compiler(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("name", ["PPLCNet_x0_25", "PPLCNetV2_small"])
-def test_the_layers_add_up_to_a_call(name: str) -> None:
-    """Within a tenth on an idle machine, which this one need not be."""
-    network = PPLCNet(PUBLISHED[name]).eval()
-    found = profile(network, size=128, repeats=80)
-    assert found.seconds == pytest.approx(found.wall, rel=0.4)
-    assert sum(layer.flops for layer in found.layers) == 2 * cost(folded(network), 128, 128).multiply_adds
-    assert found.flop_bound <= found.bound < 1.5 * found.wall
+def test_the_layers_of_a_call_take_no_longer_than_the_call(name: str) -> None:
+    run = Executor(PPLCNet(PUBLISHED[name]).eval(), threads=1)
+    images = torch.zeros(1, 3, 128, 128)
+    started = time.perf_counter()
+    layers = run.layers(images, repeats=1)
+    elapsed = time.perf_counter() - started
+    assert all(layer.seconds > 0 for layer in layers if layer.multiply_adds)
+    assert 0 < sum(layer.seconds for layer in layers) < elapsed
+
+
+def test_a_profile_holds_the_fastest_run_and_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of three runs layer by layer the second is the fastest by its sum; three whole calls take 5, 4 and 6 s."""
+    network, clock = PPLCNet(SMALL).eval(), Clock()
+    runs = cycle([3.0, 2.0, 1.0, 2.0])  # seconds of a layer; the first run only warms up, but counts
+    truly, waits = Executor.layers, iter([0.0, 5.0, 0.0, 4.0, 0.0, 6.0])
+
+    def layers(self: Executor, images: torch.Tensor, repeats: int) -> list[LayerTime]:
+        assert repeats == 1
+        seconds = next(runs)
+        return [replace(layer, seconds=seconds) for layer in truly(self, images, repeats)]
+
+    def call(self: Executor, images: torch.Tensor) -> torch.Tensor:
+        clock.now += next(waits)
+        return torch.zeros(1, SMALL.classes)
+
+    monkeypatch.setattr(Executor, "layers", layers)
+    monkeypatch.setattr(Executor, "__call__", call)
+    monkeypatch.setattr("ernest.lcnet.profiling.profile.time", clock)
+    monkeypatch.setattr("ernest.lcnet.profiling.profile.measure", lambda *_: ROOFLINE)
+    found = profile(network, size=128, repeats=3)
+    assert {layer.seconds for layer in found.layers} == {1.0}
+    assert found.seconds == len(found.layers)
+    assert (found.calls, found.wall) == ((5.0, 4.0, 6.0), 4.0)
+    assert sum(layer.flops for layer in found.layers) == 2 * cost(fold(network), 128, 128).multiply_adds
+    assert found.flop_bound <= found.bound
 
 
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
@@ -87,17 +144,28 @@ def test_fewer_bits_are_profiled_where_there_are_such(precision: str) -> None:
     assert all(layer.seconds > 0 for layer in found.layers)
 
 
-@pytest.mark.parametrize("architecture", [SMALL, PUBLISHED["PPLCNetV2_small"], replace(SMALL, hidden=0)])
+@pytest.mark.parametrize("architecture", [SMALL, PUBLISHED["PPLCNetV2_small"], replace(SMALL, head_width=0)])
 def test_torch_s_own_operators_are_profiled_where_nothing_is_compiled(
     architecture: Architecture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By a clock on which only products take time: the layers then add up to the call exactly."""
+    clock, network = Clock(), PPLCNet(architecture).eval()
+
+    def tick(module: torch.nn.Module, inputs: object, output: torch.Tensor) -> None:
+        clock.now += output.numel() / 1024
+
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            module.register_forward_hook(tick)
     monkeypatch.setenv("CXX", "no-such-compiler")
-    network = PPLCNet(architecture).eval()
+    monkeypatch.setattr("ernest.lcnet.profiling.profile.time", clock)
+    monkeypatch.setattr("ernest.lcnet.profiling.profile.measure", lambda *_: ROOFLINE)
     with pytest.warns(RuntimeWarning, match="plain PyTorch"):
-        found = profile(network, size=64, precision="bf16", threads=None, repeats=40)
+        found = profile(network, size=64, precision="bf16", threads=None, repeats=4)
     assert (found.runtime, found.precision, found.parallel) == ("torch, folded", "fp32", ())
-    assert sum(layer.flops for layer in found.layers) == 2 * cost(folded(network), 64, 64).multiply_adds
-    assert 0.3 < found.seconds / found.wall < 2.0
+    assert sum(layer.flops for layer in found.layers) == 2 * cost(fold(network), 64, 64).multiply_adds
+    assert min(layer.seconds for layer in found.layers) > 0
+    assert found.seconds == pytest.approx(found.wall)
 
 
 def test_a_table_and_a_picture_show_every_layer(tmp_path: Path) -> None:

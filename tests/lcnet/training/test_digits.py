@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.lcnet.digits import RECIPE, digits, part, trained
 from ernest.lcnet import PPLCNet
-from ernest.lcnet.training import Pictures, distillation
+from ernest.lcnet.training import PictureDataset, distillation
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -17,12 +17,12 @@ STUDENT = replace(RECIPE, arch="PPLCNet_x0_25", strides="published", rate=3.2, b
 
 
 @pytest.fixture(scope="module")
-def pictures() -> tuple[Pictures, Pictures]:
+def pictures() -> tuple[PictureDataset, PictureDataset]:
     return digits()
 
 
 @pytest.fixture(scope="module")
-def teacher(pictures: tuple[Pictures, Pictures]) -> tuple[PPLCNet, float]:
+def teacher(pictures: tuple[PictureDataset, PictureDataset]) -> tuple[PPLCNet, float]:
     return trained(TEACHER, *pictures)
 
 
@@ -30,7 +30,9 @@ def test_twelve_epochs_read_digits(teacher: tuple[PPLCNet, float]) -> None:
     assert teacher[1] >= 0.975
 
 
-def test_a_teacher_helps_more_than_a_hundred_labels(teacher: tuple[PPLCNet, float], pictures: tuple[Pictures, Pictures]) -> None:
+def test_a_teacher_helps_more_than_a_hundred_labels(
+    teacher: tuple[PPLCNet, float], pictures: tuple[PictureDataset, PictureDataset]
+) -> None:
     """The same student, as many steps: once on 100 pictures with labels, once on all of them with none."""
     learn, score = pictures
     torch.manual_seed(0)

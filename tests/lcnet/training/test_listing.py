@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ernest.lcnet.training.listing import UNLABELLED, Listing, read_listing, read_unlabelled, split, together
+from ernest.lcnet.training.listing import UNLABELLED, Listing, concatenate, read_listing, read_unlabelled, split
 
 
 def write(path: Path) -> Path:
@@ -110,6 +110,6 @@ def test_pictures_without_labels_are_found_at_any_depth(folder: Path) -> None:
     more = read_unlabelled(folder, ("ant", "cat"))
     assert len(more.files) == 4
     assert set(more.targets) == {UNLABELLED}
-    assert len(together(read_listing(folder), more).files) == 8
+    assert len(concatenate(read_listing(folder), more).files) == 8
     with pytest.raises(ValueError, match=r"gone: expected a folder with pictures"):
         read_unlabelled(folder / "gone", ("ant",))

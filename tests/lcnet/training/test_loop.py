@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,12 @@ import torch
 from safetensors.torch import load_file
 
 from ernest.lcnet import PPLCNet
+from ernest.lcnet.training.dataset import PictureDataset, dataset_from_arrays, evaluation_transform
 from ernest.lcnet.training.loop import Report, fit
 from ernest.lcnet.training.losses import Objective, Pair, mutual, supervised
-from ernest.lcnet.training.pictures import Pictures, as_seen, hold
-from ernest.lcnet.training.precision import choose_bf16, has_bf16
-from ernest.lcnet.training.recipe import Recipe, architecture, preprocessing
-from ernest.lcnet.weights.native import read
+from ernest.lcnet.training.precision import choose_bf16
+from ernest.lcnet.training.recipe import Recipe, architecture_of, preprocessing_of
+from ernest.lcnet.weights.native import read_checkpoint
 
 RECIPE = Recipe(
     arch="PPLCNet_x0_25", size=16, channels=1, epochs=3, batch=16, rate=12.8, crop_area=(0.5, 1.0), held_out=0.2, precision="fp32"
@@ -33,17 +34,17 @@ def stripes(count: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
 
 
 @pytest.fixture
-def pictures() -> tuple[Pictures, Pictures]:
+def pictures() -> tuple[PictureDataset, PictureDataset]:
     images, targets = stripes(96, 0)
     other, others = stripes(48, 1)
-    return hold(images, targets, ("lines", "columns", "none")), hold(
-        other, others, ("lines", "columns", "none"), as_seen(preprocessing(RECIPE))
+    return dataset_from_arrays(images, targets, ("lines", "columns", "none")), dataset_from_arrays(
+        other, others, ("lines", "columns", "none"), evaluation_transform(preprocessing_of(RECIPE))
     )
 
 
 def fresh(recipe: Recipe = RECIPE) -> PPLCNet:
     torch.manual_seed(recipe.seed)
-    return PPLCNet(architecture(recipe, 3))
+    return PPLCNet(architecture_of(recipe, 3))
 
 
 class Killed(Exception):
@@ -69,7 +70,7 @@ def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     return all(name == again and torch.equal(value, there) for (name, value), (again, there) in pairs)
 
 
-def test_it_learns_and_keeps_the_best_and_the_last(pictures: tuple[Pictures, Pictures], tmp_path: Path) -> None:
+def test_it_learns_and_keeps_the_best_and_the_last(pictures: tuple[PictureDataset, PictureDataset], tmp_path: Path) -> None:
     network, told = fresh(), []
     before = torch.get_rng_state()
     progress = fit(network, supervised(0.1), *pictures, replace(RECIPE, epochs=8), tmp_path, told.append)
@@ -79,9 +80,9 @@ def test_it_learns_and_keeps_the_best_and_the_last(pictures: tuple[Pictures, Pic
     assert progress.history[0]["loss"] > progress.history[-1]["loss"]
     assert len(told) == 8 * 6 + 8
     assert all(report.speed > 0 for report in told if report.scores is None)
-    best, last = read(tmp_path / "best.safetensors"), read(tmp_path / "last.safetensors")
+    best, last = read_checkpoint(tmp_path / "best.safetensors"), read_checkpoint(tmp_path / "last.safetensors")
     assert best.labels == ("lines", "columns", "none")
-    assert best.preprocessing == preprocessing(RECIPE)
+    assert best.preprocessing == preprocessing_of(RECIPE)
     assert same(last.network, network)
     top = [line["top1"] for line in progress.history]
     assert best.about["top1"] == max(top)
@@ -91,12 +92,16 @@ def test_it_learns_and_keeps_the_best_and_the_last(pictures: tuple[Pictures, Pic
 @pytest.mark.parametrize("kind", ["plain", "averaged", "mutual"])
 @pytest.mark.parametrize("place", [(0, 2), (1, 1), (2, 6)], ids=["inside", "between", "end"])
 def test_killed_and_resumed_is_unbroken_bit_by_bit(
-    pictures: tuple[Pictures, Pictures], tmp_path: Path, kind: str, place: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+    pictures: tuple[PictureDataset, PictureDataset],
+    tmp_path: Path,
+    kind: str,
+    place: tuple[int, int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     if kind != "plain" and place != (0, 2):
         pytest.skip("one place is enough")
     monkeypatch.setattr("ernest.lcnet.training.loop.SAVE_SECONDS", 0.0)
-    recipe = replace(RECIPE, ema=0.9 if kind == "averaged" else 0.0, bend=True)
+    recipe = replace(RECIPE, ema=0.9 if kind == "averaged" else 0.0, elastic_distort=True)
     objective: Objective = mutual(0.1) if kind == "mutual" else supervised(0.1)
     make = (lambda: Pair(fresh(recipe), fresh(replace(recipe, seed=1)))) if kind == "mutual" else (lambda: fresh(recipe))
     whole = make()
@@ -117,7 +122,7 @@ def test_killed_and_resumed_is_unbroken_bit_by_bit(
 
 
 @pytest.mark.parametrize("count", [3, 6])
-def test_ctrl_c_saves_the_step_under_way(pictures: tuple[Pictures, Pictures], tmp_path: Path, count: int) -> None:
+def test_ctrl_c_saves_the_step_under_way(pictures: tuple[PictureDataset, PictureDataset], tmp_path: Path, count: int) -> None:
     handler = signal.getsignal(signal.SIGINT)
     steps: list[Report] = []
 
@@ -138,63 +143,81 @@ def test_ctrl_c_saves_the_step_under_way(pictures: tuple[Pictures, Pictures], tm
     assert same(resumed, whole)
 
 
-def test_a_finished_run_is_not_made_again(pictures: tuple[Pictures, Pictures], tmp_path: Path) -> None:
+def test_a_finished_run_is_not_made_again(pictures: tuple[PictureDataset, PictureDataset], tmp_path: Path) -> None:
     told: list[Report] = []
     first = fit(fresh(), supervised(0.1), *pictures, RECIPE, tmp_path)
     assert fit(fresh(), supervised(0.1), *pictures, RECIPE, tmp_path, told.append) == first
     assert told == []
 
 
-def test_a_state_of_another_run_is_refused(pictures: tuple[Pictures, Pictures], tmp_path: Path) -> None:
+def test_a_state_of_another_run_is_refused(pictures: tuple[PictureDataset, PictureDataset], tmp_path: Path) -> None:
     learn, score = pictures
     fit(fresh(), supervised(0.1), learn, score, replace(RECIPE, epochs=1), tmp_path)
     images, targets = stripes(96, 5)
-    for recipe, other, start in (
+    for recipe, other, origin in (
         (replace(RECIPE, epochs=2), learn, ""),
-        (replace(RECIPE, epochs=1), hold(images, targets, learn.labels), ""),
+        (replace(RECIPE, epochs=1), dataset_from_arrays(images, targets, learn.labels), ""),
         (replace(RECIPE, epochs=1), learn, "other.pdparams"),
     ):
         with pytest.raises(ValueError, match=r"state\.safetensors: belongs to another recipe, other data or another start"):
-            fit(fresh(), supervised(0.1), other, score, recipe, tmp_path, start=start)
+            fit(fresh(), supervised(0.1), other, score, recipe, tmp_path, origin=origin)
     state = tmp_path / "state.safetensors"
     state.write_bytes(state.read_bytes()[:-100])
     with pytest.raises(ValueError, match=r"state\.safetensors: damaged"):
         fit(fresh(), supervised(0.1), learn, score, replace(RECIPE, epochs=1), tmp_path)
 
 
-def test_the_average_is_what_is_scored_and_kept(pictures: tuple[Pictures, Pictures], tmp_path: Path) -> None:
+def test_the_average_is_what_is_scored_and_kept(pictures: tuple[PictureDataset, PictureDataset], tmp_path: Path) -> None:
     network = fresh()
     fit(network, supervised(0.1), *pictures, replace(RECIPE, ema=0.99), tmp_path)
     state = load_file(tmp_path / "state.safetensors")
-    kept, name = read(tmp_path / "last.safetensors").network, "head.classifier.weight"
+    kept, name = read_checkpoint(tmp_path / "last.safetensors").network, "head.classifier.weight"
     assert torch.equal(kept.state_dict()[name], state[f"average/{name}"])
     assert not torch.equal(kept.state_dict()[name], state[f"network/{name}"])
     assert same(kept, network)
 
 
-def test_a_loss_that_is_no_number_says_so(pictures: tuple[Pictures, Pictures]) -> None:
+def test_a_loss_that_is_no_number_says_so(pictures: tuple[PictureDataset, PictureDataset]) -> None:
     network = fresh()
     torch.nn.init.constant_(network.head.classifier.bias, float("nan"))
     with pytest.raises(ValueError, match="rate: the loss is nan; a lower learning rate may help"):
         fit(network, supervised(0.1), *pictures, RECIPE)
 
 
-def test_half_precision_is_measured_only_where_the_processor_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = fresh()
-    before = {name: value.clone() for name, value in network.state_dict().items()}
+class StepClock:
+    """Tells a float32 step, timed first of each two, to take one second, and the bfloat16 step after it `bf16` seconds."""
+
+    def __init__(self, bf16: float) -> None:
+        self.ticks = cycle([0.0, 1.0, 0.0, bf16])
+        self.calls = 0
+
+    def perf_counter(self) -> float:
+        self.calls += 1
+        return next(self.ticks)
+
+
+def test_bf16_is_chosen_without_timing_where_the_recipe_or_the_processor_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, clock = fresh(), StepClock(0.1)
+    monkeypatch.setattr("ernest.lcnet.training.precision.time", clock)
+    monkeypatch.setattr("ernest.lcnet.training.precision.supports_bf16", lambda: False)
     assert choose_bf16(network, supervised(0.1), RECIPE) is False
     assert choose_bf16(network, supervised(0.1), replace(RECIPE, precision="bf16")) is True
-    monkeypatch.setattr("ernest.lcnet.training.precision.has_bf16", lambda: False)
     assert choose_bf16(network, supervised(0.1), replace(RECIPE, precision="auto")) is False
-    monkeypatch.setattr("ernest.lcnet.training.precision.has_bf16", lambda: True)
-    seed = torch.get_rng_state()
-    assert choose_bf16(network, supervised(0.1), replace(RECIPE, precision="auto")) in (False, True)
+    assert clock.calls == 0
+
+
+@pytest.mark.parametrize(("seconds", "chosen"), [(0.5, True), (0.9, True), (0.95, False), (2.0, False)])
+def test_auto_takes_bf16_where_a_step_gets_a_tenth_faster(seconds: float, chosen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, seed = fresh(), torch.get_rng_state()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    monkeypatch.setattr("ernest.lcnet.training.precision.time", StepClock(seconds))
+    monkeypatch.setattr("ernest.lcnet.training.precision.supports_bf16", lambda: True)
+    assert choose_bf16(network, supervised(0.1), replace(RECIPE, precision="auto")) is chosen
     assert torch.equal(torch.get_rng_state(), seed)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    assert has_bf16() in (False, True)
 
 
 @pytest.mark.parametrize("sizes", [(), (12, 20)])
-def test_half_precision_and_many_sizes_learn_too(pictures: tuple[Pictures, Pictures], sizes: tuple[int, ...]) -> None:
+def test_half_precision_and_many_sizes_learn_too(pictures: tuple[PictureDataset, PictureDataset], sizes: tuple[int, ...]) -> None:
     recipe = replace(RECIPE, epochs=10, precision="bf16", sizes=sizes)
     assert fit(fresh(), supervised(0.1), *pictures, recipe).history[-1]["top1"] >= 0.8

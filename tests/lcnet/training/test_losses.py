@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ernest.lcnet import Architecture, PPLCNet
-from ernest.lcnet.training.losses import Pair, distillation, divergence, kept, mutual, supervised
+from ernest.lcnet.training.losses import Pair, distillation, divergence, mutual, student, supervised
 
 
 def softmax(row: list[float]) -> list[float]:
@@ -64,8 +64,8 @@ def test_the_three_objectives_are_those_sums(networks: tuple[PPLCNet, PPLCNet]) 
     loss, logits = mutual(0.1)(pair, images, targets)
     assert loss.item() == pytest.approx(apart + soft + slow_cross_entropy(other, targets, 0.1), rel=1e-5)
     assert torch.equal(logits, one)
-    assert kept(pair) is first
-    assert kept(second) is second
+    assert student(pair) is first
+    assert student(second) is second
 
 
 def test_a_teacher_gets_no_gradient_and_both_students_do(networks: tuple[PPLCNet, PPLCNet]) -> None:

@@ -9,13 +9,13 @@ import pytest
 from ernest.lcnet import PUBLISHED, STRIDES_32, STRIDES_64
 from ernest.lcnet.training.recipe import (
     Recipe,
-    architecture,
-    distilled,
+    architecture_of,
+    distillation_recipe,
     dump,
     load_recipe,
     peak_rate,
-    preprocessing,
-    published,
+    preprocessing_of,
+    published_recipe,
 )
 
 PAPER = {
@@ -33,7 +33,7 @@ PAPER = {
     "flip": True,
     "sizes": [],
     "stage_rates": [1.0] * 6,
-    "bend": False,
+    "elastic_distort": False,
     "augment": 0,
     "erase": 0.0,
 }
@@ -44,20 +44,20 @@ DECAYS = {"0_25": 3e-5, "0_35": 3e-5, "0_5": 3e-5, "0_75": 3e-5, "1_0": 3e-5, "1
 
 @pytest.mark.parametrize(("width", "decay"), DECAYS.items())
 def test_the_first_version_dumps_as_the_published_table(width: str, decay: float) -> None:
-    told = dump(published(f"PPLCNet_x{width}"))
+    told = dump(published_recipe(f"PPLCNet_x{width}"))
     assert {name: told[name] for name in PAPER} == PAPER
     assert told["weight_decay"] == decay
-    rule = preprocessing(published(f"PPLCNet_x{width}"))
-    assert (rule.resize, rule.crop, rule.antialias) == (256, (224, 224), False)
-    assert architecture(published(f"PPLCNet_x{width}"), 1000) == PUBLISHED[f"PPLCNet_x{width}"]
+    preprocessing = preprocessing_of(published_recipe(f"PPLCNet_x{width}"))
+    assert (preprocessing.resize, preprocessing.crop, preprocessing.antialias) == (256, (224, 224), False)
+    assert architecture_of(published_recipe(f"PPLCNet_x{width}"), 1000) == PUBLISHED[f"PPLCNet_x{width}"]
 
 
 def test_the_second_version_and_the_students_have_their_own() -> None:
-    base, small, large = (published(f"PPLCNetV2_{size}") for size in ("base", "small", "large"))
+    base, small, large = (published_recipe(f"PPLCNetV2_{size}") for size in ("base", "small", "large"))
     assert (base.epochs, base.rate, base.weight_decay) == (480, 0.8, 4e-5)
     assert base.sizes == (160, 192, 224, 288, 320)
     assert (small.weight_decay, large.rate) == (2e-5, 0.4)
-    student, wide = distilled("PPLCNet_x1_0"), distilled("PPLCNet_x2_5")
+    student, wide = distillation_recipe("PPLCNet_x1_0"), distillation_recipe("PPLCNet_x2_5")
     assert (student.epochs, peak_rate(student), student.weight_decay, student.dropout) == (200, 0.4, 1e-5, 0.0)
     assert (wide.epochs, peak_rate(wide), wide.weight_decay, wide.dropout) == (100, 0.2, 4e-5, None)
 
@@ -80,20 +80,21 @@ def test_a_file_and_overrides_make_a_recipe(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("override", "said"),
     [
-        ("epoch=3", "epoch: no field of a recipe; did you mean epochs?"),
-        ("qqq=3", "qqq: no field of a recipe; there are arch,"),
-        ("epochs", "expected field=value"),
-        ("epochs=many", "epochs: expected int, got 'many'"),
+        ("epoch=3", "unknown field 'epoch'; did you mean 'epochs'?"),
+        ("qqq=3", "unknown field 'qqq'; the fields are arch,"),
+        ("epochs", "'epochs': expected field=value, such as epochs=20"),
+        ("epochs=many", "epochs = 'many': expected int, got str"),
         ("epochs=0", "epochs: expected a positive number, got 0"),
-        ("rate=NaN", "rate: expected float, got nan"),
+        ("rate=NaN", "rate = nan: expected a finite number"),
         ("arch=PPLCNet_x1.0", "got 'PPLCNet_x1.0'; did you mean PPLCNet_x1_0?"),
         ("stage_rates=[1,1]", "stage_rates: expected six factors"),
         ("crop_area=[0.5,0.1]", "crop_area: expected two positive numbers, the smaller first"),
-        ("crop_area=0.5", "crop_area: expected a list, got 0.5"),
+        ("crop_area=0.5", "crop_area = 0.5: expected a list, got float"),
         ("resize=100", "resize: expected at least the size of 224, got 100"),
         ("ema=1", "ema: expected 0 to below 1, got 1"),
         ("channels=4", "channels: expected one of 1, 3, got 4"),
-        ("flip=1", "flip: expected bool, got 1"),
+        ("arch=3", "arch = 3: expected str, got int"),
+        ("flip=1", "flip = 1: expected bool, got int"),
     ],
 )
 def test_wrong_fields_are_named(override: str, said: str) -> None:
@@ -111,11 +112,11 @@ def test_a_file_that_is_no_recipe_is_named(tmp_path: Path) -> None:
 
 def test_strides_follow_the_size_unless_they_are_chosen() -> None:
     recipe = Recipe(size=32)
-    assert architecture(recipe, 10).strides == STRIDES_32
-    assert architecture(replace(recipe, size=64), 10).strides == STRIDES_64
-    assert architecture(replace(recipe, strides="published"), 10).strides == (2, 1, 2, 2, 2, 2)
-    assert architecture(replace(recipe, size=224, strides="32"), 10).strides == STRIDES_32
-    assert preprocessing(recipe).resize == 32
+    assert architecture_of(recipe, 10).strides == STRIDES_32
+    assert architecture_of(replace(recipe, size=64), 10).strides == STRIDES_64
+    assert architecture_of(replace(recipe, strides="published"), 10).strides == (2, 1, 2, 2, 2, 2)
+    assert architecture_of(replace(recipe, size=224, strides="32"), 10).strides == STRIDES_32
+    assert preprocessing_of(recipe).resize == 32
     grey = replace(recipe, channels=1, arch="small", dropout=0.3)
-    assert (architecture(grey, 10).in_channels, architecture(grey, 10).dropout) == (1, 0.3)
-    assert len(preprocessing(grey).mean) == 1
+    assert (architecture_of(grey, 10).in_channels, architecture_of(grey, 10).dropout) == (1, 0.3)
+    assert len(preprocessing_of(grey).mean) == 1

@@ -9,7 +9,7 @@ import torch
 from ernest.lcnet import Architecture, PPLCNet
 from ernest.lcnet.training.losses import Pair
 from ernest.lcnet.training.recipe import Recipe
-from ernest.lcnet.training.schedule import follow, learning_rate, make_optimizer, set_rate
+from ernest.lcnet.training.schedule import learning_rate, make_optimizer, set_rate, update_average
 
 
 def small() -> PPLCNet:
@@ -70,11 +70,11 @@ def test_short_runs_rise_for_a_fifth_at_most() -> None:
 def test_the_average_follows_as_the_decay_says() -> None:
     network, average = small(), small()
     before = {name: value.clone() for name, value in average.state_dict().items()}
-    follow(average, network, 0.9, step=1000)
+    update_average(average, network, 0.9, step=1000)
     for name, value in network.state_dict().items():
         wanted = 0.9 * before[name] + 0.1 * value if value.is_floating_point() else value
         assert torch.allclose(average.state_dict()[name], wanted, atol=1e-6)
-    follow(average, network, 0.9999, step=0)  # a tenth of the old one is left
+    update_average(average, network, 0.9999, step=0)  # a tenth of the old one is left
     name = "head.classifier.weight"
     wanted = 0.1 * (0.9 * before[name] + 0.1 * network.state_dict()[name]) + 0.9 * network.state_dict()[name]
     assert torch.allclose(average.state_dict()[name], wanted, atol=1e-6)

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from ernest.lcnet import Preprocessing
-from ernest.lcnet.training.pictures import hold
+from ernest.lcnet.training.dataset import dataset_from_arrays
 from ernest.lcnet.training.scores import Scores, draw_confusion, evaluate, per_class, write_classes
 
 RULE = Preprocessing(resize=8, crop=(8, 8), mean=(0.0,), std=(1.0,))
@@ -30,7 +30,7 @@ class Brightness(nn.Module):
 def test_top_one_top_five_and_confusion_are_counts() -> None:
     values, targets = [0, 20, 40, 60, 60, 200, 200], [0, 1, 2, 3, 4, 10, 1]
     labels = [str(i) for i in range(11)]
-    pictures = hold([np.full((8, 8), value, np.uint8) for value in values], np.array(targets), labels)
+    pictures = dataset_from_arrays([np.full((8, 8), value, np.uint8) for value in values], np.array(targets), labels)
     network = Brightness(11).train()
     scores = evaluate(network, pictures, RULE)
     assert network.training
@@ -43,7 +43,7 @@ def test_top_one_top_five_and_confusion_are_counts() -> None:
 
 
 def test_top_five_of_fewer_classes_is_all_of_them() -> None:
-    pictures = hold([np.zeros((8, 8), np.uint8)] * 3, np.array([0, 1, 2]), "abc")
+    pictures = dataset_from_arrays([np.zeros((8, 8), np.uint8)] * 3, np.array([0, 1, 2]), "abc")
     scores = evaluate(Brightness(3), pictures, RULE)
     assert (scores.top1, scores.top5) == (1 / 3, 1.0)
 

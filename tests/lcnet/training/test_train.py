@@ -14,7 +14,7 @@ from PIL import Image
 
 from ernest import lcnet
 from ernest.lcnet.training import Recipe, load_recipe, train
-from ernest.lcnet.weights.native import read, save
+from ernest.lcnet.weights.native import read_checkpoint, save
 
 RECIPE = Recipe(arch="PPLCNet_x0_25", size=16, epochs=15, batch=8, rate=6.4, crop_area=(0.5, 1.0), held_out=0.2, precision="fp32")
 COLOURS = {"blue": (40, 60, 200), "green": (50, 190, 60), "red": (210, 50, 40)}
@@ -65,7 +65,7 @@ def test_a_folder_becomes_a_network_that_knows_its_classes(
     assert {file.name for file in trained.iterdir()} == names
     assert len(json.loads((trained / "history.json").read_text())) == 15
     assert load_recipe(overrides=json.loads((trained / "recipe.json").read_text())) == RECIPE
-    saved = read(outcome.best)
+    saved = read_checkpoint(outcome.best)
     picture = np.asarray(Image.open(painted / "green" / "green3.png"))
     logits = saved.network(lcnet.prepare(picture, saved.preprocessing))
     assert saved.labels[int(logits.argmax())] == "green"
@@ -101,7 +101,7 @@ def test_a_start_keeps_the_classifier_of_the_same_classes_and_makes_a_new_one_fo
     finally:
         shutil.rmtree(painted / "black")
     assert outcome.labels == ("black", "blue", "green", "red")
-    old, new = read(trained / "best.safetensors").network, read(outcome.last).network
+    old, new = read_checkpoint(trained / "best.safetensors").network, read_checkpoint(outcome.last).network
     assert new.architecture.classes == 4
     assert torch.allclose(old.stages[0][0][0][0].weight, new.stages[0][0][0][0].weight, atol=1e-5)
 
@@ -127,7 +127,7 @@ def test_a_published_file_is_a_start_too(painted: Path, tmp_path: Path) -> None:
     outcome = train(
         painted, tmp_path / "out", replace(RECIPE, epochs=1, rate=1e-9), start=tmp_path / "theirs.safetensors", show=False
     )
-    made = read(outcome.last).network
+    made = read_checkpoint(outcome.last).network
     assert torch.allclose(made.stem[0].weight, network.stem[0].weight, atol=1e-5)
     assert torch.allclose(made.head.wide[0].bias, named["conv_head.bias"], atol=1e-5)
 
@@ -145,9 +145,9 @@ def saved_as(labels: tuple[str, ...], channels: int = 3) -> Callable[[Path], Pat
     """A teacher that has seen pictures with a mean of 0.5 and a deviation of 0.2."""
 
     def make(folder: Path) -> Path:
-        rule = lcnet.Preprocessing(mean=(0.5,) * channels, std=(0.2,) * channels)
+        preprocessing = lcnet.Preprocessing(mean=(0.5,) * channels, std=(0.2,) * channels)
         architecture = lcnet.Architecture(classes=len(labels), scale=0.25, in_channels=channels)
-        save(folder / "teacher.safetensors", lcnet.PPLCNet(architecture), labels, rule)
+        save(folder / "teacher.safetensors", lcnet.PPLCNet(architecture), labels, preprocessing)
         return folder / "teacher.safetensors"
 
     return make

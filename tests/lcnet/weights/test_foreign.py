@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ernest.lcnet import PUBLISHED, folded, load
+from ernest.lcnet import PUBLISHED, fold, load
 from tests.lcnet.foreign import write_paddle, write_torch
 from tests.lcnet.reference import Arrays, first_arrays, first_logits, second_arrays, second_logits
 
@@ -43,7 +43,7 @@ def test_every_published_network_loads_from_paddle(name: str, tmp_path: Path) ->
     logits = max(1.0, expected.abs().max().item())
     with torch.no_grad():
         assert (network(IMAGES) - expected).abs().max() <= 1e-4 * logits
-        assert (folded(network)(IMAGES) - expected).abs().max() <= 2e-4 * logits
+        assert (fold(network)(IMAGES) - expected).abs().max() <= 2e-4 * logits
     assert network.architecture.scale == scale
     assert network.architecture.classes == 5
     assert not network.training
@@ -75,7 +75,7 @@ def test_a_student_counters_and_old_stage_names_are_understood(quarter: Arrays, 
     assert distance(write_paddle(tmp_path / "old.pdparams", old), second_logits(second, IMAGES, 4)) <= 1e-4
 
 
-def timm_names(arrays: Arrays, hidden_bias: torch.Tensor) -> dict[str, torch.Tensor]:
+def timm_names(arrays: Arrays, head_bias: torch.Tensor) -> dict[str, torch.Tensor]:
     """The same numbers as timm keeps them: five stages become six, linear layers are not transposed, one bias more."""
     places = [(stage, place) for stage, count in enumerate((1, 2, 2, 2, 4, 2)) for place in range(count)]
     blocks = [(stage, place) for stage, count in enumerate((1, 2, 2, 6, 2)) for place in range(count)]
@@ -84,7 +84,7 @@ def timm_names(arrays: Arrays, hidden_bias: torch.Tensor) -> dict[str, torch.Ten
     rules += [(r"pw_conv\.conv", "conv_pw"), (r"pw_conv\.bn", "bn2"), (r"se\.conv1", "se.conv_reduce")]
     rules += [(r"se\.conv2", "se.conv_expand"), ("_mean", "running_mean"), ("_variance", "running_var")]
     rules += [(r"^last_conv", "conv_head"), (r"^fc", "classifier")]
-    renamed = {"conv_head.bias": hidden_bias, "bn1.num_batches_tracked": torch.tensor(7)}
+    renamed = {"conv_head.bias": head_bias, "bn1.num_batches_tracked": torch.tensor(7)}
     for name, array in arrays.items():
         for pattern, other in rules:
             name = re.sub(pattern, other, name)
@@ -111,7 +111,7 @@ def test_timm_has_a_bias_more_and_no_factor(quarter: Arrays, kind: str, tmp_path
     renamed, path = timm_names(quarter, torch.zeros(1280)), tmp_path / f"lcnet_025.{kind}"
     write_torch(path, renamed) if kind == "pth" else save_file(renamed, path)
     assert distance(path, first_logits(quarter, IMAGES, rate=0.0)) <= 1e-4
-    assert load(path).architecture.hidden_bias
+    assert load(path).architecture.head_bias
     renamed["conv_head.bias"] = torch.ones(1280)
     write_torch(path, renamed) if kind == "pth" else save_file(renamed, path)
     assert distance(path, first_logits(quarter, IMAGES, rate=0.0)) > 0.1
@@ -151,7 +151,7 @@ def test_a_head_of_another_size_or_none_and_grey_stems_show_in_the_file(quarter:
     arrays["fc.bias"] = np.zeros(3, np.float32)
     arrays["conv1.conv.weight"] = arrays["conv1.conv.weight"][:, :1].copy()
     found = load(write_paddle(tmp_path / "x.pdparams", arrays)).architecture
-    assert (found.classes, found.hidden, found.in_channels) == (3, 0, 1)
+    assert (found.classes, found.head_width, found.in_channels) == (3, 0, 1)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A network comes back from our own file as it went in, with its labels and its pre-processing; damaged files are told."""
 
 import json
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -10,10 +11,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from ernest.lcnet import PADDLECLAS, PPLCNet, Preprocessing, folded, load, second_version, small_images
+from ernest.lcnet import PADDLECLAS, PPLCNet, Preprocessing, fold, load, pplcnet_v2, small_images
 from ernest.lcnet.architecture import Architecture
 from ernest.lcnet.weights.load import read_weights
-from ernest.lcnet.weights.native import KEY, read, save, written_aside
+from ernest.lcnet.weights.native import KEY, read_checkpoint, save
 
 IMAGES = torch.randn(2, 3, 33, 47, generator=torch.Generator().manual_seed(0))
 LABELS = ("kitten", "Hündchen", "a bird, far away", "犬", '"quoted"')
@@ -31,30 +32,30 @@ def network(architecture: Architecture) -> PPLCNet:
 
 ARCHITECTURES = {
     "x0.25": Architecture(classes=5, scale=0.25),
-    "text lines": Architecture(classes=5, scale=0.25, strides=(2, (2, 1), (2, 1), (2, 1), (2, 1), (2, 1)), hidden_bias=True),
-    "V2": replace(second_version(0.75, 4), classes=5),
+    "text lines": Architecture(classes=5, scale=0.25, strides=(2, (2, 1), (2, 1), (2, 1), (2, 1), (2, 1)), head_bias=True),
+    "V2": replace(pplcnet_v2(0.75, 4), classes=5),
     "small": small_images(5),
-    "relu, no hidden layer": Architecture(classes=5, scale=0.25, activation="relu", hidden=0, dropout=0.0),
+    "relu, no hidden layer": Architecture(classes=5, scale=0.25, activation="relu", head_width=0, dropout=0.0),
 }
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)
-@pytest.mark.parametrize("fold", [False, True])
-def test_all_comes_back(name: str, fold: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_folded", [False, True])
+def test_all_comes_back(name: str, is_folded: bool, tmp_path: Path) -> None:
     made = network(ARCHITECTURES[name])
-    made = folded(made) if fold else made
-    rule = Preprocessing(resize=(80, 160), crop=None, bgr=True, antialias=True)
+    made = fold(made) if is_folded else made
+    preprocessing = Preprocessing(resize=(80, 160), crop=None, bgr=True, antialias=True)
     about = {"epochs": 3, "scores": [0.5, None], "source": "Ä"}
     path = tmp_path / "new" / "x.safetensors"
-    save(path, made, LABELS, rule, about)
-    back = read(path)
-    assert (back.labels, back.preprocessing, back.about, back.precision) == (LABELS, rule, about, None)
+    save(path, made, LABELS, preprocessing, about)
+    back = read_checkpoint(path)
+    assert (back.labels, back.preprocessing, back.about, back.precision) == (LABELS, preprocessing, about, None)
     assert back.network.architecture == made.architecture
     with torch.no_grad():
         assert torch.equal(back.network(IMAGES), made(IMAGES))
         assert torch.equal(load(path)(IMAGES), made(IMAGES))
     assert not back.network.training
-    assert {one.requires_grad for one in back.network.parameters()} == {not fold}
+    assert {one.requires_grad for one in back.network.parameters()} == {not is_folded}
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -62,7 +63,7 @@ def test_a_network_that_came_back_trains_on_and_draws_nothing(tmp_path: Path) ->
     path = tmp_path / "x.safetensors"
     save(path, network(small_images(5)))
     state = torch.get_rng_state()
-    first, second = read(path).network, read(path).network
+    first, second = read_checkpoint(path).network, read_checkpoint(path).network
     assert torch.equal(state, torch.get_rng_state())
     first.train()(torch.randn(4, 3, 32, 32)).sum().backward()
     with torch.no_grad():
@@ -114,7 +115,7 @@ def test_wrong_texts_are_told(change: dict, message: str, tmp_path: Path) -> Non
     save(path, network(small_images(5)), LABELS)
     rewrite(path, change)
     with pytest.raises(ValueError, match=re.escape(message)) as error:
-        read(path)
+        read_checkpoint(path)
     assert str(error.value).startswith(f"{path}: ")
     assert str(error.value).count(str(path)) == 1
 
@@ -130,7 +131,7 @@ def test_tensors_must_be_those_of_the_architecture(tmp_path: Path) -> None:
         save(path, network(small_images(5)), LABELS)
         rewrite(path, tensors={name: tensor})
         with pytest.raises(ValueError, match=re.escape(message)):
-            read(path)
+            read_checkpoint(path)
 
 
 def test_a_promise_of_a_huge_network_costs_nothing(tmp_path: Path) -> None:
@@ -140,7 +141,7 @@ def test_a_promise_of_a_huge_network_costs_nothing(tmp_path: Path) -> None:
         text = json.loads(file.metadata()[KEY])
     rewrite(path, {"architecture": text["architecture"] | {"classes": 10**12}})
     with pytest.raises(ValueError, match=r"head.classifier.weight is torch.float32 \[5, 256\] instead of"):
-        read(path)
+        read_checkpoint(path)
 
 
 def test_a_header_of_any_length_is_taken_for_what_it_is(tmp_path: Path) -> None:
@@ -156,7 +157,7 @@ def test_truncated_files_are_told(kept: int, tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     save(path, network(small_images(5)))
     path.write_bytes(path.read_bytes()[:kept])
-    for reader in (read, load):
+    for reader in (read_checkpoint, load):
         with pytest.raises(ValueError, match=f"^{re.escape(str(path))}: "):
             reader(path)
 
@@ -168,27 +169,18 @@ def test_options_for_the_files_of_others_are_refused_for_ours(tmp_path: Path) ->
         load(path, dropout=0.2)
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(ValueError, match="expected a file of ernest"):
-        read(path)
+        read_checkpoint(path)
 
 
-def test_what_is_written_aside_appears_whole_or_not_at_all(tmp_path: Path) -> None:
-    path = tmp_path / "model.xml"
-    path.write_text("old")
-
-    def interrupted() -> None:
-        with written_aside(path) as aside:
-            aside.write_text("half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert [file.read_text() for file in tmp_path.iterdir()] == ["old"]
-    with written_aside(path) as aside:
-        aside.write_text("new")
-        aside.with_suffix(".bin").write_text("beside it")
-    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"model.xml": "new", "model.bin": "beside it"}
+def test_the_mode_of_a_file_follows_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        save(tmp_path / "x.safetensors", network(small_images(5)))
+    finally:
+        os.umask(before)
+    assert (tmp_path / "x.safetensors").stat().st_mode & 0o777 == 0o640
 
 
 def test_the_default_is_the_preprocessing_of_paddleclas(tmp_path: Path) -> None:
     save(tmp_path / "x.safetensors", network(small_images(5)))
-    assert read(tmp_path / "x.safetensors").preprocessing == PADDLECLAS
+    assert read_checkpoint(tmp_path / "x.safetensors").preprocessing == PADDLECLAS

@@ -57,9 +57,9 @@ def start_on(grid: Grid, seed: int = 0) -> torch.Tensor:
 def test_twins_agree_to_round_off(scheme, flow, grid, taus):
     u = start_on(grid)
     plain, fused = scheme.stepper(flow, grid, u), fused_stepper(scheme, flow, grid)
-    states = plain.begin(u), fused.begin(u)
+    states = plain.init(u), fused.init(u)
     for tau in taus:
-        (one, element, facts), (other, twin, twin_facts) = plain.advance(states[0], tau), fused.advance(states[1], tau)
+        (one, element, facts), (other, twin, twin_facts) = plain.step(states[0], tau), fused.step(states[1], tau)
         states = one, other
         assert (element.end - twin.end).abs().max() <= 1e-12
         assert (element.at(0.3) - twin.at(0.3)).abs().max() <= 1e-12
@@ -83,9 +83,9 @@ SCHEMES = [
 def test_the_bare_loop_gives_what_the_steps_give(scheme):
     u, stepper = start_on(SQUARE), fused_stepper(scheme, AllenCahn(0.1), SQUARE)
     stepper.prepare(0.05)
-    states = [stepper.begin(u)]
+    states = [stepper.init(u)]
     for _ in range(7):
-        states.append(stepper.advance(states[-1], 0.05)[0])
+        states.append(stepper.step(states[-1], 0.05)[0])
     for steps in (1, 3, 7):
         assert (stepper.run(u, 0.05, steps) - SQUARE.field(states[steps].modes)).abs().max() <= 1e-14
 
@@ -93,20 +93,20 @@ def test_the_bare_loop_gives_what_the_steps_give(scheme):
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_state_stays_as_it_was_and_a_step_from_it_can_be_repeated(scheme):
     stepper = fused_stepper(scheme, AllenCahn(0.1), SQUARE)
-    state = stepper.begin(start_on(SQUARE))
+    state = stepper.init(start_on(SQUARE))
     for _ in range(4):
-        state, _, _ = stepper.advance(state, 0.05)
+        state, _, _ = stepper.step(state, 0.05)
     modes, history = state.modes.clone(), None if state.history is None else state.history.clone()
-    after, element, _ = stepper.advance(state, 0.05)
+    after, element, _ = stepper.step(state, 0.05)
     first = after.modes.clone()
     elements = [element]
     for _ in range(4):
-        after, element, _ = stepper.advance(after, 0.03)
+        after, element, _ = stepper.step(after, 0.03)
         elements.append(element)
     assert torch.equal(state.modes, modes)
     assert history is None or torch.equal(state.history, history)
     assert torch.equal(elements[0].end_modes, first)
-    again, repeated, _ = stepper.advance(state, 0.05)
+    again, repeated, _ = stepper.step(state, 0.05)
     assert torch.equal(again.modes, first)
     assert torch.equal(repeated.at(0.2), elements[0].at(0.2))
 
@@ -114,15 +114,15 @@ def test_a_state_stays_as_it_was_and_a_step_from_it_can_be_repeated(scheme):
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_going_on_from_a_saved_state_is_bitwise_the_same(scheme):
     stepper = fused_stepper(scheme, CahnHilliard(0.05, gamma=0.1), SQUARE)
-    state = stepper.begin(start_on(SQUARE))
+    state = stepper.init(start_on(SQUARE))
     for tau in (0.02, 0.02, 0.03, 0.03):
-        state, _, _ = stepper.advance(state, tau)
+        state, _, _ = stepper.step(state, tau)
     saved = State(
         state.time, state.modes.clone(), None if state.history is None else state.history.clone(), state.taus, state.count
     )
     other = fused_stepper(scheme, CahnHilliard(0.05, gamma=0.1), SQUARE)
     for tau in (0.03, 0.02, 0.02):
-        state, saved = stepper.advance(state, tau)[0], other.advance(saved, tau)[0]
+        state, saved = stepper.step(state, tau)[0], other.step(saved, tau)[0]
         assert torch.equal(state.modes, saved.modes)
 
 
@@ -132,9 +132,9 @@ def test_states_pass_between_full_and_coarse_sweeps():
     ends = []
     for make in (lambda scheme: scheme.stepper(flow, SQUARE, u), lambda scheme: fused_stepper(scheme, flow, SQUARE)):
         steppers = [make(full), make(coarse)]
-        state = steppers[0].begin(u)
+        state = steppers[0].init(u)
         for number in (0, 0, 1, 1, 0, 1):
-            state, _, _ = steppers[number].advance(state, 0.05)
+            state, _, _ = steppers[number].step(state, 0.05)
         ends.append(state.modes)
     assert (ends[0] - ends[1]).abs().max() <= 1e-12 * math.prod(SQUARE.points)
 

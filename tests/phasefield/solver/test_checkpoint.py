@@ -10,11 +10,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ernest import storage
 from ernest.phasefield import AllenCahn, Checkpoint, Grid, State, solve
 from ernest.phasefield.solver.checkpoint import load_run, save_run
 
 CPU = torch.device("cpu")
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("dtype", [torch.complex128, torch.complex64, torch.float64])
@@ -22,14 +23,14 @@ ROOT = Path(__file__).parents[2]
 def test_every_bit_comes_back(tmp_path, dtype, history):
     modes, rows = torch.randn(4, 3, dtype=dtype), torch.randn(5, 4, 3, dtype=dtype)
     state = State(1 / 3, modes, rows if history else None, (0.1, 0.1 + 1e-17, 1e-9) if history else (), 7)
-    facts, journal = {"tau": math.pi, "most": math.inf}, {"rows": [1 / 7, None, [1e-300]]}
-    save_run(tmp_path / "run.safetensors", state, facts, journal)
-    back, facts_back, journal_back = load_run(tmp_path / "run.safetensors", CPU)
+    facts, run_history = {"tau": math.pi, "most": math.inf}, {"records": [1 / 7, None, [1e-300]]}
+    save_run(tmp_path / "run.safetensors", state, facts, run_history)
+    back, facts_back, run_history_back = load_run(tmp_path / "run.safetensors", CPU)
     assert (back.time, back.taus, back.count) == (state.time, state.taus, state.count)
     assert torch.equal(back.modes, modes)
     assert back.modes.dtype == dtype
     assert (back.history is None) if not history else torch.equal(back.history, rows)
-    assert (facts_back, journal_back) == (facts, journal)
+    assert (facts_back, run_history_back) == (facts, run_history)
 
 
 def test_other_files_are_refused(tmp_path):
@@ -39,19 +40,17 @@ def test_other_files_are_refused(tmp_path):
 
 
 def test_a_run_killed_while_it_writes_keeps_the_checkpoint_before(tmp_path, monkeypatch):
-    import safetensors.torch
-
-    grid, path, writes = Grid.cube(16, 2 * math.pi), tmp_path / "run.safetensors", []
+    """Killed when all is written aside, just before the new checkpoint takes the place of the old one."""
+    grid, path, writes, replace = Grid.cube(16, 2 * math.pi), tmp_path / "run.safetensors", [], storage._replace
     start = 0.3 * grid.coordinates()[0].cos()
 
-    def killed(tensors: dict, file, metadata: dict) -> None:
-        writes.append(file)
+    def killed(aside: Path, target: Path) -> None:
+        writes.extend([target] if target == path else [])
         if len(writes) == 3:
-            file.write_bytes(b"half of a file")
             raise KeyboardInterrupt
-        save_file(tensors, file, metadata)
+        replace(aside, target)
 
-    monkeypatch.setattr(safetensors.torch, "save_file", killed)
+    monkeypatch.setattr(storage, "_replace", killed)
     with pytest.raises(KeyboardInterrupt):
         solve(AllenCahn(0.1), grid, start, 1.0, step=0.1, checkpoint=Checkpoint(path, steps=2))
     assert load_run(path, CPU)[0].count == 4
@@ -84,7 +83,9 @@ def test_a_run_does_not_go_on_with_another_forcing(tmp_path, later):
 PROCESS = """
 import math, os, sys
 import numpy as np
+from ernest import storage
 from ernest.phasefield import initial_conditions
+from ernest import storage
 from ernest.phasefield import AllenCahn, Checkpoint, Event, Grid, solve
 
 folder, dies = sys.argv[1], sys.argv[2] == "dies"
@@ -100,7 +101,7 @@ grid = Grid.cube(96, 2 * math.pi)
 start = initial_conditions.spinodal_noise(grid, waves=8)
 keep = Checkpoint(folder + "/run.safetensors", steps=2)
 run = solve(AllenCahn(0.02), grid, start, 4.0, 1e-7, events=Event("watch", watch), checkpoint=keep, resume=True)
-np.savez(folder + "/end.npz", end=run.end.numpy(), steps=run.steps, covered=len(run.elements))
+np.savez(folder + "/end.npz", end=run.end.numpy(), steps=run.steps, covered=len(run.dense_output))
 """
 
 

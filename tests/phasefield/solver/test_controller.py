@@ -24,12 +24,12 @@ def test_round_off_is_no_error_however_short_the_step():
 
 def test_steps_grow_and_shrink_with_the_order_of_the_scheme():
     steps = Adaptive(1e-6, 6, 0.1)
-    assert steps.advanced(0.1, 1e-6 / 3**6, 0.1).tau == pytest.approx(0.1 * MOST_GROWTH)
-    assert steps.advanced(0.1, 1e-6 / 1.6**6, 0.1).tau == pytest.approx(0.1 * 0.9 * 1.6)
-    assert steps.advanced(0.1, 1e-6, 0.1).tau == 0.1
-    assert steps.advanced(0.1, 1e-6 / 2**6, 0.7).tau == 0.1
-    assert steps.cut(0.1, 1e-6 * 2**6).tau == pytest.approx(0.1 * 0.45)
-    assert steps.cut(0.1, math.inf).tau == pytest.approx(0.03)
+    assert steps.after_accepted(0.1, 1e-6 / 3**6, 0.1).tau == pytest.approx(0.1 * MOST_GROWTH)
+    assert steps.after_accepted(0.1, 1e-6 / 1.6**6, 0.1).tau == pytest.approx(0.1 * 0.9 * 1.6)
+    assert steps.after_accepted(0.1, 1e-6, 0.1).tau == 0.1
+    assert steps.after_accepted(0.1, 1e-6 / 2**6, 0.7).tau == 0.1
+    assert steps.after_rejected(0.1, 1e-6 * 2**6).tau == pytest.approx(0.1 * 0.45)
+    assert steps.after_rejected(0.1, math.inf).tau == pytest.approx(0.03)
     assert steps.accepts(1.9e-6)
     assert not steps.accepts(2.1e-6)
     assert not steps.accepts(math.nan)
@@ -48,7 +48,7 @@ def test_the_last_two_steps_are_stretched_or_halved(remaining):
 
 def test_a_step_shortened_for_the_end_does_not_let_the_next_one_grow():
     steps = Adaptive(1e-6, 6, 0.1)
-    assert steps.advanced(0.05, 0.0, 0.1).tau == 0.1
+    assert steps.after_accepted(0.05, 0.0, 0.1).tau == 0.1
 
 
 def test_prescribed_lengths_fill_the_steps_after_failures():
@@ -56,9 +56,9 @@ def test_prescribed_lengths_fill_the_steps_after_failures():
     for fails in (False, True, True, False, False, False, False, False, True, False, False):
         tau = steps.propose(5.0 - time)
         if fails:
-            steps = steps.cut(tau, math.inf)
+            steps = steps.after_rejected(tau, math.inf)
         else:
-            steps, time = steps.advanced(tau, 0.0, 0.0), time + tau
+            steps, time = steps.after_accepted(tau, 0.0, 0.0), time + tau
             lengths.append(tau)
     assert lengths == [1, 0.25, 0.25, 0.5, 1, 1, 0.5, 0.5]
     assert time == 5.0
@@ -68,7 +68,7 @@ def test_prescribed_lengths_begin_graded_and_end_on_the_end():
     steps, time, lengths = Prescribed(0.4, (0.1, 0.1, 0.2)), 0.0, []
     while 1.0 - time > 1e-9:
         lengths.append(steps.propose(1.0 - time))
-        steps, time = steps.advanced(lengths[-1], 0.0, 0.0), time + lengths[-1]
+        steps, time = steps.after_accepted(lengths[-1], 0.0, 0.0), time + lengths[-1]
     assert lengths == pytest.approx([0.1, 0.1, 0.2, 0.4, 0.2])
-    assert steps.cut(0.4, math.inf).halvings == 1
-    assert Prescribed(0.4, (0.1, 0.3)).cut(0.1, math.inf).graded == (0.05, 0.05, 0.3)
+    assert steps.after_rejected(0.4, math.inf).halvings == 1
+    assert Prescribed(0.4, (0.1, 0.3)).after_rejected(0.1, math.inf).graded == (0.05, 0.05, 0.3)

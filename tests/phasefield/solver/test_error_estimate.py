@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ernest.phasefield import GaussSeidel, GradientFlow, Grid, Polynomial, march
-from ernest.phasefield.solver.diagnostics import Gauge
+from ernest.phasefield.solver.diagnostics import Diagnostics
 from ernest.phasefield.solver.error_estimate import Truncation, amplification, end_weights
 
 # The equation u_t = -Lambda u of every mode on its own: f = 0 and S = 0.
@@ -34,6 +34,6 @@ def test_the_estimate_of_linear_decay_is_its_error(degree, k, tau):
     factor = float(amplification(torch.tensor(k * k * tau / 2, dtype=torch.float64), degree))
     assert float((element.end - factor * u).abs().max()) < 1e-13
     # Repeated for ever the error would grow by factor after factor; in a unit of time it makes this much.
-    assert Truncation(DECAY, GRID, 0.0, u).rate(element, Gauge(DECAY, GRID, u)) == pytest.approx(
+    assert Truncation(DECAY, GRID, 0.0, u).rate(element, Diagnostics(DECAY, GRID, u)) == pytest.approx(
         error / (tau + 1 - factor), rel=1e-6
     )

@@ -5,7 +5,7 @@ import torch
 
 from ernest.phasefield import AllenCahn, GaussSeidel, Grid, march
 from ernest.phasefield.element import Element
-from ernest.phasefield.solver.events import Event, check_events, happenings
+from ernest.phasefield.solver.events import Event, check_events, find_events
 
 GRID = Grid((8,), (2 * math.pi,))
 
@@ -21,7 +21,7 @@ def element(*coefficients: float, batch: bool = False) -> Element:
 
 
 def times(event: Event, one: Element) -> list[float]:
-    return [happening.time for happening in happenings([event], one)]
+    return [occurrence.time for occurrence in find_events([event], one)]
 
 
 def test_a_probe_crosses_where_its_polynomial_does():
@@ -64,7 +64,7 @@ def test_a_crossing_on_the_border_of_two_elements_happens_once():
 
 
 def test_members_of_an_ensemble_have_their_own_events():
-    found = happenings([Event("up", (0,), 1), Event("down", (0,), -1)], element(0.8, batch=True))
+    found = find_events([Event("up", (0,), 1), Event("down", (0,), -1)], element(0.8, batch=True))
     assert [(one.name, one.member) for one in found] in ([("up", 0), ("down", 1)], [("down", 1), ("up", 0)])
 
 

@@ -15,7 +15,14 @@ from ernest.phasefield import (
     SwiftHohenberg,
 )
 from ernest.phasefield.initial_conditions import spinodal_noise
-from ernest.phasefield.solver.initial_step import first_length, graded, is_diffusive, speed_of, stabilisation_for, unsettled
+from ernest.phasefield.solver.initial_step import (
+    first_step,
+    graded_lengths,
+    is_diffusive,
+    stabilisation_for,
+    stiff_imbalance,
+    time_derivative,
+)
 
 GRID = Grid.cube(32, 2 * math.pi)
 
@@ -42,11 +49,11 @@ def test_rough_data_begin_in_steps_that_their_roughest_modes_need():
     x, y = GRID.coordinates()
     smooth, rough = 0.1 * x.sin() * y.cos(), spinodal_noise(GRID, 0.1)
     flow = AllenCahn(1.0)
-    lengths = [first_length(GRID, GRID.modes(u), speed_of(flow, GRID, GRID.modes(u), 0.0), 10.0) for u in (smooth, rough)]
+    lengths = [first_step(GRID, GRID.modes(u), time_derivative(flow, GRID, GRID.modes(u), 0.0), 10.0) for u in (smooth, rough)]
     assert 1e-3 < lengths[0] < 0.1
     assert lengths[1] < 2e-2 / 128
     # Of a rough start most is out of balance in the modes that a step of 0.1 would not damp; of a smooth one nothing.
-    out = [unsettled(flow, GRID, speed_of(flow, GRID, GRID.modes(u), 0.0), 0.1) for u in (smooth, rough)]
+    out = [stiff_imbalance(flow, GRID, time_derivative(flow, GRID, GRID.modes(u), 0.0), 0.1) for u in (smooth, rough)]
     assert out[0] < 1e-15
     assert out[1] > 0.09
 
@@ -60,22 +67,22 @@ def test_modes_at_their_balance_are_settled():
     driven = modes - GRID.modes(flow.potential.f(u)) / (GRID.squared_wavenumbers() + 1e-300) * (
         GRID.squared_wavenumbers() > k * k
     )
-    off = unsettled(flow, GRID, speed_of(flow, GRID, driven + 1e-3 * GRID.modes((k * x).sin()), 0.0), 0.1)
+    off = stiff_imbalance(flow, GRID, time_derivative(flow, GRID, driven + 1e-3 * GRID.modes((k * x).sin()), 0.0), 0.1)
     assert off == pytest.approx(1e-3 / math.sqrt(2), rel=0.05)
-    assert unsettled(flow, GRID, speed_of(flow, GRID, driven, 0.0), 0.1) < 1e-8
+    assert stiff_imbalance(flow, GRID, time_derivative(flow, GRID, driven, 0.0), 0.1) < 1e-8
 
 
 def test_a_state_at_rest_has_a_first_length():
     zero = torch.zeros(32, 32, dtype=torch.float64)
     modes = GRID.modes(zero)
-    assert first_length(GRID, modes, speed_of(AllenCahn(0.1), GRID, modes, 0.0), 10.0) > 0
+    assert first_step(GRID, modes, time_derivative(AllenCahn(0.1), GRID, modes, 0.0), 10.0) > 0
     ones = GRID.modes(zero + 1)
-    assert first_length(GRID, ones, speed_of(AllenCahn(0.1), GRID, ones, 0.0), 10.0) == pytest.approx(0.1)
+    assert first_step(GRID, ones, time_derivative(AllenCahn(0.1), GRID, ones, 0.0), 10.0) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize("first", [1e-9, 1e-4, 0.03, 0.1, 0.2])
 def test_graded_lengths_double_and_make_one_step(first):
-    lengths, exponential = graded(0.1, first)
+    lengths, exponential = graded_lengths(0.1, first)
     assert not exponential
     assert math.fsum(lengths or (0.1,)) == pytest.approx(0.1, rel=1e-15)
     if lengths:
@@ -85,14 +92,14 @@ def test_graded_lengths_double_and_make_one_step(first):
 
 
 def test_a_start_too_rough_for_halvings_takes_exponential_elements():
-    lengths, exponential = graded(0.1, 1e-12)
+    lengths, exponential = graded_lengths(0.1, 1e-12)
     assert exponential
     assert len(lengths) == 13
     assert math.fsum(lengths) == pytest.approx(0.1, rel=1e-15)
 
 
 def test_a_forced_start_takes_halvings_only():
-    lengths, exponential = graded(0.1, 1e-12, forced=True)
+    lengths, exponential = graded_lengths(0.1, 1e-12, forced=True)
     assert not exponential
     assert len(lengths) == 33
     assert math.fsum(lengths) == pytest.approx(0.1, rel=1e-15)

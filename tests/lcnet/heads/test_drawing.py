@@ -5,26 +5,26 @@ import pytest
 import torch
 
 from ernest.lcnet import HUGGING_FACE, PADDLECLAS, Preprocessing, prepare
-from ernest.lcnet.heads import Detections, as_input, with_boxes, with_mask
-from ernest.lcnet.heads.pictures import colour
+from ernest.lcnet.heads import Detections, draw_boxes, draw_mask, normalise_pictures
+from ernest.lcnet.heads.drawing import colour
 
 
-@pytest.mark.parametrize("rule", [PADDLECLAS, HUGGING_FACE])
-def test_pictures_are_normalised_as_for_the_backbone_at_their_own_size(rule: Preprocessing) -> None:
+@pytest.mark.parametrize("preprocessing", [PADDLECLAS, HUGGING_FACE])
+def test_pictures_are_normalised_as_for_the_backbone_at_their_own_size(preprocessing: Preprocessing) -> None:
     pictures = np.random.default_rng(0).integers(256, size=(2, 20, 30, 3)).astype(np.uint8)
-    same_size = Preprocessing(resize=(20, 30), crop=None, mean=rule.mean, std=rule.std, bgr=rule.bgr)
+    same_size = Preprocessing(resize=(20, 30), crop=None, mean=preprocessing.mean, std=preprocessing.std, bgr=preprocessing.bgr)
     expected = torch.cat([prepare(picture, same_size) for picture in pictures])
-    torch.testing.assert_close(as_input(pictures, rule), expected)
+    torch.testing.assert_close(normalise_pictures(pictures, preprocessing), expected)
     with pytest.raises(ValueError, match=r"pictures: expected uint8 \[N, H, W, 3\], got uint8 \[20, 30, 3\]"):
-        as_input(pictures[0], rule)
+        normalise_pictures(pictures[0], preprocessing)
     with pytest.raises(ValueError, match="got float64"):
-        as_input(pictures / 255, rule)
+        normalise_pictures(pictures / 255, preprocessing)
 
 
 def test_boxes_are_drawn_where_they_are() -> None:
     picture = np.zeros((40, 60, 3), np.uint8)
     found = Detections(torch.tensor([[10.0, 20, 30, 35]]), torch.tensor([0.93]), torch.tensor([1]))
-    drawn = with_boxes(picture, found, ["cat", "dog"], scale=4)
+    drawn = draw_boxes(picture, found, ["cat", "dog"], scale=4)
     assert drawn.shape == (160, 240, 3)
     line = (drawn == colour(1)).all(-1)
     assert line[80, 40:120].all()
@@ -40,13 +40,13 @@ def test_masks_tint_their_pixels_only() -> None:
     picture = np.full((8, 8, 3), 100, np.uint8)
     mask = np.zeros((8, 8), np.int64)
     mask[2:4, 5:7] = 2
-    tinted = with_mask(picture, mask, scale=2, strength=0.5)
+    tinted = draw_mask(picture, mask, scale=2, strength=0.5)
     changed = (tinted != 100).any(-1)
     assert tinted.shape == (16, 16, 3)
     assert changed[4:8, 10:14].all()
     assert changed.sum() == 16
     np.testing.assert_array_equal(tinted[5, 11], np.rint(50 + np.array(colour(1)) / 2))
-    assert not (with_mask(picture, 0 * mask) != 100).any()
+    assert not (draw_mask(picture, 0 * mask) != 100).any()
 
 
 def test_classes_differ_in_colour() -> None:

@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ernest.lcnet.image_io.augment import bend, crop_boxes, erase, rand_augment
-from ernest.lcnet.image_io.preprocess import Preprocessing, prepare
+from ernest.lcnet.image_io.augment import crop_boxes, elastic_distort, erase, rand_augment
+from ernest.lcnet.image_io.preprocess import Preprocessing, normalise, prepare
 from ernest.lcnet.image_io.read import read_picture
 from ernest.lcnet.training.listing import UNLABELLED, Listing
-from ernest.lcnet.training.recipe import Recipe, preprocessing
+from ernest.lcnet.training.recipe import Recipe, preprocessing_of
 
-Form = Callable[[np.ndarray], np.ndarray]
+Transform = Callable[[np.ndarray], np.ndarray]
 """What is kept of a decoded picture, uint8 `[H, W, C]` to the same."""
 
 READ_AHEAD = 3
@@ -28,7 +28,7 @@ READ_AHEAD = 3
 
 
 @dataclass(frozen=True)
-class Pictures:
+class PictureDataset:
     """`picture(i)` is uint8 `[H, W, C]`, C being 1 or 3; `targets` are places in `labels`, or -1.
 
     `fingerprint` tells these pictures from others; `skipped` names the files that could not be read.
@@ -44,18 +44,20 @@ class Pictures:
         return len(self.targets)
 
 
-def hold(
-    images: Sequence[np.ndarray] | np.ndarray, targets: np.ndarray, labels: Sequence[str], form: Form | None = None
-) -> Pictures:
-    """Pictures that are arrays already: uint8 `[H, W]` or `[H, W, C]` each. `form` is applied to each of them."""
+def dataset_from_arrays(
+    images: Sequence[np.ndarray] | np.ndarray, targets: np.ndarray, labels: Sequence[str], transform: Transform | None = None
+) -> PictureDataset:
+    """Pictures that are arrays already: uint8 `[H, W]` or `[H, W, C]` each. `transform` is applied to each of them."""
     held = [image[..., None] if image.ndim == 2 else image for image in images]
-    held = [form(image) for image in held] if form else held
-    marks = [zlib.crc32(np.ascontiguousarray(image).data) for image in held]
+    held = [transform(image) for image in held] if transform else held
+    checksums = [zlib.crc32(np.ascontiguousarray(image).data) for image in held]
     targets = np.asarray(targets, np.int64)
-    return Pictures(held.__getitem__, targets, tuple(labels), _fingerprint(marks, targets, labels))
+    return PictureDataset(held.__getitem__, targets, tuple(labels), _fingerprint(checksums, targets, labels))
 
 
-def read_pictures(listing: Listing, form: Form, grey: bool, skip: bool = False, most: int | None = None) -> Pictures:
+def read_dataset(
+    listing: Listing, transform: Transform, grey: bool, skip: bool = False, most: int | None = None
+) -> PictureDataset:
     """Every picture decoded once, which finds the broken ones; kept in memory up to `most` bytes, or a quarter of the machine's.
 
     Pictures beyond that are decoded again whenever a batch wants them. With `skip` the broken ones are left out and named
@@ -63,10 +65,10 @@ def read_pictures(listing: Listing, form: Form, grey: bool, skip: bool = False, 
     """
     most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4 if most is None else most
     held: list[np.ndarray | None] = []
-    files, marks, targets, faults, size = [], [], [], [], 0
+    files, checksums, targets, faults, size = [], [], [], [], 0
     # Threads that silence warnings one over the other may leave them silent: what was set before comes back in the end.
     with warnings.catch_warnings(), ThreadPoolExecutor(_workers()) as pool:
-        decoded = pool.map(lambda file: _tried(file, form, grey), listing.files)
+        decoded = pool.map(lambda file: _tried(file, transform, grey), listing.files)
         for file, target, image in zip(listing.files, listing.targets, decoded, strict=True):
             if isinstance(image, str):
                 faults.append(image)
@@ -75,57 +77,51 @@ def read_pictures(listing: Listing, form: Form, grey: bool, skip: bool = False, 
             held.append(image if size <= most else None)
             files.append(file)
             targets.append(target)
-            marks.append(zlib.crc32(image.data))
+            checksums.append(zlib.crc32(image.data))
     _check_faults(faults, skip, targets, listing)
 
-    def picture(place: int) -> np.ndarray:
-        image = held[place]
-        return _read(files[place], form, grey) if image is None else image
+    def picture(index: int) -> np.ndarray:
+        image = held[index]
+        return _read(files[index], transform, grey) if image is None else image
 
     array = np.array(targets, np.int64)
-    return Pictures(picture, array, listing.labels, _fingerprint(marks, array, listing.labels), tuple(faults))
+    return PictureDataset(picture, array, listing.labels, _fingerprint(checksums, array, listing.labels), tuple(faults))
 
 
-def shrunk(recipe: Recipe) -> Form:
+def training_transform(recipe: Recipe) -> Transform:
     """For training: the short side at most one and a half times the largest that the network sees. Smaller pictures stay."""
     most = 3 * max((recipe.size, *recipe.sizes)) // 2
 
-    def form(image: np.ndarray) -> np.ndarray:
+    def transform(image: np.ndarray) -> np.ndarray:
         height, width = image.shape[:2]
         if min(height, width) <= most:
             return image
         factor = most / min(height, width)
         return _resized(image, round(height * factor), round(width * factor), antialias=True)
 
-    return form
+    return transform
 
 
-def as_seen(rule: Preprocessing) -> Form:
+def evaluation_transform(preprocessing: Preprocessing) -> Transform:
     """For evaluation: resized and cropped as `prepare` does it, still in grey levels."""
-    bare = replace(rule, mean=(0.0,) * len(rule.mean), std=(1 / 255,) * len(rule.std))
+    bare = replace(preprocessing, mean=(0.0,) * len(preprocessing.mean), std=(1 / 255,) * len(preprocessing.std))
 
-    def form(image: np.ndarray) -> np.ndarray:
+    def transform(image: np.ndarray) -> np.ndarray:
         levels = prepare(image[..., 0] if image.shape[2] == 1 else image, bare)[0]
         return levels.round().byte().movedim(0, -1).contiguous().numpy()
 
-    return form
-
-
-def normalised(levels: Tensor, rule: Preprocessing) -> Tensor:
-    """Grey levels 0 to 255 `[N, C, H, W]` as a network gets them."""
-    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (rule.mean, rule.std))
-    return (levels / 255 - mean) / std
+    return transform
 
 
 # ------------------------------------------------------------------------------------------------------------- batches
 
 
-def steps_per_epoch(pictures: Pictures, recipe: Recipe) -> int:
+def steps_per_epoch(pictures: PictureDataset, recipe: Recipe) -> int:
     """Whole batches only; fewer pictures than a batch make one smaller batch."""
     return max(1, len(pictures) // recipe.batch)
 
 
-def batches(pictures: Pictures, recipe: Recipe, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
+def batches(pictures: PictureDataset, recipe: Recipe, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
     """The batches of an epoch from step `first` on, made ahead by threads: images `[N, C, size, size]` and targets `[N]`."""
     order = np.random.default_rng((recipe.seed, epoch)).permutation(len(pictures))
     steps = steps_per_epoch(pictures, recipe)
@@ -142,26 +138,26 @@ def batches(pictures: Pictures, recipe: Recipe, epoch: int, first: int = 0) -> I
             pool.shutdown(cancel_futures=True)
 
 
-def batch(pictures: Pictures, recipe: Recipe, chosen: np.ndarray, seed: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+def batch(pictures: PictureDataset, recipe: Recipe, chosen: np.ndarray, seed: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """One batch of the `chosen` pictures: cropped, resized, flipped and changed as the recipe says."""
     rng = np.random.default_rng(seed)
     size = int(rng.choice(recipe.sizes)) if recipe.sizes else recipe.size
-    images = [pictures.picture(int(place)) for place in chosen]
+    images = [pictures.picture(int(index)) for index in chosen]
     sides = np.array([image.shape[:2] for image in images])
     boxes = crop_boxes(sides, recipe.crop_area, recipe.crop_aspect, rng)
     flips = recipe.flip & (rng.random(len(images)) < 0.5)
     levels = torch.empty(len(images), recipe.channels, size, size)
-    for place, (image, box, flip) in enumerate(zip(images, boxes, flips, strict=True)):
+    for index, (image, box, flip) in enumerate(zip(images, boxes, flips, strict=True)):
         top, left, height, width = box
         crop = _resized(image[top : top + height, left : left + width], size, size)
         crop = crop[:, ::-1] if flip else crop
         if recipe.augment:
             crop = rand_augment(np.ascontiguousarray(crop), recipe.augment, recipe.magnitude, rng)
-        levels[place] = torch.from_numpy(crop.transpose(2, 0, 1).copy())
-    if recipe.bend:
+        levels[index] = torch.from_numpy(crop.transpose(2, 0, 1).copy())
+    if recipe.elastic_distort:
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        levels = bend(levels / 255, generator) * 255
-    seen = normalised(levels, preprocessing(recipe))
+        levels = elastic_distort(levels / 255, generator) * 255
+    seen = normalise(levels, preprocessing_of(recipe))
     if recipe.erase:
         erase(seen, recipe.erase, rng)
     return seen.contiguous(memory_format=torch.channels_last), torch.from_numpy(pictures.targets[chosen])
@@ -179,15 +175,15 @@ def _resized(image: np.ndarray, height: int, width: int, antialias: bool = False
 # ------------------------------------------------------------------------------------------------------------- private
 
 
-def _read(file: Path, form: Form, grey: bool) -> np.ndarray:
+def _read(file: Path, transform: Transform, grey: bool) -> np.ndarray:
     image = read_picture(file, grey)
-    return np.ascontiguousarray(form(image[..., None] if grey else image))
+    return np.ascontiguousarray(transform(image[..., None] if grey else image))
 
 
-def _tried(file: Path, form: Form, grey: bool) -> np.ndarray | str:
+def _tried(file: Path, transform: Transform, grey: bool) -> np.ndarray | str:
     """What is kept of a picture, or why it cannot be read."""
     try:
-        return _read(file, form, grey)
+        return _read(file, transform, grey)
     except ValueError as error:
         return str(error)
 
@@ -202,9 +198,9 @@ def _check_faults(faults: list[str], skip: bool, targets: list[int], listing: Li
         raise ValueError(f"class {listing.labels[lost[0]]!r}: none of its pictures can be read: {faults[0]}")
 
 
-def _fingerprint(marks: Sequence[int], targets: np.ndarray, labels: Sequence[str]) -> str:
+def _fingerprint(checksums: Sequence[int], targets: np.ndarray, labels: Sequence[str]) -> str:
     digest = hashlib.sha256("\n".join(labels).encode())
-    digest.update(np.array(marks, np.int64).tobytes())
+    digest.update(np.array(checksums, np.int64).tobytes())
     digest.update(targets.tobytes())
     return digest.hexdigest()
 

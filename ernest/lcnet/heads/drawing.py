@@ -1,27 +1,11 @@
-"""From pictures to the input of a detector or a segmenter, and from what they say to pictures for people."""
+"""Detections and segmentation masks drawn over a picture, for people to look at."""
 
 import colorsys
 from collections.abc import Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ernest.lcnet.heads.boxes import Detections
-from ernest.lcnet.image_io.preprocess import PADDLECLAS, Preprocessing
-from ernest.lcnet.training.pictures import normalised
-
-
-def as_input(pictures: np.ndarray, preprocessing: Preprocessing = PADDLECLAS) -> Tensor:
-    """Pictures uint8 `[N, H, W, 3]`, red first, as float32 `[N, 3, H, W]`, normalised but neither resized nor cropped.
-
-    So boxes and masks are in the pixels of the pictures. Raises ValueError for any other form.
-    """
-    if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[-1] != len(preprocessing.mean):
-        wanted = f"uint8 [N, H, W, {len(preprocessing.mean)}]"
-        raise ValueError(f"pictures: expected {wanted}, got {pictures.dtype} {list(pictures.shape)}")
-    levels = torch.from_numpy(np.ascontiguousarray(pictures)).movedim(-1, 1).float()
-    return normalised(levels.flip(1) if preprocessing.bgr else levels, preprocessing)
 
 
 def colour(label: int) -> tuple[int, int, int]:
@@ -30,7 +14,7 @@ def colour(label: int) -> tuple[int, int, int]:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def with_boxes(picture: np.ndarray, found: Detections, labels: Sequence[str], scale: int = 3) -> np.ndarray:
+def draw_boxes(picture: np.ndarray, found: Detections, labels: Sequence[str], scale: int = 3) -> np.ndarray:
     """The picture uint8 `[H, W, 3]`, `scale` times as large, with every box, its label and its score in per cent."""
     from PIL import Image, ImageDraw
 
@@ -48,7 +32,7 @@ def with_boxes(picture: np.ndarray, found: Detections, labels: Sequence[str], sc
     return np.asarray(image)
 
 
-def with_mask(picture: np.ndarray, mask: np.ndarray, scale: int = 3, strength: float = 0.6) -> np.ndarray:
+def draw_mask(picture: np.ndarray, mask: np.ndarray, scale: int = 3, strength: float = 0.6) -> np.ndarray:
     """The picture uint8 `[H, W, 3]`, `scale` times as large and grey, under the colours of its classes, int `[H, W]`.
 
     Class 0 has no colour.

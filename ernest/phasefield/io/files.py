@@ -1,14 +1,15 @@
-"""Data files of a run. The ending names the format, and `read` gives back every bit that `write` was given.
+"""Writes and reads snapshots as data files in the format of the file's ending; no bit changes on the way.
 
 `.npz` needs nothing but numpy. `.h5` writes an `.xdmf` beside it, which ParaView opens, and needs h5py; `.zarr` needs zarr and
 `.nc` netCDF4. `.pvd` is a list of times with a VTK image of each in a folder of the same name, `.vti` one image of one time;
-they need no library. Files are written aside and renamed: whatever stops a run, a file that is there is whole.
+they need no library. All files are written aside, synced and renamed: whatever stops a run, a file that is there is whole, and
+those of an earlier run stay until the new ones are complete.
 """
 
 from importlib.util import find_spec
 from pathlib import Path
 
-from ernest.phasefield.io import formats, vtkimage
+from ernest.phasefield.io import formats, vtk
 from ernest.phasefield.io.snapshots import Snapshots
 
 _FORMATS = {
@@ -16,8 +17,8 @@ _FORMATS = {
     ".h5": (formats.write_hdf5, formats.read_hdf5, "h5py"),
     ".zarr": (formats.write_zarr, formats.read_zarr, "zarr"),
     ".nc": (formats.write_netcdf, formats.read_netcdf, "netCDF4"),
-    ".pvd": (vtkimage.write_collection, vtkimage.read_collection, None),
-    ".vti": (vtkimage.write_image, vtkimage.read_image, None),
+    ".pvd": (vtk.write_collection, vtk.read_collection, None),
+    ".vti": (vtk.write_image, vtk.read_image, None),
 }
 """Writer and reader of every ending, and the library that they need."""
 
@@ -27,13 +28,13 @@ def write(path: Path | str, snapshots: Snapshots) -> None:
 
     Raises ValueError for another ending, and ImportError where the format's library is missing.
     """
-    path = check(path)
+    path = check_path(path)
     _FORMATS[path.suffix][0](path, snapshots)
 
 
 def read(path: Path | str) -> Snapshots:
     """The snapshots that `write` wrote to `path`. Raises ValueError for a file that is missing or that it did not write."""
-    path = check(path)
+    path = check_path(path)
     if not path.exists():
         raise ValueError(f"{path}: there is no such file")
     try:
@@ -42,16 +43,16 @@ def read(path: Path | str) -> Snapshots:
         raise ValueError(f"{path}: not a data file of a phase-field run ({error})") from error
 
 
-def check(path: Path | str) -> Path:
+def check_path(path: Path | str) -> Path:
     """The path, if its ending names a format whose library is there. Raises what `write` would raise."""
     path = Path(path)
     if path.suffix not in _FORMATS:
         raise ValueError(f"{path}: a name for data ends in one of {', '.join(_FORMATS)}")
-    need(_FORMATS[path.suffix][2], f"a {path.suffix} file")
+    require_package(_FORMATS[path.suffix][2], f"a {path.suffix} file")
     return path
 
 
-def need(library: str | None, what: str) -> None:
-    """Raises ImportError, with what to do, unless `library` is installed."""
-    if library is not None and find_spec(library) is None:
-        raise ImportError(f"{what} needs the package {library}: pip install {library}")
+def require_package(package: str | None, what: str) -> None:
+    """Raises ImportError, with the command that helps, unless `package` is installed; None is always there."""
+    if package is not None and find_spec(package) is None:
+        raise ImportError(f"{what} needs the package {package}: pip install {package}")

@@ -1,4 +1,4 @@
-"""Snapshots as VTK images (`.vti`, one for each time) and the list of them (`.pvd`), written and read without VTK.
+"""Writes and reads snapshots as VTK images (`.vti`, one for each time) and collections of them (`.pvd`), without VTK.
 
 The layout is that of VTK's XML files: https://docs.vtk.org/en/latest/vtk_file_formats/vtkxml_file_format.html. The field `u` and
 the histories follow the XML as raw bytes, so nothing is rounded; x runs fastest.
@@ -10,37 +10,40 @@ from pathlib import Path
 
 import numpy as np
 
-from ernest.phasefield.io.aside import aside
 from ernest.phasefield.io.snapshots import Snapshots, grid_and_facts
+from ernest.storage import write_file
 
 _TYPES = {"Float64": "<f8", "Float32": "<f4", "Int64": "<i8", "Int32": "<i4"}
 _MARK = b'<AppendedData encoding="raw">_'
 
 
 def write_image(path: Path, snapshots: Snapshots) -> None:
-    """One image. Raises ValueError for more than one time, which need a list."""
+    """Writes one image. Raises ValueError for more than one time, which need a collection."""
     if len(snapshots.times) != 1:
         raise ValueError(f"{path}: a .vti holds one time, not {len(snapshots.times)}: choose a name that ends in .pvd")
-    with aside(path) as part:
-        part.write_bytes(_image(snapshots))
+    with write_file(path, snapshots.fields.nbytes) as aside:
+        aside.write_bytes(_image(snapshots))
 
 
 def write_collection(path: Path, snapshots: Snapshots) -> None:
-    """Images 0000.vti, 0001.vti and so on in a folder of the list's name, and the list; the first holds the histories."""
+    """Writes images 0000.vti, 0001.vti and so on in a folder of the collection's name, and the collection.
+
+    The first image holds the histories.
+    """
     names = [f"{index:04d}.vti" for index in range(len(snapshots.times))]
-    with aside(path.with_suffix("")) as folder:
-        folder.mkdir()
-        for index, name in enumerate(names):
-            times, fields = snapshots.times[index : index + 1], snapshots.fields[index : index + 1]
-            histories = {} if index else snapshots.histories
-            (folder / name).write_bytes(_image(Snapshots(times, fields, snapshots.grid, histories, snapshots.facts)))
     rows = [
         f'  <DataSet timestep="{time!r}" file="{path.stem}/{name}"/>'
         for time, name in zip(snapshots.times.tolist(), names, strict=True)
     ]
     head, tail = '<?xml version="1.0"?>\n<VTKFile type="Collection" version="0.1">\n <Collection>', " </Collection>\n</VTKFile>\n"
-    with aside(path) as part:
-        part.write_text("\n".join([head, *rows, tail]))
+    with write_file(path, snapshots.fields.nbytes) as aside:
+        folder = aside.with_suffix("")
+        folder.mkdir()
+        for index, name in enumerate(names):
+            times, fields = snapshots.times[index : index + 1], snapshots.fields[index : index + 1]
+            histories = {} if index else snapshots.histories
+            (folder / name).write_bytes(_image(Snapshots(times, fields, snapshots.grid, histories, snapshots.facts)))
+        aside.write_text("\n".join([head, *rows, tail]))
 
 
 def read_image(path: Path) -> Snapshots:
@@ -60,7 +63,7 @@ def read_image(path: Path) -> Snapshots:
 
 
 def read_collection(path: Path) -> Snapshots:
-    """The snapshots of a list of images."""
+    """The snapshots of a collection of images."""
     files = [path.parent / name for name in re.findall(r'file="([^"]+)"', path.read_text())]
     images = [read_image(file) for file in files]
     times, fields = (np.concatenate([getattr(image, name) for image in images]) for name in ("times", "fields"))
@@ -98,7 +101,7 @@ def _image(snapshots: Snapshots) -> bytes:
 
 
 def _array(name: str, values: np.ndarray, blocks: list[bytes], more: str = "") -> str:
-    """The element that points to `values`, which are put at the end of the `blocks` of raw data."""
+    """The XML element that points to `values`, which are appended to the `blocks` of raw data."""
     kind = next((kind for kind, form in _TYPES.items() if np.dtype(form) == values.dtype), None)
     if kind is None:
         raise ValueError(f"{name}: VTK has no name for numbers of type {values.dtype}; choose one of {', '.join(_TYPES)}")

@@ -15,9 +15,8 @@ import pytest
 import torch
 
 from ernest.phasefield import Checkpoint, ConservativeAllenCahn, Grid, initial_conditions, solve
-from ernest.phasefield.io import output, snapshots
-from ernest.phasefield.io.aside import aside
-from ernest.phasefield.io.snapshots import Snapshots, described, take, telling_times
+from ernest.phasefield.io import files, formats, snapshots
+from ernest.phasefield.io.snapshots import Snapshots, as_json, representative_times, take_snapshots
 
 ENDINGS = (".npz", ".h5", ".zarr", ".nc", ".pvd")
 LIBRARIES = {".h5": "h5py", ".zarr": "zarr", ".nc": "netCDF4"}
@@ -52,31 +51,31 @@ def test_every_bit_comes_back(tmp_path, ending, grid, dtype):
     pytest.importorskip(LIBRARIES.get(ending, "numpy"))
     written = some(grid, dtype)
     path = tmp_path / "new/run"
-    output.write(path.with_suffix(ending), some(grid, dtype, times=2))
-    output.write(path.with_suffix(ending), written)
-    assert same(output.read(path.with_suffix(ending)), written)
+    files.write(path.with_suffix(ending), some(grid, dtype, times=2))
+    files.write(path.with_suffix(ending), written)
+    assert same(files.read(path.with_suffix(ending)), written)
     beside = {".h5": {"run.xdmf"}, ".pvd": {"run"}}.get(ending, set())
     assert {file.name for file in path.parent.iterdir()} == {f"run{ending}"} | beside
 
 
 def test_one_image_is_one_time(tmp_path):
     one = some(GRIDS[1], times=1)
-    output.write(tmp_path / "run.vti", one)
-    assert same(output.read(tmp_path / "run.vti"), one)
+    files.write(tmp_path / "run.vti", one)
+    assert same(files.read(tmp_path / "run.vti"), one)
     with pytest.raises(ValueError, match=r"holds one time, not 3: choose a name that ends in \.pvd"):
-        output.write(tmp_path / "run.vti", some(GRIDS[1]))
+        files.write(tmp_path / "run.vti", some(GRIDS[1]))
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=lambda grid: f"{grid.dimensions}D")
 def test_an_image_is_laid_out_as_vtk_wants_it(tmp_path, grid):
     """Extent, origin and spacing in x, y, z; after the mark the length in 8 bytes, then the numbers with x running fastest."""
     written = some(grid)
-    output.write(tmp_path / "run.pvd", written)
+    files.write(tmp_path / "run.pvd", written)
     collection = ElementTree.parse(tmp_path / "run.pvd").getroot()
     times = [float(row.attrib["timestep"]) for row in collection.iter("DataSet")]
     assert times == written.times.tolist()
-    files = [tmp_path / row.attrib["file"] for row in collection.iter("DataSet")]
-    head, raw = files[1].read_bytes().split(b'<AppendedData encoding="raw">_')
+    images = [tmp_path / row.attrib["file"] for row in collection.iter("DataSet")]
+    head, raw = images[1].read_bytes().split(b'<AppendedData encoding="raw">_')
     root = ElementTree.fromstring(head + b"</VTKFile>")
     image, u = root.find("ImageData"), root.find(".//PointData/DataArray")
     sizes = (*grid.points, *[1] * (3 - grid.dimensions))
@@ -97,7 +96,7 @@ def test_an_image_is_laid_out_as_vtk_wants_it(tmp_path, grid):
 def test_xdmf_tells_where_every_field_lies(tmp_path, grid):
     h5py = pytest.importorskip("h5py")
     written = some(grid)
-    output.write(tmp_path / "run.h5", written)
+    files.write(tmp_path / "run.h5", written)
     steps = ElementTree.parse(tmp_path / "run.xdmf").getroot().findall(".//Grid[@GridType='Uniform']")
     assert [float(step.find("Time").attrib["Value"]) for step in steps] == written.times.tolist()
     for index, step in enumerate(steps):
@@ -119,7 +118,7 @@ def test_other_programs_find_time_and_axes(tmp_path):
     h5py, netCDF4, zarr = (pytest.importorskip(name) for name in ("h5py", "netCDF4", "zarr"))
     written = some(GRIDS[1])
     for ending in LIBRARIES:
-        output.write(tmp_path / f"run{ending}", written)
+        files.write(tmp_path / f"run{ending}", written)
     with h5py.File(tmp_path / "run.h5") as file:
         assert file["u"][1, 4, 5] == written.fields[1, 5, 4]
         assert json.loads(file.attrs["phasefield"])["facts"]["tolerance"] == 1e-6
@@ -132,43 +131,47 @@ def test_other_programs_find_time_and_axes(tmp_path):
     assert group["u"].chunks == (1, 6, 8)
 
 
-def test_what_was_there_stays_until_all_is_written(tmp_path):
-    file, folder = tmp_path / "run.npz", tmp_path / "run"
-    file.write_text("old")
-    folder.mkdir()
-    (folder / "old.vti").write_text("old")
+@pytest.mark.parametrize(("ending", "where"), [*((ending, "header") for ending in ENDINGS), (".h5", "xdmf")])
+def test_the_files_of_an_earlier_run_stay_until_all_are_written(tmp_path, monkeypatch, ending, where):
+    """The second image of a collection and the XDMF beside HDF5 fail when other files of the same run are complete."""
+    pytest.importorskip(LIBRARIES.get(ending, "numpy"))
+    path, earlier = tmp_path / f"run{ending}", some(GRIDS[0], times=2)
+    files.write(path, earlier)
+    names = sorted(tmp_path.rglob("*"))
+    calls, header = [], Snapshots.header
 
-    def fail(path: Path) -> None:
-        with aside(path) as part:
-            if path == folder:
-                part.mkdir()
-                part = part / "new.vti"
-            part.write_text("half")
-            raise RuntimeError("killed")
+    def fail(*args: object) -> str:
+        calls.append(args)
+        if where == "xdmf" or len(calls) == 2 or ending != ".pvd":
+            raise RuntimeError("no more")
+        return header(*args)
 
-    for path in (file, folder):
-        with pytest.raises(RuntimeError, match="killed"):
-            fail(path)
-    assert file.read_text() == "old"
-    assert sorted(path.name for path in tmp_path.rglob("*")) == ["old.vti", "run", "run.npz"]
-    output.write(tmp_path / "run.pvd", some(GRIDS[0]))
-    assert sorted(path.name for path in folder.iterdir()) == ["0000.vti", "0001.vti", "0002.vti"]
+    monkeypatch.setattr(*((Snapshots, "header") if where == "header" else (formats, "_xdmf")), fail)
+    with pytest.raises(RuntimeError, match="no more"):
+        files.write(path, some(GRIDS[0]))
+    monkeypatch.undo()
+    assert sorted(tmp_path.rglob("*")) == names
+    assert same(files.read(path), earlier)
 
 
-def test_a_run_that_dies_while_writing_leaves_the_file_before(tmp_path):
+def test_a_run_that_dies_while_writing_leaves_the_files_before(tmp_path):
+    earlier = some(GRIDS[0], times=2)
+    files.write(tmp_path / "run.pvd", earlier)
     program = f"""
 import os
-from pathlib import Path
-from ernest.phasefield.io.aside import aside
-with aside(Path({str(tmp_path / "run.npz")!r})) as part:
-    part.write_text("half")
-    os._exit(9)
+import numpy as np
+from ernest.phasefield import Grid
+from ernest.phasefield.io import files, vtk
+from ernest.phasefield.io.snapshots import Snapshots
+image, calls = vtk._image, []
+vtk._image = lambda one: image(one) if not calls and not calls.append(1) else os._exit(9)
+files.write({str(tmp_path / "run.pvd")!r}, Snapshots(np.arange(3.0), np.zeros((3, 10)), Grid((10,), (3.0,))))
 """
-    (tmp_path / "run.npz").write_text("old")
-    assert subprocess.run([sys.executable, "-c", program], check=False, cwd=Path(__file__).parents[2]).returncode == 9
-    assert (tmp_path / "run.npz").read_text() == "old"
-    output.write(tmp_path / "run.npz", some(GRIDS[0]))
-    assert [file.name for file in tmp_path.iterdir()] == ["run.npz"]
+    assert subprocess.run([sys.executable, "-c", program], check=False, cwd=Path(__file__).parents[3]).returncode == 9
+    assert same(files.read(tmp_path / "run.pvd"), earlier)
+    files.write(tmp_path / "run.pvd", some(GRIDS[0]))
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["run", "run.pvd"]
+    assert len(list((tmp_path / "run").iterdir())) == 3
 
 
 @pytest.mark.parametrize("ending", [*ENDINGS, ".vti"])
@@ -176,19 +179,19 @@ def test_other_files_are_refused_in_a_line(tmp_path, ending):
     pytest.importorskip(LIBRARIES.get(ending, "numpy"))
     path = tmp_path / f"run{ending}"
     with pytest.raises(ValueError, match="there is no such file"):
-        output.read(path)
+        files.read(path)
     path.write_bytes(base64.b64decode("UEsDBBQAAAAIAA=="))
     with pytest.raises(ValueError, match=re.escape(f"{path}: not a data file of a phase-field run")):
-        output.read(path)
+        files.read(path)
 
 
 def test_an_ending_without_a_format_or_a_library(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"run\.txt: a name for data ends in one of \.npz, \.h5"):
-        output.write(tmp_path / "run.txt", some(GRIDS[0]))
-    monkeypatch.setattr(output, "find_spec", lambda name: None)
+        files.write(tmp_path / "run.txt", some(GRIDS[0]))
+    monkeypatch.setattr(files, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"a \.h5 file needs the package h5py: pip install"):
-        output.write(tmp_path / "run.h5", some(GRIDS[0]))
-    output.write(tmp_path / "run.npz", some(GRIDS[0]))
+        files.write(tmp_path / "run.h5", some(GRIDS[0]))
+    files.write(tmp_path / "run.npz", some(GRIDS[0]))
     assert [file.name for file in tmp_path.iterdir()] == ["run.npz"]
 
 
@@ -202,8 +205,8 @@ def test_snapshots_must_fit():
 def test_a_file_tells_how_the_run_was_made(tmp_path):
     grid = Grid.cube(16, 2 * math.pi)
     solution = solve(ConservativeAllenCahn(0.1), grid, initial_conditions.circle(grid, 0.1), 0.5, 1e-4, progress=False)
-    output.write(tmp_path / "run.npz", take(solution, (0.0, 0.25, 0.5), tolerance=1e-4))
-    read = output.read(tmp_path / "run.npz")
+    files.write(tmp_path / "run.npz", take_snapshots(solution, (0.0, 0.25, 0.5), tolerance=1e-4))
+    read = files.read(tmp_path / "run.npz")
     assert read.facts["tolerance"] == 1e-4
     assert read.facts["flow"] == {"name": "ConservativeAllenCahn", "kappa": 0.1, "s": 1.0, "gamma": 1.0, "forcing": None}
     assert read.facts["scheme"]["name"] == type(solution.scheme).__name__
@@ -219,7 +222,7 @@ def test_a_member_of_a_batch_is_taken(tmp_path):
     grid = Grid.cube(16, 2 * math.pi)
     starts = torch.stack([initial_conditions.circle(grid, 0.1, radius) for radius in (1.0, 2.0)])
     solution = solve(ConservativeAllenCahn(0.1), grid, starts, 0.1, step=0.05, progress=False)
-    shown = take(solution, (0.0, 0.1), member=1)
+    shown = take_snapshots(solution, (0.0, 0.1), member=1)
     assert (shown.fields[0] == solution(0.0)[1].numpy()).all()
     assert (shown.histories["energy"] == solution.energy[:, 1]).all()
 
@@ -240,31 +243,31 @@ def test_the_commit_is_told_only_in_the_own_repository(tmp_path, monkeypatch):
 
 def test_values_are_described_so_that_json_holds_them():
     flow = ConservativeAllenCahn(torch.tensor([0.1, 0.2], dtype=torch.float64), forcing=None)
-    assert described(flow)["kappa"] == [0.1, 0.2]
-    assert described((1, None, True, "a", 0.5)) == [1, None, True, "a", 0.5]
-    assert json.dumps(described({1}))
+    assert as_json(flow)["kappa"] == [0.1, 0.2]
+    assert as_json((1, None, True, "a", 0.5)) == [1, None, True, "a", 0.5]
+    assert json.dumps(as_json({1}))
 
 
 def test_telling_times_follow_time_and_energy():
     time = np.linspace(0, 10, 1001)
-    even = telling_times(time, 10 - time, 5)
+    even = representative_times(time, 10 - time, 5)
     np.testing.assert_allclose(even, [0, 2.5, 5, 7.5, 10], atol=0.06)
     # Half of what counts happens about t = 8: half of the times lie there.
-    late = telling_times(time, -np.tanh((time - 8) * 20), 9)
+    late = representative_times(time, -np.tanh((time - 8) * 20), 9)
     assert ((late > 7.5) & (late < 8.5)).sum() >= 4
     # A loss in the first moment draws none.
-    sudden = telling_times(time, 100 * np.exp(-1000 * time) + 10 - time, 5)
+    sudden = representative_times(time, 100 * np.exp(-1000 * time) + 10 - time, 5)
     np.testing.assert_allclose(sudden, even, atol=0.1)
-    assert (telling_times(time, np.ones(1001), 3) == [0, 5, 10]).all()
+    assert (representative_times(time, np.ones(1001), 3) == [0, 5, 10]).all()
 
 
 def test_a_run_that_went_on_is_taken_from_its_checkpoint_on(tmp_path):
     grid = Grid.cube(16, 2 * math.pi)
     keep = Checkpoint(tmp_path / "run.safetensors", steps=4)
     run = partial(solve, ConservativeAllenCahn(0.1), grid, initial_conditions.circle(grid, 0.1), step=0.125, progress=False)
-    run(end=0.5, checkpoint=keep)
-    whole, taken = run(end=1.0), take(run(end=1.0, checkpoint=keep, resume=True))
+    run(t1=0.5, checkpoint=keep)
+    whole, taken = run(t1=1.0), take_snapshots(run(t1=1.0, checkpoint=keep, resume=True))
     assert taken.times[[0, -1]].tolist() == [0.5, 1.0]
     assert (taken.histories["energy"] == whole.energy).all()
     assert (taken.fields[-1] == whole(1.0).numpy()).all()
-    assert take(run(end=1.0, checkpoint=keep, resume=True)).times.tolist() == [1.0]
+    assert take_snapshots(run(t1=1.0, checkpoint=keep, resume=True)).times.tolist() == [1.0]

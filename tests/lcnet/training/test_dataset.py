@@ -10,9 +10,17 @@ import torch
 from PIL import Image
 
 from ernest.lcnet import prepare
+from ernest.lcnet.training.dataset import (
+    batch,
+    batches,
+    dataset_from_arrays,
+    evaluation_transform,
+    read_dataset,
+    steps_per_epoch,
+    training_transform,
+)
 from ernest.lcnet.training.listing import Listing, read_listing
-from ernest.lcnet.training.pictures import as_seen, batch, batches, hold, read_pictures, shrunk, steps_per_epoch
-from ernest.lcnet.training.recipe import Recipe, preprocessing
+from ernest.lcnet.training.recipe import Recipe, preprocessing_of
 
 RECIPE = Recipe(size=32, batch=8, epochs=2)
 
@@ -36,8 +44,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_batches_are_a_function_of_seed_epoch_and_step() -> None:
-    pictures = hold(photos(50), np.arange(50) % 2, ("a", "b"))
-    recipe = replace(RECIPE, sizes=(24, 32), augment=1, erase=0.5, bend=True)
+    pictures = dataset_from_arrays(photos(50), np.arange(50) % 2, ("a", "b"))
+    recipe = replace(RECIPE, sizes=(24, 32), augment=1, erase=0.5, elastic_distort=True)
     whole = list(batches(pictures, recipe, epoch=3))
     assert len(whole) == steps_per_epoch(pictures, recipe) == 6
     for (images, targets), (again, same) in zip(whole[4:], batches(pictures, recipe, epoch=3, first=4), strict=True):
@@ -51,20 +59,20 @@ def test_batches_are_a_function_of_seed_epoch_and_step() -> None:
 
 def test_an_epoch_shows_every_picture_once_and_whole_batches_only() -> None:
     flat = [np.full((32, 32, 3), place, np.uint8) for place in range(50)]
-    pictures = hold(flat, np.arange(50), [str(place) for place in range(50)])
+    pictures = dataset_from_arrays(flat, np.arange(50), [str(place) for place in range(50)])
     seen = torch.cat([targets for _, targets in batches(pictures, RECIPE, 0)])
     assert len(seen) == len(set(seen.tolist())) == 48
-    rule = preprocessing(RECIPE)
+    preprocessing = preprocessing_of(RECIPE)
     for images, targets in batches(pictures, RECIPE, 1):
-        levels = images * torch.tensor(rule.std).view(-1, 1, 1) + torch.tensor(rule.mean).view(-1, 1, 1)
+        levels = images * torch.tensor(preprocessing.std).view(-1, 1, 1) + torch.tensor(preprocessing.mean).view(-1, 1, 1)
         assert torch.allclose(levels.mean((1, 2, 3)) * 255, targets.float(), atol=1e-3)
-    few = hold(flat[:5], np.arange(5), "abcde")
+    few = dataset_from_arrays(flat[:5], np.arange(5), "abcde")
     assert [len(targets) for _, targets in batches(few, RECIPE, 0)] == [5]
 
 
 def test_a_batch_that_breaks_off_leaves_no_thread_behind() -> None:
     before = threading.active_count()
-    made = batches(hold(photos(50), np.zeros(50), ("a", "b")), RECIPE, 0)
+    made = batches(dataset_from_arrays(photos(50), np.zeros(50), ("a", "b")), RECIPE, 0)
     next(made)
     made.close()
     assert threading.active_count() == before
@@ -73,16 +81,16 @@ def test_a_batch_that_breaks_off_leaves_no_thread_behind() -> None:
 def test_a_crop_of_everything_without_flip_is_what_evaluation_sees() -> None:
     recipe = replace(RECIPE, crop_area=(1.0, 1.0), crop_aspect=(1.0, 1.0), flip=False)
     square = [photo[:30, :30] for photo in photos(8)]
-    pictures = hold(square, np.zeros(8), ("a", "b"))
+    pictures = dataset_from_arrays(square, np.zeros(8), ("a", "b"))
     images, _ = batch(pictures, recipe, np.arange(8), (0, 0, 0))
     for image, photo in zip(images, square, strict=True):
-        assert torch.allclose(image[None], prepare(photo, preprocessing(recipe)), atol=1e-5)
+        assert torch.allclose(image[None], prepare(photo, preprocessing_of(recipe)), atol=1e-5)
 
 
 def test_flips_are_half_of_all() -> None:
     recipe = replace(RECIPE, crop_area=(1.0, 1.0), crop_aspect=(1.0, 1.0), channels=1)
     ramp = np.tile(np.arange(32, dtype=np.uint8) * 8, (32, 1))
-    images, _ = batch(hold([ramp] * 400, np.zeros(400), ("a", "b")), recipe, np.arange(400), (0, 0, 0))
+    images, _ = batch(dataset_from_arrays([ramp] * 400, np.zeros(400), ("a", "b")), recipe, np.arange(400), (0, 0, 0))
     turned = images[:, 0, 0, 0] > images[:, 0, 0, -1]
     assert float(turned.float().mean()) == pytest.approx(0.5, abs=0.08)
     assert torch.equal(images[turned][0], images[~turned][0].flip(-1))
@@ -90,17 +98,17 @@ def test_flips_are_half_of_all() -> None:
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_evaluation_sees_exactly_what_prepare_makes(channels: int) -> None:
-    rule = preprocessing(Recipe(size=112, channels=channels))
+    preprocessing = preprocessing_of(Recipe(size=112, channels=channels))
     photo = photos(1)[0][..., :channels]
-    seen = torch.from_numpy(as_seen(rule)(photo)).movedim(-1, 0)[None]
-    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (rule.mean, rule.std))
-    wanted = prepare(photo[..., 0] if channels == 1 else photo, rule)
+    seen = torch.from_numpy(evaluation_transform(preprocessing)(photo)).movedim(-1, 0)[None]
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    wanted = prepare(photo[..., 0] if channels == 1 else photo, preprocessing)
     assert torch.allclose((seen / 255 - mean) / std, wanted, atol=1e-5)
 
 
 def test_memory_or_not_the_pictures_are_the_same(folder: Path) -> None:
-    listing, form = read_listing(folder), shrunk(Recipe(size=16))
-    held, again = read_pictures(listing, form, grey=False), read_pictures(listing, form, grey=False, most=5000)
+    listing, form = read_listing(folder), training_transform(Recipe(size=16))
+    held, again = read_dataset(listing, form, grey=False), read_dataset(listing, form, grey=False, most=5000)
     assert held.fingerprint == again.fingerprint
     assert held.picture(0) is held.picture(0)
     assert again.picture(11) is not again.picture(11)
@@ -111,8 +119,14 @@ def test_memory_or_not_the_pictures_are_the_same(folder: Path) -> None:
 
 def test_the_fingerprint_knows_pictures_targets_and_labels() -> None:
     images = photos(4)
-    marks = {hold(images, np.arange(4), "abcd").fingerprint, hold(images, np.arange(4), "abce").fingerprint}
-    marks |= {hold(images, np.array([0, 1, 3, 2]), "abcd").fingerprint, hold(photos(4, 1), np.arange(4), "abcd").fingerprint}
+    marks = {
+        dataset_from_arrays(images, np.arange(4), "abcd").fingerprint,
+        dataset_from_arrays(images, np.arange(4), "abce").fingerprint,
+    }
+    marks |= {
+        dataset_from_arrays(images, np.array([0, 1, 3, 2]), "abcd").fingerprint,
+        dataset_from_arrays(photos(4, 1), np.arange(4), "abcd").fingerprint,
+    }
     assert len(marks) == 4
 
 
@@ -121,14 +135,14 @@ def test_broken_pictures_are_named_and_refused_or_skipped(folder: Path) -> None:
     (folder / "a" / "0.png").write_bytes(whole[: len(whole) // 2])
     (folder / "b" / "1.png").write_text("no picture at all")
     (folder / "b" / "3.png").write_bytes(b"")
-    listing, form = read_listing(folder), shrunk(RECIPE)
+    listing, form = read_listing(folder), training_transform(RECIPE)
     with pytest.raises(
         ValueError, match=r"3 of 12 pictures cannot be read: .*a/0\.png: .*truncated.*; .*b/1\.png: .*; .*b/3\.png"
     ):
-        read_pictures(listing, form, grey=False)
-    kept = read_pictures(listing, form, grey=False, skip=True)
+        read_dataset(listing, form, grey=False)
+    kept = read_dataset(listing, form, grey=False, skip=True)
     assert (len(kept), len(kept.skipped)) == (9, 3)
     assert kept.targets.tolist() == [0] * 5 + [1] * 4
     only_broken = Listing(listing.files[:1] + listing.files[6:], listing.targets[:1] + listing.targets[6:], listing.labels)
     with pytest.raises(ValueError, match="class 'a': none of its pictures can be read"):
-        read_pictures(only_broken, form, grey=False, skip=True)
+        read_dataset(only_broken, form, grey=False, skip=True)

@@ -1,0 +1,81 @@
+"""The compiled stepper of GaussSeidel: sweeps on the full grid, fused with numba."""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ernest.phasefield.compiled.transforms import Array
+from ernest.phasefield.compiled.workspace import LENGTHS_KEPT, FusedState, LRUCache, Memory, Workspace, last_rows, row_tables
+from ernest.phasefield.element import Element, Time
+from ernest.phasefield.schemes.gaussseidel import GaussSeidel, window_matrices
+from ernest.phasefield.schemes.splitting import one_length
+from ernest.phasefield.stepping import State, StepStats
+from ernest.phasefield.timeelement import gauss
+
+
+class FusedGaussSeidel:
+    """Fused counterpart of GaussSeidelStepper; a state's memory is the rows of N of the last elements, oldest first."""
+
+    def __init__(self, scheme: GaussSeidel, workspace: Workspace) -> None:
+        self.scheme, self.workspace, self.init = scheme, workspace, workspace.init
+        self._points = gauss(scheme.degree)[0]
+        self._nodal: LRUCache[float, list[tuple[Array, Array]]] = LRUCache(LENGTHS_KEPT)
+        self._windows: LRUCache[tuple[Time, ...], list[Array]] = LRUCache(LENGTHS_KEPT + scheme.elements_kept)
+
+    def prepare(self, tau: float) -> None:
+        for past in range(self.scheme.elements_kept + 1):
+            self._tables(tau, (tau,) * past)
+
+    def run(self, u0: Tensor, tau: float, steps: int) -> Tensor:
+        u, rows = self.workspace.modes(u0), []
+        for done in range(steps):
+            u, rows, _ = self._step(u, rows, tau, (tau,) * min(done, self.scheme.elements_kept), measured=False)
+        return self.workspace.field_of(u)
+
+    def step(self, state: State, tau: Time) -> tuple[State, Element, StepStats]:
+        tau = one_length(tau, state.modes, self.workspace.grid)
+        p, work = self.scheme.degree, self.workspace
+        start = work.array(state.modes)
+        u, rows, differences = self._step(start, work.memory_of(state).rows, tau, state.taus, measured=True)
+        end, nodes = work.tensor(u), rows[-p:]
+
+        taus = (*state.taus, tau)[-self.scheme.elements_kept :]
+        after = FusedState(state.time + tau, end, taus, state.count + 1, Memory(tuple(rows)), work)
+        element = Element(state.time, tau, state.modes, end, work.grid, lambda: work.coefficients(start, nodes, tau))
+        return after, element, StepStats(self.scheme.sweeps_after(len(state.taus)), tuple(differences))
+
+    def _step(
+        self, u: Array, past: Sequence[Array], tau: float, taus: tuple[Time, ...], measured: bool
+    ) -> tuple[Array, list[Array], list[float]]:
+        """Modes at the end, the rows of N that the next step needs, and the differences between sweeps if `measured`."""
+        work, p, m = self.workspace, self.scheme.degree, self.scheme.window
+        nodal, windows = self._tables(tau, taus)
+        buffer, fold, combined = work.buffer, work.fold, work.kernels.combine
+        nodes = work.rows(p)
+        known = [*past, *nodes] if past else [work.explicit_of(u), *nodes]
+        for i, row in enumerate(nodes):
+            combined(nodal[i][0], windows[i], fold, u, last_rows(known[: len(known) - p + i], m), buffer)
+            work.explicit(row)
+        end, differences = work.rows(2 if measured else 1), []
+        for _ in range(self.scheme.sweeps_after(len(taus)) - 1):
+            if measured:
+                combined(*nodal[p], fold, u, tuple(nodes), end[1])
+            for i, row in enumerate(nodes):
+                combined(*nodal[i], fold, u, tuple(nodes), buffer)
+                work.explicit(row)
+            if measured:
+                combined(*nodal[p], fold, u, tuple(nodes), end[0])
+                differences.append(work.rms(work.kernels.square_distance(end[0], end[1], work.grid.points[-1] // 2)))
+        combined(*nodal[p], fold, u, tuple(nodes), end[0])
+        return end[0], [*past, *nodes][-self.scheme.elements_kept * p :], differences
+
+    def _tables(self, tau: float, taus: tuple[Time, ...]) -> tuple[list[tuple[Array, Array]], list[Array]]:
+        """The element's table, and the windows' weights for elements before of lengths `taus`."""
+        p, m = self.scheme.degree, self.scheme.window
+
+        def windows() -> list[Array]:
+            matrices = window_matrices(self._points, tau, taus, m)
+            return [W for _, W in row_tables(self.workspace, tau, p, None, range(p), matrices, m)]
+
+        nodal = self._nodal.get(tau, lambda: row_tables(self.workspace, tau, p, None, range(p + 1), None))
+        return nodal, self._windows.get((tau, *taus), windows)

@@ -1,0 +1,124 @@
+"""A killed run is dead: no process of it is left, and the run that goes on gives bit for bit what the unbroken run gives."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from ernest.checkpoint import load_model
+from ernest.config.recipe import to_tree
+from ernest.storage import own_folder
+from tests.small import recipe, tokenizers
+
+REPOSITORY = Path(__file__).parents[2]
+COMMAND = "import sys; from ernest.training.launch import launch; launch('ernest.training.pretrain', [sys.argv[1]], 2)"
+
+
+@pytest.fixture
+def run(examples_folder, tmp_path) -> Path:
+    """The folder of a run of two processes that saves every third step."""
+    folder = tmp_path / "run"
+    shutil.copytree(examples_folder, folder / "examples")
+    tokenizers().save(folder / "tokenizers")
+    (folder / "recipe.json").write_text(json.dumps(to_tree(recipe(rows=2, steps=14, save_every=3))))
+    return folder
+
+
+def start(run: Path) -> subprocess.Popen:
+    """A parent that launches two workers, in a process group of its own."""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return subprocess.Popen([sys.executable, "-c", COMMAND, str(run)], env=environment, start_new_session=True, **quiet)
+
+
+def members(run: Path) -> list[int]:
+    """Processes that have the run's folder on their command line."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = entry.read_bytes().split(b"\0")
+        except OSError:  # it has just ended
+            continue
+        if str(run).encode() in words:
+            found.append(int(entry.parent.name))
+    return found
+
+
+def wait_until(true, seconds: float = 60.0) -> bool:
+    until = time.monotonic() + seconds
+    while not true() and time.monotonic() < until:
+        time.sleep(0.005)
+    return true()
+
+
+def steps(run: Path) -> int:
+    path = run / "metrics.jsonl"
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+def outcome(run: Path) -> tuple[list[dict], dict[str, torch.Tensor]]:
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    model, _ = load_model(run / "model")
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines], model.state_dict()
+
+
+def check_kills(run: Path, tmp_path: Path, kills: int) -> None:
+    unbroken = tmp_path / "unbroken"
+    shutil.copytree(run, unbroken)
+    assert start(unbroken).wait() == 0
+    draw = random.Random(0)
+    for kill in range(kills):
+        parent = start(run)
+        reached = steps(run) + draw.randint(0, 2)
+        while steps(run) < reached and parent.poll() is None:
+            time.sleep(0.005)
+        time.sleep(draw.uniform(0, 0.3))
+        workers = [member for member in members(run) if member != parent.pid]
+        victim = ("parent", "worker", "group")[kill % 3]
+        if victim == "group":
+            os.killpg(parent.pid, signal.SIGKILL)
+        elif victim == "worker" and workers:
+            os.kill(draw.choice(workers), signal.SIGKILL)
+        else:
+            parent.kill()
+        parent.wait()
+        assert wait_until(lambda: not members(run), 10), f"processes are left after the {victim} was killed"
+    assert start(run).wait() == 0
+    (lines, weights), (expected_lines, expected) = outcome(run), outcome(unbroken)
+    assert lines == expected_lines
+    for name, value in expected.items():
+        assert torch.equal(weights[name], value), name
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
+def test_a_run_killed_thrice_is_the_unbroken_run(run, tmp_path):
+    check_kills(run, tmp_path, 3)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
+def test_a_run_killed_twenty_times_is_the_unbroken_run(run, tmp_path):
+    check_kills(run, tmp_path, 20)
+
+
+@pytest.mark.slow
+def test_a_run_in_use_is_refused_in_one_line(run):
+    """The second process waits for the first to let go, and then says who has the folder."""
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    with own_folder(run, ".writer"):
+        command = [sys.executable, "-c", COMMAND.replace(", 2)", ", 1)"), str(run)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"{run} is in use by process {os.getpid()} on " in done.stderr.splitlines()[-1]
+    assert not (run / "metrics.jsonl").exists()

@@ -1,0 +1,64 @@
+"""A record is a pure function of (seed, index): whatever the batch, the threads, the extras and the instruction set."""
+
+import json
+from functools import cache
+
+import pytest
+
+from tests.portable import SETTINGS, probe_under, run
+from tests.world.digests import digests
+
+OTHERS = [name for name in SETTINGS if name != "as it is"]
+
+MADE = """
+import json, sys
+for extra in {without}:
+    sys.modules[extra] = None
+import torch
+from tests.world.digests import digests
+torch.set_num_threads({threads})
+sys.stdout.write(json.dumps(digests({size})))
+"""
+
+
+@cache
+def alone() -> dict[str, str]:
+    """Digests of records made one by one, by one thread."""
+    return _made("as it is", size=1, threads=1)
+
+
+def _made(setting: str, size: int, threads: int, without: tuple[str, ...] = ()) -> dict[str, str]:
+    return json.loads(run(setting, MADE.format(size=size, threads=threads, without=without)))
+
+
+def assert_as_alone(made: dict[str, str]) -> None:
+    assert made.keys() == alone().keys()
+    assert [name for name, digest in made.items() if digest != alone()[name]] == []
+
+
+@pytest.mark.parametrize("setting", OTHERS)
+def test_a_setting_changes_the_bits_of_something(setting: str) -> None:
+    plain, other = probe_under("as it is"), probe_under(setting)
+    changed = {name for name, digest in plain.items() if digest != other[name]}
+    assert {"torch transform float64", "torch sums float32", "numpy functions float64"} <= changed
+    assert plain == probe_under("as it is"), "a probe that changes by itself shows nothing"
+
+
+def test_digests_tell_records_apart() -> None:
+    # A text and a picture each stand in two tasks or more, but never alike: what is made and asked differs.
+    assert len(set(alone().values())) > 0.9 * len(alone())
+    assert digests(24).keys() == alone().keys()
+
+
+@pytest.mark.parametrize(("size", "threads"), [(7, 2), (24, 1)])
+def test_a_record_does_not_depend_on_its_batch_and_the_threads(size: int, threads: int) -> None:
+    assert_as_alone(_made("as it is", size, threads))
+
+
+@pytest.mark.parametrize("setting", OTHERS)
+def test_a_record_does_not_depend_on_the_instruction_set(setting: str) -> None:
+    assert_as_alone(_made(setting, size=24, threads=1))
+
+
+def test_a_record_does_not_depend_on_what_is_installed() -> None:
+    assert_as_alone(_made("as it is", size=24, threads=1, without=("numba", "pyfftw")))
