@@ -53,9 +53,17 @@ def train(
         tokenizers: a checkpoint whose tokenizers to use; without it they are trained on the data.
         set_: fields of the recipe to change, such as training.steps=2000.
     """
-    from ernest.training.prepare import train_on_folder
+    from ernest.checkpoint import check_checkpoint
+    from ernest.config.recipe import find_recipe, load_recipe
+    from ernest.data.records import read_lines
 
-    print(f"model: {train_on_folder(data, out, recipe, tokenizers, tuple(chain(*set_)))}")
+    chosen = load_recipe(find_recipe(recipe), tuple(chain(*set_)))
+    if tokenizers is not None:
+        check_checkpoint(tokenizers, "tokenizers")
+    records = read_lines(data)
+    from ernest.training.prepare import train_on_records
+
+    print(f"model: {train_on_records(records, out, chosen, tokenizers)}")
 
 
 def import_(

@@ -121,7 +121,10 @@ def test_commands_are_called_as_they_are_written(monkeypatch):
         ("generate nowhere words --to smell", "invalid choice 'smell' for argument '--to'"),
         ("generate nowhere words --to image --outt a.png", "unknown: --outt, a.png; did you mean --out?"),
         ("demo --minutes x", "error parsing --minutes: could not convert string to float: 'x'"),
-        ("generate nowhere words --to image", "nowhere is not a checkpoint: it has no model.json (train one with `ernest demo`)"),
+        (
+            "generate nowhere words --to image",
+            "nowhere is not a checkpoint: it has no model.json (`ernest train`",
+        ),
         ("generate records words --to image", "records is not a checkpoint"),
         ("generate nowhere words --to image -o a.wav", "a.wav: a name for image ends in png, jpg"),
         ("generate nowhere words --to audio -o a.gif", "a.gif: a name for audio ends in wav"),

@@ -159,7 +159,8 @@ def _vision_tokenizer(lane: Lane, stills: Sequence[Record], videos: Sequence[Rec
     teacher = _reader(lane, "teacher of the vision tokenizer", TEACHER_SEED, lane.recipe.tokenizers.teacher_steps)
     shown = [record for record in stills if record.task == "image→text"]
     moving = [record for record in videos if record.task == "video→text"]
-    still_frames, moving_frames = pipeline.frames_of([*shown, *moving], most=1 << 30)
+    still_frames = np.stack([record.segments[0].data for record in shown])
+    moving_frames = np.concatenate([record.segments[0].data for record in moving])
     digits = np.array([record.facts["digit"] for record in shown])
     families = [
         len(DIGITS) + FAMILIES.index(record.facts["family"])

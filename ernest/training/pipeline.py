@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -12,11 +11,9 @@ import numpy as np
 import torch
 
 from ernest.checkpoint import tokenizer_spec
-from ernest.config.media import MediaSpec
 from ernest.config.recipe import Recipe, to_tree
 from ernest.lcnet.network import PPLCNet
 from ernest.model.network import Ernest
-from ernest.sequence.record import Record
 from ernest.storage import write_text
 from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
@@ -72,33 +69,6 @@ def audio_tokenizer(waves: Sequence[np.ndarray], words: Sequence[str], recipe: R
     if not waves:
         return AudioTokenizer().eval()
     return train_audio_tokenizer(waves, words, recipe.tokenizers.audio_steps, recipe.seed, progress)
-
-
-def spoken_words(records: Sequence[Record]) -> tuple[list[np.ndarray], list[str]]:
-    """The sounds of records and the text beside each, where texts come back often enough to be words; else one word for all."""
-    waves, words = [], []
-    for record in records:
-        texts = [segment.data for segment in record.segments if segment.kind == "text"]
-        for segment in record.segments:
-            if segment.kind == "audio":
-                waves.append(segment.data)
-                words.append(texts[0] if texts else "")
-    often = len(words) >= 4 * len(Counter(words))
-    return waves, words if often else [""] * len(words)
-
-
-def frames_of(records: Sequence[Record], most: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
-    """All still pictures and all video frames of records, at most `most` of each."""
-    stills: list[np.ndarray] = []
-    moving: list[np.ndarray] = []
-    for record in records:
-        for segment in record.segments:
-            if segment.kind == "image" and len(stills) < most:
-                stills.append(segment.data)
-            elif segment.kind == "video" and len(moving) < most:
-                moving.extend(segment.data)
-    none = np.zeros((0, MediaSpec.size, MediaSpec.size, 3), np.uint8)
-    return np.stack(stills) if stills else none, np.stack(moving) if moving else none
 
 
 def check_network(recipe: Recipe, text: TextTokenizer) -> Tokenizers:
