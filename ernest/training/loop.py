@@ -59,7 +59,8 @@ def train(
     for step in range(progress.step, config.steps):
         begun = time.perf_counter()
         now = schedule_values(step, config)
-        rows = list(enumerate(plan(store, weights, tokenizers, sequence, recipe.seed, step)))[rank::world]
+        mine = plan(store, weights, tokenizers, sequence, recipe.seed, step, rank, world)
+        rows = list(zip(range(rank, sequence.rows, world), mine, strict=True))
         seeds = [int(np.random.default_rng((recipe.seed, step, 1, row)).integers(2**62)) for row, _ in rows]
         batch = collate([row for _, row in rows], sequence.length, tokenizers, sequence.bit_flip_rate, seeds)
         submodels = _draw(recipe, tokenizers, step, [row for row, _ in rows])
