@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from benchmarks import throughput
-from benchmarks.throughput import machine
+from benchmarks.machine import processor
+from benchmarks.model.throughput import prepare
 from ernest.config.recipe import Recipe, load_recipe
 from ernest.data.examples import EncodedSegment
 from ernest.data.store import ExampleStore
@@ -42,7 +42,7 @@ def recipe(processes: int) -> Recipe:
 
 def measure(folder: Path) -> dict[str, Any]:
     """Losses by the number of processes, and the answers, ready for JSON."""
-    throughput.prepare(folder)
+    prepare(folder)
     losses = {}
     for processes in (1, 2):
         run = folder / f"run-{processes}"
@@ -50,7 +50,7 @@ def measure(folder: Path) -> dict[str, Any]:
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         losses[f"losses of {processes}"] = [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
     answers = json.loads((folder / "run-1" / "answers.json").read_text())
-    return {"machine": machine(), **losses, "answers": answers}
+    return {"machine": f"{processor()}, torch {torch.__version__}", **losses, "answers": answers}
 
 
 def process(folder: Path, run: Path) -> None:

@@ -9,14 +9,14 @@ import sys
 import time
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
 from torch import Tensor
 
+from benchmarks import tables
+from benchmarks.tables import Figure
 from ernest.checkpoint import load_expert_importance, load_model
 from ernest.config.recipe import Recipe, from_tree
 from ernest.data.collate import collate
@@ -27,7 +27,7 @@ from ernest.evaluation.results import load
 from ernest.evaluation.routing import max_violation, normalised_entropy, shares
 from ernest.model.slicing import choose, extract
 from ernest.model.submodel import stack
-from ernest.report.rows import write_rows
+from ernest.report.rows import ROWS, write_rows
 from ernest.tokenizers import audio as codec
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.training.vision import VisionTraining, train_vision_tokenizer
@@ -43,9 +43,6 @@ QUICK = 500
 """Steps of the tokenizers that are compared by their bits; their running mean forgets faster than the demo's."""
 HELD = range(HELD_OUT, HELD_OUT + 200)
 
-Figure = tuple[str, float, float | None, bool]
-"""Name, value, bar or None, and whether less is better."""
-
 
 def main(build: Path) -> None:
     torch.set_num_threads(1)
@@ -60,15 +57,8 @@ def main(build: Path) -> None:
         *weighting(build, recipe),
         *slices(build, recipe),
     ]
-    table = Table("figure", "value", "bar", "")
-    rows: list[dict[str, Any]] = []
-    for name, value, bar, less in figures:
-        ok = bar is None or bool(value <= bar if less else value >= bar)
-        sign = "≤" if less else "≥"
-        table.add_row(name, f"{value:.4g}", "" if bar is None else f"{sign} {bar:g}", "" if bar is None else "✓" if ok else "✗")
-        rows.append({"row": name, "value": float(value), "bar": bar, "ok": ok, "threads": 1, "command": COMMAND})
-    Console(width=120).print(table)
-    write_rows(rows)
+    tables.show(Console(width=120), "methods", (), figures)
+    write_rows(tables.rows(figures, COMMAND), build / ROWS)
 
 
 def import_time() -> list[Figure]:
@@ -82,7 +72,7 @@ def import_time() -> list[Figure]:
             spent.append(time.perf_counter() - begun)
         return median(spent)
 
-    return [("import ernest, milliseconds", 1000 * (seconds("import ernest") - seconds("pass")), 50.0, True)]
+    return [Figure("import ernest, milliseconds", 1000 * (seconds("import ernest") - seconds("pass")), 50.0, True)]
 
 
 def balance(build: Path) -> list[Figure]:
@@ -91,8 +81,8 @@ def balance(build: Path) -> list[Figure]:
     assert counts is not None
     worst = float(normalised_entropy(shares(counts.sum(axis=0))).min())
     return [
-        ("8: mixture-load entropy, worst layer", worst, 0.98, False),
-        ("8: MaxVio of a batch, mean over layers", float(np.mean([max_violation(batch) for batch in counts])), 0.7, True),
+        Figure("8: mixture-load entropy, worst layer", worst, 0.98, False),
+        Figure("8: MaxVio of a batch, mean over layers", float(np.mean([max_violation(batch) for batch in counts])), 0.7, True),
     ]
 
 
@@ -111,20 +101,20 @@ def bits(tokenizer: VisionTokenizer, recipe: Recipe) -> list[Figure]:
             for k in range(len(tokenizer.quantiser.sizes))
         ]
         figures += [
-            (f"14: PSNR of {name}, first {k + 1} scales, dB", value, 25.0 if k + 1 == len(by_scale) else None, False)
+            Figure(f"14: PSNR of {name}, first {k + 1} scales, dB", value, 25.0 if k + 1 == len(by_scale) else None, False)
             for k, value in enumerate(by_scale)
         ]
-        figures += [(f"14: least gain of a scale, {name}, dB", min(np.diff(by_scale)), 0.0, False)]
+        figures += [Figure(f"14: least gain of a scale, {name}, dB", min(np.diff(by_scale)), 0.0, False)]
     p = torch.cat(share).mean(0)
     entropy = float((-(p * p.log2() + (1 - p) * (1 - p).log2())).mean())
-    figures.append(("14: mean bit entropy, bits", entropy, 0.9, False))
+    figures.append(Figure("14: mean bit entropy, bits", entropy, 0.9, False))
     frames = to_frames(stills)
     by_bits = []
     for width in (8, 16, 32):
         small = _quick_tokenizer(width, recipe.seed)
         by_bits.append(_psnr(small.decode(small.quantiser.history(small.encode(frames)).total), frames))
-        figures.append((f"14: PSNR of {width} bits after {QUICK} steps, dB", by_bits[-1], None, False))
-    return [*figures, ("14: least gain of twice the bits, dB", min(np.diff(by_bits)), 0.0, False)]
+        figures.append(Figure(f"14: PSNR of {width} bits after {QUICK} steps, dB", by_bits[-1], None, False))
+    return [*figures, Figure("14: least gain of twice the bits, dB", min(np.diff(by_bits)), 0.0, False)]
 
 
 def _quick_tokenizer(bits: int, seed: int) -> VisionTokenizer:
@@ -160,8 +150,8 @@ def flips(tokenizer: VisionTokenizer) -> list[Figure]:
         start += height * width
     error = lambda summed: float((summed - latent).square().mean().sqrt())  # noqa: E731
     return [
-        ("17a: error with self-corrected flips ÷ clean", error(right.total) / error(clean.total), 1.35, True),
-        ("17a: error with self-corrected flips ÷ uncorrected", error(right.total) / error(total), None, True),
+        Figure("17a: error with self-corrected flips ÷ clean", error(right.total) / error(clean.total), 1.35, True),
+        Figure("17a: error with self-corrected flips ÷ uncorrected", error(right.total) / error(total), None, True),
     ]
 
 
@@ -177,14 +167,18 @@ def codes(tokenizer: codec.AudioTokenizer) -> list[Figure]:
     for levels in range(1, tokenizer.config.levels + 1):
         apart = (tokenizer.spectrograms(latents(levels), frames) - mel).abs() * inside
         errors.append(18.0 * float(apart.sum() / (inside.sum() * mel.shape[2])))
-    figures: list[Figure] = [(f"24: mel L1 of the first {q + 1} codes, dB", error, None, True) for q, error in enumerate(errors)]
-    figures.append(("24: least gain of a code, dB", -max(np.diff(errors)), 0.0, False))
+    figures: list[Figure] = [
+        Figure(f"24: mel L1 of the first {q + 1} codes, dB", error, None, True) for q, error in enumerate(errors)
+    ]
+    figures.append(Figure("24: least gain of a code, dB", -max(np.diff(errors)), 0.0, False))
     trained = torch.cat(tokenizer.encode([speech(0, index).wave for index in range(1500)]))
     for level in range(tokenizer.config.levels):
         p = torch.bincount(trained[:, level], minlength=tokenizer.config.codebook).double()
         p = p[p > 0] / p.sum()
         perplexity = float(torch.exp(-(p * p.log()).sum()))
-        figures.append((f"24: perplexity of code {level + 1} ÷ its codebook", perplexity / tokenizer.config.codebook, 0.3, False))
+        figures.append(
+            Figure(f"24: perplexity of code {level + 1} ÷ its codebook", perplexity / tokenizer.config.codebook, 0.3, False)
+        )
     return figures
 
 
@@ -198,8 +192,8 @@ def weighting(build: Path, recipe: Recipe) -> list[Figure]:
     weighted = [weights[name] * balancer.running[name] for name in MODALITIES]
     plain = [balancer.running[name] for name in MODALITIES]
     return [
-        ("29: largest ÷ smallest weighted loss", max(weighted) / min(weighted), 1.25, True),
-        ("29: the same unweighted", max(plain) / min(plain), None, True),
+        Figure("29: largest ÷ smallest weighted loss", max(weighted) / min(weighted), 1.25, True),
+        Figure("29: the same unweighted", max(plain) / min(plain), None, True),
     ]
 
 
@@ -218,7 +212,7 @@ def slices(build: Path, recipe: Recipe) -> list[Figure]:
         *(a - b for a, b in zip(parent.codes, small.codes, strict=True)),
     ]
     return [
-        (
+        Figure(
             "33: largest difference of a slice's logits from its masked parent",
             max(float(d.abs().max()) for d in apart),
             1e-5,

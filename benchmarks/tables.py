@@ -1,6 +1,5 @@
 """Figures with bars and tables: what every measurement hands back, and how it looks on screen and in Markdown."""
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -76,12 +75,3 @@ def markdown(table: Table) -> str:
 def grid(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
     return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in rows)])
-
-
-def insert(page: str, block: str, mark: str = "results") -> str:
-    """The page with the block between the markers of this name. Raises ValueError where they are missing."""
-    between = re.compile(rf"(<!-- {mark}: begin[^\n]*-->\n).*?(\n?<!-- {mark}: end -->)", re.DOTALL)
-    text, found = between.subn(lambda markers: f"{markers[1]}\n{block}\n{markers[2]}", page)
-    if found != 1:
-        raise ValueError(f"expected '<!-- {mark}: begin -->' and '<!-- {mark}: end -->' once each, found {found} pairs")
-    return text

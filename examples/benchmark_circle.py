@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from ernest.phasefield import AllenCahn, Event, Grid, initial_conditions, solve
-from ernest.phasefield.io.snapshots import take_snapshots
+from ernest.phasefield.io import take_snapshots
 from ernest.phasefield.plots import draw_laws, draw_snapshots
 
 REFERENCE = 197.7090
@@ -26,9 +26,9 @@ def main(folder: Path, points: int = 128) -> float:
     (time,) = solution.events("gone")
     print(f"gone at t = {time:.4f}, {time - REFERENCE:+.1e} from the reference {REFERENCE:.4f}")  # noqa: T201
     print(solution.table(8))  # noqa: T201
-    shown = take_snapshots(solution)
-    draw_snapshots(folder / "circle.png", shown)
-    draw_laws(folder / "circle-laws.png", shown)
+    snapshots = take_snapshots(solution)
+    draw_snapshots(folder / "circle.png", snapshots)
+    draw_laws(folder / "circle-laws.png", snapshots)
     return time
 
 

@@ -1,4 +1,4 @@
-"""A mixture comes apart under Cahn-Hilliard, with steps that follow it.  `python examples/spinodal.py [folder]`
+"""Solves spinodal decomposition, Cahn-Hilliard from noise, with adaptive steps.  `python examples/spinodal.py [folder]`
 
 White noise about u = 0 on the square of side 2 pi, with kappa = 0.01: its short waves decay at once, the long ones grow to
 two phases, and their domains coarsen ever more slowly. The steps span five orders of magnitude.
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from ernest.phasefield import CahnHilliard, Grid, Solution, initial_conditions, solve
-from ernest.phasefield.io.snapshots import take_snapshots
+from ernest.phasefield.io import take_snapshots
 from ernest.phasefield.plots import draw_laws, draw_snapshots, write_film
 
 
@@ -22,9 +22,9 @@ def main(folder: Path, points: int = 128, t1: float = 2.0) -> Solution:
     steps, energy, mass = solution.steps, solution.energy, solution.mass
     print(f"{len(steps)} steps of {steps.min():.1e} to {steps.max():.1e}, {solution.rejected} rejected")  # noqa: T201
     print(f"energy {energy[0]:.4f} -> {energy[-1]:.4f}, mass changed by {abs(mass[-1] - mass[0]):.1e}")  # noqa: T201
-    shown = take_snapshots(solution)
-    draw_snapshots(folder / "spinodal.png", shown)
-    draw_laws(folder / "spinodal-laws.png", shown)
+    snapshots = take_snapshots(solution)
+    draw_snapshots(folder / "spinodal.png", snapshots)
+    draw_laws(folder / "spinodal-laws.png", snapshots)
     write_film(folder / "spinodal.gif", solution, t0=0.0, t1=t1, frames=60)
     return solution
 

@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 
 from ernest import __version__, cli
+from ernest.cli import model
+from ernest.cli.main import parse
+from ernest.config.submodel_size import SubModelSize
 from ernest.data.media import write_image
 
 COMMANDS = ("demo", "train", "import", "generate", "describe", "slice")
@@ -30,7 +33,7 @@ def ernest(monkeypatch, *arguments: str) -> int:
 def parsed(monkeypatch, *arguments: str) -> partial:
     """The command that arguments name, with what it would be called with."""
     monkeypatch.setattr(sys, "argv", ["ernest", *arguments])
-    command = cli.parse()
+    command = parse()
     assert isinstance(command, partial)
     return command
 
@@ -71,7 +74,7 @@ assert not {{"torch", "numpy"}} & set(sys.modules)
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     assert done.stdout.count("usage: ernest") == 1 + len(COMMANDS)
-    assert tuple(cli.COMMANDS) == COMMANDS
+    assert tuple(model.COMMANDS) == COMMANDS
 
 
 def test_the_versions_are_printed_without_torch():
@@ -94,13 +97,14 @@ def test_commands_are_called_as_they_are_written(monkeypatch):
     shown = parsed(
         monkeypatch, "generate", "model", "a red seven at the top left", "--to", "image", "-o", "seven.png", "--top-k", "1"
     )
-    assert shown.func is cli.generate
+    assert shown.func is model.generate
     chosen = shown.keywords | dict(zip(("checkpoint", "prompt"), shown.args, strict=False))
     assert chosen["prompt"] == "a red seven at the top left"
-    assert (chosen["to"], chosen["out"], chosen["top_k"], chosen["layers"]) == ("image", Path("seven.png"), 1, None)
-    assert parsed(monkeypatch, "describe", "model", "a.wav", "--layers", "5", "--experts", "24").keywords["experts"] == 24
+    assert (chosen["to"], chosen["out"], chosen["size"]) == ("image", Path("seven.png"), SubModelSize(top_k=1))
+    described = parsed(monkeypatch, "describe", "model", "a.wav", "--layers", "5", "--experts", "24")
+    assert described.keywords["size"] == SubModelSize(5, 24)
     cut = parsed(monkeypatch, "slice", "model", "--layers", "5", "--experts", "24", "--top-k", "1", "-o", "small")
-    assert (cut.func, cut.keywords["out"]) == (cli.slice_, Path("small"))
+    assert (cut.func, cut.keywords["out"]) == (model.slice_, Path("small"))
     plain = parsed(monkeypatch, "train", "--data", "records")
     assert (plain.keywords["data"], plain.keywords["set_"]) == (Path("records"), ())
     line = "train --data d --out run --set training.steps=9 size=5 --recipe mine.toml --set seed=1"
@@ -112,56 +116,58 @@ def test_commands_are_called_as_they_are_written(monkeypatch):
     assert parsed(monkeypatch, "demo", "--minutes", "2", "--build", "here").keywords["minutes"] == 2.0
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ("", "expected one of {demo, train, import, generate, describe, slice, phasefield, lcnet}"),
-        ("draw", "unknown: draw"),
-        ("generate", "missing from ernest generate: CHECKPOINT WORDS --to {text,image,video,audio}"),
-        ("generate nowhere words --to smell", "invalid choice 'smell' for argument '--to'"),
-        ("generate nowhere words --to image --outt a.png", "unknown: --outt, a.png; did you mean --out?"),
-        ("demo --minutes x", "error parsing --minutes: could not convert string to float: 'x'"),
-        (
-            "generate nowhere words --to image",
-            "nowhere is not a checkpoint: it has no model.json (`ernest train`",
-        ),
-        ("generate records words --to image", "records is not a checkpoint"),
-        ("generate nowhere words --to image -o a.wav", "a.wav: a name for image ends in png, jpg"),
-        ("generate nowhere words --to audio -o a.gif", "a.gif: a name for audio ends in wav"),
-        ("generate nowhere words --to video -o a.jpg", "a.jpg: a name for video ends in gif, webp, png, apng, mp4"),
-        ("generate nowhere words --to video -o a.gif", "nowhere is not a checkpoint"),
-        ("generate nowhere words --to video", "nowhere is not a checkpoint"),
-        ("generate nowhere _ --to text", "the prompt is empty: say what to make"),
-        ("describe nowhere seven.png", "nowhere is not a checkpoint"),
-        ("describe nowhere eight.png", "eight.png: there is no such file"),
-        ("describe nowhere seven.doc", "seven.doc: expected a file that ends in one of png, jpg"),
-        ("slice nowhere -o small", "say what to keep: --layers, --experts or --top-k"),
-        ("slice nowhere --top-k 1", "missing from ernest slice: -o FOLDER"),
-        ("slice nowhere --top-k 1 -o small", "nowhere is not a checkpoint"),
-        ("slice nowhere --top-k 1 -o full", "full exists already: choose a new folder"),
-        ("import nowhere -o d", "nowhere is no folder"),
-        ("import full -o d", "full: nothing to import: it holds no pictures, sounds or videos"),
-        ("import photos -o full", "full exists already: records are written to a new folder"),
-        ("import photos -o photos/d", "photos/d lies in the folder that is read"),
-        ("import photos -o d --captions words.csv", "words.csv: there is no such table of captions"),
-        ("import full -o d --kind mnist", "full: there is no file train-images-idx3-ubyte, packed (.gz) or not"),
-        ("train", "missing from ernest train: --data FOLDER"),
-        ("train --data nowhere", "nowhere is no folder of records: it has no records.jsonl"),
-        ("train --data records --out full", "full holds something else than a run of `ernest train`"),
-        ("train --data records --out begun", "begun holds a run on other records, tokenizers or settings"),
-        ("train --data records --recipe tinny", "recipe 'tinny': neither a file nor one of tiny"),
-        ("train --data records --set training.step=3", "unknown field 'training.step'; did you mean 'steps'?"),
-        ("train --data records --set size=5 training.steps=many", "training.steps = 'many': expected int, got str"),
-        ("train --data records --set size=many --set seed=1", "size = 'many': expected int, got str"),
-        ("train --data records --tokenizers full", "full is not a checkpoint: it has no tokenizers"),
-        ("train --data records --set mixture.image→text=0", "one of the tasks of the data must weigh more than 0: 'image→text'"),
-        ("train --data records --set sequence.length=16", "record 1: takes 2"),
-        ("train --data records --set model.layers=4", "model.layers = 4 must exceed the audio levels (4)"),
-        ("demo --minutes 0", "minutes = 0.0 must be positive"),
-        ("demo --minutes -3", "minutes = -3.0 must be positive"),
-        ("demo --set training.learning_rat=1", "unknown field 'training.learning_rat'; did you mean 'learning_rate'?"),
-    ],
+MISTAKES = (
+    ("", "expected one of {demo, train, import, generate, describe, slice, phasefield, lcnet}"),
+    ("draw", "unknown: draw"),
+    ("generate", "missing from ernest generate: CHECKPOINT WORDS --to {text,image,video,audio}"),
+    ("generate nowhere words --to smell", "invalid choice 'smell' for argument '--to'"),
+    ("generate nowhere words --to image --outt a.png", "unknown: --outt, a.png; did you mean --out?"),
+    ("demo --minutes x", "error parsing --minutes: could not convert string to float: 'x'"),
+    (
+        "generate nowhere words --to image",
+        "nowhere is not a checkpoint: it has no model.json (`ernest train` and `ernest",
+    ),
+    ("generate records words --to image", "records is not a checkpoint"),
+    ("generate nowhere words --to image -o a.wav", "a.wav: a name for image ends in png, jpg"),
+    ("generate nowhere words --to audio -o a.gif", "a.gif: a name for audio ends in wav"),
+    ("generate nowhere words --to video -o a.jpg", "a.jpg: a name for video ends in gif, webp, png, apng, mp4"),
+    ("generate nowhere words --to video -o a.gif", "nowhere is not a checkpoint"),
+    ("generate nowhere words --to video", "nowhere is not a checkpoint"),
+    ("generate nowhere _ --to text", "the prompt is empty: say what to make"),
+    ("describe nowhere seven.png", "nowhere is not a checkpoint"),
+    ("describe nowhere eight.png", "eight.png: there is no such file"),
+    ("describe nowhere seven.doc", "seven.doc: expected a file that ends in one of png, jpg"),
+    ("slice nowhere -o small", "say what to keep: --layers, --experts or --top-k"),
+    ("slice nowhere --top-k 1", "missing from ernest slice: -o FOLDER"),
+    ("slice nowhere --top-k 1 -o small", "nowhere is not a checkpoint"),
+    ("slice nowhere --top-k 1 -o full", "full exists already: choose a new folder"),
+    ("import nowhere -o d", "nowhere is no folder"),
+    ("import full -o d", "full: nothing to import: it holds no pictures, sounds or videos"),
+    ("import photos -o full", "full exists already: records are written to a new folder"),
+    ("import photos -o photos/d", "photos/d lies in the folder that is read"),
+    ("import photos -o d --captions words.csv", "words.csv: there is no such table of captions"),
+    ("import full -o d --kind mnist", "full: there is no file train-images-idx3-ubyte, packed (.gz) or not"),
+    ("train", "missing from ernest train: --data FOLDER"),
+    ("train --data nowhere", "nowhere is no folder of records: it has no records.jsonl"),
+    ("train --data records --out full", "full holds something else than a run of `ernest train`"),
+    ("train --data records --out begun", "begun holds a run on other records, tokenizers or settings"),
+    ("train --data records --recipe tinny", "recipe 'tinny': neither a file nor one of tiny"),
+    ("train --data records --set training.step=3", "unknown field 'training.step'; did you mean 'steps'?"),
+    ("train --data records --set size=5 training.steps=many", "training.steps = 'many': expected int, got str"),
+    ("train --data records --set size=many --set seed=1", "size = 'many': expected int, got str"),
+    ("train --data records --tokenizers full", "full is not a checkpoint: it has no tokenizers"),
+    ("train --data records --set mixture.image→text=0", "one of the tasks of the data must weigh more than 0: 'image→text'"),
+    ("train --data records --set sequence.length=16", "record 1: takes 2"),
+    ("train --data records --set model.layers=4", "model.layers = 4 must exceed the audio levels (4)"),
+    ("demo --minutes 0", "minutes = 0.0 must be positive"),
+    ("demo --minutes -3", "minutes = -3.0 must be positive"),
+    ("demo --set training.learning_rat=1", "unknown field 'training.learning_rat'; did you mean 'learning_rate'?"),
 )
+NEED_TORCH = ("--out", "mixture", "sequence.length", "model.layers")
+"""What only the shapes of the networks, or the settings of an earlier run, show to be a mistake."""
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES)
 def test_a_mistake_is_one_line_and_status_2(folder, monkeypatch, capsys, arguments, message):
     before = sorted(folder.rglob("*"))
     status = ernest(monkeypatch, *(" " if word == "_" else word for word in arguments.split()))
@@ -172,6 +178,26 @@ def test_a_mistake_is_one_line_and_status_2(folder, monkeypatch, capsys, argumen
     assert printed.err.count("\n") == 1
     assert not printed.out.strip()
     assert sorted(folder.rglob("*")) == before
+
+
+def test_a_mistake_is_told_without_torch(folder):
+    """One interpreter for all: torch takes seconds to import, which nobody should wait for to read of a mistyped name."""
+    program = """
+import json, sys
+from ernest import cli
+for line in json.load(sys.stdin):
+    sys.argv = ["ernest", *(" " if word == "_" else word for word in line.split())]
+    try:
+        cli.main()
+    except SystemExit as end:
+        assert end.code == 2, line
+    assert "torch" not in sys.modules, line
+"""
+    of_leaves = ("lcnet classify nowhere x.png", "lcnet train nowhere", "lcnet deploy nowhere --to onnx", "lcnet profile nowhere")
+    lines = [line for line, _ in MISTAKES if not any(word in line for word in NEED_TORCH)] + list(of_leaves)
+    assert len(lines) >= 40
+    done = subprocess.run([sys.executable, "-c", program], input=json.dumps(lines), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_import_tells_what_it_did_and_what_it_left_out(folder, monkeypatch, capsys):

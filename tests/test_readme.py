@@ -45,7 +45,7 @@ def in_readme(*words: str) -> list[list[str]]:
 def ernest(folder: Path, *arguments: str) -> str:
     """What a command prints, run in `folder` as a user would."""
     environment = os.environ | {"PYTHONPATH": str(ROOT), "COLUMNS": "120"}
-    command = [sys.executable, "-W", "error", "-m", "ernest.cli", *arguments]
+    command = [sys.executable, "-W", "error", "-m", "ernest", *arguments]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{shlex.join(arguments)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout
@@ -189,7 +189,7 @@ def test_the_demo_at_one_minute_and_what_uses_its_checkpoint(tmp_path):
     report = (tmp_path / "build/demo/report.html").read_text()
     assert "<audio" in report
     assert not re.search(r'(?:src|href)="(?:https?:|//)', report)
-    rows = [json.loads(line) for line in (tmp_path / "build/bench/model.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (tmp_path / "build/demo/bench/model.jsonl").read_text().splitlines()]
     assert {"row", "value", "bar", "ok", "threads", "command"} == set(rows[0])
 
     for arguments in in_readme("generate", "describe", "slice"):

@@ -17,9 +17,10 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from benchmarks.lcnet.findings import Findings, keep
+from benchmarks.findings import Findings, write
 from benchmarks.lcnet.mnist import DATA, mnist
-from benchmarks.tables import Figure, Table, insert, markdown, show
+from benchmarks.page import insert
+from benchmarks.tables import Figure, Table, markdown, show
 from ernest.lcnet import PP_LCNET, PUBLISHED, STRIDES_64, Architecture, PPLCNet, fold, rewire
 from ernest.lcnet.training import PictureDataset, Recipe, dataset_from_arrays, fit, supervised
 
@@ -263,7 +264,7 @@ def main() -> None:
         measured.parent.mkdir(parents=True, exist_ok=True)
         measured.write_text(json.dumps(latency(), ensure_ascii=False))
     found = findings(json.loads(measured.read_text()) if measured.exists() else {})
-    keep("ablation", found, COMMAND)
+    write("lcnet", "ablation", found, COMMAND)
     show(Console(width=120), "ablation", found.tables, found.figures)
     PAGE.write_text(insert(PAGE.read_text(), "\n\n".join(map(markdown, found.tables)), "ablation"))
 

@@ -19,8 +19,9 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
+from benchmarks import findings
+from benchmarks.findings import Findings
 from benchmarks.lcnet.digits import RECIPE, SEEDS, digits, trained
-from benchmarks.lcnet.findings import Findings, keep
 from benchmarks.lcnet.worker import closeness as decibels
 from benchmarks.tables import Figure, Table, show
 from ernest.lcnet import PUBLISHED, PPLCNet, deploy, load, onnx_model, open_model, openvino_model, prepare, save
@@ -173,12 +174,12 @@ def small_and_light() -> Findings:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
-    parser.add_argument("--folder", type=Path, default=Path("build/bench"))
+    parser.add_argument("--folder", type=Path, default=findings.FOLDER)
     folder = parser.parse_args().folder
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         found = eight_bits(Path(scratch)) + closeness() + parity() + small_and_light()
-    keep("deployment", found, COMMAND, folder)
+    findings.write("lcnet", "deployment", found, COMMAND, folder)
     show(Console(width=120), "deployment", found.tables, found.figures)
 
 

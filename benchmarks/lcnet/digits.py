@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 from rich.console import Console
 
-from benchmarks.lcnet.findings import Findings, keep
+from benchmarks import findings
+from benchmarks.findings import Findings
 from benchmarks.tables import Figure, Table, show
 from ernest.lcnet import PPLCNet, cost
 from ernest.lcnet.training import PictureDataset, Recipe, dataset_from_arrays, distillation, evaluation_transform, fit, supervised
@@ -121,7 +122,7 @@ def main() -> None:
     parser.parse_args()
     torch.set_num_threads(1)
     found = strides_study() + teacher_study()
-    keep("digits", found, COMMAND)
+    findings.write("lcnet", "digits", found, COMMAND)
     show(Console(), "digits", found.tables, found.figures)
 
 

@@ -9,7 +9,7 @@ from typing import get_args
 
 import torch
 
-from benchmarks.lcnet.findings import Findings
+from benchmarks.findings import Findings
 from benchmarks.lcnet.networks import FOLDER, LABELS, load, prepare
 from benchmarks.lcnet.races import Progress, race
 from benchmarks.lcnet.widths import SMALLEST, WIDTHS, compared, details

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from benchmarks.lcnet.findings import Findings, keep
+from benchmarks import findings
+from benchmarks.findings import Findings
 from benchmarks.tables import Figure, show
 from ernest.lcnet import PPLCNet, parameters
 from ernest.lcnet.training import PictureDataset, Recipe, dataset_from_arrays, evaluate, evaluation_transform, fit, supervised
@@ -102,7 +103,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
     found = run(asked.data, asked.out, asked.threads)
-    keep("mnist", found, COMMAND)
+    findings.write("lcnet", "mnist", found, COMMAND)
     show(Console(), "MNIST", found.tables, found.figures)
 
 

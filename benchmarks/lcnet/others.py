@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchmarks.lcnet.findings import Findings, Latency
+from benchmarks.findings import Findings, Latency
 from benchmarks.lcnet.networks import FOLDER, LABELS, prepare
 from benchmarks.lcnet.published import OURS, PEERS, Published
 from benchmarks.lcnet.races import Progress, race

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
 
-from benchmarks.lcnet.findings import Latency
+from benchmarks.findings import Latency
 
 BURST_SECONDS, LEAST_CALLS, MOST_CALLS = 0.05, 8, 60
 SETTLE_SECONDS = 0.02

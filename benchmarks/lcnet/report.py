@@ -1,55 +1,12 @@
-"""The findings in Markdown, and latency beside accuracy as a picture."""
+"""Latency beside accuracy as a picture."""
 
-import os
-import platform
-from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks import tables
-from benchmarks.lcnet.findings import COMMAND, Findings, Latency
+from benchmarks.findings import Findings, Latency
 from benchmarks.lcnet.published import OURS, PEERS
-
-PACKAGES = ("torch", "openvino", "onnxruntime", "nncf", "onnx")
-FEATURES = (
-    *("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8"),
-    *("asimd", "asimddp", "bf16", "i8mm", "sve"),
-)
-"""What matters here of the flags in /proc/cpuinfo, on x86 and on ARM."""
-
-
-def machine() -> str:
-    """Processor, features, cores, load and the versions that matter."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith(("model name", "CPU part"))]
-    flags = next((line.split(":", 1)[1].split() for line in lines if line.startswith(("flags", "Features"))), [])
-    found = []
-    for package in PACKAGES:
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            found.append(f"no {package}")
-    features = " ".join(feature for feature in FEATURES if feature in flags)
-    processor = f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores ({features})"
-    return f"{processor}; Python {platform.python_version()}, {', '.join(found)}; load {os.getloadavg()[0]:.1f}"
-
-
-def markdown(parts: dict[str, Findings]) -> str:
-    """Bars first, then every table, then where the numbers come from."""
-    blocks = [tables.bars(figure for found in parts.values() for figure in found.figures)]
-    blocks += [tables.markdown(table) for found in parts.values() for table in found.tables]
-    missing = [note for found in parts.values() for note in found.notes if "not there" in note]
-    blocks += ["\n".join(f"- {note}" for note in missing)] if missing else []
-    blocks.append(
-        "Lower quartile: the median over rounds of each round's lower quartile; ratios: the median over rounds of the ratio in "
-        "each; a process for each runtime, bursts of calls in rotating order; random weights with calibrated normalisation, "
-        f"224x224. {machine()}. From `{COMMAND}`."
-    )
-    return "\n\n".join(blocks)
-
 
 LINES = (
     ("OpenVINO/fp32", "LCNet, OpenVINO fp32", "#7a7a7a", "o--"),
@@ -58,6 +15,12 @@ LINES = (
 )
 """Runtime, its name in the legend, colour and style."""
 PEER_COLOUR, LETTERS = "#d1495b", 7.0
+
+
+def draw_parts(parts: Mapping[str, Findings], folder: Path) -> None:
+    """The widest race that has been run."""
+    shown = parts.get("peers") or parts.get("widths") or Findings()
+    draw(shown.latencies, folder / "lcnet-latency-accuracy.png")
 
 
 def draw(latencies: Sequence[Latency], path: Path) -> None:
@@ -100,7 +63,7 @@ def draw(latencies: Sequence[Latency], path: Path) -> None:
         axes.annotate(text, (x, y), offset, textcoords="offset points", fontsize=LETTERS, color=colour, va="center")
     aside = path.with_name(f"aside-{path.name}")
     canvas.savefig(aside, dpi=130)
-    os.replace(aside, path)
+    aside.replace(path)
 
 
 def placed(texts: Sequence[str], points: np.ndarray) -> list[tuple[float, float]]:

@@ -3,24 +3,20 @@
 Rows go to build/bench/lcnet.jsonl, what the networks say of held-out collages to build/bench/lcnet-scenes/*.png.
 """
 
-import argparse
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 
-from benchmarks.lcnet import findings
-from benchmarks.lcnet.findings import Findings
-from benchmarks.tables import Figure, Table, show
+from benchmarks.findings import Findings
+from benchmarks.runner import Part, Wing, main
+from benchmarks.tables import Figure, Table
 from ernest.lcnet import Architecture, cost, parameters
 from ernest.lcnet.heads import (
     PICODET,
@@ -42,8 +38,9 @@ from ernest.lcnet.heads.training import Network
 from ernest.world.collages import FORMS, Collage, collage, forms
 from ernest.world.split import HELD_OUT
 
-COMMAND = "python -m benchmarks.lcnet.scenes"
 LEARNT, JUDGED, SHOWN = 3000, 200, 5
+QUICK_SHARE = 0.02
+"""Of the steps and collages, in a quick run."""
 
 BACKBONE = Architecture(scale=0.5)
 DETECTOR = DetectorArchitecture(classes=len(FORMS) - 1, backbone=BACKBONE, width=64, layers=2)
@@ -66,8 +63,9 @@ SEGMENTERS: Mapping[tuple[Decoder, float], float] = {
     ("liteseg", 1.0): 2.57,
 }
 
-Found = tuple[Findings, np.ndarray | None]
-"""Figures, and what the first held-out collages look like to the network; of masks the true ones stand above."""
+Tell = Callable[[str], None]
+PICTURES = "lcnet-scenes"
+"""The folder of pictures: what the first held-out collages look like to a network; of masks the true ones stand above."""
 
 
 @dataclass(frozen=True)
@@ -96,31 +94,7 @@ def drawn(share: float, size: int) -> tuple[list[Collage], list[Collage]]:
     return [collage(0, index, size) for index in range(round(share * LEARNT))], [collage(0, index, size) for index in judged]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog=COMMAND, description=__doc__)
-    parser.add_argument("--part", action="append", choices=PARTS, help="only this part (may be given more than once)")
-    parser.add_argument("--threads", type=int, default=1, help="threads of every run")
-    parser.add_argument("--quick", action="store_true", help="a fiftieth of the steps and collages: does it all work?")
-    parser.add_argument("--docs", type=Path, help="also write the picture of the documentation here")
-    chosen = parser.parse_args(arguments)
-    torch.set_num_threads(chosen.threads)
-    console, share = Console(width=130), 0.02 if chosen.quick else 1.0
-    folder = findings.FOLDER / "quick" if chosen.quick else findings.FOLDER
-    for name in chosen.part or PARTS:
-        with Progress(console=console, transient=True) as progress:
-            found, picture = PARTS[name](share, progress)
-        show(console, name, found.tables, found.figures)
-        findings.keep(f"scenes-{name}", found, f"{COMMAND} --part {name}", folder)
-        if picture is not None:
-            write_picture(picture, folder / "lcnet-scenes" / f"{name}.png")
-    if chosen.docs:
-        boxes, first, second = (
-            np.asarray(Image.open(folder / "lcnet-scenes" / f"{name}.png")) for name in ("detection", *DECODERS)
-        )
-        write_picture(np.concatenate((boxes, first, second[len(second) // 2 :])), chosen.docs)
-
-
-def counts(*_: Any) -> Found:
+def counts(folder: Path, rounds: int, quick: bool, tell: Tell) -> Findings:
     """What the sizes cost, beside what they should."""
     figures, lines = [], []
     for size, (millions, giga) in DETECTORS.items():
@@ -134,13 +108,14 @@ def counts(*_: Any) -> Found:
         figures.append(off(f"20: {decoder} on x{scale}, parameters", count / 1e6, millions))
         lines.append((f"{decoder} on x{scale}", f"{count:,}", f"{millions:.2f}", "", ""))
     header = ("network", "parameters", "expected, M", "multiply-adds at 320x320, G", "expected")
-    return Findings(tuple(figures), (Table("Heads: sizes", header, tuple(lines)),)), None
+    return Findings(tuple(figures), (Table("Heads: sizes", header, tuple(lines)),))
 
 
-def detection(share: float, progress: Progress) -> Found:
+def detection(folder: Path, rounds: int, quick: bool, tell: Tell) -> Findings:
     torch.manual_seed(0)
+    share = QUICK_SHARE if quick else 1.0
     learnt, judged = drawn(share, DETECTION_SIZE)
-    detector, minutes = trained(Detector(DETECTOR), Scenes(learnt, masks=False), share, progress, "detection")
+    detector, minutes = trained(Detector(DETECTOR), Scenes(learnt, masks=False), share, tell, "detection")
     found = [detector.detect(normalise_pictures(one.pixels[None]))[0] for one in judged]
     score = average_precision(found, [objects(one) for one in judged], len(FORMS) - 1)
     shown = [
@@ -152,15 +127,17 @@ def detection(share: float, progress: Progress) -> Found:
         Figure("19: PicoDet, AP@[.5:.95] on held-out collages", score.mean),
         Figure("19: PicoDet, processor minutes of training", minutes),
     )
-    return Findings(figures), strip(shown)
+    write_picture(strip(shown), folder / PICTURES / "detection.png")
+    return Findings(figures)
 
 
-def segmentation(share: float, progress: Progress, decoder: Decoder) -> Found:
+def segmentation(folder: Path, rounds: int, quick: bool, tell: Tell, decoder: Decoder) -> Findings:
     torch.manual_seed(0)
+    share = QUICK_SHARE if quick else 1.0
     size = SEGMENTATION_SIZES[decoder]
     learnt, judged = drawn(share, size)
     network = Segmenter(SegmenterArchitecture(len(FORMS), BACKBONE, decoder))
-    segmenter, minutes = trained(network, Scenes(learnt, masks=True), share, progress, decoder)
+    segmenter, minutes = trained(network, Scenes(learnt, masks=True), share, tell, decoder)
     masks = [segmenter.segment(normalise_pictures(one.pixels[None]))[0].numpy() for one in judged]
     true = [one.mask for one in judged]
     score = intersection_over_union(map(torch.from_numpy, masks), map(torch.from_numpy, true), len(FORMS))
@@ -172,26 +149,40 @@ def segmentation(share: float, progress: Progress, decoder: Decoder) -> Found:
         strip([draw_mask(one.pixels, mask, SIDE // size) for one, mask in zip(judged, said, strict=True)])
         for said in (true, masks)
     ]
-    return Findings(figures), np.concatenate(strips)
+    write_picture(np.concatenate(strips), folder / PICTURES / f"{decoder}.png")
+    return Findings(figures)
 
 
-PARTS: Mapping[str, Callable[[float, Progress], Found]] = {
-    "counts": counts,
-    "detection": detection,
-    "deeplab": partial(segmentation, decoder="deeplab"),
-    "liteseg": partial(segmentation, decoder="liteseg"),
-}
+def draw(parts: Mapping[str, Findings], folder: Path) -> None:
+    """The picture of the documentation, once all three are there."""
+    paths = [folder / PICTURES / f"{name}.png" for name in ("detection", *DECODERS)]
+    if all(path.exists() for path in paths):
+        boxes, first, second = (np.asarray(Image.open(path)) for path in paths)
+        write_picture(np.concatenate((boxes, first, second[len(second) // 2 :])), folder / PICTURES / "heads.png")
 
 
-def trained(network: Network, scenes: Scenes, share: float, progress: Progress, name: str) -> tuple[Network, float]:
+WING = Wing(
+    name="lcnet",
+    command="python -m benchmarks.lcnet.scenes",
+    parts={
+        "counts": Part(counts),
+        "detection": Part(detection),
+        "deeplab": Part(partial(segmentation, decoder="deeplab")),
+        "liteseg": Part(partial(segmentation, decoder="liteseg")),
+    },
+    prefix="scenes-",
+    draw=draw,
+)
+
+
+def trained(network: Network, scenes: Scenes, share: float, tell: Tell, name: str) -> tuple[Network, float]:
     """The network after `share` of the steps, and the minutes of processor time that took."""
-    settings = replace(SETTINGS, steps=round(share * SETTINGS.steps))
-    bar, begun = progress.add_task(name, total=settings.steps), time.process_time()
+    settings, begun = replace(SETTINGS, steps=round(share * SETTINGS.steps)), time.process_time()
 
-    def tell(step: int, steps: int, figures: Mapping[str, float]) -> None:
-        progress.update(bar, completed=step, description=f"{name}, loss {figures['loss']:.3f}")
+    def progress(step: int, steps: int, figures: Mapping[str, float]) -> None:
+        tell(f"{name}: step {step} of {steps}, loss {figures['loss']:.3f}")
 
-    return train(network, scenes, settings, tell), (time.process_time() - begun) / 60
+    return train(network, scenes, settings, progress), (time.process_time() - begun) / 60
 
 
 def off(name: str, value: float, expected: float) -> Figure:
@@ -210,4 +201,4 @@ def write_picture(picture: np.ndarray, path: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(WING)

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmarks.findings import Findings
 from benchmarks.lcnet import networks
-from benchmarks.lcnet.findings import Findings
 from benchmarks.tables import Figure, Table
 from ernest.device import supports_bf16
 from ernest.lcnet import PUBLISHED, PPLCNet

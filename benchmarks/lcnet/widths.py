@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from benchmarks.lcnet.findings import Findings, Latency
+from benchmarks.findings import Findings, Latency
 from benchmarks.lcnet.networks import FOLDER, LABELS, prepare
 from benchmarks.lcnet.races import Progress, company, latency, load, race, rotated, start
 from benchmarks.tables import Figure, Table

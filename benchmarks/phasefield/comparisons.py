@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
-from benchmarks.phasefield.findings import Findings, Panel
+from benchmarks.findings import Findings, Panel
 from benchmarks.phasefield.problems import prepare, spatial_error
 from benchmarks.phasefield.races import Entrant, Race, order, race
 from benchmarks.tables import Figure, Table
@@ -145,7 +145,7 @@ def held(comparison: Comparison, folder: Path, turns: int) -> Findings:
     """One comparison; the steppers of its race, some gigabytes of them, are let go with it."""
     problem = prepare(comparison.name, comparison.points, folder / "phasefield")
     result = race(problem, comparison.entrants, turns)
-    return Findings(figures(comparison, result), (table(result),), (panel(result),))
+    return Findings(figures(comparison, result), (table(result),), panels=(panel(result),))
 
 
 def figures(comparison: Comparison, result: Race) -> tuple[Figure, ...]:

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-from benchmarks.phasefield.findings import Findings
+from benchmarks.findings import Findings
 from benchmarks.phasefield.problems import Problem, prepare
 from benchmarks.tables import Figure, Table
 from ernest.phasefield.solver.solve import solve

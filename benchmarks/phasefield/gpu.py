@@ -5,7 +5,7 @@ import time
 
 import torch
 
-from benchmarks.phasefield.findings import Findings
+from benchmarks.findings import Findings
 from benchmarks.phasefield.problems import KAPPA, several_waves
 from benchmarks.tables import Figure, Table
 from ernest.phasefield.flows import AllenCahn

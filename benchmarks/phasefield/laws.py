@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.phasefield.findings import Findings
+from benchmarks.findings import Findings
 from benchmarks.phasefield.problems import KAPPA
 from benchmarks.tables import Figure, Table
 from ernest.phasefield.flows import AllenCahn, CahnHilliard, ConservativeAllenCahn, Flow

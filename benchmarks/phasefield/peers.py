@@ -19,8 +19,8 @@ from typing import IO
 
 import numpy as np
 
+from benchmarks.findings import Findings, Panel
 from benchmarks.phasefield.comparisons import coarse, sliding
-from benchmarks.phasefield.findings import Findings, Panel
 from benchmarks.phasefield.problems import Problem, prepare
 from benchmarks.phasefield.races import Curve, Entrant, race, seconds_to
 from benchmarks.tables import Figure, Table
@@ -183,4 +183,4 @@ def on_problem(problem: Problem, peers: tuple[Peer, ...], python: Path, turns: i
     fastest = list(dict.fromkeys(ours.fastest(ours.ours, 10.0**-k)[1] for k in range(3, 9)))
     curves = {worker.peer.name: worker.curve() for worker in workers}
     curves |= {name: ours.curve(name) for name in fastest if name}
-    return Findings(tuple(figures), (table,), (Panel(f"Other packages, {problem.name}, N = 128", curves),))
+    return Findings(tuple(figures), (table,), panels=(Panel(f"Other packages, {problem.name}, N = 128", curves),))

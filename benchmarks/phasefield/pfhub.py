@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmarks.phasefield.findings import Findings
+from benchmarks.findings import Findings
 from benchmarks.tables import Figure, Table
 from ernest.phasefield import GaussSeidel, GradientFlow, Grid, Implicit, Potential, Scheme, march
 

@@ -1,36 +1,17 @@
-"""The findings in Markdown and the work–precision plot."""
+"""The work–precision plot."""
 
-import platform
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Mapping
 from pathlib import Path
 
-from benchmarks import tables
-from benchmarks.phasefield.findings import COMMAND, Findings, Panel
+from benchmarks.findings import Findings, Panel
 
-PACKAGES = ("torch", "numpy", "scipy", "pyfftw", "numba")
 COLOURS = ("#1b6ca8", "#d1495b", "#2e933c", "#8f5fb0", "#e08e0b", "#17becf", "#7a7a7a", "#222222", "#b5651d")
 
 
-def machine() -> str:
-    """Processor, cores and the versions that matter."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    found = []
-    for package in PACKAGES:
-        try:
-            found.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            found.append(f"no {package}")
-    processor = names[0] if names else platform.machine()
-    return f"{processor}, {len(names) or '?'} cores; Python {platform.python_version()}, {', '.join(found)}"
-
-
-def markdown(findings: Findings) -> str:
-    """Bars first, then every table, then where the numbers come from."""
-    blocks = [tables.bars(findings.figures), *map(tables.markdown, findings.tables)]
-    blocks.append(f"One thread where no other number is told; medians of runs taken in turn. {machine()}. From `{COMMAND}`.")
-    return "\n\n".join(blocks)
+def draw_parts(parts: Mapping[str, Findings], folder: Path) -> None:
+    panels = tuple(panel for found in parts.values() for panel in found.panels)
+    if panels:
+        plot(panels, folder / "phasefield-work-precision.png")
 
 
 def plot(panels: tuple[Panel, ...], path: Path) -> None:

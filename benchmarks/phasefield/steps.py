@@ -10,8 +10,8 @@ from statistics import median
 
 import torch
 
+from benchmarks.findings import Findings
 from benchmarks.phasefield import gpu
-from benchmarks.phasefield.findings import Findings
 from benchmarks.phasefield.problems import KAPPA, several_waves
 from benchmarks.phasefield.races import fused
 from benchmarks.tables import Figure, Table

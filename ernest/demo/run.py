@@ -1,7 +1,6 @@
 """The demo from nothing to its report: `run` is the list of its stages, in order."""
 
 import json
-import math
 import multiprocessing
 import os
 import queue
@@ -19,14 +18,13 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from ernest.config.recipe import Recipe, find_recipe, load_recipe, to_tree
-from ernest.config.sizes import with_effort
+from ernest.config.recipe import Recipe, to_tree
 from ernest.demo.stages import CHAINS, Lane
 from ernest.device import ALLOCATOR
 from ernest.evaluation.results import Stage, save
 from ernest.evaluation.run import examine
 from ernest.report.page import write_report
-from ernest.report.rows import write_rows
+from ernest.report.rows import ROWS, write_rows
 from ernest.report.tables import rows, table
 from ernest.storage import write_text
 from ernest.tokenizers.text import TextTokenizer
@@ -34,17 +32,15 @@ from ernest.training import pipeline
 from ernest.training.monitor import stage_bar
 from ernest.world.world import TASKS
 
-FULL_MINUTES = 22.0
-"""What the recipe takes on two cores of a current server."""
 
-
-def run(build: Path, minutes: float = FULL_MINUTES, seed: int = 0, overrides: tuple[str, ...] = ()) -> Path:
+def run(build: Path, recipe: Recipe) -> Path:
     """Makes the world, trains tokenizers, judges and the model, examines it, and writes `build/report.html`.
 
     Stages whose files are there are passed over; what another recipe left in `build` is removed first. Raises ValueError for
-    a recipe that cannot be.
+    a network or a mixture that cannot be.
     """
-    recipe = _recipe(minutes, seed, overrides)
+    pipeline.check_network(recipe, TextTokenizer())
+    recipe.weights(TASKS)  # a mixture that cannot be ends here, before the long work
     console = Console(width=None if sys.stdout.isatty() else 120)
     _claim(build, recipe, console)
     os.environ.update(ALLOCATOR | {"OMP_NUM_THREADS": "1"})
@@ -60,24 +56,13 @@ def run(build: Path, minutes: float = FULL_MINUTES, seed: int = 0, overrides: tu
     save(build / "findings", findings)
     report = build / "report.html"
     write_report(report, findings)
-    write_rows(rows(findings, "make demo"))
+    write_rows(rows(findings, "make demo"), build / ROWS)
     console.print(table(findings))
     console.print(f"report: {report}\nmodel: {build / 'model'}")
     return report
 
 
-def _recipe(minutes: float, seed: int, overrides: tuple[str, ...]) -> Recipe:
-    if not 0 < minutes < math.inf:
-        raise ValueError(f"minutes = {minutes} must be positive and finite")
-    if seed < 0:
-        raise ValueError(f"seed = {seed} must not be negative")
-    recipe = replace(with_effort(load_recipe(find_recipe("tiny"), overrides), minutes / FULL_MINUTES), seed=seed)
-    pipeline.check_network(recipe, TextTokenizer())
-    recipe.weights(TASKS)  # a mixture that cannot be ends here, before the long work
-    return recipe
-
-
-MADE = ("judges", "tokenizers", "examples", "step-*", "model", "findings", "*.json", "metrics.jsonl", "report.html")
+MADE = ("judges", "tokenizers", "examples", "step-*", "model", "findings", "*.json", "metrics.jsonl", "report.html", "bench")
 """What the demo leaves in its folder."""
 
 

@@ -171,7 +171,7 @@ class Examiner:
 
     def _film_outcomes(self, kind: str, videos: np.ndarray, captions: Sequence[str]) -> tuple[Outcome, Outcome]:
         family = self.judges.families_right(videos, captions)
-        law = video.lawful(videos)
+        law = video.obeys_energy_law(videos)
         samples = tuple(
             Sample(
                 kind, captions[i], pixels=videos[i], curve=video.energies(videos[i]), right=bool(family[i]), lawful=bool(law[i])
@@ -184,7 +184,7 @@ class Examiner:
         ceilings = []
         for shown in (true, rebuild_frames(self.tokenizers, true)):
             right = self.judges.families_right(shown, names)
-            ceilings.append((float(right.mean()), float((right & video.lawful(shown)).mean())))
+            ceilings.append((float(right.mean()), float((right & video.obeys_energy_law(shown)).mean())))
         (true_family, true_both), (rebuilt_family, rebuilt_both) = ceilings
         return (
             Outcome(float(family.mean()), len(family), samples, (true_family, rebuilt_family)),

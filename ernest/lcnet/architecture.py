@@ -1,4 +1,4 @@
-"""What a PP-LCNet is made of, as data: the eleven published networks, the switches of the ablation, small images.
+"""Architectures of PP-LCNet as frozen data: the eleven published ones, the paper's ablations, one for small images.
 
 First version: arXiv 2109.15099, Table 1. Second version: PaddleClas, PP-LCNetV2.
 """
@@ -60,7 +60,7 @@ STRIDES_64: tuple[Stride, ...] = (2, 1, 1, 2, 2, 2)
 
 @dataclass(frozen=True)
 class Architecture:
-    """What there is to choose. The defaults are PP-LCNet x1.0 for ImageNet.
+    """All that defines a PP-LCNet. The defaults are PP-LCNet x1.0 for ImageNet.
 
     `strides` are those of the stem and of the five stages. `head_width` is the width of the layer before the classifier,
     which `scale` leaves alone; 0 leaves the layer out. timm gives that layer a bias (`head_bias`), the paper does not.
@@ -120,7 +120,7 @@ PUBLISHED: Mapping[str, Architecture] = MappingProxyType(
 
 
 def small_images(classes: int, scale: float = 1.0) -> Architecture:
-    """For pictures of about 32x32, cheap to train: maps of 16, 8 and 4, 3x3 kernels that fit them, nine blocks."""
+    """An architecture for images of about 32x32: feature maps of sides 16, 8 and 4, 3x3 kernels, nine blocks."""
     stages = (
         (Block(3, 64), Block(3, 64)),
         (Block(3, 128), Block(3, 128)),

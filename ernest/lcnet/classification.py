@@ -1,15 +1,19 @@
-"""Pictures to labels and probabilities, one by one or in batches, through whatever runtime a model has."""
+"""Classifies picture files with a model of any runtime: labels and probabilities, one by one or in batches."""
 
+import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ernest.lcnet.deployment.runtimes import Model
-from ernest.lcnet.image_io.read import read_input
+from ernest.lcnet.deployment.runtimes import Model, open_model
+from ernest.lcnet.image_io.read import picture_files, read_input
+
+BATCH = 16
+"""Pictures at once, where all names are known."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +25,42 @@ class Answer:
     error: str | None = None
 
 
+def as_json(answer: Answer) -> str:
+    if answer.error is not None:
+        return json.dumps({"file": answer.file, "error": answer.error}, ensure_ascii=False)
+    labels = [{"label": label, "probability": round(probability, 6)} for label, probability in answer.labels]
+    return json.dumps({"file": answer.file, "labels": labels}, ensure_ascii=False)
+
+
+def as_text(answer: Answer) -> str:
+    if answer.error is not None:
+        return answer.error
+    return f"{answer.file}: " + ", ".join(f"{label} {probability:.4f}" for label, probability in answer.labels)
+
+
+def classify_files(
+    path: Path,
+    images: Sequence[str],
+    names: Iterable[str] = (),
+    top: int = 5,
+    labels: Path | None = None,
+    threads: int | None = None,
+) -> Iterator[Answer]:
+    """Answers of the model in a file. `images` are files and folders; where they are just "-", the files are `names`, and each
+    is answered before the next one is read. Raises ValueError or ImportError, before the first answer, if the model cannot run.
+    """
+    if not images:
+        raise ValueError("name pictures, folders of them, or - for names on stdin")
+    model = open_model(path, labels, threads)
+    if model.runtime == "torch" and threads is not None:
+        torch.set_num_threads(threads)
+    streamed = tuple(images) == ("-",)
+    files = (name.rstrip("\r\n") for name in names) if streamed else list(picture_files(images))
+    yield from classify(model, files, top, 1 if streamed else BATCH)
+
+
 def classify(model: Model, files: Iterable[str | Path], top: int = 5, batch: int = 1) -> Iterator[Answer]:
-    """An answer for each file, in their order, as soon as `batch` of them have been read. A bad file spoils its own answer only.
+    """Yields an `Answer` for each file, in order, after each `batch` of files. Of an unreadable file the answer is an error.
 
     Of a batch, pictures that come to different sizes go to the network separately. Raises ValueError if `top` is below 1.
     """

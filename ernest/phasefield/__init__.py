@@ -1,8 +1,8 @@
-"""Phase-field gradient flows, marched by energetic spectral elements in time (arXiv 2406.16287).
+"""Solves phase-field gradient flows with energy-stable spectral elements in time (arXiv 2406.16287).
 
-`solve(flow, grid, start, end)` chooses scheme and steps for a tolerance and returns a solution for all times; `march` takes
-given steps with a given scheme. Flows are values such as `AllenCahn(kappa)` or a `GradientFlow` of the user's own, first
-fields come from `initial_conditions`, or are any tensor. Files and pictures are in the modules `io` and `plots`.
+`solve(flow, grid, u0, t1)` chooses scheme and steps for a tolerance and returns a solution for all times from 0 to t1; `march`
+takes given steps with a given scheme. Flows are values such as `AllenCahn(kappa)` or a `GradientFlow` of the user's own. The
+initial field u0 comes from `initial_conditions` or is any tensor. Files and pictures are in `io` and `plots`.
 """
 
 from ernest.phasefield import initial_conditions
@@ -36,8 +36,9 @@ from ernest.phasefield.schemes import (
     SemiImplicit,
 )
 from ernest.phasefield.solver.checkpoint import Checkpoint
-from ernest.phasefield.solver.events import Event
-from ernest.phasefield.solver.solution import Solution
+from ernest.phasefield.solver.diagnostics import StepRecord
+from ernest.phasefield.solver.events import Event, EventOccurrence
+from ernest.phasefield.solver.solution import DenseOutput, Solution
 from ernest.phasefield.solver.solve import EnergyRise, RunFailed, solve
 from ernest.phasefield.sparse import Diagonalised, OperatorFlow, march_operators, sparse_flow
 from ernest.phasefield.stepping import DivergenceError, Scheme, State, Stepper, StepStats, march
@@ -50,12 +51,14 @@ __all__ = [
     "Checkpoint",
     "CoarseGaussSeidel",
     "ConservativeAllenCahn",
+    "DenseOutput",
     "Diagonalised",
     "DivergenceError",
     "DoubleWell",
     "Element",
     "EnergyRise",
     "Event",
+    "EventOccurrence",
     "ExponentialElements",
     "FloryHuggins",
     "FloryHugginsAllenCahn",
@@ -80,6 +83,7 @@ __all__ = [
     "Solution",
     "Space",
     "State",
+    "StepRecord",
     "StepStats",
     "Stepper",
     "SwiftHohenberg",

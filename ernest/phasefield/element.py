@@ -1,4 +1,4 @@
-"""One marched element: the solution as a polynomial in time, at any time of it."""
+"""The solution of one time step as a polynomial in time, which can be evaluated at any time of the step."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -24,7 +24,7 @@ Forcing = Callable[[Tensor, tuple[Tensor, ...]], Tensor]
 
 
 class Flow(Protocol):
-    """What the schemes ask of a flow; the classes below and the user's own have it."""
+    """Interface of a flow: mobility G and linear operator L as symbols of |k|^2, potential F, and an optional forcing."""
 
     @property
     def mobility(self) -> Symbol: ...
@@ -211,7 +211,7 @@ class GradientFlow:
 
 
 def energy_of(u: Tensor, flow: Flow, grid: Space) -> Tensor:
-    """E of fields `[..., *points]`: `[...]`.
+    """Energy E of fields `[..., *points]`: `[...]`.
 
     The quadratic part is exact for the interpolant (Parseval), the rest is the sum over the grid; the ends that a
     Dirichlet grid leaves out count with u = 0.
@@ -266,7 +266,7 @@ def check_flow(flow: Flow, grid: Space, u0: Tensor) -> None:
 
 
 def varies_in_space(flow: Flow, u0: Tensor, dimensions: int) -> bool:
-    """Whether the potential differs from point to point, as one with a field of its own does."""
+    """Whether the potential differs from point to point, as a potential with coefficients `[*points]` does."""
     one = u0.flatten()[:1].reshape([1] * dimensions)
     return flow.potential.df(one).numel() > 1 or flow.potential.f(one).numel() > 1
 

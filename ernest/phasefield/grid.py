@@ -20,7 +20,7 @@ BOUNDARIES: tuple[Boundary, ...] = ("periodic", "neumann", "dirichlet")
 
 
 class Space(Protocol):
-    """What flows and schemes ask of a grid. A `Grid` is one; `LegendreGrid` and `Mesh` are others."""
+    """Interface of the spatial discretisation, with `Grid`, `LegendreGrid` and `Mesh` as implementations."""
 
     @property
     def points(self) -> tuple[int, ...]: ...

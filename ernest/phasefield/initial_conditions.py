@@ -1,8 +1,8 @@
-"""First fields for any grid: two phases, u = -1 and u = 1, with interfaces at rest between them, and unstable mixtures.
+"""Initial fields for any grid: shapes of u = 1 in u = -1 with equilibrium interfaces, and noise about a mean.
 
-Every scene returns a field `[*points]` in float64. Lengths are those of the grid, and shapes scale with its shortest side
-unless they are told. An interface at rest is tanh(distance / sqrt(2 kappa)) for the double well with s = 1; with another s,
-give a scene kappa / s. Distances go round a periodic grid the shorter way. On a Dirichlet grid, whose walls hold u = 0,
+Every function returns a field `[*points]` in float64. Lengths are those of the grid, and shapes scale with its shortest side
+unless given. An interface at rest is tanh(distance / sqrt(2 kappa)) for the double well with s = 1; with another s,
+pass kappa / s. Distances go round a periodic grid the shorter way. On a Dirichlet grid, whose walls hold u = 0,
 both phases meet them in a profile at rest. A shape that the grid has no room for raises ValueError.
 """
 
@@ -118,7 +118,7 @@ def spinodal_noise(grid: Grid, amplitude: float = 0.1, mean: float = 0.0, seed: 
 
 
 def _smooth_noise(grid: Grid, cutoff: float, generator: torch.Generator) -> Tensor:
-    """Normal noise of mean square one in the waves with 0 < |k| <= cutoff, drawn in an order that no grid has a say in."""
+    """Normal noise of mean square one in the waves with 0 < |k| <= cutoff, drawn in an order that is the same on every grid."""
     bases, squares = zip(*(_waves(grid, axis, cutoff) for axis in range(grid.dimensions)), strict=True)
     k2 = torch.zeros(())
     for square in squares:
@@ -156,7 +156,7 @@ def _distance(grid: Grid, centre: tuple[float, ...]) -> Tensor:
 
 
 def _offsets(grid: Grid, centre: tuple[float, ...]) -> list[Tensor]:
-    """For each axis the way from `centre` to the points along it, ready to be broadcast against the others."""
+    """For each axis the offset from `centre` of the points along it, in shapes that broadcast against the others."""
     if len(centre) != grid.dimensions:
         raise ValueError(f"centre: expected {grid.dimensions} coordinates, got {centre}")
     offsets = []
@@ -167,7 +167,7 @@ def _offsets(grid: Grid, centre: tuple[float, ...]) -> list[Tensor]:
 
 
 def _between_walls(grid: Grid, kappa: float, u: Tensor) -> Tensor:
-    """The field, let down to u = 0 at Dirichlet walls."""
+    """The field, brought to u = 0 at Dirichlet walls by an interface."""
     for x, length, boundary in zip(grid.coordinates(), grid.lengths, grid.boundaries, strict=True):
         if boundary == "dirichlet":
             u = u * _interface(torch.minimum(x, length - x), kappa)

@@ -1,4 +1,4 @@
-"""Legendre-Galerkin space for Neumann boundaries, with the modes in which minus the Laplacian is diagonal.
+"""Legendre-Galerkin grid for Neumann boundaries, with the modes in which minus the Laplacian is diagonal.
 
 On each axis the space is the polynomials of degree up to M. In the orthonormal Legendre basis phi_0 .. phi_M of [-1, 1] the
 mass matrix is the identity and the stiffness, with m = min(i, j),

@@ -1,4 +1,4 @@
-"""Nodes with weights, for operators that have no known modes: what a `Grid` is to the spectral schemes."""
+"""Quadrature nodes for flows whose operators are matrices; `Mesh` takes the place of a `Grid` there."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ class Mesh:
 
     @property
     def dimensions(self) -> int:
-        """Axes of a field: the nodes are one list, whatever the dimension of the space they are in."""
+        """Number of axes of a field: 1, since the nodes are one list, whatever the dimension of the domain."""
         return 1
 
     @property

@@ -1,4 +1,4 @@
-"""Small systems of ordinary differential equations that descend an energy, u_t = -G grad E(u), with Newton's method.
+"""Solves small gradient or Hamiltonian systems of ODEs, u_t = -G grad E(u), with energetic elements and Newton's method.
 
 The energetic element (arXiv 2406.16287) needs no linear part: with the Legendre moments m_k of grad E(u) over the element,
 its equations are

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL.Image import Image
 
+__all__ = ["draw_laws", "draw_snapshots", "limits_of", "palette", "write_film"]
+
 Limits = tuple[float, float]
 
 _INK, _MUTED, _LINE, _CURVE = "#1f2430", "#6b7280", "#d9dade", "#2f55a4"
@@ -135,7 +137,7 @@ def write_film(
 
 
 def check_film(path: Path | str) -> Path:
-    """The path, if its ending names a kind of film that can be written here. Raises what `film` would raise."""
+    """The path, if its ending names a kind of film that can be written here. Raises what `write_film` would raise."""
     path = Path(path)
     if path.suffix not in (".mp4", ".gif"):
         raise ValueError(f"{path}: a name for a film ends in .mp4 or .gif")
@@ -144,7 +146,7 @@ def check_film(path: Path | str) -> Path:
 
 
 def limits_of(fields: np.ndarray) -> Limits:
-    """-1 and 1 for fields that come near both phases and stay about there, else the least and the greatest value."""
+    """Colour limits: -1 and 1 for fields near the two phases u = -1 and u = 1, else the least and the greatest value."""
     low, high = float(fields.min()), float(fields.max())
     if max(abs(low), abs(high)) <= 1.2 and high - low > 0.5:
         return -1.0, 1.0
@@ -152,7 +154,7 @@ def limits_of(fields: np.ndarray) -> Limits:
 
 
 def _draw_history(axes: "Axes", name: str, time: np.ndarray, values: np.ndarray) -> None:
-    """One curve; a mass that is kept shows by how much it drifts."""
+    """One curve; of a conserved mass the drift from its first value."""
     label = name
     if name == "step":
         axes.stairs(values, time, baseline=None, color=_CURVE, linewidth=1.2)
@@ -179,7 +181,7 @@ def _array(field: Tensor | np.ndarray) -> np.ndarray:
 
 
 def _frame(field: np.ndarray, limits: Limits, pixels: int) -> "Image":
-    """The field as a picture of even sides, whose palette is the map of colours."""
+    """The field as a picture with even numbers of pixels, in the map of colours."""
     from PIL import Image
 
     plane = _plane(field)

@@ -1,4 +1,4 @@
-"""Bulk potentials F(u), the part of the energy that knows no gradients, with f = F' and its slopes f' = F''.
+"""Bulk potentials F(u), the part of the energy without gradients, with their derivatives f = F' and f' = F''.
 
 They are written with operators and torch functions, so fields of any shape and device fit, and gradients pass through.
 """
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class Potential(ABC):
-    """What a flow asks of its potential. `domain` is the open interval on which F is defined.
+    """Interface of a potential. `domain` is the open interval on which F is defined.
 
     `degree` is the degree of F if it is a polynomial, else None; the quadrature in time that is exact follows from it.
     `slopes` are the least and the greatest f' on the range of u that the flow works in; their midpoint is the
@@ -75,7 +75,7 @@ class DoubleWell(Potential):
 
 @dataclass(frozen=True)
 class Polynomial(Potential):
-    """F = sum of coefficients[k] u^k, at work on -reach <= u <= reach."""
+    """F = sum of coefficients[k] u^k, for fields with -reach <= u <= reach."""
 
     coefficients: tuple[float, ...]
     reach: float = 1.0

@@ -1,4 +1,4 @@
-"""Gradient flows whose operators are sparse matrices, or are known only by what they do to a vector.
+"""Solves gradient flows whose operators are sparse matrices, or functions that apply them to a vector.
 
 The element's system (I + tau/2 A x Lambda) c = r couples p unknown fields. Where Lambda = G (L + S) has no known modes, time is
 made diagonal instead of space (the solver of arXiv 2406.16287): with A = V diag(theta) V^{-1} the fields part into
@@ -36,7 +36,7 @@ Operator = Callable[[np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class OperatorFlow:
-    """u_t = -G (L u + f(u)) + forcing, with G and L given by what they do to a vector `[n]`.
+    """u_t = -G (L u + f(u)) + forcing, with G and L given as functions that apply them to a vector `[n]`.
 
     Both must be self-adjoint and nowhere negative in the inner product of the mesh, or the energy need not fall.
     `shifted(shift, S)` returns the solver r -> x of (I + shift G (L + S)) x = r, where the shift is a float, or complex with

@@ -208,6 +208,6 @@ def combine(matrix: Tensor, rows: Tensor, dimensions: int) -> Tensor:
     if rows.is_complex():
         # A real product of the two parts is half the work of a complex one.
         return torch.view_as_complex(combine(matrix, torch.view_as_real(rows), dimensions + 1))
-    # One product for each member, so that a member's digits do not hang on how many others there are.
+    # One product for each member, so that a member's digits do not depend on the size of the batch.
     flat = rows.flatten(-dimensions)
     return (matrix.to(flat).expand(*flat.shape[:-2], -1, -1) @ flat).unflatten(-1, rows.shape[-dimensions:])

@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 
-FILE = Path("build/bench/model.jsonl")
+ROWS = Path("bench/model.jsonl")
+"""The file of the unified model's figures, in the folder of whatever was built."""
 
 
 def matmul_rate(dtype: torch.dtype, size: int = 1024, seconds: float = 1.0) -> float:
@@ -25,7 +26,7 @@ def matmul_rate(dtype: torch.dtype, size: int = 1024, seconds: float = 1.0) -> f
     return 2 * size**3 / median(times)
 
 
-def write_rows(rows: Sequence[Mapping[str, Any]], path: Path = FILE) -> None:
+def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Adds rows to the file; rows that the same commands left before go. Written aside, then renamed."""
     commands = {row["command"] for row in rows}
     before = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

@@ -119,7 +119,7 @@ def as_frames(media: np.ndarray) -> Tensor:
 
 
 def distort(frames: Tensor, generator: torch.Generator) -> Tensor:
-    """Other hands and worse eyes: `[N, 3, H, W]` bent at random, some of it blurred, with some noise.
+    """Augment pictures `[N, 3, H, W]`: random elastic distortion, blur of random strength and Gaussian noise.
 
     Blur and noise make the judge read what tokenizers and models draw as it reads clean pictures.
     """

@@ -1,4 +1,4 @@
-"""Collages of cards with a handwritten digit and of plain shapes, with the exact box, kind and mask of every piece.
+"""Make collages of digit cards and plain shapes, labelled with exact boxes, kinds and masks, for detection and segmentation.
 
 A collage is a pure function of `(seed, index, size)`; from `HELD_OUT` on its handwriting is never that of training.
 """
@@ -10,9 +10,9 @@ import numpy as np
 
 from ernest.world.handwriting import Pose, draw, writings
 from ernest.world.images import DIGITS, INKS
+from ernest.world.sizes import COLLAGE_SIZE
 from ernest.world.split import generator, is_held_out
 
-SIZE = 96
 KINDS: tuple[str, ...] = (*DIGITS, "disc", "square", "triangle", "star")
 """What a piece can be: the digit on a card, or a shape."""
 FORMS: tuple[str, ...] = ("paper", "digit", "disc", "square", "triangle", "star")
@@ -45,7 +45,7 @@ class _Piece:
     angle: float
 
 
-def collage(seed: int, index: int, size: int = SIZE) -> Collage:
+def collage(seed: int, index: int, size: int = COLLAGE_SIZE) -> Collage:
     """The collage of one index, of 1 to 4 pieces. Raises ValueError for a size below 64, which leaves digits illegible."""
     if size < 64:
         raise ValueError(f"size: expected at least 64 pixels, got {size}")

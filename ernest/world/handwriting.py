@@ -1,4 +1,4 @@
-"""The handwriting of scikit-learn's digits, drawn on a canvas at any place, size, slant and angle."""
+"""Draw handwritten digits of scikit-learn's set on a canvas, at any place, size, slant and angle."""
 
 import math
 from dataclasses import dataclass

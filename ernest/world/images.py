@@ -1,6 +1,6 @@
-"""Pictures of a handwritten digit in one of six colours at one of five places, their captions, and exact readers of both.
+"""Make pictures of a coloured handwritten digit with captions, and read colour, place and caption back exactly.
 
-A picture is a pure function of `(seed, index)`.
+There are six colours and five places. A picture is a pure function of `(seed, index, size)`.
 """
 
 import re
@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ernest.config.media import MediaSpec
 from ernest.world.handwriting import Pose, draw, writings
+from ernest.world.sizes import BOX, SIZE
 from ernest.world.split import generator, is_held_out
 
-SIZE = MediaSpec.size
 DIGITS: tuple[str, ...] = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 COLOURS: tuple[str, ...] = ("red", "green", "blue", "yellow", "pink", "white")
 PLACES: tuple[str, ...] = ("top left", "top right", "bottom left", "bottom right", "centre")
@@ -23,12 +22,12 @@ INKS = np.array([[242, 51, 46], [51, 217, 64], [77, 115, 255], [250, 230, 51], [
 PAPERS = np.array([[10, 10, 13], [41, 33, 51]]) / 255
 """RGB of the two backgrounds, in whole levels too."""
 _CENTRES = np.array([[-7.5, -7.5], [7.5, -7.5], [-7.5, 7.5], [7.5, 7.5], [0.0, 0.0]])
-"""Centre (x, y) of each of `PLACES`, in pixels from the middle."""
+"""Centre (x, y) of each of `PLACES`, from the middle of a canvas with sides of `BOX`."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """Pixels uint8 `[32, 32, 3]` and what they show: a digit 0..9, one of `COLOURS`, one of `PLACES`."""
+    """Pixels uint8 `[size, size, 3]` and what they show: a digit 0..9, one of `COLOURS`, one of `PLACES`."""
 
     pixels: np.ndarray
     digit: int
@@ -48,17 +47,17 @@ class _Sketch:
     pose: Pose
 
 
-def picture(seed: int, index: int) -> Picture:
+def picture(seed: int, index: int, size: int = SIZE) -> Picture:
     """The picture of one index. From `HELD_OUT` on the handwriting is never that of a smaller index."""
-    return pictures(seed, [index])[0]
+    return pictures(seed, [index], size)[0]
 
 
-def pictures(seed: int, indices: Sequence[int]) -> list[Picture]:
+def pictures(seed: int, indices: Sequence[int], size: int = SIZE) -> list[Picture]:
     """The pictures of many indices, to the bit those of `picture`, and faster."""
     if not len(indices):
         return []
-    sketches = [_sketch(seed, index) for index in indices]
-    ink = draw([sketch.writing for sketch in sketches], [sketch.pose for sketch in sketches], SIZE)
+    sketches = [_sketch(seed, index, size / BOX) for index in indices]
+    ink = draw([sketch.writing for sketch in sketches], [sketch.pose for sketch in sketches], size)
     colours = INKS[[sketch.colour for sketch in sketches]]
     pixels = paint(ink, colours, PAPERS[[sketch.paper for sketch in sketches]])
     return [
@@ -74,14 +73,15 @@ def paint(ink: np.ndarray, colours: np.ndarray, papers: np.ndarray) -> np.ndarra
     return np.rint(levels, out=levels).astype(np.uint8)
 
 
-def _sketch(seed: int, index: int) -> _Sketch:
+def _sketch(seed: int, index: int, scale: float) -> _Sketch:
+    """The lots of one picture; `scale` is the pixels of a unit of length."""
     rng = generator(seed, index, "picture")
     digit, colour, place, paper = (int(rng.integers(count)) for count in (10, len(COLOURS), len(PLACES), len(PAPERS)))
     choice = writings(digit, is_held_out(index))
     writing = int(choice[rng.integers(len(choice))])
     side, angle, slant, aspect, right, down = rng.uniform([14, -0.175, -0.1, 0.92, -1, -1], [18, 0.175, 0.1, 1.08, 1, 1]).tolist()
-    x, y = _CENTRES[place]
-    return _Sketch(digit, colour, place, paper, writing, Pose(side, angle, slant, aspect, x + right, y + down))
+    x, y = scale * (_CENTRES[place] + (right, down))
+    return _Sketch(digit, colour, place, paper, writing, Pose(scale * side, angle, slant, aspect, float(x), float(y)))
 
 
 def caption(digit: int, colour: str, place: str) -> str:
@@ -104,7 +104,7 @@ def parse(text: str) -> tuple[int, str, str] | None:
 
 
 def read_colour(pixels: np.ndarray) -> str | None:
-    """The colour of the ink of a picture uint8 `[32, 32, 3]`, or None where there is no ink."""
+    """The colour of the ink of a picture uint8 `[size, size, 3]`, or None where there is no ink."""
     excess, ink, paper = _ink(pixels)
     if not ink.any():
         return None
@@ -116,9 +116,9 @@ def read_colour(pixels: np.ndarray) -> str | None:
 
 
 def read_place(pixels: np.ndarray) -> str | None:
-    """The place of the ink of a picture uint8 `[32, 32, 3]`: nearest to its centroid. None where there is no ink."""
+    """The place of the ink of a picture uint8 `[size, size, 3]`: nearest to its centroid. None where there is no ink."""
     centre = centroid(pixels)
-    return None if centre is None else PLACES[int(np.hypot(*(_CENTRES - centre).T).argmin())]
+    return None if centre is None else PLACES[int(np.hypot(*(_CENTRES * len(pixels) / BOX - centre).T).argmin())]
 
 
 def centroid(pixels: np.ndarray) -> np.ndarray | None:

@@ -1,57 +1,56 @@
-"""First fields of the physics videos: two phases, u = -1 and u = 1, drawn on the canvas with interfaces at rest.
+"""Draw the initial conditions of the physics videos: two phases, u = -1 and u = 1, with interfaces at rest between them.
 
-A scene draws from its generator the field u `[SIZE, SIZE]` and the time T to which it is followed, long enough
-for the story to be told and short enough for its object to be still there. Lengths are in pixels, and times in units of
-the double well with s = 1, in which an interface moves with speed KAPPA times its curvature.
+A scene draws from its generator the field u `[size, size]` and the time T to which it is followed, long enough
+for the story to be told and short enough for its object to be still there. Lengths are in units of which a side of the canvas
+has `BOX`, times in those of the double well with s = 1, in which an interface moves with speed KAPPA times its curvature.
 """
 
 import math
 
 import numpy as np
 
-from ernest.config.media import MediaSpec
+from ernest.world.sizes import BOX, SIZE
 
-SIZE = MediaSpec.size
 KAPPA = 1.3**2
-"""Gradient energy, in pixels squared: interfaces are tanh(distance / 1.84 pixels)."""
+"""Gradient energy, in units of length squared: interfaces are tanh(distance / 1.84)."""
 
 _WIDTH = math.sqrt(2 * KAPPA)
-_Y, _X = np.meshgrid(np.arange(SIZE) - (SIZE - 1) / 2, np.arange(SIZE) - (SIZE - 1) / 2, indexing="ij")
 
 Field = np.ndarray
 Scene = tuple[Field, float]
 
 
-def disk(rng: np.random.Generator) -> Scene:
+def disk(rng: np.random.Generator, size: int = SIZE) -> Scene:
     """A disk of radius R, which vanishes at R^2 / 2 KAPPA."""
     radius = rng.uniform(8, 12.5)
     x, y = rng.uniform(-2.8, 2.8, 2)
-    return _interface(_disk(x, y, radius)), rng.uniform(0.75, 0.9) * radius**2 / (2 * KAPPA)
+    return _interface(_disk(x, y, radius, size)), rng.uniform(0.75, 0.9) * radius**2 / (2 * KAPPA)
 
 
-def star(rng: np.random.Generator) -> Scene:
+def star(rng: np.random.Generator, size: int = SIZE) -> Scene:
     """A star of m rays; mode m of a circle relaxes at the rate KAPPA (m^2 - 1) / R^2.
 
     Fewer than four rays would lose little more energy than the tenth by which a rounding star is told from a still one.
     """
     radius, rays, depth = rng.uniform(8, 9.5), rng.integers(4, 7), rng.uniform(0.28, 0.4)
     x, y = rng.uniform(-2, 2, 2)
-    angle = np.arctan2(_Y - y, _X - x)
+    right, down = _offsets(x, y, size)
+    angle = np.arctan2(down, right)
     wave = 1 + depth * np.cos(rays * angle + rng.uniform(0, 2 * math.pi))
-    field = _interface(radius * wave - np.hypot(_X - x, _Y - y))
+    field = _interface(radius * wave - np.hypot(right, down))
     return field, rng.uniform(0.9, 1.1) * radius**2 / ((rays**2 - 1) * KAPPA)
 
 
-def two_discs(rng: np.random.Generator) -> Scene:
+def two_discs(rng: np.random.Generator, size: int = SIZE) -> Scene:
     """Two equal disks that just touch, and so become one."""
     radius = rng.uniform(5, 6.3)
     x, y = rng.uniform(-2.4, 2.4, 2)
     dx, dy = _direction(rng.uniform(0, 2 * math.pi), radius * rng.uniform(0.95, 1.03))
-    field = _interface(np.maximum(_disk(x + dx, y + dy, radius), _disk(x - dx, y - dy, radius)))
+    field = _interface(np.maximum(_disk(x + dx, y + dy, radius, size), _disk(x - dx, y - dy, radius, size)))
     return field, rng.uniform(0.99, 1.21) * 2 * radius**2 / (3 * KAPPA)
 
 
-def two_drops(rng: np.random.Generator) -> Scene:
+def two_drops(rng: np.random.Generator, size: int = SIZE) -> Scene:
     """A large and a small drop apart: mass flows from the small to the large one until the small one is gone.
 
     They lie along a diagonal, where the canvas has room for two drops and for the gap that keeps them from merging,
@@ -63,16 +62,16 @@ def two_drops(rng: np.random.Generator) -> Scene:
     turn = rng.integers(4) * math.pi / 2 + math.pi / 4 + rng.uniform(-0.1, 0.1)
     ax, ay = _direction(turn, -0.36 * distance)
     bx, by = _direction(turn, 0.64 * distance)
-    field = _interface(np.maximum(_disk(x + ax, y + ay, large), _disk(x + bx, y + by, small)))
+    field = _interface(np.maximum(_disk(x + ax, y + ay, large, size), _disk(x + bx, y + by, small, size)))
     return field, rng.uniform(0.75, 0.9) * _life_of_the_smaller(large, small)
 
 
-def mixture(rng: np.random.Generator) -> Scene:
+def mixture(rng: np.random.Generator, size: int = SIZE) -> Scene:
     """A mixture with small smooth fluctuations, unstable to separation."""
-    noise = rng.standard_normal((SIZE, SIZE))
-    k = 2 * math.pi * np.fft.fftfreq(SIZE)
-    half = 2 * math.pi * np.fft.rfftfreq(SIZE)
-    smooth = np.fft.irfft2(np.fft.rfft2(noise) * np.exp(-2 * (k[:, None] ** 2 + half**2)), s=(SIZE, SIZE))
+    noise = rng.standard_normal((size, size))
+    k = 2 * math.pi * np.fft.fftfreq(size, BOX / size)
+    half = 2 * math.pi * np.fft.rfftfreq(size, BOX / size)
+    smooth = np.fft.irfft2(np.fft.rfft2(noise) * np.exp(-2 * (k[:, None] ** 2 + half**2)), s=(size, size))
     smooth -= smooth.mean()
     return smooth / smooth.std() * rng.uniform(0.25, 0.4) + rng.uniform(-0.15, 0.15), rng.uniform(35, 60)
 
@@ -82,8 +81,14 @@ def _interface(distance: Field) -> Field:
     return np.tanh(distance / _WIDTH)
 
 
-def _disk(x: float, y: float, radius: float) -> Field:
-    return radius - np.hypot(_X - x, _Y - y)
+def _disk(x: float, y: float, radius: float, size: int) -> Field:
+    return radius - np.hypot(*_offsets(x, y, size))
+
+
+def _offsets(x: float, y: float, size: int) -> tuple[Field, Field]:
+    """How far each pixel lies to the right of and below a point, which is given from the middle of the canvas."""
+    line = (np.arange(size) - (size - 1) / 2) * (BOX / size)
+    return np.broadcast_to(line - x, (size, size)), np.broadcast_to((line - y)[:, None], (size, size))
 
 
 def _direction(angle: float, length: float) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Spoken words: espeak-ng's synthesiser, twenty words, voices with names, speed and pitch varied.
+"""Synthesise single spoken words with espeak-ng: twenty words, named voices, random speed and pitch.
 
 The synthesiser comes as a shared library in the package `espeakng_loader` and is called directly. A clip is a
 pure function of `(seed, index)`; from `HELD_OUT` on, speed and pitch come from cells of their plane that no

@@ -1,9 +1,9 @@
-"""What is for training and what is held out, and where every record's draws come from."""
+"""Tell training records from held-out ones by their index, and give each record its own random generator."""
 
 import numpy as np
 
 HELD_OUT = 2**40
-"""Records of this index and above are held out: other handwriting, other draws of everything, never seen in training."""
+"""Records of this index and above are held out: made of other writers' digits and other draws, and never used in training."""
 
 
 def is_held_out(index: int) -> bool:
@@ -14,6 +14,6 @@ def is_held_out(index: int) -> bool:
 
 
 def generator(seed: int, index: int, purpose: str) -> np.random.Generator:
-    """The source of all draws of one record for one purpose; other purposes of the same record draw independently."""
+    """The random generator of one record for one purpose; generators of other purposes are independent of it."""
     is_held_out(index)
     return np.random.default_rng((seed, index, *purpose.encode()))

@@ -1,4 +1,4 @@
-"""Text alone: captions as language, questions with answers, small arithmetic, comparisons and short tales of the world.
+"""Make the text-only records (captions, questions, arithmetic, comparisons, short tales), and work out their answers.
 
 Every record is a pure function of `(seed, index)`, and no text of a training record is ever the text of a
 held-out one, whatever the seeds. Answers are exact: `answer` reads a question and works it out again.

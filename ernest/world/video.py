@@ -1,41 +1,40 @@
-"""Videos of nine frames on a 32 x 32 canvas: phase-field physics with the laws that it obeys, and moving digits.
+"""Make videos of phase-field physics and of moving digits, and check the laws that they must obey.
 
-Every video is a pure function of `(seed, index)`. Two colours show the two phases, and are read back into the field,
-so the energy of any video, true or generated, can be computed.
+Every video is a pure function of `(seed, index)` and its sizes. Two colours show the two phases, and are read back
+into the field, so the energy of any video, true or generated, can be computed.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
-from ernest.config.media import MediaSpec
 from ernest.phasefield import AllenCahn, CahnHilliard, ConservativeAllenCahn, Flow, Grid, SemiImplicit, march
 from ernest.world import scenes
 from ernest.world.handwriting import Pose, draw, writings
 from ernest.world.images import DIGITS, INKS, PAPERS, centroid, paint
-from ernest.world.scenes import KAPPA, SIZE
+from ernest.world.scenes import KAPPA
+from ernest.world.sizes import BOX, FRAMES, SIZE
 from ernest.world.split import generator, is_held_out
 
-FRAMES = MediaSpec.frames
 _DARK = np.array([15, 26, 92]) / 255
 _BRIGHT = np.array([255, 194, 56]) / 255
 """Colours of the two phases, in whole levels of 8 bits: where the field is at rest, no last digit can turn the rounding."""
-_GRID = Grid.cube(SIZE, float(SIZE))
 _CHUNK = 48
 """The most videos solved together: few enough for their fields to stay in the processor's cache."""
 
 
 @dataclass(frozen=True)
 class _Family:
-    """Frame j of 0..8 shows the time T (j / 8) ** clock.
+    """Frame j of 0..n shows the time T (j / n) ** clock.
 
-    From a frame to the next the solver takes `steps` elements, each corrected by `sweeps`.
+    In an eighth of j / n the solver takes `steps` elements, each corrected by `sweeps`.
     """
 
     caption: str
-    scene: Callable[[np.random.Generator], scenes.Scene]
+    scene: Callable[[np.random.Generator, int], scenes.Scene]
     flow: Flow
     conserves: bool
     clock: float
@@ -53,34 +52,38 @@ _FAMILIES = (
 FAMILIES: tuple[str, ...] = tuple(family.caption for family in _FAMILIES)
 
 
-def simulate(family: int, seed: int, indices: Sequence[int]) -> np.ndarray:
-    """Videos uint8 `[N, 9, 32, 32, 3]` of one family, `FAMILIES[family]`: one for each index, whatever the others are."""
+def simulate(family: int, seed: int, indices: Sequence[int], size: int = SIZE, frames: int = FRAMES) -> np.ndarray:
+    """Videos uint8 `[N, frames, size, size, 3]` of the family `FAMILIES[family]`: one for each index, whatever the others are."""
     if not 0 <= family < len(FAMILIES):
         raise ValueError(f"family: expected 0 to {len(FAMILIES) - 1}, got {family}")
-    videos = np.empty((len(indices), FRAMES, SIZE, SIZE, 3), np.uint8)
+    if frames < 2:
+        raise ValueError(f"frames: expected 2 or more, got {frames}")
+    videos = np.empty((len(indices), frames, size, size, 3), np.uint8)
     # Even parts: a single video takes as long as ten together.
     for part in np.array_split(np.arange(len(indices)), max(1, -(-len(indices) // _CHUNK))):
-        drawn = [_FAMILIES[family].scene(generator(seed, indices[place], FAMILIES[family])) for place in part]
+        drawn = [_FAMILIES[family].scene(generator(seed, indices[place], FAMILIES[family]), size) for place in part]
         if drawn:
             starts, times = zip(*drawn, strict=True)
-            videos[part] = colours(_solve(_FAMILIES[family], np.stack(starts), np.array(times)))
+            videos[part] = colours(_solve(_FAMILIES[family], np.stack(starts), np.array(times), frames))
     return videos
 
 
-def _solve(family: _Family, starts: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Fields `[N, 9, n, n]` of all frames, from the first ones `[N, n, n]` and the times T `[N]`."""
+def _solve(family: _Family, starts: np.ndarray, times: np.ndarray, frames: int) -> np.ndarray:
+    """Fields `[N, frames, n, n]` of all frames, from the first ones `[N, n, n]` and the times T `[N]`."""
     # In single precision the last digits, which depend on the batch and on the processor, grow in a mixture that separates
     # until they turn the rounding of pixels. In double precision they stay a billion times finer than a level of 8 bits.
     u, T = torch.from_numpy(starts), torch.from_numpy(times)
-    clock = np.linspace(0, 1, FRAMES) ** family.clock
-    steps = [T * float(span / family.steps) for span in np.diff(clock) for _ in range(family.steps)]
+    clock = np.linspace(0, 1, frames) ** family.clock
+    per_frame = math.ceil(8 * family.steps / (frames - 1))
+    steps = [T * float(span / per_frame) for span in np.diff(clock) for _ in range(per_frame)]
+    grid = Grid.cube(starts.shape[-1], BOX)
     ends = []
     # With these steps and sweeps, hardly a pixel in ten thousand is more than one level of 255 away from the exact solution's.
     scheme = SemiImplicit(degree=2, sweeps=family.sweeps, stabilisation=1.0)
-    for count, element in enumerate(march(family.flow, _GRID, u, steps, scheme), start=1):
-        if count % family.steps == 0:
+    for count, element in enumerate(march(family.flow, grid, u, steps, scheme), start=1):
+        if count % per_frame == 0:
             ends.append(element.end_modes)
-    return torch.cat([u[:, None], _GRID.field(torch.stack(ends, 1))], 1).numpy()
+    return torch.cat([u[:, None], grid.field(torch.stack(ends, 1))], 1).numpy()
 
 
 def colours(u: np.ndarray) -> np.ndarray:
@@ -98,14 +101,15 @@ def fields(frames: np.ndarray) -> np.ndarray:
 
 
 def energies(frames: np.ndarray) -> np.ndarray:
-    """Energy of every frame `[...]` of uint8 `[..., 32, 32, 3]`: the double well, with differences for the gradient."""
+    """Energy of every frame `[...]` of uint8 `[..., size, size, 3]`: the double well, with differences for the gradient."""
     u = fields(frames)
     slopes = (u - np.roll(u, 1, -1)) ** 2 + (u - np.roll(u, 1, -2)) ** 2
-    return (KAPPA / 2 * slopes + (u * u - 1) ** 2 / 4).sum((-1, -2))
+    cell = (BOX / u.shape[-1]) ** 2
+    return (KAPPA / 2 * slopes + cell * (u * u - 1) ** 2 / 4).sum((-1, -2))
 
 
-def lawful(frames: np.ndarray, tolerance: float = 0.02, drop: float = 0.1) -> np.ndarray:
-    """Whether videos uint8 `[..., frames, 32, 32, 3]` obey the energy law, bool `[...]`.
+def obeys_energy_law(frames: np.ndarray, tolerance: float = 0.02, drop: float = 0.1) -> np.ndarray:
+    """Whether videos uint8 `[..., frames, size, size, 3]` obey the energy law, bool `[...]`.
 
     The energy never rises by more than `tolerance` of the first on any step, and falls by `drop` of it at least in all.
     """
@@ -116,12 +120,12 @@ def lawful(frames: np.ndarray, tolerance: float = 0.02, drop: float = 0.1) -> np
 
 
 def areas(frames: np.ndarray) -> np.ndarray:
-    """Share of the canvas that the bright phase fills in every frame `[...]` of uint8 `[..., 32, 32, 3]`."""
+    """Share of the canvas that the bright phase fills in every frame `[...]` of uint8 `[..., size, size, 3]`."""
     return (fields(frames).mean((-1, -2)) + 1) / 2
 
 
-def keeps_area_law(family: int, frames: np.ndarray, tolerance: float = 0.01) -> np.ndarray:
-    """Whether videos uint8 `[..., frames, 32, 32, 3]` obey the area law of their family, bool `[...]`.
+def obeys_area_law(family: int, frames: np.ndarray, tolerance: float = 0.01) -> np.ndarray:
+    """Whether videos uint8 `[..., frames, size, size, 3]` obey the area law of their family, bool `[...]`.
 
     The area never changes by more than `tolerance` of the canvas; a disk's area, though, falls by as much as it has to:
     at no time does it grow, and at the end less than half is left.
@@ -140,26 +144,27 @@ _STEPS = np.array([[-1, 0], [1, 0], [0, -1], [0, 1]])
 
 @dataclass(frozen=True)
 class MovingDigit:
-    """Frames uint8 `[9, 32, 32, 3]` and what they show: a digit 0..9 and one of `DIRECTIONS`."""
+    """Frames uint8 `[frames, size, size, 3]` and what they show: a digit 0..9 and one of `DIRECTIONS`."""
 
     frames: np.ndarray
     digit: int
     direction: str
 
 
-def moving_digit(seed: int, index: int) -> MovingDigit:
+def moving_digit(seed: int, index: int, size: int = SIZE, frames: int = FRAMES) -> MovingDigit:
     """A handwritten digit in any colour that crosses the canvas at an even speed, and stays on it."""
     rng = generator(seed, index, "moving digit")
     digit, colour, paper, direction = (int(rng.integers(n)) for n in (10, len(INKS), len(PAPERS), len(DIRECTIONS)))
     choice = writings(digit, is_held_out(index))
     writing = int(choice[rng.integers(len(choice))])
     side, angle, slant, aside, behind, ahead = rng.uniform([14, -0.175, -0.1, -6, 6, 6], [16, 0.175, 0.1, 6, 8.5, 8.5]).tolist()
-    along = np.linspace(-behind, ahead, FRAMES)[:, None] * _STEPS[direction]
-    path = along + aside * np.abs(_STEPS[direction][::-1])
-    poses = [Pose(side, angle, slant, 1.0, x, y) for x, y in path.tolist()]
-    ink = draw([writing] * FRAMES, poses, SIZE)
-    frames = paint(ink, INKS[[colour] * FRAMES], PAPERS[[paper] * FRAMES])
-    return MovingDigit(frames, digit, DIRECTIONS[direction])
+    scale = size / BOX
+    along = np.linspace(-behind, ahead, frames)[:, None] * _STEPS[direction]
+    path = scale * (along + aside * np.abs(_STEPS[direction][::-1]))
+    poses = [Pose(scale * side, angle, slant, 1.0, x, y) for x, y in path.tolist()]
+    ink = draw([writing] * frames, poses, size)
+    shown = paint(ink, INKS[[colour] * frames], PAPERS[[paper] * frames])
+    return MovingDigit(shown, digit, DIRECTIONS[direction])
 
 
 def moving_caption(digit: int, direction: str) -> str:

@@ -1,7 +1,7 @@
-"""The embedded world: records of every direction between text, pictures, speech and video.
+"""Make training records of every task between text, pictures, speech and video.
 
-A record is a pure function of `(seed, index)`: the same on every machine, whichever others are made with it, and
-never seen in training from index `HELD_OUT` on. Its `facts` hold what the verifiers of its answer need.
+A record is a pure function of `(seed, index)` and the sizes of its media: the same on every processor, whichever others are
+made with it, and never seen in training from index `HELD_OUT` on. Its `facts` hold what the verifiers of its answer need.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +13,7 @@ import numpy as np
 from ernest.sequence.record import Kind, Record, Segment, given, made
 from ernest.world import speech, text, video
 from ernest.world.images import COLOURS, DIGITS, PLACES, caption, pictures
+from ernest.world.sizes import FRAMES, SIZE
 from ernest.world.speech import VOICES, WORDS, Voice
 from ernest.world.split import generator
 from ernest.world.video import DIRECTIONS, FAMILIES
@@ -51,24 +52,34 @@ def record(seed: int, index: int, task: str | None = None) -> Record:
     return records(TASKS[index % len(TASKS)] if task is None else task, seed, [index])[0]
 
 
-def records(task: str, seed: int, indices: Sequence[int], voices: tuple[Voice, ...] = VOICES) -> list[Record]:
+def records(
+    task: str, seed: int, indices: Sequence[int], voices: tuple[Voice, ...] = VOICES, size: int = SIZE, frames: int = FRAMES
+) -> list[Record]:
     """Records of one task, one for each index, whatever the others are; many at once are made faster than one by one.
 
-    Speech is by `voices`. Raises ValueError for a task that is none of `TASKS` and `UNTRAINED`.
+    Speech is by `voices`; pictures and videos are `size` pixels wide and high, videos of `frames`. Raises ValueError for a task
+    that is none of `TASKS` and `UNTRAINED`.
     """
-    return together((task,), seed, indices, voices)
+    return together((task,), seed, indices, voices, size, frames)
 
 
-def together(tasks: Sequence[str], seed: int, indices: Sequence[int], voices: tuple[Voice, ...] = VOICES) -> list[Record]:
+def together(
+    tasks: Sequence[str],
+    seed: int,
+    indices: Sequence[int],
+    voices: tuple[Voice, ...] = VOICES,
+    size: int = SIZE,
+    frames: int = FRAMES,
+) -> list[Record]:
     """The records of several tasks, index by index; what two of them show is drawn, spoken or solved once."""
     known = (*TASKS, *UNTRAINED)
     for task in tasks:
         if task not in known:
             raise ValueError(f"task: {task!r} is none of {', '.join(known)}")
     needed = {_SHOWN_BY[task] for task in tasks}
-    pictured = _pictures(seed, indices) if "picture" in needed else ()
+    pictured = _pictures(seed, indices, size) if "picture" in needed else ()
     spoken = [_speech(seed, index, voices) for index in indices] if "speech" in needed else ()
-    filmed = _videos(seed, indices) if "video" in needed else ()
+    filmed = _videos(seed, indices, size, frames) if "video" in needed else ()
     found = []
     for place, index in enumerate(indices):
         for task in tasks:
@@ -100,7 +111,7 @@ def texts_for_bpe(seed: int, count: int) -> list[str]:
 # ------------------------------------------------------------------ what is shown
 
 
-def _pictures(seed: int, indices: Sequence[int]) -> list[_Shown]:
+def _pictures(seed: int, indices: Sequence[int], size: int) -> list[_Shown]:
     return [
         _Shown(
             "image",
@@ -108,7 +119,7 @@ def _pictures(seed: int, indices: Sequence[int]) -> list[_Shown]:
             caption(picture.digit, picture.colour, picture.place),
             {"digit": picture.digit, "colour": picture.colour, "place": picture.place},
         )
-        for picture in pictures(seed, indices)
+        for picture in pictures(seed, indices, size)
     ]
 
 
@@ -118,17 +129,18 @@ def _speech(seed: int, index: int, voices: tuple[Voice, ...], words: tuple[str, 
     return _Shown("audio", spoken.wave, spoken.word, facts)
 
 
-def _videos(seed: int, indices: Sequence[int]) -> list[_Shown]:
+def _videos(seed: int, indices: Sequence[int], size: int, frames: int) -> list[_Shown]:
     """The physics of one family is solved together."""
     drawn = [int(generator(seed, index, "video").integers(len(FAMILIES) + 1)) for index in indices]
     shown: dict[int, _Shown] = {}
     for family, name in enumerate(FAMILIES):
         places = [place for place, draw in enumerate(drawn) if draw == family]
-        for place, frames in zip(places, video.simulate(family, seed, [indices[place] for place in places]), strict=True):
-            shown[place] = _Shown("video", frames, name, {"family": name})
+        videos = video.simulate(family, seed, [indices[place] for place in places], size, frames)
+        for place, one in zip(places, videos, strict=True):
+            shown[place] = _Shown("video", one, name, {"family": name})
     for place, index in enumerate(indices):
         if place not in shown:
-            digit = video.moving_digit(seed, index)
+            digit = video.moving_digit(seed, index, size, frames)
             facts = {"family": MOVING, "digit": digit.digit, "direction": digit.direction}
             shown[place] = _Shown("video", digit.frames, video.moving_caption(digit.digit, digit.direction), facts)
     return [shown[place] for place in range(len(indices))]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ernest import cli
+from ernest.cli import lcnet
 from tests.lcnet.networks import save_digits, write_digits
 
 COMMANDS = ("train", "deploy", "classify", "profile")
@@ -33,6 +34,7 @@ def test_help_tells_what_there_is_and_loads_no_torch() -> None:
     program = f"""
 import sys
 from ernest import cli
+from ernest.cli import lcnet
 for command in {("", *COMMANDS)!r}:
     sys.argv = ["ernest", "lcnet", *([command] if command else []), "--help"]
     try:
@@ -46,7 +48,7 @@ assert not {{"torch", "numpy"}} & set(sys.modules)
     assert done.stdout.count("usage: ernest lcnet") == 1 + len(COMMANDS)
     for option in ("to", "precision", "calibration", "labels", "top", "threads", "json", "validation", "teacher", "picture"):
         assert f"--{option}" in done.stdout
-    assert tuple(cli.LCNET) == COMMANDS
+    assert tuple(lcnet.COMMANDS) == COMMANDS
 
 
 def test_pictures_are_classified_in_text_and_json(model, tmp_path, monkeypatch, capsys) -> None:

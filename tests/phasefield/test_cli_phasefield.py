@@ -9,13 +9,15 @@ from typing import get_args, get_type_hints
 import pytest
 
 from ernest import cli
+from ernest.cli import phasefield
+from ernest.cli.main import parse
 from ernest.phasefield import scenes
 
 DOCS = Path(__file__).parents[2] / "docs/phasefield"
 
 
 def test_choices_are_those_of_the_engine():
-    choices = {name: get_args(hint) for name, hint in get_type_hints(cli.phasefield_run).items()}
+    choices = {name: get_args(hint) for name, hint in get_type_hints(phasefield.run).items()}
     assert choices["scene"] == tuple(scenes.SCENES)
     assert choices["flow"] == ("usual", *scenes.FLOWS)
 
@@ -26,9 +28,9 @@ def test_commands_of_the_docs_can_be_called(monkeypatch):
     assert len(lines) >= 4
     for line in lines:
         monkeypatch.setattr(sys, "argv", line.split())
-        command = cli.parse()
+        command = parse()
         assert isinstance(command, partial)
-        assert command.func is cli.phasefield_run
+        assert command.func is phasefield.run
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from ernest.world.collages import FORMS, KINDS, SIZE, Collage, collage, forms
+from ernest.world.collages import FORMS, KINDS, Collage, collage, forms
 from ernest.world.handwriting import writings
+from ernest.world.sizes import COLLAGE_SIZE
 from ernest.world.split import HELD_OUT
 
 
@@ -20,8 +21,8 @@ def test_every_kind_occurs_in_every_number(many: list[Collage]) -> None:
 
 def test_forms_and_types(many: list[Collage]) -> None:
     for one in many:
-        assert one.pixels.shape == (SIZE, SIZE, 3)
-        assert one.mask.shape == (SIZE, SIZE)
+        assert one.pixels.shape == (COLLAGE_SIZE, COLLAGE_SIZE, 3)
+        assert one.mask.shape == (COLLAGE_SIZE, COLLAGE_SIZE)
         assert (one.pixels.dtype, one.mask.dtype, one.boxes.dtype) == (np.uint8, np.uint8, np.float32)
         assert one.kinds.dtype == np.int64
         assert one.boxes.shape == (len(one.kinds), 4)
@@ -49,10 +50,10 @@ def test_a_box_is_the_bounds_of_its_form_in_the_mask(many: list[Collage]) -> Non
 def test_pieces_lie_whole_on_the_canvas_and_are_large_enough_to_be_read(many: list[Collage]) -> None:
     for one in many:
         sides = one.boxes[:, 2:] - one.boxes[:, :2]
-        assert sides.min() > 0.13 * SIZE
-        assert sides.max() < 0.53 * SIZE
+        assert sides.min() > 0.13 * COLLAGE_SIZE
+        assert sides.max() < 0.53 * COLLAGE_SIZE
         assert one.boxes.min() >= 1
-        assert one.boxes.max() <= SIZE - 1
+        assert one.boxes.max() <= COLLAGE_SIZE - 1
 
 
 def test_masks_end_where_colours_change(many: list[Collage]) -> None:

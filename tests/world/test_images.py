@@ -125,3 +125,11 @@ def test_the_grammar_is_exact():
         assert parse(wrong) is None, wrong
     with pytest.raises(ValueError, match="brown"):
         caption(1, "brown", "centre")
+
+
+def test_pictures_of_another_size_show_the_same(many):
+    for index, large in enumerate(pictures(0, range(50), size=64)):
+        assert large.pixels.shape == (64, 64, 3)
+        assert (read_colour(large.pixels), read_place(large.pixels)) == (large.colour, large.place)
+        coarse = large.pixels.reshape(32, 2, 32, 2, 3).mean((1, 3))
+        assert np.abs(coarse - many[index].pixels).mean() < 2

@@ -103,7 +103,7 @@ def test_videos_obey_their_laws_and_all_families_come():
             assert video.read_direction(frames) == one.facts["direction"]
         else:
             assert words == one.facts["family"]
-            assert video.lawful(frames)
+            assert video.obeys_energy_law(frames)
 
 
 def test_the_first_frame_is_that_of_the_whole_video_and_open():

@@ -1,1 +1,1 @@
-"""A trained network in a runtime: exported, quantised, verified and timed."""
+"""Deployment of a trained network: export, quantisation, runtimes, verification and timing."""

@@ -1,4 +1,4 @@
-"""The fastest that PyTorch alone can do: compiled ahead of time, weights frozen, channels innermost."""
+"""Ahead-of-time compilation of a network by PyTorch's AOTInductor, with frozen weights and channels-last memory."""
 
 import tempfile
 import warnings

@@ -1,4 +1,4 @@
-"""Deployment in one call: a file for one of three runtimes, checked against the network that it comes from, and timed."""
+"""Writes a network for one of three runtimes, compares its answers with eager PyTorch's, and times both."""
 
 import json
 import random
@@ -40,7 +40,7 @@ COMPARED = 1000
 
 @dataclass(frozen=True)
 class Deployment:
-    """What has been written, how near it is, and milliseconds for one image of `size` (height, width)."""
+    """Result of `deploy`: the files, their agreement with PyTorch, milliseconds for one image of `size` (height, width)."""
 
     files: tuple[Path, ...]
     to: Target
@@ -89,7 +89,7 @@ def deploy(
 
 
 def summary(done: Deployment) -> str:
-    """What has been made, how near it is, how fast, and what it needs, a line each."""
+    """A text of five lines: files, agreement with PyTorch, times, what running needs, and a command that does."""
     size = sum(file.stat().st_size for file in done.files)
     check, (height, width) = done.check, done.size
     of_pictures = f"{check.agreement:.1%} of {check.pictures} pictures get the class"

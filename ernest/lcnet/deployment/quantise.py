@@ -1,4 +1,4 @@
-"""Eight-bit graphs for ONNX Runtime and OpenVINO: weights per output channel, activations by ranges seen on calibration pictures.
+"""Quantises graphs to int8 for ONNX Runtime and OpenVINO: weights per output channel, activations by calibration pictures.
 
 Ranges are static: found once, here. The native executor's own int8 form finds its scales at run time and needs no pictures.
 """

@@ -1,4 +1,4 @@
-"""Any file that holds a network, ready to run: our own, those of others, ONNX, OpenVINO."""
+"""Opens a network file of any kind (Ernest's, other libraries', ONNX, OpenVINO) as a `Model` in the runtime that fits it."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ def open_model(path: str | Path, labels: str | Path | None = None, threads: int 
 
 
 def eager_model(saved: Checkpoint) -> Model:
-    """In plain PyTorch, as the network is."""
+    """The network of a checkpoint in eager PyTorch, neither folded nor compiled."""
     return _model(torch.inference_mode()(saved.network.eval()), "torch", saved)
 
 
 def read_labels(path: str | Path, classes: int) -> tuple[str, ...]:
-    """A name a line. Raises ValueError, which names the file, if there are not as many as classes."""
+    """Reads the names of classes, one per line. Raises ValueError, which names the file, if there are not as many as classes."""
     path = Path(path)
     try:
         names = tuple(line.strip() for line in path.read_text(encoding="utf-8").rstrip().splitlines())

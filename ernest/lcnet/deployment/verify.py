@@ -1,4 +1,4 @@
-"""A deployed network beside the eager one: the same answers, and how much sooner."""
+"""Compares a deployed network with the eager one: agreement of classes, error of logits, time of a call."""
 
 import math
 import statistics
@@ -28,7 +28,7 @@ NOISE_FLOOR = 10.0
 
 @dataclass(frozen=True)
 class Check:
-    """Deployed against eager over `pictures`, or over noise where that is 0.
+    """How far a deployed network's answers are from the eager network's, over `pictures` pictures, or over noise if 0.
 
     `agreement` is the share of equal likeliest classes, `snr_db` the logits' power over that of their errors in dB,
     `max_error` the largest error of a logit.

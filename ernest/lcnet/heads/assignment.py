@@ -1,4 +1,4 @@
-"""Which point of a detector's maps has to find which object, and how sure it should be: for one picture.
+"""Label assignment of a detector's training: which point of the maps has to predict which object, with which score.
 
 Points are pixels `[P, 2]` with a stride each, `[P]`; objects are G boxes. Two rules, one after the other in training: the
 first looks at geometry alone and works from the first step; the second asks which predictions are good already.
@@ -21,7 +21,7 @@ SCORE_POWER, OVERLAP_POWER = 1.0, 6.0
 
 @dataclass(frozen=True)
 class Assignment:
-    """For every point the number of its object, -1 for none, and the score wished for it, 0 for none: both `[P]`."""
+    """For every point the index of its object, -1 for none, and its target score, 0 for none: both `[P]`."""
 
     object: Tensor
     score: Tensor

@@ -1,4 +1,4 @@
-"""Boxes `[x0, y0, x1, y1]` in pixels from the upper left corner of a picture: how much two share, and which to keep."""
+"""Boxes `[x0, y0, x1, y1]` in pixels from the upper left corner: intersection over union, non-maximum suppression."""
 
 from dataclasses import dataclass
 
@@ -77,7 +77,7 @@ def _shared(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def nms(boxes: Tensor, scores: Tensor, labels: Tensor, overlap: float) -> Tensor:
-    """Which of many boxes to keep: indices, surest first (non-maximum suppression).
+    """Non-maximum suppression: the indices of the boxes to keep, highest score first.
 
     A box goes if one of the same label that is kept is surer and shares more than `overlap` with it.
     """

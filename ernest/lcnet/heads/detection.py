@@ -30,7 +30,7 @@ CANDIDATES = 1000
 
 @dataclass(frozen=True)
 class DetectorArchitecture:
-    """What there is to choose of a detector. The defaults are PicoDet-S.
+    """All that defines a detector. The defaults are PicoDet-S.
 
     `width` is that of the neck and of the head, `layers` the number of separable layers before each prediction. A side
     of a box is at most `bins` - 1 strides away from its point. Raises ValueError, which names the field.
@@ -61,7 +61,7 @@ PICODET: Mapping[str, DetectorArchitecture] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a detector says of N pictures at all P points of its maps.
+    """A detector's raw outputs for N pictures at all P points of its maps.
 
     `scores` `[N, P, classes]` lie between 0 and 1. `distances` `[N, P, 4, bins]` are logits over whole numbers of
     strides to the left, upper, right and lower side. `points` `[P, 2]` are pixels (x, y), `strides` `[P]` pixels too.
@@ -147,7 +147,7 @@ class Neck(nn.Module):
 
 
 class LevelHead(nn.Module):
-    """What is said at the points of one map: scores `[N, P, classes]`, logits of distances `[N, P, 4, bins]`."""
+    """Predictions at the points of one map: scores `[N, P, classes]`, logits of distances `[N, P, 4, bins]`."""
 
     def __init__(self, width: int, layers: int, classes: int, bins: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a detector is to minimise: scores, boxes, and where in its bins each distance lies."""
+"""Training loss of a detector: varifocal for scores, GIoU for boxes, distribution focal for the distances to their sides."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,7 @@ VARIFOCAL, DISTRIBUTION, BOX = 1.0, 0.5, 2.5
 
 
 def detection_loss(predictions: Predictions, objects: Sequence[Objects], by_geometry: bool) -> Tensor:
-    """The weighted sum of the three losses over all pictures, for one unit of score that was wished for.
+    """The weighted sum of the three losses over all pictures, divided by the sum of target scores.
 
     `by_geometry`: points are assigned by ATSS, as early in training, and else by task alignment.
     """

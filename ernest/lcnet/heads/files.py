@@ -1,4 +1,4 @@
-"""Detectors and segmenters as one file each: the form of `ernest.lcnet.weights.native`, with the head told in the JSON text."""
+"""Saves and loads detectors and segmenters: safetensors with JSON metadata, as `ernest.lcnet.weights.native` does classifiers."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -20,7 +20,7 @@ from ernest.lcnet.weights.load import read_weights
 
 @dataclass(frozen=True)
 class HeadCheckpoint:
-    """What a file holds. `labels` is empty where nobody named the classes; `about` is JSON: settings, scores, a source."""
+    """A detector or segmenter with its metadata. `labels` may be empty; `about` is JSON: settings, scores, a source."""
 
     network: Detector | Segmenter
     labels: tuple[str, ...]
@@ -49,7 +49,7 @@ def save(
 
 
 def load(path: str | Path) -> HeadCheckpoint:
-    """What `save` wrote, the network ready to use. Draws no random numbers.
+    """Reads a file that `save` wrote; the network is in evaluation mode. Draws no random numbers.
 
     Raises ValueError, which names the file, if it is damaged or holds no detector or segmenter, and OSError.
     """

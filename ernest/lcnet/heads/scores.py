@@ -1,4 +1,4 @@
-"""How good detections and segmentations are, against what is truly there.
+"""Scores of detection (COCO's average precision) and segmentation (mean intersection over union).
 
 Average precision as COCO defines it, without its split by area; the mean intersection over union of PASCAL and
 Cityscapes.

@@ -23,7 +23,7 @@ STRIDE = 32
 
 @dataclass(frozen=True)
 class SegmenterArchitecture:
-    """What there is to choose of a segmenter. Raises ValueError, which names the field."""
+    """All that defines a segmenter. Raises ValueError, which names the field."""
 
     classes: int = 19
     backbone: Architecture = field(default_factory=Architecture)

@@ -1,4 +1,4 @@
-"""Training of detectors and segmenters on pairs of a picture and what there is on it: one short loop for both."""
+"""Trains detectors and segmenters on pairs of a picture and its boxes or mask: one short loop for both."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy

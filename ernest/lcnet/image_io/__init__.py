@@ -1,1 +1,1 @@
-"""Images from files to input tensors."""
+"""Reading, pre-processing and augmentation of images: from files to input tensors."""

@@ -1,4 +1,4 @@
-"""More pictures from the ones there are."""
+"""Random augmentation of pictures: elastic distortion, crops, erasing, RandAugment."""
 
 import numpy as np
 import torch
@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def elastic_distort(images: Tensor, generator: torch.Generator) -> Tensor:
-    """Each picture of `[N, C, H, W]` turned, sheared, scaled and smoothly bent at random: other hands write the same sign.
+    """Turns, shears, scales and smoothly warps each picture of `[N, C, H, W]` at random, as handwriting varies.
 
     How strongly differs by picture, from not at all to about a pixel and a half in 32. What moves in from outside
     continues the border.

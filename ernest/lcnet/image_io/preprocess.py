@@ -1,4 +1,4 @@
-"""What happens to a picture before a published network sees it, as it was trained: resize, crop, normalise, order of colours."""
+"""Pre-processing of a picture for a network: resize, crop, normalise, order of colours, as the published networks need it."""
 
 from dataclasses import dataclass
 

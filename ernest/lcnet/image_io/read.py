@@ -1,4 +1,4 @@
-"""Pictures from files, as the pre-processing wants them."""
+"""Reads picture files into arrays and network inputs, and lists the pictures of folders."""
 
 import warnings
 from collections.abc import Iterable, Iterator

@@ -1,4 +1,4 @@
-"""The C++ of the executor: compiled at first use by the machine's compiler, once for each instruction set, and kept.
+"""Compiles the C++ of the executor at first use, once for each instruction set, and keeps the libraries in the user's cache.
 
 A library is kept under a name made of its sources, the compiler's version and the flags, in the user's cache directory
 (`XDG_CACHE_HOME`, else `~/.cache`, `~/Library/Caches` on a Mac). It is built aside and moved into place, so processes that
@@ -38,6 +38,9 @@ INSTRUCTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 """The instruction sets from the best to the least, and the flags of each; generic is what the compiler's target always has."""
+
+VARIABLE = "ERNEST_INSTRUCTIONS"
+"""The environment variable that limits every executor of a process to one instruction set."""
 
 _AVX512_FEATURES = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl"})
 _NEEDED: Mapping[str, frozenset[str]] = MappingProxyType(
@@ -81,8 +84,19 @@ def _tiles_permitted() -> bool:
 
 
 def available() -> tuple[str, ...]:
-    """The instruction sets that this processor has, from the best to the least."""
-    return tuple(name for name, needed in _NEEDED.items() if needed <= features())
+    """The instruction sets that the executor may use here, from the best to the least.
+
+    Those that the processor has; with the environment variable ERNEST_INSTRUCTIONS only the set that it names. Raises
+    ValueError if that set is unknown or not on this processor.
+    """
+    present = tuple(name for name, needed in _NEEDED.items() if needed <= features())
+    chosen = os.environ.get(VARIABLE)
+    if not chosen:
+        return present
+    if chosen not in present:
+        reason = "not on this processor" if chosen in INSTRUCTIONS else "unknown"
+        raise ValueError(f"{VARIABLE}: expected one of {', '.join(present)}, got {chosen}, which is {reason}")
+    return (chosen,)
 
 
 def flags(instructions: str) -> tuple[str, ...]:

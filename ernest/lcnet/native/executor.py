@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ernest.device import autocast, count_processors
 from ernest.lcnet.folding import fold
-from ernest.lcnet.native.build import INSTRUCTIONS, BuildError, available, features, library
+from ernest.lcnet.native.build import INSTRUCTIONS, VARIABLE, BuildError, available, features, library
 from ernest.lcnet.native.plan import LayerTime, slots_of, steps_of, timed, values_of
 from ernest.lcnet.network import PPLCNet
 
@@ -34,9 +34,9 @@ class Executor:
     `precision`: fp32 gives the network's outputs to round-off. bf16 multiplies numbers of 8 bits of mantissa, adds in
     fp32 and keeps maps in halves. int8 multiplies codes of 8 bits in the pointwise convolutions, with scales that are found
     while it runs, and weights of 8 bits in the last layers; the rest is as in bf16. `threads`: by default one for each
-    processor that the process may use. `instructions`: by default the best set that the processor has; `available()`
-    lists all. Any N, H and W; calls from several threads wait for each other. The network is copied: later changes of it
-    have no effect.
+    processor that the process may use. `instructions`: by default the best of `available()`, which the environment variable
+    ERNEST_INSTRUCTIONS limits to one set. Any N, H and W; calls from several threads wait for each other. The network is
+    copied: later changes of it have no effect.
 
     Raises ValueError for an unknown precision, an instruction set that the processor lacks, and bf16 or int8 with a set
     that has no such products. Without such products on the processor, both warn and run in fp32.
@@ -127,7 +127,8 @@ def _chosen(precision: Precision, instructions: str | None) -> tuple[Precision, 
         raise ValueError(f"precision: expected one of {', '.join(get_args(Precision))}, got {precision}")
     able = available()
     if instructions is not None and instructions not in able:
-        known = "unknown" if instructions not in INSTRUCTIONS else "not on this processor"
+        limit = f"ruled out by {VARIABLE}" if os.environ.get(VARIABLE) else "not on this processor"
+        known = "unknown" if instructions not in INSTRUCTIONS else limit
         raise ValueError(f"instructions: expected one of {', '.join(able)}, got {instructions}, which is {known}")
     if precision == "fp32":
         return precision, list(able) if instructions is None else [instructions]

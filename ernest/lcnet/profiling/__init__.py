@@ -1,1 +1,1 @@
-"""What a network costs: counted, timed and compared with what the processor allows."""
+"""Cost of a network: operations counted, layers timed, and both compared with the processor's roofline."""

@@ -1,4 +1,4 @@
-"""What a network costs, as one counts it and as the published tables count it."""
+"""Counts parameters and multiply-adds of a network, plainly and in the way of the published tables."""
 
 from copy import deepcopy
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from ernest.lcnet.network import Head, PPLCNet, SqueezeExcite
 
 @dataclass(frozen=True)
 class Cost:
-    """What one image costs: products of convolutions and linear layers, and what surrounds them.
+    """Operations for one image: multiply-adds of convolutions and linear layers, and the cheaper operations around them.
 
     `normalised` counts the elements that batch normalisation writes, `pooled` the sums of global average pooling (one
     for each element and one division a channel), `biases` the additions of biases.
@@ -34,7 +34,7 @@ class Cost:
 
 
 def parameters(network: nn.Module) -> int:
-    """How many numbers training can change."""
+    """The number of trainable parameters."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 

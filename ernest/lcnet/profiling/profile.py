@@ -1,4 +1,4 @@
-"""Where a call's time goes: every layer's seconds beside the least that this core could take for it.
+"""Profiles a network layer by layer: seconds of each layer beside the roofline bound of this core.
 
 The bound is a roofline (`ernest.lcnet.profiling.roofline`, measured in the same run): the layer's arithmetic at the peak, or its
 bytes at the bandwidth of what holds them, whichever takes longer. A layer near its bound can only get faster with fewer
@@ -88,7 +88,7 @@ class Profile:
         return sum(self.roofline.arithmetic(layer.flops, arithmetic(layer.kind, self.precision)) for layer in self.layers)
 
     def summary(self) -> str:
-        """A few lines of text."""
+        """The runtime, the times and the roofline in a few lines of text."""
         (height, width), call = self.size, f"{1e3 * self.wall:.3f} ms on one thread"
         layers, bound, arithmetic = (f"{1e3 * value:.3f} ms ({value / self.wall:.0%})" for value in self._shares())
         lines = [

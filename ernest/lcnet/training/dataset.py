@@ -1,4 +1,4 @@
-"""Pictures in memory, decoded once, and what a step sees of them: a function of the seed, the epoch and the step alone."""
+"""Data sets of pictures, decoded once and kept in memory, and their batches, a function of seed, epoch and step alone."""
 
 import hashlib
 import os
@@ -21,7 +21,7 @@ from ernest.lcnet.training.listing import UNLABELLED, Listing
 from ernest.lcnet.training.recipe import Recipe, preprocessing_of
 
 Transform = Callable[[np.ndarray], np.ndarray]
-"""What is kept of a decoded picture, uint8 `[H, W, C]` to the same."""
+"""Applied to a picture once, after decoding: uint8 `[H, W, C]` to the same kind."""
 
 READ_AHEAD = 3
 """Batches that are made while the network is busy with another one."""
@@ -47,7 +47,7 @@ class PictureDataset:
 def dataset_from_arrays(
     images: Sequence[np.ndarray] | np.ndarray, targets: np.ndarray, labels: Sequence[str], transform: Transform | None = None
 ) -> PictureDataset:
-    """Pictures that are arrays already: uint8 `[H, W]` or `[H, W, C]` each. `transform` is applied to each of them."""
+    """A data set from arrays: uint8 `[H, W]` or `[H, W, C]` each. `transform` is applied to each of them."""
     held = [image[..., None] if image.ndim == 2 else image for image in images]
     held = [transform(image) for image in held] if transform else held
     checksums = [zlib.crc32(np.ascontiguousarray(image).data) for image in held]
@@ -58,7 +58,7 @@ def dataset_from_arrays(
 def read_dataset(
     listing: Listing, transform: Transform, grey: bool, skip: bool = False, most: int | None = None
 ) -> PictureDataset:
-    """Every picture decoded once, which finds the broken ones; kept in memory up to `most` bytes, or a quarter of the machine's.
+    """Decodes every picture once, which finds the broken ones; keeps them up to `most` bytes, or a quarter of the memory.
 
     Pictures beyond that are decoded again whenever a batch wants them. With `skip` the broken ones are left out and named
     in `skipped`; otherwise, or if a class is left without pictures, ValueError names them.

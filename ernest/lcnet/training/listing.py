@@ -1,4 +1,4 @@
-"""Which pictures there are and what they show: a folder of class sub-folders, or a manifest."""
+"""Lists picture files with their classes from a folder of class sub-folders or a manifest, and splits off a validation part."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ UNLABELLED = -1
 
 @dataclass(frozen=True)
 class Listing:
-    """Files, their targets (places in `labels`, or -1 where nobody told) and the names of the classes."""
+    """Files, their targets (places in `labels`, or -1 for unlabelled ones) and the names of the classes."""
 
     files: tuple[Path, ...]
     targets: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""What a step of training makes smaller: with labels, from a teacher's answers, or between two students."""
+"""Training losses: supervised, distillation, mutual learning."""
 
 from collections.abc import Callable
 

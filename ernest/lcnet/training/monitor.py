@@ -1,4 +1,4 @@
-"""Progress and results on a terminal."""
+"""Shows the progress and the results of a training on the terminal."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

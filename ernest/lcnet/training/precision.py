@@ -1,4 +1,4 @@
-"""Whether half precision makes training faster here: measured, not assumed."""
+"""Chooses between float32 and bfloat16 for training by timing a step in both."""
 
 import time
 from copy import deepcopy
@@ -18,7 +18,7 @@ TRIAL = 64
 
 
 def choose_bf16(network: nn.Module, objective: Objective, recipe: Recipe) -> bool:
-    """What "auto" means on this processor: bfloat16 where it has such products and a step of this network gets faster by them.
+    """Resolves precision "auto": bfloat16 where the processor has such products and a step of this network gets 1.1x faster.
 
     Elsewhere bfloat16 is emulated and slower, which needs no measurement. Draws no random numbers, leaves the network as it was.
     """

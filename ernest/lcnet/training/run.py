@@ -1,4 +1,4 @@
-"""From a folder of pictures to a trained network in files: what `ernest lcnet train` calls."""
+"""Trains a classifier on a folder of pictures and writes networks, scores and tables: the body of `ernest lcnet train`."""
 
 import json
 from collections.abc import Sequence
@@ -83,6 +83,13 @@ def train(
     return TrainingResult(*files, training_set.labels, best["top1"], best["top5"], int(best["epoch"]), skipped)
 
 
+def summary(result: TrainingResult) -> str:
+    """Where the best network is and how good it is, in a line."""
+    left_out = f", {result.skipped} pictures left out" if result.skipped else ""
+    scores = f"top-1 {result.top1:.2%}, top-5 {result.top5:.2%} at epoch {result.epoch}"
+    return f"{result.best}: {scores}, {len(result.labels)} classes{left_out}"
+
+
 def _listings(data: Path, validation: str | Path | None, recipe: Recipe) -> tuple[Listing, Listing]:
     """Pictures to learn from and pictures to score with."""
     parts = next((names for names in SPLITS if all((data / name).is_dir() for name in names)), None)
@@ -146,7 +153,7 @@ def _teacher(path: str | Path, recipe: Recipe, labels: Sequence[str]) -> PPLCNet
 
 
 def _tell(out: Path, validation_set: PictureDataset, recipe: Recipe, show: bool) -> None:
-    """The table and the picture of what the best network takes for what."""
+    """Writes and shows the per-class table and the confusion matrix of the best network."""
     scores = evaluate(read_checkpoint(out / "best.safetensors").network, validation_set, preprocessing_of(recipe))
     rows = per_class(scores, validation_set.labels)
     write_classes(rows, out / "classes.csv")

@@ -1,4 +1,4 @@
-"""How fast the weights move: parameter groups, the learning rate of a step, and the average of weights."""
+"""Optimizer with parameter groups, learning-rate schedule, and exponential moving average of the weights."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""How good a classifier is: top-1, top-5, what is taken for what, as numbers, a table and a picture."""
+"""Scores of a classifier: top-1, top-5 and the confusion matrix, as numbers, a CSV table and a picture."""
 
 import csv
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class Scores:
 
 
 def evaluate(network: nn.Module, pictures: PictureDataset, preprocessing: Preprocessing) -> Scores:
-    """Scores on pictures that already have the size that `rule` makes; the network is left as it was, in training or not."""
+    """Scores on pictures that already have the size that `preprocessing` makes; leaves the network's training mode as it was."""
     training = network.training
     network.eval()
     classes = len(pictures.labels)
@@ -82,7 +82,7 @@ def write_classes(rows: Sequence[ClassScore], path: Path) -> None:
 
 
 def draw_confusion(scores: Scores, labels: Sequence[str], path: Path) -> None:
-    """What was taken for what, as shares of each row. Needs matplotlib."""
+    """Draws the confusion matrix, each row as fractions of its class. Needs matplotlib."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

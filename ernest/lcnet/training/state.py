@@ -1,4 +1,4 @@
-"""Where a run stands, in one safetensors file: weights, momentum, average, and a JSON text. Nothing is ever unpickled."""
+"""Saves and restores a training run in one safetensors file: weights, momentum, average of weights, counters as JSON."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ KEY = "progress"
 
 @dataclass(frozen=True)
 class TrainerState:
-    """Epochs and steps done, the sums of the epoch under way, a line for each finished one, and what must not change.
+    """Counters of a training run: epochs and steps done, sums of the current epoch, scores of finished epochs, fingerprint.
 
     `fingerprint` names recipe, data and start; `bf16` is the precision that was chosen once and stays.
     """

@@ -1,4 +1,4 @@
-"""Networks from files: our own, and those of PaddleClas, timm and Hugging Face as they were published.
+"""Loads networks from files of Ernest, PaddleClas, timm and Hugging Face; infers architecture and pre-processing.
 
 Official names, none of which this package fetches. PaddleClas: `PPLCNet_x{0_25,0_35,0_5,0_75,1_0,1_5,2_0,2_5}_pretrained`,
 `PPLCNet_x{0_25,0_5,1_0,2_5}_ssld_pretrained`, `PPLCNetV2_{small,base,large}_pretrained` and `PPLCNetV2_base_ssld_pretrained`,

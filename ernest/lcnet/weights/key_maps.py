@@ -1,4 +1,4 @@
-"""Other people's names for the same layers: PaddleClas (both versions), timm, Hugging Face."""
+"""Maps Ernest's tensor names to those of PaddleClas (both versions), timm and Hugging Face."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

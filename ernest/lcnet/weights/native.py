@@ -1,4 +1,4 @@
-"""Our own file: weights together with all that is needed to use them, in one safetensors file.
+"""Ernest's own checkpoint: weights, architecture, labels and pre-processing in one safetensors file.
 
 The tensors carry the names of `PPLCNet`. One entry of the metadata, `ernest.lcnet`, holds a JSON text with the
 architecture, the labels of the classes, the pre-processing and whatever else the writer wanted to tell.
@@ -31,7 +31,7 @@ Precision = Literal["fp32", "bf16", "int8"]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds. `labels` is empty where nobody named the classes; `about` is JSON: a recipe, scores, a source.
+    """A network with its metadata. `labels` is empty where nobody named the classes; `about` is JSON: a recipe, scores, a source.
 
     `precision` ("fp32", "bf16" or "int8") is that of a deployed network, None for one that may be trained on or deployed.
     """
@@ -64,7 +64,7 @@ def save(
 
 
 def read_checkpoint(path: str | Path) -> Checkpoint:
-    """What `save` wrote, the network ready to classify. Draws no random numbers.
+    """Reads a file that `save` wrote; the network is in evaluation mode. Draws no random numbers.
 
     Raises ValueError, which names the file, if it is damaged or not ours, and OSError.
     """
@@ -99,7 +99,7 @@ def read_metadata(path: str | Path) -> str | None:
 
 
 def metadata(saved: Checkpoint) -> dict[str, Any]:
-    """What goes into a file beside the network, ready for JSON: the same in our own files, in ONNX and in OpenVINO's."""
+    """The metadata of a checkpoint as JSON can hold it: the same in Ernest's files, in ONNX and in OpenVINO's."""
     return {
         "version": VERSION,
         "labels": list(saved.labels),
@@ -122,7 +122,7 @@ def decode_metadata(text: str) -> dict[str, Any]:
 
 
 def parse_metadata(about: Mapping[str, Any]) -> tuple[tuple[str, ...], Preprocessing, Mapping[str, Any], Precision | None]:
-    """Labels, pre-processing, what else was told, precision. Raises KeyError, TypeError or ValueError for what they are not."""
+    """Labels, pre-processing, `about` and precision from decoded metadata. Raises KeyError, TypeError or ValueError."""
     preprocessing: dict[str, Any] = {}
     for name, value in about["preprocessing"].items():
         preprocessing[name] = tuple(value) if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""What a pickle says, without doing it: other people's weights come as pickles, and loading a pickle runs its code.
+"""Reads pickles of weights without running them: calls and names in the file become notes, never imports.
 
 Here a pickle is only read. The instructions of the file build plain values; where it names a function or asks for a
 call, the answer is a note of that wish (`Name`, `Call`). Whoever reads the notes decides what they mean, so nothing

@@ -236,7 +236,7 @@ class FusedCoarse:
         return end
 
     def _outer(self, rows: Sequence[Array]) -> list[Array]:
-        """Those of the rows that are known on the full grid."""
+        """The rows that are known on the full grid."""
         if not self._sparse:
             return list(rows)
         return [row for j, row in enumerate(rows) if j % self.scheme.degree in self._nodes]

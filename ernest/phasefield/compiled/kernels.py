@@ -126,7 +126,7 @@ def solve_element(half, stiffness, mobility, fold, u, rows, M, out):
 def compiled(parallel: bool) -> SimpleNamespace:
     """All kernels by name, compiled: for one thread, and kept on disk, or for as many as numba is set to.
 
-    Numba's files do not tell the two apart, so only the first kind may be kept.
+    Numba's cache files do not distinguish the two, so only the first kind may be kept.
     """
     compile_one = numba.njit(fastmath=True, parallel=parallel, cache=not parallel)
     loops = (combine, react, square_distance, tabulate, solve_element)

@@ -68,8 +68,9 @@ class FusedState(State):
 
 @dataclass(frozen=True)
 class Workspace:
-    """Modes are arrays `[rows, columns]`; the symbols keep k >= 0 only, and `fold` tells which of their rows is whose.
+    """Arrays, FFT plan and kernels for one flow, grid and stabilisation.
 
+    Modes are arrays `[rows, columns]`; the symbols keep k >= 0 only, and `fold` `[rows]` gives the symbols' row for each row.
     `reaction` are the coefficients of N(u) = f(u) - S u, constant first.
     """
 
@@ -112,11 +113,11 @@ class Workspace:
         return 1 / math.prod(self.grid.points)
 
     def rows(self, count: int, kind: str = "") -> list[Array]:
-        """Arrays of modes that nobody else refers to, zero when they are new, each aligned as the transforms want it."""
+        """Unused arrays of modes, zero when newly allocated, each aligned as the transforms need it."""
         return list(self.block(count, kind))
 
     def block(self, count: int, kind: str = "") -> Array:
-        """The same as one array `[count, rows, columns]`.
+        """Unused memory for `count` arrays of modes, `[count, rows, columns]`.
 
         Memory of this `kind` that has been let go is handed out again as it is: it is still in the processor's cache.
         """
@@ -195,7 +196,7 @@ class Workspace:
         return torch.from_numpy(out.reshape(p, *self.mode_shape))
 
     def symbol_tables(self, make: Callable[[Tensor, Tensor, float], Sequence[Tensor]], tau: float) -> list[Array]:
-        """What `make` gives for stiffness, mobility and a length, as arrays."""
+        """The tables that `make` computes from stiffness, mobility and a step length, as arrays."""
         symbols = torch.from_numpy(self.stiffness), torch.from_numpy(self.mobility)
         return [table.contiguous().numpy() for table in make(*symbols, tau)]
 
@@ -303,7 +304,7 @@ class LRUCache(Generic[Key, Value]):
         self._kept: dict[Key, Value] = {}
 
     def get(self, key: Key, make: Callable[[], Value]) -> Value:
-        """The value of the key, made if it is not there."""
+        """The value of the key, computed by `make` if it is missing."""
         value = self._kept.pop(key) if key in self._kept else make()
         self._kept[key] = value
         while len(self._kept) > self._most:

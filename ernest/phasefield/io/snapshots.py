@@ -48,7 +48,7 @@ def take_snapshots(
     """Samples a run at `times`, by default six of `representative_times`, with its histories, flow, scheme and package versions.
 
     Of a batch one `member` is taken. Further `facts`, such as tolerance=1e-6, are kept with the others. The histories of a run
-    that went on from a checkpoint reach back to its beginning, its fields to the checkpoint. Raises ValueError for times that
+    resumed from a checkpoint reach back to its beginning, its fields to the checkpoint. Raises ValueError for times that
     the solution does not cover, and for a run that is not on a `Grid`.
     """
     if not isinstance(solution.grid, Grid):
@@ -118,7 +118,7 @@ def versions() -> dict[str, str]:
 def _commit() -> str | None:
     """The commit that is checked out, "+" after it where files differ, or None outside of Ernest's own repository."""
     root = Path(__file__).parents[3]
-    if not (root / ".git").exists():  # an installed package may lie inside somebody else's repository
+    if not (root / ".git").exists():  # an installed package may lie inside another repository
         return None
     said = []
     for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no")):

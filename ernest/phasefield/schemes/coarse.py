@@ -1,4 +1,4 @@
-"""Gauss-Seidel sweeps of which only the first, or a part of it, runs on the full grid.
+"""The scheme CoarseGaussSeidel: the first sweep, or a part of it, runs on the full grid, further sweeps on coarse grids.
 
 The first sweep over the Gauss points of an element is that of `gaussseidel`. Later sweeps change the smooth part of the
 solution only, so they run on a coarse grid of half the points, and then a quarter: on the block |k| < n/2 of a level,
@@ -91,7 +91,7 @@ class CoarseGaussSeidel:
         return max(math.ceil(self.window / self.degree), math.ceil(self.outer_rows(points) / len(self.nodes)))
 
     def sweeps(self, elements_before: int) -> tuple[int, int]:
-        """Sweeps on each level. The first element has no past, and the second none as long as the window: they get more."""
+        """Number of sweeps on each level; more for the first elements, whose windows of past values are empty or short."""
         half, quarter = self.half_sweeps, self.quarter_sweeps
         if elements_before == 0:
             return (half + 1, quarter + self.start_sweeps) if quarter else (half + self.start_sweeps, 0)
@@ -262,7 +262,7 @@ class CoarseStepper:
         return end
 
     def _outer_rows(self, rows: Sequence[Tensor]) -> list[Tensor]:
-        """Those of the rows that are known on the full grid."""
+        """The rows that are known on the full grid."""
         return [row for j, row in enumerate(rows) if j % self.scheme.degree in self.scheme.nodes]
 
     def coefficients(self, state: State, tau: float, rows: list[Tensor], past: list[Tensor]) -> Tensor:
@@ -281,7 +281,7 @@ class CoarseStepper:
         return self.splitting.coefficients(self._factors.at(tau), tau, state.modes, moments, None)
 
     def _tables(self, tau: float, taus: tuple[Time, ...]) -> Tables:
-        """The tables for this length and those of the elements before, made anew only when a length changes."""
+        """The tables for this length and those of the elements before, computed again only when a length changes."""
         if self._cached is None or self._cached[0] != (tau, taus):
             scheme, dtype = self.scheme, self.splitting.stiffness.dtype
             nodal = nodal_tableau(tau / 2 * self.splitting.stiffness.real, scheme.degree, tau / 2 * self.splitting.mobility.real)

@@ -1,4 +1,4 @@
-"""Coarse levels of a periodic grid, and the windows of sweeps that visit the full grid at some nodes only."""
+"""Coarse levels of a periodic grid, and extrapolation weights for sweeps that use the full grid at some nodes only."""
 
 import math
 from collections.abc import Sequence

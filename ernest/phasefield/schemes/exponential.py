@@ -1,8 +1,8 @@
-"""Exponential schemes: elements with the exact propagator for rough starts, and the peers ETDRK4 and IMEX-BDF4.
+"""Exponential elements for rough initial fields, and the schemes ETDRK4 and IMEX-BDF4 to compare with.
 
 All three integrate u_t = -Lambda u - G N(u). The energetic element replaces exp(-Lambda tau) by a Pade approximation that
 does not damp the stiffest modes; the element here keeps the exponential, and is meant for the first steps from data
-that are not smooth. The two peers are written with the same care, for fair tables; they take steps of one length.
+that are not smooth. ETDRK4 and IMEX-BDF4 are written with the same care, for fair comparisons; they take steps of one length.
 """
 
 import cmath
@@ -46,7 +46,7 @@ class ExponentialElements:
 
 
 class ExponentialStepper:
-    """Keeps no history: the next element, of this scheme or another, starts afresh."""
+    """Stepper of `ExponentialElements`; its states have no history, so any scheme can take the next step."""
 
     def __init__(self, scheme: ExponentialElements, splitting: Splitting, like: Tensor) -> None:
         self.scheme, self.splitting, self.init = scheme, splitting, splitting.init
@@ -143,7 +143,7 @@ class ETDRK4:
 
 
 class ETDRK4Stepper:
-    """Keeps no history."""
+    """Stepper of `ETDRK4`; its states have no history."""
 
     def __init__(self, splitting: Splitting) -> None:
         self.splitting, self.init = splitting, splitting.init

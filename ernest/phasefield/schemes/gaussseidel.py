@@ -1,4 +1,4 @@
-"""Gauss-Seidel sweeps over the Gauss points of an element, started from a sliding window of known values of N.
+"""The scheme GaussSeidel: sweeps over the Gauss points of an element, predicted from a window of past values of N.
 
 In its nodal form the element reads, for every mode, with the tables of `timeelement.nodal_tableau`,
 
@@ -59,7 +59,7 @@ class GaussSeidel:
         return math.ceil(self.window / self.degree)
 
     def sweeps_after(self, elements: int) -> int:
-        """The first element has no past, and the second none as long as the window: sweeps make up for it."""
+        """Number of sweeps after so many elements; more for the first ones, whose windows of past values are empty or short."""
         if elements == 0:
             return max(self.sweeps, 2 * self.degree + 2)
         return self.sweeps + 2 if elements * self.degree < self.window else self.sweeps
@@ -149,7 +149,7 @@ class GaussSeidelStepper:
         return self.splitting.coefficients(self._factors.at(tau), tau, state.modes, explicit, forcing)
 
     def _tables_for(self, tau: float, taus: tuple[Time, ...]) -> Tables:
-        """The tables for this length and those of the elements before, made anew only when a length changes."""
+        """The tables for this length and those of the elements before, computed again only when a length changes."""
         if self._tables is None or (self._tables.tau, self._tables.taus) != (tau, taus):
             mobility, stiffness = self.splitting.mobility, self.splitting.stiffness
             if self._shells is not None:
@@ -186,7 +186,7 @@ def window_matrices(points: Tensor, tau: float, taus: tuple[Time, ...], window: 
 
 @dataclass(frozen=True)
 class Shells:
-    """Modes with the same |k|^2: `squares` `[shells]` lists the values, `index` `[*mode_shape]` says which is whose."""
+    """Modes with the same |k|^2: `squares` `[shells]` lists the values, `index` `[*mode_shape]` gives the shell of each mode."""
 
     squares: Tensor
     index: Tensor

@@ -151,7 +151,7 @@ class ImplicitStepper:
         raise DivergenceError(time, equation.tau, scheme.limit, last)
 
     def _predicted(self, state: State, tau: Time, equation: ElementEquation) -> Tensor:
-        """Fields of coefficients to begin with: the last polynomial continued, or 0 for members that it leads astray."""
+        """First guess of the coefficients: the last polynomial continued, or 0 for members where that leaves the domain of F."""
         grid, p = self.splitting.grid, self.scheme.degree
         if state.history is None:
             return torch.stack([torch.zeros_like(equation.start)] * p, -1 - grid.dimensions)
@@ -172,5 +172,5 @@ class ImplicitStepper:
 
 
 def exact_points(degree: int, potential: int | None) -> int:
-    """Number of Gauss points that integrate the energy of F of degree `potential` exactly; 3p for what is no polynomial."""
+    """Number of Gauss points that integrate the energy of F of degree `potential` exactly; 3p if F is no polynomial."""
     return 3 * degree if potential is None else max(degree, -(-degree * potential // 2))

@@ -103,7 +103,7 @@ def default_stabilisation(flow: Flow) -> float:
 
 
 def check_degree(degree: int) -> None:
-    """Raise ValueError unless the degree is one that the element offers."""
+    """Raise ValueError unless the degree is 1 to 8."""
     if not 1 <= degree <= 8:
         raise ValueError(f"scheme degree: expected 1 to 8, got {degree}")
 

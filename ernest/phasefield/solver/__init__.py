@@ -1,1 +1,1 @@
-"""One run, from a flow and a first field to a solution: what it chooses, how it steps, what it keeps and tells."""
+"""The solver behind `solve`: choice of schemes, step control, error estimate, events, checkpoints and the solution."""

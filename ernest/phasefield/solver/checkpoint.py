@@ -24,7 +24,7 @@ FORMAT = "ernest phase-field run 2"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Write a checkpoint to `path` every so many `steps` or `minutes`, whichever comes first, and at the end of the run."""
+    """Where and how often a run is saved: every `steps` steps or `minutes` minutes, whichever comes first, and at its end."""
 
     path: Path | str
     steps: int | None = None
@@ -75,7 +75,7 @@ def problem_of(flow: Flow, grid: Space, u0: Tensor, **choices: object) -> dict[s
     values = u0 if varies_in_space(flow, u0, grid.dimensions) else torch.linspace(low, high, 66, dtype=torch.float64)[1:-1]
     samples = flow.potential.f(values)
     digests = {"mobility": flow.mobility(k2), "linear": flow.linear(k2), "potential": samples, "u0": u0}
-    # At odd times too, lest two forcings agree where both are zero.
+    # At irrational times too: two forcings may agree at whole times, where both are zero.
     forced = forcing_modes(flow, grid, torch.tensor([0.0, 1 / math.pi, 1.0, math.e], dtype=u0.dtype, device=u0.device))
     if forced is not None:
         digests["forcing"] = forced

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 GUESSED_CONTRACTION = 0.2
 MOST_GROWTH = 1.8  # from one element to the next: the windows reach back over the shorter ones
-SLOW = 0.5  # sweeps that leave more than this share of the change ask for another sweep rather than a longer step
+SLOW = 0.5  # above this contraction another sweep pays rather than a longer step
 ROUND_OFF = 18.0  # differences below this many machine epsilons of the field's size are noise of the transforms
 
 
@@ -30,7 +30,7 @@ def contraction_of(differences: Sequence[float], size: float, epsilon: float) ->
 
 
 def error_rate(differences: Sequence[float], truncation: float, tau: float, size: float, epsilon: float) -> float:
-    """Estimated error per unit time; what is round-off of the field counts as none, lest the steps shrink for ever."""
+    """Estimated error per unit time; differences within round-off count as zero, or the steps would shrink for ever."""
     rho = min(max(contraction_of(differences, size, epsilon), 1e-3), 1.0)
     iteration_error = rho * differences[-1] if differences else 0.0
     return max(iteration_error / tau + truncation - ROUND_OFF * epsilon * size / tau, 0.0)
@@ -40,7 +40,7 @@ def error_rate(differences: Sequence[float], truncation: float, tau: float, size
 class Adaptive:
     """Step control that keeps the error per unit time at `tolerance`, for a scheme of the given `order`.
 
-    `tau` is the length wanted for the next step. It is left alone while the estimate asks for a change of less than a
+    `tau` is the length wanted for the next step. It stays as it is while the estimate asks for a change of less than a
     quarter, because a new length costs new coefficients.
     """
 
@@ -50,7 +50,7 @@ class Adaptive:
     longest: float = math.inf
 
     def propose(self, remaining: float) -> float:
-        """The next length; the last two elements are stretched or halved so that the run ends on its end."""
+        """The next length; the last two steps are stretched or halved so that the run ends exactly at t1."""
         if remaining <= 1.05 * self.tau:
             return remaining
         return remaining / 2 if remaining < 1.9 * self.tau else self.tau

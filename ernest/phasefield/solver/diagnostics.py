@@ -60,7 +60,7 @@ class Diagnostics:
         return self._grid.integral(self._flow.potential.F(u)) + self._sum(self._quadratic, modes) + self._ends
 
     def noise(self, u: Tensor, modes: Tensor) -> float:
-        """How large a change of the energy may be round-off: a share of its two parts, each taken as positive."""
+        """The change of the energy that counts as round-off: a fraction of its two parts, each taken as positive."""
         bulk = self._grid.integral(self._flow.potential.F(u).abs())
         return self.round_off * float((bulk + self._sum(self._quadratic, modes)).max())
 

@@ -1,4 +1,4 @@
-"""How far the end of an element is from the exact end, by what its polynomial leaves of the equation.
+"""Estimates the error at the end of an element from the residual of its polynomial in the equation.
 
 With N interpolated at the p Gauss points, the moments of the equation vanish against L_0 .. L_{p-1}, so what is left of it is
 
@@ -56,7 +56,7 @@ def amplification(z: Tensor, degree: int) -> Tensor:
 
 
 class Truncation:
-    """The estimate for the elements of one flow and grid. Its weights are made for each distinct value of Lambda, of which
+    """The error estimate for the elements of one flow and grid. Its weights are made for each distinct value of Lambda, of which
     there are far fewer than modes, and kept for the lengths and degrees that were last asked for.
     """
 

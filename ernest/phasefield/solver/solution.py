@@ -36,11 +36,11 @@ class DenseOutput:
 
     @property
     def span(self) -> tuple[float, float]:
-        """The first and the last time that the elements, of which there must be one, cover."""
+        """The first and the last time covered, for one element or more."""
         return self._spans[0][0], sum(self._spans[-1])
 
     def append(self, element: Element) -> None:
-        """Keeps a copy of what the element consists of."""
+        """Adds the element, as a copy of its modes."""
         axis = -1 - self._grid.dimensions
         tensor = torch.cat([element.start_modes.unsqueeze(axis), element.coefficients], axis).detach()
         self._spans.append((float(element.time), float(element.tau)))
@@ -112,7 +112,7 @@ class Solution:
             return torch.stack([self(float(t), refined) for t in times])
         if self.dense_output is None:
             raise ValueError("solution: this run kept its ends only; solve with dense=True for the times between them")
-        if not self.dense_output and float(times) == self.records[-1].time:  # a run that went on from a checkpoint at its end
+        if not self.dense_output and float(times) == self.records[-1].time:  # a run resumed from a checkpoint at its end
             return self.end.clone()
         element = self.dense_output.covering(float(times))
         return (element.corrected(self.flow) if refined else element).at_time(float(times))

@@ -44,8 +44,8 @@ def pictures(tmp_path_factory) -> Path:
     return folder
 
 
-def accuracy(run, images: torch.Tensor, classes: np.ndarray) -> float:
-    return 100 * (run(images).argmax(1).numpy() == classes).mean()
+def correct(run, images: torch.Tensor, classes: np.ndarray) -> int:
+    return int((run(images).argmax(1).numpy() == classes).sum())
 
 
 @pytest.mark.parametrize(("to", "precision"), TARGETS)
@@ -64,8 +64,8 @@ def test_every_target_keeps_the_answers_and_carries_labels(to, precision, checkp
     images = as_inputs(shown[1297:])
     eager = load(checkpoint)
     with torch.no_grad():
-        drop = accuracy(eager, images, classes[1297:]) - accuracy(model.run, images, classes[1297:])
-        assert drop <= {"fp32": 0.0, "bf16": 0.2, "int8": 0.5}[precision]
+        lost = correct(eager, images, classes[1297:]) - correct(model.run, images, classes[1297:])
+        assert lost <= {"fp32": 0, "bf16": 1, "int8": 2}[precision], "of 500 pictures"
         if precision == "fp32":
             for shape in ((1, 3, 33, 47), (3, 3, 80, 20), (5, 3, 32, 32)):
                 noise = torch.randn(shape)

@@ -98,6 +98,44 @@ def test_the_sources_travel_with_the_package() -> None:
     assert build.SOURCE.parent == Path(build.__file__).parent
 
 
-def test_an_instruction_set_for_every_processor() -> None:
+def test_an_instruction_set_for_every_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ERNEST_INSTRUCTIONS", raising=False)
     assert available()[-1] == "generic"
     assert set(available()) <= set(build.INSTRUCTIONS)
+
+
+@pytest.mark.parametrize("chosen", available())
+def test_an_environment_variable_limits_the_instruction_set(chosen: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ERNEST_INSTRUCTIONS", chosen)
+    assert available() == (chosen,)
+    assert Executor(PPLCNet(SMALL).eval(), threads=1).instructions == chosen
+
+
+def test_the_variable_and_the_argument_must_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    others = [name for name in available() if name != "generic"]
+    monkeypatch.setenv("ERNEST_INSTRUCTIONS", "generic")
+    for name in others:
+        with pytest.raises(ValueError, match=rf"expected one of generic, got {name}, which is ruled out by ERNEST_INSTRUCTIONS"):
+            Executor(PPLCNet(SMALL).eval(), instructions=name)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ("sse9", r"^ERNEST_INSTRUCTIONS: expected one of .*generic, got sse9, which is unknown$"),
+        ("amx", r"^ERNEST_INSTRUCTIONS: expected one of generic, got amx, which is not on this processor$"),
+    ],
+)
+def test_a_wrong_variable_is_refused_in_one_line(chosen: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if chosen == "amx":
+        monkeypatch.setattr(build, "features", frozenset)
+    monkeypatch.setenv("ERNEST_INSTRUCTIONS", chosen)
+    with pytest.raises(ValueError, match=message):
+        Executor(PPLCNet(SMALL).eval())
+
+
+def test_fewer_bits_fall_back_to_fp32_where_the_variable_leaves_no_such_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ERNEST_INSTRUCTIONS", "generic")
+    with pytest.warns(RuntimeWarning, match="int8 products are not on this processor: running in fp32"):
+        run = Executor(PPLCNet(SMALL).eval(), "int8", threads=1)
+    assert (run.precision, run.instructions) == ("fp32", "generic")

@@ -79,7 +79,12 @@ def test_single_precision_is_the_eager_network(name: str, instructions: str) -> 
 
 @pytest.mark.parametrize("instructions", bf16_sets())
 def test_bf16_is_closer_to_single_precision_than_autocast(instructions: str) -> None:
-    """By 4 dB on average over architectures; random networks amplify any rounding, so one of them may fall behind by luck."""
+    """By 3 dB on average over architectures; random networks amplify any rounding, so one of them may fall behind by luck.
+
+    Around a pointwise convolution autocast rounds to 8 bits four times (weights, product, normalisation, activation), the
+    executor twice (weights, operand); around a depthwise one autocast four times, the executor never: it keeps 11 bits or more.
+    Errors of equal size that are independent add up in power: half of them, the worse case, is 10 log10(4 / 2) = 3 dB.
+    """
     gains = []
     for architecture in ARCHITECTURES.values():
         eager = network(architecture)
@@ -90,7 +95,7 @@ def test_bf16_is_closer_to_single_precision_than_autocast(instructions: str) -> 
                 rounded = eager(images).float()
         found = Executor(eager, "bf16", threads=1, instructions=instructions)(images)
         gains.append(decibels(expected, found) - decibels(expected, rounded))
-    assert sum(gains) / len(gains) >= 4
+    assert sum(gains) / len(gains) >= 3
     assert min(gains) >= -3
 
 
@@ -232,7 +237,8 @@ def test_multiply_adds_of_the_layers_are_those_of_the_network() -> None:
     assert sum(layer.multiply_adds for layer in layers) == pytest.approx(155.700e6, rel=1e-4)
 
 
-def test_wrong_images_and_wrong_wishes() -> None:
+def test_wrong_images_and_wrong_wishes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ERNEST_INSTRUCTIONS", raising=False)
     eager = network(SMALL)
     run = Executor(eager, threads=1)
     for shape in ((1, 1, 32, 32), (3, 32, 32), (1, 3, 0, 32)):

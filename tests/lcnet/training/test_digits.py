@@ -6,19 +6,50 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.lcnet.digits import RECIPE, digits, part, trained
 from ernest.lcnet import PPLCNet
-from ernest.lcnet.training import PictureDataset, distillation
+from ernest.lcnet.training import PictureDataset, Recipe, dataset_from_arrays, distillation, evaluation_transform, fit, supervised
+from ernest.lcnet.training.losses import Objective
+from ernest.lcnet.training.recipe import architecture_of, preprocessing_of
+from tests.lcnet.networks import NAMES, digits
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-TEACHER = replace(RECIPE, arch="PPLCNet_x0_25", strides="64", rate=3.2)
-STUDENT = replace(RECIPE, arch="PPLCNet_x0_25", strides="published", rate=3.2, batch=64)
+TEACHER = Recipe(
+    arch="PPLCNet_x0_25",
+    strides="64",
+    size=32,
+    channels=1,
+    epochs=12,
+    batch=32,
+    rate=3.2,
+    warmup=2.4,
+    nesterov=True,
+    crop_area=(0.8, 1.0),
+    crop_aspect=(0.9, 1.11),
+    flip=False,
+    elastic_distort=True,
+    precision="fp32",
+)
+STUDENT = replace(TEACHER, strides="published", batch=64)
 
 
 @pytest.fixture(scope="module")
 def pictures() -> tuple[PictureDataset, PictureDataset]:
-    return digits()
+    """To learn from, and to score with."""
+    images, classes = digits()
+    seen = evaluation_transform(preprocessing_of(TEACHER))
+    learn = dataset_from_arrays(images[:1297], classes[:1297], NAMES)
+    return learn, dataset_from_arrays(images[1297:], classes[1297:], NAMES, seen)
+
+
+def trained(
+    recipe: Recipe, learn: PictureDataset, score: PictureDataset, objective: Objective | None = None
+) -> tuple[PPLCNet, float]:
+    """A network and its top-1 after the last epoch (not the best one, which would peep at the score)."""
+    torch.manual_seed(recipe.seed)
+    network = PPLCNet(architecture_of(recipe, len(learn.labels)))
+    progress = fit(network, objective or supervised(recipe.smoothing), learn, score, recipe)
+    return network, progress.history[-1]["top1"]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +67,8 @@ def test_a_teacher_helps_more_than_a_hundred_labels(
     """The same student, as many steps: once on 100 pictures with labels, once on all of them with none."""
     learn, score = pictures
     torch.manual_seed(0)
-    _, alone = trained(replace(STUDENT, epochs=120, batch=50), part(learn, 100), score)
+    few = replace(learn, targets=learn.targets[:100], fingerprint="the first hundred")
+    _, alone = trained(replace(STUDENT, epochs=120, batch=50), few, score)
     bare = replace(learn, targets=np.full(len(learn), -1, np.int64))
     _, led = trained(STUDENT, bare, score, distillation(teacher[0]))
     assert led - alone > 0.05

@@ -23,6 +23,11 @@ RECIPE = Recipe(
     arch="PPLCNet_x0_25", size=16, channels=1, epochs=3, batch=16, rate=12.8, crop_area=(0.5, 1.0), held_out=0.2, precision="fp32"
 )
 
+EPOCHS = 20
+LEARNT = 5 / 6
+"""Half-way between telling two of the three classes apart, which is 2/3, and all. With seeds 0 to 2, under AVX-512, AVX2 and no
+vector extensions, a float32 run comes to 0.98 within 12 epochs at most and stays there; after 8 of 20, most are below 0.7."""
+
 
 def stripes(count: int, seed: int) -> tuple[list[np.ndarray], np.ndarray]:
     """Noise with horizontal, vertical or no stripes."""
@@ -72,13 +77,14 @@ def same(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 
 def test_it_learns_and_keeps_the_best_and_the_last(pictures: tuple[PictureDataset, PictureDataset], tmp_path: Path) -> None:
     network, told = fresh(), []
+    recipe = replace(RECIPE, epochs=EPOCHS)
     before = torch.get_rng_state()
-    progress = fit(network, supervised(0.1), *pictures, replace(RECIPE, epochs=8), tmp_path, told.append)
+    progress = fit(network, supervised(0.1), *pictures, recipe, tmp_path, told.append)
     assert torch.equal(torch.get_rng_state(), before)
     assert not network.training
-    assert progress.history[-1]["top1"] >= 0.9
+    assert progress.history[-1]["top1"] >= LEARNT
     assert progress.history[0]["loss"] > progress.history[-1]["loss"]
-    assert len(told) == 8 * 6 + 8
+    assert len(told) == EPOCHS * 6 + EPOCHS
     assert all(report.speed > 0 for report in told if report.scores is None)
     best, last = read_checkpoint(tmp_path / "best.safetensors"), read_checkpoint(tmp_path / "last.safetensors")
     assert best.labels == ("lines", "columns", "none")
@@ -219,5 +225,5 @@ def test_auto_takes_bf16_where_a_step_gets_a_tenth_faster(seconds: float, chosen
 
 @pytest.mark.parametrize("sizes", [(), (12, 20)])
 def test_half_precision_and_many_sizes_learn_too(pictures: tuple[PictureDataset, PictureDataset], sizes: tuple[int, ...]) -> None:
-    recipe = replace(RECIPE, epochs=10, precision="bf16", sizes=sizes)
-    assert fit(fresh(), supervised(0.1), *pictures, recipe).history[-1]["top1"] >= 0.8
+    recipe = replace(RECIPE, epochs=EPOCHS, precision="bf16", sizes=sizes)
+    assert fit(fresh(), supervised(0.1), *pictures, recipe).history[-1]["top1"] >= LEARNT

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks import runner
 from benchmarks.lcnet import scenes
 
 
@@ -14,7 +15,7 @@ def test_rows_and_pictures_are_written(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(scenes, "LEARNT", 800)
     monkeypatch.setattr(scenes, "SETTINGS", scenes.TrainingSettings(steps=100, batch=2))
-    scenes.main(["--quick", "--part", "counts", "--part", "detection"])
+    runner.main(scenes.WING, ["--quick", "--part", "counts", "--part", "detection"])
     rows = [json.loads(line) for line in (tmp_path / "build/bench/quick/lcnet.jsonl").read_text().splitlines()]
     assert len(rows) == 15
     assert all(row.keys() == {"row", "value", "bar", "ok", "threads", "command"} for row in rows)

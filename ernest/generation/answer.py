@@ -1,34 +1,21 @@
-"""What the commands do with a checkpoint: generate, describe, slice."""
+"""From a checkpoint and a user's words or file to an answer: generate, describe, and write a sub-model out.
+
+What can be refused without torch is refused before torch is imported, which takes seconds.
+"""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-
-from ernest.checkpoint import load_expert_importance, load_model, save_model
+from ernest.checkpoint import check_checkpoint, load_expert_importance, load_model, save_model
+from ernest.config.submodel_size import FULL_SIZE, SubModelSize
 from ernest.data import media
-from ernest.data.examples import EncodedSegment, encode
-from ernest.generation.engine import Engine
-from ernest.generation.sampling import DEFAULTS, Sampling
-from ernest.model.slicing import choose, extract
-from ernest.model.submodel import SubModel
-from ernest.sequence.record import Kind, Record, given, made
+from ernest.sequence.record import Kind, given
+
+if TYPE_CHECKING:
+    from ernest.generation.engine import Engine
 
 ENDINGS = {"image": ".png", "video": ".gif", "audio": ".wav"}
-
-
-@dataclass(frozen=True)
-class Size:
-    """A sub-model's size; None keeps the checkpoint's."""
-
-    layers: int | None = None
-    experts: int | None = None
-    top_k: int | None = None
-
-    @property
-    def whole(self) -> bool:
-        return self.layers is None and self.experts is None and self.top_k is None
 
 
 def generate(
@@ -37,26 +24,33 @@ def generate(
     to: Kind,
     out: Path | None = None,
     seed: int = 0,
-    sampling: tuple[float | None, float | None, float | None] = (None, None, None),
-    size: Size = Size(),
+    temperature: float | None = None,
+    top_p: float | None = None,
+    guidance: float | None = None,
+    size: SubModelSize = FULL_SIZE,
 ) -> str:
     """Answers `prompt` with one segment of kind `to`; returns the text, or a line that names the file written.
 
-    `sampling` is temperature, top-p and guidance, None for the kind's default. Raises ValueError for an empty prompt, a
-    checkpoint or a size that cannot be, and for a file name that does not suit the kind.
+    None stands for the kind's default. Raises ValueError for an empty prompt, a checkpoint or a size that cannot be, and for
+    a file name that does not suit the kind.
     """
     if not prompt.strip():
         raise ValueError('the prompt is empty: say what to make, for example "a red seven at the top left"')
     out = out or (None if to == "text" else Path(f"out{ENDINGS[to]}"))
     if out is not None and to != "text" and media.suffix(out) not in media.WRITTEN[to]:
         raise ValueError(f"{out}: a name for {to} ends in {', '.join(media.WRITTEN[to])}")
+    check_checkpoint(checkpoint)
+    from ernest.data.examples import EncodedSegment
+    from ernest.generation.sampling import DEFAULTS, Sampling
+
     usual = DEFAULTS[to]
-    temperature, top_p, guidance = (
-        mine if mine is not None else default
-        for mine, default in zip(sampling, (usual.temperature, usual.top_p, usual.guidance), strict=True)
+    chosen = Sampling(
+        usual.temperature if temperature is None else temperature,
+        usual.top_p if top_p is None else top_p,
+        usual.guidance if guidance is None else guidance,
+        usual.first_frame_temperature if temperature is None else None,
     )
     engine = _engine(checkpoint, size)
-    chosen = Sampling(temperature, top_p, guidance, usual.first_frame_temperature if sampling[0] is None else None)
     asked = [(EncodedSegment("text", prompt, False),)]
     if to == "text":
         answer = engine.texts(asked, chosen, seed)[0]
@@ -73,25 +67,31 @@ def generate(
     return f"{to} written to {out}"
 
 
-def describe(checkpoint: Path, file: Path, question: str | None = None, size: Size = Size()) -> str:
+def describe(checkpoint: Path, file: Path, question: str | None = None, size: SubModelSize = FULL_SIZE) -> str:
     """What a file holds, in words, or the answer to a question about it. Raises ValueError for a file that cannot be read."""
     kind = media.kind_of(file)
     if kind is None:
         known = ", ".join(ending for endings in media.SUFFIXES.values() for ending in endings)
         raise ValueError(f"{file}: expected a file that ends in one of {known}")
-    data = media.read(file, kind)
+    segments = [given(kind, media.read(file, kind)), *([given("text", question)] if question else [])]
+    check_checkpoint(checkpoint)
+    from ernest.data.examples import encode_segments
+
     engine = _engine(checkpoint, size)
-    segments = [given(kind, data), *([given("text", question)] if question else []), made("text", "?")]
-    (document,) = encode([Record(tuple(segments))], engine.tokenizers)
-    return engine.texts([document.segments[:-1]])[0]
+    return engine.texts([encode_segments(segments, engine.tokenizers)])[0]
 
 
-def cut(checkpoint: Path, out: Path, size: Size) -> str:
+def write_submodel(checkpoint: Path, out: Path, size: SubModelSize) -> str:
     """Writes the sub-model of a size as a checkpoint of its own; returns a line that says what it holds."""
-    if size.whole:
+    if size.is_full:
         raise ValueError("say what to keep: --layers, --experts or --top-k")
     if out.exists():
         raise ValueError(f"{out} exists already: choose a new folder")
+    check_checkpoint(checkpoint)
+    import torch
+
+    from ernest.model.slicing import choose, extract
+
     model, tokenizers = load_model(checkpoint)
     importance = load_expert_importance(checkpoint)
     submodel = choose(model, importance, size.layers, size.experts, size.top_k)
@@ -104,9 +104,11 @@ def cut(checkpoint: Path, out: Path, size: Size) -> str:
     )
 
 
-def _engine(checkpoint: Path, size: Size) -> Engine:
+def _engine(checkpoint: Path, size: SubModelSize) -> "Engine":
+    from ernest.generation.engine import Engine
+    from ernest.model.slicing import choose
+
     model, tokenizers = load_model(checkpoint)
-    submodel: SubModel | None = None
-    if not size.whole:
-        submodel = choose(model, load_expert_importance(checkpoint), size.layers, size.experts, size.top_k)
-    return Engine(model, tokenizers, submodel)
+    if size.is_full:
+        return Engine(model, tokenizers)
+    return Engine(model, tokenizers, choose(model, load_expert_importance(checkpoint), size.layers, size.experts, size.top_k))

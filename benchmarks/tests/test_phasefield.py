@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.phasefield import __main__ as command
-from benchmarks.phasefield import findings, peers, report
-from benchmarks.phasefield.findings import Findings, Panel
+from benchmarks import findings, runner
+from benchmarks.phasefield import peers
+from benchmarks.phasefield.parts import WING
 from benchmarks.phasefield.problems import RECIPES
 from benchmarks.phasefield.races import Timed, order, seconds_to
-from benchmarks.tables import Figure, Table, insert
 from ernest.phasefield.grid import Grid
 
 FAST = pytest.mark.skipif(find_spec("numba") is None or find_spec("pyfftw") is None, reason="needs numba and pyfftw")
@@ -55,28 +54,6 @@ def test_first_fields_are_the_same_function_on_every_grid(name: str) -> None:
     assert coarse.abs().max() <= 1
 
 
-def test_findings_come_back_as_they_were(tmp_path: Path) -> None:
-    found = Findings(
-        (Figure("a", 2.0, 1.0), Figure("b", 2.0, 1.0, less=True), Figure("c", 3.0, threads=2)),
-        (Table("t", ("x", "y"), (("1", "2"),), "note"),),
-        (Panel("p", {"GS(3, 4, 1)": ((1.0, 1e-3), (2.0, 1e-5))}),),
-    )
-    findings.write("one", found, tmp_path)
-    assert findings.read(["one", "absent"], tmp_path) == found
-    assert [figure.ok for figure in found.figures] == [True, False, True]
-
-
-def test_a_page_gets_the_newest_table_between_its_markers() -> None:
-    page = "before\n<!-- results: begin -->\nold\n<!-- results: end -->\nafter"
-    once = insert(page, "| new |")
-    assert "old" not in once
-    assert once.startswith("before\n")
-    assert once.endswith("\nafter")
-    assert insert(once, "| new |") == once
-    with pytest.raises(ValueError, match="results: begin"):
-        insert("no markers", "| new |")
-
-
 WORKER = """
 import sys
 sys.path.insert(0, {workers!r})
@@ -108,8 +85,8 @@ def test_a_worker_answers_with_errors_and_times(tmp_path: Path) -> None:
 
 @FAST
 def test_the_quick_command_writes_rows_tables_and_the_plot(tmp_path: Path) -> None:
-    command.main(["--quick", "--part", "baselines", "--part", "steps", "--folder", str(tmp_path)])
-    command.main(["--quick", "--part", "orders", "--folder", str(tmp_path)])
+    runner.main(WING, ["--quick", "--part", "baselines", "--part", "steps", "--folder", str(tmp_path)])
+    runner.main(WING, ["--quick", "--part", "orders", "--folder", str(tmp_path)])
     rows = [json.loads(line) for line in (tmp_path / "phasefield.jsonl").read_text().splitlines()]
     assert all(set(row) == {"row", "value", "bar", "ok", "threads", "command"} for row in rows)
     assert {row["command"].split()[-1] for row in rows} == {"steps", "orders"}
@@ -117,7 +94,7 @@ def test_the_quick_command_writes_rows_tables_and_the_plot(tmp_path: Path) -> No
     assert len(orders) == 2
     assert all(3.9 < value < 4.2 for value in orders.values())
     assert "several waves, N = 64" in (tmp_path / "phasefield.md").read_text()
-    assert (tmp_path / "phasefield.png").stat().st_size > 10_000
-    panel = findings.read(["baselines"], tmp_path).panels[0]
+    assert (tmp_path / "phasefield-work-precision.png").stat().st_size > 10_000
+    panel = findings.read("phasefield", ["baselines"], tmp_path)["baselines"].panels[0]
     assert all(error < before for curve in panel.curves.values() for (_, before), (_, error) in pairwise(curve))
-    assert "two threads" in report.markdown(findings.read(["steps"], tmp_path)).lower()
+    assert "two threads" in (tmp_path / "phasefield.md").read_text().lower()

@@ -1,10 +1,9 @@
 """Training throughput at the demo's size: the real loop on random documents of every direction.
 
-`python -m benchmarks.throughput RUN THREADS` is one of the processes that the launcher starts; `measure` starts them.
+`python -m benchmarks.model.throughput RUN THREADS` is one of the processes that the launcher starts; `measure` starts them.
 """
 
 import json
-import platform
 import sys
 import time
 from collections.abc import Callable
@@ -61,7 +60,7 @@ def measure(folder: Path, rounds: int, progress: Callable[[str], None]) -> dict[
         for arrangement in ARRANGEMENTS:
             progress(f"round {turn + 1} of {rounds}: {arrangement}")
             run = folder / f"{turn}-{arrangement.processes}-{arrangement.threads}"
-            launch("benchmarks.throughput", [str(folder), str(run), str(arrangement.threads)], arrangement.processes)
+            launch("benchmarks.model.throughput", [str(folder), str(run), str(arrangement.threads)], arrangement.processes)
             found[arrangement].append(read_speed(run, arrangement.processes))
     return {
         arrangement: Speed(median(s.wall for s in speeds), median(s.cpu for s in speeds)) for arrangement, speeds in found.items()
@@ -116,16 +115,6 @@ def documents(rng: np.random.Generator, sentences: list[str]) -> list[Example]:
         Example((pixels(9), EncodedSegment("text", family, True)), "video→text"),
         Example((EncodedSegment("text", sum_, True),), "text"),
     ]
-
-
-def machine() -> str:
-    """Processor and its features that matter here."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    flags = next((line for line in lines if line.startswith("flags")), "")
-    amx = ", AMX" if "amx_bf16" in flags else ""
-    return f"{names[0] if names else platform.machine()}, {len(names) or '?'} cores{amx}, torch {torch.__version__}"
 
 
 def main(folder: Path, run: Path, threads: int) -> None:

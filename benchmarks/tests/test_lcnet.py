@@ -1,6 +1,5 @@
 """The measurements: how times are read off, that a race tells what is not there, and how findings reach the documentation."""
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +7,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from benchmarks.lcnet import docs, findings, networks, others, races, report, shufflenet, widths, worker
-from benchmarks.lcnet.findings import Findings, Latency
+from benchmarks.findings import Latency
+from benchmarks.lcnet import networks, others, races, report, shufflenet, widths, worker
 from benchmarks.lcnet.published import OURS, PEERS, Published
-from benchmarks.tables import Figure, Table
 from ernest.lcnet import PUBLISHED, parameters
 
 
@@ -79,36 +77,12 @@ def test_shufflenet_has_its_published_parameters(name: str, count: int) -> None:
     assert network(torch.zeros(2, 3, 64, 64)).shape == (2, 1000)
 
 
-def test_findings_come_back_and_rows_replace_their_own(tmp_path: Path) -> None:
-    found = Findings(
-        (Figure("a", 2.0, 1.0), Figure("b", 2.0, 1.0, less=True, threads=2)),
-        (Table("t", ("x", "y"), (("1", "2"),), "note"),),
-        (_latency("PPLCNet_x1_0", "native/fp32", 2.0),),
-        ("OpenVINO/int8, 1 threads: not there: ...",),
-    )
-    findings.keep("one", found, "command --part one", tmp_path)
-    findings.keep("two", Findings((Figure("c", 1.0),)), "command --part two", tmp_path)
-    findings.keep("one", found, "command --part one", tmp_path)
-    assert findings.read(["one", "absent"], tmp_path) == {"one": found}
-    rows = [json.loads(line) for line in (tmp_path / "lcnet.jsonl").read_text().splitlines()]
-    assert sorted(row["row"] for row in rows) == ["a", "b", "c"]
-    assert all(set(row) == {"row", "value", "bar", "ok", "threads", "command"} for row in rows)
-    assert {row["row"]: row["ok"] for row in rows} == {"a": True, "b": False, "c": True}
-    text = report.markdown({"one": found})
-    assert "| b | 2 | ≤ 1 | **no** |" in text
-    assert "- OpenVINO/int8, 1 threads: not there" in text
-
-
 def test_the_picture_shows_whatever_is_known(tmp_path: Path) -> None:
     report.draw([], tmp_path / "nothing.png")
     assert not (tmp_path / "nothing.png").exists()
     found = [_latency("PPLCNet_x0_25", "native/fp32", 0.4), _latency("PPLCNetV2_base", "OpenVINO/fp32", 7.0)]
     report.draw([*found, _latency("ghostnet_050", "OpenVINO/fp32", 2.0)], tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_the_page_has_a_place_for_the_results() -> None:
-    assert "new" in docs.insert(Path("docs/lcnet/speed.md").read_text(), "new")
 
 
 def test_a_race_answers_with_times_and_with_what_is_not_there(tmp_path: Path) -> None:

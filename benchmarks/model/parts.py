@@ -1,0 +1,48 @@
+"""What `python -m benchmarks` measures: positions per second in training, beside the machine's own rate of products."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from benchmarks.findings import Findings
+from benchmarks.model.throughput import ARRANGEMENTS, Arrangement, measure
+from benchmarks.runner import Part, Wing
+from benchmarks.tables import Figure, Table
+from ernest.config.recipe import load_recipe
+from ernest.model.cost import training_flops
+from ernest.report.rows import matmul_rate
+from ernest.tokenizers.precision import half_precision
+
+BARS = {Arrangement(1, 1): 3000.0, Arrangement(2, 1): 6000.0, Arrangement(1, 2): None}
+
+
+def training(folder: Path, rounds: int, quick: bool, progress: Callable[[str], None]) -> Findings:
+    recipe = load_recipe()
+    cost = training_flops(recipe.model, recipe.sequence.length)
+    rates = {str(dtype).removeprefix("torch."): matmul_rate(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    used = rates["bfloat16" if half_precision() else "float32"]
+    with tempfile.TemporaryDirectory() as scratch:
+        speeds = measure(Path(scratch), rounds, progress)
+    figures, rows = [], []
+    for arrangement in ARRANGEMENTS:
+        speed, bar = speeds[arrangement], BARS[arrangement]
+        threads = arrangement.processes * arrangement.threads
+        share = speed.wall * cost / (used * threads)
+        figures += [
+            Figure(f"speed: positions per second, {arrangement}", speed.wall, bar, threads=threads),
+            Figure(f"speed: positions per CPU second, {arrangement}", speed.cpu, threads=threads),
+            Figure(f"speed: share of the product rate, {arrangement}", share, threads=threads),
+        ]
+        wanted = f"{bar:,.0f}" if bar else ""
+        cells = f"{speed.wall:,.0f}", wanted, f"{speed.wall * cost / 1e9:.0f}", f"{share:.1%}", f"{speed.cpu:,.0f}"
+        rows.append((str(arrangement), *cells))
+    figures += [Figure(f"machine: {name} products, FLOP/s", rate) for name, rate in rates.items()]
+    header = ("arrangement", "positions / s", "bar", "GFLOP / s", "share of products", "positions / CPU s")
+    spoken = ", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in rates.items())
+    note = f"Products on one thread: {spoken}; training: {cost / 1e6:.1f} MFLOP per position in rows of {recipe.sequence.length}."
+    return Findings(tuple(figures), (Table("Training", header, tuple(rows), note),))
+
+
+WING = Wing(name="model", command="python -m benchmarks", parts={"training": Part(training)}, packages=("torch", "numpy"))

@@ -1,0 +1,67 @@
+"""`python -m benchmarks.page {lcnet,phasefield}`: puts the newest measurements and their pictures into a page of docs."""
+
+import argparse
+import re
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmarks import tables
+from benchmarks.findings import FOLDER, Findings
+
+PAGES = {"lcnet": Path("docs/lcnet/speed.md"), "phasefield": Path("docs/phasefield/speed.md")}
+PICTURES = {
+    "lcnet": {
+        "lcnet-latency-accuracy.png": "Published accuracy over the milliseconds of one image: PP-LCNet and other networks",
+        "lcnet-layers-fp32.png": "Microseconds of every layer of PP-LCNet x1.0 and what the core's roofline allows",
+    },
+    "phasefield": {"phasefield-work-precision.png": "Error over the seconds of a whole run, method by method"},
+}
+"""By wing, the files in its folder, which lose the wing's name beside the page, and what they show."""
+
+COPIES = {"lcnet-scenes/heads.png": Path("docs/lcnet/heads.png")}
+"""Pictures of other pages."""
+
+
+def markdown(parts: Mapping[str, Findings], source: str) -> str:
+    """Bars first, then every table, then what was not there, then where the numbers come from."""
+    blocks = [tables.bars(figure for found in parts.values() for figure in found.figures)]
+    blocks += [tables.markdown(table) for found in parts.values() for table in found.tables]
+    missing = [note for found in parts.values() for note in found.notes if "not there" in note]
+    blocks += ["\n".join(f"- {note}" for note in missing)] if missing else []
+    return "\n\n".join([*blocks, source])
+
+
+def insert(page: str, block: str, mark: str = "results") -> str:
+    """The page with the block between the markers of this name. Raises ValueError where they are missing."""
+    between = re.compile(rf"(<!-- {mark}: begin[^\n]*-->\n).*?(\n?<!-- {mark}: end -->)", re.DOTALL)
+    text, found = between.subn(lambda markers: f"{markers[1]}\n{block}\n{markers[2]}", page)
+    if found != 1:
+        raise ValueError(f"expected '<!-- {mark}: begin -->' and '<!-- {mark}: end -->' once each, found {found} pairs")
+    return text
+
+
+def publish(wing: str, folder: Path) -> None:
+    """Writes the page with the tables and pictures that the wing has left in the folder."""
+    page, blocks = PAGES[wing], []
+    for name, meaning in PICTURES[wing].items():
+        if (folder / name).exists():
+            shutil.copy(folder / name, page.parent / name.removeprefix(f"{wing}-"))
+            blocks.append(f"![{meaning}]({name.removeprefix(f'{wing}-')})")
+    for name, place in COPIES.items():
+        if name.startswith(wing) and (folder / name).exists():
+            shutil.copy(folder / name, place)
+    blocks.append((folder / f"{wing}.md").read_text().strip())
+    page.write_text(insert(page.read_text(), "\n\n".join(blocks)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description=__doc__)
+    parser.add_argument("wing", choices=PAGES)
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="where the wing's command wrote")
+    chosen = parser.parse_args()
+    publish(chosen.wing, chosen.folder)
+
+
+if __name__ == "__main__":
+    main()

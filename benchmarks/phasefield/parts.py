@@ -1,0 +1,22 @@
+"""What `python -m benchmarks.phasefield` measures: speed and laws of the engine, beside the baselines and other packages."""
+
+from benchmarks.phasefield import comparisons, defaults, laws, peers, pfhub, report, steps
+from benchmarks.runner import Part, Wing
+
+WING = Wing(
+    name="phasefield",
+    command="python -m benchmarks.phasefield",
+    parts={
+        "baselines": Part(lambda folder, rounds, quick, progress: comparisons.compare(folder, rounds, quick)),
+        "orders": Part(lambda folder, rounds, quick, progress: comparisons.orders(folder, rounds, quick)),
+        "solve": Part(lambda folder, rounds, quick, progress: defaults.measure(folder, rounds, quick)),
+        "steps": Part(lambda folder, rounds, quick, progress: steps.measure(folder, rounds, quick)),
+        "laws": Part(lambda folder, rounds, quick, progress: laws.measure(quick)),
+        "pfhub": Part(lambda folder, rounds, quick, progress: pfhub.measure(quick)),
+        "peers": Part(lambda folder, rounds, quick, progress: peers.compare(folder, rounds), quick=False),
+    },
+    rounds=5,
+    packages=("torch", "numpy", "scipy", "pyfftw", "numba"),
+    method="One thread where no other number is told; medians of runs taken in turn.",
+    draw=report.draw_parts,
+)

@@ -1,0 +1,24 @@
+"""How arguments that several commands share are written and explained."""
+
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
+
+from ernest.config.submodel_size import SubModelSize
+
+Checkpoint = Annotated[Path, Positional, arg(metavar="CHECKPOINT")]
+Overrides = Annotated[tuple[tuple[str, ...], ...], arg(name="set", metavar="FIELD=VALUE ..."), UseAppendAction]
+"""`--set a=1 b=2 --set c=3`: several after each, and several times."""
+Folder = Annotated[Path, arg(aliases=["-o"], metavar="FOLDER")]
+Count = Annotated[int | None, arg(metavar="COUNT")]
+Number = Annotated[float | None, arg(metavar="NUMBER")]
+Size = Annotated[SubModelSize, OmitArgPrefixes, arg(name="")]
+"""`--layers`, `--experts` and `--top-k`."""
+
+
+def must_exist(*paths: Path | None) -> None:
+    """Raises ValueError for the first path that is named and not there: before torch is imported, which takes seconds."""
+    for path in paths:
+        if path is not None and not path.exists():
+            raise ValueError(f"{path}: there is no such file")

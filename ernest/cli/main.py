@@ -1,0 +1,96 @@
+"""Reads the arguments, runs the command that they name, and turns a mistake into one line."""
+
+import functools
+import io
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr
+from typing import Annotated, Any, Union
+
+import tyro
+from tyro.conf import Suppress, arg, subcommand
+
+from ernest.cli import lcnet, model, phasefield
+
+
+def main() -> None:
+    """Runs a command. What a user can mend is one line on stderr, and exit status 2."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if sys.argv[1:] == ["--version"]:
+        print(version())
+        return
+    command = parse()
+    try:
+        command()
+    except (ValueError, OSError, ImportError, ArithmeticError) as error:
+        print(f"ernest: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nernest: interrupted; `ernest demo` and `ernest train` go on where they stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+def version() -> str:
+    """The versions of Ernest, Python and torch, and the system: what a report of a bug must say. Imports no torch."""
+    import platform
+    from importlib import metadata
+
+    from ernest import __version__
+
+    return f"ernest {__version__}, Python {platform.python_version()}, torch {metadata.version('torch')}, {platform.platform()}"
+
+
+def parse() -> Callable[[], None]:
+    """The command that the arguments name, ready to be called. Exits with status 2 where they name none."""
+    later = {name: _postponed(command) for name, command in model.COMMANDS.items()}
+    later["phasefield"] = _group(phasefield.COMMANDS, "Follow phase fields and other gradient flows.")
+    later["lcnet"] = _group(lcnet.COMMANDS, "Train, deploy and run PP-LCNet, a vision network for processors.")
+    complaint = io.StringIO()
+    try:
+        with redirect_stderr(complaint):
+            return tyro.extras.subcommand_cli_from_dict(
+                later,
+                prog="ernest",
+                description="One small model over text, image, video and audio; the physics of its world. "
+                "`ernest --version` says which versions run, and where.",
+            )
+    except SystemExit as end:
+        if end.code:
+            print(f"ernest: {_in_one_line(complaint.getvalue())}", file=sys.stderr)
+        raise
+
+
+def _postponed(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
+    @functools.wraps(command)
+    def parsed(*args: object, **kwargs: object) -> Callable[[], None]:
+        return functools.partial(command, *args, **kwargs)
+
+    return parsed
+
+
+def _group(commands: Mapping[str, Callable[..., None]], description: str) -> Callable[..., Callable[[], None]]:
+    """A command whose one argument is the name of one of `commands`, followed by that one's own arguments."""
+
+    def parsed(command: Callable[[], None]) -> Callable[[], None]:
+        return command
+
+    inside = [Annotated[Any, subcommand(name=name, constructor=_postponed(one))] for name, one in commands.items()]
+    # A choice of one would be no choice to the parser; the hidden None makes it one.
+    parsed.__annotations__["command"] = Annotated[Union[(*inside, Annotated[None, Suppress])], arg(name="")]
+    parsed.__doc__ = description
+    return parsed
+
+
+def _in_one_line(box: str) -> str:
+    """What the parser says in a box of several lines: its first part and where help is, without the help texts of options."""
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    rows = [line[2:].rstrip(" │") for line in plain.splitlines()[1:]]
+    shown = "\n".join(row for row in rows if not row.startswith(" " * 8))
+    parts = [part for part in re.split(r"^[─-]{3,}╯?$", shown, flags=re.MULTILINE) if part.strip()]
+    help_of = re.findall(r"ernest(?: \w+)* --help", parts[-1])
+    near = re.findall(r"Perhaps you meant:\n +(?:-\w, )?(--[\w-]+)", "\n".join(parts[1:]))
+    said = " ".join(parts[0].replace("Unrecognized options:", "unknown:").replace("'command.", "'").split()).removesuffix(".")
+    meant = f"; did you mean {near[0]}?" if near else ""
+    return f"{said[:1].lower()}{said[1:]}{meant} (see {help_of[0] if help_of else 'ernest --help'})"

@@ -1,0 +1,19 @@
+"""The demo's recipe at a given effort, without torch."""
+
+import math
+from dataclasses import replace
+
+from ernest.config.recipe import Recipe, find_recipe, load_recipe
+from ernest.config.sizes import with_effort
+
+FULL_MINUTES = 22.0
+"""What the recipe takes on two cores of a current server."""
+
+
+def demo_recipe(minutes: float = FULL_MINUTES, seed: int = 0, overrides: tuple[str, ...] = ()) -> Recipe:
+    """The recipe `tiny` with `overrides`, its steps and records scaled to `minutes`. Raises ValueError for one that cannot be."""
+    if not 0 < minutes < math.inf:
+        raise ValueError(f"minutes = {minutes} must be positive and finite")
+    if seed < 0:
+        raise ValueError(f"seed = {seed} must not be negative")
+    return replace(with_effort(load_recipe(find_recipe("tiny"), overrides), minutes / FULL_MINUTES), seed=seed)

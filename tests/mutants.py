@@ -1,0 +1,140 @@
+"""`python -m tests.mutants [ROOM ...]`: breaks one line of the package at a time and says which break no test noticed.
+
+The package and its tests are copied into a temporary folder, where each mutant in turn replaces one piece of text that stands
+in its file exactly once; the tests named beside it then have to fail. Exit status 1 if a mutant lives, or if the tests fail
+without one.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+REPOSITORY = Path(__file__).parents[1]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """In `file` of the package, `old` becomes `new`; `tests` are files or folders of tests that should notice."""
+
+    file: str
+    old: str
+    new: str
+    tests: str
+
+    @property
+    def room(self) -> str:
+        return self.file.split("/")[0].removesuffix(".py")
+
+
+MUTANTS = (
+    # ground floor
+    Mutant("storage.py", "_sync(entry)\n            for", "pass\n            for", "test_storage.py"),
+    Mutant("storage.py", ".resolve_conj()", "", "test_storage.py"),
+    Mutant("storage.py", "get_tensor(name).clone()", "get_tensor(name)", "test_storage.py"),
+    Mutant("overrides.py", "math.isfinite", "math.isnan", "test_overrides.py"),
+    # the model's language
+    Mutant("sequence/mask.py", "<= query_group", "< query_group", "sequence/test_mask.py"),
+    Mutant("sequence/mask.py", "return same & (", "return (", "sequence/test_mask.py"),
+    Mutant("sequence/groups.py", "start + frame + 1, start + y", "start + frame, start + y", "sequence/test_groups.py"),
+    Mutant("sequence/packing.py", "if need > room:", "if need >= room:", "sequence/test_packing.py"),
+    Mutant("data/sampler.py", "config.length, held)[0]", "config.length)[0]", "data/test_sampler.py"),
+    Mutant("data/sampler.py", "(seed, step, 0, row)", "(seed, step, 0)", "data/test_sampler.py"),
+    Mutant("data/decoded.py", "if key in self.known:", "if False:", "training/test_prepare.py"),
+    Mutant("sequence/positions.py", "a * cos - b * sin, b * cos", "a * cos + b * sin, b * cos", "sequence/test_positions.py"),
+    Mutant("tokenizers/bitwise_quantiser.py", "bits ^ (draws < ", "bits ^ (draws > ", "tokenizers/test_bitwise_quantiser.py"),
+    # model
+    Mutant(
+        "model/submodel.py", "range(1, config.layers - levels)", "range(1, config.layers - levels + 1)", "model/test_submodel.py"
+    ),
+    Mutant("model/slicing.py", "best = importance.topk(kept", "best = (-importance).topk(kept", "model/test_slicing.py"),
+    Mutant("model/attention.py", "(q * d**-0.5)", "(q * d**-1.0)", "model/test_attention.py"),
+    Mutant("model/heads.py", "if level + 1 < self.levels:", "if level + 2 < self.levels:", "model/test_network.py"),
+    # data and world
+    Mutant("world/split.py", "return index >= HELD_OUT", "return index > HELD_OUT", "world"),
+    Mutant("world/video.py", "(1 - drop) * first", "(1 + drop) * first", "world/test_video.py"),
+    Mutant("world/images.py", "T).argmin()", "T).argmax()", "world/test_images.py"),
+    # generation
+    Mutant("generation/sampling.py", "(conditioned - free)", "(free - conditioned)", "generation"),
+    Mutant("generation/sampling.py", "- ordered > sampling.top_p", "> sampling.top_p", "generation/test_sampling.py"),
+    # training
+    Mutant("training/schedule.py", "config.bias_speed / 10", "config.bias_speed", "training/test_schedule.py"),
+    Mutant("training/schedule.py", "(late + 1) / decay", "late / decay", "training/test_schedule.py"),
+    Mutant("training/loss.py", "max(self.running.get(name, centre), 1e-6)", "1.0", "training/test_loss.py"),
+    Mutant("training/launch.py", "PR_SET_PDEATHSIG, signal.SIGKILL", "PR_SET_PDEATHSIG, 0", "training/test_killed.py"),
+    # evaluation and report
+    Mutant("evaluation/routing.py", "1 / counts.shape[-1]", "0.0", "evaluation/test_routing.py"),
+    # lcnet
+    Mutant("lcnet/folding.py", "torch.sqrt(variance + norm.eps)", "torch.sqrt(variance)", "lcnet/test_folding.py"),
+    Mutant("lcnet/heads/boxes.py", "return share - (around - union) / around", "return share", "lcnet/heads/test_boxes.py"),
+    Mutant("lcnet/training/schedule.py", "min(decay, (1 + step) / (10 + step))", "decay", "lcnet/training/test_schedule.py"),
+    # phasefield
+    Mutant("phasefield/solver/controller.py", "return error <= 2 * self.tolerance", "return True", "phasefield/solver"),
+    Mutant(
+        "phasefield/solver/controller.py",
+        "** (-1 / self.order)",
+        "** (-1 / (self.order + 3))",
+        "phasefield/solver/test_controller.py",
+    ),
+    Mutant("phasefield/solver/events.py", "before * after <= 0", "before * after < 0", "phasefield/solver/test_events.py"),
+)
+
+
+def copy_of_the_tree(folder: Path) -> Path:
+    for name in ("ernest", "tests", "examples", "docs", "pyproject.toml", "README.md", "Makefile", "constraints.txt"):
+        source = REPOSITORY / name
+        if source.is_dir():
+            shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, folder / name)
+    return folder
+
+
+def passes(tree: Path, tests: str) -> bool:
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", str(tree / "tests" / tests)]
+    environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(command, cwd=tree, env=environment, capture_output=True, check=False).returncode == 0
+
+
+def survives(tree: Path, mutant: Mutant) -> bool:
+    """Whether the mutant's tests pass with it in place; the tree is as before afterwards."""
+    path = tree / "ernest" / mutant.file
+    whole = path.read_text()
+    path.write_text(whole.replace(mutant.old, mutant.new))
+    try:
+        return passes(tree, mutant.tests)
+    finally:
+        path.write_text(whole)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument("rooms", nargs="*", metavar="ROOM", help="only those of these rooms, such as model or lcnet")
+    rooms = parser.parse_args().rooms
+    chosen = [mutant for mutant in MUTANTS if not rooms or mutant.room in rooms]
+    alive = 0
+    with tempfile.TemporaryDirectory() as folder:
+        tree = copy_of_the_tree(Path(folder))
+        for tests in sorted({mutant.tests for mutant in chosen}):
+            if not passes(tree, tests):
+                sys.stdout.write(f"tests/{tests} fails without a mutant\n")
+                return 1
+        for mutant in chosen:
+            begun = time.monotonic()
+            lives = survives(tree, mutant)
+            alive += lives
+            verdict = "NOT NOTICED" if lives else "noticed"
+            took = time.monotonic() - begun
+            sys.stdout.write(f"{verdict:12} {took:4.0f} s  {mutant.file}: {mutant.old.strip()!r} -> {mutant.new.strip()!r}\n")
+            sys.stdout.flush()
+    sys.stdout.write(f"{len(chosen) - alive} of {len(chosen)} mutants noticed\n")
+    return 1 if alive else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
