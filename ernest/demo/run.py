@@ -28,8 +28,9 @@ from ernest.report.rows import ROWS, write_rows
 from ernest.report.tables import rows, table
 from ernest.storage import write_text
 from ernest.tokenizers.text import TextTokenizer
-from ernest.training import pipeline
 from ernest.training.monitor import stage_bar
+from ernest.training.pretrain import train_model
+from ernest.training.tokenizers import check_network
 from ernest.world.world import TASKS
 
 
@@ -39,7 +40,7 @@ def run(build: Path, recipe: Recipe) -> Path:
     Stages whose files are there are passed over; what another recipe left in `build` is removed first. Raises ValueError for
     a network or a mixture that cannot be.
     """
-    pipeline.check_network(recipe, TextTokenizer())
+    check_network(recipe, TextTokenizer())
     recipe.weights(TASKS)  # a mixture that cannot be ends here, before the long work
     console = Console(width=None if sys.stdout.isatty() else 120)
     _claim(build, recipe, console)
@@ -48,7 +49,7 @@ def run(build: Path, recipe: Recipe) -> Path:
         run_chains(CHAINS, build, recipe, console)
     with _timed(build, "unified model"):
         if not (build / "model").is_dir():
-            pipeline.train_model(build, recipe)
+            train_model(build, recipe)
     with _timed(build, "scores"):
         findings = examine(build, recipe, console)
     stages = tuple(Stage(name, *spent) for name, spent in _times(build).items())

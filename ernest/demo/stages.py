@@ -18,7 +18,7 @@ from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
-from ernest.training import pipeline
+from ernest.training.tokenizers import UNKNOWN, Seen, audio_tokenizer, text_tokenizer, vision_tokenizer
 from ernest.verifiers import vision
 from ernest.verifiers.speech import train_word_judge
 from ernest.world.images import DIGITS, pictures
@@ -73,12 +73,12 @@ def hear(lane: Lane) -> None:
     build, recipe = lane.build, lane.recipe
     if lane.missing("tokenizers/text.json"):
         texts = texts_for_bpe(recipe.seed, recipe.world.texts)
-        pipeline.text_tokenizer(texts, recipe).save(build / "tokenizers/text.json")
+        text_tokenizer(texts, recipe).save(build / "tokenizers/text.json")
     if not lane.missing("tokenizers/audio.safetensors", "examples/heard"):
         return
     clips = _chunks(lane, "speech", SPEECH_TASKS, recipe.seed, recipe.world.clips)
     if lane.missing("tokenizers/audio.safetensors"):
-        tokenizer = pipeline.audio_tokenizer(*_heard(clips), recipe, lane.progress("audio tokenizer"))
+        tokenizer = audio_tokenizer(*_heard(clips), recipe, lane.progress("audio tokenizer"))
         tokenizer.save(build / "tokenizers/audio.safetensors")
     tokenizer = AudioTokenizer.load(build / "tokenizers/audio.safetensors")
     tokenizers = Tokenizers(TextTokenizer(), VisionTokenizer(VisionTokenizerConfig()), tokenizer)
@@ -163,11 +163,9 @@ def _vision_tokenizer(lane: Lane, stills: Sequence[Record], videos: Sequence[Rec
     moving_frames = np.concatenate([record.segments[0].data for record in moving])
     digits = np.array([record.facts["digit"] for record in shown])
     families = [
-        len(DIGITS) + FAMILIES.index(record.facts["family"])
-        if frame < 5 and record.facts["family"] in FAMILIES
-        else pipeline.UNKNOWN
+        len(DIGITS) + FAMILIES.index(record.facts["family"]) if frame < 5 and record.facts["family"] in FAMILIES else UNKNOWN
         for record in moving
         for frame in range(len(record.segments[0].data))
     ]
-    seen = pipeline.Seen(still_frames, digits, moving_frames, np.array(families))
-    return pipeline.vision_tokenizer(seen, lane.recipe, lane.progress("vision tokenizer"), teacher)
+    seen = Seen(still_frames, digits, moving_frames, np.array(families))
+    return vision_tokenizer(seen, lane.recipe, lane.progress("vision tokenizer"), teacher)

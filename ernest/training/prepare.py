@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,9 +21,10 @@ from ernest.sequence.record import Record
 from ernest.storage import fingerprint, write_folder
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
-from ernest.training import pipeline
 from ernest.training.monitor import stage_bar
+from ernest.training.pretrain import train_model
 from ernest.training.schedule import RESUME_OVERRIDABLE
+from ernest.training.tokenizers import UNKNOWN, Seen, audio_tokenizer, check_network, text_tokenizer, vision_tokenizer
 
 RUN_FILE = "run.json"
 
@@ -39,14 +40,14 @@ def train_on_records(records: RecordFolder, out: Path, recipe: Recipe, checkpoin
     _check_free(out, run_config)
     if not (out / "examples/own").is_dir():
         prepare(records, out, recipe, checkpoint, run_config)
-    return pipeline.train_model(out, recipe)
+    return train_model(out, recipe)
 
 
 def prepare(records: RecordFolder, out: Path, recipe: Recipe, checkpoint: Path | None, run_config: str) -> None:
     """From records to examples, in three stages, each of which is complete when its folder is there: decoded files, tokenizers,
     examples. Every file is decoded once."""
     brought = None if checkpoint is None else Tokenizers.load(checkpoint / "tokenizers")
-    text = pipeline.text_tokenizer(_texts(records), recipe) if brought is None else brought.text
+    text = text_tokenizer(_texts(records), recipe) if brought is None else brought.text
     if not (out / RUN_FILE).is_file():
         check = _length_check(records, text, recipe)
         with _leaving_nothing(out), write_folder(out) as aside:
@@ -75,7 +76,7 @@ def _leaving_nothing(out: Path) -> Iterator[None]:
         raise
 
 
-def _progress(bar: Progress, name: str) -> pipeline.Progress:
+def _progress(bar: Progress, name: str) -> Callable[[int, int, Mapping[str, float]], None]:
     task = bar.add_task(name, total=None, note="")
     return lambda step, steps, metrics: bar.update(task, completed=step, total=steps, note="")
 
@@ -84,13 +85,13 @@ def _tokenizers(decoded: DecodedRecords, text: TextTokenizer, recipe: Recipe, ba
     """`text`, and the other two, each trained on what the records hold of its kind."""
     none = np.zeros((0, MediaSpec.size, MediaSpec.size, 3), np.uint8)
     stills, moving = (none if frames is None else frames for frames in (decoded.images, decoded.frames))
-    nameless = (np.full(len(frames), pipeline.UNKNOWN) for frames in (stills, moving))
-    seen = pipeline.Seen(stills, next(nameless), moving, next(nameless))
+    nameless = (np.full(len(frames), UNKNOWN) for frames in (stills, moving))
+    seen = Seen(stills, next(nameless), moving, next(nameless))
     waves, words = _spoken_words(decoded)
     return Tokenizers(
         text,
-        pipeline.vision_tokenizer(seen, recipe, _progress(bar, "vision tokenizer")),
-        pipeline.audio_tokenizer(waves, words, recipe, _progress(bar, "audio tokenizer")),
+        vision_tokenizer(seen, recipe, _progress(bar, "vision tokenizer")),
+        audio_tokenizer(waves, words, recipe, _progress(bar, "audio tokenizer")),
     )
 
 
@@ -133,7 +134,7 @@ def _length_check(records: RecordFolder, text: TextTokenizer, recipe: Recipe) ->
 
     Raises one itself, for a network that the tokenizers' shapes do not allow.
     """
-    shapes = pipeline.check_network(recipe, text)
+    shapes = check_network(recipe, text)
 
     def check(number: int, record: Record) -> None:
         length = len(lay_out_example(outline(record), shapes, text.encode).layout)

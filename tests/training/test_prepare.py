@@ -13,7 +13,7 @@ from ernest.data.examples import encode, outline
 from ernest.data.records import load_records, read_lines, save_records
 from ernest.data.store import ExampleStore
 from ernest.sequence.record import Record, given, made
-from ernest.training import pipeline, prepare
+from ernest.training import prepare
 from ernest.training.prepare import train_on_records
 from tests.small import CONFIG, tokenizers
 
@@ -55,7 +55,7 @@ def decodes(monkeypatch) -> list[Path]:
 
 @pytest.fixture
 def no_training(monkeypatch) -> None:
-    monkeypatch.setattr(pipeline, "train_model", lambda run, recipe: run / "model")
+    monkeypatch.setattr(prepare, "train_model", lambda run, recipe: run / "model")
 
 
 @pytest.mark.usefixtures("no_training")
@@ -78,8 +78,8 @@ def test_a_run_that_was_cut_goes_on_from_its_last_stage(folder, decodes, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         train_on_records(read_lines(folder), tmp_path / "run", RECIPE, None)
     monkeypatch.undo()
-    monkeypatch.setattr(pipeline, "train_model", lambda run, recipe: run / "model")
-    monkeypatch.setattr(pipeline, "vision_tokenizer", cut)  # trained already
+    monkeypatch.setattr(prepare, "train_model", lambda run, recipe: run / "model")
+    monkeypatch.setattr(prepare, "vision_tokenizer", cut)  # trained already
     once = len(decodes)
     train_on_records(read_lines(folder), tmp_path / "run", RECIPE, None)
     assert len(decodes) == once == 5

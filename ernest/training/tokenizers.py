@@ -1,27 +1,21 @@
-"""From records to tokenizers to examples to a trained model: the stages that the demo and a user's own data share."""
+"""The tokenizers of a run, trained on what its records hold, and whether a network suits them."""
 
-import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from ernest.checkpoint import tokenizer_spec
-from ernest.config.recipe import Recipe, to_tree
+from ernest.config.recipe import Recipe
 from ernest.lcnet.network import PPLCNet
 from ernest.model.network import Ernest
-from ernest.storage import write_text
 from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.training.audio import train_audio_tokenizer
 from ernest.tokenizers.training.vision import VisionTraining, train_vision_tokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
-from ernest.training.launch import launch
 
 Progress = Callable[[int, int, Mapping[str, float]], None]
 UNKNOWN = -1
@@ -77,16 +71,3 @@ def check_network(recipe: Recipe, text: TextTokenizer) -> Tokenizers:
     with torch.device("meta"):
         Ernest(recipe.model, tokenizer_spec(shapes))
     return shapes
-
-
-def train_model(run: Path, recipe: Recipe) -> Path:
-    """Trains on `run/examples` with `run/tokenizers`, in as many processes as pay; returns the finished checkpoint's folder.
-
-    Raises ValueError where the recipe asks for TensorBoard and it is not installed.
-    """
-    if recipe.training.tensorboard and find_spec("tensorboard") is None:
-        raise ValueError("training.tensorboard = true needs TensorBoard: pip install 'ernest-ai[tensorboard]'")
-    write_text(run / "recipe.json", json.dumps(to_tree(recipe), indent=1))
-    processes = recipe.training.processes or min(os.cpu_count() or 1, recipe.sequence.rows, 8)
-    launch("ernest.training.pretrain", [str(run)], processes)
-    return run / "model"
