@@ -50,7 +50,7 @@ def check_checkpoint(folder: Path, needs: str = "model.json") -> None:
 
 
 def load_model(folder: Path) -> "tuple[Ernest, Tokenizers]":
-    """A checkpoint ready to use. Raises ValueError where `folder` is not one."""
+    """A checkpoint ready to use. Raises ValueError where `folder` is not one, or is damaged."""
     check_checkpoint(folder)
     from ernest.model.network import Ernest
     from ernest.tokenizers.bundle import Tokenizers

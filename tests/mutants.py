@@ -42,7 +42,10 @@ MUTANTS = (
     Mutant("sequence/mask.py", "<= query_group", "< query_group", "sequence/test_mask.py"),
     Mutant("sequence/mask.py", "return same & (", "return (", "sequence/test_mask.py"),
     Mutant("sequence/groups.py", "start + frame + 1, start + y", "start + frame, start + y", "sequence/test_groups.py"),
-    Mutant("sequence/packing.py", "room[r] >= need", "room[r] > need", "sequence/test_packing.py"),
+    Mutant("sequence/packing.py", "if need > room:", "if need >= room:", "sequence/test_packing.py"),
+    Mutant("data/sampler.py", "config.length, held)[0]", "config.length)[0]", "data/test_sampler.py"),
+    Mutant("data/sampler.py", "(seed, step, 0, row)", "(seed, step, 0)", "data/test_sampler.py"),
+    Mutant("data/decoded.py", "if key in self.known:", "if False:", "training/test_prepare.py"),
     Mutant("sequence/positions.py", "a * cos - b * sin, b * cos", "a * cos + b * sin, b * cos", "sequence/test_positions.py"),
     Mutant("tokenizers/bitwise_quantiser.py", "bits ^ (draws < ", "bits ^ (draws > ", "tokenizers/test_bitwise_quantiser.py"),
     # model

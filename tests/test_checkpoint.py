@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -107,3 +108,15 @@ def test_sizes_travel_with_the_weights(kept):
     sizes = json.loads((kept / "model.json").read_text())
     assert sizes["model"]["layers"] == CONFIG.layers
     assert load_model(kept)[0].spec == network().spec
+
+
+def test_a_checkpoint_is_loaded_as_the_docs_say(kept, monkeypatch):
+    monkeypatch.chdir(kept.parent)
+    (kept.parent / "build/demo").mkdir(parents=True)
+    kept.rename(kept.parent / "build/demo/model")
+    page = Path(__file__).parents[1] / "docs/data.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    found: dict = {}
+    exec(code, found)
+    assert found["picture"].shape == (32, 32, 3)
+    assert isinstance(found["words"], str)

@@ -47,12 +47,12 @@ def train(
     """
     from ernest.checkpoint import check_checkpoint
     from ernest.config.recipe import find_recipe, load_recipe
-    from ernest.data.records import load_records
+    from ernest.data.records import read_lines
 
     chosen = load_recipe(find_recipe(recipe), tuple(chain(*set_)))
     if tokenizers is not None:
         check_checkpoint(tokenizers, needs="tokenizers")
-    records = load_records(data)
+    records = read_lines(data)
     from ernest.training.prepare import train_on_records  # imports torch, which a mistake above need not wait for
 
     print(f"model: {train_on_records(records, out, chosen, tokenizers)}")

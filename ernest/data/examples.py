@@ -1,7 +1,7 @@
 """Examples: records after the tokenizers, before a batch. Text stays text, so that BPE-dropout can cut it anew each time;
 made pictures stay latents, so that bits can be flipped anew; given pictures stay pixels, for both paths of the encoder."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
@@ -11,6 +11,7 @@ import torch
 
 from ernest.sequence.groups import CodeTokens, PatchTokens, ScaleTokens, TextTokens, Tokens
 from ernest.sequence.record import Record, Segment
+from ernest.tokenizers.audio import SAMPLES
 from ernest.tokenizers.bundle import Tokenizers
 
 Form = Literal["text", "pixels", "latent", "codes"]
@@ -38,47 +39,61 @@ def encode(records: Iterable[Record], tokenizers: Tokenizers, chunk: int = 256) 
     """Examples of records, in order; pictures and sounds go through their tokenizers a chunk at a time."""
     records = iter(records)
     while part := list(islice(records, chunk)):
-        segments = [segment for record in part for segment in record.segments]
-        latents, codes = _latents(segments, tokenizers), _codes(segments, tokenizers)
+        encoded = iter(encode_segments([segment for record in part for segment in record.segments], tokenizers))
         for record in part:
-            yield Example(tuple(_encoded_segment(segment, latents, codes) for segment in record.segments), record.task)
+            yield Example(tuple(islice(encoded, len(record.segments))), record.task)
 
 
 def encode_segments(segments: Sequence[Segment], tokenizers: Tokenizers) -> tuple[EncodedSegment, ...]:
     """Segments, encoded, in order, where they are no record: of a question whose answer is still to be made."""
-    latents, codes = _latents(segments, tokenizers), _codes(segments, tokenizers)
-    return tuple(_encoded_segment(segment, latents, codes) for segment in segments)
+    latents, codes = iter(_latents(segments, tokenizers)), iter(_codes(segments, tokenizers))
+    return tuple(_encoded(segment, latents, codes) for segment in segments)
 
 
-def _encoded_segment(segment: Segment, latents: dict[int, np.ndarray], codes: dict[int, np.ndarray]) -> EncodedSegment:
+def outline(record: Record) -> Example:
+    """The example of a record as far as its layout needs it: latents and codes of the right length, made by no tokenizer."""
+    latents = (_frames(segment) for segment in record.segments if _is_drawn(segment))
+    codes = (np.empty(-(-len(segment.data) // SAMPLES)) for segment in record.segments if segment.kind == "audio")
+    return Example(tuple(_encoded(segment, latents, codes) for segment in record.segments), record.task)
+
+
+def _encoded(segment: Segment, latents: Iterator[np.ndarray], codes: Iterator[np.ndarray]) -> EncodedSegment:
+    """The segment in its form, with the next of the latents or codes where it takes one."""
+    video = segment.kind == "video"
     if segment.kind == "text":
         return EncodedSegment("text", segment.data, segment.made)
     if segment.kind == "audio":
-        return EncodedSegment("codes", codes[id(segment)], segment.made)
-    video = segment.kind == "video"
-    if segment.made:
-        return EncodedSegment("latent", latents[id(segment)], True, video, segment.open)
-    return EncodedSegment("pixels", segment.data if video else segment.data[None], False, video)
+        return EncodedSegment("codes", next(codes), segment.made)
+    if _is_drawn(segment):
+        return EncodedSegment("latent", next(latents), True, video, segment.open)
+    return EncodedSegment("pixels", _frames(segment), False, video)
+
+
+def _is_drawn(segment: Segment) -> bool:
+    """Whether it is a picture or video to be made, which is kept as latents."""
+    return segment.kind in ("image", "video") and segment.made
+
+
+def _frames(segment: Segment) -> np.ndarray:
+    """Of a picture or video: uint8 `[frames, height, width, 3]`."""
+    return segment.data if segment.kind == "video" else segment.data[None]
 
 
 @torch.inference_mode()
-def _latents(segments: Sequence[Segment], tokenizers: Tokenizers) -> dict[int, np.ndarray]:
-    """Latents of all made pictures and videos, by segment."""
-    segments = [s for s in segments if s.kind in ("image", "video") and s.made]
-    if not segments:
-        return {}
-    frames = [s.data if s.kind == "video" else s.data[None] for s in segments]
+def _latents(segments: Sequence[Segment], tokenizers: Tokenizers) -> list[np.ndarray]:
+    """Latents of all made pictures and videos."""
+    frames = [_frames(segment) for segment in segments if _is_drawn(segment)]
+    if not frames:
+        return []
     latent = torch.cat([tokenizers.vision.encode(part) for part in to_frames(np.concatenate(frames)).split(256)])
-    parts = latent.half().numpy()
-    ends = np.cumsum([len(f) for f in frames])
-    return {id(s): part for s, part in zip(segments, np.split(parts, ends[:-1]), strict=True)}
+    return np.split(latent.half().numpy(), np.cumsum([len(f) for f in frames])[:-1])
 
 
 @torch.inference_mode()
-def _codes(segments: Sequence[Segment], tokenizers: Tokenizers) -> dict[int, np.ndarray]:
-    segments = [s for s in segments if s.kind == "audio"]
-    coded = tokenizers.audio.encode([s.data for s in segments]) if segments else []
-    return {id(s): c.numpy().astype(np.int16) for s, c in zip(segments, coded, strict=True)}
+def _codes(segments: Sequence[Segment], tokenizers: Tokenizers) -> list[np.ndarray]:
+    """Codes of all sounds."""
+    waves = [segment.data for segment in segments if segment.kind == "audio"]
+    return [codes.numpy().astype(np.int16) for codes in tokenizers.audio.encode(waves)] if waves else []
 
 
 def to_frames(pixels: np.ndarray) -> torch.Tensor:

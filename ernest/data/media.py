@@ -171,9 +171,9 @@ def _write_mp4(path: Path | str, video: np.ndarray) -> None:
 def _frame_count(path: Path) -> int:
     """Number of frames; 1 for a file that cannot be read, so that reading it says why."""
     try:
-        with Image.open(path) as image:
+        with _strictly(), Image.open(path) as image:
             return getattr(image, "n_frames", 1)
-    except (OSError, SyntaxError, ValueError):
+    except (OSError, SyntaxError, ValueError, *_TOO_LARGE):
         return 1
 
 
@@ -243,17 +243,29 @@ def _decoded(path: Path) -> tuple[np.ndarray, int]:
 # ------------------------------------------------------------------ faults
 
 
+_TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+"""What Pillow says of pictures of more pixels than its limit."""
+
+
+@contextmanager
+def _strictly() -> Iterator[None]:
+    """Libraries warn about odd metadata in good files, which is ignored; a picture too large to be honest is refused."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
 @contextmanager
 def _naming(path: Path, thing: str) -> Iterator[None]:
     """Turns whatever the libraries raise on a broken file into a ValueError that names it."""
     try:
-        with warnings.catch_warnings():
-            # Libraries warn about odd metadata in good files; a picture too large to be honest is the exception.
-            warnings.simplefilter("ignore")
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with _strictly():
             yield
     except ImportError:
         raise
+    except _TOO_LARGE as error:
+        raise ValueError(f"{path}: a {thing} too large to be read: {str(error).partition(', could')[0]}") from error
     except Exception as error:
         reason = "no format that can be read" if isinstance(error, UnidentifiedImageError) else str(error).strip()
         raise ValueError(f"{path}: not a {thing} that can be read: {reason}") from error

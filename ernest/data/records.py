@@ -11,8 +11,6 @@ when they are read (`ernest.data.media`). A video may say `"open": true` (it goe
 import difflib
 import hashlib
 import json
-import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -23,6 +21,7 @@ import numpy as np
 from ernest.config.media import MediaSpec
 from ernest.data import media
 from ernest.sequence.record import KINDS, Kind, Record, Segment
+from ernest.storage import write_folder
 
 LINES = "records.jsonl"
 ROLES = ("given", "made")
@@ -33,7 +32,9 @@ _SUFFIX = {"image": "png", "video": "webp", "audio": "wav"}
 
 
 @dataclass(frozen=True)
-class _StoredSegment:
+class StoredSegment:
+    """A segment as its line tells it: a text, or the file that holds the rest."""
+
     kind: Kind
     made: bool
     text: str
@@ -57,9 +58,10 @@ class _StoredSegment:
 
 
 @dataclass(frozen=True)
-class _StoredRecord:
+class StoredRecord:
+    line: int
     task: str
-    segments: tuple[_StoredSegment, ...]
+    segments: tuple[StoredSegment, ...]
     facts: Mapping[str, Any]
 
 
@@ -68,7 +70,7 @@ class RecordFolder(Sequence[Record]):
     """The records of a folder, in order; media are read anew at each access."""
 
     path: Path
-    stored: tuple[_StoredRecord, ...]
+    stored: tuple[StoredRecord, ...]
 
     def __len__(self) -> int:
         return len(self.stored)
@@ -92,28 +94,37 @@ def load_records(folder: Path | str) -> RecordFolder:
 
     Raises ValueError that names the file, the line and the field of the first mistake.
     """
+    records = read_lines(folder)
+    readable: set[tuple[Path, Kind]] = set()
+    for record in records.stored:
+        try:
+            _check_media(record, readable)
+        except ValueError as error:
+            raise ValueError(f"{records.path / LINES}, line {record.line}: {error}") from error
+    return records
+
+
+def read_lines(folder: Path | str) -> RecordFolder:
+    """The records of `folder`; lines are checked, and no media are opened. Raises ValueError as `load_records` does."""
     folder = Path(folder)
     lines = folder / LINES
     if not lines.is_file():
         raise ValueError(f"{folder} is no folder of records: it has no {LINES}")
-    readable: set[tuple[Path, Kind]] = set()
     records = []
     with lines.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
             try:
-                record = _parsed(line, folder)
-                _check_media(record, readable)
+                records.append(_parsed(line, folder, number))
             except ValueError as error:
                 raise ValueError(f"{lines}, line {number}: {error}") from error
-            records.append(record)
     if not records:
         raise ValueError(f"{lines} holds no record")
     return RecordFolder(folder, tuple(records))
 
 
-def _parsed(line: bytes, folder: Path) -> _StoredRecord:
+def _parsed(line: bytes, folder: Path, number: int) -> StoredRecord:
     try:
         content = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -130,10 +141,10 @@ def _parsed(line: bytes, folder: Path) -> _StoredRecord:
     for place, segment in enumerate(segments):
         if segment.open and not (segment.kind == "video" and segment.made and place + 1 == len(segments)):
             raise ValueError(f'segments[{place}]: only a video that is made, as the last segment, can be "open"')
-    return _StoredRecord(task, segments, facts)
+    return StoredRecord(number, task, segments, facts)
 
 
-def _segment(stored: Any, field: str, folder: Path) -> _StoredSegment:
+def _segment(stored: Any, field: str, folder: Path) -> StoredSegment:
     _check_keys(stored, _SEGMENT_KEYS, ("kind", "role"), field)
     kind = cast(Kind, _one_of(stored["kind"], KINDS, f"{field}.kind"))
     role = _one_of(stored["role"], ROLES, f"{field}.role")
@@ -150,7 +161,7 @@ def _segment(stored: Any, field: str, folder: Path) -> _StoredSegment:
     frames = _typed(stored.get("frames", MediaSpec.frames), int, f"{field}.frames", "a whole number")
     if frames < 1:
         raise ValueError(f"{field}.frames: expected 1 or more, got {frames}")
-    return _StoredSegment(
+    return StoredSegment(
         kind,
         role == "made",
         content if kind == "text" else "",
@@ -167,7 +178,7 @@ def _inside(folder: Path, name: str, field: str) -> Path:
     return folder / pure
 
 
-def _check_media(record: _StoredRecord, readable: set[tuple[Path, Kind]]) -> None:
+def _check_media(record: StoredRecord, readable: set[tuple[Path, Kind]]) -> None:
     """Read each file once: a broken one should stop a run before it starts, not in its last hour."""
     for place, segment in enumerate(record.segments):
         if segment.kind == "text" or (segment.file, segment.kind) in readable:
@@ -220,20 +231,13 @@ def save_records(folder: Path | str, records: Iterable[Record]) -> int:
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists already: records are written to a new folder")
-    aside = folder.with_name(f".{folder.name}.partial-{os.getpid()}")
     count = 0
-    try:
-        aside.mkdir(parents=True)
+    with write_folder(folder) as aside:
         with (aside / LINES).open("w", encoding="utf-8") as lines:
             for count, record in enumerate(records, 1):
                 lines.write(_line(record, aside, count) + "\n")
-            lines.flush()
-            os.fsync(lines.fileno())
         if not count:
             raise ValueError(f"{folder}: there is no record to write")
-        os.replace(aside, folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
     return count
 
 

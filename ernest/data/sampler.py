@@ -1,4 +1,4 @@
-"""Which examples form a row of a training step, and how their words are cut: a pure function of seeds."""
+"""Which examples form a row of a training step, and how their words are cut: a function of (seed, step, row) alone."""
 
 from collections.abc import Iterator, Mapping
 
@@ -7,28 +7,61 @@ import numpy as np
 from ernest.config.recipe import SequenceConfig
 from ernest.data.layout import PackedExample, lay_out_example
 from ernest.data.store import ExampleStore
-from ernest.sequence.packing import fill_rows
+from ernest.sequence.packing import fill_row
 from ernest.tokenizers.bundle import Tokenizers
 
 
 def plan(
-    store: ExampleStore, weights: Mapping[str, float], tokenizers: Tokenizers, config: SequenceConfig, seed: int, step: int
+    store: ExampleStore,
+    weights: Mapping[str, float],
+    tokenizers: Tokenizers,
+    config: SequenceConfig,
+    seed: int,
+    step: int,
+    rank: int = 0,
+    world: int = 1,
 ) -> list[list[PackedExample]]:
-    """The rows of a step. A task is drawn by its weight, an example evenly among the task's."""
-    rng = np.random.default_rng((seed, step))
+    """The rows of a step that are those of process `rank` of `world`: every `world`-th."""
+    return [row(store, weights, tokenizers, config, seed, step, index) for index in range(rank, config.rows, world)]
+
+
+def row(
+    store: ExampleStore,
+    weights: Mapping[str, float],
+    tokenizers: Tokenizers,
+    config: SequenceConfig,
+    seed: int,
+    step: int,
+    row: int,
+) -> list[PackedExample]:
+    """One row of a step, whoever makes the others.
+
+    A row of its own would rarely have room for a long example: it would take short ones more often than their weight says. So
+    each row is the second of two that are packed one after the other, and begins with what the first held over.
+    """
+    draws = _draws(store, weights, tokenizers, config, np.random.default_rng((seed, step, 0, row)))
+    length = lambda placed: len(placed.layout)  # noqa: E731
+    _, held = fill_row(draws, length, config.length)
+    return fill_row(draws, length, config.length, held)[0]
+
+
+def _draws(
+    store: ExampleStore,
+    weights: Mapping[str, float],
+    tokenizers: Tokenizers,
+    config: SequenceConfig,
+    rng: np.random.Generator,
+) -> Iterator[PackedExample]:
+    """Examples without end: a task is drawn by its weight, an example evenly among the task's."""
     tasks = [task for task in weights if weights[task] > 0 and task in store.tasks]
     share = np.array([weights[task] for task in tasks])
-
-    def draws() -> Iterator[PackedExample]:
-        while True:
-            indices = store.tasks[tasks[rng.choice(len(tasks), p=share / share.sum())]]
-            example = store[indices[rng.integers(len(indices))]]
-            drop_condition = bool(rng.random() < config.condition_dropout) and example.segments[-1].form != "text"
-            placed = lay_out_example(
-                example, tokenizers, lambda text: tokenizers.text.encode(text, config.bpe_dropout, rng), drop_condition
-            )
-            if len(placed.layout) > config.length:  # cut finely by dropout, an example that just fits a row may not
-                placed = lay_out_example(example, tokenizers, tokenizers.text.encode, drop_condition)
-            yield placed
-
-    return fill_rows(draws(), lambda placed: len(placed.layout), config.rows, config.length)
+    while True:
+        indices = store.tasks[tasks[rng.choice(len(tasks), p=share / share.sum())]]
+        example = store[indices[rng.integers(len(indices))]]
+        drop_condition = bool(rng.random() < config.condition_dropout) and example.segments[-1].form != "text"
+        placed = lay_out_example(
+            example, tokenizers, lambda text: tokenizers.text.encode(text, config.bpe_dropout, rng), drop_condition
+        )
+        if len(placed.layout) > config.length:  # cut finely by dropout, an example that just fits a row may not
+            placed = lay_out_example(example, tokenizers, tokenizers.text.encode, drop_condition)
+        yield placed

@@ -23,8 +23,9 @@ from ernest.report.page import write_report
 from ernest.report.rows import ROWS, write_rows
 from ernest.report.tables import rows, table
 from ernest.tokenizers.text import TextTokenizer
-from ernest.training import pipeline
 from ernest.training.monitor import stage_bar
+from ernest.training.pretrain import train_model
+from ernest.training.tokenizers import check_network
 from ernest.world.world import TASKS
 
 
@@ -34,7 +35,7 @@ def run(build: Path, recipe: Recipe) -> Path:
     Stages whose files are there are passed over; what another recipe left in `build` is removed first. Raises ValueError for
     a network or a mixture that cannot be.
     """
-    pipeline.check_network(recipe, TextTokenizer())
+    check_network(recipe, TextTokenizer())
     recipe.weights(TASKS)  # a mixture that cannot be ends here, before the long work
     console = Console(width=None if sys.stdout.isatty() else 120)
     claim(build, recipe, console)
@@ -43,7 +44,7 @@ def run(build: Path, recipe: Recipe) -> Path:
         run_stages(STAGES, build, recipe, console)
     with timed(build, "unified model"):
         if not (build / "model").is_dir():
-            pipeline.train_model(build, recipe)
+            train_model(build, recipe)
     with timed(build, "scores"):
         findings = evaluate_run(build, recipe, console)
     stages = tuple(StageTime(name, *spent) for name, spent in times(build).items())

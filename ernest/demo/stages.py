@@ -18,7 +18,7 @@ from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
-from ernest.training import pipeline
+from ernest.training.tokenizers import UNKNOWN, Seen, audio_tokenizer, text_tokenizer, vision_tokenizer
 from ernest.verifiers import vision
 from ernest.verifiers.training import as_teacher, train_digit_judge, train_family_judge, train_word_judge
 from ernest.world.images import DIGITS, pictures
@@ -76,12 +76,12 @@ def prepare_audio(context: StageContext) -> None:
     build, recipe = context.build, context.recipe
     if context.missing("tokenizers/text.json"):
         texts = texts_for_bpe(recipe.seed, recipe.world.texts)
-        pipeline.text_tokenizer(texts, recipe).save(build / "tokenizers/text.json")
+        text_tokenizer(texts, recipe).save(build / "tokenizers/text.json")
     if not context.missing("tokenizers/audio.safetensors", "examples/heard"):
         return
     clips = _make_records(context, "speech", SPEECH_TASKS, recipe.seed, recipe.world.clips)
     if context.missing("tokenizers/audio.safetensors"):
-        tokenizer = pipeline.audio_tokenizer(*_clips_and_words(clips), recipe, context.progress("audio tokenizer"))
+        tokenizer = audio_tokenizer(*_clips_and_words(clips), recipe, context.progress("audio tokenizer"))
         tokenizer.save(build / "tokenizers/audio.safetensors")
     tokenizer = AudioTokenizer.load(build / "tokenizers/audio.safetensors")
     tokenizers = Tokenizers(TextTokenizer(), VisionTokenizer(VisionTokenizerConfig()), tokenizer)
@@ -162,14 +162,13 @@ def _vision_tokenizer(context: StageContext, stills: Sequence[Record], videos: S
     teacher = _digit_reader(context, "teacher of the vision tokenizer", TEACHER_SEED, context.recipe.tokenizers.teacher_steps)
     shown = [record for record in stills if record.task == "image→text"]
     moving = [record for record in videos if record.task == "video→text"]
-    still_frames, moving_frames = pipeline.frames_of([*shown, *moving], most=1 << 30)
+    still_frames = np.stack([record.segments[0].data for record in shown])
+    moving_frames = np.concatenate([record.segments[0].data for record in moving])
     digits = np.array([record.facts["digit"] for record in shown])
     families = [
-        len(DIGITS) + FAMILIES.index(record.facts["family"])
-        if frame < 5 and record.facts["family"] in FAMILIES
-        else pipeline.UNKNOWN
+        len(DIGITS) + FAMILIES.index(record.facts["family"]) if frame < 5 and record.facts["family"] in FAMILIES else UNKNOWN
         for record in moving
         for frame in range(len(record.segments[0].data))
     ]
-    seen = pipeline.Seen(still_frames, digits, moving_frames, np.array(families))
-    return pipeline.vision_tokenizer(seen, context.recipe, context.progress("vision tokenizer"), as_teacher(teacher))
+    seen = Seen(still_frames, digits, moving_frames, np.array(families))
+    return vision_tokenizer(seen, context.recipe, context.progress("vision tokenizer"), as_teacher(teacher))

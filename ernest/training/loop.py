@@ -56,7 +56,8 @@ def train(
 
     for number in range(progress.step, config.steps):
         begun = time.perf_counter()
-        rows = list(enumerate(plan(store, weights, tokenizers, sequence, recipe.seed, number)))[rank::world]
+        mine = plan(store, weights, tokenizers, sequence, recipe.seed, number, rank, world)
+        rows = list(zip(range(rank, sequence.rows, world), mine, strict=True))
         seeds = [int(np.random.default_rng((recipe.seed, number, 1, row)).integers(2**62)) for row, _ in rows]
         batch = collate([row for _, row in rows], sequence.length, tokenizers, sequence.bit_flip_rate, seeds)
         submodels = _draw(recipe, tokenizers, number, [row for row, _ in rows])

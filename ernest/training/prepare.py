@@ -1,67 +1,106 @@
-"""Training on a folder of a user's own records."""
+"""From a user's own records to what training reads: files decoded once, tokenizers, examples; then the training itself."""
 
-import hashlib
 import json
-from collections.abc import Sequence
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
 from rich.progress import Progress
 
+from ernest.config.media import MediaSpec
 from ernest.config.recipe import Recipe, to_tree
-from ernest.data.examples import EncodedSegment, Example, encode
+from ernest.data.decoded import Check, DecodedRecords
+from ernest.data.examples import encode, outline
 from ernest.data.layout import lay_out_example
 from ernest.data.records import LINES, RecordFolder
 from ernest.data.store import ExampleStore
-from ernest.sequence.record import Record, Segment
-from ernest.tokenizers.audio import SAMPLES
+from ernest.sequence.record import Record
+from ernest.storage import fingerprint, write_folder
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
-from ernest.training import pipeline
 from ernest.training.monitor import stage_bar
+from ernest.training.pretrain import train_model
 from ernest.training.schedule import RESUME_OVERRIDABLE
+from ernest.training.tokenizers import UNKNOWN, Seen, audio_tokenizer, check_network, text_tokenizer, vision_tokenizer
 
-MARK = "run.json"
+RUN_FILE = "run.json"
 
 
 def train_on_records(records: RecordFolder, out: Path, recipe: Recipe, checkpoint: Path | None) -> Path:
     """Trains tokenizers, unless `checkpoint` brings them, and a model on `records`; returns the new checkpoint.
 
-    Raises ValueError for a recipe that does not suit the records, and for an `out` that cannot be used, before any long work.
+    Raises ValueError for records or an `out` that cannot be used, or a recipe that does not suit the records, before any long
+    work.
     """
     recipe.weights(sorted({record.task for record in records.stored}))  # a mixture that cannot be ends here
-    mark = _mark(records.path, recipe, checkpoint)
-    _check_free(out, mark)
-    folder = out / "tokenizers"
-    with stage_bar() as bar:
-        if not (folder / "audio.safetensors").exists():
-            brought = None if checkpoint is None else Tokenizers.load(checkpoint / "tokenizers")
-            text = pipeline.text_tokenizer(_texts(records), recipe) if brought is None else brought.text
-            _check_sizes(records, text, recipe)
-            out.mkdir(parents=True, exist_ok=True)
-            (out / MARK).write_text(mark)
-            (brought or _tokenizers(records, text, recipe, bar)).save(folder)
-        if not (out / "examples/own").exists():
-            ExampleStore.write(out / "examples/own", encode(records, Tokenizers.load(folder)))
-    return pipeline.train_model(out, recipe)
+    run_config = _run_config(records.path, recipe, checkpoint)
+    _check_free(out, run_config)
+    if not (out / "examples/own").is_dir():
+        prepare(records, out, recipe, checkpoint, run_config)
+    return train_model(out, recipe)
 
 
-def _tokenizers(records: Sequence[Record], text: TextTokenizer, recipe: Recipe, bar: Progress) -> Tokenizers:
+def prepare(records: RecordFolder, out: Path, recipe: Recipe, checkpoint: Path | None, run_config: str) -> None:
+    """From records to examples, in three stages, each of which is complete when its folder is there: decoded files, tokenizers,
+    examples. Every file is decoded once."""
+    brought = None if checkpoint is None else Tokenizers.load(checkpoint / "tokenizers")
+    text = text_tokenizer(_texts(records), recipe) if brought is None else brought.text
+    if not (out / RUN_FILE).is_file():
+        check = _length_check(records, text, recipe)
+        with _leaving_nothing(out), write_folder(out) as aside:
+            (aside / RUN_FILE).write_text(run_config)
+            DecodedRecords.write(aside / "decoded", records, check)
+    decoded = DecodedRecords(out / "decoded")
+    if not (out / "tokenizers").is_dir():
+        with stage_bar() as bar:
+            trained = brought or _tokenizers(decoded, text, recipe, bar)
+        with write_folder(out / "tokenizers") as aside:
+            trained.save(aside)
+    ExampleStore.write(out / "examples/own", encode(decoded, Tokenizers.load(out / "tokenizers")))
+    shutil.rmtree(out / "decoded")
+
+
+@contextmanager
+def _leaving_nothing(out: Path) -> Iterator[None]:
+    """After an error, the folders on the way to `out` that were not there before are gone again."""
+    missing = [folder for folder in out.parents if not folder.exists()]
+    try:
+        yield
+    except BaseException:
+        for folder in missing:
+            with suppress(OSError):
+                folder.rmdir()
+        raise
+
+
+def _progress(bar: Progress, name: str) -> Callable[[int, int, Mapping[str, float]], None]:
+    task = bar.add_task(name, total=None, note="")
+    return lambda step, steps, metrics: bar.update(task, completed=step, total=steps, note="")
+
+
+def _tokenizers(decoded: DecodedRecords, text: TextTokenizer, recipe: Recipe, bar: Progress) -> Tokenizers:
     """`text`, and the other two, each trained on what the records hold of its kind."""
-
-    def progress(name: str) -> pipeline.Progress:
-        task = bar.add_task(name, total=None, note="")
-        return lambda step, steps, metrics: bar.update(task, completed=step, total=steps, note="")
-
-    stills, moving = pipeline.frames_of(records)
-    waves, words = pipeline.spoken_words(records)
-    nameless = (np.full(len(frames), pipeline.UNKNOWN) for frames in (stills, moving))
-    seen = pipeline.Seen(stills, next(nameless), moving, next(nameless))
+    none = np.zeros((0, MediaSpec.size, MediaSpec.size, 3), np.uint8)
+    stills, moving = (none if frames is None else frames for frames in (decoded.images, decoded.frames))
+    nameless = (np.full(len(frames), UNKNOWN) for frames in (stills, moving))
+    seen = Seen(stills, next(nameless), moving, next(nameless))
+    waves, words = _spoken_words(decoded)
     return Tokenizers(
         text,
-        pipeline.vision_tokenizer(seen, recipe, progress("vision tokenizer")),
-        pipeline.audio_tokenizer(waves, words, recipe, progress("audio tokenizer")),
+        vision_tokenizer(seen, recipe, _progress(bar, "vision tokenizer")),
+        audio_tokenizer(waves, words, recipe, _progress(bar, "audio tokenizer")),
     )
+
+
+def _spoken_words(decoded: DecodedRecords) -> tuple[list[np.ndarray], list[str]]:
+    """All sounds and the text beside each, where texts come back often enough to be words; else one word for all."""
+    heard = list(decoded.sounds())
+    words = [word for _, word in heard]
+    often = len(words) >= 4 * len(Counter(words))
+    return [wave for wave, _ in heard], words if often else [""] * len(words)
 
 
 def _texts(records: RecordFolder) -> list[str]:
@@ -72,44 +111,37 @@ def _texts(records: RecordFolder) -> list[str]:
 # ------------------------------------------------------------------ what must be right before the work starts
 
 
-def _mark(data: Path, recipe: Recipe, checkpoint: Path | None) -> str:
+def _run_config(data: Path, recipe: Recipe, checkpoint: Path | None) -> str:
     """What makes a run the same run: its records, settings and, where they were brought, tokenizers."""
     tree = to_tree(recipe)
     for name in RESUME_OVERRIDABLE:
         del tree["training"][name]
-    lines = hashlib.sha256((data / LINES).read_bytes()).hexdigest()
+    lines = fingerprint(data / LINES)
     return json.dumps({"records": lines, "tokenizers": checkpoint and str(checkpoint.resolve()), "recipe": tree}, indent=1)
 
 
-def _check_free(out: Path, mark: str) -> None:
+def _check_free(out: Path, run_config: str) -> None:
     """The command that began a run goes on in its folder; another one is refused."""
-    told = out / MARK
-    if told.is_file() and told.read_text() != mark:
+    existing = out / RUN_FILE
+    if existing.is_file() and existing.read_text() != run_config:
         raise ValueError(f"{out} holds a run on other records, tokenizers or settings: choose another folder, or remove it")
-    if not told.is_file() and out.exists() and any(out.iterdir()):
+    if not existing.is_file() and out.exists() and any(out.iterdir()):
         raise ValueError(f"{out} holds something else than a run of `ernest train`: choose a new folder")
 
 
-def _check_sizes(records: RecordFolder, text: TextTokenizer, recipe: Recipe) -> None:
-    """Raises ValueError for a network that the tokenizers' shapes do not allow, or a record longer than a row."""
-    shapes = pipeline.check_network(recipe, text)
-    for number, record in enumerate(records, 1):
-        outline = Example(tuple(_outline(segment) for segment in record.segments), record.task)
-        length = len(lay_out_example(outline, shapes, text.encode).layout)
+def _length_check(records: RecordFolder, text: TextTokenizer, recipe: Recipe) -> Check:
+    """What raises ValueError for a record longer than a row.
+
+    Raises one itself, for a network that the tokenizers' shapes do not allow.
+    """
+    shapes = check_network(recipe, text)
+
+    def check(number: int, record: Record) -> None:
+        length = len(lay_out_example(outline(record), shapes, text.encode).layout)
         if length > recipe.sequence.length:
             raise ValueError(
                 f"{records.path / LINES}, record {number}: takes {length} positions, more than sequence.length = "
                 f"{recipe.sequence.length}: shorten it, or --set sequence.length={-(-length // 64) * 64}"
             )
 
-
-def _outline(segment: Segment) -> EncodedSegment:
-    """A segment of the length that the segment will have."""
-    if segment.kind == "text":
-        return EncodedSegment("text", segment.data, segment.made)
-    if segment.kind == "audio":
-        return EncodedSegment("codes", np.empty(-(-len(segment.data) // SAMPLES)), segment.made)
-    video = segment.kind == "video"
-    return EncodedSegment(
-        "latent" if segment.made else "pixels", segment.data if video else segment.data[None], segment.made, video, segment.open
-    )
+    return check

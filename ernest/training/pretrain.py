@@ -1,26 +1,42 @@
-"""One training process: `python -m ernest.training.pretrain RUN`, started by `launch`, by torchrun or alone.
+"""Training of the model of a run, and one process of it: `python -m ernest.training.pretrain RUN`, started by `train_model`, by
+torchrun or alone.
 
 RUN holds recipe.json, examples/ and tokenizers/; states, metrics.jsonl and at last model/ are written there.
 """
 
 import json
+import os
 import sys
 from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 
 from ernest.checkpoint import save_model
-from ernest.config.recipe import from_tree, to_tree
+from ernest.config.recipe import Recipe, from_tree, to_tree
 from ernest.data.collate import collate
 from ernest.data.sampler import plan
 from ernest.data.store import ExampleStore
 from ernest.device import set_threads
 from ernest.model.slicing import expert_importance
-from ernest.storage import own_folder
+from ernest.storage import own_folder, write_text
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.distributed import process_group
-from ernest.training.launch import worker
+from ernest.training.launch import launch, worker
 from ernest.training.loop import train
 from ernest.training.monitor import Show
+
+
+def train_model(run: Path, recipe: Recipe) -> Path:
+    """Trains on `run/examples` with `run/tokenizers`, in as many processes as pay; returns the finished checkpoint's folder.
+
+    Raises ValueError where the recipe asks for TensorBoard and it is not installed.
+    """
+    if recipe.training.tensorboard and find_spec("tensorboard") is None:
+        raise ValueError("training.tensorboard = true needs TensorBoard: pip install 'ernest-ai[tensorboard]'")
+    write_text(run / "recipe.json", json.dumps(to_tree(recipe), indent=1))
+    processes = recipe.training.processes or min(os.cpu_count() or 1, recipe.sequence.rows, 8)
+    launch("ernest.training.pretrain", [str(run)], processes)
+    return run / "model"
 
 
 def main(run: Path) -> None:

@@ -232,3 +232,17 @@ def test_wrong_endings_and_missing_files(tmp_path):
     for write in (media.write_image, media.write_video, media.write_audio):
         with pytest.raises(ValueError, match=r"a\.xyz"):
             write(tmp_path / "a.xyz", SQUARE)
+
+
+@pytest.mark.parametrize("limit", [400, 600])
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_a_picture_above_the_limit_of_pixels_is_named_in_one_line(tmp_path, monkeypatch, limit, kind):
+    """Up to twice its limit Pillow only warns; both are refused, and asking for the kind of the file does not raise."""
+    media.write_image(tmp_path / "wide.png", np.zeros((32, 32, 3), np.uint8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    assert media.kind_of(tmp_path / "wide.png") == "image"
+    with pytest.raises(
+        ValueError, match=r"wide\.png: a (picture|video) too large to be read: .*1024 pixels.* \d+ pixels"
+    ) as caught:
+        media.read(tmp_path / "wide.png", kind)
+    assert "\n" not in str(caught.value)

@@ -1,14 +1,15 @@
 """Rows: which examples come, how their words are cut, and that nothing else decides."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
+import pytest
 import torch
 
 from ernest.config.recipe import SequenceConfig
 from ernest.data.collate import collate
 from ernest.data.layout import lay_out_example
-from ernest.data.sampler import plan
+from ernest.data.sampler import plan, row
 from ernest.sequence.batch import Batch
 from tests.small import documents, tokenizers
 
@@ -39,9 +40,30 @@ def test_a_batch_is_a_function_of_seed_and_step(store):
     assert not same(first.token_id, batch_of(store, 6).token_id)
 
 
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_a_row_is_the_same_whoever_makes_it(store, world):
+    """A process makes only its own rows, and they are those that one process alone makes."""
+    alone = drawn(store, 3)
+    for rank in range(world):
+        mine = plan(store, dict.fromkeys(store.tasks, 1.0), tokenizers(), CONFIG, 0, 3, rank, world)
+        assert same(collate(mine, 120, tokenizers()), collate(alone[rank::world], 120, tokenizers()))
+    third = row(store, dict.fromkeys(store.tasks, 1.0), tokenizers(), replace(CONFIG, rows=1), 0, 3, 2)
+    assert same(collate([third], 120, tokenizers()), collate(alone[2:3], 120, tokenizers()))
+
+
+def test_long_examples_come_as_often_as_they_are_drawn(store):
+    """Rows into which the longest fits once, and only if it comes early: shares of tasks stay those of the weights."""
+    longest = max(len(lay_out_example(store[i], tokenizers(), tokenizers().text.encode).layout) for i in range(len(store)))
+    config = SequenceConfig(rows=400, length=longest + 20, bpe_dropout=0.0)
+    tasks = [one.example.task for packed in drawn(store, 0, config) for one in packed]
+    shares = np.array([tasks.count(task) for task in store.tasks]) / len(tasks) * len(store.tasks)
+    assert len(tasks) > 800
+    assert np.abs(shares - 1).max() < 0.3
+
+
 def test_flips_of_a_row_are_its_own(store):
     """A row is corrupted alike whoever collates it, so that processes may share the rows of a step."""
-    rows = drawn(store, 3)
+    rows = drawn(store, 4)
     together = collate(rows, 120, tokenizers(), 0.3, [1, 2, 3, 4])
     last = collate(rows[2:], 120, tokenizers(), 0.3, [3, 4])
     mine = together.cells.index >= 2 * 120

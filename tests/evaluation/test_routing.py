@@ -18,7 +18,7 @@ from ernest.evaluation.routing import (
     top_experts,
     usage,
 )
-from ernest.sequence.packing import fill_rows
+from ernest.sequence.packing import fill_row
 from tests.small import CONFIG, documents, network, placed, tokenizers
 
 SEQUENCE = SequenceConfig(rows=2, length=120)
@@ -78,7 +78,8 @@ def test_overlap_of_random_tasks_is_a_seventh():
 
 def test_every_valid_position_makes_its_choices_in_every_layer():
     model = network()
-    rows = fill_rows(iter([placed(document) for document in documents()] * 4), lambda p: len(p.layout), 2, 120, patience=2)
+    examples = iter([placed(document) for document in documents()] * 4)
+    rows = [fill_row(examples, lambda p: len(p.layout), 120, patience=2)[0] for _ in range(2)]
     batch = collate(rows, 120, tokenizers())
     assert not batch.valid.all()
     counts = choices(model, batch)

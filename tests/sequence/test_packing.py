@@ -1,4 +1,4 @@
-"""Packing: whatever the documents, rows hold them whole and side by side."""
+"""Packing: whatever the examples, a row holds them whole and side by side, and loses none that was drawn."""
 
 from itertools import count
 
@@ -6,11 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ernest.sequence.packing import fill_rows
+from ernest.sequence.packing import fill_row
 
 
-@given(st.data(), st.integers(1, 6), st.integers(1, 60), st.integers(1, 20))
-def test_nothing_overlaps_and_nothing_is_lost(data, rows, length, patience):
+def size(n: int) -> int:
+    return n
+
+
+@given(st.data(), st.integers(1, 60), st.integers(1, 20), st.integers(1, 5))
+def test_nothing_overlaps_and_nothing_is_lost(data, length, patience, rows):
     drawn: list[tuple[int, int]] = []
 
     def draws():
@@ -18,33 +22,34 @@ def test_nothing_overlaps_and_nothing_is_lost(data, rows, length, patience):
             drawn.append((number, data.draw(st.integers(1, length))))
             yield drawn[-1]
 
-    placed = fill_rows(draws(), lambda document: document[1], rows, length, patience)
-    assert len(placed) == rows
-    kept = [document for row in placed for document in row]
-    assert len(set(kept)) == len(kept)
-    assert set(kept) <= set(drawn)
-    assert all(sum(need for _, need in row) <= length for row in placed)
-    assert all(row == sorted(row) for row in placed)
-    # A document is passed over only where no row has room for it, and all rows were given their chance.
-    for number, need in set(drawn) - set(kept):
-        earlier = [sum(n for m, n in row if m < number) for row in placed]
-        assert all(used + need > length for used in earlier)
-    passed_over = [document for document in drawn if document not in kept]
-    assert len(passed_over) >= patience or all(sum(need for _, need in row) == length for row in placed)
+    kept, held, source = [], [], draws()
+    for _ in range(rows):
+        before = held
+        row, held = fill_row(source, lambda example: example[1], length, before, patience)
+        used = sum(need for _, need in row)
+        assert used <= length
+        assert used == length or len(held) >= patience
+        assert row, "the first example fits always"
+        assert len(held) <= max(patience, len(before))
+        room = length
+        for example in sorted(row + held):  # who is held over found no room left when it came
+            assert (example in row) == (example[1] <= room)
+            room -= example[1] * (example in row)
+        kept += row
+    assert sorted(kept + held) == drawn
 
 
-def test_rows_are_filled_from_the_first():
-    lengths = iter([6, 5, 4, 3, 2, *[9] * 99])
-    assert fill_rows(lengths, lambda n: n, rows=2, row_length=10) == [[6, 4], [5, 3, 2]]
+def test_what_was_held_over_comes_first():
+    row, held = fill_row(iter([6, 5, 3, 9, 8]), size, 10, patience=2)
+    assert (row, held) == ([6, 3], [5, 9])
+    row, held = fill_row(iter([4, 7, 1]), size, 10, held, patience=3)
+    assert (row, held) == ([5, 4, 1], [9, 7])
 
 
-def test_patience_is_for_misses_in_a_row():
-    lengths = iter([6, 5, 9, 4, 9, 3, 9, 2])
-    assert fill_rows(lengths, lambda n: n, rows=2, row_length=10, patience=2) == [[6, 4], [5, 3, 2]]
-    lengths = iter([6, 5, 9, 9, 4, 3])
-    assert fill_rows(lengths, lambda n: n, rows=2, row_length=10, patience=2) == [[6], [5]]
+def test_patience_counts_what_is_held():
+    assert fill_row(iter([6, 5, 9, 4]), size, 10, patience=2) == ([6], [5, 9])
 
 
-def test_a_document_longer_than_a_row_is_refused():
+def test_an_example_longer_than_a_row_is_refused():
     with pytest.raises(ValueError, match=r"11 positions .* row of 10: raise sequence\.length"):
-        fill_rows(iter([4, 11]), lambda n: n, rows=2, row_length=10)
+        fill_row(iter([4, 11]), size, row_length=10)

@@ -23,10 +23,10 @@ COMMAND = "import sys; from ernest.training.launch import launch; launch('ernest
 
 
 @pytest.fixture
-def run(documents_folder, tmp_path) -> Path:
+def run(examples_folder, tmp_path) -> Path:
     """The folder of a run of two processes that saves every third step."""
     folder = tmp_path / "run"
-    shutil.copytree(documents_folder, folder / "documents")
+    shutil.copytree(examples_folder, folder / "examples")
     tokenizers().save(folder / "tokenizers")
     (folder / "recipe.json").write_text(json.dumps(to_tree(recipe(rows=2, steps=14, save_every=3))))
     return folder

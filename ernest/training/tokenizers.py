@@ -1,30 +1,21 @@
-"""From records to tokenizers to examples to a trained model: the stages that the demo and a user's own data share."""
+"""The tokenizers of a run, trained on what its records hold, and whether a network suits them."""
 
-import json
-import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from ernest.checkpoint import tokenizer_spec
-from ernest.config.media import MediaSpec
-from ernest.config.recipe import Recipe, to_tree
+from ernest.config.recipe import Recipe
 from ernest.fit import Progress
 from ernest.model.network import Ernest
-from ernest.sequence.record import Record
-from ernest.storage import write_text
 from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.training.audio import train_audio_tokenizer
 from ernest.tokenizers.training.vision import Teacher, VisionTraining, train_vision_tokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
-from ernest.training.launch import launch
 
 UNKNOWN = -1
 """The class of a frame that nobody named."""
@@ -73,49 +64,9 @@ def audio_tokenizer(waves: Sequence[np.ndarray], words: Sequence[str], recipe: R
     return train_audio_tokenizer(waves, words, recipe.tokenizers.audio_steps, recipe.seed, progress)
 
 
-def spoken_words(records: Sequence[Record]) -> tuple[list[np.ndarray], list[str]]:
-    """The sounds of records and the text beside each, where texts come back often enough to be words; else one word for all."""
-    waves, words = [], []
-    for record in records:
-        texts = [segment.data for segment in record.segments if segment.kind == "text"]
-        for segment in record.segments:
-            if segment.kind == "audio":
-                waves.append(segment.data)
-                words.append(texts[0] if texts else "")
-    often = len(words) >= 4 * len(Counter(words))
-    return waves, words if often else [""] * len(words)
-
-
-def frames_of(records: Sequence[Record], most: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
-    """All still pictures and all video frames of records, at most `most` of each."""
-    stills: list[np.ndarray] = []
-    moving: list[np.ndarray] = []
-    for record in records:
-        for segment in record.segments:
-            if segment.kind == "image" and len(stills) < most:
-                stills.append(segment.data)
-            elif segment.kind == "video" and len(moving) < most:
-                moving.extend(segment.data)
-    none = np.zeros((0, MediaSpec.size, MediaSpec.size, 3), np.uint8)
-    return np.stack(stills) if stills else none, np.stack(moving) if moving else none
-
-
 def check_network(recipe: Recipe, text: TextTokenizer) -> Tokenizers:
     """Untrained tokenizers of the shapes to come. Raises ValueError for a network that these shapes do not allow."""
     shapes = Tokenizers(text, VisionTokenizer(VisionTokenizerConfig()).eval(), AudioTokenizer().eval())
     with torch.device("meta"):
         Ernest(recipe.model, tokenizer_spec(shapes))
     return shapes
-
-
-def train_model(run: Path, recipe: Recipe) -> Path:
-    """Trains on `run/examples` with `run/tokenizers`, in as many processes as pay; returns the finished checkpoint's folder.
-
-    Raises ValueError where the recipe asks for TensorBoard and it is not installed.
-    """
-    if recipe.training.tensorboard and find_spec("tensorboard") is None:
-        raise ValueError("training.tensorboard = true needs TensorBoard: pip install 'ernest-ai[tensorboard]'")
-    write_text(run / "recipe.json", json.dumps(to_tree(recipe), indent=1))
-    processes = recipe.training.processes or min(os.cpu_count() or 1, recipe.sequence.rows, 8)
-    launch("ernest.training.pretrain", [str(run)], processes)
-    return run / "model"

@@ -1,0 +1,106 @@
+"""A user's records with every file decoded once: pixels and samples as arrays on disk, from which all later stages read."""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+
+from ernest.data.arrays import ArrayWriter, map_arrays, write_arrays
+from ernest.data.records import LINES, RecordFolder, StoredSegment
+from ernest.sequence.record import Record, Segment
+from ernest.storage import write_folder
+
+Check = Callable[[int, Record], None]
+"""Called with the number of a record, from 1, and the record, whose arrays have the right shapes but may hold zeros."""
+
+
+class DecodedRecords(Sequence[Record]):
+    """Records in order, without their facts; also, as a whole, `images` and `frames` of videos, uint8 `[N, height, width, 3]`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.lines: list[dict[str, Any]] = [json.loads(line) for line in (folder / LINES).read_text().split("\n")[:-1]]
+        self.arrays = map_arrays(folder)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    @overload
+    def __getitem__(self, index: int) -> Record: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Record]: ...
+    def __getitem__(self, index: int | slice) -> Record | list[Record]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        line = self.lines[index]
+        return Record(tuple(self._segment(entry) for entry in line["segments"]), line["task"])
+
+    @property
+    def images(self) -> np.ndarray | None:
+        """The pictures of all files, each once."""
+        return self.arrays.get("image")
+
+    @property
+    def frames(self) -> np.ndarray | None:
+        """The frames of all videos, each once."""
+        return self.arrays.get("video")
+
+    def sounds(self) -> Iterator[tuple[np.ndarray, str]]:
+        """The sound of every file, once, and the first text beside it."""
+        seen = set()
+        for line in self.lines:
+            text = next((entry["text"] for entry in line["segments"] if entry["kind"] == "text"), "")
+            for entry in line["segments"]:
+                if entry["kind"] == "audio" and entry["start"] not in seen:
+                    seen.add(entry["start"])
+                    yield self._data(entry), text
+
+    def _segment(self, entry: dict[str, Any]) -> Segment:
+        return Segment(entry["kind"], self._data(entry), entry["made"], entry["open"])
+
+    def _data(self, entry: dict[str, Any]) -> Any:
+        if entry["kind"] == "text":
+            return entry["text"]
+        rows = np.array(self.arrays[entry["kind"]][entry["start"] : entry["end"]])
+        return rows[0] if entry["kind"] == "image" else rows
+
+    @staticmethod
+    def write(folder: Path, records: RecordFolder, check: Check) -> None:
+        """Decodes each file of `records` once. What `check` or a broken file raises leaves nothing behind."""
+        with write_folder(folder) as aside, (aside / LINES).open("w") as lines, write_arrays(aside) as arrays:
+            decoder = _Decoder(arrays)
+            for number, stored in enumerate(records.stored, 1):
+                entries, segments = [], []
+                for index, segment in enumerate(stored.segments):
+                    try:
+                        entry, data = decoder.decode(segment)
+                    except ValueError as error:
+                        at = f"{records.path / LINES}, line {stored.line}: segments[{index}].file"
+                        raise ValueError(f"{at}: {error}") from error
+                    entries.append(entry)
+                    segments.append(Segment(segment.kind, data, segment.made, segment.open))
+                check(number, Record(tuple(segments), stored.task))
+                lines.write(json.dumps({"task": stored.task, "segments": entries}) + "\n")
+
+
+class _Decoder:
+    """Remembers where the content of each file lies, and its type and shape."""
+
+    def __init__(self, arrays: ArrayWriter) -> None:
+        self.arrays = arrays
+        self.known: dict[tuple[Path, str, int], tuple[tuple[int, int], np.dtype, tuple[int, ...]]] = {}
+
+    def decode(self, segment: StoredSegment) -> tuple[dict[str, Any], Any]:
+        """The entry of a segment, and its content: zeros, which take no memory, where the file was decoded before."""
+        entry: dict[str, Any] = {"kind": segment.kind, "made": segment.made, "open": segment.open}
+        if segment.kind == "text":
+            return entry | {"text": segment.text}, segment.text
+        key = segment.file, segment.kind, segment.frames
+        if key in self.known:
+            (start, end), dtype, shape = self.known[key]
+            return entry | {"start": start, "end": end}, np.broadcast_to(np.zeros((), dtype), shape)
+        data = segment.data()
+        start, end = self.arrays.append(segment.kind, data[None] if segment.kind == "image" else data)
+        self.known[key] = (start, end), data.dtype, data.shape
+        return entry | {"start": start, "end": end}, data
