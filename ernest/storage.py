@@ -32,6 +32,9 @@ class DiskFullError(OSError):
         said = f"{needed}{free_bytes(path) / 1e6:.1f} MB free; make room and start again"
         super().__init__(f"{path}: could not be written ({why}): {said}")
 
+    def __reduce__(self) -> tuple:
+        return OSError, (str(self),)  # on its way between processes it needs no path
+
 
 def free_bytes(path: str | Path) -> int:
     """The room that is left where `path` is or will be."""
@@ -73,6 +76,17 @@ def write_folder(path: str | Path, need: int | None = None) -> Iterator[Path]:
     with write_file(path, need) as aside:
         aside.mkdir()
         yield aside
+
+
+def append_line(path: str | Path, line: str) -> None:
+    """Adds a line of UTF-8 to a file. Raises DiskFullError."""
+    try:
+        with Path(path).open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise DiskFullError(Path(path), len(line), os.strerror(error.errno)) from None
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -249,23 +263,24 @@ def fingerprint(*parts: Path | bytes | str) -> str:
 
 # -------------------------------------------------------------------------------------------------------- ownership
 
-OWNER = ".owner"
 _owned: set[int] = set()
 
 
 @contextmanager
-def own_folder(path: str | Path, name: str = OWNER, patience: float = 0.0) -> Iterator[None]:
-    """Keeps `path`, which is made if need be, for this process; the system ends that with the process, however it ends.
+def own_folder(path: str | Path, role: str = "owner", patience: float = 0.0) -> Iterator[None]:
+    """Keeps `path` for this process; the system ends that with the process, however it ends. Child processes do not hold it.
 
-    Child processes do not hold it. Raises ValueError, which says who does, if another has it, after `patience` seconds.
-    `name` is that of the file which carries the lock.
+    The lock lies beside the folder, which need not be there yet; a folder can have one process of each `role`. Raises
+    ValueError, which says who has it, if another one has, after `patience` seconds.
     """
-    path = Path(path)
-    path.mkdir(parents=True, exist_ok=True)
+    path = Path(path).absolute()
+    missing = [folder for folder in path.parents if not folder.exists()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.with_name(f".{path.name}.{role}")
     until = time.monotonic() + patience
     while True:
         try:
-            lock = _lock(path / name, path)
+            lock = _lock(file, path)
             break
         except ValueError:
             if time.monotonic() >= until:
@@ -280,9 +295,12 @@ def own_folder(path: str | Path, name: str = OWNER, patience: float = 0.0) -> It
         yield
     finally:
         if lock in _owned:
-            (path / name).unlink(missing_ok=True)
+            file.unlink(missing_ok=True)
             _owned.remove(lock)
             os.close(lock)
+        for folder in missing:  # where nothing was written, nothing is left
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def _lock(file: Path, path: Path) -> int:

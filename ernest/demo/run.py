@@ -22,7 +22,9 @@ from ernest.evaluation.run import evaluate_run
 from ernest.report.page import write_report
 from ernest.report.rows import ROWS, write_rows
 from ernest.report.tables import rows, table
+from ernest.storage import own_folder
 from ernest.tokenizers.text import TextTokenizer
+from ernest.training.launch import end_with_parent
 from ernest.training.monitor import stage_bar
 from ernest.training.pretrain import train_model
 from ernest.training.tokenizers import check_network
@@ -37,7 +39,11 @@ def run(build: Path, recipe: Recipe) -> Path:
     """
     check_network(recipe, TextTokenizer())
     recipe.weights(TASKS)  # a mixture that cannot be ends here, before the long work
-    console = Console(width=None if sys.stdout.isatty() else 120)
+    with own_folder(build):
+        return _run(build, recipe, Console(width=None if sys.stdout.isatty() else 120))
+
+
+def _run(build: Path, recipe: Recipe, console: Console) -> Path:
     claim(build, recipe, console)
     os.environ.update(ALLOCATOR | {"OMP_NUM_THREADS": "1"})
     with timed(build, "world, judges and tokenizers"):
@@ -64,13 +70,10 @@ def run_stages(stages: Sequence[Stage], build: Path, recipe: Recipe, console: Co
         (build / folder).mkdir(exist_ok=True)
     spawn = multiprocessing.get_context("spawn")
     bars: dict[str, Any] = {}
-    with (
-        spawn.Manager() as manager,
-        ProcessPoolExecutor(os.cpu_count() or 1, spawn) as pool,
-        stage_bar(console) as progress,
-    ):
-        messages = manager.Queue()
-        running = [pool.submit(_run_stage, stage, build, recipe, messages) for stage in stages]
+    messages = spawn.Queue()
+    start = _start_worker, (os.getpid(), messages)
+    with ProcessPoolExecutor(os.cpu_count() or 1, spawn, *start) as pool, stage_bar(console) as progress:
+        running = [pool.submit(_run_stage, stage, build, recipe) for stage in stages]
         while not (all(stage.done() for stage in running) and messages.empty()):
             try:
                 job, step, steps, note = messages.get(timeout=0.2)
@@ -83,8 +86,19 @@ def run_stages(stages: Sequence[Stage], build: Path, recipe: Recipe, console: Co
             stage.result()
 
 
-def _run_stage(stage: Stage, build: Path, recipe: Recipe, messages: Any) -> None:
+_messages: Any = None
+"""In a worker: where reports for the bars go."""
+
+
+def _start_worker(parent: int, messages: Any) -> None:
+    """A worker computes in one thread and ends with its parent, whose bars it feeds."""
+    global _messages  # noqa: PLW0603 - a queue reaches a worker when it starts, and not as an argument of its work
+    end_with_parent(parent)
     set_threads(1)
+    _messages = messages
+
+
+def _run_stage(stage: Stage, build: Path, recipe: Recipe) -> None:
     last: dict[str, float] = {}
 
     def report(job: str, step: int, steps: int, note: str) -> None:
@@ -92,6 +106,6 @@ def _run_stage(stage: Stage, build: Path, recipe: Recipe, messages: Any) -> None
         now = time.monotonic()
         if step == steps or now - last.get(job, 0.0) > 0.2:
             last[job] = now
-            messages.put((job, step, steps, note))
+            _messages.put((job, step, steps, note))
 
     stage(StageContext(build, recipe, report))

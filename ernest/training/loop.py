@@ -17,7 +17,7 @@ from ernest.data.store import ExampleStore
 from ernest.device import supports_bf16
 from ernest.model.network import Ernest
 from ernest.model.submodel import draw, full, stack
-from ernest.storage import write_text
+from ernest.storage import append_line, write_text
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.loss import LossBalancer
 from ernest.training.optimizer import make_optimizer
@@ -64,8 +64,7 @@ def train(
         metrics = step(model, batch, submodels, state, schedule_values(number, config))
         metrics["seconds"] = time.perf_counter() - begun
         if log is not None:
-            with log.open("a") as lines:
-                lines.write(json.dumps({"step": number} | metrics) + "\n")
+            append_line(log, json.dumps({"step": number} | metrics))
         if rank == 0 and ((number + 1) % config.save_every == 0 or number + 1 == config.steps):
             save_progress(run, model, optimizer, TrainerState(number + 1, dict(state.balancer.running), fingerprint))
         if show is not None:

@@ -3,8 +3,7 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from ernest.data.layout import lay_out_example
 from ernest.data.records import LINES, RecordFolder
 from ernest.data.store import ExampleStore
 from ernest.sequence.record import Record
-from ernest.storage import fingerprint, write_folder
+from ernest.storage import fingerprint, own_folder, write_folder
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.training.monitor import stage_bar
@@ -38,9 +37,10 @@ def train_on_records(records: RecordFolder, out: Path, recipe: Recipe, checkpoin
     recipe.weights(sorted({record.task for record in records.stored}))  # a mixture that cannot be ends here
     run_config = _run_config(records.path, recipe, checkpoint)
     _check_free(out, run_config)
-    if not (out / "examples/own").is_dir():
-        prepare(records, out, recipe, checkpoint, run_config)
-    return train_model(out, recipe)
+    with own_folder(out):
+        if not (out / "examples/own").is_dir():
+            prepare(records, out, recipe, checkpoint, run_config)
+        return train_model(out, recipe)
 
 
 def prepare(records: RecordFolder, out: Path, recipe: Recipe, checkpoint: Path | None, run_config: str) -> None:
@@ -50,7 +50,7 @@ def prepare(records: RecordFolder, out: Path, recipe: Recipe, checkpoint: Path |
     text = text_tokenizer(_texts(records), recipe) if brought is None else brought.text
     if not (out / RUN_FILE).is_file():
         check = _length_check(records, text, recipe)
-        with _leaving_nothing(out), write_folder(out) as aside:
+        with write_folder(out) as aside:
             (aside / RUN_FILE).write_text(run_config)
             DecodedRecords.write(aside / "decoded", records, check)
     decoded = DecodedRecords(out / "decoded")
@@ -61,19 +61,6 @@ def prepare(records: RecordFolder, out: Path, recipe: Recipe, checkpoint: Path |
             trained.save(aside)
     ExampleStore.write(out / "examples/own", encode(decoded, Tokenizers.load(out / "tokenizers")))
     shutil.rmtree(out / "decoded")
-
-
-@contextmanager
-def _leaving_nothing(out: Path) -> Iterator[None]:
-    """After an error, the folders on the way to `out` that were not there before are gone again."""
-    missing = [folder for folder in out.parents if not folder.exists()]
-    try:
-        yield
-    except BaseException:
-        for folder in missing:
-            with suppress(OSError):
-                folder.rmdir()
-        raise
 
 
 def _progress(bar: Progress, name: str) -> Callable[[int, int, Mapping[str, float]], None]:

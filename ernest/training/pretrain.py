@@ -11,12 +11,13 @@ from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 
-from ernest.checkpoint import save_model
+from ernest.checkpoint import save_model, tokenizer_spec
 from ernest.config.recipe import Recipe, from_tree, to_tree
 from ernest.data.collate import collate
 from ernest.data.sampler import plan
 from ernest.data.store import ExampleStore
 from ernest.device import set_threads
+from ernest.model.cost import total_parameters
 from ernest.model.slicing import expert_importance
 from ernest.storage import own_folder, write_text
 from ernest.tokenizers.bundle import Tokenizers
@@ -24,16 +25,18 @@ from ernest.training.distributed import process_group
 from ernest.training.launch import launch, worker
 from ernest.training.loop import train
 from ernest.training.monitor import Show
+from ernest.training.resume import check_room
 
 
 def train_model(run: Path, recipe: Recipe) -> Path:
     """Trains on `run/examples` with `run/tokenizers`, in as many processes as pay; returns the finished checkpoint's folder.
 
-    Raises ValueError where the recipe asks for TensorBoard and it is not installed.
+    Raises ValueError where the recipe asks for TensorBoard and it is not installed, OSError where the disk has no room.
     """
     if recipe.training.tensorboard and find_spec("tensorboard") is None:
         raise ValueError("training.tensorboard = true needs TensorBoard: pip install 'ernest-ai[tensorboard]'")
     write_text(run / "recipe.json", json.dumps(to_tree(recipe), indent=1))
+    check_room(run, total_parameters(recipe.model, tokenizer_spec(Tokenizers.load(run / "tokenizers"))))
     processes = recipe.training.processes or min(os.cpu_count() or 1, recipe.sequence.rows, 8)
     launch("ernest.training.pretrain", [str(run)], processes)
     return run / "model"
@@ -42,7 +45,7 @@ def train_model(run: Path, recipe: Recipe) -> Path:
 def main(run: Path) -> None:
     """Trains the model of RUN to its last step. Only the first process writes; it waits for one that is just ending to let go."""
     set_threads(1)
-    with process_group() as (rank, world), own_folder(run, ".writer", patience=10.0) if rank == 0 else nullcontext():
+    with process_group() as (rank, world), own_folder(run, "writer", patience=10.0) if rank == 0 else nullcontext():
         pretrain(run, rank, world)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ernest.storage import load_tensors, save_tensors, write_folder, write_text
+from ernest.storage import DiskFullError, free_bytes, load_tensors, save_tensors, write_folder, write_text
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,18 @@ class TrainerState:
     step: int
     running: dict[str, float]
     fingerprint: str
+
+
+def check_room(runs: Path, parameters: int) -> None:
+    """Raises DiskFullError where a run of a network of so many parameters will not find the room that it needs in `runs`.
+
+    A state holds the weights and AdamW's two moments in float32; while one is replaced there are two, and the model is written
+    beside the last one.
+    """
+    need = 4 * parameters * (2 * 3 + 1)
+    there = sum(path.stat().st_size for path in runs.glob("step-*/*") if path.is_file())
+    if free_bytes(runs) + there < need:
+        raise DiskFullError(runs, need - there, "the run would fill the disk")
 
 
 def save_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: TrainerState, keep: int = 1) -> None:

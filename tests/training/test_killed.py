@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -39,15 +40,15 @@ def start(run: Path) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-c", COMMAND, str(run)], env=environment, start_new_session=True, **quiet)
 
 
-def members(run: Path) -> list[int]:
-    """Processes that have the run's folder on their command line."""
+def members(leader: int) -> list[int]:
+    """Living processes of the session that the process `leader` began."""
     found = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+    for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
-            words = entry.read_bytes().split(b"\0")
+            state, _, _, session = entry.read_text().rpartition(")")[2].split()[:4]
         except OSError:  # it has just ended
             continue
-        if str(run).encode() in words:
+        if int(session) == leader and state != "Z":
             found.append(int(entry.parent.name))
     return found
 
@@ -81,7 +82,7 @@ def check_kills(run: Path, tmp_path: Path, kills: int) -> None:
         while steps(run) < reached and parent.poll() is None:
             time.sleep(0.005)
         time.sleep(draw.uniform(0, 0.3))
-        workers = [member for member in members(run) if member != parent.pid]
+        workers = [member for member in members(parent.pid) if member != parent.pid]
         victim = ("parent", "worker", "group")[kill % 3]
         if victim == "group":
             os.killpg(parent.pid, signal.SIGKILL)
@@ -90,7 +91,7 @@ def check_kills(run: Path, tmp_path: Path, kills: int) -> None:
         else:
             parent.kill()
         parent.wait()
-        assert wait_until(lambda: not members(run), 10), f"processes are left after the {victim} was killed"
+        assert wait_until(lambda parent=parent: not members(parent.pid), 10), f"processes are left after the {victim} was killed"
     assert start(run).wait() == 0
     (lines, weights), (expected_lines, expected) = outcome(run), outcome(unbroken)
     assert lines == expected_lines
@@ -116,9 +117,27 @@ def test_a_run_killed_twenty_times_is_the_unbroken_run(run, tmp_path):
 def test_a_run_in_use_is_refused_in_one_line(run):
     """The second process waits for the first to let go, and then says who has the folder."""
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    with own_folder(run, ".writer"):
+    with own_folder(run, "writer"):
         command = [sys.executable, "-c", COMMAND.replace(", 2)", ", 1)"), str(run)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert f"{run} is in use by process {os.getpid()} on " in done.stderr.splitlines()[-1]
     assert not (run / "metrics.jsonl").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_full_disk_is_one_line_and_the_run_goes_on_with_room(run, tmp_path):
+    """The limit of a file's size stands for a full disk; the run that goes on is the unbroken one."""
+    unbroken = tmp_path / "unbroken"
+    shutil.copytree(run, unbroken)
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
+    command = [sys.executable, "-c", limit + COMMAND, str(run)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    *_, said = done.stderr.splitlines()
+    assert re.fullmatch(rf"OSError: {run}/\S*model\.safetensors: could not be written .*MB needed, .*MB free; make room.*", said)
+    assert start(run).wait() == start(unbroken).wait() == 0
+    (lines, weights), (expected_lines, expected) = outcome(run), outcome(unbroken)
+    assert lines == expected_lines
+    assert all(torch.equal(weights[name], value) for name, value in expected.items())
