@@ -3,7 +3,7 @@
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +14,7 @@ import torch
 from ernest.checkpoint import tokenizer_spec
 from ernest.config.media import MediaSpec
 from ernest.config.recipe import Recipe, to_tree
-from ernest.lcnet.network import PPLCNet
+from ernest.fit import Progress
 from ernest.model.network import Ernest
 from ernest.sequence.record import Record
 from ernest.storage import write_text
@@ -22,11 +22,10 @@ from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.training.audio import train_audio_tokenizer
-from ernest.tokenizers.training.vision import VisionTraining, train_vision_tokenizer
+from ernest.tokenizers.training.vision import Teacher, VisionTraining, train_vision_tokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
 from ernest.training.launch import launch
 
-Progress = Callable[[int, int, Mapping[str, float]], None]
 UNKNOWN = -1
 """The class of a frame that nobody named."""
 FRAMES_A_STEP = 44
@@ -46,7 +45,7 @@ class Seen:
     moving_classes: np.ndarray
 
 
-def vision_tokenizer(seen: Seen, recipe: Recipe, progress: Progress, teacher: PPLCNet | None = None) -> VisionTokenizer:
+def vision_tokenizer(seen: Seen, recipe: Recipe, progress: Progress, teacher: Teacher | None = None) -> VisionTokenizer:
     """Half of a step's frames are of pictures and half of videos, where both are there; with no frames at all, an untrained one.
 
     `teacher` knows the first classes, and adds what it sees in frames of those to what is compared.
