@@ -11,9 +11,8 @@ from benchmarks.model.throughput import ARRANGEMENTS, Arrangement, measure
 from benchmarks.runner import Part, Wing
 from benchmarks.tables import Figure, Table
 from ernest.config.recipe import load_recipe
-from ernest.device import matmul_rate
+from ernest.device import matmul_rate, supports_bf16
 from ernest.model.cost import training_flops
-from ernest.tokenizers.precision import half_precision
 
 BARS = {Arrangement(1, 1): 3000.0, Arrangement(2, 1): 6000.0, Arrangement(1, 2): None}
 
@@ -22,7 +21,7 @@ def training(folder: Path, rounds: int, quick: bool, progress: Callable[[str], N
     recipe = load_recipe()
     cost = training_flops(recipe.model, recipe.sequence.length)
     rates = {str(dtype).removeprefix("torch."): matmul_rate(dtype) for dtype in (torch.float32, torch.bfloat16)}
-    used = rates["bfloat16" if half_precision() else "float32"]
+    used = rates["bfloat16" if supports_bf16() else "float32"]
     with tempfile.TemporaryDirectory() as scratch:
         speeds = measure(Path(scratch), rounds, progress)
     figures, rows = [], []

@@ -14,10 +14,10 @@ from rich.text import Text
 from ernest.config.recipe import Recipe
 from ernest.data.examples import Example
 from ernest.data.store import ExampleStore
+from ernest.device import supports_bf16
 from ernest.generation.engine import Engine
 from ernest.model.network import Ernest
 from ernest.tokenizers.bundle import Tokenizers
-from ernest.tokenizers.precision import half_precision
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -55,7 +55,7 @@ class Show:
 
     def _look(self, model: Ernest, step: int) -> Table:
         """A few records of the run's own data: what was asked, what the model says or draws, what is true."""
-        engine = Engine(model, self.tokenizers, bf16=half_precision())
+        engine = Engine(model, self.tokenizers, bf16=supports_bf16())
         table = Table(title=f"after {step} steps", title_justify="left")
         for name in ("task", "given", "the model", "the record"):
             table.add_column(name)
