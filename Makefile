@@ -2,13 +2,15 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
+JOBS ?= 2
 
-.PHONY: help demo test test-long lint format bench docs clean
+.PHONY: help demo test test-long test-portable test-portable-short mutants lint format bench docs clean
 
 help:
 	@echo "make demo    train on the embedded world, use the result and write build/demo/report.html"
 	@echo "make test    all tests"
-	@echo "make test-long   kills by the dozen, inputs by the thousand"
+	@echo "make test-long, make test-portable, make mutants   what takes longer: kills by the dozen, the tests"
+	@echo "             under other instruction sets, and lines broken one at a time"
 	@echo "make lint    style, types and import directions (make format mends the style)"
 	@echo "make bench   measure what the documentation claims"
 	@echo "make docs    build the documentation into site/"
@@ -18,10 +20,19 @@ demo: $(READY)
 	$(BIN)/ernest demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 test-long: $(READY)
 	$(BIN)/python -m pytest -m long
+
+test-portable: $(READY)
+	$(BIN)/python -m tests.portable
+
+test-portable-short: $(READY)
+	$(BIN)/python -m tests.portable --short
+
+mutants: $(READY)
+	$(BIN)/python -m tests.mutants
 
 lint: $(READY)
 	$(BIN)/ruff check .

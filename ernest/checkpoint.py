@@ -19,14 +19,14 @@ if TYPE_CHECKING:  # torch takes seconds to import: a folder that is no checkpoi
 
 def tokenizer_spec(tokenizers: "Tokenizers") -> TokenizerSpec:
     """The shapes that the network shares with its tokenizers."""
-    vision, audio = tokenizers.vision, tokenizers.audio
+    vision, audio = tokenizers.vision.spec, tokenizers.audio.spec
     return TokenizerSpec(
         vocabulary=tokenizers.text.vocab_size,
-        bits=vision.config.bits,
-        scales=vision.quantiser.sizes,
-        levels=audio.config.levels,
-        codes=audio.config.codebook,
-        patch=vision.config.size // vision.grid[0],
+        bits=vision.bits,
+        scales=vision.scales,
+        levels=audio.levels,
+        codes=audio.codebook,
+        patch=vision.size // vision.grid[0],
         grid=vision.grid,
         features=vision.feature_channels,
     )

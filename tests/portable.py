@@ -1,15 +1,18 @@
-"""Instruction sets to run numerical code under, and a probe that shows that each of them changes the bits of something.
+"""`python -m tests.portable [--short]`: the numerical tests of every room under several instruction sets.
 
+Before, a probe shows that each setting changes the bits of something.
 Every library chooses its kernels by the processor that it finds, once,
 when it is loaded; so a setting is a table of environment variables, for a process that is yet to start.
 """
 
+import argparse
 import hashlib
 import json
 import math
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +48,7 @@ def _settings() -> dict[str, dict[str, str]]:
     settings: dict[str, dict[str, str]] = {"as it is": {}}
     if "AVX512F" in flags:
         settings["avx2"] = {
+            "ERNEST_INSTRUCTIONS": "avx2",
             "ATEN_CPU_CAPABILITY": "avx2",
             "ONEDNN_MAX_CPU_ISA": "AVX2",
             "MKL_ENABLE_INSTRUCTIONS": "AVX2",
@@ -57,6 +61,7 @@ def _settings() -> dict[str, dict[str, str]]:
         }
     if "AVX2" in flags:
         settings["no vectors"] = {
+            "ERNEST_INSTRUCTIONS": "generic",
             "ATEN_CPU_CAPABILITY": "default",
             "ONEDNN_MAX_CPU_ISA": "SSE41",
             "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
@@ -140,3 +145,69 @@ def _numba(a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]:
         return total
 
     return {"numba sum float64": np.array([dot(a[:n], b[:n]) for n in range(8, len(a))])}
+
+
+NUMERICAL = (
+    *("config", "sequence", "tokenizers", "model", "data", "world", "generation", "verifiers", "training", "evaluation"),
+    *("report", "lcnet", "phasefield", "test_checkpoint.py", "test_fit.py", "test_storage.py", "test_device.py"),
+)
+"""Tests whose outcome could hang on how numbers are computed."""
+SHORT = (
+    *("sequence", "tokenizers/test_bitwise_quantiser.py", "tokenizers/test_mel.py", "model", "world/test_video.py"),
+    *("world/test_images.py", "generation/test_engine.py", "training/test_loss.py", "lcnet/test_folding.py"),
+    *("lcnet/test_network.py", "lcnet/heads/test_boxes.py", "phasefield/test_timeelement.py", "phasefield/test_stepping.py"),
+    *("phasefield/test_grid.py", "phasefield/test_legendre.py"),
+)
+"""A minute or two of each setting."""
+
+
+def pytest_under(setting: str, paths: tuple[str, ...], marks: str) -> tuple[str, int]:
+    """pytest's closing line and exit status under a setting."""
+    tests = Path(__file__).parent
+    found = [str(tests / path) for path in paths if (tests / path).exists()]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-n",
+        "2",
+        "--dist",
+        "loadfile",
+        "-m",
+        marks,
+        *found,
+    ]
+    done = subprocess.run(command, env=environment(setting), cwd=tests.parent, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.stdout.write(done.stdout[-6000:] + done.stderr[-2000:])
+    return (done.stdout.strip().splitlines() or [done.stderr.strip()])[-1], done.returncode
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.portable", description=__doc__)
+    parser.add_argument("--short", action="store_true", help="a few files of each room, and not as it is: `make test` does that")
+    short = parser.parse_args().short
+    plain, worst, rows = probe_under("as it is"), 0, []
+    for setting in SETTINGS:
+        if setting == "as it is" and short:
+            continue
+        other = probe_under(setting)
+        changed = sum(plain[name] != other[name] for name in plain)
+        if setting != "as it is" and not changed:
+            sys.stdout.write(f"{setting}: changes the bits of no probe, so that a run under it would show nothing\n")
+            return 1
+        begun = time.monotonic()
+        line, code = pytest_under(setting, SHORT if short else NUMERICAL, "not slow and not long" if short else "not long")
+        worst = max(worst, code)
+        minutes = (time.monotonic() - begun) / 60
+        rows.append(f"{setting:12} {changed:2} of {len(plain)} probes differ; {line} ({minutes:.1f} min)")
+        sys.stdout.write(rows[-1] + "\n")
+        sys.stdout.flush()
+    return worst
+
+
+if __name__ == "__main__":
+    sys.exit(main())

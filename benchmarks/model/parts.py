@@ -11,8 +11,8 @@ from benchmarks.model.throughput import ARRANGEMENTS, Arrangement, measure
 from benchmarks.runner import Part, Wing
 from benchmarks.tables import Figure, Table
 from ernest.config.recipe import load_recipe
+from ernest.device import matmul_rate
 from ernest.model.cost import training_flops
-from ernest.report.rows import matmul_rate
 from ernest.tokenizers.precision import half_precision
 
 BARS = {Arrangement(1, 1): 3000.0, Arrangement(2, 1): 6000.0, Arrangement(1, 2): None}

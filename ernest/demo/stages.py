@@ -1,6 +1,6 @@
-"""What comes before the model: tokenizers and judges, in chains of stages that run side by side.
+"""The demo's stages before the model: each trains a tokenizer or a judge, or tokenises records; they run side by side.
 
-Every stage writes one file and is passed over where the file is there, so an interrupted demo goes on.
+A stage whose files are there does nothing, so an interrupted demo goes on.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
 from ernest.training.tokenizers import UNKNOWN, Seen, audio_tokenizer, text_tokenizer, vision_tokenizer
 from ernest.verifiers import vision
-from ernest.verifiers.speech import train_word_judge
+from ernest.verifiers.training import as_teacher, train_digit_judge, train_family_judge, train_word_judge
 from ernest.world.images import DIGITS, pictures
 from ernest.world.video import FAMILIES
 from ernest.world.world import MOVING, texts_for_bpe, together
@@ -32,131 +32,134 @@ KINDS_OF_VIDEO = (*FAMILIES, MOVING)
 JUDGES_SEED, TEACHER_SEED = 1000, 2000
 """Judges are trained on worlds of their own, and so is the tokenizer's teacher: it must not share the judge's mistakes."""
 
-Tell = Callable[[str, int, int, str], None]
-"""`tell(stage, step, steps, note)` to whoever draws the bars."""
+Report = Callable[[str, int, int, str], None]
+"""Called with a job's name, its step, its number of steps, and a note to show beside its bar."""
 
 
 @dataclass(frozen=True)
-class Lane:
-    """Where a chain writes, what it follows and whom it tells."""
+class StageContext:
+    """Output folder, recipe and progress callback of a stage."""
 
     build: Path
     recipe: Recipe
-    tell: Tell
+    report: Report
 
-    def progress(self, stage: str) -> Callable[[int, int, Mapping[str, float]], None]:
-        def report(step: int, steps: int, metrics: Mapping[str, float]) -> None:
-            self.tell(stage, step, steps, " ".join(f"{name} {value:.3g}" for name, value in metrics.items()))
+    def progress(self, job: str) -> Callable[[int, int, Mapping[str, float]], None]:
+        def show(step: int, steps: int, metrics: Mapping[str, float]) -> None:
+            self.report(job, step, steps, " ".join(f"{name} {value:.3g}" for name, value in metrics.items()))
 
-        return report
+        return show
 
     def missing(self, *names: str) -> bool:
         return not all((self.build / name).exists() for name in names)
 
 
-def see(lane: Lane) -> None:
+Stage = Callable[[StageContext], None]
+
+
+def prepare_vision(context: StageContext) -> None:
     """Pictures and videos: the vision tokenizer and their examples."""
-    build, world, seed = lane.build, lane.recipe.world, lane.recipe.seed
-    if not lane.missing("tokenizers/vision.safetensors", "examples/seen"):
+    build, world, seed = context.build, context.recipe.world, context.recipe.seed
+    if not context.missing("tokenizers/vision.safetensors", "examples/seen"):
         return
-    stills = _chunks(lane, "pictures", PICTURE_TASKS, seed, world.pictures)
-    videos = _chunks(lane, "videos", VIDEO_TASKS, seed, world.videos)
-    if lane.missing("tokenizers/vision.safetensors"):
-        _vision_tokenizer(lane, stills, videos).save(build / "tokenizers/vision.safetensors")
+    stills = _make_records(context, "pictures", PICTURE_TASKS, seed, world.pictures)
+    videos = _make_records(context, "videos", VIDEO_TASKS, seed, world.videos)
+    if context.missing("tokenizers/vision.safetensors"):
+        _vision_tokenizer(context, stills, videos).save(build / "tokenizers/vision.safetensors")
     tokenizer = VisionTokenizer.load(build / "tokenizers/vision.safetensors")
     tokenizers = Tokenizers(TextTokenizer(), tokenizer, AudioTokenizer())
-    _write_examples(lane, "seen", [*stills, *videos], tokenizers)
+    _write_examples(context, "seen", [*stills, *videos], tokenizers)
 
 
-def hear(lane: Lane) -> None:
+def prepare_audio(context: StageContext) -> None:
     """Speech and text: the text and audio tokenizers and their examples."""
-    build, recipe = lane.build, lane.recipe
-    if lane.missing("tokenizers/text.json"):
+    build, recipe = context.build, context.recipe
+    if context.missing("tokenizers/text.json"):
         texts = texts_for_bpe(recipe.seed, recipe.world.texts)
         text_tokenizer(texts, recipe).save(build / "tokenizers/text.json")
-    if not lane.missing("tokenizers/audio.safetensors", "examples/heard"):
+    if not context.missing("tokenizers/audio.safetensors", "examples/heard"):
         return
-    clips = _chunks(lane, "speech", SPEECH_TASKS, recipe.seed, recipe.world.clips)
-    if lane.missing("tokenizers/audio.safetensors"):
-        tokenizer = audio_tokenizer(*_heard(clips), recipe, lane.progress("audio tokenizer"))
+    clips = _make_records(context, "speech", SPEECH_TASKS, recipe.seed, recipe.world.clips)
+    if context.missing("tokenizers/audio.safetensors"):
+        tokenizer = audio_tokenizer(*_clips_and_words(clips), recipe, context.progress("audio tokenizer"))
         tokenizer.save(build / "tokenizers/audio.safetensors")
     tokenizer = AudioTokenizer.load(build / "tokenizers/audio.safetensors")
     tokenizers = Tokenizers(TextTokenizer(), VisionTokenizer(VisionTokenizerConfig()), tokenizer)
     texts = together(("text",), recipe.seed, range(recipe.world.texts))
-    _write_examples(lane, "heard", [*clips, *texts], tokenizers)
+    _write_examples(context, "heard", [*clips, *texts], tokenizers)
 
 
-def judge_digits(lane: Lane) -> None:
-    if lane.missing("judges/digits.safetensors"):
-        steps = lane.recipe.tokenizers.digit_judge_steps
-        vision.save(_reader(lane, "digit judge", JUDGES_SEED, steps), lane.build / "judges/digits.safetensors")
+def judge_digits(context: StageContext) -> None:
+    if context.missing("judges/digits.safetensors"):
+        steps = context.recipe.tokenizers.digit_judge_steps
+        vision.save(_digit_reader(context, "digit judge", JUDGES_SEED, steps), context.build / "judges/digits.safetensors")
 
 
-def judge_families(lane: Lane) -> None:
-    if not lane.missing("judges/families.safetensors"):
+def judge_families(context: StageContext) -> None:
+    if not context.missing("judges/families.safetensors"):
         return
-    recipe = lane.recipe
+    recipe = context.recipe
     count = recipe.world.videos // 4
-    records = _chunks(lane, "videos for the judge", ("video→text",), recipe.seed + JUDGES_SEED, count)
+    records = _make_records(context, "videos for the judge", ("video→text",), recipe.seed + JUDGES_SEED, count)
     videos = np.stack([record.segments[0].data for record in records])
     families = np.array([KINDS_OF_VIDEO.index(record.facts["family"]) for record in records])
-    steps, progress = recipe.tokenizers.family_judge_steps, lane.progress("family judge")
-    judge = vision.train_family_judge(videos, families, steps, recipe.seed, progress)
-    vision.save(judge, lane.build / "judges/families.safetensors")
+    steps, progress = recipe.tokenizers.family_judge_steps, context.progress("family judge")
+    judge = train_family_judge(videos, families, steps, recipe.seed, progress)
+    vision.save(judge, context.build / "judges/families.safetensors")
 
 
-def judge_words(lane: Lane) -> None:
-    if not lane.missing("judges/words.safetensors"):
+def judge_words(context: StageContext) -> None:
+    if not context.missing("judges/words.safetensors"):
         return
-    recipe = lane.recipe
+    recipe = context.recipe
     count = recipe.world.clips // 2
-    clips = _chunks(lane, "speech for the judge", ("speech→text",), recipe.seed + JUDGES_SEED, count)
-    steps, progress = recipe.tokenizers.word_judge_steps, lane.progress("word judge")
-    train_word_judge(*_heard(clips), steps, recipe.seed, progress).save(lane.build / "judges/words.safetensors")
+    clips = _make_records(context, "speech for the judge", ("speech→text",), recipe.seed + JUDGES_SEED, count)
+    steps, progress = recipe.tokenizers.word_judge_steps, context.progress("word judge")
+    train_word_judge(*_clips_and_words(clips), steps, recipe.seed, progress).save(context.build / "judges/words.safetensors")
 
 
-CHAINS: tuple[Callable[[Lane], None], ...] = (see, hear, judge_digits, judge_words, judge_families)
+STAGES: tuple[Stage, ...] = (prepare_vision, prepare_audio, judge_digits, judge_words, judge_families)
 """The longest first."""
 
 
-def _chunks(lane: Lane, stage: str, tasks: Sequence[str], seed: int, count: int, chunk: int = 200) -> list[Record]:
-    """Records of indices 0 to `count`, told of as they are made."""
+def _make_records(context: StageContext, job: str, tasks: Sequence[str], seed: int, count: int, chunk: int = 200) -> list[Record]:
+    """Records of indices 0 to `count`, in chunks, each of them reported."""
     records: list[Record] = []
     for start in range(0, count, chunk):
         records += together(tasks, seed, range(start, min(start + chunk, count)))
-        lane.tell(stage, min(start + chunk, count), count, "")
+        context.report(job, min(start + chunk, count), count, "")
     return records
 
 
-def _heard(records: Sequence[Record]) -> tuple[list[np.ndarray], list[str]]:
+def _clips_and_words(records: Sequence[Record]) -> tuple[list[np.ndarray], list[str]]:
     """Each clip once, and its word."""
     heard = [record for record in records if record.task == "speech→text"]
     return [record.segments[0].data for record in heard], [record.facts["word"] for record in heard]
 
 
-def _write_examples(lane: Lane, name: str, records: Sequence[Record], tokenizers: Tokenizers) -> None:
-    stage = f"examples {name}"
-    lane.tell(stage, 0, 1, "")
-    ExampleStore.write(lane.build / "examples" / name, encode(records, tokenizers))
-    lane.tell(stage, 1, 1, "")
+def _write_examples(context: StageContext, name: str, records: Sequence[Record], tokenizers: Tokenizers) -> None:
+    job = f"examples {name}"
+    context.report(job, 0, 1, "")
+    ExampleStore.write(context.build / "examples" / name, encode(records, tokenizers))
+    context.report(job, 1, 1, "")
 
 
-def _reader(lane: Lane, stage: str, seed_offset: int, steps: int) -> PPLCNet:
+def _digit_reader(context: StageContext, job: str, seed_offset: int, steps: int) -> PPLCNet:
     """A PP-LCNet that reads the digit of pictures of a world of its own."""
-    seed = lane.recipe.seed + seed_offset
-    made = pictures(seed, range(lane.recipe.world.pictures // 2))
+    seed = context.recipe.seed + seed_offset
+    made = pictures(seed, range(context.recipe.world.pictures // 2))
     pixels, digits = np.stack([p.pixels for p in made]), np.array([p.digit for p in made])
 
     def draw(step: int) -> tuple[np.ndarray, np.ndarray]:
         chosen = np.random.default_rng((seed, step)).integers(len(digits), size=64)
         return pixels[chosen], digits[chosen]
 
-    return vision.train_digit_judge(draw, steps, seed, lane.progress(stage))
+    return train_digit_judge(draw, steps, seed, context.progress(job))
 
 
-def _vision_tokenizer(lane: Lane, stills: Sequence[Record], videos: Sequence[Record]) -> VisionTokenizer:
+def _vision_tokenizer(context: StageContext, stills: Sequence[Record], videos: Sequence[Record]) -> VisionTokenizer:
     """Semantic classes: the digit of a picture, and the family in the first half of a video, where it still shows."""
-    teacher = _reader(lane, "teacher of the vision tokenizer", TEACHER_SEED, lane.recipe.tokenizers.teacher_steps)
+    teacher = _digit_reader(context, "teacher of the vision tokenizer", TEACHER_SEED, context.recipe.tokenizers.teacher_steps)
     shown = [record for record in stills if record.task == "image→text"]
     moving = [record for record in videos if record.task == "video→text"]
     still_frames = np.stack([record.segments[0].data for record in shown])
@@ -168,4 +171,4 @@ def _vision_tokenizer(lane: Lane, stills: Sequence[Record], videos: Sequence[Rec
         for frame in range(len(record.segments[0].data))
     ]
     seen = Seen(still_frames, digits, moving_frames, np.array(families))
-    return vision_tokenizer(seen, lane.recipe, lane.progress("vision tokenizer"), teacher)
+    return vision_tokenizer(seen, context.recipe, context.progress("vision tokenizer"), as_teacher(teacher))

@@ -1,294 +1,243 @@
-"""Scores on held-out records, direction by direction, each by its verifier."""
+"""The table of all that is scored: each direction with its records, its verifiers, its bars, and what chance would give."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
-import torch
-from torch import nn
 
-from ernest.data.collate import collate
-from ernest.data.examples import EncodedSegment, encode, to_frames
-from ernest.data.layout import lay_out_example
-from ernest.evaluation.results import Sample
+from ernest.evaluation.likelihood import text_share
+from ernest.evaluation.results import EvalResult
 from ernest.generation.engine import Engine
 from ernest.generation.sampling import Sampling
-from ernest.sequence.record import Record
-from ernest.tokenizers.bundle import Tokenizers
-from ernest.training.loss import loss_sums, mean_losses
-from ernest.verifiers.speech import WordJudge
-from ernest.verifiers.vision import classify, load_digit_judge, load_family_judge
-from ernest.world import images, speech, video
+from ernest.sequence.record import Kind, Record, given, made
+from ernest.verifiers import rules
+from ernest.verifiers.judges import Judges
+from ernest.verifiers.speech import verify_word
+from ernest.verifiers.verdict import Verifier, all_pass
+from ernest.verifiers.vision import verify_digit, verify_family
+from ernest.world.images import COLOURS, PLACES, caption
+from ernest.world.speech import UNHEARD_VOICES, VOICES, WORDS, Voice
 from ernest.world.split import HELD_OUT
 from ernest.world.video import FAMILIES
-from ernest.world.world import records, together
+from ernest.world.world import records
+
+Records = Callable[[int, int], list[Record]]
+"""A seed and the run's count of held-out records to the records of a direction."""
 
 
 @dataclass(frozen=True)
-class Judges:
-    """Networks that verify what no rule can: whose digit, which family, what word."""
+class Criterion:
+    """One row of the score table: its name, how it is checked in words, the bar to reach, and the score of chance."""
 
-    digits: nn.Module
-    families: nn.Module
-    words: WordJudge
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        return cls(
-            load_digit_judge(folder / "digits.safetensors"),
-            load_family_judge(folder / "families.safetensors"),
-            WordJudge.load(folder / "words.safetensors"),
-        )
-
-    def pictures_right(
-        self, pixels: np.ndarray, digits: Sequence[int], colours: Sequence[str], places: Sequence[str]
-    ) -> np.ndarray:
-        """Digit by the judge, colour and place exactly: bool `[N]`."""
-        seen = classify(self.digits, pixels) == np.array(digits)
-        colour = np.array([images.read_colour(one) == colour for one, colour in zip(pixels, colours, strict=True)])
-        place = np.array([images.read_place(one) == place for one, place in zip(pixels, places, strict=True)])
-        return seen & colour & place
-
-    def families_right(self, videos: np.ndarray, captions: Sequence[str]) -> np.ndarray:
-        return classify(self.families, videos) == np.array([FAMILIES.index(caption) for caption in captions])
-
-    def words_right(self, waves: Sequence[np.ndarray], words: Sequence[str]) -> np.ndarray:
-        return np.array(self.words.judge(waves)) == np.array(words)
+    name: str
+    checked_by: str
+    bar: float | None = None
+    chance: str = "–"
+    verify: Callable[[Judges], Verifier] | None = None
+    lower_is_better: bool = False
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """A score, on how many records, and some of what it was given for; `ceilings` are the verifier's own scores on true records
-    and on the tokenizers' reconstructions of them."""
+class Direction:
+    """A direction that is scored by verifiers: one segment of kind `makes` is generated for the given segments of `records`.
 
-    value: float
-    count: int
-    samples: tuple[Sample, ...] = ()
-    ceilings: tuple[float | None, float | None] = (None, None)
+    The verifiers are scored too (`ceilings`), on `truths`, or on `records` where these hold what is true. `sample_kind` is what
+    samples are listed as in the report, with `title` or else the given words. `first_frame` gives the first frame of the true
+    video too. `sampling` None is the usual one of the kind.
+    """
+
+    group: str
+    records: Records
+    makes: Kind
+    criteria: tuple[Criterion, ...]
+    sample_kind: str
+    truths: Records | None = None
+    ceilings: bool = True
+    title: str = ""
+    most_samples: int = 12
+    first_frame: bool = False
+    sampling: Sampling | None = None
 
 
 @dataclass(frozen=True)
-class Examiner:
-    """A model under examination: `count` held-out records of the world `seed` in each direction."""
+class Measure:
+    """A direction that is scored by a measure of its own, called with engine, seed, count of records and number of samples."""
 
-    engine: Engine
-    judges: Judges
-    seed: int
-    count: int
-    show: int = 0
-
-    @property
-    def tokenizers(self) -> Tokenizers:
-        return self.engine.tokenizers
-
-    def indices(self, count: int) -> range:
-        return range(HELD_OUT, HELD_OUT + max(1, count))
-
-    def prompts(self, found: Sequence[Record]) -> list[tuple[EncodedSegment, ...]]:
-        """The given segments of records."""
-        examples = encode(found, self.tokenizers)
-        return [tuple(segment for segment in document.segments if not segment.made) for document in examples]
-
-    # ------------------------------------------------------------------ understanding
-
-    def _answers(self, found: Sequence[Record], kind: str) -> Outcome:
-        said = self.engine.texts(self.prompts(found))
-        right = np.array([answer == record.segments[-1].data for answer, record in zip(said, found, strict=True)])
-        samples = [
-            _sample(kind, record, answer, bool(ok)) for record, answer, ok in zip(found[: self.show], said, right, strict=False)
-        ]
-        return Outcome(float(right.mean()), len(right), tuple(samples), (1.0, None))
-
-    def image_to_text(self) -> Outcome:
-        return self._answers(records("image→text", self.seed, self.indices(self.count)), "picture described")
-
-    def question_about_image(self) -> Outcome:
-        return self._answers(records("question about image", self.seed, self.indices(self.count)), "picture described")
-
-    def speech_to_text(self) -> Outcome:
-        return self._answers(records("speech→text", self.seed, self.indices(self.count)), "speech heard")
-
-    def unheard_voices(self) -> Outcome:
-        found = records("speech→text", self.seed, self.indices(self.count // 2), speech.UNHEARD_VOICES)
-        return self._answers(found, "speech heard")
-
-    def video_to_text(self) -> Outcome:
-        return self._answers(self._films("video→text", self.count), "video described")
-
-    def _films(self, task: str, count: int) -> list[Record]:
-        """Held-out videos of the five physical families."""
-        found = records(task, self.seed, self.indices(count * 6 // 5))
-        return [record for record in found if record.facts["family"] in FAMILIES]
-
-    # ------------------------------------------------------------------ generation
-
-    def text_to_image(self) -> Outcome:
-        wanted = [(d, c, p) for d in range(10) for c in images.COLOURS for p in images.PLACES]
-        chosen = [wanted[i * len(wanted) // min(self.count, len(wanted))] for i in range(min(self.count, len(wanted)))]
-        captions = [images.caption(*one) for one in chosen]
-        pixels = self.engine.pictures([(EncodedSegment("text", caption, False),) for caption in captions], seed=self.seed)
-        right = self.judges.pictures_right(pixels, *zip(*chosen, strict=True))
-        picks = np.random.default_rng(self.seed).permutation(len(chosen))[: self.show]
-        samples = [Sample("picture made", captions[i], pixels=pixels[i], right=bool(right[i])) for i in picks]
-        return Outcome(float(right.mean()), len(right), tuple(samples), self._picture_ceilings())
-
-    def _picture_ceilings(self) -> tuple[float, float]:
-        found = images.pictures(self.seed, self.indices(self.count))
-        pixels = np.stack([one.pixels for one in found])
-        facts = [one.digit for one in found], [one.colour for one in found], [one.place for one in found]
-        rebuilt = rebuild_frames(self.tokenizers, pixels)
-        return tuple(float(self.judges.pictures_right(shown, *facts).mean()) for shown in (pixels, rebuilt))  # type: ignore[return-value]
-
-    def text_to_speech(self) -> Outcome:
-        pairs = [(speech.VOICES[i % len(speech.VOICES)].name, speech.WORDS[i % len(speech.WORDS)]) for i in range(self.count)]
-        lines = [f"{voice} says {word}" for voice, word in pairs]
-        waves = self.engine.sounds([(EncodedSegment("text", line, False),) for line in lines], seed=self.seed)
-        right = self.judges.words_right(waves, [word for _, word in pairs])
-        samples = [
-            Sample("speech made", lines[i], wave=waves[i], right=bool(right[i])) for i in range(min(self.show, len(lines)))
-        ]
-        found = records("speech→text", self.seed, self.indices(self.count))
-        true, words = [record.segments[0].data for record in found], [record.facts["word"] for record in found]
-        rebuilt = self.tokenizers.audio.decode(self.tokenizers.audio.encode(true))
-        ceilings = tuple(float(self.judges.words_right(waves, words).mean()) for waves in (true, rebuilt))
-        return Outcome(float(right.mean()), len(right), tuple(samples), ceilings)  # type: ignore[arg-type]
-
-    def text_to_video(self) -> tuple[Outcome, Outcome]:
-        """Family; family and lawful."""
-        captions = [FAMILIES[i % len(FAMILIES)] for i in range(max(5, self.count * 2 // 3))]
-        videos = self.engine.videos([(EncodedSegment("text", caption, False),) for caption in captions], seed=self.seed)
-        return self._film_outcomes("video made", videos, captions)
-
-    def first_frame_to_video(self) -> tuple[Outcome, Outcome]:
-        """The rest of a held-out video after its first frame, with its words: family; family and lawful."""
-        found = self._films("text→video", max(5, self.count // 3))
-        examples = list(encode(found, self.tokenizers))
-        first = torch.stack([torch.from_numpy(document.segments[-1].data[:1]) for document in examples])
-        videos = self.engine.videos([document.segments[:-1] for document in examples], seed=self.seed, first=first)
-        return self._film_outcomes("video continued", videos, [record.segments[0].data for record in found])
-
-    def _film_outcomes(self, kind: str, videos: np.ndarray, captions: Sequence[str]) -> tuple[Outcome, Outcome]:
-        family = self.judges.families_right(videos, captions)
-        law = video.obeys_energy_law(videos)
-        samples = tuple(
-            Sample(
-                kind, captions[i], pixels=videos[i], curve=video.energies(videos[i]), right=bool(family[i]), lawful=bool(law[i])
-            )
-            for i in range(min(self.show, len(captions)))
-        )
-        found = self._films("text→video", max(5, self.count // 3))
-        true = np.stack([record.segments[-1].data for record in found])
-        names = [record.segments[0].data for record in found]
-        ceilings = []
-        for shown in (true, rebuild_frames(self.tokenizers, true)):
-            right = self.judges.families_right(shown, names)
-            ceilings.append((float(right.mean()), float((right & video.obeys_energy_law(shown)).mean())))
-        (true_family, true_both), (rebuilt_family, rebuilt_both) = ceilings
-        return (
-            Outcome(float(family.mean()), len(family), samples, (true_family, rebuilt_family)),
-            Outcome(float((family & law).mean()), len(law), (), (true_both, rebuilt_both)),
-        )
-
-    # ------------------------------------------------------------------ never trained
-
-    def image_to_speech(self) -> Outcome:
-        found = records("image→speech", self.seed, self.indices(self.count // 3))
-        waves = self.engine.sounds(self.prompts(found), seed=self.seed)
-        right = self.judges.words_right(waves, [record.facts["word"] for record in found])
-        samples = [
-            Sample(
-                "untrained",
-                "speak what is drawn",
-                pixels=record.segments[0].data,
-                wave=wave,
-                right=bool(ok),
-                note=record.facts["word"],
-            )
-            for record, wave, ok in zip(found[: min(self.show, 4)], waves, right, strict=False)
-        ]
-        return Outcome(float(right.mean()), len(right), tuple(samples))
-
-    def speech_to_image(self) -> Outcome:
-        found = records("speech→image", self.seed, self.indices(self.count // 3))
-        pixels = self.engine.pictures(self.prompts(found), seed=self.seed)
-        right = classify(self.judges.digits, pixels) == np.array([record.facts["digit"] for record in found])
-        samples = [
-            Sample(
-                "untrained",
-                "draw what is spoken",
-                pixels=image,
-                wave=record.segments[0].data,
-                right=bool(ok),
-                note=record.facts["word"],
-            )
-            for record, image, ok in zip(found[: min(self.show, 4)], pixels, right, strict=False)
-        ]
-        return Outcome(float(right.mean()), len(right), tuple(samples))
-
-    # ------------------------------------------------------------------ text
-
-    @torch.inference_mode()
-    def text_share(self) -> Outcome:
-        """Held-out bits per byte as a share of those of a unigram over the same symbols, counted on the training texts."""
-        held_out = together(("text",), self.seed, self.indices(self.count))
-        tokenizer = self.tokenizers.text
-        ids = [tokenizer.encode(segment.data) for record in held_out for segment in record.segments if segment.made]
-        trained = together(("text",), self.seed, range(2000))
-        counts = np.ones(tokenizer.vocab_size)
-        for record in trained:
-            for segment in record.segments:
-                if segment.made:
-                    np.add.at(counts, [*tokenizer.encode(segment.data), tokenizer.eos], 1)
-        log_p = np.log(counts / counts.sum())
-        unigram = -sum(log_p[[*one, tokenizer.eos]].sum() for one in ids)
-        nats = 0.0
-        examples = list(encode(held_out, self.tokenizers))
-        for start in range(0, len(examples), 32):
-            placed = [lay_out_example(example, self.tokenizers, tokenizer.encode) for example in examples[start : start + 32]]
-            batch = collate([[one] for one in placed], max(len(one.layout) for one in placed), self.tokenizers)
-            total, count = loss_sums(self.engine.model(batch, self.engine.submodels(len(placed))), batch)
-            nats += mean_losses(total, count)["text"] * float(count[0])
-        samples = tuple(Sample("text", text=line) for line in self._continued())
-        return Outcome(nats / float(unigram), len(held_out), samples)
-
-    def _continued(self) -> list[str]:
-        """Texts that the model writes from nothing."""
-        return self.engine.texts([()] * min(self.show, 6), Sampling(temperature=0.8), self.seed) if self.show else []
+    group: str
+    criteria: tuple[Criterion]
+    measure: Callable[[Engine, int, int, int], EvalResult]
 
 
-def rebuild_frames(tokenizers: Tokenizers, pixels: np.ndarray) -> np.ndarray:
-    """Frames uint8 `[..., height, width, 3]` through the vision tokenizer and back."""
-    flat = to_frames(pixels.reshape(-1, *pixels.shape[-3:]))
-    vision = tokenizers.vision
-    with torch.inference_mode():
-        parts = [vision.decode(vision.quantiser.history(vision.encode(part)).total) for part in flat.split(256)]
-    rebuilt = (torch.cat(parts) * 255).round().to(torch.uint8).movedim(1, -1)
-    return rebuilt.numpy().reshape(pixels.shape)
+# ------------------------------------------------------------------ held-out records
 
 
-def _sample(kind: str, record: Record, answer: str, right: bool) -> Sample:
-    first = record.segments[0]
-    pixels = first.data if first.kind in ("image", "video") else None
-    wave = first.data if first.kind == "audio" else None
-    truth = record.segments[-1].data
-    prompt = " ".join(segment.data for segment in record.segments[1:-1] if segment.kind == "text")
-    return Sample(kind, prompt, answer, pixels, wave, right=right, note="" if right else f"in truth: {truth}")
+def held_out(task: str, share: Fraction = Fraction(1), voices: tuple[Voice, ...] = VOICES) -> Records:
+    """A share of the run's count of held-out records of a task."""
+    return lambda seed, count: records(task, seed, _indices(int(count * share)), voices)
 
 
-DIRECTIONS: dict[str, Callable[[Examiner], Outcome | tuple[Outcome, Outcome]]] = {
-    "image→text": Examiner.image_to_text,
-    "speech→text": Examiner.speech_to_text,
-    "speech→text, voices never heard": Examiner.unheard_voices,
-    "text→image": Examiner.text_to_image,
-    "text→speech": Examiner.text_to_speech,
-    "video→text": Examiner.video_to_text,
-    "text→video": Examiner.text_to_video,
-    "first frame→video": Examiner.first_frame_to_video,
-    "question about image": Examiner.question_about_image,
-    "text": Examiner.text_share,
-    "image→speech": Examiner.image_to_speech,
-    "speech→image": Examiner.speech_to_image,
-}
-"""What each direction is examined by; the two of video give family, and family with law."""
+def physics(task: str, share: Fraction = Fraction(1), least: int = 1) -> Records:
+    """Videos of the five physical families: of six videos about five are."""
+
+    def make(seed: int, count: int) -> list[Record]:
+        return _such(task, seed, max(least, int(count * share)) * 6 // 5, lambda record: record.facts["family"] in FAMILIES)
+
+    return make
+
+
+def questions_in_words(seed: int, count: int) -> list[Record]:
+    """The texts that ask something, which about 45 of 100 do."""
+    return _such("text", seed, count * 5 // 2, lambda record: "question" in record.facts)[: max(1, count)]
+
+
+def every_caption(seed: int, count: int) -> list[Record]:
+    """Captions of pictures, spread evenly over all that there are."""
+    every = [(digit, colour, place) for digit in range(10) for colour in COLOURS for place in PLACES]
+    count = min(count, len(every))
+    chosen = [every[i * len(every) // count] for i in range(count)]
+    return [_to_make("text→image", caption(*one), dict(zip(rules.PICTURE, one, strict=True))) for one in chosen]
+
+
+def every_word(seed: int, count: int) -> list[Record]:
+    """Words and voices in turn."""
+    pairs = [(VOICES[i % len(VOICES)].name, WORDS[i % len(WORDS)]) for i in range(count)]
+    return [_to_make("text→speech", f"{voice} says {word}", {"word": word, "voice": voice}) for voice, word in pairs]
+
+
+def every_family(seed: int, count: int) -> list[Record]:
+    """The five physical families in turn."""
+    families = [FAMILIES[i % len(FAMILIES)] for i in range(max(5, count * 2 // 3))]
+    return [_to_make("text→video", family, {"family": family}) for family in families]
+
+
+def _to_make(task: str, words: str, facts: Mapping[str, Any]) -> Record:
+    """A record that asks in words for something that does not exist yet: what it makes is blank."""
+    blank = {
+        "text→image": made("image", np.zeros((1, 1, 3), np.uint8)),
+        "text→speech": made("audio", np.zeros(1, np.float32)),
+        "text→video": made("video", np.zeros((1, 1, 1, 3), np.uint8)),
+    }
+    return Record((given("text", words), blank[task]), task, facts)
+
+
+def _such(task: str, seed: int, count: int, wanted: Callable[[Record], bool]) -> list[Record]:
+    """Those of `count` held-out records that are wanted, or the first ones of more where none is."""
+    found = list(filter(wanted, records(task, seed, _indices(count))))
+    return found or _such(task, seed, 2 * max(1, count), wanted)
+
+
+def _indices(count: int) -> range:
+    return range(HELD_OUT, HELD_OUT + max(1, count))
+
+
+# ------------------------------------------------------------------ verifiers
+
+
+def _exact(verifier: Verifier) -> Callable[[Judges], Verifier]:
+    return lambda judges: verifier
+
+
+def _digit(judges: Judges) -> Verifier:
+    return verify_digit(judges.digits)
+
+
+def _picture(judges: Judges) -> Verifier:
+    return all_pass(verify_digit(judges.digits), rules.colour_and_place)
+
+
+def _word(judges: Judges) -> Verifier:
+    return verify_word(judges.words)
+
+
+def _family(judges: Judges) -> Verifier:
+    return verify_family(judges.families)
+
+
+def _lawful_family(judges: Judges) -> Verifier:
+    return all_pass(verify_family(judges.families), rules.energy_law)
+
+
+# ------------------------------------------------------------------ the table
+
+HALF, THIRD = Fraction(1, 2), Fraction(1, 3)
+
+DIRECTIONS: dict[str, Direction | Measure] = {
+    "image→text": Direction(
+        "understanding", held_out("image→text"), "text",
+        (Criterion("image → text, whole caption", "caption grammar", 0.90, "≤ 0.01", _exact(rules.caption)),),
+        sample_kind="picture described",
+    ),
+    "speech→text": Direction(
+        "understanding", held_out("speech→text"), "text",
+        (Criterion("speech → text, draws never heard", "exact word", 0.95, "0.05", _exact(rules.word)),),
+        sample_kind="speech heard",
+    ),
+    "speech→text, voices never heard": Direction(
+        "understanding", held_out("speech→text", HALF, UNHEARD_VOICES), "text",
+        (Criterion("speech → text, voices never heard", "exact word", 0.90, "0.05", _exact(rules.word)),),
+        sample_kind="speech heard",
+    ),
+    "video→text": Direction(
+        "understanding", physics("video→text"), "text",
+        (Criterion("video → text, family", "exact", 0.95, "0.2", _exact(rules.video_caption)),),
+        sample_kind="video described",
+    ),
+    "question about image": Direction(
+        "understanding", held_out("question about image"), "text",
+        (Criterion("question about a picture", "exact", None, "–", _exact(rules.picture_answer)),),
+        sample_kind="picture described",
+    ),
+    "text→image": Direction(
+        "generation", every_caption, "image",
+        (Criterion("text → image: digit, colour, place", "judge, exact, exact", 0.90, "≤ 0.01", _picture),),
+        sample_kind="picture made", truths=held_out("text→image"),
+    ),
+    "text→speech": Direction(
+        "generation", every_word, "audio",
+        (Criterion("text → speech, from the waveform", "word classifier", 0.95, "0.05", _word),),
+        sample_kind="speech made", truths=held_out("text→speech"),
+    ),
+    "text→video": Direction(
+        "generation", every_family, "video",
+        (
+            Criterion("text → video: family", "judge", 0.80, "0.2", _family),
+            Criterion("text → video: family and lawful", "judge, energy law", 0.60, "–", _lawful_family),
+        ),
+        sample_kind="video made", truths=physics("text→video", THIRD, least=5),
+    ),
+    "first frame→video": Direction(
+        "generation", physics("text→video", THIRD, least=5), "video",
+        (
+            Criterion("first frame and words → video: family", "judge", 0.90, "0.2", _family),
+            Criterion("first frame and words → video: family and lawful", "judge, energy law", 0.70, "–", _lawful_family),
+        ),
+        sample_kind="video continued", first_frame=True,
+    ),
+    "text": Measure(
+        "text",
+        (Criterion("text: bits per byte ÷ unigram's", "held-out likelihood", 0.50, "1", lower_is_better=True),),
+        measure=text_share,
+    ),
+    "questions in words": Direction(
+        "text", questions_in_words, "text",
+        (Criterion("questions in words: exact answer", "exact", None, "–", _exact(rules.text_answer)),),
+        sample_kind="text",
+    ),
+    "image→speech": Direction(
+        "never trained", held_out("image→speech", THIRD), "audio",
+        (Criterion("image → speech, never trained", "word classifier", None, "0.1", _word),),
+        sample_kind="untrained", title="speak what is drawn", most_samples=4, ceilings=False,
+    ),
+    "speech→image": Direction(
+        "never trained", held_out("speech→image", THIRD), "image",
+        (Criterion("speech → image, never trained", "judge", None, "0.1", _digit),),
+        sample_kind="untrained", title="draw what is spoken", most_samples=4, ceilings=False,
+    ),
+}  # fmt: skip
+"""In the order of the score table."""
+
+BALANCE = Criterion("mixture-load entropy, worst layer", "training mixture", 0.97)
+SPEED = Criterion("positions per second", "median of all steps", 6000)
+"""What the training itself is measured by, in the group "training"."""

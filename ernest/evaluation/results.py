@@ -1,14 +1,14 @@
-"""What a run found, as plain values that can be kept in a folder and shown again without the run."""
+"""Results of an evaluation, as plain values that are saved to a folder and shown again without the run."""
 
 import json
-import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from ernest.storage import write_folder
 
 FULL = "full"
 """The system that is the whole model; every other name is a sub-model."""
@@ -61,7 +61,8 @@ class Sample:
 
     `prompt` is what was asked in words, `text` what was answered in words. `pixels` is uint8 `[height, width, 3]` or
     `[frames, height, width, 3]`, `wave` float32 `[samples]` in [-1, 1] at 8 kHz, `curve` float `[frames]` the energy of a
-    physical video and `lawful` whether it obeys its law. `right` is the verifier's word, None where none was asked.
+    physical video and `obeys_energy_law` whether it never rises. `correct` is whether the verifier passed it, None where none
+    was asked.
     """
 
     kind: str
@@ -70,13 +71,26 @@ class Sample:
     pixels: np.ndarray | None = None
     wave: np.ndarray | None = None
     curve: np.ndarray | None = None
-    right: bool | None = None
-    lawful: bool | None = None
+    correct: bool | None = None
+    obeys_energy_law: bool | None = None
     note: str = ""
 
 
 @dataclass(frozen=True)
-class Stage:
+class EvalResult:
+    """A score on `count` records, and some of the outputs that it was given for.
+
+    `ceilings` are the scores that the verifier gives to true records, and to the tokenizers' reconstructions of them.
+    """
+
+    value: float
+    count: int
+    samples: tuple[Sample, ...] = ()
+    ceilings: tuple[float | None, float | None] = (None, None)
+
+
+@dataclass(frozen=True)
+class StageTime:
     """Seconds that a stage took, by the clock and summed over processors."""
 
     name: str
@@ -100,7 +114,7 @@ class Findings:
     metrics: tuple[Mapping[str, float], ...] = ()
     usage: Mapping[str, np.ndarray] = field(default_factory=dict)
     load: np.ndarray | None = None
-    stages: tuple[Stage, ...] = ()
+    stages: tuple[StageTime, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
     threads: int = 1
 
@@ -109,7 +123,7 @@ _ARRAYS = ("pixels", "wave", "curve")
 
 
 def save(folder: Path, findings: Findings) -> None:
-    """Keeps findings as `findings.json` and `arrays.npz` in a folder that is written aside and then takes its place."""
+    """Writes findings as `findings.json` and `arrays.npz` in a folder that takes the place of an older one when it is whole."""
     arrays: dict[str, np.ndarray] = {f"usage/{task}": share for task, share in findings.usage.items()}
     if findings.load is not None:
         arrays["load"] = findings.load
@@ -121,17 +135,10 @@ def save(folder: Path, findings: Findings) -> None:
     tree |= {name: [vars(entry) for entry in tree[name]] for name in ("scores", "submodels", "stages")}
     tree |= {"samples": samples, "usage": list(findings.usage)}
 
-    aside, old = folder.with_name(folder.name + ".part"), folder.with_name(folder.name + ".old")
-    for rest in (aside, old):
-        shutil.rmtree(rest, ignore_errors=True)
-    aside.mkdir(parents=True)
-    (aside / "findings.json").write_text(json.dumps(tree, indent=1, default=_plain))
-    with (aside / "arrays.npz").open("wb") as file:
-        np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(aside, folder)
-    shutil.rmtree(old, ignore_errors=True)
+    with write_folder(folder) as aside:
+        (aside / "findings.json").write_text(json.dumps(tree, indent=1, default=_plain))
+        with (aside / "arrays.npz").open("wb") as file:
+            np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
 
 
 def load(folder: Path) -> Findings:
@@ -151,7 +158,7 @@ def load(folder: Path) -> Findings:
     return Findings(**(tree | lists | rest))
 
 
-_LISTS: Mapping[str, type] = {"scores": Score, "submodels": SubModelRow, "stages": Stage}
+_LISTS: Mapping[str, type] = {"scores": Score, "submodels": SubModelRow, "stages": StageTime}
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a reader of the report needs to know about the run itself."""
+"""Facts of a run for its report: seed, machine, versions, parameters, positions trained on, speed."""
 
 import os
 import platform
@@ -11,10 +11,9 @@ import torch
 
 import ernest
 from ernest.config.recipe import Recipe
+from ernest.device import matmul_rate, supports_bf16
 from ernest.model.cost import active_parameters, total_parameters, training_flops
 from ernest.model.network import Ernest
-from ernest.report.rows import matmul_rate
-from ernest.tokenizers.precision import half_precision
 
 
 def facts_of(model: Ernest, recipe: Recipe, metrics: Sequence[Mapping[str, float]]) -> dict[str, str]:
@@ -24,7 +23,7 @@ def facts_of(model: Ernest, recipe: Recipe, metrics: Sequence[Mapping[str, float
     speed = median(line["positions"] / line["seconds"] for line in steady)
     flops = training_flops(config, recipe.sequence.length)
     total, active = total_parameters(config, spec), active_parameters(config, spec)
-    dtype = torch.bfloat16 if half_precision() else torch.float32
+    dtype = torch.bfloat16 if supports_bf16() else torch.float32
     threads = os.cpu_count() or 1
     share = speed * flops / (matmul_rate(dtype) * threads)
     positions = sum(line["positions"] for line in metrics)

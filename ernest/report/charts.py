@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ernest.evaluation.results import Stage, SubModelRow
+from ernest.evaluation.results import StageTime, SubModelRow
 from ernest.evaluation.routing import normalised_entropy, overlaps
 from ernest.report.media import ramp
 from ernest.report.svg import PALETTE, chart, label_ends
@@ -187,7 +187,7 @@ def entropy(usage: Mapping[str, np.ndarray], load: np.ndarray | None = None) -> 
     return chart("entropy", draw, 3.6, right=0.2)
 
 
-def stages(parts: Sequence[Stage]) -> str:
+def stages(parts: Sequence[StageTime]) -> str:
     """Where the time went: a bar by the clock for each stage, and a fainter one of processor time behind it."""
 
     def draw(axes: "Axes") -> None:

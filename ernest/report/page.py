@@ -1,6 +1,5 @@
 """The report: one HTML file that holds everything it shows, readable by day and by night, on a desk and on a telephone."""
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 from ernest.evaluation.results import Findings, Sample
 from ernest.evaluation.routing import max_violation, normalised_entropy
 from ernest.report import charts, media, tables
+from ernest.storage import write_text
 
 MADE = {
     "picture made": ("Pictures from words", "A judge reads the digit; colour and place are read exactly."),
@@ -27,11 +27,8 @@ UNTRAINED = {"untrained": ("Directions never trained", "No record ever joined th
 
 
 def write_report(path: Path, findings: Findings) -> None:
-    """Writes the report to `path`, aside first and then in place."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(path.name + ".part")
-    aside.write_text(page(findings), encoding="utf-8")
-    os.replace(aside, path)
+    """Writes the report to `path`; an older one stays until the new one is whole."""
+    write_text(path, page(findings))
 
 
 def page(findings: Findings) -> str:
@@ -72,7 +69,7 @@ def _summary(findings: Findings) -> str:
 
 
 def _scores(findings: Findings) -> str:
-    if not tables.every_score(findings):
+    if not findings.scores:
         return ""
     legend = (
         "The track runs from 0 to 1: the line is the bar, the ring is the score of true records after the tokenizers, "
@@ -91,8 +88,8 @@ def _gallery(samples: Sequence[Sample], kinds: Mapping[str, tuple[str, str]]) ->
         chosen = [sample for sample in samples if sample.kind == kind]
         if not chosen:
             continue
-        verdicts = [sample.right for sample in chosen if sample.right is not None]
-        count = f'<span class="count">{sum(verdicts)} of {len(verdicts)} right</span>' if verdicts else ""
+        verdicts = [sample.correct for sample in chosen if sample.correct is not None]
+        count = f'<span class="count">{sum(verdicts)} of {len(verdicts)} correct</span>' if verdicts else ""
         size = "words" if all(s.pixels is None and s.wave is None for s in chosen) else _size(chosen[0])
         cards = "".join(map(_card, chosen))
         parts.append(f'<h3>{escape(title)} {count}</h3><p class="small">{escape(about)}</p>')
@@ -122,7 +119,7 @@ def _card(sample: Sample) -> str:
         f'<p class="answer">{escape(sample.text)}</p>' if sample.text is not None else "",
         f'<p class="small">{escape(sample.note)}</p>' if sample.note else "",
     ]
-    return f'<figure class="card">{"".join(parts)}<figcaption>{_mark(sample.right)}{"".join(words)}</figcaption></figure>'
+    return f'<figure class="card">{"".join(parts)}<figcaption>{_mark(sample.correct)}{"".join(words)}</figcaption></figure>'
 
 
 def _film(frames: np.ndarray, alt: str, energy: str) -> str:
@@ -133,26 +130,26 @@ def _film(frames: np.ndarray, alt: str, energy: str) -> str:
     return f'<div class="film">{film}{energy}</div>{still}' if energy else f'<div class="film">{film}{still}</div>'
 
 
-def _mark(right: bool | None) -> str:
-    if right is None:
+def _mark(correct: bool | None) -> str:
+    if correct is None:
         return ""
-    kind, word = ("ok", "right") if right else ("missed", "wrong")
-    return f'<span class="mark {kind}" role="img" aria-label="{word}" title="{word}">{tables.MARKS[right]}</span>'
+    kind, word = ("ok", "correct") if correct else ("missed", "wrong")
+    return f'<span class="mark {kind}" role="img" aria-label="{word}" title="{word}">{tables.MARKS[correct]}</span>'
 
 
 def _energy(sample: Sample) -> str:
-    """The energy of a video as a small curve, and whether it is lawful."""
+    """The energy of a video as a small curve, and whether it obeys its law."""
     if sample.curve is None or len(sample.curve) < 2:
         return ""
     share = np.asarray(sample.curve, float) / max(float(sample.curve[0]), 1e-12)
     top = max(1.0, float(share.max()))
     x, y = np.linspace(4, 116, len(share)), 60 - 54 * share / top
     points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y, strict=True))
-    law = {True: "lawful", False: "not lawful", None: ""}[sample.lawful]
+    law = {True: "obeys the energy law", False: "breaks the energy law", None: ""}[sample.obeys_energy_law]
     return (
         f'<div class="energy"><svg viewBox="0 0 120 64" role="img" aria-label="energy of the frames">'
         f'<path d="M4 60H116"/><polyline points="{points}"/><circle cx="{x[-1]:.1f}" cy="{y[-1]:.1f}" r="3"/></svg>'
-        f'<p class="small">energy ends at {100 * share[-1]:.0f} %<br>{_mark(sample.lawful)} {law}</p></div>'
+        f'<p class="small">energy ends at {100 * share[-1]:.0f} %<br>{_mark(sample.obeys_energy_law)} {law}</p></div>'
     )
 
 

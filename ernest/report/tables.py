@@ -3,11 +3,9 @@
 import re
 from collections.abc import Iterator
 from html import escape
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from ernest.evaluation.results import FULL, Findings, Score
-from ernest.evaluation.routing import normalised_entropy
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -67,7 +65,7 @@ def rows(findings: Findings, command: str) -> list[dict[str, Any]]:
             "threads": findings.threads,
             "command": command,
         }
-        for score in every_score(findings)
+        for score in findings.scores
     ]
 
 
@@ -100,20 +98,8 @@ def html_table(findings: Findings) -> str:
 
 def headline(findings: Findings) -> str:
     """How many bars were reached, in words."""
-    verdicts = [score.ok for score in every_score(findings) if score.ok is not None]
+    verdicts = [score.ok for score in findings.scores if score.ok is not None]
     return f"{sum(verdicts)} of {len(verdicts)} bars reached" if verdicts else "no bars were set"
-
-
-def every_score(findings: Findings) -> list[Score]:
-    """The scores on records, then what the training itself is measured by: balance of the experts, and speed."""
-    found = list(findings.scores)
-    if findings.load is not None:
-        worst = float(normalised_entropy(findings.load.sum(0)).min())
-        found.append(Score("mixture-load entropy, worst layer", FULL, worst, 0.97, verifier="training mixture", group="training"))
-    pace = [entry["positions"] / entry["seconds"] for entry in findings.metrics if entry.get("seconds", 0) > 0]
-    if pace:
-        found.append(Score("positions per second", FULL, median(pace), 6000, verifier="median of all steps", group="training"))
-    return found
 
 
 def submodels(findings: Findings) -> list[str]:
@@ -124,7 +110,7 @@ def submodels(findings: Findings) -> list[str]:
 def directions(findings: Findings) -> Iterator[tuple[str, dict[str, Score]]]:
     """Scores by direction, in order of first appearance, then by system."""
     found: dict[str, dict[str, Score]] = {}
-    for score in every_score(findings):
+    for score in findings.scores:
         found.setdefault(score.direction, {})[score.system] = score
     yield from found.items()
 

@@ -1,1 +1,1 @@
-"""From sound, pictures and text to tokens and back. May import `ernest.sequence` and `ernest.lcnet`."""
+"""Turns sounds, pictures and text into tokens and back."""

@@ -1,26 +1,26 @@
-"""The audio tokenizer: residual codes at 12.5 frames a second, and the way back to a waveform (ERNIE 5.0 §2.3.1).
+"""The audio tokenizer: turns a waveform (8 kHz) into residual codes at 12.5 frames per second, and back (ERNIE 5.0 §2.3.1).
 
-A log-mel spectrogram at 50 frames a second is encoded to one latent vector every 80 ms. The vector is told by
-`levels` codes: the first names the nearest entry of the first codebook, each later one the nearest entry to what
-the levels before it left over. The first code is taught to carry what is said, the later ones how it sounds.
+A log-mel spectrogram at 50 frames per second is encoded to one latent vector every 80 ms, and the vector to `levels` codes:
+the first is the index of the nearest entry of the first codebook, each later one that of the entry nearest to what the levels
+before it left over. Training makes the first code carry what is said, and the later ones how it sounds.
 """
 
-import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from json import dumps, loads
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
 from ernest.config.media import MediaSpec
 from ernest.tokenizers import mel as spectrogram
+from ernest.tokenizers.network_file import load_network, save_network
+from ernest.tokenizers.spec import AudioSpec
+
+KIND = "an audio tokenizer"
 
 MEL_FRAMES = 4
 """Spectrogram frames in one frame of codes."""
@@ -32,18 +32,13 @@ _BATCH = 128
 
 @dataclass(frozen=True)
 class AudioConfig:
-    """`levels` codebooks of `codebook` entries of `latent` numbers; `fine` and `coarse` channels at 50 Hz, and below."""
+    """`levels` codebooks of `codebook` entries of `latent` numbers; `fine` channels at 50 Hz, `coarse` ones at 25 and 12.5 Hz."""
 
     levels: int = 4
     codebook: int = 256
     latent: int = 64
     fine: int = 128
     coarse: int = 256
-
-    @property
-    def rate(self) -> float:
-        """Frames of codes a second."""
-        return MediaSpec.sample_rate / SAMPLES
 
 
 class ResidualQuantiser(nn.Module):
@@ -103,14 +98,19 @@ class AudioTokenizer(nn.Module):
             ]
         )
 
+    @property
+    def spec(self) -> AudioSpec:
+        rate = MediaSpec.sample_rate
+        return AudioSpec(rate, rate / SAMPLES, self.config.levels, self.config.codebook)
+
     def latents(self, mel: Tensor, frames: Tensor) -> Tensor:
         """Latents `[sum of frames, latent]` of spectrograms `[batch, 4 · longest, BANDS]` of clips of `frames` `[batch]`."""
         hidden = _through(self.encoder, mel, frames)
-        return self.norm(hidden[_inside(frames, hidden.shape[1])].float())
+        return self.norm(hidden[inside_clips(frames, hidden.shape[1])].float())
 
     def spectrograms(self, latents: Tensor, frames: Tensor) -> Tensor:
         """The inverse of `latents`: spectrograms `[batch, 4 · longest, BANDS]` from quantised latents."""
-        inside = _inside(frames, int(frames.max()))
+        inside = inside_clips(frames, int(frames.max()))
         hidden = latents.new_zeros(*inside.shape, latents.shape[1])
         hidden[inside] = latents
         return _through(self.decoder, hidden, frames).float()
@@ -122,9 +122,10 @@ class AudioTokenizer(nn.Module):
         Silence fills the last frame. Raises `ValueError` for a wave that is empty, not one-dimensional or not finite.
         """
         codes: list[Tensor] = [torch.empty(0)] * len(waves)
+        device = self.quantiser.codebooks.device
         for batch in by_length([_frames(wave, number) for number, wave in enumerate(waves)], _BATCH):
             mel, frames = padded_spectrograms([waves[i] for i in batch])
-            told = self.quantiser.encode(self.latents(mel, frames)).split(frames.tolist())
+            told = self.quantiser.encode(self.latents(mel.to(device), frames.to(device))).cpu().split(frames.tolist())
             for i, code in zip(batch, told, strict=True):
                 codes[i] = code
         return codes
@@ -136,25 +137,23 @@ class AudioTokenizer(nn.Module):
         Only the first `levels` codes of each frame are used, all by default; `iterations` is the number of Griffin-Lim steps.
         """
         waves: list[np.ndarray] = [np.empty(0)] * len(codes)
+        device = self.quantiser.codebooks.device
         for batch in by_length([self._checked(code) for code in codes], _BATCH):
             frames = torch.tensor([len(codes[i]) for i in batch])
-            latents = self.quantiser.embed(torch.cat([codes[i] for i in batch]), levels)
-            sound = spectrogram.griffin_lim(self.spectrograms(latents, frames), iterations)
+            latents = self.quantiser.embed(torch.cat([codes[i] for i in batch]).to(device), levels)
+            sound = spectrogram.griffin_lim(self.spectrograms(latents, frames.to(device)).cpu(), iterations)
             for row, i in enumerate(batch):
                 waves[i] = sound[row, : len(codes[i]) * SAMPLES].clamp(-1, 1).numpy().copy()
         return waves
 
     def save(self, path: str | Path) -> None:
-        aside = Path(f"{path}.part")
-        save_file(self.state_dict(), aside, metadata={"config": dumps(asdict(self.config))})
-        os.replace(aside, path)
+        """Weights as safetensors, with the configuration in the header."""
+        save_network(path, KIND, self, self.config)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        with safe_open(path, "pt") as file:
-            tokenizer = cls(AudioConfig(**loads(file.metadata()["config"])))
-        tokenizer.load_state_dict(load_file(path))
-        return tokenizer.eval()
+        """The tokenizer that `save` wrote, ready for use; ValueError, which names the file, if it holds something else."""
+        return load_network(path, KIND, AudioConfig, cls)
 
     def _checked(self, codes: Tensor) -> int:
         """The number of frames of `codes`, which a `ValueError` refuses unless they name entries that exist."""
@@ -219,7 +218,7 @@ def padded_spectrograms(waves: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
     for row, wave in zip(padded, waves, strict=True):
         row[: len(wave)] = torch.from_numpy(wave)
     mel = spectrogram.log_mel(padded)
-    return mel * _inside(MEL_FRAMES * frames, mel.shape[1])[..., None], frames
+    return mel * inside_clips(MEL_FRAMES * frames, mel.shape[1])[..., None], frames
 
 
 def by_length(lengths: Sequence[int], size: int) -> list[list[int]]:
@@ -237,9 +236,9 @@ def _frames(wave: np.ndarray, number: int) -> int:
     return -(-len(wave) // SAMPLES)
 
 
-def _inside(lengths: Tensor, longest: int) -> Tensor:
+def inside_clips(lengths: Tensor, longest: int) -> Tensor:
     """Bool `[batch, longest]`: which positions lie inside their clip."""
-    return torch.arange(longest) < lengths[:, None]
+    return torch.arange(longest, device=lengths.device) < lengths[:, None]
 
 
 def _through(layers: nn.ModuleList, x: Tensor, frames: Tensor) -> Tensor:
@@ -248,5 +247,5 @@ def _through(layers: nn.ModuleList, x: Tensor, frames: Tensor) -> Tensor:
     longest = int(frames.max())
     for layer in layers:
         x = layer(x)
-        x = x * _inside(frames * (x.shape[1] // longest), x.shape[1])[..., None]
+        x = x * inside_clips(frames * (x.shape[1] // longest), x.shape[1])[..., None]
     return x

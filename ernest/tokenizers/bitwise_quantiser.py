@@ -1,4 +1,4 @@
-"""Multi-scale bit-wise residual quantisation: a latent frame as bits, coarse to fine (ERNIE 5.0 §2.2.1).
+"""Turns a latent frame into bits, scale by scale from coarse to fine, and bits back into a latent (ERNIE 5.0 §2.2.1).
 
 Every scale codes what the scales before it left over. A cell of a scale is a direction on the unit sphere in `bits`
 dimensions, of which only the signs are kept.
@@ -96,7 +96,7 @@ class MultiScaleBits(nn.Module):
             entropy = entropy + _entropy(cell)
             commitment = commitment + F.mse_loss(cell, q) * self.bits
             if bit_flip_rate > 0:
-                q = torch.where(torch.rand(q.shape, generator=generator) < bit_flip_rate, -q, q)
+                q = torch.where(torch.rand(q.shape, generator=generator, device=q.device) < bit_flip_rate, -q, q)
             coarse, total = total, total + self.up(cell + (q - cell).detach(), k)
         return Quantised(total, coarse, entropy / len(self.sizes), commitment / len(self.sizes))
 
@@ -123,10 +123,10 @@ class MultiScaleBits(nn.Module):
         return BitHistory(torch.cat(inputs, 1), torch.cat(targets, 1), total)
 
     def sum(self, bits: Tensor, scales: int | None = None) -> Tensor:
-        """The sum of the first `scales` scales (all unless told) of bits `[N, cells, bits]`: `[N, bits, height, width]`."""
+        """The sum of the first `scales` scales (all by default) of bits `[N, cells, bits]`: `[N, bits, height, width]`."""
         parts = bits.split([height * width for height, width in self.sizes], dim=1)
-        expert_importance = [self.lookup(part, k) for k, part in enumerate(parts[:scales])]
-        return torch.stack(expert_importance).sum(0)
+        summands = [self.lookup(part, k) for k, part in enumerate(parts[:scales])]
+        return torch.stack(summands).sum(0)
 
 
 def _entropy(cell: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The three tokenizers together, as a checkpoint carries them."""
+"""Saves and loads the tokenizers of text, pictures and sounds together, as a checkpoint carries them."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -6,7 +6,6 @@ Ids are laid out as control tokens, then the 256 byte values, then one id for ev
 """
 
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise, repeat
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+
+from ernest.storage import write_text
 
 CONTROLS = ("pad", "null", "eos", "boi", "eoi", "bov", "eov", "boa", "sep", "cont")
 FIRST_BYTE = len(CONTROLS)
@@ -129,10 +130,8 @@ class TextTokenizer:
         return b"".join(self.pieces[number] for number in numbers).decode("utf-16-be", errors="replace")
 
     def save(self, path: Path | str) -> None:
-        """Write the merges as JSON, aside and renamed."""
-        aside = Path(f"{path}.partial")
-        aside.write_text(json.dumps({"format": FORMAT, "controls": CONTROLS, "merges": self.merges}), encoding="utf-8")
-        os.replace(aside, path)
+        """Writes the merges as JSON."""
+        write_text(path, json.dumps({"format": FORMAT, "controls": CONTROLS, "merges": self.merges}))
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
@@ -142,8 +141,8 @@ class TextTokenizer:
             if stored["format"] != FORMAT or tuple(stored["controls"]) != CONTROLS:
                 raise ValueError(f"format {stored['format']!r} with controls {stored['controls']}")
             return cls(stored["merges"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is not a text tokenizer of this package: {error}") from error
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ValueError(f"{path} is not a text tokenizer, or damaged: {error}") from error
 
     def _merge(self, word: str, dropout: float, chances: Iterator[float]) -> list[int]:
         """Merge the bytes of one word, the earliest learnt pair first, until no pair is left or all are refused."""

@@ -1,18 +1,18 @@
-"""The eye's tokenizer: a frame of 32x32 pixels to 21 cells of bits and back (ERNIE 5.0 §2.2.1)."""
+"""The vision tokenizer: turns a frame of 32 x 32 pixels into 21 cells of 16 bits each, and back (ERNIE 5.0 §2.2.1)."""
 
-import json
-import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ernest.config.media import MediaSpec
 from ernest.tokenizers.bitwise_quantiser import MultiScaleBits, Quantised
+from ernest.tokenizers.network_file import load_network, save_network
+from ernest.tokenizers.spec import VisualSpec
+
+KIND = "a vision tokenizer"
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class VisionTokenizerConfig:
     """How many classes the semantic branch can tell apart; only training uses it."""
 
     def __post_init__(self) -> None:
-        if self.scales[-1] * 8 != self.size:
+        if [8 * side for side in self.scales[-1:]] != [self.size]:
             raise ValueError(f"scales: the finest must be size / 8 = {self.size // 8} cells wide, got {self.scales}")
 
 
@@ -57,6 +57,12 @@ class VisionTokenizer(nn.Module):
             Residual(width), Residual(width), nn.SiLU(),
             nn.Conv2d(width, 128, 3, 1, 1), Spread(4), nn.SiLU(), nn.Conv2d(8, 3, 3, 1, 1),
         )  # fmt: skip
+
+    @property
+    def spec(self) -> VisualSpec:
+        """Each frame is coded alone, so a latent stands for one frame and the frame rate is free."""
+        config = self.config
+        return VisualSpec(config.size, None, 1, self.quantiser.sizes, config.bits, self.grid, self.feature_channels)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -102,21 +108,12 @@ class VisionTokenizer(nn.Module):
 
     def save(self, path: str | Path) -> None:
         """Weights as safetensors, with the configuration in the header."""
-        aside = Path(path).with_suffix(".partial")
-        save_file(self.state_dict(), aside, metadata={"config": json.dumps(asdict(self.config))})
-        os.replace(aside, path)
+        save_network(path, KIND, self, self.config)
 
     @classmethod
     def load(cls, path: str | Path) -> "VisionTokenizer":
-        """The tokenizer that `save` wrote, ready for use; ValueError if the file holds something else."""
-        with safe_open(path, "pt") as file:
-            config = (file.metadata() or {}).get("config")
-        if config is None:
-            raise ValueError(f"{path}: not a vision tokenizer: the header holds no configuration")
-        values = json.loads(config)
-        tokenizer = cls(VisionTokenizerConfig(**{**values, "scales": tuple(values["scales"])}))
-        tokenizer.load_state_dict(load_file(path))
-        return tokenizer.eval()
+        """The tokenizer that `save` wrote, ready for use; ValueError, which names the file, if it holds something else."""
+        return load_network(path, KIND, VisionTokenizerConfig, cls)
 
 
 class Encoder(nn.Module):

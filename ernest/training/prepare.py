@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from ernest.data.examples import encode, outline
 from ernest.data.layout import lay_out_example
 from ernest.data.records import LINES, RecordFolder
 from ernest.data.store import ExampleStore
+from ernest.fit import Progress as Report
 from ernest.sequence.record import Record
 from ernest.storage import fingerprint, write_folder
 from ernest.tokenizers.bundle import Tokenizers
@@ -76,7 +77,7 @@ def _leaving_nothing(out: Path) -> Iterator[None]:
         raise
 
 
-def _progress(bar: Progress, name: str) -> Callable[[int, int, Mapping[str, float]], None]:
+def _progress(bar: Progress, name: str) -> Report:
     task = bar.add_task(name, total=None, note="")
     return lambda step, steps, metrics: bar.update(task, completed=step, total=steps, note="")
 

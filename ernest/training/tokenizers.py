@@ -1,6 +1,6 @@
 """The tokenizers of a run, trained on what its records hold, and whether a network suits them."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,16 +8,15 @@ import torch
 
 from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import Recipe
-from ernest.lcnet.network import PPLCNet
+from ernest.fit import Progress
 from ernest.model.network import Ernest
 from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.training.audio import train_audio_tokenizer
-from ernest.tokenizers.training.vision import VisionTraining, train_vision_tokenizer
+from ernest.tokenizers.training.vision import Teacher, VisionTraining, train_vision_tokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
 
-Progress = Callable[[int, int, Mapping[str, float]], None]
 UNKNOWN = -1
 """The class of a frame that nobody named."""
 FRAMES_A_STEP = 44
@@ -37,7 +36,7 @@ class Seen:
     moving_classes: np.ndarray
 
 
-def vision_tokenizer(seen: Seen, recipe: Recipe, progress: Progress, teacher: PPLCNet | None = None) -> VisionTokenizer:
+def vision_tokenizer(seen: Seen, recipe: Recipe, progress: Progress, teacher: Teacher | None = None) -> VisionTokenizer:
     """Half of a step's frames are of pictures and half of videos, where both are there; with no frames at all, an untrained one.
 
     `teacher` knows the first classes, and adds what it sees in frames of those to what is compared.

@@ -1,21 +1,21 @@
-"""A judge of spoken words: which of the twenty a clip says, from its log-mel spectrogram.
+"""A learned verifier of speech: a small network that names which of twenty words a clip says, from its log-mel spectrogram.
 
 It is a verifier, trained on draws that the model never hears, and shares nothing with the tokenizer but the spectrogram.
 """
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from ernest.sequence.record import Record, Segment
+from ernest.storage import load_tensors, save_tensors
 from ernest.tokenizers.audio import padded_spectrograms
 from ernest.tokenizers.mel import BANDS
-from ernest.tokenizers.training.recogniser import Progress, train_recogniser
+from ernest.verifiers.verdict import Verdict, Verifier, compare, content
 from ernest.world.speech import WORDS
 
 CANVAS = 48
@@ -42,40 +42,32 @@ class WordJudge(nn.Module):
     def judge(self, waves: Sequence[np.ndarray]) -> list[str]:
         """The word of each wave float32 `[samples]`."""
         batches = [waves[start : start + 256] for start in range(0, len(waves), 256)]
-        return [WORDS[choice] for batch in batches for choice in self(_canvas(batch)).argmax(1).tolist()]
+        return [WORDS[choice] for batch in batches for choice in self(canvas(batch)).argmax(1).tolist()]
 
     def save(self, path: str | Path) -> None:
-        aside = Path(f"{path}.part")
-        save_file(self.state_dict(), aside)
-        os.replace(aside, path)
+        save_tensors(path, self.state_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
         judge = cls()
-        judge.load_state_dict(load_file(path))
+        judge.load_state_dict(load_tensors(path))
         return judge.eval()
 
 
-def train_word_judge(waves: Sequence[np.ndarray], words: Sequence[str], steps: int, seed: int, progress: Progress) -> WordJudge:
-    """A judge trained on `waves` float32 `[samples]`, of which `words` says what each says.
+def verify_word(judge: WordJudge) -> Verifier:
+    """A verifier of sounds: the judge hears the word that was asked for."""
 
-    Raises `ValueError` when clips and words differ in number or a word is not one of the twenty.
-    """
-    if len(waves) != len(words) or not waves:
-        raise ValueError(f"expected one word for each clip and at least one clip, got {len(waves)} clips and {len(words)} words")
-    unknown = sorted(set(words) - set(WORDS))
-    if unknown:
-        raise ValueError(f"the judge knows {', '.join(WORDS)}, not {', '.join(unknown)}")
-    torch.manual_seed(seed)
-    labels = torch.tensor([WORDS.index(word) for word in words])
-    judge = WordJudge()
-    train_recogniser(judge, _canvas(waves), labels, steps, progress)
-    return judge
+    def verify(record: Record, output: Sequence[Segment]) -> Verdict:
+        wave = content(output, "audio")
+        found = None if wave is None else judge.judge([wave])[0]
+        return compare({"word": record.facts["word"]}, {"word": found})
+
+    return verify
 
 
-def _canvas(waves: Sequence[np.ndarray]) -> Tensor:
+def canvas(waves: Sequence[np.ndarray]) -> Tensor:
     """Spectrograms `[batch, CANVAS, BANDS]`."""
     mel, _ = padded_spectrograms(waves)
-    canvas = torch.zeros(len(waves), CANVAS, BANDS)
-    canvas[:, : mel.shape[1]] = mel[:, :CANVAS]
-    return canvas
+    filled = torch.zeros(len(waves), CANVAS, BANDS)
+    filled[:, : mel.shape[1]] = mel[:, :CANVAS]
+    return filled

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ernest.evaluation.results import FULL, Findings, Sample, Score, Stage, SubModelRow
+from ernest.evaluation.results import FULL, Findings, Sample, Score, StageTime, SubModelRow
 
 TASKS = ("text", "image→text", "text→image", "speech→text", "text→video")
 LAYERS, EXPERTS = 5, 8
@@ -14,15 +14,17 @@ def findings() -> Findings:
     film = rng.integers(0, 256, (9, 32, 32, 3)).astype(np.uint8)
     wave = np.sin(np.arange(2000) / 7).astype(np.float32) * 0.5
     samples = (
-        Sample("picture made", "a red seven at the top left", pixels=picture, right=True),
-        Sample("picture described", text="a <b>blue</b> six", pixels=picture, right=False, note="in truth: a blue six"),
-        Sample("speech made", "anna says seven", wave=wave, right=True),
-        Sample("speech heard", text="seven", wave=-wave, right=True),
-        Sample("video made", "a disk shrinking", pixels=film, curve=np.linspace(1, 0.4, 9), right=True, lawful=True),
-        Sample("video continued", "a disk shrinking", pixels=film, curve=np.linspace(1, 1.2, 9), right=True, lawful=False),
+        Sample("picture made", "a red seven at the top left", pixels=picture, correct=True),
+        Sample("picture described", text="a <b>blue</b> six", pixels=picture, correct=False, note="in truth: a blue six"),
+        Sample("speech made", "anna says seven", wave=wave, correct=True),
+        Sample("speech heard", text="seven", wave=-wave, correct=True),
+        Sample("video made", "a disk shrinking", pixels=film, curve=np.linspace(1, 0.4, 9), correct=True, obeys_energy_law=True),
+        Sample(
+            "video continued", "a disk shrinking", pixels=film, curve=np.linspace(1, 1.2, 9), correct=True, obeys_energy_law=False
+        ),
         Sample("video described", text="two discs merging", pixels=film),
-        Sample("text", "three plus four is", "seven", right=True),
-        Sample("untrained", "speak what is drawn", pixels=picture, wave=wave, right=False, note="seven"),
+        Sample("text", "three plus four is", "seven", correct=True),
+        Sample("untrained", "speak what is drawn", pixels=picture, wave=wave, correct=False, note="seven"),
         Sample("sketch", "a kind of its own", text="shown all the same"),
     )
     scores = (
@@ -31,6 +33,8 @@ def findings() -> Findings:
         Score("text → image", FULL, 0.852, 0.9, "≤ 0.01", "judge", 0.983, 0.957, 299, group="generation"),
         Score("text → image", "half", 0.613, None, "≤ 0.01", "judge", 0.983, 0.957, 299, group="generation"),
         Score("bits per byte ÷ unigram's", FULL, 0.312, 0.5, "1", "likelihood", count=123, lower_is_better=True),
+        Score("mixture-load entropy, worst layer", FULL, 1.0, 0.97, verifier="training mixture", group="training"),
+        Score("positions per second", FULL, 8000.0, 6000, verifier="median of all steps", group="training"),
     )
     submodels = (
         SubModelRow(FULL, 1.0, 1.0, 8, 48, 2, {"image→text": 0.937, "text→image": 0.852}),
@@ -50,7 +54,7 @@ def findings() -> Findings:
         metrics,
         usage,
         load=np.full((2, LAYERS, EXPERTS), 100),
-        stages=(Stage("world", 30.0, 60.0), Stage("model", 800.0, 1600.0)),
+        stages=(StageTime("world", 30.0, 60.0), StageTime("model", 800.0, 1600.0)),
         facts={"machine": "a <small> one", "seed": "0"},
         threads=2,
     )

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ernest.evaluation.results import Findings, Sample, Stage, SubModelRow
+from ernest.evaluation.results import Findings, Sample, StageTime, SubModelRow
 from ernest.report import charts
 from ernest.report.page import page, write_report
 from ernest.report.svg import PALETTE
@@ -109,7 +109,7 @@ def test_tables_hold_the_numbers(read):
     assert "4 of 5 bars reached" in read.text
     assert "13.8 minutes on 2 processors" in read.text
     assert "energy ends at 40 %" in read.text
-    assert "not lawful" in read.text
+    assert "breaks the energy law" in read.text
 
 
 def test_every_chart_is_there_in_the_colours_of_the_page(read, text):
@@ -139,7 +139,7 @@ def test_a_run_that_has_hardly_begun_has_a_report():
         metrics=({"step": 0, "text": 5.9, "vision": float("nan"), "positions": 10, "seconds": 0.0},),
         usage={"text": np.full((1, 4), 0.25)},
         submodels=(SubModelRow("full", 1.0, 1.0, 1, 4, 1, {"text": 0.0}),),
-        stages=(Stage("world", 0.0, 0.0),),
+        stages=(StageTime("world", 0.0, 0.0),),
         samples=(
             Sample("video made", pixels=np.zeros((1, 32, 32, 3), np.uint8)),
             Sample("speech made", wave=np.zeros(1, np.float32)),
@@ -188,7 +188,21 @@ def test_directions_are_coloured_by_what_is_not_text(direction, kind, makes):
     assert charts.makes(direction) is makes
 
 
-def test_experts_are_sorted_by_favourite_task():
-    """Charts take usage by task as it is; every task of the made-up findings is named in every map."""
+def test_experts_are_sorted_by_favourite_task(monkeypatch):
+    """Specialists of one task stand side by side, in the order of the tasks, each task's most specialised expert first."""
+    drawn: dict[str, np.ndarray] = {}
+
+    def keep(name, draw, height):
+        drawn[name] = draw.keywords["share"]
+        return name
+
+    monkeypatch.setattr(charts, "chart", keep)
+    titles = charts.usage({"text": np.array([[0.1, 0.5, 0.1, 0.3]]), "image": np.array([[0.4, 0.0, 0.6, 0.0]])})
+    assert list(titles) == ["Last layer"]
+    (share,) = drawn.values()
+    assert share.tolist() == [[0.5, 0.3, 0.1, 0.1], [0.0, 0.0, 0.6, 0.4]]
+
+
+def test_every_map_of_experts_names_every_task():
     for drawn in charts.usage(findings().usage).values():
         assert all(task in drawn for task in TASKS)

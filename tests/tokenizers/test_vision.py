@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ernest.lcnet.network import PPLCNet, small_images
-from ernest.tokenizers.training.vision import VisionTraining, train_vision_tokenizer
+from ernest.tokenizers.training.vision import Teacher, VisionTraining, train_vision_tokenizer
 from ernest.tokenizers.vision import Gather, Spread, VisionTokenizer, VisionTokenizerConfig
 
 SMALL = VisionTokenizerConfig(width=32, classes=6)
@@ -60,10 +59,10 @@ def test_later_scales_draw_better(tokenizer: VisionTokenizer) -> None:
     bits = tokenizer.quantiser.history(tokenizer.encode(frames)).bits
     by_scale = [psnr(tokenizer.decode(tokenizer.quantiser.sum(bits, k)), frames) for k in (1, 2, 3)]
     assert by_scale[0] < by_scale[1] < by_scale[2]
-    assert by_scale[2] > psnr(frames.mean(0, keepdim=True), frames) + 2
+    assert by_scale[2] > psnr(frames.mean(0, keepdim=True), frames) + 2  # dB above what can be drawn without any bit
     share = bits.flatten(1).float().mean(0).clamp(1e-6, 1 - 1e-6)
     entropy = -(share * share.log2() + (1 - share) * (1 - share).log2()).mean()
-    assert entropy > 0.85
+    assert entropy > 14 / 16  # bits: what is left when two of the sixteen never change
 
 
 @torch.no_grad()
@@ -80,31 +79,42 @@ def test_frames_that_nobody_has_named_train_too() -> None:
     assert all(p.isfinite().all() for p in trained.parameters())
 
 
-def test_a_teacher_is_looked_at_and_left_alone() -> None:
-    torch.manual_seed(0)
-    teacher = PPLCNet(small_images(classes=10))
-    before = {name: value.clone() for name, value in teacher.state_dict().items()}
-    runs = [
-        train_vision_tokenizer(halves, SMALL, replace(SHORT, steps=2, perceptual=weight, taught=1.0), teacher=teacher)
+def test_a_teacher_sees_the_frames_of_its_classes_in_the_last_part_alone() -> None:
+    """Two frames of known classes below 2 in each of the last two of four steps: once as drawn, once as they are."""
+    seen: list[tuple[int, bool]] = []
+
+    def features(frames: Tensor) -> Tensor:
+        seen.append((len(frames), frames.requires_grad))
+        return frames.flatten(1)[:, ::7]
+
+    def draw(step: int) -> tuple[np.ndarray, np.ndarray]:
+        return halves(step, 5)[0], np.array([0, 1, 2, -1, 3])
+
+    training = replace(SHORT, steps=4, taught=0.5, warm_up=1)
+    taught = [
+        train_vision_tokenizer(draw, SMALL, replace(training, perceptual=weight), teacher=Teacher(features, 2))
         for weight in (0.0, 1.0)
     ]
-    assert any(not torch.equal(a, b) for a, b in zip(runs[0].parameters(), runs[1].parameters(), strict=True))
-    assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
-    assert all(p.grad is None for p in teacher.parameters())
+    assert seen == [(2, False), (2, True)] * 2 * 2
+    assert any(not torch.equal(a, b) for a, b in zip(taught[0].parameters(), taught[1].parameters(), strict=True))
 
 
 def test_same_seed_same_tokenizer() -> None:
-    first, again = (train_vision_tokenizer(halves, SMALL, replace(SHORT, steps=3), seed=4) for _ in range(2))
-    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), again.state_dict().values(), strict=True))
+    """But for the rounding of products, which hangs on where memory lies: a thousandth of what another seed changes."""
+    first, again, other = (
+        torch.cat([p.flatten() for p in train_vision_tokenizer(halves, SMALL, replace(SHORT, steps=3), seed).parameters()])
+        for seed in (4, 4, 5)
+    )
+    assert (first - again).abs().mean() < 1e-3 * (first - other).abs().mean()
 
 
 @torch.no_grad()
 def test_file_round_trip(tokenizer: VisionTokenizer, tmp_path: Path) -> None:
-    tokenizer.save(tmp_path / "eye.safetensors")
-    again = VisionTokenizer.load(tmp_path / "eye.safetensors")
+    tokenizer.save(tmp_path / "vision.safetensors")
+    again = VisionTokenizer.load(tmp_path / "vision.safetensors")
     assert again.config == tokenizer.config
     frames = as_frames(halves(1003, 4)[0])
-    assert torch.equal(again.encode(frames), tokenizer.encode(frames))
+    torch.testing.assert_close(again.encode(frames), tokenizer.encode(frames))
     with pytest.raises(ValueError, match="scales: the finest must be"):
         VisionTokenizerConfig(size=64)
 

@@ -5,7 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ernest.verifiers.speech import CANVAS, WordJudge, train_word_judge
+from ernest.sequence.record import Record, made
+from ernest.verifiers.speech import CANVAS, WordJudge, verify_word
+from ernest.verifiers.training import train_word_judge
 from ernest.world.speech import VOICES, WORDS, speech
 from ernest.world.split import HELD_OUT
 
@@ -43,3 +45,18 @@ def test_words_it_cannot_know_are_named() -> None:
         train_word_judge([np.zeros(700, np.float32)], ["eleven"], 1, 0, lambda *_: None)
     with pytest.raises(ValueError, match="got 1 clips and 0 words"):
         train_word_judge([np.zeros(700, np.float32)], [], 1, 0, lambda *_: None)
+
+
+def test_a_word_heard_as_its_rhyme_does_not_pass() -> None:
+    class Rhymes(WordJudge):
+        """Hears five for nine."""
+
+        def judge(self, waves):
+            return [{1: "nine", 2: "five"}[len(wave)] for wave in waves]
+
+    verify = verify_word(Rhymes())
+    record = Record((made("text", "?"),), facts={"word": "nine"})
+    assert verify(record, [made("audio", np.zeros(1, np.float32))]).passed
+    verdict = verify(record, [made("audio", np.zeros(2, np.float32))])
+    assert (verdict.passed, verdict.score, verdict.reason) == (False, 0.0, "word: expected 'nine', found 'five'")
+    assert not verify(record, []).passed

@@ -6,17 +6,21 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from torch import nn
 
+from ernest.lcnet.network import PPLCNet, small_images
+from ernest.sequence.record import Record, made
+from ernest.verifiers.training import as_teacher, distort, train_digit_judge, train_family_judge
 from ernest.verifiers.vision import (
     as_frames,
     classify,
-    distort,
     load_digit_judge,
     load_family_judge,
     save,
-    train_digit_judge,
-    train_family_judge,
+    verify_digit,
+    verify_family,
 )
+from ernest.world.video import FAMILIES
 
 
 def stripes(step: int, n: int = 32) -> tuple[np.ndarray, np.ndarray]:
@@ -48,18 +52,26 @@ def guesses_at_random(count: int, chance: float) -> int:
     return int(scipy.stats.binom.isf(1e-7, count, chance))
 
 
+def assert_same_weights(loaded: nn.Module, saved: nn.Module) -> None:
+    """To the bit, since a file keeps bits, and ready to judge."""
+    assert not loaded.training
+    assert loaded.state_dict().keys() == saved.state_dict().keys()
+    assert all(torch.equal(value, saved.state_dict()[name]) for name, value in loaded.state_dict().items())
+
+
 def test_digit_judge_learns_and_survives_a_file(tmp_path: Path) -> None:
+    """Four classes, so chance is a quarter; after 150 steps none of three seeds errs, after 50 some name but a third."""
     seen: list[int] = []
-    judge = train_digit_judge(stripes, steps=50, progress=lambda step, steps, metrics: seen.append(step))
+    judge = train_digit_judge(lambda step: stripes(step, 16), 150, progress=lambda step, steps, metrics: seen.append(step))
     pictures, classes = stripes(10_000, 200)
     said = classify(judge, pictures)
+    assert (said == classes).mean() > 0.9
     # Of 200 guesses at random, a quarter is right; more than 84 are so once in ten million times.
-    assert (said == classes).sum() > guesses_at_random(200, 1 / 4)
     untaught = train_digit_judge(lambda step: (pictures, np.random.default_rng(step).permutation(classes)), steps=2)
     assert (classify(untaught, pictures) == classes).sum() < guesses_at_random(200, 1 / 4)
-    assert seen == list(range(1, 51))
+    assert seen == list(range(1, 151))
     save(judge, tmp_path / "digit.safetensors")
-    assert np.array_equal(classify(load_digit_judge(tmp_path / "digit.safetensors"), pictures), said)
+    assert_same_weights(load_digit_judge(tmp_path / "digit.safetensors"), judge)
     with pytest.raises(ValueError, match="expected a family judge, found digit"):
         load_family_judge(tmp_path / "digit.safetensors")
 
@@ -70,12 +82,30 @@ def test_family_judge_learns_and_survives_a_file(tmp_path: Path) -> None:
     said = classify(judge, videos)
     assert (said == families).mean() > 0.9
     save(judge, tmp_path / "family.safetensors")
-    assert np.array_equal(classify(load_family_judge(tmp_path / "family.safetensors"), videos), said)
+    assert_same_weights(load_family_judge(tmp_path / "family.safetensors"), judge)
 
 
 def test_same_seed_same_judge() -> None:
-    first, again = (train_digit_judge(stripes, steps=2, seed=5) for _ in range(2))
-    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    """But for the rounding of products, which hangs on where memory lies: a thousandth of what another seed changes."""
+    first, again, other = (
+        torch.cat([p.flatten() for p in train_digit_judge(stripes, steps=2, seed=seed).parameters()]) for seed in (5, 5, 6)
+    )
+    assert (first - again).abs().mean() < 1e-3 * (first - other).abs().mean()
+
+
+def test_a_teacher_is_a_copy_that_nothing_changes() -> None:
+    network = PPLCNet(small_images(classes=10)).train()
+    teacher = as_teacher(network)
+    frames = torch.rand(4, 3, 32, 32, requires_grad=True)
+    before = teacher.features(frames)
+    before.sum().backward()
+    assert frames.grad is not None
+    assert network.training
+    assert all(p.requires_grad and p.grad is None for p in network.parameters())
+    for p in network.parameters():
+        p.data.zero_()
+    torch.testing.assert_close(teacher.features(frames), before)
+    assert teacher.classes == 10
 
 
 def test_frames_and_distortion() -> None:
@@ -87,3 +117,36 @@ def test_frames_and_distortion() -> None:
     assert bent.shape == frames.shape
     # The picture stays itself: it moves by about a pixel, and does not turn into another.
     assert 0 < (bent - frames).abs().mean() < 0.5 * (frames - frames.roll(1, 0)).abs().mean()
+
+
+class Brightest(torch.nn.Module):
+    """Takes how bright the first pixel is, in steps of a tenth, for the class."""
+
+    def forward(self, media: torch.Tensor) -> torch.Tensor:
+        classes = (10 * media.flatten(1)[:, 0]).round().long()
+        return torch.nn.functional.one_hot(classes, 11)[:, :10].float()
+
+
+def shaded(kind, shape: tuple[int, ...], tenths: float):
+    return [made(kind, np.full(shape, round(25.5 * tenths), np.uint8))]
+
+
+def test_a_digit_read_as_its_neighbour_does_not_pass() -> None:
+    verify = verify_digit(Brightest())
+    record = Record((made("text", "?"),), facts={"digit": 7})
+    assert verify(record, shaded("image", (32, 32, 3), 7)).passed
+    verdict = verify(record, shaded("image", (32, 32, 3), 8))
+    assert (verdict.passed, verdict.parts) == (False, {"digit": 0.0})
+    assert verdict.reason == "digit: expected 'seven', found 'eight'"
+    assert not verify(record, shaded("video", (1, 32, 32, 3), 7)).passed
+    assert not verify(record, []).passed
+
+
+def test_a_video_of_another_family_does_not_pass() -> None:
+    verify = verify_family(Brightest())
+    record = Record((made("text", "?"),), facts={"family": FAMILIES[2]})
+    assert verify(record, shaded("video", (9, 32, 32, 3), 2)).passed
+    assert verify(record, shaded("video", (9, 32, 32, 3), 3)).reason == f"family: expected {FAMILIES[2]!r}, found {FAMILIES[3]!r}"
+    moving = verify(record, shaded("video", (9, 32, 32, 3), len(FAMILIES)))
+    assert (moving.passed, moving.reason) == (False, f"family: expected {FAMILIES[2]!r}, found None")
+    assert not verify(record, []).passed

@@ -1,1 +1,1 @@
-"""How tokenizers are trained."""
+"""Trains the tokenizers of pictures and sounds."""

@@ -1,4 +1,4 @@
-"""Training of the audio tokenizer: reconstruction, moving-average codebooks, and a first code taught by a recogniser."""
+"""Trains the audio tokenizer: reconstruction, moving-average codebooks, and a first code taught by a recogniser."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -8,10 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ernest.tokenizers.audio import MEL_FRAMES, AudioConfig, AudioTokenizer, ResidualQuantiser, padded_spectrograms
+from ernest.fit import Fitting, Progress, fit, mixed_precision, no_progress, rate_by_step
+from ernest.tokenizers.audio import (
+    MEL_FRAMES,
+    AudioConfig,
+    AudioTokenizer,
+    ResidualQuantiser,
+    inside_clips,
+    padded_spectrograms,
+)
 from ernest.tokenizers.mel import SCALE
-from ernest.tokenizers.precision import half_precision
-from ernest.tokenizers.training.recogniser import WIDTH, Progress, Teacher, code_features, train_recogniser
+from ernest.tokenizers.training.recogniser import WIDTH, Teacher, code_features, train_recogniser
 
 BATCH = 48
 RATE = 2e-3
@@ -32,8 +39,9 @@ def train_audio_tokenizer(
     words: Sequence[str],
     steps: int,
     seed: int,
-    progress: Progress,
+    progress: Progress = no_progress,
     config: AudioConfig | None = None,
+    device: torch.device | None = None,
 ) -> AudioTokenizer:
     """A tokenizer for clips like `waves` float32 `[samples]`, of which `words` says what each says.
 
@@ -45,39 +53,39 @@ def train_audio_tokenizer(
     mel, frames = padded_spectrograms(waves)
     vocabulary = sorted(set(words))
     labels = torch.tensor([vocabulary.index(word) for word in words])
+    mel, frames, labels = mel.to(device), frames.to(device), labels.to(device)
     before = math.ceil(TEACHER_SHARE * steps)
-    teacher = Teacher(len(vocabulary))
+    teacher = Teacher(len(vocabulary)).to(device)
     train_recogniser(teacher, mel, labels, before, lambda step, _, metrics: progress(step, before + steps, metrics))
     features = code_features(teacher, mel, frames)
-    tokenizer = AudioTokenizer(config or AudioConfig())
-    fit(tokenizer, mel, frames, features, steps, lambda step, _, metrics: progress(before + step, before + steps, metrics))
-    return tokenizer.eval()
+    tokenizer = AudioTokenizer(config or AudioConfig()).to(device)
+    _train(tokenizer, mel, frames, features, steps, lambda step, _, metrics: progress(before + step, before + steps, metrics))
+    return tokenizer
 
 
-def fit(tokenizer: AudioTokenizer, mel: Tensor, frames: Tensor, features: Tensor, steps: int, progress: Progress) -> None:
-    """Train `tokenizer` on spectrograms `[clips, 4 · longest, BANDS]` of `frames` `[clips]`, its first code towards
+def _train(tokenizer: AudioTokenizer, mel: Tensor, frames: Tensor, features: Tensor, steps: int, progress: Progress) -> None:
+    """Trains `tokenizer` on spectrograms `[clips, 4 · longest, BANDS]` of `frames` `[clips]`, its first code towards
     `features` `[clips, longest, WIDTH]`."""
-    project = nn.Linear(tokenizer.config.latent, WIDTH)
-    parameters = [*tokenizer.parameters(), *project.parameters()]
-    optimizer = torch.optim.AdamW(parameters, betas=(0.9, 0.95), weight_decay=0.01, fused=True)
+    project = nn.Linear(tokenizer.config.latent, WIDTH).to(mel.device)
     codebooks = MovingCodebooks(tokenizer.quantiser)
     warm = min(WARM, steps // 2)
-    tokenizer.train()
-    batches = _batches(frames)
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1, (step + 1) / 40) * (0.49 * (1 + math.cos(math.pi * step / steps)) + 0.02)
+    batches = _batches(frames.cpu())
+
+    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         if step == warm:
             codebooks.start(_some_latents(tokenizer, mel, frames))
         chosen = next(batches)
         longest = int(frames[chosen].max())
         told, target = features[chosen, :longest], mel[chosen, : MEL_FRAMES * longest]
-        loss, metrics = _loss(tokenizer, codebooks if step >= warm else None, project, target, frames[chosen], told)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        progress(step + 1, steps, metrics)
+        return _loss(tokenizer, codebooks if step >= warm else None, project, target, frames[chosen], told)
+
+    fitting = Fitting(steps, rate_by_step(lambda step: _rate(step, steps)), betas=(0.9, 0.95), clip=1.0)
+    fit(nn.ModuleList([tokenizer, project]), loss, fitting, progress)
+
+
+def _rate(step: int, steps: int) -> float:
+    """Linear warm-up over 40 steps, then a cosine to a fiftieth."""
+    return RATE * min(1, (step + 1) / 40) * (0.49 * (1 + math.cos(math.pi * step / steps)) + 0.02)
 
 
 class MovingCodebooks:
@@ -90,7 +98,7 @@ class MovingCodebooks:
 
     def __init__(self, quantiser: ResidualQuantiser) -> None:
         self.quantiser = quantiser
-        self.counts = torch.ones(quantiser.codebooks.shape[:2])
+        self.counts = quantiser.codebooks.new_ones(quantiser.codebooks.shape[:2])
         self.sums = torch.zeros_like(quantiser.codebooks)
 
     @torch.no_grad()
@@ -138,7 +146,7 @@ class MovingCodebooks:
     def _tally(self, residual: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
         """How many residuals chose each entry, and their sum."""
         entries = self.quantiser.codebooks.shape[1]
-        sums = torch.zeros(entries, residual.shape[1]).index_add_(0, codes, residual)
+        sums = residual.new_zeros(entries, residual.shape[1]).index_add_(0, codes, residual)
         return torch.bincount(codes, minlength=entries).float(), sums
 
 
@@ -151,16 +159,16 @@ def _loss(
     features: Tensor,
 ) -> tuple[Tensor, dict[str, float]]:
     """The loss of a batch, quantised once there are codebooks, and what to report of it."""
-    inside = torch.arange(features.shape[1]) < frames[:, None]
-    with torch.autocast("cpu", torch.bfloat16, enabled=half_precision()):
+    inside = inside_clips(frames, features.shape[1])
+    with mixed_precision(mel.device):
         latents = tokenizer.latents(mel, frames)
     quantised, first, commitment = latents, latents, latents.new_zeros(())
     if codebooks:
         levels = tokenizer.config.levels
-        fewer = torch.rand(len(frames)) < FEWER_LEVELS
-        used = torch.where(fewer, torch.randint(1, levels + 1, (len(frames),)), levels)
+        fewer = torch.rand(len(frames), device=mel.device) < FEWER_LEVELS
+        used = torch.where(fewer, torch.randint(1, levels + 1, (len(frames),), device=mel.device), levels)
         quantised, first, commitment = codebooks.quantise(latents, used.repeat_interleave(frames))
-    with torch.autocast("cpu", torch.bfloat16, enabled=half_precision()):
+    with mixed_precision(mel.device):
         restored = tokenizer.spectrograms(quantised, frames)
     numbers = inside.sum() * MEL_FRAMES * mel.shape[2]
     absolute = (restored - mel).abs().sum() / numbers

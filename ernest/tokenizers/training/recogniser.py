@@ -1,19 +1,16 @@
-"""A small recogniser of words, whose features teach the first code of the audio tokenizer what is said.
+"""Trains a small recogniser of words, whose features (50 Hz) teach the first code of the audio tokenizer what is said.
 
-It stands where ERNIE 5.0 §2.3.1 has the encoder of Whisper: features at 50 Hz, averaged to the rate of the codes.
+It stands where ERNIE 5.0 §2.3.1 has the encoder of Whisper; features are averaged to the rate of the codes, 12.5 Hz.
 """
-
-from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ernest.tokenizers.audio import MEL_FRAMES, Convolution, by_length
+from ernest.fit import Fitting, Network, Progress, fit, mixed_precision, no_progress, rate_by_step
+from ernest.tokenizers.audio import MEL_FRAMES, Convolution, by_length, inside_clips
 from ernest.tokenizers.mel import BANDS
-from ernest.tokenizers.precision import half_precision
 
-Progress = Callable[[int, int, Mapping[str, float]], None]
 WIDTH = 128
 """Numbers in a feature vector."""
 
@@ -45,38 +42,38 @@ class Teacher(nn.Module):
 
 
 def train_recogniser(
-    network: nn.Module, mel: Tensor, labels: Tensor, steps: int, progress: Progress, batch: int = 64
-) -> nn.Module:
+    network: Network, mel: Tensor, labels: Tensor, steps: int, progress: Progress = no_progress, batch: int = 64
+) -> Network:
     """`network` after `steps` of AdamW on spectrograms `[clips, frames, BANDS]`, roughened, and their `labels` `[clips]`.
 
     Draws from torch's global generator, which the caller has seeded.
     """
-    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.02, fused=True)
-    network.train()
-    for step in range(steps):
-        for group in optimizer.param_groups:
-            group["lr"] = 2e-3 * min(1, (step + 1) / 30) * (1 - step / steps) + 1e-5
+
+    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         chosen = torch.randint(0, len(mel), (batch,))
-        with torch.autocast("cpu", torch.bfloat16, enabled=half_precision()):
+        with mixed_precision(mel.device):
             logits = network(roughened(mel[chosen])).float()
-        loss = functional.cross_entropy(logits, labels[chosen], label_smoothing=0.02)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
+        value = functional.cross_entropy(logits, labels[chosen], label_smoothing=0.02)
         right = (logits.argmax(1) == labels[chosen]).float().mean()
-        progress(step + 1, steps, {"loss": float(loss.detach()), "accuracy": float(right)})
-    return network.eval()
+        return value, {"loss": float(value.detach()), "accuracy": float(right)}
+
+    schedule = rate_by_step(lambda step: 2e-3 * min(1, (step + 1) / 30) * (1 - step / steps) + 1e-5)
+    return fit(network, loss, Fitting(steps, schedule, weight_decay=0.02), progress)
 
 
 def roughened(mel: Tensor) -> Tensor:
     """Spectrograms `[batch, frames, BANDS]` shifted in time by up to 60 ms and in level, noisy, with a stretch of
     time or of bands silenced in each."""
     batch, frames, bands = mel.shape
-    shifts = torch.randint(-3, 4, (batch, 1))
-    mel = mel.gather(1, ((torch.arange(frames) - shifts) % frames)[..., None].expand_as(mel))
-    mel = mel + torch.randn_like(mel) * torch.rand(batch, 1, 1) * 0.2 + (torch.rand(batch, 1, 1) - 0.5) * 0.3
-    quiet_time = _stretch(frames, 4, batch)[:, :, None] & (torch.arange(batch) % 2 == 0)[:, None, None]
-    quiet_band = _stretch(bands, 6, batch)[:, None, :] & (torch.arange(batch) % 2 == 1)[:, None, None]
+    device = mel.device
+    shifts = torch.randint(-3, 4, (batch, 1), device=device)
+    mel = mel.gather(1, ((torch.arange(frames, device=device) - shifts) % frames)[..., None].expand_as(mel))
+    noise = torch.randn_like(mel) * torch.rand(batch, 1, 1, device=device)
+    level = torch.rand(batch, 1, 1, device=device)
+    mel = mel + noise * 0.2 + (level - 0.5) * 0.3
+    even = (torch.arange(batch, device=device) % 2 == 0)[:, None, None]
+    quiet_time = _stretch(frames, 4, batch, device)[:, :, None] & even
+    quiet_band = _stretch(bands, 6, batch, device)[:, None, :] & ~even
     return mel.masked_fill(quiet_time | quiet_band, 0)
 
 
@@ -84,17 +81,17 @@ def roughened(mel: Tensor) -> Tensor:
 def code_features(teacher: Teacher, mel: Tensor, frames: Tensor) -> Tensor:
     """The teacher's features of clips `[clips, 4 · longest, BANDS]`, averaged over each code frame and centred over all
     clips: `[clips, longest, width]`."""
-    features = torch.zeros(len(mel), mel.shape[1] // MEL_FRAMES, WIDTH)
+    features = torch.zeros(len(mel), mel.shape[1] // MEL_FRAMES, WIDTH, device=mel.device)
     for batch in by_length(frames.tolist(), 256):
         longest = int(frames[batch].max())
         told = teacher.features(mel[batch, : MEL_FRAMES * longest])
         features[batch, :longest] = told.unflatten(1, (longest, MEL_FRAMES)).mean(2)
-    inside = torch.arange(features.shape[1]) < frames[:, None]
+    inside = inside_clips(frames, features.shape[1])
     return features - features[inside].mean(0)
 
 
-def _stretch(size: int, length: int, batch: int) -> Tensor:
+def _stretch(size: int, length: int, batch: int, device: torch.device) -> Tensor:
     """Bool `[batch, size]`: `length` neighbours, at random."""
-    start = torch.randint(0, max(1, size - length), (batch, 1))
-    position = torch.arange(size)
+    start = torch.randint(0, max(1, size - length), (batch, 1), device=device)
+    position = torch.arange(size, device=device)
     return (position >= start) & (position < start + length)

@@ -1,8 +1,7 @@
-"""How the vision tokenizer is trained: reconstruction, bits that are all used, and coarse scales that name what they show."""
+"""Trains the vision tokenizer: reconstruction, bits that are all used, and coarse scales that name what they show."""
 
-import copy
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,14 +9,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ernest.lcnet.network import PPLCNet
-from ernest.tokenizers.precision import half_precision
+from ernest.fit import Fitting, Progress, fit, mixed_precision, no_progress, rate_by_step
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
 
 Draw = Callable[[int], tuple[np.ndarray, np.ndarray]]
 """A step to a batch: frames uint8 `[N, size, size, 3]` and their classes int `[N]`, -1 where nobody knows."""
 
-Progress = Callable[[int, int, Mapping[str, float]], None]
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained network whose look at a reconstruction is compared with its look at the frame. It is never trained here."""
+
+    features: Callable[[Tensor], Tensor]
+    """From frames `[N, 3, size, size]` in [0, 1] to feature maps of any shape, with a gradient."""
+    classes: int
+    """The teacher looks at frames of the classes below this, which are those that it knows."""
 
 
 @dataclass(frozen=True)
@@ -46,40 +52,28 @@ def train_vision_tokenizer(
     config: VisionTokenizerConfig,
     training: VisionTraining,
     seed: int = 0,
-    teacher: PPLCNet | None = None,
-    progress: Progress | None = None,
+    teacher: Teacher | None = None,
+    progress: Progress = no_progress,
+    device: torch.device | None = None,
 ) -> VisionTokenizer:
-    """A tokenizer trained on what `draw` gives, in bf16.
+    """A tokenizer trained on what `draw` gives, in bfloat16 where that is fast.
 
-    `teacher`, a PP-LCNet that knows the first classes, looks at the frames of those: a stroke that tells one digit
-    from another then weighs more than its pixels. It is left as it is.
+    With a `teacher`, a stroke that tells one digit from another weighs more than its pixels.
     """
     torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    tokenizer = VisionTokenizer(config)
-    onlooker = copy.deepcopy(teacher).eval().requires_grad_(False) if teacher else None
-    average = torch.optim.swa_utils.AveragedModel(
-        tokenizer, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(training.average), use_buffers=False
-    )
-    optimizer = torch.optim.AdamW(tokenizer.parameters(), training.rate, betas=(0.9, 0.98), fused=True)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step, training.steps))
-    for step in range(training.steps):
-        pixels, classes = draw(step)
-        frames = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float() / 255
+    tokenizer = VisionTokenizer(config).to(device)
+    place = tokenizer.quantiser.gain.device
+    generator = torch.Generator(place).manual_seed(seed)
+
+    def loss(step: int) -> tuple[Tensor, dict[str, float]]:
+        pixels, classes = (torch.from_numpy(np.ascontiguousarray(array)).to(place) for array in draw(step))
+        frames = pixels.permute(0, 3, 1, 2).float() / 255
         quantised = min(1.0, step / training.warm_up)
-        eye = onlooker if step >= (1 - training.taught) * training.steps else None
-        loss, metrics = _loss(tokenizer, frames, torch.from_numpy(classes).long(), quantised, training, eye, generator)
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(tokenizer.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        average.update_parameters(tokenizer)
-        if progress:
-            progress(step + 1, training.steps, metrics)
-    trained = average.module
-    assert isinstance(trained, VisionTokenizer)
-    return trained.eval()
+        looking = teacher if step >= (1 - training.taught) * training.steps else None
+        return _loss(tokenizer, frames, classes.long(), quantised, training, looking, generator)
+
+    schedule = rate_by_step(lambda step: training.rate * _rate(step, training.steps))
+    return fit(tokenizer, loss, Fitting(training.steps, schedule, (0.9, 0.98), clip=1.0, average=training.average), progress)
 
 
 def _loss(
@@ -88,10 +82,10 @@ def _loss(
     classes: Tensor,
     quantised: float,
     training: VisionTraining,
-    teacher: PPLCNet | None,
+    teacher: Teacher | None,
     generator: torch.Generator,
 ) -> tuple[Tensor, dict[str, float]]:
-    with torch.autocast("cpu", torch.bfloat16, enabled=half_precision()):
+    with mixed_precision(frames.device):
         drawn, logits, code = tokenizer(frames, quantised, training.bit_flip_rate, generator)
     drawn = drawn.float()
     error = F.mse_loss(drawn, frames)
@@ -100,17 +94,17 @@ def _loss(
     if known.any():
         loss = loss + training.semantic * F.cross_entropy(logits[known].float(), classes[known])
     if teacher is not None:
-        seen = known & (classes < teacher.architecture.classes)
+        seen = known & (classes < teacher.classes)
         if seen.any():
             loss = loss + training.perceptual * _perceptual(teacher, drawn[seen], frames[seen])
     return loss, {"loss": loss.item(), "psnr": -10 * math.log10(max(error.item(), 1e-10))}
 
 
-def _perceptual(teacher: PPLCNet, drawn: Tensor, frames: Tensor) -> Tensor:
-    """Mean squared distance of the teacher's last feature maps, in units of their variance."""
+def _perceptual(teacher: Teacher, drawn: Tensor, frames: Tensor) -> Tensor:
+    """Mean squared distance of the teacher's feature maps, in units of their variance."""
     with torch.no_grad():
-        true = teacher.features(frames)[-1]
-    return F.mse_loss(teacher.features(drawn)[-1], true) / true.var()
+        true = teacher.features(frames)
+    return F.mse_loss(teacher.features(drawn), true) / true.var()
 
 
 def _rate(step: int, steps: int) -> float:

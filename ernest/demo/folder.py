@@ -1,0 +1,62 @@
+"""The demo's folder: which recipe it belongs to, what the demo leaves in it, and the seconds that its parts have taken."""
+
+import json
+import resource
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from ernest.config.recipe import Recipe, to_tree
+from ernest.storage import write_text
+
+RECIPE, TIMES = "demo.json", "times.json"
+MADE = (
+    *("judges", "tokenizers", "examples", "step-*", "model", "findings", "bench"),
+    *("recipe.json", TIMES, "metrics.jsonl", "report.html"),
+)
+"""What the demo leaves beside `RECIPE`, as patterns of names."""
+
+
+def claim(build: Path, recipe: Recipe, console: Console) -> None:
+    """Makes `build` this recipe's own: what the demo made there by another recipe is removed.
+
+    Raises ValueError for a folder that holds something else.
+    """
+    build.mkdir(parents=True, exist_ok=True)
+    mark, tree = build / RECIPE, json.dumps(to_tree(recipe), indent=1)
+    if not mark.exists() and any(build.iterdir()):
+        raise ValueError(f"{build} is not empty and holds no demo: choose a new folder")
+    if mark.exists() and mark.read_text() != tree:
+        console.print(f"{build} holds another recipe's work: starting anew")
+        for path in (path for pattern in MADE for path in build.glob(pattern)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    elif mark.exists():
+        console.print(f"going on in {build}")
+    write_text(mark, tree)
+
+
+@contextmanager
+def timed(build: Path, name: str) -> Iterator[None]:
+    """Adds the seconds of the body, by the clock and of processors, to what `name` took before it was interrupted."""
+    wall, cpu = time.monotonic(), _cpu_seconds()
+    try:
+        yield
+    finally:
+        before = times(build).get(name, (0.0, 0.0))
+        spent = before[0] + time.monotonic() - wall, before[1] + _cpu_seconds() - cpu
+        write_text(build / TIMES, json.dumps(times(build) | {name: spent}))
+
+
+def times(build: Path) -> dict[str, tuple[float, float]]:
+    """Seconds by the clock and of processors of each part so far, in the order in which they were begun."""
+    path = build / TIMES
+    return {name: (wall, cpu) for name, (wall, cpu) in json.loads(path.read_text()).items()} if path.exists() else {}
+
+
+def _cpu_seconds() -> float:
+    """Of this process and of those it has waited for."""
+    return sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))

@@ -1,0 +1,72 @@
+"""Exact verifiers: words, colours, places and laws that the world's own readers can check without a network."""
+
+from collections.abc import Sequence
+
+from ernest.sequence.record import Record, Segment
+from ernest.verifiers.verdict import Verdict, compare, content, given_text
+from ernest.world import images, text, video
+
+PICTURE = ("digit", "colour", "place")
+
+
+def caption(record: Record, output: Sequence[Segment]) -> Verdict:
+    """The output is a caption by the grammar of captions, and names digit, colour and place of the picture."""
+    words = content(output, "text")
+    parsed = images.parse(words) if words is not None else None
+    return compare({name: record.facts[name] for name in PICTURE}, dict(zip(PICTURE, parsed or (), strict=False)))
+
+
+def word(record: Record, output: Sequence[Segment]) -> Verdict:
+    """The output is the word that was spoken, and nothing else."""
+    return compare({"word": record.facts["word"]}, {"word": content(output, "text")})
+
+
+def video_caption(record: Record, output: Sequence[Segment]) -> Verdict:
+    """The output is the caption of the video's family, or for a moving digit says which one moves where."""
+    facts = record.facts
+    family = facts["family"]
+    expected = family if family in video.FAMILIES else video.moving_caption(facts["digit"], facts["direction"])
+    return compare({"family": expected}, {"family": content(output, "text")})
+
+
+def picture_answer(record: Record, output: Sequence[Segment]) -> Verdict:
+    """The output is the answer to the question about a picture."""
+    return compare({"answer": record.facts["answer"]}, {"answer": content(output, "text")})
+
+
+def text_answer(record: Record, output: Sequence[Segment]) -> Verdict:
+    """The output is the answer to the given question, which is worked out anew from its words.
+
+    Raises ValueError for a record whose question is none of this world.
+    """
+    question = given_text(record)
+    expected = text.answer(question)
+    if expected is None:
+        raise ValueError(f"{question!r} is no question that can be answered exactly")
+    return compare({"answer": expected}, {"answer": content(output, "text")})
+
+
+def statement(record: Record, output: Sequence[Segment]) -> Verdict:
+    """The output is a sum, a difference, a product or a comparison, and true. No parts where it is no such sentence."""
+    words = content(output, "text")
+    true = None if words is None else text.holds(words)
+    if true is None:
+        return Verdict(0.0, False, f"not a statement that can be checked: {words!r}")
+    return Verdict(float(true), true, "" if true else f"not true: {words!r}", {"true": float(true)})
+
+
+def colour_and_place(record: Record, output: Sequence[Segment]) -> Verdict:
+    """The ink of the picture has the colour, and its centre of mass lies at the place, that were asked for."""
+    pixels = content(output, "image")
+    found = {} if pixels is None else {"colour": images.read_colour(pixels), "place": images.read_place(pixels)}
+    return compare({"colour": record.facts["colour"], "place": record.facts["place"]}, found)
+
+
+def energy_law(record: Record, output: Sequence[Segment]) -> Verdict:
+    """The energy of the video never rises, and falls by the share that the law asks for."""
+    frames = content(output, "video")
+    obeyed = frames is not None and bool(video.obeys_energy_law(frames))
+    if obeyed:
+        return Verdict(1.0, True, "", {"energy law": 1.0})
+    energies = "no video" if frames is None else ", ".join(f"{energy:.1f}" for energy in video.energies(frames))
+    return Verdict(0.0, False, f"the energy law is not obeyed: {energies}", {"energy law": 0.0})

@@ -1,0 +1,57 @@
+"""What a verifier says of an output: the one interface that scores and rewards share."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ernest.sequence.record import Kind, Record, Segment
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`score` in [0, 1] is the share of `parts` that are correct, `passed` says whether all of it is.
+
+    `parts` are what was checked, by name, each in [0, 1]; `reason` says what is wrong, and is empty where nothing is.
+    """
+
+    score: float
+    passed: bool
+    reason: str = ""
+    parts: Mapping[str, float] = field(default_factory=dict)
+
+
+Verifier = Callable[[Record, Sequence[Segment]], Verdict]
+"""Judges an output, as segments of the kinds that the record makes, by the facts and the given segments of the record.
+
+What the record itself makes is not looked at: an output may be correct in many ways.
+"""
+
+
+def compare(expected: Mapping[str, Any], found: Mapping[str, Any]) -> Verdict:
+    """The verdict on what was `found` under each name that is `expected`."""
+    parts = {name: float(found.get(name) == value) for name, value in expected.items()}
+    wrong = [f"{name}: expected {expected[name]!r}, found {found.get(name)!r}" for name, part in parts.items() if not part]
+    return Verdict(sum(parts.values()) / len(parts), not wrong, "; ".join(wrong), parts)
+
+
+def all_pass(*verifiers: Verifier) -> Verifier:
+    """A verifier that passes what all of `verifiers` pass, with the parts of each."""
+
+    def verify(record: Record, output: Sequence[Segment]) -> Verdict:
+        verdicts = [verifier(record, output) for verifier in verifiers]
+        parts = {name: part for verdict in verdicts for name, part in verdict.parts.items()}
+        reasons = dict.fromkeys(verdict.reason for verdict in verdicts if verdict.reason)
+        passed = all(verdict.passed for verdict in verdicts)
+        return Verdict(sum(parts.values()) / len(parts) if parts else float(passed), passed, "; ".join(reasons), parts)
+
+    return verify
+
+
+def content(output: Sequence[Segment], kind: Kind) -> Any:
+    """The data of an output of one segment of `kind`; None of any other output, and of one of no segment."""
+    return output[0].data if len(output) == 1 and output[0].kind == kind else None
+
+
+def given_text(record: Record) -> str:
+    """The words of a record that are given, such as its question."""
+    return " ".join(segment.data for segment in record.segments if segment.kind == "text" and not segment.made)
