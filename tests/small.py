@@ -43,7 +43,7 @@ def network(seed: int = 0, config: ModelConfig = CONFIG, biased: bool = True) ->
         model = Ernest(config, tokenizer_spec(tokenizers()))
         if biased:
             for block in model.backbone.blocks:
-                block.moe.bias.normal_(0.0, 0.1)
+                block.moe.router.selection_bias.normal_(0.0, 0.1)
     return model.eval()
 
 

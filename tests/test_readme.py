@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ernest import cli
+from ernest.cli.main import parse
 from ernest.config.media import MediaSpec
 from ernest.config.recipe import Recipe, find_recipe, load_recipe
 from ernest.data import media
@@ -64,7 +64,7 @@ def test_every_command_is_one_that_there_is(monkeypatch):
         else:
             assert program == "ernest"
             monkeypatch.setattr(sys, "argv", [program, *arguments])
-            assert cli.parse()
+            assert parse()
     assert {shlex.split(line)[1] for line in COMMANDS} >= {"generate", "describe", "slice", "import", "train"}
 
 

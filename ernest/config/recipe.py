@@ -34,6 +34,16 @@ class ModelConfig:
                 raise ValueError(f"model.{name} = {getattr(self, name)} must be at least 1")
         if self.vit_width % 4:
             raise ValueError(f"model.vit_width = {self.vit_width} must be a multiple of 4, the heads of the patch merger")
+        if self.vit_layers < 0:
+            raise ValueError(f"model.vit_layers = {self.vit_layers} must not be negative")
+        for name in ("rope_base", "norm_eps"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"model.{name} = {getattr(self, name)} must be more than 0")
+        for name in ("width", "expert_width"):
+            if getattr(self, name) % 8:
+                raise ValueError(
+                    f"model.{name} = {getattr(self, name)} must be a multiple of 8, the 16 bytes of bfloat16 products"
+                )
         if self.width % self.heads or (self.width // self.heads) % 2:
             raise ValueError(f"model.width = {self.width} must be an even multiple of model.heads = {self.heads}")
         if self.heads % self.kv_heads:

@@ -59,7 +59,8 @@ class _Grid:
     def batch(self, content: "_Content") -> Batch:
         token_id, document, group = (torch.from_numpy(a) for a in (self.token_id, self.document, self.group))
         position, target = torch.from_numpy(self.position), torch.from_numpy(self.token_target)
-        return Batch(token_id, document, group, position, target, *content.tensors(), self.mtp())
+        index = torch.from_numpy(np.flatnonzero(self.token_target >= 0))
+        return Batch(token_id, document, group, position, target, index, *content.tensors(), self.mtp())
 
     def mtp(self) -> MTPTargets:
         """Text positions whose target is followed by another text target of the same document."""
@@ -78,7 +79,7 @@ class _Grid:
         target = np.where(
             at >= 0, np.take_along_axis(self.token_target, np.minimum(read + 1, self.token_target.shape[1] - 1), axis=1), -1
         )
-        return MTPTargets(torch.from_numpy(at), torch.from_numpy(token_id), torch.from_numpy(target))
+        return MTPTargets(*map(torch.from_numpy, (at, token_id, target, np.flatnonzero(target >= 0))))
 
 
 class _Content:
@@ -154,8 +155,8 @@ class _Content:
         vision, found = self.tokenizers.vision, self.pixels[frames]
         size = vision.config.size
         if not found:
-            none = torch.zeros(0, dtype=torch.long)
-            return Patches(none, torch.zeros(0, frames, 3, size, size), torch.zeros(0, frames, 1, *vision.grid))
+            features = torch.zeros(0, frames, vision.feature_channels, *vision.grid)
+            return Patches(torch.zeros(0, dtype=torch.long), torch.zeros(0, frames, 3, size, size), features)
         pixels = to_frames(np.stack([clip for _, clip in found]))
         features = vision.features(pixels.flatten(0, 1)).unflatten(0, (len(found), frames))
         return Patches(torch.from_numpy(np.concatenate([at for at, _ in found])), pixels, features)

@@ -59,14 +59,12 @@ def mixture_load(
 @torch.inference_mode()
 def choices(model: Ernest, batch: Batch) -> np.ndarray:
     """How often each expert was chosen on a batch, int64 `[layers, experts]`; padding does not count."""
-    chosen: list[Tensor] = []
     training = model.training
     try:
-        model.eval()(batch, expert_ids=chosen)
+        chosen = model.eval()(batch).routed.expert_ids
     finally:
         model.train(training)
-    valid = batch.valid.flatten()
-    return np.stack([count_choices(layer[valid], model.config.experts) for layer in chosen])
+    return np.stack([count_choices(layer[batch.valid], model.config.experts) for layer in chosen])
 
 
 def count_choices(chosen: Tensor, experts: int) -> np.ndarray:

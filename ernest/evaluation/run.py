@@ -113,10 +113,8 @@ def _findings(
     rows = []
     for system in (*SYSTEMS, *CURVE):
         submodel = _submodel(build, system)
-        active, total = (
-            f(model.config, model.spec, submodel) / f(model.config, model.spec, None)
-            for f in (active_parameters, total_parameters)
-        )
+        active = active_parameters(model.config, submodel) / active_parameters(model.config)
+        total = total_parameters(model.config, model.spec, submodel) / total_parameters(model.config, model.spec)
         shown = {direction: found[system, direction][0].value for direction in CURVE_DIRECTIONS}
         experts = system.experts or model.config.experts
         layers, top_k = system.layers or model.config.layers, system.top_k or model.config.top_k

@@ -22,7 +22,7 @@ def facts_of(model: Ernest, recipe: Recipe, metrics: Sequence[Mapping[str, float
     steady = metrics[len(metrics) // 10 :]
     speed = median(line["positions"] / line["seconds"] for line in steady)
     flops = training_flops(config, recipe.sequence.length)
-    total, active = total_parameters(config, spec), active_parameters(config, spec)
+    total, active = total_parameters(config, spec), active_parameters(config)
     dtype = torch.bfloat16 if supports_bf16() else torch.float32
     threads = os.cpu_count() or 1
     share = speed * flops / (matmul_rate(dtype) * threads)

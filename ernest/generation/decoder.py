@@ -10,6 +10,7 @@ from torch import Tensor
 from ernest.data.collate import collate
 from ernest.data.examples import EncodedSegment, Example
 from ernest.data.layout import PackedExample, tokenise_segments
+from ernest.device import autocast
 from ernest.model.attention import new_cache
 from ernest.model.backbone import Routing
 from ernest.model.network import Ernest
@@ -41,37 +42,40 @@ def plan_row(segments: Sequence[EncodedSegment], made: Tokens, tail: int, tokeni
 
 
 class Decoder:
-    """The cache and what its positions are. One mask rule serves prompts of different lengths: padding is another document."""
+    """The cache and what its positions are. Each row goes on right behind its own prompt, and one mask rule hides the rest: what
+    a row does not hold belongs to no document."""
 
     def __init__(
         self, model: Ernest, tokenizers: Tokenizers, plans: Sequence[Plan], submodel: SubModel | None, bf16: bool
     ) -> None:
         self.model, self.plans, self.rows = model, plans, len(plans)
-        self.lengths = torch.tensor([len(plan.prompt.layout) for plan in plans])
-        self.width = int(self.lengths.max())
-        self.submodels = None if submodel is None else stack([submodel] * self.rows, model.config)
-        self.batch = collate([[plan.prompt] for plan in plans], self.width, tokenizers)
-        total = self.width + len(plans[0].tail)
         device = model.token_embedding.weight.device
+        lengths = [len(plan.prompt.layout) for plan in plans]
+        self.width = self.end = max(lengths)
+        self.lengths = torch.tensor(lengths, device=device)
+        self.submodels = None if submodel is None else stack([submodel] * self.rows, model.config, device)
+        self.batch = collate([[plan.prompt] for plan in plans], self.width, tokenizers).to(device)
+        total = self.width + len(plans[0].tail)
         self.bf16, dtype = bf16, torch.bfloat16 if bf16 else torch.float32
         self.caches = new_cache(model.config, self.rows, total, device, dtype)
-        self.document = torch.full((self.rows, total), -1)
-        self.group = torch.zeros(self.rows, total, dtype=torch.long)
-        self.filled = 0
+        self.document = torch.full((self.rows, total), -1, device=device)
+        self.group = torch.zeros(self.rows, total, dtype=torch.long, device=device)
         self.cursor = 0
-        self.tail_group = torch.from_numpy(np.stack([plan.tail.group for plan in plans]))
-        self.tail_position = torch.from_numpy(np.stack([plan.tail.position for plan in plans]))
+        self.tail_group = torch.from_numpy(np.stack([plan.tail.group for plan in plans])).to(device)
+        self.tail_position = torch.from_numpy(np.stack([plan.tail.position for plan in plans])).to(device)
 
     @property
     def last(self) -> Tensor:
         """Flat positions of the prompts' last columns, where the first group is predicted."""
-        return torch.arange(self.rows) * self.width + self.lengths - 1
+        return torch.arange(self.rows, device=self.lengths.device) * self.width + self.lengths - 1
 
     def prefill(self, hook: Hook) -> Tensor:
         """Runs the prompts; hidden states `[rows, width]` of their last positions."""
         batch = self.batch
-        x = self.model.embed(batch)
-        hidden = self._run(x, batch.document, batch.group, batch.position, hook)
+        self.document[:, : self.width], self.group[:, : self.width] = batch.document, batch.group
+        hidden = self._run(self.model.embed(batch), batch.document, batch.group, batch.position, hook)
+        for cache in self.caches:
+            cache.cut(self.lengths, self.width)
         return hidden.flatten(0, 1)[self.last]
 
     def advance(self, x: Tensor, hook: Hook) -> Tensor:
@@ -79,15 +83,16 @@ class Decoder:
         each other, so one that has ended goes along until all have."""
         n = x.shape[1]
         span = slice(self.cursor, self.cursor + n)
-        self.cursor += n
-        document = torch.zeros(self.rows, n, dtype=torch.long)
-        return self._run(x, document, self.tail_group[:, span], self.tail_position[:, span], hook)
+        at = self.lengths[:, None] + torch.arange(self.cursor, self.cursor + n, device=x.device)
+        self.cursor, self.end = self.cursor + n, self.end + n
+        group = self.tail_group[:, span]
+        document = torch.zeros_like(group)
+        self.document.scatter_(1, at, document)
+        self.group.scatter_(1, at, group)
+        return self._run(x, document, group, self.tail_position[:, span], hook)
 
     def _run(self, x: Tensor, document: Tensor, group: Tensor, position: Tensor, hook: Hook) -> Tensor:
-        end = self.filled + x.shape[1]
-        self.document[:, self.filled : end] = document
-        self.group[:, self.filled : end] = group
-        mask = allowed(document, group, self.document[:, :end], self.group[:, :end])
-        self.filled = end
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self.bf16):
-            return self.model.trunk(x, position, mask, Routing(self.submodels), hook, self.caches).float()
+        mask = allowed(document, group, self.document[:, : self.end], self.group[:, : self.end])
+        with autocast(x.device, self.bf16):
+            hidden, _ = self.model.trunk(x, position, mask, Routing(self.submodels), hook, self.caches)
+        return hidden.float()

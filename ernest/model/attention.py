@@ -16,18 +16,26 @@ from ernest.sequence.positions import rotate
 
 @dataclass
 class LayerCache:
-    """Keys and values `[B, K, C, d]` of one layer, written in place as positions arrive."""
+    """Keys and values `[B, K, C, d]` of one layer, written in place as positions arrive. Rows hold `length` `[B]` positions each;
+    `end` bounds them all, and is known without asking a device."""
 
     keys: Tensor
     values: Tensor
-    length: int = 0
+    length: Tensor
+    end: int = 0
 
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        end = self.length + keys.shape[2]
-        self.keys[:, :, self.length : end] = keys
-        self.values[:, :, self.length : end] = values
-        self.length = end
-        return self.keys[:, :, :end], self.values[:, :, :end]
+        """Writes `[B, K, S, d]` behind what each row holds; returns the keys and values up to the longest row's new end."""
+        count = keys.shape[2]
+        at = (self.length[:, None] + torch.arange(count, device=keys.device))[:, None, :, None].expand_as(keys)
+        self.keys.scatter_(2, at, keys.to(self.keys.dtype))
+        self.values.scatter_(2, at, values.to(self.values.dtype))
+        self.length, self.end = self.length + count, self.end + count
+        return self.keys[:, :, : self.end], self.values[:, :, : self.end]
+
+    def cut(self, length: Tensor, end: int) -> None:
+        """Forgets what stands behind `length` `[B]`, of which `end` is the largest."""
+        self.length, self.end = length, end
 
 
 class Attention(nn.Module):
@@ -43,13 +51,12 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor, cache: LayerCache | None = None) -> Tensor:
         """`x` `[B, S, width]`, `angles` of `[B, S, d / 2]`, `mask` `[B, S, C]`, bool or what `as_bias` makes of it."""
-        B, S, _ = x.shape
         heads = [self.heads * self.head_dim] + [self.kv_heads * self.head_dim] * 2
-        q, k, v = (part.view(B, S, -1, self.head_dim) for part in self.qkv(x).split(heads, dim=-1))
+        q, k, v = (part.unflatten(-1, (-1, self.head_dim)) for part in self.qkv(x).split(heads, dim=-1))
         q, k, v = self._turn(q, self.query_norm, angles), self._turn(k, self.key_norm, angles), v.transpose(1, 2)
         if cache is not None:
             k, v = cache.extend(k, v)
-        return self.out(attend(q, k, v, mask).transpose(1, 2).reshape(B, S, -1))
+        return self.out(attend(q, k, v, mask).transpose(1, 2).flatten(2))
 
     def _turn(self, x: Tensor, norm: RMSNorm | None, angles: tuple[Tensor, Tensor]) -> Tensor:
         """Heads `[B, S, G, d]`, normalised and rotated by their positions, as `[B, G, S, d]`."""
@@ -65,7 +72,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tenso
 
     Training in bfloat16 on a CPU takes the written-out form: PyTorch's own backward is two to ten times slower there.
     """
-    if q.dtype == torch.bfloat16 and q.device.type == "cpu" and torch.is_grad_enabled():
+    if q.dtype == torch.bfloat16 and q.is_cpu and torch.is_grad_enabled():
         return attend_explicitly(q, k, v, mask)
     bias = None if mask is None else mask[:, None]
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, enable_gqa=q.shape[1] != k.shape[1])
@@ -91,7 +98,9 @@ def as_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
 def new_cache(config: ModelConfig, rows: int, length: int, device: torch.device, dtype: torch.dtype) -> list[LayerCache]:
     """An empty cache of every layer."""
     shape = rows, config.kv_heads, length, config.head_dim
-    return [
-        LayerCache(torch.zeros(shape, device=device, dtype=dtype), torch.zeros(shape, device=device, dtype=dtype))
-        for _ in range(config.layers)
-    ]
+    none = torch.zeros(rows, dtype=torch.long, device=device)
+
+    def empty() -> Tensor:
+        return torch.zeros(shape, device=device, dtype=dtype)
+
+    return [LayerCache(empty(), empty(), none) for _ in range(config.layers)]

@@ -1,25 +1,31 @@
 """The trunk: layers that know no modality."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from ernest.config.recipe import ModelConfig
 from ernest.model.attention import Attention, LayerCache
-from ernest.model.experts import Experts
+from ernest.model.experts import Experts, Routed
 from ernest.model.norm import RMSNorm
 from ernest.model.submodel import SubModels
 
 
 @dataclass(frozen=True)
 class Routing:
-    """What restricts and counts the choice of experts: masks per row, tokens that count, and a place to note choices."""
+    """What restricts the choice of experts, row by row: sub-models; which tokens `[rows, positions]` are counted, None for none;
+    and experts chosen before, `[layers, rows, positions, k]`, to be taken again."""
 
     submodels: SubModels | None = None
     valid: Tensor | None = None
-    expert_ids: list[Tensor] | None = None
+    replay: Tensor | None = None
+
+    def of_rows(self, rows: tuple[int, ...], index: Tensor) -> "Routing":
+        submodels = None if self.submodels is None else self.submodels.of_rows(rows, index)
+        valid = None if self.valid is None else self.valid[index]
+        return Routing(submodels, valid, None if self.replay is None else self.replay[:, index])
 
 
 class Block(nn.Module):
@@ -40,22 +46,24 @@ class Block(nn.Module):
         layer: int,
         routing: Routing,
         cache: LayerCache | None = None,
-    ) -> Tensor:
+    ) -> tuple[Tensor, Routed]:
         x = x + self.attention(self.attention_norm(x), angles, mask, cache)
-        positions = x.shape[1]
+        rows, positions, _ = x.shape
         submodels = routing.submodels
-        allowed = top_k = None
+        allowed = top_k = k = None
         if submodels is not None:
-            top_k = submodels.top_k.repeat_interleave(positions)
+            top_k, k = submodels.top_k.repeat_interleave(positions), submodels.most
             if submodels.experts is not None:
                 allowed = submodels.experts[:, layer].repeat_interleave(positions, dim=0)
         valid = None if routing.valid is None else routing.valid.flatten()
-        y = self.moe(self.moe_norm(x).flatten(0, 1), valid, allowed, top_k, routing.expert_ids)
-        return x + y.view_as(x)
+        replay = None if routing.replay is None else routing.replay[layer].flatten(0, 1)[:, :k]
+        y, routed = self.moe(self.moe_norm(x).flatten(0, 1), valid, allowed, top_k, k, replay)
+        return x + y.view_as(x), replace(routed, expert_ids=routed.expert_ids.unflatten(0, (rows, positions)))
 
 
 class Backbone(nn.Module):
-    """All layers. Rows whose sub-model leaves a layer out pass it by."""
+    """All layers. Rows whose sub-model leaves a layer out pass it by; the layer runs all the same, on no rows if need be, so that
+    processes with other rows do the same work in the same order."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -69,36 +77,53 @@ class Backbone(nn.Module):
         routing: Routing,
         after_layer: Callable[[int, Tensor], Tensor],
         caches: list[LayerCache] | None = None,
-    ) -> Tensor:
-        """`x` `[rows, positions, width]`; `after_layer(layer, x)` is where audio heads read and codes are fed back."""
-        for layer, block in enumerate(self.blocks):
-            active = None if routing.submodels is None else routing.submodels.layers[:, layer]
-            cache = None if caches is None else caches[layer]
-            if active is None or bool(active.all()):
-                x = block(x, angles, mask, layer, routing, cache)
-            elif bool(active.any()):
-                x = self._some_rows(block, x, angles, mask, layer, routing, active)
-            x = after_layer(layer, x)
-        return x
+    ) -> tuple[Tensor, Routed]:
+        """`x` `[rows, positions, width]`; `after_layer(layer, x)` is where audio heads read and codes are fed back.
 
-    def _some_rows(
-        self,
-        block: nn.Module,
-        x: Tensor,
-        angles: tuple[Tensor, Tensor],
-        mask: Tensor,
-        layer: int,
-        routing: Routing,
-        active: Tensor,
-    ) -> Tensor:
-        rows = active.nonzero()[:, 0]
-        submodels, valid = routing.submodels, routing.valid
-        assert submodels is not None
-        experts = None if submodels.experts is None else submodels.experts[rows]
-        some = SubModels(submodels.layers[rows], experts, submodels.top_k[rows])
-        less = Routing(some, None if valid is None else valid[rows], routing.expert_ids)
-        y = block(x[rows], (angles[0][rows], angles[1][rows]), mask[rows], layer, less)
-        return x.index_copy(0, rows, y.to(x.dtype))
+        What the routers did comes back for all layers, `[layers, ...]`; -1 is no expert.
+        """
+        done = []
+        for layer, block in enumerate(self.blocks):
+            running = None if routing.submodels is None else routing.submodels.running[layer]
+            cache = None if caches is None else caches[layer]
+            if running is None:
+                x, routed = block(x, angles, mask, layer, routing, cache)
+            else:
+                x, routed = _some_rows(block, x, angles, mask, layer, routing, running, cache)
+            x = after_layer(layer, x)
+            done.append(routed)
+        loads = [routed.load for routed in done if routed.load is not None]
+        return x, Routed(torch.stack([routed.expert_ids for routed in done]), torch.stack(loads) if loads else None)
+
+
+def _some_rows(
+    block: nn.Module,
+    x: Tensor,
+    angles: tuple[Tensor, Tensor],
+    mask: Tensor,
+    layer: int,
+    routing: Routing,
+    running: tuple[int, ...],
+    cache: LayerCache | None,
+) -> tuple[Tensor, Routed]:
+    assert routing.submodels is not None
+    if cache is not None and running:
+        raise ValueError(f"layer {layer}: with a cache, all rows run it or none")
+    rows = torch.tensor(running, dtype=torch.long, device=x.device)
+    y, routed = block(x[rows], (angles[0][rows], angles[1][rows]), mask[rows], layer, routing.of_rows(running, rows))
+    chosen = routed.expert_ids
+    expert_ids = chosen.new_full((len(x), chosen.shape[1], routing.submodels.most), -1)
+    expert_ids[rows, :, : chosen.shape[2]] = chosen
+    return x.index_copy(0, rows, y.to(x.dtype)), replace(routed, expert_ids=expert_ids)
+
+
+def draw_as_constructed(module: nn.Module) -> None:
+    """Draws what constructors draw, in their order."""
+    reset = getattr(module, "init_weights", None) or getattr(module, "reset_parameters", None)
+    for part in module.children() if reset is None else ():
+        draw_as_constructed(part)
+    if reset is not None:
+        reset()
 
 
 def init_matrices(module: nn.Module, layers: int) -> None:

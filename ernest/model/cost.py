@@ -1,4 +1,4 @@
-"""Parameters and floating-point operations, counted from the sizes alone.
+"""Parameters, bytes and floating-point operations, counted from the sizes alone, without torch.
 
 Letters: D width, H width of an expert, N experts, k of them per position, S positions of a row.
 """
@@ -10,7 +10,7 @@ from ernest.config.tokenizer_spec import TokenizerSpec
 from ernest.model.submodel import SubModel
 
 
-def active_parameters(config: ModelConfig, spec: TokenizerSpec, submodel: SubModel | None = None) -> int:
+def active_parameters(config: ModelConfig, submodel: SubModel | None = None) -> int:
     """What one position passes through in the backbone: every running layer with k experts, and the final norm.
 
     Embeddings and heads are left out: a position uses one kind of each, and every sub-model has them all.
@@ -38,6 +38,18 @@ def training_flops(config: ModelConfig, length: int, submodel: SubModel | None =
     config = reduced(config, submodel)
     matrices = _matrices(config) + config.top_k * _expert(config)
     return config.layers * (6 * matrices + 12 * length * config.width)
+
+
+def cache_bytes(config: ModelConfig, length: int, bytes_per_number: int, submodel: SubModel | None = None) -> int:
+    """Keys and values of every running layer for a row of `length` positions."""
+    config = reduced(config, submodel)
+    return config.layers * length * 2 * config.kv_heads * config.head_dim * bytes_per_number
+
+
+def token_bytes(config: ModelConfig, length: int, bytes_per_number: int, submodel: SubModel | None = None) -> int:
+    """What the backbone reads from memory for one more position of one row that holds `length`: active weights and its cache."""
+    weights = active_parameters(config, submodel) * bytes_per_number
+    return weights + cache_bytes(config, length, bytes_per_number, submodel)
 
 
 def reduced(config: ModelConfig, submodel: SubModel | None) -> ModelConfig:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ernest.config.recipe import ModelConfig
 from ernest.config.tokenizer_spec import TokenizerSpec
 from ernest.model.attention import attend
+from ernest.model.backbone import draw_as_constructed
 from ernest.sequence.batch import Patches
 from ernest.sequence.bucketing import pad_to_bucket
 
@@ -30,9 +31,8 @@ class PatchMerger(nn.Module):
     def forward(self, cnn: Tensor, vit: Tensor) -> Tensor:
         """`[tokens, K, features]` and `[tokens, K, D]` to `[tokens, width]`."""
         x = torch.cat([self.project(cnn), vit], dim=1)
-        tokens, patches, _ = x.shape
-        q, k, v = (part.view(tokens, patches, self.heads, -1).transpose(1, 2) for part in self.qkv(self.norm(x)).chunk(3, dim=-1))
-        y = attend(q, k, v).transpose(1, 2).reshape(tokens, patches, -1)
+        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(self.norm(x)).chunk(3, dim=-1))
+        y = attend(q, k, v).transpose(1, 2).flatten(2)
         return self.output((x + self.out(y)).mean(dim=1))
 
 
@@ -45,12 +45,10 @@ class VitBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        frames, patches, width = x.shape
         q, k, v = (
-            part.view(frames, patches, self.heads, -1).transpose(1, 2)
-            for part in self.qkv(self.attention_norm(x)).chunk(3, dim=-1)
+            part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(self.attention_norm(x)).chunk(3, dim=-1)
         )
-        attended = attend(q, k, v).transpose(1, 2).reshape(frames, patches, width)
+        attended = attend(q, k, v).transpose(1, 2).flatten(2)
         x = x + self.out(attended)
         return x + self.mlp(self.mlp_norm(x))
 
@@ -68,13 +66,21 @@ class Encoder(nn.Module):
         self.blocks = nn.ModuleList(VitBlock(config.vit_width, 2) for _ in range(config.vit_layers))
         self.merger = PatchMerger(spec.features, config.vit_width, config.width)
 
+    def init_weights(self) -> None:
+        draw_as_constructed(self.patch_embedding)
+        nn.init.normal_(self.position_embedding)
+        draw_as_constructed(self.blocks)
+        draw_as_constructed(self.merger)
+
     def forward(self, patches: Patches) -> Tensor:
         """Tokens `[N * merged patches, width]`, row by row of the merged grid, clip by clip."""
         tokens = len(patches.index)
         pixels, features = pad_to_bucket(patches.pixels, 4, 2), pad_to_bucket(patches.features, 4, 2)
         clips, frames = pixels.shape[:2]
-        pixels = F.pixel_unshuffle(pixels.flatten(0, 1) * 2 - 1, self.patch)
-        x = self.patch_embedding(pixels.flatten(2).transpose(1, 2)) + self.position_embedding
+        (rows, columns), channels = self.grid, 3 * self.patch**2
+        patches_of = F.pixel_unshuffle(pixels.flatten(0, 1) * 2 - 1, self.patch)  # of no frames, PyTorch mistakes the shape
+        x = patches_of.reshape(clips * frames, channels, rows * columns).transpose(1, 2)
+        x = self.patch_embedding(x) + self.position_embedding
         for block in self.blocks:
             x = block(x)
         vit = x.transpose(1, 2).unflatten(2, self.grid)
@@ -85,4 +91,4 @@ def _blocks(features: Tensor, clips: int, frames: int) -> Tensor:
     """Patches that become one token, side by side: `[tokens, K, channels]` from `[..., channels, rows, columns]` of frames."""
     *_, channels, rows, columns = features.shape
     split = features.reshape(clips, frames, channels, rows // 2, 2, columns // 2, 2)
-    return split.permute(0, 3, 5, 1, 4, 6, 2).reshape(-1, 4 * frames, channels)
+    return split.permute(0, 3, 5, 1, 4, 6, 2).reshape(clips * rows * columns // 4, 4 * frames, channels)

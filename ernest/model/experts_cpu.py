@@ -3,6 +3,7 @@
 A product per expert is too small to be fast, and one batch of all experts pads each to the largest load. Between the two, experts
 are sorted by load and cut into groups of similar load; every group is one batched product over blocks of equally many rows.
 No token is dropped. Rows that fill a block up read token 0 with gate 0, so they reach no result and no gradient.
+Without any token there is no row, and gradients of matrices are zero.
 
 Shapes: T tokens, k choices of each, M rows of all blocks, N experts, D width, H width of an expert.
 """
@@ -46,7 +47,7 @@ def lay_out(chosen_Tk: Tensor, experts: int) -> Blocks:
     groups, first_row, rows = [], [0] * experts, 0
     for start in range(0, experts, size):
         members = order[start : start + size]
-        height = round_up(max(1, loads[members[-1]]), GRAIN, per_octave=8)
+        height = round_up(max(1, loads[members[-1]]), GRAIN, per_octave=8) if loads[order[-1]] else 0
         groups.append((len(members), height))
         for expert in members:
             first_row[expert] = rows
@@ -60,19 +61,46 @@ def lay_out(chosen_Tk: Tensor, experts: int) -> Blocks:
     return Blocks(row_Tk, token_M, choice_M, order, groups)
 
 
-class PaddedExperts(torch.autograd.Function):
-    """y_t = sum_e gate_te W_out,e (silu(x_t W_gate,e) * (x_t W_up,e)).
+class GatherBlocks(torch.autograd.Function):
+    """Inputs `[M, D]` and gates `[M]` of the rows of all blocks; a gate is 0 where a row fills a block up."""
+
+    @staticmethod
+    def forward(ctx: Any, x_TD: Tensor, gate_Tk: Tensor, blocks: Blocks) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        ctx.row_Tk = blocks.row_Tk
+        gate_M = gate_Tk.reshape(-1)[blocks.choice_M] * (blocks.choice_M >= 0)
+        return x_TD.index_select(0, blocks.token_M), gate_M
+
+    @staticmethod
+    def backward(ctx: Any, grad_MD: Tensor, grad_M: Tensor):  # type: ignore[override]
+        return F.embedding_bag(ctx.row_Tk, grad_MD, mode="sum"), grad_M[ctx.row_Tk], None
+
+
+class SumChoices(torch.autograd.Function):
+    """The sum over the choices of each token, `[M, D] -> [T, D]`."""
+
+    @staticmethod
+    def forward(ctx: Any, y_MD: Tensor, blocks: Blocks) -> Tensor:  # type: ignore[override]
+        ctx.token_M = blocks.token_M
+        return F.embedding_bag(blocks.row_Tk, y_MD, mode="sum")
+
+    @staticmethod
+    def backward(ctx: Any, grad_TD: Tensor):  # type: ignore[override]
+        return grad_TD.index_select(0, ctx.token_M), None
+
+
+class BlockedExperts(torch.autograd.Function):
+    """y_m = W_out,e gate_m (silu(x_m W_gate,e) * (x_m W_up,e)) for every row m and the expert e of its block.
 
     Gate and up lie side by side in `w_gate_up` `[N, D, 2 H]`.
 
-    Products are taken in the type of `x_TD`; the matrices' gradients come out in their own type.
+    Products are taken in the type of `x_MD`; the matrices' gradients come out in their own type. The gradient of a row that fills
+    a block up is that of its token, as `SumChoices` gives it: its gate of 0 keeps it out of the matrices.
     """
 
     @staticmethod
-    def forward(ctx: Any, x_TD: Tensor, gate_Tk: Tensor, w_gate_up: Tensor, w_down: Tensor, blocks: Blocks) -> Tensor:  # type: ignore[override]
-        w_gate_up, w_down = (_in_order(w, blocks.order, x_TD.dtype) for w in (w_gate_up, w_down))
-        scale_M1 = _of_choices(gate_Tk, blocks).to(x_TD.dtype)
-        x_MD = x_TD.index_select(0, blocks.token_M)
+    def forward(ctx: Any, x_MD: Tensor, gate_M: Tensor, w_gate_up: Tensor, w_down: Tensor, blocks: Blocks) -> Tensor:  # type: ignore[override]
+        w_gate_up, w_down = (_in_order(w, blocks.order, x_MD.dtype) for w in (w_gate_up, w_down))
+        scale_M1 = gate_M[:, None].to(x_MD.dtype)
         in_M2H = _product(x_MD, w_gate_up, blocks)
         gate_MH, up_MH = in_M2H.chunk(2, dim=-1)
         silu_MH = F.silu(gate_MH)
@@ -80,14 +108,13 @@ class PaddedExperts(torch.autograd.Function):
         scaled_MH = hidden_MH * scale_M1
         ctx.blocks = blocks
         ctx.save_for_backward(w_gate_up, w_down, scale_M1, x_MD, in_M2H, silu_MH, hidden_MH, scaled_MH)
-        return F.embedding_bag(blocks.row_Tk, _product(scaled_MH, w_down, blocks), mode="sum")
+        return _product(scaled_MH, w_down, blocks)
 
     @staticmethod
-    def backward(ctx: Any, grad_TD: Tensor):  # type: ignore[override]
+    def backward(ctx: Any, grad_MD: Tensor):  # type: ignore[override]
         blocks = ctx.blocks
         w_gate_up, w_down, scale_M1, x_MD, in_M2H, silu_MH, hidden_MH, scaled_MH = ctx.saved_tensors
         gate_MH, up_MH = in_M2H.chunk(2, dim=-1)
-        grad_MD = grad_TD.index_select(0, blocks.token_M)
         grad_w_out = _weight_gradient(scaled_MH, grad_MD, blocks)
         grad_scaled = _product(grad_MD, w_down.transpose(1, 2), blocks)
         grad_scale = (grad_scaled * hidden_MH).sum(dim=-1, dtype=torch.float32)
@@ -97,13 +124,7 @@ class PaddedExperts(torch.autograd.Function):
         torch.mul(grad_hidden, silu_MH, out=grad_up)
         grad_gate.copy_(torch.ops.aten.silu_backward(grad_hidden.mul_(up_MH), gate_MH))
         grad_w_in = _weight_gradient(x_MD, grad_in, blocks)
-        grad_x = F.embedding_bag(blocks.row_Tk, _product(grad_in, w_gate_up.transpose(1, 2), blocks), mode="sum")
-        return grad_x, grad_scale[blocks.row_Tk], grad_w_in, grad_w_out, None
-
-
-def _of_choices(gate_Tk: Tensor, blocks: Blocks) -> Tensor:
-    """The gate of each row `[M, 1]`, 0 where a row fills a block up."""
-    return (gate_Tk.reshape(-1)[blocks.choice_M] * (blocks.choice_M >= 0))[:, None]
+        return _product(grad_in, w_gate_up.transpose(1, 2), blocks), grad_scale, grad_w_in, grad_w_out, None
 
 
 def _in_order(w: Tensor, order: Sequence[int], dtype: torch.dtype) -> Tensor:
@@ -116,11 +137,11 @@ def _in_order(w: Tensor, order: Sequence[int], dtype: torch.dtype) -> Tensor:
 
 def _product(a: Tensor, w: Tensor, blocks: Blocks) -> Tensor:
     """Every row times the matrix of its expert: `[M, I]` and `[N, I, J]` to `[M, J]`."""
-    out = a.new_empty(len(a), w.shape[2])
+    out, shape = a.new_empty(len(a), w.shape[2]), (a.shape[1], w.shape[2])
     row = expert = 0
     for members, height in blocks.groups:
         rows, experts = slice(row, row + members * height), slice(expert, expert + members)
-        torch.bmm(a[rows].view(members, height, -1), w[experts], out=out[rows].view(members, height, -1))
+        torch.bmm(a[rows].view(members, height, shape[0]), w[experts], out=out[rows].view(members, height, shape[1]))
         row, expert = rows.stop, experts.stop
     return out
 
@@ -131,7 +152,8 @@ def _weight_gradient(a: Tensor, b: Tensor, blocks: Blocks) -> Tensor:
     places, row, expert = out.unbind(0), 0, 0
     for members, height in blocks.groups:
         rows = slice(row, row + members * height)
-        part = torch.bmm(a[rows].view(members, height, -1).transpose(1, 2), b[rows].view(members, height, -1))
+        blocks_a, blocks_b = (side[rows].view(members, height, side.shape[1]) for side in (a, b))
+        part = torch.bmm(blocks_a.transpose(1, 2), blocks_b)
         for gradient, number in zip(part.unbind(0), blocks.order[expert : expert + members], strict=True):
             places[number].copy_(gradient)
         row, expert = rows.stop, expert + members

@@ -40,7 +40,7 @@ class AudioHeads(nn.Module):
     def step(self, layer: int, x: Tensor, at: Tensor, choose: Callable[[int, Tensor], Tensor]) -> Tensor:
         """After a layer: `choose(level, logits [N, codes + 1])` gives the codes `[N]` to be fed back at flat positions `at`."""
         level = layer - self.first_layer
-        if level < 0 or not len(at):
+        if level < 0:
             return x
         flat = x.flatten(0, 1)
         codes = choose(level, self.code_heads[level](self.code_norms[level](flat[at])))
@@ -84,4 +84,4 @@ class MTPHead(nn.Module):
         x = self.projection(torch.cat([self.norm_hidden(read), self.norm_token(embedded).to(read.dtype)], dim=-1))
         angles = rotary_angles(position, self.config.head_dim, self.config.rope_base)
         mask = allowed(document, group, document, group)
-        return self.block(x, angles, mask, 0, Routing(valid=document >= 0))
+        return self.block(x, angles, mask, 0, Routing())[0]

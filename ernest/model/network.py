@@ -3,7 +3,7 @@
 What departs from a plain decoder:
 - positions carry text tokens, merged patches, cells of scales or codec frames, predicted group by group (sequence/groups)
 - one mask rule for all of it (sequence/mask), one rotary embedding over time, height and width (sequence/positions)
-- every layer's feed-forward is a pool of sparse experts behind one router (experts)
+- every layer's feed-forward is a pool of sparse experts behind one router (router, dispatch, experts)
 - audio codes are predicted along depth, in the top layers (heads)
 - text also predicts the token after next (heads)
 - given pictures enter through CNN and ViT features merged by attention (encoder)
@@ -17,27 +17,30 @@ from torch import Tensor, nn
 
 from ernest.config.recipe import ModelConfig
 from ernest.config.tokenizer_spec import TokenizerSpec
+from ernest.device import compute_dtype
 from ernest.model.attention import LayerCache, as_bias
-from ernest.model.backbone import Backbone, Routing, init_matrices
+from ernest.model.backbone import Backbone, Routing, draw_as_constructed, init_matrices
 from ernest.model.encoder import Encoder
+from ernest.model.experts import Routed
 from ernest.model.heads import AudioHeads, MTPHead
 from ernest.model.norm import RMSNorm
 from ernest.model.submodel import SubModels
 from ernest.sequence.batch import Batch, Cells
-from ernest.sequence.bucketing import BucketedLinear, compute_dtype
+from ernest.sequence.bucketing import BucketedLinear
 from ernest.sequence.mask import allowed
 from ernest.sequence.positions import rotary_angles
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Logits at the targets of a batch: text tokens `[N, vocabulary]`, the token after next `[N, vocabulary]` or None, bits
-    `[N, bits]`, codes of each level `[N, codes + 1]`."""
+    """Logits at the targets of a batch: text tokens `[N, vocabulary]`, the token after next `[N, vocabulary]`, or None without
+    that head, bits `[N, bits]`, codes of each level `[N, codes + 1]`; and what the routers did."""
 
     text: Tensor
     mtp: Tensor | None
     bits: Tensor
     codes: list[Tensor]
+    routed: Routed
 
 
 class Ernest(nn.Module):
@@ -62,7 +65,16 @@ class Ernest(nn.Module):
         self.bit_head = BucketedLinear(config.width, spec.bits)
         self.audio = AudioHeads(config.layers, config.width, spec.levels, spec.codes, config.norm_eps)
         self.mtp = MTPHead(config) if config.multi_token else None
-        init_matrices(self, config.layers)
+        self._scale_weights()
+
+    def init_weights(self) -> None:
+        """Random weights, for a network that was made on the meta device: those of one made in place at the same seed."""
+        for part in self.children():
+            draw_as_constructed(part)
+        self._scale_weights()
+
+    def _scale_weights(self) -> None:
+        init_matrices(self, self.config.layers)
         for table in (self.token_embedding, self.scale_embedding, *self.audio.tables()):
             nn.init.normal_(table.weight, std=0.1)
 
@@ -81,8 +93,7 @@ class Ernest(nn.Module):
         x = self.token_embedding(batch.token_id.flatten()) * carries_token[:, None]
         x = self.embed_cells(batch.cells, x)
         for patches in (batch.stills, batch.clips):
-            if len(patches.index):
-                x = x.index_add(0, patches.index, self.encoder(patches).to(x.dtype))
+            x = x.index_add(0, patches.index, self.encoder(patches).to(x.dtype))
         x = x.index_add(0, batch.codes.index, self.audio.embed(batch.codes.value))
         return x.view(rows, length, -1)
 
@@ -94,26 +105,31 @@ class Ernest(nn.Module):
         routing: Routing,
         after_layer: Callable[[int, Tensor], Tensor],
         caches: list[LayerCache] | None = None,
-    ) -> Tensor:
-        """Hidden states `[rows, positions, width]` under the final norm; training and generation both pass here."""
+    ) -> tuple[Tensor, Routed]:
+        """Hidden states `[rows, positions, width]` under the final norm, and what the routers did; training and generation both
+        pass here."""
         angles = rotary_angles(position, self.config.head_dim, self.config.rope_base)
         bias = as_bias(mask, compute_dtype(x))
-        return self.final_norm(self.backbone(x, angles, bias, routing, after_layer, caches))
+        x, routed = self.backbone(x, angles, bias, routing, after_layer, caches)
+        return self.final_norm(x), routed
 
-    def forward(self, batch: Batch, submodels: SubModels | None = None, expert_ids: list[Tensor] | None = None) -> Predictions:
-        """Teacher-forced logits at the targets of a batch; `expert_ids` collects the experts of every layer."""
+    def forward(self, batch: Batch, submodels: SubModels | None = None, replay: Tensor | None = None) -> Predictions:
+        """Teacher-forced logits at the targets of a batch; `replay` are the `routed.expert_ids` of an earlier forward pass.
+
+        Every part runs whatever the batch holds, on no rows if need be: all parameters get a gradient, if zero.
+        """
         codes: list[Tensor] = []
         mask = allowed(batch.document, batch.group, batch.document, batch.group)
-        routing = Routing(submodels, batch.valid, expert_ids)
-        hidden = self.trunk(self.embed(batch), batch.position, mask, routing, self.audio.teach(batch.code_targets, codes))
+        routing = Routing(submodels, batch.valid, replay)
+        hidden, routed = self.trunk(self.embed(batch), batch.position, mask, routing, self.audio.teach(batch.code_targets, codes))
         flat = hidden.flatten(0, 1)
-        text = self.text_head(flat[(batch.token_target >= 0).flatten()])
+        text = self.text_head(flat[batch.token_index])
         bits = self.bit_head(flat[batch.cell_targets.index])
-        return Predictions(text, self._mtp(hidden, batch), bits, codes)
+        return Predictions(text, self._mtp(hidden, batch), bits, codes, routed)
 
     def _mtp(self, hidden: Tensor, batch: Batch) -> Tensor | None:
-        if self.mtp is None or not batch.mtp.index.numel():
+        if self.mtp is None:
             return None
         embedded = self.token_embedding(batch.mtp.token_id)
         ahead = self.mtp(hidden, embedded, batch.document, batch.group, batch.position, batch.mtp)
-        return self.text_head(ahead[batch.mtp.target >= 0])
+        return self.text_head(ahead.flatten(0, 1)[batch.mtp.target_index])

@@ -72,29 +72,32 @@ def expert_importance(model: Ernest, batches: Sequence[Batch]) -> Tensor:
 
     Routing frequency would not do: the balance bias makes it nearly even (ERNIE 5.0 §6.4.2).
     """
-    config = model.config
-    total = torch.zeros(config.layers, config.experts)
-    handles = []
-    for layer, block in enumerate(model.backbone.blocks):
-
-        def measure(pool: Experts, inputs: tuple[Tensor, ...], _: Tensor, layer: int = layer) -> None:
-            x_TD, valid_T = inputs[:2]  # padding says nothing of an expert's worth
-            total[layer] += _weigh(pool, x_TD[valid_T].float())
-
-        assert isinstance(block, Block)
-        handles.append(block.moe.register_forward_hook(measure))
+    total = torch.zeros(model.config.layers, model.config.experts)
     was_training = model.training
     model.eval()
     for batch in batches:
-        model(batch)
+        _measure(model, batch, total)
     model.train(was_training)
-    for handle in handles:
-        handle.remove()
     return total
 
 
+def _measure(model: Ernest, batch: Batch, total: Tensor) -> None:
+    """Adds what a batch shows; padding says nothing of an expert's worth."""
+    handles = []
+    for layer, block in enumerate(model.backbone.blocks):
+
+        def measure(pool: Experts, inputs: tuple[Tensor, ...], _: object, layer: int = layer) -> None:
+            total[layer] += _weigh(pool, inputs[0][batch.valid.flatten()].float())
+
+        assert isinstance(block, Block)
+        handles.append(block.moe.register_forward_hook(measure))
+    model(batch)
+    for handle in handles:
+        handle.remove()
+
+
 def _weigh(pool: Experts, x_TD: Tensor) -> Tensor:
-    gate_Tk, chosen_Tk = pool.route(x_TD, None, None)
+    gate_Tk, chosen_Tk = pool.router(x_TD)
     added = []
     for expert in range(len(pool.w_gate_up)):
         token, slot = (chosen_Tk == expert).nonzero(as_tuple=True)

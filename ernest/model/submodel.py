@@ -1,13 +1,16 @@
 """A sub-model is a value: which layers, which experts, which top-k (ERNIE 5.0 §3.3)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ernest.config.recipe import ElasticConfig, ModelConfig
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -51,22 +54,38 @@ def draw(config: ModelConfig, levels: int, elastic: ElasticConfig, rng: np.rando
 
 @dataclass(frozen=True)
 class SubModels:
-    """The sub-models of the rows of a batch as masks: `layers` bool `[rows, layers]`, `experts` bool `[rows, layers, experts]`
-    or None where every row has all of them, `top_k` int `[rows]`."""
+    """The sub-models of the rows of a batch. What decides which products are taken is known without asking a device.
 
-    layers: Tensor
-    experts: Tensor | None
-    top_k: Tensor
+    `running[layer]` lists the rows that run a layer, None is all of them; `sizes` are the rows' k and `top_k` the same as a
+    tensor `[rows]`; `experts` bool `[rows, layers, experts]` are those that may be chosen, None where every row has all of them.
+    """
+
+    running: tuple[tuple[int, ...] | None, ...]
+    experts: "Tensor | None"
+    sizes: tuple[int, ...]
+    top_k: "Tensor"
+
+    @property
+    def most(self) -> int:
+        """The largest k."""
+        return max(self.sizes, default=1)
+
+    def of_rows(self, rows: tuple[int, ...], index: "Tensor") -> "SubModels":
+        """Some rows, listed on the host and on the device, of which each runs whatever layer is asked for."""
+        experts = None if self.experts is None else self.experts[index]
+        return replace(self, experts=experts, sizes=tuple(self.sizes[row] for row in rows), top_k=self.top_k[index])
 
 
-def stack(submodels: Sequence[SubModel], config: ModelConfig, device: torch.device | None = None) -> SubModels:
-    """Masks of one sub-model per row."""
-    layers = torch.zeros(len(submodels), config.layers, dtype=torch.bool)
+def stack(submodels: Sequence[SubModel], config: ModelConfig, device: "torch.device | None" = None) -> SubModels:
+    """One sub-model per row."""
+    import torch
+
     experts = torch.zeros(len(submodels), config.layers, config.experts, dtype=torch.bool)
     for row, submodel in enumerate(submodels):
-        layers[row, list(submodel.layers)] = True
         for layer, chosen in enumerate(submodel.experts):
             experts[row, layer, list(chosen)] = True
-    top_k = torch.tensor([submodel.top_k for submodel in submodels])
+    rows_of = [tuple(row for row, one in enumerate(submodels) if layer in one.layers) for layer in range(config.layers)]
+    running = tuple(None if len(rows) == len(submodels) else rows for rows in rows_of)
+    sizes = tuple(submodel.top_k for submodel in submodels)
     masks = None if bool(experts.all()) else experts.to(device)
-    return SubModels(layers.to(device), masks, top_k.to(device))
+    return SubModels(running, masks, sizes, torch.tensor(sizes, device=device))

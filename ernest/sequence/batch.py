@@ -54,23 +54,27 @@ class Codes:
 @dataclass(frozen=True)
 class MTPTargets:
     """Text positions of each row, gathered for multi-token prediction: `index` columns `[rows, M]` (-1 is padding),
-    `token_id` the next token and `target` the one after it."""
+    `token_id` the next token and `target` the one after it (-1 is none); `target_index` the flat places of `target` that hold
+    one."""
 
     index: Tensor
     token_id: Tensor
     target: Tensor
+    target_index: Tensor
 
 
 @dataclass(frozen=True)
 class Batch:
     """Packed rows `[rows, length]`: token ids (0 where something else stands), document (-1 is padding), group, position
-    (t, h, w), token targets (-1 is none); and what the other modalities carry and predict."""
+    (t, h, w), token targets (-1 is none) and the flat positions `token_index` that have one; and what the other modalities
+    carry and predict."""
 
     token_id: Tensor
     document: Tensor
     group: Tensor
     position: Tensor
     token_target: Tensor
+    token_index: Tensor
     cells: Cells
     cell_targets: CellTargets
     stills: Patches

@@ -1,4 +1,4 @@
-"""The types and shapes of products: few different shapes where counts change with every batch.
+"""The shapes of products: few different shapes where counts change with every batch.
 
 On a CPU the library behind bfloat16 products prepares a kernel for every new shape, which takes a millisecond and a megabyte:
 longer than the product itself. Counts of targets, cells and pictures are therefore rounded up to a coarse grid.
@@ -27,9 +27,3 @@ class BucketedLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         return super().forward(pad_to_bucket(input))[: len(input)]
-
-
-def compute_dtype(x: Tensor) -> torch.dtype:
-    """The type in which products with `x` are taken: autocast's where it is on."""
-    device = x.device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype

@@ -8,23 +8,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from ernest.checkpoint import tokenizer_spec
-from ernest.config.recipe import Recipe, TrainingConfig, to_tree
+from ernest.config.recipe import Recipe, to_tree
 from ernest.data.collate import collate
 from ernest.data.sampler import plan
 from ernest.data.store import ExampleStore
-from ernest.model.experts import Experts
+from ernest.device import supports_bf16
 from ernest.model.network import Ernest
 from ernest.model.submodel import draw, full, stack
 from ernest.storage import write_text
 from ernest.tokenizers.bundle import Tokenizers
-from ernest.tokenizers.precision import half_precision
-from ernest.training.distributed import flat_gradients, sum_gradients, total
-from ernest.training.loss import LossBalancer, combine, loss_sums, mean_losses
+from ernest.training.loss import LossBalancer
+from ernest.training.optimizer import make_optimizer
 from ernest.training.resume import TrainerState, load_progress, save_progress
 from ernest.training.schedule import RESUME_OVERRIDABLE, schedule_values
+from ernest.training.step import StepState, step
 
 Show = Callable[[int, Mapping[str, float], Ernest], None]
 """Called after every step with its number, its metrics and the network."""
@@ -50,71 +49,28 @@ def train(
     optimizer = make_optimizer(model, config)
     fingerprint = _fingerprint(recipe, store, tokenizers)
     progress = load_progress(run, model, optimizer, fingerprint) or TrainerState(0, {}, fingerprint)
-    balancer = LossBalancer(progress.running)
-    bf16 = half_precision() if config.bf16 is None else config.bf16
-    gradients = flat_gradients(model)
+    bf16 = supports_bf16() if config.bf16 is None else config.bf16
+    state = StepState(optimizer, LossBalancer(progress.running), config.clip, bf16)
     weights = recipe.weights(store.tasks)
     log = _cut_log(run, progress.step) if rank == 0 else None
 
-    for step in range(progress.step, config.steps):
+    for number in range(progress.step, config.steps):
         begun = time.perf_counter()
-        now = schedule_values(step, config)
-        mine = plan(store, weights, tokenizers, sequence, recipe.seed, step, rank, world)
+        mine = plan(store, weights, tokenizers, sequence, recipe.seed, number, rank, world)
         rows = list(zip(range(rank, sequence.rows, world), mine, strict=True))
-        seeds = [int(np.random.default_rng((recipe.seed, step, 1, row)).integers(2**62)) for row, _ in rows]
+        seeds = [int(np.random.default_rng((recipe.seed, number, 1, row)).integers(2**62)) for row, _ in rows]
         batch = collate([row for _, row in rows], sequence.length, tokenizers, sequence.bit_flip_rate, seeds)
-        submodels = _draw(recipe, tokenizers, step, [row for row, _ in rows])
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            predictions = model(batch, submodels)
-        added, counts = loss_sums(predictions, batch)
-        counts = total(counts)
-        combine(added, counts, balancer, now.mtp_weight).backward()
-        sum_gradients(gradients)
-        norm = update(optimizer, gradients, now.learning_rate, config.clip)
-        balance(model, now.bias_speed)
-        losses = mean_losses(total(added.detach()), counts)
-        balancer = balancer.observe(losses)
-        positions = int(total(batch.valid.sum()))
-        seconds = time.perf_counter() - begun
-        metrics = losses | {"norm": norm, "rate": now.learning_rate, "positions": positions, "seconds": seconds}
+        submodels = _draw(recipe, tokenizers, number, [row for row, _ in rows])
+        metrics = step(model, batch, submodels, state, schedule_values(number, config))
+        metrics["seconds"] = time.perf_counter() - begun
         if log is not None:
             with log.open("a") as lines:
-                lines.write(json.dumps({"step": step} | metrics) + "\n")
-        if rank == 0 and ((step + 1) % config.save_every == 0 or step + 1 == config.steps):
-            save_progress(run, model, optimizer, TrainerState(step + 1, dict(balancer.running), fingerprint))
+                lines.write(json.dumps({"step": number} | metrics) + "\n")
+        if rank == 0 and ((number + 1) % config.save_every == 0 or number + 1 == config.steps):
+            save_progress(run, model, optimizer, TrainerState(number + 1, dict(state.balancer.running), fingerprint))
         if show is not None:
-            show(step, metrics, model)
+            show(number, metrics, model)
     return model
-
-
-def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
-    """AdamW (0.9, 0.95); only matrices decay."""
-    matrices = [p for p in model.parameters() if p.dim() >= 2]
-    vectors = [p for p in model.parameters() if p.dim() < 2]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
-
-
-def update(optimizer: torch.optim.Optimizer, gradients: Tensor, rate: float, clip: float) -> float:
-    """One optimiser step at a rate, with the norm of all gradients clipped; returns the norm before clipping."""
-    norm = float(gradients.norm())
-    if norm > clip:
-        gradients.mul_(clip / norm)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    optimizer.step()
-    gradients.zero_()
-    return norm
-
-
-def balance(model: Ernest, speed: float) -> None:
-    """Moves the selection bias of every router of the trunk once, on the loads of all processes together."""
-    pools = [module for module in model.backbone.modules() if isinstance(module, Experts)]
-    counts = total(torch.stack([torch.stack([pool.load, pool.expected_load]) for pool in pools]))
-    for pool, (load, expected_load) in zip(pools, counts, strict=True):
-        pool.load.copy_(load)
-        pool.expected_load.copy_(expected_load)
-        pool.balance(speed)
 
 
 def _draw(recipe: Recipe, tokenizers: Tokenizers, step: int, rows: list[int]):

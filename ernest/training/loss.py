@@ -20,21 +20,19 @@ def loss_sums(predictions: Predictions, batch: Batch) -> tuple[Tensor, Tensor]:
     Text and the token after next: cross entropy per token. Vision: binary cross entropy per bit, averaged over the bits of a
     cell, cells weighted so that every frame counts 1. Audio: cross entropy averaged over the levels of a codec frame.
     """
-    targets = batch.token_target[batch.token_target >= 0]
-    ahead = batch.mtp.target[batch.mtp.target >= 0]
+    targets = batch.token_target.flatten()[batch.token_index]
+    ahead = batch.mtp.target.flatten()[batch.mtp.target_index]
     cells = batch.cell_targets
-    zero = predictions.bits.sum() * 0.0
-    text = F.cross_entropy(predictions.text.float(), targets, reduction="sum") if len(targets) else zero
-    mtp = zero
-    if predictions.mtp is not None and len(ahead):
+    text = F.cross_entropy(predictions.text.float(), targets, reduction="sum")
+    mtp = text.new_zeros(())
+    if predictions.mtp is not None:
         mtp = F.cross_entropy(predictions.mtp.float(), ahead, reduction="sum")
     bits = F.binary_cross_entropy_with_logits(predictions.bits.float(), cells.bits, reduction="none").mean(dim=1)
-    audio = zero
-    if predictions.codes:
-        levels = zip(predictions.codes, batch.code_targets.value.T, strict=True)
-        audio = torch.stack([F.cross_entropy(logits.float(), codes, reduction="sum") for logits, codes in levels]).mean()
-    count = [len(targets), len(ahead), float(cells.weight.sum()), len(batch.code_targets.index)]
-    return torch.stack([text, mtp, (bits * cells.weight).sum(), audio]), torch.tensor(count, device=text.device)
+    levels = zip(predictions.codes, batch.code_targets.value.T, strict=True)
+    audio = torch.stack([F.cross_entropy(logits.float(), codes, reduction="sum") for logits, codes in levels]).mean()
+    count = torch.tensor([len(targets), len(ahead), 0, len(batch.code_targets.index)], dtype=torch.float32).to(text.device)
+    count[2] = cells.weight.sum()
+    return torch.stack([text, mtp, (bits * cells.weight).sum(), audio]), count
 
 
 @dataclass(frozen=True)

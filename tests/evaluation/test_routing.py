@@ -96,17 +96,18 @@ def test_padding_changes_nothing():
 
 def test_looking_leaves_the_network_as_it_was():
     model = network().train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
     choices(model, collate([[placed(documents()[0])]], 120, tokenizers()))
     assert model.training
-    assert all(block.moe.load.sum() == 0 for block in model.backbone.blocks)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
 def test_usage_of_a_network_whose_choice_is_forced(store):
     """A bias that no score can outweigh: layer l chooses experts l and l + 1 for whatever task."""
     model = network()
     for layer, block in enumerate(model.backbone.blocks):
-        block.moe.bias.zero_()
-        block.moe.bias[[layer, layer + 1]] = 10.0
+        block.moe.router.selection_bias.zero_()
+        block.moe.router.selection_bias[[layer, layer + 1]] = 10.0
     found = usage(model, store, tokenizers(), SEQUENCE, per_task=2)
     assert set(found) == {document.task for document in documents()}
     expected = np.zeros((CONFIG.layers, CONFIG.experts))

@@ -90,6 +90,37 @@ def test_cache_equals_no_cache():
     torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=1e-5, atol=1e-5)
 
 
+@torch.no_grad()
+def test_rows_of_different_lengths_in_one_cache_are_as_if_alone():
+    """Rows hold 3 and 9 positions, their prompts padded to one width; both go on by 2 and by 5, each behind its own."""
+    torch.manual_seed(1)
+    attention, lengths, steps, width = layer(), [3, 9], [2, 5], 9
+    x = torch.randn(B, width + sum(steps), CONFIG.width)
+    place = torch.arange(x.shape[1], dtype=torch.float64)[None, :, None].expand(B, -1, 3)
+    angles = rotary_angles(place, D, CONFIG.rope_base)
+
+    def alone(row: int) -> torch.Tensor:
+        end = lengths[row] + sum(steps)
+        mask = torch.ones(end, end, dtype=torch.bool).tril()[None]
+        return attention(x[row : row + 1, :end], tuple(a[row : row + 1, :end] for a in angles), mask)[0, lengths[row] :]
+
+    cache = new_cache(CONFIG, B, x.shape[1], x.device, x.dtype)[0]
+    held = torch.tensor(lengths)
+    here = torch.arange(width).expand(B, width)
+    attention(x[:, :width], tuple(a[:, :width] for a in angles), here[:, :, None] >= here[:, None], cache)
+    cache.cut(held, width)
+    parts = []
+    for count in steps:
+        at = cache.length[:, None] + torch.arange(count)
+        take = lambda values, at=at: values.gather(1, at[..., None].expand(-1, -1, values.shape[-1]))  # noqa: E731
+        mask = at[:, :, None] >= torch.arange(cache.end + count)
+        parts.append(attention(take(x), tuple(take(a) for a in angles), mask, cache))
+    assert cache.length.tolist() == [10, 16]
+    together = torch.cat(parts, dim=1)
+    for row in range(B):
+        torch.testing.assert_close(together[row], alone(row), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("shape", [(7, 32), (2, 3, 5, 32)])
 def test_norm_equals_pytorchs(shape):
     torch.manual_seed(0)

@@ -5,12 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from ernest.data.collate import collate
 from ernest.data.examples import Example
 from ernest.model.backbone import Routing
 from ernest.model.submodel import SubModel, full, stack
 from ernest.sequence.mask import allowed
+from ernest.sequence.positions import rotary_angles
 from tests.references.mask import sees
 from tests.small import CONFIG, Maker, network, placed, tokenizers
 
@@ -34,7 +36,7 @@ def run(model, x, batch, routing=None):
     mask = allowed(batch.document, batch.group, batch.document, batch.group)
     rows = len(x)
     places, masks = batch.position.expand(rows, -1, -1), mask.expand(rows, -1, -1)
-    return model.trunk(x, places, masks, routing or Routing(), lambda layer, hidden: hidden)
+    return model.trunk(x, places, masks, routing or Routing(), lambda layer, hidden: hidden)[0]
 
 
 @torch.inference_mode()
@@ -101,23 +103,64 @@ def test_what_a_submodel_leaves_out_gets_no_gradient():
     chosen = [SUBMODELS[2], replace(SUBMODELS[2], top_k=1)]
     x = model.embed(batch)
     mask = allowed(batch.document, batch.group, batch.document, batch.group)
-    out = model.trunk(x, batch.position, mask, Routing(stack(chosen, CONFIG), batch.valid), lambda layer, hidden: hidden)
+    routing = Routing(stack(chosen, CONFIG), batch.valid)
+    out, routed = model.trunk(x, batch.position, mask, routing, lambda layer, hidden: hidden)
     out.square().sum().backward()
     for layer, block in enumerate(model.backbone.blocks):
         gradients = [p.grad for p in block.parameters()]
         if layer not in SUBMODELS[2].layers:
-            assert all(g is None or not g.any() for g in gradients)
-            assert not block.moe.load.any()
+            assert all(g is not None and not g.any() for g in gradients)  # it ran, on no rows
+            assert not routed.load[layer].any()
+            assert (routed.expert_ids[layer] == -1).all()
             continue
+        load, expected_load = routed.load[layer]
         assert all(g is not None and g.any() for g in gradients)
         gone = [e for e in range(CONFIG.experts) if e not in SUBMODELS[2].experts[layer]]
         assert not block.moe.w_gate_up.grad[gone].any()
         assert not block.moe.w_down.grad[gone].any()
         assert not block.moe.router.weight.grad[gone].any()
-        assert not block.moe.load[gone].any()
+        assert not load[gone].any()
         # Fair shares follow what a token could choose from: two choices in the first row, one in the second.
         kept = list(SUBMODELS[2].experts[layer])
         tokens = int(batch.valid[0].sum())
-        torch.testing.assert_close(block.moe.expected_load[kept], torch.full((4,), 3 * tokens / 4))
-        assert not block.moe.expected_load[gone].any()
-        assert block.moe.load.sum() == 3 * tokens
+        torch.testing.assert_close(expected_load[kept], torch.full((4,), 3 * tokens / 4))
+        assert not expected_load[gone].any()
+        assert load.sum() == 3 * tokens
+
+
+def test_checkpointing_a_block_counts_once():
+    """Running it again in the backward pass changes no count, since counts are values; gradients are the same."""
+    row, _ = mixed_row()
+    batch = collate([row], 110, tokenizers())
+    model = network().train()
+    x = model.embed(batch).detach()
+    mask = allowed(batch.document, batch.group, batch.document, batch.group)
+    angles = rotary_angles(batch.position, CONFIG.head_dim, CONFIG.rope_base)
+    block, found = model.backbone.blocks[0], []
+    for again in (False, True):
+        model.zero_grad()
+        arguments = x, angles, mask, 0, Routing(valid=batch.valid)
+        y, routed = checkpoint(block, *arguments, use_reentrant=False) if again else block(*arguments)
+        y.square().sum().backward()
+        found.append((routed.load, routed.expert_ids, *(p.grad for p in block.parameters())))
+    assert found[0][0][0].sum() == CONFIG.top_k * batch.valid.sum()
+    assert all(torch.equal(once, twice) for once, twice in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_experts_of_every_layer_can_be_replayed(trains):
+    """Bit for bit, rows of different sub-models among them, though routers would by now choose others."""
+    row, _ = mixed_row()
+    batch = collate([row] * 4, 110, tokenizers())
+    model, submodels = network(), stack(SUBMODELS, CONFIG)
+    with torch.set_grad_enabled(trains):
+        first = model(batch, submodels)
+        for block in model.backbone.blocks:
+            block.moe.router.selection_bias.normal_()
+        again = model(batch, submodels, first.routed.expert_ids)
+        other = model(batch, submodels)
+    assert torch.equal(first.routed.expert_ids, again.routed.expert_ids)
+    assert not torch.equal(first.routed.expert_ids, other.routed.expert_ids)
+    for one, two in zip([first.text, first.bits, *first.codes], [again.text, again.bits, *again.codes], strict=True):
+        assert torch.equal(one, two)
+    assert not torch.equal(first.text, other.text)

@@ -1,5 +1,7 @@
 """Counts from the sizes agree with a network on the meta device and with the operations PyTorch counts."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -8,8 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ernest.config.recipe import ModelConfig
 from ernest.config.tokenizer_spec import TokenizerSpec
-from ernest.model.attention import Attention
-from ernest.model.cost import active_parameters, reduced, total_parameters, training_flops
+from ernest.model.attention import Attention, new_cache
+from ernest.model.cost import active_parameters, cache_bytes, reduced, token_bytes, total_parameters, training_flops
 from ernest.model.network import Ernest
 from ernest.model.submodel import SubModel, full
 
@@ -45,14 +47,14 @@ def test_active_leaves_out_the_experts_that_are_not_chosen(config):
             for block in model.backbone.blocks
             for p in (block.moe.w_gate_up, block.moe.w_down)
         )
-        assert active_parameters(config, INTERFACE, part) == backbone - idle
+        assert active_parameters(config, part) == backbone - idle
 
 
 def test_half_size_submodel_of_the_demo():
     """About 54 % active, about 36 % total (ERNIE 5.0 §6.4.2)."""
     config = ModelConfig()
     half = SubModel((0, 4, 5, 6, 7), (tuple(range(24)),) * 8, 1)
-    active = active_parameters(config, INTERFACE, half) / active_parameters(config, INTERFACE)
+    active = active_parameters(config, half) / active_parameters(config)
     total = total_parameters(config, INTERFACE, half) / total_parameters(config, INTERFACE)
     assert active == pytest.approx(0.54, abs=0.03)
     assert total == pytest.approx(0.36, abs=0.02)
@@ -70,3 +72,17 @@ def test_operations_of_the_forward_pass():
     outside = 2 * config.width * (config.experts + config.top_k * 3 * config.expert_width)
     layer = counter.get_total_flops() / length + outside
     assert training_flops(config, length) == 3 * config.layers * layer
+
+
+def test_bytes_of_a_cache_are_those_of_its_tensors():
+    config = CONFIGS[1]
+    for part in (full(config), submodel(config)):
+        cache = new_cache(reduced(config, part), 1, 40, torch.device("meta"), torch.bfloat16)
+        held = sum(tensor.nbytes for layer in cache for tensor in (layer.keys, layer.values))
+        assert cache_bytes(config, 40, 2, part) == held
+        assert token_bytes(config, 40, 2, part) == held + 2 * active_parameters(config, part)
+
+
+def test_costs_are_counted_without_torch():
+    code = "import sys, ernest.model.cost, ernest.model.submodel; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -5,8 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ernest.model.dispatch import LocalDispatch
 from ernest.model.experts import Experts, grouped_experts
-from ernest.model.experts_cpu import PaddedExperts, lay_out
+from ernest.model.experts_cpu import BlockedExperts, GatherBlocks, SumChoices, lay_out
+from ernest.model.router import count_load
 
 WIDTH, HIDDEN, EXPERTS, TOP_K, TOKENS = 32, 16, 96, 2, 300
 
@@ -21,8 +23,21 @@ def loop(x: Tensor, gate: Tensor, chosen: Tensor, w_gate_up: Tensor, w_down: Ten
     return y
 
 
-def padded(x: Tensor, gate: Tensor, chosen: Tensor, w_gate_up: Tensor, w_down: Tensor) -> Tensor:
-    return PaddedExperts.apply(x, gate, w_gate_up, w_down, lay_out(chosen, len(w_gate_up)))
+def blocked(x: Tensor, gate: Tensor, chosen: Tensor, w_gate_up: Tensor, w_down: Tensor) -> Tensor:
+    """The training path of a CPU."""
+    blocks = lay_out(chosen, len(w_gate_up))
+    rows, scale = GatherBlocks.apply(x, gate, blocks)
+    return SumChoices.apply(BlockedExperts.apply(rows, scale, w_gate_up, w_down, blocks), blocks)
+
+
+def grouped(x: Tensor, gate: Tensor, chosen: Tensor, w_gate_up: Tensor, w_down: Tensor) -> Tensor:
+    """The path of a GPU, and of a CPU that does not train."""
+    dispatch = LocalDispatch(len(w_gate_up))
+    with torch.no_grad():
+        _, _, layout = dispatch(x, gate, chosen)
+    row = layout.row_Tk.reshape(-1).argsort()
+    out = grouped_experts(x[row // chosen.shape[1]], gate.reshape(-1)[row], w_gate_up, w_down, layout.ends_N)
+    return dispatch.combine(out, layout)
 
 
 def pool(experts: int = EXPERTS, top_k: int = TOP_K, seed: int = 0) -> Experts:
@@ -50,12 +65,12 @@ def close(found: Tensor, wanted: Tensor, tolerance: float = 1e-5) -> bool:
     return float((found - wanted).abs().max()) <= tolerance * max(1.0, float(wanted.abs().max()))
 
 
-@pytest.mark.parametrize("function", [padded, grouped_experts])
+@pytest.mark.parametrize("function", [blocked, grouped])
 @pytest.mark.parametrize("kind", ["spread", "one expert takes all", "most experts empty"])
 def test_equals_the_loop_with_gradients(function, kind):
     experts = pool()
     x = tokens()
-    gate, chosen = experts.route(x, None, None)
+    gate, chosen = experts.router(x)
     if kind == "one expert takes all":
         chosen = torch.tensor([5, 7]).expand(TOKENS, 2).contiguous()
     if kind == "most experts empty":
@@ -74,16 +89,16 @@ def test_gradients_are_numerically_right():
     )
     chosen = torch.tensor([[0, 2], [2, 0], [2, 1], [0, 1], [2, 0]])
     assert torch.autograd.gradcheck(
-        lambda *inputs: padded(inputs[0], inputs[1], chosen, *inputs[2:]), (x, gate, w_gate_up, w_down)
+        lambda *inputs: blocked(inputs[0], inputs[1], chosen, *inputs[2:]), (x, gate, w_gate_up, w_down)
     )
 
 
 def test_bfloat16_stays_near_and_gradients_of_matrices_are_wide():
     experts = pool()
     x = tokens().requires_grad_()
-    wanted = experts(x).detach()
+    wanted = experts(x)[0].detach()
     with torch.autocast("cpu", torch.bfloat16):
-        found = experts(x)
+        found, _ = experts(x)
     assert found.dtype == torch.bfloat16
     assert float((found.detach() - wanted).norm() / wanted.norm()) < 0.02
     found.float().sum().backward()
@@ -95,12 +110,13 @@ def test_dense_reference_and_sparsity():
     """All experts on all tokens, weighted by gates that are zero for the experts that were not chosen: 2 of 96 are active."""
     experts = pool()
     x = tokens()
-    gate, chosen = experts.route(x, None, None)
+    gate, chosen = experts.router(x)
     weight = torch.zeros(TOKENS, EXPERTS).scatter(1, chosen, gate)
     a, b = torch.einsum("td,ndh->tnh", x, experts.w_gate_up).chunk(2, dim=-1)
     dense = torch.einsum("tnh,nhd,tn->td", F.silu(a) * b, experts.w_down, weight)
-    assert close(experts(x), dense)
-    assert experts.load.sum() == TOP_K * TOKENS
+    y, routed = experts(x, torch.ones(TOKENS, dtype=torch.bool))
+    assert close(y, dense)
+    assert routed.load[0].sum() == TOP_K * TOKENS
     assert pytest.approx(0.0208, abs=1e-4) == TOP_K / EXPERTS
 
 
@@ -119,34 +135,34 @@ def test_no_choice_is_dropped():
 
 def test_training_and_inference_paths_agree():
     experts = pool()
-    trained = experts(tokens())
+    trained, _ = experts(tokens())
     with torch.no_grad():
-        assert close(experts(tokens()), trained)
+        assert close(experts(tokens())[0], trained)
 
 
 def test_bias_changes_the_choice_and_never_the_gates():
     experts, x = pool(), tokens()
-    gate, chosen = experts.route(x, None, None)
-    experts.bias += 3.0
-    same_gate, same = experts.route(x, None, None)
+    gate, chosen = experts.router(x)
+    experts.router.selection_bias += 3.0
+    same_gate, same = experts.router(x)
     assert torch.equal(chosen.sort(dim=1).values, same.sort(dim=1).values)
     assert close(same_gate.sum(dim=1), gate.sum(dim=1))
-    assert close(experts(x), loop(x, gate, chosen, experts.w_gate_up, experts.w_down))
-    experts.bias[7] += 10.0
-    gate, chosen = experts.route(x, None, None)
+    assert close(experts(x)[0], loop(x, gate, chosen, experts.w_gate_up, experts.w_down))
+    experts.router.selection_bias[7] += 10.0
+    gate, chosen = experts.router(x)
     assert bool((chosen[:, 0] == 7).all())
     score = F.linear(x, experts.router.weight).softmax(dim=-1).gather(1, chosen)
     assert close(gate, score / score.sum(dim=1, keepdim=True))
     gate.sum().backward()
-    assert experts.bias.grad is None
+    assert experts.router.selection_bias.grad is None
 
 
 def test_router_sees_the_hidden_state_alone():
     """Equal hidden states are routed alike bit for bit, wherever they stand and whatever stands beside them."""
     experts, x = pool(), tokens()
     order = torch.randperm(TOKENS, generator=torch.Generator().manual_seed(2))
-    gate, chosen = experts.route(x, None, None)
-    other_gate, other = experts.route(x[order], None, None)
+    gate, chosen = experts.router(x)
+    other_gate, other = experts.router(x[order])
     assert torch.equal(other, chosen[order])
     assert torch.equal(other_gate, gate[order])
 
@@ -157,29 +173,55 @@ def test_elastic_masks_and_smaller_k():
     allowed = torch.zeros(TOKENS, EXPERTS, dtype=torch.bool)
     allowed[: TOKENS // 2, :40], allowed[TOKENS // 2 :, 20:60] = True, True
     top_k = torch.tensor([1, 2]).repeat(TOKENS // 2)
-    expert_ids: list[Tensor] = []
-    y = experts(x, None, allowed, top_k, expert_ids)
-    gate, chosen = experts.route(x, allowed, top_k)
+    y, routed = experts(x, torch.ones(TOKENS, dtype=torch.bool), allowed, top_k)
+    gate, chosen = experts.router(x, allowed, top_k)
     assert bool(allowed.gather(1, chosen).all())
     assert close(y, loop(x, gate, chosen, experts.w_gate_up, experts.w_down))
     assert torch.equal(gate[top_k == 1], torch.tensor([1.0, 0.0]).expand(TOKENS // 2, 2))
-    assert bool((expert_ids[0][top_k == 1][:, 1] == -1).all())
+    assert torch.equal(routed.expert_ids, chosen)
     y.sum().backward()
     trained = experts.w_gate_up.grad.abs().amax(dim=(1, 2)).nonzero()[:, 0]
     assert torch.equal(trained, chosen[gate > 0].unique())
     assert trained.max() < 60
-    assert experts.load.sum() == top_k.sum()
-    assert experts.load.sum() == pytest.approx(float(experts.expected_load.sum()), rel=1e-5)
+    load, expected_load = routed.load
+    assert load.sum() == top_k.sum()
+    assert load.sum() == pytest.approx(float(expected_load.sum()), rel=1e-5)
 
 
 def test_padding_is_not_counted():
     experts = pool()
-    valid = torch.arange(TOKENS) < 100
-    experts(tokens(), valid)
-    assert experts.load.sum() == 2 * 100
-    experts.eval()
-    experts(tokens())
-    assert experts.load.sum() == 2 * 100
+    _, routed = experts(tokens(), torch.arange(TOKENS) < 100)
+    assert routed.load[0].sum() == 2 * 100
+    assert routed.load[1].sum() == pytest.approx(2 * 100)
+    assert experts(tokens())[1].load is None
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_no_token_makes_no_row_and_zero_gradients(trains):
+    experts = pool()
+    x = torch.zeros(0, WIDTH, requires_grad=trains)
+    with torch.set_grad_enabled(trains):
+        y, routed = experts(x, torch.zeros(0, dtype=torch.bool))
+    assert y.shape == (0, WIDTH)
+    assert not routed.load.any()
+    if trains:
+        y.sum().backward()
+        assert all(p.grad is not None and not p.grad.any() for p in experts.parameters())
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_experts_chosen_before_are_taken_again(trains):
+    """Whatever the router would choose by now; gates are its own."""
+    experts, x = pool(), tokens()
+    with torch.set_grad_enabled(trains):
+        y, routed = experts(x)
+        experts.router.selection_bias[5] += 10.0
+        again, same = experts(x, replay_Tk=routed.expert_ids)
+        other, moved = experts(x)
+    assert torch.equal(y, again)
+    assert torch.equal(routed.expert_ids, same.expert_ids)
+    assert bool((moved.expert_ids[:, 0] == 5).all())
+    assert not torch.equal(y, other)
 
 
 def test_balance_evens_a_skewed_router_out():
@@ -187,18 +229,17 @@ def test_balance_evens_a_skewed_router_out():
     experts = pool(experts=16)
     x = tokens(4000) + 0.5
     with torch.no_grad():
-        gate, chosen = experts.route(x, None, None)
+        gate, chosen = experts.router(x)
         skewed = torch.bincount(chosen.flatten(), minlength=16)
         for step in range(400):
-            before = experts.bias.clone()
-            _, chosen = experts.route(x, None, None)
-            experts._count(gate, chosen, None, None)
-            low = experts.load < experts.expected_load
-            experts.balance(1e-3 if step < 300 else 1e-4)
-            moved = experts.bias - before
+            before = experts.router.selection_bias.clone()
+            _, chosen = experts.router(x)
+            load, expected_load = count_load(gate, chosen, torch.ones(4000, dtype=torch.bool), 16)
+            low = load < expected_load
+            experts.router.balance(load, expected_load, 1e-3 if step < 300 else 1e-4)
+            moved = experts.router.selection_bias - before
             assert torch.equal(moved > 0, low)
             assert float(moved.abs().max()) <= 1.01e-3
     even = torch.bincount(chosen.flatten(), minlength=16)
     assert skewed.max() / skewed.float().mean() - 1 > 0.7
     assert even.max() / even.float().mean() - 1 < 0.2
-    assert experts.load.sum() == 0

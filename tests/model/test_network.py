@@ -13,11 +13,14 @@ from ernest.data.collate import collate
 from ernest.data.examples import Example
 from ernest.model.attention import Attention
 from ernest.model.backbone import Backbone, Block, Routing
+from ernest.model.dispatch import LocalDispatch
 from ernest.model.experts import Experts
 from ernest.model.network import Ernest
+from ernest.model.router import Router
 from ernest.sequence.batch import Batch
 from ernest.sequence.mask import allowed
-from tests.small import CODES, CONFIG, LEVELS, documents, network, placed, tokenizers
+from ernest.training.loss import loss_sums
+from tests.small import CODES, CONFIG, LEVELS, Maker, documents, network, placed, tokenizers
 
 
 @pytest.fixture(scope="module")
@@ -130,15 +133,11 @@ def test_future_head_predicts_the_token_after_next_from_the_text_alone(model):
 def test_other_names_of_tasks_change_nothing(model):
     named = [[placed(d)] for d in documents()]
     renamed = [[placed(Example(d.segments, "something else"))] for d in documents()]
-    expert_ids: list[list[torch.Tensor]] = [[], []]
-    outputs = [
-        model(collate(rows, 100, tokenizers()), expert_ids=found)
-        for rows, found in zip((named, renamed), expert_ids, strict=True)
-    ]
+    outputs = [model(collate(rows, 100, tokenizers())) for rows in (named, renamed)]
     assert torch.equal(outputs[0].text, outputs[1].text)
     assert torch.equal(outputs[0].bits, outputs[1].bits)
-    assert len(expert_ids[0]) == CONFIG.layers
-    assert all(torch.equal(a, b) for a, b in zip(*expert_ids, strict=True))
+    assert outputs[0].routed.expert_ids.shape == (CONFIG.layers, len(named), 100, CONFIG.top_k)
+    assert torch.equal(*(out.routed.expert_ids for out in outputs))
 
 
 @torch.inference_mode()
@@ -147,18 +146,18 @@ def test_the_trunk_routes_by_the_hidden_state_alone(model):
     batch = collate([[placed(documents()[0])]], 50, tokenizers())
     x = model.embed(batch)
     pool = model.backbone.blocks[0].moe
-    gates, chosen = pool.route(x[0], None, None)
+    gates, chosen = pool.router(x[0])
     shuffled = torch.randperm(50, generator=torch.Generator().manual_seed(0))
-    other_gates, other_chosen = pool.route(x[0, shuffled], None, None)
+    other_gates, other_chosen = pool.router(x[0, shuffled])
     assert torch.equal(chosen[shuffled], other_chosen)
     torch.testing.assert_close(gates[shuffled], other_gates)
 
 
 def test_no_part_of_the_trunk_is_told_a_modality():
     told = set()
-    for part in (Backbone, Block, Attention, Experts, torch.nn.RMSNorm):
+    for part in (Backbone, Block, Attention, Experts, Router, torch.nn.RMSNorm):
         told |= set(inspect.signature(part.forward).parameters)
-    told |= set(inspect.signature(Experts.route).parameters) | set(inspect.signature(allowed).parameters)
+    told |= set(inspect.signature(LocalDispatch.__call__).parameters) | set(inspect.signature(allowed).parameters)
     told |= {f.name for f in fields(Routing)} | {f.name for f in fields(ModelConfig)}
     words = {word for name in told for word in name.lower().split("_")}
     assert not words & {"modality", "modalities", "kind", "task", "source", "text", "image", "vision", "video", "audio"}
@@ -182,6 +181,28 @@ def test_a_batch_without_some_modality_runs(model):
         assert torch.isfinite(out.text).all()
 
 
+@pytest.mark.parametrize("task", sorted({document.task for document in documents()}))
+def test_every_part_runs_whatever_a_batch_holds(task):
+    """The same modules in the same order as with everything, down to a batch that predicts nothing; no gradient is missing."""
+    make = Maker(np.random.default_rng(0))
+    silent = Example((make.text(False), make.text(False)), "nothing to predict")
+    orders = []
+    for chosen in (documents(), [d for d in documents() if d.task == task], [silent]):
+        model, order = network().train(), []
+        for name, module in model.named_modules():
+            module.register_forward_hook(lambda *_, name=name, order=order: order.append(name))
+        batch = collate([[placed(document)] for document in chosen], 100, tokenizers())
+        added, _ = loss_sums(model(batch), batch)
+        added.sum().backward()
+        assert torch.isfinite(added).all()
+        assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in model.parameters())
+        orders.append(order)
+    assert orders[0] == orders[1] == orders[2]
+    assert set(orders[0]) >= {
+        n for n, module in model.named_modules() if isinstance(module, torch.nn.Linear | torch.nn.Embedding)
+    }
+
+
 def test_audio_heads_need_layers_of_their_own():
     with pytest.raises(ValueError, match=r"model\.layers = 3 must exceed the audio levels \(3\)"):
         Ernest(replace(CONFIG, layers=3), tokenizer_spec(tokenizers()))
@@ -195,3 +216,20 @@ def test_a_batch_moves_as_one():
     assert moved.cells.value.is_meta
     assert moved.mtp.index.is_meta
     np.testing.assert_array_equal(batch.valid.sum(), len(placed(documents()[0]).layout))
+
+
+def test_a_network_made_without_memory_gets_the_weights_of_one_made_in_place():
+    torch.manual_seed(3)
+    wanted = Ernest(CONFIG, tokenizer_spec(tokenizers()))
+    after = torch.rand(3)
+    with torch.device("meta"):
+        model = Ernest(CONFIG, tokenizer_spec(tokenizers()))
+    assert all(value.is_meta for value in model.state_dict().values())
+    model.to_empty(device="cpu")
+    for value in model.state_dict().values():
+        value.fill_(torch.nan)
+    torch.manual_seed(3)
+    model.init_weights()
+    for name, value in wanted.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name]), name
+    assert torch.equal(torch.rand(3), after)

@@ -4,7 +4,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-import torch
 
 from ernest.config.recipe import ElasticConfig, ModelConfig
 from ernest.model.submodel import SubModel, draw, droppable, full, stack
@@ -81,9 +80,11 @@ def test_masks_of_rows():
     halves = SubModel((0, 3), ((0, 1), (0, 1), (0, 1), (2, 3)), 1)
     config = ModelConfig(layers=4, experts=4, top_k=2)
     masks = stack([full(config), halves], config)
-    assert masks.layers.tolist() == [[True] * 4, [True, False, False, True]]
+    assert masks.running == (None, (0,), (0,), None)
+    assert masks.most == 2
     assert masks.experts[1].tolist() == [[True, True, False, False]] * 3 + [[False, False, True, True]]
     assert masks.experts[0].all()
     assert masks.top_k.tolist() == [2, 1]
     assert stack([full(config)], config).experts is None
-    assert masks.layers.dtype == torch.bool
+    assert stack([halves, halves], config).running == (None, (), (), None)
+    assert stack([halves, halves], config).most == 1

@@ -12,9 +12,11 @@ import torch
 
 from ernest.checkpoint import load_model
 from ernest.config.recipe import to_tree
+from ernest.storage import load_tensors
 from ernest.training.launch import launch
 from ernest.training.loop import train
-from tests.small import recipe, tokenizers
+from tests.small import network, recipe, tokenizers
+from tests.training.one_sided import take_step
 from tests.training.replica import RECIPE
 
 REPOSITORY = Path(__file__).parents[2]
@@ -48,6 +50,19 @@ def test_two_processes_give_the_losses_of_one(examples_folder, store, tmp_path):
         for name in ("text", "mtp", "vision", "audio", "norm"):
             if name in alone:
                 assert abs(alone[name] - shared[name]) <= 1e-5 * max(1.0, alone[name]), (alone["step"], name)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_process_without_pictures_words_and_sounds_goes_along(tmp_path):
+    """It waits for nobody and nobody for it: both end with the weights of one process that holds all rows."""
+    launch("tests.training.one_sided", [str(tmp_path)], processes=2)
+    wanted = take_step([0, 1])
+    found = [load_tensors(tmp_path / f"{rank}.safetensors") for rank in range(2)]
+    for name, value in wanted.items():
+        assert torch.equal(found[0][name], found[1][name]), name
+        assert (found[0][name] - value).abs().max() <= 1e-4, name
+    moved = network(biased=False).state_dict()
+    assert sum(not torch.equal(moved[name], value) for name, value in wanted.items()) > 100
 
 
 @pytest.mark.slow

@@ -156,7 +156,7 @@ def test_training_learns(store, tmp_path):
 
 def test_balance_moves_biases_of_overloaded_pools_only(unbroken):
     _, weights = unbroken
-    biases = {name: value for name, value in weights.items() if name.endswith("moe.bias")}
+    biases = {name: value for name, value in weights.items() if name.endswith("router.selection_bias")}
     assert len(biases) == 7
     for name, value in biases.items():
         if name.startswith("backbone"):

@@ -1,0 +1,89 @@
+"""Chooses the experts of every token: softmax scores, balanced by a bias that only chooses (ERNIE 5.0 §2.1).
+
+Shapes: T tokens, D width, N experts, k experts per token.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ernest.device import autocast
+
+
+class Router(nn.Module):
+    """Sees the hidden state and nothing else.
+
+    score = softmax(x W_r);  expert = top-k(score + bias);  gate = score[expert] / sum
+    """
+
+    selection_bias: Tensor
+
+    def __init__(self, width: int, experts: int, top_k: int) -> None:
+        super().__init__()
+        self.top_k = top_k
+        self.weight = nn.Parameter(torch.empty(experts, width))
+        self.register_buffer("selection_bias", torch.zeros(experts))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        nn.init.kaiming_uniform_(self.weight, a=math.sqrt(5))
+        self.selection_bias.zero_()
+
+    def forward(
+        self,
+        x_TD: Tensor,
+        allowed_TN: Tensor | None = None,
+        top_k_T: Tensor | None = None,
+        k: int | None = None,
+        replay_Tk: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Gates and chosen experts `[T, k]`.
+
+        `allowed_TN` restricts the choice, and `top_k_T`, at most `k`, the number of experts, token by token: a token with fewer
+        has zero gates at the end of its row. `replay_Tk` are experts chosen before, taken instead of choosing anew.
+        """
+        with autocast(x_TD.device, enabled=False):
+            logits_TN = F.linear(x_TD.float(), self.weight.float())
+            if allowed_TN is not None:
+                logits_TN = logits_TN.masked_fill(~allowed_TN, -torch.inf)
+            score_TN = logits_TN.softmax(dim=-1)
+        k = k or self.top_k
+        expert_Tk = self._choose(score_TN.detach(), allowed_TN, k) if replay_Tk is None else replay_Tk
+        gate_Tk = score_TN.gather(1, expert_Tk)
+        if top_k_T is not None:
+            gate_Tk = gate_Tk * (torch.arange(k, device=x_TD.device) < top_k_T[:, None])
+        return gate_Tk / gate_Tk.sum(dim=-1, keepdim=True).clamp_min(1e-12), expert_Tk
+
+    def _choose(self, score_TN: Tensor, allowed_TN: Tensor | None, k: int) -> Tensor:
+        select_TN = score_TN + self.selection_bias
+        if allowed_TN is not None:
+            select_TN = select_TN.masked_fill(~allowed_TN, -torch.inf)
+        return largest(select_TN, k)
+
+    @torch.no_grad()
+    def balance(self, load: Tensor, expected_load: Tensor, speed: float) -> None:
+        """After an optimiser step: bias += speed * sign(expected_load - load) (Wang et al. 2024)."""
+        self.selection_bias += speed * torch.sign(expected_load - load)
+
+
+@torch.no_grad()
+def count_load(gate_Tk: Tensor, expert_Tk: Tensor, valid_T: Tensor, experts: int, allowed_TN: Tensor | None = None) -> Tensor:
+    """`[2, N]`: how often the tokens of `valid_T` chose each expert, and how often they would have, had every token spread its
+    choices evenly over the experts that it could choose from."""
+    used_Tk = (gate_Tk > 0) & valid_T[:, None]
+    load_N = gate_Tk.new_zeros(experts).index_add_(0, expert_Tk.reshape(-1), used_Tk.reshape(-1).to(gate_Tk.dtype))
+    if allowed_TN is None:
+        return torch.stack([load_N, (used_Tk.sum() / experts).expand(experts)])
+    share_T1 = used_Tk.sum(dim=-1, keepdim=True) / allowed_TN.sum(dim=-1, keepdim=True)
+    return torch.stack([load_N, (share_T1 * allowed_TN).sum(dim=0)])
+
+
+def largest(score_TN: Tensor, k: int) -> Tensor:
+    """Where the k largest of every row stand, the largest first, `[T, k]`: for a few of them, k maxima are faster than a sort."""
+    places = []
+    for _ in range(k):
+        places.append(score_TN.max(dim=-1, keepdim=True).indices)
+        score_TN = score_TN.scatter(1, places[-1], -torch.inf)
+    return torch.cat(places, dim=1)

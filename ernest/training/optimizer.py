@@ -1,0 +1,27 @@
+"""Turns gradients into new weights: AdamW, the learning rate of the step, the norm clipped."""
+
+import torch
+from torch import Tensor, nn
+
+from ernest.config.recipe import TrainingConfig
+
+
+def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """AdamW (0.9, 0.95); only matrices decay."""
+    matrices = [p for p in model.parameters() if p.dim() >= 2]
+    vectors = [p for p in model.parameters() if p.dim() < 2]
+    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
+
+
+def update(optimizer: torch.optim.Optimizer, gradients: Tensor, rate: float, clip: float) -> float:
+    """One step at a rate, with the norm of all `gradients` clipped, of which the parameters' are views; they are gone afterwards.
+    Returns the norm before clipping."""
+    norm = float(gradients.norm())
+    if norm > clip:
+        gradients.mul_(clip / norm)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    optimizer.zero_grad()
+    return norm

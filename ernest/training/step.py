@@ -1,0 +1,48 @@
+"""One step of training on a batch: forward, losses, backward, weights, balance of the experts. All training takes this step."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ernest.device import autocast
+from ernest.model.backbone import Block
+from ernest.model.network import Ernest
+from ernest.model.submodel import SubModels
+from ernest.sequence.batch import Batch
+from ernest.training.distributed import sum_gradients, total
+from ernest.training.loss import LossBalancer, combine, loss_sums, mean_losses
+from ernest.training.optimizer import update
+from ernest.training.schedule import ScheduleValues
+
+
+@dataclass
+class StepState:
+    """What steps carry on beside the weights; `clip` and `bf16` stay as they are."""
+
+    optimizer: torch.optim.Optimizer
+    balancer: LossBalancer
+    clip: float
+    bf16: bool
+
+
+def step(model: Ernest, batch: Batch, submodels: SubModels | None, state: StepState, now: ScheduleValues) -> dict[str, float]:
+    """Changes the weights, the routers' biases and `state`; returns mean losses, the norm and the positions, of all processes."""
+    with autocast(batch.token_id.device, state.bf16):
+        predictions = model(batch, submodels)
+    added, counts = loss_sums(predictions, batch)
+    counts = total(counts)
+    combine(added, counts, state.balancer, now.mtp_weight).backward()
+    norm = update(state.optimizer, sum_gradients(model), now.learning_rate, state.clip)
+    balance(model, predictions.routed.load, now.bias_speed)
+    losses = mean_losses(total(added.detach()), counts)
+    state.balancer = state.balancer.observe(losses)
+    return losses | {"norm": norm, "rate": now.learning_rate, "positions": int(total(batch.valid.sum()))}
+
+
+def balance(model: Ernest, load: Tensor | None, speed: float) -> None:
+    """Moves the selection bias of every router of the trunk once, on the loads `[layers, 2, experts]` of all processes."""
+    assert load is not None
+    for block, (counted, expected) in zip(model.backbone.blocks, total(load), strict=True):
+        assert isinstance(block, Block)
+        block.moe.router.balance(counted, expected, speed)
