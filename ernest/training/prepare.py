@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from ernest.data.examples import encode, outline
 from ernest.data.layout import lay_out_example
 from ernest.data.records import LINES, RecordFolder
 from ernest.data.store import ExampleStore
+from ernest.fit import Progress as Report
 from ernest.sequence.record import Record
 from ernest.storage import fingerprint, own_folder, write_folder
 from ernest.tokenizers.bundle import Tokenizers
@@ -63,7 +63,7 @@ def prepare(records: RecordFolder, out: Path, recipe: Recipe, checkpoint: Path |
     shutil.rmtree(out / "decoded")
 
 
-def _progress(bar: Progress, name: str) -> Callable[[int, int, Mapping[str, float]], None]:
+def _progress(bar: Progress, name: str) -> Report:
     task = bar.add_task(name, total=None, note="")
     return lambda step, steps, metrics: bar.update(task, completed=step, total=steps, note="")
 
