@@ -1,4 +1,4 @@
-"""Pictures, videos and sounds in files: any size, mode and rate in, those of `MediaSpec` out.
+"""Reads and writes files of pictures, videos and sounds; any size, mode and rate is brought to those of `MediaSpec`.
 
 A picture is fitted into the square whole, and the bars are filled with white; what is transparent becomes white too.
 A video is sampled evenly in time. A sound is mixed to one channel, resampled and never cut.

@@ -27,15 +27,15 @@ def usage(
 ) -> dict[str, np.ndarray]:
     """The usage `[layers, experts]` of every task, on its first `per_task` documents, which are read as in training but whole:
     nothing is dropped, hidden or flipped."""
-    found = {}
+    usages = {}
     for task, indices in store.tasks.items():
-        placed = (lay_out_example(store[index], tokenizers, tokenizers.text.encode) for index in indices[:per_task])
-        rows = list(_rows(placed, sequence.length))
+        packed = (lay_out_example(store[index], tokenizers, tokenizers.text.encode) for index in indices[:per_task])
+        rows = list(_rows(packed, sequence.length))
         counts = np.zeros((model.config.layers, model.config.experts), np.int64)
         for start in range(0, len(rows), sequence.rows):
             counts += choices(model, collate(rows[start : start + sequence.rows], sequence.length, tokenizers))
-        found[task] = shares(counts)
-    return found
+        usages[task] = shares(counts)
+    return usages
 
 
 def mixture_load(
@@ -110,11 +110,11 @@ def overlaps(usages: Sequence[np.ndarray], share: float = TOP_SHARE) -> np.ndarr
     return both / either
 
 
-def _rows(placed: Iterator[PackedExample], length: int) -> Iterator[list[PackedExample]]:
+def _rows(packed: Iterator[PackedExample], length: int) -> Iterator[list[PackedExample]]:
     """Documents in order, as many to a row as fit."""
     row: list[PackedExample] = []
     room = length
-    for document in placed:
+    for document in packed:
         if len(document.layout) > room and row:
             yield row
             row, room = [], length

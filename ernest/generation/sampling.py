@@ -1,4 +1,4 @@
-"""How a choice is drawn from logits: temperature, top-p, guidance."""
+"""Draws choices from logits, with temperature, top-p and classifier-free guidance."""
 
 from dataclasses import dataclass, replace
 
@@ -38,7 +38,7 @@ DEFAULTS = {
 
 
 def at_frame(sampling: Sampling, frame: int) -> Sampling:
-    """How the bits of a frame are drawn."""
+    """The sampling of the bits of a frame: the first frame of a video may have a temperature of its own."""
     if frame or sampling.first_frame_temperature is None:
         return sampling
     return replace(sampling, temperature=sampling.first_frame_temperature)

@@ -1,4 +1,4 @@
-"""The trunk: layers that know no modality."""
+"""The backbone: transformer layers that treat all modalities alike."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -118,7 +118,7 @@ def _some_rows(
 
 
 def draw_as_constructed(module: nn.Module) -> None:
-    """Draws what constructors draw, in their order."""
+    """Draws every parameter anew from the distribution of its constructor, in the order of construction."""
     reset = getattr(module, "init_weights", None) or getattr(module, "reset_parameters", None)
     for part in module.children() if reset is None else ():
         draw_as_constructed(part)

@@ -149,12 +149,12 @@ def _product(a: Tensor, w: Tensor, blocks: Blocks) -> Tensor:
 def _weight_gradient(a: Tensor, b: Tensor, blocks: Blocks) -> Tensor:
     """The sum over the rows of each expert of outer products, `[M, I]` and `[M, J]` to float `[N, I, J]`, experts as numbered."""
     out = torch.empty(len(blocks.order), a.shape[1], b.shape[1], dtype=torch.promote_types(a.dtype, torch.float32))
-    places, row, expert = out.unbind(0), 0, 0
+    gradients, row, expert = out.unbind(0), 0, 0
     for members, height in blocks.groups:
         rows = slice(row, row + members * height)
         blocks_a, blocks_b = (side[rows].view(members, height, side.shape[1]) for side in (a, b))
         part = torch.bmm(blocks_a.transpose(1, 2), blocks_b)
         for gradient, number in zip(part.unbind(0), blocks.order[expert : expert + members], strict=True):
-            places[number].copy_(gradient)
+            gradients[number].copy_(gradient)
         row, expert = rows.stop, expert + members
     return out

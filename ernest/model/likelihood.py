@@ -58,7 +58,7 @@ def group_log_probs(predictions: Predictions, batch: Batch) -> GroupLogProbs:
 
 
 def first_positions(batch: Batch) -> Tensor:
-    """Flat position of the first one of the group of each position, `[rows, length]`."""
+    """For every position the flat position of the first one of its group, `[rows, length]`."""
     begins = torch.ones_like(batch.valid)
     begins[:, 1:] = (batch.group[:, 1:] != batch.group[:, :-1]) | (batch.document[:, 1:] != batch.document[:, :-1])
     position = torch.arange(begins.numel(), device=begins.device).view_as(begins)

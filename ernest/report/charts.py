@@ -217,7 +217,7 @@ def modality(direction: str) -> str:
     return "text"
 
 
-def makes(direction: str) -> bool:
+def generates_media(direction: str) -> bool:
     """Whether a direction such as `text→image` ends in something other than text."""
     _, arrow, end = direction.partition("→")
     return bool(arrow) and not end.strip().startswith("text")
@@ -225,7 +225,7 @@ def makes(direction: str) -> bool:
 
 def _line(direction: str) -> str | tuple[float, tuple[float, float]]:
     """Solid where something other than text is made, dashed otherwise."""
-    return "-" if makes(direction) else (0, (3, 1.5))
+    return "-" if generates_media(direction) else (0, (3, 1.5))
 
 
 def _three_layers(layers: int) -> list[tuple[str, int]]:

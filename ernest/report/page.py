@@ -11,7 +11,7 @@ from ernest.evaluation.routing import max_violation, normalised_entropy
 from ernest.report import charts, media, tables
 from ernest.storage import write_text
 
-MADE = {
+GENERATED_KINDS = {
     "picture made": ("Pictures from words", "A judge reads the digit; colour and place are read exactly."),
     "speech made": ("Speech from words", "The spectrogram shows low notes at the bottom and time to the right."),
     "video made": ("Video from words", "Each as a film and frame by frame; the energy of a physical one must fall."),
@@ -33,11 +33,11 @@ def write_report(path: Path, findings: Findings) -> None:
 
 def page(findings: Findings) -> str:
     """The report as HTML text. A section that has nothing to show is left out."""
-    known = {**MADE, **UNDERSTOOD, **UNTRAINED}
+    known = {**GENERATED_KINDS, **UNDERSTOOD, **UNTRAINED}
     others = {s.kind: (s.kind.capitalize(), "") for s in findings.samples if s.kind not in known}
     sections = {
         "Scores": _scores(findings),
-        "What it makes": _gallery(findings.samples, MADE),
+        "What it makes": _gallery(findings.samples, GENERATED_KINDS),
         "What it understands": _gallery(findings.samples, UNDERSTOOD),
         "Beyond training": _gallery(findings.samples, UNTRAINED | others),
         "How it learned": _learning(findings),

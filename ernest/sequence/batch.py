@@ -1,4 +1,4 @@
-"""What a network is fed: packed rows as tensors."""
+"""The batch that the network reads: packed rows as tensors."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Any

@@ -17,6 +17,7 @@ class Tokenizers:
 
     @property
     def control_tokens(self) -> ControlTokens:
+        """The ids of the control tokens in the text vocabulary."""
         text = self.text
         return ControlTokens(text.eos, text.boi, text.eoi, text.bov, text.eov, text.boa, text.sep, text.cont)
 

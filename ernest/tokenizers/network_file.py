@@ -16,7 +16,8 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def save_network(path: str | Path, kind: str, network: nn.Module, config: Any) -> None:
-    """`kind` says in words what it is; `config` is a frozen dataclass from which the network can be made again."""
+    """Writes weights and `config`, a frozen dataclass from which `load_network` makes the network again; `kind` names what it
+    is."""
     save_tensors(path, network.state_dict(), {"kind": kind, "config": json.dumps(asdict(config))})
 
 

@@ -151,9 +151,9 @@ class TextTokenizer:
         ranks = [rank.get(pair, -1) for pair in pairwise(parts)]
         while True:
             best, where = len(merged), -1
-            for place, order in enumerate(ranks):
+            for index, order in enumerate(ranks):
                 if 0 <= order < best and (dropout == 0.0 or next(chances) >= dropout):
-                    best, where = order, place
+                    best, where = order, index
             if where < 0:
                 return parts
             parts[where : where + 2] = [merged[best]]

@@ -74,7 +74,8 @@ def _wait(workers: Sequence[subprocess.Popen[bytes]]) -> int | None:
 
 @contextmanager
 def worker() -> Iterator[None]:
-    """Around the work of a process that `launch` has started: it ends with its parent, and its failure is told to the parent.
+    """The context in which a process that `launch` started does its work: it ends with its parent, to which its failure is
+    reported.
 
     Without effect in a process that something else has started.
     """

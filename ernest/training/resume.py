@@ -28,9 +28,9 @@ def check_room(runs: Path, parameters: int) -> None:
     beside the last one.
     """
     need = 4 * parameters * (2 * 3 + 1)
-    there = sum(path.stat().st_size for path in runs.glob("step-*/*") if path.is_file())
-    if free_bytes(runs) + there < need:
-        raise DiskFullError(runs, need - there, "the run would fill the disk")
+    occupied = sum(path.stat().st_size for path in runs.glob("step-*/*") if path.is_file())
+    if free_bytes(runs) + occupied < need:
+        raise DiskFullError(runs, need - occupied, "the run would fill the disk")
 
 
 def save_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: TrainerState, keep: int = 1) -> None:

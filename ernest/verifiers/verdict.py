@@ -1,4 +1,4 @@
-"""What a verifier says of an output: the one interface that scores and rewards share."""
+"""The interface of verifiers, which scores and rewards share: a record and an output in, a verdict out."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field

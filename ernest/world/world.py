@@ -71,28 +71,28 @@ def together(
     size: int = SIZE,
     frames: int = FRAMES,
 ) -> list[Record]:
-    """The records of several tasks, index by index; what two of them show is drawn, spoken or solved once."""
+    """The records of several tasks, index by index; a picture, clip or video that several tasks share is made once."""
     known = (*TASKS, *UNTRAINED)
     for task in tasks:
         if task not in known:
             raise ValueError(f"task: {task!r} is none of {', '.join(known)}")
     needed = {_SHOWN_BY[task] for task in tasks}
-    pictured = _pictures(seed, indices, size) if "picture" in needed else ()
-    spoken = [_speech(seed, index, voices) for index in indices] if "speech" in needed else ()
-    filmed = _videos(seed, indices, size, frames) if "video" in needed else ()
-    found = []
-    for place, index in enumerate(indices):
+    pictures_shown = _pictures(seed, indices, size) if "picture" in needed else ()
+    clips = [_speech(seed, index, voices) for index in indices] if "speech" in needed else ()
+    films = _videos(seed, indices, size, frames) if "video" in needed else ()
+    made_records = []
+    for position, index in enumerate(indices):
         for task in tasks:
             if task == "text":
-                found.append(text.story(seed, index))
+                made_records.append(text.story(seed, index))
             elif task == "question about image":
-                found.append(_asked(seed, index, pictured[place]))
+                made_records.append(_picture_question(seed, index, pictures_shown[position]))
             elif task in UNTRAINED:
-                found.append(_spoken_digit(task, seed, index, pictured[place]))
+                made_records.append(_spoken_digit(task, seed, index, pictures_shown[position]))
             else:
-                shown = {"picture": pictured, "speech": spoken, "video": filmed}[_SHOWN_BY[task]][place]
-                found.append(Record(_ARRANGED[task](shown), task, shown.facts))
-    return found
+                shown = {"picture": pictures_shown, "speech": clips, "video": films}[_SHOWN_BY[task]][position]
+                made_records.append(Record(_SEGMENTS_OF[task](shown), task, shown.facts))
+    return made_records
 
 
 _SHOWN_BY: Mapping[str, str] = {
@@ -124,26 +124,26 @@ def _pictures(seed: int, indices: Sequence[int], size: int) -> list[_Shown]:
 
 
 def _speech(seed: int, index: int, voices: tuple[Voice, ...], words: tuple[str, ...] = WORDS) -> _Shown:
-    spoken = speech.speech(seed, index, voices, words)
-    facts = {"word": spoken.word, "voice": spoken.voice, "rate": spoken.rate, "pitch": spoken.pitch}
-    return _Shown("audio", spoken.wave, spoken.word, facts)
+    clip = speech.speech(seed, index, voices, words)
+    facts = {"word": clip.word, "voice": clip.voice, "rate": clip.rate, "pitch": clip.pitch}
+    return _Shown("audio", clip.wave, clip.word, facts)
 
 
 def _videos(seed: int, indices: Sequence[int], size: int, frames: int) -> list[_Shown]:
     """The physics of one family is solved together."""
-    drawn = [int(generator(seed, index, "video").integers(len(FAMILIES) + 1)) for index in indices]
+    families = [int(generator(seed, index, "video").integers(len(FAMILIES) + 1)) for index in indices]
     shown: dict[int, _Shown] = {}
     for family, name in enumerate(FAMILIES):
-        places = [place for place, draw in enumerate(drawn) if draw == family]
-        videos = video.simulate(family, seed, [indices[place] for place in places], size, frames)
-        for place, one in zip(places, videos, strict=True):
-            shown[place] = _Shown("video", one, name, {"family": name})
-    for place, index in enumerate(indices):
-        if place not in shown:
+        positions = [position for position, draw in enumerate(families) if draw == family]
+        videos = video.simulate(family, seed, [indices[position] for position in positions], size, frames)
+        for position, frames_of_one in zip(positions, videos, strict=True):
+            shown[position] = _Shown("video", frames_of_one, name, {"family": name})
+    for position, index in enumerate(indices):
+        if position not in shown:
             digit = video.moving_digit(seed, index, size, frames)
             facts = {"family": MOVING, "digit": digit.digit, "direction": digit.direction}
-            shown[place] = _Shown("video", digit.frames, video.moving_caption(digit.digit, digit.direction), facts)
-    return [shown[place] for place in range(len(indices))]
+            shown[position] = _Shown("video", digit.frames, video.moving_caption(digit.digit, digit.direction), facts)
+    return [shown[position] for position in range(len(indices))]
 
 
 # ------------------------------------------------------------------ how it becomes a record
@@ -166,7 +166,7 @@ def _begin(shown: _Shown) -> tuple[Segment, ...]:
     return given("text", shown.words), made("video", shown.data[:1], open=True)
 
 
-_ARRANGED: Mapping[str, Callable[[_Shown], tuple[Segment, ...]]] = {
+_SEGMENTS_OF: Mapping[str, Callable[[_Shown], tuple[Segment, ...]]] = {
     "text→image": _make,
     "image→text": _describe,
     "text→speech": _speak,
@@ -177,7 +177,7 @@ _ARRANGED: Mapping[str, Callable[[_Shown], tuple[Segment, ...]]] = {
 }
 
 
-def _asked(seed: int, index: int, shown: _Shown) -> Record:
+def _picture_question(seed: int, index: int, shown: _Shown) -> Record:
     question, answer = _question(generator(seed, index, "question about image"), shown.facts)
     segments = given("image", shown.data), given("text", question), made("text", answer)
     return Record(segments, "question about image", {**shown.facts, "question": question, "answer": answer})
@@ -193,11 +193,11 @@ def _question(rng: np.random.Generator, facts: Mapping[str, Any]) -> tuple[str, 
         case 2:
             return "where is it?", _where(place)
         case 3:
-            said = colour if rng.random() < 0.5 else COLOURS[rng.integers(len(COLOURS))]
-            return f"is it {said}?", "yes" if said == colour else "no"
+            guess = colour if rng.random() < 0.5 else COLOURS[rng.integers(len(COLOURS))]
+            return f"is it {guess}?", "yes" if guess == colour else "no"
         case _:
-            said = place if rng.random() < 0.5 else PLACES[rng.integers(len(PLACES))]
-            return f"is it {_where(said)}?", "yes" if said == place else "no"
+            guess = place if rng.random() < 0.5 else PLACES[rng.integers(len(PLACES))]
+            return f"is it {_where(guess)}?", "yes" if guess == place else "no"
 
 
 def _where(place: str) -> str:

@@ -76,8 +76,8 @@ def _train(tokenizer: AudioTokenizer, mel: Tensor, frames: Tensor, features: Ten
             codebooks.start(_some_latents(tokenizer, mel, frames))
         chosen = next(batches)
         longest = int(frames[chosen].max())
-        told, target = features[chosen, :longest], mel[chosen, : MEL_FRAMES * longest]
-        return _loss(tokenizer, codebooks if step >= warm else None, project, target, frames[chosen], told)
+        batch_mel, batch_features = mel[chosen, : MEL_FRAMES * longest], features[chosen, :longest]
+        return _loss(tokenizer, codebooks if step >= warm else None, project, batch_mel, frames[chosen], batch_features)
 
     fitting = Fitting(steps, rate_by_step(lambda step: _rate(step, steps)), betas=(0.9, 0.95), clip=1.0)
     fit(nn.ModuleList([tokenizer, project]), loss, fitting, progress)
