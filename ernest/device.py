@@ -19,13 +19,13 @@ def pick_device(name: str | None = None) -> "torch.device":
     """The device of that name, such as "cuda:1"; without one a GPU if there is any. Raises ValueError if it is not here."""
     import torch
 
-    found = torch.cuda.device_count()
+    gpus = torch.cuda.device_count()
     try:
-        device = torch.device(name or ("cuda" if found else "cpu"))
+        device = torch.device(name or ("cuda" if gpus else "cpu"))
     except RuntimeError:
         raise ValueError(f"device {name!r}: expected cpu or cuda, or one of several such as cuda:1") from None
-    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and (device.index or 0) >= found):
-        raise ValueError(f"device {name!r}: not on this machine, which has cpu and {found} of cuda")
+    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and (device.index or 0) >= gpus):
+        raise ValueError(f"device {name!r}: not on this machine, which has cpu and {gpus} of cuda")
     return device
 
 

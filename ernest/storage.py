@@ -30,8 +30,8 @@ class DiskFullError(OSError):
 
     def __init__(self, path: Path, need: int | None, why: str = "No space left on device") -> None:
         needed = "" if need is None else f"{need / 1e6:.1f} MB needed, "
-        said = f"{needed}{free_bytes(path) / 1e6:.1f} MB free; make room and start again"
-        super().__init__(f"{path}: could not be written ({why}): {said}")
+        message = f"{needed}{free_bytes(path) / 1e6:.1f} MB free; make room and start again"
+        super().__init__(f"{path}: could not be written ({why}): {message}")
 
     def __reduce__(self) -> tuple:
         return OSError, (str(self),)  # on its way between processes it needs no path
@@ -252,14 +252,14 @@ def read_header(path: str | Path) -> Header:
 
 def fingerprint(*parts: Path | bytes | str) -> str:
     """SHA-256 of a sequence of files, bytes and texts; how they divide counts."""
-    whole = hashlib.sha256()
+    digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, Path):
             with part.open("rb") as file:
-                whole.update(hashlib.file_digest(file, "sha256").digest())
+                digest.update(hashlib.file_digest(file, "sha256").digest())
         else:
-            whole.update(hashlib.sha256(part.encode() if isinstance(part, str) else part).digest())
-    return whole.hexdigest()
+            digest.update(hashlib.sha256(part.encode() if isinstance(part, str) else part).digest())
+    return digest.hexdigest()
 
 
 # -------------------------------------------------------------------------------------------------------- ownership

@@ -1,5 +1,5 @@
-"""Examples: records after the tokenizers, before a batch. Text stays text, so that BPE-dropout can cut it anew each time;
-made pictures stay latents, so that bits can be flipped anew; given pictures stay pixels, for both paths of the encoder."""
+"""Turns records into training examples. Text stays text, so that BPE-dropout can cut it anew each time; made pictures stay
+latents, so that bits can be flipped anew; given pictures stay pixels, for both paths of the encoder."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass

@@ -43,9 +43,11 @@ class StoredSegment:
     frames: int
 
     def read(self) -> Segment:
+        """The segment with its content, read from the media file."""
         return Segment(self.kind, self.data(), self.made, self.open)
 
     def data(self) -> Any:
+        """The content as `Segment.data` holds it, read from the media file."""
         match self.kind:
             case "text":
                 return self.text

@@ -23,7 +23,7 @@ from ernest.verifiers import vision
 from ernest.verifiers.training import as_teacher, train_digit_judge, train_family_judge, train_word_judge
 from ernest.world.images import DIGITS, pictures
 from ernest.world.video import FAMILIES
-from ernest.world.world import MOVING, texts_for_bpe, together
+from ernest.world.world import MOVING, records_of_tasks, texts_for_bpe
 
 PICTURE_TASKS = ("text→image", "image→text", "question about image")
 VIDEO_TASKS = ("text→video", "video→text", "text→first frame")
@@ -45,6 +45,8 @@ class StageContext:
     report: Report
 
     def progress(self, job: str) -> Callable[[int, int, Mapping[str, float]], None]:
+        """The progress callback of a training, whose bar is `job`."""
+
         def callback(step: int, steps: int, metrics: Mapping[str, float]) -> None:
             self.report(job, step, steps, " ".join(f"{name} {value:.3g}" for name, value in metrics.items()))
 
@@ -86,17 +88,19 @@ def prepare_audio(context: StageContext) -> None:
         tokenizer.save(build / "tokenizers/audio.safetensors")
     tokenizer = AudioTokenizer.load(build / "tokenizers/audio.safetensors")
     tokenizers = Tokenizers(TextTokenizer(), VisionTokenizer(VisionTokenizerConfig()), tokenizer)
-    texts = together(("text",), recipe.seed, range(recipe.world.texts))
+    texts = records_of_tasks(("text",), recipe.seed, range(recipe.world.texts))
     _write_examples(context, "audio", [*clips, *texts], tokenizers)
 
 
 def judge_digits(context: StageContext) -> None:
+    """Trains the judge that reads the digit of a picture."""
     if context.missing("judges/digits.safetensors"):
         steps = context.recipe.tokenizers.digit_judge_steps
         vision.save(_digit_reader(context, "digit judge", JUDGES_SEED, steps), context.build / "judges/digits.safetensors")
 
 
 def judge_families(context: StageContext) -> None:
+    """Trains the judge that names the family of a video."""
     if not context.missing("judges/families.safetensors"):
         return
     recipe = context.recipe
@@ -110,6 +114,7 @@ def judge_families(context: StageContext) -> None:
 
 
 def judge_words(context: StageContext) -> None:
+    """Trains the judge that names the word of a clip."""
     if not context.missing("judges/words.safetensors"):
         return
     recipe = context.recipe
@@ -127,7 +132,7 @@ def _make_records(context: StageContext, job: str, tasks: Sequence[str], seed: i
     """Records of indices 0 to `count`, in chunks, each of them reported."""
     records: list[Record] = []
     for start in range(0, count, chunk):
-        records += together(tasks, seed, range(start, min(start + chunk, count)))
+        records += records_of_tasks(tasks, seed, range(start, min(start + chunk, count)))
         context.report(job, min(start + chunk, count), count, "")
     return records
 

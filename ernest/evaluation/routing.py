@@ -61,15 +61,15 @@ def choices(model: Ernest, batch: Batch) -> np.ndarray:
     """How often each expert was chosen on a batch, int64 `[layers, experts]`; padding does not count."""
     training = model.training
     try:
-        chosen = model.eval()(batch).routed.expert_ids
+        expert_ids = model.eval()(batch).routed.expert_ids
     finally:
         model.train(training)
-    return np.stack([count_choices(layer[batch.valid], model.config.experts) for layer in chosen])
+    return np.stack([count_choices(layer[batch.valid], model.config.experts) for layer in expert_ids])
 
 
-def count_choices(chosen: Tensor, experts: int) -> np.ndarray:
+def count_choices(expert_ids: Tensor, experts: int) -> np.ndarray:
     """Chosen experts `[tokens, k]`, -1 where a token took fewer, as counts int64 `[experts]`."""
-    return torch.bincount(chosen[chosen >= 0], minlength=experts).numpy()
+    return torch.bincount(expert_ids[expert_ids >= 0], minlength=experts).numpy()
 
 
 def shares(counts: np.ndarray) -> np.ndarray:
@@ -95,10 +95,10 @@ def max_violation(load: np.ndarray) -> np.ndarray:
 
 def top_experts(load: np.ndarray, share: float = TOP_SHARE) -> np.ndarray:
     """The experts `[..., experts]` (bool) that are used most: `share` of them, at least one; of equals the first."""
-    keep = max(1, round(share * load.shape[-1]))
-    chosen = np.argsort(-load, axis=-1, kind="stable")[..., :keep]
+    count = max(1, round(share * load.shape[-1]))
+    indices = np.argsort(-load, axis=-1, kind="stable")[..., :count]
     top = np.zeros(load.shape, bool)
-    np.put_along_axis(top, chosen, True, axis=-1)
+    np.put_along_axis(top, indices, True, axis=-1)
     return top
 
 

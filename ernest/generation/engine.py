@@ -168,14 +168,14 @@ class _Programs:
         answers: list[list[int]] = [[] for _ in range(self.count)]
         for step in range(self.max_lengths.tokens):
             logits = self.model.text_head(hidden)
-            chosen = choose_class(apply_cfg(logits, self.sampling), self.sampling, self.generator)
-            self._record_log_prob(F.log_softmax(logits[: self.count].float(), dim=-1).gather(1, chosen[:, None])[:, 0], live)
-            live = live & (chosen != eos)
+            token_ids = choose_class(apply_cfg(logits, self.sampling), self.sampling, self.generator)
+            self._record_log_prob(F.log_softmax(logits[: self.count].float(), dim=-1).gather(1, token_ids[:, None])[:, 0], live)
+            live = live & (token_ids != eos)
             for row in live.nonzero()[:, 0].tolist():
-                answers[row].append(int(chosen[row]))
+                answers[row].append(int(token_ids[row]))
             if not live.any() or step + 1 == self.max_lengths.tokens:
                 break
-            x = self.model.token_embedding(self._both(chosen))[:, None]
+            x = self.model.token_embedding(self._both(token_ids))[:, None]
             hidden = self.decoder.advance(x, _nothing)[:, 0]
         return answers, self.likelihood
 
@@ -184,7 +184,7 @@ class _Programs:
         frames = self.max_lengths.frames if self.kind == "video" else 1
         hidden = self.decoder.prefill(_nothing)[:, None]
         finished: list[Tensor] = []
-        chosen: list[Tensor] = []
+        all_bits: list[Tensor] = []
         previous = torch.zeros(self.count, self.tokenizers.vision.config.bits, *quantiser.sizes[-1])
         for frame in range(frames):
             is_known = self.first_frames is not None and frame < self.first_frames.shape[1]
@@ -198,14 +198,14 @@ class _Programs:
                     hidden = self.decoder.advance(self._cells(value, k), _nothing)
                 bits = self._choose_bits(hidden, frame) if known is None else known.bits[:, start : start + h * w]
                 total = total + quantiser.lookup(bits, k)
-                chosen.append(bits)
+                all_bits.append(bits)
                 start += h * w
             finished.append(total)
             previous = total
             if frame + 1 < frames:
                 mean = _at_scale(quantiser, total, 0)
                 hidden = self.decoder.advance(self._cells(torch.cat([mean, torch.zeros_like(mean)], 2), 0, total), _nothing)
-        self.bits = list(torch.cat(chosen, dim=1).unflatten(1, (frames, -1)))
+        self.bits = list(torch.cat(all_bits, dim=1).unflatten(1, (frames, -1)))
         return list(torch.stack(finished, dim=1)), self.likelihood
 
     def audio(self) -> tuple[list[Tensor], Tensor]:
@@ -219,12 +219,12 @@ class _Programs:
             guided = apply_cfg(logits, self.sampling).clone()
             if level:
                 guided[:, end] = -torch.inf
-            chosen = choose_class(guided, self.sampling, self.generator)
+            code = choose_class(guided, self.sampling, self.generator)
             if level:
-                chosen = torch.where(codes[:, 0] == end, end, chosen)
-            codes[:, level] = chosen
-            self._record_log_prob(F.log_softmax(logits[: self.count].float(), dim=-1).gather(1, chosen[:, None])[:, 0], live)
-            return self._both(chosen)
+                code = torch.where(codes[:, 0] == end, end, code)
+            codes[:, level] = code
+            self._record_log_prob(F.log_softmax(logits[: self.count].float(), dim=-1).gather(1, code[:, None])[:, 0], live)
+            return self._both(code)
 
         def hook(at: Tensor) -> Hook:
             return lambda layer, x: self.model.audio.step(layer, x, at, choose)

@@ -11,7 +11,7 @@ from torch import Tensor
 class Sampling:
     """`temperature` 0 takes the likeliest; `top_p` keeps the likeliest choices that hold this share of probability; `guidance`
     g > 0 pushes away from the unconditioned model: l + g (l - l_unconditioned). The first frame of a video, which decides what
-    it becomes, has a temperature of its own where `opening` names one."""
+    it becomes, has a temperature of its own where `first_frame_temperature` is set."""
 
     temperature: float = 1.0
     top_p: float = 1.0

@@ -111,9 +111,9 @@ def _some_rows(
         raise ValueError(f"layer {layer}: with a cache, all rows run it or none")
     rows = torch.tensor(running, dtype=torch.long, device=x.device)
     y, routed = block(x[rows], (angles[0][rows], angles[1][rows]), mask[rows], layer, routing.of_rows(running, rows))
-    chosen = routed.expert_ids
-    expert_ids = chosen.new_full((len(x), chosen.shape[1], routing.submodels.most), -1)
-    expert_ids[rows, :, : chosen.shape[2]] = chosen
+    ids = routed.expert_ids
+    expert_ids = ids.new_full((len(x), ids.shape[1], routing.submodels.most), -1)
+    expert_ids[rows, :, : ids.shape[2]] = ids
     return x.index_copy(0, rows, y.to(x.dtype)), replace(routed, expert_ids=expert_ids)
 
 

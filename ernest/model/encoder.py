@@ -37,6 +37,8 @@ class PatchMerger(nn.Module):
 
 
 class VitBlock(nn.Module):
+    """A transformer block of the ViT: attention and a GELU layer, each on normalised input `[N, patches, D]`."""
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads

@@ -37,9 +37,9 @@ class Blocks:
     groups: Sequence[tuple[int, int]]
 
 
-def lay_out(chosen_Tk: Tensor, experts: int) -> Blocks:
+def lay_out(expert_Tk: Tensor, experts: int) -> Blocks:
     """Blocks for the chosen experts of every token."""
-    choice = chosen_Tk.reshape(-1)
+    choice = expert_Tk.reshape(-1)
     load = torch.bincount(choice, minlength=experts)
     loads = load.tolist()
     order = sorted(range(experts), key=loads.__getitem__)
@@ -55,9 +55,9 @@ def lay_out(chosen_Tk: Tensor, experts: int) -> Blocks:
     by_expert = choice.argsort(stable=True)
     shift = torch.tensor(first_row) - (load.cumsum(0) - load)
     row = torch.arange(len(choice)) + shift.repeat_interleave(load)
-    row_Tk = torch.empty_like(choice).scatter_(0, by_expert, row).view_as(chosen_Tk)
+    row_Tk = torch.empty_like(choice).scatter_(0, by_expert, row).view_as(expert_Tk)
     choice_M = torch.full((rows,), -1).scatter_(0, row, by_expert)
-    token_M = choice_M.clamp_min(0) // chosen_Tk.shape[1]
+    token_M = choice_M.clamp_min(0) // expert_Tk.shape[1]
     return Blocks(row_Tk, token_M, choice_M, order, groups)
 
 

@@ -65,5 +65,5 @@ def first_positions(batch: Batch) -> Tensor:
     return torch.where(begins, position, 0).cummax(dim=1).values
 
 
-def _of_classes(logits: Tensor, chosen: Tensor) -> Tensor:
-    return F.log_softmax(logits.float(), dim=-1).gather(1, chosen[:, None])[:, 0]
+def _of_classes(logits: Tensor, classes: Tensor) -> Tensor:
+    return F.log_softmax(logits.float(), dim=-1).gather(1, classes[:, None])[:, 0]

@@ -97,10 +97,10 @@ def _measure(model: Ernest, batch: Batch, total: Tensor) -> None:
 
 
 def _contributions(pool: Experts, x_TD: Tensor) -> Tensor:
-    gate_Tk, chosen_Tk = pool.router(x_TD)
+    gate_Tk, expert_Tk = pool.router(x_TD)
     sums = []
     for expert in range(len(pool.w_gate_up)):
-        token, slot = (chosen_Tk == expert).nonzero(as_tuple=True)
+        token, slot = (expert_Tk == expert).nonzero(as_tuple=True)
         gate, up = (x_TD[token] @ pool.w_gate_up[expert]).chunk(2, dim=-1)
         norm = ((F.silu(gate) * up) @ pool.w_down[expert]).norm(dim=-1)
         sums.append((norm * gate_Tk[token, slot]).sum())

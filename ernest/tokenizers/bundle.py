@@ -11,6 +11,8 @@ from ernest.tokenizers.vision import VisionTokenizer
 
 @dataclass(frozen=True)
 class Tokenizers:
+    """The text, vision and audio tokenizer of one checkpoint."""
+
     text: TextTokenizer
     vision: VisionTokenizer
     audio: AudioTokenizer
@@ -22,6 +24,7 @@ class Tokenizers:
         return ControlTokens(text.eos, text.boi, text.eoi, text.bov, text.eov, text.boa, text.sep, text.cont)
 
     def save(self, folder: Path) -> None:
+        """Writes the three tokenizers as files of `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         self.text.save(folder / "text.json")
         self.vision.save(folder / "vision.safetensors")
@@ -29,6 +32,7 @@ class Tokenizers:
 
     @classmethod
     def load(cls, folder: Path) -> "Tokenizers":
+        """Reads what `save` wrote."""
         return cls(
             TextTokenizer.load(folder / "text.json"),
             VisionTokenizer.load(folder / "vision.safetensors").eval().requires_grad_(False),

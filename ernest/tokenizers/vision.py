@@ -140,6 +140,8 @@ class Encoder(nn.Module):
 
 
 class Residual(nn.Module):
+    """`x + conv(silu(conv(silu(x))))`, with convolutions of 3x3."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.first, self.second = nn.Conv2d(width, width, 3, 1, 1), nn.Conv2d(width, width, 3, 1, 1)

@@ -44,8 +44,10 @@ def launch(module: str, arguments: Sequence[str], processes: int) -> None:
         if failed is None:
             return
         reason = _failure_file(Path(folder), failed)
-        said = reason.read_text().strip() if reason.exists() else f"{module} ended with exit status {workers[failed].returncode}"
-        raise OSError(said) if workers[failed].returncode == MENDABLE else RuntimeError(said)
+        message = (
+            reason.read_text().strip() if reason.exists() else f"{module} ended with exit status {workers[failed].returncode}"
+        )
+        raise OSError(message) if workers[failed].returncode == MENDABLE else RuntimeError(message)
 
 
 def _start(module: str, arguments: Sequence[str], rank: int, processes: int, folder: Path) -> subprocess.Popen[bytes]:

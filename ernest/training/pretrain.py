@@ -50,6 +50,7 @@ def main(run: Path) -> None:
 
 
 def pretrain(run: Path, rank: int, world: int) -> None:
+    """Trains as process `rank` of `world`; the first process shows progress and writes the checkpoint."""
     recipe = from_tree(json.loads((run / "recipe.json").read_text()))
     store, tokenizers = ExampleStore(run / "examples"), Tokenizers.load(run / "tokenizers")
     monitor = Monitor(recipe, tokenizers, store, run) if rank == 0 else None

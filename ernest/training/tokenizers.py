@@ -40,9 +40,10 @@ class LabelledFrames:
 def vision_tokenizer(
     labelled: LabelledFrames, recipe: Recipe, progress: Progress, teacher: Teacher | None = None
 ) -> VisionTokenizer:
-    """Half of a step's frames are of pictures and half of videos, where both are there; with no frames at all, an untrained one.
+    """Trains the vision tokenizer, half of a step's frames from pictures and half from videos, where both are there; with no
+    frames at all, an untrained one.
 
-    `teacher` knows the first classes, and adds what it sees in frames of those to what is compared.
+    `teacher`, a classifier of the first classes, adds a perceptual loss on the frames of those classes.
     """
     config = VisionTokenizerConfig()
     both = (labelled.stills, labelled.still_classes), (labelled.video_frames, labelled.video_classes)

@@ -50,11 +50,11 @@ def train_family_judge(
     generator = torch.Generator().manual_seed(seed)
 
     def batch(step: int) -> tuple[Tensor, Tensor]:
-        chosen = rng.integers(len(videos), size=32)
-        frames = to_frames(videos[chosen])
+        picks = rng.integers(len(videos), size=32)
+        frames = to_frames(videos[picks])
         strength = 0.06 * torch.rand(len(frames), 1, 1, 1, 1, generator=generator)
         noise = torch.randn(frames.shape, generator=generator) * strength
-        return frames + noise, torch.from_numpy(families[chosen]).long()
+        return frames + noise, torch.from_numpy(families[picks]).long()
 
     return _train(network, batch, steps, 2e-3, progress)
 

@@ -53,8 +53,8 @@ def verify_digit(judge: nn.Module) -> Verifier:
 
     def verify(record: Record, output: Sequence[Segment]) -> Verdict:
         pixels = content(output, "image")
-        found = None if pixels is None else DIGITS[int(classify(judge, pixels[None])[0])]
-        return compare({"digit": DIGITS[record.facts["digit"]]}, {"digit": found})
+        actual = None if pixels is None else DIGITS[int(classify(judge, pixels[None])[0])]
+        return compare({"digit": DIGITS[record.facts["digit"]]}, {"digit": actual})
 
     return verify
 
@@ -65,8 +65,8 @@ def verify_family(judge: nn.Module) -> Verifier:
     def verify(record: Record, output: Sequence[Segment]) -> Verdict:
         frames = content(output, "video")
         named = None if frames is None else int(classify(judge, frames[None])[0])
-        found = FAMILIES[named] if named is not None and named < len(FAMILIES) else None
-        return compare({"family": record.facts["family"]}, {"family": found})
+        actual = FAMILIES[named] if named is not None and named < len(FAMILIES) else None
+        return compare({"family": record.facts["family"]}, {"family": actual})
 
     return verify
 

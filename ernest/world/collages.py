@@ -131,7 +131,7 @@ def _star(x: np.ndarray, y: np.ndarray, rays: int, radius: float, angle: float, 
     return (du * v - dv * (u - radius)) / math.hypot(du, dv)
 
 
-def _bounds(seen: np.ndarray) -> np.ndarray:
+def _bounds(mask: np.ndarray) -> np.ndarray:
     """The box around the pixels that are seen, float32 `[4]`."""
-    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)

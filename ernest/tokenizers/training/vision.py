@@ -33,7 +33,7 @@ class VisionTraining:
     steps: int = 3200
     rate: float = 2e-3
     warm_up: int = 100
-    """Steps over which the latent is led through the bits rather than around them."""
+    """Steps over which the decoder's input goes from the latent itself to its quantised bits."""
     bit_flip_rate: float = 0.02
     entropy: float = 0.01
     commitment: float = 0.0
@@ -58,7 +58,7 @@ def train_vision_tokenizer(
 ) -> VisionTokenizer:
     """Trains a vision tokenizer on the batches of `draw`; products are in bfloat16 where the hardware has them.
 
-    With a `teacher`, a stroke that tells one digit from another weighs more than its pixels.
+    With a `teacher`, an error that changes what a frame shows costs more than its pixels alone would.
     """
     torch.manual_seed(seed)
     tokenizer = VisionTokenizer(config).to(device)
