@@ -67,24 +67,31 @@ def import_mnist(folder: Path | str, output: Path | str, split: str = "train", l
     if split not in ("train", "test"):
         raise ValueError(f'split: {split!r} is neither "train" nor "test"')
     stem = "train" if split == "train" else "t10k"
-    images = _idx(Path(folder), f"{stem}-images", dimensions=3)[:limit]
-    digits = _idx(Path(folder), f"{stem}-labels", dimensions=1)[:limit]
+    images = read_idx(Path(folder), f"{stem}-images", dimensions=3)[:limit]
+    digits = read_idx(Path(folder), f"{stem}-labels", dimensions=1)[:limit]
+    height, width = images.shape[1:]
+    if max(height, width) > MediaSpec.size:
+        file = Path(folder) / f"{stem}-images-idx3-ubyte"
+        raise ValueError(f"{file}: pictures of {height} x {width}: the canvas has sides of {MediaSpec.size}")
     if len(images) != len(digits) or digits.max(initial=0) > 9:
         raise ValueError(f"{folder}: {len(images)} pictures and {len(digits)} labels, up to {digits.max(initial=0)}: no MNIST")
 
     def records() -> Iterator[Record]:
-        top, left = ((MediaSpec.size - side) // 2 for side in images.shape[1:])
+        top, left = (MediaSpec.size - height) // 2, (MediaSpec.size - width) // 2
         for image, digit in zip(images, digits, strict=True):
             canvas = np.zeros((MediaSpec.size, MediaSpec.size, 3), np.uint8)
-            canvas[top : top + image.shape[0], left : left + image.shape[1]] = image[..., None]
+            canvas[top : top + height, left : left + width] = image[..., None]
             facts = {"digit": int(digit), "colour": "white", "place": "centre"}
             yield from both_directions("image", canvas, f"a white {DIGIT_NAMES[digit]} in the centre", facts)
 
     return ImportSummary(save_records(output, records()), f"the labels of {stem}")
 
 
-def _idx(folder: Path, stem: str, dimensions: int) -> np.ndarray:
-    """An idx file: two zero bytes, type 8 (unsigned byte), number of dimensions, their sizes as big-endian int32, the values."""
+def read_idx(folder: Path, stem: str, dimensions: int) -> np.ndarray:
+    """The uint8 array of MNIST's idx file `stem`, packed with gzip or not. Raises ValueError where it is missing or damaged.
+
+    Such a file is two zero bytes, type 8 (unsigned byte), number of dimensions, their sizes as big-endian int32, the values.
+    """
     names = [f"{stem}{dot}idx{dimensions}-ubyte{packed}" for dot in "-." for packed in ("", ".gz")]
     path = next((folder / name for name in names if (folder / name).is_file()), None)
     if path is None:
@@ -97,8 +104,6 @@ def _idx(folder: Path, stem: str, dimensions: int) -> np.ndarray:
     sizes = [int.from_bytes(content[start : start + 4], "big") for start in range(4, header, 4)]
     if content[:4] != bytes([0, 0, 8, dimensions]) or len(content) != header + math.prod(sizes):
         raise ValueError(f"{path} is damaged, or no idx file of {dimensions} dimensions")
-    if max(sizes[1:], default=0) > MediaSpec.size:
-        raise ValueError(f"{path}: pictures of {sizes[1]} x {sizes[2]}: the canvas has sides of {MediaSpec.size}")
     return np.frombuffer(content, np.uint8, offset=header).reshape(sizes)
 
 

@@ -27,9 +27,9 @@ def load_network(path: str | Path, kind: str, config: type, make: Callable[[Any]
     Raises ValueError, in one line that names the file, where it is damaged or holds something else.
     """
     metadata, tensors = read_header(path).metadata, load_tensors(path)
-    found = metadata.get("kind", "something else")
-    if found != kind:
-        raise ValueError(f"{path}: expected {kind}, found {found}")
+    actual = metadata.get("kind", "something else")
+    if actual != kind:
+        raise ValueError(f"{path}: expected {kind}, found {actual}")
     try:
         with torch.device("meta"):  # no memory and no random draws for weights that are replaced
             network = make(build(config, json.loads(metadata["config"])))
