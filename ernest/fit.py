@@ -29,7 +29,7 @@ def no_progress(step: int, steps: int, metrics: Mapping[str, float]) -> None:
 
 
 @dataclass(frozen=True)
-class Fitting:
+class FitConfig:
     """How a network is trained; `schedule` makes a scheduler for an optimizer, and is stepped after every step."""
 
     steps: int
@@ -53,28 +53,28 @@ def rate_by_step(rate: Callable[[int], float]) -> Callable[[Optimizer], LRSchedu
     return schedule
 
 
-def fit(network: Network, loss: Loss, fitting: Fitting, progress: Progress = no_progress) -> Network:
+def fit(network: Network, loss: Loss, config: FitConfig, progress: Progress = no_progress) -> Network:
     """Trains `network` and returns it, or the average of its weights: in evaluation mode, on the device on which it came.
 
     `loss` draws its own batches, and puts them on that device.
     """
-    optimizer = AdamW(network.parameters(), betas=fitting.betas, weight_decay=fitting.weight_decay, fused=True)
-    schedule = fitting.schedule(optimizer)
+    optimizer = AdamW(network.parameters(), betas=config.betas, weight_decay=config.weight_decay, fused=True)
+    schedule = config.schedule(optimizer)
     average = None
-    if fitting.average is not None:
-        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(fitting.average), use_buffers=False)
+    if config.average is not None:
+        average = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(config.average), use_buffers=False)
     network.train()
-    for step in range(fitting.steps):
+    for step in range(config.steps):
         value, metrics = loss(step)
         optimizer.zero_grad()
         value.backward()
-        if fitting.clip is not None:
-            nn.utils.clip_grad_norm_(network.parameters(), fitting.clip)
+        if config.clip is not None:
+            nn.utils.clip_grad_norm_(network.parameters(), config.clip)
         optimizer.step()
         schedule.step()
         if average is not None:
             average.update_parameters(network)
-        progress(step + 1, fitting.steps, metrics)
+        progress(step + 1, config.steps, metrics)
     return cast(Network, average.module if average is not None else network).eval()
 
 

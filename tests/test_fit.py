@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
-from ernest.fit import Fitting, fit, rate_by_step
+from ernest.fit import FitConfig, fit, rate_by_step
 
 
 def regression(network: nn.Module, seen: list[dict[str, Tensor]] | None = None):
@@ -30,8 +30,8 @@ def test_it_finds_what_there_is_to_find_and_reports_every_step() -> None:
     network = nn.Linear(3, 1)
     told: list[tuple[int, int, Mapping[str, float]]] = []
     steps = 300
-    fitting = Fitting(steps, rate_by_step(lambda step: 0.1 * (1 - step / steps)), weight_decay=0.0)
-    assert fit(network, regression(network), fitting, lambda *args: told.append(args)) is network
+    config = FitConfig(steps, rate_by_step(lambda step: 0.1 * (1 - step / steps)), weight_decay=0.0)
+    assert fit(network, regression(network), config, lambda *args: told.append(args)) is network
     assert not network.training
     torch.testing.assert_close(network.weight.detach(), torch.tensor([[1.0, -2.0, 0.5]]), atol=0.01, rtol=0)
     assert abs(network.bias.item() - 3) < 0.01
@@ -43,8 +43,8 @@ def test_it_does_what_the_loop_written_out_does() -> None:
     torch.manual_seed(1)
     ours, theirs = (nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 1)) for _ in range(2))
     theirs.load_state_dict(ours.state_dict())
-    fitting = Fitting(20, lambda optimizer: OneCycleLR(optimizer, 0.02, 20), (0.8, 0.95), weight_decay=0.3, clip=0.5)
-    fit(ours, regression(ours), fitting)
+    config = FitConfig(20, lambda optimizer: OneCycleLR(optimizer, 0.02, 20), (0.8, 0.95), weight_decay=0.3, clip=0.5)
+    fit(ours, regression(ours), config)
     optimizer = torch.optim.AdamW(theirs.parameters(), betas=(0.8, 0.95), weight_decay=0.3, fused=True)
     schedule, loss = OneCycleLR(optimizer, 0.02, 20), regression(theirs)
     for step in range(20):
@@ -64,7 +64,7 @@ def test_the_rate_is_that_of_the_step() -> None:
     fit(
         network,
         regression(network, seen),
-        Fitting(4, rate_by_step(lambda step: (0.25, 0.0, 0.0, 0.1)[min(step, 3)]), weight_decay=0.0),
+        FitConfig(4, rate_by_step(lambda step: (0.25, 0.0, 0.0, 0.1)[min(step, 3)]), weight_decay=0.0),
     )
     torch.testing.assert_close((seen[1]["weight"] - seen[0]["weight"]).abs(), torch.full((1, 3), 0.25), atol=1e-4, rtol=0)
     assert torch.equal(seen[1]["weight"], seen[3]["weight"])
@@ -75,7 +75,7 @@ def test_gradients_are_clipped_together() -> None:
     norms = {}
     for clip in (None, 0.1):
         network, seen = nn.Linear(3, 1), []
-        fit(network, regression(network, seen), Fitting(2, rate_by_step(lambda step: 1e-3), clip=clip))
+        fit(network, regression(network, seen), FitConfig(2, rate_by_step(lambda step: 1e-3), clip=clip))
         norms[clip] = math.hypot(*(float(seen[1][f"{name} gradient"].norm()) for name in ("weight", "bias")))
     assert norms[None] > 1
     assert math.isclose(norms[0.1], 0.1, rel_tol=1e-4)
@@ -84,7 +84,7 @@ def test_gradients_are_clipped_together() -> None:
 def test_an_average_is_the_running_mean_of_the_weights_with_the_last_buffers() -> None:
     network = nn.Sequential(nn.BatchNorm1d(3), nn.Linear(3, 1))
     seen: list[dict[str, Tensor]] = []
-    kept = fit(network, regression(network, seen), Fitting(6, rate_by_step(lambda step: 0.1), average=0.7))
+    kept = fit(network, regression(network, seen), FitConfig(6, rate_by_step(lambda step: 0.1), average=0.7))
     after = [*seen[1:], dict(network.named_parameters())]
     mean = after[0]["1.weight"]
     for weights in after[1:]:

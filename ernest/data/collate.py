@@ -72,15 +72,15 @@ class _Grid:
         ahead &= self.token_id[:, 1:] == self.token_target[:, :-1]
         columns = [np.flatnonzero(row) for row in ahead]
         widest = round_up(max(map(len, columns)))
-        at = np.full((len(columns), widest), -1)
+        index = np.full((len(columns), widest), -1)
         for row, indices in enumerate(columns):
-            at[row, : len(indices)] = indices
-        read = np.maximum(at, 0)
+            index[row, : len(indices)] = indices
+        read = np.maximum(index, 0)
         token_id = np.take_along_axis(np.maximum(self.token_target, 0), read, axis=1)
         target = np.where(
-            at >= 0, np.take_along_axis(self.token_target, np.minimum(read + 1, self.token_target.shape[1] - 1), axis=1), -1
+            index >= 0, np.take_along_axis(self.token_target, np.minimum(read + 1, self.token_target.shape[1] - 1), axis=1), -1
         )
-        return MTPTargets(*map(torch.from_numpy, (at, token_id, target, np.flatnonzero(target >= 0))))
+        return MTPTargets(*map(torch.from_numpy, (index, token_id, target, np.flatnonzero(target >= 0))))
 
 
 class _Content:
@@ -107,8 +107,8 @@ class _Content:
             end = self.tokenizers.audio.config.codebook
             values = np.concatenate([np.pad(segment.data, ((0, 1), (0, 0)), constant_values=end) for segment in sounds])
             self.codes.append((offset + np.flatnonzero(layout.source == CODE), values))
-            at = np.flatnonzero((layout.code_target >= 0) & (layout.weight > 0))
-            self.code_targets.append((offset + at, values[layout.code_target[at]]))
+            index = np.flatnonzero((layout.code_target >= 0) & (layout.weight > 0))
+            self.code_targets.append((offset + index, values[layout.code_target[index]]))
 
     def _add_cells(
         self,
@@ -120,8 +120,8 @@ class _Content:
     ) -> None:
         coded = [scale_rows(segment, self.tokenizers, bit_flip_rate, generator) for segment in segments]
         value, scale, frame, bits = (torch.cat([getattr(c, name) for c in coded]) for name in ("value", "scale", "frame", "bits"))
-        at = torch.from_numpy(offset + np.flatnonzero(layout.source == CELL))
-        self.cells.append((at, value, scale, at[scale == 0], frame))
+        index = torch.from_numpy(offset + np.flatnonzero(layout.source == CELL))
+        self.cells.append((index, value, scale, index[scale == 0], frame))
         predicts = np.flatnonzero((layout.cell_target >= 0) & (layout.weight > 0))
         target = torch.from_numpy(layout.cell_target[predicts])
         sizes = self.tokenizers.vision.quantiser.sizes
@@ -129,7 +129,7 @@ class _Content:
         cell = target % len(of_scale)
         self.cell_targets.append((torch.from_numpy(offset + predicts), bits[target], of_scale[cell], weight[cell]))
 
-    def _add_patches(self, at: np.ndarray, segments: Sequence[EncodedSegment]) -> None:
+    def _add_patches(self, index: np.ndarray, segments: Sequence[EncodedSegment]) -> None:
         rows, columns = self.tokenizers.vision.grid
         merged = rows // 2 * (columns // 2)
         start = 0
@@ -138,7 +138,7 @@ class _Content:
             if len(rest) % 4:  # the last clip is filled up with its last frame
                 rest = np.concatenate([rest, np.repeat(rest[-1:], -len(rest) % 4, axis=0)])
             for frames in (first, *np.split(rest, len(rest) // 4)) if len(rest) else (first,):
-                self.pixels[len(frames)].append((at[start : start + merged], frames))
+                self.pixels[len(frames)].append((index[start : start + merged], frames))
                 start += merged
 
     def tensors(self) -> tuple[Cells, CellTargets, Patches, Patches, Codes, Codes]:
@@ -160,7 +160,7 @@ class _Content:
             return Patches(torch.zeros(0, dtype=torch.long), torch.zeros(0, frames, 3, size, size), features)
         pixels = to_frames(np.stack([clip for _, clip in clips]))
         features = vision.features(pixels.flatten(0, 1)).unflatten(0, (len(clips), frames))
-        return Patches(torch.from_numpy(np.concatenate([at for at, _ in clips])), pixels, features)
+        return Patches(torch.from_numpy(np.concatenate([index for index, _ in clips])), pixels, features)
 
 
 @dataclass(frozen=True)
@@ -227,5 +227,5 @@ def _cat(parts: list[tuple[Tensor, ...]], empty: tuple[Tensor, ...]) -> list[Ten
 def _codes(parts: list[tuple[np.ndarray, np.ndarray]], levels: int) -> Codes:
     if not parts:
         return Codes(torch.zeros(0, dtype=torch.long), torch.zeros(0, levels, dtype=torch.long))
-    at, value = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Codes(torch.from_numpy(at), torch.from_numpy(value.astype(np.int64)))
+    index, value = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Codes(torch.from_numpy(index), torch.from_numpy(value.astype(np.int64)))

@@ -76,8 +76,8 @@ class DecodedRecords(Sequence[Record]):
                     try:
                         entry, data = decoder.decode(segment)
                     except ValueError as error:
-                        at = f"{records.path / LINES}, line {stored.line}: segments[{index}].file"
-                        raise ValueError(f"{at}: {error}") from error
+                        where = f"{records.path / LINES}, line {stored.line}: segments[{index}].file"
+                        raise ValueError(f"{where}: {error}") from error
                     entries.append(entry)
                     segments.append(Segment(segment.kind, data, segment.made, segment.open))
                 check(number, Record(tuple(segments), stored.task))

@@ -61,7 +61,7 @@ def choices(model: Ernest, batch: Batch) -> np.ndarray:
     """How often each expert was chosen on a batch, int64 `[layers, experts]`; padding does not count."""
     training = model.training
     try:
-        expert_ids = model.eval()(batch).routed.expert_ids
+        expert_ids = model.eval()(batch).router_output.expert_ids
     finally:
         model.train(training)
     return np.stack([count_choices(layer[batch.valid], model.config.experts) for layer in expert_ids])

@@ -83,12 +83,12 @@ class Decoder:
         each other, so one that has ended goes along until all have."""
         n = x.shape[1]
         span = slice(self.cursor, self.cursor + n)
-        at = self.lengths[:, None] + torch.arange(self.cursor, self.cursor + n, device=x.device)
+        index = self.lengths[:, None] + torch.arange(self.cursor, self.cursor + n, device=x.device)
         self.cursor, self.end = self.cursor + n, self.end + n
         group = self.tail_group[:, span]
         document = torch.zeros_like(group)
-        self.document.scatter_(1, at, document)
-        self.group.scatter_(1, at, group)
+        self.document.scatter_(1, index, document)
+        self.group.scatter_(1, index, group)
         return self._run(x, document, group, self.tail_position[:, span], hook)
 
     def _run(self, x: Tensor, document: Tensor, group: Tensor, position: Tensor, hook: Hook) -> Tensor:

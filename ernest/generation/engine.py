@@ -226,8 +226,8 @@ class _Programs:
             self._record_log_prob(F.log_softmax(logits[: self.count].float(), dim=-1).gather(1, code[:, None])[:, 0], live)
             return self._both(code)
 
-        def hook(at: Tensor) -> Hook:
-            return lambda layer, x: self.model.audio.step(layer, x, at, choose)
+        def hook(index: Tensor) -> Hook:
+            return lambda layer, x: self.model.audio.step(layer, x, index, choose)
 
         self.decoder.prefill(hook(self.decoder.last))
         every = torch.arange(self.decoder.rows)
@@ -253,9 +253,9 @@ class _Programs:
         """Inputs `[rows, cells, width]` of one scale, or of SΣ where finished `frame`s are given."""
         value = self._both(value)
         rows, cells, _ = value.shape
-        at = torch.arange(rows * cells)
+        index = torch.arange(rows * cells)
         frames = torch.zeros(0, self.model.frame_projection.in_features) if frame is None else self._both(frame).flatten(1)
-        inputs = Cells(at, value.flatten(0, 1), torch.full((rows * cells,), scale), at[: len(frames)], frames)
+        inputs = Cells(index, value.flatten(0, 1), torch.full((rows * cells,), scale), index[: len(frames)], frames)
         return self.model.embed_cells(inputs, torch.zeros(rows * cells, self.model.config.width)).view(rows, cells, -1)
 
     def _both(self, values: Tensor) -> Tensor:

@@ -27,9 +27,9 @@ class LayerCache:
     def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Writes `[B, K, S, d]` behind what each row holds; returns the keys and values up to the longest row's new end."""
         count = keys.shape[2]
-        at = (self.length[:, None] + torch.arange(count, device=keys.device))[:, None, :, None].expand_as(keys)
-        self.keys.scatter_(2, at, keys.to(self.keys.dtype))
-        self.values.scatter_(2, at, values.to(self.values.dtype))
+        index = (self.length[:, None] + torch.arange(count, device=keys.device))[:, None, :, None].expand_as(keys)
+        self.keys.scatter_(2, index, keys.to(self.keys.dtype))
+        self.values.scatter_(2, index, values.to(self.values.dtype))
         self.length, self.end = self.length + count, self.end + count
         return self.keys[:, :, : self.end], self.values[:, :, : self.end]
 

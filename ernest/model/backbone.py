@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ernest.config.recipe import ModelConfig
 from ernest.model.attention import Attention, LayerCache
-from ernest.model.experts import Experts, Routed
+from ernest.model.experts import Experts, RouterOutput
 from ernest.model.norm import RMSNorm
 from ernest.model.submodel import SubModels
 
@@ -46,7 +46,7 @@ class Block(nn.Module):
         layer: int,
         routing: Routing,
         cache: LayerCache | None = None,
-    ) -> tuple[Tensor, Routed]:
+    ) -> tuple[Tensor, RouterOutput]:
         x = x + self.attention(self.attention_norm(x), angles, mask, cache)
         rows, positions, _ = x.shape
         submodels = routing.submodels
@@ -57,8 +57,8 @@ class Block(nn.Module):
                 allowed = submodels.experts[:, layer].repeat_interleave(positions, dim=0)
         valid = None if routing.valid is None else routing.valid.flatten()
         replay = None if routing.replay is None else routing.replay[layer].flatten(0, 1)[:, :k]
-        y, routed = self.moe(self.moe_norm(x).flatten(0, 1), valid, allowed, top_k, k, replay)
-        return x + y.view_as(x), replace(routed, expert_ids=routed.expert_ids.unflatten(0, (rows, positions)))
+        y, router_output = self.moe(self.moe_norm(x).flatten(0, 1), valid, allowed, top_k, k, replay)
+        return x + y.view_as(x), replace(router_output, expert_ids=router_output.expert_ids.unflatten(0, (rows, positions)))
 
 
 class Backbone(nn.Module):
@@ -77,7 +77,7 @@ class Backbone(nn.Module):
         routing: Routing,
         after_layer: Callable[[int, Tensor], Tensor],
         caches: list[LayerCache] | None = None,
-    ) -> tuple[Tensor, Routed]:
+    ) -> tuple[Tensor, RouterOutput]:
         """`x` `[rows, positions, width]`; `after_layer(layer, x)` is where audio heads read and codes are fed back.
 
         What the routers did comes back for all layers, `[layers, ...]`; -1 is no expert.
@@ -87,13 +87,15 @@ class Backbone(nn.Module):
             running = None if routing.submodels is None else routing.submodels.running[layer]
             cache = None if caches is None else caches[layer]
             if running is None:
-                x, routed = block(x, angles, mask, layer, routing, cache)
+                x, router_output = block(x, angles, mask, layer, routing, cache)
             else:
-                x, routed = _some_rows(block, x, angles, mask, layer, routing, running, cache)
+                x, router_output = _some_rows(block, x, angles, mask, layer, routing, running, cache)
             x = after_layer(layer, x)
-            done.append(routed)
-        loads = [routed.load for routed in done if routed.load is not None]
-        return x, Routed(torch.stack([routed.expert_ids for routed in done]), torch.stack(loads) if loads else None)
+            done.append(router_output)
+        loads = [router_output.load for router_output in done if router_output.load is not None]
+        return x, RouterOutput(
+            torch.stack([router_output.expert_ids for router_output in done]), torch.stack(loads) if loads else None
+        )
 
 
 def _some_rows(
@@ -105,16 +107,16 @@ def _some_rows(
     routing: Routing,
     running: tuple[int, ...],
     cache: LayerCache | None,
-) -> tuple[Tensor, Routed]:
+) -> tuple[Tensor, RouterOutput]:
     assert routing.submodels is not None
     if cache is not None and running:
         raise ValueError(f"layer {layer}: with a cache, all rows run it or none")
     rows = torch.tensor(running, dtype=torch.long, device=x.device)
-    y, routed = block(x[rows], (angles[0][rows], angles[1][rows]), mask[rows], layer, routing.of_rows(running, rows))
-    ids = routed.expert_ids
+    y, router_output = block(x[rows], (angles[0][rows], angles[1][rows]), mask[rows], layer, routing.of_rows(running, rows))
+    ids = router_output.expert_ids
     expert_ids = ids.new_full((len(x), ids.shape[1], routing.submodels.most), -1)
     expert_ids[rows, :, : ids.shape[2]] = ids
-    return x.index_copy(0, rows, y.to(x.dtype)), replace(routed, expert_ids=expert_ids)
+    return x.index_copy(0, rows, y.to(x.dtype)), replace(router_output, expert_ids=expert_ids)
 
 
 def draw_as_constructed(module: nn.Module) -> None:

@@ -12,7 +12,7 @@ from ernest.model.experts_cpu import Blocks, GatherBlocks, SumChoices, lay_out
 
 
 @dataclass(frozen=True)
-class Sorted:
+class SortedChoices:
     """Choices sorted by expert without gaps: `row_Tk` the row of each choice, `ends_N` the last row of each expert and one."""
 
     row_Tk: Tensor
@@ -28,7 +28,7 @@ class LocalDispatch:
     def __init__(self, experts: int) -> None:
         self.experts = experts
 
-    def __call__(self, x_TD: Tensor, gate_Tk: Tensor, expert_Tk: Tensor) -> tuple[Tensor, Tensor, Blocks | Sorted]:
+    def __call__(self, x_TD: Tensor, gate_Tk: Tensor, expert_Tk: Tensor) -> tuple[Tensor, Tensor, Blocks | SortedChoices]:
         """Inputs `[S, D]` and gates `[S]` of the rows, expert by expert, and the layout to go back by."""
         if x_TD.is_cpu and torch.is_grad_enabled():
             blocks = lay_out(expert_Tk, self.experts)
@@ -38,10 +38,10 @@ class LocalDispatch:
         counts_N = torch.zeros(self.experts, dtype=torch.long, device=expert.device).index_add_(
             0, expert, torch.ones_like(expert)
         )
-        layout = Sorted(order.argsort().view_as(expert_Tk), counts_N.cumsum(0).to(torch.int32))
+        layout = SortedChoices(order.argsort().view_as(expert_Tk), counts_N.cumsum(0).to(torch.int32))
         return x_TD[order // expert_Tk.shape[1]], gate_Tk.reshape(-1)[order], layout
 
-    def combine(self, y_SD: Tensor, layout: Blocks | Sorted) -> Tensor:
+    def combine(self, y_SD: Tensor, layout: Blocks | SortedChoices) -> Tensor:
         """The sum over the choices of each token, `[T, D]`."""
         if isinstance(layout, Blocks):
             return SumChoices.apply(y_SD, layout)

@@ -10,13 +10,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ernest.device import compute_dtype
-from ernest.model.dispatch import LocalDispatch, Sorted
+from ernest.model.dispatch import LocalDispatch, SortedChoices
 from ernest.model.experts_cpu import BlockedExperts, Blocks
 from ernest.model.router import Router, count_load
 
 
 @dataclass(frozen=True)
-class Routed:
+class RouterOutput:
     """What routers did: `expert_ids` `[..., k]` of every token and `load` `[..., 2, N]`, counted and expected (`count_load`), or
     None where no token was to be counted."""
 
@@ -45,15 +45,15 @@ class Experts(nn.Module):
         top_k_T: Tensor | None = None,
         k: int | None = None,
         replay_Tk: Tensor | None = None,
-    ) -> tuple[Tensor, Routed]:
+    ) -> tuple[Tensor, RouterOutput]:
         """`[T, D] -> [T, D]`, in autocast's type where it is on. Counts the tokens of `valid_T`; the rest is the router's."""
         gate_Tk, expert_Tk = self.router(x_TD, allowed_TN, top_k_T, k, replay_Tk)
         x_SD, gate_S, layout = self.dispatch(x_TD.to(compute_dtype(x_TD)), gate_Tk, expert_Tk)
         y_TD = self.dispatch.combine(self.compute(x_SD, gate_S, layout), layout)
         load = None if valid_T is None else count_load(gate_Tk, expert_Tk, valid_T, len(self.w_down), allowed_TN)
-        return y_TD, Routed(expert_Tk, load)
+        return y_TD, RouterOutput(expert_Tk, load)
 
-    def compute(self, x_SD: Tensor, gate_S: Tensor, layout: Blocks | Sorted) -> Tensor:
+    def compute(self, x_SD: Tensor, gate_S: Tensor, layout: Blocks | SortedChoices) -> Tensor:
         """Every row through its expert, times its gate."""
         if isinstance(layout, Blocks):
             return BlockedExperts.apply(x_SD, gate_S, self.w_gate_up, self.w_down, layout)

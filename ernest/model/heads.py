@@ -37,15 +37,15 @@ class AudioHeads(nn.Module):
         """`[N, levels] -> [N, width]`: the sum over levels of level-specific embeddings."""
         return torch.stack([table(codes[:, q]) for q, table in enumerate(self.code_embeddings)]).sum(dim=0)
 
-    def step(self, layer: int, x: Tensor, at: Tensor, choose: Callable[[int, Tensor], Tensor]) -> Tensor:
-        """After a layer: `choose(level, logits [N, codes + 1])` gives the codes `[N]` to be fed back at flat positions `at`."""
+    def step(self, layer: int, x: Tensor, index: Tensor, choose: Callable[[int, Tensor], Tensor]) -> Tensor:
+        """After a layer: `choose(level, logits [N, codes + 1])` gives the codes `[N]` to feed back at flat positions `index`."""
         level = layer - self.first_layer
         if level < 0:
             return x
         flat = x.flatten(0, 1)
-        codes = choose(level, self.code_heads[level](self.code_norms[level](flat[at])))
+        codes = choose(level, self.code_heads[level](self.code_norms[level](flat[index])))
         if level + 1 < self.levels:
-            flat = flat.index_add(0, at, self.code_embeddings[level](codes).to(flat.dtype))
+            flat = flat.index_add(0, index, self.code_embeddings[level](codes).to(flat.dtype))
         return flat.view_as(x)
 
     def teach(self, targets: Codes, logits: list[Tensor]) -> Callable[[int, Tensor], Tensor]:
@@ -75,12 +75,12 @@ class MTPHead(nn.Module):
         self, hidden: Tensor, embedded: Tensor, document: Tensor, group: Tensor, position: Tensor, mtp: MTPTargets
     ) -> Tensor:
         """`hidden` `[rows, positions, width]`, `embedded` `[rows, M, width]` the next tokens; `[rows, M, width]`."""
-        at = mtp.index.clamp_min(0)
-        take = lambda values: values.gather(1, at)  # noqa: E731
+        index = mtp.index.clamp_min(0)
+        take = lambda values: values.gather(1, index)  # noqa: E731
         document = torch.where(mtp.index >= 0, take(document), -1)
         group = take(group)
-        position = position.gather(1, at[..., None].expand(-1, -1, 3))
-        read = hidden.gather(1, at[..., None].expand(-1, -1, hidden.shape[-1]))
+        position = position.gather(1, index[..., None].expand(-1, -1, 3))
+        read = hidden.gather(1, index[..., None].expand(-1, -1, hidden.shape[-1]))
         x = self.projection(torch.cat([self.norm_hidden(read), self.norm_token(embedded).to(read.dtype)], dim=-1))
         angles = rotary_angles(position, self.config.head_dim, self.config.rope_base)
         mask = allowed(document, group, document, group)

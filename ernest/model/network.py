@@ -21,7 +21,7 @@ from ernest.device import compute_dtype
 from ernest.model.attention import LayerCache, as_bias
 from ernest.model.backbone import Backbone, Routing, draw_as_constructed, init_matrices
 from ernest.model.encoder import Encoder
-from ernest.model.experts import Routed
+from ernest.model.experts import RouterOutput
 from ernest.model.heads import AudioHeads, MTPHead
 from ernest.model.norm import RMSNorm
 from ernest.model.submodel import SubModels
@@ -40,7 +40,7 @@ class Predictions:
     mtp: Tensor | None
     bits: Tensor
     codes: list[Tensor]
-    routed: Routed
+    router_output: RouterOutput
 
 
 class Ernest(nn.Module):
@@ -88,8 +88,8 @@ class Ernest(nn.Module):
         """Inputs of all positions `[rows, length, width]`."""
         rows, length = batch.token_id.shape
         carries_token = batch.valid.flatten().clone()
-        for at in (batch.cells.index, batch.stills.index, batch.clips.index, batch.codes.index):
-            carries_token[at] = False
+        for index in (batch.cells.index, batch.stills.index, batch.clips.index, batch.codes.index):
+            carries_token[index] = False
         x = self.token_embedding(batch.token_id.flatten()) * carries_token[:, None]
         x = self.embed_cells(batch.cells, x)
         for patches in (batch.stills, batch.clips):
@@ -105,27 +105,29 @@ class Ernest(nn.Module):
         routing: Routing,
         after_layer: Callable[[int, Tensor], Tensor],
         caches: list[LayerCache] | None = None,
-    ) -> tuple[Tensor, Routed]:
+    ) -> tuple[Tensor, RouterOutput]:
         """Hidden states `[rows, positions, width]` under the final norm, and what the routers did; training and generation both
         pass here."""
         angles = rotary_angles(position, self.config.head_dim, self.config.rope_base)
         bias = as_bias(mask, compute_dtype(x))
-        x, routed = self.backbone(x, angles, bias, routing, after_layer, caches)
-        return self.final_norm(x), routed
+        x, router_output = self.backbone(x, angles, bias, routing, after_layer, caches)
+        return self.final_norm(x), router_output
 
     def forward(self, batch: Batch, submodels: SubModels | None = None, replay: Tensor | None = None) -> Predictions:
-        """Teacher-forced logits at the targets of a batch; `replay` are the `routed.expert_ids` of an earlier forward pass.
+        """Teacher-forced logits at the targets of a batch; `replay` are `router_output.expert_ids` of an earlier forward pass.
 
         Every part runs whatever the batch holds, on no rows if need be: all parameters get a gradient, if zero.
         """
         codes: list[Tensor] = []
         mask = allowed(batch.document, batch.group, batch.document, batch.group)
         routing = Routing(submodels, batch.valid, replay)
-        hidden, routed = self.trunk(self.embed(batch), batch.position, mask, routing, self.audio.teach(batch.code_targets, codes))
+        hidden, router_output = self.trunk(
+            self.embed(batch), batch.position, mask, routing, self.audio.teach(batch.code_targets, codes)
+        )
         flat = hidden.flatten(0, 1)
         text = self.text_head(flat[batch.token_index])
         bits = self.bit_head(flat[batch.cell_targets.index])
-        return Predictions(text, self._mtp(hidden, batch), bits, codes, routed)
+        return Predictions(text, self._mtp(hidden, batch), bits, codes, router_output)
 
     def _mtp(self, hidden: Tensor, batch: Batch) -> Tensor | None:
         if self.mtp is None:

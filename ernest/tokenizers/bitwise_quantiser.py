@@ -30,7 +30,7 @@ class BitHistory:
 
 
 @dataclass(frozen=True)
-class Quantised:
+class QuantiserOutput:
     """What training needs of one pass, with gradients.
 
     total:   `[N, bits, height, width]`, the sum of all scales
@@ -83,7 +83,7 @@ class MultiScaleBits(nn.Module):
         signs = (bits.to(self.gain.dtype) * 2 - 1) / math.sqrt(self.bits)
         return self.up(signs.transpose(1, 2).unflatten(2, (height, width)), k)
 
-    def forward(self, latent: Tensor, bit_flip_rate: float = 0.0, generator: torch.Generator | None = None) -> Quantised:
+    def forward(self, latent: Tensor, bit_flip_rate: float = 0.0, generator: torch.Generator | None = None) -> QuantiserOutput:
         """The residual loop of ERNIE 5.0 §2.2.1 with straight-through gradients, for `[N, bits, height, width]`.
 
         `bit_flip_rate` turns a share of the bits over, so that a decoder learns to live with a wrong one.
@@ -98,7 +98,7 @@ class MultiScaleBits(nn.Module):
             if bit_flip_rate > 0:
                 q = torch.where(torch.rand(q.shape, generator=generator, device=q.device) < bit_flip_rate, -q, q)
             coarse, total = total, total + self.up(cell + (q - cell).detach(), k)
-        return Quantised(total, coarse, entropy / len(self.sizes), commitment / len(self.sizes))
+        return QuantiserOutput(total, coarse, entropy / len(self.sizes), commitment / len(self.sizes))
 
     @torch.no_grad()
     def history(

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ernest.config.media import MediaSpec
-from ernest.tokenizers.bitwise_quantiser import MultiScaleBits, Quantised
+from ernest.tokenizers.bitwise_quantiser import MultiScaleBits, QuantiserOutput
 from ernest.tokenizers.network_file import load_network, save_network
 from ernest.tokenizers.spec import VisualSpec
 
@@ -106,7 +106,7 @@ class VisionTokenizer(nn.Module):
 
     def forward(
         self, frames: Tensor, quantised: float = 1.0, bit_flip_rate: float = 0.0, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor, Quantised]:
+    ) -> tuple[Tensor, Tensor, QuantiserOutput]:
         """Reconstruction, class logits of the coarse scales `[N, classes]`, and the quantiser's own terms.
 
         `quantised` is how much of the latent goes through bits; the rest goes around them, for the first steps of

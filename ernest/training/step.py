@@ -34,7 +34,7 @@ def step(model: Ernest, batch: Batch, submodels: SubModels | None, state: StepSt
     counts = total(counts)
     combine(sums, counts, state.balancer, now.mtp_weight).backward()
     norm = update(state.optimizer, sum_gradients(model), now.learning_rate, state.clip)
-    balance(model, predictions.routed.load, now.bias_speed)
+    balance(model, predictions.router_output.load, now.bias_speed)
     losses = mean_losses(total(sums.detach()), counts)
     state.balancer = state.balancer.observe(losses)
     return losses | {"norm": norm, "rate": now.learning_rate, "positions": int(total(batch.valid.sum()))}

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.optim.lr_scheduler import OneCycleLR
 
-from ernest.fit import Fitting, Network, Progress, fit, no_progress
+from ernest.fit import FitConfig, Network, Progress, fit, no_progress
 from ernest.lcnet.image_io.augment import elastic_distort
 from ernest.lcnet.network import PPLCNet, small_images
 from ernest.tokenizers.training.recogniser import train_recogniser
@@ -106,5 +106,5 @@ def _train(
         value = functional.cross_entropy(network(media), classes, label_smoothing=0.05)
         return value, {"loss": value.item()}
 
-    fitting = Fitting(steps, lambda optimizer: OneCycleLR(optimizer, rate, max(2, steps), pct_start=0.1), weight_decay=0.02)
-    return fit(network, loss, fitting, progress)
+    fit_config = FitConfig(steps, lambda optimizer: OneCycleLR(optimizer, rate, max(2, steps), pct_start=0.1), weight_decay=0.02)
+    return fit(network, loss, fit_config, progress)

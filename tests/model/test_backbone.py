@@ -104,16 +104,16 @@ def test_what_a_submodel_leaves_out_gets_no_gradient():
     x = model.embed(batch)
     mask = allowed(batch.document, batch.group, batch.document, batch.group)
     routing = Routing(stack(chosen, CONFIG), batch.valid)
-    out, routed = model.trunk(x, batch.position, mask, routing, lambda layer, hidden: hidden)
+    out, router_output = model.trunk(x, batch.position, mask, routing, lambda layer, hidden: hidden)
     out.square().sum().backward()
     for layer, block in enumerate(model.backbone.blocks):
         gradients = [p.grad for p in block.parameters()]
         if layer not in SUBMODELS[2].layers:
             assert all(g is not None and not g.any() for g in gradients)  # it ran, on no rows
-            assert not routed.load[layer].any()
-            assert (routed.expert_ids[layer] == -1).all()
+            assert not router_output.load[layer].any()
+            assert (router_output.expert_ids[layer] == -1).all()
             continue
-        load, expected_load = routed.load[layer]
+        load, expected_load = router_output.load[layer]
         assert all(g is not None and g.any() for g in gradients)
         gone = [e for e in range(CONFIG.experts) if e not in SUBMODELS[2].experts[layer]]
         assert not block.moe.w_gate_up.grad[gone].any()
@@ -140,9 +140,9 @@ def test_checkpointing_a_block_counts_once():
     for again in (False, True):
         model.zero_grad()
         arguments = x, angles, mask, 0, Routing(valid=batch.valid)
-        y, routed = checkpoint(block, *arguments, use_reentrant=False) if again else block(*arguments)
+        y, router_output = checkpoint(block, *arguments, use_reentrant=False) if again else block(*arguments)
         y.square().sum().backward()
-        found.append((routed.load, routed.expert_ids, *(p.grad for p in block.parameters())))
+        found.append((router_output.load, router_output.expert_ids, *(p.grad for p in block.parameters())))
     assert found[0][0][0].sum() == CONFIG.top_k * batch.valid.sum()
     assert all(torch.equal(once, twice) for once, twice in zip(*found, strict=True))
 
@@ -157,10 +157,10 @@ def test_experts_of_every_layer_can_be_replayed(trains):
         first = model(batch, submodels)
         for block in model.backbone.blocks:
             block.moe.router.selection_bias.normal_()
-        again = model(batch, submodels, first.routed.expert_ids)
+        again = model(batch, submodels, first.router_output.expert_ids)
         other = model(batch, submodels)
-    assert torch.equal(first.routed.expert_ids, again.routed.expert_ids)
-    assert not torch.equal(first.routed.expert_ids, other.routed.expert_ids)
+    assert torch.equal(first.router_output.expert_ids, again.router_output.expert_ids)
+    assert not torch.equal(first.router_output.expert_ids, other.router_output.expert_ids)
     for one, two in zip([first.text, first.bits, *first.codes], [again.text, again.bits, *again.codes], strict=True):
         assert torch.equal(one, two)
     assert not torch.equal(first.text, other.text)

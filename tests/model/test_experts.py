@@ -114,9 +114,9 @@ def test_dense_reference_and_sparsity():
     weight = torch.zeros(TOKENS, EXPERTS).scatter(1, chosen, gate)
     a, b = torch.einsum("td,ndh->tnh", x, experts.w_gate_up).chunk(2, dim=-1)
     dense = torch.einsum("tnh,nhd,tn->td", F.silu(a) * b, experts.w_down, weight)
-    y, routed = experts(x, torch.ones(TOKENS, dtype=torch.bool))
+    y, router_output = experts(x, torch.ones(TOKENS, dtype=torch.bool))
     assert close(y, dense)
-    assert routed.load[0].sum() == TOP_K * TOKENS
+    assert router_output.load[0].sum() == TOP_K * TOKENS
     assert pytest.approx(0.0208, abs=1e-4) == TOP_K / EXPERTS
 
 
@@ -173,26 +173,26 @@ def test_elastic_masks_and_smaller_k():
     allowed = torch.zeros(TOKENS, EXPERTS, dtype=torch.bool)
     allowed[: TOKENS // 2, :40], allowed[TOKENS // 2 :, 20:60] = True, True
     top_k = torch.tensor([1, 2]).repeat(TOKENS // 2)
-    y, routed = experts(x, torch.ones(TOKENS, dtype=torch.bool), allowed, top_k)
+    y, router_output = experts(x, torch.ones(TOKENS, dtype=torch.bool), allowed, top_k)
     gate, chosen = experts.router(x, allowed, top_k)
     assert bool(allowed.gather(1, chosen).all())
     assert close(y, loop(x, gate, chosen, experts.w_gate_up, experts.w_down))
     assert torch.equal(gate[top_k == 1], torch.tensor([1.0, 0.0]).expand(TOKENS // 2, 2))
-    assert torch.equal(routed.expert_ids, chosen)
+    assert torch.equal(router_output.expert_ids, chosen)
     y.sum().backward()
     trained = experts.w_gate_up.grad.abs().amax(dim=(1, 2)).nonzero()[:, 0]
     assert torch.equal(trained, chosen[gate > 0].unique())
     assert trained.max() < 60
-    load, expected_load = routed.load
+    load, expected_load = router_output.load
     assert load.sum() == top_k.sum()
     assert load.sum() == pytest.approx(float(expected_load.sum()), rel=1e-5)
 
 
 def test_padding_is_not_counted():
     experts = pool()
-    _, routed = experts(tokens(), torch.arange(TOKENS) < 100)
-    assert routed.load[0].sum() == 2 * 100
-    assert routed.load[1].sum() == pytest.approx(2 * 100)
+    _, router_output = experts(tokens(), torch.arange(TOKENS) < 100)
+    assert router_output.load[0].sum() == 2 * 100
+    assert router_output.load[1].sum() == pytest.approx(2 * 100)
     assert experts(tokens())[1].load is None
 
 
@@ -201,9 +201,9 @@ def test_no_token_makes_no_row_and_zero_gradients(trains):
     experts = pool()
     x = torch.zeros(0, WIDTH, requires_grad=trains)
     with torch.set_grad_enabled(trains):
-        y, routed = experts(x, torch.zeros(0, dtype=torch.bool))
+        y, router_output = experts(x, torch.zeros(0, dtype=torch.bool))
     assert y.shape == (0, WIDTH)
-    assert not routed.load.any()
+    assert not router_output.load.any()
     if trains:
         y.sum().backward()
         assert all(p.grad is not None and not p.grad.any() for p in experts.parameters())
@@ -214,12 +214,12 @@ def test_experts_chosen_before_are_taken_again(trains):
     """Whatever the router would choose by now; gates are its own."""
     experts, x = pool(), tokens()
     with torch.set_grad_enabled(trains):
-        y, routed = experts(x)
+        y, router_output = experts(x)
         experts.router.selection_bias[5] += 10.0
-        again, same = experts(x, replay_Tk=routed.expert_ids)
+        again, same = experts(x, replay_Tk=router_output.expert_ids)
         other, moved = experts(x)
     assert torch.equal(y, again)
-    assert torch.equal(routed.expert_ids, same.expert_ids)
+    assert torch.equal(router_output.expert_ids, same.expert_ids)
     assert bool((moved.expert_ids[:, 0] == 5).all())
     assert not torch.equal(y, other)
 

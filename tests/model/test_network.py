@@ -136,8 +136,8 @@ def test_other_names_of_tasks_change_nothing(model):
     outputs = [model(collate(rows, 100, tokenizers())) for rows in (named, renamed)]
     assert torch.equal(outputs[0].text, outputs[1].text)
     assert torch.equal(outputs[0].bits, outputs[1].bits)
-    assert outputs[0].routed.expert_ids.shape == (CONFIG.layers, len(named), 100, CONFIG.top_k)
-    assert torch.equal(*(out.routed.expert_ids for out in outputs))
+    assert outputs[0].router_output.expert_ids.shape == (CONFIG.layers, len(named), 100, CONFIG.top_k)
+    assert torch.equal(*(out.router_output.expert_ids for out in outputs))
 
 
 @torch.inference_mode()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ernest.fit import Fitting, Progress, fit, mixed_precision, no_progress, rate_by_step
+from ernest.fit import FitConfig, Progress, fit, mixed_precision, no_progress, rate_by_step
 from ernest.tokenizers.audio import (
     MEL_FRAMES,
     AudioConfig,
@@ -79,8 +79,8 @@ def _train(tokenizer: AudioTokenizer, mel: Tensor, frames: Tensor, features: Ten
         batch_mel, batch_features = mel[picks, : MEL_FRAMES * longest], features[picks, :longest]
         return _loss(tokenizer, codebooks if step >= warm else None, project, batch_mel, frames[picks], batch_features)
 
-    fitting = Fitting(steps, rate_by_step(lambda step: _rate(step, steps)), betas=(0.9, 0.95), clip=1.0)
-    fit(nn.ModuleList([tokenizer, project]), loss, fitting, progress)
+    fit_config = FitConfig(steps, rate_by_step(lambda step: _rate(step, steps)), betas=(0.9, 0.95), clip=1.0)
+    fit(nn.ModuleList([tokenizer, project]), loss, fit_config, progress)
 
 
 def _rate(step: int, steps: int) -> float:

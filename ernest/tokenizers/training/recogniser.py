@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ernest.fit import Fitting, Network, Progress, fit, mixed_precision, no_progress, rate_by_step
+from ernest.fit import FitConfig, Network, Progress, fit, mixed_precision, no_progress, rate_by_step
 from ernest.tokenizers.audio import MEL_FRAMES, Convolution, by_length, inside_clips
 from ernest.tokenizers.mel import BANDS
 
@@ -58,7 +58,7 @@ def train_recogniser(
         return value, {"loss": float(value.detach()), "accuracy": float(accuracy)}
 
     schedule = rate_by_step(lambda step: 2e-3 * min(1, (step + 1) / 30) * (1 - step / steps) + 1e-5)
-    return fit(network, loss, Fitting(steps, schedule, weight_decay=0.02), progress)
+    return fit(network, loss, FitConfig(steps, schedule, weight_decay=0.02), progress)
 
 
 def augment(mel: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ernest.fit import Fitting, Progress, fit, mixed_precision, no_progress, rate_by_step
+from ernest.fit import FitConfig, Progress, fit, mixed_precision, no_progress, rate_by_step
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig, to_frames
 
 Draw = Callable[[int], tuple[np.ndarray, np.ndarray]]
@@ -73,7 +73,7 @@ def train_vision_tokenizer(
         return _loss(tokenizer, frames, labels, quantised, training, current_teacher, generator)
 
     schedule = rate_by_step(lambda step: training.rate * _rate(step, training.steps))
-    return fit(tokenizer, loss, Fitting(training.steps, schedule, (0.9, 0.98), clip=1.0, average=training.average), progress)
+    return fit(tokenizer, loss, FitConfig(training.steps, schedule, (0.9, 0.98), clip=1.0, average=training.average), progress)
 
 
 def _loss(
