@@ -62,5 +62,5 @@ def load_model(folder: Path) -> "tuple[Ernest, Tokenizers]":
 
 
 def load_expert_importance(folder: Path) -> "Tensor":
-    """What each expert of a checkpoint contributes, `[layers, experts]`."""
+    """The contribution of each expert of a checkpoint, `[layers, experts]`."""
     return load_tensors(folder / "importance.safetensors")["importance"]

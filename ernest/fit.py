@@ -30,7 +30,7 @@ def no_progress(step: int, steps: int, metrics: Mapping[str, float]) -> None:
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How a network is trained; `schedule` makes a scheduler for an optimizer, and is stepped after every step."""
+    """The settings of a training; `schedule` makes a scheduler for an optimizer, and is stepped after every step."""
 
     steps: int
     schedule: Callable[[Optimizer], LRScheduler]

@@ -1,1 +1,1 @@
-"""What a run can set: every field of a recipe, with its default, without torch."""
+"""The settings of a run: every field of a recipe, with its default, without torch."""

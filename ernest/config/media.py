@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class MediaSpec:
-    """What every picture, video and sound is brought to."""
+    """The sizes and rates to which every picture, video and sound is brought."""
 
     size: int = 32
     """Pixels on a side of a picture, and of each frame of a video."""

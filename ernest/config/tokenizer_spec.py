@@ -1,11 +1,11 @@
-"""What the tokenizers give and take, as far as the network must know it."""
+"""The sizes of tokenizers, as far as the network must know them."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class TokenizerSpec:
-    """What the tokenizers give and take, which fixes the shapes of embeddings and heads."""
+    """The sizes of the tokenizers, which fix the shapes of embeddings and heads."""
 
     vocabulary: int
     bits: int

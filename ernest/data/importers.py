@@ -38,7 +38,7 @@ Captions = dict[Path, list[str]]
 
 @dataclass(frozen=True)
 class ImportSummary:
-    """What an import wrote: the number of records, where the captions came from, and the files left out, with reasons."""
+    """The result of an import: the number of records, where the captions came from, and the files left out, with reasons."""
 
     records: int
     captions: str

@@ -1,4 +1,4 @@
-"""Where each part of an example stands in a row: its segments as tokens, and their layout."""
+"""Lays an example out: its segments as tokens, and the input, target and position of each."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -49,7 +49,8 @@ def suffix(path: Path | str) -> str:
 
 
 def kind_of(path: Path | str) -> Kind | None:
-    """What a file most likely holds, by its name and, where the name leaves it open, its content; None if not ours."""
+    """The kind of a file by its name and, where the name leaves it open, its content; None for a file that cannot be read
+    here."""
     ending = suffix(path)
     if ending in _SOUND:
         return "audio"

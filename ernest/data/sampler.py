@@ -1,4 +1,4 @@
-"""Which examples form a row of a training step, and how their words are cut: a function of (seed, step, row) alone."""
+"""Draws and packs the examples of a training step's rows, each a function of (seed, step, row) alone."""
 
 from collections.abc import Iterator, Mapping
 

@@ -1,1 +1,1 @@
-"""How good a model is: every direction with its task, verifier, bar and chance."""
+"""Evaluation: scores every direction by its verifiers, against its bar and chance."""

@@ -59,7 +59,7 @@ def generate(direction: Direction, records: Sequence[Record], engine: Engine, se
 
 
 def rebuild(records: Sequence[Record], tokenizers: Tokenizers) -> list[list[Segment]]:
-    """What records make, a picture, a video or a sound at their end, through its tokenizer and back."""
+    """The last segment of every record, a picture, a video or a sound, through its tokenizer and back."""
     kind = records[0].segments[-1].kind
     data = [record.segments[-1].data for record in records]
     if kind == "audio":

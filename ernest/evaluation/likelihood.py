@@ -1,4 +1,4 @@
-"""How well a model predicts held-out texts: bits per byte, as a share of what a unigram over the same tokens needs."""
+"""Scores how well a model predicts held-out texts: bits per byte, as a share of what a unigram over the same tokens needs."""
 
 import numpy as np
 import torch

@@ -1,4 +1,4 @@
-"""Which experts are used, by which task, and how evenly (ERNIE 5.0 §6.4.1, Fig. 8 to 10).
+"""Measures which experts are used, by which task, and how evenly (ERNIE 5.0 §6.4.1, Fig. 8 to 10).
 
 A usage is an array `[layers, experts]`: the share of a layer's choices that went to each expert, summing to 1 in every layer.
 """
@@ -58,7 +58,7 @@ def mixture_load(
 
 @torch.inference_mode()
 def choices(model: Ernest, batch: Batch) -> np.ndarray:
-    """How often each expert was chosen on a batch, int64 `[layers, experts]`; padding does not count."""
+    """Counts how often each expert was chosen on a batch, int64 `[layers, experts]`; padding does not count."""
     training = model.training
     try:
         expert_ids = model.eval()(batch).router_output.expert_ids

@@ -92,7 +92,7 @@ def _score(criterion: Criterion, group: str, system: System, result: EvalResult)
 
 
 def training_scores(load: np.ndarray, metrics: Sequence[Mapping[str, float]]) -> list[Score]:
-    """What the training itself is scored by: the load `[batches, layers, experts]` of the least balanced layer, and the speed."""
+    """Scores of the training itself: the load `[batches, layers, experts]` of the least balanced layer, and the speed."""
     system = SYSTEMS[0]
     scores = [_score(BALANCE, "training", system, EvalResult(float(normalised_entropy(load.sum(0)).min()), 0))]
     pace = [entry["positions"] / entry["seconds"] for entry in metrics if entry.get("seconds", 0) > 0]

@@ -68,7 +68,7 @@ def generate(
 
 
 def describe(checkpoint: Path, file: Path, question: str | None = None, size: SubModelSize = FULL_SIZE) -> str:
-    """What a file holds, in words, or the answer to a question about it. Raises ValueError for a file that cannot be read."""
+    """Describes a file in words, or answers a question about it. Raises ValueError for a file that cannot be read."""
     kind = media.kind_of(file)
     if kind is None:
         known = ", ".join(ending for endings in media.SUFFIXES.values() for ending in endings)

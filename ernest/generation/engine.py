@@ -36,7 +36,7 @@ class MaxLengths:
 
 @dataclass(frozen=True)
 class Generation:
-    """What came out. `values`, one per prompt: token ids; latent sums float `[frames, bits, rows, columns]`; codes
+    """The outputs of prompts. `values`, one per prompt: token ids; latent sums float `[frames, bits, rows, columns]`; codes
     `[frames, levels]`. `log_likelihood` `[prompts]` of the choices under the model itself, at temperature 1, unguided. `bits`,
     bool `[frames, cells, bits]` for each picture or video, are the choices that its sums were made from."""
 

@@ -90,8 +90,8 @@ def attend_explicitly(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = Non
 
 
 def as_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is added to scores: 0 where `mask` allows, minus infinity elsewhere. A bias passes unchanged, so that a stack of
-    layers can make it once."""
+    """The bias that `mask` adds to scores: 0 where it allows, minus infinity elsewhere. A bias passes unchanged, so that a stack
+    of layers can make it once."""
     return torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, -torch.inf) if mask.dtype == torch.bool else mask
 
 

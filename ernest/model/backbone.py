@@ -15,7 +15,7 @@ from ernest.model.submodel import SubModels
 
 @dataclass(frozen=True)
 class Routing:
-    """What restricts the choice of experts, row by row: sub-models; which tokens `[rows, positions]` are counted, None for none;
+    """Restrictions on the choice of experts, row by row: sub-models; which tokens `[rows, positions]` are counted, None for none;
     and experts chosen before, `[layers, rows, positions, k]`, to be taken again."""
 
     submodels: SubModels | None = None

@@ -25,7 +25,8 @@ GRAIN = 16
 
 @dataclass(frozen=True)
 class Blocks:
-    """Where choices go: `row_Tk` the row of each choice, `token_M` the token and `choice_M` the choice (or -1) of each row.
+    """The layout of choices in blocks: `row_Tk` the row of each choice, `token_M` the token and `choice_M` the choice (or -1) of
+    each row.
 
     `order` lists the experts by rising load, `groups` the (number of experts, rows of each) of their groups.
     """

@@ -68,7 +68,7 @@ def extract(model: Ernest, submodel: SubModel) -> Ernest:
 
 @torch.no_grad()
 def expert_importance(model: Ernest, batches: Sequence[Batch]) -> Tensor:
-    """How much each expert adds, `[layers, experts]`: the sum over tokens of gate times the norm of the expert's output.
+    """The contribution of each expert, `[layers, experts]`: the sum over tokens of gate times the norm of the expert's output.
 
     Routing frequency would not do: the balance bias makes it nearly even (ERNIE 5.0 §6.4.2).
     """

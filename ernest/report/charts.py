@@ -188,7 +188,7 @@ def entropy(usage: Mapping[str, np.ndarray], load: np.ndarray | None = None) -> 
 
 
 def stages(parts: Sequence[StageTime]) -> str:
-    """Where the time went: a bar by the clock for each stage, and a fainter one of processor time behind it."""
+    """A chart of the stages' times: a bar by the clock for each, and a fainter one of processor time behind it."""
 
     def draw(axes: "Axes") -> None:
         heights = np.arange(len(parts))

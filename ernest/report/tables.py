@@ -97,7 +97,7 @@ def html_table(findings: Findings) -> str:
 
 
 def headline(findings: Findings) -> str:
-    """How many bars were reached, in words."""
+    """The number of bars that were reached, in words."""
     verdicts = [score.ok for score in findings.scores if score.ok is not None]
     return f"{sum(verdicts)} of {len(verdicts)} bars reached" if verdicts else "no bars were set"
 
@@ -130,7 +130,7 @@ def spaced(direction: str) -> str:
 
 
 def bar(score: Score) -> str:
-    """What was promised: `≥ 0.9`."""
+    """The bar of a score as a table shows it: `≥ 0.9`."""
     if score.bar is None:
         return "–"
     number = f"{score.bar:,.0f}" if abs(score.bar) >= 100 else f"{score.bar:g}"

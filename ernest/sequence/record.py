@@ -16,7 +16,7 @@ KINDS: tuple[Kind, ...] = ("text", "image", "video", "audio")
 
 @dataclass(frozen=True)
 class Segment:
-    """One stretch of one kind.
+    """A text, picture, video or sound of a record, given or made.
 
     `data` by kind: text a `str`; image uint8 `[height, width, 3]`; video uint8 `[frames, height, width, 3]`;
     audio float32 `[samples]` in [-1, 1]. An `open` video goes on beyond the record, so

@@ -31,7 +31,7 @@ class BitHistory:
 
 @dataclass(frozen=True)
 class QuantiserOutput:
-    """What training needs of one pass, with gradients.
+    """The result of one pass with gradients, and the loss terms of its bits.
 
     total:   `[N, bits, height, width]`, the sum of all scales
     coarse:  `[N, bits, height, width]`, the same without the finest scale
@@ -72,13 +72,13 @@ class MultiScaleBits(nn.Module):
         return F.adaptive_avg_pool2d(x, self.sizes[k])
 
     def up(self, q: Tensor, k: int) -> Tensor:
-        """What directions `[N, bits, h, w]` of scale `k` add to the sum, at the finest size."""
+        """The contribution of directions `[N, bits, h, w]` of scale `k` to the sum, at the finest size."""
         if self.sizes[k] != self.sizes[-1]:
             q = F.interpolate(q, self.sizes[-1], mode="bicubic", align_corners=False)
         return (q + self.refine[k](q)) * self.gain[k]
 
     def lookup(self, bits: Tensor, k: int) -> Tensor:
-        """What bits `[N, h*w, bits]` of scale `k` add to the sum: `[N, bits, height, width]`."""
+        """The contribution of bits `[N, h*w, bits]` of scale `k` to the sum: `[N, bits, height, width]`."""
         height, width = self.sizes[k]
         signs = (bits.to(self.gain.dtype) * 2 - 1) / math.sqrt(self.bits)
         return self.up(signs.transpose(1, 2).unflatten(2, (height, width)), k)

@@ -85,7 +85,7 @@ class VisionTokenizer(nn.Module):
         return 3 * self.config.width
 
     def features(self, frames: Tensor) -> Tensor:
-        """What the convolutions see before any bit is taken: `[N, feature_channels, *grid]`.
+        """Feature maps of the convolutions, before quantisation: `[N, feature_channels, *grid]`.
 
         This is the CNN path of understanding (ERNIE 5.0 §2.2.2): the fine stage, and the coarse stage brought to its grid.
         """

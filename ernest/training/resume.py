@@ -14,7 +14,7 @@ from ernest.storage import DiskFullError, free_bytes, load_tensors, save_tensors
 
 @dataclass(frozen=True)
 class TrainerState:
-    """Where a run stands: steps done, the running losses, and what data it was trained on."""
+    """The progress of a run: steps done, the running losses, and the fingerprint of its recipe, data and tokenizers."""
 
     step: int
     running: dict[str, float]

@@ -1,4 +1,4 @@
-"""What changes over a run: learning rate, balance speed, weight of the token after next."""
+"""The schedules of a run: learning rate, speed of the experts' balance, loss weight of the token after next."""
 
 import math
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ RESUME_OVERRIDABLE = ("processes", "save_every", "show_every", "tensorboard")
 
 @dataclass(frozen=True)
 class ScheduleValues:
-    """What the schedule sets for one step."""
+    """The scheduled values of one step."""
 
     learning_rate: float
     bias_speed: float

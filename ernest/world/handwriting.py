@@ -15,7 +15,8 @@ _TRAINING_SAMPLES = 1437
 
 @dataclass(frozen=True)
 class Pose:
-    """How a digit lies on the canvas: side in pixels, angle in radians, slant, aspect, and centre in pixels from the middle."""
+    """The pose of a digit on the canvas: side in pixels, angle in radians, slant, aspect, and centre in pixels from the
+    middle."""
 
     side: float
     angle: float

@@ -175,7 +175,8 @@ def moving_caption(digit: int, direction: str) -> str:
 
 
 def read_direction(frames: np.ndarray) -> str | None:
-    """Where the ink of a video uint8 `[frames, h, w, 3]` moves, by its centroids in the first and the last frame.
+    """The direction in which the ink of a video uint8 `[frames, h, w, 3]` moves, by its centroids in the first and the last
+    frame.
 
     None where a frame has no ink or the ink moves by less than a quarter of the canvas.
     """

@@ -30,7 +30,7 @@ class Teacher(nn.Module):
         self.output = nn.Linear(2 * width, classes)
 
     def features(self, mel: Tensor) -> Tensor:
-        """What the output layer reads, `[batch, frames, width]`."""
+        """The input of the output layer, `[batch, frames, width]`."""
         hidden = mel
         for layer, norm in zip(self.layers, self.norms, strict=True):
             hidden = functional.relu(norm(layer(hidden).flatten(0, 1)).unflatten(0, hidden.shape[:2]))
