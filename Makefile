@@ -64,7 +64,7 @@ clean:
 
 # torch comes first and alone: whichever build the package index offers, all that follows must fit it.
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Ernest needs Python 3.11 or newer; name one with make PYTHON=...")'
+	$(PYTHON) -c 'import sys; sys.version_info[:2] == (3, 11) or sys.exit("Ernest needs Python 3.11; name one with make PYTHON=...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,dev,fast,files,quantise]'

@@ -55,10 +55,16 @@ MUTANTS = (
     Mutant("model/slicing.py", "best = importance.topk(kept", "best = (-importance).topk(kept", "model/test_slicing.py"),
     Mutant("model/attention.py", "(q * d**-0.5)", "(q * d**-1.0)", "model/test_attention.py"),
     Mutant("model/heads.py", "if level + 1 < self.levels:", "if level + 2 < self.levels:", "model/test_network.py"),
+    Mutant("model/router.py", "score_TN + self.selection_bias", "score_TN", "model/test_experts.py"),
+    Mutant("model/router.py", "gate_Tk.sum(dim=-1, keepdim=True).clamp_min(1e-12)", "1.0", "model/test_experts.py"),
+    Mutant("model/router.py", "torch.sign(expected_load - load)", "torch.sign(load - expected_load)", "model"),
+    Mutant("model/likelihood.py", "first_positions(batch).flatten()", "torch.arange(batch.valid.numel())", "model"),
     # data and world
     Mutant("world/split.py", "return index >= HELD_OUT", "return index > HELD_OUT", "world"),
     Mutant("world/video.py", "(1 - drop) * first", "(1 + drop) * first", "world/test_video.py"),
     Mutant("world/images.py", "T).argmin()", "T).argmax()", "world/test_images.py"),
+    Mutant("data/collate.py", "-len(rest) % 4, axis=0", "-len(rest) % 4 + 4, axis=0", "data"),
+    Mutant("checkpoint.py", 'load_tensors(folder / "importance', 'load_tensors(folder / "model', "test_checkpoint.py"),
     # generation
     Mutant("generation/sampling.py", "(conditioned - free)", "(free - conditioned)", "generation"),
     Mutant("generation/sampling.py", "- ordered > sampling.top_p", "> sampling.top_p", "generation/test_sampling.py"),
@@ -69,6 +75,12 @@ MUTANTS = (
     Mutant("training/launch.py", "PR_SET_PDEATHSIG, signal.SIGKILL", "PR_SET_PDEATHSIG, 0", "training/test_killed.py"),
     # evaluation and report
     Mutant("evaluation/routing.py", "1 / counts.shape[-1]", "0.0", "evaluation/test_routing.py"),
+    Mutant("verifiers/rules.py", 'PICTURE = ("digit", "colour", "place")', 'PICTURE = ("digit", "colour")', "verifiers"),
+    Mutant("evaluation/evaluate.py", "verdicts[0].passed", "verdicts[-1].passed", "evaluation"),
+    Mutant("evaluation/likelihood.py", "nats / unigram", "unigram / nats", "evaluation"),
+    Mutant("report/tables.py", "score.ok is not None]", "score.ok]", "report/test_tables.py"),
+    Mutant("demo/folder.py", "before[0] + time.monotonic()", "time.monotonic()", "demo/test_folder.py"),
+    Mutant("fit.py", "if fitting.clip is not None:", "if fitting.clip is None:", "test_fit.py"),
     # lcnet
     Mutant("lcnet/folding.py", "torch.sqrt(variance + norm.eps)", "torch.sqrt(variance)", "lcnet/test_folding.py"),
     Mutant("lcnet/heads/boxes.py", "return share - (around - union) / around", "return share", "lcnet/heads/test_boxes.py"),
@@ -81,6 +93,7 @@ MUTANTS = (
         "** (-1 / (self.order + 3))",
         "phasefield/solver/test_controller.py",
     ),
+    Mutant("phasefield/timeelement.py", "-1 / (2 * j + 1)", "-1 / (2 * j - 1)", "phasefield/test_timeelement.py"),
     Mutant("phasefield/solver/events.py", "before * after <= 0", "before * after < 0", "phasefield/solver/test_events.py"),
 )
 

@@ -11,6 +11,8 @@ from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 
+from rich.console import Console
+
 from ernest.checkpoint import save_model, tokenizer_spec
 from ernest.config.recipe import Recipe, from_tree, to_tree
 from ernest.data.collate import collate
@@ -36,7 +38,8 @@ def train_model(run: Path, recipe: Recipe) -> Path:
     if recipe.training.tensorboard and find_spec("tensorboard") is None:
         raise ValueError("training.tensorboard = true needs TensorBoard: pip install 'ernest-ai[tensorboard]'")
     write_text(run / "recipe.json", json.dumps(to_tree(recipe), indent=1))
-    check_room(run, total_parameters(recipe.model, tokenizer_spec(Tokenizers.load(run / "tokenizers"))))
+    room = check_room(run, total_parameters(recipe.model, tokenizer_spec(Tokenizers.load(run / "tokenizers"))))
+    Console().print(room, highlight=False, soft_wrap=True)
     processes = recipe.training.processes or min(os.cpu_count() or 1, recipe.sequence.rows, 8)
     launch("ernest.training.pretrain", [str(run)], processes)
     return run / "model"

@@ -21,16 +21,18 @@ class TrainerState:
     fingerprint: str
 
 
-def check_room(runs: Path, parameters: int) -> None:
-    """Raises DiskFullError where a run of a network of so many parameters will not find the room that it needs in `runs`.
+def check_room(runs: Path, parameters: int) -> str:
+    """A line that says how much disk a run of a network of so many parameters needs in `runs`.
 
-    A state holds the weights and AdamW's two moments in float32; while one is replaced there are two, and the model is written
-    beside the last one.
+    Raises DiskFullError where there is less. A state holds the weights and AdamW's two moments in float32; while one is
+    replaced there are two, and the model is written beside the last one.
     """
     need = 4 * parameters * (2 * 3 + 1)
     there = sum(path.stat().st_size for path in runs.glob("step-*/*") if path.is_file())
     if free_bytes(runs) + there < need:
         raise DiskFullError(runs, need - there, "the run would fill the disk")
+    state, free = 12 * parameters / 1e6, free_bytes(runs) / 1e9
+    return f"disk: up to {need / 1e6:,.0f} MB in {runs}, {state:,.0f} MB a state; {free:,.1f} GB free"
 
 
 def save_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: TrainerState, keep: int = 1) -> None:
