@@ -223,4 +223,5 @@ def to_tree(recipe: Recipe) -> dict[str, Any]:
 
 
 def from_tree(tree: Mapping[str, Any]) -> Recipe:
+    """The recipe of nested dictionaries, such as a checkpoint carries. Raises ValueError that names the field."""
     return build(Recipe, dict(tree))

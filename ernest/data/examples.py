@@ -31,6 +31,8 @@ class EncodedSegment:
 
 @dataclass(frozen=True)
 class Example:
+    """A record after the tokenizers, with the name of its task."""
+
     segments: tuple[EncodedSegment, ...]
     task: str
 

@@ -59,6 +59,8 @@ class StoredSegment:
 
 @dataclass(frozen=True)
 class StoredRecord:
+    """One line of `records.jsonl`, checked, its media not opened yet."""
+
     line: int
     task: str
     segments: tuple[StoredSegment, ...]

@@ -26,6 +26,7 @@ class SubModel:
 
 
 def full(config: ModelConfig) -> SubModel:
+    """The whole network as a sub-model of itself."""
     everyone = tuple(range(config.experts))
     return SubModel(tuple(range(config.layers)), (everyone,) * config.layers, config.top_k)
 

@@ -37,6 +37,8 @@ class ControlTokens:
 
 @dataclass(frozen=True)
 class TextTokens:
+    """A text: one group for each token."""
+
     ids: tuple[int, ...]
 
 

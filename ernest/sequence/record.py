@@ -54,10 +54,12 @@ class Record:
 
 
 def given(kind: Kind, data: Any) -> Segment:
+    """A segment to be understood."""
     return Segment(kind, data, made=False)
 
 
 def made(kind: Kind, data: Any, open: bool = False) -> Segment:
+    """A segment to be generated."""
     return Segment(kind, data, made=True, open=open)
 
 

@@ -11,6 +11,8 @@ from ernest.tokenizers.vision import VisionTokenizer
 
 @dataclass(frozen=True)
 class Tokenizers:
+    """The tokenizers of a checkpoint: of text, of pictures and videos, of sounds."""
+
     text: TextTokenizer
     vision: VisionTokenizer
     audio: AudioTokenizer

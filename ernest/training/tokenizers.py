@@ -23,6 +23,7 @@ FRAMES_A_STEP = 44
 
 
 def text_tokenizer(texts: Sequence[str], recipe: Recipe) -> TextTokenizer:
+    """Trained on `texts`, with as many tokens as the recipe says."""
     return TextTokenizer.train(texts, recipe.tokenizers.vocabulary)
 
 
