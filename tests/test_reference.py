@@ -32,7 +32,7 @@ def has_list(room: str) -> bool:
 
 
 def imports() -> set[str]:
-    """What files of Ernest and examples use of other rooms, as `ernest.room.file.name`."""
+    """What files of Ernest and examples use of other rooms, by its full dotted path."""
     found: set[str] = set()
     for path in [*(ROOT / "ernest").rglob("*.py"), *(ROOT / "examples").glob("*.py")]:
         own = ".".join(path.relative_to(ROOT).with_suffix("").parts[:2])
