@@ -21,3 +21,9 @@ settings.load_profile("ernest")
 def the_same_numbers() -> None:
     """Random weights do not depend on which tests ran before."""
     torch.manual_seed(0)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that train something begin first, the demo before all, so that two processes of tests end together."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: (item.path.name != "test_readme.py", item.path not in slow))

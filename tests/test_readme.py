@@ -180,10 +180,10 @@ def test_a_classifier_is_trained_deployed_and_asked(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_the_demo_at_one_minute_and_what_uses_its_checkpoint(tmp_path):
+def test_a_short_demo_and_what_uses_its_checkpoint(tmp_path):
     dry = subprocess.run(["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert any(line.endswith("ernest demo") for line in dry.stdout.splitlines())
-    printed = ernest(tmp_path, "demo", "--minutes", "1")
+    printed = ernest(tmp_path, "demo", "--minutes", "0.25")
     assert "report: build/demo/report.html" in printed
     assert "image → text" in printed
     report = (tmp_path / "build/demo/report.html").read_text()

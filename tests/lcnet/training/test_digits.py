@@ -61,6 +61,7 @@ def test_twelve_epochs_read_digits(teacher: tuple[PPLCNet, float]) -> None:
     assert teacher[1] >= 0.975
 
 
+@pytest.mark.long
 def test_a_teacher_helps_more_than_a_hundred_labels(
     teacher: tuple[PPLCNet, float], pictures: tuple[PictureDataset, PictureDataset]
 ) -> None:
