@@ -120,6 +120,12 @@ def test_commands_are_there(path, monkeypatch):
 @pytest.mark.parametrize("path", [path for path in PROSE if "```python" in path.read_text()], ids=title)
 def test_imports_of_the_programs_are_there(path):
     for program in re.findall(r"^```python\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL):
-        if not program.startswith("--8<--"):
-            lines = [ast.unparse(node) for node in ast.parse(program).body if isinstance(node, ast.Import | ast.ImportFrom)]
-            exec("\n".join(lines), {})
+        lines = [ast.unparse(node) for node in ast.parse(program).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        exec("\n".join(lines), {})
+
+
+@pytest.mark.parametrize("page", ["group", "world"])
+def test_the_programs_of_a_page_run(page):
+    known: dict[str, object] = {}
+    for program in re.findall(r"^```python\n(.*?)^```$", (ROOT / f"docs/{page}.md").read_text(), re.MULTILINE | re.DOTALL):
+        exec(program, known)
