@@ -22,7 +22,7 @@ TARGETS = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MU
 
 FIELDS = re.findall(r"^\| `(\w+\.\w+)` \|", (ROOT / "docs/recipe.md").read_text(), flags=re.MULTILINE)
 """Of the recipe, whose sections share names with rooms."""
-DATA = (".json", ".jsonl", ".png", ".safetensors", ".toml", ".typed")
+DATA = (".json", ".jsonl", ".npz", ".png", ".safetensors", ".toml", ".typed")
 MODULES: dict[str, list[str]] = {}
 for _path in sorted((ROOT / "ernest").rglob("*.py")):
     _name = ".".join(_path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
@@ -93,10 +93,10 @@ def test_what_is_named_is_there(path):
     assert [name for name in targets if name not in TARGETS] == []
 
 
-@pytest.mark.parametrize("path", PROSE, ids=title)
+@pytest.mark.parametrize("path", [*PROSE, *CODE], ids=title)
 def test_short_names_are_there_too(path):
     """Names such as `images.parse`, whose first part is a file of Ernest, and files of ours without their folders."""
-    quoted = re.findall(r"`(\w+\.\w+)[`(]", path.read_text())
+    quoted = re.findall(r"`(\w+\.\w+)[`(]", words(path))
     code = [name for name in quoted if Path(name).suffix in (".py", ".h", ".cpp")]
     assert [name for name in code if not list((ROOT / "ernest").rglob(name))] == []
     short = [name for name in quoted if name not in code and name not in FIELDS and Path(name).suffix not in DATA]
