@@ -24,8 +24,8 @@ def main(folder: Path, points: int = 128) -> float:
     solution = solve(AllenCahn(kappa=0.01), grid, u0, t1=250, tolerance=1e-8, events=gone)
 
     (time,) = solution.events("gone")
-    print(f"gone at t = {time:.4f}, {time - REFERENCE:+.1e} from the reference {REFERENCE:.4f}")  # noqa: T201
-    print(solution.table(8))  # noqa: T201
+    print(f"gone at t = {time:.4f}, {time - REFERENCE:+.1e} from the reference {REFERENCE:.4f}")
+    print(solution.table(8))
     snapshots = take_snapshots(solution)
     draw_snapshots(folder / "circle.png", snapshots)
     draw_laws(folder / "circle-laws.png", snapshots)

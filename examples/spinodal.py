@@ -20,8 +20,8 @@ def main(folder: Path, points: int = 128, t1: float = 2.0) -> Solution:
     solution = solve(CahnHilliard(kappa=0.01), grid, u0, t1, tolerance=1e-5)
 
     steps, energy, mass = solution.steps, solution.energy, solution.mass
-    print(f"{len(steps)} steps of {steps.min():.1e} to {steps.max():.1e}, {solution.rejected} rejected")  # noqa: T201
-    print(f"energy {energy[0]:.4f} -> {energy[-1]:.4f}, mass changed by {abs(mass[-1] - mass[0]):.1e}")  # noqa: T201
+    print(f"{len(steps)} steps of {steps.min():.1e} to {steps.max():.1e}, {solution.rejected} rejected")
+    print(f"energy {energy[0]:.4f} -> {energy[-1]:.4f}, mass changed by {abs(mass[-1] - mass[0]):.1e}")
     snapshots = take_snapshots(solution)
     draw_snapshots(folder / "spinodal.png", snapshots)
     draw_laws(folder / "spinodal-laws.png", snapshots)

@@ -1,9 +1,11 @@
-"""The reference in `docs/api` has an entry for every public name of its rooms, and every page of `docs` is in the menu."""
+"""The reference in `docs/api` has a page for every room and an entry for every public name; every page is in the menu."""
 
+import ast
 import importlib
 import re
 from importlib.util import find_spec
 from pathlib import Path
+from pkgutil import iter_modules
 from types import FunctionType, ModuleType
 
 import pytest
@@ -25,7 +27,43 @@ def documented(entry: str) -> object:
     return importlib.import_module(entry) if is_module else getattr(room, name)
 
 
-@pytest.mark.parametrize("room", PAGES)
+def has_list(room: str) -> bool:
+    return hasattr(importlib.import_module(room), "__all__")
+
+
+def imports() -> set[str]:
+    """What files of Ernest and examples use of other rooms, by its full dotted path."""
+    found: set[str] = set()
+    for path in [*(ROOT / "ernest").rglob("*.py"), *(ROOT / "examples").glob("*.py")]:
+        own = ".".join(path.relative_to(ROOT).with_suffix("").parts[:2])
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        named = {
+            alias.asname or alias.name: f"{node.module}.{alias.name}"
+            for node in nodes
+            if isinstance(node, ast.ImportFrom) and node.module
+            for alias in node.names
+        }
+        attributes = {
+            f"{named[node.value.id]}.{node.attr}"
+            for node in nodes
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in named
+        }
+        found |= {name for name in {*named.values(), *attributes} if not f"{name}.".startswith(f"{own}.")}
+    return found
+
+
+IMPORTS = imports()
+WITH_LIST = [room for room in PAGES if has_list(room)]
+WITHOUT_LIST = [room for room in PAGES if not has_list(room)]
+
+
+def test_every_room_has_its_page():
+    """The command line explains itself by `--help`; the demo and the report are what it calls."""
+    rooms = {f"ernest.{room.name}" for room in iter_modules([str(ROOT / "ernest")])}
+    assert rooms - PAGES.keys() == {"ernest.__main__", "ernest.cli", "ernest.demo", "ernest.report"}
+
+
+@pytest.mark.parametrize("room", WITH_LIST)
 def test_every_public_name_has_its_entry_and_no_other(room):
     public = {name: getattr(importlib.import_module(room), name) for name in importlib.import_module(room).__all__}
     found = {entry.rpartition(".")[2]: documented(entry) for entry in entries(PAGES[room])}
@@ -34,10 +72,32 @@ def test_every_public_name_has_its_entry_and_no_other(room):
     assert [name for name in public if found[name] is not public[name]] == []
 
 
+@pytest.mark.parametrize("room", WITHOUT_LIST)
+def test_every_function_and_class_that_others_use_has_its_entry(room):
+    """Importing such a room must stay light, so that its names are imported from its files."""
+    listed = entries(PAGES[room])
+    assert len(set(listed)) == len(listed)
+    assert [entry for entry in listed if not f"{entry}.".startswith(f"{room}.")] == []
+    code = {entry: documented(entry) for entry in listed}
+    assert [entry for entry, one in code.items() if isinstance(one, type | FunctionType) and not is_code(entry)] == []
+    used = {name for name in IMPORTS if name.startswith(f"{room}.") and is_code(name)}
+    assert used - set(listed) == set()
+
+
+def is_code(name: str) -> bool:
+    """Whether a dotted path is that of a function or class, and where it is defined."""
+    parent, _, last = name.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(parent), last)
+    except (ImportError, AttributeError):
+        return False
+    return isinstance(found, type | FunctionType) and found.__module__ == parent
+
+
 @pytest.mark.parametrize("room", PAGES)
 def test_every_public_function_and_class_explains_itself(room):
     """Python writes a text for a dataclass that has none, which begins with its name and a bracket."""
-    public = [getattr(importlib.import_module(room), name) for name in importlib.import_module(room).__all__]
+    public = [documented(entry) for entry in entries(PAGES[room])]
     explained = [one for one in public if isinstance(one, type | FunctionType | ModuleType)]
     assert [one.__name__ for one in explained if not one.__doc__ or one.__doc__.startswith(f"{one.__name__}(")] == []
 
