@@ -20,7 +20,6 @@ from benchmarks.tables import Figure
 from ernest.checkpoint import load_expert_importance, load_model
 from ernest.config.recipe import Recipe, from_tree
 from ernest.data.collate import collate
-from ernest.data.examples import to_frames
 from ernest.data.sampler import plan
 from ernest.data.store import ExampleStore
 from ernest.evaluation.results import load
@@ -31,7 +30,7 @@ from ernest.report.rows import ROWS, write_rows
 from ernest.tokenizers import audio as codec
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.training.vision import VisionTraining, train_vision_tokenizer
-from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
+from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig, to_frames
 from ernest.training.loss import MODALITIES, LossBalancer
 from ernest.world import images
 from ernest.world.speech import speech

@@ -33,7 +33,7 @@ def tokenizer_spec(tokenizers: "Tokenizers") -> TokenizerSpec:
 
 
 def save_model(folder: Path, model: "Ernest", tokenizers: "Tokenizers", recipe: dict[str, Any], importance: "Tensor") -> None:
-    """What a user keeps: weights, sizes, recipe, tokenizers, and what each expert contributes `[layers, experts]`."""
+    """Writes a checkpoint: weights, sizes, recipe, tokenizers, and what each expert contributes `[layers, experts]`."""
     weights = model.state_dict()
     with write_folder(folder, need=sum(value.nbytes for value in weights.values())) as aside:
         save_tensors(aside / "model.safetensors", weights)

@@ -1,4 +1,4 @@
-"""Where products are taken, in which type and in how many threads: the only place that names a kind of device."""
+"""Picks the device, the type and the number of threads of products: the only file that names a kind of device."""
 
 import os
 import time
@@ -19,13 +19,13 @@ def pick_device(name: str | None = None) -> "torch.device":
     """The device of that name, such as "cuda:1"; without one a GPU if there is any. Raises ValueError if it is not here."""
     import torch
 
-    found = torch.cuda.device_count()
+    gpus = torch.cuda.device_count()
     try:
-        device = torch.device(name or ("cuda" if found else "cpu"))
+        device = torch.device(name or ("cuda" if gpus else "cpu"))
     except RuntimeError:
         raise ValueError(f"device {name!r}: expected cpu or cuda, or one of several such as cuda:1") from None
-    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and (device.index or 0) >= found):
-        raise ValueError(f"device {name!r}: not on this machine, which has cpu and {found} of cuda")
+    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and (device.index or 0) >= gpus):
+        raise ValueError(f"device {name!r}: not on this machine, which has cpu and {gpus} of cuda")
     return device
 
 
@@ -58,14 +58,14 @@ def compute_dtype(x: "torch.Tensor") -> "torch.dtype":
 
 
 def collective_backend() -> str:
-    """What carries the sums over processes."""
+    """The name of `torch.distributed`'s backend for sums over processes."""
     import torch
 
     return "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
 
 
 def count_processors() -> int:
-    """Those that this process may use."""
+    """The number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -96,8 +96,8 @@ def matmul_rate(dtype: "torch.dtype", size: int = 1024, seconds: float = 1.0, de
     a = torch.randn(size, size).to(device, dtype)
     wait = torch.cuda.synchronize if a.is_cuda else lambda: None
     times = []
-    begun = time.perf_counter()
-    while len(times) < 5 or time.perf_counter() - begun < seconds:
+    first = time.perf_counter()
+    while len(times) < 5 or time.perf_counter() - first < seconds:
         start = time.perf_counter()
         torch.mm(a, a)
         wait()

@@ -54,7 +54,7 @@ def rate_by_step(rate: Callable[[int], float]) -> Callable[[Optimizer], LRSchedu
 
 
 def fit(network: Network, loss: Loss, fitting: Fitting, progress: Progress = no_progress) -> Network:
-    """`network`, or the average of its weights, after all steps: in evaluation mode, on the device on which it came.
+    """Trains `network` and returns it, or the average of its weights: in evaluation mode, on the device on which it came.
 
     `loss` draws its own batches, and puts them on that device.
     """

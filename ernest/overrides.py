@@ -18,8 +18,8 @@ class FieldError(ValueError):
     `field` is the dotted name; for a wrong value `expected` and `value`, for an unknown name `known` and the `nearest` of them.
     """
 
-    def __init__(self, said: str, field: str, value: Any = None, expected: str = "", known: Sequence[str] = ()) -> None:
-        super().__init__(said)
+    def __init__(self, message: str, field: str, value: Any = None, expected: str = "", known: Sequence[str] = ()) -> None:
+        super().__init__(message)
         self.field, self.value, self.expected, self.known = field, value, expected, tuple(known)
         self.nearest = next(iter(difflib.get_close_matches(field.rpartition(".")[2], self.known, n=1)), None)
 
@@ -42,8 +42,8 @@ def read_tree(path: str | Path | None = None, overrides: Sequence[str] = ()) -> 
 def _put(tree: dict[str, Any], override: str) -> None:
     name, equals, text = (part.strip() for part in override.partition("="))
     if not equals:
-        said = f"override {override!r}: write it as field=value, for example training.steps=100"
-        raise FieldError(said, "", override, "field=value")
+        message = f"override {override!r}: write it as field=value, for example training.steps=100"
+        raise FieldError(message, "", override, "field=value")
     *path, last = name.split(".")
     for part in path:
         tree = tree.setdefault(part, {})
@@ -82,8 +82,8 @@ def build(kind: Any, value: Any, where: str = "") -> Any:
             return float(value)
     if type(value) is not kind:
         expected = _name(kind)
-        said = f"{where} = {value!r}: expected {expected.removesuffix(' or nothing')}, got {type(value).__name__}"
-        raise FieldError(said, where, value, expected)
+        message = f"{where} = {value!r}: expected {expected.removesuffix(' or nothing')}, got {type(value).__name__}"
+        raise FieldError(message, where, value, expected)
     return value
 
 

@@ -1,4 +1,5 @@
-"""Files that are whole or not there: written aside, synced, renamed; tensors as safetensors; a folder for one owner at a time."""
+"""Writes files and folders whole or not at all (aside, synced, renamed), tensors as safetensors, and gives a folder one owner at
+a time."""
 
 import errno
 import fcntl
@@ -25,25 +26,25 @@ HEADER_LIMIT = 100_000_000  # the format's own
 
 
 class DiskFullError(OSError):
-    """A disk without room, told in one line."""
+    """The disk is full; the message is one line."""
 
     def __init__(self, path: Path, need: int | None, why: str = "No space left on device") -> None:
         needed = "" if need is None else f"{need / 1e6:.1f} MB needed, "
-        said = f"{needed}{free_bytes(path) / 1e6:.1f} MB free; make room and start again"
-        super().__init__(f"{path}: could not be written ({why}): {said}")
+        message = f"{needed}{free_bytes(path) / 1e6:.1f} MB free; make room and start again"
+        super().__init__(f"{path}: could not be written ({why}): {message}")
 
     def __reduce__(self) -> tuple:
         return OSError, (str(self),)  # on its way between processes it needs no path
 
 
 def free_bytes(path: str | Path) -> int:
-    """The room that is left where `path` is or will be."""
+    """Free bytes on the disk where `path` is or will be."""
     return shutil.disk_usage(next(folder for folder in Path(path).absolute().parents if folder.is_dir())).free
 
 
 @contextmanager
 def write_file(path: str | Path, need: int | None = None) -> Iterator[Path]:
-    """A free path with the name of `path`; the file (or folder) that the body writes there takes the place of `path` at the end.
+    """Yields a path beside `path`; the file (or folder) that the body writes there takes the place of `path` at the end.
 
     Other files that the body writes beside it move along, before it: a model may have a second file. After an error or a kill
     `path` is as it was. Raises DiskFullError; `need` is the number of bytes to tell then.
@@ -165,7 +166,7 @@ def _sync_one(entry: Path) -> None:
 
 @dataclass(frozen=True)
 class Header:
-    """What a safetensors file says of itself: metadata, and of each tensor the type's name in the format and the shape."""
+    """The header of a safetensors file: its metadata, and of each tensor the type's name in the format and the shape."""
 
     metadata: dict[str, str]
     tensors: dict[str, tuple[str, tuple[int, ...]]]
@@ -251,14 +252,14 @@ def read_header(path: str | Path) -> Header:
 
 def fingerprint(*parts: Path | bytes | str) -> str:
     """SHA-256 of a sequence of files, bytes and texts; how they divide counts."""
-    whole = hashlib.sha256()
+    digest = hashlib.sha256()
     for part in parts:
         if isinstance(part, Path):
             with part.open("rb") as file:
-                whole.update(hashlib.file_digest(file, "sha256").digest())
+                digest.update(hashlib.file_digest(file, "sha256").digest())
         else:
-            whole.update(hashlib.sha256(part.encode() if isinstance(part, str) else part).digest())
-    return whole.hexdigest()
+            digest.update(hashlib.sha256(part.encode() if isinstance(part, str) else part).digest())
+    return digest.hexdigest()
 
 
 # -------------------------------------------------------------------------------------------------------- ownership

@@ -43,7 +43,7 @@ MUTANTS = (
     Mutant("sequence/mask.py", "return same & (", "return (", "sequence/test_mask.py"),
     Mutant("sequence/groups.py", "start + frame + 1, start + y", "start + frame, start + y", "sequence/test_groups.py"),
     Mutant("sequence/packing.py", "if need > room:", "if need >= room:", "sequence/test_packing.py"),
-    Mutant("data/sampler.py", "config.length, held)[0]", "config.length)[0]", "data/test_sampler.py"),
+    Mutant("data/sampler.py", "config.length, leftover)[0]", "config.length)[0]", "data/test_sampler.py"),
     Mutant("data/sampler.py", "(seed, step, 0, row)", "(seed, step, 0)", "data/test_sampler.py"),
     Mutant("data/decoded.py", "if key in self.known:", "if False:", "training/test_prepare.py"),
     Mutant("sequence/positions.py", "a * cos - b * sin, b * cos", "a * cos + b * sin, b * cos", "sequence/test_positions.py"),
@@ -52,7 +52,7 @@ MUTANTS = (
     Mutant(
         "model/submodel.py", "range(1, config.layers - levels)", "range(1, config.layers - levels + 1)", "model/test_submodel.py"
     ),
-    Mutant("model/slicing.py", "best = importance.topk(kept", "best = (-importance).topk(kept", "model/test_slicing.py"),
+    Mutant("model/slicing.py", "best = importance.topk(width", "best = (-importance).topk(width", "model/test_slicing.py"),
     Mutant("model/attention.py", "(q * d**-0.5)", "(q * d**-1.0)", "model/test_attention.py"),
     Mutant("model/heads.py", "if level + 1 < self.levels:", "if level + 2 < self.levels:", "model/test_network.py"),
     Mutant("model/router.py", "score_TN + self.selection_bias", "score_TN", "model/test_experts.py"),

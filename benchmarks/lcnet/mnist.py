@@ -5,18 +5,17 @@ time adds up. Rows go to build/bench/lcnet.jsonl, the network and its picture of
 """
 
 import argparse
-import gzip
 import json
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 from rich.console import Console
 
 from benchmarks import findings
 from benchmarks.findings import Findings
 from benchmarks.tables import Figure, show
+from ernest.data.importers import read_idx
 from ernest.lcnet import PPLCNet, parameters
 from ernest.lcnet.training import PictureDataset, Recipe, dataset_from_arrays, evaluate, evaluation_transform, fit, supervised
 from ernest.lcnet.training.loop import Report
@@ -49,21 +48,13 @@ PARTS = ("train", "t10k")
 
 
 def mnist(folder: Path, recipe: Recipe) -> tuple[PictureDataset, PictureDataset]:
-    """The 60,000 pictures to learn from and the 10,000 to score with. Raises ValueError if a file is not there."""
+    """The 60,000 pictures to learn from and the 10,000 to score with. Exits with a line if a file is not there."""
     names, form = [str(digit) for digit in range(10)], evaluation_transform(preprocessing_of(recipe))
-    train, test = (
-        (_idx(folder / f"{part}-images-idx3-ubyte.gz"), _idx(folder / f"{part}-labels-idx1-ubyte.gz")) for part in PARTS
-    )
+    try:
+        train, test = ((read_idx(folder, f"{part}-images", 3), read_idx(folder, f"{part}-labels", 1)) for part in PARTS)
+    except ValueError as error:
+        raise SystemExit(f"{error}; name MNIST's folder with --data") from error
     return dataset_from_arrays(*train, names), dataset_from_arrays(*test, names, form)
-
-
-def _idx(path: Path) -> np.ndarray:
-    """An idx file: three bytes that say what it is, the number of dimensions, their sizes as big-endian int32, the values."""
-    if not path.is_file():
-        raise SystemExit(f"{path}: no such file; name MNIST's folder with --data")
-    content = gzip.decompress(path.read_bytes())
-    sizes = np.frombuffer(content, ">i4", content[3], offset=4)
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * content[3]).reshape(sizes)
 
 
 def run(data: Path, out: Path, threads: int = 1) -> Findings:

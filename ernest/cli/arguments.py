@@ -1,4 +1,4 @@
-"""How arguments that several commands share are written and explained."""
+"""Types and help texts of the arguments that several commands share."""
 
 from pathlib import Path
 from typing import Annotated

@@ -143,10 +143,10 @@ def profile(
     from ernest.lcnet.weights.foreign import load_checkpoint
 
     saved = load_checkpoint(model)
-    found = profile(saved.network, size or input_size(saved.preprocessing), precision, threads or os.cpu_count(), instructions)
+    result = profile(saved.network, size or input_size(saved.preprocessing), precision, threads or os.cpu_count(), instructions)
     if picture is not None:
-        draw(found, picture)
-    Console().print(table(found))
+        draw(result, picture)
+    Console().print(table(result))
 
 
 COMMANDS: Mapping[str, Callable[..., None]] = {"train": train, "deploy": deploy, "classify": classify, "profile": profile}

@@ -87,10 +87,10 @@ def _in_one_line(box: str) -> str:
     """What the parser says in a box of several lines: its first part and where help is, without the help texts of options."""
     plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
     rows = [line[2:].rstrip(" │") for line in plain.splitlines()[1:]]
-    shown = "\n".join(row for row in rows if not row.startswith(" " * 8))
-    parts = [part for part in re.split(r"^[─-]{3,}╯?$", shown, flags=re.MULTILINE) if part.strip()]
+    visible = "\n".join(row for row in rows if not row.startswith(" " * 8))
+    parts = [part for part in re.split(r"^[─-]{3,}╯?$", visible, flags=re.MULTILINE) if part.strip()]
     help_of = re.findall(r"ernest(?: \w+)* --help", parts[-1])
     near = re.findall(r"Perhaps you meant:\n +(?:-\w, )?(--[\w-]+)", "\n".join(parts[1:]))
-    said = " ".join(parts[0].replace("Unrecognized options:", "unknown:").replace("'command.", "'").split()).removesuffix(".")
+    message = " ".join(parts[0].replace("Unrecognized options:", "unknown:").replace("'command.", "'").split()).removesuffix(".")
     meant = f"; did you mean {near[0]}?" if near else ""
-    return f"{said[:1].lower()}{said[1:]}{meant} (see {help_of[0] if help_of else 'ernest --help'})"
+    return f"{message[:1].lower()}{message[1:]}{meant} (see {help_of[0] if help_of else 'ernest --help'})"

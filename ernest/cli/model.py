@@ -49,13 +49,13 @@ def train(
     from ernest.config.recipe import find_recipe, load_recipe
     from ernest.data.records import read_lines
 
-    chosen = load_recipe(find_recipe(recipe), tuple(chain(*set_)))
+    settings = load_recipe(find_recipe(recipe), tuple(chain(*set_)))
     if tokenizers is not None:
         check_checkpoint(tokenizers, needs="tokenizers")
     records = read_lines(data)
     from ernest.training.prepare import train_on_records  # imports torch, which a mistake above need not wait for
 
-    print(f"model: {train_on_records(records, out, chosen, tokenizers)}")
+    print(f"model: {train_on_records(records, out, settings, tokenizers)}")
 
 
 def import_(

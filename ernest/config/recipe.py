@@ -210,10 +210,10 @@ def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Reci
     Raises ValueError that names the field for an unknown name or a value of the wrong type.
     """
     tree = read_tree(path, overrides)
-    chosen = tree.get("model", {})
-    if not isinstance(chosen, Mapping):
-        raise ValueError(f"model: expected a table, got {chosen!r}")
-    tree["model"] = sized(build(int, tree.get("size", Recipe.size), "size")) | dict(chosen)
+    model = tree.get("model", {})
+    if not isinstance(model, Mapping):
+        raise ValueError(f"model: expected a table, got {model!r}")
+    tree["model"] = sized(build(int, tree.get("size", Recipe.size), "size")) | dict(model)
     return build(Recipe, tree)
 
 
@@ -223,5 +223,5 @@ def to_tree(recipe: Recipe) -> dict[str, Any]:
 
 
 def from_tree(tree: Mapping[str, Any]) -> Recipe:
-    """The recipe of nested dictionaries, such as a checkpoint carries. Raises ValueError that names the field."""
+    """The recipe of nested dictionaries, the inverse of `to_tree`."""
     return build(Recipe, dict(tree))

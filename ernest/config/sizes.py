@@ -1,4 +1,4 @@
-"""One dial each: the network of a size, and a recipe's steps and amounts for a share of the effort."""
+"""Derives the sizes of a network from one number, and scales a recipe's steps and records by a share of the effort."""
 
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any

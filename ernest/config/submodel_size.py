@@ -16,6 +16,7 @@ class SubModelSize:
 
     @property
     def is_full(self) -> bool:
+        """Whether nothing is left out."""
         return self.layers is None and self.experts is None and self.top_k is None
 
 

@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ernest.data.examples import EncodedSegment, to_frames
+from ernest.data.examples import EncodedSegment
 from ernest.data.layout import PackedExample
 from ernest.sequence.batch import Batch, Cells, CellTargets, Codes, MTPTargets, Patches
 from ernest.sequence.bucketing import round_up
 from ernest.sequence.groups import CELL, CODE, PATCH, TEXT, Layout
 from ernest.tokenizers.bitwise_quantiser import MultiScaleBits
 from ernest.tokenizers.bundle import Tokenizers
+from ernest.tokenizers.vision import to_frames
 
 
 def collate(
@@ -30,10 +31,10 @@ def collate(
     for r, row in enumerate(rows):
         generator = torch.Generator().manual_seed(seeds[r]) if bit_flip_rate else None
         start = 0
-        for number, placed in enumerate(row):
-            grid.write(r, start, number, placed.layout)
-            content.add(r * length + start, placed, bit_flip_rate, generator)
-            start += len(placed.layout)
+        for number, packed in enumerate(row):
+            grid.write(r, start, number, packed.layout)
+            content.add(r * length + start, packed, bit_flip_rate, generator)
+            start += len(packed.layout)
     return grid.batch(content)
 
 
@@ -72,8 +73,8 @@ class _Grid:
         columns = [np.flatnonzero(row) for row in ahead]
         widest = round_up(max(map(len, columns)))
         at = np.full((len(columns), widest), -1)
-        for row, found in enumerate(columns):
-            at[row, : len(found)] = found
+        for row, indices in enumerate(columns):
+            at[row, : len(indices)] = indices
         read = np.maximum(at, 0)
         token_id = np.take_along_axis(np.maximum(self.token_target, 0), read, axis=1)
         target = np.where(
@@ -83,7 +84,7 @@ class _Grid:
 
 
 class _Content:
-    """What positions carry beside text tokens, gathered document by document."""
+    """What positions carry besides text tokens, gathered document by document."""
 
     def __init__(self, tokenizers: Tokenizers) -> None:
         self.tokenizers = tokenizers
@@ -93,18 +94,18 @@ class _Content:
         self.codes: list[tuple[np.ndarray, np.ndarray]] = []
         self.code_targets: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def add(self, offset: int, placed: PackedExample, bit_flip_rate: float, generator: torch.Generator | None) -> None:
-        layout, segments = placed.layout, placed.example.segments
+    def add(self, offset: int, packed: PackedExample, bit_flip_rate: float, generator: torch.Generator | None) -> None:
+        layout, segments = packed.layout, packed.example.segments
         made = [segment for segment in segments if segment.form == "latent"]
         if made:
             self._add_cells(offset, layout, made, bit_flip_rate, generator)
         given = [segment for segment in segments if segment.form == "pixels"]
         if given:
             self._add_patches(offset + np.flatnonzero(layout.source == PATCH), given)
-        spoken = [segment for segment in segments if segment.form == "codes"]
-        if spoken:
+        sounds = [segment for segment in segments if segment.form == "codes"]
+        if sounds:
             end = self.tokenizers.audio.config.codebook
-            values = np.concatenate([np.pad(segment.data, ((0, 1), (0, 0)), constant_values=end) for segment in spoken])
+            values = np.concatenate([np.pad(segment.data, ((0, 1), (0, 0)), constant_values=end) for segment in sounds])
             self.codes.append((offset + np.flatnonzero(layout.source == CODE), values))
             at = np.flatnonzero((layout.code_target >= 0) & (layout.weight > 0))
             self.code_targets.append((offset + at, values[layout.code_target[at]]))
@@ -152,14 +153,14 @@ class _Content:
 
     @torch.no_grad()
     def _patches(self, frames: int) -> Patches:
-        vision, found = self.tokenizers.vision, self.pixels[frames]
+        vision, clips = self.tokenizers.vision, self.pixels[frames]
         size = vision.config.size
-        if not found:
+        if not clips:
             features = torch.zeros(0, frames, vision.feature_channels, *vision.grid)
             return Patches(torch.zeros(0, dtype=torch.long), torch.zeros(0, frames, 3, size, size), features)
-        pixels = to_frames(np.stack([clip for _, clip in found]))
-        features = vision.features(pixels.flatten(0, 1)).unflatten(0, (len(found), frames))
-        return Patches(torch.from_numpy(np.concatenate([at for at, _ in found])), pixels, features)
+        pixels = to_frames(np.stack([clip for _, clip in clips]))
+        features = vision.features(pixels.flatten(0, 1)).unflatten(0, (len(clips), frames))
+        return Patches(torch.from_numpy(np.concatenate([at for at, _ in clips])), pixels, features)
 
 
 @dataclass(frozen=True)
@@ -183,24 +184,24 @@ def scale_rows(
     """
     quantiser = tokenizers.vision.quantiser
     latent = torch.from_numpy(np.asarray(segment.data)).float()
-    rates = None
+    flip_rates = None
     if bit_flip_rate:
-        rates = torch.rand(len(latent), len(quantiser.sizes), generator=generator) * bit_flip_rate
-        rates[-1, -1] = 0.0
-    path = quantiser.history(latent, rates, generator)
+        flip_rates = torch.rand(len(latent), len(quantiser.sizes), generator=generator) * bit_flip_rate
+        flip_rates[-1, -1] = 0.0
+    history = quantiser.history(latent, flip_rates, generator)
     first, *_ = quantiser.sizes
-    previous = torch.cat([torch.zeros_like(path.total[:1]), path.total[:-1]])
-    beside = pyramid(quantiser, previous)
-    finished = torch.cat([quantiser.down(path.total, 0).flatten(2).transpose(1, 2)] * 2, dim=2)
+    previous = torch.cat([torch.zeros_like(history.total[:1]), history.total[:-1]])
+    previous_scales = pyramid(quantiser, previous)
+    finished = torch.cat([quantiser.down(history.total, 0).flatten(2).transpose(1, 2)] * 2, dim=2)
     finished[..., latent.shape[1] :] = 0.0
     skip = first[0] * first[1]
-    value = torch.cat([torch.cat([path.inputs, beside], dim=2)[:, skip:], finished], dim=1)
+    value = torch.cat([torch.cat([history.inputs, previous_scales], dim=2)[:, skip:], finished], dim=1)
     scale = torch.cat([scale_numbers(quantiser.sizes)[skip:], torch.zeros(1, dtype=torch.long)])
-    return ScaleRows(value.flatten(0, 1), scale.repeat(len(latent)), path.total.flatten(1), path.bits.flatten(0, 1).float())
+    return ScaleRows(value.flatten(0, 1), scale.repeat(len(latent)), history.total.flatten(1), history.bits.flatten(0, 1).float())
 
 
 def pyramid(quantiser: MultiScaleBits, total: Tensor) -> Tensor:
-    """A sum of scales brought to every scale, `[frames, cells, bits]`."""
+    """The average of `total` at every scale, `[frames, cells, bits]`."""
     return torch.cat([quantiser.down(total, k).flatten(2).transpose(1, 2) for k in range(len(quantiser.sizes))], dim=1)
 
 

@@ -48,12 +48,12 @@ class DecodedRecords(Sequence[Record]):
 
     def sounds(self) -> Iterator[tuple[np.ndarray, str]]:
         """The sound of every file, once, and the first text beside it."""
-        seen = set()
+        starts = set()
         for line in self.lines:
             text = next((entry["text"] for entry in line["segments"] if entry["kind"] == "text"), "")
             for entry in line["segments"]:
-                if entry["kind"] == "audio" and entry["start"] not in seen:
-                    seen.add(entry["start"])
+                if entry["kind"] == "audio" and entry["start"] not in starts:
+                    starts.add(entry["start"])
                     yield self._data(entry), text
 
     def _segment(self, entry: dict[str, Any]) -> Segment:

@@ -1,5 +1,5 @@
-"""Examples: records after the tokenizers, before a batch. Text stays text, so that BPE-dropout can cut it anew each time;
-made pictures stay latents, so that bits can be flipped anew; given pictures stay pixels, for both paths of the encoder."""
+"""Turns records into training examples. Text stays text, so that BPE-dropout can cut it anew each time; made pictures stay
+latents, so that bits can be flipped anew; given pictures stay pixels, for both paths of the encoder."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from ernest.sequence.groups import CodeTokens, PatchTokens, ScaleTokens, TextTok
 from ernest.sequence.record import Record, Segment
 from ernest.tokenizers.audio import SAMPLES
 from ernest.tokenizers.bundle import Tokenizers
+from ernest.tokenizers.vision import to_frames
 
 Form = Literal["text", "pixels", "latent", "codes"]
 
@@ -31,7 +32,7 @@ class EncodedSegment:
 
 @dataclass(frozen=True)
 class Example:
-    """A record after the tokenizers, with the name of its task."""
+    """A record after the tokenizers, and the task that it trains."""
 
     segments: tuple[EncodedSegment, ...]
     task: str
@@ -47,13 +48,13 @@ def encode(records: Iterable[Record], tokenizers: Tokenizers, chunk: int = 256) 
 
 
 def encode_segments(segments: Sequence[Segment], tokenizers: Tokenizers) -> tuple[EncodedSegment, ...]:
-    """Segments, encoded, in order, where they are no record: of a question whose answer is still to be made."""
+    """Encodes segments that are no record, such as a question whose answer is still to be made; in order."""
     latents, codes = iter(_latents(segments, tokenizers)), iter(_codes(segments, tokenizers))
     return tuple(_encoded(segment, latents, codes) for segment in segments)
 
 
 def outline(record: Record) -> Example:
-    """The example of a record as far as its layout needs it: latents and codes of the right length, made by no tokenizer."""
+    """An example of the same layout as that of `record`, with empty latents and codes of the right length: no tokenizer runs."""
     latents = (_frames(segment) for segment in record.segments if _is_drawn(segment))
     codes = (np.empty(-(-len(segment.data) // SAMPLES)) for segment in record.segments if segment.kind == "audio")
     return Example(tuple(_encoded(segment, latents, codes) for segment in record.segments), record.task)
@@ -98,13 +99,8 @@ def _codes(segments: Sequence[Segment], tokenizers: Tokenizers) -> list[np.ndarr
     return [codes.numpy().astype(np.int16) for codes in tokenizers.audio.encode(waves)] if waves else []
 
 
-def to_frames(pixels: np.ndarray) -> torch.Tensor:
-    """uint8 `[..., height, width, 3]` to float `[..., 3, height, width]` in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).movedim(-1, -3).float() / 255
-
-
 def to_tokens(segment: EncodedSegment, tokenizers: Tokenizers, cut: Callable[[str], Sequence[int]]) -> Tokens:
-    """What the layout needs to know of a segment; `cut` turns text into symbols."""
+    """A segment as `sequence.groups` lays it out; `cut` turns text into token ids."""
     if segment.form == "text":
         return TextTokens(tuple(cut(segment.data)))
     if segment.form == "codes":

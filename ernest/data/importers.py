@@ -1,4 +1,4 @@
-"""Other people's data, written as a folder of records: MNIST's files, and folders of captioned pictures, sounds and videos."""
+"""Imports MNIST's files, and folders of captioned pictures, sounds and videos, as a folder of records."""
 
 import csv
 import gzip
@@ -37,7 +37,7 @@ Captions = dict[Path, list[str]]
 
 
 @dataclass(frozen=True)
-class Imported:
+class ImportSummary:
     """What an import wrote: the number of records, where the captions came from, and the files left out, with reasons."""
 
     records: int
@@ -57,7 +57,7 @@ def both_directions(kind: Kind, data: np.ndarray, caption: str, facts: Mapping[s
 # ------------------------------------------------------------------ MNIST
 
 
-def import_mnist(folder: Path | str, output: Path | str, split: str = "train", limit: int | None = None) -> Imported:
+def import_mnist(folder: Path | str, output: Path | str, split: str = "train", limit: int | None = None) -> ImportSummary:
     """Write MNIST's idx files (packed with gzip or not) in `folder` as records, two for each picture.
 
     `split` is "train" or "test"; `limit` takes the first pictures only. The 28 x 28 pictures stand in the middle of
@@ -67,24 +67,31 @@ def import_mnist(folder: Path | str, output: Path | str, split: str = "train", l
     if split not in ("train", "test"):
         raise ValueError(f'split: {split!r} is neither "train" nor "test"')
     stem = "train" if split == "train" else "t10k"
-    images = _idx(Path(folder), f"{stem}-images", dimensions=3)[:limit]
-    digits = _idx(Path(folder), f"{stem}-labels", dimensions=1)[:limit]
+    images = read_idx(Path(folder), f"{stem}-images", dimensions=3)[:limit]
+    digits = read_idx(Path(folder), f"{stem}-labels", dimensions=1)[:limit]
+    height, width = images.shape[1:]
+    if max(height, width) > MediaSpec.size:
+        file = Path(folder) / f"{stem}-images-idx3-ubyte"
+        raise ValueError(f"{file}: pictures of {height} x {width}: the canvas has sides of {MediaSpec.size}")
     if len(images) != len(digits) or digits.max(initial=0) > 9:
         raise ValueError(f"{folder}: {len(images)} pictures and {len(digits)} labels, up to {digits.max(initial=0)}: no MNIST")
 
     def records() -> Iterator[Record]:
-        top, left = ((MediaSpec.size - side) // 2 for side in images.shape[1:])
+        top, left = (MediaSpec.size - height) // 2, (MediaSpec.size - width) // 2
         for image, digit in zip(images, digits, strict=True):
             canvas = np.zeros((MediaSpec.size, MediaSpec.size, 3), np.uint8)
-            canvas[top : top + image.shape[0], left : left + image.shape[1]] = image[..., None]
+            canvas[top : top + height, left : left + width] = image[..., None]
             facts = {"digit": int(digit), "colour": "white", "place": "centre"}
             yield from both_directions("image", canvas, f"a white {DIGIT_NAMES[digit]} in the centre", facts)
 
-    return Imported(save_records(output, records()), f"the labels of {stem}")
+    return ImportSummary(save_records(output, records()), f"the labels of {stem}")
 
 
-def _idx(folder: Path, stem: str, dimensions: int) -> np.ndarray:
-    """An idx file: two zero bytes, type 8 (unsigned byte), number of dimensions, their sizes as big-endian int32, the values."""
+def read_idx(folder: Path, stem: str, dimensions: int) -> np.ndarray:
+    """The uint8 array of MNIST's idx file `stem`, packed with gzip or not. Raises ValueError where it is missing or damaged.
+
+    Such a file is two zero bytes, type 8 (unsigned byte), number of dimensions, their sizes as big-endian int32, the values.
+    """
     names = [f"{stem}{dot}idx{dimensions}-ubyte{packed}" for dot in "-." for packed in ("", ".gz")]
     path = next((folder / name for name in names if (folder / name).is_file()), None)
     if path is None:
@@ -97,8 +104,6 @@ def _idx(folder: Path, stem: str, dimensions: int) -> np.ndarray:
     sizes = [int.from_bytes(content[start : start + 4], "big") for start in range(4, header, 4)]
     if content[:4] != bytes([0, 0, 8, dimensions]) or len(content) != header + math.prod(sizes):
         raise ValueError(f"{path} is damaged, or no idx file of {dimensions} dimensions")
-    if max(sizes[1:], default=0) > MediaSpec.size:
-        raise ValueError(f"{path}: pictures of {sizes[1]} x {sizes[2]}: the canvas has sides of {MediaSpec.size}")
     return np.frombuffer(content, np.uint8, offset=header).reshape(sizes)
 
 
@@ -107,7 +112,7 @@ def _idx(folder: Path, stem: str, dimensions: int) -> np.ndarray:
 
 def import_folder(
     folder: Path | str, output: Path | str, captions: Path | str | None = None, text_column: str | None = None
-) -> Imported:
+) -> ImportSummary:
     """Write the pictures, sounds and videos under `folder` as records, two for each file.
 
     Captions come from the first of these that the folder has: a table (`captions`, or one of `TABLES`) with a column
@@ -132,7 +137,7 @@ def import_folder(
     first = next(records, None)
     if first is None:
         raise ValueError(f"{folder}: nothing to import: {'; '.join(skipped[:5]) or 'it holds no pictures, sounds or videos'}")
-    return Imported(save_records(output, itertools.chain([first], records)), source, tuple(skipped))
+    return ImportSummary(save_records(output, itertools.chain([first], records)), source, tuple(skipped))
 
 
 def _captioned(paths: list[Path], folder: Path, texts: Captions, source: str, skipped: list[str]) -> Iterator[Record]:
@@ -204,15 +209,15 @@ def _from_table(paths: list[Path], folder: Path, table: Path, text_column: str |
     file_column = _column(table, columns, _FILE_COLUMNS, None, "file names")
     text_column = _column(table, columns, [name for name in _TEXT_COLUMNS if name != file_column], text_column, "captions")
     files = [path for path in paths if path.suffix.lower() not in _BESIDE]
-    found: dict[str, list[Path]] = {}
+    matching: dict[str, list[Path]] = {}
     for path in files:
         for name in {path.relative_to(folder).as_posix(), path.name, path.stem}:
-            found.setdefault(name, []).append(path)
+            matching.setdefault(name, []).append(path)
     texts: Captions = {}
     for number, row in rows:
         name, text = (_one_line(str(row.get(column) or "")) for column in (file_column, text_column))
         name = name.removeprefix("./").replace("\\", "/")
-        matches = [folder / name] if folder / name in found.get(name, []) else found.get(name, [])
+        matches = [folder / name] if folder / name in matching.get(name, []) else matching.get(name, [])
         if not name or not text:
             skipped.append(f"{table}, line {number}: the {'caption' if name else 'file name'} is empty")
         elif len(matches) != 1:

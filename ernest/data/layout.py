@@ -36,7 +36,7 @@ def tokenise_segments(
 def lay_out_example(
     example: Example, tokenizers: Tokenizers, cut: Callable[[str], Sequence[int]], drop_condition: bool = False
 ) -> PackedExample:
-    """An example with its layout; `cut` turns words into token ids, `drop_condition` replaces given text by null tokens."""
+    """An example with its layout; `cut` turns text into token ids, `drop_condition` replaces given text by null tokens."""
     return PackedExample(
         example, _lay_out(tokenise_segments(example.segments, tokenizers, cut, drop_condition), tokenizers.control_tokens)
     )

@@ -1,4 +1,4 @@
-"""Pictures, videos and sounds in files: any size, mode and rate in, those of `MediaSpec` out.
+"""Reads and writes files of pictures, videos and sounds; any size, mode and rate is brought to those of `MediaSpec`.
 
 A picture is fitted into the square whole, and the bars are filled with white; what is transparent becomes white too.
 A video is sampled evenly in time. A sound is mixed to one channel, resampled and never cut.
@@ -90,13 +90,13 @@ def read_video(path: Path | str, frames: int = MediaSpec.frames, size: int = Med
     path = _checked(path, "video")
     with _naming(path, "video"):
         pages = _container(path) if suffix(path) in _CONTAINERS else _pages(path)
-        shown = [(fitted(image, size), lasts) for image, lasts in pages]
-    if not shown:
+        timed = [(fitted(image, size), lasts) for image, lasts in pages]
+    if not timed:
         raise ValueError(f"{path}: the video has no frames")
-    ends = np.cumsum([lasts for _, lasts in shown])
+    ends = np.cumsum([lasts for _, lasts in timed])
     # A little after the moment of change, lest rounding shows the frame before.
     moments = (np.arange(frames) / frames + 1e-6) * ends[-1]
-    return np.stack([shown[min(frame, len(shown) - 1)][0] for frame in np.searchsorted(ends, moments, side="right")])
+    return np.stack([timed[min(frame, len(timed) - 1)][0] for frame in np.searchsorted(ends, moments, side="right")])
 
 
 def write_image(path: Path | str, image: np.ndarray) -> None:
@@ -257,7 +257,7 @@ def _strictly() -> Iterator[None]:
 
 
 @contextmanager
-def _naming(path: Path, thing: str) -> Iterator[None]:
+def _naming(path: Path, noun: str) -> Iterator[None]:
     """Turns whatever the libraries raise on a broken file into a ValueError that names it."""
     try:
         with _strictly():
@@ -265,10 +265,10 @@ def _naming(path: Path, thing: str) -> Iterator[None]:
     except ImportError:
         raise
     except _TOO_LARGE as error:
-        raise ValueError(f"{path}: a {thing} too large to be read: {str(error).partition(', could')[0]}") from error
+        raise ValueError(f"{path}: a {noun} too large to be read: {str(error).partition(', could')[0]}") from error
     except Exception as error:
         reason = "no format that can be read" if isinstance(error, UnidentifiedImageError) else str(error).strip()
-        raise ValueError(f"{path}: not a {thing} that can be read: {reason}") from error
+        raise ValueError(f"{path}: not a {noun} that can be read: {reason}") from error
 
 
 def _checked(path: Path | str, kind: Kind) -> Path:
@@ -280,9 +280,9 @@ def _checked(path: Path | str, kind: Kind) -> Path:
     return path
 
 
-def _checked_ending(path: Path | str, kind: Kind, thing: str) -> str:
+def _checked_ending(path: Path | str, kind: Kind, noun: str) -> str:
     if suffix(path) not in WRITTEN[kind]:
-        raise ValueError(f"{path}: a {thing} is written to a file that ends in one of {', '.join(WRITTEN[kind])}")
+        raise ValueError(f"{path}: a {noun} is written to a file that ends in one of {', '.join(WRITTEN[kind])}")
     return suffix(path)
 
 

@@ -5,7 +5,7 @@
 
 `task` and `facts` may be left out. Files are named relative to the folder, and brought to the world's sizes and rate
 when they are read (`ernest.data.media`). A video may say `"open": true` (it goes on beyond the record) and
-`"frames": 1` (how many of its frames are wanted; 9 unless told).
+`"frames": 1` (the number of frames to take from it; 9 by default).
 """
 
 import difflib
@@ -33,7 +33,7 @@ _SUFFIX = {"image": "png", "video": "webp", "audio": "wav"}
 
 @dataclass(frozen=True)
 class StoredSegment:
-    """A segment as its line tells it: a text, or the file that holds the rest."""
+    """A segment as its JSON line states it: its text, or the name of its media file."""
 
     kind: Kind
     made: bool
@@ -43,9 +43,11 @@ class StoredSegment:
     frames: int
 
     def read(self) -> Segment:
+        """The segment with its content, read from the media file."""
         return Segment(self.kind, self.data(), self.made, self.open)
 
     def data(self) -> Any:
+        """The content as `Segment.data` holds it, read from the media file."""
         match self.kind:
             case "text":
                 return self.text
@@ -59,7 +61,7 @@ class StoredSegment:
 
 @dataclass(frozen=True)
 class StoredRecord:
-    """One line of `records.jsonl`, checked, its media not opened yet."""
+    """A record as its JSON line states it, with the line's number."""
 
     line: int
     task: str
@@ -137,12 +139,12 @@ def _parsed(line: bytes, folder: Path, number: int) -> StoredRecord:
     task = _typed(content.get("task", ""), str, "task", "a text")
     facts = _typed(content.get("facts", {}), dict, "facts", "an object")
     listed = _typed(content["segments"], list, "segments", "a list")
-    segments = tuple(_segment(stored, f"segments[{place}]", folder) for place, stored in enumerate(listed))
+    segments = tuple(_segment(stored, f"segments[{index}]", folder) for index, stored in enumerate(listed))
     if not any(segment.made for segment in segments):
         raise ValueError('segments: at least one needs "role": "made", or nothing would be learnt from the record')
-    for place, segment in enumerate(segments):
-        if segment.open and not (segment.kind == "video" and segment.made and place + 1 == len(segments)):
-            raise ValueError(f'segments[{place}]: only a video that is made, as the last segment, can be "open"')
+    for index, segment in enumerate(segments):
+        if segment.open and not (segment.kind == "video" and segment.made and index + 1 == len(segments)):
+            raise ValueError(f'segments[{index}]: only a video that is made, as the last segment, can be "open"')
     return StoredRecord(number, task, segments, facts)
 
 
@@ -150,16 +152,16 @@ def _segment(stored: Any, field: str, folder: Path) -> StoredSegment:
     _check_keys(stored, _SEGMENT_KEYS, ("kind", "role"), field)
     kind = cast(Kind, _one_of(stored["kind"], KINDS, f"{field}.kind"))
     role = _one_of(stored["role"], ROLES, f"{field}.role")
-    wanted = "text" if kind == "text" else "file"
+    expected = "text" if kind == "text" else "file"
     for key in ("text", "file"):
-        if (key in stored) != (key == wanted):
-            raise ValueError(f'{field}.{key}: a segment of kind "{kind}" has the field "{wanted}" and no other content')
+        if (key in stored) != (key == expected):
+            raise ValueError(f'{field}.{key}: a segment of kind "{kind}" has the field "{expected}" and no other content')
     for key in ("open", "frames"):
         if key in stored and kind != "video":
             raise ValueError(f'{field}.{key}: only a video has this field, not a segment of kind "{kind}"')
-    content = _typed(stored[wanted], str, f"{field}.{wanted}", "a text")
+    content = _typed(stored[expected], str, f"{field}.{expected}", "a text")
     if not content or any("\ud800" <= character <= "\udfff" for character in content):
-        raise ValueError(f"{field}.{wanted}: {'holds half a surrogate pair' if content else 'is empty'}")
+        raise ValueError(f"{field}.{expected}: {'holds half a surrogate pair' if content else 'is empty'}")
     frames = _typed(stored.get("frames", MediaSpec.frames), int, f"{field}.frames", "a whole number")
     if frames < 1:
         raise ValueError(f"{field}.frames: expected 1 or more, got {frames}")
@@ -182,13 +184,13 @@ def _inside(folder: Path, name: str, field: str) -> Path:
 
 def _check_media(record: StoredRecord, readable: set[tuple[Path, Kind]]) -> None:
     """Read each file once: a broken one should stop a run before it starts, not in its last hour."""
-    for place, segment in enumerate(record.segments):
+    for index, segment in enumerate(record.segments):
         if segment.kind == "text" or (segment.file, segment.kind) in readable:
             continue
         try:
             segment.data()
         except ValueError as error:
-            raise ValueError(f"segments[{place}].file: {error}") from error
+            raise ValueError(f"segments[{index}].file: {error}") from error
         readable.add((segment.file, segment.kind))
 
 
@@ -209,8 +211,8 @@ def _one_of(value: Any, known: Sequence[str], field: str) -> str:
     return value
 
 
-def _typed(value: Any, wanted: type, field: str, name: str) -> Any:
-    if not isinstance(value, wanted) or (wanted is int and isinstance(value, bool)):
+def _typed(value: Any, expected: type, field: str, name: str) -> Any:
+    if not isinstance(value, expected) or (expected is int and isinstance(value, bool)):
         raise ValueError(f"{field}: expected {name}, got {json.dumps(value)[:40]}")
     return value
 

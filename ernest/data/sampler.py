@@ -34,15 +34,15 @@ def row(
     step: int,
     row: int,
 ) -> list[PackedExample]:
-    """One row of a step, whoever makes the others.
+    """One row of a step: a function of (seed, step, row), whichever process makes the other rows.
 
     A row of its own would rarely have room for a long example: it would take short ones more often than their weight says. So
     each row is the second of two that are packed one after the other, and begins with what the first held over.
     """
     draws = _draws(store, weights, tokenizers, config, np.random.default_rng((seed, step, 0, row)))
-    length = lambda placed: len(placed.layout)  # noqa: E731
-    _, held = fill_row(draws, length, config.length)
-    return fill_row(draws, length, config.length, held)[0]
+    length = lambda packed: len(packed.layout)  # noqa: E731
+    _, leftover = fill_row(draws, length, config.length)
+    return fill_row(draws, length, config.length, leftover)[0]
 
 
 def _draws(
@@ -59,9 +59,9 @@ def _draws(
         indices = store.tasks[tasks[rng.choice(len(tasks), p=share / share.sum())]]
         example = store[indices[rng.integers(len(indices))]]
         drop_condition = bool(rng.random() < config.condition_dropout) and example.segments[-1].form != "text"
-        placed = lay_out_example(
+        packed = lay_out_example(
             example, tokenizers, lambda text: tokenizers.text.encode(text, config.bpe_dropout, rng), drop_condition
         )
-        if len(placed.layout) > config.length:  # cut finely by dropout, an example that just fits a row may not
-            placed = lay_out_example(example, tokenizers, tokenizers.text.encode, drop_condition)
-        yield placed
+        if len(packed.layout) > config.length:  # cut finely by dropout, an example that just fits a row may not
+            packed = lay_out_example(example, tokenizers, tokenizers.text.encode, drop_condition)
+        yield packed

@@ -34,15 +34,15 @@ class ExampleStore:
     @cached_property
     def tasks(self) -> dict[str, np.ndarray]:
         """The indices of each task's examples; tasks in the order in which they first come."""
-        found: dict[str, list[np.ndarray]] = {}
+        indices_of: dict[str, list[np.ndarray]] = {}
         for part, end in zip(self.parts, self.ends, strict=True):
             for number, task in enumerate(part.tasks):
-                found.setdefault(task, []).append(np.flatnonzero(part.arrays["task"] == number) + end - len(part))
-        return {task: np.concatenate(indices) for task, indices in found.items()}
+                indices_of.setdefault(task, []).append(np.flatnonzero(part.arrays["task"] == number) + end - len(part))
+        return {task: np.concatenate(indices) for task, indices in indices_of.items()}
 
     @property
     def fingerprint(self) -> str:
-        """Of all that is stored, as it was written: nothing is read for it."""
+        """A hash of all parts, taken when they were written: no data is read for it."""
         return fingerprint(*(part.fingerprint for part in self.parts))
 
     @staticmethod
@@ -82,7 +82,7 @@ class _Part:
 
 
 def _entry(segment: EncodedSegment, arrays: ArrayWriter) -> dict[str, Any]:
-    """The segment as its line tells it; arrays are told by where they lie in that of their form."""
+    """A segment as JSON; of an array, the range of rows in the array of its form."""
     entry: dict[str, Any] = {"form": segment.form, "made": segment.made}
     if segment.form == "text":
         return entry | {"text": segment.data}

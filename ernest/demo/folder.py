@@ -14,7 +14,7 @@ from ernest.config.recipe import Recipe, to_tree
 from ernest.storage import write_text
 
 RECIPE, TIMES = "demo.json", "times.json"
-MADE = (
+OUTPUTS = (
     *("judges", "tokenizers", "examples", "step-*", "model", "findings", "bench"),
     *("recipe.json", TIMES, "metrics.jsonl", "report.html"),
 )
@@ -22,21 +22,21 @@ MADE = (
 
 
 def claim(build: Path, recipe: Recipe, console: Console) -> None:
-    """Makes `build` this recipe's own: what the demo made there by another recipe is removed.
+    """Takes `build` over for `recipe`: what the demo made there by another recipe is removed.
 
     Raises ValueError for a folder that holds something else.
     """
     build.mkdir(parents=True, exist_ok=True)
-    mark, tree = build / RECIPE, json.dumps(to_tree(recipe), indent=1)
-    if not mark.exists() and any(build.iterdir()):
+    recipe_file, tree = build / RECIPE, json.dumps(to_tree(recipe), indent=1)
+    if not recipe_file.exists() and any(build.iterdir()):
         raise ValueError(f"{build} is not empty and holds no demo: choose a new folder")
-    if mark.exists() and mark.read_text() != tree:
+    if recipe_file.exists() and recipe_file.read_text() != tree:
         console.print(f"{build} holds another recipe's work: starting anew")
-        for path in (path for pattern in MADE for path in build.glob(pattern)):
+        for path in (path for pattern in OUTPUTS for path in build.glob(pattern)):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
-    elif mark.exists():
+    elif recipe_file.exists():
         console.print(f"going on in {build}")
-    write_text(mark, tree)
+    write_text(recipe_file, tree)
 
 
 @contextmanager

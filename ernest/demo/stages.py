@@ -18,12 +18,12 @@ from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
-from ernest.training.tokenizers import UNKNOWN, Seen, audio_tokenizer, text_tokenizer, vision_tokenizer
+from ernest.training.tokenizers import UNKNOWN, LabelledFrames, audio_tokenizer, text_tokenizer, vision_tokenizer
 from ernest.verifiers import vision
 from ernest.verifiers.training import as_teacher, train_digit_judge, train_family_judge, train_word_judge
 from ernest.world.images import DIGITS, pictures
 from ernest.world.video import FAMILIES
-from ernest.world.world import MOVING, texts_for_bpe, together
+from ernest.world.world import MOVING, records_of_tasks, texts_for_bpe
 
 PICTURE_TASKS = ("text→image", "image→text", "question about image")
 VIDEO_TASKS = ("text→video", "video→text", "text→first frame")
@@ -45,12 +45,15 @@ class StageContext:
     report: Report
 
     def progress(self, job: str) -> Callable[[int, int, Mapping[str, float]], None]:
-        def show(step: int, steps: int, metrics: Mapping[str, float]) -> None:
+        """The progress callback of a training, whose bar is `job`."""
+
+        def callback(step: int, steps: int, metrics: Mapping[str, float]) -> None:
             self.report(job, step, steps, " ".join(f"{name} {value:.3g}" for name, value in metrics.items()))
 
-        return show
+        return callback
 
     def missing(self, *names: str) -> bool:
+        """Whether any of the files or folders `names` is not in the demo's folder yet."""
         return not all((self.build / name).exists() for name in names)
 
 
@@ -60,7 +63,7 @@ Stage = Callable[[StageContext], None]
 def prepare_vision(context: StageContext) -> None:
     """Pictures and videos: the vision tokenizer and their examples."""
     build, world, seed = context.build, context.recipe.world, context.recipe.seed
-    if not context.missing("tokenizers/vision.safetensors", "examples/seen"):
+    if not context.missing("tokenizers/vision.safetensors", "examples/vision"):
         return
     stills = _make_records(context, "pictures", PICTURE_TASKS, seed, world.pictures)
     videos = _make_records(context, "videos", VIDEO_TASKS, seed, world.videos)
@@ -68,7 +71,7 @@ def prepare_vision(context: StageContext) -> None:
         _vision_tokenizer(context, stills, videos).save(build / "tokenizers/vision.safetensors")
     tokenizer = VisionTokenizer.load(build / "tokenizers/vision.safetensors")
     tokenizers = Tokenizers(TextTokenizer(), tokenizer, AudioTokenizer())
-    _write_examples(context, "seen", [*stills, *videos], tokenizers)
+    _write_examples(context, "vision", [*stills, *videos], tokenizers)
 
 
 def prepare_audio(context: StageContext) -> None:
@@ -77,7 +80,7 @@ def prepare_audio(context: StageContext) -> None:
     if context.missing("tokenizers/text.json"):
         texts = texts_for_bpe(recipe.seed, recipe.world.texts)
         text_tokenizer(texts, recipe).save(build / "tokenizers/text.json")
-    if not context.missing("tokenizers/audio.safetensors", "examples/heard"):
+    if not context.missing("tokenizers/audio.safetensors", "examples/audio"):
         return
     clips = _make_records(context, "speech", SPEECH_TASKS, recipe.seed, recipe.world.clips)
     if context.missing("tokenizers/audio.safetensors"):
@@ -85,17 +88,19 @@ def prepare_audio(context: StageContext) -> None:
         tokenizer.save(build / "tokenizers/audio.safetensors")
     tokenizer = AudioTokenizer.load(build / "tokenizers/audio.safetensors")
     tokenizers = Tokenizers(TextTokenizer(), VisionTokenizer(VisionTokenizerConfig()), tokenizer)
-    texts = together(("text",), recipe.seed, range(recipe.world.texts))
-    _write_examples(context, "heard", [*clips, *texts], tokenizers)
+    texts = records_of_tasks(("text",), recipe.seed, range(recipe.world.texts))
+    _write_examples(context, "audio", [*clips, *texts], tokenizers)
 
 
 def judge_digits(context: StageContext) -> None:
+    """Trains the judge that reads the digit of a picture."""
     if context.missing("judges/digits.safetensors"):
         steps = context.recipe.tokenizers.digit_judge_steps
         vision.save(_digit_reader(context, "digit judge", JUDGES_SEED, steps), context.build / "judges/digits.safetensors")
 
 
 def judge_families(context: StageContext) -> None:
+    """Trains the judge that names the family of a video."""
     if not context.missing("judges/families.safetensors"):
         return
     recipe = context.recipe
@@ -109,6 +114,7 @@ def judge_families(context: StageContext) -> None:
 
 
 def judge_words(context: StageContext) -> None:
+    """Trains the judge that names the word of a clip."""
     if not context.missing("judges/words.safetensors"):
         return
     recipe = context.recipe
@@ -126,15 +132,15 @@ def _make_records(context: StageContext, job: str, tasks: Sequence[str], seed: i
     """Records of indices 0 to `count`, in chunks, each of them reported."""
     records: list[Record] = []
     for start in range(0, count, chunk):
-        records += together(tasks, seed, range(start, min(start + chunk, count)))
+        records += records_of_tasks(tasks, seed, range(start, min(start + chunk, count)))
         context.report(job, min(start + chunk, count), count, "")
     return records
 
 
 def _clips_and_words(records: Sequence[Record]) -> tuple[list[np.ndarray], list[str]]:
     """Each clip once, and its word."""
-    heard = [record for record in records if record.task == "speech→text"]
-    return [record.segments[0].data for record in heard], [record.facts["word"] for record in heard]
+    clips = [record for record in records if record.task == "speech→text"]
+    return [record.segments[0].data for record in clips], [record.facts["word"] for record in clips]
 
 
 def _write_examples(context: StageContext, name: str, records: Sequence[Record], tokenizers: Tokenizers) -> None:
@@ -147,12 +153,12 @@ def _write_examples(context: StageContext, name: str, records: Sequence[Record],
 def _digit_reader(context: StageContext, job: str, seed_offset: int, steps: int) -> PPLCNet:
     """A PP-LCNet that reads the digit of pictures of a world of its own."""
     seed = context.recipe.seed + seed_offset
-    made = pictures(seed, range(context.recipe.world.pictures // 2))
-    pixels, digits = np.stack([p.pixels for p in made]), np.array([p.digit for p in made])
+    samples = pictures(seed, range(context.recipe.world.pictures // 2))
+    pixels, digits = np.stack([p.pixels for p in samples]), np.array([p.digit for p in samples])
 
     def draw(step: int) -> tuple[np.ndarray, np.ndarray]:
-        chosen = np.random.default_rng((seed, step)).integers(len(digits), size=64)
-        return pixels[chosen], digits[chosen]
+        picks = np.random.default_rng((seed, step)).integers(len(digits), size=64)
+        return pixels[picks], digits[picks]
 
     return train_digit_judge(draw, steps, seed, context.progress(job))
 
@@ -160,15 +166,15 @@ def _digit_reader(context: StageContext, job: str, seed_offset: int, steps: int)
 def _vision_tokenizer(context: StageContext, stills: Sequence[Record], videos: Sequence[Record]) -> VisionTokenizer:
     """Semantic classes: the digit of a picture, and the family in the first half of a video, where it still shows."""
     teacher = _digit_reader(context, "teacher of the vision tokenizer", TEACHER_SEED, context.recipe.tokenizers.teacher_steps)
-    shown = [record for record in stills if record.task == "image→text"]
+    described = [record for record in stills if record.task == "image→text"]
     moving = [record for record in videos if record.task == "video→text"]
-    still_frames = np.stack([record.segments[0].data for record in shown])
+    still_frames = np.stack([record.segments[0].data for record in described])
     moving_frames = np.concatenate([record.segments[0].data for record in moving])
-    digits = np.array([record.facts["digit"] for record in shown])
+    digits = np.array([record.facts["digit"] for record in described])
     families = [
         len(DIGITS) + FAMILIES.index(record.facts["family"]) if frame < 5 and record.facts["family"] in FAMILIES else UNKNOWN
         for record in moving
         for frame in range(len(record.segments[0].data))
     ]
-    seen = Seen(still_frames, digits, moving_frames, np.array(families))
-    return vision_tokenizer(seen, context.recipe, context.progress("vision tokenizer"), as_teacher(teacher))
+    labelled = LabelledFrames(still_frames, digits, moving_frames, np.array(families))
+    return vision_tokenizer(labelled, context.recipe, context.progress("vision tokenizer"), as_teacher(teacher))

@@ -41,7 +41,7 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Direction:
-    """A direction that is scored by verifiers: one segment of kind `makes` is generated for the given segments of `records`.
+    """A direction that is scored by verifiers: for each of `records` it generates a segment of `output_kind`.
 
     The verifiers are scored too (`ceilings`), on `truths`, or on `records` where these hold what is true. `sample_kind` is what
     samples are listed as in the report, with `title` or else the given words. `first_frame` gives the first frame of the true
@@ -50,7 +50,7 @@ class Direction:
 
     group: str
     records: Records
-    makes: Kind
+    output_kind: Kind
     criteria: tuple[Criterion, ...]
     sample_kind: str
     truths: Records | None = None
@@ -82,22 +82,22 @@ def physics(task: str, share: Fraction = Fraction(1), least: int = 1) -> Records
     """Videos of the five physical families: of six videos about five are."""
 
     def make(seed: int, count: int) -> list[Record]:
-        return _such(task, seed, max(least, int(count * share)) * 6 // 5, lambda record: record.facts["family"] in FAMILIES)
+        return _select(task, seed, max(least, int(count * share)) * 6 // 5, lambda record: record.facts["family"] in FAMILIES)
 
     return make
 
 
 def questions_in_words(seed: int, count: int) -> list[Record]:
     """The texts that ask something, which about 45 of 100 do."""
-    return _such("text", seed, count * 5 // 2, lambda record: "question" in record.facts)[: max(1, count)]
+    return _select("text", seed, count * 5 // 2, lambda record: "question" in record.facts)[: max(1, count)]
 
 
 def every_caption(seed: int, count: int) -> list[Record]:
     """Captions of pictures, spread evenly over all that there are."""
     every = [(digit, colour, place) for digit in range(10) for colour in COLOURS for place in PLACES]
     count = min(count, len(every))
-    chosen = [every[i * len(every) // count] for i in range(count)]
-    return [_to_make("text→image", caption(*one), dict(zip(rules.PICTURE, one, strict=True))) for one in chosen]
+    picks = [every[i * len(every) // count] for i in range(count)]
+    return [_to_make("text→image", caption(*picture), dict(zip(rules.PICTURE, picture, strict=True))) for picture in picks]
 
 
 def every_word(seed: int, count: int) -> list[Record]:
@@ -122,10 +122,10 @@ def _to_make(task: str, words: str, facts: Mapping[str, Any]) -> Record:
     return Record((given("text", words), blank[task]), task, facts)
 
 
-def _such(task: str, seed: int, count: int, wanted: Callable[[Record], bool]) -> list[Record]:
-    """Those of `count` held-out records that are wanted, or the first ones of more where none is."""
-    found = list(filter(wanted, records(task, seed, _indices(count))))
-    return found or _such(task, seed, 2 * max(1, count), wanted)
+def _select(task: str, seed: int, count: int, condition: Callable[[Record], bool]) -> list[Record]:
+    """Those of `count` held-out records for which `condition` holds; where none does, those of twice as many, and so on."""
+    selected = list(filter(condition, records(task, seed, _indices(count))))
+    return selected or _select(task, seed, 2 * max(1, count), condition)
 
 
 def _indices(count: int) -> range:
@@ -155,7 +155,7 @@ def _family(judges: Judges) -> Verifier:
     return verify_family(judges.families)
 
 
-def _lawful_family(judges: Judges) -> Verifier:
+def _family_and_law(judges: Judges) -> Verifier:
     return all_pass(verify_family(judges.families), rules.energy_law)
 
 
@@ -203,7 +203,7 @@ DIRECTIONS: dict[str, Direction | Measure] = {
         "generation", every_family, "video",
         (
             Criterion("text → video: family", "judge", 0.80, "0.2", _family),
-            Criterion("text → video: family and lawful", "judge, energy law", 0.60, "–", _lawful_family),
+            Criterion("text → video: family and lawful", "judge, energy law", 0.60, "–", _family_and_law),
         ),
         sample_kind="video made", truths=physics("text→video", THIRD, least=5),
     ),
@@ -211,7 +211,7 @@ DIRECTIONS: dict[str, Direction | Measure] = {
         "generation", physics("text→video", THIRD, least=5), "video",
         (
             Criterion("first frame and words → video: family", "judge", 0.90, "0.2", _family),
-            Criterion("first frame and words → video: family and lawful", "judge, energy law", 0.70, "–", _lawful_family),
+            Criterion("first frame and words → video: family and lawful", "judge, energy law", 0.70, "–", _family_and_law),
         ),
         sample_kind="video continued", first_frame=True,
     ),

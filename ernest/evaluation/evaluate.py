@@ -6,43 +6,45 @@ from typing import Any
 import numpy as np
 import torch
 
-from ernest.data.examples import encode, to_frames
+from ernest.data.examples import encode
 from ernest.evaluation.directions import Direction, Measure
 from ernest.evaluation.results import EvalResult, Sample
 from ernest.generation.engine import Engine
 from ernest.sequence.record import Kind, Record, Segment, made
 from ernest.tokenizers.bundle import Tokenizers
+from ernest.tokenizers.vision import to_frames, to_pixels
 from ernest.verifiers.judges import Judges
 from ernest.verifiers.verdict import Verdict, Verifier, given_text
 from ernest.world import video
 
 
 def evaluate(
-    direction: Direction | Measure, engine: Engine, judges: Judges, seed: int, count: int, show: int = 0
+    direction: Direction | Measure, engine: Engine, judges: Judges, seed: int, count: int, sample_count: int = 0
 ) -> tuple[EvalResult, ...]:
     """One result for each criterion of the direction, on held-out records of the world `seed`.
 
-    `count` is the run's number of records, of which the direction takes its share; the first result has at most `show` samples.
+    `count` is the run's number of records, of which the direction takes its share; the first result has `sample_count` samples
+    at most.
     """
     if isinstance(direction, Measure):
-        return (direction.measure(engine, seed, count, show),)
+        return (direction.measure(engine, seed, count, sample_count),)
     records = direction.records(seed, count)
     outputs = generate(direction, records, engine, seed)
     truths = [] if not direction.ceilings else direction.truths(seed, count) if direction.truths else records
-    rebuilt = rebuild(truths, engine.tokenizers) if truths and direction.makes != "text" else []
+    rebuilt = rebuild(truths, engine.tokenizers) if truths and direction.output_kind != "text" else []
     true = [record.segments[-1:] for record in truths]
     verifiers = [criterion.verify(judges) for criterion in direction.criteria if criterion.verify]
     verdicts = [_verdicts(verifier, records, outputs) for verifier in verifiers]
     results = []
-    for verifier, found in zip(verifiers, verdicts, strict=True):
+    for verifier, judged in zip(verifiers, verdicts, strict=True):
         ceilings = _share(_verdicts(verifier, truths, true)), _share(_verdicts(verifier, truths, rebuilt) if rebuilt else [])
-        samples = () if results else _samples(direction, records, outputs, verdicts, seed, show)
-        results.append(EvalResult(float(np.mean([verdict.passed for verdict in found])), len(found), samples, ceilings))
+        samples = () if results else _samples(direction, records, outputs, verdicts, seed, sample_count)
+        results.append(EvalResult(float(np.mean([verdict.passed for verdict in judged])), len(judged), samples, ceilings))
     return tuple(results)
 
 
 def generate(direction: Direction, records: Sequence[Record], engine: Engine, seed: int) -> list[list[Segment]]:
-    """What the model makes for each record: one segment, or none where it says nothing in words."""
+    """The model's output for each record: one segment, or none where its answer in words is empty."""
     sampling = direction.sampling
     if direction.first_frame:
         examples = list(encode(records, engine.tokenizers))
@@ -50,10 +52,10 @@ def generate(direction: Direction, records: Sequence[Record], engine: Engine, se
         prompts = [example.segments[:-1] for example in examples]
         return _segments("video", engine.videos(prompts, sampling, seed, first))
     # What is to be made may be blank or costly to encode: a text takes its place.
-    asked = [Record((*(segment for segment in record.segments if not segment.made), made("text", "?"))) for record in records]
-    prompts = [example.segments[:-1] for example in encode(asked, engine.tokenizers)]
-    make = {"text": engine.texts, "image": engine.pictures, "video": engine.videos, "audio": engine.sounds}[direction.makes]
-    return _segments(direction.makes, make(prompts, sampling, seed))
+    questions = [Record((*(segment for segment in record.segments if not segment.made), made("text", "?"))) for record in records]
+    prompts = [example.segments[:-1] for example in encode(questions, engine.tokenizers)]
+    make = {"text": engine.texts, "image": engine.pictures, "video": engine.videos, "audio": engine.sounds}[direction.output_kind]
+    return _segments(direction.output_kind, make(prompts, sampling, seed))
 
 
 def rebuild(records: Sequence[Record], tokenizers: Tokenizers) -> list[list[Segment]]:
@@ -72,8 +74,7 @@ def rebuild_frames(tokenizers: Tokenizers, pixels: np.ndarray) -> np.ndarray:
     vision = tokenizers.vision
     with torch.inference_mode():
         parts = [vision.decode(vision.quantiser.history(vision.encode(part)).total) for part in flat.split(256)]
-    rebuilt = (torch.cat(parts) * 255).round().to(torch.uint8).movedim(1, -1)
-    return rebuilt.numpy().reshape(pixels.shape)
+    return to_pixels(torch.cat(parts)).numpy().reshape(pixels.shape)
 
 
 def _segments(kind: Kind, data: Sequence[Any] | np.ndarray) -> list[list[Segment]]:
@@ -99,11 +100,11 @@ def _samples(
     outputs: Sequence[Sequence[Segment]],
     verdicts: Sequence[Sequence[Verdict]],
     seed: int,
-    show: int,
+    sample_count: int,
 ) -> tuple[Sample, ...]:
     """A few of the outputs, drawn at random: records may come in an order of their own."""
-    picks = np.random.default_rng(seed).permutation(len(records))[: min(show, direction.most_samples)]
-    return tuple(_sample(direction, records[i], outputs[i], [found[i] for found in verdicts]) for i in picks)
+    picks = np.random.default_rng(seed).permutation(len(records))[: min(sample_count, direction.most_samples)]
+    return tuple(_sample(direction, records[i], outputs[i], [judged[i] for judged in verdicts]) for i in picks)
 
 
 def _sample(direction: Direction, record: Record, output: Sequence[Segment], verdicts: Sequence[Verdict]) -> Sample:
@@ -112,12 +113,12 @@ def _sample(direction: Direction, record: Record, output: Sequence[Segment], ver
     media |= {segment.kind: segment.data for segment in output}
     correct, law = verdicts[0].passed, verdicts[-1].parts.get("energy law")
     note = record.facts["word"] if direction.title else ""
-    if direction.makes == "text" and not correct:
+    if direction.output_kind == "text" and not correct:
         note = f"in truth: {record.segments[-1].data}"
     return Sample(
         direction.sample_kind,
         direction.title or given_text(record),
-        media.get("text", "") if direction.makes == "text" else None,
+        media.get("text", "") if direction.output_kind == "text" else None,
         media.get("video", media.get("image")),
         media.get("audio"),
         video.energies(media["video"]) if law is not None else None,

@@ -22,19 +22,19 @@ CONTINUATIONS = 6
 
 
 @torch.inference_mode()
-def text_share(engine: Engine, seed: int, count: int, show: int = 0) -> EvalResult:
+def text_share(engine: Engine, seed: int, count: int, sample_count: int = 0) -> EvalResult:
     """Nats of the held-out texts of `count` records under the model, over those under the unigram; samples are written freely."""
     tokenizers = engine.tokenizers
     held_out = records("text", seed, range(HELD_OUT, HELD_OUT + max(1, count)))
     nats = 0.0
     examples = list(encode(held_out, tokenizers))
     for start in range(0, len(examples), 32):
-        placed = [lay_out_example(example, tokenizers, tokenizers.text.encode) for example in examples[start : start + 32]]
-        batch = collate([[one] for one in placed], max(len(one.layout) for one in placed), tokenizers)
-        total, tokens = loss_sums(engine.model(batch, engine.submodels(len(placed))), batch)
+        packed = [lay_out_example(example, tokenizers, tokenizers.text.encode) for example in examples[start : start + 32]]
+        batch = collate([[example] for example in packed], max(len(example.layout) for example in packed), tokenizers)
+        total, tokens = loss_sums(engine.model(batch, engine.submodels(len(packed))), batch)
         nats += mean_losses(total, tokens)["text"] * float(tokens[0])
     unigram = unigram_nats(tokenizers.text, held_out, records("text", seed, range(TRAINING_TEXTS)))
-    return EvalResult(nats / unigram, len(held_out), _continuations(engine, seed, min(show, CONTINUATIONS)))
+    return EvalResult(nats / unigram, len(held_out), _continuations(engine, seed, min(sample_count, CONTINUATIONS)))
 
 
 def unigram_nats(tokenizer: TextTokenizer, held_out: list[Record], training: list[Record]) -> float:

@@ -16,7 +16,7 @@ FULL = "full"
 
 @dataclass(frozen=True)
 class Score:
-    """One figure with what it is to be read against.
+    """One score, and what it is to be compared with: bar, chance, and the verifier's own ceilings.
 
     `bar` is what was promised, or None; `ceiling_true` and `ceiling_rebuilt` are what the verifier says of true records and of
     the tokenizers' reconstructions; `count` is the number of held-out records; `group` is the heading under which it is listed.
@@ -57,7 +57,7 @@ class SubModelRow:
 
 @dataclass(frozen=True)
 class Sample:
-    """One thing that was made or understood, to be looked at and listened to.
+    """One output as the report shows it: what was given, and the text, picture, sound or video that was made.
 
     `prompt` is what was asked in words, `text` what was answered in words. `pixels` is uint8 `[height, width, 3]` or
     `[frames, height, width, 3]`, `wave` float32 `[samples]` in [-1, 1] at 8 kHz, `curve` float `[frames]` the energy of a

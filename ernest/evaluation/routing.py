@@ -27,15 +27,15 @@ def usage(
 ) -> dict[str, np.ndarray]:
     """The usage `[layers, experts]` of every task, on its first `per_task` documents, which are read as in training but whole:
     nothing is dropped, hidden or flipped."""
-    found = {}
+    usages = {}
     for task, indices in store.tasks.items():
-        placed = (lay_out_example(store[index], tokenizers, tokenizers.text.encode) for index in indices[:per_task])
-        rows = list(_rows(placed, sequence.length))
+        packed = (lay_out_example(store[index], tokenizers, tokenizers.text.encode) for index in indices[:per_task])
+        rows = list(_rows(packed, sequence.length))
         counts = np.zeros((model.config.layers, model.config.experts), np.int64)
         for start in range(0, len(rows), sequence.rows):
             counts += choices(model, collate(rows[start : start + sequence.rows], sequence.length, tokenizers))
-        found[task] = shares(counts)
-    return found
+        usages[task] = shares(counts)
+    return usages
 
 
 def mixture_load(
@@ -61,15 +61,15 @@ def choices(model: Ernest, batch: Batch) -> np.ndarray:
     """How often each expert was chosen on a batch, int64 `[layers, experts]`; padding does not count."""
     training = model.training
     try:
-        chosen = model.eval()(batch).routed.expert_ids
+        expert_ids = model.eval()(batch).routed.expert_ids
     finally:
         model.train(training)
-    return np.stack([count_choices(layer[batch.valid], model.config.experts) for layer in chosen])
+    return np.stack([count_choices(layer[batch.valid], model.config.experts) for layer in expert_ids])
 
 
-def count_choices(chosen: Tensor, experts: int) -> np.ndarray:
+def count_choices(expert_ids: Tensor, experts: int) -> np.ndarray:
     """Chosen experts `[tokens, k]`, -1 where a token took fewer, as counts int64 `[experts]`."""
-    return torch.bincount(chosen[chosen >= 0], minlength=experts).numpy()
+    return torch.bincount(expert_ids[expert_ids >= 0], minlength=experts).numpy()
 
 
 def shares(counts: np.ndarray) -> np.ndarray:
@@ -95,10 +95,10 @@ def max_violation(load: np.ndarray) -> np.ndarray:
 
 def top_experts(load: np.ndarray, share: float = TOP_SHARE) -> np.ndarray:
     """The experts `[..., experts]` (bool) that are used most: `share` of them, at least one; of equals the first."""
-    keep = max(1, round(share * load.shape[-1]))
-    chosen = np.argsort(-load, axis=-1, kind="stable")[..., :keep]
+    count = max(1, round(share * load.shape[-1]))
+    indices = np.argsort(-load, axis=-1, kind="stable")[..., :count]
     top = np.zeros(load.shape, bool)
-    np.put_along_axis(top, chosen, True, axis=-1)
+    np.put_along_axis(top, indices, True, axis=-1)
     return top
 
 
@@ -110,11 +110,11 @@ def overlaps(usages: Sequence[np.ndarray], share: float = TOP_SHARE) -> np.ndarr
     return both / either
 
 
-def _rows(placed: Iterator[PackedExample], length: int) -> Iterator[list[PackedExample]]:
+def _rows(packed: Iterator[PackedExample], length: int) -> Iterator[list[PackedExample]]:
     """Documents in order, as many to a row as fit."""
     row: list[PackedExample] = []
     room = length
-    for document in placed:
+    for document in packed:
         if len(document.layout) > room and row:
             yield row
             row, room = [], length

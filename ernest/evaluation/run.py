@@ -53,7 +53,7 @@ def evaluate_run(build: Path, recipe: Recipe, console: Console) -> Findings:
     """Scores, samples, routing and the elastic curve of `build/model`, verified by `build/judges`."""
     jobs = [(system, name) for system in SYSTEMS for name in DIRECTIONS]
     jobs += [(system, name) for system in CURVE for name in CURVE_DIRECTIONS]
-    found: dict[tuple[System, str], tuple[EvalResult, ...]] = {}
+    results: dict[tuple[System, str], tuple[EvalResult, ...]] = {}
     count = recipe.world.held_out
     with (
         ProcessPoolExecutor(os.cpu_count() or 1, get_context("spawn"), set_threads, (1,)) as pool,
@@ -62,16 +62,16 @@ def evaluate_run(build: Path, recipe: Recipe, console: Console) -> Findings:
         bar = progress.add_task("held-out records", total=len(jobs), note="")
         running = {pool.submit(_evaluate, build, system, name, recipe.seed, count): (system, name) for system, name in jobs}
         for done in as_completed(running):
-            found[running[done]] = done.result()
+            results[running[done]] = done.result()
             progress.update(bar, advance=1, note=f"{running[done][1]}, {running[done][0].name}")
     scores = [
         _score(criterion, direction.group, system, result)
         for name, direction in DIRECTIONS.items()
         for system in SYSTEMS
-        for criterion, result in zip(direction.criteria, found[system, name], strict=True)
+        for criterion, result in zip(direction.criteria, results[system, name], strict=True)
     ]
-    samples = [sample for name in DIRECTIONS for result in found[SYSTEMS[0], name] for sample in result.samples]
-    return _findings(build, recipe, scores, samples, found)
+    samples = [sample for name in DIRECTIONS for result in results[SYSTEMS[0], name] for sample in result.samples]
+    return _findings(build, recipe, scores, samples, results)
 
 
 def _score(criterion: Criterion, group: str, system: System, result: EvalResult) -> Score:
@@ -106,7 +106,7 @@ def _findings(
     recipe: Recipe,
     scores: list[Score],
     samples: list[Sample],
-    found: dict[tuple[System, str], tuple[EvalResult, ...]],
+    results: dict[tuple[System, str], tuple[EvalResult, ...]],
 ) -> Findings:
     model, tokenizers = load_model(build / "model")
     store = ExampleStore(build / "examples")
@@ -115,10 +115,10 @@ def _findings(
         submodel = _submodel(build, system)
         active = active_parameters(model.config, submodel) / active_parameters(model.config)
         total = total_parameters(model.config, model.spec, submodel) / total_parameters(model.config, model.spec)
-        shown = {direction: found[system, direction][0].value for direction in CURVE_DIRECTIONS}
+        values = {direction: results[system, direction][0].value for direction in CURVE_DIRECTIONS}
         experts = system.experts or model.config.experts
         layers, top_k = system.layers or model.config.layers, system.top_k or model.config.top_k
-        rows.append(SubModelRow(system.name, active, total, layers, experts, top_k, shown))
+        rows.append(SubModelRow(system.name, active, total, layers, experts, top_k, values))
     metrics = tuple(json.loads(line) for line in (build / "metrics.jsonl").read_text().splitlines())
     load = mixture_load(model, store, recipe.weights(store.tasks), tokenizers, recipe.sequence, recipe.seed)
     return Findings(

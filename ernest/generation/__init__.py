@@ -1,1 +1,1 @@
-"""Decoding: one engine that walks groups, for every modality."""
+"""Generation: one engine decodes text, pictures, videos and sounds, group by group."""

@@ -1,4 +1,4 @@
-"""From a checkpoint and a user's words or file to an answer: generate, describe, and write a sub-model out.
+"""What `ernest generate`, `describe` and `slice` do: load a checkpoint, answer a prompt or a file, or write a sub-model.
 
 What can be refused without torch is refused before torch is imported, which takes seconds.
 """
@@ -43,27 +43,27 @@ def generate(
     from ernest.data.examples import EncodedSegment
     from ernest.generation.sampling import DEFAULTS, Sampling
 
-    usual = DEFAULTS[to]
-    chosen = Sampling(
-        usual.temperature if temperature is None else temperature,
-        usual.top_p if top_p is None else top_p,
-        usual.guidance if guidance is None else guidance,
-        usual.first_frame_temperature if temperature is None else None,
+    defaults = DEFAULTS[to]
+    sampling = Sampling(
+        defaults.temperature if temperature is None else temperature,
+        defaults.top_p if top_p is None else top_p,
+        defaults.guidance if guidance is None else guidance,
+        defaults.first_frame_temperature if temperature is None else None,
     )
     engine = _engine(checkpoint, size)
-    asked = [(EncodedSegment("text", prompt, False),)]
+    prompts = [(EncodedSegment("text", prompt, False),)]
     if to == "text":
-        answer = engine.texts(asked, chosen, seed)[0]
+        answer = engine.texts(prompts, sampling, seed)[0]
         if out is not None:
             out.write_text(answer + "\n")
         return answer
     assert out is not None
     if to == "image":
-        media.write_image(out, engine.pictures(asked, chosen, seed)[0])
+        media.write_image(out, engine.pictures(prompts, sampling, seed)[0])
     elif to == "video":
-        media.write_video(out, engine.videos(asked, chosen, seed)[0])
+        media.write_video(out, engine.videos(prompts, sampling, seed)[0])
     else:
-        media.write_audio(out, engine.sounds(asked, chosen, seed)[0])
+        media.write_audio(out, engine.sounds(prompts, sampling, seed)[0])
     return f"{to} written to {out}"
 
 
@@ -96,9 +96,9 @@ def write_submodel(checkpoint: Path, out: Path, size: SubModelSize) -> str:
     importance = load_expert_importance(checkpoint)
     submodel = choose(model, importance, size.layers, size.experts, size.top_k)
     small = extract(model, submodel)
-    kept = torch.stack([importance[layer, list(submodel.experts[layer])] for layer in submodel.layers])
-    save_model(out, small, tokenizers, json.loads((checkpoint / "recipe.json").read_text()), kept)
-    counts = [sum(p.numel() for p in one.parameters()) for one in (small, model)]
+    small_importance = torch.stack([importance[layer, list(submodel.experts[layer])] for layer in submodel.layers])
+    save_model(out, small, tokenizers, json.loads((checkpoint / "recipe.json").read_text()), small_importance)
+    counts = [sum(p.numel() for p in network.parameters()) for network in (small, model)]
     return (
         f"{out}: {counts[0] / 1e6:.2f} of {counts[1] / 1e6:.2f} million parameters, layers {', '.join(map(str, submodel.layers))}"
     )

@@ -1,4 +1,4 @@
-"""Rows of documents whose prompts are in the cache and whose made segment arrives group by group."""
+"""Cached decoding: runs the prompts of a batch once, then appends the groups of the made segments to every row."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -24,7 +24,7 @@ Hook = Callable[[int, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Plan:
-    """The prompt of a row and the places of the groups to come."""
+    """The prompt of a row, and the layout of the positions that follow it."""
 
     prompt: PackedExample
     tail: Layout

@@ -22,6 +22,7 @@ from ernest.sequence.record import Kind
 from ernest.tokenizers.audio import SAMPLES
 from ernest.tokenizers.bitwise_quantiser import MultiScaleBits
 from ernest.tokenizers.bundle import Tokenizers
+from ernest.tokenizers.vision import to_pixels
 
 
 @dataclass(frozen=True)
@@ -78,12 +79,12 @@ class Engine:
         bits: list[Tensor] = []
         likelihoods = []
         for start in range(0, len(prompts), rows):
-            chosen = slice(start, start + rows)
-            begun = None if first_frames is None else first_frames[chosen]
-            walk = _Walk(self, prompts[chosen], kind, sampling, generator, begun)
-            part, likelihood = getattr(walk, {"text": "text", "audio": "audio"}.get(kind, "vision"))()
+            span = slice(start, start + rows)
+            beginning = None if first_frames is None else first_frames[span]
+            programs = _Programs(self, prompts[span], kind, sampling, generator, beginning)
+            part, likelihood = getattr(programs, {"text": "text", "audio": "audio"}.get(kind, "vision"))()
             values += part
-            bits += walk.bits
+            bits += programs.bits
             likelihoods.append(likelihood)
         return Generation(values, torch.cat(likelihoods), bits)
 
@@ -92,6 +93,7 @@ class Engine:
         return None if self.submodel is None else stack([self.submodel] * rows, self.model.config)
 
     def texts(self, prompts: Sequence[Sequence[EncodedSegment]], sampling: Sampling | None = None, seed: int = 0) -> list[str]:
+        """Texts, one per prompt."""
         return [self.tokenizers.text.decode(ids) for ids in self.generate(prompts, "text", sampling, seed).values]
 
     def pictures(
@@ -115,19 +117,19 @@ class Engine:
     ) -> list[np.ndarray]:
         """float32 `[samples]` each; a prompt that was answered by nothing gives one codec frame of silence."""
         codes = self.generate(prompts, "audio", sampling, seed).values
-        said = iter(self.tokenizers.audio.decode([one for one in codes if len(one)]))
-        return [next(said) if len(one) else np.zeros(SAMPLES, np.float32) for one in codes]
+        waves = iter(self.tokenizers.audio.decode([part for part in codes if len(part)]))
+        return [next(waves) if len(part) else np.zeros(SAMPLES, np.float32) for part in codes]
 
     @torch.inference_mode()
     def draw(self, sums: Sequence[Tensor]) -> np.ndarray:
-        """Pictures of latent sums: uint8 `[sums, frames, height, width, 3]`."""
+        """Decodes sums of scales to pictures: uint8 `[sums, frames, height, width, 3]`."""
         decoded = torch.cat([self.tokenizers.vision.decode(part) for part in torch.stack(list(sums)).flatten(0, 1).split(256)])
-        pixels = (decoded.clamp(0, 1) * 255).round().to(torch.uint8).movedim(1, -1)
-        return pixels.unflatten(0, (len(sums), -1)).numpy()
+        return to_pixels(decoded).unflatten(0, (len(sums), -1)).numpy()
 
 
-class _Walk:
-    """One batch of prompts through the groups of its made segment."""
+class _Programs:
+    """The decoding programs of text, vision and audio, each for one batch of prompts: the groups of a made segment, one by
+    one."""
 
     def __init__(
         self,
@@ -141,7 +143,7 @@ class _Walk:
         self.model, self.tokenizers, self.max_lengths = engine.model, engine.tokenizers, engine.max_lengths
         self.kind, self.sampling, self.generator, self.first_frames = kind, sampling, generator, first_frames
         self.count = len(prompts)
-        made, tail = self._made()
+        made, tail = self._longest_segment()
         plans = [plan_row(segments, made, tail, self.tokenizers, drop_condition=False) for segments in prompts]
         if sampling.guidance:
             plans += [plan_row(segments, made, tail, self.tokenizers, drop_condition=True) for segments in prompts]
@@ -149,7 +151,7 @@ class _Walk:
         self.likelihood = torch.zeros(self.count)
         self.bits: list[Tensor] = []
 
-    def _made(self) -> tuple[TextTokens | CodeTokens | ScaleTokens, int]:
+    def _longest_segment(self) -> tuple[TextTokens | CodeTokens | ScaleTokens, int]:
         """A made segment of the greatest length and the number of positions that follow the prompt."""
         max_lengths, sizes = self.max_lengths, self.tokenizers.vision.quantiser.sizes
         if self.kind == "text":
@@ -166,14 +168,14 @@ class _Walk:
         answers: list[list[int]] = [[] for _ in range(self.count)]
         for step in range(self.max_lengths.tokens):
             logits = self.model.text_head(hidden)
-            chosen = choose_class(apply_cfg(logits, self.sampling), self.sampling, self.generator)
-            self._record_log_prob(F.log_softmax(logits[: self.count].float(), dim=-1).gather(1, chosen[:, None])[:, 0], live)
-            live = live & (chosen != eos)
+            token_ids = choose_class(apply_cfg(logits, self.sampling), self.sampling, self.generator)
+            self._record_log_prob(F.log_softmax(logits[: self.count].float(), dim=-1).gather(1, token_ids[:, None])[:, 0], live)
+            live = live & (token_ids != eos)
             for row in live.nonzero()[:, 0].tolist():
-                answers[row].append(int(chosen[row]))
+                answers[row].append(int(token_ids[row]))
             if not live.any() or step + 1 == self.max_lengths.tokens:
                 break
-            x = self.model.token_embedding(self._both(chosen))[:, None]
+            x = self.model.token_embedding(self._both(token_ids))[:, None]
             hidden = self.decoder.advance(x, _nothing)[:, 0]
         return answers, self.likelihood
 
@@ -182,11 +184,11 @@ class _Walk:
         frames = self.max_lengths.frames if self.kind == "video" else 1
         hidden = self.decoder.prefill(_nothing)[:, None]
         finished: list[Tensor] = []
-        chosen: list[Tensor] = []
+        all_bits: list[Tensor] = []
         previous = torch.zeros(self.count, self.tokenizers.vision.config.bits, *quantiser.sizes[-1])
         for frame in range(frames):
-            begun = self.first_frames is not None and frame < self.first_frames.shape[1]
-            known = quantiser.history(self.first_frames[:, frame].float()) if begun and self.first_frames is not None else None
+            is_known = self.first_frames is not None and frame < self.first_frames.shape[1]
+            known = quantiser.history(self.first_frames[:, frame].float()) if is_known and self.first_frames is not None else None
             beside = pyramid(quantiser, previous)
             total = torch.zeros_like(previous)
             start = 0
@@ -196,20 +198,20 @@ class _Walk:
                     hidden = self.decoder.advance(self._cells(value, k), _nothing)
                 bits = self._choose_bits(hidden, frame) if known is None else known.bits[:, start : start + h * w]
                 total = total + quantiser.lookup(bits, k)
-                chosen.append(bits)
+                all_bits.append(bits)
                 start += h * w
             finished.append(total)
             previous = total
             if frame + 1 < frames:
                 mean = _at_scale(quantiser, total, 0)
                 hidden = self.decoder.advance(self._cells(torch.cat([mean, torch.zeros_like(mean)], 2), 0, total), _nothing)
-        self.bits = list(torch.cat(chosen, dim=1).unflatten(1, (frames, -1)))
+        self.bits = list(torch.cat(all_bits, dim=1).unflatten(1, (frames, -1)))
         return list(torch.stack(finished, dim=1)), self.likelihood
 
     def audio(self) -> tuple[list[Tensor], Tensor]:
         levels, end = self.tokenizers.audio.config.levels, self.tokenizers.audio.config.codebook
         live = torch.ones(self.count, dtype=torch.bool)
-        heard: list[list[Tensor]] = [[] for _ in range(self.count)]
+        answers: list[list[Tensor]] = [[] for _ in range(self.count)]
         codes = torch.zeros(self.count, levels, dtype=torch.long)
 
         def choose(level: int, logits: Tensor) -> Tensor:
@@ -217,12 +219,12 @@ class _Walk:
             guided = apply_cfg(logits, self.sampling).clone()
             if level:
                 guided[:, end] = -torch.inf
-            chosen = choose_class(guided, self.sampling, self.generator)
+            code = choose_class(guided, self.sampling, self.generator)
             if level:
-                chosen = torch.where(codes[:, 0] == end, end, chosen)
-            codes[:, level] = chosen
-            self._record_log_prob(F.log_softmax(logits[: self.count].float(), dim=-1).gather(1, chosen[:, None])[:, 0], live)
-            return self._both(chosen)
+                code = torch.where(codes[:, 0] == end, end, code)
+            codes[:, level] = code
+            self._record_log_prob(F.log_softmax(logits[: self.count].float(), dim=-1).gather(1, code[:, None])[:, 0], live)
+            return self._both(code)
 
         def hook(at: Tensor) -> Hook:
             return lambda layer, x: self.model.audio.step(layer, x, at, choose)
@@ -232,13 +234,13 @@ class _Walk:
         for step in range(self.max_lengths.codec_frames):
             live = live & (codes[:, 0] != end)
             for row in live.nonzero()[:, 0].tolist():
-                heard[row].append(codes[row].clone())
+                answers[row].append(codes[row].clone())
             if not live.any() or step + 1 == self.max_lengths.codec_frames:
                 break
             x = self.model.audio.embed(self._both(codes))[:, None]
             self.decoder.advance(x, hook(every))
         nothing = torch.zeros(0, levels, dtype=torch.long)
-        return [torch.stack(frames) if frames else nothing for frames in heard], self.likelihood
+        return [torch.stack(frames) if frames else nothing for frames in answers], self.likelihood
 
     def _choose_bits(self, hidden: Tensor, frame: int) -> Tensor:
         logits = self.model.bit_head(hidden)

@@ -1,4 +1,4 @@
-"""How a choice is drawn from logits: temperature, top-p, guidance."""
+"""Draws choices from logits, with temperature, top-p and classifier-free guidance."""
 
 from dataclasses import dataclass, replace
 
@@ -11,7 +11,7 @@ from torch import Tensor
 class Sampling:
     """`temperature` 0 takes the likeliest; `top_p` keeps the likeliest choices that hold this share of probability; `guidance`
     g > 0 pushes away from the unconditioned model: l + g (l - l_unconditioned). The first frame of a video, which decides what
-    it becomes, has a temperature of its own where `opening` names one."""
+    it becomes, has a temperature of its own where `first_frame_temperature` is set."""
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -38,7 +38,7 @@ DEFAULTS = {
 
 
 def at_frame(sampling: Sampling, frame: int) -> Sampling:
-    """How the bits of a frame are drawn."""
+    """The sampling of the bits of a frame: the first frame of a video may have a temperature of its own."""
     if frame or sampling.first_frame_temperature is None:
         return sampling
     return replace(sampling, temperature=sampling.first_frame_temperature)

@@ -1,4 +1,4 @@
-"""The trunk: layers that know no modality."""
+"""The backbone: transformer layers that treat all modalities alike."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -111,14 +111,14 @@ def _some_rows(
         raise ValueError(f"layer {layer}: with a cache, all rows run it or none")
     rows = torch.tensor(running, dtype=torch.long, device=x.device)
     y, routed = block(x[rows], (angles[0][rows], angles[1][rows]), mask[rows], layer, routing.of_rows(running, rows))
-    chosen = routed.expert_ids
-    expert_ids = chosen.new_full((len(x), chosen.shape[1], routing.submodels.most), -1)
-    expert_ids[rows, :, : chosen.shape[2]] = chosen
+    ids = routed.expert_ids
+    expert_ids = ids.new_full((len(x), ids.shape[1], routing.submodels.most), -1)
+    expert_ids[rows, :, : ids.shape[2]] = ids
     return x.index_copy(0, rows, y.to(x.dtype)), replace(routed, expert_ids=expert_ids)
 
 
 def draw_as_constructed(module: nn.Module) -> None:
-    """Draws what constructors draw, in their order."""
+    """Draws every parameter anew from the distribution of its constructor, in the order of construction."""
     reset = getattr(module, "init_weights", None) or getattr(module, "reset_parameters", None)
     for part in module.children() if reset is None else ():
         draw_as_constructed(part)

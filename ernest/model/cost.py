@@ -11,7 +11,7 @@ from ernest.model.submodel import SubModel
 
 
 def active_parameters(config: ModelConfig, submodel: SubModel | None = None) -> int:
-    """What one position passes through in the backbone: every running layer with k experts, and the final norm.
+    """Parameters that one position passes through in the backbone: every running layer with k experts, and the final norm.
 
     Embeddings and heads are left out: a position uses one kind of each, and every sub-model has them all.
     """
@@ -20,7 +20,7 @@ def active_parameters(config: ModelConfig, submodel: SubModel | None = None) -> 
 
 
 def total_parameters(config: ModelConfig, spec: TokenizerSpec, submodel: SubModel | None = None) -> int:
-    """What a checkpoint for generation holds: all layers and experts, embeddings, encoder and heads.
+    """Parameters of a checkpoint for generation: all layers and experts, embeddings, encoder and heads.
 
     The head of the token after next serves training alone and is not counted.
     """
@@ -30,7 +30,7 @@ def total_parameters(config: ModelConfig, spec: TokenizerSpec, submodel: SubMode
 
 
 def training_flops(config: ModelConfig, length: int, submodel: SubModel | None = None) -> int:
-    """Operations of the backbone for one position, forward and backward, in rows of `length` positions.
+    """Floating-point operations of the backbone for one position, forward and backward, in rows of `length` positions.
 
     A product with a matrix costs 2 operations per entry forward and 4 backward. Attention takes each query against all S keys of
     its row, 4 S D operations forward and 8 S D backward; the mask is not taken off, since the products are computed.
@@ -41,13 +41,13 @@ def training_flops(config: ModelConfig, length: int, submodel: SubModel | None =
 
 
 def cache_bytes(config: ModelConfig, length: int, bytes_per_number: int, submodel: SubModel | None = None) -> int:
-    """Keys and values of every running layer for a row of `length` positions."""
+    """Bytes of the keys and values of every running layer, for a row of `length` positions."""
     config = reduced(config, submodel)
     return config.layers * length * 2 * config.kv_heads * config.head_dim * bytes_per_number
 
 
 def token_bytes(config: ModelConfig, length: int, bytes_per_number: int, submodel: SubModel | None = None) -> int:
-    """What the backbone reads from memory for one more position of one row that holds `length`: active weights and its cache."""
+    """Bytes that the backbone reads from memory for one more position of a row of `length`: active weights and its cache."""
     weights = active_parameters(config, submodel) * bytes_per_number
     return weights + cache_bytes(config, length, bytes_per_number, submodel)
 

@@ -1,4 +1,4 @@
-"""Brings tokens to the experts that they chose, and what the experts make of them back.
+"""Sorts tokens by the experts that they chose, and sums the experts' outputs back for each token.
 
 Shapes: T tokens, k choices of each, S rows of all experts, N experts, D width.
 """

@@ -1,4 +1,4 @@
-"""The understanding path: CNN and ViT features merged by attention (ERNIE 5.0 §2.2.2).
+"""The encoder of given pictures and videos: CNN and ViT features merged by attention (ERNIE 5.0 §2.2.2).
 
 Shapes: N clips, F frames of a clip (1 or 4), C channels, D width of the ViT, K = 4 F patches that become one token.
 """
@@ -37,6 +37,8 @@ class PatchMerger(nn.Module):
 
 
 class VitBlock(nn.Module):
+    """A transformer block of the ViT: attention and a GELU layer, each on normalised input `[N, patches, D]`."""
+
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads

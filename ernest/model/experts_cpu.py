@@ -37,9 +37,9 @@ class Blocks:
     groups: Sequence[tuple[int, int]]
 
 
-def lay_out(chosen_Tk: Tensor, experts: int) -> Blocks:
+def lay_out(expert_Tk: Tensor, experts: int) -> Blocks:
     """Blocks for the chosen experts of every token."""
-    choice = chosen_Tk.reshape(-1)
+    choice = expert_Tk.reshape(-1)
     load = torch.bincount(choice, minlength=experts)
     loads = load.tolist()
     order = sorted(range(experts), key=loads.__getitem__)
@@ -55,9 +55,9 @@ def lay_out(chosen_Tk: Tensor, experts: int) -> Blocks:
     by_expert = choice.argsort(stable=True)
     shift = torch.tensor(first_row) - (load.cumsum(0) - load)
     row = torch.arange(len(choice)) + shift.repeat_interleave(load)
-    row_Tk = torch.empty_like(choice).scatter_(0, by_expert, row).view_as(chosen_Tk)
+    row_Tk = torch.empty_like(choice).scatter_(0, by_expert, row).view_as(expert_Tk)
     choice_M = torch.full((rows,), -1).scatter_(0, row, by_expert)
-    token_M = choice_M.clamp_min(0) // chosen_Tk.shape[1]
+    token_M = choice_M.clamp_min(0) // expert_Tk.shape[1]
     return Blocks(row_Tk, token_M, choice_M, order, groups)
 
 
@@ -149,12 +149,12 @@ def _product(a: Tensor, w: Tensor, blocks: Blocks) -> Tensor:
 def _weight_gradient(a: Tensor, b: Tensor, blocks: Blocks) -> Tensor:
     """The sum over the rows of each expert of outer products, `[M, I]` and `[M, J]` to float `[N, I, J]`, experts as numbered."""
     out = torch.empty(len(blocks.order), a.shape[1], b.shape[1], dtype=torch.promote_types(a.dtype, torch.float32))
-    places, row, expert = out.unbind(0), 0, 0
+    gradients, row, expert = out.unbind(0), 0, 0
     for members, height in blocks.groups:
         rows = slice(row, row + members * height)
         blocks_a, blocks_b = (side[rows].view(members, height, side.shape[1]) for side in (a, b))
         part = torch.bmm(blocks_a.transpose(1, 2), blocks_b)
         for gradient, number in zip(part.unbind(0), blocks.order[expert : expert + members], strict=True):
-            places[number].copy_(gradient)
+            gradients[number].copy_(gradient)
         row, expert = rows.stop, expert + members
     return out

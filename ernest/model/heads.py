@@ -1,4 +1,4 @@
-"""What leaves the network: text tokens, the token after next, bits of cells, codes along depth."""
+"""Output heads beyond a linear layer: codes of sounds along depth, and the text token after next."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -74,7 +74,7 @@ class MTPHead(nn.Module):
     def forward(
         self, hidden: Tensor, embedded: Tensor, document: Tensor, group: Tensor, position: Tensor, mtp: MTPTargets
     ) -> Tensor:
-        """`hidden` `[rows, positions, width]`, `embedded` `[rows, M, width]` the next symbols; `[rows, M, width]`."""
+        """`hidden` `[rows, positions, width]`, `embedded` `[rows, M, width]` the next tokens; `[rows, M, width]`."""
         at = mtp.index.clamp_min(0)
         take = lambda values: values.gather(1, at)  # noqa: E731
         document = torch.where(mtp.index >= 0, take(document), -1)

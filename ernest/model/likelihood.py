@@ -58,12 +58,12 @@ def group_log_probs(predictions: Predictions, batch: Batch) -> GroupLogProbs:
 
 
 def first_positions(batch: Batch) -> Tensor:
-    """Flat position of the first one of the group of each position, `[rows, length]`."""
+    """For every position the flat position of the first one of its group, `[rows, length]`."""
     begins = torch.ones_like(batch.valid)
     begins[:, 1:] = (batch.group[:, 1:] != batch.group[:, :-1]) | (batch.document[:, 1:] != batch.document[:, :-1])
     position = torch.arange(begins.numel(), device=begins.device).view_as(begins)
     return torch.where(begins, position, 0).cummax(dim=1).values
 
 
-def _of_classes(logits: Tensor, chosen: Tensor) -> Tensor:
-    return F.log_softmax(logits.float(), dim=-1).gather(1, chosen[:, None])[:, 0]
+def _of_classes(logits: Tensor, classes: Tensor) -> Tensor:
+    return F.log_softmax(logits.float(), dim=-1).gather(1, classes[:, None])[:, 0]

@@ -13,7 +13,7 @@ from ernest.device import autocast
 
 
 class Router(nn.Module):
-    """Sees the hidden state and nothing else.
+    """Gates and choice of experts from the hidden state alone.
 
     score = softmax(x W_r);  expert = top-k(score + bias);  gate = score[expert] / sum
     """
@@ -64,7 +64,7 @@ class Router(nn.Module):
 
     @torch.no_grad()
     def balance(self, load: Tensor, expected_load: Tensor, speed: float) -> None:
-        """After an optimiser step: bias += speed * sign(expected_load - load) (Wang et al. 2024)."""
+        """Moves the bias after an optimiser step: bias += speed * sign(expected_load - load) (Wang et al. 2024)."""
         self.selection_bias += speed * torch.sign(expected_load - load)
 
 
@@ -81,9 +81,10 @@ def count_load(gate_Tk: Tensor, expert_Tk: Tensor, valid_T: Tensor, experts: int
 
 
 def largest(score_TN: Tensor, k: int) -> Tensor:
-    """Where the k largest of every row stand, the largest first, `[T, k]`: for a few of them, k maxima are faster than a sort."""
-    places = []
+    """Indices `[T, k]` of the k largest scores of every row, the largest first: for a small k, k maxima are faster than a
+    sort."""
+    columns = []
     for _ in range(k):
-        places.append(score_TN.max(dim=-1, keepdim=True).indices)
-        score_TN = score_TN.scatter(1, places[-1], -torch.inf)
-    return torch.cat(places, dim=1)
+        columns.append(score_TN.max(dim=-1, keepdim=True).indices)
+        score_TN = score_TN.scatter(1, columns[-1], -torch.inf)
+    return torch.cat(columns, dim=1)

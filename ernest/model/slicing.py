@@ -1,4 +1,4 @@
-"""Choosing a sub-model and turning it into an ordinary smaller network (ERNIE 5.0 §3.3, §6.4.2)."""
+"""Chooses a sub-model by the importance of experts, and extracts it as an ordinary smaller network (ERNIE 5.0 §3.3, §6.4.2)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,19 +25,19 @@ def choose(
     everything = full(config)
     spare = droppable(config, levels)
     least = config.layers - len(spare)
-    wanted = config.layers if layers is None else layers
-    if not least <= wanted <= config.layers:
-        kept = f"the first and the {levels} with audio heads stay"
-        raise ValueError(f"layers = {wanted}: this network can run {least} to {config.layers} ({kept})")
+    depth = config.layers if layers is None else layers
+    if not least <= depth <= config.layers:
+        fixed = f"the first and the {levels} with audio heads stay"
+        raise ValueError(f"layers = {depth}: this network can run {least} to {config.layers} ({fixed})")
     if experts is not None and not 1 <= experts <= config.experts:
         raise ValueError(f"experts = {experts}: this network has 1 to {config.experts}")
     if top_k is not None and not 1 <= top_k <= config.top_k:
         raise ValueError(f"top_k = {top_k}: this network was trained with 1 to {config.top_k}")
-    kept = experts or config.experts
-    k = min(top_k or config.top_k, kept)
-    gone = config.layers - wanted
-    dropped = {spare[(2 * i + 1) * len(spare) // (2 * gone)] for i in range(gone)}
-    best = importance.topk(kept, dim=1).indices.sort(dim=1).values
+    width = experts or config.experts
+    k = min(top_k or config.top_k, width)
+    removed = config.layers - depth
+    dropped = {spare[(2 * i + 1) * len(spare) // (2 * removed)] for i in range(removed)}
+    best = importance.topk(width, dim=1).indices.sort(dim=1).values
     return SubModel(
         tuple(layer for layer in everything.layers if layer not in dropped),
         tuple(tuple(row) for row in best.tolist()),
@@ -58,10 +58,10 @@ def extract(model: Ernest, submodel: SubModel) -> Ernest:
     small = Ernest(config, model.spec)
     state = {name: value for name, value in model.state_dict().items() if not name.startswith("backbone.")}
     for new, old in enumerate(submodel.layers):
-        chosen = torch.tensor(submodel.experts[old])
+        index = torch.tensor(submodel.experts[old])
         for name, value in model.backbone.blocks[old].state_dict().items():
             pooled = name.startswith("moe.")
-            state[f"backbone.blocks.{new}.{name}"] = value[chosen] if pooled else value
+            state[f"backbone.blocks.{new}.{name}"] = value[index] if pooled else value
     small.load_state_dict(state)
     return small.eval().requires_grad_(False)
 
@@ -82,12 +82,12 @@ def expert_importance(model: Ernest, batches: Sequence[Batch]) -> Tensor:
 
 
 def _measure(model: Ernest, batch: Batch, total: Tensor) -> None:
-    """Adds what a batch shows; padding says nothing of an expert's worth."""
+    """Adds what the experts contribute on a batch to `total`; padding does not count."""
     handles = []
     for layer, block in enumerate(model.backbone.blocks):
 
         def measure(pool: Experts, inputs: tuple[Tensor, ...], _: object, layer: int = layer) -> None:
-            total[layer] += _weigh(pool, inputs[0][batch.valid.flatten()].float())
+            total[layer] += _contributions(pool, inputs[0][batch.valid.flatten()].float())
 
         assert isinstance(block, Block)
         handles.append(block.moe.register_forward_hook(measure))
@@ -96,12 +96,12 @@ def _measure(model: Ernest, batch: Batch, total: Tensor) -> None:
         handle.remove()
 
 
-def _weigh(pool: Experts, x_TD: Tensor) -> Tensor:
-    gate_Tk, chosen_Tk = pool.router(x_TD)
-    added = []
+def _contributions(pool: Experts, x_TD: Tensor) -> Tensor:
+    gate_Tk, expert_Tk = pool.router(x_TD)
+    sums = []
     for expert in range(len(pool.w_gate_up)):
-        token, slot = (chosen_Tk == expert).nonzero(as_tuple=True)
+        token, slot = (expert_Tk == expert).nonzero(as_tuple=True)
         gate, up = (x_TD[token] @ pool.w_gate_up[expert]).chunk(2, dim=-1)
         norm = ((F.silu(gate) * up) @ pool.w_down[expert]).norm(dim=-1)
-        added.append((norm * gate_Tk[token, slot]).sum())
-    return torch.stack(added)
+        sums.append((norm * gate_Tk[token, slot]).sum())
+    return torch.stack(sums)

@@ -26,7 +26,7 @@ class SubModel:
 
 
 def full(config: ModelConfig) -> SubModel:
-    """The whole network as a sub-model of itself."""
+    """The sub-model that leaves nothing out."""
     everyone = tuple(range(config.experts))
     return SubModel(tuple(range(config.layers)), (everyone,) * config.layers, config.top_k)
 
@@ -83,8 +83,8 @@ def stack(submodels: Sequence[SubModel], config: ModelConfig, device: "torch.dev
 
     experts = torch.zeros(len(submodels), config.layers, config.experts, dtype=torch.bool)
     for row, submodel in enumerate(submodels):
-        for layer, chosen in enumerate(submodel.experts):
-            experts[row, layer, list(chosen)] = True
+        for layer, ids in enumerate(submodel.experts):
+            experts[row, layer, list(ids)] = True
     rows_of = [tuple(row for row, one in enumerate(submodels) if layer in one.layers) for layer in range(config.layers)]
     running = tuple(None if len(rows) == len(submodels) else rows for rows in rows_of)
     sizes = tuple(submodel.top_k for submodel in submodels)

@@ -1,1 +1,1 @@
-"""What a run found: which experts are used by whom, the scores as tables, and the report with pictures."""
+"""The report of a run as one HTML file: score tables, charts, samples, and which experts each task uses."""

@@ -81,14 +81,14 @@ def elastic(submodels: Sequence[SubModelRow]) -> dict[str, str]:
     direction a line through the best of at most each size."""
     if not any(row.scores for row in submodels):
         return {}
-    drawn = {}
+    svgs = {}
     for title, share in (
         ("By the parameters that are active", "active_share"),
         ("By the parameters that are kept", "total_share"),
     ):
         draw = partial(_elastic, rows=submodels, share=attrgetter(share))
-        drawn[title] = chart(f"elastic-{share}", draw, 3.6, right=0.2)
-    return drawn
+        svgs[title] = chart(f"elastic-{share}", draw, 3.6, right=0.2)
+    return svgs
 
 
 def _elastic(axes: "Axes", rows: Sequence[SubModelRow], share: Callable[[SubModelRow], float]) -> None:
@@ -149,12 +149,12 @@ def overlap(usage: Mapping[str, np.ndarray]) -> dict[str, str]:
 
 def _table(axes: "Axes", iou: np.ndarray, tasks: Sequence[str]) -> None:
     lower = np.tri(len(tasks), k=-1, dtype=bool)[1:, :-1]
-    shown = iou[1:, :-1]
-    colours = np.concatenate([ramp(shown), np.where(lower, 255, 0)[..., None].astype(np.uint8)], axis=-1)
+    values = iou[1:, :-1]
+    colours = np.concatenate([ramp(values), np.where(lower, 255, 0)[..., None].astype(np.uint8)], axis=-1)
     axes.imshow(colours, aspect="auto", interpolation="none")
     for row, column in zip(*np.nonzero(lower), strict=True):
-        light = "#f6f3ec" if shown[row, column] < 0.6 else "#141a33"  # the same by day and by night, as the cells are
-        axes.text(column, row, f"{shown[row, column]:.2f}".lstrip("0"), ha="center", va="center", size=9, color=light)
+        light = "#f6f3ec" if values[row, column] < 0.6 else "#141a33"  # the same by day and by night, as the cells are
+        axes.text(column, row, f"{values[row, column]:.2f}".lstrip("0"), ha="center", va="center", size=9, color=light)
     axes.set_yticks(range(len(tasks) - 1), tasks[1:])
     axes.set_xticks(range(len(tasks) - 1), tasks[:-1], rotation=35, ha="right", rotation_mode="anchor")
     axes.grid(False)
@@ -191,14 +191,14 @@ def stages(parts: Sequence[StageTime]) -> str:
     """Where the time went: a bar by the clock for each stage, and a fainter one of processor time behind it."""
 
     def draw(axes: "Axes") -> None:
-        places = np.arange(len(parts))
+        heights = np.arange(len(parts))
         widest = max(max(part.wall, part.cpu) for part in parts) or 1.0
-        axes.barh(places, [part.cpu for part in parts], height=0.62, color=PALETTE["image"], alpha=0.25, linewidth=0)
-        axes.barh(places, [part.wall for part in parts], height=0.34, color=PALETTE["image"], linewidth=0)
-        for place, part in zip(places, parts, strict=True):
-            end = (max(part.wall, part.cpu), place)
+        axes.barh(heights, [part.cpu for part in parts], height=0.62, color=PALETTE["image"], alpha=0.25, linewidth=0)
+        axes.barh(heights, [part.wall for part in parts], height=0.34, color=PALETTE["image"], linewidth=0)
+        for y, part in zip(heights, parts, strict=True):
+            end = (max(part.wall, part.cpu), y)
             axes.annotate(f"{part.wall:,.0f} / {part.cpu:,.0f}", end, (5, 0), textcoords="offset points", va="center")
-        axes.set_yticks(places, [part.name for part in parts])
+        axes.set_yticks(heights, [part.name for part in parts])
         axes.set_xlim(0, widest * 1.3)
         axes.invert_yaxis()
         axes.grid(False, axis="y")
@@ -217,7 +217,7 @@ def modality(direction: str) -> str:
     return "text"
 
 
-def makes(direction: str) -> bool:
+def generates_media(direction: str) -> bool:
     """Whether a direction such as `text→image` ends in something other than text."""
     _, arrow, end = direction.partition("→")
     return bool(arrow) and not end.strip().startswith("text")
@@ -225,7 +225,7 @@ def makes(direction: str) -> bool:
 
 def _line(direction: str) -> str | tuple[float, tuple[float, float]]:
     """Solid where something other than text is made, dashed otherwise."""
-    return "-" if makes(direction) else (0, (3, 1.5))
+    return "-" if generates_media(direction) else (0, (3, 1.5))
 
 
 def _three_layers(layers: int) -> list[tuple[str, int]]:

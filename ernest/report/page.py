@@ -1,4 +1,4 @@
-"""The report: one HTML file that holds everything it shows, readable by day and by night, on a desk and on a telephone."""
+"""Writes the report as one HTML file without outside parts, for light and dark, wide and narrow screens."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
@@ -11,7 +11,7 @@ from ernest.evaluation.routing import max_violation, normalised_entropy
 from ernest.report import charts, media, tables
 from ernest.storage import write_text
 
-MADE = {
+GENERATED_KINDS = {
     "picture made": ("Pictures from words", "A judge reads the digit; colour and place are read exactly."),
     "speech made": ("Speech from words", "The spectrogram shows low notes at the bottom and time to the right."),
     "video made": ("Video from words", "Each as a film and frame by frame; the energy of a physical one must fall."),
@@ -33,11 +33,11 @@ def write_report(path: Path, findings: Findings) -> None:
 
 def page(findings: Findings) -> str:
     """The report as HTML text. A section that has nothing to show is left out."""
-    known = {**MADE, **UNDERSTOOD, **UNTRAINED}
+    known = {**GENERATED_KINDS, **UNDERSTOOD, **UNTRAINED}
     others = {s.kind: (s.kind.capitalize(), "") for s in findings.samples if s.kind not in known}
     sections = {
         "Scores": _scores(findings),
-        "What it makes": _gallery(findings.samples, MADE),
+        "What it makes": _gallery(findings.samples, GENERATED_KINDS),
         "What it understands": _gallery(findings.samples, UNDERSTOOD),
         "Beyond training": _gallery(findings.samples, UNTRAINED | others),
         "How it learned": _learning(findings),
@@ -85,13 +85,13 @@ def _scores(findings: Findings) -> str:
 def _gallery(samples: Sequence[Sample], kinds: Mapping[str, tuple[str, str]]) -> str:
     parts = []
     for kind, (title, about) in kinds.items():
-        chosen = [sample for sample in samples if sample.kind == kind]
-        if not chosen:
+        listed = [sample for sample in samples if sample.kind == kind]
+        if not listed:
             continue
-        verdicts = [sample.correct for sample in chosen if sample.correct is not None]
+        verdicts = [sample.correct for sample in listed if sample.correct is not None]
         count = f'<span class="count">{sum(verdicts)} of {len(verdicts)} correct</span>' if verdicts else ""
-        size = "words" if all(s.pixels is None and s.wave is None for s in chosen) else _size(chosen[0])
-        cards = "".join(map(_card, chosen))
+        size = "words" if all(s.pixels is None and s.wave is None for s in listed) else _size(listed[0])
+        cards = "".join(map(_card, listed))
         parts.append(f'<h3>{escape(title)} {count}</h3><p class="small">{escape(about)}</p>')
         parts.append(f'<div class="cards {size}">{cards}</div>')
     return "".join(parts)
@@ -157,18 +157,18 @@ def _energy(sample: Sample) -> str:
 
 
 def _learning(findings: Findings) -> str:
-    drawn = charts.losses(findings.metrics)
+    svgs = charts.losses(findings.metrics)
     pace = charts.speed(findings.metrics)
     if pace is not None:
-        drawn["Speed"] = pace
+        svgs["Speed"] = pace
     last = max((entry["step"] for entry in findings.metrics), default=0) + 1
     words = f"Loss on the training mixture over {last:,.0f} steps; faint is every step, the line its running mean."
-    return f'<p class="small">{words}</p>{_grid(drawn)}' if drawn else ""
+    return f'<p class="small">{words}</p>{_grid(svgs)}' if svgs else ""
 
 
 def _sizes(findings: Findings) -> str:
-    drawn = charts.elastic(findings.submodels)
-    if not drawn:
+    svgs = charts.elastic(findings.submodels)
+    if not svgs:
         return ""
     names = list(dict.fromkeys(direction for row in findings.submodels for direction in row.scores))
     head = ["sub-model", "active", "total", "layers", "experts", "top k", *map(tables.spaced, names)]
@@ -186,7 +186,7 @@ def _sizes(findings: Findings) -> str:
         "Lines join the best of at most each size: solid where pictures, video or speech are made, dashed where text is. "
         "No sub-model was trained again."
     )
-    return f'<p class="small">{words}</p>{_grid(drawn)}{_table(head, body)}'
+    return f'<p class="small">{words}</p>{_grid(svgs)}{_table(head, body)}'
 
 
 def _experts(findings: Findings) -> str:
@@ -223,9 +223,9 @@ def _facts(facts: Mapping[str, str]) -> str:
     return f'<dl class="facts">{entries}</dl>' if facts else ""
 
 
-def _grid(drawn: Mapping[str, str]) -> str:
-    captions = {title: f"<figcaption>{escape(title)}</figcaption>" if title else "" for title in drawn}
-    figures = "".join(f"<figure>{captions[title]}{svg}</figure>" for title, svg in drawn.items())
+def _grid(svgs: Mapping[str, str]) -> str:
+    captions = {title: f"<figcaption>{escape(title)}</figcaption>" if title else "" for title in svgs}
+    figures = "".join(f"<figure>{captions[title]}{svg}</figure>" for title, svg in svgs.items())
     return f'<div class="charts">{figures}</div>'
 
 

@@ -12,8 +12,8 @@ ROWS = Path("bench/model.jsonl")
 
 
 def write_rows(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Adds rows to the file; rows that the same commands left before go."""
+    """Writes rows to the file; they replace those that the same commands wrote before."""
     commands = {row["command"] for row in rows}
     before = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    kept = [row for row in before if row["command"] not in commands]
-    write_text(path, "".join(json.dumps(row) + "\n" for row in [*kept, *rows]))
+    others = [row for row in before if row["command"] not in commands]
+    write_text(path, "".join(json.dumps(row) + "\n" for row in [*others, *rows]))

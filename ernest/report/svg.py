@@ -1,4 +1,4 @@
-"""A chart as SVG text for an HTML page whose style sheet decides the colours, by day and by night.
+"""Draws a chart as SVG text, whose colours the page's style sheet decides for light and dark screens.
 
 Matplotlib writes the colours of `PALETTE`; each becomes the CSS variable of its name. A chart is about as wide as a telephone
 and is laid out in a grid on wider screens, so its letters stay legible on both.

@@ -109,10 +109,10 @@ def submodels(findings: Findings) -> list[str]:
 
 def directions(findings: Findings) -> Iterator[tuple[str, dict[str, Score]]]:
     """Scores by direction, in order of first appearance, then by system."""
-    found: dict[str, dict[str, Score]] = {}
+    by_direction: dict[str, dict[str, Score]] = {}
     for score in findings.scores:
-        found.setdefault(score.direction, {})[score.system] = score
-    yield from found.items()
+        by_direction.setdefault(score.direction, {})[score.system] = score
+    yield from by_direction.items()
 
 
 def figure(value: float | None) -> str:

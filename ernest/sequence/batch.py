@@ -1,4 +1,4 @@
-"""What a network is fed: packed rows as tensors."""
+"""The batch that the network reads: packed rows as tensors."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -85,9 +85,11 @@ class Batch:
 
     @property
     def valid(self) -> Tensor:
+        """Bool `[rows, length]`: positions that hold something, as padding does not."""
         return self.document >= 0
 
     def to(self, device: torch.device | str) -> "Batch":
+        """The batch with all its tensors on `device`."""
         return _move(self, device)
 
 

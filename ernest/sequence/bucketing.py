@@ -1,4 +1,4 @@
-"""The shapes of products: few different shapes where counts change with every batch.
+"""Shape bucketing: changing row counts are rounded up to few sizes, so that few kernels have to be prepared.
 
 On a CPU the library behind bfloat16 products prepares a kernel for every new shape, which takes a millisecond and a megabyte:
 longer than the product itself. Counts of targets, cells and pictures are therefore rounded up to a coarse grid.
@@ -17,7 +17,7 @@ def round_up(count: int, grain: int = 16, per_octave: int = 4) -> int:
 
 
 def pad_to_bucket(rows: Tensor, grain: int = 16, per_octave: int = 4) -> Tensor:
-    """`rows` `[n, ...]` with rows of zeros behind, as many as the grid asks for; in training alone."""
+    """`rows` `[n, ...]` padded with rows of zeros to the next bucket size; unchanged where no gradients are taken."""
     missing = round_up(len(rows), grain, per_octave) - len(rows) if torch.is_grad_enabled() else 0
     return F.pad(rows, (0, 0) * (rows.dim() - 1) + (0, missing)) if missing else rows
 

@@ -1,4 +1,4 @@
-"""From tokenised segments to a sequence of groups: what goes in, what comes out, position by position.
+"""Lays tokenised segments out as a sequence of groups: the input, the target and the position (t, h, w) at every index.
 
 A *group* is what the model predicts in one step (ERNIE 5.0 §2.1): one text token, one scale of one frame, the residual
 codes of one codec frame. Segments that are given have groups too: the patches of an image, of four video frames.
@@ -37,7 +37,7 @@ class ControlTokens:
 
 @dataclass(frozen=True)
 class TextTokens:
-    """A text: one group for each token."""
+    """A text, given or made, as token ids."""
 
     ids: tuple[int, ...]
 
@@ -129,7 +129,7 @@ def lay_out(segments: Sequence[tuple[Tokens, bool]], control: ControlTokens) -> 
 
 
 class _Builder:
-    """Appends positions; the target of a symbol is written to the position before it."""
+    """Appends positions; the target of a token is written to the position before it."""
 
     def __init__(self, control: ControlTokens) -> None:
         self.control = control

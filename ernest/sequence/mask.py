@@ -1,10 +1,11 @@
-"""The one rule of attention: training, packing and cached generation all call it."""
+"""The attention mask: one rule, which training, packing and cached generation share."""
 
 from torch import Tensor
 
 
 def allowed(query_document: Tensor, query_group: Tensor, key_document: Tensor, key_group: Tensor) -> Tensor:
-    """Who sees whom: bool `[..., queries, keys]` from document and group ids `[..., queries]` and `[..., keys]`.
+    """Which query may attend to which key: bool `[..., queries, keys]` from document and group ids `[..., queries]` and `[...,
+    keys]`.
 
     A position sees another iff both belong to one document and the other's group is not later (ERNIE 5.0 §5.3). Padding is a
     document of its own (-1), so that its rows are never empty.

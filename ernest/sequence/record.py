@@ -1,4 +1,4 @@
-"""A record: what a user has, before any tokenizer has seen it.
+"""Records, before tokenisation: texts, pictures, videos and sounds in reading order, each given or made.
 
 A record is a list of *segments* (text, image, video, audio). A segment is *given*, to be understood,
 or *made*, to be generated; only made segments carry loss.
@@ -54,12 +54,12 @@ class Record:
 
 
 def given(kind: Kind, data: Any) -> Segment:
-    """A segment to be understood."""
+    """A segment that the model is given: it conditions on it and learns nothing from it."""
     return Segment(kind, data, made=False)
 
 
 def made(kind: Kind, data: Any, open: bool = False) -> Segment:
-    """A segment to be generated."""
+    """A segment that the model learns to make."""
     return Segment(kind, data, made=True, open=open)
 
 

@@ -125,8 +125,8 @@ class AudioTokenizer(nn.Module):
         device = self.quantiser.codebooks.device
         for batch in by_length([_frames(wave, number) for number, wave in enumerate(waves)], _BATCH):
             mel, frames = padded_spectrograms([waves[i] for i in batch])
-            told = self.quantiser.encode(self.latents(mel.to(device), frames.to(device))).cpu().split(frames.tolist())
-            for i, code in zip(batch, told, strict=True):
+            parts = self.quantiser.encode(self.latents(mel.to(device), frames.to(device))).cpu().split(frames.tolist())
+            for i, code in zip(batch, parts, strict=True):
                 codes[i] = code
         return codes
 

@@ -11,7 +11,7 @@ from ernest.tokenizers.vision import VisionTokenizer
 
 @dataclass(frozen=True)
 class Tokenizers:
-    """The tokenizers of a checkpoint: of text, of pictures and videos, of sounds."""
+    """The text, vision and audio tokenizer of one checkpoint."""
 
     text: TextTokenizer
     vision: VisionTokenizer
@@ -19,10 +19,12 @@ class Tokenizers:
 
     @property
     def control_tokens(self) -> ControlTokens:
+        """The ids of the control tokens in the text vocabulary."""
         text = self.text
         return ControlTokens(text.eos, text.boi, text.eoi, text.bov, text.eov, text.boa, text.sep, text.cont)
 
     def save(self, folder: Path) -> None:
+        """Writes the three tokenizers as files of `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         self.text.save(folder / "text.json")
         self.vision.save(folder / "vision.safetensors")
@@ -30,6 +32,7 @@ class Tokenizers:
 
     @classmethod
     def load(cls, folder: Path) -> "Tokenizers":
+        """Reads what `save` wrote."""
         return cls(
             TextTokenizer.load(folder / "text.json"),
             VisionTokenizer.load(folder / "vision.safetensors").eval().requires_grad_(False),

@@ -16,7 +16,8 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def save_network(path: str | Path, kind: str, network: nn.Module, config: Any) -> None:
-    """`kind` says in words what it is; `config` is a frozen dataclass from which the network can be made again."""
+    """Writes weights and `config`, a frozen dataclass from which `load_network` makes the network again; `kind` names what it
+    is."""
     save_tensors(path, network.state_dict(), {"kind": kind, "config": json.dumps(asdict(config))})
 
 
@@ -26,9 +27,9 @@ def load_network(path: str | Path, kind: str, config: type, make: Callable[[Any]
     Raises ValueError, in one line that names the file, where it is damaged or holds something else.
     """
     metadata, tensors = read_header(path).metadata, load_tensors(path)
-    found = metadata.get("kind", "something else")
-    if found != kind:
-        raise ValueError(f"{path}: expected {kind}, found {found}")
+    actual = metadata.get("kind", "something else")
+    if actual != kind:
+        raise ValueError(f"{path}: expected {kind}, found {actual}")
     try:
         with torch.device("meta"):  # no memory and no random draws for weights that are replaced
             network = make(build(config, json.loads(metadata["config"])))

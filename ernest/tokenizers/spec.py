@@ -1,4 +1,4 @@
-"""What a tokenizer of pictures and a codec of sounds must offer, whatever is inside, and how each says its sizes.
+"""Interfaces of the visual tokenizer and the audio codec: encode, decode, features, and the sizes of each.
 
 The network is sized by these numbers, and data, generation and evaluation use these methods; another tokenizer that has them
 can take the place of the ones here.
@@ -68,7 +68,7 @@ class VisualTokenizer(Protocol):
         ...
 
     def features(self, frames: Tensor) -> Tensor:
-        """What the network sees of given frames: `[N, feature_channels, *grid]`."""
+        """Feature maps of given frames, which the network's encoder reads: `[N, feature_channels, *grid]`."""
         ...
 
 

@@ -66,6 +66,7 @@ class TextTokenizer:
 
     @property
     def vocab_size(self) -> int:
+        """The number of ids: bytes, merges and control tokens."""
         return len(self.pieces)
 
     @classmethod
@@ -151,9 +152,9 @@ class TextTokenizer:
         ranks = [rank.get(pair, -1) for pair in pairwise(parts)]
         while True:
             best, where = len(merged), -1
-            for place, order in enumerate(ranks):
+            for index, order in enumerate(ranks):
                 if 0 <= order < best and (dropout == 0.0 or next(chances) >= dropout):
-                    best, where = order, place
+                    best, where = order, index
             if where < 0:
                 return parts
             parts[where : where + 2] = [merged[best]]
@@ -192,7 +193,7 @@ def _learn_merges(texts: Iterable[str], count: int) -> list[tuple[bytes, bytes, 
 
     letters = [chr(_LETTERS + number) for number in range(512)]
     words = (
-        "".join(letters[value + 256 * (place % 2)] for place, value in enumerate(_to_bytes(word)))
+        "".join(letters[value + 256 * (index % 2)] for index, value in enumerate(_to_bytes(word)))
         for text in texts
         for word in split_words(text)
     )
@@ -210,6 +211,6 @@ def _spelled(letters: str) -> bytes:
 
 def _is_phrase(piece: bytes, offset: int, segment: Callable[[str], Sequence[str]]) -> bool:
     """Whether the whole characters of the token are a phrase, in a script without spaces, that the segmenter splits."""
-    whole = piece[offset : len(piece) - (len(piece) - offset) % 2]
-    text = whole.decode("utf-16-be", errors="replace").strip()
+    characters = piece[offset : len(piece) - (len(piece) - offset) % 2]
+    text = characters.decode("utf-16-be", errors="replace").strip()
     return _UNSPACED.fullmatch(text) is not None and len(segment(text)) > 1

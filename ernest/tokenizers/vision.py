@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +14,16 @@ from ernest.tokenizers.network_file import load_network, save_network
 from ernest.tokenizers.spec import VisualSpec
 
 KIND = "a vision tokenizer"
+
+
+def to_frames(pixels: np.ndarray, device: torch.device | None = None) -> Tensor:
+    """uint8 `[..., height, width, 3]` to float `[..., 3, height, width]` in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).to(device).movedim(-1, -3).float() / 255
+
+
+def to_pixels(frames: Tensor) -> Tensor:
+    """Float `[..., 3, height, width]` in [0, 1] to uint8 `[..., height, width, 3]`; what lies outside is clipped."""
+    return (frames.clamp(0, 1) * 255).round().to(torch.uint8).movedim(-3, -1)
 
 
 @dataclass(frozen=True)
@@ -129,6 +140,8 @@ class Encoder(nn.Module):
 
 
 class Residual(nn.Module):
+    """`x + conv(silu(conv(silu(x))))`, with convolutions of 3x3."""
+
     def __init__(self, width: int) -> None:
         super().__init__()
         self.first, self.second = nn.Conv2d(width, width, 3, 1, 1), nn.Conv2d(width, width, 3, 1, 1)

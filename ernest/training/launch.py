@@ -44,8 +44,10 @@ def launch(module: str, arguments: Sequence[str], processes: int) -> None:
         if failed is None:
             return
         reason = _failure_file(Path(folder), failed)
-        said = reason.read_text().strip() if reason.exists() else f"{module} ended with exit status {workers[failed].returncode}"
-        raise OSError(said) if workers[failed].returncode == MENDABLE else RuntimeError(said)
+        message = (
+            reason.read_text().strip() if reason.exists() else f"{module} ended with exit status {workers[failed].returncode}"
+        )
+        raise OSError(message) if workers[failed].returncode == MENDABLE else RuntimeError(message)
 
 
 def _start(module: str, arguments: Sequence[str], rank: int, processes: int, folder: Path) -> subprocess.Popen[bytes]:
@@ -74,7 +76,8 @@ def _wait(workers: Sequence[subprocess.Popen[bytes]]) -> int | None:
 
 @contextmanager
 def worker() -> Iterator[None]:
-    """Around the work of a process that `launch` has started: it ends with its parent, and its failure is told to the parent.
+    """The context in which a process that `launch` started does its work: it ends with its parent, to which its failure is
+    reported.
 
     Without effect in a process that something else has started.
     """

@@ -25,7 +25,7 @@ from ernest.training.resume import TrainerState, load_progress, save_progress
 from ernest.training.schedule import RESUME_OVERRIDABLE, schedule_values
 from ernest.training.step import StepState, step
 
-Show = Callable[[int, Mapping[str, float], Ernest], None]
+OnStep = Callable[[int, Mapping[str, float], Ernest], None]
 """Called after every step with its number, its metrics and the network."""
 
 
@@ -36,7 +36,7 @@ def train(
     run: Path,
     rank: int = 0,
     world: int = 1,
-    show: Show | None = None,
+    on_step: OnStep | None = None,
 ) -> Ernest:
     """Trains to the recipe's last step, going on from the newest state in `run`; every process returns the same network.
 
@@ -55,31 +55,31 @@ def train(
     log = _cut_log(run, progress.step) if rank == 0 else None
 
     for number in range(progress.step, config.steps):
-        begun = time.perf_counter()
-        mine = plan(store, weights, tokenizers, sequence, recipe.seed, number, rank, world)
-        rows = list(zip(range(rank, sequence.rows, world), mine, strict=True))
+        start = time.perf_counter()
+        packed = plan(store, weights, tokenizers, sequence, recipe.seed, number, rank, world)
+        rows = list(zip(range(rank, sequence.rows, world), packed, strict=True))
         seeds = [int(np.random.default_rng((recipe.seed, number, 1, row)).integers(2**62)) for row, _ in rows]
         batch = collate([row for _, row in rows], sequence.length, tokenizers, sequence.bit_flip_rate, seeds)
         submodels = _draw(recipe, tokenizers, number, [row for row, _ in rows])
         metrics = step(model, batch, submodels, state, schedule_values(number, config))
-        metrics["seconds"] = time.perf_counter() - begun
+        metrics["seconds"] = time.perf_counter() - start
         if log is not None:
             append_line(log, json.dumps({"step": number} | metrics))
         if rank == 0 and ((number + 1) % config.save_every == 0 or number + 1 == config.steps):
             save_progress(run, model, optimizer, TrainerState(number + 1, dict(state.balancer.running), fingerprint))
-        if show is not None:
-            show(number, metrics, model)
+        if on_step is not None:
+            on_step(number, metrics, model)
     return model
 
 
 def _draw(recipe: Recipe, tokenizers: Tokenizers, step: int, rows: list[int]):
     """One sub-model per packed row, or None where all are full."""
     everything = full(recipe.model)
-    drawn = [
+    submodels = [
         draw(recipe.model, tokenizers.audio.config.levels, recipe.elastic, np.random.default_rng((recipe.seed, step, 2, row)))
         for row in rows
     ]
-    return None if all(submodel == everything for submodel in drawn) else stack(drawn, recipe.model)
+    return None if all(submodel == everything for submodel in submodels) else stack(submodels, recipe.model)
 
 
 def _fingerprint(recipe: Recipe, store: ExampleStore, tokenizers: Tokenizers) -> str:
@@ -101,10 +101,10 @@ def _fingerprint(recipe: Recipe, store: ExampleStore, tokenizers: Tokenizers) ->
 def _cut_log(run: Path, step: int) -> Path:
     """The metrics file, cut back to the steps before `step`, which will be made again; a kill may have torn its last line."""
     path = run / "metrics.jsonl"
-    kept = []
+    lines = []
     for line in path.read_text().splitlines() if path.exists() else []:
         if not line.endswith("}") or json.loads(line)["step"] >= step:
             break
-        kept.append(line + "\n")
-    write_text(path, "".join(kept))
+        lines.append(line + "\n")
+    write_text(path, "".join(lines))
     return path

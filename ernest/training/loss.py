@@ -47,6 +47,7 @@ class LossBalancer:
     decay: float = 0.98
 
     def weights(self) -> dict[str, float]:
+        """The weight of each modality's loss."""
         if not self.running:
             return dict.fromkeys(MODALITIES, 1.0)
         centre = sum(self.running.values()) / len(self.running)

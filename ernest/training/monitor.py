@@ -1,4 +1,4 @@
-"""What a person sees while the model trains: a progress bar, the losses, and now and then what it can do so far."""
+"""Shows a training in the terminal and in TensorBoard: progress, losses, and now and then samples."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
 
 def stage_bar(console: Console | None = None) -> Progress:
-    """The one look of every long stage."""
+    """The progress bar that all long stages share."""
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}")
     return Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console)
 
 
-class Show:
-    """Called after every step; draws pictures and reads some every `show_every` steps. `run` is where TensorBoard's files go."""
+class Monitor:
+    """Called after every step: moves the bar, and every `show_every` steps prints samples. `run` is where TensorBoard's files
+    go."""
 
     def __init__(self, recipe: Recipe, tokenizers: Tokenizers, store: ExampleStore, run: Path) -> None:
         self.recipe, self.tokenizers, self.store = recipe, tokenizers, store
@@ -48,12 +49,12 @@ class Show:
                 self.board.add_scalar(name, value, step)
         self.bar.update(self.task, completed=step + 1, note=f"{losses}  {speed:,.0f} positions/s")
         if config.show_every and (step + 1) % config.show_every == 0 and step + 1 < config.steps:
-            self.bar.console.print(self._look(model, step + 1))
+            self.bar.console.print(self._samples(model, step + 1))
             model.train()
         if step + 1 == config.steps:
             self.bar.stop()
 
-    def _look(self, model: Ernest, step: int) -> Table:
+    def _samples(self, model: Ernest, step: int) -> Table:
         """A few records of the run's own data: what was asked, what the model says or draws, what is true."""
         engine = Engine(model, self.tokenizers, bf16=supports_bf16())
         table = Table(title=f"after {step} steps", title_justify="left")
@@ -62,7 +63,7 @@ class Show:
         rng = np.random.default_rng((self.recipe.seed, step, 3))
         for task, indices in self.store.tasks.items():
             example = self.store[indices[rng.integers(len(indices))]]
-            row = _look_at(example, engine)
+            row = _compare(example, engine)
             if row is not None:
                 table.add_row(task, *row)
         return table
@@ -74,7 +75,7 @@ def _board(run: Path) -> "SummaryWriter":
     return SummaryWriter(str(run / "tensorboard"))
 
 
-def _look_at(example: Example, engine: Engine) -> tuple[Text, Text, Text] | None:
+def _compare(example: Example, engine: Engine) -> tuple[Text, Text, Text] | None:
     """Given, made and true, for examples that end in a made text or picture and begin with something given."""
     *prompt, last = example.segments
     if not prompt or any(segment.made for segment in prompt):

@@ -23,7 +23,7 @@ from ernest.tokenizers.text import TextTokenizer
 from ernest.training.monitor import stage_bar
 from ernest.training.pretrain import train_model
 from ernest.training.schedule import RESUME_OVERRIDABLE
-from ernest.training.tokenizers import UNKNOWN, Seen, audio_tokenizer, check_network, text_tokenizer, vision_tokenizer
+from ernest.training.tokenizers import UNKNOWN, LabelledFrames, audio_tokenizer, check_network, text_tokenizer, vision_tokenizer
 
 RUN_FILE = "run.json"
 
@@ -46,8 +46,8 @@ def train_on_records(records: RecordFolder, out: Path, recipe: Recipe, checkpoin
 def prepare(records: RecordFolder, out: Path, recipe: Recipe, checkpoint: Path | None, run_config: str) -> None:
     """From records to examples, in three stages, each of which is complete when its folder is there: decoded files, tokenizers,
     examples. Every file is decoded once."""
-    brought = None if checkpoint is None else Tokenizers.load(checkpoint / "tokenizers")
-    text = text_tokenizer(_texts(records), recipe) if brought is None else brought.text
+    existing = None if checkpoint is None else Tokenizers.load(checkpoint / "tokenizers")
+    text = text_tokenizer(_texts(records), recipe) if existing is None else existing.text
     if not (out / RUN_FILE).is_file():
         check = _length_check(records, text, recipe)
         with write_folder(out) as aside:
@@ -56,7 +56,7 @@ def prepare(records: RecordFolder, out: Path, recipe: Recipe, checkpoint: Path |
     decoded = DecodedRecords(out / "decoded")
     if not (out / "tokenizers").is_dir():
         with stage_bar() as bar:
-            trained = brought or _tokenizers(decoded, text, recipe, bar)
+            trained = existing or _tokenizers(decoded, text, recipe, bar)
         with write_folder(out / "tokenizers") as aside:
             trained.save(aside)
     ExampleStore.write(out / "examples/own", encode(decoded, Tokenizers.load(out / "tokenizers")))
@@ -71,23 +71,23 @@ def _progress(bar: Progress, name: str) -> Report:
 def _tokenizers(decoded: DecodedRecords, text: TextTokenizer, recipe: Recipe, bar: Progress) -> Tokenizers:
     """`text`, and the other two, each trained on what the records hold of its kind."""
     none = np.zeros((0, MediaSpec.size, MediaSpec.size, 3), np.uint8)
-    stills, moving = (none if frames is None else frames for frames in (decoded.images, decoded.frames))
-    nameless = (np.full(len(frames), UNKNOWN) for frames in (stills, moving))
-    seen = Seen(stills, next(nameless), moving, next(nameless))
+    stills, video_frames = (none if frames is None else frames for frames in (decoded.images, decoded.frames))
+    nameless = (np.full(len(frames), UNKNOWN) for frames in (stills, video_frames))
+    labelled = LabelledFrames(stills, next(nameless), video_frames, next(nameless))
     waves, words = _spoken_words(decoded)
     return Tokenizers(
         text,
-        vision_tokenizer(seen, recipe, _progress(bar, "vision tokenizer")),
+        vision_tokenizer(labelled, recipe, _progress(bar, "vision tokenizer")),
         audio_tokenizer(waves, words, recipe, _progress(bar, "audio tokenizer")),
     )
 
 
 def _spoken_words(decoded: DecodedRecords) -> tuple[list[np.ndarray], list[str]]:
     """All sounds and the text beside each, where texts come back often enough to be words; else one word for all."""
-    heard = list(decoded.sounds())
-    words = [word for _, word in heard]
+    sounds = list(decoded.sounds())
+    words = [word for _, word in sounds]
     often = len(words) >= 4 * len(Counter(words))
-    return [wave for wave, _ in heard], words if often else [""] * len(words)
+    return [wave for wave, _ in sounds], words if often else [""] * len(words)
 
 
 def _texts(records: RecordFolder) -> list[str]:

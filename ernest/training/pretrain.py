@@ -26,7 +26,7 @@ from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.distributed import process_group
 from ernest.training.launch import launch, worker
 from ernest.training.loop import train
-from ernest.training.monitor import Show
+from ernest.training.monitor import Monitor
 from ernest.training.resume import check_room
 
 
@@ -53,10 +53,11 @@ def main(run: Path) -> None:
 
 
 def pretrain(run: Path, rank: int, world: int) -> None:
+    """Trains as process `rank` of `world`; the first process shows progress and writes the checkpoint."""
     recipe = from_tree(json.loads((run / "recipe.json").read_text()))
     store, tokenizers = ExampleStore(run / "examples"), Tokenizers.load(run / "tokenizers")
-    show = Show(recipe, tokenizers, store, run) if rank == 0 else None
-    model = train(recipe, store, tokenizers, run, rank, world, show)
+    monitor = Monitor(recipe, tokenizers, store, run) if rank == 0 else None
+    model = train(recipe, store, tokenizers, run, rank, world, monitor)
     if rank == 0:
         rows = [plan(store, recipe.weights(store.tasks), tokenizers, recipe.sequence, recipe.seed, step) for step in range(2)]
         batches = [collate(row, recipe.sequence.length, tokenizers) for row in rows]

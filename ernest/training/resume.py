@@ -28,9 +28,9 @@ def check_room(runs: Path, parameters: int) -> str:
     replaced there are two, and the model is written beside the last one.
     """
     need = 4 * parameters * (2 * 3 + 1)
-    there = sum(path.stat().st_size for path in runs.glob("step-*/*") if path.is_file())
-    if free_bytes(runs) + there < need:
-        raise DiskFullError(runs, need - there, "the run would fill the disk")
+    occupied = sum(path.stat().st_size for path in runs.glob("step-*/*") if path.is_file())
+    if free_bytes(runs) + occupied < need:
+        raise DiskFullError(runs, need - occupied, "the run would fill the disk")
     state, free = 12 * parameters / 1e6, free_bytes(runs) / 1e9
     return f"disk: up to {need / 1e6:,.0f} MB in {runs}, {state:,.0f} MB a state; {free:,.1f} GB free"
 

@@ -11,6 +11,8 @@ RESUME_OVERRIDABLE = ("processes", "save_every", "show_every", "tensorboard")
 
 @dataclass(frozen=True)
 class ScheduleValues:
+    """What the schedule sets for one step."""
+
     learning_rate: float
     bias_speed: float
     mtp_weight: float

@@ -18,7 +18,7 @@ from ernest.training.schedule import ScheduleValues
 
 @dataclass
 class StepState:
-    """What steps carry on beside the weights; `clip` and `bf16` stay as they are."""
+    """State that one step hands to the next, beside the weights; `clip` and `bf16` stay as they are."""
 
     optimizer: torch.optim.Optimizer
     balancer: LossBalancer
@@ -30,12 +30,12 @@ def step(model: Ernest, batch: Batch, submodels: SubModels | None, state: StepSt
     """Changes the weights, the routers' biases and `state`; returns mean losses, the norm and the positions, of all processes."""
     with autocast(batch.token_id.device, state.bf16):
         predictions = model(batch, submodels)
-    added, counts = loss_sums(predictions, batch)
+    sums, counts = loss_sums(predictions, batch)
     counts = total(counts)
-    combine(added, counts, state.balancer, now.mtp_weight).backward()
+    combine(sums, counts, state.balancer, now.mtp_weight).backward()
     norm = update(state.optimizer, sum_gradients(model), now.learning_rate, state.clip)
     balance(model, predictions.routed.load, now.bias_speed)
-    losses = mean_losses(total(added.detach()), counts)
+    losses = mean_losses(total(sums.detach()), counts)
     state.balancer = state.balancer.observe(losses)
     return losses | {"norm": norm, "rate": now.learning_rate, "positions": int(total(batch.valid.sum()))}
 

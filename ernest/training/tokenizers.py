@@ -23,43 +23,46 @@ FRAMES_A_STEP = 44
 
 
 def text_tokenizer(texts: Sequence[str], recipe: Recipe) -> TextTokenizer:
-    """Trained on `texts`, with as many tokens as the recipe says."""
+    """A text tokenizer that has learnt the recipe's vocabulary from `texts`."""
     return TextTokenizer.train(texts, recipe.tokenizers.vocabulary)
 
 
 @dataclass(frozen=True)
-class Seen:
+class LabelledFrames:
     """Frames uint8 `[N, height, width, 3]` of pictures and of videos, with the class of each or `UNKNOWN`."""
 
     stills: np.ndarray
     still_classes: np.ndarray
-    moving: np.ndarray
-    moving_classes: np.ndarray
+    video_frames: np.ndarray
+    video_classes: np.ndarray
 
 
-def vision_tokenizer(seen: Seen, recipe: Recipe, progress: Progress, teacher: Teacher | None = None) -> VisionTokenizer:
-    """Half of a step's frames are of pictures and half of videos, where both are there; with no frames at all, an untrained one.
+def vision_tokenizer(
+    labelled: LabelledFrames, recipe: Recipe, progress: Progress, teacher: Teacher | None = None
+) -> VisionTokenizer:
+    """Trains the vision tokenizer, half of a step's frames from pictures and half from videos, where both are there; with no
+    frames at all, an untrained one.
 
-    `teacher` knows the first classes, and adds what it sees in frames of those to what is compared.
+    `teacher`, a classifier of the first classes, adds a perceptual loss on the frames of those classes.
     """
     config = VisionTokenizerConfig()
-    both = (seen.stills, seen.still_classes), (seen.moving, seen.moving_classes)
+    both = (labelled.stills, labelled.still_classes), (labelled.video_frames, labelled.video_classes)
     sorts = [(frames, classes) for frames, classes in both if len(frames)]
     if not sorts:
         return VisionTokenizer(config).eval()
 
     def draw(step: int) -> tuple[np.ndarray, np.ndarray]:
         rng = np.random.default_rng((recipe.seed, step, 4))
-        chosen = [rng.integers(len(frames), size=FRAMES_A_STEP // len(sorts)) for frames, _ in sorts]
-        frames = np.concatenate([frames[index] for (frames, _), index in zip(sorts, chosen, strict=True)])
-        return frames, np.concatenate([classes[index] for (_, classes), index in zip(sorts, chosen, strict=True)])
+        picks = [rng.integers(len(frames), size=FRAMES_A_STEP // len(sorts)) for frames, _ in sorts]
+        frames = np.concatenate([frames[index] for (frames, _), index in zip(sorts, picks, strict=True)])
+        return frames, np.concatenate([classes[index] for (_, classes), index in zip(sorts, picks, strict=True)])
 
     training = VisionTraining(steps=recipe.tokenizers.vision_steps)
     return train_vision_tokenizer(draw, config, training, recipe.seed, teacher, progress)
 
 
 def audio_tokenizer(waves: Sequence[np.ndarray], words: Sequence[str], recipe: Recipe, progress: Progress) -> AudioTokenizer:
-    """Trained on waves float32 `[samples]`; `words` names what each says. With no waves, an untrained tokenizer."""
+    """Trains the audio tokenizer on waves float32 `[samples]` and the word of each. With no waves, an untrained tokenizer."""
     if not waves:
         return AudioTokenizer().eval()
     return train_audio_tokenizer(waves, words, recipe.tokenizers.audio_steps, recipe.seed, progress)

@@ -1,1 +1,1 @@
-"""What says whether an output is right: exact rules and learned judges."""
+"""Verifiers, which say whether an output is right: exact rules and learned judges."""

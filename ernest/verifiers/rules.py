@@ -58,8 +58,8 @@ def statement(record: Record, output: Sequence[Segment]) -> Verdict:
 def colour_and_place(record: Record, output: Sequence[Segment]) -> Verdict:
     """The ink of the picture has the colour, and its centre of mass lies at the place, that were asked for."""
     pixels = content(output, "image")
-    found = {} if pixels is None else {"colour": images.read_colour(pixels), "place": images.read_place(pixels)}
-    return compare({"colour": record.facts["colour"], "place": record.facts["place"]}, found)
+    actual = {} if pixels is None else {"colour": images.read_colour(pixels), "place": images.read_place(pixels)}
+    return compare({"colour": record.facts["colour"], "place": record.facts["place"]}, actual)
 
 
 def energy_law(record: Record, output: Sequence[Segment]) -> Verdict:

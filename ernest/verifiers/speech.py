@@ -45,10 +45,12 @@ class WordJudge(nn.Module):
         return [WORDS[choice] for batch in batches for choice in self(canvas(batch)).argmax(1).tolist()]
 
     def save(self, path: str | Path) -> None:
+        """Weights as safetensors."""
         save_tensors(path, self.state_dict())
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
+        """The judge that `save` wrote, in evaluation mode."""
         judge = cls()
         judge.load_state_dict(load_tensors(path))
         return judge.eval()
@@ -59,8 +61,8 @@ def verify_word(judge: WordJudge) -> Verifier:
 
     def verify(record: Record, output: Sequence[Segment]) -> Verdict:
         wave = content(output, "audio")
-        found = None if wave is None else judge.judge([wave])[0]
-        return compare({"word": record.facts["word"]}, {"word": found})
+        actual = None if wave is None else judge.judge([wave])[0]
+        return compare({"word": record.facts["word"]}, {"word": actual})
 
     return verify
 

@@ -18,8 +18,9 @@ from ernest.lcnet.image_io.augment import elastic_distort
 from ernest.lcnet.network import PPLCNet, small_images
 from ernest.tokenizers.training.recogniser import train_recogniser
 from ernest.tokenizers.training.vision import Teacher
+from ernest.tokenizers.vision import to_frames
 from ernest.verifiers.speech import WordJudge, canvas
-from ernest.verifiers.vision import FamilyNetwork, as_frames
+from ernest.verifiers.vision import FamilyNetwork
 from ernest.world.speech import WORDS
 
 Draw = Callable[[int], tuple[np.ndarray, np.ndarray]]
@@ -34,7 +35,7 @@ def train_digit_judge(draw: Draw, steps: int, seed: int = 0, progress: Progress 
 
     def batch(step: int) -> tuple[Tensor, Tensor]:
         pictures, digits = draw(step)
-        return distort(as_frames(pictures), generator), torch.from_numpy(digits).long()
+        return distort(to_frames(pictures), generator), torch.from_numpy(digits).long()
 
     return _train(network, batch, steps, 4e-3, progress)
 
@@ -49,11 +50,11 @@ def train_family_judge(
     generator = torch.Generator().manual_seed(seed)
 
     def batch(step: int) -> tuple[Tensor, Tensor]:
-        chosen = rng.integers(len(videos), size=32)
-        frames = as_frames(videos[chosen])
+        picks = rng.integers(len(videos), size=32)
+        frames = to_frames(videos[picks])
         strength = 0.06 * torch.rand(len(frames), 1, 1, 1, 1, generator=generator)
         noise = torch.randn(frames.shape, generator=generator) * strength
-        return frames + noise, torch.from_numpy(families[chosen]).long()
+        return frames + noise, torch.from_numpy(families[picks]).long()
 
     return _train(network, batch, steps, 2e-3, progress)
 
@@ -76,7 +77,8 @@ def train_word_judge(
 
 
 def as_teacher(network: PPLCNet) -> Teacher:
-    """What a trained classifier sees in pictures, its last feature maps: of a copy, so that `network` stays as it is."""
+    """The teacher of a perceptual loss, from the last feature maps of a trained classifier; of a copy, so that `network` stays as
+    it is."""
     frozen = copy.deepcopy(network).eval().requires_grad_(False)
     return Teacher(lambda frames: frozen.features(frames)[-1], network.architecture.classes)
 

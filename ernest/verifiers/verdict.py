@@ -1,4 +1,4 @@
-"""What a verifier says of an output: the one interface that scores and rewards share."""
+"""The interface of verifiers, which scores and rewards share: a record and an output in, a verdict out."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,10 +27,10 @@ What the record itself makes is not looked at: an output may be correct in many 
 """
 
 
-def compare(expected: Mapping[str, Any], found: Mapping[str, Any]) -> Verdict:
-    """The verdict on what was `found` under each name that is `expected`."""
-    parts = {name: float(found.get(name) == value) for name, value in expected.items()}
-    wrong = [f"{name}: expected {expected[name]!r}, found {found.get(name)!r}" for name, part in parts.items() if not part]
+def compare(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> Verdict:
+    """The verdict on the `actual` value of each name, against the `expected` one."""
+    parts = {name: float(actual.get(name) == value) for name, value in expected.items()}
+    wrong = [f"{name}: expected {expected[name]!r}, found {actual.get(name)!r}" for name, part in parts.items() if not part]
     return Verdict(sum(parts.values()) / len(parts), not wrong, "; ".join(wrong), parts)
 
 

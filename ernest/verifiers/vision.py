@@ -1,4 +1,4 @@
-"""Learned verifiers of what is seen: two small networks that name the digit on a picture and the family of a video.
+"""Learned verifiers of pictures and videos: two small networks, one names the digit, the other the family of a video.
 
 Colour, place and the energy law are checked exactly in `ernest.verifiers.rules`; handwriting and the look of a video cannot
 be. The networks are trained on draws of their own and never see the model.
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from ernest.lcnet.network import PPLCNet, small_images
 from ernest.sequence.record import Record, Segment
 from ernest.storage import load_tensors, read_header, save_tensors
+from ernest.tokenizers.vision import to_frames
 from ernest.verifiers.verdict import Verdict, Verifier, compare, content
 from ernest.world.images import DIGITS
 from ernest.world.video import FAMILIES
@@ -43,7 +44,7 @@ def classify(network: nn.Module, media: np.ndarray) -> np.ndarray:
     """The class of every picture uint8 `[N, 32, 32, 3]`, or of every video `[N, frames, 32, 32, 3]`: int `[N]`."""
     network.eval()
     with torch.no_grad():
-        parts = [network(as_frames(media[start : start + 250])).argmax(-1) for start in range(0, len(media), 250)]
+        parts = [network(to_frames(media[start : start + 250])).argmax(-1) for start in range(0, len(media), 250)]
     return torch.cat(parts).numpy()
 
 
@@ -52,8 +53,8 @@ def verify_digit(judge: nn.Module) -> Verifier:
 
     def verify(record: Record, output: Sequence[Segment]) -> Verdict:
         pixels = content(output, "image")
-        found = None if pixels is None else DIGITS[int(classify(judge, pixels[None])[0])]
-        return compare({"digit": DIGITS[record.facts["digit"]]}, {"digit": found})
+        actual = None if pixels is None else DIGITS[int(classify(judge, pixels[None])[0])]
+        return compare({"digit": DIGITS[record.facts["digit"]]}, {"digit": actual})
 
     return verify
 
@@ -64,8 +65,8 @@ def verify_family(judge: nn.Module) -> Verifier:
     def verify(record: Record, output: Sequence[Segment]) -> Verdict:
         frames = content(output, "video")
         named = None if frames is None else int(classify(judge, frames[None])[0])
-        found = FAMILIES[named] if named is not None and named < len(FAMILIES) else None
-        return compare({"family": record.facts["family"]}, {"family": found})
+        actual = FAMILIES[named] if named is not None and named < len(FAMILIES) else None
+        return compare({"family": record.facts["family"]}, {"family": actual})
 
     return verify
 
@@ -94,11 +95,6 @@ def load_family_judge(path: str | Path) -> FamilyNetwork:
     judge = FamilyNetwork(about["frames"], about["classes"])
     judge.load_state_dict(load_tensors(path))
     return judge.eval()
-
-
-def as_frames(media: np.ndarray) -> Tensor:
-    """uint8 `[..., height, width, 3]` to float `[..., 3, height, width]` in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(media)).movedim(-1, -3).float() / 255
 
 
 def _conv(width: int, out: int, stride: int) -> list[nn.Module]:

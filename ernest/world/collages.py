@@ -76,7 +76,7 @@ def _paper(rng: np.random.Generator, size: int) -> np.ndarray:
 
 def _laid_out(rng: np.random.Generator, size: int) -> list[_Piece]:
     """Pieces that lie on the canvas as a whole and keep their distance; as many as there is room for."""
-    wanted, pieces = int(rng.integers(1, _MOST + 1)), list[_Piece]()
+    count, pieces = int(rng.integers(1, _MOST + 1)), list[_Piece]()
     for _ in range(_TRIES):
         # As many digits as shapes: the shapes would be rare among fourteen kinds.
         digit = rng.random() < 0.5
@@ -88,7 +88,7 @@ def _laid_out(rng: np.random.Generator, size: int) -> list[_Piece]:
         piece = _Piece(kind, x, y, radius, rng.uniform(-turn, turn))
         if all(math.hypot(x - one.x, y - one.y) > _NEARNESS * (radius + one.radius) for one in pieces):
             pieces.append(piece)
-        if len(pieces) == wanted:
+        if len(pieces) == count:
             break
     return pieces
 
@@ -131,7 +131,7 @@ def _star(x: np.ndarray, y: np.ndarray, rays: int, radius: float, angle: float, 
     return (du * v - dv * (u - radius)) / math.hypot(du, dv)
 
 
-def _bounds(seen: np.ndarray) -> np.ndarray:
+def _bounds(mask: np.ndarray) -> np.ndarray:
     """The box around the pixels that are seen, float32 `[4]`."""
-    rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], np.float32)

@@ -96,10 +96,10 @@ _CAPTION = re.compile(rf"a ({'|'.join(COLOURS)}) ({'|'.join(DIGITS)}) (?:at the 
 
 def parse(text: str) -> tuple[int, str, str] | None:
     """Digit, colour and place of a caption, or None if the text is not exactly one."""
-    found = _CAPTION.fullmatch(text)
-    if found is None:
+    match = _CAPTION.fullmatch(text)
+    if match is None:
         return None
-    colour, digit, corner, centre = found.groups()
+    colour, digit, corner, centre = match.groups()
     return DIGITS.index(digit), colour, corner or centre
 
 

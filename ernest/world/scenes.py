@@ -30,7 +30,7 @@ def disk(rng: np.random.Generator, size: int = SIZE) -> Scene:
 def star(rng: np.random.Generator, size: int = SIZE) -> Scene:
     """A star of m rays; mode m of a circle relaxes at the rate KAPPA (m^2 - 1) / R^2.
 
-    Fewer than four rays would lose little more energy than the tenth by which a rounding star is told from a still one.
+    With fewer than four rays the energy would fall by little more than the tenth that separates a rounding star from a still one.
     """
     radius, rays, depth = rng.uniform(8, 9.5), rng.integers(4, 7), rng.uniform(0.28, 0.4)
     x, y = rng.uniform(-2, 2, 2)

@@ -66,7 +66,7 @@ UNHEARD_VOICES = (
 
 
 @dataclass(frozen=True)
-class Spoken:
+class Utterance:
     """A clip and what it was made from: words a minute, pitch in 0..99.
 
     `wave` is float32 `[samples]` at 8 kHz, of 16 bits: whole 32768ths, which are the same on every processor.
@@ -79,7 +79,7 @@ class Spoken:
     pitch: int
 
 
-def speech(seed: int, index: int, voices: tuple[Voice, ...] = VOICES, words: tuple[str, ...] = WORDS) -> Spoken:
+def speech(seed: int, index: int, voices: tuple[Voice, ...] = VOICES, words: tuple[str, ...] = WORDS) -> Utterance:
     """The clip `index` of the world `seed`: a word of `words` by a voice of `voices`, about half a second long."""
     rng = np.random.default_rng((seed, index, *b"speech"))
     voice, word = voices[rng.integers(len(voices))], words[rng.integers(len(words))]
@@ -88,7 +88,7 @@ def speech(seed: int, index: int, voices: tuple[Voice, ...] = VOICES, words: tup
     loudness = 0.08 * 10 ** (rng.uniform(-3, 3) / 20)
     wave = wave * (loudness / np.sqrt(np.mean(wave**2)))
     before, after = rng.integers(80, 480), rng.integers(80, 240)
-    return Spoken(_in_16_bits(np.pad(wave, (before, after))), word, voice.name, rate, pitch)
+    return Utterance(_in_16_bits(np.pad(wave, (before, after))), word, voice.name, rate, pitch)
 
 
 def _in_16_bits(wave: np.ndarray) -> np.ndarray:

@@ -25,7 +25,7 @@ _OPERATIONS = {"plus": "+", "minus": "-", "times": "*"}
 _HELD_OUT_SHARE = 8
 
 T = TypeVar("T")
-Told = tuple[str, str]
+Exchange = tuple[str, str]
 """A question, or the empty string, and the text that is made."""
 
 
@@ -53,26 +53,26 @@ def _draw(seed: int, index: int) -> tuple[str, str, str]:
 # ------------------------------------------------------------------ forms
 
 
-def _caption(rng: np.random.Generator) -> Told:
+def _caption(rng: np.random.Generator) -> Exchange:
     """Two objects: one alone has so few captions that they would be learnt by heart."""
     first, second = _two_things(rng)
     return "", f"{first} and {second}"
 
 
-def _question(rng: np.random.Generator) -> Told:
+def _question(rng: np.random.Generator) -> Exchange:
     return _question_about_things(rng) if rng.random() < 0.6 else _question_about_voices(rng)
 
 
-def _question_about_things(rng: np.random.Generator) -> Told:
+def _question_about_things(rng: np.random.Generator) -> Exchange:
     (colour, digit, place), second = _thing(rng), _thing(rng)
     if rng.random() < 0.5:
-        asked, right = _one_of(rng, [("what colour is it", colour), ("which digit is it", digit), ("where is it", place)])
-        return f"there is a {colour} {digit} {place}. {asked}?", right
+        question, answer = _one_of(rng, [("what colour is it", colour), ("which digit is it", digit), ("where is it", place)])
+        return f"there is a {colour} {digit} {place}. {question}?", answer
     while second[0] == colour or second[1] == digit or second[2] == place:
         second = _thing(rng)
     things = f"there is a {colour} {digit} {place} and a {second[0]} {second[1]} {second[2]}."
     colour, digit, place = (colour, digit, place) if rng.random() < 0.5 else second
-    asked, right = _one_of(
+    question, answer = _one_of(
         rng,
         [
             (f"which digit is {colour}", digit),
@@ -81,18 +81,18 @@ def _question_about_things(rng: np.random.Generator) -> Told:
             (f"what is {place}", f"a {colour} {digit}"),
         ],
     )
-    return f"{things} {asked}?", right
+    return f"{things} {question}?", answer
 
 
-def _question_about_voices(rng: np.random.Generator) -> Told:
+def _question_about_voices(rng: np.random.Generator) -> Exchange:
     anna, ben = _two_of(rng, _NAMES)
     seven, two = _two_of(rng, DIGITS)
     name, word = (anna, seven) if rng.random() < 0.5 else (ben, two)
-    asked, right = _one_of(rng, [(f"who says {word}", name), (f"what does {name} say", word)])
-    return f"{anna} says {seven} and {ben} says {two}. {asked}?", right
+    question, answer = _one_of(rng, [(f"who says {word}", name), (f"what does {name} say", word)])
+    return f"{anna} says {seven} and {ben} says {two}. {question}?", answer
 
 
-def _arithmetic(rng: np.random.Generator) -> Told:
+def _arithmetic(rng: np.random.Generator) -> Exchange:
     """Sums, differences and products in words ("three plus four is seven") or figures ("12 + 7 = 19"), told or asked."""
     spelled = rng.random() < 0.5
     operation = _one_of(rng, ["plus", "minus", "times"])
@@ -108,7 +108,7 @@ def _arithmetic(rng: np.random.Generator) -> Told:
     return (f"what is {task}?", answer) if rng.random() < 0.5 else ("", f"{task} {equals} {answer}")
 
 
-def _comparison(rng: np.random.Generator) -> Told:
+def _comparison(rng: np.random.Generator) -> Exchange:
     if rng.random() < 0.5:
         low, high = sorted(int(number) for number in rng.choice(len(DIGITS), 2, replace=False))
         small, large = DIGITS[low], DIGITS[high]
@@ -129,13 +129,13 @@ def _comparison(rng: np.random.Generator) -> Told:
             return "", f"{first} is {'greater' if first == large else 'less'} than {second}"
 
 
-def _tale(rng: np.random.Generator) -> Told:
+def _tale(rng: np.random.Generator) -> Exchange:
     """Two or three different scenes, one sentence or two each."""
     scenes = rng.permutation(len(_SCENES))[: rng.integers(2, 4)]
     return "", " ".join(_SCENES[scene](rng) for scene in scenes)
 
 
-_FORMS: tuple[Callable[[np.random.Generator], Told], ...] = (_caption, _question, _arithmetic, _comparison, _tale)
+_FORMS: tuple[Callable[[np.random.Generator], Exchange], ...] = (_caption, _question, _arithmetic, _comparison, _tale)
 
 
 # ------------------------------------------------------------------ scenes of the tales
@@ -213,9 +213,9 @@ _SCENES: tuple[Callable[[np.random.Generator], str], ...] = (
 def answer(question: str) -> str | None:
     """The right answer to a question of this world, worked out from its words; None if it is no such question."""
     for pattern, solve in _SOLVERS:
-        found = re.fullmatch(pattern, question)
-        if found:
-            return solve(*found.groups())
+        match = re.fullmatch(pattern, question)
+        if match:
+            return solve(*match.groups())
     return None
 
 
@@ -261,16 +261,16 @@ def _solve_parity(number: str) -> str | None:
     return None if _value(number) < 0 else ("even", "odd")[_value(number) % 2]
 
 
-def _solve_voices(anna: str, seven: str, ben: str, two: str, asked: str) -> str | None:
-    if asked.startswith("who says "):
-        return {seven: anna, two: ben}.get(asked.removeprefix("who says "))
-    return {anna: seven, ben: two}.get(asked.removeprefix("what does ").removesuffix(" say"))
+def _solve_voices(anna: str, seven: str, ben: str, two: str, question: str) -> str | None:
+    if question.startswith("who says "):
+        return {seven: anna, two: ben}.get(question.removeprefix("who says "))
+    return {anna: seven, ben: two}.get(question.removeprefix("what does ").removesuffix(" say"))
 
 
-def _solve_things(things: str, asked: str) -> str | None:
+def _solve_things(things: str, question: str) -> str | None:
     """Every thing is a fact (colour, digit, place); the question names one of the three, or "it", and asks for another."""
     for colour, digit, place in re.findall(rf"a (\w+) (\w+) ({'|'.join(_WHERE)})", things):
-        right = {
+        answer = {
             "what colour is it": colour,
             "which digit is it": digit,
             "where is it": place,
@@ -278,9 +278,9 @@ def _solve_things(things: str, asked: str) -> str | None:
             f"what colour is the {digit}": colour,
             f"where is the {digit}": place,
             f"what is {place}": f"a {colour} {digit}",
-        }.get(asked)
-        if right:
-            return right
+        }.get(question)
+        if answer:
+            return answer
     return None
 
 

@@ -61,9 +61,9 @@ def simulate(family: int, seed: int, indices: Sequence[int], size: int = SIZE, f
     videos = np.empty((len(indices), frames, size, size, 3), np.uint8)
     # Even parts: a single video takes as long as ten together.
     for part in np.array_split(np.arange(len(indices)), max(1, -(-len(indices) // _CHUNK))):
-        drawn = [_FAMILIES[family].scene(generator(seed, indices[place], FAMILIES[family]), size) for place in part]
-        if drawn:
-            starts, times = zip(*drawn, strict=True)
+        scenes = [_FAMILIES[family].scene(generator(seed, indices[position], FAMILIES[family]), size) for position in part]
+        if scenes:
+            starts, times = zip(*scenes, strict=True)
             videos[part] = colours(_solve(_FAMILIES[family], np.stack(starts), np.array(times), frames))
     return videos
 
@@ -163,8 +163,8 @@ def moving_digit(seed: int, index: int, size: int = SIZE, frames: int = FRAMES) 
     path = scale * (along + aside * np.abs(_STEPS[direction][::-1]))
     poses = [Pose(scale * side, angle, slant, 1.0, x, y) for x, y in path.tolist()]
     ink = draw([writing] * frames, poses, size)
-    shown = paint(ink, INKS[[colour] * frames], PAPERS[[paper] * frames])
-    return MovingDigit(shown, digit, DIRECTIONS[direction])
+    pixels = paint(ink, INKS[[colour] * frames], PAPERS[[paper] * frames])
+    return MovingDigit(pixels, digit, DIRECTIONS[direction])
 
 
 def moving_caption(digit: int, direction: str) -> str:

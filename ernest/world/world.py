@@ -38,8 +38,8 @@ MOVING = "moving digit"
 
 
 @dataclass(frozen=True)
-class _Shown:
-    """A picture, a clip or a video, the words for it, and what they say."""
+class _Medium:
+    """A picture, a clip or a video, the words for it, and the facts that it shows."""
 
     kind: Kind
     data: np.ndarray
@@ -60,10 +60,10 @@ def records(
     Speech is by `voices`; pictures and videos are `size` pixels wide and high, videos of `frames`. Raises ValueError for a task
     that is none of `TASKS` and `UNTRAINED`.
     """
-    return together((task,), seed, indices, voices, size, frames)
+    return records_of_tasks((task,), seed, indices, voices, size, frames)
 
 
-def together(
+def records_of_tasks(
     tasks: Sequence[str],
     seed: int,
     indices: Sequence[int],
@@ -71,31 +71,31 @@ def together(
     size: int = SIZE,
     frames: int = FRAMES,
 ) -> list[Record]:
-    """The records of several tasks, index by index; what two of them show is drawn, spoken or solved once."""
+    """The records of several tasks, index by index; a picture, clip or video that several tasks share is made once."""
     known = (*TASKS, *UNTRAINED)
     for task in tasks:
         if task not in known:
             raise ValueError(f"task: {task!r} is none of {', '.join(known)}")
-    needed = {_SHOWN_BY[task] for task in tasks}
-    pictured = _pictures(seed, indices, size) if "picture" in needed else ()
-    spoken = [_speech(seed, index, voices) for index in indices] if "speech" in needed else ()
-    filmed = _videos(seed, indices, size, frames) if "video" in needed else ()
-    found = []
-    for place, index in enumerate(indices):
+    needed = {_MEDIUM_OF[task] for task in tasks}
+    images = _pictures(seed, indices, size) if "picture" in needed else ()
+    clips = [_speech(seed, index, voices) for index in indices] if "speech" in needed else ()
+    films = _videos(seed, indices, size, frames) if "video" in needed else ()
+    result = []
+    for position, index in enumerate(indices):
         for task in tasks:
             if task == "text":
-                found.append(text.story(seed, index))
+                result.append(text.story(seed, index))
             elif task == "question about image":
-                found.append(_asked(seed, index, pictured[place]))
+                result.append(_picture_question(seed, index, images[position]))
             elif task in UNTRAINED:
-                found.append(_spoken_digit(task, seed, index, pictured[place]))
+                result.append(_spoken_digit(task, seed, index, images[position]))
             else:
-                shown = {"picture": pictured, "speech": spoken, "video": filmed}[_SHOWN_BY[task]][place]
-                found.append(Record(_ARRANGED[task](shown), task, shown.facts))
-    return found
+                medium = {"picture": images, "speech": clips, "video": films}[_MEDIUM_OF[task]][position]
+                result.append(Record(_SEGMENTS_OF[task](medium), task, medium.facts))
+    return result
 
 
-_SHOWN_BY: Mapping[str, str] = {
+_MEDIUM_OF: Mapping[str, str] = {
     **dict.fromkeys(("text→image", "image→text", "question about image", *UNTRAINED), "picture"),
     **dict.fromkeys(("text→speech", "speech→text"), "speech"),
     **dict.fromkeys(("text→video", "video→text", "text→first frame"), "video"),
@@ -111,9 +111,9 @@ def texts_for_bpe(seed: int, count: int) -> list[str]:
 # ------------------------------------------------------------------ what is shown
 
 
-def _pictures(seed: int, indices: Sequence[int], size: int) -> list[_Shown]:
+def _pictures(seed: int, indices: Sequence[int], size: int) -> list[_Medium]:
     return [
-        _Shown(
+        _Medium(
             "image",
             picture.pixels,
             caption(picture.digit, picture.colour, picture.place),
@@ -123,50 +123,50 @@ def _pictures(seed: int, indices: Sequence[int], size: int) -> list[_Shown]:
     ]
 
 
-def _speech(seed: int, index: int, voices: tuple[Voice, ...], words: tuple[str, ...] = WORDS) -> _Shown:
-    spoken = speech.speech(seed, index, voices, words)
-    facts = {"word": spoken.word, "voice": spoken.voice, "rate": spoken.rate, "pitch": spoken.pitch}
-    return _Shown("audio", spoken.wave, spoken.word, facts)
+def _speech(seed: int, index: int, voices: tuple[Voice, ...], words: tuple[str, ...] = WORDS) -> _Medium:
+    clip = speech.speech(seed, index, voices, words)
+    facts = {"word": clip.word, "voice": clip.voice, "rate": clip.rate, "pitch": clip.pitch}
+    return _Medium("audio", clip.wave, clip.word, facts)
 
 
-def _videos(seed: int, indices: Sequence[int], size: int, frames: int) -> list[_Shown]:
+def _videos(seed: int, indices: Sequence[int], size: int, frames: int) -> list[_Medium]:
     """The physics of one family is solved together."""
-    drawn = [int(generator(seed, index, "video").integers(len(FAMILIES) + 1)) for index in indices]
-    shown: dict[int, _Shown] = {}
+    families = [int(generator(seed, index, "video").integers(len(FAMILIES) + 1)) for index in indices]
+    media: dict[int, _Medium] = {}
     for family, name in enumerate(FAMILIES):
-        places = [place for place, draw in enumerate(drawn) if draw == family]
-        videos = video.simulate(family, seed, [indices[place] for place in places], size, frames)
-        for place, one in zip(places, videos, strict=True):
-            shown[place] = _Shown("video", one, name, {"family": name})
-    for place, index in enumerate(indices):
-        if place not in shown:
+        positions = [position for position, draw in enumerate(families) if draw == family]
+        videos = video.simulate(family, seed, [indices[position] for position in positions], size, frames)
+        for position, frames_of_one in zip(positions, videos, strict=True):
+            media[position] = _Medium("video", frames_of_one, name, {"family": name})
+    for position, index in enumerate(indices):
+        if position not in media:
             digit = video.moving_digit(seed, index, size, frames)
             facts = {"family": MOVING, "digit": digit.digit, "direction": digit.direction}
-            shown[place] = _Shown("video", digit.frames, video.moving_caption(digit.digit, digit.direction), facts)
-    return [shown[place] for place in range(len(indices))]
+            media[position] = _Medium("video", digit.frames, video.moving_caption(digit.digit, digit.direction), facts)
+    return [media[position] for position in range(len(indices))]
 
 
 # ------------------------------------------------------------------ how it becomes a record
 
 
-def _describe(shown: _Shown) -> tuple[Segment, ...]:
-    return given(shown.kind, shown.data), made("text", shown.words)
+def _describe(medium: _Medium) -> tuple[Segment, ...]:
+    return given(medium.kind, medium.data), made("text", medium.words)
 
 
-def _make(shown: _Shown) -> tuple[Segment, ...]:
-    return given("text", shown.words), made(shown.kind, shown.data)
+def _make(medium: _Medium) -> tuple[Segment, ...]:
+    return given("text", medium.words), made(medium.kind, medium.data)
 
 
-def _speak(shown: _Shown) -> tuple[Segment, ...]:
-    return given("text", f"{shown.facts['voice']} says {shown.words}"), made("audio", shown.data)
+def _speak(medium: _Medium) -> tuple[Segment, ...]:
+    return given("text", f"{medium.facts['voice']} says {medium.words}"), made("audio", medium.data)
 
 
-def _begin(shown: _Shown) -> tuple[Segment, ...]:
+def _begin(medium: _Medium) -> tuple[Segment, ...]:
     """Only the first frame, which decides what a video becomes and is the hardest to make."""
-    return given("text", shown.words), made("video", shown.data[:1], open=True)
+    return given("text", medium.words), made("video", medium.data[:1], open=True)
 
 
-_ARRANGED: Mapping[str, Callable[[_Shown], tuple[Segment, ...]]] = {
+_SEGMENTS_OF: Mapping[str, Callable[[_Medium], tuple[Segment, ...]]] = {
     "text→image": _make,
     "image→text": _describe,
     "text→speech": _speak,
@@ -177,10 +177,10 @@ _ARRANGED: Mapping[str, Callable[[_Shown], tuple[Segment, ...]]] = {
 }
 
 
-def _asked(seed: int, index: int, shown: _Shown) -> Record:
-    question, answer = _question(generator(seed, index, "question about image"), shown.facts)
-    segments = given("image", shown.data), given("text", question), made("text", answer)
-    return Record(segments, "question about image", {**shown.facts, "question": question, "answer": answer})
+def _picture_question(seed: int, index: int, medium: _Medium) -> Record:
+    question, answer = _question(generator(seed, index, "question about image"), medium.facts)
+    segments = given("image", medium.data), given("text", question), made("text", answer)
+    return Record(segments, "question about image", {**medium.facts, "question": question, "answer": answer})
 
 
 def _question(rng: np.random.Generator, facts: Mapping[str, Any]) -> tuple[str, str]:
@@ -193,21 +193,21 @@ def _question(rng: np.random.Generator, facts: Mapping[str, Any]) -> tuple[str, 
         case 2:
             return "where is it?", _where(place)
         case 3:
-            said = colour if rng.random() < 0.5 else COLOURS[rng.integers(len(COLOURS))]
-            return f"is it {said}?", "yes" if said == colour else "no"
+            guess = colour if rng.random() < 0.5 else COLOURS[rng.integers(len(COLOURS))]
+            return f"is it {guess}?", "yes" if guess == colour else "no"
         case _:
-            said = place if rng.random() < 0.5 else PLACES[rng.integers(len(PLACES))]
-            return f"is it {_where(said)}?", "yes" if said == place else "no"
+            guess = place if rng.random() < 0.5 else PLACES[rng.integers(len(PLACES))]
+            return f"is it {_where(guess)}?", "yes" if guess == place else "no"
 
 
 def _where(place: str) -> str:
     return "in the centre" if place == "centre" else f"at the {place}"
 
 
-def _spoken_digit(task: str, seed: int, index: int, shown: _Shown) -> Record:
-    speech = _speech(seed, index, VOICES, (DIGITS[shown.facts["digit"]],))
-    first, second = (shown, speech) if task == "image→speech" else (speech, shown)
-    return Record((given(first.kind, first.data), made(second.kind, second.data)), task, {**shown.facts, **speech.facts})
+def _spoken_digit(task: str, seed: int, index: int, medium: _Medium) -> Record:
+    speech = _speech(seed, index, VOICES, (DIGITS[medium.facts["digit"]],))
+    first, second = (medium, speech) if task == "image→speech" else (speech, medium)
+    return Record((given(first.kind, first.data), made(second.kind, second.data)), task, {**medium.facts, **speech.facts})
 
 
 def _text(seed: int, index: int) -> str:

@@ -8,7 +8,7 @@ import torch
 
 from ernest.data.collate import collate, scale_rows, scale_weights
 from ernest.data.examples import Example
-from tests.references.scales import walk
+from tests.references.scales import scale_inputs
 from tests.small import BITS, CODES, LEVELS, Maker, documents, placed, tokenizers
 
 SIZES = ((1, 1), (2, 2), (4, 4))
@@ -40,7 +40,7 @@ def test_rows_of_a_picture_are_those_of_the_loops(frames):
     segment = Maker(np.random.default_rng(0)).latent(frames)
     rows = scale_rows(segment, tokenizers())
     bits = tokenizers().vision.quantiser.history(torch.from_numpy(segment.data).float()).bits
-    expected = walk(tokenizers().vision.quantiser, bits)
+    expected = scale_inputs(tokenizers().vision.quantiser, bits)
     torch.testing.assert_close(rows.value, expected.value)
     torch.testing.assert_close(rows.frame, expected.frame)
     assert torch.equal(rows.scale, expected.scale)

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from ernest.config.media import MediaSpec
-from ernest.data.examples import EncodedSegment, Example, encode, to_frames
+from ernest.data.examples import EncodedSegment, Example, encode
 from ernest.data.store import ExampleStore
 from ernest.sequence.record import Record, given, made
+from ernest.tokenizers.vision import to_frames
 from tests.small import Maker, documents, tokenizers
 
 

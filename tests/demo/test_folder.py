@@ -17,7 +17,7 @@ LEFT = (
     *(
         "judges/digits.safetensors",
         "tokenizers/text.json",
-        "examples/seen/examples.jsonl",
+        "examples/vision/examples.jsonl",
         "step-0000050/x",
     ),
     *("model/model.json", "findings/findings.json", "bench/model.jsonl"),

@@ -16,7 +16,7 @@ SMALL = Recipe(world=WorldConfig(pictures=8, clips=24, videos=8, texts=40, held_
 FINISHED = (
     *("tokenizers/vision.safetensors", "tokenizers/audio.safetensors", "tokenizers/text.json"),
     *("judges/digits.safetensors", "judges/families.safetensors", "judges/words.safetensors"),
-    *("examples/seen/examples.jsonl", "examples/heard/examples.jsonl"),
+    *("examples/vision/examples.jsonl", "examples/audio/examples.jsonl"),
 )
 
 

@@ -49,7 +49,7 @@ def test_rows_have_names_of_their_own_and_bars_within_reach():
 def test_records_are_as_many_as_told_and_make_what_is_generated(name: str):
     found = VERIFIED[name].records(0, 12)
     assert len(found) == HOW_MANY.get(name, len(found)) > 0
-    assert all(record.segments[-1].made and record.segments[-1].kind == VERIFIED[name].makes for record in found)
+    assert all(record.segments[-1].made and record.segments[-1].kind == VERIFIED[name].output_kind for record in found)
     assert not any(segment.made for record in found for segment in record.segments[:-1])
 
 

@@ -37,8 +37,8 @@ class ByHeart:
         return self.answers
 
 
-def score(name: str, answers: Sequence[Any], count: int, show: int = 0, judges: Judges | None = None):
-    return evaluate(DIRECTIONS[name], cast(Engine, ByHeart(answers)), judges or untrained(), 0, count, show)
+def score(name: str, answers: Sequence[Any], count: int, sample_count: int = 0, judges: Judges | None = None):
+    return evaluate(DIRECTIONS[name], cast(Engine, ByHeart(answers)), judges or untrained(), 0, count, sample_count)
 
 
 @cache
@@ -110,7 +110,7 @@ def test_the_law_of_a_video_counts_apart_from_its_family():
     other = next(frame for frame, family in zip(frames, families, strict=True) if family != families[0])
     made = [other, backwards, *frames[2:]]
     engine = ByHeart(made)
-    family, lawful = evaluate(direction, cast(Engine, engine), judges, 0, 24, show=len(records))
+    family, lawful = evaluate(direction, cast(Engine, engine), judges, 0, 24, sample_count=len(records))
     assert family.value == pytest.approx(1 - 1 / len(records))
     assert lawful.value == pytest.approx(1 - 2 / len(records))
     assert family.ceilings[0] == lawful.ceilings[0] == 1.0
@@ -146,7 +146,7 @@ def test_samples_are_a_few_of_the_records_with_what_was_said_of_them():
     records = direction.records(0, 20)
     answers = [record.segments[-1].data for record in records]
     answers[3:] = ["blue seven"] * 17
-    (result,) = score("question about image", answers, 20, show=20)
+    (result,) = score("question about image", answers, 20, sample_count=20)
     assert len(result.samples) == direction.most_samples == 12
     by_prompt = {(record.segments[0].data.tobytes(), record.segments[1].data): record for record in records}
     for sample in result.samples:
@@ -155,7 +155,7 @@ def test_samples_are_a_few_of_the_records_with_what_was_said_of_them():
         assert sample.correct is (sample.text == record.segments[-1].data)
         assert sample.note == ("" if sample.correct else f"in truth: {record.segments[-1].data}")
         assert sample.kind == "picture described"
-    (fewer,) = score("question about image", answers, 20, show=2)
+    (fewer,) = score("question about image", answers, 20, sample_count=2)
     assert [sample.prompt for sample in fewer.samples] == [sample.prompt for sample in result.samples[:2]]
 
 
@@ -174,7 +174,7 @@ def test_a_sample_of_speech_from_a_picture_has_both_and_names_the_word():
         ceilings=False,
     )
     waves = [np.full(10, number == 1, np.float32) for number in range(3)]
-    (result,) = evaluate(direction, cast(Engine, ByHeart(waves)), cast(Judges, SimpleNamespace()), 0, 9, show=12)
+    (result,) = evaluate(direction, cast(Engine, ByHeart(waves)), cast(Judges, SimpleNamespace()), 0, 9, sample_count=12)
     assert result.value == pytest.approx(1 / 3)
     assert (len(result.samples), result.ceilings) == (2, (None, None))
     for sample in result.samples:
@@ -191,7 +191,7 @@ def test_a_sample_of_speech_from_a_picture_has_both_and_names_the_word():
 def test_every_direction_runs_on_a_network_that_has_learnt_nothing(name: str):
     engine = Engine(network(), tokenizers(), max_lengths=MaxLengths(tokens=6, codec_frames=4))
     direction = DIRECTIONS[name]
-    results = evaluate(direction, engine, untrained(), 0, 4, show=2)
+    results = evaluate(direction, engine, untrained(), 0, 4, sample_count=2)
     assert len(results) == len(direction.criteria)
     assert all(result.count > 0 for result in results)
     assert all(0 <= result.value <= 1 for result in results if name != "text")

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from ernest.model.network import Predictions
 from ernest.sequence.batch import Batch
-from tests.references.scales import walk
+from tests.references.scales import scale_inputs
 
 
 def with_bits(batch: Batch, bits: list[Tensor], quantiser) -> Batch:
     """The batch with made pictures `bits` `[frames, cells, bits]`, one for each row, in place of those it was collated from."""
-    walks = [walk(quantiser, one) for one in bits]
-    value, frame, target = (torch.cat([getattr(w, name) for w in walks]) for name in ("value", "frame", "bits"))
+    parts = [scale_inputs(quantiser, one) for one in bits]
+    value, frame, target = (torch.cat([getattr(part, name) for part in parts]) for name in ("value", "frame", "bits"))
     cells = replace(batch.cells, value=value, frame=frame)
     return replace(batch, cells=cells, cell_targets=replace(batch.cell_targets, bits=target))
 

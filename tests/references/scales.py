@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Walk:
+class ScaleInputs:
     """What each position after the begin symbol carries and, from the begin symbol on, which bits are asked for."""
 
     value: Tensor
@@ -17,7 +17,7 @@ class Walk:
     bits: Tensor
 
 
-def walk(quantiser, bits: Tensor) -> Walk:
+def scale_inputs(quantiser, bits: Tensor) -> ScaleInputs:
     """The inputs that bits `[frames, cells, bits]` lead to, position by position."""
     height, width = quantiser.sizes[-1]
     previous = torch.zeros(bits.shape[2], height, width)
@@ -39,4 +39,4 @@ def walk(quantiser, bits: Tensor) -> Walk:
         scales.append(0)
         finished.append(total.flatten())
         previous = total
-    return Walk(torch.stack(values), torch.tensor(scales), torch.stack(finished), bits.flatten(0, 1).float())
+    return ScaleInputs(torch.stack(values), torch.tensor(scales), torch.stack(finished), bits.flatten(0, 1).float())

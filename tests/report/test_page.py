@@ -185,7 +185,7 @@ def test_labels_of_curves_never_overlap():
 )
 def test_directions_are_coloured_by_what_is_not_text(direction, kind, makes):
     assert charts.modality(direction) == kind
-    assert charts.makes(direction) is makes
+    assert charts.generates_media(direction) is makes
 
 
 def test_experts_are_sorted_by_favourite_task(monkeypatch):

@@ -90,7 +90,7 @@ def test_a_teacher_sees_the_frames_of_its_classes_in_the_last_part_alone() -> No
     def draw(step: int) -> tuple[np.ndarray, np.ndarray]:
         return halves(step, 5)[0], np.array([0, 1, 2, -1, 3])
 
-    training = replace(SHORT, steps=4, taught=0.5, warm_up=1)
+    training = replace(SHORT, steps=4, perceptual_share=0.5, warm_up=1)
     taught = [
         train_vision_tokenizer(draw, SMALL, replace(training, perceptual=weight), teacher=Teacher(features, 2))
         for weight in (0.0, 1.0)

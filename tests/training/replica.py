@@ -32,7 +32,7 @@ def main(folder: Path) -> None:
     with process_group() as (rank, world):
         train(RECIPE, store, tokenizers(), folder / "unbroken", rank, world)
         with suppress(Cut):
-            train(RECIPE, store, tokenizers(), folder / "cut", rank, world, show=cut)
+            train(RECIPE, store, tokenizers(), folder / "cut", rank, world, on_step=cut)
         train(RECIPE, store, tokenizers(), folder / "cut", rank, world)
 
 

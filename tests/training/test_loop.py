@@ -64,7 +64,7 @@ def test_a_run_reports_every_step(unbroken):
 def test_cut_and_resumed_is_bitwise_the_unbroken_run(unbroken, store, tmp_path, cut):
     run, weights = unbroken
     with pytest.raises(Cut):
-        train(ONE_ROW, store, tokenizers(), tmp_path, show=cut_after(cut))
+        train(ONE_ROW, store, tokenizers(), tmp_path, on_step=cut_after(cut))
     assert states(tmp_path) == ([f"step-{(cut + 1) // 3 * 3:07d}"] if cut >= 2 else [])
     model = train(ONE_ROW, store, tokenizers(), tmp_path)
     assert losses(tmp_path) == losses(run)
@@ -81,7 +81,7 @@ def test_a_finished_run_stays_as_it_is(unbroken, store, tmp_path):
 
 def test_half_written_states_and_lines_are_passed_over(unbroken, store, tmp_path):
     with pytest.raises(Cut):
-        train(ONE_ROW, store, tokenizers(), tmp_path, show=cut_after(6))
+        train(ONE_ROW, store, tokenizers(), tmp_path, on_step=cut_after(6))
     torn = tmp_path / ".aside-step-0000009-torn" / "step-0000009"
     torn.mkdir(parents=True)
     (torn / "model.safetensors").write_bytes(b"half")
@@ -103,7 +103,7 @@ def other_text() -> Tokenizers:
 def cut_run(store, tmp_path_factory) -> Path:
     run = tmp_path_factory.mktemp("cut")
     with pytest.raises(Cut):
-        train(ONE_ROW, store, tokenizers(), run, show=cut_after(3))
+        train(ONE_ROW, store, tokenizers(), run, on_step=cut_after(3))
     return run
 
 
@@ -132,7 +132,7 @@ def test_another_recipe_is_refused(cut_run, store, other):
 
 def test_how_often_a_run_saves_is_no_part_of_it(unbroken, store, tmp_path):
     with pytest.raises(Cut):
-        train(ONE_ROW, store, tokenizers(), tmp_path, show=cut_after(3))
+        train(ONE_ROW, store, tokenizers(), tmp_path, on_step=cut_after(3))
     otherwise = replace(ONE_ROW, training=replace(ONE_ROW.training, save_every=2, show_every=5, processes=1))
     train(otherwise, store, tokenizers(), tmp_path)
     assert losses(tmp_path) == losses(unbroken[0])

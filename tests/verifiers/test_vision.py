@@ -10,9 +10,9 @@ from torch import nn
 
 from ernest.lcnet.network import PPLCNet, small_images
 from ernest.sequence.record import Record, made
+from ernest.tokenizers.vision import to_frames
 from ernest.verifiers.training import as_teacher, distort, train_digit_judge, train_family_judge
 from ernest.verifiers.vision import (
-    as_frames,
     classify,
     load_digit_judge,
     load_family_judge,
@@ -110,7 +110,7 @@ def test_a_teacher_is_a_copy_that_nothing_changes() -> None:
 
 def test_frames_and_distortion() -> None:
     pictures, _ = stripes(0, 4)
-    frames = as_frames(pictures)
+    frames = to_frames(pictures)
     assert frames.shape == (4, 3, 32, 32)
     assert frames[1, 2, 3, 4].item() == pytest.approx(pictures[1, 3, 4, 2] / 255)
     bent = distort(frames, torch.Generator().manual_seed(0))

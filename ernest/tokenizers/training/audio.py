@@ -74,10 +74,10 @@ def _train(tokenizer: AudioTokenizer, mel: Tensor, frames: Tensor, features: Ten
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         if step == warm:
             codebooks.start(_some_latents(tokenizer, mel, frames))
-        chosen = next(batches)
-        longest = int(frames[chosen].max())
-        told, target = features[chosen, :longest], mel[chosen, : MEL_FRAMES * longest]
-        return _loss(tokenizer, codebooks if step >= warm else None, project, target, frames[chosen], told)
+        picks = next(batches)
+        longest = int(frames[picks].max())
+        batch_mel, batch_features = mel[picks, : MEL_FRAMES * longest], features[picks, :longest]
+        return _loss(tokenizer, codebooks if step >= warm else None, project, batch_mel, frames[picks], batch_features)
 
     fitting = Fitting(steps, rate_by_step(lambda step: _rate(step, steps)), betas=(0.9, 0.95), clip=1.0)
     fit(nn.ModuleList([tokenizer, project]), loss, fitting, progress)
@@ -121,12 +121,12 @@ class MovingCodebooks:
         residual, total, commitment, first = latents, torch.zeros_like(latents), latents.new_zeros(()), latents
         for level, entries in enumerate(self.quantiser.codebooks):
             codes = self.quantiser.nearest(residual.detach(), level)
-            chosen, active = entries[codes], (used > level)[:, None]
+            nearest, active = entries[codes], (used > level)[:, None]
             self._move(level, residual.detach()[active[:, 0]], codes[active[:, 0]])
-            commitment = commitment + ((residual - chosen) * active).square().mean()
-            residual, total = residual - chosen * active, total + chosen * active
+            commitment = commitment + ((residual - nearest) * active).square().mean()
+            residual, total = residual - nearest * active, total + nearest * active
             if level == 0:
-                first = latents + (chosen - latents).detach()
+                first = latents + (nearest - latents).detach()
         return latents + (total - latents).detach(), first, commitment / len(self.quantiser.codebooks)
 
     @torch.no_grad()
@@ -182,8 +182,8 @@ def _loss(
 def _some_latents(tokenizer: AudioTokenizer, mel: Tensor, frames: Tensor, clips: int = 1500) -> Tensor:
     """Latents `[N, latent]` of clips drawn at random."""
     tokenizer.eval()
-    chosen = torch.randperm(len(mel))[:clips]
-    latents = torch.cat([tokenizer.latents(mel[part], frames[part]) for part in chosen.split(256)])
+    picks = torch.randperm(len(mel))[:clips]
+    latents = torch.cat([tokenizer.latents(mel[part], frames[part]) for part in picks.split(256)])
     tokenizer.train()
     return latents
 

@@ -44,26 +44,26 @@ class Teacher(nn.Module):
 def train_recogniser(
     network: Network, mel: Tensor, labels: Tensor, steps: int, progress: Progress = no_progress, batch: int = 64
 ) -> Network:
-    """`network` after `steps` of AdamW on spectrograms `[clips, frames, BANDS]`, roughened, and their `labels` `[clips]`.
+    """Trains `network` with AdamW on augmented spectrograms `[clips, frames, BANDS]` and their `labels` `[clips]`; returns it.
 
     Draws from torch's global generator, which the caller has seeded.
     """
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
-        chosen = torch.randint(0, len(mel), (batch,))
+        picks = torch.randint(0, len(mel), (batch,))
         with mixed_precision(mel.device):
-            logits = network(roughened(mel[chosen])).float()
-        value = functional.cross_entropy(logits, labels[chosen], label_smoothing=0.02)
-        right = (logits.argmax(1) == labels[chosen]).float().mean()
-        return value, {"loss": float(value.detach()), "accuracy": float(right)}
+            logits = network(augment(mel[picks])).float()
+        value = functional.cross_entropy(logits, labels[picks], label_smoothing=0.02)
+        accuracy = (logits.argmax(1) == labels[picks]).float().mean()
+        return value, {"loss": float(value.detach()), "accuracy": float(accuracy)}
 
     schedule = rate_by_step(lambda step: 2e-3 * min(1, (step + 1) / 30) * (1 - step / steps) + 1e-5)
     return fit(network, loss, Fitting(steps, schedule, weight_decay=0.02), progress)
 
 
-def roughened(mel: Tensor) -> Tensor:
-    """Spectrograms `[batch, frames, BANDS]` shifted in time by up to 60 ms and in level, noisy, with a stretch of
-    time or of bands silenced in each."""
+def augment(mel: Tensor) -> Tensor:
+    """Augments spectrograms `[batch, frames, BANDS]`: shift in time by up to 60 ms, level, noise, and a stretch of time or of
+    bands silenced."""
     batch, frames, bands = mel.shape
     device = mel.device
     shifts = torch.randint(-3, 4, (batch, 1), device=device)
@@ -84,8 +84,8 @@ def code_features(teacher: Teacher, mel: Tensor, frames: Tensor) -> Tensor:
     features = torch.zeros(len(mel), mel.shape[1] // MEL_FRAMES, WIDTH, device=mel.device)
     for batch in by_length(frames.tolist(), 256):
         longest = int(frames[batch].max())
-        told = teacher.features(mel[batch, : MEL_FRAMES * longest])
-        features[batch, :longest] = told.unflatten(1, (longest, MEL_FRAMES)).mean(2)
+        wide = teacher.features(mel[batch, : MEL_FRAMES * longest])
+        features[batch, :longest] = wide.unflatten(1, (longest, MEL_FRAMES)).mean(2)
     inside = inside_clips(frames, features.shape[1])
     return features - features[inside].mean(0)
 

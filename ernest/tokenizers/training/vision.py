@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ernest.fit import Fitting, Progress, fit, mixed_precision, no_progress, rate_by_step
-from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
+from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig, to_frames
 
 Draw = Callable[[int], tuple[np.ndarray, np.ndarray]]
 """A step to a batch: frames uint8 `[N, size, size, 3]` and their classes int `[N]`, -1 where nobody knows."""
@@ -18,7 +18,7 @@ Draw = Callable[[int], tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Teacher:
-    """A trained network whose look at a reconstruction is compared with its look at the frame. It is never trained here."""
+    """A frozen classifier for the perceptual loss: its feature maps of a reconstruction are compared with those of the frame."""
 
     features: Callable[[Tensor], Tensor]
     """From frames `[N, 3, size, size]` in [0, 1] to feature maps of any shape, with a gradient."""
@@ -33,16 +33,16 @@ class VisionTraining:
     steps: int = 3200
     rate: float = 2e-3
     warm_up: int = 100
-    """Steps over which the latent is led through the bits rather than around them."""
+    """Steps over which the decoder's input goes from the latent itself to its quantised bits."""
     bit_flip_rate: float = 0.02
     entropy: float = 0.01
     commitment: float = 0.0
     """Not needed beside the entropy term at this size; larger tokenizers use 0.25."""
     semantic: float = 0.1
     perceptual: float = 0.1
-    """Weight of the distance between what the teacher sees in a frame and in its reconstruction."""
-    taught: float = 0.25
-    """The last part of the steps, in which a teacher looks on: its look costs as much as the step itself."""
+    """Weight of the distance between the teacher's feature maps of a frame and of its reconstruction."""
+    perceptual_share: float = 0.25
+    """Share of the steps, at the end, with the perceptual loss; it doubles the cost of a step."""
     average: float = 0.998
     """The trained tokenizer is a running mean of the weights, with this much of the past in each step."""
 
@@ -56,21 +56,21 @@ def train_vision_tokenizer(
     progress: Progress = no_progress,
     device: torch.device | None = None,
 ) -> VisionTokenizer:
-    """A tokenizer trained on what `draw` gives, in bfloat16 where that is fast.
+    """Trains a vision tokenizer on the batches of `draw`; products are in bfloat16 where the hardware has them.
 
-    With a `teacher`, a stroke that tells one digit from another weighs more than its pixels.
+    With a `teacher`, an error that changes what a frame shows costs more than its pixels alone would.
     """
     torch.manual_seed(seed)
     tokenizer = VisionTokenizer(config).to(device)
-    place = tokenizer.quantiser.gain.device
-    generator = torch.Generator(place).manual_seed(seed)
+    device = tokenizer.quantiser.gain.device
+    generator = torch.Generator(device).manual_seed(seed)
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
-        pixels, classes = (torch.from_numpy(np.ascontiguousarray(array)).to(place) for array in draw(step))
-        frames = pixels.permute(0, 3, 1, 2).float() / 255
+        pixels, classes = draw(step)
+        frames, labels = to_frames(pixels, device), torch.from_numpy(classes).to(device).long()
         quantised = min(1.0, step / training.warm_up)
-        looking = teacher if step >= (1 - training.taught) * training.steps else None
-        return _loss(tokenizer, frames, classes.long(), quantised, training, looking, generator)
+        current_teacher = teacher if step >= (1 - training.perceptual_share) * training.steps else None
+        return _loss(tokenizer, frames, labels, quantised, training, current_teacher, generator)
 
     schedule = rate_by_step(lambda step: training.rate * _rate(step, training.steps))
     return fit(tokenizer, loss, Fitting(training.steps, schedule, (0.9, 0.98), clip=1.0, average=training.average), progress)
@@ -86,25 +86,25 @@ def _loss(
     generator: torch.Generator,
 ) -> tuple[Tensor, dict[str, float]]:
     with mixed_precision(frames.device):
-        drawn, logits, code = tokenizer(frames, quantised, training.bit_flip_rate, generator)
-    drawn = drawn.float()
-    error = F.mse_loss(drawn, frames)
-    loss = 10 * error + F.l1_loss(drawn, frames) + training.entropy * code.entropy + training.commitment * code.commitment
+        restored, logits, code = tokenizer(frames, quantised, training.bit_flip_rate, generator)
+    restored = restored.float()
+    error = F.mse_loss(restored, frames)
+    loss = 10 * error + F.l1_loss(restored, frames) + training.entropy * code.entropy + training.commitment * code.commitment
     known = classes >= 0
     if known.any():
         loss = loss + training.semantic * F.cross_entropy(logits[known].float(), classes[known])
     if teacher is not None:
-        seen = known & (classes < teacher.classes)
-        if seen.any():
-            loss = loss + training.perceptual * _perceptual(teacher, drawn[seen], frames[seen])
+        familiar = known & (classes < teacher.classes)
+        if familiar.any():
+            loss = loss + training.perceptual * _perceptual(teacher, restored[familiar], frames[familiar])
     return loss, {"loss": loss.item(), "psnr": -10 * math.log10(max(error.item(), 1e-10))}
 
 
-def _perceptual(teacher: Teacher, drawn: Tensor, frames: Tensor) -> Tensor:
+def _perceptual(teacher: Teacher, restored: Tensor, frames: Tensor) -> Tensor:
     """Mean squared distance of the teacher's feature maps, in units of their variance."""
     with torch.no_grad():
         true = teacher.features(frames)
-    return F.mse_loss(teacher.features(drawn), true) / true.var()
+    return F.mse_loss(teacher.features(restored), true) / true.var()
 
 
 def _rate(step: int, steps: int) -> float:
