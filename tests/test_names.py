@@ -15,7 +15,12 @@ from ernest.cli.main import parse
 
 ROOT = Path(__file__).parents[1]
 ROOMS = "ernest|benchmarks|tests|docs|examples"
-PROSE = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / ".github").rglob("*.*"))]
+PROSE = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted(ROOT.glob("findings/*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / ".github").rglob("*.*")),
+]
 SETTINGS = [ROOT / "Makefile", ROOT / "mkdocs.yml", ROOT / "pyproject.toml"]
 CODE = [path for room in ROOMS.split("|") for path in sorted((ROOT / room).rglob("*.py")) if path.name != "mutants.py"]
 TARGETS = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
