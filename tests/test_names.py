@@ -15,7 +15,12 @@ from ernest.cli.main import parse
 
 ROOT = Path(__file__).parents[1]
 ROOMS = "ernest|benchmarks|tests|docs|examples"
-PROSE = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / ".github").rglob("*.*"))]
+PROSE = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted(ROOT.glob("findings/*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted((ROOT / ".github").rglob("*.*")),
+]
 SETTINGS = [ROOT / "Makefile", ROOT / "mkdocs.yml", ROOT / "pyproject.toml"]
 CODE = [path for room in ROOMS.split("|") for path in sorted((ROOT / room).rglob("*.py")) if path.name != "mutants.py"]
 TARGETS = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
@@ -74,52 +79,60 @@ def has_file(name: str) -> bool:
     return path.is_dir() or path.with_suffix(".py").is_file()
 
 
-def title(path: Path) -> str:
-    return path.relative_to(ROOT).as_posix()
-
-
-@pytest.mark.parametrize("path", [*PROSE, *SETTINGS, *CODE], ids=title)
-def test_what_is_named_is_there(path):
-    text = words(path)
+def missing(text: str) -> list[str]:
+    """Modules to run, dotted paths, files and targets that a text names, and that are not there."""
     modules = re.findall(rf"python3? -m ((?:{ROOMS})[.\w]*\w)", text)
-    assert [name for name in modules if not has_file(name)] == []
-    dotted = re.findall(r"(?<![\w./-])(ernest(?:\.\w+)+)(?![\w/])", text)
-    assert [name for name in dotted if not name.endswith(".md") and not is_there(name)] == []
-    dotted = re.findall(r"(?<![\w./-])((?:benchmarks|tests)(?:\.\w+)+)(?![\w/])", text)
-    assert [name for name in dotted if not has_file(name)] == []
+    ours = re.findall(r"(?<![\w./-])(ernest(?:\.\w+)+)(?![\w/])", text)
+    others = re.findall(r"(?<![\w./-])((?:benchmarks|tests)(?:\.\w+)+)(?![\w/])", text)
     files = re.findall(rf"(?<![\w./-])(?:{ROOMS})/[\w./-]*\w", text)
-    assert [name for name in files if not (ROOT / name).exists()] == []
-    targets = re.findall(r"`make ([\w-]+)`", text)
-    assert [name for name in targets if name not in TARGETS] == []
+    return [
+        *(name for name in [*modules, *others] if not has_file(name)),
+        *(name for name in ours if not name.endswith(".md") and not is_there(name)),
+        *(name for name in files if not (ROOT / name).exists()),
+        *(name for name in re.findall(r"`make ([\w-]+)`", text) if name not in TARGETS),
+    ]
 
 
-@pytest.mark.parametrize("path", [*PROSE, *CODE], ids=title)
-def test_short_names_are_there_too(path):
+def missing_short(text: str) -> list[str]:
     """Names such as `images.parse`, whose first part is a file of Ernest, and files of ours without their folders."""
-    quoted = re.findall(r"`(\w+\.\w+)[`(]", words(path))
+    quoted = re.findall(r"`(\w+\.\w+)[`(]", text)
     code = [name for name in quoted if Path(name).suffix in (".py", ".h", ".cpp")]
-    assert [name for name in code if not list((ROOT / "ernest").rglob(name))] == []
     short = [name for name in quoted if name not in code and name not in FIELDS and Path(name).suffix not in DATA]
-    assert [name for name in short if not is_of_a_module(*name.split("."))] == []
+    return [
+        *(name for name in code if not list((ROOT / "ernest").rglob(name))),
+        *(name for name in short if not is_of_a_module(*name.split("."))),
+    ]
 
 
-@pytest.mark.parametrize("path", PROSE, ids=title)
-def test_commands_are_there(path, monkeypatch):
-    """Lines of blocks are whole commands, unless they say with brackets or capitals what to put there."""
-    text = path.read_text()
-    lines = [line for block in re.findall(r"^```\n(.*?)^```$", text, re.MULTILINE | re.DOTALL) for line in block.splitlines()]
-    commands = [line.partition("#")[0] for line in lines if line.startswith("ernest ") and not re.search(r"\[|\b[A-Z]{4,}", line)]
+def blocks(path: Path, kind: str = "") -> list[str]:
+    found = re.findall(r"^```([^\n]*)\n(.*?)^```$", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    return [block for language, block in found if language == kind]
+
+
+@pytest.mark.parametrize("find", [missing, missing_short], ids=["whole", "short"])
+def test_what_is_named_is_there(find):
+    found = {path.relative_to(ROOT).as_posix(): find(words(path)) for path in [*PROSE, *SETTINGS, *CODE]}
+    assert {path: names for path, names in found.items() if names} == {}
+
+
+def test_commands_of_blocks_are_whole(monkeypatch):
+    """Unless they say with brackets or capitals what to put there."""
+    lines = [line.partition("#")[0] for path in PROSE for block in blocks(path) for line in block.splitlines()]
+    commands = [line for line in lines if line.startswith("ernest ") and not re.search(r"\[|\b[A-Z]{4,}", line)]
+    assert len(commands) > 20
     for command in commands:
         monkeypatch.setattr(sys, "argv", shlex.split(command))
         assert parse(), command
-    named = re.findall(r"`ernest (?:(lcnet|phasefield) )?([a-z]+)", text)
+
+
+def test_commands_in_sentences_are_there():
+    named = {words for path in PROSE for words in re.findall(r"`ernest (?:(lcnet|phasefield) )?([a-z]+)", path.read_text())}
     groups = {"": {*model.COMMANDS, "lcnet", "phasefield"}, "lcnet": lcnet.COMMANDS, "phasefield": phasefield.COMMANDS}
     assert [(group, command) for group, command in named if command not in groups[group]] == []
 
 
-@pytest.mark.parametrize("path", [path for path in PROSE if "```python" in path.read_text()], ids=title)
-def test_imports_of_the_programs_are_there(path):
-    for program in re.findall(r"^```python\n(.*?)^```$", path.read_text(), re.MULTILINE | re.DOTALL):
+def test_imports_of_programs_are_there():
+    for program in [block for path in PROSE for block in blocks(path, "python")]:
         lines = [ast.unparse(node) for node in ast.parse(program).body if isinstance(node, ast.Import | ast.ImportFrom)]
         exec("\n".join(lines), {})
 
@@ -127,5 +140,5 @@ def test_imports_of_the_programs_are_there(path):
 @pytest.mark.parametrize("page", ["group", "world"])
 def test_the_programs_of_a_page_run(page):
     known: dict[str, object] = {}
-    for program in re.findall(r"^```python\n(.*?)^```$", (ROOT / f"docs/{page}.md").read_text(), re.MULTILINE | re.DOTALL):
+    for program in blocks(ROOT / f"docs/{page}.md", "python"):
         exec(program, known)
