@@ -99,7 +99,17 @@ MUTANTS = (
 
 
 def copy_of_the_tree(folder: Path) -> Path:
-    for name in ("ernest", "tests", "examples", "docs", "conftest.py", "pyproject.toml", "README.md", "Makefile", "constraints.txt"):
+    for name in (
+        "ernest",
+        "tests",
+        "examples",
+        "docs",
+        "conftest.py",
+        "pyproject.toml",
+        "README.md",
+        "Makefile",
+        "constraints.txt",
+    ):
         source = REPOSITORY / name
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))

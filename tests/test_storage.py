@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from ernest import storage
 from ernest.storage import (
     DiskFullError,
     fingerprint,
@@ -209,3 +210,13 @@ def test_a_folder_has_one_owner_until_it_dies(tmp_path: Path) -> None:
         owner.kill()
         owner.communicate()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_is_synced_before_it_takes_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a loss of power a name must not stand for a file whose content never reached the disk."""
+    order: list[str] = []
+    sync, replace = storage._sync_one, os.replace
+    monkeypatch.setattr(storage, "_sync_one", lambda entry: (order.append(f"sync {Path(entry).name}"), sync(entry)))
+    monkeypatch.setattr(os, "replace", lambda one, other: (order.append(f"replace {Path(one).name}"), replace(one, other)))
+    storage.write_text(tmp_path / "note.txt", "words")
+    assert order == ["sync note.txt", "replace note.txt", f"sync {tmp_path.name}"]

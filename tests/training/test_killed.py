@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,12 @@ def run(examples_folder, tmp_path) -> Path:
     folder = tmp_path / "run"
     shutil.copytree(examples_folder, folder / "examples")
     tokenizers().save(folder / "tokenizers")
-    (folder / "recipe.json").write_text(json.dumps(to_tree(recipe(rows=2, steps=14, save_every=3))))
+    plan_steps(folder, 14)
     return folder
+
+
+def plan_steps(run: Path, steps: int) -> None:
+    (run / "recipe.json").write_text(json.dumps(to_tree(recipe(rows=2, steps=steps, save_every=3))))
 
 
 def start(run: Path) -> subprocess.Popen:
@@ -72,10 +77,12 @@ def outcome(run: Path) -> tuple[list[dict], dict[str, torch.Tensor]]:
 
 
 def check_kills(run: Path, tmp_path: Path, kills: int) -> None:
+    plan_steps(run, 8 * kills)  # so many that few of the kills come too late
     unbroken = tmp_path / "unbroken"
     shutil.copytree(run, unbroken)
     assert start(unbroken).wait() == 0
     draw = random.Random(0)
+    in_time = 0
     for kill in range(kills):
         parent = start(run)
         reached = steps(run) + draw.randint(0, 2)
@@ -83,15 +90,19 @@ def check_kills(run: Path, tmp_path: Path, kills: int) -> None:
             time.sleep(0.005)
         time.sleep(draw.uniform(0, 0.3))
         workers = [member for member in members(parent.pid) if member != parent.pid]
+        in_time += bool(workers)
         victim = ("parent", "worker", "group")[kill % 3]
         if victim == "group":
-            os.killpg(parent.pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # the run has just ended
+                os.killpg(parent.pid, signal.SIGKILL)
         elif victim == "worker" and workers:
-            os.kill(draw.choice(workers), signal.SIGKILL)
+            with suppress(ProcessLookupError):
+                os.kill(draw.choice(workers), signal.SIGKILL)
         else:
             parent.kill()
         parent.wait()
         assert wait_until(lambda parent=parent: not members(parent.pid), 10), f"processes are left after the {victim} was killed"
+    assert in_time >= 0.8 * kills
     assert start(run).wait() == 0
     (lines, weights), (expected_lines, expected) = outcome(run), outcome(unbroken)
     assert lines == expected_lines
