@@ -80,7 +80,7 @@ MUTANTS = (
     Mutant("evaluation/likelihood.py", "nats / unigram", "unigram / nats", "evaluation"),
     Mutant("report/tables.py", "score.ok is not None]", "score.ok]", "report/test_tables.py"),
     Mutant("demo/folder.py", "before[0] + time.monotonic()", "time.monotonic()", "demo/test_folder.py"),
-    Mutant("fit.py", "if config.clip is not None:", "if fitting.clip is None:", "test_fit.py"),
+    Mutant("fit.py", "if config.clip is not None:", "if config.clip is None:", "test_fit.py"),
     # lcnet
     Mutant("lcnet/folding.py", "torch.sqrt(variance + norm.eps)", "torch.sqrt(variance)", "lcnet/test_folding.py"),
     Mutant("lcnet/heads/boxes.py", "return share - (around - union) / around", "return share", "lcnet/heads/test_boxes.py"),

@@ -167,3 +167,19 @@ def test_frames_of_a_clip_go_together_and_the_last_is_repeated():
     torch.testing.assert_close(batch.clips.features[1, 2], tokenizers().vision.features(frames[7:8])[0])
     assert batch.stills.index.tolist() == list(range(1, 17))
     assert batch.clips.index.tolist() == list(range(17, 49))
+
+
+@pytest.mark.parametrize("frames", [2, 4, 5, 6])
+def test_the_last_clip_of_a_video_is_filled_up_with_its_last_frame(frames):
+    """The first frame alone, then clips of four: as many as the layout has positions for, each with a place of its own."""
+    make = Maker(np.random.default_rng(0))
+    video, words = make.pixels(frames, True), make.text(True)
+    batch = collate([[placed(Example((video, words), "video→text"))]], 120, tokenizers())
+    clips = -(-(frames - 1) // 4)
+    merged = len(batch.stills.index)
+    assert batch.clips.pixels.shape[:2] == (clips, 4)
+    assert len(batch.clips.index) == clips * merged
+    assert len(set(batch.clips.index.tolist()) | set(batch.stills.index.tolist())) == (clips + 1) * merged
+    expected = [*video.data[1:], *[video.data[-1]] * (4 * clips - frames + 1)]
+    found = (batch.clips.pixels.flatten(0, 1).movedim(1, -1) * 255).round().byte().numpy()
+    np.testing.assert_array_equal(found, np.stack(expected))
