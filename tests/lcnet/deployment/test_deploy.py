@@ -48,6 +48,7 @@ def correct(run, images: torch.Tensor, classes: np.ndarray) -> int:
     return int((run(images).argmax(1).numpy() == classes).sum())
 
 
+@pytest.mark.filterwarnings("ignore:.* products are not on this processor:RuntimeWarning")
 @pytest.mark.parametrize(("to", "precision"), TARGETS)
 def test_every_target_keeps_the_answers_and_carries_labels(to, precision, checkpoint, pictures, tmp_path) -> None:
     if (to, precision) == ("openvino", "int8"):

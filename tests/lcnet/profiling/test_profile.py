@@ -132,6 +132,7 @@ def test_a_profile_holds_the_fastest_run_and_every_call(monkeypatch: pytest.Monk
     assert found.flop_bound <= found.bound
 
 
+@pytest.mark.filterwarnings("ignore:.* products are not on this processor:RuntimeWarning")
 @pytest.mark.parametrize("precision", ["bf16", "int8"])
 def test_fewer_bits_are_profiled_where_there_are_such(precision: str) -> None:
     try:
