@@ -1,6 +1,5 @@
 """The training loop of the unified model, once, for one process or many."""
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +16,7 @@ from ernest.data.store import ExampleStore
 from ernest.device import supports_bf16
 from ernest.model.network import Ernest
 from ernest.model.submodel import draw, full, stack
-from ernest.storage import append_line, write_text
+from ernest.storage import append_line, fingerprint, write_text
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.loss import LossBalancer
 from ernest.training.optimizer import make_optimizer
@@ -47,8 +46,8 @@ def train(
     torch.manual_seed(recipe.seed)
     model = Ernest(recipe.model, tokenizer_spec(tokenizers)).train()
     optimizer = make_optimizer(model, config)
-    fingerprint = _fingerprint(recipe, store, tokenizers)
-    progress = load_progress(run, model, optimizer, fingerprint) or TrainerState(0, {}, fingerprint)
+    origin = _fingerprint(recipe, store, tokenizers)
+    progress = load_progress(run, model, optimizer, origin) or TrainerState(0, {}, origin)
     bf16 = supports_bf16() if config.bf16 is None else config.bf16
     state = StepState(optimizer, LossBalancer(progress.running), config.clip, bf16)
     weights = recipe.weights(store.tasks)
@@ -66,7 +65,7 @@ def train(
         if log is not None:
             append_line(log, json.dumps({"step": number} | metrics))
         if rank == 0 and ((number + 1) % config.save_every == 0 or number + 1 == config.steps):
-            save_progress(run, model, optimizer, TrainerState(number + 1, dict(state.balancer.running), fingerprint))
+            save_progress(run, model, optimizer, TrainerState(number + 1, dict(state.balancer.running), origin))
         if on_step is not None:
             on_step(number, metrics, model)
     return model
@@ -88,14 +87,13 @@ def _fingerprint(recipe: Recipe, store: ExampleStore, tokenizers: Tokenizers) ->
     tree = to_tree(recipe)
     for name in RESUME_OVERRIDABLE:
         del tree["training"][name]
-    digest = hashlib.sha256(json.dumps(tree, sort_keys=True).encode())
-    digest.update(store.fingerprint.encode())
-    digest.update(json.dumps(tokenizers.text.merges).encode())
-    for module in (tokenizers.vision, tokenizers.audio):
-        for name, value in module.state_dict().items():
-            digest.update(name.encode())
-            digest.update(value.contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    weights = [
+        part
+        for module in (tokenizers.vision, tokenizers.audio)
+        for name, value in module.state_dict().items()
+        for part in (name, value.contiguous().numpy().tobytes())
+    ]
+    return fingerprint(json.dumps(tree, sort_keys=True), store.fingerprint, json.dumps(tokenizers.text.merges), *weights)
 
 
 def _cut_log(run: Path, step: int) -> Path:
