@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 32), "MALLOC_TOP_PAD_": str(1 << 28)}
 """For the environment of a training process, set before it starts: keeps freed memory in the process. Large tensors come and go
 every step, and fetching fresh pages costs a fifth of the time."""
+_WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
+"""The instruction sets of oneDNN, by its names, that have no products of bfloat16."""
 
 
 def pick_device(name: str | None = None) -> "torch.device":
@@ -32,12 +34,15 @@ def pick_device(name: str | None = None) -> "torch.device":
 def supports_bf16(device: "torch.device | str" = "cpu") -> bool:
     """True where bfloat16 products are done in hardware: on a GPU, and on processors with AVX-512 BF16 or AMX.
 
-    Elsewhere they are emulated, many times slower than float32.
+    Elsewhere they are emulated, many times slower than float32; so they are where oneDNN, which takes them, is told to do
+    without the instructions (ONEDNN_MAX_CPU_ISA).
     """
     import torch
 
     if torch.device(device).type != "cpu":
         return True
+    if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in _WITHOUT_BF16:
+        return False
     processor = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(processor.get("avx512_bf16") or processor.get("amx_bf16"))
 

@@ -34,8 +34,20 @@ def test_devices_that_are_not_here_are_named_in_one_line(name: str) -> None:
 )
 def test_bf16_pays_where_the_hardware_has_it(monkeypatch: pytest.MonkeyPatch, capabilities: dict, pays: bool) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     assert supports_bf16() == supports_bf16("cpu") == pays
     assert supports_bf16("cuda")
+
+
+@pytest.mark.parametrize(
+    ("limit", "pays"), [("AVX2", False), ("avx512_core", False), ("AVX512_CORE_AMX", True)]
+)
+def test_bf16_does_not_pay_where_the_products_are_told_to_do_without(
+    monkeypatch: pytest.MonkeyPatch, limit: str, pays: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True, "amx_bf16": True}, raising=False)
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
+    assert supports_bf16() == pays
 
 
 def test_products_have_the_type_that_was_asked_for() -> None:

@@ -55,8 +55,10 @@ def _draws(
     """Examples without end: a task is drawn by its weight, an example evenly among the task's."""
     tasks = [task for task in weights if weights[task] > 0 and task in store.tasks]
     share = np.array([weights[task] for task in tasks])
+    bounds = (share / share.sum()).cumsum()
+    bounds /= bounds[-1]  # as rng.choice(p=) has them, which would check and sum the shares at every draw
     while True:
-        indices = store.tasks[tasks[rng.choice(len(tasks), p=share / share.sum())]]
+        indices = store.tasks[tasks[bounds.searchsorted(rng.random(), side="right")]]
         example = store[indices[rng.integers(len(indices))]]
         drop_condition = bool(rng.random() < config.condition_dropout) and example.segments[-1].form != "text"
         packed = lay_out_example(
