@@ -39,9 +39,7 @@ def test_bf16_pays_where_the_hardware_has_it(monkeypatch: pytest.MonkeyPatch, ca
     assert supports_bf16("cuda")
 
 
-@pytest.mark.parametrize(
-    ("limit", "pays"), [("AVX2", False), ("avx512_core", False), ("AVX512_CORE_AMX", True)]
-)
+@pytest.mark.parametrize(("limit", "pays"), [("AVX2", False), ("avx512_core", False), ("AVX512_CORE_AMX", True)])
 def test_bf16_does_not_pay_where_the_products_are_told_to_do_without(
     monkeypatch: pytest.MonkeyPatch, limit: str, pays: bool
 ) -> None:

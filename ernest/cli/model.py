@@ -48,11 +48,13 @@ def train(
     from ernest.checkpoint import check_checkpoint
     from ernest.config.recipe import find_recipe, load_recipe
     from ernest.data.records import read_lines
+    from ernest.training.run_settings import check_run
 
     settings = load_recipe(find_recipe(recipe), tuple(chain(*set_)))
     if tokenizers is not None:
         check_checkpoint(tokenizers, needs="tokenizers")
     records = read_lines(data)
+    check_run(records, out, settings, tokenizers)
     from ernest.training.prepare import train_on_records  # imports torch, which a mistake above need not wait for
 
     print(f"model: {train_on_records(records, out, settings, tokenizers)}")

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ernest.checkpoint import tokenizer_spec
-from ernest.config.recipe import Recipe, to_tree
+from ernest.config.recipe import Recipe
 from ernest.data.collate import collate
 from ernest.data.sampler import plan
 from ernest.data.store import ExampleStore
@@ -21,7 +21,8 @@ from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.loss import LossBalancer
 from ernest.training.optimizer import make_optimizer
 from ernest.training.resume import TrainerState, load_progress, save_progress
-from ernest.training.schedule import RESUME_OVERRIDABLE, schedule_values
+from ernest.training.run_settings import fixed_tree
+from ernest.training.schedule import schedule_values
 from ernest.training.step import StepState, step
 
 OnStep = Callable[[int, Mapping[str, float], Ernest], None]
@@ -84,16 +85,15 @@ def _draw(recipe: Recipe, tokenizers: Tokenizers, step: int, rows: list[int]):
 def _fingerprint(recipe: Recipe, store: ExampleStore, tokenizers: Tokenizers) -> str:
     """What a state must share with the run that goes on from it: recipe, data and tokenizers. How often it saves and shows, and
     in how many processes, is its own."""
-    tree = to_tree(recipe)
-    for name in RESUME_OVERRIDABLE:
-        del tree["training"][name]
     weights = [
         part
         for module in (tokenizers.vision, tokenizers.audio)
         for name, value in module.state_dict().items()
         for part in (name, value.contiguous().numpy().tobytes())
     ]
-    return fingerprint(json.dumps(tree, sort_keys=True), store.fingerprint, json.dumps(tokenizers.text.merges), *weights)
+    return fingerprint(
+        json.dumps(fixed_tree(recipe), sort_keys=True), store.fingerprint, json.dumps(tokenizers.text.merges), *weights
+    )
 
 
 def _cut_log(run: Path, step: int) -> Path:

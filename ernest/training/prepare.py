@@ -1,6 +1,5 @@
 """From a user's own records to what training reads: files decoded once, tokenizers, examples; then the training itself."""
 
-import json
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -9,7 +8,7 @@ import numpy as np
 from rich.progress import Progress
 
 from ernest.config.media import MediaSpec
-from ernest.config.recipe import Recipe, to_tree
+from ernest.config.recipe import Recipe
 from ernest.data.decoded import Check, DecodedRecords
 from ernest.data.examples import encode, outline
 from ernest.data.layout import lay_out_example
@@ -17,15 +16,13 @@ from ernest.data.records import LINES, RecordFolder
 from ernest.data.store import ExampleStore
 from ernest.fit import Progress as Report
 from ernest.sequence.record import Record
-from ernest.storage import fingerprint, own_folder, write_folder
+from ernest.storage import own_folder, write_folder
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.training.monitor import stage_bar
 from ernest.training.pretrain import train_model
-from ernest.training.schedule import RESUME_OVERRIDABLE
+from ernest.training.run_settings import RUN_FILE, check_run
 from ernest.training.tokenizers import UNKNOWN, LabelledFrames, audio_tokenizer, check_network, text_tokenizer, vision_tokenizer
-
-RUN_FILE = "run.json"
 
 
 def train_on_records(records: RecordFolder, out: Path, recipe: Recipe, checkpoint: Path | None) -> Path:
@@ -34,16 +31,14 @@ def train_on_records(records: RecordFolder, out: Path, recipe: Recipe, checkpoin
     Raises ValueError for records or an `out` that cannot be used, or a recipe that does not suit the records, before any long
     work.
     """
-    recipe.weights(sorted({record.task for record in records.stored}))  # a mixture that cannot be ends here
-    run_config = _run_config(records.path, recipe, checkpoint)
-    _check_free(out, run_config)
+    settings = check_run(records, out, recipe, checkpoint)
     with own_folder(out):
         if not (out / "examples/own").is_dir():
-            prepare(records, out, recipe, checkpoint, run_config)
+            prepare(records, out, recipe, checkpoint, settings)
         return train_model(out, recipe)
 
 
-def prepare(records: RecordFolder, out: Path, recipe: Recipe, checkpoint: Path | None, run_config: str) -> None:
+def prepare(records: RecordFolder, out: Path, recipe: Recipe, checkpoint: Path | None, settings: str) -> None:
     """From records to examples, in three stages, each of which is complete when its folder is there: decoded files, tokenizers,
     examples. Every file is decoded once."""
     existing = None if checkpoint is None else Tokenizers.load(checkpoint / "tokenizers")
@@ -51,7 +46,7 @@ def prepare(records: RecordFolder, out: Path, recipe: Recipe, checkpoint: Path |
     if not (out / RUN_FILE).is_file():
         check = _length_check(records, text, recipe)
         with write_folder(out) as aside:
-            (aside / RUN_FILE).write_text(run_config)
+            (aside / RUN_FILE).write_text(settings)
             DecodedRecords.write(aside / "decoded", records, check)
     decoded = DecodedRecords(out / "decoded")
     if not (out / "tokenizers").is_dir():
@@ -96,24 +91,6 @@ def _texts(records: RecordFolder) -> list[str]:
 
 
 # ------------------------------------------------------------------ what must be right before the work starts
-
-
-def _run_config(data: Path, recipe: Recipe, checkpoint: Path | None) -> str:
-    """What makes a run the same run: its records, settings and, where they were brought, tokenizers."""
-    tree = to_tree(recipe)
-    for name in RESUME_OVERRIDABLE:
-        del tree["training"][name]
-    lines = fingerprint(data / LINES)
-    return json.dumps({"records": lines, "tokenizers": checkpoint and str(checkpoint.resolve()), "recipe": tree}, indent=1)
-
-
-def _check_free(out: Path, run_config: str) -> None:
-    """The command that began a run goes on in its folder; another one is refused."""
-    existing = out / RUN_FILE
-    if existing.is_file() and existing.read_text() != run_config:
-        raise ValueError(f"{out} holds a run on other records, tokenizers or settings: choose another folder, or remove it")
-    if not existing.is_file() and out.exists() and any(out.iterdir()):
-        raise ValueError(f"{out} holds something else than a run of `ernest train`: choose a new folder")
 
 
 def _length_check(records: RecordFolder, text: TextTokenizer, recipe: Recipe) -> Check:

@@ -5,9 +5,6 @@ from dataclasses import dataclass
 
 from ernest.config.recipe import TrainingConfig
 
-RESUME_OVERRIDABLE = ("processes", "save_every", "show_every", "tensorboard")
-"""Fields with which a run may go on differently: they change none of its numbers."""
-
 
 @dataclass(frozen=True)
 class ScheduleValues:
