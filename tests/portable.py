@@ -33,11 +33,13 @@ def _processor() -> set[str]:
 def _numpy_without(vectors: str) -> str:
     """Features that numpy must be told to do without, of those that it was built to look for and finds here.
 
-    numpy warns of names that it does not know, and they changed with numpy 2.4; so they are asked of numpy itself.
+    numpy warns of names that it does not know, and they changed with numpy 2.4; so they are asked of numpy itself. A process
+    that is under a setting has them still, though numpy does without.
     """
     from numpy._core import _multiarray_umath as umath
 
-    found = [name for name in umath.__cpu_dispatch__ if umath.__cpu_features__.get(name)]
+    without = os.environ.get("NPY_DISABLE_CPU_FEATURES", "").split()
+    found = [name for name in umath.__cpu_dispatch__ if umath.__cpu_features__.get(name) or name in without]
     newer = [name for name in found if name == "X86_V4" or name.startswith("AVX512")]
     return " ".join(newer if vectors == "avx2" else found)
 

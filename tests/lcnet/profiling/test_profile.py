@@ -145,6 +145,7 @@ def test_fewer_bits_are_profiled_where_there_are_such(precision: str) -> None:
     assert all(layer.seconds > 0 for layer in found.layers)
 
 
+@pytest.mark.filterwarnings("ignore:.* products are not on this processor:RuntimeWarning")
 @pytest.mark.parametrize("architecture", [SMALL, PUBLISHED["PPLCNetV2_small"], replace(SMALL, head_width=0)])
 def test_torch_s_own_operators_are_profiled_where_nothing_is_compiled(
     architecture: Architecture, monkeypatch: pytest.MonkeyPatch

@@ -189,5 +189,6 @@ def test_what_does_not_go_together_is_refused(painted: Path, trained: Path, tmp_
 def test_two_students_teach_each_other_and_a_teacher_needs_no_labels(painted: Path, trained: Path, tmp_path: Path) -> None:
     assert train(painted, tmp_path / "two", RECIPE, mutual=True, show=False).top1 >= 0.9
     more = paint(tmp_path / "more", 20, seed=2, flat=True)
-    outcome = train(painted, tmp_path / "student", RECIPE, teacher=trained / "best.safetensors", unlabeled=more, show=False)
+    # The best network is the first that got all twelve pictures right, after a few steps; the last one has something to teach.
+    outcome = train(painted, tmp_path / "student", RECIPE, teacher=trained / "last.safetensors", unlabeled=more, show=False)
     assert outcome.top1 >= 0.9
