@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from ernest.lcnet.weights.load import PADDLE_NAMES, read_weights
+from ernest.lcnet.weights.load import read_weights
+from ernest.lcnet.weights.paddle_file import PADDLE_NAMES
 from ernest.lcnet.weights.pickle_reader import Call, Name, read_pickle
 from tests.lcnet.foreign import Wish, write_pickle, write_torch
 
