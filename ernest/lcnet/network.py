@@ -39,7 +39,7 @@ class PPLCNet(nn.Module):
         self.head = Head(width, architecture)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                draw_weight(module.weight)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The output of every stage, finest first: `[N, feature_channels[i], H_i, W_i]`."""
@@ -148,6 +148,13 @@ class DepthwiseSeparable(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:
         output = super().forward(input)
         return input + output if self.shortcut else output
+
+
+def draw_weight(weight: Tensor) -> None:
+    """Draws a kernel for ReLU-like activations (Kaiming, fan out). None for a network without values, of which torch would import
+    its compiler to draw them: that takes seconds."""
+    if not weight.is_meta:
+        nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")
 
 
 def _activation(name: Activation) -> nn.Module:

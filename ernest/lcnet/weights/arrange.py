@@ -118,7 +118,7 @@ def _agreement(parts: Parts, architecture: Architecture) -> int:
 
 
 def fill_network(network: PPLCNet, origin: Origin, tensors: Mapping[str, Tensor], told_by: str = "") -> None:
-    """Makes the tensors of a file the values of `network`, if there is one for each of its own and none to spare.
+    """Makes the tensors of a file the values of `network`, which has none yet, if there is one for each and none to spare.
 
     Raises ValueError, which names the first three that are not so; `told_by` names the file that the architecture is from.
     """
@@ -126,7 +126,7 @@ def fill_network(network: PPLCNet, origin: Origin, tensors: Mapping[str, Tensor]
     tensors = _with_branches(network, origin, tensors)
     for name, tensor in network.state_dict().items():
         if COUNTERS.search(name):
-            state[name] = tensor
+            state[name] = torch.zeros_like(tensor, device="cpu")
             continue
         theirs = their_name(origin, name, _block_of(network, name))
         names.add(theirs)
@@ -162,11 +162,11 @@ def _with_branches(network: PPLCNet, origin: Origin, tensors: Mapping[str, Tenso
         branch, half, leaf = name.split(".")[-3:]
         first, neutral = branch == "0", {"weight": 1.0, "running_var": 1.0 - NORM_EPSILON}.get(leaf, 0.0)
         if half == "0":
-            spread[theirs] = tensors[f"{merged}.weight"] if first else torch.zeros_like(like)
+            spread[theirs] = tensors[f"{merged}.weight"] if first else torch.zeros(like.shape)
         elif leaf == "bias" and first:
-            spread[theirs] = tensors.get(f"{merged}.bias", torch.zeros_like(like))
+            spread[theirs] = tensors.get(f"{merged}.bias", torch.zeros(like.shape))
         else:
-            spread[theirs] = torch.full_like(like, neutral)
+            spread[theirs] = torch.full(like.shape, neutral)
         for leaf in ("weight", "bias"):
             spread.pop(f"{merged}.{leaf}", None)
     return spread

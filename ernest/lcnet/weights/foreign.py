@@ -13,8 +13,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
-import torch
-
 from ernest.lcnet.architecture import Architecture, Stride
 from ernest.lcnet.image_io.preprocess import HUGGING_FACE, PADDLECLAS, TEXT_LINE, TIMM, Preprocessing, describe
 from ernest.lcnet.network import PPLCNet
@@ -29,7 +27,7 @@ from ernest.lcnet.weights.companions import (
 )
 from ernest.lcnet.weights.key_maps import Origin, is_second
 from ernest.lcnet.weights.load import find_weights
-from ernest.lcnet.weights.native import Checkpoint, is_folded, read_checkpoint, read_metadata
+from ernest.lcnet.weights.native import Checkpoint, empty_network, is_folded, read_checkpoint, read_metadata
 from ernest.lcnet.weights.paddle_export import read_export
 
 LOG = logging.getLogger(__name__)
@@ -169,8 +167,7 @@ def _load_foreign(path: Path, foreign: Foreign) -> Checkpoint:
         (_assumed(parts, architecture, lines), "assumed"),
     )
     preprocessing = reading.fitted(preprocessing, architecture.in_channels)
-    with torch.random.fork_rng(devices=[]):  # the first values are thrown away, and draw nothing from the caller
-        network = PPLCNet(architecture)
+    network = empty_network(architecture)
     fill_network(network, parts.origin, arrange(parts, factor), "config.json" if beside.fields else "")
     if beside.labels and len(beside.labels) != architecture.classes:
         raise ValueError(f"config.json: names {len(beside.labels)} classes, but the weights have {architecture.classes}")

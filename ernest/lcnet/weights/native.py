@@ -76,7 +76,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         about = decode_metadata(text)
         if "head" in about:
             raise ValueError(f"holds a {about['head']}: read it with ernest.lcnet.heads.load")
-        network = _empty(architecture_from_json(about["architecture"]), bool(about["folded"]))
+        network = empty_network(architecture_from_json(about["architecture"]), bool(about["folded"]))
         fill(network, read_weights(path))
         saved = Checkpoint(network.eval(), *parse_metadata(about))
         check_fit(network.architecture, saved.labels, saved.preprocessing)
@@ -156,7 +156,7 @@ def is_folded(network: nn.Module) -> bool:
     return not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
 
-def _empty(architecture: Architecture, is_folded: bool) -> PPLCNet:
+def empty_network(architecture: Architecture, is_folded: bool = False) -> PPLCNet:
     """A network without values: what a file promises costs no memory before its tensors have been seen to fit."""
     with torch.device("meta"):
         network = PPLCNet(architecture)
