@@ -169,6 +169,8 @@ class _Reader:
 
     def call(self) -> None:
         arguments, function = self.pop(), self.pop()
+        if isinstance(function, Reference) and isinstance(function.key, tuple) and function.key[:1] == ("module",):
+            function = function.key[1]  # a class, of which torch kept the source text, too
         if not isinstance(function, Name) or not isinstance(arguments, tuple):
             raise ValueError("refused: it calls something that it has made itself")
         self.stack.append(Call(function.path, arguments))

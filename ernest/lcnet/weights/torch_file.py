@@ -107,21 +107,22 @@ def _find(content: Any) -> tuple[str, dict[str, Any]]:
 
 def _without_places(content: Any, places: list[tuple[str, dict[str, Any]]]) -> dict[str, Any]:
     """The content itself, if it is weights, though not of a PP-LCNet; else a complaint about what it is."""
-    if isinstance(content, Call) and content.function not in ("collections.OrderedDict", TENSOR):
-        wished = content.state is None and not content.items
-        raise ValueError(refusal(content.function) if wished else _complaint_about_object(content.function))
-    if not places or places[0][0] == "":
+    values = [content, *(content.values() if isinstance(content, dict) else ())]
+    modules = [
+        one.function for one in values if isinstance(one, Call) and isinstance(one.state, dict) and "_modules" in one.state
+    ]
+    if modules:
+        why = "which only its program can read: save its state_dict() instead"
+        raise ValueError(f"holds an object of the class {modules[0]}, {why}")
+    if places and places[0][0] == "":
         return dictionary_of(content)
-    objects = [value.function for value in dictionary_of(content).values() if isinstance(value, Call) and value.state]
-    objects = [name for name in objects if not name.startswith(("argparse.", "collections."))]
-    if objects:
-        raise ValueError(_complaint_about_object(objects[0]))
-    some = "; ".join(f"in {place}: {', '.join(list(notes)[:2])}, ..." for place, notes in places[:3])
-    raise ValueError(f"a training checkpoint without the weights of a PP-LCNet; tensors lie {some}")
-
-
-def _complaint_about_object(name: str) -> str:
-    return f"holds an object of the class {name}, which only its program can read: save its state_dict() instead"
+    if places:
+        some = "; ".join(f"in {place}: {', '.join(list(notes)[:2])}" for place, notes in places[:3])
+        raise ValueError(f"a training checkpoint without the weights of a PP-LCNet; tensors lie {some}")
+    if isinstance(content, Call) and content.function != "collections.OrderedDict":
+        raise ValueError(refusal(content.function))
+    names = list(dictionary_of(content))
+    raise ValueError(f"holds no tensors by name, only {', '.join(names[:3]) or 'nothing'}")
 
 
 def _dictionaries(content: Any) -> Iterator[tuple[str, dict[str, Any]]]:
