@@ -247,11 +247,12 @@ class _Reading:
 
     def text(self, path: Path, parts: Parts, architecture: Architecture, place: str) -> str:
         """One line, which is also logged if anything was assumed."""
-        whose = f"{parts.origin.removesuffix(' V2')}'s PP-LCNet{'V2' if is_second(parts.origin) else ''}"
+        version = "V2" if is_second(parts.origin) else ""
         where = "".join(f", in {one.rstrip('.')}" for one in (place, parts.prefix) if one)
-        text = f"{whose} x{architecture.scale:g} of {architecture.classes} classes{where}; {'; '.join(self.taken)}"
+        whose = f"PP-LCNet{version} x{architecture.scale:g} of {parts.origin.removesuffix(' V2')}"
+        text = f"{whose}, {architecture.classes} classes{where}; {'; '.join(self.taken)}"
         if not self.is_sure:
-            LOG.info("%s: taken for %s", path, text)
+            LOG.info("%s: taken for a %s", path, text)
         return text
 
 

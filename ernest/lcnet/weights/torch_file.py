@@ -6,6 +6,7 @@ at, to find the dictionary with the names of a PP-LCNet; nothing else is turned 
 
 import io
 import math
+import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -52,7 +53,7 @@ def read_zip(path: Path) -> tuple[str, dict[str, Tensor]]:
                 raise ValueError("a program of torch.jit, no weights: save the state_dict() of the network that it was made of")
             content = read_pickle(_member(archive, names[0]), None)
             return _weights(content, lambda key: _member(archive, f"{folder}data/{key}"))
-    except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError, RuntimeError, OSError, struct.error) as error:
         raise ValueError(f"damaged: {error}") from None
 
 

@@ -129,7 +129,7 @@ def merged(names: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The branches of each block as one kernel of 5x5 with a bias, as timm's `reparameterize` leaves them."""
     rest = {name: tensor for name, tensor in names.items() if "dw_conv_list" not in name}
     for block in {name.partition("dw_conv_list")[0] for name in names if "dw_conv_list" in name}:
-        kernel, bias = 0, 0
+        kernel, bias = torch.zeros(()), torch.zeros(())
         for branch in range(3):
             conv, bn = f"{block}dw_conv_list.{branch}.conv.weight", f"{block}dw_conv_list.{branch}.bn"
             if conv in names:
@@ -382,7 +382,7 @@ def test_what_was_assumed_is_logged_and_what_is_told_is_not(quarter: Arrays, tmp
     path = write_paddle(tmp_path / "best_model.pdparams", quarter)
     load(path)
     assert caplog.messages == [
-        f"{path}: taken for PaddleClas's PP-LCNet x0.25 of 5 classes; strides 2,1,2,2,2,2 (assumed); dropout 0.2 (assumed); "
+        f"{path}: taken for a PP-LCNet x0.25 of PaddleClas, 5 classes; strides 2,1,2,2,2,2 (assumed); dropout 0.2 (assumed); "
         "pictures short side 256, middle 224x224, bilinear, red first (assumed)"
     ]
     caplog.clear()

@@ -296,7 +296,7 @@ def paddle_network(paddle: ModuleType, scale: float, strides: list, before: int)
             return self.fc(self.flatten(self.dropout(self.act(self.last_conv(self.pool(x))))))
 
     for _ in range(before):
-        layers.Conv2D(1, 1, 1), layers.BatchNorm2D(1)
+        layers.Sequential(layers.Conv2D(1, 1, 1), layers.BatchNorm2D(1))
     network = Network()
     for name, array in first_arrays(scale, classes=4).items():
         network.state_dict()[name].set_value(array)
