@@ -44,7 +44,7 @@ class Program:
 
     def convolution(self, x: int, arrays: Arrays, name: str, stride: Any = 1, bias: bool = False) -> int:
         weight, layer = arrays[f"{name}.weight"], self.number("conv2d")
-        depthwise = weight.shape[1] == 1 and weight.shape[2] > 1
+        depthwise = weight.shape[1] == 1
         strides = list(stride) if isinstance(stride, tuple) else [stride, stride]
         kind, groups = ("depthwise_conv2d", len(weight)) if depthwise else ("conv2d", 1)
         inputs = [x, self.parameter(layer, "w_0", weight)]
@@ -56,11 +56,12 @@ class Program:
             x = self.operator("add", [x, shaped])
         return x
 
-    def normalised(self, x: int, arrays: Arrays, name: str, activation: str, stride: Any = 1) -> int:
+    def normalised(self, x: int, arrays: Arrays, name: str, activation: str | None, stride: Any = 1) -> int:
         x, layer = self.convolution(x, arrays, f"{name}.conv", stride), self.number("batch_norm2d")
         leaves = {"_mean": "w_1", "_variance": "w_2", "weight": "w_0", "bias": "b_0"}
         inputs = [x, *(self.parameter(layer, theirs, arrays[f"{name}.bn.{ours}"]) for ours, theirs in leaves.items())]
-        return self.operator(activation, [self.operator("batch_norm_", inputs, epsilon=9.999999747378752e-06)])
+        x = self.operator("batch_norm_", inputs, epsilon=9.999999747378752e-06)
+        return self.operator(activation, [x]) if activation else x
 
     def squeezed(self, x: int, arrays: Arrays, name: str, gate: str) -> int:
         y = self.convolution(self.operator("pool2d", [x]), arrays, f"{name}.conv1", bias=True)
@@ -103,14 +104,21 @@ def write_first(
 
 
 def write_second(path: Path, arrays: Arrays, depth: int) -> Path:
-    """PP-LCNetV2 of the reference's arrays with merged branches (`dw_conv.weight` and `dw_conv.bias`)."""
+    """PP-LCNetV2 of the reference's arrays, with branches, or merged (`dw_conv.weight`, `dw_conv.bias`) where there are none."""
     program = Program(3)
     x = program.operator("data", [], shape=[-1, 3, 224, 224])
     x = program.normalised(x, arrays, "stem.0", "relu", 2)
     for stage, count in enumerate((1, 2, 2, depth, 2), -1):
         for place in range(count):
             name, stride, before = f"stages.{stage}.{place}" if stage >= 0 else "stem.1", 2 if stage >= 0 and not place else 1, x
-            if f"{name}.dw_conv.weight" in arrays:
+            branches = [branch for branch in range(3) if f"{name}.dw_conv_list.{branch}.conv.weight" in arrays]
+            if branches:
+                total = program.normalised(x, arrays, f"{name}.dw_conv_list.0", None, stride)
+                for branch in branches[1:]:
+                    other = program.normalised(x, arrays, f"{name}.dw_conv_list.{branch}", None, stride)
+                    total = program.operator("add", [total, other])
+                x = program.operator("relu", [total])
+            elif f"{name}.dw_conv.weight" in arrays:
                 x = program.operator("relu", [program.convolution(x, arrays, f"{name}.dw_conv", stride, bias=True)])
             else:
                 x = program.normalised(x, arrays, f"{name}.dw_conv", "relu", stride)

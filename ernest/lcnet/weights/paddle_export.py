@@ -46,6 +46,7 @@ class _Layer:
     """A convolution or the classifier: names of its parameters, and what follows it."""
 
     weight: str
+    input: int
     output: int
     stride: Stride = 1
     groups: int = 1
@@ -192,14 +193,14 @@ def _take(graph: _Graph, kind: str, settings: dict[str, Any], inputs: list[int],
         case "conv2d" | "depthwise_conv2d":
             vertical, horizontal = map(int, settings["strides"])
             stride = vertical if vertical == horizontal else (vertical, horizontal)
-            graph.layers.append(_Layer(_weight(parameters, kind), output, stride, int(settings["groups"])))
+            graph.layers.append(_Layer(_weight(parameters, kind), inputs[0], output, stride, int(settings["groups"])))
         case "batch_norm_" | "batch_norm":
             layer = graph.layer(inputs[0])
             if layer is None or not all(parameters[1:5]) or abs(settings["epsilon"] - 1e-5) > 1e-9:
                 raise ValueError("a normalisation that does not follow a convolution, or with another epsilon than 1e-5")
             layer.norm, layer.output = tuple(map(str, parameters[1:5])), output
         case "matmul":
-            graph.layers.append(_Layer(_weight(parameters, kind), output))
+            graph.layers.append(_Layer(_weight(parameters, kind), inputs[0], output))
         case "reshape" if parameters[0]:
             graph.parameters[output] = parameters[0]
         case "add" if len(parameters) == 2 and parameters[1]:
@@ -238,7 +239,8 @@ def _named(graph: _Graph) -> tuple[tuple[Stride, ...], dict[str, str]]:
     stem, *middle, classifier = graph.layers
     wide = middle.pop() if not middle[-1].norm and middle[-1].groups == 1 else None
     for layer in middle:
-        if layer.groups > 1:
+        is_branch = blocks and blocks[-1][-1].groups > 1 and blocks[-1][-1].input == layer.input
+        if layer.groups > 1 and not is_branch:
             blocks.append([])
         if not blocks or (layer.groups == 1 and layer.stride != 1):
             raise ValueError("expected depthwise convolutions, each followed by pointwise ones")
@@ -263,16 +265,16 @@ def _named(graph: _Graph) -> tuple[tuple[Stride, ...], dict[str, str]]:
 
 
 def _block(place: str, layers: list[_Layer]) -> dict[str, str]:
-    """Depthwise, merged where it has a bias; squeeze-and-excite, whose layers have a bias, too; pointwise, once or twice."""
-    depthwise, *rest = layers
+    """Depthwise: one, branches, or merged, which has a bias. Squeeze-and-excite, whose layers have a bias, too. Pointwise."""
+    depthwise, rest = [layer for layer in layers if layer.groups > 1], [layer for layer in layers if layer.groups == 1]
     gates, pointwise = [layer for layer in rest if layer.bias], [layer for layer in rest if layer.norm]
-    if len(gates) not in (0, 2) or len(pointwise) not in (1, 2) or rest != gates + pointwise:
+    if len(gates) not in (0, 2) or len(pointwise) not in (1, 2) or layers != depthwise + gates + pointwise:
         raise ValueError(f"{place} is no block of a PP-LCNet")
     names = {}
-    if depthwise.norm:
-        names |= _convolution(f"{place}.dw_conv", depthwise)
-    else:
-        names |= {f"{place}.dw_conv.weight": depthwise.weight, f"{place}.dw_conv.bias": depthwise.bias or ""}
+    if not depthwise[0].norm:
+        names |= {f"{place}.dw_conv.weight": depthwise[0].weight, f"{place}.dw_conv.bias": depthwise[0].bias or ""}
+    for number, layer in enumerate(depthwise if depthwise[0].norm else ()):
+        names |= _convolution(f"{place}.dw_conv" if len(depthwise) == 1 else f"{place}.dw_conv_list.{number}", layer)
     for number, gate in enumerate(gates, 1):
         names |= {f"{place}.se.conv{number}.weight": gate.weight, f"{place}.se.conv{number}.bias": gate.bias or ""}
     for number, layer in enumerate(pointwise, 1):
