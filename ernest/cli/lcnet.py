@@ -1,17 +1,70 @@
 """The commands of PP-LCNet: train, deploy, classify, profile."""
 
+import functools
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from ernest.cli.arguments import Checkpoint, Count, Folder, Overrides, must_exist
+from ernest.cli.arguments import Checkpoint, Count, Folder, Number, Overrides, must_exist
+
+if TYPE_CHECKING:
+    from ernest.lcnet.weights.foreign import Foreign
 
 
+@dataclass(frozen=True)
+class ForeignOptions:
+    """Weights of others: what they do not tell, and what is said to be assumed unless you know better.
+
+    Args:
+        strides: of the stem and the five stages, such as 2,1,2,2,2,2, or Paddle's five; 2x1 is (vertical, horizontal). Paddle's
+            lines of text have 2,2x1,2x1,2x1,2x1.
+        preprocessing: how the network's pictures were prepared.
+        squash: press whole pictures into this size, without a crop; 80 160 for Paddle's lines of text.
+        dropout: the rate of a network of Paddle or Hugging Face, by which its features are scaled; 0.2 unless told.
+    """
+
+    strides: Annotated[str | None, arg(metavar="STRIDE,...")] = None
+    preprocessing: Literal["paddleclas", "timm", "timm-bilinear", "hugging-face", "text-line"] | None = None
+    squash: Annotated[tuple[int, int] | None, arg(metavar="HEIGHT WIDTH")] = None
+    dropout: Number = None
+
+    def parse(self) -> "Foreign":
+        """Raises ValueError, which names the option."""
+        from ernest.lcnet.weights.foreign import foreign_of
+
+        return foreign_of(self.strides, self.preprocessing, self.squash, self.dropout)
+
+
+Known = Annotated[ForeignOptions, OmitArgPrefixes, arg(name="")]
+
+
+def telling_assumptions(command: Callable[..., None]) -> Callable[..., None]:
+    """The command, with a line on stderr for each file of others: what was assumed of it."""
+
+    @functools.wraps(command)
+    def told(*args: object, **kwargs: object) -> None:
+        log, handler = logging.getLogger("ernest.lcnet.weights"), logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("ernest: %(message)s"))
+        level = log.level
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        try:
+            command(*args, **kwargs)
+        finally:
+            log.setLevel(level)
+            log.removeHandler(handler)
+
+    return told
+
+
+@telling_assumptions
 def train(
     data: Annotated[Path, Positional, arg(metavar="DATA")],
     out: Folder = Path("build/lcnet"),
@@ -23,6 +76,7 @@ def train(
     unlabeled: Annotated[Path | None, arg(metavar="FOLDER")] = None,
     mutual: bool = False,
     skip_unreadable: bool = False,
+    known: Known = ForeignOptions(),
 ) -> None:
     """Train a PP-LCNet on your own pictures; an interrupted training goes on where it stopped.
 
@@ -39,6 +93,7 @@ def train(
         unlabeled: more pictures without classes, to learn from the teacher.
         mutual: train two networks that teach each other.
         skip_unreadable: leave broken pictures out and count them, instead of refusing to start.
+        known: of the weights to start from and of the teacher.
     """
     must_exist(data, recipe, validation, from_, teacher, unlabeled)
     from ernest.lcnet.training import load_recipe
@@ -54,10 +109,12 @@ def train(
         unlabeled=unlabeled,
         mutual=mutual,
         skip_unreadable=skip_unreadable,
+        foreign=known.parse(),
     )
     print(summary(trained))
 
 
+@telling_assumptions
 def deploy(
     checkpoint: Checkpoint,
     to: Literal["native", "openvino", "onnx"],
@@ -66,6 +123,7 @@ def deploy(
     calibration: Annotated[Path | None, arg(metavar="FOLDER")] = None,
     labels: Annotated[Path | None, arg(metavar="FILE")] = None,
     threads: Count = None,
+    known: Known = ForeignOptions(),
 ) -> None:
     """Write a network for a runtime, check that it answers as PyTorch does, and time it.
 
@@ -79,13 +137,15 @@ def deploy(
             which the answers are compared. Nothing is written where too few agree (bf16 99 %, int8 98 %).
         labels: a text file with the name of a class a line, for a file that has none.
         threads: to time it on; by default as many as there are processors.
+        known: of weights of others.
     """
     must_exist(checkpoint, calibration, labels)
     from ernest.lcnet.deployment.deploy import deploy, summary
 
-    print(summary(deploy(checkpoint, to, precision, out, calibration, labels, threads)))
+    print(summary(deploy(checkpoint, to, precision, out, calibration, labels, threads, known.parse())))
 
 
+@telling_assumptions
 def classify(
     model: Annotated[Path, Positional, arg(metavar="MODEL")],
     image: Annotated[tuple[str, ...], Positional, arg(metavar="IMAGE ...")],
@@ -93,6 +153,7 @@ def classify(
     labels: Annotated[Path | None, arg(metavar="FILE")] = None,
     threads: Count = None,
     json: bool = False,
+    known: Known = ForeignOptions(),
 ) -> None:
     """Say what pictures show: a line for each, labels with their probabilities.
 
@@ -105,18 +166,20 @@ def classify(
         labels: a text file with the name of a class a line, instead of those in the model.
         threads: to compute with; by default as many as there are processors.
         json: print a JSON object for each picture, complaints included.
+        known: of weights of others.
     """
     must_exist(model, labels)
     from ernest.lcnet.classification import as_json, as_text, classify_files
 
     write, status = as_json if json else as_text, 0
-    for answer in classify_files(model, image, sys.stdin, top, labels, threads):
+    for answer in classify_files(model, image, sys.stdin, top, labels, threads, foreign=known.parse()):
         line, good = write(answer), answer.error is None
         print(line if good or json else f"ernest: {line}", file=sys.stdout if good or json else sys.stderr, flush=True)
         status = status if good else 1
     sys.exit(status)
 
 
+@telling_assumptions
 def profile(
     model: Checkpoint,
     size: Annotated[tuple[int, int] | None, arg(metavar="HEIGHT WIDTH")] = None,
@@ -124,6 +187,7 @@ def profile(
     threads: Annotated[int, arg(metavar="COUNT")] = 1,
     instructions: Literal["generic", "avx2", "avx512", "amx", "neon"] | None = None,
     picture: Annotated[Path | None, arg(metavar="FILE")] = None,
+    known: Known = ForeignOptions(),
 ) -> None:
     """Show where a network's time goes: every layer beside the least that this processor could take for it.
 
@@ -134,6 +198,7 @@ def profile(
         threads: with more than one, whole calls are timed on so many too; layers always on one.
         instructions: by default the best of this processor.
         picture: a .png to draw the layers in.
+        known: of weights of others.
     """
     must_exist(model)
     from rich.console import Console
@@ -142,7 +207,7 @@ def profile(
     from ernest.lcnet.profiling.profile import draw, profile, table
     from ernest.lcnet.weights.foreign import load_checkpoint
 
-    saved = load_checkpoint(model)
+    saved = load_checkpoint(model, known.parse())
     result = profile(saved.network, size or input_size(saved.preprocessing), precision, threads or os.cpu_count(), instructions)
     if picture is not None:
         draw(result, picture)

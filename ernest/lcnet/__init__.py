@@ -6,6 +6,7 @@ from ernest.lcnet.architecture import (
     SCALES,
     STRIDES_32,
     STRIDES_64,
+    STRIDES_TEXT_LINE,
     Architecture,
     Block,
     pplcnet_v2,
@@ -22,7 +23,7 @@ from ernest.lcnet.image_io.preprocess import HUGGING_FACE, PADDLECLAS, TEXT_LINE
 from ernest.lcnet.image_io.read import read_picture
 from ernest.lcnet.network import PPLCNet
 from ernest.lcnet.profiling.cost import Cost, cost, parameters, published_parameters
-from ernest.lcnet.weights.foreign import load, load_checkpoint
+from ernest.lcnet.weights.foreign import Foreign, load, load_checkpoint
 from ernest.lcnet.weights.native import Checkpoint, save
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "SCALES",
     "STRIDES_32",
     "STRIDES_64",
+    "STRIDES_TEXT_LINE",
     "TEXT_LINE",
     "TIMM",
     "Answer",
@@ -41,6 +43,7 @@ __all__ = [
     "Checkpoint",
     "Cost",
     "Deployment",
+    "Foreign",
     "Model",
     "PPLCNet",
     "Preprocessing",

@@ -57,6 +57,9 @@ STRIDES_32: tuple[Stride, ...] = (1, 1, 1, 2, 2, 2)
 STRIDES_64: tuple[Stride, ...] = (2, 1, 1, 2, 2, 2)
 """For images of about 64x64: a last map of 4x4, at the price of the smaller images plus a stem."""
 
+STRIDES_TEXT_LINE: tuple[Stride, ...] = (2, 1, (2, 1), (2, 1), (2, 1), (2, 1))
+"""For lines of text, which are wide: PaddleClas' classifiers of 80x160, which halve the width once only."""
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -64,6 +67,7 @@ class Architecture:
 
     `strides` are those of the stem and of the five stages. `head_width` is the width of the layer before the classifier,
     which `scale` leaves alone; 0 leaves the layer out. timm gives that layer a bias (`head_bias`), the paper does not.
+    Widths are multiples of `divisor`; squeeze-and-excite goes through a `reduction`th of the channels.
     Raises ValueError, which names the field, if a value makes no network.
     """
 
@@ -78,9 +82,11 @@ class Architecture:
     activation: Activation = "h-swish"
     gate: Gate = "hard-sigmoid"
     head_bias: bool = False
+    reduction: int = 4
+    divisor: int = 8
 
     def __post_init__(self) -> None:
-        for field in ("classes", "scale", "stem", "in_channels"):
+        for field in ("classes", "scale", "stem", "in_channels", "reduction", "divisor"):
             if getattr(self, field) <= 0:
                 raise ValueError(f"{field}: expected a positive number, got {getattr(self, field)}")
         sides = [side for stride in self.strides for side in (stride if isinstance(stride, tuple) else (stride,))]
@@ -94,6 +100,10 @@ class Architecture:
         for field, known in (("activation", get_args(Activation)), ("gate", get_args(Gate))):
             if getattr(self, field) not in known:
                 raise ValueError(f"{field}: expected one of {', '.join(known)}, got {getattr(self, field)}")
+
+    def width(self, channels: int) -> int:
+        """The channels that a layer of `channels` at scale 1 has here."""
+        return scale_channels(channels, self.scale, self.divisor)
 
 
 def pplcnet_v2(scale: float, depth: int) -> Architecture:
@@ -148,8 +158,8 @@ def rewire(stages: Stages, kernels: Sequence[int] | None = None, squeeze: Sequen
     return tuple(tuple(next(remaining) for _ in stage) for stage in stages)
 
 
-def scale_channels(channels: int, scale: float) -> int:
-    """`channels` times `scale`, as the nearest multiple of 8: at least 8, and never more than a tenth too small."""
+def scale_channels(channels: int, scale: float, divisor: int = 8) -> int:
+    """`channels` times `scale`, as the nearest multiple of `divisor`: at least one, and never more than a tenth too small."""
     exact = channels * scale
-    rounded = max(8, int(exact + 4) // 8 * 8)
-    return rounded + 8 if rounded < 0.9 * exact else rounded
+    rounded = max(divisor, int(exact + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * exact else rounded

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ernest.lcnet.deployment.runtimes import Model, open_model
 from ernest.lcnet.image_io.read import picture_files, read_input
+from ernest.lcnet.weights.foreign import UNKNOWN, Foreign
 
 BATCH = 16
 """Pictures at once, where all names are known."""
@@ -45,13 +46,16 @@ def classify_files(
     top: int = 5,
     labels: Path | None = None,
     threads: int | None = None,
+    foreign: Foreign = UNKNOWN,
 ) -> Iterator[Answer]:
     """Answers of the model in a file. `images` are files and folders; where they are just "-", the files are `names`, and each
-    is answered before the next one is read. Raises ValueError or ImportError, before the first answer, if the model cannot run.
+    is answered before the next one is read. `foreign` is what you know of a model of others.
+
+    Raises ValueError or ImportError, before the first answer, if the model cannot run.
     """
     if not images:
         raise ValueError("name pictures, folders of them, or - for names on stdin")
-    model = open_model(path, labels, threads)
+    model = open_model(path, labels, threads, foreign)
     if model.runtime == "torch" and threads is not None:
         torch.set_num_threads(threads)
     streamed = tuple(images) == ("-",)

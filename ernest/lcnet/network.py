@@ -12,7 +12,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from ernest.lcnet.architecture import Activation, Architecture, Block, Gate, Stride, scale_channels, small_images
+from ernest.lcnet.architecture import Activation, Architecture, Block, Gate, Stride, small_images
 
 __all__ = ["Architecture", "Block", "PPLCNet", "small_images"]
 
@@ -23,13 +23,13 @@ class PPLCNet(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.architecture = architecture
-        width = scale_channels(architecture.stem, architecture.scale)
+        width = architecture.width(architecture.stem)
         self.stem = ConvNormAct(architecture.in_channels, width, 3, architecture.strides[0], activation=architecture.activation)
         stages, channels = [], []
         for stage, stride in zip(architecture.stages, architecture.strides[1:], strict=True):
             blocks = []
             for index, block in enumerate(stage):
-                out = scale_channels(block.channels, architecture.scale)
+                out = architecture.width(block.channels)
                 blocks.append(DepthwiseSeparable(width, out, block, stride if index == 0 else 1, architecture))
                 width = out
             stages.append(nn.Sequential(*blocks))
@@ -39,7 +39,7 @@ class PPLCNet(nn.Module):
         self.head = Head(width, architecture)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                draw_weight(module.weight)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """The output of every stage, finest first: `[N, feature_channels[i], H_i, W_i]`."""
@@ -75,11 +75,14 @@ class Head(nn.Module):
 
 
 class SqueezeExcite(nn.Module):
-    """Scales every channel by a gate from 0 to 1, computed from the means of all channels (arXiv 1709.01507; reduction 4)."""
+    """Scales every channel by a gate from 0 to 1, computed from the means of all channels (arXiv 1709.01507)."""
 
-    def __init__(self, channels: int, gate: Gate) -> None:
+    def __init__(self, channels: int, gate: Gate, reduction: int = 4) -> None:
         super().__init__()
-        reduce, expand = nn.Conv2d(channels, channels // 4, 1), nn.Conv2d(channels // 4, channels, 1)
+        inner = channels // reduction
+        if inner < 1:
+            raise ValueError(f"reduction: expected at most {channels}, the channels of a block, got {reduction}")
+        reduce, expand = nn.Conv2d(channels, inner, 1), nn.Conv2d(inner, channels, 1)
         self.gate = nn.Sequential(reduce, nn.ReLU(), expand, nn.Sigmoid() if gate == "sigmoid" else nn.Hardsigmoid())
 
     def forward(self, x: Tensor) -> Tensor:
@@ -131,7 +134,7 @@ class DepthwiseSeparable(nn.Sequential):
 
     def __init__(self, width: int, out: int, block: Block, stride: Stride, architecture: Architecture) -> None:
         activation = architecture.activation
-        squeeze = [SqueezeExcite(width, architecture.gate)] if block.squeeze else []
+        squeeze = [SqueezeExcite(width, architecture.gate, architecture.reduction)] if block.squeeze else []
         if block.branches:
             depthwise = ParallelDepthwise(width, block.kernel, stride, activation)
         else:
@@ -145,6 +148,13 @@ class DepthwiseSeparable(nn.Sequential):
     def forward(self, input: Tensor) -> Tensor:
         output = super().forward(input)
         return input + output if self.shortcut else output
+
+
+def draw_weight(weight: Tensor) -> None:
+    """Draws a kernel for ReLU-like activations (Kaiming, fan out). None for a network without values, of which torch would import
+    its compiler to draw them: that takes seconds."""
+    if not weight.is_meta:
+        nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")
 
 
 def _activation(name: Activation) -> nn.Module:

@@ -19,7 +19,7 @@ from ernest.lcnet.deployment.verify import Check, compare, input_size, time_both
 from ernest.lcnet.folding import fold
 from ernest.lcnet.image_io.preprocess import Preprocessing
 from ernest.lcnet.image_io.read import picture_files, read_input
-from ernest.lcnet.weights.foreign import load_checkpoint
+from ernest.lcnet.weights.foreign import UNKNOWN, Foreign, load_checkpoint
 from ernest.lcnet.weights.native import KEY, Checkpoint, Precision, metadata, save
 
 Target = Literal["native", "openvino", "onnx"]
@@ -60,20 +60,23 @@ def deploy(
     calibration: str | Path | None = None,
     labels: str | Path | None = None,
     threads: int | None = None,
+    foreign: Foreign = UNKNOWN,
 ) -> Deployment:
     """Writes `checkpoint` for a runtime, with labels and pre-processing inside, if it answers as the eager network does.
 
     `out` is by default beside the checkpoint. `calibration` is a folder of pictures such as the network will meet: int8 for
     OpenVINO and ONNX Runtime takes the ranges of activations from half of them, and the answers are compared on the others
     (on all, where no ranges are needed; on noise without a folder). `labels` names the classes, one a line. `threads` is for
-    the timing. Raises ValueError or ImportError before any work for what cannot be, and ValueError, with nothing written,
-    where the answers differ too much.
+    the timing, `foreign` what you know of a file of others.
+
+    Raises ValueError or ImportError before any work for what cannot be, and ValueError, with nothing written, where the
+    answers differ too much.
     """
     checkpoint = Path(checkpoint)
     out = Path(out) if out is not None else checkpoint.with_name(f"{checkpoint.stem}.{precision}{ENDINGS[to]}")
     static = precision == "int8" and to != "native"
     _check_request(checkpoint, to, precision, out, static and calibration is None)
-    saved = replace(load_checkpoint(checkpoint), precision=precision)
+    saved = replace(load_checkpoint(checkpoint, foreign), precision=precision)
     if labels is not None:
         saved = replace(saved, labels=read_labels(labels, saved.network.architecture.classes))
     pictures = _pictures(calibration, saved.preprocessing) if calibration is not None else []

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ernest.lcnet.image_io.preprocess import Preprocessing
-from ernest.lcnet.weights.foreign import load_checkpoint
+from ernest.lcnet.weights.foreign import UNKNOWN, Foreign, load_checkpoint
 from ernest.lcnet.weights.native import KEY, Checkpoint, Precision, decode_metadata, parse_metadata
 
 Runtime = Literal["torch", "native", "onnx", "openvino"]
@@ -34,11 +34,17 @@ class Model:
     about: Mapping[str, Any]
 
 
-def open_model(path: str | Path, labels: str | Path | None = None, threads: int | None = None) -> Model:
+def open_model(
+    path: str | Path,
+    labels: str | Path | None = None,
+    threads: int | None = None,
+    foreign: Foreign = UNKNOWN,
+) -> Model:
     """The model of a file: `.onnx` and `.xml` as `deploy` writes them, our own file, deployed or not, or one of others.
 
     `labels` is a text file with a name a line, instead of those in the file. `threads` None is as many as there are
     processors; plain PyTorch, which runs what has not been deployed, has a number of its own, `torch.set_num_threads`.
+    `foreign` is what you know of a file of others.
     Raises ValueError, which names the file, ImportError, which says what to install, or OSError.
     """
     path = Path(path)
@@ -46,12 +52,14 @@ def open_model(path: str | Path, labels: str | Path | None = None, threads: int 
         raise ValueError(f"threads: expected 1 or more, got {threads}")
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file")
+    if path.suffix in (".onnx", ".xml") and foreign != UNKNOWN:
+        raise ValueError(f"{path}: pre-processing, dropout and strides are for the files of others; this one holds its own")
     if path.suffix == ".onnx":
         model = _open_onnx(path, threads)
     elif path.suffix == ".xml":
         model = _open_openvino(path, threads)
     else:
-        saved = load_checkpoint(path)
+        saved = load_checkpoint(path, foreign)
         model = eager_model(saved) if saved.precision is None else _open_native(saved, threads)
     return model if labels is None else replace(model, labels=read_labels(labels, model.classes))
 

@@ -6,7 +6,7 @@ from operator import mul
 from torch import nn
 
 from ernest.lcnet.architecture import Activation, Architecture
-from ernest.lcnet.network import ConvNormAct, PPLCNet
+from ernest.lcnet.network import ConvNormAct, PPLCNet, draw_weight
 
 
 def conv(
@@ -21,7 +21,7 @@ def conv(
 ) -> ConvNormAct:
     """A `ConvNormAct` with weights drawn for ReLU-like activations (Kaiming, fan out)."""
     chain = ConvNormAct(width, out, kernel, stride, dilation, groups, activation)
-    nn.init.kaiming_normal_(chain.get_parameter("0.weight"), mode="fan_out", nonlinearity="relu")
+    draw_weight(chain.get_parameter("0.weight"))
     return chain
 
 

@@ -15,8 +15,8 @@ class Preprocessing:
     `resize` is the length of the short side, or exactly (height, width); `crop` the (height, width) kept of the middle.
     `mean` and `std` belong to the channels as the network gets them, red first unless `bgr`; one of each makes a grey
     network. OpenCV looks at the nearest pixels only; Pillow and torchvision at all that they shrink (`antialias`).
-    timm cuts the fraction of the long side off (`truncate`); torchvision and Pillow round the corner of the crop to even
-    (`even`), PaddleClas down.
+    timm cuts the fraction of the long side off (`truncate`); torchvision, and so timm, rounds the corner of the crop to even
+    (`even`), PaddleClas and Hugging Face down.
     """
 
     resize: int | tuple[int, int] = 256
@@ -45,13 +45,23 @@ PADDLECLAS = Preprocessing()
 """PaddleClas, both versions, pretrained and SSLD: OpenCV's bilinear resize, red first."""
 
 TIMM = Preprocessing(cubic=True, antialias=True, truncate=True, even=True)
-"""timm's `lcnet_*.ra2_in1k`: bicubic, the middle 87.5 % of 256."""
+"""timm's `lcnet_{050,075,100}` and `lcnetv2_*`: bicubic, the middle 87.5 % of 256; `lcnet_{035,150}` are bilinear there."""
 
-HUGGING_FACE = Preprocessing(bgr=True, antialias=True, even=True)
+HUGGING_FACE = Preprocessing(bgr=True, antialias=True)
 """The document classifiers `doc_ori` and `table_cls`: blue first, yet with the mean and deviation that red has elsewhere."""
 
 TEXT_LINE = Preprocessing(resize=(80, 160), crop=None, bgr=True, antialias=True)
 """The text line classifiers `textline_ori`: every line pressed into 80x160."""
+
+
+def describe(preprocessing: Preprocessing) -> str:
+    """A pre-processing in words: sizes, order of colours, mean."""
+    size, crop = preprocessing.resize, preprocessing.crop
+    sides = f"{size[0]}x{size[1]} whole" if isinstance(size, tuple) else f"short side {size}"
+    middle = f", middle {crop[0]}x{crop[1]}" if crop else ""
+    colours = "grey" if len(preprocessing.mean) == 1 else "blue first" if preprocessing.bgr else "red first"
+    kernel = ("bicubic" if preprocessing.cubic else "bilinear") + (" antialiased" if preprocessing.antialias else "")
+    return f"{sides}{middle}, {kernel}, {colours}"
 
 
 def prepare(picture: np.ndarray, preprocessing: Preprocessing = PADDLECLAS) -> Tensor:

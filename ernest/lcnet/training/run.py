@@ -16,7 +16,7 @@ from ernest.lcnet.training.losses import Objective, Pair, distillation, mutual, 
 from ernest.lcnet.training.monitor import display, print_classes
 from ernest.lcnet.training.recipe import Recipe, architecture_of, dump, preprocessing_of
 from ernest.lcnet.training.scores import draw_confusion, evaluate, per_class, write_classes
-from ernest.lcnet.weights.foreign import load_checkpoint
+from ernest.lcnet.weights.foreign import UNKNOWN, Foreign, load_checkpoint, load_start
 from ernest.lcnet.weights.native import read_checkpoint
 
 SPLITS = (("train", "val"), ("train", "validation"), ("train", "test"))
@@ -48,13 +48,16 @@ def train(
     mutual: bool = False,
     skip_unreadable: bool = False,
     show: bool = True,
+    foreign: Foreign = UNKNOWN,
 ) -> TrainingResult:
     """Trains on a folder of class sub-folders or a manifest; the same call goes on where an interrupted one was.
 
     `validation` is scored with: by default `val`, `validation` or `test` beside `train` in the folder, or else
     `recipe.held_out` of each class. `start` are weights to begin with (any file that `ernest.lcnet.load` reads), whose
     classifier stays where the classes are the same. `teacher` is learnt from instead of labels, on `unlabeled` pictures too.
-    `mutual` trains two students that teach each other. Writes `best.safetensors`, `last.safetensors`, `history.json`,
+    `mutual` trains two students that teach each other. `foreign` is what you know of `start` and `teacher`.
+
+    Writes `best.safetensors`, `last.safetensors`, `history.json`,
     `recipe.json`, `confusion.png` (with matplotlib) and `classes.csv` into `out`.
     Raises ValueError before anything is trained if data, recipe and files do not fit together; KeyboardInterrupt after Ctrl-C,
     with the state saved.
@@ -66,7 +69,7 @@ def train(
         raise ValueError("unlabeled: only a teacher can tell what such pictures show; name one")
     lists = _listings(Path(data), validation, recipe)
     preprocessing, grey = preprocessing_of(recipe), recipe.channels == 1
-    network, objective, origin = _learner(recipe, lists[0].labels, start, teacher, mutual)
+    network, objective, origin = _learner(recipe, lists[0].labels, start, teacher, mutual, foreign)
     more = read_unlabelled(unlabeled, lists[0].labels) if unlabeled is not None else None
     training_set = read_dataset(
         concatenate(lists[0], more) if more else lists[0], training_transform(recipe), grey, skip_unreadable
@@ -102,21 +105,22 @@ def _listings(data: Path, validation: str | Path | None, recipe: Recipe) -> tupl
 
 
 def _learner(
-    recipe: Recipe, labels: Sequence[str], start: str | Path | None, teacher: str | Path | None, two: bool
+    recipe: Recipe, labels: Sequence[str], start: str | Path | None, teacher: str | Path | None, two: bool, foreign: Foreign
 ) -> tuple[PPLCNet | Pair, Objective, str]:
     """The network to train, what it learns by, and what tells this beginning from others."""
-    network, origin = _network(recipe, labels, start), f"{start}, {teacher}, {two}"
+    network, origin = _network(recipe, labels, start, foreign), f"{start}, {teacher}, {two}"
     if two:
-        return Pair(network, _network(replace(recipe, seed=recipe.seed + 1), labels, start)), mutual(recipe.smoothing), origin
+        other = _network(replace(recipe, seed=recipe.seed + 1), labels, start, foreign)
+        return Pair(network, other), mutual(recipe.smoothing), origin
     if teacher is None:
         return network, supervised(recipe.smoothing), origin
-    return network, distillation(_teacher(teacher, recipe, labels)), origin
+    return network, distillation(_teacher(teacher, recipe, labels, foreign)), origin
 
 
-def _network(recipe: Recipe, labels: Sequence[str], start: str | Path | None) -> PPLCNet:
+def _network(recipe: Recipe, labels: Sequence[str], start: str | Path | None, foreign: Foreign) -> PPLCNet:
     """A fresh network, or the one of `start` with a fresh classifier if its classes are others."""
     wanted = architecture_of(recipe, len(labels))
-    saved = load_checkpoint(start) if start is not None else None
+    saved = load_start(start, foreign) if start is not None else None
     if saved is not None:
         there = saved.network.architecture
         wanted = replace(wanted, head_width=there.head_width, head_bias=there.head_bias)
@@ -134,9 +138,9 @@ def _network(recipe: Recipe, labels: Sequence[str], start: str | Path | None) ->
     return network
 
 
-def _teacher(path: str | Path, recipe: Recipe, labels: Sequence[str]) -> PPLCNet:
+def _teacher(path: str | Path, recipe: Recipe, labels: Sequence[str], foreign: Foreign) -> PPLCNet:
     """A network that knows just these classes, and that sees pictures as the recipe makes them."""
-    saved = load_checkpoint(path)
+    saved = load_checkpoint(path, foreign)
     there, preprocessing = saved.network.architecture, preprocessing_of(recipe)
     if there.classes != len(labels):
         raise ValueError(f"{path}: a teacher of {there.classes} classes, but the data have {len(labels)}")

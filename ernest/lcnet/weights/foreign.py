@@ -1,37 +1,104 @@
-"""Loads networks from files of Ernest, PaddleClas, timm and Hugging Face; infers architecture and pre-processing.
+"""Loads networks from files of Ernest, PaddleClas, timm and Hugging Face; infers architecture and pre-processing, and says how.
 
 Official names, none of which this package fetches. PaddleClas: `PPLCNet_x{0_25,0_35,0_5,0_75,1_0,1_5,2_0,2_5}_pretrained`,
 `PPLCNet_x{0_25,0_5,1_0,2_5}_ssld_pretrained`, `PPLCNetV2_{small,base,large}_pretrained` and `PPLCNetV2_base_ssld_pretrained`,
-all `.pdparams`. timm: `lcnet_{050,075,100}`, as `.pth` or as `model.safetensors`. Hugging Face:
-`PP-LCNet_x1_0_{doc_ori,table_cls,textline_ori}_safetensors` and `PP-LCNet_x0_25_textline_ori_safetensors`.
+all `.pdparams`. timm: `lcnet_{050,075,100}` and `lcnetv2_{small,base,large}`, as `.pth` or as `model.safetensors`. Hugging
+Face: `PP-LCNet_x1_0_{doc_ori,table_cls,textline_ori}_safetensors` and `PP-LCNet_x0_25_textline_ori_safetensors`.
 """
 
-import json
-import re
+import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any, TypeVar
 
-import torch
-from torch import Tensor
-
-from ernest.lcnet.architecture import PUBLISHED, Architecture, Stride, scale_channels
-from ernest.lcnet.image_io.preprocess import HUGGING_FACE, PADDLECLAS, TEXT_LINE, TIMM, Preprocessing
+from ernest.lcnet.architecture import Architecture, Stride
+from ernest.lcnet.image_io.preprocess import HUGGING_FACE, PADDLECLAS, TEXT_LINE, TIMM, Preprocessing, describe
 from ernest.lcnet.network import PPLCNet
-from ernest.lcnet.weights.key_maps import SPELLINGS, Origin, their_name
-from ernest.lcnet.weights.load import read_weights
-from ernest.lcnet.weights.native import Checkpoint, read_checkpoint, read_metadata
+from ernest.lcnet.weights.arrange import Parts, arrange, fill_network, recognise, select
+from ernest.lcnet.weights.companions import (
+    Settings,
+    hugging_face_preprocessing,
+    hugging_face_settings,
+    paddle_named,
+    timm_preprocessing,
+    timm_settings,
+)
+from ernest.lcnet.weights.key_maps import Origin, is_second
+from ernest.lcnet.weights.load import find_weights
+from ernest.lcnet.weights.native import Checkpoint, empty_network, is_folded, read_checkpoint, read_metadata
+from ernest.lcnet.weights.paddle_export import read_export
+
+LOG = logging.getLogger(__name__)
+"""Says, as information, of each file of others what was assumed; the commands print it."""
 
 PADDLE_DROPOUT = 0.2
 
 PREPROCESSING: Mapping[Origin, Preprocessing] = MappingProxyType(
-    {"PaddleClas": PADDLECLAS, "PaddleClas V2": PADDLECLAS, "timm": TIMM, "Hugging Face": HUGGING_FACE}
+    {"PaddleClas": PADDLECLAS, "PaddleClas V2": PADDLECLAS, "timm": TIMM, "timm V2": TIMM, "Hugging Face": HUGGING_FACE}
 )
-"""How each origin prepares pictures. Hugging Face's classifiers of text lines, which want TEXT_LINE, show by their strides."""
+"""How each origin prepares pictures, as far as no file and no option says otherwise."""
 
-UNUSED = re.compile(r"(^|\.)(num_batches_tracked|total_ops|total_params)$|\.dw_conv\.(weight|bias)$")
-"""Counters, and the merged kernel that V2 keeps beside its branches and fills only when it is used."""
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """What you know of a file of others: it goes before whatever the file, its neighbours and its name tell. None: unknown.
+
+    `strides` are those of `Architecture`; `dropout` is the rate of Paddle's dropout, which scales when it classifies.
+    """
+
+    strides: tuple[Stride, ...] | None = None
+    dropout: float | None = None
+    preprocessing: Preprocessing | None = None
+
+
+UNKNOWN = Foreign()
+
+RULES: Mapping[str, Preprocessing] = MappingProxyType(
+    {
+        "paddleclas": PADDLECLAS,
+        "timm": TIMM,
+        "timm-bilinear": replace(TIMM, cubic=False),
+        "hugging-face": HUGGING_FACE,
+        "text-line": TEXT_LINE,
+    }
+)
+"""The pre-processing that a command's `--preprocessing` names."""
+
+
+def foreign_of(
+    strides: str | None = None,
+    preprocessing: str | None = None,
+    squash: tuple[int, int] | None = None,
+    dropout: float | None = None,
+) -> Foreign:
+    """What the options of a command say. `squash` presses whole pictures into (height, width), with the rest of
+    `preprocessing`. Raises ValueError, which names the option."""
+    if preprocessing is not None and preprocessing not in RULES:
+        raise ValueError(f"preprocessing: expected one of {', '.join(RULES)}, got {preprocessing}")
+    rule = RULES[preprocessing] if preprocessing is not None else None
+    if squash is not None:
+        if rule is None:
+            raise ValueError("squash: name the pre-processing, too, whose colours and mean are meant: --preprocessing paddleclas")
+        rule = replace(rule, resize=squash, crop=None)
+    return Foreign(parse_strides(strides) if strides is not None else None, dropout, rule)
+
+
+def parse_strides(text: str) -> tuple[Stride, ...]:
+    """Strides as a command takes them: "2,1,2,2,2,2", "2x1" for (vertical, horizontal). Five are those of the stem and of the
+    last four stages, as Paddle writes them. Raises ValueError."""
+    try:
+        sides = [tuple(int(side) for side in one.split("x")) for one in text.replace(" ", "").split(",")]
+        if any(len(one) not in (1, 2) or min(one) < 1 for one in sides) or len(sides) not in (5, 6):
+            raise ValueError
+    except ValueError:
+        wanted = "six of the stem and the five stages, or Paddle's five, such as 2,2x1,2x1,2x1,2x1"
+        raise ValueError(f"strides: expected {wanted}, got {text}") from None
+    strides = [one[0] if len(set(one)) == 1 else (one[0], one[1]) for one in sides]
+    return tuple(strides if len(strides) == 6 else [strides[0], 1, *strides[1:]])
 
 
 def load(path: str | Path, *, dropout: float | None = None, strides: tuple[Stride, ...] | None = None) -> PPLCNet:
@@ -44,136 +111,154 @@ def load(path: str | Path, *, dropout: float | None = None, strides: tuple[Strid
     those of the architecture, or of `config.json`, unless given.
     Raises ValueError, which names the file, for anything that is not a whole network, and OSError.
     """
-    return load_checkpoint(path, dropout=dropout, strides=strides).network
+    return load_checkpoint(path, Foreign(strides, dropout)).network
 
 
-def load_checkpoint(path: str | Path, *, dropout: float | None = None, strides: tuple[Stride, ...] | None = None) -> Checkpoint:
-    """As `load`, with the labels and the pre-processing: those in our own file, or those that the origin is known to use."""
+def load_checkpoint(path: str | Path, foreign: Foreign = UNKNOWN) -> Checkpoint:
+    """As `load`, with the labels and the pre-processing: those in our own file, or those that the origin is known to use.
+
+    Of a file of others, `about["read_as"]` says what was taken from where, and what was assumed.
+    """
     path = Path(path)
     if read_metadata(path) is not None:
-        if dropout is not None or strides is not None:
-            raise ValueError(f"{path}: dropout and strides are for the files of others; this one holds its own")
+        if foreign != UNKNOWN:
+            raise ValueError(f"{path}: pre-processing, dropout and strides are for the files of others; this one holds its own")
         return read_checkpoint(path)
-    tensors = _student(read_weights(path))
     try:
-        origin = _origin(tensors)
-        config = _config(path.with_name("config.json")) if origin == "Hugging Face" else _Config()
-        if origin == "timm" and dropout:
-            raise ValueError("dropout: timm scales in training and needs no factor")
-        rate = config.dropout if dropout is None else dropout
-        if not 0 <= rate < 1:
-            raise ValueError(f"dropout: expected a rate from 0 to below 1, got {rate}")
-        tensors = _arranged(origin, tensors, 1.0 if origin == "timm" else 1.0 - rate)
-        architecture = _recognised(origin, tensors)
-        architecture = replace(architecture, strides=strides or config.strides or architecture.strides)
-        with torch.random.fork_rng(devices=[]):  # the first values are thrown away, and draw nothing from the caller
-            network = PPLCNet(architecture)
-        lines = origin == "Hugging Face" and any(isinstance(stride, tuple) for stride in architecture.strides)
-        preprocessing = TEXT_LINE if lines else PREPROCESSING[origin]
-        return Checkpoint(_filled(origin, network, tensors), (), preprocessing, {"origin": origin, "file": path.name})
+        return _load_foreign(path, foreign)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
 
 
-@dataclass(frozen=True)
-class _Config:
-    dropout: float = PADDLE_DROPOUT
-    strides: tuple[Stride, ...] | None = None
+def load_start(path: str | Path, foreign: Foreign = UNKNOWN) -> Checkpoint:
+    """As `load_checkpoint`, for a training to start from. Raises ValueError for a deployed network, which cannot learn."""
+    saved = load_checkpoint(path, foreign)
+    if saved.precision is not None or is_folded(saved.network):
+        raise ValueError(f"{path}: a deployed network, without normalisation: start from the checkpoint that it was made of")
+    return saved
 
 
-def _config(path: Path) -> _Config:
-    """What Hugging Face keeps beside the weights: the rate and the strides, or their defaults where there is no file."""
-    if not path.exists():
-        return _Config()
-    try:
-        about = json.loads(path.read_text())
-        rate = about.get("hidden_dropout_prob", about.get("dropout_prob", PADDLE_DROPOUT))
-        if about.get("hidden_act", "hardswish") != "hardswish":
-            raise ValueError(f"{path.name}: expected hardswish for hidden_act, got {about['hidden_act']}")
-        if about.get("block_configs") is None:
-            return _Config(float(rate))
-        strides = [about.get("stem_stride", 2), *[blocks[0][3] for blocks in about["block_configs"]]]
-        return _Config(float(rate), tuple(tuple(one) if isinstance(one, list) else int(one) for one in strides))
-    except (AttributeError, IndexError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path.name}: expected the configuration of a PP-LCNet ({error!r})") from None
+def _load_foreign(path: Path, foreign: Foreign) -> Checkpoint:
+    reading = _Reading()
+    exported = read_export(path)
+    place, tensors = ("", exported.tensors) if exported else find_weights(path)
+    parts = select(tensors)
+    beside, prepared = _beside(path, parts, foreign.preprocessing is None)
+    named = paddle_named(path, parts.classes) if parts.origin == "PaddleClas" else None
+    architecture = replace(recognise(parts), **beside.fields)
 
-
-def _student(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Without what is no weight; of a distillation only the student; the second version by its present names."""
-    students = {name.removeprefix("Student."): tensor for name, tensor in tensors.items() if name.startswith("Student.")}
-    kept = {name: tensor for name, tensor in (students or tensors).items() if not UNUSED.search(name)}
-    return {re.sub(r"^stage([1-4])\.", lambda found: f"stages.{int(found[1]) - 1}.", name): kept[name] for name in kept}
-
-
-def _origin(tensors: Mapping[str, Tensor]) -> Origin:
-    for origin, spelling in SPELLINGS.items():
-        if f"{spelling.stem[0]}.weight" in tensors:
-            return origin
-    some = ", ".join(list(tensors)[:3])
-    raise ValueError(f"expected the names of PaddleClas, timm or Hugging Face, got {some}")
-
-
-def _arranged(origin: Origin, tensors: Mapping[str, Tensor], factor: float) -> dict[str, Tensor]:
-    """Float32 in our shapes: Paddle keeps linear layers transposed, all keep the wide layer as a convolution."""
-    spelling = SPELLINGS[origin]
-    head, classifier = f"{spelling.head}.weight", f"{spelling.classifier}.weight"
-    if classifier not in tensors or tensors[classifier].ndim != 2:
-        raise ValueError(f"expected a classifier {classifier} of two dimensions")
-    arranged = {name: tensor.float().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
-    if origin in ("PaddleClas", "PaddleClas V2"):
-        arranged[classifier] = arranged[classifier].T.contiguous()
-    if head in arranged:
-        arranged[head] = arranged[head].flatten(1)
-        arranged[classifier] *= factor  # without the wide layer there is no dropout either
-    return arranged
-
-
-def _recognised(origin: Origin, tensors: Mapping[str, Tensor]) -> Architecture:
-    """The published architecture whose widths are most like those in the file, with the head that the file has."""
-    spelling = SPELLINGS[origin]
-    version = [one for name, one in PUBLISHED.items() if name.startswith("PPLCNetV2") == (origin == "PaddleClas V2")]
-    nearest = max(version, key=lambda one: _agreement(origin, one, tensors))
-    head, stem = f"{spelling.head}.weight", tensors[f"{spelling.stem[0]}.weight"]
-    return replace(
-        nearest,
-        classes=len(tensors[f"{spelling.classifier}.weight"]),
-        head_width=len(tensors[head]) if head in tensors else 0,
-        head_bias=f"{spelling.head}.bias" in tensors,
-        in_channels=stem.shape[1] if stem.ndim == 4 else 3,
+    strides = reading.first(
+        "strides",
+        (foreign.strides, "given"),
+        (exported and exported.strides, "as exported"),
+        (beside.fields.get("strides"), "config.json"),
+        (named and named.strides, f"the network's name, {named.part if named else ''}"),
+        (architecture.strides, "assumed"),
     )
+    architecture = replace(architecture, strides=strides, activation=exported.activation if exported else architecture.activation)
+    factor = _factor(reading, parts, foreign, beside, exported.dropout if exported else None)
+    lines = any(isinstance(stride, tuple) for stride in strides)
+    preprocessing = reading.first(
+        "pictures",
+        (foreign.preprocessing, "given"),
+        (exported and _exported_rule(exported.size), "assumed from the size that it was exported for"),
+        (prepared, "the file beside it"),
+        (named and named.preprocessing, f"the network's name, {named.part if named else ''}"),
+        (_assumed(parts, architecture, lines), "assumed"),
+    )
+    preprocessing = reading.fitted(preprocessing, architecture.in_channels)
+    network = empty_network(architecture)
+    fill_network(network, parts.origin, arrange(parts, factor), "config.json" if beside.fields else "")
+    if beside.labels and len(beside.labels) != architecture.classes:
+        raise ValueError(f"config.json: names {len(beside.labels)} classes, but the weights have {architecture.classes}")
+    text = reading.text(path, parts, architecture, place)
+    about = {"origin": parts.origin, "file": path.name, "read_as": text}
+    return Checkpoint(network.eval(), beside.labels, preprocessing, about)
 
 
-def _agreement(origin: Origin, architecture: Architecture, tensors: Mapping[str, Tensor]) -> int:
-    """How many blocks of an architecture are in the file with the width that they should have."""
-    agreeing = 0
-    for stage, blocks in enumerate(architecture.stages):
-        for index, block in enumerate(blocks):
-            last = f"stages.{stage}.{index}.{1 + block.squeeze + block.split}.0.weight"
-            found = tensors.get(their_name(origin, last, block))
-            agreeing += found is not None and len(found) == scale_channels(block.channels, architecture.scale)
-    return agreeing
+def _beside(path: Path, parts: Parts, wants_pictures: bool) -> tuple[Settings, Preprocessing | None]:
+    """What the files beside the weights tell of the network and, where that is asked for, of the pictures."""
+    config = path.with_name("config.json")
+    if parts.origin == "Hugging Face":
+        settings = hugging_face_settings(config)
+        rule = hugging_face_preprocessing(path.with_name("preprocessor_config.json")) if wants_pictures else None
+        return settings or Settings(), rule
+    if parts.origin in ("timm", "timm V2"):
+        return timm_settings(config) or Settings(), timm_preprocessing(config) if wants_pictures else None
+    return Settings(), None
 
 
-def _filled(origin: Origin, network: PPLCNet, tensors: Mapping[str, Tensor]) -> PPLCNet:
-    """The network with the tensors of the file, if there is one for each of its own and none to spare."""
-    state, faults, names = {}, [], set()
-    for name, tensor in network.state_dict().items():
-        if UNUSED.search(name):
-            state[name] = tensor
-            continue
-        _, *index = name.split(".")
-        block = network.architecture.stages[int(index[0])][int(index[1])] if name.startswith("stages.") else None
-        theirs = their_name(origin, name, block)
-        names.add(theirs)
-        state[name] = tensors.get(theirs, tensor)
-        if theirs not in tensors:
-            faults.append(f"{theirs} is missing")
-        elif state[name].shape != tensor.shape:
-            faults.append(f"{theirs} is {list(state[name].shape)} instead of {list(tensor.shape)}")
-    faults += [f"{extra} is not part of it" for extra in tensors if extra not in names]
-    if faults:
-        more = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
-        nearest = f"PP-LCNet{'V2' if origin == 'PaddleClas V2' else ''} x{network.architecture.scale}"
-        raise ValueError(f"no published network; from the nearest, {nearest}, it differs: {'; '.join(faults[:3])}{more}")
-    network.load_state_dict(state, assign=True)
-    return network.eval()
+def _factor(reading: "_Reading", parts: Parts, foreign: Foreign, beside: Settings, exported: float | None) -> float:
+    """What the classifier's weights are multiplied by: 1 - rate, for those whose dropout scales when it classifies."""
+    if parts.origin in ("timm", "timm V2"):
+        if foreign.dropout:
+            raise ValueError("dropout: timm scales in training and needs no factor")
+        return 1.0
+    options = (foreign.dropout, "given"), (exported, "as exported"), (beside.dropout, "config.json"), (PADDLE_DROPOUT, "assumed")
+    rate = next(value for value, _ in options if value is not None)
+    if not 0 <= rate < 1:
+        raise ValueError(f"dropout: expected a rate from 0 to below 1, got {rate}")
+    if parts.has_wide_layer:  # without it there is no dropout either
+        reading.first("dropout", *options)
+        return 1.0 - rate
+    return 1.0
+
+
+def _assumed(parts: Parts, architecture: Architecture, lines: bool) -> Preprocessing:
+    """How such pictures are usually prepared: lines of text show by their strides, and timm has two ways by width."""
+    if parts.origin == "Hugging Face" and lines:
+        return TEXT_LINE
+    if lines:
+        return replace(PREPROCESSING[parts.origin], resize=TEXT_LINE.resize, crop=None)
+    if parts.origin == "timm" and architecture.scale in (0.35, 1.5):
+        return replace(TIMM, cubic=False)
+    return PREPROCESSING[parts.origin]
+
+
+def _exported_rule(size: tuple[int, int] | None) -> Preprocessing | None:
+    """PaddleClas crops squares of 224, and presses pictures into any other size."""
+    if size is None:
+        return None
+    return PADDLECLAS if size == PADDLECLAS.crop else replace(PADDLECLAS, resize=size, crop=None)
+
+
+@dataclass
+class _Reading:
+    """What was taken from where, in words."""
+
+    taken: list[str] = field(default_factory=list)
+    is_sure: bool = True
+
+    def first(self, what: str, *options: tuple[Value | None, str]) -> Value:
+        """The first value that is known; the last option always is."""
+        value, source = next((value, source) for value, source in options if value is not None)
+        self.is_sure &= not source.startswith("assumed")
+        self.taken.append(f"{what} {_in_words(value)} ({source})")
+        return value
+
+    def fitted(self, rule: Preprocessing, channels: int) -> Preprocessing:
+        """For a network of one channel, whatever made it so, the mean of the three means: what timm takes."""
+        if channels != 1 or len(rule.mean) == 1:
+            return rule
+        mean, std = sum(rule.mean) / len(rule.mean), sum(rule.std) / len(rule.std)
+        self.is_sure = False
+        self.taken.append(f"for its one channel mean {mean:.3f} and deviation {std:.3f} (assumed: the means of three)")
+        return replace(rule, mean=(mean,), std=(std,), bgr=False)
+
+    def text(self, path: Path, parts: Parts, architecture: Architecture, place: str) -> str:
+        """One line, which is also logged if anything was assumed."""
+        version = "V2" if is_second(parts.origin) else ""
+        where = "".join(f", in {one.rstrip('.')}" for one in (place, parts.prefix) if one)
+        whose = f"PP-LCNet{version} x{architecture.scale:g} of {parts.origin.removesuffix(' V2')}"
+        text = f"{whose}, {architecture.classes} classes{where}; {'; '.join(self.taken)}"
+        if not self.is_sure:
+            LOG.info("%s: taken for a %s", path, text)
+        return text
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, Preprocessing):
+        return describe(value)
+    if isinstance(value, tuple):
+        return ",".join("x".join(map(str, one)) if isinstance(one, tuple) else str(one) for one in value)
+    return str(value)

@@ -1,18 +1,22 @@
-"""Maps Ernest's tensor names to those of PaddleClas (both versions), timm and Hugging Face."""
+"""Maps Ernest's tensor names to those of PaddleClas, timm (both versions of each) and Hugging Face, and tells whose names are.
 
-from collections.abc import Mapping
+Hugging Face's names are those that transformers 5.23 and 5.24 write, timm's those of 1.0.31.
+"""
+
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Literal
 
 from ernest.lcnet.architecture import Block
 
-Origin = Literal["PaddleClas", "PaddleClas V2", "timm", "Hugging Face"]
+Origin = Literal["PaddleClas", "PaddleClas V2", "timm", "timm V2", "Hugging Face"]
 
 
 @dataclass(frozen=True)
 class Spelling:
-    """How one origin spells the parts of a network. Pairs are convolution and normalisation, or reduce and expand."""
+    """How one origin spells the parts of a network. Pairs are convolution and normalisation, or reduce and expand; `steps` are
+    what a pointwise convolution in two has instead of `pw_conv`."""
 
     stem: tuple[str, str]
     depthwise: tuple[str, str]
@@ -21,6 +25,7 @@ class Spelling:
     head: str
     classifier: str
     statistics: tuple[str, str] = ("running_mean", "running_var")
+    steps: tuple[str, str] = ("pw_conv_1", "pw_conv_2")
 
 
 PADDLE = Spelling(
@@ -45,17 +50,48 @@ SPELLINGS: Mapping[Origin, Spelling] = MappingProxyType(
             head="conv_head",
             classifier="classifier",
         ),
+        "timm V2": Spelling(
+            stem=("stem.0.conv", "stem.0.bn"),
+            depthwise=("dw_conv.conv", "dw_conv.bn"),
+            pointwise=("pw_conv.conv", "pw_conv.bn"),
+            squeeze=("se.fc1", "se.fc2"),
+            head="conv_head",
+            classifier="classifier",
+            steps=("pw_conv.0", "pw_conv.1"),
+        ),
         "Hugging Face": Spelling(
-            stem=("embedder.convolution.convolution", "embedder.convolution.normalization"),
+            stem=("encoder.convolution.convolution", "encoder.convolution.normalization"),
             depthwise=("depthwise_convolution.convolution", "depthwise_convolution.normalization"),
             pointwise=("pointwise_convolution.convolution", "pointwise_convolution.normalization"),
-            squeeze=("squeeze_excitation_module.convolution1", "squeeze_excitation_module.convolution2"),
+            squeeze=("squeeze_excitation_module.convolutions.0", "squeeze_excitation_module.convolutions.2"),
             head="last_convolution",
-            classifier="fc",
+            classifier="head",
         ),
     }
 )
-"""No two origins spell the stem alike."""
+"""No two origins spell the stem and its statistics alike."""
+
+
+def is_second(origin: Origin) -> bool:
+    """Whether the names are those of PP-LCNetV2."""
+    return origin.endswith("V2")
+
+
+def networks_in(names: Collection[str]) -> dict[str, Origin]:
+    """Whose networks the names spell, by the prefix that a wrapper put before all names of one ("module.", "model.", or "").
+
+    A network shows by its stem. Both second versions spell its convolution alike, and only Paddle says `_mean`.
+    """
+    found: dict[str, Origin] = {}
+    for origin, spelling in SPELLINGS.items():
+        (convolution, norm), (mean, _) = spelling.stem, spelling.statistics
+        for name in names:
+            prefix = name.removesuffix(f"{convolution}.weight")
+            if prefix == name or (prefix and not prefix.endswith(".")):
+                continue
+            if prefix not in found or f"{prefix}{norm}.{mean}" in names:
+                found[prefix] = origin
+    return found
 
 
 def their_name(origin: Origin, name: str, block: Block | None = None) -> str:
@@ -86,7 +122,7 @@ def _their_part(spelling: Spelling, part: list[str], block: Block) -> str:
         case [_, "gate", _]:
             return spelling.squeeze[half // 2]  # the activation between the two counts
         case _:
-            step = f"pw_conv_{int(part[0]) - block.squeeze}" if block.split else "pw_conv"
+            step = spelling.steps[int(part[0]) - block.squeeze - 1] if block.split else "pw_conv"
             return spelling.pointwise[half].replace("pw_conv", step)
 
 
@@ -94,7 +130,7 @@ def _their_block(origin: Origin, stage: int, index: int) -> str:
     match origin:
         case "PaddleClas":
             return f"blocks{stage + 2}.{index}"
-        case "PaddleClas V2":  # the stem's own block is our first stage
+        case "PaddleClas V2" | "timm V2":  # the stem's own block is our first stage
             return f"stages.{stage - 1}.{index}" if stage else "stem.1"
         case "Hugging Face":
             return f"encoder.blocks.{stage}.layers.{index}"

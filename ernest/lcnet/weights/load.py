@@ -1,173 +1,63 @@
-"""Files of weights to tensors by name: Paddle's `.pdparams`, torch's zip files, safetensors. Nothing in a file is run."""
+"""Files of weights to tensors by name: Paddle's `.pdparams`, files of torch.save, safetensors. Nothing in a file is run."""
 
-import math
-import zipfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from ernest import storage
-from ernest.lcnet.weights.pickle_reader import Call, Name, Reference, read_pickle
+from ernest.lcnet.weights.paddle_file import read_paddle
+from ernest.lcnet.weights.torch_file import LEGACY, read_legacy, read_zip
 
-PADDLE_NAMES = frozenset(
-    {
-        "numpy.ndarray",
-        "numpy.dtype",
-        "numpy.core.multiarray._reconstruct",
-        "numpy._core.multiarray._reconstruct",
-        "builtins.tuple",
-        "__builtin__.tuple",
-        "collections.OrderedDict",
-        "_codecs.encode",
-    }
-)
-"""All that a file of Paddle mentions: arrays, pairs, and the spelling of bytes in protocol 2."""
+DEPLOYED = "a deployed network; give the checkpoint that it was made of"
 
-TORCH_TYPES = {
-    "torch.FloatStorage": torch.float32,
-    "torch.DoubleStorage": torch.float64,
-    "torch.HalfStorage": torch.float16,
-    "torch.BFloat16Storage": torch.bfloat16,
-    "torch.LongStorage": torch.int64,
-    "torch.IntStorage": torch.int32,
+OTHERS: Mapping[str, str] = {
+    ".onnx": DEPLOYED,
+    ".xml": DEPLOYED,
+    ".bin": "OpenVINO's weights without names",
+    ".pdmodel": "a graph of Paddle 2 without weights; give the .pdparams that it was exported from, or export it with Paddle 3",
+    ".pdopt": "the state of an optimizer; the weights lie in the .pdparams beside it",
+    ".pdiparams": "weights of Paddle without names, which only the .json beside them tells",
 }
-TORCH_NAMES = frozenset({*TORCH_TYPES, "torch._utils._rebuild_tensor_v2", "collections.OrderedDict"})
-
-NUMPY_TYPES = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "b1"}
+"""What files with other endings are, for the complaint; a file that can be read may be called anything."""
 
 
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """All tensors of a file by the names that they have there. What kind of file it is shows in its first bytes.
 
-    Raises ValueError, which names the file, if it is damaged, of another kind, or asks for anything but tensors.
+    Of a training checkpoint of torch the weights of its network; `find_weights` says which. Raises ValueError, which names
+    the file, if it is damaged, of another kind, or asks for anything but tensors.
     """
+    return find_weights(path)[1]
+
+
+def find_weights(path: str | Path) -> tuple[str, dict[str, Tensor]]:
+    """As `read_weights`, with the place of the weights in a training checkpoint, such as "state_dict"; empty elsewhere."""
     path = Path(path)
     try:
         with path.open("rb") as file:
-            start = file.read(9)
+            start = file.read(32)
         if start[:4] == b"PK\x03\x04":
-            return _read_torch(path)
-        if start[5:] == b"\x00\x00\x00{":  # the end of a length of eight bytes, whose first may be any
-            return storage.load_tensors(path)
+            return read_zip(path)
+        if start[5:9] == b"\x00\x00\x00{":  # the end of a length of eight bytes, whose first may be any
+            return "", storage.load_tensors(path)
+        if start.startswith(LEGACY):
+            return read_legacy(path)
         if start[:1] == b"\x80":
-            return _read_paddle(path.read_bytes())
-        raise ValueError("expected Paddle's .pdparams, a zip file of torch.save, or safetensors")
+            return "", read_paddle(path.read_bytes())
+        found = f"; this is {OTHERS[path.suffix]}" if path.suffix in OTHERS else ""
+        raise ValueError(f"expected Paddle's .pdparams, a zip file of torch.save, or safetensors{found}")
     except ValueError as error:
         raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
 
 
-# ------------------------------------------------------------------------------------------------------------- Paddle
-
-
-def _read_paddle(data: bytes) -> dict[str, Tensor]:
-    """Layout A: names to arrays and one table of other names. Layout B: names to (other name, array)."""
-    content = _dictionary(read_pickle(data, PADDLE_NAMES))
-    content.pop("StructuredToParameterName@@", None)
-    sliced = _dictionary(content.pop("UnpackBigParamInfor@@", {}))
-    arrays = {}
-    for name, value in content.items():
-        if isinstance(value, Call) and value.function.endswith(".tuple") and len(value.arguments) == 1:
-            value = value.arguments[0]
-        if isinstance(value, tuple) and len(value) == 2:
-            value = value[1]
-        arrays[name] = _array(name, value)
-    for name, about in sliced.items():
-        arrays[name] = _joined(name, arrays, about)
-    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
-
-
-def _array(name: str, note: Any) -> np.ndarray:
-    """The array that a note of `numpy.core.multiarray._reconstruct` with its state describes."""
-    match note:
-        case Call(function=function, state=(_, shape, dtype, bool(fortran), content)) if function.endswith("._reconstruct"):
-            pass
-        case _:
-            raise ValueError(f"{name}: expected an array, got {type(note).__name__}")
-    match dtype:
-        case Call(function="numpy.dtype", arguments=(str(kind), *_), state=(_, "<" | "|", *_)) if kind in NUMPY_TYPES:
-            pass
-        case _:
-            raise ValueError(f"{name}: expected little-endian numbers, got {dtype}")
-    match content:
-        case Call(function="_codecs.encode", arguments=(str(text), "latin1")):
-            content = text.encode("latin1")
-    _check_sizes(name, shape)
-    if not isinstance(content, bytes) or len(content) != math.prod(shape) * np.dtype(kind).itemsize:
-        raise ValueError(f"{name}: damaged, the values do not fill {shape}")
-    return np.frombuffer(content, "<" + kind).reshape(shape, order="F" if fortran else "C")
-
-
-def _joined(name: str, arrays: dict[str, np.ndarray], about: Any) -> np.ndarray:
-    """A big array that Paddle cut into flat slices, each an entry of its own; they leave `arrays`."""
-    match about:
-        case {"OriginShape": shape, "slices": [*parts]} if all(part in arrays for part in parts):
-            _check_sizes(name, tuple(shape))
-            whole = np.concatenate([arrays.pop(part).ravel() for part in parts])
-            if whole.size == math.prod(shape):
-                return whole.reshape(tuple(shape))
-    raise ValueError(f"{name}: damaged, its slices do not fit together")
-
-
-# -------------------------------------------------------------------------------------------------------------- torch
-
-
-def _read_torch(path: Path) -> dict[str, Tensor]:
-    """A zip file with one pickle, `*/data.pkl`, and the storages that it refers to, `*/data/<key>`."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            names = [name for name in archive.namelist() if name.count("/") == 1 and name.endswith("/data.pkl")]
-            if len(names) != 1:
-                raise ValueError("expected a zip file of torch.save")
-            folder = names[0].removesuffix("data.pkl")
-            content = _dictionary(read_pickle(_member(archive, names[0]), TORCH_NAMES))
-            return {name: _tensor(name, note, archive, folder) for name, note in content.items()}
-    except (zipfile.BadZipFile, KeyError, EOFError, NotImplementedError) as error:
-        raise ValueError(f"damaged: {error}") from None
-
-
-def _tensor(name: str, note: Any, archive: zipfile.ZipFile, folder: str) -> Tensor:
-    """The tensor that a note of `torch._utils._rebuild_tensor_v2` describes: a view into a storage."""
-    match note:
-        case Call(
-            function="torch._utils._rebuild_tensor_v2",
-            arguments=(Reference(("storage", Name(kind), str(key), _, int(count))), int(offset), shape, strides, *_),
-        ) if kind in TORCH_TYPES:
-            pass
-        case _:
-            raise ValueError(f"{name}: expected a tensor, got {type(note).__name__}")
-    _check_sizes(name, shape)
-    _check_sizes(name, strides)
-    content = _member(archive, f"{folder}data/{key}")
-    last = offset + sum((side - 1) * stride for side, stride in zip(shape, strides, strict=True))
-    fits = len(content) == count * TORCH_TYPES[kind].itemsize and offset >= 0 and last < count
-    if not fits or 0 in shape:
-        raise ValueError(f"{name}: damaged, the storage does not hold {shape}")
-    storage = torch.frombuffer(bytearray(content), dtype=TORCH_TYPES[kind])
-    return storage.as_strided(shape, strides, offset)
-
-
-def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    """One file of the archive; torch never compresses, so what is compressed may be a bomb."""
-    if archive.getinfo(name).compress_type != zipfile.ZIP_STORED:
-        raise ValueError(f"refused: {name} is compressed")
-    return archive.read(name)
-
-
-# ------------------------------------------------------------------------------------------------------------- common
-
-
-def _dictionary(value: Any) -> dict[str, Any]:
-    """A dictionary with names for keys, plain or ordered."""
-    if isinstance(value, Call) and value.function == "collections.OrderedDict" and not value.arguments:
-        value = value.items
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-        raise ValueError("expected a dictionary of tensors by name")
-    return dict(value)
-
-
-def _check_sizes(name: str, sizes: Any) -> None:
-    if not isinstance(sizes, tuple) or not all(type(size) is int and 0 <= size < 2**31 for size in sizes):
-        raise ValueError(f"{name}: expected sizes, got {sizes}")
+def check_numbers(tensors: Mapping[str, Tensor]) -> None:
+    """Raises ValueError, which names the first, if weights are whole numbers, not finite, or variances below zero."""
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise ValueError(f"{name} holds whole numbers ({str(tensor.dtype).removeprefix('torch.')}), which are no weights")
+        # A sum is finite where all are, and is quicker to find; only where it is not are they looked at one by one.
+        if not tensor.double().sum().isfinite() and not tensor.isfinite().all():
+            raise ValueError(f"{name}: {int((~tensor.isfinite()).sum())} of {tensor.numel()} numbers are not finite")
+        if name.endswith(("running_var", "_variance")) and tensor.numel() and tensor.min() < 0:
+            raise ValueError(f"{name}: a variance of {tensor.min().item():.3g} is below zero")

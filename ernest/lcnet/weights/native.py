@@ -18,7 +18,7 @@ from ernest.lcnet.architecture import Architecture, Block
 from ernest.lcnet.folding import fold
 from ernest.lcnet.image_io.preprocess import PADDLECLAS, Preprocessing
 from ernest.lcnet.network import PPLCNet
-from ernest.lcnet.weights.load import read_weights
+from ernest.lcnet.weights.load import check_numbers, read_weights
 
 KEY = "ernest.lcnet"
 """Where the JSON text is, in every kind of file that can carry one."""
@@ -59,7 +59,7 @@ def save(
     check_fit(network.architecture, saved.labels, preprocessing)
     tensors = {name: tensor.detach() for name, tensor in network.state_dict().items()}
     tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-    text = metadata(saved) | {"architecture": asdict(network.architecture), "folded": _is_folded(network)}
+    text = metadata(saved) | {"architecture": asdict(network.architecture), "folded": is_folded(network)}
     storage.save_tensors(path, tensors, {KEY: json.dumps(text)})
 
 
@@ -76,7 +76,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         about = decode_metadata(text)
         if "head" in about:
             raise ValueError(f"holds a {about['head']}: read it with ernest.lcnet.heads.load")
-        network = _empty(architecture_from_json(about["architecture"]), bool(about["folded"]))
+        network = empty_network(architecture_from_json(about["architecture"]), bool(about["folded"]))
         fill(network, read_weights(path))
         saved = Checkpoint(network.eval(), *parse_metadata(about))
         check_fit(network.architecture, saved.labels, saved.preprocessing)
@@ -151,11 +151,12 @@ def check_fit(architecture: Architecture, labels: Sequence[str], preprocessing: 
 # ------------------------------------------------------------------------------------------------------- the network
 
 
-def _is_folded(network: nn.Module) -> bool:
+def is_folded(network: nn.Module) -> bool:
+    """Whether its normalisation has gone into the convolutions (`fold`)."""
     return not any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
 
 
-def _empty(architecture: Architecture, is_folded: bool) -> PPLCNet:
+def empty_network(architecture: Architecture, is_folded: bool = False) -> PPLCNet:
     """A network without values: what a file promises costs no memory before its tensors have been seen to fit."""
     with torch.device("meta"):
         network = PPLCNet(architecture)
@@ -174,4 +175,5 @@ def fill(network: nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
     if faults:
         more = f", and {len(faults) - 3} more" if len(faults) > 3 else ""
         raise ValueError(f"the tensors are not those of its architecture: {'; '.join(faults[:3])}{more}")
+    check_numbers({name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()})
     network.load_state_dict(tensors, assign=True)

@@ -8,7 +8,7 @@ that a file says is ever looked up, imported or run.
 import pickletools
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, BinaryIO
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class Call:
     items: dict[Any, Any] = field(default_factory=dict)
     state: Any = None
 
+    __hash__ = object.__hash__  # an enumeration's member may be the key of a dictionary
+
 
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 LITERALS = {
@@ -45,11 +47,13 @@ LITERALS = {
 _MARK = object()
 
 
-def read_pickle(data: bytes, allowed: Collection[str]) -> Any:
+def read_pickle(data: bytes | BinaryIO, allowed: Collection[str] | None) -> Any:
     """The value that a pickle of protocol 2 to 4 describes, as dictionaries, lists, tuples, numbers, strings and notes.
 
-    `allowed` are the names that the file may mention. Raises ValueError for any other name, for an instruction that
-    weights have no use for, and for a damaged file.
+    `allowed` are the names that the file may mention; None is for a training checkpoint, beside whose weights are objects of
+    any class: all names are kept as notes then, and whoever takes weights from it refuses those among them.
+    A file is read to the end of its first pickle. Raises ValueError for any other name, for an instruction that weights have
+    no use for, and for a damaged file.
     """
     reader = _Reader(allowed)
     try:
@@ -62,10 +66,28 @@ def read_pickle(data: bytes, allowed: Collection[str]) -> Any:
     raise ValueError("damaged: it ends too early")
 
 
+def dictionary_of(value: Any) -> dict[str, Any]:
+    """A dictionary with names for keys, plain or ordered. Raises ValueError for anything else."""
+    if isinstance(value, Call) and value.function == "collections.OrderedDict" and not value.arguments:
+        value = value.items
+    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+        raise ValueError("expected a dictionary of tensors by name")
+    return dict(value)
+
+
+def check_sizes(name: str, sizes: Any) -> None:
+    if not isinstance(sizes, tuple) or not all(type(size) is int and 0 <= size < 2**31 for size in sizes):
+        raise ValueError(f"{name}: expected sizes, got {sizes}")
+
+
+def refusal(path: str) -> str:
+    return f"refused: it asks for {path}, which weights have no use for"
+
+
 class _Reader:
     """The stack and the memory of one reading."""
 
-    def __init__(self, allowed: Collection[str]) -> None:
+    def __init__(self, allowed: Collection[str] | None) -> None:
         self.allowed = allowed
         self.stack: list[Any] = []
         self.memory: dict[int, Any] = {}
@@ -85,6 +107,7 @@ class _Reader:
             "GLOBAL": lambda argument: self.name(*argument.split(" ", 1)),
             "STACK_GLOBAL": lambda _: self.name(*[self.pop(), self.pop()][::-1]),
             "REDUCE": lambda _: self.call(),
+            "NEWOBJ": lambda _: self.call(),
             "BUILD": lambda _: self.build(),
             "BINPERSID": lambda _: self.stack.append(Reference(self.pop())),
             "MEMOIZE": lambda _: self.remember(len(self.memory)),
@@ -126,9 +149,10 @@ class _Reader:
 
     def extend(self, values: list[Any]) -> None:
         target = self.stack[-1]
-        if not isinstance(target, list):
+        if isinstance(target, list):
+            target.extend(values)
+        elif not isinstance(target, Call):  # elements of an object, such as a deque: no weights
             raise ValueError("damaged: list elements for something else")
-        target.extend(values)
 
     def update(self, flat: list[Any]) -> None:
         target = self.stack[-1]
@@ -139,12 +163,14 @@ class _Reader:
 
     def name(self, module: str, name: str) -> None:
         path = f"{module}.{name}"
-        if path not in self.allowed:
-            raise ValueError(f"refused: it asks for {path}, which weights have no use for")
+        if self.allowed is not None and path not in self.allowed:
+            raise ValueError(refusal(path))
         self.stack.append(Name(path))
 
     def call(self) -> None:
         arguments, function = self.pop(), self.pop()
+        if isinstance(function, Reference) and isinstance(function.key, tuple) and function.key[:1] == ("module",):
+            function = function.key[1]  # a class, of which torch kept the source text, too
         if not isinstance(function, Name) or not isinstance(arguments, tuple):
             raise ValueError("refused: it calls something that it has made itself")
         self.stack.append(Call(function.path, arguments))

@@ -27,10 +27,11 @@ STORED = {
         [[96, 24, 72], [154, 47, 79], [216, 82, 87], [158, 135, 94], [52, 185, 102], [121, 53, 109]],
         [[112, 31, 157], [172, 54, 164], [211, 89, 172], [33, 142, 179], [77, 189, 187], [137, 34, 194]],
     ],
-    # Image.fromarray(picture(7, 12)).resize((9, 5), BILINEAR), [2:4, 2:8, ::-1], Pillow 13
+    # Image.fromarray(picture(7, 12)).resize((9, 5), BILINEAR), [1:3, 1:7, ::-1], Pillow 13; and as transformers 5.24 has it,
+    # PPLCNetImageProcessor(resize_short=5, crop_size={"height": 2, "width": 6}, do_normalize=False)
     "Hugging Face": [
-        [[80, 40, 137], [87, 68, 188], [94, 107, 214], [100, 155, 86], [107, 160, 80], [114, 54, 129]],
-        [[154, 47, 153], [161, 75, 204], [168, 114, 125], [174, 162, 45], [181, 154, 96], [188, 38, 145]],
+        [[27, 16, 73], [33, 33, 121], [40, 61, 172], [47, 100, 221], [53, 148, 83], [60, 210, 64]],
+        [[74, 23, 89], [80, 40, 137], [87, 68, 188], [94, 107, 214], [100, 155, 86], [107, 160, 80]],
     ],
 }
 
@@ -40,6 +41,17 @@ def test_resize_and_crop_are_those_of_the_library(name: str, preprocessing: Prep
     plain = replace(preprocessing, resize=5, crop=(2, 6), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     found = 255 * prepare(picture(7, 12), plain)[0].movedim(0, -1).numpy()
     assert np.abs(found - np.array(STORED[name])).max() <= 1 + 1e-4
+
+
+@pytest.mark.parametrize("spare", range(9))
+def test_the_corner_of_the_crop_is_that_of_the_library(spare: int) -> None:
+    """Half of what is spared, of which torchvision rounds 1.5 to 2, and Hugging Face and PaddleClas cut off what is no pixel."""
+    for preprocessing, corner in ((TIMM, round(spare / 2)), (HUGGING_FACE, int(spare / 2)), (PADDLECLAS, int(spare / 2))):
+        rule = replace(preprocessing, resize=8 + spare, crop=(8, 9), mean=(0.0,) * 3, std=(1.0,) * 3)
+        content = picture(8 + spare, 9 + spare)
+        found = (255 * prepare(content, rule)[0].movedim(0, -1)).round().numpy()
+        found = found[..., ::-1] if rule.bgr else found
+        assert np.array_equal(found, content[corner : corner + 8, corner : corner + 9])
 
 
 def test_a_tall_picture_shrinks_in_width_first() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ernest.lcnet import PUBLISHED, fold, load
+from ernest.lcnet import HUGGING_FACE, PADDLECLAS, PUBLISHED, TEXT_LINE, TIMM, fold, load, load_checkpoint
+from ernest.lcnet.architecture import STRIDES_TEXT_LINE
+from ernest.lcnet.weights.foreign import Foreign, foreign_of, load_start
+from ernest.lcnet.weights.native import save
 from tests.lcnet.foreign import write_paddle, write_torch
 from tests.lcnet.reference import Arrays, first_arrays, first_logits, second_arrays, second_logits
 
@@ -93,17 +97,47 @@ def timm_names(arrays: Arrays, head_bias: torch.Tensor) -> dict[str, torch.Tenso
 
 
 def hugging_face_names(arrays: Arrays) -> dict[str, torch.Tensor]:
+    """The same numbers as transformers 5.24 writes them."""
     rules = [(r"^blocks(\d)\.(\d)\.", lambda found: f"encoder.blocks.{int(found[1]) - 2}.layers.{found[2]}.")]
-    rules += [(r"^conv1\.", "embedder.convolution."), (r"dw_conv\.", "depthwise_convolution.")]
+    rules += [(r"^conv1\.", "encoder.convolution."), (r"dw_conv\.", "depthwise_convolution.")]
     rules += [(r"pw_conv\.", "pointwise_convolution."), (r"\.conv\.", ".convolution."), (r"\.bn\.", ".normalization.")]
-    rules += [(r"se\.conv", "squeeze_excitation_module.convolution"), (r"^last_conv\b", "last_convolution")]
+    rules += [(r"se\.conv1", "squeeze_excitation_module.convolutions.0"), (r"^last_conv\b", "last_convolution")]
+    rules += [(r"se\.conv2", "squeeze_excitation_module.convolutions.2"), (r"^fc\.", "head.")]
     rules += [("_mean", "running_mean"), ("_variance", "running_var")]
-    renamed = {"embedder.convolution.normalization.num_batches_tracked": torch.tensor(7)}
+    renamed = {"encoder.convolution.normalization.num_batches_tracked": torch.tensor(7)}
     for name, array in arrays.items():
         for pattern, other in rules:
             name = re.sub(pattern, other, name)
-        renamed[name] = torch.from_numpy(array.T.copy() if name == "fc.weight" else array)
+        renamed[name] = torch.from_numpy(array.T.copy() if name == "head.weight" else array)
     return renamed
+
+
+def second_timm_names(arrays: Arrays) -> dict[str, torch.Tensor]:
+    """The second version's numbers as timm 1.0.31 keeps them, with branches."""
+    rules = [(r"se\.conv", "se.fc"), (r"pw_conv_1", "pw_conv.0"), (r"pw_conv_2", "pw_conv.1"), (r"^last_conv", "conv_head")]
+    rules += [(r"^fc\.", "classifier."), ("_mean", "running_mean"), ("_variance", "running_var")]
+    renamed = {}
+    for name, array in arrays.items():
+        for pattern, other in rules:
+            name = re.sub(pattern, other, name)
+        if not re.search(r"\.dw_conv\.(weight|bias)$", name):  # timm has either the branches or what they are merged into
+            renamed[name] = torch.from_numpy(array.T.copy() if name == "classifier.weight" else array)
+    return renamed
+
+
+def merged(names: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The branches of each block as one kernel of 5x5 with a bias, as timm's `reparameterize` leaves them."""
+    rest = {name: tensor for name, tensor in names.items() if "dw_conv_list" not in name}
+    for block in {name.partition("dw_conv_list")[0] for name in names if "dw_conv_list" in name}:
+        kernel, bias = torch.zeros(()), torch.zeros(())
+        for branch in range(3):
+            conv, bn = f"{block}dw_conv_list.{branch}.conv.weight", f"{block}dw_conv_list.{branch}.bn"
+            if conv in names:
+                gain = names[f"{bn}.weight"] / (names[f"{bn}.running_var"] + 1e-5).sqrt()
+                kernel = kernel + torch.nn.functional.pad(names[conv] * gain[:, None, None, None], [branch] * 4)
+                bias = bias + names[f"{bn}.bias"] - names[f"{bn}.running_mean"] * gain
+        rest |= {f"{block}dw_conv.weight": kernel, f"{block}dw_conv.bias": bias}
+    return rest
 
 
 @pytest.mark.parametrize("kind", ["pth", "safetensors"])
@@ -119,19 +153,78 @@ def test_timm_has_a_bias_more_and_no_factor(quarter: Arrays, kind: str, tmp_path
         load(path, dropout=0.2)
 
 
+ROWS = [
+    [[3, 16, 32, [2, 1], False]],
+    [[3, 32, 64, 2, False], [3, 64, 64, 1, False]],
+    [[3, 64, 128, 1, False], [3, 128, 128, 1, False]],
+    [[3, 128, 256, [2, 2], False], *[[5, 256, 256, 1, False]] * 5],
+    [[5, 256, 512, 2, True], [5, 512, 512, 1, True]],
+]
+
+
 def test_hugging_face_tells_rate_and_strides_beside_the_weights(quarter: Arrays, tmp_path: Path) -> None:
     path, config = tmp_path / "model.safetensors", tmp_path / "config.json"
     save_file(hugging_face_names(quarter), path)
     assert distance(path, first_logits(quarter, IMAGES)) <= 1e-4
-    blocks = [[[3, 16, 32, [2, 1], False]], [[3, 32, 64, 2, False]], [[3, 64, 128, 1, False]], [[3, 128, 256, 2, False]]]
-    config.write_text(json.dumps({"hidden_dropout_prob": 0.5, "stem_stride": 1, "block_configs": [*blocks, blocks[1]]}))
+    config.write_text(json.dumps({"hidden_dropout_prob": 0.5, "stem_stride": 1, "block_configs": ROWS}))
     assert load(path).architecture.strides == (1, (2, 1), 2, 1, 2, 2)
     assert distance(path, first_logits(quarter, IMAGES, 0.5, (1, (2, 1), 2, 1, 2, 2))) <= 1e-4
     assert load(path, strides=(2, 2, 2, 2, 2, 2)).architecture.strides == (2, 2, 2, 2, 2, 2)
-    for wrong in ("{", "[]", '{"hidden_act": "relu"}', '{"block_configs": [[]]}'):
-        config.write_text(wrong)
-        with pytest.raises(ValueError, match=r"model\.safetensors: config\.json: expected"):
-            load(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "expected the settings of a PP-LCNet"),
+        ("[]", "no table of settings"),
+        ('{"hidden_act": "gelu"}', "hidden_act is gelu, of which there are hardswish and relu here"),
+        ('{"block_configs": [[]]}', "expected the settings of a PP-LCNet"),
+        ('{"model_type": "resnet"}', "model_type is resnet"),
+        ('{"id2label": {"0": "a", "2": "b"}}', "id2label does not number the classes from 0"),
+        ('{"block_configs": [[[3, 16, 32, 1, false], [3, 16, 32, 2, false]]]}', "stage 0 has a stride behind its first block"),
+    ],
+)
+def test_settings_of_another_network_are_told(quarter: Arrays, text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file(hugging_face_names(quarter), path)
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(ValueError, match=rf"model\.safetensors: config\.json: .*{message}"):
+        load(path)
+
+
+def test_settings_must_be_those_of_the_weights(quarter: Arrays, tmp_path: Path) -> None:
+    path, config = tmp_path / "model.safetensors", tmp_path / "config.json"
+    save_file(hugging_face_names(quarter), path)
+    config.write_text('{"id2label": {"0": "up", "1": "down"}}')
+    with pytest.raises(ValueError, match=r"config\.json: names 2 classes, but the weights have 5"):
+        load(path)
+    config.write_text('{"scale": 0.5}')
+    with pytest.raises(ValueError, match=r"not the network of config\.json, PP-LCNet x0\.5; it differs: encoder"):
+        load(path)
+
+
+def test_labels_and_pictures_of_hugging_face_are_those_of_its_files(quarter: Arrays, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file(hugging_face_names(quarter), path)
+    assert load_checkpoint(path).preprocessing == HUGGING_FACE
+    names = {str(number): f"class {number}" for number in (3, 1, 4, 0, 2)}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "pp_lcnet", "scale": 0.25, "id2label": names}))
+    line = {"size": {"width": 160, "height": 80}, "resize_short": None, "do_center_crop": False, "image_mean": [0.1, 0.2, 0.3]}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(line))
+    found = load_checkpoint(path)
+    assert found.labels == ("class 0", "class 1", "class 2", "class 3", "class 4")
+    assert found.preprocessing == replace(TEXT_LINE, mean=(0.3, 0.2, 0.1))
+    assert load_checkpoint(path, Foreign(preprocessing=TIMM)).preprocessing == TIMM
+    (tmp_path / "preprocessor_config.json").write_text('{"resample": 1}')
+    with pytest.raises(ValueError, match=r"preprocessor_config\.json: .*resample is 1, of which there are 2"):
+        load_checkpoint(path)
+
+
+def test_lines_of_text_of_hugging_face_show_by_their_strides(quarter: Arrays, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file(hugging_face_names(quarter), path)
+    (tmp_path / "config.json").write_text(json.dumps({"block_configs": ROWS}))
+    assert load_checkpoint(path).preprocessing == TEXT_LINE
 
 
 def test_loading_draws_no_random_numbers_and_shares_nothing(quarter: Arrays, tmp_path: Path) -> None:
@@ -171,3 +264,193 @@ def test_what_is_no_published_network_is_told(quarter: Arrays, change: dict, mes
     with pytest.raises(ValueError, match=re.escape(message)) as error:
         load(path)
     assert str(error.value).startswith(f"{path}: ")
+
+
+# ------------------------------------------------------------------------------------------------------------- timm's
+
+
+@pytest.mark.parametrize("name", ["PPLCNetV2_small"])
+def test_timm_keeps_the_second_version_with_branches_or_merged(name: str, tmp_path: Path) -> None:
+    arrays, path = second_arrays(PUBLISHED[name].scale, DEPTHS[name], classes=5), tmp_path / f"{name}.safetensors"
+    expected, names = second_logits(arrays, IMAGES, DEPTHS[name], rate=0.0), second_timm_names(arrays)
+    bar = 1e-4 * max(1.0, expected.abs().max().item())
+    save_file(names, path)
+    assert distance(path, expected) <= bar
+    save_file(merged(names), path)
+    assert distance(path, expected) <= bar
+    found = load(path)
+    assert (found.architecture.scale, found.architecture.head_bias) == (PUBLISHED[name].scale, False)
+    with torch.no_grad():
+        assert (fold(found)(IMAGES) - expected).abs().max() <= 2 * bar
+
+
+def test_paddle_too_may_hold_merged_kernels_alone(tmp_path: Path) -> None:
+    arrays = second_arrays(0.75, 4, classes=5)
+    names = merged(
+        {name: torch.from_numpy(array) for name, array in arrays.items() if not name.endswith(("_mean", "_variance"))}
+        | {
+            name.replace("_mean", "running_mean").replace("_variance", "running_var"): torch.from_numpy(array)
+            for name, array in arrays.items()
+            if name.endswith(("_mean", "_variance"))
+        }
+    )
+    back = {name.replace("running_mean", "_mean").replace("running_var", "_variance"): value for name, value in names.items()}
+    path = write_paddle(tmp_path / "x.pdparams", {name: value.numpy() for name, value in back.items()})
+    expected = second_logits(arrays, IMAGES, 4)
+    assert distance(path, expected) <= 1e-4 * max(1.0, expected.abs().max().item())
+
+
+def test_timm_prepares_two_widths_otherwise_and_its_config_goes_first(tmp_path: Path) -> None:
+    for scale, cubic in ((0.35, False), (0.5, True), (1.5, False)):
+        path = tmp_path / f"lcnet_{scale}.safetensors"
+        save_file(timm_names(first_arrays(scale, classes=3), torch.zeros(1280)), path)
+        assert load_checkpoint(path).preprocessing == replace(TIMM, cubic=cubic)
+    rule = {"input_size": [3, 192, 192], "crop_pct": 0.95, "interpolation": "bilinear", "mean": [0.5] * 3, "std": [0.25] * 3}
+    about = {"architecture": "lcnet_150", "label_names": ["a", "b", "c"], "pretrained_cfg": rule}
+    (tmp_path / "config.json").write_text(json.dumps(about))
+    found = load_checkpoint(path)
+    assert found.labels == ("a", "b", "c")
+    assert found.preprocessing == replace(TIMM, resize=202, crop=(192, 192), cubic=False, mean=(0.5,) * 3, std=(0.25,) * 3)
+    for change, message in (({"interpolation": "lanczos"}, "interpolation is lanczos"), ({"crop_mode": "border"}, "crop_mode")):
+        (tmp_path / "config.json").write_text(json.dumps(about | {"pretrained_cfg": rule | change}))
+        with pytest.raises(ValueError, match=rf"config\.json: .*{message}"):
+            load_checkpoint(path)
+        assert load_checkpoint(path, Foreign(preprocessing=TIMM)).preprocessing == TIMM
+
+
+def test_one_channel_goes_by_the_first_weight_and_the_mean_is_told(quarter: Arrays, tmp_path: Path) -> None:
+    names = timm_names(quarter, torch.zeros(1280))
+    names["conv_stem.weight"] = names["conv_stem.weight"].sum(1, keepdim=True)
+    save_file(names, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text('{"architecture": "lcnet_025", "pretrained_cfg": {"input_size": [3, 224, 224]}}')
+    found = load_checkpoint(tmp_path / "model.safetensors")
+    assert found.network.architecture.in_channels == 1
+    assert found.preprocessing.mean == pytest.approx((0.449,))
+    assert found.preprocessing.std == pytest.approx((0.226,))
+    assert "for its one channel mean 0.449 and deviation 0.226 (assumed" in found.about["read_as"]
+
+
+# ------------------------------------------------------------------------------------------- what a file does not tell
+
+
+def test_options_say_what_paddles_lines_of_text_need(quarter: Arrays, tmp_path: Path, caplog) -> None:
+    path = write_paddle(tmp_path / "best_model.pdparams", quarter)
+    expected = first_logits(quarter, IMAGES, first_strides=STRIDES_TEXT_LINE)
+    assert distance(path, expected) > 0.01
+    given = foreign_of("2,2x1,2x1,2x1,2x1", "paddleclas", (80, 160))
+    assert given == Foreign(STRIDES_TEXT_LINE, None, replace(PADDLECLAS, resize=(80, 160), crop=None))
+    assert given == foreign_of("2, 1, 2x1, 2x1, 2x1, 2x1", "paddleclas", (80, 160))
+    found = load_checkpoint(path, given)
+    assert distance(path, expected, strides=given.strides) <= 1e-4
+    assert found.preprocessing == given.preprocessing
+    assert "strides 2,1,2x1,2x1,2x1,2x1 (given); dropout 0.2 (assumed)" in found.about["read_as"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("2,2,2",), "strides: expected six of the stem and the five stages, or Paddle's five"),
+        (("2,2x1x1,2,2,2",), "strides: expected six"),
+        (("2,0,2,2,2",), "strides: expected six"),
+        (("2,a,2,2,2",), "strides: expected six"),
+        ((None, "torchvision"), "preprocessing: expected one of paddleclas, timm, .*, got torchvision"),
+        ((None, None, (80, 160)), "squash: name the pre-processing, too"),
+        ((None, "timm", (0, 160)), "resize: expected positive sides"),
+    ],
+)
+def test_wrong_options_are_told(options: tuple, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        foreign_of(*options)
+
+
+def test_a_known_name_with_its_number_of_classes_tells_strides_and_pictures(tmp_path: Path) -> None:
+    two, five = first_arrays(0.25, classes=2), first_arrays(0.25, classes=5)
+    path = write_paddle(tmp_path / "PP-LCNet_x0_25_textline_ori_pretrained.pdparams", two)
+    found = load_checkpoint(path)
+    assert found.network.architecture.strides == STRIDES_TEXT_LINE
+    assert found.preprocessing == replace(PADDLECLAS, resize=(80, 160), crop=None)
+    assert "the network's name, textline_ori" in found.about["read_as"]
+    assert load_checkpoint(path, Foreign((2, 1, 2, 2, 2, 2))).network.architecture.strides == (2, 1, 2, 2, 2, 2)
+    (tmp_path / "textline_orientation").mkdir()
+    inside = write_paddle(tmp_path / "textline_orientation/best_model.pdparams", two)
+    assert load(inside).architecture.strides == STRIDES_TEXT_LINE
+    assert load(write_paddle(path, five)).architecture.strides == (2, 1, 2, 2, 2, 2)
+
+
+def test_what_was_assumed_is_logged_and_what_is_told_is_not(quarter: Arrays, tmp_path: Path, caplog) -> None:
+    caplog.set_level("INFO", "ernest.lcnet.weights")
+    path = write_paddle(tmp_path / "best_model.pdparams", quarter)
+    load(path)
+    assert caplog.messages == [
+        f"{path}: taken for a PP-LCNet x0.25 of PaddleClas, 5 classes; strides 2,1,2,2,2,2 (assumed); dropout 0.2 (assumed); "
+        "pictures short side 256, middle 224x224, bilinear, red first (assumed)"
+    ]
+    caplog.clear()
+    load_checkpoint(path, Foreign((2, 1, 2, 2, 2, 2), 0.2, PADDLECLAS))
+    assert not caplog.messages
+
+
+# -------------------------------------------------------------------------------------------------- numbers and wrappers
+
+
+def test_bfloat16_lies_as_uint16_in_files_of_paddle(quarter: Arrays, tmp_path: Path) -> None:
+    halves = {name: torch.from_numpy(array).to(torch.bfloat16) for name, array in quarter.items()}
+    bits = {name: tensor.view(torch.int16).numpy().view(np.uint16) for name, tensor in halves.items()}
+    rounded = {name: tensor.float().numpy() for name, tensor in halves.items()}
+    path = write_paddle(tmp_path / "x.pdparams", bits)
+    assert distance(path, first_logits(rounded, IMAGES)) <= 1e-4
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("conv1.bn.bias", np.array([np.nan] + [0.0] * 7, np.float32), "conv1.bn.bias: 1 of 8 numbers are not finite"),
+        ("fc.bias", np.array([np.inf, -np.inf, 0, 0, 0], np.float32), "fc.bias: 2 of 5 numbers are not finite"),
+        ("fc.bias", np.array([1e300, 0, 0, 0, 0]), "fc.bias: 1 of 5 numbers are not finite"),
+        ("fc.bias", np.arange(5), r"fc.bias holds whole numbers \(int64\), which are no weights"),
+        ("conv1.bn._variance", np.full(8, -1, np.float32), "conv1.bn._variance: a variance of -1 is below zero"),
+    ],
+)
+def test_numbers_that_are_no_weights_are_refused(quarter: Arrays, name: str, value: np.ndarray, message: str, tmp_path) -> None:
+    path = write_paddle(tmp_path / "x.pdparams", quarter | {name: value})
+    with pytest.raises(ValueError, match=rf"x\.pdparams: {message}"):
+        load(path)
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod.model."])
+def test_prefixes_of_wrappers_are_taken_off(quarter: Arrays, prefix: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    for names, rate in ((timm_names(quarter, torch.zeros(1280)), 0.0), (hugging_face_names(quarter), 0.2)):
+        save_file({f"{prefix}{name}": tensor for name, tensor in names.items()} | {"criterion.weight": torch.ones(5)}, path)
+        assert distance(path, first_logits(quarter, IMAGES, rate)) <= 1e-4
+        assert f"in {prefix.rstrip('.')}" in load_checkpoint(path).about["read_as"]
+
+
+def test_two_networks_in_a_file_are_told(quarter: Arrays, tmp_path: Path) -> None:
+    names = timm_names(quarter, torch.zeros(1280))
+    save_file(
+        {f"{prefix}.{name}": tensor.clone() for name, tensor in names.items() for prefix in ("one", "other")}, tmp_path / "x"
+    )
+    with pytest.raises(ValueError, match=r"x: holds several networks \(one\., other\.\): save one of them alone"):
+        load(tmp_path / "x")
+
+
+def test_backbones_and_later_versions_are_told(quarter: Arrays, tmp_path: Path) -> None:
+    names = hugging_face_names(quarter)
+    backbone = {name: tensor for name, tensor in names.items() if name.startswith("encoder.")}
+    save_file(backbone, tmp_path / "x")
+    with pytest.raises(ValueError, match=r"expected a classifier head\.weight of two dimensions, without which it is a backbone"):
+        load(tmp_path / "x")
+    save_file(backbone | {"encoder.blocks.0.layers.0.depthwise_convolution.lab.scale": torch.ones(1)}, tmp_path / "x")
+    with pytest.raises(ValueError, match="PP-LCNetV3 and V4 are other networks, of which nothing is read"):
+        load(tmp_path / "x")
+
+
+def test_a_deployed_file_is_no_start_for_a_training(quarter: Arrays, tmp_path: Path) -> None:
+    network = load(write_paddle(tmp_path / "x.pdparams", quarter))
+    save(tmp_path / "x.safetensors", fold(network), precision="fp32")
+    with pytest.raises(ValueError, match=r"x\.safetensors: a deployed network, without normalisation: start from the checkpoint"):
+        load_start(tmp_path / "x.safetensors")
+    (tmp_path / "x.onnx").write_bytes(b"\x08\x08\x12\x0cernest.lcnet")
+    with pytest.raises(ValueError, match=r"x\.onnx: .*this is a deployed network; give the checkpoint that it was made of"):
+        load_start(tmp_path / "x.onnx")

@@ -4,6 +4,7 @@ import os
 import struct
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 
-from ernest.lcnet.weights.load import PADDLE_NAMES, read_weights
+from ernest.lcnet.weights.load import read_weights
+from ernest.lcnet.weights.paddle_file import PADDLE_NAMES
 from ernest.lcnet.weights.pickle_reader import Call, Name, read_pickle
 from tests.lcnet.foreign import Wish, write_pickle, write_torch
 
@@ -135,9 +137,17 @@ def test_truncated_files_are_damaged(kind: str, tmp_path: Path) -> None:
             read_weights(path)
 
 
-@given(place=st.integers(0, 240), byte=st.integers(0, 255))
-def test_a_changed_byte_gives_tensors_or_one_error(place: int, byte: int, tmp_path_factory) -> None:
-    path = write_pickle(tmp_path_factory.getbasetemp() / "changed", {"a": ARRAY, "b": ARRAY.astype("i8")})
+def write_legacy(path: Path, content: dict) -> Path:
+    torch.save(content, path, _use_new_zipfile_serialization=False)  # noqa: TID251
+    return path
+
+
+@pytest.mark.parametrize("write", [write_pickle, write_torch, write_legacy])
+@given(place=st.integers(0, 3000), byte=st.integers(0, 255))
+def test_a_changed_byte_gives_tensors_or_one_error(write: Callable, place: int, byte: int, tmp_path_factory) -> None:
+    kind = torch.from_numpy if write is not write_pickle else np.copy
+    content = {"a": kind(ARRAY), "b": kind(ARRAY.astype("i8"))}
+    path = write(tmp_path_factory.getbasetemp() / "changed", content)
     data = bytearray(path.read_bytes())
     data[place % len(data)] = byte
     path.write_bytes(data)

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -184,3 +185,45 @@ def test_the_mode_of_a_file_follows_the_umask(tmp_path: Path) -> None:
 def test_the_default_is_the_preprocessing_of_paddleclas(tmp_path: Path) -> None:
     save(tmp_path / "x.safetensors", network(small_images(5)))
     assert read_checkpoint(tmp_path / "x.safetensors").preprocessing == PADDLECLAS
+
+
+@pytest.mark.parametrize("is_folded", [False, True])
+def test_opening_a_file_imports_no_compiler(is_folded: bool, tmp_path: Path, monkeypatch) -> None:
+    """Which takes torch two seconds, at every start of a command and of every worker."""
+    for architecture in (small_images(5), replace(pplcnet_v2(0.75, 4), classes=5)):
+        made = PPLCNet(architecture).eval()
+        save(tmp_path / "x.safetensors", fold(made) if is_folded else made)
+        with monkeypatch.context() as patch:
+            patch.setitem(sys.modules, "torch._dynamo", None)
+            read_checkpoint(tmp_path / "x.safetensors")
+
+
+def test_a_network_that_was_read_does_not_change_with_its_file(tmp_path: Path) -> None:
+    """Overwritten in place, as `cp` does it, and then cut: who reads memory of the file would answer otherwise, and then end."""
+    path = tmp_path / "x.safetensors"
+    made = network(small_images(5))
+    save(path, made)
+    for reader in (load, read_weights):
+        save(path, made)
+        back = reader(path)
+        content = bytearray(path.read_bytes())
+        content[4096:] = b"\x55" * (len(content) - 4096)
+        with path.open("r+b") as file:
+            file.write(content)
+            file.truncate(4096)
+        if reader is load:
+            with torch.no_grad():
+                assert torch.equal(back(IMAGES), made(IMAGES))
+        else:
+            assert all(torch.equal(tensor, made.state_dict()[name]) for name, tensor in back.items())
+
+
+@pytest.mark.parametrize("name", ["stem.1.running_var", "head.classifier.bias"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(name: str, value: float, tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    made = network(small_images(5))
+    save(path, made)
+    rewrite(path, tensors={name: torch.full_like(made.state_dict()[name], value)})
+    with pytest.raises(ValueError, match=rf"x\.safetensors: {name}: \d+ of \d+ numbers are not finite"):
+        load(path)
