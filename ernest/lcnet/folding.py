@@ -39,6 +39,8 @@ def _together(chain: nn.Module) -> tuple[nn.Conv2d, Tensor, Tensor]:
     convolution, norm = chain.get_submodule("0"), chain.get_submodule("1")
     assert isinstance(convolution, nn.Conv2d)
     assert isinstance(norm, nn.BatchNorm2d)
+    if convolution.weight.is_meta:  # shapes alone: to calculate with them makes torch import its compiler
+        return convolution, convolution.weight, norm.bias
     mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
     gain = norm.weight / torch.sqrt(variance + norm.eps)
     return convolution, convolution.weight * gain[:, None, None, None], norm.bias - mean * gain
@@ -48,7 +50,7 @@ def _merged(branches: ParallelDepthwise) -> nn.Conv2d:
     """The sum of depthwise convolutions of different sides: kernels padded with zeros to the largest, and added."""
     first, weight, bias = _together(branches.branches[0])
     side = first.kernel_size[0]
-    for branch in branches.branches[1:]:
+    for branch in [] if weight.is_meta else branches.branches[1:]:
         other, kernel, shift = _together(branch)
         weight = weight + F.pad(kernel, [(side - other.kernel_size[0]) // 2] * 4)
         bias = bias + shift

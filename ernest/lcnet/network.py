@@ -38,7 +38,8 @@ class PPLCNet(nn.Module):
         self.feature_channels = tuple(channels)
         self.head = Head(width, architecture)
         for module in self.modules():
-            if isinstance(module, nn.Conv2d):
+            # On the meta device there is nothing to draw, and to draw there makes torch import its compiler: two seconds.
+            if isinstance(module, nn.Conv2d) and not module.weight.is_meta:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def features(self, images: Tensor) -> list[Tensor]:

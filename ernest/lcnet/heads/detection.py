@@ -175,7 +175,8 @@ def _merge(width: int) -> nn.Sequential:
 def _last(width: int, out: int, bias: float) -> nn.Conv2d:
     """A layer of predictions, which begin near `bias` everywhere."""
     layer = nn.Conv2d(width, out, 1)
-    nn.init.normal_(layer.weight, std=0.01)
+    if not layer.weight.is_meta:  # see PPLCNet
+        nn.init.normal_(layer.weight, std=0.01)
     layer.bias = nn.Parameter(torch.full((out,), bias))
     return layer
 

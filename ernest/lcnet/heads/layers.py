@@ -21,7 +21,8 @@ def conv(
 ) -> ConvNormAct:
     """A `ConvNormAct` with weights drawn for ReLU-like activations (Kaiming, fan out)."""
     chain = ConvNormAct(width, out, kernel, stride, dilation, groups, activation)
-    nn.init.kaiming_normal_(chain.get_parameter("0.weight"), mode="fan_out", nonlinearity="relu")
+    if not (weight := chain.get_parameter("0.weight")).is_meta:  # see PPLCNet
+        nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu")
     return chain
 
 
