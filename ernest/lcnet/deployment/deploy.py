@@ -2,6 +2,7 @@
 
 import json
 import random
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -14,7 +15,7 @@ from torch import Tensor
 from ernest import storage
 from ernest.lcnet.deployment.export import onnx_model, openvino_model, set_metadata
 from ernest.lcnet.deployment.quantise import quantise_onnx, quantise_openvino
-from ernest.lcnet.deployment.runtimes import eager_model, open_model, read_labels
+from ernest.lcnet.deployment.runtimes import Model, eager_model, open_model, read_labels
 from ernest.lcnet.deployment.verify import Check, compare, input_size, time_both
 from ernest.lcnet.folding import fold
 from ernest.lcnet.image_io.preprocess import Preprocessing
@@ -70,7 +71,7 @@ def deploy(
     the timing, `foreign` what you know of a file of others.
 
     Raises ValueError or ImportError before any work for what cannot be, and ValueError, with nothing written, where the
-    answers differ too much.
+    answers differ too much, or where this machine has no products of that precision to compare with.
     """
     checkpoint = Path(checkpoint)
     out = Path(out) if out is not None else checkpoint.with_name(f"{checkpoint.stem}.{precision}{ENDINGS[to]}")
@@ -84,7 +85,7 @@ def deploy(
     eager, size = eager_model(saved), input_size(saved.preprocessing)
     with storage.write_file(out) as aside:
         _write(saved, to, aside, ranges)
-        deployed = open_model(aside, threads=threads)
+        deployed = _opened(aside, to, precision, threads)
         check = compare(eager, deployed, precision, pictures[len(ranges) :][:COMPARED])
         milliseconds = time_both(deployed, eager, size, threads)
         files = tuple(out.with_name(file.name) for file in sorted(aside.parent.iterdir(), key=lambda one: one != aside))
@@ -152,6 +153,19 @@ def _pictures(folder: str | Path, preprocessing: Preprocessing) -> list[Tensor]:
         raise ValueError(f"{folder}: expected {FEWEST} pictures or more, found {len(files)}")
     random.Random(0).shuffle(files)
     return [read_input(file, preprocessing) for file in files[: CALIBRATION + COMPARED]]
+
+
+def _opened(path: Path, to: Target, precision: Precision, threads: int | None) -> Model:
+    """The written model. Raises ValueError if this machine computes it in fp32: that says nothing of fewer bits elsewhere."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        deployed = open_model(path, threads=threads)
+    if deployed.actual != precision:
+        why = str(told[0].message) if told else f"it runs in {deployed.actual}"
+        raise ValueError(f"precision: {to} {precision} cannot be checked on this machine ({why}); deploy on one that has it")
+    for one in told:
+        warnings.warn(one.message, one.category, stacklevel=3)
+    return deployed
 
 
 # ----------------------------------------------------------------------------------------------------------- writing

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from ernest.lcnet.image_io.preprocess import Preprocessing
+from ernest.lcnet.inference import as_input, infer, start_runtime
 from ernest.lcnet.weights.foreign import UNKNOWN, Foreign, load_checkpoint
 from ernest.lcnet.weights.native import KEY, Checkpoint, Precision, decode_metadata, parse_metadata
+
+if TYPE_CHECKING:
+    import openvino
 
 Runtime = Literal["torch", "native", "onnx", "openvino"]
 
@@ -23,15 +29,39 @@ NEEDS: Mapping[Runtime, tuple[str, ...]] = {"torch": (), "native": (), "onnx": (
 
 @dataclass(frozen=True)
 class Model:
-    """A network behind some runtime. `run` takes float32 `[N, C, H, W]` of any sizes to logits `[N, classes]`."""
+    """A network behind some runtime, which `forward` hands images to as they are; `run` is for use. Threads may share a model;
+    copies are the model itself. To another process send the name of the file: pickling is refused.
 
-    run: Callable[[Tensor], Tensor]
+    `precision` is the one that the file asks for, `actual` the one that this machine computes in: fp32 where it has no
+    compiler or no such products.
+    """
+
+    forward: Callable[[Tensor], Tensor]
     runtime: Runtime
     precision: Precision
+    actual: Precision
     classes: int
     labels: tuple[str, ...]
     preprocessing: Preprocessing
     about: Mapping[str, Any]
+
+    def run(self, images: Tensor) -> Tensor:
+        """Float32 logits `[N, classes]` of images `[N, C, H, W]`, any N and sizes, by the same rules in every runtime.
+
+        Any floating-point type and strides are taken; the result is the caller's own and has no history. Raises ValueError for
+        other images, and RuntimeError in a forked process, which lacks the threads of most runtimes (`native` starts its own).
+        """
+        images = as_input(images, len(self.preprocessing.mean))
+        return self.forward(images) if len(images) else images.new_empty((0, self.classes))
+
+    def __copy__(self) -> Model:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Model:
+        return self
+
+    def __reduce__(self) -> tuple:
+        raise TypeError("a Model cannot be pickled: send the name of its file, and open it in the other process")
 
 
 def open_model(
@@ -66,7 +96,7 @@ def open_model(
 
 def eager_model(saved: Checkpoint) -> Model:
     """The network of a checkpoint in eager PyTorch, neither folded nor compiled."""
-    return _model(torch.inference_mode()(saved.network.eval()), "torch", saved)
+    return _model(partial(infer, saved.network.eval()), "torch", saved)
 
 
 def read_labels(path: str | Path, classes: int) -> tuple[str, ...]:
@@ -88,57 +118,85 @@ def require_packages(runtime: Runtime) -> None:
             raise ImportError(f"{package} is not installed: pip install '{package}', or 'ernest-ai[deploy]'")
 
 
-def _model(run: Callable[[Tensor], Tensor], runtime: Runtime, saved: Checkpoint) -> Model:
+def _model(forward: Callable[[Tensor], Tensor], runtime: Runtime, saved: Checkpoint) -> Model:
     classes = saved.network.architecture.classes
-    return Model(run, runtime, saved.precision or "fp32", classes, saved.labels, saved.preprocessing, saved.about)
+    wanted: Precision = saved.precision or "fp32"
+    return Model(forward, runtime, wanted, wanted, classes, saved.labels, saved.preprocessing, saved.about)
 
 
 def _open_native(saved: Checkpoint, threads: int | None) -> Model:
     from ernest.lcnet.native import Executor
 
-    return _model(Executor(saved.network, precision=saved.precision or "fp32", threads=threads), "native", saved)
+    executor = Executor(saved.network, precision=saved.precision or "fp32", threads=threads)
+    return replace(_model(executor, "native", saved), actual=executor.precision if executor.compiled else "fp32")
 
 
 def _open_onnx(path: Path, threads: int | None) -> Model:
     require_packages("onnx")
+    start_runtime()
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
+    # Else its threads wait for the next picture at full speed, and take the processors from whoever reads that picture.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no base class with each other
         raise ValueError(f"{path}: ONNX Runtime cannot read it: {_first_line(error)}") from None
 
-    def run(images: Tensor) -> Tensor:
+    def forward(images: Tensor) -> Tensor:
+        start_runtime()
         return torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
 
     text = session.get_modelmeta().custom_metadata_map.get(KEY)
-    return _described(path, text, run, "onnx", session.get_outputs()[0].shape[-1])
+    return _described(path, text, forward, "onnx", session.get_outputs()[0].shape[-1])
 
 
 def _open_openvino(path: Path, threads: int | None) -> Model:
     require_packages("openvino")
+    start_runtime()
     import openvino
 
     core = openvino.Core()
     try:
         graph = core.read_model(path)
         text = graph.get_rt_info([KEY]).astype(str) if graph.has_rt_info([KEY]) else None
-        hint = "bf16" if text and decode_metadata(text)["precision"] == "bf16" else "f32"
-        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads or 0}
-        compiled = core.compile_model(graph, "CPU", settings)
+        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads or 0}
+        bf16 = text is not None and decode_metadata(text)["precision"] == "bf16"
+        compiled = core.compile_model(graph, "CPU", settings | {"INFERENCE_PRECISION_HINT": "bf16"} if bf16 else settings)
+        lacks_bf16 = bf16 and ("BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES") or not _answers(compiled))
+        if lacks_bf16:
+            warnings.warn("OpenVINO has no bf16 products on this processor: running in fp32", RuntimeWarning, stacklevel=3)
+            compiled = core.compile_model(graph, "CPU", settings)
     except RuntimeError as error:
         raise ValueError(f"{path}: OpenVINO cannot read it: {_first_line(error)}") from None
 
-    def run(images: Tensor) -> Tensor:
-        return torch.from_numpy(compiled(images.numpy())[0])
+    idle: list[openvino.InferRequest] = []  # a request holds the images and logits of one call at a time
 
-    return _described(path, text, run, "openvino", compiled.output(0).partial_shape[1].get_length())
+    def forward(images: Tensor) -> Tensor:
+        start_runtime()
+        try:
+            request = idle.pop()
+        except IndexError:
+            request = compiled.create_infer_request()
+        logits = request.infer([images.numpy()], share_inputs=True)[0]
+        idle.append(request)
+        return torch.from_numpy(logits)
+
+    classes = compiled.output(0).partial_shape[1].get_length()
+    model = _described(path, text, forward, "openvino", classes)
+    return replace(model, actual="fp32") if lacks_bf16 else model
 
 
-def _described(path: Path, text: str | None, run: Callable[[Tensor], Tensor], runtime: Runtime, classes: int) -> Model:
+def _answers(compiled: openvino.CompiledModel) -> bool:
+    """Whether a graph of free size answers at all: OpenVINO 2026.4 gives no row, and no error, where oneDNN lacks a kernel."""
+    channels = compiled.input(0).partial_shape[1].get_length()
+    return len(compiled(torch.zeros(1, channels, 32, 32).numpy())[0]) == 1
+
+
+def _described(path: Path, text: str | None, forward: Callable[[Tensor], Tensor], runtime: Runtime, classes: int) -> Model:
     """A model with what its metadata tell."""
     if text is None:
         raise ValueError(f"{path}: it carries no labels and no pre-processing: make it with `ernest lcnet deploy`")
@@ -148,7 +206,8 @@ def _described(path: Path, text: str | None, run: Callable[[Tensor], Tensor], ru
             raise ValueError(f"labels: expected one for each of the {classes} classes, got {len(labels)}")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: damaged metadata {KEY}: {error}") from None
-    return Model(run, runtime, precision or "fp32", classes, labels, preprocessing, about)
+    wanted: Precision = precision or "fp32"
+    return Model(forward, runtime, wanted, wanted, classes, labels, preprocessing, about)
 
 
 def _first_line(error: Exception) -> str:

@@ -7,11 +7,11 @@ import warnings
 import weakref
 from typing import Literal, get_args
 
-import torch
 from torch import Tensor
 
-from ernest.device import autocast, count_processors
+from ernest.device import count_processors
 from ernest.lcnet.folding import fold
+from ernest.lcnet.inference import as_input, infer
 from ernest.lcnet.native.build import INSTRUCTIONS, VARIABLE, BuildError, available, features, library
 from ernest.lcnet.native.plan import LayerTime, slots_of, steps_of, timed, values_of
 from ernest.lcnet.network import PPLCNet
@@ -24,9 +24,6 @@ _PRODUCTS = {"bf16": "avx512_bf16", "int8": "avx512_vnni"}
 _BYTES = {"fp32": (4, 4), "bf16": (2, 2), "int8": (2, 1)}
 """Of a value in a map, and of a weight."""
 
-_LARGEST = 10**8
-"""Pixels of one image: distances inside a map are kept in 31 bits."""
-
 
 class Executor:
     """Images `[N, in_channels, H, W]` to logits `[N, classes]`, as `network(images)` in inference, but faster.
@@ -35,8 +32,9 @@ class Executor:
     fp32 and keeps maps in halves. int8 multiplies codes of 8 bits in the pointwise convolutions, with scales that are found
     while it runs, and weights of 8 bits in the last layers; the rest is as in bf16. `threads`: by default one for each
     processor that the process may use. `instructions`: by default the best of `available()`, which the environment variable
-    ERNEST_INSTRUCTIONS limits to one set. Any N, H and W; calls from several threads wait for each other. The network is
-    copied: later changes of it have no effect.
+    ERNEST_INSTRUCTIONS limits to one set. Any N, H and W, any floating-point type and strides; calls from several threads wait
+    for each other. The network is copied: later changes of it have no effect. A forked process, a copy and one that was
+    pickled open an engine of their own.
 
     Raises ValueError for an unknown precision, an instruction set that the processor lacks, and bf16 or int8 with a set
     that has no such products. Without such products on the processor, both warn and run in fp32.
@@ -50,16 +48,14 @@ class Executor:
             raise ValueError(f"threads: expected at least 1, got {threads}")
         self.precision: Precision
         self.precision, candidates = _chosen(precision, instructions)
+        self._wanted = precision, threads, instructions
         self._network = fold(network).cpu().float()
-        self._lock = threading.Lock()
         self._library: ctypes.CDLL | None = None
         self.instructions = "plain PyTorch"
         errors = []
         for self.instructions in candidates:
             try:
-                self._library = library(
-                    self.instructions, defines=(f"LCNET_PRECISION={get_args(Precision).index(self.precision)}",)
-                )
+                self._library = library(self.instructions, defines=(define(self.precision),))
                 break
             except BuildError as error:
                 errors.append(str(error))
@@ -67,8 +63,10 @@ class Executor:
             self.instructions = "plain PyTorch"
             warnings.warn(f"running in plain PyTorch, several times slower: {errors[0]}", RuntimeWarning, stacklevel=2)
             return
-        self._engine = _opened(self._library, self._network, self.precision, self.threads)
-        weakref.finalize(self, _closed, self._library, self._engine, os.getpid())
+        self._engine = _Engine(self._library, self._network, self.precision, self.threads)
+
+    def __reduce__(self) -> tuple:
+        return Executor, (self._network, *self._wanted)
 
     @property
     def compiled(self) -> bool:
@@ -78,8 +76,7 @@ class Executor:
     def __call__(self, images: Tensor) -> Tensor:
         images = self._checked(images)
         if self._library is None:
-            with torch.inference_mode(), autocast(enabled=self.precision == "bf16"):
-                return self._network(images).float()
+            return infer(self._network, images, bf16=self.precision == "bf16")
         return self._run(images, None)
 
     def layers(self, images: Tensor, repeats: int = 20) -> list[LayerTime]:
@@ -103,22 +100,39 @@ class Executor:
         return timed(steps, min(runs[1:], key=sum))
 
     def _checked(self, images: Tensor) -> Tensor:
-        channels = self._network.architecture.in_channels
-        if images.ndim != 4 or images.shape[1] != channels or 0 in images.shape[2:]:
-            raise ValueError(f"images: expected [N, {channels}, H, W], got {list(images.shape)}")
-        if images.shape[2] * images.shape[3] > _LARGEST:
-            raise ValueError(f"images: expected at most {_LARGEST} pixels each, got {images.shape[2]}x{images.shape[3]}")
-        return images.detach().cpu().float().contiguous()
+        return as_input(images, self._network.architecture.in_channels)
 
     def _run(self, images: Tensor, seconds: object) -> Tensor:
         assert self._library is not None
-        logits = torch.empty(len(images), self._network.architecture.classes)
+        if self._engine.process != os.getpid():  # forked: without the engine's threads, and maybe in the middle of a run
+            self._engine = _Engine(self._library, self._network, self.precision, self.threads)
+        engine = self._engine
+        logits = images.new_empty((len(images), self._network.architecture.classes))  # float32, whatever torch's defaults are
         count, _, height, width = images.shape
-        with self._lock:
-            failed = self._library.lcnet_run(self._engine, images.data_ptr(), count, height, width, logits.data_ptr(), seconds)
+        with engine.lock:
+            failed = self._library.lcnet_run(engine.address, images.data_ptr(), count, height, width, logits.data_ptr(), seconds)
         if failed:
             raise MemoryError(f"no memory for {count} images of {height}x{width}")
         return logits
+
+
+class _Engine:
+    """An engine that the library has opened for this process, with the lock of its one run at a time; closed with its owner."""
+
+    def __init__(self, compiled: ctypes.CDLL, network: PPLCNet, precision: Precision, threads: int) -> None:
+        self.process, self.lock = os.getpid(), threading.Lock()
+        self.address = _opened(compiled, network, precision, threads)
+        weakref.finalize(self, _closed, compiled, self.address, self.process)
+
+
+def has_products(instructions: str, present: frozenset[str], precision: Precision) -> bool:
+    """Whether an instruction set, on a processor with the features `present`, has the products of a precision."""
+    return precision == "fp32" or instructions == "amx" or (instructions == "avx512" and _PRODUCTS[precision] in present)
+
+
+def define(precision: Precision) -> str:
+    """What makes a build for one precision, which takes a third of the time of one for all."""
+    return f"LCNET_PRECISION={get_args(Precision).index(precision)}"
 
 
 def _chosen(precision: Precision, instructions: str | None) -> tuple[Precision, list[str]]:
@@ -132,7 +146,7 @@ def _chosen(precision: Precision, instructions: str | None) -> tuple[Precision, 
         raise ValueError(f"instructions: expected one of {', '.join(able)}, got {instructions}, which is {known}")
     if precision == "fp32":
         return precision, list(able) if instructions is None else [instructions]
-    products = [name for name in able if name == "amx" or (name == "avx512" and _PRODUCTS[precision] in features())]
+    products = [name for name in able if has_products(name, features(), precision)]
     if instructions is not None and instructions not in products:
         lacking = f"{precision} products, which {instructions} has not on this processor"
         raise ValueError(f"precision: {precision} needs instructions with {lacking}")

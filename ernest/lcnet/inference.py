@@ -1,0 +1,52 @@
+"""Inference by one rule in every runtime: which images are taken, in what form, in which process; and plain PyTorch's answer."""
+
+import os
+
+import torch
+from torch import Tensor, nn
+
+from ernest.device import autocast
+
+LARGEST = 10**8
+"""Pixels of one image: the compiled executor keeps distances inside a map in 31 bits."""
+
+_processes: set[int] = set()  # those that have started a runtime, among this one and its ancestors
+
+
+def as_input(images: Tensor, channels: int) -> Tensor:
+    """`images` `[N, channels, H, W]` of any floating-point type, device and strides, as plain float32 without their history.
+
+    Runtimes take an address and believe what they were told of it. Raises ValueError, which says what was expected, for other
+    shapes and for whole numbers, which would be grey levels that nobody has normalised; TypeError for what is no tensor.
+    """
+    if not isinstance(images, Tensor):
+        raise TypeError(f"images: expected a tensor, got {type(images).__name__}")
+    if not images.is_floating_point() or images.layout is not torch.strided or images.is_meta:
+        found = f"{str(images.dtype).removeprefix('torch.')} ({str(images.layout).removeprefix('torch.')}, {images.device.type})"
+        raise ValueError(f"images: expected floating-point numbers as `prepare` makes them, got {found}")
+    if images.ndim != 4 or images.shape[1] != channels or 0 in images.shape[2:]:
+        raise ValueError(f"images: expected [N, {channels}, H, W], got {list(images.shape)}")
+    if images.shape[2] * images.shape[3] > LARGEST:
+        raise ValueError(f"images: expected at most {LARGEST} pixels each, got {images.shape[2]}x{images.shape[3]}")
+    return images.detach().cpu().float().resolve_neg().contiguous()
+
+
+def infer(network: nn.Module, images: Tensor, bf16: bool = False) -> Tensor:
+    """Logits of `network` in evaluation, for images as `as_input` makes them: whatever modes the caller has set, an ordinary
+    float32 tensor of its own. Raises RuntimeError in a process that `start_runtime` refuses.
+    """
+    start_runtime()
+    with torch.inference_mode(), autocast(enabled=bf16):
+        logits = network(images).float()
+    return logits.clone()
+
+
+def start_runtime() -> None:
+    """Notes that this process uses a runtime with threads of its own. Raises RuntimeError if an ancestor has used one.
+
+    A forked child has none of those threads. PyTorch waits for them for ever, ONNX Runtime and OpenVINO may, or abort, and a
+    model that the child opens itself does no better.
+    """
+    _processes.add(os.getpid())
+    if len(_processes) > 1:
+        raise RuntimeError("this process was forked after a model had run, and lacks its threads: spawn it, or fork before")
