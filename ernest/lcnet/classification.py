@@ -4,6 +4,7 @@ import json
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,13 +16,14 @@ from ernest.device import count_processors
 from ernest.lcnet.deployment.runtimes import Model, open_model
 from ernest.lcnet.image_io.find import describe_left_out, name_pictures, printable
 from ernest.lcnet.image_io.preprocess import Preprocessing, normalise_pictures
-from ernest.lcnet.image_io.read import read_levels
+from ernest.lcnet.image_io.read import SMALL, file_bytes, read_levels
 
 BATCH = 16
 """Pictures at once, where all names are known."""
 
 READERS = 4
 """Threads that read, at most; each reads a batch."""
+
 
 Levels = np.ndarray | str
 """A picture as it is resized and cropped, or why it cannot be read."""
@@ -109,28 +111,35 @@ def classify(model: Model, files: Iterable[str | Path], top: int = 5, batch: int
 def _read_ahead(
     files: Iterable[str | Path], size: int, preprocessing: Preprocessing, exact: bool
 ) -> Iterator[tuple[list[str], list[Levels]]]:
-    """Batches of names with their pictures. A batch of one is read when it is asked for: the next name may not be there yet."""
-    if size == 1:
-        for file in files:
-            yield [str(file)], [_tried(file, preprocessing, exact)]
-        return
+    """Batches of names with their pictures. Batches of one are read when they are asked for: the next name may not be there yet.
+
+    Large files are read by threads, as decoders let others work meanwhile. Small ones take Python itself, which does one thing at
+    a time, and are read here.
+    """
     workers, waiting = min(READERS, count_processors()), deque[tuple[list[str], Future[list[Levels]]]]()
-    pool = ThreadPoolExecutor(workers)
-    try:
-        for some in _batches(files, size):
-            task = pool.submit(lambda batch: [_tried(file, preprocessing, exact) for file in batch], some)
-            waiting.append((list(map(str, some)), task))
-            if len(waiting) > workers:
+
+    def read(some: Sequence[str]) -> list[Levels]:
+        return [_tried(file, preprocessing, exact) for file in some]
+
+    with ExitStack() as stack:
+        pool: ThreadPoolExecutor | None = None
+        for some in _batches(map(str, files), size):
+            large = size > 1 and file_bytes(some) > SMALL * len(some)
+            if large:
+                if pool is None:
+                    pool = ThreadPoolExecutor(workers)
+                    stack.callback(pool.shutdown, cancel_futures=True)
+                waiting.append((some, pool.submit(read, some)))
+            while waiting and (not large or len(waiting) > workers):
                 names, task = waiting.popleft()
                 yield names, task.result()
-        while waiting:
-            names, task = waiting.popleft()
+            if not large:
+                yield some, read(some)
+        for names, task in waiting:
             yield names, task.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
-def _tried(file: str | Path, preprocessing: Preprocessing, exact: bool) -> Levels:
+def _tried(file: str, preprocessing: Preprocessing, exact: bool) -> Levels:
     try:
         return read_levels(file, preprocessing, exact)
     except ValueError as error:
@@ -145,8 +154,8 @@ def _labelled(model: Model, logits: Tensor, top: int) -> list[tuple[tuple[str, f
     return [tuple((names[one], value) for value, one in zip(*row, strict=True)) for row in rows]
 
 
-def _batches(files: Iterable[str | Path], size: int) -> Iterator[list[str | Path]]:
-    some: list[str | Path] = []
+def _batches(files: Iterable[str], size: int) -> Iterator[list[str]]:
+    some: list[str] = []
     for file in files:
         some.append(file)
         if len(some) == size:

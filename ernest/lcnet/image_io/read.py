@@ -4,8 +4,8 @@ import os
 import stat
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,10 @@ UPSIDE_DOWN, RIGHT_TO_LEFT = (3, 4, 7, 8), (2, 3, 6, 7)
 """Its values for which the last pixels of the file end up at the top, or at the left."""
 
 
+SMALL = 65_536
+"""Bytes of a file that takes less time to decode than several threads would take from each other."""
+
+
 def read_picture(path: str | Path, grey: bool = False) -> np.ndarray:
     """uint8 `[H, W, 3]`, red first, or `[H, W]`: upright as the camera noted, what is transparent laid on white.
 
@@ -33,7 +37,7 @@ def read_picture(path: str | Path, grey: bool = False) -> np.ndarray:
     whatever is wrong with it.
     """
     with _opened(path) as picture:
-        return np.array(_levels(picture, grey))
+        return np.array(_levels(picture, _orientation(picture), grey))
 
 
 def read_levels(path: str | Path, preprocessing: Preprocessing, exact: bool = False) -> np.ndarray:
@@ -44,20 +48,21 @@ def read_levels(path: str | Path, preprocessing: Preprocessing, exact: bool = Fa
     """
     grey = len(preprocessing.mean) == 1
     with _opened(path) as picture:
-        height, width = _upright_size(picture)
-        target = target_size(height, width, preprocessing)
-        frame = None if exact else _draft(picture, target, grey)
-        return fit_picture(_levels(picture, grey), preprocessing, (height, width), frame)
+        turn = _orientation(picture)
+        height, width = _upright_size(picture, turn)
+        frame = None if exact else _draft(picture, turn, target_size(height, width, preprocessing), grey)
+        return fit_picture(_levels(picture, turn, grey), preprocessing, (height, width), frame)
 
 
 def read_shrunk(path: str | Path, most: int, grey: bool = False) -> np.ndarray:
     """uint8 `[H, W, C]` with a short side of at most `most`: larger pictures are shrunk, smaller ones stay. Raises ValueError."""
     with _opened(path) as picture:
-        height, width = _upright_size(picture)
+        turn = _orientation(picture)
+        height, width = _upright_size(picture, turn)
         factor = min(1.0, most / min(height, width))
         size = max(1, round(height * factor)), max(1, round(width * factor))
-        frame = _draft(picture, size, grey)
-        levels = _levels(picture, grey)
+        frame = _draft(picture, turn, size, grey)
+        levels = _levels(picture, turn, grey)
     levels = levels[..., None] if grey else levels
     return np.ascontiguousarray(resize_window(levels, size, (0, 0, *size), antialias=True, frame=frame))
 
@@ -65,6 +70,15 @@ def read_shrunk(path: str | Path, most: int, grey: bool = False) -> np.ndarray:
 def read_input(path: str | Path, preprocessing: Preprocessing, exact: bool = False) -> Tensor:
     """A picture as a network gets it, a batch of one. Raises ValueError, which names the file."""
     return normalise_pictures(read_levels(path, preprocessing, exact)[None], preprocessing)
+
+
+def file_bytes(files: Iterable[str | Path]) -> int:
+    """Of all together; what is not there counts for nothing."""
+    total = 0
+    for file in files:
+        with suppress(OSError, ValueError):  # its reader complains
+            total += os.stat(file).st_size
+    return total
 
 
 @contextmanager
@@ -96,10 +110,10 @@ def _check_file(path: str | Path) -> None:
         raise ValueError("expected a picture, got no regular file")
 
 
-def _upright_size(picture: "Image") -> tuple[int, int]:
+def _upright_size(picture: "Image", turn: int) -> tuple[int, int]:
     """Height and width once it is upright."""
     width, height = picture.size
-    return (width, height) if _orientation(picture) >= 5 else (height, width)
+    return (width, height) if turn >= 5 else (height, width)
 
 
 def _orientation(picture: "Image") -> int:
@@ -111,13 +125,13 @@ def _orientation(picture: "Image") -> int:
     return noted if noted in range(1, 9) else 1
 
 
-def _draft(picture: "Image", size: tuple[int, int], grey: bool) -> Frame | None:
+def _draft(picture: "Image", turn: int, size: tuple[int, int], grey: bool) -> Frame | None:
     """Has a JPEG decoded smaller, but no smaller than upright height and width.
 
     Returns what the upright picture covers of those pixels: of the last ones, which may end up first when it is turned, an
     eighth or more. None where it is decoded whole.
     """
-    turn, (width, height) = _orientation(picture), picture.size
+    width, height = picture.size
     wanted = size if turn >= 5 else (size[1], size[0])
     fraction = min(width // wanted[0], height // wanted[1])
     if fraction < 2 or picture.format not in ("JPEG", "MPO") or picture.mode not in ("L", "RGB"):
@@ -130,12 +144,12 @@ def _draft(picture: "Image", size: tuple[int, int], grey: bool) -> Frame | None:
     return top, left, top + tall, left + wide
 
 
-def _levels(picture: "Image", grey: bool) -> np.ndarray:
+def _levels(picture: "Image", turn: int, grey: bool) -> np.ndarray:
     """Decoded, upright, on white, in eight bits."""
     from PIL import Image
 
     picture.load()
-    turn, picture = _orientation(picture), _eight_bits(picture)
+    picture = _eight_bits(picture)
     if turn > 1:
         turns = Image.Transpose
         ways = (turns.FLIP_LEFT_RIGHT, turns.ROTATE_180, turns.FLIP_TOP_BOTTOM, turns.TRANSPOSE)

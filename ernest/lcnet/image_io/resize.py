@@ -43,16 +43,24 @@ def _resize_nearest(picture: np.ndarray, down: Axis, across: Axis, window: Windo
     top, left, height, width = window
     rows, row_weights = _taps(picture.shape[0], down, top, height, kernel)
     columns, weights = _taps(picture.shape[1], across, left, width, kernel)
-    if picture.ndim == 3:
-        row_weights, weights = row_weights[..., None], weights[..., None]
-    # Lines are taken first in the direction where fewer pixels come along.
-    by_rows = height * picture.shape[1] <= width * picture.shape[0]
-    lines = [picture[row] for row in rows] if by_rows else [picture[:, column] for column in columns]
-    total = np.zeros((height, width, *picture.shape[2:]), np.float32)
-    for i, row in enumerate(rows):
-        pixels = (lines[i][:, column] if by_rows else lines[j][row] for j, column in enumerate(columns))
-        total += row_weights[i][:, None] * sum(weight * levels for weight, levels in zip(weights, pixels, strict=True))
-    return np.clip(np.floor(total + np.float32(0.5)), 0, 255).astype(np.uint8)
+    y, x = rows.min(), columns.min()
+    levels = picture[y : rows.max() + 1, x : columns.max() + 1]
+    steps = [(rows - y, row_weights, 0), (columns - x, weights, 1)]
+    # First in the direction that leaves less to do for the other.
+    by_rows = height * levels.shape[1] <= width * levels.shape[0]
+    for places, part, axis in steps if by_rows else steps[::-1]:
+        levels = _combine(levels, places, part, axis)
+    return np.clip(np.floor(levels + np.float32(0.5)), 0, 255).astype(np.uint8)
+
+
+def _combine(levels: np.ndarray, places: np.ndarray, weights: np.ndarray, axis: int) -> np.ndarray:
+    """Sums of lines or columns at `places`, each times its weight; both `[taps, count]`."""
+    shape = [1] * levels.ndim
+    shape[axis] = -1
+    total = np.take(levels, places[0], axis, mode="clip") * weights[0].reshape(shape)
+    for place, weight in zip(places[1:], weights[1:], strict=True):
+        total += np.take(levels, place, axis, mode="clip") * weight.reshape(shape)
+    return total
 
 
 def _taps(length: int, axis: Axis, first: int, count: int, kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,6 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from ernest.lcnet.image_io.augment import crop_boxes, elastic_distort, erase, rand_augment
 from ernest.lcnet.image_io.preprocess import Preprocessing, fit_picture, normalise
-from ernest.lcnet.image_io.read import read_levels, read_shrunk
+from ernest.lcnet.image_io.read import SMALL, file_bytes, read_levels, read_shrunk
 from ernest.lcnet.training.listing import UNLABELLED, Listing
 from ernest.lcnet.training.memory import memory_limit
 from ernest.lcnet.training.recipe import Recipe, preprocessing_of
@@ -27,7 +26,7 @@ Transform = Callable[[np.ndarray], np.ndarray]
 Reader = Callable[[Path], np.ndarray]
 """A file to what is kept of its picture, uint8 `[H, W, C]`. Raises ValueError, which names the file."""
 
-CHUNK = 16
+SAMPLE = 100
 READ_AHEAD = 3
 """Batches that are made while the network is busy with another one."""
 
@@ -70,7 +69,9 @@ def read_dataset(listing: Listing, read: Reader, skip: bool = False, most: int |
     held: list[np.ndarray | None] = []
     files, checksums, targets, faults, size = [], [], [], [], 0
     with ThreadPoolExecutor(_workers()) as pool:
-        decoded = chain.from_iterable(pool.map(lambda some: [_tried(file, read) for file in some], _chunks(listing.files)))
+        # Small files take Python itself, which does one thing at a time: threads would only take it from each other.
+        each = map if file_bytes(listing.files[:SAMPLE]) <= SMALL * SAMPLE else pool.map
+        decoded = each(lambda file: _tried(file, read), listing.files)
         for file, target, image in zip(listing.files, listing.targets, decoded, strict=True):
             if isinstance(image, str):
                 faults.append(image)
@@ -174,11 +175,6 @@ def _tried(file: Path, read: Reader) -> np.ndarray | str:
         return read(file)
     except ValueError as error:
         return str(error)
-
-
-def _chunks(files: Sequence[Path]) -> list[Sequence[Path]]:
-    """A task of a thread reads several small files, which each take less time than handing over a task."""
-    return [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
 
 
 def _check_faults(faults: list[str], skip: bool, targets: list[int], listing: Listing) -> None:
