@@ -27,7 +27,7 @@ TARGETS = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MU
 
 FIELDS = re.findall(r"^\| `(\w+\.\w+)` \|", (ROOT / "docs/recipe.md").read_text(), flags=re.MULTILINE)
 """Of the recipe, whose sections share names with rooms."""
-DATA = (".json", ".jsonl", ".npz", ".png", ".safetensors", ".toml", ".typed")
+DATA = (".json", ".jsonl", ".npz", ".pdiparams", ".png", ".safetensors", ".toml", ".typed")
 MODULES: dict[str, list[str]] = {}
 for _path in sorted((ROOT / "ernest").rglob("*.py")):
     _name = ".".join(_path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")

@@ -1,20 +1,33 @@
-"""Classifies picture files with a model of any runtime: labels and probabilities, one by one or in batches."""
+"""Classifies picture files with a model of any runtime: labels and probabilities, one by one or in batches read ahead."""
 
 import json
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ernest.device import count_processors
 from ernest.lcnet.deployment.runtimes import Model, open_model
-from ernest.lcnet.image_io.read import picture_files, read_input
+from ernest.lcnet.image_io.find import describe_left_out, name_pictures, printable
+from ernest.lcnet.image_io.preprocess import Preprocessing, normalise_pictures
+from ernest.lcnet.image_io.read import SMALL, file_bytes, read_levels
 from ernest.lcnet.weights.foreign import UNKNOWN, Foreign
 
 BATCH = 16
 """Pictures at once, where all names are known."""
+
+READERS = 4
+"""Threads that read, at most; each reads a batch."""
+
+
+Levels = np.ndarray | str
+"""A picture as it is resized and cropped, or why it cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -27,16 +40,19 @@ class Answer:
 
 
 def as_json(answer: Answer) -> str:
+    """One JSON object; the name of a file that is no UTF-8 is escaped in it, as Python reads it back."""
+    plain = answer.file == printable(answer.file)
     if answer.error is not None:
-        return json.dumps({"file": answer.file, "error": answer.error}, ensure_ascii=False)
+        return json.dumps({"file": answer.file, "error": answer.error}, ensure_ascii=not plain)
     labels = [{"label": label, "probability": round(probability, 6)} for label, probability in answer.labels]
-    return json.dumps({"file": answer.file, "labels": labels}, ensure_ascii=False)
+    return json.dumps({"file": answer.file, "labels": labels}, ensure_ascii=not plain)
 
 
 def as_text(answer: Answer) -> str:
-    if answer.error is not None:
-        return answer.error
-    return f"{answer.file}: " + ", ".join(f"{label} {probability:.4f}" for label, probability in answer.labels)
+    """One line."""
+    shares = ", ".join(f"{label} {probability:.4f}" for label, probability in answer.labels)
+    line = f"{printable(answer.file)}: {shares}" if answer.error is None else answer.error
+    return line.replace("\n", "\\n").replace("\r", "\\r")
 
 
 def classify_files(
@@ -46,10 +62,13 @@ def classify_files(
     top: int = 5,
     labels: Path | None = None,
     threads: int | None = None,
+    exact: bool = False,
+    on_left_out: Callable[[str], None] | None = None,
     foreign: Foreign = UNKNOWN,
 ) -> Iterator[Answer]:
     """Answers of the model in a file. `images` are files and folders; where they are just "-", the files are `names`, and each
-    is answered before the next one is read. `foreign` is what you know of a model of others.
+    is answered before the next one is read. `on_left_out` is told of files in the folders that are taken for no pictures.
+    `foreign` is what you know of a model of others.
 
     Raises ValueError or ImportError, before the first answer, if the model cannot run.
     """
@@ -58,31 +77,76 @@ def classify_files(
     model = open_model(path, labels, threads, foreign)
     if model.runtime == "torch" and threads is not None:
         torch.set_num_threads(threads)
-    streamed = tuple(images) == ("-",)
-    files = (name.rstrip("\r\n") for name in names) if streamed else list(picture_files(images))
-    yield from classify(model, files, top, 1 if streamed else BATCH)
+    if tuple(images) == ("-",):
+        stripped = (name.rstrip("\r\n") for name in names)
+        yield from classify(model, (name for name in stripped if name), top, 1, exact)
+        return
+    found = name_pictures(images)
+    if found.left_out and on_left_out:
+        on_left_out(f"left out: {describe_left_out(found.left_out)}")
+    yield from classify(model, found.files, top, BATCH, exact)
 
 
-def classify(model: Model, files: Iterable[str | Path], top: int = 5, batch: int = 1) -> Iterator[Answer]:
+def classify(model: Model, files: Iterable[str | Path], top: int = 5, batch: int = 1, exact: bool = False) -> Iterator[Answer]:
     """Yields an `Answer` for each file, in order, after each `batch` of files. Of an unreadable file the answer is an error.
 
-    Of a batch, pictures that come to different sizes go to the network separately. Raises ValueError if `top` is below 1.
+    Batches of more than one are read by threads while the network works on others. Of a batch, pictures that come to different
+    sizes go to the network separately. Photographs are decoded at a fraction of their size unless `exact` (`read_levels`).
+    Raises ValueError if `top` is below 1.
     """
     if top < 1:
         raise ValueError(f"top: expected 1 or more labels, got {top}")
-    for some in _batches(files, batch):
+    for names, pictures in _read_ahead(files, batch, model.preprocessing, exact):
         answers: dict[int, Answer] = {}
-        groups: dict[tuple[int, ...], list[tuple[int, Tensor]]] = defaultdict(list)
-        for index, file in enumerate(some):
-            try:
-                image = read_input(file, model.preprocessing)
-                groups[tuple(image.shape)].append((index, image))
-            except ValueError as error:
-                answers[index] = Answer(str(file), error=str(error))
+        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for index, levels in enumerate(pictures):
+            if isinstance(levels, str):
+                answers[index] = Answer(names[index], error=levels)
+            else:
+                groups[levels.shape].append(index)
         for group in groups.values():
-            labelled = _labelled(model, model.run(torch.cat([image for _, image in group])), top)
-            answers |= {index: Answer(str(some[index]), labels) for (index, _), labels in zip(group, labelled, strict=True)}
-        yield from (answers[index] for index in range(len(some)))
+            images = normalise_pictures(np.stack([pictures[index] for index in group]), model.preprocessing)
+            labelled = _labelled(model, model.run(images), top)
+            answers |= {index: Answer(names[index], labels) for index, labels in zip(group, labelled, strict=True)}
+        yield from (answers[index] for index in range(len(names)))
+
+
+def _read_ahead(
+    files: Iterable[str | Path], size: int, preprocessing: Preprocessing, exact: bool
+) -> Iterator[tuple[list[str], list[Levels]]]:
+    """Batches of names with their pictures. Batches of one are read when they are asked for: the next name may not be there yet.
+
+    Large files are read by threads, as decoders let others work meanwhile. Small ones take Python itself, which does one thing at
+    a time, and are read here.
+    """
+    workers, waiting = min(READERS, count_processors()), deque[tuple[list[str], Future[list[Levels]]]]()
+
+    def read(some: Sequence[str]) -> list[Levels]:
+        return [_tried(file, preprocessing, exact) for file in some]
+
+    with ExitStack() as stack:
+        pool: ThreadPoolExecutor | None = None
+        for some in _batches(map(str, files), size):
+            large = size > 1 and file_bytes(some) > SMALL * len(some)
+            if large:
+                if pool is None:
+                    pool = ThreadPoolExecutor(workers)
+                    stack.callback(pool.shutdown, cancel_futures=True)
+                waiting.append((some, pool.submit(read, some)))
+            while waiting and (not large or len(waiting) > workers):
+                names, task = waiting.popleft()
+                yield names, task.result()
+            if not large:
+                yield some, read(some)
+        for names, task in waiting:
+            yield names, task.result()
+
+
+def _tried(file: str, preprocessing: Preprocessing, exact: bool) -> Levels:
+    try:
+        return read_levels(file, preprocessing, exact)
+    except ValueError as error:
+        return str(error)
 
 
 def _labelled(model: Model, logits: Tensor, top: int) -> list[tuple[tuple[str, float], ...]]:
@@ -93,8 +157,8 @@ def _labelled(model: Model, logits: Tensor, top: int) -> list[tuple[tuple[str, f
     return [tuple((names[one], value) for value, one in zip(*row, strict=True)) for row in rows]
 
 
-def _batches(files: Iterable[str | Path], size: int) -> Iterator[list[str | Path]]:
-    some: list[str | Path] = []
+def _batches(files: Iterable[str], size: int) -> Iterator[list[str]]:
+    some: list[str] = []
     for file in files:
         some.append(file)
         if len(some) == size:

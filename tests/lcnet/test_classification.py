@@ -1,6 +1,9 @@
 """Pictures of any kind and size get their labels; a bad one gets one clear error, and spoils no other."""
 
+import json
+import os
 import re
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +13,9 @@ import torch
 from PIL import Image
 
 from ernest.lcnet import PADDLECLAS, PPLCNet, Preprocessing, classify, open_model, prepare, save, small_images
-from ernest.lcnet.image_io.read import picture_files, read_picture
+from ernest.lcnet.classification import as_json, as_text, classify_files
+from ernest.lcnet.image_io.find import name_pictures
+from ernest.lcnet.image_io.read import read_picture
 from tests.lcnet.foreign import write_paddle, write_torch
 from tests.lcnet.networks import NAMES, save_digits, with_statistics, write_digits
 from tests.lcnet.reference import first_arrays
@@ -69,8 +74,8 @@ def test_bad_pictures_are_told_and_spoil_no_other(model, tmp_path) -> None:
     (tmp_path / "notes.txt").write_text("no picture")
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "half.png").write_bytes(good[0].read_bytes()[:100])
-    Image.fromarray(np.zeros((9, 9), np.uint16)).save(tmp_path / "deep.png")
-    bad = [tmp_path / name for name in ("notes.txt", "empty.png", "half.png", "deep.png", "missing.png")]
+    Image.fromarray(np.zeros((9, 9), np.float32)).save(tmp_path / "deep.tif")
+    bad = [tmp_path / name for name in ("notes.txt", "empty.png", "half.png", "deep.tif", "missing.png")]
     answers = list(classify(open_model(model), [good[0], *bad, good[1], tmp_path], batch=3))
     assert [answer.error is None for answer in answers] == [True, False, False, False, False, False, True, False]
     for answer in answers:
@@ -79,7 +84,7 @@ def test_bad_pictures_are_told_and_spoil_no_other(model, tmp_path) -> None:
         "expected a picture, which this is not",
         "expected a picture, which this is not",
         answers[3].error.split(": ")[1],
-        "expected eight bits a colour, got I;16",
+        "expected eight or sixteen bits a colour, got F",
         "there is no such file",
     ]
 
@@ -117,16 +122,53 @@ def test_pictures_are_read_as_people_see_them(tmp_path) -> None:
     assert read_picture(tmp_path / "x.jpg").shape == (40, 60, 3)
 
 
-def test_folders_are_searched_and_hidden_files_left(tmp_path) -> None:
-    for name in ("b/2.png", "a/1.JPG", "a/.1.png", "a/notes.txt", "0.webp"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"")
-    found = [str(file.relative_to(tmp_path)) for file in picture_files([tmp_path])]
-    assert found == ["0.webp", "a/1.JPG", "b/2.png"]
-    assert list(picture_files([tmp_path / "a/notes.txt"])) == [tmp_path / "a/notes.txt"]
-    (tmp_path / "bare").mkdir()
-    with pytest.raises(ValueError, match="bare: expected a folder with pictures"):
-        list(picture_files([tmp_path / "bare"]))
+def test_folders_are_classified_and_what_is_left_out_is_told(model, tmp_path) -> None:
+    files, told = write_digits(tmp_path, 0, 40), []
+    for name in (".1.png", "notes.txt", ".ipynb_checkpoints/1.png"):
+        (files[0].parent / name).parent.mkdir(exist_ok=True)
+        (files[0].parent / name).write_bytes(files[0].read_bytes())
+    answers = list(classify_files(model, [str(tmp_path)], on_left_out=told.append))
+    assert [answer.file for answer in answers] == sorted(map(str, files))
+    assert told == ["left out: 1 .txt, 1 hidden, 1 in .ipynb_checkpoints"]
+    streamed = classify_files(model, ["-"], (f"{file}\n" for file in sorted(files)), exact=True)
+    assert [(one.file, one.labels[0][0]) for one in streamed] == [(one.file, one.labels[0][0]) for one in answers]
+
+
+def test_a_folder_that_cannot_be_read_and_names_that_are_no_text_are_one_complaint_each(model, tmp_path, monkeypatch) -> None:
+    good = write_digits(tmp_path, 0, 2)
+    strange = tmp_path / os.fsdecode(b"caf\xe9.png")
+    strange.write_bytes(good[0].read_bytes())
+    broken = tmp_path / os.fsdecode(b"na\xefve\n.png")
+    broken.write_bytes(b"")
+    scan, locked = os.scandir, tmp_path / "locked"
+    locked.mkdir()
+
+    def scandir(path: str):
+        if str(path) == str(locked):
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    files = [*name_pictures([tmp_path]).files, "x" * 300]
+    answers = {answer.file: answer for answer in classify(open_model(model), files, batch=4)}
+    assert len(answers) == 6
+    assert answers[str(locked)].error == f"{locked}: Permission denied"
+    assert answers["x" * 300].error == f"{'x' * 300}: File name too long"
+    assert as_text(answers[str(strange)]).startswith(rf"{tmp_path}/caf\xe9.png: ")
+    assert json.loads(as_json(answers[str(strange)]).encode())["file"] == str(strange)
+    assert as_text(answers[str(broken)]) == rf"{tmp_path}/na\xefve\n.png: expected a picture, which this is not"
+
+
+def test_read_ahead_or_not_the_answers_are_the_same_and_no_thread_stays(model, tmp_path) -> None:
+    files, opened, before = write_digits(tmp_path, 0, 70), open_model(model), threading.active_count()
+    alone, ahead = list(classify(opened, files)), list(classify(opened, files, batch=16))
+    assert [answer.file for answer in ahead] == list(map(str, files))
+    for one, many in zip(alone, ahead, strict=True):
+        assert [label for label, _ in one.labels] == [label for label, _ in many.labels]
+    some = classify(opened, files, batch=16)
+    next(some)
+    some.close()
+    assert threading.active_count() == before
 
 
 def test_files_of_others_classify_with_labels_beside_them(tmp_path) -> None:

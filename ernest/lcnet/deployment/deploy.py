@@ -18,8 +18,9 @@ from ernest.lcnet.deployment.quantise import quantise_onnx, quantise_openvino
 from ernest.lcnet.deployment.runtimes import Model, eager_model, open_model, read_labels
 from ernest.lcnet.deployment.verify import Check, compare, input_size, time_both
 from ernest.lcnet.folding import fold
+from ernest.lcnet.image_io.find import name_pictures
 from ernest.lcnet.image_io.preprocess import Preprocessing
-from ernest.lcnet.image_io.read import picture_files, read_input
+from ernest.lcnet.image_io.read import read_input
 from ernest.lcnet.weights.foreign import UNKNOWN, Foreign, load_checkpoint
 from ernest.lcnet.weights.native import KEY, Checkpoint, Precision, metadata, save
 
@@ -148,7 +149,7 @@ def _pictures(folder: str | Path, preprocessing: Preprocessing) -> list[Tensor]:
     folder = Path(folder)
     if not folder.is_dir():
         raise ValueError(f"{folder}: expected a folder of pictures")
-    files = list(picture_files([folder]))
+    files = list(name_pictures([folder]).files)
     if len(files) < FEWEST:
         raise ValueError(f"{folder}: expected {FEWEST} pictures or more, found {len(files)}")
     random.Random(0).shuffle(files)

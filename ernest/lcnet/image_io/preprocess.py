@@ -4,8 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from ernest.lcnet.image_io.resize import Frame, Window, resize_window
+
+MOST_PIXELS = 1 << 25
+"""Of a picture as a network gets it: 400 MB as numbers."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +74,32 @@ def prepare(picture: np.ndarray, preprocessing: Preprocessing = PADDLECLAS) -> T
     A grey picture for a network of three channels is repeated, as picture decoders do. Raises ValueError for any other
     form, and for a picture that is smaller than the crop.
     """
-    x = _channels(picture, len(preprocessing.mean))
-    x = _resized(x, _target(x.shape[2], x.shape[3], preprocessing), preprocessing)
-    if preprocessing.crop is not None:
-        x = _cropped(x, preprocessing.crop, preprocessing.even)
-    if preprocessing.bgr:
-        x = x.flip(1)
-    return normalise(x, preprocessing)
+    return normalise_pictures(fit_picture(picture, preprocessing)[None], preprocessing)
+
+
+def fit_picture(
+    picture: np.ndarray,
+    preprocessing: Preprocessing = PADDLECLAS,
+    full: tuple[int, int] | None = None,
+    frame: Frame | None = None,
+) -> np.ndarray:
+    """A picture as `prepare` takes it, resized and cropped, in grey levels still: uint8 `[height, width, C]`, red first.
+
+    Of a picture that was decoded smaller `full` is its real height and width, and `frame` what it covers of these pixels.
+    Raises ValueError as `prepare` does, and for a picture so long that, uncropped, it comes to more than MOST_PIXELS.
+    """
+    channels = len(preprocessing.mean)
+    _check_form(picture, channels)
+    height, width = full or picture.shape[:2]
+    size = target_size(height, width, preprocessing)
+    window = _middle(size, preprocessing.crop, preprocessing.even) if preprocessing.crop else (0, 0, *size)
+    if window[2] * window[3] > MOST_PIXELS:
+        raise ValueError(f"resized to {size[0]}x{size[1]} pixels it would be too long: it has {height}x{width}")
+    kernel = "cubic" if preprocessing.cubic else "bilinear"
+    levels = resize_window(picture, size, window, kernel, preprocessing.antialias, frame)
+    if picture.ndim == 2:
+        levels = np.broadcast_to(levels[..., None], (*levels.shape, channels))
+    return levels
 
 
 def normalise(levels: Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -93,21 +116,12 @@ def normalise_pictures(pictures: np.ndarray, preprocessing: Preprocessing = PADD
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[-1] != len(preprocessing.mean):
         wanted = f"uint8 [N, H, W, {len(preprocessing.mean)}]"
         raise ValueError(f"pictures: expected {wanted}, got {pictures.dtype} {list(pictures.shape)}")
-    levels = torch.from_numpy(np.ascontiguousarray(pictures)).movedim(-1, 1).float()
+    levels = torch.from_numpy(np.array(pictures)).movedim(-1, 1).float()  # a copy: torch warns of arrays that nobody may write
     return normalise(levels.flip(1) if preprocessing.bgr else levels, preprocessing)
 
 
-def _channels(picture: np.ndarray, channels: int) -> Tensor:
-    grey, coloured = picture.ndim == 2, picture.ndim == 3 and picture.shape[-1] == 3
-    if picture.dtype != np.uint8 or not (grey or (coloured and channels == 3)) or 0 in picture.shape:
-        wanted = "[H, W, 3] or [H, W]" if channels == 3 else "[H, W]"
-        raise ValueError(f"picture: expected uint8 {wanted}, got {picture.dtype} {list(picture.shape)}")
-    x = torch.from_numpy(np.array(picture)).float()
-    return x.expand(1, channels, *x.shape) if grey else x.movedim(-1, 0)[None]
-
-
-def _target(height: int, width: int, preprocessing: Preprocessing) -> tuple[int, int]:
-    """Height and width after resizing."""
+def target_size(height: int, width: int, preprocessing: Preprocessing) -> tuple[int, int]:
+    """Height and width of a picture after resizing."""
     if isinstance(preprocessing.resize, tuple):
         return preprocessing.resize
     short, factor = preprocessing.resize, preprocessing.resize / min(height, width)
@@ -116,23 +130,16 @@ def _target(height: int, width: int, preprocessing: Preprocessing) -> tuple[int,
     return round(height * factor), round(width * factor)
 
 
-def _resized(x: Tensor, size: tuple[int, int], preprocessing: Preprocessing) -> Tensor:
-    """Whole grey levels again, as OpenCV hands them on; Pillow has them between width and height too.
-
-    Width comes first, as in every Pillow before 13; that one and later ones begin with the height of some tall pictures,
-    which changes bicubic levels where colours jump, by up to 16.
-    """
-    mode = "bicubic" if preprocessing.cubic else "bilinear"
-    for step in ((x.shape[2], size[1]), size) if preprocessing.antialias else (size,):
-        if tuple(x.shape[2:]) != step:
-            x = F.interpolate(x, step, mode=mode, align_corners=False, antialias=preprocessing.antialias)
-            x = x.add(0.5).floor().clamp(0, 255)
-    return x
+def _check_form(picture: np.ndarray, channels: int) -> None:
+    grey, coloured = picture.ndim == 2, picture.ndim == 3 and picture.shape[-1] == 3
+    if picture.dtype != np.uint8 or not (grey or (coloured and channels == 3)) or 0 in picture.shape:
+        wanted = "[H, W, 3] or [H, W]" if channels == 3 else "[H, W]"
+        raise ValueError(f"picture: expected uint8 {wanted}, got {picture.dtype} {list(picture.shape)}")
 
 
-def _cropped(x: Tensor, size: tuple[int, int], even: bool) -> Tensor:
-    spare = [side - kept for side, kept in zip(x.shape[2:], size, strict=True)]
+def _middle(size: tuple[int, int], kept: tuple[int, int], even: bool) -> Window:
+    spare = [side - inside for side, inside in zip(size, kept, strict=True)]
     if min(spare) < 0:
-        raise ValueError(f"crop: {size} does not fit into the resized picture of {tuple(x.shape[2:])}")
+        raise ValueError(f"crop: {kept} does not fit into the resized picture of {size}")
     top, left = (round(extra / 2) if even else extra // 2 for extra in spare)
-    return x[:, :, top : top + size[0], left : left + size[1]]
+    return top, left, *kept

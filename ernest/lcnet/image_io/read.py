@@ -1,58 +1,196 @@
-"""Reads picture files into arrays and network inputs, and lists the pictures of folders."""
+"""Reads picture files into arrays and network inputs: upright, in eight bits, JPEG at a fraction of its size where that does."""
 
+import os
+import stat
+import threading
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
-from ernest.lcnet.image_io.preprocess import Preprocessing, prepare
+from ernest.lcnet.image_io.find import printable
+from ernest.lcnet.image_io.preprocess import Preprocessing, fit_picture, normalise_pictures, target_size
+from ernest.lcnet.image_io.resize import Frame, resize_window
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""What is taken for a picture in a folder; a file that is named may be called anything."""
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+ORIENTATION = 0x0112
+"""The tag of EXIF that says how the camera was held."""
+
+UPSIDE_DOWN, RIGHT_TO_LEFT = (3, 4, 7, 8), (2, 3, 6, 7)
+"""Its values for which the last pixels of the file end up at the top, or at the left."""
+
+
+SMALL = 65_536
+"""Bytes of a file that takes less time to decode than several threads would take from each other."""
 
 
 def read_picture(path: str | Path, grey: bool = False) -> np.ndarray:
     """uint8 `[H, W, 3]`, red first, or `[H, W]`: upright as the camera noted, what is transparent laid on white.
 
-    Of an animation the first frame. Raises ValueError, which names the file, for what is no whole picture of eight bits.
+    Of an animation the first frame; of sixteen bits a colour the upper eight. Raises ValueError, which names the file, for
+    whatever is wrong with it.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path}: there is no such file")
-    try:
-        with warnings.catch_warnings(action="ignore"), Image.open(path) as picture:  # Pillow warns, and then raises or copes
-            if picture.mode in ("I", "F") or ";" in picture.mode:
-                raise ValueError(f"expected eight bits a colour, got {picture.mode}")
-            picture = ImageOps.exif_transpose(picture)
-            if picture.has_transparency_data:
-                picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
-            return np.array(picture.convert("L" if grey else "RGB"))
-    except UnidentifiedImageError:
-        raise ValueError(f"{path}: expected a picture, which this is not") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ValueError(f"{path}: {error}") from None
+    with _opened(path) as picture:
+        return np.array(_levels(picture, _orientation(picture), grey))
 
 
-def read_input(path: str | Path, preprocessing: Preprocessing) -> Tensor:
+def read_levels(path: str | Path, preprocessing: Preprocessing, exact: bool = False) -> np.ndarray:
+    """A picture resized and cropped for a network, uint8 `[height, width, C]`, red first. Raises ValueError with the file.
+
+    JPEG is decoded at a half, a quarter or an eighth where that is still no smaller than the picture is resized to, which takes a
+    fraction of the time; what the network sees differs by what such decoding smooths. `exact` decodes it whole.
+    """
+    grey = len(preprocessing.mean) == 1
+    with _opened(path) as picture:
+        turn = _orientation(picture)
+        height, width = _upright_size(picture, turn)
+        frame = None if exact else _draft(picture, turn, target_size(height, width, preprocessing), grey)
+        return fit_picture(_levels(picture, turn, grey), preprocessing, (height, width), frame)
+
+
+def read_shrunk(path: str | Path, most: int, grey: bool = False) -> np.ndarray:
+    """uint8 `[H, W, C]` with a short side of at most `most`: larger pictures are shrunk, smaller ones stay. Raises ValueError."""
+    with _opened(path) as picture:
+        turn = _orientation(picture)
+        height, width = _upright_size(picture, turn)
+        factor = min(1.0, most / min(height, width))
+        size = max(1, round(height * factor)), max(1, round(width * factor))
+        frame = _draft(picture, turn, size, grey)
+        levels = _levels(picture, turn, grey)
+    levels = levels[..., None] if grey else levels
+    return np.ascontiguousarray(resize_window(levels, size, (0, 0, *size), antialias=True, frame=frame))
+
+
+def read_input(path: str | Path, preprocessing: Preprocessing, exact: bool = False) -> Tensor:
     """A picture as a network gets it, a batch of one. Raises ValueError, which names the file."""
-    picture = read_picture(path, grey=len(preprocessing.mean) == 1)
+    return normalise_pictures(read_levels(path, preprocessing, exact)[None], preprocessing)
+
+
+def file_bytes(files: Iterable[str | Path]) -> int:
+    """Of all together; what is not there counts for nothing."""
+    total = 0
+    for file in files:
+        with suppress(OSError, ValueError):  # its reader complains
+            total += os.stat(file).st_size
+    return total
+
+
+@contextmanager
+def _opened(path: str | Path) -> Iterator["Image"]:
+    """A picture whose header has been read. Whatever goes wrong with it, within the body too, is a ValueError of this file."""
+    from PIL import Image, UnidentifiedImageError
+
     try:
-        return prepare(picture, preprocessing)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+        _check_file(path)
+        with _SILENCE, Image.open(path) as picture:
+            yield picture
+    except UnidentifiedImageError:
+        raise ValueError(f"{printable(str(path))}: expected a picture, which this is not") from None
+    except Exception as error:  # decoders raise whatever their formats lead them to
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise ValueError(f"{printable(str(path))}: {' '.join(reason.split()) or type(error).__name__}") from None
 
 
-def picture_files(paths: Iterable[str | Path]) -> Iterator[Path]:
-    """Files as they are named; of a folder all pictures in it and below it, sorted. Raises ValueError if it has none."""
-    for path in map(Path, paths):
-        if not path.is_dir():
-            yield path
-            continue
-        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
-        if not inside:
-            raise ValueError(f"{path}: expected a folder with pictures ({', '.join(sorted(SUFFIXES))})")
-        yield from inside
+def _check_file(path: str | Path) -> None:
+    """Raises ValueError or OSError for what is no file: a pipe would be waited for."""
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        raise ValueError("there is no such file") from None
+    if stat.S_ISDIR(mode):
+        os.scandir(path).close()  # which tells why it cannot be read
+        raise ValueError("expected a picture, got a folder")
+    if not stat.S_ISREG(mode):
+        raise ValueError("expected a picture, got no regular file")
+
+
+def _upright_size(picture: "Image", turn: int) -> tuple[int, int]:
+    """Height and width once it is upright."""
+    width, height = picture.size
+    return (width, height) if turn >= 5 else (height, width)
+
+
+def _orientation(picture: "Image") -> int:
+    """From 1, upright, to 8. What the camera noted counts for nothing where it cannot be read."""
+    try:
+        noted = picture.getexif().get(ORIENTATION, 1)
+    except Exception:  # malformed in any way: the picture itself may be whole
+        return 1
+    return noted if noted in range(1, 9) else 1
+
+
+def _draft(picture: "Image", turn: int, size: tuple[int, int], grey: bool) -> Frame | None:
+    """Has a JPEG decoded smaller, but no smaller than upright height and width.
+
+    Returns what the upright picture covers of those pixels: of the last ones, which may end up first when it is turned, an
+    eighth or more. None where it is decoded whole.
+    """
+    width, height = picture.size
+    wanted = size if turn >= 5 else (size[1], size[0])
+    fraction = min(width // wanted[0], height // wanted[1])
+    if fraction < 2 or picture.format not in ("JPEG", "MPO") or picture.mode not in ("L", "RGB"):
+        return None
+    picture.draft("L" if grey else picture.mode, wanted)
+    divisor = next(divisor for divisor in (8, 4, 2) if divisor <= fraction)
+    sides = [(picture.height, height / divisor), (picture.width, width / divisor)]
+    (rows, tall), (columns, wide) = sides[::-1] if turn >= 5 else sides
+    top, left = rows - tall if turn in UPSIDE_DOWN else 0.0, columns - wide if turn in RIGHT_TO_LEFT else 0.0
+    return top, left, top + tall, left + wide
+
+
+def _levels(picture: "Image", turn: int, grey: bool) -> np.ndarray:
+    """Decoded, upright, on white, in eight bits."""
+    from PIL import Image
+
+    picture.load()
+    picture = _eight_bits(picture)
+    if turn > 1:
+        turns = Image.Transpose
+        ways = (turns.FLIP_LEFT_RIGHT, turns.ROTATE_180, turns.FLIP_TOP_BOTTOM, turns.TRANSPOSE)
+        ways += (turns.ROTATE_270, turns.TRANSVERSE, turns.ROTATE_90)
+        picture = picture.transpose(ways[turn - 2])
+    if picture.has_transparency_data:
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
+    mode = "L" if grey else "RGB"
+    return np.asarray(picture if picture.mode == mode else picture.convert(mode))
+
+
+def _eight_bits(picture: "Image") -> "Image":
+    """The upper eight bits of sixteen, which is what Pillow keeps of sixteen bits a colour, but not of sixteen bits of grey."""
+    from PIL import Image
+
+    sixteen = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM"))
+    if not sixteen:
+        if picture.mode in ("I", "F") or ";" in picture.mode:
+            raise ValueError(f"expected eight or sixteen bits a colour, got {picture.mode}")
+        return picture
+    return Image.fromarray((np.clip(np.asarray(picture), 0, 65535) >> 8).astype(np.uint8))
+
+
+class _Silence:
+    """Keeps warnings quiet while any thread is inside: Pillow warns, and then raises or copes."""
+
+    def __init__(self) -> None:
+        self.lock, self.inside, self.before = threading.Lock(), 0, warnings.catch_warnings()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            self.inside += 1
+            if self.inside == 1:
+                self.before = warnings.catch_warnings(action="ignore")
+                self.before.__enter__()
+
+    def __exit__(self, *_: object) -> None:
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0:
+                self.before.__exit__(None, None, None)
+
+
+_SILENCE = _Silence()

@@ -1,6 +1,13 @@
 """Training of PP-LCNet: the paper's recipe on a folder of pictures, teachers, two students, exact resume."""
 
-from ernest.lcnet.training.dataset import PictureDataset, dataset_from_arrays, evaluation_transform, read_dataset
+from ernest.lcnet.training.dataset import (
+    PictureDataset,
+    dataset_from_arrays,
+    evaluation_reader,
+    evaluation_transform,
+    read_dataset,
+    training_reader,
+)
 from ernest.lcnet.training.listing import Listing, read_listing
 from ernest.lcnet.training.loop import fit
 from ernest.lcnet.training.losses import Pair, distillation, divergence, mutual, supervised
@@ -21,6 +28,7 @@ __all__ = [
     "divergence",
     "dump",
     "evaluate",
+    "evaluation_reader",
     "evaluation_transform",
     "fit",
     "load_recipe",
@@ -30,4 +38,5 @@ __all__ = [
     "read_listing",
     "supervised",
     "train",
+    "training_reader",
 ]

@@ -2,11 +2,10 @@
 
 import hashlib
 import os
-import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,14 +14,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ernest.lcnet.image_io.augment import crop_boxes, elastic_distort, erase, rand_augment
-from ernest.lcnet.image_io.preprocess import Preprocessing, normalise, prepare
-from ernest.lcnet.image_io.read import read_picture
+from ernest.lcnet.image_io.preprocess import Preprocessing, fit_picture, normalise
+from ernest.lcnet.image_io.read import SMALL, file_bytes, read_levels, read_shrunk
 from ernest.lcnet.training.listing import UNLABELLED, Listing
+from ernest.lcnet.training.memory import memory_limit
 from ernest.lcnet.training.recipe import Recipe, preprocessing_of
 
 Transform = Callable[[np.ndarray], np.ndarray]
-"""Applied to a picture once, after decoding: uint8 `[H, W, C]` to the same kind."""
+"""Applied to a picture once: uint8 `[H, W, C]` to the same kind."""
 
+Reader = Callable[[Path], np.ndarray]
+"""A file to what is kept of its picture, uint8 `[H, W, C]`. Raises ValueError, which names the file."""
+
+SAMPLE = 100
 READ_AHEAD = 3
 """Batches that are made while the network is busy with another one."""
 
@@ -55,20 +59,19 @@ def dataset_from_arrays(
     return PictureDataset(held.__getitem__, targets, tuple(labels), _fingerprint(checksums, targets, labels))
 
 
-def read_dataset(
-    listing: Listing, transform: Transform, grey: bool, skip: bool = False, most: int | None = None
-) -> PictureDataset:
+def read_dataset(listing: Listing, read: Reader, skip: bool = False, most: int | None = None) -> PictureDataset:
     """Decodes every picture once, which finds the broken ones; keeps them up to `most` bytes, or a quarter of the memory.
 
     Pictures beyond that are decoded again whenever a batch wants them. With `skip` the broken ones are left out and named
     in `skipped`; otherwise, or if a class is left without pictures, ValueError names them.
     """
-    most = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 4 if most is None else most
+    most = memory_limit() // 4 if most is None else most
     held: list[np.ndarray | None] = []
     files, checksums, targets, faults, size = [], [], [], [], 0
-    # Threads that silence warnings one over the other may leave them silent: what was set before comes back in the end.
-    with warnings.catch_warnings(), ThreadPoolExecutor(_workers()) as pool:
-        decoded = pool.map(lambda file: _tried(file, transform, grey), listing.files)
+    with ThreadPoolExecutor(_workers()) as pool:
+        # Small files take Python itself, which does one thing at a time: threads would only take it from each other.
+        each = map if file_bytes(listing.files[:SAMPLE]) <= SMALL * SAMPLE else pool.map
+        decoded = each(lambda file: _tried(file, read), listing.files)
         for file, target, image in zip(listing.files, listing.targets, decoded, strict=True):
             if isinstance(image, str):
                 faults.append(image)
@@ -82,35 +85,26 @@ def read_dataset(
 
     def picture(index: int) -> np.ndarray:
         image = held[index]
-        return _read(files[index], transform, grey) if image is None else image
+        return read(files[index]) if image is None else image
 
     array = np.array(targets, np.int64)
     return PictureDataset(picture, array, listing.labels, _fingerprint(checksums, array, listing.labels), tuple(faults))
 
 
-def training_transform(recipe: Recipe) -> Transform:
+def training_reader(recipe: Recipe) -> Reader:
     """For training: the short side at most one and a half times the largest that the network sees. Smaller pictures stay."""
     most = 3 * max((recipe.size, *recipe.sizes)) // 2
+    return lambda file: read_shrunk(file, most, recipe.channels == 1)
 
-    def transform(image: np.ndarray) -> np.ndarray:
-        height, width = image.shape[:2]
-        if min(height, width) <= most:
-            return image
-        factor = most / min(height, width)
-        return _resized(image, round(height * factor), round(width * factor), antialias=True)
 
-    return transform
+def evaluation_reader(preprocessing: Preprocessing) -> Reader:
+    """For evaluation: what `classify` sees, still in grey levels."""
+    return lambda file: np.array(read_levels(file, preprocessing))
 
 
 def evaluation_transform(preprocessing: Preprocessing) -> Transform:
     """For evaluation: resized and cropped as `prepare` does it, still in grey levels."""
-    bare = replace(preprocessing, mean=(0.0,) * len(preprocessing.mean), std=(1 / 255,) * len(preprocessing.std))
-
-    def transform(image: np.ndarray) -> np.ndarray:
-        levels = prepare(image[..., 0] if image.shape[2] == 1 else image, bare)[0]
-        return levels.round().byte().movedim(0, -1).contiguous().numpy()
-
-    return transform
+    return lambda image: np.array(fit_picture(image[..., 0] if image.shape[2] == 1 else image, preprocessing))
 
 
 # ------------------------------------------------------------------------------------------------------------- batches
@@ -175,15 +169,10 @@ def _resized(image: np.ndarray, height: int, width: int, antialias: bool = False
 # ------------------------------------------------------------------------------------------------------------- private
 
 
-def _read(file: Path, transform: Transform, grey: bool) -> np.ndarray:
-    image = read_picture(file, grey)
-    return np.ascontiguousarray(transform(image[..., None] if grey else image))
-
-
-def _tried(file: Path, transform: Transform, grey: bool) -> np.ndarray | str:
+def _tried(file: Path, read: Reader) -> np.ndarray | str:
     """What is kept of a picture, or why it cannot be read."""
     try:
-        return _read(file, transform, grey)
+        return read(file)
     except ValueError as error:
         return str(error)
 

@@ -97,7 +97,7 @@ def fit(
             scores = evaluate(student(average or network), validation_set, preprocessing_of(recipe))
             if on_report:
                 on_report(_report(state, per_epoch, 0.0, scores))
-            state = state.after_epoch({"top1": scores.top1, "top5": scores.top5})
+            state = state.after_epoch({"top1": scores.top1, "top5": scores.top5, "macro_recall": scores.macro_recall})
             if out and path:
                 _save_networks(out, student(average or network), training_set.labels, recipe, state)
                 save_state(path, network, optimizer, average, state)

@@ -37,16 +37,24 @@ def display(recipe: Recipe, wanted: bool) -> Iterator[ReportCallback | None]:
         yield show
 
 
+def print_line(text: str) -> None:
+    """A line on standard error, as it is. Needs rich."""
+    from rich.console import Console
+
+    Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
+
+
 def print_classes(rows: Sequence[ClassScore], scores: Scores) -> None:
     """The worst classes as a table, on standard error. Needs rich."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(
-        "class", "pictures", "recall", "precision", "taken for", title=f"top-1 {scores.top1:.2%}, top-5 {scores.top5:.2%}"
-    )
+    title = f"top-1 {scores.top1:.2%}, top-5 {scores.top5:.2%}, mean recall of the classes {scores.macro_recall:.2%}"
+    table = Table("class", "pictures", "recall", "precision", "taken for", title=title)
     for row in rows[:MOST_CLASSES]:
-        table.add_row(row.label, str(row.pictures), f"{row.recall:.1%}", f"{row.precision:.1%}", row.taken_for)
+        shares = "–" if row.recall is None else f"{row.recall:.1%}", f"{row.precision:.1%}"
+        table.add_row(Text(row.label), str(row.pictures), *shares, Text(row.taken_for))  # plain: a class may be called [/b]
     console = Console(stderr=True)
     console.print(table)
     if len(rows) > MOST_CLASSES:

@@ -8,24 +8,25 @@ from pathlib import Path
 import torch
 
 from ernest import storage
+from ernest.lcnet.image_io.find import describe_left_out
 from ernest.lcnet.network import PPLCNet
-from ernest.lcnet.training.dataset import PictureDataset, evaluation_transform, read_dataset, training_transform
-from ernest.lcnet.training.listing import Listing, concatenate, read_listing, read_unlabelled, split
+from ernest.lcnet.training.dataset import PictureDataset, evaluation_reader, read_dataset, training_reader
+from ernest.lcnet.training.listing import LeftOut, concatenate, read_parts, read_unlabelled
 from ernest.lcnet.training.loop import best_epoch, fit
 from ernest.lcnet.training.losses import Objective, Pair, distillation, mutual, supervised
-from ernest.lcnet.training.monitor import display, print_classes
+from ernest.lcnet.training.monitor import display, print_classes, print_line
 from ernest.lcnet.training.recipe import Recipe, architecture_of, dump, preprocessing_of
 from ernest.lcnet.training.scores import draw_confusion, evaluate, per_class, write_classes
 from ernest.lcnet.weights.foreign import UNKNOWN, Foreign, load_checkpoint, load_start
 from ernest.lcnet.weights.native import read_checkpoint
 
-SPLITS = (("train", "val"), ("train", "validation"), ("train", "test"))
-"""Names of sub-folders that are no classes but parts of the data."""
-
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """Where the networks are, what their classes are called, and the scores (0 to 1) of the best epoch, counted from 1."""
+    """Where the networks are, what their classes are called, and the scores (0 to 1) of the best epoch, counted from 1.
+
+    `skipped` counts pictures that could not be read, `left_out` other files in the folders, by the reason not to take them.
+    """
 
     best: Path
     last: Path
@@ -34,6 +35,7 @@ class TrainingResult:
     top5: float
     epoch: int
     skipped: int
+    left_out: LeftOut
 
 
 def train(
@@ -52,7 +54,7 @@ def train(
 ) -> TrainingResult:
     """Trains on a folder of class sub-folders or a manifest; the same call goes on where an interrupted one was.
 
-    `validation` is scored with: by default `val`, `validation` or `test` beside `train` in the folder, or else
+    `validation` is scored with: by default `val`, `valid`, `dev`, `test` or the like beside `train` in the folder, or else
     `recipe.held_out` of each class. `start` are weights to begin with (any file that `ernest.lcnet.load` reads), whose
     classifier stays where the classes are the same. `teacher` is learnt from instead of labels, on `unlabeled` pictures too.
     `mutual` trains two students that teach each other. `foreign` is what you know of `start` and `teacher`.
@@ -67,14 +69,15 @@ def train(
         raise ValueError("mutual: two students teach each other, without a teacher; leave one of the two out")
     if unlabeled is not None and teacher is None:
         raise ValueError("unlabeled: only a teacher can tell what such pictures show; name one")
-    lists = _listings(Path(data), validation, recipe)
-    preprocessing, grey = preprocessing_of(recipe), recipe.channels == 1
+    lists = read_parts(Path(data), None if validation is None else Path(validation), recipe.held_out, recipe.seed)
+    preprocessing = preprocessing_of(recipe)
     network, objective, origin = _learner(recipe, lists[0].labels, start, teacher, mutual, foreign)
     more = read_unlabelled(unlabeled, lists[0].labels) if unlabeled is not None else None
-    training_set = read_dataset(
-        concatenate(lists[0], more) if more else lists[0], training_transform(recipe), grey, skip_unreadable
-    )
-    validation_set = read_dataset(lists[1], evaluation_transform(preprocessing), grey, skip_unreadable)
+    training_set = read_dataset(concatenate(lists[0], more) if more else lists[0], training_reader(recipe), skip_unreadable)
+    validation_set = read_dataset(lists[1], evaluation_reader(preprocessing), skip_unreadable)
+    left_out = concatenate(lists[0], lists[1]).left_out
+    if left_out and show:
+        print_line(f"left out: {describe_left_out(left_out)}")
     with display(recipe, show) as on_report:
         progress = fit(network, objective, training_set, validation_set, recipe, out, on_report, origin)
     storage.write_text(out / "recipe.json", json.dumps(dump(recipe), indent=1))
@@ -83,7 +86,7 @@ def train(
     _tell(out, validation_set, recipe, show)
     skipped = len(training_set.skipped) + len(validation_set.skipped)
     files = out / "best.safetensors", out / "last.safetensors"
-    return TrainingResult(*files, training_set.labels, best["top1"], best["top5"], int(best["epoch"]), skipped)
+    return TrainingResult(*files, training_set.labels, best["top1"], best["top5"], int(best["epoch"]), skipped, left_out)
 
 
 def summary(result: TrainingResult) -> str:
@@ -91,17 +94,6 @@ def summary(result: TrainingResult) -> str:
     left_out = f", {result.skipped} pictures left out" if result.skipped else ""
     scores = f"top-1 {result.top1:.2%}, top-5 {result.top5:.2%} at epoch {result.epoch}"
     return f"{result.best}: {scores}, {len(result.labels)} classes{left_out}"
-
-
-def _listings(data: Path, validation: str | Path | None, recipe: Recipe) -> tuple[Listing, Listing]:
-    """Pictures to learn from and pictures to score with."""
-    parts = next((names for names in SPLITS if all((data / name).is_dir() for name in names)), None)
-    training_set = read_listing(data / parts[0] if parts else data)
-    if validation is not None:
-        return training_set, read_listing(validation, training_set.labels)
-    if parts:
-        return training_set, read_listing(data / parts[1], training_set.labels)
-    return split(training_set, recipe.held_out, recipe.seed)
 
 
 def _learner(
@@ -167,3 +159,6 @@ def _tell(out: Path, validation_set: PictureDataset, recipe: Recipe, show: bool)
         draw_confusion(scores, validation_set.labels, out / "confusion.png")
     except ImportError:  # a picture is not worth failing for when all else is done
         return
+    except Exception as error:  # nor is whatever a font or a name does to it
+        if show:
+            print_line(f"confusion.png could not be drawn: {type(error).__name__}: {error}")

@@ -1,6 +1,7 @@
 """Scores of a classifier: top-1, top-5 and the confusion matrix, as numbers, a CSV table and a picture."""
 
 import csv
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from ernest.lcnet.image_io.preprocess import Preprocessing, normalise
 from ernest.lcnet.training.dataset import PictureDataset
 
 BATCH = 250
+LONGEST_NAME = 32
 MOST_NAMES = 40
 """Beyond so many classes a picture of them all has no room for names and numbers."""
 
@@ -29,9 +31,19 @@ class Scores:
     top5: float
     confusion: np.ndarray
 
+    @property
+    def macro_recall(self) -> float:
+        """The mean over classes of the share found of each, over the classes that have pictures."""
+        counts = self.confusion.sum(1)
+        there = counts > 0
+        return float((self.confusion.diagonal()[there] / counts[there]).mean()) if there.any() else 0.0
+
 
 def evaluate(network: nn.Module, pictures: PictureDataset, preprocessing: Preprocessing) -> Scores:
-    """Scores on pictures that already have the size that `preprocessing` makes; leaves the network's training mode as it was."""
+    """Scores on pictures that already have the size that `preprocessing` makes; leaves the network's training mode as it was.
+
+    Raises ValueError if an answer is no number: such a network would be scored by whatever the comparison with nan gives.
+    """
     training = network.training
     network.eval()
     classes = len(pictures.labels)
@@ -41,6 +53,8 @@ def evaluate(network: nn.Module, pictures: PictureDataset, preprocessing: Prepro
             indices = range(start, min(start + BATCH, len(pictures)))
             levels = np.stack([pictures.picture(index) for index in indices])
             logits = network(normalise(torch.from_numpy(levels).movedim(-1, 1).float(), preprocessing)).float()
+            if not torch.isfinite(logits).all():
+                raise ValueError("the network's answers are no finite numbers: its weights are damaged, or the rate was too high")
             targets = pictures.targets[start : start + len(levels)]
             likeliest = logits.topk(min(5, classes)).indices.numpy()
             among += int((likeliest == targets[:, None]).sum())
@@ -52,33 +66,41 @@ def evaluate(network: nn.Module, pictures: PictureDataset, preprocessing: Prepro
 
 @dataclass(frozen=True)
 class ClassScore:
-    """One line of the table: the share of its pictures that were found, and of what was taken for it that was right."""
+    """One line of the table: the share of its pictures that were found, and of what was taken for it that was right.
+
+    `recall` is None for a class that has no pictures.
+    """
 
     label: str
     pictures: int
-    recall: float
+    recall: float | None
     precision: float
     taken_for: str
 
 
 def per_class(scores: Scores, labels: Sequence[str]) -> list[ClassScore]:
-    """Every class, the worst first; `taken_for` is the class that most of its missed pictures were taken for."""
+    """Every class, the worst first, those without pictures last.
+
+    `taken_for` is the class that most of its missed pictures were taken for.
+    """
     rows = []
     for index, label in enumerate(labels):
         found, row = int(scores.confusion[index, index]), scores.confusion[index]
         wrong = np.where(np.arange(len(labels)) == index, 0, row)
         count, taken = int(row.sum()), int(scores.confusion[:, index].sum())
         other = labels[int(wrong.argmax())] if wrong.any() else ""
-        rows.append(ClassScore(label, count, found / max(1, count), found / max(1, taken), other))
-    return sorted(rows, key=lambda row: (row.recall, row.label))
+        rows.append(ClassScore(label, count, found / count if count else None, found / max(1, taken), other))
+    return sorted(rows, key=lambda row: (row.recall is None, row.recall, row.label))
 
 
 def write_classes(rows: Sequence[ClassScore], path: Path) -> None:
     """The table as CSV."""
-    with storage.write_file(path) as aside, aside.open("w", newline="") as file:
+    with storage.write_file(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
         lines = csv.writer(file)
         lines.writerow(("class", "pictures", "recall", "precision", "most often taken for"))
-        lines.writerows((row.label, row.pictures, f"{row.recall:.4f}", f"{row.precision:.4f}", row.taken_for) for row in rows)
+        for row in rows:
+            recall = "" if row.recall is None else f"{row.recall:.4f}"
+            lines.writerow((row.label, row.pictures, recall, f"{row.precision:.4f}", row.taken_for))
 
 
 def draw_confusion(scores: Scores, labels: Sequence[str], path: Path) -> None:
@@ -94,10 +116,12 @@ def draw_confusion(scores: Scores, labels: Sequence[str], path: Path) -> None:
     # The square root keeps rare mistakes in sight beside a diagonal close to one.
     axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)
     if count <= MOST_NAMES:
-        axes.set_xticks(range(count), labels, rotation=90 if max(map(len, labels)) > 3 else 0)
-        axes.set_yticks(range(count), labels)
+        names = [label if len(label) <= LONGEST_NAME else label[: LONGEST_NAME - 1] + "…" for label in labels]
+        # A class may be called a$^$b, which is no formula.
+        axes.set_xticks(range(count), names, rotation=90 if max(map(len, names)) > 3 else 0, parse_math=False)
+        axes.set_yticks(range(count), names, parse_math=False)
         for i, j in zip(*np.nonzero(scores.confusion), strict=True):
             colour, count = "white" if shares[i, j] > 0.3 else "black", str(scores.confusion[i, j])
             axes.text(j, i, count, ha="center", va="center", fontsize=7, color=colour)
-    with storage.write_file(path) as aside:
+    with storage.write_file(path) as aside, warnings.catch_warnings(action="ignore"):  # of letters that the font lacks
         FigureCanvasAgg(figure).print_png(aside)

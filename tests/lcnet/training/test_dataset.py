@@ -10,14 +10,18 @@ import torch
 from PIL import Image
 
 from ernest.lcnet import prepare
+from ernest.lcnet.image_io.preprocess import normalise
+from ernest.lcnet.image_io.read import read_input
+from ernest.lcnet.training import dataset
 from ernest.lcnet.training.dataset import (
     batch,
     batches,
     dataset_from_arrays,
+    evaluation_reader,
     evaluation_transform,
     read_dataset,
     steps_per_epoch,
-    training_transform,
+    training_reader,
 )
 from ernest.lcnet.training.listing import Listing, read_listing
 from ernest.lcnet.training.recipe import Recipe, preprocessing_of
@@ -107,14 +111,28 @@ def test_evaluation_sees_exactly_what_prepare_makes(channels: int) -> None:
 
 
 def test_memory_or_not_the_pictures_are_the_same(folder: Path) -> None:
-    listing, form = read_listing(folder), training_transform(Recipe(size=16))
-    held, again = read_dataset(listing, form, grey=False), read_dataset(listing, form, grey=False, most=5000)
+    listing, form = read_listing(folder), training_reader(Recipe(size=16))
+    held, again = read_dataset(listing, form), read_dataset(listing, form, most=5000)
     assert held.fingerprint == again.fingerprint
     assert held.picture(0) is held.picture(0)
     assert again.picture(11) is not again.picture(11)
     for place in range(12):
         assert np.array_equal(held.picture(place), again.picture(place))
         assert min(held.picture(place).shape[:2]) == 24
+
+
+def test_evaluation_reads_what_classify_sees(tmp_path: Path) -> None:
+    preprocessing = preprocessing_of(Recipe(size=112))
+    Image.fromarray(np.resize(photos(1)[0], (700, 900, 3))).save(tmp_path / "x.jpg")
+    seen = torch.from_numpy(evaluation_reader(preprocessing)(tmp_path / "x.jpg"))[None].movedim(-1, 1).float()
+    assert torch.equal(normalise(seen, preprocessing), read_input(tmp_path / "x.jpg", preprocessing))
+
+
+def test_pictures_take_a_quarter_of_the_memory_that_the_process_may_use(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset, "memory_limit", lambda: 4 * 5000)
+    few = read_dataset(read_listing(folder), training_reader(Recipe(size=16)))
+    assert few.picture(0) is few.picture(0)
+    assert few.picture(11) is not few.picture(11)
 
 
 def test_the_fingerprint_knows_pictures_targets_and_labels() -> None:
@@ -135,14 +153,14 @@ def test_broken_pictures_are_named_and_refused_or_skipped(folder: Path) -> None:
     (folder / "a" / "0.png").write_bytes(whole[: len(whole) // 2])
     (folder / "b" / "1.png").write_text("no picture at all")
     (folder / "b" / "3.png").write_bytes(b"")
-    listing, form = read_listing(folder), training_transform(RECIPE)
+    listing, form = read_listing(folder), training_reader(RECIPE)
     with pytest.raises(
         ValueError, match=r"3 of 12 pictures cannot be read: .*a/0\.png: .*truncated.*; .*b/1\.png: .*; .*b/3\.png"
     ):
-        read_dataset(listing, form, grey=False)
-    kept = read_dataset(listing, form, grey=False, skip=True)
+        read_dataset(listing, form)
+    kept = read_dataset(listing, form, skip=True)
     assert (len(kept), len(kept.skipped)) == (9, 3)
     assert kept.targets.tolist() == [0] * 5 + [1] * 4
     only_broken = Listing(listing.files[:1] + listing.files[6:], listing.targets[:1] + listing.targets[6:], listing.labels)
     with pytest.raises(ValueError, match="class 'a': none of its pictures can be read"):
-        read_dataset(only_broken, form, grey=False, skip=True)
+        read_dataset(only_broken, form, skip=True)

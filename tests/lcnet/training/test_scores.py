@@ -63,6 +63,27 @@ def test_the_table_has_the_worst_class_first(tmp_path: Path) -> None:
     assert len(lines) == 4
 
 
+def test_a_class_without_pictures_comes_last_and_counts_for_nothing(tmp_path: Path) -> None:
+    scores = Scores(0.0, 0.0, np.array([[8, 2, 0], [0, 0, 0], [1, 4, 5]]))
+    rows = per_class(scores, ("cat", "dog", "eel"))
+    assert [(row.label, row.pictures, row.recall) for row in rows] == [("eel", 10, 0.5), ("cat", 10, 0.8), ("dog", 0, None)]
+    assert scores.macro_recall == pytest.approx(0.65)
+    assert Scores(0.0, 0.0, np.zeros((3, 3), int)).macro_recall == 0.0
+    write_classes(rows, tmp_path / "classes.csv")
+    assert (tmp_path / "classes.csv").read_text().splitlines()[-1] == "dog,0,,0.0000,"
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_network_whose_answers_are_no_numbers_is_refused(value: float) -> None:
+    class Broken(Brightness):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return super().forward(images) * value
+
+    pictures = dataset_from_arrays([np.zeros((8, 8), np.uint8)] * 3, np.array([0, 1, 2]), "abc")
+    with pytest.raises(ValueError, match="the network's answers are no finite numbers"):
+        evaluate(Broken(3), pictures, RULE)
+
+
 @pytest.mark.parametrize("classes", [3, 60])
 def test_the_picture_is_drawn_for_few_and_for_many(classes: int, tmp_path: Path) -> None:
     confusion = np.eye(classes, dtype=int) * 5

@@ -1,6 +1,8 @@
 """`train` from a folder to files, and everything that it refuses before it begins."""
 
+import csv
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -76,6 +78,52 @@ def test_progress_is_shown_on_standard_error(painted: Path, tmp_path: Path, capf
     told = capfd.readouterr()
     assert told.out == ""
     assert re.search(r"epoch 1/1: loss \d\.\d+, accuracy .* images/s; top-1", told.err)
+
+
+@pytest.mark.parametrize("names", [("[unk]", "ok"), ("[/b]", "a$^$b"), ("犬", "c" * 200), ("$\\frac{", "tab\tor\nline")])
+def test_names_of_any_kind_do_not_spoil_the_last_step(
+    names: tuple[str, str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lines = ["file,label"]
+    for number in range(12):
+        level = np.random.default_rng(number).integers(0, 100, (16, 16, 3), dtype=np.uint8) + 100 * (number % 2)
+        Image.fromarray(level.astype(np.uint8)).save(tmp_path / f"{number}.png")
+        lines.append(f'{number}.png,"{names[number % 2]}"')
+    (tmp_path / "m.csv").write_text("\n".join(lines), encoding="utf-8")
+    done = train(tmp_path / "m.csv", tmp_path / "out", replace(RECIPE, arch="small", epochs=1))
+    assert set(done.labels) == set(names)
+    told = capfd.readouterr().err
+    assert names[0] in told
+    assert "could not be drawn" not in told
+    assert (tmp_path / "out" / "confusion.png").stat().st_size > 1000
+    with (tmp_path / "out" / "classes.csv").open(newline="", encoding="utf-8") as file:
+        assert {row["class"] for row in csv.DictReader(file)} == set(names)
+
+
+def test_a_picture_that_cannot_be_drawn_is_one_complaint(
+    painted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("ernest.lcnet.training.run.draw_confusion", lambda *_: 1 / 0)
+    assert train(painted, tmp_path, replace(RECIPE, epochs=1)).best.is_file()
+    assert "confusion.png could not be drawn: ZeroDivisionError" in capfd.readouterr().err
+
+
+def test_folders_named_in_bytes_that_are_no_text_are_trained_on(tmp_path: Path) -> None:
+    paint(tmp_path / "data", 5)
+    os.rename(tmp_path / "data/red", os.fsencode(tmp_path / "data") + b"/caf\xe9")
+    done = train(tmp_path / "data", tmp_path / "out", replace(RECIPE, epochs=1), show=False)
+    assert done.labels == ("blue", "caf\\xe9", "green")
+    assert read_checkpoint(done.best).labels == done.labels
+
+
+def test_what_is_left_out_is_told(painted: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(painted, tmp_path / "data")
+    (tmp_path / "data/red/@eaDir").mkdir()
+    for name in ("red/@eaDir/1.png", "red/notes.txt", "loose.png"):
+        shutil.copy(painted / "red/red0.png", tmp_path / "data" / name)
+    done = train(tmp_path / "data", tmp_path / "out", replace(RECIPE, epochs=1))
+    assert dict(done.left_out) == {".txt": 1, "beside the folders of classes": 1, "in @eaDir": 1}
+    assert "left out: 1 .txt, 1 beside the folders of classes, 1 in @eaDir" in capfd.readouterr().err
 
 
 def test_train_and_val_inside_a_folder_are_parts_and_no_classes(painted: Path, tmp_path: Path) -> None:
