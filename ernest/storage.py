@@ -1,5 +1,5 @@
 """Writes files and folders whole or not at all (aside, synced, renamed), tensors as safetensors, and gives a folder one owner at
-a time."""
+a time. Nothing is removed that was not written here."""
 
 import errno
 import fcntl
@@ -11,7 +11,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,28 +42,44 @@ def free_bytes(path: str | Path) -> int:
     return shutil.disk_usage(next(folder for folder in Path(path).absolute().parents if folder.is_dir())).free
 
 
+def check_writable(path: str | Path) -> None:
+    """Raises ValueError where nothing can be written to `path`, before the work whose result it is to hold."""
+    path = Path(path).absolute()
+    above = next(folder for folder in path.parents if os.path.lexists(folder))
+    if not above.is_dir():
+        raise ValueError(f"{path} cannot be written: {above} is no folder")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise ValueError(f"{path} cannot be written: {above} does not permit it")
+
+
 @contextmanager
-def write_file(path: str | Path, need: int | None = None) -> Iterator[Path]:
+def write_file(path: str | Path, need: int | None = None, mine: Callable[[Path], bool] | None = None) -> Iterator[Path]:
     """Yields a path beside `path`; the file (or folder) that the body writes there takes the place of `path` at the end.
 
     Other files that the body writes beside it move along, before it: a model may have a second file. After an error or a kill
-    `path` is as it was. Raises DiskFullError; `need` is the number of bytes to tell then.
+    `path` is as it was. Files of a folder that have no counterpart in the new one stay, unless `mine` knows them as made by an
+    earlier writer. Raises ValueError, and replaces nothing, where a folder lies in the way of a file, a file in that of a
+    folder, or one that is not `mine` in that of a file which the caller did not name. Raises DiskFullError; `need` is the number
+    of bytes to tell then.
     """
     path = Path(path).absolute()
+    real = _real(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _clear_leftovers(path)
-        folder, lock = _new_folder(path)
+        real.parent.mkdir(parents=True, exist_ok=True)
+        _clear_leftovers(real)
+        folder, lock = _new_folder(real)
         try:
             yield folder / path.name
             entries = sorted(folder.iterdir(), key=lambda entry: entry.name == path.name)
-            for entry in entries:
+            targets = [_real(path.with_name(entry.name)) for entry in entries]
+            for entry, target in zip(entries, targets, strict=True):
                 _sync(entry)
-            for entry in entries:
-                _replace(entry, path.with_name(entry.name))
-            _sync_one(path.parent)
+                _keep_others(entry, target, None if target == real and entry.is_file() else mine)
+            for entry, target in zip(entries, targets, strict=True):
+                _replace(entry, target)
+            _sync_one(real.parent)
         finally:
-            _discard(folder, path)
+            _discard(folder, real)
             os.close(lock)
     except OSError as error:
         if error.errno not in FULL or isinstance(error, DiskFullError):
@@ -72,11 +88,24 @@ def write_file(path: str | Path, need: int | None = None) -> Iterator[Path]:
 
 
 @contextmanager
-def write_folder(path: str | Path, need: int | None = None) -> Iterator[Path]:
-    """A new folder with the name of `path`, which takes the place of `path` when the body is done; what was there goes last."""
-    with write_file(path, need) as aside:
+def write_folder(path: str | Path, need: int | None = None, mine: Callable[[Path], bool] | None = None) -> Iterator[Path]:
+    """A new folder with the name of `path`, which takes the place of `path` when the body is done; what was there goes last.
+
+    Files that only the old one has stay in it, but for those that are `mine`: see `write_file`.
+    """
+    with write_file(path, need, mine) as aside:
         aside.mkdir()
         yield aside
+
+
+def remove_files(folder: Path, *patterns: str) -> None:
+    """Removes the files in `folder` of these patterns of names, and folders that this leaves empty; all else stays."""
+    for file in [file for pattern in patterns for file in folder.glob(pattern) if file.is_file()]:
+        file.unlink()
+        for above in file.parents:
+            if not above.is_relative_to(folder) or any(above.iterdir()):
+                break
+            above.rmdir()
 
 
 def append_line(path: str | Path, line: str) -> None:
@@ -125,13 +154,69 @@ def _clear_leftovers(path: Path) -> None:
                 os.close(lock)
 
 
+def _real(path: Path) -> Path:
+    """Where `path` leads: a link that the user set stays one."""
+    return Path(os.path.realpath(path))
+
+
+def _keep_others(new: Path, old: Path, mine: Callable[[Path], bool] | None) -> None:
+    """Gives `new`, which is about to take the place of `old`, a second link to whatever its writer did not make in `old`."""
+    if not os.path.lexists(old):
+        return
+    if new.is_dir() != old.is_dir():
+        kind = "folder" if old.is_dir() else "file"
+        raise ValueError(f"{old} is a {kind}, which would be lost: move it, or choose another name")
+    if not new.is_dir():
+        _check_mine(old, mine)
+        return
+    for name, folders, files in os.walk(old, onerror=_give_up):
+        inside = new / Path(name).relative_to(old)
+        if inside.is_file():
+            raise ValueError(f"{name} is a folder, which would be lost: move it, or choose another name")
+        links = [folder for folder in folders if Path(name, folder).is_symlink()]
+        if not folders and not files:
+            inside.mkdir(parents=True, exist_ok=True)
+        for file in (*files, *links):
+            found, place = Path(name, file), inside / file
+            if place.is_dir():
+                raise ValueError(f"{found} would be lost: move it, or choose another name")
+            if os.path.lexists(place):
+                _check_mine(found, mine)
+            elif mine is None or not mine(found):
+                inside.mkdir(parents=True, exist_ok=True)
+                _link(found, place)
+        if inside.is_dir():
+            _sync_one(inside)
+
+
+def _give_up(error: OSError) -> None:
+    raise error
+
+
+def _check_mine(found: Path, mine: Callable[[Path], bool] | None) -> None:
+    if mine is not None and not mine(found):
+        raise ValueError(f"{found} was not made here and would be lost: move it, or choose another name")
+
+
+def _link(found: Path, place: Path) -> None:
+    """A second name for a file, or a copy where the file system has no such thing."""
+    try:
+        os.link(found, place, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(found, place, follow_symlinks=False)
+
+
 def _replace(entry: Path, target: Path) -> None:
     """Renames `entry` to `target`. Linux swaps it with a folder in one step; elsewhere a folder first moves out of the way."""
-    if target.is_dir() or (entry.is_dir() and os.path.lexists(target)):
+    if target.is_dir():
         if _swap(entry, target):
             return
-        os.replace(target, entry.with_name("replaced"))
+        os.replace(target, entry.with_name(_MOVED + target.name))
     os.replace(entry, target)
+
+
+_MOVED = "replaced-"
+"""Before the name of what had to move out of the way."""
 
 
 def _swap(one: Path, other: Path) -> bool:
@@ -144,9 +229,10 @@ def _swap(one: Path, other: Path) -> bool:
 
 def _discard(folder: Path, path: Path) -> None:
     """Removes a writer's folder; what had to move out of the way and was not replaced goes back."""
-    replaced = folder / "replaced"
-    if replaced.exists() and not path.exists():
-        os.replace(replaced, path)
+    for moved in folder.glob(f"{_MOVED}*"):
+        home = path.with_name(moved.name.removeprefix(_MOVED))
+        if not os.path.lexists(home):
+            os.replace(moved, home)
     shutil.rmtree(folder, ignore_errors=True)
 
 

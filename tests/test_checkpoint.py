@@ -57,10 +57,10 @@ def test_nothing_is_pickled_and_nothing_is_left_aside(kept):
 
 
 def test_a_checkpoint_is_replaced_whole(kept):
-    (kept / "stale.json").write_text("{}")
+    (kept / "notes.txt").write_text("mine")
     other = network(seed=1)
     save_model(kept, other, tokenizers(), {}, torch.zeros(6, 8))
-    assert not (kept / "stale.json").exists()
+    assert (kept / "notes.txt").read_text() == "mine"
     assert [path.name for path in kept.parent.iterdir()] == ["model"]
     assert all(torch.equal(a, b) for a, b in zip(logits(load_model(kept)[0]), logits(other), strict=True))
 

@@ -4,11 +4,13 @@ import errno
 import json
 import os
 import random
+import re
 import resource
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +24,12 @@ from safetensors.torch import load_file
 from ernest import storage
 from ernest.storage import (
     DiskFullError,
+    check_writable,
     fingerprint,
     load_tensors,
     own_folder,
     read_header,
+    remove_files,
     save_tensors,
     write_file,
     write_folder,
@@ -84,6 +88,120 @@ def test_an_error_leaves_what_was_there(tmp_path: Path, swaps: bool, monkeypatch
         raise RuntimeError
     assert (tmp_path / "folder" / "x").read_text() == "new"
     assert [entry.name for entry in tmp_path.iterdir()] == ["folder"]
+
+
+NAMES = st.sampled_from(["a", "b/a", "b/c/a", "b/c", "0.vti", "b/1.vti", "link", "b/link"])
+
+
+def fill(folder: Path, names: set[str], content: str) -> None:
+    """Files with this content, and links to nowhere; a name below that of another file is left out."""
+    folder.mkdir()
+    for name in sorted(names):
+        if any(above.is_file() or above.is_symlink() for above in (folder / name).parents):
+            continue
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith("link"):
+            (folder / name).symlink_to("nowhere")
+        elif not (folder / name).is_dir():
+            (folder / name).write_text(content)
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {
+        path.relative_to(folder).as_posix(): os.readlink(path) if path.is_symlink() else path.read_text()
+        for path in folder.rglob("*")
+        if path.is_symlink() or path.is_file()
+    }
+
+
+@settings(max_examples=150, deadline=None)
+@given(old=st.sets(NAMES), new=st.sets(NAMES), knows=st.booleans(), swaps=st.booleans())
+def test_a_new_folder_loses_no_file_that_its_writer_did_not_make(
+    tmp_path_factory: pytest.TempPathFactory, old: set[str], new: set[str], knows: bool, swaps: bool
+) -> None:
+    """With `mine` the files that end in .vti are the writer's: those go, and what stands in the way of new ones is refused."""
+    place = tmp_path_factory.mktemp("place")
+    fill(place / "folder", old, "old")
+    before, written, swap, refused = tree(place / "folder"), dict[str, str](), storage._swap, ""
+    storage._swap = swap if swaps else lambda one, other: False
+    try:
+        with write_folder(place / "folder", mine=(lambda file: file.suffix == ".vti") if knows else None) as aside:
+            aside.rmdir()
+            fill(aside, new, "new")
+            written = tree(aside)
+    except ValueError as error:
+        refused = str(error)
+    finally:
+        storage._swap = swap
+    others = {name: content for name, content in before.items() if not (knows and name.endswith(".vti"))}
+    in_the_way = any(a in Path(b).parents or b in Path(a).parents for a in map(Path, others) for b in map(Path, written))
+    assert bool(refused) == (in_the_way or (knows and bool(others.keys() & written.keys())))
+    assert not refused or re.search("would be lost: move it, or choose another name$", refused)
+    assert tree(place / "folder") == (before if refused else others | written)
+    assert [entry.name for entry in place.iterdir()] == ["folder"]
+
+
+def write_two(path: Path, second: Callable[[Path], object], mine: Callable[[Path], bool] | None = None) -> None:
+    with write_file(path, mine=mine) as aside:
+        aside.write_text("new")
+        second(aside)
+
+
+def test_a_file_does_not_take_the_place_of_a_folder_nor_the_other_way_round(tmp_path: Path) -> None:
+    (tmp_path / "run.npz").mkdir()
+    (tmp_path / "run.npz/notes.txt").write_text("mine")
+    (tmp_path / "film").write_text("mine")
+    with pytest.raises(ValueError, match=r"/run\.npz is a folder, which would be lost: move it, or choose another name"):
+        write_text(tmp_path / "run.npz", "x")
+    with pytest.raises(ValueError, match=r"/film is a file, which would be lost"), write_folder(tmp_path / "film"):
+        pass
+    with pytest.raises(ValueError, match=r"/film is a file, which would be lost"):
+        write_two(tmp_path / "film.pvd", lambda aside: aside.with_suffix("").mkdir())
+    assert tree(tmp_path) == {"run.npz/notes.txt": "mine", "film": "mine"}
+
+
+def test_a_second_file_is_replaced_only_if_it_is_the_writers(tmp_path: Path) -> None:
+    for name in ("run.h5", "run.xdmf"):
+        (tmp_path / name).write_text("mine")
+    second = lambda aside: aside.with_suffix(".xdmf").write_text("new")  # noqa: E731
+    with pytest.raises(ValueError, match=r"/run\.xdmf was not made here and would be lost"):
+        write_two(tmp_path / "run.h5", second, mine=lambda file: False)
+    assert tree(tmp_path) == {"run.h5": "mine", "run.xdmf": "mine"}
+    write_two(tmp_path / "run.h5", second, mine=lambda file: True)
+    assert tree(tmp_path) == {"run.h5": "new", "run.xdmf": "new"}
+
+
+def test_a_link_that_the_user_set_stays_one(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "file").symlink_to("disk/file")
+    (tmp_path / "folder").symlink_to("disk/folder")
+    for content in ("old", "new"):
+        write_text(tmp_path / "file", content)
+        with write_folder(tmp_path / "folder") as aside:
+            (aside / "x").write_text(content)
+    assert (tmp_path / "file").is_symlink()
+    assert (tmp_path / "folder").is_symlink()
+    assert tree(tmp_path / "disk") == {"file": "new", "folder/x": "new"}
+
+
+def test_what_cannot_be_written_is_known_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    check_writable(tmp_path / "new/folder/x")
+    with pytest.raises(ValueError, match=r"/file/new/x cannot be written: .*/file is no folder"):
+        check_writable(tmp_path / "file/new/x")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # the superuser may write everywhere
+    with pytest.raises(ValueError, match=r"/new/x cannot be written: .* does not permit it"):
+        check_writable(tmp_path / "new/x")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_only_files_of_the_patterns_are_removed(tmp_path: Path) -> None:
+    fill(tmp_path / "work", {"a", "b/a", "b/c/a", "0.vti", "b/1.vti"}, "x")
+    remove_files(tmp_path / "work", "*.vti", "b/*.vti", "b/c/a", "d/*")
+    assert tree(tmp_path / "work") == {"a": "x", "b/a": "x"}
+    assert not (tmp_path / "work/b/c").exists()
+    remove_files(tmp_path / "work", "a", "b/a")
+    assert not (tmp_path / "work").exists()
 
 
 def test_a_living_writer_keeps_what_it_wrote_aside(tmp_path: Path) -> None:

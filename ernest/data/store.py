@@ -48,7 +48,7 @@ class ExampleStore:
     @staticmethod
     def write(part: Path, examples: Iterable[Example]) -> None:
         """Writes one part, which takes the place of an older one when it is complete."""
-        with write_folder(part) as aside:
+        with write_folder(part, mine=lambda file: file.suffix == ".npy" or file.name in (_LINES, _INDEX)) as aside:
             tasks: dict[str, int] = {}
             with (aside / _LINES).open("wb") as lines, write_arrays(aside) as arrays:
                 for example in examples:

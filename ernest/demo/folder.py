@@ -2,7 +2,6 @@
 
 import json
 import resource
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,14 +10,24 @@ from pathlib import Path
 from rich.console import Console
 
 from ernest.config.recipe import Recipe, to_tree
-from ernest.storage import write_text
+from ernest.storage import remove_files, write_text
 
 RECIPE, TIMES = "demo.json", "times.json"
 OUTPUTS = (
-    *("judges", "tokenizers", "examples", "step-*", "model", "findings", "bench"),
+    *("judges/*.safetensors", "tokenizers/*.safetensors", "tokenizers/text.json"),
+    *("examples/*/examples.jsonl", "examples/*/index.json", "examples/*/*.npy"),
+    *("step-*/model.safetensors", "step-*/optimizer.safetensors", "step-*/progress.json"),
+    *(
+        "model/model.json",
+        "model/recipe.json",
+        "model/*.safetensors",
+        "model/tokenizers/*.safetensors",
+        "model/tokenizers/text.json",
+    ),
+    *("findings/findings.json", "findings/arrays.npz", "bench/*.jsonl"),
     *("recipe.json", TIMES, "metrics.jsonl", "report.html"),
 )
-"""What the demo leaves beside `RECIPE`, as patterns of names."""
+"""Files that the demo leaves beside `RECIPE`, as patterns of names."""
 
 
 def claim(build: Path, recipe: Recipe, console: Console) -> None:
@@ -32,8 +41,7 @@ def claim(build: Path, recipe: Recipe, console: Console) -> None:
         raise ValueError(f"{build} is not empty and holds no demo: choose a new folder")
     if recipe_file.exists() and recipe_file.read_text() != tree:
         console.print(f"{build} holds another recipe's work: starting anew")
-        for path in (path for pattern in OUTPUTS for path in build.glob(pattern)):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        remove_files(build, *OUTPUTS)
     elif recipe_file.exists():
         console.print(f"going on in {build}")
     write_text(recipe_file, tree)

@@ -1,6 +1,5 @@
 """From a user's own records to what training reads: files decoded once, tokenizers, examples; then the training itself."""
 
-import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from ernest.data.records import LINES, RecordFolder
 from ernest.data.store import ExampleStore
 from ernest.fit import Progress as Report
 from ernest.sequence.record import Record
-from ernest.storage import own_folder, write_folder
+from ernest.storage import own_folder, remove_files, write_folder
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.training.monitor import stage_bar
@@ -55,7 +54,7 @@ def prepare(records: RecordFolder, out: Path, recipe: Recipe, checkpoint: Path |
         with write_folder(out / "tokenizers") as aside:
             trained.save(aside)
     ExampleStore.write(out / "examples/own", encode(decoded, Tokenizers.load(out / "tokenizers")))
-    shutil.rmtree(out / "decoded")
+    remove_files(out / "decoded", LINES, "*.npy")
 
 
 def _progress(bar: Progress, name: str) -> Report:

@@ -1,7 +1,6 @@
 """The state of a training run on disk, from which a run that was cut goes on bit for bit."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ernest.storage import DiskFullError, free_bytes, load_tensors, save_tensors, write_folder, write_text
+from ernest.storage import DiskFullError, free_bytes, load_tensors, remove_files, save_tensors, write_folder, write_text
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ def check_room(runs: Path, parameters: int) -> str:
 
 
 def save_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: TrainerState, keep: int = 1) -> None:
-    """A resumable state in `runs/step-N`; older ones beyond `keep` are removed."""
+    """A resumable state in `runs/step-N`; older ones beyond `keep` are removed, but for files that the user put there."""
     moments = {
         f"{name}/{key}": value
         for name, parameter in model.named_parameters()
@@ -47,8 +46,8 @@ def save_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer
         save_tensors(aside / "model.safetensors", weights)
         save_tensors(aside / "optimizer.safetensors", moments)
         write_text(aside / "progress.json", json.dumps(asdict(progress), indent=1))
-    for old in sorted(runs.glob("step-???????"))[:-keep]:
-        shutil.rmtree(old)
+    for old in _states(runs)[:-keep]:
+        remove_files(old, "model.safetensors", "optimizer.safetensors", "progress.json")  # which lets a cut removal go on
 
 
 def load_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer, fingerprint: str) -> TrainerState | None:
@@ -56,7 +55,7 @@ def load_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer
 
     Raises ValueError where the state belongs to other data.
     """
-    states = sorted(runs.glob("step-???????"))
+    states = _states(runs)
     if not states:
         return None
     newest = states[-1]
@@ -74,6 +73,11 @@ def load_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer
         if name in moments:
             optimizer.state[parameter] = moments[name]
     return progress
+
+
+def _states(runs: Path) -> list[Path]:
+    """The folders of whole states, oldest first."""
+    return sorted(file.parent for file in runs.glob(f"step-{'[0-9]' * 7}/progress.json"))
 
 
 def _bytes(tensors: Mapping[str, Tensor]) -> int:

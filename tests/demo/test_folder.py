@@ -18,12 +18,12 @@ LEFT = (
         "judges/digits.safetensors",
         "tokenizers/text.json",
         "examples/vision/examples.jsonl",
-        "step-0000050/x",
+        "step-0000050/model.safetensors",
     ),
     *("model/model.json", "findings/findings.json", "bench/model.jsonl"),
     *("recipe.json", "times.json", "metrics.jsonl", "report.html"),
 )
-MINE = ("notes.txt", "my.json", "photos/seven.png", "old/report.html", "steps.txt")
+MINE = ("notes.txt", "my.json", "photos/seven.png", "old/report.html", "steps.txt", "model/notes.txt", "bench/mine/a.csv")
 
 
 def console() -> Console:
