@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from ernest.phasefield.element import Element
-from ernest.phasefield.flows import Flow
+from ernest.phasefield.flows import Flow, energy_of_ends
 from ernest.phasefield.grid import Space
+from ernest.phasefield.potentials import energy_density
 
 Value = float | list[float]
 """A number, or one for each member of a batch."""
@@ -49,15 +50,13 @@ class Diagnostics:
         self._squares = self._doubled(weights / grid.volume)
         self._quadratic = self._doubled(weights * flow.linear(k2) / 2)
         self._inverse_mobility = self._doubled(torch.where(mobility > 0, weights / torch.where(mobility > 0, mobility, 1), 0))
-        # A Dirichlet grid leaves out its ends, where u = 0.
-        left_out = grid.volume - grid.integral(torch.ones(grid.points, dtype=like.dtype, device=like.device))
-        self._ends = left_out * flow.potential.F(torch.zeros_like(like.flatten()[:1])).flatten()[0]
+        self._ends = energy_of_ends(flow, grid)
         self.dissipative = flow.forcing is None
         self.round_off = 4500 * torch.finfo(like.dtype).eps
 
     def energy(self, u: Tensor, modes: Tensor) -> Tensor:
         """E of fields `[..., *points]` with these modes: `[...]`."""
-        return self._grid.integral(self._flow.potential.F(u)) + self._sum(self._quadratic, modes) + self._ends
+        return self._grid.integral(energy_density(self._flow.potential, u)) + self._sum(self._quadratic, modes) + self._ends
 
     def noise(self, u: Tensor, modes: Tensor) -> float:
         """The change of the energy that counts as round-off: a fraction of its two parts, each taken as positive."""

@@ -10,8 +10,9 @@ import math
 import torch
 from torch import Tensor
 
-from ernest.phasefield.flows import Flow, forcing_modes, varies_in_space, velocity
+from ernest.phasefield.flows import Flow, forcing_modes, velocity
 from ernest.phasefield.grid import Space
+from ernest.phasefield.potentials import varies
 
 STEEP = 8.0
 """A mobility that grows by more than this over the modes is that of an H^-1 flow, where N enters with derivatives."""
@@ -36,7 +37,7 @@ def stabilisation_for(flow: Flow, grid: Space, u0: Tensor) -> float:
     would grow from sweep to sweep.
     """
     low, high = flow.potential.slopes
-    if varies_in_space(flow, u0, grid.dimensions):
+    if varies(flow.potential):
         values = u0
     else:
         values = torch.linspace(float(u0.min()), float(u0.max()), 257, dtype=torch.float64)

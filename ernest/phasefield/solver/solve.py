@@ -60,6 +60,8 @@ def solve(
     tolerance: float = 1e-6,
     *,
     step: float | None = None,
+    max_step: float = math.inf,
+    stops: Sequence[float] = (),
     scheme: Scheme | None = None,
     strict: bool = False,
     events: Event | Sequence[Event] = (),
@@ -76,6 +78,9 @@ def solve(
     estimated error grows by `tolerance` per unit time (root of the mean square over the box). With `step` the steps have
     that length, with `scheme` they are that scheme's, and `strict` asks for the implicit scheme, whose energy law is exact.
 
+    A forcing is part of the estimate: its jumps are found, and elements end there. What happens in less than a thousandth of the
+    run may be missed; `max_step` bounds the lengths of the steps, and at the times `stops` elements end exactly.
+
     The solution can be evaluated at any time. Beyond `memory` bytes its oldest elements are kept in temporary files, and with
     `dense=False` only the fields at both ends are kept. With `resume` a run continues from its checkpoint if there is one:
     its steps and fields are bit for bit those of a run that never stopped, and the solution covers the time from there.
@@ -83,14 +88,19 @@ def solve(
     Raises ValueError for input that does not fit together, and RunFailed where no step length works. Warns of a rising energy.
     """
     events = (events,) if isinstance(events, Event) else tuple(events)
-    _check_input(flow, grid, u0, t1, tolerance, step, events, resume, checkpoint)
+    stops = _check_times(t1, step, max_step, stops)
+    _check_input(flow, grid, u0, t1, tolerance, step, events, resume, checkpoint, scheme)
     choice = choose_schemes(flow, grid, u0, tolerance, scheme, strict)
-    steppers, diagnostics = Steppers(choice, flow, grid, u0, tolerance), Diagnostics(flow, grid, u0)
-    problem = problem_of(flow, grid, u0, tolerance=tolerance, step=step, scheme=scheme, strict=strict)
+    steppers, diagnostics = Steppers(choice, flow, grid, u0, tolerance, t1), Diagnostics(flow, grid, u0)
+    problem = problem_of(
+        flow, grid, u0, tolerance=tolerance, step=step, scheme=scheme, strict=strict, max_step=max_step, stops=stops
+    )
     if resume and checkpoint is not None and Path(checkpoint.path).exists():
         current, history = _load(checkpoint.path, problem, u0)
     else:
-        current, record = initial_state(steppers, diagnostics, u0, _controller(steppers, u0, t1, tolerance, step))
+        current, record = initial_state(
+            steppers, diagnostics, u0, _controller(steppers, u0, t1, tolerance, step, max_step), stops
+        )
         history = History([record])
     first, dense_output = grid.field(current.state.modes), DenseOutput(grid, memory) if dense else None
     shortest = step / 2**16 if step else 1e-11 * t1
@@ -98,7 +108,7 @@ def solve(
 
     with progress_bar(progress, float(current.state.time), t1) as show:
         while not _ended(events, history) and t1 - float(current.state.time) > 1e-10 * t1:
-            outcome = try_step(steppers, diagnostics, current, current.controller.propose(t1 - float(current.state.time)))
+            outcome = try_step(steppers, diagnostics, current, current.controller.propose(current.until_stop(t1)))
             if isinstance(outcome, RejectedStep):
                 current = after_rejection(current, outcome)
                 if current.controller.tau < shortest:
@@ -131,10 +141,15 @@ def _check_input(
     events: tuple[Event, ...],
     resume: bool,
     checkpoint: Checkpoint | None,
+    scheme: Scheme | None,
 ) -> None:
     """Raise ValueError, before any work, for input that would fail later or give nonsense."""
     check_flow(flow, grid, u0)
     check_events(events, grid)
+    if scheme is not None and (isinstance(scheme, type) or not hasattr(scheme, "stepper")):
+        raise ValueError(f"scheme: expected a scheme such as GaussSeidel(), got {scheme!r}")
+    if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
+        raise ValueError(f"checkpoint: expected a Checkpoint(path, steps=..) or (path, minutes=..), got {checkpoint!r}")
     if not 0 < t1 < math.inf:
         raise ValueError(f"t1: expected a time after 0, got {t1}")
     least = 100 * torch.finfo(u0.dtype).eps
@@ -146,7 +161,21 @@ def _check_input(
         raise ValueError("resume: a run goes on from its checkpoint; say which with checkpoint=Checkpoint(path, ...)")
 
 
-def _controller(steppers: Steppers, u0: Tensor, t1: float, tolerance: float, step: float | None) -> Adaptive | Prescribed:
+def _check_times(t1: float, step: float | None, max_step: float, stops: Sequence[float]) -> tuple[float, ...]:
+    """The stops as numbers in the order of time. Raises ValueError for times and lengths that are none."""
+    if not max_step > 0:
+        raise ValueError(f"max_step: expected a positive length, got {max_step}")
+    if step is not None and step > max_step:
+        raise ValueError(f"step: expected a length of at most max_step = {max_step}, got {step}")
+    times = tuple(sorted(float(stop) for stop in stops))
+    if not all(map(math.isfinite, times)):
+        raise ValueError(f"stops: expected times from 0 to t1 = {t1}, got {list(times)}")
+    return times
+
+
+def _controller(
+    steppers: Steppers, u0: Tensor, t1: float, tolerance: float, step: float | None, max_step: float
+) -> Adaptive | Prescribed:
     """The control of the step lengths; adaptive steps begin short, and prescribed ones do so where u0 is rough."""
     flow, grid, order = steppers.flow, steppers.grid, steppers.choice.order if step is None else 0
     modes = grid.modes(u0)
@@ -157,7 +186,7 @@ def _controller(steppers: Steppers, u0: Tensor, t1: float, tolerance: float, ste
         # a tenth of it to lose is rough, and begins short.
         share, whole = min(tolerance ** (1 / (order + 1)), 0.25), first_step(grid, modes, speed, t1, 1.0)
         smooth = stiff_imbalance(flow, grid, speed, whole) <= 0.1 * float(grid.norm(modes).max())
-        return Adaptive(tolerance, order, share * whole if smooth else first)
+        return Adaptive(tolerance, order, min(share * whole if smooth else first, max_step), max_step)
     rough = stiff_imbalance(flow, grid, speed, step) > tolerance
     return Prescribed(step, *graded_lengths(step, first, flow.forcing is not None)) if rough else Prescribed(step)
 
@@ -200,7 +229,9 @@ def _load(path: Path | str, problem: dict[str, str], u0: Tensor) -> tuple[Solver
         controller = Prescribed(**facts["controller"] | {"graded": tuple(facts["controller"]["graded"])})
     records = [StepRecord(**record) for record in history["records"]]
     occurrences = [EventOccurrence(**occurrence) for occurrence in history["occurrences"]]
-    current = SolverState(state, controller, **{name: facts[name] for name in SAVED})
+    saved = {name: facts[name] for name in SAVED}
+    saved["stops"] = tuple(saved["stops"])
+    current = SolverState(state, controller, **saved)
     return current, History(records, occurrences, history["warned"])
 
 

@@ -16,6 +16,7 @@ from ernest.phasefield.schemes.implicit import Implicit
 from ernest.phasefield.solver.controller import SLOW, Adaptive, Prescribed, contraction_of, error_rate
 from ernest.phasefield.solver.diagnostics import Diagnostics, StepRecord, Value
 from ernest.phasefield.solver.error_estimate import Truncation
+from ernest.phasefield.solver.forcing import ForcingEstimate
 from ernest.phasefield.solver.scheme_selection import IMPLICIT_SWEEPS, SchemeChoice, use_coarse
 from ernest.phasefield.stepping import DivergenceError, Scheme, State, Stepper, StepStats
 
@@ -25,6 +26,8 @@ SPECTRUM_INTERVAL = 8
 BLOW_UP = 0.02
 """With prescribed steps: a step that raises the energy by more than this fraction is halved and retried; a smaller rise is
 only reported."""
+SAME_TIME = 1e-11
+"""Times nearer to each other than this share of the run are one."""
 MOST_ENERGY_REJECTIONS = 6
 """With adaptive steps: a step that raises the energy is rejected at most this many times in a row, then accepted."""
 
@@ -35,7 +38,7 @@ class SolverState:
 
     `energy` is that of the fields in `state`, and `noise` the rise of the energy that counts as round-off. `extra_sweeps` are
     added because the iteration contracts slowly, `coarse` tells whether sweeps run on coarse grids, and `rejected` counts the
-    steps rejected since the last accepted one.
+    steps rejected since the last accepted one. At the times `stops`, those of the user and jumps that were found, elements end.
     """
 
     state: State
@@ -45,22 +48,33 @@ class SolverState:
     extra_sweeps: int = 0
     coarse: bool = False
     rejected: int = 0
+    stops: tuple[float, ...] = ()
+
+    def until_stop(self, t1: float) -> float:
+        """How long it is to the next time that an element has to end at: a stop, or the end of the run."""
+        time = float(self.state.time)
+        return min([stop - time for stop in self.stops if stop - time > SAME_TIME * t1] + [t1 - time])
 
 
 @dataclass(frozen=True)
 class RejectedStep:
-    """A rejected step: the controller with a shorter length, and the iteration that failed."""
+    """A rejected step: the controller with a shorter length, and the iteration that failed. Where it was rejected because the
+    forcing jumps inside, the length stays, and the next step ends at the `jump`.
+    """
 
     controller: Adaptive | Prescribed
     iteration: int
+    jump: float | None = None
 
 
 class Steppers:
     """The steppers of one run, one for each scheme, made when the scheme is first used."""
 
-    def __init__(self, choice: SchemeChoice, flow: Flow, grid: Space, like: Tensor, tolerance: float) -> None:
+    def __init__(self, choice: SchemeChoice, flow: Flow, grid: Space, like: Tensor, tolerance: float, span: float) -> None:
         self.choice, self.flow, self.grid, self.tolerance, self._like = choice, flow, grid, tolerance, like
         self.truncation = Truncation(flow, grid, choice.stabilisation, like)
+        self.forcing = ForcingEstimate(flow, grid, choice.stabilisation, like, span, tolerance)
+        self.span = span
         self._steppers: dict[Scheme, Stepper] = {}
         fits = like.ndim == grid.dimensions and like.dtype == torch.float64 and like.is_cpu
         # All schemes of a choice have one stabilisation.
@@ -102,6 +116,12 @@ def try_step(
     size, epsilon = diagnostics.norm(after.modes), torch.finfo(element.start_modes.dtype).eps
     differences = stats.differences[:IMPLICIT_SWEEPS] if isinstance(scheme, Implicit) else stats.differences
     error = error_rate(differences, steppers.truncation.rate(element, diagnostics), tau, size, epsilon)
+    start = float(current.state.time)
+    forced = steppers.forcing.look(start, tau, element.degree, current.state.count)
+    same = SAME_TIME * steppers.span
+    if isinstance(controller, Adaptive) and forced.jump is not None and start + same < forced.jump < start + tau - same:
+        return RejectedStep(controller, stats.iterations, forced.jump)
+    error += forced.rate
     if not controller.accepts(error) or _diverges(stats, size):
         return RejectedStep(controller.after_rejected(tau, error if math.isfinite(size) else math.inf), stats.iterations)
     energy = diagnostics.energy(element.end, after.modes)
@@ -124,7 +144,11 @@ def try_step(
     extra = _extra_sweeps(current.extra_sweeps, contraction) if adds_sweeps else 0
     coarse = steppers.use_coarse(after) if after.count % SPECTRUM_INTERVAL == 0 else current.coarse
     controller = controller.after_accepted(tau, error, contraction)
-    return SolverState(after, controller, record.energy, current.noise, extra, coarse), element, record
+    stops = tuple(stop for stop in current.stops if stop - record.time > SAME_TIME * steppers.span)
+    if stops != current.stops:
+        # What was known of N before a jump is no guide to what comes after it.
+        after, extra = State(after.time, after.modes, count=after.count), 0
+    return SolverState(after, controller, record.energy, current.noise, extra, coarse, stops=stops), element, record
 
 
 def _diverges(stats: StepStats, size: float) -> bool:
@@ -139,8 +163,10 @@ def _rises_too_much(diagnostics: Diagnostics, current: SolverState, energy: Tens
 
     Adaptive steps are rejected for any rise beyond round-off, prescribed ones only where the run blows up.
     """
+    if not bool(torch.isfinite(energy).all()):
+        return True
     if not diagnostics.dissipative:
-        return not bool(torch.isfinite(energy).all())
+        return False
     rise = float((energy - torch.as_tensor(current.energy, dtype=energy.dtype, device=energy.device)).max())
     if isinstance(current.controller, Adaptive):
         return not rise <= current.noise and current.rejected < MOST_ENERGY_REJECTIONS
@@ -155,7 +181,11 @@ def _extra_sweeps(extra: int, contraction: float) -> int:
 
 
 def initial_state(
-    steppers: Steppers, diagnostics: Diagnostics, u0: Tensor, controller: Adaptive | Prescribed
+    steppers: Steppers,
+    diagnostics: Diagnostics,
+    u0: Tensor,
+    controller: Adaptive | Prescribed,
+    stops: tuple[float, ...] = (),
 ) -> tuple[SolverState, StepRecord]:
     """The solver's state and the record of the initial fields `u0` `[..., *points]`."""
     state = steppers.stepper(steppers.choice.scheme).init(u0)
@@ -168,9 +198,10 @@ def initial_state(
         largest=diagnostics.largest(u0).tolist(),
     )
     noise = diagnostics.noise(u0, state.modes)
-    return SolverState(state, controller, energy, noise, coarse=steppers.use_coarse(state)), record
+    return SolverState(state, controller, energy, noise, coarse=steppers.use_coarse(state), stops=stops), record
 
 
 def after_rejection(current: SolverState, rejected: RejectedStep) -> SolverState:
     """The solver's state after a rejected step."""
-    return replace(current, controller=rejected.controller, rejected=current.rejected + 1)
+    stops = current.stops if rejected.jump is None else (*current.stops, rejected.jump)
+    return replace(current, controller=rejected.controller, rejected=current.rejected + 1, stops=stops)
