@@ -12,7 +12,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -260,13 +260,12 @@ class GradientFlow:
     def __post_init__(self) -> None:
         for name in ("mobility", "linear"):
             symbol = getattr(self, name)
-            if not callable(symbol) and (isinstance(symbol, bool) or not isinstance(symbol, int | float | np.number)):
+            if isinstance(symbol, int | float | np.number) and not isinstance(symbol, bool):
+                object.__setattr__(self, name, NumberSymbol(float(symbol)))
+            elif not callable(symbol):
                 raise ValueError(f"{name}: expected a function of |k|^2 or a number, got {symbol!r}")
-            object.__setattr__(
-                self,
-                name,
-                symbol if isinstance(symbol, NumberSymbol) else NumberSymbol(symbol if callable(symbol) else float(symbol)),
-            )
+            elif not isinstance(symbol, NumberSymbol):
+                object.__setattr__(self, name, NumberSymbol(cast(Symbol, symbol)))
         _check_forcing(self.forcing)
 
 

@@ -69,6 +69,11 @@ def stiff_imbalance(flow: Flow, grid: Space, speed: Tensor, tau: float) -> float
     return float(grid.norm(torch.where(tau * stiffness > 2, speed / stiffness.clamp(min=1e-300), 0)).max())
 
 
+def is_rough(flow: Flow, grid: Space, modes: Tensor, speed: Tensor, span: float) -> bool:
+    """Whether stiff modes of a first field, which elements of its own time would not damp, have a tenth of it to lose."""
+    return stiff_imbalance(flow, grid, speed, first_step(grid, modes, speed, span, 1.0)) > 0.1 * float(grid.norm(modes).max())
+
+
 def graded_lengths(step: float, first: float, forced: bool = False) -> tuple[tuple[float, ...], bool]:
     """Lengths that double from about `first` on and together make one `step`, and whether they need exponential elements.
 
