@@ -33,6 +33,7 @@ from ernest.phasefield.schemes import (
     ExponentialElements,
     GaussSeidel,
     Implicit,
+    RadauElements,
     SemiImplicit,
 )
 from ernest.phasefield.solver.checkpoint import Checkpoint
@@ -77,6 +78,7 @@ __all__ = [
     "PhaseFieldCrystal",
     "Polynomial",
     "Potential",
+    "RadauElements",
     "RunFailed",
     "Scheme",
     "SemiImplicit",

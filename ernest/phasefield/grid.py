@@ -72,6 +72,10 @@ class Grid:
     boundary: Boundary | tuple[Boundary, ...] = "periodic"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.boundary, str | tuple):
+            raise ValueError(
+                f"grid boundary: expected one of {BOUNDARIES}, or a tuple with one for each axis, got {self.boundary!r}"
+            )
         for name, value in (("points", self.points), ("lengths", self.lengths)):
             if not isinstance(value, tuple):
                 raise ValueError(f"grid {name}: expected a tuple with one number for each axis, got {value!r}")

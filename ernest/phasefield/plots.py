@@ -146,8 +146,12 @@ def check_film(path: Path | str) -> Path:
 
 
 def limits_of(fields: np.ndarray) -> Limits:
-    """Colour limits: -1 and 1 for fields near the two phases u = -1 and u = 1, else the least and the greatest value."""
+    """Colour limits: those of the two phases for fields near u = 0 and u = 1 (mole fractions) or near u = -1 and u = 1, else the
+    least and the greatest value.
+    """
     low, high = float(fields.min()), float(fields.max())
+    if min(low, 1 - high) >= -0.05 and high - low > 0.5:
+        return 0.0, 1.0
     if max(abs(low), abs(high)) <= 1.2 and high - low > 0.5:
         return -1.0, 1.0
     return (low, high) if high > low else (low - 0.5, high + 0.5)

@@ -64,6 +64,20 @@ def continuation(degree: int, ratio: float | Tensor) -> Tensor:
     return ratio[..., None, None] * to_moments @ slopes
 
 
+@cache
+def radau(degree: int) -> tuple[Tensor, Tensor]:
+    """Right Radau points of an element, `[degree]`, the last of them 1, and the matrix from values there to Legendre moments.
+
+    They are the zeros of L_p - L_{p-1}. The tensors are made once and shared: they must not be changed in place.
+    """
+    zeros = np.polynomial.legendre.legroots([*[0.0] * (degree - 1), -1.0, 1.0])
+    zeros = np.sort(zeros.real)
+    zeros[-1] = 1.0
+    with torch.inference_mode(False):
+        xi = torch.from_numpy(zeros)
+        return xi, torch.linalg.inv(legendre(degree - 1, xi))
+
+
 def coupling(degree: int) -> Tensor:
     """The matrix A, `[degree, degree]`: A_11 = 1, A_{j+1,j} = 1/(2j - 1), A_{j,j+1} = -1/(2j + 1)."""
     A = torch.zeros(degree, degree, dtype=torch.float64)
@@ -87,13 +101,18 @@ class Factors:
     upper: list[Tensor]
 
 
-def factorise(z: Tensor, degree: int) -> Factors:
-    """Factors of I + z A for z >= 0. Every pivot is at least 1, so the rows need no exchange."""
-    lower, inverse, upper = [], [1 / (1 + z)], []
+def factorise(z: Tensor, degree: int, damped: bool = False) -> Factors:
+    """Factors of I + z A for z >= 0. Every pivot is at least 1, so the rows need no exchange.
+
+    `damped` is the element with Radau points, whose A has 1/(2p - 1) more in its last place: the residual of its polynomial is
+    a multiple of L_p - L_{p-1} instead of L_p, and where z is large the element ends at balance.
+    """
+    damping = [0.0] * (degree - 1) + [z / (2 * degree - 1) if damped else 0.0]
+    lower, inverse, upper = [], [1 / (1 + z + damping[0])], []
     for j in range(1, degree):
         lower.append(z / (2 * j - 1) * inverse[-1])
         upper.append(z / (2 * j + 1))
-        inverse.append(1 / (1 + lower[-1] * upper[-1]))
+        inverse.append(1 / (1 + damping[j] + lower[-1] * upper[-1]))
     return Factors(z, lower, inverse, upper)
 
 

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -18,7 +19,7 @@ from ernest.phasefield import (
     energy_of,
     mass_of,
 )
-from ernest.phasefield.flows import check_flow, velocity
+from ernest.phasefield.flows import check_flow, forcing_modes, velocity
 from tests.phasefield.problems import noise
 
 GRID = Grid((12, 16), (2 * math.pi, 4 * math.pi))
@@ -118,3 +119,65 @@ def test_flows_that_do_not_fit_are_refused():
         check_flow(AllenCahn(torch.ones(2)), GRID, noise(GRID, 4, members=3))
     with pytest.raises(ValueError, match="inside the potential's domain"):
         check_flow(FloryHugginsAllenCahn(0.1, 0.8, 1.6), GRID, 1.2 * u)
+
+
+def test_constants_are_numbers_of_any_library():
+    u = noise(GRID, 4, members=2)
+    expected = energy_of(u, AllenCahn(torch.tensor([0.1, 0.2], dtype=torch.float64), s=1.5), GRID)
+    for kappa in ([0.1, 0.2], (0.1, 0.2), np.array([0.1, 0.2])):
+        assert torch.equal(energy_of(u, AllenCahn(kappa, s=np.float64(1.5)), GRID), expected)
+    for number in (2, np.int64(2), np.float32(2), np.array(2.0), torch.tensor(2), torch.tensor(2.0)):
+        flow = OhtaKawasaki(number, A=number, s=number, gamma=number)
+        assert (flow.kappa, flow.A, flow.s, flow.gamma) == (2.0, 2.0, 2.0, 2.0)
+        assert type(flow.s) is float
+    kappa = torch.tensor(0.1, dtype=torch.float64, requires_grad=True)
+    energy_of(u[0], AllenCahn(kappa), GRID).backward()
+    assert kappa.grad is not None
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: AllenCahn("0.1"), "Allen-Cahn: kappa: expected a number, or one for each member of a batch, got '0.1'"),
+        (lambda: AllenCahn(None), "kappa: expected a number, or one for each member of a batch, got None"),
+        (lambda: AllenCahn(1j), "kappa: expected a number"),
+        (lambda: AllenCahn([]), "kappa: expected a number, or one for each member of a batch, got"),
+        (lambda: AllenCahn(np.ones((2, 2))), r"kappa: expected .*, got one of shape \[2, 2\]"),
+        (lambda: AllenCahn(0.1, s=[1.0, 2.0]), r"Allen-Cahn: s: expected one number, got one of shape \[2\]"),
+        (lambda: SwiftHohenberg(math.nan), "Swift-Hohenberg: r must be finite, got r=nan"),
+        (lambda: AllenCahn([0.1, -0.2]), r"kappa must be positive, got kappa=\[0.1, -0.2\]"),
+        (lambda: AllenCahn(0.1, forcing=1.0), "forcing: expected a function of .*, got 1.0"),
+        (lambda: GradientFlow("k2", 0.1, DoubleWell()), "mobility: expected a function of .* or a number, got 'k2'"),
+    ],
+)
+def test_what_is_no_constant_is_named_in_one_line(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_symbols_may_be_numbers():
+    u, k2 = noise(GRID, 4), GRID.squared_wavenumbers()
+    flow = GradientFlow(lambda k2: 2.0, 0.5, DoubleWell())
+    assert flow.mobility(k2).tolist() == torch.full_like(k2, 2.0).tolist()
+    same = GradientFlow(lambda k2: 2.0 * torch.ones_like(k2), lambda k2: 0.5 * torch.ones_like(k2), DoubleWell())
+    assert torch.equal(velocity(GRID.modes(u), flow, GRID), velocity(GRID.modes(u), same, GRID))
+    check_flow(flow, GRID, u)
+    with pytest.raises(ValueError, match=r"potential: expected a potential such as DoubleWell\(\), got <class"):
+        check_flow(GradientFlow(1.0, 0.5, DoubleWell), GRID, u)
+    with pytest.raises(ValueError, match=r"flow: expected a flow such as AllenCahn\(kappa=0.01\), got <class"):
+        check_flow(AllenCahn, GRID, u)
+
+
+def test_a_forcing_may_be_written_for_one_time_or_for_many():
+    times = torch.tensor([0.0, 0.4, 1.0], dtype=torch.float64)
+    many = forcing_modes(AllenCahn(0.1, forcing=lambda t, c: torch.sin(t) * c[0]), GRID, times)
+    one = forcing_modes(AllenCahn(0.1, forcing=lambda t, c: math.sin(t) * c[0]), GRID, times)
+    assert torch.allclose(one, many, atol=1e-13)
+    switched = forcing_modes(AllenCahn(0.1, forcing=lambda t, c: 1.0 if t > 0.5 else 0.0), GRID, times)
+    assert torch.allclose(GRID.field(switched)[:, 0, 0], torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64))
+    number = forcing_modes(AllenCahn(0.1, forcing=lambda t, c: 3), GRID, times)
+    assert torch.allclose(GRID.field(number), torch.full((3, *GRID.points), 3.0, dtype=torch.float64))
+    with pytest.raises(ValueError, match=r"forcing: expected values that broadcast to \[3, 12, 16\], got \[5\]"):
+        forcing_modes(AllenCahn(0.1, forcing=lambda t, c: torch.ones(5)), GRID, times)
+    with pytest.raises(ValueError, match=r"forcing: expected a function of \(time, coordinates\).* unsupported operand"):
+        forcing_modes(AllenCahn(0.1, forcing=lambda t, c: t + "s"), GRID, times)

@@ -127,3 +127,5 @@ def test_lists_and_bare_numbers_are_a_clear_error():
         Grid([8, 8], (1.0, 1.0))
     with pytest.raises(ValueError, match=r"lengths: expected a tuple with one number for each axis, got 1.0"):
         Grid((8,), 1.0)
+    with pytest.raises(ValueError, match=r"boundary: expected one of .*, or a tuple .*, got \['periodic', 'neumann'\]"):
+        Grid((8, 8), (1.0, 1.0), ["periodic", "neumann"])

@@ -51,6 +51,9 @@ class ExponentialStepper:
     def __init__(self, scheme: ExponentialElements, splitting: Splitting, like: Tensor) -> None:
         self.scheme, self.splitting, self.init = scheme, splitting, splitting.init
         self._points = gauss(scheme.degree)[0].to(like)
+        symbols = torch.stack([splitting.stiffness.real, splitting.mobility.real.expand_as(splitting.stiffness)], -1)
+        distinct, index = symbols.reshape(-1, 2).unique(dim=0, return_inverse=True)
+        self._distinct, self._index = distinct, index.reshape(splitting.stiffness.shape)
         self._cached: tuple[float, Tableau] | None = None
 
     def step(self, state: State, tau: Time) -> tuple[State, Element, StepStats]:
@@ -85,10 +88,11 @@ class ExponentialStepper:
 
     def _table(self, tau: float) -> Tableau:
         if self._cached is None or self._cached[0] != tau:
+            # A table of the distinct values, of which there are far fewer than modes.
+            stiffness, mobility = self._distinct.unbind(-1)
+            table = exponential_tableau(tau / 2 * stiffness, self.scheme.degree, tau / 2 * mobility)
             dtype = self.splitting.stiffness.dtype
-            z, drive = tau / 2 * self.splitting.stiffness.real, tau / 2 * self.splitting.mobility.real
-            table = exponential_tableau(z, self.scheme.degree, drive)
-            self._cached = tau, Tableau(table.a.to(dtype), table.W.to(dtype))
+            self._cached = tau, Tableau(table.a.to(dtype)[..., self._index], table.W.to(dtype)[..., self._index])
         return self._cached[1]
 
 

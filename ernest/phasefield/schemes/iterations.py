@@ -40,40 +40,38 @@ def gmres(
     product: Callable[[Tensor], Tensor], right: Tensor, axes: int, accuracy: float = 1e-3, limit: int = 40
 ) -> tuple[Tensor, int]:
     """x with |product(x) - right| <= accuracy |right| for every member, and the number of products that it took."""
-    norms = _inner(right, right, axes).sqrt()
-    size = _spread(norms, axes)
+    shape, flat = right.shape, right.flatten(-axes)
+    norms = flat.norm(dim=-1)
     tiny = torch.finfo(right.dtype).tiny
-    vectors, columns = [right / (size + tiny)], []
+    vectors = torch.zeros(*flat.shape[:-1], limit + 1, flat.shape[-1], dtype=flat.dtype, device=flat.device)
+    vectors[..., 0, :] = flat / (norms + tiny)[..., None]
+    hessenberg = torch.zeros(*flat.shape[:-1], limit + 1, limit, dtype=torch.float64)
+    count = 0
     while True:
-        new, column = product(vectors[-1]), []
-        for vector in vectors:
-            column.append(_inner(new, vector, axes))
-            new = new - _spread(column[-1], axes) * vector
-        columns.append([*column, _inner(new, new, axes).sqrt()])
-        vectors.append(new / (_spread(columns[-1][-1], axes) + tiny))
-        hessenberg, target = _hessenberg(columns), torch.zeros(len(columns) + 1, 1).to(right)
-        target[0] = 1
-        weights = torch.linalg.pinv(hessenberg) @ target
+        new = product(vectors[..., count, :].reshape(shape)).flatten(-axes)
+        known = vectors[..., : count + 1, :]
+        for _ in range(2):  # once would lose the orthogonality of many vectors
+            shares = (known @ new[..., None])[..., 0]
+            new = new - (shares[..., None, :] @ known)[..., 0, :]
+            hessenberg[..., : count + 1, count] += shares.double().cpu()
+        length = new.norm(dim=-1)
+        hessenberg[..., count + 1, count] = length.double().cpu()
+        vectors[..., count + 1, :] = new / (length + tiny)[..., None]
+        count += 1
+        if count % 3 and count < min(limit, 6):
+            continue
+        weights, error = _least_squares(hessenberg[..., : count + 1, :count])
         # A member with nothing on its right side is done.
-        error = ((hessenberg @ weights - target).norm(dim=-2).squeeze(-1) * (norms > 0)).max().item()
-        if error <= accuracy or len(columns) == limit:
-            shares = (_spread(weight, axes) for weight in weights[..., 0].unbind(-1))
-            parts = [share * vector for share, vector in zip(shares, vectors[:-1], strict=True)]
-            return size * torch.stack(parts).sum(0), len(columns)
+        if float((error * (norms > 0).double().cpu()).max()) <= accuracy or count == limit:
+            combined = (weights.to(flat)[..., None, :] @ vectors[..., :count, :])[..., 0, :]
+            return (norms[..., None] * combined).reshape(shape), count
 
 
-def _inner(x: Tensor, y: Tensor, axes: int) -> Tensor:
-    """Inner products of the members, `[...]`."""
-    return (x * y).sum(tuple(range(-axes, 0)))
-
-
-def _spread(numbers: Tensor, axes: int) -> Tensor:
-    """Numbers `[...]` of the members as factors of their fields."""
-    return numbers.reshape(*numbers.shape, *[1] * axes)
-
-
-def _hessenberg(columns: list[list[Tensor]]) -> Tensor:
-    """The matrix `[..., m + 1, m]` of m columns, of which column j has j + 2 entries `[...]`."""
-    m = len(columns)
-    padded = [torch.stack([*column, *[torch.zeros_like(column[0])] * (m - 1 - j)], -1) for j, column in enumerate(columns)]
-    return torch.stack(padded, -1)
+def _least_squares(hessenberg: Tensor) -> tuple[Tensor, Tensor]:
+    """The weights y `[..., m]` for which e_1 - H y is smallest, and its size `[...]`."""
+    target = torch.zeros(*hessenberg.shape[:-1], 1, dtype=hessenberg.dtype)
+    target[..., 0, :] = 1
+    Q, R = torch.linalg.qr(hessenberg)
+    ridge = torch.finfo(R.dtype).tiny * torch.eye(R.shape[-1], dtype=R.dtype)
+    weights = torch.linalg.solve_triangular(R + ridge, Q.mT @ target, upper=True)
+    return weights[..., 0], (hessenberg @ weights - target).norm(dim=-2)[..., 0]

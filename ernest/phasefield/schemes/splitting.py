@@ -11,6 +11,7 @@ from torch import Tensor
 from ernest.phasefield.element import Time
 from ernest.phasefield.flows import Flow, forcing_modes
 from ernest.phasefield.grid import Space
+from ernest.phasefield.potentials import slope_inside
 from ernest.phasefield.stepping import State
 from ernest.phasefield.timeelement import Factors, combine, factorise, solve
 
@@ -40,7 +41,7 @@ class Splitting:
 
     def remainder(self, u: Tensor) -> Tensor:
         """N(u) = f(u) - S u of fields."""
-        return torch.sub(self.flow.potential.f(u), u, alpha=self.stabilisation)
+        return torch.sub(slope_inside(self.flow.potential, u), u, alpha=self.stabilisation)
 
     def forcing(self, time: Time, tau: Time, xi: Tensor, to_moments: Tensor) -> Tensor | None:
         """Modes `[..., p, *mode_shape]` of the forcing's Legendre moments, from local times `xi` `[q]`; None without one."""

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ernest.phasefield.flows import Flow, forcing_modes, varies_in_space
+from ernest.phasefield.flows import Flow, forcing_modes
 from ernest.phasefield.grid import Space
+from ernest.phasefield.potentials import samples_of, varies
 from ernest.phasefield.stepping import State
 from ernest.storage import load_tensors, read_header, save_tensors
 
@@ -71,8 +72,7 @@ def load_run(path: Path | str, device: torch.device) -> tuple[State, dict[str, A
 def problem_of(flow: Flow, grid: Space, u0: Tensor, **choices: object) -> dict[str, str]:
     """Names and values, or digests, of all that decides the steps of a run: a checkpoint may be resumed only where they agree."""
     k2 = grid.squared_wavenumbers()
-    low, high = (max(-2.0, flow.potential.domain[0]), min(2.0, flow.potential.domain[1]))
-    values = u0 if varies_in_space(flow, u0, grid.dimensions) else torch.linspace(low, high, 66, dtype=torch.float64)[1:-1]
+    values = u0 if varies(flow.potential) else samples_of(flow.potential)
     samples = flow.potential.f(values)
     digests = {"mobility": flow.mobility(k2), "linear": flow.linear(k2), "potential": samples, "u0": u0}
     # At irrational times too: two forcings may agree at whole times, where both are zero.

@@ -51,7 +51,7 @@ class Adaptive:
 
     def propose(self, remaining: float) -> float:
         """The next length; the last two steps are stretched or halved so that the run ends exactly at t1."""
-        if remaining <= 1.05 * self.tau:
+        if remaining <= min(1.05 * self.tau, self.longest):
             return remaining
         return remaining / 2 if remaining < 1.9 * self.tau else self.tau
 

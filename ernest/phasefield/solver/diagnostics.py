@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from ernest.phasefield.element import Element
-from ernest.phasefield.flows import Flow
+from ernest.phasefield.flows import Flow, energy_of_ends
 from ernest.phasefield.grid import Space
+from ernest.phasefield.potentials import energy_density
+from ernest.phasefield.solver.controller import ROUND_OFF
 
 Value = float | list[float]
 """A number, or one for each member of a batch."""
@@ -49,20 +51,24 @@ class Diagnostics:
         self._squares = self._doubled(weights / grid.volume)
         self._quadratic = self._doubled(weights * flow.linear(k2) / 2)
         self._inverse_mobility = self._doubled(torch.where(mobility > 0, weights / torch.where(mobility > 0, mobility, 1), 0))
-        # A Dirichlet grid leaves out its ends, where u = 0.
-        left_out = grid.volume - grid.integral(torch.ones(grid.points, dtype=like.dtype, device=like.device))
-        self._ends = left_out * flow.potential.F(torch.zeros_like(like.flatten()[:1])).flatten()[0]
+        self._stiffest = float(flow.linear(k2).max())
+        self._ends = energy_of_ends(flow, grid)
         self.dissipative = flow.forcing is None
         self.round_off = 4500 * torch.finfo(like.dtype).eps
 
     def energy(self, u: Tensor, modes: Tensor) -> Tensor:
         """E of fields `[..., *points]` with these modes: `[...]`."""
-        return self._grid.integral(self._flow.potential.F(u)) + self._sum(self._quadratic, modes) + self._ends
+        return self._grid.integral(energy_density(self._flow.potential, u)) + self._sum(self._quadratic, modes) + self._ends
 
     def noise(self, u: Tensor, modes: Tensor) -> float:
-        """The change of the energy that counts as round-off: a fraction of its two parts, each taken as positive."""
-        bulk = self._grid.integral(self._flow.potential.F(u).abs())
-        return self.round_off * float((bulk + self._sum(self._quadratic, modes)).max())
+        """The change of the energy that counts as round-off: a fraction of its two parts, each taken as positive.
+
+        Where both are zero, as in a well at rest, it is what round-off of u does to them, to the second order.
+        """
+        bulk = self._grid.integral(energy_density(self._flow.potential, u).abs())
+        stiffest = float(self._flow.potential.df(u).abs().max()) + self._stiffest
+        shaken = stiffest * self._grid.volume * (ROUND_OFF * torch.finfo(u.dtype).eps * float(u.abs().max())) ** 2
+        return self.round_off * float((bulk + self._sum(self._quadratic, modes)).max()) + shaken
 
     def norm(self, modes: Tensor, squares: Tensor | None = None) -> float:
         """Root of the mean square of the fields with these modes, the greatest of a batch, or that with other `squares`."""

@@ -28,6 +28,10 @@ class Event:
     direction: int = 0
     terminal: bool = False
 
+    def __post_init__(self) -> None:
+        if isinstance(self.what, list):
+            object.__setattr__(self, "what", tuple(self.what))
+
 
 @dataclass(frozen=True)
 class EventOccurrence:

@@ -10,8 +10,9 @@ import math
 import torch
 from torch import Tensor
 
-from ernest.phasefield.flows import Flow, forcing_modes, varies_in_space, velocity
+from ernest.phasefield.flows import Flow, forcing_modes, velocity
 from ernest.phasefield.grid import Space
+from ernest.phasefield.potentials import varies
 
 STEEP = 8.0
 """A mobility that grows by more than this over the modes is that of an H^-1 flow, where N enters with derivatives."""
@@ -36,7 +37,7 @@ def stabilisation_for(flow: Flow, grid: Space, u0: Tensor) -> float:
     would grow from sweep to sweep.
     """
     low, high = flow.potential.slopes
-    if varies_in_space(flow, u0, grid.dimensions):
+    if varies(flow.potential):
         values = u0
     else:
         values = torch.linspace(float(u0.min()), float(u0.max()), 257, dtype=torch.float64)
@@ -66,6 +67,11 @@ def stiff_imbalance(flow: Flow, grid: Space, speed: Tensor, tau: float) -> float
     k2 = grid.squared_wavenumbers(speed.real.dtype, speed.device)
     stiffness = flow.mobility(k2) * flow.linear(k2)
     return float(grid.norm(torch.where(tau * stiffness > 2, speed / stiffness.clamp(min=1e-300), 0)).max())
+
+
+def is_rough(flow: Flow, grid: Space, modes: Tensor, speed: Tensor, span: float) -> bool:
+    """Whether stiff modes of a first field, which elements of its own time would not damp, have a tenth of it to lose."""
+    return stiff_imbalance(flow, grid, speed, first_step(grid, modes, speed, span, 1.0)) > 0.1 * float(grid.norm(modes).max())
 
 
 def graded_lengths(step: float, first: float, forced: bool = False) -> tuple[tuple[float, ...], bool]:

@@ -88,7 +88,7 @@ class Solution:
 
     Call it with a time to get the fields there. `start` and `end` are the fields `[..., *points]` at both ends of the run,
     `records` the table of its steps and `occurrences` its events, both in the order of time. With `dense=False` only the
-    fields at both ends are kept.
+    fields at both ends are kept. `steady_at` is the time at which the run ended because nothing moved any more, as asked for.
     """
 
     flow: Flow
@@ -99,6 +99,7 @@ class Solution:
     records: tuple[StepRecord, ...]
     occurrences: tuple[EventOccurrence, ...] = ()
     dense_output: DenseOutput | None = field(default=None, repr=False)
+    steady_at: float | None = None
 
     def __call__(self, time: float | Sequence[float] | np.ndarray | Tensor, refined: bool = False) -> Tensor:
         """The fields at a time, `[..., *points]`, or at times, `[times, ..., *points]`, from the polynomials of the elements.

@@ -17,10 +17,11 @@ from ernest.phasefield.solver.checkpoint import Checkpoint, check_problem, load_
 from ernest.phasefield.solver.controller import Adaptive, Prescribed
 from ernest.phasefield.solver.diagnostics import Diagnostics, StepRecord
 from ernest.phasefield.solver.events import Event, EventOccurrence, check_events, find_events
-from ernest.phasefield.solver.initial_step import first_step, graded_lengths, stiff_imbalance, time_derivative
+from ernest.phasefield.solver.initial_step import first_step, graded_lengths, is_rough, stiff_imbalance, time_derivative
 from ernest.phasefield.solver.progress import progress_bar
 from ernest.phasefield.solver.scheme_selection import choose_schemes
 from ernest.phasefield.solver.solution import DenseOutput, Solution
+from ernest.phasefield.solver.steady import Mode, is_steady
 from ernest.phasefield.solver.try_step import RejectedStep, SolverState, Steppers, after_rejection, initial_state, try_step
 from ernest.phasefield.stepping import Scheme
 
@@ -60,6 +61,9 @@ def solve(
     tolerance: float = 1e-6,
     *,
     step: float | None = None,
+    max_step: float = math.inf,
+    stops: Sequence[float] = (),
+    steady: float | None = None,
     scheme: Scheme | None = None,
     strict: bool = False,
     events: Event | Sequence[Event] = (),
@@ -76,6 +80,13 @@ def solve(
     estimated error grows by `tolerance` per unit time (root of the mean square over the box). With `step` the steps have
     that length, with `scheme` they are that scheme's, and `strict` asks for the implicit scheme, whose energy law is exact.
 
+    A forcing is part of the estimate: its jumps are found, and elements end there. What happens in less than a thousandth of the
+    run may be missed; `max_step` bounds the lengths of the steps, and at the times `stops` elements end exactly.
+
+    As the motion ends the steps grow without bound, as long as the field is stable: where some mode can still grow, they stay
+    below its time. With `steady` the run ends when the speed, the root of the mean square of u_t, is below that bound and no
+    mode grows within the time in which such a speed would change the field; `Solution.steady_at` says when.
+
     The solution can be evaluated at any time. Beyond `memory` bytes its oldest elements are kept in temporary files, and with
     `dense=False` only the fields at both ends are kept. With `resume` a run continues from its checkpoint if there is one:
     its steps and fields are bit for bit those of a run that never stopped, and the solution covers the time from there.
@@ -83,22 +94,27 @@ def solve(
     Raises ValueError for input that does not fit together, and RunFailed where no step length works. Warns of a rising energy.
     """
     events = (events,) if isinstance(events, Event) else tuple(events)
-    _check_input(flow, grid, u0, t1, tolerance, step, events, resume, checkpoint)
+    stops = _check_times(t1, step, max_step, stops)
+    _check_input(flow, grid, u0, t1, tolerance, step, events, resume, checkpoint, scheme, steady)
     choice = choose_schemes(flow, grid, u0, tolerance, scheme, strict)
-    steppers, diagnostics = Steppers(choice, flow, grid, u0, tolerance), Diagnostics(flow, grid, u0)
-    problem = problem_of(flow, grid, u0, tolerance=tolerance, step=step, scheme=scheme, strict=strict)
+    steppers, diagnostics = Steppers(choice, flow, grid, u0, tolerance, t1), Diagnostics(flow, grid, u0)
+    problem = problem_of(
+        flow, grid, u0, tolerance=tolerance, step=step, scheme=scheme, strict=strict, max_step=max_step, stops=stops
+    )
     if resume and checkpoint is not None and Path(checkpoint.path).exists():
         current, history = _load(checkpoint.path, problem, u0)
     else:
-        current, record = initial_state(steppers, diagnostics, u0, _controller(steppers, u0, t1, tolerance, step))
+        current, record = initial_state(
+            steppers, diagnostics, u0, _controller(steppers, u0, t1, tolerance, step, max_step), stops
+        )
         history = History([record])
     first, dense_output = grid.field(current.state.modes), DenseOutput(grid, memory) if dense else None
     shortest = step / 2**16 if step else 1e-11 * t1
-    saved, saved_at = current.state.count, clock.monotonic()
+    saved, saved_at, steady_at = current.state.count, clock.monotonic(), None
 
     with progress_bar(progress, float(current.state.time), t1) as show:
-        while not _ended(events, history) and t1 - float(current.state.time) > 1e-10 * t1:
-            outcome = try_step(steppers, diagnostics, current, current.controller.propose(t1 - float(current.state.time)))
+        while not _ended(events, history) and steady_at is None and t1 - float(current.state.time) > 1e-10 * t1:
+            outcome = try_step(steppers, diagnostics, current, current.controller.propose(current.until_stop(t1)))
             if isinstance(outcome, RejectedStep):
                 current = after_rejection(current, outcome)
                 if current.controller.tau < shortest:
@@ -110,6 +126,9 @@ def solve(
             _warn_of_rise(history, diagnostics, current.noise)
             if dense_output is not None:
                 dense_output.append(element)
+            if steady is not None:
+                rests = is_steady(steady, element.end_modes, element.end, record.time, t1 - record.time, flow, grid)
+                steady_at = record.time if rests else None
             show(record)
             if checkpoint and checkpoint.due(current.state.count - saved, clock.monotonic() - saved_at):
                 _save(checkpoint.path, problem, current, history)
@@ -118,7 +137,7 @@ def solve(
         _save(checkpoint.path, problem, current, history)
     last = grid.field(current.state.modes)
     records, occurrences = tuple(history.records), tuple(history.occurrences)
-    return Solution(flow, grid, choice.scheme, first, last, records, occurrences, dense_output)
+    return Solution(flow, grid, choice.scheme, first, last, records, occurrences, dense_output, steady_at)
 
 
 def _check_input(
@@ -131,10 +150,16 @@ def _check_input(
     events: tuple[Event, ...],
     resume: bool,
     checkpoint: Checkpoint | None,
+    scheme: Scheme | None,
+    steady: float | None,
 ) -> None:
     """Raise ValueError, before any work, for input that would fail later or give nonsense."""
     check_flow(flow, grid, u0)
     check_events(events, grid)
+    if scheme is not None and (isinstance(scheme, type) or not hasattr(scheme, "stepper")):
+        raise ValueError(f"scheme: expected a scheme such as GaussSeidel(), got {scheme!r}")
+    if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
+        raise ValueError(f"checkpoint: expected a Checkpoint(path, steps=..) or (path, minutes=..), got {checkpoint!r}")
     if not 0 < t1 < math.inf:
         raise ValueError(f"t1: expected a time after 0, got {t1}")
     least = 100 * torch.finfo(u0.dtype).eps
@@ -142,22 +167,37 @@ def _check_input(
         raise ValueError(f"tolerance: expected {least:.1e} (the round-off of {u0.dtype}) to 1, got {tolerance}")
     if step is not None and not 0 < step <= t1:
         raise ValueError(f"step: expected a length between 0 and t1 = {t1}, got {step}")
+    if steady is not None and not steady > 0:
+        raise ValueError(f"steady: expected a positive bound of the speed, got {steady}")
     if resume and checkpoint is None:
         raise ValueError("resume: a run goes on from its checkpoint; say which with checkpoint=Checkpoint(path, ...)")
 
 
-def _controller(steppers: Steppers, u0: Tensor, t1: float, tolerance: float, step: float | None) -> Adaptive | Prescribed:
+def _check_times(t1: float, step: float | None, max_step: float, stops: Sequence[float]) -> tuple[float, ...]:
+    """The stops as numbers in the order of time. Raises ValueError for times and lengths that are none."""
+    if not max_step > 0:
+        raise ValueError(f"max_step: expected a positive length, got {max_step}")
+    if step is not None and step > max_step:
+        raise ValueError(f"step: expected a length of at most max_step = {max_step}, got {step}")
+    times = tuple(sorted(float(stop) for stop in stops))
+    if not all(map(math.isfinite, times)):
+        raise ValueError(f"stops: expected times from 0 to t1 = {t1}, got {list(times)}")
+    return times
+
+
+def _controller(
+    steppers: Steppers, u0: Tensor, t1: float, tolerance: float, step: float | None, max_step: float
+) -> Adaptive | Prescribed:
     """The control of the step lengths; adaptive steps begin short, and prescribed ones do so where u0 is rough."""
     flow, grid, order = steppers.flow, steppers.grid, steppers.choice.order if step is None else 0
     modes = grid.modes(u0)
     speed = time_derivative(flow, grid, modes, 0.0)
     first = first_step(grid, modes, speed, t1)
     if step is None:
-        # An element of this order errs by about the tolerance where the fields change by this share. A u0 whose stiff modes have
-        # a tenth of it to lose is rough, and begins short.
+        # An element of this order errs by about the tolerance where the fields change by this share; a rough u0 begins shorter.
         share, whole = min(tolerance ** (1 / (order + 1)), 0.25), first_step(grid, modes, speed, t1, 1.0)
-        smooth = stiff_imbalance(flow, grid, speed, whole) <= 0.1 * float(grid.norm(modes).max())
-        return Adaptive(tolerance, order, share * whole if smooth else first)
+        smooth = not is_rough(flow, grid, modes, speed, t1)
+        return Adaptive(tolerance, order, min(share * whole if smooth else first, max_step), max_step)
     rough = stiff_imbalance(flow, grid, speed, step) > tolerance
     return Prescribed(step, *graded_lengths(step, first, flow.forcing is not None)) if rough else Prescribed(step)
 
@@ -187,6 +227,7 @@ def _save(path: Path | str, problem: dict[str, str], current: SolverState, histo
         "adaptive": isinstance(current.controller, Adaptive),
         "controller": asdict(current.controller),
         **{name: getattr(current, name) for name in SAVED},
+        "mode": asdict(current.mode),
     }
     save_run(path, current.state, facts, asdict(history))
 
@@ -200,7 +241,9 @@ def _load(path: Path | str, problem: dict[str, str], u0: Tensor) -> tuple[Solver
         controller = Prescribed(**facts["controller"] | {"graded": tuple(facts["controller"]["graded"])})
     records = [StepRecord(**record) for record in history["records"]]
     occurrences = [EventOccurrence(**occurrence) for occurrence in history["occurrences"]]
-    current = SolverState(state, controller, **{name: facts[name] for name in SAVED})
+    saved = {name: facts[name] for name in SAVED}
+    saved["stops"], saved["mode"] = tuple(saved["stops"]), Mode(**saved["mode"])
+    current = SolverState(state, controller, **saved)
     return current, History(records, occurrences, history["warned"])
 
 

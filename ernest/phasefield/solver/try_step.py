@@ -1,22 +1,27 @@
 """Tries one step of a run, and accepts it or rejects it with a shorter length to try next."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from ernest.phasefield.compiled.stepper import is_fusible, make_fused
-from ernest.phasefield.compiled.workspace import make_workspace
+from ernest.phasefield.compiled.stepper import FusibleScheme, is_fusible, make_fused
+from ernest.phasefield.compiled.workspace import Workspace, make_workspace
 from ernest.phasefield.element import Element
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
+from ernest.phasefield.schemes.coarse import CoarseGaussSeidel
 from ernest.phasefield.schemes.exponential import ExponentialElements
+from ernest.phasefield.schemes.gaussseidel import GaussSeidel
 from ernest.phasefield.schemes.implicit import Implicit
 from ernest.phasefield.solver.controller import SLOW, Adaptive, Prescribed, contraction_of, error_rate
 from ernest.phasefield.solver.diagnostics import Diagnostics, StepRecord, Value
 from ernest.phasefield.solver.error_estimate import Truncation
+from ernest.phasefield.solver.forcing import ForcingEstimate
 from ernest.phasefield.solver.scheme_selection import IMPLICIT_SWEEPS, SchemeChoice, use_coarse
+from ernest.phasefield.solver.steady import Mode, first_mode, is_held_back, mode_after
+from ernest.phasefield.solver.stiff import damped_error_rate, exponential_error_rate
 from ernest.phasefield.stepping import DivergenceError, Scheme, State, Stepper, StepStats
 
 MOST_EXTRA_SWEEPS = 2
@@ -25,6 +30,8 @@ SPECTRUM_INTERVAL = 8
 BLOW_UP = 0.02
 """With prescribed steps: a step that raises the energy by more than this fraction is halved and retried; a smaller rise is
 only reported."""
+SAME_TIME = 1e-11
+"""Times nearer to each other than this share of the run are one."""
 MOST_ENERGY_REJECTIONS = 6
 """With adaptive steps: a step that raises the energy is rejected at most this many times in a row, then accepted."""
 
@@ -35,7 +42,7 @@ class SolverState:
 
     `energy` is that of the fields in `state`, and `noise` the rise of the energy that counts as round-off. `extra_sweeps` are
     added because the iteration contracts slowly, `coarse` tells whether sweeps run on coarse grids, and `rejected` counts the
-    steps rejected since the last accepted one.
+    steps rejected since the last accepted one. At the times `stops`, those of the user and jumps that were found, elements end.
     """
 
     state: State
@@ -45,44 +52,79 @@ class SolverState:
     extra_sweeps: int = 0
     coarse: bool = False
     rejected: int = 0
+    stops: tuple[float, ...] = ()
+    mode: Mode = field(default_factory=lambda: Mode(0.0))
+
+    def until_stop(self, t1: float) -> float:
+        """How long it is to the next time that an element has to end at: a stop, or the end of the run."""
+        time = float(self.state.time)
+        return min([stop - time for stop in self.stops if stop - time > SAME_TIME * t1] + [t1 - time])
 
 
 @dataclass(frozen=True)
 class RejectedStep:
-    """A rejected step: the controller with a shorter length, and the iteration that failed."""
+    """A rejected step: the controller with a shorter length, and the iteration that failed. Where it was rejected because the
+    forcing jumps inside, the length stays, and the next step ends at the `jump`. `diverged` tells that the sweeps failed.
+    """
 
     controller: Adaptive | Prescribed
     iteration: int
+    jump: float | None = None
+    diverged: bool = False
 
 
 class Steppers:
     """The steppers of one run, one for each scheme, made when the scheme is first used."""
 
-    def __init__(self, choice: SchemeChoice, flow: Flow, grid: Space, like: Tensor, tolerance: float) -> None:
+    def __init__(self, choice: SchemeChoice, flow: Flow, grid: Space, like: Tensor, tolerance: float, span: float) -> None:
         self.choice, self.flow, self.grid, self.tolerance, self._like = choice, flow, grid, tolerance, like
-        self.truncation = Truncation(flow, grid, choice.stabilisation, like)
+        self.forcing = ForcingEstimate(flow, grid, choice.stabilisation, like, span, tolerance)
+        self.span = span
         self._steppers: dict[Scheme, Stepper] = {}
         fits = like.ndim == grid.dimensions and like.dtype == torch.float64 and like.is_cpu
-        # All schemes of a choice have one stabilisation.
-        S = choice.scheme.stabilisation if is_fusible(choice.scheme) else None
-        self._workspace = make_workspace(flow, grid, S, 1) if fits and is_fusible(choice.scheme) else None
+        self._fits = fits
+        self._workspaces: dict[float | None, Workspace | None] = {}
+        self._truncations: dict[float, Truncation] = {}
 
     def scheme(self, current: SolverState) -> Scheme:
         """The scheme of the next step."""
         controller = current.controller
         if isinstance(controller, Prescribed) and controller.exponential and controller.graded:
             return ExponentialElements(stabilisation=self.choice.stabilisation)
-        return self.choice.scheme_for(current.coarse, current.extra_sweeps)
+        special = current.mode.scheme(self.tolerance, torch.finfo(self._like.dtype).eps)
+        if special is not None:
+            return special
+        scheme = self.choice.scheme_for(current.coarse, current.extra_sweeps)
+        if current.mode.stabilisation == self.choice.stabilisation:
+            return scheme
+        assert isinstance(scheme, GaussSeidel | CoarseGaussSeidel)
+        return replace(scheme, stabilisation=current.mode.stabilisation)
 
     def stepper(self, scheme: Scheme) -> Stepper:
         """The compiled stepper where there is one for the problem, else the scheme's own."""
-        workspace = self._workspace
         if scheme not in self._steppers:
-            if workspace is not None and is_fusible(scheme):
-                self._steppers[scheme] = make_fused(scheme, workspace)
-            else:
-                self._steppers[scheme] = scheme.stepper(self.flow, self.grid, self._like)
+            fused = self._fused(scheme) if self._fits and is_fusible(scheme) else None
+            self._steppers[scheme] = fused or scheme.stepper(self.flow, self.grid, self._like)
         return self._steppers[scheme]
+
+    def _fused(self, scheme: FusibleScheme) -> Stepper | None:
+        """The compiled stepper; those with one stabilisation share their memory. None if the problem is not for them."""
+        S = scheme.stabilisation
+        if S not in self._workspaces:
+            self._workspaces[S] = make_workspace(self.flow, self.grid, S, 1)
+        workspace = self._workspaces[S]
+        return None if workspace is None else make_fused(scheme, workspace)
+
+    def error_of(self, current: SolverState, element: Element, diagnostics: Diagnostics) -> float:
+        """The estimated error per unit time that the element's polynomial cannot follow."""
+        if current.mode.damped:
+            return damped_error_rate(element, self.flow)
+        if current.mode.rough:
+            return exponential_error_rate(element, self.flow, current.mode.stabilisation)
+        S = current.mode.stabilisation
+        if S not in self._truncations:
+            self._truncations[S] = Truncation(self.flow, self.grid, S, self._like)
+        return self._truncations[S].rate(element, diagnostics)
 
     def use_coarse(self, state: State) -> bool:
         """Whether the steps from here on sweep on coarse grids."""
@@ -98,15 +140,25 @@ def try_step(
     try:
         after, element, stats = steppers.stepper(scheme).step(current.state, tau)
     except DivergenceError as error:
-        return RejectedStep(controller.after_rejected(tau, math.inf), error.iteration)
+        return RejectedStep(controller.after_rejected(tau, math.inf), error.iteration, diverged=True)
     size, epsilon = diagnostics.norm(after.modes), torch.finfo(element.start_modes.dtype).eps
     differences = stats.differences[:IMPLICIT_SWEEPS] if isinstance(scheme, Implicit) else stats.differences
-    error = error_rate(differences, steppers.truncation.rate(element, diagnostics), tau, size, epsilon)
+    special = current.mode.damped or current.mode.rough
+    if current.mode.damped:
+        differences = ()  # Newton's method ends far below the tolerance
+    error = error_rate(differences, steppers.error_of(current, element, diagnostics), tau, size, epsilon)
+    start = float(current.state.time)
+    forced = steppers.forcing.look(start, tau, element.degree, current.state.count)
+    same = SAME_TIME * steppers.span
+    if isinstance(controller, Adaptive) and forced.jump is not None and start + same < forced.jump < start + tau - same:
+        return RejectedStep(controller, stats.iterations, forced.jump)
+    error += forced.rate
     if not controller.accepts(error) or _diverges(stats, size):
-        return RejectedStep(controller.after_rejected(tau, error if math.isfinite(size) else math.inf), stats.iterations)
+        shorter = controller.after_rejected(tau, error if math.isfinite(size) else math.inf)
+        return RejectedStep(shorter, stats.iterations, diverged=_diverges(stats, size))
     energy = diagnostics.energy(element.end, after.modes)
     if _rises_too_much(diagnostics, current, energy):
-        return RejectedStep(controller.after_rejected(tau, math.inf), stats.iterations)
+        return RejectedStep(controller.after_rejected(tau, math.inf), stats.iterations, diverged=True)
     record = StepRecord(
         time=float(after.time),
         tau=tau,
@@ -121,10 +173,21 @@ def try_step(
     )
     contraction = contraction_of(differences, size, epsilon)
     adds_sweeps = steppers.choice.may_add_sweeps and current.state.has_history
-    extra = _extra_sweeps(current.extra_sweeps, contraction) if adds_sweeps else 0
+    extra = _extra_sweeps(current.extra_sweeps, contraction) if adds_sweeps and not special else 0
     coarse = steppers.use_coarse(after) if after.count % SPECTRUM_INTERVAL == 0 else current.coarse
-    controller = controller.after_accepted(tau, error, contraction)
-    return SolverState(after, controller, record.energy, current.noise, extra, coarse), element, record
+    controller, mode = controller.after_accepted(tau, error, contraction), current.mode
+    if isinstance(controller, Adaptive) and isinstance(current.controller, Adaptive) and steppers.choice.may_add_sweeps:
+        change = diagnostics.norm(after.modes - element.start_modes) / max(size, 1e-300)
+        held = is_held_back(error, contraction, change, current.controller)
+        u, flow, grid = element.end, steppers.flow, steppers.grid
+        mode, controller = mode_after(
+            mode, held, record, current.controller, controller, steppers.choice.order, after.count, u, flow, grid
+        )
+    stops = tuple(stop for stop in current.stops if stop - record.time > SAME_TIME * steppers.span)
+    if stops != current.stops or mode.kind != current.mode.kind:
+        # What was known of N before a jump, or with another stabilisation, is no guide to what comes after it.
+        after, extra = State(after.time, after.modes, count=after.count), 0
+    return SolverState(after, controller, record.energy, current.noise, extra, coarse, stops=stops, mode=mode), element, record
 
 
 def _diverges(stats: StepStats, size: float) -> bool:
@@ -139,8 +202,10 @@ def _rises_too_much(diagnostics: Diagnostics, current: SolverState, energy: Tens
 
     Adaptive steps are rejected for any rise beyond round-off, prescribed ones only where the run blows up.
     """
+    if not bool(torch.isfinite(energy).all()):
+        return True
     if not diagnostics.dissipative:
-        return not bool(torch.isfinite(energy).all())
+        return False
     rise = float((energy - torch.as_tensor(current.energy, dtype=energy.dtype, device=energy.device)).max())
     if isinstance(current.controller, Adaptive):
         return not rise <= current.noise and current.rejected < MOST_ENERGY_REJECTIONS
@@ -155,7 +220,11 @@ def _extra_sweeps(extra: int, contraction: float) -> int:
 
 
 def initial_state(
-    steppers: Steppers, diagnostics: Diagnostics, u0: Tensor, controller: Adaptive | Prescribed
+    steppers: Steppers,
+    diagnostics: Diagnostics,
+    u0: Tensor,
+    controller: Adaptive | Prescribed,
+    stops: tuple[float, ...] = (),
 ) -> tuple[SolverState, StepRecord]:
     """The solver's state and the record of the initial fields `u0` `[..., *points]`."""
     state = steppers.stepper(steppers.choice.scheme).init(u0)
@@ -167,10 +236,15 @@ def initial_state(
         mass=diagnostics.mass(u0).tolist(),
         largest=diagnostics.largest(u0).tolist(),
     )
-    noise = diagnostics.noise(u0, state.modes)
-    return SolverState(state, controller, energy, noise, coarse=steppers.use_coarse(state)), record
+    noise, choice = diagnostics.noise(u0, state.modes), steppers.choice
+    mode = Mode(choice.stabilisation)
+    if isinstance(controller, Adaptive) and choice.may_add_sweeps:
+        mode, controller = first_mode(mode, controller, state.modes, u0, steppers.flow, steppers.grid, steppers.span)
+    return SolverState(state, controller, energy, noise, coarse=steppers.use_coarse(state), stops=stops, mode=mode), record
 
 
 def after_rejection(current: SolverState, rejected: RejectedStep) -> SolverState:
     """The solver's state after a rejected step."""
-    return replace(current, controller=rejected.controller, rejected=current.rejected + 1)
+    stops = current.stops if rejected.jump is None else (*current.stops, rejected.jump)
+    mode = replace(current.mode, held=current.mode.held + rejected.diverged)
+    return replace(current, controller=rejected.controller, rejected=current.rejected + 1, stops=stops, mode=mode)

@@ -1,0 +1,174 @@
+"""Decides when sweeps no longer suit a run: near rest, where only they hold the steps back, and with a steep potential.
+
+Sweeps contract for steps of a few units of the flow's own time, however little moves. Where they have held back the steps for
+a while, though the error would allow far longer ones, damped elements take over (`RadauElements`), which Newton's method
+solves for every length; the steps then grow without bound, as long as no mode of the linearised flow could grow unseen within
+one. Where the steps become short again the sweeps return. The stabilisation follows the range of the field meanwhile: a spike
+in the first field that has decayed has no say any more.
+
+A rough first field has the opposite trouble. Its stiff waves have to decay, which the sweeps' elements do not let them
+do, so a run begins with exponential elements, which are exact for the linear part, until these waves are gone.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from ernest.phasefield.flows import Flow
+from ernest.phasefield.grid import Space
+from ernest.phasefield.potentials import varies, working_range
+from ernest.phasefield.schemes.exponential import ExponentialElements
+from ernest.phasefield.schemes.radau import RadauElements
+from ernest.phasefield.solver.controller import SLOW, Adaptive
+from ernest.phasefield.solver.diagnostics import StepRecord
+from ernest.phasefield.solver.initial_step import is_rough, stabilisation_for, time_derivative
+from ernest.phasefield.solver.stiff import nothing_grows_within
+
+HELD = 8
+"""So many steps in a row that sweeps hold back show that it is not for a moment."""
+WORTH = 4.0
+"""By how much longer the steps should be for damped elements, which cost more each, to be worth it."""
+SETTLED = 0.3
+"""Share of the square root of the tolerance by which a field changes at most in a step where it is nearly at rest."""
+MOST_LENGTHENED = 25.0
+"""How far an error estimate is trusted to tell how long a damped element may be."""
+PATIENCE = 3
+"""After so many damped elements: the first ones have to settle what the sweeps left ringing."""
+LEFT_ALONE = 64
+"""Where damped elements are dearer than sweeps they are tried again after so many steps, and twice as many every time."""
+ROUGH_DEGREE = 4
+"""Degree of the exponential elements, which have two sweeps more."""
+SETTLING = 15
+"""Lengths of a step after which the waves that are stiff for it have decayed."""
+INTERVAL = 8
+"""Number of steps after which stability and stabilisation are looked at anew."""
+MISFIT = 1.5
+"""Ratio between the stabilisation in use and the one that fits the field from which on it is exchanged."""
+
+
+@dataclass(frozen=True)
+class Mode:
+    """How the next steps are solved: by sweeps with a stabilisation S, or by damped elements, which took over at steps of the
+    length `damped`.
+
+    `held` counts the steps that the sweeps have held back lately, or those of damped elements; below zero it is a time in which
+    sweeps are left alone, since damped elements were dearer. `cost` is the number of sweeps in a unit of time when these took
+    over, and `failures` tells how often they were dearer. `rough` asks for exponential elements.
+    """
+
+    stabilisation: float
+    damped: float = 0.0
+    held: int = 0
+    cost: float = 0.0
+    rough: bool = False
+    failures: int = 0
+
+    @property
+    def kind(self) -> tuple[float, bool, bool]:
+        """What of it decides whether the history of the steps before is of use."""
+        return self.stabilisation, self.damped > 0, self.rough
+
+    def scheme(self, tolerance: float, epsilon: float) -> RadauElements | ExponentialElements | None:
+        """The elements that are not solved by the sweeps of the run's own scheme; None where it is that."""
+        if self.rough:
+            return ExponentialElements(ROUGH_DEGREE, ROUGH_DEGREE + 2, self.stabilisation)
+        if not self.damped:
+            return None
+        return RadauElements(3, self.stabilisation, max(0.01 * tolerance, 100 * epsilon))
+
+
+def is_held_back(error: float, contraction: float, change: float, controller: Adaptive) -> bool:
+    """Whether the iteration forbids a longer step: it contracts slowly though the error would allow far more, or it stirs up as
+    much as the tolerance admits though hardly anything moves: `change` is that of the field in the step, as a share.
+    """
+    at_rest = change <= SETTLED * controller.tolerance**0.5
+    return at_rest or (contraction > SLOW and error <= controller.tolerance * WORTH**-controller.order)
+
+
+def mode_after(
+    mode: Mode,
+    held: bool,
+    record: StepRecord,
+    controller: Adaptive,
+    wanted: Adaptive,
+    order: int,
+    count: int,
+    u: Tensor,
+    flow: Flow,
+    grid: Space,
+) -> tuple[Mode, Adaptive]:
+    """The mode and the control of the steps after an accepted step that ended with the fields u.
+
+    `record` is of that step, whose iterations are sweeps or evaluations of the equation; `controller` was its control, and
+    `wanted` is what that would go on with; `order` is that of the sweeps.
+    """
+    tau, sweeps = record.tau, record.iterations
+    if mode.rough:
+        # By then the waves that elements of this length would leave ringing, tau Lambda > 2, have fallen by exp(-30).
+        settled = record.time >= SETTLING * wanted.tau
+        return replace(mode, rough=not settled), replace(wanted, order=order) if settled else wanted
+    if mode.damped:
+        mode = replace(mode, held=mode.held + 1)
+        longest = tau * min(0.9 * max(record.error / controller.tolerance, 1e-9) ** (-1 / controller.order), MOST_LENGTHENED)
+        if mode.held >= PATIENCE and sweeps > mode.cost * longest:
+            wanted = replace(wanted, order=order, tau=mode.damped)
+            return Mode(stabilisation_for(flow, grid, u), held=-LEFT_ALONE * 2**mode.failures, failures=mode.failures + 1), wanted
+        if wanted.tau < mode.damped / 2:
+            return Mode(stabilisation_for(flow, grid, u), failures=mode.failures), replace(wanted, order=order)
+        grows, looks = wanted.tau > tau, count % INTERVAL == 0
+        if (grows or looks) and not nothing_grows_within(wanted.tau, u, flow, grid):
+            shorter = tau if grows and not looks else max(tau / 2, 0.6 * mode.damped)
+            return mode, replace(wanted, tau=shorter)
+        return mode, wanted
+    count_held = mode.held + 1 if held or mode.held < 0 else max(mode.held - 1, 0)
+    if count_held >= HELD:
+        if nothing_grows_within(2 * tau, u, flow, grid):
+            return _damped(mode, replace(wanted, tau=tau), sweeps / tau, u, flow)
+        count_held = 0
+    S = mode.stabilisation
+    if count % INTERVAL == 0 and not varies(flow.potential):
+        fitting = stabilisation_for(flow, grid, u)
+        S = fitting if max(S, fitting) > MISFIT * min(S, fitting) else S
+    return replace(mode, held=count_held, stabilisation=S), wanted
+
+
+def first_mode(
+    mode: Mode, controller: Adaptive, modes: Tensor, u: Tensor, flow: Flow, grid: Space, span: float
+) -> tuple[Mode, Adaptive]:
+    """Exponential elements for rough fields, damped ones for fields at rest, whose speed is round-off; else the mode as it is."""
+    if flow.forcing is None and is_rough(flow, grid, modes, time_derivative(flow, grid, modes, 0.0), span):
+        return replace(mode, rough=True), replace(controller, order=ROUGH_DEGREE + 1)
+    size = float(grid.norm(modes).max())
+    stiffest = float((flow.mobility(k2 := grid.squared_wavenumbers(u.dtype, u.device)) * (flow.linear(k2) + 1)).max())
+    at_rest = speed_of(modes, 0.0, flow, grid) <= 100 * torch.finfo(u.dtype).eps * size * max(stiffest, 1.0)
+    if not (at_rest and flow.forcing is None and nothing_grows_within(controller.tau, u, flow, grid)):
+        return mode, controller
+    return _damped(mode, controller, math.inf, u, flow)
+
+
+def _damped(mode: Mode, controller: Adaptive, cost: float, u: Tensor, flow: Flow) -> tuple[Mode, Adaptive]:
+    """Damped elements with the stabilisation that suits their linear systems, the midpoint of f' at the fields u."""
+    slopes = flow.potential.df(u)
+    middle = max(0.0, float(slopes.min() + slopes.max()) / 2)
+    order = 2 * RadauElements.degree - 1
+    return Mode(middle, controller.tau, cost=cost, failures=mode.failures), replace(controller, order=order)
+
+
+def speed_of(modes: Tensor, time: float, flow: Flow, grid: Space) -> float:
+    """Root of the mean square of u_t, the greatest of a batch."""
+    return float(grid.norm(time_derivative(flow, grid, modes, time)).max())
+
+
+def is_steady(bound: float, modes: Tensor, u: Tensor, time: float, rest: float, flow: Flow, grid: Space) -> bool:
+    """Whether u_t is below the bound, and no mode grows within the time in which motion at the bound would cross the field's
+    working range.
+    """
+    if speed_of(modes, time, flow, grid) >= bound:
+        return False
+    size = float(u.square().mean().sqrt())
+    if not varies(flow.potential):
+        low, high = working_range(flow.potential)
+        size = max(size, (high - low) / 2)
+    return nothing_grows_within(min(rest, size / bound), u, flow, grid)
