@@ -153,7 +153,7 @@ def _load_foreign(path: Path, foreign: Foreign) -> Checkpoint:
         (exported and exported.strides, "as exported"),
         (beside.fields.get("strides"), "config.json"),
         (named and named.strides, f"the network's name, {named.part if named else ''}"),
-        (architecture.strides, "assumed"),
+        (architecture.strides, "timm's" if parts.origin.startswith("timm") else "assumed"),
     )
     architecture = replace(architecture, strides=strides, activation=exported.activation if exported else architecture.activation)
     factor = _factor(reading, parts, foreign, beside, exported.dropout if exported else None)
