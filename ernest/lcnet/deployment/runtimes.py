@@ -160,6 +160,7 @@ def _open_openvino(path: Path, threads: int | None) -> Model:
     import openvino
 
     core = openvino.Core()
+    core.set_property({"ENABLE_MMAP": False})  # else who overwrites the .bin changes the answers of a model that is open
     try:
         graph = core.read_model(path)
         text = graph.get_rt_info([KEY]).astype(str) if graph.has_rt_info([KEY]) else None
