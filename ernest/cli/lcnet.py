@@ -24,11 +24,11 @@ class ForeignOptions:
     """Weights of others: what they do not tell, and what is said to be assumed unless you know better.
 
     Args:
-        strides: of the stem and the five stages, such as 2,1,2,2,2,2, or Paddle's five; 2x1 is (vertical, horizontal). Paddle's
-            lines of text have 2,2x1,2x1,2x1,2x1.
-        preprocessing: how the network's pictures were prepared.
-        squash: press whole pictures into this size, without a crop; 80 160 for Paddle's lines of text.
-        dropout: the rate of a network of Paddle or Hugging Face, by which its features are scaled; 0.2 unless told.
+        strides: for weights of others: strides of the stem and the five stages, such as 2,1,2,2,2,2, or Paddle's
+            five; 2x1 is (vertical, horizontal). Paddle's lines of text have 2,2x1,2x1,2x1,2x1.
+        preprocessing: for weights of others: how their pictures were prepared.
+        squash: for weights of others: press whole pictures into this size, without a crop; 80 160 for Paddle's lines of text.
+        dropout: for weights of Paddle and Hugging Face: the rate by which their features are scaled; 0.2 unless told.
     """
 
     strides: Annotated[str | None, arg(metavar="STRIDE,...")] = None
@@ -94,7 +94,7 @@ def train(
         unlabeled: more pictures without classes, to learn from the teacher.
         mutual: train two networks that teach each other.
         skip_unreadable: leave broken pictures out and count them, instead of refusing to start.
-        known: of the weights to start from and of the teacher.
+        known: of the weights to start from, and of the teacher; strides and pictures of what is trained are the recipe's.
     """
     must_exist(data, recipe, validation, from_, teacher, unlabeled)
     from ernest.lcnet.training import load_recipe
