@@ -105,10 +105,14 @@ def train(
     from ernest.lcnet.training.run import plan, summary, train
 
     fields = tuple(chain(*set_))
+    if recipe is None:
+        chosen = plan(data, out, fields, minutes, validation=validation, started=from_ is not None)
+    else:
+        chosen = load_recipe(None if paper else recipe, fields)
     trained = train(
         data,
         out,
-        load_recipe(None if paper else recipe, fields) if recipe else plan(data, out, fields, minutes, from_ is not None),
+        chosen,
         validation=validation,
         start=from_,
         teacher=teacher,

@@ -99,13 +99,20 @@ def train(
 
 
 def plan(
-    data: str | Path, out: str | Path, fields: Sequence[str], minutes: float, started: bool = False, show: bool = True
+    data: str | Path,
+    out: str | Path,
+    fields: Sequence[str],
+    minutes: float,
+    *,
+    validation: Path | None = None,
+    started: bool = False,
+    show: bool = True,
 ) -> Recipe:
     """The recipe that `make_plan` chooses for the pictures that `train` would learn from, told on standard error."""
     load_recipe(overrides=fields)  # a wrong field is told before pictures are looked at
     given = read_tree(None, fields)
     default = Recipe()
-    learn, _ = read_parts(Path(data), None, given.get("held_out", default.held_out), given.get("seed", default.seed))
+    learn, _ = read_parts(Path(data), validation, given.get("held_out", default.held_out), given.get("seed", default.seed))
     made = make_plan(learn, given, minutes, Path(out), started)
     for line in made.reasons if show else ():
         print_line(f"plan: {line}")
