@@ -69,8 +69,9 @@ def telling_assumptions(command: Callable[..., None]) -> Callable[..., None]:
 def train(
     data: Annotated[Path, Positional, arg(metavar="DATA")],
     out: Folder = Path("build/lcnet"),
-    recipe: Annotated[Path | None, arg(metavar="FILE")] = None,
+    recipe: Annotated[Path | None, arg(metavar="FILE|paper")] = None,
     set_: Overrides = (),
+    minutes: float = 20.0,
     validation: Annotated[Path | None, arg(metavar="DATA")] = None,
     from_: Annotated[Path | None, arg(name="from", metavar="FILE")] = None,
     teacher: Annotated[Path | None, arg(metavar="FILE")] = None,
@@ -85,7 +86,9 @@ def train(
         data: folder with a sub-folder of pictures for each class (or train/ and val/ with such), or a table .csv, .tsv or .jsonl
             with the columns file and label.
         out: folder for best.safetensors, last.safetensors, history.json, confusion.png, classes.csv and what resuming needs.
-        recipe: a TOML file of fields, over the published recipe of its arch (the paper's: 360 epochs for ImageNet).
+        recipe: a TOML file of fields, over the published recipe of its arch, or just "paper" for that (360 epochs for ImageNet);
+            by default size, network, batch, epochs and rate are chosen for these pictures, this machine and the minutes.
+        minutes: so long about the training may take where no recipe is named; few pictures need less.
         set_: fields of the recipe, such as arch=PPLCNet_x0_5 size=64 epochs=20 batch=64 channels=1 ema=0.999 seed=1; a wrong
             name lists all.
         validation: pictures to score with, in the forms of data; by default data/val, else a tenth of each class is held out.
@@ -96,14 +99,20 @@ def train(
         skip_unreadable: leave broken pictures out and count them, instead of refusing to start.
         known: of the weights to start from, and of the teacher; strides and pictures of what is trained are the recipe's.
     """
-    must_exist(data, recipe, validation, from_, teacher, unlabeled)
+    paper = recipe == Path("paper")
+    must_exist(data, None if paper else recipe, validation, from_, teacher, unlabeled)
     from ernest.lcnet.training import load_recipe
-    from ernest.lcnet.training.run import summary, train
+    from ernest.lcnet.training.run import plan, summary, train
 
+    fields = tuple(chain(*set_))
+    if recipe is None:
+        chosen = plan(data, out, fields, minutes, validation=validation, started=from_ is not None)
+    else:
+        chosen = load_recipe(None if paper else recipe, fields)
     trained = train(
         data,
         out,
-        load_recipe(recipe, tuple(chain(*set_))),
+        chosen,
         validation=validation,
         start=from_,
         teacher=teacher,
