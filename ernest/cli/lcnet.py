@@ -1,4 +1,4 @@
-"""The commands of PP-LCNet: train, deploy, classify, profile."""
+"""The commands of PP-LCNet: train, deploy, classify, profile, build."""
 
 import os
 import sys
@@ -149,4 +149,24 @@ def profile(
     Console().print(table(result))
 
 
-COMMANDS: Mapping[str, Callable[..., None]] = {"train": train, "deploy": deploy, "classify": classify, "profile": profile}
+def build(everywhere: bool = False, into: Annotated[Path | None, arg(metavar="FOLDER")] = None) -> None:
+    """Compile the executor now, not at its first use: for an image whose users have no compiler, or no cache that can be written.
+
+    Args:
+        everywhere: for every processor of this kind, instead of this one.
+        into: by default share/ernest/lcnet of the Python environment, where Ernest looks for it; ernest/lcnet of a folder that
+            XDG_CACHE_HOME will name does too.
+    """
+    from ernest.lcnet.native.prebuild import prebuild
+
+    for one in prebuild(everywhere, into):
+        print(f"{one.path}: {one.instructions} {one.precision}, {one.seconds:.0f} s", flush=True)
+
+
+COMMANDS: Mapping[str, Callable[..., None]] = {
+    "train": train,
+    "deploy": deploy,
+    "classify": classify,
+    "profile": profile,
+    "build": build,
+}
