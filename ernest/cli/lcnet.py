@@ -66,6 +66,10 @@ def deploy(
     calibration: Annotated[Path | None, arg(metavar="FOLDER")] = None,
     labels: Annotated[Path | None, arg(metavar="FILE")] = None,
     threads: Count = None,
+    pictures: bool = False,
+    probabilities: bool = False,
+    features: bool = False,
+    weights_only: bool = False,
 ) -> None:
     """Write a network for a runtime, check that it answers as PyTorch does, and time it.
 
@@ -79,11 +83,16 @@ def deploy(
             which the answers are compared. Nothing is written where too few agree (bf16 99 %, int8 98 %).
         labels: a text file with the name of a class a line, for a file that has none.
         threads: to time it on; by default as many as there are processors.
+        pictures: onnx and openvino: the graph takes uint8 pictures (N x H x W x C, red first) and normalises them itself.
+        probabilities: onnx and openvino: an output besides the logits.
+        features: onnx and openvino: an output besides the logits, what the last map holds on average.
+        weights_only: int8 for openvino without calibration: the file is a quarter as large, computing stays in fp32.
     """
     must_exist(checkpoint, calibration, labels)
-    from ernest.lcnet.deployment.deploy import deploy, summary
+    from ernest.lcnet.deployment.deploy import GraphForm, deploy, summary
 
-    print(summary(deploy(checkpoint, to, precision, out, calibration, labels, threads)))
+    form = GraphForm(pictures, probabilities, features, weights_only)
+    print(summary(deploy(checkpoint, to, precision, out, calibration, labels, threads, form)))
 
 
 def classify(
