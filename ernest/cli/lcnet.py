@@ -1,4 +1,4 @@
-"""The commands of PP-LCNet: train, deploy, classify, profile."""
+"""The commands of PP-LCNet: train, deploy, classify, profile, build."""
 
 import functools
 import logging
@@ -133,6 +133,10 @@ def deploy(
     calibration: Annotated[Path | None, arg(metavar="FOLDER")] = None,
     labels: Annotated[Path | None, arg(metavar="FILE")] = None,
     threads: Count = None,
+    pictures: bool = False,
+    probabilities: bool = False,
+    features: bool = False,
+    weights_only: bool = False,
     known: Known = ForeignOptions(),
 ) -> None:
     """Write a network for a runtime, check that it answers as PyTorch does, and time it.
@@ -147,12 +151,17 @@ def deploy(
             which the answers are compared. Nothing is written where too few agree (bf16 99 %, int8 98 %).
         labels: a text file with the name of a class a line, for a file that has none.
         threads: to time it on; by default as many as there are processors.
+        pictures: onnx and openvino: the graph takes uint8 pictures (N x H x W x C, red first) and normalises them itself.
+        probabilities: onnx and openvino: an output besides the logits.
+        features: onnx and openvino: an output besides the logits, what the last map holds on average.
+        weights_only: int8 for openvino without calibration: the file is a quarter as large, computing stays in fp32.
         known: of weights of others.
     """
     must_exist(checkpoint, calibration, labels)
-    from ernest.lcnet.deployment.deploy import deploy, summary
+    from ernest.lcnet.deployment.deploy import GraphForm, deploy, summary
 
-    print(summary(deploy(checkpoint, to, precision, out, calibration, labels, threads, known.parse())))
+    form = GraphForm(pictures, probabilities, features, weights_only)
+    print(summary(deploy(checkpoint, to, precision, out, calibration, labels, threads, known.parse(), form)))
 
 
 @telling_assumptions
@@ -234,4 +243,24 @@ def profile(
     Console().print(table(result))
 
 
-COMMANDS: Mapping[str, Callable[..., None]] = {"train": train, "deploy": deploy, "classify": classify, "profile": profile}
+def build(everywhere: bool = False, into: Annotated[Path | None, arg(metavar="FOLDER")] = None) -> None:
+    """Compile the executor now, not at its first use: for an image whose users have no compiler, or no cache that can be written.
+
+    Args:
+        everywhere: for every processor of this kind, instead of this one.
+        into: by default share/ernest/lcnet of the Python environment, where Ernest looks for it; ernest/lcnet of a folder that
+            XDG_CACHE_HOME will name does too.
+    """
+    from ernest.lcnet.native.prebuild import prebuild
+
+    for one in prebuild(everywhere, into):
+        print(f"{one.path}: {one.instructions} {one.precision}, {one.seconds:.0f} s", flush=True)
+
+
+COMMANDS: Mapping[str, Callable[..., None]] = {
+    "train": train,
+    "deploy": deploy,
+    "classify": classify,
+    "profile": profile,
+    "build": build,
+}
