@@ -39,8 +39,9 @@ from ernest.phasefield.schemes import (
 from ernest.phasefield.solver.checkpoint import Checkpoint
 from ernest.phasefield.solver.diagnostics import StepRecord
 from ernest.phasefield.solver.events import Event, EventOccurrence
+from ernest.phasefield.solver.resolution import UnresolvedInterface
 from ernest.phasefield.solver.solution import DenseOutput, Solution
-from ernest.phasefield.solver.solve import EnergyRise, RunFailed, solve
+from ernest.phasefield.solver.solve import EnergyRise, RunFailed, RunInterrupted, solve
 from ernest.phasefield.sparse import Diagonalised, OperatorFlow, march_operators, sparse_flow
 from ernest.phasefield.stepping import DivergenceError, Scheme, State, Stepper, StepStats, march
 
@@ -80,6 +81,7 @@ __all__ = [
     "Potential",
     "RadauElements",
     "RunFailed",
+    "RunInterrupted",
     "Scheme",
     "SemiImplicit",
     "Solution",
@@ -89,6 +91,7 @@ __all__ = [
     "StepStats",
     "Stepper",
     "SwiftHohenberg",
+    "UnresolvedInterface",
     "dissipation",
     "energy_of",
     "initial_conditions",
