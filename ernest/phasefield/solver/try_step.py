@@ -119,7 +119,7 @@ class Steppers:
         """The estimated error per unit time that the element's polynomial cannot follow."""
         if current.mode.damped:
             return damped_error_rate(element, self.flow)
-        if current.mode.rough:
+        if current.mode.ringing is not None:
             return exponential_error_rate(element, self.flow, current.mode.stabilisation)
         S = current.mode.stabilisation
         if S not in self._truncations:
@@ -143,7 +143,7 @@ def try_step(
         return RejectedStep(controller.after_rejected(tau, math.inf), error.iteration, diverged=True)
     size, epsilon = diagnostics.norm(after.modes), torch.finfo(element.start_modes.dtype).eps
     differences = stats.differences[:IMPLICIT_SWEEPS] if isinstance(scheme, Implicit) else stats.differences
-    special = current.mode.damped or current.mode.rough
+    special = current.mode.damped or current.mode.ringing is not None
     if current.mode.damped:
         differences = ()  # Newton's method ends far below the tolerance
     error = error_rate(differences, steppers.error_of(current, element, diagnostics), tau, size, epsilon)
@@ -239,7 +239,7 @@ def initial_state(
     noise, choice = diagnostics.noise(u0, state.modes), steppers.choice
     mode = Mode(choice.stabilisation)
     if isinstance(controller, Adaptive) and choice.may_add_sweeps:
-        mode, controller = first_mode(mode, controller, state.modes, u0, steppers.flow, steppers.grid, steppers.span)
+        mode, controller = first_mode(mode, controller, state.modes, u0, steppers.flow, steppers.grid)
     return SolverState(state, controller, energy, noise, coarse=steppers.use_coarse(state), stops=stops, mode=mode), record
 
 
