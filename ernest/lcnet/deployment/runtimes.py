@@ -17,6 +17,7 @@ from torch import Tensor
 from ernest.lcnet.image_io.preprocess import Preprocessing
 from ernest.lcnet.inference import as_input, infer, start_runtime
 from ernest.lcnet.weights.foreign import UNKNOWN, Foreign, load_checkpoint
+from ernest.lcnet.weights.load import refuse_folder
 from ernest.lcnet.weights.native import KEY, Checkpoint, Precision, decode_metadata, parse_metadata
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def open_model(
     path = Path(path)
     if threads is not None and threads < 1:
         raise ValueError(f"threads: expected 1 or more, got {threads}")
+    refuse_folder(path)
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file")
     if path.suffix in (".onnx", ".xml") and foreign != UNKNOWN:
