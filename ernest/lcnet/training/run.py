@@ -130,7 +130,7 @@ def _learner(
     recipe: Recipe, labels: Sequence[str], start: str | Path | None, teacher: str | Path | None, two: bool, foreign: Foreign
 ) -> tuple[PPLCNet | Pair, Objective, str]:
     """The network to train, what it learns by, and what tells this beginning from others."""
-    network, origin = _network(recipe, labels, start, foreign), f"{start}, {teacher}, {two}"
+    network, origin = _network(recipe, labels, start, foreign), f"{start}, {teacher}, {two}, {foreign}"
     if two:
         other = _network(replace(recipe, seed=recipe.seed + 1), labels, start, foreign)
         return Pair(network, other), mutual(recipe.smoothing), origin
