@@ -68,7 +68,7 @@ def by_opencv(_: PPLCNet, folder: Path, images: np.ndarray) -> np.ndarray:
 
 
 def by_mnn(_: PPLCNet, folder: Path, images: np.ndarray) -> np.ndarray:
-    """Converted first, by the module behind its `mnnconvert`, which itself would install packages, unasked, and report its use."""
+    """Converted first, by the module behind its `mnnconvert`, which would install packages, unasked, and report its use."""
     mnn = importlib.import_module("MNN")
     converted = folder / "graph.mnn"
     if not converted.exists():
