@@ -67,6 +67,7 @@ def test_a_steady_run_ends_and_says_when():
     assert solve(AllenCahn(0.05), LINE, smooth() + 0.3, 1.0, 1e-6, steady=1e-5).steady_at is None
     # Noise about a hilltop hardly moves, but that is no rest.
     slow = solve(AllenCahn(0.05), LINE, 1e-7 * smooth() + 1e-8, 60.0, 1e-6, steady=1e-5)
+    assert slow.steady_at is not None
     assert slow.steady_at > 15
     with pytest.raises(ValueError, match="steady: expected a positive bound of the speed, got -1"):
         solve(AllenCahn(0.05), LINE, smooth(), 1.0, steady=-1)
