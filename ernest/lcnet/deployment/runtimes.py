@@ -109,7 +109,7 @@ def read_labels(path: str | Path, classes: int) -> tuple[str, ...]:
     """Reads the names of classes, one per line. Raises ValueError, which names the file, if there are not as many as classes."""
     path = Path(path)
     try:
-        names = tuple(line.strip() for line in path.read_text(encoding="utf-8").rstrip().splitlines())
+        names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().split("\n"))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected text in UTF-8 ({error})") from None
     if len(names) != classes:
