@@ -2,7 +2,6 @@
 a time. Nothing is removed that was not written here."""
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -80,7 +79,8 @@ def write_file(path: str | Path, need: int | None = None, mine: Callable[[Path],
             _sync_one(real.parent)
         finally:
             _discard(folder, real)
-            os.close(lock)
+            if lock is not None:
+                os.close(lock)
     except OSError as error:
         if error.errno not in FULL or isinstance(error, DiskFullError):
             raise
@@ -126,16 +126,30 @@ def write_text(path: str | Path, text: str) -> None:
         aside.write_bytes(content)
 
 
-def _new_folder(path: Path) -> tuple[Path, int]:
-    """A folder beside `path` for this writer alone, and its lock, which dies with the process: others can tell what was left."""
+def _new_folder(path: Path) -> tuple[Path, int | None]:
+    """A folder beside `path` for this writer alone, and its lock, which dies with the process: others can tell what was left.
+
+    Windows has no such lock: what killed writers left stays there.
+    """
     while True:
         folder = Path(tempfile.mkdtemp(prefix=_prefix(path), dir=path.parent))
+        if sys.platform == "win32":
+            return folder, None
         with suppress(FileNotFoundError):  # taken for a leftover before it was locked
             lock = os.open(folder, os.O_RDONLY)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            _flock(lock)
             if folder.is_dir():
                 return folder, lock
             os.close(lock)
+
+
+def _flock(number: int, wait: bool = True) -> None:
+    """Locks what is open until it is closed. Raises BlockingIOError where another process has it. Windows has no such lock."""
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    fcntl.flock(number, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _prefix(path: Path) -> str:
@@ -144,11 +158,13 @@ def _prefix(path: Path) -> str:
 
 def _clear_leftovers(path: Path) -> None:
     """Removes what killed writers of `path` left beside it."""
+    if sys.platform == "win32":
+        return
     for folder in [entry for entry in path.parent.iterdir() if entry.name.startswith(_prefix(path))]:
         with suppress(OSError):  # gone meanwhile, or its writer lives
             lock = os.open(folder, os.O_RDONLY)
             try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _flock(lock, wait=False)
                 _discard(folder, path)
             finally:
                 os.close(lock)
@@ -220,6 +236,8 @@ _MOVED = "replaced-"
 
 
 def _swap(one: Path, other: Path) -> bool:
+    if sys.platform != "linux":
+        return False
     import ctypes
 
     rename = getattr(ctypes.CDLL(None), "renameat2", None)
@@ -243,7 +261,10 @@ def _sync(entry: Path) -> None:
 
 
 def _sync_one(entry: Path) -> None:
-    number = os.open(entry, os.O_RDONLY)
+    windows = sys.platform == "win32"  # which syncs what is open for writing, and no folders
+    if windows and entry.is_dir():
+        return
+    number = os.open(entry, os.O_RDWR if windows else os.O_RDONLY)
     try:
         os.fsync(number)
     finally:
@@ -358,7 +379,7 @@ def own_folder(path: str | Path, role: str = "owner", patience: float = 0.0) -> 
     """Keeps `path` for this process; the system ends that with the process, however it ends. Child processes do not hold it.
 
     The lock lies beside the folder, which need not be there yet; a folder can have one process of each `role`. Raises
-    ValueError, which says who has it, if another one has, after `patience` seconds.
+    ValueError, which says who has it, if another one has, after `patience` seconds. On Windows a folder is not kept.
     """
     path = Path(path).absolute()
     missing = [folder for folder in path.parents if not folder.exists()]
@@ -373,7 +394,7 @@ def own_folder(path: str | Path, role: str = "owner", patience: float = 0.0) -> 
             if time.monotonic() >= until:
                 raise
             time.sleep(0.05)
-    if not _owned:
+    if not _owned and hasattr(os, "register_at_fork"):
         os.register_at_fork(after_in_child=_disown)
     _owned.add(lock)
     try:
@@ -394,7 +415,7 @@ def _lock(file: Path, path: Path) -> int:
     while True:
         lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _flock(lock, wait=False)
         except BlockingIOError:
             who = os.read(lock, 4096).decode(errors="replace") or "another process"
             os.close(lock)

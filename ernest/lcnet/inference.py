@@ -24,11 +24,13 @@ def as_input(images: Tensor, channels: int) -> Tensor:
     if not images.is_floating_point() or images.layout is not torch.strided or images.is_meta:
         found = f"{str(images.dtype).removeprefix('torch.')} ({str(images.layout).removeprefix('torch.')}, {images.device.type})"
         raise ValueError(f"images: expected floating-point numbers as `prepare` makes them, got {found}")
-    if images.ndim != 4 or images.shape[1] != channels or 0 in images.shape[2:]:
-        raise ValueError(f"images: expected [N, {channels}, H, W], got {list(images.shape)}")
-    if images.shape[2] * images.shape[3] > LARGEST:
-        raise ValueError(f"images: expected at most {LARGEST} pixels each, got {images.shape[2]}x{images.shape[3]}")
-    return images.detach().cpu().float().resolve_neg().contiguous()
+    shape = images.shape
+    if len(shape) != 4 or shape[1] != channels or not shape[2] * shape[3]:
+        raise ValueError(f"images: expected [N, {channels}, H, W], got {list(shape)}")
+    if shape[2] * shape[3] > LARGEST:
+        raise ValueError(f"images: expected at most {LARGEST} pixels each, got {shape[2]}x{shape[3]}")
+    images = images.detach().cpu().float()
+    return (images.resolve_neg() if images.is_neg() else images).contiguous()
 
 
 def infer(network: nn.Module, images: Tensor, bf16: bool = False) -> Tensor:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,6 +93,17 @@ def test_every_target_keeps_the_answers_and_carries_labels(to, precision, checkp
     told = summary(done)
     assert all(str(file) in told for file in done.files)
     assert "pip install" in told
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+def test_fewer_bits_are_not_checked_where_nothing_can_compute_them(precision, checkpoint, tmp_path, monkeypatch) -> None:
+    """A build server without a compiler would compare plain PyTorch with itself, and time it."""
+    monkeypatch.setenv("CXX", "/nowhere/c++")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    with pytest.raises(ValueError, match=rf"^precision: native {precision} cannot be checked on this machine \("):
+        deploy(checkpoint, "native", precision, tmp_path / "x.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 def raw(path: Path):
