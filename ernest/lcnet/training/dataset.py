@@ -138,7 +138,7 @@ def batch(pictures: PictureDataset, recipe: Recipe, chosen: np.ndarray, seed: tu
     size = int(rng.choice(recipe.sizes)) if recipe.sizes else recipe.size
     images = [pictures.picture(int(index)) for index in chosen]
     sides = np.array([image.shape[:2] for image in images])
-    boxes = crop_boxes(sides, recipe.crop_area, recipe.crop_aspect, rng)
+    boxes = crop_boxes(sides, recipe.crop_area, recipe.crop_aspect, rng, squash=recipe.fit == "squash")
     flips = recipe.flip & (rng.random(len(images)) < 0.5)
     levels = torch.empty(len(images), recipe.channels, size, size)
     for index, (image, box, flip) in enumerate(zip(images, boxes, flips, strict=True)):

@@ -16,6 +16,7 @@ from ernest.overrides import FieldError, build, read_tree
 
 Precision = Literal["auto", "fp32", "bf16"]
 Strides = Literal["auto", "published", "32", "64"]
+Fit = Literal["crop", "squash"]
 
 RATE_BATCH = 2048
 """The batch that `Recipe.rate` is meant for; other batches scale it (arXiv 2109.15099 trains 4 x 512 pictures a step)."""
@@ -43,6 +44,9 @@ class Recipe:
     `augment` is how many of RandAugment's operations, of `magnitude` 0 to 10, change a picture; `erase` is the fraction of
     pictures of which a rectangle is set to zero. `resize` is the short side at evaluation; None is 256/224 of `size`, or
     `size` itself below 96.
+
+    `fit` says what becomes of pictures that are no squares: "crop" looks at their middle, as the published networks do, "squash"
+    presses the whole picture into the square, in training too, for what shows at the ends of long ones.
 
     `held_out` is the fraction of each class that is kept for evaluation where the data have no validation part.
     """
@@ -72,6 +76,7 @@ class Recipe:
     magnitude: float = 9.0
     erase: float = 0.0
     resize: int | None = None
+    fit: Fit = "crop"
     held_out: float = 0.1
     seed: int = 0
     precision: Precision = "auto"
@@ -80,7 +85,8 @@ class Recipe:
         if self.arch not in PUBLISHED and self.arch != "small":
             known = ", ".join([*PUBLISHED, "small"])
             raise ValueError(f"arch: expected one of {known}, got {self.arch!r}{_near(self.arch, PUBLISHED)}")
-        for field, known in (("strides", get_args(Strides)), ("precision", get_args(Precision)), ("channels", (1, 3))):
+        choices = {"strides": get_args(Strides), "fit": get_args(Fit), "precision": get_args(Precision), "channels": (1, 3)}
+        for field, known in choices.items():
             if getattr(self, field) not in known:
                 raise ValueError(f"{field}: expected one of {', '.join(map(str, known))}, got {getattr(self, field)!r}")
         for field in ("size", "epochs", "batch", "rate"):
@@ -102,6 +108,8 @@ class Recipe:
                 raise ValueError(f"{field}: expected two positive numbers, the smaller first, got {low_high}")
         if self.at_once is not None and self.at_once < 1:
             raise ValueError(f"at_once: expected 1 or more, got {self.at_once}")
+        if self.resize is not None and self.fit == "squash":
+            raise ValueError("resize: a picture that is squashed has no border to cut away; leave resize or fit out")
         if self.resize is not None and self.resize < self.size:
             raise ValueError(f"resize: expected at least the size of {self.size}, got {self.resize}")
         if min(self.sizes, default=1) < 1:
@@ -167,6 +175,8 @@ def preprocessing_of(recipe: Recipe) -> Preprocessing:
     whole = recipe.size if recipe.size < SMALL_PICTURES else round(recipe.size * 256 / 224)
     standard = Preprocessing()
     grey = {"mean": (0.449,), "std": (0.226,)} if recipe.channels == 1 else {}  # the means of ImageNet's three
+    if recipe.fit == "squash":
+        return replace(standard, resize=(recipe.size, recipe.size), crop=None, **grey)
     return replace(standard, resize=recipe.resize or whole, crop=(recipe.size, recipe.size), **grey)
 
 

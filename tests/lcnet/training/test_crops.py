@@ -11,9 +11,9 @@ from ernest.lcnet.image_io.augment import crop_boxes, erase, rand_augment
 PAPER = (0.08, 1.0), (3 / 4, 4 / 3)
 
 
-@given(height=st.integers(1, 600), width=st.integers(1, 600), seed=st.integers(0, 2**32 - 1))
-def test_every_box_lies_inside_its_picture(height: int, width: int, seed: int) -> None:
-    boxes = crop_boxes(np.tile((height, width), (64, 1)), *PAPER, np.random.default_rng(seed))
+@given(height=st.integers(1, 600), width=st.integers(1, 600), seed=st.integers(0, 2**32 - 1), squash=st.booleans())
+def test_every_box_lies_inside_its_picture(height: int, width: int, seed: int, squash: bool) -> None:
+    boxes = crop_boxes(np.tile((height, width), (64, 1)), *PAPER, np.random.default_rng(seed), squash)
     top, left, tall, wide = boxes.T
     assert (boxes >= 0).all()
     assert (tall >= 1).all()
@@ -81,3 +81,13 @@ def test_rand_augment_changes_pictures_more_as_it_is_told(channels: int) -> None
         return float(np.mean([np.abs(one.astype(float) - ramp).mean() for one in drawn]))
 
     assert change(1.0) < 0.8 * change(9.0)
+
+
+def test_squashed_crops_of_a_long_picture_reach_its_ends() -> None:
+    sides = np.tile((64, 256), (500, 1))
+    kept = {}
+    for squash in (False, True):
+        boxes = crop_boxes(sides, (0.8, 1.0), (3 / 4, 4 / 3), np.random.default_rng(0), squash)
+        kept[squash] = (boxes[:, 2] * boxes[:, 3]).mean() / (64 * 256)
+    assert kept[False] < 0.34
+    assert kept[True] > 0.8

@@ -91,6 +91,16 @@ def test_a_crop_of_everything_without_flip_is_what_evaluation_sees() -> None:
         assert torch.allclose(image[None], prepare(photo, preprocessing_of(recipe)), atol=1e-5)
 
 
+@pytest.mark.parametrize("shape", [(30, 90), (90, 20), (200, 31)])
+def test_a_long_picture_is_squashed_whole_in_training_and_evaluation(shape: tuple[int, int]) -> None:
+    recipe = replace(RECIPE, crop_area=(1.0, 1.0), crop_aspect=(1.0, 1.0), flip=False, fit="squash")
+    photo = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    pictures = dataset_from_arrays([photo] * 2, np.zeros(2), ("a", "b"))
+    images, _ = batch(pictures, recipe, np.arange(2), (0, 0, 0))
+    assert images.shape[2:] == (32, 32)
+    assert torch.allclose(images[:1], prepare(photo, preprocessing_of(recipe)), atol=1 / 255 / 0.22 + 1e-5)
+
+
 def test_flips_are_half_of_all() -> None:
     recipe = replace(RECIPE, crop_area=(1.0, 1.0), crop_aspect=(1.0, 1.0), channels=1)
     ramp = np.tile(np.arange(32, dtype=np.uint8) * 8, (32, 1))

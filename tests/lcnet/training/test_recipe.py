@@ -90,6 +90,8 @@ def test_a_file_and_overrides_make_a_recipe(tmp_path: Path) -> None:
         ("stage_rates=[1,1]", "stage_rates: expected six factors"),
         ("crop_area=[0.5,0.1]", "crop_area: expected two positive numbers, the smaller first"),
         ("crop_area=0.5", "crop_area = 0.5: expected a list, got float"),
+        ("fit=letterbox", "fit = 'letterbox': expected one of crop, squash"),
+        ("at_once=0", "at_once: expected 1 or more, got 0"),
         ("resize=100", "resize: expected at least the size of 224, got 100"),
         ("ema=1", "ema: expected 0 to below 1, got 1"),
         ("channels=4", "channels: expected one of 1, 3, got 4"),
@@ -120,3 +122,10 @@ def test_strides_follow_the_size_unless_they_are_chosen() -> None:
     grey = replace(recipe, channels=1, arch="small", dropout=0.3)
     assert (architecture_of(grey, 10).in_channels, architecture_of(grey, 10).dropout) == (1, 0.3)
     assert len(preprocessing_of(grey).mean) == 1
+
+
+def test_a_squashed_picture_has_no_border() -> None:
+    preprocessing = preprocessing_of(Recipe(size=160, fit="squash"))
+    assert (preprocessing.resize, preprocessing.crop) == ((160, 160), None)
+    with pytest.raises(ValueError, match="resize: a picture that is squashed has no border to cut away"):
+        Recipe(resize=300, fit="squash")
