@@ -54,12 +54,15 @@ def correct(run, images: torch.Tensor, classes: np.ndarray) -> int:
     return int((run(images).argmax(1).numpy() == classes).sum())
 
 
+LIMITED = os.environ.get("ONEDNN_MAX_CPU_ISA", "AVX512").startswith(("AVX2", "SSE"))
+"""Whether the environment takes kernels from OpenVINO that it counts on: it looks at the processor alone."""
+
+
 def lacks_products(to: str, precision: str) -> bool:
     """Whether this processor, or a limit that the environment sets, leaves no products of a precision."""
     if to == "native":
         return not any(has_products(name, features(), precision) for name in available())
-    limited = os.environ.get("ONEDNN_MAX_CPU_ISA", "AVX512").startswith(("AVX2", "SSE"))
-    return (to, precision) == ("openvino", "bf16") and (limited or "avx512f" not in features())
+    return (to, precision) == ("openvino", "bf16") and (LIMITED or "avx512f" not in features())
 
 
 @pytest.mark.parametrize(("to", "precision"), TARGETS)
@@ -155,6 +158,7 @@ def test_eight_bits_of_a_graph_that_takes_pictures(to, checkpoint, pictures, tmp
     assert raw(out)[0] == "pictures"
 
 
+@pytest.mark.skipif(LIMITED, reason="OpenVINO gives no rows where its oneDNN is told to do without instructions")
 def test_eight_bits_of_openvinos_weights_alone_need_no_pictures(checkpoint, tmp_path) -> None:
     pytest.importorskip("nncf", reason="needs ernest-ai[quantise]")
     whole = deploy(checkpoint, "openvino", "fp32", tmp_path / "whole.xml", threads=1)
