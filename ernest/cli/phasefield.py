@@ -1,7 +1,8 @@
 """The command of the phase-field engine: run."""
 
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Literal, NoReturn
 
@@ -75,37 +76,46 @@ def run(
         known = "star, circle, seven-circles, two-drops, spinodal"
         raise ValueError(f"run: expected either a scene ({known}) or --from FILE (see ernest phasefield run --help)")
     must_exist(from_)
-    signal.signal(signal.SIGTERM, _interrupt)
     from ernest.phasefield import scenes
 
     box = points, length, dimensions, boundary
     grid, u0 = (scenes.make_grid(flow, *box), None) if from_ is None else scenes.load_field(from_, *box)
     noise = scenes.Noise(waves, mean, amplitude)
-    done = scenes.run_scene(
-        scene or str(from_),
-        out,
-        flow,
-        end,
-        grid,
-        kappa,
-        tolerance,
-        repulsion,
-        drive,
-        seed,
-        frames,
-        film,
-        data,
-        noise,
-        u0,
-        checkpoint,
-        resume,
-    )
+    with _interrupted_by_sigterm():
+        done = scenes.run_scene(
+            scene or str(from_),
+            out,
+            flow,
+            end,
+            grid,
+            kappa,
+            tolerance,
+            repulsion,
+            drive,
+            seed,
+            frames,
+            film,
+            data,
+            noise,
+            u0,
+            checkpoint,
+            resume,
+        )
     print(done)
 
 
-def _interrupt(number: int, frame: object) -> NoReturn:
+@contextmanager
+def _interrupted_by_sigterm() -> Iterator[None]:
     """SIGTERM, by which queues end a job, ends it as Ctrl-C does."""
-    raise KeyboardInterrupt(number)
+
+    def interrupt(number: int, frame: object) -> NoReturn:
+        raise KeyboardInterrupt(number)
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 COMMANDS: Mapping[str, Callable[..., None]] = {"run": run}

@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -68,7 +69,9 @@ def test_a_run_prints_what_it_wrote(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     line = "ernest phasefield run circle --points 32 --kappa 0.05 --end 0.1 --tolerance 1e-3 --film gif --frames 3 -o here"
     monkeypatch.setattr(sys, "argv", line.split())
+    before = signal.getsignal(signal.SIGTERM)
     cli.main()
+    assert signal.getsignal(signal.SIGTERM) == before
     assert capsys.readouterr().out.splitlines()[1:] == [
         f"here/{name}" for name in ("snapshots.png", "laws.png", "film.gif", "data.npz")
     ]

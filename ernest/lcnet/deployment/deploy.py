@@ -106,7 +106,7 @@ def deploy(
     pictures = _pictures(calibration, saved.preprocessing) if calibration is not None else []
     ranges = pictures[: min(CALIBRATION, len(pictures) // 2)] if static else []
     eager, size = eager_model(saved), input_size(saved.preprocessing)
-    with storage.write_file(out) as aside:
+    with storage.write_file(out, mine=lambda second: out.exists()) as aside:  # a .bin of its own has an .xml beside it
         _write(saved, to, aside, ranges, form)
         deployed = _opened(aside, to, precision, threads)
         check = compare(eager, deployed, precision, pictures[len(ranges) :][:COMPARED])
