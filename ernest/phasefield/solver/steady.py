@@ -43,6 +43,8 @@ ROUGH_DEGREE = 4
 """Degree of the exponential elements, which have two sweeps more."""
 STUCK = 40
 """Lengths of a step that a run has lasted where waves that ring may be what holds it down; a decay alone takes 5 to 15."""
+TIGHT = 1e-7
+"""With a tolerance up to this ringing waves are met at once; above a looser one they soon fall below it."""
 SETTLING = 15
 """Lengths of a step after which the waves that are stiff for it have decayed."""
 INTERVAL = 8
@@ -133,7 +135,8 @@ def mode_after(
         if nothing_grows_within(2 * tau, u, flow, grid):
             return _damped(mode, replace(wanted, tau=tau), sweeps / tau, u, flow)
         count_held = 0
-    stuck = record.time > STUCK * tau and record.error > 0.03 * controller.tolerance
+    lasted = controller.tolerance <= TIGHT or record.time > STUCK * tau
+    stuck = lasted and record.error > 0.03 * controller.tolerance
     if count % INTERVAL == 0 and mode.held >= 0 and stuck and rings(record, u, flow, grid):
         return replace(mode, ringing=record.time, held=0), replace(wanted, order=ROUGH_DEGREE + 1)
     S = mode.stabilisation

@@ -107,28 +107,28 @@ def _is_positive(tau: float, u: Tensor, flow: Flow, grid: Space, number: int, me
         driven = (slopes - S) * grid.field(scale * grid.modes(v))
         return v + grid.field(scale * grid.modes(driven))
 
-    def inner(v: Tensor, w: Tensor) -> float:
-        return float(grid.integral(v * w))
-
+    with torch.inference_mode(False), torch.enable_grad():  # the integral is a sum with weights, which are its gradient
+        v = torch.zeros(grid.points, dtype=u.dtype, device=u.device, requires_grad=True)
+        weights = torch.autograd.grad(grid.integral(v), v)[0].flatten()
     generator = torch.Generator().manual_seed(0)
     v = torch.randn(grid.points, generator=generator, dtype=torch.float64).to(u)
-    v = grid.field(torch.where(moves, grid.modes(v), 0))
-    basis, diagonal, beside = [v / math.sqrt(inner(v, v))], [], []
+    v = grid.field(torch.where(moves, grid.modes(v), 0)).flatten()
+    basis = torch.zeros(MOST_LANCZOS + 1, v.numel(), dtype=v.dtype, device=v.device)
+    basis[0] = v / (weights @ v.square()).sqrt()
+    diagonal, beside = [], []
     for count in range(1, MOST_LANCZOS + 1):
-        new = product(basis[-1])
-        diagonal.append(inner(new, basis[-1]))
-        if diagonal[-1] < 0:
-            return False
-        for known in basis:
-            new = new - inner(new, known) * known
-        beside.append(math.sqrt(inner(new, new)))
-        T = np.diag(diagonal) + np.diag(beside[:-1], 1) + np.diag(beside[:-1], -1)
-        values, vectors = np.linalg.eigh(T)
+        new = product(basis[count - 1].reshape(grid.points)).flatten()
+        shares = basis[:count] @ (weights * new)
+        diagonal.append(float(shares[-1]))
+        new = new - shares @ basis[:count]
+        new = new - (basis[:count] @ (weights * new)) @ basis[:count]
+        beside.append(float((weights @ new.square()).sqrt()))
+        values, vectors = np.linalg.eigh(np.diag(diagonal) + np.diag(beside[:-1], 1) + np.diag(beside[:-1], -1))
         if values[0] < 0:
             return False
         if beside[-1] < 1e-12 or (count > 3 and abs(beside[-1] * vectors[-1, 0]) < 0.1 * values[0]):
             return True
-        basis.append(new / beside[-1])
+        basis[count] = new / beside[-1]
     return True
 
 
