@@ -82,6 +82,7 @@ import os, signal, sys
 from ernest.cli import main
 from ernest.phasefield import scenes
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's job in the background is told to ignore it
 run, steps, name = scenes.run_scene, [], sys.argv[1]
 
 def ends(record):

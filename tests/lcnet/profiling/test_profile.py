@@ -85,9 +85,17 @@ def test_the_machine_is_measured() -> None:
     assert all(rate > 0 for _, rate in found.bandwidths)
 
 
-def test_torch_measures_where_there_is_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
-    threads = torch.get_num_threads()
+@pytest.fixture
+def no_compiler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No compiler, and no library that one has left."""
     monkeypatch.setenv("CXX", "no-such-compiler")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("ernest.lcnet.native.build.environment_directory", lambda: tmp_path / "share")
+
+
+@pytest.mark.usefixtures("no_compiler")
+def test_torch_measures_where_there_is_no_compiler() -> None:
+    threads = torch.get_num_threads()
     found = measure(repeats=1)
     assert found.instructions == "torch"
     assert found.peaks["fp32"] > 1e8
@@ -146,6 +154,7 @@ def test_fewer_bits_are_profiled_where_there_are_such(precision: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:.* products are not on this processor:RuntimeWarning")
+@pytest.mark.usefixtures("no_compiler")
 @pytest.mark.parametrize("architecture", [SMALL, PUBLISHED["PPLCNetV2_small"], replace(SMALL, head_width=0)])
 def test_torch_s_own_operators_are_profiled_where_nothing_is_compiled(
     architecture: Architecture, monkeypatch: pytest.MonkeyPatch
@@ -159,7 +168,6 @@ def test_torch_s_own_operators_are_profiled_where_nothing_is_compiled(
     for module in network.modules():
         if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
             module.register_forward_hook(tick)
-    monkeypatch.setenv("CXX", "no-such-compiler")
     monkeypatch.setattr("ernest.lcnet.profiling.profile.time", clock)
     monkeypatch.setattr("ernest.lcnet.profiling.profile.measure", lambda *_: ROOFLINE)
     with pytest.warns(RuntimeWarning, match="plain PyTorch"):
