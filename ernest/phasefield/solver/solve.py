@@ -21,7 +21,16 @@ from ernest.phasefield.solver.initial_step import first_step, graded_lengths, st
 from ernest.phasefield.solver.progress import progress_bar
 from ernest.phasefield.solver.scheme_selection import choose_schemes
 from ernest.phasefield.solver.solution import DenseOutput, Solution
-from ernest.phasefield.solver.try_step import RejectedStep, SolverState, Steppers, after_rejection, initial_state, try_step
+from ernest.phasefield.solver.try_step import (
+    AcceptedStep,
+    RejectedStep,
+    SolverState,
+    Steppers,
+    after_rejection,
+    initial_state,
+    try_step,
+)
+from ernest.phasefield.solver.units import Units, own_units
 from ernest.phasefield.stepping import Scheme
 
 SAVED = tuple(field.name for field in fields(SolverState) if field.name not in ("state", "controller"))
@@ -59,6 +68,8 @@ def solve(
     t1: float,
     tolerance: float = 1e-6,
     *,
+    absolute_tolerance: float | None = None,
+    units: Units | None = None,
     step: float | None = None,
     scheme: Scheme | None = None,
     strict: bool = False,
@@ -72,9 +83,11 @@ def solve(
     """Solves the flow from the fields `u0` `[..., *points]` at time 0 to the time `t1`; leading axes are an ensemble with
     common steps.
 
-    The scheme, its stabilisation, short first steps for a rough u0 and the lengths of all steps are chosen such that the
-    estimated error grows by `tolerance` per unit time (root of the mean square over the box). With `step` the steps have
-    that length, with `scheme` they are that scheme's, and `strict` asks for the implicit scheme, whose energy law is exact.
+    The scheme, its stabilisation, short first steps for a rough u0 and the lengths of all steps are chosen such that the error
+    (root of the mean square over the box) stays below `tolerance` times the field's amplitude times the number of the flow's own
+    times that have passed. Both are found by `own_units`, or are the `units` given; `absolute_tolerance` is what the error may
+    grow by in a unit of time, in the numbers that u and t are told in. With `step` the steps have that length, with `scheme`
+    they are that scheme's, and `strict` asks for the implicit scheme, whose energy law is exact.
 
     The solution can be evaluated at any time. Beyond `memory` bytes its oldest elements are kept in temporary files, and with
     `dense=False` only the fields at both ends are kept. With `resume` a run continues from its checkpoint if there is one:
@@ -83,30 +96,32 @@ def solve(
     Raises ValueError for input that does not fit together, and RunFailed where no step length works. Warns of a rising energy.
     """
     events = (events,) if isinstance(events, Event) else tuple(events)
-    _check_input(flow, grid, u0, t1, tolerance, step, events, resume, checkpoint)
+    _check_input(flow, grid, u0, t1, step, events, resume, checkpoint)
+    given, units = units, units or own_units(flow, grid, u0, t1)
+    tolerance = _relative_tolerance(tolerance, absolute_tolerance, units, u0)
     choice = choose_schemes(flow, grid, u0, tolerance, scheme, strict)
-    steppers, diagnostics = Steppers(choice, flow, grid, u0, tolerance), Diagnostics(flow, grid, u0)
-    problem = problem_of(flow, grid, u0, tolerance=tolerance, step=step, scheme=scheme, strict=strict)
+    steppers, diagnostics = Steppers(choice, flow, grid, u0, tolerance, units), Diagnostics(flow, grid, u0)
+    problem = problem_of(flow, grid, u0, tolerance=tolerance, units=given, step=step, scheme=scheme, strict=strict)
     if resume and checkpoint is not None and Path(checkpoint.path).exists():
         current, history = _load(checkpoint.path, problem, u0)
     else:
-        current, record = initial_state(steppers, diagnostics, u0, _controller(steppers, u0, t1, tolerance, step))
+        current, record = initial_state(steppers, diagnostics, u0, _controller(steppers, u0, t1, step))
         history = History([record])
-    first, dense_output = grid.field(current.state.modes), DenseOutput(grid, memory) if dense else None
-    shortest = step / 2**16 if step else 1e-11 * t1
+    first, dense_output = grid.field(current.state.modes), DenseOutput(steppers.splitting, memory) if dense else None
+    shortest, end = _shortest_and_end(units, t1, step)
     saved, saved_at = current.state.count, clock.monotonic()
 
     with progress_bar(progress, float(current.state.time), t1) as show:
-        while not _ended(events, history) and t1 - float(current.state.time) > 1e-10 * t1:
+        while not _ended(events, history) and float(current.state.time) < end:
             outcome = try_step(steppers, diagnostics, current, current.controller.propose(t1 - float(current.state.time)))
             if isinstance(outcome, RejectedStep):
                 current = after_rejection(current, outcome)
                 if current.controller.tau < shortest:
                     raise _failure(checkpoint, problem, current, history, outcome)
                 continue
-            current, element, record = outcome
+            (current, element, record), occurrences = _up_to_terminal(steppers, diagnostics, current, outcome, events)
             history.records.append(record)
-            history.occurrences += find_events(events, element)
+            history.occurrences += occurrences
             _warn_of_rise(history, diagnostics, current.noise)
             if dense_output is not None:
                 dense_output.append(element)
@@ -118,7 +133,7 @@ def solve(
         _save(checkpoint.path, problem, current, history)
     last = grid.field(current.state.modes)
     records, occurrences = tuple(history.records), tuple(history.occurrences)
-    return Solution(flow, grid, choice.scheme, first, last, records, occurrences, dense_output)
+    return Solution(flow, grid, choice.scheme, first, last, records, occurrences, dense_output, units)
 
 
 def _check_input(
@@ -126,7 +141,6 @@ def _check_input(
     grid: Space,
     u0: Tensor,
     t1: float,
-    tolerance: float,
     step: float | None,
     events: tuple[Event, ...],
     resume: bool,
@@ -137,18 +151,34 @@ def _check_input(
     check_events(events, grid)
     if not 0 < t1 < math.inf:
         raise ValueError(f"t1: expected a time after 0, got {t1}")
-    least = 100 * torch.finfo(u0.dtype).eps
-    if not least <= tolerance < 1:
-        raise ValueError(f"tolerance: expected {least:.1e} (the round-off of {u0.dtype}) to 1, got {tolerance}")
     if step is not None and not 0 < step <= t1:
         raise ValueError(f"step: expected a length between 0 and t1 = {t1}, got {step}")
     if resume and checkpoint is None:
         raise ValueError("resume: a run goes on from its checkpoint; say which with checkpoint=Checkpoint(path, ...)")
 
 
-def _controller(steppers: Steppers, u0: Tensor, t1: float, tolerance: float, step: float | None) -> Adaptive | Prescribed:
+def _relative_tolerance(tolerance: float, absolute: float | None, units: Units, u0: Tensor) -> float:
+    """The tolerance in the problem's units. Raises ValueError for one that is beyond the precision of u0."""
+    least = 100 * torch.finfo(u0.dtype).eps
+    if absolute is None and not least <= tolerance < 1:
+        raise ValueError(f"tolerance: expected {least:.1e} (the round-off of {u0.dtype}) to 1, got {tolerance}")
+    if absolute is not None and not least <= absolute / units.speed < 1:
+        span = f"{least * units.speed:.1e} (the round-off of {u0.dtype}) to {units.speed:.1e}"
+        raise ValueError(f"absolute_tolerance: expected {span}, got {absolute}")
+    return tolerance if absolute is None else absolute / units.speed
+
+
+def _shortest_and_end(units: Units, t1: float, step: float | None) -> tuple[float, float]:
+    """The length of a step below which a run has failed, and the time from which on its end is reached but for round-off."""
+    if step is not None:
+        return step / 2**16, t1 - 1e-9 * step
+    return 1e-11 * min(units.time, t1), t1 * (1 - 8 * torch.finfo(torch.float64).eps)
+
+
+def _controller(steppers: Steppers, u0: Tensor, t1: float, step: float | None) -> Adaptive | Prescribed:
     """The control of the step lengths; adaptive steps begin short, and prescribed ones do so where u0 is rough."""
     flow, grid, order = steppers.flow, steppers.grid, steppers.choice.order if step is None else 0
+    tolerance, units = steppers.tolerance, steppers.units
     modes = grid.modes(u0)
     speed = time_derivative(flow, grid, modes, 0.0)
     first = first_step(grid, modes, speed, t1)
@@ -157,9 +187,22 @@ def _controller(steppers: Steppers, u0: Tensor, t1: float, tolerance: float, ste
         # a tenth of it to lose is rough, and begins short.
         share, whole = min(tolerance ** (1 / (order + 1)), 0.25), first_step(grid, modes, speed, t1, 1.0)
         smooth = stiff_imbalance(flow, grid, speed, whole) <= 0.1 * float(grid.norm(modes).max())
-        return Adaptive(tolerance, order, share * whole if smooth else first)
-    rough = stiff_imbalance(flow, grid, speed, step) > tolerance
+        return Adaptive(tolerance * units.speed, order, share * whole / 2 if smooth else first)
+    rough = stiff_imbalance(flow, grid, speed, step) > tolerance * units.field
     return Prescribed(step, *graded_lengths(step, first, flow.forcing is not None)) if rough else Prescribed(step)
+
+
+def _up_to_terminal(
+    steppers: Steppers, diagnostics: Diagnostics, current: SolverState, step: AcceptedStep, events: tuple[Event, ...]
+) -> tuple[AcceptedStep, list[EventOccurrence]]:
+    """The step and the events in it; where one of them ends the run, the step is taken anew, so that it ends there."""
+    occurrences = find_events(events, step[1], steppers.splitting)
+    terminal = {event.name for event in events if event.terminal}
+    last = next((occurrence.time for occurrence in occurrences if occurrence.name in terminal), math.inf)
+    if last < math.inf and (tau := last - float(current.state.time)) > 0:
+        shorter = try_step(steppers, diagnostics, current, tau)
+        step = step if isinstance(shorter, RejectedStep) else shorter
+    return step, [occurrence for occurrence in occurrences if occurrence.time <= last]
 
 
 def _ended(events: tuple[Event, ...], history: History) -> bool:

@@ -13,15 +13,19 @@ from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
 from ernest.phasefield.schemes.exponential import ExponentialElements
 from ernest.phasefield.schemes.implicit import Implicit
+from ernest.phasefield.schemes.splitting import split
 from ernest.phasefield.solver.controller import SLOW, Adaptive, Prescribed, contraction_of, error_rate
 from ernest.phasefield.solver.diagnostics import Diagnostics, StepRecord, Value
 from ernest.phasefield.solver.error_estimate import Truncation
 from ernest.phasefield.solver.scheme_selection import IMPLICIT_SWEEPS, SchemeChoice, use_coarse
+from ernest.phasefield.solver.units import Units
 from ernest.phasefield.stepping import DivergenceError, Scheme, State, Stepper, StepStats
 
 MOST_EXTRA_SWEEPS = 2
 SPECTRUM_INTERVAL = 8
 """Number of steps after which the spectrum decides anew whether sweeps on coarse grids suffice."""
+CAUTION_AT_START = 10.0
+"""The error of the first element counts so many times: what is allowed grows from nothing in it, also between its ends."""
 BLOW_UP = 0.02
 """With prescribed steps: a step that raises the energy by more than this fraction is halved and retried; a smaller rise is
 only reported."""
@@ -55,12 +59,18 @@ class RejectedStep:
     iteration: int
 
 
+AcceptedStep = tuple[SolverState, Element, StepRecord]
+"""The state after a step, its element and its record."""
+
+
 class Steppers:
     """The steppers of one run, one for each scheme, made when the scheme is first used."""
 
-    def __init__(self, choice: SchemeChoice, flow: Flow, grid: Space, like: Tensor, tolerance: float) -> None:
-        self.choice, self.flow, self.grid, self.tolerance, self._like = choice, flow, grid, tolerance, like
-        self.truncation = Truncation(flow, grid, choice.stabilisation, like)
+    def __init__(self, choice: SchemeChoice, flow: Flow, grid: Space, like: Tensor, tolerance: float, units: Units) -> None:
+        self.choice, self.flow, self.grid, self._like = choice, flow, grid, like
+        self.tolerance, self.units = tolerance, units
+        self.splitting = split(flow, grid, choice.stabilisation, like)
+        self.truncation = Truncation(flow, grid, choice.stabilisation, like, units.time)
         self._steppers: dict[Scheme, Stepper] = {}
         fits = like.ndim == grid.dimensions and like.dtype == torch.float64 and like.is_cpu
         # All schemes of a choice have one stabilisation.
@@ -86,12 +96,10 @@ class Steppers:
 
     def use_coarse(self, state: State) -> bool:
         """Whether the steps from here on sweep on coarse grids."""
-        return use_coarse(self.choice, state.modes, self.grid, self.tolerance)
+        return use_coarse(self.choice, state.modes, self.grid, self.tolerance * self.units.field)
 
 
-def try_step(
-    steppers: Steppers, diagnostics: Diagnostics, current: SolverState, tau: float
-) -> tuple[SolverState, Element, StepRecord] | RejectedStep:
+def try_step(steppers: Steppers, diagnostics: Diagnostics, current: SolverState, tau: float) -> AcceptedStep | RejectedStep:
     """Tries one step of length `tau` from `current`."""
     controller = current.controller
     scheme = steppers.scheme(current)
@@ -102,6 +110,8 @@ def try_step(
     size, epsilon = diagnostics.norm(after.modes), torch.finfo(element.start_modes.dtype).eps
     differences = stats.differences[:IMPLICIT_SWEEPS] if isinstance(scheme, Implicit) else stats.differences
     error = error_rate(differences, steppers.truncation.rate(element, diagnostics), tau, size, epsilon)
+    if not current.state.has_history:
+        error *= CAUTION_AT_START
     if not controller.accepts(error) or _diverges(stats, size):
         return RejectedStep(controller.after_rejected(tau, error if math.isfinite(size) else math.inf), stats.iterations)
     energy = diagnostics.energy(element.end, after.modes)
