@@ -1,7 +1,7 @@
 """Refines the polynomial of an element between its ends, to the order that it has at its ends.
 
 The element of degree p is of order 2p at its ends, but only p + 1 between them. Through the same start an element of twice the
-degree is iterated from it, c = -(I + z A)^{-1} (z u_start e_1 + tau/2 (G n(c) - forcing)), each sweep of which gains an order.
+degree (and two more, for what is allowed grows from nothing at the start of a run) is iterated from it, c = -(I + z A)^{-1} (z u_start e_1 + tau/2 (G n(c) - forcing)), each sweep of which gains an order.
 The ends of both differ by the error of the step itself. The sweeps stop when they move less than a share of that.
 """
 
@@ -15,14 +15,14 @@ from ernest.phasefield.element import Element
 from ernest.phasefield.schemes.splitting import Splitting
 from ernest.phasefield.timeelement import basis, combine, gauss
 
-MOST_DEGREE, MOST_SWEEPS = 8, 24
+MOST_DEGREE, MOST_SWEEPS = 12, 24
 SETTLED = 0.1
 """The sweeps stop when they move the field by less than this share of how far the ends of both elements lie apart."""
 
 
 def refine(element: Element, splitting: Splitting) -> Element:
     """The element with the same ends and about the same error between them; itself where the sweeps lead nowhere."""
-    d, degree = splitting.grid.dimensions, min(2 * element.degree, MOST_DEGREE)
+    d, degree = splitting.grid.dimensions, min(2 * element.degree + 2, MOST_DEGREE)
     points, to_moments = (tensor.to(element.start_modes.real) for tensor in gauss(degree))
     factors, at_points = splitting.factors(element.tau, degree), basis(degree, points)
     forcing = splitting.forcing(element.time, element.tau, points, to_moments)

@@ -65,15 +65,29 @@ class Truncation:
         k2 = grid.squared_wavenumbers(like.dtype, like.device)
         stiffness = flow.mobility(k2) * (flow.linear(k2) + stabilisation)
         self._own_time = own_time
-        self._axis, self._dtype = -1 - grid.dimensions, like.dtype
+        self._axis, self._dtype, self._mobility = -1 - grid.dimensions, like.dtype, flow.mobility(k2)
         self._distinct, self._index = stiffness.unique(return_inverse=True)
         self._kept: LRUCache[tuple[float, int, float], Tensor] = LRUCache(4)
+        self._kept_response: LRUCache[tuple[float, int, float], Tensor] = LRUCache(4)
 
     def rate(self, element: Element, diagnostics: Diagnostics) -> float:
         """The error that elements like this one add per unit of time: root of the mean square, the greatest of a batch."""
         tau, p, span = float(element.tau), element.degree, self._span(float(element.time))
         squares = self._kept.get((tau, p, span), lambda: diagnostics.squares(self._weights(tau, p, span)))
         return diagnostics.norm(element.coefficients.select(self._axis, p - 1), squares)
+
+    def unsettled_rate(self, element: Element, missing: Tensor, diagnostics: Diagnostics) -> float:
+        """The same for what is `missing` in the modes of N all through the element: its end misses (1 - R) / Lambda G missing."""
+        tau, p, span = float(element.tau), element.degree, self._span(float(element.time))
+        squares = self._kept_response.get((tau, p, span), lambda: diagnostics.squares(self._responses(tau, p, span)))
+        return diagnostics.norm(missing, squares)
+
+    def _responses(self, tau: float, p: int, span: float) -> Tensor:
+        """What a missing part of N of each mode is multiplied with, `[*mode_shape]`."""
+        z = tau / 2 * self._distinct.double()
+        passed = 1 - amplification(z, p)
+        share = torch.where(z > 0, passed / (2 * z).clamp(min=1e-300), 1.0)
+        return (tau * share / (tau + span * passed)).to(self._dtype)[self._index] * self._mobility
 
     def _span(self, time: float) -> float:
         """The time that errors have had to add up in: the own time, and earlier its greatest fraction 2^-k that has passed."""

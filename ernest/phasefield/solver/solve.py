@@ -100,7 +100,7 @@ def solve(
     given, units = units, units or own_units(flow, grid, u0, t1)
     tolerance = _relative_tolerance(tolerance, absolute_tolerance, units, u0)
     choice = choose_schemes(flow, grid, u0, tolerance, scheme, strict)
-    steppers, diagnostics = Steppers(choice, flow, grid, u0, tolerance, units), Diagnostics(flow, grid, u0)
+    steppers, diagnostics = Steppers(choice, flow, grid, u0, t1, tolerance, units), Diagnostics(flow, grid, u0)
     problem = problem_of(flow, grid, u0, tolerance=tolerance, units=given, step=step, scheme=scheme, strict=strict)
     if resume and checkpoint is not None and Path(checkpoint.path).exists():
         current, history = _load(checkpoint.path, problem, u0)
@@ -185,9 +185,9 @@ def _controller(steppers: Steppers, u0: Tensor, t1: float, step: float | None) -
     if step is None:
         # An element of this order errs by about the tolerance where the fields change by this share. A u0 whose stiff modes have
         # a tenth of it to lose is rough, and begins short.
-        share, whole = min(tolerance ** (1 / (order + 1)), 0.25), first_step(grid, modes, speed, t1, 1.0)
+        share, whole = min(tolerance ** (1 / (order + 1)), 0.25), first_step(grid, modes, speed, 8 * t1, 1.0)
         smooth = stiff_imbalance(flow, grid, speed, whole) <= 0.1 * float(grid.norm(modes).max())
-        return Adaptive(tolerance * units.speed, order, share * whole / 2 if smooth else first)
+        return Adaptive(tolerance * units.speed, order, min(share * whole / 2, t1) if smooth else first)
     rough = stiff_imbalance(flow, grid, speed, step) > tolerance * units.field
     return Prescribed(step, *graded_lengths(step, first, flow.forcing is not None)) if rough else Prescribed(step)
 

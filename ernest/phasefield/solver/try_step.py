@@ -18,7 +18,7 @@ from ernest.phasefield.solver.controller import SLOW, Adaptive, Prescribed, cont
 from ernest.phasefield.solver.diagnostics import Diagnostics, StepRecord, Value
 from ernest.phasefield.solver.error_estimate import Truncation
 from ernest.phasefield.solver.scheme_selection import IMPLICIT_SWEEPS, SchemeChoice, use_coarse
-from ernest.phasefield.solver.units import Units
+from ernest.phasefield.solver.units import Units, share_grown, unstable_state
 from ernest.phasefield.stepping import DivergenceError, Scheme, State, Stepper, StepStats
 
 MOST_EXTRA_SWEEPS = 2
@@ -26,6 +26,8 @@ SPECTRUM_INTERVAL = 8
 """Number of steps after which the spectrum decides anew whether sweeps on coarse grids suffice."""
 CAUTION_AT_START = 10.0
 """The error of the first element counts so many times: what is allowed grows from nothing in it, also between its ends."""
+MOST_MISSED = 0.5
+"""Coarse sweeps whose unsettled part takes more than this share of the tolerance give way to full ones."""
 BLOW_UP = 0.02
 """With prescribed steps: a step that raises the energy by more than this fraction is halved and retried; a smaller rise is
 only reported."""
@@ -53,10 +55,12 @@ class SolverState:
 
 @dataclass(frozen=True)
 class RejectedStep:
-    """A rejected step: the controller with a shorter length, and the iteration that failed."""
+    """A rejected step: the controller with a shorter length, and the iteration that failed. With `full` the step is to be tried
+    again with full sweeps, since coarse ones miss too much."""
 
     controller: Adaptive | Prescribed
     iteration: int
+    full: bool = False
 
 
 AcceptedStep = tuple[SolverState, Element, StepRecord]
@@ -66,13 +70,16 @@ AcceptedStep = tuple[SolverState, Element, StepRecord]
 class Steppers:
     """The steppers of one run, one for each scheme, made when the scheme is first used."""
 
-    def __init__(self, choice: SchemeChoice, flow: Flow, grid: Space, like: Tensor, tolerance: float, units: Units) -> None:
-        self.choice, self.flow, self.grid, self._like = choice, flow, grid, like
-        self.tolerance, self.units = tolerance, units
-        self.splitting = split(flow, grid, choice.stabilisation, like)
-        self.truncation = Truncation(flow, grid, choice.stabilisation, like, units.time)
+    def __init__(
+        self, choice: SchemeChoice, flow: Flow, grid: Space, u0: Tensor, t1: float, tolerance: float, units: Units
+    ) -> None:
+        self.choice, self.flow, self.grid, self._like = choice, flow, grid, u0
+        self.t1, self.tolerance, self.units = t1, tolerance, units
+        self.splitting = split(flow, grid, choice.stabilisation, u0)
+        self.truncation = Truncation(flow, grid, choice.stabilisation, u0, units.time)
+        self._unstable_state = unstable_state(flow, grid, u0)
         self._steppers: dict[Scheme, Stepper] = {}
-        fits = like.ndim == grid.dimensions and like.dtype == torch.float64 and like.is_cpu
+        fits = u0.ndim == grid.dimensions and u0.dtype == torch.float64 and u0.is_cpu
         # All schemes of a choice have one stabilisation.
         S = choice.scheme.stabilisation if is_fusible(choice.scheme) else None
         self._workspace = make_workspace(flow, grid, S, 1) if fits and is_fusible(choice.scheme) else None
@@ -94,6 +101,12 @@ class Steppers:
                 self._steppers[scheme] = scheme.stepper(self.flow, self.grid, self._like)
         return self._steppers[scheme]
 
+    def caution(self, current: SolverState, u: Tensor) -> float:
+        """How many times the error of a step to the fields u counts: what it may still grow by, at most exp(time / own time)."""
+        remaining = (self.t1 - float(current.state.time)) / self.units.time
+        growth = 1 / share_grown(u, self._unstable_state, self.grid, self.units.field)
+        return min(growth, math.exp(min(remaining, 10.0))) * (1 if current.state.has_history else CAUTION_AT_START)
+
     def use_coarse(self, state: State) -> bool:
         """Whether the steps from here on sweep on coarse grids."""
         return use_coarse(self.choice, state.modes, self.grid, self.tolerance * self.units.field)
@@ -110,10 +123,14 @@ def try_step(steppers: Steppers, diagnostics: Diagnostics, current: SolverState,
     size, epsilon = diagnostics.norm(after.modes), torch.finfo(element.start_modes.dtype).eps
     differences = stats.differences[:IMPLICIT_SWEEPS] if isinstance(scheme, Implicit) else stats.differences
     error = error_rate(differences, steppers.truncation.rate(element, diagnostics), tau, size, epsilon)
-    if not current.state.has_history:
-        error *= CAUTION_AT_START
-    if not controller.accepts(error) or _diverges(stats, size):
-        return RejectedStep(controller.after_rejected(tau, error if math.isfinite(size) else math.inf), stats.iterations)
+    missed = _missed_by_coarse_sweeps(steppers, diagnostics, current, element, stats)
+    caution = steppers.caution(current, element.end)
+    if current.coarse and isinstance(controller, Adaptive) and caution * missed > MOST_MISSED * controller.tolerance:
+        return RejectedStep(controller, stats.iterations, full=True)
+    error += missed
+    if not controller.accepts(caution * error) or _diverges(stats, size):
+        judged = caution * error if math.isfinite(size) else math.inf
+        return RejectedStep(controller.after_rejected(tau, judged), stats.iterations)
     energy = diagnostics.energy(element.end, after.modes)
     if _rises_too_much(diagnostics, current, energy):
         return RejectedStep(controller.after_rejected(tau, math.inf), stats.iterations)
@@ -133,8 +150,17 @@ def try_step(steppers: Steppers, diagnostics: Diagnostics, current: SolverState,
     adds_sweeps = steppers.choice.may_add_sweeps and current.state.has_history
     extra = _extra_sweeps(current.extra_sweeps, contraction) if adds_sweeps else 0
     coarse = steppers.use_coarse(after) if after.count % SPECTRUM_INTERVAL == 0 else current.coarse
-    controller = controller.after_accepted(tau, error, contraction)
+    controller = controller.after_accepted(tau, caution * error, contraction)
     return SolverState(after, controller, record.energy, current.noise, extra, coarse), element, record
+
+
+def _missed_by_coarse_sweeps(
+    steppers: Steppers, diagnostics: Diagnostics, current: SolverState, element: Element, stats: StepStats
+) -> float:
+    """The rate of the error by what the sweeps on coarse grids miss; prescribed steps do not ask for it."""
+    if stats.unsettled is None or isinstance(current.controller, Prescribed):
+        return 0.0
+    return steppers.truncation.unsettled_rate(element, stats.unsettled(), diagnostics)
 
 
 def _diverges(stats: StepStats, size: float) -> bool:
@@ -183,4 +209,5 @@ def initial_state(
 
 def after_rejection(current: SolverState, rejected: RejectedStep) -> SolverState:
     """The solver's state after a rejected step."""
-    return replace(current, controller=rejected.controller, rejected=current.rejected + 1)
+    coarse = current.coarse and not rejected.full
+    return replace(current, controller=rejected.controller, rejected=current.rejected + 1, coarse=coarse)

@@ -24,6 +24,10 @@ NEGLIGIBLE = 1e-9
 """Rates below this share of the greatest are those of a conserved mode."""
 
 
+LEAST_GROWN = 0.03
+"""Errors are taken to grow by 1 / 0.03 at most."""
+
+
 @dataclass(frozen=True)
 class Units:
     """A tolerance of 1e-6 lets the error grow by 1e-6 `field` in every `time` that passes. Units(1, 1) make it absolute."""
@@ -53,6 +57,23 @@ def own_units(flow: Flow, grid: Space, u0: Tensor, span: float) -> Units:
     return Units(1 / rate if rate > 0 else span, (high - low) / 2 or float(u0.abs().max()) or 1.0)
 
 
+def unstable_state(flow: Flow, grid: Space, u0: Tensor) -> Tensor:
+    """The uniform field that u leaves, `[..., 1, ..]`: its mean where that is conserved, else the middle of its range."""
+    k2 = grid.squared_wavenumbers()
+    if bool(((flow.mobility(k2) == 0) & (k2 == 0)).any()):
+        return u0.mean(tuple(range(-grid.dimensions, 0)), keepdim=True)
+    return torch.full_like(u0.flatten()[:1], sum(_range(flow.potential, u0)) / 2).reshape([1] * grid.dimensions)
+
+
+def share_grown(u: Tensor, centre: Tensor, grid: Space, amplitude: float) -> float:
+    """How far a field has come on its way from the unstable state, 1 at a third of the amplitude; of a batch the least.
+
+    What is still to grow carries errors with it, so that so long only this share of the tolerance may be used.
+    """
+    deviation = (u - centre).square().mean(tuple(range(-grid.dimensions, 0))).min().sqrt()
+    return min(1.0, max(3 * float(deviation) / amplitude, LEAST_GROWN))
+
+
 def _range(potential: Potential, u0: Tensor) -> tuple[float, float]:
     """The least and the greatest u of the initial fields and of the potential's wells."""
     low, high = float(u0.min()), float(u0.max())
@@ -72,7 +93,7 @@ def _range(potential: Potential, u0: Tensor) -> tuple[float, float]:
 def _rate(flow: Flow, grid: Space, u0: Tensor, low: float, high: float) -> float:
     """The flow's own rate, of a batch the slowest."""
     values = u0 if varies_in_space(flow, u0, grid.dimensions) else torch.linspace(low, high, 259, dtype=torch.float64)[1:-1]
-    slopes = flow.potential.df(values)
+    slopes = torch.cat([flow.potential.df(values).flatten(), values.new_tensor(flow.potential.slopes[:1])])
     k2 = grid.squared_wavenumbers()
     slowing = (flow.mobility(k2) * (flow.linear(k2) + float(slopes[torch.isfinite(slopes)].min()))).flatten(-grid.dimensions)
     least = NEGLIGIBLE * slowing.abs().amax(-1, keepdim=True)
