@@ -41,6 +41,7 @@ from ernest.phasefield.solver.diagnostics import StepRecord
 from ernest.phasefield.solver.events import Event, EventOccurrence
 from ernest.phasefield.solver.solution import DenseOutput, Solution
 from ernest.phasefield.solver.solve import EnergyRise, RunFailed, solve
+from ernest.phasefield.solver.units import Units, own_units
 from ernest.phasefield.sparse import Diagonalised, OperatorFlow, march_operators, sparse_flow
 from ernest.phasefield.stepping import DivergenceError, Scheme, State, Stepper, StepStats, march
 
@@ -89,6 +90,7 @@ __all__ = [
     "StepStats",
     "Stepper",
     "SwiftHohenberg",
+    "Units",
     "dissipation",
     "energy_of",
     "initial_conditions",
@@ -96,6 +98,7 @@ __all__ = [
     "march_operators",
     "march_system",
     "mass_of",
+    "own_units",
     "solve",
     "sparse_flow",
 ]

@@ -18,13 +18,14 @@ from torch import Tensor
 
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
-from ernest.phasefield.potentials import varies, working_range
+from ernest.phasefield.potentials import varies
 from ernest.phasefield.schemes.exponential import ExponentialElements
 from ernest.phasefield.schemes.radau import RadauElements
-from ernest.phasefield.solver.controller import SLOW, Adaptive
+from ernest.phasefield.solver.controller import AIM, SLOW, Adaptive
 from ernest.phasefield.solver.diagnostics import StepRecord
 from ernest.phasefield.solver.initial_step import is_rough, stabilisation_for, time_derivative
 from ernest.phasefield.solver.stiff import nothing_grows_within
+from ernest.phasefield.solver.units import Units
 
 HELD = 8
 """So many steps in a row that sweeps hold back show that it is not for a moment."""
@@ -38,7 +39,7 @@ PATIENCE = 3
 """After so many damped elements: the first ones have to settle what the sweeps left ringing."""
 LEFT_ALONE = 64
 """Where damped elements are dearer than sweeps they are tried again after so many steps, and twice as many every time."""
-ROUGH_DEGREE = 4
+ROUGH_DEGREE = 6
 """Degree of the exponential elements, which have two sweeps more."""
 SETTLING = 15
 """Lengths of a step after which the waves that are stiff for it have decayed."""
@@ -70,20 +71,25 @@ class Mode:
         """What of it decides whether the history of the steps before is of use."""
         return self.stabilisation, self.damped > 0, self.rough
 
-    def scheme(self, tolerance: float, epsilon: float) -> RadauElements | ExponentialElements | None:
-        """The elements that are not solved by the sweeps of the run's own scheme; None where it is that."""
+    def scheme(self, tolerance: float, units: Units, epsilon: float) -> RadauElements | ExponentialElements | None:
+        """The elements that are not solved by the sweeps of the run's own scheme; None where it is that.
+
+        Newton's iterations settle the field to a hundredth of what may be lost in the shortest damped element.
+        """
         if self.rough:
             return ExponentialElements(ROUGH_DEGREE, ROUGH_DEGREE + 2, self.stabilisation)
         if not self.damped:
             return None
-        return RadauElements(3, self.stabilisation, max(0.01 * tolerance, 100 * epsilon))
+        allowed = tolerance * min(1.0, self.damped / units.time)
+        return RadauElements(3, self.stabilisation, units.field * max(0.01 * allowed, 100 * epsilon))
 
 
-def is_held_back(error: float, contraction: float, change: float, controller: Adaptive) -> bool:
+def is_held_back(error: float, contraction: float, change: float, controller: Adaptive, tolerance: float) -> bool:
     """Whether the iteration forbids a longer step: it contracts slowly though the error would allow far more, or it stirs up as
-    much as the tolerance admits though hardly anything moves: `change` is that of the field in the step, as a share.
+    much as the tolerance admits though hardly anything moves: `change` is that of the field in the step, as a share, and
+    `tolerance` is that of the run, in the flow's own units.
     """
-    at_rest = change <= SETTLED * controller.tolerance**0.5
+    at_rest = change <= SETTLED * tolerance**0.5
     return at_rest or (contraction > SLOW and error <= controller.tolerance * WORTH**-controller.order)
 
 
@@ -91,6 +97,7 @@ def mode_after(
     mode: Mode,
     held: bool,
     record: StepRecord,
+    error: float,
     controller: Adaptive,
     wanted: Adaptive,
     order: int,
@@ -101,8 +108,8 @@ def mode_after(
 ) -> tuple[Mode, Adaptive]:
     """The mode and the control of the steps after an accepted step that ended with the fields u.
 
-    `record` is of that step, whose iterations are sweeps or evaluations of the equation; `controller` was its control, and
-    `wanted` is what that would go on with; `order` is that of the sweeps.
+    `record` is of that step, whose iterations are sweeps or evaluations of the equation, and `error` what it was judged by;
+    `controller` was its control, and `wanted` is what that would go on with; `order` is that of the sweeps.
     """
     tau, sweeps = record.tau, record.iterations
     if mode.rough:
@@ -111,7 +118,7 @@ def mode_after(
         return replace(mode, rough=not settled), replace(wanted, order=order) if settled else wanted
     if mode.damped:
         mode = replace(mode, held=mode.held + 1)
-        longest = tau * min(0.9 * max(record.error / controller.tolerance, 1e-9) ** (-1 / controller.order), MOST_LENGTHENED)
+        longest = tau * min(max(error / (AIM * controller.tolerance), 1e-9) ** (-1 / controller.order), MOST_LENGTHENED)
         if mode.held >= PATIENCE and sweeps > mode.cost * longest:
             wanted = replace(wanted, order=order, tau=mode.damped)
             return Mode(stabilisation_for(flow, grid, u), held=-LEFT_ALONE * 2**mode.failures, failures=mode.failures + 1), wanted
@@ -135,14 +142,15 @@ def mode_after(
 
 
 def first_mode(
-    mode: Mode, controller: Adaptive, modes: Tensor, u: Tensor, flow: Flow, grid: Space, span: float
+    mode: Mode, controller: Adaptive, modes: Tensor, u: Tensor, flow: Flow, grid: Space, span: float, units: Units
 ) -> tuple[Mode, Adaptive]:
     """Exponential elements for rough fields, damped ones for fields at rest, whose speed is round-off; else the mode as it is."""
     if flow.forcing is None and is_rough(flow, grid, modes, time_derivative(flow, grid, modes, 0.0), span):
         return replace(mode, rough=True), replace(controller, order=ROUGH_DEGREE + 1)
     size = float(grid.norm(modes).max())
-    stiffest = float((flow.mobility(k2 := grid.squared_wavenumbers(u.dtype, u.device)) * (flow.linear(k2) + 1)).max())
-    at_rest = speed_of(modes, 0.0, flow, grid) <= 100 * torch.finfo(u.dtype).eps * size * max(stiffest, 1.0)
+    k2, steepest = grid.squared_wavenumbers(u.dtype, u.device), float(flow.potential.df(u).abs().max())
+    stiffest = max(float((flow.mobility(k2) * (flow.linear(k2) + steepest)).max()), 1 / units.time)
+    at_rest = speed_of(modes, 0.0, flow, grid) <= 100 * torch.finfo(u.dtype).eps * size * stiffest
     if not (at_rest and flow.forcing is None and nothing_grows_within(controller.tau, u, flow, grid)):
         return mode, controller
     return _damped(mode, controller, math.inf, u, flow)
@@ -161,14 +169,13 @@ def speed_of(modes: Tensor, time: float, flow: Flow, grid: Space) -> float:
     return float(grid.norm(time_derivative(flow, grid, modes, time)).max())
 
 
-def is_steady(bound: float, modes: Tensor, u: Tensor, time: float, rest: float, flow: Flow, grid: Space) -> bool:
+def is_steady(
+    bound: float, modes: Tensor, u: Tensor, time: float, rest: float, flow: Flow, grid: Space, amplitude: float
+) -> bool:
     """Whether u_t is below the bound, and no mode grows within the time in which motion at the bound would cross the field's
-    working range.
+    amplitude, or in the `rest` of the run.
     """
     if speed_of(modes, time, flow, grid) >= bound:
         return False
-    size = float(u.square().mean().sqrt())
-    if not varies(flow.potential):
-        low, high = working_range(flow.potential)
-        size = max(size, (high - low) / 2)
-    return nothing_grows_within(min(rest, size / bound), u, flow, grid)
+    time = min(rest, max(float(u.square().mean().sqrt()), amplitude) / bound)
+    return time <= 0 or nothing_grows_within(time, u, flow, grid)
