@@ -42,7 +42,7 @@ def run(
         scene: the first field: one shape or several of u = 1 in u = -1, or noise about u = 0.
         flow: usual is what suits the scene: Cahn-Hilliard for noise, Allen-Cahn for circles, else conservative Allen-Cahn.
         end: the time to march to; by default one that suits the scene.
-        tolerance: the error allowed per unit time, as a root of the mean square of u. Steps follow from it.
+        tolerance: the error allowed in the flow's own time, as a share of the field's amplitude. Steps follow from it.
         kappa: gradient energy; interfaces are tanh(x / sqrt(2 kappa)).
         points: of the grid, along each side.
         length: of each side.

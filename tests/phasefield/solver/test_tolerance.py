@@ -5,10 +5,24 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from benchmarks.phasefield import audit
 from benchmarks.phasefield.audit_reference import Box, System
-from ernest.phasefield import AllenCahn, Event, GaussSeidel, Grid, solve
+from ernest.phasefield import (
+    AllenCahn,
+    CahnHilliard,
+    Event,
+    GaussSeidel,
+    GradientFlow,
+    Grid,
+    Polynomial,
+    Solution,
+    Units,
+    own_units,
+    solve,
+)
 from ernest.phasefield.initial_conditions import spinodal_noise
 
 
@@ -56,6 +70,59 @@ def test_events_are_as_exact_as_the_run_and_terminal_ones_end_it_there(tolerance
         assert float(ended(ended.times[-1]).mean()) == pytest.approx(0.9, abs=2 * tolerance)
 
 
+SCALES = st.floats(-12, 12).map(lambda power: 10.0**power)
+
+
+@settings(max_examples=12, deadline=None)
+@given(time=SCALES, length=SCALES, height=st.floats(-6, 6).map(lambda power: 10.0**power), conserves=st.booleans())
+def test_the_same_problem_in_other_units_takes_the_same_steps(time, length, height, conserves):
+    """u' = height u, x' = length x, t' = time t: the constants follow, and the field must be the same, times its unit."""
+
+    def run(t: float, x: float, h: float) -> Solution:
+        grid = Grid((24, 16), (6 * x, 5 * x))
+        start = h * spinodal_noise(Grid((24, 16), (6.0, 5.0)), 0.4, waves=2, seed=3)
+        well = Polynomial((0.0, 0.0, -0.5 / h**2, 0.0, 0.25 / h**4), reach=h)
+        mobility = (lambda k2: h**2 * x**2 / t * k2) if conserves else (lambda k2: h**2 / t * torch.ones_like(k2))
+        flow = GradientFlow(mobility, lambda k2: 0.05 * x**2 / h**2 * k2, well)
+        return solve(flow, grid, start, 0.4 * t, 1e-6, progress=False)
+
+    one, other = run(1.0, 1.0, 1.0), run(time, length, height)
+    assert other.units.time == pytest.approx(time * one.units.time, rel=1e-9)
+    assert other.units.field == pytest.approx(height * one.units.field, rel=1e-9)
+    assert len(other.steps) == len(one.steps)
+    assert other.steps == pytest.approx(time * one.steps, rel=1e-3)
+    assert distance(other.end / height, one.end) < 1e-9
+    assert distance(other(0.123 * time) / height, one(0.123)) < 1e-9
+
+
+def test_tolerances_are_relative_or_absolute_and_units_can_be_set():
+    grid, flow = Grid.cube(16, 2 * math.pi), CahnHilliard(0.02, gamma=100.0)
+    start = spinodal_noise(grid, 0.3, waves=2, seed=1)
+    run = solve(flow, grid, start, 1e-3, 1e-6, progress=False)
+    assert run.units == own_units(flow, grid, start, 1e-3)
+    assert run.units.time == pytest.approx(4 * 0.02 / 100, rel=0.05)  # the wave that grows fastest is nearly on the grid
+    absolute = solve(flow, grid, start, 1e-3, absolute_tolerance=1e-6 * run.units.speed, progress=False)
+    assert torch.equal(absolute.end, run.end)
+    given = solve(flow, grid, start, 1e-3, 1e-6, units=Units(run.units.time, run.units.field), progress=False)
+    assert torch.equal(given.end, run.end)
+    assert len(solve(flow, grid, start, 1e-3, 1e-6, units=Units(1.0, 1.0), progress=False).steps) > len(run.steps)
+    with pytest.raises(ValueError, match=r"absolute_tolerance: expected .* to .*, got 1e-30"):
+        solve(flow, grid, start, 1e-3, absolute_tolerance=1e-30)
+    with pytest.raises(ValueError, match=r"units time: expected a positive number, got 0"):
+        Units(0.0, 1.0)
+
+
+def test_a_run_may_be_a_million_million_units_long():
+    """Time in picoseconds, told in seconds, and the other way round; and a flow that has no time of its own."""
+    grid = Grid.cube(16, 2 * math.pi)
+    start = spinodal_noise(grid, 0.3, waves=2, seed=1)
+    runs = [solve(AllenCahn(0.1, gamma=g), grid, start, 2 / g, 1e-6, progress=False) for g in (1e-12, 1.0, 1e12)]
+    assert len({len(run.steps) for run in runs}) == 1
+    assert distance(runs[0].end, runs[1].end) < 1e-9
+    still = GradientFlow(torch.zeros_like, torch.zeros_like, Polynomial((0.0, 0.0)))
+    assert torch.allclose(solve(still, grid, start, 1e12, progress=False).end, start)
+
+
 def judge(number: int) -> audit.Verdict:
     verdict = audit.judge(audit.draw(number))
     assert not verdict.missed, (
@@ -68,3 +135,9 @@ def judge(number: int) -> audit.Verdict:
 def test_drawn_problems_meet_their_tolerance(number):
     """Stiff and smooth, rough and with walls; numbers that have been missed once."""
     judge(number)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(10))
+def test_randomly_drawn_problems_meet_their_tolerance(seed):
+    judge(int(np.random.default_rng().integers(10_000, 1_000_000)))
