@@ -83,6 +83,9 @@ MUTANTS = (
     Mutant("fit.py", "if config.clip is not None:", "if config.clip is None:", "test_fit.py"),
     # lcnet
     Mutant("lcnet/folding.py", "torch.sqrt(variance + norm.eps)", "torch.sqrt(variance)", "lcnet/test_folding.py"),
+    Mutant("lcnet/weights/paddle_export.py", "sorted(shapes)", "list(shapes)", "lcnet/weights/test_paddle_export.py"),
+    Mutant("lcnet/weights/paddle_file.py", "== np.uint16", "== np.uint32", "lcnet/weights/test_foreign.py"),
+    Mutant("lcnet/weights/load.py", "not tensor.isfinite().all()", "False", "lcnet/weights/test_foreign.py"),
     Mutant("lcnet/heads/boxes.py", "return share - (around - union) / around", "return share", "lcnet/heads/test_boxes.py"),
     Mutant("lcnet/training/schedule.py", "min(decay, (1 + step) / (10 + step))", "decay", "lcnet/training/test_schedule.py"),
     # phasefield

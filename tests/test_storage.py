@@ -114,7 +114,7 @@ def tree(folder: Path) -> dict[str, str]:
     }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(old=st.sets(NAMES), new=st.sets(NAMES), knows=st.booleans(), swaps=st.booleans())
 def test_a_new_folder_loses_no_file_that_its_writer_did_not_make(
     tmp_path_factory: pytest.TempPathFactory, old: set[str], new: set[str], knows: bool, swaps: bool

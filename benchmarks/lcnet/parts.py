@@ -5,6 +5,7 @@ from pathlib import Path
 
 from benchmarks.findings import Findings
 from benchmarks.lcnet import floor, networks, others, report, widths
+from benchmarks.lcnet.photographs import photographs
 from benchmarks.runner import Part, Wing
 
 
@@ -30,6 +31,7 @@ WING = Wing(
         "roofline": Part(floor.roofline),
         "instructions": Part(floor.instructions),
         "training": Part(training),
+        "photographs": Part(photographs, quick=False),
         "stress": Part(floor.stress),
         "repeat": Part(widths.repeated, quick=False),
     },

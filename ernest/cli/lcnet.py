@@ -1,4 +1,4 @@
-"""The commands of PP-LCNet: train, deploy, classify, profile."""
+"""The commands of PP-LCNet: train, deploy, classify, profile, build."""
 
 import functools
 import logging
@@ -24,11 +24,11 @@ class ForeignOptions:
     """Weights of others: what they do not tell, and what is said to be assumed unless you know better.
 
     Args:
-        strides: of the stem and the five stages, such as 2,1,2,2,2,2, or Paddle's five; 2x1 is (vertical, horizontal). Paddle's
-            lines of text have 2,2x1,2x1,2x1,2x1.
-        preprocessing: how the network's pictures were prepared.
-        squash: press whole pictures into this size, without a crop; 80 160 for Paddle's lines of text.
-        dropout: the rate of a network of Paddle or Hugging Face, by which its features are scaled; 0.2 unless told.
+        strides: for weights of others: strides of the stem and the five stages, such as 2,1,2,2,2,2, or Paddle's
+            five; 2x1 is (vertical, horizontal). Paddle's lines of text have 2,2x1,2x1,2x1,2x1.
+        preprocessing: for weights of others: how their pictures were prepared.
+        squash: for weights of others: press whole pictures into this size, without a crop; 80 160 for Paddle's lines of text.
+        dropout: for weights of Paddle and Hugging Face: the rate by which their features are scaled; 0.2 unless told.
     """
 
     strides: Annotated[str | None, arg(metavar="STRIDE,...")] = None
@@ -69,8 +69,9 @@ def telling_assumptions(command: Callable[..., None]) -> Callable[..., None]:
 def train(
     data: Annotated[Path, Positional, arg(metavar="DATA")],
     out: Folder = Path("build/lcnet"),
-    recipe: Annotated[Path | None, arg(metavar="FILE")] = None,
+    recipe: Annotated[Path | None, arg(metavar="FILE|paper")] = None,
     set_: Overrides = (),
+    minutes: float = 20.0,
     validation: Annotated[Path | None, arg(metavar="DATA")] = None,
     from_: Annotated[Path | None, arg(name="from", metavar="FILE")] = None,
     teacher: Annotated[Path | None, arg(metavar="FILE")] = None,
@@ -85,7 +86,9 @@ def train(
         data: folder with a sub-folder of pictures for each class (or train/ and val/ with such), or a table .csv, .tsv or .jsonl
             with the columns file and label.
         out: folder for best.safetensors, last.safetensors, history.json, confusion.png, classes.csv and what resuming needs.
-        recipe: a TOML file of fields, over the published recipe of its arch (the paper's: 360 epochs for ImageNet).
+        recipe: a TOML file of fields, over the published recipe of its arch, or just "paper" for that (360 epochs for ImageNet);
+            by default size, network, batch, epochs and rate are chosen for these pictures, this machine and the minutes.
+        minutes: so long about the training may take where no recipe is named; few pictures need less.
         set_: fields of the recipe, such as arch=PPLCNet_x0_5 size=64 epochs=20 batch=64 channels=1 ema=0.999 seed=1; a wrong
             name lists all.
         validation: pictures to score with, in the forms of data; by default data/val, else a tenth of each class is held out.
@@ -94,16 +97,22 @@ def train(
         unlabeled: more pictures without classes, to learn from the teacher.
         mutual: train two networks that teach each other.
         skip_unreadable: leave broken pictures out and count them, instead of refusing to start.
-        known: of the weights to start from and of the teacher.
+        known: of the weights to start from, and of the teacher; strides and pictures of what is trained are the recipe's.
     """
-    must_exist(data, recipe, validation, from_, teacher, unlabeled)
+    paper = recipe == Path("paper")
+    must_exist(data, None if paper else recipe, validation, from_, teacher, unlabeled)
     from ernest.lcnet.training import load_recipe
-    from ernest.lcnet.training.run import summary, train
+    from ernest.lcnet.training.run import plan, summary, train
 
+    fields = tuple(chain(*set_))
+    if recipe is None:
+        chosen = plan(data, out, fields, minutes, validation=validation, started=from_ is not None)
+    else:
+        chosen = load_recipe(None if paper else recipe, fields)
     trained = train(
         data,
         out,
-        load_recipe(recipe, tuple(chain(*set_))),
+        chosen,
         validation=validation,
         start=from_,
         teacher=teacher,
@@ -124,6 +133,10 @@ def deploy(
     calibration: Annotated[Path | None, arg(metavar="FOLDER")] = None,
     labels: Annotated[Path | None, arg(metavar="FILE")] = None,
     threads: Count = None,
+    pictures: bool = False,
+    probabilities: bool = False,
+    features: bool = False,
+    weights_only: bool = False,
     known: Known = ForeignOptions(),
 ) -> None:
     """Write a network for a runtime, check that it answers as PyTorch does, and time it.
@@ -138,12 +151,17 @@ def deploy(
             which the answers are compared. Nothing is written where too few agree (bf16 99 %, int8 98 %).
         labels: a text file with the name of a class a line, for a file that has none.
         threads: to time it on; by default as many as there are processors.
+        pictures: onnx and openvino: the graph takes uint8 pictures (N x H x W x C, red first) and normalises them itself.
+        probabilities: onnx and openvino: an output besides the logits.
+        features: onnx and openvino: an output besides the logits, what the last map holds on average.
+        weights_only: int8 for openvino without calibration: the file is a quarter as large, computing stays in fp32.
         known: of weights of others.
     """
     must_exist(checkpoint, calibration, labels)
-    from ernest.lcnet.deployment.deploy import deploy, summary
+    from ernest.lcnet.deployment.deploy import GraphForm, deploy, summary
 
-    print(summary(deploy(checkpoint, to, precision, out, calibration, labels, threads, known.parse())))
+    form = GraphForm(pictures, probabilities, features, weights_only)
+    print(summary(deploy(checkpoint, to, precision, out, calibration, labels, threads, known.parse(), form)))
 
 
 @telling_assumptions
@@ -225,4 +243,24 @@ def profile(
     Console().print(table(result))
 
 
-COMMANDS: Mapping[str, Callable[..., None]] = {"train": train, "deploy": deploy, "classify": classify, "profile": profile}
+def build(everywhere: bool = False, into: Annotated[Path | None, arg(metavar="FOLDER")] = None) -> None:
+    """Compile the executor now, not at its first use: for an image whose users have no compiler, or no cache that can be written.
+
+    Args:
+        everywhere: for every processor of this kind, instead of this one.
+        into: by default share/ernest/lcnet of the Python environment, where Ernest looks for it; ernest/lcnet of a folder that
+            XDG_CACHE_HOME will name does too.
+    """
+    from ernest.lcnet.native.prebuild import prebuild
+
+    for one in prebuild(everywhere, into):
+        print(f"{one.path}: {one.instructions} {one.precision}, {one.seconds:.0f} s", flush=True)
+
+
+COMMANDS: Mapping[str, Callable[..., None]] = {
+    "train": train,
+    "deploy": deploy,
+    "classify": classify,
+    "profile": profile,
+    "build": build,
+}

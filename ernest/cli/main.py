@@ -4,6 +4,7 @@ import functools
 import io
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr
@@ -27,9 +28,27 @@ def main() -> None:
     except (ValueError, OSError, ImportError, ArithmeticError) as error:
         print(f"ernest: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nernest: interrupted; `ernest demo` and `ernest train` go on where they stopped", file=sys.stderr)
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        print(f"\nernest: {_how_to_go_on(command, stop)}", file=sys.stderr)
+        sys.exit(128 + _signal(stop))
+
+
+def _how_to_go_on(command: Callable[[], None], stop: KeyboardInterrupt) -> str:
+    """What an interrupted command says: its own words if it has some, else whether it goes on where it stopped."""
+    if stop.args and isinstance(stop.args[0], str):
+        return stop.args[0]
+    resumed = {model.demo: "ernest demo", model.train: "ernest train", lcnet.train: "ernest lcnet train"}
+    name = resumed.get(command.func) if isinstance(command, functools.partial) else None
+    return "interrupted" if name is None else f"interrupted; the same `{name}` goes on where it stopped"
+
+
+def _signal(stop: BaseException | None) -> int:
+    """The number of the signal that interrupted a command: SIGINT, unless the interruption or what it came from names another."""
+    while stop is not None:
+        if stop.args and isinstance(stop.args[0], int):
+            return stop.args[0]
+        stop = stop.__cause__
+    return signal.SIGINT
 
 
 def version() -> str:

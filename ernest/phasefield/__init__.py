@@ -39,8 +39,9 @@ from ernest.phasefield.schemes import (
 from ernest.phasefield.solver.checkpoint import Checkpoint
 from ernest.phasefield.solver.diagnostics import StepRecord
 from ernest.phasefield.solver.events import Event, EventOccurrence
+from ernest.phasefield.solver.resolution import UnresolvedInterface
 from ernest.phasefield.solver.solution import DenseOutput, Solution
-from ernest.phasefield.solver.solve import EnergyRise, RunFailed, solve
+from ernest.phasefield.solver.solve import EnergyRise, RunFailed, RunInterrupted, solve
 from ernest.phasefield.solver.units import Units, own_units
 from ernest.phasefield.sparse import Diagonalised, OperatorFlow, march_operators, sparse_flow
 from ernest.phasefield.stepping import DivergenceError, Scheme, State, Stepper, StepStats, march
@@ -81,6 +82,7 @@ __all__ = [
     "Potential",
     "RadauElements",
     "RunFailed",
+    "RunInterrupted",
     "Scheme",
     "SemiImplicit",
     "Solution",
@@ -91,6 +93,7 @@ __all__ = [
     "Stepper",
     "SwiftHohenberg",
     "Units",
+    "UnresolvedInterface",
     "dissipation",
     "energy_of",
     "initial_conditions",

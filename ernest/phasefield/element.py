@@ -105,4 +105,5 @@ def dissipation(element: Element, flow: Flow) -> Tensor:
     inverse = torch.where(mobility > 0, 1 / torch.where(mobility > 0, mobility, 1), 0)
     squares = (grid.weights(k2.dtype, k2.device) * inverse).unsqueeze(-1 - grid.dimensions) * c.abs() ** 2
     by_row = squares.sum(tuple(range(-grid.dimensions, 0)))
-    return 4 / element.tau * (by_row / (2 * torch.arange(1, element.degree + 1).to(by_row) - 1)).sum(-1)
+    orders = torch.arange(1, 2 * element.degree, 2, dtype=by_row.dtype, device=by_row.device)
+    return 4 / element.tau * (by_row / orders).sum(-1)

@@ -113,7 +113,7 @@ def _constant(words: str, value: Any, name: str) -> float | Tensor:
         number = value if value.is_floating_point() else value.double() if not value.is_complex() else None
     else:
         try:
-            number = torch.as_tensor(np.asarray(value, dtype=np.float64)) if not isinstance(value, bool | str | None) else None
+            number = torch.from_numpy(np.array(value, dtype=np.float64)) if not isinstance(value, bool | str | None) else None
         except (TypeError, ValueError):
             number = None
     several = name in ("kappa", "A", "gamma")
@@ -245,7 +245,11 @@ class NumberSymbol:
 
     def __call__(self, k2: Tensor) -> Tensor:
         value = self.of(k2) if callable(self.of) else self.of
-        return value if isinstance(value, Tensor) and value.ndim else torch.as_tensor(value, dtype=k2.dtype) * torch.ones_like(k2)
+        return (
+            value
+            if isinstance(value, Tensor) and value.ndim
+            else torch.as_tensor(value, dtype=k2.dtype, device=k2.device) * torch.ones_like(k2)
+        )
 
 
 @dataclass(frozen=True)
@@ -285,7 +289,7 @@ def energy_of_ends(flow: Flow, grid: Space) -> float:
     """Bulk energy of the ends that a Dirichlet grid leaves out, where u = 0; other grids have none."""
     if "dirichlet" not in grid.boundaries:
         return 0.0
-    left_out = grid.volume - float(grid.integral(torch.ones(grid.points, dtype=torch.float64)))
+    left_out = grid.volume - float(grid.integral(torch.ones(grid.points, dtype=torch.float64, device="cpu")))
     return left_out * limit_at(flow.potential, 0.0)
 
 

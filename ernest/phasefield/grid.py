@@ -79,6 +79,8 @@ class Grid:
         for name, value in (("points", self.points), ("lengths", self.lengths)):
             if not isinstance(value, tuple):
                 raise ValueError(f"grid {name}: expected a tuple with one number for each axis, got {value!r}")
+        if not isinstance(self.boundary, str | tuple):
+            raise ValueError(f"grid boundary: expected a word, or a tuple with one for each axis, got {self.boundary!r}")
         if not 1 <= len(self.points) <= 3:
             raise ValueError(f"grid points: expected one to three axes, got {self.points}")
         if len(self.lengths) != len(self.points):
@@ -90,6 +92,9 @@ class Grid:
                 raise ValueError(f"grid points: expected 2 or more, and an even number on a periodic axis, got {n}")
             if not (length > 0 and math.isfinite(length)):
                 raise ValueError(f"grid lengths: expected positive lengths, got {length}")
+        # Numbers of numpy would reach files, where JSON does not know them.
+        object.__setattr__(self, "points", tuple(map(int, self.points)))
+        object.__setattr__(self, "lengths", tuple(map(float, self.lengths)))
 
     @classmethod
     def cube(cls, points: int, length: float, dimensions: int = 2, boundary: Boundary = "periodic") -> Self:

@@ -108,9 +108,10 @@ def spinodal_noise(grid: Grid, amplitude: float = 0.1, mean: float = 0.0, seed: 
         raise ValueError(f"spinodal noise: expected a finite mean and amplitude >= 0, got mean={mean}, amplitude={amplitude}")
     if mean and "dirichlet" in grid.boundaries:
         raise ValueError(f"spinodal noise: the walls of a Dirichlet grid hold u = 0, so mean must be 0, got {mean}")
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator("cpu").manual_seed(seed)
     if waves is None:
-        return mean + math.sqrt(3) * amplitude * (2 * torch.rand(grid.points, generator=generator, dtype=torch.float64) - 1)
+        draws = torch.rand(grid.points, generator=generator, dtype=torch.float64, device="cpu").to(torch.get_default_device())
+        return mean + math.sqrt(3) * amplitude * (2 * draws - 1)
     finest = min(points * min(grid.lengths) / length for points, length in zip(grid.points, grid.lengths, strict=True)) / 2
     if not 1 <= waves < finest:
         raise ValueError(f"spinodal noise: the shortest side has room for 1 to {math.ceil(finest) - 1} waves, got {waves}")
@@ -123,7 +124,7 @@ def _smooth_noise(grid: Grid, cutoff: float, generator: torch.Generator) -> Tens
     k2 = torch.zeros(())
     for square in squares:
         k2 = k2[..., None] + square
-    coefficients = torch.randn(k2.shape, generator=generator, dtype=torch.float64)
+    coefficients = torch.randn(k2.shape, generator=generator, dtype=torch.float64, device="cpu").to(k2.device)
     coefficients *= (k2 > 0) & (k2 <= cutoff**2 * (1 + 1e-9))
     field = coefficients / torch.linalg.vector_norm(coefficients)
     for basis in bases:

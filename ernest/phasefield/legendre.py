@@ -81,6 +81,7 @@ class LegendreGrid:
 
     def squared_wavenumbers(self, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> Tensor:
         """The symbol of minus the Laplacian, `[*mode_shape]`: the sum over the axes of their lambda."""
+        device = device or torch.get_default_device()
         total = torch.zeros(self.mode_shape, dtype=dtype, device=device)
         for axis, tables in enumerate(self._axes(dtype, device)):
             total = total + tables.symbol.reshape([-1 if other == axis else 1 for other in range(self.dimensions)])

@@ -98,15 +98,15 @@ def march_system(
     method fails: a shorter step helps.
     """
     check_system(system, u0)
-    nodes = Mesh(torch.ones(len(u0), dtype=torch.float64))
+    nodes = Mesh(torch.ones(len(u0), dtype=torch.float64, device="cpu"))
 
     def elements() -> Iterator[Element]:
         time, u, tau_before = 0.0, u0, math.inf
-        c = torch.zeros(scheme.degree, len(u0), dtype=torch.float64)
+        c = torch.zeros(scheme.degree, len(u0), dtype=torch.float64, device="cpu")
         for tau in steps:
             if not 0 < tau < math.inf:
                 raise ValueError(f"steps: expected positive lengths, got {tau}")
-            predicted = continuation(scheme.degree, torch.tensor(tau / tau_before, dtype=torch.float64)) @ c
+            predicted = continuation(scheme.degree, torch.tensor(tau / tau_before, dtype=torch.float64, device="cpu")) @ c
             c = solve_element(system, u, predicted, time, tau, scheme)
             end = u + 2 * c[0]
             yield Element(time, tau, u, end, nodes, lambda c=c: c)
@@ -129,7 +129,7 @@ def solve_element(system: GradientSystem, u: Tensor, c: Tensor, time: float, tau
     """The coefficients `[p, n]` of the element from u `[n]`, by Newton's method from the guess c."""
     xi, to_moments = gauss(scheme.degree, scheme.points)
     P = basis(scheme.degree, xi)
-    identity = torch.eye(c.numel(), dtype=c.dtype)
+    identity = torch.eye(c.numel(), dtype=c.dtype, device=c.device)
     change = math.inf
     for iteration in range(1, scheme.limit + 1):
         gradient, hessian = system.derivatives(u + P @ c)
@@ -152,4 +152,4 @@ def system_dissipation(element: Element, system: GradientSystem, scheme: NewtonE
     xi, to_moments = gauss(element.degree, scheme.points)
     moments = to_moments @ system.gradient(element.at(xi))
     powers = (moments * system.flow_of(moments)).sum(-1)
-    return element.tau * (powers / torch.arange(1, 2 * element.degree, 2)).sum()
+    return element.tau * (powers / torch.arange(1, 2 * element.degree, 2, device=powers.device)).sum()

@@ -5,8 +5,8 @@ look equal, in print without colours too. The first axis is x, to the right, the
 middle plane.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache, partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,8 @@ import numpy as np
 from torch import Tensor
 
 from ernest.phasefield.io.files import require_package
-from ernest.phasefield.io.snapshots import Snapshots
+from ernest.phasefield.io.snapshots import Snapshots, even_grid
+from ernest.phasefield.solver.solution import Solution
 from ernest.storage import write_file
 
 if TYPE_CHECKING:
@@ -117,23 +118,53 @@ def write_film(
     rate: int = 25,
     pixels: int = 512,
     limits: Limits | None = None,
+    lengths: Sequence[float] | None = None,
+    member: int | None = None,
 ) -> None:
     """Writes a film, .mp4 (which needs the package av) or .gif, of `frames` pictures at equal intervals from time `t0` to `t1`,
     shown at `rate` a second.
 
-    `field_at` gives the field `[*points]` of any time: a `Solution` does. The longer side has about `pixels`; `limits` are the
-    values at the ends of the map of colours, by default those of `limits_of`. Of one dimension it shows a curve. Raises
-    ValueError for another ending.
+    `field_at` gives the field `[*points]` of any time: a `Solution` does, whose box is shown in its shape; of a batch it shows
+    one `member`. For another function `lengths` are the sides of the box, by default those of square cells. The longer side has
+    about `pixels`; `limits` are the values at the ends of the map of colours, by default those of `limits_of`. Of one dimension
+    it shows a curve. Raises ValueError for another ending, and for what is not one field on an even spacing.
     """
     path = check_film(path)
-    if frames < 2:
-        raise ValueError(f"film: expected 2 frames or more, got {frames}")
+    _check_film_numbers(frames, rate, pixels, limits)
+    if isinstance(field_at, Solution):
+        grid = even_grid(field_at, "film")
+        lengths = grid.lengths if lengths is None else lengths
+        members = field_at.start.ndim - grid.dimensions
+        if members and member is None:
+            shape = list(field_at.start.shape[:members])
+            raise ValueError(f"film: the solution holds a batch {shape} of fields: say which to show with member=0, 1, ..")
+    shown = partial(_one_field, field_at, lengths, member)
     times = np.linspace(t0, t1, frames)
     if limits is None:
-        limits = limits_of(np.stack([_array(field_at(float(time))) for time in times[:: max(1, frames // 10)]]))
-    images = (_frame(_array(field_at(float(time))), limits, pixels) for time in times)
+        limits = limits_of(np.stack([shown(time) for time in times[:: max(1, frames // 10)]]))
+    images = (_frame(shown(time), limits, pixels, lengths) for time in times)
     with write_file(path) as aside:
         (_write_mp4 if path.suffix == ".mp4" else _write_gif)(aside, images, rate)
+
+
+def _check_film_numbers(frames: int, rate: int, pixels: int, limits: Limits | None) -> None:
+    for name, value, least in (("frames", frames, 2), ("rate", rate, 1), ("pixels", pixels, 16)):
+        if not value >= least:
+            raise ValueError(f"film: expected {least} {name} or more, got {value}")
+    if limits is not None and not limits[0] < limits[1]:
+        raise ValueError(f"film: expected limits (low, high) with low < high, got {limits}")
+
+
+def _one_field(field_at: Callable[[float], Any], lengths: Sequence[float] | None, member: int | None, time: float) -> np.ndarray:
+    """The field `[*points]` to show of a time."""
+    field = _array(field_at(float(time)))
+    dimensions = field_at.grid.dimensions if isinstance(field_at, Solution) else len(lengths) if lengths else None
+    if member is not None:
+        field = field.reshape(-1, *field.shape[field.ndim - dimensions :])[member] if dimensions else field[member]
+    if not 1 <= field.ndim <= 3 or field.ndim != (dimensions or field.ndim):
+        expected = f"{dimensions} dimensions, as many as lengths" if dimensions else "one to three dimensions"
+        raise ValueError(f"film: expected a field of {expected}, got {list(field.shape)}")
+    return field
 
 
 def check_film(path: Path | str) -> Path:
@@ -184,8 +215,8 @@ def _array(field: Tensor | np.ndarray) -> np.ndarray:
     return field.detach().cpu().numpy() if isinstance(field, Tensor) else field
 
 
-def _frame(field: np.ndarray, limits: Limits, pixels: int) -> "Image":
-    """The field as a picture with even numbers of pixels, in the map of colours."""
+def _frame(field: np.ndarray, limits: Limits, pixels: int, lengths: Sequence[float] | None) -> "Image":
+    """The field as a picture with even numbers of pixels in the shape of its box, in the map of colours."""
     from PIL import Image
 
     plane = _plane(field)
@@ -193,8 +224,9 @@ def _frame(field: np.ndarray, limits: Limits, pixels: int) -> "Image":
     if plane.ndim == 1:
         image = _curve(share, pixels)
     else:
-        scale = max(1, pixels / max(plane.shape))
-        width, height = (2 * round(n * scale / 2) for n in plane.shape)
+        sides = np.array(lengths[:2] if lengths else plane.shape, dtype=float)
+        longer = max(pixels, plane.shape[sides.argmax()])
+        width, height = (max(2, 2 * round(side / 2)) for side in (longer * sides / sides.max()).tolist())
         smooth = np.asarray(Image.fromarray(np.flipud(share.T)).resize((width, height), Image.Resampling.BICUBIC))
         image = Image.fromarray(np.rint(255 * smooth.clip(0, 1)).astype(np.uint8))
     image = image.convert("P")

@@ -213,10 +213,10 @@ class DiagonalisedStepper:
         They are 0 as well for an implicit element, if the continued polynomial leaves the domain of the potential.
         """
         start, p = state.modes, self.scheme.degree
-        constant = torch.zeros(*start.shape[:-1], p, start.shape[-1], dtype=start.dtype)
+        constant = torch.zeros(*start.shape[:-1], p, start.shape[-1], dtype=start.dtype, device=start.device)
         if state.history is None:
             return constant
-        c = continuation(p, torch.tensor(tau / float(state.taus[-1]), dtype=start.dtype)) @ state.history
+        c = continuation(p, torch.tensor(tau / float(state.taus[-1]), dtype=start.dtype, device=start.device)) @ state.history
         low, high = self.flow.potential.domain
         nodes = start[..., None, :] + self._basis @ c
         inside = self.scheme.sweeps is not None or bool(((nodes > low) & (nodes < high)).all())
@@ -231,7 +231,7 @@ class DiagonalisedStepper:
 
     def _fixed(self, state: State, tau: float) -> Tensor:
         """What the right-hand side has beside N: tau/2 times the moments of the forcing, less tau/2 Lambda u_start in row 1."""
-        fixed = torch.zeros(*state.modes.shape[:-1], self.scheme.degree, state.modes.shape[-1], dtype=torch.float64)
+        fixed = torch.zeros(*state.modes.shape[:-1], self.scheme.degree, state.modes.shape[-1], dtype=torch.float64, device="cpu")
         if self.flow.forcing is not None:
             times = float(state.time) + tau * (self._points + 1) / 2
             values = torch.stack([self.flow.forcing(float(time), self.mesh.node_coordinates) for time in times])
@@ -276,7 +276,7 @@ def operator_dissipation(element: Element, flow: OperatorFlow, mesh: Mesh, point
     nodes = element.at(xi)
     moments = to_moments @ (_on_rows(flow.linear, nodes) + flow.potential.f(nodes))
     powers = mesh.integral(moments * _on_rows(flow.mobility, moments))
-    return element.tau * (powers / torch.arange(1, 2 * element.degree, 2)).sum(-1)
+    return element.tau * (powers / torch.arange(1, 2 * element.degree, 2, device=powers.device)).sum(-1)
 
 
 def _on_rows(operator: Operator, fields: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from ernest import cli
 from ernest.cli import lcnet
 from tests.lcnet.networks import save_digits, write_digits
 
-COMMANDS = ("train", "deploy", "classify", "profile")
+COMMANDS = ("train", "deploy", "classify", "profile", "build")
 
 
 def ernest(monkeypatch, *arguments: object) -> int:
@@ -46,7 +46,19 @@ assert not {{"torch", "numpy"}} & set(sys.modules)
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not done.stderr
     assert done.stdout.count("usage: ernest lcnet") == 1 + len(COMMANDS)
-    for option in ("to", "precision", "calibration", "labels", "top", "threads", "json", "validation", "teacher", "picture"):
+    for option in (
+        "to",
+        "precision",
+        "calibration",
+        "labels",
+        "top",
+        "threads",
+        "json",
+        "validation",
+        "teacher",
+        "picture",
+        "everywhere",
+    ):
         assert f"--{option}" in done.stdout
     assert tuple(lcnet.COMMANDS) == COMMANDS
 

@@ -1,6 +1,8 @@
 """`ernest phasefield run` on the command line: its choices are those of the engine, and its mistakes are one line."""
 
+import os
 import re
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 
 from ernest import cli
 from ernest.cli import phasefield
-from ernest.cli.main import parse
+from ernest.cli.main import _how_to_go_on, _signal, parse
 from ernest.phasefield import scenes
 
 DOCS = Path(__file__).parents[2] / "docs/phasefield"
@@ -18,7 +20,7 @@ DOCS = Path(__file__).parents[2] / "docs/phasefield"
 
 def test_choices_are_those_of_the_engine():
     choices = {name: get_args(hint) for name, hint in get_type_hints(phasefield.run).items()}
-    assert choices["scene"] == tuple(scenes.SCENES)
+    assert get_args(choices["scene"][0]) == tuple(scenes.SCENES)
     assert choices["flow"] == ("usual", *scenes.FLOWS)
 
 
@@ -38,11 +40,11 @@ def test_commands_of_the_docs_can_be_called(monkeypatch):
     [
         ("phasefield", "expected one of {run} (see ernest --help)"),
         ("phasefield walk", "unknown: walk (see ernest --help)"),
-        ("phasefield run", "missing from ernest phasefield run: {star,circle,seven-circles,two-drops,spinodal}"),
-        (
-            "phasefield run stars",
-            "invalid choice 'stars' for argument 'scene'. Expected one of ('star', 'circle', 'seven-circles'",
-        ),
+        ("phasefield run", "run: expected either a scene (star, circle, seven-circles, two-drops, spinodal) or --from FILE"),
+        ("phasefield run star --from x.npz", "run: expected either a scene (star, circle"),
+        ("phasefield run --from x.npz", "x.npz: there is no such file"),
+        ("phasefield run stars", "invalid choice 'stars' for argument 'scene'. Expected one of ("),
+        ("phasefield run star --waves 3 --film gif", "waves: only the scene spinodal is made of noise, got star"),
         ("phasefield run star --pints 3", "unknown: --pints, 3; did you mean --points?"),
         ("phasefield run star --end -1 --film gif", "end: expected a time after 0, got -1.0"),
         ("phasefield run star --points 7 --film gif", "grid points: expected 2 or more, and an even number"),
@@ -70,3 +72,51 @@ def test_a_run_prints_what_it_wrote(monkeypatch, capsys, tmp_path):
     assert capsys.readouterr().out.splitlines()[1:] == [
         f"here/{name}" for name in ("snapshots.png", "laws.png", "film.gif", "data.npz")
     ]
+
+
+INTERRUPTED = """
+import os, signal, sys
+from ernest.cli import main
+from ernest.phasefield import scenes
+
+run, steps, name = scenes.run_scene, [], sys.argv[1]
+
+def ends(record):
+    steps.append(record)
+    if len(steps) == 2:
+        os.kill(os.getpid(), getattr(signal, name))
+
+scenes.run_scene = lambda *arguments: run(*arguments, progress=ends)
+sys.argv[:] = ["ernest", *sys.argv[2:]]
+main()
+"""
+
+
+@pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_ends_a_run_with_its_files_and_a_word_of_this_command(name, status, tmp_path):
+    pytest.importorskip("matplotlib")
+    line = "phasefield run circle --points 32 --kappa 0.05 --end 5 --film gif --frames 3 -o here --checkpoint 5"
+    words = [sys.executable, "-c", INTERRUPTED, name, *line.split()]
+    environment = os.environ | {"PYTHONPATH": str(DOCS.parents[1]), "TMPDIR": str(tmp_path / "temporary")}
+    (tmp_path / "temporary").mkdir()
+    done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    said = done.stderr.strip().splitlines()[-1]
+    how = r"what was done is in here; the same command with --resume goes on from there"
+    assert re.fullmatch(rf"ernest: interrupted at t = [\d.e-]+ of 5; {how}", said)
+    names = {"snapshots.png", "laws.png", "film.gif", "data.npz", "run.json", "checkpoint.safetensors"}
+    assert {file.name for file in (tmp_path / "here").iterdir()} == names
+    assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_other_commands_say_what_they_can_do(monkeypatch):
+    for line, words in (
+        ("train --data x", "interrupted; the same `ernest train` goes on where it stopped"),
+        ("lcnet train x", "interrupted; the same `ernest lcnet train` goes on where it stopped"),
+        ("describe x y", "interrupted"),
+    ):
+        monkeypatch.setattr(sys, "argv", ["ernest", *line.split()])
+        command = parse()
+        stop = KeyboardInterrupt()
+        assert _how_to_go_on(command, stop) == words
+        assert _signal(stop) == 2

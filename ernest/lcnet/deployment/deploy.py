@@ -14,8 +14,8 @@ from torch import Tensor
 
 from ernest import storage
 from ernest.lcnet.deployment.export import onnx_model, openvino_model, set_metadata
-from ernest.lcnet.deployment.quantise import quantise_onnx, quantise_openvino
-from ernest.lcnet.deployment.runtimes import Model, eager_model, open_model, read_labels
+from ernest.lcnet.deployment.quantise import compress_openvino, quantise_onnx, quantise_openvino
+from ernest.lcnet.deployment.runtimes import Model, as_pictures, eager_model, open_model, read_labels
 from ernest.lcnet.deployment.verify import Check, compare, input_size, time_both
 from ernest.lcnet.folding import fold
 from ernest.lcnet.image_io.find import name_pictures
@@ -41,6 +41,24 @@ COMPARED = 1000
 
 
 @dataclass(frozen=True)
+class GraphForm:
+    """What a graph for ONNX or OpenVINO takes and gives besides logits, for programs that are not Ernest.
+
+    `pictures`: uint8 `[N, H, W, C]`, red first, normalised inside, instead of normalised images. `probabilities`, `features` (the
+    pooled ones): more outputs. `weights_only`: int8 for OpenVINO of the weights alone, which needs no pictures.
+    """
+
+    pictures: bool = False
+    probabilities: bool = False
+    features: bool = False
+    weights_only: bool = False
+
+
+LOGITS = GraphForm()
+"""From normalised images to logits alone: the smallest graph."""
+
+
+@dataclass(frozen=True)
 class Deployment:
     """Result of `deploy`: the files, their agreement with PyTorch, milliseconds for one image of `size` (height, width)."""
 
@@ -52,6 +70,7 @@ class Deployment:
     threads: int
     milliseconds: float
     eager_milliseconds: float
+    form: GraphForm
 
 
 def deploy(
@@ -63,20 +82,22 @@ def deploy(
     labels: str | Path | None = None,
     threads: int | None = None,
     foreign: Foreign = UNKNOWN,
+    form: GraphForm = LOGITS,
 ) -> Deployment:
     """Writes `checkpoint` for a runtime, with labels and pre-processing inside, if it answers as the eager network does.
 
-    `out` is by default beside the checkpoint. `calibration` is a folder of pictures such as the network will meet: int8 for
-    OpenVINO and ONNX Runtime takes the ranges of activations from half of them, and the answers are compared on the others
-    (on all, where no ranges are needed; on noise without a folder). `labels` names the classes, one a line. `threads` is for
-    the timing, `foreign` what you know of a file of others.
+    `out` is by default beside the checkpoint; `form` is for other programs. `calibration` is a folder of pictures such as
+    the network will meet: int8 for OpenVINO and ONNX Runtime takes the ranges of activations from half of them, and the answers
+    are compared on the others (on all, where no ranges are needed; on noise without a folder). `labels` names the classes, one
+    a line. `threads` is for the timing, `foreign` what you know of a file of others.
 
-    Raises ValueError or ImportError before any work for what cannot be, and ValueError, with nothing written, where the
-    answers differ too much, or where this machine has no products of that precision to compare with.
+    Raises ValueError or ImportError before any work for what cannot be, and ValueError, with nothing written, where the answers
+    differ too much, or where this machine has no products of that precision.
     """
     checkpoint = Path(checkpoint)
     out = Path(out) if out is not None else checkpoint.with_name(f"{checkpoint.stem}.{precision}{ENDINGS[to]}")
-    static = precision == "int8" and to != "native"
+    static = precision == "int8" and to != "native" and not form.weights_only
+    _check_form(form, to, precision)
     _check_request(checkpoint, to, precision, out, static and calibration is None)
     saved = replace(load_checkpoint(checkpoint, foreign), precision=precision)
     if labels is not None:
@@ -85,12 +106,12 @@ def deploy(
     ranges = pictures[: min(CALIBRATION, len(pictures) // 2)] if static else []
     eager, size = eager_model(saved), input_size(saved.preprocessing)
     with storage.write_file(out) as aside:
-        _write(saved, to, aside, ranges)
+        _write(saved, to, aside, ranges, form)
         deployed = _opened(aside, to, precision, threads)
         check = compare(eager, deployed, precision, pictures[len(ranges) :][:COMPARED])
         milliseconds = time_both(deployed, eager, size, threads)
         files = tuple(out.with_name(file.name) for file in sorted(aside.parent.iterdir(), key=lambda one: one != aside))
-    return Deployment(files, to, precision, check, size, threads or torch.get_num_threads(), *milliseconds)
+    return Deployment(files, to, precision, check, size, threads or torch.get_num_threads(), *milliseconds, form)
 
 
 def summary(done: Deployment) -> str:
@@ -113,16 +134,27 @@ def summary(done: Deployment) -> str:
 
 
 def _needs(done: Deployment) -> str:
+    form = done.form
+    taken = "input pictures (uint8, N x H x W x C, red first)" if form.pictures else "input images"
+    given = " and ".join(["logits", *(name for name in ("probabilities", "features") if getattr(form, name))])
     match done.to:
         case "native":
             return "pip install ernest-ai, and a C++ compiler (g++ or clang++), without which it runs in plain PyTorch"
         case "onnx":
-            return "pip install 'ernest-ai[deploy]'; or any ONNX runtime in any language: input images, output logits"
+            return f"pip install 'ernest-ai[deploy]'; or any ONNX runtime in any language: {taken}, output {given}"
         case "openvino":
-            return "pip install 'ernest-ai[deploy]'; or OpenVINO in C++, C, Java: both files, input images, output logits"
+            return f"pip install 'ernest-ai[deploy]'; or OpenVINO in C++, C, Java: both files, {taken}, output {given}"
 
 
 # ------------------------------------------------------------------------------------------------------------ before
+
+
+def _check_form(form: GraphForm, to: Target, precision: Precision) -> None:
+    asked = [name for name in ("pictures", "probabilities", "features") if getattr(form, name)]
+    if asked and to == "native":
+        raise ValueError(f"{' and '.join(asked)}: for onnx and openvino; the native file is opened by Ernest alone")
+    if form.weights_only and (to, precision) != ("openvino", "int8"):
+        raise ValueError(f"weights_only: for int8 of openvino, got {precision} of {to}")
 
 
 def _check_request(checkpoint: Path, to: Target, precision: Precision, out: Path, lacks_pictures: bool) -> None:
@@ -136,7 +168,8 @@ def _check_request(checkpoint: Path, to: Target, precision: Precision, out: Path
     if to == "onnx" and precision == "bf16":
         raise ValueError("precision: ONNX Runtime has no bf16 on a CPU; take fp32 or int8, or bf16 with --to native or openvino")
     if lacks_pictures:
-        raise ValueError(f"calibration: int8 for {to} needs a folder of {FEWEST} or more pictures; --to native needs none")
+        without = "--to native" + (" or --weights-only" if to == "openvino" else "")
+        raise ValueError(f"calibration: int8 for {to} needs a folder of {FEWEST} or more pictures; {without} needs none")
     wanted = PACKAGES[to] + (("nncf",) if precision == "int8" and to == "openvino" else ())
     missing = [package for package in wanted if find_spec(package) is None]
     if missing:
@@ -172,21 +205,22 @@ def _opened(path: Path, to: Target, precision: Precision, threads: int | None) -
 # ----------------------------------------------------------------------------------------------------------- writing
 
 
-def _write(saved: Checkpoint, to: Target, path: Path, ranges: Sequence[Tensor]) -> None:
+def _write(saved: Checkpoint, to: Target, path: Path, ranges: Sequence[Tensor], form: GraphForm) -> None:
     """The file, or for OpenVINO the two files, at `path`; in eight bits where there are images to take `ranges` from."""
-    text = json.dumps(metadata(saved))
+    text, rule = json.dumps(metadata(saved)), saved.preprocessing if form.pictures else None
+    ranges = [as_pictures(images, rule) for images in ranges] if rule else ranges
     match to:
         case "native":
             save(path, fold(saved.network), saved.labels, saved.preprocessing, saved.about, saved.precision)
         case "onnx":
-            model = onnx_model(saved.network)
+            model = onnx_model(saved.network, "", rule, form.probabilities, form.features)
             model = quantise_onnx(model, ranges) if ranges else model
             set_metadata(model, text)
             path.write_bytes(model.SerializeToString())
         case "openvino":
             import openvino
 
-            graph = openvino_model(saved.network)
-            graph = quantise_openvino(graph, ranges) if ranges else graph
+            graph = openvino_model(saved.network, "", rule, form.probabilities, form.features)
+            graph = quantise_openvino(graph, ranges) if ranges else compress_openvino(graph) if form.weights_only else graph
             graph.set_rt_info(text, [KEY])
             openvino.save_model(graph, path, compress_to_fp16=False)

@@ -1,17 +1,20 @@
 """Folded networks as graphs for other runtimes: ONNX, written node by node, and OpenVINO's intermediate form, read from it.
 
-A clean graph is what converters ask for: Conv, HardSwish, ReduceMean, Relu, HardSigmoid, Mul and Gemm are all that a
-PP-LCNet consists of (PP-LCNetV2 adds Add and Sigmoid), one input of free batch and size, one output, no shape arithmetic.
+A clean graph is what converters ask for: Conv, HardSwish, ReduceMean, Relu, Clip, Mul and Gemm are all that a PP-LCNet
+consists of (PP-LCNetV2 adds Add and Sigmoid), one input of free batch and size, one output, no shape arithmetic.
 """
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from ernest.lcnet.folding import fold
+from ernest.lcnet.image_io.preprocess import Preprocessing
 from ernest.lcnet.network import DepthwiseSeparable, Head, PPLCNet, SqueezeExcite
 from ernest.lcnet.weights.native import KEY
 
@@ -26,21 +29,43 @@ IR_VERSION = 8
 """The version of the container that came with this operator set."""
 
 
-def onnx_model(network: PPLCNet, metadata: str = "") -> ModelProto:
+AROUND = "around."
+"""How the names of nodes begin that are not the network's: normalisation before it, probabilities behind it."""
+
+
+def onnx_model(
+    network: PPLCNet,
+    metadata: str = "",
+    pictures: Preprocessing | None = None,
+    probabilities: bool = False,
+    features: bool = False,
+) -> ModelProto:
     """`images` float32 `[batch, channels, height, width]`, the first and the last two free, to `logits` `[batch, classes]`.
 
+    With the rule of normalisation in `pictures` the input is `pictures`, uint8 `[batch, height, width, channels]`, red first, as
+    decoders give them. `probabilities` and `features` (the pooled ones, `[batch, width]`) are outputs behind `logits`.
     `network` may be folded or not and is not changed. `metadata`, a JSON text, goes into the model's metadata properties.
     """
     from onnx import TensorProto, checker, helper
 
-    graph = _Graph()
-    last = graph.add_network(fold(network), "images")
-    graph.nodes[-1].output[0] = "logits"
-    assert last == graph.nodes[-1].name
-    channels, classes = network.architecture.in_channels, network.architecture.classes
-    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", channels, "height", "width"])
-    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", classes])
-    whole = helper.make_graph(graph.nodes, "PP-LCNet", [images], [logits], graph.constants)
+    graph, folded = _Graph(), fold(network)
+    channels, classes, width = network.architecture.in_channels, network.architecture.classes, network.feature_channels[-1]
+    if pictures is None:
+        taken = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", channels, "height", "width"])
+        images = "images"
+    else:
+        taken = helper.make_tensor_value_info("pictures", TensorProto.UINT8, ["batch", "height", "width", channels])
+        images = graph.normalise(pictures, folded)
+    given = [("logits", classes)]
+    graph.rename(graph.add_network(folded, images), "logits")
+    if probabilities:
+        graph.rename(graph.node("Softmax", f"{AROUND}softmax", ["logits"], axis=1), "probabilities")
+        given.append(("probabilities", classes))
+    if features:
+        graph.rename("head.pool", "features")
+        given.append(("features", width))
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size]) for name, size in given]
+    whole = helper.make_graph(graph.nodes, "PP-LCNet", [taken], outputs, graph.constants)
     model = helper.make_model(
         whole, producer_name="ernest.lcnet", opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
     )
@@ -56,11 +81,21 @@ def set_metadata(model: ModelProto, metadata: str) -> None:
     helper.set_model_props(model, {KEY: metadata} if metadata else {})
 
 
-def openvino_model(network: PPLCNet, metadata: str = "") -> Model:
-    """The graph of `onnx_model` in OpenVINO, with `metadata`, a JSON text, in its runtime information."""
+def openvino_model(
+    network: PPLCNet,
+    metadata: str = "",
+    pictures: Preprocessing | None = None,
+    probabilities: bool = False,
+    features: bool = False,
+) -> Model:
+    """The graph of `onnx_model` in OpenVINO, with `metadata`, a JSON text, in its runtime information.
+
+    OpenVINO's `save_model` halves weights to fp16 unless it gets `compress_to_fp16=False`.
+    """
     import openvino
 
-    model = openvino.Core().read_model(onnx_model(network).SerializeToString())
+    graph = onnx_model(network, "", pictures, probabilities, features)
+    model = openvino.Core().read_model(graph.SerializeToString())
     if metadata:
         model.set_rt_info(metadata, [KEY])
     return model
@@ -68,12 +103,7 @@ def openvino_model(network: PPLCNet, metadata: str = "") -> Model:
 
 # --------------------------------------------------------------------------------------------------------- the graph
 
-ACTIVATIONS: dict[type[nn.Module], tuple[str, dict[str, float]]] = {
-    nn.Hardswish: ("HardSwish", {}),
-    nn.ReLU: ("Relu", {}),
-    nn.Sigmoid: ("Sigmoid", {}),
-    nn.Hardsigmoid: ("HardSigmoid", {"alpha": 1 / 6, "beta": 0.5}),
-}
+ACTIVATIONS: dict[type[nn.Module], str] = {nn.Hardswish: "HardSwish", nn.ReLU: "Relu", nn.Sigmoid: "Sigmoid"}
 
 
 @dataclass
@@ -97,7 +127,10 @@ class _Graph:
                 return self.node("Gemm", name, [x, *self._weights(module, name)], transB=1)
             case SqueezeExcite():
                 pooled = self.node("ReduceMean", f"{name}.pool", [x], axes=[2, 3], keepdims=1)
-                return self.node("Mul", f"{name}.scale", [x, self.add(module.gate, f"{name}.gate", pooled)])
+                gate = self.add(module.gate, f"{name}.gate", pooled)
+                return self.node("Mul", f"{name}.scale", [x, gate])
+            case nn.Sequential() if isinstance(module[-1], nn.Hardsigmoid):
+                return self._hard_gate(module, name, x)
             case Head():
                 pooled = self.node("ReduceMean", f"{name}.pool", [x], axes=[2, 3], keepdims=0)
                 wide = self.add(module.wide, f"{name}.wide", pooled)
@@ -111,8 +144,41 @@ class _Graph:
             case nn.Identity():
                 return x
             case _:
-                kind, numbers = ACTIVATIONS[type(module)]
-                return self.node(kind, name, [x], **numbers)
+                return self.node(ACTIVATIONS[type(module)], name, [x])
+
+    def _hard_gate(self, gate: nn.Sequential, name: str, x: str) -> str:
+        """hard-sigmoid(W x + b) = clip((W / 6) x + (b / 6 + 1/2), 0, 1): OpenCV 5 takes y HardSigmoid(x) for HardSwish(x)."""
+        reduce, activation, expand = gate[0], gate[1], deepcopy(gate[2])
+        assert isinstance(expand, nn.Conv2d)
+        assert expand.bias is not None
+        expand.weight.data.div_(6)
+        expand.bias.data.div_(6).add_(0.5)
+        for part, module in enumerate((reduce, activation, expand)):
+            x = self.add(module, f"{name}.{part}", x)
+        limits = [self.constant(f"{name}.{side}", torch.tensor(bound)) for side, bound in (("least", 0.0), ("most", 1.0))]
+        return self.node("Clip", f"{name}.3", [x, *limits])
+
+    def normalise(self, rule: Preprocessing, network: PPLCNet) -> str:
+        """Appends (levels / 255 - mean) / std for uint8 pictures. `network` is ours: its first weights are turned round where it
+        wants blue first."""
+        from onnx import TensorProto
+
+        mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (rule.mean, rule.std))
+        if rule.bgr:
+            stem = network.stem[0]
+            assert isinstance(stem, nn.Conv2d)
+            mean, std, stem.weight.data = mean.flip(0), std.flip(0), stem.weight.data.flip(1)
+        x = self.node("Cast", f"{AROUND}cast", ["pictures"], to=TensorProto.FLOAT)
+        x = self.node("Transpose", f"{AROUND}transpose", [x], perm=[0, 3, 1, 2])
+        x = self.node("Mul", f"{AROUND}scale", [x, self.constant(f"{AROUND}factor", 1 / (255 * std))])
+        return self.node("Sub", f"{AROUND}shift", [x, self.constant(f"{AROUND}mean", mean / std)])
+
+    def rename(self, old: str, new: str) -> None:
+        """Calls a value otherwise than the node that makes it."""
+        for node in self.nodes:
+            for names in (node.input, node.output):
+                for place, name in enumerate(names):
+                    names[place] = new if name == old else name
 
     def node(self, kind: str, name: str, inputs: list[str], **attributes: Any) -> str:
         from onnx import helper
@@ -125,11 +191,11 @@ class _Graph:
         return self.node("Conv", name, [x, *self._weights(module, name)], group=module.groups, **sizes)
 
     def _weights(self, module: nn.Conv2d | nn.Linear, name: str) -> list[str]:
+        both = (("weight", module.weight), ("bias", module.bias))
+        return [self.constant(f"{name}.{leaf}", tensor) for leaf, tensor in both if isinstance(tensor, Tensor)]
+
+    def constant(self, name: str, tensor: Tensor) -> str:
         from onnx import numpy_helper
 
-        names: list[str] = []
-        for leaf, tensor in (("weight", module.weight), ("bias", module.bias)):
-            if isinstance(tensor, Tensor):
-                names.append(f"{name}.{leaf}")
-                self.constants.append(numpy_helper.from_array(tensor.detach().float().numpy(), names[-1]))
-        return names
+        self.constants.append(numpy_helper.from_array(tensor.detach().float().contiguous().numpy(), name))
+        return name

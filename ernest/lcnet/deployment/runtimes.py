@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     import openvino
 
 Runtime = Literal["torch", "native", "onnx", "openvino"]
+
+PICTURES = "pictures"
+"""The input of a graph that takes uint8 `[N, H, W, C]`; that of others is called images."""
 
 NEEDS: Mapping[Runtime, tuple[str, ...]] = {"torch": (), "native": (), "onnx": ("onnxruntime",), "openvino": ("openvino",)}
 """The packages without which a runtime cannot run."""
@@ -146,12 +150,14 @@ def _open_onnx(path: Path, threads: int | None) -> Model:
     except Exception as error:  # its exceptions share no base class with each other
         raise ValueError(f"{path}: ONNX Runtime cannot read it: {_first_line(error)}") from None
 
+    taken = session.get_inputs()[0].name
+
     def forward(images: Tensor) -> Tensor:
         start_runtime()
-        return torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
+        return torch.from_numpy(session.run(["logits"], {taken: images.numpy()})[0])
 
     text = session.get_modelmeta().custom_metadata_map.get(KEY)
-    return _described(path, text, forward, "onnx", session.get_outputs()[0].shape[-1])
+    return _described(path, text, forward, "onnx", session.get_outputs()[0].shape[-1], taken == PICTURES)
 
 
 def _open_openvino(path: Path, threads: int | None) -> Model:
@@ -160,6 +166,7 @@ def _open_openvino(path: Path, threads: int | None) -> Model:
     import openvino
 
     core = openvino.Core()
+    core.set_property({"ENABLE_MMAP": False})  # else who overwrites the .bin changes the answers of a model that is open
     try:
         graph = core.read_model(path)
         text = graph.get_rt_info([KEY]).astype(str) if graph.has_rt_info([KEY]) else None
@@ -186,18 +193,20 @@ def _open_openvino(path: Path, threads: int | None) -> Model:
         return torch.from_numpy(logits)
 
     classes = compiled.output(0).partial_shape[1].get_length()
-    model = _described(path, text, forward, "openvino", classes)
+    model = _described(path, text, forward, "openvino", classes, compiled.input(0).any_name == PICTURES)
     return replace(model, actual="fp32") if lacks_bf16 else model
 
 
 def _answers(compiled: openvino.CompiledModel) -> bool:
     """Whether a graph of free size answers at all: OpenVINO 2026.4 gives no row, and no error, where oneDNN lacks a kernel."""
-    channels = compiled.input(0).partial_shape[1].get_length()
-    return len(compiled(torch.zeros(1, channels, 32, 32).numpy())[0]) == 1
+    shape = [side.get_length() if side.is_static else 32 for side in compiled.input(0).partial_shape]
+    return len(compiled(np.zeros([1, *shape[1:]], compiled.input(0).element_type.to_dtype()))[0]) == 1
 
 
-def _described(path: Path, text: str | None, forward: Callable[[Tensor], Tensor], runtime: Runtime, classes: int) -> Model:
-    """A model with what its metadata tell."""
+def _described(
+    path: Path, text: str | None, forward: Callable[[Tensor], Tensor], runtime: Runtime, classes: int, pictures: bool
+) -> Model:
+    """A model with what its metadata tell; `pictures`: its graph takes those and normalises them itself."""
     if text is None:
         raise ValueError(f"{path}: it carries no labels and no pre-processing: make it with `ernest lcnet deploy`")
     try:
@@ -207,7 +216,19 @@ def _described(path: Path, text: str | None, forward: Callable[[Tensor], Tensor]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: damaged metadata {KEY}: {error}") from None
     wanted: Precision = precision or "fp32"
+    forward = (lambda images, run=forward: run(as_pictures(images, preprocessing))) if pictures else forward
     return Model(forward, runtime, wanted, wanted, classes, labels, preprocessing, about)
+
+
+def as_pictures(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """The uint8 pictures `[N, H, W, C]`, red first, that `prepare` made the images from. Raises ValueError if it did not."""
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    levels = 255 * (images * std + mean)
+    whole = levels.round()
+    if not ((levels - whole).abs().max() < 0.05 and whole.min() >= 0 and whole.max() <= 255):
+        raise ValueError("images: expected what `prepare` makes of pictures: the file takes whole levels from 0 to 255")
+    whole = whole.flip(1) if preprocessing.bgr else whole
+    return whole.movedim(1, -1).to(torch.uint8).contiguous()
 
 
 def _first_line(error: Exception) -> str:

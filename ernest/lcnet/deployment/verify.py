@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ernest import device
 from ernest.lcnet.deployment.runtimes import Model
-from ernest.lcnet.image_io.preprocess import Preprocessing
+from ernest.lcnet.image_io.preprocess import Preprocessing, normalise
 from ernest.lcnet.weights.native import Precision
 
 AGREEMENT: Mapping[Precision, float] = {"fp32": 1.0, "bf16": 0.99, "int8": 0.98}
@@ -62,7 +62,7 @@ def time_both(deployed: Model, eager: Model, size: tuple[int, int], threads: int
     Bursts of both are interleaved, so that both see the same background load. `threads` limits PyTorch during the measurement,
     None leaves it as it is; the deployed model has a number of its own.
     """
-    images = _noise(1, len(eager.preprocessing.mean), size)
+    images = _noise(1, eager.preprocessing, size)
     with device.threads(threads or torch.get_num_threads()):
         for model in (deployed, eager):
             _burst(model, images, 5)
@@ -79,12 +79,14 @@ def input_size(preprocessing: Preprocessing) -> tuple[int, int]:
 
 def noisy_images(preprocessing: Preprocessing) -> list[Tensor]:
     """Batches of one and three, of the usual size and of an odd one: what a graph of free batch and size must bear."""
-    (height, width), channels = input_size(preprocessing), len(preprocessing.mean)
-    return [_noise(1, channels, (height, width)), _noise(3, channels, (1 + height * 2 // 3, width + 13))]
+    height, width = input_size(preprocessing)
+    return [_noise(1, preprocessing, (height, width)), _noise(3, preprocessing, (1 + height * 2 // 3, width + 13))]
 
 
-def _noise(count: int, channels: int, size: tuple[int, int]) -> Tensor:
-    return torch.randn(count, channels, *size, generator=torch.Generator().manual_seed(0))
+def _noise(count: int, preprocessing: Preprocessing, size: tuple[int, int]) -> Tensor:
+    """Levels as a picture has them, each pixel's drawn by itself."""
+    shape = (count, len(preprocessing.mean), *size)
+    return normalise(torch.randint(256, shape, generator=torch.Generator().manual_seed(0)).float(), preprocessing)
 
 
 def _check_equality(expected: Tensor, actual: Tensor, images: Tensor) -> None:

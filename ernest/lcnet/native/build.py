@@ -1,8 +1,8 @@
 """Compiles the C++ of the executor at first use, once for each instruction set, and keeps the libraries in the user's cache.
 
-A library is kept under a name made of its sources, the compiler's version and the flags, in the user's cache directory
-(`XDG_CACHE_HOME`, else `~/.cache`, `~/Library/Caches` on a Mac). It is built aside and moved into place, so processes that
-build at the same time do not see each other's halves.
+A library is called after its sources and flags, its compiler and its own content, which is looked at before it is loaded: a
+damaged one would end the process. It lies in the user's cache directory (`XDG_CACHE_HOME`, else `~/.cache`,
+`~/Library/Caches` on a Mac) or, for all users of an image, in the environment's `share`, and is moved there when it is whole.
 """
 
 import ctypes
@@ -14,7 +14,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -55,7 +58,7 @@ _NEEDED: Mapping[str, frozenset[str]] = MappingProxyType(
 _OPTIONAL: Mapping[str, str] = MappingProxyType({"avx512_bf16": "-mavx512bf16", "avx512_vnni": "-mavx512vnni"})
 
 
-class BuildError(Exception):
+class BuildError(OSError):
     """There is no compiler, or it failed; the message holds its first line about an error."""
 
 
@@ -99,9 +102,11 @@ def available() -> tuple[str, ...]:
     return (chosen,)
 
 
-def flags(instructions: str) -> tuple[str, ...]:
-    """All flags for one instruction set; AVX-512 comes with the products of 16 and 8 bits where the processor has them."""
-    more = [flag for feature, flag in _OPTIONAL.items() if feature in features()] if instructions == "avx512" else []
+def flags(instructions: str, present: frozenset[str] | None = None) -> tuple[str, ...]:
+    """All flags for one instruction set; AVX-512 comes with the products of 16 and 8 bits where they are among the `present`
+    features, by default those of this processor."""
+    present = features() if present is None else present
+    more = [flag for feature, flag in _OPTIONAL.items() if feature in present] if instructions == "avx512" else []
     return (*COMMON, *INSTRUCTIONS[instructions], *more)
 
 
@@ -115,46 +120,112 @@ def compiler() -> list[str]:
 
 
 def library(instructions: str, source: str = "executor.cpp", defines: tuple[str, ...] = ()) -> ctypes.CDLL:
-    """The compiled executor (or another file of `source`) for one instruction set. Raises BuildError."""
+    """The compiled executor (or another file of `source`) for one instruction set: kept, or compiled and kept. Without a
+    compiler one that another has made will do. Raises BuildError, and warns where a new one cannot be kept.
+    """
     options = (*flags(instructions), *(f"-D{define}" for define in defines))
-    return _loaded(tuple(compiler()), options, cache_directory(), source)
+    return _loaded(options, source, (cache_directory(), environment_directory()), os.environ.get("CXX"))
 
 
 @cache
-def _loaded(command: tuple[str, ...], options: tuple[str, ...], directory: Path, source: str) -> ctypes.CDLL:
-    path = directory / f"lcnet-{Path(source).stem}-{_key(command, options)}.so"
-    if path.exists():
-        return ctypes.CDLL(str(path))
+def _loaded(options: tuple[str, ...], source: str, directories: tuple[Path, ...], _: str | None) -> ctypes.CDLL:
     try:
-        with storage.write_file(path) as aside:
-            _compile([*command, *options, str(SOURCE / source), "-o", str(aside)])
-    except OSError:  # nowhere to keep it: a library of this process alone
+        command = compiler()
+        kept = _kept(directories, _stem(options, source) + _compiler_key(command))
+        return kept or _made(command, options, source, directories[0])
+    except BuildError:
+        other = _kept(directories, _stem(options, source))
+        if other is None:
+            raise
+        return other
+
+
+def _kept(directories: tuple[Path, ...], start: str) -> ctypes.CDLL | None:
+    """The library whose name begins so. Those that are damaged (by a full disk, by a power failure) are removed."""
+    for path in (path for directory in directories for path in sorted(directory.glob(f"{start}*.so"))):
+        with suppress(OSError):  # cannot be read or removed, or was made for a newer system
+            if _digest(path.read_bytes()) == path.stem.rpartition("-")[2]:
+                return ctypes.CDLL(str(path))
+            path.unlink()
+    return None
+
+
+def _made(command: list[str], options: tuple[str, ...], source: str, directory: Path) -> ctypes.CDLL:
+    begun = time.monotonic()
+    content, start = compiled(command, options, source), _stem(options, source) + _compiler_key(command)
+    with tempfile.TemporaryDirectory(prefix="ernest-lcnet-") as folder:
+        try:
+            path = _keep(content, directory, start)
+        except OSError as error:
+            path = _keep(content, Path(folder), start)
+            warnings.warn(
+                f"the executor cannot be kept in {directory} ({error.strerror or error}): every start compiles it anew, which "
+                f"took {time.monotonic() - begun:.0f} s; name a folder in XDG_CACHE_HOME, or run `ernest lcnet build`",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        try:
+            return ctypes.CDLL(str(path))
+        except OSError as error:
+            raise BuildError(f"{path} cannot be loaded: {error}") from None
+
+
+def build(instructions: str, present: frozenset[str], define: str, directory: Path) -> Path:
+    """Compiles the executor for a processor that has the features `present`, this one or another, and keeps it in a directory.
+
+    Raises BuildError, and OSError where the directory cannot be written.
+    """
+    command, options = compiler(), (*flags(instructions, present), f"-D{define}")
+    content = compiled(command, options, "executor.cpp")
+    return _keep(content, directory, _stem(options, "executor.cpp") + _compiler_key(command))
+
+
+def _keep(content: bytes, directory: Path, start: str) -> Path:
+    """Writes a library under its name, synced and whole."""
+    path = directory / f"{start}-{_digest(content)}.so"
+    with storage.write_file(path, len(content)) as aside:
+        aside.write_bytes(content)
+    return path
+
+
+def compiled(command: list[str], options: tuple[str, ...], source: str) -> bytes:
+    """A library of a file of `source`. Raises BuildError, with the compiler's first line about an error."""
+    try:
         with tempfile.TemporaryDirectory(prefix="ernest-lcnet-") as folder:
-            _compile([*command, *options, str(SOURCE / source), "-o", f"{folder}/{path.name}"])
-            return ctypes.CDLL(f"{folder}/{path.name}")
-    return ctypes.CDLL(str(path))
-
-
-def _compile(command: list[str]) -> None:
-    try:
-        outcome = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
+            path = Path(folder) / "library.so"
+            outcome = subprocess.run(
+                [*command, *options, str(SOURCE / source), "-o", str(path)],
+                capture_output=True,
+                text=True,
+                check=False,
+                stdin=subprocess.DEVNULL,
+            )
+            if outcome.returncode == 0:
+                return path.read_bytes()
     except OSError as error:
         raise BuildError(f"{command[0]} could not be run: {error}") from None
-    if outcome.returncode:
-        lines = [line.strip() for line in outcome.stderr.splitlines() if line.strip()] or [f"status {outcome.returncode}"]
-        first = next((line for line in lines if "error" in line.lower()), lines[0])
-        raise BuildError(f"{command[0]} failed: {first}")
+    lines = [line.strip() for line in outcome.stderr.splitlines() if line.strip()] or [f"status {outcome.returncode}"]
+    first = next((line for line in lines if "error" in line.lower()), lines[0])
+    raise BuildError(f"{command[0]} failed: {first}")
 
 
-def _key(command: tuple[str, ...], options: tuple[str, ...]) -> str:
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _stem(options: tuple[str, ...], source: str) -> str:
+    """How the names of libraries of these flags begin, whichever compiler made them."""
+    sources = [path.name.encode() + path.read_bytes() for path in sorted(SOURCE.iterdir())]
+    key = _digest(repr((options, platform.machine())).encode() + b"".join(sources))
+    return f"lcnet-{Path(source).stem}-{key}-"
+
+
+def _compiler_key(command: list[str]) -> str:
     try:
         version = subprocess.run([*command, "--version"], capture_output=True, check=False, stdin=subprocess.DEVNULL).stdout
     except OSError as error:
         raise BuildError(f"{command[0]} could not be run: {error}") from None
-    digest = hashlib.sha256(version + repr((command, options, platform.machine())).encode())
-    for path in sorted(SOURCE.iterdir()):
-        digest.update(path.name.encode() + path.read_bytes())
-    return digest.hexdigest()[:24]
+    return _digest(version + repr(command).encode())
 
 
 def cache_directory() -> Path:
@@ -164,3 +235,8 @@ def cache_directory() -> Path:
         return Path(given) / "ernest" / "lcnet"
     home = Path.home()
     return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "ernest" / "lcnet"
+
+
+def environment_directory() -> Path:
+    """Where `ernest lcnet build` puts libraries for every user of this Python environment: beside the package, never in it."""
+    return Path(sys.prefix) / "share" / "ernest" / "lcnet"

@@ -123,7 +123,7 @@ def batches(pictures: PictureDataset, recipe: Recipe, epoch: int, first: int = 0
     with ThreadPoolExecutor(_workers()) as pool:
         try:
             for step in range(first, steps):
-                for ahead in range(step, min(step + READ_AHEAD, steps)):
+                for ahead in range(step, min(step + _ahead(recipe), steps)):
                     if ahead not in waiting:
                         chosen = order[ahead * recipe.batch : (ahead + 1) * recipe.batch]
                         waiting[ahead] = pool.submit(batch, pictures, recipe, chosen, (recipe.seed, epoch, ahead))
@@ -192,6 +192,12 @@ def _fingerprint(checksums: Sequence[int], targets: np.ndarray, labels: Sequence
     digest.update(np.array(checksums, np.int64).tobytes())
     digest.update(targets.tobytes())
     return digest.hexdigest()
+
+
+def _ahead(recipe: Recipe) -> int:
+    """Batches under way at a time: fewer where they are large. Each is held in three forms while it is made."""
+    size = 3 * 4 * recipe.batch * recipe.channels * max((recipe.size, *recipe.sizes)) ** 2
+    return max(1, min(READ_AHEAD, memory_limit() // 8 // size))
 
 
 def _workers() -> int:

@@ -82,7 +82,7 @@ def fit(
                 done = state.epoch * per_epoch + state.step
                 torch.manual_seed(recipe.seed * 1_000_003 + done)
                 set_rate(optimizer, learning_rate(done, recipe.epochs * per_epoch, per_epoch, peak, recipe.warmup))
-                counts = update(network, objective, optimizer, images, targets, state.bf16)
+                counts = update(network, objective, optimizer, images, targets, state.bf16, recipe.at_once)
                 if average is not None:
                     update_average(average, network, recipe.ema, done)
                 state = state.after_step(*counts)
@@ -109,19 +109,31 @@ def fit(
 
 
 def update(
-    network: nn.Module, objective: Objective, optimizer: torch.optim.Optimizer, images: Tensor, targets: Tensor, bf16: bool
+    network: nn.Module,
+    objective: Objective,
+    optimizer: torch.optim.Optimizer,
+    images: Tensor,
+    targets: Tensor,
+    bf16: bool,
+    at_once: int | None = None,
 ) -> tuple[float, int, int, int]:
-    """One optimizer step; returns the loss and the numbers of pictures classified correctly, with a label, and in the batch."""
-    with autocast(enabled=bf16):
-        loss, logits = objective(network, images, targets)
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise ValueError(f"rate: the loss is {value}; a lower learning rate may help")
+    """One optimizer step; returns the loss and the numbers of pictures classified correctly, with a label, and in the batch.
+
+    With `at_once` the gradients of so many pictures at a time are summed; normalisation then sees no more than these.
+    """
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    value, correct, count = 0.0, 0, len(targets)
+    for some, wanted in zip(images.split(at_once or count), targets.split(at_once or count), strict=True):
+        with autocast(enabled=bf16):
+            loss, logits = objective(network, some, wanted)
+        share = len(wanted) / count
+        value += share * float(loss.detach())
+        if not math.isfinite(value):
+            raise ValueError(f"rate: the loss is {value}; a lower learning rate may help")
+        (loss if share == 1 else share * loss).backward()
+        correct += int((logits.detach().argmax(1) == wanted).sum())
     optimizer.step()
-    correct, labelled = int((logits.detach().argmax(1) == targets).sum()), int((targets >= 0).sum())
-    return value, correct, labelled, len(targets)
+    return value, correct, int((targets >= 0).sum()), count
 
 
 def best_epoch(state: TrainerState) -> int:

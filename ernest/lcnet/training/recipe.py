@@ -34,7 +34,9 @@ class Recipe:
 
     Optimizer: SGD with `momentum`; `rate` is the peak learning rate for a batch of 2048 and follows `batch`; `warmup` epochs of
     linear rise, at most a fifth of all, then a cosine down to zero; `stage_rates` are factors for the stem and the five stages.
-    `ema` is the decay of an exponential moving average of the weights, which is then scored and saved; 0 for none.
+    A batch goes through the network `at_once` pictures at a time, whose gradients are summed; None is all of them, or as many as
+    the memory holds. `ema` is the decay of an exponential moving average of the weights, which is then scored and saved; 0 is
+    none.
 
     Augmentation: crops of a fraction of the area between `crop_area`, of a width over height between `crop_aspect`, both drawn
     uniformly; `flip`; `sizes` trains every batch at one of these sides instead of `size`; `elastic_distort` warps strokes;
@@ -52,6 +54,7 @@ class Recipe:
     dropout: float | None = None
     epochs: int = 360
     batch: int = 2048
+    at_once: int | None = None
     rate: float = 0.8
     warmup: float = 5.0
     momentum: float = 0.9
@@ -97,6 +100,8 @@ class Recipe:
             low_high = getattr(self, field)
             if len(low_high) != 2 or not 0 < low_high[0] <= low_high[1] <= most:
                 raise ValueError(f"{field}: expected two positive numbers, the smaller first, got {low_high}")
+        if self.at_once is not None and self.at_once < 1:
+            raise ValueError(f"at_once: expected 1 or more, got {self.at_once}")
         if self.resize is not None and self.resize < self.size:
             raise ValueError(f"resize: expected at least the size of {self.size}, got {self.resize}")
         if min(self.sizes, default=1) < 1:

@@ -14,11 +14,14 @@ from ernest.lcnet.training.dataset import PictureDataset, evaluation_reader, rea
 from ernest.lcnet.training.listing import LeftOut, concatenate, read_parts, read_unlabelled
 from ernest.lcnet.training.loop import best_epoch, fit
 from ernest.lcnet.training.losses import Objective, Pair, distillation, mutual, supervised
+from ernest.lcnet.training.memory import memory_limit, pictures_at_once
 from ernest.lcnet.training.monitor import display, print_classes, print_line
-from ernest.lcnet.training.recipe import Recipe, architecture_of, dump, preprocessing_of
+from ernest.lcnet.training.plan import make_plan
+from ernest.lcnet.training.recipe import Recipe, architecture_of, dump, load_recipe, preprocessing_of
 from ernest.lcnet.training.scores import draw_confusion, evaluate, per_class, write_classes
 from ernest.lcnet.weights.foreign import UNKNOWN, Foreign, load_checkpoint, load_start
 from ernest.lcnet.weights.native import read_checkpoint
+from ernest.overrides import read_tree
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,12 @@ def train(
     lists = read_parts(Path(data), None if validation is None else Path(validation), recipe.held_out, recipe.seed)
     preprocessing = preprocessing_of(recipe)
     network, objective, origin = _learner(recipe, lists[0].labels, start, teacher, mutual, foreign)
+    if recipe.at_once is None:
+        most = pictures_at_once(network, max((recipe.size, *recipe.sizes)), recipe.channels, memory_limit())
+        if most < recipe.batch:
+            recipe = replace(recipe, at_once=most)
+            if show:
+                print_line(f"{recipe.batch} pictures do not fit into the memory: {most} at once, gradients summed")
     more = read_unlabelled(unlabeled, lists[0].labels) if unlabeled is not None else None
     training_set = read_dataset(concatenate(lists[0], more) if more else lists[0], training_reader(recipe), skip_unreadable)
     validation_set = read_dataset(lists[1], evaluation_reader(preprocessing), skip_unreadable)
@@ -87,6 +96,27 @@ def train(
     skipped = len(training_set.skipped) + len(validation_set.skipped)
     files = out / "best.safetensors", out / "last.safetensors"
     return TrainingResult(*files, training_set.labels, best["top1"], best["top5"], int(best["epoch"]), skipped, left_out)
+
+
+def plan(
+    data: str | Path,
+    out: str | Path,
+    fields: Sequence[str],
+    minutes: float,
+    *,
+    validation: Path | None = None,
+    started: bool = False,
+    show: bool = True,
+) -> Recipe:
+    """The recipe that `make_plan` chooses for the pictures that `train` would learn from, told on standard error."""
+    load_recipe(overrides=fields)  # a wrong field is told before pictures are looked at
+    given = read_tree(None, fields)
+    default = Recipe()
+    learn, _ = read_parts(Path(data), validation, given.get("held_out", default.held_out), given.get("seed", default.seed))
+    made = make_plan(learn, given, minutes, Path(out), started)
+    for line in made.reasons if show else ():
+        print_line(f"plan: {line}")
+    return made.recipe
 
 
 def summary(result: TrainingResult) -> str:

@@ -16,6 +16,7 @@ from ernest.lcnet.training.dataset import PictureDataset
 
 BATCH = 250
 LONGEST_NAME = 32
+MOST_CELLS = 500
 MOST_NAMES = 40
 """Beyond so many classes a picture of them all has no room for names and numbers."""
 
@@ -108,8 +109,11 @@ def draw_confusion(scores: Scores, labels: Sequence[str], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    count = len(labels)
-    shares = scores.confusion / np.maximum(1, scores.confusion.sum(1, keepdims=True))
+    count, confusion = len(labels), scores.confusion
+    if count > MOST_CELLS:  # several classes a pixel: all of ten thousand would take 6 GB
+        groups = np.arange(0, count, -(-count // MOST_CELLS))
+        confusion = np.add.reduceat(np.add.reduceat(confusion, groups, 0), groups, 1)
+    shares = confusion / np.maximum(1, confusion.sum(1, keepdims=True))
     side = min(14.0, 2.6 + 0.42 * min(count, MOST_NAMES))
     figure = Figure((side + 0.6, side), layout="constrained")
     axes = figure.add_subplot(xlabel="taken for", ylabel="is", title=f"top-1 {scores.top1:.2%}")

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+import torch
+
 from ernest.lcnet.architecture import Architecture, Stride
 from ernest.lcnet.image_io.preprocess import HUGGING_FACE, PADDLECLAS, TEXT_LINE, TIMM, Preprocessing, describe
 from ernest.lcnet.network import PPLCNet
@@ -131,11 +133,18 @@ def load_checkpoint(path: str | Path, foreign: Foreign = UNKNOWN) -> Checkpoint:
 
 
 def load_start(path: str | Path, foreign: Foreign = UNKNOWN) -> Checkpoint:
-    """As `load_checkpoint`, for a training to start from. Raises ValueError for a deployed network, which cannot learn."""
+    """As `load_checkpoint`, for a training to start from, whose pictures have red first: of a network that wants blue first, the
+    first kernel is turned round. Raises ValueError for a deployed network, which cannot learn."""
     saved = load_checkpoint(path, foreign)
     if saved.precision is not None or is_folded(saved.network):
         raise ValueError(f"{path}: a deployed network, without normalisation: start from the checkpoint that it was made of")
-    return saved
+    rule = saved.preprocessing
+    if not rule.bgr:
+        return saved
+    kernel = saved.network.stem.get_parameter("0.weight")
+    with torch.no_grad():
+        kernel.copy_(kernel.flip(1))
+    return replace(saved, preprocessing=replace(rule, bgr=False, mean=rule.mean[::-1], std=rule.std[::-1]))
 
 
 def _load_foreign(path: Path, foreign: Foreign) -> Checkpoint:
@@ -153,7 +162,7 @@ def _load_foreign(path: Path, foreign: Foreign) -> Checkpoint:
         (exported and exported.strides, "as exported"),
         (beside.fields.get("strides"), "config.json"),
         (named and named.strides, f"the network's name, {named.part if named else ''}"),
-        (architecture.strides, "assumed"),
+        (architecture.strides, "timm's" if parts.origin.startswith("timm") else "assumed"),
     )
     architecture = replace(architecture, strides=strides, activation=exported.activation if exported else architecture.activation)
     factor = _factor(reading, parts, foreign, beside, exported.dropout if exported else None)

@@ -1,4 +1,4 @@
-"""Reads a network that Paddle 3 exported: the numbers of `inference.pdiparams` with the graph of the `inference.json` beside it.
+"""Reads a network that Paddle 3 exported: the numbers of a `.pdiparams` with the graph of the `.json` beside it.
 
 The numbers have no names: they lie in the order of their names as words (`conv2d_10.w_0` before `conv2d_2.w_0`), and the names
 are in the graph, in another order, numbered as the process happened to count. So each tensor is taken for what the graph does

@@ -99,7 +99,7 @@ class FusedCoarse:
     @cached_property
     def _torch(self) -> CoarseStepper:
         """The torch stepper, which interpolates the coefficients of elements with sparse nodes."""
-        return CoarseStepper(self.scheme, self.workspace.splitting, torch.empty(0, dtype=torch.float64))
+        return CoarseStepper(self.scheme, self.workspace.splitting, torch.empty(0, dtype=torch.float64, device="cpu"))
 
     def prepare(self, tau: float) -> None:
         for past in range(self._elements_kept + 1):

@@ -6,7 +6,6 @@ ever, and a rejected step is repeated from the old state.
 """
 
 import math
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -66,12 +65,26 @@ class FusedState(State):
         return bool(self.memory.rows)
 
 
+class Loan:
+    """Memory on loan from a pool: the base of every array and tensor on it, so that it goes back when none is left."""
+
+    __slots__ = ("__array_interface__", "_lent", "_pool")
+
+    def __init__(self, lent: tuple[Array, dict[str, Any]], pool: list[tuple[Array, dict[str, Any]]]) -> None:
+        self._lent, self._pool = lent, pool
+        self.__array_interface__ = lent[1]
+
+    def __del__(self) -> None:
+        self._pool.append(self._lent)
+
+
 @dataclass(frozen=True)
 class Workspace:
     """Arrays, FFT plan and kernels for one flow, grid and stabilisation.
 
     Modes are arrays `[rows, columns]`; the symbols keep k >= 0 only, and `fold` `[rows]` gives the symbols' row for each row.
-    `reaction` are the coefficients of N(u) = f(u) - S u, constant first.
+    `reaction` are the coefficients of N(u) = f(u) - S u, constant first; `pools` hold what
+    memory is not on loan, with its description for numpy.
     """
 
     splitting: Splitting
@@ -82,7 +95,7 @@ class Workspace:
     plan: Plan
     kernels: Any
     threads: int
-    pools: dict[tuple[int, str], list[Array]] = field(default_factory=dict)
+    pools: dict[tuple[int, str], list[tuple[Array, dict[str, Any]]]] = field(default_factory=dict)
 
     @cached_property
     def grid(self) -> Space:
@@ -122,15 +135,13 @@ class Workspace:
         Memory of this `kind` that has been let go is handed out again as it is: it is still in the processor's cache.
         """
         pool = self.pools.setdefault((count, kind), [])
-        for memory in pool:
-            # The pool, the loop and the call refer to it; any array of the last time would be one more.
-            if sys.getrefcount(memory) == 3:
-                break
-        else:
-            padded = -(-math.prod(self.shape) // 4) * 4
-            memory = torch.zeros(count, padded, dtype=torch.complex128).numpy()
-            pool.append(memory)
-        return memory[:, : math.prod(self.shape)].reshape(count, *self.shape)
+        return np.asarray(Loan(pool.pop() if pool else self._memory(count), pool))
+
+    def _memory(self, count: int) -> tuple[Array, dict[str, Any]]:
+        """New memory, and how the arrays `[count, rows, columns]` lie in it."""
+        size = math.prod(self.shape)
+        memory = torch.zeros(count, -(-size // 4) * 4, dtype=torch.complex128, device="cpu").numpy()
+        return memory, memory[:, :size].reshape(count, *self.shape).__array_interface__
 
     def tensor(self, row: Array) -> Tensor:
         """An array of modes as the tensor `[*mode_shape]` on the same memory."""
@@ -215,7 +226,7 @@ def make_workspace(flow: Flow, grid: Space, stabilisation: float | None, threads
 
     if threads > 1:
         numba.set_num_threads(threads)
-    like = torch.zeros(grid.points, dtype=torch.float64)
+    like = torch.zeros(grid.points, dtype=torch.float64, device="cpu")
     splitting = split(flow, grid, stabilisation, like)
     halves = tuple(slice(0, n // 2 + 1) for n in grid.points)
     columns = grid.mode_shape[-1]
@@ -243,7 +254,7 @@ def why_not_fused(flow: Flow, grid: Space) -> str | None:
         return "the flow has a forcing"
     if reaction_coefficients(flow.potential) is None:
         return "the potential is not a polynomial"
-    k2 = grid.squared_wavenumbers()
+    k2 = grid.squared_wavenumbers(device=torch.device("cpu"))
     if flow.mobility(k2).ndim != k2.ndim or flow.linear(k2).ndim != k2.ndim:
         return "the flow has parameters for each member of a batch"
     return None

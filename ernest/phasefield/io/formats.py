@@ -1,16 +1,27 @@
 """Writes and reads snapshots as numpy archives, HDF5 with XDMF, Zarr and NetCDF.
 
-The last three hold the same content: `time` [n], the field `u` [n, z, y, x] with its axes in the order that these formats and
-their viewers expect, the reverse of Ernest's, a group `histories`, and grid and facts as JSON in the attribute `phasefield`.
+The last three hold the same content: `time` [n] and the coordinates `x`, `y`, `z` of the grid, the field `u` [n, z, y, x] with
+its axes in the order that these formats and their viewers expect, the reverse of Ernest's, and grid and facts as JSON in the
+attribute `phasefield`. In the group `histories` the times of the steps are called `moment`, so that `time` means one thing
+everywhere: what there is for each of them lies over the dimension `moment`, what there is for the steps between over `interval`.
 """
 
+import json
+import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.sax.saxutils import escape
 
 import numpy as np
+import torch
 
-from ernest.phasefield.io.snapshots import Snapshots, grid_and_facts
+from ernest.phasefield.io.snapshots import INTERVAL, MOMENT, Snapshots, read_header
 from ernest.storage import write_file
+
+CPU = torch.device("cpu")
+QUOTES = {'"': "&quot;", "\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}
+"""What `escape` does not mind, for words between quotes in XML."""
 
 
 def write_npz(path: Path, snapshots: Snapshots) -> None:
@@ -24,23 +35,38 @@ def write_npz(path: Path, snapshots: Snapshots) -> None:
 def read_npz(path: Path) -> Snapshots:
     """The snapshots of a numpy archive."""
     with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-        grid, facts = grid_and_facts(str(file["header"]))
-        names = [name for name in file.files if name.startswith("history_")]
-        histories = {name.removeprefix("history_"): file[name] for name in names}
+        grid, facts, names = read_header(str(file["header"]))
+        histories = {name: file[f"history_{name}"] for name in names}
         return Snapshots(file["times"], file["fields"], grid, histories, facts)
 
 
 def write_hdf5(path: Path, snapshots: Snapshots) -> None:
-    """Writes HDF5, and beside it an XDMF file that tells ParaView the grid and the times."""
+    """Writes HDF5 with scales on its dimensions, and beside it an XDMF file that tells ParaView the grid and the times."""
     import h5py
 
-    with write_file(path, snapshots.fields.nbytes) as aside:
+    with write_file(path, snapshots.fields.nbytes, mine=lambda file: is_xdmf_of(path, file)) as aside:
         with h5py.File(aside, "w") as file:
             file.attrs["phasefield"] = snapshots.header()
-            file["time"], file["u"] = snapshots.times, _reverse_axes(snapshots.fields)
-            for name, values in snapshots.histories.items():
-                file[f"histories/{name}"] = values
-        aside.with_suffix(".xdmf").write_text(_xdmf(path.name, snapshots))
+            for name, dimensions, values in _variables(snapshots):
+                written = file.create_dataset(name, data=values)
+                for axis, dimension in enumerate(dimensions):
+                    scale = _scale(file, f"{name.rpartition('/')[0]}/{dimension}", values.shape[axis])
+                    if scale != written:
+                        written.dims[axis].attach_scale(scale)
+        aside.with_suffix(".xdmf").write_text(_xdmf(path.name, snapshots), encoding="utf-8")
+
+
+def _scale(file: Any, name: str, size: int) -> Any:
+    """The scale of a dimension: its coordinate, where there is one, else the numbers 0, 1, .."""
+    scale = file[name] if name in file else file.create_dataset(name, data=np.arange(size))
+    if not scale.is_scale:
+        scale.make_scale(name.rpartition("/")[2])
+    return scale
+
+
+def is_xdmf_of(data: Path, file: Path) -> bool:
+    """Whether a file is the XDMF description of the HDF5 file `data`."""
+    return f">{escape(data.name)}:/u<" in file.read_text(encoding="utf-8", errors="replace")
 
 
 def read_hdf5(path: Path) -> Snapshots:
@@ -48,24 +74,33 @@ def read_hdf5(path: Path) -> Snapshots:
     import h5py
 
     with h5py.File(path, "r") as file:
-        grid, facts = grid_and_facts(str(file.attrs["phasefield"]))
-        histories: Any = file.get("histories", {})
-        values = {name: np.asarray(history) for name, history in histories.items()}
-        return Snapshots(np.asarray(file["time"]), _reverse_axes(np.asarray(file["u"])), grid, values, facts)
+        return _snapshots(str(file.attrs["phasefield"]), lambda name: np.asarray(file[name]))
 
 
 def write_zarr(path: Path, snapshots: Snapshots) -> None:
-    """Writes a folder in Zarr's format, one chunk for each time."""
+    """Writes a folder in Zarr's format 2, which all its readers know, one chunk for each time, with consolidated metadata."""
     import zarr
 
-    with write_file(path, snapshots.fields.nbytes) as aside:
-        group = zarr.open_group(str(aside), mode="w")
+    with write_file(path, snapshots.fields.nbytes, mine=store_files(path)) as aside:
+        group = zarr.open_group(str(aside), mode="w", zarr_format=2)
         group.attrs["phasefield"] = snapshots.header()
-        group.create_array("time", data=snapshots.times, dimension_names=["time"])
-        fields = _reverse_axes(snapshots.fields)
-        group.create_array("u", data=fields, chunks=(1, *fields.shape[1:]), dimension_names=_dimensions(snapshots))
-        for name, values in snapshots.histories.items():
-            group.create_array(f"histories/{name}", data=values)
+        for name, dimensions, values in _variables(snapshots):
+            chunks = (1, *values.shape[1:]) if name == "u" else values.shape
+            # A fill value, of which 0 is the usual one, is what readers take for "missing".
+            array = group.create_array(name, data=values, chunks=chunks, fill_value=None)
+            array.attrs["_ARRAY_DIMENSIONS"] = list(dimensions)
+        zarr.consolidate_metadata(str(aside), zarr_format=2)
+
+
+def store_files(path: Path) -> Callable[[Path], bool]:
+    """Tells whether a file below `path` belongs to the Zarr folder that `write_zarr` wrote there; without one, none does."""
+    try:
+        _, _, histories = read_header(json.loads((path / ".zattrs").read_text(encoding="utf-8"))["phasefield"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return lambda file: False
+    arrays = "|".join(["time", "x", "y", "z", "u", *(f"histories/{MOMENT if name == 'time' else name}" for name in histories)])
+    known = re.compile(rf"\.z(group|attrs|metadata)|histories/\.z(group|attrs)|({arrays})/(\.z(array|attrs)|\d+(\.\d+)*)")
+    return lambda file: known.fullmatch(file.relative_to(path).as_posix()) is not None
 
 
 def read_zarr(path: Path) -> Snapshots:
@@ -73,9 +108,7 @@ def read_zarr(path: Path) -> Snapshots:
     import zarr
 
     group: Any = zarr.open_group(str(path), mode="r")
-    grid, facts = grid_and_facts(str(group.attrs["phasefield"]))
-    histories = {name: np.asarray(values[:]) for name, values in group["histories"].arrays()} if "histories" in group else {}
-    return Snapshots(np.asarray(group["time"][:]), _reverse_axes(np.asarray(group["u"][:])), grid, histories, facts)
+    return _snapshots(str(group.attrs["phasefield"]), lambda name: np.asarray(group[name][:]))
 
 
 def write_netcdf(path: Path, snapshots: Snapshots) -> None:
@@ -84,13 +117,12 @@ def write_netcdf(path: Path, snapshots: Snapshots) -> None:
 
     with write_file(path, snapshots.fields.nbytes) as aside, netCDF4.Dataset(str(aside), "w") as file:
         file.phasefield = snapshots.header()
-        axes = zip("xyz", snapshots.grid.lines(), strict=False)
-        for name, values in (("time", snapshots.times), *((name, line.numpy()) for name, line in axes)):
-            _variable(file, name, (name,), values)
-        _variable(file, "u", _dimensions(snapshots), _reverse_axes(snapshots.fields))
-        histories = file.createGroup("histories")
-        for name, values in snapshots.histories.items():
-            _variable(histories, name, (f"{name}_steps",), values)
+        for name, dimensions, values in _variables(snapshots):
+            group = file.createGroup("histories") if "/" in name else file
+            for dimension, size in zip(dimensions, values.shape, strict=True):
+                if dimension not in group.dimensions:
+                    group.createDimension(dimension, size)
+            group.createVariable(name.rpartition("/")[2], values.dtype, dimensions)[:] = values
 
 
 def read_netcdf(path: Path) -> Snapshots:
@@ -99,9 +131,27 @@ def read_netcdf(path: Path) -> Snapshots:
 
     with netCDF4.Dataset(str(path)) as file:
         file.set_auto_mask(False)
-        grid, facts = grid_and_facts(file.phasefield)
-        histories = {name: np.asarray(values[:]) for name, values in file["histories"].variables.items()}
-        return Snapshots(np.asarray(file["time"][:]), _reverse_axes(np.asarray(file["u"][:])), grid, histories, facts)
+        return _snapshots(file.phasefield, lambda name: np.asarray(file[name][:]))
+
+
+def _variables(snapshots: Snapshots) -> list[tuple[str, tuple[str, ...], np.ndarray]]:
+    """Name, dimensions and values of all arrays of a file; coordinates come before what lies over them."""
+    axes = "xyz"[: snapshots.grid.dimensions]
+    lines = [(name, (name,), line.numpy()) for name, line in zip(axes, snapshots.grid.lines(device=CPU), strict=True)]
+    field = ("u", ("time", *reversed(axes)), _reverse_axes(snapshots.fields))
+    moments = len(snapshots.histories.get("time", ()))
+    histories = []
+    for name, values in sorted(snapshots.histories.items(), key=lambda history: history[0] != "time"):
+        over = {moments: MOMENT, moments - 1: INTERVAL}.get(len(values)) if moments else None
+        histories.append((f"histories/{MOMENT if name == 'time' else name}", (over or f"{name}-number",), values))
+    return [("time", ("time",), snapshots.times), *lines, field, *histories]
+
+
+def _snapshots(header: str, values: Callable[[str], np.ndarray]) -> Snapshots:
+    """The snapshots of a file of the arrays of `_variables`, whose `values` are read by name."""
+    grid, facts, names = read_header(header)
+    histories = {name: values(f"histories/{MOMENT if name == 'time' else name}") for name in names}
+    return Snapshots(values("time"), _reverse_axes(values("u")), grid, histories, facts)
 
 
 def _reverse_axes(fields: np.ndarray) -> np.ndarray:
@@ -109,24 +159,11 @@ def _reverse_axes(fields: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(fields.transpose(0, *range(fields.ndim - 1, 0, -1)))
 
 
-def _dimensions(snapshots: Snapshots) -> tuple[str, ...]:
-    """Names of the axes of fields `[n, z, y, x]`."""
-    return ("time", *reversed("xyz"[: snapshots.grid.dimensions]))
-
-
-def _variable(group: Any, name: str, dimensions: tuple[str, ...], values: np.ndarray) -> None:
-    """A NetCDF variable, with those of its dimensions that are not there yet."""
-    for dimension, size in zip(dimensions, values.shape, strict=True):
-        if dimension not in group.dimensions:
-            group.createDimension(dimension, size)
-    group.createVariable(name, values.dtype, dimensions)[:] = values
-
-
 def _xdmf(data: str, snapshots: Snapshots) -> str:
     """The description of `u` in the HDF5 file `data`: a regular grid of three dimensions for each time."""
     sizes = snapshots.grid.points[::-1]
     box = " ".join(map(str, (1,) * (3 - len(sizes)) + sizes))
-    lines = [line.tolist() for line in snapshots.grid.lines()] + [[0.0, 1.0]] * (3 - len(sizes))
+    lines = [line.tolist() for line in snapshots.grid.lines(device=CPU)] + [[0.0, 1.0]] * (3 - len(sizes))
     corner = " ".join(repr(line[0]) for line in reversed(lines))
     spacing = " ".join(repr(line[1] - line[0]) for line in reversed(lines))
     whole = f'Dimensions="{" ".join(map(str, (len(snapshots.times), *sizes)))}"'
@@ -143,7 +180,7 @@ def _xdmf(data: str, snapshots: Snapshots) -> str:
     <Attribute Name="u" AttributeType="Scalar" Center="Node">
      <DataItem ItemType="HyperSlab" Dimensions="{box}">
       <DataItem Dimensions="3 {1 + len(sizes)}" Format="XML">{index} {zeros}1 {ones}1 {" ".join(map(str, sizes))}</DataItem>
-      <DataItem {whole} {number}>{data}:/u</DataItem>
+      <DataItem {whole} {number}>{escape(data)}:/u</DataItem>
      </DataItem>
     </Attribute>
    </Grid>"""

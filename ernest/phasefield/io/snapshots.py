@@ -1,7 +1,9 @@
 """Samples a run at chosen times, with the histories of its steps and how it was made, for data files and pictures."""
 
 import json
+import math
 import platform
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -15,13 +17,20 @@ from torch import Tensor
 from ernest.phasefield.grid import Grid
 from ernest.phasefield.solver.solution import Solution
 
+MOMENT, INTERVAL = "moment", "interval"
+"""Names in files: of the history `time`, where `time` are the times of the snapshots, and of the dimension of steps."""
+
+_FIELDS, _HISTORIES = ("float64", "float32"), ("float64", "float32", "int64", "int32")
+"""The types of numbers that every format holds."""
+
 
 @dataclass(frozen=True)
 class Snapshots:
     """Fields `[n, *points]` at n rising `times`, on `grid`.
 
     `histories` are arrays `[steps]` or `[steps + 1]` by name, such as the energy after every step; `facts` say how the run was
-    made, in numbers, words, lists and dictionaries of them (JSON). Raises ValueError where shapes do not match.
+    made, in numbers, words, arrays, paths, and lists and dictionaries of them. Raises ValueError where shapes do not match, and
+    for types of numbers and names that not every format can hold.
     """
 
     times: np.ndarray
@@ -36,10 +45,21 @@ class Snapshots:
             raise ValueError(f"snapshots: expected fields {wanted} for {len(self.times)} times, got {self.fields.shape}")
         if len(self.times) == 0 or not (np.diff(self.times) > 0).all():
             raise ValueError(f"snapshots: expected one time or more, and rising ones, got {self.times}")
+        if self.fields.dtype not in _FIELDS:
+            raise ValueError(f"snapshots: expected fields of type {' or '.join(_FIELDS)}, got {self.fields.dtype}")
+        for name, values in self.histories.items():
+            if not re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) or name in (MOMENT, INTERVAL):
+                raise ValueError(
+                    f"histories: expected a name of letters, digits and _, other than {MOMENT} and {INTERVAL}, got {name!r}"
+                )
+            if values.ndim != 1 or values.dtype not in _HISTORIES:
+                wanted = f"an array [steps] of type {', '.join(_HISTORIES)}"
+                raise ValueError(f"histories: {name}: expected {wanted}, got {list(values.shape)} of {values.dtype}")
 
     def header(self) -> str:
-        """Grid and facts as JSON, which every data file carries."""
-        return json.dumps({"grid": asdict(self.grid), "facts": dict(self.facts)})
+        """Grid, facts and the names of the histories as JSON, which every data file carries."""
+        known = {"grid": asdict(self.grid), "facts": as_json(self.facts), "histories": list(self.histories)}
+        return json.dumps(known, ensure_ascii=True)
 
 
 def take_snapshots(
@@ -51,14 +71,15 @@ def take_snapshots(
     resumed from a checkpoint reach back to its beginning, its fields to the checkpoint. Raises ValueError for times that
     the solution does not cover, and for a run that is not on a `Grid`.
     """
-    if not isinstance(solution.grid, Grid):
-        raise ValueError(f"snapshots: expected a run on the even spacing of a Grid, got {type(solution.grid).__name__}")
+    grid = even_grid(solution, "snapshots")
+    members = solution.start.ndim - grid.dimensions and math.prod(solution.start.shape[: -grid.dimensions])
+    if not 0 <= member < max(members, 1):
+        raise ValueError(f"snapshots: expected member 0 to {max(members, 1) - 1}, got {member}")
     energy, mass = (history.reshape(len(solution.times), -1)[:, member] for history in (solution.energy, solution.mass))
     first = solution.dense_output.span[0] if solution.dense_output else solution.times[-1]
     covered = solution.times >= first * (1 - 1e-12)
     chosen = representative_times(solution.times[covered], energy[covered]) if times is None else times
-    shape = solution.grid.points
-    shown = [solution(float(time)).reshape(-1, *shape)[member].detach().cpu().numpy() for time in chosen]
+    shown = [solution(float(time)).reshape(-1, *grid.points)[member].detach().cpu().numpy() for time in chosen]
     histories = {
         "time": solution.times,
         "energy": energy,
@@ -67,7 +88,14 @@ def take_snapshots(
         "iterations": solution.iterations,
     }
     known = {"flow": as_json(solution.flow), "scheme": as_json(solution.scheme), "versions": versions()}
-    return Snapshots(np.array(chosen, dtype=float), np.stack(shown), solution.grid, histories, known | facts)
+    return Snapshots(np.array(chosen, dtype=float), np.stack(shown), grid, histories, known | facts)
+
+
+def even_grid(solution: Solution, what: str) -> Grid:
+    """The grid of a run. Raises ValueError for one on points that are not evenly spaced, which files and pictures do not know."""
+    if not isinstance(solution.grid, Grid):
+        raise ValueError(f"{what}: expected a run on the even spacing of a Grid, got {type(solution.grid).__name__}")
+    return solution.grid
 
 
 def representative_times(time: np.ndarray, energy: np.ndarray, count: int = 6) -> np.ndarray:
@@ -85,21 +113,25 @@ def representative_times(time: np.ndarray, energy: np.ndarray, count: int = 6) -
     return times
 
 
-def grid_and_facts(header: str) -> tuple[Grid, dict[str, Any]]:
-    """Grid and facts from the JSON of `Snapshots.header`."""
+def read_header(header: str) -> tuple[Grid, dict[str, Any], list[str]]:
+    """Grid, facts and names of histories from the JSON of `Snapshots.header`."""
     known = json.loads(header)
     shape = {name: tuple(value) if isinstance(value, list) else value for name, value in known["grid"].items()}
-    return Grid(**shape), known["facts"]
+    return Grid(**shape), known["facts"], known["histories"]
 
 
 def as_json(value: Any) -> Any:
     """A value in types that JSON can hold: a dataclass as its name and fields, an object of another class as its repr."""
-    if is_dataclass(value):
+    if is_dataclass(value) and not isinstance(value, type):
         return {"name": type(value).__name__} | {part.name: as_json(getattr(value, part.name)) for part in fields(value)}
-    if isinstance(value, Tensor):
-        return value.tolist()
+    if isinstance(value, Tensor | np.ndarray | np.generic):
+        return as_json(value.tolist())
     if isinstance(value, tuple | list):
         return [as_json(part) for part in value]
+    if isinstance(value, Mapping):
+        return {str(name): as_json(part) for name, part in value.items()}
+    if isinstance(value, Path):
+        return str(value)
     return value if value is None or isinstance(value, bool | int | float | str) else repr(value)
 
 

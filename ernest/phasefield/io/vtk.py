@@ -7,10 +7,12 @@ the histories follow the XML as raw bytes, so nothing is rounded; x runs fastest
 import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import numpy as np
 
-from ernest.phasefield.io.snapshots import Snapshots, grid_and_facts
+from ernest.phasefield.io.formats import CPU, QUOTES
+from ernest.phasefield.io.snapshots import Snapshots, read_header
 from ernest.storage import write_file
 
 _TYPES = {"Float64": "<f8", "Float32": "<f4", "Int64": "<i8", "Int32": "<i4"}
@@ -31,19 +33,26 @@ def write_collection(path: Path, snapshots: Snapshots) -> None:
     The first image holds the histories.
     """
     names = [f"{index:04d}.vti" for index in range(len(snapshots.times))]
-    rows = [
-        f'  <DataSet timestep="{time!r}" file="{path.stem}/{name}"/>'
-        for time, name in zip(snapshots.times.tolist(), names, strict=True)
-    ]
+    stem = escape(path.stem, QUOTES)
+    pairs = zip(snapshots.times.tolist(), names, strict=True)
+    rows = [f'  <DataSet timestep="{time!r}" file="{stem}/{name}"/>' for time, name in pairs]
     head, tail = '<?xml version="1.0"?>\n<VTKFile type="Collection" version="0.1">\n <Collection>', " </Collection>\n</VTKFile>\n"
-    with write_file(path, snapshots.fields.nbytes) as aside:
+    with write_file(path, snapshots.fields.nbytes, mine=is_image) as aside:
         folder = aside.with_suffix("")
         folder.mkdir()
         for index, name in enumerate(names):
             times, fields = snapshots.times[index : index + 1], snapshots.fields[index : index + 1]
             histories = {} if index else snapshots.histories
             (folder / name).write_bytes(_image(Snapshots(times, fields, snapshots.grid, histories, snapshots.facts)))
-        aside.write_text("\n".join([head, *rows, tail]))
+        aside.write_text("\n".join([head, *rows, tail]), encoding="utf-8")
+
+
+def is_image(file: Path) -> bool:
+    """Whether a file is an image of a collection that was written here."""
+    if not re.fullmatch(r"\d{4,}\.vti", file.name) or not file.is_file():
+        return False
+    with file.open("rb") as opened:
+        return b'Name="phasefield"' in opened.read(4096)
 
 
 def read_image(path: Path) -> Snapshots:
@@ -57,14 +66,14 @@ def read_image(path: Path) -> Snapshots:
     header, time = (image.find(f".//*[@Name='{name}']") for name in ("phasefield", "TimeValue"))
     if header is None or header.text is None or time is None or time.text is None:
         raise ValueError("grid and time are missing")
-    grid, facts = grid_and_facts(bytes(map(int, header.text.split()[:-1])).decode())
+    grid, facts, _ = read_header(bytes(map(int, header.text.split()[:-1])).decode())
     u = fields.pop("u").reshape(grid.points, order="F")
     return Snapshots(np.array([float(time.text)]), np.ascontiguousarray(u)[None], grid, fields, facts)
 
 
 def read_collection(path: Path) -> Snapshots:
     """The snapshots of a collection of images."""
-    files = [path.parent / name for name in re.findall(r'file="([^"]+)"', path.read_text())]
+    files = [path.parent / row.attrib["file"] for row in ElementTree.parse(path).iter("DataSet")]
     images = [read_image(file) for file in files]
     times, fields = (np.concatenate([getattr(image, name) for image in images]) for name in ("times", "fields"))
     return Snapshots(times, fields, images[0].grid, images[0].histories, images[0].facts)
@@ -75,7 +84,7 @@ def _image(snapshots: Snapshots) -> bytes:
     grid = snapshots.grid
     missing = 3 - grid.dimensions
     extent = " ".join(f"0 {n - 1}" for n in grid.points + (1,) * missing)
-    lines = [line.tolist() for line in grid.lines()] + [[0.0, 1.0]] * missing
+    lines = [line.tolist() for line in grid.lines(device=CPU)] + [[0.0, 1.0]] * missing
     origin = " ".join(repr(line[0]) for line in lines)
     spacing = " ".join(repr(line[1] - line[0]) for line in lines)
     blocks: list[bytes] = []

@@ -73,7 +73,7 @@ def outer_matrices(
     Points that are no node need none: theirs is empty.
     """
     if not taus:
-        return [*window_matrices(points, tau, taus, window), torch.eye(len(points)).to(points)]
+        return [*window_matrices(points, tau, taus, window), torch.eye(len(points), dtype=points.dtype, device=points.device)]
     positions, matrices = known_positions(points, nodes, tau, taus), []
     for i in range(len(points)):
         known = _before(positions, nodes, i)[-outer_window:]

@@ -30,7 +30,7 @@ class Anderson:
         gram = dF @ dF.mT
         # Nearly dependent differences make the Gram matrix singular to round-off.
         ridge = 1e-14 * gram.diagonal(dim1=-2, dim2=-1).sum(-1) + torch.finfo(c.dtype).tiny
-        gram = gram + ridge[..., None, None] * torch.eye(gram.shape[-1]).to(gram)
+        gram = gram + ridge[..., None, None] * torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
         weights = torch.linalg.solve(gram, dF @ residual.flatten(-self.axes)[..., None])
         step = (weights * (torch.stack(self._changes, -2) + dF)).sum(-2)
         return c + residual - step.unflatten(-1, c.shape[-self.axes :])
@@ -45,7 +45,7 @@ def gmres(
     tiny = torch.finfo(right.dtype).tiny
     vectors = torch.zeros(*flat.shape[:-1], limit + 1, flat.shape[-1], dtype=flat.dtype, device=flat.device)
     vectors[..., 0, :] = flat / (norms + tiny)[..., None]
-    hessenberg = torch.zeros(*flat.shape[:-1], limit + 1, limit, dtype=torch.float64)
+    hessenberg = torch.zeros(*flat.shape[:-1], limit + 1, limit, dtype=torch.float64, device="cpu")
     count = 0
     while True:
         new = product(vectors[..., count, :].reshape(shape)).flatten(-axes)
@@ -69,9 +69,9 @@ def gmres(
 
 def _least_squares(hessenberg: Tensor) -> tuple[Tensor, Tensor]:
     """The weights y `[..., m]` for which e_1 - H y is smallest, and its size `[...]`."""
-    target = torch.zeros(*hessenberg.shape[:-1], 1, dtype=hessenberg.dtype)
+    target = torch.zeros(*hessenberg.shape[:-1], 1, dtype=hessenberg.dtype, device=hessenberg.device)
     target[..., 0, :] = 1
     Q, R = torch.linalg.qr(hessenberg)
-    ridge = torch.finfo(R.dtype).tiny * torch.eye(R.shape[-1], dtype=R.dtype)
+    ridge = torch.finfo(R.dtype).tiny * torch.eye(R.shape[-1], dtype=R.dtype, device=R.device)
     weights = torch.linalg.solve_triangular(R + ridge, Q.mT @ target, upper=True)
     return weights[..., 0], (hessenberg @ weights - target).norm(dim=-2)[..., 0]

@@ -6,6 +6,7 @@ A file is written aside, synced and renamed, so that a run killed in the middle 
 import hashlib
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from ernest.phasefield.flows import Flow, forcing_modes
 from ernest.phasefield.grid import Space
 from ernest.phasefield.potentials import samples_of, varies
 from ernest.phasefield.stepping import State
-from ernest.storage import load_tensors, read_header, save_tensors
+from ernest.storage import check_writable, load_tensors, read_header, save_tensors
 
 FORMAT = "ernest phase-field run 2"
 
@@ -41,6 +42,48 @@ class Checkpoint:
         """Whether `steps` and `seconds` since the last checkpoint are enough for the next."""
         by_steps = self.steps is not None and steps >= self.steps
         return by_steps or (self.minutes is not None and seconds >= 60 * self.minutes)
+
+
+def check_checkpoint(checkpoint: Checkpoint | None, resume: bool) -> None:
+    """Raise ValueError, before a run, for a checkpoint that could not be written or would replace a file that is none."""
+    if checkpoint is None:
+        if resume:
+            raise ValueError("resume: a run goes on from its checkpoint; say which with checkpoint=Checkpoint(path, ...)")
+        return
+    if not isinstance(checkpoint, Checkpoint):
+        raise ValueError(f"checkpoint: expected Checkpoint(path, steps=...) or Checkpoint(path, minutes=...), got {checkpoint!r}")
+    path = Path(checkpoint.path)
+    check_writable(path)
+    if path.exists() and not _is_checkpoint(path):
+        raise ValueError(f"checkpoint: {path} is no checkpoint of a phase-field run and would be lost: choose another name")
+
+
+def _is_checkpoint(path: Path) -> bool:
+    try:
+        return read_header(path).metadata.get("format") == FORMAT
+    except (ValueError, OSError):
+        return False
+
+
+def checkpoint_time(path: Path | str) -> float:
+    """The time that a checkpoint has reached; 0 where there is none."""
+    return float(json.loads(read_header(path).metadata["run"])["time"]) if Path(path).exists() else 0.0
+
+
+def check_ahead(path: Path | str, state: State, t1: float) -> None:
+    """Raise ValueError for an end that the checkpoint has left behind."""
+    if float(state.time) > t1 * (1 + 1e-9):
+        raise ValueError(f"t1: {path} is at time {float(state.time):.9g} already; expected that time or a later one, got {t1}")
+
+
+def failed_path(path: Path) -> Path:
+    """Where the last good state of a failed run goes: beside its checkpoint, and over no other file."""
+    place = path.with_name(path.stem + "-failed.safetensors")
+    number = 1
+    while os.path.lexists(place) and not _is_checkpoint(place):
+        number += 1
+        place = path.with_name(f"{path.stem}-failed-{number}.safetensors")
+    return place
 
 
 def save_run(path: Path | str, state: State, facts: dict[str, Any], history: dict[str, Any]) -> None:
@@ -71,7 +114,7 @@ def load_run(path: Path | str, device: torch.device) -> tuple[State, dict[str, A
 
 def problem_of(flow: Flow, grid: Space, u0: Tensor, **choices: object) -> dict[str, str]:
     """Names and values, or digests, of all that decides the steps of a run: a checkpoint may be resumed only where they agree."""
-    k2 = grid.squared_wavenumbers()
+    k2 = grid.squared_wavenumbers(device=torch.device("cpu"))
     values = u0 if varies(flow.potential) else samples_of(flow.potential)
     samples = flow.potential.f(values)
     digests = {"mobility": flow.mobility(k2), "linear": flow.linear(k2), "potential": samples, "u0": u0}

@@ -102,7 +102,7 @@ def _by_member(element: Element, fields: Tensor) -> Tensor:
 
 
 def _value(event: Event, u: Tensor) -> float:
-    return float(event.what(u) if callable(event.what) else u[event.what])
+    return float(event.what(u) if callable(event.what) else u[tuple(event.what)])
 
 
 def _brackets(polynomial: np.polynomial.Chebyshev, direction: int, first: float, last: float) -> list[tuple[float, float]]:

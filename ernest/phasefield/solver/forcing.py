@@ -79,7 +79,7 @@ class ForcingEstimate:
 
     def jump(self, time: float, tau: float, looks: Tensor) -> float | None:
         """The time of a jump between the places where the element was looked at, by bisection; None if the change is smooth."""
-        ends = torch.tensor([-1 + 1e-9, 1 - 1e-9], dtype=torch.float64)
+        ends = torch.tensor([-1 + 1e-9, 1 - 1e-9], dtype=torch.float64, device="cpu")
         places = torch.cat([looks, ends]).sort().values
         times = (time + tau * (places + 1) / 2).tolist()
         before, largest, low, high = self._at(times[0]), -1.0, times[0], times[1]
@@ -107,7 +107,7 @@ class ForcingEstimate:
         return forcing_fields(self._flow, self._grid, times.to(self._like))
 
     def _at(self, time: float) -> Tensor:
-        return forcing_fields(self._flow, self._grid, torch.tensor([time], dtype=torch.float64).to(self._like))[0]
+        return forcing_fields(self._flow, self._grid, torch.tensor([time], dtype=self._like.dtype, device=self._like.device))[0]
 
     def _size(self, fields: Tensor) -> float:
         """The greatest root of the mean square of some fields `[q, *points]`."""
@@ -116,7 +116,7 @@ class ForcingEstimate:
 
 def places(number: int, count: int) -> Tensor:
     """So many local times, one in each of as many equal parts of an element, at places that differ from element to element."""
-    part = torch.arange(number, dtype=torch.float64)
+    part = torch.arange(number, dtype=torch.float64, device="cpu")
     return -1 + 2 * (part + ((part + 1) * GOLDEN + count * math.sqrt(2)) % 1) / number
 
 

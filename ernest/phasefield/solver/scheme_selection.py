@@ -58,6 +58,14 @@ IMPLICIT_SWEEPS = 3
 """The iterations of an implicit element by which its length is judged; the others only solve the equation."""
 
 
+def check_scheme(scheme: Scheme | None, strict: bool) -> None:
+    """Raise ValueError for what is no scheme, and for a scheme beside the one that `strict` asks for."""
+    if scheme is not None and (isinstance(scheme, type) or not hasattr(scheme, "stepper")):
+        raise ValueError(f"scheme: expected a scheme such as GaussSeidel(3, 4, 2), got {scheme!r}")
+    if strict and scheme is not None:
+        raise ValueError(f"strict: means the implicit scheme; leave it out, or leave scheme={scheme} out")
+
+
 def choose_schemes(flow: Flow, grid: Space, u0: Tensor, tolerance: float, scheme: Scheme | None, strict: bool) -> SchemeChoice:
     """The user's scheme, or one for the flow and the tolerance: Gauss-Seidel, or the implicit scheme in strict mode."""
     S = stabilisation_for(flow, grid, u0)

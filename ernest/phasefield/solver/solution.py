@@ -8,6 +8,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,6 +55,21 @@ class DenseOutput:
         while self._held > self._memory and self.moved < len(self._tensors) - 1:
             self._move_oldest()
 
+    def forget_after(self, time: float) -> None:
+        """Drops the elements that begin at `time` or later."""
+        while self._spans and self._spans[-1][0] >= time:
+            self._spans.pop()
+            tensor = self._tensors.pop()
+            if isinstance(tensor, Tensor):
+                self._held -= tensor.nbytes
+        self.moved, self._refined = min(self.moved, len(self)), LRUCache(2)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy in another process needs: all elements, since files that this one removes are no use to it."""
+        tensors = [self._tensor(index) for index in range(len(self))]
+        held = sum(tensor.nbytes for tensor in tensors)
+        return self.__dict__ | {"_tensors": tensors, "_held": held, "moved": 0, "_folder": None, "_refined": LRUCache(2)}
+
     def covering(self, time: float) -> Element:
         """The element that `time` lies in, of the order at its ends all through. Raises ValueError outside of the run."""
         index = self._index(time)
@@ -67,15 +83,19 @@ class DenseOutput:
         return min(bisect_left([start + tau for start, tau in self._spans], time), len(self) - 1)
 
     def _element(self, index: int) -> Element:
-        from safetensors.torch import load_file
-
         axis, (time, tau) = -1 - self._grid.dimensions, self._spans[index]
-        kept = self._tensors[index]
-        if isinstance(kept, Path):
-            real = load_file(kept)["modes"]
-            kept = torch.view_as_complex(real) if "periodic" in self._grid.boundaries else real
+        kept = self._tensor(index)
         start, coefficients = kept.select(axis, 0), kept.narrow(axis, 1, kept.shape[axis] - 1)
         return Element(time, tau, start, start + 2 * coefficients.select(axis, 0), self._grid, lambda: coefficients)
+
+    def _tensor(self, index: int) -> Tensor:
+        from safetensors.torch import load_file
+
+        kept = self._tensors[index]
+        if isinstance(kept, Tensor):
+            return kept
+        real = load_file(kept)["modes"]
+        return torch.view_as_complex(real) if "periodic" in self._grid.boundaries else real
 
     def _move_oldest(self) -> None:
         from safetensors.torch import save_file
@@ -117,12 +137,15 @@ class Solution:
         The first time in a step costs about as much as two or three steps, others in the same step next to nothing.
         Raises ValueError for times that the run does not cover, and where the run has kept no elements.
         """
-        times = torch.as_tensor(time, dtype=torch.float64)
+        times = torch.as_tensor(time, dtype=torch.float64, device="cpu")
         if times.ndim:
             return torch.stack([self(float(t)) for t in times])
         if self.dense_output is None:
             raise ValueError("solution: this run kept its ends only; solve with dense=True for the times between them")
-        if not self.dense_output and float(times) == self.records[-1].time:  # a run resumed from a checkpoint at its end
+        if not self.dense_output:  # a run resumed from a checkpoint at its end
+            end = self.records[-1].time
+            if abs(float(times) - end) > 1e-9 * abs(end):
+                raise ValueError(f"time: the solution covers {end} to {end}, got {float(times)}")
             return self.end.clone()
         return self.dense_output.covering(float(times)).at_time(float(times))
 

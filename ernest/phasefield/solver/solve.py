@@ -4,7 +4,8 @@ import math
 import tempfile
 import time as clock
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
@@ -12,14 +13,24 @@ import torch
 from torch import Tensor
 
 from ernest.phasefield.flows import Flow, check_flow
-from ernest.phasefield.grid import Space
-from ernest.phasefield.solver.checkpoint import Checkpoint, check_problem, load_run, problem_of, save_run
+from ernest.phasefield.grid import Grid, Space
+from ernest.phasefield.solver.checkpoint import (
+    Checkpoint,
+    check_ahead,
+    check_checkpoint,
+    check_problem,
+    failed_path,
+    load_run,
+    problem_of,
+    save_run,
+)
 from ernest.phasefield.solver.controller import Adaptive, Prescribed
 from ernest.phasefield.solver.diagnostics import Diagnostics, StepRecord
 from ernest.phasefield.solver.events import Event, EventOccurrence, check_events, find_events
 from ernest.phasefield.solver.initial_step import first_step, graded_lengths, is_rough, stiff_imbalance, time_derivative
-from ernest.phasefield.solver.progress import progress_bar
-from ernest.phasefield.solver.scheme_selection import choose_schemes
+from ernest.phasefield.solver.progress import Progress, progress_bar
+from ernest.phasefield.solver.resolution import UnresolvedInterface, is_unresolved, thin_interface
+from ernest.phasefield.solver.scheme_selection import check_scheme, choose_schemes
 from ernest.phasefield.solver.solution import DenseOutput, Solution
 from ernest.phasefield.solver.steady import Mode, is_steady
 from ernest.phasefield.solver.try_step import (
@@ -53,6 +64,15 @@ class RunFailed(ArithmeticError):
         self.time, self.step, self.iteration, self.tau, self.path = time, step, iteration, tau, path
 
 
+class RunInterrupted(KeyboardInterrupt):
+    """The run was interrupted, by Ctrl-C as a rule. `solution` is what it had done, and `path` its checkpoint, if it has one."""
+
+    def __init__(self, solution: Solution, t1: float, path: Path | None) -> None:
+        onwards = "" if path is None else f"; with resume=True it goes on from {path}"
+        super().__init__(f"the run was interrupted at time {solution.times[-1]:.9g} of {t1:.9g}{onwards}")
+        self.solution, self.path = solution, path
+
+
 @dataclass
 class History:
     """Records of a run so far: its steps, its events, and whether it has warned of a rising energy."""
@@ -60,6 +80,11 @@ class History:
     records: list[StepRecord] = field(default_factory=list)
     occurrences: list[EventOccurrence] = field(default_factory=list)
     warned: bool = False
+
+    def forget_after(self, time: float) -> None:
+        """Drops what is later than `time`."""
+        self.records = [record for record in self.records if record.time <= time]
+        self.occurrences = [occurrence for occurrence in self.occurrences if occurrence.time <= time]
 
 
 def solve(
@@ -82,7 +107,7 @@ def solve(
     resume: bool = False,
     dense: bool = True,
     memory: float = 4e9,
-    progress: bool = True,
+    progress: Progress = True,
 ) -> Solution:
     """Solves the flow from the fields `u0` `[..., *points]` at time 0 to the time `t1`; leading axes are an ensemble with
     common steps.
@@ -103,12 +128,17 @@ def solve(
     The solution can be evaluated at any time. Beyond `memory` bytes its oldest elements are kept in temporary files, and with
     `dense=False` only the fields at both ends are kept. With `resume` a run continues from its checkpoint if there is one:
     its steps and fields are bit for bit those of a run that never stopped, and the solution covers the time from there.
+    `progress` tells on stderr how far the run is; a function is called with the record of every step instead.
 
-    Raises ValueError for input that does not fit together, and RunFailed where no step length works. Warns of a rising energy.
+    Raises ValueError for input that does not fit together, RunFailed where no step length works, and RunInterrupted, which
+    holds what was done, when the run is interrupted. Warns of a rising energy, and of interfaces too thin for the grid.
     """
     events = (events,) if isinstance(events, Event) else tuple(events)
+    t1, tolerance, step = float(t1), float(tolerance), None if step is None else float(step)
     stops = _check_times(t1, step, max_step, stops)
-    _check_input(flow, grid, u0, t1, step, events, resume, checkpoint, scheme, steady)
+    check_scheme(scheme, strict)
+    check_checkpoint(checkpoint, resume)
+    _check_input(flow, grid, u0, t1, step, events, steady)
     given, units = units, units or own_units(flow, grid, u0, t1)
     tolerance = _relative_tolerance(tolerance, absolute_tolerance, units, u0)
     choice = choose_schemes(flow, grid, u0, tolerance, scheme, strict)
@@ -117,6 +147,7 @@ def solve(
     problem = problem_of(flow, grid, u0, scheme=scheme, strict=strict, **choices)
     if resume and checkpoint is not None and Path(checkpoint.path).exists():
         current, history = _load(checkpoint.path, problem, u0)
+        check_ahead(checkpoint.path, current.state, t1)
     else:
         current, record = initial_state(steppers, diagnostics, u0, _controller(steppers, u0, t1, step, max_step), stops)
         history = History([record])
@@ -124,7 +155,23 @@ def solve(
     shortest, end = _shortest_and_end(units, t1, step)
     saved, saved_at, steady_at = current.state.count, clock.monotonic(), None
 
-    with progress_bar(progress, float(current.state.time), t1) as show:
+    def solution() -> Solution:
+        last, records, occurrences = grid.field(current.state.modes), tuple(history.records), tuple(history.occurrences)
+        return Solution(flow, grid, choice.scheme, first, last, records, occurrences, dense_output, units, steady_at)
+
+    def interrupted() -> RunInterrupted | None:
+        """What has been done up to the last whole step; None where that is nothing."""
+        history.forget_after(float(current.state.time))
+        if dense_output is not None:
+            dense_output.forget_after(float(current.state.time))
+        if len(history.records) < 2:
+            return None
+        if checkpoint:
+            _save(checkpoint.path, problem, current, history)
+        return RunInterrupted(solution(), t1, Path(checkpoint.path) if checkpoint else None)
+
+    thin = _warn_of_thin_interface(thin_interface(flow, grid), grid, current)
+    with progress_bar(progress, float(current.state.time), t1) as show, _rescue(interrupted):
         while not _ended(events, history) and steady_at is None and float(current.state.time) < end:
             outcome = try_step(steppers, diagnostics, current, current.controller.propose(steppers.until_stop(current)))
             if isinstance(outcome, RejectedStep):
@@ -132,12 +179,13 @@ def solve(
                 if current.controller.tau < shortest:
                     raise _failure(checkpoint, problem, current, history, outcome)
                 continue
-            (current, element, record), occurrences = _up_to_terminal(steppers, diagnostics, current, outcome, events)
+            (after, element, record), occurrences = _up_to_terminal(steppers, diagnostics, current, outcome, events)
             history.records.append(record)
             history.occurrences += occurrences
-            _warn_of_rise(history, diagnostics, current.noise)
             if dense_output is not None:
                 dense_output.append(element)
+            current = after  # from here on the step is done, whatever interrupts the run
+            _warn_of_rise(history, diagnostics, current.noise)
             if steady is not None:
                 rests = is_steady(steady, element.end_modes, element.end, record.time, t1 - record.time, flow, grid, units.field)
                 steady_at = record.time if rests else None
@@ -147,9 +195,20 @@ def solve(
                 saved, saved_at = current.state.count, clock.monotonic()
     if checkpoint:
         _save(checkpoint.path, problem, current, history)
-    last = grid.field(current.state.modes)
-    records, occurrences = tuple(history.records), tuple(history.occurrences)
-    return Solution(flow, grid, choice.scheme, first, last, records, occurrences, dense_output, units, steady_at)
+    _warn_of_thin_interface(thin, grid, current)
+    return solution()
+
+
+@contextmanager
+def _rescue(interrupted: Callable[[], RunInterrupted | None]) -> Iterator[None]:
+    """Raises what `interrupted` returns in place of an interruption."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        done = interrupted()
+        if done is None:
+            raise
+        raise done from stop
 
 
 def _check_input(
@@ -159,26 +218,17 @@ def _check_input(
     t1: float,
     step: float | None,
     events: tuple[Event, ...],
-    resume: bool,
-    checkpoint: Checkpoint | None,
-    scheme: Scheme | None,
     steady: float | None,
 ) -> None:
     """Raise ValueError, before any work, for input that would fail later or give nonsense."""
     check_flow(flow, grid, u0)
     check_events(events, grid)
-    if scheme is not None and (isinstance(scheme, type) or not hasattr(scheme, "stepper")):
-        raise ValueError(f"scheme: expected a scheme such as GaussSeidel(), got {scheme!r}")
-    if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
-        raise ValueError(f"checkpoint: expected a Checkpoint(path, steps=..) or (path, minutes=..), got {checkpoint!r}")
     if not 0 < t1 < math.inf:
         raise ValueError(f"t1: expected a time after 0, got {t1}")
     if step is not None and not 0 < step <= t1:
         raise ValueError(f"step: expected a length between 0 and t1 = {t1}, got {step}")
     if steady is not None and not steady > 0:
         raise ValueError(f"steady: expected a positive bound of the speed, got {steady}")
-    if resume and checkpoint is None:
-        raise ValueError("resume: a run goes on from its checkpoint; say which with checkpoint=Checkpoint(path, ...)")
 
 
 def _check_times(t1: float, step: float | None, max_step: float, stops: Sequence[float]) -> tuple[float, ...]:
@@ -241,6 +291,14 @@ def _up_to_terminal(
     return step, [occurrence for occurrence in occurrences if occurrence.time <= last]
 
 
+def _warn_of_thin_interface(thin: str | None, grid: Space, current: SolverState) -> str | None:
+    """Warns if interfaces are too thin for the grid and the field shows it; returns what remains to be warned of."""
+    if thin is None or not isinstance(grid, Grid) or not is_unresolved(grid, current.state.modes):
+        return thin
+    warnings.warn(thin, UnresolvedInterface, stacklevel=3)
+    return None
+
+
 def _ended(events: tuple[Event, ...], history: History) -> bool:
     """Whether a terminal event has occurred."""
     terminal = {event.name for event in events if event.terminal}
@@ -251,7 +309,7 @@ def _warn_of_rise(history: History, diagnostics: Diagnostics, noise: float) -> N
     """Warns of the first rise of the energy in a run."""
     if history.warned or not diagnostics.dissipative:
         return
-    before, after = (torch.as_tensor(record.energy, dtype=torch.float64) for record in history.records[-2:])
+    before, after = (torch.as_tensor(record.energy, dtype=torch.float64, device="cpu") for record in history.records[-2:])
     rise = float((after - before).max())
     if rise > noise:
         history.warned = True
@@ -293,6 +351,6 @@ def _failure(
     if checkpoint is None:
         path = Path(tempfile.mkdtemp(prefix="phasefield-")) / "failed.safetensors"
     else:
-        path = Path(checkpoint.path).with_name(Path(checkpoint.path).stem + "-failed.safetensors")
+        path = failed_path(Path(checkpoint.path))
     _save(path, problem, current, history)
     return RunFailed(float(current.state.time), current.state.count + 1, rejected.iteration, current.controller.tau, path)

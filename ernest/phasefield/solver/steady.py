@@ -6,8 +6,9 @@ solves for every length; the steps then grow without bound, as long as no mode o
 one. Where the steps become short again the sweeps return. The stabilisation follows the range of the field meanwhile: a spike
 in the first field that has decayed has no say any more.
 
-A rough first field has the opposite trouble. Its stiff waves have to decay, which the sweeps' elements do not let them
-do, so a run begins with exponential elements, which are exact for the linear part, until these waves are gone.
+A rough first field has the opposite trouble. Its stiff waves have to decay, which the sweeps' elements do not let them do: they
+leave them ringing, and where that is most of the error it holds the steps down for ever. Then exponential elements, which are
+exact for the linear part, take over until these waves are gone.
 """
 
 import math
@@ -23,7 +24,8 @@ from ernest.phasefield.schemes.exponential import ExponentialElements
 from ernest.phasefield.schemes.radau import RadauElements
 from ernest.phasefield.solver.controller import AIM, SLOW, Adaptive
 from ernest.phasefield.solver.diagnostics import StepRecord
-from ernest.phasefield.solver.initial_step import is_rough, stabilisation_for, time_derivative
+from ernest.phasefield.solver.error_estimate import span_of
+from ernest.phasefield.solver.initial_step import stabilisation_for, stiff_imbalance, time_derivative
 from ernest.phasefield.solver.stiff import nothing_grows_within
 from ernest.phasefield.solver.units import Units
 
@@ -56,27 +58,28 @@ class Mode:
 
     `held` counts the steps that the sweeps have held back lately, or those of damped elements; below zero it is a time in which
     sweeps are left alone, since damped elements were dearer. `cost` is the number of sweeps in a unit of time when these took
-    over, and `failures` tells how often they were dearer. `rough` asks for exponential elements.
+    over, and `failures` tells how often they were dearer. Since the time `ringing` exponential elements let
+    waves decay.
     """
 
     stabilisation: float
     damped: float = 0.0
     held: int = 0
     cost: float = 0.0
-    rough: bool = False
+    ringing: float | None = None
     failures: int = 0
 
     @property
     def kind(self) -> tuple[float, bool, bool]:
         """What of it decides whether the history of the steps before is of use."""
-        return self.stabilisation, self.damped > 0, self.rough
+        return self.stabilisation, self.damped > 0, self.ringing is not None
 
     def scheme(self, tolerance: float, units: Units, epsilon: float) -> RadauElements | ExponentialElements | None:
         """The elements that are not solved by the sweeps of the run's own scheme; None where it is that.
 
         Newton's iterations settle the field to a hundredth of what may be lost in the shortest damped element.
         """
-        if self.rough:
+        if self.ringing is not None:
             return ExponentialElements(ROUGH_DEGREE, ROUGH_DEGREE + 2, self.stabilisation)
         if not self.damped:
             return None
@@ -105,6 +108,7 @@ def mode_after(
     u: Tensor,
     flow: Flow,
     grid: Space,
+    own_time: float,
 ) -> tuple[Mode, Adaptive]:
     """The mode and the control of the steps after an accepted step that ended with the fields u.
 
@@ -112,10 +116,12 @@ def mode_after(
     `controller` was its control, and `wanted` is what that would go on with; `order` is that of the sweeps.
     """
     tau, sweeps = record.tau, record.iterations
-    if mode.rough:
+    if mode.ringing is not None:
         # By then the waves that elements of this length would leave ringing, tau Lambda > 2, have fallen by exp(-30).
-        settled = record.time >= SETTLING * wanted.tau
-        return replace(mode, rough=not settled), replace(wanted, order=order) if settled else wanted
+        if record.time < mode.ringing + SETTLING * wanted.tau:
+            return mode, wanted
+        settled = replace(mode, ringing=None, held=-LEFT_ALONE * 2**mode.failures, failures=mode.failures + 1)
+        return settled, replace(wanted, order=order)
     if mode.damped:
         mode = replace(mode, held=mode.held + 1)
         longest = tau * min(max(error / (AIM * controller.tolerance), 1e-9) ** (-1 / controller.order), MOST_LENGTHENED)
@@ -134,6 +140,9 @@ def mode_after(
         if nothing_grows_within(2 * tau, u, flow, grid):
             return _damped(mode, replace(wanted, tau=tau), sweeps / tau, u, flow)
         count_held = 0
+    presses = count % INTERVAL == 0 and mode.held >= 0 and error > 0.2 * controller.tolerance
+    if presses and rings(record, u, flow, grid, own_time):
+        return replace(mode, ringing=record.time, held=0), replace(wanted, order=ROUGH_DEGREE + 1)
     S = mode.stabilisation
     if count % INTERVAL == 0 and not varies(flow.potential):
         fitting = stabilisation_for(flow, grid, u)
@@ -141,15 +150,23 @@ def mode_after(
     return replace(mode, held=count_held, stabilisation=S), wanted
 
 
+def rings(record: StepRecord, u: Tensor, flow: Flow, grid: Space, own_time: float) -> bool:
+    """Whether most of a step's error is that of waves with tau Lambda > 2 which are off their balance: about a tenth of what they
+    are off counts as error in the time that errors add up in. Exponential elements, which would let them decay, know no forcing.
+    """
+    if flow.forcing is not None:
+        return False
+    speed = time_derivative(flow, grid, grid.modes(u), record.time)
+    return stiff_imbalance(flow, grid, speed, record.tau) > 5 * record.error * span_of(record.time, own_time)
+
+
 def first_mode(
-    mode: Mode, controller: Adaptive, modes: Tensor, u: Tensor, flow: Flow, grid: Space, span: float, units: Units
+    mode: Mode, controller: Adaptive, modes: Tensor, u: Tensor, flow: Flow, grid: Space, own_time: float
 ) -> tuple[Mode, Adaptive]:
-    """Exponential elements for rough fields, damped ones for fields at rest, whose speed is round-off; else the mode as it is."""
-    if flow.forcing is None and is_rough(flow, grid, modes, time_derivative(flow, grid, modes, 0.0), span):
-        return replace(mode, rough=True), replace(controller, order=ROUGH_DEGREE + 1)
+    """Damped elements for fields at rest, whose speed is round-off; else the mode as it is."""
     size = float(grid.norm(modes).max())
     k2, steepest = grid.squared_wavenumbers(u.dtype, u.device), float(flow.potential.df(u).abs().max())
-    stiffest = max(float((flow.mobility(k2) * (flow.linear(k2) + steepest)).max()), 1 / units.time)
+    stiffest = max(float((flow.mobility(k2) * (flow.linear(k2) + steepest)).max()), 1 / own_time)
     at_rest = speed_of(modes, 0.0, flow, grid) <= 100 * torch.finfo(u.dtype).eps * size * stiffest
     if not (at_rest and flow.forcing is None and nothing_grows_within(controller.tau, u, flow, grid)):
         return mode, controller

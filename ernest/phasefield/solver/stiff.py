@@ -101,6 +101,8 @@ def _is_positive(tau: float, u: Tensor, flow: Flow, grid: Space, number: int, me
     slopes = flow.potential.df(u)
     S = float(slopes.max().clamp(min=0))
     moves = mobility > 0
+    if not bool(moves.any()):
+        return True  # nothing moves at all
     scale = torch.where(moves, (linear + S + 1 / (tau * torch.where(moves, mobility, 1))).clamp(min=1e-300) ** -0.5, 0)
 
     def product(v: Tensor) -> Tensor:

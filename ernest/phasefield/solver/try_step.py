@@ -33,6 +33,8 @@ CAUTION_AT_START = 10.0
 """The error of the first element counts so many times: what is allowed grows from nothing in it, also between its ends."""
 MOST_MISSED = 0.5
 """Coarse sweeps whose unsettled part takes more than this share of the tolerance give way to full ones."""
+INSTANT = 1e-4
+"""The share of the flow's own time in which rough fields take some dozens of elements."""
 BLOW_UP = 0.02
 """With prescribed steps: a step that raises the energy by more than this fraction is halved and retried; a smaller rise is
 only reported."""
@@ -136,7 +138,7 @@ class Steppers:
         """The estimated error per unit time that the element's polynomial cannot follow."""
         if current.mode.damped:
             return damped_error_rate(element, self.flow)
-        if current.mode.rough:
+        if current.mode.ringing is not None:
             span = span_of(float(element.time), self.units.time)
             return exponential_error_rate(element, self.flow, current.mode.stabilisation, span)
         return self.truncation(current.mode).rate(element, diagnostics)
@@ -172,11 +174,13 @@ def try_step(steppers: Steppers, diagnostics: Diagnostics, current: SolverState,
         return RejectedStep(controller.after_rejected(tau, math.inf), error.iteration, diverged=True)
     size, epsilon = diagnostics.norm(after.modes), torch.finfo(element.start_modes.dtype).eps
     differences = stats.differences[:IMPLICIT_SWEEPS] if isinstance(scheme, Implicit) else stats.differences
-    special = current.mode.damped or current.mode.rough
+    special = current.mode.damped or current.mode.ringing is not None
     if current.mode.damped:
         differences = ()  # Newton's method ends far below the tolerance
-    error = error_rate(differences, steppers.error_of(current, element, diagnostics), tau, size, epsilon)
     start = float(current.state.time)
+    # At first the tolerance allows less than the round-off of the amplitude, which is granted to these few elements.
+    shown = max(size, steppers.units.field) if start < INSTANT * steppers.units.time else size
+    error = error_rate(differences, steppers.error_of(current, element, diagnostics), tau, shown, epsilon)
     forced = steppers.forcing.look(start, tau, element.degree, current.state.count)
     same = steppers.same_time(start + tau)
     if isinstance(controller, Adaptive) and forced.jump is not None and start + same < forced.jump < start + tau - same:
@@ -213,10 +217,9 @@ def try_step(steppers: Steppers, diagnostics: Diagnostics, current: SolverState,
     if isinstance(controller, Adaptive) and isinstance(current.controller, Adaptive) and steppers.choice.may_add_sweeps:
         change = diagnostics.norm(after.modes - element.start_modes) / max(size, 1e-300)
         held = is_held_back(judged, contraction, change, current.controller, steppers.tolerance)
-        u, flow, grid = element.end, steppers.flow, steppers.grid
-        mode, controller = mode_after(
-            mode, held, record, judged, current.controller, controller, steppers.choice.order, after.count, u, flow, grid
-        )
+        problem = (element.end, steppers.flow, steppers.grid, steppers.units.time)
+        order, before = steppers.choice.order, current.controller
+        mode, controller = mode_after(mode, held, record, judged, before, controller, order, after.count, *problem)
     stops = tuple(stop for stop in current.stops if stop - record.time > steppers.same_time(record.time))
     if stops != current.stops or mode.kind != current.mode.kind:
         # What was known of N before a jump, or with another stabilisation, is no guide to what comes after it.
@@ -282,9 +285,8 @@ def initial_state(
     noise, choice = diagnostics.noise(u0, state.modes), steppers.choice
     mode = Mode(choice.stabilisation)
     if isinstance(controller, Adaptive) and choice.may_add_sweeps:
-        mode, controller = first_mode(
-            mode, controller, state.modes, u0, steppers.flow, steppers.grid, steppers.t1, steppers.units
-        )
+        flow, grid, own_time = steppers.flow, steppers.grid, steppers.units.time
+        mode, controller = first_mode(mode, controller, state.modes, u0, flow, grid, own_time)
     return SolverState(state, controller, energy, noise, coarse=steppers.use_coarse(state), stops=stops, mode=mode), record
 
 

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from ernest.lcnet import PPLCNet, load, save, small_images
+from ernest.lcnet import GraphForm, PPLCNet, fold, load, save, small_images
 from ernest.lcnet.deployment import deploy as deploying
 from ernest.lcnet.deployment.deploy import deploy, summary
 from ernest.lcnet.deployment.runtimes import eager_model, open_model
 from ernest.lcnet.deployment.verify import compare
+from ernest.lcnet.image_io.preprocess import normalise_pictures
 from ernest.lcnet.native import available
 from ernest.lcnet.native.build import features
 from ernest.lcnet.native.executor import has_products
@@ -93,6 +94,66 @@ def test_every_target_keeps_the_answers_and_carries_labels(to, precision, checkp
     assert "pip install" in told
 
 
+def raw(path: Path):
+    """A graph as any other program would run it: the input by its only name, outputs by theirs."""
+    if path.suffix == ".onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        (taken,), given = session.get_inputs(), [one.name for one in session.get_outputs()]
+        return taken.name, lambda images: dict(zip(given, session.run(None, {taken.name: images}), strict=True))
+    import openvino
+
+    compiled = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    (taken,) = compiled.inputs
+    return taken.any_name, lambda images: {one.any_name: value for one, value in compiled(images).to_dict().items()}
+
+
+@pytest.mark.parametrize("bgr", [False, True])
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_a_graph_takes_pictures_and_gives_probabilities_and_features(to, bgr, tmp_path) -> None:
+    """Uint8 as decoders give it, means and deviations that differ between colours, and blue first inside where asked."""
+    network = with_statistics(PPLCNet(small_images(10, scale=0.5)))
+    rule = replace(DIGITS, mean=(0.2, 0.5, 0.6), std=(0.2, 0.3, 0.4), bgr=bgr)
+    save(tmp_path / "x.safetensors", network, NAMES, rule)
+    done = deploy(tmp_path / "x.safetensors", to, form=GraphForm(pictures=True, probabilities=True, features=True), threads=1)
+    assert "input pictures (uint8, N x H x W x C, red first), output logits and probabilities and features" in summary(done)
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 40, 56, 3), np.uint8)
+    images = normalise_pictures(pictures, rule)
+    with torch.no_grad():
+        logits, features = network(images), network.features(images)[-1].mean((2, 3))
+    taken, run = raw(done.files[0])
+    found = run(pictures)
+    assert (taken, set(found)) == ("pictures", {"logits", "probabilities", "features"})
+    for name, right in (("logits", logits), ("probabilities", logits.softmax(1)), ("features", features)):
+        assert np.abs(found[name] - right.numpy()).max() <= 1e-4, name
+    model = open_model(done.files[0], threads=1)
+    assert torch.allclose(model.run(images), logits, atol=1e-4)
+    with pytest.raises(ValueError, match="images: expected what `prepare` makes of pictures"):
+        model.run(images + 0.01)
+
+
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_eight_bits_of_a_graph_that_takes_pictures(to, checkpoint, pictures, tmp_path) -> None:
+    if to == "openvino":
+        pytest.importorskip("nncf", reason="needs ernest-ai[quantise]")
+    out = tmp_path / f"x{deploying.ENDINGS[to]}"
+    done = deploy(checkpoint, to, "int8", out, pictures, threads=1, form=GraphForm(pictures=True, probabilities=True))
+    assert done.check.agreement >= 0.98
+    assert raw(out)[0] == "pictures"
+
+
+def test_eight_bits_of_openvinos_weights_alone_need_no_pictures(checkpoint, tmp_path) -> None:
+    pytest.importorskip("nncf", reason="needs ernest-ai[quantise]")
+    whole = deploy(checkpoint, "openvino", "fp32", tmp_path / "whole.xml", threads=1)
+    small = deploy(checkpoint, "openvino", "int8", tmp_path / "small.xml", threads=1, form=GraphForm(weights_only=True))
+    sizes = [done.files[1].stat().st_size for done in (whole, small)]
+    parameters = sum(one.numel() for one in fold(load(checkpoint)).parameters())
+    assert sizes[0] == pytest.approx(4 * parameters, rel=0.01), "halves, which OpenVINO writes unless it is told"
+    assert sizes[1] < 0.35 * sizes[0]
+    assert small.check.snr_db > 30
+
+
 def test_without_pictures_noise_is_compared(checkpoint, tmp_path) -> None:
     done = deploy(checkpoint, "openvino", "fp32" if lacks_products("openvino", "bf16") else "bf16", tmp_path / "x.xml")
     assert done.check.pictures == 0
@@ -111,7 +172,7 @@ def test_a_network_that_answers_otherwise_is_not_written(checkpoint, pictures, t
     old.write_text("old")
     other = with_statistics(PPLCNet(small_images(10, scale=0.5)))
     rightly = deploying.onnx_model
-    monkeypatch.setattr(deploying, "onnx_model", lambda network: rightly(other))
+    monkeypatch.setattr(deploying, "onnx_model", lambda network, *_: rightly(other))
     with pytest.raises(ValueError, match=r"images \[1, 3, 32, 32\]: logits differ from eager PyTorch's by .*, allowed"):
         deploy(checkpoint, "onnx", "fp32", old)
     with pytest.raises(ValueError, match=r"onnx int8: expected the classes of eager PyTorch for 98% of pictures, got \d"):
@@ -144,6 +205,11 @@ def requests(folder: Path, checkpoint: Path) -> dict[str, tuple[dict, str]]:
         "another ending": ({"to": "openvino", "out": folder / "x.onnx"}, "x.onnx: a file for openvino ends in .xml"),
         "onto itself": ({"to": "native", "out": checkpoint}, "is the checkpoint itself: choose another name"),
         "bf16 for onnx": ({"precision": "bf16"}, "precision: ONNX Runtime has no bf16 on a CPU"),
+        "native, a graph": (
+            {"to": "native", "form": GraphForm(pictures=True)},
+            "pictures: for onnx and openvino; the native file",
+        ),
+        "onnx, weights": ({"precision": "int8", "form": GraphForm(weights_only=True)}, "weights_only: for int8 of openvino, got"),
         "no pictures": ({"precision": "int8"}, "calibration: int8 for onnx needs a folder of 100 or more pictures"),
         "few pictures": ({"precision": "int8", "calibration": few}, "few: expected 100 pictures or more, found 3"),
         "no folder": ({"calibration": folder / "nowhere"}, "nowhere: expected a folder of pictures"),

@@ -1,14 +1,21 @@
 """Compiling at first use: kept, safe beside others, and a plain answer where the compiler fails."""
 
+import ctypes
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
 
+from ernest import cli
 from ernest.lcnet import Architecture, PPLCNet, fold
-from ernest.lcnet.native import Executor, available, build
+from ernest.lcnet.native import Executor, Precision, available, build
+from ernest.lcnet.native.build import features
+from ernest.lcnet.native.executor import define, has_products
+from ernest.lcnet.native.prebuild import prebuild
 
 SMALL = Architecture(classes=5, scale=0.25, head_width=0)
 BUILD = "from ernest.lcnet.native import build; build.library('generic', 'peak.cpp')"
@@ -16,8 +23,9 @@ BUILD = "from ernest.lcnet.native import build; build.library('generic', 'peak.c
 
 @pytest.fixture
 def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache."""
+    """An empty cache, and an environment into which nobody has built anything."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "environment"))
     return tmp_path / "ernest" / "lcnet"
 
 
@@ -62,7 +70,7 @@ def test_a_failing_compiler_is_quoted_and_leaves_nothing(
     with pytest.raises(build.BuildError, match=r"failing failed: vector\.h:1: error: it is Monday"):
         build.library("generic")
     works_in_plain_pytorch("fp32")
-    assert not list(directory.iterdir())
+    assert not directory.exists()
 
 
 def test_a_compiler_that_cannot_be_run(directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,13 +81,118 @@ def test_a_compiler_that_cannot_be_run(directory: Path, tmp_path: Path, monkeypa
 
 
 def test_a_library_is_kept_by_sources_compiler_and_flags(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    command = tuple(build.compiler())
-    key = build._key(command, build.flags("generic"))
-    assert key == build._key(command, build.flags("generic"))
-    assert len({key, build._key(command, build.flags("avx2")), build._key((*command, "-g"), build.flags("generic"))}) == 3
+    command = build.compiler()
+    stem = build._stem(build.flags("generic"), "executor.cpp")
+    assert stem == build._stem(build.flags("generic"), "executor.cpp")
+    assert stem != build._stem(build.flags("avx2"), "executor.cpp")
+    assert build._compiler_key(command) != build._compiler_key([*command, "-g"])
     monkeypatch.setattr(build, "SOURCE", tmp_path)
     (tmp_path / "executor.cpp").write_text("other")
-    assert build._key(command, build.flags("generic")) != key
+    assert build._stem(build.flags("generic"), "executor.cpp") != stem
+
+
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory) -> Path:
+    """A library that a compiler has made, of the smaller source."""
+    path = tmp_path_factory.mktemp("ready") / "peak.so"
+    path.write_bytes(build.compiled(build.compiler(), build.flags("generic"), "peak.cpp"))
+    return path
+
+
+@pytest.fixture
+def quick(ready: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A compiler that has the answer up its sleeve; the file counts how often it was asked."""
+    asked = tmp_path / "asked"
+    script = f'test "$1" = --version && exit 0; echo >> {asked}; while test "$1" != -o; do shift; done; cp {ready} "$2"'
+    monkeypatch.setenv("CXX", compiler(tmp_path / "quick", script))
+    return asked
+
+
+def opened() -> int:
+    """Of the library that is loaded by a process that starts: how many operations one loop of its fp32 kernel is."""
+    build._loaded.cache_clear()
+    function = build.library("generic", "peak.cpp")["peak_fp32"]
+    function.restype, function.argtypes = ctypes.c_int64, [ctypes.c_int64]
+    return function(1)
+
+
+def times(asked: Path) -> int:
+    return len(asked.read_text().splitlines()) if asked.exists() else 0
+
+
+def test_a_kept_library_needs_no_compiler(directory: Path, quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An image in two stages: the last one has the cache and no compiler, or one that fails."""
+    operations = opened()
+    assert operations > 0
+    assert times(quick) == 1
+    for command in ("/nowhere/c++", "false"):
+        monkeypatch.setenv("CXX", command)
+        assert opened() == operations
+    assert times(quick) == 1
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "one bit", "longer", "nothing"])
+def test_a_damaged_library_is_made_anew(damage: str, directory: Path, quick: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cut one would end the process by SIGBUS."""
+    operations, (library,) = opened(), directory.iterdir()
+    whole = library.read_bytes()
+    damaged = {"cut": whole[:1000], "empty": b"", "one bit": whole[:-9] + b"!" + whole[-8:], "longer": whole + b"\0"}
+    aside = library.with_name("aside")  # not written in place: this process has the old one mapped
+    aside.write_bytes(damaged.get(damage, whole))
+    aside.replace(library)
+    assert opened() == operations
+    assert [path.read_bytes() for path in directory.iterdir()] == [whole]
+    assert times(quick) == (1 if damage == "nothing" else 2)
+    aside.write_bytes(whole[:1000])
+    aside.replace(library)
+    monkeypatch.setenv("CXX", "/nowhere/c++")
+    with pytest.raises(build.BuildError, match="no C\\+\\+ compiler"):
+        opened()
+
+
+def test_a_cache_that_cannot_be_written_is_told(quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    message = (
+        r"the executor cannot be kept in .*/file/ernest/lcnet \(.*\): every start compiles it anew, which took \d+ s; .*build`"
+    )
+    with pytest.warns(RuntimeWarning, match=message):
+        assert opened() > 0
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "environment"))
+    command, options = build.compiler(), build.flags("generic")
+    start = build._stem(options, "peak.cpp") + build._compiler_key(command)
+    build._keep(build.compiled(command, options, "peak.cpp"), build.environment_directory(), start)
+    before = times(quick)
+    assert opened() > 0  # what was built into the environment is found, and nothing has to be kept
+    assert times(quick) == before
+
+
+def test_what_is_built_ahead_is_what_will_be_looked_for(
+    quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    """The names of `ernest lcnet build` are those that an executor asks for, on this processor and on others."""
+    monkeypatch.setattr(sys, "argv", ["ernest", "lcnet", "build", "--into", str(tmp_path / "into")])
+    cli.main()
+    lines = capsys.readouterr().out.splitlines()
+    able = {(available()[0], one) for one in get_args(Precision) if has_products(available()[0], features(), one)}
+    assert {tuple(re.search(r": (\w+) (\w+), \d+ s$", line).groups()) for line in lines} == able
+    monkeypatch.setattr(build, "cache_directory", lambda: tmp_path / "into")
+    monkeypatch.setenv("CXX", "/nowhere/c++")
+    for instructions, precision in able:
+        build._loaded.cache_clear()
+        build.library(instructions, defines=(define(precision),))
+    found = {path.name for path in (tmp_path / "into").iterdir()}
+    monkeypatch.setenv("CXX", str(tmp_path / "quick"))
+    everywhere = list(prebuild(everywhere=True, directory=tmp_path / "everywhere"))
+    assert {one.instructions for one in everywhere} >= {"amx", "avx512", "avx2", "generic"} or "neon" in features()
+    assert found <= {one.path.name for one in everywhere}
+    assert len({one.path.name for one in everywhere}) == len(everywhere)
+
+
+def test_nothing_is_built_into_the_package() -> None:
+    """So wheels hold no library of the machine that made them."""
+    assert build.SOURCE not in (build.environment_directory().resolve(), *build.environment_directory().resolve().parents)
+    assert {path.suffix for path in build.SOURCE.parent.rglob("*.*") if "__pycache__" not in path.parts} <= {".py", ".cpp", ".h"}
 
 
 @pytest.mark.slow

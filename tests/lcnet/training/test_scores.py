@@ -84,7 +84,7 @@ def test_a_network_whose_answers_are_no_numbers_is_refused(value: float) -> None
         evaluate(Broken(3), pictures, RULE)
 
 
-@pytest.mark.parametrize("classes", [3, 60])
+@pytest.mark.parametrize("classes", [3, 60, 1100])
 def test_the_picture_is_drawn_for_few_and_for_many(classes: int, tmp_path: Path) -> None:
     confusion = np.eye(classes, dtype=int) * 5
     confusion[0, 1] = 3

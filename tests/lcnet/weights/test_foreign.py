@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from ernest.lcnet import HUGGING_FACE, PADDLECLAS, PUBLISHED, TEXT_LINE, TIMM, fold, load, load_checkpoint
+from ernest.lcnet import HUGGING_FACE, PADDLECLAS, PUBLISHED, TEXT_LINE, TIMM, fold, load, load_checkpoint, prepare
 from ernest.lcnet.architecture import STRIDES_TEXT_LINE
 from ernest.lcnet.weights.foreign import Foreign, foreign_of, load_start
 from ernest.lcnet.weights.native import save
@@ -444,6 +444,16 @@ def test_backbones_and_later_versions_are_told(quarter: Arrays, tmp_path: Path) 
     save_file(backbone | {"encoder.blocks.0.layers.0.depthwise_convolution.lab.scale": torch.ones(1)}, tmp_path / "x")
     with pytest.raises(ValueError, match="PP-LCNetV3 and V4 are other networks, of which nothing is read"):
         load(tmp_path / "x")
+
+
+def test_a_start_that_wants_blue_first_gets_red_first(quarter: Arrays, tmp_path: Path) -> None:
+    save_file(hugging_face_names(quarter), tmp_path / "model.safetensors")
+    there, start = load_checkpoint(tmp_path / "model.safetensors"), load_start(tmp_path / "model.safetensors")
+    assert (there.preprocessing.bgr, start.preprocessing.bgr) == (True, False)
+    picture = np.random.default_rng(0).integers(0, 256, (260, 300, 3), np.uint8)
+    with torch.no_grad():
+        one, other = (each.network(prepare(picture, each.preprocessing)) for each in (there, start))
+    assert (one - other).abs().max() <= 1e-5 * one.abs().max()
 
 
 def test_a_deployed_file_is_no_start_for_a_training(quarter: Arrays, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from ernest.phasefield import (
     SwiftHohenberg,
 )
 from ernest.phasefield.compiled.stepper import fused_stepper
-from ernest.phasefield.compiled.workspace import fold_rows, reaction_coefficients, why_not_fused
+from ernest.phasefield.compiled.workspace import fold_rows, make_workspace, reaction_coefficients, why_not_fused
 from ernest.phasefield.schemes.coarse import CoarseGaussSeidel
 from ernest.phasefield.schemes.exponential import ETDRK4, IMEXBDF4
 
@@ -178,3 +178,24 @@ def test_folded_rows_have_the_wavenumbers_of_all_rows():
     k2 = BOX.squared_wavenumbers().numpy()
     folded = k2[:9, :7].reshape(63, -1)
     assert np.array_equal(folded[fold_rows((16, 12, 16), (9, 7, 9))], k2.reshape(-1, 9))
+
+
+@pytest.mark.parametrize("use", ["part", "tensor", "part of a tensor"])
+def test_memory_comes_back_when_nothing_lies_in_it_any_more(use):
+    """Whatever array or tensor lies on a block keeps it from being lent again; then the same block is lent, aligned."""
+    workspace = make_workspace(AllenCahn(0.1), Grid((6, 10), (1.0, 1.0)), None, 1)
+    first, second = workspace.rows(2)
+    places = {first.ctypes.data, second.ctypes.data}
+    assert all(place % 64 == 0 for place in places)
+    held = {"part": second[3:], "tensor": workspace.tensor(first), "part of a tensor": workspace.tensor(second).real[1:]}[use]
+    before = held + 0
+    del first, second
+    others = workspace.rows(2)
+    assert not places & {row.ctypes.data for row in others}
+    for row in others:
+        row[...] = 7
+    assert (held == before).all()
+    held, others, row = None, None, None
+    assert {row.ctypes.data for _ in range(4) for row in workspace.rows(2)} >= places
+    assert len({row.ctypes.data for _ in range(9) for row in workspace.rows(2)}) <= 4
+    assert not {row.ctypes.data for row in workspace.rows(2, "other")} & places

@@ -114,23 +114,6 @@ def test_xdmf_tells_where_every_field_lies(tmp_path, grid):
         assert (chosen.reshape(box).T.reshape(grid.points) == written.fields[index]).all()
 
 
-def test_other_programs_find_time_and_axes(tmp_path):
-    h5py, netCDF4, zarr = (pytest.importorskip(name) for name in ("h5py", "netCDF4", "zarr"))
-    written = some(GRIDS[1])
-    for ending in LIBRARIES:
-        files.write(tmp_path / f"run{ending}", written)
-    with h5py.File(tmp_path / "run.h5") as file:
-        assert file["u"][1, 4, 5] == written.fields[1, 5, 4]
-        assert json.loads(file.attrs["phasefield"])["facts"]["tolerance"] == 1e-6
-    with netCDF4.Dataset(tmp_path / "run.nc") as file:
-        assert file["u"].dimensions == ("time", "y", "x")
-        np.testing.assert_array_equal(file["x"][:], GRIDS[1].lines()[0])
-        assert file["u"][1, 4, 5] == written.fields[1, 5, 4]
-    group = zarr.open_group(str(tmp_path / "run.zarr"), mode="r")
-    assert group["u"].metadata.dimension_names == ("time", "y", "x")
-    assert group["u"].chunks == (1, 6, 8)
-
-
 @pytest.mark.parametrize(("ending", "where"), [*((ending, "header") for ending in ENDINGS), (".h5", "xdmf")])
 def test_the_files_of_an_earlier_run_stay_until_all_are_written(tmp_path, monkeypatch, ending, where):
     """The second image of a collection and the XDMF beside HDF5 fail when other files of the same run are complete."""
@@ -200,6 +183,117 @@ def test_snapshots_must_fit():
         Snapshots(np.arange(3.0), np.zeros((2, 10)), GRIDS[0])
     with pytest.raises(ValueError, match="expected one time or more, and rising ones"):
         Snapshots(np.zeros(2), np.zeros((2, 10)), GRIDS[0])
+
+
+@pytest.mark.parametrize("kind", ["float16", "bool", "int64", "complex128", ">f8"])
+def test_numbers_that_not_every_format_holds_are_refused(kind):
+    with pytest.raises(ValueError, match="snapshots: expected fields of type float64 or float32, got ") as raised:
+        Snapshots(np.arange(3.0), np.zeros((3, 10), kind), GRIDS[0])
+    assert "\n" not in str(raised.value)
+    if kind != "int64":
+        with pytest.raises(ValueError, match=r"histories: x: expected an array \[steps\] of type float64, .*, got \[4\] of "):
+            Snapshots(np.arange(3.0), np.zeros((3, 10)), GRIDS[0], {"x": np.zeros(4, kind)})
+    with pytest.raises(ValueError, match=r"histories: x: expected an array \[steps\] .*, got \[4, 2\]"):
+        Snapshots(np.arange(3.0), np.zeros((3, 10)), GRIDS[0], {"x": np.zeros((4, 2))})
+
+
+@pytest.mark.parametrize("name", ["a/b", "", "moment", "interval", "two words", "<&>"])
+def test_names_that_not_every_format_holds_are_refused(name):
+    with pytest.raises(ValueError, match="expected a name of letters, digits and _, other than moment and interval, got"):
+        Snapshots(np.arange(3.0), np.zeros((3, 10)), GRIDS[0], {name: np.zeros(4)})
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_histories_of_any_length_come_back(tmp_path, ending):
+    pytest.importorskip(LIBRARIES.get(ending, "numpy"))
+    histories = {
+        "step": np.arange(6),
+        "time": np.arange(7.0),
+        "energy": np.zeros(7, np.float32),
+        "x": np.ones(3),
+        "time_of": np.ones(1),
+    }
+    written = Snapshots(np.arange(2.0), np.zeros((2, 10)), GRIDS[0], histories)
+    files.write(tmp_path / f"run{ending}", written)
+    assert same(files.read(tmp_path / f"run{ending}"), written)
+
+
+def test_numbers_of_numpy_are_numbers(tmp_path):
+    grid = Grid.cube(np.int64(16), np.float32(6.0))
+    start = initial_conditions.circle(grid, 0.5)
+    solution = solve(ConservativeAllenCahn(0.5), grid, start, np.float32(0.25), np.float32(1e-3), progress=False)
+    facts = {
+        "seed": np.int64(3),
+        "tolerance": np.float32(1e-4),
+        "kappas": np.array([0.5, 0.25]),
+        "out": tmp_path,
+        "more": {"a": 1},
+    }
+    files.write(tmp_path / "run.npz", take_snapshots(solution, times=np.array([0.0, 0.25], np.float32), **facts))
+    read = files.read(tmp_path / "run.npz")
+    assert read.grid == Grid.cube(16, 6.0)
+    assert read.facts["seed"] == 3
+    assert read.facts["tolerance"] == float(np.float32(1e-4))
+    assert (read.facts["kappas"], read.facts["out"], read.facts["more"]) == ([0.5, 0.25], str(tmp_path), {"a": 1})
+    assert read.times.tolist() == [0.0, 0.25]
+
+
+def test_a_folder_beside_the_collection_keeps_what_others_put_there(tmp_path):
+    files.write(tmp_path / "results.pvd", some(GRIDS[0], times=3))
+    (tmp_path / "results/raw").mkdir()
+    (tmp_path / "results/notes.txt").write_text("mine")
+    (tmp_path / "results/raw/a.csv").write_text("1,2")
+    (tmp_path / "results/0007.vti").write_text("mine")
+    with pytest.raises(ValueError, match=r"results/0007\.vti was not made by a run and would be lost: move it, or choose"):
+        files.write(tmp_path / "results.pvd", some(GRIDS[0], times=2))
+    (tmp_path / "results/0007.vti").rename(tmp_path / "results/mine.vti")
+    files.write(tmp_path / "results.pvd", some(GRIDS[0], times=2))
+    assert same(files.read(tmp_path / "results.pvd"), some(GRIDS[0], times=2))
+    there = {file.relative_to(tmp_path / "results").as_posix() for file in (tmp_path / "results").rglob("*") if file.is_file()}
+    assert there == {"0000.vti", "0001.vti", "notes.txt", "mine.vti", "raw/a.csv"}
+
+
+@pytest.mark.parametrize(
+    ("ending", "there"),
+    [
+        (".zarr", "run.zarr/notes.txt"),
+        (".zarr", "run.zarr/.zattrs"),
+        (".zarr", "run.zarr"),
+        (".h5", "run.xdmf"),
+        (".h5", "run.h5/a.txt"),
+        (".h5", "run.xdmf/a.txt"),
+        (".npz", "run.npz/a.txt"),
+        (".nc", "run.nc/a.txt"),
+        (".pvd", "run"),
+        (".pvd", "run/0000.vti"),
+        (".pvd", "run/0001.vti/a.txt"),
+        (".pvd", "run.pvd/a.txt"),
+    ],
+)
+def test_what_was_not_written_here_is_never_lost(tmp_path, ending, there):
+    """Refused in a line that names it, when it is written and when it is asked for before a run."""
+    pytest.importorskip(LIBRARIES.get(ending, "numpy"))
+    mine = tmp_path / there
+    mine.parent.mkdir(parents=True, exist_ok=True)
+    mine.write_text('{"mine": 1}')
+    path = tmp_path / f"run{ending}"
+    for attempt in (partial(files.write, path, some(GRIDS[0])), partial(files.check_path, path)):
+        with pytest.raises(ValueError, match=r"run.*(would be lost: move it, or|is a folder:) choose another name") as raised:
+            attempt()
+        assert "\n" not in str(raised.value)
+        assert [file for file in tmp_path.rglob("*") if file.is_file()] == [mine]
+        assert mine.read_text() == '{"mine": 1}'
+
+
+def test_an_array_that_a_user_adds_to_a_zarr_folder_is_not_lost(tmp_path):
+    zarr = pytest.importorskip("zarr")
+    files.write(tmp_path / "run.zarr", some(GRIDS[0]))
+    files.write(tmp_path / "run.zarr", some(GRIDS[0], times=2))
+    group = zarr.open_group(str(tmp_path / "run.zarr"), mode="a", zarr_format=2)
+    group.create_array("histories/fit", data=np.ones(3))
+    with pytest.raises(ValueError, match=r"run\.zarr/histories/fit/.* was not made by a run and would be lost"):
+        files.write(tmp_path / "run.zarr", some(GRIDS[0]))
+    assert (zarr.open_array(str(tmp_path / "run.zarr/histories/fit"), mode="r")[:] == 1).all()
 
 
 def test_a_file_tells_how_the_run_was_made(tmp_path):

@@ -25,6 +25,8 @@ from ernest.phasefield import (
 )
 from ernest.phasefield.initial_conditions import spinodal_noise
 
+pytestmark = pytest.mark.filterwarnings("ignore::ernest.phasefield.UnresolvedInterface")
+
 
 def distance(one: torch.Tensor, other: torch.Tensor) -> float:
     return float((one - other).square().mean().sqrt())

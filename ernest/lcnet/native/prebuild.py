@@ -1,0 +1,47 @@
+"""Compiles the executor before it is wanted: when an image for containers is made, whose users have no compiler and no cache."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+from ernest.lcnet.native import build
+from ernest.lcnet.native.executor import Precision, define, has_products
+
+_ONE, _BOTH = frozenset({"avx512_vnni"}), frozenset({"avx512_vnni", "avx512_bf16"})
+EVERY_X86 = (("amx", _BOTH), ("avx512", _BOTH), ("avx512", _ONE), ("avx512", frozenset()), ("avx2", frozenset()))
+"""Instruction sets, with the optional features that processors have: AVX-512 has come with both, with one and with none."""
+
+
+@dataclass(frozen=True)
+class Prebuilt:
+    """A library, what it is for, and the seconds of the compiler."""
+
+    path: Path
+    instructions: str
+    precision: Precision
+    seconds: float
+
+
+def prebuild(everywhere: bool = False, directory: Path | None = None) -> Iterator[Prebuilt]:
+    """Compiles the executor for this processor in all its precisions, or `everywhere`: for every processor of its kind.
+
+    Into `directory`, by default the environment's own, where all its users find them. Raises BuildError without a compiler, and
+    OSError where the directory cannot be written.
+    """
+    directory = build.environment_directory() if directory is None else directory
+    for name, present in _sets(everywhere):
+        for precision in get_args(Precision):
+            if has_products(name, present, precision):
+                begun = time.monotonic()
+                path = build.build(name, present, define(precision), directory)
+                yield Prebuilt(path, name, precision, time.monotonic() - begun)
+
+
+def _sets(everywhere: bool) -> list[tuple[str, frozenset[str]]]:
+    """Instruction sets and optional features; of this processor the best, which has the products that the others have."""
+    here = build.features()
+    if not everywhere:
+        return [(build.available()[0], here)]
+    return [("neon", here), ("generic", here)] if "neon" in here else [*EVERY_X86, ("generic", frozenset())]

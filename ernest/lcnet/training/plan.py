@@ -1,0 +1,139 @@
+"""Chooses size, network, batch, epochs, rate and crops of a training from its pictures and from the time that it may take."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ernest import storage
+from ernest.lcnet.network import PPLCNet
+from ernest.lcnet.training.listing import Listing
+from ernest.lcnet.training.loop import update
+from ernest.lcnet.training.losses import supervised
+from ernest.lcnet.training.recipe import Recipe, architecture_of, dump, load_recipe
+from ernest.lcnet.training.schedule import make_optimizer, set_rate
+
+FILE = "plan.json"
+SAMPLE, TRIAL = 64, 16
+"""Pictures whose sizes are looked at, and pictures in a step that is timed."""
+
+SIZES = (32, 64, 96, 128, 160, 224)
+CANDIDATES = (("PPLCNet_x1_0", 1.0), ("PPLCNet_x0_5", 1.0), ("PPLCNet_x0_5", 0.6), ("PPLCNet_x0_25", 0.6))
+"""Networks and shares of the size, the most capable first: the first is taken whose epochs fit into the time."""
+
+ENOUGH_EPOCHS, MOST_EPOCHS, LEAST_EPOCHS = 30, 200, 3
+ENOUGH_STEPS, MOST_STEPS = 3000, 12_000
+"""Few pictures want many epochs: a small network that has learnt beats a large one that has not."""
+
+FEW = 5000
+RATE = 0.1
+"""The peak rate for 64 pictures a step from random weights; a start that has been trained gets a fifth of it."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A recipe, and why it is this one, in lines for the terminal."""
+
+    recipe: Recipe
+    reasons: tuple[str, ...]
+
+
+def make_plan(listing: Listing, fields: Mapping[str, Any], minutes: float, out: Path, started: bool = False) -> Plan:
+    """The recipe for these pictures: `fields` as they are given, all others such that a run takes about `minutes`.
+
+    A plan is kept in `out` and taken again for the same question, so that a run that was interrupted goes on. `started` says that
+    there are weights to start from. Raises ValueError for a time that is not positive, and as `load_recipe` does for fields.
+    """
+    if not minutes > 0:
+        raise ValueError(f"minutes: expected a positive number, got {minutes}")
+    side = typical_side(listing)
+    asked = {"fields": dict(fields), "minutes": minutes, "pictures": len(listing.files), "side": side, "started": started}
+    asked |= {"labels": list(listing.labels), "processors": torch.get_num_threads()}
+    kept = _kept(out / FILE, asked)
+    if kept is not None:
+        return Plan(load_recipe(overrides=kept), (f"as planned before ({out / FILE})",))
+    recipe, reasons = _chosen(len(listing.files), len(listing.labels), side, fields, minutes, started)
+    storage.write_text(out / FILE, json.dumps({"asked": asked, "recipe": dump(recipe)}, indent=1))
+    return Plan(recipe, reasons)
+
+
+def typical_side(listing: Listing) -> int:
+    """The median short side of some pictures, from their headers; 224 where none can be read."""
+    from PIL import Image
+
+    sides = []
+    for index in np.linspace(0, len(listing.files) - 1, min(SAMPLE, len(listing.files))).astype(int):
+        try:
+            with Image.open(listing.files[index]) as picture:
+                sides.append(min(picture.size))
+        except Exception:  # whatever is wrong with it is told when it is read
+            continue
+    return int(np.median(sides)) if sides else 224
+
+
+def _chosen(
+    count: int, classes: int, side: int, fields: Mapping[str, Any], minutes: float, started: bool
+) -> tuple[Recipe, tuple[str, ...]]:
+    natural = max((size for size in SIZES if size <= 1.25 * side), default=SIZES[0])
+    batch = int(np.clip(2 ** round(np.log2(max(1, count) / 40)), 16, 128))
+    few = count < FEW
+    base: dict[str, Any] = {
+        "batch": batch,
+        "weight_decay": 5e-4,
+        "sizes": (),
+        "rate": RATE * (0.2 if started else 1.0) * 2048 / 64,
+    }
+    base["crop_area"] = (0.5, 1.0) if few or natural <= 96 else (0.2, 1.0)
+    steps = max(1, count // int(fields.get("batch", batch)))
+    seconds, chosen, epochs = 0.0, base, LEAST_EPOCHS
+    for arch, share in CANDIDATES:
+        if started and "arch" not in fields and arch != CANDIDATES[0][0]:
+            break  # the weights say which network it is
+        size = max(SIZES[0], int(share * natural) // 32 * 32)
+        chosen = base | {"arch": arch, "size": size} | dict(fields)
+        seconds = step_seconds(load_recipe(overrides=chosen | {"epochs": 1}), classes)
+        epochs = int(0.9 * 60 * minutes / (seconds * steps))
+        if epochs >= max(ENOUGH_EPOCHS, min(MOST_EPOCHS, ENOUGH_STEPS // steps)) or {"arch", "size"} <= set(fields):
+            break
+    most = min(MOST_EPOCHS, max(ENOUGH_EPOCHS, MOST_STEPS // steps))
+    recipe = load_recipe(overrides={"epochs": int(np.clip(epochs, LEAST_EPOCHS, most))} | chosen)
+    flips = "on" if recipe.flip else "off"
+    return recipe, (
+        f"{count} pictures of {classes} classes, short side {side}: {recipe.arch} at {recipe.size}x{recipe.size}",
+        f"{recipe.epochs} epochs of {steps} steps with {recipe.batch} pictures, {seconds:.2f} s each: about "
+        f"{max(1, round(recipe.epochs * steps * seconds / 60))} minutes",
+        f"rate {recipe.rate * recipe.batch / 2048:.3g}, crops from {recipe.crop_area[0]:.0%}, flips {flips}",
+        "any of it by --set, more time by --minutes, the paper's recipe by --recipe paper",
+    )
+
+
+def step_seconds(recipe: Recipe, classes: int) -> float:
+    """Of one step of the recipe on this machine, by two of a few pictures after one that does not count."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = PPLCNet(architecture_of(recipe, classes)).train()
+        optimizer, objective = make_optimizer(network, recipe), supervised(recipe.smoothing)
+        set_rate(optimizer, 1e-4)
+        count = min(TRIAL, recipe.batch)
+        images = torch.randn(count, recipe.channels, recipe.size, recipe.size).contiguous(memory_format=torch.channels_last)
+        targets = torch.zeros(count, dtype=torch.long)
+        times = []
+        for _ in range(3):
+            begun = time.perf_counter()
+            update(network, objective, optimizer, images, targets, bf16=recipe.precision == "bf16")
+            times.append(time.perf_counter() - begun)
+    return min(times[1:]) * recipe.batch / count
+
+
+def _kept(path: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The recipe of an earlier plan that answered the same question."""
+    try:
+        saved = json.loads(path.read_text())
+        return saved["recipe"] if saved["asked"] == json.loads(json.dumps(asked)) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

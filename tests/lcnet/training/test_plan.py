@@ -1,0 +1,142 @@
+"""The recipe that is chosen where none is named: what follows from the pictures, the time and the fields that are given."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from ernest.lcnet import PPLCNet
+from ernest.lcnet.training import plan as planning
+from ernest.lcnet.training import train
+from ernest.lcnet.training.listing import Listing
+from ernest.lcnet.training.loop import update
+from ernest.lcnet.training.losses import supervised
+from ernest.lcnet.training.memory import pictures_at_once
+from ernest.lcnet.training.plan import make_plan, step_seconds, typical_side
+from ernest.lcnet.training.recipe import Recipe, architecture_of
+from ernest.lcnet.training.run import plan
+from tests.lcnet.training.test_listing import write
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """A machine whose time for a picture grows with its area and with the width of the network; and the side of pictures."""
+    facts = {"nanoseconds": 150.0, "side": 224.0}
+    width = {"PPLCNet_x0_25": 0.15, "PPLCNet_x0_5": 0.35, "PPLCNet_x1_0": 1.0}
+
+    def seconds(recipe: Recipe, classes: int) -> float:
+        return 1e-9 * facts["nanoseconds"] * recipe.batch * recipe.size**2 * width.get(recipe.arch, 1.0)
+
+    monkeypatch.setattr(planning, "step_seconds", seconds)
+    monkeypatch.setattr(planning, "typical_side", lambda listing: int(facts["side"]))
+    return facts
+
+
+def listing(count: int, classes: int = 10) -> Listing:
+    return Listing((Path("x"),) * count, tuple(i % classes for i in range(count)), tuple(map(str, range(classes))))
+
+
+def minutes(recipe: Recipe, count: int) -> float:
+    return recipe.epochs * (count // recipe.batch) * planning.step_seconds(recipe, 10) / 60
+
+
+@pytest.mark.parametrize("count", [2000, 20_000, 200_000])
+@pytest.mark.parametrize("asked", [5.0, 20.0, 300.0])
+def test_a_run_takes_about_the_time_that_was_asked_for(count: int, asked: float, machine: dict, tmp_path: Path) -> None:
+    recipe = make_plan(listing(count), {}, asked, tmp_path).recipe
+    spent = minutes(recipe, count)
+    assert spent <= 1.01 * asked or recipe.epochs == planning.LEAST_EPOCHS
+    assert spent >= 0.5 * asked or recipe.epochs in (planning.MOST_EPOCHS, planning.MOST_STEPS // (count // recipe.batch))
+
+
+def test_small_pictures_are_seen_small_and_large_ones_smaller_where_time_is_short(machine: dict, tmp_path: Path) -> None:
+    sizes = []
+    for side in (28, 32, 64, 100, 150, 300, 3000):
+        machine["side"] = side
+        sizes.append(make_plan(listing(1000), {}, 600.0, tmp_path).recipe.size)
+    assert sizes == [32, 32, 64, 96, 160, 224, 224]
+    machine["nanoseconds"] = 5000
+    slow = make_plan(listing(20_000), {}, 20.0, tmp_path).recipe
+    assert (slow.arch, slow.size) == ("PPLCNet_x0_25", 128)
+
+
+def test_the_batch_follows_the_number_of_pictures(machine: dict, tmp_path: Path) -> None:
+    batches = [make_plan(listing(count), {}, 20.0, tmp_path).recipe.batch for count in (20, 300, 2000, 20_000, 1_000_000)]
+    assert batches == [16, 16, 64, 128, 128]
+
+
+def test_fields_that_are_given_stay(machine: dict, tmp_path: Path) -> None:
+    fields = {"arch": "PPLCNetV2_small", "size": 64, "epochs": 7, "batch": 48, "rate": 0.3, "flip": False}
+    recipe = make_plan(listing(1000), fields, 20.0, tmp_path).recipe
+    assert {name: getattr(recipe, name) for name in fields} == fields
+    with pytest.raises(ValueError, match="minutes: expected a positive number, got 0"):
+        make_plan(listing(1000), {}, 0.0, tmp_path)
+
+
+def test_the_plan_is_kept_for_the_same_question_only(machine: dict, tmp_path: Path) -> None:
+    first = make_plan(listing(1000), {}, 20.0, tmp_path)
+    machine["nanoseconds"] = 9000
+    again = make_plan(listing(1000), {}, 20.0, tmp_path)
+    assert again.recipe == first.recipe
+    assert "as planned before" in again.reasons[0]
+    assert make_plan(listing(1001), {}, 20.0, tmp_path).recipe != first.recipe
+    (tmp_path / "plan.json").write_text("damaged")
+    assert "as planned before" not in make_plan(listing(1000), {}, 20.0, tmp_path).reasons[0]
+    assert json.loads((tmp_path / "plan.json").read_text())["asked"]["pictures"] == 1000
+
+
+def test_the_typical_side_is_the_median_of_short_sides(tmp_path: Path) -> None:
+    files = [write(tmp_path / f"{number}.png") for number in range(5)]
+    (tmp_path / "4.png").write_text("no picture")
+    assert typical_side(Listing(tuple(files), (0,) * 5, ("a", "b"))) == 4
+    assert typical_side(Listing((tmp_path / "gone",), (0,), ("a", "b"))) == 224
+
+
+def test_a_step_is_timed_for_the_whole_batch() -> None:
+    small, large = (step_seconds(Recipe(arch="small", size=16, batch=batch), 3) for batch in (16, 1600))
+    assert 20 * small < large
+
+
+def test_gradients_of_parts_are_those_of_the_whole_batch() -> None:
+    images, targets = torch.randn(10, 3, 4, 4), torch.arange(10) % 3
+    found = []
+    for at_once in (None, 4, 10, 100):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Flatten(), nn.Linear(48, 3))
+        optimizer = torch.optim.SGD(network.parameters(), 0.1)
+        counts = update(network, supervised(0.1), optimizer, images, targets, False, at_once)
+        found.append((network[1].weight.detach(), *counts))
+    for weight, loss, *counts in found[1:]:
+        assert torch.allclose(weight, found[0][0], atol=1e-6)
+        assert loss == pytest.approx(found[0][1], abs=1e-5)
+        assert counts == list(found[0][2:])
+
+
+def test_the_papers_batch_goes_through_in_parts_where_memory_is_short() -> None:
+    network = PPLCNet(architecture_of(Recipe(), 10))
+    assert pictures_at_once(network, 224, 3, 10**13) > 2048
+    assert 10 < pictures_at_once(network, 224, 3, 24 << 30) < 1000
+    assert pictures_at_once(network, 224, 3, 1) == 2
+    assert network.training
+
+
+def test_the_command_plans_tells_and_goes_on(machine: dict, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for label, level in (("dark", 40), ("light", 200)):
+        for number in range(10):
+            file = tmp_path / "data" / label / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (20, 20), (level + number,) * 3).save(file)
+    machine["side"] = 20
+    fields = ("arch=PPLCNet_x0_25", "epochs=1", "precision=fp32")
+    recipe = plan(tmp_path / "data", tmp_path / "out", fields, 20.0)
+    told = capfd.readouterr().err
+    assert "plan: 18 pictures of 2 classes, short side 20: PPLCNet_x0_25 at 32x32" in told
+    assert "plan: 1 epochs of 1 steps with 16 pictures" in told
+    train(tmp_path / "data", tmp_path / "out", recipe, show=False)
+    assert plan(tmp_path / "data", tmp_path / "out", fields, 20.0) == recipe
+    assert "as planned before" in capfd.readouterr().err
+    with pytest.raises(ValueError, match="epoch"):
+        plan(tmp_path / "data", tmp_path / "out", ("epoch=3",), 20.0)
