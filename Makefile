@@ -48,7 +48,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.phasefield
 	$(BIN)/python -m benchmarks.lcnet
-	for study in deployment digits scenes; do $(BIN)/python -m benchmarks.lcnet.$$study || exit 1; done
+	for study in deployment readers digits scenes; do $(BIN)/python -m benchmarks.lcnet.$$study || exit 1; done
 	@# These two read MNIST's files, which are not ours to ship.
 	-$(BIN)/python -m benchmarks.lcnet.mnist
 	-$(BIN)/python -m benchmarks.lcnet.ablation

@@ -43,6 +43,7 @@ WING = Wing(
         "digits",
         "ablation",
         "deployment",
+        "readers",
         *(f"scenes-{n}" for n in ("counts", "detection", "deeplab", "liteseg")),
     ),
     method="Lower quartile: the median over rounds of each round's lower quartile; ratios: the median over rounds of the ratio "

@@ -106,7 +106,7 @@ def train(
 
     fields = tuple(chain(*set_))
     if recipe is None:
-        chosen = plan(data, out, fields, minutes, validation=validation, started=from_ is not None)
+        chosen = plan(data, out, fields, minutes, validation=validation, start=from_, teacher=teacher, foreign=known.parse())
     else:
         chosen = load_recipe(None if paper else recipe, fields)
     trained = train(

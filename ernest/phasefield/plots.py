@@ -61,7 +61,8 @@ def draw_snapshots(path: Path | str, snapshots: Snapshots, limits: Limits | None
     columns = len(planes) if len(planes) <= 4 else min(4, -(-len(planes) // 2))
     rows = -(-len(planes) // columns)
     curves = snapshots.grid.dimensions == 1
-    shape = 0.6 if curves else snapshots.grid.lengths[1] / snapshots.grid.lengths[0]
+    # Height over width of a panel; a thin box lies in a panel that is less so.
+    shape = 0.6 if curves else min(max(snapshots.grid.lengths[1] / snapshots.grid.lengths[0], 0.25), 2.0)
 
     def draw(figure: "Figure") -> None:
         panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()

@@ -184,6 +184,8 @@ def test_files_of_others_classify_with_labels_beside_them(tmp_path) -> None:
     assert [label for label, _ in named.labels] == [NAMES[int(label)] for label, _ in numbered.labels]
     assert sum(value for _, value in named.labels) == pytest.approx(1, abs=1e-5)
     assert open_model(tmp_path / "x.pth").preprocessing.cubic
+    labels.write_bytes("\ufeff".encode() + "\r\n".join(f" {name} " for name in NAMES[:5]).encode() + b"\r\n\r\n")
+    assert open_model(paddle, labels).labels == NAMES[:5]
     labels.write_text("one\ntwo\n")
     with pytest.raises(ValueError, match=r"labels\.txt: expected a label a line for each of the 5 classes, got 2"):
         open_model(paddle, labels)

@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ernest.phasefield import AllenCahn, Grid, initial_conditions, plots, solve
@@ -148,3 +149,64 @@ def test_what_cannot_be_drawn_is_said_in_a_line(tmp_path, monkeypatch):
     with pytest.raises(ImportError, match=r"an \.mp4 film needs the package av"):
         plots.write_film(tmp_path / "film.mp4", lambda t: np.zeros((8, 8)), 0, 1)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("points", "lengths", "size"), [((64, 64), (4.0, 1.0), (512, 128)), ((32, 48), (1.0, 3.0), (170, 512))])
+def test_a_film_keeps_the_shape_of_the_box(tmp_path, points, lengths, size):
+    """Whatever the points are: a disk stays one."""
+    grid = Grid(points, lengths)
+    solution = solve(AllenCahn(0.02), grid, initial_conditions.circle(grid, 0.02), 0.01, step=0.01, progress=False)
+    plots.write_film(tmp_path / "f.gif", solution, 0, 0.01, frames=2)
+    with Image.open(tmp_path / "f.gif") as film:
+        assert film.size == size
+        disk = np.asarray(film.convert("L")).astype(float) > 110
+    assert np.ptp(np.flatnonzero(disk.any(0))) == pytest.approx(np.ptp(np.flatnonzero(disk.any(1))), rel=0.06)
+    plots.write_film(tmp_path / "own.gif", lambda t: bright_corner(), 0, 1, frames=2, pixels=100, lengths=(1.0, 2.0))
+    with Image.open(tmp_path / "own.gif") as film:
+        assert film.size == (50, 100)
+
+
+def test_a_film_of_a_batch_shows_the_member_that_is_named(tmp_path):
+    grid = Grid.cube(16, 6.0)
+    starts = torch.stack([torch.full((16, 16), value, dtype=torch.float64) for value in (-0.5, 0.5)])
+    solution = solve(AllenCahn(0.3), grid, starts, 0.1, step=0.05, progress=False)
+    with pytest.raises(ValueError, match=r"film: the solution holds a batch \[2\] of fields: say which to show with member=0, 1"):
+        plots.write_film(tmp_path / "f.gif", solution, 0, 0.1)
+    shades = []
+    for member in (0, 1):
+        plots.write_film(tmp_path / "f.gif", solution, 0, 0.1, frames=2, limits=(-1, 1), member=member)
+        with Image.open(tmp_path / "f.gif") as film:
+            shades.append(np.asarray(film.convert("L")).mean())
+    assert shades[0] < shades[1] - 50
+    with pytest.raises(ValueError, match=r"snapshots: expected member 0 to 1, got 2"):
+        take_snapshots(solution, member=2)
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"rate": 0}, "film: expected 1 rate or more, got 0"),
+        ({"pixels": 4}, "film: expected 16 pixels or more, got 4"),
+        ({"limits": (1.0, 1.0)}, r"film: expected limits \(low, high\) with low < high, got \(1.0, 1.0\)"),
+        ({"lengths": (1.0,)}, r"film: expected a field of 1 dimensions, as many as lengths, got \[8, 8\]"),
+        (
+            {"field_at": lambda t: np.zeros((2, 8, 8, 8))},
+            r"film: expected a field of one to three dimensions, got \[2",
+        ),
+    ],
+)
+def test_a_film_that_cannot_be_is_told_in_a_line(tmp_path, choices, message):
+    usual = {"field_at": lambda t: np.zeros((8, 8)), "t0": 0.0, "t1": 1.0, "frames": 2}
+    with pytest.raises(ValueError, match=message):
+        plots.write_film(tmp_path / "f.gif", **(usual | choices))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("lengths", [(10.0, 0.5), (0.5, 10.0)])
+def test_figures_of_thin_boxes_have_a_size_that_can_be_shown(tmp_path, lengths):
+    pytest.importorskip("matplotlib")
+    fields = np.stack([np.resize(bright_corner(), (64, 16))] * 3)
+    plots.draw_snapshots(tmp_path / "thin.png", Snapshots(np.arange(3.0), fields, Grid((64, 16), lengths)))
+    with Image.open(tmp_path / "thin.png") as image:
+        assert max(image.size) < 3000
+        assert min(image.size) > 100

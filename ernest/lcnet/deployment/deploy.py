@@ -22,6 +22,7 @@ from ernest.lcnet.image_io.find import name_pictures
 from ernest.lcnet.image_io.preprocess import Preprocessing
 from ernest.lcnet.image_io.read import read_input
 from ernest.lcnet.weights.foreign import UNKNOWN, Foreign, load_checkpoint
+from ernest.lcnet.weights.load import refuse_folder
 from ernest.lcnet.weights.native import KEY, Checkpoint, Precision, metadata, save
 
 Target = Literal["native", "openvino", "onnx"]
@@ -159,6 +160,7 @@ def _check_form(form: GraphForm, to: Target, precision: Precision) -> None:
 
 def _check_request(checkpoint: Path, to: Target, precision: Precision, out: Path, lacks_pictures: bool) -> None:
     """All that can be known to fail before the work."""
+    refuse_folder(checkpoint)
     if not checkpoint.is_file():
         raise ValueError(f"{checkpoint}: there is no such file")
     if out.suffix != ENDINGS[to]:

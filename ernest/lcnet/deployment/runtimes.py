@@ -17,6 +17,7 @@ from torch import Tensor
 from ernest.lcnet.image_io.preprocess import Preprocessing
 from ernest.lcnet.inference import as_input, infer, start_runtime
 from ernest.lcnet.weights.foreign import UNKNOWN, Foreign, load_checkpoint
+from ernest.lcnet.weights.load import refuse_folder
 from ernest.lcnet.weights.native import KEY, Checkpoint, Precision, decode_metadata, parse_metadata
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def open_model(
     path = Path(path)
     if threads is not None and threads < 1:
         raise ValueError(f"threads: expected 1 or more, got {threads}")
+    refuse_folder(path)
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file")
     if path.suffix in (".onnx", ".xml") and foreign != UNKNOWN:
@@ -107,7 +109,7 @@ def read_labels(path: str | Path, classes: int) -> tuple[str, ...]:
     """Reads the names of classes, one per line. Raises ValueError, which names the file, if there are not as many as classes."""
     path = Path(path)
     try:
-        names = tuple(line.strip() for line in path.read_text(encoding="utf-8").rstrip().splitlines())
+        names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().split("\n"))
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: expected text in UTF-8 ({error})") from None
     if len(names) != classes:

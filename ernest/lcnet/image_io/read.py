@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 ORIENTATION = 0x0112
 """The tag of EXIF that says how the camera was held."""
 
+NOTES = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
+"""Where Pillow keeps what a camera noted, but for TIFF, whose own tags say it; to look there takes as long as a tiny picture."""
+
+FRACTIONS = ("JPEG", "MPO")
+"""Formats that can be decoded smaller."""
+
 UPSIDE_DOWN, RIGHT_TO_LEFT = (3, 4, 7, 8), (2, 3, 6, 7)
 """Its values for which the last pixels of the file end up at the top, or at the left."""
 
@@ -118,6 +124,10 @@ def _upright_size(picture: "Image", turn: int) -> tuple[int, int]:
 
 def _orientation(picture: "Image") -> int:
     """From 1, upright, to 8. What the camera noted counts for nothing where it cannot be read."""
+    if picture.format not in FRACTIONS:
+        picture.load()  # notes of PNG may stand behind the pixels, and TIFF is turned by being decoded
+    if not NOTES & picture.info.keys() and not hasattr(picture, "tag_v2"):
+        return 1
     try:
         noted = picture.getexif().get(ORIENTATION, 1)
     except Exception:  # malformed in any way: the picture itself may be whole
@@ -134,7 +144,7 @@ def _draft(picture: "Image", turn: int, size: tuple[int, int], grey: bool) -> Fr
     width, height = picture.size
     wanted = size if turn >= 5 else (size[1], size[0])
     fraction = min(width // wanted[0], height // wanted[1])
-    if fraction < 2 or picture.format not in ("JPEG", "MPO") or picture.mode not in ("L", "RGB"):
+    if fraction < 2 or picture.format not in FRACTIONS or picture.mode not in ("L", "RGB"):
         return None
     picture.draft("L" if grey else picture.mode, wanted)
     divisor = next(divisor for divisor in (8, 4, 2) if divisor <= fraction)

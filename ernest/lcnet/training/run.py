@@ -105,15 +105,21 @@ def plan(
     minutes: float,
     *,
     validation: Path | None = None,
-    started: bool = False,
+    start: Path | None = None,
+    teacher: Path | None = None,
+    foreign: Foreign = UNKNOWN,
     show: bool = True,
 ) -> Recipe:
     """The recipe that `make_plan` chooses for the pictures that `train` would learn from, told on standard error."""
-    load_recipe(overrides=fields)  # a wrong field is told before pictures are looked at
+    load_recipe(overrides=fields)  # a wrong field or file is told before pictures are looked at
+    if start is not None:
+        load_start(start, foreign)
+    if teacher is not None:
+        load_checkpoint(teacher, foreign)
     given = read_tree(None, fields)
     default = Recipe()
     learn, _ = read_parts(Path(data), validation, given.get("held_out", default.held_out), given.get("seed", default.seed))
-    made = make_plan(learn, given, minutes, Path(out), started)
+    made = make_plan(learn, given, minutes, Path(out), start is not None)
     for line in made.reasons if show else ():
         print_line(f"plan: {line}")
     return made.recipe
@@ -130,7 +136,7 @@ def _learner(
     recipe: Recipe, labels: Sequence[str], start: str | Path | None, teacher: str | Path | None, two: bool, foreign: Foreign
 ) -> tuple[PPLCNet | Pair, Objective, str]:
     """The network to train, what it learns by, and what tells this beginning from others."""
-    network, origin = _network(recipe, labels, start, foreign), f"{start}, {teacher}, {two}"
+    network, origin = _network(recipe, labels, start, foreign), f"{start}, {teacher}, {two}, {foreign}"
     if two:
         other = _network(replace(recipe, seed=recipe.seed + 1), labels, start, foreign)
         return Pair(network, other), mutual(recipe.smoothing), origin

@@ -28,7 +28,7 @@ from ernest.lcnet.weights.companions import (
     timm_settings,
 )
 from ernest.lcnet.weights.key_maps import Origin, is_second
-from ernest.lcnet.weights.load import find_weights
+from ernest.lcnet.weights.load import find_weights, refuse_folder
 from ernest.lcnet.weights.native import Checkpoint, empty_network, is_folded, read_checkpoint, read_metadata
 from ernest.lcnet.weights.paddle_export import read_export
 
@@ -122,6 +122,7 @@ def load_checkpoint(path: str | Path, foreign: Foreign = UNKNOWN) -> Checkpoint:
     Of a file of others, `about["read_as"]` says what was taken from where, and what was assumed.
     """
     path = Path(path)
+    refuse_folder(path)
     if read_metadata(path) is not None:
         if foreign != UNKNOWN:
             raise ValueError(f"{path}: pre-processing, dropout and strides are for the files of others; this one holds its own")

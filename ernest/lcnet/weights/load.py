@@ -22,6 +22,17 @@ OTHERS: Mapping[str, str] = {
 """What files with other endings are, for the complaint; a file that can be read may be called anything."""
 
 
+INSIDE = ("model.safetensors", "inference.pdiparams", "best.safetensors", "pytorch_model.bin")
+"""What the file of weights is called in the folders of others, and in ours."""
+
+
+def refuse_folder(path: Path) -> None:
+    """Raises ValueError for a folder, which names the weights in it."""
+    if path.is_dir():
+        found = next((f", {path / name}" for name in INSIDE if (path / name).is_file()), "")
+        raise ValueError(f"{path}: a folder; name the file of weights in it{found}")
+
+
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """All tensors of a file by the names that they have there. What kind of file it is shows in its first bytes.
 

@@ -53,7 +53,7 @@ def _lines(t0: float, t1: float, notebook: bool) -> Iterator[Callable[[StepRecor
             return
         share = (record.time - t0) / (t1 - t0)
         left = (now - began) * (1 - share) / max(share, 1e-12)
-        line = f"{share:4.0%} of t = {t1:.5g}, step {steps}: {_words(record)}, about {_duration(left)} left"
+        line = f"{share:.1%} of t = {t1:.5g}, step {steps}: {_words(record)}, about {_duration(left)} left"
         sys.stderr.write(f"\r{line:<{width}}" if notebook else f"{line}\n")
         sys.stderr.flush()
         said, width = now, len(line)

@@ -43,6 +43,8 @@ LEFT_ALONE = 64
 """Where damped elements are dearer than sweeps they are tried again after so many steps, and twice as many every time."""
 ROUGH_DEGREE = 6
 """Degree of the exponential elements, which have two sweeps more."""
+STUCK = 40
+"""Lengths of a step that a run has lasted where waves that ring may be what holds it down; a decay alone takes 5 to 15."""
 SETTLING = 15
 """Lengths of a step after which the waves that are stiff for it have decayed."""
 INTERVAL = 8
@@ -140,8 +142,8 @@ def mode_after(
         if nothing_grows_within(2 * tau, u, flow, grid):
             return _damped(mode, replace(wanted, tau=tau), sweeps / tau, u, flow)
         count_held = 0
-    presses = count % INTERVAL == 0 and mode.held >= 0 and error > 0.2 * controller.tolerance
-    if presses and rings(record, u, flow, grid, own_time):
+    stuck = record.time > STUCK * tau and error > 0.03 * controller.tolerance
+    if count % INTERVAL == 0 and mode.held >= 0 and stuck and rings(record, u, flow, grid, own_time):
         return replace(mode, ringing=record.time, held=0), replace(wanted, order=ROUGH_DEGREE + 1)
     S = mode.stabilisation
     if count % INTERVAL == 0 and not varies(flow.potential):
@@ -157,7 +159,7 @@ def rings(record: StepRecord, u: Tensor, flow: Flow, grid: Space, own_time: floa
     if flow.forcing is not None:
         return False
     speed = time_derivative(flow, grid, grid.modes(u), record.time)
-    return stiff_imbalance(flow, grid, speed, record.tau) > 5 * record.error * span_of(record.time, own_time)
+    return stiff_imbalance(flow, grid, speed, record.tau) > 2 * record.error * span_of(record.time, own_time)
 
 
 def first_mode(

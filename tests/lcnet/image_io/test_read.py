@@ -126,6 +126,20 @@ def test_a_malformed_note_of_the_camera_spoils_no_picture(kind: str, tmp_path: P
         assert (40, 60, 3) in shapes
 
 
+@pytest.mark.parametrize("name", ["x.jpg", "x.png", "x.webp", "x.tif", "x.avif"])
+def test_the_notes_of_cameras_are_found_in_every_kind_of_file(name: str, tmp_path: Path) -> None:
+    content = photo(40, 60)
+    for turn, wanted in ((3, content[::-1, ::-1]), (6, np.rot90(content, -1)), (8, np.rot90(content))):
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        Image.fromarray(content).save(tmp_path / name, exif=exif, quality=98)
+        assert np.abs(read_picture(tmp_path / name).astype(int) - wanted).mean() < 6
+    note = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="6"/></x:xmpmeta>'
+    if name in ("x.jpg", "x.webp"):
+        Image.fromarray(content).save(tmp_path / name, xmp=note, quality=98)
+        assert read_picture(tmp_path / name).shape == (60, 40, 3)
+
+
 def fuzz(count: int, folder: Path) -> int:
     """Reads pictures with broken headers in every way; returns how many could be read. Anything but ValueError comes through."""
     rng, good = np.random.default_rng(3), 0

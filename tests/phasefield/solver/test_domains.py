@@ -23,14 +23,14 @@ class Mixing(Potential):
 
     chi: float = 2.6
 
-    def F(self, c: Tensor) -> Tensor:
-        return c * c.log() + (1 - c) * (1 - c).log() + self.chi * c * (1 - c)
+    def F(self, u: Tensor) -> Tensor:
+        return u * u.log() + (1 - u) * (1 - u).log() + self.chi * u * (1 - u)
 
-    def f(self, c: Tensor) -> Tensor:
-        return c.log() - (1 - c).log() + self.chi * (1 - 2 * c)
+    def f(self, u: Tensor) -> Tensor:
+        return u.log() - (1 - u).log() + self.chi * (1 - 2 * u)
 
-    def df(self, c: Tensor) -> Tensor:
-        return 1 / c + 1 / (1 - c) - 2 * self.chi
+    def df(self, u: Tensor) -> Tensor:
+        return 1 / u + 1 / (1 - u) - 2 * self.chi
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,10 @@ class Barrier(Potential):
     """-A/2 (u - 3/2)^2 between walls at 1 and 2, beyond which its formula has finite values too."""
 
     height: float = 0.01
-    domain: tuple[float, float] = (1.0, 2.0)
+
+    @property
+    def domain(self) -> tuple[float, float]:
+        return 1.0, 2.0
 
     def F(self, u: Tensor) -> Tensor:
         return self.height * (1 / (u - 1) + 1 / (2 - u)) - (u - 1.5) ** 2 / 2
@@ -81,8 +84,8 @@ def test_a_domain_is_as_stated_or_where_f_is_finite():
     assert domain_of(DoubleWell()) == (-math.inf, math.inf)
 
     class Half(Mixing):
-        def f(self, c: Tensor) -> Tensor:
-            return (c - 0.3).log()
+        def f(self, u: Tensor) -> Tensor:
+            return (u - 0.3).log()
 
     low, high = domain_of(Half())
     assert low == pytest.approx(0.3, abs=1e-14)
@@ -109,7 +112,9 @@ def test_x_ln_x_is_zero_at_both_ends():
     assert math.isnan(limit_at(Mixing(), -0.5))
 
     class Stated(Mixing):
-        domain = (0.0, 1.0)
+        @property
+        def domain(self) -> tuple[float, float]:
+            return 0.0, 1.0
 
     flow = GradientFlow(1.0, 0.0, Stated())
     phases = torch.tensor([0.0, 1.0, 0.5, 0.5], dtype=torch.float64)
@@ -137,7 +142,9 @@ def test_fields_and_walls_outside_of_a_domain_are_refused():
 def test_potentials_far_from_zero_are_told_apart():
     @dataclass(frozen=True)
     class Far(Barrier):
-        domain: tuple[float, float] = (3.0, 4.0)
+        @property
+        def domain(self) -> tuple[float, float]:
+            return 3.0, 4.0
 
     inside = samples_of(Far())
     assert ((inside > 3) & (inside < 4)).all()

@@ -30,6 +30,7 @@ def test_a_probe_crosses_where_its_polynomial_does():
     # -1 + 0.8 (1 + xi) + c (xi^2 - 1) / 2, with c = -2.6: the value rises to 1.0 and falls, and ends above zero.
     assert times(Event("zero", (3,)), element(0.8, -2.6)) == [pytest.approx(2 + 2 * (xi + 1), abs=1e-12) for xi in roots(-2.6)]
     assert times(Event("never", (3,)), element(0.3)) == []
+    assert times(Event("a list", [3]), element(0.8)) == times(Event("zero", (3,)), element(0.8))
 
 
 def roots(c: float) -> list[float]:

@@ -28,10 +28,10 @@ def shown(monkeypatch, stream: io.StringIO, seconds_a_step: float, steps: int) -
 def test_a_log_gets_a_line_every_few_seconds_and_fewer_in_a_long_run(monkeypatch):
     lines = shown(monkeypatch, io.StringIO(), 1.0, 20).splitlines()
     assert lines == [
-        " 25% of t = 1, step 5: t 0.25  τ 5.00e-02  energy 2, about 15 s left",
-        " 50% of t = 1, step 10: t 0.5  τ 5.00e-02  energy 2, about 10 s left",
-        " 75% of t = 1, step 15: t 0.75  τ 5.00e-02  energy 2, about 5 s left",
-        "100% of t = 1, step 20: t 1  τ 5.00e-02  energy 2, about 0 s left",
+        "25.0% of t = 1, step 5: t 0.25  τ 5.00e-02  energy 2, about 15 s left",
+        "50.0% of t = 1, step 10: t 0.5  τ 5.00e-02  energy 2, about 10 s left",
+        "75.0% of t = 1, step 15: t 0.75  τ 5.00e-02  energy 2, about 5 s left",
+        "100.0% of t = 1, step 20: t 1  τ 5.00e-02  energy 2, about 0 s left",
     ]
     assert shown(monkeypatch, io.StringIO(), 0.1, 20) == ""  # a short run says nothing
     day = shown(monkeypatch, io.StringIO(), 1.0, 86_400).splitlines()

@@ -67,6 +67,7 @@ def test_a_steady_run_ends_and_says_when():
     assert solve(AllenCahn(0.05), LINE, smooth() + 0.3, 1.0, 1e-6, steady=1e-5).steady_at is None
     # Noise about a hilltop hardly moves, but that is no rest.
     slow = solve(AllenCahn(0.05), LINE, 1e-7 * smooth() + 1e-8, 60.0, 1e-6, steady=1e-5)
+    assert slow.steady_at is not None
     assert slow.steady_at > 15
     with pytest.raises(ValueError, match="steady: expected a positive bound of the speed, got -1"):
         solve(AllenCahn(0.05), LINE, smooth(), 1.0, steady=-1)
@@ -151,10 +152,11 @@ def test_one_outlier_is_forgotten_when_it_has_decayed(flow):
     assert len(runs[1].steps) <= 3 * len(runs[0].steps)
 
 
-def test_white_noise_on_a_fine_line_takes_as_many_steps_as_on_a_coarse_one():
+def test_white_noise_on_a_fine_line_takes_three_times_the_steps_of_a_smooth_start_at_most():
     fine = Grid((1024,), (2 * math.pi,))
-    run = solve(CahnHilliard(0.01), fine, spinodal_noise(fine, 0.1, seed=1), 0.02, 1e-9, dense=False)
-    assert len(run.steps) < 90
+    run = solve(CahnHilliard(0.01), fine, spinodal_noise(fine, 0.1, seed=1), 0.2, 1e-9, dense=False)
+    even = solve(CahnHilliard(0.01), fine, spinodal_noise(fine, 0.1, seed=1, waves=20), 0.2, 1e-9, dense=False)
+    assert len(run.steps) <= 3 * len(even.steps)
 
 
 def test_a_run_killed_among_damped_elements_goes_on_bit_for_bit(tmp_path):
