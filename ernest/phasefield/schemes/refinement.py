@@ -37,11 +37,12 @@ def refine(element: Element, splitting: Splitting) -> Element:
         explicit = torch.stack([splitting.explicit(modes) for modes in nodes.unbind(-1 - d)], -1 - d)
         new = splitting.coefficients(factors, element.tau, element.start_modes, combine(to_moments, explicit, d), forcing)
         moved = max(splitting.size(change) for change in combine(at_points, new - c, d).unbind(-1 - d))
-        if not moved < 2 * last:
-            return element
         gap = splitting.size(element.start_modes + 2 * new.select(-1 - d, 0) - element.end_modes)
+        settled = moved <= max(SETTLED * gap, floor)
+        if not (settled or moved < last):
+            return element
         c, last = new, moved
-        if moved <= max(SETTLED * gap, floor):
+        if settled:
             break
     # psi_1 alone is not zero at the end: with its coefficient the element keeps the end it had.
     first = (element.end_modes - element.start_modes).unsqueeze(-1 - d) / 2

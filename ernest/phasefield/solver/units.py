@@ -66,12 +66,12 @@ def unstable_state(flow: Flow, grid: Space, u0: Tensor) -> Tensor:
 
 
 def share_grown(u: Tensor, centre: Tensor, grid: Space, amplitude: float) -> float:
-    """How far a field has come on its way from the unstable state, 1 at a third of the amplitude; of a batch the least.
+    """How far a field has come on its way from the unstable state, 1 at half of the amplitude; of a batch the least.
 
     What is still to grow carries errors with it, so that so long only this share of the tolerance may be used.
     """
     deviation = (u - centre).square().mean(tuple(range(-grid.dimensions, 0))).min().sqrt()
-    return min(1.0, max(3 * float(deviation) / amplitude, LEAST_GROWN))
+    return min(1.0, max(2 * float(deviation) / amplitude, LEAST_GROWN))
 
 
 def _range(potential: Potential, u0: Tensor) -> tuple[float, float]:
