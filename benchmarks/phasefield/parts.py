@@ -1,6 +1,6 @@
 """What `python -m benchmarks.phasefield` measures: speed and laws of the engine, beside the baselines and other packages."""
 
-from benchmarks.phasefield import comparisons, defaults, laws, peers, pfhub, report, steps
+from benchmarks.phasefield import audit, comparisons, defaults, laws, peers, pfhub, report, steps
 from benchmarks.runner import Part, Wing
 
 WING = Wing(
@@ -10,6 +10,7 @@ WING = Wing(
         "baselines": Part(lambda folder, rounds, quick, progress: comparisons.compare(folder, rounds, quick)),
         "orders": Part(lambda folder, rounds, quick, progress: comparisons.orders(folder, rounds, quick)),
         "solve": Part(lambda folder, rounds, quick, progress: defaults.measure(folder, rounds, quick)),
+        "audit": Part(lambda folder, rounds, quick, progress: audit.measure(folder, quick, progress)),
         "steps": Part(lambda folder, rounds, quick, progress: steps.measure(folder, rounds, quick)),
         "laws": Part(lambda folder, rounds, quick, progress: laws.measure(quick)),
         "pfhub": Part(lambda folder, rounds, quick, progress: pfhub.measure(quick)),

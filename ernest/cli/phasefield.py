@@ -52,7 +52,7 @@ def run(
         from_: instead of a scene the last field of a data file of a run, or an array in .npy; needs --flow and --end.
         flow: usual is what suits the scene: Cahn-Hilliard for noise, Allen-Cahn for circles, else conservative Allen-Cahn.
         end: the time to march to; by default one that suits the scene.
-        tolerance: the error allowed per unit time, as a root of the mean square of u. Steps follow from it.
+        tolerance: the error allowed in the flow's own time, as a share of the field's amplitude. Steps follow from it.
         kappa: gradient energy; interfaces are tanh(x / sqrt(2 kappa)).
         points: of the grid, along each side; 128 by default.
         length: of each side; 2 pi by default, and 32 pi for swift-hohenberg and phase-field-crystal; of a .npy, the longest side.

@@ -42,6 +42,7 @@ from ernest.phasefield.solver.events import Event, EventOccurrence
 from ernest.phasefield.solver.resolution import UnresolvedInterface
 from ernest.phasefield.solver.solution import DenseOutput, Solution
 from ernest.phasefield.solver.solve import EnergyRise, RunFailed, RunInterrupted, solve
+from ernest.phasefield.solver.units import Units, own_units
 from ernest.phasefield.sparse import Diagonalised, OperatorFlow, march_operators, sparse_flow
 from ernest.phasefield.stepping import DivergenceError, Scheme, State, Stepper, StepStats, march
 
@@ -91,6 +92,7 @@ __all__ = [
     "StepStats",
     "Stepper",
     "SwiftHohenberg",
+    "Units",
     "UnresolvedInterface",
     "dissipation",
     "energy_of",
@@ -99,6 +101,7 @@ __all__ = [
     "march_operators",
     "march_system",
     "mass_of",
+    "own_units",
     "solve",
     "sparse_flow",
 ]

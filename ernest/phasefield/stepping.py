@@ -1,7 +1,7 @@
 """The stepping loop `march`, and the interface of schemes: `Scheme`, `Stepper`, `State`, `StepStats`."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor
@@ -38,11 +38,13 @@ class StepStats:
 
     `differences` holds, for each sweep after the first, by how much it moved the end of the element (root of the mean
     square over the box, the greatest of the batch); `contraction` is the ratio of the last two, None where there are
-    less than two.
+    less than two. Where sweeps miss a part of the field their differences do not tell all: then `unsettled` gives the modes of
+    N(u) - N at a node of the element, N being what its equations were solved with.
     """
 
     iterations: int
     differences: tuple[float, ...] = ()
+    unsettled: Callable[[], Tensor] | None = field(default=None, compare=False)
 
     @property
     def contraction(self) -> float | None:

@@ -21,7 +21,7 @@ from ernest.phasefield.compiled.workspace import (
     row_tables,
 )
 from ernest.phasefield.element import Element, Time
-from ernest.phasefield.schemes.coarse import CoarseGaussSeidel, CoarseStepper, sampling
+from ernest.phasefield.schemes.coarse import CoarseGaussSeidel, CoarseStepper, node_modes, sampling
 from ernest.phasefield.schemes.coarsening import defect_weights, outer_matrices
 from ernest.phasefield.schemes.gaussseidel import window_matrices
 from ernest.phasefield.schemes.splitting import one_length
@@ -126,7 +126,12 @@ class FusedCoarse:
             return self._torch.coefficients(state, tau, now, before)
 
         element = Element(state.time, tau, state.modes, end, work.grid, coefficients)
-        return after, element, StepStats(1 + sum(self.scheme.sweeps(len(state.taus))), tuple(differences))
+
+        def unsettled() -> Tensor:
+            node = self.scheme.judged_node
+            return work.tensor(work.explicit_of(work.array(node_modes(element, node)))) - work.tensor(rows[node])
+
+        return after, element, StepStats(1 + sum(self.scheme.sweeps(len(state.taus))), tuple(differences), unsettled)
 
     def _step(self, u: Array, past: Memory, tau: float, taus: tuple[Time, ...]) -> tuple[Array, list[Array], Memory, list[float]]:
         """Modes at the end, this element's rows of N, the memory after it, and how far each coarse sweep moved the last node."""

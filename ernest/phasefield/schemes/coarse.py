@@ -78,6 +78,11 @@ class CoarseGaussSeidel:
         return tuple(range(self.degree)) if self.fine_nodes is None else self.fine_nodes
 
     @property
+    def judged_node(self) -> int:
+        """The node by which the part that the coarse sweeps miss is judged: the last but one on the full grid errs most."""
+        return self.nodes[-2:][0]
+
+    @property
     def sparse(self) -> bool:
         """Whether some nodes are evaluated on the first level only."""
         return len(self.nodes) < self.degree
@@ -168,7 +173,12 @@ class CoarseStepper:
             self.splitting.grid,
             lambda: self.coefficients(state, tau, rows[past:], rows[:past]),
         )
-        return after, element, StepStats(1 + sum(scheme.sweeps(len(state.taus))), tuple(differences))
+
+        def unsettled() -> Tensor:
+            node = scheme.judged_node
+            return self.splitting.explicit(node_modes(element, node)) - rows[past + node]
+
+        return after, element, StepStats(1 + sum(scheme.sweeps(len(state.taus))), tuple(differences), unsettled)
 
     def _past(self, state: State) -> tuple[list[Tensor], list[Tensor]]:
         """Rows of N at the nodes of the elements kept, or at the start, and their defects; oldest first."""
@@ -299,6 +309,12 @@ class CoarseStepper:
                 ),
             )
         return self._cached[1]
+
+
+def node_modes(element: Element, node: int) -> Tensor:
+    """Modes of u at a Gauss point of the element."""
+    xi = gauss(element.degree)[0][node : node + 1].to(element.start_modes.real)
+    return element.modes_at(xi).squeeze(-1 - element.grid.dimensions)
 
 
 def sampling(scheme: CoarseGaussSeidel, points: tuple[int, ...]) -> bool:

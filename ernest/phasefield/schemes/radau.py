@@ -41,8 +41,8 @@ class RadauElements:
     def __post_init__(self) -> None:
         check_degree(self.degree)
         check_at_least("limit", self.limit, 1)
-        if not 0 < self.tolerance < 1:
-            raise ValueError(f"scheme tolerance: expected a number between 0 and 1, got {self.tolerance}")
+        if not 0 < self.tolerance < math.inf:
+            raise ValueError(f"scheme tolerance: expected a positive number, got {self.tolerance}")
 
     def stepper(self, flow: Flow, grid: Space, like: Tensor) -> "RadauStepper":
         return RadauStepper(self, split(flow, grid, self.stabilisation, like), like)

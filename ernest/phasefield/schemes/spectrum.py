@@ -12,7 +12,8 @@ def prefers_coarse(modes: Tensor, grid: Space, tolerance: float, ratio: float = 
     """Whether sweeps on coarse grids reach `tolerance` for fields with these modes `[..., *mode_shape]`.
 
     The modes that a level of `ratio` leaves out get one sweep, which leaves about a hundredth of them as error: their
-    amplitudes must be below a hundred tolerances. Of a batch, all members must agree.
+    amplitudes must be below a hundred tolerances. Of a batch, all members must agree. This is a forecast for a step that is
+    still to be taken; `StepStats.unsettled` judges one that has been.
     """
     return set(grid.boundaries) == {"periodic"} and tail_amplitude(modes, grid, ratio) <= 100 * tolerance
 

@@ -3,7 +3,7 @@
 The last sweep of an element moves its end by d_M, the sweep before by d_{M-1}; with rho = d_M / d_{M-1} what further sweeps
 would still change is about rho d_M. With the rate of the element's own truncation error,
 
-    error per unit time = rho d_M / tau + truncation,   tau <- 0.9 tau (error / tolerance)^(-1 / order).
+    error per unit time = rho d_M / tau + truncation,   tau <- tau (error / (AIM tolerance))^(-1 / order).
 """
 
 import math
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 GUESSED_CONTRACTION = 0.2
+AIM = 0.5  # of the tolerance: the estimate comes within a factor of two
 MOST_GROWTH = 1.8  # from one element to the next: the windows reach back over the shorter ones
 SLOW = 0.5  # above this contraction another sweep pays rather than a longer step
 ROUND_OFF = 18.0  # differences below this many machine epsilons of the field's size are noise of the transforms
@@ -41,7 +42,7 @@ class Adaptive:
     """Step control that keeps the error per unit time at `tolerance`, for a scheme of the given `order`.
 
     `tau` is the length wanted for the next step. It stays as it is while the estimate asks for a change of less than a
-    quarter, because a new length costs new coefficients.
+    fifth, because a new length costs new coefficients.
     """
 
     tolerance: float
@@ -56,12 +57,12 @@ class Adaptive:
         return remaining / 2 if remaining < 1.9 * self.tau else self.tau
 
     def accepts(self, error: float) -> bool:
-        return error <= 2 * self.tolerance
+        return error <= self.tolerance
 
     def after_accepted(self, tau: float, error: float, contraction: float) -> "Adaptive":
         """The controller after an accepted step of length `tau`; `contraction` is the ratio of its last two sweeps' changes."""
         factor = min(max(self._factor(error), 0.3), 1.0 if contraction > SLOW else MOST_GROWTH)
-        if 0.8 <= factor <= 1.25 or (factor > 1 and tau < 0.99 * self.tau):
+        if 0.85 <= factor <= 1.2 or (factor > 1 and tau < 0.99 * self.tau):
             return self
         return replace(self, tau=min(tau * factor, self.longest))
 
@@ -71,7 +72,7 @@ class Adaptive:
         return replace(self, tau=tau * factor)
 
     def _factor(self, error: float) -> float:
-        return 0.9 * max(error / self.tolerance, 1e-7) ** (-1 / self.order)
+        return max(error / (AIM * self.tolerance), 1e-7) ** (-1 / self.order)
 
 
 @dataclass(frozen=True)

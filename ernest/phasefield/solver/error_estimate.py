@@ -10,7 +10,8 @@ With N interpolated at the p Gauss points, the moments of the equation vanish ag
 
 which is of order z^{2p+1} where the mode is resolved, and c_p / (2p - 1) where z is large. Equal errors of one element after
 the other add up to error / (1 - R) at most, R(z) being the factor by which an element multiplies the mode, so what they
-amount to in a unit of time is error / (tau + 1 - R). What the sweeps have not yet settled comes on top of it.
+amount to in a time T, per unit of time, is error / (tau + T (1 - R)). T is the flow's own time, or the time since the start
+where that is less: early errors have had no time to fade. What the sweeps have not yet settled comes on top of it.
 """
 
 import math
@@ -55,25 +56,47 @@ def amplification(z: Tensor, degree: int) -> Tensor:
     return 1 - 2 * z * solve(factorise(z, degree), torch.stack(first), axis=0)[0]
 
 
+def span_of(time: float, own_time: float) -> float:
+    """The time that errors have had to add up in: the own time, and earlier its greatest fraction 2^-k that has passed."""
+    if time <= 0:
+        return 0.0
+    return own_time * 2.0 ** min(math.floor(math.log2(time / own_time)), 0)
+
+
 class Truncation:
     """The error estimate for the elements of one flow and grid. Its weights are made for each distinct value of Lambda, of which
     there are far fewer than modes, and kept for the lengths and degrees that were last asked for.
     """
 
-    def __init__(self, flow: Flow, grid: Space, stabilisation: float, like: Tensor) -> None:
+    def __init__(self, flow: Flow, grid: Space, stabilisation: float, like: Tensor, own_time: float = 1.0) -> None:
         k2 = grid.squared_wavenumbers(like.dtype, like.device)
         stiffness = flow.mobility(k2) * (flow.linear(k2) + stabilisation)
-        self._axis, self._dtype = -1 - grid.dimensions, like.dtype
+        self._own_time = own_time
+        self._axis, self._dtype, self._mobility = -1 - grid.dimensions, like.dtype, flow.mobility(k2)
         self._distinct, self._index = stiffness.unique(return_inverse=True)
-        self._kept: LRUCache[tuple[float, int], Tensor] = LRUCache(4)
+        self._kept: LRUCache[tuple[float, int, float], Tensor] = LRUCache(4)
+        self._kept_response: LRUCache[tuple[float, int, float], Tensor] = LRUCache(4)
 
     def rate(self, element: Element, diagnostics: Diagnostics) -> float:
         """The error that elements like this one add per unit of time: root of the mean square, the greatest of a batch."""
-        tau, p = float(element.tau), element.degree
-        squares = self._kept.get((tau, p), lambda: diagnostics.squares(self._weights(tau, p)))
+        tau, p, span = float(element.tau), element.degree, span_of(float(element.time), self._own_time)
+        squares = self._kept.get((tau, p, span), lambda: diagnostics.squares(self._weights(tau, p, span)))
         return diagnostics.norm(element.coefficients.select(self._axis, p - 1), squares)
 
-    def _weights(self, tau: float, p: int) -> Tensor:
+    def unsettled_rate(self, element: Element, missing: Tensor, diagnostics: Diagnostics) -> float:
+        """The same for what is `missing` in the modes of N all through the element: its end misses (1 - R) / Lambda G missing."""
+        tau, p, span = float(element.tau), element.degree, span_of(float(element.time), self._own_time)
+        squares = self._kept_response.get((tau, p, span), lambda: diagnostics.squares(self._responses(tau, p, span)))
+        return diagnostics.norm(missing, squares)
+
+    def _responses(self, tau: float, p: int, span: float) -> Tensor:
+        """What a missing part of N of each mode is multiplied with, `[*mode_shape]`."""
+        z = tau / 2 * self._distinct.double()
+        passed = 1 - amplification(z, p)
+        share = torch.where(z > 0, passed / (2 * z).clamp(min=1e-300), 1.0)
+        return (tau * share / (tau + span * passed)).to(self._dtype)[self._index] * self._mobility
+
+    def _weights(self, tau: float, p: int, span: float) -> Tensor:
         """What c_p of each mode is multiplied with, `[*mode_shape]`."""
         z = tau / 2 * self._distinct.double()
-        return (end_weights(z, p) / (tau + 1 - amplification(z, p))).to(self._dtype)[self._index]
+        return (end_weights(z, p) / (tau + span * (1 - amplification(z, p)))).to(self._dtype)[self._index]

@@ -2,6 +2,7 @@
 
 Inside an element the value of u at a point is a polynomial in time, so its roots are those of a polynomial. A function
 of the whole field is interpolated by a polynomial in time first, and its roots are then polished on the function itself.
+Where an element has a root, its polynomial is refined first, so that the root is as exact as the ends of the element.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,6 +15,8 @@ from torch import Tensor
 
 from ernest.phasefield.element import Element
 from ernest.phasefield.grid import Space
+from ernest.phasefield.schemes.refinement import refine
+from ernest.phasefield.schemes.splitting import Splitting
 
 
 @dataclass(frozen=True)
@@ -53,8 +56,19 @@ def check_events(events: tuple[Event, ...], grid: Space) -> None:
                 raise ValueError(f"event {event.name}: expected a point of the grid {grid.points}, got {event.what}")
 
 
-def find_events(events: Sequence[Event], element: Element) -> list[EventOccurrence]:
-    """Occurrences of the events in the element, its start excluded, in the order of time."""
+def find_events(events: Sequence[Event], element: Element, splitting: Splitting | None = None) -> list[EventOccurrence]:
+    """Occurrences of the events in the element, its start excluded, in the order of time.
+
+    With the `splitting` of its flow the element is refined where anything occurs in it.
+    """
+    found = _occurrences(events, element)
+    if splitting is None or not found:
+        return found
+    names = {occurrence.name for occurrence in found}
+    return _occurrences([event for event in events if event.name in names], refine(element, splitting))
+
+
+def _occurrences(events: Sequence[Event], element: Element) -> list[EventOccurrence]:
     if not events:
         return []
     nodes, to_series = _chebyshev(element.degree + 2)

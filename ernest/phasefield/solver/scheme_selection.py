@@ -74,12 +74,16 @@ def choose_schemes(flow: Flow, grid: Space, u0: Tensor, tolerance: float, scheme
     if strict:
         return SchemeChoice(Implicit(3, stabilisation=S, tolerance=1e-13), S)
     if is_diffusive(flow, grid):
-        return SchemeChoice(GaussSeidel(3, 4, 3, S) if tolerance > 1e-8 else GaussSeidel(4, 5, 3, S), S, may_add_sweeps=True)
+        p, m = (4, 4) if tolerance > 1e-5 else (5, 5)
+        return SchemeChoice(GaussSeidel(p, m, 3, S), S, may_add_sweeps=True)
+    if not supports_coarse(flow, grid):
+        p, m = (3, 4) if tolerance > 3e-5 else (4, 5)
+        return SchemeChoice(GaussSeidel(p, m, 3, S), S, may_add_sweeps=True)
     p, m = (3, 4) if tolerance > 1e-4 else (4, 4) if tolerance > 1e-7 else (4, 5)
     coarse = CoarseGaussSeidel(
         p, m, *((1, 3) if tolerance > 1e-7 else (2, 2)), S, outer_window=2 if min(grid.points) >= 256 else 3
     )
-    return SchemeChoice(GaussSeidel(p, m, 3, S), S, coarse if supports_coarse(flow, grid) else None, may_add_sweeps=True)
+    return SchemeChoice(GaussSeidel(p, m, 3, S), S, coarse, may_add_sweeps=True)
 
 
 def supports_coarse(flow: Flow, grid: Space) -> bool:

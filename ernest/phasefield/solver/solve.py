@@ -33,7 +33,16 @@ from ernest.phasefield.solver.resolution import UnresolvedInterface, is_unresolv
 from ernest.phasefield.solver.scheme_selection import check_scheme, choose_schemes
 from ernest.phasefield.solver.solution import DenseOutput, Solution
 from ernest.phasefield.solver.steady import Mode, is_steady
-from ernest.phasefield.solver.try_step import RejectedStep, SolverState, Steppers, after_rejection, initial_state, try_step
+from ernest.phasefield.solver.try_step import (
+    AcceptedStep,
+    RejectedStep,
+    SolverState,
+    Steppers,
+    after_rejection,
+    initial_state,
+    try_step,
+)
+from ernest.phasefield.solver.units import Units, own_units
 from ernest.phasefield.stepping import Scheme
 
 SAVED = tuple(field.name for field in fields(SolverState) if field.name not in ("state", "controller"))
@@ -85,6 +94,8 @@ def solve(
     t1: float,
     tolerance: float = 1e-6,
     *,
+    absolute_tolerance: float | None = None,
+    units: Units | None = None,
     step: float | None = None,
     max_step: float = math.inf,
     stops: Sequence[float] = (),
@@ -101,9 +112,11 @@ def solve(
     """Solves the flow from the fields `u0` `[..., *points]` at time 0 to the time `t1`; leading axes are an ensemble with
     common steps.
 
-    The scheme, its stabilisation, short first steps for a rough u0 and the lengths of all steps are chosen such that the
-    estimated error grows by `tolerance` per unit time (root of the mean square over the box). With `step` the steps have
-    that length, with `scheme` they are that scheme's, and `strict` asks for the implicit scheme, whose energy law is exact.
+    The scheme, its stabilisation, short first steps for a rough u0 and the lengths of all steps are chosen such that the error
+    (root of the mean square over the box) stays below `tolerance` times the field's amplitude times the number of the flow's own
+    times that have passed. Both are found by `own_units`, or are the `units` given; `absolute_tolerance` is what the error may
+    grow by in a unit of time, in the numbers that u and t are told in. With `step` the steps have that length, with `scheme`
+    they are that scheme's, and `strict` asks for the implicit scheme, whose energy law is exact.
 
     A forcing is part of the estimate: its jumps are found, and elements end there. What happens in less than a thousandth of the
     run may be missed; `max_step` bounds the lengths of the steps, and at the times `stops` elements end exactly.
@@ -125,27 +138,26 @@ def solve(
     stops = _check_times(t1, step, max_step, stops)
     check_scheme(scheme, strict)
     check_checkpoint(checkpoint, resume)
-    _check_input(flow, grid, u0, t1, tolerance, step, events, steady)
+    _check_input(flow, grid, u0, t1, step, events, steady)
+    given, units = units, units or own_units(flow, grid, u0, t1)
+    tolerance = _relative_tolerance(tolerance, absolute_tolerance, units, u0)
     choice = choose_schemes(flow, grid, u0, tolerance, scheme, strict)
-    steppers, diagnostics = Steppers(choice, flow, grid, u0, tolerance, t1), Diagnostics(flow, grid, u0)
-    problem = problem_of(
-        flow, grid, u0, tolerance=tolerance, step=step, scheme=scheme, strict=strict, max_step=max_step, stops=stops
-    )
+    steppers, diagnostics = Steppers(choice, flow, grid, u0, t1, tolerance, units), Diagnostics(flow, grid, u0)
+    choices = {"tolerance": tolerance, "units": given, "step": step, "max_step": max_step, "stops": stops}
+    problem = problem_of(flow, grid, u0, scheme=scheme, strict=strict, **choices)
     if resume and checkpoint is not None and Path(checkpoint.path).exists():
         current, history = _load(checkpoint.path, problem, u0)
         check_ahead(checkpoint.path, current.state, t1)
     else:
-        current, record = initial_state(
-            steppers, diagnostics, u0, _controller(steppers, u0, t1, tolerance, step, max_step), stops
-        )
+        current, record = initial_state(steppers, diagnostics, u0, _controller(steppers, u0, t1, step, max_step), stops)
         history = History([record])
-    first, dense_output = grid.field(current.state.modes), DenseOutput(grid, memory) if dense else None
-    shortest = step / 2**16 if step else 1e-11 * t1
+    first, dense_output = grid.field(current.state.modes), DenseOutput(steppers.splitting, memory) if dense else None
+    shortest, end = _shortest_and_end(units, t1, step)
     saved, saved_at, steady_at = current.state.count, clock.monotonic(), None
 
     def solution() -> Solution:
         last, records, occurrences = grid.field(current.state.modes), tuple(history.records), tuple(history.occurrences)
-        return Solution(flow, grid, choice.scheme, first, last, records, occurrences, dense_output, steady_at)
+        return Solution(flow, grid, choice.scheme, first, last, records, occurrences, dense_output, units, steady_at)
 
     def interrupted() -> RunInterrupted | None:
         """What has been done up to the last whole step; None where that is nothing."""
@@ -160,22 +172,22 @@ def solve(
 
     thin = _warn_of_thin_interface(thin_interface(flow, grid), grid, current)
     with progress_bar(progress, float(current.state.time), t1) as show, _rescue(interrupted):
-        while not _ended(events, history) and steady_at is None and t1 - float(current.state.time) > 1e-10 * t1:
-            outcome = try_step(steppers, diagnostics, current, current.controller.propose(current.until_stop(t1)))
+        while not _ended(events, history) and steady_at is None and float(current.state.time) < end:
+            outcome = try_step(steppers, diagnostics, current, current.controller.propose(steppers.until_stop(current)))
             if isinstance(outcome, RejectedStep):
                 current = after_rejection(current, outcome)
                 if current.controller.tau < shortest:
                     raise _failure(checkpoint, problem, current, history, outcome)
                 continue
-            after, element, record = outcome
+            (after, element, record), occurrences = _up_to_terminal(steppers, diagnostics, current, outcome, events)
             history.records.append(record)
-            history.occurrences += find_events(events, element)
+            history.occurrences += occurrences
             if dense_output is not None:
                 dense_output.append(element)
             current = after  # from here on the step is done, whatever interrupts the run
             _warn_of_rise(history, diagnostics, current.noise)
             if steady is not None:
-                rests = is_steady(steady, element.end_modes, element.end, record.time, t1 - record.time, flow, grid)
+                rests = is_steady(steady, element.end_modes, element.end, record.time, t1 - record.time, flow, grid, units.field)
                 steady_at = record.time if rests else None
             show(record)
             if checkpoint and checkpoint.due(current.state.count - saved, clock.monotonic() - saved_at):
@@ -204,7 +216,6 @@ def _check_input(
     grid: Space,
     u0: Tensor,
     t1: float,
-    tolerance: float,
     step: float | None,
     events: tuple[Event, ...],
     steady: float | None,
@@ -214,9 +225,6 @@ def _check_input(
     check_events(events, grid)
     if not 0 < t1 < math.inf:
         raise ValueError(f"t1: expected a time after 0, got {t1}")
-    least = 100 * torch.finfo(u0.dtype).eps
-    if not least <= tolerance < 1:
-        raise ValueError(f"tolerance: expected {least:.1e} (the round-off of {u0.dtype}) to 1, got {tolerance}")
     if step is not None and not 0 < step <= t1:
         raise ValueError(f"step: expected a length between 0 and t1 = {t1}, got {step}")
     if steady is not None and not steady > 0:
@@ -235,21 +243,52 @@ def _check_times(t1: float, step: float | None, max_step: float, stops: Sequence
     return times
 
 
-def _controller(
-    steppers: Steppers, u0: Tensor, t1: float, tolerance: float, step: float | None, max_step: float
-) -> Adaptive | Prescribed:
+def _relative_tolerance(tolerance: float, absolute: float | None, units: Units, u0: Tensor) -> float:
+    """The tolerance in the problem's units. Raises ValueError for one that is beyond the precision of u0."""
+    least = 100 * torch.finfo(u0.dtype).eps
+    if absolute is None and not least <= tolerance < 1:
+        raise ValueError(f"tolerance: expected {least:.1e} (the round-off of {u0.dtype}) to 1, got {tolerance}")
+    if absolute is not None and not least <= absolute / units.speed < 1:
+        span = f"{least * units.speed:.1e} (the round-off of {u0.dtype}) to {units.speed:.1e}"
+        raise ValueError(f"absolute_tolerance: expected {span}, got {absolute}")
+    return tolerance if absolute is None else absolute / units.speed
+
+
+def _shortest_and_end(units: Units, t1: float, step: float | None) -> tuple[float, float]:
+    """The length of a step below which a run has failed, and the time from which on its end is reached but for round-off."""
+    if step is not None:
+        return step / 2**16, t1 - 1e-9 * step
+    return 1e-11 * min(units.time, t1), t1 * (1 - 8 * torch.finfo(torch.float64).eps)
+
+
+def _controller(steppers: Steppers, u0: Tensor, t1: float, step: float | None, max_step: float) -> Adaptive | Prescribed:
     """The control of the step lengths; adaptive steps begin short, and prescribed ones do so where u0 is rough."""
     flow, grid, order = steppers.flow, steppers.grid, steppers.choice.order if step is None else 0
+    tolerance, units = steppers.tolerance, steppers.units
     modes = grid.modes(u0)
     speed = time_derivative(flow, grid, modes, 0.0)
     first = first_step(grid, modes, speed, t1)
     if step is None:
         # An element of this order errs by about the tolerance where the fields change by this share; a rough u0 begins shorter.
-        share, whole = min(tolerance ** (1 / (order + 1)), 0.25), first_step(grid, modes, speed, t1, 1.0)
+        share, whole = min(tolerance ** (1 / (order + 1)), 0.25), first_step(grid, modes, speed, 8 * t1, 1.0)
         smooth = not is_rough(flow, grid, modes, speed, t1)
-        return Adaptive(tolerance, order, min(share * whole if smooth else first, max_step), max_step)
-    rough = stiff_imbalance(flow, grid, speed, step) > tolerance
+        longest = min(share * whole / 2, t1) if smooth else first
+        return Adaptive(tolerance * units.speed, order, min(longest, max_step), max_step)
+    rough = stiff_imbalance(flow, grid, speed, step) > tolerance * units.field
     return Prescribed(step, *graded_lengths(step, first, flow.forcing is not None)) if rough else Prescribed(step)
+
+
+def _up_to_terminal(
+    steppers: Steppers, diagnostics: Diagnostics, current: SolverState, step: AcceptedStep, events: tuple[Event, ...]
+) -> tuple[AcceptedStep, list[EventOccurrence]]:
+    """The step and the events in it; where one of them ends the run, the step is taken anew, so that it ends there."""
+    occurrences = find_events(events, step[1], steppers.splitting)
+    terminal = {event.name for event in events if event.terminal}
+    last = next((occurrence.time for occurrence in occurrences if occurrence.name in terminal), math.inf)
+    if last < math.inf and (tau := last - float(current.state.time)) > 0:
+        shorter = try_step(steppers, diagnostics, current, tau)
+        step = step if isinstance(shorter, RejectedStep) else shorter
+    return step, [occurrence for occurrence in occurrences if occurrence.time <= last]
 
 
 def _warn_of_thin_interface(thin: str | None, grid: Space, current: SolverState) -> str | None:

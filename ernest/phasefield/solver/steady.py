@@ -19,13 +19,15 @@ from torch import Tensor
 
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
-from ernest.phasefield.potentials import varies, working_range
+from ernest.phasefield.potentials import varies
 from ernest.phasefield.schemes.exponential import ExponentialElements
 from ernest.phasefield.schemes.radau import RadauElements
-from ernest.phasefield.solver.controller import SLOW, Adaptive
+from ernest.phasefield.solver.controller import AIM, SLOW, Adaptive
 from ernest.phasefield.solver.diagnostics import StepRecord
+from ernest.phasefield.solver.error_estimate import span_of
 from ernest.phasefield.solver.initial_step import stabilisation_for, stiff_imbalance, time_derivative
 from ernest.phasefield.solver.stiff import nothing_grows_within
+from ernest.phasefield.solver.units import Units
 
 HELD = 8
 """So many steps in a row that sweeps hold back show that it is not for a moment."""
@@ -39,7 +41,7 @@ PATIENCE = 3
 """After so many damped elements: the first ones have to settle what the sweeps left ringing."""
 LEFT_ALONE = 64
 """Where damped elements are dearer than sweeps they are tried again after so many steps, and twice as many every time."""
-ROUGH_DEGREE = 4
+ROUGH_DEGREE = 6
 """Degree of the exponential elements, which have two sweeps more."""
 STUCK = 40
 """Lengths of a step that a run has lasted where waves that ring may be what holds it down; a decay alone takes 5 to 15."""
@@ -60,8 +62,8 @@ class Mode:
 
     `held` counts the steps that the sweeps have held back lately, or those of damped elements; below zero it is a time in which
     sweeps are left alone, since damped elements were dearer. `cost` is the number of sweeps in a unit of time when these took
-    over, and `failures` tells how often they were dearer. since the time
-    `ringing` it is exponential elements that let waves decay.
+    over, and `failures` tells how often they were dearer. Since the time `ringing` exponential elements let
+    waves decay.
     """
 
     stabilisation: float
@@ -76,20 +78,25 @@ class Mode:
         """What of it decides whether the history of the steps before is of use."""
         return self.stabilisation, self.damped > 0, self.ringing is not None
 
-    def scheme(self, tolerance: float, epsilon: float) -> RadauElements | ExponentialElements | None:
-        """The elements that are not solved by the sweeps of the run's own scheme; None where it is that."""
+    def scheme(self, tolerance: float, units: Units, epsilon: float) -> RadauElements | ExponentialElements | None:
+        """The elements that are not solved by the sweeps of the run's own scheme; None where it is that.
+
+        Newton's iterations settle the field to a hundredth of what may be lost in the shortest damped element.
+        """
         if self.ringing is not None:
             return ExponentialElements(ROUGH_DEGREE, ROUGH_DEGREE + 2, self.stabilisation)
         if not self.damped:
             return None
-        return RadauElements(3, self.stabilisation, max(0.01 * tolerance, 100 * epsilon))
+        allowed = tolerance * min(1.0, self.damped / units.time)
+        return RadauElements(3, self.stabilisation, units.field * max(0.01 * allowed, 100 * epsilon))
 
 
-def is_held_back(error: float, contraction: float, change: float, controller: Adaptive) -> bool:
+def is_held_back(error: float, contraction: float, change: float, controller: Adaptive, tolerance: float) -> bool:
     """Whether the iteration forbids a longer step: it contracts slowly though the error would allow far more, or it stirs up as
-    much as the tolerance admits though hardly anything moves: `change` is that of the field in the step, as a share.
+    much as the tolerance admits though hardly anything moves: `change` is that of the field in the step, as a share, and
+    `tolerance` is that of the run, in the flow's own units.
     """
-    at_rest = change <= SETTLED * controller.tolerance**0.5
+    at_rest = change <= SETTLED * tolerance**0.5
     return at_rest or (contraction > SLOW and error <= controller.tolerance * WORTH**-controller.order)
 
 
@@ -97,6 +104,7 @@ def mode_after(
     mode: Mode,
     held: bool,
     record: StepRecord,
+    error: float,
     controller: Adaptive,
     wanted: Adaptive,
     order: int,
@@ -104,11 +112,14 @@ def mode_after(
     u: Tensor,
     flow: Flow,
     grid: Space,
+    own_time: float,
+    tolerance: float,
 ) -> tuple[Mode, Adaptive]:
     """The mode and the control of the steps after an accepted step that ended with the fields u.
 
-    `record` is of that step, whose iterations are sweeps or evaluations of the equation; `controller` was its control, and
-    `wanted` is what that would go on with; `order` is that of the sweeps.
+    `record` is of that step, whose iterations are sweeps or evaluations of the equation, and `error` what it was judged by;
+    `controller` was its control, and `wanted` is what that would go on with; `order` is that of the sweeps. `tolerance` is that
+    of the run, in the flow's own units.
     """
     tau, sweeps = record.tau, record.iterations
     if mode.ringing is not None:
@@ -119,7 +130,7 @@ def mode_after(
         return settled, replace(wanted, order=order)
     if mode.damped:
         mode = replace(mode, held=mode.held + 1)
-        longest = tau * min(0.9 * max(record.error / controller.tolerance, 1e-9) ** (-1 / controller.order), MOST_LENGTHENED)
+        longest = tau * min(max(error / (AIM * controller.tolerance), 1e-9) ** (-1 / controller.order), MOST_LENGTHENED)
         if mode.held >= PATIENCE and sweeps > mode.cost * longest:
             wanted = replace(wanted, order=order, tau=mode.damped)
             return Mode(stabilisation_for(flow, grid, u), held=-LEFT_ALONE * 2**mode.failures, failures=mode.failures + 1), wanted
@@ -135,9 +146,9 @@ def mode_after(
         if nothing_grows_within(2 * tau, u, flow, grid):
             return _damped(mode, replace(wanted, tau=tau), sweeps / tau, u, flow)
         count_held = 0
-    lasted = controller.tolerance <= TIGHT or record.time > STUCK * tau
-    stuck = lasted and record.error > 0.03 * controller.tolerance
-    if count % INTERVAL == 0 and mode.held >= 0 and stuck and rings(record, u, flow, grid):
+    lasted = tolerance <= TIGHT or record.time > STUCK * tau
+    stuck = lasted and error > 0.03 * controller.tolerance
+    if count % INTERVAL == 0 and mode.held >= 0 and stuck and rings(record, u, flow, grid, own_time):
         return replace(mode, ringing=record.time, held=0), replace(wanted, order=ROUGH_DEGREE + 1)
     S = mode.stabilisation
     if count % INTERVAL == 0 and not varies(flow.potential):
@@ -146,21 +157,24 @@ def mode_after(
     return replace(mode, held=count_held, stabilisation=S), wanted
 
 
-def rings(record: StepRecord, u: Tensor, flow: Flow, grid: Space) -> bool:
+def rings(record: StepRecord, u: Tensor, flow: Flow, grid: Space, own_time: float) -> bool:
     """Whether most of a step's error is that of waves with tau Lambda > 2 which are off their balance: about a tenth of what they
-    are off counts as error per unit of time. Exponential elements, which would let them decay, know no forcing.
+    are off counts as error in the time that errors add up in. Exponential elements, which would let them decay, know no forcing.
     """
     if flow.forcing is not None:
         return False
     speed = time_derivative(flow, grid, grid.modes(u), record.time)
-    return stiff_imbalance(flow, grid, speed, record.tau) > 2 * record.error
+    return stiff_imbalance(flow, grid, speed, record.tau) > 2 * record.error * span_of(record.time, own_time)
 
 
-def first_mode(mode: Mode, controller: Adaptive, modes: Tensor, u: Tensor, flow: Flow, grid: Space) -> tuple[Mode, Adaptive]:
+def first_mode(
+    mode: Mode, controller: Adaptive, modes: Tensor, u: Tensor, flow: Flow, grid: Space, own_time: float
+) -> tuple[Mode, Adaptive]:
     """Damped elements for fields at rest, whose speed is round-off; else the mode as it is."""
     size = float(grid.norm(modes).max())
-    stiffest = float((flow.mobility(k2 := grid.squared_wavenumbers(u.dtype, u.device)) * (flow.linear(k2) + 1)).max())
-    at_rest = speed_of(modes, 0.0, flow, grid) <= 100 * torch.finfo(u.dtype).eps * size * max(stiffest, 1.0)
+    k2, steepest = grid.squared_wavenumbers(u.dtype, u.device), float(flow.potential.df(u).abs().max())
+    stiffest = max(float((flow.mobility(k2) * (flow.linear(k2) + steepest)).max()), 1 / own_time)
+    at_rest = speed_of(modes, 0.0, flow, grid) <= 100 * torch.finfo(u.dtype).eps * size * stiffest
     if not (at_rest and flow.forcing is None and nothing_grows_within(controller.tau, u, flow, grid)):
         return mode, controller
     return _damped(mode, controller, math.inf, u, flow)
@@ -179,14 +193,13 @@ def speed_of(modes: Tensor, time: float, flow: Flow, grid: Space) -> float:
     return float(grid.norm(time_derivative(flow, grid, modes, time)).max())
 
 
-def is_steady(bound: float, modes: Tensor, u: Tensor, time: float, rest: float, flow: Flow, grid: Space) -> bool:
+def is_steady(
+    bound: float, modes: Tensor, u: Tensor, time: float, rest: float, flow: Flow, grid: Space, amplitude: float
+) -> bool:
     """Whether u_t is below the bound, and no mode grows within the time in which motion at the bound would cross the field's
-    working range.
+    amplitude, or in the `rest` of the run.
     """
     if speed_of(modes, time, flow, grid) >= bound:
         return False
-    size = float(u.square().mean().sqrt())
-    if not varies(flow.potential):
-        low, high = working_range(flow.potential)
-        size = max(size, (high - low) / 2)
-    return nothing_grows_within(min(rest, size / bound), u, flow, grid)
+    time = min(rest, max(float(u.square().mean().sqrt()), amplitude) / bound)
+    return time <= 0 or nothing_grows_within(time, u, flow, grid)

@@ -64,11 +64,11 @@ def damped_error_rate(element: Element, flow: Flow) -> float:
     return float(grid.norm(residual / 2 * torch.minimum(envelope, tail)).max())
 
 
-def exponential_error_rate(element: Element, flow: Flow, stabilisation: float) -> float:
+def exponential_error_rate(element: Element, flow: Flow, stabilisation: float, span: float) -> float:
     """The error per unit time of an exponential element, whose polynomial is of degree p + 1 through its p nodes and the end.
 
     The linear part is exact, and N is known as a polynomial through the Gauss points. What it lacks is about L_p times by how
-    much it misses N at the end, and that the linear part carries to the end.
+    much it misses N at the end, and that the linear part carries to the end. Errors add up over a time `span`.
     """
     grid, p, tau, d = element.grid, element.degree - 1, float(element.tau), element.grid.dimensions
     points = gauss(p)[0].to(element.start_modes.real)
@@ -81,7 +81,7 @@ def exponential_error_rate(element: Element, flow: Flow, stabilisation: float) -
     ahead = combine(lagrange(points, torch.ones_like(points[:1])), known.flatten(-d), 1).reshape(end.shape)
     missed = grid.modes((end - ahead).squeeze(-1 - d))
     # As in the estimate of the sweeps' elements: what a stiff wave has of one error is gone before the next ones.
-    kernel = end_weights(z, p) * (2 * p - 1) / (z.double().clamp(min=1e-300) * (tau + 1 - torch.exp(-2 * z.double())))
+    kernel = end_weights(z, p) * (2 * p - 1) / (z.double().clamp(min=1e-300) * (tau + span * (1 - torch.exp(-2 * z.double()))))
     return float(grid.norm(missed * (tau / 2 * mobility * kernel.to(z)).to(missed.dtype)).max())
 
 
@@ -101,6 +101,8 @@ def _is_positive(tau: float, u: Tensor, flow: Flow, grid: Space, number: int, me
     slopes = flow.potential.df(u)
     S = float(slopes.max().clamp(min=0))
     moves = mobility > 0
+    if not bool(moves.any()):
+        return True  # nothing moves at all
     scale = torch.where(moves, (linear + S + 1 / (tau * torch.where(moves, mobility, 1))).clamp(min=1e-300) ** -0.5, 0)
 
     def product(v: Tensor) -> Tensor:

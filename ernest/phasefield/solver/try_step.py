@@ -15,23 +15,31 @@ from ernest.phasefield.schemes.coarse import CoarseGaussSeidel
 from ernest.phasefield.schemes.exponential import ExponentialElements
 from ernest.phasefield.schemes.gaussseidel import GaussSeidel
 from ernest.phasefield.schemes.implicit import Implicit
+from ernest.phasefield.schemes.splitting import split
 from ernest.phasefield.solver.controller import SLOW, Adaptive, Prescribed, contraction_of, error_rate
 from ernest.phasefield.solver.diagnostics import Diagnostics, StepRecord, Value
-from ernest.phasefield.solver.error_estimate import Truncation
+from ernest.phasefield.solver.error_estimate import Truncation, span_of
 from ernest.phasefield.solver.forcing import ForcingEstimate
 from ernest.phasefield.solver.scheme_selection import IMPLICIT_SWEEPS, SchemeChoice, use_coarse
 from ernest.phasefield.solver.steady import Mode, first_mode, is_held_back, mode_after
 from ernest.phasefield.solver.stiff import damped_error_rate, exponential_error_rate
+from ernest.phasefield.solver.units import Units, share_grown, unstable_state
 from ernest.phasefield.stepping import DivergenceError, Scheme, State, Stepper, StepStats
 
 MOST_EXTRA_SWEEPS = 2
 SPECTRUM_INTERVAL = 8
 """Number of steps after which the spectrum decides anew whether sweeps on coarse grids suffice."""
+CAUTION_AT_START = 10.0
+"""The error of the first element counts so many times: what is allowed grows from nothing in it, also between its ends."""
+MOST_MISSED = 0.5
+"""Coarse sweeps whose unsettled part takes more than this share of the tolerance give way to full ones."""
+INSTANT = 1e-4
+"""The share of the flow's own time in which rough fields take some dozens of elements."""
 BLOW_UP = 0.02
 """With prescribed steps: a step that raises the energy by more than this fraction is halved and retried; a smaller rise is
 only reported."""
 SAME_TIME = 1e-11
-"""Times nearer to each other than this share of the run are one."""
+"""Times nearer to each other than this share of the flow's own time, or of the run if that is shorter, are one."""
 MOST_ENERGY_REJECTIONS = 6
 """With adaptive steps: a step that raises the energy is rejected at most this many times in a row, then accepted."""
 
@@ -55,34 +63,38 @@ class SolverState:
     stops: tuple[float, ...] = ()
     mode: Mode = field(default_factory=lambda: Mode(0.0))
 
-    def until_stop(self, t1: float) -> float:
-        """How long it is to the next time that an element has to end at: a stop, or the end of the run."""
-        time = float(self.state.time)
-        return min([stop - time for stop in self.stops if stop - time > SAME_TIME * t1] + [t1 - time])
-
 
 @dataclass(frozen=True)
 class RejectedStep:
     """A rejected step: the controller with a shorter length, and the iteration that failed. Where it was rejected because the
-    forcing jumps inside, the length stays, and the next step ends at the `jump`. `diverged` tells that the sweeps failed.
+    forcing jumps inside, the length stays, and the next step ends at the `jump`. `diverged` tells that the sweeps failed. With
+    `full` the step is to be tried again with full sweeps, since coarse ones miss too much.
     """
 
     controller: Adaptive | Prescribed
     iteration: int
     jump: float | None = None
     diverged: bool = False
+    full: bool = False
+
+
+AcceptedStep = tuple[SolverState, Element, StepRecord]
+"""The state after a step, its element and its record."""
 
 
 class Steppers:
     """The steppers of one run, one for each scheme, made when the scheme is first used."""
 
-    def __init__(self, choice: SchemeChoice, flow: Flow, grid: Space, like: Tensor, tolerance: float, span: float) -> None:
-        self.choice, self.flow, self.grid, self.tolerance, self._like = choice, flow, grid, tolerance, like
-        self.forcing = ForcingEstimate(flow, grid, choice.stabilisation, like, span, tolerance)
-        self.span = span
+    def __init__(
+        self, choice: SchemeChoice, flow: Flow, grid: Space, u0: Tensor, t1: float, tolerance: float, units: Units
+    ) -> None:
+        self.choice, self.flow, self.grid, self._like = choice, flow, grid, u0
+        self.t1, self.tolerance, self.units = t1, tolerance, units
+        self.splitting = split(flow, grid, choice.stabilisation, u0)
+        self.forcing = ForcingEstimate(flow, grid, choice.stabilisation, u0, t1, tolerance * units.speed)
+        self._unstable_state = unstable_state(flow, grid, u0)
         self._steppers: dict[Scheme, Stepper] = {}
-        fits = like.ndim == grid.dimensions and like.dtype == torch.float64 and like.is_cpu
-        self._fits = fits
+        self._fits = u0.ndim == grid.dimensions and u0.dtype == torch.float64 and u0.is_cpu
         self._workspaces: dict[float | None, Workspace | None] = {}
         self._truncations: dict[float, Truncation] = {}
 
@@ -91,7 +103,7 @@ class Steppers:
         controller = current.controller
         if isinstance(controller, Prescribed) and controller.exponential and controller.graded:
             return ExponentialElements(stabilisation=self.choice.stabilisation)
-        special = current.mode.scheme(self.tolerance, torch.finfo(self._like.dtype).eps)
+        special = current.mode.scheme(self.tolerance, self.units, torch.finfo(self._like.dtype).eps)
         if special is not None:
             return special
         scheme = self.choice.scheme_for(current.coarse, current.extra_sweeps)
@@ -115,25 +127,44 @@ class Steppers:
         workspace = self._workspaces[S]
         return None if workspace is None else make_fused(scheme, workspace)
 
+    def truncation(self, mode: Mode) -> Truncation:
+        """The estimate for the sweeps' elements with the mode's stabilisation."""
+        S = mode.stabilisation
+        if S not in self._truncations:
+            self._truncations[S] = Truncation(self.flow, self.grid, S, self._like, self.units.time)
+        return self._truncations[S]
+
     def error_of(self, current: SolverState, element: Element, diagnostics: Diagnostics) -> float:
         """The estimated error per unit time that the element's polynomial cannot follow."""
         if current.mode.damped:
             return damped_error_rate(element, self.flow)
         if current.mode.ringing is not None:
-            return exponential_error_rate(element, self.flow, current.mode.stabilisation)
-        S = current.mode.stabilisation
-        if S not in self._truncations:
-            self._truncations[S] = Truncation(self.flow, self.grid, S, self._like)
-        return self._truncations[S].rate(element, diagnostics)
+            span = span_of(float(element.time), self.units.time)
+            return exponential_error_rate(element, self.flow, current.mode.stabilisation, span)
+        return self.truncation(current.mode).rate(element, diagnostics)
+
+    def caution(self, current: SolverState, u: Tensor) -> float:
+        """How many times the error of a step to the fields u counts: what it may still grow by, at most exp(time / own time)."""
+        remaining = (self.t1 - float(current.state.time)) / self.units.time
+        growth = 1 / share_grown(u, self._unstable_state, self.grid, self.units.field)
+        return min(growth, math.exp(min(remaining, 10.0))) * (1 if current.state.count else CAUTION_AT_START)
+
+    def same_time(self, time: float) -> float:
+        """Times nearer to this one are the same: what is short for the flow and for the run, or is round-off."""
+        return SAME_TIME * min(self.units.time, self.t1) + 8 * math.ulp(time)
+
+    def until_stop(self, current: SolverState) -> float:
+        """How long it is to the next time that an element has to end at: a stop, or the end of the run."""
+        time, last = float(current.state.time), self.t1 - self.same_time(self.t1)
+        ahead = [stop - time for stop in current.stops if stop - time > self.same_time(time) and stop < last]
+        return min([*ahead, self.t1 - time])
 
     def use_coarse(self, state: State) -> bool:
         """Whether the steps from here on sweep on coarse grids."""
-        return use_coarse(self.choice, state.modes, self.grid, self.tolerance)
+        return use_coarse(self.choice, state.modes, self.grid, self.tolerance * self.units.field)
 
 
-def try_step(
-    steppers: Steppers, diagnostics: Diagnostics, current: SolverState, tau: float
-) -> tuple[SolverState, Element, StepRecord] | RejectedStep:
+def try_step(steppers: Steppers, diagnostics: Diagnostics, current: SolverState, tau: float) -> AcceptedStep | RejectedStep:
     """Tries one step of length `tau` from `current`."""
     controller = current.controller
     scheme = steppers.scheme(current)
@@ -146,15 +177,22 @@ def try_step(
     special = current.mode.damped or current.mode.ringing is not None
     if current.mode.damped:
         differences = ()  # Newton's method ends far below the tolerance
-    error = error_rate(differences, steppers.error_of(current, element, diagnostics), tau, size, epsilon)
     start = float(current.state.time)
+    # At first the tolerance allows less than the round-off of the amplitude, which is granted to these few elements.
+    shown = max(size, steppers.units.field) if start < INSTANT * steppers.units.time else size
+    error = error_rate(differences, steppers.error_of(current, element, diagnostics), tau, shown, epsilon)
     forced = steppers.forcing.look(start, tau, element.degree, current.state.count)
-    same = SAME_TIME * steppers.span
+    same = steppers.same_time(start + tau)
     if isinstance(controller, Adaptive) and forced.jump is not None and start + same < forced.jump < start + tau - same:
         return RejectedStep(controller, stats.iterations, forced.jump)
-    error += forced.rate
-    if not controller.accepts(error) or _diverges(stats, size):
-        shorter = controller.after_rejected(tau, error if math.isfinite(size) else math.inf)
+    missed = _missed_by_coarse_sweeps(steppers, diagnostics, current, element, stats)
+    caution = steppers.caution(current, element.end)
+    if current.coarse and isinstance(controller, Adaptive) and caution * missed > MOST_MISSED * controller.tolerance:
+        return RejectedStep(controller, stats.iterations, full=True)
+    error += missed + forced.rate
+    judged = caution * error
+    if not controller.accepts(judged) or _diverges(stats, size):
+        shorter = controller.after_rejected(tau, judged if math.isfinite(size) else math.inf)
         return RejectedStep(shorter, stats.iterations, diverged=_diverges(stats, size))
     energy = diagnostics.energy(element.end, after.modes)
     if _rises_too_much(diagnostics, current, energy):
@@ -175,19 +213,27 @@ def try_step(
     adds_sweeps = steppers.choice.may_add_sweeps and current.state.has_history
     extra = _extra_sweeps(current.extra_sweeps, contraction) if adds_sweeps and not special else 0
     coarse = steppers.use_coarse(after) if after.count % SPECTRUM_INTERVAL == 0 else current.coarse
-    controller, mode = controller.after_accepted(tau, error, contraction), current.mode
+    controller, mode = controller.after_accepted(tau, judged, contraction), current.mode
     if isinstance(controller, Adaptive) and isinstance(current.controller, Adaptive) and steppers.choice.may_add_sweeps:
         change = diagnostics.norm(after.modes - element.start_modes) / max(size, 1e-300)
-        held = is_held_back(error, contraction, change, current.controller)
-        u, flow, grid = element.end, steppers.flow, steppers.grid
-        mode, controller = mode_after(
-            mode, held, record, current.controller, controller, steppers.choice.order, after.count, u, flow, grid
-        )
-    stops = tuple(stop for stop in current.stops if stop - record.time > SAME_TIME * steppers.span)
+        held = is_held_back(judged, contraction, change, current.controller, steppers.tolerance)
+        problem = (element.end, steppers.flow, steppers.grid, steppers.units.time, steppers.tolerance)
+        order, before = steppers.choice.order, current.controller
+        mode, controller = mode_after(mode, held, record, judged, before, controller, order, after.count, *problem)
+    stops = tuple(stop for stop in current.stops if stop - record.time > steppers.same_time(record.time))
     if stops != current.stops or mode.kind != current.mode.kind:
         # What was known of N before a jump, or with another stabilisation, is no guide to what comes after it.
         after, extra = State(after.time, after.modes, count=after.count), 0
     return SolverState(after, controller, record.energy, current.noise, extra, coarse, stops=stops, mode=mode), element, record
+
+
+def _missed_by_coarse_sweeps(
+    steppers: Steppers, diagnostics: Diagnostics, current: SolverState, element: Element, stats: StepStats
+) -> float:
+    """The rate of the error by what the sweeps on coarse grids miss; prescribed steps do not ask for it."""
+    if stats.unsettled is None or isinstance(current.controller, Prescribed):
+        return 0.0
+    return steppers.truncation(current.mode).unsettled_rate(element, stats.unsettled(), diagnostics)
 
 
 def _diverges(stats: StepStats, size: float) -> bool:
@@ -239,12 +285,14 @@ def initial_state(
     noise, choice = diagnostics.noise(u0, state.modes), steppers.choice
     mode = Mode(choice.stabilisation)
     if isinstance(controller, Adaptive) and choice.may_add_sweeps:
-        mode, controller = first_mode(mode, controller, state.modes, u0, steppers.flow, steppers.grid)
+        flow, grid, own_time = steppers.flow, steppers.grid, steppers.units.time
+        mode, controller = first_mode(mode, controller, state.modes, u0, flow, grid, own_time)
     return SolverState(state, controller, energy, noise, coarse=steppers.use_coarse(state), stops=stops, mode=mode), record
 
 
 def after_rejection(current: SolverState, rejected: RejectedStep) -> SolverState:
     """The solver's state after a rejected step."""
     stops = current.stops if rejected.jump is None else (*current.stops, rejected.jump)
-    mode = replace(current.mode, held=current.mode.held + rejected.diverged)
-    return replace(current, controller=rejected.controller, rejected=current.rejected + 1, stops=stops, mode=mode)
+    mode, coarse = replace(current.mode, held=current.mode.held + rejected.diverged), current.coarse and not rejected.full
+    again = current.rejected + 1
+    return replace(current, controller=rejected.controller, rejected=again, stops=stops, mode=mode, coarse=coarse)

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from ernest.phasefield.solver.controller import MOST_GROWTH, Adaptive, Prescribed, contraction_of, error_rate
+from ernest.phasefield.solver.controller import AIM, MOST_GROWTH, Adaptive, Prescribed, contraction_of, error_rate
 
 EPS = 2.2e-16
 
@@ -25,13 +25,13 @@ def test_round_off_is_no_error_however_short_the_step():
 def test_steps_grow_and_shrink_with_the_order_of_the_scheme():
     steps = Adaptive(1e-6, 6, 0.1)
     assert steps.after_accepted(0.1, 1e-6 / 3**6, 0.1).tau == pytest.approx(0.1 * MOST_GROWTH)
-    assert steps.after_accepted(0.1, 1e-6 / 1.6**6, 0.1).tau == pytest.approx(0.1 * 0.9 * 1.6)
+    assert steps.after_accepted(0.1, AIM * 1e-6 / 1.6**6, 0.1).tau == pytest.approx(0.1 * 1.6)
     assert steps.after_accepted(0.1, 1e-6, 0.1).tau == 0.1
     assert steps.after_accepted(0.1, 1e-6 / 2**6, 0.7).tau == 0.1
-    assert steps.after_rejected(0.1, 1e-6 * 2**6).tau == pytest.approx(0.1 * 0.45)
+    assert steps.after_rejected(0.1, AIM * 1e-6 * 2**6).tau == pytest.approx(0.1 * 0.5)
     assert steps.after_rejected(0.1, math.inf).tau == pytest.approx(0.03)
-    assert steps.accepts(1.9e-6)
-    assert not steps.accepts(2.1e-6)
+    assert steps.accepts(0.9e-6)
+    assert not steps.accepts(1.1e-6)
     assert not steps.accepts(math.nan)
 
 

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,7 +34,9 @@ def test_the_estimate_of_linear_decay_is_its_error(degree, k, tau):
     error = float((element.end - u * math.exp(-k * k * tau)).square().mean().sqrt())
     factor = float(amplification(torch.tensor(k * k * tau / 2, dtype=torch.float64), degree))
     assert float((element.end - factor * u).abs().max()) < 1e-13
-    # Repeated for ever the error would grow by factor after factor; in a unit of time it makes this much.
-    assert Truncation(DECAY, GRID, 0.0, u).rate(element, Diagnostics(DECAY, GRID, u)) == pytest.approx(
-        error / (tau + 1 - factor), rel=1e-6
-    )
+    # Repeated for ever the error would grow by factor after factor; in the own time it makes this much, per unit of time. Earlier
+    # there has been less time for that: at the start none, and at 0.6 of 2 a quarter.
+    truncation, diagnostics = Truncation(DECAY, GRID, 0.0, u, own_time=2.0), Diagnostics(DECAY, GRID, u)
+    for time, span in ((0.0, 0.0), (0.6, 0.5), (2.0, 2.0), (100.0, 2.0)):
+        rate = truncation.rate(replace(element, time=time), diagnostics)
+        assert rate == pytest.approx(error / (tau + span * (1 - factor)), rel=1e-6)

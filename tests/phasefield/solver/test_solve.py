@@ -92,7 +92,7 @@ def test_the_solution_is_there_at_any_time():
     assert torch.equal(run(0.0), run.start) or distance(run(0.0), run.start) < 1e-15
     assert distance(run(1.0), run.end) < 1e-14
     for time in (0.013, 0.4, 0.77):
-        assert distance(run(time), solve(AllenCahn(0.1), GRID, smooth(), time, 1e-10, dense=False).end) < 1e-6
+        assert distance(run(time), solve(AllenCahn(0.1), GRID, smooth(), time, 1e-11, dense=False).end) < 1e-9 * time
     several = run([0.4, 0.77])
     assert several.shape == (2, 32, 32)
     assert torch.equal(several[1], run(0.77))
@@ -140,7 +140,7 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, name, step):
         return solve(flow, GRID, smooth(), end, 1e-9, step=step, events=event, checkpoint=checkpoint, resume=resume)
 
     whole = run(tmp_path / "whole.safetensors")
-    values = len(whole.steps) * (whole.dense_output.covering(0.0).degree + 2)  # that the event is asked for
+    values = len(whole.steps) * (whole.scheme.degree + 2)  # that the event is asked for
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "killed.safetensors", killed_at=int(0.7 * values))
     rest = run(tmp_path / "killed.safetensors", resume=True)
@@ -172,8 +172,10 @@ def test_events_end_a_run_and_are_found_in_time():
         AllenCahn(0.01), GRID, circle(GRID, 0.05, radius=0.8), 60.0, 1e-8, events=Event("gone", (16, 16), -1, terminal=True)
     )
     (time,) = run.events("gone")
-    assert run.times[-2] < time <= run.times[-1] < 60
-    assert abs(float(run(time)[16, 16])) < 1e-6
+    assert run.times[-2] < time == pytest.approx(run.times[-1], abs=1e-13)
+    assert run.times[-1] < 60
+    assert abs(float(run.end[16, 16])) < 1e-7
+    assert abs(float(run(time)[16, 16])) < 1e-7
     fine = solve(
         AllenCahn(0.01),
         GRID,
@@ -251,11 +253,12 @@ def test_the_chosen_stabilisation_keeps_the_energy_falling_in_long_steps():
 def test_sweeps_are_added_where_the_iteration_contracts_slowly(monkeypatch, most):
     monkeypatch.setattr(try_step, "MOST_EXTRA_SWEEPS", most)
     run = solve(AllenCahn(0.1), GRID, circle(GRID, 0.1), 24.0, step=3.0)
-    slow = np.array([(record.contraction or 0.0) > 0.5 for record in run.records[2:-1]])
-    change = np.diff(run.iterations[1:])
+    # The first two elements, whose windows are not yet full, have sweeps of their own.
+    slow = np.array([(record.contraction or 0.0) > 0.5 for record in run.records[3:-1]])
+    change = np.diff(run.iterations[2:])
     assert (change[slow] == 1).any()
     assert (change[~slow] <= 0).all()
-    assert max(run.iterations[1:]) == run.scheme.sweeps + most
+    assert max(run.iterations[2:]) == run.scheme.sweeps + most
 
 
 def test_rough_data_are_met_with_short_steps(monkeypatch):
