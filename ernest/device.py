@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 32), "MALLOC_TOP_PAD_": str(1 << 28)}
 """For the environment of a training process, set before it starts: keeps freed memory in the process. Large tensors come and go
 every step, and fetching fresh pages costs a fifth of the time."""
+HOST = "cpu"
+"""The device of small tables of numbers, whatever torch's default device is."""
 _WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_CORE", "AVX512_CORE_VNNI")
 """The instruction sets of oneDNN, by its names, that have no products of bfloat16."""
 

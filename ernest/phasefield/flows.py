@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ernest.device import HOST
 from ernest.phasefield.grid import Space
 from ernest.phasefield.potentials import (
     DoubleWell,
@@ -289,7 +290,7 @@ def energy_of_ends(flow: Flow, grid: Space) -> float:
     """Bulk energy of the ends that a Dirichlet grid leaves out, where u = 0; other grids have none."""
     if "dirichlet" not in grid.boundaries:
         return 0.0
-    left_out = grid.volume - float(grid.integral(torch.ones(grid.points, dtype=torch.float64, device="cpu")))
+    left_out = grid.volume - float(grid.integral(torch.ones(grid.points, dtype=torch.float64, device=HOST)))
     return left_out * limit_at(flow.potential, 0.0)
 
 

@@ -11,6 +11,7 @@ import math
 import torch
 from torch import Tensor
 
+from ernest.device import HOST
 from ernest.phasefield.grid import Grid
 
 _SEVEN = (
@@ -108,9 +109,9 @@ def spinodal_noise(grid: Grid, amplitude: float = 0.1, mean: float = 0.0, seed: 
         raise ValueError(f"spinodal noise: expected a finite mean and amplitude >= 0, got mean={mean}, amplitude={amplitude}")
     if mean and "dirichlet" in grid.boundaries:
         raise ValueError(f"spinodal noise: the walls of a Dirichlet grid hold u = 0, so mean must be 0, got {mean}")
-    generator = torch.Generator("cpu").manual_seed(seed)
+    generator = torch.Generator(HOST).manual_seed(seed)
     if waves is None:
-        draws = torch.rand(grid.points, generator=generator, dtype=torch.float64, device="cpu").to(torch.get_default_device())
+        draws = torch.rand(grid.points, generator=generator, dtype=torch.float64, device=HOST).to(torch.get_default_device())
         return mean + math.sqrt(3) * amplitude * (2 * draws - 1)
     finest = min(points * min(grid.lengths) / length for points, length in zip(grid.points, grid.lengths, strict=True)) / 2
     if not 1 <= waves < finest:
@@ -124,7 +125,7 @@ def _smooth_noise(grid: Grid, cutoff: float, generator: torch.Generator) -> Tens
     k2 = torch.zeros(())
     for square in squares:
         k2 = k2[..., None] + square
-    coefficients = torch.randn(k2.shape, generator=generator, dtype=torch.float64, device="cpu").to(k2.device)
+    coefficients = torch.randn(k2.shape, generator=generator, dtype=torch.float64, device=HOST).to(k2.device)
     coefficients *= (k2 > 0) & (k2 <= cutoff**2 * (1 + 1e-9))
     field = coefficients / torch.linalg.vector_norm(coefficients)
     for basis in bases:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ernest.device import HOST
 from ernest.phasefield.element import Element
 from ernest.phasefield.mesh import Mesh
 from ernest.phasefield.schemes.splitting import check_at_least, check_degree
@@ -98,15 +99,15 @@ def march_system(
     method fails: a shorter step helps.
     """
     check_system(system, u0)
-    nodes = Mesh(torch.ones(len(u0), dtype=torch.float64, device="cpu"))
+    nodes = Mesh(torch.ones(len(u0), dtype=torch.float64, device=HOST))
 
     def elements() -> Iterator[Element]:
         time, u, tau_before = 0.0, u0, math.inf
-        c = torch.zeros(scheme.degree, len(u0), dtype=torch.float64, device="cpu")
+        c = torch.zeros(scheme.degree, len(u0), dtype=torch.float64, device=HOST)
         for tau in steps:
             if not 0 < tau < math.inf:
                 raise ValueError(f"steps: expected positive lengths, got {tau}")
-            predicted = continuation(scheme.degree, torch.tensor(tau / tau_before, dtype=torch.float64, device="cpu")) @ c
+            predicted = continuation(scheme.degree, torch.tensor(tau / tau_before, dtype=torch.float64, device=HOST)) @ c
             c = solve_element(system, u, predicted, time, tau, scheme)
             end = u + 2 * c[0]
             yield Element(time, tau, u, end, nodes, lambda c=c: c)

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ernest.device import HOST
+
 
 class Potential(ABC):
     """Interface of a potential; a potential of one's own needs F, f and df, and the domain if it is not all numbers.
@@ -41,7 +43,7 @@ class Potential(ABC):
 
     @property
     def slopes(self) -> tuple[float, float]:
-        slopes = self.df(torch.linspace(*working_range(self), 1001, dtype=torch.float64, device="cpu"))
+        slopes = self.df(torch.linspace(*working_range(self), 1001, dtype=torch.float64, device=HOST))
         return float(slopes.min()), float(slopes.max())
 
 
@@ -178,17 +180,17 @@ def limit_at(potential: Potential, u: float) -> float:
     if u in (low, high):
         # Near zero numbers lie so close that x ln x is 0 there; denormal ones may count as zero.
         u = math.copysign(1e-300, low + high) if u == 0 else math.nextafter(u, high if u == low else low)
-    return float(potential.F(torch.tensor([u], dtype=torch.float64, device="cpu")).flatten()[0]) if low <= u <= high else math.nan
+    return float(potential.F(torch.tensor([u], dtype=torch.float64, device=HOST)).flatten()[0]) if low <= u <= high else math.nan
 
 
 def domain_of(potential: Potential) -> tuple[float, float]:
     """The open interval on which the potential is defined: as stated, or else the widest one on which f has finite values."""
-    probes = torch.linspace(-10.0, 10.0, 4002, dtype=torch.float64, device="cpu")  # 0, +-1 and the like are not among them
+    probes = torch.linspace(-10.0, 10.0, 4002, dtype=torch.float64, device=HOST)  # 0, +-1 and the like are not among them
     values = potential.f(probes) if not varies(potential) else probes
     finite = torch.isfinite(values)
     if potential.domain != (-math.inf, math.inf) or bool(finite.all()) or not bool(finite.any()):
         return potential.domain
-    edges = torch.cat([torch.zeros(1, device="cpu"), finite.double(), torch.zeros(1, device="cpu")]).diff()
+    edges = torch.cat([torch.zeros(1, device=HOST), finite.double(), torch.zeros(1, device=HOST)]).diff()
     starts, ends = (edges == 1).nonzero().flatten(), (edges == -1).nonzero().flatten() - 1
     widest = int((ends - starts).argmax())
     first, last, spacing = float(probes[starts[widest]]), float(probes[ends[widest]]), 20 / 4001
@@ -203,7 +205,7 @@ def working_range(potential: Potential) -> tuple[float, float]:
     """
     low, high = domain_of(potential)
     if math.isfinite(low) and math.isfinite(high):
-        inner = torch.linspace(low + 0.005 * (high - low), high - 0.005 * (high - low), 1001, dtype=torch.float64, device="cpu")
+        inner = torch.linspace(low + 0.005 * (high - low), high - 0.005 * (high - low), 1001, dtype=torch.float64, device=HOST)
         f = potential.f(inner)
         first, last = int((f >= 0).byte().argmax()), 1000 - int((f <= 0).flip(0).byte().argmax())
         return (float(inner[first]), float(inner[last])) if first < last - 1 else (float(inner[0]), float(inner[-1]))
@@ -226,7 +228,7 @@ def varies(potential: Potential) -> bool:
 
 def samples_of(potential: Potential, count: int = 64) -> Tensor:
     """Numbers inside the domain, between -2 and 2 where there is no nearer end, by which potentials are told apart."""
-    return torch.linspace(*_any_two_inside(potential), count + 2, dtype=torch.float64, device="cpu")[1:-1]
+    return torch.linspace(*_any_two_inside(potential), count + 2, dtype=torch.float64, device=HOST)[1:-1]
 
 
 def _any_two_inside(potential: Potential) -> tuple[float, float]:
@@ -242,7 +244,7 @@ def _edge(potential: Potential, inside: float, outside: float, unbounded: float)
         return unbounded
     for _ in range(80):
         middle = (inside + outside) / 2
-        finite = bool(torch.isfinite(potential.f(torch.tensor([middle], dtype=torch.float64, device="cpu"))).all())
+        finite = bool(torch.isfinite(potential.f(torch.tensor([middle], dtype=torch.float64, device=HOST))).all())
         inside, outside = (middle, outside) if finite else (inside, middle)
     return 0.0 if abs(outside) < 1e-15 else outside
 

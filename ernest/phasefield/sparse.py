@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ernest.device import HOST
 from ernest.phasefield.element import Element, Time
 from ernest.phasefield.mesh import Mesh
 from ernest.phasefield.potentials import Potential
@@ -231,7 +232,7 @@ class DiagonalisedStepper:
 
     def _fixed(self, state: State, tau: float) -> Tensor:
         """What the right-hand side has beside N: tau/2 times the moments of the forcing, less tau/2 Lambda u_start in row 1."""
-        fixed = torch.zeros(*state.modes.shape[:-1], self.scheme.degree, state.modes.shape[-1], dtype=torch.float64, device="cpu")
+        fixed = torch.zeros(*state.modes.shape[:-1], self.scheme.degree, state.modes.shape[-1], dtype=torch.float64, device=HOST)
         if self.flow.forcing is not None:
             times = float(state.time) + tau * (self._points + 1) / 2
             values = torch.stack([self.flow.forcing(float(time), self.mesh.node_coordinates) for time in times])

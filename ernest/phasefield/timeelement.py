@@ -16,6 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ernest.device import HOST
+
 
 def legendre(degree: int, xi: Tensor) -> Tensor:
     """L_0 .. L_degree at `xi` `[...]`: `[..., degree + 1]`, by the three-term recurrence, also outside of [-1, 1]."""
@@ -42,7 +44,7 @@ def gauss(degree: int, points: int | None = None) -> tuple[Tensor, Tensor]:
     nodes, weights = np.polynomial.legendre.leggauss(points or degree)
     with torch.inference_mode(False):  # they may be asked for again where gradients are wanted
         xi = torch.from_numpy(nodes)
-        scale = torch.arange(degree, dtype=torch.float64, device="cpu") + 0.5
+        scale = torch.arange(degree, dtype=torch.float64, device=HOST) + 0.5
         return xi, scale[:, None] * legendre(degree - 1, xi).T * torch.from_numpy(weights)
 
 
@@ -50,7 +52,7 @@ def gauss(degree: int, points: int | None = None) -> tuple[Tensor, Tensor]:
 def nodal_basis(degree: int) -> Tensor:
     """psi_1 .. psi_degree at the Gauss points and, last, at the end: `[degree + 1, degree]`, made once and shared."""
     with torch.inference_mode(False):
-        return basis(degree, torch.cat([gauss(degree)[0], torch.ones(1, dtype=torch.float64, device="cpu")]))
+        return basis(degree, torch.cat([gauss(degree)[0], torch.ones(1, dtype=torch.float64, device=HOST)]))
 
 
 def continuation(degree: int, ratio: float | Tensor) -> Tensor:
@@ -58,7 +60,7 @@ def continuation(degree: int, ratio: float | Tensor) -> Tensor:
 
     It takes the coefficients c_k of one element to those on the next, `ratio` `[...]` times as long, of the same polynomial.
     """
-    device = ratio.device if isinstance(ratio, Tensor) else "cpu"
+    device = ratio.device if isinstance(ratio, Tensor) else HOST
     ratio = torch.as_tensor(ratio, dtype=torch.float64, device=device)
     points, to_moments = (tensor.to(ratio) for tensor in gauss(degree))
     slopes = legendre(degree - 1, 1 + ratio[..., None] * (points + 1))
@@ -81,7 +83,7 @@ def radau(degree: int) -> tuple[Tensor, Tensor]:
 
 def coupling(degree: int) -> Tensor:
     """The matrix A, `[degree, degree]`: A_11 = 1, A_{j+1,j} = 1/(2j - 1), A_{j,j+1} = -1/(2j + 1)."""
-    A = torch.zeros(degree, degree, dtype=torch.float64, device="cpu")
+    A = torch.zeros(degree, degree, dtype=torch.float64, device=HOST)
     A[0, 0] = 1
     for j in range(1, degree):
         A[j, j - 1] = 1 / (2 * j - 1)

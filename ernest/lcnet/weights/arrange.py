@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from ernest.device import HOST
 from ernest.lcnet.architecture import PUBLISHED, Architecture, Block
 from ernest.lcnet.network import PPLCNet
 from ernest.lcnet.weights.key_maps import SPELLINGS, Origin, is_second, networks_in, their_name
@@ -126,7 +127,7 @@ def fill_network(network: PPLCNet, origin: Origin, tensors: Mapping[str, Tensor]
     tensors = _with_branches(network, origin, tensors)
     for name, tensor in network.state_dict().items():
         if COUNTERS.search(name):
-            state[name] = torch.zeros_like(tensor, device="cpu")
+            state[name] = torch.zeros_like(tensor, device=HOST)
             continue
         theirs = their_name(origin, name, _block_of(network, name))
         names.add(theirs)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ernest.device import HOST
 from ernest.phasefield.compiled.transforms import Array, Plan, fastest_plan
 from ernest.phasefield.compiled.workspace import (
     LENGTHS_KEPT,
@@ -99,7 +100,7 @@ class FusedCoarse:
     @cached_property
     def _torch(self) -> CoarseStepper:
         """The torch stepper, which interpolates the coefficients of elements with sparse nodes."""
-        return CoarseStepper(self.scheme, self.workspace.splitting, torch.empty(0, dtype=torch.float64, device="cpu"))
+        return CoarseStepper(self.scheme, self.workspace.splitting, torch.empty(0, dtype=torch.float64, device=HOST))
 
     def prepare(self, tau: float) -> None:
         for past in range(self._elements_kept + 1):

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ernest.device import HOST
 from ernest.phasefield.compiled.transforms import Array, Plan, fastest_plan
 from ernest.phasefield.element import Time
 from ernest.phasefield.flows import Flow
@@ -140,7 +141,7 @@ class Workspace:
     def _memory(self, count: int) -> tuple[Array, dict[str, Any]]:
         """New memory, and how the arrays `[count, rows, columns]` lie in it."""
         size = math.prod(self.shape)
-        memory = torch.zeros(count, -(-size // 4) * 4, dtype=torch.complex128, device="cpu").numpy()
+        memory = torch.zeros(count, -(-size // 4) * 4, dtype=torch.complex128, device=HOST).numpy()
         return memory, memory[:, :size].reshape(count, *self.shape).__array_interface__
 
     def tensor(self, row: Array) -> Tensor:
@@ -226,7 +227,7 @@ def make_workspace(flow: Flow, grid: Space, stabilisation: float | None, threads
 
     if threads > 1:
         numba.set_num_threads(threads)
-    like = torch.zeros(grid.points, dtype=torch.float64, device="cpu")
+    like = torch.zeros(grid.points, dtype=torch.float64, device=HOST)
     splitting = split(flow, grid, stabilisation, like)
     halves = tuple(slice(0, n // 2 + 1) for n in grid.points)
     columns = grid.mode_shape[-1]
@@ -254,7 +255,7 @@ def why_not_fused(flow: Flow, grid: Space) -> str | None:
         return "the flow has a forcing"
     if reaction_coefficients(flow.potential) is None:
         return "the potential is not a polynomial"
-    k2 = grid.squared_wavenumbers(device=torch.device("cpu"))
+    k2 = grid.squared_wavenumbers(device=torch.device(HOST))
     if flow.mobility(k2).ndim != k2.ndim or flow.linear(k2).ndim != k2.ndim:
         return "the flow has parameters for each member of a batch"
     return None

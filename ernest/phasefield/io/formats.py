@@ -16,10 +16,11 @@ from xml.sax.saxutils import escape
 import numpy as np
 import torch
 
+from ernest.device import HOST
 from ernest.phasefield.io.snapshots import INTERVAL, MOMENT, Snapshots, read_header
 from ernest.storage import write_file
 
-CPU = torch.device("cpu")
+CPU = torch.device(HOST)
 QUOTES = {'"': "&quot;", "\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}
 """What `escape` does not mind, for words between quotes in XML."""
 

@@ -8,6 +8,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ernest.device import HOST
+
 
 class Anderson:
     """The next iterate from the last `depth` + 1 ones: their combination with the least residual, one step on."""
@@ -45,7 +47,7 @@ def gmres(
     tiny = torch.finfo(right.dtype).tiny
     vectors = torch.zeros(*flat.shape[:-1], limit + 1, flat.shape[-1], dtype=flat.dtype, device=flat.device)
     vectors[..., 0, :] = flat / (norms + tiny)[..., None]
-    hessenberg = torch.zeros(*flat.shape[:-1], limit + 1, limit, dtype=torch.float64, device="cpu")
+    hessenberg = torch.zeros(*flat.shape[:-1], limit + 1, limit, dtype=torch.float64, device=HOST)
     count = 0
     while True:
         new = product(vectors[..., count, :].reshape(shape)).flatten(-axes)

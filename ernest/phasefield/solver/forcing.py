@@ -18,6 +18,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from ernest.device import HOST
 from ernest.phasefield.flows import Flow, forcing_fields
 from ernest.phasefield.grid import Space
 from ernest.phasefield.timeelement import gauss, lagrange
@@ -79,7 +80,7 @@ class ForcingEstimate:
 
     def jump(self, time: float, tau: float, looks: Tensor) -> float | None:
         """The time of a jump between the places where the element was looked at, by bisection; None if the change is smooth."""
-        ends = torch.tensor([-1 + 1e-9, 1 - 1e-9], dtype=torch.float64, device="cpu")
+        ends = torch.tensor([-1 + 1e-9, 1 - 1e-9], dtype=torch.float64, device=HOST)
         places = torch.cat([looks, ends]).sort().values
         times = (time + tau * (places + 1) / 2).tolist()
         before, largest, low, high = self._at(times[0]), -1.0, times[0], times[1]
@@ -116,7 +117,7 @@ class ForcingEstimate:
 
 def places(number: int, count: int) -> Tensor:
     """So many local times, one in each of as many equal parts of an element, at places that differ from element to element."""
-    part = torch.arange(number, dtype=torch.float64, device="cpu")
+    part = torch.arange(number, dtype=torch.float64, device=HOST)
     return -1 + 2 * (part + ((part + 1) * GOLDEN + count * math.sqrt(2)) % 1) / number
 
 

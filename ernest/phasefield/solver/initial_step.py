@@ -10,6 +10,7 @@ import math
 import torch
 from torch import Tensor
 
+from ernest.device import HOST
 from ernest.phasefield.flows import Flow, forcing_modes, velocity
 from ernest.phasefield.grid import Space
 from ernest.phasefield.potentials import varies
@@ -23,7 +24,7 @@ MOST_HALVINGS, EXPONENTIAL_HALVINGS = 32, 12
 
 def is_diffusive(flow: Flow, grid: Space) -> bool:
     """Whether the mobility grows with |k|^2, as in Cahn-Hilliard."""
-    k2 = grid.squared_wavenumbers(device=torch.device("cpu"))
+    k2 = grid.squared_wavenumbers(device=torch.device(HOST))
     moved = k2 > 0
     mobility = flow.mobility(k2)[..., moved]
     return bool(mobility.max() > STEEP * mobility[..., k2[moved].argmin()].max())
@@ -40,7 +41,7 @@ def stabilisation_for(flow: Flow, grid: Space, u0: Tensor) -> float:
     if varies(flow.potential):
         values = u0
     else:
-        values = torch.linspace(float(u0.min()), float(u0.max()), 257, dtype=torch.float64, device="cpu")
+        values = torch.linspace(float(u0.min()), float(u0.max()), 257, dtype=torch.float64, device=HOST)
     slopes = flow.potential.df(values)
     low, high = min(low, float(slopes.min())), max(high, float(slopes.max()))
     return max(0.0, high / 2 if is_diffusive(flow, grid) else (low + high) / 2)

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from ernest.device import HOST
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Grid, Space
 
@@ -29,7 +30,7 @@ def thin_interface(flow: Flow, grid: Space) -> str | None:
         return None
     s = -float(flow.potential.slopes[0])
     spacing = max(grid.spacings)
-    k2 = torch.full((1,) * grid.dimensions, (math.pi / spacing) ** 2, dtype=torch.float64, device="cpu")
+    k2 = torch.full((1,) * grid.dimensions, (math.pi / spacing) ** 2, dtype=torch.float64, device=HOST)
     L = float(flow.linear(k2).min())
     if not 0 < L < (math.pi / POINTS_APART) ** 2 * s:
         return None

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ernest.device import HOST
 from ernest.phasefield.compiled.workspace import LRUCache
 from ernest.phasefield.element import Element
 from ernest.phasefield.flows import Flow
@@ -137,7 +138,7 @@ class Solution:
         The first time in a step costs about as much as two or three steps, others in the same step next to nothing.
         Raises ValueError for times that the run does not cover, and where the run has kept no elements.
         """
-        times = torch.as_tensor(time, dtype=torch.float64, device="cpu")
+        times = torch.as_tensor(time, dtype=torch.float64, device=HOST)
         if times.ndim:
             return torch.stack([self(float(t)) for t in times])
         if self.dense_output is None:

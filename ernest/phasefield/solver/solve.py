@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ernest.device import HOST
 from ernest.phasefield.flows import Flow, check_flow
 from ernest.phasefield.grid import Grid, Space
 from ernest.phasefield.solver.checkpoint import (
@@ -309,7 +310,7 @@ def _warn_of_rise(history: History, diagnostics: Diagnostics, noise: float) -> N
     """Warns of the first rise of the energy in a run."""
     if history.warned or not diagnostics.dissipative:
         return
-    before, after = (torch.as_tensor(record.energy, dtype=torch.float64, device="cpu") for record in history.records[-2:])
+    before, after = (torch.as_tensor(record.energy, dtype=torch.float64, device=HOST) for record in history.records[-2:])
     rise = float((after - before).max())
     if rise > noise:
         history.warned = True
