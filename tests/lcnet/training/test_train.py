@@ -139,17 +139,17 @@ def test_a_start_keeps_the_classifier_of_the_same_classes_and_makes_a_new_one_fo
     trained: Path, painted: Path, tmp_path: Path
 ) -> None:
     still = replace(RECIPE, epochs=1, rate=1e-9, warmup=0.0)
-    outcome = train(painted, tmp_path / "same", still, start=trained / "best.safetensors", show=False)
+    outcome = train(painted, tmp_path / "same", still, start=trained / "last.safetensors", show=False)
     assert outcome.top1 >= 0.9
     (painted / "black").mkdir()
     try:
         for place in range(5):
             Image.new("RGB", (20, 20)).save(painted / "black" / f"{place}.png")
-        outcome = train(painted, tmp_path / "more", still, start=trained / "best.safetensors", show=False)
+        outcome = train(painted, tmp_path / "more", still, start=trained / "last.safetensors", show=False)
     finally:
         shutil.rmtree(painted / "black")
     assert outcome.labels == ("black", "blue", "green", "red")
-    old, new = read_checkpoint(trained / "best.safetensors").network, read_checkpoint(outcome.last).network
+    old, new = read_checkpoint(trained / "last.safetensors").network, read_checkpoint(outcome.last).network
     assert new.architecture.classes == 4
     assert torch.allclose(old.stages[0][0][0][0].weight, new.stages[0][0][0][0].weight, atol=1e-5)
 
