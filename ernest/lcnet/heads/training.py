@@ -92,8 +92,10 @@ def train(
             group["lr"] = learning_rate(step, settings.steps, 1, settings.rate, settings.warmup)
         optimiser.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
-        optimiser.step()
+        norm = nn.utils.clip_grad_norm_(network.parameters(), settings.clip)
+        # Pictures of one colour have no variance to normalise by; their gradients pass float32 in some kernels and teach nothing.
+        if norm.isfinite():
+            optimiser.step()
         if average is not None:
             update_average(average, network, settings.average, step)
         if progress:
