@@ -25,7 +25,7 @@ def example(name: str) -> ModuleType:
 
 def test_the_spinodal_example_draws_what_it_solves(tmp_path, capsys):
     pytest.importorskip("matplotlib")
-    solution = example("spinodal").main(tmp_path, points=32, t1=0.05)
+    solution = example("spinodal").main(tmp_path, points=64, t1=0.05)
     assert {path.name for path in tmp_path.iterdir()} == {"spinodal.png", "spinodal-laws.png", "spinodal.gif"}
     assert solution.steps.max() > 100 * solution.steps.min()
     assert (solution.energy[1:] < solution.energy[:-1]).all()
