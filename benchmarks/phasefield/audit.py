@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 from benchmarks.findings import Findings
-from benchmarks.phasefield.audit_reference import Array, Box, System
 from benchmarks.tables import Figure, Table
 from ernest.phasefield import flows
 from ernest.phasefield.grid import Grid
 from ernest.phasefield.solver.solve import solve
+from tests.references.gradient_flows import Array, Box, System
 
 DRAWS, QUICK_DRAWS = 500, 12
 BETWEEN = 20
