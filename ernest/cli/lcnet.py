@@ -102,17 +102,14 @@ def train(
     paper = recipe == Path("paper")
     must_exist(data, None if paper else recipe, validation, from_, teacher, unlabeled)
     from ernest.lcnet.training import load_recipe
-    from ernest.lcnet.training.run import plan, summary, train
+    from ernest.lcnet.training.plan import Budget
+    from ernest.lcnet.training.run import summary, train
 
     fields = tuple(chain(*set_))
-    if recipe is None:
-        chosen = plan(data, out, fields, minutes, validation=validation, start=from_, teacher=teacher, foreign=known.parse())
-    else:
-        chosen = load_recipe(None if paper else recipe, fields)
     trained = train(
         data,
         out,
-        chosen,
+        Budget(minutes, fields) if recipe is None else load_recipe(None if paper else recipe, fields),
         validation=validation,
         start=from_,
         teacher=teacher,

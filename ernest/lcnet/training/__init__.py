@@ -11,11 +11,13 @@ from ernest.lcnet.training.dataset import (
 from ernest.lcnet.training.listing import Listing, read_listing
 from ernest.lcnet.training.loop import fit
 from ernest.lcnet.training.losses import Pair, distillation, divergence, mutual, supervised
+from ernest.lcnet.training.plan import Budget
 from ernest.lcnet.training.recipe import Recipe, distillation_recipe, dump, load_recipe, published_recipe
 from ernest.lcnet.training.run import TrainingResult, train
 from ernest.lcnet.training.scores import Scores, evaluate
 
 __all__ = [
+    "Budget",
     "Listing",
     "Pair",
     "PictureDataset",

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from ernest.lcnet.training.loop import update
 from ernest.lcnet.training.losses import supervised
 from ernest.lcnet.training.recipe import Recipe, architecture_of, dump, load_recipe
 from ernest.lcnet.training.schedule import make_optimizer, set_rate
+from ernest.overrides import read_tree
 
 FILE = "plan.json"
 SAMPLE, TRIAL = 64, 16
@@ -36,6 +37,18 @@ RATE = 0.1
 
 
 @dataclass(frozen=True)
+class Budget:
+    """What is given where no recipe is: about how long a run may take, and fields of the recipe, a mapping or "field=value"."""
+
+    minutes: float = 20.0
+    fields: Mapping[str, Any] | Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if not self.minutes > 0:
+            raise ValueError(f"minutes: expected a positive number, got {self.minutes}")
+
+
+@dataclass(frozen=True)
 class Plan:
     """A recipe, and why it is this one, in lines for the terminal."""
 
@@ -43,21 +56,20 @@ class Plan:
     reasons: tuple[str, ...]
 
 
-def make_plan(listing: Listing, fields: Mapping[str, Any], minutes: float, out: Path, started: bool = False) -> Plan:
-    """The recipe for these pictures: `fields` as they are given, all others such that a run takes about `minutes`.
+def make_plan(listing: Listing, budget: Budget, out: Path, started: bool = False) -> Plan:
+    """The recipe for these pictures: fields as they are given, all others such that a run takes about the time of the budget.
 
     A plan is kept in `out` and taken again for the same question, so that a run that was interrupted goes on. `started` says that
-    there are weights to start from. Raises ValueError for a time that is not positive, and as `load_recipe` does for fields.
+    there are weights to start from. Raises ValueError as `load_recipe` does for fields.
     """
-    if not minutes > 0:
-        raise ValueError(f"minutes: expected a positive number, got {minutes}")
+    given = budget.fields if isinstance(budget.fields, Mapping) else read_tree(None, budget.fields)
     side = typical_side(listing)
-    asked = {"fields": dict(fields), "minutes": minutes, "pictures": len(listing.files), "side": side, "started": started}
+    asked = {"fields": dict(given), "minutes": budget.minutes, "pictures": len(listing.files), "side": side, "started": started}
     asked |= {"labels": list(listing.labels), "processors": torch.get_num_threads()}
     kept = _kept(out / FILE, asked)
     if kept is not None:
         return Plan(load_recipe(overrides=kept), (f"as planned before ({out / FILE})",))
-    recipe, reasons = _chosen(len(listing.files), len(listing.labels), side, fields, minutes, started)
+    recipe, reasons = _chosen(len(listing.files), len(listing.labels), side, given, budget.minutes, started)
     storage.write_text(out / FILE, json.dumps({"asked": asked, "recipe": dump(recipe)}, indent=1))
     return Plan(recipe, reasons)
 

@@ -11,17 +11,16 @@ from ernest import storage
 from ernest.lcnet.image_io.find import describe_left_out
 from ernest.lcnet.network import PPLCNet
 from ernest.lcnet.training.dataset import PictureDataset, evaluation_reader, read_dataset, training_reader
-from ernest.lcnet.training.listing import LeftOut, concatenate, read_parts, read_unlabelled
+from ernest.lcnet.training.listing import LeftOut, Listing, concatenate, read_parts, read_unlabelled
 from ernest.lcnet.training.loop import best_epoch, fit
 from ernest.lcnet.training.losses import Objective, Pair, distillation, mutual, supervised
 from ernest.lcnet.training.memory import memory_limit, pictures_at_once
 from ernest.lcnet.training.monitor import display, print_classes, print_line
-from ernest.lcnet.training.plan import make_plan
+from ernest.lcnet.training.plan import Budget, make_plan
 from ernest.lcnet.training.recipe import Recipe, architecture_of, dump, load_recipe, preprocessing_of
 from ernest.lcnet.training.scores import draw_confusion, evaluate, per_class, write_classes
 from ernest.lcnet.weights.foreign import UNKNOWN, Foreign, load_checkpoint, load_start
-from ernest.lcnet.weights.native import read_checkpoint
-from ernest.overrides import read_tree
+from ernest.lcnet.weights.native import Checkpoint, read_checkpoint
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ class TrainingResult:
 def train(
     data: str | Path,
     out: str | Path,
-    recipe: Recipe,
+    recipe: Recipe | Budget,
     *,
     validation: str | Path | None = None,
     start: str | Path | None = None,
@@ -57,6 +56,7 @@ def train(
 ) -> TrainingResult:
     """Trains on a folder of class sub-folders or a manifest; the same call goes on where an interrupted one was.
 
+    For a `Budget` the recipe is chosen for the pictures (`make_plan`), and told before the first step.
     `validation` is scored with: by default `val`, `valid`, `dev`, `test` or the like beside `train` in the folder, or else
     `recipe.held_out` of each class. `start` are weights to begin with (any file that `ernest.lcnet.load` reads), whose
     classifier stays where the classes are the same. `teacher` is learnt from instead of labels, on `unlabeled` pictures too.
@@ -72,9 +72,14 @@ def train(
         raise ValueError("mutual: two students teach each other, without a teacher; leave one of the two out")
     if unlabeled is not None and teacher is None:
         raise ValueError("unlabeled: only a teacher can tell what such pictures show; name one")
-    lists = read_parts(Path(data), None if validation is None else Path(validation), recipe.held_out, recipe.seed)
-    preprocessing = preprocessing_of(recipe)
-    network, objective, origin = _learner(recipe, lists[0].labels, start, teacher, mutual, foreign)
+    given = load_recipe(overrides=recipe.fields) if isinstance(recipe, Budget) else recipe
+    saved = load_start(start, foreign) if start is not None else None
+    taught = load_checkpoint(teacher, foreign) if teacher is not None else None
+    lists = read_parts(Path(data), None if validation is None else Path(validation), given.held_out, given.seed)
+    if isinstance(recipe, Budget):
+        recipe = _planned(lists[0], recipe, out, saved is not None, show)
+    preprocessing, origin = preprocessing_of(recipe), f"{start}, {teacher}, {mutual}, {foreign}"
+    network, objective = _learner(recipe, lists[0].labels, (start, saved), (teacher, taught), mutual)
     if recipe.at_once is None:
         most = pictures_at_once(network, max((recipe.size, *recipe.sizes)), recipe.channels, memory_limit())
         if most < recipe.batch:
@@ -98,31 +103,12 @@ def train(
     return TrainingResult(*files, training_set.labels, best["top1"], best["top5"], int(best["epoch"]), skipped, left_out)
 
 
-def plan(
-    data: str | Path,
-    out: str | Path,
-    fields: Sequence[str],
-    minutes: float,
-    *,
-    validation: Path | None = None,
-    start: Path | None = None,
-    teacher: Path | None = None,
-    foreign: Foreign = UNKNOWN,
-    show: bool = True,
-) -> Recipe:
-    """The recipe that `make_plan` chooses for the pictures that `train` would learn from, told on standard error."""
-    load_recipe(overrides=fields)  # a wrong field or file is told before pictures are looked at
-    if start is not None:
-        load_start(start, foreign)
-    if teacher is not None:
-        load_checkpoint(teacher, foreign)
-    given = read_tree(None, fields)
-    default = Recipe()
-    learn, _ = read_parts(Path(data), validation, given.get("held_out", default.held_out), given.get("seed", default.seed))
-    made = make_plan(learn, given, minutes, Path(out), start is not None)
-    for line in made.reasons if show else ():
+def _planned(listing: Listing, budget: Budget, out: Path, started: bool, show: bool) -> Recipe:
+    """The recipe that `make_plan` chooses, told on standard error."""
+    plan = make_plan(listing, budget, out, started)
+    for line in plan.reasons if show else ():
         print_line(f"plan: {line}")
-    return made.recipe
+    return plan.recipe
 
 
 def summary(result: TrainingResult) -> str:
@@ -132,23 +118,25 @@ def summary(result: TrainingResult) -> str:
     return f"{result.best}: {scores}, {len(result.labels)} classes{left_out}"
 
 
-def _learner(
-    recipe: Recipe, labels: Sequence[str], start: str | Path | None, teacher: str | Path | None, two: bool, foreign: Foreign
-) -> tuple[PPLCNet | Pair, Objective, str]:
-    """The network to train, what it learns by, and what tells this beginning from others."""
-    network, origin = _network(recipe, labels, start, foreign), f"{start}, {teacher}, {two}, {foreign}"
+Read = tuple[str | Path | None, Checkpoint | None]
+"""A file that was given, for complaints, and what is in it."""
+
+
+def _learner(recipe: Recipe, labels: Sequence[str], start: Read, teacher: Read, two: bool) -> tuple[PPLCNet | Pair, Objective]:
+    """The network to train, and what it learns by."""
+    network = _network(recipe, labels, *start)
     if two:
-        other = _network(replace(recipe, seed=recipe.seed + 1), labels, start, foreign)
-        return Pair(network, other), mutual(recipe.smoothing), origin
-    if teacher is None:
-        return network, supervised(recipe.smoothing), origin
-    return network, distillation(_teacher(teacher, recipe, labels, foreign)), origin
+        return Pair(network, _network(replace(recipe, seed=recipe.seed + 1), labels, *start)), mutual(recipe.smoothing)
+    path, taught = teacher
+    if taught is None:
+        return network, supervised(recipe.smoothing)
+    _check_teacher(path, taught, recipe, labels)
+    return network, distillation(taught.network)
 
 
-def _network(recipe: Recipe, labels: Sequence[str], start: str | Path | None, foreign: Foreign) -> PPLCNet:
+def _network(recipe: Recipe, labels: Sequence[str], start: str | Path | None, saved: Checkpoint | None) -> PPLCNet:
     """A fresh network, or the one of `start` with a fresh classifier if its classes are others."""
     wanted = architecture_of(recipe, len(labels))
-    saved = load_start(start, foreign) if start is not None else None
     if saved is not None:
         there = saved.network.architecture
         wanted = replace(wanted, head_width=there.head_width, head_bias=there.head_bias)
@@ -166,9 +154,8 @@ def _network(recipe: Recipe, labels: Sequence[str], start: str | Path | None, fo
     return network
 
 
-def _teacher(path: str | Path, recipe: Recipe, labels: Sequence[str], foreign: Foreign) -> PPLCNet:
-    """A network that knows just these classes, and that sees pictures as the recipe makes them."""
-    saved = load_checkpoint(path, foreign)
+def _check_teacher(path: str | Path | None, saved: Checkpoint, recipe: Recipe, labels: Sequence[str]) -> None:
+    """Raises ValueError unless it knows just these classes, and sees pictures as the recipe makes them."""
     there, preprocessing = saved.network.architecture, preprocessing_of(recipe)
     if there.classes != len(labels):
         raise ValueError(f"{path}: a teacher of {there.classes} classes, but the data have {len(labels)}")
@@ -181,7 +168,6 @@ def _teacher(path: str | Path, recipe: Recipe, labels: Sequence[str], foreign: F
     if (theirs.mean, theirs.std, theirs.bgr) != (preprocessing.mean, preprocessing.std, preprocessing.bgr):
         wanted = f"mean {preprocessing.mean} and deviation {preprocessing.std}, red first"
         raise ValueError(f"{path}: the teacher's pictures are prepared otherwise than with {wanted}")
-    return saved.network
 
 
 def _tell(out: Path, validation_set: PictureDataset, recipe: Recipe, show: bool) -> None:

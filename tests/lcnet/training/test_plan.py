@@ -15,9 +15,8 @@ from ernest.lcnet.training.listing import Listing
 from ernest.lcnet.training.loop import update
 from ernest.lcnet.training.losses import supervised
 from ernest.lcnet.training.memory import pictures_at_once
-from ernest.lcnet.training.plan import make_plan, step_seconds, typical_side
+from ernest.lcnet.training.plan import Budget, make_plan, step_seconds, typical_side
 from ernest.lcnet.training.recipe import Recipe, architecture_of
-from ernest.lcnet.training.run import plan
 from tests.lcnet.training.test_listing import write
 
 
@@ -46,7 +45,7 @@ def minutes(recipe: Recipe, count: int) -> float:
 @pytest.mark.parametrize("count", [2000, 20_000, 200_000])
 @pytest.mark.parametrize("asked", [5.0, 20.0, 300.0])
 def test_a_run_takes_about_the_time_that_was_asked_for(count: int, asked: float, machine: dict, tmp_path: Path) -> None:
-    recipe = make_plan(listing(count), {}, asked, tmp_path).recipe
+    recipe = make_plan(listing(count), Budget(asked), tmp_path).recipe
     spent = minutes(recipe, count)
     assert spent <= 1.01 * asked or recipe.epochs == planning.LEAST_EPOCHS
     assert spent >= 0.5 * asked or recipe.epochs in (planning.MOST_EPOCHS, planning.MOST_STEPS // (count // recipe.batch))
@@ -56,35 +55,35 @@ def test_small_pictures_are_seen_small_and_large_ones_smaller_where_time_is_shor
     sizes = []
     for side in (28, 32, 64, 100, 150, 300, 3000):
         machine["side"] = side
-        sizes.append(make_plan(listing(1000), {}, 600.0, tmp_path).recipe.size)
+        sizes.append(make_plan(listing(1000), Budget(600.0), tmp_path).recipe.size)
     assert sizes == [32, 32, 64, 96, 160, 224, 224]
     machine["nanoseconds"] = 5000
-    slow = make_plan(listing(20_000), {}, 20.0, tmp_path).recipe
+    slow = make_plan(listing(20_000), Budget(20.0), tmp_path).recipe
     assert (slow.arch, slow.size) == ("PPLCNet_x0_25", 128)
 
 
 def test_the_batch_follows_the_number_of_pictures(machine: dict, tmp_path: Path) -> None:
-    batches = [make_plan(listing(count), {}, 20.0, tmp_path).recipe.batch for count in (20, 300, 2000, 20_000, 1_000_000)]
+    batches = [make_plan(listing(count), Budget(20.0), tmp_path).recipe.batch for count in (20, 300, 2000, 20_000, 1_000_000)]
     assert batches == [16, 16, 64, 128, 128]
 
 
 def test_fields_that_are_given_stay(machine: dict, tmp_path: Path) -> None:
     fields = {"arch": "PPLCNetV2_small", "size": 64, "epochs": 7, "batch": 48, "rate": 0.3, "flip": False}
-    recipe = make_plan(listing(1000), fields, 20.0, tmp_path).recipe
+    recipe = make_plan(listing(1000), Budget(20.0, fields), tmp_path).recipe
     assert {name: getattr(recipe, name) for name in fields} == fields
     with pytest.raises(ValueError, match="minutes: expected a positive number, got 0"):
-        make_plan(listing(1000), {}, 0.0, tmp_path)
+        make_plan(listing(1000), Budget(0.0), tmp_path)
 
 
 def test_the_plan_is_kept_for_the_same_question_only(machine: dict, tmp_path: Path) -> None:
-    first = make_plan(listing(1000), {}, 20.0, tmp_path)
+    first = make_plan(listing(1000), Budget(20.0), tmp_path)
     machine["nanoseconds"] = 9000
-    again = make_plan(listing(1000), {}, 20.0, tmp_path)
+    again = make_plan(listing(1000), Budget(20.0), tmp_path)
     assert again.recipe == first.recipe
     assert "as planned before" in again.reasons[0]
-    assert make_plan(listing(1001), {}, 20.0, tmp_path).recipe != first.recipe
+    assert make_plan(listing(1001), Budget(20.0), tmp_path).recipe != first.recipe
     (tmp_path / "plan.json").write_text("damaged")
-    assert "as planned before" not in make_plan(listing(1000), {}, 20.0, tmp_path).reasons[0]
+    assert "as planned before" not in make_plan(listing(1000), Budget(20.0), tmp_path).reasons[0]
     assert json.loads((tmp_path / "plan.json").read_text())["asked"]["pictures"] == 1000
 
 
@@ -131,12 +130,13 @@ def test_the_command_plans_tells_and_goes_on(machine: dict, tmp_path: Path, capf
             Image.new("RGB", (20, 20), (level + number,) * 3).save(file)
     machine["side"] = 20
     fields = ("arch=PPLCNet_x0_25", "epochs=1", "precision=fp32")
-    recipe = plan(tmp_path / "data", tmp_path / "out", fields, 20.0)
+    train(tmp_path / "data", tmp_path / "out", Budget(20.0, fields))
+    recipe = (tmp_path / "out/recipe.json").read_bytes()
     told = capfd.readouterr().err
     assert "plan: 18 pictures of 2 classes, short side 20: PPLCNet_x0_25 at 32x32" in told
     assert "plan: 1 epochs of 1 steps with 16 pictures" in told
-    train(tmp_path / "data", tmp_path / "out", recipe, show=False)
-    assert plan(tmp_path / "data", tmp_path / "out", fields, 20.0) == recipe
+    train(tmp_path / "data", tmp_path / "out", Budget(20.0, fields))
+    assert (tmp_path / "out/recipe.json").read_bytes() == recipe
     assert "as planned before" in capfd.readouterr().err
     with pytest.raises(ValueError, match="epoch"):
-        plan(tmp_path / "data", tmp_path / "out", ("epoch=3",), 20.0)
+        train(tmp_path / "data", tmp_path / "out", Budget(20.0, ("epoch=3",)))
