@@ -40,11 +40,11 @@ class Space(Protocol):
     @property
     def mode_shape(self) -> tuple[int, ...]: ...
 
-    def coordinates(self, dtype: torch.dtype = ..., device: torch.device | None = ...) -> tuple[Tensor, ...]: ...
+    def coordinates(self, dtype: torch.dtype = ..., device: torch.device | str | None = ...) -> tuple[Tensor, ...]: ...
 
-    def squared_wavenumbers(self, dtype: torch.dtype = ..., device: torch.device | None = ...) -> Tensor: ...
+    def squared_wavenumbers(self, dtype: torch.dtype = ..., device: torch.device | str | None = ...) -> Tensor: ...
 
-    def weights(self, dtype: torch.dtype = ..., device: torch.device | None = ...) -> Tensor: ...
+    def weights(self, dtype: torch.dtype = ..., device: torch.device | str | None = ...) -> Tensor: ...
 
     def modes(self, u: Tensor) -> Tensor: ...
 
@@ -79,8 +79,6 @@ class Grid:
         for name, value in (("points", self.points), ("lengths", self.lengths)):
             if not isinstance(value, tuple):
                 raise ValueError(f"grid {name}: expected a tuple with one number for each axis, got {value!r}")
-        if not isinstance(self.boundary, str | tuple):
-            raise ValueError(f"grid boundary: expected a word, or a tuple with one for each axis, got {self.boundary!r}")
         if not 1 <= len(self.points) <= 3:
             raise ValueError(f"grid points: expected one to three axes, got {self.points}")
         if len(self.lengths) != len(self.points):
@@ -134,7 +132,7 @@ class Grid:
         periodic = self._periodic
         return tuple(n // 2 + 1 if periodic and axis == periodic[-1] else n for axis, n in enumerate(self.points))
 
-    def lines(self, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> tuple[Tensor, ...]:
+    def lines(self, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None) -> tuple[Tensor, ...]:
         """Coordinates along each axis, `[n]`."""
         shifts = {"periodic": 0.0, "neumann": 0.5, "dirichlet": 1.0}
         return tuple(
@@ -142,11 +140,11 @@ class Grid:
             for n, spacing, boundary in zip(self.points, self.spacings, self.boundaries, strict=True)
         )
 
-    def coordinates(self, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> tuple[Tensor, ...]:
+    def coordinates(self, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None) -> tuple[Tensor, ...]:
         """Coordinates of every point, in the order of the axes, each `[*points]`."""
         return torch.meshgrid(*self.lines(dtype, device), indexing="ij")
 
-    def squared_wavenumbers(self, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> Tensor:
+    def squared_wavenumbers(self, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None) -> Tensor:
         """|k|^2 of every mode, `[*mode_shape]`: the symbol of minus the Laplacian."""
         total = torch.zeros(self.mode_shape, dtype=dtype, device=device)
         for axis, (n, length, boundary) in enumerate(zip(self.points, self.lengths, self.boundaries, strict=True)):
@@ -158,7 +156,7 @@ class Grid:
             total = total + _along(k * k, axis, self.dimensions)
         return total
 
-    def weights(self, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> Tensor:
+    def weights(self, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None) -> Tensor:
         """Parseval weights `[*mode_shape]`: the integral of u v is the sum of weights times Re(conj(modes(u)) modes(v)).
 
         The integral is the sum over the grid points, times `cell`.

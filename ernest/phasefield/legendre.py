@@ -75,11 +75,11 @@ class LegendreGrid:
     def volume(self) -> float:
         return math.prod(self.lengths)
 
-    def coordinates(self, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> tuple[Tensor, ...]:
+    def coordinates(self, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None) -> tuple[Tensor, ...]:
         """Coordinates of every Gauss point, each from 0 to its length, in the order of the axes, each `[*points]`."""
         return torch.meshgrid(*(axis.nodes.to(device, dtype) for axis in self._axes(torch.float64, None)), indexing="ij")
 
-    def squared_wavenumbers(self, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> Tensor:
+    def squared_wavenumbers(self, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None) -> Tensor:
         """The symbol of minus the Laplacian, `[*mode_shape]`: the sum over the axes of their lambda."""
         device = device or torch.get_default_device()
         total = torch.zeros(self.mode_shape, dtype=dtype, device=device)
@@ -87,7 +87,7 @@ class LegendreGrid:
             total = total + tables.symbol.reshape([-1 if other == axis else 1 for other in range(self.dimensions)])
         return total
 
-    def weights(self, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> Tensor:
+    def weights(self, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None) -> Tensor:
         """Parseval weights `[*mode_shape]`: all ones, for the modes are orthonormal."""
         return torch.ones(self.mode_shape, dtype=dtype, device=device)
 
@@ -117,7 +117,7 @@ class LegendreGrid:
         """Raise ValueError, with the field's `name`, unless `u` is real, finite and `[..., *points]`."""
         check_values(u, self.points, name)
 
-    def _axes(self, dtype: torch.dtype, device: torch.device | None) -> list["Axis"]:
+    def _axes(self, dtype: torch.dtype, device: torch.device | str | None) -> list["Axis"]:
         axes = zip(self.degrees, self.lengths, self.points, strict=True)
         return [_axis(degree, length, points, dtype, device) for degree, length, points in axes]
 
@@ -137,7 +137,7 @@ class Axis:
 
 
 @lru_cache(maxsize=16)
-def _axis(degree: int, length: float, points: int, dtype: torch.dtype, device: torch.device | None) -> Axis:
+def _axis(degree: int, length: float, points: int, dtype: torch.dtype, device: torch.device | str | None) -> Axis:
     nodes, weights = np.polynomial.legendre.leggauss(points)
     symbol, vectors = neumann_modes(degree)
     # Legendre polynomials are orthonormal under the quadrature to 1e-13 only, since nodes near the ends are rounded where the

@@ -52,14 +52,14 @@ class Mesh:
     def volume(self) -> float:
         return float(self.node_weights.sum())
 
-    def coordinates(self, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> tuple[Tensor, ...]:
+    def coordinates(self, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None) -> tuple[Tensor, ...]:
         return tuple(line.to(device, dtype) for line in self.node_coordinates)
 
-    def squared_wavenumbers(self, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> Tensor:
+    def squared_wavenumbers(self, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None) -> Tensor:
         """Raises ValueError: on a mesh the operators are matrices and no symbols."""
         raise ValueError("grid: a mesh has no modes in which symbols are diagonal; expected a Grid, or a flow of operators")
 
-    def weights(self, dtype: torch.dtype = torch.float64, device: torch.device | None = None) -> Tensor:
+    def weights(self, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None) -> Tensor:
         """Parseval weights, which are those of the nodes."""
         return self.node_weights.to(device, dtype)
 

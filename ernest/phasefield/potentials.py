@@ -210,7 +210,7 @@ def working_range(potential: Potential) -> tuple[float, float]:
         first, last = int((f >= 0).byte().argmax()), 1000 - int((f <= 0).flip(0).byte().argmax())
         return (float(inner[first]), float(inner[last])) if first < last - 1 else (float(inner[0]), float(inner[-1]))
     start = low + 1 if math.isfinite(low) else high - 1 if math.isfinite(high) else 0.0
-    reach = 2.0 ** torch.arange(11, dtype=torch.float64)
+    reach = 2.0 ** torch.arange(11, dtype=torch.float64, device=HOST)
     up, down = start + reach, start - reach
     if math.isfinite(low):
         down = low + 1 / reach
@@ -222,7 +222,7 @@ def working_range(potential: Potential) -> tuple[float, float]:
 
 def varies(potential: Potential) -> bool:
     """Whether the potential differs from point to point, as one with coefficients `[*points]` does, or from member to member."""
-    one = torch.full((1,), sum(_any_two_inside(potential)) / 2, dtype=torch.float64)
+    one = torch.full((1,), sum(_any_two_inside(potential)) / 2, dtype=torch.float64, device=HOST)
     return potential.df(one).numel() > 1 or potential.f(one).numel() > 1
 
 

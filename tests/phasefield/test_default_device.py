@@ -19,11 +19,13 @@ from ernest.phasefield import (
     Event,
     FloryHugginsAllenCahn,
     GaussSeidel,
+    GradientFlow,
     GradientSystem,
     Grid,
     Implicit,
     LegendreGrid,
     NewtonElement,
+    Potential,
     SemiImplicit,
     Solution,
     SwiftHohenberg,
@@ -46,11 +48,25 @@ def elsewhere() -> Iterator[None]:
     """Tensors without a device of their own are on "meta", and no table of an earlier test is at hand."""
     timeelement.gauss.cache_clear()
     timeelement.nodal_basis.cache_clear()
+    timeelement.radau.cache_clear()
     torch.set_default_device("meta")
     try:
         yield
     finally:
         torch.set_default_device("cpu")
+
+
+class Wells(Potential):
+    """The double well as a user writes it, with the range that it works in left to be found."""
+
+    def F(self, u: torch.Tensor) -> torch.Tensor:
+        return (u**2 - 1) ** 2 / 4
+
+    def f(self, u: torch.Tensor) -> torch.Tensor:
+        return u**3 - u
+
+    def df(self, u: torch.Tensor) -> torch.Tensor:
+        return 3 * u**2 - 1
 
 
 def wavy(grid: Grid) -> torch.Tensor:
@@ -67,6 +83,8 @@ RUNS: dict[str, Callable[[], Solution]] = {
     "logarithms": partial(solve, FloryHugginsAllenCahn(0.2, 0.5, 1.0), SQUARE, wavy(SQUARE), 0.1, 1e-4),
     "forced": partial(solve, AllenCahn(0.2, forcing=lambda t, x: torch.cos(t) + 0 * x[0]), SQUARE, wavy(SQUARE), 0.1, 1e-4),
     "rough": partial(solve, SwiftHohenberg(0.3), Grid.cube(16, 12.0), initial_conditions.spinodal_noise(SQUARE), 0.1, step=0.05),
+    "at rest": partial(solve, AllenCahn(0.2), SQUARE, torch.ones(16, 16, dtype=torch.float64), 1e3, 1e-4),
+    "a potential of one's own": partial(solve, GradientFlow(1.0, lambda k2: 0.2 * k2, Wells()), SQUARE, wavy(SQUARE), 0.5, 1e-4),
     "legendre": partial(solve, AllenCahn(0.2), LegendreGrid((8,), (6.0,)), wavy(Grid((18,), (6.0,), "neumann")), 0.1, 1e-4),
 }
 

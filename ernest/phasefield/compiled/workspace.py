@@ -84,8 +84,8 @@ class Workspace:
     """Arrays, FFT plan and kernels for one flow, grid and stabilisation.
 
     Modes are arrays `[rows, columns]`; the symbols keep k >= 0 only, and `fold` `[rows]` gives the symbols' row for each row.
-    `reaction` are the coefficients of N(u) = f(u) - S u, constant first; `pools` hold what
-    memory is not on loan, with its description for numpy.
+    `reaction` are the coefficients of N(u) = f(u) - S u, constant first; `pools` hold what memory is not on loan, with its
+    description for numpy.
     """
 
     splitting: Splitting
@@ -255,7 +255,7 @@ def why_not_fused(flow: Flow, grid: Space) -> str | None:
         return "the flow has a forcing"
     if reaction_coefficients(flow.potential) is None:
         return "the potential is not a polynomial"
-    k2 = grid.squared_wavenumbers(device=torch.device(HOST))
+    k2 = grid.squared_wavenumbers(device=HOST)
     if flow.mobility(k2).ndim != k2.ndim or flow.linear(k2).ndim != k2.ndim:
         return "the flow has parameters for each member of a batch"
     return None

@@ -14,13 +14,11 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 import numpy as np
-import torch
 
 from ernest.device import HOST
 from ernest.phasefield.io.snapshots import INTERVAL, MOMENT, Snapshots, read_header
 from ernest.storage import write_file
 
-CPU = torch.device(HOST)
 QUOTES = {'"': "&quot;", "\n": "&#10;", "\r": "&#13;", "\t": "&#9;"}
 """What `escape` does not mind, for words between quotes in XML."""
 
@@ -138,7 +136,7 @@ def read_netcdf(path: Path) -> Snapshots:
 def _variables(snapshots: Snapshots) -> list[tuple[str, tuple[str, ...], np.ndarray]]:
     """Name, dimensions and values of all arrays of a file; coordinates come before what lies over them."""
     axes = "xyz"[: snapshots.grid.dimensions]
-    lines = [(name, (name,), line.numpy()) for name, line in zip(axes, snapshots.grid.lines(device=CPU), strict=True)]
+    lines = [(name, (name,), line.numpy()) for name, line in zip(axes, snapshots.grid.lines(device=HOST), strict=True)]
     field = ("u", ("time", *reversed(axes)), _reverse_axes(snapshots.fields))
     moments = len(snapshots.histories.get("time", ()))
     histories = []
@@ -164,7 +162,7 @@ def _xdmf(data: str, snapshots: Snapshots) -> str:
     """The description of `u` in the HDF5 file `data`: a regular grid of three dimensions for each time."""
     sizes = snapshots.grid.points[::-1]
     box = " ".join(map(str, (1,) * (3 - len(sizes)) + sizes))
-    lines = [line.tolist() for line in snapshots.grid.lines(device=CPU)] + [[0.0, 1.0]] * (3 - len(sizes))
+    lines = [line.tolist() for line in snapshots.grid.lines(device=HOST)] + [[0.0, 1.0]] * (3 - len(sizes))
     corner = " ".join(repr(line[0]) for line in reversed(lines))
     spacing = " ".join(repr(line[1] - line[0]) for line in reversed(lines))
     whole = f'Dimensions="{" ".join(map(str, (len(snapshots.times), *sizes)))}"'

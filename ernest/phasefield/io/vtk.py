@@ -11,7 +11,8 @@ from xml.sax.saxutils import escape
 
 import numpy as np
 
-from ernest.phasefield.io.formats import CPU, QUOTES
+from ernest.device import HOST
+from ernest.phasefield.io.formats import QUOTES
 from ernest.phasefield.io.snapshots import Snapshots, read_header
 from ernest.storage import write_file
 
@@ -84,7 +85,7 @@ def _image(snapshots: Snapshots) -> bytes:
     grid = snapshots.grid
     missing = 3 - grid.dimensions
     extent = " ".join(f"0 {n - 1}" for n in grid.points + (1,) * missing)
-    lines = [line.tolist() for line in grid.lines(device=CPU)] + [[0.0, 1.0]] * missing
+    lines = [line.tolist() for line in grid.lines(device=HOST)] + [[0.0, 1.0]] * missing
     origin = " ".join(repr(line[0]) for line in lines)
     spacing = " ".join(repr(line[1] - line[0]) for line in lines)
     blocks: list[bytes] = []

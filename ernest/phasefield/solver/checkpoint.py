@@ -115,7 +115,7 @@ def load_run(path: Path | str, device: torch.device) -> tuple[State, dict[str, A
 
 def problem_of(flow: Flow, grid: Space, u0: Tensor, **choices: object) -> dict[str, str]:
     """Names and values, or digests, of all that decides the steps of a run: a checkpoint may be resumed only where they agree."""
-    k2 = grid.squared_wavenumbers(device=torch.device(HOST))
+    k2 = grid.squared_wavenumbers(device=HOST)
     values = u0 if varies(flow.potential) else samples_of(flow.potential)
     samples = flow.potential.f(values)
     digests = {"mobility": flow.mobility(k2), "linear": flow.linear(k2), "potential": samples, "u0": u0}

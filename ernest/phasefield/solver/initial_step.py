@@ -24,7 +24,7 @@ MOST_HALVINGS, EXPONENTIAL_HALVINGS = 32, 12
 
 def is_diffusive(flow: Flow, grid: Space) -> bool:
     """Whether the mobility grows with |k|^2, as in Cahn-Hilliard."""
-    k2 = grid.squared_wavenumbers(device=torch.device(HOST))
+    k2 = grid.squared_wavenumbers(device=HOST)
     moved = k2 > 0
     mobility = flow.mobility(k2)[..., moved]
     return bool(mobility.max() > STEEP * mobility[..., k2[moved].argmin()].max())

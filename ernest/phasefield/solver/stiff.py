@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ernest.device import HOST
 from ernest.phasefield.element import Element
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
@@ -112,8 +113,8 @@ def _is_positive(tau: float, u: Tensor, flow: Flow, grid: Space, number: int, me
     with torch.inference_mode(False), torch.enable_grad():  # the integral is a sum with weights, which are its gradient
         v = torch.zeros(grid.points, dtype=u.dtype, device=u.device, requires_grad=True)
         weights = torch.autograd.grad(grid.integral(v), v)[0].flatten()
-    generator = torch.Generator().manual_seed(0)
-    v = torch.randn(grid.points, generator=generator, dtype=torch.float64).to(u)
+    generator = torch.Generator(HOST).manual_seed(0)
+    v = torch.randn(grid.points, generator=generator, dtype=torch.float64, device=HOST).to(u)
     v = grid.field(torch.where(moves, grid.modes(v), 0)).flatten()
     basis = torch.zeros(MOST_LANCZOS + 1, v.numel(), dtype=v.dtype, device=v.device)
     basis[0] = v / (weights @ v.square()).sqrt()

@@ -60,7 +60,7 @@ def own_units(flow: Flow, grid: Space, u0: Tensor, span: float) -> Units:
 
 def unstable_state(flow: Flow, grid: Space, u0: Tensor) -> Tensor:
     """The uniform field that u leaves, `[..., 1, ..]`: its mean where that is conserved, else the middle of its range."""
-    k2 = grid.squared_wavenumbers(device=torch.device(HOST))
+    k2 = grid.squared_wavenumbers(device=HOST)
     if bool(((flow.mobility(k2) == 0) & (k2 == 0)).any()):
         return u0.mean(tuple(range(-grid.dimensions, 0)), keepdim=True)
     return torch.full_like(u0.flatten()[:1], sum(_range(flow.potential, u0)) / 2).reshape([1] * grid.dimensions)
@@ -95,7 +95,7 @@ def _rate(flow: Flow, grid: Space, u0: Tensor, low: float, high: float) -> float
     """The flow's own rate, of a batch the slowest."""
     values = u0 if varies(flow.potential) else torch.linspace(low, high, 259, dtype=torch.float64, device=HOST)[1:-1]
     slopes = torch.cat([flow.potential.df(values).flatten(), values.new_tensor(flow.potential.slopes[:1])])
-    k2 = grid.squared_wavenumbers(device=torch.device(HOST))
+    k2 = grid.squared_wavenumbers(device=HOST)
     slowing = (flow.mobility(k2) * (flow.linear(k2) + float(slopes[torch.isfinite(slopes)].min()))).flatten(-grid.dimensions)
     least = NEGLIGIBLE * slowing.abs().amax(-1, keepdim=True)
     growth = (-slowing).amax(-1)
