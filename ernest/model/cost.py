@@ -29,6 +29,13 @@ def total_parameters(config: ModelConfig, spec: TokenizerSpec, submodel: SubMode
     return backbone + _inputs(config, spec) + _encoder(config, spec) + _heads(config, spec)
 
 
+def trained_parameters(config: ModelConfig, spec: TokenizerSpec) -> int:
+    """Parameters of a state of training: those of `total_parameters` and the head of the token after next (`MTPHead`)."""
+    dense = replace(config, experts=1, top_k=1, expert_width=2 * config.expert_width)
+    head = 2 * config.width + 2 * config.width**2 + _shared(dense) + _expert(dense)
+    return total_parameters(config, spec) + config.multi_token * head
+
+
 def training_flops(config: ModelConfig, length: int, submodel: SubModel | None = None) -> int:
     """Floating-point operations of the backbone for one position, forward and backward, in rows of `length` positions.
 

@@ -11,7 +11,6 @@ from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 
-import torch
 from rich.console import Console
 
 from ernest.checkpoint import save_model, tokenizer_spec
@@ -20,7 +19,7 @@ from ernest.data.collate import collate
 from ernest.data.sampler import plan
 from ernest.data.store import ExampleStore
 from ernest.device import set_threads
-from ernest.model.network import Ernest
+from ernest.model.cost import trained_parameters
 from ernest.model.slicing import expert_importance
 from ernest.storage import own_folder, write_text
 from ernest.tokenizers.bundle import Tokenizers
@@ -40,9 +39,7 @@ def train_model(run: Path, recipe: Recipe) -> Path:
         raise ValueError("training.tensorboard = true needs TensorBoard: pip install 'ernest-ai[tensorboard]'")
     write_text(run / "recipe.json", json.dumps(to_tree(recipe), indent=1))
     spec = tokenizer_spec(Tokenizers.load(run / "tokenizers"))
-    with torch.device("meta"):  # a state holds the heads of training, too, which the cost of a checkpoint leaves out
-        parameters = sum(parameter.numel() for parameter in Ernest(recipe.model, spec).parameters())
-    Console().print(check_room(run, parameters), highlight=False, soft_wrap=True)
+    Console().print(check_room(run, trained_parameters(recipe.model, spec)), highlight=False, soft_wrap=True)
     processes = recipe.training.processes or min(os.cpu_count() or 1, recipe.sequence.rows, 8)
     launch("ernest.training.pretrain", [str(run)], processes)
     return run / "model"

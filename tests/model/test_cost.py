@@ -11,7 +11,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from ernest.config.recipe import ModelConfig
 from ernest.config.tokenizer_spec import TokenizerSpec
 from ernest.model.attention import Attention, new_cache
-from ernest.model.cost import active_parameters, cache_bytes, reduced, token_bytes, total_parameters, training_flops
+from ernest.model.cost import (
+    active_parameters,
+    cache_bytes,
+    reduced,
+    token_bytes,
+    total_parameters,
+    trained_parameters,
+    training_flops,
+)
 from ernest.model.network import Ernest
 from ernest.model.submodel import SubModel, full
 
@@ -33,6 +41,13 @@ def test_total_is_the_networks_size(config):
         with torch.device("meta"):
             model = Ernest(replace(reduced(config, part), multi_token=False), INTERFACE)
         assert total_parameters(config, INTERFACE, part) == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize("config", [*CONFIGS, replace(CONFIGS[0], multi_token=False)])
+def test_what_is_trained_is_all_of_the_network(config):
+    with torch.device("meta"):
+        model = Ernest(config, INTERFACE)
+    assert trained_parameters(config, INTERFACE) == sum(p.numel() for p in model.parameters())
 
 
 @pytest.mark.parametrize("config", CONFIGS)
