@@ -155,7 +155,8 @@ def deploy(
         known: of weights of others.
     """
     must_exist(checkpoint, calibration, labels)
-    from ernest.lcnet.deployment.deploy import GraphForm, deploy, summary
+    from ernest.lcnet.deployment.deploy import deploy, summary
+    from ernest.lcnet.deployment.export import GraphForm
 
     form = GraphForm(pictures, probabilities, features, weights_only)
     print(summary(deploy(checkpoint, to, precision, out, calibration, labels, threads, known.parse(), form)))

@@ -15,8 +15,8 @@ from ernest.lcnet.architecture import (
 )
 from ernest.lcnet.classification import Answer, classify
 from ernest.lcnet.deployment.aot import compile_ahead_of_time
-from ernest.lcnet.deployment.deploy import Deployment, GraphForm, deploy
-from ernest.lcnet.deployment.export import onnx_model, openvino_model
+from ernest.lcnet.deployment.deploy import Deployment, deploy
+from ernest.lcnet.deployment.export import GraphForm, onnx_model, openvino_model
 from ernest.lcnet.deployment.runtimes import Model, open_model
 from ernest.lcnet.folding import fold
 from ernest.lcnet.image_io.preprocess import HUGGING_FACE, PADDLECLAS, TEXT_LINE, TIMM, Preprocessing, prepare

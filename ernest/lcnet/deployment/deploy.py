@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ernest import storage
-from ernest.lcnet.deployment.export import onnx_model, openvino_model, set_metadata
+from ernest.lcnet.deployment.export import LOGITS, GraphForm, onnx_model, openvino_model, set_metadata
 from ernest.lcnet.deployment.quantise import compress_openvino, quantise_onnx, quantise_openvino
 from ernest.lcnet.deployment.runtimes import Model, as_pictures, eager_model, open_model, read_labels
 from ernest.lcnet.deployment.verify import Check, compare, input_size, time_both
@@ -39,24 +39,6 @@ CALIBRATION = 300
 
 COMPARED = 1000
 """Pictures that are compared, at most."""
-
-
-@dataclass(frozen=True)
-class GraphForm:
-    """What a graph for ONNX or OpenVINO takes and gives besides logits, for programs that are not Ernest.
-
-    `pictures`: uint8 `[N, H, W, C]`, red first, normalised inside, instead of normalised images. `probabilities`, `features` (the
-    pooled ones): more outputs. `weights_only`: int8 for OpenVINO of the weights alone, which needs no pictures.
-    """
-
-    pictures: bool = False
-    probabilities: bool = False
-    features: bool = False
-    weights_only: bool = False
-
-
-LOGITS = GraphForm()
-"""From normalised images to logits alone: the smallest graph."""
 
 
 @dataclass(frozen=True)
@@ -209,20 +191,20 @@ def _opened(path: Path, to: Target, precision: Precision, threads: int | None) -
 
 def _write(saved: Checkpoint, to: Target, path: Path, ranges: Sequence[Tensor], form: GraphForm) -> None:
     """The file, or for OpenVINO the two files, at `path`; in eight bits where there are images to take `ranges` from."""
-    text, rule = json.dumps(metadata(saved)), saved.preprocessing if form.pictures else None
-    ranges = [as_pictures(images, rule) for images in ranges] if rule else ranges
+    text, rule = json.dumps(metadata(saved)), saved.preprocessing
+    ranges = [as_pictures(images, rule) for images in ranges] if form.pictures else ranges
     match to:
         case "native":
             save(path, fold(saved.network), saved.labels, saved.preprocessing, saved.about, saved.precision)
         case "onnx":
-            model = onnx_model(saved.network, "", rule, form.probabilities, form.features)
+            model = onnx_model(saved.network, "", form, rule)
             model = quantise_onnx(model, ranges) if ranges else model
             set_metadata(model, text)
             path.write_bytes(model.SerializeToString())
         case "openvino":
             import openvino
 
-            graph = openvino_model(saved.network, "", rule, form.probabilities, form.features)
+            graph = openvino_model(saved.network, "", form, rule)
             graph = quantise_openvino(graph, ranges) if ranges else compress_openvino(graph) if form.weights_only else graph
             graph.set_rt_info(text, [KEY])
             openvino.save_model(graph, path, compress_to_fp16=False)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ernest.lcnet.folding import fold
-from ernest.lcnet.image_io.preprocess import Preprocessing
+from ernest.lcnet.image_io.preprocess import PADDLECLAS, Preprocessing
 from ernest.lcnet.network import DepthwiseSeparable, Head, PPLCNet, SqueezeExcite
 from ernest.lcnet.weights.native import KEY
 
@@ -29,39 +29,54 @@ IR_VERSION = 8
 """The version of the container that came with this operator set."""
 
 
+PICTURES = "pictures"
+"""The input of a graph that takes uint8 `[N, H, W, C]`; that of others is called images."""
+
 AROUND = "around."
 """How the names of nodes begin that are not the network's: normalisation before it, probabilities behind it."""
 
 
-def onnx_model(
-    network: PPLCNet,
-    metadata: str = "",
-    pictures: Preprocessing | None = None,
-    probabilities: bool = False,
-    features: bool = False,
-) -> ModelProto:
+@dataclass(frozen=True)
+class GraphForm:
+    """What a graph for ONNX or OpenVINO takes and gives besides logits, for programs that are not Ernest.
+
+    `pictures`: uint8 `[N, H, W, C]`, red first, normalised inside, instead of normalised images. `probabilities`, `features` (the
+    pooled ones): more outputs. `weights_only`: int8 for OpenVINO of the weights alone, which needs no pictures.
+    """
+
+    pictures: bool = False
+    probabilities: bool = False
+    features: bool = False
+    weights_only: bool = False
+
+
+LOGITS = GraphForm()
+"""From normalised images to logits alone: the smallest graph."""
+
+
+def onnx_model(network: PPLCNet, metadata: str = "", form: GraphForm = LOGITS, rule: Preprocessing = PADDLECLAS) -> ModelProto:
     """`images` float32 `[batch, channels, height, width]`, the first and the last two free, to `logits` `[batch, classes]`.
 
-    With the rule of normalisation in `pictures` the input is `pictures`, uint8 `[batch, height, width, channels]`, red first, as
-    decoders give them. `probabilities` and `features` (the pooled ones, `[batch, width]`) are outputs behind `logits`.
-    `network` may be folded or not and is not changed. `metadata`, a JSON text, goes into the model's metadata properties.
+    A `form` that takes pictures has the input `pictures`, uint8 `[batch, height, width, channels]`, as decoders give them, which
+    are normalised by the `rule`; its `probabilities` and `features` `[batch, width]` are outputs behind `logits`. `network` may
+    be folded or not and is not changed. `metadata`, a JSON text, goes into the model's metadata properties.
     """
     from onnx import TensorProto, checker, helper
 
     graph, folded = _Graph(), fold(network)
     channels, classes, width = network.architecture.in_channels, network.architecture.classes, network.feature_channels[-1]
-    if pictures is None:
+    if not form.pictures:
         taken = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["batch", channels, "height", "width"])
         images = "images"
     else:
-        taken = helper.make_tensor_value_info("pictures", TensorProto.UINT8, ["batch", "height", "width", channels])
-        images = graph.normalise(pictures, folded)
+        taken = helper.make_tensor_value_info(PICTURES, TensorProto.UINT8, ["batch", "height", "width", channels])
+        images = graph.normalise(rule, folded)
     given = [("logits", classes)]
     graph.rename(graph.add_network(folded, images), "logits")
-    if probabilities:
+    if form.probabilities:
         graph.rename(graph.node("Softmax", f"{AROUND}softmax", ["logits"], axis=1), "probabilities")
         given.append(("probabilities", classes))
-    if features:
+    if form.features:
         graph.rename("head.pool", "features")
         given.append(("features", width))
     outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size]) for name, size in given]
@@ -81,20 +96,14 @@ def set_metadata(model: ModelProto, metadata: str) -> None:
     helper.set_model_props(model, {KEY: metadata} if metadata else {})
 
 
-def openvino_model(
-    network: PPLCNet,
-    metadata: str = "",
-    pictures: Preprocessing | None = None,
-    probabilities: bool = False,
-    features: bool = False,
-) -> Model:
+def openvino_model(network: PPLCNet, metadata: str = "", form: GraphForm = LOGITS, rule: Preprocessing = PADDLECLAS) -> Model:
     """The graph of `onnx_model` in OpenVINO, with `metadata`, a JSON text, in its runtime information.
 
     OpenVINO's `save_model` halves weights to fp16 unless it gets `compress_to_fp16=False`.
     """
     import openvino
 
-    graph = onnx_model(network, "", pictures, probabilities, features)
+    graph = onnx_model(network, "", form, rule)
     model = openvino.Core().read_model(graph.SerializeToString())
     if metadata:
         model.set_rt_info(metadata, [KEY])
@@ -168,7 +177,7 @@ class _Graph:
             stem = network.stem[0]
             assert isinstance(stem, nn.Conv2d)
             mean, std, stem.weight.data = mean.flip(0), std.flip(0), stem.weight.data.flip(1)
-        x = self.node("Cast", f"{AROUND}cast", ["pictures"], to=TensorProto.FLOAT)
+        x = self.node("Cast", f"{AROUND}cast", [PICTURES], to=TensorProto.FLOAT)
         x = self.node("Transpose", f"{AROUND}transpose", [x], perm=[0, 3, 1, 2])
         x = self.node("Mul", f"{AROUND}scale", [x, self.constant(f"{AROUND}factor", 1 / (255 * std))])
         return self.node("Sub", f"{AROUND}shift", [x, self.constant(f"{AROUND}mean", mean / std)])

@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -59,10 +60,7 @@ def quantise_onnx(model: ModelProto, images: Sequence[Tensor]) -> ModelProto:
 
 def quantise_openvino(model: Model, images: Sequence[Tensor]) -> Model:
     """`model` with NNCF's FakeQuantize: symmetric weights, asymmetric activations, which suit h-swish and its minimum of -3/8."""
-    os.environ.setdefault("NNCF_CI", "1")  # otherwise it reports over the network that it is used
-    import nncf
-
-    with _quiet("nncf"), redirect_stdout(io.StringIO()):  # its bars of progress
+    with _quiet_nncf() as nncf:
         batches = nncf.Dataset([batch.numpy() for batch in images])
         around = nncf.IgnoredScope(patterns=[f"^{re.escape(AROUND)}.*"], validate=False)
         return nncf.quantize(model, batches, preset=nncf.QuantizationPreset.MIXED, subset_size=len(images), ignored_scope=around)
@@ -70,11 +68,18 @@ def quantise_openvino(model: Model, images: Sequence[Tensor]) -> Model:
 
 def compress_openvino(model: Model) -> Model:
     """`model` with weights of 8 bits, which become floating-point numbers again when it is opened: a quarter of the bytes."""
+    with _quiet_nncf() as nncf:
+        return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM)
+
+
+@contextmanager
+def _quiet_nncf() -> Iterator[ModuleType]:
+    """The package, without its reports over the network that it is used, and without its bars of progress."""
     os.environ.setdefault("NNCF_CI", "1")
     import nncf
 
     with _quiet("nncf"), redirect_stdout(io.StringIO()):
-        return nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_SYM)
+        yield nncf
 
 
 @contextmanager

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ernest.lcnet.deployment.export import PICTURES
 from ernest.lcnet.image_io.preprocess import Preprocessing
 from ernest.lcnet.inference import as_input, infer, start_runtime
-from ernest.lcnet.weights.foreign import UNKNOWN, Foreign, load_checkpoint
+from ernest.lcnet.weights.foreign import UNKNOWN, Foreign, load_checkpoint, refuse_foreign
 from ernest.lcnet.weights.load import refuse_folder
 from ernest.lcnet.weights.native import KEY, Checkpoint, Precision, decode_metadata, parse_metadata
 
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     import openvino
 
 Runtime = Literal["torch", "native", "onnx", "openvino"]
-
-PICTURES = "pictures"
-"""The input of a graph that takes uint8 `[N, H, W, C]`; that of others is called images."""
 
 NEEDS: Mapping[Runtime, tuple[str, ...]] = {"torch": (), "native": (), "onnx": ("onnxruntime",), "openvino": ("openvino",)}
 """The packages without which a runtime cannot run."""
@@ -88,8 +86,8 @@ def open_model(
     refuse_folder(path)
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file")
-    if path.suffix in (".onnx", ".xml") and foreign != UNKNOWN:
-        raise ValueError(f"{path}: pre-processing, dropout and strides are for the files of others; this one holds its own")
+    if path.suffix in (".onnx", ".xml"):
+        refuse_foreign(path, foreign)
     if path.suffix == ".onnx":
         model = _open_onnx(path, threads)
     elif path.suffix == ".xml":

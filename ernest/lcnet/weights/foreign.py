@@ -124,13 +124,18 @@ def load_checkpoint(path: str | Path, foreign: Foreign = UNKNOWN) -> Checkpoint:
     path = Path(path)
     refuse_folder(path)
     if read_metadata(path) is not None:
-        if foreign != UNKNOWN:
-            raise ValueError(f"{path}: pre-processing, dropout and strides are for the files of others; this one holds its own")
+        refuse_foreign(path, foreign)
         return read_checkpoint(path)
     try:
         return _load_foreign(path, foreign)
     except ValueError as error:
         raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+
+
+def refuse_foreign(path: Path, foreign: Foreign) -> None:
+    """Raises ValueError if anything is said of a file that is our own."""
+    if foreign != UNKNOWN:
+        raise ValueError(f"{path}: pre-processing, dropout and strides are for the files of others; this one holds its own")
 
 
 def load_start(path: str | Path, foreign: Foreign = UNKNOWN) -> Checkpoint:
