@@ -16,7 +16,7 @@ from ernest.device import count_processors
 from ernest.lcnet.deployment.runtimes import Model, open_model
 from ernest.lcnet.image_io.find import describe_left_out, name_pictures, printable
 from ernest.lcnet.image_io.preprocess import Preprocessing, normalise_pictures
-from ernest.lcnet.image_io.read import SMALL, file_bytes, read_levels
+from ernest.lcnet.image_io.read import are_small, picture_or_reason, read_levels
 from ernest.lcnet.weights.foreign import UNKNOWN, Foreign
 
 BATCH = 16
@@ -116,18 +116,17 @@ def _read_ahead(
 ) -> Iterator[tuple[list[str], list[Levels]]]:
     """Batches of names with their pictures. Batches of one are read when they are asked for: the next name may not be there yet.
 
-    Large files are read by threads, as decoders let others work meanwhile. Small ones take Python itself, which does one thing at
-    a time, and are read here.
+    Large files are read by threads, small ones here (`are_small`).
     """
     workers, waiting = min(READERS, count_processors()), deque[tuple[list[str], Future[list[Levels]]]]()
 
     def read(some: Sequence[str]) -> list[Levels]:
-        return [_tried(file, preprocessing, exact) for file in some]
+        return [picture_or_reason(file, lambda name: read_levels(name, preprocessing, exact)) for file in some]
 
     with ExitStack() as stack:
         pool: ThreadPoolExecutor | None = None
         for some in _batches(map(str, files), size):
-            large = size > 1 and file_bytes(some) > SMALL * len(some)
+            large = size > 1 and not are_small(some)
             if large:
                 if pool is None:
                     pool = ThreadPoolExecutor(workers)
@@ -140,13 +139,6 @@ def _read_ahead(
                 yield some, read(some)
         for names, task in waiting:
             yield names, task.result()
-
-
-def _tried(file: str, preprocessing: Preprocessing, exact: bool) -> Levels:
-    try:
-        return read_levels(file, preprocessing, exact)
-    except ValueError as error:
-        return str(error)
 
 
 def _labelled(model: Model, logits: Tensor, top: int) -> list[tuple[tuple[str, float], ...]]:

@@ -4,10 +4,10 @@ import os
 import stat
 import threading
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -32,8 +32,10 @@ UPSIDE_DOWN, RIGHT_TO_LEFT = (3, 4, 7, 8), (2, 3, 6, 7)
 """Its values for which the last pixels of the file end up at the top, or at the left."""
 
 
+File = TypeVar("File", str, Path)
+
 SMALL = 65_536
-"""Bytes of a file that takes less time to decode than several threads would take from each other."""
+"""Bytes of a file, on average, up to which files are small."""
 
 
 def read_picture(path: str | Path, grey: bool = False) -> np.ndarray:
@@ -78,13 +80,22 @@ def read_input(path: str | Path, preprocessing: Preprocessing, exact: bool = Fal
     return normalise_pictures(read_levels(path, preprocessing, exact)[None], preprocessing)
 
 
-def file_bytes(files: Iterable[str | Path]) -> int:
-    """Of all together; what is not there counts for nothing."""
+def are_small(files: Sequence[str | Path]) -> bool:
+    """Whether files take Python itself, which does one thing at a time, longer than their decoder, which lets others work
+    meanwhile: threads would only take time from each other. What is not there counts for nothing."""
     total = 0
     for file in files:
         with suppress(OSError, ValueError):  # its reader complains
             total += os.stat(file).st_size
-    return total
+    return total <= SMALL * len(files)
+
+
+def picture_or_reason(file: File, read: Callable[[File], np.ndarray]) -> np.ndarray | str:
+    """What `read` makes of a picture, or why it cannot be read."""
+    try:
+        return read(file)
+    except ValueError as error:
+        return str(error)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ernest.lcnet.image_io.augment import crop_boxes, elastic_distort, erase, rand_augment
 from ernest.lcnet.image_io.preprocess import Preprocessing, fit_picture, normalise
-from ernest.lcnet.image_io.read import SMALL, file_bytes, read_levels, read_shrunk
+from ernest.lcnet.image_io.read import are_small, picture_or_reason, read_levels, read_shrunk
 from ernest.lcnet.training.listing import UNLABELLED, Listing
 from ernest.lcnet.training.memory import memory_limit
 from ernest.lcnet.training.recipe import Recipe, preprocessing_of
@@ -69,9 +69,8 @@ def read_dataset(listing: Listing, read: Reader, skip: bool = False, most: int |
     held: list[np.ndarray | None] = []
     files, checksums, targets, faults, size = [], [], [], [], 0
     with ThreadPoolExecutor(_workers()) as pool:
-        # Small files take Python itself, which does one thing at a time: threads would only take it from each other.
-        each = map if file_bytes(listing.files[:SAMPLE]) <= SMALL * SAMPLE else pool.map
-        decoded = each(lambda file: _tried(file, read), listing.files)
+        each = map if are_small(listing.files[:SAMPLE]) else pool.map
+        decoded = each(lambda file: picture_or_reason(file, read), listing.files)
         for file, target, image in zip(listing.files, listing.targets, decoded, strict=True):
             if isinstance(image, str):
                 faults.append(image)
@@ -157,24 +156,16 @@ def batch(pictures: PictureDataset, recipe: Recipe, chosen: np.ndarray, seed: tu
     return seen.contiguous(memory_format=torch.channels_last), torch.from_numpy(pictures.targets[chosen])
 
 
-def _resized(image: np.ndarray, height: int, width: int, antialias: bool = False) -> np.ndarray:
-    """Bilinear, uint8 `[height, width, C]`: on the nearest pixels, as OpenCV does it for the published networks, or on all."""
+def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Bilinear on the nearest pixels, as OpenCV does it for the published networks: uint8 `[height, width, C]`."""
     if image.shape[:2] == (height, width):
         return image
     x = torch.from_numpy(np.array(image)).movedim(-1, 0)[None].float()  # a copy: torch warns of arrays that nobody may write
-    x = F.interpolate(x, (height, width), mode="bilinear", align_corners=False, antialias=antialias)
+    x = F.interpolate(x, (height, width), mode="bilinear", align_corners=False)
     return x[0].movedim(0, -1).add_(0.5).byte().numpy()
 
 
 # ------------------------------------------------------------------------------------------------------------- private
-
-
-def _tried(file: Path, read: Reader) -> np.ndarray | str:
-    """What is kept of a picture, or why it cannot be read."""
-    try:
-        return read(file)
-    except ValueError as error:
-        return str(error)
 
 
 def _check_faults(faults: list[str], skip: bool, targets: list[int], listing: Listing) -> None:
