@@ -11,23 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ernest import __version__, cli
+from ernest import __version__
 from ernest.cli import model
 from ernest.cli.main import parse
 from ernest.config.submodel_size import SubModelSize
 from ernest.data.media import write_image
+from tests.commands import ernest
 
 COMMANDS = ("demo", "train", "import", "generate", "describe", "slice")
-
-
-def ernest(monkeypatch, *arguments: str) -> int:
-    """Exit status of a command in this process."""
-    monkeypatch.setattr(sys, "argv", ["ernest", *map(str, arguments)])
-    try:
-        cli.main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 def parsed(monkeypatch, *arguments: str) -> partial:

@@ -4,15 +4,17 @@ import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal, NoReturn, get_args
 
 from tyro.conf import Positional, arg
 
 from ernest.cli.arguments import Count, Folder, Number, must_exist
 
+Scene = Literal["star", "circle", "seven-circles", "two-drops", "spinodal"]
+
 
 def run(
-    scene: Annotated[Literal["star", "circle", "seven-circles", "two-drops", "spinodal"] | None, Positional] = None,
+    scene: Annotated[Scene | None, Positional] = None,
     from_: Annotated[Path | None, arg(name="from", metavar="FILE")] = None,
     flow: Literal[
         "usual",
@@ -73,7 +75,7 @@ def run(
         resume: go on from that checkpoint, if there is one; saves every 5 minutes unless --checkpoint says otherwise.
     """
     if (scene is None) == (from_ is None):
-        known = "star, circle, seven-circles, two-drops, spinodal"
+        known = ", ".join(get_args(Scene))
         raise ValueError(f"run: expected either a scene ({known}) or --from FILE (see ernest phasefield run --help)")
     must_exist(from_)
     from ernest.phasefield import scenes

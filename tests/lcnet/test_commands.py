@@ -8,21 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ernest import cli
 from ernest.cli import lcnet
+from tests.commands import ernest
 from tests.lcnet.networks import save_digits, write_digits
 
 COMMANDS = ("train", "deploy", "classify", "profile", "build")
-
-
-def ernest(monkeypatch, *arguments: object) -> int:
-    """Exit status of a command in this process."""
-    monkeypatch.setattr(sys, "argv", ["ernest", "lcnet", *map(str, arguments)])
-    try:
-        cli.main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +55,11 @@ assert not {{"torch", "numpy"}} & set(sys.modules)
 
 def test_pictures_are_classified_in_text_and_json(model, tmp_path, monkeypatch, capsys) -> None:
     files = write_digits(tmp_path, 1297, 1317)
-    assert ernest(monkeypatch, "classify", model, *files[:2], "--top", 2, "--threads", 1) == 0
+    assert ernest(monkeypatch, "lcnet", "classify", model, *files[:2], "--top", 2, "--threads", 1) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(": ")[0] for line in lines] == list(map(str, files[:2]))
     assert all(line.count(",") == 1 for line in lines)
-    assert ernest(monkeypatch, "classify", model, tmp_path, "--json", "--top", 1) == 0
+    assert ernest(monkeypatch, "lcnet", "classify", model, tmp_path, "--json", "--top", 1) == 0
     answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert sorted(answer["file"] for answer in answers) == sorted(map(str, files))
     right = [answer["labels"][0]["label"] == Path(answer["file"]).parent.name for answer in answers]
@@ -79,19 +69,19 @@ def test_pictures_are_classified_in_text_and_json(model, tmp_path, monkeypatch, 
 def test_names_come_from_stdin_too(model, tmp_path, monkeypatch, capsys) -> None:
     files = write_digits(tmp_path, 0, 2)
     monkeypatch.setattr(sys, "stdin", io.StringIO("".join(f"{file}\n" for file in files)))
-    assert ernest(monkeypatch, "classify", model, "-") == 0
+    assert ernest(monkeypatch, "lcnet", "classify", model, "-") == 0
     assert [line.split(": ")[0] for line in capsys.readouterr().out.splitlines()] == list(map(str, files))
 
 
 def test_a_bad_picture_is_told_and_the_status_is_1(model, tmp_path, monkeypatch, capsys) -> None:
     good, bad = write_digits(tmp_path, 0, 1)[0], tmp_path / "half.png"
     bad.write_bytes(good.read_bytes()[:99])
-    assert ernest(monkeypatch, "classify", model, bad, good) == 1
+    assert ernest(monkeypatch, "lcnet", "classify", model, bad, good) == 1
     printed = capsys.readouterr()
     assert printed.err.startswith(f"ernest: {bad}: ")
     assert printed.err.count("\n") == 1
     assert printed.out.startswith(f"{good}: ")
-    assert ernest(monkeypatch, "classify", model, bad, good, "--json") == 1
+    assert ernest(monkeypatch, "lcnet", "classify", model, bad, good, "--json") == 1
     printed = capsys.readouterr()
     assert [sorted(json.loads(line)) for line in printed.out.splitlines()] == [["error", "file"], ["file", "labels"]]
     assert not printed.err
@@ -117,7 +107,7 @@ def test_a_bad_picture_is_told_and_the_status_is_1(model, tmp_path, monkeypatch,
 def test_a_mistake_is_one_line_and_status_2(arguments: str, message: str, model, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     Path("text.txt").write_text("no weights, just text\n")
-    assert ernest(monkeypatch, *(str(model) if word == "MODEL" else word for word in arguments.split())) == 2
+    assert ernest(monkeypatch, "lcnet", *(str(model) if word == "MODEL" else word for word in arguments.split())) == 2
     printed = capsys.readouterr()
     assert printed.err.startswith("ernest: ")
     assert message in printed.err
@@ -131,13 +121,13 @@ def test_from_pictures_to_answers_in_three_commands(tmp_path, monkeypatch, capsy
     write_digits(tmp_path / "data", 0, 1297)
     kept = write_digits(tmp_path / "kept", 1297, 1397)
     recipe = ["arch=small", "size=32", "channels=1", "epochs=4", "batch=64", "rate=6.4", "flip=false", "crop_area=[0.8,1.0]"]
-    assert ernest(monkeypatch, "train", tmp_path / "data", "-o", tmp_path / "run", "--set", *recipe) == 0
+    assert ernest(monkeypatch, "lcnet", "train", tmp_path / "data", "-o", tmp_path / "run", "--set", *recipe) == 0
     best = tmp_path / "run/best.safetensors"
     assert str(best) in capsys.readouterr().out
-    assert ernest(monkeypatch, "deploy", best, "--to", "onnx", "--calibration", tmp_path / "kept", "--threads", 1) == 0
+    assert ernest(monkeypatch, "lcnet", "deploy", best, "--to", "onnx", "--calibration", tmp_path / "kept", "--threads", 1) == 0
     told = capsys.readouterr().out
     assert "100.0% of 100 pictures" in told
     assert "pip install" in told
-    assert ernest(monkeypatch, "classify", best.with_name("best.fp32.onnx"), *kept, "--top", 1) == 0
+    assert ernest(monkeypatch, "lcnet", "classify", best.with_name("best.fp32.onnx"), *kept, "--top", 1) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sum(Path(line.split(": ")[0]).parent.name == line.split(": ")[1].split()[0] for line in lines) >= 85

@@ -1,32 +1,21 @@
 """Weights of others on the command line: what is assumed of them is said, and options say what no file tells."""
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ernest import cli
 from ernest.lcnet import PADDLECLAS, TIMM, PPLCNet, fold, load, load_checkpoint, prepare, small_images
 from ernest.lcnet.architecture import STRIDES_TEXT_LINE
 from ernest.lcnet.weights.foreign import foreign_of
 from ernest.lcnet.weights.native import save
+from tests.commands import ernest
 from tests.lcnet.foreign import write_paddle
 from tests.lcnet.networks import write_digits
 from tests.lcnet.reference import first_arrays, first_logits
 
 LINES = ("--strides", "2,2x1,2x1,2x1,2x1", "--preprocessing", "paddleclas", "--squash", "80", "160")
-
-
-def ernest(monkeypatch, *arguments: object) -> int:
-    """Exit status of a command in this process."""
-    monkeypatch.setattr(sys, "argv", ["ernest", "lcnet", *map(str, arguments)])
-    try:
-        cli.main()
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +44,13 @@ def answer_of(strides: tuple, picture: Path) -> float:
 
 
 def test_lines_of_text_are_classified_with_the_options_and_the_rest_is_said(weights, line, monkeypatch, capsys) -> None:
-    assert ernest(monkeypatch, "classify", weights, line, "--json") == 0
+    assert ernest(monkeypatch, "lcnet", "classify", weights, line, "--json") == 0
     plain = capsys.readouterr()
     assert plain.err == (
         f"ernest: {weights}: taken for a PP-LCNet x0.25 of PaddleClas, 2 classes; strides 2,1,2,2,2,2 (assumed); "
         "dropout 0.2 (assumed); pictures short side 256, middle 224x224, bilinear, red first (assumed)\n"
     )
-    assert ernest(monkeypatch, "classify", weights, line, "--json", *LINES, "--dropout", 0.2) == 0
+    assert ernest(monkeypatch, "lcnet", "classify", weights, line, "--json", *LINES, "--dropout", 0.2) == 0
     told = capsys.readouterr()
     assert not told.err
     labels = {one["label"]: one["probability"] for one in json.loads(told.out)["labels"]}
@@ -72,7 +61,7 @@ def test_lines_of_text_are_classified_with_the_options_and_the_rest_is_said(weig
 
 def test_a_deployed_file_holds_what_the_options_said(weights, tmp_path, monkeypatch, capsys) -> None:
     out = tmp_path / "line.safetensors"
-    assert ernest(monkeypatch, "deploy", weights, "--to", "native", "-o", out, "--threads", 1, *LINES) == 0
+    assert ernest(monkeypatch, "lcnet", "deploy", weights, "--to", "native", "-o", out, "--threads", 1, *LINES) == 0
     assert "strides 2,1,2x1,2x1,2x1,2x1 (given); dropout 0.2 (assumed)" in capsys.readouterr().err
     found = load_checkpoint(out)
     assert found.network.architecture.strides == STRIDES_TEXT_LINE
@@ -84,7 +73,7 @@ def test_what_is_assumed_of_a_start_is_said_once(weights, tmp_path, monkeypatch,
     write_digits(tmp_path / "data", 0, 60)
     fields = ("arch=PPLCNet_x0_25", "size=32", "epochs=1", "batch=16", "precision=fp32", "crop_area=[0.5,1]")
     command = ("train", tmp_path / "data", "-o", tmp_path / "out", "--from", weights, "--set", *fields)
-    assert ernest(monkeypatch, *command) == 0
+    assert ernest(monkeypatch, "lcnet", *command) == 0
     assert capsys.readouterr().err.count("taken for a PP-LCNet x0.25 of PaddleClas") == 1
 
 
@@ -127,7 +116,7 @@ def test_a_mistake_is_one_line_and_status_2(arguments: str, message: str, weight
         save(names["FOLDER"] / "model.safetensors", PPLCNet(small_images(3)).eval())
     if "ONNX" in arguments:
         names["ONNX"].write_bytes(b"\x08\x08\x12\x0cernest.lcnet")
-    assert ernest(monkeypatch, *(names.get(word, word) for word in arguments.split())) == 2
+    assert ernest(monkeypatch, "lcnet", *(names.get(word, word) for word in arguments.split())) == 2
     printed = capsys.readouterr()
     assert message in printed.err
     assert len(printed.err.splitlines()) == 1

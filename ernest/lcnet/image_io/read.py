@@ -22,15 +22,14 @@ if TYPE_CHECKING:
 ORIENTATION = 0x0112
 """The tag of EXIF that says how the camera was held."""
 
+UPSIDE_DOWN, RIGHT_TO_LEFT = (3, 4, 7, 8), (2, 3, 6, 7)
+"""Its values for which the last pixels of the file end up at the top, or at the left."""
+
 NOTES = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
 """Where Pillow keeps what a camera noted, but for TIFF, whose own tags say it; to look there takes as long as a tiny picture."""
 
 FRACTIONS = ("JPEG", "MPO")
 """Formats that can be decoded smaller."""
-
-UPSIDE_DOWN, RIGHT_TO_LEFT = (3, 4, 7, 8), (2, 3, 6, 7)
-"""Its values for which the last pixels of the file end up at the top, or at the left."""
-
 
 File = TypeVar("File", str, Path)
 

@@ -131,8 +131,8 @@ def library(instructions: str, source: str = "executor.cpp", defines: tuple[str,
 def _loaded(options: tuple[str, ...], source: str, directories: tuple[Path, ...], _: str | None) -> ctypes.CDLL:
     try:
         command = compiler()
-        kept = _kept(directories, _stem(options, source) + _compiler_key(command))
-        return kept or _made(command, options, source, directories[0])
+        start = _stem(options, source) + _compiler_key(command)
+        return _kept(directories, start) or _made(command, options, source, directories[0], start)
     except BuildError:
         other = _kept(directories, _stem(options, source))
         if other is None:
@@ -150,9 +150,9 @@ def _kept(directories: tuple[Path, ...], start: str) -> ctypes.CDLL | None:
     return None
 
 
-def _made(command: list[str], options: tuple[str, ...], source: str, directory: Path) -> ctypes.CDLL:
+def _made(command: list[str], options: tuple[str, ...], source: str, directory: Path, start: str) -> ctypes.CDLL:
     begun = time.monotonic()
-    content, start = compiled(command, options, source), _stem(options, source) + _compiler_key(command)
+    content = compiled(command, options, source)
     with tempfile.TemporaryDirectory(prefix="ernest-lcnet-") as folder:
         try:
             path = _keep(content, directory, start)

@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,17 +184,6 @@ def test_the_mode_of_a_file_follows_the_umask(tmp_path: Path) -> None:
 def test_the_default_is_the_preprocessing_of_paddleclas(tmp_path: Path) -> None:
     save(tmp_path / "x.safetensors", network(small_images(5)))
     assert read_checkpoint(tmp_path / "x.safetensors").preprocessing == PADDLECLAS
-
-
-@pytest.mark.parametrize("is_folded", [False, True])
-def test_opening_a_file_imports_no_compiler(is_folded: bool, tmp_path: Path, monkeypatch) -> None:
-    """Which takes torch two seconds, at every start of a command and of every worker."""
-    for architecture in (small_images(5), replace(pplcnet_v2(0.75, 4), classes=5)):
-        made = PPLCNet(architecture).eval()
-        save(tmp_path / "x.safetensors", fold(made) if is_folded else made)
-        with monkeypatch.context() as patch:
-            patch.setitem(sys.modules, "torch._dynamo", None)
-            read_checkpoint(tmp_path / "x.safetensors")
 
 
 def test_a_network_that_was_read_does_not_change_with_its_file(tmp_path: Path) -> None:
