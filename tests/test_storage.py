@@ -21,10 +21,10 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from ernest import storage
 from ernest.storage import (
     DiskFullError,
     check_writable,
+    files,
     fingerprint,
     load_tensors,
     own_folder,
@@ -80,7 +80,7 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new(tmp_path: Path) -> None:
 @pytest.mark.parametrize("swaps", [True, False])
 def test_an_error_leaves_what_was_there(tmp_path: Path, swaps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not swaps:
-        monkeypatch.setattr("ernest.storage._swap", lambda one, other: False)
+        monkeypatch.setattr("ernest.storage.files._swap", lambda one, other: False)
     for content in ("old", "new"):
         with write_folder(tmp_path / "folder") as aside:
             (aside / "x").write_text(content)
@@ -122,8 +122,8 @@ def test_a_new_folder_loses_no_file_that_its_writer_did_not_make(
     """With `mine` the files that end in .vti are the writer's: those go, and what stands in the way of new ones is refused."""
     place = tmp_path_factory.mktemp("place")
     fill(place / "folder", old, "old")
-    before, written, swap, refused = tree(place / "folder"), dict[str, str](), storage._swap, ""
-    storage._swap = swap if swaps else lambda one, other: False
+    before, written, swap, refused = tree(place / "folder"), dict[str, str](), files._swap, ""
+    files._swap = swap if swaps else lambda one, other: False
     try:
         with write_folder(place / "folder", mine=(lambda file: file.suffix == ".vti") if knows else None) as aside:
             aside.rmdir()
@@ -132,7 +132,7 @@ def test_a_new_folder_loses_no_file_that_its_writer_did_not_make(
     except ValueError as error:
         refused = str(error)
     finally:
-        storage._swap = swap
+        files._swap = swap
     others = {name: content for name, content in before.items() if not (knows and name.endswith(".vti"))}
     in_the_way = any(a in Path(b).parents or b in Path(a).parents for a in map(Path, others) for b in map(Path, written))
     assert bool(refused) == (in_the_way or (knows and bool(others.keys() & written.keys())))
@@ -333,8 +333,8 @@ def test_a_folder_has_one_owner_until_it_dies(tmp_path: Path) -> None:
 def test_a_file_is_synced_before_it_takes_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a loss of power a name must not stand for a file whose content never reached the disk."""
     order: list[str] = []
-    sync, replace = storage._sync_one, os.replace
-    monkeypatch.setattr(storage, "_sync_one", lambda entry: (order.append(f"sync {Path(entry).name}"), sync(entry)))
+    sync, replace = files._sync_one, os.replace
+    monkeypatch.setattr(files, "_sync_one", lambda entry: (order.append(f"sync {Path(entry).name}"), sync(entry)))
     monkeypatch.setattr(os, "replace", lambda one, other: (order.append(f"replace {Path(one).name}"), replace(one, other)))
-    storage.write_text(tmp_path / "note.txt", "words")
+    files.write_text(tmp_path / "note.txt", "words")
     assert order == ["sync note.txt", "replace note.txt", f"sync {tmp_path.name}"]

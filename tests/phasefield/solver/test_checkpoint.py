@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ernest import storage
 from ernest.phasefield import AllenCahn, Checkpoint, Grid, State, solve
 from ernest.phasefield.solver.checkpoint import load_run, save_run
+from ernest.storage import files
 
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[3]
@@ -45,7 +45,7 @@ class Killed(BaseException):
 
 def test_a_run_killed_while_it_writes_keeps_the_checkpoint_before(tmp_path, monkeypatch):
     """Killed when all is written aside, just before the new checkpoint takes the place of the old one."""
-    grid, path, writes, replace = Grid.cube(16, 2 * math.pi), tmp_path / "run.safetensors", [], storage._replace
+    grid, path, writes, replace = Grid.cube(16, 2 * math.pi), tmp_path / "run.safetensors", [], files._replace
     start = 0.3 * grid.coordinates()[0].cos()
 
     def killed(aside: Path, target: Path) -> None:
@@ -54,7 +54,7 @@ def test_a_run_killed_while_it_writes_keeps_the_checkpoint_before(tmp_path, monk
             raise Killed
         replace(aside, target)
 
-    monkeypatch.setattr(storage, "_replace", killed)
+    monkeypatch.setattr(files, "_replace", killed)
     with pytest.raises(Killed):
         solve(AllenCahn(0.1), grid, start, 1.0, step=0.1, checkpoint=Checkpoint(path, steps=2))
     assert load_run(path, CPU)[0].count == 4
@@ -87,9 +87,7 @@ def test_a_run_does_not_go_on_with_another_forcing(tmp_path, later):
 PROCESS = """
 import math, os, sys
 import numpy as np
-from ernest import storage
 from ernest.phasefield import initial_conditions
-from ernest import storage
 from ernest.phasefield import AllenCahn, Checkpoint, Event, Grid, solve
 
 folder, dies = sys.argv[1], sys.argv[2] == "dies"

@@ -1,27 +1,17 @@
-"""Writes files and folders whole or not at all (aside, synced, renamed), tensors as safetensors, and gives a folder one owner at
-a time. Nothing is removed that was not written here."""
+"""Writes files and folders whole or not at all: aside, synced, renamed. Nothing is removed that was not written here."""
 
 import errno
-import hashlib
-import json
 import os
 import shutil
-import socket
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-CODES = {"bool": "BOOL", "bfloat16": "BF16", "complex64": "C64"}
-CODES |= {f"{kind}{bits}": f"{kind[0].upper()}{bits}" for kind in ("uint", "int", "float") for bits in (8, 16, 32, 64)}
-"""The format's name of each type of torch and numpy. What is not here (complex128) has no place in the format."""
+from ernest.storage.ownership import flock
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-HEADER_LIMIT = 100_000_000  # the format's own
 
 
 class DiskFullError(OSError):
@@ -137,19 +127,10 @@ def _new_folder(path: Path) -> tuple[Path, int | None]:
             return folder, None
         with suppress(FileNotFoundError):  # taken for a leftover before it was locked
             lock = os.open(folder, os.O_RDONLY)
-            _flock(lock)
+            flock(lock)
             if folder.is_dir():
                 return folder, lock
             os.close(lock)
-
-
-def _flock(number: int, wait: bool = True) -> None:
-    """Locks what is open until it is closed. Raises BlockingIOError where another process has it. Windows has no such lock."""
-    if sys.platform == "win32":
-        return
-    import fcntl
-
-    fcntl.flock(number, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _prefix(path: Path) -> str:
@@ -164,7 +145,7 @@ def _clear_leftovers(path: Path) -> None:
         with suppress(OSError):  # gone meanwhile, or its writer lives
             lock = os.open(folder, os.O_RDONLY)
             try:
-                _flock(lock, wait=False)
+                flock(lock, wait=False)
                 _discard(folder, path)
             finally:
                 os.close(lock)
@@ -269,164 +250,3 @@ def _sync_one(entry: Path) -> None:
         os.fsync(number)
     finally:
         os.close(number)
-
-
-@dataclass(frozen=True)
-class Header:
-    """The header of a safetensors file: its metadata, and of each tensor the type's name in the format and the shape."""
-
-    metadata: dict[str, str]
-    tensors: dict[str, tuple[str, tuple[int, ...]]]
-
-
-def save_tensors(path: str | Path, tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
-    """Writes torch tensors and numpy arrays as safetensors: what they mean, however they lie in memory, each on its own.
-
-    Equal content makes equal bytes. Raises ValueError for a type that the format lacks.
-    """
-    plain = {name: _plain(tensor) for name, tensor in tensors.items()}
-    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
-    end = 0
-    order = sorted(plain, key=lambda name: (-plain[name].itemsize, name))  # so that each lies at a multiple of its own size
-    for name in order:
-        kind = str(plain[name].dtype).removeprefix("torch.")
-        if kind not in CODES:
-            raise ValueError(f"{path}: {name} is {kind}, which a safetensors file cannot hold")
-        start, end = end, end + plain[name].nbytes
-        header[name] = {"dtype": CODES[kind], "shape": list(plain[name].shape), "data_offsets": [start, end]}
-    import torch
-
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-(len(text) + 8) % 64)
-    with write_file(path, len(text) + 8 + end) as aside, aside.open("wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        for name in order:
-            if plain[name].numel():  # torch does not view what is empty as bytes
-                file.write(plain[name].reshape(-1).view(torch.uint8).numpy().data)
-
-
-def _plain(tensor: Any) -> Any:
-    """A torch tensor of the same values in C order and the machine's byte order, with neither conjugation nor sign left to do."""
-    import numpy as np
-    import torch
-
-    if not isinstance(tensor, torch.Tensor):
-        array = np.asarray(tensor)
-        tensor = torch.from_numpy(np.array(array, array.dtype.newbyteorder("="), order="C"))
-    return tensor.detach().resolve_conj().resolve_neg().cpu().contiguous()
-
-
-def load_tensors(path: str | Path) -> dict[str, Any]:
-    """The torch tensors of a safetensors file, each in memory of its own that starts at a multiple of 64 bytes.
-
-    The order of sums within a product can hang on where a tensor lies; here it never hangs on the file. Raises ValueError,
-    which names the file, if it is damaged.
-    """
-    from safetensors import SafetensorError, safe_open
-
-    read_header(path)
-    try:
-        with safe_open(path, "pt") as file:
-            return {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(f"{path}: damaged: {error}") from None
-
-
-def read_header(path: str | Path) -> Header:
-    """The header of a safetensors file, checked against the file's size. Raises ValueError, which names the file."""
-    with Path(path).open("rb") as file:
-        size = os.fstat(file.fileno()).st_size - 8
-        length = int.from_bytes(file.read(8), "little")
-        if size < 2 or length > min(size, HEADER_LIMIT):
-            raise ValueError(f"{path}: damaged: no safetensors file, or cut off")
-        text = file.read(length)
-    try:
-        entries = json.loads(text)
-        metadata = {str(key): str(value) for key, value in entries.pop("__metadata__", {}).items()}
-        tensors = {name: (str(entry["dtype"]), tuple(map(int, entry["shape"]))) for name, entry in entries.items()}
-        spans = sorted(tuple(entry["data_offsets"]) for entry in entries.values())
-        end = 0
-        for start, stop in spans:
-            if start != end or stop < start:
-                raise ValueError(f"tensors overlap or leave a gap at byte {end}")
-            end = stop
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ValueError(f"{path}: damaged: {type(error).__name__} in the header: {error}") from None
-    if end != size - length:
-        raise ValueError(f"{path}: damaged: the header promises {end} bytes of tensors, the file holds {size - length}")
-    return Header(metadata, tensors)
-
-
-def fingerprint(*parts: Path | bytes | str) -> str:
-    """SHA-256 of a sequence of files, bytes and texts; how they divide counts."""
-    digest = hashlib.sha256()
-    for part in parts:
-        if isinstance(part, Path):
-            with part.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-        else:
-            digest.update(hashlib.sha256(part.encode() if isinstance(part, str) else part).digest())
-    return digest.hexdigest()
-
-
-# -------------------------------------------------------------------------------------------------------- ownership
-
-_owned: set[int] = set()
-
-
-@contextmanager
-def own_folder(path: str | Path, role: str = "owner", patience: float = 0.0) -> Iterator[None]:
-    """Keeps `path` for this process; the system ends that with the process, however it ends. Child processes do not hold it.
-
-    The lock lies beside the folder, which need not be there yet; a folder can have one process of each `role`. Raises
-    ValueError, which says who has it, if another one has, after `patience` seconds. On Windows a folder is not kept.
-    """
-    path = Path(path).absolute()
-    missing = [folder for folder in path.parents if not folder.exists()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    file = path.with_name(f".{path.name}.{role}")
-    until = time.monotonic() + patience
-    while True:
-        try:
-            lock = _lock(file, path)
-            break
-        except ValueError:
-            if time.monotonic() >= until:
-                raise
-            time.sleep(0.05)
-    if not _owned and hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_disown)
-    _owned.add(lock)
-    try:
-        command = " ".join(" ".join(sys.argv).split())[:200]
-        os.write(lock, f"process {os.getpid()} on {socket.gethostname()} ({command})".encode())
-        yield
-    finally:
-        if lock in _owned:
-            file.unlink(missing_ok=True)
-            _owned.remove(lock)
-            os.close(lock)
-        for folder in missing:  # where nothing was written, nothing is left
-            with suppress(OSError):
-                folder.rmdir()
-
-
-def _lock(file: Path, path: Path) -> int:
-    while True:
-        lock = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            _flock(lock, wait=False)
-        except BlockingIOError:
-            who = os.read(lock, 4096).decode(errors="replace") or "another process"
-            os.close(lock)
-            raise ValueError(f"{path} is in use by {who}; wait until it ends, or take another folder") from None
-        if file.exists() and os.path.samestat(os.fstat(lock), file.stat()):
-            os.ftruncate(lock, 0)
-            return lock
-        os.close(lock)  # its last owner removed it meanwhile
-
-
-def _disown() -> None:
-    """In a forked child: closes its copies, which would hold the locks beyond the parent's end."""
-    while _owned:
-        os.close(_owned.pop())

@@ -1,0 +1,31 @@
+"""Files and folders that are whole or not there, tensors as safetensors, and folders with one owner at a time."""
+
+from ernest.storage.files import (
+    DiskFullError,
+    append_line,
+    check_writable,
+    free_bytes,
+    remove_files,
+    write_file,
+    write_folder,
+    write_text,
+)
+from ernest.storage.ownership import own_folder
+from ernest.storage.tensors import Header, fingerprint, load_tensors, read_header, save_tensors
+
+__all__ = [
+    "DiskFullError",
+    "Header",
+    "append_line",
+    "check_writable",
+    "fingerprint",
+    "free_bytes",
+    "load_tensors",
+    "own_folder",
+    "read_header",
+    "remove_files",
+    "save_tensors",
+    "write_file",
+    "write_folder",
+    "write_text",
+]
