@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -163,10 +164,8 @@ def _open_onnx(path: Path, threads: int | None) -> Model:
 def _open_openvino(path: Path, threads: int | None) -> Model:
     require_packages("openvino")
     start_runtime()
-    import openvino
 
-    core = openvino.Core()
-    core.set_property({"ENABLE_MMAP": False})  # else who overwrites the .bin changes the answers of a model that is open
+    core = _openvino_core(os.getpid())
     try:
         graph = core.read_model(path)
         text = graph.get_rt_info([KEY]).astype(str) if graph.has_rt_info([KEY]) else None
@@ -197,6 +196,20 @@ def _open_openvino(path: Path, threads: int | None) -> Model:
     classes = compiled.output(0).partial_shape[1].get_length()
     model = _described(path, text, forward, "openvino", classes, compiled.input(0).any_name == PICTURES)
     return replace(model, actual="fp32") if lacks_bf16 else model
+
+
+@cache
+def _openvino_core(process: int) -> openvino.Core:
+    """OpenVINO for this process, kept until its end.
+
+    Its CPU plugin (2026.4, Linux) gives the thread that first compiles a network a stack for signals, and frees that stack with
+    the last of what it made: where another thread does this, the next signal, a Ctrl-C, ends the process.
+    """
+    import openvino
+
+    core = openvino.Core()
+    core.set_property({"ENABLE_MMAP": False})  # else who overwrites the .bin changes the answers of a model that is open
+    return core
 
 
 def _answers(compiled: openvino.CompiledModel) -> bool:

@@ -251,6 +251,29 @@ def test_a_forked_process_gets_the_right_logits_or_a_refusal(checkpoint, models)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+SIGNALLED = """
+import signal, sys, threading, torch
+from ernest.lcnet import open_model
+
+models = [open_model(path, threads=1) for path in sys.argv[1:]]
+for model in models:
+    model.run(torch.zeros(1, 3, 32, 32))
+del model
+closing = threading.Thread(target=models.clear)
+closing.start()
+closing.join()
+signal.signal(signal.SIGINT, lambda *_: sys.stdout.write("heard"))
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_a_signal_is_heard_after_another_thread_closed_the_models(checkpoint, models) -> None:
+    """Runtimes change how a thread takes signals, and take that back with their last model, in whatever thread this is."""
+    paths = [checkpoint.with_name(f"x{ending}") for ending in (".safetensors", ".fp32.safetensors", ".fp32.onnx", ".fp32.xml")]
+    done = subprocess.run([sys.executable, "-c", SIGNALLED, *paths], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "heard", "")
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_any_view_of_a_block_of_memory_is_what_it_shows(seed: int, models, expected) -> None:
     """Random starts, strides (0 too, and overlaps), orders of axes and types."""
