@@ -20,7 +20,7 @@ demo: $(READY)
 	$(BIN)/ernest demo
 
 test: $(READY)
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 test-long: $(READY)
 	$(BIN)/python -m pytest -m long

@@ -168,18 +168,9 @@ def pytest_under(setting: str, paths: tuple[str, ...], marks: str) -> tuple[str,
     tests = Path(__file__).parent
     found = [str(tests / path) for path in paths if (tests / path).exists()]
     command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-n",
-        "2",
-        "--dist",
-        "loadfile",
-        "-m",
-        marks,
+        *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
+        *("-n", "2", "--dist", "loadfile", "--max-worker-restart", "0"),  # restarted, a worker leaves the others waiting for ever
+        *("-m", marks),
         *found,
     ]
     done = subprocess.run(command, env=environment(setting), cwd=tests.parent, capture_output=True, text=True, check=False)
