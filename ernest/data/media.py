@@ -1,46 +1,41 @@
 """Reads and writes files of pictures, videos and sounds; any size, mode and rate is brought to those of `MediaSpec`.
 
-A picture is fitted into the square whole, and the bars are filled with white; what is transparent becomes white too.
-A video is sampled evenly in time. A sound is mixed to one channel, resampled and never cut.
-Everything that cannot be read raises one ValueError that names the file.
+What a file is, its content says and not its name. A picture is fitted into the square whole, and the bars are filled with
+white; what is transparent becomes white too. A video is sampled evenly in time. A sound is mixed to one channel, resampled
+and never cut. Everything that cannot be read raises one ValueError that names the file.
 """
 
-import importlib
-import math
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from ernest.config.media import MediaSpec
+from ernest.data.films import moving_pictures, open_film, read_film
+from ernest.data.mediafile import TOO_LARGE, MediaFile, Source, library, media_file, naming, strictly
+from ernest.data.pictures import animation, frame_count, open_picture, still
+from ernest.data.sounds import read_sound
 from ernest.sequence.record import Kind
 
 _FRAME_MILLISECONDS = 120
 """Whole hundredths of a second, the unit of gif."""
 
-_STILL = ("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "ppm", "pgm")
-_CONTAINERS = ("mp4", "mov", "m4v", "mkv", "webm", "avi")
-_SOUND = ("wav", "flac", "ogg", "oga", "mp3", "opus", "aif", "aiff", "m4a", "aac", "wma")
-_COMPRESSED = ("m4a", "aac", "wma")
 SUFFIXES: Mapping[Kind, tuple[str, ...]] = {
-    "image": (*_STILL, "gif"),
-    "video": (*_CONTAINERS, "gif", "apng", *_STILL),
-    "audio": _SOUND,
+    "image": ("png", "jpg", "jpeg", "jfif", "webp", "bmp", "tif", "tiff", "ppm", "pgm", "avif", "gif"),
+    "video": ("mp4", "mov", "m4v", "mkv", "webm", "avi", "3gp", "ogv", "wmv", "mpg", "apng"),
+    "audio": ("wav", "flac", "ogg", "oga", "mp3", "opus", "aif", "aiff", "caf", "m4a", "aac", "wma"),
 }
-"""Endings of the files that can be read as each kind, in lower case."""
+"""Usual endings of the files that can be read. They only say what a file was meant to be whose content says nothing."""
 WRITTEN: Mapping[Kind, tuple[str, ...]] = {
-    "image": _STILL,
+    "image": ("png", "jpg", "jpeg", "webp", "bmp", "tif", "tiff", "ppm", "pgm"),
     "video": ("gif", "webp", "png", "apng", "mp4"),
     "audio": ("wav", "flac", "ogg"),
 }
 """Endings of the files that each kind can be written to."""
 
-Frame = tuple[Image.Image, float]
+_NOUNS: Mapping[Kind, str] = {"image": "picture", "video": "video", "audio": "sound"}
 
 
 def suffix(path: Path | str) -> str:
@@ -48,56 +43,132 @@ def suffix(path: Path | str) -> str:
     return Path(path).suffix.lower().removeprefix(".")
 
 
-def kind_of(path: Path | str) -> Kind | None:
-    """The kind of a file by its name and, where the name leaves it open, its content; None for a file that cannot be read
-    here."""
-    ending = suffix(path)
-    if ending in _SOUND:
-        return "audio"
-    if ending in _CONTAINERS or ending == "apng":
-        return "video"
-    if ending in ("gif", "webp", "png"):
-        return "video" if _frame_count(Path(path)) > 1 else "image"
-    return "image" if ending in _STILL else None
+def kind_of(source: Source) -> Kind | None:
+    """The kind of a file by its content or, where that says nothing, by its name; None for a file that cannot be read here."""
+    file = media_file(source)
+    try:
+        with file.open() as content:
+            return _told(file, content)
+    except (OSError, ValueError):
+        return _named(file)
 
 
-def read(path: Path | str, kind: Kind) -> np.ndarray:
+def read(source: Source, kind: Kind) -> np.ndarray:
     """The file as the data of a segment of `kind`. Raises ValueError, naming the file, if it cannot be."""
     match kind:
         case "image":
-            return read_image(path)
+            return read_image(source)
         case "video":
-            return read_video(path)
+            return read_video(source)
         case "audio":
-            return read_audio(path)
-    raise ValueError(f"{path}: a segment of kind {kind!r} is not read from a media file")
+            return read_audio(source)
+    raise ValueError(f"{media_file(source).name}: a segment of kind {kind!r} is not read from a media file")
+
+
+def read_any(source: Source) -> tuple[Kind, np.ndarray]:
+    """What the file holds, and its data: pictures are opened once. Raises ValueError, naming the file, if it cannot be read."""
+    file = media_file(source)
+    with file.open() as content:
+        if _form(_head(content)) == "picture":
+            with naming(file, "picture"), open_picture(content) as image:
+                if frame_count(image) == 1:
+                    return "image", still(image, MediaSpec.size)
+                return "video", animation(image, MediaSpec.frames, MediaSpec.size)
+        kind = _told(file, content)
+    if kind is None:
+        known = ", ".join(sorted(ending for endings in SUFFIXES.values() for ending in endings))
+        raise ValueError(f"{file.name}: not a format that can be read ({known})")
+    return kind, read(file, kind)
+
+
+# ------------------------------------------------------------------ what a file is
+
+
+_HEAD = 512
+_SIGNATURES: Mapping[str, tuple[bytes, ...]] = {
+    "picture": (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"),
+    "samples": (b"fLaC", b"RF64", b"riff", b".snd", b"caff", b"FORM"),
+}
+_FOREIGN = (b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1")
+"""Brands of ISO media that hold pictures of a kind that is not read: ffmpeg would show one tile of them."""
+
+_Form = Literal["picture", "samples", "coded", "text", "foreign"]
+
+
+def _head(content: BinaryIO) -> bytes:
+    content.seek(0)
+    head = content.read(_HEAD)
+    content.seek(0)
+    return head
+
+
+def _form(head: bytes) -> _Form:
+    """Who reads a file that begins with `head`: Pillow, soundfile, ffmpeg or nobody."""
+    if head[:4] in (b"RIFF", b"RIFX"):
+        return {b"WEBP": "picture", b"WAVE": "samples"}.get(head[8:12], "coded")  # pyright: ignore[reportReturnType]
+    if head[4:8] == b"ftyp":
+        brands = {head[8:12], *(head[start : start + 4] for start in range(16, min(int.from_bytes(head[:4]), _HEAD), 4))}
+        if brands & {b"avif", b"avis"}:
+            return "picture"
+        return "foreign" if head[8:12] in _FOREIGN else "coded"
+    for form, starts in _SIGNATURES.items():
+        if head.startswith(starts) and not (head[:1] == b"P" and not head[2:3].isspace()):
+            return form  # pyright: ignore[reportReturnType]
+    return "text" if not head or not any(byte < 9 or 13 < byte < 27 for byte in head) else "coded"
+
+
+def _told(file: MediaFile, content: BinaryIO) -> Kind | None:
+    form = _form(_head(content))
+    if form == "picture":
+        try:
+            with strictly(), open_picture(content) as image:
+                return "image" if frame_count(image) == 1 else "video"
+        except (OSError, SyntaxError, ValueError, *TOO_LARGE):
+            return "image"  # reading it says why
+    if form == "samples":
+        return "audio"
+    if form == "coded":
+        try:
+            with open_film(file, content) as film:
+                if moving_pictures(film) is not None:
+                    return "video"
+                if film.streams.audio:
+                    return "audio"
+        except ImportError:
+            raise
+        except Exception:  # whatever ffmpeg says of what it does not know
+            return _named(file)
+    return None if form == "foreign" else _named(file)
+
+
+def _named(file: MediaFile) -> Kind | None:
+    return next((kind for kind, endings in SUFFIXES.items() if suffix(file.name) in endings), None)
 
 
 # ------------------------------------------------------------------ pictures and videos
 
 
-def read_image(path: Path | str, size: int = MediaSpec.size) -> np.ndarray:
+def read_image(source: Source, size: int = MediaSpec.size) -> np.ndarray:
     """The picture (of an animation, the first frame) as uint8 `[size, size, 3]`."""
-    path = _checked(path, "image")
-    with _naming(path, "picture"), Image.open(path) as image:
-        return fitted(image, size)
+    file = media_file(source)
+    with file.open() as content, naming(file, "picture"), open_picture(content) as image:
+        return still(image, size)
 
 
-def read_video(path: Path | str, frames: int = MediaSpec.frames, size: int = MediaSpec.size) -> np.ndarray:
+def read_video(source: Source, frames: int = MediaSpec.frames, size: int = MediaSpec.size) -> np.ndarray:
     """The video as uint8 `[frames, size, size, 3]`: its time is cut into equal parts, and each gives its first frame.
 
     A video shorter than `frames` shows frames twice; a still picture is a video in which nothing moves.
     """
-    path = _checked(path, "video")
-    with _naming(path, "video"):
-        pages = _container(path) if suffix(path) in _CONTAINERS else _pages(path)
-        timed = [(fitted(image, size), lasts) for image, lasts in pages]
-    if not timed:
-        raise ValueError(f"{path}: the video has no frames")
-    ends = np.cumsum([lasts for _, lasts in timed])
-    # A little after the moment of change, lest rounding shows the frame before.
-    moments = (np.arange(frames) / frames + 1e-6) * ends[-1]
-    return np.stack([timed[min(frame, len(timed) - 1)][0] for frame in np.searchsorted(ends, moments, side="right")])
+    file = media_file(source)
+    with file.open() as content, naming(file, "video"):
+        form = _form(_head(content))
+        if form == "picture":
+            with open_picture(content) as image:
+                return animation(image, frames, size)
+        if form in ("text", "foreign"):
+            raise ValueError("no format that can be read")
+        return read_film(file, frames, size)
 
 
 def write_image(path: Path | str, image: np.ndarray) -> None:
@@ -116,50 +187,8 @@ def write_video(path: Path | str, video: np.ndarray) -> None:
     first.save(path, form, save_all=True, append_images=rest, duration=_FRAME_MILLISECONDS, loop=0, **_lossless(form))
 
 
-def fitted(image: Image.Image, size: int = MediaSpec.size) -> np.ndarray:
-    """The picture upright (as its camera noted), in RGB on white, whole, in the middle of a square: uint8 `[size, size, 3]`."""
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):
-        # Pillow itself would clip 16 bits to 8 instead of scaling them.
-        image = Image.fromarray((np.asarray(image) / 257).clip(0, 255).round().astype(np.uint8))
-    elif image.mode == "F":
-        raise ValueError("its pixels are floating-point numbers of unknown range: save it with 8 or 16 bits a channel")
-    if image.mode in ("LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-    if image.mode == "RGBA":
-        page = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(page, image)
-    image = image.convert("RGB")
-    if image.size != (size, size):
-        scale = size / max(image.size)
-        width, height = (max(1, round(side * scale)) for side in image.size)
-        page = Image.new("RGB", (size, size), "white")
-        page.paste(image.resize((width, height), Image.Resampling.LANCZOS), ((size - width) // 2, (size - height) // 2))
-        image = page
-    return np.asarray(image).copy()
-
-
-def _pages(path: Path) -> Iterator[Frame]:
-    """Frames of a gif, webp or png and the milliseconds that each is shown; browsers show 0 as 100."""
-    with Image.open(path) as animation:
-        for page in range(getattr(animation, "n_frames", 1)):
-            animation.seek(page)
-            animation.load()
-            yield animation, float(animation.info.get("duration") or 100)
-
-
-def _container(path: Path) -> Iterator[Frame]:
-    """Frames of a film, taken as equally long."""
-    av = _library("av", path)
-    with av.open(str(path)) as film:
-        if not film.streams.video:
-            raise ValueError("it has no moving pictures")
-        for frame in film.decode(video=0):
-            yield frame.to_image(), 1.0
-
-
 def _write_mp4(path: Path | str, video: np.ndarray) -> None:
-    av = _library("av", Path(path))
+    av = library("av", media_file(path))
     with av.open(str(path), "w") as film:
         stream = film.add_stream("libx264", rate=1000 // _FRAME_MILLISECONDS, options={"crf": "12"})
         stream.height, stream.width = video.shape[1:3]
@@ -169,15 +198,6 @@ def _write_mp4(path: Path | str, video: np.ndarray) -> None:
         film.mux(stream.encode())
 
 
-def _frame_count(path: Path) -> int:
-    """Number of frames; 1 for a file that cannot be read, so that reading it says why."""
-    try:
-        with _strictly(), Image.open(path) as image:
-            return getattr(image, "n_frames", 1)
-    except (OSError, SyntaxError, ValueError, *_TOO_LARGE):
-        return 1
-
-
 def _lossless(ending: str) -> dict[str, Any]:
     return {"lossless": True, "quality": 100, "exact": True} if ending == "webp" else {}
 
@@ -185,111 +205,27 @@ def _lossless(ending: str) -> dict[str, Any]:
 # ------------------------------------------------------------------ sounds
 
 
-def read_audio(path: Path | str, longest: float = MediaSpec.longest_sound) -> np.ndarray:
+def read_audio(source: Source, longest: float = MediaSpec.longest_sound) -> np.ndarray:
     """The sound as float32 `[samples]` at `MediaSpec.sample_rate`, one channel, in [-1, 1].
 
     Raises ValueError for a sound longer than `longest` seconds.
     """
-    path = _checked(path, "audio")
-    with _naming(path, "sound"):
-        wave, rate = _decoded(path) if suffix(path) in _COMPRESSED else _sampled(path)
-    if not wave.size or not np.isfinite(wave).all():
-        raise ValueError(f"{path}: the sound " + ("is empty" if not wave.size else "holds samples that are no numbers"))
-    if len(wave) / rate > longest:
-        raise ValueError(f"{path}: the sound lasts {len(wave) / rate:.1f} s, the longest allowed is {longest:g} s: cut it")
-    return resampled(wave.mean(axis=1), rate).clip(-1, 1).astype(np.float32)
+    file = media_file(source)
+    with file.open() as content, naming(file, "sound"):
+        form = _form(_head(content))
+        if form in ("text", "foreign", "picture"):
+            raise ValueError("it holds a picture" if form == "picture" else "no format that can be read")
+        return read_sound(file, longest, plain=form == "samples").clip(-1, 1).astype(np.float32)
 
 
 def write_audio(path: Path | str, wave: np.ndarray) -> None:
     """Write float32 `[samples]` at `MediaSpec.sample_rate`; a wav keeps every sample."""
     ending = _checked_ending(path, "audio", "sound")
-    soundfile = _library("soundfile", Path(path))
+    soundfile = library("soundfile", media_file(path))
     soundfile.write(str(path), wave, MediaSpec.sample_rate, subtype="FLOAT" if ending == "wav" else None)
-
-
-def resampled(wave: np.ndarray, rate: int) -> np.ndarray:
-    """`wave` `[samples]` from `rate` to `MediaSpec.sample_rate`: the spectrum is cut, or filled with zeros, at the lower Nyquist
-    frequency.
-
-    Both ends are continued by their mirror image for a tenth of a second, so that the circle has no jump.
-    """
-    if rate == MediaSpec.sample_rate:
-        return wave
-    # Blocks of this many samples become a whole number of new samples.
-    block = rate // math.gcd(rate, MediaSpec.sample_rate)
-    margin = block * math.ceil(rate / 10 / block)
-    wide = np.pad(wave, (margin, margin + -len(wave) % block), mode="reflect")
-    length = len(wide) * MediaSpec.sample_rate // rate
-    spectrum = np.fft.rfft(wide)[: length // 2 + 1]
-    wide = np.fft.irfft(spectrum, length) * (length / len(wide))
-    start = margin * MediaSpec.sample_rate // rate
-    return wide[start : start + max(1, round(len(wave) * MediaSpec.sample_rate / rate))]
-
-
-def _sampled(path: Path) -> tuple[np.ndarray, int]:
-    return _library("soundfile", path).read(str(path), dtype="float64", always_2d=True)
-
-
-def _decoded(path: Path) -> tuple[np.ndarray, int]:
-    """Sounds of telephones and films, which soundfile does not read."""
-    av = _library("av", path)
-    with av.open(str(path)) as film:
-        if not film.streams.audio:
-            raise ValueError("it has no sound")
-        resampler = av.AudioResampler(format="flt", layout="mono")
-        segments = [segment for frame in film.decode(audio=0) for segment in resampler.resample(frame)]
-    return np.concatenate([segment.to_ndarray()[0] for segment in segments])[:, None], segments[0].sample_rate
-
-
-# ------------------------------------------------------------------ faults
-
-
-_TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
-"""What Pillow says of pictures of more pixels than its limit."""
-
-
-@contextmanager
-def _strictly() -> Iterator[None]:
-    """Libraries warn about odd metadata in good files, which is ignored; a picture too large to be honest is refused."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
-
-
-@contextmanager
-def _naming(path: Path, noun: str) -> Iterator[None]:
-    """Turns whatever the libraries raise on a broken file into a ValueError that names it."""
-    try:
-        with _strictly():
-            yield
-    except ImportError:
-        raise
-    except _TOO_LARGE as error:
-        raise ValueError(f"{path}: a {noun} too large to be read: {str(error).partition(', could')[0]}") from error
-    except Exception as error:
-        reason = "no format that can be read" if isinstance(error, UnidentifiedImageError) else str(error).strip()
-        raise ValueError(f"{path}: not a {noun} that can be read: {reason}") from error
-
-
-def _checked(path: Path | str, kind: Kind) -> Path:
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"{path}: there is no such file")
-    if suffix(path) not in SUFFIXES[kind]:
-        raise ValueError(f"{path}: a file of kind {kind} ends in one of {', '.join(SUFFIXES[kind])}")
-    return path
 
 
 def _checked_ending(path: Path | str, kind: Kind, noun: str) -> str:
     if suffix(path) not in WRITTEN[kind]:
         raise ValueError(f"{path}: a {noun} is written to a file that ends in one of {', '.join(WRITTEN[kind])}")
     return suffix(path)
-
-
-def _library(name: str, path: Path) -> ModuleType:
-    """The optional library `name`, or an error that says how to get it."""
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise ImportError(f"{path}: this format needs the package {name}: pip install 'ernest-ai[media]'") from error

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ernest.data import media
+from ernest.data.sounds import resampled
 
 RNG = np.random.default_rng(0)
 SQUARE = RNG.integers(0, 256, (32, 32, 3), dtype=np.uint8)
@@ -201,8 +202,8 @@ def write_m4a(path, wave, rate):
 
 
 def test_resampling_leaves_out_what_8_khz_cannot_hold():
-    assert np.abs(media.resampled(sine(44100, pitch=5000.0), 44100)[200:-200]).max() < 2e-2
-    assert media.resampled(np.ones(1), 16000) == pytest.approx(np.ones(1))
+    assert np.abs(resampled(sine(44100, pitch=5000.0), 44100)[200:-200]).max() < 2e-2
+    assert resampled(np.ones(1), 16000) == pytest.approx(np.ones(1))
 
 
 def test_refused_sounds_are_named(tmp_path):
@@ -223,12 +224,15 @@ def test_refused_sounds_are_named(tmp_path):
         media.read_audio(tmp_path / "broken.m4a")
 
 
-def test_wrong_endings_and_missing_files(tmp_path):
+def test_wrong_kinds_and_missing_files(tmp_path):
     with pytest.raises(ValueError, match=r"a\.png: there is no such file"):
         media.read_image(tmp_path / "a.png")
-    (tmp_path / "a.wav").touch()
-    with pytest.raises(ValueError, match="ends in one of png"):
-        media.read(tmp_path / "a.wav", "image")
+    (tmp_path / "a.png").touch()
+    with pytest.raises(ValueError, match=r"a\.png: not a picture that can be read: no format"):
+        media.read(tmp_path / "a.png", "image")
+    media.write_image(tmp_path / "a.png", SQUARE)
+    with pytest.raises(ValueError, match=r"a\.png: not a sound that can be read: it holds a picture"):
+        media.read(tmp_path / "a.png", "audio")
     for write in (media.write_image, media.write_video, media.write_audio):
         with pytest.raises(ValueError, match=r"a\.xyz"):
             write(tmp_path / "a.xyz", SQUARE)

@@ -135,7 +135,7 @@ MISTAKES = {
     "absolute path": ([segment(file="/etc/a.png")], r"segments\[0\]\.file: '/etc/a\.png' must be a path inside the folder"),
     "path of windows": ([segment(file="C:\\a.png")], r"must be a path inside the folder"),
     "escaping path": ([segment(file="b/../../a.png")], r"must be a path inside the folder"),
-    "wrong ending": ([segment(kind="audio")], r"segments\[0\]\.file: .*a\.png: a file of kind audio ends in one of wav"),
+    "wrong kind": ([segment(kind="audio")], r"segments\[0\]\.file: .*a\.png: not a sound that can be read: it holds a picture"),
     "broken picture": ([segment(file="broken.png")], r"segments\[0\]\.file: .*broken\.png: not a picture that can be read"),
     "open picture": ([segment(open=True)], r"segments\[0\]\.open: only a video has this field"),
     "open of a wrong type": ([segment(kind="video", open=1)], r"segments\[0\]\.open: expected true or false, got 1"),
