@@ -97,7 +97,7 @@ def fit(
             scores = evaluate(student(average or network), validation_set, preprocessing_of(recipe))
             if on_report:
                 on_report(_report(state, per_epoch, 0.0, scores))
-            state = state.after_epoch({"top1": scores.top1, "top5": scores.top5, "macro_recall": scores.macro_recall})
+            state = state.after_epoch(_line(scores))
             if out and path:
                 _save_networks(out, student(average or network), training_set.labels, recipe, state)
                 save_state(path, network, optimizer, average, state)
@@ -137,9 +137,18 @@ def update(
 
 
 def best_epoch(state: TrainerState) -> int:
-    """The index in the history of the first epoch with the highest top-1."""
-    top = [line["top1"] for line in state.history]
-    return top.index(max(top))
+    """The index in the history of the epoch with the highest score; of several, the one with the lowest loss on what is held out.
+
+    Few pictures are often all right after a few epochs already, while the network still grows surer of them.
+    """
+    keys = [(line["score"], -line["held_out_loss"]) for line in state.history]
+    return keys.index(max(keys))
+
+
+def _line(scores: Scores) -> dict[str, float]:
+    """What the history keeps of an epoch; the network with the highest `score` is the best."""
+    top = {"score": scores.top1, "top1": scores.top1, "top5": scores.top5}
+    return {**top, "macro_recall": scores.macro_recall, "held_out_loss": scores.loss}
 
 
 def _save_networks(out: Path, network: nn.Module, labels: tuple[str, ...], recipe: Recipe, state: TrainerState) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from ernest import storage
@@ -25,12 +26,14 @@ MOST_NAMES = 40
 class Scores:
     """Shares from 0 to 1; `confusion[i, j]` counts the pictures of class i that were taken for class j.
 
-    `top5` counts a picture as right if its class is among the five likeliest, or among all of fewer.
+    `top5` counts a picture as right if its class is among the five likeliest, or among all of fewer. `loss` is the mean
+    cross-entropy of the answers, unsmoothed: -log p of the class that is there.
     """
 
     top1: float
     top5: float
     confusion: np.ndarray
+    loss: float = 0.0
 
     @property
     def macro_recall(self) -> float:
@@ -48,7 +51,7 @@ def evaluate(network: nn.Module, pictures: PictureDataset, preprocessing: Prepro
     training = network.training
     network.eval()
     classes = len(pictures.labels)
-    confusion, among = np.zeros((classes, classes), np.int64), 0
+    confusion, among, loss = np.zeros((classes, classes), np.int64), 0, 0.0
     with torch.inference_mode():
         for start in range(0, len(pictures), BATCH):
             indices = range(start, min(start + BATCH, len(pictures)))
@@ -59,10 +62,11 @@ def evaluate(network: nn.Module, pictures: PictureDataset, preprocessing: Prepro
             targets = pictures.targets[start : start + len(levels)]
             likeliest = logits.topk(min(5, classes)).indices.numpy()
             among += int((likeliest == targets[:, None]).sum())
+            loss += float(F.cross_entropy(logits, torch.from_numpy(targets), reduction="sum"))
             np.add.at(confusion, (targets, likeliest[:, 0]), 1)
     network.train(training)
     count = max(1, len(pictures))
-    return Scores(float(confusion.trace() / count), among / count, confusion)
+    return Scores(float(confusion.trace() / count), among / count, confusion, loss / count)
 
 
 @dataclass(frozen=True)

@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 
 from ernest.lcnet import PPLCNet
 from ernest.lcnet.training.dataset import PictureDataset, dataset_from_arrays, evaluation_transform
-from ernest.lcnet.training.loop import Report, fit
+from ernest.lcnet.training.loop import Report, best_epoch, fit
 from ernest.lcnet.training.losses import Objective, Pair, mutual, supervised
 from ernest.lcnet.training.precision import choose_bf16
 from ernest.lcnet.training.recipe import Recipe, architecture_of, preprocessing_of
+from ernest.lcnet.training.state import TrainerState
 from ernest.lcnet.weights.native import read_checkpoint
 
 RECIPE = Recipe(
@@ -90,9 +91,15 @@ def test_it_learns_and_keeps_the_best_and_the_last(pictures: tuple[PictureDatase
     assert best.labels == ("lines", "columns", "none")
     assert best.preprocessing == preprocessing_of(RECIPE)
     assert same(last.network, network)
-    top = [line["top1"] for line in progress.history]
-    assert best.about["top1"] == max(top)
-    assert best.about["epoch"] == 1 + top.index(max(top))
+    keys = [(-line["top1"], line["held_out_loss"]) for line in progress.history]
+    assert (-best.about["top1"], best.about["held_out_loss"]) == min(keys)
+    assert best.about["epoch"] == 1 + keys.index(min(keys))
+
+
+def test_of_equal_scores_the_surer_network_is_the_best() -> None:
+    lines = [(0.5, 0.1), (0.9, 0.4), (0.9, 0.2), (0.9, 0.2), (0.8, 0.0)]
+    history = tuple({"score": score, "held_out_loss": loss} for score, loss in lines)
+    assert best_epoch(TrainerState("", False, history=history)) == 2
 
 
 @pytest.mark.parametrize("kind", ["plain", "averaged", "mutual"])
