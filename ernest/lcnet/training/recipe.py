@@ -170,6 +170,14 @@ def architecture_of(recipe: Recipe, classes: int) -> Architecture:
     return replace(chosen, in_channels=recipe.channels, dropout=dropout)
 
 
+def name_of(architecture: Architecture) -> str:
+    """The `arch` whose widths and blocks these are; that of the paper's x1.0 where there is none."""
+    for name, one in (*PUBLISHED.items(), ("small", small_images(1))):
+        if (one.scale, one.stages, one.stem) == (architecture.scale, architecture.stages, architecture.stem):
+            return name
+    return Recipe.arch
+
+
 def preprocessing_of(recipe: Recipe) -> Preprocessing:
     """What pictures go through at evaluation, and with the trained network ever after."""
     whole = recipe.size if recipe.size < SMALL_PICTURES else round(recipe.size * 256 / 224)

@@ -77,7 +77,7 @@ def train(
     taught = load_checkpoint(teacher, foreign) if teacher is not None else None
     lists = read_parts(Path(data), None if validation is None else Path(validation), given.held_out, given.seed)
     if isinstance(recipe, Budget):
-        recipe = _planned(lists[0], recipe, out, saved is not None, show)
+        recipe = _planned(lists[0], recipe, out, saved, show)
     preprocessing, origin = preprocessing_of(recipe), f"{start}, {teacher}, {mutual}, {foreign}"
     network, objective = _learner(recipe, lists[0].labels, (start, saved), (teacher, taught), mutual)
     if recipe.at_once is None:
@@ -103,9 +103,9 @@ def train(
     return TrainingResult(*files, training_set.labels, best["top1"], best["top5"], int(best["epoch"]), skipped, left_out)
 
 
-def _planned(listing: Listing, budget: Budget, out: Path, started: bool, show: bool) -> Recipe:
+def _planned(listing: Listing, budget: Budget, out: Path, started: Checkpoint | None, show: bool) -> Recipe:
     """The recipe that `make_plan` chooses, told on standard error."""
-    plan = make_plan(listing, budget, out, started)
+    plan = make_plan(listing, budget, out, started and started.network.architecture)
     for line in plan.reasons if show else ():
         print_line(f"plan: {line}")
     return plan.recipe

@@ -11,6 +11,7 @@ from torch import nn
 from ernest.lcnet import PPLCNet
 from ernest.lcnet.training import plan as planning
 from ernest.lcnet.training import train
+from ernest.lcnet.training.flips import Mirrored
 from ernest.lcnet.training.listing import Listing
 from ernest.lcnet.training.loop import update
 from ernest.lcnet.training.losses import supervised
@@ -23,14 +24,15 @@ from tests.lcnet.training.test_listing import write
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """A machine whose time for a picture grows with its area and with the width of the network; and the side of pictures."""
-    facts = {"nanoseconds": 150.0, "side": 224.0}
-    width = {"PPLCNet_x0_25": 0.15, "PPLCNet_x0_5": 0.35, "PPLCNet_x1_0": 1.0}
+    facts = {"nanoseconds": 150.0, "side": 224.0, "mirrored": 0.45}
+    width = {"PPLCNet_x0_25": 0.15, "PPLCNet_x0_5": 0.35, "PPLCNet_x1_0": 1.0, "small": 0.1}
 
     def seconds(recipe: Recipe, classes: int) -> float:
         return 1e-9 * facts["nanoseconds"] * recipe.batch * recipe.size**2 * width.get(recipe.arch, 1.0)
 
     monkeypatch.setattr(planning, "step_seconds", seconds)
     monkeypatch.setattr(planning, "typical_side", lambda listing: int(facts["side"]))
+    monkeypatch.setattr(planning, "try_mirrored", lambda listing: Mirrored(300, 0.5, facts["mirrored"], facts["mirrored"] < 0.2))
     return facts
 
 
@@ -48,7 +50,11 @@ def test_a_run_takes_about_the_time_that_was_asked_for(count: int, asked: float,
     recipe = make_plan(listing(count), Budget(asked), tmp_path).recipe
     spent = minutes(recipe, count)
     assert spent <= 1.01 * asked or recipe.epochs == planning.LEAST_EPOCHS
-    assert spent >= 0.5 * asked or recipe.epochs in (planning.MOST_EPOCHS, planning.MOST_STEPS // (count // recipe.batch))
+    assert spent >= 0.5 * asked or recipe.epochs in (
+        planning.MOST_EPOCHS,
+        planning.MOST_STEPS // (count // recipe.batch),
+        2 * planning.ENOUGH_EPOCHS,
+    )
 
 
 def test_small_pictures_are_seen_small_and_large_ones_smaller_where_time_is_short(machine: dict, tmp_path: Path) -> None:
@@ -60,6 +66,33 @@ def test_small_pictures_are_seen_small_and_large_ones_smaller_where_time_is_shor
     machine["nanoseconds"] = 5000
     slow = make_plan(listing(20_000), Budget(20.0), tmp_path).recipe
     assert (slow.arch, slow.size) == ("PPLCNet_x0_25", 128)
+
+
+def test_tiny_pictures_get_a_network_of_their_size_where_they_are_few_or_the_time_is_short(machine: dict, tmp_path: Path) -> None:
+    machine["side"] = 32
+    assert make_plan(listing(300), Budget(20.0), tmp_path).recipe.arch == "small"
+    assert make_plan(listing(20_000), Budget(600.0), tmp_path).recipe.arch == "PPLCNet_x1_0"
+    machine["nanoseconds"] = 9000
+    assert make_plan(listing(20_000), Budget(20.0), tmp_path).recipe.arch == "small"
+
+
+def test_a_start_says_which_network_it_is(machine: dict, tmp_path: Path) -> None:
+    for name in ("PPLCNet_x0_35", "PPLCNetV2_base", "small"):
+        started = architecture_of(Recipe(arch=name, size=224), 5)
+        recipe = make_plan(listing(2000), Budget(20.0), tmp_path, started).recipe
+        assert recipe.arch == name
+        assert recipe.rate == pytest.approx(0.2 * make_plan(listing(2000), Budget(20.0), tmp_path).recipe.rate)
+
+
+def test_pictures_are_mirrored_unless_that_makes_them_look_like_others(machine: dict, tmp_path: Path) -> None:
+    plan = make_plan(listing(1000), Budget(20.0), tmp_path)
+    assert plan.recipe.flip
+    assert any(
+        "flips on: 50% of 300 pictures look most like another of their class, 45% when mirrored" in line for line in plan.reasons
+    )
+    machine["mirrored"] = 0.1
+    assert not make_plan(listing(1001), Budget(20.0), tmp_path).recipe.flip
+    assert make_plan(listing(1001), Budget(20.0, ("flip=true",)), tmp_path).recipe.flip
 
 
 def test_the_batch_follows_the_number_of_pictures(machine: dict, tmp_path: Path) -> None:
