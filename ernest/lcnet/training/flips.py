@@ -36,7 +36,9 @@ def try_mirrored(listing: Listing) -> Mirrored:
     kept = [(_small(one), listing.targets[place]) for one, place in zip(read, places, strict=True) if isinstance(one, np.ndarray)]
     if not kept:
         return Mirrored(0, 0.0, 0.0, False)
-    return compare_mirrored(np.stack([one for one, _ in kept]), np.array([target for _, target in kept]))
+    targets = [target for _, target in kept]
+    classes = {target: number for number, target in enumerate(dict.fromkeys(targets))}  # of many labels: equal sets
+    return compare_mirrored(np.stack([one for one, _ in kept]), np.array([classes[target] for target in targets]))
 
 
 def compare_mirrored(pictures: np.ndarray, targets: np.ndarray) -> Mirrored:

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,10 @@ from ernest import storage
 from ernest.lcnet.architecture import Architecture
 from ernest.lcnet.network import PPLCNet
 from ernest.lcnet.training.flips import Mirrored, try_mirrored
-from ernest.lcnet.training.listing import Listing
+from ernest.lcnet.training.listing import Listing, places
 from ernest.lcnet.training.loop import update
 from ernest.lcnet.training.losses import supervised
-from ernest.lcnet.training.recipe import Recipe, architecture_of, dump, load_recipe, name_of
+from ernest.lcnet.training.recipe import Recipe, architecture_of, dump, load_recipe, name_of, sides_of
 from ernest.lcnet.training.schedule import make_optimizer, set_rate
 from ernest.overrides import read_tree
 
@@ -36,6 +37,9 @@ SMALL = (("small", 1.0),)
 ENOUGH_EPOCHS, MOST_EPOCHS, LEAST_EPOCHS = 30, 200, 3
 ENOUGH_STEPS, MOST_STEPS = 3000, 12_000
 """Few pictures want many epochs: a small network that has learnt beats a large one that has not."""
+
+UNEVEN = 10
+"""So many times the pictures of the rarest class, and drawing them equally is proposed: top-1 would not show what is lost."""
 
 SHARE = 0.85
 """Of the time for the steps; the rest is for reading pictures and for scoring."""
@@ -68,20 +72,24 @@ class Plan:
 def make_plan(listing: Listing, budget: Budget, out: Path, started: Architecture | None = None) -> Plan:
     """The recipe for these pictures: fields as they are given, all others such that a run takes about the time of the budget.
 
-    A plan is kept in `out` and taken again for the same question, so that a run that was interrupted goes on. `started` is the
-    network of the weights to start from. Raises ValueError as `load_recipe` does for fields.
+    A plan is kept in `out` and taken again for the same question, so that a run that was interrupted goes on; where a run has
+    begun, other minutes change nothing but its epochs. `started` is the network of the weights to start from. Raises
+    ValueError as `load_recipe` does for fields.
     """
     given = budget.fields if isinstance(budget.fields, Mapping) else read_tree(None, budget.fields)
     side = typical_side(listing)
     asked = {"fields": dict(given), "minutes": budget.minutes, "pictures": len(listing.files), "side": side}
     asked["started"] = started is not None and name_of(started)
     asked |= {"labels": list(listing.labels), "processors": torch.get_num_threads()}
-    kept = _kept(out / FILE, asked)
-    if kept is not None:
-        return Plan(load_recipe(overrides=kept), (f"as planned before ({out / FILE})",))
+    kept, before = _kept(out / FILE, asked)
+    if kept is not None and (before == budget.minutes or (out / "state.safetensors").exists()):
+        epochs = kept["epochs"] if "epochs" in given else max(1, round(kept["epochs"] * budget.minutes / before))
+        longer = f", but {epochs} epochs instead of {kept['epochs']}" if epochs != kept["epochs"] else ""
+        return Plan(load_recipe(overrides=kept | {"epochs": epochs}), (f"as planned before ({out / FILE}){longer}",))
     mirrored = None if "flip" in given else try_mirrored(listing)
     name = name_of(started) if started else None
     recipe, reasons = _chosen(len(listing.files), len(listing.labels), side, given, budget.minutes, name, mirrored)
+    reasons += _uneven(listing, recipe)
     storage.write_text(out / FILE, json.dumps({"asked": asked, "recipe": dump(recipe)}, indent=1))
     return Plan(recipe, reasons)
 
@@ -112,6 +120,7 @@ def _chosen(
         "sizes": (),
         "nesterov": True,
         "rate": RATE * (0.2 if started else 1.0) * 2048 / 64,
+        "smoothing": 0.0 if fields.get("label_separator") else 0.1,
         "crop_area": (0.5, 1.0) if few or natural <= 96 else (0.2, 1.0),
     }
     if mirrored is not None:
@@ -128,7 +137,7 @@ def _chosen(
     most = min(MOST_EPOCHS, max(2 * ENOUGH_EPOCHS, MOST_STEPS // steps))
     recipe = load_recipe(overrides={"epochs": int(np.clip(epochs, LEAST_EPOCHS, most))} | chosen)
     return recipe, (
-        f"{count} pictures of {classes} classes, short side {side}: {recipe.arch} at {recipe.size}x{recipe.size}",
+        f"{count} pictures of {classes} classes, short side {side}: {recipe.arch} at {recipe.size}x{recipe.width or recipe.size}",
         f"{recipe.epochs} epochs of {steps} steps with {recipe.batch} pictures, {seconds:.2f} s each: about "
         f"{max(1, round(recipe.epochs * steps * seconds / 60))} minutes",
         f"rate {recipe.rate * recipe.batch / 2048:.3g}, crops from {recipe.crop_area[0]:.0%}, {_flips(recipe, mirrored)}",
@@ -142,6 +151,15 @@ def _candidates(natural: int, few: bool, started: str | None) -> tuple[tuple[str
     if natural > TINY:
         return CANDIDATES
     return SMALL if few else (*CANDIDATES[:2], *SMALL)
+
+
+def _uneven(listing: Listing, recipe: Recipe) -> tuple[str, ...]:
+    """A line where classes are so uneven that the rare ones will hardly be learnt."""
+    counts = Counter(place for target in listing.targets for place in places(target))
+    most, least = max(counts.values(), default=1), min(counts.values(), default=1)
+    if listing.many or recipe.balance or most < UNEVEN * least:
+        return ()
+    return (f"classes have {least} to {most} pictures: --set balance=1 draws them equally often and scores by class",)
 
 
 def _flips(recipe: Recipe, mirrored: Mirrored | None) -> str:
@@ -161,7 +179,7 @@ def step_seconds(recipe: Recipe, classes: int) -> float:
         optimizer, objective = make_optimizer(network, recipe), supervised(recipe.smoothing)
         set_rate(optimizer, 1e-4)
         count = min(TRIAL, recipe.batch)
-        images = torch.randn(count, recipe.channels, recipe.size, recipe.size).contiguous(memory_format=torch.channels_last)
+        images = torch.randn(count, recipe.channels, *sides_of(recipe)).contiguous(memory_format=torch.channels_last)
         targets = torch.zeros(count, dtype=torch.long)
         times = []
         for _ in range(3):
@@ -171,10 +189,12 @@ def step_seconds(recipe: Recipe, classes: int) -> float:
     return min(times[1:]) * recipe.batch / count
 
 
-def _kept(path: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The recipe of an earlier plan that answered the same question."""
+def _kept(path: Path, asked: Mapping[str, Any]) -> tuple[dict[str, Any] | None, float]:
+    """The recipe of an earlier plan that answered the same question but for the minutes, and the minutes of that one."""
     try:
         saved = json.loads(path.read_text())
-        return saved["recipe"] if saved["asked"] == json.loads(json.dumps(asked)) else None
+        before = float(saved["asked"]["minutes"])
+        same = saved["asked"] | {"minutes": asked["minutes"]} == json.loads(json.dumps(asked))
+        return (saved["recipe"], before) if same else (None, 0.0)
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return None, 0.0

@@ -20,6 +20,7 @@ from ernest.lcnet.training import (
     supervised,
     train,
 )
+from ernest.lcnet.training.loop import best_epoch
 from ernest.lcnet.training.losses import Objective
 from ernest.lcnet.training.recipe import architecture_of, preprocessing_of
 from tests.lcnet.networks import NAMES, digits
@@ -103,3 +104,26 @@ def test_thirty_pictures_a_class_are_read_with_nothing_but_a_folder(tmp_path: Pa
     outcome = train(tmp_path, tmp_path / "out", Budget(20.0, ("precision=fp32",)))
     assert outcome.top1 >= 0.95
     assert "flips off: " in capfd.readouterr().err
+
+
+@pytest.mark.long
+def test_balanced_draws_find_rare_classes() -> None:
+    """Five classes with a hundred pictures and five with two; thirty of each to score with. Three seeds."""
+    images, classes = digits()
+    seen = evaluation_transform(preprocessing_of(TEACHER))
+    places = [np.flatnonzero(classes == label) for label in range(10)]
+    score = np.concatenate([place[-30:] for place in places])
+    others = dataset_from_arrays(images[score], classes[score], NAMES, seen)
+    gains = []
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        learn = np.concatenate([rng.permutation(place[:-30])[: 100 if label % 2 else 2] for label, place in enumerate(places)])
+        pictures = dataset_from_arrays(images[learn], classes[learn], NAMES)
+        recalls = []
+        for balance in (0.0, 1.0):
+            recipe = replace(TEACHER, arch="small", strides="auto", epochs=15, batch=16, seed=seed, balance=balance)
+            torch.manual_seed(seed)
+            progress = fit(PPLCNet(architecture_of(recipe, 10)), supervised(recipe.smoothing), pictures, others, recipe)
+            recalls.append(progress.history[best_epoch(progress)]["macro_recall"])
+        gains.append(recalls[1] - recalls[0])
+    assert min(gains) >= 0.10, gains

@@ -1,6 +1,7 @@
 """The recipe that is chosen where none is named: what follows from the pictures, the time and the fields that are given."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,28 @@ def test_the_plan_is_kept_for_the_same_question_only(machine: dict, tmp_path: Pa
     assert json.loads((tmp_path / "plan.json").read_text())["asked"]["pictures"] == 1000
 
 
+def test_more_minutes_are_more_epochs_of_a_run_that_has_begun(machine: dict, tmp_path: Path) -> None:
+    first = make_plan(listing(20_000), Budget(20.0), tmp_path).recipe
+    assert make_plan(listing(20_000), Budget(300.0), tmp_path).recipe.arch != first.arch
+    (tmp_path / "plan.json").unlink()
+    assert make_plan(listing(20_000), Budget(20.0), tmp_path).recipe == first
+    (tmp_path / "state.safetensors").touch()
+    longer = make_plan(listing(20_000), Budget(60.0), tmp_path)
+    assert longer.recipe == replace(first, epochs=3 * first.epochs)
+    assert f"{3 * first.epochs} epochs instead of {first.epochs}" in longer.reasons[0]
+
+
+def test_uneven_classes_are_told(machine: dict, tmp_path: Path) -> None:
+    uneven = replace(listing(1000), targets=(0,) * 980 + (1,) * 20, labels=("a", "b"))
+    assert any(
+        "classes have 20 to 980 pictures: --set balance=1" in line for line in make_plan(uneven, Budget(), tmp_path).reasons
+    )
+    balanced = make_plan(uneven, Budget(20.0, ("balance=1",)), tmp_path)
+    assert not any(
+        "pictures: --set balance" in line for line in (*balanced.reasons, *make_plan(listing(1000), Budget(), tmp_path).reasons)
+    )
+
+
 def test_the_typical_side_is_the_median_of_short_sides(tmp_path: Path) -> None:
     files = [write(tmp_path / f"{number}.png") for number in range(5)]
     (tmp_path / "4.png").write_text("no picture")
@@ -149,9 +172,9 @@ def test_gradients_of_parts_are_those_of_the_whole_batch() -> None:
 
 def test_the_papers_batch_goes_through_in_parts_where_memory_is_short() -> None:
     network = PPLCNet(architecture_of(Recipe(), 10))
-    assert pictures_at_once(network, 224, 3, 10**13) > 2048
-    assert 10 < pictures_at_once(network, 224, 3, 24 << 30) < 1000
-    assert pictures_at_once(network, 224, 3, 1) == 2
+    assert pictures_at_once(network, (224, 224), 3, 10**13) > 2048
+    assert 10 < pictures_at_once(network, (224, 224), 3, 24 << 30) < 1000
+    assert pictures_at_once(network, (224, 224), 3, 1) == 2
     assert network.training
 
 
