@@ -1,5 +1,6 @@
 """The commands of PP-LCNet: train, deploy, classify, profile, build."""
 
+import ctypes
 import functools
 import logging
 import os
@@ -29,18 +30,22 @@ class ForeignOptions:
         preprocessing: for weights of others: how their pictures were prepared.
         squash: for weights of others: press whole pictures into this size, without a crop; 80 160 for Paddle's lines of text.
         dropout: for weights of Paddle and Hugging Face: the rate by which their features are scaled; 0.2 unless told.
+        many_labels: for weights of others that were trained for several labels a picture (attributes).
+        activation: for weights of PaddleClas' first version, where no graph tells it: h-swish unless told.
     """
 
     strides: Annotated[str | None, arg(metavar="STRIDE,...")] = None
     preprocessing: Literal["paddleclas", "timm", "timm-bilinear", "hugging-face", "text-line"] | None = None
     squash: Annotated[tuple[int, int] | None, arg(metavar="HEIGHT WIDTH")] = None
     dropout: Number = None
+    many_labels: bool = False
+    activation: Literal["h-swish", "relu"] | None = None
 
     def parse(self) -> "Foreign":
         """Raises ValueError, which names the option."""
         from ernest.lcnet.weights.foreign import foreign_of
 
-        return foreign_of(self.strides, self.preprocessing, self.squash, self.dropout)
+        return foreign_of(self.strides, self.preprocessing, self.squash, self.dropout, self.many_labels, self.activation)
 
 
 Known = Annotated[ForeignOptions, OmitArgPrefixes, arg(name="")]
@@ -63,6 +68,18 @@ def telling_assumptions(command: Callable[..., None]) -> Callable[..., None]:
             log.removeHandler(handler)
 
     return told
+
+
+def keep_freed_memory() -> None:
+    """Has glibc keep what a step of training frees for the next one: else the kernel clears the same pages again at every step,
+    which takes a tenth of the time. For this process as a whole, so that only a command may ask for it."""
+    threshold_of_mmap, threshold_of_trim = -3, -1
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):  # another system
+        return
+    mallopt(threshold_of_mmap, 1 << 30)
+    mallopt(threshold_of_trim, (1 << 31) - 1)
 
 
 @telling_assumptions
@@ -105,6 +122,7 @@ def train(
     from ernest.lcnet.training.plan import Budget
     from ernest.lcnet.training.run import summary, train
 
+    keep_freed_memory()
     fields = tuple(chain(*set_))
     trained = train(
         data,
@@ -134,6 +152,7 @@ def deploy(
     probabilities: bool = False,
     features: bool = False,
     weights_only: bool = False,
+    threshold: Number = None,
     known: Known = ForeignOptions(),
 ) -> None:
     """Write a network for a runtime, check that it answers as PyTorch does, and time it.
@@ -151,6 +170,7 @@ def deploy(
         pictures: onnx and openvino: the graph takes uint8 pictures (N x H x W x C, red first) and normalises them itself.
         probabilities: onnx and openvino: an output besides the logits.
         features: onnx and openvino: an output besides the logits, what the last map holds on average.
+        threshold: goes into the file: the least probability of a label, below which `classify` says none of these.
         weights_only: int8 for openvino without calibration: the file is a quarter as large, computing stays in fp32.
         known: of weights of others.
     """
@@ -159,7 +179,7 @@ def deploy(
     from ernest.lcnet.deployment.export import GraphForm
 
     form = GraphForm(pictures, probabilities, features, weights_only)
-    print(summary(deploy(checkpoint, to, precision, out, calibration, labels, threads, known.parse(), form)))
+    print(summary(deploy(checkpoint, to, precision, out, calibration, labels, threads, known.parse(), form, threshold)))
 
 
 @telling_assumptions
@@ -170,6 +190,7 @@ def classify(
     labels: Annotated[Path | None, arg(metavar="FILE")] = None,
     threads: Count = None,
     exact: bool = False,
+    threshold: Number = None,
     json: bool = False,
     known: Known = ForeignOptions(),
 ) -> None:
@@ -180,11 +201,13 @@ def classify(
     Args:
         model: what `ernest lcnet deploy` or `ernest lcnet train` wrote, or a published file of PaddleClas, timm or Hugging Face.
         image: pictures of any size, folders of them, or - for names on stdin, each answered at once.
-        top: so many labels for each.
+        top: so many labels for each; a network for many labels a picture names all that are there.
         labels: a text file with the name of a class a line, instead of those in the model.
         threads: to compute with; by default as many as there are processors.
         exact: decode photographs whole, which takes many times as long; otherwise a JPEG is decoded at a half, a quarter or an
             eighth where that is no smaller than what the network looks at.
+        threshold: the least probability of a label; a picture without one shows none of these. By default what the file holds:
+            of a network for many labels a picture a threshold for each, of others none.
         json: print a JSON object for each picture, complaints included.
         known: of weights of others.
     """
@@ -199,7 +222,7 @@ def classify(
     def tell(line: str) -> None:
         print(f"ernest: {line}", file=sys.stderr)
 
-    for answer in classify_files(model, image, sys.stdin, top, labels, threads, exact, tell, known.parse()):
+    for answer in classify_files(model, image, sys.stdin, top, labels, threads, exact, tell, known.parse(), threshold):
         line, good = write(answer), answer.error is None
         print(line if good or json else f"ernest: {line}", file=sys.stdout if good or json else sys.stderr, flush=True)
         status = status if good else 1

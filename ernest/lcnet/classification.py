@@ -5,7 +5,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,13 +26,16 @@ READERS = 4
 """Threads that read, at most; each reads a batch."""
 
 
+NONE = "none of these"
+"""What a line says of a picture without a label that is likely enough."""
+
 Levels = np.ndarray | str
 """A picture as it is resized and cropped, or why it cannot be read."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """Labels with their probabilities, the likeliest first; or, in `error`, why there are none."""
+    """Labels with their probabilities, the likeliest first, no labels where none is likely enough; or an `error`."""
 
     file: str
     labels: tuple[tuple[str, float], ...] = ()
@@ -51,7 +54,7 @@ def as_json(answer: Answer) -> str:
 def as_text(answer: Answer) -> str:
     """One line."""
     shares = ", ".join(f"{label} {probability:.4f}" for label, probability in answer.labels)
-    line = f"{printable(answer.file)}: {shares}" if answer.error is None else answer.error
+    line = f"{printable(answer.file)}: {shares or NONE}" if answer.error is None else answer.error
     return line.replace("\n", "\\n").replace("\r", "\\r")
 
 
@@ -65,16 +68,19 @@ def classify_files(
     exact: bool = False,
     on_left_out: Callable[[str], None] | None = None,
     foreign: Foreign = UNKNOWN,
+    threshold: float | None = None,
 ) -> Iterator[Answer]:
     """Answers of the model in a file. `images` are files and folders; where they are just "-", the files are `names`, and each
     is answered before the next one is read. `on_left_out` is told of files in the folders that are taken for no pictures.
-    `foreign` is what you know of a model of others.
+    `foreign` is what you know of a model of others. `threshold` is the least probability of a label, instead of those in the
+    file.
 
     Raises ValueError or ImportError, before the first answer, if the model cannot run.
     """
     if not images:
         raise ValueError("name pictures, folders of them, or - for names on stdin")
     model = open_model(path, labels, threads, foreign)
+    model = replace(model, decision=model.decision.with_threshold(threshold))
     if model.runtime == "torch" and threads is not None:
         torch.set_num_threads(threads)
     if tuple(images) == ("-",):
@@ -91,8 +97,9 @@ def classify(model: Model, files: Iterable[str | Path], top: int = 5, batch: int
     """Yields an `Answer` for each file, in order, after each `batch` of files. Of an unreadable file the answer is an error.
 
     Batches of more than one are read by threads while the network works on others. Of a batch, pictures that come to different
-    sizes go to the network separately. Photographs are decoded at a fraction of their size unless `exact` (`read_levels`).
-    Raises ValueError if `top` is below 1.
+    sizes go to the network separately. `top` counts where a picture has one label; of many it gets all that are likely
+    enough. Photographs are decoded at a fraction of their size unless `exact` (`read_levels`). Raises ValueError if `top` is
+    below 1.
     """
     if top < 1:
         raise ValueError(f"top: expected 1 or more labels, got {top}")
@@ -142,11 +149,13 @@ def _read_ahead(
 
 
 def _labelled(model: Model, logits: Tensor, top: int) -> list[tuple[tuple[str, float], ...]]:
-    """The likeliest labels of each row; a class without a name goes by its number."""
+    """The labels of each row, as the model's decision has them; a class without a name goes by its number."""
     names = model.labels or tuple(map(str, range(model.classes)))
-    values, classes = logits.float().softmax(1).topk(min(top, model.classes))
-    rows = zip(values.tolist(), classes.tolist(), strict=True)
-    return [tuple((names[one], value) for value, one in zip(*row, strict=True)) for row in rows]
+    count = model.classes if model.decision.many else min(top, model.classes)
+    values, classes = model.decision.probabilities(logits).topk(count)
+    kept = model.decision.kept(values, classes, model.classes)
+    rows = zip(values.tolist(), classes.tolist(), kept.tolist(), strict=True)
+    return [tuple((names[one], value) for value, one, keep in zip(*row, strict=True) if keep) for row in rows]
 
 
 def _batches(files: Iterable[str], size: int) -> Iterator[list[str]]:

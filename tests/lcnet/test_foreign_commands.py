@@ -48,9 +48,11 @@ def test_lines_of_text_are_classified_with_the_options_and_the_rest_is_said(weig
     plain = capsys.readouterr()
     assert plain.err == (
         f"ernest: {weights}: taken for a PP-LCNet x0.25 of PaddleClas, 2 classes; strides 2,1,2,2,2,2 (assumed); "
-        "dropout 0.2 (assumed); pictures short side 256, middle 224x224, bilinear, red first (assumed)\n"
+        "dropout 0.2 (assumed); pictures short side 256, middle 224x224, bilinear, red first (assumed); activation h-swish "
+        "(assumed)\n"
     )
-    assert ernest(monkeypatch, "lcnet", "classify", weights, line, "--json", *LINES, "--dropout", 0.2) == 0
+    known = (*LINES, "--dropout", 0.2, "--activation", "h-swish")
+    assert ernest(monkeypatch, "lcnet", "classify", weights, line, "--json", *known) == 0
     told = capsys.readouterr()
     assert not told.err
     labels = {one["label"]: one["probability"] for one in json.loads(told.out)["labels"]}
@@ -84,12 +86,21 @@ def test_what_is_assumed_of_a_start_is_said_once(weights, tmp_path, monkeypatch,
         ("classify WEIGHTS a.png --squash 80 160", "squash: name the pre-processing, too"),
         ("classify WEIGHTS a.png --dropout 1", "best_model.pdparams: dropout: expected a rate from 0 to below 1, got 1.0"),
         ("deploy WEIGHTS --to onnx --preprocessing torchvision", "invalid choice 'torchvision' for argument '--preprocessing'"),
-        ("classify OURS a.png --preprocessing timm", "best.safetensors: pre-processing, dropout and strides are for the files"),
+        (
+            "classify OURS a.png --preprocessing timm",
+            "best.safetensors: pre-processing, dropout, strides and many labels are for the files",
+        ),
         ("classify FOLDER a.png", "folder: a folder; name the file of weights in it, folder/model.safetensors"),
         ("deploy FOLDER --to onnx", "folder: a folder; name the file of weights in it, folder/model.safetensors"),
         ("profile FOLDER", "folder: a folder; name the file of weights in it, folder/model.safetensors"),
-        ("classify ONNX a.png --dropout 0", "x.onnx: pre-processing, dropout and strides are for the files of others"),
-        ("profile OURS --strides 2,2,2,2,2,2", "best.safetensors: pre-processing, dropout and strides are for the files"),
+        (
+            "classify ONNX a.png --dropout 0",
+            "x.onnx: pre-processing, dropout, strides and many labels are for the files of others",
+        ),
+        (
+            "profile OURS --strides 2,2,2,2,2,2",
+            "best.safetensors: pre-processing, dropout, strides and many labels are for the files",
+        ),
         (
             "train DATA --from FOLDED",
             "folded.safetensors: a deployed network, without normalisation: start from the checkpoint",

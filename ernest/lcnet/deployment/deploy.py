@@ -66,13 +66,15 @@ def deploy(
     threads: int | None = None,
     foreign: Foreign = UNKNOWN,
     form: GraphForm = LOGITS,
+    threshold: float | None = None,
 ) -> Deployment:
     """Writes `checkpoint` for a runtime, with labels and pre-processing inside, if it answers as the eager network does.
 
     `out` is by default beside the checkpoint; `form` is for other programs. `calibration` is a folder of pictures such as
     the network will meet: int8 for OpenVINO and ONNX Runtime takes the ranges of activations from half of them, and the answers
     are compared on the others (on all, where no ranges are needed; on noise without a folder). `labels` names the classes, one
-    a line. `threads` is for the timing, `foreign` what you know of a file of others.
+    a line. `threads` is for the timing, `foreign` what you know of a file of others. `threshold` goes into the file: the least
+    probability of a label, below which a picture has none of them.
 
     Raises ValueError or ImportError before any work for what cannot be, and ValueError, with nothing written, where the answers
     differ too much, or where this machine has no products of that precision.
@@ -83,6 +85,8 @@ def deploy(
     _check_form(form, to, precision)
     _check_request(checkpoint, to, precision, out, static and calibration is None)
     saved = replace(load_checkpoint(checkpoint, foreign), precision=precision)
+    saved = replace(saved, decision=saved.decision.with_threshold(threshold))
+    form = replace(form, many=saved.decision.many)
     if labels is not None:
         saved = replace(saved, labels=read_labels(labels, saved.network.architecture.classes))
     pictures = _pictures(calibration, saved.preprocessing) if calibration is not None else []
@@ -195,7 +199,7 @@ def _write(saved: Checkpoint, to: Target, path: Path, ranges: Sequence[Tensor], 
     ranges = [as_pictures(images, rule) for images in ranges] if form.pictures else ranges
     match to:
         case "native":
-            save(path, fold(saved.network), saved.labels, saved.preprocessing, saved.about, saved.precision)
+            save(path, fold(saved.network), saved.labels, saved.preprocessing, saved.about, saved.precision, saved.decision)
         case "onnx":
             model = onnx_model(saved.network, "", form, rule)
             model = quantise_onnx(model, ranges) if ranges else model

@@ -41,13 +41,15 @@ class GraphForm:
     """What a graph for ONNX or OpenVINO takes and gives besides logits, for programs that are not Ernest.
 
     `pictures`: uint8 `[N, H, W, C]`, red first, normalised inside, instead of normalised images. `probabilities`, `features` (the
-    pooled ones): more outputs. `weights_only`: int8 for OpenVINO of the weights alone, which needs no pictures.
+    pooled ones): more outputs. `weights_only`: int8 for OpenVINO of the weights alone, which needs no pictures. `many`: the
+    probabilities are those of a network that gives pictures any number of labels; `deploy` takes that from the checkpoint.
     """
 
     pictures: bool = False
     probabilities: bool = False
     features: bool = False
     weights_only: bool = False
+    many: bool = False
 
 
 LOGITS = GraphForm()
@@ -74,7 +76,8 @@ def onnx_model(network: PPLCNet, metadata: str = "", form: GraphForm = LOGITS, r
     given = [("logits", classes)]
     graph.rename(graph.add_network(folded, images), "logits")
     if form.probabilities:
-        graph.rename(graph.node("Softmax", f"{AROUND}softmax", ["logits"], axis=1), "probabilities")
+        kind, options = ("Sigmoid", {}) if form.many else ("Softmax", {"axis": 1})
+        graph.rename(graph.node(kind, f"{AROUND}{kind.lower()}", ["logits"], **options), "probabilities")
         given.append(("probabilities", classes))
     if form.features:
         graph.rename("head.pool", "features")

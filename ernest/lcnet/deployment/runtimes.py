@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ernest.lcnet.decision import ONE, Decision
+from ernest.lcnet.deployment.constants import check_onnx, check_openvino
 from ernest.lcnet.deployment.export import PICTURES
 from ernest.lcnet.image_io.preprocess import Preprocessing
 from ernest.lcnet.inference import as_input, infer, start_runtime
@@ -37,7 +39,7 @@ class Model:
     copies are the model itself. To another process send the name of the file: pickling is refused.
 
     `precision` is the one that the file asks for, `actual` the one that this machine computes in: fp32 where it has no
-    compiler or no such products.
+    compiler or no such products. `decision` says what the logits mean: one label or many.
     """
 
     forward: Callable[[Tensor], Tensor]
@@ -48,6 +50,7 @@ class Model:
     labels: tuple[str, ...]
     preprocessing: Preprocessing
     about: Mapping[str, Any]
+    decision: Decision = ONE
 
     def run(self, images: Tensor) -> Tensor:
         """Float32 logits `[N, classes]` of images `[N, C, H, W]`, any N and sizes, by the same rules in every runtime.
@@ -126,7 +129,7 @@ def require_packages(runtime: Runtime) -> None:
 def _model(forward: Callable[[Tensor], Tensor], runtime: Runtime, saved: Checkpoint) -> Model:
     classes = saved.network.architecture.classes
     wanted: Precision = saved.precision or "fp32"
-    return Model(forward, runtime, wanted, wanted, classes, saved.labels, saved.preprocessing, saved.about)
+    return Model(forward, runtime, wanted, wanted, classes, saved.labels, saved.preprocessing, saved.about, saved.decision)
 
 
 def _open_native(saved: Checkpoint, threads: int | None) -> Model:
@@ -150,6 +153,7 @@ def _open_onnx(path: Path, threads: int | None) -> Model:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no base class with each other
         raise ValueError(f"{path}: ONNX Runtime cannot read it: {_first_line(error)}") from None
+    check_onnx(path)
 
     taken = session.get_inputs()[0].name
 
@@ -168,6 +172,7 @@ def _open_openvino(path: Path, threads: int | None) -> Model:
     core = _openvino_core(os.getpid())
     try:
         graph = core.read_model(path)
+        check_openvino(path, graph)
         text = graph.get_rt_info([KEY]).astype(str) if graph.has_rt_info([KEY]) else None
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads or 0}
         bf16 = text is not None and decode_metadata(text)["precision"] == "bf16"
@@ -178,7 +183,6 @@ def _open_openvino(path: Path, threads: int | None) -> Model:
             compiled = core.compile_model(graph, "CPU", settings)
     except RuntimeError as error:
         raise ValueError(f"{path}: OpenVINO cannot read it: {_first_line(error)}") from None
-
     idle: list[openvino.InferRequest] = []  # a request holds the images and logits of one call at a time
 
     def forward(images: Tensor) -> Tensor:
@@ -225,14 +229,15 @@ def _described(
     if text is None:
         raise ValueError(f"{path}: it carries no labels and no pre-processing: make it with `ernest lcnet deploy`")
     try:
-        labels, preprocessing, about, precision = parse_metadata(decode_metadata(text))
-        if labels and len(labels) != classes:
-            raise ValueError(f"labels: expected one for each of the {classes} classes, got {len(labels)}")
+        labels, preprocessing, about, precision, decision = parse_metadata(decode_metadata(text))
+        for what, values in (("labels", labels), ("thresholds", decision.thresholds[1:] and decision.thresholds)):
+            if values and len(values) != classes:
+                raise ValueError(f"{what}: expected one for each of the {classes} classes, got {len(values)}")
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: damaged metadata {KEY}: {error}") from None
     wanted: Precision = precision or "fp32"
     forward = (lambda images, run=forward: run(as_pictures(images, preprocessing))) if pictures else forward
-    return Model(forward, runtime, wanted, wanted, classes, labels, preprocessing, about)
+    return Model(forward, runtime, wanted, wanted, classes, labels, preprocessing, about, decision)
 
 
 def as_pictures(images: Tensor, preprocessing: Preprocessing) -> Tensor:

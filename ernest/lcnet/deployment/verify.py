@@ -30,8 +30,8 @@ NOISE_FLOOR = 10.0
 class Check:
     """How far a deployed network's answers are from the eager network's, over `pictures` pictures, or over noise if 0.
 
-    `agreement` is the share of equal likeliest classes, `snr_db` the logits' power over that of their errors in dB,
-    `max_error` the largest error of a logit.
+    `agreement` is the share of equal likeliest classes, of pictures with many labels the share of equal labels, `snr_db` the
+    logits' power over that of their errors in dB, `max_error` the largest error of a logit.
     """
 
     pictures: int
@@ -101,7 +101,11 @@ def _measure(eager: Model, deployed: Model, batches: Sequence[Tensor], pictures:
     expected = torch.cat([eager.run(images) for images in batches]).double()
     actual = torch.cat([deployed.run(images) for images in batches]).double()
     power, error = expected.square().sum().item(), (actual - expected).square().sum().item()
-    same = (actual.argmax(1) == expected.argmax(1)).double().mean().item()
+    if eager.decision.many:
+        agreed = (actual > 0) == (expected > 0)
+    else:
+        agreed = actual.argmax(1) == expected.argmax(1)
+    same = agreed.double().mean().item()
     return Check(pictures, same, 10 * math.log10(max(power, 1e-300) / max(error, 1e-300)), (actual - expected).abs().max().item())
 
 

@@ -61,7 +61,7 @@ def load(path: str | Path) -> HeadCheckpoint:
             raise ValueError("expected a detector or a segmenter of ernest.lcnet.heads")
         network = _empty(fields)
         native.fill(network, read_weights(path))
-        labels, preprocessing, about, _ = native.parse_metadata(fields)
+        labels, preprocessing, about, *_ = native.parse_metadata(fields)
         _check_fit(network, labels, preprocessing)
         return HeadCheckpoint(network.eval(), labels, preprocessing, about)
     except (KeyError, TypeError) as error:

@@ -22,16 +22,16 @@ def elastic_distort(images: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def crop_boxes(
-    sides: np.ndarray, area: tuple[float, ...], aspect: tuple[float, ...], rng: np.random.Generator, squash: bool = False
+    sides: np.ndarray, area: tuple[float, ...], aspect: tuple[float, ...], rng: np.random.Generator, whole: bool = False
 ) -> np.ndarray:
     """A random box in each picture, from sides `[N, 2]` (height, width): int `[N, 4]` (top, left, height, width).
 
     Width over height is drawn evenly from `aspect` (not its logarithm), the share of the picture evenly from `area`, which
     ends where a box of this aspect would no longer fit: every draw is a crop, and no picture falls back to its middle
-    (PaddleClas, RandCropImage). With `squash` the aspect counts from the picture's own, so that a long one is seen to its ends.
+    (PaddleClas, RandCropImage). With `whole` the aspect counts from the picture's own, so that a long one is seen to its ends.
     """
     height, width = sides.T.astype(np.float64)
-    ratio = rng.uniform(aspect[0], aspect[1], len(sides)) * (width / height if squash else 1.0)
+    ratio = rng.uniform(aspect[0], aspect[1], len(sides)) * (width / height if whole else 1.0)
     fits = np.minimum(width / (height * ratio), height * ratio / width)
     share = rng.uniform(np.minimum(area[0], fits), np.minimum(area[1], fits))
     pixels = share * height * width

@@ -20,7 +20,8 @@ class Preprocessing:
     `mean` and `std` belong to the channels as the network gets them, red first unless `bgr`; one of each makes a grey
     network. OpenCV looks at the nearest pixels only; Pillow and torchvision at all that they shrink (`antialias`).
     timm cuts the fraction of the long side off (`truncate`); torchvision, and so timm, rounds the corner of the crop to even
-    (`even`), PaddleClas and Hugging Face down.
+    (`even`), PaddleClas and Hugging Face down. With `letterbox` a picture keeps its form inside the (height, width) of `resize`;
+    what is left beside it gets the mean.
     """
 
     resize: int | tuple[int, int] = 256
@@ -32,6 +33,7 @@ class Preprocessing:
     antialias: bool = False
     truncate: bool = False
     even: bool = False
+    letterbox: bool = False
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
@@ -43,6 +45,8 @@ class Preprocessing:
             sides = value if isinstance(value, tuple) else (value,) if value is not None else (1,)
             if min(sides) < 1:
                 raise ValueError(f"{field}: expected positive sides, got {value}")
+        if self.letterbox and (self.crop is not None or not isinstance(self.resize, tuple)):
+            raise ValueError(f"letterbox: expected a resize of (height, width) and no crop, got {self.resize} and {self.crop}")
 
 
 PADDLECLAS = Preprocessing()
@@ -61,7 +65,8 @@ TEXT_LINE = Preprocessing(resize=(80, 160), crop=None, bgr=True, antialias=True)
 def describe(preprocessing: Preprocessing) -> str:
     """A pre-processing in words: sizes, order of colours, mean."""
     size, crop = preprocessing.resize, preprocessing.crop
-    sides = f"{size[0]}x{size[1]} whole" if isinstance(size, tuple) else f"short side {size}"
+    form = "inside" if preprocessing.letterbox else "whole"
+    sides = f"{size[0]}x{size[1]} {form}" if isinstance(size, tuple) else f"short side {size}"
     middle = f", middle {crop[0]}x{crop[1]}" if crop else ""
     colours = "grey" if len(preprocessing.mean) == 1 else "blue first" if preprocessing.bgr else "red first"
     kernel = ("bicubic" if preprocessing.cubic else "bilinear") + (" antialiased" if preprocessing.antialias else "")
@@ -99,7 +104,19 @@ def fit_picture(
     levels = resize_window(picture, size, window, kernel, preprocessing.antialias, frame)
     if picture.ndim == 2:
         levels = np.broadcast_to(levels[..., None], (*levels.shape, channels))
-    return levels
+    return in_letterbox(levels, preprocessing) if preprocessing.letterbox else levels
+
+
+def in_letterbox(levels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray:
+    """Levels `[h, w, C]`, red first, in the middle of the (height, width) of `resize`, on the level of the mean."""
+    assert isinstance(preprocessing.resize, tuple)
+    (height, width), (tall, wide) = preprocessing.resize, levels.shape[:2]
+    mean = preprocessing.mean[::-1] if preprocessing.bgr else preprocessing.mean
+    box = np.empty((height, width, levels.shape[2]), np.uint8)
+    box[:] = np.round(255 * np.array(mean)).clip(0, 255).astype(np.uint8)
+    top, left = (height - tall) // 2, (width - wide) // 2
+    box[top : top + tall, left : left + wide] = levels
+    return box
 
 
 def normalise(levels: Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -123,11 +140,17 @@ def normalise_pictures(pictures: np.ndarray, preprocessing: Preprocessing = PADD
 def target_size(height: int, width: int, preprocessing: Preprocessing) -> tuple[int, int]:
     """Height and width of a picture after resizing."""
     if isinstance(preprocessing.resize, tuple):
-        return preprocessing.resize
+        return inside(height, width, preprocessing.resize) if preprocessing.letterbox else preprocessing.resize
     short, factor = preprocessing.resize, preprocessing.resize / min(height, width)
     if preprocessing.truncate:
         return (short, short * width // height) if height <= width else (short * height // width, short)
     return round(height * factor), round(width * factor)
+
+
+def inside(height: int, width: int, box: tuple[int, int]) -> tuple[int, int]:
+    """Height and width of a picture that keeps its form and just fits into a box."""
+    factor = min(box[0] / height, box[1] / width)
+    return max(1, min(box[0], round(height * factor))), max(1, min(box[1], round(width * factor)))
 
 
 def _check_form(picture: np.ndarray, channels: int) -> None:

@@ -1,11 +1,12 @@
 """Data sets of pictures, decoded once and kept in memory, and their batches, a function of seed, epoch and step alone."""
 
 import hashlib
+import math
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ernest.lcnet.image_io.augment import crop_boxes, elastic_distort, erase, rand_augment
-from ernest.lcnet.image_io.preprocess import Preprocessing, fit_picture, normalise
+from ernest.lcnet.image_io.preprocess import Preprocessing, fit_picture, in_letterbox, inside, normalise
 from ernest.lcnet.image_io.read import are_small, picture_or_reason, read_levels, read_shrunk
-from ernest.lcnet.training.listing import UNLABELLED, Listing
+from ernest.lcnet.training.listing import Listing, Target, places
 from ernest.lcnet.training.memory import memory_limit
-from ernest.lcnet.training.recipe import Recipe, preprocessing_of
+from ernest.lcnet.training.recipe import Recipe, largest_sides, preprocessing_of, sides_of
 
 Transform = Callable[[np.ndarray], np.ndarray]
 """Applied to a picture once: uint8 `[H, W, C]` to the same kind."""
@@ -33,7 +34,8 @@ READ_AHEAD = 3
 
 @dataclass(frozen=True)
 class PictureDataset:
-    """`picture(i)` is uint8 `[H, W, C]`, C being 1 or 3; `targets` are places in `labels`, or -1.
+    """`picture(i)` is uint8 `[H, W, C]`, C being 1 or 3; `targets` `[N]` are places in `labels`, or -1, or, of
+    pictures with any number of labels, ones `[N, classes]`.
 
     `fingerprint` tells these pictures from others; `skipped` names the files that could not be read.
     """
@@ -51,11 +53,12 @@ class PictureDataset:
 def dataset_from_arrays(
     images: Sequence[np.ndarray] | np.ndarray, targets: np.ndarray, labels: Sequence[str], transform: Transform | None = None
 ) -> PictureDataset:
-    """A data set from arrays: uint8 `[H, W]` or `[H, W, C]` each. `transform` is applied to each of them."""
+    """A data set from arrays: uint8 `[H, W]` or `[H, W, C]` each; `targets` as in `PictureDataset`. `transform` is applied to
+    each of them."""
     held = [image[..., None] if image.ndim == 2 else image for image in images]
     held = [transform(image) for image in held] if transform else held
     checksums = [zlib.crc32(np.ascontiguousarray(image).data) for image in held]
-    targets = np.asarray(targets, np.int64)
+    targets = np.asarray(targets, np.int64 if np.ndim(targets) == 1 else np.uint8)
     return PictureDataset(held.__getitem__, targets, tuple(labels), _fingerprint(checksums, targets, labels))
 
 
@@ -86,13 +89,23 @@ def read_dataset(listing: Listing, read: Reader, skip: bool = False, most: int |
         image = held[index]
         return read(files[index]) if image is None else image
 
-    array = np.array(targets, np.int64)
+    array = target_array(targets, len(listing.labels), listing.many)
     return PictureDataset(picture, array, listing.labels, _fingerprint(checksums, array, listing.labels), tuple(faults))
+
+
+def target_array(targets: Sequence[Target], classes: int, many: bool) -> np.ndarray:
+    """Places of classes, int64 `[N]`; or, where pictures have many, ones at the places of all of them, uint8 `[N, classes]`."""
+    if not many:
+        return np.array(targets, np.int64)
+    array = np.zeros((len(targets), classes), np.uint8)
+    for row, target in zip(array, targets, strict=True):
+        row[list(places(target))] = 1
+    return array
 
 
 def training_reader(recipe: Recipe) -> Reader:
     """For training: the short side at most one and a half times the largest that the network sees. Smaller pictures stay."""
-    most = 3 * max((recipe.size, *recipe.sizes)) // 2
+    most = 3 * max(largest_sides(recipe)) // 2
     return lambda file: read_shrunk(file, most, recipe.channels == 1)
 
 
@@ -115,8 +128,8 @@ def steps_per_epoch(pictures: PictureDataset, recipe: Recipe) -> int:
 
 
 def batches(pictures: PictureDataset, recipe: Recipe, epoch: int, first: int = 0) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of an epoch from step `first` on, made ahead by threads: images `[N, C, size, size]` and targets `[N]`."""
-    order = np.random.default_rng((recipe.seed, epoch)).permutation(len(pictures))
+    """The batches of an epoch from step `first` on, made ahead by threads: images `[N, C, height, width]` and targets `[N]`."""
+    order = draw_order(pictures.targets, recipe.balance, np.random.default_rng((recipe.seed, epoch)))
     steps = steps_per_epoch(pictures, recipe)
     waiting: dict[int, Future[tuple[Tensor, Tensor]]] = {}
     with ThreadPoolExecutor(_workers()) as pool:
@@ -131,18 +144,41 @@ def batches(pictures: PictureDataset, recipe: Recipe, epoch: int, first: int = 0
             pool.shutdown(cancel_futures=True)
 
 
+def draw_order(targets: np.ndarray, balance: float, rng: np.random.Generator) -> np.ndarray:
+    """The pictures of an epoch: each once, or with `balance` as many drawn, one of a class of n pictures by n^-balance.
+
+    Of a class that is due k times its size each picture is drawn floor(k) or ceil(k) times, so that chance leaves none out.
+    """
+    if not balance:
+        return rng.permutation(len(targets))
+    _, place, counts = np.unique(targets, return_inverse=True, return_counts=True)
+    weights = counts[place] ** -float(balance)
+    due = weights * (len(targets) / weights.sum())
+    # Systematic sampling: marks at a distance of one along the shuffled pictures, each as long as it is due.
+    shuffled = rng.permutation(len(targets))
+    shuffled = shuffled[np.argsort(place[shuffled], kind="stable")]
+    marks = np.arange(len(targets)) + rng.random()
+    drawn = np.searchsorted(np.cumsum(due[shuffled]), marks)
+    return rng.permutation(shuffled[np.minimum(drawn, len(targets) - 1)])
+
+
 def batch(pictures: PictureDataset, recipe: Recipe, chosen: np.ndarray, seed: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """One batch of the `chosen` pictures: cropped, resized, flipped and changed as the recipe says."""
     rng = np.random.default_rng(seed)
-    size = int(rng.choice(recipe.sizes)) if recipe.sizes else recipe.size
+    height, width = sides_of(recipe, int(rng.choice(recipe.sizes)) if recipe.sizes else None)
+    rule = replace(preprocessing_of(recipe), resize=(height, width), crop=None)
     images = [pictures.picture(int(index)) for index in chosen]
     sides = np.array([image.shape[:2] for image in images])
-    boxes = crop_boxes(sides, recipe.crop_area, recipe.crop_aspect, rng, squash=recipe.fit == "squash")
+    boxes = crop_boxes(sides, recipe.crop_area, recipe.crop_aspect, rng, whole=recipe.fit != "crop")
     flips = recipe.flip & (rng.random(len(images)) < 0.5)
-    levels = torch.empty(len(images), recipe.channels, size, size)
+    levels = torch.empty(len(images), recipe.channels, height, width)
     for index, (image, box, flip) in enumerate(zip(images, boxes, flips, strict=True)):
-        top, left, height, width = box
-        crop = _resized(image[top : top + height, left : left + width], size, size)
+        top, left, tall, wide = box
+        crop = image[top : top + tall, left : left + wide]
+        if rule.letterbox:
+            crop = in_letterbox(_resized(crop, *inside(tall, wide, (height, width))), rule)
+        else:
+            crop = _resized(crop, height, width)
         crop = crop[:, ::-1] if flip else crop
         if recipe.augment:
             crop = rand_augment(np.ascontiguousarray(crop), recipe.augment, recipe.magnitude, rng)
@@ -150,7 +186,7 @@ def batch(pictures: PictureDataset, recipe: Recipe, chosen: np.ndarray, seed: tu
     if recipe.elastic_distort:
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
         levels = elastic_distort(levels / 255, generator) * 255
-    seen = normalise(levels, preprocessing_of(recipe))
+    seen = normalise(levels, rule)
     if recipe.erase:
         erase(seen, recipe.erase, rng)
     return seen.contiguous(memory_format=torch.channels_last), torch.from_numpy(pictures.targets[chosen])
@@ -168,12 +204,14 @@ def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------------- private
 
 
-def _check_faults(faults: list[str], skip: bool, targets: list[int], listing: Listing) -> None:
+def _check_faults(faults: list[str], skip: bool, targets: Sequence[Target], listing: Listing) -> None:
     if faults and not skip:
         some = "; ".join(faults[:3]) + ("; ..." if len(faults) > 3 else "")
         count = f"{len(faults)} of {len(listing.files)} pictures cannot be read"
         raise ValueError(f"{count}: {some} (repair or remove them, or have them skipped: skip_unreadable)")
-    lost = sorted(set(listing.targets) - {UNLABELLED} - set(targets))
+    lost = sorted(
+        {place for one in listing.targets for place in places(one)} - {place for one in targets for place in places(one)}
+    )
     if lost:
         raise ValueError(f"class {listing.labels[lost[0]]!r}: none of its pictures can be read: {faults[0]}")
 
@@ -187,7 +225,7 @@ def _fingerprint(checksums: Sequence[int], targets: np.ndarray, labels: Sequence
 
 def _ahead(recipe: Recipe) -> int:
     """Batches under way at a time: fewer where they are large. Each is held in three forms while it is made."""
-    size = 3 * 4 * recipe.batch * recipe.channels * max((recipe.size, *recipe.sizes)) ** 2
+    size = 3 * 4 * recipe.batch * recipe.channels * math.prod(largest_sides(recipe))
     return max(1, min(READ_AHEAD, memory_limit() // 8 // size))
 
 

@@ -8,68 +8,81 @@ from pathlib import Path
 import numpy as np
 
 from ernest.lcnet.image_io.find import SUFFIXES, find_pictures, printable
-from ernest.lcnet.training.manifest import MANIFESTS, clean_label, read_manifest
+from ernest.lcnet.training.manifest import MANIFESTS, read_manifest, split_labels
 from ernest.lcnet.training.parts import find_parts, sub_folders
 
 UNLABELLED = -1
 
 LeftOut = tuple[tuple[str, int], ...]
 
+Target = int | tuple[int, ...]
+"""The place of a picture's label, or the places of all that it has."""
+
 
 @dataclass(frozen=True)
 class Listing:
     """Files, their targets (places in `labels`, or -1 for unlabelled ones) and the names of the classes.
 
+    With `many` each target is a tuple of such places, an empty one where a picture shows none of them.
     `left_out` says of files in the same folders that were not taken why, and how many they are.
     """
 
     files: tuple[Path, ...]
-    targets: tuple[int, ...]
+    targets: tuple[Target, ...]
     labels: tuple[str, ...]
     left_out: LeftOut = ()
+    many: bool = False
 
 
-def read_parts(data: Path, validation: Path | None, share: float, seed: int) -> tuple[Listing, Listing]:
+def places(target: Target) -> tuple[int, ...]:
+    """The places of all labels of a picture; none of an unlabelled one."""
+    return target if isinstance(target, tuple) else (target,) if target != UNLABELLED else ()
+
+
+def read_parts(data: Path, validation: Path | None, share: float, seed: int, separator: str = "") -> tuple[Listing, Listing]:
     """Pictures to learn from and pictures to score with, from a folder or a manifest.
 
     The latter come from `validation`, or from a folder beside the one to learn from (`find_parts`), or are a `share` of each
-    class. Raises ValueError as `read_listing` and `find_parts` do.
+    class. `separator` is that of the labels of a picture. Raises ValueError as `read_listing` and `find_parts` do.
     """
     parts = find_parts(data) if data.is_dir() else None
-    learn = read_listing(parts.learn if parts else data)
+    learn = read_listing(parts.learn if parts else data, separator=separator)
     if validation is not None:
-        return learn, read_listing(validation, learn.labels)
+        return learn, read_listing(validation, learn.labels, separator)
     if parts is None or parts.score is None:
         return split(learn, share, seed)
     others = tuple((f"in {printable(folder.name)}", len(find_pictures(folder).files)) for folder in parts.others)
     learn = replace(learn, left_out=_sum(learn.left_out, tuple(other for other in others if other[1])))
-    return learn, read_listing(parts.score, learn.labels)
+    return learn, read_listing(parts.score, learn.labels, separator)
 
 
-def read_listing(path: str | Path, labels: Sequence[str] | None = None) -> Listing:
+def read_listing(path: str | Path, labels: Sequence[str] | None = None, separator: str = "") -> Listing:
     """The pictures of a folder, one sub-folder a class, or of a manifest with columns `file` and `label`.
 
     A manifest is CSV, TSV or one JSON object a line; its files are relative to its folder. Classes are sorted by name, unless
-    `labels` gives them: then the data may lack some of them and must have no others.
+    `labels` gives them: then the data may lack some of them and must have no others. With a `separator` pictures may have many:
+    those between which it stands in the name of the folder or in the cell of the manifest, or in a list of JSON.
     Raises ValueError, which names the folder or the line: a class without pictures, fewer than two classes, missing files.
     """
     path, left_out = Path(path), ()
     if path.is_dir():
-        found, left_out = _folder(path, may_be_empty=labels is not None)
+        found, left_out = _folder(path, separator, may_be_empty=labels is not None)
     elif path.suffix.lower() in MANIFESTS and path.is_file():
-        found = read_manifest(path)
+        found = read_manifest(path, separator)
     else:
         raise ValueError(f"{path}: expected a folder of class sub-folders, or a manifest {', '.join(sorted(MANIFESTS))}")
-    names = sorted({name for _, name in found})
+    names = sorted({name for _, several in found for name in several})
     if labels is None:
-        if len(names) < 2:
+        if len(names) < (1 if separator else 2):
             raise ValueError(f"{path}: expected pictures of at least two classes, found {names[0] if names else 'none'}")
         labels = names
     elif strange := sorted(set(names) - set(labels)):
         known = ", ".join(list(labels)[:5]) + (", ..." if len(labels) > 5 else "")
         raise ValueError(f"{path}: class {strange[0]!r} is none of those trained for: {known}")
     target_of = {name: index for index, name in enumerate(labels)}
-    return Listing(tuple(file for file, _ in found), tuple(target_of[name] for _, name in found), tuple(labels), left_out)
+    files, many = tuple(file for file, _ in found), bool(separator)
+    targets = tuple(tuple(sorted(target_of[name] for name in several)) for _, several in found)
+    return Listing(files, targets if many else tuple(one for (one,) in targets), tuple(labels), left_out, many)
 
 
 def read_unlabelled(folder: str | Path, labels: Sequence[str]) -> Listing:
@@ -83,7 +96,7 @@ def read_unlabelled(folder: str | Path, labels: Sequence[str]) -> Listing:
 
 
 def concatenate(one: Listing, other: Listing) -> Listing:
-    return Listing(one.files + other.files, one.targets + other.targets, one.labels, _sum(one.left_out, other.left_out))
+    return Listing(one.files + other.files, one.targets + other.targets, one.labels, _sum(one.left_out, other.left_out), one.many)
 
 
 def split(listing: Listing, share: float, seed: int) -> tuple[Listing, Listing]:
@@ -91,29 +104,42 @@ def split(listing: Listing, share: float, seed: int) -> tuple[Listing, Listing]:
 
     Raises ValueError if a class has too few pictures to do both.
     """
-    targets, held = np.array(listing.targets), np.zeros(len(listing.targets), bool)
-    for target, label in enumerate(listing.labels):
-        members = np.flatnonzero(targets == target)
-        if len(members) < 2:
+    members_of: dict[int, list[int]] = {target: [] for target in range(len(listing.labels))}
+    for index, target in enumerate(listing.targets):
+        for place in places(target) or (len(listing.labels),):  # pictures without a label are a group of their own
+            members_of.setdefault(place, []).append(index)
+    held, decided = np.zeros(len(listing.targets), bool), np.zeros(len(listing.targets), bool)
+    # Where pictures have many labels: first those of the rarest label, of which the others then lack as many.
+    for target in sorted(members_of, key=lambda one: (len(members_of[one]), one)) if listing.many else members_of:
+        members = np.array(members_of[target])
+        if len(members) < 2 and target < len(listing.labels):
+            label = listing.labels[target]
             raise ValueError(f"class {label!r}: expected at least two pictures, one to learn from and one to score with")
-        count = min(max(1, round(share * len(members))), len(members) - 1)
-        held[np.random.default_rng((seed, target)).permutation(members)[:count]] = True
+        count = min(max(1, round(share * len(members))), len(members) - 1) - int(held[members].sum())
+        free = members[~decided[members]]
+        held[np.random.default_rng((seed, target)).permutation(free)[: max(0, count)]] = True
+        decided[free] = True
+    for members in map(np.array, members_of.values()):
+        if len(members) and held[members].all():  # each held for another label of it
+            held[members[0]] = False
     return replace(_chosen(listing, ~held), left_out=listing.left_out), _chosen(listing, held)
 
 
 def _chosen(listing: Listing, mask: np.ndarray) -> Listing:
-    places = np.flatnonzero(mask)
-    return Listing(tuple(listing.files[i] for i in places), tuple(listing.targets[i] for i in places), listing.labels)
+    kept = np.flatnonzero(mask)
+    return Listing(
+        tuple(listing.files[i] for i in kept), tuple(listing.targets[i] for i in kept), listing.labels, many=listing.many
+    )
 
 
-def _folder(folder: Path, may_be_empty: bool) -> tuple[list[tuple[Path, str]], LeftOut]:
-    """Pairs of file and class, and what was left out; classes to score with `may_be_empty`."""
+def _folder(folder: Path, separator: str, may_be_empty: bool) -> tuple[list[tuple[Path, tuple[str, ...]]], LeftOut]:
+    """Pairs of file and classes, and what was left out; classes to score with `may_be_empty`."""
     found, left_out = [], Counter[str]()
     for child in sub_folders(folder):
         inside = find_pictures(child)
         if not inside.files and not may_be_empty:
             raise ValueError(f"{child}: a class with no pictures ({', '.join(sorted(SUFFIXES))})")
-        found += [(file, clean_label(child.name)) for file in inside.files]
+        found += [(file, split_labels(child.name, separator)) for file in inside.files]
         left_out.update(dict(inside.left_out))
     if not found:
         raise ValueError(f"{folder}: expected one sub-folder for each class, found none")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
 
@@ -17,12 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from ernest.device import autocast
+from ernest.lcnet.decision import Decision
 from ernest.lcnet.training.dataset import PictureDataset, batches, steps_per_epoch
 from ernest.lcnet.training.losses import Objective, student
 from ernest.lcnet.training.precision import choose_bf16
 from ernest.lcnet.training.recipe import Recipe, dump, peak_rate, preprocessing_of
 from ernest.lcnet.training.schedule import learning_rate, make_optimizer, set_rate, update_average
 from ernest.lcnet.training.scores import Scores, evaluate
+from ernest.lcnet.training.sets import SetScores, evaluate_sets
 from ernest.lcnet.training.state import TrainerState, load_state, save_state
 from ernest.lcnet.weights.native import save
 
@@ -40,7 +42,7 @@ class Report:
     loss: float
     accuracy: float
     speed: float
-    scores: Scores | None = None
+    scores: Scores | SetScores | None = None
 
 
 ReportCallback = Callable[[Report], None]
@@ -60,9 +62,10 @@ def fit(
 
     `validation_set` has been through `evaluation_transform`. `origin` tells runs from different first weights or teachers
     apart. Files in `out`: `best.safetensors` and `last.safetensors` (`weights.native.save`), and `state.safetensors`, from
-    which the same call resumes and makes bitwise what it would have made unbroken (on one thread). Ctrl-C saves the state
-    after the step under way, then raises KeyboardInterrupt. With `recipe.ema`, scores and files are those of the averaged
-    weights, which `network` holds at the end.
+    which the same call resumes and makes bitwise what it would have made unbroken (on one thread); more epochs, or another
+    patience, go on from there too, at the rate where the longer curve stands. Ctrl-C saves the state after the step under way,
+    then raises KeyboardInterrupt. With `recipe.ema`, scores and files are those of the averaged weights, which `network` holds at
+    the end.
     Raises ValueError if the loss is no longer a number, or if the state in `out` belongs to another run.
     """
     optimizer = make_optimizer(network, recipe)
@@ -75,7 +78,7 @@ def fit(
     last_save = time.monotonic()
     # Dropout draws from torch's own generator, which every step seeds: a resumed run needs no state of it, the caller's stays.
     with torch.random.fork_rng(devices=[]), _interruptible() as stopped:
-        while state.epoch < recipe.epochs:
+        while state.epoch < recipe.epochs and not _is_stuck(state, recipe.patience):
             network.train()
             started = time.perf_counter()
             for images, targets in batches(training_set, recipe, state.epoch, state.step):
@@ -94,12 +97,12 @@ def fit(
                     last_save = time.monotonic()
                 if stopped.is_set():
                     raise KeyboardInterrupt
-            scores = evaluate(student(average or network), validation_set, preprocessing_of(recipe))
+            scores = score(student(average or network), validation_set, recipe)
             if on_report:
                 on_report(_report(state, per_epoch, 0.0, scores))
-            state = state.after_epoch({"top1": scores.top1, "top5": scores.top5, "macro_recall": scores.macro_recall})
+            state = state.after_epoch(scores.line)
             if out and path:
-                _save_networks(out, student(average or network), training_set.labels, recipe, state)
+                _save_networks(out, student(average or network), training_set.labels, recipe, state, scores.decision)
                 save_state(path, network, optimizer, average, state)
                 last_save = time.monotonic()
     if average is not None:
@@ -131,32 +134,58 @@ def update(
         if not math.isfinite(value):
             raise ValueError(f"rate: the loss is {value}; a lower learning rate may help")
         (loss if share == 1 else share * loss).backward()
-        correct += int((logits.detach().argmax(1) == wanted).sum())
+        correct += count_right(logits.detach(), wanted)
     optimizer.step()
-    return value, correct, int((targets >= 0).sum()), count
+    return value, correct, count if targets.ndim == 2 else int((targets >= 0).sum()), count
+
+
+def count_right(logits: Tensor, targets: Tensor) -> int:
+    """Pictures whose class is the likeliest, or, for targets `[N, classes]`, whose labels are just those above one half."""
+    if targets.ndim == 2:
+        return int(((logits > 0) == (targets > 0)).all(1).sum())
+    return int((logits.argmax(1) == targets).sum())
+
+
+def score(network: nn.Module, pictures: PictureDataset, recipe: Recipe) -> Scores | SetScores:
+    """Of pictures as `evaluation_transform` leaves them: by their class, or by the sets of their labels."""
+    if pictures.targets.ndim == 2:
+        return evaluate_sets(network, pictures, preprocessing_of(recipe))
+    return replace(evaluate(network, pictures, preprocessing_of(recipe)), by_class=recipe.balance > 0)
 
 
 def best_epoch(state: TrainerState) -> int:
-    """The index in the history of the first epoch with the highest top-1."""
-    top = [line["top1"] for line in state.history]
-    return top.index(max(top))
+    """The index in the history of the epoch with the highest score; of several, the one with the lowest loss on what is held out.
+
+    Few pictures are often all right after a few epochs already, while the network still grows surer of them.
+    """
+    keys = [(line["score"], -line["held_out_loss"]) for line in state.history]
+    return keys.index(max(keys))
 
 
-def _save_networks(out: Path, network: nn.Module, labels: tuple[str, ...], recipe: Recipe, state: TrainerState) -> None:
+def _is_stuck(state: TrainerState, patience: int) -> bool:
+    """Whether the last `patience` epochs brought no better network."""
+    return patience > 0 and len(state.history) > 0 and len(state.history) - 1 - best_epoch(state) >= patience
+
+
+def _save_networks(
+    out: Path, network: nn.Module, labels: tuple[str, ...], recipe: Recipe, state: TrainerState, decision: Decision
+) -> None:
     about = {"recipe": dump(recipe), **state.history[-1]}
     preprocessing, plain = preprocessing_of(recipe), student(network)
-    save(out / "last.safetensors", plain, labels, preprocessing, about)
+    save(out / "last.safetensors", plain, labels, preprocessing, about, decision=decision)
     if best_epoch(state) == len(state.history) - 1:
-        save(out / "best.safetensors", plain, labels, preprocessing, about)
+        save(out / "best.safetensors", plain, labels, preprocessing, about, decision=decision)
 
 
-def _report(state: TrainerState, steps: int, speed: float, scores: Scores | None = None) -> Report:
+def _report(state: TrainerState, steps: int, speed: float, scores: Scores | SetScores | None = None) -> Report:
     loss, accuracy = state.means()
     return Report(state.epoch, state.step, steps, loss, accuracy, speed, scores)
 
 
 def _fingerprint(recipe: Recipe, training_set: PictureDataset, validation_set: PictureDataset, origin: str) -> str:
-    parts = [json.dumps(dump(recipe), sort_keys=True), training_set.fingerprint, validation_set.fingerprint, origin]
+    # How long it lasts is no part of it: a run that is over goes on with more epochs.
+    fields = {name: value for name, value in dump(recipe).items() if name not in ("epochs", "patience")}
+    parts = [json.dumps(fields, sort_keys=True), training_set.fingerprint, validation_set.fingerprint, origin]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 

@@ -37,6 +37,18 @@ def supervised(smoothing: float) -> Objective:
     return loss
 
 
+def supervised_sets(smoothing: float) -> Objective:
+    """Cross-entropy of each label by itself, summed over labels: -sum_c t_c log p_c + (1 - t_c) log(1 - p_c); targets
+    `[N, classes]` of 0 and 1, smoothed to smoothing/2 and 1 - smoothing/2."""
+
+    def loss(network: nn.Module, images: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        logits = network(images).float()
+        smoothed = targets.float() * (1 - smoothing) + smoothing / 2
+        return F.binary_cross_entropy_with_logits(logits, smoothed, reduction="sum") / len(targets), logits
+
+    return loss
+
+
 def distillation(teacher: nn.Module) -> Objective:
     """The divergence from a teacher's answers; targets are not looked at, so pictures need none (SSLD, arXiv 2103.05959)."""
     teacher = teacher.eval().requires_grad_(False)

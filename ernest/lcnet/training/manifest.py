@@ -18,8 +18,9 @@ LABEL_COLUMNS = ("label", "class", "category", "target", "class_name", "label_na
 SEPARATORS = ",;\t|"
 
 
-def read_manifest(path: Path) -> list[tuple[Path, str]]:
-    """Pairs of file and label. Files are relative to the folder of the manifest; blanks around names are taken off.
+def read_manifest(path: Path, separator: str = "") -> list[tuple[Path, tuple[str, ...]]]:
+    """Pairs of file and labels: one, or with a `separator` any number. Files are relative to the folder of the manifest;
+    blanks around names are taken off.
 
     A header is needed: without one, a first picture could be taken for names of columns. Raises ValueError, which names the
     line: no header, no label, several of them, more cells than columns, files that are missing or listed twice.
@@ -27,7 +28,7 @@ def read_manifest(path: Path) -> list[tuple[Path, str]]:
     rows = list(_rows(path))
     if not rows:
         raise ValueError(f"{path}: no lines")
-    found = [(line, *_file_and_label(path, line, row)) for line, row in rows]
+    found = [(line, *_file_and_labels(path, line, row, separator)) for line, row in rows]
     missing = [(line, file) for line, file, _ in found if not os.path.isfile(file)]
     if missing:
         line, file = missing[0]
@@ -35,7 +36,13 @@ def read_manifest(path: Path) -> list[tuple[Path, str]]:
     twice = next((file for file, count in Counter(file for _, file, _ in found).items() if count > 1), None)
     if twice is not None:
         raise ValueError(f"{path}: {twice} is listed more than once")
-    return [(file, label) for _, file, label in found]
+    return [(file, labels) for _, file, labels in found]
+
+
+def split_labels(text: str, separator: str) -> tuple[str, ...]:
+    """The label, or with a `separator` the labels, each once, of a name or a cell."""
+    several = [clean_label(part) for part in text.split(separator)] if separator else [clean_label(text)]
+    return tuple(dict.fromkeys(part for part in several if part))
 
 
 def clean_label(text: str) -> str:
@@ -43,28 +50,32 @@ def clean_label(text: str) -> str:
     return unicodedata.normalize("NFC", printable(text)).strip()
 
 
-def _file_and_label(path: Path, line: int, row: Mapping[str, Any]) -> tuple[Path, str]:
+def _file_and_labels(path: Path, line: int, row: Mapping[str, Any], separator: str) -> tuple[Path, tuple[str, ...]]:
     file = next((row[name] for name in FILE_COLUMNS if name in row), None)
     label = next((row[name] for name in LABEL_COLUMNS if name in row), None)
-    name, text = _text(file), _label_text(path, line, label)
-    if not name or not text:
+    name, labels = _text(file), _labels(path, line, label, separator)
+    has_column = any(column in row for column in LABEL_COLUMNS)
+    if not name or not (labels or (separator and has_column)):
         lacking = "label" if name else "file"
         raise ValueError(f"{path}, line {line}: no {lacking}; the columns are to be called file and label")
     there = path.parent / name
     if "\\" in name and not os.path.isfile(there):
         there = path.parent / name.replace("\\", "/")  # written on Windows
-    return there, text
+    return there, labels
 
 
-def _label_text(path: Path, line: int, value: Any) -> str:
-    """One label: text, a whole number, or a list of just one."""
+def _labels(path: Path, line: int, value: Any, separator: str) -> tuple[str, ...]:
+    """Labels of text or whole numbers, or a list of them; without a `separator` just one."""
+    values = value if isinstance(value, list) else [value]
+    if len(values) > 1 and not separator:
+        hint = "where pictures have several, set label_separator"
+        raise ValueError(f"{path}, line {line}: expected one label, got {len(values)}: {', '.join(map(str, values[:3]))}; {hint}")
+    wrong = next((one for one in values if isinstance(one, dict | list)), None)
+    if wrong is not None:
+        raise ValueError(f"{path}, line {line}: expected a label of text or a number, got {json.dumps(wrong)[:60]}")
     if isinstance(value, list):
-        if len(value) > 1:
-            raise ValueError(f"{path}, line {line}: expected one label, got {len(value)}: {', '.join(map(str, value[:3]))}")
-        value = value[0] if value else None
-    if isinstance(value, dict):
-        raise ValueError(f"{path}, line {line}: expected a label of text or a number, got {json.dumps(value)[:60]}")
-    return clean_label(_text(value))
+        return tuple(dict.fromkeys(label for label in (clean_label(_text(one)) for one in values) if label))
+    return split_labels(_text(value), separator)
 
 
 def _text(value: Any) -> str:

@@ -12,7 +12,7 @@ FRACTION = 3
 """A training may take a third of the memory for what it keeps of the pictures of a step; pictures themselves take a quarter."""
 
 
-def pictures_at_once(network: nn.Module, size: int, channels: int, memory: int) -> int:
+def pictures_at_once(network: nn.Module, sides: tuple[int, int], channels: int, memory: int) -> int:
     """How many pictures can go through a training step together: each keeps what all layers make of it, and its gradient."""
     numbers = 0
 
@@ -24,7 +24,7 @@ def pictures_at_once(network: nn.Module, size: int, channels: int, memory: int) 
     hooks = [leaf.register_forward_hook(count) for leaf in leaves]
     training = network.training
     with torch.inference_mode():
-        student(network.eval())(torch.zeros(1, channels, size, size))
+        student(network.eval())(torch.zeros(1, channels, *sides))
     network.train(training)
     for hook in hooks:
         hook.remove()

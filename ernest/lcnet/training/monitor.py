@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from ernest.lcnet.training.loop import Report, ReportCallback
 from ernest.lcnet.training.recipe import Recipe
-from ernest.lcnet.training.scores import ClassScore, Scores
+from ernest.lcnet.training.scores import ClassScore
 
 MOST_CLASSES = 20
 
@@ -32,7 +32,7 @@ def display(recipe: Recipe, wanted: bool) -> Iterator[ReportCallback | None]:
             epoch = f"{report.epoch + 1}/{recipe.epochs}"
             bar.update(task, description=learning, completed=report.step, total=report.steps, epoch=epoch)
             if report.scores:
-                console.print(f"epoch {epoch}: {learning}; top-1 {report.scores.top1:.2%}, top-5 {report.scores.top5:.2%}")
+                console.print(f"epoch {epoch}: {learning}; {report.scores.text}")
 
         yield show
 
@@ -44,13 +44,12 @@ def print_line(text: str) -> None:
     Console(stderr=True).print(text, markup=False, highlight=False, soft_wrap=True)
 
 
-def print_classes(rows: Sequence[ClassScore], scores: Scores) -> None:
+def print_classes(rows: Sequence[ClassScore], title: str) -> None:
     """The worst classes as a table, on standard error. Needs rich."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    title = f"top-1 {scores.top1:.2%}, top-5 {scores.top5:.2%}, mean recall of the classes {scores.macro_recall:.2%}"
     table = Table("class", "pictures", "recall", "precision", "taken for", title=title)
     for row in rows[:MOST_CLASSES]:
         shares = "–" if row.recall is None else f"{row.recall:.1%}", f"{row.precision:.1%}"

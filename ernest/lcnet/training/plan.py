@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,13 @@ import numpy as np
 import torch
 
 from ernest import storage
+from ernest.lcnet.architecture import Architecture
 from ernest.lcnet.network import PPLCNet
-from ernest.lcnet.training.listing import Listing
+from ernest.lcnet.training.flips import Mirrored, try_mirrored
+from ernest.lcnet.training.listing import Listing, places
 from ernest.lcnet.training.loop import update
 from ernest.lcnet.training.losses import supervised
-from ernest.lcnet.training.recipe import Recipe, architecture_of, dump, load_recipe
+from ernest.lcnet.training.recipe import Recipe, architecture_of, dump, load_recipe, name_of, sides_of
 from ernest.lcnet.training.schedule import make_optimizer, set_rate
 from ernest.overrides import read_tree
 
@@ -27,9 +30,19 @@ SIZES = (32, 64, 96, 128, 160, 224)
 CANDIDATES = (("PPLCNet_x1_0", 1.0), ("PPLCNet_x0_5", 1.0), ("PPLCNet_x0_5", 0.6), ("PPLCNet_x0_25", 0.6))
 """Networks and shares of the size, the most capable first: the first is taken whose epochs fit into the time."""
 
+TINY = 48
+SMALL = (("small", 1.0),)
+"""For pictures up to this side there is a network of their size, which sees three times as many of them a second as x0.5."""
+
 ENOUGH_EPOCHS, MOST_EPOCHS, LEAST_EPOCHS = 30, 200, 3
 ENOUGH_STEPS, MOST_STEPS = 3000, 12_000
 """Few pictures want many epochs: a small network that has learnt beats a large one that has not."""
+
+UNEVEN = 10
+"""So many times the pictures of the rarest class, and drawing them equally is proposed: top-1 would not show what is lost."""
+
+SHARE = 0.85
+"""Of the time for the steps; the rest is for reading pictures and for scoring."""
 
 FEW = 5000
 RATE = 0.1
@@ -56,20 +69,27 @@ class Plan:
     reasons: tuple[str, ...]
 
 
-def make_plan(listing: Listing, budget: Budget, out: Path, started: bool = False) -> Plan:
+def make_plan(listing: Listing, budget: Budget, out: Path, started: Architecture | None = None) -> Plan:
     """The recipe for these pictures: fields as they are given, all others such that a run takes about the time of the budget.
 
-    A plan is kept in `out` and taken again for the same question, so that a run that was interrupted goes on. `started` says that
-    there are weights to start from. Raises ValueError as `load_recipe` does for fields.
+    A plan is kept in `out` and taken again for the same question, so that a run that was interrupted goes on; where a run has
+    begun, other minutes change nothing but its epochs. `started` is the network of the weights to start from. Raises
+    ValueError as `load_recipe` does for fields.
     """
     given = budget.fields if isinstance(budget.fields, Mapping) else read_tree(None, budget.fields)
     side = typical_side(listing)
-    asked = {"fields": dict(given), "minutes": budget.minutes, "pictures": len(listing.files), "side": side, "started": started}
+    asked = {"fields": dict(given), "minutes": budget.minutes, "pictures": len(listing.files), "side": side}
+    asked["started"] = started is not None and name_of(started)
     asked |= {"labels": list(listing.labels), "processors": torch.get_num_threads()}
-    kept = _kept(out / FILE, asked)
-    if kept is not None:
-        return Plan(load_recipe(overrides=kept), (f"as planned before ({out / FILE})",))
-    recipe, reasons = _chosen(len(listing.files), len(listing.labels), side, given, budget.minutes, started)
+    kept, before = _kept(out / FILE, asked)
+    if kept is not None and (before == budget.minutes or (out / "state.safetensors").exists()):
+        epochs = kept["epochs"] if "epochs" in given else max(1, round(kept["epochs"] * budget.minutes / before))
+        longer = f", but {epochs} epochs instead of {kept['epochs']}" if epochs != kept["epochs"] else ""
+        return Plan(load_recipe(overrides=kept | {"epochs": epochs}), (f"as planned before ({out / FILE}){longer}",))
+    mirrored = None if "flip" in given else try_mirrored(listing)
+    name = name_of(started) if started else None
+    recipe, reasons = _chosen(len(listing.files), len(listing.labels), side, given, budget.minutes, name, mirrored)
+    reasons += _uneven(listing, recipe)
     storage.write_text(out / FILE, json.dumps({"asked": asked, "recipe": dump(recipe)}, indent=1))
     return Plan(recipe, reasons)
 
@@ -89,7 +109,7 @@ def typical_side(listing: Listing) -> int:
 
 
 def _chosen(
-    count: int, classes: int, side: int, fields: Mapping[str, Any], minutes: float, started: bool
+    count: int, classes: int, side: int, fields: Mapping[str, Any], minutes: float, started: str | None, mirrored: Mirrored | None
 ) -> tuple[Recipe, tuple[str, ...]]:
     natural = max((size for size in SIZES if size <= 1.25 * side), default=SIZES[0])
     batch = int(np.clip(2 ** round(np.log2(max(1, count) / 40)), 16, 128))
@@ -98,30 +118,57 @@ def _chosen(
         "batch": batch,
         "weight_decay": 5e-4,
         "sizes": (),
+        "nesterov": True,
         "rate": RATE * (0.2 if started else 1.0) * 2048 / 64,
+        "smoothing": 0.0 if fields.get("label_separator") else 0.1,
+        "crop_area": (0.5, 1.0) if few or natural <= 96 else (0.2, 1.0),
     }
-    base["crop_area"] = (0.5, 1.0) if few or natural <= 96 else (0.2, 1.0)
+    if mirrored is not None:
+        base["flip"] = not mirrored.hurts
     steps = max(1, count // int(fields.get("batch", batch)))
     seconds, chosen, epochs = 0.0, base, LEAST_EPOCHS
-    for arch, share in CANDIDATES:
-        if started and "arch" not in fields and arch != CANDIDATES[0][0]:
-            break  # the weights say which network it is
+    for arch, share in _candidates(natural, few, started):
         size = max(SIZES[0], int(share * natural) // 32 * 32)
         chosen = base | {"arch": arch, "size": size} | dict(fields)
         seconds = step_seconds(load_recipe(overrides=chosen | {"epochs": 1}), classes)
-        epochs = int(0.9 * 60 * minutes / (seconds * steps))
+        epochs = int(SHARE * 60 * minutes / (seconds * steps))
         if epochs >= max(ENOUGH_EPOCHS, min(MOST_EPOCHS, ENOUGH_STEPS // steps)) or {"arch", "size"} <= set(fields):
             break
-    most = min(MOST_EPOCHS, max(ENOUGH_EPOCHS, MOST_STEPS // steps))
+    most = min(MOST_EPOCHS, max(2 * ENOUGH_EPOCHS, MOST_STEPS // steps))
     recipe = load_recipe(overrides={"epochs": int(np.clip(epochs, LEAST_EPOCHS, most))} | chosen)
-    flips = "on" if recipe.flip else "off"
     return recipe, (
-        f"{count} pictures of {classes} classes, short side {side}: {recipe.arch} at {recipe.size}x{recipe.size}",
+        f"{count} pictures of {classes} classes, short side {side}: {recipe.arch} at {recipe.size}x{recipe.width or recipe.size}",
         f"{recipe.epochs} epochs of {steps} steps with {recipe.batch} pictures, {seconds:.2f} s each: about "
         f"{max(1, round(recipe.epochs * steps * seconds / 60))} minutes",
-        f"rate {recipe.rate * recipe.batch / 2048:.3g}, crops from {recipe.crop_area[0]:.0%}, flips {flips}",
+        f"rate {recipe.rate * recipe.batch / 2048:.3g}, crops from {recipe.crop_area[0]:.0%}, {_flips(recipe, mirrored)}",
         "any of it by --set, more time by --minutes, the paper's recipe by --recipe paper",
     )
+
+
+def _candidates(natural: int, few: bool, started: str | None) -> tuple[tuple[str, float], ...]:
+    if started:
+        return ((started, 1.0), (started, 0.6))
+    if natural > TINY:
+        return CANDIDATES
+    return SMALL if few else (*CANDIDATES[:2], *SMALL)
+
+
+def _uneven(listing: Listing, recipe: Recipe) -> tuple[str, ...]:
+    """A line where classes are so uneven that the rare ones will hardly be learnt."""
+    counts = Counter(place for target in listing.targets for place in places(target))
+    most, least = max(counts.values(), default=1), min(counts.values(), default=1)
+    if listing.many or recipe.balance or most < UNEVEN * least:
+        return ()
+    return (f"classes have {least} to {most} pictures: --set balance=1 draws them equally often and scores by class",)
+
+
+def _flips(recipe: Recipe, mirrored: Mirrored | None) -> str:
+    """Whether pictures are mirrored, and what was found of it."""
+    flips = f"flips {'on' if recipe.flip else 'off'}"
+    if mirrored is None or not mirrored.count:
+        return flips
+    found = f"{mirrored.plain:.0%} of {mirrored.count} pictures look most like another of their class"
+    return f"{flips}: {found}, {mirrored.mirrored:.0%} when mirrored"
 
 
 def step_seconds(recipe: Recipe, classes: int) -> float:
@@ -132,7 +179,7 @@ def step_seconds(recipe: Recipe, classes: int) -> float:
         optimizer, objective = make_optimizer(network, recipe), supervised(recipe.smoothing)
         set_rate(optimizer, 1e-4)
         count = min(TRIAL, recipe.batch)
-        images = torch.randn(count, recipe.channels, recipe.size, recipe.size).contiguous(memory_format=torch.channels_last)
+        images = torch.randn(count, recipe.channels, *sides_of(recipe)).contiguous(memory_format=torch.channels_last)
         targets = torch.zeros(count, dtype=torch.long)
         times = []
         for _ in range(3):
@@ -142,10 +189,12 @@ def step_seconds(recipe: Recipe, classes: int) -> float:
     return min(times[1:]) * recipe.batch / count
 
 
-def _kept(path: Path, asked: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The recipe of an earlier plan that answered the same question."""
+def _kept(path: Path, asked: Mapping[str, Any]) -> tuple[dict[str, Any] | None, float]:
+    """The recipe of an earlier plan that answered the same question but for the minutes, and the minutes of that one."""
     try:
         saved = json.loads(path.read_text())
-        return saved["recipe"] if saved["asked"] == json.loads(json.dumps(asked)) else None
+        before = float(saved["asked"]["minutes"])
+        same = saved["asked"] | {"minutes": asked["minutes"]} == json.loads(json.dumps(asked))
+        return (saved["recipe"], before) if same else (None, 0.0)
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return None, 0.0

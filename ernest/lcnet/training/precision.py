@@ -8,7 +8,7 @@ from torch import nn
 
 from ernest.device import autocast, supports_bf16
 from ernest.lcnet.training.losses import Objective
-from ernest.lcnet.training.recipe import Recipe
+from ernest.lcnet.training.recipe import Recipe, sides_of
 
 GAIN = 1.1
 """bfloat16 has to be this much faster, or its coarser sums are not worth it."""
@@ -27,7 +27,8 @@ def choose_bf16(network: nn.Module, objective: Objective, recipe: Recipe) -> boo
     if not supports_bf16():
         return False
     twin = deepcopy(network).train()
-    images = torch.linspace(-2, 2, recipe.size).expand(min(TRIAL, recipe.batch), recipe.channels, recipe.size, recipe.size)
+    height, width = sides_of(recipe)
+    images = torch.linspace(-2, 2, width).expand(min(TRIAL, recipe.batch), recipe.channels, height, width)
     targets = torch.zeros(len(images), dtype=torch.long)
     seconds: dict[bool, list[float]] = {False: [], True: []}
     with torch.random.fork_rng(devices=[]):

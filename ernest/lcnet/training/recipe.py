@@ -16,7 +16,7 @@ from ernest.overrides import FieldError, build, read_tree
 
 Precision = Literal["auto", "fp32", "bf16"]
 Strides = Literal["auto", "published", "32", "64"]
-Fit = Literal["crop", "squash"]
+Fit = Literal["crop", "squash", "letterbox"]
 
 RATE_BATCH = 2048
 """The batch that `Recipe.rate` is meant for; other batches scale it (arXiv 2109.15099 trains 4 x 512 pictures a step)."""
@@ -46,13 +46,22 @@ class Recipe:
     `size` itself below 96.
 
     `fit` says what becomes of pictures that are no squares: "crop" looks at their middle, as the published networks do, "squash"
-    presses the whole picture into the square, in training too, for what shows at the ends of long ones.
+    presses the whole picture into the square, in training too, for what shows at the ends of long ones; "letterbox" keeps its
+    form and fills what is left with the mean. With these two `width` may differ from `size`, which then is the height.
+
+    `label_separator` stands between the labels of a picture that may have several, or none: in the names of folders and in the
+    cells of a table ("+" for "cat+dog"); lists in JSON need none. Empty: every picture has one label. `balance` draws rare
+    classes more often, by (pictures of the class) to the power of -`balance`: 1 draws all equally often, and the best network
+    is then the one with the highest mean recall of the classes.
+
+    A training ends before its last epoch after `patience` epochs without a better network; 0 is never.
 
     `held_out` is the fraction of each class that is kept for evaluation where the data have no validation part.
     """
 
     arch: str = "PPLCNet_x1_0"
     size: int = 224
+    width: int | None = None
     channels: int = 3
     strides: Strides = "auto"
     dropout: float | None = None
@@ -77,6 +86,9 @@ class Recipe:
     erase: float = 0.0
     resize: int | None = None
     fit: Fit = "crop"
+    label_separator: str = ""
+    balance: float = 0.0
+    patience: int = 0
     held_out: float = 0.1
     seed: int = 0
     precision: Precision = "auto"
@@ -92,12 +104,16 @@ class Recipe:
         for field in ("size", "epochs", "batch", "rate"):
             if getattr(self, field) <= 0:
                 raise ValueError(f"{field}: expected a positive number, got {getattr(self, field)}")
-        for field in ("warmup", "weight_decay", "augment", "magnitude", "seed"):
+        for field in ("warmup", "weight_decay", "augment", "magnitude", "patience", "seed"):
             if getattr(self, field) < 0:
                 raise ValueError(f"{field}: expected 0 or more, got {getattr(self, field)}")
         for field in ("dropout", "momentum", "smoothing", "ema", "erase", "held_out"):
             if not 0 <= (getattr(self, field) or 0) < 1:
                 raise ValueError(f"{field}: expected 0 to below 1, got {getattr(self, field)}")
+        if not 0 <= self.balance <= 1:
+            raise ValueError(f"balance: expected 0 to 1, got {self.balance}")
+        if self.balance and self.label_separator:
+            raise ValueError("balance: pictures of several labels belong to no one class; leave balance or label_separator out")
         if self.magnitude > 10:
             raise ValueError(f"magnitude: expected 0 to 10, got {self.magnitude}")
         if len(self.stage_rates) != 6 or min(self.stage_rates) < 0:
@@ -108,8 +124,10 @@ class Recipe:
                 raise ValueError(f"{field}: expected two positive numbers, the smaller first, got {low_high}")
         if self.at_once is not None and self.at_once < 1:
             raise ValueError(f"at_once: expected 1 or more, got {self.at_once}")
-        if self.resize is not None and self.fit == "squash":
-            raise ValueError("resize: a picture that is squashed has no border to cut away; leave resize or fit out")
+        if self.resize is not None and self.fit != "crop":
+            raise ValueError("resize: a picture that is seen whole has no border to cut away; leave resize or fit out")
+        if self.width is not None and (self.width < 1 or self.fit == "crop"):
+            raise ValueError(f"width: expected a positive width, with fit squash or letterbox, got {self.width} with {self.fit}")
         if self.resize is not None and self.resize < self.size:
             raise ValueError(f"resize: expected at least the size of {self.size}, got {self.resize}")
         if min(self.sizes, default=1) < 1:
@@ -170,18 +188,37 @@ def architecture_of(recipe: Recipe, classes: int) -> Architecture:
     return replace(chosen, in_channels=recipe.channels, dropout=dropout)
 
 
+def sides_of(recipe: Recipe, size: int | None = None) -> tuple[int, int]:
+    """Height and width of what the network sees, or of the same form with the height `size`."""
+    height, width = recipe.size, recipe.width or recipe.size
+    return (height, width) if size is None else (size, max(1, round(size * width / height)))
+
+
+def largest_sides(recipe: Recipe) -> tuple[int, int]:
+    """Height and width of the largest images that a training with `sizes` sees."""
+    return sides_of(recipe, max((recipe.size, *recipe.sizes)))
+
+
+def name_of(architecture: Architecture) -> str:
+    """The `arch` whose widths and blocks these are; that of the paper's x1.0 where there is none."""
+    for name, one in (*PUBLISHED.items(), ("small", small_images(1))):
+        if (one.scale, one.stages, one.stem) == (architecture.scale, architecture.stages, architecture.stem):
+            return name
+    return Recipe.arch
+
+
 def preprocessing_of(recipe: Recipe) -> Preprocessing:
     """What pictures go through at evaluation, and with the trained network ever after."""
     whole = recipe.size if recipe.size < SMALL_PICTURES else round(recipe.size * 256 / 224)
     standard = Preprocessing()
     grey = {"mean": (0.449,), "std": (0.226,)} if recipe.channels == 1 else {}  # the means of ImageNet's three
-    if recipe.fit == "squash":
-        return replace(standard, resize=(recipe.size, recipe.size), crop=None, **grey)
+    if recipe.fit != "crop":
+        return replace(standard, resize=sides_of(recipe), crop=None, letterbox=recipe.fit == "letterbox", **grey)
     return replace(standard, resize=recipe.resize or whole, crop=(recipe.size, recipe.size), **grey)
 
 
 def _strides(recipe: Recipe) -> tuple[Stride, ...]:
-    side = min((recipe.size, *recipe.sizes))
+    side = min(sides_of(recipe, min((recipe.size, *recipe.sizes))))
     if recipe.strides == "32" or (recipe.strides == "auto" and side <= 48):
         return STRIDES_32
     if recipe.strides == "64" or (recipe.strides == "auto" and side <= SMALL_PICTURES):

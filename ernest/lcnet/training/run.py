@@ -1,7 +1,7 @@
 """Trains a classifier on a folder of pictures and writes networks, scores and tables: the body of `ernest lcnet train`."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,13 +12,14 @@ from ernest.lcnet.image_io.find import describe_left_out
 from ernest.lcnet.network import PPLCNet
 from ernest.lcnet.training.dataset import PictureDataset, evaluation_reader, read_dataset, training_reader
 from ernest.lcnet.training.listing import LeftOut, Listing, concatenate, read_parts, read_unlabelled
-from ernest.lcnet.training.loop import best_epoch, fit
-from ernest.lcnet.training.losses import Objective, Pair, distillation, mutual, supervised
+from ernest.lcnet.training.loop import best_epoch, fit, score
+from ernest.lcnet.training.losses import Objective, Pair, distillation, mutual, supervised, supervised_sets
 from ernest.lcnet.training.memory import memory_limit, pictures_at_once
 from ernest.lcnet.training.monitor import display, print_classes, print_line
 from ernest.lcnet.training.plan import Budget, make_plan
-from ernest.lcnet.training.recipe import Recipe, architecture_of, dump, load_recipe, preprocessing_of
-from ernest.lcnet.training.scores import draw_confusion, evaluate, per_class, write_classes
+from ernest.lcnet.training.recipe import Recipe, architecture_of, dump, largest_sides, load_recipe, preprocessing_of
+from ernest.lcnet.training.scores import draw_confusion, per_class, write_classes
+from ernest.lcnet.training.sets import SetScores, per_label
 from ernest.lcnet.weights.foreign import UNKNOWN, Foreign, load_checkpoint, load_start
 from ernest.lcnet.weights.native import Checkpoint, read_checkpoint
 
@@ -27,17 +28,26 @@ from ernest.lcnet.weights.native import Checkpoint, read_checkpoint
 class TrainingResult:
     """Where the networks are, what their classes are called, and the scores (0 to 1) of the best epoch, counted from 1.
 
-    `skipped` counts pictures that could not be read, `left_out` other files in the folders, by the reason not to take them.
+    `scores` is that epoch's line of `history.json`: top1, top5, macro_recall, held_out_loss; for many labels a picture exact and
+    macro_f1 instead of the first three. `score` is the one that the best network has the highest of. `skipped` counts
+    pictures that could not be read, `left_out` other files in the folders, by the reason not to take them.
     """
 
     best: Path
     last: Path
     labels: tuple[str, ...]
-    top1: float
-    top5: float
-    epoch: int
+    scores: Mapping[str, float]
     skipped: int
     left_out: LeftOut
+
+    @property
+    def epoch(self) -> int:
+        return int(self.scores["epoch"])
+
+    @property
+    def top1(self) -> float:
+        """The share of pictures whose answer is just right: their class, or the set of all their labels."""
+        return self.scores["exact"] if "exact" in self.scores else self.scores["top1"]
 
 
 def train(
@@ -73,15 +83,19 @@ def train(
     if unlabeled is not None and teacher is None:
         raise ValueError("unlabeled: only a teacher can tell what such pictures show; name one")
     given = load_recipe(overrides=recipe.fields) if isinstance(recipe, Budget) else recipe
+    if given.label_separator and (mutual or teacher is not None):
+        raise ValueError("label_separator: pictures of several labels are learnt without a teacher and without mutual learning")
     saved = load_start(start, foreign) if start is not None else None
     taught = load_checkpoint(teacher, foreign) if teacher is not None else None
-    lists = read_parts(Path(data), None if validation is None else Path(validation), given.held_out, given.seed)
+    lists = read_parts(
+        Path(data), None if validation is None else Path(validation), given.held_out, given.seed, given.label_separator
+    )
     if isinstance(recipe, Budget):
-        recipe = _planned(lists[0], recipe, out, saved is not None, show)
+        recipe = _planned(lists[0], recipe, out, saved, show)
     preprocessing, origin = preprocessing_of(recipe), f"{start}, {teacher}, {mutual}, {foreign}"
     network, objective = _learner(recipe, lists[0].labels, (start, saved), (teacher, taught), mutual)
     if recipe.at_once is None:
-        most = pictures_at_once(network, max((recipe.size, *recipe.sizes)), recipe.channels, memory_limit())
+        most = pictures_at_once(network, largest_sides(recipe), recipe.channels, memory_limit())
         if most < recipe.batch:
             recipe = replace(recipe, at_once=most)
             if show:
@@ -100,12 +114,12 @@ def train(
     _tell(out, validation_set, recipe, show)
     skipped = len(training_set.skipped) + len(validation_set.skipped)
     files = out / "best.safetensors", out / "last.safetensors"
-    return TrainingResult(*files, training_set.labels, best["top1"], best["top5"], int(best["epoch"]), skipped, left_out)
+    return TrainingResult(*files, training_set.labels, best, skipped, left_out)
 
 
-def _planned(listing: Listing, budget: Budget, out: Path, started: bool, show: bool) -> Recipe:
+def _planned(listing: Listing, budget: Budget, out: Path, started: Checkpoint | None, show: bool) -> Recipe:
     """The recipe that `make_plan` chooses, told on standard error."""
-    plan = make_plan(listing, budget, out, started)
+    plan = make_plan(listing, budget, out, started and started.network.architecture)
     for line in plan.reasons if show else ():
         print_line(f"plan: {line}")
     return plan.recipe
@@ -114,8 +128,10 @@ def _planned(listing: Listing, budget: Budget, out: Path, started: bool, show: b
 def summary(result: TrainingResult) -> str:
     """Where the best network is and how good it is, in a line."""
     left_out = f", {result.skipped} pictures left out" if result.skipped else ""
-    scores = f"top-1 {result.top1:.2%}, top-5 {result.top5:.2%} at epoch {result.epoch}"
-    return f"{result.best}: {scores}, {len(result.labels)} classes{left_out}"
+    found = result.scores
+    names = {"exact": "exact sets", "macro_f1": "mean F1", "top1": "top-1", "top5": "top-5"}
+    scores = ", ".join(f"{name} {found[key]:.2%}" for key, name in names.items() if key in found)
+    return f"{result.best}: {scores} at epoch {result.epoch}, {len(result.labels)} classes{left_out}"
 
 
 Read = tuple[str | Path | None, Checkpoint | None]
@@ -129,7 +145,7 @@ def _learner(recipe: Recipe, labels: Sequence[str], start: Read, teacher: Read, 
         return Pair(network, _network(replace(recipe, seed=recipe.seed + 1), labels, *start)), mutual(recipe.smoothing)
     path, taught = teacher
     if taught is None:
-        return network, supervised(recipe.smoothing)
+        return network, (supervised_sets if recipe.label_separator else supervised)(recipe.smoothing)
     _check_teacher(path, taught, recipe, labels)
     return network, distillation(taught.network)
 
@@ -157,6 +173,8 @@ def _network(recipe: Recipe, labels: Sequence[str], start: str | Path | None, sa
 def _check_teacher(path: str | Path | None, saved: Checkpoint, recipe: Recipe, labels: Sequence[str]) -> None:
     """Raises ValueError unless it knows just these classes, and sees pictures as the recipe makes them."""
     there, preprocessing = saved.network.architecture, preprocessing_of(recipe)
+    if saved.decision.many:
+        raise ValueError(f"{path}: a teacher for many labels a picture, where each has one")
     if there.classes != len(labels):
         raise ValueError(f"{path}: a teacher of {there.classes} classes, but the data have {len(labels)}")
     if saved.labels and saved.labels != tuple(labels):
@@ -171,14 +189,17 @@ def _check_teacher(path: str | Path | None, saved: Checkpoint, recipe: Recipe, l
 
 
 def _tell(out: Path, validation_set: PictureDataset, recipe: Recipe, show: bool) -> None:
-    """Writes and shows the per-class table and the confusion matrix of the best network."""
-    scores = evaluate(read_checkpoint(out / "best.safetensors").network, validation_set, preprocessing_of(recipe))
-    rows = per_class(scores, validation_set.labels)
+    """Writes and shows the per-class table and, of one class a picture, the confusion matrix of the best network."""
+    scores = score(read_checkpoint(out / "best.safetensors").network, validation_set, recipe)
+    labels = validation_set.labels
+    rows = per_label(scores, labels) if isinstance(scores, SetScores) else per_class(scores, labels)
     write_classes(rows, out / "classes.csv")
     if show:
-        print_classes(rows, scores)
+        print_classes(rows, scores.text)
+    if isinstance(scores, SetScores):
+        return
     try:
-        draw_confusion(scores, validation_set.labels, out / "confusion.png")
+        draw_confusion(scores, labels, out / "confusion.png")
     except ImportError:  # a picture is not worth failing for when all else is done
         return
     except Exception as error:  # nor is whatever a font or a name does to it

@@ -2,15 +2,17 @@
 
 import csv
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from ernest import storage
+from ernest.lcnet.decision import ONE, Decision
 from ernest.lcnet.image_io.preprocess import Preprocessing, normalise
 from ernest.lcnet.training.dataset import PictureDataset
 
@@ -25,12 +27,16 @@ MOST_NAMES = 40
 class Scores:
     """Shares from 0 to 1; `confusion[i, j]` counts the pictures of class i that were taken for class j.
 
-    `top5` counts a picture as right if its class is among the five likeliest, or among all of fewer.
+    `top5` counts a picture as right if its class is among the five likeliest, or among all of fewer. `loss` is the mean
+    cross-entropy of the answers, unsmoothed: -log p of the class that is there. With `by_class` the classes count, not the
+    pictures.
     """
 
     top1: float
     top5: float
     confusion: np.ndarray
+    loss: float = 0.0
+    by_class: bool = False
 
     @property
     def macro_recall(self) -> float:
@@ -39,30 +45,53 @@ class Scores:
         there = counts > 0
         return float((self.confusion.diagonal()[there] / counts[there]).mean()) if there.any() else 0.0
 
+    @property
+    def line(self) -> Mapping[str, float]:
+        """What the history keeps of an epoch; the network with the highest `score` is the best."""
+        score = self.macro_recall if self.by_class else self.top1
+        both = {"score": score, "top1": self.top1, "top5": self.top5}
+        return {**both, "macro_recall": self.macro_recall, "held_out_loss": self.loss}
+
+    @property
+    def text(self) -> str:
+        return f"top-1 {self.top1:.2%}, top-5 {self.top5:.2%}, mean recall of the classes {self.macro_recall:.2%}"
+
+    @property
+    def decision(self) -> Decision:
+        return ONE
+
 
 def evaluate(network: nn.Module, pictures: PictureDataset, preprocessing: Preprocessing) -> Scores:
     """Scores on pictures that already have the size that `preprocessing` makes; leaves the network's training mode as it was.
 
     Raises ValueError if an answer is no number: such a network would be scored by whatever the comparison with nan gives.
     """
+    classes = len(pictures.labels)
+    confusion, among, loss = np.zeros((classes, classes), np.int64), 0, 0.0
+    for logits, targets in answers(network, pictures, preprocessing):
+        likeliest = logits.topk(min(5, classes)).indices.numpy()
+        among += int((likeliest == targets[:, None]).sum())
+        loss += float(F.cross_entropy(logits, torch.from_numpy(targets), reduction="sum"))
+        np.add.at(confusion, (targets, likeliest[:, 0]), 1)
+    count = max(1, len(pictures))
+    return Scores(float(confusion.trace() / count), among / count, confusion, loss / count)
+
+
+def answers(network: nn.Module, pictures: PictureDataset, preprocessing: Preprocessing) -> Iterator[tuple[Tensor, np.ndarray]]:
+    """Logits and targets of some pictures after the other. Raises ValueError as `evaluate` does."""
     training = network.training
     network.eval()
-    classes = len(pictures.labels)
-    confusion, among = np.zeros((classes, classes), np.int64), 0
-    with torch.inference_mode():
+    try:
         for start in range(0, len(pictures), BATCH):
             indices = range(start, min(start + BATCH, len(pictures)))
             levels = np.stack([pictures.picture(index) for index in indices])
-            logits = network(normalise(torch.from_numpy(levels).movedim(-1, 1).float(), preprocessing)).float()
+            with torch.inference_mode():
+                logits = network(normalise(torch.from_numpy(levels).movedim(-1, 1).float(), preprocessing)).float()
             if not torch.isfinite(logits).all():
                 raise ValueError("the network's answers are no finite numbers: its weights are damaged, or the rate was too high")
-            targets = pictures.targets[start : start + len(levels)]
-            likeliest = logits.topk(min(5, classes)).indices.numpy()
-            among += int((likeliest == targets[:, None]).sum())
-            np.add.at(confusion, (targets, likeliest[:, 0]), 1)
-    network.train(training)
-    count = max(1, len(pictures))
-    return Scores(float(confusion.trace() / count), among / count, confusion)
+            yield logits, pictures.targets[start : start + len(levels)]
+    finally:
+        network.train(training)
 
 
 @dataclass(frozen=True)

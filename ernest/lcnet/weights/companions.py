@@ -24,11 +24,13 @@ Told = TypeVar("Told")
 
 @dataclass(frozen=True)
 class Settings:
-    """What a `config.json` tells: fields of the architecture, the rate of the dropout, the names of the classes."""
+    """What a `config.json` tells: fields of the architecture, the rate of the dropout, the names of the classes, whether a
+    picture has many of them."""
 
     fields: Mapping[str, Any] = field(default_factory=dict)
     dropout: float | None = None
     labels: tuple[str, ...] = ()
+    many: bool = False
 
 
 def hugging_face_settings(path: Path) -> Settings | None:
@@ -89,7 +91,8 @@ def _hugging_face_settings(about: dict[str, Any]) -> Settings:
     if sorted(names) != list(range(len(names))):
         raise ValueError("id2label does not number the classes from 0")
     labels = tuple(names[number] for number in range(len(names)))
-    return Settings(fields, float(about.get("hidden_dropout_prob", 0.2)), labels)
+    many = about.get("problem_type") == "multi_label_classification"
+    return Settings(fields, float(about.get("hidden_dropout_prob", 0.2)), labels, many)
 
 
 def _stages(table: Any) -> tuple[Stages, tuple[Stride, ...]]:
@@ -178,6 +181,7 @@ class Named:
     classes: int
     strides: tuple[Stride, ...] | None
     preprocessing: Preprocessing
+    many: bool = False
 
 
 TEXT = replace(PADDLECLAS, resize=(80, 160), crop=None)
@@ -185,9 +189,9 @@ TEXT = replace(PADDLECLAS, resize=(80, 160), crop=None)
 PADDLE_NAMED = (
     Named("textline_ori", 2, STRIDES_TEXT_LINE, TEXT),
     Named("language_classification", 10, STRIDES_TEXT_LINE, TEXT),
-    Named("person_attribute", 26, None, replace(TEXT, resize=(256, 192))),
-    Named("pedestrian_attribute", 26, None, replace(TEXT, resize=(256, 192))),
-    Named("vehicle_attribute", 19, None, replace(TEXT, resize=(192, 256))),
+    Named("person_attribute", 26, None, replace(TEXT, resize=(256, 192)), many=True),
+    Named("pedestrian_attribute", 26, None, replace(TEXT, resize=(256, 192)), many=True),
+    Named("vehicle_attribute", 19, None, replace(TEXT, resize=(192, 256)), many=True),
 )
 """Of PULC and PaddleX, by a part of the name of the file or of its folder, and by the number of classes."""
 

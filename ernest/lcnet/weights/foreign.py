@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast, get_args
 
 import torch
 
-from ernest.lcnet.architecture import Architecture, Stride
+from ernest.lcnet.architecture import Activation, Architecture, Stride
+from ernest.lcnet.decision import ONE
 from ernest.lcnet.image_io.preprocess import HUGGING_FACE, PADDLECLAS, TEXT_LINE, TIMM, Preprocessing, describe
 from ernest.lcnet.network import PPLCNet
 from ernest.lcnet.weights.arrange import Parts, arrange, fill_network, recognise, select
@@ -50,11 +51,14 @@ class Foreign:
     """What you know of a file of others: it goes before whatever the file, its neighbours and its name tell. None: unknown.
 
     `strides` are those of `Architecture`; `dropout` is the rate of Paddle's dropout, which scales when it classifies.
+    `many`: trained for several labels a picture, each by a sigmoid of its own. `activation` is that of the first version.
     """
 
     strides: tuple[Stride, ...] | None = None
     dropout: float | None = None
     preprocessing: Preprocessing | None = None
+    many: bool = False
+    activation: Activation | None = None
 
 
 UNKNOWN = Foreign()
@@ -76,17 +80,23 @@ def foreign_of(
     preprocessing: str | None = None,
     squash: tuple[int, int] | None = None,
     dropout: float | None = None,
+    many: bool = False,
+    activation: str | None = None,
 ) -> Foreign:
     """What the options of a command say. `squash` presses whole pictures into (height, width), with the rest of
     `preprocessing`. Raises ValueError, which names the option."""
     if preprocessing is not None and preprocessing not in RULES:
         raise ValueError(f"preprocessing: expected one of {', '.join(RULES)}, got {preprocessing}")
+    if activation is not None and activation not in get_args(Activation):
+        raise ValueError(f"activation: expected one of {', '.join(get_args(Activation))}, got {activation}")
     rule = RULES[preprocessing] if preprocessing is not None else None
     if squash is not None:
         if rule is None:
             raise ValueError("squash: name the pre-processing, too, whose colours and mean are meant: --preprocessing paddleclas")
         rule = replace(rule, resize=squash, crop=None)
-    return Foreign(parse_strides(strides) if strides is not None else None, dropout, rule)
+    return Foreign(
+        parse_strides(strides) if strides is not None else None, dropout, rule, many, cast(Activation | None, activation)
+    )
 
 
 def parse_strides(text: str) -> tuple[Stride, ...]:
@@ -135,7 +145,9 @@ def load_checkpoint(path: str | Path, foreign: Foreign = UNKNOWN) -> Checkpoint:
 def refuse_foreign(path: Path, foreign: Foreign) -> None:
     """Raises ValueError if anything is said of a file that is our own."""
     if foreign != UNKNOWN:
-        raise ValueError(f"{path}: pre-processing, dropout and strides are for the files of others; this one holds its own")
+        raise ValueError(
+            f"{path}: pre-processing, dropout, strides and many labels are for the files of others; this one holds its own"
+        )
 
 
 def load_start(path: str | Path, foreign: Foreign = UNKNOWN) -> Checkpoint:
@@ -170,7 +182,7 @@ def _load_foreign(path: Path, foreign: Foreign) -> Checkpoint:
         (named and named.strides, f"the network's name, {named.part if named else ''}"),
         (architecture.strides, "timm's" if parts.origin.startswith("timm") else "assumed"),
     )
-    architecture = replace(architecture, strides=strides, activation=exported.activation if exported else architecture.activation)
+    architecture = replace(architecture, strides=strides)
     factor = _factor(reading, parts, foreign, beside, exported.dropout if exported else None)
     lines = any(isinstance(stride, tuple) for stride in strides)
     preprocessing = reading.first(
@@ -182,13 +194,23 @@ def _load_foreign(path: Path, foreign: Foreign) -> Checkpoint:
         (_assumed(parts, architecture, lines), "assumed"),
     )
     preprocessing = reading.fitted(preprocessing, architecture.in_channels)
+    if parts.origin in ("PaddleClas", "Hugging Face"):  # no tensor shows it, and the paper trained both
+        told = (foreign.activation, "given"), (exported and exported.activation, "as exported")
+        told += (beside.fields.get("activation"), "config.json"), (architecture.activation, "assumed")
+        architecture = replace(architecture, activation=reading.first("activation", *told))
+    elif foreign.activation not in (None, architecture.activation):
+        raise ValueError(f"activation: {parts.origin} has {architecture.activation}")
+    sources = ((foreign.many, "given"), (beside.many, "config.json"), (named and named.many, "the network's name"))
+    whence = next((source for many, source in sources if many), None)
+    if whence is not None:
+        reading.taken.append(f"many labels a picture ({whence})")
     network = empty_network(architecture)
     fill_network(network, parts.origin, arrange(parts, factor), "config.json" if beside.fields else "")
     if beside.labels and len(beside.labels) != architecture.classes:
         raise ValueError(f"config.json: names {len(beside.labels)} classes, but the weights have {architecture.classes}")
     text = reading.text(path, parts, architecture, place)
     about = {"origin": parts.origin, "file": path.name, "read_as": text}
-    return Checkpoint(network.eval(), beside.labels, preprocessing, about)
+    return Checkpoint(network.eval(), beside.labels, preprocessing, about, decision=replace(ONE, many=whence is not None))
 
 
 def _beside(path: Path, parts: Parts, wants_pictures: bool) -> tuple[Settings, Preprocessing | None]:

@@ -15,6 +15,7 @@ from torch import nn
 
 from ernest import storage
 from ernest.lcnet.architecture import Architecture, Block
+from ernest.lcnet.decision import ONE, Decision
 from ernest.lcnet.folding import fold
 from ernest.lcnet.image_io.preprocess import PADDLECLAS, Preprocessing
 from ernest.lcnet.network import PPLCNet
@@ -34,6 +35,7 @@ class Checkpoint:
     """A network with its metadata. `labels` is empty where nobody named the classes; `about` is JSON: a recipe, scores, a source.
 
     `precision` ("fp32", "bf16" or "int8") is that of a deployed network, None for one that may be trained on or deployed.
+    `decision` says whether a picture has one label or many, and how likely they have to be.
     """
 
     network: PPLCNet
@@ -41,6 +43,7 @@ class Checkpoint:
     preprocessing: Preprocessing = PADDLECLAS
     about: Mapping[str, Any] = field(default_factory=dict)
     precision: Precision | None = None
+    decision: Decision = ONE
 
 
 def save(
@@ -50,13 +53,14 @@ def save(
     preprocessing: Preprocessing = PADDLECLAS,
     about: Mapping[str, Any] | None = None,
     precision: Precision | None = None,
+    decision: Decision = ONE,
 ) -> None:
     """Writes `network`, folded or not, in float32. The file appears whole or not at all, and replaces an earlier one.
 
     Raises ValueError if labels or pre-processing are not those of such a network, and OSError.
     """
-    saved = Checkpoint(network, tuple(labels), preprocessing, about or {}, precision)
-    check_fit(network.architecture, saved.labels, preprocessing)
+    saved = Checkpoint(network, tuple(labels), preprocessing, about or {}, precision, decision)
+    check_fit(network.architecture, saved.labels, preprocessing, decision)
     tensors = {name: tensor.detach() for name, tensor in network.state_dict().items()}
     tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
     text = metadata(saved) | {"architecture": asdict(network.architecture), "folded": is_folded(network)}
@@ -79,7 +83,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         network = empty_network(architecture_from_json(about["architecture"]), bool(about["folded"]))
         fill(network, read_weights(path))
         saved = Checkpoint(network.eval(), *parse_metadata(about))
-        check_fit(network.architecture, saved.labels, saved.preprocessing)
+        check_fit(network.architecture, saved.labels, saved.preprocessing, saved.decision)
         return saved
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path}: damaged: the metadata {KEY} lacks or misspells something ({error})") from None
@@ -106,6 +110,7 @@ def metadata(saved: Checkpoint) -> dict[str, Any]:
         "preprocessing": asdict(saved.preprocessing),
         "about": dict(saved.about),
         "precision": saved.precision,
+        "decision": asdict(saved.decision),
     }
 
 
@@ -121,14 +126,19 @@ def decode_metadata(text: str) -> dict[str, Any]:
     return about
 
 
-def parse_metadata(about: Mapping[str, Any]) -> tuple[tuple[str, ...], Preprocessing, Mapping[str, Any], Precision | None]:
-    """Labels, pre-processing, `about` and precision from decoded metadata. Raises KeyError, TypeError or ValueError."""
+Told = tuple[tuple[str, ...], Preprocessing, Mapping[str, Any], Precision | None, Decision]
+
+
+def parse_metadata(about: Mapping[str, Any]) -> Told:
+    """Labels, pre-processing, `about`, precision and decision from decoded metadata. Raises KeyError, TypeError or ValueError."""
     preprocessing: dict[str, Any] = {}
     for name, value in about["preprocessing"].items():
         preprocessing[name] = tuple(value) if isinstance(value, list) else value
     if about["precision"] not in (None, *get_args(Precision)):
         raise ValueError(f"precision: expected one of {', '.join(get_args(Precision))}, got {about['precision']}")
-    return tuple(map(str, about["labels"])), Preprocessing(**preprocessing), dict(about["about"]), about["precision"]
+    decision = Decision(bool(about["decision"]["many"]), tuple(map(float, about["decision"]["thresholds"])))
+    labels, rule = tuple(map(str, about["labels"])), Preprocessing(**preprocessing)
+    return labels, rule, dict(about["about"]), about["precision"], decision
 
 
 def architecture_from_json(fields: Mapping[str, Any]) -> Architecture:
@@ -138,8 +148,12 @@ def architecture_from_json(fields: Mapping[str, Any]) -> Architecture:
     return Architecture(**{**fields, "strides": strides, "stages": stages})
 
 
-def check_fit(architecture: Architecture, labels: Sequence[str], preprocessing: Preprocessing) -> None:
-    """Raises ValueError if the labels are not one a class, or if the pre-processing makes another number of channels."""
+def check_fit(architecture: Architecture, labels: Sequence[str], preprocessing: Preprocessing, decision: Decision = ONE) -> None:
+    """Raises ValueError if labels or thresholds are not one a class, or the pre-processing makes another number of channels."""
+    if len(decision.thresholds) not in (0, 1, architecture.classes):
+        raise ValueError(
+            f"thresholds: expected one for each of the {architecture.classes} classes, got {len(decision.thresholds)}"
+        )
     if labels and len(labels) != architecture.classes:
         raise ValueError(f"labels: expected one for each of the {architecture.classes} classes, got {len(labels)}")
     channels = len(preprocessing.mean)

@@ -289,3 +289,37 @@ def test_any_view_of_a_block_of_memory_is_what_it_shows(seed: int, models, expec
     for runtime in RUNTIMES:
         error = (models[runtime].run(images) - right).abs().max()
         assert error <= TOLERANCE * right.abs().max().clamp(min=1), (runtime, shape, strides, dtype)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("to", ["onnx", "openvino"])
+def test_a_weight_that_is_no_number_is_refused_wherever_it_is(to: str, value: float, checkpoint, tmp_path) -> None:
+    """Some are behind a Relu or a Clip, from which runtimes make a number."""
+    import json
+
+    import onnx
+    import openvino
+    from onnx import numpy_helper
+
+    from ernest.lcnet.deployment.export import onnx_model, set_metadata
+    from ernest.lcnet.weights.native import KEY, metadata, read_checkpoint
+
+    saved = read_checkpoint(checkpoint)
+    graph, text = onnx_model(saved.network), json.dumps(metadata(saved))
+    set_metadata(graph, text)
+    names = [place for place, one in enumerate(graph.graph.initializer) if one.data_type == onnx.TensorProto.FLOAT]
+    for place in names[:: max(1, len(names) // 8)]:
+        broken = onnx.ModelProto()
+        broken.CopyFrom(graph)
+        tensor = broken.graph.initializer[place]
+        values = numpy_helper.to_array(tensor).copy()
+        values.flat[values.size // 2] = value
+        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+        path = tmp_path / "x.onnx"
+        path.write_bytes(broken.SerializeToString())
+        if to == "openvino":
+            converted, path = openvino.Core().read_model(path), tmp_path / "x.xml"
+            converted.set_rt_info(text, [KEY])
+            openvino.save_model(converted, path, compress_to_fp16=False)
+        with pytest.raises(ValueError, match=r"x\..* holds values that are no finite numbers: the file is damaged"):
+            open_model(path)

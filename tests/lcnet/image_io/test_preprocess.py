@@ -108,3 +108,21 @@ def test_wrong_pictures_and_rules_are_told() -> None:
         Preprocessing(std=(0.2, 0.0, 0.2))
     with pytest.raises(ValueError, match="resize: expected positive sides, got 0"):
         Preprocessing(resize=0)
+    with pytest.raises(ValueError, match="letterbox: expected a resize of "):
+        Preprocessing(resize=64, crop=None, letterbox=True)
+
+
+@pytest.mark.parametrize("shape", [(64, 256), (256, 64), (1, 500), (30, 30), (7, 9)])
+def test_in_a_letterbox_a_picture_keeps_its_form_on_the_mean(shape: tuple[int, int]) -> None:
+    box, content = (32, 48), picture(*shape)
+    rule = Preprocessing(resize=box, crop=None, letterbox=True, antialias=True)
+    factor = min(box[0] / shape[0], box[1] / shape[1])
+    tall, wide = (max(1, round(side * factor)) for side in shape)
+    top, left = (box[0] - tall) // 2, (box[1] - wide) // 2
+    found = prepare(content, rule)[0]
+    assert found.shape == (3, *box)
+    inner = prepare(content, replace(rule, resize=(tall, wide), letterbox=False))[0]
+    assert torch.equal(found[:, top : top + tall, left : left + wide], inner)
+    outside = torch.ones(box, dtype=torch.bool)
+    outside[top : top + tall, left : left + wide] = False
+    assert found[:, outside].abs().max() < 0.5 / 255 / 0.22 + 1e-6 if outside.any() else True  # the mean, to the nearest level

@@ -17,6 +17,7 @@ from ernest.lcnet.training.dataset import (
     batch,
     batches,
     dataset_from_arrays,
+    draw_order,
     evaluation_reader,
     evaluation_transform,
     read_dataset,
@@ -24,7 +25,7 @@ from ernest.lcnet.training.dataset import (
     training_reader,
 )
 from ernest.lcnet.training.listing import Listing, read_listing
-from ernest.lcnet.training.recipe import Recipe, preprocessing_of
+from ernest.lcnet.training.recipe import Recipe, load_recipe, preprocessing_of
 
 RECIPE = Recipe(size=32, batch=8, epochs=2)
 
@@ -174,3 +175,30 @@ def test_broken_pictures_are_named_and_refused_or_skipped(folder: Path) -> None:
     only_broken = Listing(listing.files[:1] + listing.files[6:], listing.targets[:1] + listing.targets[6:], listing.labels)
     with pytest.raises(ValueError, match="class 'a': none of its pictures can be read"):
         read_dataset(only_broken, form, skip=True)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_balanced_draws_show_all_classes_equally_often_and_each_picture_as_often_as_its_neighbour(seed: int) -> None:
+    targets = np.random.default_rng(seed).permutation(np.repeat([0, 1, 2], [500, 90, 10]))
+    for balance, shares in ((1.0, [200, 200, 200]), (0.5, np.sqrt([500, 90, 10]) * 600 / np.sqrt([500, 90, 10]).sum())):
+        order = draw_order(targets, balance, np.random.default_rng(seed))
+        assert np.abs(np.bincount(targets[order]) - shares).max() <= 1
+        drawn = np.bincount(order, minlength=600)
+        assert all(np.ptp(drawn[targets == place]) <= 1 for place in range(3))
+        assert (np.diff(np.flatnonzero(targets[order] == 0)) > 1).sum() > 50  # mixed, not one class after the other
+    assert sorted(draw_order(targets, 0.0, np.random.default_rng(seed))) == list(range(600))
+
+
+@pytest.mark.parametrize("fit", ["squash", "letterbox"])
+@pytest.mark.parametrize("shape", [(64, 256), (256, 64), (40, 40)])
+def test_images_that_are_no_squares_are_the_same_in_training_and_evaluation(fit: str, shape: tuple[int, int]) -> None:
+    whole = {"crop_area": (1.0, 1.0), "crop_aspect": (1.0, 1.0), "flip": False}
+    recipe = load_recipe(overrides=whole | {"size": 32, "width": 96, "fit": fit, "batch": 4})
+    rows = np.linspace(0, 200, shape[0])[:, None, None] + np.linspace(0, 40, shape[1])[None, :, None]
+    picture = np.broadcast_to(rows, (*shape, 3)).astype(np.uint8)
+    pictures = dataset_from_arrays([picture] * 4, np.zeros(4), ("a", "b"))
+    seen, _ = batch(pictures, recipe, np.arange(4), (0, 0, 0))
+    assert seen.shape == (4, 3, 32, 96)
+    assert (seen[0] - prepare(picture, preprocessing_of(recipe))[0]).abs().max() < 1.5 / 255 / 0.22
+    larger, _ = batch(pictures, replace(recipe, sizes=(48,)), np.arange(4), (0, 0, 0))
+    assert larger.shape == (4, 3, 48, 144)

@@ -13,10 +13,12 @@ from safetensors.torch import load_file
 
 from ernest.lcnet import PPLCNet
 from ernest.lcnet.training.dataset import PictureDataset, dataset_from_arrays, evaluation_transform
-from ernest.lcnet.training.loop import Report, fit
+from ernest.lcnet.training.loop import Report, best_epoch, fit
 from ernest.lcnet.training.losses import Objective, Pair, mutual, supervised
 from ernest.lcnet.training.precision import choose_bf16
 from ernest.lcnet.training.recipe import Recipe, architecture_of, preprocessing_of
+from ernest.lcnet.training.scores import Scores
+from ernest.lcnet.training.state import TrainerState
 from ernest.lcnet.weights.native import read_checkpoint
 
 RECIPE = Recipe(
@@ -90,9 +92,35 @@ def test_it_learns_and_keeps_the_best_and_the_last(pictures: tuple[PictureDatase
     assert best.labels == ("lines", "columns", "none")
     assert best.preprocessing == preprocessing_of(RECIPE)
     assert same(last.network, network)
-    top = [line["top1"] for line in progress.history]
-    assert best.about["top1"] == max(top)
-    assert best.about["epoch"] == 1 + top.index(max(top))
+    keys = [(-line["top1"], line["held_out_loss"]) for line in progress.history]
+    assert (-best.about["top1"], best.about["held_out_loss"]) == min(keys)
+    assert best.about["epoch"] == 1 + keys.index(min(keys))
+
+
+def test_a_run_that_is_over_goes_on_with_more_epochs(pictures: tuple[PictureDataset, PictureDataset], tmp_path: Path) -> None:
+    short, long = replace(RECIPE, epochs=1), replace(RECIPE, epochs=2)
+    first = fit(fresh(), supervised(0.1), *pictures, short, tmp_path)
+    whole = fit(fresh(), supervised(0.1), *pictures, long, tmp_path)
+    assert (len(first.history), len(whole.history)) == (1, 2)
+    assert whole.history[0] == first.history[0]
+    assert read_checkpoint(tmp_path / "last.safetensors").about["epoch"] == 2
+
+
+def test_a_run_ends_once_it_brings_no_better_network(
+    pictures: tuple[PictureDataset, PictureDataset], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tops = iter([0.5, 0.7, 0.6, 0.7, 0.9])
+    monkeypatch.setattr("ernest.lcnet.training.loop.score", lambda *_: Scores(next(tops), 1.0, np.eye(3, dtype=int), 0.1))
+    ended = fit(fresh(), supervised(0.1), *pictures, replace(RECIPE, epochs=5, patience=2), tmp_path)
+    assert [line["top1"] for line in ended.history] == [0.5, 0.7, 0.6, 0.7]
+    more = fit(fresh(), supervised(0.1), *pictures, replace(RECIPE, epochs=5, patience=3), tmp_path)
+    assert [line["top1"] for line in more.history] == [0.5, 0.7, 0.6, 0.7, 0.9]
+
+
+def test_of_equal_scores_the_surer_network_is_the_best() -> None:
+    lines = [(0.5, 0.1), (0.9, 0.4), (0.9, 0.2), (0.9, 0.2), (0.8, 0.0)]
+    history = tuple({"score": score, "held_out_loss": loss} for score, loss in lines)
+    assert best_epoch(TrainerState("", False, history=history)) == 2
 
 
 @pytest.mark.parametrize("kind", ["plain", "averaged", "mutual"])
@@ -161,7 +189,7 @@ def test_a_state_of_another_run_is_refused(pictures: tuple[PictureDataset, Pictu
     fit(fresh(), supervised(0.1), learn, score, replace(RECIPE, epochs=1), tmp_path)
     images, targets = stripes(96, 5)
     for recipe, other, origin in (
-        (replace(RECIPE, epochs=2), learn, ""),
+        (replace(RECIPE, epochs=1, rate=6.4), learn, ""),
         (replace(RECIPE, epochs=1), dataset_from_arrays(images, targets, learn.labels), ""),
         (replace(RECIPE, epochs=1), learn, "other.pdparams"),
     ):

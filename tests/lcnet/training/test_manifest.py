@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 )
 def test_all_of_these_say_the_same(name: str, content: str | bytes, folder: Path) -> None:
     (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert read_manifest(folder / name) == [(folder / "a/1.png", "cat"), (folder / "a/2.png", "dog")]
+    assert read_manifest(folder / name) == [(folder / "a/1.png", ("cat",)), (folder / "a/2.png", ("dog",))]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_all_of_these_say_the_same(name: str, content: str | bytes, folder: Path
 )
 def test_labels_of_json_are_one_word(value: object, label: str, folder: Path) -> None:
     (folder / "x.jsonl").write_text(json.dumps({"file": "a/1.png", "label": value}))
-    assert read_manifest(folder / "x.jsonl") == [(folder / "a/1.png", label)]
+    assert read_manifest(folder / "x.jsonl") == [(folder / "a/1.png", (label,))]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The recipe that is chosen where none is named: what follows from the pictures, the time and the fields that are given."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from torch import nn
 from ernest.lcnet import PPLCNet
 from ernest.lcnet.training import plan as planning
 from ernest.lcnet.training import train
+from ernest.lcnet.training.flips import Mirrored
 from ernest.lcnet.training.listing import Listing
 from ernest.lcnet.training.loop import update
 from ernest.lcnet.training.losses import supervised
@@ -23,14 +25,15 @@ from tests.lcnet.training.test_listing import write
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """A machine whose time for a picture grows with its area and with the width of the network; and the side of pictures."""
-    facts = {"nanoseconds": 150.0, "side": 224.0}
-    width = {"PPLCNet_x0_25": 0.15, "PPLCNet_x0_5": 0.35, "PPLCNet_x1_0": 1.0}
+    facts = {"nanoseconds": 150.0, "side": 224.0, "mirrored": 0.45}
+    width = {"PPLCNet_x0_25": 0.15, "PPLCNet_x0_5": 0.35, "PPLCNet_x1_0": 1.0, "small": 0.1}
 
     def seconds(recipe: Recipe, classes: int) -> float:
         return 1e-9 * facts["nanoseconds"] * recipe.batch * recipe.size**2 * width.get(recipe.arch, 1.0)
 
     monkeypatch.setattr(planning, "step_seconds", seconds)
     monkeypatch.setattr(planning, "typical_side", lambda listing: int(facts["side"]))
+    monkeypatch.setattr(planning, "try_mirrored", lambda listing: Mirrored(300, 0.5, facts["mirrored"], facts["mirrored"] < 0.2))
     return facts
 
 
@@ -48,7 +51,11 @@ def test_a_run_takes_about_the_time_that_was_asked_for(count: int, asked: float,
     recipe = make_plan(listing(count), Budget(asked), tmp_path).recipe
     spent = minutes(recipe, count)
     assert spent <= 1.01 * asked or recipe.epochs == planning.LEAST_EPOCHS
-    assert spent >= 0.5 * asked or recipe.epochs in (planning.MOST_EPOCHS, planning.MOST_STEPS // (count // recipe.batch))
+    assert spent >= 0.5 * asked or recipe.epochs in (
+        planning.MOST_EPOCHS,
+        planning.MOST_STEPS // (count // recipe.batch),
+        2 * planning.ENOUGH_EPOCHS,
+    )
 
 
 def test_small_pictures_are_seen_small_and_large_ones_smaller_where_time_is_short(machine: dict, tmp_path: Path) -> None:
@@ -60,6 +67,33 @@ def test_small_pictures_are_seen_small_and_large_ones_smaller_where_time_is_shor
     machine["nanoseconds"] = 5000
     slow = make_plan(listing(20_000), Budget(20.0), tmp_path).recipe
     assert (slow.arch, slow.size) == ("PPLCNet_x0_25", 128)
+
+
+def test_tiny_pictures_get_a_network_of_their_size_where_they_are_few_or_the_time_is_short(machine: dict, tmp_path: Path) -> None:
+    machine["side"] = 32
+    assert make_plan(listing(300), Budget(20.0), tmp_path).recipe.arch == "small"
+    assert make_plan(listing(20_000), Budget(600.0), tmp_path).recipe.arch == "PPLCNet_x1_0"
+    machine["nanoseconds"] = 9000
+    assert make_plan(listing(20_000), Budget(20.0), tmp_path).recipe.arch == "small"
+
+
+def test_a_start_says_which_network_it_is(machine: dict, tmp_path: Path) -> None:
+    for name in ("PPLCNet_x0_35", "PPLCNetV2_base", "small"):
+        started = architecture_of(Recipe(arch=name, size=224), 5)
+        recipe = make_plan(listing(2000), Budget(20.0), tmp_path, started).recipe
+        assert recipe.arch == name
+        assert recipe.rate == pytest.approx(0.2 * make_plan(listing(2000), Budget(20.0), tmp_path).recipe.rate)
+
+
+def test_pictures_are_mirrored_unless_that_makes_them_look_like_others(machine: dict, tmp_path: Path) -> None:
+    plan = make_plan(listing(1000), Budget(20.0), tmp_path)
+    assert plan.recipe.flip
+    assert any(
+        "flips on: 50% of 300 pictures look most like another of their class, 45% when mirrored" in line for line in plan.reasons
+    )
+    machine["mirrored"] = 0.1
+    assert not make_plan(listing(1001), Budget(20.0), tmp_path).recipe.flip
+    assert make_plan(listing(1001), Budget(20.0, ("flip=true",)), tmp_path).recipe.flip
 
 
 def test_the_batch_follows_the_number_of_pictures(machine: dict, tmp_path: Path) -> None:
@@ -85,6 +119,28 @@ def test_the_plan_is_kept_for_the_same_question_only(machine: dict, tmp_path: Pa
     (tmp_path / "plan.json").write_text("damaged")
     assert "as planned before" not in make_plan(listing(1000), Budget(20.0), tmp_path).reasons[0]
     assert json.loads((tmp_path / "plan.json").read_text())["asked"]["pictures"] == 1000
+
+
+def test_more_minutes_are_more_epochs_of_a_run_that_has_begun(machine: dict, tmp_path: Path) -> None:
+    first = make_plan(listing(20_000), Budget(20.0), tmp_path).recipe
+    assert make_plan(listing(20_000), Budget(300.0), tmp_path).recipe.arch != first.arch
+    (tmp_path / "plan.json").unlink()
+    assert make_plan(listing(20_000), Budget(20.0), tmp_path).recipe == first
+    (tmp_path / "state.safetensors").touch()
+    longer = make_plan(listing(20_000), Budget(60.0), tmp_path)
+    assert longer.recipe == replace(first, epochs=3 * first.epochs)
+    assert f"{3 * first.epochs} epochs instead of {first.epochs}" in longer.reasons[0]
+
+
+def test_uneven_classes_are_told(machine: dict, tmp_path: Path) -> None:
+    uneven = replace(listing(1000), targets=(0,) * 980 + (1,) * 20, labels=("a", "b"))
+    assert any(
+        "classes have 20 to 980 pictures: --set balance=1" in line for line in make_plan(uneven, Budget(), tmp_path).reasons
+    )
+    balanced = make_plan(uneven, Budget(20.0, ("balance=1",)), tmp_path)
+    assert not any(
+        "pictures: --set balance" in line for line in (*balanced.reasons, *make_plan(listing(1000), Budget(), tmp_path).reasons)
+    )
 
 
 def test_the_typical_side_is_the_median_of_short_sides(tmp_path: Path) -> None:
@@ -116,9 +172,9 @@ def test_gradients_of_parts_are_those_of_the_whole_batch() -> None:
 
 def test_the_papers_batch_goes_through_in_parts_where_memory_is_short() -> None:
     network = PPLCNet(architecture_of(Recipe(), 10))
-    assert pictures_at_once(network, 224, 3, 10**13) > 2048
-    assert 10 < pictures_at_once(network, 224, 3, 24 << 30) < 1000
-    assert pictures_at_once(network, 224, 3, 1) == 2
+    assert pictures_at_once(network, (224, 224), 3, 10**13) > 2048
+    assert 10 < pictures_at_once(network, (224, 224), 3, 24 << 30) < 1000
+    assert pictures_at_once(network, (224, 224), 3, 1) == 2
     assert network.training
 
 

@@ -90,7 +90,10 @@ def test_a_file_and_overrides_make_a_recipe(tmp_path: Path) -> None:
         ("stage_rates=[1,1]", "stage_rates: expected six factors"),
         ("crop_area=[0.5,0.1]", "crop_area: expected two positive numbers, the smaller first"),
         ("crop_area=0.5", "crop_area = 0.5: expected a list, got float"),
-        ("fit=letterbox", "fit = 'letterbox': expected one of crop, squash"),
+        ("fit=letter", "fit = 'letter': expected one of crop, squash, letterbox"),
+        ("width=64", "width: expected a positive width, with fit squash or letterbox, got 64 with crop"),
+        ("balance=2", "balance: expected 0 to 1, got 2"),
+        ("patience=-1", "patience: expected 0 or more, got -1"),
         ("at_once=0", "at_once: expected 1 or more, got 0"),
         ("resize=100", "resize: expected at least the size of 224, got 100"),
         ("ema=1", "ema: expected 0 to below 1, got 1"),
@@ -127,5 +130,5 @@ def test_strides_follow_the_size_unless_they_are_chosen() -> None:
 def test_a_squashed_picture_has_no_border() -> None:
     preprocessing = preprocessing_of(Recipe(size=160, fit="squash"))
     assert (preprocessing.resize, preprocessing.crop) == ((160, 160), None)
-    with pytest.raises(ValueError, match="resize: a picture that is squashed has no border to cut away"):
+    with pytest.raises(ValueError, match="resize: a picture that is seen whole has no border to cut away"):
         Recipe(resize=300, fit="squash")

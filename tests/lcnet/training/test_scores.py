@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from ernest.lcnet import Preprocessing
@@ -36,6 +37,8 @@ def test_top_one_top_five_and_confusion_are_counts() -> None:
     assert network.training
     assert scores.top1 == 5 / 7
     assert scores.top5 == 6 / 7
+    inputs = torch.tensor(values).view(-1, 1, 1, 1) / 255
+    assert scores.loss == pytest.approx(float(F.cross_entropy(network(inputs), torch.tensor(targets))), rel=1e-5)
     wanted = np.zeros((11, 11), int)
     for is_, taken in ((0, 0), (1, 1), (2, 2), (3, 3), (4, 3), (10, 10), (1, 10)):
         wanted[is_, taken] += 1

@@ -53,7 +53,7 @@ def test_a_folder_becomes_a_network_that_knows_its_classes(
     outcome = train(painted, trained, RECIPE)  # the run is over: it only tells again
     assert (outcome.labels, outcome.skipped) == (("blue", "green", "red"), 0)
     assert outcome.top1 >= 0.9
-    assert outcome.top5 == 1.0
+    assert outcome.scores["top5"] == 1.0
     assert "taken for" in capfd.readouterr().err
     names = {
         "best.safetensors",

@@ -8,10 +8,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 
-from ernest.lcnet import HUGGING_FACE, PADDLECLAS, PUBLISHED, TEXT_LINE, TIMM, fold, load, load_checkpoint, prepare
+from ernest.lcnet import (
+    HUGGING_FACE,
+    PADDLECLAS,
+    PUBLISHED,
+    TEXT_LINE,
+    TIMM,
+    classify,
+    fold,
+    load,
+    load_checkpoint,
+    open_model,
+    prepare,
+)
 from ernest.lcnet.architecture import STRIDES_TEXT_LINE
+from ernest.lcnet.decision import Decision
 from ernest.lcnet.weights.foreign import Foreign, foreign_of, load_start
 from ernest.lcnet.weights.native import save
 from tests.lcnet.foreign import write_paddle, write_torch
@@ -383,11 +397,37 @@ def test_what_was_assumed_is_logged_and_what_is_told_is_not(quarter: Arrays, tmp
     load(path)
     assert caplog.messages == [
         f"{path}: taken for a PP-LCNet x0.25 of PaddleClas, 5 classes; strides 2,1,2,2,2,2 (assumed); dropout 0.2 (assumed); "
-        "pictures short side 256, middle 224x224, bilinear, red first (assumed)"
+        "pictures short side 256, middle 224x224, bilinear, red first (assumed); activation h-swish (assumed)"
     ]
     caplog.clear()
-    load_checkpoint(path, Foreign((2, 1, 2, 2, 2, 2), 0.2, PADDLECLAS))
+    load_checkpoint(path, Foreign((2, 1, 2, 2, 2, 2), 0.2, PADDLECLAS, activation="h-swish"))
     assert not caplog.messages
+
+
+def test_an_activation_that_no_tensor_shows_may_be_told(quarter: Arrays, tmp_path: Path) -> None:
+    path = write_paddle(tmp_path / "best_model.pdparams", quarter)
+    found = load_checkpoint(path, foreign_of(activation="relu"))
+    assert found.network.architecture.activation == "relu"
+    assert "activation relu (given)" in found.about["read_as"]
+    assert load(path).architecture.activation == "h-swish"
+    with pytest.raises(ValueError, match="activation: expected one of h-swish, relu, got gelu"):
+        foreign_of(activation="gelu")
+
+
+def test_networks_of_attributes_give_every_label_a_probability_of_its_own(tmp_path: Path) -> None:
+    path = write_paddle(tmp_path / "person_attribute_pretrained.pdparams", first_arrays(0.25, classes=26))
+    assert load_checkpoint(path).decision == Decision(many=True)
+    other = write_paddle(tmp_path / "x.pdparams", first_arrays(0.25, classes=26))
+    assert load_checkpoint(other).decision == Decision()
+    told = load_checkpoint(other, foreign_of(many=True))
+    assert told.decision == Decision(many=True)
+    assert "many labels a picture (given)" in told.about["read_as"]
+    picture = tmp_path / "x.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(picture)
+    model = open_model(path)
+    logits = model.run(prepare(np.asarray(Image.open(picture)), model.preprocessing))[0]
+    answer = next(classify(model, [picture]))
+    assert sorted(value for _, value in answer.labels) == pytest.approx(sorted(logits.sigmoid()[logits > 0].tolist()), abs=1e-5)
 
 
 # -------------------------------------------------------------------------------------------------- numbers and wrappers

@@ -165,7 +165,7 @@ def test_truncated_files_are_told(kept: int, tmp_path: Path) -> None:
 def test_options_for_the_files_of_others_are_refused_for_ours(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     save(path, network(small_images(5)))
-    with pytest.raises(ValueError, match="dropout and strides are for the files of others"):
+    with pytest.raises(ValueError, match="dropout, strides and many labels are for the files of others"):
         load(path, dropout=0.2)
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(ValueError, match="expected a file of ernest"):
