@@ -92,6 +92,8 @@ static Engine* open(const NetworkValues& values, Precision precision, int thread
 #else
 #if defined(__AVX512BF16__)
   if (auto engine = opened<Precision::bf16, Dots>(values, precision, threads)) return engine;
+#elif defined(__F16C__)
+  if (auto engine = opened<Precision::bf16, Halved>(values, precision, threads)) return engine;
 #endif
 #if defined(__AVX512VNNI__)
   if (auto engine = opened<Precision::int8, CodeDots>(values, precision, threads)) return engine;

@@ -115,6 +115,12 @@ INLINE void store(Half* to, Vector value) {
   value = smaller(value, splat(65504.f));
   _mm256_storeu_si256((__m256i*)to, _mm512_cvtps_ph((__m512)value, _MM_FROUND_TO_NEAREST_INT));
 }
+#elif defined(__F16C__)
+INLINE Vector load(const Half* from) { return (Vector)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)from)); }
+INLINE void store(Half* to, Vector value) {
+  value = smaller(value, splat(65504.f));
+  _mm_storeu_si128((__m128i*)to, _mm256_cvtps_ph((__m256)value, _MM_FROUND_TO_NEAREST_INT));
+}
 #endif
 #if defined(__AVX512BF16__)
 INLINE void store(Brain* to, Vector value) { _mm256_storeu_si256((__m256i*)to, (__m256i)_mm512_cvtneps_pbh((__m512)value)); }

@@ -3,6 +3,7 @@
 
 #include "bfloat16.h"
 #include "int8.h"
+#include "tile.h"
 
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__)
 namespace lcnet {
@@ -86,8 +87,17 @@ static void quantise(const Values<GATED>& values, int blocks, float floor, int f
 #if defined(__AVX512BF16__)
 using Narrow = Dots;
 #else
-using Narrow = Single;
+using Narrow = Halved;
 #endif
+
+// The instruction itself: around the intrinsic GCC 12 moves sums of integers.
+struct CodeDot {
+  typedef int Value __attribute__((vector_size(64)));
+  INLINE Value add(Value sum, __m512i codes, __m512i weights) {
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(codes), "v"(weights));
+    return sum;
+  }
+};
 
 struct CodeDots : Hybrid<Narrow, Closed, 32> {
   static constexpr int UNIT = 14;          // 28 of 32 registers hold sums
@@ -101,36 +111,27 @@ struct CodeDots : Hybrid<Narrow, Closed, 32> {
     else quantise(Values<false>{middle, plane, gate}, blocks(channels), floor, from, to, operand.codes, operand.plane, operand.scales);
   }
 
-  // GCC 12 carries sums to memory and back around the intrinsic; with the instruction itself they stay in registers.
-  typedef int Sums __attribute__((vector_size(64)));
-  INLINE void dot(Sums& sum, Sums codes, Sums weights) { __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(codes), "v"(weights)); }
-
   // Pixels, of which `wanted` are stored, times one panel or the first half of it.
   template <int PIXELS, int N, class T>
   static __attribute__((noinline)) void tile(const uint8_t* codes, size_t plane, const int8_t* weight, int quads, const float* constants,
                                              const float* scales, const Target<T>& out, int block, int pixel, int wanted, Activation activation) {
-    Sums sum[PIXELS][N] = {};
+    Sums<CodeDot, PIXELS, N> sums(CodeDot::Value{}, CodeDot::Value{});
     ROLLED for (; quads > 0; quads -= QUADS, codes += plane) {
-      const uint8_t *at = codes, *const end = codes + 4 * std::min(quads, QUADS);
+      const char *at = (const char*)codes, *const end = at + 4 * std::min(quads, QUADS);
       ROLLED for (; at < end; at += 8, weight += 4 * ROW) {
-        UNROLL for (int step = 0; step < 2; step++) {
-          Sums w[N];
-          UNROLL for (int v = 0; v < N; v++) w[v] = *(const Sums*)(weight + (2 * step + v) * ROW);
-          UNROLL for (int p = 0; p < PIXELS; p++) {
-            int32_t four;
-            std::memcpy(&four, at + p * ROW + 4 * step, 4);
-            const Sums q = (Sums)_mm512_set1_epi32(four);
-            UNROLL for (int v = 0; v < N; v++) dot(sum[p][v], q, w[v]);
-          }
-        }
+        sums.add(at, ROW, _mm512_load_si512(weight), _mm512_load_si512(weight + ROW));
+        sums.add(at + 4, ROW, _mm512_load_si512(weight + 2 * ROW), _mm512_load_si512(weight + 3 * ROW));
       }
     }
+    const int32_t* place = out.place + pixel;
     choose(activation, [&](auto choice) __attribute__((always_inline)) {
-      UNROLL for (int v = 0; v < N; v++) {
-        T* to = out.at(block + v);
-        UNROLL for (int p = 0; p < PIXELS; p++)
-          if (p < wanted) store(to + out.place[pixel + p], activated<choice.value>(decoded((__m512i)sum[p][v], scales[p], constants + v * 2 * BLOCK)));
-      }
+      auto finish = [&](const float* of, T* to) __attribute__((always_inline)) {
+        return [=](int p, CodeDot::Value sum) __attribute__((always_inline)) {
+          if (p < wanted) store(to + place[p], activated<choice.value>(decoded((__m512i)sum, scales[p], of)));
+        };
+      };
+      sums.first(finish(constants, out.at(block)));
+      if constexpr (N > 1) sums.second(finish(constants + 2 * BLOCK, out.at(block + 1)));
     });
   }
 
