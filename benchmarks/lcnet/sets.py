@@ -31,15 +31,15 @@ from ernest.lcnet.native.build import VARIABLE, features
 from ernest.lcnet.native.executor import has_products
 
 LIMIT = "ONEDNN_MAX_CPU_ISA"
-ONEDNN = {"amx": "DEFAULT", "avx512": "AVX512_CORE_BF16", "avx2": "AVX2_VNNI"}
+ONEDNN = {"amx": "DEFAULT", "avx512": "AVX512_CORE_BF16", "avx2_vnni": "AVX2_VNNI", "avx2": "AVX2"}
 """What OpenVINO's kernels may use where the executor uses a set: all that such processors have."""
 
 BARS: dict[tuple[str, str], tuple[float, ...]] = {
     ("avx512", "int8"): (0.50, 0.55, 0.62, 0.78),
     ("avx512", "bf16"): (0.80, 0.85, 0.92, 0.98),
     ("avx512", "fp32"): (0.80, 0.88, 0.94, 1.00),
+    ("avx2_vnni", "int8"): (1.0, 1.0, 1.0, 1.0),
     ("avx2", "fp32"): (1.0, 1.0, 1.0, 1.0),
-    ("avx2", "int8"): (1.0, 1.0, 1.0, 1.0),
 }
 """For the four widths of BARRED."""
 
@@ -111,12 +111,15 @@ def pairs(name: str, networks: Sequence[str], precisions: Sequence[Precision], r
 
 def pair(name: str, network: str, precision: Precision, rounds: int, folder: Path) -> Pair:
     ours = RUNTIMES["native"](network, folder, 1, precision, name)
-    theirs = RUNTIMES["OpenVINO"](network, folder, 1, precision, None)
     logits = np.load(folder / f"{network}.npz")["logits"]
     close = closeness(logits, np.asarray(ours()))
-    answer = np.asarray(theirs())
+    try:
+        theirs = RUNTIMES["OpenVINO"](network, folder, 1, precision, None)
+        answer = np.asarray(theirs())
+    except RuntimeError as error:  # bf16 limited to AVX2: "object is not initialized"
+        return Pair(name, network, precision, 1e3 * least(ours), 0, 0, close, f"OpenVINO: {str(error).strip().splitlines()[-1]}")
     if answer.shape != logits.shape or closeness(logits, answer) < ANSWER:
-        return Pair(name, network, precision, least(ours), 0, 0, close, "OpenVINO gives no answer")
+        return Pair(name, network, precision, 1e3 * least(ours), 0, 0, close, "OpenVINO gives no answer")
     calls = [max(LEAST_CALLS, int(BURST_SECONDS / least(run))) for run in (ours, theirs)]
     bursts = [[burst(run, count) for run, count in zip((ours, theirs), calls, strict=True)] for _ in range(rounds)]
     quartiles = [1e3 * quantile([one[i] for one in bursts], 0.25) for i in (0, 1)]

@@ -125,7 +125,7 @@ def train(
 def deploy(
     checkpoint: Checkpoint,
     to: Literal["native", "openvino", "onnx"],
-    precision: Literal["fp32", "bf16", "int8"] = "fp32",
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "fp32",
     out: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE")] = None,
     calibration: Annotated[Path | None, arg(metavar="FOLDER")] = None,
     labels: Annotated[Path | None, arg(metavar="FILE")] = None,
@@ -134,6 +134,7 @@ def deploy(
     probabilities: bool = False,
     features: bool = False,
     weights_only: bool = False,
+    closeness: float = 30.0,
     known: Known = ForeignOptions(),
 ) -> None:
     """Write a network for a runtime, check that it answers as PyTorch does, and time it.
@@ -141,7 +142,8 @@ def deploy(
     Args:
         checkpoint: best.safetensors of `ernest lcnet train`, or a published file of PaddleClas, timm or Hugging Face.
         to: native is Ernest's own executor for processors; openvino and onnx are for those runtimes.
-        precision: bf16 is for native and openvino; int8 needs pictures to calibrate with for openvino and onnx, none for native.
+        precision: bf16 is for native and openvino; int8 needs pictures to calibrate with for openvino and onnx, none for native;
+            auto is for native: the fastest on this machine of those that are close enough.
         out: the file, which ends in .safetensors (native), .xml (openvino, with a .bin beside it) or .onnx; by default it lies
             beside the checkpoint.
         calibration: 100 pictures or more, such as the network will meet, in a folder: half calibrate, the others are those on
@@ -152,6 +154,7 @@ def deploy(
         probabilities: onnx and openvino: an output besides the logits.
         features: onnx and openvino: an output besides the logits, what the last map holds on average.
         weights_only: int8 for openvino without calibration: the file is a quarter as large, computing stays in fp32.
+        closeness: precision auto: so many decibels between the logits and PyTorch's, on the pictures or on noise.
         known: of weights of others.
     """
     must_exist(checkpoint, calibration, labels)
@@ -159,7 +162,7 @@ def deploy(
     from ernest.lcnet.deployment.export import GraphForm
 
     form = GraphForm(pictures, probabilities, features, weights_only)
-    print(summary(deploy(checkpoint, to, precision, out, calibration, labels, threads, known.parse(), form)))
+    print(summary(deploy(checkpoint, to, precision, out, calibration, labels, threads, known.parse(), form, closeness)))
 
 
 @telling_assumptions
@@ -212,7 +215,7 @@ def profile(
     size: Annotated[tuple[int, int] | None, arg(metavar="HEIGHT WIDTH")] = None,
     precision: Literal["fp32", "bf16", "int8"] = "fp32",
     threads: Annotated[int, arg(metavar="COUNT")] = 1,
-    instructions: Literal["generic", "avx2", "avx512", "amx", "neon"] | None = None,
+    instructions: Literal["generic", "avx2", "avx2_vnni", "avx512", "amx", "neon"] | None = None,
     picture: Annotated[Path | None, arg(metavar="FILE")] = None,
     known: Known = ForeignOptions(),
 ) -> None:

@@ -35,6 +35,7 @@ INSTRUCTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "amx": (*_AVX512, *_AMX),
         "avx512": _AVX512,
+        "avx2_vnni": (*_AVX2, "-mavxvnni"),
         "avx2": _AVX2,
         "neon": (),
         "generic": (),
@@ -45,12 +46,14 @@ INSTRUCTIONS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 VARIABLE = "ERNEST_INSTRUCTIONS"
 """The environment variable that limits every executor of a process to one instruction set."""
 
+_AVX2_FEATURES = frozenset({"avx2", "fma", "f16c"})
 _AVX512_FEATURES = frozenset({"avx512f", "avx512bw", "avx512dq", "avx512vl"})
 _NEEDED: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "amx": _AVX512_FEATURES | {"avx512_bf16", "avx512_fp16", "avx512_vnni", "amx_tile", "amx_bf16", "amx_int8"},
         "avx512": _AVX512_FEATURES,
-        "avx2": frozenset({"avx2", "fma", "f16c"}),
+        "avx2_vnni": _AVX2_FEATURES | {"avx_vnni"},
+        "avx2": _AVX2_FEATURES,
         "neon": frozenset({"neon"}),
         "generic": frozenset(),
     }

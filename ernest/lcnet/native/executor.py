@@ -24,6 +24,7 @@ _NEEDS: Mapping[str, Mapping[Precision, frozenset[str]]] = MappingProxyType(
     {
         "amx": {"bf16": frozenset(), "int8": frozenset()},
         "avx512": {"bf16": frozenset(), "int8": frozenset({"avx512_vnni"})},
+        "avx2_vnni": {"bf16": frozenset(), "int8": frozenset()},
         "avx2": {"bf16": frozenset()},
     }
 )

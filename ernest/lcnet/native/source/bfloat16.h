@@ -96,7 +96,7 @@ struct Brains {
 // The instruction itself: GCC 12 carries sums to memory and back around the intrinsic.
 struct BrainDot {
   using Value = Vector;
-  INLINE Value add(Value sum, __m512i pixels, __m512i weights) {
+  INLINE Value add(Value sum, Integers pixels, Integers weights) {
     __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(pixels), "v"(weights));
     return sum;
   }
@@ -111,7 +111,7 @@ struct Dots : Brains {
     ROLLED for (int k = 0; k < depth; k += 2 * BLOCK, in += plane) {
       const char *at = (const char*)in, *const end = at + 2 * BLOCK * sizeof(Brain);
       ROLLED for (; at < end; at += 4, weight += 2 * panel)
-        sums.add(at, 2 * BLOCK * sizeof(Brain), _mm512_load_si512(weight), _mm512_load_si512(weight + panel));
+        sums.add(at, 2 * BLOCK * sizeof(Brain), load_integers(weight), load_integers(weight + panel));
     }
     const int32_t* place = out.place + pixel;
     choose(activation, [&](auto choice) __attribute__((always_inline)) {

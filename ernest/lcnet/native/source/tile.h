@@ -7,13 +7,22 @@
 
 #include "vector.h"
 
-#if defined(__AVX512F__)
+#if defined(__AVX2__)
 namespace lcnet {
 
-INLINE int32_t four_bytes(const void* from) {
+typedef int32_t Integers __attribute__((vector_size(LANES * 4)));
+INLINE Integers load_integers(const void* from) {
+  typedef int32_t Unaligned __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+  return *(const Unaligned*)from;
+}
+INLINE Integers splat_four_bytes(const void* from) {
   int32_t four;
   std::memcpy(&four, from, 4);
-  return four;
+#if defined(__AVX512F__)
+  return (Integers)_mm512_set1_epi32(four);
+#else
+  return (Integers)_mm256_set1_epi32(four);
+#endif
 }
 
 // Dot says how sums are kept, and adds a product of four bytes of a pixel with four of every output.
@@ -24,9 +33,9 @@ template <class Dot, int PIXELS, int N> struct Sums {
 
   INLINE_MEMBER Sums(Value first, Value second) : before(first, second), one(first), two(second) {}
   // `at` is the first pixel's, the next lies `step` bytes further.
-  INLINE_MEMBER void add(const char* at, size_t step, __m512i first, __m512i second) {
+  INLINE_MEMBER void add(const char* at, size_t step, Integers first, Integers second) {
     before.add(at, step, first, second);
-    const __m512i x = _mm512_set1_epi32(four_bytes(at + (PIXELS - 1) * step));
+    const Integers x = splat_four_bytes(at + (PIXELS - 1) * step);
     one = Dot::add(one, x, first);
     if constexpr (N > 1) two = Dot::add(two, x, second);
   }
@@ -37,7 +46,7 @@ template <class Dot, int PIXELS, int N> struct Sums {
 template <class Dot, int N> struct Sums<Dot, 0, N> {
   using Value = typename Dot::Value;
   INLINE_MEMBER Sums(Value, Value) {}
-  INLINE_MEMBER void add(const char*, size_t, __m512i, __m512i) {}
+  INLINE_MEMBER void add(const char*, size_t, Integers, Integers) {}
   template <class Take> INLINE_MEMBER void first(Take&&) const {}
   template <class Take> INLINE_MEMBER void second(Take&&) const {}
 };

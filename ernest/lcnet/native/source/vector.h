@@ -79,7 +79,16 @@ INLINE Vector hard_sigmoid(Vector x) { return smaller(larger(x * splat(1.f / 6) 
 
 template <Activation A> INLINE Vector activated(Vector x) {
   if constexpr (A == Activation::relu) return larger(x, Vector{});
-  if constexpr (A == Activation::hard_swish) return x * hard_sigmoid(x);
+  if constexpr (A == Activation::hard_swish) {
+#if defined(__AVX512DQ__)
+    // One instruction keeps x between -3 and 3: the smaller size of the two, with the sign of x. The gate is exactly 1 from 3 on
+    // and 1.5e-8 short of 0 up to -3.
+    const Vector inside = (Vector)_mm512_range_ps((__m512)x, _mm512_set1_ps(3), 2);
+    return x * (inside * splat(1.f / 6) + splat(.5f));
+#else
+    return x * hard_sigmoid(x);
+#endif
+  }
   return x;
 }
 
