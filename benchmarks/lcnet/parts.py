@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.findings import Findings
-from benchmarks.lcnet import floor, networks, others, report, widths
+from benchmarks.lcnet import floor, networks, others, report, sets, widths
 from benchmarks.lcnet.photographs import photographs
 from benchmarks.runner import Part, Wing
 
@@ -30,6 +30,7 @@ WING = Wing(
         "closeness": Part(floor.closeness),
         "roofline": Part(floor.roofline),
         "instructions": Part(floor.instructions),
+        "sets": Part(sets.measure),
         "training": Part(training),
         "photographs": Part(photographs, quick=False),
         "stress": Part(floor.stress),

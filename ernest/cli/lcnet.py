@@ -143,7 +143,7 @@ def train(
 def deploy(
     checkpoint: Checkpoint,
     to: Literal["native", "openvino", "onnx"],
-    precision: Literal["fp32", "bf16", "int8"] = "fp32",
+    precision: Literal["auto", "fp32", "bf16", "int8"] = "fp32",
     out: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE")] = None,
     calibration: Annotated[Path | None, arg(metavar="FOLDER")] = None,
     labels: Annotated[Path | None, arg(metavar="FILE")] = None,
@@ -153,6 +153,7 @@ def deploy(
     features: bool = False,
     weights_only: bool = False,
     threshold: Number = None,
+    closeness: float = 30.0,
     known: Known = ForeignOptions(),
 ) -> None:
     """Write a network for a runtime, check that it answers as PyTorch does, and time it.
@@ -160,7 +161,8 @@ def deploy(
     Args:
         checkpoint: best.safetensors of `ernest lcnet train`, or a published file of PaddleClas, timm or Hugging Face.
         to: native is Ernest's own executor for processors; openvino and onnx are for those runtimes.
-        precision: bf16 is for native and openvino; int8 needs pictures to calibrate with for openvino and onnx, none for native.
+        precision: bf16 is for native and openvino; int8 needs pictures to calibrate with for openvino and onnx, none for native;
+            auto is for native: the fastest on this machine of those that are close enough.
         out: the file, which ends in .safetensors (native), .xml (openvino, with a .bin beside it) or .onnx; by default it lies
             beside the checkpoint.
         calibration: 100 pictures or more, such as the network will meet, in a folder: half calibrate, the others are those on
@@ -172,6 +174,7 @@ def deploy(
         features: onnx and openvino: an output besides the logits, what the last map holds on average.
         threshold: goes into the file: the least probability of a label, below which `classify` says none of these.
         weights_only: int8 for openvino without calibration: the file is a quarter as large, computing stays in fp32.
+        closeness: precision auto: so many decibels between the logits and PyTorch's, on the pictures or on noise.
         known: of weights of others.
     """
     must_exist(checkpoint, calibration, labels)
@@ -179,7 +182,7 @@ def deploy(
     from ernest.lcnet.deployment.export import GraphForm
 
     form = GraphForm(pictures, probabilities, features, weights_only)
-    print(summary(deploy(checkpoint, to, precision, out, calibration, labels, threads, known.parse(), form, threshold)))
+    print(summary(deploy(checkpoint, to, precision, out, calibration, labels, threads, known.parse(), form, threshold, closeness)))
 
 
 @telling_assumptions
@@ -235,7 +238,7 @@ def profile(
     size: Annotated[tuple[int, int] | None, arg(metavar="HEIGHT WIDTH")] = None,
     precision: Literal["fp32", "bf16", "int8"] = "fp32",
     threads: Annotated[int, arg(metavar="COUNT")] = 1,
-    instructions: Literal["generic", "avx2", "avx512", "amx", "neon"] | None = None,
+    instructions: Literal["generic", "avx2", "avx2_vnni", "avx512", "amx", "neon"] | None = None,
     picture: Annotated[Path | None, arg(metavar="FILE")] = None,
     known: Known = ForeignOptions(),
 ) -> None:

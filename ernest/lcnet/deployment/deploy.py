@@ -4,10 +4,11 @@ import json
 import random
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from torch import Tensor
 from ernest import storage
 from ernest.lcnet.deployment.export import LOGITS, GraphForm, onnx_model, openvino_model, set_metadata
 from ernest.lcnet.deployment.quantise import compress_openvino, quantise_onnx, quantise_openvino
-from ernest.lcnet.deployment.runtimes import Model, as_pictures, eager_model, open_model, read_labels
+from ernest.lcnet.deployment.runtimes import Model, as_pictures, eager_model, native_model, open_model, read_labels
 from ernest.lcnet.deployment.verify import Check, compare, input_size, time_both
 from ernest.lcnet.folding import fold
 from ernest.lcnet.image_io.find import name_pictures
@@ -26,6 +27,8 @@ from ernest.lcnet.weights.load import refuse_folder
 from ernest.lcnet.weights.native import KEY, Checkpoint, Precision, metadata, save
 
 Target = Literal["native", "openvino", "onnx"]
+Wish = Literal["auto", "fp32", "bf16", "int8"]
+"""A precision, or the fastest of them."""
 
 ENDINGS: Mapping[Target, str] = {"native": ".safetensors", "openvino": ".xml", "onnx": ".onnx"}
 PACKAGES: Mapping[Target, tuple[str, ...]] = {"native": (), "openvino": ("onnx", "openvino"), "onnx": ("onnx", "onnxruntime")}
@@ -39,6 +42,9 @@ CALIBRATION = 300
 
 COMPARED = 1000
 """Pictures that are compared, at most."""
+
+CLOSENESS = 30.0
+"""Decibels between a precision's logits and the eager network's that `auto` asks for: errors of 3 % of a logit's usual size."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class Deployment:
 def deploy(
     checkpoint: str | Path,
     to: Target,
-    precision: Precision = "fp32",
+    precision: Wish = "fp32",
     out: str | Path | None = None,
     calibration: str | Path | None = None,
     labels: str | Path | None = None,
@@ -67,6 +73,7 @@ def deploy(
     foreign: Foreign = UNKNOWN,
     form: GraphForm = LOGITS,
     threshold: float | None = None,
+    closeness: float = CLOSENESS,
 ) -> Deployment:
     """Writes `checkpoint` for a runtime, with labels and pre-processing inside, if it answers as the eager network does.
 
@@ -76,10 +83,17 @@ def deploy(
     a line. `threads` is for the timing, `foreign` what you know of a file of others. `threshold` goes into the file: the least
     probability of a label, below which a picture has none of them.
 
+    Precision auto is for native: the fastest on this machine of those that keep `closeness` decibels to the eager network's
+    logits, on the same pictures or on noise, and that would be written if they were asked for by name.
+
     Raises ValueError or ImportError before any work for what cannot be, and ValueError, with nothing written, where the answers
     differ too much, or where this machine has no products of that precision.
     """
     checkpoint = Path(checkpoint)
+    if precision == "auto":
+        asked = Path(out) if out is not None else checkpoint.with_name(f"auto{ENDINGS[to]}")
+        _check_request(checkpoint, to, "fp32", asked, False)
+        precision = fastest(checkpoint, to, closeness, calibration, threads, foreign)
     out = Path(out) if out is not None else checkpoint.with_name(f"{checkpoint.stem}.{precision}{ENDINGS[to]}")
     static = precision == "int8" and to != "native" and not form.weights_only
     _check_form(form, to, precision)
@@ -99,6 +113,33 @@ def deploy(
         milliseconds = time_both(deployed, eager, size, threads)
         files = tuple(out.with_name(file.name) for file in sorted(aside.parent.iterdir(), key=lambda one: one != aside))
     return Deployment(files, to, precision, check, size, threads or torch.get_num_threads(), *milliseconds, form)
+
+
+def fastest(
+    checkpoint: Path,
+    to: Target,
+    closeness: float = CLOSENESS,
+    calibration: str | Path | None = None,
+    threads: int | None = None,
+    foreign: Foreign = UNKNOWN,
+) -> Precision:
+    """The precision that precision auto of `deploy` takes. Raises ValueError for other runtimes than native."""
+    if to != "native":
+        raise ValueError(f"precision: auto is for native, which needs no pictures for its int8; name one for {to}")
+    saved = load_checkpoint(checkpoint, foreign)
+    eager, size = eager_model(saved), input_size(saved.preprocessing)
+    pictures = _pictures(calibration, saved.preprocessing)[:COMPARED] if calibration is not None else []
+    times: dict[Precision, float] = {}
+    for precision in get_args(Precision):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that such products are not here: then the model tells, and is left out
+            model = native_model(replace(saved, precision=precision), threads)
+        if model.actual != precision:
+            continue
+        with suppress(ValueError):
+            if precision == "fp32" or compare(eager, model, precision, pictures).snr_db >= closeness:
+                times[precision] = time_both(model, eager, size, threads)[0]
+    return min(times, key=lambda precision: times[precision]) if times else "fp32"
 
 
 def summary(done: Deployment) -> str:

@@ -98,7 +98,7 @@ def open_model(
         model = _open_openvino(path, threads)
     else:
         saved = load_checkpoint(path, foreign)
-        model = eager_model(saved) if saved.precision is None else _open_native(saved, threads)
+        model = eager_model(saved) if saved.precision is None else native_model(saved, threads)
     return model if labels is None else replace(model, labels=read_labels(labels, model.classes))
 
 
@@ -132,7 +132,8 @@ def _model(forward: Callable[[Tensor], Tensor], runtime: Runtime, saved: Checkpo
     return Model(forward, runtime, wanted, wanted, classes, saved.labels, saved.preprocessing, saved.about, saved.decision)
 
 
-def _open_native(saved: Checkpoint, threads: int | None) -> Model:
+def native_model(saved: Checkpoint, threads: int | None) -> Model:
+    """The network of a checkpoint in the native executor, in the precision that the checkpoint asks for."""
     from ernest.lcnet.native import Executor
 
     executor = Executor(saved.network, precision=saved.precision or "fp32", threads=threads)

@@ -5,6 +5,8 @@ import os
 import threading
 import warnings
 import weakref
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, get_args
 
 from torch import Tensor
@@ -18,8 +20,15 @@ from ernest.lcnet.network import PPLCNet
 
 Precision = Literal["fp32", "bf16", "int8"]
 
-_PRODUCTS = {"bf16": "avx512_bf16", "int8": "avx512_vnni"}
-"""What AVX-512 needs besides for the products of a precision; AMX has all of them."""
+_NEEDS: Mapping[str, Mapping[Precision, frozenset[str]]] = MappingProxyType(
+    {
+        "amx": {"bf16": frozenset(), "int8": frozenset()},
+        "avx512": {"bf16": frozenset(), "int8": frozenset({"avx512_vnni"})},
+        "avx2_vnni": {"bf16": frozenset(), "int8": frozenset()},
+        "avx2": {"bf16": frozenset()},
+    }
+)
+"""What an instruction set needs besides for a precision, where it has it at all."""
 
 _BYTES = {"fp32": (4, 4), "bf16": (2, 2), "int8": (2, 1)}
 """Of a value in a map, and of a weight."""
@@ -127,7 +136,8 @@ class _Engine:
 
 def has_products(instructions: str, present: frozenset[str], precision: Precision) -> bool:
     """Whether an instruction set, on a processor with the features `present`, has the products of a precision."""
-    return precision == "fp32" or instructions == "amx" or (instructions == "avx512" and _PRODUCTS[precision] in present)
+    needed = _NEEDS.get(instructions, {}).get(precision)
+    return precision == "fp32" or (needed is not None and needed <= present)
 
 
 def define(precision: Precision) -> str:

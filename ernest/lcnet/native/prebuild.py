@@ -9,8 +9,9 @@ from typing import get_args
 from ernest.lcnet.native import build
 from ernest.lcnet.native.executor import Precision, define, has_products
 
-_ONE, _BOTH = frozenset({"avx512_vnni"}), frozenset({"avx512_vnni", "avx512_bf16"})
-EVERY_X86 = (("amx", _BOTH), ("avx512", _BOTH), ("avx512", _ONE), ("avx512", frozenset()), ("avx2", frozenset()))
+_ONE, _BOTH = frozenset({"avx512_vnni"}), frozenset({"avx512_vnni", "fast_bf16"})
+EVERY_X86 = (("amx", _BOTH), ("avx512", _BOTH), ("avx512", _ONE), ("avx512", frozenset()))
+EVERY_X86 += (("avx2_vnni", frozenset()), ("avx2", frozenset()))
 """Instruction sets, with the optional features that processors have: AVX-512 has come with both, with one and with none."""
 
 

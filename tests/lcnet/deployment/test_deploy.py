@@ -6,6 +6,7 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from ernest.lcnet.image_io.preprocess import normalise_pictures
 from ernest.lcnet.native import available
 from ernest.lcnet.native.build import features
 from ernest.lcnet.native.executor import has_products
-from ernest.lcnet.weights.native import read_checkpoint
+from ernest.lcnet.weights.native import Precision, read_checkpoint
 from tests.lcnet.networks import DIGITS, NAMES, as_inputs, digits, save_digits, with_statistics, write_digits
 
 pytest.importorskip("onnxruntime", reason="needs ernest-ai[deploy]")
@@ -175,6 +176,22 @@ def test_without_pictures_noise_is_compared(checkpoint, tmp_path) -> None:
     assert done.check.pictures == 0
     assert done.check.snr_db > 20
     assert "random images" in summary(done)
+
+
+def test_auto_takes_the_fastest_that_is_close_enough(checkpoint, tmp_path, monkeypatch) -> None:
+    """int8 at any closeness while it is the fastest; fp32, which alone is exact, where nothing less will do."""
+    able = {one for one in get_args(Precision) if not lacks_products("native", one)}
+    speeds = {"int8": 1.0, "bf16": 2.0, "fp32": 3.0}
+    monkeypatch.setattr(deploying, "time_both", lambda model, *_: (speeds[model.actual], 9.0))
+    quickest = min(able, key=lambda one: speeds[one])
+    assert deploying.fastest(checkpoint, "native", closeness=0) == quickest
+    assert deploying.fastest(checkpoint, "native", closeness=90) == "fp32"
+    done = deploy(checkpoint, "native", "auto", tmp_path / "x.safetensors", threads=1, closeness=0)
+    assert (done.precision, open_model(done.files[0]).precision) == (quickest, quickest)
+    speeds["int8"] = 8.0
+    assert deploying.fastest(checkpoint, "native", closeness=0) != "int8"
+    with pytest.raises(ValueError, match=r"^precision: auto is for native"):
+        deploy(checkpoint, "onnx", "auto")
 
 
 def test_the_default_name_lies_beside_the_checkpoint(checkpoint) -> None:

@@ -14,7 +14,7 @@ from ernest.lcnet.network import SqueezeExcite
 @dataclass(frozen=True)
 class Form:
     """What differs between instruction sets: from how many inputs on a layer is in 8 bits, whether the other products are
-    in bf16, and whether pixels are quantised in the arithmetic of halves."""
+    in bf16 (else in fp32), and whether pixels are quantised in the arithmetic of halves."""
 
     fewest: int
     bf16: bool
@@ -58,8 +58,9 @@ def _stem(stem: nn.Sequential, images: Tensor, form: Form) -> Tensor:
 def _layer(layer: nn.Module, x: Tensor, floor: float, form: Form) -> Tensor:
     if isinstance(layer, SqueezeExcite):
         reduce, relu, expand, gate = layer.gate
-        middle = relu(F.conv2d(form.narrow(x.mean((2, 3), keepdim=True)), form.narrow(reduce.weight), reduce.bias))
-        return x * gate(F.conv2d(form.narrow(middle), form.narrow(expand.weight), expand.bias))
+        weights = [convolution.weight.bfloat16().float() for convolution in (reduce, expand)]
+        middle = relu(F.conv2d(form.narrow(x.mean((2, 3), keepdim=True)), weights[0], reduce.bias))
+        return x * gate(F.conv2d(form.narrow(middle), weights[1], expand.bias))
     convolution, activation = layer.children()
     if convolution.groups > 1:
         return layer(x)

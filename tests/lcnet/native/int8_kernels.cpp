@@ -25,7 +25,7 @@ template <class T> Buffer<T> copy_of(const T* from, size_t count) {
 template <class T = Kernels::Middle> Buffer<T> strip_of(const float* values, int channels, int pixels, T* = nullptr) {
   const size_t count = (size_t)blocks(channels) * pixels * BLOCK;
   Buffer<T> to(count);
-  for (size_t i = 0; i < count; i += BLOCK) store(to.data() + i, load(values + i));
+  for (size_t i = 0; i < count; i += LANES) store(to.data() + i, load(values + i));
   return to;
 }
 
@@ -48,6 +48,9 @@ struct Layer {
   }
   template <class T> Target<T> target(T* outputs) const { return {outputs, (size_t)pixels * 2 * BLOCK, (size_t)pixels * BLOCK, place.data()}; }
 };
+
+// The compiler must think that a value has been changed.
+INLINE void keep(Integers& value) { __asm__ volatile("" : "+v"(value)); }
 
 struct NoTeam {
   int threads() const { return 1; }
@@ -85,7 +88,7 @@ void pointwise(const float* weight, const float* bias, int32_t in, int32_t out, 
   Layer layer(weight, bias, in, out, activation, values, pixels);
   auto outputs = strip_of(result, out, pixels, (Half*)nullptr);
   Kernels::product(layer.weights, layer.operand, from, to, low, std::min(high, layer.weights.panels()), layer.target(outputs.data()), (Activation)activation);
-  for (size_t i = 0; i < (size_t)blocks(out) * pixels * BLOCK; i += BLOCK) store(result + i, load(outputs.data() + i));
+  for (size_t i = 0; i < (size_t)blocks(out) * pixels * BLOCK; i += LANES) store(result + i, load(outputs.data() + i));
 }
 
 // Seconds of the best of some products of all pixels and outputs, as they are in a network: outputs are halves.
@@ -128,15 +131,15 @@ void fully_connected(const float* weight, const float* bias, int32_t in, int32_t
 
 // Multiplications and additions a second of vpdpbusd alone.
 double peak() {
-  typedef int Sums __attribute__((vector_size(64)));
-  Sums sum[16] = {}, a = {}, b = {};
+  constexpr int CHAINS = LANES == BLOCK ? 16 : 12;
+  Integers sum[CHAINS] = {}, a = {}, b = {};
   double best = 1e9;
   for (int trial = 0; trial < 30; trial++) {
     double start = seconds();
     for (int loop = 0; loop < 5000; loop++)
-      UNROLL for (int i = 0; i < 16; i++) __asm__ volatile("vpdpbusd %2, %1, %0" : "+v"(sum[i]) : "v"(a), "v"(b));
+      UNROLL for (int i = 0; i < CHAINS; i++) sum[i] = CodeDot::add(sum[i], a, b), keep(sum[i]);
     best = std::min(best, seconds() - start);
   }
-  return 5000. * 16 * 64 * 2 / best;
+  return 5000. * CHAINS * 4 * LANES * 2 / best;
 }
 }

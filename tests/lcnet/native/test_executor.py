@@ -1,6 +1,8 @@
 """The native executor gives what the eager network gives, for every architecture, size, batch and instruction set."""
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ernest.lcnet import PP_LCNET, PUBLISHED, Architecture, Block, PPLCNet, rewire, small_images
-from ernest.lcnet.native import Executor, Precision, available
+from ernest.lcnet.native import Executor, Precision, available, build, executor
+from ernest.lcnet.native.executor import has_products
 from tests.lcnet.networks import as_inputs, digits, trained_digits, with_statistics
 
 SMALL = Architecture(classes=10, scale=0.25)
@@ -49,15 +52,34 @@ def decibels(expected: Tensor, found: Tensor) -> float:
     return 10 * torch.log10(expected.square().mean() / (found - expected).square().mean()).item()
 
 
-def bf16_sets() -> list[str]:
-    return [name for name in available() if name in ("amx", "avx512") and _runs(name)]
+def variants(precision: Precision) -> dict[str, tuple[str, frozenset[str]]]:
+    """The instruction sets that run a precision here, by name, and what each shall think the processor has: AVX-512 with the
+    products of bf16 where they are fast, and without where they are not, whichever this processor's are."""
+    here = build.features()
+    found = {name: (name, here) for name in available() if has_products(name, here, precision)}
+    if "avx512" in found and "avx512_bf16" in here:
+        found["avx512, the other bf16"] = "avx512", here ^ {"fast_bf16"}
+    return found
 
 
-def _runs(instructions: str) -> bool:
-    try:
-        return Executor(PPLCNet(SMALL), "bf16", 1, instructions).compiled
-    except ValueError:
-        return False
+@contextmanager
+def pretended(present: frozenset[str]) -> Iterator[None]:
+    """Inside, the processor has these features."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (build, executor):
+            patch.setattr(module, "features", lambda: present)
+        yield
+
+
+@pytest.fixture(params=variants("bf16"))
+def bf16(request: pytest.FixtureRequest) -> Iterator[str]:
+    """An instruction set that runs bf16."""
+    instructions, present = variants("bf16")[request.param]
+    with pretended(present):
+        yield instructions
+
+
+PRECISIONS = ["fp32", *(["bf16"] if variants("bf16") else [])]
 
 
 @pytest.mark.parametrize("instructions", available())
@@ -77,8 +99,7 @@ def test_single_precision_is_the_eager_network(name: str, instructions: str) -> 
         assert (found - expected).abs().max() <= 1e-4 * expected.abs().max().clamp(min=1)
 
 
-@pytest.mark.parametrize("instructions", bf16_sets())
-def test_bf16_is_closer_to_single_precision_than_autocast(instructions: str) -> None:
+def test_bf16_is_closer_to_single_precision_than_autocast(bf16: str) -> None:
     """By 3 dB on average over architectures; random networks amplify any rounding, so one of them may fall behind by luck.
 
     Around a pointwise convolution autocast rounds to 8 bits four times (weights, product, normalisation, activation), the
@@ -93,32 +114,29 @@ def test_bf16_is_closer_to_single_precision_than_autocast(instructions: str) -> 
             expected = eager(images)
             with torch.autocast("cpu", torch.bfloat16):
                 rounded = eager(images).float()
-        found = Executor(eager, "bf16", threads=1, instructions=instructions)(images)
+        found = Executor(eager, "bf16", threads=1, instructions=bf16)(images)
         gains.append(decibels(expected, found) - decibels(expected, rounded))
     assert sum(gains) / len(gains) >= 3
     assert min(gains) >= -3
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("instructions", bf16_sets())
-def test_bf16_on_a_trained_network(instructions: str) -> None:
+def test_bf16_on_a_trained_network(bf16: str) -> None:
     pictures, _ = digits()
     images, eager = as_inputs(pictures[1297:]), trained_digits()
     with torch.inference_mode():
         expected = eager(images)
         with torch.autocast("cpu", torch.bfloat16):
             rounded = eager(images).float()
-    found = Executor(eager, "bf16", instructions=instructions)(images)
+    found = Executor(eager, "bf16", instructions=bf16)(images)
     assert decibels(expected, found) >= max(28, decibels(expected, rounded))
     assert (found.argmax(1) == expected.argmax(1)).float().mean() >= 0.99
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_published_networks(name: str, precision: Precision) -> None:
-    if precision == "bf16" and not bf16_sets():
-        pytest.skip("no bf16 products on this processor")
     eager = network(replace(PUBLISHED[name], classes=100))
     images = pictures(eager.architecture, 4, 96, 64)
     with torch.inference_mode():
@@ -132,7 +150,7 @@ def test_the_published_networks(name: str, precision: Precision) -> None:
         assert decibels(expected, found) >= decibels(expected, rounded)
 
 
-@pytest.mark.parametrize("precision", ["fp32", *(["bf16"] if bf16_sets() else [])])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_a_batch_is_its_images_one_by_one(precision: Precision) -> None:
     run = Executor(network(SMALL), precision, threads=1)
     images = pictures(SMALL, 7, 40, 56)
@@ -150,12 +168,12 @@ def test_the_smallest_images(height: int, width: int) -> None:
     images = pictures(SMALL, 1, height, width)
     with torch.inference_mode():
         expected = eager(images)
-    for precision in ("fp32", *(["bf16"] if bf16_sets() else [])):
+    for precision in PRECISIONS:
         found = Executor(eager, precision, threads=1)(images)
         assert (found - expected).abs().max() <= (1e-4 if precision == "fp32" else 3e-2) * expected.abs().max().clamp(min=1)
 
 
-@pytest.mark.parametrize("precision", ["fp32", *(["bf16"] if bf16_sets() else [])])
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_what_came_before_leaves_no_trace(precision: Precision) -> None:
     """A picture that is not a number, other sizes, so many that the first plan is forgotten: then the same logits again."""
     run = Executor(network(ARCHITECTURES["widths that fill no block"]), precision, threads=1)

@@ -121,7 +121,7 @@ template <class T> struct Waiting {
 
   template <Activation A> INLINE_MEMBER void finish() const {
     for (int p = 0; p < pixels; p += 2) {
-      const Vector one = decoded(_mm512_load_si512(sums[p]), scales[p], constants), two = decoded(_mm512_load_si512(sums[p + 1]), scales[p + 1], constants);
+      const Vector one = decoded(load_integers(sums[p]), scales[p], constants), two = decoded(load_integers(sums[p + 1]), scales[p + 1], constants);
       const __m512i pair = encoded(activated<A>(join(_mm512_cvtxps_ph((__m512)one), _mm512_cvtxps_ph((__m512)two))), to);
       store_low(to + place[p], pair);
       if (p + 1 < pixels) store_high(to + place[p + 1], pair);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "pointwise.h"
+#include "tile.h"
 
 #if defined(__AVX512BF16__)
 namespace lcnet {
@@ -68,16 +69,16 @@ struct Brains {
   };
 
   static Stem pack_stem(const NetworkValues& from) { return lcnet::pack_stem(from); }
-  static void stem(const Stem& stem, const float* image, int height, int width, int from, int to, const Map<Half>& out,
+  static void stem(const Stem& stem, const float* image, int height, int width, int from, int to, const Map<Element>& out,
       float* memory, Activation activation) {
     stem_rows(stem, image, height, width, from, to, out, memory, activation);
   }
   static Depthwise pack_filter(const BlockValues& from) { return pack_depthwise(from); }
-  static void depthwise(const Depthwise& layer, const Map<Half>& map, int block, int from, int to, int width,
+  static void depthwise(const Depthwise& layer, const Map<Element>& map, int block, int from, int to, int width,
       Activation activation, const Operand& operand) {
     lcnet::depthwise(layer, map, block, from, to, width, activation, [&](int) { return operand.sink(block); });
   }
-  static void depthwise(const Depthwise& layer, const Map<Half>& map, int block, int from, int to, int width,
+  static void depthwise(const Depthwise& layer, const Map<Element>& map, int block, int from, int to, int width,
       Activation activation, float* middle) {
     lcnet::depthwise(layer, map, block, from, to, width, activation, [&](int part) { return Floats{middle + part * LANES}; });
   }
@@ -92,49 +93,54 @@ struct Brains {
   }
 };
 
+// The instruction itself: GCC 12 carries sums to memory and back around the intrinsic.
+struct BrainDot {
+  using Value = Vector;
+  INLINE Value add(Value sum, Integers pixels, Integers weights) {
+    __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(pixels), "v"(weights));
+    return sum;
+  }
+};
+
 // vdpbf16ps: tiles in vector registers as for fp32.
 struct Dots : Brains {
-  template <int PIXELS, class T>
-  static void tile(const Brain* in, size_t plane, const Brain* weight, int depth, const float* bias, const Target<T>& out,
-      int channel, int pixel, int vectors, Activation activation) {
-    __m512 sum[PIXELS][2];
-    UNROLL for (int p = 0; p < PIXELS; p++)
-      UNROLL for (int v = 0; v < 2; v++) sum[p][v] = (__m512)load(bias + v * BLOCK);
-    for (int k = 0; k < depth; k += 2 * BLOCK, in += plane) {
-      ROLLED for (int j = 0; j < BLOCK; j++, weight += 2 * panel) {
-        __m512bh w0 = (__m512bh)_mm512_load_si512(weight), w1 = (__m512bh)_mm512_load_si512(weight + panel);
-        UNROLL for (int p = 0; p < PIXELS; p++) {
-          int32_t pair;
-          std::memcpy(&pair, in + p * 2 * BLOCK + 2 * j, 4);
-          __m512bh x = (__m512bh)_mm512_set1_epi32(pair);
-          sum[p][0] = _mm512_dpbf16_ps(sum[p][0], x, w0);
-          sum[p][1] = _mm512_dpbf16_ps(sum[p][1], x, w1);
-        }
-      }
+  template <int PIXELS, int N, class T>
+  static __attribute__((noinline)) void tile(const Brain* in, size_t plane, const Brain* weight, int depth, const float* bias, const Target<T>& out,
+      int channel, int pixel, Activation activation) {
+    Sums<BrainDot, PIXELS, N> sums(load(bias), load(bias + (N - 1) * BLOCK));
+    ROLLED for (int k = 0; k < depth; k += 2 * BLOCK, in += plane) {
+      const char *at = (const char*)in, *const end = at + 2 * BLOCK * sizeof(Brain);
+      ROLLED for (; at < end; at += 4, weight += 2 * panel)
+        sums.add(at, 2 * BLOCK * sizeof(Brain), load_integers(weight), load_integers(weight + panel));
     }
+    const int32_t* place = out.place + pixel;
     choose(activation, [&](auto choice) __attribute__((always_inline)) {
-      for (int v = 0; v < vectors; v++) {
-        T* to = out.at(channel / BLOCK + v);
-        UNROLL for (int p = 0; p < PIXELS; p++) store(to + out.place[pixel + p], activated<choice.value>((Vector)sum[p][v]));
-      }
+      auto finish = [&](T* to) __attribute__((always_inline)) {
+        return [=](int p, Vector sum) __attribute__((always_inline)) { store(to + place[p], activated<choice.value>(sum)); };
+      };
+      sums.first(finish(out.at(channel / BLOCK)));
+      if constexpr (N > 1) sums.second(finish(out.at(channel / BLOCK + 1)));
     });
   }
-  template <int PIXELS, class T>
+  template <int PIXELS, int N, class T>
   static void tile_of(int pixels, const Brain* in, size_t plane, const Brain* weight, int depth, const float* bias,
-      const Target<T>& out, int channel, int pixel, int vectors, Activation activation) {
-    if (pixels == PIXELS) return tile<PIXELS>(in, plane, weight, depth, bias, out, channel, pixel, vectors, activation);
-    if constexpr (PIXELS > 1) tile_of<PIXELS - 1>(pixels, in, plane, weight, depth, bias, out, channel, pixel, vectors,
-        activation);
+      const Target<T>& out, int channel, int pixel, Activation activation) {
+    if (pixels == PIXELS) return tile<PIXELS, N>(in, plane, weight, depth, bias, out, channel, pixel, activation);
+    if constexpr (PIXELS > 1) tile_of<PIXELS - 1, N>(pixels, in, plane, weight, depth, bias, out, channel, pixel, activation);
   }
   template <class T>
   static void product(const Weights& layer, const Operand& operand, int from, int to, int low, int high, const Target<T>& out,
       Activation activation) {
     for (int p = low; p < high; p++) {
       const Brain* weight = layer.values.data() + (size_t)p * layer.depth * panel;
-      int vectors = std::min(2, blocks(layer.out) - 2 * p);
-      for (int pixel = from; pixel < to; pixel += TILE)
-        tile_of<TILE>(std::min(TILE, to - pixel), operand.data + (size_t)pixel * 2 * BLOCK, operand.plane, weight, layer.depth,
-                      layer.bias.data() + p * panel, out, p * panel, pixel, vectors, activation);
+      const float* bias = layer.bias.data() + p * panel;
+      const bool both = blocks(layer.out) - 2 * p > 1;
+      for (int pixel = from; pixel < to; pixel += TILE) {
+        const Brain* in = operand.data + (size_t)pixel * 2 * BLOCK;
+        const int pixels = std::min(TILE, to - pixel);
+        if (both) tile_of<TILE, 2>(pixels, in, operand.plane, weight, layer.depth, bias, out, p * panel, pixel, activation);
+        else tile_of<TILE, 1>(pixels, in, operand.plane, weight, layer.depth, bias, out, p * panel, pixel, activation);
+      }
     }
   }
 };

@@ -55,7 +55,36 @@ static void dense_rows(const Dense<float>& layer, const float* in, size_t in_row
   }
 }
 
-#if defined(__AVX512BF16__)
+#if !defined(__AVX512BF16__)
+// Without such products: the two neighbours of a pair as floats.
+template <int R>
+static void dense_rows(const Dense<Brain>& layer, const float* in, size_t in_row, float* out, size_t out_row, int block,
+    Activation activation) {
+  typedef uint32_t Bits __attribute__((vector_size(LANES * 4)));
+  typedef uint32_t UnalignedBits __attribute__((vector_size(LANES * 4), aligned(4), may_alias));
+  for (int part = 0; part < BLOCK; part += LANES) {
+    const Brain* weight = layer.weight.data() + (size_t)block * layer.depth * BLOCK + 2 * part;
+    Vector sum[R][CHAINS] = {};
+    UNROLL for (int r = 0; r < R; r++) sum[r][0] = load(layer.bias.data() + block * BLOCK + part);
+    ROLLED for (int k = 0; k < layer.depth; k += CHAINS, weight += CHAINS * BLOCK) {
+      UNROLL for (int j = 0; j < CHAINS; j += 2) {
+        prefetch((const char*)(weight + j * BLOCK) + AHEAD);
+        const Bits pair = *(const UnalignedBits*)(weight + j * BLOCK);
+        const Vector even = (Vector)(pair << 16), odd = (Vector)(pair & 0xffff0000u);
+        UNROLL for (int r = 0; r < R; r++) {
+          sum[r][j] += splat(in[r * in_row + k + j]) * even;
+          sum[r][j + 1] += splat(in[r * in_row + k + j + 1]) * odd;
+        }
+      }
+    }
+    choose_any(activation, [&](auto choice) __attribute__((always_inline)) {
+      UNROLL for (int r = 0; r < R; r++)
+        store(out + r * out_row + block * BLOCK + part,
+            activated<choice.value>((sum[r][0] + sum[r][1]) + (sum[r][2] + sum[r][3])));
+    });
+  }
+}
+#else
 template <int R>
 static void dense_rows(const Dense<Brain>& layer, const float* in, size_t in_row, float* out, size_t out_row, int block,
     Activation activation) {
@@ -83,6 +112,9 @@ static void dense_rows(const Dense<Brain>& layer, const float* in, size_t in_row
 
 // In place: rows of floats become rows of bf16, for layers with such weights.
 INLINE void round_inputs(const Dense<float>&, float*, size_t, int) {}
+#if !defined(__AVX512BF16__)
+INLINE void round_inputs(const Dense<Brain>&, float*, size_t, int) {}
+#else
 INLINE void round_inputs(const Dense<Brain>& layer, float* in, size_t in_row, int rows) {
   for (int r = 0; r < rows; r++)
     for (int k = 0; k < layer.depth; k++) {
@@ -90,6 +122,7 @@ INLINE void round_inputs(const Dense<Brain>& layer, float* in, size_t in_row, in
       std::memcpy((char*)(in + r * in_row) + 2 * k, &rounded, 2);
     }
 }
+#endif
 
 // out[r] = activation(weight · in[r] + bias). Rows of `in` are as long as the padded depth, zeros there; they may be overwritten.
 template <class T, class Team>

@@ -27,11 +27,11 @@ INLINE void pixels(const T* in, size_t row, const float* weight, Vector bias, co
     Activation activation) {
   Vector sum[PIXELS];
   UNROLL for (int p = 0; p < PIXELS; p++) sum[p] = bias;
-  UNROLL for (int ky = 0; ky < KERNEL; ky++) {
+  ROLLED for (int ky = 0; ky < KERNEL; ky++, in += row, weight += KERNEL * BLOCK) {
     Vector w[KERNEL];
-    UNROLL for (int kx = 0; kx < KERNEL; kx++) w[kx] = load(weight + (ky * KERNEL + kx) * BLOCK);
+    UNROLL for (int kx = 0; kx < KERNEL; kx++) w[kx] = load(weight + kx * BLOCK);
     UNROLL for (int x = 0; x < (PIXELS - 1) * STRIDE + KERNEL; x++) {
-      Vector value = load(in + ky * row + x * BLOCK);
+      Vector value = load(in + x * BLOCK);
       UNROLL for (int p = 0; p < PIXELS; p++) {
         int kx = x - p * STRIDE;
         if (kx >= 0 && kx < KERNEL) sum[p] += value * w[kx];

@@ -92,8 +92,10 @@ static Engine* open(const NetworkValues& values, Precision precision, int thread
 #else
 #if defined(__AVX512BF16__)
   if (auto engine = opened<Precision::bf16, Dots>(values, precision, threads)) return engine;
+#elif defined(__F16C__)
+  if (auto engine = opened<Precision::bf16, Halved>(values, precision, threads)) return engine;
 #endif
-#if defined(__AVX512VNNI__)
+#if defined(LCNET_CODES)
   if (auto engine = opened<Precision::int8, CodeDots>(values, precision, threads)) return engine;
 #endif
 #endif

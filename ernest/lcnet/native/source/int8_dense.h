@@ -5,7 +5,7 @@
 #include "dense.h"
 #include "vnni.h"
 
-#if defined(__AVX512VNNI__) && defined(__AVX512BW__)
+#if defined(LCNET_CODES)
 namespace lcnet {
 
 // Codes [out/16][in/4][16][4]. A vector becomes codes of 16 bits, x = s q + low, and an output is
@@ -45,12 +45,20 @@ inline void round_inputs(const Dense<int8_t>& layer, float* in, size_t in_row, i
   for (int r = 0; r < rows; r++, in += in_row) {
     const float low = *std::min_element(in, in + layer.in), high = *std::max_element(in, in + layer.in);
     const Range range{std::max(high - low, SMALLEST) / 65535, low};
-    const __m512 gain = _mm512_set1_ps(65535 / std::max(high - low, SMALLEST));
+    const Vector gain = splat(65535 / std::max(high - low, SMALLEST));
     for (int k = 0; k < layer.depth; k += BLOCK) {
-      __m512i q = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_sub_ps((__m512)load(in + k), _mm512_set1_ps(low)), gain));
-      q = _mm512_min_epi32(_mm512_max_epi32(q, _mm512_setzero_si512()), _mm512_set1_epi32(65535));
-      _mm_storeu_si128((__m128i*)(in + k / 2), _mm512_cvtepi32_epi8(q));
-      _mm_storeu_si128((__m128i*)(in + k / 2 + 4), _mm512_cvtepi32_epi8(_mm512_srli_epi32(q, 8)));
+      uint8_t bytes[2 * BLOCK];
+      for (int i = 0; i < BLOCK; i += LANES) {
+        const Vector q = (load(in + k + i) - splat(low)) * gain;
+        int32_t codes[LANES];
+        const Integers rounded = rounded_integers(q);
+        std::memcpy(codes, &rounded, sizeof codes);
+        for (int j = 0; j < LANES; j++) {
+          const int32_t code = std::clamp(codes[j], 0, 65535);
+          bytes[i + j] = (uint8_t)code, bytes[BLOCK + i + j] = (uint8_t)(code >> 8);
+        }
+      }
+      std::memcpy(in + k / 2, bytes, sizeof bytes);
     }
     std::memcpy(in + layer.depth / 2, &range, sizeof range);
   }
@@ -58,29 +66,31 @@ inline void round_inputs(const Dense<int8_t>& layer, float* in, size_t in_row, i
 
 template <int R>
 static void dense_rows(const Dense<int8_t>& layer, const float* in, size_t in_row, float* out, size_t out_row, int block, Activation activation) {
-  const int8_t* weight = layer.weight.data() + (size_t)block * layer.depth * BLOCK;
-  __m512i low[R][2] = {}, high[R][2] = {};
-  ROLLED for (int k = 0; k < layer.depth; k += BLOCK, weight += BLOCK * BLOCK) {
-    UNROLL for (int quad = 0; quad < 4; quad++) {
-      prefetch(weight + quad * ROW + AHEAD);
-      const __m512i w = _mm512_load_si512(weight + quad * ROW);
-      UNROLL for (int r = 0; r < R; r++) {
-        const int32_t* codes = (const int32_t*)(in + r * in_row) + k / 2 + quad;
-        low[r][quad % 2] = _mm512_dpbusd_epi32(low[r][quad % 2], _mm512_set1_epi32(codes[0]), w);
-        high[r][quad % 2] = _mm512_dpbusd_epi32(high[r][quad % 2], _mm512_set1_epi32(codes[4]), w);
+  for (int part = 0; part < BLOCK; part += LANES) {
+    const int8_t* weight = layer.weight.data() + (size_t)block * layer.depth * BLOCK + 4 * part;
+    Integers low[R][2] = {}, high[R][2] = {};
+    ROLLED for (int k = 0; k < layer.depth; k += BLOCK, weight += BLOCK * BLOCK) {
+      UNROLL for (int quad = 0; quad < 4; quad++) {
+        prefetch(weight + quad * ROW + AHEAD);
+        const Integers w = load_integers(weight + quad * ROW);
+        UNROLL for (int r = 0; r < R; r++) {
+          const int32_t* codes = (const int32_t*)(in + r * in_row) + k / 2 + quad;
+          low[r][quad % 2] = CodeDot::add(low[r][quad % 2], splat_four_bytes(codes), w);
+          high[r][quad % 2] = CodeDot::add(high[r][quad % 2], splat_four_bytes(codes + 4), w);
+        }
       }
     }
+    const int at = block * BLOCK + part;
+    const Vector scale = load(layer.scale.data() + at), sum = load(layer.sum.data() + at), bias = load(layer.bias.data() + at);
+    choose_any(activation, [&](auto choice) __attribute__((always_inline)) {
+      UNROLL for (int r = 0; r < R; r++) {
+        Range range;
+        std::memcpy(&range, in + r * in_row + layer.depth / 2, sizeof range);
+        const Vector codes = as_floats(high[r][0] + high[r][1]) * splat(256) + as_floats(low[r][0] + low[r][1]);
+        store(out + r * out_row + at, activated<choice.value>(codes * splat(range.scale) * scale + (sum * splat(range.low) + bias)));
+      }
+    });
   }
-  const Vector scale = load(layer.scale.data() + block * BLOCK), sum = load(layer.sum.data() + block * BLOCK), bias = load(layer.bias.data() + block * BLOCK);
-  choose_any(activation, [&](auto choice) __attribute__((always_inline)) {
-    UNROLL for (int r = 0; r < R; r++) {
-      Range range;
-      std::memcpy(&range, in + r * in_row + layer.depth / 2, sizeof range);
-      const Vector bytes = (Vector)_mm512_cvtepi32_ps(_mm512_add_epi32(low[r][0], low[r][1]));
-      const Vector codes = (Vector)_mm512_cvtepi32_ps(_mm512_add_epi32(high[r][0], high[r][1])) * splat(256) + bytes;
-      store(out + r * out_row + block * BLOCK, activated<choice.value>(codes * splat(range.scale) * scale + (sum * splat(range.low) + bias)));
-    }
-  });
 }
 
 }  // namespace lcnet

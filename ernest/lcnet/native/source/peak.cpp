@@ -142,6 +142,15 @@ int64_t peak_int8(int64_t loops) {
   SIXTEEN(END)
   sink = float(bits[0]);
   return loops * kChains * 64 * 2;
+#elif defined(__AVXVNNI__)
+  __m256i chain[kChains] = {}, a = _mm256_set1_epi8(3), b = _mm256_set1_epi8(2), bits{};
+  for (int64_t n = 0; n < loops; n++) {
+#pragma GCC unroll 16
+    for (int i = 0; i < kChains; i++) chain[i] = _mm256_dpbusd_avx_epi32(chain[i], a, b);
+  }
+  for (int i = 0; i < kChains; i++) bits = _mm256_xor_si256(bits, chain[i]);
+  sink = float(_mm256_extract_epi32(bits, 0));
+  return loops * kChains * 32 * 2;
 #else
   (void)loops;
   return 0;

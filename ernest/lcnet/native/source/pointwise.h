@@ -1,6 +1,6 @@
 // Pointwise convolution in fp32: a product of matrices, a tile of pixels times output channels at a time in registers.
 //
-// This is also the pattern of a precision, see `network.h`, `run.h`: `Single` says how maps, strips and weights are kept,
+// This is also the pattern of a precision, see `network.h`, `run.h`: `Singles` says how maps, strips and weights are kept,
 // and multiplies a strip of pixels.
 #pragma once
 
@@ -65,16 +65,16 @@ static void tile_of(int pixels, const float* in, size_t plane, const float* weig
   if constexpr (PIXELS > 1) tile_of<PIXELS - 1, N>(pixels, in, plane, weight, depth, ahead, bias, out, channel, pixel, activation);
 }
 
-struct Single {
-  using Element = float;  // of the maps between blocks
+template <class Map_, class Weight> struct Singles {
+  using Element = Map_;   // of the maps between blocks
   using Middle = float;   // of what the depthwise convolution leaves
   // whether what so many channels leave is the operand itself, or a strip to prepare it from
   static bool direct(int) { return true; }
   static constexpr int panel = PANEL;
   static constexpr int UNIT = TILE;           // pixels that are multiplied together
   static constexpr size_t STRIP = 256 << 10;  // bytes of a strip: half of a level-2 cache or less
-  using Wide = float;                         // weights of squeeze-and-excite
-  using Head = float;                         // and of the last layers
+  using Wide = Weight;                        // of squeeze-and-excite
+  using Head = Weight;                        // and of the last layers
 
   struct Weights {
     int in = 0, out = 0, depth = 0;
@@ -106,16 +106,16 @@ struct Single {
   };
 
   static Stem pack_stem(const NetworkValues& from) { return lcnet::pack_stem(from); }
-  static void stem(const Stem& stem, const float* image, int height, int width, int from, int to, const Map<float>& out,
+  static void stem(const Stem& stem, const float* image, int height, int width, int from, int to, const Map<Element>& out,
       float* memory, Activation activation) {
     stem_rows(stem, image, height, width, from, to, out, memory, activation);
   }
   static Depthwise pack_filter(const BlockValues& from) { return pack_depthwise(from); }
-  static void depthwise(const Depthwise& layer, const Map<float>& map, int block, int from, int to, int width,
+  static void depthwise(const Depthwise& layer, const Map<Element>& map, int block, int from, int to, int width,
       Activation activation, float* middle) {
     lcnet::depthwise(layer, map, block, from, to, width, activation, [&](int part) { return Floats{middle + part * LANES}; });
   }
-  static void depthwise(const Depthwise& layer, const Map<float>& map, int block, int from, int to, int width,
+  static void depthwise(const Depthwise& layer, const Map<Element>& map, int block, int from, int to, int width,
       Activation activation, const Operand& operand) {
     depthwise(layer, map, block, from, to, width, activation, operand.data + block * operand.plane);
   }
@@ -152,5 +152,8 @@ struct Single {
     }
   }
 };
+using Single = Singles<float, float>;
+// fp32 products between maps of halves, and last layers of bf16 weights: the way to bf16 where fp32 products are the faster ones.
+using Halved = Singles<Half, Brain>;
 
 }  // namespace lcnet

@@ -1,12 +1,14 @@
-// Pointwise convolution in 8 bits with vpdpbusd: from strips of fp32, and tiles in vector registers.
+// Pointwise convolution in 8 bits with vpdpbusd, of AVX-512 or of AVX2: from strips of fp32, and tiles in vector registers.
 #pragma once
 
 #include "bfloat16.h"
 #include "int8.h"
+#include "tile.h"
 
-#if defined(__AVX512VNNI__) && defined(__AVX512BW__)
+#if defined(LCNET_CODES)
 namespace lcnet {
 
+#if defined(__AVX512F__)
 // Packing four blocks of channels into a row leaves the first quad of every block, then the second of every block, ...;
 // fewer blocks are closed up.
 struct Closed {
@@ -81,16 +83,62 @@ static void quantise(const Values<GATED>& values, int blocks, float floor, int f
   }
 }
 
+#else
+
+// Packing leaves the halves of eight channels apart, and one instruction brings them together.
+struct Closed {
+  static int place(int block, int quad, int) { return block * 4 + quad; }
+};
+
+template <bool GATED> struct Values {
+  const float* data;
+  size_t plane;
+  const float* gate;
+  INLINE_MEMBER Vector at(int block, int part, int pixel) const {
+    const Vector value = load(data + block * plane + (size_t)pixel * BLOCK + part);
+    return GATED ? value * load(gate + block * BLOCK + part) : value;
+  }
+};
+
+INLINE float largest_lane(Vector of) {
+  __m128 x = _mm_max_ps(_mm256_castps256_ps128((__m256)of), _mm256_extractf128_ps((__m256)of, 1));
+  x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+  return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
+}
+
+// Pixels [from, to) to codes [channels/64][plane/64 pixels][64] and one scale a pixel, a pixel at a time.
+template <bool GATED>
+static void quantise(const Values<GATED>& values, int blocks, float floor, int from, int to, uint8_t* codes, size_t plane, float* scales) {
+  const __m256i together = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  for (int p = from; p < to; p++) {
+    Vector low{}, high{};
+    for (int b = 0; b < blocks; b++) low = larger(low, values.at(b, 0, p)), high = larger(high, values.at(b, LANES, p));
+    const float range = std::max(largest_lane(larger(low, high)) + floor, SMALLEST), inverse = 255 / range;
+    scales[p] = range * (1.f / 255);
+    const Vector gain = splat(inverse), shift = splat(inverse * floor);
+    auto code = [&](int b, int part) __attribute__((always_inline)) {
+      if (b >= blocks) return _mm256_setzero_si256();
+      return _mm256_cvtps_epi32(_mm256_fmadd_ps((__m256)values.at(b, part, p), (__m256)gain, (__m256)shift));
+    };
+    for (int b = 0; b < blocks; b += 2) {
+      const __m256i one = _mm256_packs_epi32(code(b, 0), code(b, LANES)), two = _mm256_packs_epi32(code(b + 1, 0), code(b + 1, LANES));
+      const __m256i row = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(one, two), together);
+      _mm256_storeu_si256((__m256i*)(codes + b / 4 * plane + (size_t)p * ROW + b % 4 * BLOCK), row);
+    }
+  }
+}
+#endif
+
 // ------------------------------------------------------------------------------------------------ products
 
 #if defined(__AVX512BF16__)
 using Narrow = Dots;
 #else
-using Narrow = Single;
+using Narrow = Halved;
 #endif
 
 struct CodeDots : Hybrid<Narrow, Closed, 32> {
-  static constexpr int UNIT = 14;          // 28 of 32 registers hold sums
+  static constexpr int UNIT = TILE;        // times two vectors of outputs: as many registers as there are hold sums
   static constexpr size_t STRIP = 8 << 10;  // bytes of codes; the fp32 strip that they are made of has four times as many
 
   // Pixels [from, to) of the strip, times the gate of squeeze-and-excite if there is one.
@@ -101,41 +149,33 @@ struct CodeDots : Hybrid<Narrow, Closed, 32> {
     else quantise(Values<false>{middle, plane, gate}, blocks(channels), floor, from, to, operand.codes, operand.plane, operand.scales);
   }
 
-  // GCC 12 carries sums to memory and back around the intrinsic; with the instruction itself they stay in registers.
-  typedef int Sums __attribute__((vector_size(64)));
-  INLINE void dot(Sums& sum, Sums codes, Sums weights) { __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(codes), "v"(weights)); }
-
-  // Pixels, of which `wanted` are stored, times one panel or the first half of it.
+  // Pixels, of which `wanted` are stored, times N vectors of outputs. Lies the second in the same block of sixteen?
+  static constexpr size_t NEXT = LANES == BLOCK ? ROW : ROW / PARTS;
   template <int PIXELS, int N, class T>
   static __attribute__((noinline)) void tile(const uint8_t* codes, size_t plane, const int8_t* weight, int quads, const float* constants,
-                                             const float* scales, const Target<T>& out, int block, int pixel, int wanted, Activation activation) {
-    Sums sum[PIXELS][N] = {};
+                                             const float* scales, const int32_t* place, T* one, T* two, int wanted, Activation activation) {
+    Sums<CodeDot, PIXELS, N> sums(CodeDot::Value{}, CodeDot::Value{});
     ROLLED for (; quads > 0; quads -= QUADS, codes += plane) {
-      const uint8_t *at = codes, *const end = codes + 4 * std::min(quads, QUADS);
+      const char *at = (const char*)codes, *const end = at + 4 * std::min(quads, QUADS);
       ROLLED for (; at < end; at += 8, weight += 4 * ROW) {
-        UNROLL for (int step = 0; step < 2; step++) {
-          Sums w[N];
-          UNROLL for (int v = 0; v < N; v++) w[v] = *(const Sums*)(weight + (2 * step + v) * ROW);
-          UNROLL for (int p = 0; p < PIXELS; p++) {
-            int32_t four;
-            std::memcpy(&four, at + p * ROW + 4 * step, 4);
-            const Sums q = (Sums)_mm512_set1_epi32(four);
-            UNROLL for (int v = 0; v < N; v++) dot(sum[p][v], q, w[v]);
-          }
-        }
+        sums.add(at, ROW, load_integers(weight), load_integers(weight + NEXT));
+        sums.add(at + 4, ROW, load_integers(weight + 2 * ROW), load_integers(weight + 2 * ROW + NEXT));
       }
     }
     choose(activation, [&](auto choice) __attribute__((always_inline)) {
-      UNROLL for (int v = 0; v < N; v++) {
-        T* to = out.at(block + v);
-        UNROLL for (int p = 0; p < PIXELS; p++)
-          if (p < wanted) store(to + out.place[pixel + p], activated<choice.value>(decoded((__m512i)sum[p][v], scales[p], constants + v * 2 * BLOCK)));
-      }
+      auto finish = [&](const float* of, T* to) __attribute__((always_inline)) {
+        return [=](int p, CodeDot::Value sum) __attribute__((always_inline)) {
+          if (p < wanted) store(to + place[p], activated<choice.value>(decoded(sum, scales[p], of)));
+        };
+      };
+      sums.first(finish(constants, one));
+      if constexpr (N > 1) sums.second(finish(constants + (LANES == BLOCK ? 2 * BLOCK : LANES), two));
     });
   }
 
   template <int N, class T> static auto tile_of(int height) {
-    return height > 12 ? tile<14, N, T> : height > 8 ? tile<12, N, T> : height > 4 ? tile<8, N, T> : tile<4, N, T>;
+    if constexpr (TILE == 14) return height > 12 ? tile<14, N, T> : height > 8 ? tile<12, N, T> : height > 4 ? tile<8, N, T> : tile<4, N, T>;
+    else return height > 4 ? tile<6, N, T> : height > 2 ? tile<4, N, T> : tile<2, N, T>;
   }
 
   template <class T>
@@ -143,11 +183,20 @@ struct CodeDots : Hybrid<Narrow, Closed, 32> {
     if (!in_codes(layer.in)) return Narrow::product(layer.inner, operand.inner, from, to, low, high, out, activation);
     // As few tiles as possible, of equal heights.
     const int tiles = (to - from + UNIT - 1) / UNIT, height = (to - from + tiles - 1) / tiles;
-    for (int p = low; p < high; p++) {
-      const auto kernel = blocks(layer.out) - 2 * p > 1 ? tile_of<2, T>(height) : tile_of<1, T>(height);
+    auto run = [&](auto kernel, int block, const int8_t* weight, T* one, T* two) {
       for (int pixel = from; pixel < to; pixel += height)
-        kernel(operand.codes + (size_t)pixel * ROW, operand.plane, layer.coded.panel(p), 4 * blocks(layer.in), layer.coded.constants_of(2 * p),
-               operand.scales + pixel, out, 2 * p, pixel, std::min(height, to - pixel), activation);
+        kernel(operand.codes + (size_t)pixel * ROW, operand.plane, weight, 4 * blocks(layer.in), layer.coded.constants_of(block),
+               operand.scales + pixel, out.place + pixel, one, two, std::min(height, to - pixel), activation);
+    };
+    for (int p = low; p < high; p++) {
+      const bool both = blocks(layer.out) - 2 * p > 1;
+      if constexpr (LANES == BLOCK) {
+        if (both) run(tile_of<2, T>(height), 2 * p, layer.coded.panel(p), out.at(2 * p), out.at(2 * p + 1));
+        else run(tile_of<1, T>(height), 2 * p, layer.coded.panel(p), out.at(2 * p), (T*)nullptr);
+      } else {
+        for (int b = 0; b <= both; b++)
+          run(tile_of<2, T>(height), 2 * p + b, layer.coded.panel(p) + b * ROW, out.at(2 * p + b), out.at(2 * p + b) + LANES);
+      }
     }
   }
 };
