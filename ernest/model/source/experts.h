@@ -39,6 +39,28 @@ INLINE void scatter(const float* from, const int32_t* order, int64_t rows, const
   }
 }
 
+// Of one row: gate silu(a) b from a and b side by side.
+INLINE void gated(const float* in, int64_t hidden, float gate, float* scaled) {
+  for (int64_t i = 0; i < hidden; i += LANES) {
+    const Vector a = load(in + i), b = load(in + hidden + i);
+    store(scaled + i, a * sigmoid(a) * b * splat(gate));
+  }
+}
+
+// Of one row, from the gradient of `gated`: that of a and b, and of the gate, which is returned; `scaled` is made again.
+INLINE float gated_back(const float* in, int64_t hidden, float gate, const float* grad, float* scaled, float* in_grad) {
+  Vector products{};
+  for (int64_t i = 0; i < hidden; i += LANES) {
+    const Vector a = load(in + i), b = load(in + hidden + i), g = load(grad + i);
+    const Vector share = sigmoid(a), silu = a * share, result = silu * b, inside = g * splat(gate);
+    products += g * result;
+    store(scaled + i, result * splat(gate));
+    store(in_grad + i, inside * b * (share + silu * (splat(1.f) - share)));
+    store(in_grad + hidden + i, inside * silu);
+  }
+  return sum(products);
+}
+
 // `inner` [T k, 2 H] keeps x W for the way back; `y` [T, D] comes as zeros.
 static void experts(const Sizes& s, const float* x, const float* gate, const int32_t* order, const int32_t* first, const float* w_in,
                     const float* w_out, float* inner, float* y) {
@@ -51,13 +73,7 @@ static void experts(const Sizes& s, const float* x, const float* gate, const int
       float* in = inner + start * 2 * H;
       gather(x, order + start, rows, s, rows_of);
       multiply(rows, 2 * H, D, rows_of, D, w_in + e * D * 2 * H, 2 * H, in, 2 * H);
-      for (int64_t r = 0; r < rows; ++r) {
-        const Vector g = splat(gate[order[start + r]]);
-        for (int64_t i = 0; i < H; i += LANES) {
-          const Vector a = load(in + r * 2 * H + i), b = load(in + r * 2 * H + H + i);
-          store(scaled + r * H + i, a * sigmoid(a) * b * g);
-        }
-      }
+      for (int64_t r = 0; r < rows; ++r) gated(in + r * 2 * H, H, gate[order[start + r]], scaled + r * H);
       multiply(rows, D, H, scaled, H, w_out + e * H * D, D, rows_of, D);
       scatter(rows_of, order + start, rows, s, y);
     }
@@ -90,20 +106,9 @@ static void experts_back(const Sizes& s, const float* x, const float* gate, cons
       const float* in = inner + start * 2 * H;
       gather(y_grad, order + start, rows, s, grad_rows);
       multiply(rows, H, D, grad_rows, D, w_out_turned, H, hidden_grad, H);
-      for (int64_t r = 0; r < rows; ++r) {
-        const Vector g = splat(gate[order[start + r]]);
-        Vector products{};
-        for (int64_t i = 0; i < H; i += LANES) {
-          const Vector a = load(in + r * 2 * H + i), b = load(in + r * 2 * H + H + i);
-          const Vector s1 = sigmoid(a), silu = a * s1, hidden = silu * b, grad = load(hidden_grad + r * H + i);
-          products += grad * hidden;
-          store(scaled + r * H + i, hidden * g);
-          const Vector inside = grad * g;
-          store(inner_grad + r * 2 * H + i, inside * b * (s1 + silu * (splat(1.f) - s1)));
-          store(inner_grad + r * 2 * H + H + i, inside * silu);
-        }
-        gate_grad[order[start + r]] = sum(products);
-      }
+      for (int64_t r = 0; r < rows; ++r)
+        gate_grad[order[start + r]] = gated_back(in + r * 2 * H, H, gate[order[start + r]], hidden_grad + r * H, scaled + r * H,
+                                                 inner_grad + r * 2 * H);
       multiply_turned(H, D, rows, scaled, H, grad_rows, D, grad_out, D, add);
       gather(x, order + start, rows, s, rows_of);
       multiply_turned(D, 2 * H, rows, rows_of, D, inner_grad, 2 * H, grad_in, 2 * H, add);

@@ -2,11 +2,10 @@
 // in pairs of rows, [K / 2, N] words of two numbers each.
 #pragma once
 
-#include "vector.h"
+#include "products.h"
 
 #if defined(__AMX_BF16__) && defined(__AVX512F__)
 #define ERNEST_TILES 1
-#include <immintrin.h>
 
 namespace ernest {
 
@@ -74,35 +73,6 @@ static void pairs(int64_t rows, int64_t width, const float* from, uint32_t* to) 
 
 static void narrowed(int64_t count, const float* from, bf16* to) {
   for (int64_t i = 0; i < count; i += LANES) store(to + i, load(from + i));
-}
-
-// to[columns, rows] = from[rows, columns]^T for words; both sizes are multiples of 16.
-static void turn_words(int64_t rows, int64_t columns, const uint32_t* from, int64_t from_row, uint32_t* to, int64_t to_row) {
-  for (int64_t row = 0; row < rows; row += 16)
-    for (int64_t column = 0; column < columns; column += 16) {
-      __m512i r[16], t[16];
-      UNROLL for (int i = 0; i < 16; ++i) r[i] = _mm512_loadu_si512(from + (row + i) * from_row + column);
-      UNROLL for (int i = 0; i < 16; i += 2) {
-        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-      }
-      UNROLL for (int i = 0; i < 16; i += 4) {
-        r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-        r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-        r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-        r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-      }
-      UNROLL for (int half = 0; half < 16; half += 8) UNROLL for (int i = 0; i < 4; ++i) {
-        t[half + i] = _mm512_shuffle_i32x4(r[half + i], r[half + 4 + i], 0x88);
-        t[half + 4 + i] = _mm512_shuffle_i32x4(r[half + i], r[half + 4 + i], 0xdd);
-      }
-      UNROLL for (int i = 0; i < 8; ++i) {
-        // t[i] holds columns i and i + 8 of rows 0 to 7, t[8 + i] those of rows 8 to 15.
-        uint32_t* at = to + (column + i) * to_row + row;
-        _mm512_storeu_si512(at, _mm512_shuffle_i32x4(t[i], t[8 + i], 0x88));
-        _mm512_storeu_si512(at + 8 * to_row, _mm512_shuffle_i32x4(t[i], t[8 + i], 0xdd));
-      }
-    }
 }
 
 }  // namespace ernest

@@ -1,6 +1,6 @@
 // The parts of a training step that are chains of short passes over memory, each in one pass: norms, attention within documents,
 // experts. Called by ernest/model/native.py; all arrays lie row by row, without gaps.
-#include "experts.h"
+#include "experts_tiles.h"
 
 using namespace ernest;
 
@@ -64,7 +64,7 @@ static void attend_all_back(int64_t rows, int64_t length, const Heads& heads, co
       [&](int64_t position) { memset(qkv_grad + position * width, 0, width * sizeof(T)); });
 }
 
-EXPORT void attend(int narrow, int64_t rows, int64_t length, int64_t queries, int64_t keys, int64_t width, const void* qkv,
+EXPORT void attend(int64_t narrow, int64_t rows, int64_t length, int64_t queries, int64_t keys, int64_t width, const void* qkv,
                    const float* query_weight, const float* key_weight, const float* cosine, const float* sine, float eps,
                    const int32_t* begin, const int32_t* end, float* probability, void* out) {
   const Heads heads{queries, keys, width};
@@ -73,7 +73,7 @@ EXPORT void attend(int narrow, int64_t rows, int64_t length, int64_t queries, in
   else attend_all(rows, length, heads, (const float*)qkv, turning, begin, end, probability, (float*)out);
 }
 
-EXPORT void attend_back(int narrow, int64_t rows, int64_t length, int64_t queries, int64_t keys, int64_t width, const void* qkv,
+EXPORT void attend_back(int64_t narrow, int64_t rows, int64_t length, int64_t queries, int64_t keys, int64_t width, const void* qkv,
                         const float* query_weight, const float* key_weight, const float* cosine, const float* sine, float eps,
                         const int32_t* begin, const int32_t* end, const float* probability, const void* out_grad,
                         void* qkv_grad, float* query_weight_grad, float* key_weight_grad) {
@@ -87,18 +87,28 @@ EXPORT void attend_back(int narrow, int64_t rows, int64_t length, int64_t querie
                     (float*)qkv_grad, query_weight_grad, key_weight_grad);
 }
 
-EXPORT void experts(int64_t tokens, int64_t choices, int64_t count, int64_t width, int64_t hidden, const float* x,
+// `narrow`: products may be taken in bfloat16, where tiles take them.
+EXPORT void experts(int64_t narrow, int64_t tokens, int64_t choices, int64_t count, int64_t width, int64_t hidden, const float* x,
                     const float* gate, const int64_t* expert, const float* w_in, const float* w_out, int32_t* order,
                     int32_t* first, float* inner, float* y) {
   const Sizes sizes{tokens, choices, count, width, hidden};
   sort_choices(sizes, expert, gate, order, first);
+#if defined(ERNEST_TILES)
+  if (narrow && tiles_fit(sizes)) return experts_tiles(sizes, x, gate, order, first, w_in, w_out, inner, y);
+#endif
+  (void)narrow;
   experts(sizes, x, gate, order, first, w_in, w_out, inner, y);
 }
 
-EXPORT void experts_back(int64_t tokens, int64_t choices, int64_t count, int64_t width, int64_t hidden, const float* x,
+EXPORT void experts_back(int64_t narrow, int64_t tokens, int64_t choices, int64_t count, int64_t width, int64_t hidden, const float* x,
                          const float* gate, const float* w_in, const float* w_out, const int32_t* order, const int32_t* first,
                          const float* inner, const float* y_grad, float* x_grad, float* gate_grad, float* w_in_grad,
                          float* w_out_grad) {
   const Sizes sizes{tokens, choices, count, width, hidden};
+#if defined(ERNEST_TILES)
+  if (narrow && tiles_fit(sizes))
+    return experts_tiles_back(sizes, x, gate, order, first, w_in, w_out, inner, y_grad, x_grad, gate_grad, w_in_grad, w_out_grad);
+#endif
+  (void)narrow;
   experts_back(sizes, x, gate, order, first, w_in, w_out, inner, y_grad, x_grad, gate_grad, w_in_grad, w_out_grad);
 }
