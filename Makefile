@@ -46,6 +46,7 @@ format: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.page model
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.phasefield
 	$(BIN)/python -m benchmarks.lcnet
 	for study in deployment readers digits scenes; do $(BIN)/python -m benchmarks.lcnet.$$study || exit 1; done

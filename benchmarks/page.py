@@ -1,4 +1,4 @@
-"""`python -m benchmarks.page {lcnet,phasefield}`: puts the newest measurements and their pictures into a page of docs."""
+"""`python -m benchmarks.page {model,lcnet,phasefield}`: puts the newest measurements and their pictures into a page of docs."""
 
 import argparse
 import re
@@ -9,7 +9,11 @@ from pathlib import Path
 from benchmarks import tables
 from benchmarks.findings import FOLDER, Findings
 
-PAGES = {"lcnet": Path("docs/lcnet/speed.md"), "phasefield": Path("docs/phasefield/speed.md")}
+PAGES = {
+    "model": Path("docs/speed.md"),
+    "lcnet": Path("docs/lcnet/speed.md"),
+    "phasefield": Path("docs/phasefield/speed.md"),
+}
 PICTURES = {
     "lcnet": {
         "lcnet-latency-accuracy.png": "Published accuracy over the milliseconds of one image: PP-LCNet and other networks",
@@ -44,7 +48,7 @@ def insert(page: str, block: str, mark: str = "results") -> str:
 def publish(wing: str, folder: Path) -> None:
     """Writes the page with the tables and pictures that the wing has left in the folder."""
     page, blocks = PAGES[wing], []
-    for name, meaning in PICTURES[wing].items():
+    for name, meaning in PICTURES.get(wing, {}).items():
         if (folder / name).exists():
             shutil.copy(folder / name, page.parent / name.removeprefix(f"{wing}-"))
             blocks.append(f"![{meaning}]({name.removeprefix(f'{wing}-')})")

@@ -1,4 +1,5 @@
-"""What `python -m benchmarks` measures: positions per second in training, beside the machine's own rate of products."""
+"""What `python -m benchmarks` measures: positions per second in training, beside the machine's own rate of products; where the
+time of a step goes; a layer of experts beside others."""
 
 import tempfile
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.findings import Findings
+from benchmarks.model import experts_layer, step_table
 from benchmarks.model.throughput import ARRANGEMENTS, Arrangement, measure
 from benchmarks.runner import Part, Wing
 from benchmarks.tables import Figure, Table
@@ -44,4 +46,10 @@ def training(folder: Path, rounds: int, quick: bool, progress: Callable[[str], N
     return Findings(tuple(figures), (Table("Training", header, tuple(rows), note),))
 
 
-WING = Wing(name="model", command="python -m benchmarks", parts={"training": Part(training)}, packages=("torch", "numpy"))
+WING = Wing(
+    name="model",
+    command="python -m benchmarks",
+    parts={"training": Part(training), "step": Part(step_table.measure), "experts": Part(experts_layer.measure)},
+    packages=("torch", "numpy"),
+    method="Medians over interleaved rounds; bars of speed are for the machine of the page.",
+)

@@ -4,14 +4,19 @@ Shapes: B rows, S positions (queries), C positions (keys, cached ones first), G 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ernest.config.recipe import ModelConfig
+from ernest.model import native
 from ernest.model.norm import RMSNorm
+from ernest.sequence.mask import allowed
 from ernest.sequence.positions import rotate
+
+Angles = tuple[Tensor, Tensor]
 
 
 @dataclass
@@ -38,6 +43,30 @@ class LayerCache:
         self.length, self.end = length, end
 
 
+@dataclass(frozen=True)
+class Spans:
+    """The mask of packed rows as what each position may see, int32 columns `[B, S]`: from `begin`, the first position of its
+    document, to one before `end`; a `begin` of -1 is padding, which sees nothing. `size` is at least the numbers that the scores
+    of one head take."""
+
+    begin: Tensor
+    end: Tensor
+    size: int
+
+    def __getitem__(self, rows: Tensor) -> "Spans":
+        return Spans(self.begin[rows], self.end[rows], self.size)
+
+
+def visible(document: Tensor, group: Tensor) -> Tensor | Spans:
+    """What positions of packed rows `[B, S]` may attend to: spans where the kernels of training take them, else a mask."""
+    if native.usable() and document.is_cpu:
+        begin, end = (torch.empty(document.shape, dtype=torch.int32) for _ in range(2))
+        size = native.call("spans", *document.shape, document.contiguous(), group.contiguous(), begin, end)
+        if size >= 0:
+            return Spans(begin, end, size)
+    return allowed(document, group, document, group)
+
+
 class Attention(nn.Module):
     """Grouped-query attention with Uni-RoPE and normalised queries and keys."""
 
@@ -49,9 +78,12 @@ class Attention(nn.Module):
         self.query_norm = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else None
         self.key_norm = RMSNorm(config.head_dim, config.norm_eps) if config.qk_norm else None
 
-    def forward(self, x: Tensor, angles: tuple[Tensor, Tensor], mask: Tensor, cache: LayerCache | None = None) -> Tensor:
-        """`x` `[B, S, width]`, `angles` of `[B, S, d / 2]`, `mask` `[B, S, C]`, bool or what `as_bias` makes of it."""
+    def forward(self, x: Tensor, angles: Angles, mask: Tensor | Spans, cache: LayerCache | None = None) -> Tensor:
+        """`x` `[B, S, width]`, `angles` of `[B, S, d / 2]`, `mask` `[B, S, C]`, bool or what `as_bias` makes of it, or spans."""
         heads = [self.heads * self.head_dim] + [self.kv_heads * self.head_dim] * 2
+        if isinstance(mask, Spans):
+            norms = (self.query_norm, self.key_norm) if self.query_norm is not None and self.key_norm is not None else None
+            return self.out(attend_spans(self.qkv(x), mask, self.heads, self.kv_heads, angles, norms))
         q, k, v = (part.unflatten(-1, (-1, self.head_dim)) for part in self.qkv(x).split(heads, dim=-1))
         q, k, v = self._turn(q, self.query_norm, angles), self._turn(k, self.key_norm, angles), v.transpose(1, 2)
         if cache is not None:
@@ -87,6 +119,69 @@ def attend_explicitly(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = Non
     if mask is not None:
         scores.view(B, G, S, C).add_(as_bias(mask, q.dtype)[:, None])
     return (scores.softmax(dim=-1) @ v.reshape(B * K, C, d)).view(B, G, S, d)
+
+
+class _AttendSpans(torch.autograd.Function):
+    """Norms, rotation and attention at once, document by document (source/attention.h)."""
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any,
+        qkv: Tensor,
+        query_weight: Tensor | None,
+        key_weight: Tensor | None,
+        angles: Angles | tuple[None, None],
+        spans: Spans,
+        sizes: tuple[int, int, int],
+        eps: float,
+    ) -> Tensor:
+        rows, length, _ = qkv.shape
+        queries, _, width = sizes
+        ctx.leading = int(qkv.dtype == torch.bfloat16), rows, length, *sizes
+        inputs = qkv, query_weight, key_weight, *angles
+        shares = torch.empty(queries * spans.size)
+        out = qkv.new_empty(rows, length, queries * width)
+        native.call("attend", *ctx.leading, *inputs, eps, spans.begin, spans.end, shares, out)
+        ctx.save_for_backward(*inputs, shares)
+        ctx.spans, ctx.eps = spans, eps
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor):  # type: ignore[override]
+        *inputs, shares = ctx.saved_tensors
+        qkv, *weights = inputs[:3]
+        grads = [None if weight is None else torch.zeros_like(weight) for weight in weights]
+        out, spans = torch.empty_like(qkv), ctx.spans
+        native.call("attend_back", *ctx.leading, *inputs, ctx.eps, spans.begin, spans.end, shares, grad.contiguous(), out, *grads)
+        return out, *grads, None, None, None, None
+
+
+def attend_spans(
+    qkv: Tensor,
+    spans: Spans,
+    heads: int,
+    kv_heads: int,
+    angles: Angles | None = None,
+    norms: tuple[RMSNorm, RMSNorm] | None = None,
+) -> Tensor:
+    """`qkv` `[B, S, (G + 2 K) d]`, the heads of queries, keys and values side by side, to `[B, S, G d]`; queries and keys are
+    normalised by `norms` and turned by `angles`, where there are any."""
+    sizes = heads, kv_heads, qkv.shape[-1] // (heads + 2 * kv_heads)
+    weights = (None, None) if norms is None else tuple(norm.weight for norm in norms)
+    eps = 0.0 if norms is None else norms[0].eps
+    turns = (None, None) if angles is None else tuple(angle.contiguous() for angle in angles)
+    return _AttendSpans.apply(qkv.contiguous(), *weights, turns, spans, sizes, eps)
+
+
+def attend_within(qkv: Tensor, heads: int) -> Tensor:
+    """Attention of each row `[B, S, 3 G d]` to all of itself, `[B, S, G d]`."""
+    if native.usable(qkv):
+        rows, length, _ = qkv.shape
+        begin = torch.zeros(rows, length, dtype=torch.int32)
+        spans = Spans(begin, torch.full_like(begin, length), rows * length * (-(-length // native.BLOCK) * native.BLOCK))
+        return attend_spans(qkv, spans, heads, heads)
+    q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in qkv.chunk(3, dim=-1))
+    return attend(q, k, v).transpose(1, 2).flatten(2)
 
 
 def as_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from ernest.config.recipe import ModelConfig
-from ernest.model.attention import Attention, LayerCache
+from ernest.device import compute_dtype
+from ernest.model.attention import Attention, LayerCache, Spans
 from ernest.model.experts import Experts, RouterOutput
 from ernest.model.norm import RMSNorm
 from ernest.model.submodel import SubModels
@@ -42,12 +43,12 @@ class Block(nn.Module):
         self,
         x: Tensor,
         angles: tuple[Tensor, Tensor],
-        mask: Tensor,
+        mask: Tensor | Spans,
         layer: int,
         routing: Routing,
         cache: LayerCache | None = None,
     ) -> tuple[Tensor, RouterOutput]:
-        x = x + self.attention(self.attention_norm(x), angles, mask, cache)
+        x = x + self.attention(self.attention_norm(x, compute_dtype(x)), angles, mask, cache)
         rows, positions, _ = x.shape
         submodels = routing.submodels
         allowed = top_k = k = None
@@ -73,7 +74,7 @@ class Backbone(nn.Module):
         self,
         x: Tensor,
         angles: tuple[Tensor, Tensor],
-        mask: Tensor,
+        mask: Tensor | Spans,
         routing: Routing,
         after_layer: Callable[[int, Tensor], Tensor],
         caches: list[LayerCache] | None = None,
@@ -102,7 +103,7 @@ def _some_rows(
     block: nn.Module,
     x: Tensor,
     angles: tuple[Tensor, Tensor],
-    mask: Tensor,
+    mask: Tensor | Spans,
     layer: int,
     routing: Routing,
     running: tuple[int, ...],

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ernest.config.recipe import ModelConfig
 from ernest.config.tokenizer_spec import TokenizerSpec
-from ernest.model.attention import attend
+from ernest.model.attention import attend_within
 from ernest.model.backbone import draw_as_constructed
 from ernest.sequence.batch import Patches
 from ernest.sequence.bucketing import pad_to_bucket
@@ -31,8 +31,7 @@ class PatchMerger(nn.Module):
     def forward(self, cnn: Tensor, vit: Tensor) -> Tensor:
         """`[tokens, K, features]` and `[tokens, K, D]` to `[tokens, width]`."""
         x = torch.cat([self.project(cnn), vit], dim=1)
-        q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(self.norm(x)).chunk(3, dim=-1))
-        y = attend(q, k, v).transpose(1, 2).flatten(2)
+        y = attend_within(self.qkv(self.norm(x)), self.heads)
         return self.output((x + self.out(y)).mean(dim=1))
 
 
@@ -47,11 +46,7 @@ class VitBlock(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(width, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (
-            part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(self.attention_norm(x)).chunk(3, dim=-1)
-        )
-        attended = attend(q, k, v).transpose(1, 2).flatten(2)
-        x = x + self.out(attended)
+        x = x + self.out(attend_within(self.qkv(self.attention_norm(x)), self.heads))
         return x + self.mlp(self.mlp_norm(x))
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ernest.device import compute_dtype
+from ernest.model import experts_native
 from ernest.model.dispatch import LocalDispatch, SortedChoices
 from ernest.model.experts_cpu import BlockedExperts, Blocks
 from ernest.model.router import Router, count_load
@@ -46,10 +47,14 @@ class Experts(nn.Module):
         k: int | None = None,
         replay_Tk: Tensor | None = None,
     ) -> tuple[Tensor, RouterOutput]:
-        """`[T, D] -> [T, D]`, in autocast's type where it is on. Counts the tokens of `valid_T`; the rest is the router's."""
+        """`[T, D] -> [T, D]`, in autocast's type where it is on, or in float32. Counts the tokens of `valid_T`; the rest is the
+        router's."""
         gate_Tk, expert_Tk = self.router(x_TD, allowed_TN, top_k_T, k, replay_Tk)
-        x_SD, gate_S, layout = self.dispatch(x_TD.to(compute_dtype(x_TD)), gate_Tk, expert_Tk)
-        y_TD = self.dispatch.combine(self.compute(x_SD, gate_S, layout), layout)
+        if experts_native.usable(x_TD, self.w_gate_up, self.w_down):
+            y_TD = experts_native.ExpertsAtOnce.apply(x_TD, gate_Tk, expert_Tk, self.w_gate_up, self.w_down)
+        else:
+            x_SD, gate_S, layout = self.dispatch(x_TD.to(compute_dtype(x_TD)), gate_Tk, expert_Tk)
+            y_TD = self.dispatch.combine(self.compute(x_SD, gate_S, layout), layout)
         load = None if valid_T is None else count_load(gate_Tk, expert_Tk, valid_T, len(self.w_down), allowed_TN)
         return y_TD, RouterOutput(expert_Tk, load)
 

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from ernest.config.recipe import ModelConfig
+from ernest.model.attention import visible
 from ernest.model.backbone import Block, Routing
 from ernest.model.norm import RMSNorm
 from ernest.sequence.batch import Codes, MTPTargets
 from ernest.sequence.bucketing import BucketedLinear
-from ernest.sequence.mask import allowed
 from ernest.sequence.positions import rotary_angles
 
 
@@ -83,5 +83,5 @@ class MTPHead(nn.Module):
         read = hidden.gather(1, index[..., None].expand(-1, -1, hidden.shape[-1]))
         x = self.projection(torch.cat([self.norm_hidden(read), self.norm_token(embedded).to(read.dtype)], dim=-1))
         angles = rotary_angles(position, self.config.head_dim, self.config.rope_base)
-        mask = allowed(document, group, document, group)
+        mask = visible(document, group)
         return self.block(x, angles, mask, 0, Routing())[0]

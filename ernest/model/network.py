@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ernest.config.recipe import ModelConfig
 from ernest.config.tokenizer_spec import TokenizerSpec
 from ernest.device import compute_dtype
-from ernest.model.attention import LayerCache, as_bias
+from ernest.model.attention import LayerCache, Spans, as_bias, visible
 from ernest.model.backbone import Backbone, Routing, draw_as_constructed, init_matrices
 from ernest.model.encoder import Encoder
 from ernest.model.experts import RouterOutput
@@ -27,7 +27,6 @@ from ernest.model.norm import RMSNorm
 from ernest.model.submodel import SubModels
 from ernest.sequence.batch import Batch, Cells
 from ernest.sequence.bucketing import BucketedLinear
-from ernest.sequence.mask import allowed
 from ernest.sequence.positions import rotary_angles
 
 
@@ -101,7 +100,7 @@ class Ernest(nn.Module):
         self,
         x: Tensor,
         position: Tensor,
-        mask: Tensor,
+        mask: Tensor | Spans,
         routing: Routing,
         after_layer: Callable[[int, Tensor], Tensor],
         caches: list[LayerCache] | None = None,
@@ -109,7 +108,7 @@ class Ernest(nn.Module):
         """Hidden states `[rows, positions, width]` under the final norm, and what the routers did; training and generation both
         pass here."""
         angles = rotary_angles(position, self.config.head_dim, self.config.rope_base)
-        bias = as_bias(mask, compute_dtype(x))
+        bias = mask if isinstance(mask, Spans) else as_bias(mask, compute_dtype(x))
         x, router_output = self.backbone(x, angles, bias, routing, after_layer, caches)
         return self.final_norm(x), router_output
 
@@ -119,7 +118,7 @@ class Ernest(nn.Module):
         Every part runs whatever the batch holds, on no rows if need be: all parameters get a gradient, if zero.
         """
         codes: list[Tensor] = []
-        mask = allowed(batch.document, batch.group, batch.document, batch.group)
+        mask = visible(batch.document, batch.group)
         routing = Routing(submodels, batch.valid, replay)
         hidden, router_output = self.trunk(
             self.embed(batch), batch.position, mask, routing, self.audio.teach(batch.code_targets, codes)

@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ernest.model import native
+
 
 class RMSNorm(nn.Module):
     """y = weight * x / sqrt(mean(x^2) + eps) over the last axis (Zhang & Sennrich 2019).
@@ -21,8 +23,12 @@ class RMSNorm(nn.Module):
     def reset_parameters(self) -> None:
         nn.init.ones_(self.weight)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return _Normalise.apply(x.to(self.weight.dtype), self.weight, self.eps)
+    def forward(self, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """The result in `dtype`, without one in the weight's."""
+        wide, dtype = x.to(self.weight.dtype), dtype or self.weight.dtype
+        if native.usable(wide, self.weight) and dtype in (torch.float32, torch.bfloat16):
+            return _NormaliseAtOnce.apply(wide.contiguous(), self.weight, self.eps, dtype)
+        return _Normalise.apply(wide, self.weight, self.eps).to(dtype)
 
     def rotated(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """`rotate(norm(x), cos, sin)` for heads `[B, S, G, d]` as `[B, G, S, d]` in the type of `x`; angles `[B, S, d / 2]`."""
@@ -42,6 +48,30 @@ class _Normalise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor):  # type: ignore[override]
         return *_gradients(grad, *ctx.saved_tensors), None
+
+
+class _NormaliseAtOnce(torch.autograd.Function):
+    """The same in one pass each way."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:  # type: ignore[override]
+        y, inverse = torch.empty_like(x, dtype=dtype), x.new_empty(x.shape[:-1])
+        native.call("normalise", inverse.numel(), x.shape[-1], x, weight, eps, *_by_type(y), inverse)
+        ctx.save_for_backward(x, inverse, weight)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor):  # type: ignore[override]
+        x, inverse, weight = ctx.saved_tensors
+        x_grad, weight_grad, grad = torch.empty_like(x), torch.zeros_like(weight), grad.contiguous()
+        shape = inverse.numel(), x.shape[-1]
+        native.call("normalise_back", *shape, x, weight, inverse, *_by_type(grad), x_grad, weight_grad)
+        return x_grad, weight_grad, None, None
+
+
+def _by_type(x: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """As a kernel takes it: in float32, in bfloat16."""
+    return (x, None) if x.dtype == torch.float32 else (None, x)
 
 
 class _NormaliseAndRotate(torch.autograd.Function):

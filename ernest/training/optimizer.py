@@ -1,5 +1,7 @@
 """Turns gradients into new weights: AdamW, the learning rate of the step, the norm clipped."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -14,12 +16,11 @@ def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Opti
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.95), fused=True)
 
 
-def update(optimizer: torch.optim.Optimizer, gradients: Tensor, rate: float, clip: float) -> float:
-    """One step at a rate, with the norm of all `gradients` clipped, of which the parameters' are views; they are gone afterwards.
-    Returns the norm before clipping."""
-    norm = float(gradients.norm())
-    if norm > clip:
-        gradients.mul_(clip / norm)
+def update(optimizer: torch.optim.Optimizer, gradients: Sequence[Tensor], rate: float, clip: float) -> float:
+    """One step at a rate, with the norm of all `gradients`, those of the parameters, clipped; they are gone afterwards. Returns
+    the norm before clipping, which is done while the fused optimizer reads them: it divides by `grad_scale`."""
+    norm = float(nn.utils.get_total_norm(gradients))
+    optimizer.grad_scale = torch.tensor(norm / clip) if norm > clip else None  # pyright: ignore[reportAttributeAccessIssue]
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.step()

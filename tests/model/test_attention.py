@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from ernest.config.recipe import ModelConfig
-from ernest.model.attention import Attention, attend, attend_explicitly, new_cache
+from ernest.model import native
+from ernest.model.attention import Attention, Spans, as_bias, attend, attend_explicitly, attend_within, new_cache, visible
 from ernest.model.norm import RMSNorm
 from ernest.sequence.mask import allowed
 from ernest.sequence.positions import rotary_angles, rotate
@@ -58,6 +59,84 @@ def test_bfloat16_stays_near_with_gradients():
     for found, wanted in zip(narrow, wide, strict=True):
         assert found.dtype == torch.bfloat16
         assert float((found.float() - wanted).norm() / wanted.norm()) < 0.02
+
+
+def packed_rows(rows: int, length: int, longest: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    """Documents of 1 to `longest` positions, groups of a few, and padding at the end of rows: documents and groups."""
+    generator = torch.Generator().manual_seed(seed)
+    document, group = torch.full((rows, length), -1), torch.zeros(rows, length, dtype=torch.long)
+    for row in range(rows):
+        start = number = 0
+        while True:
+            end = start + int(torch.randint(1, longest + 1, (1,), generator=generator))
+            if end > length:
+                break
+            document[row, start:end] = number
+            group[row, start:end] = (torch.rand(end - start, generator=generator) < 0.6).long().cumsum(0)
+            start, number = end, number + 1
+    return document, group
+
+
+@pytest.mark.skipif(not native.usable(), reason="no C++ compiler")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("config", "length", "longest"),
+    [
+        (CONFIG, 70, 25),
+        (ModelConfig(width=40, heads=2, kv_heads=1, qk_norm=False), 90, 60),
+        (ModelConfig(width=24, heads=2, kv_heads=2), 33, 2),
+        (ModelConfig(width=128, heads=2, kv_heads=1), 150, 150),
+    ],
+)
+def test_documents_one_by_one_are_the_mask_with_gradients(config, length, longest, dtype):
+    """The compiled form against norm, rotation and masked attention written out."""
+    torch.manual_seed(0)
+    document, group = packed_rows(3, length, longest)
+    valid = (document >= 0)[..., None]
+    attention, x = Attention(config), torch.randn(3, length, config.width)
+    for norm in (attention.query_norm, attention.key_norm):
+        if norm is not None:
+            nn.init.uniform_(norm.weight, 0.5, 2)
+    gradient = torch.randn_like(x) * valid
+    angles = rotary_angles(torch.rand(3, length, 3) * 50, config.head_dim, config.rope_base)
+    spans, results = visible(document, group), []
+    assert isinstance(spans, Spans)
+    for mask in (spans, as_bias(allowed(document, group, document, group), dtype)):
+        at = x.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
+            y = attention(at, angles, mask)
+        assert y.dtype == dtype
+        x_grad, *grads = torch.autograd.grad(y, [at, *attention.parameters()], gradient.to(dtype))
+        results.append((y.detach() * valid, x_grad * valid, *grads))
+    for found, wanted in zip(*results, strict=True):
+        assert float((found - wanted).norm() / wanted.norm()) < (1e-5 if dtype == torch.float32 else 0.02)
+
+
+@pytest.mark.usefixtures("either_way")
+def test_attention_within_rows_is_attention_without_a_mask():
+    qkv = torch.randn(5, 19, 3 * 24, generator=torch.Generator().manual_seed(0))
+    results = []
+    for function in (lambda x: attend_within(x, 3), three_heads):
+        at = qkv.clone().requires_grad_()
+        y = function(at)
+        (y * torch.linspace(-1, 2, 24)).sum().backward()
+        results.append((y.detach(), at.grad))
+    for found, wanted in zip(*results, strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def three_heads(qkv: torch.Tensor) -> torch.Tensor:
+    q, k, v = (part.unflatten(-1, (3, 8)).transpose(1, 2) for part in qkv.chunk(3, dim=-1))
+    return attend_explicitly(q, k, v).transpose(1, 2).flatten(2)
+
+
+def test_rows_whose_documents_lie_in_pieces_take_the_mask():
+    """Kernels take a document in one piece whose groups rise; any other gets a mask, which takes whatever comes."""
+    group = torch.tensor([[0, 1, 2, 3]])
+    for document, groups in (([[0, 1, 1, 0]], group), ([[0, 0, 0, 0]], group.flip(1))):
+        assert torch.is_tensor(visible(torch.tensor(document), groups))
+    with torch.no_grad():
+        assert torch.is_tensor(visible(torch.tensor([[0, 0, 1, 1]]), group))
 
 
 def layer() -> Attention:
@@ -121,10 +200,11 @@ def test_rows_of_different_lengths_in_one_cache_are_as_if_alone():
         torch.testing.assert_close(together[row], alone(row), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("shape", [(7, 32), (2, 3, 5, 32)])
+@pytest.mark.usefixtures("either_way")
+@pytest.mark.parametrize("shape", [(7, 32), (2, 3, 5, 44), (3, 7)])
 def test_norm_equals_pytorchs(shape):
     torch.manual_seed(0)
-    ours, theirs = RMSNorm(32, 1e-5), nn.RMSNorm(32, eps=1e-5)
+    ours, theirs = RMSNorm(shape[-1], 1e-5), nn.RMSNorm(shape[-1], eps=1e-5)
     with torch.no_grad():
         ours.weight.uniform_(0.5, 2)
         theirs.weight.copy_(ours.weight)
@@ -139,12 +219,15 @@ def test_norm_equals_pytorchs(shape):
         torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.usefixtures("either_way")
 def test_norm_widens_what_is_narrow():
     x = torch.randn(4, 32).bfloat16().requires_grad_()
     y = RMSNorm(32, 1e-5)(x)
     assert y.dtype == torch.float32
     y.sum().backward()
     assert x.grad.dtype == torch.bfloat16
+    narrow = RMSNorm(32, 1e-5)(x.float(), torch.bfloat16)
+    torch.testing.assert_close(narrow, y.bfloat16())
 
 
 def test_rotated_norm_is_the_norm_and_then_the_rotation():

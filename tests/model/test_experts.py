@@ -8,6 +8,7 @@ from torch import Tensor
 from ernest.model.dispatch import LocalDispatch
 from ernest.model.experts import Experts, grouped_experts
 from ernest.model.experts_cpu import BlockedExperts, GatherBlocks, SumChoices, lay_out
+from ernest.model.experts_native import ExpertsAtOnce, usable
 from ernest.model.router import count_load
 
 WIDTH, HIDDEN, EXPERTS, TOP_K, TOKENS = 32, 16, 96, 2, 300
@@ -40,6 +41,13 @@ def grouped(x: Tensor, gate: Tensor, chosen: Tensor, w_gate_up: Tensor, w_down: 
     return dispatch.combine(out, layout)
 
 
+def compiled(x: Tensor, gate: Tensor, chosen: Tensor, w_gate_up: Tensor, w_down: Tensor) -> Tensor:
+    """The training path of a CPU with a compiler."""
+    if not usable(x, w_gate_up, w_down):
+        pytest.skip("no C++ compiler")
+    return ExpertsAtOnce.apply(x, gate, chosen, w_gate_up, w_down)
+
+
 def pool(experts: int = EXPERTS, top_k: int = TOP_K, seed: int = 0) -> Experts:
     torch.manual_seed(seed)
     made = Experts(WIDTH, experts, HIDDEN, top_k)
@@ -65,7 +73,7 @@ def close(found: Tensor, wanted: Tensor, tolerance: float = 1e-5) -> bool:
     return float((found - wanted).abs().max()) <= tolerance * max(1.0, float(wanted.abs().max()))
 
 
-@pytest.mark.parametrize("function", [blocked, grouped])
+@pytest.mark.parametrize("function", [blocked, grouped, compiled])
 @pytest.mark.parametrize("kind", ["spread", "one expert takes all", "most experts empty"])
 def test_equals_the_loop_with_gradients(function, kind):
     experts = pool()
@@ -78,6 +86,53 @@ def test_equals_the_loop_with_gradients(function, kind):
     inputs = x, gate.detach(), experts.w_gate_up, experts.w_down
     for found, wanted in zip(with_gradients(function, chosen, *inputs), with_gradients(loop, chosen, *inputs), strict=True):
         assert close(found, wanted)
+
+
+@pytest.mark.parametrize("tokens_of", [1, 5, 193, 700])
+@pytest.mark.parametrize(("width", "hidden"), [(16, 16), (48, 80)])
+def test_kernels_take_any_number_of_rows(tokens_of, width, hidden):
+    """Against the loop: rows that fill no tile, widths of every number of vectors, an expert of more rows than a chunk, gates of
+    zero, whose choices are left out."""
+    generator = torch.Generator().manual_seed(tokens_of)
+    x, w_gate_up, w_down = (
+        torch.randn(shape, generator=generator) * 0.3
+        for shape in ((tokens_of, width), (3, width, 2 * hidden), (3, hidden, width))
+    )
+    chosen = torch.tensor([[1, 2], [1, 0], [1, 2]])[torch.arange(tokens_of) % 3]
+    gate = torch.rand(tokens_of, 2, generator=generator)
+    gate[::4, 1] = 0.0
+    inputs = x, gate, w_gate_up, w_down
+    weights = torch.linspace(-1, 2, width)
+    results = []
+    for function in (compiled, loop):
+        leaves = [value.clone().requires_grad_() for value in inputs]
+        y = function(leaves[0], leaves[1], chosen, *leaves[2:])
+        results.append((y.detach(), *torch.autograd.grad((y * weights).sum(), leaves)))
+    (y, x_grad, gate_grad, *found), (y_loop, x_loop, gate_loop, *wanted) = results
+    assert close(y, y_loop)
+    assert close(x_grad, x_loop)
+    assert close(gate_grad, gate_loop * (gate > 0))
+    assert all(map(close, found, wanted))
+
+
+@pytest.mark.parametrize("tokens_of", [1, 33, 500])
+def test_products_in_bfloat16_stay_near(tokens_of):
+    """Sizes that tiles take, where the processor has them: an expert of two chunks, one without rows, choices left out."""
+    generator = torch.Generator().manual_seed(tokens_of)
+    shapes = (tokens_of, 64), (4, 64, 192), (4, 96, 64)
+    x, w_gate_up, w_down = (torch.randn(shape, generator=generator) * 0.3 for shape in shapes)
+    chosen = torch.tensor([[1, 2], [1, 0], [1, 2]])[torch.arange(tokens_of) % 3]
+    gate = torch.rand(tokens_of, 2, generator=generator)
+    gate[::4, 1] = 0.0
+    results = []
+    for function, narrow in ((compiled, True), (loop, False)):
+        leaves = [value.clone().requires_grad_() for value in (x, gate, w_gate_up, w_down)]
+        with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+            y = function(leaves[0], leaves[1], chosen, *leaves[2:])
+        x_grad, gate_grad, *grads = torch.autograd.grad((y * torch.linspace(-1, 2, 64)).sum(), leaves)
+        results.append((y.detach(), x_grad, gate_grad * (gate > 0), *grads))
+    for found, wanted in zip(*results, strict=True):
+        assert float((found - wanted).norm() / wanted.norm()) < 0.02
 
 
 def test_gradients_are_numerically_right():
@@ -93,19 +148,20 @@ def test_gradients_are_numerically_right():
     )
 
 
-def test_bfloat16_stays_near_and_gradients_of_matrices_are_wide():
+def test_bfloat16_stays_near_and_gradients_of_matrices_are_wide(either_way):
     experts = pool()
     x = tokens().requires_grad_()
     wanted = experts(x)[0].detach()
     with torch.autocast("cpu", torch.bfloat16):
         found, _ = experts(x)
-    assert found.dtype == torch.bfloat16
+    assert found.dtype == (torch.float32 if either_way == "compiled" else torch.bfloat16)
     assert float((found.detach() - wanted).norm() / wanted.norm()) < 0.02
     found.float().sum().backward()
     assert experts.w_gate_up.grad.dtype == torch.float32
     assert x.grad.dtype == torch.float32
 
 
+@pytest.mark.usefixtures("either_way")
 def test_dense_reference_and_sparsity():
     """All experts on all tokens, weighted by gates that are zero for the experts that were not chosen: 2 of 96 are active."""
     experts = pool()
@@ -133,6 +189,7 @@ def test_no_choice_is_dropped():
     assert torch.equal(owner[blocks.row_Tk], chosen)
 
 
+@pytest.mark.usefixtures("either_way")
 def test_training_and_inference_paths_agree():
     experts = pool()
     trained, _ = experts(tokens())
@@ -167,6 +224,7 @@ def test_router_sees_the_hidden_state_alone():
     assert torch.equal(other_gate, gate[order])
 
 
+@pytest.mark.usefixtures("either_way")
 def test_elastic_masks_and_smaller_k():
     """Forbidden experts are neither chosen nor trained; a token with k = 1 gives its one expert gate 1."""
     experts, x = pool(), tokens()
@@ -196,6 +254,7 @@ def test_padding_is_not_counted():
     assert experts(tokens())[1].load is None
 
 
+@pytest.mark.usefixtures("either_way")
 @pytest.mark.parametrize("trains", [True, False])
 def test_no_token_makes_no_row_and_zero_gradients(trains):
     experts = pool()

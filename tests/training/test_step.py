@@ -25,20 +25,23 @@ def test_a_missing_gradient_is_named():
         sum_gradients(model)
 
 
-def test_gradients_are_views_of_what_comes_back():
-    """So that clipping the one scales all; the norm that is told is the one before."""
-    model = network()
-    optimizer = make_optimizer(model, recipe().training)
-    for number, parameter in enumerate(model.parameters()):
-        parameter.grad = torch.full_like(parameter, number % 3 - 1.0)
-    wanted = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
-    flat = sum_gradients(model)
-    assert torch.equal(flat, wanted)
-    held = [parameter.grad for parameter in model.parameters()]
-    norm = update(optimizer, flat, rate=1e-3, clip=0.5)
-    assert norm == pytest.approx(float(wanted.norm()))
-    assert float(torch.cat([gradient.flatten() for gradient in held]).norm()) == pytest.approx(0.5, rel=1e-4)
-    assert all(parameter.grad is None for parameter in model.parameters())
+@pytest.mark.parametrize("clip", [0.5, 1e9])
+def test_an_update_is_adamws_own_with_gradients_clipped_before(clip):
+    """The norm that is told is the one before; nothing of the gradients is left."""
+    ours, theirs = network(), network()
+    optimizer, plain = (make_optimizer(model, recipe().training) for model in (ours, theirs))
+    for _ in range(3):
+        for model in (ours, theirs):
+            for number, parameter in enumerate(model.parameters()):
+                parameter.grad = torch.full_like(parameter, number % 3 - 1.0)
+        wanted = float(torch.nn.utils.clip_grad_norm_(theirs.parameters(), clip))
+        for group in plain.param_groups:
+            group["lr"] = 1e-3
+        plain.step()
+        assert update(optimizer, sum_gradients(ours), rate=1e-3, clip=clip) == pytest.approx(wanted)
+        assert all(parameter.grad is None for parameter in ours.parameters())
+    for found, right in zip(ours.parameters(), theirs.parameters(), strict=True):
+        torch.testing.assert_close(found, right, rtol=1e-5, atol=1e-6)
 
 
 def test_a_step_learns_balances_and_observes():

@@ -133,8 +133,8 @@ def compiler() -> list[str]:
 
 
 def library(instructions: str, source: str = "executor.cpp", defines: tuple[str, ...] = ()) -> ctypes.CDLL:
-    """The compiled executor (or another file of `source`) for one instruction set: kept, or compiled and kept. Without a
-    compiler one that another has made will do. Raises BuildError, and warns where a new one cannot be kept.
+    """The compiled executor (or another file of `source`, or of a path of its own) for one instruction set: kept, or compiled
+    and kept. Without a compiler one that another has made will do. Raises BuildError, and warns where a new one cannot be kept.
     """
     options = (*flags(instructions), *(f"-D{define}" for define in defines))
     return _loaded(options, source, (cache_directory(), environment_directory()), os.environ.get("CXX"))
@@ -228,7 +228,7 @@ def _digest(content: bytes) -> str:
 
 def _stem(options: tuple[str, ...], source: str) -> str:
     """How the names of libraries of these flags begin, whichever compiler made them."""
-    sources = [path.name.encode() + path.read_bytes() for path in sorted(SOURCE.iterdir())]
+    sources = [path.name.encode() + path.read_bytes() for path in sorted((SOURCE / source).parent.iterdir())]
     key = _digest(repr((options, platform.machine())).encode() + b"".join(sources))
     return f"lcnet-{Path(source).stem}-{key}-"
 

@@ -1,0 +1,51 @@
+"""Calls the compiled kernels of a training step, on a CPU that has a C++ compiler or has had one.
+
+Each is the twin of something written in PyTorch beside it, which does the work everywhere else and says what is right. Kernels
+compute in float32, whatever the type of what they read, in one thread and in one order: the same call gives the same bits.
+"""
+
+import ctypes
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ernest.lcnet.native import build
+
+SOURCE = Path(__file__).with_name("source") / "training.cpp"
+BLOCK = 16
+"""Widths that kernels of experts take are multiples of it."""
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    try:
+        loaded = build.library(build.available()[0], str(SOURCE))
+    except build.BuildError:
+        return None
+    loaded.spans.restype = ctypes.c_int64
+    return loaded
+
+
+def usable(*tensors: Tensor) -> bool:
+    """Whether kernels can take these tensors, whose gradients are wanted: float32 or bfloat16 on a CPU."""
+    if not torch.is_grad_enabled() or not all(x.is_cpu and x.dtype in (torch.float32, torch.bfloat16) for x in tensors):
+        return False
+    return _library() is not None
+
+
+def call(name: str, *arguments: "Tensor | int | float | None") -> int:
+    """Runs a kernel; tensors lie without gaps and outlive the call."""
+    return getattr(_library(), name)(*map(_argument, arguments))
+
+
+def _argument(value: "Tensor | int | float | None") -> object:
+    if value is None:
+        return None
+    if isinstance(value, float):
+        return ctypes.c_float(value)
+    if isinstance(value, int):
+        return ctypes.c_int64(value)
+    assert value.is_contiguous()
+    return ctypes.c_void_p(value.data_ptr())

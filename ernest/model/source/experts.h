@@ -1,0 +1,121 @@
+// Experts' feed-forward, forward and backward: choices are sorted by expert once, and every expert takes its rows through
+// y = W_down (gate silu(x W_gate) * (x W_up)) in chunks that stay near the processor.
+//
+// T tokens, k choices of each, N experts, D width, H width of an expert; gate and up lie side by side, [N, D, 2 H].
+#pragma once
+
+#include "attention.h"
+
+namespace ernest {
+
+constexpr int64_t ROWS = 192;  // of a chunk
+
+struct Sizes {
+  int64_t tokens, choices, experts, width, hidden;
+};
+
+// The choices sorted by expert, in the order of tokens, without those of gate 0: `order` [T k] their numbers, `first` [N + 1].
+static void sort_choices(const Sizes& s, const int64_t* expert, const float* gate, int32_t* order, int32_t* first) {
+  for (int64_t e = 0; e <= s.experts; ++e) first[e] = 0;
+  const int64_t all = s.tokens * s.choices;
+  for (int64_t c = 0; c < all; ++c)
+    if (gate[c] != 0) ++first[expert[c] + 1];
+  for (int64_t e = 0; e < s.experts; ++e) first[e + 1] += first[e];
+  std::vector<int32_t> next(first, first + s.experts);
+  for (int64_t c = 0; c < all; ++c)
+    if (gate[c] != 0) order[next[expert[c]]++] = int32_t(c);
+}
+
+INLINE void gather(const float* from, const int32_t* order, int64_t rows, const Sizes& s, float* to) {
+  for (int64_t r = 0; r < rows; ++r)
+    for (int64_t i = 0, token = order[r] / s.choices; i < s.width; i += LANES)
+      store(to + r * s.width + i, load(from + token * s.width + i));
+}
+
+INLINE void scatter(const float* from, const int32_t* order, int64_t rows, const Sizes& s, float* to) {
+  for (int64_t r = 0; r < rows; ++r) {
+    float* row = to + order[r] / s.choices * s.width;
+    for (int64_t i = 0; i < s.width; i += LANES) store(row + i, load(row + i) + load(from + r * s.width + i));
+  }
+}
+
+// Of one row: gate silu(a) b from a and b side by side.
+INLINE void gated(const float* in, int64_t hidden, float gate, float* scaled) {
+  for (int64_t i = 0; i < hidden; i += LANES) {
+    const Vector a = load(in + i), b = load(in + hidden + i);
+    store(scaled + i, a * sigmoid(a) * b * splat(gate));
+  }
+}
+
+// Of one row, from the gradient of `gated`: that of a and b, and of the gate, which is returned; `scaled` is made again.
+INLINE float gated_back(const float* in, int64_t hidden, float gate, const float* grad, float* scaled, float* in_grad) {
+  Vector products{};
+  for (int64_t i = 0; i < hidden; i += LANES) {
+    const Vector a = load(in + i), b = load(in + hidden + i), g = load(grad + i);
+    const Vector share = sigmoid(a), silu = a * share, result = silu * b, inside = g * splat(gate);
+    products += g * result;
+    store(scaled + i, result * splat(gate));
+    store(in_grad + i, inside * b * (share + silu * (splat(1.f) - share)));
+    store(in_grad + hidden + i, inside * silu);
+  }
+  return sum(products);
+}
+
+// `inner` [T k, 2 H] keeps x W for the way back; `y` [T, D] comes as zeros.
+static void experts(const Sizes& s, const float* x, const float* gate, const int32_t* order, const int32_t* first, const float* w_in,
+                    const float* w_out, float* inner, float* y) {
+  const int64_t D = s.width, H = s.hidden;
+  float* rows_of = buffers().get(1, ROWS * D);
+  float* scaled = buffers().get(2, ROWS * H);
+  for (int64_t e = 0; e < s.experts; ++e)
+    for (int64_t start = first[e]; start < first[e + 1]; start += ROWS) {
+      const int64_t rows = first[e + 1] - start < ROWS ? first[e + 1] - start : ROWS;
+      float* in = inner + start * 2 * H;
+      gather(x, order + start, rows, s, rows_of);
+      multiply(rows, 2 * H, D, rows_of, D, w_in + e * D * 2 * H, 2 * H, in, 2 * H);
+      for (int64_t r = 0; r < rows; ++r) gated(in + r * 2 * H, H, gate[order[start + r]], scaled + r * H);
+      multiply(rows, D, H, scaled, H, w_out + e * H * D, D, rows_of, D);
+      scatter(rows_of, order + start, rows, s, y);
+    }
+}
+
+// `x_grad` [T, D], `gate_grad` [T k] come as zeros; the matrices' gradients are written whole.
+static void experts_back(const Sizes& s, const float* x, const float* gate, const int32_t* order, const int32_t* first,
+                         const float* w_in, const float* w_out, const float* inner, const float* y_grad, float* x_grad,
+                         float* gate_grad, float* w_in_grad, float* w_out_grad) {
+  const int64_t D = s.width, H = s.hidden;
+  float* rows_of = buffers().get(1, ROWS * D);
+  float* scaled = buffers().get(2, ROWS * H);
+  float* grad_rows = buffers().get(3, ROWS * D);
+  float* hidden_grad = buffers().get(4, ROWS * H);
+  float* inner_grad = buffers().get(5, ROWS * 2 * H);
+  float* w_out_turned = buffers().get(6, D * H);
+  float* w_in_turned = buffers().get(7, 2 * H * D);
+  for (int64_t e = 0; e < s.experts; ++e) {
+    float *grad_in = w_in_grad + e * D * 2 * H, *grad_out = w_out_grad + e * H * D;
+    if (first[e] == first[e + 1]) {
+      for (int64_t i = 0; i < D * 2 * H; ++i) grad_in[i] = 0;
+      for (int64_t i = 0; i < D * H; ++i) grad_out[i] = 0;
+      continue;
+    }
+    turn(H, D, w_out + e * H * D, D, w_out_turned, H);
+    turn(D, 2 * H, w_in + e * D * 2 * H, 2 * H, w_in_turned, D);
+    for (int64_t start = first[e]; start < first[e + 1]; start += ROWS) {
+      const int64_t rows = first[e + 1] - start < ROWS ? first[e + 1] - start : ROWS;
+      const bool add = start != first[e];
+      const float* in = inner + start * 2 * H;
+      gather(y_grad, order + start, rows, s, grad_rows);
+      multiply(rows, H, D, grad_rows, D, w_out_turned, H, hidden_grad, H);
+      for (int64_t r = 0; r < rows; ++r)
+        gate_grad[order[start + r]] = gated_back(in + r * 2 * H, H, gate[order[start + r]], hidden_grad + r * H, scaled + r * H,
+                                                 inner_grad + r * 2 * H);
+      multiply_turned(H, D, rows, scaled, H, grad_rows, D, grad_out, D, add);
+      gather(x, order + start, rows, s, rows_of);
+      multiply_turned(D, 2 * H, rows, rows_of, D, inner_grad, 2 * H, grad_in, 2 * H, add);
+      multiply(rows, D, 2 * H, inner_grad, 2 * H, w_in_turned, D, rows_of, D);
+      scatter(rows_of, order + start, rows, s, x_grad);
+    }
+  }
+}
+
+}  // namespace ernest
