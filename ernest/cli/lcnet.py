@@ -182,7 +182,9 @@ def deploy(
     from ernest.lcnet.deployment.export import GraphForm
 
     form = GraphForm(pictures, probabilities, features, weights_only)
-    print(summary(deploy(checkpoint, to, precision, out, calibration, labels, threads, known.parse(), form, threshold, closeness)))
+    print(
+        summary(deploy(checkpoint, to, precision, out, calibration, labels, threads, known.parse(), form, threshold, closeness))
+    )
 
 
 @telling_assumptions
