@@ -11,6 +11,7 @@ when they are read (`ernest.data.media`). A video may say `"open": true` (it goe
 import difflib
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -233,44 +234,71 @@ def save_records(folder: Path | str, records: Iterable[Record]) -> int:
     if `folder` exists and is not empty, if there is no record, or if the facts are no JSON.
     """
     folder = Path(folder)
+    check_new(folder)
+    with write_folder(folder) as aside, RecordWriter(aside) as writer:
+        for record in records:
+            writer.write(record)
+        if not writer.count:
+            raise ValueError(f"{folder}: there is no record to write")
+    return writer.count
+
+
+def check_new(folder: Path) -> None:
+    """Raises ValueError if `folder` exists and is not empty."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists already: records are written to a new folder")
-    count = 0
-    with write_folder(folder) as aside:
-        with (aside / LINES).open("w", encoding="utf-8") as lines:
-            for count, record in enumerate(records, 1):
-                lines.write(_line(record, aside, count) + "\n")
-        if not count:
-            raise ValueError(f"{folder}: there is no record to write")
-    return count
 
 
-def _line(record: Record, folder: Path, number: int) -> str:
-    content = {
-        "task": record.task,
-        "segments": [_stored(segment, folder) for segment in record.segments],
-        "facts": dict(record.facts),
-    }
-    try:
-        return json.dumps(content, ensure_ascii=False, allow_nan=False, default=_plain)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"record {number}: its facts cannot be written as JSON: {error}") from error
+class RecordWriter:
+    """Writes records one by one into a folder that exists."""
 
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.count = str(folder), 0
+        self.lines = (folder / LINES).open("w", encoding="utf-8")
+        self.written: set[str] = set()
+        self.last: tuple[np.ndarray | None, str] = None, ""
 
-def _stored(segment: Segment, folder: Path) -> dict[str, Any]:
-    content: dict[str, Any] = {"kind": segment.kind, "role": ROLES[segment.made]}
-    if segment.kind == "text":
-        return content | {"text": segment.data}
-    digest = hashlib.sha256(repr(segment.data.shape).encode() + segment.data.tobytes()).hexdigest()[:24]
-    name = f"media/{digest[:2]}/{digest}.{_SUFFIX[segment.kind]}"
-    path = folder / name
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _WRITERS[segment.kind](path, segment.data)
-    content["file"] = name
-    if segment.kind == "video":
-        content |= {"open": segment.open, "frames": len(segment.data)}
-    return content
+    def __enter__(self) -> "RecordWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.lines.close()
+
+    def write(self, record: Record) -> None:
+        """Raises ValueError if the facts are no JSON."""
+        self.count += 1
+        content = {
+            "task": record.task,
+            "segments": [self._stored(segment) for segment in record.segments],
+            "facts": dict(record.facts),
+        }
+        try:
+            self.lines.write(json.dumps(content, ensure_ascii=False, allow_nan=False, default=_plain) + "\n")
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"record {self.count}: its facts cannot be written as JSON: {error}") from error
+
+    def digest(self, data: np.ndarray) -> str:
+        """A name for the content of a picture, video or sound; that of the last one is kept, since records come in pairs."""
+        if self.last[0] is not data:
+            digest = hashlib.sha256(repr(data.shape).encode() + data.tobytes()).hexdigest()[:24]
+            self.last = data, digest
+        return self.last[1]
+
+    def _stored(self, segment: Segment) -> dict[str, Any]:
+        content: dict[str, Any] = {"kind": segment.kind, "role": ROLES[segment.made]}
+        if segment.kind == "text":
+            return content | {"text": segment.data}
+        digest = self.digest(segment.data)
+        name = f"media/{digest[:2]}/{digest}.{_SUFFIX[segment.kind]}"
+        if name not in self.written:
+            self.written.add(name)
+            path = f"{self.folder}/{name}"
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            _WRITERS[segment.kind](path, segment.data)
+        content["file"] = name
+        if segment.kind == "video":
+            content |= {"open": segment.open, "frames": len(segment.data)}
+        return content
 
 
 _WRITERS = {"image": media.write_image, "video": media.write_video, "audio": media.write_audio}
