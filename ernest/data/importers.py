@@ -16,7 +16,10 @@ import numpy as np
 from ernest.config.media import MediaSpec
 from ernest.data.captions import FOLDERS, Captions, find_captions, media_names
 from ernest.data.media import read_any
+from ernest.data.mediafile import MediaFile
+from ernest.data.parquet import ParquetMedia, read_parquet
 from ernest.data.records import RecordWriter, check_new, save_records
+from ernest.data.tables import NoTable
 from ernest.data.tree import Tree, decoded, read_tree
 from ernest.sequence.record import Kind, Record, given, made
 from ernest.storage import write_folder
@@ -138,17 +141,45 @@ def import_folder(
     media = media_names(tree)
     if not media and not tree.faults:
         raise ValueError(f"{folder}: nothing to import: it holds no pictures, sounds or videos")
-    found = find_captions(tree, media, _table(folder, captions), text_column, lines)
-    for note in found.notes:
+    tables, media = (
+        [name for name in media if name.endswith(".parquet")],
+        [name for name in media if not name.endswith(".parquet")],
+    )
+    packed, notes = _packed(folder, tables, text_column)
+    # Pictures beside a table of paths belong to it.
+    found = find_captions(tree, media, _table(folder, captions), text_column, lines) if media and not packed else _PACKED
+    for note in (*notes, *found.notes):
         tell(note)
     skipped = [*tree.faults, *found.faults]
-    kept_back, why = held_out_names(found.texts, held_out)
-    records = _captioned(tree, media, found, skipped)
+    inside = {f"{name}/{number}": texts for name, table in packed.items() for number, texts in enumerate(table.texts)}
+    texts = {**found.texts, **{name: captions for name, captions in inside.items() if captions}}
+    files = chain.from_iterable(table.files(name) for name, table in packed.items()) if packed else _files(tree, media)
+    found = Captions(texts, found.source)
+    kept_back, why = held_out_names(texts, held_out)
+    records = _captioned(files, found, skipped)
     first = next(records, None)
     if first is None:
         raise ValueError(f"{folder}: nothing to import: {'; '.join(skipped[:5]) or 'it holds no pictures, sounds or videos'}")
     kept, held = _write(output, chain([first], records), kept_back)
     return ImportSummary(kept, found.source, tuple(skipped), held, why if held else "")
+
+
+_PACKED = Captions({}, "the parquet files")
+
+
+def _packed(folder: Path, tables: Sequence[str], text_column: str | None) -> tuple[dict[str, ParquetMedia], list[str]]:
+    """What parquet files hold, by their names, and what should be known. Raises ValueError where none can be understood."""
+    packed: dict[str, ParquetMedia] = {}
+    notes: list[str] = []
+    for name in tables:
+        try:
+            packed[name] = read_parquet(str(folder / name), text_column)
+            notes += [packed[name].note] if packed[name].note else []
+        except NoTable as reason:
+            if reason.names_files:
+                raise ValueError(str(reason)) from None
+            notes.append(f"not used: {reason}")
+    return packed, notes
 
 
 def held_out_names(texts: Mapping[str, Sequence[str]], share: float) -> tuple[set[str], str]:
@@ -190,15 +221,20 @@ def _write(output: Path, records: Iterator[tuple[str, tuple[Record, Record]]], k
     return kept.count, held.count
 
 
+def _files(tree: Tree, media: Sequence[str]) -> Iterator[tuple[str, MediaFile]]:
+    for name in media:
+        yield name, tree.file(name)
+
+
 def _captioned(
-    tree: Tree, media: Sequence[str], found: Captions, skipped: list[str]
+    files: Iterator[tuple[str, MediaFile]], found: Captions, skipped: list[str]
 ) -> Iterator[tuple[str, tuple[Record, Record]]]:
     """Records of all files that can be read and have captions; the others are noted in `skipped`."""
-    for name in media:
+    for name, file in files:
         try:
-            kind, data = read_any(tree.file(name))
+            kind, data = read_any(file)
             if name not in found.texts:
-                raise ValueError(f"{tree.folder / name}: has no caption in {found.source}")
+                raise ValueError(f"{file.name}: has no caption in {found.source}")
         except ValueError as error:
             skipped.append(str(error))
             continue

@@ -83,7 +83,7 @@ def read_table(name: str, text: str, index: Index, text_column: str | None, must
         rows = list(_rows(name, text, index, folder))
         columns = list(dict.fromkeys(key for _, row in rows[:_SAMPLE] for key in row))
         files = _file_column(name, columns, rows, index, folder, must)
-        column, note = _text_column(name, columns, rows, files, text_column)
+        column, note = choose_text_column(name, columns, rows, files, text_column)
     except NoTable as reason:
         if must:
             raise ValueError(str(reason)) from None
@@ -91,7 +91,7 @@ def read_table(name: str, text: str, index: Index, text_column: str | None, must
     texts: dict[str, list[str]] = {}
     faults: list[str] = []
     for number, row in rows:
-        called, captions = str(row.get(files) or "").strip(), _texts(row.get(column))
+        called, captions = str(row.get(files) or "").strip(), texts_of(row.get(column))
         matches = index.find(called, folder)
         if not called or not captions:
             faults.append(f"{name}, line {number}: the {'caption' if called else 'file name'} is empty")
@@ -102,7 +102,8 @@ def read_table(name: str, text: str, index: Index, text_column: str | None, must
     return TableCaptions(texts, [note] if note else [], faults)
 
 
-def _texts(value: Any) -> list[str]:
+def texts_of(value: Any) -> list[str]:
+    """The captions in a cell, which may hold a list of them."""
     values = value if isinstance(value, list) else [value]
     values = [item.get("raw") or item.get("caption") or item.get("text") if isinstance(item, dict) else item for item in values]
     return [" ".join(str(item).split()) for item in values if item is not None and str(item).strip()]
@@ -133,7 +134,7 @@ def _file_column(name: str, columns: Sequence[str], rows: Sequence[Row], index: 
     raise NoTable(f"{name}: no column of file names: expected {expected}, found {', '.join(columns[:12]) or 'none'}")
 
 
-def _text_column(name: str, columns: Sequence[str], rows: Sequence[Row], files: str, wanted: str | None) -> tuple[str, str]:
+def choose_text_column(name: str, columns: Sequence[str], rows: Sequence[Row], files: str, wanted: str | None) -> tuple[str, str]:
     """The column of captions, and what to say of the choice."""
     named = {column.lower(): column for column in columns if column != files}
     if wanted and wanted.lower() in named:
@@ -141,7 +142,7 @@ def _text_column(name: str, columns: Sequence[str], rows: Sequence[Row], files: 
     worded = [
         column
         for column in named.values()
-        if any(re.search(r"[^\W\d_]", " ".join(_texts(row.get(column)))) for _, row in rows[:_SAMPLE])
+        if any(re.search(r"[^\W\d_]", " ".join(texts_of(row.get(column)))) for _, row in rows[:_SAMPLE])
     ]
     usual = [named[column] for column in _TEXT_COLUMNS if column in named and (named[column] in worded or not _is_bare(columns))]
     if not wanted and (usual or len(worded) == 1):

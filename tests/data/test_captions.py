@@ -220,6 +220,47 @@ def test_a_torn_tar_is_named_and_the_rest_goes_on(folder):
     assert [line.rpartition("/")[2].partition(":")[0] for line in summary.skipped] == ["a.tar", "b.tar.gz"]
 
 
+@pytest.mark.parametrize("kind", ["captions", "classes", "paths", "two texts"])
+def test_parquet_of_hugging_face_datasets(folder, kind):
+    """Pictures as bytes, in row groups; rows that only give a path are looked for, and named where they are not there."""
+    arrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    for split, count in (("train", 40), ("test", 2)):
+        folder.pictures(*(f"tmp{number}.png" for number in range(count)))
+        contents = [(folder.path / f"in/tmp{number}.png").read_bytes() for number in range(count)]
+        for number in range(count):
+            (folder.path / f"in/tmp{number}.png").unlink()
+        cells = [{"bytes": content, "path": f"{number}.png"} for number, content in enumerate(contents)]
+        if kind == "paths" and split == "train":
+            folder.pictures("data/1.png")
+            cells[0], cells[1] = {"bytes": None, "path": "gone.png"}, {"bytes": None, "path": "1.png"}
+        columns = {"image": cells, "caption": [[f"{split} {n}", "again"] for n in range(count)], "width": list(range(count))}
+        if kind == "classes":
+            columns = {"image": cells, "label": [number % 2 for number in range(count)]}
+        if kind == "two texts":
+            columns = {"image": cells, "english": ["a dog"] * count, "german": ["ein Hund"] * count}
+        table = arrow.table(columns)
+        if kind == "classes":
+            features = {"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}
+            table = table.replace_schema_metadata({"huggingface": json.dumps(features)})
+        path = folder.path / f"in/data/{split}-00000-of-00001.parquet"
+        path.parent.mkdir(exist_ok=True)
+        parquet.write_table(table, path, row_group_size=7)
+    if kind == "two texts":
+        with pytest.raises(ValueError, match=r"no column of captions: .* found image, english, german \(choose"):
+            folder.imported()
+        return
+    found, summary, _ = folder.imported()
+    first = "data/train-00000-of-00001.parquet/"
+    assert summary.held_out_by == "the files of their own test or validation split"
+    assert found[f"{first}5"] == (["dog"] if kind == "classes" else ["train 5", "again"])
+    assert len(found) == 39 if kind == "paths" else 40
+    assert [line.partition("row ")[2].partition(",")[0] for line in summary.skipped] == (
+        ["0: no bytes"] if kind == "paths" else []
+    )
+
+
 # ------------------------------------------------------------------ texts as people write them
 
 
