@@ -54,7 +54,7 @@ def test_the_example_of_training_ends_in_a_checkpoint_and_goes_on_from_there(tmp
     train = example("train_on_photos").main
     checkpoint = train(tmp_path)
     printed = capsys.readouterr().out
-    assert "24 records, captions from the table captions.csv" in printed
+    assert "22 records, captions from the table captions.csv" in printed
     assert "red-disc-40.png after 6 steps: '" in printed
     model, tokenizers = load_model(checkpoint)
     assert (model.config.layers, model.config.experts) == (5, 4)

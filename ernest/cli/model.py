@@ -66,6 +66,8 @@ def import_(
     kind: Literal["folder", "mnist"] = "folder",
     captions: Annotated[Path | None, arg(metavar="TABLE")] = None,
     text_column: Annotated[str | None, arg(metavar="NAME")] = None,
+    join_lines: bool = False,
+    held_out: float = 0.1,
     split: Literal["train", "test"] = "train",
     limit: Count = None,
 ) -> None:
@@ -75,8 +77,10 @@ def import_(
         source: the folder.
         out: where records.jsonl and the media go.
         kind: what the folder holds.
-        captions: table of file names and captions; by default the folder's own, text files, or names of sub-folders.
+        captions: table of file names and captions, or "folders" for the names of sub-folders; by default what is found.
         text_column: its column of captions, where that has no usual name.
+        join_lines: the lines of a text file beside a file are one caption, not one each.
+        held_out: share of the files that is kept back in OUT/held_out, unless the folder has a test split of its own.
         split: of MNIST.
         limit: of MNIST: so many pictures only.
     """
@@ -85,10 +89,12 @@ def import_(
     if kind == "mnist":
         imported = import_mnist(source, out, split, limit)
     else:
-        imported = import_folder(source, out, captions, text_column)
+        note = lambda text: print(f"note: {text}", file=sys.stderr)  # noqa: E731
+        imported = import_folder(source, out, captions, text_column, not join_lines, held_out, note)
     for reason in imported.skipped:
         print(f"left out: {reason}", file=sys.stderr)
-    print(f"{out}: {imported.records} records, captions from {imported.captions}, {len(imported.skipped)} left out")
+    kept_back = f", {imported.held_out} records held out ({imported.held_out_by})" if imported.held_out else ""
+    print(f"{out}: {imported.records} records, captions from {imported.captions}, {len(imported.skipped)} left out{kept_back}")
 
 
 def generate(

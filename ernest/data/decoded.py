@@ -89,14 +89,14 @@ class _Decoder:
 
     def __init__(self, arrays: ArrayWriter) -> None:
         self.arrays = arrays
-        self.known: dict[tuple[Path, str, int], tuple[tuple[int, int], np.dtype, tuple[int, ...]]] = {}
+        self.known: dict[tuple[Path, str, int, tuple[int, int] | None], tuple[tuple[int, int], np.dtype, tuple[int, ...]]] = {}
 
     def decode(self, segment: StoredSegment) -> tuple[dict[str, Any], Any]:
         """The entry of a segment, and its content: zeros, which take no memory, where the file was decoded before."""
         entry: dict[str, Any] = {"kind": segment.kind, "made": segment.made, "open": segment.open}
         if segment.kind == "text":
             return entry | {"text": segment.text}, segment.text
-        key = segment.file, segment.kind, segment.frames
+        key = segment.file, segment.kind, segment.frames, segment.rows
         if key in self.known:
             (start, end), dtype, shape = self.known[key]
             return entry | {"start": start, "end": end}, np.broadcast_to(np.zeros((), dtype), shape)

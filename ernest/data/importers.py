@@ -1,48 +1,50 @@
 """Imports MNIST's files, and folders of captioned pictures, sounds and videos, as a folder of records."""
 
-import csv
 import gzip
-import io
-import itertools
-import json
 import math
+import re
+import shutil
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 
 from ernest.config.media import MediaSpec
-from ernest.data import media
-from ernest.data.records import save_records
+from ernest.data.captions import FOLDERS, Captions, find_captions, media_names
+from ernest.data.media import read_any
+from ernest.data.mediafile import MediaFile
+from ernest.data.parquet import ParquetMedia, read_parquet
+from ernest.data.records import RecordWriter, check_new, save_records
+from ernest.data.tables import NoTable
+from ernest.data.tree import Tree, decoded, read_tree
 from ernest.sequence.record import Kind, Record, given, made
+from ernest.storage import write_folder
 
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
-TABLES = ("captions.csv", "captions.tsv", "captions.jsonl", "metadata.csv", "metadata.tsv", "metadata.jsonl")
-"""Names of a table of captions, in the order in which they are looked for."""
-
-_FILE_COLUMNS = ("file", "file_name", "filename", "path", "image", "audio", "video")
-_TEXT_COLUMNS = ("text", "caption", "transcript", "transcription", "sentence", "name", "label")
 _TASKS: Mapping[Kind, tuple[str, str]] = {
     "image": ("image→text", "text→image"),
     "audio": ("speech→text", "text→speech"),
     "video": ("video→text", "text→video"),
 }
-_IGNORED = ("thumbs.db", "desktop.ini", "__macosx")
-_BESIDE = (".txt", ".csv", ".tsv", ".jsonl")
-
-Captions = dict[Path, list[str]]
+HELD_OUT = "held_out"
+"""The folder, within that of an import, of records to judge by."""
 
 
 @dataclass(frozen=True)
 class ImportSummary:
-    """The result of an import: the number of records, where the captions came from, and the files left out, with reasons."""
+    """The result of an import: the number of records, where the captions came from, the files left out, with reasons, and how
+    many records were held out, and which."""
 
     records: int
     captions: str
     skipped: tuple[str, ...] = ()
+    held_out: int = 0
+    held_out_by: str = ""
 
 
 def both_directions(kind: Kind, data: np.ndarray, caption: str, facts: Mapping[str, object]) -> tuple[Record, Record]:
@@ -111,159 +113,144 @@ def read_idx(folder: Path, stem: str, dimensions: int) -> np.ndarray:
 
 
 def import_folder(
-    folder: Path | str, output: Path | str, captions: Path | str | None = None, text_column: str | None = None
+    folder: Path | str,
+    output: Path | str,
+    captions: Path | str | None = None,
+    text_column: str | None = None,
+    lines: bool = True,
+    held_out: float = 0.1,
+    tell: Callable[[str], None] = lambda note: None,
 ) -> ImportSummary:
-    """Write the pictures, sounds and videos under `folder` as records, two for each file.
+    """Write the pictures, sounds and videos under `folder` as records, two for each file and caption.
 
-    Captions come from the first of these that the folder has: a table (`captions`, or one of `TABLES`) with a column
-    of file names and one of texts (`text_column`, where it has no usual name); a text file `name.txt` beside each
-    `name.*`; or the name of the sub-folder that a file lies in. A file that cannot be read or has no caption is
-    left out and named, with the reason, in the result. Raises ValueError if nothing is left, or for a table that
-    cannot be understood.
+    Captions are found as `ernest.data.captions.find_captions` says; `captions` is a table of them, or `FOLDERS` for the names
+    of folders. Files that go by the name of a test or validation split, or else the share `held_out` of them, become records
+    in `output/held_out`, which `output` does not hold. `tell` hears what should be known, before any file is read. A file that
+    cannot be read or has no caption is left out and named, with the reason, in the result. Raises ValueError if nothing is
+    left, or for a table that cannot be understood.
     """
-    folder = Path(folder)
+    folder, output = Path(folder), Path(output)
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder")
-    if Path(output).resolve().is_relative_to(folder.resolve()):
+    if output.resolve().is_relative_to(folder.resolve()):
         raise ValueError(f"{output} lies in the folder that is read: write the records elsewhere")
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and not _is_hidden(path.relative_to(folder)))
-    skipped: list[str] = []
-    table = _table(folder, captions)
-    if table:
-        texts, source = _from_table(paths, folder, table, text_column, skipped), f"the table {table.name}"
-    else:
-        texts, source = _from_neighbours(paths, folder, skipped)
-    records = _captioned(paths, folder, texts, source, skipped)
+    if not 0 <= held_out < 1:
+        raise ValueError(f"held_out: expected a share from 0 to below 1, got {held_out:g}")
+    check_new(output)
+    tree = read_tree(folder)
+    media = media_names(tree)
+    if not media and not tree.faults:
+        raise ValueError(f"{folder}: nothing to import: it holds no pictures, sounds or videos")
+    tables, media = (
+        [name for name in media if name.endswith(".parquet")],
+        [name for name in media if not name.endswith(".parquet")],
+    )
+    packed, notes = _packed(folder, tables, text_column)
+    # Pictures beside a table of paths belong to it.
+    found = find_captions(tree, media, _table(folder, captions), text_column, lines) if media and not packed else _PACKED
+    for note in (*notes, *found.notes):
+        tell(note)
+    skipped = [*tree.faults, *found.faults]
+    inside = {f"{name}/{number}": texts for name, table in packed.items() for number, texts in enumerate(table.texts)}
+    texts = {**found.texts, **{name: captions for name, captions in inside.items() if captions}}
+    files = chain.from_iterable(table.files(name) for name, table in packed.items()) if packed else _files(tree, media)
+    found = Captions(texts, found.source)
+    kept_back, why = held_out_names(texts, held_out)
+    records = _captioned(files, found, skipped)
     first = next(records, None)
     if first is None:
         raise ValueError(f"{folder}: nothing to import: {'; '.join(skipped[:5]) or 'it holds no pictures, sounds or videos'}")
-    return ImportSummary(save_records(output, itertools.chain([first], records)), source, tuple(skipped))
+    kept, held = _write(output, chain([first], records), kept_back)
+    return ImportSummary(kept, found.source, tuple(skipped), held, why if held else "")
 
 
-def _captioned(paths: list[Path], folder: Path, texts: Captions, source: str, skipped: list[str]) -> Iterator[Record]:
-    """Records of all files that can be read and have captions; the others are noted in `skipped`."""
-    for path in paths:
-        if path.suffix.lower() in _BESIDE:
-            continue
+_PACKED = Captions({}, "the parquet files")
+
+
+def _packed(folder: Path, tables: Sequence[str], text_column: str | None) -> tuple[dict[str, ParquetMedia], list[str]]:
+    """What parquet files hold, by their names, and what should be known. Raises ValueError where none can be understood."""
+    packed: dict[str, ParquetMedia] = {}
+    notes: list[str] = []
+    for name in tables:
         try:
-            kind, data = _read(path)
-            if path not in texts:
-                raise ValueError(f"{path}: has no caption in {source}")
+            packed[name] = read_parquet(str(folder / name), text_column)
+            notes += [packed[name].note] if packed[name].note else []
+        except NoTable as reason:
+            if reason.names_files:
+                raise ValueError(str(reason)) from None
+            notes.append(f"not used: {reason}")
+    return packed, notes
+
+
+def held_out_names(texts: Mapping[str, Sequence[str]], share: float) -> tuple[set[str], str]:
+    """The files to be held out, and how they were chosen: a split that is there, or that share of each caption's files.
+
+    Captions that fewer than ten files have are taken together. The choice follows from the names alone.
+    """
+    if not share:
+        return set(), ""
+    parts = {name: name.lower().split("/")[:-1] for name in texts}
+    tested = {name for name, folders in parts.items() if any(_TESTED.match(part) for part in folders)}
+    if tested and any(_TRAINED.match(part) for name, folders in parts.items() if name not in tested for part in folders):
+        return tested, "the files of their own test or validation split"
+    groups: dict[str, list[str]] = {}
+    for name, captions in texts.items():
+        groups.setdefault(captions[0], []).append(name)
+    large = [names for names in groups.values() if len(names) >= 10]
+    rest = [name for names in groups.values() if len(names) < 10 for name in names]
+    chosen = (sorted(names, key=lambda name: crc32(name.encode()))[: int(len(names) * share)] for names in (*large, rest))
+    return set(chain.from_iterable(chosen)), f"{share:.0%} of them"
+
+
+_TRAINED, _TESTED = re.compile(r"train(ing)?(?![a-z])"), re.compile(r"(test(ing)?|val(id|idation)?|dev|eval)(?![a-z])")
+
+
+def _write(output: Path, records: Iterator[tuple[str, tuple[Record, Record]]], kept_back: Set[str]) -> tuple[int, int]:
+    """Writes the records of each file to one of both sides; a picture that is there twice stays on the side of the first."""
+    sides: dict[str, bool] = {}
+    with write_folder(output) as aside:
+        (aside / HELD_OUT).mkdir()
+        with RecordWriter(aside) as kept, RecordWriter(aside / HELD_OUT) as held:
+            for name, pair in records:
+                data = next(segment.data for segment in pair[0].segments if segment.kind != "text")
+                side = sides.setdefault(kept.digest(data), name in kept_back)
+                for record in pair:
+                    (held if side else kept).write(record)
+        if not held.count:
+            shutil.rmtree(aside / HELD_OUT)
+    return kept.count, held.count
+
+
+def _files(tree: Tree, media: Sequence[str]) -> Iterator[tuple[str, MediaFile]]:
+    for name in media:
+        yield name, tree.file(name)
+
+
+def _captioned(
+    files: Iterator[tuple[str, MediaFile]], found: Captions, skipped: list[str]
+) -> Iterator[tuple[str, tuple[Record, Record]]]:
+    """Records of all files that can be read and have captions; the others are noted in `skipped`."""
+    for name, file in files:
+        try:
+            kind, data = read_any(file)
+            if name not in found.texts:
+                raise ValueError(f"{file.name}: has no caption in {found.source}")
         except ValueError as error:
             skipped.append(str(error))
             continue
-        for caption in texts[path]:
-            yield from both_directions(kind, data, caption, {"file": path.relative_to(folder).as_posix()})
+        for caption in found.texts[name]:
+            yield name, both_directions(kind, data, caption, {"file": name})
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") or part.lower() in _IGNORED for part in path.parts)
-
-
-def _read(path: Path) -> tuple[Kind, np.ndarray]:
-    kind = media.kind_of(path)
-    if kind is None:
-        known = sorted({ending for endings in media.SUFFIXES.values() for ending in endings})
-        raise ValueError(f"{path}: not a format that can be read ({', '.join(known)})")
-    return kind, media.read(path, kind)
-
-
-def _from_neighbours(paths: list[Path], folder: Path, skipped: list[str]) -> tuple[Captions, str]:
-    """Captions from text files beside the media, or, where there is none, from the names of the sub-folders."""
-    sidecars = {path.with_suffix(""): path for path in paths if path.suffix.lower() == ".txt"}
-    files = [path for path in paths if path.suffix.lower() not in _BESIDE]
-    # Both photo.txt and photo.jpg.txt are usual.
-    beside = {path: sidecars.get(path) or sidecars.get(path.with_suffix("")) for path in files}
-    if not any(beside.values()):
-        labels = {path: [_one_line(path.parent.name.replace("_", " "))] for path in files if path.parent != folder}
-        return labels, "the names of the sub-folders"
-    texts: Captions = {}
-    for path, sidecar in beside.items():
-        try:
-            text = _one_line(sidecar.read_text(encoding="utf-8-sig")) if sidecar else ""
-        except UnicodeDecodeError as error:
-            skipped.append(f"{sidecar}: not UTF-8 text: {error.reason}")
-            continue
-        if text:
-            texts[path] = [text]
-    return texts, "the text files beside the media"
-
-
-def _table(folder: Path, captions: Path | str | None) -> Path | None:
-    """The table of captions: the one named, seen from here or from the folder, or one with a usual name."""
+def _table(folder: Path, captions: Path | str | None) -> tuple[str, str] | None:
+    """The name, seen from the folder, and the text of the table of captions."""
     if captions is None:
-        return next((folder / name for name in TABLES if (folder / name).is_file()), None)
+        return None
     for path in (Path(captions), folder / captions):
         if path.is_file():
-            return path
+            inside = path.resolve().is_relative_to(folder.resolve())
+            name = path.resolve().relative_to(folder.resolve()).as_posix() if inside else path.name
+            return name, decoded(path.read_bytes(), str(path))
+    if str(captions) == FOLDERS:
+        return FOLDERS, ""
     raise ValueError(f"{captions}: there is no such table of captions")
-
-
-def _from_table(paths: list[Path], folder: Path, table: Path, text_column: str | None, skipped: list[str]) -> Captions:
-    """Captions from a table, which may have several for a file; what names no file of the folder is noted in `skipped`.
-
-    A file is named by its path in the folder, or by its name, with or without the ending, where that is unique.
-    """
-    rows = list(_rows(table))
-    columns = list(rows[0][1]) if rows else []
-    file_column = _column(table, columns, _FILE_COLUMNS, None, "file names")
-    text_column = _column(table, columns, [name for name in _TEXT_COLUMNS if name != file_column], text_column, "captions")
-    files = [path for path in paths if path.suffix.lower() not in _BESIDE]
-    matching: dict[str, list[Path]] = {}
-    for path in files:
-        for name in {path.relative_to(folder).as_posix(), path.name, path.stem}:
-            matching.setdefault(name, []).append(path)
-    texts: Captions = {}
-    for number, row in rows:
-        name, text = (_one_line(str(row.get(column) or "")) for column in (file_column, text_column))
-        name = name.removeprefix("./").replace("\\", "/")
-        matches = [folder / name] if folder / name in matching.get(name, []) else matching.get(name, [])
-        if not name or not text:
-            skipped.append(f"{table}, line {number}: the {'caption' if name else 'file name'} is empty")
-        elif len(matches) != 1:
-            skipped.append(f"{table}, line {number}: {'several files are' if matches else 'there is no file'} named {name}")
-        else:
-            texts.setdefault(matches[0], []).append(text)
-    return texts
-
-
-def _rows(table: Path) -> Iterator[tuple[int, Mapping[str, object]]]:
-    """The lines of the table, numbered as an editor does, each a mapping from column to value."""
-    try:
-        text = table.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{table}: cannot be read as UTF-8 text: {error}") from error
-    if table.suffix.lower() == ".jsonl":
-        for number, line in enumerate(text.splitlines(), 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{table}, line {number}: not JSON: {error.msg}") from error
-            if not isinstance(row, dict):
-                raise ValueError(f"{table}, line {number}: expected an object")
-            yield number, row
-        return
-    # Spreadsheets of many countries separate by semicolons, and some call a table of tabs .csv.
-    header = text.partition("\n")[0]
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=max("\t;,", key=header.count))
-    try:
-        for row in reader:
-            yield reader.line_num, {str(key).strip(): value for key, value in row.items()}
-    except csv.Error as error:
-        raise ValueError(f"{table}, line {reader.line_num}: {error}") from error
-
-
-def _column(table: Path, columns: list[str], usual: list[str] | tuple[str, ...], wanted: str | None, what: str) -> str:
-    named = {column.lower(): column for column in columns}
-    for name in (wanted,) if wanted else usual:
-        if name.lower() in named:
-            return named[name.lower()]
-    raise ValueError(
-        f"{table}: no column of {what}: expected {wanted or ' or '.join(usual)}, found {', '.join(columns) or 'none'}"
-    )
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())

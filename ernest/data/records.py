@@ -6,11 +6,15 @@
 `task` and `facts` may be left out. Files are named relative to the folder, and brought to the world's sizes and rate
 when they are read (`ernest.data.media`). A video may say `"open": true` (it goes on beyond the record) and
 `"frames": 1` (the number of frames to take from it; 9 by default).
+
+What Ernest itself writes lies in one array for each kind, of which a segment takes `"rows": [17, 18]` of `"file":
+"media/image.npy"`: a file for each picture takes several times as long to write.
 """
 
 import difflib
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,6 +24,7 @@ import numpy as np
 
 from ernest.config.media import MediaSpec
 from ernest.data import media
+from ernest.data.arrays import ArrayWriter
 from ernest.sequence.record import KINDS, Kind, Record, Segment
 from ernest.storage import write_folder
 
@@ -27,7 +32,12 @@ LINES = "records.jsonl"
 ROLES = ("given", "made")
 
 _RECORD_KEYS = ("task", "segments", "facts")
-_SEGMENT_KEYS = ("kind", "role", "text", "file", "open", "frames")
+_SEGMENT_KEYS = ("kind", "role", "text", "file", "rows", "open", "frames")
+_ROW_SHAPES = {
+    "image": (np.uint8, (MediaSpec.size, MediaSpec.size, 3)),
+    "video": (np.uint8, (MediaSpec.size, MediaSpec.size, 3)),
+    "audio": (np.float32, ()),
+}
 _SUFFIX = {"image": "png", "video": "webp", "audio": "wav"}
 
 
@@ -41,6 +51,7 @@ class StoredSegment:
     file: Path
     open: bool
     frames: int
+    rows: tuple[int, int] | None = None
 
     def read(self) -> Segment:
         """The segment with its content, read from the media file."""
@@ -48,6 +59,8 @@ class StoredSegment:
 
     def data(self) -> Any:
         """The content as `Segment.data` holds it, read from the media file."""
+        if self.rows is not None:
+            return self._array_rows(*self.rows)
         match self.kind:
             case "text":
                 return self.text
@@ -57,6 +70,19 @@ class StoredSegment:
                 return media.read_video(self.file, self.frames)
             case "audio":
                 return media.read_audio(self.file)
+
+    def _array_rows(self, start: int, end: int) -> np.ndarray:
+        try:
+            array = np.load(self.file, mmap_mode="r")
+        except (OSError, ValueError, EOFError) as error:
+            raise ValueError(f"{self.file}: no array that can be read: {error}") from error
+        dtype, shape = _ROW_SHAPES[self.kind]
+        if array.dtype != dtype or array.shape[1:] != shape or not start < end <= len(array):
+            raise ValueError(
+                f"{self.file}: no rows {start} to {end} of a segment of kind {self.kind}, but {array.dtype} {array.shape}"
+            )
+        rows = np.array(array[start:end])
+        return rows[0] if self.kind == "image" else rows
 
 
 @dataclass(frozen=True)
@@ -99,7 +125,7 @@ def load_records(folder: Path | str) -> RecordFolder:
     Raises ValueError that names the file, the line and the field of the first mistake.
     """
     records = read_lines(folder)
-    readable: set[tuple[Path, Kind]] = set()
+    readable: set[tuple[Any, ...]] = set()
     for record in records.stored:
         try:
             _check_media(record, readable)
@@ -172,7 +198,14 @@ def _segment(stored: Any, field: str, folder: Path) -> StoredSegment:
         folder if kind == "text" else _inside(folder, content, f"{field}.file"),
         _typed(stored.get("open", False), bool, f"{field}.open", "true or false"),
         frames,
+        _array_range(stored["rows"], kind, f"{field}.rows") if "rows" in stored else None,
     )
+
+
+def _array_range(rows: Any, kind: Kind, field: str) -> tuple[int, int]:
+    if kind == "text" or not isinstance(rows, list) or [type(row) for row in rows] != [int, int] or not 0 <= rows[0] < rows[1]:
+        raise ValueError(f"{field}: expected [start, end] of an array in a .npy file, got {json.dumps(rows)[:40]}")
+    return rows[0], rows[1]
 
 
 def _inside(folder: Path, name: str, field: str) -> Path:
@@ -182,16 +215,16 @@ def _inside(folder: Path, name: str, field: str) -> Path:
     return folder / pure
 
 
-def _check_media(record: StoredRecord, readable: set[tuple[Path, Kind]]) -> None:
+def _check_media(record: StoredRecord, readable: set[tuple[Any, ...]]) -> None:
     """Read each file once: a broken one should stop a run before it starts, not in its last hour."""
     for index, segment in enumerate(record.segments):
-        if segment.kind == "text" or (segment.file, segment.kind) in readable:
+        if segment.kind == "text" or (segment.file, segment.kind, segment.rows) in readable:
             continue
         try:
             segment.data()
         except ValueError as error:
             raise ValueError(f"segments[{index}].file: {error}") from error
-        readable.add((segment.file, segment.kind))
+        readable.add((segment.file, segment.kind, segment.rows))
 
 
 def _check_keys(content: Any, known: Sequence[str], needed: Sequence[str], field: str) -> None:
@@ -233,44 +266,80 @@ def save_records(folder: Path | str, records: Iterable[Record]) -> int:
     if `folder` exists and is not empty, if there is no record, or if the facts are no JSON.
     """
     folder = Path(folder)
+    check_new(folder)
+    with write_folder(folder) as aside, RecordWriter(aside) as writer:
+        for record in records:
+            writer.write(record)
+        if not writer.count:
+            raise ValueError(f"{folder}: there is no record to write")
+    return writer.count
+
+
+def check_new(folder: Path) -> None:
+    """Raises ValueError if `folder` exists and is not empty."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} exists already: records are written to a new folder")
-    count = 0
-    with write_folder(folder) as aside:
-        with (aside / LINES).open("w", encoding="utf-8") as lines:
-            for count, record in enumerate(records, 1):
-                lines.write(_line(record, aside, count) + "\n")
-        if not count:
-            raise ValueError(f"{folder}: there is no record to write")
-    return count
 
 
-def _line(record: Record, folder: Path, number: int) -> str:
-    content = {
-        "task": record.task,
-        "segments": [_stored(segment, folder) for segment in record.segments],
-        "facts": dict(record.facts),
-    }
-    try:
-        return json.dumps(content, ensure_ascii=False, allow_nan=False, default=_plain)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"record {number}: its facts cannot be written as JSON: {error}") from error
+class RecordWriter:
+    """Writes records one by one into a folder that exists."""
 
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.count = str(folder), 0
+        self.lines = (folder / LINES).open("w", encoding="utf-8")
+        (folder / "media").mkdir()
+        self.arrays = ArrayWriter(folder / "media")
+        self.written: dict[str, dict[str, Any]] = {}
+        self.last: tuple[np.ndarray | None, str] = None, ""
 
-def _stored(segment: Segment, folder: Path) -> dict[str, Any]:
-    content: dict[str, Any] = {"kind": segment.kind, "role": ROLES[segment.made]}
-    if segment.kind == "text":
-        return content | {"text": segment.data}
-    digest = hashlib.sha256(repr(segment.data.shape).encode() + segment.data.tobytes()).hexdigest()[:24]
-    name = f"media/{digest[:2]}/{digest}.{_SUFFIX[segment.kind]}"
-    path = folder / name
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _WRITERS[segment.kind](path, segment.data)
-    content["file"] = name
-    if segment.kind == "video":
-        content |= {"open": segment.open, "frames": len(segment.data)}
-    return content
+    def __enter__(self) -> "RecordWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.arrays.finish()
+        self.lines.close()
+
+    def write(self, record: Record) -> None:
+        """Raises ValueError if the facts are no JSON."""
+        self.count += 1
+        content = {
+            "task": record.task,
+            "segments": [self._stored(segment) for segment in record.segments],
+            "facts": dict(record.facts),
+        }
+        try:
+            self.lines.write(json.dumps(content, ensure_ascii=False, allow_nan=False, default=_plain) + "\n")
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"record {self.count}: its facts cannot be written as JSON: {error}") from error
+
+    def digest(self, data: np.ndarray) -> str:
+        """A name for the content of a picture, video or sound; that of the last one is kept, since records come in pairs."""
+        if self.last[0] is not data:
+            digest = hashlib.sha256(repr(data.shape).encode() + data.tobytes()).hexdigest()[:24]
+            self.last = data, digest
+        return self.last[1]
+
+    def _stored(self, segment: Segment) -> dict[str, Any]:
+        content: dict[str, Any] = {"kind": segment.kind, "role": ROLES[segment.made]}
+        if segment.kind == "text":
+            return content | {"text": segment.data}
+        key = f"{segment.kind} {self.digest(segment.data)}"
+        if key not in self.written:
+            self.written[key] = self._write_media(segment.kind, segment.data, key[-24:])
+        content |= self.written[key]
+        if segment.kind == "video":
+            content |= {"open": segment.open, "frames": len(segment.data)}
+        return content
+
+    def _write_media(self, kind: Kind, data: np.ndarray, digest: str) -> dict[str, Any]:
+        """Where the data lie: in the array of their kind, or, of another size, in a file of their own."""
+        rows = data[None] if kind == "image" else data
+        if (rows.dtype, rows.shape[1:]) == _ROW_SHAPES[kind]:
+            return {"file": f"media/{kind}.npy", "rows": list(self.arrays.append(kind, rows))}
+        name = f"media/{digest[:2]}/{digest}.{_SUFFIX[kind]}"
+        os.makedirs(f"{self.folder}/media/{digest[:2]}", exist_ok=True)
+        _WRITERS[kind](f"{self.folder}/{name}", data)
+        return {"file": name}
 
 
 _WRITERS = {"image": media.write_image, "video": media.write_video, "audio": media.write_audio}

@@ -140,8 +140,8 @@ def test_captions_in_a_table(tmp_path, name, table):
 
 def test_a_table_with_several_captions_a_file_and_columns_of_its_own(tmp_path):
     write_picture(tmp_path / "in" / "a.png")
-    (tmp_path / "words.csv").write_text("image,id,says\na.png,0,a card\na.png,1,a red card\n")
-    with pytest.raises(ValueError, match=r"words\.csv: no column of captions: expected text or .* found image, id, says"):
+    (tmp_path / "words.csv").write_text("image,by,says\na.png,me,a card\na.png,you,a red card\n")
+    with pytest.raises(ValueError, match=r"words\.csv: no column of captions: expected text or .* found image, by, says"):
         import_folder(tmp_path / "in", tmp_path / "out", tmp_path / "words.csv")
     imported = import_folder(tmp_path / "in", tmp_path / "out", tmp_path / "words.csv", text_column="says")
     assert imported.records == 4
@@ -172,7 +172,7 @@ def test_faulty_lines_of_a_table_are_named_and_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("captions.csv", b"file,text\na.png,gr\xfc\xdfe\n", "cannot be read as UTF-8 text"),
+        ("captions.csv", b"file,text\na.png,gr\0\xfc\xdfe\n", "cannot be read as text"),
         ("captions.csv", b"", "no column of file names: expected file or .* found none"),
         ("metadata.jsonl", b'{"file_name": "a.png", "text": "x"}\n{', "line 2: not JSON"),
         ("metadata.jsonl", b"[1]", "line 1: expected an object"),
@@ -241,7 +241,9 @@ def test_real_pictures_with_a_table_of_their_own(tmp_path):
     with zipfile.ZipFile(SHARED / "noto_emoji" / "noto_emoji_72px_png.zip") as archive:
         names = [name for name in archive.namelist() if name.endswith(".png")][:60]
         archive.extractall(tmp_path / "in", names)
-    imported = import_folder(tmp_path / "in", tmp_path / "out", SHARED / "noto_emoji" / "names.tsv", text_column="name")
+    imported = import_folder(
+        tmp_path / "in", tmp_path / "out", SHARED / "noto_emoji" / "names.tsv", text_column="name", held_out=0
+    )
     assert imported.records == 120
     lines = [json.loads(line) for line in (tmp_path / "out" / "records.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(lines) == len(load_records(tmp_path / "out")) == 120

@@ -40,7 +40,7 @@ def test_records_of_every_kind_come_back_exactly(tmp_path):
         assert_equal(one, other)
     assert_equal(loaded[-1], EVERYTHING[-1])
     assert [record.task for record in loaded[1:3]] == ["text→video", "text→first frame"]
-    assert len(list((tmp_path / "new" / "set").rglob("*.png"))) == 1, "the same picture is stored once"
+    assert len(np.load(tmp_path / "new" / "set/media/image.npy")) == 1, "the same picture is stored once"
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
@@ -111,6 +111,12 @@ def segment(**changes) -> dict:
 TEXT = {"kind": "text", "role": "made", "text": "a"}
 MISTAKES = {
     "not json": ("{'segments'}", r"not JSON: .* at column 2"),
+    "rows of a text": (
+        json.dumps({"segments": [{"kind": "text", "role": "made", "text": "a", "rows": [0, 1]}]}),
+        r"rows: expected",
+    ),
+    "rows backwards": ([segment(rows=[3, 1])], r"segments\[0\]\.rows: expected \[start, end\] of an array .* got \[3, 1\]"),
+    "rows of a picture": ([segment(rows=[0, 1])], r"segments\[0\]\.file: .*a\.png: no array that can be read"),
     "not an object": ("[1]", r"the record: expected an object, got \[1\]"),
     "unknown key": (json.dumps({"segmets": []}), r"unknown field 'segmets': did you mean 'segments'\?"),
     "far key": (json.dumps({"zzz": 1}), r"unknown field 'zzz': known are task, segments, facts"),
@@ -183,3 +189,16 @@ def test_written_by_hand_with_other_sizes_and_rates(tmp_path):
     (tmp_path / LINES).write_text(json.dumps({"segments": [*segments, TEXT]}))
     record = load_records(tmp_path)[0]
     assert [segment.data.shape for segment in record.segments[:3]] == [(32, 32, 3), (9, 32, 32, 3), (8000,)]
+
+
+@pytest.mark.parametrize(
+    "array", [np.zeros((4, 32, 32, 3), np.uint8), np.zeros((6, 32, 30, 3), np.uint8), np.zeros((6, 32, 32, 3))]
+)
+def test_rows_that_are_not_there_or_no_pictures_are_named(tmp_path, array):
+    np.save(tmp_path / "a.npy", array)
+    content = {"segments": [segment(file="a.npy", rows=[4, 5])]}
+    (tmp_path / LINES).write_text(json.dumps(content))
+    with pytest.raises(
+        ValueError, match=r"line 1: segments\[0\]\.file: .*a\.npy: no rows 4 to 5 of a segment of kind image, but"
+    ):
+        load_records(tmp_path)

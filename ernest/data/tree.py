@@ -1,0 +1,97 @@
+"""The files of a folder, those within its tar archives included, by their paths with "/" between the parts."""
+
+import codecs
+import os
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ernest.data.mediafile import MediaFile
+
+_IGNORED = ("thumbs.db", "desktop.ini", "__macosx")
+
+
+@dataclass(frozen=True)
+class Tree:
+    """`members` are the places (archive, offset, size) of what lies within archives; all other names are files."""
+
+    folder: Path
+    names: list[str]
+    members: Mapping[str, tuple[str, int, int]] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
+
+    def file(self, name: str) -> MediaFile:
+        path = os.path.join(self.folder, name)
+        archive, offset, size = self.members.get(name, (path, 0, None))
+        return MediaFile(path, archive, offset, size)
+
+    def text(self, name: str) -> str:
+        """The file as text. Raises ValueError that names it."""
+        with self.file(name).open() as content:
+            return decoded(content.read(), str(self.folder / name))
+
+
+def read_tree(folder: Path) -> Tree:
+    """Everything under `folder`, sorted; hidden and system files are passed over. A tar is read once, for its list."""
+    names: list[str] = []
+    members: dict[str, tuple[str, int, int]] = {}
+    faults: list[str] = []
+    for name in _files(folder):
+        if not name.lower().endswith((".tar", ".tar.gz", ".tgz")):
+            names.append(name)
+            continue
+        try:
+            inside = dict(_members(folder / name))
+        except (OSError, EOFError, tarfile.TarError, ValueError) as error:
+            faults.append(f"{folder / name}: not an archive that can be read: {error}")
+            continue
+        names += [f"{name}/{member}" for member in inside]
+        members |= {f"{name}/{member}": (str(folder / name), *place) for member, place in inside.items()}
+    return Tree(folder, sorted(names), members, tuple(faults))
+
+
+def decoded(content: bytes, name: str) -> str:
+    """Text in UTF-8, in UTF-16 or 32 with their marks, or else in Windows-1252. Raises ValueError for what is none of these."""
+    marks = {
+        codecs.BOM_UTF8: "utf-8-sig",
+        codecs.BOM_UTF32_LE: "utf-32",
+        codecs.BOM_UTF16_LE: "utf-16",
+        codecs.BOM_UTF16_BE: "utf-16",
+    }
+    marked = next((encoding for mark, encoding in marks.items() if content.startswith(mark)), None)
+    for encoding in (marked,) if marked else ("utf-8", "cp1252"):
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" not in text:
+            return text
+    raise ValueError(f"{name}: cannot be read as text: neither UTF-8, UTF-16 nor Windows-1252")
+
+
+def _files(folder: Path) -> Iterator[str]:
+    for at, folders, files in os.walk(folder):
+        inside = os.path.relpath(at, folder).replace(os.sep, "/")
+        prefix = "" if inside == "." else f"{inside}/"
+        folders[:] = [name for name in folders if not _is_hidden(name)]
+        for name in files:
+            if not _is_hidden(name) and os.path.isfile(os.path.join(at, name)):
+                yield prefix + name
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _IGNORED
+
+
+def _members(archive: Path) -> Iterator[tuple[str, tuple[int, int]]]:
+    if archive.suffix != ".tar":
+        raise ValueError("it is compressed: unpack it with gunzip, its members are then read where they lie")
+    with tarfile.open(archive, "r:") as file:
+        listed: Any = file
+        for member in file:
+            name = member.name.removeprefix("./")
+            if member.isreg() and not member.sparse and not any(_is_hidden(part) for part in name.split("/")):
+                yield name, (member.offset_data, member.size)
+            listed.members = []  # or it would keep them all
