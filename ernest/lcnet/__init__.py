@@ -14,6 +14,7 @@ from ernest.lcnet.architecture import (
     small_images,
 )
 from ernest.lcnet.classification import Answer, classify
+from ernest.lcnet.decision import Decision
 from ernest.lcnet.deployment.aot import compile_ahead_of_time
 from ernest.lcnet.deployment.deploy import Deployment, deploy
 from ernest.lcnet.deployment.export import GraphForm, onnx_model, openvino_model
@@ -42,6 +43,7 @@ __all__ = [
     "Block",
     "Checkpoint",
     "Cost",
+    "Decision",
     "Deployment",
     "Foreign",
     "GraphForm",

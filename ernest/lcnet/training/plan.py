@@ -1,6 +1,7 @@
 """Chooses size, network, batch, epochs, rate and crops of a training from its pictures and from the time that it may take."""
 
 import json
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,8 +24,11 @@ from ernest.lcnet.training.schedule import make_optimizer, set_rate
 from ernest.overrides import read_tree
 
 FILE = "plan.json"
-SAMPLE, TRIAL = 64, 16
-"""Pictures whose sizes are looked at, and pictures in a step that is timed."""
+SAMPLE = 64
+"""Pictures whose sizes are looked at."""
+
+TRIAL, TRIAL_PIXELS = 16, 1 << 20
+"""Pictures in a step that is timed, at least, and their pixels: a step of few small ones is mostly what every step costs."""
 
 SIZES = (32, 64, 96, 128, 160, 224)
 CANDIDATES = (("PPLCNet_x1_0", 1.0), ("PPLCNet_x0_5", 1.0), ("PPLCNet_x0_5", 0.6), ("PPLCNet_x0_25", 0.6))
@@ -73,19 +77,21 @@ def make_plan(listing: Listing, budget: Budget, out: Path, started: Architecture
     """The recipe for these pictures: fields as they are given, all others such that a run takes about the time of the budget.
 
     A plan is kept in `out` and taken again for the same question, so that a run that was interrupted goes on; where a run has
-    begun, other minutes change nothing but its epochs. `started` is the network of the weights to start from. Raises
-    ValueError as `load_recipe` does for fields.
+    begun, other minutes change nothing but its epochs; epochs and patience may always be others. `started` is the network of
+    the weights to start from. Raises ValueError as `load_recipe` does for fields.
     """
     given = budget.fields if isinstance(budget.fields, Mapping) else read_tree(None, budget.fields)
     side = typical_side(listing)
-    asked = {"fields": dict(given), "minutes": budget.minutes, "pictures": len(listing.files), "side": side}
+    length = {name: value for name, value in given.items() if name in ("epochs", "patience")}
+    fields = {name: value for name, value in given.items() if name not in length}
+    asked = {"fields": fields, "minutes": budget.minutes, "pictures": len(listing.files), "side": side}
     asked["started"] = started is not None and name_of(started)
     asked |= {"labels": list(listing.labels), "processors": torch.get_num_threads()}
     kept, before = _kept(out / FILE, asked)
     if kept is not None and (before == budget.minutes or (out / "state.safetensors").exists()):
-        epochs = kept["epochs"] if "epochs" in given else max(1, round(kept["epochs"] * budget.minutes / before))
-        longer = f", but {epochs} epochs instead of {kept['epochs']}" if epochs != kept["epochs"] else ""
-        return Plan(load_recipe(overrides=kept | {"epochs": epochs}), (f"as planned before ({out / FILE}){longer}",))
+        recipe = load_recipe(overrides=kept | {"epochs": max(1, round(kept["epochs"] * budget.minutes / before))} | length)
+        longer = f", but {recipe.epochs} epochs instead of {kept['epochs']}" if recipe.epochs != kept["epochs"] else ""
+        return Plan(recipe, (f"as planned before ({out / FILE}){longer}",))
     mirrored = None if "flip" in given else try_mirrored(listing)
     name = name_of(started) if started else None
     recipe, reasons = _chosen(len(listing.files), len(listing.labels), side, given, budget.minutes, name, mirrored)
@@ -178,7 +184,7 @@ def step_seconds(recipe: Recipe, classes: int) -> float:
         network = PPLCNet(architecture_of(recipe, classes)).train()
         optimizer, objective = make_optimizer(network, recipe), supervised(recipe.smoothing)
         set_rate(optimizer, 1e-4)
-        count = min(TRIAL, recipe.batch)
+        count = min(recipe.batch, max(TRIAL, TRIAL_PIXELS // math.prod(sides_of(recipe))))
         images = torch.randn(count, recipe.channels, *sides_of(recipe)).contiguous(memory_format=torch.channels_last)
         targets = torch.zeros(count, dtype=torch.long)
         times = []

@@ -89,6 +89,7 @@ def test_a_teacher_helps_more_than_a_hundred_labels(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_thirty_pictures_a_class_are_read_with_nothing_but_a_folder(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """One nearest neighbour comes to 97 % of the 500 others; a network that learns from mirrored digits to 92 %."""
     from PIL import Image
@@ -101,12 +102,13 @@ def test_thirty_pictures_a_class_are_read_with_nothing_but_a_folder(tmp_path: Pa
             file.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.asarray(image).squeeze()).save(file)
         numbers[label] += 1
-    outcome = train(tmp_path, tmp_path / "out", Budget(20.0, ("precision=fp32",)))
+    outcome = train(tmp_path, tmp_path / "out", Budget(20.0, ("precision=fp32", "epochs=100")))
     assert outcome.top1 >= 0.95
     assert "flips off: " in capfd.readouterr().err
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_balanced_draws_find_rare_classes() -> None:
     """Five classes with a hundred pictures and five with two; thirty of each to score with. Three seeds."""
     images, classes = digits()

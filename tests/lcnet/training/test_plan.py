@@ -130,6 +130,8 @@ def test_more_minutes_are_more_epochs_of_a_run_that_has_begun(machine: dict, tmp
     longer = make_plan(listing(20_000), Budget(60.0), tmp_path)
     assert longer.recipe == replace(first, epochs=3 * first.epochs)
     assert f"{3 * first.epochs} epochs instead of {first.epochs}" in longer.reasons[0]
+    fields = ("epochs=77", "patience=5")
+    assert make_plan(listing(20_000), Budget(20.0, fields), tmp_path).recipe == replace(first, epochs=77, patience=5)
 
 
 def test_uneven_classes_are_told(machine: dict, tmp_path: Path) -> None:

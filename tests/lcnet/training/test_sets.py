@@ -161,6 +161,14 @@ def test_every_label_is_in_both_parts_of_a_split(seed: int) -> None:
         assert abs(both[1] - 0.1 * sum(both)) <= max(2, 0.6 * 0.1 * sum(both) + 1)
 
 
+def test_a_label_whose_pictures_are_all_held_out_for_others_gets_one_back() -> None:
+    targets = ((0, 1), (0, 2), (0, 3), (1,), (2,), (3,))  # of each of the labels 1 to 3 one of two is held
+    listing = Listing(tuple(Path(str(i)) for i in range(6)), targets, tuple("abcd"), many=True)
+    learned = [split(listing, 0.1, seed)[0].targets for seed in range(40)]
+    assert all(any(0 in target for target in part) for part in learned)
+    assert any(len(part) == 3 for part in learned)
+
+
 def test_what_goes_with_one_label_only_is_refused(tmp_path: Path) -> None:
     data = paint(tmp_path / "data", 16)
     with pytest.raises(ValueError, match="label_separator: pictures of several labels are learnt without a teacher"):
