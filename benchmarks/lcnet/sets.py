@@ -105,7 +105,7 @@ def _theirs(pair: Pair) -> tuple[str, str]:
 
 
 def pairs(name: str, networks: Sequence[str], precisions: Sequence[Precision], rounds: int, folder: Path = FOLDER) -> list[Pair]:
-    products = [one for one in precisions if has_products(name, features(), one)]
+    products: list[Precision] = [one for one in precisions if has_products(name, features(), one)]
     return [pair(name, network, precision, rounds, folder) for network in networks for precision in products]
 
 
@@ -122,8 +122,8 @@ def pair(name: str, network: str, precision: Precision, rounds: int, folder: Pat
         return Pair(name, network, precision, 1e3 * least(ours), 0, 0, close, "OpenVINO gives no answer")
     calls = [max(LEAST_CALLS, int(BURST_SECONDS / least(run))) for run in (ours, theirs)]
     bursts = [[burst(run, count) for run, count in zip((ours, theirs), calls, strict=True)] for _ in range(rounds)]
-    quartiles = [1e3 * quantile([one[i] for one in bursts], 0.25) for i in (0, 1)]
-    return Pair(name, network, precision, *quartiles, median(one / other for one, other in bursts), close)
+    mine, other = (1e3 * quantile([one[i] for one in bursts], 0.25) for i in (0, 1))
+    return Pair(name, network, precision, mine, other, median(one / two for one, two in bursts), close)
 
 
 def least(run: Call) -> float:

@@ -37,13 +37,13 @@ _BYTES = {"fp32": (4, 4), "bf16": (2, 2), "int8": (2, 1)}
 class Executor:
     """Images `[N, in_channels, H, W]` to logits `[N, classes]`, as `network(images)` in inference, but faster.
 
-    `precision`: fp32 gives the network's outputs to round-off. bf16 multiplies numbers of 8 bits of mantissa, adds in
-    fp32 and keeps maps in halves. int8 multiplies codes of 8 bits in the pointwise convolutions, with scales that are found
-    while it runs, and weights of 8 bits in the last layers; the rest is as in bf16. `threads`: by default one for each
-    processor that the process may use. `instructions`: by default the best of `available()`, which the environment variable
-    ERNEST_INSTRUCTIONS limits to one set. Any N, H and W, any floating-point type and strides; calls from several threads wait
-    for each other. The network is copied: later changes of it have no effect. A forked process, a copy and one that was
-    pickled open an engine of their own.
+    `precision`: fp32 gives the network's outputs to round-off. bf16 multiplies numbers of 8 bits of mantissa where those are
+    the faster products, adds in fp32 and keeps maps in halves. int8 multiplies codes of 8 bits in the pointwise convolutions,
+    with scales that are found while it runs, and weights of 8 bits in the last layers; the rest is as in bf16. `threads`: by
+    default one for each processor that the process may use. `instructions`: by default the best of `available()`, which the
+    environment variable ERNEST_INSTRUCTIONS limits to one set. Any N, H and W, any floating-point type and strides; calls from
+    several threads wait for each other. The network is copied: later changes of it have no effect. A forked process, a copy and
+    one that was pickled open an engine of their own.
 
     Raises ValueError for an unknown precision, an instruction set that the processor lacks, and bf16 or int8 with a set
     that has no such products. Without such products on the processor, both warn and run in fp32.
