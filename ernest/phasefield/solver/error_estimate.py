@@ -111,7 +111,7 @@ class Truncation:
         if not math.isfinite(slope):
             return math.inf  # the fields have blown up
         # Few distinct slopes, since weights are kept, and the same ones in whatever units the potential is told.
-        near = self._slope * 2.0 ** (round(8 * math.log2(slope / self._slope)) / 8) if slope > 0 else 0.0
+        near = self._slope * 2.0 ** (round(4 * math.log2(slope / self._slope)) / 4) if slope > 0 else 0.0
         key = (tau, p, span, near, stiff)
         squares = self._kept.get(key, lambda: diagnostics.squares(self._weights(*key)))
         residual = 2 / tau * element.coefficients.sum(self._axis) - speed

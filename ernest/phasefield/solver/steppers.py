@@ -12,7 +12,7 @@ from ernest.phasefield.compiled.gaussseidel import FusedGaussSeidel
 from ernest.phasefield.compiled.stepper import FusibleScheme, is_fusible, make_fused
 from ernest.phasefield.compiled.workspace import Workspace, make_workspace
 from ernest.phasefield.element import Element
-from ernest.phasefield.flows import Flow
+from ernest.phasefield.flows import Flow, forcing_modes
 from ernest.phasefield.grid import Space
 from ernest.phasefield.schemes.coarse import CoarseGaussSeidel, CoarseStepper
 from ernest.phasefield.schemes.exponential import ExponentialElements
@@ -23,7 +23,6 @@ from ernest.phasefield.solver.controller import ROUND_OFF, Prescribed
 from ernest.phasefield.solver.diagnostics import Diagnostics
 from ernest.phasefield.solver.error_estimate import Truncation, size_of_slope, span_of
 from ernest.phasefield.solver.forcing import ForcingEstimate
-from ernest.phasefield.solver.initial_step import time_derivative
 from ernest.phasefield.solver.scheme_selection import SchemeChoice, use_coarse
 from ernest.phasefield.solver.state import SolverState
 from ernest.phasefield.solver.steady import Mode, Problem
@@ -120,8 +119,12 @@ class Steppers:
         if current.mode.ringing is not None:
             span = span_of(float(element.time), self.units.time)
             return exponential_error_rate(element, self.flow, current.mode.stabilisation, span)
+        explicit = self.grid.modes(self.splitting.remainder(element.end))
+        speed = -(self.splitting.stiffness * element.end_modes + self.splitting.mobility * explicit)
         end = float(element.time) + float(element.tau)
-        speed = time_derivative(self.flow, self.grid, element.end_modes, end - 8 * math.ulp(end))  # before a jump of the forcing
+        before_a_jump = torch.tensor(end - 8 * math.ulp(end), dtype=self._like.dtype, device=self._like.device)
+        forced = forcing_modes(self.flow, self.grid, before_a_jump)
+        speed = speed if forced is None else speed + forced
         slope = size_of_slope(self.flow, element.end, current.mode.stabilisation)
         return self.truncation(current.mode).rate(element, speed, slope, diagnostics, stiff)
 
