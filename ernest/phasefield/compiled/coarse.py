@@ -22,9 +22,10 @@ from ernest.phasefield.compiled.workspace import (
     row_tables,
 )
 from ernest.phasefield.element import Element, Time
-from ernest.phasefield.schemes.coarse import CoarseGaussSeidel, CoarseStepper, node_modes, sampling
+from ernest.phasefield.schemes.coarse import CoarseGaussSeidel, CoarseStepper, level_sweeps, node_modes, sampling
 from ernest.phasefield.schemes.coarsening import defect_weights, outer_matrices
 from ernest.phasefield.schemes.gaussseidel import window_matrices
+from ernest.phasefield.schemes.settling import Settling
 from ernest.phasefield.schemes.splitting import one_length
 from ernest.phasefield.stepping import State, StepStats
 from ernest.phasefield.timeelement import gauss
@@ -112,11 +113,11 @@ class FusedCoarse:
             u, _, memory, _ = self._step(u, memory, tau, (tau,) * min(done, self._elements_kept))
         return self.workspace.field_of(u)
 
-    def step(self, state: State, tau: Time) -> tuple[State, Element, StepStats]:
+    def step(self, state: State, tau: Time, settling: Settling | None = None) -> tuple[State, Element, StepStats]:
         work = self.workspace
         tau = one_length(tau, state.modes, work.grid)
         past = work.memory_of(state, len(state.taus) * self.scheme.degree)
-        u, rows, memory, differences = self._step(work.array(state.modes), past, tau, state.taus)
+        u, rows, memory, differences = self._step(work.array(state.modes), past, tau, state.taus, settling)
         end, taus = work.tensor(u), (*state.taus, tau)[-self._elements_kept :]
         after = FusedState(state.time + tau, end, taus, state.count + 1, memory, work)
 
@@ -132,15 +133,18 @@ class FusedCoarse:
             node = self.scheme.judged_node
             return work.tensor(work.explicit_of(work.array(node_modes(element, node)))) - work.tensor(rows[node])
 
-        return after, element, StepStats(1 + sum(self.scheme.sweeps(len(state.taus))), tuple(differences), unsettled)
+        return after, element, StepStats(1 + len(differences), tuple(differences), unsettled)
 
-    def _step(self, u: Array, past: Memory, tau: float, taus: tuple[Time, ...]) -> tuple[Array, list[Array], Memory, list[float]]:
+    def _step(
+        self, u: Array, past: Memory, tau: float, taus: tuple[Time, ...], settling: Settling | None = None
+    ) -> tuple[Array, list[Array], Memory, list[float]]:
         """Modes at the end, this element's rows of N, the memory after it, and how far each coarse sweep moved the last node."""
         scheme, tables = self.scheme, self._tables(tau, taus)
         # Rows of nodes that miss the full grid stay zero outside of the block.
         rows = self.workspace.rows(scheme.degree, "sparse" if taus and self._sparse else "full")
         defects = self._first_sweep(u, past, rows, tables, starting=not taus)
-        differences = self._coarse_sweeps(u, rows, tables, scheme.sweeps(len(taus)))
+        counts = level_sweeps(scheme.sweeps(len(taus)), len(self._levels), settling)
+        differences = self._coarse_sweeps(u, rows, tables, counts, settling)
         end = self._end(u, past, rows, tables, starting=not taus)
         kept = self._elements_kept
         memory = Memory((*past.rows, *rows)[-kept * scheme.degree :], (*past.defects, *defects)[-kept * len(self._nodes) :])
@@ -200,15 +204,18 @@ class FusedCoarse:
             weights[len(defects) - len(interpolated) :] += interpolated
             self.workspace.kernels.renew(half.modes.shape[1] - 1, half.inside, weights, tuple(defects), rows[i])
 
-    def _coarse_sweeps(self, u: Array, rows: list[Array], tables: Tables, counts: Sequence[int]) -> list[float]:
+    def _coarse_sweeps(
+        self, u: Array, rows: list[Array], tables: Tables, counts: Sequence[int], settling: Settling | None
+    ) -> list[float]:
         work, kernels, differences = self.workspace, self.workspace.kernels, []
         everything, moved, settled = tuple(rows), 0.0, False
-        if len(self._levels) == 1:
-            counts = (sum(counts),)
         for number, (level, sweeps) in enumerate(zip(self._levels, counts, strict=True)):
             if number and sweeps:
                 self._restrict(self._levels[number - 1], level)
+            last = not any(counts[number + 1 :])
             for _ in range(sweeps):
+                if last and settling and settling.ends(differences):
+                    break
                 for i, row in enumerate(rows):
                     a, W = tables.block[i]
                     if settled:

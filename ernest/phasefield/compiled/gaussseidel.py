@@ -8,6 +8,7 @@ from ernest.phasefield.compiled.transforms import Array
 from ernest.phasefield.compiled.workspace import LENGTHS_KEPT, FusedState, LRUCache, Memory, Workspace, last_rows, row_tables
 from ernest.phasefield.element import Element, Time
 from ernest.phasefield.schemes.gaussseidel import GaussSeidel, window_matrices
+from ernest.phasefield.schemes.settling import Settling
 from ernest.phasefield.schemes.splitting import one_length
 from ernest.phasefield.stepping import State, StepStats
 from ernest.phasefield.timeelement import gauss
@@ -32,20 +33,26 @@ class FusedGaussSeidel:
             u, rows, _ = self._step(u, rows, tau, (tau,) * min(done, self.scheme.elements_kept), measured=False)
         return self.workspace.field_of(u)
 
-    def step(self, state: State, tau: Time) -> tuple[State, Element, StepStats]:
+    def step(self, state: State, tau: Time, settling: Settling | None = None) -> tuple[State, Element, StepStats]:
         tau = one_length(tau, state.modes, self.workspace.grid)
         p, work = self.scheme.degree, self.workspace
         start = work.array(state.modes)
-        u, rows, differences = self._step(start, work.memory_of(state).rows, tau, state.taus, measured=True)
+        u, rows, differences = self._step(start, work.memory_of(state).rows, tau, state.taus, True, settling)
         end, nodes = work.tensor(u), rows[-p:]
 
         taus = (*state.taus, tau)[-self.scheme.elements_kept :]
         after = FusedState(state.time + tau, end, taus, state.count + 1, Memory(tuple(rows)), work)
         element = Element(state.time, tau, state.modes, end, work.grid, lambda: work.coefficients(start, nodes, tau))
-        return after, element, StepStats(self.scheme.sweeps_after(len(state.taus)), tuple(differences))
+        return after, element, StepStats(1 + len(differences), tuple(differences))
 
     def _step(
-        self, u: Array, past: Sequence[Array], tau: float, taus: tuple[Time, ...], measured: bool
+        self,
+        u: Array,
+        past: Sequence[Array],
+        tau: float,
+        taus: tuple[Time, ...],
+        measured: bool,
+        settling: Settling | None = None,
     ) -> tuple[Array, list[Array], list[float]]:
         """Modes at the end, the rows of N that the next step needs, and the differences between sweeps if `measured`."""
         work, p, m = self.workspace, self.scheme.degree, self.scheme.window
@@ -57,7 +64,9 @@ class FusedGaussSeidel:
             combined(nodal[i][0], windows[i], fold, u, last_rows(known[: len(known) - p + i], m), buffer)
             work.explicit(row)
         end, differences = work.rows(2 if measured else 1), []
-        for _ in range(self.scheme.sweeps_after(len(taus)) - 1):
+        for _ in range(self.scheme.sweeps_after(len(taus)) - 1 + (settling.further if settling else 0)):
+            if settling and settling.ends(differences):
+                break
             if measured:
                 combined(*nodal[p], fold, u, tuple(nodes), end[1])
             for i, row in enumerate(nodes):

@@ -25,6 +25,7 @@ from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
 from ernest.phasefield.schemes.coarsening import defect_weights, known_positions, low_modes, make_level, outer_matrices
 from ernest.phasefield.schemes.gaussseidel import window_matrices
+from ernest.phasefield.schemes.settling import Settling
 from ernest.phasefield.schemes.splitting import (
     FactorCache,
     Splitting,
@@ -152,13 +153,14 @@ class CoarseStepper:
         self._levels = [make_level(splitting.grid, sizes[0], points, like.device) for points in sizes]
         self._cached: tuple[tuple[float, tuple[Time, ...]], Tables] | None = None
 
-    def step(self, state: State, tau: Time) -> tuple[State, Element, StepStats]:
+    def step(self, state: State, tau: Time, settling: Settling | None = None) -> tuple[State, Element, StepStats]:
+        """One step; with `settling` there are as many sweeps on the coarsest grid as that asks for."""
         tau = one_length(tau, state.modes, self.splitting.grid)
         tables, scheme = self._tables(tau, state.taus), self.scheme
         rows, defects = self._past(state)
         past = len(rows)
         blocks, fields, kept = self._first_sweep(state, tables, rows, defects)
-        differences = self._coarse_sweeps(state, tables, blocks, fields, kept)
+        differences = self._coarse_sweeps(state, tables, blocks, fields, kept, settling)
         for row, block in zip(rows[past:], blocks, strict=True):
             row[(..., *self._inside)] = block
         end = self._end(state, tables, rows, blocks)
@@ -178,7 +180,7 @@ class CoarseStepper:
             node = scheme.judged_node
             return self.splitting.explicit(node_modes(element, node)) - rows[past + node]
 
-        return after, element, StepStats(1 + sum(scheme.sweeps(len(state.taus))), tuple(differences), unsettled)
+        return after, element, StepStats(1 + len(differences), tuple(differences), unsettled)
 
     def _past(self, state: State) -> tuple[list[Tensor], list[Tensor]]:
         """Rows of N at the nodes of the elements kept, or at the start, and their defects; oldest first."""
@@ -238,18 +240,25 @@ class CoarseStepper:
                     blocks[i] = blocks[i] + sign * weight * defect[(..., *self._inside)]
 
     def _coarse_sweeps(
-        self, state: State, tables: Tables, blocks: list[Tensor], fields: list[Tensor], kept: list[Tensor]
+        self,
+        state: State,
+        tables: Tables,
+        blocks: list[Tensor],
+        fields: list[Tensor],
+        kept: list[Tensor],
+        settling: Settling | None,
     ) -> list[float]:
         """Sweeps on the levels, which correct `blocks` in place; how far each of them moved the last node."""
         differences, start = [], state.modes[(..., *self._inside)]
-        counts = self.scheme.sweeps(len(state.taus))
-        if len(self._levels) == 1:
-            counts = (sum(counts),)
+        counts = level_sweeps(self.scheme.sweeps(len(state.taus)), len(self._levels), settling)
         for number, (level, sweeps) in enumerate(zip(self._levels, counts, strict=True)):
             if number and sweeps:
                 fields[:] = [u[(..., *[slice(None, None, 2)] * level.grid.dimensions)] for u in fields]
             part = (..., *level.within)
+            last = not any(counts[number + 1 :])
             for _ in range(sweeps):
+                if last and settling and settling.ends(differences):
+                    break
                 d = torch.zeros_like(fields[0])
                 for i, weights in enumerate(tables.block.W[:-1]):
                     value = weighted(tables.block.a[i][part], start[part], weights[part], [b[part] for b in blocks])
@@ -309,6 +318,16 @@ class CoarseStepper:
                 ),
             )
         return self._cached[1]
+
+
+def level_sweeps(counts: tuple[int, int], levels: int, settling: Settling | None) -> tuple[int, ...]:
+    """The most sweeps on each level: all on the first where there is no other, and those that `settling` adds on the last that
+    has any."""
+    further = settling.further if settling else 0
+    if levels == 1:
+        return (sum(counts) + further,)
+    half, quarter = counts
+    return (half, quarter + further) if quarter else (half + further, 0)
 
 
 def node_modes(element: Element, node: int) -> Tensor:

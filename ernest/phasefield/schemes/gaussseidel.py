@@ -12,7 +12,6 @@ of the implicit scheme with p Gauss points, so the order at the ends of the elem
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -20,6 +19,7 @@ from torch import Tensor
 from ernest.phasefield.element import Element, Time
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
+from ernest.phasefield.schemes.settling import Settling
 from ernest.phasefield.schemes.splitting import (
     FactorCache,
     Splitting,
@@ -96,26 +96,32 @@ class GaussSeidelStepper:
         tensors = [self._tables.nodal.a, self._tables.nodal.W, *self._tables.windows]
         return sum(tensor.nbytes for tensor in (*tensors, *([self._shells.index] if self._shells else [])))
 
-    def step(self, state: State, tau: Time) -> tuple[State, Element, StepStats]:
+    def step(self, state: State, tau: Time, settling: Settling | None = None) -> tuple[State, Element, StepStats]:
+        """One step; with `settling` there are as many sweeps as that asks for."""
         tau = one_length(tau, state.modes, self.splitting.grid)
         tables, axis = self._tables_for(tau, state.taus), -1 - self.splitting.grid.dimensions
         forced = self._forced(state.time, tau)
         nodes = self._first_sweep(state, tables, forced)
         ends = [self._value(-1, tables.nodal.W[-1], nodes, state, tables, forced)]
-        sweeps = self.scheme.sweeps_after(len(state.taus))
-        for _ in range(sweeps - 1):
+        most = self.scheme.sweeps_after(len(state.taus)) + (settling.further if settling else 0)
+        differences: list[float] = []
+        while len(differences) < most - 1 and not (settling and settling.ends(differences)):
             for i, row in enumerate(tables.nodal.W[:-1]):
                 nodes[i] = self.splitting.explicit(self._value(i, row, nodes, state, tables, forced))
             ends.append(self._value(-1, tables.nodal.W[-1], nodes, state, tables, forced))
+            differences.append(self.splitting.size((ends[-1] - ends[-2]).detach()))
         past = [] if state.history is None else list(state.history.unbind(axis))
         kept = self.scheme.elements_kept
         history = torch.stack((past + nodes)[-kept * len(nodes) :], axis)
         taus = (*state.taus, tau)[-kept:]
-        differences = tuple(self.splitting.size((b - a).detach()) for a, b in pairwise(ends))
         element = Element(
             state.time, tau, state.modes, ends[-1], self.splitting.grid, lambda: self._coefficients(state, tau, nodes)
         )
-        return State(state.time + tau, ends[-1], history, taus, state.count + 1), element, StepStats(sweeps, differences)
+        return (
+            State(state.time + tau, ends[-1], history, taus, state.count + 1),
+            element,
+            StepStats(1 + len(differences), tuple(differences)),
+        )
 
     def _first_sweep(self, state: State, tables: Tables, forced: Tensor | None) -> list[Tensor]:
         """Modes of N at the Gauss points, each predicted from the window of values known before it."""

@@ -6,7 +6,8 @@ degree (and two more, for what is allowed grows from nothing at the start of a r
     c = -(I + z A)^{-1} (z u_start e_1 + tau/2 (G n(c) - forcing)),
 
 each sweep of which gains an order.
-The ends of both differ by the error of the step itself. The sweeps stop when they move less than a share of that.
+The ends of both differ by the error of the step itself, and at a time within the element the share of it that has passed may be
+missed. The sweeps stop when they move less than a tenth of that everywhere.
 """
 
 import math
@@ -21,7 +22,8 @@ from ernest.phasefield.timeelement import basis, combine, gauss
 
 MOST_DEGREE, MOST_SWEEPS = 12, 24
 SETTLED = 0.1
-"""The sweeps stop when they move the field by less than this share of how far the ends of both elements lie apart."""
+"""The sweeps stop when they move the field by less than this share of how far the ends of both elements lie apart, times the
+share of the element that has passed: at the start of a run nothing is allowed yet."""
 
 
 def refine(element: Element, splitting: Splitting) -> Element:
@@ -31,17 +33,18 @@ def refine(element: Element, splitting: Splitting) -> Element:
     factors, at_points = splitting.factors(element.tau, degree), basis(degree, points)
     forcing = splitting.forcing(element.time, element.tau, points, to_moments)
     c = _padded(element.coefficients, degree, d)
+    passed = ((1 + points) / 2).tolist()
     last, floor = math.inf, 4 * torch.finfo(points.dtype).eps * splitting.size(element.end_modes)
     for _ in range(MOST_SWEEPS):
         nodes = element.start_modes.unsqueeze(-1 - d) + combine(at_points, c, d)
         explicit = torch.stack([splitting.explicit(modes) for modes in nodes.unbind(-1 - d)], -1 - d)
         new = splitting.coefficients(factors, element.tau, element.start_modes, combine(to_moments, explicit, d), forcing)
-        moved = max(splitting.size(change) for change in combine(at_points, new - c, d).unbind(-1 - d))
+        moved = [splitting.size(change) for change in combine(at_points, new - c, d).unbind(-1 - d)]
         gap = splitting.size(element.start_modes + 2 * new.select(-1 - d, 0) - element.end_modes)
-        settled = moved <= max(SETTLED * gap, floor)
-        if not (settled or moved < last):
+        settled = all(move <= max(SETTLED * gap * share, floor) for move, share in zip(moved, passed, strict=True))
+        if not (settled or max(moved) < last):
             return element
-        c, last = new, moved
+        c, last = new, max(moved)
         if settled:
             break
     # psi_1 alone is not zero at the end: with its coefficient the element keeps the end it had.

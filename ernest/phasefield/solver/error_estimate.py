@@ -1,24 +1,30 @@
 """Estimates the error at the end of an element from the residual of its polynomial in the equation.
 
-With N interpolated at the p Gauss points, the moments of the equation vanish against L_0 .. L_{p-1}, so what is left of it is
+The moments of the equation against L_0 .. L_{p-1} vanish, so what is left of it is about its value at the end times L_p,
 
-    u_t + Lambda u + G N = Lambda c_p L_p(xi) / (2p - 1)
+    u_t - F(u) = r(xi) = r(1) L_p(xi),   F(u) = -Lambda u - G N(u).
 
-(psi_p = (L_p - L_{p-2}) / (2p - 1) has the only L_p in Lambda u). The linear part carries this to the end of the element as
+The linearised flow carries this to the end of the element as
 
-    error = z c_p / (2p - 1) integral of exp(-z (1 - xi)) L_p(xi) dxi,   z = tau/2 Lambda,
+    error = tau/2 r(1) integral of exp(-z (1 - xi)) L_p(xi) dxi,
 
-which is of order z^{2p+1} where the mode is resolved, and c_p / (2p - 1) where z is large. Equal errors of one element after
-the other add up to error / (1 - R) at most, R(z) being the factor by which an element multiplies the mode, so what they
-amount to in a time T, per unit of time, is error / (tau + T (1 - R)). T is the flow's own time, or the time since the start
-where that is less: early errors have had no time to fade. What the sweeps have not yet settled comes on top of it.
+which is of order z^p where the mode is resolved, and r(1) / Lambda where z is large. Of the linearised flow only Lambda is
+diagonal; N'(u) adds up to G |N'| to it, and the solution's own change in time as much again. So z is taken where the integral is
+greatest between tau/2 Lambda and tau/2 (Lambda + CHANGES G |N'|).
+
+Equal errors of one element after the other add up to error / (1 - R) at most, R(z) being the factor by which an element
+multiplies the mode, so what they amount to in a time T, per unit of time, is error / (tau + T (1 - R)). T is the flow's own
+time, or the time since the start where that is less: early errors have had no time to fade. What the sweeps have not yet settled
+comes on top.
 """
 
 import math
+from functools import cache
 
 import torch
 from torch import Tensor
 
+from ernest.device import HOST
 from ernest.phasefield.compiled.workspace import LRUCache
 from ernest.phasefield.element import Element
 from ernest.phasefield.flows import Flow
@@ -26,15 +32,17 @@ from ernest.phasefield.grid import Space
 from ernest.phasefield.solver.diagnostics import Diagnostics
 from ernest.phasefield.timeelement import factorise, solve
 
+CHANGES = 1.5
+"""How many times |N'| counts: once for itself, and the rest for what changes in time with it."""
 LARGE = 20.0
 TERMS = 48
 """Of a series whose terms fall like those of exp: at z = LARGE the first left out is below 1e-16 of the sum."""
 
 
-def end_weights(z: Tensor, degree: int) -> Tensor:
-    """z / (2p - 1) times the integral of exp(-z (1 - xi)) L_p(xi), for every z >= 0 `[...]` and p = degree, in float64.
+def end_integral(z: Tensor, degree: int) -> Tensor:
+    """The integral of exp(-z (1 - xi)) L_p(xi) over the element, for every z >= 0 `[...]` and p = degree, in float64.
 
-    The integral is 2 exp(-z) i_p(z) with the modified spherical Bessel function i_p(z) = z^p / (2p + 1)!! times the sum of
+    It is 2 exp(-z) i_p(z) with the modified spherical Bessel function i_p(z) = z^p / (2p + 1)!! times the sum of
     (z^2/2)^k / (k! (2p + 3) (2p + 5) .. (2p + 2k + 1)), all of whose terms are positive.
     """
     p, z = degree, z.double()
@@ -47,7 +55,14 @@ def end_weights(z: Tensor, degree: int) -> Tensor:
     # Integrating by parts p times; the other end of the element is damped by exp(-2z).
     terms = [(-1) ** k * math.comb(p, k) * math.perm(p + k, k) / (2 * large) ** k for k in range(p + 1)]
     integral[~near] = sum(terms, torch.zeros_like(large)) / large
-    return z / (2 * p - 1) * integral
+    return integral
+
+
+@cache
+def peak(degree: int) -> float:
+    """The z at which the integral is greatest."""
+    z = torch.linspace(0.01, 4 * degree + 4, 4000, dtype=torch.float64, device=HOST)
+    return float(z[end_integral(z, degree).argmax()])
 
 
 def amplification(z: Tensor, degree: int) -> Tensor:
@@ -63,6 +78,11 @@ def span_of(time: float, own_time: float) -> float:
     return own_time * 2.0 ** min(math.floor(math.log2(time / own_time)), 0)
 
 
+def size_of_slope(flow: Flow, u: Tensor, stabilisation: float) -> float:
+    """Root of the mean square of N'(u) = f'(u) - S over fields."""
+    return float((flow.potential.df(u) - stabilisation).square().mean().sqrt())
+
+
 class Truncation:
     """The error estimate for the elements of one flow and grid. Its weights are made for each distinct value of Lambda, of which
     there are far fewer than modes, and kept for the lengths and degrees that were last asked for.
@@ -72,16 +92,30 @@ class Truncation:
         k2 = grid.squared_wavenumbers(like.dtype, like.device)
         stiffness = flow.mobility(k2) * (flow.linear(k2) + stabilisation)
         self._own_time = own_time
+        self._slope = size_of_slope(flow, like, stabilisation) or 1.0
         self._axis, self._dtype, self._mobility = -1 - grid.dimensions, like.dtype, flow.mobility(k2)
         self._distinct, self._index = stiffness.unique(return_inverse=True)
-        self._kept: LRUCache[tuple[float, int, float], Tensor] = LRUCache(4)
+        self._distinct_mobility = torch.zeros_like(self._distinct).scatter_reduce(
+            0, self._index.flatten(), self._mobility.expand_as(self._index).flatten(), "amax"
+        )
+        self._kept: LRUCache[tuple[float, int, float, float, bool], Tensor] = LRUCache(4)
         self._kept_response: LRUCache[tuple[float, int, float], Tensor] = LRUCache(4)
 
-    def rate(self, element: Element, diagnostics: Diagnostics) -> float:
-        """The error that elements like this one add per unit of time: root of the mean square, the greatest of a batch."""
+    def rate(self, element: Element, speed: Tensor, slope: float, diagnostics: Diagnostics, stiff: bool = False) -> float:
+        """The error that elements like this one add per unit of time: root of the mean square, the greatest of a batch.
+
+        `speed` are the modes of F(u) at the end of the element, and `slope` is the size of N'(u) there. With
+        `stiff` it is the part of waves with tau Lambda > 2 alone.
+        """
         tau, p, span = float(element.tau), element.degree, span_of(float(element.time), self._own_time)
-        squares = self._kept.get((tau, p, span), lambda: diagnostics.squares(self._weights(tau, p, span)))
-        return diagnostics.norm(element.coefficients.select(self._axis, p - 1), squares)
+        if not math.isfinite(slope):
+            return math.inf  # the fields have blown up
+        # Few distinct slopes, since weights are kept, and the same ones in whatever units the potential is told.
+        near = self._slope * 2.0 ** (round(4 * math.log2(slope / self._slope)) / 4) if slope > 0 else 0.0
+        key = (tau, p, span, near, stiff)
+        squares = self._kept.get(key, lambda: diagnostics.squares(self._weights(*key)))
+        residual = 2 / tau * element.coefficients.sum(self._axis) - speed
+        return diagnostics.norm(residual, squares)
 
     def unsettled_rate(self, element: Element, missing: Tensor, diagnostics: Diagnostics) -> float:
         """The same for what is `missing` in the modes of N all through the element: its end misses (1 - R) / Lambda G missing."""
@@ -96,7 +130,11 @@ class Truncation:
         share = torch.where(z > 0, passed / (2 * z).clamp(min=1e-300), 1.0)
         return (tau * share / (tau + span * passed)).to(self._dtype)[self._index] * self._mobility
 
-    def _weights(self, tau: float, p: int, span: float) -> Tensor:
-        """What c_p of each mode is multiplied with, `[*mode_shape]`."""
+    def _weights(self, tau: float, p: int, span: float, slope: float, stiff: bool) -> Tensor:
+        """What the residual of each mode at the end is multiplied with, `[*mode_shape]`."""
         z = tau / 2 * self._distinct.double()
-        return (end_weights(z, p) / (tau + span * (1 - amplification(z, p)))).to(self._dtype)[self._index]
+        most = z + tau / 2 * CHANGES * slope * self._distinct_mobility.double()
+        at = torch.minimum(torch.clamp(z, min=peak(p)), most)
+        weights = tau / 2 * end_integral(at, p) / (tau + span * (1 - amplification(z, p)))
+        weights = torch.where(2 * z > 2, weights, 0) if stiff else weights
+        return weights.to(self._dtype)[self._index]

@@ -1,6 +1,6 @@
 """Chooses the schemes of a run from the flow, the grid, the tolerance and what the user asked for."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -31,13 +31,9 @@ class SchemeChoice:
     coarse: CoarseGaussSeidel | None = None
     may_add_sweeps: bool = False
 
-    def scheme_for(self, coarse: bool, extra_sweeps: int) -> Scheme:
-        """The scheme of one element, with `extra_sweeps` more than usual."""
-        if coarse and self.coarse is not None:
-            return replace(self.coarse, quarter_sweeps=self.coarse.quarter_sweeps + extra_sweeps)
-        if extra_sweeps and isinstance(self.scheme, GaussSeidel):
-            return replace(self.scheme, sweeps=self.scheme.sweeps + extra_sweeps)
-        return self.scheme
+    def scheme_for(self, coarse: bool) -> Scheme:
+        """The scheme of one element."""
+        return self.coarse if coarse and self.coarse is not None else self.scheme
 
     @property
     def order(self) -> int:
@@ -75,7 +71,9 @@ def choose_schemes(flow: Flow, grid: Space, u0: Tensor, tolerance: float, scheme
         return SchemeChoice(Implicit(3, stabilisation=S, tolerance=1e-13), S)
     if is_diffusive(flow, grid):
         p, m = (4, 4) if tolerance > 1e-5 else (5, 5)
-        return SchemeChoice(GaussSeidel(p, m, 3, S), S, may_add_sweeps=True)
+        # A quarter of the grid cannot carry the sweeps of these flows, and the first element needs more of them.
+        coarse = CoarseGaussSeidel(p, 4, 2, 0, S, start_sweeps=6) if supports_coarse(flow, grid) else None
+        return SchemeChoice(GaussSeidel(p, m, 3, S), S, coarse, may_add_sweeps=True)
     if not supports_coarse(flow, grid):
         p, m = (3, 4) if tolerance > 3e-5 else (4, 5)
         return SchemeChoice(GaussSeidel(p, m, 3, S), S, may_add_sweeps=True)

@@ -33,16 +33,10 @@ from ernest.phasefield.solver.progress import Progress, progress_bar
 from ernest.phasefield.solver.resolution import UnresolvedInterface, is_unresolved, thin_interface
 from ernest.phasefield.solver.scheme_selection import check_scheme, choose_schemes
 from ernest.phasefield.solver.solution import DenseOutput, Solution
+from ernest.phasefield.solver.state import AcceptedStep, RejectedStep, SolverState
 from ernest.phasefield.solver.steady import Mode, is_steady
-from ernest.phasefield.solver.try_step import (
-    AcceptedStep,
-    RejectedStep,
-    SolverState,
-    Steppers,
-    after_rejection,
-    initial_state,
-    try_step,
-)
+from ernest.phasefield.solver.steppers import Steppers
+from ernest.phasefield.solver.try_step import after_rejection, initial_state, try_step
 from ernest.phasefield.solver.units import Units, own_units
 from ernest.phasefield.stepping import Scheme
 

@@ -12,6 +12,7 @@ exact for the linear part, take over until these waves are gone.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -100,71 +101,100 @@ def is_held_back(error: float, contraction: float, change: float, controller: Ad
     return at_rest or (contraction > SLOW and error <= controller.tolerance * WORTH**-controller.order)
 
 
-def mode_after(
-    mode: Mode,
-    held: bool,
-    record: StepRecord,
-    error: float,
-    controller: Adaptive,
-    wanted: Adaptive,
-    order: int,
-    count: int,
-    u: Tensor,
-    flow: Flow,
-    grid: Space,
-    own_time: float,
-    tolerance: float,
-) -> tuple[Mode, Adaptive]:
-    """The mode and the control of the steps after an accepted step that ended with the fields u.
+@dataclass(frozen=True)
+class Problem:
+    """What stays the same in a run: `order` is that of its sweeps, and `tolerance` is told in the flow's own units."""
 
-    `record` is of that step, whose iterations are sweeps or evaluations of the equation, and `error` what it was judged by;
-    `controller` was its control, and `wanted` is what that would go on with; `order` is that of the sweeps. `tolerance` is that
-    of the run, in the flow's own units.
+    flow: Flow
+    grid: Space
+    own_time: float
+    tolerance: float
+    order: int
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A step that was accepted, the run's number `count`, and ended with the fields u.
+
+    `record` is its record, whose iterations are sweeps or evaluations of the equation, and `error` what it was judged by;
+    `controller` was its control, and `wanted` is what that would go on with. `held` tells that sweeps held the step back, and
+    `stiff_error` computes the part of the error that is that of waves with tau Lambda > 2.
     """
-    tau, sweeps = record.tau, record.iterations
+
+    record: StepRecord
+    error: float
+    u: Tensor
+    count: int
+    controller: Adaptive
+    wanted: Adaptive
+    held: bool
+    stiff_error: Callable[[], float]
+
+
+def mode_after(mode: Mode, step: Accepted, problem: Problem) -> tuple[Mode, Adaptive]:
+    """The mode and the control of the steps after an accepted one."""
     if mode.ringing is not None:
-        # By then the waves that elements of this length would leave ringing, tau Lambda > 2, have fallen by exp(-30).
-        if record.time < mode.ringing + SETTLING * wanted.tau:
-            return mode, wanted
-        settled = replace(mode, ringing=None, held=-LEFT_ALONE * 2**mode.failures, failures=mode.failures + 1)
-        return settled, replace(wanted, order=order)
-    if mode.damped:
-        mode = replace(mode, held=mode.held + 1)
-        longest = tau * min(max(error / (AIM * controller.tolerance), 1e-9) ** (-1 / controller.order), MOST_LENGTHENED)
-        if mode.held >= PATIENCE and sweeps > mode.cost * longest:
-            wanted = replace(wanted, order=order, tau=mode.damped)
-            return Mode(stabilisation_for(flow, grid, u), held=-LEFT_ALONE * 2**mode.failures, failures=mode.failures + 1), wanted
-        if wanted.tau < mode.damped / 2:
-            return Mode(stabilisation_for(flow, grid, u), failures=mode.failures), replace(wanted, order=order)
-        grows, looks = wanted.tau > tau, count % INTERVAL == 0
-        if (grows or looks) and not nothing_grows_within(wanted.tau, u, flow, grid):
-            shorter = tau if grows and not looks else max(tau / 2, 0.6 * mode.damped)
-            return mode, replace(wanted, tau=shorter)
-        return mode, wanted
-    count_held = mode.held + 1 if held or mode.held < 0 else max(mode.held - 1, 0)
-    if count_held >= HELD:
-        if nothing_grows_within(2 * tau, u, flow, grid):
-            return _damped(mode, replace(wanted, tau=tau), sweeps / tau, u, flow)
-        count_held = 0
-    lasted = tolerance <= TIGHT or record.time > STUCK * tau
-    stuck = lasted and error > 0.03 * controller.tolerance
-    if count % INTERVAL == 0 and mode.held >= 0 and stuck and rings(record, u, flow, grid, own_time):
-        return replace(mode, ringing=record.time, held=0), replace(wanted, order=ROUGH_DEGREE + 1)
+        return _after_ringing(mode, mode.ringing, step, problem)
+    return _after_damped(mode, step, problem) if mode.damped else _after_sweeps(mode, step, problem)
+
+
+def _after_ringing(mode: Mode, since: float, step: Accepted, problem: Problem) -> tuple[Mode, Adaptive]:
+    """Exponential elements until the waves that elements of this length would leave ringing, tau Lambda > 2, have fallen by
+    exp(-30)."""
+    if step.record.time < since + SETTLING * step.wanted.tau:
+        return mode, step.wanted
+    settled = replace(mode, ringing=None, held=-LEFT_ALONE * 2**mode.failures, failures=mode.failures + 1)
+    return settled, replace(step.wanted, order=problem.order)
+
+
+def _after_damped(mode: Mode, step: Accepted, problem: Problem) -> tuple[Mode, Adaptive]:
+    """Damped elements until they are dearer than sweeps were, or become short again; they grow while nothing else can."""
+    tau, u, wanted, controller = step.record.tau, step.u, step.wanted, step.controller
+    mode = replace(mode, held=mode.held + 1)
+    longest = tau * min(max(step.error / (AIM * controller.tolerance), 1e-9) ** (-1 / controller.order), MOST_LENGTHENED)
+    sweeps = Mode(stabilisation_for(problem.flow, problem.grid, u), failures=mode.failures)
+    if mode.held >= PATIENCE and step.record.iterations > mode.cost * longest:
+        again = replace(wanted, order=problem.order, tau=mode.damped)
+        return replace(sweeps, held=-LEFT_ALONE * 2**mode.failures, failures=mode.failures + 1), again
+    if wanted.tau < mode.damped / 2:
+        return sweeps, replace(wanted, order=problem.order)
+    grows, looks = wanted.tau > tau, step.count % INTERVAL == 0
+    if (grows or looks) and not nothing_grows_within(wanted.tau, u, problem.flow, problem.grid):
+        shorter = tau if grows and not looks else max(tau / 2, 0.6 * mode.damped)
+        return mode, replace(wanted, tau=shorter)
+    return mode, wanted
+
+
+def _after_sweeps(mode: Mode, step: Accepted, problem: Problem) -> tuple[Mode, Adaptive]:
+    """Sweeps until they have held back the steps for a while, or until waves ring; their stabilisation follows the field."""
+    tau, u, wanted = step.record.tau, step.u, step.wanted
+    held = mode.held + 1 if step.held or mode.held < 0 else max(mode.held - 1, 0)
+    if held >= HELD:
+        if nothing_grows_within(2 * tau, u, problem.flow, problem.grid):
+            return _damped(mode, replace(wanted, tau=tau), step.record.iterations / tau, u, problem.flow)
+        held = 0
+    looks = step.count % INTERVAL == 0
+    if looks and mode.held >= 0 and rings(step, problem):
+        return replace(mode, ringing=step.record.time, held=0), replace(wanted, order=ROUGH_DEGREE + 1)
     S = mode.stabilisation
-    if count % INTERVAL == 0 and not varies(flow.potential):
-        fitting = stabilisation_for(flow, grid, u)
+    if looks and not varies(problem.flow.potential):
+        fitting = stabilisation_for(problem.flow, problem.grid, u)
         S = fitting if max(S, fitting) > MISFIT * min(S, fitting) else S
-    return replace(mode, held=count_held, stabilisation=S), wanted
+    return replace(mode, held=held, stabilisation=S), wanted
 
 
-def rings(record: StepRecord, u: Tensor, flow: Flow, grid: Space, own_time: float) -> bool:
-    """Whether most of a step's error is that of waves with tau Lambda > 2 which are off their balance: about a tenth of what they
-    are off counts as error in the time that errors add up in. Exponential elements, which would let them decay, know no forcing.
+def rings(step: Accepted, problem: Problem) -> bool:
+    """Whether a run is held down by waves with tau Lambda > 2 that are off their balance: they make most of the step's error, and
+    about a tenth of what they are off counts as error in the time that errors add up in. Waves that follow a moving field are off
+    as far, but hardly any of that is error. Exponential elements, which would let them decay, know no forcing.
     """
-    if flow.forcing is not None:
+    record, flow, grid = step.record, problem.flow, problem.grid
+    lasted = problem.tolerance <= TIGHT or record.time > STUCK * record.tau
+    if flow.forcing is not None or not lasted or step.error <= 0.03 * step.controller.tolerance:
         return False
-    speed = time_derivative(flow, grid, grid.modes(u), record.time)
-    return stiff_imbalance(flow, grid, speed, record.tau) > 2 * record.error * span_of(record.time, own_time)
+    speed = time_derivative(flow, grid, grid.modes(step.u), record.time)
+    off = stiff_imbalance(flow, grid, speed, record.tau)
+    return off > 2 * record.error * span_of(record.time, problem.own_time) and step.stiff_error() > 0.5 * record.error
 
 
 def first_mode(

@@ -29,7 +29,7 @@ from ernest.phasefield.element import Element
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
 from ernest.phasefield.potentials import slope_inside
-from ernest.phasefield.solver.error_estimate import end_weights
+from ernest.phasefield.solver.error_estimate import end_integral
 from ernest.phasefield.solver.initial_step import time_derivative
 from ernest.phasefield.timeelement import combine, gauss, lagrange
 
@@ -82,7 +82,7 @@ def exponential_error_rate(element: Element, flow: Flow, stabilisation: float, s
     ahead = combine(lagrange(points, torch.ones_like(points[:1])), known.flatten(-d), 1).reshape(end.shape)
     missed = grid.modes((end - ahead).squeeze(-1 - d))
     # As in the estimate of the sweeps' elements: what a stiff wave has of one error is gone before the next ones.
-    kernel = end_weights(z, p) * (2 * p - 1) / (z.double().clamp(min=1e-300) * (tau + span * (1 - torch.exp(-2 * z.double()))))
+    kernel = end_integral(z, p) / (tau + span * (1 - torch.exp(-2 * z.double())))
     return float(grid.norm(missed * (tau / 2 * mobility * kernel.to(z)).to(missed.dtype)).max())
 
 

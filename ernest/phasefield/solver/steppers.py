@@ -1,0 +1,149 @@
+"""The steppers of one run, and what judges their steps: made when they are first asked for, and kept."""
+
+import math
+from dataclasses import replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from ernest.phasefield.compiled.coarse import FusedCoarse
+from ernest.phasefield.compiled.gaussseidel import FusedGaussSeidel
+from ernest.phasefield.compiled.stepper import FusibleScheme, is_fusible, make_fused
+from ernest.phasefield.compiled.workspace import Workspace, make_workspace
+from ernest.phasefield.element import Element
+from ernest.phasefield.flows import Flow, forcing_modes
+from ernest.phasefield.grid import Space
+from ernest.phasefield.schemes.coarse import CoarseGaussSeidel, CoarseStepper
+from ernest.phasefield.schemes.exponential import ExponentialElements
+from ernest.phasefield.schemes.gaussseidel import GaussSeidel, GaussSeidelStepper
+from ernest.phasefield.schemes.settling import Settling
+from ernest.phasefield.schemes.splitting import split
+from ernest.phasefield.solver.controller import ROUND_OFF, Prescribed
+from ernest.phasefield.solver.diagnostics import Diagnostics
+from ernest.phasefield.solver.error_estimate import Truncation, size_of_slope, span_of
+from ernest.phasefield.solver.forcing import ForcingEstimate
+from ernest.phasefield.solver.scheme_selection import SchemeChoice, use_coarse
+from ernest.phasefield.solver.state import SolverState
+from ernest.phasefield.solver.steady import Mode, Problem
+from ernest.phasefield.solver.stiff import damped_error_rate, exponential_error_rate
+from ernest.phasefield.solver.units import Units, share_grown, unstable_state
+from ernest.phasefield.stepping import Scheme, State, Stepper, StepStats
+
+CAUTION_AT_START = 10.0
+"""The error of the first element counts so many times: what is allowed grows from nothing in it, also between its ends."""
+SAME_TIME = 1e-11
+"""Times nearer to each other than this share of the flow's own time, or of the run if that is shorter, are one."""
+SETTLED_SHARE = 0.2
+"""What sweeps may leave unsettled, as a share of the tolerance."""
+FURTHER_SWEEPS = 3
+"""The most sweeps beyond a scheme's own number; where these do not settle an element it has to be shorter."""
+
+
+class Steppers:
+    """The steppers of one run, one for each scheme, made when the scheme is first used."""
+
+    def __init__(
+        self, choice: SchemeChoice, flow: Flow, grid: Space, u0: Tensor, t1: float, tolerance: float, units: Units
+    ) -> None:
+        self.choice, self.flow, self.grid, self._like = choice, flow, grid, u0
+        self.t1, self.tolerance, self.units = t1, tolerance, units
+        self.splitting = split(flow, grid, choice.stabilisation, u0)
+        self.forcing = ForcingEstimate(flow, grid, choice.stabilisation, u0, t1, tolerance * units.speed)
+        self._unstable_state = unstable_state(flow, grid, u0)
+        self._steppers: dict[Scheme, Stepper] = {}
+        self._fits = u0.ndim == grid.dimensions and u0.dtype == torch.float64 and u0.is_cpu
+        self._workspaces: dict[float | None, Workspace | None] = {}
+        self._truncations: dict[float, Truncation] = {}
+
+    @cached_property
+    def problem(self) -> Problem:
+        """What decides on the mode of a step and stays the same in the run."""
+        return Problem(self.flow, self.grid, self.units.time, self.tolerance, self.choice.order)
+
+    def scheme(self, current: SolverState) -> Scheme:
+        """The scheme of the next step."""
+        controller = current.controller
+        if isinstance(controller, Prescribed) and controller.exponential and controller.graded:
+            return ExponentialElements(stabilisation=self.choice.stabilisation)
+        special = current.mode.scheme(self.tolerance, self.units, torch.finfo(self._like.dtype).eps)
+        if special is not None:
+            return special
+        scheme = self.choice.scheme_for(current.coarse)
+        if current.mode.stabilisation == self.choice.stabilisation:
+            return scheme
+        assert isinstance(scheme, GaussSeidel | CoarseGaussSeidel)
+        return replace(scheme, stabilisation=current.mode.stabilisation)
+
+    def stepper(self, scheme: Scheme) -> Stepper:
+        """The compiled stepper where there is one for the problem, else the scheme's own."""
+        if scheme not in self._steppers:
+            fused = self._fused(scheme) if self._fits and is_fusible(scheme) else None
+            self._steppers[scheme] = fused or scheme.stepper(self.flow, self.grid, self._like)
+        return self._steppers[scheme]
+
+    def step(self, current: SolverState, tau: float) -> tuple[State, Element, StepStats, Settling | None]:
+        """One step of length `tau`, with as many sweeps as settle it, and what that was judged by; None where a scheme of the
+        user's keeps its number of sweeps, or where it has none. Steps whose length is prescribed have that number at least."""
+        stepper, controller, past = self.stepper(self.scheme(current)), current.controller, len(current.state.taus)
+        sweeping = isinstance(stepper, GaussSeidelStepper | CoarseStepper | FusedGaussSeidel | FusedCoarse)
+        if not (sweeping and self.choice.may_add_sweeps):
+            return *stepper.step(current.state, tau), None
+        enough = SETTLED_SHARE * self.tolerance * self.units.speed * tau / current.caution
+        noise = ROUND_OFF * torch.finfo(self._like.dtype).eps * self.units.field
+        scheme, least = stepper.scheme, 1
+        if isinstance(controller, Prescribed):
+            least = sum(scheme.sweeps(past)) if isinstance(scheme, CoarseGaussSeidel) else scheme.sweeps_after(past) - 1
+        settling = Settling(enough, FURTHER_SWEEPS, current.contraction, noise, least)
+        return *stepper.step(current.state, tau, settling), settling
+
+    def _fused(self, scheme: FusibleScheme) -> Stepper | None:
+        """The compiled stepper; those with one stabilisation share their memory. None if the problem is not for them."""
+        S = scheme.stabilisation
+        if S not in self._workspaces:
+            self._workspaces[S] = make_workspace(self.flow, self.grid, S, 1)
+        workspace = self._workspaces[S]
+        return None if workspace is None else make_fused(scheme, workspace)
+
+    def truncation(self, mode: Mode) -> Truncation:
+        """The estimate for the sweeps' elements with the mode's stabilisation."""
+        S = mode.stabilisation
+        if S not in self._truncations:
+            self._truncations[S] = Truncation(self.flow, self.grid, S, self._like, self.units.time)
+        return self._truncations[S]
+
+    def error_of(self, current: SolverState, element: Element, diagnostics: Diagnostics, stiff: bool = False) -> float:
+        """The estimated error per unit time that the element's polynomial cannot follow; `stiff`: of stiff waves alone."""
+        if current.mode.damped:
+            return damped_error_rate(element, self.flow)
+        if current.mode.ringing is not None:
+            span = span_of(float(element.time), self.units.time)
+            return exponential_error_rate(element, self.flow, current.mode.stabilisation, span)
+        explicit = self.grid.modes(self.splitting.remainder(element.end))
+        speed = -(self.splitting.stiffness * element.end_modes + self.splitting.mobility * explicit)
+        end = float(element.time) + float(element.tau)
+        before_a_jump = torch.tensor(end - 8 * math.ulp(end), dtype=self._like.dtype, device=self._like.device)
+        forced = forcing_modes(self.flow, self.grid, before_a_jump)
+        speed = speed if forced is None else speed + forced
+        slope = size_of_slope(self.flow, element.end, current.mode.stabilisation)
+        return self.truncation(current.mode).rate(element, speed, slope, diagnostics, stiff)
+
+    def caution(self, current: SolverState, u: Tensor) -> float:
+        """How many times the error of a step to the fields u counts: what it may still grow by, at most exp(time / own time)."""
+        remaining = (self.t1 - float(current.state.time)) / self.units.time
+        growth = 1 / share_grown(u, self._unstable_state, self.grid, self.units.field)
+        return min(growth, math.exp(min(remaining, 10.0))) * (1 if current.state.count else CAUTION_AT_START)
+
+    def same_time(self, time: float) -> float:
+        """Times nearer to this one are the same: what is short for the flow and for the run, or is round-off."""
+        return SAME_TIME * min(self.units.time, self.t1) + 8 * math.ulp(time)
+
+    def until_stop(self, current: SolverState) -> float:
+        """How long it is to the next time that an element has to end at: a stop, or the end of the run."""
+        time, last = float(current.state.time), self.t1 - self.same_time(self.t1)
+        ahead = [stop - time for stop in current.stops if stop - time > self.same_time(time) and stop < last]
+        return min([*ahead, self.t1 - time])
+
+    def use_coarse(self, state: State) -> bool:
+        """Whether the steps from here on sweep on coarse grids."""
+        return use_coarse(self.choice, state.modes, self.grid, self.tolerance * self.units.field)
