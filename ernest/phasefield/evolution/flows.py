@@ -106,6 +106,9 @@ class CoupledFlow:
 
     def __post_init__(self) -> None:
         n = len(self.conserved)
+        if not callable(self.potential) and not (self.single and isinstance(self.potential, Potential)):
+            what = "a Potential or a function" if self.single else "a function"
+            raise ValueError(f"potential: expected {what} F(u, x, t), got {self.potential!r}")
         for name in ("kappa", "mobility"):
             if not isinstance(getattr(self, name), tuple) or len(getattr(self, name)) != n:
                 raise ValueError(
@@ -148,6 +151,11 @@ class CoupledFlow:
         axis = u0.ndim - grid.dimensions - 1
         if not self.single and (axis < 0 or u0.shape[axis] != self.fields):
             raise ValueError(f"u0: expected [.., {self.fields} fields, *points], got {list(u0.shape)}")
+        if isinstance(self.potential, Potential):
+            low, high = self.potential.domain
+            if not bool(((u0 > low) & (u0 < high)).all()):
+                span = f"{float(u0.min())} to {float(u0.max())}"
+                raise ValueError(f"u0: expected values inside the potential's domain {low} < u < {high}, got {span}")
         for walls in (*self.walls, *self.potential_walls):
             for axis, pair in (walls or {}).items():
                 boundary = grid.boundaries[axis] if 0 <= axis < grid.dimensions else None

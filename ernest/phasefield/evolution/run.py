@@ -29,8 +29,6 @@ from ernest.phasefield.solver.solution import DenseOutput, Solution
 from ernest.phasefield.solver.units import Units
 from ernest.phasefield.stepping import DivergenceError, State
 
-AIM = 0.5
-"""Share of the tolerance that the distance of both ends may have: errors may grow with the field."""
 SAFETY, LEAST_FACTOR, MOST_FACTOR = 0.9, 0.2, 2.0
 
 
@@ -90,6 +88,9 @@ def solve_evolution(
     stepper: EnergeticStepper = scheme.stepper(flow, grid, u0)
     units = units or evolution_units(stepper, u0, t1)
     rate = tolerance * units.speed if absolute_tolerance is None else absolute_tolerance
+    least = 100 * torch.finfo(u0.dtype).eps
+    if not least <= rate / units.speed < 1:
+        raise ValueError(f"tolerance: expected {least:.1e} (the round-off of {u0.dtype}) to 1, got {rate / units.speed:.1e}")
     problem = _problem(stepper, u0, {"tolerance": rate, "step": step, "max_step": max_step, "stops": stops, "scheme": scheme})
     measure = Measure(stepper, u0)
     first = step or min(t1, max_step, _first_length(stepper, u0, rate, units, t1))
@@ -212,15 +213,15 @@ def _accepted(
             error = math.inf
             if length < 1e-11 * t1 or (step is not None and length < step / 2**12):
                 raise _failure(time, state.count, failure, checkpoint, problem, run) from failure
-        if after is not None and element is not None and stats is not None and error <= AIM * rate:
+        if after is not None and element is not None and stats is not None and error <= rate:
             record = measure.record(element.end, float(after.time), element, stats.iterations, run.records[-1], error, rejected)
             if step is not None:
                 return after, element, record, min(step, 2 * tau)
-            factor = SAFETY * (AIM * rate / max(error, 1e-300)) ** (1 / order)
+            factor = SAFETY * (rate / max(error, 1e-300)) ** (1 / order)
             longest = max(min(length * min(max(factor, LEAST_FACTOR), MOST_FACTOR), max_step), 1e-12 * t1)
             return after, element, record, max(longest, tau) if length < 0.5 * tau else longest
         rejected += 1
-        factor = 0.25 if math.isinf(error) else min(max(SAFETY * (AIM * rate / error) ** (1 / order), LEAST_FACTOR), 0.9)
+        factor = 0.25 if math.isinf(error) else min(max(SAFETY * (rate / error) ** (1 / order), LEAST_FACTOR), 0.9)
         tau = length * factor
         if tau < 1e-12 * t1:
             raise _failure(time, state.count, None, checkpoint, problem, run)
@@ -241,7 +242,7 @@ def _distance(stepper: EnergeticStepper, element: Element, rate: float) -> float
     if stepper.single:
         start, c = start.unsqueeze(-1 - d), c.unsqueeze(-2 - d)
     size = max(float(grid.norm(start).max()), 1e-300)
-    enough = max(0.02 * AIM * rate * tau / size, stepper.scheme.tolerance)
+    enough = max(0.02 * rate * tau / size, stepper.scheme.tolerance)
     lower, _ = stepper.solve(start, c.narrow(-1 - d, 0, p - 1), float(element.time), tau, p - 1, enough=enough)
     stepper.dissipated = dissipated
     distance = 2 * float(grid.norm(lower.select(-1 - d, 0) - c.select(-1 - d, 0)).max())

@@ -6,7 +6,21 @@ import numpy as np
 import pytest
 import torch
 
-from ernest.phasefield import Checkpoint, DoubleWell, EnergeticElements, Event, GaussSeidel, Grid, VariableFlow, solve
+from ernest.phasefield import (
+    Checkpoint,
+    DoubleWell,
+    EnergeticElements,
+    Event,
+    FloryHuggins,
+    GaussSeidel,
+    Grid,
+    LegendreGrid,
+    Slope,
+    Value,
+    VariableFlow,
+    contact_angle,
+    solve,
+)
 
 LINE = Grid((32,), (2 * math.pi,))
 X = LINE.coordinates()[0]
@@ -81,6 +95,54 @@ def test_a_run_that_is_resumed_has_the_steps_and_fields_of_one_that_was_not(tmp_
         solve(FLOWS["forced"], LINE, START, 1.0, 1e-7, checkpoint=point, resume=True, progress=False)
 
 
+def random_flow(generator):
+    """A flow with one thing that varies, strongly, on a grid that it is drawn for, and its first field."""
+    kappa, boundary = 10 ** generator.uniform(-1.7, -0.5), str(generator.choice(["periodic", "neumann", "dirichlet"]))
+    grid = Grid((16,), (float(generator.choice([2.0, 6.0])),), boundary)
+    wave, (x,) = math.pi / grid.lengths[0] * (2 if boundary == "periodic" else 1), grid.coordinates()
+    varying = [
+        {"mobility": lambda u, x, t: 1 + 0.8 * u * u},
+        {"mobility": lambda u, x, t: (1 - u * u).clamp(min=1e-6)},
+        {"kappa": lambda u, x, t: kappa * (1 + 0.8 * torch.sin(x[0]))},
+        {"kappa": lambda u, x, t: kappa * (1 + u * u)},
+        {"potential": lambda u, x, t: u**4 / 4 - torch.tanh(3 * t - 1) * u * u / 2},
+        {"potential": FloryHuggins(0.5, 1.0)},
+        {
+            "walls": {
+                0: {"neumann": (Slope(0.3), contact_angle(1.0, kappa)), "dirichlet": (Value(0.3), Value(-0.2))}.get(boundary)
+            }
+        },
+    ]
+    chosen = varying[int(generator.integers(len(varying) - (boundary == "periodic")))]
+    settings = {"potential": DoubleWell(), "kappa": kappa, "conserved": bool(generator.integers(2))} | chosen
+    return VariableFlow(**settings), grid, generator.uniform(0.1, 0.8) * torch.sin(wave * x) + 0.1 * torch.sin(2 * wave * x)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_draw_of_flow_grid_and_tolerance_misses_its_tolerance_or_its_law(seed):
+    generator = np.random.default_rng(seed)
+    flow, grid, start = random_flow(generator)
+    tolerance, end = 10 ** generator.uniform(-6, -3), 10 ** generator.uniform(-1, 0.3)
+    solution = solve(flow, grid, start, end, tolerance, progress=False)
+    # The same way in time with steps for a hundredth of the tolerance.
+    finer = solve(flow, grid, start, end, tolerance / 100, progress=False)
+    for t in [0.3 * solution.steps[0], *np.linspace(end / 10, end, 10)]:
+        error = (solution(t) - finer(t)).square().mean().sqrt().item()
+        assert error < tolerance * solution.units.speed * t
+    fall = abs(solution.energy[0] - solution.energy[-1])
+    assert max(abs(record.defect or 0.0) for record in solution.records) < 1e-10 * fall
+
+
+def test_an_ensemble_has_the_fields_of_its_members():
+    flow = FLOWS["mobility of u"]
+    both = torch.stack([START, 0.5 * START.flip(0)])
+    together = solve(flow, LINE, both, 0.3, step=0.1, progress=False)
+    for member, start in enumerate(both):
+        alone = solve(flow, LINE, start, 0.3, step=0.1, progress=False)
+        assert (together.end[member] - alone.end).abs().max() < 1e-11
+    assert together.energy.shape == (4, 2)
+
+
 def test_an_event_ends_the_run_there():
     solution = solve(
         FLOWS["forced"], LINE, START, 1.0, events=Event("down", lambda u: u[0] - 0.07, terminal=True), progress=False
@@ -100,3 +162,13 @@ def test_an_event_ends_the_run_there():
 def test_what_these_flows_do_not_know_is_refused(choices, words):
     with pytest.raises(ValueError, match=words):
         solve(FLOWS["forced"], LINE, START, 1.0, progress=False, **choices)
+
+
+def test_what_these_flows_cannot_start_from_is_refused():
+    logarithmic = VariableFlow(FloryHuggins(0.5, 1.0), 0.1)
+    with pytest.raises(ValueError, match=r"inside the potential's domain -1.0 < u < 1.0, got -"):
+        solve(logarithmic, LINE, 3 * START, 1.0, progress=False)
+    with pytest.raises(ValueError, match=r"tolerance: expected 2.2e-14"):
+        solve(FLOWS["forced"], LINE, START, 1.0, 1e-16, progress=False)
+    with pytest.raises(ValueError, match="need a Grid, got LegendreGrid"):
+        solve(FLOWS["forced"], LegendreGrid((8,), (1.0,)), START, 1.0, progress=False)
