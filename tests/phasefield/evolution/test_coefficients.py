@@ -5,7 +5,19 @@ import math
 import pytest
 import torch
 
-from ernest.phasefield import CahnHilliard, DoubleWell, EnergeticElements, Grid, Implicit, VariableFlow, march, solve
+from ernest.phasefield import (
+    AllenCahn,
+    CahnHilliard,
+    DoubleWell,
+    EnergeticElements,
+    Grid,
+    Implicit,
+    VariableFlow,
+    energy_of,
+    march,
+    solve,
+)
+from ernest.phasefield.timeelement import gauss, legendre
 from tests.phasefield.evolution.manufactured import error, forced, wave
 from tests.phasefield.problems import rms, slope
 
@@ -61,6 +73,24 @@ def test_the_energy_falls_by_what_is_dissipated_and_mass_stays(boundary, conserv
     assert (torch.tensor([record.defect for record in solution.records[1:]]).abs() < 1e-10 * falls).all()
     if conserved and boundary != "dirichlet":
         assert abs(solution.mass - solution.mass[0]).max() < 1e-13
+
+
+@pytest.mark.parametrize("length", [0.1, 2.0])
+def test_what_is_dissipated_is_the_mobility_times_the_square_of_mu(length):
+    """With mu as its moments in time: then it is nowhere negative, whatever the length of the step."""
+    p, q, start_ = 2, 4, start(SQUARE)
+    flow = VariableFlow(DoubleWell(), 0.1, lambda u, x, t: 1.5 + torch.sin(5 * u), degree=4)
+    (element,) = march(flow, SQUARE, start_, [length], EnergeticElements(p))
+    xi, to_moments = gauss(p, q)
+    u = element.at(xi)
+    mu = u**3 - u + 0.1 * SQUARE.field(SQUARE.squared_wavenumbers() * SQUARE.modes(u))
+    moments = torch.einsum("kq,qxy->kxy", to_moments, mu)
+    mu = torch.einsum("qk,kxy->qxy", legendre(p - 1, xi), moments)
+    powers = SQUARE.integral((1.5 + torch.sin(5 * u)) * mu**2)
+    dissipated = length * float(gauss(1, q)[1][0] @ powers)
+    constant = AllenCahn(0.1)
+    fall = float(energy_of(start_, constant, SQUARE) - energy_of(element.end, constant, SQUARE))
+    assert abs(fall - dissipated) < 1e-10 * fall
 
 
 def test_constant_coefficients_give_the_elements_of_the_flow_that_has_them():
