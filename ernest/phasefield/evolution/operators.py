@@ -301,7 +301,8 @@ class Operators:
             return [self.flow.potential.df(u)]
         with torch.enable_grad():
             parts = [each.detach().requires_grad_() for each in u.unbind(self._axis)]
-            density = self.flow.potential(parts[0] if self.flow.single else tuple(parts), self.faces.points, t).sum()
+            density = self.flow.potential(parts[0] if self.flow.single else tuple(parts), self.faces.points, t)
+            density = torch.as_tensor(density, dtype=u.dtype, device=u.device).sum()
             if not density.requires_grad:
                 return [torch.zeros_like(part) for part in parts]
             first = torch.autograd.grad(density, parts, create_graph=True, allow_unused=True)
