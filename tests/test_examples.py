@@ -41,6 +41,14 @@ def test_the_circle_example_finds_its_time(tmp_path, capsys):
     assert "gone at t = 197.72" in capsys.readouterr().out
 
 
+def test_the_solidification_example_keeps_its_solute_and_its_law(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    solution = example("solidification").main(tmp_path, points=16, t1=1.0)
+    assert (solution.energy[1:] < solution.energy[:-1]).all()
+    assert (tmp_path / "solidification.png").exists()
+    assert "its law holds to" in capsys.readouterr().out
+
+
 def test_examples_are_short_and_shown():
     quoted = re.findall(r'^--8<-- "(.+)"$', PAGE, flags=re.MULTILINE)
     assert sorted(quoted) == sorted(path.relative_to(EXAMPLES.parent).as_posix() for path in EXAMPLES.glob("*.py"))

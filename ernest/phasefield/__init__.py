@@ -7,6 +7,8 @@ initial field u0 comes from `initial_conditions` or is any tensor. Files and pic
 
 from ernest.phasefield import initial_conditions
 from ernest.phasefield.element import Element, dissipation
+from ernest.phasefield.evolution.elements import EnergeticElements
+from ernest.phasefield.evolution.flows import CoupledFlow, Inflow, Noise, Slope, Value, VariableFlow, contact_angle
 from ernest.phasefield.flows import (
     AllenCahn,
     CahnHilliard,
@@ -54,11 +56,13 @@ __all__ = [
     "Checkpoint",
     "CoarseGaussSeidel",
     "ConservativeAllenCahn",
+    "CoupledFlow",
     "DenseOutput",
     "Diagonalised",
     "DivergenceError",
     "DoubleWell",
     "Element",
+    "EnergeticElements",
     "EnergyRise",
     "Event",
     "EventOccurrence",
@@ -72,9 +76,11 @@ __all__ = [
     "GradientSystem",
     "Grid",
     "Implicit",
+    "Inflow",
     "LegendreGrid",
     "Mesh",
     "NewtonElement",
+    "Noise",
     "OhtaKawasaki",
     "OperatorFlow",
     "PhaseFieldCrystal",
@@ -85,6 +91,7 @@ __all__ = [
     "RunInterrupted",
     "Scheme",
     "SemiImplicit",
+    "Slope",
     "Solution",
     "Space",
     "State",
@@ -94,6 +101,9 @@ __all__ = [
     "SwiftHohenberg",
     "Units",
     "UnresolvedInterface",
+    "Value",
+    "VariableFlow",
+    "contact_angle",
     "dissipation",
     "energy_of",
     "initial_conditions",

@@ -341,8 +341,11 @@ def mass_of(u: Tensor, grid: Space) -> Tensor:
     return grid.integral(u)
 
 
-def check_flow(flow: Flow, grid: Space, u0: Tensor) -> None:
+def check_flow(flow: Any, grid: Space, u0: Tensor) -> None:
     """Raise ValueError unless the flow's operators fit the grid and the initial fields `u0` fit both."""
+    if hasattr(flow, "check_on") and not isinstance(flow, type):
+        flow.check_on(grid, u0)
+        return
     grid.check_field(u0, "u0")
     if not u0.numel():
         raise ValueError(f"u0: expected one field or more, got none: {list(u0.shape)}")

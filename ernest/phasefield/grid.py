@@ -147,14 +147,21 @@ class Grid:
     def squared_wavenumbers(self, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None) -> Tensor:
         """|k|^2 of every mode, `[*mode_shape]`: the symbol of minus the Laplacian."""
         total = torch.zeros(self.mode_shape, dtype=dtype, device=device)
-        for axis, (n, length, boundary) in enumerate(zip(self.points, self.lengths, self.boundaries, strict=True)):
-            k = torch.arange(self.mode_shape[axis], dtype=dtype, device=device)
-            if boundary == "periodic":
-                k = (torch.where(k > n // 2, k - n, k)) * (2 * math.pi / length)
-            else:
-                k = (k + (boundary == "dirichlet")) * (math.pi / length)
-            total = total + _along(k * k, axis, self.dimensions)
+        for axis in range(self.dimensions):
+            total = total + self.squared_wavenumbers_along(axis, dtype, device)
         return total
+
+    def squared_wavenumbers_along(
+        self, axis: int, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None
+    ) -> Tensor:
+        """The part of |k|^2 that one axis has, with size 1 along the others: the symbol of minus the second derivative."""
+        n, length, boundary = self.points[axis], self.lengths[axis], self.boundaries[axis]
+        k = torch.arange(self.mode_shape[axis], dtype=dtype, device=device)
+        if boundary == "periodic":
+            k = (torch.where(k > n // 2, k - n, k)) * (2 * math.pi / length)
+        else:
+            k = (k + (boundary == "dirichlet")) * (math.pi / length)
+        return _along(k * k, axis, self.dimensions)
 
     def weights(self, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None) -> Tensor:
         """Parseval weights `[*mode_shape]`: the integral of u v is the sum of weights times Re(conj(modes(u)) modes(v)).

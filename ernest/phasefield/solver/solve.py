@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from ernest.device import HOST
+from ernest.phasefield.evolution.flows import CoupledFlow, VariableFlow
+from ernest.phasefield.evolution.run import solve_evolution
 from ernest.phasefield.flows import Flow, check_flow
 from ernest.phasefield.grid import Grid, Space
 from ernest.phasefield.solver.checkpoint import (
@@ -83,7 +85,7 @@ class History:
 
 
 def solve(
-    flow: Flow,
+    flow: Flow | VariableFlow | CoupledFlow,
     grid: Space,
     u0: Tensor,
     t1: float,
@@ -134,6 +136,10 @@ def solve(
     check_scheme(scheme, strict)
     check_checkpoint(checkpoint, resume)
     _check_input(flow, grid, u0, t1, step, events, steady)
+    if isinstance(flow, VariableFlow | CoupledFlow):
+        tells = {"absolute_tolerance": absolute_tolerance, "units": units, "step": step, "max_step": max_step, "stops": stops}
+        keeps = {"checkpoint": checkpoint, "resume": resume, "dense": dense, "memory": memory, "progress": progress}
+        return solve_evolution(flow, grid, u0, t1, tolerance, steady=steady, scheme=scheme, events=events, **tells, **keeps)
     given, units = units, units or own_units(flow, grid, u0, t1)
     tolerance = _relative_tolerance(tolerance, absolute_tolerance, units, u0)
     choice = choose_schemes(flow, grid, u0, tolerance, scheme, strict)
@@ -207,7 +213,7 @@ def _rescue(interrupted: Callable[[], RunInterrupted | None]) -> Iterator[None]:
 
 
 def _check_input(
-    flow: Flow,
+    flow: Flow | VariableFlow | CoupledFlow,
     grid: Space,
     u0: Tensor,
     t1: float,

@@ -1,0 +1,212 @@
+"""Flows whose coefficients vary, of one field or several, with walls that hold something, and with noise in time.
+
+    E(u, t) = integral of  sum over fields and axes of kappa/2 (du/dx)^2  +  F(u, x, t),       mu_i = dE/du_i,
+    u_t = -sum of M_ij mu_j,   or  u_t = sum of div(M_ij grad mu_j)  for a conserved field,    + forcing + noise.
+
+A coefficient is a number, an array `[*points]`, or a function (u, x, t) of torch operations: `u` is the field, or the tuple of
+fields where there are several, `x` the tuple of coordinates and `t` the time, all tensors that broadcast against each other.
+Functions are taken on the faces between the points, where arrays are the means of their neighbours (of order 2 in space).
+They are solved by `EnergeticElements` (evolution/elements.py), which keeps the energy law of every such flow whose energy
+does not itself depend on time: mobilities may depend on anything.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ernest.phasefield.grid import Grid, Space
+from ernest.phasefield.potentials import Potential
+
+Function = Callable[[Any, tuple[Tensor, ...], Tensor], Any]
+"""f(u, x, t), see above."""
+Coefficient = float | Tensor | Function
+
+
+@dataclass(frozen=True)
+class Value:
+    """A wall that holds u: a number or a function (x, t). For an axis with the Dirichlet boundary."""
+
+    of: float | Callable[[tuple[Tensor, ...], Tensor], Any]
+
+
+@dataclass(frozen=True)
+class Slope:
+    """A wall with a given slope du/dn outwards: a number or a function (u, x, t) of u there. For a Neumann axis."""
+
+    of: float | Function
+
+
+@dataclass(frozen=True)
+class Inflow:
+    """A wall through which a conserved field comes in, so much per area and time: a number or a function (u, x, t)."""
+
+    of: float | Function
+
+
+Wall = Value | Slope | Inflow
+Walls = dict[int, tuple[Wall, Wall]]
+"""For an axis what its two walls hold, the one at 0 first; axes that are not named have the zero of their boundary."""
+
+
+def contact_angle(angle: float, kappa: float, s: float = 1.0) -> Slope:
+    """The wall that the phase u = 1 of the double well s/4 (u^2 - 1)^2 meets at this angle, in radians.
+
+    An interface at rest has the slope sqrt(s / 2 kappa) (1 - u^2) across it, of which the wall sees the cosine.
+    """
+    steepness = float(np.cos(angle) * np.sqrt(s / (2 * kappa)))
+    return Slope(lambda u, x, t: steepness * (1 - u * u))
+
+
+@dataclass(frozen=True)
+class Noise:
+    """White noise in time and space: sqrt(2 T M) in every point (or face, for a conserved field) with `temperature` T.
+
+    This is the noise in balance with the dissipation, so that E is distributed like exp(-E/T). With `strength`, a coefficient,
+    that times white noise instead (or the divergence of it), by Ito where it depends on u. The variance of a number is divided
+    by the volume of its cell, so that the noise of a wave is the same on every grid. The numbers of step n follow from `seed`
+    and n alone: a run that is resumed has those of one that never stopped.
+    """
+
+    temperature: float | None = None
+    strength: Coefficient | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.temperature is None) == (self.strength is None):
+            raise ValueError("noise: expected either a temperature or a strength")
+        if self.temperature is not None and not self.temperature >= 0:
+            raise ValueError(f"noise temperature: expected a number of 0 or more, got {self.temperature}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"noise seed: expected a whole number of 0 or more, got {self.seed}")
+
+
+@dataclass(frozen=True)
+class CoupledFlow:
+    """Several fields `[..., fields, *points]` with a joint potential F(u, x, t), a function of torch operations.
+
+    `kappa` and `conserved` have an entry for each field; a kappa may be a tuple with one for each axis. `mobility` has one for
+    each field, or a row of them for each: a symmetric matrix that is nowhere negative, between fields that are all conserved
+    or all not. `degree` is that of the energy in u where it is a polynomial: then the quadrature in time is exact.
+    `walls` and `potential_walls` have an entry, or None, for each field: what u and what mu hold.
+    """
+
+    potential: Function | Potential
+    kappa: tuple[Any, ...]
+    mobility: tuple[Any, ...]
+    conserved: tuple[bool, ...]
+    degree: int | None = None
+    forcing: Function | None = field(default=None, kw_only=True)
+    walls: tuple[Walls | None, ...] = field(default=(), kw_only=True)
+    potential_walls: tuple[Walls | None, ...] = field(default=(), kw_only=True)
+    noise: Noise | None = field(default=None, kw_only=True)
+    single: bool = field(default=False, kw_only=True, repr=False)
+
+    def __post_init__(self) -> None:
+        n = len(self.conserved)
+        if not callable(self.potential) and not (self.single and isinstance(self.potential, Potential)):
+            what = "a Potential or a function" if self.single else "a function"
+            raise ValueError(f"potential: expected {what} F(u, x, t), got {self.potential!r}")
+        for name in ("kappa", "mobility"):
+            if not isinstance(getattr(self, name), tuple) or len(getattr(self, name)) != n:
+                raise ValueError(
+                    f"coupled flow: {name}: expected a tuple of {n}, one for each field, got {getattr(self, name)!r}"
+                )
+        for name in ("walls", "potential_walls"):
+            if len(getattr(self, name)) not in (0, n):
+                raise ValueError(f"coupled flow: {name}: expected {n} entries, one for each field, got {getattr(self, name)!r}")
+        rows = [
+            row if isinstance(row, tuple) else tuple(row if i == j else 0.0 for j in range(n))
+            for i, row in enumerate(self.mobility)
+        ]
+        if any(len(row) != n for row in rows):
+            raise ValueError(f"coupled flow: mobility: expected rows of {n}, got {self.mobility!r}")
+        numbers = all(isinstance(one, int | float) for row in rows for one in row)
+        matrix = np.array(rows, dtype=float) if numbers else None
+        if matrix is not None and not (
+            np.allclose(matrix, matrix.T) and np.linalg.eigvalsh(matrix).min() >= -1e-12 * abs(matrix).max()
+        ):
+            raise ValueError(
+                f"coupled flow: mobility: expected a symmetric matrix that is nowhere negative, got {self.mobility!r}"
+            )
+        for i, j in ((i, j) for i in range(n) for j in range(n) if self.conserved[i] != self.conserved[j]):
+            if not (isinstance(rows[i][j], int | float) and rows[i][j] == 0):
+                raise ValueError(f"coupled flow: mobility: fields {i} and {j} are not of one kind, so their entry must be 0")
+        object.__setattr__(self, "mobility", tuple(rows))
+
+    @property
+    def fields(self) -> int:
+        """How many fields there are."""
+        return len(self.conserved)
+
+    def check_on(self, grid: Space, u0: Tensor) -> None:
+        """Raise ValueError unless the flow fits the grid and the fields `u0`."""
+        if not isinstance(grid, Grid):
+            raise ValueError(
+                f"grid: flows with varying coefficients, walls or several fields need a Grid, got {type(grid).__name__}"
+            )
+        grid.check_field(u0, "u0")
+        axis = u0.ndim - grid.dimensions - 1
+        if not self.single and (axis < 0 or u0.shape[axis] != self.fields):
+            raise ValueError(f"u0: expected [.., {self.fields} fields, *points], got {list(u0.shape)}")
+        if isinstance(self.potential, Potential):
+            low, high = self.potential.domain
+            if not bool(((u0 > low) & (u0 < high)).all()):
+                span = f"{float(u0.min())} to {float(u0.max())}"
+                raise ValueError(f"u0: expected values inside the potential's domain {low} < u < {high}, got {span}")
+        for walls in (*self.walls, *self.potential_walls):
+            for axis, pair in (walls or {}).items():
+                boundary = grid.boundaries[axis] if 0 <= axis < grid.dimensions else None
+                fits = boundary in ("neumann", "dirichlet") and len(pair) == 2
+                if not fits or any(isinstance(wall, Value) != (boundary == "dirichlet") for wall in pair):
+                    raise ValueError(
+                        f"walls: axis {axis} with boundary {boundary}: expected two Values on a dirichlet axis, or two Slopes "
+                        f"or Inflows on a neumann one, got {pair!r}"
+                    )
+
+
+@dataclass(frozen=True)
+class VariableFlow:
+    """One field with coefficients that vary: u_t = -M mu, or div(M grad mu) if `conserved`; see the fields of `CoupledFlow`.
+
+    `kappa` and, if conserved, `mobility` may be a tuple with one coefficient for each axis. `potential` is a `Potential` or a
+    function F(u, x, t): a quench depth that changes is a function of t in it.
+    """
+
+    potential: Function | Potential
+    kappa: Any
+    mobility: Any = 1.0
+    conserved: bool = False
+    degree: int | None = None
+    forcing: Function | None = field(default=None, kw_only=True)
+    walls: Walls | None = field(default=None, kw_only=True)
+    potential_walls: Walls | None = field(default=None, kw_only=True)
+    noise: Noise | None = field(default=None, kw_only=True)
+
+    def coupled(self) -> CoupledFlow:
+        """The same flow as one of a single field."""
+        return CoupledFlow(
+            self.potential,
+            (self.kappa,),
+            ((PerAxis(self.mobility) if isinstance(self.mobility, tuple) else self.mobility,),),
+            (self.conserved,),
+            self.degree,
+            forcing=self.forcing,
+            walls=(self.walls,),
+            potential_walls=(self.potential_walls,),
+            noise=self.noise,
+            single=True,
+        )
+
+    def check_on(self, grid: Space, u0: Tensor) -> None:
+        """Raise ValueError unless the flow fits the grid and the fields `u0`."""
+        self.coupled().check_on(grid, u0)
+
+
+@dataclass(frozen=True)
+class PerAxis:
+    """A mobility that differs between the axes."""
+
+    of: tuple[Any, ...]

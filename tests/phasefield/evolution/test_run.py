@@ -1,0 +1,174 @@
+"""`solve` keeps its promise for flows with varying coefficients, at the end and between, and resumes bit for bit."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from ernest.phasefield import (
+    Checkpoint,
+    DoubleWell,
+    EnergeticElements,
+    Event,
+    FloryHuggins,
+    GaussSeidel,
+    Grid,
+    LegendreGrid,
+    Slope,
+    Value,
+    VariableFlow,
+    contact_angle,
+    solve,
+)
+
+LINE = Grid((32,), (2 * math.pi,))
+X = LINE.coordinates()[0]
+START = 0.4 * X.sin() + 0.1 * (2 * X + 1).cos()
+FLOWS = {
+    "mobility of u": VariableFlow(DoubleWell(), 0.1, lambda u, x, t: 1 - 0.6 * u * u, conserved=True),
+    "kappa of x": VariableFlow(DoubleWell(), lambda u, x, t: 0.1 + 0.05 * x[0].cos(), lambda u, x, t: 1 + t.sin() / 2),
+    "quench": VariableFlow(lambda u, x, t: u**4 / 4 - (1 + 0.5 * (3 * t).sin()) * u**2 / 2, 0.1, degree=4),
+    "forced": VariableFlow(DoubleWell(), 0.1, forcing=lambda u, x, t: (4 * t).cos() * x[0].sin()),
+}
+
+
+@pytest.fixture(scope="module")
+def references():
+    """The fields at all times, by an explicit method; where that can be, on a grid twice as fine."""
+    from scipy.integrate import solve_ivp
+
+    def d(v):
+        k = np.arange(len(v) // 2 + 1)
+        return np.fft.irfft(1j * k * (k < len(v) // 2) * np.fft.rfft(v), len(v))
+
+    def f(u):
+        return u**3 - u
+
+    x = np.arange(64) * np.pi / 32
+    rates = {
+        "mobility of u": lambda t, u: d((1 - 0.6 * u * u) * d(f(u) - 0.1 * d(d(u)))),
+        "kappa of x": lambda t, u: -(1 + np.sin(t) / 2) * (f(u) - d((0.1 + 0.05 * np.cos(x)) * d(u))),
+        "quench": lambda t, u: 0.1 * d(d(u)) - u**3 + (1 + 0.5 * np.sin(3 * t)) * u,
+        "forced": lambda t, u: 0.1 * d(d(u)) - f(u) + np.cos(4 * t) * np.sin(x),
+    }
+    found = {}
+    for name, rate in rates.items():
+        every = 2 if name == "mobility of u" else 1
+        start = (0.4 * np.sin(x) + 0.1 * np.cos(2 * x + 1))[::every]
+        run = solve_ivp(rate, (0, 1.0), start, "DOP853", rtol=1e-9, atol=1e-11, max_step=0.02, dense_output=True)
+        found[name] = lambda t, run=run, every=every: torch.from_numpy(run.sol(t)[:: 3 - every])
+    return found
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_the_error_stays_below_the_tolerance_at_all_times(name, references):
+    solution = solve(FLOWS[name], LINE, START, 1.0, 1e-6, progress=False)
+    speed = 1e-6 * solution.units.speed
+    floor = 2e-8  # what the grid does not hold
+    first, second = solution.steps[:2]
+    for t in [0.3 * first, 0.7 * first, first + 0.4 * second, *np.linspace(0.05, 1, 20)]:
+        error = (solution(t) - references[name](t)).square().mean().sqrt().item()
+        assert error < speed * t + floor, t
+    assert len(solution.steps) < 80
+
+
+def test_a_run_that_is_resumed_has_the_steps_and_fields_of_one_that_was_not(tmp_path):
+    flow = FLOWS["kappa of x"]
+    whole = solve(flow, LINE, START, 1.0, 1e-7, progress=False)
+    point = Checkpoint(tmp_path / "run.safetensors", steps=1)
+    solve(flow, LINE, START, 1.0, 1e-7, checkpoint=point, events=Event("half", (0,), terminal=True), progress=False)
+    stopped = {"count": 0}
+
+    def stop(record):
+        stopped["count"] += 1
+        if stopped["count"] == 4:
+            raise KeyboardInterrupt
+
+    (tmp_path / "run.safetensors").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        solve(flow, LINE, START, 1.0, 1e-7, checkpoint=point, progress=stop)
+    rest = solve(flow, LINE, START, 1.0, 1e-7, checkpoint=point, resume=True, progress=False)
+    assert (rest.times == whole.times).all()
+    assert torch.equal(rest.end, whole.end)
+    with pytest.raises(ValueError, match="is of another run: flow was"):
+        solve(FLOWS["forced"], LINE, START, 1.0, 1e-7, checkpoint=point, resume=True, progress=False)
+
+
+def random_flow(generator):
+    """A flow with one thing that varies, strongly, on a grid that it is drawn for, and its first field."""
+    kappa, boundary = 10 ** generator.uniform(-1.7, -0.5), str(generator.choice(["periodic", "neumann", "dirichlet"]))
+    grid = Grid((16,), (float(generator.choice([2.0, 6.0])),), boundary)
+    wave, (x,) = math.pi / grid.lengths[0] * (2 if boundary == "periodic" else 1), grid.coordinates()
+    varying = [
+        {"mobility": lambda u, x, t: 1 + 0.8 * u * u},
+        {"mobility": lambda u, x, t: (1 - u * u).clamp(min=1e-6)},
+        {"kappa": lambda u, x, t: kappa * (1 + 0.8 * torch.sin(x[0]))},
+        {"kappa": lambda u, x, t: kappa * (1 + u * u)},
+        {"potential": lambda u, x, t: u**4 / 4 - torch.tanh(3 * t - 1) * u * u / 2},
+        {"potential": FloryHuggins(0.5, 1.0)},
+        {
+            "walls": {
+                0: {"neumann": (Slope(0.3), contact_angle(1.0, kappa)), "dirichlet": (Value(0.3), Value(-0.2))}.get(boundary)
+            }
+        },
+    ]
+    chosen = varying[int(generator.integers(len(varying) - (boundary == "periodic")))]
+    settings = {"potential": DoubleWell(), "kappa": kappa, "conserved": bool(generator.integers(2))} | chosen
+    return VariableFlow(**settings), grid, generator.uniform(0.1, 0.8) * torch.sin(wave * x) + 0.1 * torch.sin(2 * wave * x)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_no_draw_of_flow_grid_and_tolerance_misses_its_tolerance_or_its_law(seed):
+    generator = np.random.default_rng(seed)
+    flow, grid, start = random_flow(generator)
+    tolerance, end = 10 ** generator.uniform(-6, -3), 10 ** generator.uniform(-1, 0.3)
+    solution = solve(flow, grid, start, end, tolerance, progress=False)
+    # The same way in time with steps for a hundredth of the tolerance.
+    finer = solve(flow, grid, start, end, tolerance / 100, progress=False)
+    for t in [0.3 * solution.steps[0], *np.linspace(end / 10, end, 10)]:
+        error = (solution(t) - finer(t)).square().mean().sqrt().item()
+        assert error < tolerance * solution.units.speed * t
+    fall = abs(solution.energy[0] - solution.energy[-1])
+    assert max(abs(record.defect or 0.0) for record in solution.records) < 1e-10 * fall
+
+
+def test_an_ensemble_has_the_fields_of_its_members():
+    flow = FLOWS["mobility of u"]
+    both = torch.stack([START, 0.5 * START.flip(0)])
+    together = solve(flow, LINE, both, 0.3, step=0.1, progress=False)
+    for member, start in enumerate(both):
+        alone = solve(flow, LINE, start, 0.3, step=0.1, progress=False)
+        assert (together.end[member] - alone.end).abs().max() < 1e-11
+    assert together.energy.shape == (4, 2)
+
+
+def test_an_event_ends_the_run_there():
+    solution = solve(
+        FLOWS["forced"], LINE, START, 1.0, events=Event("down", lambda u: u[0] - 0.07, terminal=True), progress=False
+    )
+    assert 0 < solution.times[-1] < 1
+    assert abs(float(solution.end[0]) - 0.07) < 1e-7
+
+
+@pytest.mark.parametrize(
+    ("choices", "words"),
+    [
+        ({"scheme": GaussSeidel()}, "a VariableFlow is solved by EnergeticElements, got GaussSeidel"),
+        ({"scheme": EnergeticElements(1)}, "expected 2 or more, or give step="),
+        ({"steady": 1e-3}, "steady: not known for a VariableFlow"),
+    ],
+)
+def test_what_these_flows_do_not_know_is_refused(choices, words):
+    with pytest.raises(ValueError, match=words):
+        solve(FLOWS["forced"], LINE, START, 1.0, progress=False, **choices)
+
+
+def test_what_these_flows_cannot_start_from_is_refused():
+    logarithmic = VariableFlow(FloryHuggins(0.5, 1.0), 0.1)
+    with pytest.raises(ValueError, match=r"inside the potential's domain -1.0 < u < 1.0, got -"):
+        solve(logarithmic, LINE, 3 * START, 1.0, progress=False)
+    with pytest.raises(ValueError, match=r"tolerance: expected 2.2e-14"):
+        solve(FLOWS["forced"], LINE, START, 1.0, 1e-16, progress=False)
+    with pytest.raises(ValueError, match="need a Grid, got LegendreGrid"):
+        solve(FLOWS["forced"], LegendreGrid((8,), (1.0,)), START, 1.0, progress=False)
