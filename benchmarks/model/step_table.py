@@ -68,6 +68,7 @@ def milliseconds(data: Path, narrow: bool) -> Counter[str]:
 
     store, tokenizers = ExampleStore(data / "examples"), Tokenizers.load(data / "tokenizers")
     with TemporaryDirectory() as run, ExitStack() as stack:
+        stack.enter_context(patch.object(loop, "count_processors", lambda: 1))  # all in one thread
         for name in ("plan", "collate"):
             stack.enter_context(patch.object(loop, name, record_function(f"ernest::{name}")(getattr(loop, name))))
         loop.train(replace(base, training=training), store, tokenizers, Path(run), on_step=on_step)

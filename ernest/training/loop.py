@@ -13,11 +13,13 @@ from ernest.config.recipe import Recipe
 from ernest.data.collate import collate
 from ernest.data.sampler import plan
 from ernest.data.store import ExampleStore
-from ernest.device import supports_bf16
+from ernest.device import count_processors, supports_bf16
 from ernest.model.network import Ernest
-from ernest.model.submodel import draw, full, stack
+from ernest.model.submodel import SubModels, draw, full, stack
+from ernest.sequence.batch import Batch
 from ernest.storage import append_line, fingerprint, write_text
 from ernest.tokenizers.bundle import Tokenizers
+from ernest.training.ahead import run_ahead
 from ernest.training.loss import LossBalancer
 from ernest.training.optimizer import make_optimizer
 from ernest.training.resume import TrainerState, load_progress, save_progress
@@ -41,7 +43,8 @@ def train(
     """Trains to the recipe's last step, going on from the newest state in `run`; every process returns the same network.
 
     A step is a function of (seed, step) and of the state before it, so a run that was cut and resumed gives bitwise the losses
-    of the unbroken one, and `world` processes give those of one up to rounding.
+    of the unbroken one, and `world` processes give those of one up to rounding. Where processors are left over, the next step's
+    batch is made while a step is taken.
     """
     config, sequence = recipe.training, recipe.sequence
     torch.manual_seed(recipe.seed)
@@ -54,25 +57,29 @@ def train(
     weights = recipe.weights(store.tasks)
     log = _cut_log(run, progress.step) if rank == 0 else None
 
-    for number in range(progress.step, config.steps):
-        start = time.perf_counter()
+    def make(number: int) -> tuple[Batch, SubModels | None]:
         packed = plan(store, weights, tokenizers, sequence, recipe.seed, number, rank, world)
         rows = list(zip(range(rank, sequence.rows, world), packed, strict=True))
         seeds = [int(np.random.default_rng((recipe.seed, number, 1, row)).integers(2**62)) for row, _ in rows]
         batch = collate([row for _, row in rows], sequence.length, tokenizers, sequence.bit_flip_rate, seeds)
-        submodels = _draw(recipe, tokenizers, number, [row for row, _ in rows])
-        metrics = step(model, batch, submodels, state, schedule_values(number, config))
-        metrics["seconds"] = time.perf_counter() - start
-        if log is not None:
-            append_line(log, json.dumps({"step": number} | metrics))
-        if rank == 0 and ((number + 1) % config.save_every == 0 or number + 1 == config.steps):
-            save_progress(run, model, optimizer, TrainerState(number + 1, dict(state.balancer.running), origin))
-        if on_step is not None:
-            on_step(number, metrics, model)
+        return batch, _draw(recipe, tokenizers, number, [row for row, _ in rows])
+
+    steps = range(progress.step, config.steps)
+    with run_ahead(make, steps, count_processors() > world) as batches:
+        for number in steps:
+            start = time.perf_counter()
+            metrics = step(model, *next(batches), state, schedule_values(number, config))
+            metrics["seconds"] = time.perf_counter() - start
+            if log is not None:
+                append_line(log, json.dumps({"step": number} | metrics))
+            if rank == 0 and ((number + 1) % config.save_every == 0 or number + 1 == config.steps):
+                save_progress(run, model, optimizer, TrainerState(number + 1, dict(state.balancer.running), origin))
+            if on_step is not None:
+                on_step(number, metrics, model)
     return model
 
 
-def _draw(recipe: Recipe, tokenizers: Tokenizers, step: int, rows: list[int]):
+def _draw(recipe: Recipe, tokenizers: Tokenizers, step: int, rows: list[int]) -> SubModels | None:
     """One sub-model per packed row, or None where all are full."""
     everything = full(recipe.model)
     submodels = [
