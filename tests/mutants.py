@@ -66,8 +66,8 @@ MUTANTS = (
     Mutant("data/collate.py", "-len(rest) % 4, axis=0", "-len(rest) % 4 + 4, axis=0", "data"),
     Mutant("checkpoint.py", 'load_tensors(folder / "importance', 'load_tensors(folder / "model', "test_checkpoint.py"),
     # generation
-    Mutant("generation/sampling.py", "(conditioned - free)", "(free - conditioned)", "generation"),
-    Mutant("generation/sampling.py", "- ordered > sampling.top_p", "> sampling.top_p", "generation/test_sampling.py"),
+    Mutant("generation/sampling.py", "(logits - free)", "(free - logits)", "generation"),
+    Mutant("generation/sampling.py", "- ordered > top_p", "> top_p", "generation/test_sampling.py"),
     # training
     Mutant("training/schedule.py", "config.bias_speed / 10", "config.bias_speed", "training/test_schedule.py"),
     Mutant("training/schedule.py", "(late + 1) / decay", "late / decay", "training/test_schedule.py"),

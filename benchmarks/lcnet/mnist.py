@@ -17,7 +17,16 @@ from benchmarks.findings import Findings
 from benchmarks.tables import Figure, show
 from ernest.data.importers import read_idx
 from ernest.lcnet import PPLCNet, parameters
-from ernest.lcnet.training import PictureDataset, Recipe, dataset_from_arrays, evaluate, evaluation_transform, fit, supervised
+from ernest.lcnet.training import (
+    PictureDataset,
+    Recipe,
+    Scores,
+    dataset_from_arrays,
+    evaluate,
+    evaluation_transform,
+    fit,
+    supervised,
+)
 from ernest.lcnet.training.loop import Report
 from ernest.lcnet.training.recipe import architecture_of, preprocessing_of
 from ernest.lcnet.training.scores import draw_confusion
@@ -70,7 +79,7 @@ def run(data: Path, out: Path, threads: int = 1) -> Findings:
     def tell(report: Report) -> None:
         if report.scores or report.step % 50 == 0:
             clock.write_text(json.dumps(before + time.process_time()))
-            told = f", test {report.scores.top1:.2%}" if report.scores else ""
+            told = f", test {report.scores.top1:.2%}" if isinstance(report.scores, Scores) else ""
             place = f"epoch {report.epoch + 1}, step {report.step} of {report.steps}"
             print(f"{place}: loss {report.loss:.3f}, accuracy {report.accuracy:.2%}{told}", flush=True)
 

@@ -224,7 +224,7 @@ def test_a_torn_tar_is_named_and_the_rest_goes_on(folder):
 def test_parquet_of_hugging_face_datasets(folder, kind):
     """Pictures as bytes, in row groups; rows that only give a path are looked for, and named where they are not there."""
     arrow = pytest.importorskip("pyarrow")
-    from pyarrow import parquet
+    parquet = pytest.importorskip("pyarrow.parquet")
 
     for split, count in (("train", 40), ("test", 2)):
         folder.pictures(*(f"tmp{number}.png" for number in range(count)))
