@@ -43,9 +43,9 @@ def layers(experts: int) -> dict[str, Layer]:
     def loop(x: Tensor) -> Tensor:
         gate, chosen = pool.router(x)
         y = torch.zeros_like(x)
-        for expert in range(experts):
+        for expert, (w_in, w_out) in enumerate(zip(pool.w_gate_up.unbind(0), pool.w_down.unbind(0), strict=True)):
             token, slot = (chosen == expert).nonzero(as_tuple=True)
-            out = swiglu(x[token] @ pool.w_gate_up[expert]) @ pool.w_down[expert]
+            out = swiglu(x[token] @ w_in) @ w_out
             y = y.index_add(0, token, (out * gate[token, slot, None]).to(y.dtype))
         return y
 

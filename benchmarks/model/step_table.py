@@ -96,10 +96,7 @@ def measure(folder: Path, rounds: int, quick: bool, progress: Callable[[str], No
     figures = [
         Figure(f"step: share of {part}, {name}, %", 100 * spent[name][part] / whole[name]) for name in types for part in purposes
     ]
-    rows = [
-        (part, *(f"{spent[name][part]:.0f} ms, {spent[name][part] / whole[name]:.1%}" for name in types)) for part in purposes
-    ]
-    rows.append(("all", *(f"{whole[name]:.0f} ms" for name in types)))
+    rows = [(part, *(f"{spent[name][part] / whole[name]:.1%}" for name in types)) for part in purposes]
     sequence = recipe(1).sequence
     note = f"{sequence.rows} rows of {sequence.length} positions, one process of one thread, forward and backward."
     return Findings(tuple(figures), (Table("A step of training", ("what", *types), tuple(rows), note),))
