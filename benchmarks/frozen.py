@@ -19,6 +19,7 @@ from rich.console import Console
 
 from benchmarks.machine import processor
 from benchmarks.model.throughput import prepare
+from ernest.config.media import MediaSpec
 from ernest.config.recipe import Recipe, load_recipe
 from ernest.data.examples import EncodedSegment
 from ernest.data.store import ExampleStore
@@ -69,10 +70,10 @@ def answers(engine: Engine) -> dict[str, Any]:
 
     found = {}
     for kind in KINDS:
-        greedy = replace(DEFAULTS[kind], temperature=0.0)
-        made = engine.generate([[EncodedSegment("text", "a red seven at the top left", False)]], kind, greedy)
-        (value,) = made.values
-        found[kind] = {"value": np.asarray(value).tolist(), "log_likelihood": made.log_likelihood.tolist()}
+        greedy = replace(DEFAULTS[kind], temperature=0.0, first_frame_temperature=None)
+        prompt = [EncodedSegment("text", "a red seven at the top left", False)]
+        (made,) = engine.answers([prompt], kind, greedy, frames=MediaSpec.frames if kind == "video" else None)
+        found[kind] = {"value": np.asarray(made.segments[0].value).tolist(), "log_likelihood": [made.log_likelihood]}
     return found
 
 

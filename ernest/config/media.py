@@ -17,3 +17,5 @@ class MediaSpec:
     """Seconds. A longer sound is refused and not cut, since its caption speaks of all of it."""
     longest_answer: float = 2.08
     """Seconds of sound that the model makes at most."""
+    longest_text: int = 48
+    """Tokens of a text that the model makes at most."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ernest.config.media import MediaSpec
 from ernest.data.examples import encode
 from ernest.evaluation.directions import Direction, Measure
 from ernest.evaluation.results import EvalResult, Sample
@@ -50,11 +51,13 @@ def generate(direction: Direction, records: Sequence[Record], engine: Engine, se
         examples = list(encode(records, engine.tokenizers))
         first = torch.stack([torch.from_numpy(example.segments[-1].data[:1]) for example in examples])
         prompts = [example.segments[:-1] for example in examples]
-        return _segments("video", engine.videos(prompts, sampling, seed, first))
+        return _segments("video", engine.videos(prompts, sampling, seed, first, MediaSpec.frames))
     # What is to be made may be blank or costly to encode: a text takes its place.
     questions = [Record((*(segment for segment in record.segments if not segment.made), made("text", "?"))) for record in records]
     prompts = [example.segments[:-1] for example in encode(questions, engine.tokenizers)]
-    make = {"text": engine.texts, "image": engine.pictures, "video": engine.videos, "audio": engine.sounds}[direction.output_kind]
+    if direction.output_kind == "video":  # judges and energies are those of a whole video
+        return _segments("video", engine.videos(prompts, sampling, seed, frames=MediaSpec.frames))
+    make = {"text": engine.texts, "image": engine.pictures, "audio": engine.sounds}[direction.output_kind]
     return _segments(direction.output_kind, make(prompts, sampling, seed))
 
 

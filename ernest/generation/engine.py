@@ -1,52 +1,36 @@
-"""The decoding engine: prompts in, one made segment out, group by group, for text, pictures, video and sound."""
+"""The decoding engine: requests are submitted, and every step decodes one group of each of their rows, of whatever kind."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ernest.config.media import MediaSpec
-from ernest.data.collate import pyramid
 from ernest.data.examples import EncodedSegment
-from ernest.generation.decoder import Decoder, Hook, plan_row
-from ernest.generation.sampling import DEFAULTS, Sampling, apply_cfg, at_frame, choose_bits, choose_class
+from ernest.generation.prompts import Prompt, lay_out_prompt
+from ernest.generation.request import Answer, Event, Group, MaxLengths, Request
+from ernest.generation.row import ONLY_CONTROLS, Feed, Row
+from ernest.generation.sampling import Draws, Sampling, apply_cfg, choose_bits, choose_class
+from ernest.generation.slots import Hidden, Hook, Slots
+from ernest.generation.text_states import TextStates
 from ernest.model.network import Ernest
 from ernest.model.submodel import SubModel, SubModels, stack
 from ernest.sequence.batch import Cells
-from ernest.sequence.groups import CodeTokens, ScaleTokens, TextTokens
 from ernest.sequence.record import Kind
 from ernest.tokenizers.audio import SAMPLES
-from ernest.tokenizers.bitwise_quantiser import MultiScaleBits
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.vision import to_pixels
 
 
-@dataclass(frozen=True)
-class MaxLengths:
-    """The longest answer of each kind."""
-
-    tokens: int = 48
-    frames: int = MediaSpec.frames
-    codec_frames: int = round(MediaSpec.longest_answer * MediaSpec.sample_rate / SAMPLES)
-
-
-@dataclass(frozen=True)
-class Generation:
-    """The outputs of prompts. `values`, one per prompt: token ids; latent sums float `[frames, bits, rows, columns]`; codes
-    `[frames, levels]`. `log_likelihood` `[prompts]` of the choices under the model itself, at temperature 1, unguided. `bits`,
-    bool `[frames, cells, bits]` for each picture or video, are the choices that its sums were made from."""
-
-    values: list[Any]
-    log_likelihood: Tensor
-    bits: list[Tensor] = field(default_factory=list)
-
-
 class Engine:
-    """Generation with a network, or with a sub-model of it; `bf16` runs the trunk in half precision."""
+    """Generation with a network, or with a sub-model of it where a request names none; `bf16` runs the trunk in half precision.
+
+    `submit`, `step` and `cancel` are all there is; `generate` is the first two in a loop. At most `rows` samples run at once, and
+    others wait. What a row makes does not depend on the company that it is in.
+    """
 
     def __init__(
         self,
@@ -55,52 +39,102 @@ class Engine:
         submodel: SubModel | None = None,
         max_lengths: MaxLengths | None = None,
         bf16: bool = False,
+        rows: int = 100,
     ) -> None:
         self.model, self.tokenizers, self.submodel, self.bf16 = model.eval(), tokenizers, submodel, bf16
-        self.max_lengths = max_lengths or MaxLengths()
+        self.max_lengths, self.rows = max_lengths or MaxLengths(), rows
+        self.states = TextStates(tokenizers.text.pieces)
+        self._slots = Slots(model, tokenizers, bf16)
+        self._waiting: deque[Row] = deque()
+        self._hidden: list[Hidden] = []
+        self._cancelled: list[Row] = []
+        self._tickets = 0
+        self._masks = lru_cache(maxsize=1024)(self._mask)
+
+    # -------------------------------------------------------------- requests
+
+    def submit(self, request: Request) -> int:
+        """Queues a request; returns the ticket that its events carry."""
+        self._tickets += 1
+        submodel = request.submodel or self.submodel
+        for sample in range(request.samples):
+            row = Row(self._tickets, sample, request, submodel, self.max_lengths, self.tokenizers, self.states)
+            self._waiting.append(row)
+        return self._tickets
+
+    def cancel(self, ticket: int) -> None:
+        """Ends the samples of a ticket that have not ended; the next step says so."""
+        for row in [*self._waiting, *self._live]:
+            if row.ticket == ticket and row.end is None:
+                row.end = "cancelled"
+        self._cancelled += [row for row in self._waiting if row.end is not None]
+        self._waiting = deque(row for row in self._waiting if row.end is None)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step has anything to do."""
+        return bool(self._waiting or self._cancelled or self._slots.owners)
 
     @torch.inference_mode()
-    def generate(
-        self,
-        prompts: Sequence[Sequence[EncodedSegment]],
-        kind: Kind,
-        sampling: Sampling | None = None,
-        seed: int = 0,
-        first_frames: Tensor | None = None,
-        rows: int = 100,
-    ) -> Generation:
-        """Answers prompts of given segments with one segment of `kind`, `rows` prompts at a time.
+    def step(self) -> list[Event]:
+        """Takes waiting rows in, chooses the next group of every row that predicts one, and runs what was chosen."""
+        self._join()
+        events: list[Event] = []
+        for hidden in self._hidden:
+            events += self._choose_tokens(hidden) + self._choose_bits(hidden) + self._take_codes(hidden)
+        self._hidden = []
+        ended = [row for row in self._live if row.end is not None]
+        events += [Event(row.ticket, row.sample, "end", answer=row.answer()) for row in [*self._cancelled, *ended]]
+        self._cancelled = []
+        if ended:
+            self._slots.release(ended)
+        self._advance(self._live)
+        return events
 
-        `first_frames`, latents `[prompts, frames, bits, rows, columns]`, are the beginning of videos to be continued.
-        """
-        sampling = sampling or DEFAULTS[kind]
-        generator = torch.Generator().manual_seed(seed)
-        values: list[Any] = []
-        bits: list[Tensor] = []
-        likelihoods = []
-        for start in range(0, len(prompts), rows):
-            span = slice(start, start + rows)
-            beginning = None if first_frames is None else first_frames[span]
-            programs = _Programs(self, prompts[span], kind, sampling, generator, beginning)
-            part, likelihood = getattr(programs, {"text": "text", "audio": "audio"}.get(kind, "vision"))()
-            values += part
-            bits += programs.bits
-            likelihoods.append(likelihood)
-        return Generation(values, torch.cat(likelihoods), bits)
+    def generate(self, requests: Sequence[Request]) -> list[list[Answer]]:
+        """The answers to requests, one for each sample; the engine must not be busy."""
+        if self.busy:
+            raise RuntimeError("generate: the engine is busy with other requests; use submit and step")
+        tickets = {self.submit(request): n for n, request in enumerate(requests)}
+        answers: list[dict[int, Answer]] = [{} for _ in requests]
+        while self.busy:
+            for event in self.step():
+                if event.answer is not None:
+                    answers[tickets[event.ticket]][event.sample] = event.answer
+        return [[by_sample[sample] for sample in sorted(by_sample)] for by_sample in answers]
 
     def submodels(self, rows: int) -> SubModels | None:
         """The engine's sub-model for each of `rows` rows of a teacher-forced batch."""
         return None if self.submodel is None else stack([self.submodel] * rows, self.model.config)
 
+    # -------------------------------------------------------------- answers of one segment
+
+    def answers(
+        self,
+        prompts: Sequence[Sequence[EncodedSegment]],
+        kind: Kind,
+        sampling: Sampling | None = None,
+        seed: int = 0,
+        frames: int | None = None,
+        first_frames: Tensor | None = None,
+    ) -> list[Answer]:
+        """An answer of one segment of `kind` to each prompt; prompt i draws by `(seed, i)`."""
+        beginnings = [None] * len(prompts) if first_frames is None else list(first_frames)
+        requests = [
+            Request(tuple(prompt), (kind,), sampling, (seed, i), frames=frames, first_frames=beginning)
+            for i, (prompt, beginning) in enumerate(zip(prompts, beginnings, strict=True))
+        ]
+        return [answer for (answer,) in self.generate(requests)]
+
     def texts(self, prompts: Sequence[Sequence[EncodedSegment]], sampling: Sampling | None = None, seed: int = 0) -> list[str]:
         """Texts, one per prompt."""
-        return [self.tokenizers.text.decode(ids) for ids in self.generate(prompts, "text", sampling, seed).values]
+        return [self.tokenizers.text.decode(answer.segments[0].value) for answer in self.answers(prompts, "text", sampling, seed)]
 
     def pictures(
         self, prompts: Sequence[Sequence[EncodedSegment]], sampling: Sampling | None = None, seed: int = 0
-    ) -> np.ndarray:
-        """uint8 `[prompts, height, width, 3]`."""
-        return self.draw(self.generate(prompts, "image", sampling, seed).values)[:, 0]
+    ) -> list[np.ndarray]:
+        """uint8 `[height, width, 3]` each."""
+        return [frames[0] for frames in self.draw([a.segments[0].value for a in self.answers(prompts, "image", sampling, seed)])]
 
     def videos(
         self,
@@ -108,167 +142,253 @@ class Engine:
         sampling: Sampling | None = None,
         seed: int = 0,
         first: Tensor | None = None,
-    ) -> np.ndarray:
-        """uint8 `[prompts, frames, height, width, 3]`."""
-        return self.draw(self.generate(prompts, "video", sampling, seed, first).values)
+        frames: int | None = None,
+    ) -> list[np.ndarray]:
+        """uint8 `[frames, height, width, 3]` each; the model ends them, unless `frames` are told."""
+        return self.draw([a.segments[0].value for a in self.answers(prompts, "video", sampling, seed, frames, first)])
 
     def sounds(
         self, prompts: Sequence[Sequence[EncodedSegment]], sampling: Sampling | None = None, seed: int = 0
     ) -> list[np.ndarray]:
-        """float32 `[samples]` each; a prompt that was answered by nothing gives one codec frame of silence."""
-        codes = self.generate(prompts, "audio", sampling, seed).values
-        waves = iter(self.tokenizers.audio.decode([part for part in codes if len(part)]))
-        return [next(waves) if len(part) else np.zeros(SAMPLES, np.float32) for part in codes]
+        """float32 `[samples]` each."""
+        return self.play([answer.segments[0].value for answer in self.answers(prompts, "audio", sampling, seed)])
 
     @torch.inference_mode()
-    def draw(self, sums: Sequence[Tensor]) -> np.ndarray:
-        """Decodes sums of scales to pictures: uint8 `[sums, frames, height, width, 3]`."""
-        decoded = torch.cat([self.tokenizers.vision.decode(part) for part in torch.stack(list(sums)).flatten(0, 1).split(256)])
-        return to_pixels(decoded).unflatten(0, (len(sums), -1)).numpy()
+    def draw(self, sums: Sequence[Tensor]) -> list[np.ndarray]:
+        """Decodes sums of scales `[frames, bits, rows, columns]` to frames: uint8 `[frames, height, width, 3]` each."""
+        if not sums:
+            return []
+        decoded = torch.cat([self.tokenizers.vision.decode(part) for part in torch.cat(list(sums)).split(256)])
+        return np.split(to_pixels(decoded).numpy(), np.cumsum([len(one) for one in sums])[:-1])
 
+    @torch.inference_mode()
+    def play(self, codes: Sequence[Tensor]) -> list[np.ndarray]:
+        """Decodes codes `[frames, levels]` to sound: float32 `[samples]` each; no frames give one of silence."""
+        spoken = [one for one in codes if len(one)]
+        waves = iter(self.tokenizers.audio.decode(spoken) if spoken else [])
+        return [next(waves) if len(one) else np.zeros(SAMPLES, np.float32) for one in codes]
 
-class _Programs:
-    """The decoding programs of text, vision and audio, each for one batch of prompts: the groups of a made segment, one by
-    one."""
+    # -------------------------------------------------------------- choices
 
-    def __init__(
-        self,
-        engine: Engine,
-        prompts: Sequence[Sequence[EncodedSegment]],
-        kind: Kind,
-        sampling: Sampling,
-        generator: torch.Generator,
-        first_frames: Tensor | None,
-    ) -> None:
-        self.model, self.tokenizers, self.max_lengths = engine.model, engine.tokenizers, engine.max_lengths
-        self.kind, self.sampling, self.generator, self.first_frames = kind, sampling, generator, first_frames
-        self.count = len(prompts)
-        made, tail = self._longest_segment()
-        plans = [plan_row(segments, made, tail, self.tokenizers, drop_condition=False) for segments in prompts]
-        if sampling.guidance:
-            plans += [plan_row(segments, made, tail, self.tokenizers, drop_condition=True) for segments in prompts]
-        self.decoder = Decoder(self.model, self.tokenizers, plans, engine.submodel, engine.bf16)
-        self.likelihood = torch.zeros(self.count)
-        self.bits: list[Tensor] = []
+    @property
+    def _live(self) -> list[Row]:
+        return list(dict.fromkeys(self._slots.owners))
 
-    def _longest_segment(self) -> tuple[TextTokens | CodeTokens | ScaleTokens, int]:
-        """A made segment of the greatest length and the number of positions that follow the prompt."""
-        max_lengths, sizes = self.max_lengths, self.tokenizers.vision.quantiser.sizes
-        if self.kind == "text":
-            return TextTokens((self.tokenizers.text.null,) * max_lengths.tokens), max_lengths.tokens
-        if self.kind == "audio":
-            return CodeTokens(max_lengths.codec_frames), max_lengths.codec_frames + 1
-        made = ScaleTokens(max_lengths.frames if self.kind == "video" else 1, sizes, self.kind == "video")
-        return made, made.frames * made.cells + 1
+    def _join(self) -> None:
+        free = self.rows - len(self._live)
+        joining = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
+        if joining:
+            hidden = self._slots.prefill(joining, self._prompts(joining))
+            self._hidden += [] if hidden is None else [hidden]
 
-    def text(self) -> tuple[list[list[int]], Tensor]:
-        eos = self.tokenizers.text.eos
-        hidden = self.decoder.prefill(_nothing)
-        live = torch.ones(self.count, dtype=torch.bool)
-        answers: list[list[int]] = [[] for _ in range(self.count)]
-        for step in range(self.max_lengths.tokens):
-            logits = self.model.text_head(hidden)
-            token_ids = choose_class(apply_cfg(logits, self.sampling), self.sampling, self.generator)
-            self._record_log_prob(F.log_softmax(logits[: self.count].float(), dim=-1).gather(1, token_ids[:, None])[:, 0], live)
-            live = live & (token_ids != eos)
-            for row in live.nonzero()[:, 0].tolist():
-                answers[row].append(int(token_ids[row]))
-            if not live.any() or step + 1 == self.max_lengths.tokens:
-                break
-            x = self.model.token_embedding(self._both(token_ids))[:, None]
-            hidden = self.decoder.advance(x, _nothing)[:, 0]
-        return answers, self.likelihood
+    def _prompts(self, rows: Sequence[Row]) -> list[tuple[Prompt, ...]]:
+        """Of each row its prompt and, under guidance, the one without its words; samples of a request share them."""
+        made: dict[int, tuple[Prompt, ...]] = {}
+        for row in rows:
+            request = row.request
+            if row.ticket not in made:
+                first = request.kinds[0] if request.kinds else None
+                drops = (False, True) if request.guided else (False,)
+                made[row.ticket] = tuple(lay_out_prompt(request.prompt, first, self.tokenizers, drop) for drop in drops)
+        return [made[row.ticket] for row in rows]
 
-    def vision(self) -> tuple[list[Tensor], Tensor]:
+    def _choose_tokens(self, hidden: Hidden) -> list[Event]:
+        chosen = [r for r, row in enumerate(hidden.rows) if row.predicts == "token" and row.end is None]
+        if not chosen:
+            return []
+        rows, draws = _rows_of(hidden, chosen)
+        logits, guided = self._logits(self.model.text_head, hidden, chosen, draws, 1)
+        mask = torch.stack([self._masks(*row.allowed()) for row in rows])
+        tokens, log_p = choose_class(guided[:, 0].masked_fill(~mask, -torch.inf), draws)
+        own = F.log_softmax(logits[:, 0].float(), dim=-1).gather(1, tokens[:, None])[:, 0]
+        events = []
+        for r, token, p, q in zip(chosen, tokens.tolist(), log_p.tolist(), own.tolist(), strict=True):
+            events.append(_event(hidden, r, "token", token, p, q, 1))
+            hidden.rows[r].take_token(token)
+        return events
+
+    def _mask(self, state: int, left: int, controls: tuple[int, ...]) -> Tensor:
+        """The tokens that a row may choose, bool `[vocabulary]`."""
+        if state == ONLY_CONTROLS:
+            mask = torch.zeros(self.tokenizers.text.vocab_size, dtype=torch.bool)
+        else:
+            mask = self.states.allowed(state, left).clone()
+        mask[list(controls)] = True
+        return mask.to(self._slots.device)
+
+    def _choose_bits(self, hidden: Hidden) -> list[Event]:
+        events: list[Event] = []
+        scales = {row.scale for row in hidden.rows if row.predicts == "bits" and row.end is None}
+        for scale in sorted(scales):
+            chosen = [
+                r
+                for r, row in enumerate(hidden.rows)
+                if row.predicts == "bits" and row.end is None and row.scale == scale and not row.feeds
+            ]
+            events += self._choose_bits_of(hidden, chosen, scale) if chosen else []
+        return events
+
+    def _choose_bits_of(self, hidden: Hidden, chosen: list[int], scale: int) -> list[Event]:
         quantiser = self.tokenizers.vision.quantiser
-        frames = self.max_lengths.frames if self.kind == "video" else 1
-        hidden = self.decoder.prefill(_nothing)[:, None]
-        finished: list[Tensor] = []
-        all_bits: list[Tensor] = []
-        previous = torch.zeros(self.count, self.tokenizers.vision.config.bits, *quantiser.sizes[-1])
-        for frame in range(frames):
-            is_known = self.first_frames is not None and frame < self.first_frames.shape[1]
-            known = quantiser.history(self.first_frames[:, frame].float()) if is_known and self.first_frames is not None else None
-            beside = pyramid(quantiser, previous)
-            total = torch.zeros_like(previous)
-            start = 0
-            for k, (h, w) in enumerate(quantiser.sizes):
-                if k:
-                    value = torch.cat([_at_scale(quantiser, total, k), beside[:, start : start + h * w]], dim=2)
-                    hidden = self.decoder.advance(self._cells(value, k), _nothing)
-                bits = self._choose_bits(hidden, frame) if known is None else known.bits[:, start : start + h * w]
-                total = total + quantiser.lookup(bits, k)
-                all_bits.append(bits)
-                start += h * w
-            finished.append(total)
-            previous = total
-            if frame + 1 < frames:
-                mean = _at_scale(quantiser, total, 0)
-                hidden = self.decoder.advance(self._cells(torch.cat([mean, torch.zeros_like(mean)], 2), 0, total), _nothing)
-        self.bits = list(torch.cat(all_bits, dim=1).unflatten(1, (frames, -1)))
-        return list(torch.stack(finished, dim=1)), self.likelihood
+        rows, draws = _rows_of(hidden, chosen)
+        height, width = quantiser.sizes[scale]
+        logits, guided = self._logits(self.model.bit_head, hidden, chosen, draws, height * width)
+        bits, log_p = choose_bits(guided, draws)
+        known = [row.known_bits() for row in rows]
+        for n, given in enumerate(known):
+            if given is not None:
+                bits[n] = given
+        own = -F.binary_cross_entropy_with_logits(logits.float(), bits.float(), reduction="none").sum((1, 2))
+        bits = bits.cpu()
+        totals = torch.stack([row.total for row in rows]) + quantiser.lookup(bits, scale)
+        events = []
+        for n, (r, p, q) in enumerate(zip(chosen, log_p.tolist(), own.tolist(), strict=True)):
+            if known[n] is None:
+                events.append(_event(hidden, r, "bits", bits[n], p, q, height * width, rows[n].frame, scale))
+            rows[n].take_bits(bits[n], totals[n])
+        return events
 
-    def audio(self) -> tuple[list[Tensor], Tensor]:
-        levels, end = self.tokenizers.audio.config.levels, self.tokenizers.audio.config.codebook
-        live = torch.ones(self.count, dtype=torch.bool)
-        answers: list[list[Tensor]] = [[] for _ in range(self.count)]
-        codes = torch.zeros(self.count, levels, dtype=torch.long)
+    def _take_codes(self, hidden: Hidden) -> list[Event]:
+        events = []
+        for r, row in enumerate(hidden.rows):
+            if row.predicts == "codes" and row.end is None and not row.feeds:
+                codes, log_p, own = row.chosen_codes
+                events.append(_event(hidden, r, "codes", codes, log_p, own, 1))
+                row.take_codes(codes)
+        return events
 
-        def choose(level: int, logits: Tensor) -> Tensor:
-            """The end is decided by the first level; the other levels follow it."""
-            guided = apply_cfg(logits, self.sampling).clone()
-            if level:
-                guided[:, end] = -torch.inf
-            code = choose_class(guided, self.sampling, self.generator)
-            if level:
-                code = torch.where(codes[:, 0] == end, end, code)
-            codes[:, level] = code
-            self._record_log_prob(F.log_softmax(logits[: self.count].float(), dim=-1).gather(1, code[:, None])[:, 0], live)
-            return self._both(code)
+    def _logits(
+        self, head: Callable[[Tensor], Tensor], hidden: Hidden, chosen: list[int], draws: Draws, positions: int
+    ) -> tuple[Tensor, Tensor]:
+        """Logits `[R, positions, …]` of rows at the last positions of their group, their own and the guided ones."""
+        own, free = [hidden.own[r] for r in chosen], [hidden.free[r] for r in chosen]
+        is_guided = any(sampling.guidance for sampling in draws.samplings)
+        index = [*own, *free] if is_guided else own
+        states = hidden.states if index == list(range(len(hidden.states))) else hidden.states[index]
+        logits = head(states[:, -positions:])
+        if not is_guided:
+            return logits, logits
+        logits, unconditioned = logits.chunk(2)
+        return logits, apply_cfg(logits, unconditioned, draws)
 
-        def hook(index: Tensor) -> Hook:
-            return lambda layer, x: self.model.audio.step(layer, x, index, choose)
+    # -------------------------------------------------------------- the next groups
 
-        self.decoder.prefill(hook(self.decoder.last))
-        every = torch.arange(self.decoder.rows)
-        for step in range(self.max_lengths.codec_frames):
-            live = live & (codes[:, 0] != end)
-            for row in live.nonzero()[:, 0].tolist():
-                answers[row].append(codes[row].clone())
-            if not live.any() or step + 1 == self.max_lengths.codec_frames:
-                break
-            x = self.model.audio.embed(self._both(codes))[:, None]
-            self.decoder.advance(x, hook(every))
-        nothing = torch.zeros(0, levels, dtype=torch.long)
-        return [torch.stack(frames) if frames else nothing for frames in answers], self.likelihood
+    def _advance(self, rows: Sequence[Row]) -> None:
+        """Feeds what was chosen; rows whose groups are as wide as each other go together."""
+        by_width: dict[int, list[tuple[Row, Feed]]] = {}
+        for row in rows:
+            feed = row.next_feed()
+            height, width = self.tokenizers.vision.quantiser.sizes[feed.scale] if feed.what == "cells" else (1, 1)
+            by_width.setdefault(height * width, []).append((row, feed))
+        for width in sorted(by_width):
+            together = by_width[width]
+            x = self._inputs(together, width)
+            position = np.stack([row.positions(feed) for row, feed in together])
+            self._hidden.append(self._slots.advance([row for row, _ in together], x, position, self._listen))
 
-    def _choose_bits(self, hidden: Tensor, frame: int) -> Tensor:
-        logits = self.model.bit_head(hidden)
-        bits = choose_bits(apply_cfg(logits, self.sampling), at_frame(self.sampling, frame), self.generator)
-        own = logits[: self.count].float()
-        self._record_log_prob(-F.binary_cross_entropy_with_logits(own, bits.float(), reduction="none").sum((1, 2)))
-        return bits
+    def _inputs(self, together: Sequence[tuple[Row, Feed]], width: int) -> Tensor:
+        """`[rows, width, model width]`."""
+        device = self._slots.device
+        kinds: dict[tuple[str, int], list[int]] = {}
+        for r, (_, feed) in enumerate(together):
+            kinds.setdefault((feed.what, feed.scale), []).append(r)
+        parts = []
+        for (what, scale), chosen in kinds.items():
+            some = [together[r] for r in chosen]
+            if what == "token":
+                parts.append(self.model.token_embedding(torch.tensor([[feed.token] for _, feed in some], device=device)))
+                continue
+            value = torch.stack([feed.value for _, feed in some if feed.value is not None])
+            if what == "codes":
+                parts.append(self.model.audio.embed(value.to(device))[:, None])
+            else:
+                parts.append(self._cells(value, torch.stack([row.previous for row, _ in some]), scale, what == "sum"))
+        if len(parts) == 1:
+            return parts[0]
+        order = torch.tensor([r for chosen in kinds.values() for r in chosen], device=device)
+        return torch.cat(parts)[order.argsort()]
 
-    def _cells(self, value: Tensor, scale: int, frame: Tensor | None = None) -> Tensor:
-        """Inputs `[rows, cells, width]` of one scale, or of SΣ where finished `frame`s are given."""
-        value = self._both(value)
+    def _cells(self, total: Tensor, previous: Tensor, scale: int, is_sum: bool) -> Tensor:
+        """Inputs `[rows, cells, width]` of one scale, beside the frame before; or of SΣ, with the whole frame."""
+        quantiser, device = self.tokenizers.vision.quantiser, self._slots.device
+        value = quantiser.down(total, scale).flatten(2).transpose(1, 2)
+        beside = torch.zeros_like(value) if is_sum else quantiser.down(previous, scale).flatten(2).transpose(1, 2)
         rows, cells, _ = value.shape
-        index = torch.arange(rows * cells)
-        frames = torch.zeros(0, self.model.frame_projection.in_features) if frame is None else self._both(frame).flatten(1)
-        inputs = Cells(index, value.flatten(0, 1), torch.full((rows * cells,), scale), index[: len(frames)], frames)
-        return self.model.embed_cells(inputs, torch.zeros(rows * cells, self.model.config.width)).view(rows, cells, -1)
+        index = torch.arange(rows * cells, device=device)
+        frames = total.flatten(1) if is_sum else torch.zeros(0, self.model.frame_projection.in_features)
+        flat = torch.cat([value, beside], dim=2).flatten(0, 1).to(device)
+        scales = torch.full((rows * cells,), scale, device=device)
+        inputs = Cells(index, flat, scales, index[: len(frames)], frames.to(device))
+        return self.model.embed_cells(inputs, torch.zeros(rows * cells, self.model.config.width, device=device)).unflatten(
+            0, (rows, cells)
+        )
 
-    def _both(self, values: Tensor) -> Tensor:
-        """The same for the conditioned and the unconditioned rows."""
-        return torch.cat([values, values]) if self.sampling.guidance else values
+    def _listen(self, places: Hidden) -> Hook:
+        """What comes after each layer: rows that predict codes choose one at each of the top ones."""
+        chosen = [r for r, row in enumerate(places.rows) if row.predicts in ("codes", "end of codes")]
+        if not chosen:
+            return lambda layer, x: x
+        rows, draws = _rows_of(places, chosen)
+        own = [places.own[r] for r in chosen]
+        twins = [n for n, r in enumerate(chosen) if places.free[r] != places.own[r]]
+        index = torch.tensor(own + [places.free[chosen[n]] for n in twins], device=self._slots.device)
+        codec = self.tokenizers.audio.config
+        choice = _CodeChoice(rows, draws, twins, codec.codebook, codec.levels)
 
-    def _record_log_prob(self, log_p: Tensor, live: Tensor | None = None) -> None:
-        self.likelihood += log_p if live is None else log_p * live
+        def hook(layer: int, x: Tensor) -> Tensor:
+            return self.model.audio.step(layer, x, index, choice)
+
+        return hook
 
 
-def _nothing(layer: int, x: Tensor) -> Tensor:
-    return x
+class _CodeChoice:
+    """Chooses the codes of a codec frame, level by level, for R rows and the unconditioned rows of their `twins`."""
+
+    def __init__(self, rows: list[Row], draws: Draws, twins: list[int], end: int, levels: int) -> None:
+        self.rows, self.draws, self.twins, self.end, self.levels = rows, draws, twins, end, levels
+        self.is_ended = torch.tensor([row.predicts == "end of codes" for row in rows])
+        self.codes: list[Tensor] = []
+        self.log_p = self.own = 0.0
+
+    def __call__(self, level: int, logits: Tensor) -> Tensor:
+        """The end is decided by the first level, or by the row; the other levels follow it."""
+        own = logits[: len(self.rows)]
+        guided = own.clone()
+        if self.twins:
+            free = own.clone()
+            free[self.twins] = logits[len(self.rows) :]
+            guided = apply_cfg(own, free, self.draws)
+        if level:
+            guided[:, self.end] = -torch.inf
+        code, log_p = choose_class(guided, self.draws)
+        ended = self.codes[0] == self.end if level else self.is_ended.to(code.device)
+        code, log_p = code.masked_fill(ended, self.end), log_p.masked_fill(ended, 0.0)
+        self.codes.append(code)
+        self.log_p = self.log_p + log_p
+        self.own = self.own + F.log_softmax(own.float(), dim=-1).gather(1, code[:, None])[:, 0]
+        if level + 1 == self.levels:
+            self._note()
+        return torch.cat([code, code[self.twins]])
+
+    def _note(self) -> None:
+        assert isinstance(self.log_p, Tensor)
+        assert isinstance(self.own, Tensor)
+        codes = torch.stack(self.codes, dim=1).cpu()
+        for row, chosen, log_p, own in zip(self.rows, codes, self.log_p.tolist(), self.own.tolist(), strict=True):
+            row.chosen_codes = chosen, log_p, own
 
 
-def _at_scale(quantiser: MultiScaleBits, total: Tensor, k: int) -> Tensor:
-    return quantiser.down(total, k).flatten(2).transpose(1, 2)
+def _rows_of(hidden: Hidden, chosen: list[int]) -> tuple[list[Row], Draws]:
+    rows = [hidden.rows[r] for r in chosen]
+    return rows, Draws([row.sampling() for row in rows], [row.stream for row in rows])
+
+
+def _event(
+    hidden: Hidden, r: int, group: Group, value: object, log_p: float, own: float, positions: int, frame: int = 0, scale: int = 0
+) -> Event:
+    """Counts a choice of a row, and tells it."""
+    row = hidden.rows[r]
+    row.log_prob += log_p
+    row.log_likelihood += own
+    experts = hidden.experts[:, hidden.own[r], -positions:] if row.request.experts else None
+    return Event(row.ticket, row.sample, group, value, log_p, own, frame, scale, experts)

@@ -1,7 +1,13 @@
-"""Draws choices from logits, with temperature, top-p and classifier-free guidance."""
+"""Draws choices from logits, row by row, with temperature, top-p and classifier-free guidance.
 
+Shapes: R rows, each with a sampling and a stream of random numbers of its own.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,12 +26,12 @@ class Sampling:
 
     def __post_init__(self) -> None:
         for name, value in (("temperature", self.temperature), ("first_frame_temperature", self.first_frame_temperature)):
-            if value is not None and value < 0:
-                raise ValueError(f"{name} = {value} must not be negative")
+            if value is not None and not 0 <= value < float("inf"):
+                raise ValueError(f"{name} = {value} must be a number from 0 on")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p = {self.top_p} must lie in (0, 1]")
-        if self.guidance < 0:
-            raise ValueError(f"guidance = {self.guidance} must not be negative")
+        if not 0 <= self.guidance < float("inf"):
+            raise ValueError(f"guidance = {self.guidance} must be a number from 0 on")
 
 
 DEFAULTS = {
@@ -44,31 +50,77 @@ def at_frame(sampling: Sampling, frame: int) -> Sampling:
     return replace(sampling, temperature=sampling.first_frame_temperature)
 
 
-def apply_cfg(logits: Tensor, sampling: Sampling) -> Tensor:
-    """Logits of the conditioned rows; under guidance the second half of the rows is unconditioned."""
-    if not sampling.guidance:
-        return logits
-    conditioned, free = logits.chunk(2)
-    return conditioned + sampling.guidance * (conditioned - free)
+def stream(seed: int | tuple[int, ...], sample: int) -> np.random.Generator:
+    """The random numbers of one sample: a seed of any size, or several, and the number of the sample."""
+    seeds = seed if isinstance(seed, tuple) else (seed,)
+    spelled = ",".join(str(int(part)) for part in (*seeds, sample))
+    return np.random.default_rng(int.from_bytes(blake2b(spelled.encode(), digest_size=16).digest(), "little"))
 
 
-def choose_class(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
-    """One class per row of `[..., classes]`."""
-    if sampling.temperature == 0:
-        return logits.argmax(dim=-1)
-    p = F.softmax(logits.float() / sampling.temperature, dim=-1)
-    if sampling.top_p < 1:
+@dataclass(frozen=True)
+class Draws:
+    """How R rows choose: what their samplings say, `[R]` each, and the streams that they draw from."""
+
+    samplings: Sequence[Sampling]
+    streams: Sequence[np.random.Generator]
+
+    @property
+    def greedy(self) -> bool:
+        """Whether no row draws at random."""
+        return all(sampling.temperature == 0 for sampling in self.samplings)
+
+    def column(self, name: str, like: Tensor) -> Tensor:
+        """A number of the samplings, to go with logits `[R, ...]`."""
+        values = torch.tensor([getattr(sampling, name) for sampling in self.samplings], dtype=like.dtype, device=like.device)
+        return values.view(-1, *(1,) * (like.dim() - 1))
+
+    def uniform(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
+        """Numbers from [0, 1), `[R, *shape]`; a greedy row leaves its stream alone."""
+        drawn = [
+            np.zeros(shape) if sampling.temperature == 0 else rng.random(shape)
+            for sampling, rng in zip(self.samplings, self.streams, strict=True)
+        ]
+        return torch.from_numpy(np.stack(drawn)).to(device)
+
+
+def apply_cfg(logits: Tensor, free: Tensor, draws: Draws) -> Tensor:
+    """l + g (l - l_free) of conditioned and unconditioned logits `[R, ...]`."""
+    return logits + draws.column("guidance", logits) * (logits - free)
+
+
+def choose_class(logits: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+    """One class of each row of `[R, classes]`, and the log-probability of that choice."""
+    likeliest = logits.argmax(dim=-1)
+    if draws.greedy:
+        return likeliest, torch.zeros(len(logits), device=logits.device)
+    wide = logits.double()
+    temperature, top_p = draws.column("temperature", wide), draws.column("top_p", wide)
+    greedy = temperature == 0
+    p = F.softmax(wide / temperature.masked_fill(greedy, 1.0), dim=-1)
+    if any(sampling.top_p < 1 for sampling in draws.samplings):
         ordered, index = p.sort(dim=-1, descending=True)
-        beyond = ordered.cumsum(dim=-1) - ordered > sampling.top_p
+        beyond = ordered.cumsum(dim=-1) - ordered > top_p
         p = torch.zeros_like(p).scatter(-1, index, ordered.masked_fill(beyond, 0.0))
-    return torch.multinomial(p.flatten(0, -2), 1, generator=generator)[:, 0].view(logits.shape[:-1])
+    below = p.cumsum(dim=-1)
+    total = below[:, -1:]
+    # The first class whose share of [0, total) holds the draw: a class without a share holds none.
+    drawn = (below <= draws.uniform((1,), logits.device) * total).sum(dim=-1).clamp_max(logits.shape[-1] - 1)
+    chosen = torch.where(greedy[:, 0], likeliest, drawn)
+    log_p = (p / total).gather(1, chosen[:, None])[:, 0].log().float()
+    return chosen, log_p.masked_fill(greedy[:, 0], 0.0)
 
 
-def choose_bits(logits: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
-    """Every bit on its own, bool; top-p settles a bit whose likelier value holds that share alone."""
-    if sampling.temperature == 0:
-        return logits > 0
-    p = torch.sigmoid(logits.float() / sampling.temperature)
-    if sampling.top_p < 1:
-        p = torch.where(p >= sampling.top_p, 1.0, torch.where(p <= 1 - sampling.top_p, 0.0, p))
-    return torch.rand(p.shape, generator=generator) < p
+def choose_bits(logits: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
+    """Every bit of `[R, cells, bits]` on its own, bool, and the log-probability of a row's; top-p settles a bit whose likelier
+    value holds that share alone."""
+    if draws.greedy:
+        return logits > 0, torch.zeros(len(logits), device=logits.device)
+    wide = logits.double()
+    temperature, top_p = draws.column("temperature", wide), draws.column("top_p", wide)
+    greedy = temperature == 0
+    p = torch.sigmoid(wide / temperature.masked_fill(greedy, 1.0))
+    settled = (top_p < 1) & (torch.maximum(p, 1 - p) >= top_p)
+    p = torch.where(settled, (p > 0.5).double(), p)
+    bits = torch.where(greedy, logits > 0, draws.uniform(tuple(logits.shape[1:]), logits.device) < p)
+    log_p = torch.where(bits, p, 1 - p).log().masked_fill(greedy, 0.0).flatten(1).sum(dim=1)
+    return bits, log_p.float()

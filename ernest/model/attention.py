@@ -3,39 +3,14 @@
 Shapes: B rows, S positions (queries), C positions (keys, cached ones first), G query heads, K key heads, d head width.
 """
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ernest.config.recipe import ModelConfig
+from ernest.model.cache import LayerCache
 from ernest.model.norm import RMSNorm
 from ernest.sequence.positions import rotate
-
-
-@dataclass
-class LayerCache:
-    """Keys and values `[B, K, C, d]` of one layer, written in place as positions arrive. Rows hold `length` `[B]` positions each;
-    `end` bounds them all, and is known without asking a device."""
-
-    keys: Tensor
-    values: Tensor
-    length: Tensor
-    end: int = 0
-
-    def extend(self, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Writes `[B, K, S, d]` behind what each row holds; returns the keys and values up to the longest row's new end."""
-        count = keys.shape[2]
-        index = (self.length[:, None] + torch.arange(count, device=keys.device))[:, None, :, None].expand_as(keys)
-        self.keys.scatter_(2, index, keys.to(self.keys.dtype))
-        self.values.scatter_(2, index, values.to(self.values.dtype))
-        self.length, self.end = self.length + count, self.end + count
-        return self.keys[:, :, : self.end], self.values[:, :, : self.end]
-
-    def cut(self, length: Tensor, end: int) -> None:
-        """Forgets what stands behind `length` `[B]`, of which `end` is the largest."""
-        self.length, self.end = length, end
 
 
 class Attention(nn.Module):
@@ -93,14 +68,3 @@ def as_bias(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """The bias that `mask` adds to scores: 0 where it allows, minus infinity elsewhere. A bias passes unchanged, so that a stack
     of layers can make it once."""
     return torch.zeros_like(mask, dtype=dtype).masked_fill_(~mask, -torch.inf) if mask.dtype == torch.bool else mask
-
-
-def new_cache(config: ModelConfig, rows: int, length: int, device: torch.device, dtype: torch.dtype) -> list[LayerCache]:
-    """An empty cache of every layer."""
-    shape = rows, config.kv_heads, length, config.head_dim
-    none = torch.zeros(rows, dtype=torch.long, device=device)
-
-    def empty() -> Tensor:
-        return torch.zeros(shape, device=device, dtype=dtype)
-
-    return [LayerCache(empty(), empty(), none) for _ in range(config.layers)]

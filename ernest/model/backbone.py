@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from ernest.config.recipe import ModelConfig
-from ernest.model.attention import Attention, LayerCache
+from ernest.model.attention import Attention
+from ernest.model.cache import LayerCache
 from ernest.model.experts import Experts, RouterOutput
 from ernest.model.norm import RMSNorm
 from ernest.model.submodel import SubModels
@@ -109,10 +110,11 @@ def _some_rows(
     cache: LayerCache | None,
 ) -> tuple[Tensor, RouterOutput]:
     assert routing.submodels is not None
-    if cache is not None and running:
-        raise ValueError(f"layer {layer}: with a cache, all rows run it or none")
     rows = torch.tensor(running, dtype=torch.long, device=x.device)
-    y, router_output = block(x[rows], (angles[0][rows], angles[1][rows]), mask[rows], layer, routing.of_rows(running, rows))
+    here = angles[0][rows], angles[1][rows]
+    y, router_output = block(
+        x[rows], here, mask[rows], layer, routing.of_rows(running, rows), None if cache is None else cache.of_rows(rows)
+    )
     ids = router_output.expert_ids
     expert_ids = ids.new_full((len(x), ids.shape[1], routing.submodels.most), -1)
     expert_ids[rows, :, : ids.shape[2]] = ids

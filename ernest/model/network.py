@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from ernest.config.recipe import ModelConfig
 from ernest.config.tokenizer_spec import TokenizerSpec
 from ernest.device import compute_dtype
-from ernest.model.attention import LayerCache, as_bias
+from ernest.model.attention import as_bias
 from ernest.model.backbone import Backbone, Routing, draw_as_constructed, init_matrices
+from ernest.model.cache import LayerCache
 from ernest.model.encoder import Encoder
 from ernest.model.experts import RouterOutput
 from ernest.model.heads import AudioHeads, MTPHead

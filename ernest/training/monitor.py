@@ -87,7 +87,7 @@ def _compare(example: Example, engine: Engine) -> tuple[Text, Text, Text] | None
         return given, Text(engine.texts([prompt])[0]), Text(last.data)
     if last.form == "latent" and not last.video:
         true = engine.tokenizers.vision.quantiser.history(torch.from_numpy(last.data).float()).total
-        return given, _draw(engine.pictures([prompt])[0]), _draw(engine.draw([true])[0, 0])
+        return given, _draw(engine.pictures([prompt])[0]), _draw(engine.draw([true])[0][0])
     return None
 
 

@@ -12,7 +12,8 @@ import torch
 
 from ernest.evaluation.directions import DIRECTIONS, Criterion, Direction, held_out
 from ernest.evaluation.evaluate import evaluate
-from ernest.generation.engine import Engine, MaxLengths
+from ernest.generation.engine import Engine
+from ernest.generation.request import MaxLengths
 from ernest.generation.sampling import Sampling
 from ernest.lcnet.network import PPLCNet, small_images
 from ernest.sequence.record import Record, Segment
@@ -32,7 +33,14 @@ class ByHeart:
         self.answers, self.tokenizers, self.asked = answers, tokenizers(), []
         self.texts = self.pictures = self.sounds = self.videos = self.answer
 
-    def answer(self, prompts: Sequence[Any], sampling: Sampling | None, seed: int, first: torch.Tensor | None = None) -> Any:
+    def answer(
+        self,
+        prompts: Sequence[Any],
+        sampling: Sampling | None,
+        seed: int,
+        first: torch.Tensor | None = None,
+        frames: int | None = None,
+    ) -> Any:
         self.asked.append((prompts, sampling, seed, first))
         return self.answers
 

@@ -2,17 +2,21 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from ernest.generation.sampling import Sampling, apply_cfg, at_frame, choose_bits, choose_class
-
-
-def generator() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
+from ernest.generation.sampling import Draws, Sampling, apply_cfg, at_frame, choose_bits, choose_class, stream
 
 
-def shares(p: list[float], sampling: Sampling, draws: int = 20_000) -> torch.Tensor:
-    logits = torch.tensor(p).log().expand(draws, -1)
-    return torch.bincount(choose_class(logits, sampling, generator()), minlength=len(p)) / draws
+def draws(sampling: Sampling, rows: int) -> Draws:
+    return Draws([sampling] * rows, [stream(0, row) for row in range(rows)])
+
+
+def shares(p: list[float], sampling: Sampling, rows: int = 20_000) -> torch.Tensor:
+    """Of the classes; a choice's log-probability is that of the share which its class should have."""
+    classes, log_p = choose_class(torch.tensor(p).log().expand(rows, -1), draws(sampling, rows))
+    found = torch.bincount(classes, minlength=len(p)) / rows
+    torch.testing.assert_close(found[classes], log_p.exp(), atol=0.015, rtol=0)
+    return found
 
 
 def test_classes_come_as_often_as_their_probability():
@@ -33,23 +37,47 @@ def test_top_p_keeps_the_fewest_that_hold_the_share(top_p, kept):
 
 
 def test_bits():
-    logits = torch.tensor([2.0, -1.0, 0.5, -3.0]).expand(20_000, 4)
-    often = choose_bits(logits, Sampling(), generator()).float().mean(0)
-    torch.testing.assert_close(often, torch.sigmoid(logits[0]), atol=0.015, rtol=0)
-    assert torch.equal(choose_bits(logits, Sampling(temperature=0.0), generator()), logits > 0)
-    settled = choose_bits(logits, Sampling(top_p=0.85), generator()).float().mean(0)
+    rows = 20_000
+    logits = torch.tensor([2.0, -1.0, 0.5, -3.0]).expand(rows, 1, 4)
+    bits, log_p = choose_bits(logits, draws(Sampling(), rows))
+    torch.testing.assert_close(bits.float().mean((0, 1)), torch.sigmoid(logits[0, 0]), atol=0.015, rtol=0)
+    expected = -F.binary_cross_entropy_with_logits(logits, bits.float(), reduction="none").sum((1, 2))
+    torch.testing.assert_close(log_p, expected)
+    greedy, log_p = choose_bits(logits, draws(Sampling(temperature=0.0), rows))
+    assert torch.equal(greedy, logits > 0)
+    assert not log_p.any()
+    settled = choose_bits(logits, draws(Sampling(top_p=0.85), rows))[0].float().mean((0, 1))
     assert settled[[0, 3]].tolist() == [1.0, 0.0]
     assert (settled[[1, 2]] * (1 - settled[[1, 2]])).min() > 0.1
 
 
+def test_rows_choose_by_samplings_of_their_own():
+    samplings = [Sampling(temperature=0.0), Sampling(), Sampling(top_p=0.4), Sampling(temperature=0.1)] * 3000
+    some = Draws(samplings, [stream(5, row) for row in range(len(samplings))])
+    logits = torch.tensor([0.2, 0.5, 0.3]).log().expand(len(samplings), -1)
+    classes, log_p = choose_class(logits, some)
+    for n in (0, 2):
+        assert (classes[n::4] == 1).all()
+        assert not log_p[n::4].any()
+    found = torch.bincount(classes[1::4], minlength=3) / 3000
+    torch.testing.assert_close(found, torch.tensor([0.2, 0.5, 0.3]), atol=0.03, rtol=0)
+    assert (classes[3::4] == 1).float().mean() > 0.95
+
+
+def test_a_stream_is_that_of_a_seed_and_a_sample_of_any_size():
+    seeds = [0, 1, -1, 2**64, 10**40, -(10**40), (0, 1), (1, 0), (2, 3)]
+    firsts = [stream(seed, sample).random() for seed in seeds for sample in range(3)]
+    assert len(set(firsts)) == 3 * len(seeds)
+    assert stream(10**40, 2).random() == stream(10**40, 2).random()
+
+
 def test_guidance_pushes_away_from_the_free_half():
-    logits = torch.tensor([[1.0, 2.0], [0.5, 3.0]])
-    assert apply_cfg(logits, Sampling(guidance=2.0)).tolist() == [[2.0, 0.0]]
-    assert apply_cfg(logits, Sampling()) is logits
+    own, free = torch.tensor([[1.0, 2.0]]), torch.tensor([[0.5, 3.0]])
+    assert apply_cfg(own, free, draws(Sampling(guidance=2.0), 1)).tolist() == [[2.0, 0.0]]
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("temperature", -0.1), ("top_p", 0.0), ("top_p", 1.1), ("guidance", -1.0)]
+    ("field", "value"), [("temperature", -0.1), ("top_p", 0.0), ("top_p", 1.1), ("guidance", -1.0), ("temperature", float("nan"))]
 )  # fmt: skip
 def test_settings_out_of_range_are_named(field, value):
     with pytest.raises(ValueError, match=f"{field} = {value}"):

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from ernest.config.recipe import ModelConfig
-from ernest.model.attention import Attention, attend, attend_explicitly, new_cache
+from ernest.model.attention import Attention, attend, attend_explicitly
+from ernest.model.cache import Cache
 from ernest.model.norm import RMSNorm
 from ernest.sequence.mask import allowed
 from ernest.sequence.positions import rotary_angles, rotate
@@ -78,14 +79,16 @@ def test_cache_equals_no_cache():
     group = torch.tensor([*range(8), *[8] * 6, *range(9, 19)])[None].expand(B, S)
     document = torch.zeros_like(group)
     whole = attention(x, angles, allowed(document, group, document, group))
-    cache = new_cache(CONFIG, B, S, x.device, x.dtype)[0]
+    cache = Cache(CONFIG, x.device, x.dtype)
     parts, start = [], 0
     with torch.no_grad():
         for length in group[0].unique_consecutive(return_counts=True)[1].tolist():
             end = start + length
-            mask = allowed(document[:, start:end], group[:, start:end], document[:, :end], group[:, :end])
+            now = document[:, start:end], group[:, start:end]
+            caches = cache.write(range(B), [start] * B, *(part.contiguous() for part in now))
+            mask = allowed(*now, *cache.seen(caches, B))
             here = angles[0][:, start:end], angles[1][:, start:end]
-            parts.append(attention(x[:, start:end], here, mask, cache))
+            parts.append(attention(x[:, start:end], here, mask, caches[0]))
             start = end
     torch.testing.assert_close(torch.cat(parts, dim=1), whole, rtol=1e-5, atol=1e-5)
 
@@ -104,18 +107,20 @@ def test_rows_of_different_lengths_in_one_cache_are_as_if_alone():
         mask = torch.ones(end, end, dtype=torch.bool).tril()[None]
         return attention(x[row : row + 1, :end], tuple(a[row : row + 1, :end] for a in angles), mask)[0, lengths[row] :]
 
-    cache = new_cache(CONFIG, B, x.shape[1], x.device, x.dtype)[0]
-    held = torch.tensor(lengths)
+    cache = Cache(CONFIG, x.device, x.dtype)
+    slots = [2, 0]  # neither in order nor without gaps
     here = torch.arange(width).expand(B, width)
-    attention(x[:, :width], tuple(a[:, :width] for a in angles), here[:, :, None] >= here[:, None], cache)
-    cache.cut(held, width)
-    parts = []
+    caches = cache.write(slots, [0] * B, torch.where(here < torch.tensor(lengths)[:, None], 0, -1), here.contiguous())
+    attention(x[:, :width], tuple(a[:, :width] for a in angles), here[:, :, None] >= here[:, None], caches[0])
+    parts, held = [], list(lengths)
     for count in steps:
-        at = cache.length[:, None] + torch.arange(count)
+        at = torch.tensor(held)[:, None] + torch.arange(count)
         take = lambda values, at=at: values.gather(1, at[..., None].expand(-1, -1, values.shape[-1]))  # noqa: E731
-        mask = at[:, :, None] >= torch.arange(cache.end + count)
-        parts.append(attention(take(x), tuple(take(a) for a in angles), mask, cache))
-    assert cache.length.tolist() == [10, 16]
+        document = torch.zeros_like(at)
+        caches = cache.write(slots, held, document, at)
+        mask = allowed(document, at, *cache.seen(caches, B))
+        parts.append(attention(take(x), tuple(take(a) for a in angles), mask, caches[0]))
+        held = [length + count for length in held]
     together = torch.cat(parts, dim=1)
     for row in range(B):
         torch.testing.assert_close(together[row], alone(row), rtol=1e-5, atol=1e-6)

@@ -10,7 +10,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ernest.config.recipe import ModelConfig
 from ernest.config.tokenizer_spec import TokenizerSpec
-from ernest.model.attention import Attention, new_cache
+from ernest.model.attention import Attention
+from ernest.model.cache import Cache
 from ernest.model.cost import (
     active_parameters,
     cache_bytes,
@@ -92,8 +93,8 @@ def test_operations_of_the_forward_pass():
 def test_bytes_of_a_cache_are_those_of_its_tensors():
     config = CONFIGS[1]
     for part in (full(config), submodel(config)):
-        cache = new_cache(reduced(config, part), 1, 40, torch.device("meta"), torch.bfloat16)
-        held = sum(tensor.nbytes for layer in cache for tensor in (layer.keys, layer.values))
+        cache = Cache(reduced(config, part), torch.device("meta"), torch.bfloat16, 1, 40)
+        held = cache.keys.nbytes + cache.values.nbytes
         assert cache_bytes(config, 40, 2, part) == held
         assert token_bytes(config, 40, 2, part) == held + 2 * active_parameters(config, part)
 

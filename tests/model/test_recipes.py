@@ -12,7 +12,8 @@ from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import ModelConfig
 from ernest.data.collate import collate
 from ernest.data.examples import EncodedSegment
-from ernest.generation.engine import Engine, MaxLengths
+from ernest.generation.engine import Engine
+from ernest.generation.request import MaxLengths
 from ernest.model.network import Ernest
 from ernest.model.slicing import choose, expert_importance, extract
 from ernest.model.submodel import draw, stack
@@ -55,7 +56,7 @@ def use(config: ModelConfig, bf16: bool) -> None:
     importance = expert_importance(model, [batch])
     small = extract(model, choose(model, importance, LEVELS + 1, max(1, config.experts // 2), 1))
     engine = Engine(small, tokenizers(), max_lengths=MaxLengths(tokens=1), bf16=bf16)
-    assert len(engine.generate([[EncodedSegment("text", "a", False)]], "text").log_likelihood) == 1
+    assert len(engine.answers([[EncodedSegment("text", "a", False)]], "text")) == 1
 
 
 @pytest.mark.parametrize("bf16", [False, True], ids=["float32", "bfloat16"])

@@ -1,0 +1,106 @@
+"""What is asked of the engine, and what comes back: requests, events group by group, and answers."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from torch import Tensor
+
+from ernest.config.media import MediaSpec
+from ernest.data.examples import EncodedSegment
+from ernest.generation.sampling import DEFAULTS, Sampling
+from ernest.model.submodel import SubModel
+from ernest.sequence.record import KINDS, Kind
+from ernest.tokenizers.audio import SAMPLES
+
+End = Literal["end", "length", "cancelled"]
+Group = Literal["token", "bits", "codes", "end"]
+
+
+@dataclass(frozen=True)
+class MaxLengths:
+    """The longest segment of each kind, and the most segments."""
+
+    tokens: int = MediaSpec.longest_text
+    frames: int = MediaSpec.frames
+    codec_frames: int = round(MediaSpec.longest_answer * MediaSpec.sample_rate / SAMPLES)
+    segments: int = 8
+    """Of an answer whose kinds the model chooses."""
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """A prompt of given segments, and the `kinds` of the segments to make, in order; None leaves them to the model, which
+    decides by its control tokens.
+
+    `sampling` None is the usual one of each kind. `samples` answers share the prompt; each draws by `seed` and its own number.
+    `submodel` None is the engine's. A video has as many frames as the model will, or `frames`; `first_frames`, latents
+    `[frames, bits, rows, columns]`, are its beginning. `experts` asks for the experts behind every choice.
+    """
+
+    prompt: tuple[EncodedSegment, ...]
+    kinds: tuple[Kind, ...] | None
+    sampling: Sampling | None = None
+    seed: int | tuple[int, ...] = 0
+    samples: int = 1
+    submodel: SubModel | None = None
+    frames: int | None = None
+    first_frames: Tensor | None = None
+    experts: bool = False
+
+    def __post_init__(self) -> None:
+        if self.kinds is not None and not self.kinds:
+            raise ValueError("kinds: name at least one, or None to let the model decide")
+        if self.samples < 1:
+            raise ValueError(f"samples = {self.samples} must be at least 1")
+        if self.frames is not None and self.frames < 1:
+            raise ValueError(f"frames = {self.frames} must be at least 1")
+
+    def sampling_of(self, kind: Kind) -> Sampling:
+        return DEFAULTS[kind] if self.sampling is None else self.sampling
+
+    @property
+    def guided(self) -> bool:
+        """Whether an unconditioned row runs beside each sample."""
+        return any(self.sampling_of(kind).guidance > 0 for kind in self.kinds or KINDS)
+
+
+@dataclass(frozen=True, eq=False)
+class MadeSegment:
+    """A segment as the model made it. `value` by kind: token ids; latent sums float `[frames, bits, rows, columns]`; codes
+    `[frames, levels]`. `bits`, bool `[frames, cells, bits]`, are those of a picture or video that its sums were made from."""
+
+    kind: Kind
+    value: Any
+    bits: Tensor | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What was made for one sample. `log_likelihood` is that of the choices under the model itself, at temperature 1, unguided
+    and unrestricted; `log_prob` that under the policy that sampled them. What is laid down and not chosen, counts in neither.
+    `end` says whether the model ended it, a length, or a cancel."""
+
+    segments: tuple[MadeSegment, ...]
+    log_likelihood: float
+    log_prob: float
+    end: End
+
+
+@dataclass(frozen=True, eq=False)
+class Event:
+    """One group that was chosen for a sample of a ticket, or with `answer` the sample's end.
+
+    `value` by `group`: a token id; the bits bool `[cells, bits]` of `scale` of `frame`; codes `[levels]` of a codec frame, the
+    end of audio among them. `experts`, `[layers, positions, k]` with -1 for none, ran at the positions that predict the group.
+    """
+
+    ticket: int
+    sample: int
+    group: Group
+    value: Any = None
+    log_prob: float = 0.0
+    log_likelihood: float = 0.0
+    frame: int = 0
+    scale: int = 0
+    experts: Tensor | None = field(default=None, repr=False)
+    answer: Answer | None = field(default=None, repr=False)

@@ -1,0 +1,231 @@
+"""Runs prompts and groups of rows through the trunk, each in its slots of the cache; equal prompts and beginnings run once."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ernest.data.collate import collate
+from ernest.device import autocast
+from ernest.generation.prompts import Prompt, common_length
+from ernest.generation.row import Row
+from ernest.model.backbone import Routing
+from ernest.model.cache import Cache
+from ernest.model.network import Ernest
+from ernest.model.submodel import SubModel, SubModels, full, stack
+from ernest.sequence.mask import allowed
+from ernest.tokenizers.bundle import Tokenizers
+
+Hook = Callable[[int, Tensor], Tensor]
+SHARED_AT_LEAST = 32
+"""Positions that two prompts must share, if not all but the last, before it pays to run the rest of one behind the other."""
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """Hidden states `[B, n, width]` of the last group of some rows, and the experts `[layers, B, n, k]` that ran there. Row r
+    stands at `own[r]`, and its unconditioned twin at `free[r]`, or at `own[r]` again where it has none."""
+
+    rows: list[Row]
+    states: Tensor
+    experts: Tensor
+    own: list[int]
+    free: list[int]
+
+
+class Slots:
+    """The cache of an engine, and who stands in it: slots 0, 1, … without gaps."""
+
+    def __init__(self, model: Ernest, tokenizers: Tokenizers, bf16: bool) -> None:
+        self.model, self.tokenizers, self.bf16 = model, tokenizers, bf16
+        self.device = model.token_embedding.weight.device
+        self.cache = Cache(model.config, self.device, torch.bfloat16 if bf16 else torch.float32)
+        self.owners: list[Row] = []
+        self._stacked: dict[tuple[SubModel | None, ...], SubModels | None] = {}
+
+    # -------------------------------------------------------------- rows come and go
+
+    def prefill(self, rows: Sequence[Row], prompts: Sequence[Sequence[Prompt]]) -> Hidden | None:
+        """Rows with their prompts, conditioned and unconditioned; hidden states of the last positions, None of no positions."""
+        live = list(dict.fromkeys(self.owners))
+        places: dict[tuple[SubModel | None, bytes], list[int]] = {}
+        leaders: list[tuple[Prompt, Row]] = []
+        for row, own in zip(rows, prompts, strict=True):
+            for prompt in own:
+                key = row.submodel, prompt.key.tobytes()
+                if key not in places:
+                    leaders.append((prompt, row))
+                places.setdefault(key, []).append(len(self.owners))
+                row.slots.append(len(self.owners))
+                self.owners.append(row)
+            row.start(tuple(own))
+        self.cache.reserve(len(self.owners), max(len(own[0]) for own in prompts) + 1)
+        slots = [shared[0] for shared in places.values()]
+        number = {slot: n for n, shared in enumerate(places.values()) for slot in shared}
+        states, experts = self._run_leaders(leaders, slots, live)
+        for (prompt, _), shared in zip(leaders, places.values(), strict=True):
+            if len(shared) > 1 and len(prompt):
+                self.cache.copy([shared[0]] * (len(shared) - 1), shared[1:], len(prompt))
+        asked = [row for row in rows if row.length]
+        if not asked or states is None or experts is None:
+            return None
+        return Hidden(asked, states, experts, [number[row.slots[0]] for row in asked], [number[row.slots[-1]] for row in asked])
+
+    def release(self, rows: Sequence[Row]) -> None:
+        """Rows leave; the last ones move into the gaps."""
+        gone = {slot for row in rows for slot in row.slots}
+        for slot in gone:
+            self.cache.clear(slot)
+        staying = len(self.owners) - len(gone)
+        gaps = sorted(slot for slot in gone if slot < staying)
+        movers = [slot for slot in range(staying, len(self.owners)) if slot not in gone]
+        for gap, slot in zip(gaps, movers, strict=True):
+            owner = self.owners[gap] = self.owners[slot]
+            owner.slots[owner.slots.index(slot)] = gap
+        if movers:
+            self.cache.copy(movers, gaps, max(self.owners[gap].length for gap in gaps))
+            for slot in movers:
+                self.cache.clear(slot)
+        del self.owners[staying:]
+        for row in rows:
+            row.slots = []
+
+    # -------------------------------------------------------------- prompts
+
+    def _run_leaders(
+        self, leaders: list[tuple[Prompt, Row]], slots: list[int], live: list[Row]
+    ) -> tuple[Tensor | None, Tensor | None]:
+        """Runs each of the different prompts once: those that begin like another one, behind the rest."""
+        donors = _Donors()
+        for row in live:
+            for prompt, slot in zip(row.prompts, row.slots, strict=True):
+                donors.add(prompt, row.submodel, slot)
+        starts, later = [0] * len(leaders), []
+        for n, ((prompt, row), slot) in enumerate(zip(leaders, slots, strict=True)):
+            donor = donors.find(prompt, row.submodel)
+            if donor is None:
+                donors.add(prompt, row.submodel, slot)
+            else:
+                starts[n] = donor[1]
+                later.append((n, donor[0]))
+        behind = {n for n, _ in later}
+        states: dict[int, tuple[Tensor, Tensor]] = {}
+        self._run_by_length([n for n in range(len(leaders)) if n not in behind], leaders, slots, starts, states)
+        for n, donor in later:
+            self.cache.copy([donor], [slots[n]], starts[n])
+        self._run_by_length([n for n, _ in later], leaders, slots, starts, states)
+        if not states:
+            return None, None
+        blank = tuple(torch.zeros_like(part) for part in next(iter(states.values())))
+        ordered = [states.get(n, blank) for n in range(len(leaders))]
+        return torch.stack([one for one, _ in ordered]), torch.stack([experts for _, experts in ordered], dim=1)
+
+    def _run_by_length(
+        self,
+        numbers: list[int],
+        leaders: list[tuple[Prompt, Row]],
+        slots: list[int],
+        starts: list[int],
+        states: dict[int, tuple[Tensor, Tensor]],
+    ) -> None:
+        """Those of a length go together: padding stays below half."""
+        counts = {n: len(leaders[n][0]) - starts[n] for n in numbers}
+        waiting = [n for n in numbers if counts[n]]
+        longest = max(counts.values(), default=0)
+        while waiting:
+            together = [n for n in waiting if 2 * counts[n] + 16 >= longest]
+            waiting = [n for n in waiting if 2 * counts[n] + 16 < longest]
+            longest = max((counts[n] for n in waiting), default=0)
+            if together:
+                found = self._run_prompts(
+                    [leaders[n] for n in together], [slots[n] for n in together], [starts[n] for n in together]
+                )
+                states.update(zip(together, found, strict=True))
+
+    def _run_prompts(self, leaders: list[tuple[Prompt, Row]], slots: list[int], starts: list[int]) -> list[tuple[Tensor, Tensor]]:
+        """Hidden state `[1, width]` and experts `[layers, 1, k]` of each prompt's last position; runs what follows `starts`."""
+        counts = [len(prompt) - start for (prompt, _), start in zip(leaders, starts, strict=True)]
+        tails = [[prompt.tail(start)] for (prompt, _), start in zip(leaders, starts, strict=True)]
+        batch = collate(tails, max(counts), self.tokenizers).to(self.device)
+        x = self.model.embed(batch)
+        submodels = self._submodels([row.submodel for _, row in leaders])
+        hidden, experts = self._run(x, slots, starts, batch.document, batch.group, batch.position, submodels, _nothing)
+        return [(hidden[b, count - 1 :][:1], experts[:, b, count - 1 :][:, :1]) for b, count in enumerate(counts)]
+
+    # -------------------------------------------------------------- groups
+
+    def advance(self, rows: list[Row], x: Tensor, position: np.ndarray, hook: Callable[["Hidden"], Hook]) -> Hidden:
+        """The next `n` positions of rows, with inputs `x` `[rows, n, width]` and (t, h, w) `position` `[rows, n, 3]`; `hook` gets
+        the places of the rows and makes what comes after each layer."""
+        standing = sorted((slot, r) for r, row in enumerate(rows) for slot in row.slots)
+        slots, of = [slot for slot, _ in standing], [r for _, r in standing]
+        number = {slot: b for b, slot in enumerate(slots)}
+        places = Hidden(rows, x, x, [number[row.slots[0]] for row in rows], [number[row.slots[-1]] for row in rows])
+        twins = of != list(range(len(rows)))
+        index = torch.tensor(of, device=self.device)
+        starts = [rows[r].length for r in of]
+        group = torch.tensor([[rows[r].groups] for r in of], device=self.device).expand(-1, x.shape[1])
+        where = torch.from_numpy(position).to(self.device)
+        x, where = (x[index], where[index]) if twins else (x, where)
+        submodels = self._submodels([rows[r].submodel for r in of])
+        document = torch.zeros_like(group)
+        hidden, experts = self._run(x, slots, starts, document, group, where, submodels, hook(places))
+        for row in rows:
+            row.length, row.groups = row.length + x.shape[1], row.groups + 1
+        return Hidden(rows, hidden, experts, places.own, places.free)
+
+    def _run(
+        self,
+        x: Tensor,
+        slots: list[int],
+        starts: list[int],
+        document: Tensor,
+        group: Tensor,
+        position: Tensor,
+        submodels: SubModels | None,
+        hook: Hook,
+    ) -> tuple[Tensor, Tensor]:
+        caches = self.cache.write(slots, starts, document.contiguous(), group.contiguous())
+        mask = allowed(document, group, *self.cache.seen(caches, len(slots)))
+        with autocast(x.device, self.bf16):
+            hidden, routed = self.model.trunk(x, position, mask, Routing(submodels), hook, caches)
+        missing = self.model.config.top_k - routed.expert_ids.shape[-1]
+        return hidden.float(), F.pad(routed.expert_ids, (0, missing), value=-1)
+
+    def _submodels(self, submodels: list[SubModel | None]) -> SubModels | None:
+        if not any(submodels):
+            return None
+        key = tuple(submodels)
+        if key not in self._stacked:
+            if len(self._stacked) >= 64:
+                self._stacked.clear()
+            everything = full(self.model.config)
+            self._stacked[key] = stack([one or everything for one in submodels], self.model.config, self.device)
+        return self._stacked[key]
+
+
+class _Donors:
+    """Prompts whose keys and values stand in a slot, found by how they begin."""
+
+    def __init__(self) -> None:
+        self.known: dict[tuple[SubModel | None, bytes], tuple[Prompt, int]] = {}
+
+    def add(self, prompt: Prompt, submodel: SubModel | None, slot: int) -> None:
+        for key in (prompt.key, prompt.key[:-1], prompt.key[:SHARED_AT_LEAST]):
+            if len(key):
+                self.known.setdefault((submodel, key.tobytes()), (prompt, slot))
+
+    def find(self, prompt: Prompt, submodel: SubModel | None) -> tuple[int, int] | None:
+        """A slot and how many positions to take from it; at least one is left over."""
+        for key in (prompt.key[:-1], prompt.key[:SHARED_AT_LEAST]):
+            donor = self.known.get((submodel, key.tobytes()))
+            if donor is not None and (shared := common_length(prompt, donor[0])):
+                return donor[1], shared
+        return None
+
+
+def _nothing(layer: int, x: Tensor) -> Tensor:
+    return x
