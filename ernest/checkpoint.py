@@ -1,11 +1,11 @@
 """Checkpoints: a folder of weights, sizes, recipe and tokenizers, written whole or not at all; nothing is ever unpickled."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ernest.config.recipe import ModelConfig
+from ernest.config.recipe import ModelConfig, SequenceConfig
 from ernest.config.tokenizer_spec import TokenizerSpec
 from ernest.overrides import build
 from ernest.storage import load_tensors, save_tensors, write_folder, write_text
@@ -15,6 +15,16 @@ if TYPE_CHECKING:  # torch takes seconds to import: a folder that is no checkpoi
 
     from ernest.model.network import Ernest
     from ernest.tokenizers.bundle import Tokenizers
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """What a model was trained on: directions such as image→text, where that is known; the words of its texts, in lower case; and
+    the most positions of a document."""
+
+    directions: tuple[str, ...]
+    words: tuple[str, ...]
+    positions: int
 
 
 def tokenizer_spec(tokenizers: "Tokenizers") -> TokenizerSpec:
@@ -32,20 +42,32 @@ def tokenizer_spec(tokenizers: "Tokenizers") -> TokenizerSpec:
     )
 
 
-def save_model(folder: Path, model: "Ernest", tokenizers: "Tokenizers", recipe: dict[str, Any], importance: "Tensor") -> None:
-    """Writes a checkpoint: weights, sizes, recipe, tokenizers, and what each expert contributes `[layers, experts]`."""
+def save_model(
+    folder: Path,
+    model: "Ernest",
+    tokenizers: "Tokenizers",
+    recipe: dict[str, Any],
+    importance: "Tensor",
+    learnt: Learnt | None = None,
+) -> None:
+    """Writes a checkpoint: weights, sizes, recipe, tokenizers, what each expert contributes `[layers, experts]`, and what the
+    model was trained on, where that is known."""
     weights = model.state_dict()
     with write_folder(folder, need=sum(value.nbytes for value in weights.values())) as aside:
         save_tensors(aside / "model.safetensors", weights)
         save_tensors(aside / "importance.safetensors", {"importance": importance})
         write_text(aside / "model.json", json.dumps({"model": asdict(model.config), "spec": asdict(model.spec)}, indent=1))
         write_text(aside / "recipe.json", json.dumps(recipe, indent=1))
+        if learnt is not None:
+            write_text(aside / "learnt.json", json.dumps(asdict(learnt), indent=1, ensure_ascii=False))
         tokenizers.save(aside / "tokenizers")
 
 
 def check_checkpoint(folder: Path, needs: str = "model.json") -> None:
     """Raises ValueError where `folder` is not a checkpoint, or not one with what is needed of it. Imports no torch."""
     if not (folder / needs).exists():
+        if (folder / "model" / needs).exists():
+            raise ValueError(f"{folder} is a run, not a checkpoint: did you mean {folder / 'model'}?")
         raise ValueError(f"{folder} is not a checkpoint: it has no {needs} (`ernest train` and `ernest demo` make one)")
 
 
@@ -55,12 +77,45 @@ def load_model(folder: Path) -> "tuple[Ernest, Tokenizers]":
     from ernest.model.network import Ernest
     from ernest.tokenizers.bundle import Tokenizers
 
-    sizes = json.loads((folder / "model.json").read_text())
-    model = Ernest(build(ModelConfig, sizes["model"]), build(TokenizerSpec, sizes["spec"]))
-    model.load_state_dict(load_tensors(folder / "model.safetensors"))
-    return model.eval().requires_grad_(False), Tokenizers.load(folder / "tokenizers")
+    sizes = _read(folder / "model.json")
+    try:
+        model = Ernest(build(ModelConfig, sizes["model"]), build(TokenizerSpec, sizes["spec"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder / 'model.json'}: damaged: {error!r}") from error
+    weights = folder / "model.safetensors"
+    try:
+        model.load_state_dict(load_tensors(weights))
+        tokenizers = Tokenizers.load(folder / "tokenizers")
+    except FileNotFoundError as error:
+        raise ValueError(f"{folder} is no whole checkpoint: {error.filename} is missing") from error
+    except RuntimeError as error:  # of load_state_dict, on many lines
+        raise ValueError(f"{weights}: its tensors are not those of a network of the sizes in model.json") from error
+    if tokenizer_spec(tokenizers) != model.spec:
+        raise ValueError(f"{folder / 'tokenizers'}: not the tokenizers of this network, whose sizes model.json holds")
+    return model.eval().requires_grad_(False), tokenizers
 
 
 def load_expert_importance(folder: Path) -> "Tensor":
     """The contribution of each expert of a checkpoint, `[layers, experts]`."""
     return load_tensors(folder / "importance.safetensors")["importance"]
+
+
+def load_learnt(folder: Path) -> Learnt:
+    """What the model of a checkpoint was trained on. Imports no torch."""
+    if (folder / "learnt.json").exists():
+        try:
+            return build(Learnt, _read(folder / "learnt.json"))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{folder / 'learnt.json'}: damaged: {error}") from error
+    recipe = _read(folder / "recipe.json") if (folder / "recipe.json").exists() else {}
+    return Learnt((), (), int(recipe.get("sequence", {}).get("length", SequenceConfig.length)))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        read = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: damaged: {error}") from error
+    if not isinstance(read, dict):
+        raise ValueError(f"{path}: damaged: expected a table")
+    return read

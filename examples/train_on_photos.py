@@ -48,7 +48,8 @@ def main(folder: Path) -> Path:
     recipe = load_recipe(find_recipe("tiny"), SMALL)
     checkpoint = train_on_records(read_lines(records), folder / "run", recipe, checkpoint=None)
     print(f"a model of {recipe.model.layers} layers, in {checkpoint}")
-    print(f"red-disc-40.png after {recipe.training.steps} steps: {describe(checkpoint, photos / 'red-disc-40.png')!r}")
+    (result,) = describe(checkpoint, [photos / "red-disc-40.png"])
+    print(f"red-disc-40.png after {recipe.training.steps} steps: {result.text!r}")
     return checkpoint
 
 

@@ -115,8 +115,8 @@ def test_a_checkpoint_is_loaded_as_the_docs_say(kept, monkeypatch):
     (kept.parent / "build/demo").mkdir(parents=True)
     kept.rename(kept.parent / "build/demo/model")
     page = Path(__file__).parents[1] / "docs/data.md"
-    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
+    code = re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL)
     found: dict = {}
-    exec(code, found)
+    exec("\n".join(code), found)
     assert found["picture"].shape == (32, 32, 3)
     assert isinstance(found["words"], str)

@@ -89,8 +89,8 @@ def test_commands_are_called_as_they_are_written(monkeypatch):
         monkeypatch, "generate", "model", "a red seven at the top left", "--to", "image", "-o", "seven.png", "--top-k", "1"
     )
     assert shown.func is model.generate
-    chosen = shown.keywords | dict(zip(("checkpoint", "prompt"), shown.args, strict=False))
-    assert chosen["prompt"] == "a red seven at the top left"
+    chosen = shown.keywords | dict(zip(("checkpoint", "prompts"), shown.args, strict=False))
+    assert chosen["prompts"] == ("a red seven at the top left",)
     assert (chosen["to"], chosen["out"], chosen["size"]) == ("image", Path("seven.png"), SubModelSize(top_k=1))
     described = parsed(monkeypatch, "describe", "model", "a.wav", "--layers", "5", "--experts", "24")
     assert described.keywords["size"] == SubModelSize(5, 24)
@@ -110,7 +110,7 @@ def test_commands_are_called_as_they_are_written(monkeypatch):
 MISTAKES = (
     ("", "expected one of {demo, train, import, generate, describe, slice, phasefield, lcnet}"),
     ("draw", "unknown: draw"),
-    ("generate", "missing from ernest generate: CHECKPOINT WORDS --to {text,image,video,audio}"),
+    ("generate", "missing from ernest generate: CHECKPOINT --to {text,image,video,audio}"),
     ("generate nowhere words --to smell", "invalid choice 'smell' for argument '--to'"),
     ("generate nowhere words --to image --outt a.png", "unknown: --outt, a.png; did you mean --out?"),
     ("demo --minutes x", "error parsing --minutes: could not convert string to float: 'x'"),

@@ -61,7 +61,7 @@ def test_the_example_of_training_ends_in_a_checkpoint_and_goes_on_from_there(tmp
     assert tokenizers.text.decode(tokenizers.text.encode("a small red disc")) == "a small red disc"
     lines = [json.loads(line)["step"] for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert lines == list(range(6))
-    (program,) = re.findall(r"^```python\n(.*?)^```$", DATA.read_text(), flags=re.MULTILINE | re.DOTALL)
+    program = "\n".join(re.findall(r"^```python\n(.*?)^```$", DATA.read_text(), flags=re.MULTILINE | re.DOTALL))
     known: dict[str, object] = {}
     exec(program.replace("build/demo/model", str(checkpoint)), known)
     assert (known["picture"].shape, type(known["words"])) == ((32, 32, 3), str)

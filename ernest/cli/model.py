@@ -1,15 +1,21 @@
 """The commands of the unified model: demo, train, import, generate, describe, slice."""
 
+import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from ernest.cli.arguments import Checkpoint, Count, Folder, Number, Overrides, Size
 from ernest.config.submodel_size import FULL_SIZE
+
+if TYPE_CHECKING:
+    from ernest.generation.answer import Result
+
+Rows = Literal["table", "json"]
 
 
 def demo(build: Path = Path("build/demo"), minutes: float = 22.0, seed: int = 0, set_: Overrides = ()) -> None:
@@ -93,9 +99,11 @@ def import_(
 
 def generate(
     checkpoint: Checkpoint,
-    prompt: Annotated[str, Positional, arg(metavar="WORDS")],
+    prompts: Annotated[tuple[str, ...], Positional, arg(metavar="WORDS")],
     to: Literal["text", "image", "video", "audio"],
     out: Annotated[Path | None, arg(aliases=["-o"], metavar="FILE")] = None,
+    prompt_file: Annotated[Path | None, arg(metavar="FILE")] = None,
+    rows: Rows = "table",
     seed: int = 0,
     temperature: Number = None,
     top_p: Number = None,
@@ -106,35 +114,88 @@ def generate(
 
     Args:
         checkpoint: folder of a trained model, such as build/demo/model.
-        prompt: the words.
+        prompts: the words; several prompts, each in quotes, are answered in one batch.
         to: what to make.
-        out: the file to write: .png, .gif or .mp4, .wav; a text is printed.
-        seed: another seed makes another answer.
+        out: the file to write: .png, .gif or .mp4, .wav; a text is printed. Of several prompts, a folder.
+        prompt_file: a text file with a prompt on each line, instead of words or beside them.
+        rows: how the answers to several prompts are printed: a table with tabs, or a line of JSON each.
+        seed: another seed, a number of any size, makes another answer.
         temperature: 0 takes the likeliest; by default what suits the kind.
         top_p: keeps the likeliest choices that hold this share.
         guidance: how strongly to follow the words.
     """
-    from ernest.generation.answer import generate
+    from ernest.generation.answer import generate, printable
 
-    print(generate(checkpoint, prompt, to, out, seed, temperature, top_p, guidance, size))
+    asked = [*prompts, *(_lines(prompt_file) if prompt_file else ())]
+    results = generate(checkpoint, asked, to, out, seed, temperature, top_p, guidance, size)
+    if len(asked) > 1 or prompt_file:
+        _print_rows(results, rows)
+        return
+    (result,) = results
+    _tell(result.doubts)
+    print(f"{to} written to {result.file}" if result.text is None else printable(result.text))
 
 
 def describe(
     checkpoint: Checkpoint,
-    file: Annotated[Path, Positional, arg(metavar="FILE")],
+    files: Annotated[tuple[Path, ...], Positional, arg(metavar="FILE")],
     question: Annotated[str | None, arg(metavar="WORDS")] = None,
+    rows: Rows = "table",
     size: Size = FULL_SIZE,
 ) -> None:
-    """Say what a picture, a video or a sound holds.
+    """Say what pictures, videos and sounds hold.
 
     Args:
         checkpoint: folder of a trained model.
-        file: .png or another picture, .gif or .mp4, .wav or another sound.
+        files: .png or another picture, .gif or .mp4, .wav or another sound; or folders of them.
         question: ask about a picture instead.
+        rows: how several answers are printed: a table with tabs, or a line of JSON each.
     """
-    from ernest.generation.answer import describe
+    from ernest.generation.answer import describe, printable
 
-    print(describe(checkpoint, file, question, size))
+    results = describe(checkpoint, files, question, size)
+    if len(results) > 1 or files[0].is_dir():
+        _print_rows(results, rows)
+        return
+    _tell(results[0].doubts)
+    print(printable(results[0].text or ""))
+
+
+def _lines(file: Path) -> list[str]:
+    """The prompts of a file, one on each line that is not empty."""
+    try:
+        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+    except UnicodeDecodeError:
+        raise ValueError(f"{file}: expected a text in UTF-8, with a prompt on each line") from None
+    if not any(lines):
+        raise ValueError(f"{file}: holds no prompt")
+    return [line for line in lines if line]
+
+
+def _tell(doubts: Sequence[str]) -> None:
+    for doubt in doubts:
+        print(f"doubtful: {doubt}", file=sys.stderr)
+
+
+def _print_rows(results: "Sequence[Result]", rows: Rows) -> None:
+    """A line for each source, with what was made of it. Ends with status 1 where something could not be answered."""
+    from ernest.generation.answer import printable
+
+    for result in results:
+        made = result.text if result.text is not None else None if result.file is None else str(result.file)
+        if rows == "json":
+            kept = {"text": result.text, "file": result.file and str(result.file), "doubts": result.doubts, "error": result.error}
+            print(
+                json.dumps({"source": result.source} | {name: value for name, value in kept.items() if value not in (None, ())})
+            )
+        elif made is not None:
+            print(f"{printable(result.source)}\t{printable(made)}")
+        if rows == "table":
+            _tell([f"{result.source}: {doubt}" for doubt in result.doubts])
+        if result.error is not None:
+            print(f"left out: {result.error}", file=sys.stderr)
+    if any(result.error is not None for result in results):
+        sys.exit(1)
 
 
 def slice_(checkpoint: Checkpoint, out: Folder, size: Size = FULL_SIZE) -> None:

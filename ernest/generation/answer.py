@@ -1,26 +1,42 @@
-"""What `ernest generate`, `describe` and `slice` do: load a checkpoint, answer a prompt or a file, or write a sub-model.
+"""What `ernest generate`, `describe` and `slice` do: load a checkpoint, answer prompts or files, or write a sub-model.
 
 What can be refused without torch is refused before torch is imported, which takes seconds.
 """
 
 import json
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ernest.checkpoint import check_checkpoint, load_expert_importance, load_model, save_model
+from ernest.checkpoint import check_checkpoint, load_expert_importance, load_learnt, load_model, save_model
 from ernest.config.submodel_size import FULL_SIZE, SubModelSize
 from ernest.data import media
 from ernest.sequence.record import Kind, given
 
 if TYPE_CHECKING:
     from ernest.generation.engine import Engine
+    from ernest.generation.request import Answer, Request
 
 ENDINGS = {"image": ".png", "video": ".gif", "audio": ".wav"}
 
 
+@dataclass(frozen=True)
+class Result:
+    """The answer to one prompt or file, `source`: a `text`, or the `file` that was written. `doubts` says in a line each why it
+    may be worth little, and `error` why there is none."""
+
+    source: str
+    text: str | None = None
+    file: Path | None = None
+    doubts: tuple[str, ...] = ()
+    error: str | None = None
+
+
 def generate(
     checkpoint: Path,
-    prompt: str,
+    prompts: Sequence[str],
     to: Kind,
     out: Path | None = None,
     seed: int = 0,
@@ -28,19 +44,19 @@ def generate(
     top_p: float | None = None,
     guidance: float | None = None,
     size: SubModelSize = FULL_SIZE,
-) -> str:
-    """Answers `prompt` with one segment of kind `to`; returns the text, or a line that names the file written.
+) -> list[Result]:
+    """Answers each of `prompts` with one segment of kind `to`, all in one batch; what is no text is written to `out`, a file, or
+    of several prompts a folder.
 
-    None stands for the kind's default. Raises ValueError for an empty prompt, a checkpoint or a size that cannot be, and for
-    a file name that does not suit the kind.
+    None stands for the kind's default. Raises ValueError for an empty prompt, a checkpoint or a size that cannot be, what the
+    model never learnt, and for a file name that does not suit the kind.
     """
-    if not prompt.strip():
+    if not prompts or not all(prompt.strip() for prompt in prompts):
         raise ValueError('the prompt is empty: say what to make, for example "a red seven at the top left"')
-    out = out or (None if to == "text" else Path(f"out{ENDINGS[to]}"))
-    if out is not None and to != "text" and media.suffix(out) not in media.WRITTEN[to]:
-        raise ValueError(f"{out}: a name for {to} ends in {', '.join(media.WRITTEN[to])}")
+    files = _files_to_write(len(prompts), to, out)
     check_checkpoint(checkpoint)
     from ernest.data.examples import EncodedSegment
+    from ernest.generation.request import Request
     from ernest.generation.sampling import DEFAULTS, Sampling
 
     defaults = DEFAULTS[to]
@@ -50,35 +66,121 @@ def generate(
         defaults.guidance if guidance is None else guidance,
         defaults.first_frame_temperature if temperature is None else None,
     )
-    engine = _engine(checkpoint, size)
-    prompts = [(EncodedSegment("text", prompt, False),)]
+    engine = load_engine(checkpoint, size)
+    segments = [(EncodedSegment("text", prompt, False),) for prompt in prompts]
+    requests = [Request(prompt, (to,), sampling, (seed, n)) for n, prompt in enumerate(segments)]
+    answers = [answer for (answer,) in engine.generate(requests)]
+    doubts = [engine.doubts(request) for request in requests]
     if to == "text":
-        answer = engine.texts(prompts, sampling, seed)[0]
+        texts = _texts(answers, engine)
         if out is not None:
-            out.write_text(answer + "\n")
-        return answer
-    assert out is not None
-    if to == "image":
-        media.write_image(out, engine.pictures(prompts, sampling, seed)[0])
-    elif to == "video":
-        media.write_video(out, engine.videos(prompts, sampling, seed)[0])
-    else:
-        media.write_audio(out, engine.sounds(prompts, sampling, seed)[0])
-    return f"{to} written to {out}"
+            out.write_text("".join(f"{printable(text)}\n" for text in texts))
+        return [Result(prompt, text, out, doubt) for prompt, text, doubt in zip(prompts, texts, doubts, strict=True)]
+    _write(answers, to, files, engine)
+    return [Result(prompt, None, file, doubt) for prompt, file, doubt in zip(prompts, files, doubts, strict=True)]
 
 
-def describe(checkpoint: Path, file: Path, question: str | None = None, size: SubModelSize = FULL_SIZE) -> str:
-    """Describes a file in words, or answers a question about it. Raises ValueError for a file that cannot be read."""
-    kind = media.kind_of(file)
-    if kind is None:
-        known = ", ".join(ending for endings in media.SUFFIXES.values() for ending in endings)
-        raise ValueError(f"{file}: expected a file that ends in one of {known}")
-    segments = [given(kind, media.read(file, kind)), *([given("text", question)] if question else [])]
+def _files_to_write(count: int, to: Kind, out: Path | None) -> list[Path]:
+    """A file for each of `count` answers that are no text."""
+    if to == "text":
+        return []
+    if count > 1:
+        folder = out or Path("out")
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"{folder}: expected a folder, for {count} answers")
+        return [folder / f"{n:0{max(4, len(str(count)))}}{ENDINGS[to]}" for n in range(1, count + 1)]
+    file = out or Path(f"out{ENDINGS[to]}")
+    if media.suffix(file) not in media.WRITTEN[to]:
+        raise ValueError(f"{file}: a name for {to} ends in {', '.join(media.WRITTEN[to])}")
+    return [file]
+
+
+def _write(answers: Sequence["Answer"], to: Kind, files: Sequence[Path], engine: "Engine") -> None:
+    if len(files) > 1:
+        files[0].parent.mkdir(parents=True, exist_ok=True)
+    values = [answer.segments[0].value for answer in answers]
+    made = engine.play(values) if to == "audio" else engine.draw(values)
+    for file, data in zip(files, made, strict=True):
+        if to == "image":
+            media.write_image(file, data[0])
+        elif to == "video":
+            media.write_video(file, data)
+        else:
+            media.write_audio(file, data)
+
+
+def describe(
+    checkpoint: Path, files: Sequence[Path], question: str | None = None, size: SubModelSize = FULL_SIZE
+) -> list[Result]:
+    """Describes files in words, or answers a question about each; of a folder, every picture, video and sound in it.
+
+    Raises ValueError for a file of another kind, a folder without any, and what the model never learnt. Of several files, one
+    that cannot be read has its `error`, and the others their texts.
+    """
+    files = find_files(files)
     check_checkpoint(checkpoint)
+    read, errors = {}, {}
+    for file in files:
+        try:
+            kind = media.kind_of(file)
+            assert kind is not None
+            read[file] = given(kind, media.read(file, kind))
+        except (ValueError, OSError) as error:
+            if len(files) == 1:
+                raise
+            errors[file] = Result(str(file), error=str(error))
     from ernest.data.examples import encode_segments
+    from ernest.generation.request import Request
 
-    engine = _engine(checkpoint, size)
-    return engine.texts([encode_segments(segments, engine.tokenizers)])[0]
+    engine = load_engine(checkpoint, size)
+    asked = [given("text", question)] if question else []
+    requests: dict[Path, Request] = {}
+    for file, segment in read.items():
+        requests[file] = Request(encode_segments([segment, *asked], engine.tokenizers), ("text",))
+    refused = {file: refusal for file, request in requests.items() if (refusal := _refusal(engine, request, str(file)))}
+    if refused and len(files) == 1:
+        raise ValueError(next(iter(refused.values())).error)
+    told = [file for file in requests if file not in refused]
+    texts = _texts([answer for (answer,) in engine.generate([requests[file] for file in told])], engine)
+    results = {
+        file: Result(str(file), text, doubts=engine.doubts(requests[file])) for file, text in zip(told, texts, strict=True)
+    }
+    return [(errors | refused | results)[file] for file in files]
+
+
+def _refusal(engine: "Engine", request: "Request", source: str) -> Result | None:
+    try:
+        engine.check(request)
+    except ValueError as error:
+        return Result(source, error=f"{source}: {error}")
+    return None
+
+
+def find_files(files: Sequence[Path]) -> list[Path]:
+    """The pictures, videos and sounds among files and in folders, each once. Raises ValueError where there is something else."""
+    known = ", ".join(ending for endings in media.SUFFIXES.values() for ending in endings)
+    found: list[Path] = []
+    for file in files:
+        if file.is_dir():
+            inside = sorted(p for p in file.rglob("*") if p.is_file() and media.kind_of(p) and not p.name.startswith("."))
+            if not inside:
+                raise ValueError(f"{file}: holds no file that ends in one of {known}")
+            found += inside
+        elif media.kind_of(file) is None:
+            raise ValueError(f"{file}: expected a file that ends in one of {known}")
+        elif not file.exists():
+            raise ValueError(f"{file}: there is no such file")
+        else:
+            found.append(file)
+    if not found:
+        raise ValueError("name a file or a folder to describe")
+    return list(dict.fromkeys(found))
+
+
+def printable(text: str) -> str:
+    """A text on one line, without control characters, which could steer a terminal."""
+    spaced = "".join(" " if c.isspace() else c for c in text)
+    return "".join(c for c in spaced if unicodedata.category(c) not in ("Cc", "Cs")).strip(" ")
 
 
 def write_submodel(checkpoint: Path, out: Path, size: SubModelSize) -> str:
@@ -97,18 +199,25 @@ def write_submodel(checkpoint: Path, out: Path, size: SubModelSize) -> str:
     submodel = choose(model, importance, size.layers, size.experts, size.top_k)
     small = extract(model, submodel)
     small_importance = torch.stack([importance[layer, list(submodel.experts[layer])] for layer in submodel.layers])
-    save_model(out, small, tokenizers, json.loads((checkpoint / "recipe.json").read_text()), small_importance)
+    recipe = json.loads((checkpoint / "recipe.json").read_text())
+    save_model(out, small, tokenizers, recipe, small_importance, load_learnt(checkpoint))
     counts = [sum(p.numel() for p in network.parameters()) for network in (small, model)]
     return (
         f"{out}: {counts[0] / 1e6:.2f} of {counts[1] / 1e6:.2f} million parameters, layers {', '.join(map(str, submodel.layers))}"
     )
 
 
-def _engine(checkpoint: Path, size: SubModelSize) -> "Engine":
+def load_engine(checkpoint: Path, size: SubModelSize = FULL_SIZE) -> "Engine":
+    """An engine for a checkpoint, which refuses what its model never learnt."""
     from ernest.generation.engine import Engine
     from ernest.model.slicing import choose
 
     model, tokenizers = load_model(checkpoint)
-    if size.is_full:
-        return Engine(model, tokenizers)
-    return Engine(model, tokenizers, choose(model, load_expert_importance(checkpoint), size.layers, size.experts, size.top_k))
+    submodel = None
+    if not size.is_full:
+        submodel = choose(model, load_expert_importance(checkpoint), size.layers, size.experts, size.top_k)
+    return Engine(model, tokenizers, submodel, learnt=load_learnt(checkpoint))
+
+
+def _texts(answers: Sequence["Answer"], engine: "Engine") -> list[str]:
+    return [engine.tokenizers.text.decode(answer.segments[0].value) for answer in answers]

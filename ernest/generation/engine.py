@@ -3,13 +3,16 @@
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ernest.checkpoint import Learnt
 from ernest.data.examples import EncodedSegment
+from ernest.generation.known import doubts_about, refuse_unlearnt
 from ernest.generation.prompts import Prompt, lay_out_prompt
 from ernest.generation.request import Answer, Event, Group, MaxLengths, Request
 from ernest.generation.row import ONLY_CONTROLS, Feed, Row
@@ -29,7 +32,8 @@ class Engine:
     """Generation with a network, or with a sub-model of it where a request names none; `bf16` runs the trunk in half precision.
 
     `submit`, `step` and `cancel` are all there is; `generate` is the first two in a loop. At most `rows` samples run at once, and
-    others wait. What a row makes does not depend on the company that it is in.
+    others wait. What a row makes does not depend on the company that it is in. With `learnt`, what the model never learnt is
+    refused.
     """
 
     def __init__(
@@ -40,27 +44,36 @@ class Engine:
         max_lengths: MaxLengths | None = None,
         bf16: bool = False,
         rows: int = 100,
+        learnt: Learnt | None = None,
     ) -> None:
         self.model, self.tokenizers, self.submodel, self.bf16 = model.eval(), tokenizers, submodel, bf16
-        self.max_lengths, self.rows = max_lengths or MaxLengths(), rows
+        self.max_lengths, self.rows, self.learnt = max_lengths or MaxLengths(), rows, learnt
         self.states = TextStates(tokenizers.text.pieces)
         self._slots = Slots(model, tokenizers, bf16)
         self._waiting: deque[Row] = deque()
         self._hidden: list[Hidden] = []
         self._cancelled: list[Row] = []
+        self._laid_out: WeakKeyDictionary[Request, tuple[Prompt, ...]] = WeakKeyDictionary()
         self._tickets = 0
         self._masks = lru_cache(maxsize=1024)(self._mask)
 
     # -------------------------------------------------------------- requests
 
     def submit(self, request: Request) -> int:
-        """Queues a request; returns the ticket that its events carry."""
+        """Queues a request; returns the ticket that its events carry. Raises ValueError for a prompt that cannot be laid out, and
+        for what the model never learnt."""
+        prompts = self._lay_out(request)
         self._tickets += 1
         submodel = request.submodel or self.submodel
         for sample in range(request.samples):
             row = Row(self._tickets, sample, request, submodel, self.max_lengths, self.tokenizers, self.states)
+            row.prompts = prompts
             self._waiting.append(row)
         return self._tickets
+
+    def check(self, request: Request) -> None:
+        """Raises ValueError where `submit` would."""
+        self._lay_out(request)
 
     def cancel(self, ticket: int) -> None:
         """Ends the samples of a ticket that have not ended; the next step says so."""
@@ -95,6 +108,8 @@ class Engine:
         """The answers to requests, one for each sample; the engine must not be busy."""
         if self.busy:
             raise RuntimeError("generate: the engine is busy with other requests; use submit and step")
+        for request in requests:  # before any is queued
+            self.check(request)
         tickets = {self.submit(request): n for n, request in enumerate(requests)}
         answers: list[dict[int, Answer]] = [{} for _ in requests]
         while self.busy:
@@ -102,6 +117,10 @@ class Engine:
                 if event.answer is not None:
                     answers[tickets[event.ticket]][event.sample] = event.answer
         return [[by_sample[sample] for sample in sorted(by_sample)] for by_sample in answers]
+
+    def doubts(self, request: Request) -> tuple[str, ...]:
+        """A line for each thing that makes the answer doubtful, such as words that were never seen in training."""
+        return () if self.learnt is None else doubts_about(self.learnt, request.prompt, request.kinds)
 
     def submodels(self, rows: int) -> SubModels | None:
         """The engine's sub-model for each of `rows` rows of a teacher-forced batch."""
@@ -178,19 +197,19 @@ class Engine:
         free = self.rows - len(self._live)
         joining = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
         if joining:
-            hidden = self._slots.prefill(joining, self._prompts(joining))
+            hidden = self._slots.prefill(joining)
             self._hidden += [] if hidden is None else [hidden]
 
-    def _prompts(self, rows: Sequence[Row]) -> list[tuple[Prompt, ...]]:
-        """Of each row its prompt and, under guidance, the one without its words; samples of a request share them."""
-        made: dict[int, tuple[Prompt, ...]] = {}
-        for row in rows:
-            request = row.request
-            if row.ticket not in made:
-                first = request.kinds[0] if request.kinds else None
-                drops = (False, True) if request.guided else (False,)
-                made[row.ticket] = tuple(lay_out_prompt(request.prompt, first, self.tokenizers, drop) for drop in drops)
-        return [made[row.ticket] for row in rows]
+    def _lay_out(self, request: Request) -> tuple[Prompt, ...]:
+        """The prompt and, under guidance, the one without its words; kept as long as the request."""
+        if request not in self._laid_out:
+            first = request.kinds[0] if request.kinds else None
+            drops = (False, True) if request.guided else (False,)
+            prompts = tuple(lay_out_prompt(request.prompt, first, self.tokenizers, drop) for drop in drops)
+            if self.learnt is not None:
+                refuse_unlearnt(self.learnt, request.prompt, request.kinds, len(prompts[0]))
+            self._laid_out[request] = prompts
+        return self._laid_out[request]
 
     def _choose_tokens(self, hidden: Hidden) -> list[Event]:
         chosen = [r for r, row in enumerate(hidden.rows) if row.predicts == "token" and row.end is None]

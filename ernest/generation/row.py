@@ -68,10 +68,9 @@ class Row:
         self.end: End | None = None
         self.chosen_codes: tuple[Tensor, float, float] = torch.zeros(0, dtype=torch.long), 0.0, 0.0
 
-    def start(self, prompts: tuple[Prompt, ...]) -> None:
+    def start(self) -> None:
         """The prompts stand in the cache, with the begin token where it is not that of a sound."""
-        self.prompts, self.length = prompts, len(prompts[0])
-        self.groups = self.length
+        self.length = self.groups = len(self.prompts[0])
         if self.following is None:
             return
         kind = self.following.popleft()

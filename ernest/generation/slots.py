@@ -48,21 +48,21 @@ class Slots:
 
     # -------------------------------------------------------------- rows come and go
 
-    def prefill(self, rows: Sequence[Row], prompts: Sequence[Sequence[Prompt]]) -> Hidden | None:
-        """Rows with their prompts, conditioned and unconditioned; hidden states of the last positions, None of no positions."""
+    def prefill(self, rows: Sequence[Row]) -> Hidden | None:
+        """Takes rows in with their prompts, conditioned and unconditioned; hidden states of the last positions, None of none."""
         live = list(dict.fromkeys(self.owners))
         places: dict[tuple[SubModel | None, bytes], list[int]] = {}
         leaders: list[tuple[Prompt, Row]] = []
-        for row, own in zip(rows, prompts, strict=True):
-            for prompt in own:
+        for row in rows:
+            for prompt in row.prompts:
                 key = row.submodel, prompt.key.tobytes()
                 if key not in places:
                     leaders.append((prompt, row))
                 places.setdefault(key, []).append(len(self.owners))
                 row.slots.append(len(self.owners))
                 self.owners.append(row)
-            row.start(tuple(own))
-        self.cache.reserve(len(self.owners), max(len(own[0]) for own in prompts) + 1)
+            row.start()
+        self.cache.reserve(len(self.owners), max(len(row.prompts[0]) for row in rows) + 1)
         slots = [shared[0] for shared in places.values()]
         number = {slot: n for n, shared in enumerate(places.values()) for slot in shared}
         states, experts = self._run_leaders(leaders, slots, live)

@@ -16,6 +16,7 @@ from rich.console import Console
 from ernest.checkpoint import save_model, tokenizer_spec
 from ernest.config.recipe import Recipe, from_tree, to_tree
 from ernest.data.collate import collate
+from ernest.data.learnt import what_is_learnt
 from ernest.data.sampler import plan
 from ernest.data.store import ExampleStore
 from ernest.device import set_threads
@@ -61,7 +62,8 @@ def pretrain(run: Path, rank: int, world: int) -> None:
     if rank == 0:
         rows = [plan(store, recipe.weights(store.tasks), tokenizers, recipe.sequence, recipe.seed, step) for step in range(2)]
         batches = [collate(row, recipe.sequence.length, tokenizers) for row in rows]
-        save_model(run / "model", model, tokenizers, to_tree(recipe), expert_importance(model, batches))
+        learnt = what_is_learnt(store, recipe.weights(store.tasks), recipe.sequence.length)
+        save_model(run / "model", model, tokenizers, to_tree(recipe), expert_importance(model, batches), learnt)
 
 
 if __name__ == "__main__":
