@@ -14,8 +14,8 @@ from ernest.config.recipe import ModelConfig
 
 @dataclass(frozen=True)
 class LayerCache:
-    """One layer's `[slots, C, K, d]`, written in place. Row b stands in `slots[b]`, or in slot b where that is None; its new
-    positions go to the flat places `index` `[B, S]`, and it sees columns below `end`."""
+    """One layer's `[slots, K, C, d]`, written in place. Row b stands in `slots[b]`, or in slot b where that is None; its new
+    positions go to the flat places `index` `[B, K, S]`, and it sees columns below `end`."""
 
     keys: Tensor
     values: Tensor
@@ -32,16 +32,17 @@ class LayerCache:
         return replace(self, slots=rows if self.slots is None else self.slots[rows], index=self.index[rows])
 
     def _extend(self, kept: Tensor, new: Tensor) -> Tensor:
-        kept.flatten(0, 1).index_copy_(0, self.index.flatten(), new.transpose(1, 2).flatten(0, 1).to(kept.dtype))
-        seen = kept[: len(new), : self.end] if self.slots is None else kept[:, : self.end].index_select(0, self.slots)
-        return seen.transpose(1, 2)
+        kept.flatten(0, 2).index_copy_(0, self.index.flatten(), new.flatten(0, 2).to(kept.dtype))
+        if self.slots is None:
+            return kept[: len(new), :, : self.end]
+        return kept[:, :, : self.end].index_select(0, self.slots)
 
 
 class Cache:
     """All layers, and for every column its document (-1 is none) and its group, which the mask reads. It grows at need."""
 
     def __init__(self, config: ModelConfig, device: torch.device, dtype: torch.dtype, slots: int = 1, columns: int = 64) -> None:
-        shape = config.layers, slots, columns, config.kv_heads, config.head_dim
+        shape = config.layers, slots, config.kv_heads, columns, config.head_dim
         self.keys = torch.zeros(shape, device=device, dtype=dtype)
         self.values = torch.zeros_like(self.keys)
         self.document = torch.full((slots, columns), -1, device=device)
@@ -61,16 +62,18 @@ class Cache:
         new = tuple(have if want <= have else max(want, 2 * have) for want, have in zip((slots, columns), old, strict=True))
         for name, fill in (("keys", 0), ("values", 0), ("document", -1), ("group", 0)):
             part = getattr(self, name)
-            at = part.dim() - 2 if name in ("document", "group") else 1
-            larger = part.new_full((*part.shape[:at], *new, *part.shape[at + 2 :]), fill)
-            larger.narrow(at, 0, old[0]).narrow(at + 1, 0, old[1]).copy_(part)
+            slots_at, columns_at = (0, 1) if name in ("document", "group") else (1, 3)
+            shape = list(part.shape)
+            shape[slots_at], shape[columns_at] = new
+            larger = part.new_full(shape, fill)
+            larger.narrow(slots_at, 0, old[0]).narrow(columns_at, 0, old[1]).copy_(part)
             setattr(self, name, larger)
 
     def copy(self, sources: Sequence[int], targets: Sequence[int], columns: int) -> None:
         """The first `columns` columns of slots, to others."""
         source, target = (torch.tensor(slots, device=self.group.device) for slots in (sources, targets))
         for part in (self.keys, self.values):
-            part[:, target, :columns] = part[:, source, :columns]
+            part[:, target, :, :columns] = part[:, source, :, :columns]
         for part in (self.document, self.group):
             part[target, :columns] = part[source, :columns]
 
@@ -85,9 +88,12 @@ class Cache:
         self.reserve(max(slots) + 1, end)
         device = document.device
         slot, start = torch.tensor(slots, device=device), torch.tensor(starts, device=device)
-        index = (slot * self.size[1] + start)[:, None] + torch.arange(count, device=device)
-        self.document.flatten().index_copy_(0, index.flatten(), document.flatten())
-        self.group.flatten().index_copy_(0, index.flatten(), group.flatten())
+        column = start[:, None] + torch.arange(count, device=device)
+        flat = (slot[:, None] * self.size[1] + column).flatten()
+        self.document.flatten().index_copy_(0, flat, document.flatten())
+        self.group.flatten().index_copy_(0, flat, group.flatten())
+        heads = slot[:, None] * self.keys.shape[2] + torch.arange(self.keys.shape[2], device=device)
+        index = heads[:, :, None] * self.size[1] + column[:, None]
         picked = None if list(slots) == list(range(rows)) else slot
         return [LayerCache(k, v, picked, index, end) for k, v in zip(self.keys, self.values, strict=True)]
 
