@@ -134,6 +134,9 @@ class CoupledFlow:
         for i, j in ((i, j) for i in range(n) for j in range(n) if self.conserved[i] != self.conserved[j]):
             if not (isinstance(rows[i][j], int | float) and rows[i][j] == 0):
                 raise ValueError(f"coupled flow: mobility: fields {i} and {j} are not of one kind, so their entry must be 0")
+        alone = all(isinstance(rows[i][j], int | float) and rows[i][j] == 0 for i in range(n) for j in range(n) if i != j)
+        if self.noise is not None and self.noise.temperature is not None and not alone:
+            raise ValueError("noise: a temperature needs mobilities without entries between fields; give a strength instead")
         object.__setattr__(self, "mobility", tuple(rows))
 
     @property
@@ -159,7 +162,7 @@ class CoupledFlow:
         for walls in (*self.walls, *self.potential_walls):
             for axis, pair in (walls or {}).items():
                 boundary = grid.boundaries[axis] if 0 <= axis < grid.dimensions else None
-                fits = boundary in ("neumann", "dirichlet") and len(pair) == 2
+                fits = boundary in ("neumann", "dirichlet") and isinstance(pair, tuple) and len(pair) == 2
                 if not fits or any(isinstance(wall, Value) != (boundary == "dirichlet") for wall in pair):
                     raise ValueError(
                         f"walls: axis {axis} with boundary {boundary}: expected two Values on a dirichlet axis, or two Slopes "

@@ -147,7 +147,7 @@ class Operators:
         if isinstance(self.flow.potential, Potential):
             return energy_density(self.flow.potential, self.fields_of(u))
         value = self.flow.potential(self.fields_of(u), self.faces.points, t)
-        return torch.as_tensor(value, dtype=u.dtype, device=u.device).expand(u.select(self._axis, 0).shape)
+        return self._filled("potential", value, u)
 
     def energy(self, u: Tensor, times: Tensor) -> Tensor:
         """E `[..., q]` of fields `[..., n, q, *points]`, walls with a slope counted as doing work."""
@@ -352,6 +352,17 @@ class Operators:
             return None
         value = self.flow.forcing(self.fields_of(u), self.faces.points, self.time(times))
         parts = (value,) if self.flow.single else tuple(value)
+        if len(parts) != self.flow.fields:
+            raise ValueError(f"forcing: expected {self.flow.fields} values, one for each field, got {len(parts)}")
+        return self.grid.modes(torch.stack([self._filled("forcing", part, u) for part in parts], self._axis))
+
+    def _filled(self, name: str, value: Any, u: Tensor) -> Tensor:
+        """What a function of the user returned, on all points. Raises ValueError where it does not fit."""
         shape = u.select(self._axis, 0).shape
-        spread = [torch.as_tensor(part, dtype=u.dtype, device=u.device).expand(shape) for part in parts]
-        return self.grid.modes(torch.stack(spread, self._axis))
+        try:
+            return torch.as_tensor(value, dtype=u.dtype, device=u.device).expand(shape)
+        except (TypeError, ValueError, RuntimeError) as error:
+            got = list(value.shape) if isinstance(value, Tensor) else repr(value)
+            raise ValueError(
+                f"{name}: expected a function (u, x, t) whose values broadcast to {list(shape)}, got {got}"
+            ) from error

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ernest.phasefield import CoupledFlow, EnergeticElements, Grid, Units, march, solve
+from ernest.phasefield import CoupledFlow, EnergeticElements, Grid, Noise, Units, march, solve
 from tests.phasefield.problems import rms, slope
 
 GRID = Grid((16,), (2 * math.pi,))
@@ -105,6 +105,23 @@ def test_three_grains_on_256_squared():
 def test_what_is_no_coupled_flow_is_refused(parts, words):
     with pytest.raises(ValueError, match=words):
         CoupledFlow(solidification, *parts)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"forcing": lambda u, x, t: (u[0],)}, "forcing: expected 2 values, one for each field, got 1"),
+        ({"forcing": lambda u, x, t: (u[0], torch.ones(3))}, r"forcing: expected a function .* got \[3\]"),
+        ({"noise": Noise(0.1)}, "noise: a temperature needs mobilities without entries between fields"),
+    ],
+)
+def test_what_does_not_fit_several_fields_is_refused(settings, words):
+    def run():
+        flow = CoupledFlow(solidification, (0.1, 0.1), ((1.0, 0.1), (0.1, 1.0)), (True, True), **settings)
+        solve(flow, GRID, START, 1.0, progress=False)
+
+    with pytest.raises(ValueError, match=words):
+        run()
 
 
 def test_fields_that_are_not_as_many_as_the_flow_has_are_refused():
