@@ -147,7 +147,7 @@ def judge(number: int) -> None:
     assert not verdict["missed"], verdict
 
 
-@pytest.mark.parametrize("number", [3, 8, 25, 47, 56])
+@pytest.mark.parametrize("number", [3, 8, 25, 37, 47, 56, 165, 306])
 def test_drawn_problems_meet_their_tolerance(number):
     """Stiff and smooth, rough and with walls; numbers that have been missed once."""
     judge(number)
