@@ -238,7 +238,7 @@ def test_both_digits_of_a_picture_are_read(tmp_path: Path) -> None:
     recipe = Recipe(
         arch="small",
         size=32,
-        epochs=25,
+        epochs=12,
         batch=32,
         rate=3.2,
         weight_decay=5e-4,
