@@ -59,13 +59,18 @@ MUTANTS = (
     Mutant("model/router.py", "gate_Tk.sum(dim=-1, keepdim=True).clamp_min(1e-12)", "1.0", "model/test_experts.py"),
     Mutant("model/router.py", "torch.sign(expected_load - load)", "torch.sign(load - expected_load)", "model"),
     Mutant("model/likelihood.py", "first_positions(batch).flatten()", "torch.arange(batch.valid.numel())", "model"),
+    Mutant("model/source/norms.h", "splat(scale * mean)) * splat(scale)", "splat(scale * mean))", "model/test_native.py"),
+    Mutant("model/source/experts.h", "if (gate[c] != 0) ++first", "++first", "model/test_experts.py"),
     # data and world
     Mutant("world/split.py", "return index >= HELD_OUT", "return index > HELD_OUT", "world"),
     Mutant("world/video.py", "(1 - drop) * first", "(1 + drop) * first", "world/test_video.py"),
     Mutant("world/images.py", "T).argmin()", "T).argmax()", "world/test_images.py"),
     Mutant("data/collate.py", "-len(rest) % 4, axis=0", "-len(rest) % 4 + 4, axis=0", "data"),
     Mutant("checkpoint.py", 'load_tensors(folder / "importance', 'load_tensors(folder / "model', "test_checkpoint.py"),
+    Mutant("data/films.py", "square.swapaxes(0, 1), c, b", "square.swapaxes(0, 1), b, c", "data/test_media_table.py"),
+    Mutant("data/pictures.py", "lasts if lasts > 10 else 100.0", "lasts", "data/test_media_table.py"),
     # generation
+    Mutant("generation/text_states.py", "row <= left)", "row <= left + 1)", "generation/test_text_states.py"),
     Mutant("generation/sampling.py", "(logits - free)", "(free - logits)", "generation"),
     Mutant("generation/sampling.py", "- ordered > top_p", "> top_p", "generation/test_sampling.py"),
     # training
@@ -88,7 +93,10 @@ MUTANTS = (
     Mutant("lcnet/weights/load.py", "not tensor.isfinite().all()", "False", "lcnet/weights/test_foreign.py"),
     Mutant("lcnet/heads/boxes.py", "return share - (around - union) / around", "return share", "lcnet/heads/test_boxes.py"),
     Mutant("lcnet/training/schedule.py", "min(decay, (1 + step) / (10 + step))", "decay", "lcnet/training/test_schedule.py"),
+    Mutant("lcnet/training/flips.py", "is_sure = lost - won", "is_sure = won - lost", "lcnet/training/test_flips.py"),
     # phasefield
+    Mutant("phasefield/schemes/settling.py", "rho / (1 - rho) * ", "0 * ", "phasefield/test_settling.py"),
+    Mutant("phasefield/evolution/kicks.py", "(tau * grid.cell) ** -0.5", "tau ** -0.5", "phasefield/evolution/test_noise.py"),
     Mutant("phasefield/solver/controller.py", "return error <= self.tolerance", "return True", "phasefield/solver"),
     Mutant(
         "phasefield/solver/controller.py",
