@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ernest.checkpoint import Learnt
 from ernest.data.examples import EncodedSegment
+from ernest.generation.code_choice import CodeChoice
 from ernest.generation.known import doubts_about, refuse_unlearnt
 from ernest.generation.prompts import Prompt, lay_out_prompt
 from ernest.generation.request import Answer, Event, Group, MaxLengths, Request
@@ -236,16 +237,11 @@ class Engine:
         return mask.to(self._slots.device)
 
     def _choose_bits(self, hidden: Hidden) -> list[Event]:
-        events: list[Event] = []
-        scales = {row.scale for row in hidden.rows if row.predicts == "bits" and row.end is None}
-        for scale in sorted(scales):
-            chosen = [
-                r
-                for r, row in enumerate(hidden.rows)
-                if row.predicts == "bits" and row.end is None and row.scale == scale and not row.feeds
-            ]
-            events += self._choose_bits_of(hidden, chosen, scale) if chosen else []
-        return events
+        by_scale: dict[int, list[int]] = {}
+        for r, row in enumerate(hidden.rows):
+            if row.predicts == "bits" and row.end is None and not row.feeds:
+                by_scale.setdefault(row.scale, []).append(r)
+        return [event for scale in sorted(by_scale) for event in self._choose_bits_of(hidden, by_scale[scale], scale)]
 
     def _choose_bits_of(self, hidden: Hidden, chosen: list[int], scale: int) -> list[Event]:
         quantiser = self.tokenizers.vision.quantiser
@@ -352,49 +348,12 @@ class Engine:
         twins = [n for n, r in enumerate(chosen) if places.free[r] != places.own[r]]
         index = torch.tensor(own + [places.free[chosen[n]] for n in twins], device=self._slots.device)
         codec = self.tokenizers.audio.config
-        choice = _CodeChoice(rows, draws, twins, codec.codebook, codec.levels)
+        choice = CodeChoice(rows, draws, twins, codec.codebook, codec.levels)
 
         def hook(layer: int, x: Tensor) -> Tensor:
             return self.model.audio.step(layer, x, index, choice)
 
         return hook
-
-
-class _CodeChoice:
-    """Chooses the codes of a codec frame, level by level, for R rows and the unconditioned rows of their `twins`."""
-
-    def __init__(self, rows: list[Row], draws: Draws, twins: list[int], end: int, levels: int) -> None:
-        self.rows, self.draws, self.twins, self.end, self.levels = rows, draws, twins, end, levels
-        self.is_ended = torch.tensor([row.predicts == "end of codes" for row in rows])
-        self.codes: list[Tensor] = []
-        self.log_p = self.own = 0.0
-
-    def __call__(self, level: int, logits: Tensor) -> Tensor:
-        """The end is decided by the first level, or by the row; the other levels follow it."""
-        own = logits[: len(self.rows)]
-        guided = own.clone()
-        if self.twins:
-            free = own.clone()
-            free[self.twins] = logits[len(self.rows) :]
-            guided = apply_cfg(own, free, self.draws)
-        if level:
-            guided[:, self.end] = -torch.inf
-        code, log_p = choose_class(guided, self.draws)
-        ended = self.codes[0] == self.end if level else self.is_ended.to(code.device)
-        code, log_p = code.masked_fill(ended, self.end), log_p.masked_fill(ended, 0.0)
-        self.codes.append(code)
-        self.log_p = self.log_p + log_p
-        self.own = self.own + F.log_softmax(own.float(), dim=-1).gather(1, code[:, None])[:, 0]
-        if level + 1 == self.levels:
-            self._note()
-        return torch.cat([code, code[self.twins]])
-
-    def _note(self) -> None:
-        assert isinstance(self.log_p, Tensor)
-        assert isinstance(self.own, Tensor)
-        codes = torch.stack(self.codes, dim=1).cpu()
-        for row, chosen, log_p, own in zip(self.rows, codes, self.log_p.tolist(), self.own.tolist(), strict=True):
-            row.chosen_codes = chosen, log_p, own
 
 
 def _rows_of(hidden: Hidden, chosen: list[int]) -> tuple[list[Row], Draws]:
