@@ -18,7 +18,7 @@ from ernest.data.captions import FOLDERS, Captions, find_captions, media_names
 from ernest.data.media import read_any
 from ernest.data.mediafile import MediaFile
 from ernest.data.parquet import ParquetMedia, read_parquet
-from ernest.data.records import RecordWriter, check_new, save_records
+from ernest.data.record_writer import RecordWriter, check_new, save_records
 from ernest.data.tables import NoTable
 from ernest.data.tree import Tree, decoded, read_tree
 from ernest.sequence.record import Kind, Record, given, made

@@ -12,10 +12,8 @@ What Ernest itself writes lies in one array for each kind, of which a segment ta
 """
 
 import difflib
-import hashlib
 import json
-import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, cast, overload
@@ -24,21 +22,18 @@ import numpy as np
 
 from ernest.config.media import MediaSpec
 from ernest.data import media
-from ernest.data.arrays import ArrayWriter
 from ernest.sequence.record import KINDS, Kind, Record, Segment
-from ernest.storage import write_folder
 
 LINES = "records.jsonl"
 ROLES = ("given", "made")
 
 _RECORD_KEYS = ("task", "segments", "facts")
 _SEGMENT_KEYS = ("kind", "role", "text", "file", "rows", "open", "frames")
-_ROW_SHAPES = {
+ROW_SHAPES = {
     "image": (np.uint8, (MediaSpec.size, MediaSpec.size, 3)),
     "video": (np.uint8, (MediaSpec.size, MediaSpec.size, 3)),
     "audio": (np.float32, ()),
 }
-_SUFFIX = {"image": "png", "video": "webp", "audio": "wav"}
 
 
 @dataclass(frozen=True)
@@ -76,7 +71,7 @@ class StoredSegment:
             array = np.load(self.file, mmap_mode="r")
         except (OSError, ValueError, EOFError) as error:
             raise ValueError(f"{self.file}: no array that can be read: {error}") from error
-        dtype, shape = _ROW_SHAPES[self.kind]
+        dtype, shape = ROW_SHAPES[self.kind]
         if array.dtype != dtype or array.shape[1:] != shape or not start < end <= len(array):
             raise ValueError(
                 f"{self.file}: no rows {start} to {end} of a segment of kind {self.kind}, but {array.dtype} {array.shape}"
@@ -253,100 +248,3 @@ def _typed(value: Any, expected: type, field: str, name: str) -> Any:
 def _nearest(name: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, known, 1)
     return f": did you mean {near[0]!r}?" if near else ""
-
-
-# ------------------------------------------------------------------ writing
-
-
-def save_records(folder: Path | str, records: Iterable[Record]) -> int:
-    """Write `records` to the new folder `folder`, and return their number.
-
-    Everything is written aside and renamed at the end. Equal pictures, videos and sounds are stored once. What
-    has the world's sizes comes back exactly; tuples among the facts come back as lists. Raises ValueError
-    if `folder` exists and is not empty, if there is no record, or if the facts are no JSON.
-    """
-    folder = Path(folder)
-    check_new(folder)
-    with write_folder(folder) as aside, RecordWriter(aside) as writer:
-        for record in records:
-            writer.write(record)
-        if not writer.count:
-            raise ValueError(f"{folder}: there is no record to write")
-    return writer.count
-
-
-def check_new(folder: Path) -> None:
-    """Raises ValueError if `folder` exists and is not empty."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder} exists already: records are written to a new folder")
-
-
-class RecordWriter:
-    """Writes records one by one into a folder that exists."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.count = str(folder), 0
-        self.lines = (folder / LINES).open("w", encoding="utf-8")
-        (folder / "media").mkdir()
-        self.arrays = ArrayWriter(folder / "media")
-        self.written: dict[str, dict[str, Any]] = {}
-        self.last: tuple[np.ndarray | None, str] = None, ""
-
-    def __enter__(self) -> "RecordWriter":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.arrays.finish()
-        self.lines.close()
-
-    def write(self, record: Record) -> None:
-        """Raises ValueError if the facts are no JSON."""
-        self.count += 1
-        content = {
-            "task": record.task,
-            "segments": [self._stored(segment) for segment in record.segments],
-            "facts": dict(record.facts),
-        }
-        try:
-            self.lines.write(json.dumps(content, ensure_ascii=False, allow_nan=False, default=_plain) + "\n")
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"record {self.count}: its facts cannot be written as JSON: {error}") from error
-
-    def digest(self, data: np.ndarray) -> str:
-        """A name for the content of a picture, video or sound; that of the last one is kept, since records come in pairs."""
-        if self.last[0] is not data:
-            digest = hashlib.sha256(repr(data.shape).encode() + data.tobytes()).hexdigest()[:24]
-            self.last = data, digest
-        return self.last[1]
-
-    def _stored(self, segment: Segment) -> dict[str, Any]:
-        content: dict[str, Any] = {"kind": segment.kind, "role": ROLES[segment.made]}
-        if segment.kind == "text":
-            return content | {"text": segment.data}
-        key = f"{segment.kind} {self.digest(segment.data)}"
-        if key not in self.written:
-            self.written[key] = self._write_media(segment.kind, segment.data, key[-24:])
-        content |= self.written[key]
-        if segment.kind == "video":
-            content |= {"open": segment.open, "frames": len(segment.data)}
-        return content
-
-    def _write_media(self, kind: Kind, data: np.ndarray, digest: str) -> dict[str, Any]:
-        """Where the data lie: in the array of their kind, or, of another size, in a file of their own."""
-        rows = data[None] if kind == "image" else data
-        if (rows.dtype, rows.shape[1:]) == _ROW_SHAPES[kind]:
-            return {"file": f"media/{kind}.npy", "rows": list(self.arrays.append(kind, rows))}
-        name = f"media/{digest[:2]}/{digest}.{_SUFFIX[kind]}"
-        os.makedirs(f"{self.folder}/media/{digest[:2]}", exist_ok=True)
-        _WRITERS[kind](f"{self.folder}/{name}", data)
-        return {"file": name}
-
-
-_WRITERS = {"image": media.write_image, "video": media.write_video, "audio": media.write_audio}
-
-
-def _plain(value: Any) -> Any:
-    """Numbers and arrays of numpy as JSON knows them."""
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    raise TypeError(f"{value!r} of type {type(value).__name__}")

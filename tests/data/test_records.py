@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from ernest.data import media
-from ernest.data.records import LINES, load_records, save_records
+from ernest.data.record_writer import save_records
+from ernest.data.records import LINES, load_records
 from ernest.sequence.record import Record, Segment, given, made
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)

@@ -10,7 +10,8 @@ from ernest.config.recipe import Recipe, TokenizerConfig
 from ernest.data import media, records
 from ernest.data.decoded import DecodedRecords
 from ernest.data.examples import encode, outline
-from ernest.data.records import load_records, read_lines, save_records
+from ernest.data.record_writer import save_records
+from ernest.data.records import load_records, read_lines
 from ernest.data.store import ExampleStore
 from ernest.sequence.record import Record, given, made
 from ernest.training import prepare

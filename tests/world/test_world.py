@@ -3,7 +3,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from ernest.data.records import load_records, save_records
+from ernest.data.record_writer import save_records
+from ernest.data.records import load_records
 from ernest.sequence.record import Record
 from ernest.tokenizers.text import TextTokenizer
 from ernest.world import images, video
