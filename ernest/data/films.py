@@ -13,25 +13,8 @@ from ernest.data.pictures import Shown, fitted, sampled
 
 # Playlists and the like, which would open other files, are none of these.
 _CONTAINERS = (
-    *(
-        "mov",
-        "matroska",
-        "avi",
-        "ogg",
-        "mp3",
-        "aac",
-        "asf",
-        "flv",
-        "mpegts",
-        "mpeg",
-        "mpegvideo",
-        "ivf",
-        "nut",
-        "rm",
-        "mxf",
-        "dv",
-    ),
-    *("flac", "wav", "w64", "aiff", "au", "caf", "amr", "ac3", "eac3", "dts", "ape", "wv", "tta", "tak", "m4v", "dv", "gxf"),
+    "mov,matroska,avi,ogg,mp3,aac,asf,flv,mpegts,mpeg,mpegvideo,ivf,nut,rm,mxf,dv,flac,wav,w64,aiff,au,"
+    "caf,amr,ac3,eac3,dts,ape,wv,tta,tak,m4v,gxf"
 )
 _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """Decoders that read the transparency of these, which those that ffmpeg takes by itself pass over."""
@@ -40,13 +23,12 @@ _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 def open_film(file: MediaFile, content: Any) -> Any:
     """PyAV's container of a film or sound; `content` is the file, opened."""
     content.seek(0)
-    return library("av", file).open(content, options={"format_whitelist": ",".join(_CONTAINERS)}, metadata_errors="replace")
+    return library("av", file).open(content, options={"format_whitelist": _CONTAINERS}, metadata_errors="replace")
 
 
 def moving_pictures(film: Any) -> Any | None:
     """Its first stream of pictures that is no cover, which belongs to a sound; None where there is none."""
-    disposition = lambda stream: int(stream.disposition)  # noqa: E731
-    return next((stream for stream in film.streams.video if not disposition(stream) & _ATTACHED_PICTURE), None)
+    return next((stream for stream in film.streams.video if not int(stream.disposition) & _ATTACHED_PICTURE), None)
 
 
 _ATTACHED_PICTURE = 0x400

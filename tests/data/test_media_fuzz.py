@@ -34,6 +34,14 @@ def files(tmp_path_factory):
     return sorted(folder.iterdir())
 
 
+def complaint(name: str, line: str) -> str:
+    """The line, which is one and names the file."""
+    assert line.startswith(f"{name}: ")
+    assert "\n" not in line
+    assert len(line) < 300
+    return line
+
+
 def outcome(name: str, content: bytes) -> str:
     """An empty text for data of the right shape, else the line that says why there is none."""
     try:
