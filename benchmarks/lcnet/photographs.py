@@ -62,7 +62,9 @@ def photographs(folder: Path, rounds: int, quick: bool, progress: Callable[[str]
                 bar = None if pinned else BARS[DRAFT if name.endswith(DRAFT) else ""]
                 figures += [
                     Figure(f"photographs, {where}: images per second, ours ÷ {name}", by_clock, bar, False, threads),
-                    Figure(f"photographs, {where}: images per second of a processor, ours ÷ {name}", by_processor, None, False, 1),
+                    Figure(
+                        f"photographs, {where}: images per second of a processor, ours ÷ {name}", by_processor, None, False, 1
+                    ),
                 ]
     found = _run("closeness", min(count, DISTINCT), 1, False)
     figures.append(
