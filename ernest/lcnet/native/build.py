@@ -183,14 +183,11 @@ def _made(command: list[str], options: tuple[str, ...], source: str, directory: 
             raise BuildError(f"{path} cannot be loaded: {error}") from None
 
 
-def build(instructions: str, present: frozenset[str], define: str, directory: Path) -> Path:
-    """Compiles the executor for a processor that has the features `present`, this one or another, and keeps it in a directory.
-
-    Raises BuildError, and OSError where the directory cannot be written.
-    """
-    command, options = compiler(), (*flags(instructions, present), f"-D{define}")
-    content = compiled(command, options, "executor.cpp")
-    return _keep(content, directory, _stem(options, "executor.cpp") + _compiler_key(command))
+def build(options: tuple[str, ...], source: str, directory: Path) -> Path:
+    """Compiles a file of `source`, or of a path of its own, and keeps the library in a directory under the name that `library`
+    looks for. Raises BuildError, and OSError where the directory cannot be written."""
+    command = compiler()
+    return _keep(compiled(command, options, source), directory, _stem(options, source) + _compiler_key(command))
 
 
 def _keep(content: bytes, directory: Path, start: str) -> Path:
