@@ -8,6 +8,7 @@ from typing import Any, overload
 import numpy as np
 
 from ernest.data.arrays import ArrayWriter, map_arrays, write_arrays
+from ernest.data.json_lines import LinesOnDisk
 from ernest.data.records import LINES, RecordFolder, StoredSegment
 from ernest.sequence.record import Kind, Record, Segment
 from ernest.storage import write_folder
@@ -20,7 +21,7 @@ class DecodedRecords(Sequence[Record]):
     """Records in order, without their facts; also, as a whole, `images` and `frames` of videos, uint8 `[N, height, width, 3]`."""
 
     def __init__(self, folder: Path) -> None:
-        self.lines: list[dict[str, Any]] = [json.loads(line) for line in (folder / LINES).read_text().split("\n")[:-1]]
+        self.lines = LinesOnDisk(folder / LINES)
         self.arrays = map_arrays(folder)
 
     def __len__(self) -> int:
@@ -33,7 +34,7 @@ class DecodedRecords(Sequence[Record]):
     def __getitem__(self, index: int | slice) -> Record | list[Record]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        line = self.lines[index]
+        line = json.loads(self.lines[index])
         return Record(tuple(self._segment(entry) for entry in line["segments"]), line["task"])
 
     @property
@@ -49,7 +50,7 @@ class DecodedRecords(Sequence[Record]):
     def captions(self, kind: Kind) -> dict[tuple[int, int], list[str]]:
         """Where each picture, video or sound begins and ends in the array of its kind, and all texts that stand beside it."""
         texts_of: dict[tuple[int, int], dict[str, None]] = {}
-        for line in self.lines:
+        for line in map(json.loads, self.lines):
             texts = [entry["text"] for entry in line["segments"] if entry["kind"] == "text"]
             for entry in line["segments"]:
                 if entry["kind"] == kind:

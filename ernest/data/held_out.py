@@ -3,7 +3,9 @@
 from pathlib import Path
 from zlib import crc32
 
-from ernest.data.records import LINES, RecordFolder, StoredRecord, read_lines
+import numpy as np
+
+from ernest.data.records import LINES, RecordFolder, StoredRecord, StoredRecords, read_lines
 
 HELD_OUT = "held_out"
 """The folder, within that of an import, of records to judge by."""
@@ -26,25 +28,25 @@ def split_records(folder: Path, share: float) -> tuple[RecordFolder, RecordFolde
         return records, None
     if (folder / HELD_OUT / LINES).is_file():
         return records, read_lines(folder / HELD_OUT)
-    groups: dict[str, list[StoredRecord]] = {}
-    for record in records.stored:
-        groups.setdefault(_file(record, folder), []).append(record)
-    if len(groups) < FEWEST:
+    file_of = np.array([crc32(_file(record, folder).encode()) for record in records.stored], np.uint32)
+    files = np.unique(file_of)
+    if len(files) < FEWEST:
         return records, None
-    ranked = sorted(groups, key=lambda name: (crc32(name.encode()), name))
-    chosen = {record.line for name in ranked[: max(1, int(len(groups) * share))] for record in groups[name]}
-    kept = tuple(record for record in records.stored if record.line not in chosen)
-    return RecordFolder(folder, kept), RecordFolder(folder, tuple(r for r in records.stored if r.line in chosen))
+    held_back = np.isin(file_of, files[: max(1, int(len(files) * share))])
+    kept, judges = (StoredRecords(folder, np.flatnonzero(side)) for side in (~held_back, held_back))
+    return RecordFolder(folder, kept), RecordFolder(folder, judges)
 
 
 def few_of_each_task(records: RecordFolder, most: int = MOST_SCORED) -> RecordFolder:
     """At most `most` records of each task, evenly spread."""
-    of_task: dict[str, list[StoredRecord]] = {}
-    for record in records.stored:
-        of_task.setdefault(record.task, []).append(record)
-    few = [of_one[i * len(of_one) // most] if len(of_one) > most else of_one[i] for of_one in of_task.values()
-           for i in range(min(most, len(of_one)))]  # fmt: skip
-    return RecordFolder(records.path, tuple(few))
+    of_task: dict[str, list[int]] = {}
+    for number, record in enumerate(records.stored):
+        of_task.setdefault(record.task, []).append(number)
+    few = []
+    for numbers in of_task.values():
+        count = min(most, len(numbers))
+        few += [records.stored[numbers[i * len(numbers) // count]] for i in range(count)]
+    return RecordFolder(records.path, few)
 
 
 def _file(record: StoredRecord, folder: Path) -> str:

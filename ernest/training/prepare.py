@@ -1,5 +1,6 @@
 """From a user's own records to what training reads: files decoded once, tokenizers, examples; then the training itself."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -112,9 +113,9 @@ def heard_sounds(decoded: DecodedRecords) -> tuple[list[np.ndarray], np.ndarray]
     return waves, targets.rows(np.arange(len(waves))) if targets.words else np.zeros(len(waves), np.int64)
 
 
-def _texts(records: RecordFolder) -> list[str]:
+def _texts(records: RecordFolder) -> Iterator[str]:
     """Read from the lines alone: no media are opened for it."""
-    return [segment.text for record in records.stored for segment in record.segments if segment.kind == "text"]
+    return (segment.text for record in records.stored for segment in record.segments if segment.kind == "text")
 
 
 # ------------------------------------------------------------------ what must be right before the work starts

@@ -1,6 +1,6 @@
 """The tokenizers of a run, trained on what its records hold, and whether a network suits them."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +22,7 @@ UNKNOWN = -1
 FRAMES_A_STEP = 44
 
 
-def text_tokenizer(texts: Sequence[str], recipe: Recipe) -> TextTokenizer:
+def text_tokenizer(texts: Iterable[str], recipe: Recipe) -> TextTokenizer:
     """A text tokenizer that has learnt the recipe's vocabulary from `texts`."""
     return TextTokenizer.train(texts, recipe.tokenizers.vocabulary)
 
