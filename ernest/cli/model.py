@@ -1,4 +1,4 @@
-"""The commands of the unified model: demo, train, import, generate, describe, slice."""
+"""The commands of the unified model: demo, train, report, import, generate, describe, slice."""
 
 import json
 import sys
@@ -40,30 +40,63 @@ def train(
     out: Folder = Path("build/run"),
     recipe: str = "tiny",
     tokenizers: Annotated[Path | None, arg(metavar="CHECKPOINT")] = None,
+    held_out: float = 0.1,
     set_: Overrides = (),
 ) -> None:
-    """Train on your own records.
+    """Train on your own records, and score what was learnt on records held out of it.
 
     Args:
         data: folder with records.jsonl and its media (see `ernest import`).
         out: folder of the run; an interrupted run goes on from there.
         recipe: a TOML file, or the name of a recipe that comes with Ernest.
         tokenizers: a checkpoint whose tokenizers to use; without it they are trained on the data.
+        held_out: share of the files to score by, where FOLDER/held_out holds none; 0 scores nothing.
         set_: fields of the recipe to change, such as training.steps=2000.
     """
     from ernest.checkpoint import check_checkpoint
     from ernest.config.recipe import find_recipe, load_recipe
-    from ernest.data.records import read_lines
+    from ernest.data.held_out import split_records
     from ernest.training.run_settings import check_run
 
     settings = load_recipe(find_recipe(recipe), tuple(chain(*set_)))
     if tokenizers is not None:
         check_checkpoint(tokenizers, needs="tokenizers")
-    records = read_lines(data)
-    check_run(records, out, settings, tokenizers)
+    records, judges = split_records(data, held_out)
+    check_run(records, out, settings, tokenizers, judges)
     from ernest.training.prepare import train_on_records  # imports torch, which a mistake above need not wait for
 
-    print(f"model: {train_on_records(records, out, settings, tokenizers)}")
+    checkpoint = train_on_records(records, out, settings, tokenizers, judges)
+    _tell_run(out)
+    print(f"model: {checkpoint}")
+
+
+def report(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> None:
+    """Write the report of a run of `ernest train`: scores, samples, losses, experts.
+
+    Args:
+        run: folder of the run; the report is its report.html.
+    """
+    from ernest.evaluation.own_run import judge_run
+    from ernest.report.page import write_report
+
+    findings, _ = judge_run(run)
+    write_report(run / "report.html", findings)
+    print(f"report: {run / 'report.html'}")
+
+
+def _tell_run(run: Path) -> None:
+    """Prints what a run has learnt, and what to do about what it has not."""
+    from rich.console import Console
+
+    from ernest.evaluation.own_run import judge_run
+    from ernest.report.tables import table
+
+    findings, advice = judge_run(run)
+    if findings.scores:
+        Console(width=None if sys.stdout.isatty() else 120).print(table(findings))
+    for line in advice:
+        print(line, file=sys.stderr)
+    print(f"report: ernest report {run}")
 
 
 def import_(
@@ -219,6 +252,7 @@ def slice_(checkpoint: Checkpoint, out: Folder, size: Size = FULL_SIZE) -> None:
 COMMANDS: Mapping[str, Callable[..., None]] = {
     "demo": demo,
     "train": train,
+    "report": report,
     "import": import_,
     "generate": generate,
     "describe": describe,

@@ -18,7 +18,14 @@ from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
-from ernest.training.tokenizers import UNKNOWN, LabelledFrames, audio_tokenizer, text_tokenizer, vision_tokenizer
+from ernest.training.tokenizers import (
+    UNKNOWN,
+    audio_tokenizer,
+    label_words,
+    labelled_frames,
+    text_tokenizer,
+    vision_tokenizer,
+)
 from ernest.verifiers import vision
 from ernest.verifiers.training import as_teacher, train_digit_judge, train_family_judge, train_word_judge
 from ernest.world.images import DIGITS, pictures
@@ -84,7 +91,8 @@ def prepare_audio(context: StageContext) -> None:
         return
     clips = _make_records(context, "speech", SPEECH_TASKS, recipe.seed, recipe.world.clips)
     if context.missing("tokenizers/audio.safetensors"):
-        tokenizer = audio_tokenizer(*_clips_and_words(clips), recipe, context.progress("audio tokenizer"))
+        waves, words = _clips_and_words(clips)
+        tokenizer = audio_tokenizer(waves, label_words(words), recipe, context.progress("audio tokenizer"))
         tokenizer.save(build / "tokenizers/audio.safetensors")
     tokenizer = AudioTokenizer.load(build / "tokenizers/audio.safetensors")
     tokenizers = Tokenizers(TextTokenizer(), VisionTokenizer(VisionTokenizerConfig()), tokenizer)
@@ -176,5 +184,5 @@ def _vision_tokenizer(context: StageContext, stills: Sequence[Record], videos: S
         for record in moving
         for frame in range(len(record.segments[0].data))
     ]
-    labelled = LabelledFrames(still_frames, digits, moving_frames, np.array(families))
-    return vision_tokenizer(labelled, context.recipe, context.progress("vision tokenizer"), as_teacher(teacher))
+    shown = labelled_frames(still_frames, digits), labelled_frames(moving_frames, np.array(families))
+    return vision_tokenizer(shown, context.recipe, context.progress("vision tokenizer"), as_teacher(teacher))

@@ -165,6 +165,11 @@ class TextTokenizer:
                 ranks[where - 1] = rank.get((parts[where - 1], parts[where]), -1)
 
 
+def is_unspaced(phrase: str) -> bool:
+    """Whether a phrase is wholly of scripts that are written without spaces."""
+    return _UNSPACED.fullmatch(phrase) is not None
+
+
 def split_words(text: str) -> list[str]:
     """Words with their leading space, single digits and runs of punctuation; joined they are `text` again."""
     return _WORDS.findall(text)
@@ -213,4 +218,4 @@ def _is_phrase(piece: bytes, offset: int, segment: Callable[[str], Sequence[str]
     """Whether the whole characters of the token are a phrase, in a script without spaces, that the segmenter splits."""
     characters = piece[offset : len(piece) - (len(piece) - offset) % 2]
     text = characters.decode("utf-16-be", errors="replace").strip()
-    return _UNSPACED.fullmatch(text) is not None and len(segment(text)) > 1
+    return is_unspaced(text) and len(segment(text)) > 1

@@ -9,6 +9,8 @@ from ernest.data.records import LINES, RecordFolder
 from ernest.storage import fingerprint
 
 RUN_FILE = "run.json"
+JUDGED_BY = "held_out"
+"""The folder of a run with the examples by which it is judged."""
 RESUME_OVERRIDABLE = ("processes", "save_every", "show_every", "tensorboard")
 """Fields of `training` with which a run may go on differently: they change none of its numbers."""
 
@@ -21,21 +23,27 @@ def fixed_tree(recipe: Recipe) -> dict[str, Any]:
     return tree
 
 
-def check_run(records: RecordFolder, out: Path, recipe: Recipe, checkpoint: Path | None) -> str:
-    """The settings of a run on `records` in the folder `out`.
+def check_run(
+    records: RecordFolder, out: Path, recipe: Recipe, checkpoint: Path | None, held_out: RecordFolder | None = None
+) -> str:
+    """The settings of a run on `records` in the folder `out`, which is judged by the records `held_out`.
 
     Raises ValueError for a mixture that the tasks of the records do not allow, and for an `out` that holds something else.
     """
     recipe.weights(sorted({record.task for record in records.stored}))
-    settings = run_settings(records.path, recipe, checkpoint)
+    settings = run_settings(records, recipe, checkpoint, held_out)
     check_free(out, settings)
     return settings
 
 
-def run_settings(data: Path, recipe: Recipe, checkpoint: Path | None) -> str:
+def run_settings(records: RecordFolder, recipe: Recipe, checkpoint: Path | None, held_out: RecordFolder | None = None) -> str:
     """The records, the recipe and, where they were brought, the tokenizers of a run, as the JSON of its `RUN_FILE`."""
-    lines = fingerprint(data / LINES)
-    tree = {"records": lines, "tokenizers": checkpoint and str(checkpoint.resolve()), "recipe": fixed_tree(recipe)}
+    tree = {
+        "records": fingerprint(records.path / LINES),
+        "held out": held_out and [fingerprint(held_out.path / LINES), len(held_out)],
+        "tokenizers": checkpoint and str(checkpoint.resolve()),
+        "recipe": fixed_tree(recipe),
+    }
     return json.dumps(tree, indent=1)
 
 
