@@ -1,4 +1,4 @@
-"""The commands of the unified model: demo, train, report, import, generate, describe, slice."""
+"""The commands of the unified model: demo, train, report, import, generate, describe, slice, serve."""
 
 import json
 import sys
@@ -249,6 +249,36 @@ def slice_(checkpoint: Checkpoint, out: Folder, size: Size = FULL_SIZE) -> None:
     print(write_submodel(checkpoint, out, size))
 
 
+def serve(
+    models: Annotated[tuple[str, ...], Positional, arg(metavar="CHECKPOINT")],
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    keys: Annotated[Path | None, arg(metavar="FILE")] = None,
+    allow_origin: Annotated[tuple[str, ...], arg(metavar="ORIGIN")] = (),
+    rows: int = 64,
+    queue: int = 256,
+) -> None:
+    """Answer over HTTP, as OpenAI's clients ask, and show the playground.
+
+    Args:
+        models: folders of trained models, and names of parts of them, such as demo:layers=6,experts=24,top_k=1.
+        host: the address to listen on; 0.0.0.0 lets other machines ask.
+        port: the port to listen on; 0 takes a free one.
+        keys: a text file with an API key on each line; without it everybody who reaches the server may ask.
+        allow_origin: web pages that may ask, such as https://example.org; * for all.
+        rows: answers that are made at once.
+        queue: answers that are waited for at once; more are told to come again later.
+    """
+    from ernest.serve.limits import Limits
+    from ernest.serve.server import read_keys, serve
+
+    if not models:
+        raise ValueError("name a checkpoint to serve, such as build/demo/model")
+    limits = Limits(rows=rows, queue=queue)
+    told = lambda address: print(f"Ernest listens on {address}", flush=True)  # noqa: E731
+    serve(models, host, port, read_keys(keys) if keys else (), allow_origin, limits, told)
+
+
 COMMANDS: Mapping[str, Callable[..., None]] = {
     "demo": demo,
     "train": train,
@@ -257,4 +287,5 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "generate": generate,
     "describe": describe,
     "slice": slice_,
+    "serve": serve,
 }
