@@ -18,7 +18,7 @@ from ernest.config.submodel_size import SubModelSize
 from ernest.data.media import write_image
 from tests.commands import ernest
 
-COMMANDS = ("demo", "train", "import", "generate", "describe", "slice")
+COMMANDS = ("demo", "train", "import", "generate", "describe", "slice", "build")
 
 
 def parsed(monkeypatch, *arguments: str) -> partial:

@@ -32,15 +32,15 @@ def prebuild(everywhere: bool = False, directory: Path | None = None) -> Iterato
     OSError where the directory cannot be written.
     """
     directory = build.environment_directory() if directory is None else directory
-    for name, present in _sets(everywhere):
+    for name, present in instruction_sets(everywhere):
         for precision in get_args(Precision):
             if has_products(name, present, precision):
                 begun = time.monotonic()
-                path = build.build(name, present, define(precision), directory)
+                path = build.build(name, present, directory, defines=(define(precision),))
                 yield Prebuilt(path, name, precision, time.monotonic() - begun)
 
 
-def _sets(everywhere: bool) -> list[tuple[str, frozenset[str]]]:
+def instruction_sets(everywhere: bool) -> list[tuple[str, frozenset[str]]]:
     """Instruction sets and optional features; of this processor the best, which has the products that the others have."""
     here = build.features()
     if not everywhere:
