@@ -108,7 +108,7 @@ def test_commands_are_called_as_they_are_written(monkeypatch):
 
 
 MISTAKES = (
-    ("", "expected one of {demo, train, import, generate, describe, slice, phasefield, lcnet}"),
+    ("", "expected one of {demo, train, import, generate, describe, slice, build, phasefield, lcnet}"),
     ("draw", "unknown: draw"),
     ("generate", "missing from ernest generate: CHECKPOINT --to {text,image,video,audio}"),
     ("generate nowhere words --to smell", "invalid choice 'smell' for argument '--to'"),
