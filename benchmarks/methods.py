@@ -140,7 +140,8 @@ def flips(tokenizer: VisionTokenizer) -> list[Figure]:
     generator = torch.Generator().manual_seed(0)
     rates = 0.3 * torch.rand(len(latent), len(quantiser.sizes), generator=generator)
     rates[:, -1] = 0
-    clean, right = quantiser.history(latent), quantiser.history(latent, rates, torch.Generator().manual_seed(1))
+    clean = quantiser.history(latent)
+    right = quantiser.history(latent, quantiser.draw_flips(rates, torch.Generator().manual_seed(1)))
     draws = torch.Generator().manual_seed(1)
     total, start = torch.zeros_like(latent), 0
     for k, (height, width) in enumerate(quantiser.sizes):

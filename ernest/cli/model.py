@@ -1,4 +1,4 @@
-"""The commands of the unified model: demo, train, report, import, generate, describe, slice, serve."""
+"""The commands of the unified model: demo, train, report, import, generate, describe, slice, serve, and build."""
 
 import json
 import sys
@@ -279,6 +279,24 @@ def serve(
     serve(models, host, port, read_keys(keys) if keys else (), allow_origin, limits, told)
 
 
+def build(everywhere: bool = False, into: Annotated[Path | None, arg(metavar="FOLDER")] = None) -> None:
+    """Compile all kernels now, not at first use: for an image whose users have no compiler, or no cache that can be written.
+
+    Those of a training step, and PP-LCNet's executor (which `ernest lcnet build` compiles alone).
+
+    Args:
+        everywhere: for every processor of this kind, instead of this one.
+        into: by default share/ernest/lcnet of the Python environment, where Ernest looks for it; ernest/lcnet of a folder that
+            XDG_CACHE_HOME will name does too.
+    """
+    from ernest.cli import lcnet
+    from ernest.model.native import prebuild
+
+    for path, instructions, seconds in prebuild(everywhere, into):
+        print(f"{path}: {instructions} training, {seconds:.0f} s", flush=True)
+    lcnet.build(everywhere, into)
+
+
 COMMANDS: Mapping[str, Callable[..., None]] = {
     "demo": demo,
     "train": train,
@@ -288,4 +306,5 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "describe": describe,
     "slice": slice_,
     "serve": serve,
+    "build": build,
 }

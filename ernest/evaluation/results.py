@@ -91,11 +91,12 @@ class EvalResult:
 
 @dataclass(frozen=True)
 class StageTime:
-    """Seconds that a stage took, by the clock and summed over processors."""
+    """Seconds that a stage took, by the clock and summed over processors; one `within` another is counted there already."""
 
     name: str
     wall: float
     cpu: float
+    within: str = ""
 
 
 @dataclass(frozen=True)

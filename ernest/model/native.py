@@ -5,6 +5,8 @@ compute in float32, whatever the type of what they read, in one thread and in on
 """
 
 import ctypes
+import time
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ernest.lcnet.native import build
+from ernest.lcnet.native.prebuild import instruction_sets
 
 SOURCE = Path(__file__).with_name("source") / "training.cpp"
 BLOCK = 16
@@ -26,6 +29,20 @@ def _library() -> ctypes.CDLL | None:
         return None
     loaded.spans.restype = ctypes.c_int64
     return loaded
+
+
+def prebuild(everywhere: bool = False, directory: Path | None = None) -> Iterator[tuple[Path, str, float]]:
+    """Compiles the kernels ahead, for this processor or `everywhere`: for every one of its kind. Yields library, instruction set
+    and seconds.
+
+    Into `directory`, by default the environment's own. Raises BuildError without a compiler, and OSError where the directory
+    cannot be written.
+    """
+    directory = build.environment_directory() if directory is None else directory
+    for name, present in instruction_sets(everywhere):
+        begun = time.monotonic()
+        path = build.build(build.flags(name, present), str(SOURCE), directory)
+        yield path, name, time.monotonic() - begun
 
 
 def usable(*tensors: Tensor) -> bool:

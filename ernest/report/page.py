@@ -67,7 +67,7 @@ def page(findings: Findings) -> str:
 
 def _summary(findings: Findings) -> str:
     parts = [f"{tables.headline(findings).capitalize()}, on records held out from training."]
-    wall = sum(stage.wall for stage in findings.stages)
+    wall = sum(stage.wall for stage in findings.stages if not stage.within)
     if wall:
         threads = f"{findings.threads} processor{'s' if findings.threads > 1 else ''}"
         parts.append(f"Everything below was made, trained and measured in {_duration(wall)} on {threads}.")

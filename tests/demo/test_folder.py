@@ -10,7 +10,7 @@ from rich.console import Console
 
 from ernest.config.recipe import Recipe
 from ernest.demo import folder
-from ernest.demo.folder import claim, timed, times
+from ernest.demo.folder import add_times, claim, timed, times
 
 RECIPE = Recipe()
 LEFT = (
@@ -38,6 +38,10 @@ def fill(build: Path, names: tuple[str, ...]) -> None:
 
 def files(build: Path) -> set[str]:
     return {path.relative_to(build).as_posix() for path in build.rglob("*") if path.is_file()}
+
+
+def spent(build: Path) -> dict[str, tuple[float, float]]:
+    return {name: (stage.wall, stage.cpu) for name, stage in times(build).items()}
 
 
 def test_a_new_folder_is_claimed_for_the_recipe(tmp_path):
@@ -79,13 +83,17 @@ def test_times_add_up_after_an_interruption(tmp_path, monkeypatch):
     monkeypatch.setattr(folder, "_cpu_seconds", lambda: next(work))
     with pytest.raises(KeyboardInterrupt), timed(tmp_path, "unified model"):
         raise KeyboardInterrupt
-    assert times(tmp_path) == {"unified model": (7.0, 4.0)}
+    assert spent(tmp_path) == {"unified model": (7.0, 4.0)}
     with timed(tmp_path, "unified model"):
         pass
     with timed(tmp_path, "scores"):
         pass
-    assert times(tmp_path) == {"unified model": (10.0, 5.0), "scores": (1.0, 0.5)}
+    assert spent(tmp_path) == {"unified model": (10.0, 5.0), "scores": (1.0, 0.5)}
     assert list(times(tmp_path)) == ["unified model", "scores"]
+    for _ in range(2):  # jobs within a part add up too, and know which part counts them already
+        add_times(tmp_path, {"judge": (2.0, 1.0), "world": (1.0, 1.0)}, within="scores")
+    assert spent(tmp_path) == {"unified model": (10.0, 5.0), "scores": (1.0, 0.5), "judge": (4.0, 2.0), "world": (2.0, 2.0)}
+    assert [stage.within for stage in times(tmp_path).values()] == ["", "", "scores", "scores"]
 
 
 def test_processor_time_of_children_counts(tmp_path):
@@ -94,5 +102,4 @@ def test_processor_time_of_children_counts(tmp_path):
 
     with timed(tmp_path, "work"):
         subprocess.run([sys.executable, "-c", "sum(range(3_000_000))"], check=True)
-    (_, cpu) = times(tmp_path)["work"]
-    assert cpu > 0.01
+    assert times(tmp_path)["work"].cpu > 0.01

@@ -173,7 +173,7 @@ def _made(command: list[str], options: tuple[str, ...], source: str, directory: 
             path = _keep(content, Path(folder), start)
             warnings.warn(
                 f"the executor cannot be kept in {directory} ({error.strerror or error}): every start compiles it anew, which "
-                f"took {time.monotonic() - begun:.0f} s; name a folder in XDG_CACHE_HOME, or run `ernest lcnet build`",
+                f"took {time.monotonic() - begun:.0f} s; name a folder in XDG_CACHE_HOME, or run `ernest build`",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -248,5 +248,5 @@ def cache_directory() -> Path:
 
 
 def environment_directory() -> Path:
-    """Where `ernest lcnet build` puts libraries for every user of this Python environment: beside the package, never in it."""
+    """Where `ernest build` puts libraries for every user of this Python environment: beside the package, never in it."""
     return Path(sys.prefix) / "share" / "ernest" / "lcnet"

@@ -43,13 +43,13 @@ def prebuild(everywhere: bool = False, directory: Path | None = None) -> Iterato
 def _wanted(everywhere: bool) -> Iterator[tuple[str, tuple[str, ...], str]]:
     """What a library is for, its flags, and its source."""
     yield "generic photographs", build.flags("generic"), str(jpeg.SOURCE)
-    for name, present in _sets(everywhere):
+    for name, present in instruction_sets(everywhere):
         for precision in get_args(Precision):
             if has_products(name, present, precision):
                 yield f"{name} {precision}", (*build.flags(name, present), f"-D{define(precision)}"), "executor.cpp"
 
 
-def _sets(everywhere: bool) -> list[tuple[str, frozenset[str]]]:
+def instruction_sets(everywhere: bool) -> list[tuple[str, frozenset[str]]]:
     """Instruction sets and optional features; of this processor the best, which has the products that the others have."""
     here = build.features()
     if not everywhere:
