@@ -1,4 +1,4 @@
-"""The commands of the unified model: demo, train, import, generate, describe, slice."""
+"""The commands of the unified model: demo, train, import, generate, describe, slice, export."""
 
 import json
 import sys
@@ -216,6 +216,33 @@ def slice_(checkpoint: Checkpoint, out: Folder, size: Size = FULL_SIZE) -> None:
     print(write_submodel(checkpoint, out, size))
 
 
+def export(
+    checkpoint: Checkpoint,
+    to: Literal["hf", "ernest"],
+    out: Folder,
+    findings: Annotated[Path | None, arg(metavar="FOLDER")] = None,
+    shard: Annotated[str, arg(metavar="SIZE")] = "5GB",
+    size: Size = FULL_SIZE,
+) -> None:
+    """Write a checkpoint as a folder that Hugging Face's transformers loads, or such a folder as a checkpoint.
+
+    Args:
+        checkpoint: folder of a trained model; with --to ernest, a folder of transformers.
+        to: hf is the folder of transformers, ernest the checkpoint.
+        out: the folder to write.
+        findings: of hf: where the run's scores are, for the model card; by default the folder findings beside the checkpoint.
+        shard: of hf: the largest file of weights, such as 500MB.
+    """
+    from ernest.export.folder import read_hf, write_hf
+
+    if to == "hf":
+        print(write_hf(checkpoint, out, size, findings, shard))
+    elif not size.is_full:
+        raise ValueError("--layers, --experts and --top-k go with --to hf; afterwards `ernest slice` cuts a checkpoint")
+    else:
+        print(read_hf(checkpoint, out))
+
+
 COMMANDS: Mapping[str, Callable[..., None]] = {
     "demo": demo,
     "train": train,
@@ -223,4 +250,5 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "generate": generate,
     "describe": describe,
     "slice": slice_,
+    "export": export,
 }
