@@ -18,7 +18,7 @@ from ernest.config.submodel_size import SubModelSize
 from ernest.data.media import write_image
 from tests.commands import ernest
 
-COMMANDS = ("demo", "train", "report", "import", "generate", "describe", "slice", "serve", "build")
+COMMANDS = ("demo", "train", "report", "import", "generate", "describe", "slice", "serve", "export", "build")
 
 
 def parsed(monkeypatch, *arguments: str) -> partial:
@@ -108,7 +108,7 @@ def test_commands_are_called_as_they_are_written(monkeypatch):
 
 
 MISTAKES = (
-    ("", "expected one of {demo, train, report, import, generate, describe, slice, serve, build, phasefield, lcnet}"),
+    ("", "expected one of {demo, train, report, import, generate, describe, slice, serve, export, build, phasefield, lcnet}"),
     ("draw", "unknown: draw"),
     ("generate", "missing from ernest generate: CHECKPOINT --to {text,image,video,audio}"),
     ("generate nowhere words --to smell", "invalid choice 'smell' for argument '--to'"),

@@ -1,4 +1,4 @@
-"""The commands of the unified model: demo, train, report, import, generate, describe, slice, serve, and build."""
+"""The commands of the unified model: demo, train, report, import, generate, describe, slice, serve, export, and build."""
 
 import json
 import sys
@@ -282,7 +282,7 @@ def serve(
 def build(everywhere: bool = False, into: Annotated[Path | None, arg(metavar="FOLDER")] = None) -> None:
     """Compile all kernels now, not at first use: for an image whose users have no compiler, or no cache that can be written.
 
-    Those of a training step, and PP-LCNet's executor (which `ernest lcnet build` compiles alone).
+    Those of training and decoding, and PP-LCNet's executor (which `ernest lcnet build` compiles alone).
 
     Args:
         everywhere: for every processor of this kind, instead of this one.
@@ -292,9 +292,36 @@ def build(everywhere: bool = False, into: Annotated[Path | None, arg(metavar="FO
     from ernest.cli import lcnet
     from ernest.model.native import prebuild
 
-    for path, instructions, seconds in prebuild(everywhere, into):
-        print(f"{path}: {instructions} training, {seconds:.0f} s", flush=True)
+    for path, purpose, seconds in prebuild(everywhere, into):
+        print(f"{path}: {purpose}, {seconds:.0f} s", flush=True)
     lcnet.build(everywhere, into)
+
+
+def export(
+    checkpoint: Checkpoint,
+    to: Literal["hf", "ernest"],
+    out: Folder,
+    findings: Annotated[Path | None, arg(metavar="FOLDER")] = None,
+    shard: Annotated[str, arg(metavar="SIZE")] = "5GB",
+    size: Size = FULL_SIZE,
+) -> None:
+    """Write a checkpoint as a folder that Hugging Face's transformers loads, or such a folder as a checkpoint.
+
+    Args:
+        checkpoint: folder of a trained model; with --to ernest, a folder of transformers.
+        to: hf is the folder of transformers, ernest the checkpoint.
+        out: the folder to write.
+        findings: of hf: where the run's scores are, for the model card; by default the folder findings beside the checkpoint.
+        shard: of hf: the largest file of weights, such as 500MB.
+    """
+    from ernest.export.folder import read_hf, write_hf
+
+    if to == "hf":
+        print(write_hf(checkpoint, out, size, findings, shard))
+    elif not size.is_full:
+        raise ValueError("--layers, --experts and --top-k go with --to hf; afterwards `ernest slice` cuts a checkpoint")
+    else:
+        print(read_hf(checkpoint, out))
 
 
 COMMANDS: Mapping[str, Callable[..., None]] = {
@@ -306,5 +333,6 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "describe": describe,
     "slice": slice_,
     "serve": serve,
+    "export": export,
     "build": build,
 }

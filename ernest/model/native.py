@@ -16,7 +16,7 @@ from torch import Tensor
 from ernest.lcnet.native import build
 from ernest.lcnet.native.prebuild import instruction_sets
 
-SOURCE = Path(__file__).with_name("source") / "training.cpp"
+SOURCES = {name: Path(__file__).with_name("source") / f"{name}.cpp" for name in ("training", "decoding")}
 BLOCK = 16
 """Widths that kernels of experts take are multiples of it."""
 
@@ -24,7 +24,7 @@ BLOCK = 16
 @cache
 def _library() -> ctypes.CDLL | None:
     try:
-        loaded = build.library(build.available()[0], str(SOURCE))
+        loaded = build.library(build.available()[0], str(SOURCES["training"]))
     except build.BuildError:
         return None
     loaded.spans.restype = ctypes.c_int64
@@ -32,17 +32,18 @@ def _library() -> ctypes.CDLL | None:
 
 
 def prebuild(everywhere: bool = False, directory: Path | None = None) -> Iterator[tuple[Path, str, float]]:
-    """Compiles the kernels ahead, for this processor or `everywhere`: for every one of its kind. Yields library, instruction set
-    and seconds.
+    """Compiles all kernels of the model ahead, for this processor or `everywhere`: for every one of its kind. Yields library, what
+    it is for (`amx training`) and seconds.
 
     Into `directory`, by default the environment's own. Raises BuildError without a compiler, and OSError where the directory
     cannot be written.
     """
     directory = build.environment_directory() if directory is None else directory
     for name, present in instruction_sets(everywhere):
-        begun = time.monotonic()
-        path = build.build(build.flags(name, present), str(SOURCE), directory)
-        yield path, name, time.monotonic() - begun
+        for purpose, source in SOURCES.items():
+            begun = time.monotonic()
+            path = build.build(build.flags(name, present), str(source), directory)
+            yield path, f"{name} {purpose}", time.monotonic() - begun
 
 
 def usable(*tensors: Tensor) -> bool:
