@@ -32,8 +32,8 @@ def _library() -> ctypes.CDLL | None:
 
 
 def prebuild(everywhere: bool = False, directory: Path | None = None) -> Iterator[tuple[Path, str, float]]:
-    """Compiles all kernels of the model ahead, for this processor or `everywhere`: for every one of its kind. Yields library, what
-    it is for (`amx training`) and seconds.
+    """Compiles all kernels of the model ahead, for this processor or `everywhere`: for every one of its kind. Yields each
+    library, what it is for (`amx training`) and seconds.
 
     Into `directory`, by default the environment's own. Raises BuildError without a compiler, and OSError where the directory
     cannot be written.
