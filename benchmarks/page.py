@@ -60,11 +60,9 @@ def publish(wing: str, folder: Path) -> None:
 
 
 def publish_part(wing: str, part: str, folder: Path) -> None:
-    """Writes the tables of one part, and what it noted, between the marks on the page that have its name."""
-    found = read(wing, [part], folder)[part]
-    blocks = [tables.markdown(table) for table in found.tables]
-    page = PAGES[wing]
-    page.write_text(insert(page.read_text(), "\n\n".join([*blocks, *found.notes]), part))
+    """Writes the tables of one part between the marks on the page that have its name."""
+    found, page = read(wing, [part], folder)[part], PAGES[wing]
+    page.write_text(insert(page.read_text(), "\n\n".join(map(tables.markdown, found.tables)), part))
 
 
 def main() -> None:
