@@ -1,5 +1,6 @@
 """From a user's own records to what training reads: files decoded once, tokenizers, examples; then the training itself."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,24 +22,30 @@ from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.training.words import word_targets
 from ernest.training.monitor import stage_bar
 from ernest.training.pretrain import train_model
-from ernest.training.run_settings import JUDGED_BY, RUN_FILE, check_run
+from ernest.training.run_settings import JUDGED_BY, RUN_FILE, START, check_run
 from ernest.training.tokenizers import ShownFrames, audio_tokenizer, check_network, label_words, text_tokenizer, vision_tokenizer
 
 
 def train_on_records(
-    records: RecordFolder, out: Path, recipe: Recipe, checkpoint: Path | None, held_out: RecordFolder | None = None
+    records: RecordFolder,
+    out: Path,
+    recipe: Recipe,
+    checkpoint: Path | None,
+    held_out: RecordFolder | None = None,
+    go_on: bool = False,
 ) -> Path:
     """Trains tokenizers, unless `checkpoint` brings them, and a model on `records`; returns the new checkpoint.
 
-    Examples of the records `held_out`, as many as are scored, are kept in the run, so that it can be judged without the data.
+    With `go_on` the model starts from the weights of `checkpoint`, whose sizes the recipe must have. Examples of the records
+    `held_out`, as many as are scored, are kept in the run, so that it can be judged without the data.
 
     Raises ValueError for records or an `out` that cannot be used, or a recipe that does not suit the records, before any long
     work.
     """
-    settings = check_run(records, out, recipe, checkpoint, held_out)
+    settings = check_run(records, out, recipe, checkpoint, held_out, go_on)
     with own_folder(out):
         if not (out / "examples/own").is_dir():
-            prepare(records, out, recipe, checkpoint, settings, held_out)
+            prepare(records, out, recipe, checkpoint, settings, held_out, go_on)
         return train_model(out, recipe)
 
 
@@ -49,6 +56,7 @@ def prepare(
     checkpoint: Path | None,
     settings: str,
     held_out: RecordFolder | None = None,
+    go_on: bool = False,
 ) -> None:
     """From records to examples, in three stages, each of which is complete when its folder is there: decoded files, tokenizers,
     examples. Every file is decoded once."""
@@ -58,6 +66,8 @@ def prepare(
         check = _length_check(records, text, recipe)
         with write_folder(out) as aside:
             (aside / RUN_FILE).write_text(settings)
+            if checkpoint is not None and go_on:
+                _keep_start(checkpoint, aside / START)
             DecodedRecords.write(aside / "decoded", records, check)
     decoded = DecodedRecords(out / "decoded")
     if not (out / "tokenizers").is_dir():
@@ -70,6 +80,14 @@ def prepare(
         ExampleStore.write(out / JUDGED_BY / "own", encode(few_of_each_task(held_out), tokenizers))
     ExampleStore.write(out / "examples/own", encode(decoded, tokenizers))
     remove_files(out / "decoded", LINES, "*.npy")
+
+
+def _keep_start(checkpoint: Path, start: Path) -> None:
+    """The run has its own copy: it goes on though the checkpoint be gone or changed."""
+    start.mkdir()
+    for name in ("model.safetensors", "learnt.json"):
+        if (checkpoint / name).is_file():
+            shutil.copyfile(checkpoint / name, start / name)
 
 
 def _progress(bar: Progress, name: str) -> Report:
