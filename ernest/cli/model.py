@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,9 +14,12 @@ from ernest.cli.arguments import Checkpoint, Count, Folder, Number, Overrides, S
 from ernest.config.submodel_size import FULL_SIZE
 
 if TYPE_CHECKING:
+    from ernest.config.recipe import Recipe
     from ernest.generation.answer import Result
 
 Rows = Literal["table", "json"]
+GENTLE = 0.25
+"""Share of the recipe's learning rate with which training goes on from a checkpoint."""
 
 
 def demo(build: Path = Path("build/demo"), minutes: float = 22.0, seed: int = 0, set_: Overrides = ()) -> None:
@@ -40,6 +44,7 @@ def train(
     out: Folder = Path("build/run"),
     recipe: str = "tiny",
     tokenizers: Annotated[Path | None, arg(metavar="CHECKPOINT")] = None,
+    from_: Annotated[Path | None, arg(name="from", metavar="CHECKPOINT")] = None,
     held_out: float = 0.1,
     set_: Overrides = (),
 ) -> None:
@@ -50,6 +55,7 @@ def train(
         out: folder of the run; an interrupted run goes on from there.
         recipe: a TOML file, or the name of a recipe that comes with Ernest.
         tokenizers: a checkpoint whose tokenizers to use; without it they are trained on the data.
+        from_: a checkpoint to go on from, with its tokenizers and its sizes; its scores are told beside the new ones.
         held_out: share of the files to score by, where FOLDER/held_out holds none; 0 scores nothing.
         set_: fields of the recipe to change, such as training.steps=2000.
     """
@@ -58,16 +64,34 @@ def train(
     from ernest.data.held_out import split_records
     from ernest.training.run_settings import check_run
 
-    settings = load_recipe(find_recipe(recipe), tuple(chain(*set_)))
+    overrides = tuple(chain(*set_))
+    settings = load_recipe(find_recipe(recipe), overrides)
+    if from_ is not None:
+        settings, tokenizers = _going_on(settings, overrides, from_, tokenizers), from_
     if tokenizers is not None:
         check_checkpoint(tokenizers, needs="tokenizers")
     records, judges = split_records(data, held_out)
-    check_run(records, out, settings, tokenizers, judges)
+    check_run(records, out, settings, tokenizers, judges, from_ is not None)
     from ernest.training.prepare import train_on_records  # imports torch, which a mistake above need not wait for
 
-    checkpoint = train_on_records(records, out, settings, tokenizers, judges)
+    checkpoint = train_on_records(records, out, settings, tokenizers, judges, from_ is not None)
     _tell_run(out)
     print(f"model: {checkpoint}")
+
+
+def _going_on(settings: "Recipe", overrides: Sequence[str], checkpoint: Path, tokenizers: Path | None) -> "Recipe":
+    """The recipe with the network of `checkpoint`, and a gentle rate where none was asked for: a high one forgets."""
+    from ernest.checkpoint import network_sizes
+
+    if tokenizers is not None:
+        raise ValueError("--from brings its tokenizers: leave --tokenizers out")
+    for name in overrides:
+        if name.startswith(("size=", "model.")):
+            raise ValueError(f"--from takes the network as it is: leave {name} out")
+    training = settings.training
+    if not any(name.startswith("training.learning_rate=") for name in overrides):
+        training = replace(training, learning_rate=GENTLE * training.learning_rate)
+    return replace(settings, model=network_sizes(checkpoint), training=training)
 
 
 def report(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> None:
@@ -119,6 +143,7 @@ def import_(
         captions: table of file names and captions, or "folders" for the names of sub-folders; by default what is found.
         text_column: its column of captions, where that has no usual name.
         join_lines: the lines of a text file beside a file are one caption, not one each.
+        from_: a checkpoint to go on from, with its tokenizers and its sizes; its scores are told beside the new ones.
         held_out: share of the files that is kept back in OUT/held_out, unless the folder has a test split of its own.
         split: of MNIST.
         limit: of MNIST: so many pictures only.

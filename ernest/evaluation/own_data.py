@@ -56,15 +56,17 @@ class DirectionScore:
         return gain <= FROM_CHANCE * self.error or (self.texts > 0 and gain < LEAST_GAIN * np.log(self.texts))
 
 
-def score_tasks(engine: Engine, store: ExampleStore, seed: int = 0) -> tuple[list[DirectionScore], list[Sample]]:
-    """A score for each task of held-out examples, and samples of what the model makes of them."""
-    scores, samples = [], []
+def score_tasks(
+    engine: Engine, store: ExampleStore, seed: int = 0, samples: int = SAMPLES
+) -> tuple[list[DirectionScore], list[Sample]]:
+    """A score for each task of held-out examples, and some `samples` of each of what the model makes of them."""
+    scores, shown = [], []
     for task, indices in store.tasks.items():
         examples = [store[int(index)] for index in indices]
         score, answers = _score(task, engine, examples)
         scores.append(score)
-        samples += _samples(engine, examples, answers, seed)
-    return scores, samples
+        shown += _samples(engine, examples, answers, seed, samples)
+    return scores, shown
 
 
 def advice(scores: Sequence[DirectionScore], weights: dict[str, float], steps: int) -> list[str]:
@@ -175,9 +177,9 @@ def _name(prompt: Sequence[EncodedSegment]) -> str:
     return repr([segment.data if segment.form == "text" else segment.data.tobytes() for segment in prompt])
 
 
-def _samples(engine: Engine, examples: Sequence[Example], answers: dict[str, str], seed: int) -> Iterator[Sample]:
+def _samples(engine: Engine, examples: Sequence[Example], answers: dict[str, str], seed: int, count: int) -> Iterator[Sample]:
     """A few of the records, and what the model makes of each."""
-    drawn = np.random.default_rng(seed).permutation(len(examples))[:SAMPLES]
+    drawn = np.random.default_rng(seed).permutation(len(examples))[:count]
     for example in (examples[i] for i in drawn):
         *given, last = example.segments
         if not given or any(segment.made for segment in given):

@@ -14,10 +14,14 @@ from ernest.evaluation.results import FULL, Findings, Score, load, save
 from ernest.evaluation.routing import mixture_load, usage
 from ernest.evaluation.run_facts import facts_of
 from ernest.generation.engine import Engine
-from ernest.training.run_settings import JUDGED_BY
+from ernest.model.network import Ernest
+from ernest.storage import load_tensors
+from ernest.training.run_settings import JUDGED_BY, START
 
 FINDINGS = "findings"
 """The folder of a run in which its findings are kept."""
+BEFORE = "before"
+"""The system that is the model from which a run went on."""
 
 
 def judge_run(run: Path) -> tuple[Findings, list[str]]:
@@ -33,12 +37,19 @@ def judge_run(run: Path) -> tuple[Findings, list[str]]:
     recipe = from_tree(json.loads((run / "recipe.json").read_text()))
     model, tokenizers = load_model(run / "model")
     store = ExampleStore(run / "examples")
-    engine = Engine(model, tokenizers, bf16=supports_bf16())
-    scores, samples = score_tasks(engine, ExampleStore(run / JUDGED_BY)) if (run / JUDGED_BY).is_dir() else ([], [])
+    scores, samples, before = [], [], []
+    if (run / JUDGED_BY).is_dir():
+        judged_by = ExampleStore(run / JUDGED_BY)
+        scores, samples = score_tasks(Engine(model, tokenizers, bf16=supports_bf16()), judged_by)
+        start = run / START / "model.safetensors"
+        if start.is_file():
+            old = Ernest(model.config, model.spec)
+            old.load_state_dict(load_tensors(start))
+            before, _ = score_tasks(Engine(old, tokenizers, bf16=supports_bf16()), judged_by, samples=0)
     metrics = tuple(json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
     findings = Findings(
         f"Ernest on data of your own: {run.name}",
-        tuple(rows_of(scores)),
+        (*rows_of(scores), *rows_of(before, BEFORE)),
         tuple(samples),
         metrics=metrics,
         usage=usage(model, store, tokenizers, recipe.sequence),
@@ -51,12 +62,12 @@ def judge_run(run: Path) -> tuple[Findings, list[str]]:
     return findings, lines
 
 
-def rows_of(scores: Sequence[DirectionScore]) -> list[Score]:
-    """The rows of the score table: for each direction the texts that are right, and its loss beside that of what others give."""
+def rows_of(scores: Sequence[DirectionScore], system: str = FULL) -> list[Score]:
+    """The rows of a system: for each direction the texts that are right, and its loss beside that with what others give."""
     rows = [
         Score(
             f"{score.task}: the very text",
-            FULL,
+            system,
             score.exact,
             chance=f"{score.chance:.3f}",
             verifier="one of the texts of that file",
@@ -69,6 +80,6 @@ def rows_of(scores: Sequence[DirectionScore]) -> list[Score]:
     for score in scores:
         other = "–" if score.other is None else f"{score.other:.3f}"
         checked = "chance: with what another record gives" + (", on its plateau" if score.on_plateau else "")
-        rows.append(Score(f"{score.task}: loss", FULL, score.loss, chance=other, verifier=checked, count=score.count,
+        rows.append(Score(f"{score.task}: loss", system, score.loss, chance=other, verifier=checked, count=score.count,
                           lower_is_better=True, group="losses"))  # fmt: skip
     return rows

@@ -1,9 +1,14 @@
 """From a user's own records to what training reads: files decoded once, tokenizers, examples; then the training itself."""
 
+import itertools
+import shutil
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 from rich.progress import Progress
 
 from ernest.config.recipe import Recipe
@@ -14,31 +19,42 @@ from ernest.data.layout import lay_out_example
 from ernest.data.records import LINES, RecordFolder
 from ernest.data.store import ExampleStore
 from ernest.fit import Progress as Report
+from ernest.fit import no_progress
 from ernest.sequence.record import Record
 from ernest.storage import own_folder, remove_files, write_folder
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.training.words import word_targets
+from ernest.training.estimate import Estimate, estimate_run, time_steps
 from ernest.training.monitor import stage_bar
 from ernest.training.pretrain import train_model
-from ernest.training.run_settings import JUDGED_BY, RUN_FILE, check_run
+from ernest.training.run_settings import JUDGED_BY, RUN_FILE, START, check_run
 from ernest.training.tokenizers import ShownFrames, audio_tokenizer, check_network, label_words, text_tokenizer, vision_tokenizer
+
+TOLD_FROM = 100
+"""Steps of a training from which on its cost is told: a shorter one is over as soon."""
 
 
 def train_on_records(
-    records: RecordFolder, out: Path, recipe: Recipe, checkpoint: Path | None, held_out: RecordFolder | None = None
+    records: RecordFolder,
+    out: Path,
+    recipe: Recipe,
+    checkpoint: Path | None,
+    held_out: RecordFolder | None = None,
+    go_on: bool = False,
 ) -> Path:
     """Trains tokenizers, unless `checkpoint` brings them, and a model on `records`; returns the new checkpoint.
 
-    Examples of the records `held_out`, as many as are scored, are kept in the run, so that it can be judged without the data.
+    With `go_on` the model starts from the weights of `checkpoint`, whose sizes the recipe must have. Examples of the records
+    `held_out`, as many as are scored, are kept in the run, so that it can be judged without the data.
 
     Raises ValueError for records or an `out` that cannot be used, or a recipe that does not suit the records, before any long
     work.
     """
-    settings = check_run(records, out, recipe, checkpoint, held_out)
+    settings = check_run(records, out, recipe, checkpoint, held_out, go_on)
     with own_folder(out):
         if not (out / "examples/own").is_dir():
-            prepare(records, out, recipe, checkpoint, settings, held_out)
+            prepare(records, out, recipe, checkpoint, settings, held_out, go_on)
         return train_model(out, recipe)
 
 
@@ -49,6 +65,7 @@ def prepare(
     checkpoint: Path | None,
     settings: str,
     held_out: RecordFolder | None = None,
+    go_on: bool = False,
 ) -> None:
     """From records to examples, in three stages, each of which is complete when its folder is there: decoded files, tokenizers,
     examples. Every file is decoded once."""
@@ -56,11 +73,15 @@ def prepare(
     text = text_tokenizer(_texts(records), recipe) if existing is None else existing.text
     if not (out / RUN_FILE).is_file():
         check = _length_check(records, text, recipe)
-        with write_folder(out) as aside:
+        with write_folder(out) as aside, stage_bar() as bar:
             (aside / RUN_FILE).write_text(settings)
-            DecodedRecords.write(aside / "decoded", records, check)
+            if checkpoint is not None and go_on:
+                _keep_start(checkpoint, aside / START)
+            DecodedRecords.write(aside / "decoded", records, _counted(check, _progress(bar, "decoded files"), len(records)))
     decoded = DecodedRecords(out / "decoded")
     if not (out / "tokenizers").is_dir():
+        if recipe.training.steps >= TOLD_FROM:
+            Console().print(_cost(recipe, decoded, text, existing), highlight=False, soft_wrap=True)
         with stage_bar() as bar:
             trained = existing or _tokenizers(decoded, text, recipe, bar)
         with write_folder(out / "tokenizers") as aside:
@@ -68,8 +89,47 @@ def prepare(
     tokenizers = Tokenizers.load(out / "tokenizers")
     if held_out is not None:
         ExampleStore.write(out / JUDGED_BY / "own", encode(few_of_each_task(held_out), tokenizers))
-    ExampleStore.write(out / "examples/own", encode(decoded, tokenizers))
+    with stage_bar() as bar:
+        report = _progress(bar, "examples")
+        counted = (report(number, len(decoded), {}) or record for number, record in enumerate(decoded, 1))
+        ExampleStore.write(out / "examples/own", encode(counted, tokenizers))
     remove_files(out / "decoded", LINES, "*.npy")
+
+
+def _keep_start(checkpoint: Path, start: Path) -> None:
+    """The run has its own copy: it goes on though the checkpoint be gone or changed."""
+    start.mkdir()
+    for name in ("model.safetensors", "learnt.json"):
+        if (checkpoint / name).is_file():
+            shutil.copyfile(checkpoint / name, start / name)
+
+
+def _counted(check: Check, report: Report, count: int) -> Check:
+    """`check`, which also moves a bar of `count` records."""
+    done = itertools.count(1)
+
+    def both(line: int, record: Record) -> None:
+        check(line, record)
+        report(next(done), count, {})
+
+    return both
+
+
+def _cost(recipe: Recipe, decoded: DecodedRecords, text: TextTokenizer, existing: Tokenizers | None) -> Estimate:
+    """What the run will cost from here on; tokenizers that are there cost nothing."""
+    if existing is not None:
+        return estimate_run(recipe, existing, decoded, {})
+    shown, words = shown_frames(decoded)
+    waves, said = heard_sounds(decoded)
+    few = lambda field, steps: replace(recipe, tokenizers=replace(recipe.tokenizers, **{field: steps}))  # noqa: E731
+    stages = {}
+    if shown:
+        train = lambda steps: vision_tokenizer(shown, few("vision_steps", steps), no_progress, classes=max(1, words))  # noqa: E731
+        stages["vision tokenizer"] = partial(time_steps, train, recipe.tokenizers.vision_steps)
+    if waves:
+        train_some = lambda steps: audio_tokenizer(waves[:200], said[:200], few("audio_steps", steps), no_progress)  # noqa: E731
+        stages["audio tokenizer"] = partial(time_steps, train_some, recipe.tokenizers.audio_steps)
+    return estimate_run(recipe, check_network(recipe, text), decoded, stages)
 
 
 def _progress(bar: Progress, name: str) -> Report:

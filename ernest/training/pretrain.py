@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ernest.checkpoint import save_model, tokenizer_spec
+from ernest.checkpoint import learnt_in_all, load_learnt, save_model, tokenizer_spec
 from ernest.config.recipe import Recipe, from_tree, to_tree
 from ernest.data.collate import collate
 from ernest.data.learnt import what_is_learnt
@@ -29,6 +29,7 @@ from ernest.training.launch import launch, worker
 from ernest.training.loop import train
 from ernest.training.monitor import Monitor
 from ernest.training.resume import check_room
+from ernest.training.run_settings import START
 
 
 def train_model(run: Path, recipe: Recipe) -> Path:
@@ -58,11 +59,14 @@ def pretrain(run: Path, rank: int, world: int) -> None:
     recipe = from_tree(json.loads((run / "recipe.json").read_text()))
     store, tokenizers = ExampleStore(run / "examples"), Tokenizers.load(run / "tokenizers")
     monitor = Monitor(recipe, tokenizers, store, run) if rank == 0 else None
-    model = train(recipe, store, tokenizers, run, rank, world, monitor)
+    start = run / START / "model.safetensors"
+    model = train(recipe, store, tokenizers, run, rank, world, monitor, start if start.is_file() else None)
     if rank == 0:
         rows = [plan(store, recipe.weights(store.tasks), tokenizers, recipe.sequence, recipe.seed, step) for step in range(2)]
         batches = [collate(row, recipe.sequence.length, tokenizers) for row in rows]
         learnt = what_is_learnt(store, recipe.weights(store.tasks), recipe.sequence.length)
+        if (run / START / "learnt.json").is_file():
+            learnt = learnt_in_all(load_learnt(run / START), learnt)
         save_model(run / "model", model, tokenizers, to_tree(recipe), expert_importance(model, batches), learnt)
 
 

@@ -1,6 +1,7 @@
 """Judging a run on its own data: losses of single records, directions that look at nothing, exact texts, and the commands."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from ernest.checkpoint import load_learnt
 from ernest.data.collate import collate
 from ernest.data.examples import encode
 from ernest.data.importers import both_directions
@@ -22,8 +24,10 @@ from ernest.evaluation.own_data import (
     score_tasks,
     with_given_of_others,
 )
+from ernest.evaluation.results import load
 from ernest.generation.engine import Engine
 from ernest.sequence.record import Record, given, made
+from ernest.storage import load_tensors
 from ernest.training.loss import loss_sums, mean_losses
 from tests.commands import ernest
 from tests.small import documents, network, tokenizers
@@ -127,6 +131,22 @@ def test_a_run_is_judged_at_its_end_and_reported(tmp_path: Path, monkeypatch, ca
     store = ExampleStore(run / "held_out")
     assert {task: len(indices) for task, indices in store.tasks.items()} == {"image→text": 4, "text→image": 4}
     assert len(ExampleStore(run / "examples")) == 72
+    again = tmp_path / "again"
+    save_records(tmp_path / "other", [Record((made("text", "another word"),), "text")] * 9)
+    kept = ["training.steps=1", "training.warmup=0", "training.learning_rate=1e-12", "training.processes=1", "sequence.rows=1"]
+    shutil.copytree(tmp_path / "data/media", tmp_path / "other/media", dirs_exist_ok=True)
+    with (tmp_path / "other/records.jsonl").open("a") as lines:
+        lines.write((tmp_path / "data/records.jsonl").read_text())
+    start = ["train", "--data", tmp_path / "other", "--from", run / "model", "--out"]
+    assert ernest(monkeypatch, *start, again, "--set", *kept, "training.show_every=0") == 0
+    before, after = (load_tensors(one / "model/model.safetensors") for one in (run, again))
+    assert all(torch.allclose(after[name], before[name], atol=1e-5) for name in before if not name.endswith("selection_bias"))
+    assert {"another", "red"} <= set(load_learnt(again / "model").words)
+    scores = {(score.direction, score.system): score.value for score in load(again / "findings").scores}
+    assert scores["image→text: loss", "full"] == pytest.approx(scores["image→text: loss", "before"], rel=1e-2)
+    assert ernest(monkeypatch, *start, tmp_path / "no", "--set", "size=6") == 2
+    assert "takes the network as it is: leave size=6 out" in capsys.readouterr().err
+
     (tmp_path / "data/records.jsonl").unlink()
     assert ernest(monkeypatch, "report", run) == 0
     page = (run / "report.html").read_text()
