@@ -140,13 +140,13 @@ function waveform(peaks) {
 
 function energyCurve(energy) {
   const [low, high] = [0, Math.max(...energy, 1e-6)];
-  const at = (number) => [36 + 250 * number / Math.max(1, energy.length - 1), 96 - 84 * (energy[number] - low) / (high - low)];
+  const at = (number) => [44 + 242 * number / Math.max(1, energy.length - 1), 96 - 84 * (energy[number] - low) / (high - low)];
   const svg = drawing("svg", { viewBox: "0 0 300 120", role: "img" },
-    drawing("line", { x1: 36, y1: 96, x2: 290, y2: 96, class: "axis" }), drawing("line", { x1: 36, y1: 8, x2: 36, y2: 96, class: "axis" }),
+    drawing("line", { x1: 40, y1: 96, x2: 290, y2: 96, class: "axis" }), drawing("line", { x1: 40, y1: 8, x2: 40, y2: 96, class: "axis" }),
     drawing("polyline", { points: energy.map((_, number) => at(number).join(",")).join(" "), class: "curve" }));
   const label = (x, y, text) => { const made = drawing("text", { x, y }); made.textContent = text; svg.append(made); };
-  label(2, 16, high.toFixed(2));
-  label(20, 99, "0");
+  label(0, 16, high.toPrecision(3));
+  label(24, 99, "0");
   label(36, 114, "frame 1");
   label(242, 114, `frame ${energy.length}`);
   const dot = svg.appendChild(drawing("circle", { r: 4, class: "bar" }));

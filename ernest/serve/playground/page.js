@@ -10,7 +10,7 @@ const KINDS = { text: "text", image: "picture", video: "film", audio: "sound", a
 let models = [];
 let running = null; // what stops the answer that is under way
 let answer = null;
-let flops = null;
+const costs = new Map(); // millions of operations a position, by the name of a model
 
 function headers() {
   return at("key").value ? { Authorization: `Bearer ${at("key").value}` } : {};
@@ -71,11 +71,12 @@ let soon = null;
 function resize() {
   for (const size of SIZES) at(size).parentElement.querySelector("output").textContent = at(size).value;
   clearTimeout(soon);
-  soon = setTimeout(async () => {
+  soon = setTimeout(async () => { // the slider may still be moving
     try {
-      const cost = await (await ask(`playground/cost?model=${encodeURIComponent(name())}`)).json();
-      flops = cost.flops / 1e6;
-      at("cost").textContent = `${flops.toFixed(2)} MFLOP a position, ${(cost.parameters / 1e6).toFixed(2)} million parameters`;
+      const asked = name();
+      const cost = await (await ask(`playground/cost?model=${encodeURIComponent(asked)}`)).json();
+      costs.set(asked, cost.flops / 1e6);
+      at("cost").textContent = `${(cost.flops / 1e6).toFixed(2)} MFLOP a position, ${(cost.parameters / 1e6).toFixed(2)} million parameters`;
     } catch (error) {
       at("cost").textContent = error.message;
     }
@@ -111,7 +112,8 @@ function form(to) {
 async function make() {
   const to = document.querySelector("[name=to]:checked").value;
   const model = chosen();
-  const asked = { name: name(), flops };
+  const asked = name();
+  if (innerWidth < 896) at("answer").scrollIntoView();
   running = new AbortController();
   at("go").disabled = true;
   at("stop").disabled = false;
@@ -147,7 +149,7 @@ async function make() {
 
 function note(asked, kind, news) {
   at("runs-box").hidden = false;
-  const cells = [asked.name, kind, asked.flops?.toFixed(2) ?? "", news.choices, news.seconds.toFixed(2), (news.choices / news.seconds).toFixed(0)];
+  const cells = [asked, kind, costs.get(asked)?.toFixed(2) ?? "", news.choices, news.seconds.toFixed(2), (news.choices / news.seconds).toFixed(0)];
   at("runs").prepend(element("tr", {}, ...cells.map((text) => element("td", { textContent: text }))));
   while (at("runs").children.length > 8) at("runs").lastChild.remove();
 }
