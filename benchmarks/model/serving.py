@@ -165,7 +165,7 @@ def measure_server(checkpoint: Path, clients: int, seconds: float) -> Served:
 
 
 def measure_engine(checkpoint: Path, clients: int, seconds: float) -> float:
-    """Groups per second of processor time: the same requests, the next one when one has ended; pictures and sounds are decoded."""
+    """Groups per second of processor time: the same requests, the next when one has ended; pictures and sounds are decoded."""
     from ernest.data.examples import EncodedSegment
     from ernest.generation.answer import load_engine
     from ernest.generation.request import Request
