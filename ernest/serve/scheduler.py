@@ -33,17 +33,14 @@ class Job:
         self.started = time.monotonic()
         self._scheduler = scheduler
         self._news: asyncio.Queue[Update | errors.ApiError] = asyncio.Queue()
+        seconds = scheduler.limits.answer_seconds
+        self._too_late = asyncio.get_running_loop().call_later(seconds, lambda: self.tell(errors.late(seconds)))
 
     async def updates(self) -> AsyncIterator[Update]:
         """News until all samples have ended. Raises ApiError for a failure, and after too long a time."""
-        seconds = self._scheduler.limits.answer_seconds
         left = self.work.samples
         while left:
-            try:
-                async with asyncio.timeout(self.started + seconds - time.monotonic()):
-                    news = await self._news.get()
-            except TimeoutError:
-                raise errors.late(seconds) from None
+            news = await self._news.get()
             if isinstance(news, errors.ApiError):
                 raise news
             left -= news.what == "end"
@@ -55,6 +52,7 @@ class Job:
 
     def close(self) -> None:
         """Gives the work up, where it has not ended. Needs no await, so it also works while its task is being cancelled."""
+        self._too_late.cancel()
         self._scheduler.drop(self)
 
 

@@ -63,8 +63,8 @@ class Service:
         return await self.scheduler.submit(work)
 
 
-def service_of(request: Request) -> Service:
-    """Of the server that a request was made to."""
+async def service_of(request: Request) -> Service:
+    """Of the server that a request was made to; async, or it would cost every request a hop to another thread."""
     return request.app.state.service
 
 

@@ -82,31 +82,30 @@ class EventStream(Response):
             self.job.close()
 
     async def _write(self, send: Send) -> None:
+        sends = 0
+
         async def write(text: str) -> None:
+            nonlocal sends
+            sends += 1
             await send({"type": "http.response.body", "body": text.encode(), "more_body": True})
 
+        async def break_silence() -> None:
+            """Clients give up on a stream that says nothing."""
+            while True:
+                before = sends
+                await asyncio.sleep(self.silence)
+                if sends == before:
+                    await write(": waiting\n\n")
+
+        silence = asyncio.ensure_future(break_silence())
         try:
-            await self._write_lines(write)
+            async for line in self.lines:
+                await write(line)
         except errors.ApiError as error:
             await write(sse(error.body))
         except Exception:
             log.exception("a stream failed")
             await write(sse(errors.failed().body))
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _write_lines(self, write: Any) -> None:
-        """Says something now and then, since clients give up on a silent stream."""
-        waiting = asyncio.ensure_future(anext(self.lines, None))
-        try:
-            while True:
-                await asyncio.wait({waiting}, timeout=self.silence)
-                if not waiting.done():
-                    await write(": waiting\n\n")
-                    continue
-                line = waiting.result()
-                if line is None:
-                    return
-                await write(line)
-                waiting = asyncio.ensure_future(anext(self.lines, None))
         finally:
-            waiting.cancel()
+            silence.cancel()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
