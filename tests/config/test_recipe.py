@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ernest.config.effort import with_effort
 from ernest.config.recipe import Recipe, find_recipe, from_tree, load_recipe, to_tree
-from ernest.config.sizes import sized, with_effort
+from ernest.config.sizes import sized
 
 
 def leaves(recipe, prefix: str = "") -> dict[str, object]:
