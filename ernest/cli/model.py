@@ -1,4 +1,4 @@
-"""The commands of the unified model: demo, train, import, generate, describe, slice, export."""
+"""The commands of the unified model: demo, prepare, train, import, generate, describe, slice, export."""
 
 import json
 import sys
@@ -13,6 +13,8 @@ from ernest.cli.arguments import Checkpoint, Count, Folder, Number, Overrides, S
 from ernest.config.submodel_size import FULL_SIZE
 
 if TYPE_CHECKING:
+    from ernest.config.recipe import Recipe
+    from ernest.data.records import RecordFolder
     from ernest.generation.answer import Result
 
 Rows = Literal["table", "json"]
@@ -51,19 +53,50 @@ def train(
         tokenizers: a checkpoint whose tokenizers to use; without it they are trained on the data.
         set_: fields of the recipe to change, such as training.steps=2000.
     """
+    records, settings = _checked_run(data, out, recipe, tokenizers, set_)
+    from ernest.training.prepare import train_on_records  # imports torch, which a mistake above need not wait for
+
+    print(f"model: {train_on_records(records, out, settings, tokenizers)}")
+
+
+def prepare(
+    data: Annotated[Path, arg(metavar="FOLDER")],
+    out: Folder = Path("build/run"),
+    recipe: str = "tiny",
+    tokenizers: Annotated[Path | None, arg(metavar="CHECKPOINT")] = None,
+    set_: Overrides = (),
+) -> None:
+    """Read your records and train tokenizers on them, once, for an `ernest train` of the same options to go on from.
+
+    Args:
+        data: folder with records.jsonl and its media (see `ernest import`).
+        out: folder of the run.
+        recipe: a TOML file, or the name of a recipe that comes with Ernest.
+        tokenizers: a checkpoint whose tokenizers to use; without it they are trained on the data.
+        set_: fields of the recipe to change, such as training.steps=2000.
+    """
+    records, settings = _checked_run(data, out, recipe, tokenizers, set_)
+    from ernest.training.prepare import prepare_records
+
+    prepare_records(records, out, settings, tokenizers)
+    print(f"prepared: {out}")
+
+
+def _checked_run(data: Path, out: Path, recipe: str, tokenizers: Path | None, set_: Overrides) -> "tuple[RecordFolder, Recipe]":
+    """The records and the recipe of a run, after all that can be checked without torch."""
     from ernest.checkpoint import check_checkpoint
     from ernest.config.recipe import find_recipe, load_recipe
     from ernest.data.records import read_lines
+    from ernest.training.group import check_group
     from ernest.training.run_settings import check_run
 
     settings = load_recipe(find_recipe(recipe), tuple(chain(*set_)))
+    check_group(settings)
     if tokenizers is not None:
         check_checkpoint(tokenizers, needs="tokenizers")
     records = read_lines(data)
     check_run(records, out, settings, tokenizers)
-    from ernest.training.prepare import train_on_records  # imports torch, which a mistake above need not wait for
-
-    print(f"model: {train_on_records(records, out, settings, tokenizers)}")
+    return records, settings
 
 
 def import_(
@@ -245,6 +278,7 @@ def export(
 
 COMMANDS: Mapping[str, Callable[..., None]] = {
     "demo": demo,
+    "prepare": prepare,
     "train": train,
     "import": import_,
     "generate": generate,

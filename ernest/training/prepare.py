@@ -18,6 +18,7 @@ from ernest.sequence.record import Record
 from ernest.storage import own_folder, remove_files, write_folder
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
+from ernest.training.group import follow, is_follower
 from ernest.training.monitor import stage_bar
 from ernest.training.pretrain import train_model
 from ernest.training.run_settings import RUN_FILE, check_run
@@ -30,11 +31,21 @@ def train_on_records(records: RecordFolder, out: Path, recipe: Recipe, checkpoin
     Raises ValueError for records or an `out` that cannot be used, or a recipe that does not suit the records, before any long
     work.
     """
+    if is_follower():
+        follow(out)
     settings = check_run(records, out, recipe, checkpoint)
     with own_folder(out):
         if not (out / "examples/own").is_dir():
             prepare(records, out, recipe, checkpoint, settings)
         return train_model(out, recipe)
+
+
+def prepare_records(records: RecordFolder, out: Path, recipe: Recipe, checkpoint: Path | None) -> None:
+    """The stages before the training alone, for a run that `train_on_records` goes on with. Raises ValueError as that does."""
+    settings = check_run(records, out, recipe, checkpoint)
+    with own_folder(out):
+        if not (out / "examples/own").is_dir():
+            prepare(records, out, recipe, checkpoint, settings)
 
 
 def prepare(records: RecordFolder, out: Path, recipe: Recipe, checkpoint: Path | None, settings: str) -> None:

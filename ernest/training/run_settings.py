@@ -9,8 +9,8 @@ from ernest.data.records import LINES, RecordFolder
 from ernest.storage import fingerprint
 
 RUN_FILE = "run.json"
-RESUME_OVERRIDABLE = ("processes", "save_every", "show_every", "tensorboard")
-"""Fields of `training` with which a run may go on differently: they change none of its numbers."""
+RESUME_OVERRIDABLE = ("save_every", "show_every", "tensorboard")
+"""Fields of `training` with which a run may go on differently, as with all of `parallel`: they change none of its numbers."""
 
 
 def fixed_tree(recipe: Recipe) -> dict[str, Any]:
@@ -18,6 +18,7 @@ def fixed_tree(recipe: Recipe) -> dict[str, Any]:
     tree = to_tree(recipe)
     for name in RESUME_OVERRIDABLE:
         del tree["training"][name]
+    del tree["parallel"]
     return tree
 
 
