@@ -1,4 +1,4 @@
-"""The commands of the unified model: demo, train, report, import, generate, describe, slice, serve, export, and build."""
+"""The commands of the unified model: demo, prepare, train, report, import, generate, describe, slice, serve, export, build."""
 
 import json
 import sys
@@ -15,6 +15,7 @@ from ernest.config.submodel_size import FULL_SIZE
 
 if TYPE_CHECKING:
     from ernest.config.recipe import Recipe
+    from ernest.data.records import RecordFolder
     from ernest.generation.answer import Result
 
 Rows = Literal["table", "json"]
@@ -59,24 +60,61 @@ def train(
         held_out: share of the files to score by, where FOLDER/held_out holds none; 0 scores nothing.
         set_: fields of the recipe to change, such as training.steps=2000.
     """
+    run = _checked_run(data, out, recipe, tokenizers, from_, held_out, set_)
+    from ernest.training.prepare import train_on_records  # imports torch, which a mistake above need not wait for
+
+    checkpoint = train_on_records(*run)
+    _tell_run(out)
+    print(f"model: {checkpoint}")
+
+
+def prepare(
+    data: Annotated[Path, arg(metavar="FOLDER")],
+    out: Folder = Path("build/run"),
+    recipe: str = "tiny",
+    tokenizers: Annotated[Path | None, arg(metavar="CHECKPOINT")] = None,
+    from_: Annotated[Path | None, arg(name="from", metavar="CHECKPOINT")] = None,
+    held_out: float = 0.1,
+    set_: Overrides = (),
+) -> None:
+    """Read your records and train tokenizers on them, once, for an `ernest train` of the same options to go on from.
+
+    Args:
+        data: folder with records.jsonl and its media (see `ernest import`).
+        out: folder of the run.
+        recipe: a TOML file, or the name of a recipe that comes with Ernest.
+        tokenizers: a checkpoint whose tokenizers to use; without it they are trained on the data.
+        from_: a checkpoint to go on from.
+        held_out: share of the files to score by, where FOLDER/held_out holds none.
+        set_: fields of the recipe to change, such as training.steps=2000.
+    """
+    run = _checked_run(data, out, recipe, tokenizers, from_, held_out, set_)
+    from ernest.training.prepare import prepare_records
+
+    prepare_records(*run)
+    print(f"prepared: {out}")
+
+
+def _checked_run(
+    data: Path, out: Path, recipe: str, tokenizers: Path | None, from_: Path | None, held_out: float, set_: Overrides
+) -> "tuple[RecordFolder, Path, Recipe, Path | None, RecordFolder | None, bool]":
+    """What `train_on_records` takes, after all that can be checked without torch."""
     from ernest.checkpoint import check_checkpoint
     from ernest.config.recipe import find_recipe, load_recipe
     from ernest.data.held_out import split_records
+    from ernest.training.group import check_group
     from ernest.training.run_settings import check_run
 
     overrides = tuple(chain(*set_))
     settings = load_recipe(find_recipe(recipe), overrides)
     if from_ is not None:
         settings, tokenizers = _going_on(settings, overrides, from_, tokenizers), from_
+    check_group(settings)
     if tokenizers is not None:
         check_checkpoint(tokenizers, needs="tokenizers")
     records, judges = split_records(data, held_out)
     check_run(records, out, settings, tokenizers, judges, from_ is not None)
-    from ernest.training.prepare import train_on_records  # imports torch, which a mistake above need not wait for
-
-    checkpoint = train_on_records(records, out, settings, tokenizers, judges, from_ is not None)
-    _tell_run(out)
-    print(f"model: {checkpoint}")
+    return records, out, settings, tokenizers, judges, from_ is not None
 
 
 def _going_on(settings: "Recipe", overrides: Sequence[str], checkpoint: Path, tokenizers: Path | None) -> "Recipe":
@@ -351,6 +389,7 @@ def export(
 
 COMMANDS: Mapping[str, Callable[..., None]] = {
     "demo": demo,
+    "prepare": prepare,
     "train": train,
     "report": report,
     "import": import_,

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from ernest.config.recipe import Recipe, to_tree
 from ernest.evaluation.results import StageTime
 from ernest.storage import remove_files, write_text
+from ernest.training.run_settings import fixed_tree
 
 RECIPE, TIMES = "demo.json", "times.json"
 OUTPUTS = (
@@ -38,15 +40,22 @@ def claim(build: Path, recipe: Recipe, console: Console) -> None:
     Raises ValueError for a folder that holds something else.
     """
     build.mkdir(parents=True, exist_ok=True)
-    recipe_file, tree = build / RECIPE, json.dumps(to_tree(recipe), indent=1)
+    recipe_file, tree = build / RECIPE, fixed_tree(recipe)
     if not recipe_file.exists() and any(build.iterdir()):
         raise ValueError(f"{build} is not empty and holds no demo: choose a new folder")
-    if recipe_file.exists() and recipe_file.read_text() != tree:
+    if recipe_file.exists() and not _holds(json.loads(recipe_file.read_text()), tree):
         console.print(f"{build} holds another recipe's work: starting anew")
         remove_files(build, *OUTPUTS)
     elif recipe_file.exists():
         console.print(f"going on in {build}")
-    write_text(recipe_file, tree)
+    write_text(recipe_file, json.dumps(to_tree(recipe), indent=1))
+
+
+def _holds(stored: Any, tree: Any) -> bool:
+    """Whether the stored recipe agrees with all of `tree`, the fields that change numbers; it may say more."""
+    if not isinstance(tree, dict):
+        return stored == json.loads(json.dumps(tree))
+    return isinstance(stored, dict) and all(name in stored and _holds(stored[name], value) for name, value in tree.items())
 
 
 @contextmanager

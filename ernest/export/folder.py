@@ -38,16 +38,17 @@ def write_hf(
         importance = torch.stack([importance[layer, list(submodel.experts[layer])] for layer in submodel.layers])
     made = from_network(model, tokenizers, importance, learnt.positions)
     spec = model.spec
+    scores = _findings(findings, checkpoint) if size.is_full else None
     with write_folder(out, need=sum(value.nbytes for value in made.state_dict().values())) as aside:
         tokenizers.text.save(aside / "text.json")
         processor = hf.ErnestProcessor(hf.ErnestTokenizer(str(aside / "text.json")), spec.patch * spec.grid[0], *spec.merged_grid)
         made.save_pretrained(aside, max_shard_size=shard)
+        for file in aside.glob("*.safetensors"):  # which safetensors lets nobody else read
+            file.chmod((aside / "text.json").stat().st_mode)
         processor.save_pretrained(aside)
         for name in BESIDE:
             if (checkpoint / name).exists():
                 write_text(aside / name, (checkpoint / name).read_text(encoding="utf-8"))
-        whole = size.is_full
-        scores = _findings(findings, checkpoint) if whole else None
         write_text(aside / "README.md", model_card(out.name, model.config, spec, learnt, _recipe(checkpoint), scores))
     weights = sum(p.numel() for p in made.network.parameters())
     return f"{out}: {weights / 1e6:.2f} million parameters; it loads after `import ernest.export.hf`"

@@ -26,6 +26,7 @@ from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.training.words import word_targets
 from ernest.training.estimate import Estimate, estimate_run, time_steps
+from ernest.training.group import follow, is_follower
 from ernest.training.monitor import stage_bar
 from ernest.training.pretrain import train_model
 from ernest.training.run_settings import JUDGED_BY, RUN_FILE, START, check_run
@@ -51,11 +52,28 @@ def train_on_records(
     Raises ValueError for records or an `out` that cannot be used, or a recipe that does not suit the records, before any long
     work.
     """
+    if is_follower():
+        follow(out)
     settings = check_run(records, out, recipe, checkpoint, held_out, go_on)
     with own_folder(out):
         if not (out / "examples/own").is_dir():
             prepare(records, out, recipe, checkpoint, settings, held_out, go_on)
         return train_model(out, recipe)
+
+
+def prepare_records(
+    records: RecordFolder,
+    out: Path,
+    recipe: Recipe,
+    checkpoint: Path | None,
+    held_out: RecordFolder | None = None,
+    go_on: bool = False,
+) -> None:
+    """The stages before the training alone, for a run that `train_on_records` goes on with. Raises ValueError as that does."""
+    settings = check_run(records, out, recipe, checkpoint, held_out, go_on)
+    with own_folder(out):
+        if not (out / "examples/own").is_dir():
+            prepare(records, out, recipe, checkpoint, settings, held_out, go_on)
 
 
 def prepare(

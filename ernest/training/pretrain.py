@@ -25,6 +25,7 @@ from ernest.model.slicing import expert_importance
 from ernest.storage import own_folder, write_text
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.distributed import process_group
+from ernest.training.group import launched_processes
 from ernest.training.launch import launch, worker
 from ernest.training.loop import train
 from ernest.training.monitor import Monitor
@@ -42,8 +43,11 @@ def train_model(run: Path, recipe: Recipe) -> Path:
     write_text(run / "recipe.json", json.dumps(to_tree(recipe), indent=1))
     spec = tokenizer_spec(Tokenizers.load(run / "tokenizers"))
     Console().print(check_room(run, trained_parameters(recipe.model, spec)), highlight=False, soft_wrap=True)
-    processes = recipe.training.processes or min(os.cpu_count() or 1, recipe.sequence.rows, 8)
-    launch("ernest.training.pretrain", [str(run)], processes)
+    if launched_processes() > 1:
+        main(run)
+    else:
+        processes = recipe.parallel.replicate or min(os.cpu_count() or 1, recipe.sequence.rows, 8)
+        launch("ernest.training.pretrain", [str(run)], processes)
     return run / "model"
 
 

@@ -13,8 +13,8 @@ JUDGED_BY = "held_out"
 """The folder of a run with the examples by which it is judged."""
 START = "start"
 """The folder of a run with the weights from which it goes on, and what was learnt with them."""
-RESUME_OVERRIDABLE = ("processes", "save_every", "show_every", "tensorboard")
-"""Fields of `training` with which a run may go on differently: they change none of its numbers."""
+RESUME_OVERRIDABLE = ("save_every", "show_every", "tensorboard")
+"""Fields of `training` with which a run may go on differently, as with all of `parallel`: they change none of its numbers."""
 
 
 def fixed_tree(recipe: Recipe) -> dict[str, Any]:
@@ -22,6 +22,7 @@ def fixed_tree(recipe: Recipe) -> dict[str, Any]:
     tree = to_tree(recipe)
     for name in RESUME_OVERRIDABLE:
         del tree["training"][name]
+    del tree["parallel"]
     return tree
 
 

@@ -57,6 +57,15 @@ def test_a_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path):
     assert files(tmp_path) == set(MINE)
 
 
+def test_what_changes_no_number_starts_nothing_anew(tmp_path):
+    claim(tmp_path, RECIPE, console())
+    fill(tmp_path, LEFT)
+    claim(tmp_path, replace(RECIPE, parallel=replace(RECIPE.parallel, replicate=2)), console())
+    assert files(tmp_path) == {"demo.json", *LEFT}
+    claim(tmp_path, replace(RECIPE, training=replace(RECIPE.training, steps=3)), console())
+    assert files(tmp_path) == {"demo.json"}
+
+
 def test_the_same_recipe_goes_on_with_what_is_there(tmp_path):
     claim(tmp_path, RECIPE, console())
     fill(tmp_path, (*LEFT, *MINE))

@@ -198,6 +198,7 @@ def test_saved_and_loaded_it_is_the_same_to_the_byte(folder, model, processor, t
     again = transformers.AutoModelForCausalLM.from_pretrained(folder)
     again.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
+    assert len({file.stat().st_mode for file in folder.iterdir()}) == 1
     names = sorted(file.name for file in tmp_path.iterdir())
     assert {*names, "README.md", "recipe.json", "learnt.json"} == {file.name for file in folder.iterdir()}
     assert [name for name in names if (tmp_path / name).read_bytes() != (folder / name).read_bytes()] == []
