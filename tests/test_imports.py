@@ -11,7 +11,7 @@ import pytest
 from tests.optional import MADE_OF
 
 ROOT = Path(__file__).parents[1]
-COMPILED = {f"ernest.phasefield.compiled.{name}kernels" for name in ("", "coarse_", "exponential_")}
+COMPILED = {f"ernest.phasefield.compiled.{name}kernels" for name in ("", "coarse_", "exponential_", "inspection_")}
 """Made of an optional library, and imported by the function that wants it where that library is."""
 MODULES = sorted(
     {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in (ROOT / "ernest").rglob("*.py")}
