@@ -1,6 +1,6 @@
 """Packed rows as the tensors of a batch: inputs and targets of every modality, with the bits of made pictures corrupted."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,10 +24,14 @@ def collate(
     tokenizers: Tokenizers,
     bit_flip_rate: float = 0.0,
     seeds: Sequence[int] = (),
+    features: Callable[[np.ndarray], Tensor] | None = None,
 ) -> Batch:
-    """Packed rows as tensors. With `bit_flip_rate`, the bits of row r are corrupted by draws from `seeds[r]`."""
+    """Packed rows as tensors. With `bit_flip_rate`, the bits of row r are corrupted by draws from `seeds[r]`.
+
+    `features` says what the vision tokenizer's would be of frames uint8 `[N, height, width, 3]`, which are asked for without it.
+    """
     grid = _Grid(len(rows), length)
-    content = _Content(tokenizers)
+    content = _Content(tokenizers, features or (lambda frames: tokenizers.vision.features(to_frames(frames))))
     for r, row in enumerate(rows):
         generator = torch.Generator().manual_seed(seeds[r]) if bit_flip_rate else None
         start = 0
@@ -86,8 +90,8 @@ class _Grid:
 class _Content:
     """What positions carry besides text tokens: noted document by document, and made at once for all."""
 
-    def __init__(self, tokenizers: Tokenizers) -> None:
-        self.tokenizers = tokenizers
+    def __init__(self, tokenizers: Tokenizers, features: Callable[[np.ndarray], Tensor]) -> None:
+        self.tokenizers, self.features = tokenizers, features
         self.latents: list[np.ndarray] = []
         self.flips: list[Tensor] = []
         self.cells: list[np.ndarray] = []
@@ -169,9 +173,9 @@ class _Content:
         if not clips:
             features = torch.zeros(0, frames, vision.feature_channels, *vision.grid)
             return Patches(torch.zeros(0, dtype=torch.long), torch.zeros(0, frames, 3, size, size), features)
-        pixels = to_frames(np.stack([clip for _, clip in clips]))
-        features = vision.features(pixels.flatten(0, 1)).unflatten(0, (len(clips), frames))
-        return Patches(torch.from_numpy(np.concatenate([index for index, _ in clips])), pixels, features)
+        pixels = np.concatenate([clip for _, clip in clips])
+        index = torch.from_numpy(np.concatenate([index for index, _ in clips]))
+        return Patches(index, *(part.unflatten(0, (len(clips), frames)) for part in (to_frames(pixels), self.features(pixels))))
 
 
 @dataclass(frozen=True)

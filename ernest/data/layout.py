@@ -36,8 +36,24 @@ def lay_out_example(
     example: Example, tokenizers: Tokenizers, cut: Callable[[str], Sequence[int]], drop_condition: bool = False
 ) -> PackedExample:
     """An example with its layout; `cut` turns text into token ids, `drop_condition` replaces given text by null tokens."""
-    segments = tokenise_segments(example.segments, tokenizers, cut, drop_condition)
-    return PackedExample(example, _lay_out(segments, tokenizers.control_tokens))
+    return lay_out_segments(example, tokenise_segments(example.segments, tokenizers, cut, drop_condition), tokenizers)
+
+
+def lay_out_segments(example: Example, segments: Sequence[tuple[Tokens, bool]], tokenizers: Tokenizers) -> PackedExample:
+    """An example whose segments are tokens already. The layout is made once for each form: dropout cuts nearly every text in a
+    new way."""
+    words = np.array([id_ for tokens, _ in segments if isinstance(tokens, TextTokens) for id_ in tokens.ids], np.int64)
+    form = _form(_shape(segments), tokenizers.control_tokens)
+    filled = []
+    for values, (position, word) in ((form.layout.content, form.content), (form.layout.token_target, form.target)):
+        filled.append(values.copy())
+        filled[-1][position] = words[word]
+    return PackedExample(example, replace(form.layout, content=filled[0], token_target=filled[1]))
+
+
+def count_positions(segments: Sequence[tuple[Tokens, bool]], tokenizers: Tokenizers) -> int:
+    """The length of the layout of such segments."""
+    return len(_form(_shape(segments), tokenizers.control_tokens).layout)
 
 
 @dataclass(frozen=True)
@@ -50,20 +66,14 @@ class _Form:
     target: tuple[np.ndarray, np.ndarray]
 
 
-def _lay_out(segments: Sequence[tuple[Tokens, bool]], control: ControlTokens) -> Layout:
-    """As `sequence.groups` lays out, which is done once for each form: dropout cuts nearly every text in a new way."""
-    words = np.array([id_ for tokens, _ in segments if isinstance(tokens, TextTokens) for id_ in tokens.ids], np.int64)
-    form = _form(tuple((len(t.ids) if isinstance(t, TextTokens) else t, made) for t, made in segments), control)
-    filled = []
-    for values, (position, word) in ((form.layout.content, form.content), (form.layout.token_target, form.target)):
-        filled.append(values.copy())
-        filled[-1][position] = words[word]
-    return replace(form.layout, content=filled[0], token_target=filled[1])
+def _shape(segments: Sequence[tuple[Tokens, bool]]) -> tuple[tuple[int | Tokens, bool], ...]:
+    """With the number of its words in the place of a text."""
+    return tuple((len(t.ids) if isinstance(t, TextTokens) else t, made) for t, made in segments)
 
 
 @lru_cache(maxsize=4096)
 def _form(segments: tuple[tuple[int | Tokens, bool], ...], control: ControlTokens) -> _Form:
-    """Of segments that have a number of words in the place of a text. Word n is laid out as -2 - n, which no token is."""
+    """Of a shape; word n is laid out as -2 - n, which no token is."""
     numbered, words = [], 0
     for tokens, made in segments:
         if isinstance(tokens, int):

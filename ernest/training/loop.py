@@ -11,6 +11,7 @@ import torch
 from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import Recipe
 from ernest.data.collate import collate
+from ernest.data.features import FeatureCache
 from ernest.data.sampler import plan
 from ernest.data.store import ExampleStore
 from ernest.device import count_processors, supports_bf16
@@ -62,11 +63,13 @@ def train(
     weights = recipe.weights(store.tasks)
     log = _cut_log(run, progress.step) if rank == 0 else None
 
+    features = FeatureCache(tokenizers.vision)
+
     def make(number: int) -> tuple[Batch, SubModels | None]:
         packed = plan(store, weights, tokenizers, sequence, recipe.seed, number, rank, world)
         rows = list(zip(range(rank, sequence.rows, world), packed, strict=True))
         seeds = [int(np.random.default_rng((recipe.seed, number, 1, row)).integers(2**62)) for row, _ in rows]
-        batch = collate([row for _, row in rows], sequence.length, tokenizers, sequence.bit_flip_rate, seeds)
+        batch = collate([row for _, row in rows], sequence.length, tokenizers, sequence.bit_flip_rate, seeds, features)
         return batch, _draw(recipe, tokenizers, number, [row for row, _ in rows])
 
     steps = range(progress.step, config.steps)
