@@ -66,7 +66,7 @@ class LayerCache:
 
 
 class Cache:
-    """All layers `[layers, slots, K, C, d]`. It grows at need. Where it `turns` keys, a kernel writes and reads them, in blocks."""
+    """All layers `[layers, slots, K, C, d]`. It grows at need. Where it `turns` keys, kernels keep them in blocks."""
 
     def __init__(
         self,
