@@ -49,8 +49,8 @@ class HeadDrafter:
             raise ValueError("the network has no head for the token after next (model.multi_token): draft by a sub-model")
         self.model, self.mtp, self.ahead = model, model.mtp, ahead
         config = model.mtp.sizes
-        self.cache = Cache(config, model.token_embedding.weight.device, torch.float32)
         has_kernels = usable(self.mtp, config)
+        self.cache = Cache(config, model.token_embedding.weight.device, torch.float32, turns=has_kernels)
         self.blocks = CompiledBlocks([self.mtp.block], config, None) if has_kernels else PlainBlocks(self.mtp.run, bf16=False)
         self.slots: dict[Row, int] = {}
         self.lengths: dict[Row, int] = {}

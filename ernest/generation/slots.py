@@ -57,13 +57,14 @@ class Slots(Generic[T]):
     def __init__(self, model: Ernest, tokenizers: Tokenizers, bf16: bool) -> None:
         self.model, self.tokenizers = model, tokenizers
         self.device = model.token_embedding.weight.device
-        self.cache = Cache(model.config, self.device, torch.bfloat16 if bf16 else torch.float32)
         self.owners: list[T] = []
         if usable(model.backbone, model.config) and not bf16:
             blocks = list(model.backbone.blocks)
             self.trunk = CompiledBlocks(blocks, model.config, model.final_norm, model.audio.first_layer)
         else:
             self.trunk = PlainBlocks(model.trunk, bf16)
+        dtype = torch.bfloat16 if bf16 else torch.float32
+        self.cache = Cache(model.config, self.device, dtype, turns=isinstance(self.trunk, CompiledBlocks))
         self._stacked: dict[tuple[SubModel | None, ...], SubModels | None] = {}
 
     # -------------------------------------------------------------- rows come and go

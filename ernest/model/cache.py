@@ -12,8 +12,8 @@ from torch import Tensor
 
 from ernest.config.recipe import ModelConfig
 
-COLUMNS = 16
-"""A slot has a multiple of so many columns, since kernels read whole vectors of them."""
+COLUMNS = 32
+"""A slot has a multiple of so many columns. For kernels, keys of so many lie turned, `[d, COLUMNS]`, block after block."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +66,19 @@ class LayerCache:
 
 
 class Cache:
-    """All layers `[layers, slots, K, C, d]`. It grows at need."""
+    """All layers `[layers, slots, K, C, d]`. It grows at need. Where it `turns` keys, kernels keep them in blocks."""
 
-    def __init__(self, config: ModelConfig, device: torch.device, dtype: torch.dtype, slots: int = 1, columns: int = 64) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        device: torch.device,
+        dtype: torch.dtype,
+        turns: bool = False,
+        slots: int = 1,
+        columns: int = 64,
+    ) -> None:
         shape = config.layers, slots, config.kv_heads, -(-columns // COLUMNS) * COLUMNS, config.head_dim
+        self.grain = COLUMNS if turns else 1
         self.keys = torch.zeros(shape, device=device, dtype=dtype)
         self.values = torch.zeros_like(self.keys)
 
@@ -91,8 +100,9 @@ class Cache:
             setattr(self, name, larger)
 
     def copy(self, sources: Sequence[int], targets: Sequence[int], columns: int) -> None:
-        """The first `columns` columns of slots, to others."""
+        """The first `columns` columns of slots, to others; whole blocks where there are any."""
         source, target = (torch.tensor(slots, device=self.keys.device) for slots in (sources, targets))
+        columns = -(-columns // self.grain) * self.grain
         for part in (self.keys, self.values):
             part[:, target, :, :columns] = part[:, source, :, :columns]
 

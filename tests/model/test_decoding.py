@@ -6,7 +6,7 @@ import torch
 
 from ernest.model import decoding
 from ernest.model.backbone import Routing
-from ernest.model.cache import Cache, Places
+from ernest.model.cache import COLUMNS, Cache, Places
 from ernest.model.decoding import CompiledBlocks
 from ernest.model.submodel import SubModel, full, stack
 from tests.small import CONFIG, network
@@ -45,7 +45,7 @@ def by_torch(model, x, position, places, cache, submodels):
 def test_three_steps_are_those_without_kernels(which):
     model, rng = network(), np.random.default_rng(0)
     submodels = None if SUBMODELS[which] is None else stack(SUBMODELS[which], CONFIG)
-    caches = [Cache(CONFIG, torch.device("cpu"), torch.float32, 5, 80) for _ in range(2)]
+    caches = [Cache(CONFIG, torch.device("cpu"), torch.float32, turns, 5, 80) for turns in (False, True)]
     trunk, starts = compiled(model), [0, 0, 0]
     for counts in ([5, 41, 20], [1, 1, 1], [16, 3, 7]):
         places = groups(rng, starts, counts)
@@ -61,8 +61,13 @@ def test_three_steps_are_those_without_kernels(which):
         starts = [start + count for start, count in zip(starts, counts, strict=True)]
     for row, (slot, length) in enumerate(zip((4, 0, 2), starts, strict=True)):
         layers = [*range(6)] if submodels is None else [*SUBMODELS[which][row].layers]
-        for kept, other in zip((caches[0].keys, caches[0].values), (caches[1].keys, caches[1].values), strict=True):
-            torch.testing.assert_close(other[layers, slot, :, :length], kept[layers, slot, :, :length], atol=2e-5, rtol=1e-4)
+        turned = caches[1].keys[layers, slot].unflatten(2, (-1, COLUMNS)).flatten(3).unflatten(3, (-1, COLUMNS))
+        keys = turned.transpose(3, 4).flatten(2, 3)
+        for found, wanted in (
+            (keys, caches[0].keys[layers, slot]),
+            (caches[1].values[layers, slot], caches[0].values[layers, slot]),
+        ):
+            torch.testing.assert_close(found[:, :, :length], wanted[:, :, :length], atol=2e-5, rtol=1e-4)
 
 
 @torch.inference_mode()
@@ -71,11 +76,13 @@ def test_a_row_is_the_same_bits_in_any_company():
     trunk = compiled(model)
     places = groups(rng, [0, 0, 0], [30, 9, 17])
     x, position = torch.randn(56, CONFIG.width), rng.integers(0, 99, (56, 3)) / 2
-    together, _ = trunk(x.clone(), position, places, Cache(CONFIG, x.device, x.dtype, 5, 32), None, None)
+    together, _ = trunk(x.clone(), position, places, Cache(CONFIG, x.device, x.dtype, True, 5, 32), None, None)
     ends = np.split(places.ends, [30, 39])
     for row, (start, stop) in enumerate(((0, 30), (30, 39), (39, 56))):
         alone = Places(np.array([1]), places.starts[:1], places.counts[row : row + 1], ends[row])
-        found, _ = trunk(x[start:stop].clone(), position[start:stop], alone, Cache(CONFIG, x.device, x.dtype, 2, 32), None, None)
+        found, _ = trunk(
+            x[start:stop].clone(), position[start:stop], alone, Cache(CONFIG, x.device, x.dtype, True, 2, 32), None, None
+        )
         assert torch.equal(found, together[start:stop])
 
 

@@ -1,38 +1,21 @@
 // The trunk on new positions of cached rows, several layers in one call: norms, attention to the row's own columns of the cache,
-// routing, experts. Called by ernest/model/decoding.py; all arrays lie row by row, without gaps.
+// routing, experts. Called by ernest/model/decoding.py; all arrays lie row by row, without gaps, but keys in blocks.
 //
 // Every number of a position is summed in one order, whatever else is in the call: a row's results are the same bits in any
 // company. P positions, D width, G query and K key heads of width d, N experts of H, C columns of a slot.
 #include <algorithm>
 
-#include "experts.h"
+#include "rows.h"
 
 using namespace ernest;
 
 #define EXPORT extern "C" __attribute__((visibility("default")))
 
-constexpr int PANEL = WIDEST * LANES;
 constexpr int64_t TOGETHER = 96;  // positions of whole rows that pass attention at once, so that they stay near the processor
 
-// A linear layer W [columns, terms] as panels [terms, PANEL] of its columns, and a rest in panels of one vector, filled with zeros.
-EXPORT void pack(int64_t columns, int64_t terms, const float* w, float* to) {
-  for (int64_t column = 0; column < columns;) {
-    const int64_t wide = column + PANEL <= columns ? PANEL : LANES;
-    for (int64_t k = 0; k < terms; ++k)
-      for (int64_t j = 0; j < wide; ++j) *to++ = column + j < columns ? w[(column + j) * terms + k] : 0.f;
-    column += wide;
-  }
-}
+constexpr int64_t KEYS = 32;  // columns of a block of the cache in which keys lie turned, [d, KEYS]
 
-// C[rows, columns] (+)= A[rows, terms] W^T, with W from `pack`; a row of C has room for whole vectors.
-static void multiply_packed(int64_t rows, int64_t columns, int64_t terms, const float* a, int64_t a_row, const float* packed, float* c,
-                            int64_t c_row, bool add) {
-  int64_t column = 0;
-  for (; column + PANEL <= columns; column += PANEL, packed += terms * PANEL)
-    panel<WIDEST>(rows, a, a_row, 1, packed, PANEL, c + column, c_row, terms, add);
-  for (; column < columns; column += LANES, packed += terms * LANES)
-    panel<1>(rows, a, a_row, 1, packed, LANES, c + column, c_row, terms, add);
-}
+EXPORT void pack(int64_t columns, int64_t terms, const float* w, float* to) { pack_panels(columns, terms, w, to); }
 
 struct Layer {
   const float *attention_norm, *qkv, *query_norm, *key_norm, *out, *moe_norm, *router, *bias, *gate_up, *down;
@@ -77,30 +60,32 @@ static void normed(int64_t rows, int64_t width, const float* x, const float* wei
 static void attend_row(const Network& n, const Layer& layer, const Positions& p, int64_t first, int64_t count, const float* qkv,
                        float* keys, float* values, float* out) {
   const int64_t d = n.head, step = n.heads().together() * d, shared = n.queries / n.keys, rows = shared * count;
-  const int64_t seen_most = *std::max_element(p.end + first, p.end + first + count), columns_most = up(seen_most, BLOCK);
+  const int64_t columns_most = up(*std::max_element(p.end + first, p.end + first + count), KEYS);
   const Turning turning{layer.query_norm, layer.key_norm, p.cosine, p.sine, n.eps};
   const Heads heads = n.heads();
   float* query = space(QUERY, rows * d);
-  float* turned = space(KEY, d * columns_most);
+  float* key_rows = space(KEY, count * d);
   float* score = space(SCORE, QUERIES * columns_most);
   float* result = space(RESULT, QUERIES * d);
   for (int64_t key = 0; key < n.keys; ++key) {
     const int64_t kept = ((p.slot[first] * n.keys + key) * n.columns) * d;
-    turned_heads(qkv + (n.queries + key) * d, step, count, heads, layer.key_norm, turning, first, 1.f,
-                 keys + kept + p.column[first] * d);
-    for (int64_t i = 0; i < count; ++i)
-      read_head(qkv + i * step + (n.queries + n.keys + key) * d, d, d, values + kept + (p.column[first] + i) * d);
+    turned_heads(qkv + (n.queries + key) * d, step, count, heads, layer.key_norm, turning, first, 1.f, key_rows);
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t column = p.column[first] + i;
+      float* turned = keys + kept + column / KEYS * KEYS * d + column % KEYS;
+      for (int64_t j = 0; j < d; ++j) turned[j * KEYS] = key_rows[i * d + j];
+      read_head(qkv + i * step + (n.queries + n.keys + key) * d, d, d, values + kept + column * d);
+    }
     for (int64_t head = 0; head < shared; ++head)
       turned_heads(qkv + (key * shared + head) * d, step, count, heads, layer.query_norm, turning, first,
                    1.f / std::sqrt(float(d)), query + head * count * d);
-    turn(columns_most, d, keys + kept, d, turned, columns_most);
     for (int64_t i = 0; i < rows; i += QUERIES) {
       const int64_t here = rows - i < QUERIES ? rows - i : QUERIES;
       int64_t seen = 0;
       for (int64_t r = 0; r < here; ++r) seen = std::max(seen, p.end[first + (i + r) % count]);
-      const int64_t columns = up(seen, BLOCK);
-      multiply(here, columns, d, query + i * d, d, turned, columns_most, score, columns_most);
-      for (int64_t r = 0; r < here; ++r) softmax(score + r * columns_most, p.end[first + (i + r) % count], columns);
+      for (int64_t column = 0; column < seen; column += KEYS)
+        multiply(here, KEYS, d, query + i * d, d, keys + kept + column * d, KEYS, score + column, columns_most);
+      for (int64_t r = 0; r < here; ++r) softmax(score + r * columns_most, p.end[first + (i + r) % count], up(seen, KEYS));
       multiply(here, d, seen, score, columns_most, values + kept, d, result, d);
       for (int64_t r = 0; r < here; ++r) {
         const int64_t head = key * shared + (i + r) / count, position = (i + r) % count;
@@ -170,7 +155,7 @@ static void feed_forward(const Network& n, const Layer& layer, int64_t number, c
   normed(p.count, n.width, p.x, layer.moe_norm, n.eps, normal);
   route(n, layer, number, p, limits, most, normal, gate, expert);
   sort_choices(sizes, expert, gate, order.data(), first.data());
-  experts(sizes, normal, gate, order.data(), first.data(), layer.gate_up, layer.down, inner, p.x);
+  experts_at(sizes, normal, gate, order.data(), first.data(), layer.gate_up, layer.down, inner, p.x);
 }
 
 static void run_layer(const Network& n, const Layer& layer, int64_t number, const Positions& p, const Restrictions& limits,
