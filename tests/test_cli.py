@@ -18,7 +18,7 @@ from ernest.config.submodel_size import SubModelSize
 from ernest.data.media import write_image
 from tests.commands import ernest
 
-COMMANDS = ("demo", "train", "report", "import", "generate", "describe", "slice", "serve", "export", "build")
+COMMANDS = ("demo", "prepare", "train", "report", "import", "generate", "describe", "slice", "serve", "export", "build")
 
 
 def parsed(monkeypatch, *arguments: str) -> partial:
@@ -108,7 +108,7 @@ def test_commands_are_called_as_they_are_written(monkeypatch):
 
 
 MISTAKES = (
-    ("", "expected one of {demo, train, report, import, generate, describe, slice, serve, export, build, phasefield, lcnet}"),
+    ("", f"expected one of {{{', '.join((*COMMANDS, 'phasefield', 'lcnet'))}}}"),
     ("draw", "unknown: draw"),
     ("generate", "missing from ernest generate: CHECKPOINT --to {text,image,video,audio}"),
     ("generate nowhere words --to smell", "invalid choice 'smell' for argument '--to'"),
@@ -142,7 +142,7 @@ MISTAKES = (
     ("train --data nowhere", "nowhere is no folder of records: it has no records.jsonl"),
     ("train --data records --out full", "full holds something else than a run of `ernest train`"),
     ("train --data records --out begun", "begun holds a run on other records, tokenizers or settings"),
-    ("train --data records --recipe tinny", "recipe 'tinny': neither a file nor one of tiny"),
+    ("train --data records --recipe tinny", "recipe 'tinny': neither a file nor one of base, small, tiny"),
     ("train --data records --set training.step=3", "unknown field 'training.step'; did you mean 'steps'?"),
     ("train --data records --set size=5 training.steps=many", "training.steps = 'many': expected int, got str"),
     ("train --data records --set size=many --set seed=1", "size = 'many': expected int, got str"),

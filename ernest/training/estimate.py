@@ -13,12 +13,13 @@ from ernest.config.recipe import Recipe
 from ernest.data.collate import collate
 from ernest.data.examples import encode, outline
 from ernest.data.layout import lay_out_example
-from ernest.device import autocast, count_processors, supports_bf16
+from ernest.device import autocast, supports_bf16
 from ernest.model.cost import trained_parameters
 from ernest.model.network import Ernest
 from ernest.sequence.packing import fill_row
 from ernest.sequence.record import Record
 from ernest.tokenizers.bundle import Tokenizers
+from ernest.training.group import process_count
 from ernest.training.loss import LossBalancer, combine, loss_sums
 
 BASE_BYTES = 400 << 20
@@ -53,7 +54,7 @@ def estimate_run(
     """The cost of a training of `recipe` on `records`, of which some are measured; `stages` time those before it, in seconds."""
     sample = [records[i] for i in _spread(len(records), 200)]
     lengths = [len(lay_out_example(outline(record), tokenizers, tokenizers.text.encode).layout) for record in sample]
-    processes = recipe.training.processes or min(count_processors(), recipe.sequence.rows, 8)
+    processes = process_count(recipe)
     seconds, stored = _time_step(recipe, tokenizers, sample)
     parameters = trained_parameters(recipe.model, tokenizer_spec(tokenizers))
     rows = -(-recipe.sequence.rows // processes)

@@ -6,8 +6,11 @@ from pathlib import Path
 from typing import NoReturn
 
 from ernest.config.recipe import Recipe
+from ernest.device import count_processors
 from ernest.training.launch import PARENT
 
+MOST_PROCESSES = 8
+"""Processes without a launcher, unless a recipe asks for more: they share the bandwidth of one memory."""
 LOOK_EVERY = 0.2
 """Seconds between looks at whether a run is prepared."""
 PREPARED = "recipe.json"
@@ -17,6 +20,13 @@ PREPARED = "recipe.json"
 def launched_processes() -> int:
     """How many processes a launcher has started, this one among them; 1 without a launcher."""
     return 1 if PARENT in os.environ else int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def process_count(recipe: Recipe) -> int:
+    """In how many processes a run trains: those that a launcher started, else as the recipe asks, else as many as pay."""
+    if launched_processes() > 1:
+        return launched_processes()
+    return recipe.parallel.replicate or min(count_processors(), recipe.sequence.rows, MOST_PROCESSES)
 
 
 def is_follower() -> bool:

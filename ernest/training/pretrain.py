@@ -5,7 +5,6 @@ RUN holds recipe.json, examples/ and tokenizers/; states, metrics.jsonl and at l
 """
 
 import json
-import os
 import sys
 from contextlib import nullcontext
 from importlib.util import find_spec
@@ -25,7 +24,7 @@ from ernest.model.slicing import expert_importance
 from ernest.storage import own_folder, write_text
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.distributed import process_group
-from ernest.training.group import launched_processes
+from ernest.training.group import launched_processes, process_count
 from ernest.training.launch import launch, worker
 from ernest.training.loop import train
 from ernest.training.monitor import Monitor
@@ -46,8 +45,7 @@ def train_model(run: Path, recipe: Recipe) -> Path:
     if launched_processes() > 1:
         main(run)
     else:
-        processes = recipe.parallel.replicate or min(os.cpu_count() or 1, recipe.sequence.rows, 8)
-        launch("ernest.training.pretrain", [str(run)], processes)
+        launch("ernest.training.pretrain", [str(run)], process_count(recipe))
     return run / "model"
 
 
