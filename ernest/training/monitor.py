@@ -50,6 +50,14 @@ class Bars(Progress):
                 f"{task.description} {task.completed:g}/{task.total or 0:g}{note}", highlight=False, soft_wrap=True
             )
 
+    def stop(self) -> None:
+        """Writes the bars to a log file, but those of stages that ended before they began: a mistake is one line."""
+        if not self.console.is_terminal:
+            for task in self.tasks:
+                if not task.completed:
+                    self.remove_task(task.id)
+        super().stop()
+
 
 class Monitor:
     """Called after every step: moves the bar, and every `show_every` steps prints samples. `run` is where TensorBoard's files
