@@ -67,7 +67,7 @@ def evaluate(network: nn.Module, pictures: PictureDataset, preprocessing: Prepro
     Raises ValueError if an answer is no number: such a network would be scored by whatever the comparison with nan gives.
     """
     classes = len(pictures.labels)
-    confusion, among, loss = np.zeros((classes, classes), np.int64), 0, 0.0
+    confusion, among, loss = np.zeros((classes, classes), np.int32), 0, 0.0
     for logits, targets in answers(network, pictures, preprocessing):
         likeliest = logits.topk(min(5, classes)).indices.numpy()
         among += int((likeliest == targets[:, None]).sum())
@@ -113,11 +113,11 @@ def per_class(scores: Scores, labels: Sequence[str]) -> list[ClassScore]:
 
     `taken_for` is the class that most of its missed pictures were taken for.
     """
-    rows = []
+    rows, all_taken = [], scores.confusion.sum(0)
     for index, label in enumerate(labels):
         found, row = int(scores.confusion[index, index]), scores.confusion[index]
         wrong = np.where(np.arange(len(labels)) == index, 0, row)
-        count, taken = int(row.sum()), int(scores.confusion[:, index].sum())
+        count, taken = int(row.sum()), int(all_taken[index])
         other = labels[int(wrong.argmax())] if wrong.any() else ""
         rows.append(ClassScore(label, count, found / count if count else None, found / max(1, taken), other))
     return sorted(rows, key=lambda row: (row.recall is None, row.recall, row.label))
@@ -141,7 +141,8 @@ def draw_confusion(scores: Scores, labels: Sequence[str], path: Path) -> None:
     count, confusion = len(labels), scores.confusion
     if count > MOST_CELLS:  # several classes a pixel: all of ten thousand would take 6 GB
         groups = np.arange(0, count, -(-count // MOST_CELLS))
-        confusion = np.add.reduceat(np.add.reduceat(confusion, groups, 0), groups, 1)
+        kind = confusion.dtype  # wider sums would need a wider copy of all first
+        confusion = np.add.reduceat(np.add.reduceat(confusion, groups, 0, kind), groups, 1, kind)
     shares = confusion / np.maximum(1, confusion.sum(1, keepdims=True))
     side = min(14.0, 2.6 + 0.42 * min(count, MOST_NAMES))
     figure = Figure((side + 0.6, side), layout="constrained")

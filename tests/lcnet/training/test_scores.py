@@ -1,6 +1,8 @@
 """Scores, the table of classes and the picture of mistakes."""
 
 import csv
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +87,39 @@ def test_a_network_whose_answers_are_no_numbers_is_refused(value: float) -> None
     pictures = dataset_from_arrays([np.zeros((8, 8), np.uint8)] * 3, np.array([0, 1, 2]), "abc")
     with pytest.raises(ValueError, match="the network's answers are no finite numbers"):
         evaluate(Broken(3), pictures, RULE)
+
+
+MANY = """
+import sys
+import matplotlib.backends.backend_agg
+import numpy as np
+from pathlib import Path
+from torch import nn
+from ernest.lcnet import Preprocessing
+from ernest.lcnet.training.dataset import dataset_from_arrays
+from ernest.lcnet.training.scores import draw_confusion, evaluate, per_class
+
+def peak():
+    return int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))) // 1024
+
+count = 5000
+pictures = [np.full((1, 1), number % 250, np.uint8) for number in range(count)]
+pictures = dataset_from_arrays(pictures, np.arange(count), [f"class {number}" for number in range(count)])
+network = nn.Sequential(nn.Flatten(), nn.Linear(1, count))
+before = peak()
+scores = evaluate(network, pictures, Preprocessing(1, (1, 1), (0.5,), (0.5,)))
+assert len(per_class(scores, pictures.labels)) == count and scores.confusion.sum() == count
+draw_confusion(scores, pictures.labels, Path(sys.argv[1]))
+print(peak() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks Linux for the memory")
+def test_thousands_of_classes_take_the_memory_of_their_counts(tmp_path: Path) -> None:
+    """25 million counts are 100 MB; a picture with a colour for each of them takes 1.5 GB."""
+    command = [sys.executable, "-c", MANY, str(tmp_path / "confusion.png")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+    assert int(done.stdout) < 600
 
 
 @pytest.mark.parametrize("classes", [3, 60, 1100])
