@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 JOBS ?= 2
 
-.PHONY: help demo test test-long test-portable test-portable-short mutants lint format bench docs clean
+.PHONY: help demo test test-long test-portable test-portable-short mutants lint format bench results-data docs clean
 
 help:
 	@echo "make demo    train on the embedded world, use the result and write build/demo/report.html"
@@ -13,6 +13,7 @@ help:
 	@echo "             under other instruction sets, and lines broken one at a time"
 	@echo "make lint    style, types and import directions (make format mends the style)"
 	@echo "make bench   measure what the documentation claims"
+	@echo "make results-data    train on real data sets, for hours; make results-data-photos one of them"
 	@echo "make docs    build the documentation into site/"
 	@echo "make clean   remove everything that these make, the environment included"
 
@@ -55,6 +56,12 @@ bench: $(READY)
 	-$(BIN)/python -m benchmarks.lcnet.ablation
 	test -d build/demo/findings || $(BIN)/ernest demo
 	$(BIN)/python -m benchmarks.methods
+
+results-data: results-data-digits results-data-commands results-data-photos results-data-stories results-data-stories-dense
+
+results-data-%: $(READY)
+	$(BIN)/python -m benchmarks.results $*
+	$(BIN)/python -m benchmarks.page results
 
 docs: .venv/.docs-ready
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

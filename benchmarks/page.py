@@ -1,4 +1,4 @@
-"""`python -m benchmarks.page {model,lcnet,phasefield}`: puts the newest measurements and their pictures into a page of docs."""
+"""`python -m benchmarks.page {model,lcnet,phasefield,results}`: puts the newest measurements and pictures into a page of docs."""
 
 import argparse
 import re
@@ -13,6 +13,7 @@ PAGES = {
     "model": Path("docs/speed.md"),
     "lcnet": Path("docs/lcnet/speed.md"),
     "phasefield": Path("docs/phasefield/speed.md"),
+    "results": Path("docs/results/data.md"),
 }
 PICTURES = {
     "lcnet": {

@@ -121,7 +121,7 @@ def test_a_network_that_sees_nothing_is_told_from_one_that_does(tmp_path, monkey
 def test_a_run_is_judged_at_its_end_and_reported(tmp_path: Path, monkeypatch, capsys):
     """One step cannot have learnt anything: each direction is named, with what to do; the report needs no data."""
     save_records(tmp_path / "data", pictures(40))
-    small = ["size=5", "model.experts=4", "sequence.rows=1", "training.steps=1", "training.warmup=0", "training.processes=1"]
+    small = ["size=5", "model.experts=4", "sequence.rows=1", "training.steps=1", "training.warmup=0", "parallel.replicate=1"]
     fast = ["tokenizers.vision_steps=2", "tokenizers.vocabulary=280", "training.show_every=0"]
     run = tmp_path / "run"
     assert ernest(monkeypatch, "train", "--data", tmp_path / "data", "--out", run, "--set", *small, *fast) == 0
@@ -133,7 +133,7 @@ def test_a_run_is_judged_at_its_end_and_reported(tmp_path: Path, monkeypatch, ca
     assert len(ExampleStore(run / "examples")) == 72
     again = tmp_path / "again"
     save_records(tmp_path / "other", [Record((made("text", "another word"),), "text")] * 9)
-    kept = ["training.steps=1", "training.warmup=0", "training.learning_rate=1e-12", "training.processes=1", "sequence.rows=1"]
+    kept = ["training.steps=1", "training.warmup=0", "training.learning_rate=1e-12", "parallel.replicate=1", "sequence.rows=1"]
     shutil.copytree(tmp_path / "data/media", tmp_path / "other/media", dirs_exist_ok=True)
     with (tmp_path / "other/records.jsonl").open("a") as lines:
         lines.write((tmp_path / "data/records.jsonl").read_text())
