@@ -1,5 +1,5 @@
 """What `python -m benchmarks` measures: positions per second in training, beside the machine's own rate of products; where the
-time of a step goes; a layer of experts beside others; text beside transformers."""
+time of a step goes; a layer of experts beside others; a step and text beside transformers'."""
 
 import tempfile
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.findings import Findings
-from benchmarks.model import decoding, experts_layer, step_table, transformers_race
+from benchmarks.model import decoding, experts_layer, peer, step_table, transformers_race
 from benchmarks.model.throughput import ARRANGEMENTS, Arrangement, measure
 from benchmarks.runner import Part, Wing
 from benchmarks.tables import Figure, Table
@@ -39,6 +39,11 @@ def training(folder: Path, rounds: int, quick: bool, progress: Callable[[str], N
         wanted = f"{bar:,.0f}" if bar else ""
         cells = f"{speed.wall:,.0f}", wanted, f"{speed.wall * cost / 1e9:.0f}", f"{share:.1%}", f"{speed.cpu:,.0f}"
         rows.append((str(arrangement), *cells))
+    alone, both = (speeds[Arrangement(processes, 1)] for processes in (1, 2))
+    figures += [
+        Figure("speed: two processes ÷ one, one thread each", both.wall / alone.wall, 1.8, threads=2),
+        Figure("speed: two processes ÷ one, positions per CPU second", both.cpu / alone.cpu, threads=2),
+    ]
     figures += [Figure(f"machine: {name} products, FLOP/s", rate) for name, rate in rates.items()]
     header = ("arrangement", "positions / s", "bar", "GFLOP / s", "share of products", "positions / CPU s")
     spoken = ", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in rates.items())
@@ -54,6 +59,7 @@ WING = Wing(
         "step": Part(step_table.measure),
         "experts": Part(experts_layer.measure),
         "decoding": Part(decoding.measure),
+        "peer": Part(peer.measure, quick=False),
         "transformers": Part(transformers_race.measure, quick=False),
     },
     packages=("torch", "numpy"),
