@@ -13,6 +13,7 @@ from ernest.generation.row import ONLY_CONTROLS, Row
 from ernest.generation.sampling import Draws, apply_cfg, choose_bits, choose_class
 from ernest.generation.slots import Hidden, Hook
 from ernest.generation.text_states import TextStates
+from ernest.model.decoding import log_probs
 from ernest.model.network import Ernest
 from ernest.tokenizers.bundle import Tokenizers
 
@@ -57,7 +58,7 @@ class Choices:
         masks = [self._masks(*key) for row, draft in zip(rows, drafts, strict=True) for key in row.allowed(draft)]
         draws = draws if count == 1 else draws.ahead(count)
         tokens, log_p = choose_class(guided + torch.stack(masks), draws)
-        own = logits.float().gather(1, tokens[:, None])[:, 0] - logits.float().logsumexp(-1)
+        own = log_probs(logits, tokens)
         table = torch.stack([tokens.double(), log_p.double(), own.double()], dim=1).unflatten(0, (-1, count)).tolist()
         events = []
         for r, row, draft, choices in zip(chosen, rows, drafts, table, strict=True):

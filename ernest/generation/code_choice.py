@@ -1,11 +1,11 @@
 """Chooses the codes of a codec frame while the network runs: a level after each of its top layers."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ernest.generation.row import Row
 from ernest.generation.sampling import Draws, apply_cfg, choose_class
+from ernest.model.decoding import log_probs
 
 
 class CodeChoice:
@@ -32,7 +32,7 @@ class CodeChoice:
         code, log_p = code.masked_fill(ended, self.end), log_p.masked_fill(ended, 0.0)
         self.codes.append(code)
         self.log_p = self.log_p + log_p
-        self.own = self.own + F.log_softmax(own.float(), dim=-1).gather(1, code[:, None])[:, 0]
+        self.own = self.own + log_probs(own, code)
         if level + 1 == self.levels:
             self._note()
         return torch.cat([code, code[self.twins]])

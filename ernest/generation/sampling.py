@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ernest.device import HOST
+from ernest.model.decoding import choose_classes
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -62,6 +65,8 @@ class Stream:
 
     def random(self, shape: tuple[int, ...]) -> np.ndarray:
         """The next numbers from [0, 1)."""
+        if not len(self._seen):
+            return self._rng.random(shape)
         found = self.ahead(math.prod(shape)).reshape(shape)
         self.skip(found.size)
         return found
@@ -123,6 +128,14 @@ def apply_cfg(logits: Tensor, free: Tensor, draws: Draws) -> Tensor:
 
 def choose_class(logits: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
     """One class of each row of `[R, classes]`, and the log-probability of that choice."""
+    temperatures, shares = (np.array([getattr(one, name) for one in draws.samplings]) for name in ("temperature", "top_p"))
+    numbers = np.zeros(len(logits)) if draws.greedy else draws.uniform((1,), torch.device(HOST)).numpy()
+    found = choose_classes(logits, temperatures, shares, numbers)
+    return found or _choose_class(logits, draws, torch.from_numpy(numbers.reshape(-1, 1)).to(logits.device))
+
+
+def _choose_class(logits: Tensor, draws: Draws, numbers: Tensor) -> tuple[Tensor, Tensor]:
+    """The same without a kernel."""
     likeliest = logits.argmax(dim=-1)
     if draws.greedy:
         return likeliest, torch.zeros(len(logits), device=logits.device)
@@ -137,7 +150,7 @@ def choose_class(logits: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
     below = p.cumsum(dim=-1)
     total = below[:, -1:]
     # The first class whose share of [0, total) holds the draw: a class without a share holds none.
-    drawn = (below <= draws.uniform((1,), logits.device) * total).sum(dim=-1).clamp_max(logits.shape[-1] - 1)
+    drawn = (below <= numbers * total).sum(dim=-1).clamp_max(logits.shape[-1] - 1)
     chosen = torch.where(greedy[:, 0], likeliest, drawn)
     log_p = (p / total).gather(1, chosen[:, None])[:, 0].log().float()
     return chosen, log_p.masked_fill(greedy[:, 0], 0.0)

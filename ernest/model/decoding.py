@@ -37,6 +37,8 @@ def _library() -> ctypes.CDLL | None:
     except build.BuildError:
         return None
     pointer, number = ctypes.c_void_p, ctypes.c_int64
+    loaded.choose.argtypes = (number, number, *(pointer,) * 6)
+    loaded.log_shares.argtypes = (number, number, *(pointer,) * 3)
     loaded.pack.argtypes = (number, number, pointer, pointer)
     loaded.decode.argtypes = (
         pointer, ctypes.c_float, pointer, pointer, number, number, pointer, pointer, number, pointer, pointer, pointer, pointer,
@@ -50,6 +52,30 @@ def usable(part: nn.Module, config: ModelConfig) -> bool:
     plain = all(p.dtype == torch.float32 and p.is_cpu for p in part.parameters())
     wide = not any(size % BLOCK for size in (config.width, config.expert_width, config.head_dim))
     return plain and wide and _library() is not None
+
+
+def choose_classes(logits: Tensor, temperature: np.ndarray, top_p: np.ndarray, draws: np.ndarray) -> tuple[Tensor, Tensor] | None:
+    """A class of each row of `[R, classes]` and its log-probability under the policy, by a kernel; None where there is none."""
+    library = _library()
+    if library is None or not logits.is_cpu or logits.dtype != torch.float32:
+        return None
+    logits = logits.contiguous()
+    settings = [np.ascontiguousarray(values, np.float64) for values in (temperature, top_p, draws)]
+    chosen, log_p = torch.empty(len(logits), dtype=torch.long), torch.empty(len(logits))
+    library.choose(
+        *logits.shape, logits.data_ptr(), *(values.ctypes.data for values in settings), chosen.data_ptr(), log_p.data_ptr()
+    )
+    return chosen, log_p
+
+
+def log_probs(logits: Tensor, chosen: Tensor) -> Tensor:
+    """log softmax of `[R, classes]` at the chosen class of each row."""
+    library = _library()
+    if library is None or not logits.is_cpu or logits.dtype != torch.float32:
+        return logits.float().log_softmax(-1).gather(1, chosen[:, None])[:, 0]
+    logits, found = logits.contiguous(), torch.empty(len(logits))
+    library.log_shares(*logits.shape, logits.data_ptr(), chosen.contiguous().data_ptr(), found.data_ptr())
+    return found
 
 
 class PlainBlocks:

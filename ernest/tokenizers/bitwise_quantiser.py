@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ernest.device import HOST
+
 
 @dataclass(frozen=True)
 class BitHistory:
@@ -60,7 +62,8 @@ class MultiScaleBits(nn.Module):
             nn.init.zeros_(cast(Tensor, convolution.bias))
         self.refine = nn.ModuleList(refinements)
         # A direction has length 1, a normalised latent about sqrt(bits); residuals shrink from scale to scale.
-        self.gain = nn.Parameter(math.sqrt(bits) * 0.6 ** torch.arange(len(sizes)))
+        # On the host: for a power of a tensor without memory, PyTorch imports its compiler, which takes as long as itself.
+        self.gain = nn.Parameter(math.sqrt(bits) * 0.6 ** torch.arange(len(sizes), device=HOST))
 
     @property
     def cells(self) -> int:

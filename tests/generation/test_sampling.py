@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from ernest.generation.sampling import Draws, Sampling, Stream, apply_cfg, at_frame, choose_bits, choose_class
+from ernest.model import decoding
 
 
 def draws(sampling: Sampling, rows: int) -> Draws:
@@ -91,3 +92,17 @@ def test_the_opening_temperature_is_for_the_first_frame_alone():
     assert at_frame(Sampling(temperature=0.5), 0).temperature == 0.5
     with pytest.raises(ValueError, match="first_frame_temperature = -1"):
         Sampling(first_frame_temperature=-1)
+
+
+@pytest.mark.skipif(decoding._library() is None, reason="no C++ compiler")
+def test_a_kernel_chooses_as_pytorch_does(monkeypatch):
+    logits = torch.randn(400, 37, generator=torch.Generator().manual_seed(0)) * 3
+    logits[::3, 5:20] = -torch.inf
+    samplings = [Sampling(t, p) for t in (0.0, 0.3, 1.0, 4.0) for p in (1.0, 0.9, 0.5, 0.01)] * 25
+    by_kernel = choose_class(logits, Draws(samplings, [Stream(1, row) for row in range(400)]))
+    own = decoding.log_probs(logits, by_kernel[0])
+    monkeypatch.setattr(decoding, "_library", lambda: None)
+    by_torch = choose_class(logits, Draws(samplings, [Stream(1, row) for row in range(400)]))
+    assert torch.equal(by_kernel[0], by_torch[0])
+    torch.testing.assert_close(by_kernel[1], by_torch[1])
+    torch.testing.assert_close(own, decoding.log_probs(logits, by_torch[0]))

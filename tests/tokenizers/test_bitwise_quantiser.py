@@ -1,6 +1,8 @@
 """The quantiser keeps its promises on random smooth latents (ERNIE 5.0 §2.2.1, self-correction §2.2.3)."""
 
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -129,3 +131,13 @@ def test_entropy_prefers_sure_and_various_bits() -> None:
 def test_sizes_need_an_order() -> None:
     with pytest.raises(ValueError, match="from the coarsest to the finest"):
         MultiScaleBits(16, ((4, 4), (2, 2)))
+
+
+def test_making_one_without_memory_does_not_import_the_compiler():
+    """As loading does: that import would take as long as PyTorch's own."""
+    code = (
+        "import sys, torch; from ernest.tokenizers.bitwise_quantiser import MultiScaleBits\n"
+        "with torch.device('meta'): MultiScaleBits(4, ((1, 1), (2, 2)))\n"
+        "assert not {'torch._dynamo', 'sympy'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

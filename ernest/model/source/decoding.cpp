@@ -5,6 +5,7 @@
 // company. P positions, D width, G query and K key heads of width d, N experts of H, C columns of a slot.
 #include <algorithm>
 
+#include "choosing.h"
 #include "rows.h"
 
 using namespace ernest;
@@ -227,4 +228,15 @@ EXPORT void decode(const int64_t* sizes, float eps, const Layer* layers, const f
   for (int64_t i = 0; top_k && i < (to - from) * count; ++i)
     for (int64_t choice = top_k[p.row[i % count]]; choice < most; ++choice) expert[(from * count + i) * most + choice] = -1;
   if (final_norm) normed(count, n.width, x, final_norm, eps, x);
+}
+
+// A class of each of `rows`, with its log-probability under the policy; settings and draws [rows].
+EXPORT void choose(int64_t rows, int64_t classes, const float* logits, const double* temperature, const double* top_p,
+                   const double* draw, int64_t* chosen, float* log_p) {
+  for (int64_t r = 0; r < rows; ++r)
+    choose_class(classes, logits + r * classes, temperature[r], top_p[r], draw[r], chosen + r, log_p + r);
+}
+
+EXPORT void log_shares(int64_t rows, int64_t classes, const float* logits, const int64_t* chosen, float* log_p) {
+  for (int64_t r = 0; r < rows; ++r) log_p[r] = log_share(classes, logits + r * classes, chosen[r]);
 }
