@@ -1,4 +1,4 @@
-"""The commands of the unified model: demo, prepare, train, import, generate, describe, slice, export."""
+"""The commands of the unified model: demo, prepare, train, plan, import, generate, describe, slice, export."""
 
 import json
 import sys
@@ -97,6 +97,28 @@ def _checked_run(data: Path, out: Path, recipe: str, tokenizers: Path | None, se
     records = read_lines(data)
     check_run(records, out, settings, tokenizers)
     return records, settings
+
+
+def plan(
+    recipe: Annotated[str, Positional, arg(metavar="RECIPE")],
+    devices: Annotated[str, arg(metavar="COUNTxDEVICE")],
+    set_: Overrides = (),
+) -> None:
+    """Say what a recipe needs of devices, on paper: memory and time of a rank in every layout that fits.
+
+    Args:
+        recipe: a TOML file, or the name of a recipe that comes with Ernest.
+        devices: such as 8xH100, 1x4090, 2xcpu, or 4xmine.toml, a file with memory, rate, bandwidth and link.
+        set_: fields of the recipe to change, such as sequence.rows=64.
+    """
+    from ernest.config.recipe import find_recipe, load_recipe
+    from ernest.planner.devices import read_devices
+    from ernest.planner.search import search
+    from ernest.planner.table import show
+
+    settings = load_recipe(find_recipe(recipe), tuple(chain(*set_)))
+    count, device = read_devices(devices)
+    print(show(settings, search(settings, count, device)))
 
 
 def import_(
@@ -280,6 +302,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "demo": demo,
     "prepare": prepare,
     "train": train,
+    "plan": plan,
     "import": import_,
     "generate": generate,
     "describe": describe,
