@@ -18,7 +18,7 @@ from ernest.config.submodel_size import SubModelSize
 from ernest.data.media import write_image
 from tests.commands import ernest
 
-COMMANDS = ("demo", "train", "import", "generate", "describe", "slice")
+COMMANDS = ("demo", "prepare", "train", "plan", "import", "generate", "describe", "slice", "export")
 
 
 def parsed(monkeypatch, *arguments: str) -> partial:
@@ -108,7 +108,7 @@ def test_commands_are_called_as_they_are_written(monkeypatch):
 
 
 MISTAKES = (
-    ("", "expected one of {demo, train, import, generate, describe, slice, phasefield, lcnet}"),
+    ("", "expected one of {demo, prepare, train, plan, import, generate, describe, slice, export, phasefield, lcnet}"),
     ("draw", "unknown: draw"),
     ("generate", "missing from ernest generate: CHECKPOINT --to {text,image,video,audio}"),
     ("generate nowhere words --to smell", "invalid choice 'smell' for argument '--to'"),
@@ -126,6 +126,12 @@ MISTAKES = (
     ("generate nowhere words --to video", "nowhere is not a checkpoint"),
     ("generate nowhere _ --to text", "the prompt is empty: say what to make"),
     ("describe nowhere seven.png", "nowhere is not a checkpoint"),
+    ("export records --to hf -o out", "records is not a checkpoint"),
+    ("export records --to ernest -o out", "records is no folder of transformers: it has no config.json"),
+    ("plan base --devices H100", "devices 'H100': expected a count and a device, such as 8xH100"),
+    ("plan nothing --devices 8xH100", "recipe 'nothing': neither a file nor one of base, small, tiny"),
+    ("prepare --data records --out full", "full holds something else than a run"),
+    ("train --data records --out run --set parallel.shard=2", "parallel.shard: not built"),
     ("describe nowhere eight.png", "eight.png: there is no such file"),
     ("describe nowhere seven.doc", "seven.doc: expected a file that ends in one of png, jpg"),
     ("slice nowhere -o small", "say what to keep: --layers, --experts or --top-k"),
@@ -142,7 +148,7 @@ MISTAKES = (
     ("train --data nowhere", "nowhere is no folder of records: it has no records.jsonl"),
     ("train --data records --out full", "full holds something else than a run of `ernest train`"),
     ("train --data records --out begun", "begun holds a run on other records, tokenizers or settings"),
-    ("train --data records --recipe tinny", "recipe 'tinny': neither a file nor one of tiny"),
+    ("train --data records --recipe tinny", "recipe 'tinny': neither a file nor one of base, small, tiny"),
     ("train --data records --set training.step=3", "unknown field 'training.step'; did you mean 'steps'?"),
     ("train --data records --set size=5 training.steps=many", "training.steps = 'many': expected int, got str"),
     ("train --data records --set size=many --set seed=1", "size = 'many': expected int, got str"),

@@ -37,7 +37,12 @@ def _how_to_go_on(command: Callable[[], None], stop: KeyboardInterrupt) -> str:
     """What an interrupted command says: its own words if it has some, else whether it goes on where it stopped."""
     if stop.args and isinstance(stop.args[0], str):
         return stop.args[0]
-    resumed = {model.demo: "ernest demo", model.train: "ernest train", lcnet.train: "ernest lcnet train"}
+    resumed = {
+        model.demo: "ernest demo",
+        model.prepare: "ernest prepare",
+        model.train: "ernest train",
+        lcnet.train: "ernest lcnet train",
+    }
     name = resumed.get(command.func) if isinstance(command, functools.partial) else None
     return "interrupted" if name is None else f"interrupted; the same `{name}` goes on where it stopped"
 
