@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from ernest import __version__
-from ernest.cli import model
+from ernest.cli import model, training
 from ernest.cli.main import parse
 from ernest.config.submodel_size import SubModelSize
 from ernest.data.media import write_image
 from tests.commands import ernest
 
-COMMANDS = ("demo", "prepare", "train", "report", "import", "generate", "describe", "slice", "serve", "export", "build")
+COMMANDS = ("demo", "import", "prepare", "train", "report", "plan", "generate", "describe", "slice", "serve", "export", "build")
 
 
 def parsed(monkeypatch, *arguments: str) -> partial:
@@ -65,7 +65,7 @@ assert not {{"torch", "numpy"}} & set(sys.modules)
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     assert done.stdout.count("usage: ernest") == 1 + len(COMMANDS)
-    assert tuple(model.COMMANDS) == COMMANDS
+    assert (*training.COMMANDS, *model.COMMANDS) == COMMANDS
 
 
 def test_the_versions_are_printed_without_torch():
@@ -126,6 +126,12 @@ MISTAKES = (
     ("generate nowhere words --to video", "nowhere is not a checkpoint"),
     ("generate nowhere _ --to text", "the prompt is empty: say what to make"),
     ("describe nowhere seven.png", "nowhere is not a checkpoint"),
+    ("export records --to hf -o out", "records is not a checkpoint"),
+    ("export records --to ernest -o out", "records is no folder of transformers: it has no config.json"),
+    ("plan base --devices H100", "devices 'H100': expected a count and a device, such as 8xH100"),
+    ("plan nothing --devices 8xH100", "recipe 'nothing': neither a file nor one of base, small, tiny"),
+    ("prepare --data records --out full", "full holds something else than a run"),
+    ("train --data records --out run --set parallel.shard=2", "parallel.shard: not built"),
     ("describe nowhere eight.png", "eight.png: there is no such file"),
     ("describe nowhere seven.doc", "seven.doc: expected a file that ends in one of png, jpg"),
     ("slice nowhere -o small", "say what to keep: --layers, --experts or --top-k"),

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Union
 import tyro
 from tyro.conf import Suppress, arg, subcommand
 
-from ernest.cli import lcnet, model, phasefield
+from ernest.cli import lcnet, model, phasefield, training
 
 
 def main() -> None:
@@ -37,7 +37,12 @@ def _how_to_go_on(command: Callable[[], None], stop: KeyboardInterrupt) -> str:
     """What an interrupted command says: its own words if it has some, else whether it goes on where it stopped."""
     if stop.args and isinstance(stop.args[0], str):
         return stop.args[0]
-    resumed = {model.demo: "ernest demo", model.train: "ernest train", lcnet.train: "ernest lcnet train"}
+    resumed = {
+        training.demo: "ernest demo",
+        training.prepare: "ernest prepare",
+        training.train: "ernest train",
+        lcnet.train: "ernest lcnet train",
+    }
     name = resumed.get(command.func) if isinstance(command, functools.partial) else None
     return "interrupted" if name is None else f"interrupted; the same `{name}` goes on where it stopped"
 
@@ -63,7 +68,7 @@ def version() -> str:
 
 def parse() -> Callable[[], None]:
     """The command that the arguments name, ready to be called. Exits with status 2 where they name none."""
-    later = {name: _postponed(command) for name, command in model.COMMANDS.items()}
+    later = {name: _postponed(command) for name, command in (training.COMMANDS | model.COMMANDS).items()}
     later["phasefield"] = _group(phasefield.COMMANDS, "Follow phase fields and other gradient flows.")
     later["lcnet"] = _group(lcnet.COMMANDS, "Train, deploy and run PP-LCNet, a vision network for processors.")
     complaint = io.StringIO()

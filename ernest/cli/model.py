@@ -1,202 +1,20 @@
-"""The commands of the unified model: demo, prepare, train, report, import, generate, describe, slice, serve, export, build."""
+"""The commands that use a model: generate, describe, slice, serve, export; and build, which compiles what they run."""
 
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from ernest.cli.arguments import Checkpoint, Count, Folder, Number, Overrides, Size
+from ernest.cli.arguments import Checkpoint, Folder, Number, Size
 from ernest.config.submodel_size import FULL_SIZE
 
 if TYPE_CHECKING:
-    from ernest.config.recipe import Recipe
-    from ernest.data.records import RecordFolder
     from ernest.generation.answer import Result
 
 Rows = Literal["table", "json"]
-GENTLE = 0.25
-"""Share of the recipe's learning rate with which training goes on from a checkpoint."""
-
-
-def demo(build: Path = Path("build/demo"), minutes: float = 22.0, seed: int = 0, set_: Overrides = ()) -> None:
-    """Train one small model over text, pictures, speech and video, and show what it can do.
-
-    Args:
-        build: folder for everything that is made; an interrupted demo goes on from there.
-        minutes: effort on two cores of a current server; every stage's steps follow it.
-        seed: of the world, the networks and the order of records.
-        set_: fields of the recipe to change, such as training.learning_rate=0.001.
-    """
-    from ernest.demo.recipe import demo_recipe
-
-    recipe = demo_recipe(minutes, seed, tuple(chain(*set_)))
-    from ernest.demo.run import run  # imports torch, which a recipe that cannot be need not wait for
-
-    run(build, recipe)
-
-
-def train(
-    data: Annotated[Path, arg(metavar="FOLDER")],
-    out: Folder = Path("build/run"),
-    recipe: str = "tiny",
-    tokenizers: Annotated[Path | None, arg(metavar="CHECKPOINT")] = None,
-    from_: Annotated[Path | None, arg(name="from", metavar="CHECKPOINT")] = None,
-    held_out: float = 0.1,
-    set_: Overrides = (),
-) -> None:
-    """Train on your own records, and score what was learnt on records held out of it.
-
-    Args:
-        data: folder with records.jsonl and its media (see `ernest import`).
-        out: folder of the run; an interrupted run goes on from there.
-        recipe: a TOML file, or the name of a recipe that comes with Ernest.
-        tokenizers: a checkpoint whose tokenizers to use; without it they are trained on the data.
-        from_: a checkpoint to go on from, with its tokenizers and its sizes; its scores are told beside the new ones.
-        held_out: share of the files to score by, where FOLDER/held_out holds none; 0 scores nothing.
-        set_: fields of the recipe to change, such as training.steps=2000.
-    """
-    run = _checked_run(data, out, recipe, tokenizers, from_, held_out, set_)
-    from ernest.training.prepare import train_on_records  # imports torch, which a mistake above need not wait for
-
-    checkpoint = train_on_records(*run)
-    _tell_run(out)
-    print(f"model: {checkpoint}")
-
-
-def prepare(
-    data: Annotated[Path, arg(metavar="FOLDER")],
-    out: Folder = Path("build/run"),
-    recipe: str = "tiny",
-    tokenizers: Annotated[Path | None, arg(metavar="CHECKPOINT")] = None,
-    from_: Annotated[Path | None, arg(name="from", metavar="CHECKPOINT")] = None,
-    held_out: float = 0.1,
-    set_: Overrides = (),
-) -> None:
-    """Read your records and train tokenizers on them, once, for an `ernest train` of the same options to go on from.
-
-    Args:
-        data: folder with records.jsonl and its media (see `ernest import`).
-        out: folder of the run.
-        recipe: a TOML file, or the name of a recipe that comes with Ernest.
-        tokenizers: a checkpoint whose tokenizers to use; without it they are trained on the data.
-        from_: a checkpoint to go on from.
-        held_out: share of the files to score by, where FOLDER/held_out holds none.
-        set_: fields of the recipe to change, such as training.steps=2000.
-    """
-    run = _checked_run(data, out, recipe, tokenizers, from_, held_out, set_)
-    from ernest.training.prepare import prepare_records
-
-    prepare_records(*run)
-    print(f"prepared: {out}")
-
-
-def _checked_run(
-    data: Path, out: Path, recipe: str, tokenizers: Path | None, from_: Path | None, held_out: float, set_: Overrides
-) -> "tuple[RecordFolder, Path, Recipe, Path | None, RecordFolder | None, bool]":
-    """What `train_on_records` takes, after all that can be checked without torch."""
-    from ernest.checkpoint import check_checkpoint
-    from ernest.config.recipe import find_recipe, load_recipe
-    from ernest.data.held_out import split_records
-    from ernest.training.group import check_group
-    from ernest.training.run_settings import check_run
-
-    overrides = tuple(chain(*set_))
-    settings = load_recipe(find_recipe(recipe), overrides)
-    if from_ is not None:
-        settings, tokenizers = _going_on(settings, overrides, from_, tokenizers), from_
-    check_group(settings)
-    if tokenizers is not None:
-        check_checkpoint(tokenizers, needs="tokenizers")
-    records, judges = split_records(data, held_out)
-    check_run(records, out, settings, tokenizers, judges, from_ is not None)
-    return records, out, settings, tokenizers, judges, from_ is not None
-
-
-def _going_on(settings: "Recipe", overrides: Sequence[str], checkpoint: Path, tokenizers: Path | None) -> "Recipe":
-    """The recipe with the network of `checkpoint`, and a gentle rate where none was asked for: a high one forgets."""
-    from ernest.checkpoint import network_sizes
-
-    if tokenizers is not None:
-        raise ValueError("--from brings its tokenizers: leave --tokenizers out")
-    for name in overrides:
-        if name.startswith(("size=", "model.")):
-            raise ValueError(f"--from takes the network as it is: leave {name} out")
-    training = settings.training
-    if not any(name.startswith("training.learning_rate=") for name in overrides):
-        training = replace(training, learning_rate=GENTLE * training.learning_rate)
-    return replace(settings, model=network_sizes(checkpoint), training=training)
-
-
-def report(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> None:
-    """Write the report of a run of `ernest train`: scores, samples, losses, experts.
-
-    Args:
-        run: folder of the run; the report is its report.html.
-    """
-    from ernest.evaluation.own_run import judge_run
-    from ernest.report.page import write_report
-
-    findings, _ = judge_run(run)
-    write_report(run / "report.html", findings)
-    print(f"report: {run / 'report.html'}")
-
-
-def _tell_run(run: Path) -> None:
-    """Prints what a run has learnt, and what to do about what it has not."""
-    from rich.console import Console
-
-    from ernest.evaluation.own_run import judge_run
-    from ernest.report.tables import table
-
-    findings, advice = judge_run(run)
-    if findings.scores:
-        Console(width=None if sys.stdout.isatty() else 120).print(table(findings))
-    for line in advice:
-        print(line, file=sys.stderr)
-    print(f"report: ernest report {run}")
-
-
-def import_(
-    source: Annotated[Path, Positional, arg(metavar="SOURCE")],
-    out: Folder,
-    kind: Literal["folder", "mnist"] = "folder",
-    captions: Annotated[Path | None, arg(metavar="TABLE")] = None,
-    text_column: Annotated[str | None, arg(metavar="NAME")] = None,
-    join_lines: bool = False,
-    held_out: float = 0.1,
-    split: Literal["train", "test"] = "train",
-    limit: Count = None,
-) -> None:
-    """Turn a folder of captioned pictures, videos and sounds, or MNIST's idx files, into records.
-
-    Args:
-        source: the folder.
-        out: where records.jsonl and the media go.
-        kind: what the folder holds.
-        captions: table of file names and captions, or "folders" for the names of sub-folders; by default what is found.
-        text_column: its column of captions, where that has no usual name.
-        join_lines: the lines of a text file beside a file are one caption, not one each.
-        from_: a checkpoint to go on from, with its tokenizers and its sizes; its scores are told beside the new ones.
-        held_out: share of the files that is kept back in OUT/held_out, unless the folder has a test split of its own.
-        split: of MNIST.
-        limit: of MNIST: so many pictures only.
-    """
-    from ernest.data.importers import import_folder, import_mnist
-
-    if kind == "mnist":
-        imported = import_mnist(source, out, split, limit)
-    else:
-        note = lambda text: print(f"note: {text}", file=sys.stderr)  # noqa: E731
-        imported = import_folder(source, out, captions, text_column, not join_lines, held_out, note)
-    for reason in imported.skipped:
-        print(f"left out: {reason}", file=sys.stderr)
-    kept_back = f", {imported.held_out} records held out ({imported.held_out_by})" if imported.held_out else ""
-    print(f"{out}: {imported.records} records, captions from {imported.captions}, {len(imported.skipped)} left out{kept_back}")
 
 
 def generate(
@@ -388,11 +206,6 @@ def export(
 
 
 COMMANDS: Mapping[str, Callable[..., None]] = {
-    "demo": demo,
-    "prepare": prepare,
-    "train": train,
-    "report": report,
-    "import": import_,
     "generate": generate,
     "describe": describe,
     "slice": slice_,

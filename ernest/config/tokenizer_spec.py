@@ -23,3 +23,8 @@ class TokenizerSpec:
     def merged_grid(self) -> tuple[int, int]:
         """Merging joins 2 x 2 patches (ERNIE 5.0 §2.2.2: K = 4)."""
         return self.grid[0] // 2, self.grid[1] // 2
+
+
+def usual_spec(vocabulary: int) -> TokenizerSpec:
+    """The sizes of Ernest's own tokenizers with a vocabulary, known before they are trained."""
+    return TokenizerSpec(vocabulary, 16, ((1, 1), (2, 2), (4, 4)), 4, 256, 4, (8, 8), 192)

@@ -1,0 +1,44 @@
+"""Devices by name or from a TOML file: what they hold, how fast they compute, how fast they reach each other."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ernest.device import HOST
+from ernest.overrides import build, read_tree
+
+
+@dataclass(frozen=True)
+class Device:
+    """`memory` in bytes, `rate` of products in bfloat16 in FLOP/s, `bandwidth` of the memory and `link` to the other devices in
+    bytes per second (of a link, in one direction); all as the maker tells them. With `keeps_shares`, attention keeps its shares
+    for the backward pass, as the kernels for processors do."""
+
+    memory: float
+    rate: float
+    bandwidth: float
+    link: float
+    keeps_shares: bool = False
+
+
+DEVICES = {
+    "H100": Device(80e9, 989e12, 3.35e12, 450e9),
+    "H200": Device(141e9, 989e12, 4.8e12, 450e9),
+    "A100": Device(80e9, 312e12, 2.0e12, 300e9),
+    "4090": Device(24e9, 165e12, 1.0e12, 32e9),
+    HOST: Device(8e9, 0.3e12, 10e9, 5e9, keeps_shares=True),
+}
+"""Of a processor, one core and its share of the memory, roughly: write a file for yours."""
+
+
+def read_devices(text: str) -> tuple[int, Device]:
+    """The count and the device of "8xH100", "2xcpu" or "4xmine.toml". Raises ValueError that says what would be right."""
+    count, times, name = text.partition("x")
+    if not times or not count.isdigit() or int(count) < 1:
+        raise ValueError(f"devices {text!r}: expected a count and a device, such as 8xH100")
+    if name in DEVICES:
+        return int(count), DEVICES[name]
+    if Path(name).is_file():
+        return int(count), build(Device, read_tree(name), name)
+    raise ValueError(
+        f"devices {text!r}: expected one of {', '.join(DEVICES)}, or a TOML file with memory, rate, bandwidth and link"
+    )

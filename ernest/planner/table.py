@@ -1,0 +1,60 @@
+"""Shows what layouts need, one a line, and why others do not fit."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from ernest.config.recipe import Recipe
+from ernest.config.tokenizer_spec import usual_spec
+from ernest.model.cost import active_parameters, total_parameters
+from ernest.planner.layout import Layout
+from ernest.planner.plan import Plan
+from ernest.planner.search import Candidate
+
+HEAD = (
+    "layout",
+    "weights",
+    "gradients",
+    "moments",
+    "activations",
+    "buffers",
+    "peak",
+    "products",
+    "update",
+    "links",
+    "positions / day",
+    "",
+)
+DAY = 86400
+
+
+def show(recipe: Recipe, found: Sequence[Candidate], most: int = 12) -> str:
+    """A table of up to `most` layouts that fit, and in how many ways others do not."""
+    model, spec = recipe.model, usual_spec(recipe.tokenizers.vocabulary)
+    total, active = total_parameters(model, spec), active_parameters(model)
+    fits = [one for one in found if one.against is None]
+    lines = [
+        f"{total / 1e6:,.1f} million parameters, {active / 1e6:,.2f} million of the backbone active ({active / total:.1%}); "
+        f"{recipe.sequence.rows * recipe.sequence.length:,} positions a step",
+        f"{len(fits)} of {len(found)} layouts fit; a rank in GB, a step in ms at full speed, which no run reaches:",
+    ]
+    rows = [HEAD, *(_row(one.layout, one.plan) for one in fits[:most] if one.plan is not None)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines += ["  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows if fits]
+    against = Counter(one.against for one in found if one.against is not None)
+    lines += [f"does not fit ({count}): {reason}" for reason, count in against.most_common(8)]
+    return "\n".join(lines)
+
+
+def _row(layout: Layout, needs: Plan) -> tuple[str, ...]:
+    kinds = needs.parameters, needs.gradients, needs.moments, needs.activations, needs.buffers, needs.peak
+    positions = needs.positions * layout.data * DAY / needs.seconds
+    parts = needs.compute_seconds, needs.update_seconds, needs.link_seconds
+    figures = *(f"{kind / 1e9:,.2f}" for kind in kinds), *(f"{1e3 * part:,.1f}" for part in parts), f"{positions:,.0f}"
+    return _name(layout), *figures, "" if layout.built else "on paper"
+
+
+def _name(layout: Layout) -> str:
+    sizes = [
+        f"{name} {getattr(layout, name)}" for name in ("replicate", "shard", "expert", "tensor") if getattr(layout, name) > 1
+    ]
+    return ", ".join([*(sizes or ["one rank"]), *(["checkpointing"] if layout.checkpoint_activations else [])])
