@@ -1,4 +1,4 @@
-"""`python -m benchmarks.page {model,lcnet,phasefield,results}`: puts the newest measurements and pictures into a page of docs."""
+"""`python -m benchmarks.page {model,lcnet,phasefield,results,…}`: puts the newest measurements and pictures into a page of docs."""
 
 import argparse
 import re
@@ -14,6 +14,8 @@ PAGES = {
     "lcnet": Path("docs/lcnet/speed.md"),
     "phasefield": Path("docs/phasefield/speed.md"),
     "results": Path("docs/results/data.md"),
+    "general": Path("docs/phasefield/systems.md"),
+    "pfhub": Path("docs/phasefield/pfhub.md"),
 }
 PICTURES = {
     "lcnet": {
@@ -21,8 +23,9 @@ PICTURES = {
         "lcnet-layers-fp32.png": "Microseconds of every layer of PP-LCNet x1.0 and what the core's roofline allows",
     },
     "phasefield": {"phasefield-work-precision.png": "Error over the seconds of a whole run, method by method"},
+    "general": {"general-work-precision.png": "Error over the seconds of a whole run, on three systems"},
 }
-"""By wing, the files in its folder, which lose the wing's name beside the page, and what they show."""
+"""By page, the files in the folder, which lose the wing's name beside the page, and what they show."""
 
 COPIES = {"lcnet-scenes/heads.png": Path("docs/lcnet/heads.png")}
 """Pictures of other pages."""
@@ -51,8 +54,9 @@ def publish(wing: str, folder: Path) -> None:
     page, blocks = PAGES[wing], []
     for name, meaning in PICTURES.get(wing, {}).items():
         if (folder / name).exists():
-            shutil.copy(folder / name, page.parent / name.removeprefix(f"{wing}-"))
-            blocks.append(f"![{meaning}]({name.removeprefix(f'{wing}-')})")
+            place = name.removeprefix(f"{wing}-") if wing in ("lcnet", "phasefield") else name
+            shutil.copy(folder / name, page.parent / place)
+            blocks.append(f"![{meaning}]({place})")
     for name, place in COPIES.items():
         if name.startswith(wing) and (folder / name).exists():
             shutil.copy(folder / name, place)

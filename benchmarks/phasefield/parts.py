@@ -1,6 +1,6 @@
 """What `python -m benchmarks.phasefield` measures: speed and laws of the engine, beside the baselines and other packages."""
 
-from benchmarks.phasefield import audit, comparisons, defaults, laws, peers, pfhub, report, steps
+from benchmarks.phasefield import audit, comparisons, defaults, general, laws, peers, pfhub, report, steps
 from benchmarks.runner import Part, Wing
 
 WING = Wing(
@@ -14,6 +14,7 @@ WING = Wing(
         "steps": Part(lambda folder, rounds, quick, progress: steps.measure(folder, rounds, quick)),
         "laws": Part(lambda folder, rounds, quick, progress: laws.measure(quick)),
         "pfhub": Part(lambda folder, rounds, quick, progress: pfhub.measure(quick)),
+        "general": Part(lambda folder, rounds, quick, progress: general.measure(rounds, quick)),
         "peers": Part(lambda folder, rounds, quick, progress: peers.compare(folder, rounds), quick=False),
     },
     rounds=5,

@@ -1,17 +1,29 @@
-"""The work–precision plot."""
+"""Work–precision plots, and the tables of parts that have a page of their own."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
+from benchmarks import page
 from benchmarks.findings import Findings, Panel
+from benchmarks.machine import machine
 
 COLOURS = ("#1b6ca8", "#d1495b", "#2e933c", "#8f5fb0", "#e08e0b", "#17becf", "#7a7a7a", "#222222", "#b5651d")
 
 
+OWN_PAGE = ("general", "pfhub")
+"""Parts that have a page of docs to themselves (`benchmarks/page.py`)."""
+
+
 def draw_parts(parts: Mapping[str, Findings], folder: Path) -> None:
-    panels = tuple(panel for found in parts.values() for panel in found.panels)
+    panels = tuple(panel for name, found in parts.items() for panel in found.panels if name not in OWN_PAGE)
     if panels:
         plot(panels, folder / "phasefield-work-precision.png")
+    for name in OWN_PAGE:
+        if name in parts:
+            source = f"{machine('torch', 'numpy', 'scipy')}. From `python -m benchmarks.phasefield --part {name}`."
+            (folder / f"{name}.md").write_text(page.markdown({name: parts[name]}, source) + "\n")
+            if parts[name].panels:
+                plot(parts[name].panels, folder / f"{name}-work-precision.png")
 
 
 def plot(panels: tuple[Panel, ...], path: Path) -> None:
@@ -28,7 +40,7 @@ def plot(panels: tuple[Panel, ...], path: Path) -> None:
         axes = canvas.add_subplot(down, across, number + 1)
         for colour, (name, curve) in zip(COLOURS * 3, panel.curves.items(), strict=False):
             shown = [(seconds, error) for seconds, error in curve if 0 < error < 0.2]
-            ours = name.startswith(("GS", "CGS"))
+            ours = name.startswith(("GS", "CGS", "ours"))
             style = {"linestyle": "-" if ours else "--", "marker": "o" if ours else "s", "markersize": 3.5, "linewidth": 1.6}
             if shown:
                 axes.loglog(*zip(*shown, strict=True), color=colour, label=name, **style)

@@ -3,8 +3,8 @@ import math
 import pytest
 import torch
 
-from benchmarks.phasefield.pfhub import LiftedWell, MovingInterface, error
 from ernest.phasefield import GaussSeidel, Implicit
+from examples.pfhub.manufactured import LiftedWell, MovingInterface, error
 
 
 def derivative(u, variable):

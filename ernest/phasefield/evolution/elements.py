@@ -28,6 +28,7 @@ from torch import Tensor
 from ernest.phasefield.element import Element, Time
 from ernest.phasefield.evolution.flows import CoupledFlow, VariableFlow
 from ernest.phasefield.evolution.kicks import kick
+from ernest.phasefield.evolution.linearised import stiffness
 from ernest.phasefield.evolution.operators import Operators
 from ernest.phasefield.grid import Grid, Space
 from ernest.phasefield.potentials import Potential
@@ -75,7 +76,7 @@ class EnergeticElements:
 
 
 def _flat(kappas: tuple[Any, ...]) -> list[Any]:
-    return [one for kappa in kappas for one in (kappa if isinstance(kappa, tuple) else (kappa,))]
+    return [one for kappa in kappas for one in (_flat(kappa) if isinstance(kappa, tuple) else (kappa,))]
 
 
 class EnergeticStepper:
@@ -135,7 +136,7 @@ class EnergeticStepper:
         now = torch.tensor([time], dtype=u0.dtype, device=u0.device)
         size = max(float(grid.norm(start + 2 * c.select(-1 - d, 0)).max()), float(grid.norm(start).max()), 1e-300)
         with torch.no_grad():
-            factors = factorise((tau / 2 * self.operators.stiffness(u0, now)).squeeze(1).to(start.dtype), p)
+            factors = factorise((tau / 2 * stiffness(self.operators, u0, now)).squeeze(1).to(start.dtype), p)
             equation = self._equation(start, time, tau, p, points or max(self.points, p))
             anderson, last, floor = Anderson(scheme.depth, d + 2 + c.is_complex()), math.inf, 32 * torch.finfo(u0.dtype).eps
             differences: list[float] = []

@@ -87,7 +87,8 @@ class Noise:
 class CoupledFlow:
     """Several fields `[..., fields, *points]` with a joint potential F(u, x, t), a function of torch operations.
 
-    `kappa` and `conserved` have an entry for each field; a kappa may be a tuple with one for each axis. `mobility` has one for
+    `kappa` and `conserved` have an entry for each field; a kappa may be a tuple with one for each axis, or a tensor, a tuple of
+    rows: the energy is half the sum of kappa_ab du/da du/db then, a and b periodic where it is not zero. `mobility` has one for
     each field, or a row of them for each: a symmetric matrix that is nowhere negative, between fields that are all conserved
     or all not. `degree` is that of the energy in u where it is a polynomial: then the quadrature in time is exact.
     `walls` and `potential_walls` have an entry, or None, for each field: what u and what mu hold.
@@ -174,8 +175,8 @@ class CoupledFlow:
 class VariableFlow:
     """One field with coefficients that vary: u_t = -M mu, or div(M grad mu) if `conserved`; see the fields of `CoupledFlow`.
 
-    `kappa` and, if conserved, `mobility` may be a tuple with one coefficient for each axis. `potential` is a `Potential` or a
-    function F(u, x, t): a quench depth that changes is a function of t in it.
+    `kappa` and, if conserved, `mobility` may be a tuple with one coefficient for each axis, `kappa` a tensor, a tuple of rows.
+    `potential` is a `Potential` or a function F(u, x, t): a quench depth that changes is a function of t in it.
     """
 
     potential: Function | Potential

@@ -16,7 +16,7 @@ def kick(operators: Operators, noise: Noise, u: Tensor, time: float, tau: float,
     grid, d, n = operators.grid, operators.d, operators.flow.fields
     generator = np.random.Generator(np.random.Philox(key=np.array([noise.seed, count], dtype=np.uint64)))
     scale = (tau * grid.cell) ** -0.5
-    t = operators.time(torch.tensor([time], dtype=u.dtype, device=u.device))
+    t = operators.at.time(torch.tensor([time], dtype=u.dtype, device=u.device))
     nodes, rows = u.unsqueeze(-1 - d), []
 
     def white(shape: torch.Size) -> Tensor:
@@ -24,13 +24,13 @@ def kick(operators: Operators, noise: Noise, u: Tensor, time: float, tau: float,
 
     for i in range(n):
         if not operators.flow.conserved[i]:
-            sigma = _sigma(operators, noise, i, operators.fields_of(nodes), t, None)
+            sigma = _sigma(operators, noise, i, operators.at.fields_of(nodes), t, None)
             rows.append((sigma * white(nodes.select(-2 - d, i).shape)).squeeze(-1 - d))
             continue
         total = torch.zeros_like(u.select(-1 - d, i))
         for axis in range(d):
-            on_faces = operators.on_faces(nodes, axis, t)
-            sigma = _sigma(operators, noise, i, operators.fields_of(on_faces), t, axis)
+            on_faces = operators.at.on_faces(nodes, axis, t)
+            sigma = _sigma(operators, noise, i, operators.at.fields_of(on_faces), t, axis)
             flux = (sigma * white(on_faces.select(-2 - d, i).shape)).squeeze(-1 - d)
             total = total + operators.faces.divergence(flux, axis)
         rows.append(total)
@@ -41,4 +41,4 @@ def _sigma(operators: Operators, noise: Noise, i: int, fields: object, t: Tensor
     """The strength of the noise of field i: sqrt(2 T M), or what the user gave."""
     if noise.temperature is not None:
         return (2 * noise.temperature * operators.mobility_at(i, fields, t, axis)) ** 0.5
-    return operators.coefficient_at(noise.strength, fields, t, axis)
+    return operators.at.coefficient_at(noise.strength, fields, t, axis)

@@ -16,6 +16,7 @@ from torch import Tensor
 from ernest.phasefield.element import Element
 from ernest.phasefield.evolution.elements import EnergeticElements, EnergeticStepper
 from ernest.phasefield.evolution.flows import CoupledFlow, VariableFlow
+from ernest.phasefield.evolution.linearised import growth
 from ernest.phasefield.evolution.measure import Measure
 from ernest.phasefield.evolution.output import RefinedOutput, events_in, is_terminal
 from ernest.phasefield.evolution.resume import Run, failure_of, load, problem_of_run, save
@@ -63,7 +64,7 @@ def solve_evolution(
     """`solve` for these flows, its input checked already but for what only they have."""
     scheme = _scheme(scheme, flow, tolerance, step, steady)
     stepper: EnergeticStepper = scheme.stepper(flow, grid, u0)
-    units = units or evolution_units(stepper, u0, t1)
+    units = units or _units(stepper, u0, t1)
     rate = tolerance * units.speed if absolute_tolerance is None else absolute_tolerance
     least = 100 * torch.finfo(u0.dtype).eps
     if not least <= rate / units.speed < 1:
@@ -132,10 +133,16 @@ def _scheme(
     return scheme or scheme_for(tolerance, step is not None, flow.noise is not None)
 
 
-def evolution_units(stepper: EnergeticStepper, u0: Tensor, span: float) -> Units:
+def evolution_units(flow: VariableFlow | CoupledFlow, grid: Space, u0: Tensor, span: float) -> Units:
+    """`own_units` of these flows. Raises ValueError for fields that do not fit."""
+    flow.check_on(grid, u0)
+    return _units(EnergeticElements().stepper(flow, grid, u0), u0, span)
+
+
+def _units(stepper: EnergeticStepper, u0: Tensor, span: float) -> Units:
     """The flow's own time, by the fastest wave that grows about fields like u0, and half the range of the widest field."""
     fields = u0.unsqueeze(-1 - stepper.grid.dimensions) if stepper.single else u0
-    growth = stepper.operators.growth(fields)
+    rate = growth(stepper.operators, fields)
     axes = tuple(range(-stepper.grid.dimensions, 0))
     amplitude = float((fields.amax(axes) - fields.amin(axes)).max()) / 2
     if isinstance(stepper.operators.flow.potential, Potential):
@@ -143,7 +150,7 @@ def evolution_units(stepper: EnergeticStepper, u0: Tensor, span: float) -> Units
 
         low, high = _range(stepper.operators.flow.potential, u0)
         amplitude = (high - low) / 2
-    return Units(1 / growth if growth > 0 else span, amplitude or float(u0.abs().max()) or 1.0)
+    return Units(1 / rate if rate > 0 else span, amplitude or float(u0.abs().max()) or 1.0)
 
 
 def _accepted(

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ernest.device import HOST
+from ernest.phasefield.evolution.flows import CoupledFlow, VariableFlow
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
 from ernest.phasefield.potentials import DoubleWell, FloryHuggins, Polynomial, Potential, domain_of, varies
@@ -48,11 +49,15 @@ class Units:
         return self.field / self.time
 
 
-def own_units(flow: Flow, grid: Space, u0: Tensor, span: float) -> Units:
+def own_units(flow: Flow | VariableFlow | CoupledFlow, grid: Space, u0: Tensor, span: float) -> Units:
     """The flow's own time and its amplitude from the fields `u0` `[..., *points]` on.
 
     Without a rate the time is the `span` of the run; without an amplitude that is 1.
     """
+    if isinstance(flow, VariableFlow | CoupledFlow):
+        from ernest.phasefield.evolution.run import evolution_units  # which needs Units itself
+
+        return evolution_units(flow, grid, u0, span)
     low, high = _range(flow.potential, u0)
     rate = _rate(flow, grid, u0, low, high)
     return Units(1 / rate if rate > 0 else span, (high - low) / 2 or float(u0.abs().max()) or 1.0)

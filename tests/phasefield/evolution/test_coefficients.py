@@ -115,3 +115,60 @@ def test_constant_coefficients_give_the_elements_of_the_flow_that_has_them():
 def test_bad_coefficients_are_named(coefficients, words):
     with pytest.raises(ValueError, match=words):
         solve(VariableFlow(DoubleWell(), **coefficients), LINE, start(LINE), 1.0, progress=False)
+
+
+TENSORS = {
+    "constant": ((0.1, 0.04), (0.04, 0.06)),
+    "of x": ((0.1, MIXED := lambda u, x, t: 0.03 * torch.sin(x[0]) + 0 * x[1]), (MIXED, 0.06)),
+    "of u": ((0.1, TURNED := lambda u, x, t: 0.02 * u), (TURNED, 0.06)),
+}
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_a_tensor_gives_the_variation_by_hand_and_the_energy_law(name):
+    kappa, grid = TENSORS[name], Grid.cube(16, 2 * math.pi)
+    flow = VariableFlow(DoubleWell(), kappa, 1.0, degree=6 if name == "of u" else 4)
+    x, y = (c.clone().requires_grad_() for c in grid.coordinates())
+    u = 0.4 * torch.sin(x + y) + 0.2 * torch.cos(2 * x - y)
+    ux, uy = torch.autograd.grad(u.sum(), (x, y), create_graph=True)
+    free = u * 1
+    cross = kappa[0][1](free, (x, y), torch.zeros(1)) if callable(kappa[0][1]) else kappa[0][1] + 0 * x + 0 * free
+    by_u = torch.autograd.grad(cross.sum(), free, retain_graph=True, materialize_grads=True)[0]
+    along = cross if name != "of u" else 0.02 * u
+    flux = torch.autograd.grad((0.1 * ux + along * uy).sum(), x, create_graph=True)[0]
+    flux = flux + torch.autograd.grad((along * ux + 0.06 * uy).sum(), y)[0]
+    by_hand = (u**3 - u - flux + by_u * ux * uy).detach()
+    operators = EnergeticElements(2).stepper(flow, grid, u.detach()).operators
+    fields = u.detach()[None, None]
+    mu = grid.field(operators.variation(fields, grid.modes(fields), torch.zeros(1)))[0, 0]
+    assert (mu - by_hand).abs().max() < 1e-12
+    solution = solve(flow, grid, u.detach(), 0.6, step=0.3, progress=False)
+    falls = -torch.tensor(solution.energy).diff()
+    assert (falls > 0).all()
+    assert (torch.tensor([record.defect for record in solution.records[1:]]).abs() < 1e-10 * falls).all()
+
+
+def test_a_tensor_turns_a_wave_that_runs_along_its_weak_axis_slower():
+    """A plane wave k decays like exp(-(k kappa k) t) where the potential is flat."""
+    grid, kappa = Grid.cube(12, 2 * math.pi), ((0.1, 0.04), (0.04, 0.06))
+    x, y = grid.coordinates()
+    for k in ((1, 1), (1, -1), (2, 1)):
+        wave = torch.cos(k[0] * x + k[1] * y)
+        rate = sum(k[a] * kappa[a][b] * k[b] for a in range(2) for b in range(2))
+        solution = solve(VariableFlow(lambda u, x, t: 0 * u, kappa, degree=2), grid, wave, 1.0, 1e-8, progress=False)
+        assert (solution.end - math.exp(-rate) * wave).abs().max() < 1e-7
+
+
+@pytest.mark.parametrize(
+    ("kappa", "boundary", "words"),
+    [
+        (((0.1, 0.2), (0.2, 0.1)), "periodic", "expected a tensor that is nowhere negative"),
+        (((0.1, 0.01), (0.02, 0.1)), "periodic", "expected a symmetric tensor"),
+        (((0.1, 0.01), 0.1), "periodic", "expected a tensor of 2 rows of 2"),
+        (((0.1, 0.01), (0.01, 0.1)), "neumann", "a tensor between axes 0 and 1 needs both to be periodic"),
+    ],
+)
+def test_tensors_that_are_none_are_refused(kappa, boundary, words):
+    grid = Grid.cube(8, 1.0, boundary=boundary)
+    with pytest.raises(ValueError, match=words):
+        solve(VariableFlow(DoubleWell(), kappa), grid, torch.zeros(8, 8, dtype=torch.float64), 1.0, progress=False)

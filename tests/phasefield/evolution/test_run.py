@@ -19,6 +19,7 @@ from ernest.phasefield import (
     Value,
     VariableFlow,
     contact_angle,
+    own_units,
     solve,
 )
 
@@ -131,6 +132,14 @@ def test_no_draw_of_flow_grid_and_tolerance_misses_its_tolerance_or_its_law(seed
         assert error < tolerance * solution.units.speed * t
     fall = abs(solution.energy[0] - solution.energy[-1])
     assert max(abs(record.defect or 0.0) for record in solution.records) < 1e-10 * fall
+
+
+def test_own_units_are_those_that_a_run_tells_its_tolerance_in():
+    for flow in (FLOWS["mobility of u"], FLOWS["kappa of x"]):
+        assert own_units(flow, LINE, START, 1.0) == solve(flow, LINE, START, 1.0, step=0.5, progress=False).units
+    # About u = 0 waves grow by 2.4 at most, and of those that decay the slowest, k = 4, does so by 16 (1.6 - 1).
+    units = own_units(VariableFlow(DoubleWell(), 0.1, conserved=True), LINE, 0.01 * START, 1.0)
+    assert (units.time, units.field) == pytest.approx((1 / 9.6, 1.0), rel=0.01)
 
 
 def test_an_ensemble_has_the_fields_of_its_members():

@@ -119,3 +119,12 @@ def test_walls_that_do_not_fit_the_grid_are_refused(wall):
     grid = Grid((8,), (1.0,), "neumann")
     with pytest.raises(ValueError, match="walls: axis 0 with boundary neumann: expected two Values on a dirichlet axis"):
         solve(VariableFlow(DoubleWell(), 0.1, walls={0: wall}), grid, torch.zeros(8, dtype=torch.float64), 1.0)
+
+
+def test_a_box_of_twice_the_length_has_no_slope_in_its_middle():
+    """What the docs say of a wall that holds a value opposite one without slope."""
+    grid = Grid((15,), (4.0,), "dirichlet")
+    x = grid.coordinates()[0]
+    flow = VariableFlow(DoubleWell(), lambda u, x, t: 0.1 + 0.02 * (x[0] - 2) ** 2, walls={0: (Value(0.7), Value(0.7))})
+    solution = solve(flow, grid, 0.7 - 0.3 * torch.sin(math.pi * x / 4), 0.5, step=0.1, progress=False)
+    assert (solution.end - solution.end.flip(0)).abs().max() < 1e-13
