@@ -208,7 +208,7 @@ def test_requests_at_random_are_all_answered(server):
 
 BODIES = [
     b"", b"{", b"null", b"[]", b'"a"', b"\xff", b"[" * 100_000, b'{"prompt": ' + b"9" * 10_000 + b"}", b'{"prompt": "\\ud800"}',
-    b'{"prompt": NaN}',
+    b'{"prompt": NaN}', b'{"prompt": "a", "messages": [], "metadata": {"\\u001e\\u2028": 1}}',
 ]  # fmt: skip
 
 
