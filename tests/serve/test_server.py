@@ -13,7 +13,7 @@ import pytest
 from ernest.data.examples import EncodedSegment
 from ernest.generation.answer import load_engine
 from ernest.generation.request import Request
-from ernest.serve.guard import Access
+from ernest.serve.guard import Access, hosts_of
 from ernest.serve.limits import Limits
 from ernest.serve.loaded import Loaded
 from tests.serve.running import Running, running, write_checkpoint
@@ -243,6 +243,15 @@ def test_without_a_key_nothing_opens(guarded, header):
 def test_a_name_that_is_not_ours_is_refused(guarded, host):
     answer = httpx2.get(f"{guarded.url}/healthz", headers={"Host": host})
     assert answer.status_code in (400, 403)
+
+
+@pytest.mark.parametrize(
+    ("host", "ours"), [("127.0.0.1", True), ("127.0.0.9", True), ("::1", True), ("0.0.0.0", False), ("a", False)]
+)
+def test_only_a_server_for_this_machine_insists_on_its_name(host, ours):
+    names = hosts_of(host)
+    assert bool(names) == ours
+    assert not ours or {"localhost", f"[{host}]" if ":" in host else host} <= set(names)
 
 
 def test_pages_of_other_hosts_must_be_allowed(guarded):

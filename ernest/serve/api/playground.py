@@ -100,7 +100,9 @@ async def answer(
     guidance: Annotated[float | None, Form(ge=0, le=20, allow_inf_nan=False)] = None,
 ) -> Response:
     """Tells an answer group by group: text, scales, frames, the experts behind each, and in the end all that was made."""
-    segments = [await service.reader.read("files", await one.read(), "image", "video", "audio") for one in files or ()]
+    if len(files or ()) > service.limits.parts:
+        raise errors.wrong(f"files: more than {service.limits.parts}", "files")
+    segments = [await service.read("files", await one.read(), "image", "video", "audio") for one in files or ()]
     if text and text.strip():
         segments.append(given("text", service.check_text(text, "text")))
     if not segments:
