@@ -9,6 +9,8 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from ernest.generation.answer import printable
+
 
 class ApiError(HTTPException):
     """What a client is told. `param` is the field that is wrong."""
@@ -21,6 +23,7 @@ class ApiError(HTTPException):
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        message = printable(message)  # which may name a field that a client thought of
         super().__init__(status, message, dict(headers or {}))
         self.message, self.param, self.code = message, param, code
 

@@ -6,6 +6,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -138,4 +139,8 @@ def _too_large(limits: Limits) -> errors.ApiError:
 
 def hosts_of(host: str) -> Sequence[str]:
     """The names under which a server that listens on `host` may be asked; all, where other machines can reach it."""
-    return LOOPBACK if host in ("127.0.0.1", "::1", "localhost") else ()
+    try:
+        is_ours = host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        is_ours = False
+    return tuple(dict.fromkeys([*LOOPBACK, f"[{host}]" if ":" in host else host])) if is_ours else ()

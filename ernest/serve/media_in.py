@@ -39,10 +39,6 @@ class Reader:
         kind, data = await self._run(name, lambda: self._read(name, content, kinds))
         return given(kind, data)
 
-    async def sound(self, name: str, content: bytes) -> np.ndarray:
-        """float32 `[samples]`."""
-        return (await self.read(name, content, "audio")).data
-
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
 

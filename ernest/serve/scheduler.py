@@ -87,10 +87,7 @@ class Scheduler:
     async def submit(self, work: Work) -> Job:
         """Queues a work. Raises ApiError while the models are being loaded, where the queue is full, and for a work that the
         model refuses."""
-        if not self.ready:
-            raise errors.loading()
-        if self.waited_for + work.samples > self.limits.queue:
-            raise errors.busy(self.seconds_to_wait())
+        self.check_room(work.samples)
         job = Job(work, self)
         self.waited_for += work.samples
         try:
@@ -99,6 +96,13 @@ class Scheduler:
             job.close()
             raise
         return job
+
+    def check_room(self, samples: int = 1) -> None:
+        """Raises ApiError where so many more answers could not be queued: before work is spent on what they need."""
+        if not self.ready:
+            raise errors.loading()
+        if self.waited_for + samples > self.limits.queue:
+            raise errors.busy(self.seconds_to_wait())
 
     async def call(self, function: Callable[[], T]) -> T:
         """The result of a function that runs on the model thread, between two steps. Raises ApiError where it refuses."""

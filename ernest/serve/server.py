@@ -50,6 +50,7 @@ def serve(
         port,
         http=with_limits(limits),
         ws="none",
+        proxy_headers=False,
         log_level="warning",
         access_log=False,
         server_header=False,

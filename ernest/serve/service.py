@@ -8,7 +8,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from ernest.generation.sampling import DEFAULTS, Sampling
-from ernest.sequence.record import Kind
+from ernest.sequence.record import Kind, Segment
 from ernest.serve import errors
 from ernest.serve.films import Films
 from ernest.serve.limits import Limits
@@ -57,6 +57,11 @@ class Service:
         if len(text) > self.limits.prompt:
             raise errors.wrong(f"{param}: more than {self.limits.prompt:,} characters", param)
         return text
+
+    async def read(self, name: str, content: bytes, *kinds: Kind) -> Segment:
+        """A picture, film or sound of a request. Raises ApiError for one that cannot be read, and where nobody could answer."""
+        self.scheduler.check_room()
+        return await self.reader.read(name, content, *kinds)
 
     async def submit(self, work: Work) -> Job:
         """Queues a work; raises ApiError where it cannot be."""

@@ -11,8 +11,9 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from ernest.serve.scored import measured_sizes
 from tests.serve.openai_client import wav
-from tests.serve.running import running
+from tests.serve.running import running, write_checkpoint
 from tests.serve.test_fuzz import png
 
 FOLDER = Path(__file__).parents[2] / "ernest/serve/playground"
@@ -74,6 +75,27 @@ def test_the_cost_is_that_of_the_part(server):
     assert cost("demo:experts=4")["parameters"] < cost("demo")["parameters"]
     (model,) = httpx2.get(f"{server.url}/playground/models").json()["models"]
     assert (model["layers"], model["experts"], model["top_k"], model["scales"]) == ([4, 6], [1, 8], [1, 2], 3)
+
+
+def test_what_the_run_has_measured_is_shown(tmp_path):
+    model = write_checkpoint(tmp_path / "scored" / "model")
+    (tmp_path / "scored/report.html").write_text("<h1>scores</h1>")
+    (tmp_path / "scored/findings").mkdir()
+    row = {"name": "half", "layers": 4, "experts": 4, "top_k": 1, "scores": {"image→text": 0.12345}}
+    findings = tmp_path / "scored/findings/findings.json"
+    findings.write_text(json.dumps({"submodels": [row]}))
+    assert measured_sizes(model) == [{"layers": 4, "experts": 4, "top_k": 1, "scores": {"image→text": 0.123}}]
+    with running(model) as server:
+        (shown,) = httpx2.get(f"{server.url}/playground/models").json()["models"]
+        assert (shown["measured"], shown["has_report"]) == (measured_sizes(model), True)
+        report = httpx2.get(f"{server.url}/playground/report/scored")
+        assert report.text == "<h1>scores</h1>"
+        assert "sandbox" in report.headers["content-security-policy"]
+        for name in ("other", "..", "scored%2F..%2Fscored"):
+            assert httpx2.get(f"{server.url}/playground/report/{name}").status_code == 404
+    for torn in ("", "[]", '{"submodels": [{"layers": "x"}]}', '{"submodels": 3}'):
+        findings.write_text(torn)
+        assert measured_sizes(model) == []
 
 
 # ------------------------------------------------------------------ the files of the page
@@ -229,14 +251,16 @@ def test_sliders_choose_the_part_and_tell_its_cost(page):
     assert page.text_content("#runs tr td").startswith("demo:layers=4")
 
 
-def test_an_answer_can_be_stopped(page, server):
+def test_an_answer_can_be_stopped(page, server, monkeypatch):
+    engine = server.app.state.service.scheduler.models["demo"].engine
+    step = engine.step
+    monkeypatch.setattr(engine, "step", lambda: time.sleep(0.3) or step())
     page.fill("#text", "a disk shrinking")
-    page.check("[name=to][value=video]")
+    page.check("[name=to][value=text]")
     page.click("#go")
-    page.wait_for_selector("#stage img")
     page.click("#stop")
     until(page, lambda: page.text_content("#status").startswith("Stopped"))
-    server.wait_until_idle(2)
+    server.wait_until_idle(5)
 
 
 def test_a_page_without_a_key_asks_for_one(browser, checkpoint):

@@ -13,7 +13,7 @@ import pytest
 from ernest.data.examples import EncodedSegment
 from ernest.generation.answer import load_engine
 from ernest.generation.request import Request
-from ernest.serve.guard import Access
+from ernest.serve.guard import Access, hosts_of
 from ernest.serve.limits import Limits
 from ernest.serve.loaded import Loaded
 from tests.serve.running import Running, running, write_checkpoint
@@ -201,14 +201,15 @@ def test_half_open_connections_are_cut(checkpoint, sent):
 
 
 def test_a_client_that_never_reads_is_cut(checkpoint):
-    with running(checkpoint, limits=Limits(read_seconds=0.3)) as server, socket.socket() as one:
+    limits = Limits(read_seconds=0.3, head_seconds=60.0)  # so that nothing else cuts it
+    with running(checkpoint, limits=limits) as server, socket.socket() as one:
         one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         one.connect(("127.0.0.1", server.port))
         # Ten pictures of a megabyte: more than the system keeps for a connection.
         body = json.dumps({"prompt": "a seven", "n": 10, "size": "1024x1024", "output_format": "jpeg"})
         one.sendall(head("/v1/images/generations", body.encode()))
         with pytest.raises(OSError, match=r"reset|Broken pipe"):
-            write_until_cut(one, 20)
+            write_until_cut(one, 15)
 
 
 # ------------------------------------------------------------------ who may ask
@@ -243,6 +244,15 @@ def test_without_a_key_nothing_opens(guarded, header):
 def test_a_name_that_is_not_ours_is_refused(guarded, host):
     answer = httpx2.get(f"{guarded.url}/healthz", headers={"Host": host})
     assert answer.status_code in (400, 403)
+
+
+@pytest.mark.parametrize(
+    ("host", "ours"), [("127.0.0.1", True), ("127.0.0.9", True), ("::1", True), ("0.0.0.0", False), ("a", False)]
+)
+def test_only_a_server_for_this_machine_insists_on_its_name(host, ours):
+    names = hosts_of(host)
+    assert bool(names) == ours
+    assert not ours or {"localhost", f"[{host}]" if ":" in host else host} <= set(names)
 
 
 def test_pages_of_other_hosts_must_be_allowed(guarded):

@@ -80,10 +80,10 @@ async def _segment(name: str, part: str | Part, service: Service) -> Segment:
     if isinstance(part, str | TextPart):
         return given("text", service.check_text(part if isinstance(part, str) else part.text, name))
     if isinstance(part, AudioPart):
-        return await service.reader.read(name, from_base64(name, part.input_audio.data), "audio")
+        return await service.read(name, from_base64(name, part.input_audio.data), "audio")
     if isinstance(part, ImagePart):
-        return await service.reader.read(name, data_url(name, part.image_url.url), "image", "video")
-    return await service.reader.read(name, data_url(name, part.video_url.url), "video")
+        return await service.read(name, data_url(name, part.image_url.url), "image", "video")
+    return await service.read(name, data_url(name, part.video_url.url), "video")
 
 
 def _audio_form(body: ChatBody) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,9 +10,10 @@ import numpy as np
 from fastapi import APIRouter, File, Form, UploadFile
 from starlette.responses import FileResponse, Response
 
-from ernest.sequence.record import Kind, Segment, given
+from ernest.sequence.record import Kind, given
 from ernest.serve import errors, media_out
 from ernest.serve.schemas import Sampled
+from ernest.serve.scored import measured_sizes, report_of
 from ernest.serve.service import Served, sampling, seed
 from ernest.serve.stream import DONE, EventStream, sse
 from ernest.serve.work import Made, Update, Work
@@ -29,6 +30,10 @@ POLICY = {
     "Referrer-Policy": "no-referrer",
 }
 """The page reaches no other host, and no other page holds it in a frame."""
+REPORT_POLICY = POLICY | {
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; img-src data:; media-src data:; sandbox"
+}
+"""A report is one file without scripts, and may run none."""
 PEAKS = 8
 """Heights that show one frame of sound."""
 To = Literal["text", "image", "video", "audio", "any"]
@@ -58,7 +63,20 @@ async def models(service: Served) -> Response:
 
     if not service.scheduler.ready:
         raise errors.loading()
-    return errors.Json({"models": await service.scheduler.call(sizes)})
+    shown = await service.scheduler.call(sizes)
+    for model in shown:
+        folder = service.catalogue.folders[model["id"]]
+        model |= {"measured": measured_sizes(folder), "has_report": report_of(folder) is not None}
+    return errors.Json({"models": shown})
+
+
+@router.get("/playground/report/{name}", include_in_schema=False)
+async def report(name: str, service: Served) -> Response:
+    """The report of the run that made a checkpoint: its scores, and a gallery of what was scored."""
+    page = report_of(service.catalogue.folders[name]) if name in service.catalogue.folders else None
+    if page is None:
+        raise errors.ApiError(404, f"there is no report of {name[:60]!r}")
+    return FileResponse(page, media_type="text/html", headers=REPORT_POLICY)
 
 
 @router.get("/playground/cost")
@@ -82,7 +100,9 @@ async def answer(
     guidance: Annotated[float | None, Form(ge=0, le=20, allow_inf_nan=False)] = None,
 ) -> Response:
     """Tells an answer group by group: text, scales, frames, the experts behind each, and in the end all that was made."""
-    segments = [await service.reader.read("files", await one.read(), "image", "video", "audio") for one in files or ()]
+    if len(files or ()) > service.limits.parts:
+        raise errors.wrong(f"files: more than {service.limits.parts}", "files")
+    segments = [await service.read("files", await one.read(), "image", "video", "audio") for one in files or ()]
     if text and text.strip():
         segments.append(given("text", service.check_text(text, "text")))
     if not segments:
@@ -91,7 +111,7 @@ async def answer(
     kinds: tuple[Kind, ...] | None = None if to == "any" else (to,)
     watch: frozenset[Kind] = frozenset(["text", "image", "video", "audio"])
     how = sampling(body, to) if to != "any" else None
-    work = Work(service.find(model), _in_order(segments), kinds, how, seed(body), watch=watch, experts=True)
+    work = Work(service.find(model), tuple(segments), kinds, how, seed(body), watch=watch, experts=True)
     job = await service.submit(work)
     accepted = {"what": "accepted", "positions": job.accepted.positions, "doubts": job.accepted.doubts}
 
@@ -103,10 +123,6 @@ async def answer(
         yield DONE
 
     return EventStream(job, lines(), service.limits.silence_seconds)
-
-
-def _in_order(segments: Sequence[Segment]) -> tuple[Segment, ...]:
-    return tuple(segments)
 
 
 async def _told(update: Update, seconds: float) -> dict[str, Any]:

@@ -37,10 +37,11 @@ async def transcribe(
     ] = None,
 ) -> Response:
     """Says in words what a sound holds. `language` changes nothing: the model answers in the one that it learnt."""
-    wave = await service.reader.sound("file", await file.read())
+    name = service.find(model)
+    wave = (await service.read("file", await file.read(), "audio")).data
     body = Sampled(model=model, temperature=temperature)
     watch: frozenset[Kind] = frozenset(["text"] if stream or response_format == "verbose_json" else [])
-    work = Work(service.find(model), (given("audio", wave),), ("text",), sampling(body, "text"), seed(body), watch=watch)
+    work = Work(name, (given("audio", wave),), ("text",), sampling(body, "text"), seed(body), watch=watch)
     job = await service.submit(work)
     if stream:
         return EventStream(job, _stream(job), service.limits.silence_seconds, doubt_headers(job))

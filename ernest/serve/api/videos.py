@@ -179,4 +179,4 @@ async def _first_frame(reference: Any, service: Service) -> Segment | None:
         reference = data_url("input_reference", reference)
     if not isinstance(reference, bytes):
         raise errors.wrong("input_reference: expected a picture, as a file or as a data: URL", "input_reference")
-    return await service.reader.read("input_reference", reference, "image")
+    return await service.read("input_reference", reference, "image")

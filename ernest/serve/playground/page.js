@@ -61,6 +61,16 @@ function choose() {
   resize();
 }
 
+function showMeasured() {
+  const model = chosen();
+  const same = model.measured.find((one) => SIZES.every((size) => one[size] === Number(at(size).value)));
+  const scores = Object.entries(same?.scores ?? {}).map(([direction, score]) => `${direction} ${Math.round(100 * score)} %`);
+  at("scores").textContent = `Measured at this size: ${scores.join(", ")}`;
+  at("scores").hidden = !scores.length;
+  at("report").hidden = !model.has_report;
+  at("report").firstChild.href = `playground/report/${encodeURIComponent(model.id)}`;
+}
+
 function name() {
   const model = chosen();
   const cut = SIZES.filter((size) => Number(at(size).value) < model[size][1]).map((size) => `${size}=${at(size).value}`);
@@ -70,6 +80,7 @@ function name() {
 let soon = null;
 function resize() {
   for (const size of SIZES) at(size).parentElement.querySelector("output").textContent = at(size).value;
+  showMeasured();
   clearTimeout(soon);
   soon = setTimeout(async () => { // the slider may still be moving
     try {
