@@ -1,4 +1,4 @@
-"""`python -m benchmarks.page {model,lcnet,phasefield,results,…}`: puts the newest measurements and pictures into a page of docs."""
+"""`python -m benchmarks.page PAGE`: puts the newest measurements, and pictures of them, into a page of the documentation."""
 
 import argparse
 import re
