@@ -27,6 +27,7 @@ from ernest.phasefield.solver.checkpoint import (
 from ernest.phasefield.solver.controller import Adaptive, Prescribed
 from ernest.phasefield.solver.diagnostics import Diagnostics
 from ernest.phasefield.solver.events import Event, EventOccurrence, find_events
+from ernest.phasefield.solver.failures import RunFailed, RunInterrupted
 from ernest.phasefield.solver.given import check_input, check_times, relative_tolerance
 from ernest.phasefield.solver.history import History, load_solver, save_solver
 from ernest.phasefield.solver.initial_step import first_step, graded_lengths, is_rough, stiff_imbalance, time_derivative
@@ -44,26 +45,6 @@ from ernest.phasefield.stepping import Scheme
 
 class EnergyRise(RuntimeWarning):
     """The energy rose in a step by more than round-off."""
-
-
-class RunFailed(ArithmeticError):
-    """No step length works. `path` holds the last good state, as a checkpoint."""
-
-    def __init__(self, time: float, step: int, iteration: int, tau: float, path: Path) -> None:
-        super().__init__(
-            f"the run fails at time {time:.9g} in step {step}, iteration {iteration}: elements of every length down to {tau:.2e} "
-            f"diverge or miss the tolerance; the last good state is in {path}"
-        )
-        self.time, self.step, self.iteration, self.tau, self.path = time, step, iteration, tau, path
-
-
-class RunInterrupted(KeyboardInterrupt):
-    """The run was interrupted, by Ctrl-C as a rule. `solution` is what it had done, and `path` its checkpoint, if it has one."""
-
-    def __init__(self, solution: Solution, t1: float, path: Path | None) -> None:
-        onwards = "" if path is None else f"; with resume=True it goes on from {path}"
-        super().__init__(f"the run was interrupted at time {solution.times[-1]:.9g} of {t1:.9g}{onwards}")
-        self.solution, self.path = solution, path
 
 
 def solve(
