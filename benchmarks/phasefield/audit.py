@@ -67,7 +67,7 @@ class Draw:
 @dataclass(frozen=True)
 class Verdict:
     """What a draw came to. `at_end` and `between` are error / allowed, the greatest of the times; `floor` tells that what is
-    allowed is so little that the share says nothing."""
+    allowed, or the error itself, is so little that the share says nothing."""
 
     number: int
     words: str
@@ -213,7 +213,7 @@ def judge(one: Draw) -> Verdict:
     units = solution.units
     allowed = np.array([one.tolerance * units.field * t / units.time for t in times])
     used = np.maximum(errors - FLOOR * units.field, 0) / allowed
-    floor = bool(allowed[-1] < 10 * FLOOR * units.field)
+    floor = bool(allowed[-1] < 10 * FLOOR * units.field or errors[-1] <= FLOOR * units.field)
     steps = len(solution.steps)
     return Verdict(
         one.number, one.words, one.tolerance, float(used[-1]), float(used[:-1].max()), floor, steps, solution.rejected, seconds

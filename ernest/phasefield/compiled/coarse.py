@@ -1,6 +1,5 @@
 """The compiled stepper of CoarseGaussSeidel, fused with numba; blocks of modes are used in place in the rows of the full grid."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,14 +10,14 @@ from torch import Tensor
 
 from ernest.device import HOST
 from ernest.phasefield.compiled.inspection import Everywhere, FusedElement
-from ernest.phasefield.compiled.transforms import Array, Plan, fastest_plan
+from ernest.phasefield.compiled.levels import Level, every_second_line, make_level
+from ernest.phasefield.compiled.transforms import Array
 from ernest.phasefield.compiled.workspace import (
     LENGTHS_KEPT,
     FusedState,
     LRUCache,
     Memory,
     Workspace,
-    fold_rows,
     last_rows,
     row_tables,
 )
@@ -30,22 +29,6 @@ from ernest.phasefield.schemes.settling import Settling
 from ernest.phasefield.schemes.splitting import one_length
 from ernest.phasefield.stepping import State, StepStats
 from ernest.phasefield.timeelement import gauss
-
-
-@dataclass(frozen=True)
-class Level:
-    """A coarse grid: for each of its rows of modes, `fold` is the row of the block's tables, `inside` of the fine grid,
-    and `within` of the first level; -1 for its edges. `scale` takes its modes to the scale of the fine grid; `fields` are U_i.
-    """
-
-    plan: Plan
-    real: Array
-    modes: Array
-    fold: Array
-    inside: Array
-    within: Array
-    scale: float
-    fields: list[Array]
 
 
 @dataclass(frozen=True)
@@ -81,7 +64,7 @@ class FusedCoarse:
         points = workspace.grid.points
         sizes = scheme.level_points(points)
         self._outer_window, self._elements_kept = scheme.outer_rows(points), scheme.elements_kept(points)
-        self._levels = [_level(workspace, scheme.degree, sizes[0], size) for size in sizes]
+        self._levels = [make_level(workspace, scheme.degree, sizes[0], size) for size in sizes]
         half = self._levels[0]
         self._block = np.full(workspace.shape[0], -1, dtype=np.int64)
         self._block[half.inside[half.inside >= 0]] = np.flatnonzero(half.inside >= 0)
@@ -91,7 +74,7 @@ class FusedCoarse:
         self._nodes, self._sparse, self._sampled = scheme.nodes, scheme.sparse, sampling(scheme, points)
         self._field_lines = [field.reshape(-1, sizes[0][-1]) for field in half.fields]
         self._real_lines = workspace.plan.real.reshape(-1, points[-1])
-        self._level_line = _every_second_line(points[:-1])
+        self._level_line = every_second_line(points[:-1])
         low = (*(slice(0, n // 2) for n in sizes[0]),)
         halves = tuple(n // 2 + 1 for n in points)
         self._block_symbols = (
@@ -299,39 +282,3 @@ class FusedCoarse:
         work, p = self.workspace, self.scheme.degree
         (end,) = row_tables(work, tau, p, None, [p], None)
         return ElementTables(end, row_tables(work, tau, p, self._block_symbols, range(p + 1), None))
-
-
-def _level(workspace: Workspace, degree: int, first: tuple[int, ...], points: tuple[int, ...]) -> Level:
-    """The level with these points, on a fine grid whose first level has the points `first`."""
-    grid = workspace.grid
-    plan = fastest_plan(points, workspace.threads)
-    leading = math.prod(points[:-1])
-    inside, within = (_rows_of_block(points, larger) for larger in (grid.points, first))
-    return Level(
-        plan=plan,
-        real=plan.real.reshape(-1),
-        modes=plan.modes.reshape(leading, -1),
-        fold=fold_rows(points, tuple(n // 2 for n in first)),
-        inside=inside,
-        within=within,
-        scale=math.prod(grid.points) / math.prod(points),
-        fields=[np.zeros(math.prod(points)) for _ in range(degree)],
-    )
-
-
-def _every_second_line(leading: tuple[int, ...]) -> Array:
-    """For each line of a field, the `leading` axes made one, its number among the lines that are even on all of them; else -1."""
-    lines, odd = np.zeros(leading, dtype=np.int64), np.zeros(leading, dtype=bool)
-    for n, index in zip(leading, np.indices(leading), strict=True):
-        lines = lines * (n // 2) + index // 2
-        odd |= index % 2 == 1
-    return np.where(odd, -1, lines).reshape(-1)
-
-
-def _rows_of_block(points: tuple[int, ...], larger: tuple[int, ...]) -> Array:
-    """For each row of modes of a grid, the leading axes made one, that of a larger grid with the same k; -1 on an edge."""
-    rows, edge = np.zeros(points[:-1], dtype=np.int64), np.zeros(points[:-1], dtype=bool)
-    for n, m, index in zip(points[:-1], larger[:-1], np.indices(points[:-1]), strict=True):
-        rows = rows * m + np.where(index < n / 2, index, index - n + m)
-        edge |= index == n // 2
-    return np.where(edge, -1, rows).reshape(-1)

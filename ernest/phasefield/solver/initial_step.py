@@ -25,9 +25,9 @@ MOST_HALVINGS, EXPONENTIAL_HALVINGS = 32, 12
 def is_diffusive(flow: Flow, grid: Space) -> bool:
     """Whether the mobility grows with |k|^2, as in Cahn-Hilliard."""
     k2 = grid.squared_wavenumbers(device=HOST)
-    moved = k2 > 0
-    mobility = flow.mobility(k2)[..., moved]
-    return bool(mobility.max() > STEEP * mobility[..., k2[moved].argmin()].max())
+    mobility = torch.where(k2 > 0, flow.mobility(k2), 0).flatten(-grid.dimensions)
+    longest = torch.where(k2 > 0, k2, math.inf).argmin()
+    return bool(mobility.max() > STEEP * mobility[..., longest].max())
 
 
 def stabilisation_for(flow: Flow, grid: Space, u0: Tensor) -> float:

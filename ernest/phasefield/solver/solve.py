@@ -6,7 +6,7 @@ import time as clock
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -15,54 +15,36 @@ from torch import Tensor
 from ernest.device import HOST
 from ernest.phasefield.evolution.flows import CoupledFlow, VariableFlow
 from ernest.phasefield.evolution.run import solve_evolution
-from ernest.phasefield.flows import Flow, check_flow
+from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Grid, Space
 from ernest.phasefield.solver.checkpoint import (
     Checkpoint,
     check_ahead,
     check_checkpoint,
-    check_problem,
     failed_path,
-    load_run,
     problem_of,
-    save_run,
 )
 from ernest.phasefield.solver.controller import Adaptive, Prescribed
-from ernest.phasefield.solver.diagnostics import Diagnostics, StepRecord
-from ernest.phasefield.solver.events import Event, EventOccurrence, check_events, find_events
+from ernest.phasefield.solver.diagnostics import Diagnostics
+from ernest.phasefield.solver.events import Event, EventOccurrence, find_events
 from ernest.phasefield.solver.failures import RunFailed, RunInterrupted
+from ernest.phasefield.solver.given import check_input, check_times, relative_tolerance
+from ernest.phasefield.solver.history import History, load_solver, save_solver
 from ernest.phasefield.solver.initial_step import first_step, graded_lengths, is_rough, stiff_imbalance, time_derivative
 from ernest.phasefield.solver.progress import Progress, progress_bar
 from ernest.phasefield.solver.resolution import UnresolvedInterface, is_unresolved, thin_interface
 from ernest.phasefield.solver.scheme_selection import check_scheme, choose_schemes
 from ernest.phasefield.solver.solution import DenseOutput, Solution
 from ernest.phasefield.solver.state import AcceptedStep, RejectedStep, SolverState
-from ernest.phasefield.solver.steady import Mode, is_steady
+from ernest.phasefield.solver.steady import is_steady
 from ernest.phasefield.solver.steppers import Steppers
 from ernest.phasefield.solver.try_step import after_rejection, initial_state, try_step
 from ernest.phasefield.solver.units import Units, own_units
 from ernest.phasefield.stepping import Scheme
 
-SAVED = tuple(field.name for field in fields(SolverState) if field.name not in ("state", "controller"))
-"""The fields of the solver's state that a checkpoint holds as they are."""
-
 
 class EnergyRise(RuntimeWarning):
     """The energy rose in a step by more than round-off."""
-
-
-@dataclass
-class History:
-    """Records of a run so far: its steps, its events, and whether it has warned of a rising energy."""
-
-    records: list[StepRecord] = field(default_factory=list)
-    occurrences: list[EventOccurrence] = field(default_factory=list)
-    warned: bool = False
-
-    def forget_after(self, time: float) -> None:
-        """Drops what is later than `time`."""
-        self.records = [record for record in self.records if record.time <= time]
-        self.occurrences = [occurrence for occurrence in self.occurrences if occurrence.time <= time]
 
 
 def solve(
@@ -113,25 +95,29 @@ def solve(
     """
     events = (events,) if isinstance(events, Event) else tuple(events)
     t1, tolerance, step = float(t1), float(tolerance), None if step is None else float(step)
-    stops = _check_times(t1, step, max_step, stops)
+    stops = check_times(t1, step, max_step, stops)
     check_scheme(scheme, strict)
     check_checkpoint(checkpoint, resume)
-    _check_input(flow, grid, u0, t1, step, events, steady)
+    check_input(flow, grid, u0, t1, step, events, steady)
     if isinstance(flow, VariableFlow | CoupledFlow):
         tells = {"absolute_tolerance": absolute_tolerance, "units": units, "step": step, "max_step": max_step, "stops": stops}
         keeps = {"checkpoint": checkpoint, "resume": resume, "dense": dense, "memory": memory, "progress": progress}
         return solve_evolution(flow, grid, u0, t1, tolerance, steady=steady, scheme=scheme, events=events, **tells, **keeps)
     given, units = units, units or own_units(flow, grid, u0, t1)
-    tolerance = _relative_tolerance(tolerance, absolute_tolerance, units, u0)
+    tolerance = relative_tolerance(tolerance, absolute_tolerance, units, u0)
     choice = choose_schemes(flow, grid, u0, tolerance, scheme, strict)
     steppers, diagnostics = Steppers(choice, flow, grid, u0, t1, tolerance, units, dense), Diagnostics(flow, grid, u0)
     choices = {"tolerance": tolerance, "units": given, "step": step, "max_step": max_step, "stops": stops}
-    problem = problem_of(flow, grid, u0, scheme=scheme, strict=strict, **choices)
+    # Only a checkpoint asks for the digests of what decides the steps.
+    problem = cache(lambda: problem_of(flow, grid, u0, scheme=scheme, strict=strict, **choices))
     if resume and checkpoint is not None and Path(checkpoint.path).exists():
-        current, history = _load(checkpoint.path, problem, u0)
+        current, history = load_solver(checkpoint.path, problem(), u0)
         check_ahead(checkpoint.path, current.state, t1)
     else:
-        current, record = initial_state(steppers, diagnostics, u0, _controller(steppers, u0, t1, step, max_step), stops)
+        start = grid.modes(u0)
+        speed = time_derivative(flow, grid, start, 0.0)
+        controller = _controller(steppers, start, speed, t1, step, max_step)
+        current, record = initial_state(steppers, diagnostics, u0, speed, controller, stops)
         history = History([record])
     first, dense_output = grid.field(current.state.modes), DenseOutput(steppers.splitting, memory) if dense else None
     shortest, end = _shortest_and_end(units, t1, step)
@@ -149,7 +135,7 @@ def solve(
         if len(history.records) < 2:
             return None
         if checkpoint:
-            _save(checkpoint.path, problem, current, history)
+            save_solver(checkpoint.path, problem(), current, history)
         return RunInterrupted(solution(), t1, Path(checkpoint.path) if checkpoint else None)
 
     thin = _warn_of_thin_interface(thin_interface(flow, grid), grid, current)
@@ -159,7 +145,7 @@ def solve(
             if isinstance(outcome, RejectedStep):
                 current = after_rejection(current, outcome)
                 if current.controller.tau < shortest:
-                    raise _failure(checkpoint, problem, current, history, outcome)
+                    raise _failure(checkpoint, problem(), current, history, outcome)
                 continue
             (after, element, record), occurrences = _up_to_terminal(steppers, diagnostics, current, outcome, events)
             history.records.append(record)
@@ -173,10 +159,10 @@ def solve(
                 steady_at = record.time if rests else None
             show(record)
             if checkpoint and checkpoint.due(current.state.count - saved, clock.monotonic() - saved_at):
-                _save(checkpoint.path, problem, current, history)
+                save_solver(checkpoint.path, problem(), current, history)
                 saved, saved_at = current.state.count, clock.monotonic()
     if checkpoint:
-        _save(checkpoint.path, problem, current, history)
+        save_solver(checkpoint.path, problem(), current, history)
     _warn_of_thin_interface(thin, grid, current)
     return solution()
 
@@ -193,49 +179,6 @@ def _rescue(interrupted: Callable[[], RunInterrupted | None]) -> Iterator[None]:
         raise done from stop
 
 
-def _check_input(
-    flow: Flow | VariableFlow | CoupledFlow,
-    grid: Space,
-    u0: Tensor,
-    t1: float,
-    step: float | None,
-    events: tuple[Event, ...],
-    steady: float | None,
-) -> None:
-    """Raise ValueError, before any work, for input that would fail later or give nonsense."""
-    check_flow(flow, grid, u0)
-    check_events(events, grid)
-    if not 0 < t1 < math.inf:
-        raise ValueError(f"t1: expected a time after 0, got {t1}")
-    if step is not None and not 0 < step <= t1:
-        raise ValueError(f"step: expected a length between 0 and t1 = {t1}, got {step}")
-    if steady is not None and not steady > 0:
-        raise ValueError(f"steady: expected a positive bound of the speed, got {steady}")
-
-
-def _check_times(t1: float, step: float | None, max_step: float, stops: Sequence[float]) -> tuple[float, ...]:
-    """The stops as numbers in the order of time. Raises ValueError for times and lengths that are none."""
-    if not max_step > 0:
-        raise ValueError(f"max_step: expected a positive length, got {max_step}")
-    if step is not None and step > max_step:
-        raise ValueError(f"step: expected a length of at most max_step = {max_step}, got {step}")
-    times = tuple(sorted(float(stop) for stop in stops))
-    if not all(map(math.isfinite, times)):
-        raise ValueError(f"stops: expected times from 0 to t1 = {t1}, got {list(times)}")
-    return times
-
-
-def _relative_tolerance(tolerance: float, absolute: float | None, units: Units, u0: Tensor) -> float:
-    """The tolerance in the problem's units. Raises ValueError for one that is beyond the precision of u0."""
-    least = 100 * torch.finfo(u0.dtype).eps
-    if absolute is None and not least <= tolerance < 1:
-        raise ValueError(f"tolerance: expected {least:.1e} (the round-off of {u0.dtype}) to 1, got {tolerance}")
-    if absolute is not None and not least <= absolute / units.speed < 1:
-        span = f"{least * units.speed:.1e} (the round-off of {u0.dtype}) to {units.speed:.1e}"
-        raise ValueError(f"absolute_tolerance: expected {span}, got {absolute}")
-    return tolerance if absolute is None else absolute / units.speed
-
-
 def _shortest_and_end(units: Units, t1: float, step: float | None) -> tuple[float, float]:
     """The length of a step below which a run has failed, and the time from which on its end is reached but for round-off."""
     if step is not None:
@@ -243,12 +186,12 @@ def _shortest_and_end(units: Units, t1: float, step: float | None) -> tuple[floa
     return 1e-11 * min(units.time, t1), t1 * (1 - 8 * torch.finfo(torch.float64).eps)
 
 
-def _controller(steppers: Steppers, u0: Tensor, t1: float, step: float | None, max_step: float) -> Adaptive | Prescribed:
+def _controller(
+    steppers: Steppers, modes: Tensor, speed: Tensor, t1: float, step: float | None, max_step: float
+) -> Adaptive | Prescribed:
     """The control of the step lengths; adaptive steps begin short, and prescribed ones do so where u0 is rough."""
     flow, grid, order = steppers.flow, steppers.grid, steppers.choice.order if step is None else 0
     tolerance, units = steppers.tolerance, steppers.units
-    modes = grid.modes(u0)
-    speed = time_derivative(flow, grid, modes, 0.0)
     first = first_step(grid, modes, speed, t1)
     if step is None:
         # An element of this order errs by about the tolerance where the fields change by this share; a rough u0 begins shorter.
@@ -300,32 +243,6 @@ def _warn_of_rise(history: History, diagnostics: Diagnostics, noise: float) -> N
         warnings.warn(f"the energy rises by {rise:.2e} {span}; shorter steps would help", EnergyRise, stacklevel=3)
 
 
-def _save(path: Path | str, problem: dict[str, str], current: SolverState, history: History) -> None:
-    facts = {
-        "problem": problem,
-        "adaptive": isinstance(current.controller, Adaptive),
-        "controller": asdict(current.controller),
-        **{name: getattr(current, name) for name in SAVED},
-        "mode": asdict(current.mode),
-    }
-    save_run(path, current.state, facts, asdict(history))
-
-
-def _load(path: Path | str, problem: dict[str, str], u0: Tensor) -> tuple[SolverState, History]:
-    state, facts, history = load_run(path, u0.device)
-    check_problem(path, facts["problem"], problem)
-    if facts["adaptive"]:
-        controller = Adaptive(**facts["controller"])
-    else:
-        controller = Prescribed(**facts["controller"] | {"graded": tuple(facts["controller"]["graded"])})
-    records = [StepRecord(**record) for record in history["records"]]
-    occurrences = [EventOccurrence(**occurrence) for occurrence in history["occurrences"]]
-    saved = {name: facts[name] for name in SAVED}
-    saved["stops"], saved["mode"] = tuple(saved["stops"]), Mode(**saved["mode"])
-    current = SolverState(state, controller, **saved)
-    return current, History(records, occurrences, history["warned"])
-
-
 def _failure(
     checkpoint: Checkpoint | None, problem: dict[str, str], current: SolverState, history: History, rejected: RejectedStep
 ) -> RunFailed:
@@ -334,5 +251,5 @@ def _failure(
         path = Path(tempfile.mkdtemp(prefix="phasefield-")) / "failed.safetensors"
     else:
         path = failed_path(Path(checkpoint.path))
-    _save(path, problem, current, history)
+    save_solver(path, problem, current, history)
     return RunFailed(float(current.state.time), current.state.count + 1, rejected.iteration, current.controller.tau, path)

@@ -104,9 +104,9 @@ def _judge(
     settled = settling is not None and settling.ends(differences)
     steering = error_rate((), truncation, tau, shown, epsilon) + others if settled else error
     # What is granted to round-off may be used up by a real error, which would be far too much in the next longer element.
+    allowed, granted = steppers.tolerance * steppers.units.speed, granted_rate(tau, shown, epsilon)
     whole = whole_rate(() if settled else differences, truncation, tau, shown, epsilon)
-    allowed = steppers.tolerance * steppers.units.speed
-    used = allowed * whole / (allowed + granted_rate(tau, shown, epsilon))
+    used = allowed * whole / (allowed + granted)
     contraction = contraction_of(differences, size, epsilon)
     if settling is not None and len(differences) == 1:
         contraction = current.contraction
@@ -206,10 +206,11 @@ def initial_state(
     steppers: Steppers,
     diagnostics: Diagnostics,
     u0: Tensor,
+    speed: Tensor,
     controller: Adaptive | Prescribed,
     stops: tuple[float, ...] = (),
 ) -> tuple[SolverState, StepRecord]:
-    """The solver's state and the record of the initial fields `u0` `[..., *points]`."""
+    """The solver's state and the record of the initial fields `u0` `[..., *points]`; `speed` are the modes of their u_t."""
     state = steppers.stepper(steppers.choice.scheme).init(u0)
     energy = diagnostics.energy(u0, state.modes).tolist()
     record = StepRecord(
@@ -223,7 +224,7 @@ def initial_state(
     mode = Mode(choice.stabilisation)
     if isinstance(controller, Adaptive) and choice.may_add_sweeps:
         flow, grid, own_time = steppers.flow, steppers.grid, steppers.units.time
-        mode, controller = first_mode(mode, controller, state.modes, u0, flow, grid, own_time)
+        mode, controller = first_mode(mode, controller, state.modes, speed, u0, flow, grid, own_time)
     current = SolverState(
         state,
         controller,

@@ -10,6 +10,7 @@ from ernest.phasefield.flows import GradientFlow
 from ernest.phasefield.initial_conditions import spinodal_noise
 from ernest.phasefield.solver.controller import Adaptive
 from ernest.phasefield.solver.diagnostics import Diagnostics
+from ernest.phasefield.solver.initial_step import time_derivative
 from ernest.phasefield.solver.measurement import FusedMeasurement, TorchMeasurement, measure
 from ernest.phasefield.solver.scheme_selection import SchemeChoice
 from ernest.phasefield.solver.steppers import Steppers
@@ -35,7 +36,9 @@ def test_compiled_and_torch_measurements_agree(flow, scheme, keep):
     units, S = own_units(flow, grid, u0, 1.0), 0.7
     steppers = Steppers(SchemeChoice(scheme, S), flow, grid, u0, 1.0, 1e-6, units, keep)
     diagnostics = Diagnostics(flow, grid, u0)
-    current, _ = initial_state(steppers, diagnostics, u0, Adaptive(1e-6 * units.speed, 6, 0.01))
+    current, _ = initial_state(
+        steppers, diagnostics, u0, time_derivative(flow, grid, grid.modes(u0), 0.0), Adaptive(1e-6 * units.speed, 6, 0.01)
+    )
     stepper, state = steppers.stepper(scheme), current.state
     for _ in range(2):
         state, _, _ = stepper.step(state, 0.004)

@@ -1,0 +1,56 @@
+"""Checks what `solve` is given, before any work: what does not fit is told in one line that names it."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ernest.phasefield.evolution.flows import CoupledFlow, VariableFlow
+from ernest.phasefield.flows import Flow, check_flow
+from ernest.phasefield.grid import Space
+from ernest.phasefield.solver.events import Event, check_events
+from ernest.phasefield.solver.units import Units
+
+
+def check_input(
+    flow: Flow | VariableFlow | CoupledFlow,
+    grid: Space,
+    u0: Tensor,
+    t1: float,
+    step: float | None,
+    events: tuple[Event, ...],
+    steady: float | None,
+) -> None:
+    """Raise ValueError, before any work, for input that would fail later or give nonsense."""
+    check_flow(flow, grid, u0)
+    check_events(events, grid)
+    if not 0 < t1 < math.inf:
+        raise ValueError(f"t1: expected a time after 0, got {t1}")
+    if step is not None and not 0 < step <= t1:
+        raise ValueError(f"step: expected a length between 0 and t1 = {t1}, got {step}")
+    if steady is not None and not steady > 0:
+        raise ValueError(f"steady: expected a positive bound of the speed, got {steady}")
+
+
+def check_times(t1: float, step: float | None, max_step: float, stops: Sequence[float]) -> tuple[float, ...]:
+    """The stops as numbers in the order of time. Raises ValueError for times and lengths that are none."""
+    if not max_step > 0:
+        raise ValueError(f"max_step: expected a positive length, got {max_step}")
+    if step is not None and step > max_step:
+        raise ValueError(f"step: expected a length of at most max_step = {max_step}, got {step}")
+    times = tuple(sorted(float(stop) for stop in stops))
+    if not all(map(math.isfinite, times)):
+        raise ValueError(f"stops: expected times from 0 to t1 = {t1}, got {list(times)}")
+    return times
+
+
+def relative_tolerance(tolerance: float, absolute: float | None, units: Units, u0: Tensor) -> float:
+    """The tolerance in the problem's units. Raises ValueError for one that is beyond the precision of u0."""
+    least = 100 * torch.finfo(u0.dtype).eps
+    if absolute is None and not least <= tolerance < 1:
+        raise ValueError(f"tolerance: expected {least:.1e} (the round-off of {u0.dtype}) to 1, got {tolerance}")
+    if absolute is not None and not least <= absolute / units.speed < 1:
+        span = f"{least * units.speed:.1e} (the round-off of {u0.dtype}) to {units.speed:.1e}"
+        raise ValueError(f"absolute_tolerance: expected {span}, got {absolute}")
+    return tolerance if absolute is None else absolute / units.speed

@@ -1,0 +1,32 @@
+"""What a rejected step leaves behind, and that a step does not grow on an error that is granted to round-off."""
+
+import math
+from dataclasses import replace
+
+import torch
+
+from ernest.phasefield import CahnHilliard, Grid, solve
+from ernest.phasefield.initial_conditions import spinodal_noise
+from ernest.phasefield.solver.controller import Adaptive
+from ernest.phasefield.solver.state import RejectedStep, SolverState
+from ernest.phasefield.solver.try_step import after_rejection
+from ernest.phasefield.stepping import State
+
+
+def test_coarse_sweeps_that_miss_are_left_alone_for_one_element_then_two_then_four():
+    control = Adaptive(1e-6, 6, 0.1)
+    current, waits = SolverState(State(0.0, torch.zeros(1), count=5), control, 0.0, 0.0, coarse=True), []
+    for _ in range(3):
+        after = after_rejection(current, RejectedStep(control, 3, full=True))
+        assert not after.coarse
+        waits.append(after.retry - 5)
+        current = replace(after, coarse=True)
+    assert waits == [1, 2, 4]
+    assert after_rejection(replace(current, coarse=True), RejectedStep(control, 3)).coarse
+
+
+def test_a_rough_start_at_a_tight_tolerance_is_seldom_rejected():
+    """In its first elements round-off is granted more than the tolerance allows, and an error that grows fast hides in that."""
+    line = Grid((1024,), (2 * math.pi,))
+    run = solve(CahnHilliard(0.01), line, spinodal_noise(line, 0.1, seed=1), 0.2, 1e-9, dense=False, progress=False)
+    assert run.rejected <= 0.15 * len(run.steps)
