@@ -68,7 +68,7 @@ def version() -> str:
 
 def parse() -> Callable[[], None]:
     """The command that the arguments name, ready to be called. Exits with status 2 where they name none."""
-    later = {name: _postponed(command) for name, command in (training.COMMANDS | model.COMMANDS).items()}
+    later = {name: _postponed(command) for name, command in {**training.COMMANDS, **model.COMMANDS}.items()}
     later["phasefield"] = _group(phasefield.COMMANDS, "Follow phase fields and other gradient flows.")
     later["lcnet"] = _group(lcnet.COMMANDS, "Train, deploy and run PP-LCNet, a vision network for processors.")
     complaint = io.StringIO()
