@@ -16,6 +16,7 @@ from ernest.data.importers import both_directions
 from ernest.data.layout import lay_out_example
 from ernest.data.record_writer import save_records
 from ernest.data.store import ExampleStore
+from ernest.evaluation import run_facts
 from ernest.evaluation.own_data import (
     DirectionScore,
     advice,
@@ -28,6 +29,7 @@ from ernest.evaluation.results import load
 from ernest.generation.engine import Engine
 from ernest.sequence.record import Record, given, made
 from ernest.storage import load_tensors
+from ernest.training import pretrain
 from ernest.training.loss import loss_sums, mean_losses
 from tests.commands import ernest
 from tests.small import documents, network, tokenizers
@@ -118,8 +120,11 @@ def test_a_network_that_sees_nothing_is_told_from_one_that_does(tmp_path, monkey
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_run_is_judged_at_its_end_and_reported(tmp_path: Path, monkeypatch, capsys):
     """One step cannot have learnt anything: each direction is named, with what to do; the report needs no data."""
+    monkeypatch.setattr(pretrain, "launch", lambda module, arguments, processes: pretrain.pretrain(Path(arguments[0]), 0, 1))
+    monkeypatch.setattr(run_facts, "matmul_rate", lambda dtype: 1e11)
     save_records(tmp_path / "data", pictures(40))
     small = ["size=5", "model.experts=4", "sequence.rows=1", "training.steps=1", "training.warmup=0", "parallel.replicate=1"]
     fast = ["tokenizers.vision_steps=2", "tokenizers.vocabulary=280", "training.show_every=0"]

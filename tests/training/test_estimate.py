@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from ernest.config.recipe import ParallelConfig
 from ernest.data.examples import outline
 from ernest.data.importers import both_directions
 from ernest.data.layout import lay_out_example
@@ -43,7 +44,7 @@ def test_steps_are_timed_without_what_comes_before_them(monkeypatch):
 def test_positions_and_draws_follow_from_the_recipe_and_memory_grows_with_the_rows():
     data = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3), dtype=np.uint8)
     records = [record for one in data for record in both_directions("image", one, "a red seven", {})]
-    small = recipe(rows=2, steps=50, processes=1)
+    small = replace(recipe(rows=2, steps=50), parallel=ParallelConfig(replicate=1))
     told = estimate_run(small, tokenizers(), records, {"vision tokenizer": lambda: 90.0})
     lengths = [len(lay_out_example(outline(record), tokenizers(), tokenizers().text.encode).layout) for record in records]
     assert told.positions == 50 * 2 * 120
