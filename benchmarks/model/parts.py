@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.findings import Findings
-from benchmarks.model import decoding, experts_layer, step_table
+from benchmarks.model import decoding, decoding_sizes, experts_layer, step_table
 from benchmarks.model.throughput import ARRANGEMENTS, Arrangement, measure
 from benchmarks.runner import Part, Wing
 from benchmarks.tables import Figure, Table
@@ -54,6 +54,7 @@ WING = Wing(
         "step": Part(step_table.measure),
         "experts": Part(experts_layer.measure),
         "decoding": Part(decoding.measure),
+        "sizes": Part(decoding_sizes.measure),
     },
     packages=("torch", "numpy"),
     method="Medians over interleaved rounds; bars of speed are for the machine of the page.",

@@ -25,7 +25,7 @@ from ernest.tokenizers.bundle import Tokenizers
 class Speculation:
     """How texts are drafted, so many tokens `ahead`: by a sub-model, or by the head of the token after next, over and over."""
 
-    ahead: int = 3
+    ahead: int = 1
     submodel: SubModel | None = None
 
     def __post_init__(self) -> None:
@@ -57,9 +57,9 @@ class HeadDrafter:
 
     def draft(self, rows: Sequence[Row]) -> list[list[int]]:
         """Of rows whose last text tokens were chosen in this step."""
-        self.blocks.refresh()
         for row in rows:
             if row not in self.slots:
+                self.blocks.refresh()
                 self.slots[row] = min(set(range(len(self.slots) + 1)) - set(self.slots.values()))
                 self.lengths[row] = 0
         verified = [row.verified for row in rows if row.verified is not None]
