@@ -1,5 +1,5 @@
 """What `python -m benchmarks` measures: positions per second in training, beside the machine's own rate of products; where the
-time of a step goes; a layer of experts beside others."""
+time of a step goes; a layer of experts beside others; text beside transformers."""
 
 import tempfile
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.findings import Findings
-from benchmarks.model import decoding, decoding_sizes, experts_layer, step_table
+from benchmarks.model import decoding, decoding_sizes, experts_layer, step_table, transformers_race
 from benchmarks.model.throughput import ARRANGEMENTS, Arrangement, measure
 from benchmarks.runner import Part, Wing
 from benchmarks.tables import Figure, Table
@@ -55,6 +55,7 @@ WING = Wing(
         "experts": Part(experts_layer.measure),
         "decoding": Part(decoding.measure),
         "sizes": Part(decoding_sizes.measure),
+        "transformers": Part(transformers_race.measure, quick=False),
     },
     packages=("torch", "numpy"),
     method="Medians over interleaved rounds; bars of speed are for the machine of the page.",

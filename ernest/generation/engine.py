@@ -91,6 +91,15 @@ class Engine:
         """Whether a step has anything to do."""
         return bool(self._waiting or self._cancelled or self._slots.owners)
 
+    @property
+    def occupancy(self) -> tuple[int, int, int]:
+        """Samples under way, samples that wait, and the bytes of keys and values that are held."""
+        return len(self._live), len(self._waiting), self._slots.cache.keys.nbytes + self._slots.cache.values.nbytes
+
+    def positions(self, request: Request) -> int:
+        """How many positions the prompt of a request takes."""
+        return len(self._lay_out(request)[0])
+
     @torch.inference_mode()
     def step(self) -> list[Event]:
         """Takes waiting rows in, chooses the next group of every row that predicts one, and runs what was chosen."""

@@ -9,7 +9,6 @@ Shapes: P positions of all rows together, D width, k experts of a position.
 import ctypes
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,12 +20,11 @@ from ernest.lcnet.native import build
 from ernest.model.backbone import Block, Routing
 from ernest.model.cache import Cache, LayerCache, Places
 from ernest.model.experts import RouterOutput
-from ernest.model.native import BLOCK
+from ernest.model.native import BLOCK, SOURCES
 from ernest.model.norm import RMSNorm
 from ernest.model.submodel import SubModels
 from ernest.sequence.positions import pair_frequencies
 
-SOURCE = Path(__file__).with_name("source") / "decoding.cpp"
 Hook = Callable[[int, Tensor], Tensor]
 Run = Callable[[Tensor, Tensor, Tensor, Routing, Hook, list[LayerCache]], tuple[Tensor, RouterOutput]]
 """`Ernest.trunk`, or what has its arguments."""
@@ -35,7 +33,7 @@ Run = Callable[[Tensor, Tensor, Tensor, Routing, Hook, list[LayerCache]], tuple[
 @cache
 def _library() -> ctypes.CDLL | None:
     try:
-        loaded = build.library(build.available()[0], str(SOURCE))
+        loaded = build.library(build.available()[0], str(SOURCES["decoding"]))
     except build.BuildError:
         return None
     pointer, number = ctypes.c_void_p, ctypes.c_int64

@@ -2,7 +2,8 @@
 
 `solve(flow, grid, u0, t1)` chooses scheme and steps for a tolerance and returns a solution for all times from 0 to t1; `march`
 takes given steps with a given scheme. Flows are values such as `AllenCahn(kappa)` or a `GradientFlow` of the user's own. The
-initial field u0 comes from `initial_conditions` or is any tensor. Files and pictures are in `io` and `plots`.
+initial field u0 comes from `initial_conditions` or is any tensor. `solve_system` solves u_t = f(t, u) of any kind. Files and
+pictures are in `io` and `plots`.
 """
 
 from ernest.phasefield import initial_conditions
@@ -47,6 +48,9 @@ from ernest.phasefield.solver.solve import EnergyRise, RunFailed, RunInterrupted
 from ernest.phasefield.solver.units import Units, own_units
 from ernest.phasefield.sparse import Diagonalised, OperatorFlow, march_operators, sparse_flow
 from ernest.phasefield.stepping import DivergenceError, Scheme, State, Stepper, StepStats, march
+from ernest.phasefield.systems.elements import SystemElements
+from ernest.phasefield.systems.solve import solve_system
+from ernest.phasefield.systems.system import DynamicalSystem
 
 __all__ = [
     "ETDRK4",
@@ -61,6 +65,7 @@ __all__ = [
     "Diagonalised",
     "DivergenceError",
     "DoubleWell",
+    "DynamicalSystem",
     "Element",
     "EnergeticElements",
     "EnergyRise",
@@ -99,6 +104,7 @@ __all__ = [
     "StepStats",
     "Stepper",
     "SwiftHohenberg",
+    "SystemElements",
     "Units",
     "UnresolvedInterface",
     "Value",
@@ -113,5 +119,6 @@ __all__ = [
     "mass_of",
     "own_units",
     "solve",
+    "solve_system",
     "sparse_flow",
 ]

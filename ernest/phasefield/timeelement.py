@@ -81,13 +81,18 @@ def radau(degree: int) -> tuple[Tensor, Tensor]:
         return xi, torch.linalg.inv(legendre(degree - 1, xi))
 
 
-def coupling(degree: int) -> Tensor:
-    """The matrix A, `[degree, degree]`: A_11 = 1, A_{j+1,j} = 1/(2j - 1), A_{j,j+1} = -1/(2j + 1)."""
+def coupling(degree: int, damped: bool = False) -> Tensor:
+    """The matrix A, `[degree, degree]`: A_11 = 1, A_{j+1,j} = 1/(2j - 1), A_{j,j+1} = -1/(2j + 1).
+
+    That of the `damped` element, with Radau points, has 1/(2p - 1) more in its last place.
+    """
     A = torch.zeros(degree, degree, dtype=torch.float64, device=HOST)
     A[0, 0] = 1
     for j in range(1, degree):
         A[j, j - 1] = 1 / (2 * j - 1)
         A[j - 1, j] = -1 / (2 * j + 1)
+    if damped:
+        A[-1, -1] += 1 / (2 * degree - 1)
     return A
 
 
@@ -141,23 +146,23 @@ class Diagonal:
     shifts: tuple[tuple[complex, Tensor, Tensor, int], ...]
 
 
-def diagonalise(degree: int) -> Diagonal:
+@cache
+def diagonalise(degree: int, damped: bool = False) -> Diagonal:
     """The eigenvalues and eigenvectors of A, up to degree 8: beyond it the eigenvectors are too nearly dependent."""
-    shifts = []
-    for guess in np.linalg.eigvals(coupling(degree).numpy()).tolist():
+    A, shifts = coupling(degree, damped).numpy(), []
+    for guess in np.linalg.eigvals(A).tolist():
         if guess.imag >= -1e-12:
-            value, column, row = _eigenpair(degree, guess if guess.imag > 1e-12 else guess.real)
+            value, column, row = _eigenpair(A.astype(np.longdouble), guess if guess.imag > 1e-12 else guess.real)
             shifts.append((value, torch.from_numpy(column), torch.from_numpy(row), 1 if guess.imag <= 1e-12 else 2))
     return Diagonal(tuple(shifts))
 
 
-def _eigenpair(degree: int, guess: complex) -> tuple[complex, np.ndarray, np.ndarray]:
+def _eigenpair(A: np.ndarray, guess: complex) -> tuple[complex, np.ndarray, np.ndarray]:
     """The eigenvalue of A near `guess`, its right and its left vector with product 1.
 
     The eigenvalues are so ill-conditioned that round-off would spoil the solves, so they are refined by Rayleigh quotients
     in extended precision.
     """
-    A = coupling(degree).numpy().astype(np.longdouble)
     value = np.clongdouble(guess)
     for _ in range(8):
         column, row = _vectors(A, value)
@@ -177,7 +182,7 @@ def _vectors(A: np.ndarray, value: np.clongdouble) -> tuple[np.ndarray, np.ndarr
     column[p - 1] = 1
     for j in range(p - 1, 0, -1):
         above = A[j, j + 1] * column[j + 1] if j + 1 < p else 0
-        column[j - 1] = (value * column[j] - above) / A[j, j - 1]
+        column[j - 1] = ((value - A[j, j]) * column[j] - above) / A[j, j - 1]
     for j in range(1, p):
         scale[j] = scale[j - 1] * A[j - 1, j] / A[j, j - 1]
     row = scale * column[:p]

@@ -30,6 +30,7 @@ from ernest.phasefield.solver.checkpoint import (
 from ernest.phasefield.solver.controller import Adaptive, Prescribed
 from ernest.phasefield.solver.diagnostics import Diagnostics, StepRecord
 from ernest.phasefield.solver.events import Event, EventOccurrence, check_events, find_events
+from ernest.phasefield.solver.failures import RunFailed, RunInterrupted
 from ernest.phasefield.solver.initial_step import first_step, graded_lengths, is_rough, stiff_imbalance, time_derivative
 from ernest.phasefield.solver.progress import Progress, progress_bar
 from ernest.phasefield.solver.resolution import UnresolvedInterface, is_unresolved, thin_interface
@@ -48,26 +49,6 @@ SAVED = tuple(field.name for field in fields(SolverState) if field.name not in (
 
 class EnergyRise(RuntimeWarning):
     """The energy rose in a step by more than round-off."""
-
-
-class RunFailed(ArithmeticError):
-    """No step length works. `path` holds the last good state, as a checkpoint."""
-
-    def __init__(self, time: float, step: int, iteration: int, tau: float, path: Path) -> None:
-        super().__init__(
-            f"the run fails at time {time:.9g} in step {step}, iteration {iteration}: elements of every length down to {tau:.2e} "
-            f"diverge or miss the tolerance; the last good state is in {path}"
-        )
-        self.time, self.step, self.iteration, self.tau, self.path = time, step, iteration, tau, path
-
-
-class RunInterrupted(KeyboardInterrupt):
-    """The run was interrupted, by Ctrl-C as a rule. `solution` is what it had done, and `path` its checkpoint, if it has one."""
-
-    def __init__(self, solution: Solution, t1: float, path: Path | None) -> None:
-        onwards = "" if path is None else f"; with resume=True it goes on from {path}"
-        super().__init__(f"the run was interrupted at time {solution.times[-1]:.9g} of {t1:.9g}{onwards}")
-        self.solution, self.path = solution, path
 
 
 @dataclass
@@ -143,7 +124,7 @@ def solve(
     given, units = units, units or own_units(flow, grid, u0, t1)
     tolerance = _relative_tolerance(tolerance, absolute_tolerance, units, u0)
     choice = choose_schemes(flow, grid, u0, tolerance, scheme, strict)
-    steppers, diagnostics = Steppers(choice, flow, grid, u0, t1, tolerance, units), Diagnostics(flow, grid, u0)
+    steppers, diagnostics = Steppers(choice, flow, grid, u0, t1, tolerance, units, dense), Diagnostics(flow, grid, u0)
     choices = {"tolerance": tolerance, "units": given, "step": step, "max_step": max_step, "stops": stops}
     problem = problem_of(flow, grid, u0, scheme=scheme, strict=strict, **choices)
     if resume and checkpoint is not None and Path(checkpoint.path).exists():

@@ -1,0 +1,71 @@
+"""What a checkpoint of a `VariableFlow` or `CoupledFlow` holds, and by what it is known that a run is the same."""
+
+import hashlib
+import math
+import tempfile
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ernest.phasefield.evolution.elements import EnergeticStepper
+from ernest.phasefield.solver.checkpoint import Checkpoint, check_ahead, check_problem, failed_path, load_run, save_run
+from ernest.phasefield.solver.diagnostics import StepRecord
+from ernest.phasefield.solver.events import EventOccurrence
+from ernest.phasefield.solver.failures import RunFailed
+from ernest.phasefield.stepping import State
+
+
+@dataclass
+class Run:
+    """What a run has done so far."""
+
+    state: State
+    tau: float
+    records: list[StepRecord]
+    occurrences: list[EventOccurrence] = field(default_factory=list)
+
+
+def failure_of(
+    time: float, count: int, failure: Any, checkpoint: Checkpoint | None, problem: dict[str, str], run: Run
+) -> RunFailed:
+    """The error of a run that no step takes further, its last good state saved."""
+    beside = Path(checkpoint.path) if checkpoint else Path(tempfile.mkdtemp(prefix="phasefield-")) / "run.safetensors"
+    path = failed_path(beside)
+    save(path, problem, run)
+    return RunFailed(time, count + 1, getattr(failure, "iteration", 0), getattr(failure, "tau", run.tau), path)
+
+
+def problem_of_run(stepper: EnergeticStepper, u0: Tensor, choices: dict[str, Any]) -> dict[str, str]:
+    """Digests of all that decides the steps of a run."""
+    operators, d = stepper.operators, stepper.grid.dimensions
+    nodes = (u0.unsqueeze(-1 - d) if stepper.single else u0).unsqueeze(-1 - d)
+    digest = hashlib.sha256()
+    for time in (0.0, 1 / math.pi):
+        at = torch.tensor([time], dtype=u0.dtype, device=u0.device)
+        mu = operators.variation(nodes, stepper.grid.modes(nodes), at)
+        forced = operators.forcing(at, nodes)
+        for tensor in (mu, operators.rate(stepper.grid.field(mu), nodes, at), *([] if forced is None else [forced])):
+            digest.update(tensor.detach().cpu().resolve_conj().numpy().tobytes())
+    start = hashlib.sha256(u0.detach().cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
+    noise = repr(operators.flow.noise)
+    return {"grid": repr(stepper.grid), "flow": digest.hexdigest()[:16], "noise": noise, "u0": start} | {
+        name: repr(value) for name, value in choices.items()
+    }
+
+
+def save(path: Path | str, problem: dict[str, str], run: Run) -> None:
+    """Writes the run into a checkpoint."""
+    history = {"records": [asdict(record) for record in run.records], "occurrences": [asdict(each) for each in run.occurrences]}
+    save_run(path, run.state, {"problem": problem, "tau": run.tau}, history)
+
+
+def load(path: Path | str, problem: dict[str, str], u0: Tensor, t1: float) -> Run:
+    """The run of a checkpoint. Raises ValueError where that is of another problem, or further than t1."""
+    state, facts, history = load_run(path, u0.device)
+    check_problem(path, facts["problem"], problem)
+    check_ahead(path, state, t1)
+    records = [StepRecord(**record) for record in history["records"]]
+    return Run(state, facts["tau"], records, [EventOccurrence(**each) for each in history["occurrences"]])

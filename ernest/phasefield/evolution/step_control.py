@@ -1,0 +1,58 @@
+"""Chooses the lengths of elements: the first one, the next one, and how far the element of one degree less lies off."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ernest.phasefield.element import Element
+from ernest.phasefield.evolution.elements import EnergeticStepper
+from ernest.phasefield.solver.units import Units
+from ernest.phasefield.stepping import DivergenceError, State
+
+SAFETY, LEAST_FACTOR, MOST_FACTOR = 0.9, 0.2, 2.0
+
+
+def first_length(stepper: EnergeticStepper, u0: Tensor, rate: float, units: Units, t1: float) -> float:
+    """A length in which the fields change by a small share, to begin with; what is wrong with it is found by the estimate."""
+    _, element, _ = tried(stepper, stepper.init(u0), min(1e-6 * units.time, t1))
+    speed = float(stepper.grid.norm(element.end_modes - element.start_modes).max()) / float(element.tau)
+    share = min((rate / units.speed) ** (1 / (2 * stepper.scheme.degree - 1)), 0.1)
+    return max(share * units.field / speed if speed > 0 else t1, 1e-9 * t1)
+
+
+def tried(stepper: EnergeticStepper, state: State, tau: float) -> tuple[State, Element, Any]:
+    """A step, shorter where sweeps diverge; DivergenceError where none works."""
+    for _ in range(40):
+        try:
+            return stepper.step(state, tau)
+        except DivergenceError:
+            tau /= 4
+    return stepper.step(state, tau)
+
+
+def next_length(tau: float, left: float, prescribed: bool) -> float:
+    """The length of the next element where so much is `left` to a time that one has to end at."""
+    if prescribed:
+        return left if left < tau * (1 - 1e-9) else tau
+    return left if left < 1.0001 * tau else left / 2 if left < 1.8 * tau else tau
+
+
+def factor_for(error: float, rate: float, order: int, most: float = MOST_FACTOR) -> float:
+    """By how much the next element is longer, after one whose end errs by `error` per unit of time, where `rate` is allowed."""
+    return min(max(SAFETY * (rate / max(error, 1e-300)) ** (1 / order), LEAST_FACTOR), most)
+
+
+def distance(stepper: EnergeticStepper, element: Element, rate: float) -> float:
+    """How far the end of the element of one degree less lies, per unit of time; 0 where that is round-off."""
+    d, grid, tau = stepper.grid.dimensions, stepper.grid, float(element.tau)
+    p, dissipated = element.degree, stepper.dissipated
+    start, c = element.start_modes, element.coefficients
+    if stepper.single:
+        start, c = start.unsqueeze(-1 - d), c.unsqueeze(-2 - d)
+    size = max(float(grid.norm(start).max()), 1e-300)
+    enough = max(0.02 * rate * tau / size, stepper.scheme.tolerance)
+    lower, _ = stepper.solve(start, c.narrow(-1 - d, 0, p - 1), float(element.time), tau, p - 1, enough=enough)
+    stepper.dissipated = dissipated
+    distance = 2 * float(grid.norm(lower.select(-1 - d, 0) - c.select(-1 - d, 0)).max())
+    return 0.0 if distance < 100 * torch.finfo(start.real.dtype).eps * size else distance / tau

@@ -1,0 +1,244 @@
+"""Solves a dynamical system from an initial state to an end time, choosing the steps for a tolerance."""
+
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ernest.phasefield.element import Element
+from ernest.phasefield.evolution.output import RefinedOutput, events_in, is_terminal
+from ernest.phasefield.evolution.step_control import factor_for, next_length
+from ernest.phasefield.solver.checkpoint import save_run
+from ernest.phasefield.solver.diagnostics import StepRecord
+from ernest.phasefield.solver.events import Event, EventOccurrence, check_events
+from ernest.phasefield.solver.failures import RunFailed, RunInterrupted
+from ernest.phasefield.solver.progress import Progress, progress_bar
+from ernest.phasefield.solver.solution import Solution
+from ernest.phasefield.solver.units import Units
+from ernest.phasefield.stepping import DivergenceError, State, StepStats
+from ernest.phasefield.systems.elements import Norm, SystemElements
+from ernest.phasefield.systems.stepper import SystemStepper
+from ernest.phasefield.systems.system import DynamicalSystem
+
+LONGER = 4.0
+"""Most by which an element is longer than the one before."""
+KEPT = 1.3
+"""Lengths that would grow by less than this stay, and with them the factors of the linear systems."""
+SOLVED = 0.01
+"""Share of what a step may err by that Newton's method may leave."""
+
+
+@dataclass
+class Progressed:
+    """What a run has done so far."""
+
+    state: State
+    tau: float
+    records: list[StepRecord]
+    occurrences: list[EventOccurrence] = field(default_factory=list)
+
+
+@dataclass
+class Control:
+    """What steps are chosen by: the error allowed per unit of time, which grows with u, and lengths and times that are given."""
+
+    rate: float
+    t1: float
+    step: float | None
+    max_step: float
+    stops: tuple[float, ...]
+
+
+def solve_system(
+    system: DynamicalSystem,
+    u0: Tensor,
+    t1: float,
+    tolerance: float = 1e-6,
+    *,
+    units: Units | None = None,
+    sizes: Tensor | None = None,
+    step: float | None = None,
+    max_step: float = math.inf,
+    stops: Sequence[float] = (),
+    scheme: SystemElements | None = None,
+    events: Event | Sequence[Event] = (),
+    dense: bool = True,
+    memory: float = 4e9,
+    progress: Progress = False,
+) -> Solution:
+    """Solves u_t = f(t, u) from the state `u0` `[n]` at time 0 to the time `t1`, by energetic elements of order 2p.
+
+    The steps are chosen such that what they add to the error, as the root of the mean square over the unknowns, stays below
+    `tolerance` times the greatest size that u has had, over the whole run, in even shares over time; a system that amplifies
+    its errors amplifies these. `units` tell the tolerance otherwise: it is what the error may grow by, in `units.field`, in every
+    `units.time` that passes. With `sizes` `[n]` each unknown is taken as a share of its own. With `step` the steps have that
+    length.
+
+    Degree, quadrature and damping are those of `scheme`; without, undamped elements of degree 3 to 5, by the tolerance.
+    Elements are solved by Newton's method, to a hundredth of what they may err by; df/du and its factors are kept for as many
+    elements as they serve. At the times `stops` elements end exactly: name there where f jumps in time.
+
+    The solution can be evaluated at any time, as exactly as at the ends of the steps, and finds `events` there; beyond `memory`
+    bytes its oldest elements are kept in temporary files, and with `dense=False` only both ends are kept. `progress` tells on
+    stderr how far the run is; a function is called with the record of every step instead.
+
+    Raises ValueError for input that does not fit together, RunFailed where no step length works, and RunInterrupted, which
+    holds what was done, when the run is interrupted.
+    """
+    system.check_state(u0)
+    scheme = scheme or SystemElements(3 if tolerance > 1e-4 else 4 if tolerance > 1e-8 else 5)
+    events = (events,) if isinstance(events, Event) else tuple(events)
+    _check(u0, t1, tolerance, step, max_step, scheme, sizes)
+    stepper = SystemStepper(system, scheme, u0, _norm(sizes))
+    fixed, units = units is not None, units or Units(t1, _size(stepper, u0, t1))
+    check_events(events, stepper.grid)
+    control = Control(tolerance * units.speed, t1, step, max_step, tuple(sorted(float(stop) for stop in stops)))
+    run = Progressed(stepper.init(u0), step or _first_length(stepper, u0, control), [_record(stepper, u0, 0.0)])
+    output = RefinedOutput(stepper, memory) if dense else None
+
+    def solution() -> Solution:
+        last, records, occurrences = run.state.modes, tuple(run.records), tuple(run.occurrences)
+        told = units if fixed else Units(t1, control.rate * t1 / tolerance)
+        return Solution(system, stepper.grid, scheme, u0, last, records, occurrences, output, told)  # pyright: ignore
+
+    ended, end = False, t1 * (1 - 1e-14) if step is None else t1 - 1e-9 * step
+    with progress_bar(progress, 0.0, t1) as show:
+        try:
+            while not ended and float(run.state.time) < end:
+                state, element, record, run.tau = _accepted(stepper, run, control)
+                found = events_in(events, stepper, element)
+                last = next((each for each in found if is_terminal(events, each.name)), None)
+                if last is not None and last.time < record.time and (tau := last.time - float(run.state.time)) > 0:
+                    state, element, stats = stepper.step(run.state, tau, _goal(stepper, control, tau, run.state.modes))
+                    record = _record(stepper, element.end, float(state.time), element, stats)
+                    found = [each for each in found if each.time <= last.time]
+                ended = last is not None
+                run.state = state
+                if not fixed:
+                    control.rate = max(control.rate, tolerance / t1 * stepper.norm(state.modes[None]))
+                if any(math.isclose(float(state.time), stop, rel_tol=1e-12) for stop in control.stops):
+                    stepper.forget_slope()
+                run.records.append(record)
+                run.occurrences += found
+                if output is not None:
+                    output.append(element)
+                show(record)
+        except KeyboardInterrupt as stop:
+            if len(run.records) < 2:
+                raise
+            raise RunInterrupted(solution(), t1, None) from stop
+    return solution()
+
+
+def _check(
+    u0: Tensor, t1: float, tolerance: float, step: float | None, max_step: float, scheme: SystemElements, sizes: Tensor | None
+) -> None:
+    least = 100 * torch.finfo(u0.dtype).eps
+    if not 0 < t1 < math.inf:
+        raise ValueError(f"t1: expected a time after 0, got {t1}")
+    if not least <= tolerance < 1:
+        raise ValueError(f"tolerance: expected {least:.1e} (the round-off of {u0.dtype}) to 1, got {tolerance}")
+    if step is not None and not 0 < step <= t1:
+        raise ValueError(f"step: expected a length between 0 and t1 = {t1}, got {step}")
+    if not max_step > 0:
+        raise ValueError(f"max_step: expected a positive length, got {max_step}")
+    if not isinstance(scheme, SystemElements):
+        raise ValueError(f"scheme: a DynamicalSystem is solved by SystemElements, got {scheme!r}")
+    if step is None and scheme.degree < 2:
+        raise ValueError("scheme degree: expected 2 or more where steps are chosen, or give step=")
+    if sizes is not None and (sizes.shape != u0.shape or not bool((sizes > 0).all())):
+        raise ValueError(f"sizes: expected positive numbers {list(u0.shape)}, one for each unknown, got {list(sizes.shape)}")
+
+
+def _size(stepper: SystemStepper, u0: Tensor, t1: float) -> float:
+    """The size of u0, or, where that is zero, of what f would make of it by t1."""
+    return stepper.norm(u0[None]) or t1 * stepper.norm(stepper.slope(0.0, u0)[None]) or 1.0
+
+
+def _norm(sizes: Tensor | None) -> Norm:
+    """The greatest root of the mean square of vectors `[m, n]`, as shares of the sizes of the unknowns."""
+    if sizes is None:
+        return lambda vectors: float(vectors.square().mean(-1).sqrt().max())
+    return lambda vectors: float((vectors / sizes).square().mean(-1).sqrt().max())
+
+
+def _goal(stepper: SystemStepper, control: Control, tau: float, u: Tensor) -> float:
+    """What Newton's method may leave of the equations of an element."""
+    if stepper.scheme.accuracy is not None:
+        return stepper.scheme.accuracy * stepper.norm(u[None])
+    return 0.0 if control.step is not None else SOLVED * control.rate * tau
+
+
+def _first_length(stepper: SystemStepper, u0: Tensor, control: Control) -> float:
+    """A length in which f changes u, and itself, by no more than a small share, as far as two evaluations tell."""
+    rate = stepper.slope(0.0, u0)
+    speed, size = stepper.norm(rate[None]), max(stepper.norm(u0[None]), control.rate * control.t1)
+    trial = min(0.01 * size / speed if speed > 0 else 1e-6 * control.t1, control.t1)
+    moved = stepper.system.rate(u0.new_tensor([trial]), u0 + trial * rate)
+    turning = stepper.norm((moved - rate)[None]) / trial
+    share = min((control.rate * control.t1 / size) ** (1 / (stepper.scheme.order + 1)), 0.1)
+    lengths = [share * size / speed if speed > 0 else math.inf, share * math.sqrt(size / turning) if turning > 0 else math.inf]
+    return min(*lengths, control.max_step, control.t1)
+
+
+def _accepted(stepper: SystemStepper, run: Progressed, control: Control) -> tuple[State, Element, StepRecord, float]:
+    """The next step that meets the tolerance, and the length to try after it."""
+    state, time, tau, rejected = run.state, float(run.state.time), run.tau, 0
+    fixed = control.step is not None
+    while True:
+        left = min((stop for stop in (*control.stops, control.t1) if stop > time * (1 + 1e-12)), default=control.t1) - time
+        length = next_length(tau, left, fixed)
+        error, failure = math.inf, None
+        try:
+            after, element, stats = stepper.step(state, length, _goal(stepper, control, length, state.modes))
+            error = 0.0 if fixed else stepper.error(element) / length
+        except DivergenceError as stopped:
+            failure = stopped
+        else:
+            if error <= control.rate:
+                record = _record(stepper, element.end, float(after.time), element, stats, error, rejected)
+                return after, element, record, _next(length, tau, error, stepper, control)
+        if length < 1e-12 * control.t1:
+            raise _failure(run, length, failure)
+        rejected += 1
+        tau = length * (0.25 if not math.isfinite(error) else factor_for(error, control.rate, stepper.scheme.order, 0.9))
+
+
+def _next(length: float, tau: float, error: float, stepper: SystemStepper, control: Control) -> float:
+    if control.step is not None:
+        return min(control.step, 2 * tau)
+    factor = factor_for(error, control.rate, stepper.scheme.order, LONGER)
+    longest = min(length * (1.0 if 1 <= factor < KEPT else factor), control.max_step)
+    return max(longest, tau) if length < 0.5 * tau else longest
+
+
+def _record(
+    stepper: SystemStepper,
+    u: Tensor,
+    time: float,
+    element: Element | None = None,
+    stats: StepStats | None = None,
+    error: float = 0.0,
+    rejected: int = 0,
+) -> StepRecord:
+    invariant = stepper.system.invariant
+    return StepRecord(
+        time=time,
+        tau=float(element.tau) if element is not None else 0.0,
+        energy=math.nan if invariant is None else float(invariant(u)),
+        mass=float(u.sum()),
+        largest=float(u.abs().max()),
+        iterations=stats.iterations if stats is not None else 0,
+        error=error,
+        rejected=rejected,
+    )
+
+
+def _failure(run: Progressed, tau: float, failure: DivergenceError | None) -> RunFailed:
+    path = Path(tempfile.mkdtemp(prefix="phasefield-")) / "run-failed.safetensors"
+    save_run(path, run.state, {}, {})
+    return RunFailed(float(run.state.time), run.state.count + 1, failure.iteration if failure else 0, tau, path)

@@ -1,0 +1,141 @@
+"""Dynamical systems u_t = f(t, u) of any kind, and their Jacobians: dense, sparse, or known by products with vectors only.
+
+The energetic element asks nothing of f but that it is smooth: no energy has to fall, and no part of f has to be linear. What
+differs from system to system is how Newton's method gets at J = df/du, and that is told here.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from scipy.sparse import csc_array
+
+MOST_DENSE = 1000
+"""Unknowns up to which a system that says nothing of its Jacobian gets a dense one."""
+
+Solver = Callable[[Tensor], Tensor]
+"""From right-hand sides `[..., n]`, real or complex, to what solves them, or nearly."""
+
+
+@dataclass(frozen=True)
+class DynamicalSystem:
+    """u_t = f(t, u) for n unknowns; any partial differential equation is one on its grid.
+
+    `rate(t, u)` takes times `[..., 1]` and states `[..., n]` to `[..., n]`, in torch operations: the states at several times are
+    one call. Newton's method needs df/du, from one of these:
+
+    - `pattern`, a SciPy sparse matrix `[n, n]` that is zero where df/du always is. Columns without a common row are
+      differentiated together, automatically, and (I - shift df/du) gets a sparse LU factorisation.
+    - `jacobian(t, u)`, which takes a number and a state `[n]` to df/du itself, sparse or a tensor `[n, n]`.
+    - `preconditioner(t, u, shift)`, which returns a function r -> x that nearly solves (I - shift df/du) x = r for a shift and
+      r `[n]` that may be complex. No matrix is made then: products with df/du are derivatives of `rate`, and GMRES solves.
+    - nothing: up to 1,000 unknowns a dense matrix, beyond that no matrix and no preconditioner.
+
+    An `invariant`, from states `[..., n]` to `[...]`, is measured at every step, as the energy of the records.
+    """
+
+    rate: Callable[[Tensor, Tensor], Tensor]
+    pattern: Any = field(default=None, kw_only=True)
+    jacobian: Callable[[float, Tensor], Any] | None = field(default=None, kw_only=True)
+    preconditioner: Callable[[float, Tensor, complex], Solver] | None = field(default=None, kw_only=True)
+    invariant: Callable[[Tensor], Tensor] | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        given = [name for name in ("pattern", "jacobian", "preconditioner") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"system: expected one of pattern, jacobian and preconditioner, got {' and '.join(given)}")
+
+    def check_state(self, u0: Tensor) -> None:
+        """Raise ValueError unless u0 is a finite state `[n]` in double precision, and `rate` and `pattern` fit it."""
+        if u0.ndim != 1 or u0.dtype != torch.float64 or not bool(torch.isfinite(u0).all()):
+            raise ValueError(f"u0: expected a finite float64 state [n], got {u0.dtype} {list(u0.shape)}")
+        n = len(u0)
+        value = self.rate(u0.new_zeros(2, 1), u0.expand(2, n))
+        if not isinstance(value, Tensor) or value.shape != (2, n) or value.dtype != u0.dtype:
+            got = f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            raise ValueError(f"rate: expected float64 [2, {n}] for the times [2, 1] and the states [2, {n}], got {got}")
+        if not bool(torch.isfinite(value).all()):
+            raise ValueError("rate: expected finite values at u0, got some that are not")
+        if self.pattern is not None and self.pattern.shape != (n, n):
+            raise ValueError(f"pattern: expected a sparse matrix {[n, n]} for this state, got {list(self.pattern.shape)}")
+
+    def is_matrix_free(self, n: int) -> bool:
+        """Whether no matrix is made of df/du."""
+        return self.pattern is None and self.jacobian is None and (self.preconditioner is not None or n > MOST_DENSE)
+
+    def products(self, time: float, u: Tensor, count: int) -> Solver:
+        """The function that multiplies `count` real vectors `[count, n]` by df/du.
+
+        Forward differentiation, as the derivative of the backward one: w -> w df/du is linear, and its own backward pass
+        is v -> df/du v. The graph of both is kept, so that a product costs no evaluation of `rate`.
+        """
+        with torch.inference_mode(False), torch.enable_grad():
+            at = u.detach().clone().repeat(count, 1).requires_grad_()
+            value = self.rate(u.new_tensor([time]), at)
+            if not value.requires_grad:
+                return torch.zeros_like
+            w = torch.zeros_like(value, requires_grad=True)
+            backward = torch.autograd.grad((value * w).sum(), at, create_graph=True)[0]
+
+        def product(vectors: Tensor) -> Tensor:
+            with torch.inference_mode(False), torch.enable_grad():
+                return torch.autograd.grad((backward * vectors).sum(), w, retain_graph=True, materialize_grads=True)[0]
+
+        return product
+
+    def matrix(self, time: float, u: Tensor) -> "Tensor | csc_array":
+        """df/du `[n, n]`: a SciPy sparse matrix, or a tensor where nothing is known of it."""
+        n = len(u)
+        if self.jacobian is not None:
+            given = self.jacobian(time, u)
+            if tuple(given.shape) != (n, n):
+                raise ValueError(f"jacobian: expected a matrix {[n, n]}, got {list(given.shape)}")
+            return given
+        if self.pattern is None:
+            return self.products(time, u, n)(torch.eye(n, dtype=u.dtype, device=u.device)).T
+        return self._groups.matrix(lambda seeds: self.products(time, u, len(seeds))(torch.from_numpy(seeds)).numpy())
+
+    @cached_property
+    def _groups(self) -> "Groups":
+        return group_columns(self.pattern)
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Groups of the columns of a sparse matrix `[n, n]` that have no row in common, by number, and its entries."""
+
+    group: np.ndarray
+    rows: np.ndarray
+    columns: np.ndarray
+
+    def matrix(self, products: Callable[[np.ndarray], np.ndarray]) -> "csc_array":
+        """The matrix, from its products with the sums of the unit vectors of each group, `[groups, n]`."""
+        from scipy.sparse import csc_array
+
+        n, count = len(self.group), int(self.group.max()) + 1
+        seeds = np.zeros((count, n))
+        seeds[self.group, np.arange(n)] = 1
+        values = products(seeds)[self.group[self.columns], self.rows]
+        return csc_array((values, (self.rows, self.columns)), shape=(n, n))
+
+
+def group_columns(pattern: Any) -> Groups:
+    """Columns that share a row get different groups, each the first that is free."""
+    from scipy.sparse import coo_array, csr_array
+
+    entries = coo_array(pattern)
+    ones, n = np.ones(entries.nnz, dtype=np.int32), entries.shape[0]  # pyright: ignore[reportOptionalSubscript]
+    plain = csr_array((ones, (entries.row, entries.col)), shape=(n, n))
+    entries = coo_array(plain)  # each once
+    beside = csr_array(plain.T @ plain)
+    group = [-1] * n
+    for column in range(n):
+        taken = {group[other] for other in beside.indices[beside.indptr[column] : beside.indptr[column + 1]].tolist()}
+        group[column] = next(number for number in range(len(taken) + 1) if number not in taken)
+    return Groups(np.array(group), entries.row, entries.col)
