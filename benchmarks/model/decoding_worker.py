@@ -18,7 +18,7 @@ FRAMES = 9
 class Now:
     """The package as it is."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: Any = None) -> None:
         from ernest.checkpoint import tokenizer_spec
         from ernest.config.recipe import load_recipe
         from ernest.data.examples import EncodedSegment
@@ -26,7 +26,7 @@ class Now:
         from ernest.model.network import Ernest
 
         self.tokenizers = tokenizers(load_recipe().tokenizers.vocabulary)
-        self.engine = Engine(Ernest(load_recipe().model, tokenizer_spec(self.tokenizers)), self.tokenizers)
+        self.engine = Engine(Ernest(config or load_recipe().model, tokenizer_spec(self.tokenizers)), self.tokenizers)
         self.segment = lambda words: (EncodedSegment("text", words, False),)
 
     def make(self, kind: Any, words: list[str]) -> int:

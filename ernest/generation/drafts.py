@@ -25,7 +25,7 @@ from ernest.tokenizers.bundle import Tokenizers
 class Speculation:
     """How texts are drafted, so many tokens `ahead`: by a sub-model, or by the head of the token after next, over and over."""
 
-    ahead: int = 3
+    ahead: int = 1
     submodel: SubModel | None = None
 
     def __post_init__(self) -> None:
@@ -57,9 +57,9 @@ class HeadDrafter:
 
     def draft(self, rows: Sequence[Row]) -> list[list[int]]:
         """Of rows whose last text tokens were chosen in this step."""
-        self.blocks.refresh()
         for row in rows:
             if row not in self.slots:
+                self.blocks.refresh()
                 self.slots[row] = min(set(range(len(self.slots) + 1)) - set(self.slots.values()))
                 self.lengths[row] = 0
         verified = [row.verified for row in rows if row.verified is not None]
@@ -68,11 +68,11 @@ class HeadDrafter:
         tokens = [token for _, chosen in verified for token in chosen]
         found: list[list[int]] = []
         for step in range(self.ahead):
-            starts = [self.lengths[row] + step for row in rows] if step else [self.lengths[row] for row in rows]
+            starts = [self.lengths[row] + max(0, step - 1) for row in rows]
             hidden, likeliest = self._step(rows, hidden, tokens, starts, counts, step)
             if not step:
                 for row, count in zip(rows, counts, strict=True):
-                    self.lengths[row] += count
+                    self.lengths[row] += count  # what follows from drafts is written over later
             tokens, counts = likeliest, [1] * len(rows)
             found.append(likeliest)
         return [list(draft) for draft in zip(*found, strict=True)]
@@ -96,7 +96,7 @@ class HeadDrafter:
         index = np.arange(len(tokens)) - (count.cumsum() - count).repeat(count)
         ends = np.array(starts).repeat(count) + index + 1
         places = Places(np.array([self.slots[row] for row in rows]), np.array(starts), count, ends)
-        first = np.array([row.length + step for row in rows]) - (0 if step else count)
+        first = np.array([row.length for row in rows]) + (step - 1 if step else -count)
         position = (first.repeat(count) + index)[:, None].repeat(3, axis=1)
         self.cache.reserve(int(places.slots.max()) + 1, int(ends.max()))
         x, _ = self.blocks(x, position, places, self.cache, None, None)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ernest.model import native
@@ -28,6 +29,8 @@ class RMSNorm(nn.Module):
         wide, dtype = x.to(self.weight.dtype), dtype or self.weight.dtype
         if native.usable(wide, self.weight) and dtype in (torch.float32, torch.bfloat16):
             return _NormaliseAtOnce.apply(wide.contiguous(), self.weight, self.eps, dtype)
+        if not torch.is_grad_enabled():
+            return F.rms_norm(wide, wide.shape[-1:], self.weight, self.eps).to(dtype)
         return _Normalise.apply(wide, self.weight, self.eps).to(dtype)
 
     def rotated(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

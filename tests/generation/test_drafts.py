@@ -6,14 +6,17 @@ from itertools import product
 import pytest
 import torch
 
+from ernest.data.collate import collate
+from ernest.data.examples import EncodedSegment
 from ernest.generation.drafts import Speculation
 from ernest.generation.engine import Engine
 from ernest.generation.request import MaxLengths, Request
 from ernest.generation.sampling import Sampling
 from ernest.model import decoding
 from ernest.model.submodel import SubModel
+from ernest.sequence.groups import TextTokens
 from tests.generation.test_engine import check, prompts, run
-from tests.small import CONFIG, network, tokenizers
+from tests.small import CONFIG, network, placed_with, tokenizers
 
 LIMITS = MaxLengths(tokens=12, frames=2, codec_frames=3, segments=3)
 CONTROLS = tokenizers().control_tokens
@@ -72,6 +75,27 @@ def test_a_drafter_that_is_the_network_is_always_right():
     while engine.busy:
         steps.append(len([event for event in engine.step() if event.group == "token"]))
     assert [n for n in steps if n] == [1, 4, 4]
+
+
+def test_the_head_drafts_what_training_says(model):
+    """The first draft of every step is the likeliest token of a teacher-forced pass over the whole answer."""
+    engine = Engine(model, tokenizers(), max_lengths=LIMITS, speculation=Speculation(2))
+    drafter, drafted = engine._drafter, {}
+    inner = drafter.draft
+
+    def draft(rows):
+        found = inner(rows)
+        drafted[len(rows[0].words)] = found[0][0]
+        return found
+
+    drafter.draft = draft
+    (answer,) = engine.answers([prompts()[0]], "text", Sampling(temperature=0.0))
+    ids = tuple(answer.segments[0].value)
+    row = placed_with((*prompts()[0], EncodedSegment("text", "", True)), TextTokens(ids))
+    with torch.inference_mode():
+        likeliest = model(collate([[row]], len(row.layout), tokenizers())).mtp.argmax(-1).tolist()
+    assert len(drafted) > 2
+    assert all(likeliest[words - 1] == token for words, token in drafted.items())
 
 
 def test_drafts_need_the_head_or_a_sub_model():

@@ -1,0 +1,89 @@
+"""Groups against single positions, and sub-models against the whole: what a step costs, with random networks."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+
+from benchmarks.findings import Findings
+from benchmarks.model.decoding_worker import Now
+from benchmarks.tables import Figure, Table
+from ernest.config.recipe import load_recipe
+from ernest.model.cache import Cache, Places
+from ernest.model.cost import active_parameters
+from ernest.model.decoding import CompiledBlocks, PlainBlocks, usable
+from ernest.model.network import Ernest
+from ernest.model.submodel import SubModel, full
+
+SCALES = 1, 4, 16, 64, 256
+"""Cells of the scales of a picture whose finest has 16 x 16."""
+CUTS = {"top-k 1": 1.15, "half depth": 1.15}
+
+
+def one_picture(model: Ernest, counts: list[int]) -> float:
+    """Seconds of the processor for the trunk and the head of bits on groups of so many positions, one after the other."""
+    config, device = model.config, model.token_embedding.weight.device
+    has_kernels = usable(model.backbone, config)
+    cache = Cache(config, device, torch.float32, has_kernels, columns=sum(counts))
+    blocks = CompiledBlocks(list(model.backbone.blocks), config, model.final_norm)
+    trunk = blocks if has_kernels else PlainBlocks(model.trunk, bf16=False)
+    begun, start = time.process_time(), 0
+    for count in counts:
+        ends = np.full(count, start + count)
+        places = Places(np.array([0]), np.array([start]), np.array([count]), ends)
+        x, position = torch.zeros(count, config.width), np.full((count, 3), float(start))
+        hidden, _ = trunk(x, position, places, cache, None, None)
+        model.bit_head(hidden)
+        start += count
+    return time.process_time() - begun
+
+
+def groups(rounds: int) -> Figure:
+    model = Now().engine.model
+    ratios = []
+    for turn in range(1 + 3 * rounds):
+        single, together = one_picture(model, [1] * sum(SCALES)), one_picture(model, list(SCALES))
+        ratios += [single / together] if turn else []
+    return Figure("generation: one position at a time ÷ next group, 16 x 16 cells", median(ratios), 8.0)
+
+
+def submodels(rounds: int) -> tuple[list[Figure], list[tuple[str, ...]]]:
+    """Of a network of 12 layers and top-k 4; `whole / cut` in time, and in operations of the backbone."""
+    config = replace(load_recipe().model, layers=12, top_k=4)
+    side = Now(config)
+    whole = full(config)
+    kept = (0, 1, *range(config.layers - side.engine.model.spec.levels, config.layers))
+    cuts = {"top-k 1": replace(whole, top_k=1), "half depth": replace(whole, layers=kept)}
+    figures, rows = [], []
+    for name, bar in CUTS.items():
+        ratios = []
+        for turn in range(1 + 2 * rounds):
+            before, after = (_seconds(side, submodel) for submodel in (whole, cuts[name]))
+            ratios += [before / after] if turn else []
+        wanted = active_parameters(config) / active_parameters(config, cuts[name])
+        figures.append(Figure(f"generation: whole ÷ {name}, 12 layers, top-k 4", median(ratios), bar))
+        rows.append((name, f"{median(ratios):.2f}", f"{wanted:.2f}"))
+    return figures, rows
+
+
+def _seconds(side: Now, submodel: SubModel) -> float:
+    side.engine.submodel = submodel
+    begun = time.process_time()
+    made = side.make("text", [f"a red seven {n}" for n in range(16)])
+    return (time.process_time() - begun) / made
+
+
+def measure(folder: Path, rounds: int, quick: bool, progress: Callable[[str], None]) -> Findings:
+    del folder, quick
+    torch.set_num_threads(1)
+    with torch.inference_mode():
+        progress("groups")
+        figures = [groups(rounds)]
+    progress("sub-models")
+    cut, rows = submodels(rounds)
+    table = Table("Sub-models, 16 texts", ("cut", "time, whole ÷ cut", "operations, whole ÷ cut"), tuple(rows))
+    return Findings((*figures, *cut), (table,))
