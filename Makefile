@@ -68,7 +68,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.version_info[:2] == (3, 11) or sys.exit("Ernest needs Python 3.11; name one with make PYTHON=...")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,dev,fast,files,quantise]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[demo,dev,fast,files,quantise,serve,hf]'
 	touch $@
 
 .venv/.docs-ready: $(READY)

@@ -37,8 +37,9 @@ REFERENCE = Path(__file__).with_suffix(".json")
 def recipe(processes: int) -> Recipe:
     """The demo's network in 50 steps of four rows; `processes` share them."""
     base = load_recipe()
-    training = replace(base.training, steps=STEPS, save_every=STEPS, show_every=0, warmup=5, processes=processes)
-    return replace(base, sequence=replace(base.sequence, rows=ROWS), training=training)
+    training = replace(base.training, steps=STEPS, save_every=STEPS, show_every=0, warmup=5)
+    sequence, parallel = replace(base.sequence, rows=ROWS), replace(base.parallel, replicate=processes)
+    return replace(base, sequence=sequence, training=training, parallel=parallel)
 
 
 def measure(folder: Path) -> dict[str, Any]:

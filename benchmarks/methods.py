@@ -29,7 +29,7 @@ from ernest.model.submodel import stack
 from ernest.report.rows import ROWS, write_rows
 from ernest.tokenizers import audio as codec
 from ernest.tokenizers.bundle import Tokenizers
-from ernest.tokenizers.training.vision import VisionTraining, train_vision_tokenizer
+from ernest.tokenizers.training.vision import FrameBatch, VisionTraining, train_vision_tokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig, to_frames
 from ernest.training.loss import MODALITIES, LossBalancer
 from ernest.world import images
@@ -119,9 +119,9 @@ def bits(tokenizer: VisionTokenizer, recipe: Recipe) -> list[Figure]:
 def _quick_tokenizer(bits: int, seed: int) -> VisionTokenizer:
     bank = np.stack([one.pixels for one in images.pictures(seed, range(2000))])
 
-    def draw(step: int) -> tuple[np.ndarray, np.ndarray]:
+    def draw(step: int) -> FrameBatch:
         chosen = np.random.default_rng((seed, step)).integers(len(bank), size=44)
-        return bank[chosen], np.full(44, -1)
+        return FrameBatch(bank[chosen], np.zeros((44, VisionTokenizerConfig.classes), np.float32))
 
     return train_vision_tokenizer(draw, VisionTokenizerConfig(bits=bits), VisionTraining(steps=QUICK, average=0.98), seed).eval()
 
@@ -140,7 +140,8 @@ def flips(tokenizer: VisionTokenizer) -> list[Figure]:
     generator = torch.Generator().manual_seed(0)
     rates = 0.3 * torch.rand(len(latent), len(quantiser.sizes), generator=generator)
     rates[:, -1] = 0
-    clean, right = quantiser.history(latent), quantiser.history(latent, rates, torch.Generator().manual_seed(1))
+    clean = quantiser.history(latent)
+    right = quantiser.history(latent, quantiser.draw_flips(rates, torch.Generator().manual_seed(1)))
     draws = torch.Generator().manual_seed(1)
     total, start = torch.zeros_like(latent), 0
     for k, (height, width) in enumerate(quantiser.sizes):

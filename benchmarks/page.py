@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from benchmarks import tables
-from benchmarks.findings import FOLDER, Findings
+from benchmarks.findings import FOLDER, Findings, read
 
 PAGES = {
     "model": Path("docs/speed.md"),
@@ -63,12 +63,22 @@ def publish(wing: str, folder: Path) -> None:
     page.write_text(insert(page.read_text(), "\n\n".join(blocks)))
 
 
+def publish_part(wing: str, part: str, folder: Path) -> None:
+    """Writes the tables of one part between the marks on the page that have its name."""
+    found, page = read(wing, [part], folder)[part], PAGES[wing]
+    page.write_text(insert(page.read_text(), "\n\n".join(map(tables.markdown, found.tables)), part))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description=__doc__)
     parser.add_argument("wing", choices=PAGES)
+    parser.add_argument("--part", help="only the block of this part, which has marks of its own")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the wing's command wrote")
     chosen = parser.parse_args()
-    publish(chosen.wing, chosen.folder)
+    if chosen.part:
+        publish_part(chosen.wing, chosen.part, chosen.folder)
+    else:
+        publish(chosen.wing, chosen.folder)
 
 
 if __name__ == "__main__":

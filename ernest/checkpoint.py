@@ -95,6 +95,15 @@ def load_model(folder: Path) -> "tuple[Ernest, Tokenizers]":
     return model.eval().requires_grad_(False), tokenizers
 
 
+def network_sizes(folder: Path) -> ModelConfig:
+    """The sizes of the network of a checkpoint. Raises ValueError where `folder` is not one. Imports no torch."""
+    check_checkpoint(folder)
+    try:
+        return build(ModelConfig, _read(folder / "model.json")["model"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder / 'model.json'}: damaged: {error!r}") from error
+
+
 def load_expert_importance(folder: Path) -> "Tensor":
     """The contribution of each expert of a checkpoint, `[layers, experts]`."""
     return load_tensors(folder / "importance.safetensors")["importance"]
@@ -109,6 +118,12 @@ def load_learnt(folder: Path) -> Learnt:
             raise ValueError(f"{folder / 'learnt.json'}: damaged: {error}") from error
     recipe = _read(folder / "recipe.json") if (folder / "recipe.json").exists() else {}
     return Learnt((), (), int(recipe.get("sequence", {}).get("length", SequenceConfig.length)))
+
+
+def learnt_in_all(before: Learnt, now: Learnt) -> Learnt:
+    """What a model knows that learnt one after the other."""
+    directions = dict.fromkeys((*before.directions, *now.directions))
+    return Learnt(tuple(directions), tuple(sorted({*before.words, *now.words})), max(before.positions, now.positions))
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from ernest.training.prepare import train_on_records
 
 # 5 layers of 4 experts, one process, few steps: seconds instead of half an hour.
 SMALL = (
-    *("size=5", "model.experts=4", "sequence.rows=2", "training.processes=1", "training.steps=6", "training.show_every=0"),
+    *("size=5", "model.experts=4", "sequence.rows=2", "parallel.replicate=1", "training.steps=6", "training.show_every=0"),
     *("tokenizers.vision_steps=4",),
 )
 

@@ -18,7 +18,7 @@ from ernest.config.submodel_size import SubModelSize
 from ernest.data.media import write_image
 from tests.commands import ernest
 
-COMMANDS = ("demo", "train", "import", "generate", "describe", "slice")
+COMMANDS = ("demo", "prepare", "train", "report", "import", "generate", "describe", "slice", "serve", "export", "build")
 
 
 def parsed(monkeypatch, *arguments: str) -> partial:
@@ -108,7 +108,7 @@ def test_commands_are_called_as_they_are_written(monkeypatch):
 
 
 MISTAKES = (
-    ("", "expected one of {demo, train, import, generate, describe, slice, phasefield, lcnet}"),
+    ("", f"expected one of {{{', '.join((*COMMANDS, 'phasefield', 'lcnet'))}}}"),
     ("draw", "unknown: draw"),
     ("generate", "missing from ernest generate: CHECKPOINT --to {text,image,video,audio}"),
     ("generate nowhere words --to smell", "invalid choice 'smell' for argument '--to'"),
@@ -142,13 +142,13 @@ MISTAKES = (
     ("train --data nowhere", "nowhere is no folder of records: it has no records.jsonl"),
     ("train --data records --out full", "full holds something else than a run of `ernest train`"),
     ("train --data records --out begun", "begun holds a run on other records, tokenizers or settings"),
-    ("train --data records --recipe tinny", "recipe 'tinny': neither a file nor one of tiny"),
+    ("train --data records --recipe tinny", "recipe 'tinny': neither a file nor one of base, small, tiny"),
     ("train --data records --set training.step=3", "unknown field 'training.step'; did you mean 'steps'?"),
     ("train --data records --set size=5 training.steps=many", "training.steps = 'many': expected int, got str"),
     ("train --data records --set size=many --set seed=1", "size = 'many': expected int, got str"),
     ("train --data records --tokenizers full", "full is not a checkpoint: it has no tokenizers"),
     ("train --data records --set mixture.image→text=0", "one of the tasks of the data must weigh more than 0: 'image→text'"),
-    ("train --data records --set sequence.length=16", "record 1: takes 2"),
+    ("train --data records --set sequence.length=16", "line 1: takes 2"),
     ("train --data records --set model.layers=4", "model.layers = 4 must exceed the audio levels (4)"),
     ("demo --minutes 0", "minutes = 0.0 must be positive"),
     ("demo --minutes -3", "minutes = -3.0 must be positive"),

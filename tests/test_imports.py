@@ -8,12 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.optional import MADE_OF
+
 ROOT = Path(__file__).parents[1]
-COMPILED = {f"ernest.phasefield.compiled.{name}kernels" for name in ("", "coarse_", "exponential_")}
+COMPILED = {f"ernest.phasefield.compiled.{name}kernels" for name in ("", "coarse_", "exponential_", "inspection_")}
 """Made of an optional library, and imported by the function that wants it where that library is."""
 MODULES = sorted(
     {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in (ROOT / "ernest").rglob("*.py")}
     - COMPILED
+    - MADE_OF
 )
 HEAVY = (
     "av",
@@ -31,6 +34,7 @@ HEAVY = (
     "sklearn",
     "soundfile",
     "tensorboard",
+    "transformers",
     "zarr",
 )
 """Wanted by single functions only, which import them when they are called."""

@@ -123,7 +123,7 @@ def test_the_records_of_the_docs_can_be_loaded(tmp_path):
 
 
 SMALL = (
-    *("size=5", "model.experts=4", "sequence.rows=2", "training.processes=1", "training.steps=12", "training.show_every=0"),
+    *("size=5", "model.experts=4", "sequence.rows=2", "parallel.replicate=1", "training.steps=12", "training.show_every=0"),
     *("tokenizers.vision_steps=8", "tokenizers.audio_steps=8"),
 )
 

@@ -10,13 +10,25 @@ from types import FunctionType, ModuleType
 
 import pytest
 
+from tests.optional import is_missing
+
 ROOT = Path(__file__).parents[1]
 PAGES = {page.read_text().split("\n")[0].removeprefix("# "): page for page in sorted((ROOT / "docs/api").glob("*.md"))}
 """The pages by the room that their title names."""
 
 
 def entries(page: Path) -> list[str]:
-    return re.findall(r"^::: (\S+)$", page.read_text(), flags=re.MULTILINE)
+    """Those of a page; not what is made of an optional package that is missing."""
+    return [entry for entry in re.findall(r"^::: (\S+)$", page.read_text(), flags=re.MULTILINE) if can_be_imported(entry)]
+
+
+def can_be_imported(entry: str) -> bool:
+    try:
+        importlib.import_module(entry.rpartition(".")[0])
+    except ModuleNotFoundError as error:
+        if is_missing(error):
+            return False
+    return True
 
 
 def documented(entry: str) -> object:

@@ -1,9 +1,11 @@
 """`python -m benchmarks.lcnet.readers`: who reads our graphs, and how near to PyTorch their answers are.
 
 Every runtime that is installed gets the same fp32 graphs (int8 hides a wrong gate) of networks whose pictures differ, and
-answers for single pictures and batches of two sizes. Rows go to lcnet.jsonl in the folder. Runtimes beyond those of
-'ernest-ai[deploy]' are looked for in `--readers`, a folder for `pip install --no-deps --target`: opencv-python-headless, MNN,
-ncnn and pnnx, which reads PyTorch's own file.
+answers for single pictures and batches of two sizes; ncnn, LiteRT and ExecuTorch are given the network by PyTorch instead. Rows
+go to lcnet.jsonl in the folder. Runtimes beyond those of 'ernest-ai[deploy]' are looked for in `--readers`, a folder for
+`pip install --no-deps --target`: opencv-python-headless, MNN, ncnn and pnnx; litert-torch with ai-edge-litert, ai-edge-quantizer
+and litert-converter; executorch; and for the last two torchao, jax, jaxlib, flatbuffers, absl-py, multipledispatch, tabulate,
+ml_dtypes, opt_einsum, backports.strenum, ruamel.yaml, immutabledict.
 """
 
 import argparse
@@ -101,6 +103,25 @@ def by_ncnn(network: PPLCNet, folder: Path, images: np.ndarray) -> np.ndarray:
     return np.stack(logits)
 
 
+def by_litert(network: PPLCNet, folder: Path, images: np.ndarray) -> np.ndarray:
+    """Through litert-torch, which exports PyTorch, for images of one size."""
+    given = (torch.from_numpy(images),)
+    return np.asarray(importlib.import_module("litert_torch").convert(fold(network), given)(*given))
+
+
+def by_executorch(network: PPLCNet, folder: Path, images: np.ndarray) -> np.ndarray:
+    """Exported from PyTorch for images of one size, whole to XNNPACK."""
+    parts, exir = (
+        importlib.import_module(f"executorch.{name}") for name in ("backends.xnnpack.partition.xnnpack_partitioner", "exir")
+    )
+    given = (torch.from_numpy(images),)
+    with torch.no_grad():
+        exported = torch.export.export(fold(network), given)
+        program = exir.to_edge_transform_and_lower(exported, partitioner=[parts.XnnpackPartitioner()]).to_executorch()
+    method = importlib.import_module("executorch.runtime").Runtime.get().load_program(program.buffer).load_method("forward")
+    return method.execute(list(given))[0].numpy()
+
+
 READERS: Mapping[str, tuple[str, Reader]] = {
     "ONNX Runtime": ("onnxruntime", by_onnxruntime),
     "OpenVINO, told f32": ("openvino", by_openvino),
@@ -108,6 +129,8 @@ READERS: Mapping[str, tuple[str, Reader]] = {
     "OpenCV's DNN": ("opencv-python-headless", by_opencv),
     "MNN": ("MNN", by_mnn),
     "ncnn, through pnnx": ("ncnn", by_ncnn),
+    "LiteRT, through litert-torch": ("litert-torch", by_litert),
+    "ExecuTorch, by XNNPACK": ("executorch", by_executorch),
 }
 """Name -> package and how it runs a graph."""
 

@@ -25,6 +25,7 @@ from benchmarks.lcnet.races import Progress, quantile
 from benchmarks.lcnet.runtimes import RUNTIMES, Call
 from benchmarks.lcnet.widths import BARRED, SMALLEST
 from benchmarks.lcnet.worker import closeness
+from benchmarks.machine import processor
 from benchmarks.tables import Figure, Table
 from ernest.lcnet.native import Precision, available
 from ernest.lcnet.native.build import VARIABLE, features
@@ -88,17 +89,26 @@ def figure(pair: Pair) -> Figure:
 
 
 def table(found: Sequence[Pair]) -> Table:
-    header = ("instructions", "network", "precision", "native, ms", "OpenVINO, ms", "ratio", "native against eager")
-    rows = tuple(
-        (one.instructions, LABELS[one.network], one.precision, f"{one.ours:.3f}", *_theirs(one), f"{one.decibels:.1f} dB")
-        for one in found
+    """A line for every set and precision, a column for every network: our milliseconds, and ÷ OpenVINO's."""
+    networks = tuple(dict.fromkeys(one.network for one in found))
+    rows = []
+    for kind in dict.fromkeys((one.instructions, one.precision) for one in found):
+        pairs = {one.network: one for one in found if (one.instructions, one.precision) == kind}
+        bars = dict(zip(BARRED, BARS.get(kind, ()), strict=False))
+        met = all(pair.ratio <= bars[name] for name, pair in pairs.items() if name in bars)
+        wanted = " ".join(f"{bars[name]:.2f}" for name in networks if name in bars)
+        cells = (f"{pairs[name].ours:.3f} ({_ratio(pairs[name])})" for name in networks)
+        rows.append((f"`{kind[0]}`", kind[1], *cells, wanted or "–", ("yes" if met else "**not all**") if bars else "–"))
+    header = ("instructions", "precision", *(LABELS[name].removeprefix("LCNet ") for name in networks), "bars", "met")
+    note = (
+        "Milliseconds of processor time of a call on one thread and, in brackets, ÷ OpenVINO of the same precision, told to use "
+        f"the same set; the median over rounds of neighbouring bursts. {processor()}."
     )
-    note = "Processor time of a call, one thread; OpenVINO is told to use the same set."
-    return Table("One instruction set after the other", header, rows, note)
+    return Table("One instruction set after the other", header, tuple(rows), note)
 
 
-def _theirs(pair: Pair) -> tuple[str, str]:
-    return ("–", "–") if pair.trouble else (f"{pair.theirs:.3f}", f"{pair.ratio:.3f}")
+def _ratio(pair: Pair) -> str:
+    return "–" if pair.trouble else f"{pair.ratio:.3f}"
 
 
 # --------------------------------------------------------------------------------------------- in the process of a set

@@ -1,5 +1,5 @@
 """What `python -m benchmarks` measures: positions per second in training, beside the machine's own rate of products; where the
-time of a step goes; a layer of experts beside others."""
+time of a step goes; a layer of experts beside others; text beside transformers."""
 
 import tempfile
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.findings import Findings
-from benchmarks.model import experts_layer, step_table
+from benchmarks.model import decoding, experts_layer, step_table, transformers_race
 from benchmarks.model.throughput import ARRANGEMENTS, Arrangement, measure
 from benchmarks.runner import Part, Wing
 from benchmarks.tables import Figure, Table
@@ -49,7 +49,13 @@ def training(folder: Path, rounds: int, quick: bool, progress: Callable[[str], N
 WING = Wing(
     name="model",
     command="python -m benchmarks",
-    parts={"training": Part(training), "step": Part(step_table.measure), "experts": Part(experts_layer.measure)},
+    parts={
+        "training": Part(training),
+        "step": Part(step_table.measure),
+        "experts": Part(experts_layer.measure),
+        "decoding": Part(decoding.measure),
+        "transformers": Part(transformers_race.measure, quick=False),
+    },
     packages=("torch", "numpy"),
     method="Medians over interleaved rounds; bars of speed are for the machine of the page.",
 )

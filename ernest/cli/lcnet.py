@@ -280,7 +280,7 @@ def build(everywhere: bool = False, into: Annotated[Path | None, arg(metavar="FO
     from ernest.lcnet.native.prebuild import prebuild
 
     for one in prebuild(everywhere, into):
-        print(f"{one.path}: {one.instructions} {one.precision}, {one.seconds:.0f} s", flush=True)
+        print(f"{one.path}: {one.purpose}, {one.seconds:.0f} s", flush=True)
 
 
 COMMANDS: Mapping[str, Callable[..., None]] = {

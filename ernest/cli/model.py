@@ -1,8 +1,9 @@
-"""The commands of the unified model: demo, train, import, generate, describe, slice."""
+"""The commands of the unified model: demo, prepare, train, report, import, generate, describe, slice, serve, export, build."""
 
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -13,9 +14,13 @@ from ernest.cli.arguments import Checkpoint, Count, Folder, Number, Overrides, S
 from ernest.config.submodel_size import FULL_SIZE
 
 if TYPE_CHECKING:
+    from ernest.config.recipe import Recipe
+    from ernest.data.records import RecordFolder
     from ernest.generation.answer import Result
 
 Rows = Literal["table", "json"]
+GENTLE = 0.25
+"""Share of the recipe's learning rate with which training goes on from a checkpoint."""
 
 
 def demo(build: Path = Path("build/demo"), minutes: float = 22.0, seed: int = 0, set_: Overrides = ()) -> None:
@@ -40,30 +45,120 @@ def train(
     out: Folder = Path("build/run"),
     recipe: str = "tiny",
     tokenizers: Annotated[Path | None, arg(metavar="CHECKPOINT")] = None,
+    from_: Annotated[Path | None, arg(name="from", metavar="CHECKPOINT")] = None,
+    held_out: float = 0.1,
     set_: Overrides = (),
 ) -> None:
-    """Train on your own records.
+    """Train on your own records, and score what was learnt on records held out of it.
 
     Args:
         data: folder with records.jsonl and its media (see `ernest import`).
         out: folder of the run; an interrupted run goes on from there.
         recipe: a TOML file, or the name of a recipe that comes with Ernest.
         tokenizers: a checkpoint whose tokenizers to use; without it they are trained on the data.
+        from_: a checkpoint to go on from, with its tokenizers and its sizes; its scores are told beside the new ones.
+        held_out: share of the files to score by, where FOLDER/held_out holds none; 0 scores nothing.
         set_: fields of the recipe to change, such as training.steps=2000.
     """
-    from ernest.checkpoint import check_checkpoint
-    from ernest.config.recipe import find_recipe, load_recipe
-    from ernest.data.records import read_lines
-    from ernest.training.run_settings import check_run
-
-    settings = load_recipe(find_recipe(recipe), tuple(chain(*set_)))
-    if tokenizers is not None:
-        check_checkpoint(tokenizers, needs="tokenizers")
-    records = read_lines(data)
-    check_run(records, out, settings, tokenizers)
+    run = _checked_run(data, out, recipe, tokenizers, from_, held_out, set_)
     from ernest.training.prepare import train_on_records  # imports torch, which a mistake above need not wait for
 
-    print(f"model: {train_on_records(records, out, settings, tokenizers)}")
+    checkpoint = train_on_records(*run)
+    _tell_run(out)
+    print(f"model: {checkpoint}")
+
+
+def prepare(
+    data: Annotated[Path, arg(metavar="FOLDER")],
+    out: Folder = Path("build/run"),
+    recipe: str = "tiny",
+    tokenizers: Annotated[Path | None, arg(metavar="CHECKPOINT")] = None,
+    from_: Annotated[Path | None, arg(name="from", metavar="CHECKPOINT")] = None,
+    held_out: float = 0.1,
+    set_: Overrides = (),
+) -> None:
+    """Read your records and train tokenizers on them, once, for an `ernest train` of the same options to go on from.
+
+    Args:
+        data: folder with records.jsonl and its media (see `ernest import`).
+        out: folder of the run.
+        recipe: a TOML file, or the name of a recipe that comes with Ernest.
+        tokenizers: a checkpoint whose tokenizers to use; without it they are trained on the data.
+        from_: a checkpoint to go on from.
+        held_out: share of the files to score by, where FOLDER/held_out holds none.
+        set_: fields of the recipe to change, such as training.steps=2000.
+    """
+    run = _checked_run(data, out, recipe, tokenizers, from_, held_out, set_)
+    from ernest.training.prepare import prepare_records
+
+    prepare_records(*run)
+    print(f"prepared: {out}")
+
+
+def _checked_run(
+    data: Path, out: Path, recipe: str, tokenizers: Path | None, from_: Path | None, held_out: float, set_: Overrides
+) -> "tuple[RecordFolder, Path, Recipe, Path | None, RecordFolder | None, bool]":
+    """What `train_on_records` takes, after all that can be checked without torch."""
+    from ernest.checkpoint import check_checkpoint
+    from ernest.config.recipe import find_recipe, load_recipe
+    from ernest.data.held_out import split_records
+    from ernest.training.group import check_group
+    from ernest.training.run_settings import check_run
+
+    overrides = tuple(chain(*set_))
+    settings = load_recipe(find_recipe(recipe), overrides)
+    if from_ is not None:
+        settings, tokenizers = _going_on(settings, overrides, from_, tokenizers), from_
+    check_group(settings)
+    if tokenizers is not None:
+        check_checkpoint(tokenizers, needs="tokenizers")
+    records, judges = split_records(data, held_out)
+    check_run(records, out, settings, tokenizers, judges, from_ is not None)
+    return records, out, settings, tokenizers, judges, from_ is not None
+
+
+def _going_on(settings: "Recipe", overrides: Sequence[str], checkpoint: Path, tokenizers: Path | None) -> "Recipe":
+    """The recipe with the network of `checkpoint`, and a gentle rate where none was asked for: a high one forgets."""
+    from ernest.checkpoint import network_sizes
+
+    if tokenizers is not None:
+        raise ValueError("--from brings its tokenizers: leave --tokenizers out")
+    for name in overrides:
+        if name.startswith(("size=", "model.")):
+            raise ValueError(f"--from takes the network as it is: leave {name} out")
+    training = settings.training
+    if not any(name.startswith("training.learning_rate=") for name in overrides):
+        training = replace(training, learning_rate=GENTLE * training.learning_rate)
+    return replace(settings, model=network_sizes(checkpoint), training=training)
+
+
+def report(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> None:
+    """Write the report of a run of `ernest train`: scores, samples, losses, experts.
+
+    Args:
+        run: folder of the run; the report is its report.html.
+    """
+    from ernest.evaluation.own_run import judge_run
+    from ernest.report.page import write_report
+
+    findings, _ = judge_run(run)
+    write_report(run / "report.html", findings)
+    print(f"report: {run / 'report.html'}")
+
+
+def _tell_run(run: Path) -> None:
+    """Prints what a run has learnt, and what to do about what it has not."""
+    from rich.console import Console
+
+    from ernest.evaluation.own_run import judge_run
+    from ernest.report.tables import table
+
+    findings, advice = judge_run(run)
+    if findings.scores:
+        Console(width=None if sys.stdout.isatty() else 120).print(table(findings))
+    for line in advice:
+        print(line, file=sys.stderr)
+    print(f"report: ernest report {run}")
 
 
 def import_(
@@ -86,6 +181,7 @@ def import_(
         captions: table of file names and captions, or "folders" for the names of sub-folders; by default what is found.
         text_column: its column of captions, where that has no usual name.
         join_lines: the lines of a text file beside a file are one caption, not one each.
+        from_: a checkpoint to go on from, with its tokenizers and its sizes; its scores are told beside the new ones.
         held_out: share of the files that is kept back in OUT/held_out, unless the folder has a test split of its own.
         split: of MNIST.
         limit: of MNIST: so many pictures only.
@@ -216,11 +312,91 @@ def slice_(checkpoint: Checkpoint, out: Folder, size: Size = FULL_SIZE) -> None:
     print(write_submodel(checkpoint, out, size))
 
 
+def serve(
+    models: Annotated[tuple[str, ...], Positional, arg(metavar="CHECKPOINT")],
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    keys: Annotated[Path | None, arg(metavar="FILE")] = None,
+    allow_origin: Annotated[tuple[str, ...], arg(metavar="ORIGIN")] = (),
+    rows: int = 64,
+    queue: int = 256,
+) -> None:
+    """Answer over HTTP, as OpenAI's clients ask, and show the playground.
+
+    Args:
+        models: folders of trained models, and names of parts of them, such as demo:layers=6,experts=24,top_k=1.
+        host: the address to listen on; 0.0.0.0 lets other machines ask.
+        port: the port to listen on; 0 takes a free one.
+        keys: a text file with an API key on each line; without it everybody who reaches the server may ask.
+        allow_origin: web pages that may ask, such as https://example.org; * for all.
+        rows: answers that are made at once.
+        queue: answers that are waited for at once; more are told to come again later.
+    """
+    from ernest.serve.limits import Limits
+    from ernest.serve.server import read_keys, serve
+
+    if not models:
+        raise ValueError("name a checkpoint to serve, such as build/demo/model")
+    limits = Limits(rows=rows, queue=queue)
+    told = lambda address: print(f"Ernest listens on {address}", flush=True)  # noqa: E731
+    serve(models, host, port, read_keys(keys) if keys else (), allow_origin, limits, told)
+
+
+def build(everywhere: bool = False, into: Annotated[Path | None, arg(metavar="FOLDER")] = None) -> None:
+    """Compile all kernels now, not at first use: for an image whose users have no compiler, or no cache that can be written.
+
+    Those of training and decoding, and PP-LCNet's executor (which `ernest lcnet build` compiles alone).
+
+    Args:
+        everywhere: for every processor of this kind, instead of this one.
+        into: by default share/ernest/lcnet of the Python environment, where Ernest looks for it; ernest/lcnet of a folder that
+            XDG_CACHE_HOME will name does too.
+    """
+    from ernest.cli import lcnet
+    from ernest.model.native import prebuild
+
+    for path, purpose, seconds in prebuild(everywhere, into):
+        print(f"{path}: {purpose}, {seconds:.0f} s", flush=True)
+    lcnet.build(everywhere, into)
+
+
+def export(
+    checkpoint: Checkpoint,
+    to: Literal["hf", "ernest"],
+    out: Folder,
+    findings: Annotated[Path | None, arg(metavar="FOLDER")] = None,
+    shard: Annotated[str, arg(metavar="SIZE")] = "5GB",
+    size: Size = FULL_SIZE,
+) -> None:
+    """Write a checkpoint as a folder that Hugging Face's transformers loads, or such a folder as a checkpoint.
+
+    Args:
+        checkpoint: folder of a trained model; with --to ernest, a folder of transformers.
+        to: hf is the folder of transformers, ernest the checkpoint.
+        out: the folder to write.
+        findings: of hf: where the run's scores are, for the model card; by default the folder findings beside the checkpoint.
+        shard: of hf: the largest file of weights, such as 500MB.
+    """
+    from ernest.export.folder import read_hf, write_hf
+
+    if to == "hf":
+        print(write_hf(checkpoint, out, size, findings, shard))
+    elif not size.is_full:
+        raise ValueError("--layers, --experts and --top-k go with --to hf; afterwards `ernest slice` cuts a checkpoint")
+    else:
+        print(read_hf(checkpoint, out))
+
+
 COMMANDS: Mapping[str, Callable[..., None]] = {
     "demo": demo,
+    "prepare": prepare,
     "train": train,
+    "report": report,
     "import": import_,
     "generate": generate,
     "describe": describe,
     "slice": slice_,
+    "serve": serve,
+    "export": export,
+    "build": build,
 }

@@ -108,8 +108,6 @@ class TrainingConfig:
     mtp_weight: float = 0.3
     bf16: bool | None = None
     """Trunk in half precision; where nothing is said, it is used where the processor has it."""
-    processes: int = 0
-    """Data-parallel processes of one thread each; 0 takes one per core, up to the rows of a step."""
     save_every: int = 100
     show_every: int = 100
     """Steps between looks at what the model can do so far; 0 is never."""
@@ -117,7 +115,7 @@ class TrainingConfig:
     """Also write the metrics for TensorBoard, which comes with the extra of that name."""
 
     def __post_init__(self) -> None:
-        for name, least in {"steps": 1, "save_every": 1, "warmup": 0, "processes": 0, "show_every": 0}.items():
+        for name, least in {"steps": 1, "save_every": 1, "warmup": 0, "show_every": 0}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"training.{name} = {getattr(self, name)} must be at least {least}")
         for name in ("learning_rate", "clip"):
@@ -126,6 +124,23 @@ class TrainingConfig:
         for name in ("final_share", "decay_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"training.{name} = {getattr(self, name)} must lie between 0 and 1")
+
+
+@dataclass(frozen=True)
+class ParallelConfig:
+    """How processes share a run; checked where they meet (`ernest.training.group`)."""
+
+    replicate: int = 0
+    """Processes that hold the whole model and share the rows of a step; 0 takes those that a launcher such as torchrun started
+    or, without one, one of one thread per core, up to eight and to the rows of a step."""
+
+    def __post_init__(self) -> None:
+        if self.replicate < 0:
+            raise ValueError(f"parallel.replicate = {self.replicate} must be at least 0")
+
+
+NOT_BUILT = ("shard", "expert", "tensor", "pipeline", "context")
+"""Ways of sharing a run that a recipe cannot ask for."""
 
 
 @dataclass(frozen=True)
@@ -162,16 +177,17 @@ class Recipe:
     elastic: ElasticConfig = field(default_factory=ElasticConfig)
     sequence: SequenceConfig = field(default_factory=SequenceConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    parallel: ParallelConfig = field(default_factory=ParallelConfig)
     tokenizers: TokenizerConfig = field(default_factory=TokenizerConfig)
     world: WorldConfig = field(default_factory=WorldConfig)
     mixture: dict[str, float] = field(default_factory=dict)
     """Weight of each task by name; tasks that are not named weigh 1."""
 
     def __post_init__(self) -> None:
-        if self.training.processes > self.sequence.rows:
+        if self.parallel.replicate > self.sequence.rows:
             raise ValueError(
-                f"training.processes = {self.training.processes} must not exceed sequence.rows = {self.sequence.rows}: "
-                "each takes a row"
+                f"parallel.replicate = {self.parallel.replicate} must not exceed sequence.rows = {self.sequence.rows}: "
+                "each process takes a row"
             )
         for task, weight in self.mixture.items():
             if weight < 0:
@@ -213,6 +229,9 @@ def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Reci
     model = tree.get("model", {})
     if not isinstance(model, Mapping):
         raise ValueError(f"model: expected a table, got {model!r}")
+    for name in NOT_BUILT:
+        if isinstance(tree.get("parallel"), Mapping) and name in tree["parallel"]:
+            raise ValueError(f"parallel.{name}: not built; every process holds the whole model (parallel.replicate)")
     tree["model"] = sized(build(int, tree.get("size", Recipe.size), "size")) | dict(model)
     return build(Recipe, tree)
 

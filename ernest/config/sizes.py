@@ -1,10 +1,6 @@
-"""Derives the sizes of a network from one number, and scales a recipe's steps and records by a share of the effort."""
+"""Derives the sizes of a network from one number."""
 
-from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:  # a recipe is made with `sized`
-    from ernest.config.recipe import Recipe
+from typing import Any
 
 
 def sized(size: int) -> dict[str, Any]:
@@ -20,20 +16,3 @@ def sized(size: int) -> dict[str, Any]:
         "kv_heads": heads // 2 if heads % 2 == 0 else heads,
         "expert_width": 8 * size,
     }
-
-
-def with_effort(recipe: "Recipe", share: float) -> "Recipe":
-    """Every stage's steps scaled by `share`; below 1 the world shrinks with its square root."""
-    scale = lambda steps, least: max(min(steps, least), round(steps * share))  # noqa: E731
-    tokenizers, world = recipe.tokenizers, recipe.world
-    steps = {f.name: scale(getattr(tokenizers, f.name), 8) for f in fields(tokenizers) if f.name.endswith("_steps")}
-    shrink = min(1.0, share) ** 0.5
-    amounts = {f.name: max(min(40, amount), round(amount * shrink)) for f in fields(world) for amount in [getattr(world, f.name)]}
-    training = replace(
-        recipe.training,
-        steps=scale(recipe.training.steps, 12),
-        warmup=scale(recipe.training.warmup, 2),
-        show_every=scale(recipe.training.show_every, 6),
-        save_every=scale(recipe.training.save_every, 6),
-    )
-    return replace(recipe, tokenizers=replace(tokenizers, **steps), world=replace(world, **amounts), training=training)

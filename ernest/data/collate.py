@@ -1,6 +1,6 @@
 """Packed rows as the tensors of a batch: inputs and targets of every modality, with the bits of made pictures corrupted."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,10 +24,14 @@ def collate(
     tokenizers: Tokenizers,
     bit_flip_rate: float = 0.0,
     seeds: Sequence[int] = (),
+    features: Callable[[np.ndarray], Tensor] | None = None,
 ) -> Batch:
-    """Packed rows as tensors. With `bit_flip_rate`, the bits of row r are corrupted by draws from `seeds[r]`."""
+    """Packed rows as tensors. With `bit_flip_rate`, the bits of row r are corrupted by draws from `seeds[r]`.
+
+    `features` says what the vision tokenizer's would be of frames uint8 `[N, height, width, 3]`, which are asked for without it.
+    """
     grid = _Grid(len(rows), length)
-    content = _Content(tokenizers)
+    content = _Content(tokenizers, features or (lambda frames: tokenizers.vision.features(to_frames(frames))))
     for r, row in enumerate(rows):
         generator = torch.Generator().manual_seed(seeds[r]) if bit_flip_rate else None
         start = 0
@@ -84,12 +88,14 @@ class _Grid:
 
 
 class _Content:
-    """What positions carry besides text tokens, gathered document by document."""
+    """What positions carry besides text tokens: noted document by document, and made at once for all."""
 
-    def __init__(self, tokenizers: Tokenizers) -> None:
-        self.tokenizers = tokenizers
-        self.cells: list[tuple[Tensor, ...]] = []
-        self.cell_targets: list[tuple[Tensor, ...]] = []
+    def __init__(self, tokenizers: Tokenizers, features: Callable[[np.ndarray], Tensor]) -> None:
+        self.tokenizers, self.features = tokenizers, features
+        self.latents: list[np.ndarray] = []
+        self.flips: list[Tensor] = []
+        self.cells: list[np.ndarray] = []
+        self.cell_targets: list[tuple[np.ndarray, np.ndarray]] = []
         self.pixels: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {1: [], 4: []}
         self.codes: list[tuple[np.ndarray, np.ndarray]] = []
         self.code_targets: list[tuple[np.ndarray, np.ndarray]] = []
@@ -118,16 +124,15 @@ class _Content:
         bit_flip_rate: float,
         generator: torch.Generator | None,
     ) -> None:
-        coded = [scale_rows(segment, self.tokenizers, bit_flip_rate, generator) for segment in segments]
-        value, scale, frame, bits = (torch.cat([getattr(c, name) for c in coded]) for name in ("value", "scale", "frame", "bits"))
-        index = torch.from_numpy(offset + np.flatnonzero(layout.source == CELL))
-        self.cells.append((index, value, scale, index[scale == 0], frame))
+        quantiser = self.tokenizers.vision.quantiser
+        first = sum(map(len, self.latents)) * quantiser.cells
+        for segment in segments:
+            self.latents.append(np.asarray(segment.data))
+            if generator is not None:
+                self.flips.append(draw_flips(quantiser, len(segment.data), bit_flip_rate, generator))
+        self.cells.append(offset + np.flatnonzero(layout.source == CELL))
         predicts = np.flatnonzero((layout.cell_target >= 0) & (layout.weight > 0))
-        target = torch.from_numpy(layout.cell_target[predicts])
-        sizes = self.tokenizers.vision.quantiser.sizes
-        of_scale, weight = scale_numbers(sizes), scale_weights(sizes)
-        cell = target % len(of_scale)
-        self.cell_targets.append((torch.from_numpy(offset + predicts), bits[target], of_scale[cell], weight[cell]))
+        self.cell_targets.append((offset + predicts, first + layout.cell_target[predicts]))
 
     def _add_patches(self, index: np.ndarray, segments: Sequence[EncodedSegment]) -> None:
         rows, columns = self.tokenizers.vision.grid
@@ -143,13 +148,23 @@ class _Content:
 
     def tensors(self) -> tuple[Cells, CellTargets, Patches, Patches, Codes, Codes]:
         """As `Batch` lists them."""
-        levels, bits = self.tokenizers.audio.config.levels, self.tokenizers.vision.config.bits
-        height, width = self.tokenizers.vision.quantiser.sizes[-1]
-        none, few = torch.zeros(0, dtype=torch.long), torch.zeros(0, bits)
-        cells = _cat(self.cells, (none, torch.zeros(0, 2 * bits), none, none, torch.zeros(0, bits * height * width)))
-        targets = _cat(self.cell_targets, (none, few, none, torch.zeros(0)))
+        levels = self.tokenizers.audio.config.levels
         codes = _codes(self.codes, levels), _codes(self.code_targets, levels)
-        return Cells(*cells), CellTargets(*targets), self._patches(1), self._patches(4), *codes
+        return *self._cells(), self._patches(1), self._patches(4), *codes
+
+    def _cells(self) -> tuple[Cells, CellTargets]:
+        quantiser = self.tokenizers.vision.quantiser
+        if not self.latents:
+            none, few, (height, width) = torch.zeros(0, dtype=torch.long), torch.zeros(0, quantiser.bits), quantiser.sizes[-1]
+            cells = Cells(none, torch.cat([few, few], 1), none, none, torch.zeros(0, quantiser.bits * height * width))
+            return cells, CellTargets(none, few, none, torch.zeros(0))
+        rows = scale_rows(self.latents, quantiser, torch.cat(self.flips) if self.flips else None)
+        index = torch.from_numpy(np.concatenate(self.cells))
+        predicts, target = (torch.from_numpy(np.concatenate(column)) for column in zip(*self.cell_targets, strict=True))
+        cell = target % quantiser.cells
+        of_scale, weight = scale_numbers(quantiser.sizes)[cell], scale_weights(quantiser.sizes)[cell]
+        cells = Cells(index, rows.value, rows.scale, index[rows.scale == 0], rows.frame)
+        return cells, CellTargets(predicts, rows.bits[target], of_scale, weight)
 
     @torch.no_grad()
     def _patches(self, frames: int) -> Patches:
@@ -158,15 +173,16 @@ class _Content:
         if not clips:
             features = torch.zeros(0, frames, vision.feature_channels, *vision.grid)
             return Patches(torch.zeros(0, dtype=torch.long), torch.zeros(0, frames, 3, size, size), features)
-        pixels = to_frames(np.stack([clip for _, clip in clips]))
-        features = vision.features(pixels.flatten(0, 1)).unflatten(0, (len(clips), frames))
-        return Patches(torch.from_numpy(np.concatenate([index for index, _ in clips])), pixels, features)
+        pixels = np.concatenate([clip for _, clip in clips])
+        index = torch.from_numpy(np.concatenate([index for index, _ in clips]))
+        return Patches(index, *(part.unflatten(0, (len(clips), frames)) for part in (to_frames(pixels), self.features(pixels))))
 
 
 @dataclass(frozen=True)
 class ScaleRows:
-    """A made segment as the rows of its cells, in the order of the layout: inputs `value` `[frames * cells, 2 bits]` with their
-    `scale` (0 is SΣ), the finished frames `frame` `[frames, bits * height * width]`, target `bits` `[frames * cells, bits]`."""
+    """Made segments as the rows of their cells, in the order of their layouts: inputs `value` `[frames * cells, 2 bits]` with
+    their `scale` (0 is SΣ), the finished frames `frame` `[frames, bits * height * width]`, target `bits`
+    `[frames * cells, bits]`."""
 
     value: Tensor
     scale: Tensor
@@ -174,27 +190,30 @@ class ScaleRows:
     bits: Tensor
 
 
-@torch.no_grad()
-def scale_rows(
-    segment: EncodedSegment, tokenizers: Tokenizers, bit_flip_rate: float = 0.0, generator: torch.Generator | None = None
-) -> ScaleRows:
-    """Inputs and targets of next-frame-and-scale prediction, with self-corrected flips of the history (§2.2.3).
+def draw_flips(quantiser: MultiScaleBits, frames: int, bit_flip_rate: float, generator: torch.Generator) -> Tensor:
+    """The bits of a segment that are turned over (§2.2.3), at a rate drawn from U(0, bit_flip_rate) for each frame and scale.
 
     The last scale of the last frame feeds nothing and is never flipped.
     """
-    quantiser = tokenizers.vision.quantiser
-    latent = torch.from_numpy(np.asarray(segment.data)).float()
-    flip_rates = None
-    if bit_flip_rate:
-        flip_rates = torch.rand(len(latent), len(quantiser.sizes), generator=generator) * bit_flip_rate
-        flip_rates[-1, -1] = 0.0
-    history = quantiser.history(latent, flip_rates, generator)
-    first, *_ = quantiser.sizes
+    rates = torch.rand(frames, len(quantiser.sizes), generator=generator) * bit_flip_rate
+    rates[-1, -1] = 0.0
+    return quantiser.draw_flips(rates, generator)
+
+
+@torch.no_grad()
+def scale_rows(latents: Sequence[np.ndarray], quantiser: MultiScaleBits, flips: Tensor | None = None) -> ScaleRows:
+    """Inputs and targets of next-frame-and-scale prediction of segments `[frames, bits, height, width]`, with self-corrected
+    `flips` `[all frames, cells, bits]` of the history (§2.2.3)."""
+    latent, lengths = torch.from_numpy(np.concatenate(latents)).float(), np.array([len(frames) for frames in latents])
+    starts = np.cumsum(lengths) - lengths
+    history = quantiser.history(latent, flips, torch.from_numpy(starts[lengths == 1]))
+    (height, width), *_ = quantiser.sizes
     previous = torch.cat([torch.zeros_like(history.total[:1]), history.total[:-1]])
+    previous[torch.from_numpy(starts)] = 0.0  # a segment has no frame before its first
     previous_scales = pyramid(quantiser, previous)
     finished = torch.cat([quantiser.down(history.total, 0).flatten(2).transpose(1, 2)] * 2, dim=2)
     finished[..., latent.shape[1] :] = 0.0
-    skip = first[0] * first[1]
+    skip = height * width
     value = torch.cat([torch.cat([history.inputs, previous_scales], dim=2)[:, skip:], finished], dim=1)
     scale = torch.cat([scale_numbers(quantiser.sizes)[skip:], torch.zeros(1, dtype=torch.long)])
     return ScaleRows(value.flatten(0, 1), scale.repeat(len(latent)), history.total.flatten(1), history.bits.flatten(0, 1).float())
@@ -218,10 +237,6 @@ def scale_weights(sizes: tuple[tuple[int, int], ...]) -> Tensor:
     area = torch.tensor([h * w for h, w in sizes], dtype=torch.float32)
     weight = (area[-1] / area).sqrt()[scale_numbers(sizes)]
     return weight / weight.sum()
-
-
-def _cat(parts: list[tuple[Tensor, ...]], empty: tuple[Tensor, ...]) -> list[Tensor]:
-    return [torch.cat(column) for column in zip(*parts, strict=True)] if parts else list(empty)
 
 
 def _codes(parts: list[tuple[np.ndarray, np.ndarray]], levels: int) -> Codes:

@@ -1,26 +1,27 @@
 """A user's records with every file decoded once: pixels and samples as arrays on disk, from which all later stages read."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, overload
 
 import numpy as np
 
 from ernest.data.arrays import ArrayWriter, map_arrays, write_arrays
+from ernest.data.json_lines import LinesOnDisk
 from ernest.data.records import LINES, RecordFolder, StoredSegment
-from ernest.sequence.record import Record, Segment
+from ernest.sequence.record import Kind, Record, Segment
 from ernest.storage import write_folder
 
 Check = Callable[[int, Record], None]
-"""Called with the number of a record, from 1, and the record, whose arrays have the right shapes but may hold zeros."""
+"""Called with the line of a record, and the record, whose arrays have the right shapes but may hold zeros."""
 
 
 class DecodedRecords(Sequence[Record]):
     """Records in order, without their facts; also, as a whole, `images` and `frames` of videos, uint8 `[N, height, width, 3]`."""
 
     def __init__(self, folder: Path) -> None:
-        self.lines: list[dict[str, Any]] = [json.loads(line) for line in (folder / LINES).read_text().split("\n")[:-1]]
+        self.lines = LinesOnDisk(folder / LINES)
         self.arrays = map_arrays(folder)
 
     def __len__(self) -> int:
@@ -33,7 +34,7 @@ class DecodedRecords(Sequence[Record]):
     def __getitem__(self, index: int | slice) -> Record | list[Record]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        line = self.lines[index]
+        line = json.loads(self.lines[index])
         return Record(tuple(self._segment(entry) for entry in line["segments"]), line["task"])
 
     @property
@@ -46,15 +47,15 @@ class DecodedRecords(Sequence[Record]):
         """The frames of all videos, each once."""
         return self.arrays.get("video")
 
-    def sounds(self) -> Iterator[tuple[np.ndarray, str]]:
-        """The sound of every file, once, and the first text beside it."""
-        starts = set()
-        for line in self.lines:
-            text = next((entry["text"] for entry in line["segments"] if entry["kind"] == "text"), "")
+    def captions(self, kind: Kind) -> dict[tuple[int, int], list[str]]:
+        """Where each picture, video or sound begins and ends in the array of its kind, and all texts that stand beside it."""
+        texts_of: dict[tuple[int, int], dict[str, None]] = {}
+        for line in map(json.loads, self.lines):
+            texts = [entry["text"] for entry in line["segments"] if entry["kind"] == "text"]
             for entry in line["segments"]:
-                if entry["kind"] == "audio" and entry["start"] not in starts:
-                    starts.add(entry["start"])
-                    yield self._data(entry), text
+                if entry["kind"] == kind:
+                    texts_of.setdefault((entry["start"], entry["end"]), {}).update(dict.fromkeys(texts))
+        return {rows: list(texts) for rows, texts in sorted(texts_of.items())}
 
     def _segment(self, entry: dict[str, Any]) -> Segment:
         return Segment(entry["kind"], self._data(entry), entry["made"], entry["open"])
@@ -70,7 +71,7 @@ class DecodedRecords(Sequence[Record]):
         """Decodes each file of `records` once. What `check` or a broken file raises leaves nothing behind."""
         with write_folder(folder) as aside, (aside / LINES).open("w") as lines, write_arrays(aside) as arrays:
             decoder = _Decoder(arrays)
-            for number, stored in enumerate(records.stored, 1):
+            for stored in records.stored:
                 entries, segments = [], []
                 for index, segment in enumerate(stored.segments):
                     try:
@@ -80,7 +81,7 @@ class DecodedRecords(Sequence[Record]):
                         raise ValueError(f"{where}: {error}") from error
                     entries.append(entry)
                     segments.append(Segment(segment.kind, data, segment.made, segment.open))
-                check(number, Record(tuple(segments), stored.task))
+                check(stored.line, Record(tuple(segments), stored.task))
                 lines.write(json.dumps({"task": stored.task, "segments": entries}) + "\n")
 
 

@@ -15,6 +15,7 @@ import numpy as np
 
 from ernest.config.media import MediaSpec
 from ernest.data.captions import FOLDERS, Captions, find_captions, media_names
+from ernest.data.held_out import HELD_OUT
 from ernest.data.media import read_any
 from ernest.data.mediafile import MediaFile
 from ernest.data.parquet import ParquetMedia, read_parquet
@@ -31,8 +32,6 @@ _TASKS: Mapping[Kind, tuple[str, str]] = {
     "audio": ("speech→text", "text→speech"),
     "video": ("video→text", "text→video"),
 }
-HELD_OUT = "held_out"
-"""The folder, within that of an import, of records to judge by."""
 
 
 @dataclass(frozen=True)

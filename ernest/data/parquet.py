@@ -67,6 +67,6 @@ def _open(path: str) -> Any:
     try:
         return importlib.import_module("pyarrow.parquet").ParquetFile(path)
     except ImportError as error:
-        raise NoTable(f"{path}: parquet needs the package pyarrow: pip install pyarrow", names_files=True) from error
+        raise NoTable(f"{path}: parquet needs the package pyarrow: pip install 'ernest-ai[parquet]'", names_files=True) from error
     except Exception as error:
         raise NoTable(f"{path}: no parquet file that can be read: {' '.join(str(error).split())}") from error

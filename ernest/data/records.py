@@ -13,8 +13,9 @@ What Ernest itself writes lies in one array for each kind, of which a segment ta
 
 import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any, cast, overload
 
@@ -22,6 +23,7 @@ import numpy as np
 
 from ernest.config.media import MediaSpec
 from ernest.data import media
+from ernest.data.json_lines import LinesOnDisk
 from ernest.sequence.record import KINDS, Kind, Record, Segment
 
 LINES = "records.jsonl"
@@ -68,7 +70,8 @@ class StoredSegment:
 
     def _array_rows(self, start: int, end: int) -> np.ndarray:
         try:
-            array = np.load(self.file, mmap_mode="r")
+            status = self.file.stat()
+            array = _opened(self.file, (status.st_ino, status.st_mtime_ns, status.st_size))
         except (OSError, ValueError, EOFError) as error:
             raise ValueError(f"{self.file}: no array that can be read: {error}") from error
         dtype, shape = ROW_SHAPES[self.kind]
@@ -90,12 +93,38 @@ class StoredRecord:
     facts: Mapping[str, Any]
 
 
+class StoredRecords(Sequence[StoredRecord]):
+    """Records as their lines in `folder` state them, each parsed when it is asked for: memory does not grow with their number.
+
+    `chosen` numbers some of them, from 0.
+    """
+
+    def __init__(self, folder: Path, chosen: Iterable[int] | None = None) -> None:
+        self.folder, self.lines = folder, LinesOnDisk(folder / LINES, chosen)
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    @overload
+    def __getitem__(self, index: int) -> StoredRecord: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[StoredRecord]: ...
+    def __getitem__(self, index: int | slice) -> StoredRecord | list[StoredRecord]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        number = self.lines.number(index)
+        try:
+            return _parsed(self.lines[index], self.folder, number)
+        except ValueError as error:
+            raise ValueError(f"{self.folder / LINES}, line {number}: {error}") from error
+
+
 @dataclass(frozen=True)
 class RecordFolder(Sequence[Record]):
     """The records of a folder, in order; media are read anew at each access."""
 
     path: Path
-    stored: tuple[StoredRecord, ...]
+    stored: Sequence[StoredRecord]
 
     def __len__(self) -> int:
         return len(self.stored)
@@ -132,21 +161,14 @@ def load_records(folder: Path | str) -> RecordFolder:
 def read_lines(folder: Path | str) -> RecordFolder:
     """The records of `folder`; lines are checked, and no media are opened. Raises ValueError as `load_records` does."""
     folder = Path(folder)
-    lines = folder / LINES
-    if not lines.is_file():
+    if not (folder / LINES).is_file():
         raise ValueError(f"{folder} is no folder of records: it has no {LINES}")
-    records = []
-    with lines.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                records.append(_parsed(line, folder, number))
-            except ValueError as error:
-                raise ValueError(f"{lines}, line {number}: {error}") from error
-    if not records:
-        raise ValueError(f"{lines} holds no record")
-    return RecordFolder(folder, tuple(records))
+    stored = StoredRecords(folder)
+    for _ in stored:  # each is parsed, and so checked
+        pass
+    if not len(stored):
+        raise ValueError(f"{folder / LINES} holds no record")
+    return RecordFolder(folder, stored)
 
 
 def _parsed(line: bytes, folder: Path, number: int) -> StoredRecord:
@@ -195,6 +217,12 @@ def _segment(stored: Any, field: str, folder: Path) -> StoredSegment:
         frames,
         _array_range(stored["rows"], kind, f"{field}.rows") if "rows" in stored else None,
     )
+
+
+@lru_cache(maxsize=8)
+def _opened(file: Path, version: tuple[int, int, int]) -> np.ndarray:
+    """The array of a file, mapped once for all segments that lie in it."""
+    return np.load(file, mmap_mode="r")
 
 
 def _array_range(rows: Any, kind: Kind, field: str) -> tuple[int, int]:

@@ -1,12 +1,15 @@
 """Draws and packs the examples of a training step's rows, each a function of (seed, step, row) alone."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from ernest.config.recipe import SequenceConfig
-from ernest.data.layout import PackedExample, lay_out_example
+from ernest.data.examples import Example
+from ernest.data.layout import PackedExample, count_positions, lay_out_segments, tokenise_segments
 from ernest.data.store import ExampleStore
+from ernest.sequence.groups import Tokens
 from ernest.sequence.packing import fill_row
 from ernest.tokenizers.bundle import Tokenizers
 
@@ -40,9 +43,19 @@ def row(
     each row is the second of two that are packed one after the other, and begins with what the first held over.
     """
     draws = _draws(store, weights, tokenizers, config, np.random.default_rng((seed, step, 0, row)))
-    length = lambda packed: len(packed.layout)  # noqa: E731
+    length = lambda drawn: drawn.length  # noqa: E731
     _, leftover = fill_row(draws, length, config.length)
-    return fill_row(draws, length, config.length, leftover)[0]
+    placed, _ = fill_row(draws, length, config.length, leftover)
+    return [lay_out_segments(drawn.example, drawn.segments, tokenizers) for drawn in placed]
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """An example, its segments as tokens, and its positions. Three of four are not placed in the row, and need no layout."""
+
+    example: Example
+    segments: tuple[tuple[Tokens, bool], ...]
+    length: int
 
 
 def _draws(
@@ -51,7 +64,7 @@ def _draws(
     tokenizers: Tokenizers,
     config: SequenceConfig,
     rng: np.random.Generator,
-) -> Iterator[PackedExample]:
+) -> Iterator[_Drawn]:
     """Examples without end: a task is drawn by its weight, an example evenly among the task's."""
     tasks = [task for task in weights if weights[task] > 0 and task in store.tasks]
     share = np.array([weights[task] for task in tasks])
@@ -61,9 +74,10 @@ def _draws(
         indices = store.tasks[tasks[bounds.searchsorted(rng.random(), side="right")]]
         example = store[indices[rng.integers(len(indices))]]
         drop_condition = bool(rng.random() < config.condition_dropout) and example.segments[-1].form != "text"
-        packed = lay_out_example(
-            example, tokenizers, lambda text: tokenizers.text.encode(text, config.bpe_dropout, rng), drop_condition
-        )
-        if len(packed.layout) > config.length:  # cut finely by dropout, an example that just fits a row may not
-            packed = lay_out_example(example, tokenizers, tokenizers.text.encode, drop_condition)
-        yield packed
+        cut = lambda text: tokenizers.text.encode(text, config.bpe_dropout, rng)  # noqa: E731
+        segments = tokenise_segments(example.segments, tokenizers, cut, drop_condition)
+        length = count_positions(segments, tokenizers)
+        if length > config.length:  # cut finely by dropout, an example that just fits a row may not
+            segments = tokenise_segments(example.segments, tokenizers, tokenizers.text.encode, drop_condition)
+            length = count_positions(segments, tokenizers)
+        yield _Drawn(example, segments, length)

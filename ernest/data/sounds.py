@@ -54,23 +54,22 @@ def too_long(file: MediaFile, seconds: str, longest: float) -> ValueError:
     return ValueError(f"{file.name}: the sound lasts {seconds} s, the longest allowed is {longest:g} s: cut it")
 
 
-def resampled(wave: np.ndarray, rate: int) -> np.ndarray:
-    """`wave` `[samples]` from `rate` to `MediaSpec.sample_rate`: the spectrum is cut, or filled with zeros, at the lower Nyquist
-    frequency.
+def resampled(wave: np.ndarray, rate: int, to: int = MediaSpec.sample_rate) -> np.ndarray:
+    """`wave` `[samples]` from `rate` to another one: the spectrum is cut, or filled with zeros, at the lower Nyquist frequency.
 
     Both ends are continued by their mirror image for a tenth of a second, so that the circle has no jump.
     """
-    if rate == MediaSpec.sample_rate:
+    if rate == to:
         return wave
     # Blocks of this many samples become a whole number of new samples.
-    block = rate // math.gcd(rate, MediaSpec.sample_rate)
+    block = rate // math.gcd(rate, to)
     margin = block * math.ceil(rate / 10 / block)
     wide = np.pad(wave, (margin, margin + -len(wave) % block), mode="reflect")
-    length = len(wide) * MediaSpec.sample_rate // rate
+    length = len(wide) * to // rate
     spectrum = np.fft.rfft(wide)[: length // 2 + 1]
     wide = np.fft.irfft(spectrum, length) * (length / len(wide))
-    start = margin * MediaSpec.sample_rate // rate
-    return wide[start : start + max(1, round(len(wave) * MediaSpec.sample_rate / rate))]
+    start = margin * to // rate
+    return wide[start : start + max(1, round(len(wave) * to / rate))]
 
 
 def _joined(file: MediaFile, blocks: Iterator[Block], longest: float) -> np.ndarray:

@@ -3,14 +3,18 @@
 import json
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from ernest.config.recipe import Recipe, to_tree
+from ernest.evaluation.results import StageTime
 from ernest.storage import remove_files, write_text
+from ernest.training.run_settings import fixed_tree
 
 RECIPE, TIMES = "demo.json", "times.json"
 OUTPUTS = (
@@ -36,15 +40,22 @@ def claim(build: Path, recipe: Recipe, console: Console) -> None:
     Raises ValueError for a folder that holds something else.
     """
     build.mkdir(parents=True, exist_ok=True)
-    recipe_file, tree = build / RECIPE, json.dumps(to_tree(recipe), indent=1)
+    recipe_file, tree = build / RECIPE, fixed_tree(recipe)
     if not recipe_file.exists() and any(build.iterdir()):
         raise ValueError(f"{build} is not empty and holds no demo: choose a new folder")
-    if recipe_file.exists() and recipe_file.read_text() != tree:
+    if recipe_file.exists() and not _holds(json.loads(recipe_file.read_text()), tree):
         console.print(f"{build} holds another recipe's work: starting anew")
         remove_files(build, *OUTPUTS)
     elif recipe_file.exists():
         console.print(f"going on in {build}")
-    write_text(recipe_file, tree)
+    write_text(recipe_file, json.dumps(to_tree(recipe), indent=1))
+
+
+def _holds(stored: Any, tree: Any) -> bool:
+    """Whether the stored recipe agrees with all of `tree`, the fields that change numbers; it may say more."""
+    if not isinstance(tree, dict):
+        return stored == json.loads(json.dumps(tree))
+    return isinstance(stored, dict) and all(name in stored and _holds(stored[name], value) for name, value in tree.items())
 
 
 @contextmanager
@@ -54,15 +65,22 @@ def timed(build: Path, name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        before = times(build).get(name, (0.0, 0.0))
-        spent = before[0] + time.monotonic() - wall, before[1] + _cpu_seconds() - cpu
-        write_text(build / TIMES, json.dumps(times(build) | {name: spent}))
+        add_times(build, {name: (time.monotonic() - wall, _cpu_seconds() - cpu)})
 
 
-def times(build: Path) -> dict[str, tuple[float, float]]:
-    """Seconds by the clock and of processors of each part so far, in the order in which they were begun."""
+def add_times(build: Path, spent: Mapping[str, tuple[float, float]], within: str = "") -> None:
+    """Adds seconds, by the clock and of processors, to what each part took before; parts `within` another are counted there."""
+    known = times(build)
+    for name, (wall, cpu) in spent.items():
+        before = known.get(name, StageTime(name, 0.0, 0.0, within))
+        known[name] = replace(before, wall=before.wall + wall, cpu=before.cpu + cpu)
+    write_text(build / TIMES, json.dumps([asdict(stage) for stage in known.values()]))
+
+
+def times(build: Path) -> dict[str, StageTime]:
+    """What each part took so far, by its name, in the order in which they were ended."""
     path = build / TIMES
-    return {name: (wall, cpu) for name, (wall, cpu) in json.loads(path.read_text()).items()} if path.exists() else {}
+    return {entry["name"]: StageTime(**entry) for entry in json.loads(path.read_text())} if path.exists() else {}
 
 
 def _cpu_seconds() -> float:

@@ -3,8 +3,8 @@
 import math
 from dataclasses import replace
 
+from ernest.config.effort import with_effort
 from ernest.config.recipe import Recipe, find_recipe, load_recipe
-from ernest.config.sizes import with_effort
 
 FULL_MINUTES = 22.0
 """What the recipe takes on two cores of a current server."""

@@ -5,7 +5,7 @@ import os
 import queue
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 from rich.console import Console
 
 from ernest.config.recipe import Recipe
-from ernest.demo.folder import claim, timed, times
+from ernest.demo.folder import add_times, claim, timed, times
 from ernest.demo.stages import STAGES, Stage, StageContext
 from ernest.device import ALLOCATOR, set_threads
 from ernest.evaluation.results import StageTime, save
@@ -29,6 +29,9 @@ from ernest.training.monitor import stage_bar
 from ernest.training.pretrain import train_model
 from ernest.training.tokenizers import check_network
 from ernest.world.world import TASKS
+
+FIRST = "world, judges and tokenizers"
+"""The part of the demo whose jobs run side by side."""
 
 
 def run(build: Path, recipe: Recipe) -> Path:
@@ -46,15 +49,14 @@ def run(build: Path, recipe: Recipe) -> Path:
 def _run(build: Path, recipe: Recipe, console: Console) -> Path:
     claim(build, recipe, console)
     os.environ.update(ALLOCATOR | {"OMP_NUM_THREADS": "1"})
-    with timed(build, "world, judges and tokenizers"):
+    with timed(build, FIRST):
         run_stages(STAGES, build, recipe, console)
     with timed(build, "unified model"):
         if not (build / "model").is_dir():
             train_model(build, recipe)
     with timed(build, "scores"):
         findings = evaluate_run(build, recipe, console)
-    stages = tuple(StageTime(name, *spent) for name, spent in times(build).items())
-    findings = replace(findings, stages=stages)
+    findings = replace(findings, stages=in_order(times(build)))
     save(build / "findings", findings)
     report = build / "report.html"
     write_report(report, findings)
@@ -62,6 +64,13 @@ def _run(build: Path, recipe: Recipe, console: Console) -> Path:
     console.print(table(findings))
     console.print(f"report: {report}\nmodel: {build / 'model'}")
     return report
+
+
+def in_order(spent: Mapping[str, StageTime]) -> tuple[StageTime, ...]:
+    """Every part of the demo, followed by the jobs within it, the longest first."""
+    jobs = sorted(spent.values(), key=lambda stage: -stage.cpu)
+    parts = [stage for stage in spent.values() if not stage.within]
+    return tuple(one for part in parts for one in (part, *(job for job in jobs if job.within == part.name)))
 
 
 def run_stages(stages: Sequence[Stage], build: Path, recipe: Recipe, console: Console) -> None:
@@ -83,7 +92,7 @@ def run_stages(stages: Sequence[Stage], build: Path, recipe: Recipe, console: Co
                 bars[job] = progress.add_task(job, total=steps, note="")
             progress.update(bars[job], completed=step, total=steps, note=note)
         for stage in running:
-            stage.result()
+            add_times(build, stage.result(), within=FIRST)
 
 
 _messages: Any = None
@@ -98,7 +107,8 @@ def _start_worker(parent: int, messages: Any) -> None:
     _messages = messages
 
 
-def _run_stage(stage: Stage, build: Path, recipe: Recipe) -> None:
+def _run_stage(stage: Stage, build: Path, recipe: Recipe) -> dict[str, tuple[float, float]]:
+    """Returns what its jobs took."""
     last: dict[str, float] = {}
 
     def report(job: str, step: int, steps: int, note: str) -> None:
@@ -108,4 +118,6 @@ def _run_stage(stage: Stage, build: Path, recipe: Recipe) -> None:
             last[job] = now
             _messages.put((job, step, steps, note))
 
-    stage(StageContext(build, recipe, report))
+    context = StageContext(build, recipe, report)
+    stage(context)
+    return context.times

@@ -3,8 +3,10 @@
 A stage whose files are there does nothing, so an interrupted demo goes on.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,14 @@ from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
-from ernest.training.tokenizers import UNKNOWN, LabelledFrames, audio_tokenizer, text_tokenizer, vision_tokenizer
+from ernest.training.tokenizers import (
+    UNKNOWN,
+    audio_tokenizer,
+    label_words,
+    labelled_frames,
+    text_tokenizer,
+    vision_tokenizer,
+)
 from ernest.verifiers import vision
 from ernest.verifiers.training import as_teacher, train_digit_judge, train_family_judge, train_word_judge
 from ernest.world.images import DIGITS, pictures
@@ -38,11 +47,13 @@ Report = Callable[[str, int, int, str], None]
 
 @dataclass(frozen=True)
 class StageContext:
-    """Output folder, recipe and progress callback of a stage."""
+    """Output folder, recipe and progress callback of a stage, and the seconds that each of its jobs took, by the clock and of the
+    processor."""
 
     build: Path
     recipe: Recipe
     report: Report
+    times: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def progress(self, job: str) -> Callable[[int, int, Mapping[str, float]], None]:
         """The progress callback of a training, whose bar is `job`."""
@@ -51,6 +62,13 @@ class StageContext:
             self.report(job, step, steps, " ".join(f"{name} {value:.3g}" for name, value in metrics.items()))
 
         return callback
+
+    @contextmanager
+    def timed(self, job: str) -> Iterator[None]:
+        """Notes what the body takes; one that fails leaves nothing."""
+        wall, cpu = time.monotonic(), time.process_time()
+        yield
+        self.times[job] = time.monotonic() - wall, time.process_time() - cpu
 
     def missing(self, *names: str) -> bool:
         """Whether any of the files or folders `names` is not in the demo's folder yet."""
@@ -78,13 +96,16 @@ def prepare_audio(context: StageContext) -> None:
     """Speech and text: the text and audio tokenizers and their examples."""
     build, recipe = context.build, context.recipe
     if context.missing("tokenizers/text.json"):
-        texts = texts_for_bpe(recipe.seed, recipe.world.texts)
-        text_tokenizer(texts, recipe).save(build / "tokenizers/text.json")
+        with context.timed("text tokenizer"):
+            texts = texts_for_bpe(recipe.seed, recipe.world.texts)
+            text_tokenizer(texts, recipe).save(build / "tokenizers/text.json")
     if not context.missing("tokenizers/audio.safetensors", "examples/audio"):
         return
     clips = _make_records(context, "speech", SPEECH_TASKS, recipe.seed, recipe.world.clips)
     if context.missing("tokenizers/audio.safetensors"):
-        tokenizer = audio_tokenizer(*_clips_and_words(clips), recipe, context.progress("audio tokenizer"))
+        waves, words = _clips_and_words(clips)
+        with context.timed("audio tokenizer"):
+            tokenizer = audio_tokenizer(waves, label_words(words), recipe, context.progress("audio tokenizer"))
         tokenizer.save(build / "tokenizers/audio.safetensors")
     tokenizer = AudioTokenizer.load(build / "tokenizers/audio.safetensors")
     tokenizers = Tokenizers(TextTokenizer(), VisionTokenizer(VisionTokenizerConfig()), tokenizer)
@@ -109,7 +130,8 @@ def judge_families(context: StageContext) -> None:
     videos = np.stack([record.segments[0].data for record in records])
     families = np.array([KINDS_OF_VIDEO.index(record.facts["family"]) for record in records])
     steps, progress = recipe.tokenizers.family_judge_steps, context.progress("family judge")
-    judge = train_family_judge(videos, families, steps, recipe.seed, progress)
+    with context.timed("family judge"):
+        judge = train_family_judge(videos, families, steps, recipe.seed, progress)
     vision.save(judge, context.build / "judges/families.safetensors")
 
 
@@ -121,7 +143,9 @@ def judge_words(context: StageContext) -> None:
     count = recipe.world.clips // 2
     clips = _make_records(context, "speech for the judge", ("speech→text",), recipe.seed + JUDGES_SEED, count)
     steps, progress = recipe.tokenizers.word_judge_steps, context.progress("word judge")
-    train_word_judge(*_clips_and_words(clips), steps, recipe.seed, progress).save(context.build / "judges/words.safetensors")
+    with context.timed("word judge"):
+        judge = train_word_judge(*_clips_and_words(clips), steps, recipe.seed, progress)
+    judge.save(context.build / "judges/words.safetensors")
 
 
 STAGES: tuple[Stage, ...] = (prepare_vision, prepare_audio, judge_digits, judge_words, judge_families)
@@ -131,9 +155,10 @@ STAGES: tuple[Stage, ...] = (prepare_vision, prepare_audio, judge_digits, judge_
 def _make_records(context: StageContext, job: str, tasks: Sequence[str], seed: int, count: int, chunk: int = 200) -> list[Record]:
     """Records of indices 0 to `count`, in chunks, each of them reported."""
     records: list[Record] = []
-    for start in range(0, count, chunk):
-        records += records_of_tasks(tasks, seed, range(start, min(start + chunk, count)))
-        context.report(job, min(start + chunk, count), count, "")
+    with context.timed(job):
+        for start in range(0, count, chunk):
+            records += records_of_tasks(tasks, seed, range(start, min(start + chunk, count)))
+            context.report(job, min(start + chunk, count), count, "")
     return records
 
 
@@ -146,21 +171,24 @@ def _clips_and_words(records: Sequence[Record]) -> tuple[list[np.ndarray], list[
 def _write_examples(context: StageContext, name: str, records: Sequence[Record], tokenizers: Tokenizers) -> None:
     job = f"examples {name}"
     context.report(job, 0, 1, "")
-    ExampleStore.write(context.build / "examples" / name, encode(records, tokenizers))
+    with context.timed(job):
+        ExampleStore.write(context.build / "examples" / name, encode(records, tokenizers))
     context.report(job, 1, 1, "")
 
 
 def _digit_reader(context: StageContext, job: str, seed_offset: int, steps: int) -> PPLCNet:
     """A PP-LCNet that reads the digit of pictures of a world of its own."""
     seed = context.recipe.seed + seed_offset
-    samples = pictures(seed, range(context.recipe.world.pictures // 2))
+    with context.timed(f"pictures for the {job}"):
+        samples = pictures(seed, range(context.recipe.world.pictures // 2))
     pixels, digits = np.stack([p.pixels for p in samples]), np.array([p.digit for p in samples])
 
     def draw(step: int) -> tuple[np.ndarray, np.ndarray]:
         picks = np.random.default_rng((seed, step)).integers(len(digits), size=64)
         return pixels[picks], digits[picks]
 
-    return train_digit_judge(draw, steps, seed, context.progress(job))
+    with context.timed(job):
+        return train_digit_judge(draw, steps, seed, context.progress(job))
 
 
 def _vision_tokenizer(context: StageContext, stills: Sequence[Record], videos: Sequence[Record]) -> VisionTokenizer:
@@ -176,5 +204,6 @@ def _vision_tokenizer(context: StageContext, stills: Sequence[Record], videos: S
         for record in moving
         for frame in range(len(record.segments[0].data))
     ]
-    labelled = LabelledFrames(still_frames, digits, moving_frames, np.array(families))
-    return vision_tokenizer(labelled, context.recipe, context.progress("vision tokenizer"), as_teacher(teacher))
+    shown = labelled_frames(still_frames, digits), labelled_frames(moving_frames, np.array(families))
+    with context.timed("vision tokenizer"):
+        return vision_tokenizer(shown, context.recipe, context.progress("vision tokenizer"), as_teacher(teacher))

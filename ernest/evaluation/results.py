@@ -91,11 +91,12 @@ class EvalResult:
 
 @dataclass(frozen=True)
 class StageTime:
-    """Seconds that a stage took, by the clock and summed over processors."""
+    """Seconds that a stage took, by the clock and summed over processors; one `within` another is counted there already."""
 
     name: str
     wall: float
     cpu: float
+    within: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,9 @@ class Findings:
 _ARRAYS = ("pixels", "wave", "curve")
 
 
-def save(folder: Path, findings: Findings) -> None:
-    """Writes findings as `findings.json` and `arrays.npz` in a folder that takes the place of an older one when it is whole."""
+def save(folder: Path, findings: Findings, beside: Mapping[str, Any] | None = None) -> None:
+    """Writes findings as `findings.json` and `arrays.npz` in a folder that takes the place of an older one when it is whole;
+    `beside` are values of further JSON files by name."""
     arrays: dict[str, np.ndarray] = {f"usage/{task}": share for task, share in findings.usage.items()}
     if findings.load is not None:
         arrays["load"] = findings.load
@@ -137,6 +139,8 @@ def save(folder: Path, findings: Findings) -> None:
 
     with write_folder(folder) as aside:
         (aside / "findings.json").write_text(json.dumps(tree, indent=1, default=_plain))
+        for name, value in (beside or {}).items():
+            (aside / name).write_text(json.dumps(value, indent=1))
         with (aside / "arrays.npz").open("wb") as file:
             np.savez_compressed(file, **arrays)  # pyright: ignore[reportArgumentType]
 

@@ -1,28 +1,28 @@
 """The decoding engine: requests are submitted, and every step decodes one group of each of their rows, of whatever kind."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
+from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ernest.checkpoint import Learnt
 from ernest.data.examples import EncodedSegment
-from ernest.generation.code_choice import CodeChoice
+from ernest.generation.choices import Choices
+from ernest.generation.drafts import Speculation, drafter
+from ernest.generation.inputs import inputs_of, positions_of
 from ernest.generation.known import doubts_about, refuse_unlearnt
 from ernest.generation.prompts import Prompt, lay_out_prompt
-from ernest.generation.request import Answer, Event, Group, MaxLengths, Request
-from ernest.generation.row import ONLY_CONTROLS, Feed, Row
-from ernest.generation.sampling import Draws, Sampling, apply_cfg, choose_bits, choose_class
-from ernest.generation.slots import Hidden, Hook, Slots
+from ernest.generation.request import Answer, Event, MaxLengths, Request
+from ernest.generation.row import Feed, Row
+from ernest.generation.sampling import Sampling
+from ernest.generation.slots import Hidden, Slots
 from ernest.generation.text_states import TextStates
 from ernest.model.network import Ernest
 from ernest.model.submodel import SubModel, SubModels, stack
-from ernest.sequence.batch import Cells
 from ernest.sequence.record import Kind
 from ernest.tokenizers.audio import SAMPLES
 from ernest.tokenizers.bundle import Tokenizers
@@ -34,7 +34,7 @@ class Engine:
 
     `submit`, `step` and `cancel` are all there is; `generate` is the first two in a loop. At most `rows` samples run at once, and
     others wait. What a row makes does not depend on the company that it is in. With `learnt`, what the model never learnt is
-    refused.
+    refused; with `speculation`, texts are drafted ahead, which changes no answer.
     """
 
     def __init__(
@@ -46,17 +46,19 @@ class Engine:
         bf16: bool = False,
         rows: int = 100,
         learnt: Learnt | None = None,
+        speculation: Speculation | None = None,
     ) -> None:
         self.model, self.tokenizers, self.submodel, self.bf16 = model.eval(), tokenizers, submodel, bf16
         self.max_lengths, self.rows, self.learnt = max_lengths or MaxLengths(), rows, learnt
         self.states = TextStates(tokenizers.text.pieces)
         self._slots = Slots(model, tokenizers, bf16)
+        self._choices = Choices(model, tokenizers, self.states, speculation is not None)
+        self._drafter = None if speculation is None else drafter(speculation, model, tokenizers, bf16)
         self._waiting: deque[Row] = deque()
         self._hidden: list[Hidden] = []
         self._cancelled: list[Row] = []
         self._laid_out: WeakKeyDictionary[Request, tuple[Prompt, ...]] = WeakKeyDictionary()
         self._tickets = 0
-        self._masks = lru_cache(maxsize=1024)(self._mask)
 
     # -------------------------------------------------------------- requests
 
@@ -89,19 +91,30 @@ class Engine:
         """Whether a step has anything to do."""
         return bool(self._waiting or self._cancelled or self._slots.owners)
 
+    @property
+    def occupancy(self) -> tuple[int, int, int]:
+        """Samples under way, samples that wait, and the bytes of keys and values that are held."""
+        return len(self._live), len(self._waiting), self._slots.cache.keys.nbytes + self._slots.cache.values.nbytes
+
+    def positions(self, request: Request) -> int:
+        """How many positions the prompt of a request takes."""
+        return len(self._lay_out(request)[0])
+
     @torch.inference_mode()
     def step(self) -> list[Event]:
         """Takes waiting rows in, chooses the next group of every row that predicts one, and runs what was chosen."""
         self._join()
         events: list[Event] = []
         for hidden in self._hidden:
-            events += self._choose_tokens(hidden) + self._choose_bits(hidden) + self._take_codes(hidden)
+            events += self._choices.choose(hidden)
         self._hidden = []
         ended = [row for row in self._live if row.end is not None]
         events += [Event(row.ticket, row.sample, "end", answer=row.answer()) for row in [*self._cancelled, *ended]]
         self._cancelled = []
         if ended:
             self._slots.release(ended)
+            if self._drafter is not None:
+                self._drafter.forget(ended)
         self._advance(self._live)
         return events
 
@@ -188,7 +201,7 @@ class Engine:
         waves = iter(self.tokenizers.audio.decode(spoken) if spoken else [])
         return [next(waves) if len(one) else np.zeros(SAMPLES, np.float32) for one in codes]
 
-    # -------------------------------------------------------------- choices
+    # -------------------------------------------------------------- rows
 
     @property
     def _live(self) -> list[Row]:
@@ -212,161 +225,29 @@ class Engine:
             self._laid_out[request] = prompts
         return self._laid_out[request]
 
-    def _choose_tokens(self, hidden: Hidden) -> list[Event]:
-        chosen = [r for r, row in enumerate(hidden.rows) if row.predicts == "token" and row.end is None]
-        if not chosen:
-            return []
-        rows, draws = _rows_of(hidden, chosen)
-        logits, guided = self._logits(self.model.text_head, hidden, chosen, draws, 1)
-        mask = torch.stack([self._masks(*row.allowed()) for row in rows])
-        tokens, log_p = choose_class(guided[:, 0].masked_fill(~mask, -torch.inf), draws)
-        own = F.log_softmax(logits[:, 0].float(), dim=-1).gather(1, tokens[:, None])[:, 0]
-        events = []
-        for r, token, p, q in zip(chosen, tokens.tolist(), log_p.tolist(), own.tolist(), strict=True):
-            events.append(_event(hidden, r, "token", token, p, q, 1))
-            hidden.rows[r].take_token(token)
-        return events
-
-    def _mask(self, state: int, left: int, controls: tuple[int, ...]) -> Tensor:
-        """The tokens that a row may choose, bool `[vocabulary]`."""
-        if state == ONLY_CONTROLS:
-            mask = torch.zeros(self.tokenizers.text.vocab_size, dtype=torch.bool)
-        else:
-            mask = self.states.allowed(state, left).clone()
-        mask[list(controls)] = True
-        return mask.to(self._slots.device)
-
-    def _choose_bits(self, hidden: Hidden) -> list[Event]:
-        by_scale: dict[int, list[int]] = {}
-        for r, row in enumerate(hidden.rows):
-            if row.predicts == "bits" and row.end is None and not row.feeds:
-                by_scale.setdefault(row.scale, []).append(r)
-        return [event for scale in sorted(by_scale) for event in self._choose_bits_of(hidden, by_scale[scale], scale)]
-
-    def _choose_bits_of(self, hidden: Hidden, chosen: list[int], scale: int) -> list[Event]:
-        quantiser = self.tokenizers.vision.quantiser
-        rows, draws = _rows_of(hidden, chosen)
-        height, width = quantiser.sizes[scale]
-        logits, guided = self._logits(self.model.bit_head, hidden, chosen, draws, height * width)
-        bits, log_p = choose_bits(guided, draws)
-        known = [row.known_bits() for row in rows]
-        for n, given in enumerate(known):
-            if given is not None:
-                bits[n] = given
-        own = -F.binary_cross_entropy_with_logits(logits.float(), bits.float(), reduction="none").sum((1, 2))
-        bits = bits.cpu()
-        totals = torch.stack([row.total for row in rows]) + quantiser.lookup(bits, scale)
-        events = []
-        for n, (r, p, q) in enumerate(zip(chosen, log_p.tolist(), own.tolist(), strict=True)):
-            if known[n] is None:
-                events.append(_event(hidden, r, "bits", bits[n], p, q, height * width, rows[n].frame, scale))
-            rows[n].take_bits(bits[n], totals[n])
-        return events
-
-    def _take_codes(self, hidden: Hidden) -> list[Event]:
-        events = []
-        for r, row in enumerate(hidden.rows):
-            if row.predicts == "codes" and row.end is None and not row.feeds:
-                codes, log_p, own = row.chosen_codes
-                events.append(_event(hidden, r, "codes", codes, log_p, own, 1))
-                row.take_codes(codes)
-        return events
-
-    def _logits(
-        self, head: Callable[[Tensor], Tensor], hidden: Hidden, chosen: list[int], draws: Draws, positions: int
-    ) -> tuple[Tensor, Tensor]:
-        """Logits `[R, positions, …]` of rows at the last positions of their group, their own and the guided ones."""
-        own, free = [hidden.own[r] for r in chosen], [hidden.free[r] for r in chosen]
-        is_guided = any(sampling.guidance for sampling in draws.samplings)
-        index = [*own, *free] if is_guided else own
-        states = hidden.states if index == list(range(len(hidden.states))) else hidden.states[index]
-        logits = head(states[:, -positions:])
-        if not is_guided:
-            return logits, logits
-        logits, unconditioned = logits.chunk(2)
-        return logits, apply_cfg(logits, unconditioned, draws)
-
-    # -------------------------------------------------------------- the next groups
-
     def _advance(self, rows: Sequence[Row]) -> None:
         """Feeds what was chosen; rows whose groups are as wide as each other go together."""
         by_width: dict[int, list[tuple[Row, Feed]]] = {}
+        texts: list[tuple[Row, Feed]] = []
         for row in rows:
+            is_text = self._drafter is not None and row.goes_on and self._drafter.suits(row)
             feed = row.next_feed()
-            height, width = self.tokenizers.vision.quantiser.sizes[feed.scale] if feed.what == "cells" else (1, 1)
-            by_width.setdefault(height * width, []).append((row, feed))
+            together = texts if is_text else by_width.setdefault(positions_of(feed, self.tokenizers), [])
+            together.append((row, feed))
         for width in sorted(by_width):
             together = by_width[width]
-            x = self._inputs(together, width)
+            x = inputs_of(together, self.model, self.tokenizers)
             position = np.stack([row.positions(feed) for row, feed in together])
-            self._hidden.append(self._slots.advance([row for row, _ in together], x, position, self._listen))
+            self._hidden.append(self._slots.advance([row for row, _ in together], x, position, self._choices.listen))
+        if texts:
+            self._hidden.append(self._speculate([row for row, _ in texts], [feed.token for _, feed in texts]))
 
-    def _inputs(self, together: Sequence[tuple[Row, Feed]], width: int) -> Tensor:
-        """`[rows, width, model width]`."""
-        device = self._slots.device
-        kinds: dict[tuple[str, int], list[int]] = {}
-        for r, (_, feed) in enumerate(together):
-            kinds.setdefault((feed.what, feed.scale), []).append(r)
-        parts = []
-        for (what, scale), chosen in kinds.items():
-            some = [together[r] for r in chosen]
-            if what == "token":
-                parts.append(self.model.token_embedding(torch.tensor([[feed.token] for _, feed in some], device=device)))
-                continue
-            value = torch.stack([feed.value for _, feed in some if feed.value is not None])
-            if what == "codes":
-                parts.append(self.model.audio.embed(value.to(device))[:, None])
-            else:
-                parts.append(self._cells(value, torch.stack([row.previous for row, _ in some]), scale, what == "sum"))
-        if len(parts) == 1:
-            return parts[0]
-        order = torch.tensor([r for chosen in kinds.values() for r in chosen], device=device)
-        return torch.cat(parts)[order.argsort()]
-
-    def _cells(self, total: Tensor, previous: Tensor, scale: int, is_sum: bool) -> Tensor:
-        """Inputs `[rows, cells, width]` of one scale, beside the frame before; or of SΣ, with the whole frame."""
-        quantiser, device = self.tokenizers.vision.quantiser, self._slots.device
-        value = quantiser.down(total, scale).flatten(2).transpose(1, 2)
-        beside = torch.zeros_like(value) if is_sum else quantiser.down(previous, scale).flatten(2).transpose(1, 2)
-        rows, cells, _ = value.shape
-        index = torch.arange(rows * cells, device=device)
-        frames = total.flatten(1) if is_sum else torch.zeros(0, self.model.frame_projection.in_features)
-        flat = torch.cat([value, beside], dim=2).flatten(0, 1).to(device)
-        scales = torch.full((rows * cells,), scale, device=device)
-        inputs = Cells(index, flat, scales, index[: len(frames)], frames.to(device))
-        return self.model.embed_cells(inputs, torch.zeros(rows * cells, self.model.config.width, device=device)).unflatten(
-            0, (rows, cells)
-        )
-
-    def _listen(self, places: Hidden) -> Hook:
-        """What comes after each layer: rows that predict codes choose one at each of the top ones."""
-        chosen = [r for r, row in enumerate(places.rows) if row.predicts in ("codes", "end of codes")]
-        if not chosen:
-            return lambda layer, x: x
-        rows, draws = _rows_of(places, chosen)
-        own = [places.own[r] for r in chosen]
-        twins = [n for n, r in enumerate(chosen) if places.free[r] != places.own[r]]
-        index = torch.tensor(own + [places.free[chosen[n]] for n in twins], device=self._slots.device)
-        codec = self.tokenizers.audio.config
-        choice = CodeChoice(rows, draws, twins, codec.codebook, codec.levels)
-
-        def hook(layer: int, x: Tensor) -> Tensor:
-            return self.model.audio.step(layer, x, index, choice)
-
-        return hook
-
-
-def _rows_of(hidden: Hidden, chosen: list[int]) -> tuple[list[Row], Draws]:
-    rows = [hidden.rows[r] for r in chosen]
-    return rows, Draws([row.sampling() for row in rows], [row.stream for row in rows])
-
-
-def _event(
-    hidden: Hidden, r: int, group: Group, value: object, log_p: float, own: float, positions: int, frame: int = 0, scale: int = 0
-) -> Event:
-    """Counts a choice of a row, and tells it."""
-    row = hidden.rows[r]
-    row.log_prob += log_p
-    row.log_likelihood += own
-    experts = hidden.experts[:, hidden.own[r], -positions:] if row.request.experts else None
-    return Event(row.ticket, row.sample, group, value, log_p, own, frame, scale, experts)
+    def _speculate(self, rows: list[Row], tokens: list[int]) -> Hidden:
+        """Feeds the last tokens of texts with what may follow them."""
+        assert self._drafter is not None
+        drafts = self._drafter.draft(rows)
+        fed = torch.tensor([[token, *draft] for token, draft in zip(tokens, drafts, strict=True)], device=self._slots.device)
+        position = np.array([row.length for row in rows])[:, None] + np.arange(fed.shape[1])
+        where = position[..., None].repeat(3, axis=-1)
+        hidden = self._slots.advance(rows, self.model.token_embedding(fed), where, lambda hidden: None, causal=True)
+        return replace(hidden, drafts=drafts)

@@ -1,6 +1,7 @@
 """One sample of a request: what it has made, what it feeds next, and what is to be predicted from that."""
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
@@ -11,8 +12,8 @@ from torch import Tensor
 
 from ernest.generation.prompts import Prompt
 from ernest.generation.request import Answer, End, MadeSegment, MaxLengths, Request
-from ernest.generation.sampling import Sampling, at_frame, stream
-from ernest.generation.text_states import WHOLE, TextStates
+from ernest.generation.sampling import Sampling, Stream, at_frame
+from ernest.generation.text_states import BROKEN, WHOLE, TextStates
 from ernest.model.submodel import SubModel
 from ernest.sequence.groups import centred
 from ernest.sequence.record import Kind
@@ -20,6 +21,8 @@ from ernest.tokenizers.bundle import Tokenizers
 
 Prediction = Literal["token", "bits", "codes", "end of codes", "nothing"]
 ONLY_CONTROLS = -1
+Allowed = tuple[int, int, tuple[int, ...]]
+"""The tokens that may be chosen: those that a text in a state goes on with, and how many more it may have; and control tokens."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,10 +58,10 @@ class Row:
             self.control.boi: "image", self.control.bov: "video", self.control.boa: "audio", self.control.sep: "text"
         }  # fmt: skip
         self.begin_of = {kind: token for token, kind in self.begins.items()}
-        self.stream = stream(request.seed, sample)
+        self.stream = Stream(request.seed, sample)
         self.slots: list[int] = []
         self.prompts: tuple[Prompt, ...] = ()
-        self.length = self.groups = 0
+        self.length = 0
         self.feeds: deque[Feed] = deque()
         self.predicts: Prediction = "token"
         self.following = None if request.kinds is None else deque(request.kinds)
@@ -66,11 +69,15 @@ class Row:
         self.segments: list[MadeSegment] = []
         self.log_likelihood = self.log_prob = 0.0
         self.end: End | None = None
+        self.words: list[int] | None = []
+        """What was fed since the prompt, as long as it is tokens alone."""
+        self.verified: tuple[Tensor, list[int]] | None = None
+        """Hidden states of the positions that the last step chose tokens at, and the tokens."""
         self.chosen_codes: tuple[Tensor, float, float] = torch.zeros(0, dtype=torch.long), 0.0, 0.0
 
     def start(self) -> None:
         """The prompts stand in the cache, with the begin token where it is not that of a sound."""
-        self.length = self.groups = len(self.prompts[0])
+        self.length = len(self.prompts[0])
         if self.following is None:
             return
         kind = self.following.popleft()
@@ -87,6 +94,10 @@ class Row:
         if feed.what == "token" and feed.token in (self.control.boi, self.control.bov):
             self.begin = self.length
         self.predicts = feed.predicts
+        if feed.what != "token":
+            self.words = None
+        elif self.words is not None:
+            self.words.append(feed.token)
         return feed
 
     def positions(self, feed: Feed) -> np.ndarray:
@@ -150,9 +161,19 @@ class Row:
         sampling = self.request.sampling_of(self.kind or "text")
         return at_frame(sampling, self.frame) if self.predicts == "bits" else sampling
 
-    def allowed(self) -> tuple[int, int, tuple[int, ...]]:
-        """The tokens that may be chosen: those that a text in a state goes on with, and how many more it may have; and control
-        tokens."""
+    def allowed(self, draft: Sequence[int] = ()) -> list[Allowed]:
+        """What may be chosen next, and behind each of the tokens of `draft`, which a row has that is in a text."""
+        found = [self._allowed()]
+        state = self.state if draft else WHOLE
+        for n, token in enumerate(draft, start=1):
+            state = int(self.states.after[state, token]) if state != BROKEN else BROKEN
+            left = self.limits.tokens - len(self.ids) - 1 - n
+            found.append(
+                (state, left, self._ends_of_text() if state == WHOLE else ()) if state != BROKEN and left >= 0 else found[0]
+            )
+        return found
+
+    def _allowed(self) -> Allowed:
         if self.kind == "video":
             return ONLY_CONTROLS, 0, (self.control.cont, self.control.eov)
         if self.kind == "text":
@@ -167,6 +188,11 @@ class Row:
         if self.following is None and len(self.segments) + 1 < self.limits.segments:
             return *self.begins, self.control.eos
         return (self.begin_of[self.following[0]] if self.following else self.control.eos,)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a text goes on."""
+        return self.end is None and self.kind == "text" and bool(self.ids) and self.feeds[0].predicts == "token"
 
     def take_token(self, token: int) -> None:
         if self.kind == "video":

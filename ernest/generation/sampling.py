@@ -3,6 +3,7 @@
 Shapes: R rows, each with a sampling and a stream of random numbers of its own.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -50,11 +51,30 @@ def at_frame(sampling: Sampling, frame: int) -> Sampling:
     return replace(sampling, temperature=sampling.first_frame_temperature)
 
 
-def stream(seed: int | tuple[int, ...], sample: int) -> np.random.Generator:
+class Stream:
     """The random numbers of one sample: a seed of any size, or several, and the number of the sample."""
-    seeds = seed if isinstance(seed, tuple) else (seed,)
-    spelled = ",".join(str(int(part)) for part in (*seeds, sample))
-    return np.random.default_rng(int.from_bytes(blake2b(spelled.encode(), digest_size=16).digest(), "little"))
+
+    def __init__(self, seed: int | tuple[int, ...], sample: int) -> None:
+        seeds = seed if isinstance(seed, tuple) else (seed,)
+        spelled = ",".join(str(int(part)) for part in (*seeds, sample))
+        self._rng = np.random.default_rng(int.from_bytes(blake2b(spelled.encode(), digest_size=16).digest(), "little"))
+        self._seen = np.zeros(0)
+
+    def random(self, shape: tuple[int, ...]) -> np.ndarray:
+        """The next numbers from [0, 1)."""
+        found = self.ahead(math.prod(shape)).reshape(shape)
+        self.skip(found.size)
+        return found
+
+    def ahead(self, count: int) -> np.ndarray:
+        """The next numbers, which come again."""
+        if len(self._seen) < count:
+            self._seen = np.concatenate([self._seen, self._rng.random(count - len(self._seen))])
+        return self._seen[:count]
+
+    def skip(self, count: int) -> None:
+        """Numbers that were seen have been used."""
+        self._seen = self._seen[count:]
 
 
 @dataclass(frozen=True)
@@ -62,12 +82,23 @@ class Draws:
     """How R rows choose: what their samplings say, `[R]` each, and the streams that they draw from."""
 
     samplings: Sequence[Sampling]
-    streams: Sequence[np.random.Generator]
+    streams: Sequence[Stream]
+    seen: np.ndarray | None = None
+    """Numbers `[R]` for choices of one number each, in place of the next of the streams."""
 
     @property
     def greedy(self) -> bool:
         """Whether no row draws at random."""
         return all(sampling.temperature == 0 for sampling in self.samplings)
+
+    def ahead(self, count: int) -> "Draws":
+        """Of `count` choices of each row, in order, whose numbers count as used once the streams skip them."""
+        seen = [
+            np.zeros(count) if sampling.temperature == 0 else stream.ahead(count)
+            for sampling, stream in zip(self.samplings, self.streams, strict=True)
+        ]
+        each = [n for n in range(len(self.samplings)) for _ in range(count)]
+        return Draws([self.samplings[n] for n in each], [self.streams[n] for n in each], np.concatenate(seen))
 
     def column(self, name: str, like: Tensor) -> Tensor:
         """A number of the samplings, to go with logits `[R, ...]`."""
@@ -76,6 +107,8 @@ class Draws:
 
     def uniform(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
         """Numbers from [0, 1), `[R, *shape]`; a greedy row leaves its stream alone."""
+        if self.seen is not None:
+            return torch.from_numpy(self.seen.reshape(-1, *shape)).to(device)
         drawn = [
             np.zeros(shape) if sampling.temperature == 0 else rng.random(shape)
             for sampling, rng in zip(self.samplings, self.streams, strict=True)

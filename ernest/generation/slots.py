@@ -1,7 +1,8 @@
 """Runs prompts and groups of rows through the trunk, each in its slots of the cache; equal prompts and beginnings run once."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -9,50 +10,70 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ernest.data.collate import collate
-from ernest.device import autocast
 from ernest.generation.prompts import Prompt, common_length
-from ernest.generation.row import Row
-from ernest.model.backbone import Routing
-from ernest.model.cache import Cache
+from ernest.model.cache import Cache, Places
+from ernest.model.decoding import CompiledBlocks, Hook, PlainBlocks, usable
 from ernest.model.network import Ernest
 from ernest.model.submodel import SubModel, SubModels, full, stack
 from ernest.sequence.mask import allowed
 from ernest.tokenizers.bundle import Tokenizers
 
-Hook = Callable[[int, Tensor], Tensor]
 SHARED_AT_LEAST = 32
 """Positions that two prompts must share, if not all but the last, before it pays to run the rest of one behind the other."""
 
 
-@dataclass(frozen=True)
-class Hidden:
-    """Hidden states `[B, n, width]` of the last group of some rows, and the experts `[layers, B, n, k]` that ran there. Row r
-    stands at `own[r]`, and its unconditioned twin at `free[r]`, or at `own[r]` again where it has none."""
+class Tenant(Protocol):
+    """Who stands in slots: its prompts, which share `length` positions, and what they were extended by."""
 
-    rows: list[Row]
+    prompts: tuple[Prompt, ...]
+    submodel: SubModel | None
+    slots: list[int]
+    length: int
+
+    def start(self) -> None:
+        """The prompts stand in the cache."""
+
+
+T = TypeVar("T", bound=Tenant)
+
+
+@dataclass(frozen=True)
+class Hidden(Generic[T]):
+    """Hidden states `[B, n, width]` of the last group of some rows, and the experts `[layers, B, n, k]` that ran there. Row r
+    stands at `own[r]`, and its unconditioned twin at `free[r]`, or at `own[r]` again where it has none. `drafts` are the tokens
+    behind the first one of each row that were fed before they were chosen."""
+
+    rows: list[T]
     states: Tensor
     experts: Tensor
     own: list[int]
     free: list[int]
+    drafts: list[list[int]] | None = None
 
 
-class Slots:
-    """The cache of an engine, and who stands in it: slots 0, 1, … without gaps."""
+class Slots(Generic[T]):
+    """A cache, and who stands in it: slots 0, 1, … without gaps."""
 
     def __init__(self, model: Ernest, tokenizers: Tokenizers, bf16: bool) -> None:
-        self.model, self.tokenizers, self.bf16 = model, tokenizers, bf16
+        self.model, self.tokenizers = model, tokenizers
         self.device = model.token_embedding.weight.device
-        self.cache = Cache(model.config, self.device, torch.bfloat16 if bf16 else torch.float32)
-        self.owners: list[Row] = []
+        self.owners: list[T] = []
+        if usable(model.backbone, model.config) and not bf16:
+            blocks = list(model.backbone.blocks)
+            self.trunk = CompiledBlocks(blocks, model.config, model.final_norm, model.audio.first_layer)
+        else:
+            self.trunk = PlainBlocks(model.trunk, bf16)
+        dtype = torch.bfloat16 if bf16 else torch.float32
+        self.cache = Cache(model.config, self.device, dtype, turns=isinstance(self.trunk, CompiledBlocks))
         self._stacked: dict[tuple[SubModel | None, ...], SubModels | None] = {}
 
     # -------------------------------------------------------------- rows come and go
 
-    def prefill(self, rows: Sequence[Row]) -> Hidden | None:
+    def prefill(self, rows: Sequence[T]) -> "Hidden[T] | None":
         """Takes rows in with their prompts, conditioned and unconditioned; hidden states of the last positions, None of none."""
         live = list(dict.fromkeys(self.owners))
         places: dict[tuple[SubModel | None, bytes], list[int]] = {}
-        leaders: list[tuple[Prompt, Row]] = []
+        leaders: list[tuple[Prompt, T]] = []
         for row in rows:
             for prompt in row.prompts:
                 key = row.submodel, prompt.key.tobytes()
@@ -62,6 +83,7 @@ class Slots:
                 row.slots.append(len(self.owners))
                 self.owners.append(row)
             row.start()
+        self.trunk.refresh()
         self.cache.reserve(len(self.owners), max(len(row.prompts[0]) for row in rows) + 1)
         slots = [shared[0] for shared in places.values()]
         number = {slot: n for n, shared in enumerate(places.values()) for slot in shared}
@@ -74,11 +96,9 @@ class Slots:
             return None
         return Hidden(asked, states, experts, [number[row.slots[0]] for row in asked], [number[row.slots[-1]] for row in asked])
 
-    def release(self, rows: Sequence[Row]) -> None:
+    def release(self, rows: Sequence[T]) -> None:
         """Rows leave; the last ones move into the gaps."""
         gone = {slot for row in rows for slot in row.slots}
-        for slot in gone:
-            self.cache.clear(slot)
         staying = len(self.owners) - len(gone)
         gaps = sorted(slot for slot in gone if slot < staying)
         movers = [slot for slot in range(staying, len(self.owners)) if slot not in gone]
@@ -87,8 +107,6 @@ class Slots:
             owner.slots[owner.slots.index(slot)] = gap
         if movers:
             self.cache.copy(movers, gaps, max(self.owners[gap].length for gap in gaps))
-            for slot in movers:
-                self.cache.clear(slot)
         del self.owners[staying:]
         for row in rows:
             row.slots = []
@@ -96,7 +114,7 @@ class Slots:
     # -------------------------------------------------------------- prompts
 
     def _run_leaders(
-        self, leaders: list[tuple[Prompt, Row]], slots: list[int], live: list[Row]
+        self, leaders: list[tuple[Prompt, T]], slots: list[int], live: list[T]
     ) -> tuple[Tensor | None, Tensor | None]:
         """Runs each of the different prompts once: those that begin like another one, behind the rest."""
         donors = _Donors()
@@ -126,7 +144,7 @@ class Slots:
     def _run_by_length(
         self,
         numbers: list[int],
-        leaders: list[tuple[Prompt, Row]],
+        leaders: list[tuple[Prompt, T]],
         slots: list[int],
         starts: list[int],
         states: dict[int, tuple[Tensor, Tensor]],
@@ -145,55 +163,65 @@ class Slots:
                 )
                 states.update(zip(together, found, strict=True))
 
-    def _run_prompts(self, leaders: list[tuple[Prompt, Row]], slots: list[int], starts: list[int]) -> list[tuple[Tensor, Tensor]]:
+    def _run_prompts(self, leaders: list[tuple[Prompt, T]], slots: list[int], starts: list[int]) -> list[tuple[Tensor, Tensor]]:
         """Hidden state `[1, width]` and experts `[layers, 1, k]` of each prompt's last position; runs what follows `starts`."""
-        counts = [len(prompt) - start for (prompt, _), start in zip(leaders, starts, strict=True)]
+        counts = np.array([len(prompt) - start for (prompt, _), start in zip(leaders, starts, strict=True)])
         tails = [[prompt.tail(start)] for (prompt, _), start in zip(leaders, starts, strict=True)]
-        batch = collate(tails, max(counts), self.tokenizers).to(self.device)
-        x = self.model.embed(batch)
+        batch = collate(tails, int(counts.max()), self.tokenizers)
+        valid = batch.valid
+        seen = allowed(batch.document, batch.group, batch.document, batch.group).sum(-1)  # groups rise: what is seen has no gaps
+        ends = (seen + torch.tensor(starts)[:, None])[valid].numpy()
+        places = Places(np.array(slots), np.array(starts), counts, ends)
+        x = self.model.embed(batch.to(self.device))[valid.to(self.device)]
         submodels = self._submodels([row.submodel for _, row in leaders])
-        hidden, experts = self._run(x, slots, starts, batch.document, batch.group, batch.position, submodels, _nothing)
-        return [(hidden[b, count - 1 :][:1], experts[:, b, count - 1 :][:, :1]) for b, count in enumerate(counts)]
+        hidden, experts = self._run(x, batch.position[valid].numpy(), places, submodels, None)
+        return [(hidden[n, None], experts[:, n, None]) for n in places.last.tolist()]
 
     # -------------------------------------------------------------- groups
 
-    def advance(self, rows: list[Row], x: Tensor, position: np.ndarray, hook: Callable[["Hidden"], Hook]) -> Hidden:
-        """The next `n` positions of rows, with inputs `x` `[rows, n, width]` and (t, h, w) `position` `[rows, n, 3]`; `hook` gets
-        the places of the rows and makes what comes after each layer."""
-        standing = sorted((slot, r) for r, row in enumerate(rows) for slot in row.slots)
-        slots, of = [slot for slot, _ in standing], [r for _, r in standing]
-        number = {slot: b for b, slot in enumerate(slots)}
-        places = Hidden(rows, x, x, [number[row.slots[0]] for row in rows], [number[row.slots[-1]] for row in rows])
-        twins = of != list(range(len(rows)))
-        index = torch.tensor(of, device=self.device)
-        starts = [rows[r].length for r in of]
-        group = torch.tensor([[rows[r].groups] for r in of], device=self.device).expand(-1, x.shape[1])
-        where = torch.from_numpy(position).to(self.device)
-        x, where = (x[index], where[index]) if twins else (x, where)
+    def advance(
+        self, rows: Sequence[T], x: Tensor, position: np.ndarray, hook: Callable[["Hidden[T]"], Hook | None], causal: bool = False
+    ) -> "Hidden[T]":
+        """The next group of rows, `n` positions each, with inputs `x` `[rows, n, width]` and (t, h, w) `position` `[rows, n, 3]`;
+        `hook` gets the places of the rows and makes what comes after each layer. Where `causal`, every position is a group."""
+        count = x.shape[1]
+        of, places = self._places(rows, np.full(len(rows), count), causal)
+        own = np.cumsum([0, *(len(row.slots) for row in rows)])
+        hidden = Hidden(list(rows), x, x, own[:-1].tolist(), (own[1:] - 1).tolist())
+        x, position = (x[of], position[of]) if len(of) > len(rows) else (x, position)
         submodels = self._submodels([rows[r].submodel for r in of])
-        document = torch.zeros_like(group)
-        hidden, experts = self._run(x, slots, starts, document, group, where, submodels, hook(places))
+        states, experts = self._run(x.flatten(0, 1), position.reshape(-1, 3), places, submodels, hook(hidden))
         for row in rows:
-            row.length, row.groups = row.length + x.shape[1], row.groups + 1
-        return Hidden(rows, hidden, experts, places.own, places.free)
+            row.length += count
+        return replace(hidden, states=states.unflatten(0, (-1, count)), experts=experts.unflatten(1, (-1, count)))
+
+    def catch_up(self, rows: Sequence[T], x: Tensor, counts: Sequence[int]) -> Tensor:
+        """The next tokens of rows without twins, `counts` of each, with inputs `x` `[tokens, width]`: hidden states of the last
+        ones."""
+        of, places = self._places(rows, np.array(counts), True)
+        position = places.table()[1][:, None].repeat(3, axis=1)
+        hidden, _ = self._run(x, position, places, self._submodels([rows[r].submodel for r in of]), None)
+        for row, count in zip(rows, counts, strict=True):
+            row.length += count
+        return hidden[places.last]
+
+    def _places(self, rows: Sequence[T], counts: np.ndarray, causal: bool) -> tuple[list[int], Places]:
+        """Where the next positions of rows go; of every slot, the number of its row."""
+        of = [r for r, row in enumerate(rows) for _ in row.slots]
+        counts, starts = counts[of], np.array([rows[r].length for r in of])
+        ends = (starts + counts).repeat(counts)
+        if causal:
+            ends = np.arange(counts.sum()) + (starts - counts.cumsum() + counts).repeat(counts) + 1
+        return of, Places(np.array([slot for row in rows for slot in row.slots]), starts, counts, ends)
 
     def _run(
-        self,
-        x: Tensor,
-        slots: list[int],
-        starts: list[int],
-        document: Tensor,
-        group: Tensor,
-        position: Tensor,
-        submodels: SubModels | None,
-        hook: Hook,
+        self, x: Tensor, position: np.ndarray, places: Places, submodels: SubModels | None, hook: Hook | None
     ) -> tuple[Tensor, Tensor]:
-        caches = self.cache.write(slots, starts, document.contiguous(), group.contiguous())
-        mask = allowed(document, group, *self.cache.seen(caches, len(slots)))
-        with autocast(x.device, self.bf16):
-            hidden, routed = self.model.trunk(x, position, mask, Routing(submodels), hook, caches)
-        missing = self.model.config.top_k - routed.expert_ids.shape[-1]
-        return hidden.float(), F.pad(routed.expert_ids, (0, missing), value=-1)
+        """Hidden states `[P, width]` and experts `[layers, P, k]` of the positions, row after row."""
+        self.cache.reserve(int(places.slots.max()) + 1, int((places.starts + places.counts).max()))
+        hidden, experts = self.trunk(x, position, places, self.cache, submodels, hook)
+        missing = self.model.config.top_k - experts.shape[-1]
+        return hidden, F.pad(experts, (0, missing), value=-1) if missing else experts
 
     def _submodels(self, submodels: list[SubModel | None]) -> SubModels | None:
         if not any(submodels):
@@ -225,7 +253,3 @@ class _Donors:
             if donor is not None and (shared := common_length(prompt, donor[0])):
                 return donor[1], shared
         return None
-
-
-def _nothing(layer: int, x: Tensor) -> Tensor:
-    return x

@@ -1,15 +1,42 @@
 """Keys and values of the positions that generation has passed, in slots that rows take, share and leave.
 
-Shapes: B rows, S positions, C columns of a slot, K key heads, d head width.
+Shapes: B rows, S positions, P positions of all rows together, C columns of a slot, K key heads, d head width.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ernest.config.recipe import ModelConfig
+
+COLUMNS = 32
+"""A slot has a multiple of so many columns. For kernels, keys of so many lie turned, `[d, COLUMNS]`, block after block."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where new positions of rows go: row b stands in `slots[b]`, and its `counts[b]` positions take the columns from `starts[b]`
+    on. Each sees the columns before its own of `ends` `[P]`, row after row: what came before it, and its group."""
+
+    slots: np.ndarray
+    starts: np.ndarray
+    counts: np.ndarray
+    ends: np.ndarray
+
+    @property
+    def last(self) -> np.ndarray:
+        """Of all positions, the last of each row."""
+        return self.counts.cumsum() - 1
+
+    def table(self) -> np.ndarray:
+        """Slot, column, end and row of every position, `[4, P]`."""
+        row = np.arange(len(self.slots)).repeat(self.counts)
+        first = self.counts.cumsum() - self.counts
+        column = np.arange(len(row)) + (self.starts - first)[row]
+        return np.stack([self.slots[row], column, self.ends, row])
 
 
 @dataclass(frozen=True)
@@ -39,66 +66,59 @@ class LayerCache:
 
 
 class Cache:
-    """All layers, and for every column its document (-1 is none) and its group, which the mask reads. It grows at need."""
+    """All layers `[layers, slots, K, C, d]`. It grows at need. Where it `turns` keys, kernels keep them in blocks."""
 
-    def __init__(self, config: ModelConfig, device: torch.device, dtype: torch.dtype, slots: int = 1, columns: int = 64) -> None:
-        shape = config.layers, slots, config.kv_heads, columns, config.head_dim
+    def __init__(
+        self,
+        config: ModelConfig,
+        device: torch.device,
+        dtype: torch.dtype,
+        turns: bool = False,
+        slots: int = 1,
+        columns: int = 64,
+    ) -> None:
+        shape = config.layers, slots, config.kv_heads, -(-columns // COLUMNS) * COLUMNS, config.head_dim
+        self.grain = COLUMNS if turns else 1
         self.keys = torch.zeros(shape, device=device, dtype=dtype)
         self.values = torch.zeros_like(self.keys)
-        self.document = torch.full((slots, columns), -1, device=device)
-        self.group = torch.zeros_like(self.document)
 
     @property
     def size(self) -> tuple[int, int]:
         """Slots, and columns of each."""
-        slots, columns = self.document.shape
-        return slots, columns
+        return self.keys.shape[1], self.keys.shape[3]
 
     def reserve(self, slots: int, columns: int) -> None:
         """Makes room; what is there stays. Doubles, so that growing costs little in all."""
         old = self.size
         if slots <= old[0] and columns <= old[1]:
             return
-        new = tuple(have if want <= have else max(want, 2 * have) for want, have in zip((slots, columns), old, strict=True))
-        for name, fill in (("keys", 0), ("values", 0), ("document", -1), ("group", 0)):
+        many, wide = (have if want <= have else max(want, 2 * have) for want, have in zip((slots, columns), old, strict=True))
+        for name in ("keys", "values"):
             part = getattr(self, name)
-            slots_at, columns_at = (0, 1) if name in ("document", "group") else (1, 3)
-            shape = list(part.shape)
-            shape[slots_at], shape[columns_at] = new
-            larger = part.new_full(shape, fill)
-            larger.narrow(slots_at, 0, old[0]).narrow(columns_at, 0, old[1]).copy_(part)
+            larger = part.new_zeros(part.shape[0], many, part.shape[2], -(-wide // COLUMNS) * COLUMNS, part.shape[4])
+            larger[:, : old[0], :, : old[1]] = part
             setattr(self, name, larger)
 
     def copy(self, sources: Sequence[int], targets: Sequence[int], columns: int) -> None:
-        """The first `columns` columns of slots, to others."""
-        source, target = (torch.tensor(slots, device=self.group.device) for slots in (sources, targets))
+        """The first `columns` columns of slots, to others; whole blocks where there are any."""
+        source, target = (torch.tensor(slots, device=self.keys.device) for slots in (sources, targets))
+        columns = -(-columns // self.grain) * self.grain
         for part in (self.keys, self.values):
             part[:, target, :, :columns] = part[:, source, :, :columns]
-        for part in (self.document, self.group):
-            part[target, :columns] = part[source, :columns]
 
-    def clear(self, slot: int) -> None:
-        """Forgets a slot."""
-        self.document[slot] = -1
-
-    def write(self, slots: Sequence[int], starts: Sequence[int], document: Tensor, group: Tensor) -> list[LayerCache]:
-        """Notes what new positions `[B, S]` of slots are, each row from its own start on; the caches for the layers."""
-        rows, count = document.shape
-        end = max(starts) + count
-        self.reserve(max(slots) + 1, end)
-        device = document.device
-        slot, start = torch.tensor(slots, device=device), torch.tensor(starts, device=device)
+    def layers(self, places: Places) -> tuple[list[LayerCache], Tensor]:
+        """The caches for the layers of a rectangle of positions `[B, S]`, as many as the longest row has, and the mask
+        `[B, S, columns]`: what a row lacks to the rectangle is written behind its end, and overwritten later."""
+        count, device = int(places.counts.max()), self.keys.device
+        end = int(places.starts.max()) + count
+        self.reserve(int(places.slots.max()) + 1, end)
+        rows, kv_heads, columns = len(places.slots), self.keys.shape[2], self.size[1]
+        slot, start = torch.from_numpy(places.slots).to(device), torch.from_numpy(places.starts).to(device)
         column = start[:, None] + torch.arange(count, device=device)
-        flat = (slot[:, None] * self.size[1] + column).flatten()
-        self.document.flatten().index_copy_(0, flat, document.flatten())
-        self.group.flatten().index_copy_(0, flat, group.flatten())
-        heads = slot[:, None] * self.keys.shape[2] + torch.arange(self.keys.shape[2], device=device)
-        index = heads[:, :, None] * self.size[1] + column[:, None]
-        picked = None if list(slots) == list(range(rows)) else slot
-        return [LayerCache(k, v, picked, index, end) for k, v in zip(self.keys, self.values, strict=True)]
-
-    def seen(self, caches: Sequence[LayerCache], rows: int) -> tuple[Tensor, Tensor]:
-        """Document and group `[B, end]` of the columns that the rows see."""
-        slots, end = caches[0].slots, caches[0].end
-        document, group = self.document[:, :end], self.group[:, :end]
-        return (document[:rows], group[:rows]) if slots is None else (document[slots], group[slots])
+        head = slot[:, None] * kv_heads + torch.arange(kv_heads, device=device)
+        index = head[:, :, None] * columns + column[:, None]
+        picked = None if np.array_equal(places.slots, np.arange(rows)) else slot
+        seen = np.ones((rows, count), np.int64)
+        seen[np.arange(count) < places.counts[:, None]] = places.ends
+        mask = torch.arange(end, device=device) < torch.from_numpy(seen).to(device)[..., None]
+        return [LayerCache(k, v, picked, index, end) for k, v in zip(self.keys, self.values, strict=True)], mask

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from ernest.config.recipe import ModelConfig
 from ernest.model.attention import visible
 from ernest.model.backbone import Block, Routing
+from ernest.model.cache import LayerCache
+from ernest.model.experts import RouterOutput
 from ernest.model.norm import RMSNorm
 from ernest.sequence.batch import Codes, MTPTargets
 from ernest.sequence.bucketing import BucketedLinear
@@ -69,7 +71,8 @@ class MTPHead(nn.Module):
         self.norm_hidden = RMSNorm(config.width, config.norm_eps)
         self.norm_token = RMSNorm(config.width, config.norm_eps)
         self.projection = nn.Linear(2 * config.width, config.width, bias=False)
-        self.block = Block(replace(config, experts=1, top_k=1, expert_width=2 * config.expert_width))
+        self.sizes = replace(config, layers=1, experts=1, top_k=1, expert_width=2 * config.expert_width)
+        self.block = Block(self.sizes)
 
     def forward(
         self, hidden: Tensor, embedded: Tensor, document: Tensor, group: Tensor, position: Tensor, mtp: MTPTargets
@@ -81,7 +84,25 @@ class MTPHead(nn.Module):
         group = take(group)
         position = position.gather(1, index[..., None].expand(-1, -1, 3))
         read = hidden.gather(1, index[..., None].expand(-1, -1, hidden.shape[-1]))
-        x = self.projection(torch.cat([self.norm_hidden(read), self.norm_token(embedded).to(read.dtype)], dim=-1))
+        x = self.join(read, embedded)
         angles = rotary_angles(position, self.config.head_dim, self.config.rope_base)
         mask = visible(document, group)
         return self.block(x, angles, mask, 0, Routing())[0]
+
+    def join(self, hidden: Tensor, embedded: Tensor) -> Tensor:
+        """What the block reads: a position's hidden state beside the token that follows it, `[..., width]` each."""
+        return self.projection(torch.cat([self.norm_hidden(hidden), self.norm_token(embedded).to(hidden.dtype)], dim=-1))
+
+    def run(
+        self,
+        x: Tensor,
+        position: Tensor,
+        mask: Tensor,
+        routing: Routing,
+        after_layer: Callable[[int, Tensor], Tensor],
+        caches: list[LayerCache],
+    ) -> tuple[Tensor, RouterOutput]:
+        """The block on what was joined, with a cache: the arguments and results of `Ernest.trunk`."""
+        angles = rotary_angles(position, self.sizes.head_dim, self.sizes.rope_base)
+        x, router_output = self.block(x, angles, mask, 0, routing, caches[0])
+        return after_layer(0, x), replace(router_output, expert_ids=router_output.expert_ids[None])

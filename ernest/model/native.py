@@ -5,6 +5,8 @@ compute in float32, whatever the type of what they read, in one thread and in on
 """
 
 import ctypes
+import time
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -12,8 +14,9 @@ import torch
 from torch import Tensor
 
 from ernest.lcnet.native import build
+from ernest.lcnet.native.prebuild import instruction_sets
 
-SOURCE = Path(__file__).with_name("source") / "training.cpp"
+SOURCES = {name: Path(__file__).with_name("source") / f"{name}.cpp" for name in ("training", "decoding")}
 BLOCK = 16
 """Widths that kernels of experts take are multiples of it."""
 
@@ -21,11 +24,26 @@ BLOCK = 16
 @cache
 def _library() -> ctypes.CDLL | None:
     try:
-        loaded = build.library(build.available()[0], str(SOURCE))
+        loaded = build.library(build.available()[0], str(SOURCES["training"]))
     except build.BuildError:
         return None
     loaded.spans.restype = ctypes.c_int64
     return loaded
+
+
+def prebuild(everywhere: bool = False, directory: Path | None = None) -> Iterator[tuple[Path, str, float]]:
+    """Compiles all kernels of the model ahead, for this processor or `everywhere`: for every one of its kind. Yields each
+    library, what it is for (`amx training`) and seconds.
+
+    Into `directory`, by default the environment's own. Raises BuildError without a compiler, and OSError where the directory
+    cannot be written.
+    """
+    directory = build.environment_directory() if directory is None else directory
+    for name, present in instruction_sets(everywhere):
+        for purpose, source in SOURCES.items():
+            begun = time.monotonic()
+            path = build.build(build.flags(name, present), str(source), directory)
+            yield path, f"{name} {purpose}", time.monotonic() - begun
 
 
 def usable(*tensors: Tensor) -> bool:

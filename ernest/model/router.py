@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ernest.device import autocast
+from ernest.model import native
 
 
 class Router(nn.Module):
@@ -83,6 +84,10 @@ def count_load(gate_Tk: Tensor, expert_Tk: Tensor, valid_T: Tensor, experts: int
 def largest(score_TN: Tensor, k: int) -> Tensor:
     """Indices `[T, k]` of the k largest scores of every row, the largest first: for a small k, k maxima are faster than a
     sort."""
+    if native.usable(score_TN) and score_TN.dtype == torch.float32:
+        index_Tk = torch.empty(len(score_TN), k, dtype=torch.long)
+        native.call("largest", *score_TN.shape, k, score_TN.contiguous(), index_Tk)
+        return index_Tk
     columns = []
     for _ in range(k):
         columns.append(score_TN.max(dim=-1, keepdim=True).indices)

@@ -188,7 +188,8 @@ def entropy(usage: Mapping[str, np.ndarray], load: np.ndarray | None = None) -> 
 
 
 def stages(parts: Sequence[StageTime]) -> str:
-    """A chart of the stages' times: a bar by the clock for each, and a fainter one of processor time behind it."""
+    """A chart of the stages' times: a bar by the clock for each, and a fainter one of processor time behind it. Stages within
+    another have fainter names."""
 
     def draw(axes: "Axes") -> None:
         heights = np.arange(len(parts))
@@ -199,6 +200,8 @@ def stages(parts: Sequence[StageTime]) -> str:
             end = (max(part.wall, part.cpu), y)
             axes.annotate(f"{part.wall:,.0f} / {part.cpu:,.0f}", end, (5, 0), textcoords="offset points", va="center")
         axes.set_yticks(heights, [part.name for part in parts])
+        for label, part in zip(axes.get_yticklabels(), parts, strict=True):
+            label.set_alpha(0.6 if part.within else 1.0)
         axes.set_xlim(0, widest * 1.3)
         axes.invert_yaxis()
         axes.grid(False, axis="y")

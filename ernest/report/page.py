@@ -23,6 +23,11 @@ UNDERSTOOD = {
     "video described": ("Video watched", "A held-out video, and what the model says happens."),
     "text": ("Text alone", "Questions with exact answers, and text that is continued."),
 }
+OWN_READ = {"read": ("Your files, read", "Held-out files, and what the model says of each.")}
+OWN_MADE = {
+    "drawn": ("Drawn from what is given", "For texts of held-out records; nothing judges these but your eyes."),
+    "spoken": ("Sounds from what is given", "For texts of held-out records; nothing judges these but your ears."),
+}
 UNTRAINED = {"untrained": ("Directions never trained", "No record ever joined these kinds; what comes out is shown as it is.")}
 
 
@@ -33,12 +38,13 @@ def write_report(path: Path, findings: Findings) -> None:
 
 def page(findings: Findings) -> str:
     """The report as HTML text. A section that has nothing to show is left out."""
-    known = {**GENERATED_KINDS, **UNDERSTOOD, **UNTRAINED}
+    made, understood = GENERATED_KINDS | OWN_MADE, UNDERSTOOD | OWN_READ
+    known = {**made, **understood, **UNTRAINED}
     others = {s.kind: (s.kind.capitalize(), "") for s in findings.samples if s.kind not in known}
     sections = {
         "Scores": _scores(findings),
-        "What it makes": _gallery(findings.samples, GENERATED_KINDS),
-        "What it understands": _gallery(findings.samples, UNDERSTOOD),
+        "What it makes": _gallery(findings.samples, made),
+        "What it understands": _gallery(findings.samples, understood),
         "Beyond training": _gallery(findings.samples, UNTRAINED | others),
         "How it learned": _learning(findings),
         "One training, many sizes": _sizes(findings),
@@ -61,7 +67,7 @@ def page(findings: Findings) -> str:
 
 def _summary(findings: Findings) -> str:
     parts = [f"{tables.headline(findings).capitalize()}, on records held out from training."]
-    wall = sum(stage.wall for stage in findings.stages)
+    wall = sum(stage.wall for stage in findings.stages if not stage.within)
     if wall:
         threads = f"{findings.threads} processor{'s' if findings.threads > 1 else ''}"
         parts.append(f"Everything below was made, trained and measured in {_duration(wall)} on {threads}.")

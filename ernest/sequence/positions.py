@@ -10,12 +10,17 @@ def rotary_angles(position: Tensor, head_dim: int, base: float) -> tuple[Tensor,
     Pair i turns with base^(-2i/head_dim) times one coordinate of (t, h, w): h and w alternate from the high frequencies, t
     takes the lowest 10 of every 32 pairs. Where t = h = w this is the ordinary rotary embedding.
     """
-    pairs = head_dim // 2
-    temporal = round(pairs * 10 / 32)
-    axis = torch.tensor([1 + i % 2 for i in range(pairs - temporal)] + [0] * temporal, device=position.device)
-    frequency = base ** (-torch.arange(pairs, dtype=torch.float64, device=position.device) / pairs)
+    axis, frequency = (part.to(position.device) for part in pair_frequencies(head_dim, base))
     angle = position.double()[..., axis] * frequency
     return angle.cos().float(), angle.sin().float()
+
+
+def pair_frequencies(head_dim: int, base: float) -> tuple[Tensor, Tensor]:
+    """The coordinate that each pair turns with, and how fast, `[head_dim / 2]` each."""
+    pairs = head_dim // 2
+    temporal = round(pairs * 10 / 32)
+    axis = torch.tensor([1 + i % 2 for i in range(pairs - temporal)] + [0] * temporal)
+    return axis, base ** (-torch.arange(pairs, dtype=torch.float64) / pairs)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

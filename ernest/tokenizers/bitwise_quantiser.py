@@ -69,19 +69,25 @@ class MultiScaleBits(nn.Module):
 
     def down(self, x: Tensor, k: int) -> Tensor:
         """Area average of `[N, bits, height, width]` to the size of scale `k`."""
+        if x.shape[2:] == self.sizes[k]:
+            return x
         return F.adaptive_avg_pool2d(x, self.sizes[k])
 
-    def up(self, q: Tensor, k: int) -> Tensor:
+    def up(self, q: Tensor, k: int, alone: Tensor | None = None) -> Tensor:
         """The contribution of directions `[N, bits, h, w]` of scale `k` to the sum, at the finest size."""
         if self.sizes[k] != self.sizes[-1]:
             q = F.interpolate(q, self.sizes[-1], mode="bicubic", align_corners=False)
-        return (q + self.refine[k](q)) * self.gain[k]
+        refined = self.refine[k](q)
+        if alone is not None:
+            weight, bias = self.refine[k].weight, self.refine[k].bias
+            refined[alone] = torch.ops.aten.thnn_conv2d(q[alone], weight, [3, 3], bias, [1, 1], [1, 1])
+        return (q + refined) * self.gain[k]
 
-    def lookup(self, bits: Tensor, k: int) -> Tensor:
+    def lookup(self, bits: Tensor, k: int, alone: Tensor | None = None) -> Tensor:
         """The contribution of bits `[N, h*w, bits]` of scale `k` to the sum: `[N, bits, height, width]`."""
         height, width = self.sizes[k]
         signs = (bits.to(self.gain.dtype) * 2 - 1) / math.sqrt(self.bits)
-        return self.up(signs.transpose(1, 2).unflatten(2, (height, width)), k)
+        return self.up(signs.transpose(1, 2).unflatten(2, (height, width)), k, alone)
 
     def forward(self, latent: Tensor, bit_flip_rate: float = 0.0, generator: torch.Generator | None = None) -> QuantiserOutput:
         """The residual loop of ERNIE 5.0 §2.2.1 with straight-through gradients, for `[N, bits, height, width]`.
@@ -100,26 +106,31 @@ class MultiScaleBits(nn.Module):
             coarse, total = total, total + self.up(cell + (q - cell).detach(), k)
         return QuantiserOutput(total, coarse, entropy / len(self.sizes), commitment / len(self.sizes))
 
+    def draw_flips(self, rates: Tensor, generator: torch.Generator) -> Tensor:
+        """Bool `[N, cells, bits]`: which bits of N frames are turned over, each with the probability `rates` `[N, scales]` of its
+        frame and scale. Draws scale by scale."""
+        frames = len(rates)
+        cells = [height * width for height, width in self.sizes]
+        draws = torch.rand(frames * self.cells * self.bits, generator=generator, device=rates.device)
+        parts = draws.split([frames * count * self.bits for count in cells])
+        turned = [part.view(frames, -1, self.bits) < rates[:, k, None, None] for k, part in enumerate(parts)]
+        return torch.cat(turned, 1)
+
     @torch.no_grad()
-    def history(
-        self, latent: Tensor, bit_flip_rate: Tensor | None = None, generator: torch.Generator | None = None
-    ) -> BitHistory:
+    def history(self, latent: Tensor, flips: Tensor | None = None, alone: Tensor | None = None) -> BitHistory:
         """The history that teaches a model to go on from its own mistakes.
 
-        With `bit_flip_rate` `[N, scales]`, every bit of a frame's scale is turned over with that probability before it enters the
-        sum, so that later scales are asked to mend the sum as it is; the bits of the scale itself stay the true ones.
+        Bits of `flips` `[N, cells, bits]` are turned over before they enter the sum, so that later scales are asked to mend the
+        sum as it is; the bits of the scale itself stay the true ones. Frames numbered in `alone` get, to the last bit, what each
+        gets in a call of its own in one thread: PyTorch convolves one image in another order of sums than two.
         """
-        if bit_flip_rate is not None and generator is None:
-            raise ValueError("bit_flip_rate: needs a generator to draw from")
         inputs, targets, total = [], [], torch.zeros_like(latent)
+        turned = None if flips is None else flips.split([height * width for height, width in self.sizes], dim=1)
         for k in range(len(self.sizes)):
             inputs.append(self.down(total, k).flatten(2).transpose(1, 2))
             bits = self.down(latent - total, k).flatten(2).transpose(1, 2) > 0
             targets.append(bits)
-            if bit_flip_rate is not None:
-                draws = torch.rand(bits.shape, generator=generator, device=bits.device)
-                bits = bits ^ (draws < bit_flip_rate[:, k, None, None])
-            total = total + self.lookup(bits, k)
+            total = total + self.lookup(bits if turned is None else bits ^ turned[k].contiguous(), k, alone)
         return BitHistory(torch.cat(inputs, 1), torch.cat(targets, 1), total)
 
     def sum(self, bits: Tensor, scales: int | None = None) -> Tensor:

@@ -8,7 +8,7 @@ Ids are laid out as control tokens, then the 256 byte values, then one id for ev
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import pairwise, repeat
+from itertools import chain, pairwise, repeat
 from pathlib import Path
 from typing import Self
 
@@ -26,7 +26,7 @@ _MARKS = r"!-/:-@\[-`{-~\u00a1-\u00bf\u2010-\u2027\u3000-\u303f\uff01-\uff0f\uff
 _WORDS = re.compile(rf" ?[^\s\d{_MARKS}]{{1,{_LONGEST_WORD}}}| ?\d| ?[{_MARKS}]{{1,{_LONGEST_WORD}}}|\s")
 # Thai, Lao, Burmese, Khmer, kana and Han (with the planes of rare characters): scripts that are written without spaces.
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]+")
-_CACHED_WORDS = 1 << 16
+_CACHED_WORDS = _CACHED_CHOICES = 1 << 16
 _LETTERS = 0x4E00
 
 
@@ -62,7 +62,9 @@ class TextTokenizer:
             self._rank.setdefault(pair, rank)
             self._merged.append(ids[piece])
         self.pieces = tuple(pieces)
-        self._cache: dict[str, list[int]] = {}
+        self._cache: dict[str, tuple[int, ...]] = {}
+        self._words: dict[str, _Choice | tuple[int, ...]] = {}
+        self._choices = 0
 
     @property
     def vocab_size(self) -> int:
@@ -106,16 +108,16 @@ class TextTokenizer:
             raise ValueError("dropout draws at random: give rng, a numpy.random.Generator")
         ids: list[int] = []
         if rng is not None and dropout:
-            chances = _uniform(rng)
+            made = _made(rng, dropout)
             for word in split_words(text):
-                ids += self._merge(word, dropout, chances)
+                ids += self._merge(word, made)
             return ids
         for word in split_words(text):
             known = self._cache.get(word)
             if known is None:
                 if len(self._cache) >= _CACHED_WORDS:
                     self._cache.clear()
-                known = self._cache[word] = self._merge(word, 0.0, repeat(1.0))
+                known = self._cache[word] = self._merge(word, repeat(1))
             ids += known
         return ids
 
@@ -145,24 +147,64 @@ class TextTokenizer:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{path} is not a text tokenizer, or damaged: {error}") from error
 
-    def _merge(self, word: str, dropout: float, chances: Iterator[float]) -> list[int]:
-        """Merge the bytes of one word, the earliest learnt pair first, until no pair is left or all are refused."""
-        parts = [FIRST_BYTE + value for value in _to_bytes(word)]
-        rank, merged = self._rank, self._merged
-        ranks = [rank.get(pair, -1) for pair in pairwise(parts)]
+    def _merge(self, word: str, made: Iterator[int]) -> tuple[int, ...]:
+        """Merge the bytes of one word, the earliest learnt pair first, until no pair is left or all are refused: `made` says of
+        one possible merge after the other whether it is made (1) or refused (0)."""
+        at = self._words.get(word)
+        if at is None:
+            if self._choices >= _CACHED_CHOICES:
+                self._words.clear()
+                self._choices = 0
+            parts = tuple(FIRST_BYTE + value for value in _to_bytes(word))
+            at = self._words[word] = self.next_choice(parts, self._ranks(parts))
+        while isinstance(at, _Choice):
+            for taken in made:
+                at = at[taken] or at.follow(taken, self)
+                if isinstance(at, tuple):
+                    return at
+        return at
+
+    def next_choice(
+        self, parts: tuple[int, ...], ranks: tuple[int, ...], start: int = 0, best: int | None = None, where: int = -1
+    ) -> "_Choice | tuple[int, ...]":
+        """The next merge of `parts` that a chance decides, from pair `start` on, where pair `where` of rank `best` is chosen so
+        far; or the parts, where none is left."""
         while True:
-            best, where = len(merged), -1
-            for index, order in enumerate(ranks):
-                if 0 <= order < best and (dropout == 0.0 or next(chances) >= dropout):
-                    best, where = order, index
+            limit = len(self._merged) if best is None else best
+            for pair in range(start, len(ranks)):
+                if 0 <= ranks[pair] < limit:
+                    self._choices += 1
+                    return _Choice(parts, ranks, pair, limit, where)
             if where < 0:
                 return parts
-            parts[where : where + 2] = [merged[best]]
-            del ranks[where]
-            if where < len(ranks):
-                ranks[where] = rank.get((parts[where], parts[where + 1]), -1)
-            if where > 0:
-                ranks[where - 1] = rank.get((parts[where - 1], parts[where]), -1)
+            parts = (*parts[:where], self._merged[limit], *parts[where + 2 :])
+            ranks, start, best, where = self._ranks(parts), 0, None, -1
+
+    def _ranks(self, parts: Sequence[int]) -> tuple[int, ...]:
+        """The rank of the merge of each pair of neighbours, -1 where there is none."""
+        return tuple(self._rank.get(pair, -1) for pair in pairwise(parts))
+
+
+class _Choice(list["_Choice | tuple[int, ...] | None"]):
+    """A point in the merging of a word at which a merge is refused or made; the two items are what comes then, worked out once:
+    few words make up a text, and few of their ways of being cut come often."""
+
+    __slots__ = ("best", "pair", "parts", "ranks", "where")
+
+    def __init__(self, parts: tuple[int, ...], ranks: tuple[int, ...], pair: int, best: int, where: int) -> None:
+        super().__init__((None, None))
+        self.parts, self.ranks, self.pair, self.best, self.where = parts, ranks, pair, best, where
+
+    def follow(self, taken: int, tokenizer: TextTokenizer) -> "_Choice | tuple[int, ...]":
+        """What comes when the merge of `pair` is made, or refused."""
+        best, where = (self.ranks[self.pair], self.pair) if taken else (self.best, self.where)
+        following = self[taken] = tokenizer.next_choice(self.parts, self.ranks, self.pair + 1, best, where)
+        return following
+
+
+def is_unspaced(phrase: str) -> bool:
+    """Whether a phrase is wholly of scripts that are written without spaces."""
+    return _UNSPACED.fullmatch(phrase) is not None
 
 
 def split_words(text: str) -> list[str]:
@@ -177,10 +219,10 @@ def _to_bytes(text: str) -> bytes:
         raise ValueError(f"the text is not Unicode: half a surrogate pair at character {error.start} of {text!r}") from error
 
 
-def _uniform(rng: np.random.Generator) -> Iterator[float]:
-    """Draws from [0, 1), made in blocks: one call of numpy for each would cost more than the merging."""
-    while True:
-        yield from rng.random(512).tolist()
+def _made(rng: np.random.Generator, dropout: float) -> Iterator[int]:
+    """Whether one merge after the other is made: 0 with the probability `dropout`, else 1. Drawn in blocks: one call of numpy for
+    each would cost more than the merging."""
+    return chain.from_iterable((rng.random(512) >= dropout).tobytes() for _ in repeat(None))
 
 
 def _learn_merges(texts: Iterable[str], count: int) -> list[tuple[bytes, bytes, int]]:
@@ -213,4 +255,4 @@ def _is_phrase(piece: bytes, offset: int, segment: Callable[[str], Sequence[str]
     """Whether the whole characters of the token are a phrase, in a script without spaces, that the segmenter splits."""
     characters = piece[offset : len(piece) - (len(piece) - offset) % 2]
     text = characters.decode("utf-16-be", errors="replace").strip()
-    return _UNSPACED.fullmatch(text) is not None and len(segment(text)) > 1
+    return is_unspaced(text) and len(segment(text)) > 1

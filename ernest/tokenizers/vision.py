@@ -89,8 +89,16 @@ class VisionTokenizer(nn.Module):
 
         This is the CNN path of understanding (ERNIE 5.0 §2.2.2): the fine stage, and the coarse stage brought to its grid.
         """
+        return self.join(*self.stages(frames))
+
+    def stages(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """The fine stage `[N, width, *grid]` and the coarse one, half as many rows and columns of twice the channels."""
         fine = self.encoder.stem(frames * 2 - 1)
-        return torch.cat([fine, F.interpolate(self.encoder.down(fine), scale_factor=2.0)], 1)
+        return fine, self.encoder.down(fine)
+
+    def join(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        """The stages as `features` has them."""
+        return torch.cat([fine, F.interpolate(coarse, scale_factor=2.0)], 1)
 
     def encode(self, frames: Tensor) -> Tensor:
         """The latent that is quantised: `[N, bits, size / 8, size / 8]`."""

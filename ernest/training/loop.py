@@ -11,13 +11,14 @@ import torch
 from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import Recipe
 from ernest.data.collate import collate
+from ernest.data.features import FeatureCache
 from ernest.data.sampler import plan
 from ernest.data.store import ExampleStore
 from ernest.device import count_processors, supports_bf16
 from ernest.model.network import Ernest
 from ernest.model.submodel import SubModels, draw, full, stack
 from ernest.sequence.batch import Batch
-from ernest.storage import append_line, fingerprint, write_text
+from ernest.storage import append_line, fingerprint, load_tensors, write_text
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.ahead import run_ahead
 from ernest.training.loss import LossBalancer
@@ -39,8 +40,11 @@ def train(
     rank: int = 0,
     world: int = 1,
     on_step: OnStep | None = None,
+    begin_with: Path | None = None,
 ) -> Ernest:
     """Trains to the recipe's last step, going on from the newest state in `run`; every process returns the same network.
+
+    `begin_with` is a file of weights; without it they are drawn at random.
 
     A step is a function of (seed, step) and of the state before it, so a run that was cut and resumed gives bitwise the losses
     of the unbroken one, and `world` processes give those of one up to rounding. Where processors are left over, the next step's
@@ -49,6 +53,8 @@ def train(
     config, sequence = recipe.training, recipe.sequence
     torch.manual_seed(recipe.seed)
     model = Ernest(recipe.model, tokenizer_spec(tokenizers)).train()
+    if begin_with is not None:
+        model.load_state_dict(load_tensors(begin_with))
     optimizer = make_optimizer(model, config)
     origin = _fingerprint(recipe, store, tokenizers)
     progress = load_progress(run, model, optimizer, origin) or TrainerState(0, {}, origin)
@@ -57,11 +63,13 @@ def train(
     weights = recipe.weights(store.tasks)
     log = _cut_log(run, progress.step) if rank == 0 else None
 
+    features = FeatureCache(tokenizers.vision)
+
     def make(number: int) -> tuple[Batch, SubModels | None]:
         packed = plan(store, weights, tokenizers, sequence, recipe.seed, number, rank, world)
         rows = list(zip(range(rank, sequence.rows, world), packed, strict=True))
         seeds = [int(np.random.default_rng((recipe.seed, number, 1, row)).integers(2**62)) for row, _ in rows]
-        batch = collate([row for _, row in rows], sequence.length, tokenizers, sequence.bit_flip_rate, seeds)
+        batch = collate([row for _, row in rows], sequence.length, tokenizers, sequence.bit_flip_rate, seeds, features)
         return batch, _draw(recipe, tokenizers, number, [row for row, _ in rows])
 
     steps = range(progress.step, config.steps)

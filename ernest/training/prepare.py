@@ -1,60 +1,153 @@
 """From a user's own records to what training reads: files decoded once, tokenizers, examples; then the training itself."""
 
-from collections import Counter
+import itertools
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 from rich.progress import Progress
 
-from ernest.config.media import MediaSpec
 from ernest.config.recipe import Recipe
 from ernest.data.decoded import Check, DecodedRecords
 from ernest.data.examples import encode, outline
+from ernest.data.held_out import few_of_each_task
 from ernest.data.layout import lay_out_example
 from ernest.data.records import LINES, RecordFolder
 from ernest.data.store import ExampleStore
 from ernest.fit import Progress as Report
+from ernest.fit import no_progress
 from ernest.sequence.record import Record
 from ernest.storage import own_folder, remove_files, write_folder
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
+from ernest.tokenizers.training.words import word_targets
+from ernest.training.estimate import Estimate, estimate_run, time_steps
+from ernest.training.group import follow, is_follower
 from ernest.training.monitor import stage_bar
 from ernest.training.pretrain import train_model
-from ernest.training.run_settings import RUN_FILE, check_run
-from ernest.training.tokenizers import UNKNOWN, LabelledFrames, audio_tokenizer, check_network, text_tokenizer, vision_tokenizer
+from ernest.training.run_settings import JUDGED_BY, RUN_FILE, START, check_run
+from ernest.training.tokenizers import ShownFrames, audio_tokenizer, check_network, label_words, text_tokenizer, vision_tokenizer
+
+TOLD_FROM = 100
+"""Steps of a training from which on its cost is told: a shorter one is over as soon."""
 
 
-def train_on_records(records: RecordFolder, out: Path, recipe: Recipe, checkpoint: Path | None) -> Path:
+def train_on_records(
+    records: RecordFolder,
+    out: Path,
+    recipe: Recipe,
+    checkpoint: Path | None,
+    held_out: RecordFolder | None = None,
+    go_on: bool = False,
+) -> Path:
     """Trains tokenizers, unless `checkpoint` brings them, and a model on `records`; returns the new checkpoint.
+
+    With `go_on` the model starts from the weights of `checkpoint`, whose sizes the recipe must have. Examples of the records
+    `held_out`, as many as are scored, are kept in the run, so that it can be judged without the data.
 
     Raises ValueError for records or an `out` that cannot be used, or a recipe that does not suit the records, before any long
     work.
     """
-    settings = check_run(records, out, recipe, checkpoint)
+    if is_follower():
+        follow(out)
+    settings = check_run(records, out, recipe, checkpoint, held_out, go_on)
     with own_folder(out):
         if not (out / "examples/own").is_dir():
-            prepare(records, out, recipe, checkpoint, settings)
+            prepare(records, out, recipe, checkpoint, settings, held_out, go_on)
         return train_model(out, recipe)
 
 
-def prepare(records: RecordFolder, out: Path, recipe: Recipe, checkpoint: Path | None, settings: str) -> None:
+def prepare_records(
+    records: RecordFolder,
+    out: Path,
+    recipe: Recipe,
+    checkpoint: Path | None,
+    held_out: RecordFolder | None = None,
+    go_on: bool = False,
+) -> None:
+    """The stages before the training alone, for a run that `train_on_records` goes on with. Raises ValueError as that does."""
+    settings = check_run(records, out, recipe, checkpoint, held_out, go_on)
+    with own_folder(out):
+        if not (out / "examples/own").is_dir():
+            prepare(records, out, recipe, checkpoint, settings, held_out, go_on)
+
+
+def prepare(
+    records: RecordFolder,
+    out: Path,
+    recipe: Recipe,
+    checkpoint: Path | None,
+    settings: str,
+    held_out: RecordFolder | None = None,
+    go_on: bool = False,
+) -> None:
     """From records to examples, in three stages, each of which is complete when its folder is there: decoded files, tokenizers,
     examples. Every file is decoded once."""
     existing = None if checkpoint is None else Tokenizers.load(checkpoint / "tokenizers")
     text = text_tokenizer(_texts(records), recipe) if existing is None else existing.text
     if not (out / RUN_FILE).is_file():
         check = _length_check(records, text, recipe)
-        with write_folder(out) as aside:
+        with write_folder(out) as aside, stage_bar() as bar:
             (aside / RUN_FILE).write_text(settings)
-            DecodedRecords.write(aside / "decoded", records, check)
+            if checkpoint is not None and go_on:
+                _keep_start(checkpoint, aside / START)
+            DecodedRecords.write(aside / "decoded", records, _counted(check, _progress(bar, "decoded files"), len(records)))
     decoded = DecodedRecords(out / "decoded")
     if not (out / "tokenizers").is_dir():
+        if recipe.training.steps >= TOLD_FROM:
+            Console().print(_cost(recipe, decoded, text, existing), highlight=False, soft_wrap=True)
         with stage_bar() as bar:
             trained = existing or _tokenizers(decoded, text, recipe, bar)
         with write_folder(out / "tokenizers") as aside:
             trained.save(aside)
-    ExampleStore.write(out / "examples/own", encode(decoded, Tokenizers.load(out / "tokenizers")))
+    tokenizers = Tokenizers.load(out / "tokenizers")
+    if held_out is not None:
+        ExampleStore.write(out / JUDGED_BY / "own", encode(few_of_each_task(held_out), tokenizers))
+    with stage_bar() as bar:
+        report = _progress(bar, "examples")
+        counted = (report(number, len(decoded), {}) or record for number, record in enumerate(decoded, 1))
+        ExampleStore.write(out / "examples/own", encode(counted, tokenizers))
     remove_files(out / "decoded", LINES, "*.npy")
+
+
+def _keep_start(checkpoint: Path, start: Path) -> None:
+    """The run has its own copy: it goes on though the checkpoint be gone or changed."""
+    start.mkdir()
+    for name in ("model.safetensors", "learnt.json"):
+        if (checkpoint / name).is_file():
+            shutil.copyfile(checkpoint / name, start / name)
+
+
+def _counted(check: Check, report: Report, count: int) -> Check:
+    """`check`, which also moves a bar of `count` records."""
+    done = itertools.count(1)
+
+    def both(line: int, record: Record) -> None:
+        check(line, record)
+        report(next(done), count, {})
+
+    return both
+
+
+def _cost(recipe: Recipe, decoded: DecodedRecords, text: TextTokenizer, existing: Tokenizers | None) -> Estimate:
+    """What the run will cost from here on; tokenizers that are there cost nothing."""
+    if existing is not None:
+        return estimate_run(recipe, existing, decoded, {})
+    shown, words = shown_frames(decoded)
+    waves, said = heard_sounds(decoded)
+    few = lambda field, steps: replace(recipe, tokenizers=replace(recipe.tokenizers, **{field: steps}))  # noqa: E731
+    stages = {}
+    if shown:
+        train = lambda steps: vision_tokenizer(shown, few("vision_steps", steps), no_progress, classes=max(1, words))  # noqa: E731
+        stages["vision tokenizer"] = partial(time_steps, train, recipe.tokenizers.vision_steps)
+    if waves:
+        train_some = lambda steps: audio_tokenizer(waves[:200], said[:200], few("audio_steps", steps), no_progress)  # noqa: E731
+        stages["audio tokenizer"] = partial(time_steps, train_some, recipe.tokenizers.audio_steps)
+    return estimate_run(recipe, check_network(recipe, text), decoded, stages)
 
 
 def _progress(bar: Progress, name: str) -> Report:
@@ -64,29 +157,43 @@ def _progress(bar: Progress, name: str) -> Report:
 
 def _tokenizers(decoded: DecodedRecords, text: TextTokenizer, recipe: Recipe, bar: Progress) -> Tokenizers:
     """`text`, and the other two, each trained on what the records hold of its kind."""
-    none = np.zeros((0, MediaSpec.size, MediaSpec.size, 3), np.uint8)
-    stills, video_frames = (none if frames is None else frames for frames in (decoded.images, decoded.frames))
-    nameless = (np.full(len(frames), UNKNOWN) for frames in (stills, video_frames))
-    labelled = LabelledFrames(stills, next(nameless), video_frames, next(nameless))
-    waves, words = _spoken_words(decoded)
+    shown, words = shown_frames(decoded)
+    waves, said = heard_sounds(decoded)
     return Tokenizers(
         text,
-        vision_tokenizer(labelled, recipe, _progress(bar, "vision tokenizer")),
-        audio_tokenizer(waves, words, recipe, _progress(bar, "audio tokenizer")),
+        vision_tokenizer(shown, recipe, _progress(bar, "vision tokenizer"), classes=max(1, words)),
+        audio_tokenizer(waves, said, recipe, _progress(bar, "audio tokenizer")),
     )
 
 
-def _spoken_words(decoded: DecodedRecords) -> tuple[list[np.ndarray], list[str]]:
-    """All sounds and the text beside each, where texts come back often enough to be words; else one word for all."""
-    sounds = list(decoded.sounds())
-    words = [word for _, word in sounds]
-    often = len(words) >= 4 * len(Counter(words))
-    return [wave for wave, _ in sounds], words if often else [""] * len(words)
+def shown_frames(decoded: DecodedRecords) -> tuple[list[ShownFrames], int]:
+    """Pictures, and the frames of videos, which are to say the words of the texts beside them; and how many words there are."""
+    stills, films = decoded.captions("image"), decoded.captions("video")
+    targets = word_targets([*stills.values(), *films.values()])
+    shown = []
+    if decoded.images is not None:
+        shown.append(ShownFrames(decoded.images, targets.rows))
+    if decoded.frames is not None:
+        rows = np.array(list(films))
+        of_frame = np.repeat(np.arange(len(rows)), rows[:, 1] - rows[:, 0])
+        shown.append(ShownFrames(decoded.frames, lambda picks: targets.rows(len(stills) + of_frame[picks]), rows[of_frame]))
+    return shown, len(targets.words)
 
 
-def _texts(records: RecordFolder) -> list[str]:
+def heard_sounds(decoded: DecodedRecords) -> tuple[list[np.ndarray], np.ndarray]:
+    """All sounds, and what is said in each: a class for each text, where texts come back often, and else the texts' words."""
+    captions = decoded.captions("audio")
+    waves = [np.array(decoded.arrays["audio"][start:end]) for start, end in captions]
+    first = [texts[0] if texts else "" for texts in captions.values()]
+    if len(first) >= 4 * len(set(first)):
+        return waves, label_words(first)
+    targets = word_targets(list(captions.values()))
+    return waves, targets.rows(np.arange(len(waves))) if targets.words else np.zeros(len(waves), np.int64)
+
+
+def _texts(records: RecordFolder) -> Iterator[str]:
     """Read from the lines alone: no media are opened for it."""
-    return [segment.text for record in records.stored for segment in record.segments if segment.kind == "text"]
+    return (segment.text for record in records.stored for segment in record.segments if segment.kind == "text")
 
 
 # ------------------------------------------------------------------ what must be right before the work starts
@@ -103,7 +210,7 @@ def _length_check(records: RecordFolder, text: TextTokenizer, recipe: Recipe) ->
         length = len(lay_out_example(outline(record), shapes, text.encode).layout)
         if length > recipe.sequence.length:
             raise ValueError(
-                f"{records.path / LINES}, record {number}: takes {length} positions, more than sequence.length = "
+                f"{records.path / LINES}, line {number}: takes {length} positions, more than sequence.length = "
                 f"{recipe.sequence.length}: shorten it, or --set sequence.length={-(-length // 64) * 64}"
             )
 

@@ -5,7 +5,6 @@ RUN holds recipe.json, examples/ and tokenizers/; states, metrics.jsonl and at l
 """
 
 import json
-import os
 import sys
 from contextlib import nullcontext
 from importlib.util import find_spec
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ernest.checkpoint import save_model, tokenizer_spec
+from ernest.checkpoint import learnt_in_all, load_learnt, save_model, tokenizer_spec
 from ernest.config.recipe import Recipe, from_tree, to_tree
 from ernest.data.collate import collate
 from ernest.data.learnt import what_is_learnt
@@ -25,10 +24,12 @@ from ernest.model.slicing import expert_importance
 from ernest.storage import own_folder, write_text
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.distributed import process_group
+from ernest.training.group import launched_processes, process_count
 from ernest.training.launch import launch, worker
 from ernest.training.loop import train
 from ernest.training.monitor import Monitor
 from ernest.training.resume import check_room
+from ernest.training.run_settings import START
 
 
 def train_model(run: Path, recipe: Recipe) -> Path:
@@ -41,8 +42,10 @@ def train_model(run: Path, recipe: Recipe) -> Path:
     write_text(run / "recipe.json", json.dumps(to_tree(recipe), indent=1))
     spec = tokenizer_spec(Tokenizers.load(run / "tokenizers"))
     Console().print(check_room(run, trained_parameters(recipe.model, spec)), highlight=False, soft_wrap=True)
-    processes = recipe.training.processes or min(os.cpu_count() or 1, recipe.sequence.rows, 8)
-    launch("ernest.training.pretrain", [str(run)], processes)
+    if launched_processes() > 1:
+        main(run)
+    else:
+        launch("ernest.training.pretrain", [str(run)], process_count(recipe))
     return run / "model"
 
 
@@ -58,11 +61,14 @@ def pretrain(run: Path, rank: int, world: int) -> None:
     recipe = from_tree(json.loads((run / "recipe.json").read_text()))
     store, tokenizers = ExampleStore(run / "examples"), Tokenizers.load(run / "tokenizers")
     monitor = Monitor(recipe, tokenizers, store, run) if rank == 0 else None
-    model = train(recipe, store, tokenizers, run, rank, world, monitor)
+    start = run / START / "model.safetensors"
+    model = train(recipe, store, tokenizers, run, rank, world, monitor, start if start.is_file() else None)
     if rank == 0:
         rows = [plan(store, recipe.weights(store.tasks), tokenizers, recipe.sequence, recipe.seed, step) for step in range(2)]
         batches = [collate(row, recipe.sequence.length, tokenizers) for row in rows]
         learnt = what_is_learnt(store, recipe.weights(store.tasks), recipe.sequence.length)
+        if (run / START / "learnt.json").is_file():
+            learnt = learnt_in_all(load_learnt(run / START), learnt)
         save_model(run / "model", model, tokenizers, to_tree(recipe), expert_importance(model, batches), learnt)
 
 

@@ -9,8 +9,12 @@ from ernest.data.records import LINES, RecordFolder
 from ernest.storage import fingerprint
 
 RUN_FILE = "run.json"
-RESUME_OVERRIDABLE = ("processes", "save_every", "show_every", "tensorboard")
-"""Fields of `training` with which a run may go on differently: they change none of its numbers."""
+JUDGED_BY = "held_out"
+"""The folder of a run with the examples by which it is judged."""
+START = "start"
+"""The folder of a run with the weights from which it goes on, and what was learnt with them."""
+RESUME_OVERRIDABLE = ("save_every", "show_every", "tensorboard")
+"""Fields of `training` with which a run may go on differently, as with all of `parallel`: they change none of its numbers."""
 
 
 def fixed_tree(recipe: Recipe) -> dict[str, Any]:
@@ -18,24 +22,40 @@ def fixed_tree(recipe: Recipe) -> dict[str, Any]:
     tree = to_tree(recipe)
     for name in RESUME_OVERRIDABLE:
         del tree["training"][name]
+    del tree["parallel"]
     return tree
 
 
-def check_run(records: RecordFolder, out: Path, recipe: Recipe, checkpoint: Path | None) -> str:
-    """The settings of a run on `records` in the folder `out`.
+def check_run(
+    records: RecordFolder,
+    out: Path,
+    recipe: Recipe,
+    checkpoint: Path | None,
+    held_out: RecordFolder | None = None,
+    go_on: bool = False,
+) -> str:
+    """The settings of a run on `records` in the folder `out`, which is judged by the records `held_out`; with `go_on` it starts
+    from the weights of `checkpoint` too.
 
     Raises ValueError for a mixture that the tasks of the records do not allow, and for an `out` that holds something else.
     """
     recipe.weights(sorted({record.task for record in records.stored}))
-    settings = run_settings(records.path, recipe, checkpoint)
+    settings = run_settings(records, recipe, checkpoint, held_out, go_on)
     check_free(out, settings)
     return settings
 
 
-def run_settings(data: Path, recipe: Recipe, checkpoint: Path | None) -> str:
-    """The records, the recipe and, where they were brought, the tokenizers of a run, as the JSON of its `RUN_FILE`."""
-    lines = fingerprint(data / LINES)
-    tree = {"records": lines, "tokenizers": checkpoint and str(checkpoint.resolve()), "recipe": fixed_tree(recipe)}
+def run_settings(
+    records: RecordFolder, recipe: Recipe, checkpoint: Path | None, held_out: RecordFolder | None = None, go_on: bool = False
+) -> str:
+    """The records, the recipe and what was brought of tokenizers and weights of a run, as the JSON of its `RUN_FILE`."""
+    tree = {
+        "records": fingerprint(records.path / LINES),
+        "held out": held_out and [fingerprint(held_out.path / LINES), len(held_out)],
+        "tokenizers": checkpoint and str(checkpoint.resolve()),
+        "weights": fingerprint(checkpoint / "model.safetensors") if checkpoint and go_on else None,
+        "recipe": fixed_tree(recipe),
+    }
     return json.dumps(tree, indent=1)
 
 

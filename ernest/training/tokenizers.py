@@ -1,6 +1,6 @@
 """The tokenizers of a run, trained on what its records hold, and whether a network suits them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.training.audio import train_audio_tokenizer
-from ernest.tokenizers.training.vision import Teacher, VisionTraining, train_vision_tokenizer
+from ernest.tokenizers.training.vision import FrameBatch, Teacher, VisionTraining, one_hot, train_vision_tokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
 
 UNKNOWN = -1
@@ -22,50 +22,82 @@ UNKNOWN = -1
 FRAMES_A_STEP = 44
 
 
-def text_tokenizer(texts: Sequence[str], recipe: Recipe) -> TextTokenizer:
+def text_tokenizer(texts: Iterable[str], recipe: Recipe) -> TextTokenizer:
     """A text tokenizer that has learnt the recipe's vocabulary from `texts`."""
     return TextTokenizer.train(texts, recipe.tokenizers.vocabulary)
 
 
 @dataclass(frozen=True)
-class LabelledFrames:
-    """Frames uint8 `[N, height, width, 3]` of pictures and of videos, with the class of each or `UNKNOWN`."""
+class ShownFrames:
+    """Frames uint8 `[N, height, width, 3]`, all of pictures or all of videos, and what they show.
 
-    stills: np.ndarray
-    still_classes: np.ndarray
-    video_frames: np.ndarray
-    video_classes: np.ndarray
+    `targets` gives for the numbers of some frames what each is to say, as `FrameBatch.targets`; `films` int `[N, 2]`, where
+    told, says at which frame the film of a frame begins and ends, so that pairs of its frames are to say what happens.
+    """
+
+    frames: np.ndarray
+    targets: Callable[[np.ndarray], np.ndarray]
+    films: np.ndarray | None = None
+
+
+def labelled_frames(frames: np.ndarray, labels: np.ndarray) -> ShownFrames:
+    """Frames of the classes `labels` int `[N]`, `UNKNOWN` where nobody named one."""
+    return ShownFrames(frames, lambda picks: one_hot(labels[picks], VisionTokenizerConfig.classes))
 
 
 def vision_tokenizer(
-    labelled: LabelledFrames, recipe: Recipe, progress: Progress, teacher: Teacher | None = None
+    shown: Sequence[ShownFrames],
+    recipe: Recipe,
+    progress: Progress,
+    teacher: Teacher | None = None,
+    classes: int = VisionTokenizerConfig.classes,
 ) -> VisionTokenizer:
     """Trains the vision tokenizer, half of a step's frames from pictures and half from videos, where both are there; with no
     frames at all, an untrained one.
 
     `teacher`, a classifier of the first classes, adds a perceptual loss on the frames of those classes.
     """
-    config = VisionTokenizerConfig()
-    both = (labelled.stills, labelled.still_classes), (labelled.video_frames, labelled.video_classes)
-    sorts = [(frames, classes) for frames, classes in both if len(frames)]
-    if not sorts:
+    config = VisionTokenizerConfig(classes=classes)
+    shown = [one for one in shown if len(one.frames)]
+    if not shown:
         return VisionTokenizer(config).eval()
 
-    def draw(step: int) -> tuple[np.ndarray, np.ndarray]:
-        rng = np.random.default_rng((recipe.seed, step, 4))
-        picks = [rng.integers(len(frames), size=FRAMES_A_STEP // len(sorts)) for frames, _ in sorts]
-        frames = np.concatenate([frames[index] for (frames, _), index in zip(sorts, picks, strict=True)])
-        return frames, np.concatenate([classes[index] for (_, classes), index in zip(sorts, picks, strict=True)])
+    def draw(step: int) -> FrameBatch:
+        return draw_frames(shown, np.random.default_rng((recipe.seed, step, 4)))
 
     training = VisionTraining(steps=recipe.tokenizers.vision_steps)
     return train_vision_tokenizer(draw, config, training, recipe.seed, teacher, progress)
 
 
-def audio_tokenizer(waves: Sequence[np.ndarray], words: Sequence[str], recipe: Recipe, progress: Progress) -> AudioTokenizer:
-    """Trains the audio tokenizer on waves float32 `[samples]` and the word of each. With no waves, an untrained tokenizer."""
+def draw_frames(shown: Sequence[ShownFrames], rng: np.random.Generator) -> FrameBatch:
+    """A step's frames, as many of each sort. Of films that are told apart, the second half are later frames of those of the
+    first."""
+    picks = [rng.integers(len(one.frames), size=FRAMES_A_STEP // len(shown)) for one in shown]
+    pairs, start = [], 0
+    for one, numbers in zip(shown, picks, strict=True):
+        if one.films is not None:
+            half = len(numbers) // 2
+            other = rng.integers(*one.films[numbers[:half]].T)
+            earlier, later = np.sort([numbers[:half], other], axis=0)
+            numbers[: 2 * half] = np.concatenate([earlier, later])
+            pairs += [(start + i, start + half + i) for i in np.flatnonzero(earlier < later)]
+        start += len(numbers)
+    frames = np.concatenate([one.frames[numbers] for one, numbers in zip(shown, picks, strict=True)])
+    targets = np.concatenate([one.targets(numbers) for one, numbers in zip(shown, picks, strict=True)])
+    return FrameBatch(frames, targets, np.array(pairs, np.int64).reshape(-1, 2))
+
+
+def label_words(words: Sequence[str]) -> np.ndarray:
+    """A class for each different word: int `[words]`."""
+    return np.unique(np.array(words, np.str_), return_inverse=True)[1]
+
+
+def audio_tokenizer(waves: Sequence[np.ndarray], said: np.ndarray, recipe: Recipe, progress: Progress) -> AudioTokenizer:
+    """Trains the audio tokenizer on waves float32 `[samples]` and what is `said` in each, a class int `[waves]` or shares of
+    classes float32 `[waves, classes]`. With no waves, an untrained tokenizer."""
     if not waves:
         return AudioTokenizer().eval()
-    return train_audio_tokenizer(waves, words, recipe.tokenizers.audio_steps, recipe.seed, progress)
+    return train_audio_tokenizer(waves, said, recipe.tokenizers.audio_steps, recipe.seed, progress)
 
 
 def check_network(recipe: Recipe, text: TextTokenizer) -> Tokenizers:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from ernest.config.effort import with_effort
 from ernest.config.recipe import Recipe, find_recipe, from_tree, load_recipe, to_tree
-from ernest.config.sizes import sized, with_effort
+from ernest.config.sizes import sized
 
 
 def leaves(recipe, prefix: str = "") -> dict[str, object]:
@@ -78,7 +79,10 @@ def test_every_size_is_a_network(size):
         ("training.save_every=0", "training.save_every = 0 must be at least 1"),
         ("training.decay_share=1.5", "training.decay_share = 1.5 must lie between 0 and 1"),
         ("training.learning_rate=0", "training.learning_rate = 0.0 must be more than 0"),
-        ("training.processes=33", "training.processes = 33 must not exceed sequence.rows = 32"),
+        ("parallel.replicate=33", "parallel.replicate = 33 must not exceed sequence.rows = 32"),
+        ("parallel.replicate=-1", "parallel.replicate = -1 must be at least 0"),
+        ("parallel.shard=2", "parallel.shard: not built; every process holds the whole model"),
+        ("parallel.pipeline=2", "parallel.pipeline: not built"),
         ("elastic.full_depth=-1", "elastic.full_depth = -1.0 must lie between 0 and 1"),
         ("sequence.bit_flip_rate=2", "sequence.bit_flip_rate = 2.0 must lie between 0 and 1"),
         ("sequence.rows=0", "sequence.rows = 0 must be at least 1"),

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from ernest.data.collate import collate, scale_rows, scale_weights
-from ernest.data.examples import Example
+from ernest.data.collate import ScaleRows, collate, draw_flips, scale_rows, scale_weights
+from ernest.data.examples import EncodedSegment, Example
+from ernest.tokenizers.bitwise_quantiser import MultiScaleBits
 from tests.references.scales import scale_inputs
 from tests.small import BITS, CODES, LEVELS, Maker, documents, placed, tokenizers
 
@@ -35,10 +36,17 @@ def test_weights_of_the_specification():
     assert all((part == part[0]).all() for part in weight.split([h * w for h, w in sizes]))
 
 
+def rows_of(segment: EncodedSegment, bit_flip_rate: float = 0.0, seed: int = 0) -> ScaleRows:
+    """Of one segment, corrupted by the draws of a seed."""
+    quantiser, generator = tokenizers().vision.quantiser, torch.Generator().manual_seed(seed)
+    flips = draw_flips(quantiser, len(segment.data), bit_flip_rate, generator) if bit_flip_rate else None
+    return scale_rows([segment.data], quantiser, flips)
+
+
 @pytest.mark.parametrize("frames", [1, 3])
 def test_rows_of_a_picture_are_those_of_the_loops(frames):
     segment = Maker(np.random.default_rng(0)).latent(frames)
-    rows = scale_rows(segment, tokenizers())
+    rows = rows_of(segment)
     bits = tokenizers().vision.quantiser.history(torch.from_numpy(segment.data).float()).bits
     expected = scale_inputs(tokenizers().vision.quantiser, bits)
     torch.testing.assert_close(rows.value, expected.value)
@@ -49,11 +57,29 @@ def test_rows_of_a_picture_are_those_of_the_loops(frames):
 
 def test_no_flips_are_teacher_forcing():
     segment = Maker(np.random.default_rng(0)).latent(3)
-    assert same(scale_rows(segment, tokenizers(), 0.0), scale_rows(segment, tokenizers()))
-    generator = torch.Generator().manual_seed(0)
-    quantiser = tokenizers().vision.quantiser
-    latent = torch.from_numpy(segment.data).float()
-    assert same(quantiser.history(latent, torch.zeros(3, 3), generator), quantiser.history(latent))
+    quantiser, latent = tokenizers().vision.quantiser, torch.from_numpy(segment.data).float()
+    none = quantiser.draw_flips(torch.zeros(3, 3), torch.Generator())
+    assert same(quantiser.history(latent, none), quantiser.history(latent))
+
+
+def test_segments_together_are_segments_alone():
+    """The rows of all made segments of a batch are, bit for bit, those that each has by itself; flips are drawn one scale after
+    the other, segment by segment."""
+    make, quantiser = Maker(np.random.default_rng(0)), MultiScaleBits(BITS, SIZES)
+    for convolution in quantiser.refine:  # which an untrained one leaves at 0
+        torch.nn.init.normal_(convolution.weight, std=0.1, generator=torch.Generator().manual_seed(1))
+    segments = [make.latent(frames).data for frames in (1, 9, 1, 3, 9, 9, 2)]
+    generator, drawn = (torch.Generator().manual_seed(5) for _ in range(2))
+    flips = [draw_flips(quantiser, len(segment), 0.4, generator) for segment in segments]
+    for segment, flipped in zip(segments, flips, strict=True):
+        rates = torch.rand(len(segment), len(SIZES), generator=drawn) * 0.4
+        rates[-1, -1] = 0.0
+        draws = [torch.rand(len(segment), height * width, BITS, generator=drawn) for height, width in SIZES]
+        assert torch.equal(flipped, torch.cat([draws[k] < rates[:, k, None, None] for k in range(len(SIZES))], 1))
+    together = scale_rows(segments, quantiser, torch.cat(flips))
+    alone = [scale_rows([segment], quantiser, flipped) for segment, flipped in zip(segments, flips, strict=True)]
+    for field in fields(ScaleRows):
+        assert torch.equal(getattr(together, field.name), torch.cat([getattr(rows, field.name) for rows in alone])), field.name
 
 
 def test_flips_touch_the_history_and_labels_mend_it():
@@ -61,8 +87,8 @@ def test_flips_touch_the_history_and_labels_mend_it():
     segment = Maker(np.random.default_rng(0)).latent(4)
     latent = torch.from_numpy(segment.data).float()
     quantiser = tokenizers().vision.quantiser
-    clean = scale_rows(segment, tokenizers())
-    rows = scale_rows(segment, tokenizers(), 1.0, torch.Generator().manual_seed(0))
+    clean = rows_of(segment)
+    rows = rows_of(segment, 1.0)
     assert not torch.equal(rows.value, clean.value)
     bits, cells = rows.bits.view(4, 21, BITS), 21
     # Scale 1 of every frame codes the latent itself: nothing comes before it.
@@ -84,7 +110,7 @@ def test_the_last_scale_of_the_last_frame_is_never_flipped():
     quantiser = tokenizers().vision.quantiser
     others = 0
     for seed in range(20):
-        rows = scale_rows(segment, tokenizers(), 1.0, torch.Generator().manual_seed(seed))
+        rows = rows_of(segment, 1.0, seed)
         value, whole = rows.value.view(3, 21, 2 * BITS), rows.frame.view(3, BITS, 4, 4)
         bits = rows.bits.view(3, 21, BITS)
         for frame in range(3):
@@ -101,14 +127,14 @@ def test_flip_rates_reach_up_to_the_setting_and_no_further():
     """The share of flipped bits of scale 1, over many draws of U(0, 0.4), is 0.2 on average and differs from frame to frame."""
     segment = Maker(np.random.default_rng(2)).latent(200)
     quantiser = tokenizers().vision.quantiser
-    rows = scale_rows(segment, tokenizers(), 0.4, torch.Generator().manual_seed(0))
+    rows = rows_of(segment, 0.4)
     first = rows.bits.view(200, 21, BITS)[:, :1] > 0
     entered = rows.value.view(200, 21, 2 * BITS)[:, 0:1, :BITS]
     candidates = quantiser.down(quantiser.lookup(first, 0), 1).flatten(2).transpose(1, 2)[:, :1]
     wrong = (candidates - entered).abs().amax(dim=(1, 2)) > 1e-4
     assert 0.5 < wrong.float().mean() < 0.95  # of 8 bits, one at least is flipped in most frames
-    tiny = scale_rows(segment, tokenizers(), 1e-9, torch.Generator().manual_seed(0))
-    assert torch.equal(tiny.bits, scale_rows(segment, tokenizers()).bits)
+    tiny = rows_of(segment, 1e-9)
+    assert torch.equal(tiny.bits, rows_of(segment).bits)
 
 
 def test_cells_of_a_batch_have_their_weights():

@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis.extra import numpy as arrays
 
 from ernest.data import media
 from ernest.data.record_writer import save_records
-from ernest.data.records import LINES, load_records
+from ernest.data.records import LINES, load_records, read_lines
 from ernest.sequence.record import Record, Segment, given, made
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
@@ -203,3 +204,35 @@ def test_rows_that_are_not_there_or_no_pictures_are_named(tmp_path, array):
         ValueError, match=r"line 1: segments\[0\]\.file: .*a\.npy: no rows 4 to 5 of a segment of kind image, but"
     ):
         load_records(tmp_path)
+
+
+def test_memory_does_not_grow_with_the_number_of_records(tmp_path):
+    """Of a record only where its line begins and ends is kept, far less than the line itself."""
+    lines = (
+        json.dumps({"segments": [{"kind": "text", "role": "made", "text": f"a long caption, number {n} " * 9}]})
+        for n in range(4000)
+    )
+    (tmp_path / "records.jsonl").write_text("\n\n".join(lines))
+    tracemalloc.start()
+    folder = read_lines(tmp_path)
+    held, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(folder) == 4000
+    assert held < 4000 * 80
+    assert peak < 4000 * 200
+    assert folder.stored[3999].line == 7999
+    assert folder[-1].segments[0].data.endswith("number 3999 ")
+
+
+def test_an_array_is_opened_once_for_all_its_segments(tmp_path, monkeypatch):
+    data = np.random.default_rng(0).integers(0, 256, (30, 32, 32, 3), dtype=np.uint8)
+    save_records(tmp_path / "a", [Record((given("image", one), made("text", "x"))) for one in data])
+    opened = []
+    load = np.load
+    monkeypatch.setattr(np, "load", lambda *arguments, **named: opened.append(arguments) or load(*arguments, **named))
+    assert all(
+        np.array_equal(record.segments[0].data, one) for record, one in zip(load_records(tmp_path / "a"), data, strict=True)
+    )
+    assert len(opened) == 1
+    np.save(tmp_path / "a/media/image.npy", data[::-1])  # another content under the same name is read anew
+    assert np.array_equal(load_records(tmp_path / "a")[0].segments[0].data, data[-1])

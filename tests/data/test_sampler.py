@@ -8,9 +8,11 @@ import torch
 
 from ernest.config.recipe import SequenceConfig
 from ernest.data.collate import collate
-from ernest.data.layout import lay_out_example
+from ernest.data.examples import Example
+from ernest.data.layout import lay_out_example, tokenise_segments
 from ernest.data.sampler import plan, row
 from ernest.sequence.batch import Batch
+from ernest.sequence.groups import lay_out
 from tests.small import documents, tokenizers
 
 
@@ -92,6 +94,21 @@ def test_words_are_cut_anew_and_hidden_at_times(store):
     assert abs(len(hidden) / len(asked) - 0.25) < 0.06
     cuts = {tuple(one.layout.content) for one in found if one.example.task == "text"}
     assert len(cuts) > len({one.example.segments[0].data for one in found if one.example.task == "text"})
+
+
+@pytest.mark.parametrize("drop_condition", [False, True])
+def test_layouts_by_form_are_those_of_their_words(drop_condition):
+    """Documents of one form share a layout up to their words; in every array each is what its words alone would give."""
+    text, rng = tokenizers().text, np.random.default_rng(0)
+    made = documents()
+    for example in (*made, *made, Example(tuple(segment for one in made for segment in one.segments), "")):
+        cuts = [text.encode(segment.data, 0.3, rng) for segment in example.segments if segment.form == "text"]
+        first, second = iter(cuts), iter(cuts)
+        found = lay_out_example(example, tokenizers(), lambda _, cut=first: next(cut), drop_condition).layout
+        segments = tokenise_segments(example.segments, tokenizers(), lambda _, cut=second: next(cut), drop_condition)
+        right = lay_out(segments, tokenizers().control_tokens)
+        for field in fields(right):
+            np.testing.assert_array_equal(getattr(found, field.name), getattr(right, field.name), strict=True)
 
 
 def test_a_hidden_prompt_is_nulls_in_its_place():

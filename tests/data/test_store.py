@@ -75,7 +75,7 @@ def test_opening_a_store_reads_no_arrays(tmp_path):
     """Arrays are mapped: a store larger than memory opens, and what is taken from it is memory of one's own."""
     ExampleStore.write(tmp_path / "examples" / "part", documents())
     store = ExampleStore(tmp_path / "examples")
-    assert all(isinstance(array, np.memmap) for array in store.parts[0].arrays.values())
+    assert all(isinstance(array.base, np.memmap) for array in store.parts[0].arrays.values())
     taken = store[0].segments[1].data
     assert not isinstance(taken, np.memmap)
     assert taken.flags.writeable

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from ernest.config.recipe import Recipe
 from ernest.demo import folder
-from ernest.demo.folder import claim, timed, times
+from ernest.demo.folder import add_times, claim, timed, times
 
 RECIPE = Recipe()
 LEFT = (
@@ -40,6 +40,10 @@ def files(build: Path) -> set[str]:
     return {path.relative_to(build).as_posix() for path in build.rglob("*") if path.is_file()}
 
 
+def spent(build: Path) -> dict[str, tuple[float, float]]:
+    return {name: (stage.wall, stage.cpu) for name, stage in times(build).items()}
+
+
 def test_a_new_folder_is_claimed_for_the_recipe(tmp_path):
     claim(tmp_path / "new" / "demo", RECIPE, console())
     assert files(tmp_path / "new" / "demo") == {"demo.json"}
@@ -51,6 +55,15 @@ def test_a_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path):
     with pytest.raises(ValueError, match="is not empty and holds no demo: choose a new folder"):
         claim(tmp_path, RECIPE, console())
     assert files(tmp_path) == set(MINE)
+
+
+def test_what_changes_no_number_starts_nothing_anew(tmp_path):
+    claim(tmp_path, RECIPE, console())
+    fill(tmp_path, LEFT)
+    claim(tmp_path, replace(RECIPE, parallel=replace(RECIPE.parallel, replicate=2)), console())
+    assert files(tmp_path) == {"demo.json", *LEFT}
+    claim(tmp_path, replace(RECIPE, training=replace(RECIPE.training, steps=3)), console())
+    assert files(tmp_path) == {"demo.json"}
 
 
 def test_the_same_recipe_goes_on_with_what_is_there(tmp_path):
@@ -79,13 +92,17 @@ def test_times_add_up_after_an_interruption(tmp_path, monkeypatch):
     monkeypatch.setattr(folder, "_cpu_seconds", lambda: next(work))
     with pytest.raises(KeyboardInterrupt), timed(tmp_path, "unified model"):
         raise KeyboardInterrupt
-    assert times(tmp_path) == {"unified model": (7.0, 4.0)}
+    assert spent(tmp_path) == {"unified model": (7.0, 4.0)}
     with timed(tmp_path, "unified model"):
         pass
     with timed(tmp_path, "scores"):
         pass
-    assert times(tmp_path) == {"unified model": (10.0, 5.0), "scores": (1.0, 0.5)}
+    assert spent(tmp_path) == {"unified model": (10.0, 5.0), "scores": (1.0, 0.5)}
     assert list(times(tmp_path)) == ["unified model", "scores"]
+    for _ in range(2):  # jobs within a part add up too, and know which part counts them already
+        add_times(tmp_path, {"judge": (2.0, 1.0), "world": (1.0, 1.0)}, within="scores")
+    assert spent(tmp_path) == {"unified model": (10.0, 5.0), "scores": (1.0, 0.5), "judge": (4.0, 2.0), "world": (2.0, 2.0)}
+    assert [stage.within for stage in times(tmp_path).values()] == ["", "", "scores", "scores"]
 
 
 def test_processor_time_of_children_counts(tmp_path):
@@ -94,5 +111,4 @@ def test_processor_time_of_children_counts(tmp_path):
 
     with timed(tmp_path, "work"):
         subprocess.run([sys.executable, "-c", "sum(range(3_000_000))"], check=True)
-    (_, cpu) = times(tmp_path)["work"]
-    assert cpu > 0.01
+    assert times(tmp_path)["work"].cpu > 0.01

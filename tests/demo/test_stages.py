@@ -8,8 +8,10 @@ import pytest
 from rich.console import Console
 
 from ernest.config.recipe import Recipe, WorldConfig
-from ernest.demo.run import run_stages
+from ernest.demo.folder import times
+from ernest.demo.run import FIRST, in_order, run_stages
 from ernest.demo.stages import STAGES, StageContext, judge_words, prepare_audio
+from ernest.evaluation.results import StageTime
 from ernest.tokenizers.text import TextTokenizer
 
 SMALL = Recipe(world=WorldConfig(pictures=8, clips=24, videos=8, texts=40, held_out=4))
@@ -56,7 +58,8 @@ def test_a_judge_is_trained_once_and_reported(build):
     jobs: list[str] = []
     few = replace(context(build, jobs), recipe=replace(SMALL, tokenizers=replace(SMALL.tokenizers, word_judge_steps=2)))
     judge_words(few)
-    assert set(jobs) == {"speech for the judge", "word judge"}
+    assert set(jobs) == set(few.times) == {"speech for the judge", "word judge"}
+    assert all(cpu > 0 for _, cpu in few.times.values())
     made = (build / "judges/words.safetensors").read_bytes()
     jobs.clear()
     judge_words(few)
@@ -66,7 +69,8 @@ def test_a_judge_is_trained_once_and_reported(build):
 
 def leave_a_file(stage: StageContext) -> None:
     stage.report("leaving a file", 1, 1, "")
-    (stage.build / "judges" / "left").write_text(str(stage.recipe.seed))
+    with stage.timed("leaving a file"):
+        (stage.build / "judges" / "left").write_text(str(stage.recipe.seed))
 
 
 def fail(stage: StageContext) -> None:
@@ -78,3 +82,10 @@ def test_stages_run_in_processes_of_their_own_and_a_failure_is_raised(tmp_path):
     with pytest.raises(ValueError, match="cannot be built"):
         run_stages([leave_a_file, fail], tmp_path, replace(SMALL, seed=3), Console(file=shown, width=120))
     assert (tmp_path / "judges/left").read_text() == "3"
+    assert [stage.within for stage in times(tmp_path).values()] == [FIRST]
+
+
+def test_the_jobs_of_a_part_stand_below_it():
+    """The longest first, wherever in the file of times they are; a part that has no jobs stands alone."""
+    spent = (StageTime("short", 1, 1, FIRST), StageTime("long", 1, 5, FIRST), StageTime(FIRST, 6, 6), StageTime("scores", 2, 2))
+    assert [stage.name for stage in in_order({one.name: one for one in spent})] == [FIRST, "long", "short", "scores"]

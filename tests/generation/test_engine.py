@@ -252,25 +252,23 @@ def test_a_sample_does_not_depend_on_how_many_there_are(model):
 
 
 class Counted(contextlib.AbstractContextManager):
-    """Counts the positions that pass the first block, and the pictures that the encoder sees."""
+    """Counts the positions that an engine runs, and the pictures that the encoder sees."""
+
+    def __init__(self, engine):
+        self.engine, self.runs = engine, engine._slots._run
 
     def __enter__(self):
         self.positions = self.pictures = 0
-        self.hooks = [
-            self.model.backbone.blocks[0].register_forward_pre_hook(self._block),
-            self.model.encoder.register_forward_pre_hook(self._encoder),
-        ]
+        self.engine._slots._run = self._run
+        self.hook = self.engine.model.encoder.register_forward_pre_hook(self._encoder)
         return self
 
-    def __init__(self, model):
-        self.model = model
-
     def __exit__(self, *_):
-        for hook in self.hooks:
-            hook.remove()
+        self.hook.remove()
 
-    def _block(self, module, inputs):
-        self.positions += inputs[0].shape[0] * inputs[0].shape[1]
+    def _run(self, x, position, places, *rest):
+        self.positions += int(places.counts.sum())
+        return self.runs(x, position, places, *rest)
 
     def _encoder(self, module, inputs):
         self.pictures += len(inputs[0].pixels)
@@ -283,7 +281,7 @@ def test_samples_share_their_prompt(model, kind):
     counts = []
     for samples in (1, 4):
         engine = Engine(model, tokenizers(), None, one_token)
-        with Counted(model) as counted:
+        with Counted(engine) as counted:
             run(engine, [replace(request, samples=samples)])
         counts.append(counted)
     made = {"text": 0, "image": 20, "video": 20, "audio": 1}[kind]  # the cells but the first, and the begin of a sound
@@ -300,7 +298,7 @@ def test_equal_beginnings_run_once(model, late):
     requests[0] = replace(requests[0], kinds=("image",))  # takes more than one step
     engine = Engine(model, tokenizers(), None, LIMITS)
     events = []
-    with Counted(model) as counted:
+    with Counted(engine) as counted:
         tickets = [engine.submit(requests[0])]
         if late:
             events += engine.step()

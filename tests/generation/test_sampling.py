@@ -4,11 +4,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ernest.generation.sampling import Draws, Sampling, apply_cfg, at_frame, choose_bits, choose_class, stream
+from ernest.generation.sampling import Draws, Sampling, Stream, apply_cfg, at_frame, choose_bits, choose_class
 
 
 def draws(sampling: Sampling, rows: int) -> Draws:
-    return Draws([sampling] * rows, [stream(0, row) for row in range(rows)])
+    return Draws([sampling] * rows, [Stream(0, row) for row in range(rows)])
 
 
 def shares(p: list[float], sampling: Sampling, rows: int = 20_000) -> torch.Tensor:
@@ -53,7 +53,7 @@ def test_bits():
 
 def test_rows_choose_by_samplings_of_their_own():
     samplings = [Sampling(temperature=0.0), Sampling(), Sampling(top_p=0.4), Sampling(temperature=0.1)] * 3000
-    some = Draws(samplings, [stream(5, row) for row in range(len(samplings))])
+    some = Draws(samplings, [Stream(5, row) for row in range(len(samplings))])
     logits = torch.tensor([0.2, 0.5, 0.3]).log().expand(len(samplings), -1)
     classes, log_p = choose_class(logits, some)
     for n in (0, 2):
@@ -66,9 +66,9 @@ def test_rows_choose_by_samplings_of_their_own():
 
 def test_a_stream_is_that_of_a_seed_and_a_sample_of_any_size():
     seeds = [0, 1, -1, 2**64, 10**40, -(10**40), (0, 1), (1, 0), (2, 3)]
-    firsts = [stream(seed, sample).random() for seed in seeds for sample in range(3)]
+    firsts = [Stream(seed, sample).random((1,))[0] for seed in seeds for sample in range(3)]
     assert len(set(firsts)) == 3 * len(seeds)
-    assert stream(10**40, 2).random() == stream(10**40, 2).random()
+    assert Stream(10**40, 2).random((1,)) == Stream(10**40, 2).random((1,))
 
 
 def test_guidance_pushes_away_from_the_free_half():

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ernest.data.collate import collate
+from ernest.lcnet.native import build
 from ernest.model import native
 from ernest.model.submodel import SubModel, full, stack
 from ernest.training.loss import LossBalancer, combine, loss_sums
@@ -51,3 +52,19 @@ def test_without_a_compiler_nothing_is_missing(tmp_path):
     )
     environment = os.environ | {"CXX": str(tmp_path / "none"), "XDG_CACHE_HOME": str(tmp_path)}
     subprocess.run([sys.executable, "-c", code], env=environment, check=True)
+
+
+def test_what_is_built_ahead_is_what_will_be_looked_for(tmp_path, monkeypatch):
+    """`ernest build` writes the libraries that training and decoding ask for: those of the same sources and flags."""
+    monkeypatch.setattr(build, "compiler", lambda: [sys.executable])
+    monkeypatch.setattr(build, "compiled", lambda command, options, source: repr((options, source)).encode())
+    asked = build.flags(build.available()[0])
+    built = {purpose: path for path, purpose, _ in native.prebuild(directory=tmp_path)}
+    assert list(built) == [f"{build.available()[0]} {name}" for name in native.SOURCES]
+    for path, source in zip(built.values(), map(str, native.SOURCES.values()), strict=True):
+        assert path.parent == tmp_path
+        assert path.name.startswith(build._stem(asked, source))
+        assert path.read_bytes() == repr((asked, source)).encode()
+    everywhere = [one for one, _, _ in native.prebuild(everywhere=True, directory=tmp_path)]
+    assert set(built.values()) <= set(everywhere) or build.features() >= {"amx_tile", "fast_bf16"}
+    assert len(set(everywhere)) == len(everywhere) > 1

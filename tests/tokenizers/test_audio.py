@@ -16,7 +16,9 @@ from ernest.tokenizers.audio import (
     inside_clips,
     padded_spectrograms,
 )
+from ernest.tokenizers.mel import BANDS
 from ernest.tokenizers.training.audio import MovingCodebooks, train_audio_tokenizer
+from ernest.tokenizers.training.recogniser import Teacher, train_recogniser
 
 SMALL = AudioConfig(levels=3, codebook=16, latent=8, fine=16, coarse=24)
 
@@ -171,7 +173,7 @@ def test_a_short_training_learns_to_restore_and_each_level_helps() -> None:
     Of the latents' variance the first level leaves less than half, and each later one less than the one before it.
     """
     waves = sounds([1500 + 40 * n for n in range(60)])
-    words = ["low" if number % 2 else "high" for number in range(60)]
+    words = np.arange(60) % 2
     seen: list[tuple[int, int]] = []
     tokenizer = train_audio_tokenizer(waves, words, 250, 0, lambda step, steps, _: seen.append((step, steps)), SMALL)
     assert seen == [(step + 1, 300) for step in range(300)]
@@ -189,7 +191,7 @@ def test_a_short_training_learns_to_restore_and_each_level_helps() -> None:
 
 def test_a_training_can_be_repeated() -> None:
     """But for the rounding of products, which hangs on where memory lies: a thousandth of what another seed changes."""
-    waves, words = sounds([1500] * 20), ["low", "high"] * 10
+    waves, words = sounds([1500] * 20), np.arange(20) % 2
     first, again, other = (
         torch.cat([p.flatten() for p in train_audio_tokenizer(waves, words, 6, seed, config=SMALL).state_dict().values()])
         for seed in (3, 3, 4)
@@ -197,6 +199,22 @@ def test_a_training_can_be_repeated() -> None:
     assert (first - again).abs().mean() < 1e-3 * (first - other).abs().mean()
 
 
-def test_clips_and_words_must_pair_up() -> None:
-    with pytest.raises(ValueError, match="got 2 clips and 1 words"):
-        train_audio_tokenizer(sounds([700, 700]), ["one"], 1, 0, lambda *_: None, SMALL)
+def test_clips_and_labels_must_pair_up() -> None:
+    with pytest.raises(ValueError, match="got 2 clips and 1 labels"):
+        train_audio_tokenizer(sounds([700, 700]), np.zeros(1, int), 1, 0, lambda *_: None, SMALL)
+
+
+def test_a_recogniser_learns_shares_as_it_learns_classes() -> None:
+    """One class each, told as shares, gives the same network; shares over two give both."""
+    mel, classes = torch.randn(40, 20, BANDS) * 0.1, torch.arange(40) % 2
+    mel[classes == 1, :, :30] += 1
+    trained = []
+    for labels in (classes, torch.nn.functional.one_hot(classes).float(), torch.full((40, 2), 0.5)):
+        torch.manual_seed(0)
+        trained.append(train_recogniser(Teacher(2, 8), mel, labels, 20))
+    with torch.no_grad():
+        by_class, by_share, undecided = (network(mel).softmax(1) for network in trained)
+    torch.testing.assert_close(by_class, by_share, rtol=1e-2, atol=1e-3)
+    assert (by_class.argmax(1) == classes).float().mean() > 0.9
+    apart = [float((one[classes == 0] - one[classes == 1]).mean(0).abs().max()) for one in (by_class, undecided)]
+    assert apart[1] < 0.2 * apart[0]

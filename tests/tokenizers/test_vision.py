@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ernest.tokenizers.training.vision import Teacher, VisionTraining, train_vision_tokenizer
+from ernest.tokenizers.training.vision import FrameBatch, Teacher, VisionTraining, one_hot, train_vision_tokenizer
 from ernest.tokenizers.vision import Gather, Spread, VisionTokenizer, VisionTokenizerConfig
 
 SMALL = VisionTokenizerConfig(width=32, classes=6)
@@ -26,6 +26,11 @@ def halves(step: int, n: int = 24) -> tuple[np.ndarray, np.ndarray]:
     return frames, np.where(np.arange(n) % 3 == 2, -1, classes)
 
 
+def named(step: int) -> FrameBatch:
+    pixels, classes = halves(step)
+    return FrameBatch(pixels, one_hot(classes, SMALL.classes))
+
+
 def as_frames(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255
 
@@ -36,7 +41,7 @@ def psnr(drawn: Tensor, frames: Tensor) -> float:
 
 @pytest.fixture(scope="module")
 def tokenizer() -> VisionTokenizer:
-    return train_vision_tokenizer(halves, SMALL, SHORT)
+    return train_vision_tokenizer(named, SMALL, SHORT)
 
 
 @torch.no_grad()
@@ -75,8 +80,30 @@ def test_coarse_scales_name_what_they_show(tokenizer: VisionTokenizer) -> None:
 
 
 def test_frames_that_nobody_has_named_train_too() -> None:
-    trained = train_vision_tokenizer(lambda step: (halves(step, 8)[0], np.full(8, -1)), SMALL, replace(SHORT, steps=2))
+    nameless = np.zeros((8, SMALL.classes), np.float32)
+    trained = train_vision_tokenizer(lambda step: FrameBatch(halves(step, 8)[0], nameless), SMALL, replace(SHORT, steps=2))
     assert all(p.isfinite().all() for p in trained.parameters())
+
+
+def learnt(training: VisionTraining, targets: np.ndarray, pairs: list[tuple[int, int]]) -> dict[str, Tensor]:
+    """The weights after a step on the same eight frames with these targets."""
+    batch = FrameBatch(halves(0, 8)[0], targets.astype(np.float32), np.array(pairs, np.int64).reshape(-1, 2))
+    return train_vision_tokenizer(lambda step: batch, SMALL, replace(training, steps=1, average=0.0)).state_dict()
+
+
+@pytest.mark.parametrize("pairs", [[], [(0, 1), (2, 3)]], ids=["frames", "films"])
+def test_what_is_named_reaches_the_encoder(pairs: list[tuple[int, int]]) -> None:
+    """Other targets, other weights in the first convolution: the semantic branches teach what is seen, and not only themselves.
+
+    Frames that nobody named are told apart by what happens between them alone, so those go without names of their own."""
+    sure, torn = np.zeros((8, 6)), np.zeros((8, 6))
+    sure[: 4 if pairs else 8, 0], torn[: 4 if pairs else 8, [1, 2]] = 1, 0.5
+    name = "encoder.stem.1.weight"
+    for training in (SHORT, replace(SHORT, semantic=0.0)):
+        differ = not torch.equal(learnt(training, sure, pairs)[name], learnt(training, torn, pairs)[name])
+        assert differ == (training.semantic > 0)
+    if pairs:
+        assert not torch.equal(learnt(SHORT, sure, pairs)[name], learnt(SHORT, sure, [])[name])
 
 
 def test_a_teacher_sees_the_frames_of_its_classes_in_the_last_part_alone() -> None:
@@ -87,8 +114,8 @@ def test_a_teacher_sees_the_frames_of_its_classes_in_the_last_part_alone() -> No
         seen.append((len(frames), frames.requires_grad))
         return frames.flatten(1)[:, ::7]
 
-    def draw(step: int) -> tuple[np.ndarray, np.ndarray]:
-        return halves(step, 5)[0], np.array([0, 1, 2, -1, 3])
+    def draw(step: int) -> FrameBatch:
+        return FrameBatch(halves(step, 5)[0], one_hot(np.array([0, 1, 2, -1, 3]), SMALL.classes))
 
     training = replace(SHORT, steps=4, perceptual_share=0.5, warm_up=1)
     taught = [
@@ -102,7 +129,7 @@ def test_a_teacher_sees_the_frames_of_its_classes_in_the_last_part_alone() -> No
 def test_same_seed_same_tokenizer() -> None:
     """But for the rounding of products, which hangs on where memory lies: a thousandth of what another seed changes."""
     first, again, other = (
-        torch.cat([p.flatten() for p in train_vision_tokenizer(halves, SMALL, replace(SHORT, steps=3), seed).parameters()])
+        torch.cat([p.flatten() for p in train_vision_tokenizer(named, SMALL, replace(SHORT, steps=3), seed).parameters()])
         for seed in (4, 4, 5)
     )
     assert (first - again).abs().mean() < 1e-3 * (first - other).abs().mean()

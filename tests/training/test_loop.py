@@ -133,7 +133,8 @@ def test_another_recipe_is_refused(cut_run, store, other):
 def test_how_often_a_run_saves_is_no_part_of_it(unbroken, store, tmp_path):
     with pytest.raises(Cut):
         train(ONE_ROW, store, tokenizers(), tmp_path, on_step=cut_after(3))
-    otherwise = replace(ONE_ROW, training=replace(ONE_ROW.training, save_every=2, show_every=5, processes=1))
+    training, parallel = replace(ONE_ROW.training, save_every=2, show_every=5), replace(ONE_ROW.parallel, replicate=1)
+    otherwise = replace(ONE_ROW, training=training, parallel=parallel)
     train(otherwise, store, tokenizers(), tmp_path)
     assert losses(tmp_path) == losses(unbroken[0])
 

@@ -10,12 +10,14 @@ from ernest.config.recipe import Recipe, TokenizerConfig
 from ernest.data import media, records
 from ernest.data.decoded import DecodedRecords
 from ernest.data.examples import encode, outline
+from ernest.data.importers import both_directions
 from ernest.data.record_writer import save_records
 from ernest.data.records import load_records, read_lines
 from ernest.data.store import ExampleStore
 from ernest.sequence.record import Record, given, made
 from ernest.training import prepare
-from ernest.training.prepare import train_on_records
+from ernest.training.prepare import heard_sounds, shown_frames, train_on_records
+from ernest.training.tokenizers import draw_frames
 from tests.small import CONFIG, tokenizers
 
 RECIPE = Recipe(model=CONFIG, tokenizers=TokenizerConfig(vocabulary=300, vision_steps=2, audio_steps=2))
@@ -100,7 +102,7 @@ def test_a_run_that_was_cut_goes_on_from_its_last_stage(folder, decodes, tmp_pat
 @pytest.mark.parametrize("out", ["run", "new/run"])
 def test_what_cannot_be_leaves_nothing(folder, tmp_path, out):
     short = replace(RECIPE, sequence=replace(RECIPE.sequence, length=30))
-    with pytest.raises(ValueError, match=r"records\.jsonl, record 7: takes \d+ positions, more than sequence\.length = 30"):
+    with pytest.raises(ValueError, match=r"records\.jsonl, line 7: takes \d+ positions, more than sequence\.length = 30"):
         train_on_records(read_lines(folder), tmp_path / out, short, None)
     next(folder.rglob("*.wav")).write_bytes(b"no sound")
     with pytest.raises(ValueError, match=r"records\.jsonl, line 9: segments\[0\]\.file: .*\.wav: not a sound"):
@@ -125,9 +127,58 @@ def test_tokenizers_see_every_picture_and_sound_once(folder, tmp_path):
     decoded = DecodedRecords(tmp_path / "decoded")
     assert np.array_equal(decoded.images, PICTURES)
     assert np.array_equal(decoded.frames, FILM)
-    ((wave, word),) = decoded.sounds()
+    (wave,), _ = heard_sounds(decoded)
     assert np.array_equal(wave, SOUND)
-    assert word == "who?"
+    assert decoded.captions("audio") == {(0, 3000): ["who?", "anna"]}
+    assert decoded.captions("image") == {(n, n + 1): ["a picture"] for n in range(3)}
+
+
+def as_decoded(folder: Path, records: list[Record]) -> DecodedRecords:
+    save_records(folder / "data", records)
+    DecodedRecords.write(folder / "decoded", read_lines(folder / "data"), lambda number, record: None)
+    return DecodedRecords(folder / "decoded")
+
+
+def test_words_of_captions_are_what_frames_and_films_are_to_say(tmp_path):
+    """Pictures and films of two kinds each, in two phrasings: what tells the kinds apart weighs most, and pairs of frames are of
+    one film, the earlier one first."""
+    rng = np.random.default_rng(3)
+    records = []
+    for number in range(40):
+        kind, phrase = number % 4, ("a photo of", "look:")[number // 4 % 2]
+        words = f"{phrase} {('a cat', 'a dog', 'something falling', 'something rising')[kind]}"
+        data = rng.integers(0, 256, ((32, 32, 3) if kind < 2 else (5, 32, 32, 3)), dtype=np.uint8)
+        data.flat[0] = kind  # so that a frame tells what it is
+        records += both_directions("image" if kind < 2 else "video", data, words, {})
+    shown, count = shown_frames(as_decoded(tmp_path, records))
+    stills, films = shown
+    assert (len(stills.frames), len(films.frames), count) == (20, 100, 8)  # cat dog falling rising something a look photo
+    batch = draw_frames(shown, np.random.default_rng(0))
+    of_kind = [
+        batch.targets[: len(batch.targets) // 2][[frame.flat[0] == kind for frame in batch.frames[:22]]] for kind in (0, 1)
+    ]
+    assert {row.argmax() for row in of_kind[0]} != {row.argmax() for row in of_kind[1]}
+    assert all(len(np.unique(rows, axis=0)) == 2 for rows in of_kind)  # by phrasing
+    assert np.allclose(batch.targets.sum(1), 1)
+    film_of = {frame.tobytes(): number // 5 for number, frame in enumerate(films.frames)}
+    place_of = {frame.tobytes(): number for number, frame in enumerate(films.frames)}
+    assert len(batch.pairs) > 5
+    for before, after in batch.pairs:
+        one, other = batch.frames[before].tobytes(), batch.frames[after].tobytes()
+        assert film_of[one] == film_of[other]
+        assert place_of[one] < place_of[other]
+
+
+def test_sounds_say_their_texts_where_those_come_back_and_else_their_words(tmp_path):
+    waves = RNG.uniform(-0.1, 0.1, (24, 1500)).astype(np.float32)
+    few = [
+        record for number, wave in enumerate(waves) for record in both_directions("audio", wave, ("yes", "no")[number % 2], {})
+    ]
+    assert heard_sounds(as_decoded(tmp_path / "few", few))[1].tolist() == [1, 0] * 12
+    many = [both_directions("audio", wave, f"take {n}: {('yes', 'no')[n % 2]}", {})[0] for n, wave in enumerate(waves)]
+    assert heard_sounds(as_decoded(tmp_path / "many", many))[1].tolist() == [[0, 1], [1, 0]] * 12
+    none = [both_directions("audio", wave, f"take{n}", {})[0] for n, wave in enumerate(waves)]
+    assert heard_sounds(as_decoded(tmp_path / "none", none))[1].tolist() == [0] * 24
 
 
 def test_outlines_have_the_shape_of_examples():

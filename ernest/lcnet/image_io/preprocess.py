@@ -1,5 +1,6 @@
 """Pre-processing of a picture for a network: resize, crop, normalise, order of colours, as the published networks need it."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,9 @@ from ernest.lcnet.image_io.resize import Frame, Window, resize_window
 
 MOST_PIXELS = 1 << 25
 """Of a picture as a network gets it: 400 MB as numbers."""
+
+AT_ONCE = 1 << 18
+"""Numbers that are normalised together: they stay in the cache."""
 
 
 @dataclass(frozen=True)
@@ -120,9 +124,9 @@ def in_letterbox(levels: np.ndarray, preprocessing: Preprocessing) -> np.ndarray
 
 
 def normalise(levels: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Grey levels 0 to 255 `[N, C, H, W]` to float32 with the mean and the deviation of `preprocessing` taken out."""
+    """Grey levels 0 to 255 `[N, C, H, W]`, of any type, to float32 with mean and deviation of `preprocessing` taken out."""
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
-    return (levels / 255 - mean) / std
+    return (levels / 255).sub_(mean).div_(std)
 
 
 def normalise_pictures(pictures: np.ndarray, preprocessing: Preprocessing = PADDLECLAS) -> Tensor:
@@ -133,8 +137,15 @@ def normalise_pictures(pictures: np.ndarray, preprocessing: Preprocessing = PADD
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[-1] != len(preprocessing.mean):
         wanted = f"uint8 [N, H, W, {len(preprocessing.mean)}]"
         raise ValueError(f"pictures: expected {wanted}, got {pictures.dtype} {list(pictures.shape)}")
-    levels = torch.from_numpy(np.array(pictures)).movedim(-1, 1).float()  # a copy: torch warns of arrays that nobody may write
-    return normalise(levels.flip(1) if preprocessing.bgr else levels, preprocessing)
+    if preprocessing.bgr:
+        pictures = pictures[..., ::-1]
+    images = torch.empty(len(pictures), pictures.shape[3], *pictures.shape[1:3])
+    step = max(1, AT_ONCE // max(1, math.prod(pictures.shape[1:])))
+    for first in range(0, len(pictures), step):
+        # A copy: torch warns of arrays that nobody may write.
+        levels = np.array(np.moveaxis(pictures[first : first + step], -1, 1), order="C")
+        images[first : first + step] = normalise(torch.from_numpy(levels), preprocessing)
+    return images
 
 
 def target_size(height: int, width: int, preprocessing: Preprocessing) -> tuple[int, int]:

@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from ernest.lcnet.image_io.find import printable
+from ernest.lcnet.image_io.jpeg import decode_eighth
 from ernest.lcnet.image_io.preprocess import Preprocessing, fit_picture, normalise_pictures, target_size
 from ernest.lcnet.image_io.resize import Frame, resize_window
 
@@ -44,7 +45,8 @@ def read_picture(path: str | Path, grey: bool = False) -> np.ndarray:
     whatever is wrong with it.
     """
     with _opened(path) as picture:
-        return np.array(_levels(picture, _orientation(picture), grey))
+        turn = _orientation(picture)
+        return np.array(_upright(_levels(picture, grey), turn), order="C")
 
 
 def read_levels(path: str | Path, preprocessing: Preprocessing, exact: bool = False) -> np.ndarray:
@@ -57,8 +59,9 @@ def read_levels(path: str | Path, preprocessing: Preprocessing, exact: bool = Fa
     with _opened(path) as picture:
         turn = _orientation(picture)
         height, width = _upright_size(picture, turn)
-        frame = None if exact else _draft(picture, turn, target_size(height, width, preprocessing), grey)
-        return fit_picture(_levels(picture, turn, grey), preprocessing, (height, width), frame)
+        divisor = 1 if exact else _divisor(picture, turn, target_size(height, width, preprocessing))
+        levels, frame = _decoded(picture, turn, divisor, grey)
+        return fit_picture(levels, preprocessing, (height, width), frame)
 
 
 def read_shrunk(path: str | Path, most: int, grey: bool = False) -> np.ndarray:
@@ -68,8 +71,7 @@ def read_shrunk(path: str | Path, most: int, grey: bool = False) -> np.ndarray:
         height, width = _upright_size(picture, turn)
         factor = min(1.0, most / min(height, width))
         size = max(1, round(height * factor)), max(1, round(width * factor))
-        frame = _draft(picture, turn, size, grey)
-        levels = _levels(picture, turn, grey)
+        levels, frame = _decoded(picture, turn, _divisor(picture, turn, size), grey)
     levels = levels[..., None] if grey else levels
     return np.ascontiguousarray(resize_window(levels, size, (0, 0, *size), antialias=True, frame=frame))
 
@@ -145,36 +147,53 @@ def _orientation(picture: "Image") -> int:
     return noted if noted in range(1, 9) else 1
 
 
-def _draft(picture: "Image", turn: int, size: tuple[int, int], grey: bool) -> Frame | None:
-    """Has a JPEG decoded smaller, but no smaller than upright height and width.
+def _divisor(picture: "Image", turn: int, size: tuple[int, int]) -> int:
+    """By how much a JPEG can be decoded smaller, but no smaller than upright height and width: 1, 2, 4 or 8."""
+    if picture.format not in FRACTIONS or picture.mode not in ("L", "RGB"):
+        return 1
+    height, width = size[::-1] if turn >= 5 else size
+    fraction = min(picture.width // width, picture.height // height)
+    return next(divisor for divisor in (8, 4, 2, 1) if divisor <= max(1, fraction))
 
-    Returns what the upright picture covers of those pixels: of the last ones, which may end up first when it is turned, an
-    eighth or more. None where it is decoded whole.
-    """
-    width, height = picture.size
-    wanted = size if turn >= 5 else (size[1], size[0])
-    fraction = min(width // wanted[0], height // wanted[1])
-    if fraction < 2 or picture.format not in FRACTIONS or picture.mode not in ("L", "RGB"):
+
+def _decoded(picture: "Image", turn: int, divisor: int, grey: bool) -> tuple[np.ndarray, Frame | None]:
+    """A picture, a JPEG at a fraction, and what the upright one covers of those pixels: of the last ones, which may end up first
+    when it is turned, `1 / divisor` or more. None where it is decoded whole."""
+    if divisor == 1:
+        return _upright(_levels(picture, grey), turn), None
+    full = picture.height, picture.width
+    eighth = _eighth(picture, grey) if divisor == 8 else None
+    if eighth is None:
+        picture.draft("L" if grey else picture.mode, (picture.width // divisor, picture.height // divisor))
+    levels = _upright(_levels(picture, grey) if eighth is None else eighth, turn)
+    tall, wide = (side / divisor for side in (full[::-1] if turn >= 5 else full))
+    top = levels.shape[0] - tall if turn in UPSIDE_DOWN else 0.0
+    left = levels.shape[1] - wide if turn in RIGHT_TO_LEFT else 0.0
+    return levels, (top, left, top + tall, left + wide)
+
+
+def _eighth(picture: "Image", grey: bool) -> np.ndarray | None:
+    """What Pillow's draft mode would make of a JPEG, or None if only Pillow can."""
+    file = getattr(picture, "fp", None)
+    if file is None or not (grey or picture.mode == "RGB"):
         return None
-    picture.draft("L" if grey else picture.mode, wanted)
-    divisor = next(divisor for divisor in (8, 4, 2) if divisor <= fraction)
-    sides = [(picture.height, height / divisor), (picture.width, width / divisor)]
-    (rows, tall), (columns, wide) = sides[::-1] if turn >= 5 else sides
-    top, left = rows - tall if turn in UPSIDE_DOWN else 0.0, columns - wide if turn in RIGHT_TO_LEFT else 0.0
-    return top, left, top + tall, left + wide
+    file.seek(0)
+    return decode_eighth(file.read(), picture.height, picture.width, grey)
 
 
-def _levels(picture: "Image", turn: int, grey: bool) -> np.ndarray:
-    """Decoded, upright, on white, in eight bits."""
+def _upright(levels: np.ndarray, turn: int) -> np.ndarray:
+    """Rows and columns as the camera was held."""
+    if turn >= 5:
+        levels = levels.swapaxes(0, 1)
+    return levels[:: -1 if turn in UPSIDE_DOWN else 1, :: -1 if turn in RIGHT_TO_LEFT else 1]
+
+
+def _levels(picture: "Image", grey: bool) -> np.ndarray:
+    """Decoded by Pillow, on white, in eight bits."""
     from PIL import Image
 
     picture.load()
     picture = _eight_bits(picture)
-    if turn > 1:
-        turns = Image.Transpose
-        ways = (turns.FLIP_LEFT_RIGHT, turns.ROTATE_180, turns.FLIP_TOP_BOTTOM, turns.TRANSPOSE)
-        ways += (turns.ROTATE_270, turns.TRANSVERSE, turns.ROTATE_90)
-        picture = picture.transpose(ways[turn - 2])
     if picture.has_transparency_data:
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
     mode = "L" if grey else "RGB"

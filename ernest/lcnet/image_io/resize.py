@@ -45,21 +45,24 @@ def _resize_nearest(picture: np.ndarray, down: Axis, across: Axis, window: Windo
     columns, weights = _taps(picture.shape[1], across, left, width, kernel)
     y, x = rows.min(), columns.min()
     levels = picture[y : rows.max() + 1, x : columns.max() + 1]
-    steps = [(rows - y, row_weights, 0), (columns - x, weights, 1)]
+    # Channels lie beside each other in a row, so that every step of numpy is a long one.
+    channels = math.prod(levels.shape[2:])
+    columns = ((columns - x)[..., None] * channels + np.arange(channels)).reshape(len(columns), -1)
+    steps = [(rows - y, row_weights[..., None], 0), (columns, np.repeat(weights, channels, 1)[:, None], 1)]
     # First in the direction that leaves less to do for the other.
     by_rows = height * levels.shape[1] <= width * levels.shape[0]
+    flat = levels.reshape(len(levels), -1)
     for places, part, axis in steps if by_rows else steps[::-1]:
-        levels = _combine(levels, places, part, axis)
-    return np.clip(np.floor(levels + np.float32(0.5)), 0, 255).astype(np.uint8)
+        flat = _combine(flat, places, part, axis)
+    flat += np.float32(0.5)  # what is cut off then is rounded: nothing is negative
+    return flat.clip(0, 255, out=flat).astype(np.uint8).reshape(height, width, *levels.shape[2:])
 
 
 def _combine(levels: np.ndarray, places: np.ndarray, weights: np.ndarray, axis: int) -> np.ndarray:
-    """Sums of lines or columns at `places`, each times its weight; both `[taps, count]`."""
-    shape = [1] * levels.ndim
-    shape[axis] = -1
-    total = np.take(levels, places[0], axis, mode="clip") * weights[0].reshape(shape)
+    """Sums of lines or columns at `places` `[taps, count]`, each times its weight."""
+    total = np.take(levels, places[0], axis, mode="clip") * weights[0]
     for place, weight in zip(places[1:], weights[1:], strict=True):
-        total += np.take(levels, place, axis, mode="clip") * weight.reshape(shape)
+        total += np.take(levels, place, axis, mode="clip") * weight
     return total
 
 

@@ -173,7 +173,7 @@ def _made(command: list[str], options: tuple[str, ...], source: str, directory: 
             path = _keep(content, Path(folder), start)
             warnings.warn(
                 f"the executor cannot be kept in {directory} ({error.strerror or error}): every start compiles it anew, which "
-                f"took {time.monotonic() - begun:.0f} s; name a folder in XDG_CACHE_HOME, or run `ernest lcnet build`",
+                f"took {time.monotonic() - begun:.0f} s; name a folder in XDG_CACHE_HOME, or run `ernest build`",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -183,14 +183,11 @@ def _made(command: list[str], options: tuple[str, ...], source: str, directory: 
             raise BuildError(f"{path} cannot be loaded: {error}") from None
 
 
-def build(instructions: str, present: frozenset[str], define: str, directory: Path) -> Path:
-    """Compiles the executor for a processor that has the features `present`, this one or another, and keeps it in a directory.
-
-    Raises BuildError, and OSError where the directory cannot be written.
-    """
-    command, options = compiler(), (*flags(instructions, present), f"-D{define}")
-    content = compiled(command, options, "executor.cpp")
-    return _keep(content, directory, _stem(options, "executor.cpp") + _compiler_key(command))
+def build(options: tuple[str, ...], source: str, directory: Path) -> Path:
+    """Compiles a file of `source`, or of a path of its own, and keeps the library in a directory under the name that `library`
+    looks for. Raises BuildError, and OSError where the directory cannot be written."""
+    command = compiler()
+    return _keep(compiled(command, options, source), directory, _stem(options, source) + _compiler_key(command))
 
 
 def _keep(content: bytes, directory: Path, start: str) -> Path:
@@ -251,5 +248,5 @@ def cache_directory() -> Path:
 
 
 def environment_directory() -> Path:
-    """Where `ernest lcnet build` puts libraries for every user of this Python environment: beside the package, never in it."""
+    """Where `ernest build` puts libraries for every user of this Python environment: beside the package, never in it."""
     return Path(sys.prefix) / "share" / "ernest" / "lcnet"

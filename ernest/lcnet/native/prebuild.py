@@ -1,4 +1,5 @@
-"""Compiles the executor before it is wanted: when an image for containers is made, whose users have no compiler and no cache."""
+"""Compiles the executor and the decoder of photographs before they are wanted: for an image of containers, where there may be
+neither a compiler nor a cache."""
 
 import time
 from collections.abc import Iterator
@@ -6,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
+from ernest.lcnet.image_io import jpeg
 from ernest.lcnet.native import build
 from ernest.lcnet.native.executor import Precision, define, has_products
 
@@ -17,30 +19,37 @@ EVERY_X86 += (("avx2_vnni", frozenset()), ("avx2", frozenset()))
 
 @dataclass(frozen=True)
 class Prebuilt:
-    """A library, what it is for, and the seconds of the compiler."""
+    """A library, what it is for (`amx int8`), and the seconds of the compiler."""
 
     path: Path
-    instructions: str
-    precision: Precision
+    purpose: str
     seconds: float
 
 
 def prebuild(everywhere: bool = False, directory: Path | None = None) -> Iterator[Prebuilt]:
-    """Compiles the executor for this processor in all its precisions, or `everywhere`: for every processor of its kind.
+    """Compiles the executor for this processor in all its precisions, or `everywhere`: for every processor of its kind; and the
+    decoder of photographs.
 
     Into `directory`, by default the environment's own, where all its users find them. Raises BuildError without a compiler, and
     OSError where the directory cannot be written.
     """
     directory = build.environment_directory() if directory is None else directory
-    for name, present in _sets(everywhere):
+    for purpose, options, source in _wanted(everywhere):
+        begun = time.monotonic()
+        path = build.build(options, source, directory)
+        yield Prebuilt(path, purpose, time.monotonic() - begun)
+
+
+def _wanted(everywhere: bool) -> Iterator[tuple[str, tuple[str, ...], str]]:
+    """What a library is for, its flags, and its source."""
+    yield "generic photographs", build.flags("generic"), str(jpeg.SOURCE)
+    for name, present in instruction_sets(everywhere):
         for precision in get_args(Precision):
             if has_products(name, present, precision):
-                begun = time.monotonic()
-                path = build.build(name, present, define(precision), directory)
-                yield Prebuilt(path, name, precision, time.monotonic() - begun)
+                yield f"{name} {precision}", (*build.flags(name, present), f"-D{define(precision)}"), "executor.cpp"
 
 
-def _sets(everywhere: bool) -> list[tuple[str, frozenset[str]]]:
+def instruction_sets(everywhere: bool) -> list[tuple[str, frozenset[str]]]:
     """Instruction sets and optional features; of this processor the best, which has the products that the others have."""
     here = build.features()
     if not everywhere:

@@ -23,12 +23,12 @@ struct Turning {
   float eps;
 };
 
-// Buffers that grow to the longest document and stay.
+// Buffers that grow to the longest document and stay; each begins where a line of the cache does.
 struct Buffers {
   std::vector<float> store[12];
   float* get(int number, int64_t size) {
-    if (int64_t(store[number].size()) < size) store[number].resize(size);
-    return store[number].data();
+    if (int64_t(store[number].size()) < size + 16) store[number].resize(size + 16);
+    return (float*)((uintptr_t(store[number].data()) + 63) & ~uintptr_t(63));
   }
 };
 INLINE Buffers& buffers() {

@@ -39,24 +39,36 @@ INLINE void scatter(const float* from, const int32_t* order, int64_t rows, const
   }
 }
 
-// Of one row: gate silu(a) b from a and b side by side.
-INLINE void gated(const float* in, int64_t hidden, float gate, float* scaled) {
-  for (int64_t i = 0; i < hidden; i += LANES) {
-    const Vector a = load(in + i), b = load(in + hidden + i);
-    store(scaled + i, a * sigmoid(a) * b * splat(gate));
-  }
+// gate silu(a) b, of the numbers at `in` and those `hidden` further on.
+INLINE Vector gated(const float* in, int64_t hidden, float gate) {
+  const Vector a = load(in), b = load(in + hidden);
+  return a * sigmoid(a) * b * splat(gate);
 }
 
-// Of one row, from the gradient of `gated`: that of a and b, and of the gate, which is returned; `scaled` is made again.
-INLINE float gated_back(const float* in, int64_t hidden, float gate, const float* grad, float* scaled, float* in_grad) {
+// `gated` again, the gradients of a and b from that of the result, and what the gate's is the sum of.
+struct Gated {
+  Vector scaled, a, b, product;
+};
+INLINE Gated gated_back(const float* in, int64_t hidden, float gate, const float* grad) {
+  const Vector a = load(in), b = load(in + hidden), g = load(grad);
+  const Vector share = sigmoid(a), silu = a * share, result = silu * b, inside = g * splat(gate);
+  return {result * splat(gate), inside * b * (share + silu * (splat(1.f) - share)), inside * silu, g * result};
+}
+
+// Of one row.
+INLINE void gated_row(const float* in, int64_t hidden, float gate, float* scaled) {
+  for (int64_t i = 0; i < hidden; i += LANES) store(scaled + i, gated(in + i, hidden, gate));
+}
+
+// Of one row; returns the gradient of the gate.
+INLINE float gated_row_back(const float* in, int64_t hidden, float gate, const float* grad, float* scaled, float* in_grad) {
   Vector products{};
   for (int64_t i = 0; i < hidden; i += LANES) {
-    const Vector a = load(in + i), b = load(in + hidden + i), g = load(grad + i);
-    const Vector share = sigmoid(a), silu = a * share, result = silu * b, inside = g * splat(gate);
-    products += g * result;
-    store(scaled + i, result * splat(gate));
-    store(in_grad + i, inside * b * (share + silu * (splat(1.f) - share)));
-    store(in_grad + hidden + i, inside * silu);
+    const Gated back = gated_back(in + i, hidden, gate, grad + i);
+    products += back.product;
+    store(scaled + i, back.scaled);
+    store(in_grad + i, back.a);
+    store(in_grad + hidden + i, back.b);
   }
   return sum(products);
 }
@@ -73,7 +85,7 @@ static void experts(const Sizes& s, const float* x, const float* gate, const int
       float* in = inner + start * 2 * H;
       gather(x, order + start, rows, s, rows_of);
       multiply(rows, 2 * H, D, rows_of, D, w_in + e * D * 2 * H, 2 * H, in, 2 * H);
-      for (int64_t r = 0; r < rows; ++r) gated(in + r * 2 * H, H, gate[order[start + r]], scaled + r * H);
+      for (int64_t r = 0; r < rows; ++r) gated_row(in + r * 2 * H, H, gate[order[start + r]], scaled + r * H);
       multiply(rows, D, H, scaled, H, w_out + e * H * D, D, rows_of, D);
       scatter(rows_of, order + start, rows, s, y);
     }
@@ -107,8 +119,8 @@ static void experts_back(const Sizes& s, const float* x, const float* gate, cons
       gather(y_grad, order + start, rows, s, grad_rows);
       multiply(rows, H, D, grad_rows, D, w_out_turned, H, hidden_grad, H);
       for (int64_t r = 0; r < rows; ++r)
-        gate_grad[order[start + r]] = gated_back(in + r * 2 * H, H, gate[order[start + r]], hidden_grad + r * H, scaled + r * H,
-                                                 inner_grad + r * 2 * H);
+        gate_grad[order[start + r]] = gated_row_back(in + r * 2 * H, H, gate[order[start + r]], hidden_grad + r * H,
+                                                     scaled + r * H, inner_grad + r * 2 * H);
       multiply_turned(H, D, rows, scaled, H, grad_rows, D, grad_out, D, add);
       gather(x, order + start, rows, s, rows_of);
       multiply_turned(D, 2 * H, rows, rows_of, D, inner_grad, 2 * H, grad_in, 2 * H, add);

@@ -1,6 +1,7 @@
 // The experts of experts.h with products of bfloat16 in AMX's tiles, whose sums stay float.
 //
-// Rows of a chunk are filled up to a multiple of TILE with zeros, where they are summed over.
+// Rows of a chunk are filled up to a multiple of TILE with zeros, where they are summed over. What costs is memory: a layer of
+// 64 experts reads 25 MB of matrices twice and writes as much of gradients for 4 ms of products.
 #pragma once
 
 #include "experts.h"
@@ -9,70 +10,84 @@
 #if defined(ERNEST_TILES)
 namespace ernest {
 
+constexpr int64_t CHUNK = 320;  // rows of a chunk: an expert seldom has more, so that its gradients are written once
+
 INLINE bool tiles_fit(const Sizes& s) { return s.width % TILE == 0 && s.hidden % TILE == 0; }
 
-// Rows of tokens as floats, zeros behind them: [filled, D].
-INLINE void gather_filled(const float* from, const int32_t* order, int64_t rows, int64_t filled, const Sizes& s, float* to) {
-  gather(from, order, rows, s, to);
-  memset(to + rows * s.width, 0, (filled - rows) * s.width * 4);
+INLINE bool aligned(const float* from) { return uintptr_t(from) % 64 == 0; }
+INLINE Tile* tiles(int number, int64_t numbers) { return (Tile*)buffers().get(number, numbers / 2); }
+
+// Where the `i`th 32 numbers of row `r` lie among tiles of A of rows of `width`.
+INLINE uint32_t* place(Tile* to, int64_t r, int64_t i, int64_t width) { return to[r / 16 * (width / TILE) + i / TILE].rows[r % 16]; }
+
+INLINE void clear_rows(int64_t start, int64_t end, int64_t width, Tile* to) {
+  for (int64_t r = start; r < end; ++r)
+    for (int64_t i = 0; i < width; i += TILE) _mm512_store_si512(place(to, r, i, width), _mm512_setzero_si512());
 }
 
-// A[rows, columns] as the operand A of a sum over rows: to[columns, rows] in bfloat16, by way of `words`.
-INLINE void turned_pairs(int64_t rows, int64_t columns, const float* from, uint32_t* words, bf16* to) {
-  pairs(rows, columns, from, words);
-  turn_words(rows / 2, columns, words, columns, (uint32_t*)to, rows / 2);
-}
-
-// W[rows, columns] as the operand B of a product with W^T: [columns / 2, rows] words, by way of `narrow`.
-INLINE void pairs_of_turned(int64_t rows, int64_t columns, const float* from, bf16* narrow, uint32_t* to) {
-  narrowed(rows * columns, from, narrow);
-  turn_words(rows, columns / 2, (const uint32_t*)narrow, columns / 2, to, rows);
+// Rows of tokens as tiles of A, zeros behind them.
+INLINE void gather_tiles(const bf16* from, const int32_t* order, int64_t rows, int64_t filled, const Sizes& s, Tile* to) {
+  for (int64_t r = 0; r < rows; ++r) {
+    const bf16* row = from + order[r] / s.choices * s.width;
+    for (int64_t i = 0; i < s.width; i += TILE) _mm512_store_si512(place(to, r, i, s.width), _mm512_loadu_si512(row + i));
+  }
+  clear_rows(rows, filled, s.width, to);
 }
 
 // `inner` has room for TILE rows more than there are choices.
 static void experts_tiles(const Sizes& s, const float* x, const float* gate, const int32_t* order, const int32_t* first,
                           const float* w_in, const float* w_out, float* inner, float* y) {
   const int64_t D = s.width, H = s.hidden;
-  float* rows_of = buffers().get(1, ROWS * D);
-  float* scaled = buffers().get(2, ROWS * H);
-  bf16* left = (bf16*)buffers().get(3, ROWS * D);
-  uint32_t* in_pairs = (uint32_t*)buffers().get(4, D * H);
-  uint32_t* out_pairs = (uint32_t*)buffers().get(5, D * H);
+  bf16* x_narrow = (bf16*)buffers().get(0, s.tokens * D / 2);
+  float* rows_of = buffers().get(1, CHUNK * D);
+  Tile *left = tiles(2, CHUNK * D), *scaled = tiles(3, CHUNK * H), *in_tiles = tiles(4, D * 2 * H), *out_tiles = tiles(5, H * D);
   const TileRegisters registers;
+  narrowed(s.tokens * D, x, x_narrow);
   for (int64_t e = 0; e < s.experts; ++e) {
     if (first[e] == first[e + 1]) continue;
-    pairs(D, 2 * H, w_in + e * D * 2 * H, in_pairs);
-    pairs(H, D, w_out + e * H * D, out_pairs);
-    for (int64_t start = first[e]; start < first[e + 1]; start += ROWS) {
-      const int64_t rows = first[e + 1] - start < ROWS ? first[e + 1] - start : ROWS, filled = up(rows, TILE);
+    tiles_of(D, 2 * H, w_in + e * D * 2 * H, in_tiles);
+    tiles_of(H, D, w_out + e * H * D, out_tiles);
+    for (int64_t start = first[e]; start < first[e + 1]; start += CHUNK) {
+      const int64_t rows = first[e + 1] - start < CHUNK ? first[e + 1] - start : CHUNK, filled = up(rows, TILE);
       float* in = inner + start * 2 * H;
-      gather_filled(x, order + start, rows, filled, s, rows_of);
-      narrowed(filled * D, rows_of, left);
-      tile_product(filled, 2 * H, D, left, D, in_pairs, 2 * H, in, 2 * H);
-      for (int64_t r = 0; r < rows; ++r) gated(in + r * 2 * H, H, gate[order[start + r]], scaled + r * H);
-      narrowed(filled * H, scaled, left);
-      tile_product(filled, D, H, left, H, out_pairs, D, rows_of, D);
+      gather_tiles(x_narrow, order + start, rows, filled, s, left);
+      tile_product(filled, 2 * H, D, left, in_tiles, in, 2 * H);
+      for (int64_t r = 0; r < rows; ++r)
+        for (int64_t i = 0; i < H; i += TILE) {
+          const float *from = in + r * 2 * H + i, share = gate[order[start + r]];
+          _mm512_store_si512(place(scaled, r, i, H), narrow(gated(from, H, share), gated(from + LANES, H, share)));
+        }
+      tile_product(filled, D, H, scaled, out_tiles, rows_of, D);
       scatter(rows_of, order + start, rows, s, y);
     }
   }
+}
+
+// Of one row: `gated_back`, whose results go into tiles.
+INLINE float gated_back_tiles(const float* in, int64_t r, int64_t hidden, float gate, const float* grad, Tile* scaled, Tile* in_grad) {
+  Vector products{};
+  for (int64_t i = 0; i < hidden; i += TILE) {
+    const Gated low = gated_back(in + i, hidden, gate, grad + i), high = gated_back(in + i + LANES, hidden, gate, grad + i + LANES);
+    products += low.product;
+    products += high.product;
+    _mm512_store_si512(place(scaled, r, i, hidden), narrow(low.scaled, high.scaled));
+    _mm512_store_si512(place(in_grad, r, i, 2 * hidden), narrow(low.a, high.a));
+    _mm512_store_si512(place(in_grad, r, hidden + i, 2 * hidden), narrow(low.b, high.b));
+  }
+  return sum(products);
 }
 
 static void experts_tiles_back(const Sizes& s, const float* x, const float* gate, const int32_t* order, const int32_t* first,
                                const float* w_in, const float* w_out, const float* inner, const float* y_grad, float* x_grad,
                                float* gate_grad, float* w_in_grad, float* w_out_grad) {
   const int64_t D = s.width, H = s.hidden, wider = D > 2 * H ? D : 2 * H;
-  float* rows_of = buffers().get(1, ROWS * D);
-  float* scaled = buffers().get(2, ROWS * H);
-  float* grad_rows = buffers().get(3, ROWS * D);
-  float* hidden_grad = buffers().get(4, ROWS * H);
-  float* inner_grad = buffers().get(5, ROWS * 2 * H);
-  uint32_t* out_turned = (uint32_t*)buffers().get(6, D * H);
-  uint32_t* in_turned = (uint32_t*)buffers().get(7, D * H);
-  bf16* narrow = (bf16*)buffers().get(8, D * 2 * H);
-  uint32_t* words = (uint32_t*)buffers().get(9, ROWS * wider);
-  bf16* left = (bf16*)buffers().get(10, ROWS * wider);
-  uint32_t* right = (uint32_t*)buffers().get(11, ROWS * wider);
+  bf16 *x_narrow = (bf16*)buffers().get(0, s.tokens * D / 2), *y_grad_narrow = (bf16*)buffers().get(6, s.tokens * D / 2);
+  float *rows_of = buffers().get(1, CHUNK * D), *hidden_grad = buffers().get(7, CHUNK * H);
+  Tile *left = tiles(2, CHUNK * D), *scaled = tiles(3, CHUNK * H), *in_turned = tiles(4, D * 2 * H), *out_turned = tiles(5, H * D);
+  Tile *inner_grad = tiles(8, CHUNK * 2 * H), *turned = tiles(9, CHUNK * wider), *paired = tiles(10, CHUNK * wider);
   const TileRegisters registers;
+  narrowed(s.tokens * D, x, x_narrow);
+  narrowed(s.tokens * D, y_grad, y_grad_narrow);
   for (int64_t e = 0; e < s.experts; ++e) {
     float *grad_in = w_in_grad + e * D * 2 * H, *grad_out = w_out_grad + e * H * D;
     if (first[e] == first[e + 1]) {
@@ -80,31 +95,30 @@ static void experts_tiles_back(const Sizes& s, const float* x, const float* gate
       memset(grad_out, 0, D * H * 4);
       continue;
     }
-    pairs_of_turned(H, D, w_out + e * H * D, narrow, out_turned);
-    pairs_of_turned(D, 2 * H, w_in + e * D * 2 * H, narrow, in_turned);
-    for (int64_t start = first[e]; start < first[e + 1]; start += ROWS) {
-      const int64_t rows = first[e + 1] - start < ROWS ? first[e + 1] - start : ROWS, filled = up(rows, TILE);
-      const bool add = start != first[e];
-      gather_filled(y_grad, order + start, rows, filled, s, grad_rows);
-      narrowed(filled * D, grad_rows, left);
-      tile_product(filled, H, D, left, D, out_turned, H, hidden_grad, H);
+    tiles_of_turned(H, D, w_out + e * H * D, out_turned);
+    tiles_of_turned(D, 2 * H, w_in + e * D * 2 * H, in_turned);
+    for (int64_t start = first[e]; start < first[e + 1]; start += CHUNK) {
+      const int64_t rows = first[e + 1] - start < CHUNK ? first[e + 1] - start : CHUNK, filled = up(rows, TILE);
+      const bool add = start != first[e], once = first[e + 1] - first[e] <= CHUNK && aligned(grad_in) && aligned(grad_out);
+      gather_tiles(y_grad_narrow, order + start, rows, filled, s, left);
+      tile_product(filled, H, D, left, out_turned, hidden_grad, H);
       for (int64_t r = 0; r < rows; ++r)
-        gate_grad[order[start + r]] = gated_back(inner + (start + r) * 2 * H, H, gate[order[start + r]], hidden_grad + r * H,
-                                                 scaled + r * H, inner_grad + r * 2 * H);
-      memset(scaled + rows * H, 0, (filled - rows) * H * 4);
-      memset(inner_grad + rows * 2 * H, 0, (filled - rows) * 2 * H * 4);
-      turned_pairs(filled, H, scaled, words, left);
-      pairs(filled, D, grad_rows, right);
-      tile_product(H, D, filled, left, filled, right, D, grad_out, D, add);
-      gather_filled(x, order + start, rows, filled, s, rows_of);
-      turned_pairs(filled, D, rows_of, words, left);
-      pairs(filled, 2 * H, inner_grad, right);
-      tile_product(D, 2 * H, filled, left, filled, right, 2 * H, grad_in, 2 * H, add);
-      narrowed(filled * 2 * H, inner_grad, left);
-      tile_product(filled, D, 2 * H, left, 2 * H, in_turned, D, rows_of, D);
+        gate_grad[order[start + r]] = gated_back_tiles(inner + (start + r) * 2 * H, r, H, gate[order[start + r]],
+                                                       hidden_grad + r * H, scaled, inner_grad);
+      clear_rows(rows, filled, H, scaled);
+      clear_rows(rows, filled, 2 * H, inner_grad);
+      sums_over_rows<true>(filled, H, scaled, turned);
+      sums_over_rows<false>(filled, D, left, paired);
+      (once ? tile_product<true> : tile_product<false>)(H, D, filled, turned, paired, grad_out, D, add);
+      gather_tiles(x_narrow, order + start, rows, filled, s, left);
+      sums_over_rows<true>(filled, D, left, turned);
+      sums_over_rows<false>(filled, 2 * H, inner_grad, paired);
+      (once ? tile_product<true> : tile_product<false>)(D, 2 * H, filled, turned, paired, grad_in, 2 * H, add);
+      tile_product(filled, D, 2 * H, inner_grad, in_turned, rows_of, D);
       scatter(rows_of, order + start, rows, s, x_grad);
     }
   }
+  _mm_sfence();
 }
 
 }  // namespace ernest

@@ -72,32 +72,37 @@ INLINE void multiply_turned(int64_t rows, int64_t columns, int64_t terms, const 
 }
 
 #if defined(__AVX512F__)
+// to[columns, rows] = r^T for 16 x 16 words, of which `r` holds the rows.
+INLINE void turn_square(__m512i r[16], uint32_t* to, int64_t to_row) {
+  __m512i t[16];
+  UNROLL for (int i = 0; i < 16; i += 2) {
+    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+  }
+  UNROLL for (int i = 0; i < 16; i += 4) {
+    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+  UNROLL for (int half = 0; half < 16; half += 8) UNROLL for (int i = 0; i < 4; ++i) {
+    t[half + i] = _mm512_shuffle_i32x4(r[half + i], r[half + 4 + i], 0x88);
+    t[half + 4 + i] = _mm512_shuffle_i32x4(r[half + i], r[half + 4 + i], 0xdd);
+  }
+  UNROLL for (int i = 0; i < 8; ++i) {
+    // t[i] holds columns i and i + 8 of rows 0 to 7, t[8 + i] those of rows 8 to 15.
+    _mm512_storeu_si512(to + i * to_row, _mm512_shuffle_i32x4(t[i], t[8 + i], 0x88));
+    _mm512_storeu_si512(to + (i + 8) * to_row, _mm512_shuffle_i32x4(t[i], t[8 + i], 0xdd));
+  }
+}
+
 // to[columns, rows] = from[rows, columns]^T for words; both sizes are multiples of 16.
 static void turn_words(int64_t rows, int64_t columns, const uint32_t* from, int64_t from_row, uint32_t* to, int64_t to_row) {
   for (int64_t row = 0; row < rows; row += 16)
     for (int64_t column = 0; column < columns; column += 16) {
-      __m512i r[16], t[16];
+      __m512i r[16];
       UNROLL for (int i = 0; i < 16; ++i) r[i] = _mm512_loadu_si512(from + (row + i) * from_row + column);
-      UNROLL for (int i = 0; i < 16; i += 2) {
-        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-      }
-      UNROLL for (int i = 0; i < 16; i += 4) {
-        r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-        r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-        r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-        r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-      }
-      UNROLL for (int half = 0; half < 16; half += 8) UNROLL for (int i = 0; i < 4; ++i) {
-        t[half + i] = _mm512_shuffle_i32x4(r[half + i], r[half + 4 + i], 0x88);
-        t[half + 4 + i] = _mm512_shuffle_i32x4(r[half + i], r[half + 4 + i], 0xdd);
-      }
-      UNROLL for (int i = 0; i < 8; ++i) {
-        // t[i] holds columns i and i + 8 of rows 0 to 7, t[8 + i] those of rows 8 to 15.
-        uint32_t* at = to + (column + i) * to_row + row;
-        _mm512_storeu_si512(at, _mm512_shuffle_i32x4(t[i], t[8 + i], 0x88));
-        _mm512_storeu_si512(at + 8 * to_row, _mm512_shuffle_i32x4(t[i], t[8 + i], 0xdd));
-      }
+      turn_square(r, to + column * to_row + row, to_row);
     }
 }
 #endif

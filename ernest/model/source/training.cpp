@@ -1,5 +1,7 @@
 // The parts of a training step that are chains of short passes over memory, each in one pass: norms, attention within documents,
 // experts. Called by ernest/model/native.py; all arrays lie row by row, without gaps.
+#include <cmath>
+
 #include "experts_tiles.h"
 
 using namespace ernest;
@@ -85,6 +87,20 @@ EXPORT void attend_back(int64_t narrow, int64_t rows, int64_t length, int64_t qu
   else
     attend_all_back(rows, length, heads, (const float*)qkv, turning, begin, end, probability, (const float*)out_grad,
                     (float*)qkv_grad, query_weight_grad, key_weight_grad);
+}
+
+// The k largest of every row of `score` [rows, columns], the largest first, of equal ones the first: their columns [rows, k].
+EXPORT void largest(int64_t rows, int64_t columns, int64_t k, const float* score, int64_t* index) {
+  float* left = buffers().get(0, columns);
+  for (int64_t row = 0; row < rows; ++row, score += columns) {
+    memcpy(left, score, columns * sizeof(float));
+    for (int64_t rank = 0; rank < k; ++rank) {
+      int64_t best = 0;
+      for (int64_t column = 1; column < columns; ++column) best = left[column] > left[best] ? column : best;
+      left[best] = -INFINITY;
+      *index++ = best;
+    }
+  }
 }
 
 // `narrow`: products may be taken in bfloat16, where tiles take them.

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ernest.device import HOST
+from ernest.phasefield.compiled.inspection import Everywhere, FusedElement
 from ernest.phasefield.compiled.transforms import Array, Plan, fastest_plan
 from ernest.phasefield.compiled.workspace import (
     LENGTHS_KEPT,
@@ -23,7 +24,7 @@ from ernest.phasefield.compiled.workspace import (
 )
 from ernest.phasefield.element import Element, Time
 from ernest.phasefield.schemes.coarse import CoarseGaussSeidel, CoarseStepper, level_sweeps, node_modes, sampling
-from ernest.phasefield.schemes.coarsening import defect_weights, outer_matrices
+from ernest.phasefield.schemes.coarsening import defect_weights, fill_matrix, outer_matrices
 from ernest.phasefield.schemes.gaussseidel import window_matrices
 from ernest.phasefield.schemes.settling import Settling
 from ernest.phasefield.schemes.splitting import one_length
@@ -51,7 +52,7 @@ class Level:
 class Tables:
     """Per node and, last, for the end: (a, W) on the full grid, on the block, and the weights of the windows of both.
 
-    `defects[i]` is the pair of `coarse.defect_weights`.
+    `defects[i]` is the pair of `coarse.defect_weights`, and `fill` `[p, w]` takes the last rows of the full grid to all nodes.
     """
 
     nodal_a: list[Array]
@@ -60,6 +61,7 @@ class Tables:
     windows: list[Array]
     outer: list[Array]
     defects: list[tuple[Array, Array]]
+    fill: Array | None
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,7 @@ class FusedCoarse:
         half = self._levels[0]
         self._block = np.full(workspace.shape[0], -1, dtype=np.int64)
         self._block[half.inside[half.inside >= 0]] = np.flatnonzero(half.inside >= 0)
+        self._split = np.where(self._block >= 0, 2 * (half.modes.shape[1] - 1), 0)
         self._kept = [np.zeros(half.modes.shape, complex) for _ in range(scheme.degree + 1)]
         self._deltas = tuple(np.zeros_like(kept) for kept in self._kept[:-1])
         self._nodes, self._sparse, self._sampled = scheme.nodes, scheme.sparse, sampling(scheme, points)
@@ -127,11 +130,18 @@ class FusedCoarse:
             now, before = ([work.tensor(row) for row in some] for some in (rows, past.rows))
             return self._torch.coefficients(state, tau, now, before)
 
-        element = Element(state.time, tau, state.modes, end, work.grid, coefficients)
+        known = self._everywhere(past, rows, tau, state.taus) if state.taus and self._sparse else None
+        element = FusedElement(
+            *(state.time, tau, state.modes, end, work.grid, coefficients, tuple(rows), self.scheme.judged_node, known)
+        )
 
         def unsettled() -> Tensor:
             node = self.scheme.judged_node
-            return work.tensor(work.explicit_of(work.array(node_modes(element, node)))) - work.tensor(rows[node])
+            known = work.tensor(rows[node])
+            if self._sparse and state.taus:
+                now, before = ([work.tensor(row) for row in some] for some in (rows, past.rows))
+                known = self._torch.filled(tau, now, before, state.taus)[node]
+            return work.tensor(work.explicit_of(work.array(node_modes(element, node)))) - known
 
         return after, element, StepStats(1 + len(differences), tuple(differences), unsettled)
 
@@ -248,6 +258,12 @@ class FusedCoarse:
         kernels.combine_outside(tables.nodal_a[-1], tables.outer[-1], work.fold, self._block, u, outer, self._kept[-1], end)
         return end
 
+    def _everywhere(self, past: Memory, rows: list[Array], tau: float, taus: tuple[Time, ...]) -> Everywhere:
+        """What is known outside of the block, at all nodes."""
+        fill = self._tables(tau, taus).fill
+        assert fill is not None
+        return Everywhere(tuple(self._outer([*past.rows, *rows])[-fill.shape[1] :]), fill, self._split)
+
     def _outer(self, rows: Sequence[Array]) -> list[Array]:
         """The rows that are known on the full grid."""
         if not self._sparse:
@@ -276,6 +292,7 @@ class FusedCoarse:
             [W for _, W in windows],
             [W for _, W in nodal] + [last],
             [(a.numpy(), b.numpy()) for a, b in pairs],
+            fill_matrix(self._points, self._nodes, self._outer_window, tau, taus).numpy() if taus and self._sparse else None,
         )
 
     def _element_tables(self, tau: float) -> ElementTables:

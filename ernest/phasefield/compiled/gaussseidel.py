@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from ernest.phasefield.compiled.inspection import FusedElement
 from ernest.phasefield.compiled.transforms import Array
 from ernest.phasefield.compiled.workspace import LENGTHS_KEPT, FusedState, LRUCache, Memory, Workspace, last_rows, row_tables
 from ernest.phasefield.element import Element, Time
@@ -42,7 +43,9 @@ class FusedGaussSeidel:
 
         taus = (*state.taus, tau)[-self.scheme.elements_kept :]
         after = FusedState(state.time + tau, end, taus, state.count + 1, Memory(tuple(rows)), work)
-        element = Element(state.time, tau, state.modes, end, work.grid, lambda: work.coefficients(start, nodes, tau))
+        element = FusedElement(
+            state.time, tau, state.modes, end, work.grid, lambda: work.coefficients(start, nodes, tau), tuple(nodes)
+        )
         return after, element, StepStats(1 + len(differences), tuple(differences))
 
     def _step(

@@ -14,6 +14,7 @@ from numba import prange
 
 from ernest.phasefield.compiled import coarse_kernels as coarse
 from ernest.phasefield.compiled import exponential_kernels as exponential
+from ernest.phasefield.compiled import inspection_kernels as inspection
 
 # Numba infers the types of all arguments: arrays of float64 or complex128, and tuples of them.
 # ruff: noqa: ANN001, ANN201
@@ -133,4 +134,5 @@ def compiled(parallel: bool) -> SimpleNamespace:
     loops += (coarse.combine_block, coarse.combine_outside, coarse.combine_both, coarse.residual, coarse.respond, coarse.absorb)
     loops += (coarse.place, coarse.renew, coarse.find_defect, coarse.react_and_sample, coarse.increment)
     loops += (exponential.etd_stage, exponential.etd_second, exponential.etd_third, exponential.etd_end, exponential.bdf4)
+    loops += (inspection.examine, inspection.inspect, inspection.weigh_missed)
     return SimpleNamespace(**{loop.__name__: compile_one(loop) for loop in loops})

@@ -23,7 +23,7 @@ from torch import Tensor
 from ernest.phasefield.element import Element, Time
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
-from ernest.phasefield.schemes.coarsening import defect_weights, known_positions, low_modes, make_level, outer_matrices
+from ernest.phasefield.schemes.coarsening import defect_weights, fill_matrix, low_modes, make_level, outer_matrices
 from ernest.phasefield.schemes.gaussseidel import window_matrices
 from ernest.phasefield.schemes.settling import Settling
 from ernest.phasefield.schemes.splitting import (
@@ -37,7 +37,7 @@ from ernest.phasefield.schemes.splitting import (
     split,
 )
 from ernest.phasefield.stepping import State, StepStats
-from ernest.phasefield.timeelement import Tableau, combine, gauss, lagrange, nodal_tableau, weighted
+from ernest.phasefield.timeelement import Tableau, combine, gauss, nodal_tableau, weighted
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,12 @@ class CoarseGaussSeidel:
 
     @property
     def judged_node(self) -> int:
-        """The node by which the part that the coarse sweeps miss is judged: the last but one on the full grid errs most."""
-        return self.nodes[-2:][0]
+        """The node by which the part that the coarse sweeps miss is judged, the one that errs most: of those that miss the full
+        grid the farthest from one that visits it, or, if there is none, the last but one."""
+        missing = [i for i in range(self.degree) if i not in self.nodes]
+        if not missing:
+            return self.nodes[-2:][0]
+        return max(missing, key=lambda i: min(abs(i - node) for node in (*self.nodes, self.nodes[-1] - self.degree)))
 
     @property
     def sparse(self) -> bool:
@@ -178,7 +182,8 @@ class CoarseStepper:
 
         def unsettled() -> Tensor:
             node = scheme.judged_node
-            return self.splitting.explicit(node_modes(element, node)) - rows[past + node]
+            known = self.filled(tau, rows[past:], rows[:past], state.taus)[node]
+            return self.splitting.explicit(node_modes(element, node)) - known
 
         return after, element, StepStats(1 + len(differences), tuple(differences), unsettled)
 
@@ -285,19 +290,21 @@ class CoarseStepper:
         return [row for j, row in enumerate(rows) if j % self.scheme.degree in self.scheme.nodes]
 
     def coefficients(self, state: State, tau: float, rows: list[Tensor], past: list[Tensor]) -> Tensor:
-        """Modes of the element's c_1 .. c_p; modes outside of the block are interpolated from the fine nodes."""
-        if self.scheme.sparse and state.history is not None:
-            nodes = self.scheme.nodes
-            known = self._outer_rows([*past, *rows])
-            positions = known_positions(self._points, nodes, tau, state.taus)
-            window = min(max(self._outer_window, len(nodes)), len(known))
-            matrix = lagrange(positions[-window:], self._points)
-            filled = list(combine(matrix, torch.stack(known[-window:], self._axis), -1 - self._axis).unbind(self._axis))
-            for row, whole in zip(rows, filled, strict=True):
-                whole[(..., *self._inside)] = row[(..., *self._inside)]
-            rows = filled
+        """Modes of the element's c_1 .. c_p."""
+        rows = self.filled(tau, rows, past, state.taus)
         moments = combine(self._to_moments, torch.stack(rows, self._axis), -1 - self._axis)
         return self.splitting.coefficients(self._factors.at(tau), tau, state.modes, moments, None)
+
+    def filled(self, tau: float, rows: list[Tensor], past: list[Tensor], taus: tuple[Time, ...]) -> list[Tensor]:
+        """The rows of N at the nodes, on the full grid: outside of the block they are interpolated from the fine nodes."""
+        if not (self.scheme.sparse and taus):
+            return rows
+        matrix = fill_matrix(self._points, self.scheme.nodes, self._outer_window, tau, taus)
+        known = self._outer_rows([*past, *rows])[-matrix.shape[1] :]
+        filled = list(combine(matrix, torch.stack(known, self._axis), -1 - self._axis).unbind(self._axis))
+        for row, whole in zip(rows, filled, strict=True):
+            whole[(..., *self._inside)] = row[(..., *self._inside)]
+        return filled
 
     def _tables(self, tau: float, taus: tuple[Time, ...]) -> Tables:
         """The tables for this length and those of the elements before, computed again only when a length changes."""

@@ -81,6 +81,12 @@ def outer_matrices(
     return [*matrices, lagrange(positions[-max(outer_window, len(nodes)) :], points)]
 
 
+def fill_matrix(points: Tensor, nodes: Sequence[int], outer_window: int, tau: float, taus: tuple[Time, ...]) -> Tensor:
+    """The matrix `[p, w]` from the last rows that are known on the full grid, those of this element among them, to all nodes."""
+    positions = known_positions(points, nodes, tau, taus)
+    return lagrange(positions[-max(outer_window, len(nodes)) :], points)
+
+
 def defect_weights(
     points: Tensor, nodes: Sequence[int], outer_window: int, tau: float, taus: tuple[Time, ...]
 ) -> list[tuple[Tensor, Tensor]]:

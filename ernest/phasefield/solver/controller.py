@@ -32,9 +32,18 @@ def contraction_of(differences: Sequence[float], size: float, epsilon: float) ->
 
 def error_rate(differences: Sequence[float], truncation: float, tau: float, size: float, epsilon: float) -> float:
     """Estimated error per unit time; differences within round-off count as zero, or the steps would shrink for ever."""
+    return max(whole_rate(differences, truncation, tau, size, epsilon) - granted_rate(tau, size, epsilon), 0.0)
+
+
+def whole_rate(differences: Sequence[float], truncation: float, tau: float, size: float, epsilon: float) -> float:
+    """The same with what round-off may make of it."""
     rho = min(max(contraction_of(differences, size, epsilon), 1e-3), 1.0)
-    iteration_error = rho * differences[-1] if differences else 0.0
-    return max(iteration_error / tau + truncation - ROUND_OFF * epsilon * size / tau, 0.0)
+    return (rho * differences[-1] if differences else 0.0) / tau + truncation
+
+
+def granted_rate(tau: float, size: float, epsilon: float) -> float:
+    """The error per unit time that is round-off in an element of length tau."""
+    return ROUND_OFF * epsilon * size / tau
 
 
 @dataclass(frozen=True)

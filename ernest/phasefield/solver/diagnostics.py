@@ -92,11 +92,9 @@ class Diagnostics:
         by_row = self._sum(self._inverse_mobility, element.coefficients, 1)
         return 4 / element.tau * (by_row / orders).sum(-1)
 
-    def defect(self, element: Element, before: Value, after: Tensor) -> Value | None:
-        """E(end) - E(start) + dissipation; None for a flow with a forcing."""
-        if not self.dissipative:
-            return None
-        return (after - torch.as_tensor(before, dtype=after.dtype, device=after.device) + self.dissipation(element)).tolist()
+    def defect(self, before: Value, after: Tensor, dissipated: Tensor) -> Value:
+        """E(end) - E(start) + what was dissipated."""
+        return (after - torch.as_tensor(before, dtype=after.dtype, device=after.device) + dissipated).tolist()
 
     def _doubled(self, weights: Tensor) -> Tensor:
         """Weights of modes as weights of the numbers that modes are made of, `[..., numbers]`."""

@@ -35,6 +35,8 @@ from ernest.phasefield.timeelement import factorise, solve
 CHANGES = 1.5
 """How many times |N'| counts: once for itself, and the rest for what changes in time with it."""
 LARGE = 20.0
+EXACT, POINTS = 512, 4097
+"""Up to so many values the functions of z are computed one by one; more are read from tables of so many points."""
 TERMS = 48
 """Of a series whose terms fall like those of exp: at z = LARGE the first left out is below 1e-16 of the sum."""
 
@@ -93,48 +95,85 @@ class Truncation:
         stiffness = flow.mobility(k2) * (flow.linear(k2) + stabilisation)
         self._own_time = own_time
         self._slope = size_of_slope(flow, like, stabilisation) or 1.0
-        self._axis, self._dtype, self._mobility = -1 - grid.dimensions, like.dtype, flow.mobility(k2)
-        self._distinct, self._index = stiffness.unique(return_inverse=True)
+        self._dtype, self._mobility = like.dtype, flow.mobility(k2)
+        self._distinct, self.index = stiffness.unique(return_inverse=True)
         self._distinct_mobility = torch.zeros_like(self._distinct).scatter_reduce(
-            0, self._index.flatten(), self._mobility.expand_as(self._index).flatten(), "amax"
+            0, self.index.flatten(), self._mobility.expand_as(self.index).flatten(), "amax"
         )
-        self._kept: LRUCache[tuple[float, int, float, float, bool], Tensor] = LRUCache(4)
-        self._kept_response: LRUCache[tuple[float, int, float], Tensor] = LRUCache(4)
+        self._kept: LRUCache[tuple[float, int, float, float], Tensor] = LRUCache(4)
+        self._kept_squares: LRUCache[tuple[float, int, float, float], Tensor] = LRUCache(4)
+        self._kept_responses: LRUCache[tuple[float, int, float], Tensor] = LRUCache(4)
 
-    def rate(self, element: Element, speed: Tensor, slope: float, diagnostics: Diagnostics, stiff: bool = False) -> float:
+    def rate(self, element: Element, residual: Tensor, slope: float, diagnostics: Diagnostics) -> float:
         """The error that elements like this one add per unit of time: root of the mean square, the greatest of a batch.
 
-        `speed` are the modes of F(u) at the end of the element, and `slope` is the size of N'(u) there. With
-        `stiff` it is the part of waves with tau Lambda > 2 alone.
+        `residual` are the modes of u_t - F(u) at the end of the element, and `slope` is the size of N'(u) there.
         """
-        tau, p, span = float(element.tau), element.degree, span_of(float(element.time), self._own_time)
         if not math.isfinite(slope):
             return math.inf  # the fields have blown up
-        # Few distinct slopes, since weights are kept, and the same ones in whatever units the potential is told.
-        near = self._slope * 2.0 ** (round(4 * math.log2(slope / self._slope)) / 4) if slope > 0 else 0.0
-        key = (tau, p, span, near, stiff)
-        squares = self._kept.get(key, lambda: diagnostics.squares(self._weights(*key)))
-        residual = 2 / tau * element.coefficients.sum(self._axis) - speed
+        key = self._key(float(element.tau), element.degree, float(element.time), slope)
+        squares = self._kept_squares.get(key, lambda: diagnostics.squares(self._weights(*key).to(self._dtype)[self.index]))
         return diagnostics.norm(residual, squares)
 
     def unsettled_rate(self, element: Element, missing: Tensor, diagnostics: Diagnostics) -> float:
         """The same for what is `missing` in the modes of N all through the element: its end misses (1 - R) / Lambda G missing."""
-        tau, p, span = float(element.tau), element.degree, span_of(float(element.time), self._own_time)
-        squares = self._kept_response.get((tau, p, span), lambda: diagnostics.squares(self._responses(tau, p, span)))
-        return diagnostics.norm(missing, squares)
+        responses = self.responses(float(element.tau), element.degree, float(element.time)).to(self._dtype)
+        return diagnostics.norm(missing, diagnostics.squares(responses[self.index] * self._mobility))
+
+    def weights(self, tau: float, degree: int, time: float, slope: float) -> Tensor:
+        """What the residual at the end of an element is multiplied with, for each distinct value of Lambda."""
+        key = self._key(tau, degree, time, slope if math.isfinite(slope) else 0.0)
+        return self._kept.get(key, lambda: self._weights(*key))
+
+    def responses(self, tau: float, degree: int, time: float) -> Tensor:
+        """What a missing part of G N is multiplied with, for each distinct value of Lambda."""
+        key = (tau, degree, span_of(time, self._own_time))
+        return self._kept_responses.get(key, lambda: self._responses(*key))
+
+    def _key(self, tau: float, degree: int, time: float, slope: float) -> tuple[float, int, float, float]:
+        # Few distinct slopes, since weights are kept, and the same ones in whatever units the potential is told.
+        near = self._slope * 2.0 ** (round(4 * math.log2(slope / self._slope)) / 4) if slope > 0 else 0.0
+        return tau, degree, span_of(time, self._own_time), near
 
     def _responses(self, tau: float, p: int, span: float) -> Tensor:
-        """What a missing part of N of each mode is multiplied with, `[*mode_shape]`."""
         z = tau / 2 * self._distinct.double()
-        passed = 1 - amplification(z, p)
+        passed = lost(z, p)
         share = torch.where(z > 0, passed / (2 * z).clamp(min=1e-300), 1.0)
-        return (tau * share / (tau + span * passed)).to(self._dtype)[self._index] * self._mobility
+        return tau * share / (tau + span * passed)
 
-    def _weights(self, tau: float, p: int, span: float, slope: float, stiff: bool) -> Tensor:
-        """What the residual of each mode at the end is multiplied with, `[*mode_shape]`."""
+    def _weights(self, tau: float, p: int, span: float, slope: float) -> Tensor:
         z = tau / 2 * self._distinct.double()
         most = z + tau / 2 * CHANGES * slope * self._distinct_mobility.double()
         at = torch.minimum(torch.clamp(z, min=peak(p)), most)
-        weights = tau / 2 * end_integral(at, p) / (tau + span * (1 - amplification(z, p)))
-        weights = torch.where(2 * z > 2, weights, 0) if stiff else weights
-        return weights.to(self._dtype)[self._index]
+        return tau / 2 * carried(at, p) / (tau + span * lost(z, p))
+
+
+def carried(z: Tensor, degree: int) -> Tensor:
+    """The integral for a line of z `[n]`; of many values to four digits, from a table."""
+    if len(z) <= EXACT:
+        return end_integral(z, degree)
+    return _interpolated(_table(degree)[0], z) * (z / (1 + z)) ** degree / (1 + z)
+
+
+def lost(z: Tensor, degree: int) -> Tensor:
+    """1 - R(z) for a line of z `[n]`; of many values to four digits, from a table."""
+    if len(z) <= EXACT:
+        return 1 - amplification(z, degree)
+    return _interpolated(_table(degree)[1], z) * (z / (1 + z))
+
+
+@cache
+def _table(degree: int) -> tuple[Tensor, Tensor]:
+    """Both functions on a line of s = z / (1 + z), divided by how they rise and fall."""
+    s = torch.linspace(0, 1, POINTS, dtype=torch.float64, device=HOST)
+    z = (s / (1 - s)).clamp(1e-6, 1e9)
+    integrals = end_integral(z, degree) * ((1 + z) / z) ** degree * (1 + z)
+    return integrals, (1 - amplification(z, degree)) * (1 + z) / z
+
+
+def _interpolated(table: Tensor, z: Tensor) -> Tensor:
+    """Values of a table, straight between its points."""
+    place = (z / (1 + z)).clamp(max=1.0) * (POINTS - 1)
+    before = place.long().clamp(max=POINTS - 2)
+    table = table.to(z.device)
+    return torch.lerp(table[before], table[before + 1], place - before)

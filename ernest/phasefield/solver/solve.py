@@ -124,7 +124,7 @@ def solve(
     given, units = units, units or own_units(flow, grid, u0, t1)
     tolerance = _relative_tolerance(tolerance, absolute_tolerance, units, u0)
     choice = choose_schemes(flow, grid, u0, tolerance, scheme, strict)
-    steppers, diagnostics = Steppers(choice, flow, grid, u0, t1, tolerance, units), Diagnostics(flow, grid, u0)
+    steppers, diagnostics = Steppers(choice, flow, grid, u0, t1, tolerance, units, dense), Diagnostics(flow, grid, u0)
     choices = {"tolerance": tolerance, "units": given, "step": step, "max_step": max_step, "stops": stops}
     problem = problem_of(flow, grid, u0, scheme=scheme, strict=strict, **choices)
     if resume and checkpoint is not None and Path(checkpoint.path).exists():

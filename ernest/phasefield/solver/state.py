@@ -15,7 +15,8 @@ class SolverState:
 
     `energy` is that of the fields in `state`, and `noise` the rise of the energy that counts as round-off. `contraction` is the
     ratio of the changes by the last two sweeps of the step before, and `caution` how many times its error counted. `coarse` tells
-    whether sweeps run on coarse grids, and `rejected` counts the steps rejected since the last accepted one. At the times
+    whether sweeps run on coarse grids; where they missed too much, `failures` times of late, they are tried again from the run's
+    element number `retry` on. `rejected` counts the steps rejected since the last accepted one. At the times
     `stops`, those of the user and jumps that were found, elements end.
     """
 
@@ -26,6 +27,8 @@ class SolverState:
     contraction: float = GUESSED_CONTRACTION
     caution: float = 1.0
     coarse: bool = False
+    failures: int = 0
+    retry: int = 0
     rejected: int = 0
     stops: tuple[float, ...] = ()
     mode: Mode = field(default_factory=lambda: Mode(0.0))

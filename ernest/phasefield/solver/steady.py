@@ -48,6 +48,8 @@ STUCK = 40
 """Lengths of a step that a run has lasted where waves that ring may be what holds it down; a decay alone takes 5 to 15."""
 TIGHT = 1e-7
 """With a tolerance up to this ringing waves are met at once; above a looser one they soon fall below it."""
+RINGING = 0.1
+"""Share of their speed that waves leave as residual where they ring; those that follow leave a hundredth at most."""
 SETTLING = 15
 """Lengths of a step after which the waves that are stiff for it have decayed."""
 INTERVAL = 8
@@ -114,21 +116,21 @@ class Problem:
 
 @dataclass(frozen=True)
 class Accepted:
-    """A step that was accepted, the run's number `count`, and ended with the fields u.
+    """A step that was accepted, the run's number `count`, and ended with the fields that `end` gives.
 
     `record` is its record, whose iterations are sweeps or evaluations of the equation, and `error` what it was judged by;
     `controller` was its control, and `wanted` is what that would go on with. `held` tells that sweeps held the step back, and
-    `stiff_error` computes the part of the error that is that of waves with tau Lambda > 2.
+    `residual` gives the modes of u_t - F(u) at the end.
     """
 
     record: StepRecord
     error: float
-    u: Tensor
+    end: Callable[[], Tensor]
     count: int
     controller: Adaptive
     wanted: Adaptive
     held: bool
-    stiff_error: Callable[[], float]
+    residual: Callable[[], Tensor]
 
 
 def mode_after(mode: Mode, step: Accepted, problem: Problem) -> tuple[Mode, Adaptive]:
@@ -149,7 +151,7 @@ def _after_ringing(mode: Mode, since: float, step: Accepted, problem: Problem) -
 
 def _after_damped(mode: Mode, step: Accepted, problem: Problem) -> tuple[Mode, Adaptive]:
     """Damped elements until they are dearer than sweeps were, or become short again; they grow while nothing else can."""
-    tau, u, wanted, controller = step.record.tau, step.u, step.wanted, step.controller
+    tau, u, wanted, controller = step.record.tau, step.end(), step.wanted, step.controller
     mode = replace(mode, held=mode.held + 1)
     longest = tau * min(max(step.error / (AIM * controller.tolerance), 1e-9) ** (-1 / controller.order), MOST_LENGTHENED)
     sweeps = Mode(stabilisation_for(problem.flow, problem.grid, u), failures=mode.failures)
@@ -167,34 +169,37 @@ def _after_damped(mode: Mode, step: Accepted, problem: Problem) -> tuple[Mode, A
 
 def _after_sweeps(mode: Mode, step: Accepted, problem: Problem) -> tuple[Mode, Adaptive]:
     """Sweeps until they have held back the steps for a while, or until waves ring; their stabilisation follows the field."""
-    tau, u, wanted = step.record.tau, step.u, step.wanted
+    tau, wanted = step.record.tau, step.wanted
     held = mode.held + 1 if step.held or mode.held < 0 else max(mode.held - 1, 0)
     if held >= HELD:
-        if nothing_grows_within(2 * tau, u, problem.flow, problem.grid):
-            return _damped(mode, replace(wanted, tau=tau), step.record.iterations / tau, u, problem.flow)
+        if nothing_grows_within(2 * tau, step.end(), problem.flow, problem.grid):
+            return _damped(mode, replace(wanted, tau=tau), step.record.iterations / tau, step.end(), problem.flow)
         held = 0
     looks = step.count % INTERVAL == 0
     if looks and mode.held >= 0 and rings(step, problem):
         return replace(mode, ringing=step.record.time, held=0), replace(wanted, order=ROUGH_DEGREE + 1)
     S = mode.stabilisation
     if looks and not varies(problem.flow.potential):
-        fitting = stabilisation_for(problem.flow, problem.grid, u)
+        fitting = stabilisation_for(problem.flow, problem.grid, step.end())
         S = fitting if max(S, fitting) > MISFIT * min(S, fitting) else S
     return replace(mode, held=held, stabilisation=S), wanted
 
 
 def rings(step: Accepted, problem: Problem) -> bool:
-    """Whether a run is held down by waves with tau Lambda > 2 that are off their balance: they make most of the step's error, and
-    about a tenth of what they are off counts as error in the time that errors add up in. Waves that follow a moving field are off
-    as far, but hardly any of that is error. Exponential elements, which would let them decay, know no forcing.
+    """Whether a run is held down by waves with tau Lambda > 2 that are off their balance: about a tenth of what they are off
+    counts as error in the time that errors add up in. Waves that follow a moving field are off as far, but u_t of the element
+    follows too, while what rings leaves most of its speed as residual. Exponential elements, which would let it decay, know
+    no forcing.
     """
     record, flow, grid = step.record, problem.flow, problem.grid
     lasted = problem.tolerance <= TIGHT or record.time > STUCK * record.tau
     if flow.forcing is not None or not lasted or step.error <= 0.03 * step.controller.tolerance:
         return False
-    speed = time_derivative(flow, grid, grid.modes(step.u), record.time)
-    off = stiff_imbalance(flow, grid, speed, record.tau)
-    return off > 2 * record.error * span_of(record.time, problem.own_time) and step.stiff_error() > 0.5 * record.error
+    residual = stiff_imbalance(flow, grid, step.residual(), record.tau)
+    if residual <= 2 * RINGING * record.error * span_of(record.time, problem.own_time):
+        return False
+    speed = time_derivative(flow, grid, grid.modes(step.end()), record.time)
+    return residual > RINGING * stiff_imbalance(flow, grid, speed, record.tau)
 
 
 def first_mode(

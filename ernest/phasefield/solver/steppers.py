@@ -9,7 +9,9 @@ from torch import Tensor
 
 from ernest.phasefield.compiled.coarse import FusedCoarse
 from ernest.phasefield.compiled.gaussseidel import FusedGaussSeidel
+from ernest.phasefield.compiled.inspection import FusedElement, Inspector, Look
 from ernest.phasefield.compiled.stepper import FusibleScheme, is_fusible, make_fused
+from ernest.phasefield.compiled.transforms import Array
 from ernest.phasefield.compiled.workspace import Workspace, make_workspace
 from ernest.phasefield.element import Element
 from ernest.phasefield.flows import Flow, forcing_modes
@@ -19,7 +21,7 @@ from ernest.phasefield.schemes.exponential import ExponentialElements
 from ernest.phasefield.schemes.gaussseidel import GaussSeidel, GaussSeidelStepper
 from ernest.phasefield.schemes.settling import Settling
 from ernest.phasefield.schemes.splitting import split
-from ernest.phasefield.solver.controller import ROUND_OFF, Prescribed
+from ernest.phasefield.solver.controller import ROUND_OFF, Adaptive, Prescribed
 from ernest.phasefield.solver.diagnostics import Diagnostics
 from ernest.phasefield.solver.error_estimate import Truncation, size_of_slope, span_of
 from ernest.phasefield.solver.forcing import ForcingEstimate
@@ -27,13 +29,15 @@ from ernest.phasefield.solver.scheme_selection import SchemeChoice, use_coarse
 from ernest.phasefield.solver.state import SolverState
 from ernest.phasefield.solver.steady import Mode, Problem
 from ernest.phasefield.solver.stiff import damped_error_rate, exponential_error_rate
-from ernest.phasefield.solver.units import Units, share_grown, unstable_state
+from ernest.phasefield.solver.units import Units, share_grown, share_of, unstable_state
 from ernest.phasefield.stepping import Scheme, State, Stepper, StepStats
 
 CAUTION_AT_START = 10.0
 """The error of the first element counts so many times: what is allowed grows from nothing in it, also between its ends."""
 SAME_TIME = 1e-11
 """Times nearer to each other than this share of the flow's own time, or of the run if that is shorter, are one."""
+TRIED = 10.0
+"""How many times the amplitude that coarse grids are forecast to carry may be tried where what they miss is looked at."""
 SETTLED_SHARE = 0.2
 """What sweeps may leave unsettled, as a share of the tolerance."""
 FURTHER_SWEEPS = 3
@@ -44,8 +48,17 @@ class Steppers:
     """The steppers of one run, one for each scheme, made when the scheme is first used."""
 
     def __init__(
-        self, choice: SchemeChoice, flow: Flow, grid: Space, u0: Tensor, t1: float, tolerance: float, units: Units
+        self,
+        choice: SchemeChoice,
+        flow: Flow,
+        grid: Space,
+        u0: Tensor,
+        t1: float,
+        tolerance: float,
+        units: Units,
+        keep: bool = True,
     ) -> None:
+        """With `keep` the coefficients of elements are kept, for the times between their ends."""
         self.choice, self.flow, self.grid, self._like = choice, flow, grid, u0
         self.t1, self.tolerance, self.units = t1, tolerance, units
         self.splitting = split(flow, grid, choice.stabilisation, u0)
@@ -55,6 +68,9 @@ class Steppers:
         self._fits = u0.ndim == grid.dimensions and u0.dtype == torch.float64 and u0.is_cpu
         self._workspaces: dict[float | None, Workspace | None] = {}
         self._truncations: dict[float, Truncation] = {}
+        self._inspectors: dict[float | None, Inspector] = {}
+        self._indices: dict[Truncation, Array] = {}
+        self._keep = keep
 
     @cached_property
     def problem(self) -> Problem:
@@ -112,27 +128,73 @@ class Steppers:
             self._truncations[S] = Truncation(self.flow, self.grid, S, self._like, self.units.time)
         return self._truncations[S]
 
-    def error_of(self, current: SolverState, element: Element, diagnostics: Diagnostics, stiff: bool = False) -> float:
-        """The estimated error per unit time that the element's polynomial cannot follow; `stiff`: of stiff waves alone."""
+    def error_of(self, current: SolverState, element: Element, diagnostics: Diagnostics) -> float:
+        """The estimated error per unit time that the element's polynomial cannot follow."""
         if current.mode.damped:
             return damped_error_rate(element, self.flow)
         if current.mode.ringing is not None:
             span = span_of(float(element.time), self.units.time)
             return exponential_error_rate(element, self.flow, current.mode.stabilisation, span)
+        slope = size_of_slope(self.flow, element.end, current.mode.stabilisation)
+        return self.truncation(current.mode).rate(element, self.residual(element), slope, diagnostics)
+
+    def residual(self, element: Element) -> Tensor:
+        """Modes of what the equation lacks at the end of an element of the sweeps, u_t - F(u)."""
         explicit = self.grid.modes(self.splitting.remainder(element.end))
         speed = -(self.splitting.stiffness * element.end_modes + self.splitting.mobility * explicit)
         end = float(element.time) + float(element.tau)
         before_a_jump = torch.tensor(end - 8 * math.ulp(end), dtype=self._like.dtype, device=self._like.device)
         forced = forcing_modes(self.flow, self.grid, before_a_jump)
-        speed = speed if forced is None else speed + forced
-        slope = size_of_slope(self.flow, element.end, current.mode.stabilisation)
-        return self.truncation(current.mode).rate(element, speed, slope, diagnostics, stiff)
+        return 2 / element.tau * element.coefficients.sum(-1 - self.grid.dimensions) - (
+            speed if forced is None else speed + forced
+        )
 
-    def caution(self, current: SolverState, u: Tensor) -> float:
-        """How many times the error of a step to the fields u counts: what it may still grow by, at most exp(time / own time)."""
+    def look(self, current: SolverState, element: Element) -> tuple[Look | None, Element]:
+        """What is seen of an element of a compiled stepper, None of others, and the element, its coefficients kept if wanted."""
+        if not isinstance(element, FusedElement):
+            return None, element
+        stepper, truncation = self.stepper(self.scheme(current)), self.truncation(current.mode)
+        assert isinstance(stepper, FusedGaussSeidel | FusedCoarse)
+        time, tau, p, S = float(element.time), float(element.tau), stepper.scheme.degree, stepper.scheme.stabilisation
+        if S not in self._inspectors:
+            self._inspectors[S] = Inspector(stepper.workspace)
+        inspector = self._inspectors[S]
+
+        def table(distinct: Tensor, factor: Array | float = 1.0) -> Array:
+            values = distinct.numpy()[self._folded(truncation)] * factor
+            return values * values
+
+        def weights(slope: float) -> Array:
+            return table(truncation.weights(tau, p, time, slope))
+
+        def responses() -> Array:
+            return table(truncation.responses(tau, p, time), inspector.workspace.mobility)
+
+        judged = element.judged is not None and isinstance(current.controller, Adaptive)
+        look, kept = inspector.look(element, weights, responses if judged else None, self._keep)
+        return look, element if kept is None else replace(element, solve=lambda: kept)
+
+    def _folded(self, truncation: Truncation) -> Array:
+        """For each mode with k >= 0 on every axis, the number of its value of Lambda."""
+        if truncation not in self._indices:
+            halves = tuple(slice(0, n // 2 + 1) for n in self.grid.points)
+            self._indices[truncation] = truncation.index[halves].reshape(-1, self.grid.mode_shape[-1]).contiguous().numpy()
+        return self._indices[truncation]
+
+    def share_grown(self, u: Tensor) -> float:
+        """How far the fields u have come from the unstable state."""
+        return share_grown(u, self._unstable_state, self.grid, self.units.field)
+
+    def share_of(self, size: float, mean: float) -> float:
+        """The same for one field with this root of the mean square and this mean."""
+        centre = float(self._unstable_state)
+        return share_of(max(size * size - 2 * centre * mean + centre * centre, 0.0) ** 0.5, self.units.field)
+
+    def caution(self, current: SolverState, grown: float) -> float:
+        """How many times the error of a step to fields that have grown so far counts: what it may still grow by, at most
+        exp(time / own time)."""
         remaining = (self.t1 - float(current.state.time)) / self.units.time
-        growth = 1 / share_grown(u, self._unstable_state, self.grid, self.units.field)
-        return min(growth, math.exp(min(remaining, 10.0))) * (1 if current.state.count else CAUTION_AT_START)
+        return min(1 / grown, math.exp(min(remaining, 10.0))) * (1 if current.state.count else CAUTION_AT_START)
 
     def same_time(self, time: float) -> float:
         """Times nearer to this one are the same: what is short for the flow and for the run, or is round-off."""
@@ -144,6 +206,6 @@ class Steppers:
         ahead = [stop - time for stop in current.stops if stop - time > self.same_time(time) and stop < last]
         return min([*ahead, self.t1 - time])
 
-    def use_coarse(self, state: State) -> bool:
-        """Whether the steps from here on sweep on coarse grids."""
-        return use_coarse(self.choice, state.modes, self.grid, self.tolerance * self.units.field)
+    def use_coarse(self, state: State, judged: bool) -> bool:
+        """Whether the steps from here on sweep on coarse grids; those that are `judged` by what they miss may try more."""
+        return use_coarse(self.choice, state.modes, self.grid, self.tolerance * self.units.field * (TRIED if judged else 1))

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ernest.phasefield.element import Element
 from ernest.phasefield.schemes.implicit import Implicit
 from ernest.phasefield.schemes.settling import Settling
-from ernest.phasefield.solver.controller import Adaptive, Prescribed, contraction_of, error_rate
+from ernest.phasefield.solver.controller import Adaptive, Prescribed, contraction_of, error_rate, granted_rate, whole_rate
 from ernest.phasefield.solver.diagnostics import Diagnostics, StepRecord
+from ernest.phasefield.solver.forcing import ForcingError
+from ernest.phasefield.solver.measurement import Measurement, measure
 from ernest.phasefield.solver.scheme_selection import IMPLICIT_SWEEPS
 from ernest.phasefield.solver.state import AcceptedStep, RejectedStep, SolverState
 from ernest.phasefield.solver.steady import Accepted, Mode, first_mode, is_held_back, mode_after
@@ -55,58 +56,64 @@ def try_step(steppers: Steppers, diagnostics: Diagnostics, current: SolverState,
         after, element, stats, settling = steppers.step(current, tau)
     except DivergenceError as error:
         return RejectedStep(controller.after_rejected(tau, math.inf), error.iteration, diverged=True)
-    found = _judge(steppers, diagnostics, current, element, stats, settling)
+    measured = measure(steppers, diagnostics, current, element, stats)
+    element = measured.element
+    found = _judge(steppers, current, measured, stats, settling)
     rejected = _rejected(current, tau, stats, found)
     if rejected is not None:
         return rejected
-    energy = diagnostics.energy(element.end, after.modes)
+    energy = measured.energy
     if _rises_too_much(diagnostics, current, energy):
         return RejectedStep(controller.after_rejected(tau, math.inf), stats.iterations, diverged=True)
     record = StepRecord(
         time=float(after.time),
         tau=tau,
         energy=energy.tolist(),
-        mass=diagnostics.mass(element.end).tolist(),
-        largest=diagnostics.largest(element.end).tolist(),
-        defect=diagnostics.defect(element, current.energy, energy),
+        mass=measured.mass.tolist(),
+        largest=measured.largest.tolist(),
+        defect=diagnostics.defect(current.energy, energy, measured.dissipated) if diagnostics.dissipative else None,
         iterations=stats.iterations,
         contraction=stats.contraction,
         error=found.error,
         rejected=current.rejected,
     )
-    return _state_after(steppers, diagnostics, current, after, element, record, found), element, record
+    return _state_after(steppers, diagnostics, current, after, measured, record, found), element, record
 
 
 def _judge(
     steppers: Steppers,
-    diagnostics: Diagnostics,
     current: SolverState,
-    element: Element,
+    measured: Measurement,
     stats: StepStats,
     settling: Settling | None,
 ) -> Judgement:
-    """The estimated error of an element that ends at `after`."""
+    """The estimated error of an element."""
+    element = measured.element
     start, tau = float(current.state.time), float(element.tau)
-    size, epsilon = diagnostics.norm(element.end_modes), torch.finfo(element.start_modes.dtype).eps
+    size, epsilon = measured.size, torch.finfo(element.start_modes.dtype).eps
     differences = () if current.mode.damped else stats.differences  # Newton's method ends far below the tolerance
     if isinstance(steppers.choice.scheme, Implicit):
         differences = differences[:IMPLICIT_SWEEPS]
     # At first the tolerance allows less than the round-off of the amplitude, which is granted to these few elements.
     shown = max(size, steppers.units.field) if start < INSTANT * steppers.units.time else size
-    truncation = steppers.error_of(current, element, diagnostics)
-    missed = _missed_by_coarse_sweeps(steppers, diagnostics, current, element, stats)
-    forced = steppers.forcing.look(start, tau, element.degree, current.state.count)
+    truncation, missed = measured.truncation, measured.missed
+    # Without a forcing nobody asks for the degree, and so for the coefficients.
+    forced = steppers.forcing.look(start, tau, element.degree, current.state.count) if steppers.flow.forcing else ForcingError()
     others = missed + forced.rate
     error = error_rate(differences, truncation, tau, shown, epsilon) + others
     settled = settling is not None and settling.ends(differences)
     steering = error_rate((), truncation, tau, shown, epsilon) + others if settled else error
+    # What is granted to round-off may be used up by a real error, which would be far too much in the next longer element.
+    whole = whole_rate(() if settled else differences, truncation, tau, shown, epsilon)
+    allowed = steppers.tolerance * steppers.units.speed
+    used = allowed * whole / (allowed + granted_rate(tau, shown, epsilon))
     contraction = contraction_of(differences, size, epsilon)
     if settling is not None and len(differences) == 1:
         contraction = current.contraction
-    caution = steppers.caution(current, element.end) if math.isfinite(size) else current.caution
+    caution = steppers.caution(current, measured.grown) if math.isfinite(size) else current.caution
     same, jump = steppers.same_time(start + tau), forced.jump
     inside = jump is not None and start + same < jump < start + tau - same
-    return Judgement(error, steering, missed, caution, contraction, size, jump if inside else None)
+    return Judgement(error, max(steering, used / caution), missed, caution, contraction, size, jump if inside else None)
 
 
 def _rejected(current: SolverState, tau: float, stats: StepStats, found: Judgement) -> RejectedStep | None:
@@ -128,26 +135,30 @@ def _state_after(
     diagnostics: Diagnostics,
     current: SolverState,
     after: State,
-    element: Element,
+    measured: Measurement,
     record: StepRecord,
     found: Judgement,
 ) -> SolverState:
     """The solver's state after an accepted step: how long the next one should be, and how it is solved."""
+    element = measured.element
     judged = found.caution * found.steering
     controller, mode = current.controller.after_accepted(record.tau, judged, found.contraction), current.mode
-    coarse = steppers.use_coarse(after) if after.count % SPECTRUM_INTERVAL == 0 else current.coarse
+    adaptive = isinstance(controller, Adaptive)
+    looks = after.count % SPECTRUM_INTERVAL == 0 or (adaptive and not current.coarse)
+    coarse = after.count >= current.retry and steppers.use_coarse(after, adaptive) if looks else current.coarse
+    settles = current.coarse and found.caution * found.missed < MOST_MISSED**2 * steppers.tolerance * steppers.units.speed
     if isinstance(controller, Adaptive) and isinstance(current.controller, Adaptive) and steppers.choice.may_add_sweeps:
-        change = diagnostics.norm(after.modes - element.start_modes) / max(found.size, 1e-300)
+        change = measured.change / max(found.size, 1e-300)
         held = is_held_back(judged, found.contraction, change, current.controller, steppers.tolerance)
         step = Accepted(
             record,
             judged,
-            element.end,
+            lambda: element.end,
             after.count,
             current.controller,
             controller,
             held,
-            lambda: steppers.error_of(current, element, diagnostics, stiff=True),
+            lambda: steppers.residual(element),
         )
         mode, controller = mode_after(mode, step, steppers.problem)
     stops = tuple(stop for stop in current.stops if stop - record.time > steppers.same_time(record.time))
@@ -162,18 +173,11 @@ def _state_after(
         contraction=found.contraction,
         caution=found.caution,
         coarse=coarse,
+        failures=0 if settles else current.failures,
+        retry=current.retry,
         stops=stops,
         mode=mode,
     )
-
-
-def _missed_by_coarse_sweeps(
-    steppers: Steppers, diagnostics: Diagnostics, current: SolverState, element: Element, stats: StepStats
-) -> float:
-    """The rate of the error by what the sweeps on coarse grids miss; prescribed steps do not ask for it."""
-    if stats.unsettled is None or isinstance(current.controller, Prescribed):
-        return 0.0
-    return steppers.truncation(current.mode).unsettled_rate(element, stats.unsettled(), diagnostics)
 
 
 def _diverges(stats: StepStats, size: float) -> bool:
@@ -220,13 +224,24 @@ def initial_state(
     if isinstance(controller, Adaptive) and choice.may_add_sweeps:
         flow, grid, own_time = steppers.flow, steppers.grid, steppers.units.time
         mode, controller = first_mode(mode, controller, state.modes, u0, flow, grid, own_time)
-    current = SolverState(state, controller, energy, noise, coarse=steppers.use_coarse(state), stops=stops, mode=mode)
-    return replace(current, caution=steppers.caution(current, u0)), record
+    current = SolverState(
+        state,
+        controller,
+        energy,
+        noise,
+        coarse=steppers.use_coarse(state, isinstance(controller, Adaptive)),
+        stops=stops,
+        mode=mode,
+    )
+    return replace(current, caution=steppers.caution(current, steppers.share_grown(u0))), record
 
 
 def after_rejection(current: SolverState, rejected: RejectedStep) -> SolverState:
     """The solver's state after a rejected step."""
     stops = current.stops if rejected.jump is None else (*current.stops, rejected.jump)
-    mode, coarse = replace(current.mode, held=current.mode.held + rejected.diverged), current.coarse and not rejected.full
-    again = current.rejected + 1
-    return replace(current, controller=rejected.controller, rejected=again, stops=stops, mode=mode, coarse=coarse)
+    mode = replace(current.mode, held=current.mode.held + rejected.diverged)
+    after = replace(current, controller=rejected.controller, rejected=current.rejected + 1, stops=stops, mode=mode)
+    if not rejected.full:
+        return after
+    # The first time one element is enough, for its successors may be shorter; then two, four, ..
+    return replace(after, coarse=False, failures=current.failures + 1, retry=current.state.count + 2**current.failures)

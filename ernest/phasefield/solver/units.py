@@ -77,7 +77,12 @@ def share_grown(u: Tensor, centre: Tensor, grid: Space, amplitude: float) -> flo
     What is still to grow carries errors with it, so that so long only this share of the tolerance may be used.
     """
     deviation = (u - centre).square().mean(tuple(range(-grid.dimensions, 0))).min().sqrt()
-    return min(1.0, max(2 * float(deviation) / amplitude, LEAST_GROWN))
+    return share_of(float(deviation), amplitude)
+
+
+def share_of(deviation: float, amplitude: float) -> float:
+    """The same from the root of the mean square of what a field deviates by."""
+    return min(1.0, max(2 * deviation / amplitude, LEAST_GROWN))
 
 
 def _range(potential: Potential, u0: Tensor) -> tuple[float, float]:

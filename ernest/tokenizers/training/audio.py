@@ -36,26 +36,26 @@ TEACHER_SHARE = 0.2
 
 def train_audio_tokenizer(
     waves: Sequence[np.ndarray],
-    words: Sequence[str],
+    said: np.ndarray,
     steps: int,
     seed: int,
     progress: Progress = no_progress,
     config: AudioConfig | None = None,
     device: torch.device | None = None,
 ) -> AudioTokenizer:
-    """A tokenizer for clips like `waves` float32 `[samples]`, of which `words` says what each says.
+    """A tokenizer for clips like `waves` float32 `[samples]`; what each says is a class, `said` int `[clips]`, or shares of
+    classes, float32 `[clips, classes]`.
 
-    `progress` counts the teacher's steps and then the tokenizer's. Raises `ValueError` when clips and words differ in number.
+    `progress` counts the teacher's steps and then the tokenizer's. Raises `ValueError` when clips and labels differ in number.
     """
-    if len(waves) != len(words) or not waves:
-        raise ValueError(f"expected one word for each clip and at least one clip, got {len(waves)} clips and {len(words)} words")
+    if len(waves) != len(said) or not waves:
+        raise ValueError(f"expected one label for each clip and at least one clip, got {len(waves)} clips and {len(said)} labels")
     torch.manual_seed(seed)
     mel, frames = padded_spectrograms(waves)
-    vocabulary = sorted(set(words))
-    labels = torch.tensor([vocabulary.index(word) for word in words])
+    labels = torch.from_numpy(said)
     mel, frames, labels = mel.to(device), frames.to(device), labels.to(device)
     before = math.ceil(TEACHER_SHARE * steps)
-    teacher = Teacher(len(vocabulary)).to(device)
+    teacher = Teacher(said.shape[1] if said.ndim == 2 else int(said.max()) + 1).to(device)
     train_recogniser(teacher, mel, labels, before, lambda step, _, metrics: progress(step, before + steps, metrics))
     features = code_features(teacher, mel, frames)
     tokenizer = AudioTokenizer(config or AudioConfig()).to(device)

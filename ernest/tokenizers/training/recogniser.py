@@ -44,17 +44,20 @@ class Teacher(nn.Module):
 def train_recogniser(
     network: Network, mel: Tensor, labels: Tensor, steps: int, progress: Progress = no_progress, batch: int = 64
 ) -> Network:
-    """Trains `network` with AdamW on augmented spectrograms `[clips, frames, BANDS]` and their `labels` `[clips]`; returns it.
+    """Trains `network` with AdamW on augmented spectrograms `[clips, frames, BANDS]` and their `labels`, classes int `[clips]` or
+    shares of classes `[clips, classes]`; returns it.
 
     Draws from torch's global generator, which the caller has seeded.
     """
+
+    best = labels if labels.ndim == 1 else labels.argmax(1)
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         picks = torch.randint(0, len(mel), (batch,))
         with mixed_precision(mel.device):
             logits = network(augment(mel[picks])).float()
         value = functional.cross_entropy(logits, labels[picks], label_smoothing=0.02)
-        accuracy = (logits.argmax(1) == labels[picks]).float().mean()
+        accuracy = (logits.argmax(1) == best[picks]).float().mean()
         return value, {"loss": float(value.detach()), "accuracy": float(accuracy)}
 
     schedule = rate_by_step(lambda step: 2e-3 * min(1, (step + 1) / 30) * (1 - step / steps) + 1e-5)

@@ -2,18 +2,37 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ernest.fit import FitConfig, Progress, fit, mixed_precision, no_progress, rate_by_step
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig, to_frames
 
-Draw = Callable[[int], tuple[np.ndarray, np.ndarray]]
-"""A step to a batch: frames uint8 `[N, size, size, 3]` and their classes int `[N]`, -1 where nobody knows."""
+
+@dataclass(frozen=True)
+class FrameBatch:
+    """Frames uint8 `[N, size, size, 3]`, and what each is to say: shares of the classes, float32 `[N, classes]`, which sum to 1,
+    or to 0 where nobody knows.
+
+    `pairs` int `[P, 2]` are frames of one film, the earlier one first: together they are to say what the first of them is to.
+    """
+
+    frames: np.ndarray
+    targets: np.ndarray
+    pairs: np.ndarray = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+
+
+Draw = Callable[[int], FrameBatch]
+"""A step to its batch."""
+
+
+def one_hot(classes: np.ndarray, count: int) -> np.ndarray:
+    """Targets float32 `[N, count]` of classes int `[N]`, -1 where nobody knows."""
+    return (classes[:, None] == np.arange(count)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -61,43 +80,67 @@ def train_vision_tokenizer(
     With a `teacher`, an error that changes what a frame shows costs more than its pixels alone would.
     """
     torch.manual_seed(seed)
-    tokenizer = VisionTokenizer(config).to(device)
-    device = tokenizer.quantiser.gain.device
-    generator = torch.Generator(device).manual_seed(seed)
+    tokenizer, motion = VisionTokenizer(config).to(device), Motion(config).to(device)
+    generator = torch.Generator(tokenizer.quantiser.gain.device).manual_seed(seed)
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
-        pixels, classes = draw(step)
-        frames, labels = to_frames(pixels, device), torch.from_numpy(classes).to(device).long()
         quantised = min(1.0, step / training.warm_up)
         current_teacher = teacher if step >= (1 - training.perceptual_share) * training.steps else None
-        return _loss(tokenizer, frames, labels, quantised, training, current_teacher, generator)
+        return _loss(tokenizer, motion, draw(step), quantised, training, current_teacher, generator)
 
     schedule = rate_by_step(lambda step: training.rate * _rate(step, training.steps))
-    return fit(tokenizer, loss, FitConfig(training.steps, schedule, (0.9, 0.98), clip=1.0, average=training.average), progress)
+    fit_config = FitConfig(training.steps, schedule, (0.9, 0.98), clip=1.0, average=training.average)
+    trained = fit(nn.ModuleList([tokenizer, motion]), loss, fit_config, progress)[0]
+    assert isinstance(trained, VisionTokenizer)
+    return trained
+
+
+class Motion(nn.Module):
+    """Says what happens between two frames from their coarse scales alone; only training uses it."""
+
+    def __init__(self, config: VisionTokenizerConfig) -> None:
+        super().__init__()
+        cells = config.bits * config.scales[-1] ** 2
+        self.layers = nn.Sequential(nn.Linear(2 * cells, 128), nn.SiLU(), nn.Linear(128, config.classes))
+
+    def forward(self, before: Tensor, after: Tensor) -> Tensor:
+        """Coarse scales `[P, bits, height, width]` of two frames each to logits `[P, classes]`."""
+        return self.layers(torch.cat([before, after - before], 1).flatten(1))
 
 
 def _loss(
     tokenizer: VisionTokenizer,
-    frames: Tensor,
-    classes: Tensor,
+    motion: Motion,
+    batch: FrameBatch,
     quantised: float,
     training: VisionTraining,
     teacher: Teacher | None,
     generator: torch.Generator,
 ) -> tuple[Tensor, dict[str, float]]:
-    with mixed_precision(frames.device):
+    device = tokenizer.quantiser.gain.device
+    frames, targets = to_frames(batch.frames, device), torch.from_numpy(batch.targets).to(device)
+    with mixed_precision(device):
         restored, logits, code = tokenizer(frames, quantised, training.bit_flip_rate, generator)
     restored = restored.float()
     error = F.mse_loss(restored, frames)
     loss = 10 * error + F.l1_loss(restored, frames) + training.entropy * code.entropy + training.commitment * code.commitment
-    known = classes >= 0
-    if known.any():
-        loss = loss + training.semantic * F.cross_entropy(logits[known].float(), classes[known])
+    loss = loss + training.semantic * _semantic(logits, targets)
+    if len(batch.pairs):
+        before, after = torch.from_numpy(batch.pairs).to(device).T
+        with mixed_precision(device):
+            happens = motion(code.coarse[before], code.coarse[after])
+        loss = loss + training.semantic * _semantic(happens, targets[before])
     if teacher is not None:
-        familiar = known & (classes < teacher.classes)
+        familiar = targets[:, : teacher.classes].sum(1) > 0
         if familiar.any():
             loss = loss + training.perceptual * _perceptual(teacher, restored[familiar], frames[familiar])
     return loss, {"loss": loss.item(), "psnr": -10 * math.log10(max(error.item(), 1e-10))}
+
+
+def _semantic(logits: Tensor, targets: Tensor) -> Tensor:
+    """Cross entropy with the shares `[N, classes]` of the frames of which something is known; 0 where there are none."""
+    known = targets.sum(1) > 0
+    return F.cross_entropy(logits[known].float(), targets[known]) if known.any() else logits.new_zeros(())
 
 
 def _perceptual(teacher: Teacher, restored: Tensor, frames: Tensor) -> Tensor:

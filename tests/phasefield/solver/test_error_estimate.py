@@ -7,7 +7,7 @@ import torch
 
 from ernest.phasefield import GaussSeidel, GradientFlow, Grid, Polynomial, march
 from ernest.phasefield.solver.diagnostics import Diagnostics
-from ernest.phasefield.solver.error_estimate import Truncation, amplification, end_integral
+from ernest.phasefield.solver.error_estimate import EXACT, Truncation, amplification, carried, end_integral, lost
 
 # The equation u_t = -Lambda u of every mode on its own: f = 0 and S = 0.
 DECAY = GradientFlow(torch.ones_like, lambda k2: k2, Polynomial((0.0, 0.0)))
@@ -38,5 +38,15 @@ def test_the_estimate_of_linear_decay_is_its_error(degree, k, tau):
     # there has been less time for that: at the start none, and at 0.6 of 2 a quarter.
     truncation, diagnostics = Truncation(DECAY, GRID, 0.0, u, own_time=2.0), Diagnostics(DECAY, GRID, u)
     for time, span in ((0.0, 0.0), (0.6, 0.5), (2.0, 2.0), (100.0, 2.0)):
-        rate = truncation.rate(replace(element, time=time), -k * k * element.end_modes, 0.0, diagnostics)
+        residual = 2 / tau * element.coefficients.sum(-2) + k * k * element.end_modes
+        rate = truncation.rate(replace(element, time=time), residual, 0.0, diagnostics)
         assert rate == pytest.approx(error / (tau + span * (1 - factor)), rel=1e-6)
+
+
+@pytest.mark.parametrize("degree", [2, 3, 5, 8])
+def test_of_many_modes_the_weights_are_read_from_tables(degree):
+    z = torch.logspace(-5, 7, EXACT + 100, dtype=torch.float64)
+    assert torch.allclose(carried(z, degree), end_integral(z, degree), rtol=1e-3, atol=0)
+    near = z[z < 300].new_tensor(z[z < 300].tolist() * 2)
+    assert torch.allclose(lost(near, degree), 1 - amplification(near, degree), rtol=1e-3, atol=0)
+    assert torch.allclose(lost(z, degree), 1 - amplification(z, degree), rtol=0, atol=1e-4)

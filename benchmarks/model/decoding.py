@@ -1,0 +1,74 @@
+"""Generation beside an earlier commit: what a token, a picture, a video or a sound costs, both engines in turns."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+
+from benchmarks.findings import Findings
+from benchmarks.tables import Figure, Table
+
+BEFORE = "1be877d"
+WORKER = Path(__file__).with_name("decoding_worker.py")
+ROOT = Path(__file__).parents[2]
+ASKED = {
+    "text 1": ("cached tokens per second, batch 1", 2.0),
+    "text 16": ("cached tokens per second, batch 16", 2.0),
+    "image 64": ("64 pictures, time", 0.5),
+    "video 64": ("64 videos, time", 0.5),
+    "audio 64": ("64 sounds, time", 0.5),
+}
+"""What is asked of a worker, what that measures, and the bar: of speeds the ratio, of times its inverse."""
+REPEATS = {"text 1": 4, "text 16": 2}
+
+
+class Side:
+    """A worker with one package."""
+
+    def __init__(self, package: Path, version: str) -> None:
+        environment = os.environ | {"PYTHONPATH": str(package), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, str(WORKER), version]
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, env=environment, cwd=package, stdin=pipe, stdout=pipe, text=True)
+
+    def seconds(self, asked: str) -> float:
+        """Of the processor, for one thing that is made."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{asked}\n")
+        self.process.stdin.flush()
+        answer = json.loads(self.process.stdout.readline())
+        return answer["seconds"] / answer["made"]
+
+    def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def measure(folder: Path, rounds: int, quick: bool, progress: Callable[[str], None]) -> Findings:
+    del folder
+    with TemporaryDirectory() as scratch:
+        archive = subprocess.run(["git", "archive", BEFORE], cwd=ROOT, capture_output=True, check=True).stdout
+        subprocess.run(["tar", "-x", "-C", scratch], input=archive, check=True)
+        sides = {"before": Side(Path(scratch), "before"), "now": Side(ROOT, "now")}
+        figures, rows = [], []
+        for asked, (name, bar) in ASKED.items():
+            found: dict[str, list[float]] = {side: [] for side in sides}
+            for turn in range(1 + (1 if quick else rounds * REPEATS.get(asked, 1))):
+                progress(f"{name}, round {turn}")
+                for side, worker in sides.items():
+                    spent = worker.seconds(asked)
+                    found[side] += [spent] if turn else []
+            ratio = median(before / now for before, now in zip(found["before"], found["now"], strict=True))
+            is_speed = bar > 1
+            figures.append(Figure(f"generation: {name} ÷ {BEFORE}", ratio if is_speed else 1 / ratio, bar, less=not is_speed))
+            rows.append((name, *(f"{1e3 * median(found[side]):.3g}" for side in sides)))
+        for worker in sides.values():
+            worker.close()
+    note = "Milliseconds of the processor for a token, a picture, a frame of video, a codec frame; one thread."
+    return Findings(tuple(figures), (Table("Generation", ("what", BEFORE, "now"), tuple(rows), note),))

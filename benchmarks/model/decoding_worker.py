@@ -1,0 +1,81 @@
+"""One engine with a random network of the demo's sizes, which generates what is asked on standard input: `text 16`, `image 64`.
+
+Runs beside this package and beside that of an earlier commit, whose names were others; the answer is a line with the seconds of
+the processor and what was made of in all: tokens, frames, codec frames.
+"""
+
+import json
+import sys
+import time
+from typing import Any
+
+import torch
+
+SENTENCES = ["a red seven at the top left", "a disk shrinking", "anna says seven", "three plus four is seven"]
+FRAMES = 9
+
+
+class Now:
+    """The package as it is."""
+
+    def __init__(self) -> None:
+        from ernest.checkpoint import tokenizer_spec
+        from ernest.config.recipe import load_recipe
+        from ernest.data.examples import EncodedSegment
+        from ernest.generation.engine import Engine
+        from ernest.model.network import Ernest
+
+        self.tokenizers = tokenizers(load_recipe().tokenizers.vocabulary)
+        self.engine = Engine(Ernest(load_recipe().model, tokenizer_spec(self.tokenizers)), self.tokenizers)
+        self.segment = lambda words: (EncodedSegment("text", words, False),)
+
+    def make(self, kind: Any, words: list[str]) -> int:
+        prompts = [self.segment(one) for one in words]
+        answers = self.engine.answers(prompts, kind, frames=FRAMES if kind == "video" else None)
+        return sum(len(answer.segments[0].value) for answer in answers)
+
+
+class Before:
+    """Commit 1be877d."""
+
+    def __init__(self) -> None:
+        from ernest.recipe import load_recipe  # type: ignore[import-not-found]
+        from ernest.training.checkpoint import interface_of  # type: ignore[import-not-found]
+        from ernest.training.documents import Piece  # type: ignore[import-not-found]
+
+        from ernest.generation.engine import Engine  # type: ignore[attr-defined]
+        from ernest.model.network import Ernest
+
+        self.tokenizers = tokenizers(load_recipe().tokenizers.vocabulary)
+        self.engine: Any = Engine(Ernest(load_recipe().model, interface_of(self.tokenizers)), self.tokenizers)
+        self.segment = lambda words: (Piece("text", words, False),)
+
+    def make(self, kind: Any, words: list[str]) -> int:
+        return sum(len(value) for value in self.engine.make([self.segment(one) for one in words], kind).values)
+
+
+def tokenizers(vocabulary: int) -> Any:
+    """Untrained ones of the demo's sizes."""
+    from ernest.tokenizers.audio import AudioTokenizer
+    from ernest.tokenizers.bundle import Tokenizers
+    from ernest.tokenizers.text import TextTokenizer
+    from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
+
+    torch.manual_seed(0)
+    text = TextTokenizer.train(SENTENCES * 10, vocabulary)
+    return Tokenizers(text, VisionTokenizer(VisionTokenizerConfig()), AudioTokenizer())
+
+
+def main(version: str) -> None:
+    torch.set_num_threads(1)
+    side = Before() if version == "before" else Now()
+    for line in sys.stdin:
+        kind, count = line.split()
+        words = [f"{SENTENCES[n % len(SENTENCES)]} {n}" for n in range(int(count))]
+        begun = time.process_time()
+        made = side.make(kind, words)
+        print(json.dumps({"seconds": time.process_time() - begun, "made": made}), flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,22 @@
+"""Scales a recipe's steps and records by a share of the effort."""
+
+from dataclasses import fields, replace
+
+from ernest.config.recipe import Recipe
+
+
+def with_effort(recipe: Recipe, share: float) -> Recipe:
+    """Every stage's steps scaled by `share`; below 1 the world shrinks with its square root."""
+    scale = lambda steps, least: max(min(steps, least), round(steps * share))  # noqa: E731
+    tokenizers, world = recipe.tokenizers, recipe.world
+    steps = {f.name: scale(getattr(tokenizers, f.name), 8) for f in fields(tokenizers) if f.name.endswith("_steps")}
+    shrink = min(1.0, share) ** 0.5
+    amounts = {f.name: max(min(40, amount), round(amount * shrink)) for f in fields(world) for amount in [getattr(world, f.name)]}
+    training = replace(
+        recipe.training,
+        steps=scale(recipe.training.steps, 12),
+        warmup=scale(recipe.training.warmup, 2),
+        show_every=scale(recipe.training.show_every, 6),
+        save_every=scale(recipe.training.save_every, 6),
+    )
+    return replace(recipe, tokenizers=replace(tokenizers, **steps), world=replace(world, **amounts), training=training)

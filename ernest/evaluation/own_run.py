@@ -1,0 +1,85 @@
+"""Judges a finished run on its own data by the records that were held out of it: findings for the report and the terminal."""
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from ernest.checkpoint import load_model
+from ernest.config.recipe import from_tree
+from ernest.data.store import ExampleStore
+from ernest.device import supports_bf16
+from ernest.evaluation.own_data import DirectionScore, advice, score_tasks
+from ernest.evaluation.results import FULL, Findings, Score, load, save
+from ernest.evaluation.routing import mixture_load, usage
+from ernest.evaluation.run_facts import facts_of
+from ernest.generation.engine import Engine
+from ernest.model.network import Ernest
+from ernest.storage import load_tensors
+from ernest.training.run_settings import JUDGED_BY, START
+
+FINDINGS = "findings"
+"""The folder of a run in which its findings are kept."""
+BEFORE = "before"
+"""The system that is the model from which a run went on."""
+
+
+def judge_run(run: Path) -> tuple[Findings, list[str]]:
+    """What a run has learnt of its own data, and advice on the directions that it has not; kept in the run for later calls.
+
+    Raises ValueError for a folder that holds no finished run.
+    """
+    if not (run / "recipe.json").is_file() or not (run / "model").is_dir():
+        raise ValueError(f"{run} holds no finished run of `ernest train`")
+    told = run / FINDINGS / "advice.json"
+    if told.is_file():
+        return load(run / FINDINGS), json.loads(told.read_text())
+    recipe = from_tree(json.loads((run / "recipe.json").read_text()))
+    model, tokenizers = load_model(run / "model")
+    store = ExampleStore(run / "examples")
+    scores, samples, before = [], [], []
+    if (run / JUDGED_BY).is_dir():
+        judged_by = ExampleStore(run / JUDGED_BY)
+        scores, samples = score_tasks(Engine(model, tokenizers, bf16=supports_bf16()), judged_by)
+        start = run / START / "model.safetensors"
+        if start.is_file():
+            old = Ernest(model.config, model.spec)
+            old.load_state_dict(load_tensors(start))
+            before, _ = score_tasks(Engine(old, tokenizers, bf16=supports_bf16()), judged_by, samples=0)
+    metrics = tuple(json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
+    findings = Findings(
+        f"Ernest on data of your own: {run.name}",
+        (*rows_of(scores), *rows_of(before, BEFORE)),
+        tuple(samples),
+        metrics=metrics,
+        usage=usage(model, store, tokenizers, recipe.sequence),
+        load=mixture_load(model, store, recipe.weights(store.tasks), tokenizers, recipe.sequence, recipe.seed),
+        facts=facts_of(model, recipe, metrics),
+        threads=os.cpu_count() or 1,
+    )
+    lines = advice(scores, recipe.weights(store.tasks), recipe.training.steps)
+    save(run / FINDINGS, findings, {"advice.json": lines})
+    return findings, lines
+
+
+def rows_of(scores: Sequence[DirectionScore], system: str = FULL) -> list[Score]:
+    """The rows of a system: for each direction the texts that are right, and its loss beside that with what others give."""
+    rows = [
+        Score(
+            f"{score.task}: the very text",
+            system,
+            score.exact,
+            chance=f"{score.chance:.3f}",
+            verifier="one of the texts of that file",
+            count=score.asked,
+            group="right answers",
+        )
+        for score in scores
+        if score.exact is not None
+    ]
+    for score in scores:
+        other = "–" if score.other is None else f"{score.other:.3f}"
+        checked = "chance: with what another record gives" + (", on its plateau" if score.on_plateau else "")
+        rows.append(Score(f"{score.task}: loss", system, score.loss, chance=other, verifier=checked, count=score.count,
+                          lower_is_better=True, group="losses"))  # fmt: skip
+    return rows

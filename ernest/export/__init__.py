@@ -1,0 +1,1 @@
+"""Export: a checkpoint as a folder that Hugging Face's transformers loads, and back."""

@@ -1,0 +1,161 @@
+"""Chooses the next group of every row from hidden states: tokens, the bits of a scale, the codes of a codec frame."""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ernest.generation.code_choice import CodeChoice
+from ernest.generation.request import Event, Group
+from ernest.generation.row import ONLY_CONTROLS, Row
+from ernest.generation.sampling import Draws, apply_cfg, choose_bits, choose_class
+from ernest.generation.slots import Hidden, Hook
+from ernest.generation.text_states import TextStates
+from ernest.model.network import Ernest
+from ernest.tokenizers.bundle import Tokenizers
+
+
+class Choices:
+    """The heads of a network at work: rows are told what was chosen, and events tell it outside. Where it `keeps_hidden` states,
+    rows get those that tokens were chosen from."""
+
+    def __init__(self, model: Ernest, tokenizers: Tokenizers, states: TextStates, keeps_hidden: bool) -> None:
+        self.model, self.tokenizers, self.states, self.keeps_hidden = model, tokenizers, states, keeps_hidden
+        self.device = model.token_embedding.weight.device
+        self._masks = lru_cache(maxsize=1024)(self._mask)
+
+    def choose(self, hidden: Hidden) -> list[Event]:
+        """What the rows of a group predict. Those that have ended choose nothing."""
+        return [*self._choose_tokens(hidden), *self._choose_bits(hidden), *self._take_codes(hidden)]
+
+    def listen(self, places: Hidden) -> Hook | None:
+        """What comes after each layer: rows that predict codes choose one at each of the top ones."""
+        chosen = [r for r, row in enumerate(places.rows) if row.predicts in ("codes", "end of codes")]
+        if not chosen:
+            return None
+        rows, draws = _rows_of(places, chosen)
+        own = [places.own[r] for r in chosen]
+        twins = [n for n, r in enumerate(chosen) if places.free[r] != places.own[r]]
+        index = torch.tensor(own + [places.free[chosen[n]] for n in twins], device=self.device)
+        codec = self.tokenizers.audio.config
+        choice = CodeChoice(rows, draws, twins, codec.codebook, codec.levels)
+        return lambda layer, x: self.model.audio.step(layer, x, index, choice)
+
+    # -------------------------------------------------------------- tokens
+
+    def _choose_tokens(self, hidden: Hidden) -> list[Event]:
+        """With drafts, every position chooses as if those before it had chosen the draft, and counts as far as that is so."""
+        chosen = [r for r, row in enumerate(hidden.rows) if row.predicts == "token" and row.end is None]
+        if not chosen:
+            return []
+        rows, draws = _rows_of(hidden, chosen)
+        drafts = [hidden.drafts[r] for r in chosen] if hidden.drafts else [()] * len(chosen)
+        count = 1 + len(drafts[0])
+        logits, guided = (part.flatten(0, 1) for part in self._logits(self.model.text_head, hidden, chosen, draws, count))
+        masks = [self._masks(*key) for row, draft in zip(rows, drafts, strict=True) for key in row.allowed(draft)]
+        draws = draws if count == 1 else draws.ahead(count)
+        tokens, log_p = choose_class(guided + torch.stack(masks), draws)
+        own = logits.float().gather(1, tokens[:, None])[:, 0] - logits.float().logsumexp(-1)
+        table = torch.stack([tokens.double(), log_p.double(), own.double()], dim=1).unflatten(0, (-1, count)).tolist()
+        events = []
+        for r, row, draft, choices in zip(chosen, rows, drafts, table, strict=True):
+            taken = 0
+            for token, p, q in choices:
+                if taken:
+                    row.next_feed()  # the draft stands in the cache already
+                row.take_token(int(token))
+                taken += 1
+                events.append(_event(hidden, r, "token", int(token), p, q, slice(taken - 1 - count, taken - count or None)))
+                if taken == count or token != draft[taken - 1] or not row.goes_on:
+                    break
+            if count > 1:
+                row.length -= count - taken
+                row.stream.skip(taken if row.sampling().temperature else 0)
+            if self.keeps_hidden:
+                states = hidden.states[hidden.own[r], -count:][:taken]
+                row.verified = states, [int(token) for token, *_ in choices[:taken]]
+        return events
+
+    def _mask(self, state: int, left: int, controls: tuple[int, ...]) -> Tensor:
+        """What a row may not choose, as a bias of minus infinity `[vocabulary]`."""
+        if state == ONLY_CONTROLS:
+            mask = torch.zeros(self.tokenizers.text.vocab_size, dtype=torch.bool)
+        else:
+            mask = self.states.allowed(state, left).clone()
+        mask[list(controls)] = True
+        return torch.zeros(len(mask)).masked_fill(~mask, -torch.inf).to(self.device)
+
+    # -------------------------------------------------------------- bits
+
+    def _choose_bits(self, hidden: Hidden) -> list[Event]:
+        by_scale: dict[int, list[int]] = {}
+        for r, row in enumerate(hidden.rows):
+            if row.predicts == "bits" and row.end is None and not row.feeds:
+                by_scale.setdefault(row.scale, []).append(r)
+        return [event for scale in sorted(by_scale) for event in self._choose_bits_of(hidden, by_scale[scale], scale)]
+
+    def _choose_bits_of(self, hidden: Hidden, chosen: list[int], scale: int) -> list[Event]:
+        quantiser = self.tokenizers.vision.quantiser
+        rows, draws = _rows_of(hidden, chosen)
+        height, width = quantiser.sizes[scale]
+        logits, guided = self._logits(self.model.bit_head, hidden, chosen, draws, height * width)
+        bits, log_p = choose_bits(guided, draws)
+        known = [row.known_bits() for row in rows]
+        for n, given in enumerate(known):
+            if given is not None:
+                bits[n] = given
+        own = -F.binary_cross_entropy_with_logits(logits.float(), bits.float(), reduction="none").sum((1, 2))
+        bits = bits.cpu()
+        totals = torch.stack([row.total for row in rows]) + quantiser.lookup(bits, scale)
+        events = []
+        for n, (r, p, q) in enumerate(zip(chosen, log_p.tolist(), own.tolist(), strict=True)):
+            if known[n] is None:
+                events.append(_event(hidden, r, "bits", bits[n], p, q, slice(-height * width, None), rows[n].frame, scale))
+            rows[n].take_bits(bits[n], totals[n])
+        return events
+
+    # -------------------------------------------------------------- codes
+
+    def _take_codes(self, hidden: Hidden) -> list[Event]:
+        """They were chosen on the way through the layers."""
+        events = []
+        for r, row in enumerate(hidden.rows):
+            if row.predicts == "codes" and row.end is None and not row.feeds:
+                codes, log_p, own = row.chosen_codes
+                events.append(_event(hidden, r, "codes", codes, log_p, own, slice(-1, None)))
+                row.take_codes(codes)
+        return events
+
+    # -------------------------------------------------------------- logits
+
+    def _logits(
+        self, head: Callable[[Tensor], Tensor], hidden: Hidden, chosen: list[int], draws: Draws, positions: int
+    ) -> tuple[Tensor, Tensor]:
+        """Logits `[R, positions, …]` of rows at the last positions of their group, their own and the guided ones."""
+        own, free = [hidden.own[r] for r in chosen], [hidden.free[r] for r in chosen]
+        is_guided = any(sampling.guidance for sampling in draws.samplings)
+        index = [*own, *free] if is_guided else own
+        states = hidden.states if index == list(range(len(hidden.states))) else hidden.states[index]
+        logits = head(states[:, -positions:])
+        if not is_guided:
+            return logits, logits
+        logits, unconditioned = logits.chunk(2)
+        return logits, apply_cfg(logits, unconditioned, draws)
+
+
+def _rows_of(hidden: Hidden, chosen: list[int]) -> tuple[list[Row], Draws]:
+    rows = [hidden.rows[r] for r in chosen]
+    return rows, Draws([row.sampling() for row in rows], [row.stream for row in rows])
+
+
+def _event(
+    hidden: Hidden, r: int, group: Group, value: object, log_p: float, own: float, at: slice, frame: int = 0, scale: int = 0
+) -> Event:
+    """Counts a choice of a row, and tells it; `at` are the positions of the group that predicted it."""
+    row = hidden.rows[r]
+    row.log_prob += log_p
+    row.log_likelihood += own
+    experts = hidden.experts[:, hidden.own[r], at] if row.request.experts else None
+    return Event(row.ticket, row.sample, group, value, log_p, own, frame, scale, experts)

@@ -1,0 +1,184 @@
+"""Runs blocks on new positions of cached rows: by compiled kernels, several layers in one call, on a CPU.
+
+`PlainBlocks` is the twin, which does the work where there is no compiler, on other devices and in half precision.
+Kernels compute in float32 and one thread, and what comes out for a row is the same bits whatever rows are beside it.
+
+Shapes: P positions of all rows together, D width, k experts of a position.
+"""
+
+import ctypes
+from collections.abc import Callable, Sequence
+from functools import cache, lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ernest.config.recipe import ModelConfig
+from ernest.device import autocast
+from ernest.lcnet.native import build
+from ernest.model.backbone import Block, Routing
+from ernest.model.cache import Cache, LayerCache, Places
+from ernest.model.experts import RouterOutput
+from ernest.model.native import BLOCK, SOURCES
+from ernest.model.norm import RMSNorm
+from ernest.model.submodel import SubModels
+from ernest.sequence.positions import pair_frequencies
+
+Hook = Callable[[int, Tensor], Tensor]
+Run = Callable[[Tensor, Tensor, Tensor, Routing, Hook, list[LayerCache]], tuple[Tensor, RouterOutput]]
+"""`Ernest.trunk`, or what has its arguments."""
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    try:
+        loaded = build.library(build.available()[0], str(SOURCES["decoding"]))
+    except build.BuildError:
+        return None
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    loaded.pack.argtypes = (number, number, pointer, pointer)
+    loaded.decode.argtypes = (
+        pointer, ctypes.c_float, pointer, pointer, number, number, pointer, pointer, number, pointer, pointer, pointer, pointer,
+        pointer, number, pointer, pointer, pointer, number, pointer,
+    )  # fmt: skip
+    return loaded
+
+
+def usable(part: nn.Module, config: ModelConfig) -> bool:
+    """Whether the kernels take a part of a network: its type, its place and its widths."""
+    plain = all(p.dtype == torch.float32 and p.is_cpu for p in part.parameters())
+    wide = not any(size % BLOCK for size in (config.width, config.expert_width, config.head_dim))
+    return plain and wide and _library() is not None
+
+
+class PlainBlocks:
+    """The same by the modules themselves."""
+
+    def __init__(self, run: Run, bf16: bool) -> None:
+        self.run, self.bf16 = run, bf16
+
+    def refresh(self) -> None:
+        """Modules read their weights each time."""
+
+    def __call__(
+        self, x: Tensor, position: np.ndarray, places: Places, cache: Cache, submodels: SubModels | None, hook: Hook | None
+    ) -> tuple[Tensor, Tensor]:
+        """As of `CompiledBlocks`; rows are filled up to a rectangle."""
+        rows, longest = len(places.counts), int(places.counts.max())
+        flat = (np.arange(longest) < places.counts[:, None]).ravel().nonzero()[0]
+        index = torch.from_numpy(flat).to(x.device)
+        wide = x.new_zeros(rows * longest, x.shape[1]).index_copy_(0, index, x).unflatten(0, (rows, longest))
+        where = np.zeros((rows * longest, 3))
+        where[flat] = position
+        caches, mask = cache.layers(places)
+        where = torch.from_numpy(where).to(x.device).unflatten(0, (rows, longest))
+        with autocast(x.device, self.bf16):
+            hidden, routed = self.run(wide, where, mask, Routing(submodels), hook or (lambda layer, x: x), caches)
+        return hidden.float().flatten(0, 1)[index], routed.expert_ids.flatten(1, 2)[:, index]
+
+
+class CompiledBlocks:
+    """Blocks of a network of sizes `config` as kernels read them, and the norm behind the last, if any. Weights that change later
+    are read anew where `refresh` is called. `first_hook` is the first layer with something to do behind it."""
+
+    def __init__(self, blocks: Sequence[nn.Module], config: ModelConfig, norm: RMSNorm | None, first_hook: int = 0) -> None:
+        self.blocks = [block for block in blocks if isinstance(block, Block)]
+        self.config, self.norm, self.first_hook = config, norm, first_hook
+        library = _library()
+        assert library is not None
+        self.library: ctypes.CDLL = library
+        axis, frequency = pair_frequencies(config.head_dim, config.rope_base)
+        self.axis, self.frequency = axis.cpu(), frequency.cpu()
+        self._versions: tuple[tuple[int, int], ...] = ()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Packs the weights, if they are others than before."""
+        parameters = [p for block in self.blocks for p in block.parameters()]
+        versions = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in parameters)
+        if versions != self._versions:
+            self._versions = versions
+            self._packed: list[Tensor] = []
+            self.layers = torch.tensor([self._pointers(block) for block in self.blocks])
+
+    def _pointers(self, block: Block) -> list[int]:
+        attention, moe = block.attention, block.moe
+        norms = [0 if norm is None else norm.weight.data_ptr() for norm in (attention.query_norm, attention.key_norm)]
+        kept = block.attention_norm.weight, self._pack(attention.qkv.weight), self._pack(attention.out.weight)
+        experts = block.moe_norm.weight, self._pack(moe.router.weight), moe.router.selection_bias, moe.w_gate_up, moe.w_down
+        first, qkv, out = (weight.data_ptr() for weight in kept)
+        return [first, qkv, *norms, out, *(weight.data_ptr() for weight in experts)]
+
+    def _pack(self, weight: Tensor) -> Tensor:
+        columns, terms = weight.shape
+        packed = torch.empty(-(-columns // BLOCK) * BLOCK * terms)
+        self.library.pack(columns, terms, weight.contiguous().data_ptr(), packed.data_ptr())
+        self._packed.append(packed)
+        return packed
+
+    def __call__(
+        self, x: Tensor, position: np.ndarray, places: Places, cache: Cache, submodels: SubModels | None, hook: Hook | None
+    ) -> tuple[Tensor, Tensor]:
+        """Hidden states `[P, D]` of inputs `x`, which are spoiled, at (t, h, w) `position` `[P, 3]`, and the experts
+        `[layers, P, k]`, -1 for none. `hook` is called after each layer that has an audio head, with `x` `[1, P, D]`."""
+        layers = len(self.blocks)
+        most = self.config.top_k if submodels is None else submodels.most
+        experts = torch.full((layers, len(x), most), -1)
+        call = _Call(self, places.table(), np.ascontiguousarray(position, np.float64), cache, submodels, experts)
+        start = 0
+        if hook is not None:
+            for layer in range(self.first_hook, layers):
+                x = hook(layer, call.run(x, start, layer + 1, last=False)[None])[0]
+                start = layer + 1
+        return call.run(x, start, layers, last=True), experts
+
+
+class _Call:
+    """What stays the same while the layers of one step run in parts."""
+
+    def __init__(
+        self,
+        blocks: CompiledBlocks,
+        table: np.ndarray,
+        position: np.ndarray,
+        cache: Cache,
+        submodels: SubModels | None,
+        experts: Tensor,
+    ) -> None:
+        config, (slots, columns) = blocks.config, cache.size
+        self.blocks, self.kept = blocks, (table, position, cache, experts)
+        self.sizes = np.array(
+            [config.width, config.heads, config.kv_heads, config.head_dim, config.experts, config.expert_width, slots, columns]
+        )
+        runs = allowed = top_k = None
+        if submodels is not None:
+            runs, allowed, top_k = _runs(submodels.running, len(submodels.sizes)), submodels.experts, submodels.top_k
+            allowed = None if allowed is None else allowed.contiguous()
+        self.limits = runs, allowed, top_k
+
+    def run(self, x: Tensor, start: int, stop: int, last: bool) -> Tensor:
+        """Layers from `start` to `stop`, and the norm behind the `last`."""
+        blocks, (table, position, cache, experts) = self.blocks, self.kept
+        x = x.contiguous()
+        blocks.library.decode(
+            self.sizes.ctypes.data, blocks.config.norm_eps, blocks.layers.data_ptr(),
+            blocks.norm.weight.data_ptr() if last and blocks.norm is not None else None, start, stop,
+            blocks.frequency.data_ptr(), blocks.axis.data_ptr(), len(x), x.data_ptr(), position.ctypes.data, table.ctypes.data,
+            cache.keys.data_ptr(), cache.values.data_ptr(), experts.shape[2],
+            *(None if limit is None else limit.data_ptr() for limit in self.limits), len(blocks.blocks), experts.data_ptr(),
+        )  # fmt: skip
+        return x
+
+
+@lru_cache(maxsize=64)
+def _runs(running: tuple[tuple[int, ...] | None, ...], rows: int) -> Tensor | None:
+    """Which rows run which layers, `[rows, layers]`; None where all run all."""
+    if not any(some is not None for some in running):
+        return None
+    runs = torch.ones(rows, len(running), dtype=torch.uint8)
+    for layer, some in enumerate(running):
+        if some is not None:
+            runs[:, layer] = 0
+            runs[list(some), layer] = 1
+    return runs

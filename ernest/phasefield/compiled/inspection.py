@@ -1,0 +1,140 @@
+"""Measures the elements of compiled steppers: the field at the end in one pass, all sums over modes in another.
+
+What takes torch a dozen transforms and a hundred passes over memory costs two transforms here, and two more where the part that
+sweeps on coarse grids have missed is looked at.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ernest.device import HOST
+from ernest.phasefield.compiled.transforms import Array
+from ernest.phasefield.compiled.workspace import Workspace
+from ernest.phasefield.element import Element
+from ernest.phasefield.potentials import DoubleWell, Polynomial
+from ernest.phasefield.timeelement import gauss, nodal_basis
+
+
+@dataclass(frozen=True)
+class Everywhere:
+    """How N is known where some nodes know it on the block of the first level only: from `rows` that are known everywhere, which
+    `fill` `[p, w]` takes to all nodes. `split` has the number of real columns of each row of modes that lie in the block.
+    """
+
+    rows: tuple[Array, ...]
+    fill: Array
+    split: Array
+
+
+@dataclass(frozen=True)
+class FusedElement(Element):
+    """An element with the rows of N at its nodes. `judged` is the node at which sweeps on coarse grids miss most, None without
+    such; `everywhere` is needed where rows end with the block.
+    """
+
+    rows: tuple[Array, ...] = field(default=(), repr=False)
+    judged: int | None = None
+    everywhere: Everywhere | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen of an element: of its end the root of the mean square `size`, the `mean`, the greatest |u|, and the `energy`;
+    how far the end is from the start, `change`, and the energy that the polynomial loses, `dissipated`.
+
+    `truncation` is the weighted norm of the residual at the end, and `missed` that of what sweeps on coarse grids left of N.
+    """
+
+    size: float
+    mean: float
+    largest: float
+    energy: float
+    change: float
+    dissipated: float
+    truncation: float
+    missed: float
+
+
+class Inspector:
+    """Looks at elements of the steppers of one workspace."""
+
+    def __init__(self, workspace: Workspace) -> None:
+        self.workspace = workspace
+        grid, flow = workspace.grid, workspace.splitting.flow
+        self._N_end, self._N_node = workspace.rows(2)
+        self._all_columns = np.full(workspace.shape[0], 2 * workspace.shape[1], dtype=np.int64)
+        self._slopes = tuple(k * value for k, value in enumerate(workspace.reaction) if k)
+        # Between wells F is a small difference of large terms unless it is summed as a square.
+        well = isinstance(flow.potential, DoubleWell)
+        self._well = flow.potential.s if isinstance(flow.potential, DoubleWell) else 0.0
+        self._energy = flow.potential.coefficients if isinstance(flow.potential, Polynomial) and not well else (0.0, 0.0)
+        linear = flow.linear(grid.squared_wavenumbers(torch.float64, HOST))
+        halves = tuple(slice(0, n // 2 + 1) for n in grid.points)
+        self._linear = np.ascontiguousarray(linear[halves].numpy().reshape(workspace.mobility.shape))
+        moves = workspace.mobility > 0
+        self._inverse = np.where(moves, 1 / np.where(moves, workspace.mobility, 1), 0)
+        self._room: dict[int, Array] = {}
+
+    def look(
+        self,
+        element: FusedElement,
+        weights: Callable[[float], Array],
+        responses: Callable[[], Array] | None,
+        keep: bool,
+    ) -> tuple[Look, Tensor | None]:
+        """What is seen of the element, and the modes of its coefficients if they are to be kept.
+
+        `weights` gives the squared weights of the residual for the root of the mean square of N'(u) at the end, and `responses`
+        those of what is missed at a node; without them nobody looks there.
+        """
+        work, p, tau = self.workspace, len(element.rows), float(element.tau)
+        kernels, grid = work.kernels, work.grid
+        u, end = work.array(element.start_modes), work.array(element.end_modes)
+        work.buffer[...] = end
+        work.plan.inverse()
+        bulk, steep, largest = kernels.examine(work.real, work.scale, work.reaction, self._slopes, self._energy, self._well)
+        work.forward(self._N_end)
+        tables = (work.stiffness, work.mobility, self._linear, self._inverse, weights((steep * work.scale) ** 0.5))
+        moments = gauss(p)[1].numpy()
+        # Where all rows are known everywhere, the others do not count.
+        everywhere = element.everywhere or Everywhere(element.rows[:1], np.zeros((p, 1)), self._all_columns)
+        node = element.judged or 0
+        kept = work.block(p, "coefficients") if keep else self._scratch(p)
+        real_u, real_end, real_N, real_kept, real_node = (a.view(np.float64) for a in (u, end, self._N_end, kept, work.buffer))
+        rows, outer = (tuple(row.view(np.float64) for row in some) for some in (element.rows, everywhere.rows))
+        size, change, quadratic, dissipated, residual = kernels.inspect(
+            *(tau / 2, tables, work.fold, everywhere.split, real_u, real_end, real_N, rows, np.ascontiguousarray(moments), outer),
+            *(moments @ everywhere.fill, np.ascontiguousarray(nodal_basis(p)[node].numpy()), real_kept, real_node),
+        )
+        missed = self._missed(element.rows[node], everywhere, node, responses()) if responses is not None else 0.0
+        volume = grid.volume * work.scale**2
+        look = Look(
+            size=work.rms(size),
+            mean=float(end.flat[0].real) * work.scale,
+            largest=largest,
+            energy=bulk * grid.volume * work.scale + quadratic / 2 * volume,
+            change=work.rms(change),
+            dissipated=4 / tau * dissipated * volume,
+            truncation=work.rms(residual),
+            missed=missed,
+        )
+        return look, torch.from_numpy(kept.reshape(p, *work.mode_shape)) if keep else None
+
+    def _missed(self, row: Array, everywhere: Everywhere, node: int, responses: Array) -> float:
+        """The weighted norm of N(u) - N at the node whose modes of u are in the buffer."""
+        work = self.workspace
+        work.explicit(self._N_node)
+        squares = work.kernels.weigh_missed(
+            responses, work.fold, everywhere.split, self._N_node, row, everywhere.rows, everywhere.fill[node]
+        )
+        return work.rms(squares)
+
+    def _scratch(self, degree: int) -> Array:
+        """Room for the coefficients of one row of modes."""
+        if degree not in self._room:
+            self._room[degree] = np.empty((degree, 1, self.workspace.shape[1]), dtype=complex)
+        return self._room[degree]

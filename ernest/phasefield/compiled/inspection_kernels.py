@@ -1,0 +1,122 @@
+"""Numba loops that measure the end of an element: see `kernels` for what arrays and tables hold."""
+
+# Numba infers the types of all arguments: arrays of float64 or complex128, and tuples of them.
+# ruff: noqa: ANN001, ANN201
+
+import numpy as np
+from numba import prange
+
+
+def examine(u, scale, reaction, slopes, energy, well):
+    """u <- N(scale u); the sums over the points of F and of N'(u)^2, and the greatest |scale u|.
+
+    `reaction`, `slopes` and `energy` are the coefficients of N, N' and F, constant first; F has well/4 (u^2 - 1)^2 besides.
+    """
+    bulk, steep, largest = 0.0, 0.0, 0.0
+    for i in prange(u.size):
+        x = scale * u[i]
+        value, slope, density = reaction[len(reaction) - 1], slopes[len(slopes) - 1], energy[len(energy) - 1]
+        for j in range(len(reaction) - 2, -1, -1):
+            value = value * x + reaction[j]
+        for j in range(len(slopes) - 2, -1, -1):
+            slope = slope * x + slopes[j]
+        for j in range(len(energy) - 2, -1, -1):
+            density = density * x + energy[j]
+        from_wells = x * x - 1
+        bulk += density + well / 4 * from_wells * from_wells
+        steep += slope * slope
+        largest = max(largest, abs(x))
+        u[i] = value
+    return bulk, steep, largest
+
+
+def inspect(half, tables, fold, split, u, end, N_end, rows, M, outer, outer_M, at_node, out, node):
+    """Solves for the c_k of an element, as `solve_element` does, and measures it in the same pass.
+
+    `tables` are stiffness, mobility, the linear part of the energy, 1 / mobility or 0, and the squared weights of the residual.
+    In a row of modes the columns before `split` know N by `rows`, those after by `outer`, each with its matrix to moments.
+    The c_k go to `out`, which may have one row only, for all rows of modes in turn. `node` becomes u + sum of at_node_k c_k.
+
+    Returns sums over all modes: |end|^2, |end - u|^2, linear |end|^2, sum of |c_k|^2 / ((2k - 1) mobility), and weight^2
+    |residual|^2 with the residual (2 / tau) sum of c_k + stiffness end + mobility N_end. Modes are given as twice as many real
+    numbers; a column stands for two modes, but for the first and the last.
+    """
+    stiffness, mobility, linear, inverse_mobility, weights = tables
+    degree, columns = M.shape[0], u.shape[1]
+    size, change, quadratic, dissipated, residual = 0.0, 0.0, 0.0, 0.0, 0.0
+    for r in prange(u.shape[0]):
+        q, o, known = fold[r], r if out.shape[1] > 1 else 0, split[r]
+        z, drive, inverse = np.empty(columns), np.empty(columns), np.empty((degree, columns))
+        for c in range(columns // 2):
+            z[2 * c] = z[2 * c + 1] = half * stiffness[q, c]
+            drive[2 * c] = drive[2 * c + 1] = half * mobility[q, c]
+        for c in range(columns):
+            inverse[0, c] = 1 / (1 + z[c])
+            out[0, o, c] = -z[c] * u[r, c]
+        for j in range(1, degree):
+            out[j, o] = 0
+            for c in range(columns):
+                inverse[j, c] = 1 / (1 + z[c] * z[c] * inverse[j - 1, c] / ((2 * j + 1) * (2 * j - 1)))
+        for n in range(len(rows)):
+            row = rows[n][r]
+            for j in range(degree):
+                weight = M[j, n]
+                for c in range(known):
+                    out[j, o, c] -= weight * drive[c] * row[c]
+        if known < columns:
+            for n in range(len(outer)):
+                row = outer[n][r]
+                for j in range(degree):
+                    weight = outer_M[j, n]
+                    for c in range(known, columns):
+                        out[j, o, c] -= weight * drive[c] * row[c]
+        for j in range(1, degree):
+            for c in range(columns):
+                out[j, o, c] -= z[c] / (2 * j - 1) * inverse[j - 1, c] * out[j - 1, o, c]
+        for c in range(columns):
+            out[degree - 1, o, c] *= inverse[degree - 1, c]
+        for j in range(degree - 2, -1, -1):
+            for c in range(columns):
+                out[j, o, c] = (out[j, o, c] + z[c] / (2 * j + 3) * out[j + 1, o, c]) * inverse[j, c]
+        slope, square, inside = np.zeros(columns), np.zeros(columns), np.empty(columns)
+        for c in range(columns):
+            inside[c] = u[r, c]
+        for j in range(degree):
+            for c in range(columns):
+                value = out[j, o, c]
+                slope[c] += value
+                square[c] += value * value / (2 * j + 1)
+                inside[c] += at_node[j] * value
+        for c in range(columns):
+            node[r, c] = inside[c]
+        for c in range(columns // 2):
+            share = 1.0 if c == 0 or c == columns // 2 - 1 else 2.0
+            x, y = end[r, 2 * c], end[r, 2 * c + 1]
+            dx, dy = x - u[r, 2 * c], y - u[r, 2 * c + 1]
+            at_x = slope[2 * c] / half + stiffness[q, c] * x + mobility[q, c] * N_end[r, 2 * c]
+            at_y = slope[2 * c + 1] / half + stiffness[q, c] * y + mobility[q, c] * N_end[r, 2 * c + 1]
+            whole = share * (x * x + y * y)
+            size += whole
+            change += share * (dx * dx + dy * dy)
+            quadratic += linear[q, c] * whole
+            dissipated += share * inverse_mobility[q, c] * (square[2 * c] + square[2 * c + 1])
+            residual += share * weights[q, c] * (at_x * at_x + at_y * at_y)
+    return size, change, quadratic, dissipated, residual
+
+
+def weigh_missed(weights, fold, split, N, row, outer, at_node):
+    """Sum of weights |N - N_known|^2 over all modes; N_known is `row` before the column `split`, and from there the sum of
+    at_node_j outer_j."""
+    columns, total = N.shape[1], 0.0
+    for r in prange(N.shape[0]):
+        q, known = fold[r], min(split[r] // 2, columns)
+        for c in range(columns):
+            value = N[r, c]
+            if c < known:
+                value -= row[r, c]
+            else:
+                for j in range(len(outer)):
+                    value -= at_node[j] * outer[j][r, c]
+            share = 1.0 if c == 0 or c == columns - 1 else 2.0
+            total += share * weights[q, c] * (value.real * value.real + value.imag * value.imag)
+    return total

@@ -1,0 +1,142 @@
+"""Errors as OpenAI's API tells them: a status, and a body `{"error": {message, type, param, code}}`."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+
+class ApiError(HTTPException):
+    """What a client is told. `param` is the field that is wrong."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        param: str | None = None,
+        code: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(status, message, dict(headers or {}))
+        self.message, self.param, self.code = message, param, code
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"error": {"message": self.message, "type": _type(self.status_code), "param": self.param, "code": self.code}}
+
+    def response(self) -> Response:
+        """As the whole response."""
+        return Json(self.body, self.status_code, dict(self.headers or {}))
+
+
+class Json(Response):
+    """JSON in ASCII, so that whatever a text holds can be sent."""
+
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, separators=(",", ":")).encode()
+
+
+# ------------------------------------------------------------------ what goes wrong
+
+
+def unsupported(param: str, value: object, right: str) -> ApiError:
+    """A field that OpenAI knows, with a value that is not served here; `right` says what would be."""
+    return ApiError(400, f"{param} = {_short(value)} is not supported here: {right}", param, "unsupported_value")
+
+
+def wrong(message: str, param: str | None = None) -> ApiError:
+    """A request that cannot be."""
+    return ApiError(400, message, param, "invalid_value")
+
+
+def refused(message: str) -> ApiError:
+    """What the model cannot do, or never learnt."""
+    return ApiError(400, message, None, "model_cannot")
+
+
+def busy(seconds: int) -> ApiError:
+    """Too much is asked for at once."""
+    message = f"the queue is full: try again in {seconds} s"
+    return ApiError(429, message, None, "rate_limit_exceeded", {"Retry-After": str(seconds)})
+
+
+def late(seconds: float) -> ApiError:
+    """No answer in time; a client that asked again would only make the queue longer."""
+    return ApiError(504, f"no answer within {seconds:g} s", None, "timeout", {"x-should-retry": "false"})
+
+
+def loading() -> ApiError:
+    """A checkpoint is read for some seconds, and the server can be asked meanwhile."""
+    return ApiError(503, "the checkpoints are being loaded: try again in 2 s", None, "loading", {"Retry-After": "2"})
+
+
+def failed() -> ApiError:
+    """A step of the model raised something; the log says what."""
+    return ApiError(500, "the model failed on this batch; the server goes on", None, "model_error")
+
+
+def gone() -> ApiError:
+    """Nobody will read it."""
+    return ApiError(499, "the client went away", None, "client_closed_request")
+
+
+def _type(status: int) -> str:
+    if status == 429:
+        return "rate_limit_error"
+    return "server_error" if status >= 500 else "invalid_request_error"
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+# ------------------------------------------------------------------ whatever is raised, in one shape
+
+
+def install(app: FastAPI) -> None:
+    """Makes an app tell all of its errors so."""
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _validation)
+    app.add_exception_handler(Exception, _fault)
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    if isinstance(error, ApiError):
+        return error.response()
+    assert isinstance(error, HTTPException)
+    known = {404: f"there is no {request.method} {_short(request.url.path)}", 405: f"{request.method} is not allowed here"}
+    message = known.get(error.status_code, str(error.detail)) if error.detail in ("Not Found", "Method Not Allowed") else None
+    return ApiError(error.status_code, message or str(error.detail), None, None, error.headers).response()
+
+
+async def _validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return invalid(error.errors()).response()
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    return ApiError(500, "the server failed on this request; its log says why", None, "internal_error").response()
+
+
+def invalid(found: Any) -> ApiError:
+    """The first of pydantic's complaints."""
+    first = found[0]
+    place = [part for part in first["loc"] if part not in ("body", "query", "path", "header")]
+    param = ".".join(map(str, place)) or None
+    message = " ".join(str(first["msg"]).split())
+    if first["type"] == "none_required":
+        return ApiError(400, f"{param} is not supported here", param, "unsupported_parameter")
+    if first["type"] == "extra_forbidden":
+        return ApiError(400, f"unrecognised request argument: {_short(param)}", param, "unknown_parameter")
+    if first["type"] == "json_invalid":
+        return ApiError(400, "the body is not JSON", None, "invalid_json")
+    code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
+    return ApiError(400, f"{param}: {message}" if param else message, param, code)

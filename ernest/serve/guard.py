@@ -1,0 +1,141 @@
+"""What every request passes before anything is done for it: who may ask, from where, how much, how slowly, how many at once."""
+
+import asyncio
+import hmac
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ernest.serve import errors
+from ernest.serve.limits import Limits
+from ernest.serve.metrics import Metrics
+
+OPEN = ("/", "/healthz", "/favicon.ico")
+"""Paths that need no key, and those of the page's files: whoever may not use the model sees a page that asks for the key."""
+OPEN_FOLDER = "/static/"
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who may ask: with one of `keys`, if there are any; web pages of other `origins` as well; under the name of one of `hosts`,
+    if there are any."""
+
+    keys: tuple[str, ...] = field(default=(), repr=False)
+    origins: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+
+    def check(self, path: str, headers: Headers) -> None:
+        """Raises ApiError for a request that may not be made."""
+        host = headers.get("host", "")
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+        # A page elsewhere whose name suddenly means this machine would else be taken for ours.
+        if self.hosts and name.lower() not in self.hosts:
+            raise errors.ApiError(403, f"this server is called {', '.join(self.hosts)}", None, "wrong_host")
+        origin = headers.get("origin")
+        if origin is not None and not self._may_come_from(origin, host):
+            raise errors.ApiError(403, "pages of other hosts may not ask: allow them with --allow-origin", None, "wrong_origin")
+        if self.keys and path not in OPEN and not path.startswith(OPEN_FOLDER):
+            self._check_key(headers.get("authorization", ""))
+
+    def _may_come_from(self, origin: str, host: str) -> bool:
+        return "*" in self.origins or origin in self.origins or urlsplit(origin).netloc == host
+
+    def _check_key(self, authorization: str) -> None:
+        given = authorization.removeprefix("Bearer ").strip().encode("latin-1")  # the bytes of the header
+        # All are compared, each in constant time: how long it takes says nothing.
+        found = sum([hmac.compare_digest(given, key.encode()) for key in self.keys])
+        if not found:
+            message = "give an API key of this server as `Authorization: Bearer KEY`"
+            raise errors.ApiError(401, message, None, "invalid_api_key", {"WWW-Authenticate": "Bearer"})
+
+
+class Guard:
+    """The outermost application: lets requests through to `app`, gives each an id, and counts it."""
+
+    def __init__(self, app: ASGIApp, access: Access, limits: Limits, metrics: Metrics) -> None:
+        self.app, self.access, self.limits, self.metrics = app, access, limits, metrics
+        self.open = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start, answered = time.monotonic(), _Answered(send)
+        self.open += 1
+        try:
+            self._check(scope)
+            await self.app(scope, _Body(receive, self.limits).receive, answered.send)
+        except errors.ApiError as error:
+            if not answered.status:
+                await error.response()(scope, receive, answered.send)
+        except Exception:
+            answered.status = answered.status or 500
+            raise
+        finally:
+            self.open -= 1
+            endpoint = getattr(scope.get("route"), "path", "other")
+            self.metrics.count("ernest_requests_total", endpoint=endpoint, status=str(answered.status or 499))
+            self.metrics.time("ernest_request_seconds", time.monotonic() - start, endpoint=endpoint)
+
+    def _check(self, scope: Scope) -> None:
+        headers = Headers(scope=scope)
+        if scope["method"] != "OPTIONS":  # a browser asks without a key whether it may ask with one
+            self.access.check(scope["path"], headers)
+        if self.open > self.limits.connections:
+            raise errors.ApiError(503, "too many requests are open", None, "overloaded", {"Retry-After": "5"})
+        length = headers.get("content-length", "0")
+        if not length.isdigit() or int(length) > self.limits.body:
+            raise _too_large(self.limits)
+
+
+class _Body:
+    """Takes a request's body within the limits of size and time."""
+
+    def __init__(self, receive: Receive, limits: Limits) -> None:
+        self._receive, self.limits = receive, limits
+        self.bytes, self.is_whole = 0, False
+        self.until = time.monotonic() + limits.body_seconds
+
+    async def receive(self) -> Message:
+        if self.is_whole:
+            return await self._receive()
+        try:
+            async with asyncio.timeout(min(self.limits.head_seconds, self.until - time.monotonic())):
+                message = await self._receive()
+        except TimeoutError:
+            raise errors.ApiError(408, "the body came too slowly", None, "timeout", {"Connection": "close"}) from None
+        self.bytes += len(message.get("body", b""))
+        self.is_whole = not message.get("more_body", False)
+        if self.bytes > self.limits.body:
+            raise _too_large(self.limits)
+        return message
+
+
+class _Answered:
+    """Notes the status of a response, and gives it an id."""
+
+    def __init__(self, send: Send) -> None:
+        self._send, self.status = send, 0
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            MutableHeaders(scope=message)["x-request-id"] = f"req_{secrets.token_hex(12)}"
+        await self._send(message)
+
+
+def _too_large(limits: Limits) -> errors.ApiError:
+    return errors.ApiError(
+        413, f"the body is larger than {limits.body:,} bytes", None, "request_too_large", {"Connection": "close"}
+    )
+
+
+def hosts_of(host: str) -> Sequence[str]:
+    """The names under which a server that listens on `host` may be asked; all, where other machines can reach it."""
+    return LOOPBACK if host in ("127.0.0.1", "::1", "localhost") else ()

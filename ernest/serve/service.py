@@ -1,0 +1,100 @@
+"""What the endpoints of one server share: its models, its thread, its limits, and how a request becomes a work."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from ernest.generation.sampling import DEFAULTS, Sampling
+from ernest.sequence.record import Kind
+from ernest.serve import errors
+from ernest.serve.films import Films
+from ernest.serve.limits import Limits
+from ernest.serve.media_in import Reader
+from ernest.serve.metrics import Metrics
+from ernest.serve.models import Catalogue, ModelName
+from ernest.serve.scheduler import Job, Scheduler
+from ernest.serve.schemas import Sampled
+from ernest.serve.work import Work
+
+
+@dataclass(frozen=True)
+class Service:
+    """Of a server."""
+
+    catalogue: Catalogue
+    limits: Limits
+    metrics: Metrics
+    scheduler: Scheduler
+    reader: Reader
+    films: Films
+    started: int
+    """Seconds since 1970, which the list of models gives as their age."""
+
+    def find(self, name: str | None) -> ModelName:
+        """The model of that name. Raises ApiError where there is none."""
+        try:
+            found = self.catalogue.find(name)
+        except ValueError as error:
+            raise errors.wrong(f"model {name!r}: {error}", "model") from None
+        if found is None:
+            there = ", ".join(map(str, self.catalogue.listed))
+            raise errors.ApiError(404, f"there is no model {name!r}; there are {there}", "model", "model_not_found")
+        return found
+
+    def samples(self, n: int | None) -> int:
+        """Answers to one request. Raises ApiError for too many."""
+        if n is not None and n > self.limits.samples:
+            raise errors.wrong(f"n: at most {self.limits.samples}", "n")
+        return n or 1
+
+    def check_text(self, text: str, param: str) -> str:
+        """Raises ApiError for a prompt that says nothing, or too much."""
+        if not text.strip():
+            raise errors.wrong(f"{param}: the text is empty", param)
+        if len(text) > self.limits.prompt:
+            raise errors.wrong(f"{param}: more than {self.limits.prompt:,} characters", param)
+        return text
+
+    async def submit(self, work: Work) -> Job:
+        """Queues a work; raises ApiError where it cannot be."""
+        return await self.scheduler.submit(work)
+
+
+async def service_of(request: Request) -> Service:
+    """Of the server that a request was made to; async, or it would cost every request a hop to another thread."""
+    return request.app.state.service
+
+
+Served = Annotated[Service, Depends(service_of)]
+
+
+def sampling(body: Sampled, kind: Kind) -> Sampling | None:
+    """What the body says, and of what it leaves open the usual; None where it leaves all open."""
+    usual = DEFAULTS[kind]
+    if body.temperature is not None:
+        usual = replace(usual, temperature=body.temperature, first_frame_temperature=None)
+    if body.top_p is not None:
+        usual = replace(usual, top_p=body.top_p)
+    if body.guidance is not None:
+        usual = replace(usual, guidance=body.guidance)
+    return None if usual is DEFAULTS[kind] else usual
+
+
+def seed(body: Sampled) -> int:
+    """The body's, or any."""
+    return secrets.randbelow(2**63) if body.seed is None else body.seed
+
+
+def usage(job: Job, choices: int) -> Mapping[str, int]:
+    """Positions of the prompt, and choices that the answers took."""
+    given = job.accepted.positions
+    return {"input_tokens": given, "output_tokens": choices, "total_tokens": given + choices}
+
+
+def doubt_headers(job: Job) -> dict[str, str]:
+    """What makes an answer doubtful, as a header, since bodies have no place for it."""
+    lines = "; ".join(job.accepted.doubts).replace("→", "->")
+    return {"Ernest-Doubt": lines.encode("ascii", "backslashreplace").decode()} if lines else {}

@@ -1,0 +1,112 @@
+"""What a run will cost, told before its long work: a few steps of each stage are timed on the run's own data."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import cycle
+
+import torch
+from torch.autograd.graph import saved_tensors_hooks
+
+from ernest.checkpoint import tokenizer_spec
+from ernest.config.recipe import Recipe
+from ernest.data.collate import collate
+from ernest.data.examples import encode, outline
+from ernest.data.layout import lay_out_example
+from ernest.device import autocast, supports_bf16
+from ernest.model.cost import trained_parameters
+from ernest.model.network import Ernest
+from ernest.sequence.packing import fill_row
+from ernest.sequence.record import Record
+from ernest.tokenizers.bundle import Tokenizers
+from ernest.training.group import process_count
+from ernest.training.loss import LossBalancer, combine, loss_sums
+
+BASE_BYTES = 400 << 20
+"""Of a process that has done nothing yet but to import torch."""
+ROWS = 2
+"""Rows of the step that is timed."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds of each stage by name, bytes of memory of all processes, positions of the whole training and of a record on
+    average, and how often a record is drawn."""
+
+    seconds: dict[str, float]
+    memory: int
+    positions: int
+    of_a_record: float
+    draws: float
+
+    def __str__(self) -> str:
+        stages = ", ".join(f"{name} {_duration(seconds)}" for name, seconds in self.seconds.items())
+        return (
+            f"about {_duration(sum(self.seconds.values()))} to come ({stages}), {self.memory / 1e9:.1f} GB of memory; "
+            f"{self.positions / 1e6:.2f} million positions, {self.of_a_record:.0f} of a record on average, each drawn "
+            f"{self.draws:.0f} times"
+        )
+
+
+def estimate_run(
+    recipe: Recipe, tokenizers: Tokenizers, records: Sequence[Record], stages: dict[str, Callable[[], float]]
+) -> Estimate:
+    """The cost of a training of `recipe` on `records`, of which some are measured; `stages` time those before it, in seconds."""
+    sample = [records[i] for i in _spread(len(records), 200)]
+    lengths = [len(lay_out_example(outline(record), tokenizers, tokenizers.text.encode).layout) for record in sample]
+    processes = process_count(recipe)
+    seconds, stored = _time_step(recipe, tokenizers, sample)
+    parameters = trained_parameters(recipe.model, tokenizer_spec(tokenizers))
+    rows = -(-recipe.sequence.rows // processes)
+    steps = recipe.training.steps
+    positions = steps * recipe.sequence.rows * recipe.sequence.length
+    mean = sum(lengths) / len(lengths)
+    return Estimate(
+        {name: measure() for name, measure in stages.items()} | {"model": steps * seconds * rows / ROWS},
+        processes * (BASE_BYTES + 16 * parameters + stored * rows // ROWS),
+        positions,
+        mean,
+        positions / mean / max(1, len(records)),
+    )
+
+
+def _time_step(recipe: Recipe, tokenizers: Tokenizers, records: Sequence[Record]) -> tuple[float, int]:
+    """Seconds of a step of `ROWS` rows forward and backward, and the bytes that it stores in between."""
+    draws = cycle([lay_out_example(one, tokenizers, tokenizers.text.encode) for one in encode(records, tokenizers)])
+    rows = [fill_row(draws, lambda one: len(one.layout), recipe.sequence.length)[0] for _ in range(ROWS)]
+    batch = collate(rows, recipe.sequence.length, tokenizers)
+    model = Ernest(recipe.model, tokenizer_spec(tokenizers)).train()
+    stored: dict[int, int] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        stored[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    def step() -> None:
+        with autocast(batch.token_id.device, supports_bf16() if recipe.training.bf16 is None else recipe.training.bf16):
+            sums, counts = loss_sums(model(batch), batch)
+        combine(sums, counts, LossBalancer({}), recipe.training.mtp_weight).backward()
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        step()  # the first one is slower, and is not timed
+    start = time.perf_counter()
+    step()
+    return time.perf_counter() - start, sum(stored.values())
+
+
+def time_steps(run: Callable[[int], object], steps: int, few: int = 3) -> float:
+    """Seconds that `steps` of a training take, from `run`, which takes so many of them: `few`, and twice as many."""
+    run(1)  # the first one is slower
+    start = time.perf_counter()
+    run(few)
+    middle = time.perf_counter()
+    run(2 * few)
+    return max(0.0, (time.perf_counter() - middle) - (middle - start)) / few * steps
+
+
+def _spread(count: int, most: int) -> list[int]:
+    return [i * count // min(count, most) for i in range(min(count, most))]
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds >= 100 else f"{seconds:.0f} s"

@@ -1,0 +1,54 @@
+"""Training in processes that a launcher such as torchrun has started: the first one prepares the run, and all train it."""
+
+import os
+import time
+from pathlib import Path
+from typing import NoReturn
+
+from ernest.config.recipe import Recipe
+from ernest.device import count_processors
+from ernest.training.launch import PARENT
+
+MOST_PROCESSES = 8
+"""Processes without a launcher, unless a recipe asks for more: they share the bandwidth of one memory."""
+LOOK_EVERY = 0.2
+"""Seconds between looks at whether a run is prepared."""
+PREPARED = "recipe.json"
+"""The last file of a run that stands before its training begins. An old one will do: it is read when all have met."""
+
+
+def launched_processes() -> int:
+    """How many processes a launcher has started, this one among them; 1 without a launcher."""
+    return 1 if PARENT in os.environ else int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def process_count(recipe: Recipe) -> int:
+    """In how many processes a run trains: those that a launcher started, else as the recipe asks, else as many as pay."""
+    if launched_processes() > 1:
+        return launched_processes()
+    return recipe.parallel.replicate or min(count_processors(), recipe.sequence.rows, MOST_PROCESSES)
+
+
+def is_follower() -> bool:
+    """Whether another one of the launched processes is the first."""
+    return launched_processes() > 1 and int(os.environ["RANK"]) > 0
+
+
+def check_group(recipe: Recipe) -> None:
+    """Raises ValueError where the launched processes are not those that the recipe asks for, or have no row each."""
+    world = launched_processes()
+    if world > 1 and recipe.parallel.replicate not in (0, world):
+        raise ValueError(f"parallel.replicate = {recipe.parallel.replicate}: the launcher has started {world} processes")
+    if world > recipe.sequence.rows:
+        raise ValueError(f"sequence.rows = {recipe.sequence.rows}: each of the {world} launched processes needs a row of a step")
+
+
+def follow(run: Path) -> NoReturn:
+    """Waits until the first process has prepared `run`, and trains with it. What comes behind the training is the first one's
+    work, so that this process ends there."""
+    from ernest.training.pretrain import main
+
+    while not (run / PREPARED).exists():
+        time.sleep(LOOK_EVERY)
+    main(run)
+    raise SystemExit(0)

@@ -1,0 +1,166 @@
+"""Judging a run on its own data: losses of single records, directions that look at nothing, exact texts, and the commands."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ernest.checkpoint import load_learnt
+from ernest.data.collate import collate
+from ernest.data.examples import encode
+from ernest.data.importers import both_directions
+from ernest.data.layout import lay_out_example
+from ernest.data.record_writer import save_records
+from ernest.data.store import ExampleStore
+from ernest.evaluation.own_data import (
+    DirectionScore,
+    advice,
+    loss_of_rows,
+    record_losses,
+    score_tasks,
+    with_given_of_others,
+)
+from ernest.evaluation.results import load
+from ernest.generation.engine import Engine
+from ernest.sequence.record import Record, given, made
+from ernest.storage import load_tensors
+from ernest.training.loss import loss_sums, mean_losses
+from tests.commands import ernest
+from tests.small import documents, network, tokenizers
+
+KINDS = ("a red seven", "a disk shrinking")
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(network(), tokenizers())
+
+
+def pictures(count: int = 24) -> list[Record]:
+    rng = np.random.default_rng(0)
+    data = rng.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8)
+    return [record for n, one in enumerate(data) for record in both_directions("image", one, KINDS[n % 2], {})]
+
+
+@torch.inference_mode()
+def test_the_loss_of_each_record_is_that_of_a_batch_of_it_alone(engine):
+    """Of texts the sum over tokens, of the rest the mean, as training has it."""
+    examples = documents()
+    losses = record_losses(engine, examples, together=4)
+    for example, loss in zip(examples, losses, strict=True):
+        packed = lay_out_example(example, engine.tokenizers, engine.tokenizers.text.encode)
+        batch = collate([[packed]], len(packed.layout), engine.tokenizers)
+        sums, counts = loss_sums(engine.model(batch), batch)
+        means = mean_losses(sums, counts)
+        kind = {"latent": "vision", "codes": "audio", "text": "text"}[example.segments[-1].form]
+        expected = float(sums[0]) if kind == "text" else means[kind]
+        assert loss == pytest.approx(expected, rel=2e-4), example.task
+    batch = collate(
+        [[lay_out_example(one, engine.tokenizers, engine.tokenizers.text.encode)] for one in examples], 120, tokenizers()
+    )
+    assert torch.allclose(loss_of_rows(engine.model(batch), batch).double(), torch.from_numpy(losses), rtol=2e-4)
+
+
+def test_what_is_given_is_taken_from_a_record_of_other_texts(engine):
+    examples = list(encode(pictures(6)[::2], tokenizers()))
+    mixed = with_given_of_others(examples)
+    assert list(mixed) == list(range(6))
+    for number, example in mixed.items():
+        assert example.segments[1] == examples[number].segments[1]
+        sources = [n for n, one in enumerate(examples) if one.segments[0] is example.segments[0]]
+        assert [examples[n].segments[1].data for n in sources] != [example.segments[1].data]
+    alike = [replace(one, segments=(one.segments[0], examples[0].segments[1])) for one in examples]
+    assert with_given_of_others(alike) == {}
+    assert with_given_of_others(list(encode([Record((made("text", text),)) for text in KINDS], tokenizers()))) == {}
+
+
+def score(loss: float, other: float | None, error: float, texts: int = 0) -> DirectionScore:
+    return DirectionScore("image→text", 100, loss, other, error, texts)
+
+
+@pytest.mark.parametrize(
+    ("direction", "stuck"),
+    [
+        (score(2.3, 2.301, 0.01, 10), True),  # within the noise
+        (score(2.2, 2.35, 0.01, 10), True),  # sure, but a fifteenth of what there is to know
+        (score(0.3, 5.0, 0.1, 10), False),
+        (score(0.50, 0.505, 0.001), False),  # a picture's loss hardly hangs on its words
+        (score(0.50, 0.5005, 0.001), True),
+        (score(1.0, None, 0.0), False),  # nothing is given, or always the same
+        (score(0.3, 5.0, float("inf"), 10), True),  # one record
+    ],
+)
+def test_a_direction_on_its_plateau_is_one_that_gains_nothing_by_what_is_given(direction, stuck):
+    assert direction.on_plateau == stuck
+    lines = advice([direction], {"image→text": 0.9}, 550)
+    assert len(lines) == stuck
+    assert not stuck or ("'mixture.image→text=2.7'" in lines[0] and "training.steps=1100" in lines[0])
+
+
+def test_a_network_that_sees_nothing_is_told_from_one_that_does(tmp_path, monkeypatch, engine):
+    """With the patches hidden, image → text loses nothing by another's picture; a network that adds the truth gains all."""
+    ExampleStore.write(tmp_path / "store/own", encode(pictures(), tokenizers()))
+    scores, samples = score_tasks(engine, ExampleStore(tmp_path / "store"))
+    assert [one.task for one in scores] == ["image→text", "text→image"]
+    assert all(one.on_plateau for one in scores)
+    assert (scores[0].exact, scores[0].chance, scores[0].asked, scores[0].texts) == (0.0, 0.5, 24, 2)
+    assert {sample.kind for sample in samples} == {"read", "drawn"}
+
+    truth = {one.segments[0].data.tobytes(): one.segments[-1].data for one in encode(pictures()[::2], tokenizers())}
+    monkeypatch.setattr(Engine, "texts", lambda _, prompts: [truth[prompt[0].data.tobytes()] for prompt in prompts])
+    (reads, _), samples = score_tasks(engine, ExampleStore(tmp_path / "store"))
+    assert reads.exact == 1
+    assert all(sample.correct for sample in samples if sample.kind == "read")
+
+
+@pytest.mark.slow
+def test_a_run_is_judged_at_its_end_and_reported(tmp_path: Path, monkeypatch, capsys):
+    """One step cannot have learnt anything: each direction is named, with what to do; the report needs no data."""
+    save_records(tmp_path / "data", pictures(40))
+    small = ["size=5", "model.experts=4", "sequence.rows=1", "training.steps=1", "training.warmup=0", "training.processes=1"]
+    fast = ["tokenizers.vision_steps=2", "tokenizers.vocabulary=280", "training.show_every=0"]
+    run = tmp_path / "run"
+    assert ernest(monkeypatch, "train", "--data", tmp_path / "data", "--out", run, "--set", *small, *fast) == 0
+    told = capsys.readouterr()
+    assert "image→text never left its plateau" in told.err
+    assert "the very text" in told.out
+    store = ExampleStore(run / "held_out")
+    assert {task: len(indices) for task, indices in store.tasks.items()} == {"image→text": 4, "text→image": 4}
+    assert len(ExampleStore(run / "examples")) == 72
+    again = tmp_path / "again"
+    save_records(tmp_path / "other", [Record((made("text", "another word"),), "text")] * 9)
+    kept = ["training.steps=1", "training.warmup=0", "training.learning_rate=1e-12", "training.processes=1", "sequence.rows=1"]
+    shutil.copytree(tmp_path / "data/media", tmp_path / "other/media", dirs_exist_ok=True)
+    with (tmp_path / "other/records.jsonl").open("a") as lines:
+        lines.write((tmp_path / "data/records.jsonl").read_text())
+    start = ["train", "--data", tmp_path / "other", "--from", run / "model", "--out"]
+    assert ernest(monkeypatch, *start, again, "--set", *kept, "training.show_every=0") == 0
+    before, after = (load_tensors(one / "model/model.safetensors") for one in (run, again))
+    assert all(torch.allclose(after[name], before[name], atol=1e-5) for name in before if not name.endswith("selection_bias"))
+    assert {"another", "red"} <= set(load_learnt(again / "model").words)
+    scores = {(score.direction, score.system): score.value for score in load(again / "findings").scores}
+    assert scores["image→text: loss", "full"] == pytest.approx(scores["image→text: loss", "before"], rel=1e-2)
+    assert ernest(monkeypatch, *start, tmp_path / "no", "--set", "size=6") == 2
+    assert "takes the network as it is: leave size=6 out" in capsys.readouterr().err
+
+    (tmp_path / "data/records.jsonl").unlink()
+    assert ernest(monkeypatch, "report", run) == 0
+    page = (run / "report.html").read_text()
+    assert "Your files, read" in page
+    assert "image\u2009→\u2009text: loss" in page
+    assert json.loads((run / "findings/advice.json").read_text())
+    assert ernest(monkeypatch, "report", tmp_path / "data") == 2
+    assert "holds no finished run" in capsys.readouterr().err
+
+
+def test_text_records_are_scored_without_anything_given(tmp_path, engine):
+    texts = [Record((made("text", f"{kind} {n}"),), "text") for n, kind in enumerate(KINDS)]
+    questions = [Record((given("text", f"what is {n}?"), made("text", str(n))), "questions") for n in range(4)]
+    ExampleStore.write(tmp_path / "store/own", encode([*texts, *questions], tokenizers()))
+    (told, asked), _ = score_tasks(engine, ExampleStore(tmp_path / "store"))
+    assert (told.other, told.exact, told.on_plateau) == (None, None, False)
+    assert (asked.asked, asked.texts, asked.chance) == (4, 4, 0.25)

@@ -1,0 +1,82 @@
+"""Drafted texts are those of plain decoding, token for token: greedy and sampled, by either drafter, with others beside them."""
+
+from dataclasses import replace
+from itertools import product
+
+import pytest
+import torch
+
+from ernest.generation.drafts import Speculation
+from ernest.generation.engine import Engine
+from ernest.generation.request import MaxLengths, Request
+from ernest.generation.sampling import Sampling
+from ernest.model import decoding
+from ernest.model.submodel import SubModel
+from tests.generation.test_engine import check, prompts, run
+from tests.small import CONFIG, network, tokenizers
+
+LIMITS = MaxLengths(tokens=12, frames=2, codec_frames=3, segments=3)
+CONTROLS = tokenizers().control_tokens
+HALF = SubModel((0, 2, 3, 4, 5), ((0, 1, 2, 5),) * 6, 1)
+FULL = SubModel(tuple(range(6)), (tuple(range(8)),) * 6, 2)
+
+
+@pytest.fixture(scope="module")
+def model():
+    """Repeats itself, so that some drafts are right and some are not."""
+    model = network()
+    with torch.no_grad():
+        model.token_embedding.weight *= 8
+        for token in (CONTROLS.eos, CONTROLS.boi, CONTROLS.boa):
+            model.text_head.weight[token] *= 4
+    return model
+
+
+def requests() -> list[Request]:
+    samplings = Sampling(temperature=0.0), Sampling(0.5), Sampling(0.7, 0.9, 1.0)
+    kinds = ("text",), None, ("text", "image", "text"), ("audio",)
+    every = list(product(enumerate(prompts()), samplings, kinds))
+    return [Request(prompt, what, sampling, seed, samples=2) for (seed, prompt), sampling, what in every[::5]]
+
+
+@pytest.mark.parametrize("drafter", [None, HALF, FULL], ids=["head", "half", "full"])
+@pytest.mark.parametrize("kernels", [True, False])
+def test_answers_are_those_of_plain_decoding(model, drafter, kernels, monkeypatch):
+    if not kernels:
+        monkeypatch.setattr(decoding, "_library", lambda: None)
+    some = requests() if kernels else requests()[:8]
+    plain, _ = run(Engine(model, tokenizers(), max_lengths=LIMITS), some)
+    engine = Engine(model, tokenizers(), max_lengths=LIMITS, rows=20, speculation=Speculation(3, drafter))
+    drafted, events = run(engine, some)
+    for one, other in zip(plain, drafted, strict=True):
+        for a, b in zip(one, other, strict=True):
+            assert [s.kind for s in a.segments] == [s.kind for s in b.segments]
+            for x, y in zip(a.segments, b.segments, strict=True):
+                chosen = [torch.as_tensor(part.value if part.bits is None else part.bits) for part in (x, y)]
+                assert torch.equal(*chosen)
+            assert (a.end, a.log_prob) == (b.end, pytest.approx(b.log_prob, abs=1e-4))
+    for request, samples, found in zip(some[::5], drafted[::5], events[::5], strict=True):
+        check(model, request, samples[0], found[0])
+
+
+def test_a_drafter_that_is_the_network_is_always_right():
+    """Then a step gives as many tokens as were drafted, and one. Nothing is forbidden here, for drafts know of no such thing."""
+    request = Request(prompts()[0], ("text",), Sampling(temperature=0.0))
+    model = network()
+    with torch.no_grad():
+        model.text_head.weight[list(vars(CONTROLS).values())] = 0
+    engine = Engine(model, tokenizers(), max_lengths=replace(LIMITS, tokens=9), speculation=Speculation(3, FULL))
+    engine._choices._masks = lambda *_: torch.zeros(tokenizers().text.vocab_size)
+    engine.submit(request)
+    steps = []
+    while engine.busy:
+        steps.append(len([event for event in engine.step() if event.group == "token"]))
+    assert [n for n in steps if n] == [1, 4, 4]
+
+
+def test_drafts_need_the_head_or_a_sub_model():
+    headless = network(config=replace(CONFIG, multi_token=False))
+    with pytest.raises(ValueError, match="multi_token"):
+        Engine(headless, tokenizers(), speculation=Speculation())
+    with pytest.raises(ValueError, match="ahead = 0"):
+        Speculation(0)

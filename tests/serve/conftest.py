@@ -1,0 +1,22 @@
+"""One server for all tests that only ask it things."""
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fastapi", reason="needs the extra `serve`")
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory) -> Path:
+    from tests.serve.running import write_checkpoint
+
+    return write_checkpoint(tmp_path_factory.mktemp("served") / "demo" / "model")
+
+
+@pytest.fixture(scope="session")
+def server(checkpoint):
+    from tests.serve.running import running
+
+    with running(checkpoint, "demo:layers=4,experts=4,top_k=1") as served:
+        yield served

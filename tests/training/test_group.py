@@ -1,0 +1,81 @@
+"""Under a launcher the same recipe runs: the first process prepares, all train, and the losses are those of one process."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ernest.checkpoint import load_model
+from ernest.config.recipe import Recipe, load_recipe
+from ernest.data.record_writer import save_records
+from ernest.data.store import ExampleStore
+from ernest.sequence.record import Record, given, made
+from ernest.tokenizers.bundle import Tokenizers
+from ernest.training.group import check_group, is_follower, launched_processes
+from ernest.training.loop import train
+
+REPOSITORY = Path(__file__).parents[2]
+SETTINGS = (
+    *("size=5", "model.experts=4", "sequence.rows=3", "sequence.length=64", "training.steps=3", "training.show_every=0"),
+    *("training.bf16=false", "tokenizers.vocabulary=280", "tokenizers.vision_steps=2", "tokenizers.audio_steps=2"),
+)
+
+
+@pytest.mark.slow
+def test_torchrun_gives_the_losses_of_one_process(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    save_records(
+        tmp_path / "data", [Record((given("image", one), made("text", "a red seven")), "image→text") for one in pictures]
+    )
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "ernest", "train"]
+    command = [*launcher, "--data", "data", "--out", "run", "--set", *SETTINGS, "parallel.replicate=2"]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("model: run/model") == 1
+    load_model(tmp_path / "run/model")
+    shared = losses(tmp_path / "run")
+    store, tokenizers = ExampleStore(tmp_path / "run/examples"), Tokenizers.load(tmp_path / "run/tokenizers")
+    train(load_recipe(overrides=SETTINGS), store, tokenizers, tmp_path / "one")
+    alone = losses(tmp_path / "one")
+    assert len(alone) == len(shared) == 3
+    for one, two in zip(alone, shared, strict=True):
+        assert one["positions"] == two["positions"]
+        assert one["text"] == pytest.approx(two["text"], abs=1e-5)
+
+
+def losses(run: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_process_knows_who_started_it(monkeypatch):
+    for name in ("WORLD_SIZE", "RANK", "ERNEST_PARENT"):
+        monkeypatch.delenv(name, raising=False)
+    assert launched_processes() == 1
+    assert not is_follower()
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("RANK", "0")
+    assert launched_processes() == 4
+    assert not is_follower()
+    monkeypatch.setenv("RANK", "3")
+    assert is_follower()
+    monkeypatch.setenv("ERNEST_PARENT", "7")  # our own launcher, whose processes train and nothing else
+    assert launched_processes() == 1
+    assert not is_follower()
+
+
+def test_a_group_that_does_not_fit_the_recipe_is_refused(monkeypatch):
+    monkeypatch.delenv("ERNEST_PARENT", raising=False)
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    recipe = Recipe()
+    check_group(recipe)
+    check_group(replace(recipe, parallel=replace(recipe.parallel, replicate=4)))
+    with pytest.raises(ValueError, match=r"^parallel\.replicate = 2: the launcher has started 4 processes$"):
+        check_group(replace(recipe, parallel=replace(recipe.parallel, replicate=2)))
+    with pytest.raises(ValueError, match=r"^sequence\.rows = 3: each of the 4 launched processes needs a row of a step$"):
+        check_group(replace(recipe, sequence=replace(recipe.sequence, rows=3)))
