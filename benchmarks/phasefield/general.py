@@ -144,7 +144,7 @@ def work_precision(quick: bool, rounds: int) -> Findings:
     elif not quick:
         notes.append(f"CVODE is not there: pip install --target {SITE} scikit-sundae")
     smooth = {"ours": ours, "scipy DOP853": scipy_solver("DOP853"), "scipy Radau": stiff["scipy Radau"]}
-    sizes = (16, 128, 16) if quick else (48, 512, 32)
+    sizes = (16, 128, 16) if quick else (32, 256, 32)
     ends = (1.0, 5.0, 50.0) if quick else (3.0, 10.0, 400.0)
     cases = (
         ("brusselator", brusselator(sizes[0], ends[0]), stiff, scipy_solver("Radau"), 1e-10),
@@ -161,32 +161,33 @@ def work_precision(quick: bool, rounds: int) -> Findings:
     for (key, problem, entrants, exact, least), size in zip(cases, sizes, strict=True):
         reference, _ = exact(problem, least)
         curves = race(problem, entrants, tolerances, reference, rounds)
-        if not quick:
+        if not quick and key != "sivashinsky":  # compiling Kvaerno5 for a field takes it longer than all the others together
             curve = diffrax_curve(key, size, problem.end, reference, tolerances)
             if curve is None:
-                notes.append(f"diffrax is not there for {problem.name}: pip install --target {SITE} diffrax==0.7.2")
+                notes.append(f"diffrax is not there, or fails, for {problem.name}: pip install --target {SITE} diffrax==0.7.2")
             else:
-                curves[f"diffrax {'Kvaerno5' if key == 'sivashinsky' else 'Tsit5' if key == 'brusselator' else 'Dopri8'}"] = curve
+                curves[f"diffrax {'Tsit5' if key == 'brusselator' else 'Dopri8'}"] = curve
         found += compared(problem, curves)
     return found + Findings(notes=tuple(notes))
 
 
-def large(points: int, end: float) -> Findings:
-    """A hundred thousand unknowns with a sparse matrix: one tolerance each, and how far the solvers are from each other."""
-    problem = brusselator(points, end)
-    reference, _ = ours(problem, 1e-6)
-    runs = {"ours": (ours, 1e-4), "scipy BDF": (scipy_solver("BDF"), 1e-6)} | ({"CVODE": (cvode, 1e-6)} if has_cvode() else {})
-    rows, figures = [], []
-    for name, (run, tolerance) in runs.items():
-        one = timed(run, problem, tolerance, reference)
-        rows.append((name, f"{tolerance:.0e}", f"{one.error:.1e}", f"{one.seconds:.1f}"))
-        figures.append(Figure(f"general: seconds of {name}, {problem.name}", one.seconds))
-        figures.append(
-            Figure(f"general: error of {name}, {problem.name}", one.error, 1e-4 if name == "ours" else None, less=True)
-        )
-    title = f"{problem.name}, to t = {end:g}, sparse matrices"
-    note = "The error is told against `solve_system` at the tolerance 1e-6."
-    return Findings(tuple(figures), (Table(title, ("solver", "tolerance", "error", "seconds"), tuple(rows), note),))
+def large(quick: bool) -> Findings:
+    """A hundred thousand unknowns with a sparse matrix, one tolerance each; errors are told against each other."""
+    problem = brusselator(32 if quick else 224, 0.2)
+    entrants = {"ours": (ours, 1e-4), "scipy BDF": (scipy_solver("BDF"), 1e-5)}
+    ends, rows, figures = {}, [], []
+    for name, (run, tolerance) in entrants.items():
+        begun = time.process_time()
+        ends[name], count = run(problem, tolerance)
+        seconds = time.process_time() - begun
+        what = "steps" if name == "ours" else "right-hand sides"
+        rows.append((name, f"{tolerance:.0e}", f"{count} {what}", f"{seconds:.1f}"))
+        figures.append(Figure(f"general: seconds of {name}, {problem.name}", seconds))
+    apart = float(np.sqrt(np.mean((ends["ours"] - ends["scipy BDF"]) ** 2)))
+    figures.append(Figure(f"general: difference of both, {problem.name}", apart, 1e-3, less=True))
+    title = f"{problem.name}, to t = 0.2, sparse matrices"
+    note = f"The two solutions differ by {apart:.1e} in the root of the mean square."
+    return Findings(tuple(figures), (Table(title, ("solver", "tolerance", "work", "seconds"), tuple(rows), note),))
 
 
 def verlet(problem: Dynamics, step: float) -> Array:
@@ -236,4 +237,4 @@ def measure(rounds: int, quick: bool) -> Findings:
     """All of it; a quick run has small systems and no peers but scipy's."""
     if quick:
         return work_precision(True, 1) + drift(50.0)
-    return work_precision(False, min(rounds, 3)) + drift(2000.0) + large(224, 0.5)
+    return work_precision(False, min(rounds, 3)) + drift(1000.0)

@@ -1,6 +1,6 @@
 """What `python -m benchmarks.phasefield` measures: speed and laws of the engine, beside the baselines and other packages."""
 
-from benchmarks.phasefield import audit, comparisons, defaults, general, laws, peers, pfhub, report, steps
+from benchmarks.phasefield import audit, comparisons, defaults, general, laws, peers, pfhub, report, steps, varying
 from benchmarks.runner import Part, Wing
 
 WING = Wing(
@@ -11,10 +11,12 @@ WING = Wing(
         "orders": Part(lambda folder, rounds, quick, progress: comparisons.orders(folder, rounds, quick)),
         "solve": Part(lambda folder, rounds, quick, progress: defaults.measure(folder, rounds, quick)),
         "audit": Part(lambda folder, rounds, quick, progress: audit.measure(folder, quick, progress)),
+        "varying": Part(lambda folder, rounds, quick, progress: varying.measure(quick)),
         "steps": Part(lambda folder, rounds, quick, progress: steps.measure(folder, rounds, quick)),
         "laws": Part(lambda folder, rounds, quick, progress: laws.measure(quick)),
         "pfhub": Part(lambda folder, rounds, quick, progress: pfhub.measure(quick)),
         "general": Part(lambda folder, rounds, quick, progress: general.measure(rounds, quick)),
+        "large": Part(lambda folder, rounds, quick, progress: general.large(quick), quick=False),
         "peers": Part(lambda folder, rounds, quick, progress: peers.compare(folder, rounds), quick=False),
     },
     rounds=5,

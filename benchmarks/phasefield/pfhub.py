@@ -1,6 +1,6 @@
-"""PFHub's benchmarks 1, 2, 3, 6 and 7, as the scripts in `examples/pfhub` pose them, at resolutions of minutes.
+"""PFHub's benchmarks 1, 3, 6 and 7, as the scripts in `examples/pfhub` pose them, at resolutions of minutes.
 
-Free energy over time is what PFHub compares for 1, 2 and 6, the position of the tip for 3, the error for 7. A finer grid, where
+Free energy over time is what PFHub compares for 1 and 6, the position of the tip for 3, the error for 7. A finer grid, where
 it is affordable, tells how far space is resolved.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.findings import Findings
 from benchmarks.tables import Figure, Table
 from ernest.phasefield import GaussSeidel, Implicit, Solution
-from examples.pfhub import dendrite, electrostatics, ripening, spinodal
+from examples.pfhub import dendrite, electrostatics, spinodal
 from examples.pfhub.manufactured import END, error
 
 GUIDELINES = 319.0337102
@@ -21,7 +21,7 @@ GUIDELINES = 319.0337102
 
 def measure(quick: bool = False) -> Findings:
     found = manufactured(quick)
-    return found if quick else found + separation() + coarsening() + growth() + charges()
+    return found if quick else found + separation() + growth() + charges()
 
 
 def manufactured(quick: bool) -> Findings:
@@ -72,26 +72,6 @@ def separation() -> Findings:
 
 def _lost(solution: Solution) -> float:
     return float(abs(solution.mass / solution.mass[0] - 1).max())
-
-
-def coarsening() -> Findings:
-    """Problem 2b on two grids."""
-    rows: list[tuple[str, ...]] = []
-    figures, runs = [], {}
-    for points in (32, 48):
-        begun = time.process_time()
-        solution = ripening.ripen("neumann", points, 10.0)
-        runs[points] = ripening.energies(solution), time.process_time() - begun
-        fall = solution.energy[0] - solution.energy[-1]
-        worst = float(abs(np.array([record.defect for record in solution.records[1:]])).max() / fall)
-        figures.append(Figure(f"PFHub 2b: energy law, as a share of the fall, {points} points", worst, 1e-9, less=True))
-        lost = float(abs(solution.mass[:, 0] / solution.mass[0, 0] - 1).max())
-        figures.append(Figure(f"PFHub 2b: solute lost, as a share, {points} points", lost, 1e-12, less=True))
-    rows += [(f"{t:g}", *(f"{energies[t]:.3f}" for energies, _ in runs.values())) for t in runs[32][0]]
-    rows.append(("seconds", *(f"{seconds:.0f}" for _, seconds in runs.values())))
-    return Findings(
-        tuple(figures), (Table("PFHub 2b: free energy over time", ("t", *(f"{n} points" for n in runs)), tuple(rows)),)
-    )
 
 
 def growth() -> Findings:

@@ -10,20 +10,22 @@ from benchmarks.machine import machine
 COLOURS = ("#1b6ca8", "#d1495b", "#2e933c", "#8f5fb0", "#e08e0b", "#17becf", "#7a7a7a", "#222222", "#b5651d")
 
 
-OWN_PAGE = ("general", "pfhub")
-"""Parts that have a page of docs to themselves (`benchmarks/page.py`)."""
+OWN_PAGE = {"general": ("general", "large"), "pfhub": ("pfhub",)}
+"""Pages of docs and the parts that they show and no other page does (`benchmarks/page.py`)."""
 
 
 def draw_parts(parts: Mapping[str, Findings], folder: Path) -> None:
-    panels = tuple(panel for name, found in parts.items() for panel in found.panels if name not in OWN_PAGE)
+    panels = tuple(panel for name, found in parts.items() for panel in found.panels if name != "general")
     if panels:
         plot(panels, folder / "phasefield-work-precision.png")
-    for name in OWN_PAGE:
-        if name in parts:
-            source = f"{machine('torch', 'numpy', 'scipy')}. From `python -m benchmarks.phasefield --part {name}`."
-            (folder / f"{name}.md").write_text(page.markdown({name: parts[name]}, source) + "\n")
-            if parts[name].panels:
-                plot(parts[name].panels, folder / f"{name}-work-precision.png")
+    for name, of in OWN_PAGE.items():
+        shown = {part: parts[part] for part in of if part in parts}
+        if shown:
+            commands = ", ".join(f"`python -m benchmarks.phasefield --part {part}`" for part in shown)
+            source = f"{machine('torch', 'numpy', 'scipy')}. From {commands}."
+            (folder / f"{name}.md").write_text(page.markdown(shown, source) + "\n")
+            if panels := tuple(panel for found in shown.values() for panel in found.panels):
+                plot(panels, folder / f"{name}-work-precision.png")
 
 
 def plot(panels: tuple[Panel, ...], path: Path) -> None:

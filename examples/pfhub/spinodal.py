@@ -1,4 +1,4 @@
-"""PFHub's benchmark 1, spinodal decomposition.  `python examples/pfhub/spinodal.py [a] [b] [c]`
+"""PFHub's benchmark 1, spinodal decomposition.  `python examples/pfhub/spinodal.py [abc [points [end]]]`
 
     c_t = div(M grad(f'(c) - kappa Laplace(c))),    f = 5 (c - 0.3)^2 (0.7 - c)^2,    M = 5,    kappa = 2,
 
@@ -85,18 +85,17 @@ def part_c(h: float, t1: float, tolerance: float = 1e-4) -> tuple[Solution, list
     return solution, [float(system.invariant(solution(t))) for t in TIMES if t <= t1]
 
 
-def main(parts: str = "abc", t1: float = 10000.0) -> None:
-    """Prints the free energy of the parts."""
+def main(parts: str = "abc", points: float = 128, t1: float = 10000.0) -> None:
+    """Prints the free energy of the parts; for (c), `points` is the size of a cell if it is given."""
     for part in parts:
-        solution, energies = {
-            "a": lambda: square("periodic", 128, t1),
-            "b": lambda: square("neumann", 128, t1),
-            "c": lambda: part_c(1.25, t1),
-        }[part]()
+        if part == "c":
+            solution, energies = part_c(1.25 if points == 128 else points, t1)
+        else:
+            solution, energies = square("periodic" if part == "a" else "neumann", int(points), t1)
         drift = abs(solution.mass - solution.mass[0]).max() / abs(solution.mass[0])
         print(f"1{part}: {len(solution.steps)} steps, solute kept to {drift:.0e}")
-        print(*(f"  t = {t:<6g} free energy {energy:.4f}" for t, energy in zip(TIMES, energies, strict=False)), sep="\n")
+        print(*(f"  t = {t:<6g} free energy {energy:.3f}" for t, energy in zip(TIMES, energies, strict=False)), sep="\n")
 
 
 if __name__ == "__main__":
-    main("".join(sys.argv[1:]) or "abc")
+    main(*sys.argv[1:2], *map(float, sys.argv[2:]))

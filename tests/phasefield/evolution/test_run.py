@@ -15,13 +15,11 @@ from ernest.phasefield import (
     GaussSeidel,
     Grid,
     LegendreGrid,
-    Slope,
-    Value,
     VariableFlow,
-    contact_angle,
     own_units,
     solve,
 )
+from tests.references.varying_flows import random_flow
 
 LINE = Grid((32,), (2 * math.pi,))
 X = LINE.coordinates()[0]
@@ -94,29 +92,6 @@ def test_a_run_that_is_resumed_has_the_steps_and_fields_of_one_that_was_not(tmp_
     assert torch.equal(rest.end, whole.end)
     with pytest.raises(ValueError, match="is of another run: flow was"):
         solve(FLOWS["forced"], LINE, START, 1.0, 1e-7, checkpoint=point, resume=True, progress=False)
-
-
-def random_flow(generator):
-    """A flow with one thing that varies, strongly, on a grid that it is drawn for, and its first field."""
-    kappa, boundary = 10 ** generator.uniform(-1.7, -0.5), str(generator.choice(["periodic", "neumann", "dirichlet"]))
-    grid = Grid((16,), (float(generator.choice([2.0, 6.0])),), boundary)
-    wave, (x,) = math.pi / grid.lengths[0] * (2 if boundary == "periodic" else 1), grid.coordinates()
-    varying = [
-        {"mobility": lambda u, x, t: 1 + 0.8 * u * u},
-        {"mobility": lambda u, x, t: (1 - u * u).clamp(min=1e-6)},
-        {"kappa": lambda u, x, t: kappa * (1 + 0.8 * torch.sin(x[0]))},
-        {"kappa": lambda u, x, t: kappa * (1 + u * u)},
-        {"potential": lambda u, x, t: u**4 / 4 - torch.tanh(3 * t - 1) * u * u / 2},
-        {"potential": FloryHuggins(0.5, 1.0)},
-        {
-            "walls": {
-                0: {"neumann": (Slope(0.3), contact_angle(1.0, kappa)), "dirichlet": (Value(0.3), Value(-0.2))}.get(boundary)
-            }
-        },
-    ]
-    chosen = varying[int(generator.integers(len(varying) - (boundary == "periodic")))]
-    settings = {"potential": DoubleWell(), "kappa": kappa, "conserved": bool(generator.integers(2))} | chosen
-    return VariableFlow(**settings), grid, generator.uniform(0.1, 0.8) * torch.sin(wave * x) + 0.1 * torch.sin(2 * wave * x)
 
 
 @pytest.mark.parametrize("seed", range(8))
