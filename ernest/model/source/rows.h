@@ -105,7 +105,11 @@ static void experts_at(const Sizes& s, const float* x, const float* gate, const 
     };
     Ahead next_in = next(w_in, D * 2 * H), next_out = next(w_out, H * D);
     multiply_at(rows, 2 * H, D, &from[start], w_in + e * D * 2 * H, &inside[start], false, next_in);
-    for (int64_t c = start; c < start + rows; ++c) gated(inside[c], H, gate[order[c]], inside[c]);
+    for (int64_t c = start; c < start + rows; ++c)
+      for (int64_t i = 0; i < H; i += LANES) {
+        const Vector a = load(inside[c] + i);
+        store(inside[c] + i, a * sigmoid(a) * load(inside[c] + H + i) * splat(gate[order[c]]));
+      }
     multiply_at(rows, D, H, (const float* const*)&inside[start], w_out + e * H * D, &to[start], true, next_out);
   }
 }
