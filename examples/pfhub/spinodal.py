@@ -98,4 +98,5 @@ def main(parts: str = "abc", points: float = 128, t1: float = 10000.0) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2], *map(float, sys.argv[2:]))
+    parts, *numbers = sys.argv[1:] or ["abc"]
+    main(parts, *map(float, numbers))
