@@ -206,7 +206,7 @@ def scale_rows(latents: Sequence[np.ndarray], quantiser: MultiScaleBits, flips: 
     `flips` `[all frames, cells, bits]` of the history (§2.2.3)."""
     latent, lengths = torch.from_numpy(np.concatenate(latents)).float(), np.array([len(frames) for frames in latents])
     starts = np.cumsum(lengths) - lengths
-    history = quantiser.history(latent, flips, torch.from_numpy(starts[lengths == 1]))
+    history = quantiser.history(latent, flips)
     (height, width), *_ = quantiser.sizes
     previous = torch.cat([torch.zeros_like(history.total[:1]), history.total[:-1]])
     previous[torch.from_numpy(starts)] = 0.0  # a segment has no frame before its first

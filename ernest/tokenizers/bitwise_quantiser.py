@@ -76,21 +76,22 @@ class MultiScaleBits(nn.Module):
             return x
         return F.adaptive_avg_pool2d(x, self.sizes[k])
 
-    def up(self, q: Tensor, k: int, alone: Tensor | None = None) -> Tensor:
-        """The contribution of directions `[N, bits, h, w]` of scale `k` to the sum, at the finest size."""
+    def up(self, q: Tensor, k: int) -> Tensor:
+        """The contribution of directions `[N, bits, h, w]` of scale `k` to the sum, at the finest size.
+
+        PyTorch convolves one image in another order of sums than several, which all get the same bits: one goes in twice, so that
+        what a frame gets does not depend on its company.
+        """
         if self.sizes[k] != self.sizes[-1]:
             q = F.interpolate(q, self.sizes[-1], mode="bicubic", align_corners=False)
-        refined = self.refine[k](q)
-        if alone is not None:
-            weight, bias = self.refine[k].weight, self.refine[k].bias
-            refined[alone] = torch.ops.aten.thnn_conv2d(q[alone], weight, [3, 3], bias, [1, 1], [1, 1])
+        refined = self.refine[k](q.expand(2, *q.shape[1:]))[:1] if len(q) == 1 else self.refine[k](q)
         return (q + refined) * self.gain[k]
 
-    def lookup(self, bits: Tensor, k: int, alone: Tensor | None = None) -> Tensor:
+    def lookup(self, bits: Tensor, k: int) -> Tensor:
         """The contribution of bits `[N, h*w, bits]` of scale `k` to the sum: `[N, bits, height, width]`."""
         height, width = self.sizes[k]
         signs = (bits.to(self.gain.dtype) * 2 - 1) / math.sqrt(self.bits)
-        return self.up(signs.transpose(1, 2).unflatten(2, (height, width)), k, alone)
+        return self.up(signs.transpose(1, 2).unflatten(2, (height, width)), k)
 
     def forward(self, latent: Tensor, bit_flip_rate: float = 0.0, generator: torch.Generator | None = None) -> QuantiserOutput:
         """The residual loop of ERNIE 5.0 §2.2.1 with straight-through gradients, for `[N, bits, height, width]`.
@@ -120,12 +121,11 @@ class MultiScaleBits(nn.Module):
         return torch.cat(turned, 1)
 
     @torch.no_grad()
-    def history(self, latent: Tensor, flips: Tensor | None = None, alone: Tensor | None = None) -> BitHistory:
+    def history(self, latent: Tensor, flips: Tensor | None = None) -> BitHistory:
         """The history that teaches a model to go on from its own mistakes.
 
         Bits of `flips` `[N, cells, bits]` are turned over before they enter the sum, so that later scales are asked to mend the
-        sum as it is; the bits of the scale itself stay the true ones. Frames numbered in `alone` get, to the last bit, what each
-        gets in a call of its own in one thread: PyTorch convolves one image in another order of sums than two.
+        sum as it is; the bits of the scale itself stay the true ones.
         """
         inputs, targets, total = [], [], torch.zeros_like(latent)
         turned = None if flips is None else flips.split([height * width for height, width in self.sizes], dim=1)
@@ -133,7 +133,7 @@ class MultiScaleBits(nn.Module):
             inputs.append(self.down(total, k).flatten(2).transpose(1, 2))
             bits = self.down(latent - total, k).flatten(2).transpose(1, 2) > 0
             targets.append(bits)
-            total = total + self.lookup(bits if turned is None else bits ^ turned[k].contiguous(), k, alone)
+            total = total + self.lookup(bits if turned is None else bits ^ turned[k].contiguous(), k)
         return BitHistory(torch.cat(inputs, 1), torch.cat(targets, 1), total)
 
     def sum(self, bits: Tensor, scales: int | None = None) -> Tensor:
