@@ -1,5 +1,6 @@
 """Attention written out, PyTorch's own and a loop agree; so do norms; the cache changes nothing."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -7,7 +8,7 @@ from torch import nn
 from ernest.config.recipe import ModelConfig
 from ernest.model import native
 from ernest.model.attention import Attention, Spans, as_bias, attend, attend_explicitly, attend_within, visible
-from ernest.model.cache import Cache
+from ernest.model.cache import Cache, Places
 from ernest.model.norm import RMSNorm
 from ernest.sequence.mask import allowed
 from ernest.sequence.positions import rotary_angles, rotate
@@ -163,9 +164,8 @@ def test_cache_equals_no_cache():
     with torch.no_grad():
         for length in group[0].unique_consecutive(return_counts=True)[1].tolist():
             end = start + length
-            now = document[:, start:end], group[:, start:end]
-            caches = cache.write(range(B), [start] * B, *(part.contiguous() for part in now))
-            mask = allowed(*now, *cache.seen(caches, B))
+            places = Places(np.arange(B), np.full(B, start), np.full(B, length), np.full(B * length, end))
+            caches, mask = cache.layers(places)
             here = angles[0][:, start:end], angles[1][:, start:end]
             parts.append(attention(x[:, start:end], here, mask, caches[0]))
             start = end
@@ -187,17 +187,19 @@ def test_rows_of_different_lengths_in_one_cache_are_as_if_alone():
         return attention(x[row : row + 1, :end], tuple(a[row : row + 1, :end] for a in angles), mask)[0, lengths[row] :]
 
     cache = Cache(CONFIG, x.device, x.dtype)
-    slots = [2, 0]  # neither in order nor without gaps
-    here = torch.arange(width).expand(B, width)
-    caches = cache.write(slots, [0] * B, torch.where(here < torch.tensor(lengths)[:, None], 0, -1), here.contiguous())
-    attention(x[:, :width], tuple(a[:, :width] for a in angles), here[:, :, None] >= here[:, None], caches[0])
+
+    def places(starts: list[int], counts: list[int]) -> Places:
+        """In slots that are neither in order nor without gaps; each position sees what came before it, and itself."""
+        ends = [start + np.arange(1, count + 1) for start, count in zip(starts, counts, strict=True)]
+        return Places(np.array([2, 0]), np.array(starts), np.array(counts), np.concatenate(ends))
+
+    caches, mask = cache.layers(places([0, 0], lengths))
+    attention(x[:, :width], tuple(a[:, :width] for a in angles), mask, caches[0])
     parts, held = [], list(lengths)
     for count in steps:
         at = torch.tensor(held)[:, None] + torch.arange(count)
         take = lambda values, at=at: values.gather(1, at[..., None].expand(-1, -1, values.shape[-1]))  # noqa: E731
-        document = torch.zeros_like(at)
-        caches = cache.write(slots, held, document, at)
-        mask = allowed(document, at, *cache.seen(caches, B))
+        caches, mask = cache.layers(places(held, [count] * B))
         parts.append(attention(take(x), tuple(take(a) for a in angles), mask, caches[0]))
         held = [length + count for length in held]
     together = torch.cat(parts, dim=1)

@@ -93,10 +93,10 @@ def test_operations_of_the_forward_pass():
 def test_bytes_of_a_cache_are_those_of_its_tensors():
     config = CONFIGS[1]
     for part in (full(config), submodel(config)):
-        cache = Cache(reduced(config, part), torch.device("meta"), torch.bfloat16, 1, 40)
+        cache = Cache(reduced(config, part), torch.device("meta"), torch.bfloat16, slots=1, columns=64)
         held = cache.keys.nbytes + cache.values.nbytes
-        assert cache_bytes(config, 40, 2, part) == held
-        assert token_bytes(config, 40, 2, part) == held + 2 * active_parameters(config, part)
+        assert cache_bytes(config, 64, 2, part) == held
+        assert token_bytes(config, 64, 2, part) == held + 2 * active_parameters(config, part)
 
 
 def test_costs_are_counted_without_torch():
