@@ -55,7 +55,6 @@ class Engine:
         self._choices = Choices(model, tokenizers, self.states, speculation is not None)
         self._drafter = None if speculation is None else drafter(speculation, model, tokenizers, bf16)
         self._waiting: deque[Row] = deque()
-        self._hidden: list[Hidden] = []
         self._cancelled: list[Row] = []
         self._laid_out: WeakKeyDictionary[Request, tuple[Prompt, ...]] = WeakKeyDictionary()
         self._tickets = 0
@@ -102,12 +101,10 @@ class Engine:
 
     @torch.inference_mode()
     def step(self) -> list[Event]:
-        """Takes waiting rows in, chooses the next group of every row that predicts one, and runs what was chosen."""
-        self._join()
-        events: list[Event] = []
-        for hidden in self._hidden:
-            events += self._choices.choose(hidden)
-        self._hidden = []
+        """Runs what the step before has chosen, takes waiting rows in, and chooses the next group of every row that predicts one:
+        what is chosen is told before it is run."""
+        hidden = [*self._advance([row for row in self._live if row.end is None]), *self._join()]
+        events = [event for predicting in hidden for event in self._choices.choose(predicting)]
         ended = [row for row in self._live if row.end is not None]
         events += [Event(row.ticket, row.sample, "end", answer=row.answer()) for row in [*self._cancelled, *ended]]
         self._cancelled = []
@@ -115,7 +112,6 @@ class Engine:
             self._slots.release(ended)
             if self._drafter is not None:
                 self._drafter.forget(ended)
-        self._advance(self._live)
         return events
 
     def generate(self, requests: Sequence[Request]) -> list[list[Answer]]:
@@ -207,12 +203,12 @@ class Engine:
     def _live(self) -> list[Row]:
         return list(dict.fromkeys(self._slots.owners))
 
-    def _join(self) -> None:
+    def _join(self) -> list[Hidden]:
+        """Runs the prompts of rows for which there is room."""
         free = self.rows - len(self._live)
         joining = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
-        if joining:
-            hidden = self._slots.prefill(joining)
-            self._hidden += [] if hidden is None else [hidden]
+        hidden = self._slots.prefill(joining) if joining else None
+        return [] if hidden is None else [hidden]
 
     def _lay_out(self, request: Request) -> tuple[Prompt, ...]:
         """The prompt and, under guidance, the one without its words; kept as long as the request."""
@@ -225,7 +221,7 @@ class Engine:
             self._laid_out[request] = prompts
         return self._laid_out[request]
 
-    def _advance(self, rows: Sequence[Row]) -> None:
+    def _advance(self, rows: Sequence[Row]) -> list[Hidden]:
         """Feeds what was chosen; rows whose groups are as wide as each other go together."""
         by_width: dict[int, list[tuple[Row, Feed]]] = {}
         texts: list[tuple[Row, Feed]] = []
@@ -234,13 +230,15 @@ class Engine:
             feed = row.next_feed()
             together = texts if is_text else by_width.setdefault(positions_of(feed, self.tokenizers), [])
             together.append((row, feed))
+        hidden = []
         for width in sorted(by_width):
             together = by_width[width]
             x = inputs_of(together, self.model, self.tokenizers)
             position = np.stack([row.positions(feed) for row, feed in together])
-            self._hidden.append(self._slots.advance([row for row, _ in together], x, position, self._choices.listen))
+            hidden.append(self._slots.advance([row for row, _ in together], x, position, self._choices.listen))
         if texts:
-            self._hidden.append(self._speculate([row for row, _ in texts], [feed.token for _, feed in texts]))
+            hidden.append(self._speculate([row for row, _ in texts], [feed.token for _, feed in texts]))
+        return hidden
 
     def _speculate(self, rows: list[Row], tokens: list[int]) -> Hidden:
         """Feeds the last tokens of texts with what may follow them."""
