@@ -15,6 +15,7 @@ from ernest.data.importers import import_folder
 from ernest.data.records import read_lines
 from ernest.generation.answer import describe
 from ernest.training.prepare import train_on_records
+from ernest.training.run_settings import TrainingRun
 
 # 5 layers of 4 experts, one process, few steps: seconds instead of half an hour.
 SMALL = (
@@ -46,7 +47,7 @@ def main(folder: Path) -> Path:
         imported = import_folder(photos, records)
         print(f"{imported.records} records, captions from {imported.captions}")
     recipe = load_recipe(find_recipe("tiny"), SMALL)
-    checkpoint = train_on_records(read_lines(records), folder / "run", recipe, checkpoint=None)
+    checkpoint = train_on_records(TrainingRun(read_lines(records), folder / "run", recipe))
     print(f"a model of {recipe.model.layers} layers, in {checkpoint}")
     (result,) = describe(checkpoint, [photos / "red-disc-40.png"])
     print(f"red-disc-40.png after {recipe.training.steps} steps: {result.text!r}")

@@ -35,6 +35,7 @@ from ernest.evaluation.own_data import record_losses
 from ernest.generation.engine import Engine
 from ernest.sequence.record import Record, given, made
 from ernest.training.prepare import train_on_records
+from ernest.training.run_settings import TrainingRun
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 OUT = Path("build/results")
@@ -226,7 +227,7 @@ def measure(name: str, seed: int, trial: Trial) -> list[Scored]:
     clock = folder.with_suffix(".seconds")
     start = time.monotonic()
     try:
-        checkpoint = train_on_records(read_lines(data), folder, recipe, None)
+        checkpoint = train_on_records(TrainingRun(read_lines(data), folder, recipe))
     finally:  # what was spent before an interruption counts
         before = float(clock.read_text()) if clock.is_file() else 0.0
         clock.write_text(str(before + time.monotonic() - start))

@@ -13,7 +13,7 @@ from ernest.cli.arguments import Count, Folder, Overrides
 
 if TYPE_CHECKING:
     from ernest.config.recipe import Recipe
-    from ernest.data.records import RecordFolder
+    from ernest.training.run_settings import TrainingRun
 
 GENTLE = 0.25
 """Share of the recipe's learning rate with which training goes on from a checkpoint."""
@@ -56,7 +56,6 @@ def import_(
         captions: table of file names and captions, or "folders" for the names of sub-folders; by default what is found.
         text_column: its column of captions, where that has no usual name.
         join_lines: the lines of a text file beside a file are one caption, not one each.
-        from_: a checkpoint to go on from, with its tokenizers and its sizes; its scores are told beside the new ones.
         held_out: share of the files that is kept back in OUT/held_out, unless the folder has a test split of its own.
         split: of MNIST.
         limit: of MNIST: so many pictures only.
@@ -97,7 +96,7 @@ def prepare(
     run = _checked_run(data, out, recipe, tokenizers, from_, held_out, set_)
     from ernest.training.prepare import prepare_records
 
-    prepare_records(*run)
+    prepare_records(run)
     print(f"prepared: {out}")
 
 
@@ -124,20 +123,20 @@ def train(
     run = _checked_run(data, out, recipe, tokenizers, from_, held_out, set_)
     from ernest.training.prepare import train_on_records  # imports torch, which a mistake above need not wait for
 
-    checkpoint = train_on_records(*run)
+    checkpoint = train_on_records(run)
     _tell_run(out)
     print(f"model: {checkpoint}")
 
 
 def _checked_run(
     data: Path, out: Path, recipe: str, tokenizers: Path | None, from_: Path | None, held_out: float, set_: Overrides
-) -> "tuple[RecordFolder, Path, Recipe, Path | None, RecordFolder | None, bool]":
-    """What `train_on_records` takes, after all that can be checked without torch."""
+) -> "TrainingRun":
+    """The run, after all that can be checked without torch."""
     from ernest.checkpoint import check_checkpoint
     from ernest.config.recipe import find_recipe, load_recipe
     from ernest.data.held_out import split_records
     from ernest.training.group import check_group
-    from ernest.training.run_settings import check_run
+    from ernest.training.run_settings import TrainingRun, check_run
 
     overrides = tuple(chain(*set_))
     settings = load_recipe(find_recipe(recipe), overrides)
@@ -147,8 +146,9 @@ def _checked_run(
     if tokenizers is not None:
         check_checkpoint(tokenizers, needs="tokenizers")
     records, judges = split_records(data, held_out)
-    check_run(records, out, settings, tokenizers, judges, from_ is not None)
-    return records, out, settings, tokenizers, judges, from_ is not None
+    run = TrainingRun(records, out, settings, tokenizers, judges, from_ is not None)
+    check_run(run)
+    return run
 
 
 def _going_on(settings: "Recipe", overrides: Sequence[str], checkpoint: Path, tokenizers: Path | None) -> "Recipe":

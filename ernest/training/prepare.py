@@ -29,71 +29,49 @@ from ernest.training.estimate import Estimate, estimate_run, time_steps
 from ernest.training.group import follow, is_follower
 from ernest.training.monitor import stage_bar
 from ernest.training.pretrain import train_model
-from ernest.training.run_settings import JUDGED_BY, RUN_FILE, START, check_run
+from ernest.training.run_settings import JUDGED_BY, RUN_FILE, START, TrainingRun, check_run
 from ernest.training.tokenizers import ShownFrames, audio_tokenizer, check_network, label_words, text_tokenizer, vision_tokenizer
 
 TOLD_FROM = 100
 """Steps of a training from which on its cost is told: a shorter one is over as soon."""
 
 
-def train_on_records(
-    records: RecordFolder,
-    out: Path,
-    recipe: Recipe,
-    checkpoint: Path | None,
-    held_out: RecordFolder | None = None,
-    go_on: bool = False,
-) -> Path:
-    """Trains tokenizers, unless `checkpoint` brings them, and a model on `records`; returns the new checkpoint.
+def train_on_records(run: TrainingRun) -> Path:
+    """Trains tokenizers, unless a checkpoint brings them, and a model; returns the new checkpoint.
 
-    With `go_on` the model starts from the weights of `checkpoint`, whose sizes the recipe must have. Examples of the records
-    `held_out`, as many as are scored, are kept in the run, so that it can be judged without the data.
+    Examples of the held-out records, as many as are scored, are kept in the run, so that it can be judged without the data.
 
-    Raises ValueError for records or an `out` that cannot be used, or a recipe that does not suit the records, before any long
+    Raises ValueError for records or a folder that cannot be used, or a recipe that does not suit the records, before any long
     work.
     """
     if is_follower():
-        follow(out)
-    settings = check_run(records, out, recipe, checkpoint, held_out, go_on)
-    with own_folder(out):
-        if not (out / "examples/own").is_dir():
-            prepare(records, out, recipe, checkpoint, settings, held_out, go_on)
-        return train_model(out, recipe)
+        follow(run.out)
+    settings = check_run(run)
+    with own_folder(run.out):
+        prepare(run, settings)
+        return train_model(run.out, run.recipe)
 
 
-def prepare_records(
-    records: RecordFolder,
-    out: Path,
-    recipe: Recipe,
-    checkpoint: Path | None,
-    held_out: RecordFolder | None = None,
-    go_on: bool = False,
-) -> None:
+def prepare_records(run: TrainingRun) -> None:
     """The stages before the training alone, for a run that `train_on_records` goes on with. Raises ValueError as that does."""
-    settings = check_run(records, out, recipe, checkpoint, held_out, go_on)
-    with own_folder(out):
-        if not (out / "examples/own").is_dir():
-            prepare(records, out, recipe, checkpoint, settings, held_out, go_on)
+    settings = check_run(run)
+    with own_folder(run.out):
+        prepare(run, settings)
 
 
-def prepare(
-    records: RecordFolder,
-    out: Path,
-    recipe: Recipe,
-    checkpoint: Path | None,
-    settings: str,
-    held_out: RecordFolder | None = None,
-    go_on: bool = False,
-) -> None:
+def prepare(run: TrainingRun, settings: str) -> None:
     """From records to examples, in three stages, each of which is complete when its folder is there: decoded files, tokenizers,
     examples. Every file is decoded once."""
+    records, out, recipe, checkpoint = run.records, run.out, run.recipe, run.checkpoint
+    if (out / "examples/own").is_dir():
+        return
     existing = None if checkpoint is None else Tokenizers.load(checkpoint / "tokenizers")
     text = text_tokenizer(_texts(records), recipe) if existing is None else existing.text
     if not (out / RUN_FILE).is_file():
         check = _length_check(records, text, recipe)
         with write_folder(out) as aside, stage_bar() as bar:
             (aside / RUN_FILE).write_text(settings)
-            if checkpoint is not None and go_on:
+            if checkpoint is not None and run.go_on:
                 _keep_start(checkpoint, aside / START)
             DecodedRecords.write(aside / "decoded", records, _counted(check, _progress(bar, "decoded files"), len(records)))
     decoded = DecodedRecords(out / "decoded")
@@ -105,8 +83,8 @@ def prepare(
         with write_folder(out / "tokenizers") as aside:
             trained.save(aside)
     tokenizers = Tokenizers.load(out / "tokenizers")
-    if held_out is not None:
-        ExampleStore.write(out / JUDGED_BY / "own", encode(few_of_each_task(held_out), tokenizers))
+    if run.held_out is not None:
+        ExampleStore.write(out / JUDGED_BY / "own", encode(few_of_each_task(run.held_out), tokenizers))
     with stage_bar() as bar:
         report = _progress(bar, "examples")
         counted = (report(number, len(decoded), {}) or record for number, record in enumerate(decoded, 1))

@@ -1,6 +1,7 @@
 """What makes a run the same run: the settings with which it must go on, and the check that a folder is free for them."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,37 +27,40 @@ def fixed_tree(recipe: Recipe) -> dict[str, Any]:
     return tree
 
 
-def check_run(
-    records: RecordFolder,
-    out: Path,
-    recipe: Recipe,
-    checkpoint: Path | None,
-    held_out: RecordFolder | None = None,
-    go_on: bool = False,
-) -> str:
-    """The settings of a run on `records` in the folder `out`, which is judged by the records `held_out`; with `go_on` it starts
-    from the weights of `checkpoint` too.
+@dataclass(frozen=True)
+class TrainingRun:
+    """A training on `records` in the folder `out`, judged by the records `held_out`, if any.
 
-    Raises ValueError for a mixture that the tasks of the records do not allow, and for an `out` that holds something else.
+    A `checkpoint` brings its tokenizers; with `go_on` also the weights from which the model starts, whose sizes the recipe has.
     """
-    recipe.weights(sorted({record.task for record in records.stored}))
-    settings = run_settings(records, recipe, checkpoint, held_out, go_on)
-    check_free(out, settings)
+
+    records: RecordFolder
+    out: Path
+    recipe: Recipe
+    checkpoint: Path | None = None
+    held_out: RecordFolder | None = None
+    go_on: bool = False
+
+    def settings(self) -> str:
+        """The records, the recipe and what was brought of tokenizers and weights, as the JSON of its `RUN_FILE`."""
+        checkpoint, judges = self.checkpoint, self.held_out
+        tree = {
+            "records": fingerprint(self.records.path / LINES),
+            "held out": judges and [fingerprint(judges.path / LINES), len(judges)],
+            "tokenizers": checkpoint and str(checkpoint.resolve()),
+            "weights": fingerprint(checkpoint / "model.safetensors") if checkpoint and self.go_on else None,
+            "recipe": fixed_tree(self.recipe),
+        }
+        return json.dumps(tree, indent=1)
+
+
+def check_run(run: TrainingRun) -> str:
+    """The settings of a run. Raises ValueError for a mixture that the tasks of its records do not allow, and for a folder of
+    something else."""
+    run.recipe.weights(sorted({record.task for record in run.records.stored}))
+    settings = run.settings()
+    check_free(run.out, settings)
     return settings
-
-
-def run_settings(
-    records: RecordFolder, recipe: Recipe, checkpoint: Path | None, held_out: RecordFolder | None = None, go_on: bool = False
-) -> str:
-    """The records, the recipe and what was brought of tokenizers and weights of a run, as the JSON of its `RUN_FILE`."""
-    tree = {
-        "records": fingerprint(records.path / LINES),
-        "held out": held_out and [fingerprint(held_out.path / LINES), len(held_out)],
-        "tokenizers": checkpoint and str(checkpoint.resolve()),
-        "weights": fingerprint(checkpoint / "model.safetensors") if checkpoint and go_on else None,
-        "recipe": fixed_tree(recipe),
-    }
-    return json.dumps(tree, indent=1)
 
 
 def check_free(out: Path, settings: str) -> None:

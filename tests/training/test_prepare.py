@@ -17,6 +17,7 @@ from ernest.data.store import ExampleStore
 from ernest.sequence.record import Record, given, made
 from ernest.training import prepare
 from ernest.training.prepare import heard_sounds, shown_frames, train_on_records
+from ernest.training.run_settings import TrainingRun
 from ernest.training.tokenizers import draw_frames
 from tests.small import CONFIG, tokenizers
 
@@ -75,7 +76,7 @@ def no_training(monkeypatch) -> None:
 
 @pytest.mark.usefixtures("no_training")
 def test_each_file_is_decoded_once(folder, decodes, tmp_path):
-    train_on_records(read_lines(folder), tmp_path / "run", RECIPE, None)
+    train_on_records(TrainingRun(read_lines(folder), tmp_path / "run", RECIPE))
     assert sorted(decodes) == [("a.wav", 0), ("image.npy", 0), ("image.npy", 1), ("image.npy", 2), ("video.npy", 0)]
     store = ExampleStore(tmp_path / "run" / "examples")
     assert [store[i].task for i in range(len(store))] == [record.task for record in EVERYTHING]
@@ -89,12 +90,12 @@ def test_a_run_that_was_cut_goes_on_from_its_last_stage(folder, decodes, tmp_pat
 
     monkeypatch.setattr(prepare, "encode", cut)
     with pytest.raises(KeyboardInterrupt):
-        train_on_records(read_lines(folder), tmp_path / "run", RECIPE, None)
+        train_on_records(TrainingRun(read_lines(folder), tmp_path / "run", RECIPE))
     monkeypatch.undo()
     monkeypatch.setattr(prepare, "train_model", lambda run, recipe: run / "model")
     monkeypatch.setattr(prepare, "vision_tokenizer", cut)  # trained already
     once = len(decodes)
-    train_on_records(read_lines(folder), tmp_path / "run", RECIPE, None)
+    train_on_records(TrainingRun(read_lines(folder), tmp_path / "run", RECIPE))
     assert len(decodes) == once == 5
     assert len(ExampleStore(tmp_path / "run" / "examples")) == len(EVERYTHING)
 
@@ -103,10 +104,10 @@ def test_a_run_that_was_cut_goes_on_from_its_last_stage(folder, decodes, tmp_pat
 def test_what_cannot_be_leaves_nothing(folder, tmp_path, out):
     short = replace(RECIPE, sequence=replace(RECIPE.sequence, length=30))
     with pytest.raises(ValueError, match=r"records\.jsonl, line 7: takes \d+ positions, more than sequence\.length = 30"):
-        train_on_records(read_lines(folder), tmp_path / out, short, None)
+        train_on_records(TrainingRun(read_lines(folder), tmp_path / out, short))
     next(folder.rglob("*.wav")).write_bytes(b"no sound")
     with pytest.raises(ValueError, match=r"records\.jsonl, line 9: segments\[0\]\.file: .*\.wav: not a sound"):
-        train_on_records(read_lines(folder), tmp_path / out, RECIPE, None)
+        train_on_records(TrainingRun(read_lines(folder), tmp_path / out, RECIPE))
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
