@@ -20,7 +20,7 @@ from ernest.phasefield.evolution.linearised import growth
 from ernest.phasefield.evolution.measure import Measure
 from ernest.phasefield.evolution.output import RefinedOutput, events_in, is_terminal
 from ernest.phasefield.evolution.resume import Run, failure_of, load, problem_of_run, save
-from ernest.phasefield.evolution.step_control import distance, factor_for, first_length, next_length
+from ernest.phasefield.evolution.step_control import distance, factor_for, first_length, left_until_stop, next_length
 from ernest.phasefield.grid import Space
 from ernest.phasefield.potentials import Potential
 from ernest.phasefield.solver.checkpoint import Checkpoint
@@ -29,7 +29,7 @@ from ernest.phasefield.solver.events import Event
 from ernest.phasefield.solver.failures import RunInterrupted
 from ernest.phasefield.solver.progress import Progress, progress_bar
 from ernest.phasefield.solver.solution import Solution
-from ernest.phasefield.solver.units import Units
+from ernest.phasefield.solver.units import Units, field_range
 from ernest.phasefield.stepping import DivergenceError, State
 
 
@@ -146,9 +146,7 @@ def _units(stepper: EnergeticStepper, u0: Tensor, span: float) -> Units:
     axes = tuple(range(-stepper.grid.dimensions, 0))
     amplitude = float((fields.amax(axes) - fields.amin(axes)).max()) / 2
     if isinstance(stepper.operators.flow.potential, Potential):
-        from ernest.phasefield.solver.units import _range
-
-        low, high = _range(stepper.operators.flow.potential, u0)
+        low, high = field_range(stepper.operators.flow.potential, u0)
         amplitude = (high - low) / 2
     return Units(1 / rate if rate > 0 else span, amplitude or float(u0.abs().max()) or 1.0)
 
@@ -169,8 +167,7 @@ def _accepted(
     state, time, rejected, tau = run.state, float(run.state.time), 0, run.tau
     order = max(2 * stepper.scheme.degree - 2, 1)
     while True:
-        left = min((stop for stop in (*stops, t1) if stop > time * (1 + 1e-12)), default=t1) - time
-        length = next_length(tau, left, step is not None)
+        length = next_length(tau, left_until_stop(time, stops, t1), step is not None)
         try:
             after, element, stats = stepper.step(state, length)
             error = 0.0 if step is not None else distance(stepper, element, rate)

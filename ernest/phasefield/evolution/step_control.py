@@ -1,5 +1,6 @@
 """Chooses the lengths of elements: the first one, the next one, and how far the element of one degree less lies off."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -33,6 +34,11 @@ def tried(stepper: EnergeticStepper, state: State, tau: float) -> tuple[State, E
         except DivergenceError:
             tau /= 4
     return stepper.step(state, tau)
+
+
+def left_until_stop(time: float, stops: Sequence[float], t1: float) -> float:
+    """From `time` to the next of the stops, or to the end of the run."""
+    return min((stop for stop in (*stops, t1) if stop > time * (1 + 1e-12)), default=t1) - time
 
 
 def next_length(tau: float, left: float, prescribed: bool) -> float:

@@ -58,7 +58,7 @@ def own_units(flow: Flow | VariableFlow | CoupledFlow, grid: Space, u0: Tensor, 
         from ernest.phasefield.evolution.run import evolution_units  # which needs Units itself
 
         return evolution_units(flow, grid, u0, span)
-    low, high = _range(flow.potential, u0)
+    low, high = field_range(flow.potential, u0)
     rate = _rate(flow, grid, u0, low, high)
     return Units(1 / rate if rate > 0 else span, (high - low) / 2 or float(u0.abs().max()) or 1.0)
 
@@ -68,7 +68,7 @@ def unstable_state(flow: Flow, grid: Space, u0: Tensor) -> Tensor:
     k2 = grid.squared_wavenumbers(device=HOST)
     if bool(((flow.mobility(k2) == 0) & (k2 == 0)).any()):
         return u0.mean(tuple(range(-grid.dimensions, 0)), keepdim=True)
-    return torch.full_like(u0.flatten()[:1], sum(_range(flow.potential, u0)) / 2).reshape([1] * grid.dimensions)
+    return torch.full_like(u0.flatten()[:1], sum(field_range(flow.potential, u0)) / 2).reshape([1] * grid.dimensions)
 
 
 def share_grown(u: Tensor, centre: Tensor, grid: Space, amplitude: float) -> float:
@@ -85,7 +85,7 @@ def share_of(deviation: float, amplitude: float) -> float:
     return min(1.0, max(2 * deviation / amplitude, LEAST_GROWN))
 
 
-def _range(potential: Potential, u0: Tensor) -> tuple[float, float]:
+def field_range(potential: Potential, u0: Tensor) -> tuple[float, float]:
     """The least and the greatest u of the initial fields and of the potential's wells."""
     low, high = float(u0.min()), float(u0.max())
     match potential:

@@ -3,7 +3,7 @@
 import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -11,10 +11,11 @@ from torch import Tensor
 
 from ernest.phasefield.element import Element
 from ernest.phasefield.evolution.output import RefinedOutput, events_in, is_terminal
-from ernest.phasefield.evolution.step_control import factor_for, next_length
+from ernest.phasefield.evolution.resume import Run
+from ernest.phasefield.evolution.step_control import factor_for, left_until_stop, next_length
 from ernest.phasefield.solver.checkpoint import save_run
 from ernest.phasefield.solver.diagnostics import StepRecord
-from ernest.phasefield.solver.events import Event, EventOccurrence, check_events
+from ernest.phasefield.solver.events import Event, check_events
 from ernest.phasefield.solver.failures import RunFailed, RunInterrupted
 from ernest.phasefield.solver.progress import Progress, progress_bar
 from ernest.phasefield.solver.solution import Solution
@@ -30,16 +31,6 @@ KEPT = 1.3
 """Lengths that would grow by less than this stay, and with them the factors of the linear systems."""
 SOLVED = 0.01
 """Share of what a step may err by that Newton's method may leave."""
-
-
-@dataclass
-class Progressed:
-    """What a run has done so far."""
-
-    state: State
-    tau: float
-    records: list[StepRecord]
-    occurrences: list[EventOccurrence] = field(default_factory=list)
 
 
 @dataclass
@@ -97,7 +88,7 @@ def solve_system(
     fixed, units = units is not None, units or Units(t1, _size(stepper, u0, t1))
     check_events(events, stepper.grid)
     control = Control(tolerance * units.speed, t1, step, max_step, tuple(sorted(float(stop) for stop in stops)))
-    run = Progressed(stepper.init(u0), step or _first_length(stepper, u0, control), [_record(stepper, u0, 0.0)])
+    run = Run(stepper.init(u0), step or _first_length(stepper, u0, control), [_record(stepper, u0, 0.0)])
     output = RefinedOutput(stepper, memory) if dense else None
 
     def solution() -> Solution:
@@ -185,13 +176,12 @@ def _first_length(stepper: SystemStepper, u0: Tensor, control: Control) -> float
     return min(*lengths, control.max_step, control.t1)
 
 
-def _accepted(stepper: SystemStepper, run: Progressed, control: Control) -> tuple[State, Element, StepRecord, float]:
+def _accepted(stepper: SystemStepper, run: Run, control: Control) -> tuple[State, Element, StepRecord, float]:
     """The next step that meets the tolerance, and the length to try after it."""
     state, time, tau, rejected = run.state, float(run.state.time), run.tau, 0
     fixed = control.step is not None
     while True:
-        left = min((stop for stop in (*control.stops, control.t1) if stop > time * (1 + 1e-12)), default=control.t1) - time
-        length = next_length(tau, left, fixed)
+        length = next_length(tau, left_until_stop(time, control.stops, control.t1), fixed)
         error, failure = math.inf, None
         try:
             after, element, stats = stepper.step(state, length, _goal(stepper, control, length, state.modes))
@@ -238,7 +228,7 @@ def _record(
     )
 
 
-def _failure(run: Progressed, tau: float, failure: DivergenceError | None) -> RunFailed:
+def _failure(run: Run, tau: float, failure: DivergenceError | None) -> RunFailed:
     path = Path(tempfile.mkdtemp(prefix="phasefield-")) / "run-failed.safetensors"
     save_run(path, run.state, {}, {})
     return RunFailed(float(run.state.time), run.state.count + 1, failure.iteration if failure else 0, tau, path)
