@@ -169,7 +169,7 @@ def decode(engine: Engine, updates: Sequence[Update]) -> list[Update]:
     done: dict[int, Any] = {}
     for made, frames in zip(drawn, engine.draw([made.data for made in drawn]), strict=True):
         done[id(made)] = frames if made.kind == "video" else frames[0]
-    for made, wave in zip(played, engine.play([made.data for made in played]) if played else [], strict=True):
+    for made, wave in zip(played, engine.play([made.data for made in played]), strict=True):
         done[id(made)] = wave
     return [
         replace(one, made=tuple(Made(made.kind, done.get(id(made), made.data)) for made in one.made)) if one.made else one

@@ -105,7 +105,10 @@ class Scheduler:
             raise errors.busy(self.seconds_to_wait())
 
     async def call(self, function: Callable[[], T]) -> T:
-        """The result of a function that runs on the model thread, between two steps. Raises ApiError where it refuses."""
+        """The result of a function that runs on the model thread, between two steps. Raises ApiError where it refuses, and while
+        the models are being loaded."""
+        if not self.ready:
+            raise errors.loading()
         answer: asyncio.Future[T] = self._loop.create_future()
         self._inbox.put(partial(self._answer, function, answer))
         return await answer

@@ -1,7 +1,6 @@
 """`/v1/chat/completions`: text, pictures, films and sounds in; text, a sound and pictures out; at once or in OpenAI's stream."""
 
 import asyncio
-import json
 import secrets
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -16,7 +15,7 @@ from ernest.serve import errors, media_out
 from ernest.serve.media_in import data_url, from_base64
 from ernest.serve.schemas import AudioPart, ChatBody, ImagePart, Part, TextPart
 from ernest.serve.service import Served, Service, doubt_headers, sampling, seed
-from ernest.serve.stream import DONE, EventStream, collect, ends
+from ernest.serve.stream import DONE, EventStream, collect, ends, sse
 from ernest.serve.work import Made, Token, Update, Work
 
 router = APIRouter()
@@ -152,7 +151,7 @@ class _Answer:
                     yield self._chunk(update.sample, delta)
                 yield self._chunk(update.sample, {}, update.ending)
         if self.body.stream_options and self.body.stream_options.include_usage:
-            yield _line(self._envelope("chat.completion.chunk", []) | {"usage": self._usage(choices)})
+            yield sse(self._envelope("chat.completion.chunk", []) | {"usage": self._usage(choices)})
         yield DONE
 
     async def _media(self, update: Update) -> AsyncIterator[dict[str, Any]]:
@@ -172,7 +171,7 @@ class _Answer:
     def _chunk(self, index: int, delta: Mapping[str, Any], reason: str | None = None, logprobs: Any = None) -> str:
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}
         with_usage = self.body.stream_options and self.body.stream_options.include_usage
-        return _line(self._envelope("chat.completion.chunk", [choice]) | ({"usage": None} if with_usage else {}))
+        return sse(self._envelope("chat.completion.chunk", [choice]) | ({"usage": None} if with_usage else {}))
 
     def _envelope(self, name: str, choices: list[dict[str, Any]]) -> dict[str, Any]:
         head = {"id": self.id, "object": name, "created": self.created, "model": self.model}
@@ -207,7 +206,3 @@ def _logprob(token: Token) -> dict[str, Any]:
     except UnicodeError:
         text, spelled = token.spelled.decode("utf-16-be", "replace"), None
     return {"token": text, "logprob": max(token.log_prob, -9999.0), "bytes": spelled, "top_logprobs": []}
-
-
-def _line(data: Mapping[str, Any]) -> str:
-    return f"data: {json.dumps(data, separators=(',', ':'))}\n\n"

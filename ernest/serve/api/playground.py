@@ -61,8 +61,6 @@ async def models(service: Served) -> Response:
         loaded = service.scheduler.models
         return [{"id": name, **vars(one.sizes()), "makes": one.makes()} for name, one in loaded.items()]
 
-    if not service.scheduler.ready:
-        raise errors.loading()
     shown = await service.scheduler.call(sizes)
     for model in shown:
         folder = service.catalogue.folders[model["id"]]
@@ -83,8 +81,6 @@ async def report(name: str, service: Served) -> Response:
 async def cost(service: Served, model: str | None = None) -> Response:
     """Operations and parameters of a sub-model."""
     name = service.find(model)
-    if not service.scheduler.ready:
-        raise errors.loading()
     return errors.Json(await service.scheduler.call(lambda: service.scheduler.models[name.checkpoint].cost(name.size)))
 
 
