@@ -16,11 +16,10 @@ from torch import Tensor, nn
 
 from ernest.config.recipe import ModelConfig
 from ernest.device import autocast
-from ernest.lcnet.native import build
 from ernest.model.backbone import Block, Routing
 from ernest.model.cache import Cache, LayerCache, Places
 from ernest.model.experts import RouterOutput
-from ernest.model.native import BLOCK, SOURCES
+from ernest.model.native import BLOCK, load
 from ernest.model.norm import RMSNorm
 from ernest.model.submodel import SubModels
 from ernest.sequence.positions import pair_frequencies
@@ -32,9 +31,8 @@ Run = Callable[[Tensor, Tensor, Tensor, Routing, Hook, list[LayerCache]], tuple[
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    try:
-        loaded = build.library(build.available()[0], str(SOURCES["decoding"]))
-    except build.BuildError:
+    loaded = load("decoding")
+    if loaded is None:
         return None
     pointer, number = ctypes.c_void_p, ctypes.c_int64
     loaded.choose.argtypes = (number, number, *(pointer,) * 6)

@@ -21,13 +21,19 @@ BLOCK = 16
 """Widths that kernels of experts take are multiples of it."""
 
 
-@cache
-def _library() -> ctypes.CDLL | None:
+def load(name: str) -> ctypes.CDLL | None:
+    """The compiled file of `SOURCES`; None where there is neither a compiler nor what another has compiled."""
     try:
-        loaded = build.library(build.available()[0], str(SOURCES["training"]))
+        return build.library(build.available()[0], str(SOURCES[name]))
     except build.BuildError:
         return None
-    loaded.spans.restype = ctypes.c_int64
+
+
+@cache
+def _library() -> ctypes.CDLL | None:
+    loaded = load("training")
+    if loaded is not None:
+        loaded.spans.restype = ctypes.c_int64
     return loaded
 
 

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,7 @@ class TrainingRun:
     held_out: RecordFolder | None = None
     go_on: bool = False
 
+    @cached_property
     def settings(self) -> str:
         """The records, the recipe and what was brought of tokenizers and weights, as the JSON of its `RUN_FILE`."""
         checkpoint, judges = self.checkpoint, self.held_out
@@ -58,7 +60,7 @@ def check_run(run: TrainingRun) -> str:
     """The settings of a run. Raises ValueError for a mixture that the tasks of its records do not allow, and for a folder of
     something else."""
     run.recipe.weights(sorted({record.task for record in run.records.stored}))
-    settings = run.settings()
+    settings = run.settings
     check_free(run.out, settings)
     return settings
 
