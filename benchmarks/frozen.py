@@ -28,7 +28,7 @@ from ernest.sequence.record import KINDS
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.distributed import process_group
 from ernest.training.launch import launch
-from ernest.training.loop import train
+from ernest.training.loop import MEASURED, train
 
 STEPS, ROWS = 50, 4
 REFERENCE = Path(__file__).with_suffix(".json")
@@ -50,7 +50,7 @@ def measure(folder: Path) -> dict[str, Any]:
         run = folder / f"run-{processes}"
         launch("benchmarks.frozen", ["--process", str(folder), str(run)], processes)
         lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        losses[f"losses of {processes}"] = [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
+        losses[f"losses of {processes}"] = [{k: v for k, v in line.items() if k not in MEASURED} for line in lines]
     answers = json.loads((folder / "run-1" / "answers.json").read_text())
     return {"machine": f"{processor()}, torch {torch.__version__}", **losses, "answers": answers}
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from ernest.device import autocast, compute_dtype, count_processors, matmul_rate, pick_device, supports_bf16, threads
+from ernest.device import autocast, compute_dtype, count_processors, matmul_rate, peak_memory, pick_device, supports_bf16, threads
 
 
 def test_importing_the_ground_floor_loads_neither_torch_nor_numpy() -> None:
@@ -69,3 +69,9 @@ def test_the_rate_counts_two_operations_a_product(monkeypatch: pytest.MonkeyPatc
     clock = iter(range(1000))
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))
     assert matmul_rate(torch.float32, size=16) == 2 * 16**3
+
+
+def test_the_most_memory_is_never_less_than_what_was_held() -> None:
+    before = peak_memory()
+    held = bytearray(b"\1" * (before + (64 << 20)))
+    assert peak_memory() >= len(held)

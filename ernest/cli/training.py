@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from ernest.cli.arguments import Count, Folder, Overrides
+from ernest.device import count_processors
 
 if TYPE_CHECKING:
     from ernest.config.recipe import Recipe
@@ -196,8 +197,10 @@ def report(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> None:
 
 
 def plan(
-    recipe: Annotated[str, Positional, arg(metavar="RECIPE")],
-    devices: Annotated[str, arg(metavar="COUNTxDEVICE")],
+    recipe: Annotated[str | None, Positional, arg(metavar="[RECIPE]")] = None,
+    devices: Annotated[str | None, arg(metavar="COUNTxDEVICE")] = None,
+    check: Annotated[Path | None, arg(metavar="RUN")] = None,
+    calibrate: Annotated[Path | None, arg(metavar="FILE")] = None,
     set_: Overrides = (),
 ) -> None:
     """Say what a recipe needs of devices, on paper: memory and time of a rank in every layout that fits.
@@ -205,16 +208,30 @@ def plan(
     Args:
         recipe: a TOML file, or the name of a recipe that comes with Ernest.
         devices: such as 8xH100, 1x4090, 2xcpu, or 4xmine.toml, a file with memory, rate, bandwidth and link.
+        check: compare with this finished run of `ernest train` instead, which tells the recipe and the count of devices.
+        calibrate: measure this machine for a minute, and write it to a TOML file, for --devices.
         set_: fields of the recipe to change, such as sequence.rows=64.
     """
     from ernest.config.recipe import find_recipe, load_recipe
-    from ernest.planner.devices import read_devices
+    from ernest.planner.check import read_run, show_comparison
+    from ernest.planner.devices import read_devices, write_device
     from ernest.planner.search import search
     from ernest.planner.table import show
 
-    settings = load_recipe(find_recipe(recipe), tuple(chain(*set_)))
+    if calibrate is not None:
+        from ernest.training.calibrate import measure_device
+
+        write_device(calibrate, measure_device(print))
+        print(f"{calibrate}: use it as --devices {count_processors()}x{calibrate}")
+        return
+    if devices is None or (recipe is None) == (check is None):
+        raise ValueError("expected RECIPE --devices COUNTxDEVICE, --check RUN --devices COUNTxDEVICE, or --calibrate FILE")
     count, device = read_devices(devices)
-    print(show(settings, search(settings, count, device)))
+    if check is not None:
+        print(show_comparison(read_run(check), count, device))
+    elif recipe is not None:
+        settings = load_recipe(find_recipe(recipe), tuple(chain(*set_)))
+        print(show(settings, search(settings, count, device)))
 
 
 COMMANDS: Mapping[str, Callable[..., None]] = {

@@ -133,6 +133,8 @@ class ParallelConfig:
     replicate: int = 0
     """Processes that hold the whole model and share the rows of a step; 0 takes those that a launcher such as torchrun started
     or, without one, one of one thread per core, up to eight and to the rows of a step."""
+    checkpoint_activations: bool = False
+    """Keep the input of each layer alone for the backward pass, and compute the layer once more there: less memory, more time."""
 
     def __post_init__(self) -> None:
         if self.replicate < 0:

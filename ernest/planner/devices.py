@@ -5,19 +5,23 @@ from pathlib import Path
 
 from ernest.device import HOST
 from ernest.overrides import build, read_tree
+from ernest.storage import write_text
 
 
 @dataclass(frozen=True)
 class Device:
     """`memory` in bytes, `rate` of products in bfloat16 in FLOP/s, `bandwidth` of the memory and `link` to the other devices in
     bytes per second (of a link, in one direction); all as the maker tells them. With `keeps_shares`, attention keeps its shares
-    for the backward pass, as the kernels for processors do."""
+    for the backward pass, as the kernels for processors do; without `bf16`, products are taken in float32. `process` is what a
+    process of a training holds before its network is there, in bytes."""
 
     memory: float
     rate: float
     bandwidth: float
     link: float
     keeps_shares: bool = False
+    bf16: bool = True
+    process: float = 0.0
 
 
 DEVICES = {
@@ -28,6 +32,12 @@ DEVICES = {
     HOST: Device(8e9, 0.3e12, 10e9, 5e9, keeps_shares=True),
 }
 """Of a processor, one core and its share of the memory, roughly: write a file for yours."""
+
+
+def write_device(path: Path, device: Device) -> None:
+    """A TOML file of a device, for `read_devices`."""
+    told = {name: str(value).lower() if isinstance(value, bool) else f"{value:.4g}" for name, value in vars(device).items()}
+    write_text(path, "".join(f"{name} = {value}\n" for name, value in told.items()))
 
 
 def read_devices(text: str) -> tuple[int, Device]:

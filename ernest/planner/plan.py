@@ -18,42 +18,54 @@ WIDE, NARROW = 4, 2
 
 @dataclass(frozen=True)
 class Plan:
-    """Of one rank: bytes of each kind; floating-point operations of a step; bytes that it sends over its link in a step; seconds
-    of products, of the optimiser and of links at the device's full speed, which no run reaches."""
+    """Of one rank: bytes of each kind; floating-point operations of a step; bytes that it moves through its memory and over its
+    link in a step; seconds of each at the device's rates. Rates that a maker tells are reached by no run, those of a calibration
+    are."""
 
     parameters: float
     gradients: float
     moments: float
     activations: float
     buffers: float
+    process: float
     flops: float
+    moved: float
     sent: float
     compute_seconds: float
-    update_seconds: float
+    memory_seconds: float
     link_seconds: float
     positions: int
 
     @property
     def peak(self) -> float:
         """Bytes, all of which are there when the backward pass begins."""
-        return self.parameters + self.gradients + self.moments + self.activations + self.buffers
+        return self.process + self.parameters + self.gradients + self.moments + self.activations + self.buffers
 
     @property
     def seconds(self) -> float:
-        """Of a step at full speed, one after the other."""
-        return self.compute_seconds + self.update_seconds + self.link_seconds
+        """Of a step, one after the other."""
+        return self.compute_seconds + self.memory_seconds + self.link_seconds
 
 
-def plan(recipe: Recipe, layout: Layout, device: Device, bf16: bool = True) -> Plan:
-    """What one rank of a layout needs for a step of a recipe, all of whose positions are text in one document a row."""
-    model, rows = recipe.model, recipe.sequence.rows // layout.data
+def plan(recipe: Recipe, layout: Layout, device: Device, document: int | None = None) -> Plan:
+    """What one rank of a layout needs for a step of a recipe, all of whose positions are text, in documents of `document`
+    positions or, where none is told, in one a row."""
+    model, rows = recipe.model, -(-recipe.sequence.rows // layout.data)
     positions = rows * recipe.sequence.length
     experts, dense = split_parameters(recipe)
     own = experts / layout.expert_divisor + dense / layout.dense_divisor
-    shares = recipe.sequence.length if device.keeps_shares else 0
-    kept = activations(recipe, positions, shares, bf16, layout) / layout.tensor
+    bf16 = device.bf16 if recipe.training.bf16 is None else recipe.training.bf16
+    seen = document or recipe.sequence.length
+    shares = seen if device.keeps_shares else 0
+    made, kept = (
+        activations(recipe, positions, shares, bf16, replace(layout, checkpoint_activations=saves)) / layout.tensor
+        for saves in (False, layout.checkpoint_activations)
+    )
     again = 4 / 3 if layout.checkpoint_activations else 1.0  # the forward pass, a third of the whole, is taken twice
-    flops = again * positions * training_flops(model, recipe.sequence.length) / layout.tensor
+    flops = again * positions * training_flops(model, seen) / layout.tensor
+    # Activations and their gradients are written and read; weights are read twice and their gradient is written; the optimiser
+    # reads weights, gradients and two moments, and writes all but gradients.
+    moved = again * 4 * made + (3 + 7) * WIDE * own
     sent = _sent(model, layout, experts, dense, positions, NARROW if bf16 else WIDE)
     return Plan(
         parameters=WIDE * own,
@@ -61,10 +73,12 @@ def plan(recipe: Recipe, layout: Layout, device: Device, bf16: bool = True) -> P
         moments=2 * WIDE * own,
         activations=kept,
         buffers=_buffers(model, layout, own, bf16),
+        process=device.process,
         flops=flops,
+        moved=moved,
         sent=sent,
         compute_seconds=flops / device.rate,
-        update_seconds=7 * WIDE * own / device.bandwidth,  # reads weights, gradients and two moments, writes all but gradients
+        memory_seconds=moved / device.bandwidth,
         link_seconds=sent / device.link,
         positions=positions,
     )

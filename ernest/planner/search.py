@@ -28,18 +28,18 @@ def layouts(devices: int) -> list[Layout]:
     return [Layout(*mesh, checkpoint_activations=saves) for mesh in meshes for saves in (False, True)]
 
 
-def search(recipe: Recipe, devices: int, device: Device, bf16: bool = True) -> list[Candidate]:
+def search(recipe: Recipe, devices: int, device: Device) -> list[Candidate]:
     """Every layout, those that fit first, the quickest before the others."""
-    found = [_tried(recipe, layout, devices, device, bf16) for layout in layouts(devices)]
+    found = [_tried(recipe, layout, devices, device) for layout in layouts(devices)]
     return sorted(found, key=lambda one: (one.against is not None, one.plan.seconds if one.plan else float("inf")))
 
 
-def _tried(recipe: Recipe, layout: Layout, devices: int, device: Device, bf16: bool) -> Candidate:
+def _tried(recipe: Recipe, layout: Layout, devices: int, device: Device) -> Candidate:
     try:
         check_layout(recipe, layout, devices)
     except ValueError as error:
         return Candidate(layout, None, str(error))
-    needs = plan(recipe, layout, device, bf16)
+    needs = plan(recipe, layout, device)
     if needs.peak > ROOM * device.memory:
         return Candidate(layout, needs, f"needs {needs.peak / 1e9:,.1f} GB of {ROOM * device.memory / 1e9:,.1f}")
     return Candidate(layout, needs, None)

@@ -19,7 +19,7 @@ HEAD = (
     "buffers",
     "peak",
     "products",
-    "update",
+    "memory",
     "links",
     "positions / day",
     "",
@@ -35,7 +35,7 @@ def show(recipe: Recipe, found: Sequence[Candidate], most: int = 12) -> str:
     lines = [
         f"{total / 1e6:,.1f} million parameters, {active / 1e6:,.2f} million of the backbone active ({active / total:.1%}); "
         f"{recipe.sequence.rows * recipe.sequence.length:,} positions a step",
-        f"{len(fits)} of {len(found)} layouts fit; a rank in GB, a step in ms at full speed, which no run reaches:",
+        f"{len(fits)} of {len(found)} layouts fit; a rank in GB, a step in ms at the device's rates, one after the other:",
     ]
     rows = [HEAD, *(_row(one.layout, one.plan) for one in fits[:most] if one.plan is not None)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -48,7 +48,7 @@ def show(recipe: Recipe, found: Sequence[Candidate], most: int = 12) -> str:
 def _row(layout: Layout, needs: Plan) -> tuple[str, ...]:
     kinds = needs.parameters, needs.gradients, needs.moments, needs.activations, needs.buffers, needs.peak
     positions = needs.positions * layout.data * DAY / needs.seconds
-    parts = needs.compute_seconds, needs.update_seconds, needs.link_seconds
+    parts = needs.compute_seconds, needs.memory_seconds, needs.link_seconds
     figures = *(f"{kind / 1e9:,.2f}" for kind in kinds), *(f"{1e3 * part:,.1f}" for part in parts), f"{positions:,.0f}"
     return _name(layout), *figures, "" if layout.built else "on paper"
 

@@ -21,6 +21,7 @@ from ernest.sequence.record import Record
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.group import process_count
 from ernest.training.loss import LossBalancer, combine, loss_sums
+from ernest.training.parallelize import parallelize
 
 BASE_BYTES = 400 << 20
 """Of a process that has done nothing yet but to import torch."""
@@ -75,7 +76,7 @@ def _time_step(recipe: Recipe, tokenizers: Tokenizers, records: Sequence[Record]
     draws = cycle([lay_out_example(one, tokenizers, tokenizers.text.encode) for one in encode(records, tokenizers)])
     rows = [fill_row(draws, lambda one: len(one.layout), recipe.sequence.length)[0] for _ in range(ROWS)]
     batch = collate(rows, recipe.sequence.length, tokenizers)
-    model = Ernest(recipe.model, tokenizer_spec(tokenizers)).train()
+    model = parallelize(Ernest(recipe.model, tokenizer_spec(tokenizers)), recipe.parallel).train()
     stored: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:

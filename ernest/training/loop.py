@@ -14,7 +14,7 @@ from ernest.data.collate import collate
 from ernest.data.features import FeatureCache
 from ernest.data.sampler import plan
 from ernest.data.store import ExampleStore
-from ernest.device import count_processors, supports_bf16
+from ernest.device import count_processors, peak_memory, supports_bf16
 from ernest.model.network import Ernest
 from ernest.model.submodel import SubModels, draw, full, stack
 from ernest.sequence.batch import Batch
@@ -23,6 +23,7 @@ from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.ahead import run_ahead
 from ernest.training.loss import LossBalancer
 from ernest.training.optimizer import make_optimizer
+from ernest.training.parallelize import parallelize
 from ernest.training.resume import TrainerState, load_progress, save_progress
 from ernest.training.run_settings import fixed_tree
 from ernest.training.schedule import schedule_values
@@ -30,6 +31,10 @@ from ernest.training.step import StepState, step
 
 OnStep = Callable[[int, Mapping[str, float], Ernest], None]
 """Called after every step with its number, its metrics and the network."""
+
+MEASURED = ("seconds", "memory", "processes", "document")
+"""What the line of a step tells beside its numbers, as the first process measures it: seconds, the most bytes it has held, how
+many processes there are, and the mean positions of its documents."""
 
 
 def train(
@@ -52,7 +57,7 @@ def train(
     """
     config, sequence = recipe.training, recipe.sequence
     torch.manual_seed(recipe.seed)
-    model = Ernest(recipe.model, tokenizer_spec(tokenizers)).train()
+    model = parallelize(Ernest(recipe.model, tokenizer_spec(tokenizers)), recipe.parallel).train()
     if begin_with is not None:
         model.load_state_dict(load_tensors(begin_with))
     optimizer = make_optimizer(model, config)
@@ -76,8 +81,11 @@ def train(
     with run_ahead(make, steps, count_processors() > world) as batches:
         for number in steps:
             start = time.perf_counter()
-            metrics = step(model, *next(batches), state, schedule_values(number, config))
-            metrics["seconds"] = time.perf_counter() - start
+            batch, submodels = next(batches)
+            metrics = step(model, batch, submodels, state, schedule_values(number, config))
+            document = float(batch.valid.sum() / (batch.document.amax(dim=1) + 1).sum())
+            measured = time.perf_counter() - start, peak_memory(), world, document
+            metrics |= dict(zip(MEASURED, measured, strict=True))
             if log is not None:
                 append_line(log, json.dumps({"step": number} | metrics))
             if rank == 0 and ((number + 1) % config.save_every == 0 or number + 1 == config.steps):

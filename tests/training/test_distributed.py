@@ -14,7 +14,7 @@ from ernest.checkpoint import load_model
 from ernest.config.recipe import to_tree
 from ernest.storage import load_tensors
 from ernest.training.launch import launch
-from ernest.training.loop import train
+from ernest.training.loop import MEASURED, train
 from tests.small import network, recipe, tokenizers
 from tests.training.one_sided import take_step
 from tests.training.replica import RECIPE
@@ -24,7 +24,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 def losses(run: Path) -> list[dict[str, float]]:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+    return [{name: value for name, value in line.items() if name not in MEASURED} for line in lines]
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ import torch
 from ernest.checkpoint import load_model
 from ernest.config.recipe import to_tree
 from ernest.storage import own_folder
+from ernest.training.loop import MEASURED
 from tests.small import recipe, tokenizers
 
 REPOSITORY = Path(__file__).parents[2]
@@ -73,7 +74,7 @@ def steps(run: Path) -> int:
 def outcome(run: Path) -> tuple[list[dict], dict[str, torch.Tensor]]:
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     model, _ = load_model(run / "model")
-    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines], model.state_dict()
+    return [{name: value for name, value in line.items() if name not in MEASURED} for line in lines], model.state_dict()
 
 
 def check_kills(run: Path, tmp_path: Path, kills: int) -> None:

@@ -11,7 +11,7 @@ from ernest.config.recipe import ElasticConfig
 from ernest.data.store import ExampleStore
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
-from ernest.training.loop import train
+from ernest.training.loop import MEASURED, train
 from tests.small import SENTENCES, documents, recipe, tokenizers
 
 LOSSES = ("text", "mtp", "vision", "audio", "norm", "rate", "positions")
@@ -26,7 +26,7 @@ def lines(run: Path) -> list[dict]:
 
 
 def losses(run: Path) -> list[dict]:
-    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines(run)]
+    return [{name: value for name, value in line.items() if name not in MEASURED} for line in lines(run)]
 
 
 def cut_after(step: int):

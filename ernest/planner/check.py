@@ -1,0 +1,60 @@
+"""Compares a plan with a run that has ended: memory of a process and time of a step, as the run measured them."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+from ernest.config.recipe import Recipe, from_tree
+from ernest.planner.devices import Device
+from ernest.planner.layout import Layout
+from ernest.planner.plan import Plan, plan
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A run's `processes`, the mean positions of its documents, the most bytes that its first process held, and the median
+    seconds of a step."""
+
+    recipe: Recipe
+    processes: int
+    document: int
+    memory: float
+    seconds: float
+
+
+def read_run(run: Path) -> Measured:
+    """What a run measured. Raises ValueError where it has not ended, or is none."""
+    files = run / "recipe.json", run / "metrics.jsonl"
+    if not all(path.is_file() for path in files):
+        raise ValueError(f"{run}: no run of `ernest train` that has begun to train; expected recipe.json and metrics.jsonl in it")
+    recipe = from_tree(json.loads(files[0].read_text()))
+    steps = [json.loads(line) for line in files[1].read_text().splitlines() if line.endswith("}")]
+    if len(steps) < recipe.training.steps:
+        raise ValueError(f"{run}: {len(steps)} of {recipe.training.steps} steps are done; a run is compared when it has ended")
+    if "memory" not in steps[-1]:
+        raise ValueError(f"{run}: its steps do not tell their memory; it was made by an earlier version")
+    last = steps[-1]
+    settled = [step["seconds"] for step in steps[len(steps) // 5 :]]  # the first steps build kernels and fill caches
+    document = round(sum(step["document"] for step in steps) / len(steps))
+    return Measured(recipe, int(last["processes"]), document, max(step["memory"] for step in steps), median(settled))
+
+
+def compare(run: Measured, device: Device) -> tuple[Plan, float, float]:
+    """The plan of one process of the run; how far its memory and its time are off, as shares of what was measured."""
+    layout = Layout(run.processes, checkpoint_activations=run.recipe.parallel.checkpoint_activations)
+    needs = plan(run.recipe, layout, device, run.document)
+    return needs, needs.peak / run.memory - 1, needs.seconds / run.seconds - 1
+
+
+def show_comparison(run: Measured, devices: int, device: Device) -> str:
+    """Planned, measured and the difference, a line each. Raises ValueError for another number of devices than processes."""
+    if devices != run.processes:
+        raise ValueError(f"the run had {run.processes} processes: expected --devices {run.processes}x…, got {devices}x…")
+    needs, memory, seconds = compare(run, device)
+    return (
+        f"{run.processes} processes of {run.recipe.sequence.rows} rows of {run.recipe.sequence.length}, "
+        f"documents of {run.document} positions\n"
+        f"memory of a process: {needs.peak / 1e9:.3f} GB planned, {run.memory / 1e9:.3f} GB measured, {memory:+.1%}\n"
+        f"seconds of a step: {needs.seconds:.3f} planned, {run.seconds:.3f} measured, {seconds:+.1%}"
+    )

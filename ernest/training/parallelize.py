@@ -1,0 +1,22 @@
+"""What a recipe's `[parallel]` does to a network before its training, in one visible order. The network itself knows of one
+device."""
+
+from functools import partial
+
+from torch.utils.checkpoint import checkpoint
+
+from ernest.config.recipe import ParallelConfig
+from ernest.model.network import Ernest
+
+
+def parallelize(model: Ernest, parallel: ParallelConfig) -> Ernest:
+    """The same network, with its parameters under their names."""
+    if parallel.checkpoint_activations:
+        checkpoint_activations(model)
+    return model
+
+
+def checkpoint_activations(model: Ernest) -> None:
+    """Each block of the backbone keeps its input alone, and is computed once more in the backward pass; nothing else changes."""
+    for block in model.backbone.blocks:
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False)
