@@ -71,7 +71,11 @@ def test_the_rate_counts_two_operations_a_product(monkeypatch: pytest.MonkeyPatc
     assert matmul_rate(torch.float32, size=16) == 2 * 16**3
 
 
-def test_the_most_memory_is_never_less_than_what_was_held() -> None:
+def test_the_most_memory_is_never_less_than_what_was_held_and_nothing_of_the_parents() -> None:
     before = peak_memory()
     held = bytearray(b"\1" * (before + (64 << 20)))
     assert peak_memory() >= len(held)
+    child = subprocess.run(
+        [sys.executable, "-c", "from ernest.device import peak_memory; print(peak_memory())"], capture_output=True, check=True
+    )
+    assert int(child.stdout) < len(held) / 2
