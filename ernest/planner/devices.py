@@ -12,8 +12,10 @@ from ernest.storage import write_text
 class Device:
     """`memory` in bytes, `rate` of products in bfloat16 in FLOP/s, `bandwidth` of the memory and `link` to the other devices in
     bytes per second (of a link, in one direction); all as the maker tells them. With `keeps_shares`, attention keeps its shares
-    for the backward pass, as the kernels for processors do; without `bf16`, products are taken in float32. `process` is what a
-    process of a training holds before its network is there, in bytes."""
+    for the backward pass, as the kernels for processors do; without `bf16`, products are taken in float32.
+
+    The last three are of a calibration: bytes of a process without its network; bytes held for each byte of activations, since
+    allocators keep what is freed; seconds that a position spends in a layer beside products and memory."""
 
     memory: float
     rate: float
@@ -22,6 +24,8 @@ class Device:
     keeps_shares: bool = False
     bf16: bool = True
     process: float = 0.0
+    slack: float = 1.0
+    overhead: float = 0.0
 
 
 DEVICES = {

@@ -1,13 +1,16 @@
-"""Measures this machine in the terms of a plan: what products, memory and links reach in steps of training. About a minute.
+"""Measures this machine in the terms of a plan, by short trainings of four small networks on the world's records.
 
-A step of F operations that moves M bytes takes F / rate + M / bandwidth. Both rates are fitted to steps of reference networks
-of three sizes, on text, in one process of one thread; a plan for another network is then a forecast.
+A step of F operations that moves M bytes, of P positions through L layers, takes F / rate + M / bandwidth + P L overhead. A
+process that keeps A bytes of activations, and as many as are planned for weights, gradients, moments and buffers, holds
+these + slack A + process. What the trainings measured is fitted by both; a plan for another network is then a forecast.
 """
 
+import json
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from statistics import median
 
@@ -15,101 +18,116 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from ernest.checkpoint import tokenizer_spec
-from ernest.config.recipe import Recipe, load_recipe
-from ernest.data.collate import collate
-from ernest.data.examples import EncodedSegment, Example
-from ernest.data.layout import lay_out_example
-from ernest.device import count_processors, peak_memory, set_threads, supports_bf16
+from ernest.config.recipe import Recipe, load_recipe, to_tree
+from ernest.data.examples import encode
+from ernest.data.store import ExampleStore
+from ernest.device import count_processors, set_threads, supports_bf16
 from ernest.lcnet.training.memory import memory_limit
-from ernest.model.network import Ernest
+from ernest.planner.check import Measured, read_run
 from ernest.planner.devices import Device
 from ernest.planner.layout import Layout
-from ernest.planner.plan import plan
+from ernest.planner.plan import Plan, plan
 from ernest.tokenizers.text import TextTokenizer
 from ernest.training.distributed import process_group
 from ernest.training.launch import launch, worker
-from ernest.training.loss import LossBalancer
-from ernest.training.optimizer import make_optimizer
-from ernest.training.schedule import schedule_values
-from ernest.training.step import StepState, step
 from ernest.training.tokenizers import check_network
+from ernest.world.world import TASKS, records_of_tasks
 
-SIZES = (5, 8, 12)
-"""Of the reference networks: a small one waits for memory, a large one for products."""
-ROWS, DOCUMENTS = 8, 7
-"""Rows of a step, and documents of a row."""
-WORDS = "a red seven left"
-"""Of each document: 32 positions with its ends, where a character is two bytes."""
-STEPS = 3
+REFERENCES = ((5, 8), (8, 4), (8, 12), (11, 8))
+"""Size and rows of each network: positions, layers, operations and bytes change, and not all in step."""
+STEPS = 9
+RECORDS = 40
+"""Of each task."""
 LINK_BYTES = 1 << 25
 
 
 def measure_device(note: Callable[[str], None]) -> Device:
     """One of this machine's processors, as training reaches it; `note` is told of each measurement."""
-    bf16 = supports_bf16()
-    rows = []
-    for size in SIZES:
-        recipe = reference(size)
-        seconds, document = time_step(recipe, bf16)
-        needs = plan(recipe, Layout(), Device(1.0, 1.0, 1.0, 1.0, True, bf16), document)
-        note(f"a step of size {size}: {seconds:.3f} s, {needs.flops / 1e9:.1f} Gflop, {needs.moved / 1e6:.0f} MB")
-        rows.append((needs.flops / seconds, needs.moved / seconds))
-    rate, bandwidth = fit_rates(np.array(rows))
-    link, process = time_link()
-    note(f"sums of two processes: {link / 1e9:.2f} GB/s; a process holds {process / 1e6:.0f} MB before its network")
-    return Device(memory_limit() / count_processors(), rate, bandwidth, link, True, bf16, process)
+    link = time_link()
+    note(f"sums of two processes: {link / 1e9:.2f} GB/s")
+    told = []
+    with tempfile.TemporaryDirectory(prefix="ernest-") as folder:
+        prepare(Path(folder))
+        for size, rows in REFERENCES:
+            run = train_reference(Path(folder), size, rows)
+            note(f"size {size}, {rows} rows: {run.seconds:.3f} s a step, {run.memory / 1e6:.0f} MB")
+            told.append(run)
+    blank = Device(1.0, 1.0, 1.0, link, keeps_shares=True, bf16=supports_bf16())
+    plans = [plan(run.recipe, Layout(), blank, run.document) for run in told]
+    rate, bandwidth, pace = fit_time(plans, told)
+    process, slack = fit_memory(plans, told)
+    memory = memory_limit() / count_processors()
+    return Device(memory, rate, bandwidth, link, True, blank.bf16, process, slack, pace)
 
 
-def reference(size: int) -> Recipe:
-    """A recipe of which one step is timed."""
-    return load_recipe(None, [f"size={size}", f"sequence.rows={ROWS}", f"tokenizers.vocabulary={TextTokenizer().vocab_size}"])
-
-
-def fit_rates(work: np.ndarray) -> tuple[float, float]:
-    """Rate and bandwidth from `work` `[references, 2]`, operations and bytes of a second: 1 = F / rate + M / bandwidth.
-
-    Where the best fit gives one of them no time at all, the other takes all of it.
-    """
-    inverse = np.linalg.lstsq(work, np.ones(len(work)), rcond=None)[0]
-    if (inverse <= 0).any():
-        inverse = np.where(inverse == inverse.max(), 1 / work.mean(axis=0), 1e-18)
-    return float(1 / inverse[0]), float(1 / inverse[1])
-
-
-def time_step(recipe: Recipe, bf16: bool) -> tuple[float, int]:
-    """The median seconds of a step on rows of text, and the positions of a document."""
-    tokenizers = check_network(recipe, TextTokenizer())
-    text = Example((EncodedSegment("text", WORDS, True),), "text")
-    document = lay_out_example(text, tokenizers, tokenizers.text.encode)
-    batch = collate([[document] * DOCUMENTS] * ROWS, recipe.sequence.length, tokenizers)
+def prepare(folder: Path) -> None:
+    """Records of every task, and untrained tokenizers of their sizes."""
+    records = records_of_tasks(TASKS, 0, range(RECORDS))
+    words = [segment.data for record in records for segment in record.segments if segment.kind == "text"]
+    text = TextTokenizer.train(words, Recipe().tokenizers.vocabulary)
     torch.manual_seed(0)
-    model = Ernest(recipe.model, tokenizer_spec(tokenizers)).train()
-    config = recipe.training
-    state = StepState(make_optimizer(model, config), LossBalancer({}), config.clip, bf16)
-    times = []
-    for number in range(2 + STEPS):
-        start = time.perf_counter()
-        step(model, batch, None, state, schedule_values(number, config))
-        times.append(time.perf_counter() - start)
-    return median(times[2:]), len(document.layout)
+    tokenizers = check_network(Recipe(), text)
+    tokenizers.save(folder / "tokenizers")
+    ExampleStore.write(folder / "examples" / "all", encode(records, tokenizers))
 
 
-def time_link() -> tuple[float, int]:
-    """Bytes per second that each of two processes sends while they sum, and the bytes that a process holds at its start."""
+def train_reference(folder: Path, size: int, rows: int) -> Measured:
+    """What a training of `STEPS` steps in one process measures."""
+    run = folder / f"{size}-{rows}"
+    run.mkdir()
+    for name in ("tokenizers", "examples"):
+        (run / name).symlink_to(folder / name)
+    steps = f"training.steps={STEPS}", f"training.save_every={STEPS}", "training.show_every=0", "training.warmup=2"
+    recipe = load_recipe(None, [f"size={size}", f"sequence.rows={rows}", "parallel.replicate=1", *steps])
+    (run / "recipe.json").write_text(json.dumps(to_tree(recipe)))
+    launch("ernest.training.pretrain", [str(run)], 1)
+    return read_run(run)
+
+
+def fit_time(plans: list[Plan], runs: list[Measured]) -> tuple[float, float, float]:
+    """The rate of products, the bandwidth of memory and the overhead of a position in a layer, none of them negative, whose sums
+    are nearest to the seconds of the runs, as shares of those."""
+    seconds = np.array([run.seconds for run in runs])
+    work = np.array(
+        [(one.flops, one.moved, one.positions * run.recipe.model.layers) for one, run in zip(plans, runs, strict=True)]
+    )
+    of_flop, of_byte, overhead = fit_positive(work / seconds[:, None])
+    return 1 / max(of_flop, 1e-18), 1 / max(of_byte, 1e-18), overhead
+
+
+def fit_memory(plans: list[Plan], runs: list[Measured]) -> tuple[float, float]:
+    """Bytes of a process without its network, and bytes held for each byte of activations, nearest to the runs' memory."""
+    rest = np.array([run.memory - one.peak + one.activations for one, run in zip(plans, runs, strict=True)])
+    ones = np.ones(len(runs))
+    process, slack = fit_positive(np.stack([ones, [one.activations for one in plans]], axis=1) / rest[:, None])
+    return process, slack
+
+
+def fit_positive(shares: np.ndarray) -> list[float]:
+    """The x >= 0 for which `shares` x is nearest to 1 `[runs, terms]`: the best of the least squares over every set of terms."""
+    best, least = np.zeros(shares.shape[1]), np.inf
+    for count in range(1, shares.shape[1] + 1):
+        for terms in map(list, combinations(range(shares.shape[1]), count)):
+            some = np.linalg.lstsq(shares[:, terms], np.ones(len(shares)), rcond=None)[0]
+            error = float(((shares[:, terms] @ some - 1) ** 2).sum())
+            if (some >= 0).all() and error < least:
+                best = np.zeros(shares.shape[1])
+                best[terms], least = some, error
+    return best.tolist()
+
+
+def time_link() -> float:
+    """Bytes per second that each of two processes sends while they sum."""
     with tempfile.TemporaryDirectory(prefix="ernest-") as folder:
         told = Path(folder) / "link"
         launch("ernest.training.calibrate", [str(told)], 2)
-        link, process = told.read_text().split()
-    return float(link), int(process)
+        return float(told.read_text())
 
 
 def main(out: Path) -> None:
     """One of the two processes."""
     set_threads(1)
     with process_group() as (rank, world):
-        check_network(Recipe(), TextTokenizer())
-        process = peak_memory()
         numbers = torch.ones(LINK_BYTES // 4)
         times = []
         for _ in range(8):
@@ -117,8 +135,7 @@ def main(out: Path) -> None:
             dist.all_reduce(numbers)
             times.append(time.perf_counter() - start)
         if rank == 0:
-            sent = 2 * (world - 1) / world * LINK_BYTES
-            out.write_text(f"{sent / median(times[1:])} {process}")
+            out.write_text(str(2 * (world - 1) / world * LINK_BYTES / median(times[1:])))
 
 
 if __name__ == "__main__":
