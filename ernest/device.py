@@ -66,6 +66,13 @@ def compute_dtype(x: "torch.Tensor") -> "torch.dtype":
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
 
 
+def at_least_float32(x: "torch.Tensor") -> "torch.Tensor":
+    """The same numbers in float32, or in float64 where they are in that."""
+    import torch
+
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
 def collective_backend() -> str:
     """The name of `torch.distributed`'s backend for sums over processes."""
     import torch

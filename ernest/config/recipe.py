@@ -133,15 +133,24 @@ class ParallelConfig:
     replicate: int = 0
     """Processes that hold the whole model and share the rows of a step; 0 takes those that a launcher such as torchrun started
     or, without one, one of one thread per core, up to eight and to the rows of a step."""
+    shard: int = 1
+    """Processes among which each copy of the model is dealt out: every one holds a part of each parameter, of its gradient and of
+    its moments. `replicate` counts the copies then, one where nothing is said."""
     checkpoint_activations: bool = False
     """Keep the input of each layer alone for the backward pass, and compute the layer once more there: less memory, more time."""
 
     def __post_init__(self) -> None:
-        if self.replicate < 0:
-            raise ValueError(f"parallel.replicate = {self.replicate} must be at least 0")
+        for name, least in {"replicate": 0, "shard": 1}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"parallel.{name} = {getattr(self, name)} must be at least {least}")
+
+    @property
+    def asked(self) -> int:
+        """The number of processes, 0 where that is left open."""
+        return max(1, self.replicate) * self.shard if self.shard > 1 else self.replicate
 
 
-NOT_BUILT = ("shard", "expert", "tensor", "pipeline", "context")
+NOT_BUILT = ("expert", "tensor", "pipeline", "context")
 """Ways of sharing a run that a recipe cannot ask for."""
 
 
@@ -186,9 +195,10 @@ class Recipe:
     """Weight of each task by name; tasks that are not named weigh 1."""
 
     def __post_init__(self) -> None:
-        if self.parallel.replicate > self.sequence.rows:
+        if self.parallel.asked > self.sequence.rows:
+            shard = f" and parallel.shard = {self.parallel.shard}" if self.parallel.shard > 1 else ""
             raise ValueError(
-                f"parallel.replicate = {self.parallel.replicate} must not exceed sequence.rows = {self.sequence.rows}: "
+                f"parallel.replicate = {self.parallel.replicate}{shard} must not exceed sequence.rows = {self.sequence.rows}: "
                 "each process takes a row"
             )
         for task, weight in self.mixture.items():
@@ -233,7 +243,7 @@ def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Reci
         raise ValueError(f"model: expected a table, got {model!r}")
     for name in NOT_BUILT:
         if isinstance(tree.get("parallel"), Mapping) and name in tree["parallel"]:
-            raise ValueError(f"parallel.{name}: not built; every process holds the whole model (parallel.replicate)")
+            raise ValueError(f"parallel.{name}: not built; parallel.replicate and parallel.shard are")
     tree["model"] = sized(build(int, tree.get("size", Recipe.size), "size")) | dict(model)
     return build(Recipe, tree)
 

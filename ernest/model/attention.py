@@ -34,9 +34,10 @@ class Spans:
         return Spans(self.begin[rows], self.end[rows], self.size)
 
 
-def visible(document: Tensor, group: Tensor) -> Tensor | Spans:
-    """What positions of packed rows `[B, S]` may attend to: spans where the kernels of training take them, else a mask."""
-    if native.usable() and document.is_cpu:
+def visible(document: Tensor, group: Tensor, x: Tensor) -> Tensor | Spans:
+    """What positions of packed rows `[B, S]` may attend to: spans where the kernels of training take them and numbers of the type
+    of `x`, else a mask."""
+    if native.usable(x) and document.is_cpu:
         begin, end = (torch.empty(document.shape, dtype=torch.int32) for _ in range(2))
         size = native.call("spans", *document.shape, document.contiguous(), group.contiguous(), begin, end)
         if size >= 0:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from ernest.config.recipe import ModelConfig
+from ernest.device import at_least_float32
 from ernest.model.attention import visible
 from ernest.model.backbone import Block, Routing
 from ernest.model.cache import LayerCache
@@ -85,8 +86,8 @@ class MTPHead(nn.Module):
         position = position.gather(1, index[..., None].expand(-1, -1, 3))
         read = hidden.gather(1, index[..., None].expand(-1, -1, hidden.shape[-1]))
         x = self.join(read, embedded)
-        angles = rotary_angles(position, self.config.head_dim, self.config.rope_base)
-        mask = visible(document, group)
+        angles = rotary_angles(position, self.config.head_dim, self.config.rope_base, at_least_float32(x).dtype)
+        mask = visible(document, group, x)
         return self.block(x, angles, mask, 0, Routing())[0]
 
     def join(self, hidden: Tensor, embedded: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ernest.config.recipe import ModelConfig
 from ernest.config.tokenizer_spec import TokenizerSpec
-from ernest.device import compute_dtype
+from ernest.device import at_least_float32, compute_dtype
 from ernest.model.attention import Spans, as_bias, visible
 from ernest.model.backbone import Backbone, Routing, draw_as_constructed, init_matrices
 from ernest.model.cache import LayerCache
@@ -108,7 +108,7 @@ class Ernest(nn.Module):
     ) -> tuple[Tensor, RouterOutput]:
         """Hidden states `[rows, positions, width]` under the final norm, and what the routers did; training and generation both
         pass here."""
-        angles = rotary_angles(position, self.config.head_dim, self.config.rope_base)
+        angles = rotary_angles(position, self.config.head_dim, self.config.rope_base, at_least_float32(x).dtype)
         bias = mask if isinstance(mask, Spans) else as_bias(mask, compute_dtype(x))
         x, router_output = self.backbone(x, angles, bias, routing, after_layer, caches)
         return self.final_norm(x), router_output
@@ -119,7 +119,7 @@ class Ernest(nn.Module):
         Every part runs whatever the batch holds, on no rows if need be: all parameters get a gradient, if zero.
         """
         codes: list[Tensor] = []
-        mask = visible(batch.document, batch.group)
+        mask = visible(batch.document, batch.group, self.final_norm.weight)
         routing = Routing(submodels, batch.valid, replay)
         hidden, router_output = self.trunk(
             self.embed(batch), batch.position, mask, routing, self.audio.teach(batch.code_targets, codes)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ernest.device import autocast
+from ernest.device import at_least_float32, autocast
 from ernest.model import native
 
 
@@ -46,7 +46,7 @@ class Router(nn.Module):
         has zero gates at the end of its row. `replay_Tk` are experts chosen before, taken instead of choosing anew.
         """
         with autocast(x_TD.device, enabled=False):
-            logits_TN = F.linear(x_TD.float(), self.weight.float())
+            logits_TN = F.linear(at_least_float32(x_TD), at_least_float32(self.weight))
             if allowed_TN is not None:
                 logits_TN = logits_TN.masked_fill(~allowed_TN, -torch.inf)
             score_TN = logits_TN.softmax(dim=-1)

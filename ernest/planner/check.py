@@ -42,7 +42,8 @@ def read_run(run: Path) -> Measured:
 
 def compare(run: Measured, device: Device) -> tuple[Plan, float, float]:
     """The plan of one process of the run; how far its memory and its time are off, as shares of what was measured."""
-    layout = Layout(run.processes, checkpoint_activations=run.recipe.parallel.checkpoint_activations)
+    parallel = run.recipe.parallel
+    layout = Layout(run.processes // parallel.shard, parallel.shard, checkpoint_activations=parallel.checkpoint_activations)
     needs = plan(run.recipe, layout, device, run.document)
     return needs, needs.peak / run.memory - 1, needs.seconds / run.seconds - 1
 

@@ -39,7 +39,7 @@ class Layout:
     @property
     def built(self) -> bool:
         """Whether `ernest train` can run it; others are on paper."""
-        return self.ranks == self.replicate
+        return self.expert == self.tensor == 1
 
 
 def check_layout(recipe: Recipe, layout: Layout, devices: int) -> None:

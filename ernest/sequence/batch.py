@@ -88,12 +88,12 @@ class Batch:
         """Bool `[rows, length]`: positions that hold something, as padding does not."""
         return self.document >= 0
 
-    def to(self, device: torch.device | str) -> "Batch":
-        """The batch with all its tensors on `device`."""
-        return _move(self, device)
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Batch":
+        """The batch with all its tensors on `device`, those that are no whole numbers in `dtype` where one is told."""
+        return _move(self, device, dtype)
 
 
-def _move(value: Any, device: torch.device | str) -> Any:
+def _move(value: Any, device: torch.device | str, dtype: torch.dtype | None) -> Any:
     if isinstance(value, Tensor):
-        return value.to(device)
-    return replace(value, **{field.name: _move(getattr(value, field.name), device) for field in fields(value)})
+        return value.to(device, dtype if value.is_floating_point() else None)
+    return replace(value, **{field.name: _move(getattr(value, field.name), device, dtype) for field in fields(value)})

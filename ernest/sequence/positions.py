@@ -4,15 +4,15 @@ import torch
 from torch import Tensor
 
 
-def rotary_angles(position: Tensor, head_dim: int, base: float) -> tuple[Tensor, Tensor]:
-    """Cosines and sines `[..., positions, head_dim / 2]` of positions `[..., positions, 3]`.
+def rotary_angles(position: Tensor, head_dim: int, base: float, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    """Cosines and sines `[..., positions, head_dim / 2]` of positions `[..., positions, 3]`, in `dtype`.
 
     Pair i turns with base^(-2i/head_dim) times one coordinate of (t, h, w): h and w alternate from the high frequencies, t
     takes the lowest 10 of every 32 pairs. Where t = h = w this is the ordinary rotary embedding.
     """
     axis, frequency = (part.to(position.device) for part in pair_frequencies(head_dim, base))
     angle = position.double()[..., axis] * frequency
-    return angle.cos().float(), angle.sin().float()
+    return angle.cos().to(dtype), angle.sin().to(dtype)
 
 
 def pair_frequencies(head_dim: int, base: float) -> tuple[Tensor, Tensor]:

@@ -42,7 +42,7 @@ def sum_gradients(model: nn.Module) -> list[Tensor]:
     if len(gradients) < len(list(model.parameters())):
         missing = next(name for name, parameter in model.named_parameters() if parameter.grad is None)
         raise RuntimeError(f"{missing} has no gradient: each part of the network must run, on no rows if need be")
-    if dist.is_initialized():
+    if dist.is_initialized() and not any(map(is_sharded, gradients)):  # those of sharded parameters have been summed
         for large in (gradient for gradient in gradients if gradient.numel() >= TOGETHER):
             dist.all_reduce(large)
         small = [gradient for gradient in gradients if gradient.numel() < TOGETHER]
@@ -59,3 +59,13 @@ def total(value: Tensor) -> Tensor:
         value = value.detach().clone()
         dist.all_reduce(value)
     return value
+
+
+def is_sharded(value: Tensor) -> bool:
+    """Whether this process holds a part of it: a DTensor, told by its method, since importing the class takes long."""
+    return hasattr(value, "full_tensor")
+
+
+def whole(value: Tensor) -> Tensor:
+    """A tensor as it is in one process. All processes must ask for a sharded one."""
+    return value.full_tensor() if is_sharded(value) else value  # pyright: ignore[reportAttributeAccessIssue]

@@ -26,7 +26,7 @@ def process_count(recipe: Recipe) -> int:
     """In how many processes a run trains: those that a launcher started, else as the recipe asks, else as many as pay."""
     if launched_processes() > 1:
         return launched_processes()
-    return recipe.parallel.replicate or min(count_processors(), recipe.sequence.rows, MOST_PROCESSES)
+    return recipe.parallel.asked or min(count_processors(), recipe.sequence.rows, MOST_PROCESSES)
 
 
 def is_follower() -> bool:
@@ -36,9 +36,11 @@ def is_follower() -> bool:
 
 def check_group(recipe: Recipe) -> None:
     """Raises ValueError where the launched processes are not those that the recipe asks for, or have no row each."""
-    world = launched_processes()
-    if world > 1 and recipe.parallel.replicate not in (0, world):
-        raise ValueError(f"parallel.replicate = {recipe.parallel.replicate}: the launcher has started {world} processes")
+    world, parallel = launched_processes(), recipe.parallel
+    copies, left_over = divmod(world, parallel.shard)
+    if world > 1 and (left_over or parallel.replicate not in (0, copies)):
+        sharded = f" and parallel.shard = {parallel.shard}" if parallel.shard > 1 else ""
+        raise ValueError(f"parallel.replicate = {parallel.replicate}{sharded}: the launcher has started {world} processes")
     if world > recipe.sequence.rows:
         raise ValueError(f"sequence.rows = {recipe.sequence.rows}: each of the {world} launched processes needs a row of a step")
 

@@ -27,6 +27,7 @@ from ernest.training.parallelize import parallelize
 from ernest.training.resume import TrainerState, load_progress, save_progress
 from ernest.training.run_settings import fixed_tree
 from ernest.training.schedule import schedule_values
+from ernest.training.sharding import put_together
 from ernest.training.step import StepState, step
 
 OnStep = Callable[[int, Mapping[str, float], Ernest], None]
@@ -57,9 +58,10 @@ def train(
     """
     config, sequence = recipe.training, recipe.sequence
     torch.manual_seed(recipe.seed)
-    model = parallelize(Ernest(recipe.model, tokenizer_spec(tokenizers)), recipe.parallel).train()
+    model = Ernest(recipe.model, tokenizer_spec(tokenizers))
     if begin_with is not None:
         model.load_state_dict(load_tensors(begin_with))
+    parallelize(model.train(), recipe.parallel)
     optimizer = make_optimizer(model, config)
     origin = _fingerprint(recipe, store, tokenizers)
     progress = load_progress(run, model, optimizer, origin) or TrainerState(0, {}, origin)
@@ -88,11 +90,12 @@ def train(
             metrics |= dict(zip(MEASURED, measured, strict=True))
             if log is not None:
                 append_line(log, json.dumps({"step": number} | metrics))
-            if rank == 0 and ((number + 1) % config.save_every == 0 or number + 1 == config.steps):
-                save_progress(run, model, optimizer, TrainerState(number + 1, dict(state.balancer.running), origin))
+            if (number + 1) % config.save_every == 0 or number + 1 == config.steps:
+                progress = TrainerState(number + 1, dict(state.balancer.running), origin)
+                save_progress(run, model, optimizer, progress, writes=rank == 0)
             if on_step is not None:
                 on_step(number, metrics, model)
-    return model
+    return put_together(model) if recipe.parallel.shard > 1 else model
 
 
 def _draw(recipe: Recipe, tokenizers: Tokenizers, step: int, rows: list[int]) -> SubModels | None:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ernest.device import at_least_float32
 from ernest.model.network import Predictions
 from ernest.sequence.batch import Batch
 
@@ -23,15 +24,15 @@ def loss_sums(predictions: Predictions, batch: Batch) -> tuple[Tensor, Tensor]:
     targets = batch.token_target.flatten()[batch.token_index]
     ahead = batch.mtp.target.flatten()[batch.mtp.target_index]
     cells = batch.cell_targets
-    text = F.cross_entropy(predictions.text.float(), targets, reduction="sum")
+    text = F.cross_entropy(at_least_float32(predictions.text), targets, reduction="sum")
     mtp = text.new_zeros(())
     if predictions.mtp is not None:
-        mtp = F.cross_entropy(predictions.mtp.float(), ahead, reduction="sum")
-    bits = F.binary_cross_entropy_with_logits(predictions.bits.float(), cells.bits, reduction="none").mean(dim=1)
+        mtp = F.cross_entropy(at_least_float32(predictions.mtp), ahead, reduction="sum")
+    bits = F.binary_cross_entropy_with_logits(at_least_float32(predictions.bits), cells.bits, reduction="none").mean(dim=1)
     levels = zip(predictions.codes, batch.code_targets.value.T, strict=True)
-    audio = torch.stack([F.cross_entropy(logits.float(), codes, reduction="sum") for logits, codes in levels]).mean()
-    count = torch.tensor([len(targets), len(ahead), 0, len(batch.code_targets.index)], dtype=torch.float32).to(text.device)
-    count[2] = cells.weight.sum()
+    audio = torch.stack([F.cross_entropy(at_least_float32(logits), codes, reduction="sum") for logits, codes in levels]).mean()
+    count = torch.tensor([len(targets), len(ahead), 0, len(batch.code_targets.index)], dtype=text.dtype).to(text.device)
+    count[2] = cells.weight.to(text.dtype).sum()
     return torch.stack([text, mtp, (bits * cells.weight).sum(), audio]), count
 
 
@@ -68,7 +69,7 @@ def combine(total: Tensor, count: Tensor, balancer: LossBalancer, mtp_weight: fl
     """The objective: sum_x w_x L_x, the token after next counting `mtp_weight` of the text; `count` is global."""
     weights = balancer.weights()
     factor = [weights["text"], weights["text"] * mtp_weight, weights["vision"], weights["audio"]]
-    return (total / count.clamp_min(1e-9) * torch.tensor(factor, device=total.device)).sum()
+    return (total / count.clamp_min(1e-9) * torch.tensor(factor, dtype=total.dtype, device=total.device)).sum()
 
 
 def mean_losses(total: Tensor, count: Tensor) -> dict[str, float]:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ernest.config.recipe import TrainingConfig
+from ernest.training.distributed import whole
 
 
 def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
@@ -19,7 +20,7 @@ def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Opti
 def update(optimizer: torch.optim.Optimizer, gradients: Sequence[Tensor], rate: float, clip: float) -> float:
     """One step at a rate, with the norm of all `gradients`, those of the parameters, clipped; they are gone afterwards. Returns
     the norm before clipping, which is done while the fused optimizer reads them: it divides by `grad_scale`."""
-    norm = float(nn.utils.get_total_norm(gradients))
+    norm = float(whole(nn.utils.get_total_norm(gradients)))
     optimizer.grad_scale = torch.tensor(norm / clip) if norm > clip else None  # pyright: ignore[reportAttributeAccessIssue]
     for group in optimizer.param_groups:
         group["lr"] = rate

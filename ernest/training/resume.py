@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ernest.storage import DiskFullError, free_bytes, load_tensors, remove_files, save_tensors, write_folder, write_text
+from ernest.training.sharding import deal_out, gather
 
 
 @dataclass(frozen=True)
@@ -34,14 +35,18 @@ def check_room(runs: Path, parameters: int) -> str:
     return f"disk: up to {need / 1e6:,.0f} MB in {runs}, {state:,.0f} MB a state; {free:,.1f} GB free"
 
 
-def save_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: TrainerState, keep: int = 1) -> None:
-    """A resumable state in `runs/step-N`; older ones beyond `keep` are removed, but for files that the user put there."""
-    moments = {
-        f"{name}/{key}": value
-        for name, parameter in model.named_parameters()
-        for key, value in optimizer.state[parameter].items()
-    }
-    weights = model.state_dict()
+def save_progress(
+    runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: TrainerState, keep: int = 1, writes: bool = True
+) -> None:
+    """A resumable state in `runs/step-N`; older ones beyond `keep` are removed, but for files that the user put there.
+
+    A state is whole, in however many processes a network is sharded: one that goes on from it may have another number of them.
+    All processes of a sharded network must come here; the one that `writes` does so.
+    """
+    weights = gather(model.state_dict().items(), writes)
+    moments = gather(_moments(model, optimizer).items(), writes)
+    if not writes:
+        return
     with write_folder(runs / f"step-{progress.step:07d}", need=_bytes(weights) + _bytes(moments)) as aside:
         save_tensors(aside / "model.safetensors", weights)
         save_tensors(aside / "optimizer.safetensors", moments)
@@ -64,15 +69,22 @@ def load_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer
         raise ValueError(
             f"{newest} belongs to another recipe, data or tokenizers: restore them to go on, or remove it to start anew"
         )
-    model.load_state_dict(load_tensors(newest / "model.safetensors"))
-    moments: dict[str, dict[str, Tensor]] = {}
-    for name, value in load_tensors(newest / "optimizer.safetensors").items():
+    model.load_state_dict(deal_out(load_tensors(newest / "model.safetensors"), model.state_dict()))
+    moments = load_tensors(newest / "optimizer.safetensors")
+    parameters = dict(model.named_parameters())
+    shapes = {name: parameters[name.rpartition("/")[0]] for name in moments}
+    for name, value in deal_out(moments, shapes).items():
         parameter, _, key = name.rpartition("/")
-        moments.setdefault(parameter, {})[key] = value
-    for name, parameter in model.named_parameters():
-        if name in moments:
-            optimizer.state[parameter] = moments[name]
+        optimizer.state[parameters[parameter]][key] = value
     return progress
+
+
+def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    return {
+        f"{name}/{key}": value
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state[parameter].items()
+    }
 
 
 def _states(runs: Path) -> list[Path]:

@@ -81,7 +81,7 @@ def test_every_size_is_a_network(size):
         ("training.learning_rate=0", "training.learning_rate = 0.0 must be more than 0"),
         ("parallel.replicate=33", "parallel.replicate = 33 must not exceed sequence.rows = 32"),
         ("parallel.replicate=-1", "parallel.replicate = -1 must be at least 0"),
-        ("parallel.shard=2", "parallel.shard: not built; every process holds the whole model"),
+        ("parallel.expert=2", "parallel.expert: not built; parallel.replicate and parallel.shard are"),
         ("parallel.pipeline=2", "parallel.pipeline: not built"),
         ("elastic.full_depth=-1", "elastic.full_depth = -1.0 must lie between 0 and 1"),
         ("sequence.bit_flip_rate=2", "sequence.bit_flip_rate = 2.0 must lie between 0 and 1"),

@@ -101,7 +101,7 @@ def test_documents_one_by_one_are_the_mask_with_gradients(config, length, longes
             nn.init.uniform_(norm.weight, 0.5, 2)
     gradient = torch.randn_like(x) * valid
     angles = rotary_angles(torch.rand(3, length, 3) * 50, config.head_dim, config.rope_base)
-    spans, results = visible(document, group), []
+    spans, results = visible(document, group, torch.ones(1)), []
     assert isinstance(spans, Spans)
     for mask in (spans, as_bias(allowed(document, group, document, group), dtype)):
         at = x.clone().requires_grad_()
@@ -136,9 +136,9 @@ def test_rows_whose_documents_lie_in_pieces_take_the_mask():
     """Kernels take a document in one piece whose groups rise; any other gets a mask, which takes whatever comes."""
     group = torch.tensor([[0, 1, 2, 3]])
     for document, groups in (([[0, 1, 1, 0]], group), ([[0, 0, 0, 0]], group.flip(1))):
-        assert torch.is_tensor(visible(torch.tensor(document), groups))
+        assert torch.is_tensor(visible(torch.tensor(document), groups, torch.ones(1)))
     with torch.no_grad():
-        assert torch.is_tensor(visible(torch.tensor([[0, 0, 1, 1]]), group))
+        assert torch.is_tensor(visible(torch.tensor([[0, 0, 1, 1]]), group, torch.ones(1)))
 
 
 def layer() -> Attention:
