@@ -1,7 +1,8 @@
 """Calls the compiled kernels of a training step, on a CPU that has a C++ compiler or has had one.
 
 Each is the twin of something written in PyTorch beside it, which does the work everywhere else and says what is right. Kernels
-compute in float32, whatever the type of what they read, in one thread and in one order: the same call gives the same bits.
+compute in float32, whatever the type of what they read, and sum in one order: the same call gives the same bits, in one thread or
+in several. Attention and experts, the longest, are shared by as many threads as PyTorch's operations are.
 """
 
 import ctypes
@@ -33,8 +34,13 @@ def load(name: str) -> ctypes.CDLL | None:
 def _library() -> ctypes.CDLL | None:
     loaded = load("training")
     if loaded is not None:
-        loaded.spans.restype = ctypes.c_int64
+        loaded.spans.restype = loaded.has_tiles.restype = ctypes.c_int64
     return loaded
+
+
+def has_tiles() -> bool:
+    """Whether the kernels have tiles of bfloat16 (AMX) for their products."""
+    return bool(_library().has_tiles())  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def prebuild(everywhere: bool = False, directory: Path | None = None) -> Iterator[tuple[Path, str, float]]:
