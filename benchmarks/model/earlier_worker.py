@@ -86,13 +86,12 @@ def vision(version: str, photographs: str, steps: str, seed: str) -> dict[str, f
     clock, rng = Clock(), np.random.default_rng(int(seed))
     draw = lambda: kept[rng.integers(len(kept), size=FRAMES_A_STEP)]  # noqa: E731
     if version == "now":
-        from ernest.model.convolution_native import convolve
         from ernest.tokenizers.training.vision import FrameBatch, VisionTraining, train_vision_tokenizer
         from ernest.tokenizers.vision import VisionTokenizerConfig
 
         nothing = np.zeros((FRAMES_A_STEP, VisionTokenizerConfig.classes), np.float32)
         settings = VisionTokenizerConfig(), VisionTraining(steps=int(steps)), int(seed)
-        trained: Any = train_vision_tokenizer(lambda _: FrameBatch(draw(), nothing), *settings, progress=clock, convolve=convolve)
+        trained: Any = train_vision_tokenizer(lambda _: FrameBatch(draw(), nothing), *settings, progress=clock)
     else:
         from ernest.tokenizers import vision_training as earlier  # type: ignore[attr-defined]
         from ernest.tokenizers.vision import VisionTokenizerConfig

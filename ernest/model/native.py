@@ -34,13 +34,8 @@ def load(name: str) -> ctypes.CDLL | None:
 def _library() -> ctypes.CDLL | None:
     loaded = load("training")
     if loaded is not None:
-        loaded.spans.restype = loaded.has_tiles.restype = ctypes.c_int64
+        loaded.spans.restype = ctypes.c_int64
     return loaded
-
-
-def has_tiles() -> bool:
-    """Whether the kernels have tiles of bfloat16 (AMX) for their products."""
-    return bool(_library().has_tiles())  # pyright: ignore[reportOptionalMemberAccess]
 
 
 def prebuild(everywhere: bool = False, directory: Path | None = None) -> Iterator[tuple[Path, str, float]]:

@@ -1,6 +1,5 @@
 """The vision tokenizer: turns a frame of 32 x 32 pixels into 21 cells of 16 bits each, and back (ERNIE 5.0 §2.2.1)."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,11 +62,11 @@ class VisionTokenizer(nn.Module):
             nn.Flatten(), nn.Linear(config.bits * config.scales[-1] ** 2, 128), nn.SiLU(), nn.Linear(128, config.classes)
         )
         self.from_bits = nn.Sequential(
-            Convolution(config.bits, wide), Residual(wide), nn.SiLU(), nn.Conv2d(wide, 4 * width, 1), Spread(2)
+            nn.Conv2d(config.bits, wide, 3, 1, 1), Residual(wide), nn.SiLU(), nn.Conv2d(wide, 4 * width, 1), Spread(2)
         )
         self.decoder = nn.Sequential(
             Residual(width), Residual(width), nn.SiLU(),
-            Convolution(width, 128), Spread(4), nn.SiLU(), nn.Conv2d(8, 3, 3, 1, 1),
+            nn.Conv2d(width, 128, 3, 1, 1), Spread(4), nn.SiLU(), nn.Conv2d(8, 3, 3, 1, 1),
         )  # fmt: skip
 
     @property
@@ -141,35 +140,11 @@ class Encoder(nn.Module):
 
     def __init__(self, width: int, wide: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(Gather(4), Convolution(48, width), Residual(width), nn.SiLU())
+        self.stem = nn.Sequential(Gather(4), nn.Conv2d(48, width, 3, 1, 1), Residual(width), nn.SiLU())
         self.down = nn.Sequential(nn.Conv2d(width, wide, 4, 2, 1), Residual(wide), nn.SiLU())
 
     def forward(self, frames: Tensor) -> Tensor:
         return self.down(self.stem(frames * 2 - 1))
-
-
-Convolve = Callable[[Tensor, Tensor, Tensor, bool, Tensor | None], Tensor | None]
-"""From images, matrix, bias, whether silu comes first, and what is added, to what `Convolution` gives; None where it cannot."""
-
-
-class Convolution(nn.Conv2d):
-    """A convolution of 3x3 that keeps the size, of `silu(x)` with `silu`, plus `residual`.
-
-    `at_once` may do it in one pass; who trains sets it.
-    """
-
-    at_once: Convolve | None = None
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 3, 1, 1)
-
-    def forward(self, input: Tensor, silu: bool = False, residual: Tensor | None = None) -> Tensor:
-        if self.at_once is not None and self.bias is not None:
-            y = self.at_once(input, self.weight, self.bias, silu, residual)
-            if y is not None:
-                return y
-        y = super().forward(F.silu(input) if silu else input)
-        return y if residual is None else residual + y
 
 
 class Residual(nn.Module):
@@ -177,10 +152,10 @@ class Residual(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first, self.second = Convolution(width, width), Convolution(width, width)
+        self.first, self.second = nn.Conv2d(width, width, 3, 1, 1), nn.Conv2d(width, width, 3, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.second(self.first(x, silu=True), silu=True, residual=x)
+        return x + self.second(F.silu(self.first(F.silu(x))))
 
 
 class Gather(nn.Module):

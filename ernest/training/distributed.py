@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from ernest.device import collective_backend
 from ernest.training.launch import RENDEZVOUS
-from ernest.training.shared_memory import SharedSum
 
 
 @contextmanager
@@ -33,8 +32,8 @@ TOGETHER = 1 << 18
 copied for it."""
 
 
-def sum_gradients(model: nn.Module, shared: SharedSum | None = None) -> list[Tensor]:
-    """The gradients of all parameters, summed over processes where they lie; in `shared` memory where there is some.
+def sum_gradients(model: nn.Module) -> list[Tensor]:
+    """The gradients of all parameters, summed over processes where they lie.
 
     Raises RuntimeError where one is missing: AdamW would pass over it, a resumed run would miss other ones than the unbroken run,
     and processes would sum what does not belong together.
@@ -44,14 +43,11 @@ def sum_gradients(model: nn.Module, shared: SharedSum | None = None) -> list[Ten
         missing = next(name for name, parameter in model.named_parameters() if parameter.grad is None)
         raise RuntimeError(f"{missing} has no gradient: each part of the network must run, on no rows if need be")
     if dist.is_initialized():
-        large = [gradient for gradient in gradients if gradient.numel() >= TOGETHER]
+        for large in (gradient for gradient in gradients if gradient.numel() >= TOGETHER):
+            dist.all_reduce(large)
         small = [gradient for gradient in gradients if gradient.numel() < TOGETHER]
         flat = torch.cat([gradient.reshape(-1) for gradient in small])
-        if shared is not None:
-            shared([*large, flat])
-        else:
-            for together in (*large, flat):
-                dist.all_reduce(together)
+        dist.all_reduce(flat)
         for gradient, part in zip(small, flat.split([gradient.numel() for gradient in small]), strict=True):
             gradient.copy_(part.view_as(gradient))
     return gradients

@@ -26,7 +26,6 @@ from ernest.training.optimizer import make_optimizer
 from ernest.training.resume import TrainerState, load_progress, save_progress
 from ernest.training.run_settings import fixed_tree
 from ernest.training.schedule import schedule_values
-from ernest.training.shared_memory import share_sums
 from ernest.training.step import StepState, step
 
 OnStep = Callable[[int, Mapping[str, float], Ernest], None]
@@ -60,8 +59,7 @@ def train(
     origin = _fingerprint(recipe, store, tokenizers)
     progress = load_progress(run, model, optimizer, origin) or TrainerState(0, {}, origin)
     bf16 = supports_bf16() if config.bf16 is None else config.bf16
-    shared = share_sums(sum(parameter.numel() for parameter in model.parameters()))
-    state = StepState(optimizer, LossBalancer(progress.running), config.clip, bf16, shared)
+    state = StepState(optimizer, LossBalancer(progress.running), config.clip, bf16)
     weights = recipe.weights(store.tasks)
     log = _cut_log(run, progress.step) if rank == 0 else None
 

@@ -14,19 +14,16 @@ from ernest.training.distributed import sum_gradients, total
 from ernest.training.loss import LossBalancer, combine, loss_sums, mean_losses
 from ernest.training.optimizer import update
 from ernest.training.schedule import ScheduleValues
-from ernest.training.shared_memory import SharedSum
 
 
 @dataclass
 class StepState:
-    """State that one step hands to the next, beside the weights; all but `balancer` stay as they are."""
+    """State that one step hands to the next, beside the weights; `clip` and `bf16` stay as they are."""
 
     optimizer: torch.optim.Optimizer
     balancer: LossBalancer
     clip: float
     bf16: bool
-    shared: SharedSum | None = None
-    """Memory in which processes of one machine sum their gradients."""
 
 
 def step(model: Ernest, batch: Batch, submodels: SubModels | None, state: StepState, now: ScheduleValues) -> dict[str, float]:
@@ -36,7 +33,7 @@ def step(model: Ernest, batch: Batch, submodels: SubModels | None, state: StepSt
     sums, counts = loss_sums(predictions, batch)
     counts = total(counts)
     combine(sums, counts, state.balancer, now.mtp_weight).backward()
-    norm = update(state.optimizer, sum_gradients(model, state.shared), now.learning_rate, state.clip)
+    norm = update(state.optimizer, sum_gradients(model), now.learning_rate, state.clip)
     balance(model, predictions.router_output.load, now.bias_speed)
     losses = mean_losses(total(sums.detach()), counts)
     state.balancer = state.balancer.observe(losses)

@@ -9,7 +9,6 @@ import torch
 from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import Recipe
 from ernest.fit import Progress
-from ernest.model.convolution_native import convolve
 from ernest.model.network import Ernest
 from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
@@ -67,7 +66,7 @@ def vision_tokenizer(
         return draw_frames(shown, np.random.default_rng((recipe.seed, step, 4)))
 
     training = VisionTraining(steps=recipe.tokenizers.vision_steps)
-    return train_vision_tokenizer(draw, config, training, recipe.seed, teacher, progress, convolve=convolve)
+    return train_vision_tokenizer(draw, config, training, recipe.seed, teacher, progress)
 
 
 def draw_frames(shown: Sequence[ShownFrames], rng: np.random.Generator) -> FrameBatch:

@@ -16,7 +16,6 @@ from ernest.storage import load_tensors
 from ernest.training.launch import launch
 from ernest.training.loop import train
 from tests.small import network, recipe, tokenizers
-from tests.training import summed
 from tests.training.one_sided import take_step
 from tests.training.replica import RECIPE
 
@@ -100,17 +99,3 @@ def test_a_killed_worker_goes_on(examples_folder, store, tmp_path):
 def test_a_failing_process_is_told():
     with pytest.raises(RuntimeError, match=r"ernest\.nowhere ended with exit status 1"):
         launch("ernest.nowhere", [], processes=1)
-
-
-@pytest.mark.usefixtures("here")
-@pytest.mark.parametrize("processes", [2, 3])
-def test_sums_in_shared_memory_are_sums(tmp_path, processes):
-    """Time after time, of tensors of any size; every process has the same bits, and two have those of a plain sum."""
-    launch("tests.training.summed", [str(tmp_path)], processes)
-    found = [load_tensors(tmp_path / f"{rank}.safetensors") for rank in range(processes)]
-    for time_ in range(summed.TIMES):
-        wanted = [sum(parts) for parts in zip(*(summed.drawn(rank, time_) for rank in range(processes)), strict=True)]
-        for number, right in enumerate(wanted):
-            mine, *others = (tensors[f"{time_} {number}"] for tensors in found)
-            assert all(torch.equal(mine, other) for other in others)
-            torch.testing.assert_close(mine, right, rtol=0, atol=0 if processes == 2 else 1e-6)

@@ -82,20 +82,15 @@ static void narrowed(int64_t count, const float* from, bf16* to) {
   for (int64_t i = 0; i < count; i += TILE) _mm512_storeu_si512(to + i, narrow(from + i));
 }
 
-// W[terms, columns], rows `from_row` apart, as the terms from `first` on of B with `all` terms.
-static void tiles_of_part(int64_t terms, int64_t columns, const float* from, int64_t from_row, int64_t first, int64_t all, Tile* to) {
+// W[terms, columns] as B.
+static void tiles_of(int64_t terms, int64_t columns, const float* from, Tile* to) {
   alignas(64) uint16_t mixed[32];
   for (int i = 0; i < 32; ++i) mixed[i] = uint16_t(i / 2 + i % 2 * 16);
   const __m512i order = _mm512_load_si512(mixed);
-  for (int64_t term = first; term < first + terms; term += 2, from += 2 * from_row)
+  for (int64_t term = 0; term < terms; term += 2, from += 2 * columns)
     for (int64_t column = 0; column < columns; column += 16)
-      _mm512_store_si512(to[column / 16 * (all / TILE) + term / TILE].rows[term % TILE / 2],
-                         _mm512_permutexvar_epi16(order, narrow(load(from + column), load(from + from_row + column))));
-}
-
-// W[terms, columns] as B.
-static void tiles_of(int64_t terms, int64_t columns, const float* from, Tile* to) {
-  tiles_of_part(terms, columns, from, columns, 0, terms, to);
+      _mm512_store_si512(to[column / 16 * (terms / TILE) + term / TILE].rows[term % TILE / 2],
+                         _mm512_permutexvar_epi16(order, narrow(load(from + column), load(from + columns + column))));
 }
 
 // W[columns, terms] as B of a product with W^T.

@@ -2,7 +2,7 @@
 // experts. Called by ernest/model/native.py; all arrays lie row by row, without gaps.
 #include <cmath>
 
-#include "convolution.h"
+#include "experts_tiles.h"
 
 using namespace ernest;
 
@@ -136,26 +136,3 @@ EXPORT void experts_back(int64_t threads, int64_t narrow, int64_t tokens, int64_
   (void)narrow;
   experts_back(threads, sizes, x, gate, order, first, w_in, w_out, inner, y_grad, x_grad, gate_grad, w_in_grad, w_out_grad);
 }
-
-// Whether there are tiles, without which there is no `convolve`.
-EXPORT int64_t has_tiles() {
-#if defined(ERNEST_TILES)
-  return 1;
-#else
-  return 0;
-#endif
-}
-
-#if defined(ERNEST_TILES)
-EXPORT void convolve(int64_t threads, int64_t count, int64_t height, int64_t width, int64_t inputs, int64_t outputs, int64_t silu,
-                     const float* x, const float* weight, const float* bias, const float* residual, void* acted, float* y) {
-  convolve(threads, Images{count, height, width, inputs, outputs, silu}, x, weight, bias, residual, (bf16*)acted, y);
-}
-
-EXPORT void convolve_back(int64_t threads, int64_t count, int64_t height, int64_t width, int64_t inputs, int64_t outputs,
-                          int64_t silu, const float* x, const void* acted, const float* weight, const float* y_grad,
-                          float* x_grad, float* weight_grad, float* bias_grad) {
-  convolve_back(threads, Images{count, height, width, inputs, outputs, silu}, x, (const bf16*)acted, weight, y_grad, x_grad,
-                weight_grad, bias_grad);
-}
-#endif

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ernest.fit import FitConfig, Progress, fit, mixed_precision, no_progress, rate_by_step
-from ernest.tokenizers.vision import Convolution, Convolve, VisionTokenizer, VisionTokenizerConfig, to_frames
+from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig, to_frames
 
 
 @dataclass(frozen=True)
@@ -74,20 +74,15 @@ def train_vision_tokenizer(
     teacher: Teacher | None = None,
     progress: Progress = no_progress,
     device: torch.device | None = None,
-    convolve: Convolve | None = None,
 ) -> VisionTokenizer:
     """Trains a vision tokenizer on the batches of `draw`; products are in bfloat16 where the hardware has them.
 
-    With a `teacher`, an error that changes what a frame shows costs more than its pixels alone would. `convolve` takes the
-    convolutions that it can.
+    With a `teacher`, an error that changes what a frame shows costs more than its pixels alone would.
     """
     torch.manual_seed(seed)
     # Matrices of convolutions with channels innermost, as pixels lie: saves a twentieth of a step, and not a bit is another.
     tokenizer = VisionTokenizer(config).to(device)
     tokenizer.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    for module in tokenizer.modules():
-        if isinstance(module, Convolution):
-            module.at_once = convolve
     motion = Motion(config).to(device)
     generator = torch.Generator(tokenizer.quantiser.gain.device).manual_seed(seed)
 
