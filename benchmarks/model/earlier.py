@@ -81,17 +81,17 @@ def _steps(trees: Trees, scratch: Path, rounds: int, progress: Callable[[str], N
             progress(f"steps in {processes}, round {turn + 1} of {rounds}")
             turns.append(trees.both("step", str(scratch), str(processes)))
         speed, peak = (median(turn["now"][key] / turn["before"][key] for turn in turns) for key in ("cpu", "memory"))
-        label = f"{processes} x 1 thread"
+        form = f"{processes} x 1 thread"
         figures += [
-            Figure(f"training: positions per CPU second ÷ {BEFORE}, {label}", speed, bar, threads=processes),
-            Figure(f"training: peak of memory ÷ {BEFORE}, {label}", peak, 1.0, less=True, threads=processes),
+            Figure(f"training: positions per CPU second ÷ {BEFORE}, {form}", speed, bar, threads=processes),
+            Figure(f"training: peak of memory ÷ {BEFORE}, {form}", peak, 1.0, less=True, threads=processes),
         ]
         for what, key, scale, ratio in (
             ("positions per CPU second", "cpu", 1.0, speed),
             ("MB at the peak", "memory", 1e-6, peak),
         ):
             cells = (f"{scale * median(turn[side][key] for turn in turns):,.0f}" for side in SIDES)
-            rows.append((f"{what}, {label}", *cells, f"{ratio:.3g}"))
+            rows.append((f"{what}, {form}", *cells, f"{ratio:.3g}"))
     return figures, rows
 
 
@@ -133,8 +133,9 @@ def _before_first_step(trees: Trees, photographs: Path, progress: Callable[[str]
         few, more = (trees.ask(side, "start", str(photographs), str(number))["cpu"] for number in (FEW, MORE))
         seconds[side] = few + (more - few) / (MORE - FEW) * (steps - FEW)
     ratio = seconds["now"] / seconds["before"]
-    name = f"training: before the first step on {PHOTOGRAPHS} photographs ÷ {BEFORE}"
-    return [Figure(name, ratio, 0.4, less=True)], [(f"{name}, s", *(f"{seconds[side]:.0f}" for side in SIDES), f"{ratio:.3g}")]
+    figure = Figure(f"training: before the first step on {PHOTOGRAPHS} photographs ÷ {BEFORE}", ratio, 0.4, less=True)
+    cells = (f"{seconds[side]:.0f}" for side in SIDES)
+    return [figure], [(f"before the first step on {PHOTOGRAPHS} photographs, s", *cells, f"{ratio:.3g}")]
 
 
 def _vision(trees: Trees, photographs: Path, seeds: int, progress: Callable[[str], None]) -> tuple[list[Figure], Rows]:
