@@ -66,7 +66,7 @@ def measure(folder: Path, rounds: int, quick: bool, progress: Callable[[str], No
     note = "Of the processor, one thread for each process; both in turns."
     rows = tuple(row for _, some in found for row in some)
     table = Table("Training beside an earlier commit", ("what", BEFORE, "now", "ratio"), rows, note)
-    return Findings(tuple(figure for some, _ in found for figure in some), (table,), notes)
+    return Findings(tuple(figure for some, _ in found for figure in some), (table,), notes=notes)
 
 
 Rows = list[tuple[str, ...]]
