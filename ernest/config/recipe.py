@@ -132,7 +132,7 @@ class ParallelConfig:
 
     replicate: int = 0
     """Processes that hold the whole model and share the rows of a step; 0 takes those that a launcher such as torchrun started
-    or, without one, one of one thread per core, up to eight and to the rows of a step."""
+    or, without one, one per core, up to eight and to the rows of a step. They share the cores as threads."""
     shard: int = 1
     """Processes among which each copy of the model is dealt out: every one holds a part of each parameter, of its gradient and of
     its moments. `replicate` counts the copies then, one where nothing is said."""

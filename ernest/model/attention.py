@@ -100,7 +100,7 @@ def attend_explicitly(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = Non
 
 
 class _AttendSpans(torch.autograd.Function):
-    """Norms, rotation and attention at once, document by document (source/attention.h)."""
+    """Norms, rotation and attention at once, document by document (source/attention.h); threads take a document each."""
 
     @staticmethod
     def forward(  # type: ignore[override]
@@ -119,7 +119,7 @@ class _AttendSpans(torch.autograd.Function):
         inputs = qkv, query_weight, key_weight, *angles
         shares = torch.empty(queries * spans.size)
         out = qkv.new_empty(rows, length, queries * width)
-        native.call("attend", *ctx.leading, *inputs, eps, spans.begin, spans.end, shares, out)
+        native.call("attend", torch.get_num_threads(), *ctx.leading, *inputs, eps, spans.begin, spans.end, shares, out)
         ctx.save_for_backward(*inputs, shares)
         ctx.spans, ctx.eps = spans, eps
         return out
@@ -130,7 +130,8 @@ class _AttendSpans(torch.autograd.Function):
         qkv, *weights = inputs[:3]
         grads = [None if weight is None else torch.zeros_like(weight) for weight in weights]
         out, spans = torch.empty_like(qkv), ctx.spans
-        native.call("attend_back", *ctx.leading, *inputs, ctx.eps, spans.begin, spans.end, shares, grad.contiguous(), out, *grads)
+        leading = torch.get_num_threads(), *ctx.leading
+        native.call("attend_back", *leading, *inputs, ctx.eps, spans.begin, spans.end, shares, grad.contiguous(), out, *grads)
         return out, *grads, None, None, None, None
 
 

@@ -3,7 +3,7 @@
 Choices are sorted by expert once; an expert takes its rows from the tokens, and adds its results to theirs, in the same pass as
 its products, so that no row is copied and none is padding. Products are of float32, and under autocast of bfloat16 where the
 processor has tiles for them (AMX); sums are float32. Choices of gate 0 are left out: they reach no result, and the score
-that such a gate comes from is 0 too, or not asked for, so that no gradient goes through it.
+that such a gate comes from is 0 too, or not asked for, so that no gradient goes through it. Threads take an expert each.
 
 Shapes: T tokens, k choices of each, N experts, D width, H width of an expert.
 """
@@ -38,7 +38,7 @@ class ExpertsAtOnce(torch.autograd.Function):
         ctx.sizes = int(compute_dtype(x_TD) == torch.bfloat16), tokens, choices, experts, width, hidden
         order, first = (torch.empty(size, dtype=torch.int32) for size in (tokens * choices, experts + 1))
         inner, y_TD = x_TD.new_empty(tokens * choices + TILE, 2 * hidden), torch.zeros_like(inputs[0])
-        native.call("experts", *ctx.sizes, *inputs, w_gate_up, w_down, order, first, inner, y_TD)
+        native.call("experts", torch.get_num_threads(), *ctx.sizes, *inputs, w_gate_up, w_down, order, first, inner, y_TD)
         ctx.save_for_backward(*inputs[:2], w_gate_up, w_down, order, first, inner)
         return y_TD
 
@@ -47,5 +47,5 @@ class ExpertsAtOnce(torch.autograd.Function):
         saved = ctx.saved_tensors
         x_grad, gate_grad = (torch.zeros_like(value) for value in saved[:2])
         grads = [torch.empty_like(weight) for weight in saved[2:4]]
-        native.call("experts_back", *ctx.sizes, *saved, grad_TD.contiguous(), x_grad, gate_grad, *grads)
+        native.call("experts_back", torch.get_num_threads(), *ctx.sizes, *saved, grad_TD.contiguous(), x_grad, gate_grad, *grads)
         return x_grad, gate_grad, None, *grads

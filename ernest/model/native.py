@@ -1,7 +1,8 @@
 """Calls the compiled kernels of a training step, on a CPU that has a C++ compiler or has had one.
 
 Each is the twin of something written in PyTorch beside it, which does the work everywhere else and says what is right. Kernels
-compute in float32, whatever the type of what they read, in one thread and in one order: the same call gives the same bits.
+compute in float32, whatever the type of what they read, and sum in one order: the same call gives the same bits, in one thread or
+in several. Attention and experts, the longest, are shared by as many threads as PyTorch's operations are.
 """
 
 import ctypes

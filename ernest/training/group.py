@@ -29,6 +29,12 @@ def process_count(recipe: Recipe) -> int:
     return recipe.parallel.asked or min(count_processors(), recipe.sequence.rows, MOST_PROCESSES)
 
 
+def thread_count(processes: int) -> int:
+    """Threads of each of the processes of a run: what the user's OMP_NUM_THREADS says, else all processors, shared out."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdigit() and int(asked) else max(1, count_processors() // processes)
+
+
 def is_follower() -> bool:
     """Whether another one of the launched processes is the first."""
     return launched_processes() > 1 and int(os.environ["RANK"]) > 0

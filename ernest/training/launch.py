@@ -23,14 +23,14 @@ MENDABLE, INTERRUPTED = 2, 130
 """Exit statuses of a worker: of what a user can mend, and after an interrupt."""
 
 
-def launch(module: str, arguments: Sequence[str], processes: int) -> None:
-    """Runs `python -m module arguments` in `processes` processes of one thread each, and waits until all have ended.
+def launch(module: str, arguments: Sequence[str], processes: int, threads: int = 1) -> None:
+    """Runs `python -m module arguments` in `processes` processes of so many threads each, and waits until all have ended.
 
     When one fails, the others are ended too. Raises OSError with the worker's own line where a user can mend the reason (bad
     data, a full disk), RuntimeError with its traceback otherwise; an interrupt reaches the workers and is raised again.
     """
     with tempfile.TemporaryDirectory(prefix="ernest-") as folder:
-        workers = [_start(module, arguments, rank, processes, Path(folder)) for rank in range(processes)]
+        workers = [_start(module, arguments, rank, processes, threads, Path(folder)) for rank in range(processes)]
         try:
             failed = _wait(workers)
         except KeyboardInterrupt:
@@ -50,8 +50,10 @@ def launch(module: str, arguments: Sequence[str], processes: int) -> None:
         raise OSError(message) if workers[failed].returncode == MENDABLE else RuntimeError(message)
 
 
-def _start(module: str, arguments: Sequence[str], rank: int, processes: int, folder: Path) -> subprocess.Popen[bytes]:
-    environment = os.environ | ALLOCATOR | {"OMP_NUM_THREADS": "1", "RANK": str(rank), "WORLD_SIZE": str(processes)}
+def _start(
+    module: str, arguments: Sequence[str], rank: int, processes: int, threads: int, folder: Path
+) -> subprocess.Popen[bytes]:
+    environment = os.environ | ALLOCATOR | {"OMP_NUM_THREADS": str(threads), "RANK": str(rank), "WORLD_SIZE": str(processes)}
     environment |= {RENDEZVOUS: f"file://{folder / 'rendezvous'}"}
     environment |= {PARENT: str(os.getpid()), FAILURE: str(_failure_file(folder, rank))}
     return subprocess.Popen([sys.executable, "-m", module, *arguments], env=environment)

@@ -18,13 +18,12 @@ from ernest.data.collate import collate
 from ernest.data.learnt import what_is_learnt
 from ernest.data.sampler import plan
 from ernest.data.store import ExampleStore
-from ernest.device import set_threads
 from ernest.model.cost import trained_parameters
 from ernest.model.slicing import expert_importance
 from ernest.storage import own_folder, write_text
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.distributed import process_group
-from ernest.training.group import launched_processes, process_count
+from ernest.training.group import launched_processes, process_count, thread_count
 from ernest.training.launch import launch, worker
 from ernest.training.loop import train
 from ernest.training.monitor import Monitor
@@ -45,13 +44,13 @@ def train_model(run: Path, recipe: Recipe) -> Path:
     if launched_processes() > 1:
         main(run)
     else:
-        launch("ernest.training.pretrain", [str(run)], process_count(recipe))
+        processes = process_count(recipe)
+        launch("ernest.training.pretrain", [str(run)], processes, thread_count(processes))
     return run / "model"
 
 
 def main(run: Path) -> None:
     """Trains the model of RUN to its last step. Only the first process writes; it waits for one that is just ending to let go."""
-    set_threads(1)
     with process_group() as (rank, world), own_folder(run, "writer", patience=10.0) if rank == 0 else nullcontext():
         pretrain(run, rank, world)
 

@@ -8,8 +8,12 @@ import pytest
 import torch
 
 from ernest.data.collate import collate
+from ernest.device import threads
 from ernest.lcnet.native import build
 from ernest.model import native
+from ernest.model.attention import Spans, attend_spans, visible
+from ernest.model.experts_native import ExpertsAtOnce
+from ernest.model.norm import RMSNorm
 from ernest.model.submodel import SubModel, full, stack
 from ernest.training.loss import LossBalancer, combine, loss_sums
 from tests.small import CONFIG, documents, network, placed, tokenizers
@@ -42,6 +46,45 @@ def test_losses_and_gradients_are_those_without_kernels(narrow, near, request):
     far = {name: float((gradients[name] - right[name]).norm()) / max(whole[name], 1e-2) for name in right}
     worst = max(far, key=far.__getitem__)
     assert far[worst] < near, worst
+
+
+@pytest.mark.skipif(not native.usable(), reason="no C++ compiler")
+@pytest.mark.parametrize("narrow", [False, True])
+def test_several_threads_give_the_bits_of_one(narrow):
+    """Of attention with norms of its heads, and of experts of which some get more rows than a chunk holds and some none."""
+    found = {}
+    for count in (1, 2, 3):
+        with threads(count):
+            found[count] = [*_attended(narrow), *_through_experts(narrow)]
+    for count in (2, 3):
+        for number, (one, several) in enumerate(zip(found[1], found[count], strict=True)):
+            assert torch.equal(one, several), (count, number)
+
+
+def _attended(narrow: bool) -> list[torch.Tensor]:
+    """The result and the gradients of three rows of documents, of which one ends in padding."""
+    generator = torch.Generator().manual_seed(0)
+    document = torch.tensor([[0] * 40 + [1] * 37 + [2] * 19, [0] * 96, [0] * 5 + [1] * 50 + [-1] * 41])
+    spans = visible(document, torch.arange(96).expand(3, -1) // 3)
+    assert isinstance(spans, Spans)
+    norms = RMSNorm(24, 1e-5), RMSNorm(24, 1e-5)
+    qkv = torch.randn(3, 96, 8 * 24, generator=generator).to(torch.bfloat16 if narrow else torch.float32).requires_grad_()
+    angle = torch.randn(3, 96, 12, generator=generator)
+    out = attend_spans(qkv, spans, 4, 2, (angle.cos(), angle.sin()), norms)
+    out.backward(torch.randn(out.shape, generator=generator).to(out.dtype))
+    return [out.detach(), *(part.grad for part in (qkv, norms[0].weight, norms[1].weight) if part.grad is not None)]
+
+
+def _through_experts(narrow: bool) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    draw = lambda *sizes: torch.randn(*sizes, generator=generator).requires_grad_()  # noqa: E731
+    x_TD, w_gate_up, w_down = draw(500, 64), draw(6, 64, 64), draw(6, 32, 64)
+    gate_Tk = torch.rand(500, 2, generator=generator).requires_grad_()
+    others = torch.randint(1, 5, (500, 1), generator=generator)  # the first expert takes all, the last none
+    with torch.autocast("cpu", torch.bfloat16, enabled=narrow):
+        y_TD = ExpertsAtOnce.apply(x_TD, gate_Tk, torch.cat([torch.zeros_like(others), others], 1), w_gate_up, w_down)
+    y_TD.backward(torch.randn(500, 64, generator=generator))
+    return [y_TD.detach(), *(part.grad for part in (x_TD, gate_Tk, w_gate_up, w_down) if part.grad is not None)]
 
 
 def test_without_a_compiler_nothing_is_missing(tmp_path):

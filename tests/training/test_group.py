@@ -16,7 +16,8 @@ from ernest.data.record_writer import save_records
 from ernest.data.store import ExampleStore
 from ernest.sequence.record import Record, given, made
 from ernest.tokenizers.bundle import Tokenizers
-from ernest.training.group import check_group, is_follower, launched_processes
+from ernest.training import group
+from ernest.training.group import check_group, is_follower, launched_processes, thread_count
 from ernest.training.loop import train
 
 REPOSITORY = Path(__file__).parents[2]
@@ -79,3 +80,11 @@ def test_a_group_that_does_not_fit_the_recipe_is_refused(monkeypatch):
         check_group(replace(recipe, parallel=replace(recipe.parallel, replicate=2)))
     with pytest.raises(ValueError, match=r"^sequence\.rows = 3: each of the 4 launched processes needs a row of a step$"):
         check_group(replace(recipe, sequence=replace(recipe.sequence, rows=3)))
+
+
+def test_processes_share_the_processors_as_threads(monkeypatch):
+    monkeypatch.setattr(group, "count_processors", lambda: 7)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert [thread_count(processes) for processes in (1, 2, 3, 7, 8)] == [7, 3, 2, 1, 1]
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    assert thread_count(1) == thread_count(8) == 2

@@ -8,6 +8,7 @@
 
 #include "norms.h"
 #include "products.h"
+#include "threads.h"
 
 namespace ernest {
 
@@ -75,10 +76,26 @@ static void turned_heads(const T* from, int64_t step, int64_t count, const Heads
   }
 }
 
-// The gradient of `turned_heads`: from that of its results, which it spoils, to that of `from`; adds to the weight's.
+// What a head's norm weight has its gradient from, position by position: dw += g h. One thread adds at once; several, which take a
+// document each, note g and h side by side, [S, heads, 2, padded], and add in the same order afterwards.
+struct NormGradient {
+  float *sum, *noted;
+
+  void add(int64_t width, int64_t padded, const float* grad, const float* h, int64_t place) const {
+    if (noted) {
+      memcpy(noted + 2 * place * padded, grad, padded * sizeof(float));
+      memcpy(noted + (2 * place + 1) * padded, h, padded * sizeof(float));
+      return;
+    }
+    for (int64_t j = 0; j < width; ++j) sum[j] += grad[j] * h[j];
+  }
+};
+
+// The gradient of `turned_heads`: from that of its results, which it spoils, to that of `from`; tells the weight's.
 template <typename T>
-static void turned_heads_back(const T* from, int64_t step, int64_t count, const Heads& heads, const float* weight,
-                              const Turning& turning, int64_t position, float scale, float* grad, T* to, float* weight_grad) {
+static void turned_heads_back(const T* from, int64_t step, int64_t count, const Heads& heads, int64_t head, const float* weight,
+                              const Turning& turning, int64_t position, float scale, float* grad, T* to,
+                              const NormGradient& weight_grad) {
   const int64_t width = heads.width, padded = heads.padded(), half = width / 2;
   float* h = buffers().get(0, padded);
   for (int64_t i = 0; i < count; ++i, from += step, to += step, grad += padded) {
@@ -87,11 +104,9 @@ static void turned_heads_back(const T* from, int64_t step, int64_t count, const 
     if (weight) {
       read_head(from, width, padded, h);
       const float inverse = inverse_rms(h, width, turning.eps);
-      for (int64_t j = 0; j < width; ++j) {
-        h[j] *= inverse;
-        weight_grad[j] += grad[j] * h[j];
-        grad[j] *= weight[j];
-      }
+      for (int64_t j = 0; j < width; ++j) h[j] *= inverse;
+      weight_grad.add(width, padded, grad, h, (position + i) * (heads.queries + heads.keys) + head);
+      for (int64_t j = 0; j < width; ++j) grad[j] *= weight[j];
       Vector products{};
       for (int64_t j = 0; j < padded; j += LANES) products += load(grad + j) * load(h + j);  // both end in zeros
       const float mean = sum(products) / float(width);
@@ -157,7 +172,7 @@ static void attend_document(const T* qkv, int64_t position, int64_t count, const
 template <typename T>
 static void attend_document_back(const T* qkv, int64_t position, int64_t count, const int32_t* last, const Heads& heads,
                                  const Turning& turning, const float* probability, const T* out_grad, T* qkv_grad,
-                                 float* query_weight_grad, float* key_weight_grad) {
+                                 const NormGradient& query_weight_grad, const NormGradient& key_weight_grad) {
   const int64_t d = heads.width, padded = heads.padded(), step = heads.together() * d, columns_most = up(count, BLOCK);
   const T* base = qkv + position * step;
   T* grad_base = qkv_grad + position * step;
@@ -200,40 +215,67 @@ static void attend_document_back(const T* qkv, int64_t position, int64_t count, 
         multiply(rows, padded, seen, score_grad, columns_most, key_rows, padded, query_grad + i * padded, padded);
         multiply_turned(seen, padded, rows, score_grad, columns_most, query + i * padded, padded, key_grad, padded, true);
       }
-      turned_heads_back(base + head * d, step, count, heads, turning.query_weight, turning, position, scale, query_grad,
+      turned_heads_back(base + head * d, step, count, heads, head, turning.query_weight, turning, position, scale, query_grad,
                         grad_base + head * d, query_weight_grad);
     }
-    turned_heads_back(base + key_head * d, step, count, heads, turning.key_weight, turning, position, 1.f, key_grad,
+    turned_heads_back(base + key_head * d, step, count, heads, key_head, turning.key_weight, turning, position, 1.f, key_grad,
                       grad_base + key_head * d, key_weight_grad);
     for (int64_t i = 0; i < count; ++i) write_head(value_grad + i * padded, d, grad_base + i * step + value_head * d);
   }
 }
 
-// Calls `each(position, count, last, probability's start)` for every document, and `padding(position)` for positions of none.
-// `begin` and `end` [rows, length] are columns of the row: the first position of the document, and one past the last that the
-// position may see.
-template <typename Each, typename Padding>
-static void for_documents(int64_t rows, int64_t length, const int32_t* begin, const int32_t* end, int64_t queries, Each each,
-                          Padding padding) {
-  std::vector<int32_t> last(length);
+// A document of packed rows: its first position among all, how many it has, and where its probabilities begin.
+struct Document {
+  int64_t position, count, start;
+};
+
+// All documents, and the positions that belong to none. `begin` [rows, length] are columns of the row: the first position of the
+// document, or -1.
+static std::vector<Document> documents_of(int64_t rows, int64_t length, const int32_t* begin, int64_t queries,
+                                          std::vector<int64_t>& padding) {
+  std::vector<Document> found;
   int64_t start = 0;
   for (int64_t row = 0; row < rows; ++row)
     for (int64_t column = 0; column < length;) {
       const int64_t position = row * length + column;
       if (begin[position] < 0) {
-        padding(position);
+        padding.push_back(position);
         ++column;
         continue;
       }
       int64_t count = 0;
-      while (column + count < length && begin[position + count] == begin[position]) {
-        last[count] = end[position + count] - begin[position];
-        ++count;
-      }
-      each(position, count, last.data(), start);
+      while (column + count < length && begin[position + count] == begin[position]) ++count;
+      found.push_back({position, count, start});
       start += queries * count * up(count, BLOCK);
       column += count;
     }
+  return found;
+}
+
+// One past the last position of the document that each of its positions may see, from the columns `end` [rows, length].
+static const int32_t* ends_within(const Document& document, int64_t length, const int32_t* end) {
+  static thread_local std::vector<int32_t> last;
+  last.resize(document.count);
+  const int32_t first = int32_t(document.position % length);
+  for (int64_t i = 0; i < document.count; ++i) last[i] = end[document.position + i] - first;
+  return last.data();
+}
+
+// The gradients of both norm weights from what was noted, document by document and head by head.
+static void sum_noted(int64_t threads, const std::vector<Document>& documents, const Heads& heads, const float* noted,
+                      float* query_weight_grad, float* key_weight_grad) {
+  const int64_t d = heads.width, padded = heads.padded(), both = heads.queries + heads.keys, blocks = padded / BLOCK;
+  team()(threads, 2 * blocks, [&](int64_t task) {
+    const int64_t column = task % blocks * BLOCK, end = column + BLOCK < d ? column + BLOCK : d;
+    const int64_t first = task < blocks ? 0 : heads.queries, last = task < blocks ? heads.queries : both;
+    float* sum = task < blocks ? query_weight_grad : key_weight_grad;
+    for (const Document& document : documents)
+      for (int64_t head = first; head < last; ++head)
+        for (int64_t i = 0; i < document.count; ++i) {
+          const float* grad = noted + 2 * ((document.position + i) * both + head) * padded;
+          for (int64_t j = column; j < end; ++j) sum[j] += grad[j] * grad[padded + j];
+        }
+  });
 }
 
 }  // namespace ernest

@@ -39,6 +39,41 @@ INLINE void scatter(const float* from, const int32_t* order, int64_t rows, const
   }
 }
 
+// Where experts leave the rows of their results. One thread adds each to its token's at once. Several, which take an expert each,
+// keep them in the order of choices, [T k, D], and every token sums its own afterwards, in the same order: that of experts.
+struct Results {
+  float* rows;  // null where one thread adds
+  float* y;
+
+  static Results in(int64_t threads, const Sizes& s, float* y) {
+    return {threads > 1 ? buffers().get(11, s.tokens * s.choices * s.width) : nullptr, y};
+  }
+
+  void put(const float* from, const int32_t* order, int64_t start, int64_t count, const Sizes& s) const {
+    if (rows) memcpy(rows + start * s.width, from, count * s.width * sizeof(float));
+    else scatter(from, order + start, count, s, y);
+  }
+
+  void sum(int64_t threads, const int32_t* order, const int32_t* first, const Sizes& s) const {
+    if (!rows) return;
+    const int64_t all = first[s.experts], k = s.choices, block = 64;
+    std::vector<int32_t> place(s.tokens * k), count(s.tokens, 0);  // of each token, its rows as experts come
+    for (int64_t c = 0; c < all; ++c) {
+      const int64_t token = order[c] / k;
+      place[token * k + count[token]++] = int32_t(c);
+    }
+    team()(threads, (s.tokens + block - 1) / block, [&](int64_t number) {
+      const int64_t end = (number + 1) * block < s.tokens ? (number + 1) * block : s.tokens;
+      for (int64_t token = number * block; token < end; ++token)
+        for (int64_t i = 0; i < s.width; i += LANES) {
+          Vector total{};
+          for (int64_t j = 0; j < count[token]; ++j) total += load(rows + place[token * k + j] * s.width + i);
+          store(y + token * s.width + i, total);
+        }
+    });
+  }
+};
+
 // gate silu(a) b, of the numbers at `in` and those `hidden` further on.
 INLINE Vector gated(const float* in, int64_t hidden, float gate) {
   const Vector a = load(in), b = load(in + hidden);
@@ -74,12 +109,13 @@ INLINE float gated_row_back(const float* in, int64_t hidden, float gate, const f
 }
 
 // `inner` [T k, 2 H] keeps x W for the way back; `y` [T, D] comes as zeros.
-static void experts(const Sizes& s, const float* x, const float* gate, const int32_t* order, const int32_t* first, const float* w_in,
-                    const float* w_out, float* inner, float* y) {
+static void experts(int64_t threads, const Sizes& s, const float* x, const float* gate, const int32_t* order, const int32_t* first,
+                    const float* w_in, const float* w_out, float* inner, float* y) {
   const int64_t D = s.width, H = s.hidden;
-  float* rows_of = buffers().get(1, ROWS * D);
-  float* scaled = buffers().get(2, ROWS * H);
-  for (int64_t e = 0; e < s.experts; ++e)
+  const Results results = Results::in(threads, s, y);
+  team()(threads, s.experts, [&](int64_t e) {
+    float* rows_of = buffers().get(1, ROWS * D);
+    float* scaled = buffers().get(2, ROWS * H);
     for (int64_t start = first[e]; start < first[e + 1]; start += ROWS) {
       const int64_t rows = first[e + 1] - start < ROWS ? first[e + 1] - start : ROWS;
       float* in = inner + start * 2 * H;
@@ -87,29 +123,32 @@ static void experts(const Sizes& s, const float* x, const float* gate, const int
       multiply(rows, 2 * H, D, rows_of, D, w_in + e * D * 2 * H, 2 * H, in, 2 * H);
       for (int64_t r = 0; r < rows; ++r) gated_row(in + r * 2 * H, H, gate[order[start + r]], scaled + r * H);
       multiply(rows, D, H, scaled, H, w_out + e * H * D, D, rows_of, D);
-      scatter(rows_of, order + start, rows, s, y);
+      results.put(rows_of, order, start, rows, s);
     }
+  });
+  results.sum(threads, order, first, s);
 }
 
 // `x_grad` [T, D], `gate_grad` [T k] come as zeros; the matrices' gradients are written whole.
-static void experts_back(const Sizes& s, const float* x, const float* gate, const int32_t* order, const int32_t* first,
-                         const float* w_in, const float* w_out, const float* inner, const float* y_grad, float* x_grad,
-                         float* gate_grad, float* w_in_grad, float* w_out_grad) {
+static void experts_back(int64_t threads, const Sizes& s, const float* x, const float* gate, const int32_t* order,
+                         const int32_t* first, const float* w_in, const float* w_out, const float* inner, const float* y_grad,
+                         float* x_grad, float* gate_grad, float* w_in_grad, float* w_out_grad) {
   const int64_t D = s.width, H = s.hidden;
-  float* rows_of = buffers().get(1, ROWS * D);
-  float* scaled = buffers().get(2, ROWS * H);
-  float* grad_rows = buffers().get(3, ROWS * D);
-  float* hidden_grad = buffers().get(4, ROWS * H);
-  float* inner_grad = buffers().get(5, ROWS * 2 * H);
-  float* w_out_turned = buffers().get(6, D * H);
-  float* w_in_turned = buffers().get(7, 2 * H * D);
-  for (int64_t e = 0; e < s.experts; ++e) {
+  const Results results = Results::in(threads, s, x_grad);
+  team()(threads, s.experts, [&](int64_t e) {
     float *grad_in = w_in_grad + e * D * 2 * H, *grad_out = w_out_grad + e * H * D;
     if (first[e] == first[e + 1]) {
       for (int64_t i = 0; i < D * 2 * H; ++i) grad_in[i] = 0;
       for (int64_t i = 0; i < D * H; ++i) grad_out[i] = 0;
-      continue;
+      return;
     }
+    float* rows_of = buffers().get(1, ROWS * D);
+    float* scaled = buffers().get(2, ROWS * H);
+    float* grad_rows = buffers().get(3, ROWS * D);
+    float* hidden_grad = buffers().get(4, ROWS * H);
+    float* inner_grad = buffers().get(5, ROWS * 2 * H);
+    float* w_out_turned = buffers().get(6, D * H);
+    float* w_in_turned = buffers().get(7, 2 * H * D);
     turn(H, D, w_out + e * H * D, D, w_out_turned, H);
     turn(D, 2 * H, w_in + e * D * 2 * H, 2 * H, w_in_turned, D);
     for (int64_t start = first[e]; start < first[e + 1]; start += ROWS) {
@@ -125,9 +164,10 @@ static void experts_back(const Sizes& s, const float* x, const float* gate, cons
       gather(x, order + start, rows, s, rows_of);
       multiply_turned(D, 2 * H, rows, rows_of, D, inner_grad, 2 * H, grad_in, 2 * H, add);
       multiply(rows, D, 2 * H, inner_grad, 2 * H, w_in_turned, D, rows_of, D);
-      scatter(rows_of, order + start, rows, s, x_grad);
+      results.put(rows_of, order, start, rows, s);
     }
-  }
+  });
+  results.sum(threads, order, first, s);
 }
 
 }  // namespace ernest

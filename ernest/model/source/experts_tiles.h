@@ -34,33 +34,45 @@ INLINE void gather_tiles(const bf16* from, const int32_t* order, int64_t rows, i
   clear_rows(rows, filled, s.width, to);
 }
 
-// `inner` has room for TILE rows more than there are choices.
-static void experts_tiles(const Sizes& s, const float* x, const float* gate, const int32_t* order, const int32_t* first,
-                          const float* w_in, const float* w_out, float* inner, float* y) {
+INLINE void narrow_tokens(int64_t threads, const Sizes& s, const float* from, bf16* to) {
+  const int64_t block = 256;
+  team()(threads, (s.tokens + block - 1) / block, [&](int64_t number) {
+    const int64_t start = number * block, count = s.tokens - start < block ? s.tokens - start : block;
+    narrowed(count * s.width, from + start * s.width, to + start * s.width);
+  });
+}
+
+// `inner` has room for TILE rows more than there are choices. What a product fills up lies where the next expert's rows begin, which
+// one thread writes afterwards; several have a place of their own for it.
+static void experts_tiles(int64_t threads, const Sizes& s, const float* x, const float* gate, const int32_t* order,
+                          const int32_t* first, const float* w_in, const float* w_out, float* inner, float* y) {
   const int64_t D = s.width, H = s.hidden;
+  const Results results = Results::in(threads, s, y);
   bf16* x_narrow = (bf16*)buffers().get(0, s.tokens * D / 2);
-  float* rows_of = buffers().get(1, CHUNK * D);
-  Tile *left = tiles(2, CHUNK * D), *scaled = tiles(3, CHUNK * H), *in_tiles = tiles(4, D * 2 * H), *out_tiles = tiles(5, H * D);
-  const TileRegisters registers;
-  narrowed(s.tokens * D, x, x_narrow);
-  for (int64_t e = 0; e < s.experts; ++e) {
-    if (first[e] == first[e + 1]) continue;
+  narrow_tokens(threads, s, x, x_narrow);
+  team()(threads, s.experts, [&](int64_t e) {
+    if (first[e] == first[e + 1]) return;
+    float *rows_of = buffers().get(1, CHUNK * D), *aside = buffers().get(7, CHUNK * 2 * H);
+    Tile *left = tiles(2, CHUNK * D), *scaled = tiles(3, CHUNK * H), *in_tiles = tiles(4, D * 2 * H), *out_tiles = tiles(5, H * D);
+    const TileRegisters registers;
     tiles_of(D, 2 * H, w_in + e * D * 2 * H, in_tiles);
     tiles_of(H, D, w_out + e * H * D, out_tiles);
     for (int64_t start = first[e]; start < first[e + 1]; start += CHUNK) {
       const int64_t rows = first[e + 1] - start < CHUNK ? first[e + 1] - start : CHUNK, filled = up(rows, TILE);
-      float* in = inner + start * 2 * H;
+      float *kept = inner + start * 2 * H, *in = threads > 1 ? aside : kept;
       gather_tiles(x_narrow, order + start, rows, filled, s, left);
       tile_product(filled, 2 * H, D, left, in_tiles, in, 2 * H);
+      if (in != kept) memcpy(kept, in, rows * 2 * H * sizeof(float));
       for (int64_t r = 0; r < rows; ++r)
         for (int64_t i = 0; i < H; i += TILE) {
           const float *from = in + r * 2 * H + i, share = gate[order[start + r]];
           _mm512_store_si512(place(scaled, r, i, H), narrow(gated(from, H, share), gated(from + LANES, H, share)));
         }
       tile_product(filled, D, H, scaled, out_tiles, rows_of, D);
-      scatter(rows_of, order + start, rows, s, y);
+      results.put(rows_of, order, start, rows, s);
     }
-  }
+  });
+  results.sum(threads, order, first, s);
 }
 
 // Of one row: `gated_back`, whose results go into tiles.
@@ -77,24 +89,26 @@ INLINE float gated_back_tiles(const float* in, int64_t r, int64_t hidden, float 
   return sum(products);
 }
 
-static void experts_tiles_back(const Sizes& s, const float* x, const float* gate, const int32_t* order, const int32_t* first,
-                               const float* w_in, const float* w_out, const float* inner, const float* y_grad, float* x_grad,
-                               float* gate_grad, float* w_in_grad, float* w_out_grad) {
+static void experts_tiles_back(int64_t threads, const Sizes& s, const float* x, const float* gate, const int32_t* order,
+                               const int32_t* first, const float* w_in, const float* w_out, const float* inner, const float* y_grad,
+                               float* x_grad, float* gate_grad, float* w_in_grad, float* w_out_grad) {
   const int64_t D = s.width, H = s.hidden, wider = D > 2 * H ? D : 2 * H;
+  const Results results = Results::in(threads, s, x_grad);
   bf16 *x_narrow = (bf16*)buffers().get(0, s.tokens * D / 2), *y_grad_narrow = (bf16*)buffers().get(6, s.tokens * D / 2);
-  float *rows_of = buffers().get(1, CHUNK * D), *hidden_grad = buffers().get(7, CHUNK * H);
-  Tile *left = tiles(2, CHUNK * D), *scaled = tiles(3, CHUNK * H), *in_turned = tiles(4, D * 2 * H), *out_turned = tiles(5, H * D);
-  Tile *inner_grad = tiles(8, CHUNK * 2 * H), *turned = tiles(9, CHUNK * wider), *paired = tiles(10, CHUNK * wider);
-  const TileRegisters registers;
-  narrowed(s.tokens * D, x, x_narrow);
-  narrowed(s.tokens * D, y_grad, y_grad_narrow);
-  for (int64_t e = 0; e < s.experts; ++e) {
+  narrow_tokens(threads, s, x, x_narrow);
+  narrow_tokens(threads, s, y_grad, y_grad_narrow);
+  team()(threads, s.experts, [&](int64_t e) {
     float *grad_in = w_in_grad + e * D * 2 * H, *grad_out = w_out_grad + e * H * D;
     if (first[e] == first[e + 1]) {
       memset(grad_in, 0, D * 2 * H * 4);
       memset(grad_out, 0, D * H * 4);
-      continue;
+      return;
     }
+    float *rows_of = buffers().get(1, CHUNK * D), *hidden_grad = buffers().get(7, CHUNK * H);
+    Tile *left = tiles(2, CHUNK * D), *scaled = tiles(3, CHUNK * H), *in_turned = tiles(4, D * 2 * H);
+    Tile *out_turned = tiles(5, H * D), *inner_grad = tiles(8, CHUNK * 2 * H);
+    Tile *turned = tiles(9, CHUNK * wider), *paired = tiles(10, CHUNK * wider);
+    const TileRegisters registers;
     tiles_of_turned(H, D, w_out + e * H * D, out_turned);
     tiles_of_turned(D, 2 * H, w_in + e * D * 2 * H, in_turned);
     for (int64_t start = first[e]; start < first[e + 1]; start += CHUNK) {
@@ -115,10 +129,11 @@ static void experts_tiles_back(const Sizes& s, const float* x, const float* gate
       sums_over_rows<false>(filled, 2 * H, inner_grad, paired);
       (once ? tile_product<true> : tile_product<false>)(D, 2 * H, filled, turned, paired, grad_in, 2 * H, add);
       tile_product(filled, D, 2 * H, inner_grad, in_turned, rows_of, D);
-      scatter(rows_of, order + start, rows, s, x_grad);
+      results.put(rows_of, order, start, rows, s);
     }
-  }
-  _mm_sfence();
+    _mm_sfence();
+  });
+  results.sum(threads, order, first, s);
 }
 
 }  // namespace ernest

@@ -43,49 +43,56 @@ EXPORT int64_t spans(int64_t rows, int64_t length, const int64_t* document, cons
 }
 
 template <typename T>
-static void attend_all(int64_t rows, int64_t length, const Heads& heads, const T* qkv, const Turning& turning,
+static void attend_all(int64_t threads, int64_t rows, int64_t length, const Heads& heads, const T* qkv, const Turning& turning,
                        const int32_t* begin, const int32_t* end, float* probability, T* out) {
   const int64_t width = heads.queries * heads.width;
-  for_documents(rows, length, begin, end, heads.queries,
-      [&](int64_t position, int64_t count, const int32_t* last, int64_t start) {
-        attend_document(qkv, position, count, last, heads, turning, probability + start, out);
-      },
-      [&](int64_t position) { memset(out + position * width, 0, width * sizeof(T)); });
+  std::vector<int64_t> padding;
+  const std::vector<Document> documents = documents_of(rows, length, begin, heads.queries, padding);
+  for (int64_t position : padding) memset(out + position * width, 0, width * sizeof(T));
+  team()(threads, documents.size(), [&](int64_t number) {
+    const Document& one = documents[number];
+    attend_document(qkv, one.position, one.count, ends_within(one, length, end), heads, turning, probability + one.start, out);
+  });
 }
 
 template <typename T>
-static void attend_all_back(int64_t rows, int64_t length, const Heads& heads, const T* qkv, const Turning& turning,
+static void attend_all_back(int64_t threads, int64_t rows, int64_t length, const Heads& heads, const T* qkv, const Turning& turning,
                             const int32_t* begin, const int32_t* end, const float* probability, const T* out_grad, T* qkv_grad,
                             float* query_weight_grad, float* key_weight_grad) {
-  const int64_t width = heads.together() * heads.width;
-  for_documents(rows, length, begin, end, heads.queries,
-      [&](int64_t position, int64_t count, const int32_t* last, int64_t start) {
-        attend_document_back(qkv, position, count, last, heads, turning, probability + start, out_grad, qkv_grad,
-                             query_weight_grad, key_weight_grad);
-      },
-      [&](int64_t position) { memset(qkv_grad + position * width, 0, width * sizeof(T)); });
+  const int64_t width = heads.together() * heads.width, both = heads.queries + heads.keys;
+  std::vector<int64_t> padding;
+  const std::vector<Document> documents = documents_of(rows, length, begin, heads.queries, padding);
+  for (int64_t position : padding) memset(qkv_grad + position * width, 0, width * sizeof(T));
+  const bool notes = threads > 1 && turning.query_weight;
+  float* noted = notes ? buffers().get(11, 2 * rows * length * both * heads.padded()) : nullptr;
+  team()(threads, documents.size(), [&](int64_t number) {
+    const Document& one = documents[number];
+    attend_document_back(qkv, one.position, one.count, ends_within(one, length, end), heads, turning, probability + one.start,
+                         out_grad, qkv_grad, {query_weight_grad, noted}, {key_weight_grad, noted});
+  });
+  if (notes) sum_noted(threads, documents, heads, noted, query_weight_grad, key_weight_grad);
 }
 
-EXPORT void attend(int64_t narrow, int64_t rows, int64_t length, int64_t queries, int64_t keys, int64_t width, const void* qkv,
-                   const float* query_weight, const float* key_weight, const float* cosine, const float* sine, float eps,
-                   const int32_t* begin, const int32_t* end, float* probability, void* out) {
+EXPORT void attend(int64_t threads, int64_t narrow, int64_t rows, int64_t length, int64_t queries, int64_t keys, int64_t width,
+                   const void* qkv, const float* query_weight, const float* key_weight, const float* cosine, const float* sine,
+                   float eps, const int32_t* begin, const int32_t* end, float* probability, void* out) {
   const Heads heads{queries, keys, width};
   const Turning turning{query_weight, key_weight, cosine, sine, eps};
-  if (narrow) attend_all(rows, length, heads, (const bf16*)qkv, turning, begin, end, probability, (bf16*)out);
-  else attend_all(rows, length, heads, (const float*)qkv, turning, begin, end, probability, (float*)out);
+  if (narrow) attend_all(threads, rows, length, heads, (const bf16*)qkv, turning, begin, end, probability, (bf16*)out);
+  else attend_all(threads, rows, length, heads, (const float*)qkv, turning, begin, end, probability, (float*)out);
 }
 
-EXPORT void attend_back(int64_t narrow, int64_t rows, int64_t length, int64_t queries, int64_t keys, int64_t width, const void* qkv,
-                        const float* query_weight, const float* key_weight, const float* cosine, const float* sine, float eps,
-                        const int32_t* begin, const int32_t* end, const float* probability, const void* out_grad,
+EXPORT void attend_back(int64_t threads, int64_t narrow, int64_t rows, int64_t length, int64_t queries, int64_t keys, int64_t width,
+                        const void* qkv, const float* query_weight, const float* key_weight, const float* cosine, const float* sine,
+                        float eps, const int32_t* begin, const int32_t* end, const float* probability, const void* out_grad,
                         void* qkv_grad, float* query_weight_grad, float* key_weight_grad) {
   const Heads heads{queries, keys, width};
   const Turning turning{query_weight, key_weight, cosine, sine, eps};
   if (narrow)
-    attend_all_back(rows, length, heads, (const bf16*)qkv, turning, begin, end, probability, (const bf16*)out_grad,
+    attend_all_back(threads, rows, length, heads, (const bf16*)qkv, turning, begin, end, probability, (const bf16*)out_grad,
                     (bf16*)qkv_grad, query_weight_grad, key_weight_grad);
   else
-    attend_all_back(rows, length, heads, (const float*)qkv, turning, begin, end, probability, (const float*)out_grad,
+    attend_all_back(threads, rows, length, heads, (const float*)qkv, turning, begin, end, probability, (const float*)out_grad,
                     (float*)qkv_grad, query_weight_grad, key_weight_grad);
 }
 
@@ -104,27 +111,28 @@ EXPORT void largest(int64_t rows, int64_t columns, int64_t k, const float* score
 }
 
 // `narrow`: products may be taken in bfloat16, where tiles take them.
-EXPORT void experts(int64_t narrow, int64_t tokens, int64_t choices, int64_t count, int64_t width, int64_t hidden, const float* x,
-                    const float* gate, const int64_t* expert, const float* w_in, const float* w_out, int32_t* order,
+EXPORT void experts(int64_t threads, int64_t narrow, int64_t tokens, int64_t choices, int64_t count, int64_t width, int64_t hidden,
+                    const float* x, const float* gate, const int64_t* expert, const float* w_in, const float* w_out, int32_t* order,
                     int32_t* first, float* inner, float* y) {
   const Sizes sizes{tokens, choices, count, width, hidden};
   sort_choices(sizes, expert, gate, order, first);
 #if defined(ERNEST_TILES)
-  if (narrow && tiles_fit(sizes)) return experts_tiles(sizes, x, gate, order, first, w_in, w_out, inner, y);
+  if (narrow && tiles_fit(sizes)) return experts_tiles(threads, sizes, x, gate, order, first, w_in, w_out, inner, y);
 #endif
   (void)narrow;
-  experts(sizes, x, gate, order, first, w_in, w_out, inner, y);
+  experts(threads, sizes, x, gate, order, first, w_in, w_out, inner, y);
 }
 
-EXPORT void experts_back(int64_t narrow, int64_t tokens, int64_t choices, int64_t count, int64_t width, int64_t hidden, const float* x,
-                         const float* gate, const float* w_in, const float* w_out, const int32_t* order, const int32_t* first,
-                         const float* inner, const float* y_grad, float* x_grad, float* gate_grad, float* w_in_grad,
-                         float* w_out_grad) {
+EXPORT void experts_back(int64_t threads, int64_t narrow, int64_t tokens, int64_t choices, int64_t count, int64_t width,
+                         int64_t hidden, const float* x, const float* gate, const float* w_in, const float* w_out,
+                         const int32_t* order, const int32_t* first, const float* inner, const float* y_grad, float* x_grad,
+                         float* gate_grad, float* w_in_grad, float* w_out_grad) {
   const Sizes sizes{tokens, choices, count, width, hidden};
 #if defined(ERNEST_TILES)
   if (narrow && tiles_fit(sizes))
-    return experts_tiles_back(sizes, x, gate, order, first, w_in, w_out, inner, y_grad, x_grad, gate_grad, w_in_grad, w_out_grad);
+    return experts_tiles_back(threads, sizes, x, gate, order, first, w_in, w_out, inner, y_grad, x_grad, gate_grad, w_in_grad,
+                              w_out_grad);
 #endif
   (void)narrow;
-  experts_back(sizes, x, gate, order, first, w_in, w_out, inner, y_grad, x_grad, gate_grad, w_in_grad, w_out_grad);
+  experts_back(threads, sizes, x, gate, order, first, w_in, w_out, inner, y_grad, x_grad, gate_grad, w_in_grad, w_out_grad);
 }
