@@ -5,7 +5,8 @@
 
 `task` and `facts` may be left out. Files are named relative to the folder, and brought to the world's sizes and rate
 when they are read (`ernest.data.media`). A video may say `"open": true` (it goes on beyond the record) and
-`"frames": 1` (the number of frames to take from it; 9 by default).
+`"frames": 1` (the number of frames to take from it; 9 by default). A text may be a list of texts, of which training
+draws one each time.
 
 What Ernest itself writes lies in one array for each kind, of which a segment takes `"rows": [17, 18]` of `"file":
 "media/image.npy"`: a file for each picture takes several times as long to write.
@@ -49,10 +50,12 @@ class StoredSegment:
     open: bool
     frames: int
     rows: tuple[int, int] | None = None
+    others: tuple[str, ...] = ()
+    """Texts that may stand in the place of `text`."""
 
     def read(self) -> Segment:
         """The segment with its content, read from the media file."""
-        return Segment(self.kind, self.data(), self.made, self.open)
+        return Segment(self.kind, self.data(), self.made, self.open, self.others)
 
     def data(self) -> Any:
         """The content as `Segment.data` holds it, read from the media file."""
@@ -202,9 +205,7 @@ def _segment(stored: Any, field: str, folder: Path) -> StoredSegment:
     for key in ("open", "frames"):
         if key in stored and kind != "video":
             raise ValueError(f'{field}.{key}: only a video has this field, not a segment of kind "{kind}"')
-    content = _typed(stored[expected], str, f"{field}.{expected}", "a text")
-    if not content or any("\ud800" <= character <= "\udfff" for character in content):
-        raise ValueError(f"{field}.{expected}: {'holds half a surrogate pair' if content else 'is empty'}")
+    content, *others = _texts(stored[expected], f"{field}.{expected}", several=kind == "text")
     frames = _typed(stored.get("frames", MediaSpec.frames), int, f"{field}.frames", "a whole number")
     if frames < 1:
         raise ValueError(f"{field}.frames: expected 1 or more, got {frames}")
@@ -216,7 +217,18 @@ def _segment(stored: Any, field: str, folder: Path) -> StoredSegment:
         _typed(stored.get("open", False), bool, f"{field}.open", "true or false"),
         frames,
         _array_range(stored["rows"], kind, f"{field}.rows") if "rows" in stored else None,
+        tuple(others),
     )
+
+
+def _texts(stored: Any, field: str, several: bool) -> list[str]:
+    """A text, or where there may be `several`, a list of them."""
+    if several and isinstance(stored, list) and stored:
+        return [text for number, one in enumerate(stored) for text in _texts(one, f"{field}[{number}]", several=False)]
+    text = _typed(stored, str, field, "a text" if not several else "a text or a list of texts")
+    if not text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError(f"{field}: {'holds half a surrogate pair' if text else 'is empty'}")
+    return [text]
 
 
 @lru_cache(maxsize=8)

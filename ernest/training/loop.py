@@ -20,6 +20,7 @@ from ernest.model.submodel import SubModels, draw, full, stack
 from ernest.sequence.batch import Batch
 from ernest.storage import append_line, fingerprint, load_tensors, write_text
 from ernest.tokenizers.bundle import Tokenizers
+from ernest.training.adapters import Adapters
 from ernest.training.ahead import run_ahead
 from ernest.training.loss import LossBalancer
 from ernest.training.optimizer import make_optimizer
@@ -44,7 +45,8 @@ def train(
 ) -> Ernest:
     """Trains to the recipe's last step, going on from the newest state in `run`; every process returns the same network.
 
-    `begin_with` is a file of weights; without it they are drawn at random.
+    `begin_with` is a file of weights; without it they are drawn at random. With `training.adapter_rank` only adapters of these
+    are trained.
 
     A step is a function of (seed, step) and of the state before it, so a run that was cut and resumed gives bitwise the losses
     of the unbroken one, and `world` processes give those of one up to rounding. Where processors are left over, the next step's
@@ -55,11 +57,13 @@ def train(
     model = Ernest(recipe.model, tokenizer_spec(tokenizers)).train()
     if begin_with is not None:
         model.load_state_dict(load_tensors(begin_with))
-    optimizer = make_optimizer(model, config)
+    adapters = Adapters(model, config.adapter_rank) if config.adapter_rank else None
+    kept = model if adapters is None else adapters
+    optimizer = make_optimizer(model if adapters is None else adapters.trained(), config)
     origin = _fingerprint(recipe, store, tokenizers)
-    progress = load_progress(run, model, optimizer, origin) or TrainerState(0, {}, origin)
+    progress = load_progress(run, kept, optimizer, origin) or TrainerState(0, {}, origin)
     bf16 = supports_bf16() if config.bf16 is None else config.bf16
-    state = StepState(optimizer, LossBalancer(progress.running), config.clip, bf16)
+    state = StepState(optimizer, LossBalancer(progress.running), config.clip, bf16, adapters)
     weights = recipe.weights(store.tasks)
     log = _cut_log(run, progress.step) if rank == 0 else None
 
@@ -81,7 +85,7 @@ def train(
             if log is not None:
                 append_line(log, json.dumps({"step": number} | metrics))
             if rank == 0 and ((number + 1) % config.save_every == 0 or number + 1 == config.steps):
-                save_progress(run, model, optimizer, TrainerState(number + 1, dict(state.balancer.running), origin))
+                save_progress(run, kept, optimizer, TrainerState(number + 1, dict(state.balancer.running), origin))
             if on_step is not None:
                 on_step(number, metrics, model)
     return model
