@@ -138,10 +138,10 @@ MISTAKES = {
     "no file": ([segment(file=None)], r"segments\[0\]\.file: "),
     "empty text": ([TEXT | {"text": ""}], r"segments\[0\]\.text: is empty"),
     "half a pair": ('{"segments": [{"kind": "text", "role": "made", "text": "\\ud800"}]}', "half a surrogate pair"),
-    "text of a wrong type": ([TEXT | {"text": 7}], r"segments\[0\]\.text: expected a text or a list of texts, got 7"),
-    "no text of several": ([TEXT | {"text": []}], r"segments\[0\]\.text: expected a text or a list of texts, got \[\]"),
-    "an empty one of several": ([TEXT | {"text": ["a", ""]}], r"segments\[0\]\.text\[1\]: is empty"),
-    "several files": ([segment(file=["a.png", "b.png"])], r"segments\[0\]\.file: expected a text, got \["),
+    "text of a wrong type": ([TEXT | {"text": 7}], r"segments\[0\]\.text: expected a text, got 7"),
+    "others that are no list": ([TEXT | {"others": "b"}], r"segments\[0\]\.others: expected a list of texts, got \"b\""),
+    "an empty one of others": ([TEXT | {"others": ["b", ""]}], r"segments\[0\]\.others\[1\]: is empty"),
+    "others of a picture": ([segment(others=["b"])], r"segments\[0\]\.others: only a text has this field"),
     "missing file": ([segment(file="none.png")], r"segments\[0\]\.file: .*none\.png: there is no such file"),
     "absolute path": ([segment(file="/etc/a.png")], r"segments\[0\]\.file: '/etc/a\.png' must be a path inside the folder"),
     "path of windows": ([segment(file="C:\\a.png")], r"must be a path inside the folder"),
@@ -241,11 +241,11 @@ def test_an_array_is_opened_once_for_all_its_segments(tmp_path, monkeypatch):
     assert np.array_equal(load_records(tmp_path / "a")[0].segments[0].data, data[-1])
 
 
-def test_a_text_may_be_several(tmp_path):
+def test_a_text_may_have_others(tmp_path):
     records = [Record((given("image", PICTURE), made("text", "a cat", others=("an animal", "a pet"))), "image→text")]
     save_records(tmp_path / "set", records)
     line = json.loads((tmp_path / "set/records.jsonl").read_text())
-    assert line["segments"][1]["text"] == ["a cat", "an animal", "a pet"]
+    assert line["segments"][1] == {"kind": "text", "role": "made", "text": "a cat", "others": ["an animal", "a pet"]}
     text = load_records(tmp_path / "set")[0].segments[1]
     assert (text.data, text.others) == ("a cat", ("an animal", "a pet"))
     with pytest.raises(ValueError, match="others: only a text"):
