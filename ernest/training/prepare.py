@@ -93,8 +93,8 @@ def prepare(run: TrainingRun, settings: str) -> None:
 
 
 def _keep_start(checkpoint: Path, start: Path) -> None:
-    """The run has its own copy: it goes on though the checkpoint be gone or changed. What judged the checkpoint's run comes along,
-    so that it can be told what is still known."""
+    """The run has its own copy: it goes on though the checkpoint be gone or changed. What judged the checkpoint's run comes
+    along, so that it can be told what is still known."""
     start.mkdir()
     for name in ("model.safetensors", "learnt.json"):
         if (checkpoint / name).is_file():
