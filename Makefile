@@ -57,7 +57,7 @@ bench: $(READY)
 	test -d build/demo/findings || $(BIN)/ernest demo
 	$(BIN)/python -m benchmarks.methods
 
-results-data: results-data-digits results-data-commands results-data-photos results-data-stories results-data-stories-dense
+results-data: results-data-digits results-data-commands results-data-photos results-data-stories results-data-stories-dense results-data-seesaw
 
 results-data-%: $(READY)
 	$(BIN)/python -m benchmarks.results $*

@@ -117,7 +117,8 @@ def train(
         out: folder of the run; an interrupted run goes on from there.
         recipe: a TOML file, or the name of a recipe that comes with Ernest.
         tokenizers: a checkpoint whose tokenizers to use; without it they are trained on the data.
-        from_: a checkpoint to go on from, with its tokenizers and its sizes; its scores are told beside the new ones.
+        from_: a checkpoint to go on from, with its tokenizers and its sizes; its scores are told beside the new ones, also on the
+            records that its own run held out.
         held_out: share of the files to score by, where FOLDER/held_out holds none; 0 scores nothing.
         set_: fields of the recipe to change, such as training.steps=2000.
     """
@@ -143,6 +144,8 @@ def _checked_run(
     settings = load_recipe(find_recipe(recipe), overrides)
     if from_ is not None:
         settings, tokenizers = _going_on(settings, overrides, from_, tokenizers), from_
+    elif settings.training.adapter_rank:
+        raise ValueError("training.adapter_rank: adapters change a trained model: name it, --from CHECKPOINT")
     check_group(settings)
     if tokenizers is not None:
         check_checkpoint(tokenizers, needs="tokenizers")
@@ -153,7 +156,8 @@ def _checked_run(
 
 
 def _going_on(settings: "Recipe", overrides: Sequence[str], checkpoint: Path, tokenizers: Path | None) -> "Recipe":
-    """The recipe with the network of `checkpoint`, and a gentle rate where none was asked for: a high one forgets."""
+    """The recipe with the network of `checkpoint`, and a gentle rate where none was asked for: a high one forgets. Adapters
+    change little whatever their rate, and leave the choice of experts as it is."""
     from ernest.checkpoint import network_sizes
 
     if tokenizers is not None:
@@ -162,7 +166,9 @@ def _going_on(settings: "Recipe", overrides: Sequence[str], checkpoint: Path, to
         if name.startswith(("size=", "model.")):
             raise ValueError(f"--from takes the network as it is: leave {name} out")
     training = settings.training
-    if not any(name.startswith("training.learning_rate=") for name in overrides):
+    if training.adapter_rank:
+        training = replace(training, bias_speed=0.0)
+    elif not any(name.startswith("training.learning_rate=") for name in overrides):
         training = replace(training, learning_rate=GENTLE * training.learning_rate)
     return replace(settings, model=network_sizes(checkpoint), training=training)
 

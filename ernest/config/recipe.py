@@ -106,6 +106,8 @@ class TrainingConfig:
     clip: float = 1.0
     bias_speed: float = 2e-3
     mtp_weight: float = 0.3
+    adapter_rank: int = 0
+    """Rank of the adapters that are trained instead of the weights, of a run that goes on from a checkpoint; 0 trains all."""
     bf16: bool | None = None
     """Trunk in half precision; where nothing is said, it is used where the processor has it."""
     save_every: int = 100
@@ -115,7 +117,7 @@ class TrainingConfig:
     """Also write the metrics for TensorBoard, which comes with the extra of that name."""
 
     def __post_init__(self) -> None:
-        for name, least in {"steps": 1, "save_every": 1, "warmup": 0, "show_every": 0}.items():
+        for name, least in {"steps": 1, "save_every": 1, "warmup": 0, "show_every": 0, "adapter_rank": 0}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"training.{name} = {getattr(self, name)} must be at least {least}")
         for name in ("learning_rate", "clip"):
@@ -201,6 +203,8 @@ class Recipe:
                 f"parallel.replicate = {self.parallel.replicate}{shard} must not exceed sequence.rows = {self.sequence.rows}: "
                 "each process takes a row"
             )
+        if self.training.adapter_rank and self.parallel.shard > 1:
+            raise ValueError("training.adapter_rank: adapters are of whole matrices; leave parallel.shard out")
         for task, weight in self.mixture.items():
             if weight < 0:
                 raise ValueError(f"mixture.{task} = {weight} must not be negative")

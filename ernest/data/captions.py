@@ -92,7 +92,7 @@ def find_captions(
         notes.append(f"not used: {tabled.source}, since more files have a text beside them")
     several = sum(len(texts) > 1 for texts in best.texts.values())
     if several:
-        notes.append(f"{several} files have several captions: each is a record of its own")
+        notes.append(f"{several} files have several captions: training draws one of them each time")
     return Captions(best.texts, best.source, notes + best.notes, best.faults)
 
 

@@ -51,18 +51,18 @@ class DecodedRecords(Sequence[Record]):
         """Where each picture, video or sound begins and ends in the array of its kind, and all texts that stand beside it."""
         texts_of: dict[tuple[int, int], dict[str, None]] = {}
         for line in map(json.loads, self.lines):
-            texts = [entry["text"] for entry in line["segments"] if entry["kind"] == "text"]
+            texts = [text for entry in line["segments"] if entry["kind"] == "text" for text in entry["texts"]]
             for entry in line["segments"]:
                 if entry["kind"] == kind:
                     texts_of.setdefault((entry["start"], entry["end"]), {}).update(dict.fromkeys(texts))
         return {rows: list(texts) for rows, texts in sorted(texts_of.items())}
 
     def _segment(self, entry: dict[str, Any]) -> Segment:
-        return Segment(entry["kind"], self._data(entry), entry["made"], entry["open"])
+        return Segment(entry["kind"], self._data(entry), entry["made"], entry["open"], tuple(entry.get("texts", ())[1:]))
 
     def _data(self, entry: dict[str, Any]) -> Any:
         if entry["kind"] == "text":
-            return entry["text"]
+            return entry["texts"][0]
         rows = np.array(self.arrays[entry["kind"]][entry["start"] : entry["end"]])
         return rows[0] if entry["kind"] == "image" else rows
 
@@ -80,7 +80,7 @@ class DecodedRecords(Sequence[Record]):
                         where = f"{records.path / LINES}, line {stored.line}: segments[{index}].file"
                         raise ValueError(f"{where}: {error}") from error
                     entries.append(entry)
-                    segments.append(Segment(segment.kind, data, segment.made, segment.open))
+                    segments.append(Segment(segment.kind, data, segment.made, segment.open, segment.others))
                 check(stored.line, Record(tuple(segments), stored.task))
                 lines.write(json.dumps({"task": stored.task, "segments": entries}) + "\n")
 
@@ -96,7 +96,7 @@ class _Decoder:
         """The entry of a segment, and its content: zeros, which take no memory, where the file was decoded before."""
         entry: dict[str, Any] = {"kind": segment.kind, "made": segment.made, "open": segment.open}
         if segment.kind == "text":
-            return entry | {"text": segment.text}, segment.text
+            return entry | {"texts": [segment.text, *segment.others]}, segment.text
         key = segment.file, segment.kind, segment.frames, segment.rows
         if key in self.known:
             (start, end), dtype, shape = self.known[key]

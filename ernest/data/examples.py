@@ -21,13 +21,19 @@ Form = Literal["text", "pixels", "latent", "codes"]
 @dataclass(frozen=True)
 class EncodedSegment:
     """A tokenised segment. `data` by form: text a `str`; pixels uint8 `[frames, height, width, 3]`; latent float16
-    `[frames, bits, rows, columns]`; codes int16 `[frames, levels]`."""
+    `[frames, bits, rows, columns]`; codes int16 `[frames, levels]`. `others` are texts that may stand in the place of a text."""
 
     form: Form
     data: Any
     made: bool
     video: bool = False
     open: bool = False
+    others: tuple[str, ...] = ()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Of a text: all that may stand there."""
+        return (self.data, *self.others)
 
 
 @dataclass(frozen=True)
@@ -64,7 +70,7 @@ def _encoded(segment: Segment, latents: Iterator[np.ndarray], codes: Iterator[np
     """The segment in its form, with the next of the latents or codes where it takes one."""
     video = segment.kind == "video"
     if segment.kind == "text":
-        return EncodedSegment("text", segment.data, segment.made)
+        return EncodedSegment("text", segment.data, segment.made, others=segment.others)
     if segment.kind == "audio":
         return EncodedSegment("codes", next(codes), segment.made)
     if _is_drawn(segment):

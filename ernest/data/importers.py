@@ -46,12 +46,14 @@ class ImportSummary:
     held_out_by: str = ""
 
 
-def both_directions(kind: Kind, data: np.ndarray, caption: str, facts: Mapping[str, object]) -> tuple[Record, Record]:
-    """A captioned picture, sound or video as two records: to be described, and to be made."""
+def both_directions(
+    kind: Kind, data: np.ndarray, caption: str, facts: Mapping[str, object], others: tuple[str, ...] = ()
+) -> tuple[Record, Record]:
+    """A captioned picture, sound or video as two records: to be described, and to be made; `others` are more captions of it."""
     describe, make = _TASKS[kind]
     return (
-        Record((given(kind, data), made("text", caption)), describe, facts),
-        Record((given("text", caption), made(kind, data)), make, facts),
+        Record((given(kind, data), made("text", caption, others=others)), describe, facts),
+        Record((given("text", caption, others), made(kind, data)), make, facts),
     )
 
 
@@ -120,7 +122,7 @@ def import_folder(
     held_out: float = 0.1,
     tell: Callable[[str], None] = lambda note: None,
 ) -> ImportSummary:
-    """Write the pictures, sounds and videos under `folder` as records, two for each file and caption.
+    """Write the pictures, sounds and videos under `folder` as records, two for each file, of whose captions training draws one.
 
     Captions are found as `ernest.data.captions.find_captions` says; `captions` is a table of them, or `FOLDERS` for the names
     of folders. Files that go by the name of a test or validation split, or else the share `held_out` of them, become records
@@ -237,8 +239,8 @@ def _captioned(
         except ValueError as error:
             skipped.append(str(error))
             continue
-        for caption in found.texts[name]:
-            yield name, both_directions(kind, data, caption, {"file": name})
+        caption, *others = dict.fromkeys(found.texts[name])
+        yield name, both_directions(kind, data, caption, {"file": name}, tuple(others))
 
 
 def _table(folder: Path, captions: Path | str | None) -> tuple[str, str] | None:

@@ -22,7 +22,7 @@ def what_is_learnt(store: ExampleStore, weights: Mapping[str, float], length: in
                     directions[direction(given, kind)] = None
                 given.append(kind)
                 if kind == "text":
-                    words |= words_of(segment.data)
+                    words |= set().union(*map(words_of, segment.texts))
     return Learnt(tuple(directions), tuple(sorted(words)), length)
 
 

@@ -82,7 +82,7 @@ class RecordWriter:
     def _stored(self, segment: Segment) -> dict[str, Any]:
         content: dict[str, Any] = {"kind": segment.kind, "role": ROLES[segment.made]}
         if segment.kind == "text":
-            return content | {"text": segment.data}
+            return content | {"text": segment.data} | ({"others": segment.others} if segment.others else {})
         key = f"{segment.kind} {self.digest(segment.data)}"
         if key not in self.written:
             self.written[key] = self._write_media(segment.kind, segment.data, key[-24:])

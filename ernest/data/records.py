@@ -5,7 +5,8 @@
 
 `task` and `facts` may be left out. Files are named relative to the folder, and brought to the world's sizes and rate
 when they are read (`ernest.data.media`). A video may say `"open": true` (it goes on beyond the record) and
-`"frames": 1` (the number of frames to take from it; 9 by default).
+`"frames": 1` (the number of frames to take from it; 9 by default). A text may have `"others": [...]`, texts that
+may stand in its place: training draws one of all each time.
 
 What Ernest itself writes lies in one array for each kind, of which a segment takes `"rows": [17, 18]` of `"file":
 "media/image.npy"`: a file for each picture takes several times as long to write.
@@ -30,7 +31,7 @@ LINES = "records.jsonl"
 ROLES = ("given", "made")
 
 _RECORD_KEYS = ("task", "segments", "facts")
-_SEGMENT_KEYS = ("kind", "role", "text", "file", "rows", "open", "frames")
+_SEGMENT_KEYS = ("kind", "role", "text", "others", "file", "rows", "open", "frames")
 ROW_SHAPES = {
     "image": (np.uint8, (MediaSpec.size, MediaSpec.size, 3)),
     "video": (np.uint8, (MediaSpec.size, MediaSpec.size, 3)),
@@ -49,10 +50,12 @@ class StoredSegment:
     open: bool
     frames: int
     rows: tuple[int, int] | None = None
+    others: tuple[str, ...] = ()
+    """Texts that may stand in the place of `text`."""
 
     def read(self) -> Segment:
         """The segment with its content, read from the media file."""
-        return Segment(self.kind, self.data(), self.made, self.open)
+        return Segment(self.kind, self.data(), self.made, self.open, self.others)
 
     def data(self) -> Any:
         """The content as `Segment.data` holds it, read from the media file."""
@@ -199,12 +202,11 @@ def _segment(stored: Any, field: str, folder: Path) -> StoredSegment:
     for key in ("text", "file"):
         if (key in stored) != (key == expected):
             raise ValueError(f'{field}.{key}: a segment of kind "{kind}" has the field "{expected}" and no other content')
-    for key in ("open", "frames"):
-        if key in stored and kind != "video":
-            raise ValueError(f'{field}.{key}: only a video has this field, not a segment of kind "{kind}"')
-    content = _typed(stored[expected], str, f"{field}.{expected}", "a text")
-    if not content or any("\ud800" <= character <= "\udfff" for character in content):
-        raise ValueError(f"{field}.{expected}: {'holds half a surrogate pair' if content else 'is empty'}")
+    for key, owner in (("open", "video"), ("frames", "video"), ("others", "text")):
+        if key in stored and kind != owner:
+            raise ValueError(f'{field}.{key}: only a {owner} has this field, not a segment of kind "{kind}"')
+    content = _text(stored[expected], f"{field}.{expected}")
+    others = _typed(stored.get("others", []), list, f"{field}.others", "a list of texts")
     frames = _typed(stored.get("frames", MediaSpec.frames), int, f"{field}.frames", "a whole number")
     if frames < 1:
         raise ValueError(f"{field}.frames: expected 1 or more, got {frames}")
@@ -216,7 +218,15 @@ def _segment(stored: Any, field: str, folder: Path) -> StoredSegment:
         _typed(stored.get("open", False), bool, f"{field}.open", "true or false"),
         frames,
         _array_range(stored["rows"], kind, f"{field}.rows") if "rows" in stored else None,
+        tuple(_text(text, f"{field}.others[{number}]") for number, text in enumerate(others)),
     )
+
+
+def _text(stored: Any, field: str) -> str:
+    text = _typed(stored, str, field, "a text")
+    if not text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError(f"{field}: {'holds half a surrogate pair' if text else 'is empty'}")
+    return text
 
 
 @lru_cache(maxsize=8)

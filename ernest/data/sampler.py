@@ -1,12 +1,12 @@
 """Draws and packs the examples of a training step's rows, each a function of (seed, step, row) alone."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from ernest.config.recipe import SequenceConfig
-from ernest.data.examples import Example
+from ernest.data.examples import EncodedSegment, Example
 from ernest.data.layout import PackedExample, count_positions, lay_out_segments, tokenise_segments
 from ernest.data.store import ExampleStore
 from ernest.sequence.groups import Tokens
@@ -75,9 +75,18 @@ def _draws(
         example = store[indices[rng.integers(len(indices))]]
         drop_condition = bool(rng.random() < config.condition_dropout) and example.segments[-1].form != "text"
         cut = lambda text: tokenizers.text.encode(text, config.bpe_dropout, rng)  # noqa: E731
-        segments = tokenise_segments(example.segments, tokenizers, cut, drop_condition)
+        chosen = one_of_texts(example.segments, rng)
+        segments = tokenise_segments(chosen, tokenizers, cut, drop_condition)
         length = count_positions(segments, tokenizers)
         if length > config.length:  # cut finely by dropout, an example that just fits a row may not
-            segments = tokenise_segments(example.segments, tokenizers, tokenizers.text.encode, drop_condition)
+            segments = tokenise_segments(chosen, tokenizers, tokenizers.text.encode, drop_condition)
             length = count_positions(segments, tokenizers)
         yield _Drawn(example, segments, length)
+
+
+def one_of_texts(segments: Sequence[EncodedSegment], rng: np.random.Generator) -> list[EncodedSegment]:
+    """The segments with one of the texts of each that has several; nothing is drawn where none has."""
+    return [
+        replace(segment, data=segment.texts[rng.integers(len(segment.texts))], others=()) if segment.others else segment
+        for segment in segments
+    ]

@@ -86,7 +86,7 @@ def _entry(segment: EncodedSegment, arrays: ArrayWriter) -> dict[str, Any]:
     """A segment as JSON; of an array, the range of rows in the array of its form."""
     entry: dict[str, Any] = {"form": segment.form, "made": segment.made}
     if segment.form == "text":
-        return entry | {"text": segment.data}
+        return entry | {"text": segment.data} | ({"others": segment.others} if segment.others else {})
     start, end = arrays.append(segment.form, segment.data)
     return entry | {"start": start, "end": end, "video": segment.video, "open": segment.open}
 
@@ -94,4 +94,5 @@ def _entry(segment: EncodedSegment, arrays: ArrayWriter) -> dict[str, Any]:
 def _segment(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> EncodedSegment:
     """The segment of a line. Its array is copied, into memory that can be written and does not hang on the file."""
     data = entry["text"] if entry["form"] == "text" else np.array(arrays[entry["form"]][entry["start"] : entry["end"]])
-    return EncodedSegment(entry["form"], data, entry["made"], entry.get("video", False), entry.get("open", False))
+    flags = entry.get("video", False), entry.get("open", False)
+    return EncodedSegment(entry["form"], data, entry["made"], *flags, tuple(entry.get("others", ())))

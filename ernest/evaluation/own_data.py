@@ -104,11 +104,12 @@ def _score(task: str, engine: Engine, examples: Sequence[Example]) -> tuple[Dire
 
 
 @torch.inference_mode()
-def record_losses(engine: Engine, examples: Sequence[Example], together: int = 32) -> np.ndarray:
-    """The loss of what each record makes, float `[records]`."""
+def record_losses(engine: Engine, examples: Sequence[Example], together: int = 32, hidden: bool = False) -> np.ndarray:
+    """The loss of what each record makes, float `[records]`; with given texts `hidden`, as for guidance, where that is wanted."""
     tokenizers, losses = engine.tokenizers, []
     for start in range(0, len(examples), together):
-        packed = [lay_out_example(example, tokenizers, tokenizers.text.encode) for example in examples[start : start + together]]
+        part = examples[start : start + together]
+        packed = [lay_out_example(example, tokenizers, tokenizers.text.encode, hidden) for example in part]
         batch = collate([[example] for example in packed], max(len(example.layout) for example in packed), tokenizers)
         losses.append(loss_of_rows(engine.model(batch, engine.submodels(len(packed))), batch))
     return torch.cat(losses).double().numpy()
@@ -148,8 +149,8 @@ def _form(example: Example) -> tuple[tuple[str, bool, bool], ...]:
     return tuple((segment.form, segment.made, segment.video) for segment in example.segments)
 
 
-def _texts(example: Example) -> list[str]:
-    return [segment.data for segment in example.segments if segment.form == "text"]
+def _texts(example: Example) -> list[tuple[str, ...]]:
+    return [segment.texts for segment in example.segments if segment.form == "text"]
 
 
 # ------------------------------------------------------------------ answers
@@ -169,7 +170,7 @@ def _answers(engine: Engine, examples: Sequence[Example]) -> tuple[dict[str, set
         if _reads(example):
             name = _name(example.segments[:-1])
             prompts.setdefault(name, example.segments[:-1])
-            right.setdefault(name, set()).add(example.segments[-1].data)
+            right.setdefault(name, set()).update(example.segments[-1].texts)
     return right, dict(zip(prompts, engine.texts(list(prompts.values())), strict=True))
 
 
@@ -191,8 +192,8 @@ def _samples(engine: Engine, examples: Sequence[Example], answers: dict[str, str
         wave = engine.play(heard)[0] if heard else None
         if last.form == "text":
             answer = answers.get(_name(given), "")
-            note = "" if answer == last.data else f"in truth: {last.data}"
-            yield Sample("read", words, answer, pixels, wave, correct=answer == last.data, note=note)
+            note = "" if answer in last.texts else f"in truth: {last.data}"
+            yield Sample("read", words, answer, pixels, wave, correct=answer in last.texts, note=note)
         elif last.form == "latent":
             make = engine.videos if last.video else engine.pictures
             yield Sample("drawn", words, pixels=make([given], seed=seed)[0])

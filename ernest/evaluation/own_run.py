@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from ernest.checkpoint import load_model
@@ -37,19 +38,17 @@ def judge_run(run: Path) -> tuple[Findings, list[str]]:
     recipe = from_tree(json.loads((run / "recipe.json").read_text()))
     model, tokenizers = load_model(run / "model")
     store = ExampleStore(run / "examples")
-    scores, samples, before = [], [], []
-    if (run / JUDGED_BY).is_dir():
-        judged_by = ExampleStore(run / JUDGED_BY)
-        scores, samples = score_tasks(Engine(model, tokenizers, bf16=supports_bf16()), judged_by)
-        start = run / START / "model.safetensors"
-        if start.is_file():
-            old = Ernest(model.config, model.spec)
-            old.load_state_dict(load_tensors(start))
-            before, _ = score_tasks(Engine(old, tokenizers, bf16=supports_bf16()), judged_by, samples=0)
+    engine = Engine(model, tokenizers, bf16=supports_bf16())
+    scores, samples = score_tasks(engine, ExampleStore(run / JUDGED_BY)) if (run / JUDGED_BY).is_dir() else ([], [])
+    earlier, before = [], []
+    if (run / START).is_dir():
+        old = Ernest(model.config, model.spec)
+        old.load_state_dict(load_tensors(run / START / "model.safetensors"))
+        earlier, before = _earlier(run, engine, Engine(old, tokenizers, bf16=supports_bf16()))
     metrics = tuple(json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
     findings = Findings(
         f"Ernest on data of your own: {run.name}",
-        (*rows_of(scores), *rows_of(before, BEFORE)),
+        (*rows_of([*scores, *earlier]), *rows_of(before, BEFORE)),
         tuple(samples),
         metrics=metrics,
         usage=usage(model, store, tokenizers, recipe.sequence),
@@ -60,6 +59,20 @@ def judge_run(run: Path) -> tuple[Findings, list[str]]:
     lines = advice(scores, recipe.weights(store.tasks), recipe.training.steps)
     save(run / FINDINGS, findings, {"advice.json": lines})
     return findings, lines
+
+
+def _earlier(run: Path, engine: Engine, old: Engine) -> tuple[list[DirectionScore], list[DirectionScore]]:
+    """Of a run that goes on: the new model's scores on what the old one was judged by, and the old one's on that and on what the
+    run is judged by."""
+    before, scores = [], []
+    if (run / JUDGED_BY).is_dir():
+        before, _ = score_tasks(old, ExampleStore(run / JUDGED_BY), samples=0)
+    if (run / START / JUDGED_BY).is_dir():
+        known = ExampleStore(run / START / JUDGED_BY)
+        named = [[replace(one, task=f"{one.task}, earlier data") for one in score_tasks(by, known, samples=0)[0]]
+                 for by in (engine, old)]  # fmt: skip
+        scores, before = named[0], [*before, *named[1]]
+    return scores, before
 
 
 def rows_of(scores: Sequence[DirectionScore], system: str = FULL) -> list[Score]:

@@ -20,16 +20,20 @@ class Segment:
 
     `data` by kind: text a `str`; image uint8 `[height, width, 3]`; video uint8 `[frames, height, width, 3]`;
     audio float32 `[samples]` in [-1, 1]. An `open` video goes on beyond the record, so
-    its end is never predicted: a record may show only its first frame.
+    its end is never predicted: a record may show only its first frame. `others` are texts that may stand in the place of
+    a text: training draws one of all of them each time.
     """
 
     kind: Kind
     data: Any
     made: bool
     open: bool = False
+    others: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         fault = _fault(self.kind, self.data)
+        if self.others and (self.kind != "text" or any(_fault("text", text) for text in self.others)):
+            fault = f"others: only a text has other texts, none of them empty, got {self.others!r}"
         if self.open and not (self.kind == "video" and self.made):
             fault = "only a video that is made can be open"
         if fault:
@@ -53,14 +57,14 @@ class Record:
             raise ValueError("an open segment must be the last of its record: nothing can follow what has no end")
 
 
-def given(kind: Kind, data: Any) -> Segment:
+def given(kind: Kind, data: Any, others: tuple[str, ...] = ()) -> Segment:
     """A segment that the model is given: it conditions on it and learns nothing from it."""
-    return Segment(kind, data, made=False)
+    return Segment(kind, data, made=False, others=others)
 
 
-def made(kind: Kind, data: Any, open: bool = False) -> Segment:
+def made(kind: Kind, data: Any, open: bool = False, others: tuple[str, ...] = ()) -> Segment:
     """A segment that the model learns to make."""
-    return Segment(kind, data, made=True, open=open)
+    return Segment(kind, data, made=True, open=open, others=others)
 
 
 def _fault(kind: str, data: Any) -> str:

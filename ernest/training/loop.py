@@ -20,6 +20,7 @@ from ernest.model.submodel import SubModels, draw, full, stack
 from ernest.sequence.batch import Batch
 from ernest.storage import append_line, fingerprint, load_tensors, write_text
 from ernest.tokenizers.bundle import Tokenizers
+from ernest.training.adapters import Adapters
 from ernest.training.ahead import run_ahead
 from ernest.training.loss import LossBalancer
 from ernest.training.optimizer import make_optimizer
@@ -50,7 +51,8 @@ def train(
 ) -> Ernest:
     """Trains to the recipe's last step, going on from the newest state in `run`; every process returns the same network.
 
-    `begin_with` is a file of weights; without it they are drawn at random.
+    `begin_with` is a file of weights; without it they are drawn at random. With `training.adapter_rank` only adapters of these
+    are trained.
 
     A step is a function of (seed, step) and of the state before it, so a run that was cut and resumed gives bitwise the losses
     of the unbroken one, and `world` processes give those of one up to rounding. Where processors are left over, the next step's
@@ -62,11 +64,13 @@ def train(
     if begin_with is not None:
         model.load_state_dict(load_tensors(begin_with))
     parallelize(model.train(), recipe.parallel)
-    optimizer = make_optimizer(model, config)
+    adapters = Adapters(model, config.adapter_rank) if config.adapter_rank else None
+    kept = model if adapters is None else adapters
+    optimizer = make_optimizer(model if adapters is None else adapters.trained(), config)
     origin = _fingerprint(recipe, store, tokenizers)
-    progress = load_progress(run, model, optimizer, origin) or TrainerState(0, {}, origin)
+    progress = load_progress(run, kept, optimizer, origin) or TrainerState(0, {}, origin)
     bf16 = supports_bf16() if config.bf16 is None else config.bf16
-    state = StepState(optimizer, LossBalancer(progress.running), config.clip, bf16)
+    state = StepState(optimizer, LossBalancer(progress.running), config.clip, bf16, adapters)
     weights = recipe.weights(store.tasks)
     log = _cut_log(run, progress.step) if rank == 0 else None
 
@@ -92,7 +96,7 @@ def train(
                 append_line(log, json.dumps({"step": number} | metrics))
             if (number + 1) % config.save_every == 0 or number + 1 == config.steps:
                 progress = TrainerState(number + 1, dict(state.balancer.running), origin)
-                save_progress(run, model, optimizer, progress, writes=rank == 0)
+                save_progress(run, kept, optimizer, progress, writes=rank == 0)
             if on_step is not None:
                 on_step(number, metrics, model)
     return put_together(model) if recipe.parallel.shard > 1 else model

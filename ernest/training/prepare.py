@@ -13,7 +13,7 @@ from rich.progress import Progress
 
 from ernest.config.recipe import Recipe
 from ernest.data.decoded import Check, DecodedRecords
-from ernest.data.examples import encode, outline
+from ernest.data.examples import Example, encode, outline
 from ernest.data.held_out import few_of_each_task
 from ernest.data.layout import lay_out_example
 from ernest.data.records import LINES, RecordFolder
@@ -93,11 +93,14 @@ def prepare(run: TrainingRun, settings: str) -> None:
 
 
 def _keep_start(checkpoint: Path, start: Path) -> None:
-    """The run has its own copy: it goes on though the checkpoint be gone or changed."""
+    """The run has its own copy: it goes on though the checkpoint be gone or changed. What judged the checkpoint's run comes
+    along, so that it can be told what is still known."""
     start.mkdir()
     for name in ("model.safetensors", "learnt.json"):
         if (checkpoint / name).is_file():
             shutil.copyfile(checkpoint / name, start / name)
+    if (checkpoint.parent / JUDGED_BY / "own").is_dir():
+        shutil.copytree(checkpoint.parent / JUDGED_BY, start / JUDGED_BY)
 
 
 def _counted(check: Check, report: Report, count: int) -> Check:
@@ -171,7 +174,8 @@ def heard_sounds(decoded: DecodedRecords) -> tuple[list[np.ndarray], np.ndarray]
 
 def _texts(records: RecordFolder) -> Iterator[str]:
     """Read from the lines alone: no media are opened for it."""
-    return (segment.text for record in records.stored for segment in record.segments if segment.kind == "text")
+    segments = (segment for record in records.stored for segment in record.segments if segment.kind == "text")
+    return (text for segment in segments for text in (segment.text, *segment.others))
 
 
 # ------------------------------------------------------------------ what must be right before the work starts
@@ -185,7 +189,11 @@ def _length_check(records: RecordFolder, text: TextTokenizer, recipe: Recipe) ->
     shapes = check_network(recipe, text)
 
     def check(number: int, record: Record) -> None:
-        length = len(lay_out_example(outline(record), shapes, text.encode).layout)
+        longest = [
+            replace(segment, data=max(segment.texts, key=lambda one: len(text.encode(one)))) if segment.others else segment
+            for segment in outline(record).segments
+        ]
+        length = len(lay_out_example(Example(tuple(longest), record.task), shapes, text.encode).layout)
         if length > recipe.sequence.length:
             raise ValueError(
                 f"{records.path / LINES}, line {number}: takes {length} positions, more than sequence.length = "

@@ -14,7 +14,8 @@ RUN_FILE = "run.json"
 JUDGED_BY = "held_out"
 """The folder of a run with the examples by which it is judged."""
 START = "start"
-"""The folder of a run with the weights from which it goes on, and what was learnt with them."""
+"""The folder of a run with the weights from which it goes on, what was learnt with them, and in its own `JUDGED_BY` the examples
+by which that was judged."""
 RESUME_OVERRIDABLE = ("save_every", "show_every", "tensorboard")
 """Fields of `training` with which a run may go on differently, as with all of `parallel`: they change none of its numbers."""
 

@@ -10,6 +10,7 @@ from ernest.model.backbone import Block
 from ernest.model.network import Ernest
 from ernest.model.submodel import SubModels
 from ernest.sequence.batch import Batch
+from ernest.training.adapters import Adapters
 from ernest.training.distributed import sum_gradients, total
 from ernest.training.loss import LossBalancer, combine, loss_sums, mean_losses
 from ernest.training.optimizer import update
@@ -18,12 +19,14 @@ from ernest.training.schedule import ScheduleValues
 
 @dataclass
 class StepState:
-    """State that one step hands to the next, beside the weights; `clip` and `bf16` stay as they are."""
+    """State that one step hands to the next, beside the weights; `clip` and `bf16` stay as they are. With `adapters` these are
+    trained, and the weights follow."""
 
     optimizer: torch.optim.Optimizer
     balancer: LossBalancer
     clip: float
     bf16: bool
+    adapters: Adapters | None = None
 
 
 def step(model: Ernest, batch: Batch, submodels: SubModels | None, state: StepState, now: ScheduleValues) -> dict[str, float]:
@@ -33,7 +36,12 @@ def step(model: Ernest, batch: Batch, submodels: SubModels | None, state: StepSt
     sums, counts = loss_sums(predictions, batch)
     counts = total(counts)
     combine(sums, counts, state.balancer, now.mtp_weight).backward()
-    norm = update(state.optimizer, sum_gradients(model), now.learning_rate, state.clip)
+    gradients = sum_gradients(model)
+    if state.adapters is not None:
+        gradients = state.adapters.gradients()
+    norm = update(state.optimizer, gradients, now.learning_rate, state.clip)
+    if state.adapters is not None:
+        state.adapters.apply_change()
     balance(model, predictions.router_output.load, now.bias_speed)
     losses = mean_losses(total(sums.detach()), counts)
     state.balancer = state.balancer.observe(losses)

@@ -139,6 +139,9 @@ MISTAKES = {
     "empty text": ([TEXT | {"text": ""}], r"segments\[0\]\.text: is empty"),
     "half a pair": ('{"segments": [{"kind": "text", "role": "made", "text": "\\ud800"}]}', "half a surrogate pair"),
     "text of a wrong type": ([TEXT | {"text": 7}], r"segments\[0\]\.text: expected a text, got 7"),
+    "others that are no list": ([TEXT | {"others": "b"}], r"segments\[0\]\.others: expected a list of texts, got \"b\""),
+    "an empty one of others": ([TEXT | {"others": ["b", ""]}], r"segments\[0\]\.others\[1\]: is empty"),
+    "others of a picture": ([segment(others=["b"])], r"segments\[0\]\.others: only a text has this field"),
     "missing file": ([segment(file="none.png")], r"segments\[0\]\.file: .*none\.png: there is no such file"),
     "absolute path": ([segment(file="/etc/a.png")], r"segments\[0\]\.file: '/etc/a\.png' must be a path inside the folder"),
     "path of windows": ([segment(file="C:\\a.png")], r"must be a path inside the folder"),
@@ -236,3 +239,16 @@ def test_an_array_is_opened_once_for_all_its_segments(tmp_path, monkeypatch):
     assert len(opened) == 1
     np.save(tmp_path / "a/media/image.npy", data[::-1])  # another content under the same name is read anew
     assert np.array_equal(load_records(tmp_path / "a")[0].segments[0].data, data[-1])
+
+
+def test_a_text_may_have_others(tmp_path):
+    records = [Record((given("image", PICTURE), made("text", "a cat", others=("an animal", "a pet"))), "image→text")]
+    save_records(tmp_path / "set", records)
+    line = json.loads((tmp_path / "set/records.jsonl").read_text())
+    assert line["segments"][1] == {"kind": "text", "role": "made", "text": "a cat", "others": ["an animal", "a pet"]}
+    text = load_records(tmp_path / "set")[0].segments[1]
+    assert (text.data, text.others) == ("a cat", ("an animal", "a pet"))
+    with pytest.raises(ValueError, match="others: only a text"):
+        Segment("image", PICTURE, True, others=("a",))
+    with pytest.raises(ValueError, match="others: only a text"):
+        made("text", "a", others=("",))

@@ -1,6 +1,8 @@
 """Rows: which examples come, how their words are cut, and that nothing else decides."""
 
+from collections import Counter
 from dataclasses import fields, replace
+from itertools import chain
 
 import numpy as np
 import pytest
@@ -8,9 +10,10 @@ import torch
 
 from ernest.config.recipe import SequenceConfig
 from ernest.data.collate import collate
-from ernest.data.examples import Example
+from ernest.data.examples import EncodedSegment, Example
 from ernest.data.layout import lay_out_example, tokenise_segments
-from ernest.data.sampler import plan, row
+from ernest.data.sampler import one_of_texts, plan, row
+from ernest.data.store import ExampleStore
 from ernest.sequence.batch import Batch
 from ernest.sequence.groups import lay_out
 from tests.small import documents, tokenizers
@@ -122,3 +125,26 @@ def test_a_hidden_prompt_is_nulls_in_its_place():
     np.testing.assert_array_equal(hidden.content[words:], open_.content[words:])
     assert hidden.content[words] == text.boi
     np.testing.assert_array_equal(hidden.position, open_.position)
+
+
+def test_one_of_several_texts_is_drawn_each_time(tmp_path):
+    """Both where it is given and where it is made; an example with one text draws nothing, and so stays as it was."""
+    made = EncodedSegment("text", "x", True)
+    several = Example((EncodedSegment("text", "a cat", False, others=("the pet", "an animal")), made), "t")
+    one = Example((EncodedSegment("text", "a dog", False), made), "t")
+    ExampleStore.write(tmp_path / "several/own", [several])
+    ExampleStore.write(tmp_path / "one/own", [one])
+    config = replace(CONFIG, bpe_dropout=0.0, condition_dropout=0.0)
+    text = tokenizers().text
+
+    def told(name: str) -> Counter[str]:
+        rows = drawn(ExampleStore(tmp_path / name), 0, config)
+        return Counter(text.decode(one.layout.content) for one in chain.from_iterable(rows))
+
+    times = told("several")
+    assert set(times) == {"a catx", "the petx", "an animalx"}
+    assert min(times.values()) > times.total() / 5
+    assert set(told("one")) == {"a dogx"}
+    rng = np.random.default_rng(3)
+    assert one_of_texts(one.segments, rng) == list(one.segments)
+    assert rng.random() == np.random.default_rng(3).random()

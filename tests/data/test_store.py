@@ -138,3 +138,9 @@ def test_frames_are_bytes_over_255():
     frames = to_frames(pixels)
     assert frames.shape == (2, 3, 32, 32)
     torch.testing.assert_close(frames[1, :, 2, 3], torch.tensor([1.0, 0.2, 0.0]))
+
+
+def test_texts_that_may_stand_for_one_survive(tmp_path):
+    segment = EncodedSegment("text", "a cat", True, others=("an animal", "a pet"))
+    ExampleStore.write(tmp_path / "store/own", [Example((segment,), "t")])
+    assert ExampleStore(tmp_path / "store")[0].segments[0].texts == ("a cat", "an animal", "a pet")

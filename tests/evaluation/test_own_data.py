@@ -11,7 +11,7 @@ import torch
 
 from ernest.checkpoint import load_learnt
 from ernest.data.collate import collate
-from ernest.data.examples import encode
+from ernest.data.examples import encode, encode_segments
 from ernest.data.importers import both_directions
 from ernest.data.layout import lay_out_example
 from ernest.data.record_writer import save_records
@@ -169,3 +169,14 @@ def test_text_records_are_scored_without_anything_given(tmp_path, engine):
     (told, asked), _ = score_tasks(engine, ExampleStore(tmp_path / "store"))
     assert (told.other, told.exact, told.on_plateau) == (None, None, False)
     assert (asked.asked, asked.texts, asked.chance) == (4, 4, 0.25)
+
+
+def test_each_of_several_captions_is_right(tmp_path, engine):
+    """A picture that has two captions is one question, whose answer may be either of them."""
+    data = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    first = engine.texts([encode_segments([given("image", data[0])], tokenizers())])[0]
+    records = [both_directions("image", one, f"no {n}", {}, (first, "or so"))[0] for n, one in enumerate(data)]
+    ExampleStore.write(tmp_path / "store/own", encode(records[:1], tokenizers()))
+    (score,), (sample,) = score_tasks(engine, ExampleStore(tmp_path / "store"))
+    assert (score.asked, score.exact, score.texts) == (1, 1.0, 3)
+    assert sample.correct

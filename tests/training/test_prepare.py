@@ -190,3 +190,14 @@ def test_outlines_have_the_shape_of_examples():
                 segment.form, segment.made, segment.video, segment.open,
             )  # fmt: skip
             assert len(measured.data) == len(segment.data)
+
+
+def test_all_captions_of_a_file_are_learnt_from_and_the_longest_must_fit(tmp_path):
+    """The text tokenizer, the words that frames are to say and the length of a document: of each caption, not of the first."""
+    others = ("a cat that lies on a chair beside the window and sleeps in the sun all day long",)
+    decoded = as_decoded(tmp_path, list(both_directions("image", PICTURES[0], "a cat", {}, others)))
+    assert decoded.captions("image") == {(0, 1): ["a cat", *others]}
+    assert decoded[0].segments[1] == made("text", "a cat", others=others)
+    short = replace(RECIPE, sequence=replace(RECIPE.sequence, length=30))
+    with pytest.raises(ValueError, match=r"line 1: takes \d+ positions, more than sequence\.length = 30"):
+        train_on_records(TrainingRun(read_lines(tmp_path / "data"), tmp_path / "run", short))
