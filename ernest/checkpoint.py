@@ -74,17 +74,19 @@ def check_checkpoint(folder: Path, needs: str = "model.json") -> None:
 def load_model(folder: Path) -> "tuple[Ernest, Tokenizers]":
     """A checkpoint ready to use. Raises ValueError where `folder` is not one, or is damaged."""
     check_checkpoint(folder)
+    from ernest.device import without_weights
     from ernest.model.network import Ernest
     from ernest.tokenizers.bundle import Tokenizers
 
     sizes = _read(folder / "model.json")
     try:
-        model = Ernest(build(ModelConfig, sizes["model"]), build(TokenizerSpec, sizes["spec"]))
+        with without_weights():
+            model = Ernest(build(ModelConfig, sizes["model"]), build(TokenizerSpec, sizes["spec"]))
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder / 'model.json'}: damaged: {error!r}") from error
     weights = folder / "model.safetensors"
     try:
-        model.load_state_dict(load_tensors(weights))
+        model.load_state_dict({name: value.float() for name, value in load_tensors(weights).items()}, assign=True)
         tokenizers = Tokenizers.load(folder / "tokenizers")
     except FileNotFoundError as error:
         raise ValueError(f"{folder} is no whole checkpoint: {error.filename} is missing") from error

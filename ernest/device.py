@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -118,6 +118,28 @@ def threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def without_weights() -> Iterator[None]:
+    """What is made inside has no memory for its weights, which are to be loaded, and fills none.
+
+    On the device "meta" alone, PyTorch imports its compiler for draws from a normal distribution: longer than its own import.
+    """
+    import torch
+    from torch import Tensor, nn
+    from torch.overrides import TorchFunctionMode
+
+    fills = {nn.init.normal_, nn.init.uniform_, nn.init.kaiming_uniform_, Tensor.normal_, Tensor.uniform_}
+
+    class Unfilled(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if func in fills:
+                return args[0] if args else kwargs["tensor"]
+            return func(*args, **(kwargs or {}))
+
+    with torch.device("meta"), Unfilled():
+        yield
 
 
 def matmul_rate(dtype: "torch.dtype", size: int = 1024, seconds: float = 1.0, device: "torch.device | str" = "cpu") -> float:

@@ -3,6 +3,8 @@
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,14 @@ from ernest.model.slicing import extract
 from ernest.model.submodel import SubModel
 from ernest.tokenizers.bundle import Tokenizers
 from tests.small import CONFIG, documents, network, placed, tokenizers
+
+LOADED = """
+import sys
+from pathlib import Path
+from ernest.generation.answer import load_engine
+load_engine(Path(sys.argv[1]))
+assert not {"torch._dynamo", "torch._inductor", "sympy"} & sys.modules.keys()
+"""
 
 
 @pytest.fixture
@@ -40,6 +50,11 @@ def test_logits_survive_bitwise(kept):
         assert all(torch.equal(value, theirs.state_dict()[name]) for name, value in mine.state_dict().items())
     assert json.loads((kept / "recipe.json").read_text()) == {"seed": 3}
     assert torch.equal(load_expert_importance(kept), torch.arange(48.0).view(6, 8))
+
+
+def test_loading_imports_no_compiler(kept):
+    """PyTorch's own, whose import takes longer than PyTorch's: a command that is asked for one answer would feel it."""
+    subprocess.run([sys.executable, "-c", LOADED, str(kept)], check=True)
 
 
 def test_a_sliced_checkpoint_is_an_ordinary_one(tmp_path):

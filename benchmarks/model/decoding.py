@@ -50,12 +50,18 @@ class Side:
         self.process.wait()
 
 
+def unpack(folder: Path) -> Path:
+    """The earlier commit, in a folder."""
+    folder.mkdir(exist_ok=True)
+    archive = subprocess.run(["git", "archive", BEFORE], cwd=ROOT, capture_output=True, check=True).stdout
+    subprocess.run(["tar", "-x", "-C", str(folder)], input=archive, check=True)
+    return folder
+
+
 def measure(folder: Path, rounds: int, quick: bool, progress: Callable[[str], None]) -> Findings:
     del folder
     with TemporaryDirectory() as scratch:
-        archive = subprocess.run(["git", "archive", BEFORE], cwd=ROOT, capture_output=True, check=True).stdout
-        subprocess.run(["tar", "-x", "-C", scratch], input=archive, check=True)
-        sides = {"before": Side(Path(scratch), "before"), "now": Side(ROOT, "now")}
+        sides = {"before": Side(unpack(Path(scratch)), "before"), "now": Side(ROOT, "now")}
         figures, rows = [], []
         for asked, (name, bar) in ASKED.items():
             found: dict[str, list[float]] = {side: [] for side in sides}

@@ -1,12 +1,13 @@
 """One engine with a random network of the demo's sizes, which generates what is asked on standard input: `text 16`, `image 64`.
 
 Runs beside this package and beside that of an earlier commit, whose names were others; the answer is a line with the seconds of
-the processor and what was made of in all: tokens, frames, codec frames.
+the processor and what was made of in all: tokens, frames, codec frames. Told a folder, it writes its checkpoint there instead.
 """
 
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +30,12 @@ class Now:
         self.engine = Engine(Ernest(config or load_recipe().model, tokenizer_spec(self.tokenizers)), self.tokenizers)
         self.segment = lambda words: (EncodedSegment("text", words, False),)
 
+    def save(self, folder: Path) -> None:
+        from ernest.checkpoint import save_model
+
+        model = self.engine.model
+        save_model(folder, model, self.tokenizers, {}, torch.ones(model.config.layers, model.config.experts))
+
     def make(self, kind: Any, words: list[str]) -> int:
         prompts = [self.segment(one) for one in words]
         answers = self.engine.answers(prompts, kind, frames=FRAMES if kind == "video" else None)
@@ -50,6 +57,12 @@ class Before:
         self.engine: Any = Engine(Ernest(load_recipe().model, interface_of(self.tokenizers)), self.tokenizers)
         self.segment = lambda words: (Piece("text", words, False),)
 
+    def save(self, folder: Path) -> None:
+        from ernest.training.checkpoint import save_model  # type: ignore[import-not-found]
+
+        model = self.engine.model
+        save_model(folder, model, self.tokenizers, {}, torch.ones(model.config.layers, model.config.experts))
+
     def make(self, kind: Any, words: list[str]) -> int:
         return sum(len(value) for value in self.engine.make([self.segment(one) for one in words], kind).values)
 
@@ -66,9 +79,12 @@ def tokenizers(vocabulary: int) -> Any:
     return Tokenizers(text, VisionTokenizer(VisionTokenizerConfig()), AudioTokenizer())
 
 
-def main(version: str) -> None:
+def main(version: str, folder: str | None = None) -> None:
     torch.set_num_threads(1)
     side = Before() if version == "before" else Now()
+    if folder is not None:
+        side.save(Path(folder))
+        return
     for line in sys.stdin:
         kind, count = line.split()
         words = [f"{SENTENCES[n % len(SENTENCES)]} {n}" for n in range(int(count))]
@@ -78,4 +94,4 @@ def main(version: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.findings import Findings
-from benchmarks.model import decoding, decoding_sizes, earlier, experts_layer, peer, step_table, transformers_race
+from benchmarks.model import cold, decoding, decoding_sizes, earlier, experts_layer, peer, step_table, transformers_race
 from benchmarks.model.throughput import ARRANGEMENTS, Arrangement, measure
 from benchmarks.runner import Part, Wing
 from benchmarks.tables import Figure, Table
@@ -62,6 +62,7 @@ WING = Wing(
         "decoding": Part(decoding.measure),
         "peer": Part(peer.measure, quick=False),
         "sizes": Part(decoding_sizes.measure),
+        "cold": Part(cold.measure),
         "transformers": Part(transformers_race.measure, quick=False),
     },
     packages=("torch", "numpy"),

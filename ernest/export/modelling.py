@@ -20,7 +20,7 @@ from transformers.utils.generic import can_return_tuple
 from ernest.checkpoint import tokenizer_spec
 from ernest.config.media import MediaSpec
 from ernest.data.examples import EncodedSegment
-from ernest.device import compute_dtype
+from ernest.device import compute_dtype, without_weights
 from ernest.export.columns import NO_COLUMN, CachedLayer, columns_so_far, three_coordinates
 from ernest.export.config import ErnestConfig, make_config, network_sizes
 from ernest.export.media import EmbeddedMedia, Media
@@ -235,7 +235,7 @@ class ErnestForCausalLM(PreTrainedModel, GenerationMixin):
 
     def to_network(self) -> Ernest:
         """The network alone, in float32: it shares the memory of weights that are."""
-        with torch.device("meta"):
+        with without_weights():
             network = Ernest(*network_sizes(self.config))
         state = {_ours(name): value.float() for name, value in self.network.state_dict().items()}
         network.load_state_dict(state, assign=True)
@@ -254,7 +254,7 @@ def from_network(model: Ernest, tokenizers: Tokenizers, importance: Tensor, posi
     merges = torch.tensor(tokenizers.text.merges, dtype=torch.int32).reshape(-1, 2)
     vision, audio = tokenizers.vision, tokenizers.audio
     config = make_config(model.config, tokenizer_spec(tokenizers), vision.config, audio.config, len(merges), positions)
-    with torch.device("meta"):
+    with without_weights():
         made = ErnestForCausalLM(config)
     parts: Mapping[str, Mapping[str, Tensor]] = {
         "network.": {_theirs(name): value for name, value in model.state_dict().items()},

@@ -94,7 +94,7 @@ class Choices:
         by_scale: dict[int, list[int]] = {}
         for r, row in enumerate(hidden.rows):
             if row.predicts == "bits" and row.end is None and not row.feeds:
-                by_scale.setdefault(row.scale, []).append(r)
+                by_scale.setdefault(row.frames.scale, []).append(r)
         return [event for scale in sorted(by_scale) for event in self._choose_bits_of(hidden, by_scale[scale], scale)]
 
     def _choose_bits_of(self, hidden: Hidden, chosen: list[int], scale: int) -> list[Event]:
@@ -103,17 +103,17 @@ class Choices:
         height, width = quantiser.sizes[scale]
         logits, guided = self._logits(self.model.bit_head, hidden, chosen, draws, height * width)
         bits, log_p = choose_bits(guided, draws)
-        known = [row.known_bits() for row in rows]
+        known = [row.frames.known_bits() for row in rows]
         for n, given in enumerate(known):
             if given is not None:
                 bits[n] = given
         own = -F.binary_cross_entropy_with_logits(logits.float(), bits.float(), reduction="none").sum((1, 2))
         bits = bits.cpu()
-        totals = torch.stack([row.total for row in rows]) + quantiser.lookup(bits, scale)
+        totals = torch.stack([row.frames.total for row in rows]) + quantiser.lookup(bits, scale)
         events = []
         for n, (r, p, q) in enumerate(zip(chosen, log_p.tolist(), own.tolist(), strict=True)):
             if known[n] is None:
-                events.append(_event(hidden, r, "bits", bits[n], p, q, slice(-height * width, None), rows[n].frame, scale))
+                events.append(_event(hidden, r, "bits", bits[n], p, q, slice(-height * width, None), rows[n].frames.frame, scale))
             rows[n].take_bits(bits[n], totals[n])
         return events
 

@@ -15,7 +15,7 @@ from ernest.generation.prompts import Prompt
 from ernest.generation.row import Row
 from ernest.generation.slots import Slots
 from ernest.model.cache import Cache, Places
-from ernest.model.decoding import CompiledBlocks, PlainBlocks, usable
+from ernest.model.decoding import CompiledHead, PlainBlocks, usable
 from ernest.model.network import Ernest
 from ernest.model.submodel import SubModel
 from ernest.tokenizers.bundle import Tokenizers
@@ -51,30 +51,31 @@ class HeadDrafter:
         config = model.mtp.sizes
         has_kernels = usable(self.mtp, config)
         self.cache = Cache(config, model.token_embedding.weight.device, torch.float32, turns=has_kernels)
-        self.blocks = CompiledBlocks([self.mtp.block], config, None) if has_kernels else PlainBlocks(self.mtp.run, bf16=False)
+        self.compiled = CompiledHead(model) if has_kernels else None
+        self.blocks = PlainBlocks(self.mtp.run, bf16=False)
         self.slots: dict[Row, int] = {}
         self.lengths: dict[Row, int] = {}
 
     def draft(self, rows: Sequence[Row]) -> list[list[int]]:
         """Of rows whose last text tokens were chosen in this step."""
-        for row in rows:
-            if row not in self.slots:
-                self.blocks.refresh()
-                self.slots[row] = min(set(range(len(self.slots) + 1)) - set(self.slots.values()))
-                self.lengths[row] = 0
+        self._take_in(rows)
         verified = [row.verified for row in rows if row.verified is not None]
         counts = [len(tokens) for _, tokens in verified]
         hidden = torch.cat([states for states, _ in verified])
         tokens = [token for _, chosen in verified for token in chosen]
+        begins = [self.lengths[row] for row in rows]
+        for row, count in zip(rows, counts, strict=True):
+            self.lengths[row] += count  # what follows from drafts is written over later
+        slots, positions = [self.slots[row] for row in rows], [row.length - n for row, n in zip(rows, counts, strict=True)]
+        self.cache.reserve(max(slots) + 1, max(map(sum, zip(begins, counts, strict=True))) + self.ahead)
+        if self.compiled is not None:
+            return self.compiled.draft(np.array([counts, slots, begins, positions]), hidden, tokens, self.cache, self.ahead)
         found: list[list[int]] = []
-        for step in range(self.ahead):
-            starts = [self.lengths[row] + max(0, step - 1) for row in rows]
-            hidden, likeliest = self._step(rows, hidden, tokens, starts, counts, step)
-            if not step:
-                for row, count in zip(rows, counts, strict=True):
-                    self.lengths[row] += count  # what follows from drafts is written over later
-            tokens, counts = likeliest, [1] * len(rows)
-            found.append(likeliest)
+        for _ in range(self.ahead):
+            hidden, tokens = self._step(slots, hidden, tokens, np.array(begins), np.array(positions), np.array(counts))
+            begins, positions = ([a + n for a, n in zip(part, counts, strict=True)] for part in (begins, positions))
+            counts = [1] * len(rows)
+            found.append(tokens)
         return [list(draft) for draft in zip(*found, strict=True)]
 
     def suits(self, row: Row) -> bool:
@@ -87,18 +88,24 @@ class HeadDrafter:
             self.slots.pop(row, None)
             self.lengths.pop(row, None)
 
+    def _take_in(self, rows: Sequence[Row]) -> None:
+        """Gives new rows a place in the cache."""
+        new = [row for row in rows if row not in self.slots]
+        if new and self.compiled is not None:
+            self.compiled.refresh()
+        for row in new:
+            self.slots[row] = min(set(range(len(self.slots) + 1)) - set(self.slots.values()))
+            self.lengths[row] = 0
+
     def _step(
-        self, rows: Sequence[Row], hidden: Tensor, tokens: list[int], starts: list[int], counts: list[int], step: int
+        self, slots: list[int], hidden: Tensor, tokens: list[int], begins: np.ndarray, first: np.ndarray, count: np.ndarray
     ) -> tuple[Tensor, list[int]]:
-        """The head on positions of rows with the tokens that follow them: its results at the last of each, and what they say."""
+        """The head on `count` positions of each row with the tokens that follow them, from columns `begins` and positions `first`
+        on: its results at the last of each, and the tokens that they say."""
         x = self.mtp.join(hidden, self.model.token_embedding(torch.tensor(tokens, device=hidden.device)))
-        count = np.array(counts)
         index = np.arange(len(tokens)) - (count.cumsum() - count).repeat(count)
-        ends = np.array(starts).repeat(count) + index + 1
-        places = Places(np.array([self.slots[row] for row in rows]), np.array(starts), count, ends)
-        first = np.array([row.length for row in rows]) + (step - 1 if step else -count)
+        places = Places(np.array(slots), begins, count, begins.repeat(count) + index + 1)
         position = (first.repeat(count) + index)[:, None].repeat(3, axis=1)
-        self.cache.reserve(int(places.slots.max()) + 1, int(ends.max()))
         x, _ = self.blocks(x, position, places, self.cache, None, None)
         last = x[places.last]
         return last, self.model.text_head(last).argmax(-1).tolist()

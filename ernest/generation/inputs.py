@@ -33,7 +33,7 @@ def inputs_of(together: Sequence[tuple[Row, Feed]], model: Ernest, tokenizers: T
         if what == "codes":
             parts.append(model.audio.embed(value.to(device))[:, None])
         else:
-            previous = torch.stack([row.previous for row, _ in some])
+            previous = torch.stack([row.frames.previous for row, _ in some])
             parts.append(_cells(value, previous, scale, what == "sum", model, tokenizers))
     if len(parts) == 1:
         return parts[0]

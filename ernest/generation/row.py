@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ernest.generation.frames import Frames
 from ernest.generation.prompts import Prompt
 from ernest.generation.request import Answer, End, MadeSegment, MaxLengths, Request
 from ernest.generation.sampling import Sampling, Stream, at_frame
@@ -127,11 +128,7 @@ class Row:
         if kind == "audio":
             self.codec_frames: list[Tensor] = []
             return "codes"
-        self.finished: list[Tensor] = []
-        self.bits: list[Tensor] = []
-        self.total = self.previous = torch.zeros(self.tokenizers.vision.config.bits, *self.sizes[-1])
-        self.frame = self.scale = 0
-        self._look_up_known()
+        self.frames = Frames(self.tokenizers.vision.quantiser, self.request.first_frames if kind == "video" else None)
         return "bits"
 
     def _follow(self, end: End = "end") -> None:
@@ -159,7 +156,7 @@ class Row:
     def sampling(self) -> Sampling:
         """For the choice at hand."""
         sampling = self.request.sampling_of(self.kind or "text")
-        return at_frame(sampling, self.frame) if self.predicts == "bits" else sampling
+        return at_frame(sampling, self.frames.frame) if self.predicts == "bits" else sampling
 
     def allowed(self, draft: Sequence[int] = ()) -> list[Allowed]:
         """What may be chosen next, and behind each of the tokens of `draft`, which a row has that is in a text."""
@@ -229,66 +226,40 @@ class Row:
 
     def take_bits(self, bits: Tensor, total: Tensor) -> None:
         """The bits of the scale at hand, and the sum of the frame's scales with it."""
-        self.bits.append(bits)
-        self.total, self.scale = total, self.scale + 1
-        if self.scale < len(self.sizes):
-            self.feeds.append(Feed("cells", "bits", scale=self.scale, time=self.begin + self.frame, value=total))
+        frames = self.frames
+        if not frames.take(bits, total):
+            self.feeds.append(Feed("cells", "bits", scale=frames.scale, time=self.begin + frames.frame, value=total))
             return
-        self.finished.append(total)
-        made, wanted = len(self.finished), min(self.request.frames or self.limits.frames, self.limits.frames)
+        made, wanted = len(frames.finished), min(self.request.frames or self.limits.frames, self.limits.frames)
         if self.kind == "image" or made == wanted:
             self._end_vision("end" if self.kind == "image" or self.request.frames else "length", feed_sum=True)
-        elif self.request.frames is None and made >= self.known_frames:
+        elif self.request.frames is None and made >= frames.known:
             self._feed_sum("token")
         else:
             self._feed_sum("bits")
-            self._next_frame()
+            frames.next()
 
     def _feed_sum(self, predicts: Prediction) -> None:
-        time = self.begin + len(self.finished)
-        self.feeds.append(Feed("sum", predicts, time=time, value=self.finished[-1]))
-
-    def _next_frame(self) -> None:
-        self.previous, self.total = self.total, torch.zeros_like(self.total)
-        self.frame, self.scale = self.frame + 1, 0
-        self._look_up_known()
+        finished = self.frames.finished
+        self.feeds.append(Feed("sum", predicts, time=self.begin + len(finished), value=finished[-1]))
 
     def _go_on_or_end(self, go_on: bool) -> None:
         """The position that predicted CONT predicts the next frame too; EOV follows as a token."""
         if go_on:
-            self._next_frame()
+            self.frames.next()
             self.predicts = "bits"
         else:
             self._end_vision("end", feed_sum=False)
 
     def _end_vision(self, end: End, feed_sum: bool) -> None:
         assert self.kind is not None
-        bits = torch.cat(self.bits).unflatten(0, (len(self.finished), -1))
-        self.segments.append(MadeSegment(self.kind, torch.stack(self.finished), bits))
+        self.segments.append(self.frames.segment(self.kind))
         if self._more:
             if feed_sum:
                 self._feed_sum("nothing")
             token = self.control.eov if self.kind == "video" else self.control.eoi
             self.feeds.append(Feed("token", "nothing", token))
         self._follow(end)
-
-    @property
-    def known_frames(self) -> int:
-        """Frames that the request brings."""
-        return 0 if self.request.first_frames is None or self.kind != "video" else len(self.request.first_frames)
-
-    def _look_up_known(self) -> None:
-        self.known: Tensor | None = None
-        if self.frame < self.known_frames:
-            assert self.request.first_frames is not None
-            latent = self.request.first_frames[self.frame : self.frame + 1].float()
-            self.known = self.tokenizers.vision.quantiser.history(latent).bits[0]
-
-    def known_bits(self) -> Tensor | None:
-        """The bits of the scale at hand, where the request brings its frame."""
-        before = sum(h * w for h, w in self.sizes[: self.scale])
-        h, w = self.sizes[self.scale]
-        return None if self.known is None else self.known[before : before + h * w]
 
     def take_codes(self, codes: Tensor) -> None:
         """The codes `[levels]` that were chosen on the way through the layers."""

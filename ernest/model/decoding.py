@@ -7,7 +7,7 @@ Shapes: P positions of all rows together, D width, k experts of a position.
 """
 
 import ctypes
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, lru_cache
 
 import numpy as np
@@ -20,6 +20,7 @@ from ernest.model.backbone import Block, Routing
 from ernest.model.cache import Cache, LayerCache, Places
 from ernest.model.experts import RouterOutput
 from ernest.model.native import BLOCK, load
+from ernest.model.network import Ernest
 from ernest.model.norm import RMSNorm
 from ernest.model.submodel import SubModels
 from ernest.sequence.positions import pair_frequencies
@@ -38,6 +39,7 @@ def _library() -> ctypes.CDLL | None:
     loaded.choose.argtypes = (number, number, *(pointer,) * 6)
     loaded.log_shares.argtypes = (number, number, *(pointer,) * 3)
     loaded.pack.argtypes = (number, number, pointer, pointer)
+    loaded.draft.argtypes = (pointer, ctypes.c_float, *(pointer,) * 4, number, *(pointer,) * 5, number, pointer)
     loaded.decode.argtypes = (
         pointer, ctypes.c_float, pointer, pointer, number, number, pointer, pointer, number, pointer, pointer, pointer, pointer,
         pointer, number, pointer, pointer, pointer, number, pointer,
@@ -74,6 +76,21 @@ def log_probs(logits: Tensor, chosen: Tensor) -> Tensor:
     logits, found = logits.contiguous(), torch.empty(len(logits))
     library.log_shares(*logits.shape, logits.data_ptr(), chosen.contiguous().data_ptr(), found.data_ptr())
     return found
+
+
+def versions(parameters: Iterable[Tensor]) -> tuple[tuple[int, int], ...]:
+    """What changes where a weight does."""
+    return tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in parameters)
+
+
+def pack(weight: Tensor) -> Tensor:
+    """A weight `[columns, terms]` in panels of columns, as kernels read it."""
+    library = _library()
+    assert library is not None
+    columns, terms = weight.shape
+    packed = torch.empty(-(-columns // BLOCK) * BLOCK * terms)
+    library.pack(columns, terms, weight.contiguous().data_ptr(), packed.data_ptr())
+    return packed
 
 
 class PlainBlocks:
@@ -119,10 +136,9 @@ class CompiledBlocks:
 
     def refresh(self) -> None:
         """Packs the weights, if they are others than before."""
-        parameters = [p for block in self.blocks for p in block.parameters()]
-        versions = tuple((p.data_ptr(), 0 if p.is_inference() else p._version) for p in parameters)
-        if versions != self._versions:
-            self._versions = versions
+        found = versions(p for block in self.blocks for p in block.parameters())
+        if found != self._versions:
+            self._versions = found
             self._packed: list[Tensor] = []
             self.layers = torch.tensor([self._pointers(block) for block in self.blocks])
 
@@ -135,11 +151,8 @@ class CompiledBlocks:
         return [first, qkv, *norms, out, *(weight.data_ptr() for weight in experts)]
 
     def _pack(self, weight: Tensor) -> Tensor:
-        columns, terms = weight.shape
-        packed = torch.empty(-(-columns // BLOCK) * BLOCK * terms)
-        self.library.pack(columns, terms, weight.contiguous().data_ptr(), packed.data_ptr())
-        self._packed.append(packed)
-        return packed
+        self._packed.append(pack(weight))
+        return self._packed[-1]
 
     def __call__(
         self, x: Tensor, position: np.ndarray, places: Places, cache: Cache, submodels: SubModels | None, hook: Hook | None
@@ -193,6 +206,43 @@ class _Call:
             *(None if limit is None else limit.data_ptr() for limit in self.limits), len(blocks.blocks), experts.data_ptr(),
         )  # fmt: skip
         return x
+
+
+class CompiledHead:
+    """The head of the token after next of a network, run over and over in one call."""
+
+    def __init__(self, model: Ernest) -> None:
+        assert model.mtp is not None
+        self.model, self.mtp = model, model.mtp
+        self.blocks = CompiledBlocks([self.mtp.block], self.mtp.sizes, None)
+        self._versions: tuple[tuple[int, int], ...] = ()
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Packs the weights, if they are others than before."""
+        self.blocks.refresh()
+        mtp, embedding, words = self.mtp, self.model.token_embedding.weight, self.model.text_head.weight
+        found = versions((*mtp.parameters(), embedding, words))
+        if found != self._versions:
+            self._versions = found
+            self._kept = mtp.norm_hidden.weight, mtp.norm_token.weight, pack(mtp.projection.weight), pack(words), embedding
+            self._head = np.array([*(weight.data_ptr() for weight in self._kept), len(words)])
+
+    def draft(self, texts: np.ndarray, hidden: Tensor, tokens: Sequence[int], cache: Cache, ahead: int) -> list[list[int]]:
+        """The likeliest tokens `[R, ahead]` behind texts, whose new positions have the states `hidden` `[P, D]` that `tokens`
+        `[P]` were chosen from. `texts` `[4, R]`: how many are new, the slot, its first new column, and the first new position."""
+        config, blocks = self.mtp.sizes, self.blocks
+        sizes = np.array(
+            [config.width, config.heads, config.kv_heads, config.head_dim, config.experts, config.expert_width, *cache.size]
+        )
+        hidden, texts = hidden.contiguous(), np.ascontiguousarray(texts)
+        chosen, drafted = np.array(tokens), np.empty((texts.shape[1], ahead), np.int64)
+        blocks.library.draft(
+            sizes.ctypes.data, config.norm_eps, blocks.layers.data_ptr(), self._head.ctypes.data, blocks.frequency.data_ptr(),
+            blocks.axis.data_ptr(), texts.shape[1], texts.ctypes.data, hidden.data_ptr(), chosen.ctypes.data,
+            cache.keys.data_ptr(), cache.values.data_ptr(), ahead, drafted.ctypes.data,
+        )  # fmt: skip
+        return drafted.tolist()
 
 
 @lru_cache(maxsize=64)

@@ -59,7 +59,8 @@ class Encoder(nn.Module):
         self.patch, self.grid = spec.patch, spec.grid
         rows, columns = self.grid
         self.patch_embedding = nn.Linear(3 * self.patch**2, config.vit_width)
-        self.position_embedding = nn.Parameter(torch.randn(rows * columns, config.vit_width) * 0.02)
+        self.position_embedding = nn.Parameter(torch.empty(rows * columns, config.vit_width))
+        nn.init.normal_(self.position_embedding)
         self.blocks = nn.ModuleList(VitBlock(config.vit_width, 2) for _ in range(config.vit_layers))
         self.merger = PatchMerger(spec.features, config.vit_width, config.width)
 
