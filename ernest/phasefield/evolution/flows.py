@@ -132,6 +132,9 @@ class CoupledFlow:
             raise ValueError(
                 f"coupled flow: mobility: expected a symmetric matrix that is nowhere negative, got {self.mobility!r}"
             )
+        of_mu = zip(self.potential_walls, self.conserved, strict=bool(self.potential_walls))
+        if any(walls and not conserved for walls, conserved in of_mu):
+            raise ValueError("potential_walls: expected them for conserved fields only; others have walls of their own")
         for i, j in ((i, j) for i in range(n) for j in range(n) if self.conserved[i] != self.conserved[j]):
             if not (isinstance(rows[i][j], int | float) and rows[i][j] == 0):
                 raise ValueError(f"coupled flow: mobility: fields {i} and {j} are not of one kind, so their entry must be 0")

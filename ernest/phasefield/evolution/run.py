@@ -73,7 +73,7 @@ def solve_evolution(
     problem = problem_of_run(
         stepper, u0, {"tolerance": rate, "step": step, "max_step": max_step, "stops": stops, "scheme": scheme}
     )
-    method = VaryingMethod(stepper, control, Measure(stepper, u0), checkpoint, problem)
+    method = VaryingMethod(stepper, control, units.field, Measure(stepper, u0), checkpoint, problem)
     first = step or min(t1, max_step, first_length(stepper, u0, rate, units, t1))
     run = Run((stepper.init(u0), first), [method.measure.record(u0, 0.0)])
     if resume and checkpoint is not None and Path(checkpoint.path).exists():
@@ -94,6 +94,7 @@ class VaryingMethod:
 
     stepper: EnergeticStepper
     control: Control
+    amplitude: float
     measure: Measure
     checkpoint: Checkpoint | None
     problem: dict[str, str]
@@ -107,7 +108,7 @@ class VaryingMethod:
         return self.stepper.step(state, tau)
 
     def error(self, element: Element) -> float:
-        return distance(self.stepper, element, self.control.rate)
+        return distance(self.stepper, element, self.control.rate, self.amplitude)
 
     def longer(self, length: float, error: float) -> float:
         return max(length * factor_for(error, self.control.rate, self.order), 1e-12 * self.control.t1)

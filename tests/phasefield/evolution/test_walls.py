@@ -136,6 +136,11 @@ def test_walls_that_do_not_fit_the_grid_are_refused(boundary, name, pair, words)
         solve(flow, Grid((8,), (1.0,), boundary), torch.zeros(8, dtype=torch.float64), 1.0)
 
 
+def test_a_field_that_is_not_conserved_has_no_walls_of_its_potential():
+    with pytest.raises(ValueError, match="potential_walls: expected them for conserved fields only"):
+        VariableFlow(DoubleWell(), 0.1, potential_walls={0: (Inflow(1.0), Inflow(0.0))}).coupled()
+
+
 @pytest.mark.parametrize("conserved", [False, True])
 def test_a_mixed_axis_is_half_of_a_box_of_twice_its_length(conserved):
     whole, half = Grid((14,), (4.0,), "dirichlet"), Grid((7,), (2.0,), "dirichlet-neumann")
