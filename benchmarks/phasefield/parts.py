@@ -1,6 +1,6 @@
 """What `python -m benchmarks.phasefield` measures: speed and laws of the engine, beside the baselines and other packages."""
 
-from benchmarks.phasefield import audit, comparisons, defaults, general, laws, peers, pfhub, report, steps, varying
+from benchmarks.phasefield import audit, comparisons, defaults, general, laws, noise, peers, pfhub, report, steps, varying, walls
 from benchmarks.runner import Part, Wing
 
 WING = Wing(
@@ -12,6 +12,8 @@ WING = Wing(
         "solve": Part(lambda folder, rounds, quick, progress: defaults.measure(folder, rounds, quick)),
         "audit": Part(lambda folder, rounds, quick, progress: audit.measure(folder, quick, progress)),
         "varying": Part(lambda folder, rounds, quick, progress: varying.measure(quick)),
+        "walls": Part(lambda folder, rounds, quick, progress: walls.measure(quick)),
+        "noise": Part(lambda folder, rounds, quick, progress: noise.measure(quick)),
         "steps": Part(lambda folder, rounds, quick, progress: steps.measure(folder, rounds, quick)),
         "laws": Part(lambda folder, rounds, quick, progress: laws.measure(quick)),
         "pfhub": Part(lambda folder, rounds, quick, progress: pfhub.measure(quick)),

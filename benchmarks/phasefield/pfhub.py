@@ -1,6 +1,6 @@
-"""PFHub's benchmarks 1, 3, 6 and 7, as the scripts in `examples/pfhub` pose them, at resolutions of minutes.
+"""PFHub's benchmarks 1, 2, 3, 6 and 7, as the scripts in `examples/pfhub` pose them, at resolutions of minutes.
 
-Free energy over time is what PFHub compares for 1 and 6, the position of the tip for 3, the error for 7. A finer grid, where
+Free energy over time is what PFHub compares for 1, 2 and 6, the position of the tip for 3, the error for 7. A finer grid, where
 it is affordable, tells how far space is resolved.
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 from benchmarks.findings import Findings
 from benchmarks.tables import Figure, Table
 from ernest.phasefield import GaussSeidel, Implicit, Solution
-from examples.pfhub import dendrite, electrostatics, spinodal
+from examples.pfhub import dendrite, electrostatics, ripening, spinodal
 from examples.pfhub.manufactured import END, error
 
 GUIDELINES = 319.0337102
@@ -21,7 +21,7 @@ GUIDELINES = 319.0337102
 
 def measure(quick: bool = False) -> Findings:
     found = manufactured(quick)
-    return found if quick else found + separation() + growth() + charges()
+    return found if quick else found + separation() + coarsening() + growth() + charges()
 
 
 def manufactured(quick: bool) -> Findings:
@@ -72,6 +72,25 @@ def separation() -> Findings:
 
 def _lost(solution: Solution) -> float:
     return float(abs(solution.mass / solution.mass[0] - 1).max())
+
+
+def coarsening(points: int = 32, t1: float = 5.0) -> Findings:
+    """Problem 2, its beginning, both parts on a coarse grid."""
+    runs, figures = {}, []
+    for part, boundary in (("a", "periodic"), ("b", "neumann")):
+        begun = time.process_time()
+        solution = ripening.ripen(boundary, points, t1)
+        runs[f"2{part}"] = ripening.energies(solution), time.process_time() - begun
+        fall = solution.energy[0] - solution.energy[-1]
+        worst = max(abs(record.defect) for record in solution.records if isinstance(record.defect, float)) / fall
+        lost = float(abs(solution.mass[:, 0] / solution.mass[0, 0] - 1).max())
+        figures.append(Figure(f"PFHub 2{part}: solute lost, as a share", lost, 1e-12, less=True))
+        figures.append(Figure(f"PFHub 2{part}: greatest defect of the energy law ÷ the energy's fall", worst, 1e-9, less=True))
+        figures.append(Figure(f"PFHub 2{part}: greatest phase at the end", float(solution.end[1:].max()), 1.1, less=True))
+    rows = [(f"{t:g}", *(f"{energies[t]:.2f}" for energies, _ in runs.values())) for t in runs["2a"][0]]
+    rows.append(("seconds", *(f"{seconds:.0f}" for _, seconds in runs.values())))
+    header = ("t", *(f"{name}, {points} x {points}" for name in runs))
+    return Findings(tuple(figures), (Table("PFHub 2: free energy over time", header, tuple(rows)),))
 
 
 def growth() -> Findings:

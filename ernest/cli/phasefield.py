@@ -27,6 +27,8 @@ def run(
     ] = "usual",
     end: Annotated[float | None, arg(metavar="TIME")] = None,
     tolerance: float = 1e-6,
+    absolute_tolerance: Number = None,
+    units: Annotated[tuple[float, float] | None, arg(metavar="TIME FIELD")] = None,
     kappa: float = 0.01,
     points: Count = None,
     length: Number = None,
@@ -55,6 +57,8 @@ def run(
         flow: usual is what suits the scene: Cahn-Hilliard for noise, Allen-Cahn for circles, else conservative Allen-Cahn.
         end: the time to march to; by default one that suits the scene.
         tolerance: the error allowed in the flow's own time, as a share of the field's amplitude. Steps follow from it.
+        absolute_tolerance: instead of it the error allowed in a unit of time, in the numbers that u and the time are told in.
+        units: what --tolerance is told in instead of the flow's own time and amplitude, which a run prints.
         kappa: gradient energy; interfaces are tanh(x / sqrt(2 kappa)).
         points: of the grid, along each side; 128 by default.
         length: of each side; 2 pi by default, and 32 pi for swift-hohenberg and phase-field-crystal; of a .npy, the longest side.
@@ -102,6 +106,8 @@ def run(
             u0,
             checkpoint,
             resume,
+            absolute_tolerance=absolute_tolerance,
+            units=units,
         )
     print(done)
 

@@ -10,6 +10,7 @@ from ernest.phasefield import initial_conditions
 from ernest.phasefield.element import Element, dissipation
 from ernest.phasefield.evolution.elements import EnergeticElements
 from ernest.phasefield.evolution.flows import CoupledFlow, Inflow, Noise, Slope, Value, VariableFlow, contact_angle
+from ernest.phasefield.flow_terms import energy_of, mass_of
 from ernest.phasefield.flows import (
     AllenCahn,
     CahnHilliard,
@@ -21,8 +22,6 @@ from ernest.phasefield.flows import (
     OhtaKawasaki,
     PhaseFieldCrystal,
     SwiftHohenberg,
-    energy_of,
-    mass_of,
 )
 from ernest.phasefield.grid import Grid, Space
 from ernest.phasefield.legendre import LegendreGrid

@@ -7,7 +7,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ernest.phasefield.flows import Flow, forcing_modes, velocity
+from ernest.phasefield.flow_terms import forcing_modes, velocity
+from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
 from ernest.phasefield.timeelement import basis, combine, gauss, legendre
 

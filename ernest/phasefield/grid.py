@@ -1,12 +1,12 @@
 """Grids of one, two or three dimensions, and the spectral modes in which minus the Laplacian is diagonal.
 
 A periodic axis has Fourier modes, an axis with Neumann ends (no flux) cosine modes by the DCT-II, and one with
-Dirichlet ends (u = 0) sine modes by the DST-I. All transforms are those of torch.fft, so fields live on any device, in
-any real precision, and gradients pass through.
+Dirichlet ends (u = 0) sine modes by the DST-I. With one end of each kind an axis has the sine modes of a box of twice its
+length that are even about the middle. All transforms are those of torch.fft, so fields live on any device, in any real
+precision, and gradients pass through.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Integral
@@ -15,8 +15,12 @@ from typing import Literal, Protocol, Self
 import torch
 from torch import Tensor
 
-Boundary = Literal["periodic", "neumann", "dirichlet"]
-BOUNDARIES: tuple[Boundary, ...] = ("periodic", "neumann", "dirichlet")
+from ernest.phasefield.sine_transforms import dct, dst, half_dst, inverse_dct, inverse_dst, inverse_half_dst
+
+Boundary = Literal["periodic", "neumann", "dirichlet", "neumann-dirichlet", "dirichlet-neumann"]
+"""What both ends of an axis are, or the first and the last."""
+BOUNDARIES: tuple[Boundary, ...] = ("periodic", "neumann", "dirichlet", "neumann-dirichlet", "dirichlet-neumann")
+TRANSFORMS = {"neumann": (dct, inverse_dct), "dirichlet": (dst, inverse_dst), "mixed": (half_dst, inverse_half_dst)}
 
 
 class Space(Protocol):
@@ -64,7 +68,8 @@ class Grid:
     A field is `[..., *points]`, its modes are `[..., *mode_shape]`: complex if any axis is periodic (the half-space of
     the real Fourier transform: the last periodic axis keeps n // 2 + 1 modes), else real. With spacing h, the points
     of a periodic axis are 0, h, .., those of a Neumann axis h/2, 3h/2, .., and those of a Dirichlet axis h, 2h, ..
-    with both ends left out. Raises ValueError for what is no grid, and for an odd number of points on a periodic axis.
+    with both ends left out; next to an end of a mixed axis they lie as next to those. Raises ValueError for what is no
+    grid, and for an odd number of points on a periodic axis.
     """
 
     points: tuple[int, ...]
@@ -112,7 +117,7 @@ class Grid:
     def spacings(self) -> tuple[float, ...]:
         """Distance h between the points of each axis."""
         return tuple(
-            length / (n + (boundary == "dirichlet"))
+            length / (n + ends_of(boundary).count("dirichlet") / 2)
             for n, length, boundary in zip(self.points, self.lengths, self.boundaries, strict=True)
         )
 
@@ -136,7 +141,7 @@ class Grid:
         """Coordinates along each axis, `[n]`."""
         shifts = {"periodic": 0.0, "neumann": 0.5, "dirichlet": 1.0}
         return tuple(
-            (torch.arange(n, dtype=dtype, device=device) + shifts[boundary]) * spacing
+            (torch.arange(n, dtype=dtype, device=device) + shifts[ends_of(boundary)[0]]) * spacing
             for n, spacing, boundary in zip(self.points, self.spacings, self.boundaries, strict=True)
         )
 
@@ -160,7 +165,7 @@ class Grid:
         if boundary == "periodic":
             k = (torch.where(k > n // 2, k - n, k)) * (2 * math.pi / length)
         else:
-            k = (k + (boundary == "dirichlet")) * (math.pi / length)
+            k = (k + ends_of(boundary).count("dirichlet") / 2) * (math.pi / length)
         return _along(k * k, axis, self.dimensions)
 
     def weights(self, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None) -> Tensor:
@@ -179,8 +184,10 @@ class Grid:
             elif boundary == "neumann":
                 line *= spacing / (2 * n)
                 line[0] /= 2
-            else:
+            elif boundary == "dirichlet":
                 line *= spacing / (2 * (n + 1))
+            else:
+                line *= spacing / (4 * (2 * n + 1))
             weights = weights * _along(line, axis, self.dimensions)
         return weights
 
@@ -188,7 +195,7 @@ class Grid:
         """Modes `[..., *mode_shape]` of real fields `[..., *points]`, without any scaling in this direction."""
         for axis, boundary in enumerate(self.boundaries):
             if boundary != "periodic":
-                u = _on_last_axis(dct if boundary == "neumann" else dst, u, axis - self.dimensions)
+                u = _along_walls(boundary, 0, u, axis - self.dimensions)
         return torch.fft.rfftn(u, dim=self._periodic_dims) if self._periodic else u
 
     def field(self, modes: Tensor) -> Tensor:
@@ -197,7 +204,7 @@ class Grid:
             modes = torch.fft.irfftn(modes, s=[self.points[axis] for axis in self._periodic], dim=self._periodic_dims)
         for axis, boundary in enumerate(self.boundaries):
             if boundary != "periodic":
-                modes = _on_last_axis(inverse_dct if boundary == "neumann" else inverse_dst, modes, axis - self.dimensions)
+                modes = _along_walls(boundary, 1, modes, axis - self.dimensions)
         return modes
 
     def integral(self, u: Tensor) -> Tensor:
@@ -224,6 +231,17 @@ class Grid:
         return [axis - self.dimensions for axis in self._periodic]
 
 
+def ends_of(boundary: str) -> tuple[str, str]:
+    """The kinds of both ends of an axis."""
+    first, _, last = boundary.partition("-")
+    return first, last or first
+
+
+def holds_zero(grid: Space) -> bool:
+    """Whether there is a wall that holds u = 0."""
+    return any("dirichlet" in boundary for boundary in grid.boundaries)
+
+
 def check_values(u: Tensor, points: tuple[int, ...], name: str) -> None:
     """Raise ValueError, with the field's `name`, unless `u` is a tensor, real, finite and `[..., *points]`."""
     if not isinstance(u, Tensor):
@@ -242,47 +260,15 @@ def _kept_weights(grid: Grid, dtype: torch.dtype, device: torch.device) -> Tenso
     return grid.weights(dtype, device)
 
 
-def dct(u: Tensor) -> Tensor:
-    """DCT-II along the last axis, X_k = 2 sum_j u_j cos(pi k (2j + 1) / 2n), by one real FFT of the same length (Makhoul)."""
-    n = u.shape[-1]
-    turned = torch.fft.rfft(u[..., _even_then_odd(n, u.device)]) * _quarter_turns(n, u, -1)
-    return torch.cat([2 * turned.real, -2 * turned.imag[..., 1 : (n + 1) // 2].flip(-1)], -1)
-
-
-def inverse_dct(modes: Tensor) -> Tensor:
-    """The u with dct(u) = modes."""
-    n = modes.shape[-1]
-    mirrored = torch.cat([torch.zeros_like(modes[..., :1]), modes.flip(-1)[..., : n // 2]], -1)
-    turned = torch.complex(modes[..., : n // 2 + 1], -mirrored) / 2 * _quarter_turns(n, modes, 1)
-    return torch.fft.irfft(turned, n=n)[..., _even_then_odd(n, modes.device).argsort()]
-
-
-def dst(u: Tensor) -> Tensor:
-    """DST-I along the last axis, X_k = 2 sum_j u_j sin(pi k j / (n + 1)) for j, k = 1..n, by the FFT of the odd extension."""
-    zero = torch.zeros_like(u[..., :1])
-    return -torch.fft.rfft(torch.cat([zero, u, zero, -u.flip(-1)], -1)).imag[..., 1:-1]
-
-
-def inverse_dst(modes: Tensor) -> Tensor:
-    """The u with dst(u) = modes: the transform is its own inverse, but for the factor 2 (n + 1)."""
-    return dst(modes) / (2 * (modes.shape[-1] + 1))
-
-
 def _along(line: Tensor, axis: int, dimensions: int) -> Tensor:
     """A line `[n]` as a tensor that varies along one of the axes only."""
     return line.reshape([-1 if other == axis else 1 for other in range(dimensions)])
 
 
-def _on_last_axis(transform: Callable[[Tensor], Tensor], u: Tensor, axis: int) -> Tensor:
-    return transform(u.movedim(axis, -1)).movedim(-1, axis)
-
-
-def _even_then_odd(n: int, device: torch.device) -> Tensor:
-    """0, 2, 4, .. and back over the odd numbers: the order in which a cosine transform is a Fourier transform."""
-    return torch.cat([torch.arange(0, n, 2, device=device), torch.arange(1, n, 2, device=device).flip(0)])
-
-
-def _quarter_turns(n: int, like: Tensor, sign: int) -> Tensor:
-    """exp(sign i pi k / 2n) for k = 0..n // 2."""
-    angles = torch.arange(n // 2 + 1, dtype=like.dtype, device=like.device) * (sign * math.pi / (2 * n))
-    return torch.polar(torch.ones_like(angles), angles)
+def _along_walls(boundary: Boundary, way: int, u: Tensor, axis: int) -> Tensor:
+    """The transform of an axis with walls, or (way 1) its inverse; that of a Neumann-Dirichlet axis is of its mirror image."""
+    mixed, mirrored = "-" in boundary, boundary == "neumann-dirichlet"
+    line = u.movedim(axis, -1)
+    line = line.flip(-1) if mirrored and way == 0 else line
+    line = TRANSFORMS["mixed" if mixed else boundary][way](line)
+    return (line.flip(-1) if mirrored and way == 1 else line).movedim(-1, axis)

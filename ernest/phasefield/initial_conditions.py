@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ernest.device import HOST
-from ernest.phasefield.grid import Grid
+from ernest.phasefield.grid import Grid, ends_of, holds_zero
 
 _SEVEN = (
     (1 / 2, 1 / 2, 1 / 5),
@@ -107,7 +107,7 @@ def spinodal_noise(grid: Grid, amplitude: float = 0.1, mean: float = 0.0, seed: 
     """
     if not (amplitude >= 0 and math.isfinite(amplitude) and math.isfinite(mean)):
         raise ValueError(f"spinodal noise: expected a finite mean and amplitude >= 0, got mean={mean}, amplitude={amplitude}")
-    if mean and "dirichlet" in grid.boundaries:
+    if mean and holds_zero(grid):
         raise ValueError(f"spinodal noise: the walls of a Dirichlet grid hold u = 0, so mean must be 0, got {mean}")
     generator = torch.Generator(HOST).manual_seed(seed)
     if waves is None:
@@ -137,10 +137,14 @@ def _waves(grid: Grid, axis: int, cutoff: float) -> tuple[Tensor, Tensor]:
     """The waves of one axis up to a wave number: their values `[points, waves]`, of mean square one, and their k^2 `[waves]`."""
     length, x, boundary = grid.lengths[axis], grid.lines()[axis], grid.boundaries[axis]
     unit = (2 if boundary == "periodic" else 1) * math.pi / length
-    k = unit * torch.arange(1, math.floor(cutoff / unit + 1e-9) + 1, dtype=torch.float64)
+    first, last = ends_of(boundary)
+    shift = 0.0 if first == last else 0.5
+    k = unit * (torch.arange(1, math.floor(cutoff / unit + shift + 1e-9) + 1, dtype=torch.float64) - shift)
     sine, cosine = (math.sqrt(2) * wave(x[:, None] * k) for wave in (torch.sin, torch.cos))
-    if boundary == "dirichlet":
+    if first == "dirichlet":
         return sine, k**2
+    if last == "dirichlet":
+        return cosine, k**2
     still, zero = torch.ones_like(x)[:, None], torch.zeros(1, dtype=torch.float64)
     if boundary == "neumann":
         return torch.cat([still, cosine], 1), torch.cat([zero, k**2])
@@ -171,8 +175,9 @@ def _offsets(grid: Grid, centre: tuple[float, ...]) -> list[Tensor]:
 def _between_walls(grid: Grid, kappa: float, u: Tensor) -> Tensor:
     """The field, brought to u = 0 at Dirichlet walls by an interface."""
     for x, length, boundary in zip(grid.coordinates(), grid.lengths, grid.boundaries, strict=True):
-        if boundary == "dirichlet":
-            u = u * _interface(torch.minimum(x, length - x), kappa)
+        walls = [way for end, way in zip(ends_of(boundary), (x, length - x), strict=True) if end == "dirichlet"]
+        if walls:
+            u = u * _interface(torch.stack(walls).amin(0), kappa)
     return u
 
 

@@ -32,6 +32,7 @@ from ernest.phasefield.solver.progress import Progress
 from ernest.phasefield.solver.resolution import thin_interface
 from ernest.phasefield.solver.solution import Solution
 from ernest.phasefield.solver.solve import RunInterrupted, solve
+from ernest.phasefield.solver.units import Units
 
 SQUARE = Grid.cube(128, 2 * math.pi)
 SCENES: Mapping[str, Callable[..., torch.Tensor]] = {
@@ -151,12 +152,15 @@ def run_scene(
     checkpoint: float | None = None,
     resume: bool = False,
     progress: Progress = True,
+    absolute_tolerance: float | None = None,
+    units: tuple[float, float] | None = None,
 ) -> str:
     """Solves a scene to the time `end` and writes snapshots.png, laws.png, a film and a data file into the folder `out`.
 
     `flow` "usual" and `end` None are the scene's `DEFAULTS`. `repulsion` is the A of Ohta-Kawasaki, `drive` the r of
     Swift-Hohenberg and of the phase-field crystal, `film` and `data` the endings of those files. With a `u0` the `scene` is only
-    its name. The run is saved every `checkpoint` minutes, and goes on from where it was saved with `resume`.
+    its name. The run is saved every `checkpoint` minutes, and goes on from where it was saved with `resume`. The tolerance is
+    told in `units`, a time and a field, or in the flow's own; an `absolute_tolerance` takes its place.
 
     Returns a summary in a line, and the files in a line each. Raises ValueError or ImportError, before any work, for arguments
     that cannot work and for files in the way, and KeyboardInterrupt, after what has been done is written, for a run that was
@@ -172,11 +176,13 @@ def run_scene(
     u0 = _first_field(scene, grid, kappa, seed, noise) if u0 is None else u0
     started, stopped = clock.monotonic(), None
     try:
-        solution = solve(chosen, grid, u0, end, tolerance, checkpoint=keep, resume=resume, progress=progress)
+        told = {"absolute_tolerance": absolute_tolerance, "units": None if units is None else Units(*units)}
+        solution = solve(chosen, grid, u0, end, tolerance, **told, checkpoint=keep, resume=resume, progress=progress)
     except RunInterrupted as stop:
         solution, stopped = stop.solution, stop
     seconds = clock.monotonic() - started
-    facts: dict[str, Any] = {"scene": scene, "seed": seed, "tolerance": tolerance} | noise.changes()
+    facts: dict[str, Any] = {"scene": scene, "seed": seed, "tolerance": tolerance, "absolute_tolerance": absolute_tolerance}
+    facts |= {"units": {"time": solution.units.time, "field": solution.units.field}} | noise.changes()
     written = _write(out, names, solution, facts, frames, began > 0)
     if stopped is not None:
         raise KeyboardInterrupt(_how_to_go_on(out, solution, end, keep)) from stopped
@@ -280,5 +286,6 @@ def _summary(scene: str, flow: str, solution: Solution, seconds: float) -> str:
     points = " × ".join(map(str, solution.grid.points))
     return (
         f"{scene}, {flow}, {points} points to t = {solution.times[-1]:g}: {len(solution.steps)} steps in {seconds:.1f} s, "
-        f"energy {energy[0]:.5g} → {energy[-1]:.5g}, mass changed by {abs(mass[-1] - mass[0]):.1e}"
+        f"energy {energy[0]:.5g} → {energy[-1]:.5g}, mass changed by {abs(mass[-1] - mass[0]):.1e}; "
+        f"tolerance told in {solution.units.field:.4g} of u for every {solution.units.time:.4g} of time"
     )

@@ -7,7 +7,8 @@ from typing import Protocol
 from torch import Tensor
 
 from ernest.phasefield.element import Element, Time
-from ernest.phasefield.flows import Flow, check_flow
+from ernest.phasefield.flow_terms import check_flow
+from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
 
 

@@ -1,4 +1,4 @@
-"""PFHub's benchmark 2, Ostwald ripening.  `python examples/pfhub/ripening.py [a] [b]`
+"""PFHub's benchmark 2, Ostwald ripening.  `python examples/pfhub/ripening.py [part] [points] [time]`
 
 A concentration that is conserved and four phases that are not, with one energy,
 
@@ -6,6 +6,8 @@ A concentration that is conserved and four phases that are not, with one energy,
     g = sum of n_i^2 (1 - n_i)^2 + 5 sum over j /= i of n_i^2 n_j^2,    kappa = 3,    M = L = 5,
 
 (a) on a periodic square of 200, (b) without flux. A `CoupledFlow` says just that, and its energy falls by what is dissipated.
+The energy has no least value: beyond n = 1.2, where c follows h, it falls for ever. Phases stay below that on a grid that
+resolves their interfaces, 4 wide, but a step that is judged too leniently can carry them over.
 https://pages.nist.gov/pfhub/benchmarks/benchmark2.ipynb, after Jokisaari and others, Comput. Mater. Sci. 126 (2017) 139.
 """
 
@@ -57,15 +59,14 @@ def energies(solution: Solution) -> dict[float, float]:
     return {t: at[t] for t in TIMES if t in at}
 
 
-def main(parts: str = "b", points: int = 64, t1: float = 100.0) -> None:
-    for part in parts:
-        solution = ripen("periodic" if part == "a" else "neumann", points, t1)
-        fall = solution.energy[0] - solution.energy[-1]
-        worst = abs(np.array([record.defect for record in solution.records[1:]])).max() / fall
-        drift = abs(solution.mass[-1, 0] / solution.mass[0, 0] - 1)
-        print(f"2{part}: {len(solution.steps)} steps, energy law to {worst:.0e} of the fall, solute kept to {drift:.0e}")
-        print(*(f"  t = {t:<6g} free energy {value:.4f}" for t, value in energies(solution).items()), sep="\n")
+def main(part: str = "b", points: int = 64, t1: float = 10.0) -> None:
+    solution = ripen("periodic" if part == "a" else "neumann", points, t1)
+    fall = solution.energy[0] - solution.energy[-1]
+    worst = abs(np.array([record.defect for record in solution.records[1:]])).max() / fall
+    drift = abs(solution.mass[-1, 0] / solution.mass[0, 0] - 1)
+    print(f"2{part}: {len(solution.steps)} steps, energy law to {worst:.0e} of the fall, solute kept to {drift:.0e}")
+    print(*(f"  t = {t:<6g} free energy {value:.4f}" for t, value in energies(solution).items()), sep="\n")
 
 
 if __name__ == "__main__":
-    main("".join(sys.argv[1:]) or "b")
+    main(*(kind(word) for kind, word in zip((str, int, float), sys.argv[1:], strict=False)))

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from ernest.phasefield import AllenCahn, CahnHilliard, Element, GaussSeidel, Implicit, SemiImplicit, march
-from ernest.phasefield.flows import velocity
+from ernest.phasefield.flow_terms import velocity
 from ernest.phasefield.timeelement import gauss
 from tests.phasefield.problems import SQUARE, end, rms, slope, smooth
 

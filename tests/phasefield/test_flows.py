@@ -19,7 +19,7 @@ from ernest.phasefield import (
     energy_of,
     mass_of,
 )
-from ernest.phasefield.flows import check_flow, forcing_modes, velocity
+from ernest.phasefield.flow_terms import check_flow, forcing_modes, velocity
 from tests.phasefield.problems import noise
 
 GRID = Grid((12, 16), (2 * math.pi, 4 * math.pi))

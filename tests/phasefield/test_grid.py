@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from ernest.phasefield import Grid
-from ernest.phasefield.grid import BOUNDARIES, dct, dst, inverse_dct, inverse_dst
+from ernest.phasefield.grid import BOUNDARIES
+from ernest.phasefield.sine_transforms import dct, dst, inverse_dct, inverse_dst
 
 GRIDS = [
     *(Grid.cube(8, 3.0, dimensions, boundary) for dimensions in (1, 2, 3) for boundary in BOUNDARIES),
@@ -53,8 +54,8 @@ def eigenfunction(x: torch.Tensor, length: float, boundary: str, n: int) -> tupl
     """A function on one axis, and its factor under minus the second derivative."""
     if boundary == "periodic":
         return (2 * math.pi * n * x / length + 0.3).cos(), (2 * math.pi * n / length) ** 2
-    wave = (math.pi * n * x / length).cos() if boundary == "neumann" else (math.pi * n * x / length).sin()
-    return wave, (math.pi * n / length) ** 2
+    k = math.pi * (n - 0.5 if "-" in boundary else n) / length
+    return (k * x).cos() if boundary.startswith("neumann") else (k * x).sin(), k**2
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
@@ -78,6 +79,10 @@ def test_spacing_leaves_out_the_ends_of_a_dirichlet_axis():
     assert x.tolist() == [0.25, 0.5, 0.75]
     (x,) = Grid((2,), (1.0,), "neumann").coordinates()
     assert x.tolist() == [0.25, 0.75]
+    (x,) = Grid((2,), (1.0,), "dirichlet-neumann").coordinates()
+    assert x.tolist() == [0.4, 0.8]
+    (x,) = Grid((2,), (1.0,), "neumann-dirichlet").coordinates()
+    assert x.tolist() == pytest.approx([0.2, 0.6])
 
 
 @pytest.mark.parametrize("grid", GRIDS[3:6], ids=str)

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from ernest.phasefield.element import dissipation
-from ernest.phasefield.flows import AllenCahn, CahnHilliard, ConservativeAllenCahn, energy_of, mass_of
+from ernest.phasefield.flow_terms import energy_of, mass_of
+from ernest.phasefield.flows import AllenCahn, CahnHilliard, ConservativeAllenCahn
 from ernest.phasefield.grid import Grid
 from ernest.phasefield.legendre import LegendreGrid, neumann_modes
 from ernest.phasefield.schemes.exponential import ETDRK4

@@ -102,6 +102,21 @@ def test_a_file_in_the_way(tmp_path):
 RUN = {"grid": SMALL, "kappa": 0.05, "tolerance": 1e-3, "frames": 2, "film": "gif", "progress": False}
 
 
+def test_a_run_tells_what_its_tolerance_is_told_in(tmp_path):
+    pytest.importorskip("matplotlib")
+    said = scenes.run_scene("circle", tmp_path / "own", end=0.1, **RUN)
+    assert said.splitlines()[0].endswith("tolerance told in 1 of u for every 1 of time")
+    scenes.run_scene("circle", tmp_path / "told", end=0.1, **RUN, units=(0.5, 2.0))
+    scenes.run_scene("circle", tmp_path / "same", end=0.1, **RUN, absolute_tolerance=4e-3)
+    scenes.run_scene("circle", tmp_path / "tight", end=0.1, **RUN, absolute_tolerance=1e-9)
+    told, same, tight = (files.read(tmp_path / name / "data.npz") for name in ("told", "same", "tight"))
+    assert told.facts["units"] == {"time": 0.5, "field": 2.0}
+    assert (told.histories["time"] == same.histories["time"]).all()
+    assert len(tight.histories["time"]) > len(same.histories["time"])
+    with pytest.raises(ValueError, match=r"units time: expected a positive number, got -1\.0"):
+        scenes.run_scene("circle", tmp_path / "none", end=0.1, **RUN, units=(-1.0, 1.0))
+
+
 @pytest.mark.parametrize("flow", scenes.PATTERNS)
 def test_patterns_have_a_box_for_their_waves(flow, tmp_path):
     """Spacings of a fifteenth of a wave resolve it, whatever kappa, which these flows do not have."""

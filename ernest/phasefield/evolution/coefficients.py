@@ -92,7 +92,7 @@ class Coefficients:
         if pair is None:
             return None
         x = self.faces.wall_coordinates[axis]
-        if self.grid.boundaries[axis] == "dirichlet" or not any(callable(wall.of) for wall in pair):
+        if not any(callable(wall.of) and not isinstance(wall, Value) for wall in pair):
             return tuple(self.wall(wall, None, x[side], t) for side, wall in enumerate(pair))  # pyright: ignore
         data: Any = (0.0, 0.0)
         rows = u.unbind(self.axis)

@@ -13,6 +13,7 @@ which is linear in s and q, so that each side of each axis adds one vector times
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,8 @@ from torch import Tensor
 
 from ernest.phasefield.grid import Grid
 
+Matrices = tuple[np.ndarray, ...]
+"""What a `FaceAxis` is made of, in its order."""
 Data = tuple[Tensor | float, Tensor | float] | None
 """What the two walls of an axis hold, with size 1 along it; None where they hold zero."""
 
@@ -46,44 +49,78 @@ class FaceAxis:
 
 def face_axis(n: int, length: float, boundary: str, like: Tensor) -> FaceAxis:
     """The matrices of one axis, made in double precision."""
-    j = np.arange(n)
-    none = np.zeros
-    if boundary == "periodic":
-        h = length / n
-        k = np.fft.fftfreq(n, 1 / n) * 2 * math.pi / length
-        shifted = np.exp(0.5j * k * h)[:, None] * np.fft.fft(np.eye(n), axis=0)
-        slope, middle = np.fft.ifft(1j * k[:, None] * shifted, axis=0).real, np.fft.ifft(shifted, axis=0).real
-        average = (np.eye(n) + np.roll(np.eye(n), 1, 1)) / 2
-        parts = ((j + 0.5) * h, slope, middle, average, none((n, 2)), none((n, 2)), none((n, 2)), none((2, n)), none((2, 2)))
-        return FaceAxis(*(torch.from_numpy(np.ascontiguousarray(part)).to(like) for part in parts))
-    walls = np.array([0.0, length])
-    if boundary == "neumann":
-        h = length / n
-        points, faces, k = (j + 0.5) * h, np.arange(1, n) * h, j * math.pi / length
-        analysis = 2 / n * np.cos(np.outer(k, points))
-        analysis[0] /= 2
-        slope, middle = -np.sin(np.outer(faces, k)) * k @ analysis, np.cos(np.outer(faces, k)) @ analysis
-        trace = np.cos(np.outer(walls, k)) @ analysis
-        average = (np.eye(n)[:-1] + np.eye(n)[1:]) / 2
-        # Parabolas with the slope 1 outwards at one wall and 0 at the other.
-        e = lambda x: np.stack([-x + x**2 / (2 * length), x**2 / (2 * length)], -1)  # noqa: E731
-        de = lambda x: np.stack([-1 + x / length, x / length], -1)  # noqa: E731
-        entry = slope.T @ de(faces) + 1 / length
-    else:
-        h = length / (n + 1)
-        points, faces, k = (j + 1) * h, (np.arange(n + 1) + 0.5) * h, (j + 1) * math.pi / length
-        analysis = 2 / (n + 1) * np.sin(np.outer(k, points))
-        slope, middle = np.cos(np.outer(faces, k)) * k @ analysis, np.sin(np.outer(faces, k)) @ analysis
-        trace = none((2, n))
-        average = (np.eye(n + 1, n) + np.eye(n + 1, n, -1)) / 2
-        average[0, 0] = average[-1, -1] = 1
-        # Lines with the value 1 at one wall and 0 at the other.
-        e = lambda x: np.stack([1 - x / length, x / length], -1)  # noqa: E731
-        de = lambda x: np.stack([-1 / length + 0 * x, 1 / length + 0 * x], -1)  # noqa: E731
-        entry = none((n, 2))
-    wall_slope, wall_middle = de(faces) - slope @ e(points), e(faces) - middle @ e(points)
-    parts = (faces, slope, middle, average, wall_slope, wall_middle, entry, trace, e(walls) - trace @ e(points))
+    parts = MATRICES[boundary](n, length)
     return FaceAxis(*(torch.from_numpy(np.ascontiguousarray(part)).to(like) for part in parts))
+
+
+def _periodic(n: int, length: float) -> Matrices:
+    h, none = length / n, np.zeros
+    k = np.fft.fftfreq(n, 1 / n) * 2 * math.pi / length
+    shifted = np.exp(0.5j * k * h)[:, None] * np.fft.fft(np.eye(n), axis=0)
+    slope, middle = np.fft.ifft(1j * k[:, None] * shifted, axis=0).real, np.fft.ifft(shifted, axis=0).real
+    average, faces = (np.eye(n) + np.roll(np.eye(n), 1, 1)) / 2, (np.arange(n) + 0.5) * h
+    return faces, slope, middle, average, none((n, 2)), none((n, 2)), none((n, 2)), none((2, n)), none((2, 2))
+
+
+def _neumann(n: int, length: float) -> Matrices:
+    h, j, walls = length / n, np.arange(n), np.array([0.0, length])
+    points, faces, k = (j + 0.5) * h, np.arange(1, n) * h, j * math.pi / length
+    analysis = 2 / n * np.cos(np.outer(k, points))
+    analysis[0] /= 2
+    slope, middle = -np.sin(np.outer(faces, k)) * k @ analysis, np.cos(np.outer(faces, k)) @ analysis
+    trace = np.cos(np.outer(walls, k)) @ analysis
+    average = (np.eye(n)[:-1] + np.eye(n)[1:]) / 2
+    # Parabolas with the slope 1 outwards at one wall and 0 at the other.
+    e = lambda x: np.stack([-x + x**2 / (2 * length), x**2 / (2 * length)], -1)  # noqa: E731
+    de = lambda x: np.stack([-1 + x / length, x / length], -1)  # noqa: E731
+    wall_slope, wall_middle = de(faces) - slope @ e(points), e(faces) - middle @ e(points)
+    entry = slope.T @ de(faces) + 1 / length
+    return faces, slope, middle, average, wall_slope, wall_middle, entry, trace, e(walls) - trace @ e(points)
+
+
+def _dirichlet(n: int, length: float) -> Matrices:
+    h, j = length / (n + 1), np.arange(n)
+    points, faces, k = (j + 1) * h, (np.arange(n + 1) + 0.5) * h, (j + 1) * math.pi / length
+    analysis = 2 / (n + 1) * np.sin(np.outer(k, points))
+    slope, middle = np.cos(np.outer(faces, k)) * k @ analysis, np.sin(np.outer(faces, k)) @ analysis
+    average = (np.eye(n + 1, n) + np.eye(n + 1, n, -1)) / 2
+    average[0, 0] = average[-1, -1] = 1
+    # Lines with the value 1 at one wall and 0 at the other.
+    e = lambda x: np.stack([1 - x / length, x / length], -1)  # noqa: E731
+    de = lambda x: np.stack([-1 / length + 0 * x, 1 / length + 0 * x], -1)  # noqa: E731
+    wall_slope, wall_middle = de(faces) - slope @ e(points), e(faces) - middle @ e(points)
+    return faces, slope, middle, average, wall_slope, wall_middle, np.zeros((n, 2)), np.zeros((2, n)), np.eye(2)
+
+
+def _dirichlet_neumann(n: int, length: float) -> Matrices:
+    """Half of a Dirichlet axis of twice the length, for what is even about the middle of that."""
+    faces, *both, _, _, _, _, _ = _dirichlet(2 * n, 2 * length)
+    mirrored = np.concatenate([np.eye(n), np.eye(n)[::-1]])
+    slope, middle, average = (matrix[:n] @ mirrored for matrix in both)
+    faces, points, walls = faces[:n], (np.arange(n) + 1) * length / (n + 0.5), np.array([0.0, length])
+    # The constant 1 and the line x: the value 1 at the first wall, the slope 1 at the last, and 0 at the other.
+    e = lambda x: np.stack([1 + 0 * x, x], -1)  # noqa: E731
+    de = lambda x: np.stack([0 * x, 1 + 0 * x], -1)  # noqa: E731
+    wall_slope, wall_middle = de(faces) - slope @ e(points), e(faces) - middle @ e(points)
+    entry = np.stack([np.zeros(n), slope.T @ np.ones(n)], -1)
+    trace = np.stack([np.zeros(n), both[1][n] @ mirrored])
+    return faces, slope, middle, average, wall_slope, wall_middle, entry, trace, e(walls) - trace @ e(points)
+
+
+def _neumann_dirichlet(n: int, length: float) -> Matrices:
+    """The mirror image of that: slopes along the axis change their sign, those outwards do not."""
+    faces, *others = (part[..., ::-1] if part.ndim == 1 else part[::-1, ::-1] for part in _dirichlet_neumann(n, length))
+    slope, middle, average, wall_slope, *rest = others
+    return length - faces, -slope, middle, average, -wall_slope, *rest
+
+
+MATRICES: dict[str, Callable[[int, float], Matrices]] = {
+    "periodic": _periodic,
+    "neumann": _neumann,
+    "dirichlet": _dirichlet,
+    "dirichlet-neumann": _dirichlet_neumann,
+    "neumann-dirichlet": _neumann_dirichlet,
+}
 
 
 class Faces:
@@ -127,12 +164,12 @@ class Faces:
     def divergence(self, flux: Tensor, axis: int, through: Data = None) -> Tensor:
         """The derivative of a flux on the faces of the axis, with what goes `through` the walls inwards. Nothing is lost."""
         value = -self._apply(self.axes[axis].slope.T, flux, axis)
-        if self.grid.boundaries[axis] != "dirichlet":
+        if "dirichlet" not in self.grid.boundaries[axis]:
             value = value - value.mean(axis - self._d, keepdim=True)  # round-off of a sum that is zero
         return self._add(value, axis, self.axes[axis].entry, through)
 
     def at_walls(self, v: Tensor, axis: int, data: Data = None) -> tuple[Tensor, Tensor]:
-        """The values at both walls of a Neumann axis, with size 1 along it, for slopes `data`."""
+        """The values at both walls of an axis, with size 1 along it, for slopes `data`; a Dirichlet wall has its own."""
         both = self._apply(self.axes[axis].trace, v, axis, self.axes[axis].wall_trace, data)
         left, right = both.split(1, axis - self._d)
         return left, right

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ernest.phasefield.grid import Grid, Space
+from ernest.phasefield.grid import Grid, Space, ends_of
 from ernest.phasefield.potentials import Potential
 
 Function = Callable[[Any, tuple[Tensor, ...], Tensor], Any]
@@ -27,14 +27,14 @@ Coefficient = float | Tensor | Function
 
 @dataclass(frozen=True)
 class Value:
-    """A wall that holds u: a number or a function (x, t). For an axis with the Dirichlet boundary."""
+    """A wall that holds u: a number or a function (x, t). For a Dirichlet end of an axis."""
 
     of: float | Callable[[tuple[Tensor, ...], Tensor], Any]
 
 
 @dataclass(frozen=True)
 class Slope:
-    """A wall with a given slope du/dn outwards: a number or a function (u, x, t) of u there. For a Neumann axis."""
+    """A wall with a given slope du/dn outwards: a number or a function (u, x, t) of u there. For a Neumann end."""
 
     of: float | Function
 
@@ -132,6 +132,9 @@ class CoupledFlow:
             raise ValueError(
                 f"coupled flow: mobility: expected a symmetric matrix that is nowhere negative, got {self.mobility!r}"
             )
+        of_mu = zip(self.potential_walls, self.conserved, strict=bool(self.potential_walls))
+        if any(walls and not conserved for walls, conserved in of_mu):
+            raise ValueError("potential_walls: expected them for conserved fields only; others have walls of their own")
         for i, j in ((i, j) for i in range(n) for j in range(n) if self.conserved[i] != self.conserved[j]):
             if not (isinstance(rows[i][j], int | float) and rows[i][j] == 0):
                 raise ValueError(f"coupled flow: mobility: fields {i} and {j} are not of one kind, so their entry must be 0")
@@ -160,14 +163,14 @@ class CoupledFlow:
             if not bool(((u0 > low) & (u0 < high)).all()):
                 span = f"{float(u0.min())} to {float(u0.max())}"
                 raise ValueError(f"u0: expected values inside the potential's domain {low} < u < {high}, got {span}")
-        for walls in (*self.walls, *self.potential_walls):
-            for axis, pair in (walls or {}).items():
-                boundary = grid.boundaries[axis] if 0 <= axis < grid.dimensions else None
-                fits = boundary in ("neumann", "dirichlet") and isinstance(pair, tuple) and len(pair) == 2
-                if not fits or any(isinstance(wall, Value) != (boundary == "dirichlet") for wall in pair):
+        for name, kind, all_walls in (("walls", Slope, self.walls), ("potential_walls", Inflow, self.potential_walls)):
+            for axis, pair in ((axis, pair) for walls in all_walls for axis, pair in (walls or {}).items()):
+                boundary = grid.boundaries[axis] if 0 <= axis < grid.dimensions else "periodic"
+                fitting = [Value if end == "dirichlet" else kind for end in ends_of(boundary)]
+                if boundary == "periodic" or not isinstance(pair, tuple) or [type(wall) for wall in pair] != fitting:
                     raise ValueError(
-                        f"walls: axis {axis} with boundary {boundary}: expected two Values on a dirichlet axis, or two Slopes "
-                        f"or Inflows on a neumann one, got {pair!r}"
+                        f"{name}: axis {axis} with boundary {boundary}: expected a Value for each dirichlet end and "
+                        f"{'an' if kind is Inflow else 'a'} {kind.__name__} for each neumann one, got {pair!r}"
                     )
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ernest.phasefield.evolution.coefficients import Coefficients
-from ernest.phasefield.evolution.flows import CoupledFlow, Inflow, PerAxis, Value
+from ernest.phasefield.evolution.flows import CoupledFlow, PerAxis, Value
 from ernest.phasefield.evolution.tensors import cross_energy, cross_variation, crosses, diagonal_of
 from ernest.phasefield.grid import Grid
 from ernest.phasefield.potentials import Potential, energy_density, slope_inside
@@ -164,14 +164,14 @@ class Operators:
             if isinstance(coefficient, float) and coefficient == 0:
                 continue
             M, data = self.at.at(coefficient, on_faces, self.faces.coordinates[axis], t, axis), None
-            if pair is not None and isinstance(pair[0], Inflow):
-                if i == j:
-                    at = self.at.wall_fields(u, axis, t)
-                    through = tuple(self.at.wall(wall, at[s], x[s], t) for s, wall in enumerate(pair))
-                    one = self.at.through(coefficient, (1.0, 1.0), u, axis, t)
-                    data = tuple(q / m for q, m in zip(through, one or (1.0, 1.0), strict=True))
-            elif pair is not None:
-                data = tuple(self.at.wall(wall, None, x[s], t) for s, wall in enumerate(pair))
+            if pair is not None:
+                at = self.at.wall_fields(u, axis, t)
+                held = [self.at.wall(wall, at[s], x[s], t) for s, wall in enumerate(pair)]
+                one = self.at.through(coefficient, (1.0, 1.0), u, axis, t) or (1.0, 1.0)
+                # What comes into field i goes through the wall, and tells the slope of its own mu there.
+                through = tuple(held) if i == j else through
+                slopes = [q / m if i == j else 0.0 for q, m in zip(held, one, strict=True)]
+                data = tuple(h if isinstance(wall, Value) else s for wall, h, s in zip(pair, held, slopes, strict=True))
             flux = flux + M * self.faces.slope(mu, axis, data)  # pyright: ignore
         return self.faces.divergence(flux, axis, through)  # pyright: ignore
 

@@ -3,7 +3,7 @@
 import hashlib
 import math
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,31 +11,22 @@ import torch
 from torch import Tensor
 
 from ernest.phasefield.evolution.elements import EnergeticStepper
+from ernest.phasefield.evolution.loop import Run
 from ernest.phasefield.solver.checkpoint import Checkpoint, check_ahead, check_problem, failed_path, load_run, save_run
 from ernest.phasefield.solver.diagnostics import StepRecord
 from ernest.phasefield.solver.events import EventOccurrence
 from ernest.phasefield.solver.failures import RunFailed
-from ernest.phasefield.stepping import State
-
-
-@dataclass
-class Run:
-    """What a run has done so far."""
-
-    state: State
-    tau: float
-    records: list[StepRecord]
-    occurrences: list[EventOccurrence] = field(default_factory=list)
+from ernest.phasefield.stepping import DivergenceError
 
 
 def failure_of(
-    time: float, count: int, failure: Any, checkpoint: Checkpoint | None, problem: dict[str, str], run: Run
+    run: Run, length: float, failure: DivergenceError | None, checkpoint: Checkpoint | None, problem: dict[str, str]
 ) -> RunFailed:
     """The error of a run that no step takes further, its last good state saved."""
     beside = Path(checkpoint.path) if checkpoint else Path(tempfile.mkdtemp(prefix="phasefield-")) / "run.safetensors"
     path = failed_path(beside)
     save(path, problem, run)
-    return RunFailed(time, count + 1, getattr(failure, "iteration", 0), getattr(failure, "tau", run.tau), path)
+    return RunFailed(float(run.state.time), run.state.count + 1, failure.iteration if failure else 0, length, path)
 
 
 def problem_of_run(stepper: EnergeticStepper, u0: Tensor, choices: dict[str, Any]) -> dict[str, str]:
@@ -68,4 +59,4 @@ def load(path: Path | str, problem: dict[str, str], u0: Tensor, t1: float) -> Ru
     check_problem(path, facts["problem"], problem)
     check_ahead(path, state, t1)
     records = [StepRecord(**record) for record in history["records"]]
-    return Run(state, facts["tau"], records, [EventOccurrence(**each) for each in history["occurrences"]])
+    return Run((state, facts["tau"]), records, [EventOccurrence(**each) for each in history["occurrences"]])

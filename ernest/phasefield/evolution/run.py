@@ -4,9 +4,8 @@ Every element of degree p is solved again with degree p - 1, whose end is of ord
 the error of the run, which goes on with the better one. Between the ends an element is refined when it is asked for.
 """
 
-import math
-import time as clock
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,21 @@ from ernest.phasefield.element import Element
 from ernest.phasefield.evolution.elements import EnergeticElements, EnergeticStepper
 from ernest.phasefield.evolution.flows import CoupledFlow, VariableFlow
 from ernest.phasefield.evolution.linearised import growth
+from ernest.phasefield.evolution.loop import Control, Run, march_run
 from ernest.phasefield.evolution.measure import Measure
-from ernest.phasefield.evolution.output import RefinedOutput, events_in, is_terminal
-from ernest.phasefield.evolution.resume import Run, failure_of, load, problem_of_run, save
-from ernest.phasefield.evolution.step_control import distance, factor_for, first_length, left_until_stop, next_length
+from ernest.phasefield.evolution.output import RefinedOutput
+from ernest.phasefield.evolution.resume import failure_of, load, problem_of_run, save
+from ernest.phasefield.evolution.step_control import distance, factor_for, first_length
 from ernest.phasefield.grid import Space
 from ernest.phasefield.potentials import Potential
 from ernest.phasefield.solver.checkpoint import Checkpoint
 from ernest.phasefield.solver.diagnostics import StepRecord
 from ernest.phasefield.solver.events import Event
-from ernest.phasefield.solver.failures import RunInterrupted
-from ernest.phasefield.solver.progress import Progress, progress_bar
+from ernest.phasefield.solver.failures import RunFailed
+from ernest.phasefield.solver.progress import Progress
 from ernest.phasefield.solver.solution import Solution
 from ernest.phasefield.solver.units import Units, field_range
-from ernest.phasefield.stepping import DivergenceError, State
+from ernest.phasefield.stepping import DivergenceError, State, StepStats
 
 
 def scheme_for(tolerance: float, fixed: bool, noisy: bool) -> EnergeticElements:
@@ -69,54 +69,56 @@ def solve_evolution(
     least = 100 * torch.finfo(u0.dtype).eps
     if not least <= rate / units.speed < 1:
         raise ValueError(f"tolerance: expected {least:.1e} (the round-off of {u0.dtype}) to 1, got {rate / units.speed:.1e}")
+    control = Control(rate, t1, step, max_step, tuple(stops))
     problem = problem_of_run(
         stepper, u0, {"tolerance": rate, "step": step, "max_step": max_step, "stops": stops, "scheme": scheme}
     )
-    measure = Measure(stepper, u0)
+    method = VaryingMethod(stepper, control, units.field, Measure(stepper, u0), checkpoint, problem)
     first = step or min(t1, max_step, first_length(stepper, u0, rate, units, t1))
-    run = Run(stepper.init(u0), first, [measure.record(u0, 0.0)])
+    run = Run((stepper.init(u0), first), [method.measure.record(u0, 0.0)])
     if resume and checkpoint is not None and Path(checkpoint.path).exists():
         run = load(checkpoint.path, problem, u0, t1)
-    end = t1 * (1 - 1e-14) if step is None else t1 - 1e-9 * step
     began, output = grid.field(run.state.modes), RefinedOutput(stepper, memory) if dense else None
-    saved, saved_at = run.state.count, clock.monotonic()
 
     def solution() -> Solution:
         last = grid.field(run.state.modes)
         return Solution(flow, grid, scheme, began, last, tuple(run.records), tuple(run.occurrences), output, units)  # pyright: ignore
 
-    ended = False
-    with progress_bar(progress, float(run.state.time), t1) as show:
-        try:
-            while not ended and float(run.state.time) < end:
-                state, element, record, run.tau = _accepted(
-                    stepper, measure, run, t1, rate, step, max_step, stops, checkpoint, problem
-                )
-                found = events_in(events, stepper, element)
-                last = next((each for each in found if is_terminal(events, each.name)), None)
-                if last is not None and last.time < record.time and (tau := last.time - float(run.state.time)) > 0:
-                    state, element, stats = stepper.step(run.state, tau)
-                    record = measure.record(element.end, float(state.time), element, stats.iterations, run.records[-1])
-                    found = [each for each in found if each.time <= last.time]
-                ended = last is not None
-                run.state = state
-                run.records.append(record)
-                run.occurrences += found
-                if output is not None:
-                    output.append(element)
-                show(record)
-                if checkpoint and checkpoint.due(state.count - saved, clock.monotonic() - saved_at):
-                    save(checkpoint.path, problem, run)
-                    saved, saved_at = state.count, clock.monotonic()
-        except KeyboardInterrupt as stop:
-            if len(run.records) < 2:
-                raise
-            if checkpoint:
-                save(checkpoint.path, problem, run)
-            raise RunInterrupted(solution(), t1, Path(checkpoint.path) if checkpoint else None) from stop
-    if checkpoint:
-        save(checkpoint.path, problem, run)
-    return solution()
+    keep = (lambda: save(checkpoint.path, problem, run)) if checkpoint else lambda: None
+    return march_run(method, run, events, output, progress, solution, checkpoint, keep)
+
+
+@dataclass(frozen=True)
+class VaryingMethod:
+    """Elements of these flows, judged by those of one degree less."""
+
+    stepper: EnergeticStepper
+    control: Control
+    amplitude: float
+    measure: Measure
+    checkpoint: Checkpoint | None
+    problem: dict[str, str]
+
+    @property
+    def order(self) -> int:
+        """That of the ends of elements of one degree less."""
+        return max(2 * self.stepper.scheme.degree - 2, 1)
+
+    def step(self, state: State, tau: float) -> tuple[State, Element, StepStats]:
+        return self.stepper.step(state, tau)
+
+    def error(self, element: Element) -> float:
+        return distance(self.stepper, element, self.control.rate, self.amplitude)
+
+    def longer(self, length: float, error: float) -> float:
+        return max(length * factor_for(error, self.control.rate, self.order), 1e-12 * self.control.t1)
+
+    def record(self, element: Element, stats: StepStats, before: StepRecord, error: float, rejected: int) -> StepRecord:
+        end = float(element.time) + float(element.tau)
+        return self.measure.record(element.end, end, element, stats.iterations, before, error, rejected)
+
+    def failure(self, run: Run, length: float, failure: DivergenceError | None) -> RunFailed:
+        return failure_of(run, length, failure, self.checkpoint, self.problem)
 
 
 def _scheme(
@@ -149,40 +151,3 @@ def _units(stepper: EnergeticStepper, u0: Tensor, span: float) -> Units:
         low, high = field_range(stepper.operators.flow.potential, u0)
         amplitude = (high - low) / 2
     return Units(1 / rate if rate > 0 else span, amplitude or float(u0.abs().max()) or 1.0)
-
-
-def _accepted(
-    stepper: EnergeticStepper,
-    measure: Measure,
-    run: Run,
-    t1: float,
-    rate: float,
-    step: float | None,
-    max_step: float,
-    stops: Sequence[float],
-    checkpoint: Checkpoint | None,
-    problem: dict[str, str],
-) -> tuple[State, Element, StepRecord, float]:
-    """The next step that meets the tolerance, and the length to try after it."""
-    state, time, rejected, tau = run.state, float(run.state.time), 0, run.tau
-    order = max(2 * stepper.scheme.degree - 2, 1)
-    while True:
-        length = next_length(tau, left_until_stop(time, stops, t1), step is not None)
-        try:
-            after, element, stats = stepper.step(state, length)
-            error = 0.0 if step is not None else distance(stepper, element, rate)
-        except DivergenceError as failure:
-            after = element = stats = None
-            error = math.inf
-            if length < 1e-11 * t1 or (step is not None and length < step / 2**12):
-                raise failure_of(time, state.count, failure, checkpoint, problem, run) from failure
-        if after is not None and element is not None and stats is not None and error <= rate:
-            record = measure.record(element.end, float(after.time), element, stats.iterations, run.records[-1], error, rejected)
-            if step is not None:
-                return after, element, record, min(step, 2 * tau)
-            longest = max(min(length * factor_for(error, rate, order), max_step), 1e-12 * t1)
-            return after, element, record, max(longest, tau) if length < 0.5 * tau else longest
-        rejected += 1
-        tau = length * (0.25 if math.isinf(error) else factor_for(error, rate, order, 0.9))
-        if tau < 1e-12 * t1:
-            raise failure_of(time, state.count, None, checkpoint, problem, run)

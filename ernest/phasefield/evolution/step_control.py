@@ -1,5 +1,6 @@
 """Chooses the lengths of elements: the first one, the next one, and how far the element of one degree less lies off."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,9 @@ MARGIN = 5.0
 """Times the distance of the ends of two degrees that counts as the error: where a flow takes its waves apart, as at the beginning
 of a spinodal decomposition, what an element errs by grows on. 2 is not enough: one of 40 random flows then erred by 1.9 times
 what is allowed (`python -m benchmarks.phasefield --part varying`)."""
+MOST_APART = 0.1
+"""Share of the amplitude that both ends may lie apart in any one point: a mean square does not see a point that a step carries
+over the edge of its well, from where it may never come back."""
 
 
 def first_length(stepper: EnergeticStepper, u0: Tensor, rate: float, units: Units, t1: float) -> float:
@@ -53,8 +57,10 @@ def factor_for(error: float, rate: float, order: int, most: float = MOST_FACTOR)
     return min(max(SAFETY * (rate / max(error, 1e-300)) ** (1 / order), LEAST_FACTOR), most)
 
 
-def distance(stepper: EnergeticStepper, element: Element, rate: float) -> float:
-    """How far the end of the element of one degree less lies, per unit of time; 0 where that is round-off."""
+def distance(stepper: EnergeticStepper, element: Element, rate: float, amplitude: float) -> float:
+    """How far the end of the element of one degree less lies, per unit of time; 0 where that is round-off, and infinite where
+    it is no approximation in some point.
+    """
     d, grid, tau = stepper.grid.dimensions, stepper.grid, float(element.tau)
     p, dissipated = element.degree, stepper.dissipated
     start, c = element.start_modes, element.coefficients
@@ -64,5 +70,8 @@ def distance(stepper: EnergeticStepper, element: Element, rate: float) -> float:
     enough = max(0.02 * rate * tau / size, stepper.scheme.tolerance)
     lower, _ = stepper.solve(start, c.narrow(-1 - d, 0, p - 1), float(element.time), tau, p - 1, enough=enough)
     stepper.dissipated = dissipated
-    distance = MARGIN * float(grid.norm(lower.select(-1 - d, 0) - c.select(-1 - d, 0)).max())
-    return 0.0 if distance < 100 * torch.finfo(start.real.dtype).eps * size else distance / tau
+    apart = lower.select(-1 - d, 0) - c.select(-1 - d, 0)
+    distance = MARGIN * float(grid.norm(apart).max())
+    if distance < 100 * torch.finfo(start.real.dtype).eps * size:
+        return 0.0
+    return distance / tau if 2 * float(grid.field(apart).abs().max()) < MOST_APART * amplitude else math.inf

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ernest.phasefield.element import Time
-from ernest.phasefield.flows import Flow, forcing_modes
+from ernest.phasefield.flow_terms import forcing_modes
+from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
 from ernest.phasefield.potentials import slope_inside
 from ernest.phasefield.stepping import State

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from ernest.device import HOST
-from ernest.phasefield.flows import Flow, forcing_modes
+from ernest.phasefield.flow_terms import forcing_modes
+from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
 from ernest.phasefield.potentials import samples_of, varies
 from ernest.phasefield.stepping import State

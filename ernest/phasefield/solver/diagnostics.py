@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ernest.phasefield.element import Element
-from ernest.phasefield.flows import Flow, energy_of_ends
+from ernest.phasefield.flow_terms import energy_of_ends
+from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
 from ernest.phasefield.potentials import energy_density
 from ernest.phasefield.solver.controller import ROUND_OFF

@@ -1,5 +1,7 @@
 """How a run can end before its time: no step works, or somebody interrupts it. Both keep what was done."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ernest.phasefield.solver.solution import Solution
@@ -23,3 +25,15 @@ class RunInterrupted(KeyboardInterrupt):
         onwards = "" if path is None else f"; with resume=True it goes on from {path}"
         super().__init__(f"the run was interrupted at time {solution.times[-1]:.9g} of {t1:.9g}{onwards}")
         self.solution, self.path = solution, path
+
+
+@contextmanager
+def rescue(interrupted: Callable[[], RunInterrupted | None]) -> Iterator[None]:
+    """Raises what `interrupted` returns in place of an interruption, if anything was done."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        done = interrupted()
+        if done is None:
+            raise
+        raise done from stop

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from ernest.device import HOST
-from ernest.phasefield.flows import Flow, forcing_fields
+from ernest.phasefield.flow_terms import forcing_fields
+from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
 from ernest.phasefield.timeelement import gauss, lagrange
 

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from ernest.phasefield.evolution.flows import CoupledFlow, VariableFlow
-from ernest.phasefield.flows import Flow, check_flow
+from ernest.phasefield.flow_terms import check_flow
+from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
 from ernest.phasefield.solver.events import Event, check_events
 from ernest.phasefield.solver.units import Units

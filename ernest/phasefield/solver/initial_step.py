@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from ernest.device import HOST
-from ernest.phasefield.flows import Flow, forcing_modes, velocity
+from ernest.phasefield.flow_terms import forcing_modes, velocity
+from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
 from ernest.phasefield.potentials import varies
 

@@ -4,8 +4,7 @@ import math
 import tempfile
 import time as clock
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -27,7 +26,7 @@ from ernest.phasefield.solver.checkpoint import (
 from ernest.phasefield.solver.controller import Adaptive, Prescribed
 from ernest.phasefield.solver.diagnostics import Diagnostics
 from ernest.phasefield.solver.events import Event, EventOccurrence, find_events
-from ernest.phasefield.solver.failures import RunFailed, RunInterrupted
+from ernest.phasefield.solver.failures import RunFailed, RunInterrupted, rescue
 from ernest.phasefield.solver.given import check_input, check_times, relative_tolerance
 from ernest.phasefield.solver.history import History, load_solver, save_solver
 from ernest.phasefield.solver.initial_step import first_step, graded_lengths, is_rough, stiff_imbalance, time_derivative
@@ -139,7 +138,7 @@ def solve(
         return RunInterrupted(solution(), t1, Path(checkpoint.path) if checkpoint else None)
 
     thin = _warn_of_thin_interface(thin_interface(flow, grid), grid, current)
-    with progress_bar(progress, float(current.state.time), t1) as show, _rescue(interrupted):
+    with progress_bar(progress, float(current.state.time), t1) as show, rescue(interrupted):
         while not _ended(events, history) and steady_at is None and float(current.state.time) < end:
             outcome = try_step(steppers, diagnostics, current, current.controller.propose(steppers.until_stop(current)))
             if isinstance(outcome, RejectedStep):
@@ -165,18 +164,6 @@ def solve(
         save_solver(checkpoint.path, problem(), current, history)
     _warn_of_thin_interface(thin, grid, current)
     return solution()
-
-
-@contextmanager
-def _rescue(interrupted: Callable[[], RunInterrupted | None]) -> Iterator[None]:
-    """Raises what `interrupted` returns in place of an interruption."""
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        done = interrupted()
-        if done is None:
-            raise
-        raise done from stop
 
 
 def _shortest_and_end(units: Units, t1: float, step: float | None) -> tuple[float, float]:

@@ -14,7 +14,8 @@ from ernest.phasefield.compiled.stepper import FusibleScheme, is_fusible, make_f
 from ernest.phasefield.compiled.transforms import Array
 from ernest.phasefield.compiled.workspace import Workspace, make_workspace
 from ernest.phasefield.element import Element
-from ernest.phasefield.flows import Flow, forcing_modes
+from ernest.phasefield.flow_terms import forcing_modes
+from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
 from ernest.phasefield.schemes.coarse import CoarseGaussSeidel, CoarseStepper
 from ernest.phasefield.schemes.exponential import ExponentialElements

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from ernest.phasefield.element import Element
-from ernest.phasefield.evolution.output import RefinedOutput, events_in, is_terminal
-from ernest.phasefield.evolution.resume import Run
-from ernest.phasefield.evolution.step_control import factor_for, left_until_stop, next_length
+from ernest.phasefield.evolution.loop import Control, Run, march_run
+from ernest.phasefield.evolution.output import RefinedOutput
+from ernest.phasefield.evolution.step_control import factor_for
 from ernest.phasefield.solver.checkpoint import save_run
 from ernest.phasefield.solver.diagnostics import StepRecord
 from ernest.phasefield.solver.events import Event, check_events
-from ernest.phasefield.solver.failures import RunFailed, RunInterrupted
-from ernest.phasefield.solver.progress import Progress, progress_bar
+from ernest.phasefield.solver.failures import RunFailed
+from ernest.phasefield.solver.progress import Progress
 from ernest.phasefield.solver.solution import Solution
 from ernest.phasefield.solver.units import Units
 from ernest.phasefield.stepping import DivergenceError, State, StepStats
@@ -31,17 +31,6 @@ KEPT = 1.3
 """Lengths that would grow by less than this stay, and with them the factors of the linear systems."""
 SOLVED = 0.01
 """Share of what a step may err by that Newton's method may leave."""
-
-
-@dataclass
-class Control:
-    """What steps are chosen by: the error allowed per unit of time, which grows with u, and lengths and times that are given."""
-
-    rate: float
-    t1: float
-    step: float | None
-    max_step: float
-    stops: tuple[float, ...]
 
 
 def solve_system(
@@ -88,41 +77,62 @@ def solve_system(
     fixed, units = units is not None, units or Units(t1, _size(stepper, u0, t1))
     check_events(events, stepper.grid)
     control = Control(tolerance * units.speed, t1, step, max_step, tuple(sorted(float(stop) for stop in stops)))
-    run = Run(stepper.init(u0), step or _first_length(stepper, u0, control), [_record(stepper, u0, 0.0)])
+    method = SystemMethod(stepper, control, 0.0 if fixed else tolerance / t1)
+    run = Run((stepper.init(u0), step or _first_length(stepper, u0, control)), [_record(stepper, u0, 0.0)])
     output = RefinedOutput(stepper, memory) if dense else None
 
     def solution() -> Solution:
+        method.look_at(run.state)
         last, records, occurrences = run.state.modes, tuple(run.records), tuple(run.occurrences)
         told = units if fixed else Units(t1, control.rate * t1 / tolerance)
         return Solution(system, stepper.grid, scheme, u0, last, records, occurrences, output, told)  # pyright: ignore
 
-    ended, end = False, t1 * (1 - 1e-14) if step is None else t1 - 1e-9 * step
-    with progress_bar(progress, 0.0, t1) as show:
-        try:
-            while not ended and float(run.state.time) < end:
-                state, element, record, run.tau = _accepted(stepper, run, control)
-                found = events_in(events, stepper, element)
-                last = next((each for each in found if is_terminal(events, each.name)), None)
-                if last is not None and last.time < record.time and (tau := last.time - float(run.state.time)) > 0:
-                    state, element, stats = stepper.step(run.state, tau, _goal(stepper, control, tau, run.state.modes))
-                    record = _record(stepper, element.end, float(state.time), element, stats)
-                    found = [each for each in found if each.time <= last.time]
-                ended = last is not None
-                run.state = state
-                if not fixed:
-                    control.rate = max(control.rate, tolerance / t1 * stepper.norm(state.modes[None]))
-                if any(math.isclose(float(state.time), stop, rel_tol=1e-12) for stop in control.stops):
-                    stepper.forget_slope()
-                run.records.append(record)
-                run.occurrences += found
-                if output is not None:
-                    output.append(element)
-                show(record)
-        except KeyboardInterrupt as stop:
-            if len(run.records) < 2:
-                raise
-            raise RunInterrupted(solution(), t1, None) from stop
-    return solution()
+    return march_run(method, run, events, output, progress, solution)
+
+
+@dataclass(frozen=True)
+class SystemMethod:
+    """Elements of a system. What they may err by per unit of time is `share` of the greatest size of u so far, at least."""
+
+    stepper: SystemStepper
+    control: Control
+    share: float
+
+    @property
+    def order(self) -> int:
+        return self.stepper.scheme.order
+
+    def look_at(self, state: State) -> None:
+        """Takes note of the size of u, and of a time at which f may jump."""
+        self.control.rate = max(self.control.rate, self.share * self.stepper.norm(state.modes[None]))
+        if any(math.isclose(float(state.time), stop, rel_tol=1e-12) for stop in self.control.stops):
+            self.stepper.forget_slope()
+
+    def step(self, state: State, tau: float) -> tuple[State, Element, StepStats]:
+        self.look_at(state)
+        return self.stepper.step(state, tau, self._goal(tau, state.modes))
+
+    def _goal(self, tau: float, u: Tensor) -> float:
+        """What Newton's method may leave of the equations of an element."""
+        if self.stepper.scheme.accuracy is not None:
+            return self.stepper.scheme.accuracy * self.stepper.norm(u[None])
+        return 0.0 if self.control.step is not None else SOLVED * self.control.rate * tau
+
+    def error(self, element: Element) -> float:
+        return self.stepper.error(element) / float(element.tau)
+
+    def longer(self, length: float, error: float) -> float:
+        factor = factor_for(error, self.control.rate, self.order, LONGER)
+        return length * (1.0 if 1 <= factor < KEPT else factor)
+
+    def record(self, element: Element, stats: StepStats, before: StepRecord, error: float, rejected: int) -> StepRecord:
+        end = float(element.time) + float(element.tau)
+        return _record(self.stepper, element.end, end, element, stats, error, rejected)
+
+    def failure(self, run: Run, length: float, failure: DivergenceError | None) -> RunFailed:
+        path = Path(tempfile.mkdtemp(prefix="phasefield-")) / "run-failed.safetensors"
+        save_run(path, run.state, {}, {})
+        return RunFailed(float(run.state.time), run.state.count + 1, failure.iteration if failure else 0, length, path)
 
 
 def _check(
@@ -157,13 +167,6 @@ def _norm(sizes: Tensor | None) -> Norm:
     return lambda vectors: float((vectors / sizes).square().mean(-1).sqrt().max())
 
 
-def _goal(stepper: SystemStepper, control: Control, tau: float, u: Tensor) -> float:
-    """What Newton's method may leave of the equations of an element."""
-    if stepper.scheme.accuracy is not None:
-        return stepper.scheme.accuracy * stepper.norm(u[None])
-    return 0.0 if control.step is not None else SOLVED * control.rate * tau
-
-
 def _first_length(stepper: SystemStepper, u0: Tensor, control: Control) -> float:
     """A length in which f changes u, and itself, by no more than a small share, as far as two evaluations tell."""
     rate = stepper.slope(0.0, u0)
@@ -174,36 +177,6 @@ def _first_length(stepper: SystemStepper, u0: Tensor, control: Control) -> float
     share = min((control.rate * control.t1 / size) ** (1 / (stepper.scheme.order + 1)), 0.1)
     lengths = [share * size / speed if speed > 0 else math.inf, share * math.sqrt(size / turning) if turning > 0 else math.inf]
     return min(*lengths, control.max_step, control.t1)
-
-
-def _accepted(stepper: SystemStepper, run: Run, control: Control) -> tuple[State, Element, StepRecord, float]:
-    """The next step that meets the tolerance, and the length to try after it."""
-    state, time, tau, rejected = run.state, float(run.state.time), run.tau, 0
-    fixed = control.step is not None
-    while True:
-        length = next_length(tau, left_until_stop(time, control.stops, control.t1), fixed)
-        error, failure = math.inf, None
-        try:
-            after, element, stats = stepper.step(state, length, _goal(stepper, control, length, state.modes))
-            error = 0.0 if fixed else stepper.error(element) / length
-        except DivergenceError as stopped:
-            failure = stopped
-        else:
-            if error <= control.rate:
-                record = _record(stepper, element.end, float(after.time), element, stats, error, rejected)
-                return after, element, record, _next(length, tau, error, stepper, control)
-        if length < 1e-12 * control.t1:
-            raise _failure(run, length, failure)
-        rejected += 1
-        tau = length * (0.25 if not math.isfinite(error) else factor_for(error, control.rate, stepper.scheme.order, 0.9))
-
-
-def _next(length: float, tau: float, error: float, stepper: SystemStepper, control: Control) -> float:
-    if control.step is not None:
-        return min(control.step, 2 * tau)
-    factor = factor_for(error, control.rate, stepper.scheme.order, LONGER)
-    longest = min(length * (1.0 if 1 <= factor < KEPT else factor), control.max_step)
-    return max(longest, tau) if length < 0.5 * tau else longest
 
 
 def _record(
@@ -226,9 +199,3 @@ def _record(
         error=error,
         rejected=rejected,
     )
-
-
-def _failure(run: Run, tau: float, failure: DivergenceError | None) -> RunFailed:
-    path = Path(tempfile.mkdtemp(prefix="phasefield-")) / "run-failed.safetensors"
-    save_run(path, run.state, {}, {})
-    return RunFailed(float(run.state.time), run.state.count + 1, failure.iteration if failure else 0, tau, path)

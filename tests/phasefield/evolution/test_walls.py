@@ -17,10 +17,19 @@ from ernest.phasefield import (
     march,
     solve,
 )
+from ernest.phasefield.grid import ends_of
 from tests.phasefield.evolution.manufactured import error, forced
 from tests.phasefield.problems import rms, slope
 
-MIXTURES = [("neumann",), ("dirichlet",), ("periodic", "dirichlet"), ("neumann", "periodic"), ("dirichlet", "neumann")]
+MIXTURES = [
+    ("neumann",),
+    ("dirichlet",),
+    ("periodic", "dirichlet"),
+    ("neumann", "periodic"),
+    ("dirichlet", "neumann"),
+    ("dirichlet-neumann",),
+    ("neumann-dirichlet", "dirichlet-neumann"),
+]
 
 
 def well(u, x, t):
@@ -48,16 +57,12 @@ def moving(boundaries):
     def exact(x, t):
         return sum(0.3 * torch.sin(phase(axis, c, t)) for axis, c in enumerate(x)) + 0.2 * torch.cos(t)
 
-    def outwards(axis, sign):
-        return lambda u, x, t: sign * 0.33 * torch.cos(phase(axis, x[axis], t))
+    def wall(axis, end, sign):
+        slope = Slope(lambda u, x, t: sign * 0.33 * torch.cos(phase(axis, x[axis], t)))
+        return Value(exact) if end == "dirichlet" else slope
 
-    walls = {}
-    for axis, boundary in enumerate(boundaries):
-        if boundary == "dirichlet":
-            walls[axis] = (Value(exact), Value(exact))
-        elif boundary == "neumann":
-            walls[axis] = (Slope(outwards(axis, -1)), Slope(outwards(axis, 1)))
-    return exact, walls
+    ends = {axis: ends_of(boundary) for axis, boundary in enumerate(boundaries) if boundary != "periodic"}
+    return exact, {axis: (wall(axis, first, -1), wall(axis, last, 1)) for axis, (first, last) in ends.items()}
 
 
 @pytest.mark.parametrize("boundaries", MIXTURES, ids=" ".join)
@@ -67,7 +72,7 @@ def test_walls_that_move_are_followed_in_space_and_with_order_2p_in_time(boundar
     flow = VariableFlow(well, kappa, mobility, degree=4, forcing=forcing, walls=walls)
     sizes = (6, 12)
     in_space = [error(flow, grid_of(boundaries, n), exact, 0.5, 2, EnergeticElements(3)) for n in sizes]
-    assert slope(sizes, in_space) > (1.4 if "dirichlet" in boundaries else 1.8)
+    assert slope(sizes, in_space) > (1.4 if "dirichlet" in " ".join(boundaries) else 1.8)
     assert in_space[-1] < 6e-4
     grid = grid_of(boundaries, 4)
     start = exact(grid.coordinates(), torch.tensor(0.0, dtype=torch.float64))
@@ -79,13 +84,12 @@ def test_walls_that_move_are_followed_in_space_and_with_order_2p_in_time(boundar
 
 
 @pytest.mark.parametrize("conserved", [False, True])
-@pytest.mark.parametrize("boundary", ["neumann", "dirichlet"])
+@pytest.mark.parametrize("boundary", ["neumann", "dirichlet", "neumann-dirichlet"])
 def test_the_energy_law_holds_where_walls_are_at_rest(boundary, conserved):
     grid = Grid((12, 8), (2.0, 2.0), (boundary, "periodic"))
-    kind, data = (Slope, (0.3, -0.2)) if boundary == "neumann" else (Value, (0.5, -0.3))
-    walls = {
-        0: (kind(data[0]), kind(lambda *at: data[1] + 0.1 * torch.cos(math.pi * at[-2][1])) if kind is Value else kind(data[1]))
-    }
+    first, last = ends_of(boundary)
+    value = Value(lambda x, t: 0.1 * torch.cos(math.pi * x[1]) - 0.3)
+    walls = {0: (Slope(0.3) if first == "neumann" else Value(0.5), Slope(-0.2) if last == "neumann" else value)}
     flow = VariableFlow(DoubleWell(), kappa, lambda u, x, t: 0.1 + u * u, conserved, 4, walls=walls)
     x = grid.coordinates()
     solution = solve(flow, grid, 0.2 * torch.sin(math.pi * x[1]) + 0.3 * x[0].cos(), 0.2, step=0.05, progress=False)
@@ -114,17 +118,66 @@ def test_the_mass_grows_by_what_comes_in():
     assert abs(solution.mass[-1] - solution.mass[0] - (0.3 * 0.5 + 0.1 * 0.5**2 / 2)) < 1e-13
 
 
-@pytest.mark.parametrize("wall", [(Value(1.0), Value(0.0)), (Slope(1.0),)])
-def test_walls_that_do_not_fit_the_grid_are_refused(wall):
-    grid = Grid((8,), (1.0,), "neumann")
-    with pytest.raises(ValueError, match="walls: axis 0 with boundary neumann: expected two Values on a dirichlet axis"):
-        solve(VariableFlow(DoubleWell(), 0.1, walls={0: wall}), grid, torch.zeros(8, dtype=torch.float64), 1.0)
+@pytest.mark.parametrize(
+    ("boundary", "name", "pair", "words"),
+    [
+        ("neumann", "walls", (Value(1.0), Value(0.0)), "a Value for each dirichlet end and a Slope for each neumann one"),
+        ("neumann", "walls", (Slope(1.0),), "a Value for each dirichlet end and a Slope"),
+        ("dirichlet-neumann", "walls", (Slope(1.0), Value(1.0)), "a Value for each dirichlet end and a Slope"),
+        ("periodic", "walls", (Value(1.0), Value(0.0)), "a Value for each dirichlet end and a Slope"),
+        # What comes in is told of the potential, and a slope of the field: neither is the other.
+        ("neumann", "walls", (Inflow(1.0), Inflow(1.0)), "a Value for each dirichlet end and a Slope"),
+        ("neumann", "potential_walls", (Slope(1.0), Slope(1.0)), "a Value for each dirichlet end and an Inflow"),
+    ],
+)
+def test_walls_that_do_not_fit_the_grid_are_refused(boundary, name, pair, words):
+    flow = VariableFlow(DoubleWell(), 0.1, conserved=True, **{name: {0: pair}})
+    with pytest.raises(ValueError, match=f"^{name}: axis 0 with boundary {boundary}: expected {words}"):
+        solve(flow, Grid((8,), (1.0,), boundary), torch.zeros(8, dtype=torch.float64), 1.0)
 
 
-def test_a_box_of_twice_the_length_has_no_slope_in_its_middle():
-    """What the docs say of a wall that holds a value opposite one without slope."""
-    grid = Grid((15,), (4.0,), "dirichlet")
+def test_a_field_that_is_not_conserved_has_no_walls_of_its_potential():
+    with pytest.raises(ValueError, match="potential_walls: expected them for conserved fields only"):
+        VariableFlow(DoubleWell(), 0.1, potential_walls={0: (Inflow(1.0), Inflow(0.0))}).coupled()
+
+
+@pytest.mark.parametrize("conserved", [False, True])
+def test_a_mixed_axis_is_half_of_a_box_of_twice_its_length(conserved):
+    whole, half = Grid((14,), (4.0,), "dirichlet"), Grid((7,), (2.0,), "dirichlet-neumann")
+
+    def kappa(u, x, t):
+        return 0.1 + 0.02 * (x[0] - 2) ** 2 + 0.02 * u * u
+
+    def mirrored_kappa(u, x, t):
+        return kappa(u, (2 - x[0],), t)
+
+    ends = []
+    for grid, k, last in ((whole, kappa, Value(0.7)), (half, kappa, Slope(0.0))):
+        flow = VariableFlow(DoubleWell(), k, lambda u, x, t: 1 + u * u, conserved, walls={0: (Value(0.7), last)})
+        ends.append(solve(flow, grid, 0.7 - 0.3 * torch.sin(math.pi * grid.coordinates()[0] / 4), 0.3, step=0.1, progress=False))
+    assert (ends[0].end[:7] - ends[1].end).abs().max() < 1e-12
+    assert abs(ends[0].energy - 2 * ends[1].energy).max() < 1e-12 * abs(ends[0].energy[0])
+    image = Grid((7,), (2.0,), "neumann-dirichlet")
+    flow = VariableFlow(DoubleWell(), mirrored_kappa, lambda u, x, t: 1 + u * u, conserved, walls={0: (Slope(0.0), Value(0.7))})
+    start = 0.7 - 0.3 * torch.sin(math.pi * (2 - image.coordinates()[0]) / 4)
+    turned = solve(flow, image, start, 0.3, step=0.1, progress=False)
+    assert (turned.end.flip(0) - ends[1].end).abs().max() < 1e-12
+
+
+def test_what_comes_in_at_one_end_goes_out_at_the_other():
+    """At rest mu falls from what an inflow needs to the value that the other wall holds, by q / M along the way."""
+    grid = Grid((16,), (2.0,), "neumann-dirichlet")
+    q, held = 0.2, 0.3
+    flow = VariableFlow(
+        lambda u, x, t: u * u / 2,
+        0.0,
+        2.0,
+        conserved=True,
+        degree=2,
+        potential_walls={0: (Inflow(q), Value(held))},
+    )
     x = grid.coordinates()[0]
-    flow = VariableFlow(DoubleWell(), lambda u, x, t: 0.1 + 0.02 * (x[0] - 2) ** 2, walls={0: (Value(0.7), Value(0.7))})
-    solution = solve(flow, grid, 0.7 - 0.3 * torch.sin(math.pi * x / 4), 0.5, step=0.1, progress=False)
-    assert (solution.end - solution.end.flip(0)).abs().max() < 1e-13
+    rest = held + q / 2 * (2 - x)
+    start = rest + 0.1 * torch.cos(math.pi * x / 4)  # falls by exp(-1.23 t)
+    solution = solve(flow, grid, start, 20.0, step=0.25, scheme=EnergeticElements(2), progress=False, dense=False)
+    assert (solution.end - rest).abs().max() < 1e-10
