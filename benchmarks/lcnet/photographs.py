@@ -198,7 +198,7 @@ def _transformed(file: Path, draft: bool) -> np.ndarray:
 def closeness(folder: Path, count: int) -> dict[str, float]:
     """Probabilities of decoding at a fraction beside those of decoding whole."""
     from ernest.lcnet import open_model
-    from ernest.lcnet.image_io.read import read_input
+    from ernest.lcnet.image_io.reader import read_input
 
     model, differences, same = open_model(folder / "x1.fp32.safetensors", threads=1), [], []
     for number in range(count):

@@ -88,6 +88,7 @@ def train(
     out: Folder = Path("build/lcnet"),
     recipe: Annotated[Path | None, arg(metavar="FILE|paper")] = None,
     set_: Overrides = (),
+    size: Annotated[str | None, arg(metavar="HEIGHTxWIDTH")] = None,
     minutes: float = 20.0,
     validation: Annotated[Path | None, arg(metavar="DATA")] = None,
     from_: Annotated[Path | None, arg(name="from", metavar="FILE")] = None,
@@ -105,6 +106,8 @@ def train(
         out: folder for best.safetensors, last.safetensors, history.json, confusion.png, classes.csv and what resuming needs.
         recipe: a TOML file of fields, over the published recipe of its arch, or just "paper" for that (360 epochs for ImageNet);
             by default size, network, batch, epochs and rate are chosen for these pictures, this machine and the minutes.
+        size: of the images that the network sees, such as 64, or 64x256 for lines of text, into which whole pictures are pressed
+            (--set fit=letterbox keeps their form instead).
         minutes: so long about the training may take where no recipe is named; few pictures need less.
         set_: fields of the recipe, such as arch=PPLCNet_x0_5 size=64 epochs=20 batch=64 channels=1 ema=0.999 seed=1; a wrong
             name lists all.
@@ -120,10 +123,12 @@ def train(
     must_exist(data, None if paper else recipe, validation, from_, teacher, unlabeled)
     from ernest.lcnet.training import load_recipe
     from ernest.lcnet.training.plan import Budget
+    from ernest.lcnet.training.recipe import fields_of_size
     from ernest.lcnet.training.run import summary, train
 
     keep_freed_memory()
     fields = tuple(chain(*set_))
+    fields = fields if size is None else (*fields_of_size(size, fields), *fields)
     trained = train(
         data,
         out,

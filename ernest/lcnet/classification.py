@@ -15,8 +15,8 @@ from torch import Tensor
 from ernest.device import count_processors
 from ernest.lcnet.deployment.runtimes import Model, open_model
 from ernest.lcnet.image_io.find import describe_left_out, name_pictures, printable
-from ernest.lcnet.image_io.preprocess import Preprocessing, normalise_pictures
-from ernest.lcnet.image_io.read import are_small, picture_or_reason, read_levels
+from ernest.lcnet.image_io.preprocess import normalise_pictures
+from ernest.lcnet.image_io.reader import Reader, are_small, network_reader
 from ernest.lcnet.weights.foreign import UNKNOWN, Foreign
 
 BATCH = 16
@@ -98,12 +98,12 @@ def classify(model: Model, files: Iterable[str | Path], top: int = 5, batch: int
 
     Batches of more than one are read by threads while the network works on others. Of a batch, pictures that come to different
     sizes go to the network separately. `top` counts where a picture has one label; of many it gets all that are likely
-    enough. Photographs are decoded at a fraction of their size unless `exact` (`read_levels`). Raises ValueError if `top` is
+    enough. Photographs are decoded at a fraction of their size unless `exact` (`Reader`). Raises ValueError if `top` is
     below 1.
     """
     if top < 1:
         raise ValueError(f"top: expected 1 or more labels, got {top}")
-    for names, pictures in _read_ahead(files, batch, model.preprocessing, exact):
+    for names, pictures in _read_ahead(files, batch, network_reader(model.preprocessing, exact)):
         answers: dict[int, Answer] = {}
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for index, levels in enumerate(pictures):
@@ -118,32 +118,32 @@ def classify(model: Model, files: Iterable[str | Path], top: int = 5, batch: int
         yield from (answers[index] for index in range(len(names)))
 
 
-def _read_ahead(
-    files: Iterable[str | Path], size: int, preprocessing: Preprocessing, exact: bool
-) -> Iterator[tuple[list[str], list[Levels]]]:
+def _read_ahead(files: Iterable[str | Path], size: int, reader: Reader) -> Iterator[tuple[list[str], list[Levels]]]:
     """Batches of names with their pictures. Batches of one are read when they are asked for: the next name may not be there yet.
 
-    Large files are read by threads, small ones here (`are_small`).
+    Small files are read here, several in one call; large ones by threads (`are_small`).
     """
     workers, waiting = min(READERS, count_processors()), deque[tuple[list[str], Future[list[Levels]]]]()
 
-    def read(some: Sequence[str]) -> list[Levels]:
-        return [picture_or_reason(file, lambda name: read_levels(name, preprocessing, exact)) for file in some]
+    def complete(some: Sequence[str], small: Sequence[np.ndarray | None]) -> list[Levels]:
+        return [reader.or_reason(file) if one is None else one for file, one in zip(some, small, strict=True)]
 
     with ExitStack() as stack:
         pool: ThreadPoolExecutor | None = None
         for some in _batches(map(str, files), size):
-            large = size > 1 and not are_small(some)
+            small = reader.small(some)
+            left = [file for file, one in zip(some, small, strict=True) if one is None]
+            large = size > 1 and not are_small(left)
             if large:
                 if pool is None:
                     pool = ThreadPoolExecutor(workers)
                     stack.callback(pool.shutdown, cancel_futures=True)
-                waiting.append((some, pool.submit(read, some)))
+                waiting.append((some, pool.submit(complete, some, small)))
             while waiting and (not large or len(waiting) > workers):
                 names, task = waiting.popleft()
                 yield names, task.result()
             if not large:
-                yield some, read(some)
+                yield some, complete(some, small)
         for names, task in waiting:
             yield names, task.result()
 

@@ -102,6 +102,7 @@ def test_a_bad_picture_is_told_and_the_status_is_1(model, tmp_path, monkeypatch,
         ("classify MODEL a.png --labels text.txt", "text.txt: expected a label a line for each of the 10 classes, got 1"),
         ("profile nowhere", "nowhere"),
         ("train nowhere", "nowhere"),
+        ("train text.txt --size 64x", "size: expected a side such as 64, or height x width such as 64x256, got '64x'"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(arguments: str, message: str, model, tmp_path, monkeypatch, capsys) -> None:

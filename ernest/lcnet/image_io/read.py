@@ -1,21 +1,19 @@
-"""Reads picture files into arrays and network inputs: upright, in eight bits, JPEG at a fraction of its size where that does."""
+"""Opens picture files and decodes them: upright, in eight bits, JPEG at a fraction of its size where that does."""
 
 import os
 import stat
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
+from ernest.lcnet.image_io.decode import decode_eighth
 from ernest.lcnet.image_io.find import printable
-from ernest.lcnet.image_io.jpeg import decode_eighth
-from ernest.lcnet.image_io.preprocess import Preprocessing, fit_picture, normalise_pictures, target_size
-from ernest.lcnet.image_io.resize import Frame, resize_window
+from ernest.lcnet.image_io.resize import Frame
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,10 +30,9 @@ NOTES = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
 FRACTIONS = ("JPEG", "MPO")
 """Formats that can be decoded smaller."""
 
-File = TypeVar("File", str, Path)
-
-SMALL = 65_536
-"""Bytes of a file, on average, up to which files are small."""
+Fit = Callable[[np.ndarray, tuple[int, int], Frame | None], np.ndarray]
+"""From decoded levels `[H, W]` or `[H, W, 3]`, the picture's real height and width, and what it covers of these pixels where it
+was decoded smaller, to what is kept of it."""
 
 
 def read_picture(path: str | Path, grey: bool = False) -> np.ndarray:
@@ -49,54 +46,18 @@ def read_picture(path: str | Path, grey: bool = False) -> np.ndarray:
         return np.array(_upright(_levels(picture, grey), turn), order="C")
 
 
-def read_levels(path: str | Path, preprocessing: Preprocessing, exact: bool = False) -> np.ndarray:
-    """A picture resized and cropped for a network, uint8 `[height, width, C]`, red first. Raises ValueError with the file.
+def read_fitted(path: str | Path, size: Callable[[int, int], tuple[int, int]], fit: Fit, grey: bool, exact: bool) -> np.ndarray:
+    """What `fit` makes of a picture, uint8, whose height and width `size` says to what it will be resized.
 
-    JPEG is decoded at a half, a quarter or an eighth where that is still no smaller than the picture is resized to, which takes a
-    fraction of the time; what the network sees differs by what such decoding smooths. `exact` decodes it whole.
+    JPEG is decoded at a half, a quarter or an eighth where that is still no smaller, unless `exact`. Raises ValueError with the
+    file.
     """
-    grey = len(preprocessing.mean) == 1
     with _opened(path) as picture:
         turn = _orientation(picture)
         height, width = _upright_size(picture, turn)
-        divisor = 1 if exact else _divisor(picture, turn, target_size(height, width, preprocessing))
-        levels, frame = _decoded(picture, turn, divisor, grey)
-        return fit_picture(levels, preprocessing, (height, width), frame)
-
-
-def read_shrunk(path: str | Path, most: int, grey: bool = False) -> np.ndarray:
-    """uint8 `[H, W, C]` with a short side of at most `most`: larger pictures are shrunk, smaller ones stay. Raises ValueError."""
-    with _opened(path) as picture:
-        turn = _orientation(picture)
-        height, width = _upright_size(picture, turn)
-        factor = min(1.0, most / min(height, width))
-        size = max(1, round(height * factor)), max(1, round(width * factor))
-        levels, frame = _decoded(picture, turn, _divisor(picture, turn, size), grey)
-    levels = levels[..., None] if grey else levels
-    return np.ascontiguousarray(resize_window(levels, size, (0, 0, *size), antialias=True, frame=frame))
-
-
-def read_input(path: str | Path, preprocessing: Preprocessing, exact: bool = False) -> Tensor:
-    """A picture as a network gets it, a batch of one. Raises ValueError, which names the file."""
-    return normalise_pictures(read_levels(path, preprocessing, exact)[None], preprocessing)
-
-
-def are_small(files: Sequence[str | Path]) -> bool:
-    """Whether files take Python itself, which does one thing at a time, longer than their decoder, which lets others work
-    meanwhile: threads would only take time from each other. What is not there counts for nothing."""
-    total = 0
-    for file in files:
-        with suppress(OSError, ValueError):  # its reader complains
-            total += os.stat(file).st_size
-    return total <= SMALL * len(files)
-
-
-def picture_or_reason(file: File, read: Callable[[File], np.ndarray]) -> np.ndarray | str:
-    """What `read` makes of a picture, or why it cannot be read."""
-    try:
-        return read(file)
-    except ValueError as error:
-        return str(error)
+        fraction = 1 if exact else _divisor(picture, turn, size(height, width))
+        levels, frame = _decoded(picture, turn, fraction, grey)
+        return fit(levels, (height, width), frame)
 
 
 @contextmanager
@@ -151,22 +112,26 @@ def _divisor(picture: "Image", turn: int, size: tuple[int, int]) -> int:
     """By how much a JPEG can be decoded smaller, but no smaller than upright height and width: 1, 2, 4 or 8."""
     if picture.format not in FRACTIONS or picture.mode not in ("L", "RGB"):
         return 1
-    height, width = size[::-1] if turn >= 5 else size
-    fraction = min(picture.width // width, picture.height // height)
-    return next(divisor for divisor in (8, 4, 2, 1) if divisor <= max(1, fraction))
+    return divisor((picture.height, picture.width), size[::-1] if turn >= 5 else size)
 
 
-def _decoded(picture: "Image", turn: int, divisor: int, grey: bool) -> tuple[np.ndarray, Frame | None]:
+def divisor(full: tuple[int, int], wanted: tuple[int, int]) -> int:
+    """By how much height and width can be divided and be no smaller than wanted: 1, 2, 4 or 8."""
+    fraction = min(full[0] // wanted[0], full[1] // wanted[1])
+    return next(by for by in (8, 4, 2, 1) if by <= max(1, fraction))
+
+
+def _decoded(picture: "Image", turn: int, by: int, grey: bool) -> tuple[np.ndarray, Frame | None]:
     """A picture, a JPEG at a fraction, and what the upright one covers of those pixels: of the last ones, which may end up first
-    when it is turned, `1 / divisor` or more. None where it is decoded whole."""
-    if divisor == 1:
+    when it is turned, `1 / by` or more. None where it is decoded whole."""
+    if by == 1:
         return _upright(_levels(picture, grey), turn), None
     full = picture.height, picture.width
-    eighth = _eighth(picture, grey) if divisor == 8 else None
+    eighth = _eighth(picture, grey) if by == 8 else None
     if eighth is None:
-        picture.draft("L" if grey else picture.mode, (picture.width // divisor, picture.height // divisor))
+        picture.draft("L" if grey else picture.mode, (picture.width // by, picture.height // by))
     levels = _upright(_levels(picture, grey) if eighth is None else eighth, turn)
-    tall, wide = (side / divisor for side in (full[::-1] if turn >= 5 else full))
+    tall, wide = (side / by for side in (full[::-1] if turn >= 5 else full))
     top = levels.shape[0] - tall if turn in UPSIDE_DOWN else 0.0
     left = levels.shape[1] - wide if turn in RIGHT_TO_LEFT else 0.0
     return levels, (top, left, top + tall, left + wide)

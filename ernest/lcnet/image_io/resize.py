@@ -1,9 +1,13 @@
 """Resizes pictures of any shape, but only the window that is kept of the result: time and memory follow what is kept."""
 
 import math
+from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
+
+from ernest.lcnet.image_io.compiled import library
 
 Kernel = Literal["bilinear", "cubic"]
 Window = tuple[int, int, int, int]
@@ -41,21 +45,49 @@ def resize_window(
 def _resize_nearest(picture: np.ndarray, down: Axis, across: Axis, window: Window, kernel: Kernel) -> np.ndarray:
     """Two or four pixels in each direction: value = sum_ij wy_i wx_j picture[y_i, x_j], rounded once."""
     top, left, height, width = window
-    rows, row_weights = _taps(picture.shape[0], down, top, height, kernel)
-    columns, weights = _taps(picture.shape[1], across, left, width, kernel)
-    y, x = rows.min(), columns.min()
-    levels = picture[y : rows.max() + 1, x : columns.max() + 1]
-    # Channels lie beside each other in a row, so that every step of numpy is a long one.
-    channels = math.prod(levels.shape[2:])
-    columns = ((columns - x)[..., None] * channels + np.arange(channels)).reshape(len(columns), -1)
-    steps = [(rows - y, row_weights[..., None], 0), (columns, np.repeat(weights, channels, 1)[:, None], 1)]
+    rows, columns = _taps(picture.shape[0], down, top, height, kernel), _taps(picture.shape[1], across, left, width, kernel)
+    levels = picture[rows.first : rows.end, columns.first : columns.end]
     # First in the direction that leaves less to do for the other.
     by_rows = height * levels.shape[1] <= width * levels.shape[0]
+    compiled = library()
+    if compiled is None:
+        return _combine_both(levels, rows, columns, by_rows).reshape(height, width, *levels.shape[2:])
+    channels, made = math.prod(levels.shape[2:]), np.empty((height, width, *levels.shape[2:]), np.uint8)
+    if levels.strides[1:] != (channels, 1)[: levels.ndim - 1]:
+        levels = np.ascontiguousarray(levels)
+    failed = compiled.resize_levels(
+        *(levels.ctypes.data, levels.strides[0], *levels.shape[:2], channels, len(rows.places)),
+        *(rows.places.ctypes.data, rows.weights.ctypes.data, height),
+        *(columns.places.ctypes.data, columns.weights.ctypes.data, width),
+        *(by_rows, made.ctypes.data),
+    )
+    if failed:
+        raise MemoryError
+    return made
+
+
+@dataclass(frozen=True)
+class Taps:
+    """Along one direction, of every pixel of the result: the `places` it is made of, counted from `first` and below `end`, and
+    their `weights`, `[taps, count]` each."""
+
+    first: int
+    end: int
+    places: np.ndarray
+    weights: np.ndarray
+
+
+def _combine_both(levels: np.ndarray, rows: Taps, columns: Taps, by_rows: bool) -> np.ndarray:
+    """What the compiled function does, number by number; several times as slow."""
+    # Channels lie beside each other in a row, so that every step of numpy is a long one.
+    channels = math.prod(levels.shape[2:])
+    places = (columns.places[..., None] * channels + np.arange(channels)).reshape(len(columns.places), -1)
+    steps = [(rows.places, rows.weights[..., None], 0), (places, np.repeat(columns.weights, channels, 1)[:, None], 1)]
     flat = levels.reshape(len(levels), -1)
-    for places, part, axis in steps if by_rows else steps[::-1]:
-        flat = _combine(flat, places, part, axis)
+    for some, part, axis in steps if by_rows else steps[::-1]:
+        flat = _combine(flat, some, part, axis)
     flat += np.float32(0.5)  # what is cut off then is rounded: nothing is negative
-    return flat.clip(0, 255, out=flat).astype(np.uint8).reshape(height, width, *levels.shape[2:])
+    return flat.clip(0, 255, out=flat).astype(np.uint8)
 
 
 def _combine(levels: np.ndarray, places: np.ndarray, weights: np.ndarray, axis: int) -> np.ndarray:
@@ -66,8 +98,9 @@ def _combine(levels: np.ndarray, places: np.ndarray, weights: np.ndarray, axis: 
     return total
 
 
-def _taps(length: int, axis: Axis, first: int, count: int, kernel: Kernel) -> tuple[np.ndarray, np.ndarray]:
-    """Places of the pixels that each of `count` pixels from `first` on is made of, and their weights, `[taps, count]`."""
+@lru_cache(64)
+def _taps(length: int, axis: Axis, first: int, count: int, kernel: Kernel) -> Taps:
+    """Of `count` pixels from `first` on. Many small pictures of one size want the same."""
     begin, scale = map(np.float32, axis)
     source = scale * (np.arange(first, first + count, dtype=np.float32) + np.float32(0.5)) - np.float32(0.5) + begin
     if kernel == "bilinear":
@@ -79,8 +112,11 @@ def _taps(length: int, axis: Axis, first: int, count: int, kernel: Kernel) -> tu
     part = (source - base).astype(np.float32)
     places = np.clip(base.astype(np.int64) + offsets[:, None], 0, length - 1)
     if kernel == "bilinear":
-        return places, np.stack([1 - part, part])
-    return places, np.stack([_cubic(part + 1), _cubic(part), _cubic(1 - part), _cubic(2 - part)])
+        weights = np.stack([1 - part, part])
+    else:
+        weights = np.stack([_cubic(part + 1), _cubic(part), _cubic(1 - part), _cubic(2 - part)])
+    low, end = int(places.min()), int(places.max()) + 1
+    return Taps(low, end, np.ascontiguousarray(places - low, np.int32), np.ascontiguousarray(weights, np.float32))
 
 
 def _cubic(x: np.ndarray) -> np.ndarray:

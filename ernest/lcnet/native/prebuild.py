@@ -1,4 +1,4 @@
-"""Compiles the executor and the decoder of photographs before they are wanted: for an image of containers, where there may be
+"""Compiles the executor and the decoders of pictures before they are wanted: for an image of containers, where there may be
 neither a compiler nor a cache."""
 
 import time
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from ernest.lcnet.image_io import jpeg
+from ernest.lcnet.image_io import compiled
 from ernest.lcnet.native import build
 from ernest.lcnet.native.executor import Precision, define, has_products
 
@@ -28,7 +28,7 @@ class Prebuilt:
 
 def prebuild(everywhere: bool = False, directory: Path | None = None) -> Iterator[Prebuilt]:
     """Compiles the executor for this processor in all its precisions, or `everywhere`: for every processor of its kind; and the
-    decoder of photographs.
+    decoders of pictures.
 
     Into `directory`, by default the environment's own, where all its users find them. Raises BuildError without a compiler, and
     OSError where the directory cannot be written.
@@ -42,7 +42,7 @@ def prebuild(everywhere: bool = False, directory: Path | None = None) -> Iterato
 
 def _wanted(everywhere: bool) -> Iterator[tuple[str, tuple[str, ...], str]]:
     """What a library is for, its flags, and its source."""
-    yield "generic photographs", build.flags("generic"), str(jpeg.SOURCE)
+    yield "generic pictures", build.flags("generic"), str(compiled.SOURCE)
     for name, present in instruction_sets(everywhere):
         for precision in get_args(Precision):
             if has_products(name, present, precision):

@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from ernest.lcnet.image_io.augment import crop_boxes, elastic_distort, erase, rand_augment
 from ernest.lcnet.image_io.preprocess import Preprocessing, fit_picture, in_letterbox, inside, normalise
-from ernest.lcnet.image_io.read import are_small, picture_or_reason, read_levels, read_shrunk
+from ernest.lcnet.image_io.reader import Reader, network_reader, shrinking_reader
 from ernest.lcnet.training.listing import Listing, Target, places
 from ernest.lcnet.training.memory import memory_limit
 from ernest.lcnet.training.recipe import Recipe, largest_sides, preprocessing_of, sides_of
@@ -24,10 +23,6 @@ from ernest.lcnet.training.recipe import Recipe, largest_sides, preprocessing_of
 Transform = Callable[[np.ndarray], np.ndarray]
 """Applied to a picture once: uint8 `[H, W, C]` to the same kind."""
 
-Reader = Callable[[Path], np.ndarray]
-"""A file to what is kept of its picture, uint8 `[H, W, C]`. Raises ValueError, which names the file."""
-
-SAMPLE = 100
 READ_AHEAD = 3
 """Batches that are made while the network is busy with another one."""
 
@@ -72,12 +67,11 @@ def read_dataset(listing: Listing, read: Reader, skip: bool = False, most: int |
     held: list[np.ndarray | None] = []
     files, checksums, targets, faults, size = [], [], [], [], 0
     with ThreadPoolExecutor(_workers()) as pool:
-        each = map if are_small(listing.files[:SAMPLE]) else pool.map
-        decoded = each(lambda file: picture_or_reason(file, read), listing.files)
-        for file, target, image in zip(listing.files, listing.targets, decoded, strict=True):
+        for file, target, image in zip(listing.files, listing.targets, read.all(listing.files, pool), strict=True):
             if isinstance(image, str):
                 faults.append(image)
                 continue
+            image = np.array(image, order="C")  # in memory of its own
             size += image.nbytes
             held.append(image if size <= most else None)
             files.append(file)
@@ -106,12 +100,12 @@ def target_array(targets: Sequence[Target], classes: int, many: bool) -> np.ndar
 def training_reader(recipe: Recipe) -> Reader:
     """For training: the short side at most one and a half times the largest that the network sees. Smaller pictures stay."""
     most = 3 * max(largest_sides(recipe)) // 2
-    return lambda file: read_shrunk(file, most, recipe.channels == 1)
+    return shrinking_reader(most, recipe.channels == 1)
 
 
 def evaluation_reader(preprocessing: Preprocessing) -> Reader:
     """For evaluation: what `classify` sees, still in grey levels."""
-    return lambda file: np.array(read_levels(file, preprocessing))
+    return network_reader(preprocessing)
 
 
 def evaluation_transform(preprocessing: Preprocessing) -> Transform:

@@ -1,10 +1,12 @@
 """Finds out from the pictures whether they may be mirrored: whether a mirrored one still looks like one of its own class."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
-from ernest.lcnet.image_io.read import are_small, picture_or_reason, read_shrunk
+from ernest.device import count_processors
+from ernest.lcnet.image_io.reader import are_small, shrinking_reader
 from ernest.lcnet.image_io.resize import resize_window
 from ernest.lcnet.training.listing import Listing
 
@@ -32,7 +34,8 @@ def try_mirrored(listing: Listing) -> Mirrored:
     """Looks at an even sample of the pictures; those that cannot be read count for nothing."""
     most = MOST_SMALL if are_small(listing.files[:MOST]) else MOST
     places = np.linspace(0, len(listing.files) - 1, min(most, len(listing.files))).astype(int)
-    read = [picture_or_reason(listing.files[place], lambda file: read_shrunk(file, 2 * SIDE)) for place in places]
+    with ThreadPoolExecutor(count_processors()) as pool:
+        read = list(shrinking_reader(2 * SIDE).all([listing.files[place] for place in places], pool))
     kept = [(_small(one), listing.targets[place]) for one, place in zip(read, places, strict=True) if isinstance(one, np.ndarray)]
     if not kept:
         return Mirrored(0, 0.0, 0.0, False)

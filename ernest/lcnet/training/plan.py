@@ -34,6 +34,10 @@ SIZES = (32, 64, 96, 128, 160, 224)
 CANDIDATES = (("PPLCNet_x1_0", 1.0), ("PPLCNet_x0_5", 1.0), ("PPLCNet_x0_5", 0.6), ("PPLCNet_x0_25", 0.6))
 """Networks and shares of the size, the most capable first: the first is taken whose epochs fit into the time."""
 
+LONG, LONGEST = 2.0, 8.0
+"""From this ratio of the sides on pictures are pressed whole into images of their form, up to the second: the middle square would
+miss their ends."""
+
 TINY = 48
 SMALL = (("small", 1.0),)
 """For pictures up to this side there is a network of their size, which sees three times as many of them a second as x0.5."""
@@ -81,10 +85,10 @@ def make_plan(listing: Listing, budget: Budget, out: Path, started: Architecture
     the weights to start from. Raises ValueError as `load_recipe` does for fields.
     """
     given = budget.fields if isinstance(budget.fields, Mapping) else read_tree(None, budget.fields)
-    side = typical_side(listing)
+    side, form = typical_form(listing)
     length = {name: value for name, value in given.items() if name in ("epochs", "patience")}
     fields = {name: value for name, value in given.items() if name not in length}
-    asked = {"fields": fields, "minutes": budget.minutes, "pictures": len(listing.files), "side": side}
+    asked = {"fields": fields, "minutes": budget.minutes, "pictures": len(listing.files), "side": side, "form": round(form, 2)}
     asked["started"] = started is not None and name_of(started)
     asked |= {"labels": list(listing.labels), "processors": torch.get_num_threads()}
     kept, before = _kept(out / FILE, asked)
@@ -94,29 +98,37 @@ def make_plan(listing: Listing, budget: Budget, out: Path, started: Architecture
         return Plan(recipe, (f"as planned before ({out / FILE}){longer}",))
     mirrored = None if "flip" in given else try_mirrored(listing)
     name = name_of(started) if started else None
-    recipe, reasons = _chosen(len(listing.files), len(listing.labels), side, given, budget.minutes, name, mirrored)
+    recipe, reasons = _chosen(len(listing.files), len(listing.labels), (side, form), given, budget.minutes, name, mirrored)
     reasons += _uneven(listing, recipe)
     storage.write_text(out / FILE, json.dumps({"asked": asked, "recipe": dump(recipe)}, indent=1))
     return Plan(recipe, reasons)
 
 
-def typical_side(listing: Listing) -> int:
-    """The median short side of some pictures, from their headers; 224 where none can be read."""
+def typical_form(listing: Listing) -> tuple[int, float]:
+    """The median short side of some pictures and the median of width over height, from their headers; 224 and 1 of no picture."""
     from PIL import Image
 
-    sides = []
+    sides, forms = [], []
     for index in np.linspace(0, len(listing.files) - 1, min(SAMPLE, len(listing.files))).astype(int):
         try:
             with Image.open(listing.files[index]) as picture:
                 sides.append(min(picture.size))
+                forms.append(picture.width / picture.height)
         except Exception:  # whatever is wrong with it is told when it is read
             continue
-    return int(np.median(sides)) if sides else 224
+    return (int(np.median(sides)), float(np.median(forms))) if sides else (224, 1.0)
 
 
 def _chosen(
-    count: int, classes: int, side: int, fields: Mapping[str, Any], minutes: float, started: str | None, mirrored: Mirrored | None
+    count: int,
+    classes: int,
+    shape: tuple[int, float],
+    fields: Mapping[str, Any],
+    minutes: float,
+    started: str | None,
+    mirrored: Mirrored | None,
 ) -> tuple[Recipe, tuple[str, ...]]:
+    side, form = shape if not fields.keys() & {"size", "width", "fit", "resize", "sizes"} else (shape[0], 1.0)
     natural = max((size for size in SIZES if size <= 1.25 * side), default=SIZES[0])
     batch = int(np.clip(2 ** round(np.log2(max(1, count) / 40)), 16, 128))
     few = count < FEW
@@ -135,7 +147,7 @@ def _chosen(
     seconds, chosen, epochs = 0.0, base, LEAST_EPOCHS
     for arch, share in _candidates(natural, few, started):
         size = max(SIZES[0], int(share * natural) // 32 * 32)
-        chosen = base | {"arch": arch, "size": size} | dict(fields)
+        chosen = base | {"arch": arch, **_sides(size, form)} | dict(fields)
         seconds = step_seconds(load_recipe(overrides=chosen | {"epochs": 1}), classes)
         epochs = int(SHARE * 60 * minutes / (seconds * steps))
         if epochs >= max(ENOUGH_EPOCHS, min(MOST_EPOCHS, ENOUGH_STEPS // steps)) or {"arch", "size"} <= set(fields):
@@ -143,12 +155,21 @@ def _chosen(
     most = min(MOST_EPOCHS, max(2 * ENOUGH_EPOCHS, MOST_STEPS // steps))
     recipe = load_recipe(overrides={"epochs": int(np.clip(epochs, LEAST_EPOCHS, most))} | chosen)
     return recipe, (
-        f"{count} pictures of {classes} classes, short side {side}: {recipe.arch} at {recipe.size}x{recipe.width or recipe.size}",
+        f"{count} pictures of {classes} classes, short side {side}: {recipe.arch} at {recipe.size}x{recipe.width or recipe.size}"
+        + (", whole pictures pressed into that" if recipe.fit == "squash" else ""),
         f"{recipe.epochs} epochs of {steps} steps with {recipe.batch} pictures, {seconds:.2f} s each: about "
         f"{max(1, round(recipe.epochs * steps * seconds / 60))} minutes",
         f"rate {recipe.rate * recipe.batch / 2048:.3g}, crops from {recipe.crop_area[0]:.0%}, {_flips(recipe, mirrored)}",
         "any of it by --set, more time by --minutes, the paper's recipe by --recipe paper",
     )
+
+
+def _sides(short: int, form: float) -> dict[str, Any]:
+    """Fields for images with this short side: squares, or of the form of long pictures, which is width over height."""
+    if max(form, 1 / form) < LONG:
+        return {"size": short}
+    long = round(short * min(LONGEST, max(form, 1 / form)) / 32) * 32
+    return {"size": short, "width": long, "fit": "squash"} if form > 1 else {"size": long, "width": short, "fit": "squash"}
 
 
 def _candidates(natural: int, few: bool, started: str | None) -> tuple[tuple[str, float], ...]:

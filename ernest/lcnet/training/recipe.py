@@ -168,6 +168,20 @@ def load_recipe(file: str | Path | None = None, overrides: Mapping[str, Any] | S
     return build(Recipe, dump(published_recipe(arch)) | tree)
 
 
+def fields_of_size(text: str, fields: Sequence[str] = ()) -> tuple[str, ...]:
+    """The fields, as `load_recipe` takes them, for images of a side such as "64" or of height x width such as "64x256".
+
+    Whole pictures are pressed into images that are no squares, unless the other `fields` say how they fit. Raises ValueError.
+    """
+    sides = text.lower().replace("×", "x").split("x")
+    if len(sides) > 2 or not all(side.isascii() and side.isdigit() and int(side) for side in sides):
+        raise ValueError(f"size: expected a side such as 64, or height x width such as 64x256, got {text!r}")
+    if len({*map(int, sides)}) == 1:
+        return (f"size={int(sides[0])}",)
+    fit = () if any(field.startswith("fit=") for field in fields) else ("fit=squash",)
+    return (f"size={int(sides[0])}", f"width={int(sides[1])}", *fit)
+
+
 def dump(recipe: Recipe) -> dict[str, Any]:
     """The recipe as JSON can hold it; `load_recipe(overrides=dump(recipe))` is the same recipe."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(recipe).items()}

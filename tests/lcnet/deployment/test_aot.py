@@ -1,5 +1,7 @@
 """PyTorch compiled ahead of time: the same logits, and plain PyTorch with one warning where there is no compiler."""
 
+import copy
+import pickle  # noqa: TID251
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -56,3 +58,6 @@ def test_without_a_compiler_it_says_so_and_runs_plainly(monkeypatch) -> None:
     with torch.no_grad():
         assert torch.allclose(run(images), network(images), atol=1e-4)
     refuses_other_sizes(run, 1)
+    assert copy.deepcopy(run) is copy.copy(run) is run
+    with pytest.raises((AttributeError, pickle.PicklingError), match="pickle"):
+        pickle.dumps(run)

@@ -17,7 +17,7 @@ from PIL import Image
 
 from ernest.lcnet import HUGGING_FACE, PADDLECLAS, TIMM, Preprocessing, read_picture
 from ernest.lcnet.image_io.preprocess import fit_picture
-from ernest.lcnet.image_io.read import read_input, read_levels, read_shrunk
+from ernest.lcnet.image_io.reader import network_reader, read_input, shrinking_reader
 
 KINDS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "TGA", "JPEG2000", "AVIF", "ICO")
 
@@ -48,7 +48,7 @@ def test_photographs_are_decoded_at_a_fraction_and_look_the_same(preprocessing: 
     exif = Image.Exif()
     exif[0x0112] = turn
     Image.fromarray(photo(521, 779)).save(tmp_path / "x.jpg", quality=90, exif=exif)
-    exact, fast = (read_levels(tmp_path / "x.jpg", preprocessing, exact).astype(int) for exact in (True, False))
+    exact, fast = (network_reader(preprocessing, exact)(tmp_path / "x.jpg").astype(int) for exact in (True, False))
     assert exact.shape == fast.shape
     assert not np.array_equal(exact, fast)
     difference = np.abs(exact - fast)
@@ -63,7 +63,7 @@ def test_the_fraction_is_pillows_draft_to_the_level(tmp_path: Path) -> None:
         picture.draft("RGB", (512, 256))
         quarter = np.asarray(picture.convert("RGB"))
     assert quarter.shape == (256, 512, 3)
-    found = read_levels(tmp_path / "x.jpg", Preprocessing(resize=256, crop=(256, 512)))
+    found = network_reader(Preprocessing(resize=256, crop=(256, 512)))(tmp_path / "x.jpg")
     assert np.array_equal(found, quarter)
 
 
@@ -71,7 +71,7 @@ def test_a_fraction_is_never_smaller_than_what_is_wanted(tmp_path: Path) -> None
     """Small pictures, and those less than twice as large, are decoded whole."""
     for height, width in ((511, 900), (256, 256), (100, 140)):
         Image.fromarray(photo(height, width)).save(tmp_path / "x.jpg")
-        assert np.array_equal(read_levels(tmp_path / "x.jpg", PADDLECLAS), fit_picture(read_picture(tmp_path / "x.jpg")))
+        assert np.array_equal(network_reader(PADDLECLAS)(tmp_path / "x.jpg"), fit_picture(read_picture(tmp_path / "x.jpg")))
 
 
 def test_pictures_to_learn_from_shrink_to_a_short_side_and_small_ones_stay(tmp_path: Path) -> None:
@@ -79,10 +79,10 @@ def test_pictures_to_learn_from_shrink_to_a_short_side_and_small_ones_stay(tmp_p
     for name in ("x.jpg", "x.png"):
         Image.fromarray(content).save(tmp_path / name)
         for grey in (False, True):
-            assert read_shrunk(tmp_path / name, 100, grey).shape == (100, 144, 1 if grey else 3)
-    assert np.array_equal(read_shrunk(tmp_path / "x.png", 900), content)
-    assert read_shrunk(tmp_path / "x.png", 5000).shape == content.shape
-    fast, whole = read_shrunk(tmp_path / "x.jpg", 100), read_shrunk(tmp_path / "x.png", 100)
+            assert shrinking_reader(100, grey)(tmp_path / name).shape == (100, 144, 1 if grey else 3)
+    assert np.array_equal(shrinking_reader(900)(tmp_path / "x.png"), content)
+    assert shrinking_reader(5000)(tmp_path / "x.png").shape == content.shape
+    fast, whole = (shrinking_reader(100)(tmp_path / name) for name in ("x.jpg", "x.png"))
     assert np.abs(fast.astype(int) - whole).mean() < 2
 
 
@@ -164,7 +164,7 @@ def fuzz(count: int, folder: Path) -> int:
         if rng.random() < 0.1:
             del broken[int(rng.integers(1, len(broken))) :]
         path.write_bytes(broken)
-        levels = tried(lambda: read_levels(path, PADDLECLAS), path)
+        levels = tried(lambda: network_reader(PADDLECLAS)(path), path)
         assert levels is None or levels.shape == (224, 224, 3)
         good += levels is not None
     return good

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ernest.lcnet import prepare
 from ernest.lcnet.image_io.preprocess import normalise
-from ernest.lcnet.image_io.read import read_input
+from ernest.lcnet.image_io.reader import read_input
 from ernest.lcnet.training import dataset
 from ernest.lcnet.training.dataset import (
     batch,
@@ -135,7 +135,7 @@ def test_memory_or_not_the_pictures_are_the_same(folder: Path) -> None:
 def test_evaluation_reads_what_classify_sees(tmp_path: Path) -> None:
     preprocessing = preprocessing_of(Recipe(size=112))
     Image.fromarray(np.resize(photos(1)[0], (700, 900, 3))).save(tmp_path / "x.jpg")
-    seen = torch.from_numpy(evaluation_reader(preprocessing)(tmp_path / "x.jpg"))[None].movedim(-1, 1).float()
+    seen = torch.from_numpy(np.array(evaluation_reader(preprocessing)(tmp_path / "x.jpg")))[None].movedim(-1, 1).float()
     assert torch.equal(normalise(seen, preprocessing), read_input(tmp_path / "x.jpg", preprocessing))
 
 

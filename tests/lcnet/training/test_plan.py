@@ -1,6 +1,7 @@
 """The recipe that is chosen where none is named: what follows from the pictures, the time and the fields that are given."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,22 +18,22 @@ from ernest.lcnet.training.listing import Listing
 from ernest.lcnet.training.loop import update
 from ernest.lcnet.training.losses import supervised
 from ernest.lcnet.training.memory import pictures_at_once
-from ernest.lcnet.training.plan import Budget, make_plan, step_seconds, typical_side
-from ernest.lcnet.training.recipe import Recipe, architecture_of
+from ernest.lcnet.training.plan import Budget, make_plan, step_seconds, typical_form
+from ernest.lcnet.training.recipe import Recipe, architecture_of, sides_of
 from tests.lcnet.training.test_listing import write
 
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
     """A machine whose time for a picture grows with its area and with the width of the network; and the side of pictures."""
-    facts = {"nanoseconds": 150.0, "side": 224.0, "mirrored": 0.45}
+    facts = {"nanoseconds": 150.0, "side": 224.0, "form": 1.0, "mirrored": 0.45}
     width = {"PPLCNet_x0_25": 0.15, "PPLCNet_x0_5": 0.35, "PPLCNet_x1_0": 1.0, "small": 0.1}
 
     def seconds(recipe: Recipe, classes: int) -> float:
-        return 1e-9 * facts["nanoseconds"] * recipe.batch * recipe.size**2 * width.get(recipe.arch, 1.0)
+        return 1e-9 * facts["nanoseconds"] * recipe.batch * math.prod(sides_of(recipe)) * width.get(recipe.arch, 1.0)
 
     monkeypatch.setattr(planning, "step_seconds", seconds)
-    monkeypatch.setattr(planning, "typical_side", lambda listing: int(facts["side"]))
+    monkeypatch.setattr(planning, "typical_form", lambda listing: (int(facts["side"]), facts["form"]))
     monkeypatch.setattr(planning, "try_mirrored", lambda listing: Mirrored(300, 0.5, facts["mirrored"], facts["mirrored"] < 0.2))
     return facts
 
@@ -145,11 +146,29 @@ def test_uneven_classes_are_told(machine: dict, tmp_path: Path) -> None:
     )
 
 
-def test_the_typical_side_is_the_median_of_short_sides(tmp_path: Path) -> None:
+def test_the_typical_form_is_the_median_of_short_sides_and_of_ratios(tmp_path: Path) -> None:
     files = [write(tmp_path / f"{number}.png") for number in range(5)]
     (tmp_path / "4.png").write_text("no picture")
-    assert typical_side(Listing(tuple(files), (0,) * 5, ("a", "b"))) == 4
-    assert typical_side(Listing((tmp_path / "gone",), (0,), ("a", "b"))) == 224
+    assert typical_form(Listing(tuple(files), (0,) * 5, ("a", "b")))[0] == 4
+    assert typical_form(Listing((tmp_path / "gone",), (0,), ("a", "b"))) == (224, 1.0)
+    for number, size in enumerate([(64, 16), (16, 48), (90, 30), (60, 20), (60, 20)]):
+        Image.new("RGB", size).save(files[number])
+    assert typical_form(Listing(tuple(files), (0,) * 5, ("a", "b"))) == (20, 3.0)
+
+
+@pytest.mark.parametrize(
+    ("side", "form", "sides"),
+    [(64, 4.0, (64, 256)), (64, 0.25, (256, 64)), (64, 1.9, (64, 64)), (32, 2.2, (32, 64)), (40, 30.0, (32, 256))],
+)
+def test_long_pictures_are_seen_whole_in_their_own_form(side: int, form: float, sides: tuple, machine: dict, tmp_path) -> None:
+    machine |= {"side": side, "form": form}
+    plan = make_plan(listing(1000), Budget(600.0), tmp_path)
+    assert sides_of(plan.recipe) == sides
+    assert plan.recipe.fit == ("squash" if sides[0] != sides[1] else "crop")
+    assert any("whole pictures pressed into that" in line for line in plan.reasons) == (sides[0] != sides[1])
+    for fields in ({"fit": "crop"}, {"size": 96}):
+        given = make_plan(listing(1000), Budget(600.0, fields), tmp_path).recipe
+        assert (given.fit, given.width) == ("crop", None)
 
 
 def test_a_step_is_timed_for_the_whole_batch() -> None:

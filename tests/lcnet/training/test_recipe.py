@@ -12,6 +12,7 @@ from ernest.lcnet.training.recipe import (
     architecture_of,
     distillation_recipe,
     dump,
+    fields_of_size,
     load_recipe,
     peak_rate,
     preprocessing_of,
@@ -132,3 +133,24 @@ def test_a_squashed_picture_has_no_border() -> None:
     assert (preprocessing.resize, preprocessing.crop) == ((160, 160), None)
     with pytest.raises(ValueError, match="resize: a picture that is seen whole has no border to cut away"):
         Recipe(resize=300, fit="squash")
+
+
+@pytest.mark.parametrize(
+    ("text", "fields", "expected"),
+    [
+        ("64", (), (64, None, "crop")),
+        ("64x64", (), (64, None, "crop")),
+        ("64x256", (), (64, 256, "squash")),
+        ("80×40", ("fit=letterbox",), (80, 40, "letterbox")),
+        ("48X96", ("epochs=3",), (48, 96, "squash")),
+    ],
+)
+def test_a_size_may_be_told_as_height_x_width(text: str, fields: tuple[str, ...], expected: tuple) -> None:
+    recipe = load_recipe(overrides=[*fields_of_size(text, fields), *fields])
+    assert (recipe.size, recipe.width, recipe.fit) == expected
+
+
+@pytest.mark.parametrize("text", ["", "x", "64x", "0x64", "64x64x3", "-4", "6 4", "²", "large"])
+def test_a_size_that_is_none_is_told(text: str) -> None:
+    with pytest.raises(ValueError, match="size: expected a side such as 64, or height x width such as 64x256, got"):
+        fields_of_size(text)

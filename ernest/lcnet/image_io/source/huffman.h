@@ -52,8 +52,12 @@ struct Table {
   Code one[1 << kPeek];
   Stride many[1 << kPeek];
 
-  // From the numbers of codes of 1 to 16 bits, and their values in order. False where there are more codes than fit.
-  bool make(const uint8_t counts[16], const uint8_t* values, bool with_strides) {
+  // From the numbers of codes of 1 to 16 bits, and their `total` values in order. False where there are more codes than fit.
+  // Most small pictures have the tables of the one before.
+  bool make(const uint8_t counts[16], const uint8_t* values, int total, bool with_strides) {
+    if (made_ && strides_ == with_strides && !std::memcmp(counts_, counts, 16) && !std::memcmp(values_, values, total)) return there = true;
+    made_ = false;
+    std::memcpy(counts_, counts, 16);
     std::memset(one, 0, sizeof one);
     int32_t code = 0, index = 0;
     for (int length = 1; length <= 16; length++, code <<= 1) {
@@ -69,7 +73,8 @@ struct Table {
     }
     if (with_strides)
       for (int look = 0; look < 1 << kPeek; look++) many[look] = stride(look);
-    return there = true;
+    strides_ = with_strides;
+    return there = made_ = true;
   }
 
   INLINE Code next(const Bits& bits) const {
@@ -79,7 +84,8 @@ struct Table {
 
  private:
   int32_t first_[17], end_[17];  // of each length: what makes an index of a code, and the code behind its last
-  uint8_t values_[256];
+  uint8_t counts_[16], values_[256];  // what it was made from
+  bool made_ = false, strides_ = false;
 
   Code longer(uint32_t look) const {
     for (int length = kPeek + 1; length <= 16; length++) {

@@ -16,12 +16,22 @@ struct Component {
 
 struct Header {
   int height = 0, width = 0, interval = 0;
-  bool jfif = false, adobe = false, sequential = false;
+  bool jfif = false, adobe = false, sequential = false, plain = true;  // plain: nothing but what decoding needs, and comments
   int transform = 0;
   std::vector<Component> components;
   bool quantised[4] = {};
   uint16_t quantisation[4][64];  // in zigzag order
   std::unique_ptr<Table[]> tables{new Table[8]};  // four of DC, four of AC
+  bool strides = true;                            // whether tables are made for reading over several codes at a time
+
+  // For another picture, which may well have the same tables.
+  void clear() {
+    interval = transform = 0;
+    jfif = adobe = sequential = false, plain = true;
+    components.clear();
+    for (bool& each : quantised) each = false;
+    for (int n = 0; n < 8; n++) tables[n].there = false;
+  }
 
   // Whether the three colours are luma and two of chroma, by what libjpeg goes by.
   bool luma_and_chroma() const {
@@ -56,7 +66,9 @@ inline bool read_codes(Segment segment, Header& header) {
     for (int n = 0; n < 16; n++) total += counts[n];
     segment.at += 16;
     if (ac > 1 || number > 3 || total > 256 || !segment.has(total)) return false;
-    if (!header.tables[4 * ac + number].make(counts, segment.at, ac)) return false;
+    for (int n = 0; n < total && !ac; n++)
+      if (segment.at[n] > 15) return false;  // libjpeg takes no such table
+    if (!header.tables[4 * ac + number].make(counts, segment.at, total, ac && header.strides)) return false;
     segment.at += total;
   }
   return !segment.has(1);
@@ -106,7 +118,7 @@ inline bool read_header(const uint8_t*& at, const uint8_t* end, Header& header) 
     else if (marker == 0xE0) header.jfif |= segment.has(12) && std::memcmp(segment.at, "JFIF", 5) == 0;
     else if (marker == 0xEE && segment.has(12) && std::memcmp(segment.at, "Adobe", 5) == 0)
       header.adobe = true, header.transform = segment.at[11];
-    else understood = marker == 0xFE || (marker >= 0xE1 && marker <= 0xEF);
+    else understood = marker == 0xFE || (marker >= 0xE1 && marker <= 0xEF && (header.plain = false, true));
     if (!understood) return false;
   }
   return false;

@@ -3,20 +3,11 @@
 // At an eighth a block of 8x8 pixels is its mean, so of luma only the first coefficient of each block is needed, and all other codes
 // are read over several at a time. Chroma at half the resolution becomes 2x2 pixels a block, by the product that libjpeg uses.
 // Anything unusual or damaged is refused: the caller has another decoder, which knows what to make of it.
-#include <new>
+#pragma once
 
-#include "markers.h"
+#include "blocks.h"
 
 namespace jpeg {
-
-constexpr int kMost = 2047;  // of a coefficient: those of pictures stay below, and sums of such ones within 32 bits
-
-constexpr uint8_t kNatural[64] = {0,  1,  8,  16, 9,  2,  3,  10, 17, 24, 32, 25, 18, 11, 4,  5,  12, 19, 26, 33, 40, 48,
-                                  41, 34, 27, 20, 13, 6,  7,  14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23,
-                                  30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55, 62, 63};
-
-INLINE uint8_t level(int value) { return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value); }
-INLINE int rounded(int value, int bits) { return (value + (1 << (bits - 1))) >> bits; }
 
 // Of a component: its blocks become pixels, one each or 2x2, in rows of `stride`.
 struct Plane {
@@ -47,9 +38,9 @@ INLINE void four_pixels(const int16_t block[64], uint8_t* to, int stride) {
 }
 
 // One picture while it is decoded.
-class Picture {
+class Eighth {
  public:
-  Picture(const Header& header, bool grey) : header_(header) {
+  Eighth(const Header& header, bool grey) : header_(header) {
     for (const Component& each : header.components) {
       if (each.across > across_) across_ = each.across;
       if (each.down > down_) down_ = each.down;
@@ -88,7 +79,7 @@ class Picture {
     return true;
   }
 
-  // Grey levels, or red, green and blue (jdcolor.c of libjpeg, in fixed point).
+  // Grey levels, or red, green and blue.
   void write(int height, int width, uint8_t* to) const {
     for (int y = 0; y < height; y++) {
       const uint8_t* luma = planes_[0].pixels.get() + (size_t)y * planes_[0].stride;
@@ -99,12 +90,7 @@ class Picture {
       }
       const uint8_t *blue = row(1, y), *red = row(2, y);
       int half = step(1) - 1, other = step(2) - 1;
-      for (int x = 0; x < width; x++, to += 3) {
-        int light = luma[x], cb = blue[x >> half] - 128, cr = red[x >> other] - 128;
-        to[0] = level(light + ((91881 * cr + 32768) >> 16));
-        to[1] = level(light + ((-22554 * cb - 46802 * cr + 32768) >> 16));
-        to[2] = level(light + ((116130 * cb + 32768) >> 16));
-      }
+      for (int x = 0; x < width; x++, to += 3) write_colour(luma[x], blue[x >> half], red[x >> other], to);
     }
   }
 
@@ -140,11 +126,8 @@ class Picture {
   INLINE bool decode_block(Bits& bits, const Component& component, Plane& plane, uint8_t* to) {
     const Table &dc = header_.tables[component.dc], &ac = header_.tables[4 + component.ac];
     const uint16_t* quantisation = header_.quantisation[component.quantisation];
-    bits.refill();
-    const Code code = dc.next(bits);
-    if (code == 0 || size_of(code) > 11 || zeros_of(code)) return false;
-    const int difference = number_of(bits, code);
-    bits.drop(code);
+    int difference;
+    if (!read_difference(bits, dc, difference)) return false;
     if (!plane.needed) return skip_block(bits, ac);
     plane.last += difference;
     if (plane.last < -kMost || plane.last > kMost) return false;
@@ -161,42 +144,6 @@ class Picture {
     four_pixels(block, to, plane.stride);
     return true;
   }
-
-  static INLINE bool read_block(Bits& bits, const Table& codes, const uint16_t* quantisation, int16_t block[64]) {
-    for (int place = 1; place < 64; place++) {
-      bits.refill();
-      const Code code = codes.next(bits);
-      if (code == 0) return false;
-      const int size = size_of(code), number = number_of(bits, code);
-      bits.drop(code);
-      if (size == 0 && zeros_of(code) < 15) return true;
-      place += zeros_of(code);
-      if (place > 63) return false;
-      const int coefficient = number * quantisation[place];
-      if (coefficient < -kMost || coefficient > kMost) return false;
-      block[kNatural[place]] = (int16_t)coefficient;
-    }
-    return true;
-  }
 };
 
 }  // namespace jpeg
-
-// `data` of a picture of height x width pixels to `to`: uint8 [ceil(height / 8), ceil(width / 8)], `grey`, or with three colours.
-// Returns 0, or 1 for what is not understood.
-extern "C" int jpeg_eighth(const uint8_t* data, int64_t size, int height, int width, int grey, uint8_t* to) {
-  using namespace jpeg;
-  try {
-    const uint8_t *at = data, *end = data + size;
-    Header header;
-    if (!read_header(at, end, header) || !header.sequential || header.height != height || header.width != width) return 1;
-    if (header.components.size() == 1 ? !grey : !header.luma_and_chroma()) return 1;
-    Picture picture(header, grey);
-    Entropy entropy;
-    if (!picture.usual() || !read_entropy(at, end, entropy) || !picture.decode(entropy)) return 1;
-    picture.write((height + 7) / 8, (width + 7) / 8, to);
-    return 0;
-  } catch (const std::bad_alloc&) {
-    return 1;
-  }
-}

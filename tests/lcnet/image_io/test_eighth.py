@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from ernest.lcnet import Preprocessing
-from ernest.lcnet.image_io import jpeg, read
-from ernest.lcnet.image_io.jpeg import decode_eighth
+from ernest.lcnet.image_io import compiled, read
+from ernest.lcnet.image_io.decode import decode_eighth
+from ernest.lcnet.image_io.reader import network_reader, shrinking_reader
 from ernest.lcnet.native import build
 
 SAMPLINGS = ("4:4:4", "4:2:2", "4:2:0")
@@ -159,7 +160,7 @@ def test_files_are_read_alike_with_and_without_a_compiler(
     monkeypatch.setattr(read, "decode_eighth", counting)
 
     def seen() -> tuple[np.ndarray, np.ndarray]:
-        return read.read_levels(tmp_path / "x.jpg", wanted), read.read_shrunk(tmp_path / "x.jpg", 40, grey)
+        return network_reader(wanted)(tmp_path / "x.jpg"), shrinking_reader(40, grey)(tmp_path / "x.jpg")
 
     here = seen()
     assert counted == [True, True]
@@ -171,8 +172,8 @@ def test_without_a_compiler_pillow_decodes(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("CXX", "/nowhere/c++")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(sys, "prefix", str(tmp_path / "environment"))
-    jpeg._decoder.cache_clear()
+    compiled.library.cache_clear()
     try:
         assert ours(written(scene(80, 96))) is None
     finally:
-        jpeg._decoder.cache_clear()
+        compiled.library.cache_clear()

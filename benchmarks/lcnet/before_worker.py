@@ -1,0 +1,96 @@
+"""The tasks of `benchmarks.lcnet.before` in the process of a tree: nothing is imported but what that tree and older ones have."""
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+Task = Callable[[], None]
+
+SIDE, CLASSES, SOME = 32, 10, 2000
+TINY = {"small": ("small", SIDE), "x0.25 at 224": ("PPLCNet_x0_25", 224)}
+WIDTHS = {"x0.25": "PPLCNet_x0_25", "x0.5": "PPLCNet_x0_5", "x1.0": "PPLCNet_x1_0", "x2.5": "PPLCNet_x2_5"}
+BURST_SECONDS = 0.03
+
+
+def classifying(name: str, folder: Path, scratch: Path) -> Task:
+    import torch
+
+    from ernest import lcnet
+
+    arch, side = TINY[name]
+    torch.manual_seed(0)
+    architecture = lcnet.small_images(CLASSES) if arch == "small" else lcnet.Architecture(classes=CLASSES, scale=0.25)
+    checkpoint = scratch / f"{arch}.safetensors"
+    lcnet.save(checkpoint, lcnet.PPLCNet(architecture).eval(), (), lcnet.Preprocessing(side, (side, side)))
+    model = lcnet.open_model(lcnet.deploy(checkpoint, "native", threads=1).files[0], threads=1)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    if side > SIDE:
+        files = files[:SOME]
+
+    def run() -> None:
+        assert all(answer.error is None for answer in lcnet.classify(model, files, batch=16))
+
+    return run
+
+
+def epoch(folder: Path, scratch: Path) -> Task:
+    from ernest.lcnet.training import load_recipe, train
+
+    fields = ["arch=small", f"size={SIDE}", "epochs=1", "batch=128", "precision=fp32", "crop_area=[0.5, 1]"]
+    recipe = load_recipe(overrides=fields)
+
+    def run() -> None:
+        with tempfile.TemporaryDirectory(dir=scratch) as out:
+            train(folder, Path(out) / "run", recipe, show=False)
+
+    return run
+
+
+def calling(name: str, precision: str) -> Task:
+    import torch
+
+    from ernest.lcnet import PUBLISHED, PPLCNet
+    from ernest.lcnet.native import Executor
+
+    torch.manual_seed(0)
+    executor = Executor(PPLCNet(PUBLISHED[WIDTHS[name]]).eval(), precision=precision, threads=1)  # type: ignore[arg-type]
+    image = torch.randn(1, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    executor(image)
+    begun = time.perf_counter()
+    executor(image)
+    calls = max(3, int(BURST_SECONDS / (time.perf_counter() - begun)))
+
+    def run() -> None:
+        for _ in range(calls):
+            executor(image)
+
+    return run
+
+
+def worker(folder: Path, names: Sequence[str]) -> None:
+    """Answers each line of stdin, a task, with the seconds of processors that it took."""
+    import torch
+
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as scratch:
+        tasks: dict[str, Task] = {}
+        for name in names:
+            kind, _, rest = name.partition(": ")
+            if kind == "classify":
+                tasks[name] = classifying(rest, folder, Path(scratch))
+            elif kind == "epoch":
+                tasks[name] = epoch(folder, Path(scratch))
+            else:
+                tasks[name] = calling(*kind.split(", "))
+        print("ready", flush=True)
+        for line in sys.stdin:
+            begun = time.process_time()
+            tasks[line.strip()]()
+            print(json.dumps(time.process_time() - begun), flush=True)
+
+
+if __name__ == "__main__":
+    worker(Path(sys.argv[1]), sys.argv[2:])
