@@ -4,10 +4,11 @@ BIN := .venv/bin
 READY := .venv/.ready
 JOBS ?= 2
 
-.PHONY: help demo test test-long test-portable test-portable-short mutants lint format bench results-data docs clean
+.PHONY: help demo rl-demo test test-long test-portable test-portable-short mutants lint format bench results-data docs clean
 
 help:
 	@echo "make demo    train on the embedded world, use the result and write build/demo/report.html"
+	@echo "make rl-demo    after the demo: reinforcement learning on its videos, and build/rl/report.html"
 	@echo "make test    all tests"
 	@echo "make test-long, make test-portable, make mutants   what takes longer: kills by the dozen, the tests"
 	@echo "             under other instruction sets, and lines broken one at a time"
@@ -19,6 +20,10 @@ help:
 
 demo: $(READY)
 	$(BIN)/ernest demo
+
+rl-demo: $(READY)
+	test -d build/demo/model || $(BIN)/ernest demo
+	$(BIN)/ernest rl laws --from build/demo/model --out build/rl
 
 test: $(READY)
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Union
 import tyro
 from tyro.conf import Suppress, arg, subcommand
 
-from ernest.cli import lcnet, model, phasefield, training
+from ernest.cli import lcnet, model, phasefield, rl, training
 
 
 def main() -> None:
@@ -41,6 +41,7 @@ def _how_to_go_on(command: Callable[[], None], stop: KeyboardInterrupt) -> str:
         training.demo: "ernest demo",
         training.prepare: "ernest prepare",
         training.train: "ernest train",
+        rl.rl: "ernest rl",
         lcnet.train: "ernest lcnet train",
     }
     name = resumed.get(command.func) if isinstance(command, functools.partial) else None
@@ -68,7 +69,7 @@ def version() -> str:
 
 def parse() -> Callable[[], None]:
     """The command that the arguments name, ready to be called. Exits with status 2 where they name none."""
-    later = {name: _postponed(command) for name, command in {**training.COMMANDS, **model.COMMANDS}.items()}
+    later = {name: _postponed(command) for name, command in {**training.COMMANDS, **rl.COMMANDS, **model.COMMANDS}.items()}
     later["phasefield"] = _group(phasefield.COMMANDS, "Follow phase fields and other gradient flows.")
     later["lcnet"] = _group(lcnet.COMMANDS, "Train, deploy and run PP-LCNet, a vision network for processors.")
     complaint = io.StringIO()

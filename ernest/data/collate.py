@@ -13,7 +13,7 @@ from ernest.data.layout import PackedExample
 from ernest.sequence.batch import Batch, Cells, CellTargets, Codes, MTPTargets, Patches
 from ernest.sequence.bucketing import round_up
 from ernest.sequence.groups import CELL, CODE, PATCH, TEXT, Layout
-from ernest.tokenizers.bitwise_quantiser import MultiScaleBits
+from ernest.tokenizers.bitwise_quantiser import BitHistory, MultiScaleBits
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.vision import to_frames
 
@@ -204,19 +204,26 @@ def draw_flips(quantiser: MultiScaleBits, frames: int, bit_flip_rate: float, gen
 def scale_rows(latents: Sequence[np.ndarray], quantiser: MultiScaleBits, flips: Tensor | None = None) -> ScaleRows:
     """Inputs and targets of next-frame-and-scale prediction of segments `[frames, bits, height, width]`, with self-corrected
     `flips` `[all frames, cells, bits]` of the history (§2.2.3)."""
-    latent, lengths = torch.from_numpy(np.concatenate(latents)).float(), np.array([len(frames) for frames in latents])
+    latent = torch.from_numpy(np.concatenate(latents)).float()
+    return rows_of_history(quantiser.history(latent, flips), [len(frames) for frames in latents], quantiser)
+
+
+@torch.no_grad()
+def rows_of_history(history: BitHistory, lengths: Sequence[int], quantiser: MultiScaleBits) -> ScaleRows:
+    """The same of segments of `lengths` frames whose bits are known, one behind the other."""
     starts = np.cumsum(lengths) - lengths
-    history = quantiser.history(latent, flips)
     (height, width), *_ = quantiser.sizes
     previous = torch.cat([torch.zeros_like(history.total[:1]), history.total[:-1]])
     previous[torch.from_numpy(starts)] = 0.0  # a segment has no frame before its first
     previous_scales = pyramid(quantiser, previous)
     finished = torch.cat([quantiser.down(history.total, 0).flatten(2).transpose(1, 2)] * 2, dim=2)
-    finished[..., latent.shape[1] :] = 0.0
+    finished[..., quantiser.bits :] = 0.0
     skip = height * width
     value = torch.cat([torch.cat([history.inputs, previous_scales], dim=2)[:, skip:], finished], dim=1)
     scale = torch.cat([scale_numbers(quantiser.sizes)[skip:], torch.zeros(1, dtype=torch.long)])
-    return ScaleRows(value.flatten(0, 1), scale.repeat(len(latent)), history.total.flatten(1), history.bits.flatten(0, 1).float())
+    return ScaleRows(
+        value.flatten(0, 1), scale.repeat(len(history.total)), history.total.flatten(1), history.bits.flatten(0, 1).float()
+    )
 
 
 def pyramid(quantiser: MultiScaleBits, total: Tensor) -> Tensor:

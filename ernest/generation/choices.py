@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ernest.generation.code_choice import CodeChoice
 from ernest.generation.request import Event, Group
-from ernest.generation.row import ONLY_CONTROLS, Row
+from ernest.generation.row import ONLY_CONTROLS, Allowed, Row
 from ernest.generation.sampling import Draws, apply_cfg, choose_bits, choose_class
 from ernest.generation.slots import Hidden, Hook
 from ernest.generation.text_states import TextStates
@@ -55,20 +55,27 @@ class Choices:
         drafts = [hidden.drafts[r] for r in chosen] if hidden.drafts else [()] * len(chosen)
         count = 1 + len(drafts[0])
         logits, guided = (part.flatten(0, 1) for part in self._logits(self.model.text_head, hidden, chosen, draws, count))
-        masks = [self._masks(*key) for row, draft in zip(rows, drafts, strict=True) for key in row.allowed(draft)]
+        allowed = [row.allowed(draft) for row, draft in zip(rows, drafts, strict=True)]
+        masks = [self._masks(*key) for keys in allowed for key in keys]
         draws = draws if count == 1 else draws.ahead(count)
         tokens, log_p = choose_class(guided + torch.stack(masks), draws)
+        begun = [row.recall() for row in rows]
+        for n, token in enumerate(begun):
+            if token is not None:
+                tokens[n * count] = token
         own = log_probs(logits, tokens)
         table = torch.stack([tokens.double(), log_p.double(), own.double()], dim=1).unflatten(0, (-1, count)).tolist()
         events = []
-        for r, row, draft, choices in zip(chosen, rows, drafts, table, strict=True):
+        for r, row, draft, choices, keys, told in zip(chosen, rows, drafts, table, allowed, begun, strict=True):
             taken = 0
             for token, p, q in choices:
                 if taken:
                     row.next_feed()  # the draft stands in the cache already
                 row.take_token(int(token))
                 taken += 1
-                events.append(_event(hidden, r, "token", int(token), p, q, slice(taken - 1 - count, taken - count or None)))
+                if told is None:
+                    at = slice(taken - 1 - count, taken - count or None)
+                    events.append(_event(hidden, r, "token", int(token), p, q, at, allowed=keys[taken - 1]))
                 if taken == count or token != draft[taken - 1] or not row.goes_on:
                     break
             if count > 1:
@@ -80,13 +87,7 @@ class Choices:
         return events
 
     def _mask(self, state: int, left: int, controls: tuple[int, ...]) -> Tensor:
-        """What a row may not choose, as a bias of minus infinity `[vocabulary]`."""
-        if state == ONLY_CONTROLS:
-            mask = torch.zeros(self.tokenizers.text.vocab_size, dtype=torch.bool)
-        else:
-            mask = self.states.allowed(state, left).clone()
-        mask[list(controls)] = True
-        return torch.zeros(len(mask)).masked_fill(~mask, -torch.inf).to(self.device)
+        return token_bias(self.states, state, left, controls).to(self.device)
 
     # -------------------------------------------------------------- bits
 
@@ -102,8 +103,10 @@ class Choices:
         rows, draws = _rows_of(hidden, chosen)
         height, width = quantiser.sizes[scale]
         logits, guided = self._logits(self.model.bit_head, hidden, chosen, draws, height * width)
-        bits, log_p = choose_bits(guided, draws)
-        known = [row.frames.known_bits() for row in rows]
+        bits, elements = choose_bits(guided, draws)
+        log_p = elements.flatten(1).sum(dim=1)
+        brought = [row.frames.known_bits() for row in rows]
+        known = [row.recall() if given is None else given for row, given in zip(rows, brought, strict=True)]
         for n, given in enumerate(known):
             if given is not None:
                 bits[n] = given
@@ -113,7 +116,8 @@ class Choices:
         events = []
         for n, (r, p, q) in enumerate(zip(chosen, log_p.tolist(), own.tolist(), strict=True)):
             if known[n] is None:
-                events.append(_event(hidden, r, "bits", bits[n], p, q, slice(-height * width, None), rows[n].frames.frame, scale))
+                at, frame = slice(-height * width, None), rows[n].frames.frame
+                events.append(_event(hidden, r, "bits", bits[n], p, q, at, frame, scale, elements=elements[n]))
             rows[n].take_bits(bits[n], totals[n])
         return events
 
@@ -124,9 +128,13 @@ class Choices:
         events = []
         for r, row in enumerate(hidden.rows):
             if row.predicts == "codes" and row.end is None and not row.feeds:
-                codes, log_p, own = row.chosen_codes
-                events.append(_event(hidden, r, "codes", codes, log_p, own, slice(-1, None)))
-                row.take_codes(codes)
+                choice = row.chosen_codes
+                assert choice is not None
+                if not choice.is_begun:
+                    log_p = float(choice.elements.sum())
+                    at = slice(-1, None)
+                    events.append(_event(hidden, r, "codes", choice.codes, log_p, choice.own, at, elements=choice.elements))
+                row.take_codes(choice.codes)
         return events
 
     # -------------------------------------------------------------- logits
@@ -146,17 +154,39 @@ class Choices:
         return logits, apply_cfg(logits, unconditioned, draws)
 
 
+def token_bias(states: TextStates, state: int, left: int, controls: tuple[int, ...]) -> Tensor:
+    """What a row may not choose, as a bias of minus infinity `[vocabulary]`."""
+    mask = torch.zeros(states.after.shape[1], dtype=torch.bool)
+    if state != ONLY_CONTROLS:
+        mask |= states.allowed(state, left)
+    mask[list(controls)] = True
+    return torch.zeros(len(mask)).masked_fill(~mask, -torch.inf)
+
+
 def _rows_of(hidden: Hidden, chosen: list[int]) -> tuple[list[Row], Draws]:
     rows = [hidden.rows[r] for r in chosen]
     return rows, Draws([row.sampling() for row in rows], [row.stream for row in rows])
 
 
 def _event(
-    hidden: Hidden, r: int, group: Group, value: object, log_p: float, own: float, at: slice, frame: int = 0, scale: int = 0
+    hidden: Hidden,
+    r: int,
+    group: Group,
+    value: object,
+    log_p: float,
+    own: float,
+    at: slice,
+    frame: int = 0,
+    scale: int = 0,
+    allowed: Allowed | None = None,
+    elements: Tensor | None = None,
 ) -> Event:
-    """Counts a choice of a row, and tells it; `at` are the positions of the group that predicted it."""
+    """Counts a choice of a row, and tells it; `at` are the positions of the group that predicted it, counted from the end."""
     row = hidden.rows[r]
     row.log_prob += log_p
     row.log_likelihood += own
-    experts = hidden.experts[:, hidden.own[r], at] if row.request.experts else None
-    return Event(row.ticket, row.sample, group, value, log_p, own, frame, scale, experts)
+    position = row.length - 1 + (at.stop or 0)
+    if not row.request.experts:
+        return Event(row.ticket, row.sample, group, value, log_p, own, frame, scale, position, allowed)
+    experts = hidden.experts[:, hidden.own[r], at]
+    return Event(row.ticket, row.sample, group, value, log_p, own, frame, scale, position, allowed, experts, elements)

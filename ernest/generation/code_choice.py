@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ernest.generation.row import Row
+from ernest.generation.row import ChosenCodes, Row
 from ernest.generation.sampling import Draws, apply_cfg, choose_class
 from ernest.model.decoding import log_probs
 
@@ -14,8 +14,10 @@ class CodeChoice:
     def __init__(self, rows: list[Row], draws: Draws, twins: list[int], end: int, levels: int) -> None:
         self.rows, self.draws, self.twins, self.end, self.levels = rows, draws, twins, end, levels
         self.is_ended = torch.tensor([row.predicts == "end of codes" for row in rows])
+        self.begun = [None if ended else row.recall() for row, ended in zip(rows, self.is_ended, strict=True)]
         self.codes: list[Tensor] = []
-        self.log_p = self.own = 0.0
+        self.log_p: list[Tensor] = []
+        self.own = torch.zeros(len(rows))
 
     def __call__(self, level: int, logits: Tensor) -> Tensor:
         """The end is decided by the first level, or by the row; the other levels follow it."""
@@ -28,18 +30,19 @@ class CodeChoice:
         if level:
             guided[:, self.end] = -torch.inf
         code, log_p = choose_class(guided, self.draws)
+        for n, chosen in enumerate(self.begun):
+            if chosen is not None:
+                code[n] = int(chosen[level])
         ended = self.codes[0] == self.end if level else self.is_ended.to(code.device)
         code, log_p = code.masked_fill(ended, self.end), log_p.masked_fill(ended, 0.0)
         self.codes.append(code)
-        self.log_p = self.log_p + log_p
-        self.own = self.own + log_probs(own, code)
+        self.log_p.append(log_p)
+        self.own = self.own + log_probs(own, code).cpu()
         if level + 1 == self.levels:
             self._note()
         return torch.cat([code, code[self.twins]])
 
     def _note(self) -> None:
-        assert isinstance(self.log_p, Tensor)
-        assert isinstance(self.own, Tensor)
-        codes = torch.stack(self.codes, dim=1).cpu()
-        for row, chosen, log_p, own in zip(self.rows, codes, self.log_p.tolist(), self.own.tolist(), strict=True):
-            row.chosen_codes = chosen, log_p, own
+        codes, log_p = (torch.stack(part, dim=1).cpu() for part in (self.codes, self.log_p))
+        for row, chosen, elements, own, begun in zip(self.rows, codes, log_p, self.own.tolist(), self.begun, strict=True):
+            row.chosen_codes = ChosenCodes(chosen, elements, own, begun is not None)

@@ -65,6 +65,8 @@ class Engine:
         """Queues a request; returns the ticket that its events carry. Raises ValueError for a prompt that cannot be laid out, and
         for what the model never learnt."""
         prompts = self._lay_out(request)
+        if request.begun and self._drafter is not None:
+            raise ValueError("begun: an engine that drafts ahead takes up no sample that was cut")
         self._tickets += 1
         submodel = request.submodel or self.submodel
         for sample in range(request.samples):

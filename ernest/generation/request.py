@@ -34,7 +34,11 @@ class Request:
 
     `sampling` None is the usual one of each kind. `samples` answers share the prompt; each draws by `seed` and its own number.
     `submodel` None is the engine's. A video has as many frames as the model will, or `frames`; `first_frames`, latents
-    `[frames, bits, rows, columns]`, are its beginning. `experts` asks for the experts behind every choice.
+    `[frames, bits, rows, columns]`, are its beginning. `experts` asks for what training needs of every choice: the experts
+    behind it, and the log-probabilities of its elements.
+
+    `begun` are values of the events of a sample that was cut: it goes on behind them as if it had just chosen them, and tells
+    them to nobody. They use up the random numbers that choosing takes.
     """
 
     prompt: tuple[EncodedSegment, ...]
@@ -46,6 +50,7 @@ class Request:
     frames: int | None = None
     first_frames: Tensor | None = None
     experts: bool = False
+    begun: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kinds is not None and not self.kinds:
@@ -54,6 +59,8 @@ class Request:
             raise ValueError(f"samples = {self.samples} must be at least 1")
         if self.frames is not None and self.frames < 1:
             raise ValueError(f"frames = {self.frames} must be at least 1")
+        if self.begun and self.samples > 1:
+            raise ValueError("begun: what one sample has made cannot be the beginning of several")
 
     def sampling_of(self, kind: Kind) -> Sampling:
         return DEFAULTS[kind] if self.sampling is None else self.sampling
@@ -91,7 +98,9 @@ class Event:
     """One group that was chosen for a sample of a ticket, or with `answer` the sample's end.
 
     `value` by `group`: a token id; the bits bool `[cells, bits]` of `scale` of `frame`; codes `[levels]` of a codec frame, the
-    end of audio among them. `experts`, `[layers, positions, k]` with -1 for none, ran at the positions that predict the group.
+    end of audio among them. `position` is the last one of those that predict it, counted from the document's first. `allowed`
+    says which tokens could be chosen. On request `experts`, `[layers, positions, k]` with -1 for none, ran at the positions that
+    predict the group, and `elements` are the log-probabilities of its bits or codes one by one.
     """
 
     ticket: int
@@ -102,5 +111,8 @@ class Event:
     log_likelihood: float = 0.0
     frame: int = 0
     scale: int = 0
+    position: int = 0
+    allowed: tuple[int, int, tuple[int, ...]] | None = None
     experts: Tensor | None = field(default=None, repr=False)
+    elements: Tensor | None = field(default=None, repr=False)
     answer: Answer | None = field(default=None, repr=False)

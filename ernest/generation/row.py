@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,6 +24,17 @@ Prediction = Literal["token", "bits", "codes", "end of codes", "nothing"]
 ONLY_CONTROLS = -1
 Allowed = tuple[int, int, tuple[int, ...]]
 """The tokens that may be chosen: those that a text in a state goes on with, and how many more it may have; and control tokens."""
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenCodes:
+    """The codes of a codec frame `[levels]`, their log-probabilities under the policy `[levels]`, and their log-likelihood.
+    `is_begun` says whether they were chosen before the sample was cut."""
+
+    codes: Tensor
+    elements: Tensor
+    own: float
+    is_begun: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +85,8 @@ class Row:
         """What was fed since the prompt, as long as it is tokens alone."""
         self.verified: tuple[Tensor, list[int]] | None = None
         """Hidden states of the positions that the last step chose tokens at, and the tokens."""
-        self.chosen_codes: tuple[Tensor, float, float] = torch.zeros(0, dtype=torch.long), 0.0, 0.0
+        self.chosen_codes: ChosenCodes | None = None
+        self.begun = deque(request.begun)
 
     def start(self) -> None:
         """The prompts stand in the cache, with the begin token where it is not that of a sound."""
@@ -107,6 +119,10 @@ class Row:
             return np.full((1, 3), float(self.length))
         offsets = centred_at(self.sizes[feed.scale] if feed.what == "cells" else (1, 1), self.sizes[-1])
         return offsets + np.array([feed.time, self.begin, self.begin])
+
+    def recall(self) -> Any:
+        """The value of the choice at hand, where the request brings it; else None."""
+        return self.begun.popleft() if self.begun else None
 
     def answer(self) -> Answer:
         assert self.end is not None

@@ -157,10 +157,10 @@ def _choose_class(logits: Tensor, draws: Draws, numbers: Tensor) -> tuple[Tensor
 
 
 def choose_bits(logits: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
-    """Every bit of `[R, cells, bits]` on its own, bool, and the log-probability of a row's; top-p settles a bit whose likelier
+    """Every bit of `[R, cells, bits]` on its own, bool, and the log-probability of each; top-p settles a bit whose likelier
     value holds that share alone."""
     if draws.greedy:
-        return logits > 0, torch.zeros(len(logits), device=logits.device)
+        return logits > 0, torch.zeros(logits.shape, device=logits.device)
     wide = logits.double()
     temperature, top_p = draws.column("temperature", wide), draws.column("top_p", wide)
     greedy = temperature == 0
@@ -168,5 +168,5 @@ def choose_bits(logits: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
     settled = (top_p < 1) & (torch.maximum(p, 1 - p) >= top_p)
     p = torch.where(settled, (p > 0.5).double(), p)
     bits = torch.where(greedy, logits > 0, draws.uniform(tuple(logits.shape[1:]), logits.device) < p)
-    log_p = torch.where(bits, p, 1 - p).log().masked_fill(greedy, 0.0).flatten(1).sum(dim=1)
+    log_p = torch.where(bits, p, 1 - p).log().masked_fill(greedy, 0.0)
     return bits, log_p.float()

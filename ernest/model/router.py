@@ -43,7 +43,8 @@ class Router(nn.Module):
         """Gates and chosen experts `[T, k]`.
 
         `allowed_TN` restricts the choice, and `top_k_T`, at most `k`, the number of experts, token by token: a token with fewer
-        has zero gates at the end of its row. `replay_Tk` are experts chosen before, taken instead of choosing anew.
+        has zero gates at the end of its row. `replay_Tk` are experts chosen before, taken instead of choosing anew; a token whose
+        first one is -1 chooses.
         """
         with autocast(x_TD.device, enabled=False):
             logits_TN = F.linear(at_least_float32(x_TD), at_least_float32(self.weight))
@@ -51,7 +52,9 @@ class Router(nn.Module):
                 logits_TN = logits_TN.masked_fill(~allowed_TN, -torch.inf)
             score_TN = logits_TN.softmax(dim=-1)
         k = k or self.top_k
-        expert_Tk = self._choose(score_TN.detach(), allowed_TN, k) if replay_Tk is None else replay_Tk
+        expert_Tk = self._choose(score_TN.detach(), allowed_TN, k) if replay_Tk is None or _lacks(replay_Tk) else replay_Tk
+        if replay_Tk is not None and expert_Tk is not replay_Tk:
+            expert_Tk = torch.where(replay_Tk[:, :1] < 0, expert_Tk, replay_Tk.clamp_min(0))
         gate_Tk = score_TN.gather(1, expert_Tk)
         if top_k_T is not None:
             gate_Tk = gate_Tk * (torch.arange(k, device=x_TD.device) < top_k_T[:, None])
@@ -67,6 +70,11 @@ class Router(nn.Module):
     def balance(self, load: Tensor, expected_load: Tensor, speed: float) -> None:
         """Moves the bias after an optimiser step: bias += speed * sign(expected_load - load) (Wang et al. 2024)."""
         self.selection_bias += speed * torch.sign(expected_load - load)
+
+
+def _lacks(replay_Tk: Tensor) -> bool:
+    """Whether an entry is missing; those of tokens that run fewer experts than others are, too."""
+    return bool((replay_Tk < 0).any())
 
 
 @torch.no_grad()

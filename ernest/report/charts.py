@@ -29,7 +29,7 @@ def losses(metrics: Sequence[Mapping[str, float]]) -> dict[str, str]:
         ("Pictures and video: bits of all scales", {"vision": ""}, "nats per bit", np.log(2)),
         ("Speech: codes of all levels", {"audio": ""}, "nats per code", None),
     ):
-        curves = {label: (*_series(metrics, name), PALETTE[_SHADES[name]]) for name, label in names.items()}
+        curves = {label: (*series(metrics, name), PALETTE[_SHADES[name]]) for name, label in names.items()}
         curves = {label: curve for label, curve in curves.items() if len(curve[0])}
         if curves:
             name = next(iter(names))
@@ -40,7 +40,7 @@ def losses(metrics: Sequence[Mapping[str, float]]) -> dict[str, str]:
 def _losses(axes: "Axes", curves: Mapping[str, tuple[np.ndarray, np.ndarray, str]], unit: str, guess: float | None) -> None:
     ends = []
     for label, (steps, values, colour) in curves.items():
-        smooth = _running_mean(values)
+        smooth = running_mean(values)
         axes.plot(steps, values, color=colour, linewidth=0.6, alpha=0.25)
         axes.plot(steps, smooth, color=colour, linewidth=1.8, marker=_dot(steps), markersize=4)
         ends.append((steps[-1], smooth[-1], f"{label} {smooth[-1]:.2f}".strip(), colour))
@@ -237,14 +237,14 @@ def _three_layers(layers: int) -> list[tuple[str, int]]:
     return [(title, layer) for layer, title in sorted(named.items())]
 
 
-def _series(metrics: Sequence[Mapping[str, float]], name: str) -> tuple[np.ndarray, np.ndarray]:
+def series(metrics: Sequence[Mapping[str, float]], name: str) -> tuple[np.ndarray, np.ndarray]:
     """Steps and finite values of a metric."""
     known = [(entry["step"], entry[name]) for entry in metrics if np.isfinite(entry.get(name, np.nan))]
     steps, values = np.array(known, dtype=float).reshape(-1, 2).T
     return steps, values
 
 
-def _running_mean(values: np.ndarray) -> np.ndarray:
+def running_mean(values: np.ndarray) -> np.ndarray:
     """The mean over a centred window that is cut at both ends."""
     half = round(_SMOOTH * len(values) / 2)
     sums = np.concatenate([[0.0], np.cumsum(values)])

@@ -43,15 +43,20 @@ def page(findings: Findings) -> str:
     others = {s.kind: (s.kind.capitalize(), "") for s in findings.samples if s.kind not in known}
     sections = {
         "Scores": _scores(findings),
-        "What it makes": _gallery(findings.samples, made),
-        "What it understands": _gallery(findings.samples, understood),
-        "Beyond training": _gallery(findings.samples, UNTRAINED | others),
+        "What it makes": gallery(findings.samples, made),
+        "What it understands": gallery(findings.samples, understood),
+        "Beyond training": gallery(findings.samples, UNTRAINED | others),
         "How it learned": _learning(findings),
         "One training, many sizes": _sizes(findings),
         "Who uses which expert": _experts(findings),
         "Where the time went": _time(findings),
         "The run": _facts(findings.facts),
     }
+    return html_page(findings.title, _summary(findings), sections)
+
+
+def html_page(title: str, lead: str, sections: Mapping[str, str]) -> str:
+    """A page of its own with a menu; sections without a body are left out. `lead` is HTML."""
     sections = {title: body for title, body in sections.items() if body}
     links = "".join(f'<a href="#{_anchor(title)}">{title}</a>' for title in sections)
     bodies = "".join(f'<section id="{_anchor(title)}"><h2>{title}</h2>{body}</section>' for title, body in sections.items())
@@ -59,8 +64,8 @@ def page(findings: Findings) -> str:
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
-        f'<link rel="icon" href="data:,"><title>{escape(findings.title)}</title><style>{style}</style></head><body>'
-        f'<header><h1>{escape(findings.title)}</h1><p class="lead">{_summary(findings)}</p><nav>{links}</nav></header>'
+        f'<link rel="icon" href="data:,"><title>{escape(title)}</title><style>{style}</style></head><body>'
+        f'<header><h1>{escape(title)}</h1><p class="lead">{lead}</p><nav>{links}</nav></header>'
         f"<main>{bodies}</main></body></html>\n"
     )
 
@@ -88,7 +93,8 @@ def _scores(findings: Findings) -> str:
 # ------------------------------------------------------------------ samples
 
 
-def _gallery(samples: Sequence[Sample], kinds: Mapping[str, tuple[str, str]]) -> str:
+def gallery(samples: Sequence[Sample], kinds: Mapping[str, tuple[str, str]]) -> str:
+    """Cards of samples, under the title and the words of their kind."""
     parts = []
     for kind, (title, about) in kinds.items():
         listed = [sample for sample in samples if sample.kind == kind]
@@ -169,7 +175,7 @@ def _learning(findings: Findings) -> str:
         svgs["Speed"] = pace
     last = max((entry["step"] for entry in findings.metrics), default=0) + 1
     words = f"Loss on the training mixture over {last:,.0f} steps; faint is every step, the line its running mean."
-    return f'<p class="small">{words}</p>{_grid(svgs)}' if svgs else ""
+    return f'<p class="small">{words}</p>{grid(svgs)}' if svgs else ""
 
 
 def _sizes(findings: Findings) -> str:
@@ -192,7 +198,7 @@ def _sizes(findings: Findings) -> str:
         "Lines join the best of at most each size: solid where pictures, video or speech are made, dashed where text is. "
         "No sub-model was trained again."
     )
-    return f'<p class="small">{words}</p>{_grid(svgs)}{_table(head, body)}'
+    return f'<p class="small">{words}</p>{grid(svgs)}{_table(head, body)}'
 
 
 def _experts(findings: Findings) -> str:
@@ -210,18 +216,18 @@ def _experts(findings: Findings) -> str:
             "sorted by favourite task, and how evenly each task uses them:</p>"
         )
         mixture = None if findings.load is None else findings.load.sum(0)
-        parts.append(_grid(charts.usage(findings.usage) | {"All layers": charts.entropy(findings.usage, mixture)}))
+        parts.append(grid(charts.usage(findings.usage) | {"All layers": charts.entropy(findings.usage, mixture)}))
         if len(findings.usage) > 1:
             parts.append(
                 '<h3>Shared experts</h3><p class="small">Intersection over union of the quarters of the experts '
                 "that two tasks use most. Two quarters drawn by chance share .14.</p>"
             )
-            parts.append(_grid(charts.overlap(findings.usage)))
+            parts.append(grid(charts.overlap(findings.usage)))
     return "".join(parts)
 
 
 def _time(findings: Findings) -> str:
-    return _grid({"": charts.stages(findings.stages)}) if findings.stages else ""
+    return grid({"": charts.stages(findings.stages)}) if findings.stages else ""
 
 
 def _facts(facts: Mapping[str, str]) -> str:
@@ -229,7 +235,7 @@ def _facts(facts: Mapping[str, str]) -> str:
     return f'<dl class="facts">{entries}</dl>' if facts else ""
 
 
-def _grid(svgs: Mapping[str, str]) -> str:
+def grid(svgs: Mapping[str, str]) -> str:
     captions = {title: f"<figcaption>{escape(title)}</figcaption>" if title else "" for title in svgs}
     figures = "".join(f"<figure>{captions[title]}{svg}</figure>" for title, svg in svgs.items())
     return f'<div class="charts">{figures}</div>'

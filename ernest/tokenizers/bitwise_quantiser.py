@@ -136,6 +136,15 @@ class MultiScaleBits(nn.Module):
             total = total + self.lookup(bits if turned is None else bits ^ turned[k].contiguous(), k)
         return BitHistory(torch.cat(inputs, 1), torch.cat(targets, 1), total)
 
+    @torch.no_grad()
+    def retrace(self, bits: Tensor) -> BitHistory:
+        """The history of frames whose bits `[N, cells, bits]` a model has chosen."""
+        inputs, total = [], bits.new_zeros(len(bits), self.bits, *self.sizes[-1], dtype=self.gain.dtype)
+        for k, part in enumerate(bits.split([height * width for height, width in self.sizes], dim=1)):
+            inputs.append(self.down(total, k).flatten(2).transpose(1, 2))
+            total = total + self.lookup(part, k)
+        return BitHistory(torch.cat(inputs, 1), bits, total)
+
     def sum(self, bits: Tensor, scales: int | None = None) -> Tensor:
         """The sum of the first `scales` scales (all by default) of bits `[N, cells, bits]`: `[N, bits, height, width]`."""
         parts = bits.split([height * width for height, width in self.sizes], dim=1)

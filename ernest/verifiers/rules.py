@@ -70,3 +70,13 @@ def energy_law(record: Record, output: Sequence[Segment]) -> Verdict:
         return Verdict(1.0, True, "", {"energy law": 1.0})
     energies = "no video" if frames is None else ", ".join(f"{energy:.1f}" for energy in video.energies(frames))
     return Verdict(0.0, False, f"the energy law is not obeyed: {energies}", {"energy law": 0.0})
+
+
+def area_law(record: Record, output: Sequence[Segment]) -> Verdict:
+    """The area of the bright phase keeps the law of the family that was asked for: the mass of all but a disk is conserved."""
+    frames = content(output, "video")
+    obeyed = frames is not None and bool(video.obeys_area_law(video.FAMILIES.index(record.facts["family"]), frames))
+    if obeyed:
+        return Verdict(1.0, True, "", {"area law": 1.0})
+    areas = "no video" if frames is None else ", ".join(f"{area:.3f}" for area in video.areas(frames))
+    return Verdict(0.0, False, f"the area law is not obeyed: {areas}", {"area law": 0.0})

@@ -1,0 +1,50 @@
+"""The commands of reinforcement learning: rl."""
+
+from collections.abc import Callable, Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from ernest.cli.arguments import Folder, Overrides, must_exist
+
+
+def rl(
+    recipe: Annotated[str, Positional, arg(metavar="RECIPE")],
+    from_: Annotated[Path, arg(name="from", metavar="CHECKPOINT")],
+    out: Folder = Path("build/rl"),
+    judges: Annotated[Path | None, arg(metavar="FOLDER")] = None,
+    set_: Overrides = (),
+) -> None:
+    """Train a checkpoint by its verifiers' verdicts on what it makes, and write a report of it.
+
+    Args:
+        recipe: a TOML file, or the name of a recipe that comes with Ernest, such as laws.
+        from_: the checkpoint to begin with.
+        out: folder of the run; an interrupted run goes on from there.
+        judges: folder of the learned judges; by default the one beside the checkpoint, where `ernest demo` puts it.
+        set_: fields of the recipe to change, such as update.steps=20.
+    """
+    from ernest.checkpoint import check_checkpoint
+    from ernest.config.rl import find_rl_recipe, load_rl_recipe
+
+    settings = load_rl_recipe(find_rl_recipe(recipe), tuple(chain(*set_)))
+    check_checkpoint(from_)
+    judges = judges or from_.parent / "judges"
+    must_exist(judges)
+    from ernest.report.rl import write_rl_report
+    from ernest.rl.loop import reinforce  # imports torch, which a mistake above need not wait for
+    from ernest.training.monitor import stage_bar
+
+    with stage_bar() as bars:
+        task = bars.add_task("updates", total=settings.update.steps, note="")
+        show = lambda step, measures: bars.update(  # noqa: E731
+            task, completed=step + 1, note=f"passed {measures['passed']:.2f}  kl {measures.get('kl', 0.0):.4f}"
+        )
+        checkpoint = reinforce(from_, judges, out, settings, show)
+    print(f"report: {write_rl_report(out)}")
+    print(f"model: {checkpoint}")
+
+
+COMMANDS: Mapping[str, Callable[..., None]] = {"rl": rl}

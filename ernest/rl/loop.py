@@ -1,0 +1,293 @@
+"""The loop of reinforcement learning: rollouts, verdicts, advantages, an update; every step logged, saved and gone on from.
+
+A step is a function of (recipe, step) and of the state before it. A run that was killed goes on from its last state, and makes
+bit for bit the steps that it would have made.
+"""
+
+import copy
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ernest.checkpoint import load_expert_importance, load_learnt, load_model, save_model
+from ernest.config.rl import RLRecipe
+from ernest.config.submodel_size import SubModelSize
+from ernest.device import supports_bf16
+from ernest.generation.engine import Engine
+from ernest.model.network import Ernest
+from ernest.model.slicing import choose
+from ernest.model.submodel import SubModel
+from ernest.rl.assess import look, write_looks
+from ernest.rl.buffer import RolloutBuffer
+from ernest.rl.objectives import group_advantages
+from ernest.rl.rollout import Ask, Key, Response, run_rollouts
+from ernest.rl.state import RunState, load_state, save_state
+from ernest.rl.tasks import Trained, check_tasks, outputs, task_of, trained_tasks, verdict
+from ernest.rl.update import Judged, Learner, first_not_finite, make_learner, update_policy
+from ernest.sequence.record import Record, Segment
+from ernest.storage import append_line, fingerprint, own_folder, save_tensors, write_text
+from ernest.tokenizers.bundle import Tokenizers
+from ernest.verifiers.judges import Judges
+from ernest.verifiers.verdict import Verdict, given_text
+
+OnStep = Callable[[int, Mapping[str, float]], None]
+"""Called after every step with its number and its measures."""
+FREE = ("save_every", "assess_every", "assess", "steps")
+"""Fields of the update that a run may go on with otherwise than it began."""
+
+
+def reinforce(checkpoint: Path, judges: Path, run: Path, recipe: RLRecipe, on_step: OnStep = lambda step, measures: None) -> Path:
+    """Trains the model of a checkpoint by a recipe, going on from what stands in `run`; returns the folder of the new checkpoint.
+
+    Raises ValueError for a recipe or a folder that cannot be, before any work, and ArithmeticError where a measure is no number.
+    """
+    check_tasks(recipe)
+    model, tokenizers = load_model(checkpoint)
+    importance = load_expert_importance(checkpoint)
+    run.mkdir(parents=True, exist_ok=True)
+    with own_folder(run):
+        write_text(run / "recipe.json", json.dumps(asdict(recipe), indent=1, ensure_ascii=False))
+        policy = Policy(model, tokenizers, Judges.load(judges), recipe, run, importance)
+        policy.train(on_step)
+        old = json.loads((checkpoint / "recipe.json").read_text())
+        save_model(run / "model", policy.learner.model, tokenizers, old, importance, load_learnt(checkpoint))
+    return run / "model"
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A response that an update takes, with its output and what the verifiers say of it."""
+
+    number: int
+    task: Trained
+    prompt: Record
+    response: Response
+    output: Sequence[Segment]
+    verdict: Verdict | None
+
+
+class Policy:
+    """A model under training by a recipe, with the folder of its run. The divergence is measured from the weights that it brings,
+    as they are in memory."""
+
+    def __init__(
+        self, model: Ernest, tokenizers: Tokenizers, judges: Judges, recipe: RLRecipe, run: Path, importance: torch.Tensor
+    ) -> None:
+        self.tokenizers, self.judges, self.recipe, self.run = tokenizers, judges, recipe, run
+        self.tasks = trained_tasks(recipe, judges)
+        self.trained = _submodel(model, importance, recipe.trained)
+        self.sampler = self.trained if recipe.sampler.is_full else _submodel(model, importance, recipe.sampler)
+        self.origin = _origin(model, recipe)
+        reference = copy.deepcopy(model)
+        bf16 = supports_bf16() if recipe.update.bf16 is None else recipe.update.bf16
+        self.learner: Learner = make_learner(model, reference, tokenizers, recipe, bf16)
+        self.prompt = lru_cache(maxsize=4096)(self._prompt)
+        self.ask = lru_cache(maxsize=4096)(self._ask)
+        rollout = recipe.rollout
+        fresh = RunState(RolloutBuffer(rollout.order, rollout.prompts, rollout.ahead))
+        self.step, self.state = load_state(run, self.origin, model, self.learner.optimizer, self.ask, fresh)
+
+    def train(self, on_step: OnStep) -> None:
+        """Takes the steps that are left."""
+        update, log = self.recipe.update, _cut_log(self.run, self.step)
+        if not self.step and update.assess:
+            self.look()
+        while self.step < update.steps:
+            measures = self.take_step()
+            append_line(log, json.dumps({"step": self.step} | measures, ensure_ascii=False))
+            self._stop_where_not_finite(measures)
+            on_step(self.step, measures)
+            self.step += 1
+            is_last = self.step == update.steps
+            if is_last or self.step % update.save_every == 0:
+                save_state(self.run, self.step, self.origin, self.learner.model, self.learner.optimizer, self.state)
+            if update.assess and (is_last or (update.assess_every and self.step % update.assess_every == 0)):
+                self.look()
+
+    def look(self) -> None:
+        """Judges fresh draws and writes what was found."""
+        engine = Engine(self.learner.model, self.tokenizers, self.trained, rows=100)
+        looks, samples = look(engine, self.tasks, self.judges, self.recipe.seed, self.step, self.recipe.update.assess)
+        write_looks(self.run, looks, samples)
+
+    # -------------------------------------------------------------- one step
+
+    def take_step(self) -> dict[str, float]:
+        """Rollouts, verdicts and an update; its measures."""
+        clock = time.perf_counter()
+        engine = Engine(self._sampling_model(), self.tokenizers, bf16=self.recipe.rollout.bf16, rows=self._rows())
+        taken = self.sample(engine)
+        sampled = time.perf_counter()
+        finished = self.judge(taken, engine)
+        judged, about = self.compare(finished)
+        verified = time.perf_counter()
+        self.taken = taken
+        measures = about | update_policy(self.learner, judged, self.step, self.state.entropy)
+        self.state.entropy = measures.get("entropy", self.state.entropy)
+        seconds = {"sampling": sampled - clock, "judging": verified - sampled, "updating": time.perf_counter() - verified}
+        return measures | {f"seconds {name}": value for name, value in seconds.items()}
+
+    def sample(self, engine: Engine) -> dict[Key, Response]:
+        """Runs the sampler until there is an update's worth, and takes it out of the buffer, in the order that it asks for."""
+        state, samples = self.state, self.recipe.rollout.samples
+        numbers = state.buffer.fill()
+        keys = [(number, sample) for number in numbers for sample in range(samples)]
+        for key in keys:
+            state.rollouts.setdefault(key, Response(self.ask(key[0]), ()))
+        there = {key for key in keys if state.rollouts[key].end is not None}
+
+        def whole(ended: Sequence[Key]) -> list[int]:
+            """Prompts all of whose samples have ended, in the order of the last."""
+            left = {number: samples - sum((number, s) in there for s in range(samples)) for number in numbers}
+            found = [number for number in numbers if not left[number]]
+            for number, _ in ended:
+                left[number] -= 1
+                if not left[number]:
+                    found.append(number)
+            return found
+
+        asked = {key: state.rollouts[key] for key in keys if key not in there}
+        found = run_rollouts(engine, asked, self.recipe.seed, self.step, lambda ended: state.buffer.has_enough(whole(ended)))
+        state.rollouts |= found
+        chosen = state.buffer.take(whole([key for key, response in found.items() if response.end is not None]))
+        taken = {key: state.rollouts[key] for number in chosen for key in [(number, s) for s in range(samples)]}
+        state.rollouts = {key: response for key, response in state.rollouts.items() if self._stays(key, response)}
+        return taken
+
+    def _stays(self, key: Key, response: Response) -> bool:
+        buffer = self.state.buffer
+        if key[0] in buffer.ended:
+            return True
+        return key[0] in buffer.open and (buffer.policy.cut == "resume" or response.end is not None)
+
+    def judge(self, taken: Mapping[Key, Response], engine: Engine) -> list[Finished]:
+        """What the verifiers say of all that was taken."""
+        made = outputs(list(taken.values()), engine)
+        finished = []
+        for ((number, _), response), output in zip(taken.items(), made, strict=True):
+            task, prompt = self.prompt(number)
+            finished.append(Finished(number, task, prompt, response, output, verdict(task.rewarding, prompt, output)))
+        return finished
+
+    def compare(self, finished: Sequence[Finished]) -> tuple[list[Judged], dict[str, float]]:
+        """Advantages of what has some, and what is known before the update."""
+        groups: dict[int, list[Finished]] = {}
+        for one in finished:
+            groups.setdefault(one.number, []).append(one)
+        judged, silent = [], 0
+        for group in groups.values():
+            rewards = [None if one.verdict is None else _reward(one) for one in group]
+            passed = [one.verdict.passed for one in group if one.verdict is not None]
+            accuracy = self._success(group[0], passed)
+            advantages = group_advantages(rewards, self.recipe.objective.divide_by_spread)
+            silent += all(advantage is None for advantage in advantages)
+            judged += [
+                Judged(one.response, advantage, accuracy)
+                for one, advantage in zip(group, advantages, strict=True)
+                if advantage is not None and one.response.choices
+            ]
+        return judged, self._facts(finished) | {"prompts without signal": float(silent), "responses trained": float(len(judged))}
+
+    def _success(self, one: Finished, passed: Sequence[bool]) -> float:
+        """The running success rate of a prompt, by its words."""
+        name = f"{one.task.name}: {given_text(one.prompt)}"
+        if passed:
+            now = float(np.mean(passed))
+            self.state.success[name] = 0.5 * (self.state.success.get(name, now) + now)
+        return self.state.success.get(name, 0.0)
+
+    def _facts(self, finished: Sequence[Finished]) -> dict[str, float]:
+        known = [one for one in finished if one.verdict is not None]
+        facts = {
+            "reward": _mean([_reward(one) for one in known]),
+            "passed": _mean([one.verdict.passed for one in known if one.verdict]),
+            "failed verdicts": float(len(finished) - len(known)),
+            "truncated": _mean([one.response.end == "length" for one in finished]),
+            "groups": _mean([one.response.length for one in finished]),
+        }
+        for task in self.tasks:
+            own = [one for one in known if one.task is task]
+            if own and len(self.tasks) > 1:
+                facts[f"passed {task.name}"] = _mean([one.verdict.passed for one in own if one.verdict])
+            for name, verifier in task.watched.items():
+                words = [verdict(verifier, one.prompt, one.output) for one in own]
+                facts[f"watched {name}"] = _mean([word.passed for word in words if word is not None])
+            for name in own[0].verdict.parts if own and own[0].verdict else ():
+                facts[f"part {name}"] = _mean([one.verdict.parts.get(name, 0.0) for one in own if one.verdict])
+        return facts
+
+    # -------------------------------------------------------------- what a step is made of
+
+    def _prompt(self, number: int) -> tuple[Trained, Record]:
+        task = task_of(self.tasks, self.recipe.seed, number)
+        return task, task.task.record(self.recipe.seed, number)
+
+    def _ask(self, number: int) -> Ask:
+        task, prompt = self.prompt(number)
+        return replace(task.ask(prompt, self.tokenizers), submodel=self.trained, sampler=self.sampler)
+
+    def _rows(self) -> int:
+        rollout = self.recipe.rollout
+        return rollout.rows or rollout.prompts * rollout.samples * rollout.ahead
+
+    def _sampling_model(self) -> Ernest:
+        """The model, or a copy with noise on its weights, where a mismatch is to be studied."""
+        noise = self.recipe.rollout.noise
+        if not noise:
+            return self.learner.model
+        noisy = copy.deepcopy(self.learner.model).requires_grad_(False)
+        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.step)
+        for parameter in noisy.parameters():
+            spread = float(parameter.std()) if parameter.numel() > 1 else 0.0
+            parameter += noise * spread * torch.randn(parameter.shape, generator=generator)
+        return noisy
+
+    def _stop_where_not_finite(self, measures: Mapping[str, float]) -> None:
+        name = first_not_finite(measures)
+        if name is None:
+            return
+        folder = self.run / f"stopped-{self.step:07d}"
+        folder.mkdir(exist_ok=True)
+        save_tensors(folder / "model.safetensors", self.learner.model.state_dict())
+        keys = [list(key) for key in self.taken]
+        write_text(folder / "measures.json", json.dumps({"measures": measures, "rollouts": keys}, indent=1, ensure_ascii=False))
+        raise ArithmeticError(f"step {self.step}: {name} is {measures[name]}; its weights and measures are in {folder}")
+
+
+def _submodel(model: Ernest, importance: torch.Tensor, size: SubModelSize) -> SubModel | None:
+    return None if size.is_full else choose(model, importance, size.layers, size.experts, size.top_k)
+
+
+def _reward(one: Finished) -> float:
+    assert one.verdict is not None
+    return float(one.verdict.passed) if one.task.config.reward == "passed" else one.verdict.score
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if len(values) else 0.0
+
+
+def _origin(model: Ernest, recipe: RLRecipe) -> str:
+    """What a state must share with the run that goes on from it: the recipe, and the weights that the run began with."""
+    tree = asdict(recipe)
+    tree["update"] = {name: value for name, value in tree["update"].items() if name not in FREE}
+    weights = [part for name, value in model.state_dict().items() for part in (name, value.contiguous().numpy().tobytes())]
+    return fingerprint(json.dumps(tree, sort_keys=True), *weights)
+
+
+def _cut_log(run: Path, step: int) -> Path:
+    """The log, cut back to the steps before `step`, which will be made again; a kill may have torn its last line."""
+    path = run / "metrics.jsonl"
+    lines = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        if not line.endswith("}") or json.loads(line)["step"] >= step:
+            break
+        lines.append(line + "\n")
+    write_text(path, "".join(lines))
+    return path

@@ -1,0 +1,189 @@
+"""What can be trained: directions of the embedded world, each with its prompts and the verifiers that may judge its answers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ernest.config.media import MediaSpec
+from ernest.config.rl import RLRecipe, TaskConfig
+from ernest.data.examples import encode_segments
+from ernest.generation.engine import Engine
+from ernest.generation.request import MadeSegment
+from ernest.generation.sampling import Sampling
+from ernest.rl.rollout import Ask, Response, check_sampling
+from ernest.sequence.record import Kind, Record, Segment, given, made
+from ernest.tokenizers.bundle import Tokenizers
+from ernest.verifiers import rules
+from ernest.verifiers.judges import Judges
+from ernest.verifiers.speech import verify_word
+from ernest.verifiers.verdict import Verdict, Verifier, all_pass
+from ernest.verifiers.vision import verify_digit, verify_family
+from ernest.world import text
+from ernest.world.images import COLOURS, PLACES, caption
+from ernest.world.speech import VOICES, WORDS
+from ernest.world.split import generator
+from ernest.world.video import FAMILIES
+from ernest.world.world import record
+
+
+@dataclass(frozen=True)
+class Task:
+    """Prompts as records, a function of (seed, number), the kind of their answers, and those of `VERIFIERS` that fit. Films have
+    as many `frames` as are told."""
+
+    record: Callable[[int, int], Record]
+    kind: Kind
+    verifiers: tuple[str, ...]
+    frames: int | None = None
+
+
+VERIFIERS: Mapping[str, Callable[[Judges], Verifier]] = {
+    "family": lambda judges: verify_family(judges.families),
+    "energy law": lambda judges: rules.energy_law,
+    "area law": lambda judges: rules.area_law,
+    "digit": lambda judges: verify_digit(judges.digits),
+    "colour and place": lambda judges: rules.colour_and_place,
+    "spoken word": lambda judges: verify_word(judges.words),
+    "caption": lambda judges: rules.caption,
+    "word": lambda judges: rules.word,
+    "answer about a picture": lambda judges: rules.picture_answer,
+    "answer in words": lambda judges: rules.text_answer,
+}
+"""By the name that a recipe calls them."""
+
+
+def _film(seed: int, number: int) -> Record:
+    """The families in turn."""
+    family = FAMILIES[number % len(FAMILIES)]
+    return _ask("text→video", family, made("video", np.zeros((1, 1, 1, 3), np.uint8)), {"family": family})
+
+
+def _picture(seed: int, number: int) -> Record:
+    rng = generator(seed, number, "picture to make")
+    digit, colour, place = int(rng.integers(10)), *(str(rng.choice(list(names))) for names in (COLOURS, PLACES))
+    facts = {"digit": digit, "colour": colour, "place": place}
+    return _ask("text→image", caption(digit, colour, place), made("image", np.zeros((1, 1, 3), np.uint8)), facts)
+
+
+def _spoken(seed: int, number: int) -> Record:
+    rng = generator(seed, number, "word to speak")
+    voice, word = VOICES[rng.integers(len(VOICES))].name, WORDS[rng.integers(len(WORDS))]
+    return _ask("text→speech", f"{voice} says {word}", made("audio", np.zeros(1, np.float32)), {"word": word, "voice": voice})
+
+
+def _question(seed: int, number: int) -> Record:
+    """The next text that asks something."""
+    for attempt in range(1000):
+        found = text.story(seed, 1000 * number + attempt)
+        if "question" in found.facts:
+            return found
+    raise AssertionError("about half of all texts ask something")
+
+
+def _ask(task: str, words: str, blank: Segment, facts: Mapping[str, Any]) -> Record:
+    return Record((given("text", words), blank), task, facts)
+
+
+def _of_world(task: str) -> Callable[[int, int], Record]:
+    return lambda seed, number: record(seed, number, task)
+
+
+TASKS: Mapping[str, Task] = {
+    "text→video": Task(_film, "video", ("family", "energy law", "area law"), MediaSpec.frames),
+    "text→image": Task(_picture, "image", ("digit", "colour and place")),
+    "text→speech": Task(_spoken, "audio", ("spoken word",)),
+    "image→text": Task(_of_world("image→text"), "text", ("caption",)),
+    "speech→text": Task(_of_world("speech→text"), "text", ("word",)),
+    "question about image": Task(_of_world("question about image"), "text", ("answer about a picture",)),
+    "questions in words": Task(_question, "text", ("answer in words",)),
+}
+"""By the name that a recipe calls them."""
+assert all(name in VERIFIERS for task in TASKS.values() for name in task.verifiers)
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """A task of a recipe, ready to be asked: its name, its verifiers, and how it is sampled."""
+
+    name: str
+    task: Task
+    config: TaskConfig
+    rewarding: Verifier
+    watched: Mapping[str, Verifier]
+    sampling: Sampling
+
+    def ask(self, prompt: Record, tokenizers: Tokenizers, sampling: Sampling | None = None) -> Ask:
+        """What a prompt asks of the sampler, by default as the recipe samples."""
+        segments = tuple(segment for segment in prompt.segments if not segment.made)
+        return Ask(encode_segments(segments, tokenizers), self.task.kind, sampling or self.sampling, self.task.frames)
+
+
+def check_tasks(recipe: RLRecipe) -> None:
+    """Raises ValueError for a task or verifier that is not there, and for a sampling that cannot be trained."""
+    for config in recipe.tasks:
+        if config.task not in TASKS:
+            raise ValueError(f"tasks: {config.task!r} is none of {', '.join(TASKS)}")
+        for name in (*config.verifiers, *config.watched):
+            if name not in TASKS[config.task].verifiers:
+                known = ", ".join(TASKS[config.task].verifiers)
+                raise ValueError(f"tasks: {config.task}: verifier {name!r} is none of {known}")
+        check_sampling(_sampling(config), f"tasks: {config.task}")
+
+
+def trained_tasks(recipe: RLRecipe, judges: Judges) -> list[Trained]:
+    """The tasks of a recipe that `check_tasks` has passed."""
+    return [
+        Trained(
+            config.task,
+            TASKS[config.task],
+            config,
+            all_pass(*(VERIFIERS[name](judges) for name in config.verifiers)),
+            {name: VERIFIERS[name](judges) for name in config.watched},
+            _sampling(config),
+        )
+        for config in recipe.tasks
+    ]
+
+
+def _sampling(config: TaskConfig) -> Sampling:
+    return Sampling(config.temperature, config.top_p, config.guidance, config.first_frame_temperature)
+
+
+def task_of(tasks: Sequence[Trained], seed: int, number: int) -> Trained:
+    """The task of a prompt, drawn by the shares of the recipe."""
+    if len(tasks) == 1:
+        return tasks[0]
+    shares = np.array([task.config.share for task in tasks])
+    return tasks[int(generator(seed, number, "task").choice(len(tasks), p=shares / shares.sum()))]
+
+
+def outputs(responses: Sequence[Response], engine: Engine) -> list[list[Segment]]:
+    """What was made, as texts, frames and waves: one segment each, or none where a text is empty."""
+    values: list[MadeSegment] = [response.segments[0] for response in responses if response.segments]
+    shown = [value.value for value in values if value.kind in ("image", "video")]
+    heard = [value.value for value in values if value.kind == "audio"]
+    frames, waves = iter(engine.draw(shown)), iter(engine.play(heard))
+    found = []
+    for response in responses:
+        value = response.segments[0] if response.segments else None
+        if value is None:
+            found.append([])
+        elif value.kind == "text":
+            words = engine.tokenizers.text.decode(value.value)
+            found.append([made("text", words)] if words else [])
+        elif value.kind == "audio":
+            found.append([made("audio", next(waves))])
+        else:
+            film = next(frames)
+            found.append([made(value.kind, film if value.kind == "video" else film[0])])
+    return found
+
+
+def verdict(verifier: Verifier, prompt: Record, output: Sequence[Segment]) -> Verdict | None:
+    """What a verifier says, or None where it fails: that costs the sample, never the run."""
+    try:
+        return verifier(prompt, output)
+    except Exception:
+        return None

@@ -1,0 +1,308 @@
+"""Runs of reinforcement learning at test size: they learn, go on where they stopped, and stop where a number is none."""
+
+import json
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from ernest.config.rl import ObjectiveConfig, RLRecipe, RolloutConfig, TaskConfig, UpdateConfig
+from ernest.generation.engine import Engine
+from ernest.lcnet.network import PPLCNet, small_images
+from ernest.rl import loop, tasks, update
+from ernest.rl.loop import Policy
+from ernest.storage import load_tensors
+from ernest.verifiers.judges import Judges
+from ernest.verifiers.speech import WordJudge
+from ernest.verifiers.verdict import Verdict
+from ernest.verifiers.vision import FamilyNetwork
+from tests.rl.small import model
+from tests.small import CONFIG, tokenizers
+
+MEASURES = (
+    "reward", "passed", "entropy", "entropy vision", "mean weight", "masked", "age", "truncated", "missing routes", "kl", "loss",
+    "failed verdicts", "prompts without signal", "norm",
+)  # fmt: skip
+
+
+def judges() -> Judges:
+    return Judges(PPLCNet(small_images(classes=10)), FamilyNetwork(9, 6), WordJudge())
+
+
+def recipe(
+    steps=3, task="text→image", verifier="digit", prompts=2, samples=4, order="synchronous", ahead=1, objective=None, **more
+):
+    return RLRecipe(
+        (TaskConfig(task, (verifier,)),),
+        rollout=RolloutConfig(prompts, samples, order, ahead, rows=0 if ahead == 1 else prompts * samples),
+        objective=objective or ObjectiveConfig(),
+        update=UpdateConfig(**{"steps": steps, "learning_rate": 1e-3, "bf16": False, "save_every": 1, "assess": 0, **more}),
+    )
+
+
+def policy(folder, settings, made=None) -> Policy:
+    folder.mkdir(exist_ok=True)
+    return Policy(made or model(), tokenizers(), judges(), settings, folder, torch.ones(CONFIG.layers, CONFIG.experts))
+
+
+def verifier(monkeypatch, name, passes):
+    """A verifier of that name which passes what `passes` says of the data of an output."""
+    verify = lambda record, output: Verdict(float(passes(output[0].data)), bool(passes(output[0].data)))  # noqa: E731
+    monkeypatch.setitem(tasks.VERIFIERS, name, lambda judges: verify)
+
+
+def coin(data) -> bool:
+    return int(data.sum(dtype=np.int64)) % 3 == 0
+
+
+def log_of(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def timeless(entries):
+    return [{name: value for name, value in entry.items() if not name.startswith("seconds")} for entry in entries]
+
+
+def weights(run: Policy) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in run.learner.model.state_dict().items()}
+
+
+def equal(one, other) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+# ------------------------------------------------------------------ learning
+
+
+def test_bits_of_pictures_learn_what_is_rewarded(tmp_path, monkeypatch):
+    """Brighter than half of what the model draws at first."""
+    settings = recipe(12, prompts=4, samples=8, learning_rate=3e-3)
+    run = policy(tmp_path / "run", settings)
+    engine = Engine(run.learner.model, tokenizers())
+    drawn = [o[0].data.mean() for o in tasks.outputs(list(run.sample(engine).values()), engine)]
+    threshold = float(np.median(drawn))
+    verifier(monkeypatch, "digit", lambda data: data.mean() > threshold)
+    run = policy(tmp_path / "learnt", settings)
+    run.train(lambda step, measures: None)
+    log = log_of(tmp_path / "learnt")
+    assert [name for entry in log if entry["optimiser steps"] for name in MEASURES if name not in entry] == []
+    assert np.mean([entry["passed"] for entry in log[-3:]]) >= np.mean([entry["passed"] for entry in log[:2]]) + 0.25
+    assert log[0]["kl"] == 0.0
+    assert log[-1]["kl"] > 0.0
+    assert all(entry["missing routes"] == 0 for entry in log)
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "passes"),
+    [
+        ("questions in words", "answer in words", lambda data: len(data) % 2 == 0),
+        ("text→speech", "spoken word", lambda data: int(1e6 * abs(data).sum()) % 3 == 0),
+        ("text→video", "family", coin),
+    ],
+)
+def test_every_modality_is_trained_by_the_same_gradient(tmp_path, monkeypatch, task, name, passes):
+    verifier(monkeypatch, name, passes)
+    run = policy(tmp_path / "run", recipe(1, task, name, samples=6))
+    before = weights(run)
+    measures = run.take_step()
+    assert measures["optimiser steps"] == 1
+    assert not equal(before, weights(run))
+    assert measures["mismatch"] <= 1e-5
+    modality = {"questions in words": "text", "text→speech": "audio", "text→video": "vision"}[task]
+    assert measures[f"entropy {modality}"] > 0
+
+
+def test_no_signal_changes_no_bit(tmp_path, monkeypatch):
+    for n, passes in enumerate((lambda data: True, lambda data: False)):
+        verifier(monkeypatch, "digit", passes)
+        run = policy(tmp_path / str(n), recipe())
+        before = weights(run)
+        measures = run.take_step()
+        assert (measures["loss"], measures["optimiser steps"], measures["prompts without signal"]) == (0.0, 0.0, 2.0)
+        assert equal(before, weights(run))
+
+
+def test_a_verifier_that_fails_costs_its_sample(tmp_path, monkeypatch):
+    def fails(data):
+        if coin(data):
+            raise RuntimeError("a fault of the verifier")
+        return data.sum() % 2
+
+    verifier(monkeypatch, "digit", fails)
+    measures = policy(tmp_path / "run", recipe(samples=8)).take_step()
+    assert 0 < measures["failed verdicts"] < 16
+    assert measures["responses trained"] <= 16 - measures["failed verdicts"]
+
+
+def test_a_wholly_masked_update_takes_no_step(tmp_path, monkeypatch):
+    """The sampler's odds are made up, so that no element lies within the bounds."""
+    verifier(monkeypatch, "digit", coin)
+    run = policy(tmp_path / "run", recipe(objective=ObjectiveConfig(lowest=0.999, highest=1.001)))
+    sample = run.sample
+
+    def doctored(engine):
+        taken = sample(engine)
+        wrong = lambda c: replace(c, log_probs=c.log_probs - 1)  # noqa: E731
+        return {key: replace(one, choices=tuple(map(wrong, one.choices))) for key, one in taken.items()}
+
+    monkeypatch.setattr(run, "sample", doctored)
+    before = weights(run)
+    measures = run.take_step()
+    assert measures["responses trained"] > 0
+    assert (measures["loss"], measures["optimiser steps"], measures["masked"]) == (0.0, 0.0, pytest.approx(1.0))
+    assert equal(before, weights(run))
+
+
+def test_the_normaliser_counts_where_lengths_differ(tmp_path, monkeypatch):
+    verifier(monkeypatch, "answer in words", lambda data: len(data) % 2 == 0)
+    runs = []
+    for name in ("element", "group", "segment"):
+        settings = recipe(1, "questions in words", "answer in words", samples=6, objective=ObjectiveConfig(normaliser=name))
+        runs.append(policy(tmp_path / name, settings))
+        runs[-1].take_step()
+    element, group, segment = map(weights, runs)
+    assert equal(element, group)  # a token is a group of one element
+    assert not equal(element, segment)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"objective": ObjectiveConfig(normaliser="group")},
+        {"objective": ObjectiveConfig(unit="group")},
+        {"objective": ObjectiveConfig(scale_weights=(1.0, 0.0, 0.0))},
+        {"objective": ObjectiveConfig(divide_by_spread=False, kl=0.0)},
+        {"updates": 2},
+        {"learning_rate": 2e-3},
+        {"warmup": 5},
+        {"weight_decay": 0.5},
+        {"clip": 1e-9},
+        {"bf16": True},
+    ],
+    ids=str,
+)
+def test_options_change_what_is_learnt(tmp_path, monkeypatch, changed):
+    verifier(monkeypatch, "digit", coin)
+    plain, other = (policy(tmp_path / name, recipe(2, **options)) for name, options in (("a", {}), ("b", changed)))
+    for run in (plain, other):
+        run.train(lambda step, measures: None)
+    assert not equal(weights(plain), weights(other))
+
+
+def test_the_divergence_pulls_back(tmp_path, monkeypatch):
+    verifier(monkeypatch, "digit", coin)
+    runs = [policy(tmp_path / str(kl), recipe(3, objective=ObjectiveConfig(kl=kl))) for kl in (0.0, 30.0)]
+    for run in runs:
+        run.train(lambda step, measures: None)
+    free, held = (log_of(tmp_path / str(kl)) for kl in (0.0, 30.0))
+    assert free[0]["kl"] == held[0]["kl"] == 0
+    assert timeless(free)[1] != timeless(held)[1]
+
+
+def test_parts_give_the_gradient_of_the_whole(tmp_path, monkeypatch):
+    verifier(monkeypatch, "digit", coin)
+    whole, parts = (policy(tmp_path / str(n), recipe(1, samples=8, positions=n)) for n in (10_000, 1))
+    for run in (whole, parts):
+        run.take_step()
+    moments = [
+        torch.cat([run.learner.optimizer.state[p]["exp_avg"].flatten() for p in update.trained_parameters(run.learner.model)])
+        for run in (whole, parts)
+    ]
+    torch.testing.assert_close(moments[0], moments[1], atol=1e-7, rtol=1e-3)
+
+
+def test_a_small_model_learns_and_a_small_model_samples(tmp_path, monkeypatch):
+    from ernest.config.submodel_size import SubModelSize
+
+    verifier(monkeypatch, "digit", coin)
+    size = SubModelSize(layers=5, experts=4, top_k=1)
+    small = policy(tmp_path / "a", replace(recipe(1), trained=size))
+    measures = small.take_step()
+    assert measures["mismatch"] <= 1e-5
+    (left_out,) = set(range(CONFIG.layers)) - set(small.trained.layers)
+    block = small.learner.model.backbone.blocks[left_out]
+    assert not any(parameter.grad is not None and parameter.grad.any() for parameter in block.parameters())
+    assert equal(block.state_dict(), model().backbone.blocks[left_out].state_dict())
+    drawn_by_small = policy(tmp_path / "b", replace(recipe(1), sampler=size)).take_step()
+    assert drawn_by_small["mismatch"] > 1e-3
+
+
+def test_noise_on_the_sampler_is_a_mismatch(tmp_path, monkeypatch):
+    verifier(monkeypatch, "digit", coin)
+    settings = recipe(1)
+    noisy = policy(tmp_path / "run", replace(settings, rollout=replace(settings.rollout, noise=0.05))).take_step()
+    assert noisy["mismatch"] > 1e-3
+
+
+# ------------------------------------------------------------------ going on
+
+
+@pytest.mark.parametrize(("order", "ahead"), [("synchronous", 1), ("U-RB", 3), ("in order", 2), ("finish order", 2)])
+def test_a_run_that_was_cut_goes_on_bit_for_bit(tmp_path, monkeypatch, order, ahead):
+    """Texts of all lengths, some of which are cut and go on under newer weights."""
+    verifier(monkeypatch, "answer in words", lambda data: len(data) % 2 == 0)
+    settings = recipe(4, "questions in words", "answer in words", 2, 4, order, ahead)
+    whole = policy(tmp_path / "whole", settings)
+    whole.train(lambda step, measures: None)
+    if ahead > 1:
+        assert max(entry["age"] for entry in log_of(tmp_path / "whole")) > 0
+    for stop in (1, 3):
+        cut = policy(tmp_path / "cut", replace(settings, update=replace(settings.update, steps=stop)))
+        assert cut.step in (0, 1)
+        cut.train(lambda step, measures: None)
+    resumed = policy(tmp_path / "cut", settings)
+    assert resumed.step == 3
+    assert resumed.state.rollouts.keys() == (resumed.state.rollouts if ahead > 1 else {}).keys()
+    resumed.train(lambda step, measures: None)
+    assert timeless(log_of(tmp_path / "cut")) == timeless(log_of(tmp_path / "whole"))
+    assert equal(weights(resumed), weights(whole))
+
+
+def test_another_recipe_does_not_go_on(tmp_path, monkeypatch):
+    verifier(monkeypatch, "digit", coin)
+    policy(tmp_path / "run", recipe(1)).train(lambda step, measures: None)
+    with pytest.raises(ValueError, match="belongs to another recipe"):
+        policy(tmp_path / "run", recipe(1, learning_rate=5e-4))
+    assert policy(tmp_path / "run", recipe(5)).step == 1
+
+
+def test_a_number_that_is_none_stops_the_run_and_is_named(tmp_path, monkeypatch):
+    verifier(monkeypatch, "digit", coin)
+    made = model()
+    run = policy(tmp_path / "run", recipe(3), made)
+    before = weights(run)
+    real = loop.update_policy
+    monkeypatch.setattr(loop, "update_policy", lambda *arguments: real(*arguments) | {"loss": math.nan})
+    with pytest.raises(ArithmeticError, match=r"step 0: loss is nan; its weights and measures are in .*stopped-0000000"):
+        run.train(lambda step, measures: None)
+    saved = load_tensors(tmp_path / "run/stopped-0000000/model.safetensors")
+    assert saved.keys() == before.keys()
+    assert not list((tmp_path / "run").glob("step-*"))
+
+
+def test_gradients_that_are_no_numbers_take_no_step(tmp_path, monkeypatch):
+    verifier(monkeypatch, "digit", coin)
+    run = policy(tmp_path / "run", recipe(1))
+    before = weights(run)
+    monkeypatch.setattr(update, "policy_loss", _poisoned)
+    measures = run.take_step()
+    assert math.isnan(measures["norm"])
+    assert equal(before, weights(run))
+
+
+def _poisoned(units, advantage, config, share=None):
+    from ernest.rl.objectives import Outcome
+
+    return Outcome(units.new.sum() * math.nan, 0.0, 1.0, 0.0)
+
+
+def test_tasks_and_verifiers_are_refused_by_name():
+    for settings, message in (
+        (recipe(task="text→smell"), "'text→smell' is none of text→video"),
+        (recipe(verifier="taste"), "verifier 'taste' is none of digit, colour and place"),
+        (replace(recipe(), tasks=(TaskConfig("text→image", ("digit",), guidance=1.5),)), r"text→image\.guidance = 1\.5"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tasks.check_tasks(settings)
