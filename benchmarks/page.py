@@ -65,8 +65,10 @@ def publish(wing: str, folder: Path) -> None:
 
 
 def publish_part(wing: str, part: str, folder: Path) -> None:
-    """Writes the tables of one part between the marks on the page that have its name."""
-    found, page = read(wing, [part], folder)[part], PAGES[wing]
+    """Writes the tables of one part between the marks on the page that have its name, and copies its picture beside the page."""
+    found, page, picture = read(wing, [part], folder)[part], PAGES[wing], folder / f"{wing}-{part}.png"
+    if picture.exists():
+        shutil.copy(picture, page.parent / f"{part}.png")
     page.write_text(insert(page.read_text(), "\n\n".join(map(tables.markdown, found.tables)), part))
 
 

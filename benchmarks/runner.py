@@ -41,6 +41,8 @@ class Wing:
     packages: tuple[str, ...] = ("torch",)
     """Whose versions matter."""
     prefix: str = ""
+    own_blocks: tuple[str, ...] = ()
+    """Parts that stand between marks of their own on the page, and not in its summary."""
     studies: tuple[str, ...] = ()
     """Parts of the page that commands of their own have left in the folder, for they train for minutes."""
     method: str = ""
@@ -78,6 +80,7 @@ def summarise(wing: Wing, folder: Path) -> None:
     """Tables and pictures of all parts that have been measured."""
     parts = findings.read(wing.name, [*(f"{wing.prefix}{name}" for name in wing.parts), *wing.studies], folder)
     if wing.method:
+        summed = {name: found for name, found in parts.items() if name not in wing.own_blocks}
         source = f"{wing.method} {machine(*wing.packages)}; load {os.getloadavg()[0]:.1f}. From `{wing.command}`."
-        (folder / f"{wing.name}.md").write_text(page.markdown(parts, source) + "\n")
+        (folder / f"{wing.name}.md").write_text(page.markdown(summed, source) + "\n")
     wing.draw(parts, folder)

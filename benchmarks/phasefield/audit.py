@@ -3,10 +3,15 @@
 Every draw is a flow with its constants, a grid, boundaries, a box, a start, an end and a tolerance, all made from one number. The
 field must stay within tolerance x amplitude x time / own time of the reference, whose code is not the engine's; a few
 round-offs are granted on top.
+
+What costs most are the references. They are kept by number in the folder, and so are the verdicts, with a fingerprint of the
+engine's code: a run goes on where it was stopped, and after a change of the engine only the engine's part is done again.
 """
 
+import hashlib
 import json
 import math
+import os
 import time as clock
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +20,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks.findings import Findings
+from benchmarks.findings import Findings, Panel
+from benchmarks.phasefield.report import AUDIT
 from benchmarks.tables import Figure, Table
 from ernest.phasefield import flows
 from ernest.phasefield.grid import Grid
@@ -64,11 +70,16 @@ class Draw:
         return f"start {self.start.min():.2g} to {self.start.max():.2g}, end {self.end:.3g}, tolerance {self.tolerance:.1e}"
 
 
+ENGINE = ("solver", "schemes", "compiled", "grid.py", "flows.py", "potentials.py", "timeelement.py", "element.py", "stepping.py")
+"""What of ernest/phasefield the numbers of a run come from."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What a draw came to. `at_end` and `between` are error / allowed, the greatest of the times; `floor` tells that what is
-    allowed, or the error itself, is so little that the share says nothing."""
+    allowed, or the error itself, is so little that the share says nothing. `engine` is the fingerprint of the code."""
 
+    engine: str
     number: int
     words: str
     tolerance: float
@@ -194,44 +205,70 @@ def _start(random: np.random.Generator, box: Box, mean: float) -> Array:
     return mean + amplitude * field
 
 
-def judge(one: Draw) -> Verdict:
-    """Solves the draw by default, and compares."""
+def times_of(one: Draw) -> list[float]:
+    """The rising times at which a draw is looked at, the last of them its end."""
     random = np.random.default_rng([7, one.number])
     shares = np.concatenate([random.uniform(0, 1, BETWEEN // 2), 10 ** random.uniform(-3, 0, BETWEEN - BETWEEN // 2)])
-    times = [*np.unique(shares * one.end).tolist(), one.end]
-    box = one.system.box
+    return [*np.unique(shares * one.end).tolist(), one.end]
+
+
+def reference(one: Draw, folder: Path) -> Array:
+    """The right fields at these times, `[times, *points]`: those in the folder, or computed and left there."""
+    times, file = times_of(one), folder / "references" / f"{one.number}.npz"
+    problem = hashlib.sha256(f"{one.words} {times} {one.system.box}".encode() + one.start.tobytes()).hexdigest()
+    if file.exists():
+        with np.load(file) as kept:
+            if str(kept["problem"]) == problem:
+                return kept["right"]
+    right = one.system.at(one.start, times)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    aside = file.with_name(f"aside-{file.name}")
+    np.savez(aside, right=right, problem=problem)
+    os.replace(aside, file)
+    return right
+
+
+def fingerprint() -> str:
+    """Of the engine's code."""
+    root = Path(flows.__file__).parent
+    files = sorted(file for name in ENGINE for file in ((root / name).rglob("*.py") if (root / name).is_dir() else [root / name]))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+
+
+def judge(one: Draw, folder: Path | None = None, engine: str = "") -> Verdict:
+    """Solves the draw by default, and compares; with a folder the reference is kept there."""
+    times, box = times_of(one), one.system.box
     grid = Grid(box.points, box.lengths, box.boundaries)  # pyright: ignore[reportArgumentType]
     begun = clock.process_time()
     try:
         solution = solve(one.flow, grid, torch.from_numpy(one.start), one.end, one.tolerance, progress=False)
         found = np.stack([*(solution(t).numpy() for t in times[:-1]), solution.end.numpy()])
     except ArithmeticError as error:
-        return Verdict(one.number, one.words, one.tolerance, math.inf, math.inf, False, 0, 0, 0.0, str(error))
+        return Verdict(engine, one.number, one.words, one.tolerance, math.inf, math.inf, False, 0, 0, 0.0, str(error))
     seconds = clock.process_time() - begun
-    right = one.system.at(one.start, times)
+    right = one.system.at(one.start, times) if folder is None else reference(one, folder)
     errors = np.sqrt(((found - right) ** 2).reshape(len(times), -1).mean(1))
     units = solution.units
     allowed = np.array([one.tolerance * units.field * t / units.time for t in times])
     used = np.maximum(errors - FLOOR * units.field, 0) / allowed
     floor = bool(allowed[-1] < 10 * FLOOR * units.field or errors[-1] <= FLOOR * units.field)
-    steps = len(solution.steps)
-    return Verdict(
-        one.number, one.words, one.tolerance, float(used[-1]), float(used[:-1].max()), floor, steps, solution.rejected, seconds
-    )
+    shares, cost = (float(used[-1]), float(used[:-1].max())), (len(solution.steps), solution.rejected, seconds)
+    return Verdict(engine, one.number, one.words, one.tolerance, *shares, floor, *cost)
 
 
-def verdicts(file: Path, draws: int, progress: Callable[[str], None]) -> Iterator[Verdict]:
-    """Those that the file holds, and the others one by one, each of which is kept as it comes."""
-    known: dict[int, Verdict] = {}
+def verdicts(folder: Path, draws: int, progress: Callable[[str], None]) -> Iterator[Verdict]:
+    """Those on this engine that the folder holds, and the others one by one, each of which is kept as it comes."""
+    file, engine, known = folder / "audit.jsonl", fingerprint(), {}
     if file.exists():
-        known = {row["number"]: Verdict(**row) for row in map(json.loads, file.read_text().splitlines())}
+        kept = (json.loads(line) for line in file.read_text().splitlines())
+        known = {row["number"]: Verdict(**row) for row in kept if row.get("engine") == engine}
     file.parent.mkdir(parents=True, exist_ok=True)
     for number in range(draws):
         if number not in known:
             progress(f"audit: draw {number + 1} of {draws}")
-            known[number] = judge(draw(number))
-            with file.open("a") as kept:
-                kept.write(json.dumps(asdict(known[number])) + "\n")
+            known[number] = judge(draw(number), folder, engine)
+            with file.open("a") as keeps:
+                keeps.write(json.dumps(asdict(known[number])) + "\n")
         yield known[number]
 
 
@@ -242,7 +279,7 @@ def geometric_mean(values: list[float]) -> float:
 def measure(folder: Path, quick: bool, progress: Callable[[str], None]) -> Findings:
     """The audit's table: by ranges of the tolerance, how many draws missed it, the worst, and how much of it was used."""
     draws = QUICK_DRAWS if quick else DRAWS
-    all_of_them = list(verdicts(folder / "phasefield" / "audit.jsonl", draws, progress))
+    all_of_them = list(verdicts(folder / "phasefield" / "audit", draws, progress))
     rows = []
     for high in range(-3, -11, -2):
         some = [one for one in all_of_them if 10 ** (high - 2) <= one.tolerance < 10.0**high]
@@ -260,7 +297,14 @@ def measure(folder: Path, quick: bool, progress: Callable[[str], None]) -> Findi
     words = tuple(
         f"missed: {one.words}: {one.failure or f'{one.at_end:.2g} at the end, {one.between:.2g} between'}" for one in missed
     )
-    return Findings(figures, (Table("Audit of the tolerance", header, tuple(rows), note),), notes=words)
+    # Of draws at the floor the share says nothing.
+    judged = [one for one in all_of_them if not one.floor and not one.failure]
+    curves = {
+        "at the end": tuple((one.tolerance, one.at_end) for one in judged),
+        "greatest of 20 times between": tuple((one.tolerance, one.between) for one in judged),
+    }
+    table = Table(AUDIT, header, tuple(rows), note)
+    return Findings(figures, (table,), notes=words, panels=(Panel(AUDIT, curves),))
 
 
 def _summary(some: list[Verdict]) -> tuple[str, ...]:

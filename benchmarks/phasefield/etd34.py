@@ -1,7 +1,9 @@
 """The peer of `solve`: ETD34, an exponential Runge-Kutta pair of orders 4 and 3 with the transforms and the control of `solve`.
 
-The fourth-order method is Krogstad's ETDRK4-B (J. Comput. Phys. 203, 2005), its companion that of Whalen, Brio and Moloney (J.
-Comput. Phys. 280, 2015), which takes N at the end in place of the last stage, so that it costs nothing:
+It is ETD34 of P. Whalen, M. Brio and J. V. Moloney (Exponential time-differencing with embedded Runge-Kutta adaptive step
+control, J. Comput. Phys. 280, 2015, 579-601). Its fourth-order method is ETDRK4-B of S. Krogstad (Generalized integrating factor
+methods for stiff PDEs, J. Comput. Phys. 203, 2005, 72-88); the companion takes N at the end, which the next step needs anyway, in
+place of N at the last stage, and so costs nothing:
 
     a = E v + tau/2 phi_1 N_v,   b = E v + tau/2 (phi_1 - 2 phi_2) N_v + tau phi_2 N_a,   with E, phi at z/2,
     c = E v + tau (phi_1 - 2 phi_2) N_v + 2 tau phi_2 N_b,   with E, phi at z = -tau Lambda, as all below,
@@ -16,8 +18,9 @@ import numpy as np
 from torch import Tensor
 
 from benchmarks.phasefield.problems import Problem
+from ernest.phasefield.compiled.tables import LRUCache
 from ernest.phasefield.compiled.transforms import Array
-from ernest.phasefield.compiled.workspace import LRUCache, Workspace, make_workspace
+from ernest.phasefield.compiled.workspace import Workspace, make_workspace
 from ernest.phasefield.solver.controller import Adaptive
 from ernest.phasefield.solver.initial_step import first_step, time_derivative
 from ernest.phasefield.solver.units import Units
@@ -46,7 +49,7 @@ class Etd34:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         self._tables: LRUCache[float, list[tuple[Array, Array]]] = LRUCache(4)
-        self._rows = workspace.rows(5)
+        *self._rows, self._zero = workspace.rows(5)
 
     def tables(self, tau: float) -> list[tuple[Array, Array]]:
         """For a, b, c, the end and the error: the factor of v, and those of N_v, N_a, .. one after the other."""
@@ -66,12 +69,18 @@ class Etd34:
 
     def step(self, v: Array, N: Array, tau: float) -> tuple[Array, Array, float]:
         """From v, whose explicit part is N: the end, its explicit part, and the error, a root of a mean square."""
-        work, kernels, (a, b, c, end, error) = (
-            self.workspace,
-            self.workspace.kernels,
-            self._tables.get(tau, lambda: self.tables(tau)),
+        after, N_after, moved = self.ends(v, N, tau)
+        return (
+            after,
+            N_after,
+            self.workspace.rms(self.workspace.kernels.square_distance(moved, self._zero, self.workspace.grid.points[-1] // 2)),
         )
-        Na, Nb, Nc, moved, zero = self._rows
+
+    def ends(self, v: Array, N: Array, tau: float) -> tuple[Array, Array, Array]:
+        """The end, its explicit part, and by how much the end is ahead of the third-order one, in memory for the next step."""
+        work, kernels = self.workspace, self.workspace.kernels
+        a, b, c, end, error = self._tables.get(tau, lambda: self.tables(tau))
+        Na, Nb, Nc, moved = self._rows
         known = [N]
         for stage, into in ((a, Na), (b, Nb), (c, Nc)):
             kernels.combine(*stage, work.fold, v, tuple(known), work.buffer)
@@ -82,7 +91,7 @@ class Etd34:
         work.buffer[...] = after
         work.explicit(N_after)
         kernels.combine(*error, work.fold, v, (Nc, N_after), moved)
-        return after, N_after, work.rms(kernels.square_distance(moved, zero, work.grid.points[-1] // 2))
+        return after, N_after, moved
 
 
 def solve_by_etd34(problem: Problem, tolerance: float, units: Units) -> tuple[Tensor, int, float]:

@@ -1,6 +1,21 @@
 """What `python -m benchmarks.phasefield` measures: speed and laws of the engine, beside the baselines and other packages."""
 
-from benchmarks.phasefield import audit, comparisons, defaults, general, laws, noise, peers, pfhub, report, steps, varying, walls
+from benchmarks.phasefield import (
+    audit,
+    cold,
+    comparisons,
+    defaults,
+    general,
+    laws,
+    noise,
+    peers,
+    pfhub,
+    report,
+    steps,
+    varying,
+    volume,
+    walls,
+)
 from benchmarks.runner import Part, Wing
 
 WING = Wing(
@@ -10,6 +25,8 @@ WING = Wing(
         "baselines": Part(lambda folder, rounds, quick, progress: comparisons.compare(folder, rounds, quick)),
         "orders": Part(lambda folder, rounds, quick, progress: comparisons.orders(folder, rounds, quick)),
         "solve": Part(lambda folder, rounds, quick, progress: defaults.measure(folder, rounds, quick)),
+        "cold": Part(lambda folder, rounds, quick, progress: cold.measure(rounds, quick)),
+        "volume": Part(lambda folder, rounds, quick, progress: volume.measure(folder, quick)),
         "audit": Part(lambda folder, rounds, quick, progress: audit.measure(folder, quick, progress)),
         "varying": Part(lambda folder, rounds, quick, progress: varying.measure(quick)),
         "walls": Part(lambda folder, rounds, quick, progress: walls.measure(quick)),
@@ -24,5 +41,6 @@ WING = Wing(
     rounds=5,
     packages=("torch", "numpy", "scipy", "pyfftw", "numba"),
     method="One thread where no other number is told; medians of runs taken in turn.",
+    own_blocks=("solve", "cold", "volume", "audit", *(part for parts in report.OWN_PAGE.values() for part in parts)),
     draw=report.draw_parts,
 )

@@ -10,12 +10,17 @@ from benchmarks.machine import machine
 COLOURS = ("#1b6ca8", "#d1495b", "#2e933c", "#8f5fb0", "#e08e0b", "#17becf", "#7a7a7a", "#222222", "#b5651d")
 
 
+AUDIT = "Audit of the tolerance"
+"""Title of the panel that shows a share of the tolerance for each draw instead of curves over seconds."""
+
 OWN_PAGE = {"general": ("general", "large"), "pfhub": ("pfhub",)}
 """Pages of docs and the parts that they show and no other page does (`benchmarks/page.py`)."""
 
 
 def draw_parts(parts: Mapping[str, Findings], folder: Path) -> None:
-    panels = tuple(panel for name, found in parts.items() for panel in found.panels if name != "general")
+    panels = tuple(panel for name, found in parts.items() for panel in found.panels if name not in ("general", "audit"))
+    if "audit" in parts:
+        plot_audit(parts["audit"].panels[0], folder / "phasefield-audit.png")
     if panels:
         plot(panels, folder / "phasefield-work-precision.png")
     for name, of in OWN_PAGE.items():
@@ -50,6 +55,26 @@ def plot(panels: tuple[Panel, ...], path: Path) -> None:
         axes.grid(visible=True, which="major", alpha=0.3)
         axes.xaxis.set_minor_formatter(NullFormatter())  # less than a decade would be labelled at every tick
         axes.legend(fontsize=8)
+    aside = path.with_name(f"aside-{path.name}")
+    canvas.savefig(aside, dpi=130)
+    aside.replace(path)
+
+
+def plot_audit(panel: Panel, path: Path) -> None:
+    """What each draw used of its tolerance, at the end and between, over the tolerance; above the line a draw has missed it."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure as Canvas
+
+    canvas = Canvas(figsize=(9.0, 4.6), layout="constrained")
+    FigureCanvasAgg(canvas)
+    axes = canvas.add_subplot(1, 1, 1)
+    for colour, (name, draws) in zip(COLOURS, panel.curves.items(), strict=False):
+        shown = [(tolerance, max(used, 1e-8)) for tolerance, used in draws]
+        axes.loglog(*zip(*shown, strict=True), "o", color=colour, label=name, markersize=3.0, alpha=0.7)
+    axes.axhline(1.0, color="#222222", linewidth=1.2)
+    axes.set(title=panel.title, xlabel="tolerance", ylabel="error ÷ allowed")
+    axes.grid(visible=True, which="major", alpha=0.3)
+    axes.legend(fontsize=8)
     aside = path.with_name(f"aside-{path.name}")
     canvas.savefig(aside, dpi=130)
     aside.replace(path)

@@ -12,10 +12,13 @@ import pytest
 import torch
 
 from benchmarks import findings, runner
-from benchmarks.phasefield import peers
+from benchmarks.phasefield import audit, peers
+from benchmarks.phasefield.etd34 import Etd34, functions
 from benchmarks.phasefield.parts import WING
 from benchmarks.phasefield.problems import RECIPES
 from benchmarks.phasefield.races import Timed, order, seconds_to
+from ernest.phasefield import AllenCahn, GaussSeidel, march
+from ernest.phasefield.compiled.workspace import make_workspace
 from ernest.phasefield.grid import Grid
 
 FAST = pytest.mark.skipif(find_spec("numba") is None or find_spec("pyfftw") is None, reason="needs numba and pyfftw")
@@ -52,6 +55,51 @@ def test_first_fields_are_the_same_function_on_every_grid(name: str) -> None:
     coarse, fine = (recipe.first(Grid.cube(points, 2 * math.pi)) for points in (16, 32))
     assert torch.allclose(coarse, fine[::2, ::2], atol=1e-12)
     assert coarse.abs().max() <= 1
+
+
+def test_the_functions_of_the_pair_are_the_integrals_that_define_them() -> None:
+    """phi_k(z) = integral of exp((1 - s) z) s^(k-1) / (k-1)! from 0 to 1, on both sides of where the formula changes."""
+    x, (points, weights) = np.array([0.0, 1e-6, 0.3, 0.999, 1.001, 7.0, 60.0]), np.polynomial.legendre.leggauss(60)
+    s = (points + 1) / 2
+    for k, found in enumerate(functions(x)[1:], 1):
+        right = (np.exp(-np.outer(x, 1 - s)) * s ** (k - 1) / math.factorial(k - 1)) @ weights / 2
+        assert found == pytest.approx(right, rel=1e-12)
+
+
+@FAST
+@pytest.mark.parametrize(("ahead", "claimed"), [(0.0, 4), (1.0, 3)], ids=["the method", "its companion"])
+def test_the_pair_has_the_orders_that_it_is_published_with(ahead: float, claimed: int) -> None:
+    grid, flow, end = Grid.cube(16, 2 * math.pi), AllenCahn(0.1), 2.0
+    x, y = grid.coordinates()
+    start = 0.4 * torch.sin(x) * torch.cos(y) + 0.3 * torch.cos(x + 2 * y)
+    *_, last = march(flow, grid, start, [end / 64] * 64, GaussSeidel(6, 6, 6))
+    work = make_workspace(flow, grid, 0.0, 1)
+    assert work is not None
+    pair, runs = Etd34(work), []
+    for steps in (16, 32, 64):
+        v = work.modes(start)
+        N = work.explicit_of(v)
+        for _ in range(steps):
+            v, N, moved = pair.ends(v, N, end / steps)
+            if ahead:
+                v = v - moved
+                N = work.explicit_of(v)
+        runs.append(Timed(steps, float((work.field_of(v) - last.end).square().mean().sqrt()), []))
+    assert order(runs) == pytest.approx(claimed, abs=0.15)
+
+
+def test_references_and_verdicts_of_the_audit_are_kept_until_their_code_changes(tmp_path: Path, monkeypatch) -> None:
+    one = audit.draw(4)
+    right = audit.reference(one, tmp_path)
+    monkeypatch.setattr(audit.System, "at", lambda *_: pytest.fail("computed again"))
+    assert np.array_equal(audit.reference(one, tmp_path), right)
+    judged = audit.Verdict("this", 0, "", 1e-6, 0.5, 0.5, False, 3, 0, 0.1)
+    monkeypatch.setattr(audit, "judge", lambda one, folder, engine: audit.replace(judged, number=one.number, engine=engine))
+    asked: list[str] = []
+    for engine, count in (("this", 2), ("this", 3), ("that", 1), ("this", 3)):
+        monkeypatch.setattr(audit, "fingerprint", lambda engine=engine: engine)
+        assert [one.engine for one in audit.verdicts(tmp_path, count, asked.append)] == [engine] * count
+    assert [words.split(": ")[1] for words in asked] == ["draw 1 of 2", "draw 2 of 2", "draw 3 of 3", "draw 1 of 1"]
 
 
 WORKER = """

@@ -214,9 +214,12 @@ def nodal_tableau(z: Tensor, degree: int, drive: Tensor) -> Tableau:
 
 def lagrange(nodes: Tensor, xi: Tensor) -> Tensor:
     """The matrix `[len(xi), len(nodes)]` from values at `nodes` to the values at `xi` of the polynomial through them."""
-    same = torch.eye(len(nodes), dtype=nodes.dtype, device=nodes.device)
-    factors = (xi[:, None, None] - nodes) / (nodes[:, None] - nodes + same)
-    return torch.where(same > 0, 1, factors).prod(-1)
+    # A few operations on a handful of numbers, for every new length of a step: numpy takes a third of torch's time for them.
+    known, at = nodes.cpu().numpy(), xi.cpu().numpy()
+    same = np.eye(len(known), dtype=bool)
+    factors = (at[:, None, None] - known) / np.where(same, 1, known[:, None] - known)
+    factors[:, same] = 1
+    return torch.from_numpy(factors.prod(-1)).to(nodes)
 
 
 def weighted(a: Tensor, start: Tensor, weights: Tensor | Sequence[Tensor], rows: Sequence[Tensor]) -> Tensor:

@@ -11,19 +11,12 @@ from torch import Tensor
 from ernest.device import HOST
 from ernest.phasefield.compiled.inspection import Everywhere, FusedElement
 from ernest.phasefield.compiled.levels import Level, every_second_line, make_level
+from ernest.phasefield.compiled.tables import LENGTHS_KEPT, LRUCache, last_rows, row_tables
 from ernest.phasefield.compiled.transforms import Array
-from ernest.phasefield.compiled.workspace import (
-    LENGTHS_KEPT,
-    FusedState,
-    LRUCache,
-    Memory,
-    Workspace,
-    last_rows,
-    row_tables,
-)
+from ernest.phasefield.compiled.workspace import FusedState, Memory, Workspace
 from ernest.phasefield.element import Element, Time
-from ernest.phasefield.schemes.coarse import CoarseGaussSeidel, CoarseStepper, level_sweeps, node_modes, sampling
-from ernest.phasefield.schemes.coarsening import defect_weights, fill_matrix, outer_matrices
+from ernest.phasefield.schemes.coarse import CoarseGaussSeidel, CoarseStepper
+from ernest.phasefield.schemes.coarsening import defect_weights, fill_matrix, level_sweeps, node_modes, outer_matrices
 from ernest.phasefield.schemes.gaussseidel import window_matrices
 from ernest.phasefield.schemes.settling import Settling
 from ernest.phasefield.schemes.splitting import one_length
@@ -33,26 +26,18 @@ from ernest.phasefield.timeelement import gauss
 
 @dataclass(frozen=True)
 class Tables:
-    """Per node and, last, for the end: (a, W) on the full grid, on the block, and the weights of the windows of both.
+    """By node, and last (the degree) for the end: a and the weights of the window on the full grid, `outer`, where the node
+    visits it; (a, W) and the weights of the window on the block.
 
-    `defects[i]` is the pair of `coarse.defect_weights`, and `fill` `[p, w]` takes the last rows of the full grid to all nodes.
+    `defects[i]` is the pair of `coarsening.defect_weights`, and `fill` `[p, w]` takes the last rows of the full grid to all
+    nodes, None where all of them are known.
     """
 
-    nodal_a: list[Array]
-    end: Array
+    outer: dict[int, tuple[Array, Array]]
     block: list[tuple[Array, Array]]
     windows: list[Array]
-    outer: list[Array]
     defects: list[tuple[Array, Array]]
     fill: Array | None
-
-
-@dataclass(frozen=True)
-class ElementTables:
-    """Tables that depend on the element's length alone: (a, W) of its end, and of its nodes and its end on the block."""
-
-    end: tuple[Array, Array]
-    block: list[tuple[Array, Array]]
 
 
 class FusedCoarse:
@@ -71,7 +56,7 @@ class FusedCoarse:
         self._split = np.where(self._block >= 0, 2 * (half.modes.shape[1] - 1), 0)
         self._kept = [np.zeros(half.modes.shape, complex) for _ in range(scheme.degree + 1)]
         self._deltas = tuple(np.zeros_like(kept) for kept in self._kept[:-1])
-        self._nodes, self._sparse, self._sampled = scheme.nodes, scheme.sparse, sampling(scheme, points)
+        self._nodes, self._sparse, self._sampled = scheme.nodes, scheme.sparse, scheme.samples(points)
         self._field_lines = [field.reshape(-1, sizes[0][-1]) for field in half.fields]
         self._real_lines = workspace.plan.real.reshape(-1, points[-1])
         self._level_line = every_second_line(points[:-1])
@@ -81,7 +66,8 @@ class FusedCoarse:
             np.ascontiguousarray(workspace.stiffness.reshape(halves)[low].reshape(-1, sizes[0][-1] // 2)),
             np.ascontiguousarray(workspace.mobility.reshape(halves)[low].reshape(-1, sizes[0][-1] // 2)),
         )
-        self._lengths: LRUCache[float, ElementTables] = LRUCache(LENGTHS_KEPT)
+        self._ends: LRUCache[float, tuple[Array, Array]] = LRUCache(LENGTHS_KEPT)
+        self._blocks: LRUCache[float, list[tuple[Array, Array]]] = LRUCache(LENGTHS_KEPT)
         self._tables_kept: LRUCache[tuple[Time, ...], Tables] = LRUCache(LENGTHS_KEPT + self._elements_kept)
 
     @cached_property
@@ -91,7 +77,7 @@ class FusedCoarse:
 
     def prepare(self, tau: float) -> None:
         for past in range(self._elements_kept + 1):
-            self._tables(tau, (tau,) * past)
+            self._tables(tau, (tau,) * past, not (past and self._sparse))
 
     def run(self, u0: Tensor, tau: float, steps: int) -> Tensor:
         u, memory = self.workspace.modes(u0), Memory()
@@ -103,17 +89,18 @@ class FusedCoarse:
         work = self.workspace
         tau = one_length(tau, state.modes, work.grid)
         past = work.memory_of(state, len(state.taus) * self.scheme.degree)
+        whole = self._is_whole(past)
         u, rows, memory, differences = self._step(work.array(state.modes), past, tau, state.taus, settling)
-        end, taus = work.tensor(u), (*state.taus, tau)[-self._elements_kept :]
+        end, taus = work.tensor(u), (*state.taus, tau)[-self._kept_after(whole) :]
         after = FusedState(state.time + tau, end, taus, state.count + 1, memory, work)
 
         def coefficients() -> Tensor:
-            if not self._sparse or not state.taus:
+            if whole:
                 return work.coefficients(work.array(state.modes), rows, tau)
             now, before = ([work.tensor(row) for row in some] for some in (rows, past.rows))
             return self._torch.coefficients(state, tau, now, before)
 
-        known = self._everywhere(past, rows, tau, state.taus) if state.taus and self._sparse else None
+        known = None if whole else self._everywhere(past, rows, tau, state.taus)
         element = FusedElement(
             *(state.time, tau, state.modes, end, work.grid, coefficients, tuple(rows), self.scheme.judged_node, known)
         )
@@ -121,7 +108,7 @@ class FusedCoarse:
         def unsettled() -> Tensor:
             node = self.scheme.judged_node
             known = work.tensor(rows[node])
-            if self._sparse and state.taus:
+            if not whole:
                 now, before = ([work.tensor(row) for row in some] for some in (rows, past.rows))
                 known = self._torch.filled(tau, now, before, state.taus)[node]
             return work.tensor(work.explicit_of(work.array(node_modes(element, node)))) - known
@@ -132,18 +119,33 @@ class FusedCoarse:
         self, u: Array, past: Memory, tau: float, taus: tuple[Time, ...], settling: Settling | None = None
     ) -> tuple[Array, list[Array], Memory, list[float]]:
         """Modes at the end, this element's rows of N, the memory after it, and how far each coarse sweep moved the last node."""
-        scheme, tables = self.scheme, self._tables(tau, taus)
+        scheme, whole = self.scheme, self._is_whole(past)
+        tables = self._tables(tau, taus, whole)
         # Rows of nodes that miss the full grid stay zero outside of the block.
-        rows = self.workspace.rows(scheme.degree, "sparse" if taus and self._sparse else "full")
-        defects = self._first_sweep(u, past, rows, tables, starting=not taus)
+        rows = self.workspace.rows(scheme.degree, "full" if whole else "sparse")
+        defects = self._first_sweep(u, past, rows, tables, whole)
         counts = level_sweeps(scheme.sweeps(len(taus)), len(self._levels), settling)
         differences = self._coarse_sweeps(u, rows, tables, counts, settling)
-        end = self._end(u, past, rows, tables, starting=not taus)
-        kept = self._elements_kept
+        end = self._end(u, past, rows, tables, whole)
+        kept = self._kept_after(whole)
         memory = Memory((*past.rows, *rows)[-kept * scheme.degree :], (*past.defects, *defects)[-kept * len(self._nodes) :])
         return end, rows, memory, differences
 
-    def _first_sweep(self, u: Array, past: Memory, rows: list[Array], tables: Tables, starting: bool) -> list[Array]:
+    def filled_state(self, state: State) -> State:
+        """The state for other sweeps, to which rows that end with the block are of no use."""
+        if not self.workspace.memory_of(state, len(state.taus) * self.scheme.degree).defects:
+            return state
+        return self._torch.filled_state(State(state.time, state.modes, state.history, state.taus, state.count))
+
+    def _is_whole(self, past: Memory) -> bool:
+        """Whether all nodes visit the full grid: none may miss it where no defects are known."""
+        return not (self._sparse and past.defects)
+
+    def _kept_after(self, whole: bool) -> int:
+        """How many elements are of use after one; those before the first that knows defects are not."""
+        return 1 if self._sparse and whole else self._elements_kept
+
+    def _first_sweep(self, u: Array, past: Memory, rows: list[Array], tables: Tables, whole: bool) -> list[Array]:
         """Fills the rows of this element, `kept` and the fields of the first level; the defects, if the scheme needs them."""
         scheme, work, half = self.scheme, self.workspace, self._levels[0]
         kernels, scale = work.kernels, work.scale
@@ -153,9 +155,9 @@ class FusedCoarse:
         for i, row in enumerate(rows):
             before = known[: len(known) - scheme.degree + i]
             window = last_rows(before, scheme.window)
-            fine = starting or i in self._nodes
-            outer = window if starting else last_rows(self._outer(before), self._outer_window)
-            a, W, weights = tables.nodal_a[i], tables.outer[i], tables.windows[i]
+            fine, weights = whole or i in self._nodes, tables.windows[i]
+            a, W = tables.outer[i] if fine else tables.block[i]
+            outer = last_rows(before if whole else self._outer(before), len(W))
             if fine and self._sampled:
                 kernels.combine_both(
                     a, W, work.fold, weights, half.fold, self._block, u, outer, window, self._kept[i], work.buffer
@@ -182,7 +184,7 @@ class FusedCoarse:
                     predicted = last_rows([*past.defects, *defects[:found]], len(weights))
                     kernels.place(half.modes, half.scale, half.inside, weights, predicted, row)
             found += i in self._nodes
-        if self._sparse and not starting:
+        if not whole:
             self._renew_defects(rows, [*past.defects, *defects], tables)
         return defects
 
@@ -229,56 +231,48 @@ class FusedCoarse:
         for field, restricted in zip(finer.fields, coarser.fields, strict=True):
             restricted.reshape(coarser.plan.real.shape)[...] = field.reshape(finer.plan.real.shape)[every_second]
 
-    def _end(self, u: Array, past: Memory, rows: list[Array], tables: Tables, starting: bool) -> Array:
+    def _end(self, u: Array, past: Memory, rows: list[Array], tables: Tables, whole: bool) -> Array:
         work, kernels, half = self.workspace, self.workspace.kernels, self._levels[0]
         (end,) = work.rows(1)
-        if starting or not self._sparse:
-            kernels.combine(tables.nodal_a[-1], tables.end, work.fold, u, tuple(rows), end)
+        a, W = tables.outer[self.scheme.degree]
+        if whole:
+            kernels.combine(a, W, work.fold, u, tuple(rows), end)
             return end
-        a, W = tables.block[-1]
-        kernels.combine_block(a, W, half.fold, half.inside, u, tuple(rows), self._kept[-1], half.modes)
-        outer = last_rows(self._outer([*past.rows, *rows]), len(tables.outer[-1]))
-        kernels.combine_outside(tables.nodal_a[-1], tables.outer[-1], work.fold, self._block, u, outer, self._kept[-1], end)
+        kernels.combine_block(*tables.block[-1], half.fold, half.inside, u, tuple(rows), self._kept[-1], half.modes)
+        outer = last_rows(self._outer([*past.rows, *rows]), len(W))
+        kernels.combine_outside(a, W, work.fold, self._block, u, outer, self._kept[-1], end)
         return end
 
     def _everywhere(self, past: Memory, rows: list[Array], tau: float, taus: tuple[Time, ...]) -> Everywhere:
         """What is known outside of the block, at all nodes."""
-        fill = self._tables(tau, taus).fill
+        fill = self._tables(tau, taus, False).fill
         assert fill is not None
         return Everywhere(tuple(self._outer([*past.rows, *rows])[-fill.shape[1] :]), fill, self._split)
 
     def _outer(self, rows: Sequence[Array]) -> list[Array]:
         """The rows that are known on the full grid."""
-        if not self._sparse:
-            return list(rows)
         return [row for j, row in enumerate(rows) if j % self.scheme.degree in self._nodes]
 
-    def _tables(self, tau: float, taus: tuple[Time, ...]) -> Tables:
+    def _tables(self, tau: float, taus: tuple[Time, ...], whole: bool) -> Tables:
         """The tables for this length and those of the elements before."""
-        return self._tables_kept.get((tau, *taus), lambda: self._make_tables(tau, taus))
+        return self._tables_kept.get((tau, *taus, float(whole)), lambda: self._make_tables(tau, taus, whole))
 
-    def _make_tables(self, tau: float, taus: tuple[Time, ...]) -> Tables:
+    def _make_tables(self, tau: float, taus: tuple[Time, ...], whole: bool) -> Tables:
         scheme, work, p = self.scheme, self.workspace, self.scheme.degree
+        nodes, symbols = tuple(range(p)) if whole else self._nodes, self._block_symbols
         inner = window_matrices(self._points, tau, taus, scheme.window)
-        outer = outer_matrices(self._points, self._nodes, scheme.window, self._outer_window, tau, taus)
+        outer = outer_matrices(self._points, nodes, scheme.window, self._outer_window, tau, taus)
         width = self._outer_window if taus else scheme.window
-        of_length = self._lengths.get(tau, lambda: self._element_tables(tau))
-        nodal = row_tables(work, tau, p, None, range(p), outer[:p], width)
-        windows = row_tables(work, tau, p, self._block_symbols, range(p), inner, scheme.window)
-        end_a, end = of_length.end
-        last = row_tables(work, tau, p, None, [p], outer[p:])[0][1] if taus and self._sparse else end
-        pairs = defect_weights(self._points, self._nodes, self._outer_window, tau, taus) if self._sparse else []
+        on_grid = row_tables(work, tau, p, None, nodes, [outer[i] for i in nodes], width)
+        if whole:
+            end = self._ends.get(tau, lambda: row_tables(work, tau, p, None, [p], None)[0])
+        else:
+            (end,) = row_tables(work, tau, p, None, [p], outer[p:])
+        pairs = [] if whole else defect_weights(self._points, self._nodes, self._outer_window, tau, taus)
         return Tables(
-            [a for a, _ in nodal] + [end_a],
-            end,
-            of_length.block,
-            [W for _, W in windows],
-            [W for _, W in nodal] + [last],
-            [(a.numpy(), b.numpy()) for a, b in pairs],
-            fill_matrix(self._points, self._nodes, self._outer_window, tau, taus).numpy() if taus and self._sparse else None,
+            {**dict(zip(nodes, on_grid, strict=True)), p: end},
+            self._blocks.get(tau, lambda: row_tables(work, tau, p, symbols, range(p + 1), None)),
+            [W for _, W in row_tables(work, tau, p, symbols, range(p), inner, scheme.window)],
+            [(before.numpy(), after.numpy()) for before, after in pairs],
+            None if whole else fill_matrix(self._points, self._nodes, self._outer_window, tau, taus).numpy(),
         )
-
-    def _element_tables(self, tau: float) -> ElementTables:
-        work, p = self.workspace, self.scheme.degree
-        (end,) = row_tables(work, tau, p, None, [p], None)
-        return ElementTables(end, row_tables(work, tau, p, self._block_symbols, range(p + 1), None))

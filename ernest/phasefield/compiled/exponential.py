@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ernest.phasefield.compiled.gaussseidel import FusedGaussSeidel
+from ernest.phasefield.compiled.tables import LRUCache
 from ernest.phasefield.compiled.transforms import Array
-from ernest.phasefield.compiled.workspace import FusedState, LRUCache, Memory, Workspace
+from ernest.phasefield.compiled.workspace import FusedState, Memory, Workspace
 from ernest.phasefield.element import Element, Time
 from ernest.phasefield.schemes.exponential import ETDRK4, IMEXBDF4, bdf4_tables, etdrk4_tables, hermite
 from ernest.phasefield.schemes.gaussseidel import GaussSeidel

@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ernest.phasefield.compiled.inspection import FusedElement
+from ernest.phasefield.compiled.tables import LENGTHS_KEPT, LRUCache, last_rows, row_tables
 from ernest.phasefield.compiled.transforms import Array
-from ernest.phasefield.compiled.workspace import LENGTHS_KEPT, FusedState, LRUCache, Memory, Workspace, last_rows, row_tables
+from ernest.phasefield.compiled.workspace import FusedState, Memory, Workspace
 from ernest.phasefield.element import Element, Time
 from ernest.phasefield.schemes.gaussseidel import GaussSeidel, window_matrices
 from ernest.phasefield.schemes.settling import Settling

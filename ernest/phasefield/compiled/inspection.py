@@ -11,12 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ernest.device import HOST
+from ernest.phasefield.compiled.tables import LRUCache
 from ernest.phasefield.compiled.transforms import Array
 from ernest.phasefield.compiled.workspace import Workspace
 from ernest.phasefield.element import Element
 from ernest.phasefield.potentials import DoubleWell, Polynomial
 from ernest.phasefield.timeelement import gauss, nodal_basis
+
+WEIGHTS_KEPT = 4
+"""Number of lengths, slopes and spans whose weights are kept."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Inspector:
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
-        grid, flow = workspace.grid, workspace.splitting.flow
+        flow = workspace.splitting.flow
         self._N_end, self._N_node = workspace.rows(2)
         self._all_columns = np.full(workspace.shape[0], 2 * workspace.shape[1], dtype=np.int64)
         self._slopes = tuple(k * value for k, value in enumerate(workspace.reaction) if k)
@@ -72,24 +75,22 @@ class Inspector:
         well = isinstance(flow.potential, DoubleWell)
         self._well = flow.potential.s if isinstance(flow.potential, DoubleWell) else 0.0
         self._energy = flow.potential.coefficients if isinstance(flow.potential, Polynomial) and not well else (0.0, 0.0)
-        linear = flow.linear(grid.squared_wavenumbers(torch.float64, HOST))
-        halves = tuple(slice(0, n // 2 + 1) for n in grid.points)
-        self._linear = np.ascontiguousarray(linear[halves].numpy().reshape(workspace.mobility.shape))
         moves = workspace.mobility > 0
         self._inverse = np.where(moves, 1 / np.where(moves, workspace.mobility, 1), 0)
         self._room: dict[int, Array] = {}
+        self._weights: LRUCache[tuple[float, ...], tuple[Array, Array]] = LRUCache(WEIGHTS_KEPT)
 
     def look(
         self,
         element: FusedElement,
-        weights: Callable[[float], Array],
-        responses: Callable[[], Array] | None,
+        weigh: Callable[[float], tuple[Array, Array]],
+        judged: bool,
         keep: bool,
     ) -> tuple[Look, Tensor | None]:
         """What is seen of the element, and the modes of its coefficients if they are to be kept.
 
-        `weights` gives the squared weights of the residual for the root of the mean square of N'(u) at the end, and `responses`
-        those of what is missed at a node; without them nobody looks there.
+        `weigh` gives, for the root of the mean square of N'(u) at the end, the squared weights of the residual there and of what
+        is missed at a node, which is looked at where it is `judged`.
         """
         work, p, tau = self.workspace, len(element.rows), float(element.tau)
         kernels, grid = work.kernels, work.grid
@@ -98,7 +99,8 @@ class Inspector:
         work.plan.inverse()
         bulk, steep, largest = kernels.examine(work.real, work.scale, work.reaction, self._slopes, self._energy, self._well)
         work.forward(self._N_end)
-        tables = (work.stiffness, work.mobility, self._linear, self._inverse, weights((steep * work.scale) ** 0.5))
+        weights, responses = weigh((steep * work.scale) ** 0.5)
+        tables = (work.stiffness, work.mobility, work.linear, self._inverse, weights)
         moments = gauss(p)[1].numpy()
         # Where all rows are known everywhere, the others do not count.
         everywhere = element.everywhere or Everywhere(element.rows[:1], np.zeros((p, 1)), self._all_columns)
@@ -110,7 +112,7 @@ class Inspector:
             *(tau / 2, tables, work.fold, everywhere.split, real_u, real_end, real_N, rows, np.ascontiguousarray(moments), outer),
             *(moments @ everywhere.fill, np.ascontiguousarray(nodal_basis(p)[node].numpy()), real_kept, real_node),
         )
-        missed = self._missed(element.rows[node], everywhere, node, responses()) if responses is not None else 0.0
+        missed = self._missed(element.rows[node], everywhere, node, responses) if judged else 0.0
         volume = grid.volume * work.scale**2
         look = Look(
             size=work.rms(size),
@@ -123,6 +125,16 @@ class Inspector:
             missed=missed,
         )
         return look, torch.from_numpy(kept.reshape(p, *work.mode_shape)) if keep else None
+
+    def weights(self, tau: float, degree: int, span: float, rise: float, peak: float, table: Array) -> tuple[Array, Array]:
+        """The squared weights of a residual at the end of an element and of what N misses in it, see `weigh_errors`."""
+
+        def weigh() -> tuple[Array, Array]:
+            work, found = self.workspace, np.empty((2, *self.workspace.stiffness.shape))
+            work.kernels.weigh_errors(tau / 2, span, rise, peak, degree, table, work.stiffness, work.mobility, *found)
+            return found[0], found[1]
+
+        return self._weights.get((tau, degree, span, rise), weigh)
 
     def _missed(self, row: Array, everywhere: Everywhere, node: int, responses: Array) -> float:
         """The weighted norm of N(u) - N at the node whose modes of u are in the buffer."""

@@ -104,6 +104,41 @@ def inspect(half, tables, fold, split, u, end, N_end, rows, M, outer, outer_M, a
     return size, change, quadratic, dissipated, residual
 
 
+def weigh_errors(half, span, rise, peak, degree, table, stiffness, mobility, weights, responses):
+    """The squares of what a residual at the end of an element, and what N misses all through it, are multiplied with.
+
+    `table` `[2, points]` has the integral over s^p (1 - s), and 1 - R over s, on a line of s = z / (1 + z); both are read by the
+    cubic through four points. z = half stiffness is taken where the integral is greatest up to half (stiffness + rise mobility).
+    """
+    last = table.shape[1] - 1
+    for r in prange(stiffness.shape[0]):
+        for c in range(stiffness.shape[1]):
+            z, drive = half * stiffness[r, c], half * mobility[r, c]
+            at = min(max(z, peak), z + rise * drive)
+            s, t = z / (1 + z), at / (1 + at)
+            place = s * last
+            i = min(max(int(place) - 1, 0), last - 3)
+            x = place - i
+            lost = s * (
+                (x - 1) * (x - 2) * ((3 - x) * table[1, i] + x * table[1, i + 3]) / 6
+                + x * (x - 3) * ((x - 2) * table[1, i + 1] - (x - 1) * table[1, i + 2]) / 2
+            )
+            place = t * last
+            i = min(max(int(place) - 1, 0), last - 3)
+            x = place - i
+            integral = (1 - t) * (
+                (x - 1) * (x - 2) * ((3 - x) * table[0, i] + x * table[0, i + 3]) / 6
+                + x * (x - 3) * ((x - 2) * table[0, i + 1] - (x - 1) * table[0, i + 2]) / 2
+            )
+            for _ in range(degree):
+                integral *= t
+            over = 1 / (2 * half + span * lost)
+            weight = half * integral * over
+            weights[r, c] = weight * weight
+            response = over * drive * (lost / z if z > 0 else 2.0)
+            responses[r, c] = response * response
+
+
 def weigh_missed(weights, fold, split, N, row, outer, at_node):
     """Sum of weights |N - N_known|^2 over all modes; N_known is `row` before the column `split`, and from there the sum of
     at_node_j outer_j."""

@@ -134,5 +134,12 @@ def compiled(parallel: bool) -> SimpleNamespace:
     loops += (coarse.combine_block, coarse.combine_outside, coarse.combine_both, coarse.residual, coarse.respond, coarse.absorb)
     loops += (coarse.place, coarse.renew, coarse.find_defect, coarse.react_and_sample, coarse.increment)
     loops += (exponential.etd_stage, exponential.etd_second, exponential.etd_third, exponential.etd_end, exponential.bdf4)
-    loops += (inspection.examine, inspection.inspect, inspection.weigh_missed)
+    loops += (inspection.examine, inspection.inspect, inspection.weigh_missed, inspection.weigh_errors)
     return SimpleNamespace(**{loop.__name__: compile_one(loop) for loop in loops})
+
+
+def compiles() -> bool:
+    """Whether the kernels for one thread are still to be compiled: numba has no code of this source on disk."""
+    # The index of a kernel's cache file is empty where there is none, or one of older source.
+    index = getattr(getattr(compiled(False).combine, "_cache", None), "_cache_file", None)
+    return index is not None and not index._load_index()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,13 +24,7 @@ from ernest.phasefield.grid import Space
 from ernest.phasefield.potentials import DoubleWell, Polynomial, Potential
 from ernest.phasefield.schemes.splitting import Splitting, split
 from ernest.phasefield.stepping import State
-from ernest.phasefield.timeelement import gauss, nodal_basis
-
-LENGTHS_KEPT = 4
-"""Number of step lengths whose tables are cached."""
-
-Key = TypeVar("Key")
-Value = TypeVar("Value")
+from ernest.phasefield.timeelement import gauss
 
 
 @dataclass(frozen=True)
@@ -91,6 +85,7 @@ class Workspace:
     splitting: Splitting
     stiffness: Array
     mobility: Array
+    linear: Array
     fold: Array
     reaction: tuple[float, ...]
     plan: Plan
@@ -227,22 +222,31 @@ def make_workspace(flow: Flow, grid: Space, stabilisation: float | None, threads
 
     if threads > 1:
         numba.set_num_threads(threads)
-    like = torch.zeros(grid.points, dtype=torch.float64, device=HOST)
-    splitting = split(flow, grid, stabilisation, like)
-    halves = tuple(slice(0, n // 2 + 1) for n in grid.points)
-    columns = grid.mode_shape[-1]
-    stiffness, mobility = (
-        np.ascontiguousarray(symbol.real.numpy()[halves].reshape(-1, columns))
-        for symbol in (splitting.stiffness, splitting.mobility)
-    )
-    coefficients = reaction_coefficients(flow.potential)
-    assert coefficients is not None
-    reaction = (coefficients[0], coefficients[1] - splitting.stabilisation, *coefficients[2:])
+    splitting = split(flow, grid, stabilisation, torch.empty(0, dtype=torch.float64, device=HOST))
+    mobility, linear = symbols_of(flow, grid)
+    stiffness = mobility * (linear + splitting.stabilisation)
+    reaction = reaction_of(flow, splitting.stabilisation)
+    assert reaction is not None
     sizes = tuple(n // 2 + 1 for n in grid.points)
     plan = fastest_plan(grid.points, threads)
-    return Workspace(
-        splitting, stiffness, mobility, fold_rows(grid.points, sizes), reaction, plan, compiled(threads > 1), threads
-    )
+    symbols = (stiffness, mobility, linear, fold_rows(grid.points, sizes))
+    return Workspace(splitting, *symbols, reaction, plan, compiled(threads > 1), threads)
+
+
+def symbols_of(flow: Flow, grid: Space) -> tuple[Array, Array]:
+    """Mobility and linear operator, `[rows, columns]`, for k >= 0 on every axis."""
+    k2 = grid.squared_wavenumbers(torch.float64, HOST)[tuple(slice(0, n // 2 + 1) for n in grid.points)]
+    symbols = flow.mobility(k2), flow.linear(k2)
+    mobility, linear = (np.ascontiguousarray(one.expand_as(k2).numpy().reshape(-1, grid.mode_shape[-1])) for one in symbols)
+    return mobility, linear
+
+
+def reaction_of(flow: Flow, stabilisation: float) -> tuple[float, ...] | None:
+    """The coefficients of N(u) = f(u) - S u, constant first; None where f is no polynomial."""
+    coefficients = reaction_coefficients(flow.potential)
+    if coefficients is None:
+        return None
+    return (coefficients[0], coefficients[1] - stabilisation, *coefficients[2:])
 
 
 def why_not_fused(flow: Flow, grid: Space) -> str | None:
@@ -279,51 +283,3 @@ def fold_rows(points: tuple[int, ...], sizes: tuple[int, ...]) -> Array:
         k = np.minimum(index, n - index)
         fold = fold * size + np.where(k < size, k, 0)
     return fold.reshape(-1)
-
-
-def row_tables(
-    workspace: Workspace,
-    tau: float,
-    degree: int,
-    block: tuple[Array, Array] | None,
-    nodes: Sequence[int],
-    matrices: Sequence[Tensor] | None,
-    width: int = 0,
-) -> list[tuple[Array, Array]]:
-    """The tables a `[...]`, W `[w, ...]` of some nodes (`degree`: the end) of an element, from the kernel `tabulate`.
-
-    A matrix `[p, w]` takes the values of a node's window to those at the nodes, None if the rows are the nodes' own; it is
-    filled up with zeros on the left to `width`. `block` are the stiffness and the mobility to use instead of the workspace's.
-    """
-    P, to_moments = nodal_basis(degree).numpy()[list(nodes)], gauss(degree)[1].numpy()
-    values = [np.eye(degree) for _ in nodes] if matrices is None else [matrix.numpy() for matrix in matrices]
-    width = max(width, *(value.shape[1] for value in values))
-    padded = np.zeros((len(nodes), degree, width))
-    for whole, value in zip(padded, values, strict=True):
-        whole[:, width - value.shape[1] :] = value
-    moments = to_moments @ padded
-    stiffness, mobility = block or (workspace.stiffness, workspace.mobility)
-    a, W = np.empty((len(nodes), *stiffness.shape)), np.empty((len(nodes), width, *stiffness.shape))
-    workspace.kernels.tabulate(tau / 2, stiffness, mobility, P, moments, a, W)
-    return [(a[i], W[i]) for i in range(len(nodes))]
-
-
-class LRUCache(Generic[Key, Value]):
-    """The `most` values that were used last, by key, such as the tables of a step length."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._kept: dict[Key, Value] = {}
-
-    def get(self, key: Key, make: Callable[[], Value]) -> Value:
-        """The value of the key, computed by `make` if it is missing."""
-        value = self._kept.pop(key) if key in self._kept else make()
-        self._kept[key] = value
-        while len(self._kept) > self._most:
-            del self._kept[next(iter(self._kept))]
-        return value
-
-
-def last_rows(rows: Sequence[Array], count: int) -> tuple[Array, ...]:
-    """The last `count` rows; where there are fewer the first stands in for the missing, whose weights are zero."""
-    return (*(rows[0],) * (count - len(rows)), *rows[-count:])

@@ -10,7 +10,8 @@ sweep, which predicts them from the last `outer_window` rows only: they are slav
 
 Where even those modes are small, N need not be known on the full grid at every node. With `fine_nodes` the other nodes are
 evaluated on the first level, plus a defect: what the full grid says more than the level, D = N_full - N_level at the
-fine nodes, interpolated in time. The block is then all that costs; the full grid is visited once or twice per element.
+fine nodes, interpolated in time. The block is then all that costs; the full grid is visited once or twice per element. Elements
+that find no defects before them, the first one and the first after other sweeps, visit it at all nodes.
 """
 
 import math
@@ -23,8 +24,8 @@ from torch import Tensor
 from ernest.phasefield.element import Element, Time
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
-from ernest.phasefield.schemes.coarsening import defect_weights, fill_matrix, low_modes, make_level, outer_matrices
-from ernest.phasefield.schemes.gaussseidel import window_matrices
+from ernest.phasefield.schemes.coarse_tables import Tables, make_tables
+from ernest.phasefield.schemes.coarsening import fill_matrix, level_sweeps, low_modes, make_level, node_modes
 from ernest.phasefield.schemes.settling import Settling
 from ernest.phasefield.schemes.splitting import (
     FactorCache,
@@ -37,7 +38,7 @@ from ernest.phasefield.schemes.splitting import (
     split,
 )
 from ernest.phasefield.stepping import State, StepStats
-from ernest.phasefield.timeelement import Tableau, combine, gauss, nodal_tableau, weighted
+from ernest.phasefield.timeelement import combine, gauss, weighted
 
 
 @dataclass(frozen=True)
@@ -116,27 +117,16 @@ class CoarseGaussSeidel:
         halves = [tuple(n // 2 for n in first)] if all(n % 4 == 0 and n >= 8 for n in first) else []
         return [first, *halves]
 
+    def samples(self, points: tuple[int, ...]) -> bool:
+        """Whether fields of the first level are every second point of the full grid, which is cheaper than their transform."""
+        return not self.sparse and all(2 * m == n for m, n in zip(self.level_points(points)[0], points, strict=True))
+
     def stepper(self, flow: Flow, grid: Space, like: Tensor) -> "CoarseStepper":
         """Raises ValueError for grids with an axis that is not periodic, and for flows with a forcing."""
         if set(grid.boundaries) != {"periodic"}:
             raise ValueError(f"scheme: coarse sweeps expect a periodic grid, got {grid.boundaries}")
         check_unforced(flow)
         return CoarseStepper(self, split(flow, grid, self.stabilisation, like), like)
-
-
-@dataclass(frozen=True)
-class Tables:
-    """The element's table on the full grid and on the first level's block, with the weights of all windows.
-
-    `windows[i]` `[w, *block]` belongs to node i, `outer[i]` `[w, *mode_shape]` to node i or, the last, to the end;
-    `defects[i]` is a pair of rows `[w]`: defects known at node i, and at the end of the sweep, to their value at node i.
-    """
-
-    nodal: Tableau
-    block: Tableau
-    windows: list[Tensor]
-    outer: list[Tensor]
-    defects: list[tuple[Tensor, Tensor]]
 
 
 class CoarseStepper:
@@ -155,20 +145,22 @@ class CoarseStepper:
         self._elements_kept = scheme.elements_kept(splitting.grid.points)
         self._inside = low_modes(splitting.grid.points, sizes[0], like.device)
         self._levels = [make_level(splitting.grid, sizes[0], points, like.device) for points in sizes]
-        self._cached: tuple[tuple[float, tuple[Time, ...]], Tables] | None = None
+        self._cached: tuple[tuple[float, tuple[Time, ...], bool], Tables] | None = None
 
     def step(self, state: State, tau: Time, settling: Settling | None = None) -> tuple[State, Element, StepStats]:
         """One step; with `settling` there are as many sweeps on the coarsest grid as that asks for."""
         tau = one_length(tau, state.modes, self.splitting.grid)
-        tables, scheme = self._tables(tau, state.taus), self.scheme
+        scheme = self.scheme
         rows, defects = self._past(state)
-        past = len(rows)
-        blocks, fields, kept = self._first_sweep(state, tables, rows, defects)
+        past, whole = len(rows), not (scheme.sparse and defects)
+        tables = self._tables(tau, state.taus, whole)
+        blocks, fields, kept = self._first_sweep(state, tables, rows, defects, whole)
         differences = self._coarse_sweeps(state, tables, blocks, fields, kept, settling)
         for row, block in zip(rows[past:], blocks, strict=True):
             row[(..., *self._inside)] = block
-        end = self._end(state, tables, rows, blocks)
-        kept_elements = min(len(state.taus) + 1, self._elements_kept)
+        end = self._end(state, tables, rows, blocks, whole)
+        # Elements before one that is the first to know defects are of no use.
+        kept_elements = 1 if scheme.sparse and whole else min(len(state.taus) + 1, self._elements_kept)
         history = torch.stack(rows[-kept_elements * scheme.degree :] + defects[-kept_elements * len(scheme.nodes) :], self._axis)
         after = State(state.time + tau, end, history, (*state.taus, tau)[-kept_elements:], state.count + 1)
         element = Element(
@@ -177,12 +169,12 @@ class CoarseStepper:
             state.modes,
             end,
             self.splitting.grid,
-            lambda: self.coefficients(state, tau, rows[past:], rows[:past]),
+            lambda: self.coefficients(state, tau, rows[past:], rows[:past], whole),
         )
 
         def unsettled() -> Tensor:
             node = scheme.judged_node
-            known = self.filled(tau, rows[past:], rows[:past], state.taus)[node]
+            known = (rows[past:] if whole else self.filled(tau, rows[past:], rows[:past], state.taus))[node]
             return self.splitting.explicit(node_modes(element, node)) - known
 
         return after, element, StepStats(1 + len(differences), tuple(differences), unsettled)
@@ -196,17 +188,17 @@ class CoarseStepper:
         return rows[:nodes], rows[nodes:]
 
     def _first_sweep(
-        self, state: State, tables: Tables, rows: list[Tensor], defects: list[Tensor]
+        self, state: State, tables: Tables, rows: list[Tensor], defects: list[Tensor], whole: bool
     ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         """Appends the rows and defects of this element; blocks of N, fields on the first level, and blocks of u, per node."""
-        scheme, half, starting = self.scheme, self._levels[0], state.history is None
-        sampled = sampling(scheme, self.splitting.grid.points)
+        scheme, half = self.scheme, self._levels[0]
+        sampled = scheme.samples(self.splitting.grid.points)
         blocks, fields, kept = [b[(..., *self._inside)] for b in rows], [], []
-        outer_rows = rows[:] if starting else self._outer_rows(rows)
+        outer_rows = rows[:] if whole else self._outer_rows(rows)
         start = state.modes[(..., *self._inside)]
         for i in range(scheme.degree):
             kept.append(weighted(tables.block.a[i], start, tables.windows[i], blocks))
-            fine = starting or i in scheme.nodes
+            fine = whole or i in scheme.nodes
             if fine:
                 modes = weighted(tables.nodal.a[i], state.modes, tables.outer[i], outer_rows)
                 modes[(..., *self._inside)] = kept[i]
@@ -230,7 +222,7 @@ class CoarseStepper:
                 defect[(..., *self._inside)] = blocks[-1] - half.block(self.splitting.remainder(fields[i]))
                 defects.append(defect)
         blocks = blocks[-scheme.degree :]
-        if scheme.sparse and not starting:
+        if not whole:
             self._renew_defects(tables, blocks, defects)
         return blocks, fields, kept
 
@@ -277,8 +269,8 @@ class CoarseStepper:
                 differences.append(float((d**2).mean(tuple(range(-level.grid.dimensions, 0))).sqrt().max()))
         return differences
 
-    def _end(self, state: State, tables: Tables, rows: list[Tensor], blocks: list[Tensor]) -> Tensor:
-        if not self.scheme.sparse or state.history is None:
+    def _end(self, state: State, tables: Tables, rows: list[Tensor], blocks: list[Tensor], whole: bool) -> Tensor:
+        if whole:
             return weighted(tables.nodal.a[-1], state.modes, tables.nodal.W[-1], rows[-self.scheme.degree :])
         end = weighted(tables.nodal.a[-1], state.modes, tables.outer[-1], self._outer_rows(rows))
         start = state.modes[(..., *self._inside)]
@@ -289,60 +281,38 @@ class CoarseStepper:
         """The rows that are known on the full grid."""
         return [row for j, row in enumerate(rows) if j % self.scheme.degree in self.scheme.nodes]
 
-    def coefficients(self, state: State, tau: float, rows: list[Tensor], past: list[Tensor]) -> Tensor:
-        """Modes of the element's c_1 .. c_p."""
-        rows = self.filled(tau, rows, past, state.taus)
+    def coefficients(self, state: State, tau: float, rows: list[Tensor], past: list[Tensor], whole: bool = False) -> Tensor:
+        """Modes of the element's c_1 .. c_p; where the `whole` of its rows is known nothing is interpolated."""
+        rows = rows if whole else self.filled(tau, rows, past, state.taus)
         moments = combine(self._to_moments, torch.stack(rows, self._axis), -1 - self._axis)
         return self.splitting.coefficients(self._factors.at(tau), tau, state.modes, moments, None)
 
     def filled(self, tau: float, rows: list[Tensor], past: list[Tensor], taus: tuple[Time, ...]) -> list[Tensor]:
         """The rows of N at the nodes, on the full grid: outside of the block they are interpolated from the fine nodes."""
-        if not (self.scheme.sparse and taus):
-            return rows
         matrix = fill_matrix(self._points, self.scheme.nodes, self._outer_window, tau, taus)
         known = self._outer_rows([*past, *rows])[-matrix.shape[1] :]
         filled = list(combine(matrix, torch.stack(known, self._axis), -1 - self._axis).unbind(self._axis))
-        for row, whole in zip(rows, filled, strict=True):
-            whole[(..., *self._inside)] = row[(..., *self._inside)]
+        for row, full in zip(rows, filled, strict=True):
+            full[(..., *self._inside)] = row[(..., *self._inside)]
         return filled
 
-    def _tables(self, tau: float, taus: tuple[Time, ...]) -> Tables:
+    def filled_state(self, state: State) -> State:
+        """The state for other sweeps, to which rows that end with the block are of no use."""
+        rows, defects = self._past(state)
+        if not defects:
+            return state
+        *before, tau = state.taus
+        rows, past = rows[-self.scheme.degree :], rows[: -self.scheme.degree]
+        # Of the first element that knows defects all rows are whole.
+        if before or self._elements_kept == 1:
+            rows = self.filled(float(tau), rows, past, tuple(before))
+        return State(state.time, state.modes, torch.stack(rows, self._axis), (tau,), state.count)
+
+    def _tables(self, tau: float, taus: tuple[Time, ...], whole: bool) -> Tables:
         """The tables for this length and those of the elements before, computed again only when a length changes."""
-        if self._cached is None or self._cached[0] != (tau, taus):
-            scheme, dtype = self.scheme, self.splitting.stiffness.dtype
-            nodal = nodal_tableau(tau / 2 * self.splitting.stiffness.real, scheme.degree, tau / 2 * self.splitting.mobility.real)
-            block = Tableau(nodal.a[(..., *self._inside)], nodal.W[(..., *self._inside)])
-            inner = window_matrices(self._points, tau, taus, scheme.window)
-            outer = outer_matrices(self._points, scheme.nodes, scheme.window, self._outer_window, tau, taus)
-            self._cached = (
-                (tau, taus),
-                Tables(
-                    Tableau(nodal.a.to(dtype), nodal.W.to(dtype)),
-                    Tableau(block.a.to(dtype), block.W.to(dtype)),
-                    [torch.einsum("j...,jw->w...", block.W[i], matrix).to(dtype) for i, matrix in enumerate(inner)],
-                    [torch.einsum("j...,jw->w...", nodal.W[i], matrix).to(dtype) for i, matrix in enumerate(outer)],
-                    defect_weights(self._points, scheme.nodes, self._outer_window, tau, taus),
-                ),
-            )
+        key, scheme = (tau, taus, whole), self.scheme
+        if self._cached is None or self._cached[0] != key:
+            widths = scheme.degree, scheme.window, self._outer_window
+            nodes = tuple(range(scheme.degree)) if whole else scheme.nodes
+            self._cached = key, make_tables(self.splitting, self._inside, nodes, widths, tau, taus)
         return self._cached[1]
-
-
-def level_sweeps(counts: tuple[int, int], levels: int, settling: Settling | None) -> tuple[int, ...]:
-    """The most sweeps on each level: all on the first where there is no other, and those that `settling` adds on the last that
-    has any."""
-    further = settling.further if settling else 0
-    if levels == 1:
-        return (sum(counts) + further,)
-    half, quarter = counts
-    return (half, quarter + further) if quarter else (half + further, 0)
-
-
-def node_modes(element: Element, node: int) -> Tensor:
-    """Modes of u at a Gauss point of the element."""
-    xi = gauss(element.degree)[0][node : node + 1].to(element.start_modes.real)
-    return element.modes_at(xi).squeeze(-1 - element.grid.dimensions)
-
-
-def sampling(scheme: CoarseGaussSeidel, points: tuple[int, ...]) -> bool:
-    """Whether fields of the first level are every second point of the full grid, which is cheaper than their transform."""
-    return not scheme.sparse and all(2 * m == n for m, n in zip(scheme.level_points(points)[0], points, strict=True))

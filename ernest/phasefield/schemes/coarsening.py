@@ -1,4 +1,4 @@
-"""Coarse levels of a periodic grid, and extrapolation weights for sweeps that use the full grid at some nodes only."""
+"""Coarse levels of a periodic grid and their sweeps, and weights in time for sweeps that use the full grid at some nodes only."""
 
 import math
 from collections.abc import Sequence
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ernest.phasefield.element import Time
+from ernest.phasefield.element import Element, Time
 from ernest.phasefield.grid import Grid, Space
 from ernest.phasefield.schemes.gaussseidel import window_matrices
-from ernest.phasefield.timeelement import lagrange
+from ernest.phasefield.schemes.settling import Settling
+from ernest.phasefield.timeelement import gauss, lagrange
 
 
 @dataclass(frozen=True)
@@ -102,3 +103,19 @@ def defect_weights(
 def _before(positions: Tensor, nodes: Sequence[int], i: int) -> Tensor:
     """Of the positions of all nodes up to this element's last, those before its Gauss point i."""
     return positions[: len(positions) - sum(node >= i for node in nodes)]
+
+
+def level_sweeps(counts: tuple[int, int], levels: int, settling: Settling | None) -> tuple[int, ...]:
+    """The most sweeps on each level: all on the first where there is no other, and those that `settling` adds on the last that
+    has any."""
+    further = settling.further if settling else 0
+    if levels == 1:
+        return (sum(counts) + further,)
+    half, quarter = counts
+    return (half, quarter + further) if quarter else (half + further, 0)
+
+
+def node_modes(element: Element, node: int) -> Tensor:
+    """Modes of u at a Gauss point of the element."""
+    xi = gauss(element.degree)[0][node : node + 1].to(element.start_modes.real)
+    return element.modes_at(xi).squeeze(-1 - element.grid.dimensions)

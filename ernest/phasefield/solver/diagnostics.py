@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -43,19 +44,27 @@ class Diagnostics:
 
     def __init__(self, flow: Flow, grid: Space, like: Tensor) -> None:
         k2 = grid.squared_wavenumbers(like.dtype, like.device)
-        weights, mobility = grid.weights(like.dtype, like.device), flow.mobility(k2)
-        self._flow, self._grid = flow, grid
+        self._flow, self._grid, self._k2 = flow, grid, k2
+        self._weights = grid.weights(like.dtype, like.device)
         self._axes = tuple(range(-grid.dimensions, 0))
         # Of complex modes both parts are squared, so that every weight is there twice.
         self._parts = 2 if "periodic" in grid.boundaries else 1
         self._scratch: Tensor | None = None  # new memory for every sum would cost more than the sum
-        self._squares = self._doubled(weights / grid.volume)
-        self._quadratic = self._doubled(weights * flow.linear(k2) / 2)
-        self._inverse_mobility = self._doubled(torch.where(mobility > 0, weights / torch.where(mobility > 0, mobility, 1), 0))
-        self._stiffest = float(flow.linear(k2).max())
+        linear = flow.linear(k2)
+        self._quadratic, self._stiffest = self._doubled(self._weights * linear / 2), float(linear.max())
         self._ends = energy_of_ends(flow, grid)
         self.dissipative = flow.forcing is None
         self.round_off = 4500 * torch.finfo(like.dtype).eps
+
+    # Compiled loops measure most elements, and then nobody asks for these.
+    @cached_property
+    def _squares(self) -> Tensor:
+        return self._doubled(self._weights / self._grid.volume)
+
+    @cached_property
+    def _inverse_mobility(self) -> Tensor:
+        mobility = self._flow.mobility(self._k2)
+        return self._doubled(torch.where(mobility > 0, self._weights / torch.where(mobility > 0, mobility, 1), 0))
 
     def energy(self, u: Tensor, modes: Tensor) -> Tensor:
         """E of fields `[..., *points]` with these modes: `[...]`."""

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from ernest.device import HOST
-from ernest.phasefield.compiled.workspace import LRUCache
+from ernest.phasefield.compiled.tables import LRUCache
 from ernest.phasefield.element import Element
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
@@ -36,7 +36,7 @@ CHANGES = 1.5
 """How many times |N'| counts: once for itself, and the rest for what changes in time with it."""
 LARGE = 20.0
 EXACT, POINTS = 512, 4097
-"""Up to so many values the functions of z are computed one by one; more are read from tables of so many points."""
+"""Up to so many values the functions of z are computed one by one; more are read from tables of so many points, by cubics."""
 TERMS = 48
 """Of a series whose terms fall like those of exp: at z = LARGE the first left out is below 1e-16 of the sum."""
 
@@ -67,10 +67,16 @@ def peak(degree: int) -> float:
     return float(z[end_integral(z, degree).argmax()])
 
 
-def amplification(z: Tensor, degree: int) -> Tensor:
-    """R(z), the factor by which one element multiplies a mode with N = 0: the diagonal Pade approximant of exp(-2z)."""
+def loss(z: Tensor, degree: int) -> Tensor:
+    """(1 - R(z)) / z, where R is the factor by which one element multiplies a mode with N = 0: the diagonal Pade approximant of
+    exp(-2z)."""
     first = [torch.ones_like(z), *(torch.zeros_like(z) for _ in range(degree - 1))]
-    return 1 - 2 * z * solve(factorise(z, degree), torch.stack(first), axis=0)[0]
+    return 2 * solve(factorise(z, degree), torch.stack(first), axis=0)[0]
+
+
+def amplification(z: Tensor, degree: int) -> Tensor:
+    """R(z)."""
+    return 1 - z * loss(z, degree)
 
 
 def span_of(time: float, own_time: float) -> float:
@@ -78,6 +84,11 @@ def span_of(time: float, own_time: float) -> float:
     if time <= 0:
         return 0.0
     return own_time * 2.0 ** min(math.floor(math.log2(time / own_time)), 0)
+
+
+def nearby(slope: float, unit: float) -> float:
+    """One of few slopes near this one, since weights are kept; the same ones in whatever units the potential is told."""
+    return unit * 2.0 ** (round(4 * math.log2(slope / unit)) / 4) if 0 < slope < math.inf else 0.0
 
 
 def size_of_slope(flow: Flow, u: Tensor, stabilisation: float) -> float:
@@ -122,7 +133,7 @@ class Truncation:
 
     def weights(self, tau: float, degree: int, time: float, slope: float) -> Tensor:
         """What the residual at the end of an element is multiplied with, for each distinct value of Lambda."""
-        key = self._key(tau, degree, time, slope if math.isfinite(slope) else 0.0)
+        key = self._key(tau, degree, time, slope)
         return self._kept.get(key, lambda: self._weights(*key))
 
     def responses(self, tau: float, degree: int, time: float) -> Tensor:
@@ -131,9 +142,7 @@ class Truncation:
         return self._kept_responses.get(key, lambda: self._responses(*key))
 
     def _key(self, tau: float, degree: int, time: float, slope: float) -> tuple[float, int, float, float]:
-        # Few distinct slopes, since weights are kept, and the same ones in whatever units the potential is told.
-        near = self._slope * 2.0 ** (round(4 * math.log2(slope / self._slope)) / 4) if slope > 0 else 0.0
-        return tau, degree, span_of(time, self._own_time), near
+        return tau, degree, span_of(time, self._own_time), nearby(slope, self._slope)
 
     def _responses(self, tau: float, p: int, span: float) -> Tensor:
         z = tau / 2 * self._distinct.double()
@@ -149,31 +158,34 @@ class Truncation:
 
 
 def carried(z: Tensor, degree: int) -> Tensor:
-    """The integral for a line of z `[n]`; of many values to four digits, from a table."""
+    """The integral for a line of z `[n]`; of many values from a table, to nine digits."""
     if len(z) <= EXACT:
         return end_integral(z, degree)
-    return _interpolated(_table(degree)[0], z) * (z / (1 + z)) ** degree / (1 + z)
+    return _interpolated(error_tables(degree)[0], z) * (z / (1 + z)) ** degree / (1 + z)
 
 
 def lost(z: Tensor, degree: int) -> Tensor:
-    """1 - R(z) for a line of z `[n]`; of many values to four digits, from a table."""
+    """1 - R(z) for a line of z `[n]`; of many values from a table, to nine digits."""
     if len(z) <= EXACT:
-        return 1 - amplification(z, degree)
-    return _interpolated(_table(degree)[1], z) * (z / (1 + z))
+        return z * loss(z, degree)
+    return _interpolated(error_tables(degree)[1], z) * (z / (1 + z))
 
 
 @cache
-def _table(degree: int) -> tuple[Tensor, Tensor]:
-    """Both functions on a line of s = z / (1 + z), divided by how they rise and fall."""
+def error_tables(degree: int) -> Tensor:
+    """Both functions `[2, POINTS]` on a line of s = z / (1 + z), divided by how they rise and fall: s^p (1 - s), and s."""
     s = torch.linspace(0, 1, POINTS, dtype=torch.float64, device=HOST)
-    z = (s / (1 - s)).clamp(1e-6, 1e9)
-    integrals = end_integral(z, degree) * ((1 + z) / z) ** degree * (1 + z)
-    return integrals, (1 - amplification(z, degree)) * (1 + z) / z
+    z = (s / (1 - s)).clamp(max=1e9)
+    integrals = end_integral(z, degree) / s**degree * (1 + z)
+    integrals[0] = 2 / math.prod(range(1, 2 * degree + 2, 2))
+    return torch.stack([integrals, loss(z, degree) * (1 + z)])
 
 
 def _interpolated(table: Tensor, z: Tensor) -> Tensor:
-    """Values of a table, straight between its points."""
+    """Values of a table, by the cubic through the four points that are nearest."""
     place = (z / (1 + z)).clamp(max=1.0) * (POINTS - 1)
-    before = place.long().clamp(max=POINTS - 2)
-    table = table.to(z.device)
-    return torch.lerp(table[before], table[before + 1], place - before)
+    first = (place.long() - 1).clamp(0, POINTS - 4)
+    x, table = place - first, table.to(z.device)
+    a, b, c, d = x, x - 1, x - 2, x - 3
+    parts = (-b * c * d / 6, a * c * d / 2, -a * b * d / 2, a * b * c / 6)
+    return sum((part * table[first + k] for k, part in enumerate(parts)), torch.zeros_like(z))

@@ -15,28 +15,34 @@ SECONDS, SHARE, NOTEBOOK_SECONDS = 5.0, 1 / 60, 0.5
 
 
 @contextmanager
-def progress_bar(wanted: Progress, t0: float, t1: float) -> Iterator[Callable[[StepRecord], object]]:
-    """Yields a function to call with every new record: the user's own, one that shows it, or one that does nothing."""
+def progress_bar(wanted: Progress, t0: float, t1: float, first: str = "") -> Iterator[Callable[[StepRecord], object]]:
+    """Yields a function to call with every new record: the user's own, one that shows it, or one that does nothing.
+
+    `first` is what there is to tell before the first step.
+    """
     if callable(wanted):
         yield wanted
     elif not wanted:
         yield lambda record: None
     elif sys.stderr.isatty():
-        with _bar(t0, t1) as show:
+        with _bar(t0, t1, first) as show:
             yield show
     else:
+        if first:
+            sys.stderr.write(f"{first}\n")
+            sys.stderr.flush()
         with _lines(t0, t1, type(sys.stderr).__module__.startswith("ipykernel")) as show:
             yield show
 
 
 @contextmanager
-def _bar(t0: float, t1: float) -> Iterator[Callable[[StepRecord], None]]:
+def _bar(t0: float, t1: float, first: str) -> Iterator[Callable[[StepRecord], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (BarColumn(), TaskProgressColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("", total=t1 - t0)
+        task = progress.add_task(first, total=t1 - t0)
         yield lambda record: progress.update(task, completed=record.time - t0, description=_words(record))
 
 

@@ -1,6 +1,6 @@
 """Chooses the schemes of a run from the flow, the grid, the tolerance and what the user asked for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -10,9 +10,12 @@ from ernest.phasefield.schemes.coarse import CoarseGaussSeidel
 from ernest.phasefield.schemes.gaussseidel import GaussSeidel
 from ernest.phasefield.schemes.implicit import Implicit
 from ernest.phasefield.schemes.semiimplicit import SemiImplicit
-from ernest.phasefield.schemes.spectrum import prefers_coarse
+from ernest.phasefield.schemes.spectrum import COARSE_TAIL, tail_amplitude
 from ernest.phasefield.solver.initial_step import is_diffusive, stabilisation_for
 from ernest.phasefield.stepping import Scheme
+
+SPARSE_TAIL = 0.5
+"""Of modes that are known at one node only in time about a third is missed: up to so many tolerances of them are tried."""
 
 WORTH_COARSENING = 96
 """Points along every axis from which on sweeps on coarse grids are cheaper than those on the grid itself."""
@@ -22,18 +25,25 @@ WORTH_COARSENING = 96
 class SchemeChoice:
     """The schemes of a run.
 
-    `coarse` is the same scheme with sweeps on coarse grids; the solver switches to it and back as the spectrum of the field
-    allows. `may_add_sweeps` only if the user named no scheme. `stabilisation` is the S that suits the flow and the initial field.
+    `coarse` is the same scheme with sweeps on coarse grids, and `sparse` one whose first sweep, too, runs there at most nodes;
+    the solver switches between the three as the spectrum of the field allows. `may_add_sweeps` only if the user named no
+    scheme. `stabilisation` is the S that suits the flow and the initial field.
     """
 
     scheme: Scheme
     stabilisation: float
     coarse: CoarseGaussSeidel | None = None
+    sparse: CoarseGaussSeidel | None = None
     may_add_sweeps: bool = False
 
-    def scheme_for(self, coarse: bool) -> Scheme:
-        """The scheme of one element."""
-        return self.coarse if coarse and self.coarse is not None else self.scheme
+    def scheme_for(self, level: int) -> Scheme:
+        """The scheme of one element: `FULL`, `COARSE` or `SPARSE`."""
+        return (self.scheme, self.coarse or self.scheme, self.sparse or self.coarse or self.scheme)[level]
+
+    @property
+    def highest(self) -> int:
+        """The most that can be done on coarse grids."""
+        return SPARSE if self.sparse is not None else COARSE if self.coarse is not None else FULL
 
     @property
     def order(self) -> int:
@@ -49,6 +59,9 @@ class SchemeChoice:
                 return min(2 * p, p + 1 + IMPLICIT_SWEEPS)
         raise ValueError(f"scheme: {self.scheme} has no estimate to choose steps by; give it a sweep more, or give step=")
 
+
+FULL, COARSE, SPARSE = range(3)
+"""How much of the work of an element is done on coarse grids: nothing, further sweeps, or the first one at most nodes as well."""
 
 IMPLICIT_SWEEPS = 3
 """The iterations of an implicit element by which its length is judged; the others only solve the equation."""
@@ -81,7 +94,7 @@ def choose_schemes(flow: Flow, grid: Space, u0: Tensor, tolerance: float, scheme
     coarse = CoarseGaussSeidel(
         p, m, *((1, 3) if tolerance > 1e-7 else (2, 2)), S, outer_window=2 if min(grid.points) >= 256 else 3
     )
-    return SchemeChoice(GaussSeidel(p, m, 3, S), S, coarse, may_add_sweeps=True)
+    return SchemeChoice(GaussSeidel(p, m, 3, S), S, coarse, replace(coarse, fine_nodes=(p - 1,)), may_add_sweeps=True)
 
 
 def supports_coarse(flow: Flow, grid: Space) -> bool:
@@ -90,6 +103,11 @@ def supports_coarse(flow: Flow, grid: Space) -> bool:
     return fits and flow.forcing is None and grid.dimensions > 1
 
 
-def use_coarse(choice: SchemeChoice, modes: Tensor, grid: Space, tolerance: float) -> bool:
-    """Whether the next steps sweep on coarse grids."""
-    return choice.coarse is not None and prefers_coarse(modes, grid, tolerance)
+def level_for(choice: SchemeChoice, modes: Tensor, grid: Space, tolerance: float) -> int:
+    """How much of the next elements may run on coarse grids, by what fields with these modes have beyond the first of them."""
+    if choice.coarse is None:
+        return FULL
+    tail = tail_amplitude(modes, grid)
+    if choice.sparse is not None and tail <= SPARSE_TAIL * tolerance:
+        return SPARSE
+    return COARSE if tail <= COARSE_TAIL * tolerance else FULL

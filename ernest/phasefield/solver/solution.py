@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ernest.device import HOST
-from ernest.phasefield.compiled.workspace import LRUCache
+from ernest.phasefield.compiled.tables import LRUCache
 from ernest.phasefield.element import Element
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space

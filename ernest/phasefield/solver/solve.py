@@ -5,6 +5,7 @@ import tempfile
 import time as clock
 import warnings
 from collections.abc import Sequence
+from contextlib import closing
 from functools import cache
 from pathlib import Path
 
@@ -29,7 +30,14 @@ from ernest.phasefield.solver.events import Event, EventOccurrence, find_events
 from ernest.phasefield.solver.failures import RunFailed, RunInterrupted, rescue
 from ernest.phasefield.solver.given import check_input, check_times, relative_tolerance
 from ernest.phasefield.solver.history import History, load_solver, save_solver
-from ernest.phasefield.solver.initial_step import first_step, graded_lengths, is_rough, stiff_imbalance, time_derivative
+from ernest.phasefield.solver.initial_step import (
+    first_step,
+    graded_lengths,
+    is_diffusive,
+    is_rough,
+    stiff_imbalance,
+    time_derivative,
+)
 from ernest.phasefield.solver.progress import Progress, progress_bar
 from ernest.phasefield.solver.resolution import UnresolvedInterface, is_unresolved, thin_interface
 from ernest.phasefield.solver.scheme_selection import check_scheme, choose_schemes
@@ -40,6 +48,10 @@ from ernest.phasefield.solver.steppers import Steppers
 from ernest.phasefield.solver.try_step import after_rejection, initial_state, try_step
 from ernest.phasefield.solver.units import Units, own_units
 from ernest.phasefield.stepping import Scheme
+
+BOLD = 2.0
+"""The first element of a smooth start is tried with so many times the length of a plain rule: what it errs by tells the right
+one, and a run that begins with short ones needs many until they are long."""
 
 
 class EnergyRise(RuntimeWarning):
@@ -138,7 +150,8 @@ def solve(
         return RunInterrupted(solution(), t1, Path(checkpoint.path) if checkpoint else None)
 
     thin = _warn_of_thin_interface(thin_interface(flow, grid), grid, current)
-    with progress_bar(progress, float(current.state.time), t1) as show, rescue(interrupted):
+    words = steppers.words if progress is True else ""
+    with progress_bar(progress, float(current.state.time), t1, words) as show, rescue(interrupted), closing(steppers):
         while not _ended(events, history) and steady_at is None and float(current.state.time) < end:
             outcome = try_step(steppers, diagnostics, current, current.controller.propose(steppers.until_stop(current)))
             if isinstance(outcome, RejectedStep):
@@ -184,7 +197,9 @@ def _controller(
         # An element of this order errs by about the tolerance where the fields change by this share; a rough u0 begins shorter.
         share, whole = min(tolerance ** (1 / (order + 1)), 0.25), first_step(grid, modes, speed, 8 * t1, 1.0)
         smooth = not is_rough(flow, grid, modes, speed, t1)
-        longest = min(share * whole / 2, t1) if smooth else first
+        # Where diffusion drives the motion the plain rule is already bold, and a first element that fails costs several others.
+        bold = 0.25 if is_diffusive(flow, grid) else BOLD
+        longest = min(bold * share * whole, t1) if smooth else first
         return Adaptive(tolerance * units.speed, order, min(longest, max_step), max_step)
     rough = stiff_imbalance(flow, grid, speed, step) > tolerance * units.field
     return Prescribed(step, *graded_lengths(step, first, flow.forcing is not None)) if rough else Prescribed(step)

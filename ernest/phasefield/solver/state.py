@@ -14,10 +14,11 @@ class SolverState:
     """State of the solver between two steps; with the `History` of the run it is all that a checkpoint holds.
 
     `energy` is that of the fields in `state`, and `noise` the rise of the energy that counts as round-off. `contraction` is the
-    ratio of the changes by the last two sweeps of the step before, and `caution` how many times its error counted. `coarse` tells
-    whether sweeps run on coarse grids; where they missed too much, `failures` times of late, they are tried again from the run's
-    element number `retry` on. `rejected` counts the steps rejected since the last accepted one. At the times
-    `stops`, those of the user and jumps that were found, elements end.
+    ratio of the changes by the last two sweeps of the step before, and `caution` how many times its error counted. `level` tells
+    how much runs on coarse grids (`scheme_selection.FULL`, ..); where too much was missed there, `failures` times of late, more
+    is tried again from the run's element number `retry` on. `misses` counts how often the most of all missed too much.
+    `rejected` counts the steps rejected since the last accepted one. At the times `stops`, those of the user and jumps that
+    were found, elements end.
     """
 
     state: State
@@ -26,9 +27,10 @@ class SolverState:
     noise: float
     contraction: float = GUESSED_CONTRACTION
     caution: float = 1.0
-    coarse: bool = False
+    level: int = 0
     failures: int = 0
     retry: int = 0
+    misses: int = 0
     rejected: int = 0
     stops: tuple[float, ...] = ()
     mode: Mode = field(default_factory=lambda: Mode(0.0))
@@ -38,14 +40,14 @@ class SolverState:
 class RejectedStep:
     """A rejected step: the controller with a shorter length, and the iteration that failed. Where it was rejected because the
     forcing jumps inside, the length stays, and the next step ends at the `jump`. `diverged` tells that the sweeps failed. With
-    `full` the step is to be tried again with full sweeps, since coarse ones miss too much.
+    `finer` the step is to be tried again with less of it on coarse grids, where too much was missed.
     """
 
     controller: Adaptive | Prescribed
     iteration: int
     jump: float | None = None
     diverged: bool = False
-    full: bool = False
+    finer: bool = False
 
 
 AcceptedStep = tuple[SolverState, Element, StepRecord]

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from ernest.phasefield.compiled.coarse import FusedCoarse
 from ernest.phasefield.compiled.gaussseidel import FusedGaussSeidel
-from ernest.phasefield.compiled.inspection import FusedElement, Inspector, Look
-from ernest.phasefield.compiled.stepper import FusibleScheme, is_fusible, make_fused
+from ernest.phasefield.compiled.inspection import FusedElement, Look
+from ernest.phasefield.compiled.kit import Kit, put_back, take
+from ernest.phasefield.compiled.stepper import FusibleScheme, is_fusible
 from ernest.phasefield.compiled.transforms import Array
-from ernest.phasefield.compiled.workspace import Workspace, make_workspace
+from ernest.phasefield.compiled.workspace import FusedState
 from ernest.phasefield.element import Element
 from ernest.phasefield.flow_terms import forcing_modes
 from ernest.phasefield.flows import Flow
@@ -21,12 +22,20 @@ from ernest.phasefield.schemes.coarse import CoarseGaussSeidel, CoarseStepper
 from ernest.phasefield.schemes.exponential import ExponentialElements
 from ernest.phasefield.schemes.gaussseidel import GaussSeidel, GaussSeidelStepper
 from ernest.phasefield.schemes.settling import Settling
-from ernest.phasefield.schemes.splitting import split
+from ernest.phasefield.schemes.splitting import default_stabilisation, split
 from ernest.phasefield.solver.controller import ROUND_OFF, Adaptive, Prescribed
 from ernest.phasefield.solver.diagnostics import Diagnostics
-from ernest.phasefield.solver.error_estimate import Truncation, size_of_slope, span_of
+from ernest.phasefield.solver.error_estimate import (
+    CHANGES,
+    Truncation,
+    error_tables,
+    nearby,
+    peak,
+    size_of_slope,
+    span_of,
+)
 from ernest.phasefield.solver.forcing import ForcingEstimate
-from ernest.phasefield.solver.scheme_selection import SchemeChoice, use_coarse
+from ernest.phasefield.solver.scheme_selection import COARSE, SchemeChoice, level_for
 from ernest.phasefield.solver.state import SolverState
 from ernest.phasefield.solver.steady import Mode, Problem
 from ernest.phasefield.solver.stiff import damped_error_rate, exponential_error_rate
@@ -43,6 +52,9 @@ SETTLED_SHARE = 0.2
 """What sweeps may leave unsettled, as a share of the tolerance."""
 FURTHER_SWEEPS = 3
 """The most sweeps beyond a scheme's own number; where these do not settle an element it has to be shorter."""
+
+
+COMPILING = "compiling the loops of the solver, once for this processor: some twenty seconds"
 
 
 class Steppers:
@@ -67,10 +79,9 @@ class Steppers:
         self._unstable_state = unstable_state(flow, grid, u0)
         self._steppers: dict[Scheme, Stepper] = {}
         self._fits = u0.ndim == grid.dimensions and u0.dtype == torch.float64 and u0.is_cpu
-        self._workspaces: dict[float | None, Workspace | None] = {}
+        self._kits: dict[float | None, Kit | None] = {}
         self._truncations: dict[float, Truncation] = {}
-        self._inspectors: dict[float | None, Inspector] = {}
-        self._indices: dict[Truncation, Array] = {}
+        self._slopes: dict[float, float] = {}
         self._keep = keep
 
     @cached_property
@@ -86,7 +97,7 @@ class Steppers:
         special = current.mode.scheme(self.tolerance, self.units, torch.finfo(self._like.dtype).eps)
         if special is not None:
             return special
-        scheme = self.choice.scheme_for(current.coarse)
+        scheme = self.choice.scheme_for(current.level)
         if current.mode.stabilisation == self.choice.stabilisation:
             return scheme
         assert isinstance(scheme, GaussSeidel | CoarseGaussSeidel)
@@ -99,28 +110,56 @@ class Steppers:
             self._steppers[scheme] = fused or scheme.stepper(self.flow, self.grid, self._like)
         return self._steppers[scheme]
 
+    @property
+    def words(self) -> str:
+        """What there is to tell before the first step: that its loops are compiled, which takes a while."""
+        if not any(self._kits.values()):
+            return ""
+        from ernest.phasefield.compiled.kernels import compiles
+
+        return COMPILING if compiles() else ""
+
     def step(self, current: SolverState, tau: float) -> tuple[State, Element, StepStats, Settling | None]:
         """One step of length `tau`, with as many sweeps as settle it, and what that was judged by; None where a scheme of the
         user's keeps its number of sweeps, or where it has none. Steps whose length is prescribed have that number at least."""
-        stepper, controller, past = self.stepper(self.scheme(current)), current.controller, len(current.state.taus)
+        scheme = self.scheme(current)
+        stepper, controller, state = self.stepper(scheme), current.controller, self._fit(scheme, current.state)
         sweeping = isinstance(stepper, GaussSeidelStepper | CoarseStepper | FusedGaussSeidel | FusedCoarse)
         if not (sweeping and self.choice.may_add_sweeps):
-            return *stepper.step(current.state, tau), None
+            return *stepper.step(state, tau), None
         enough = SETTLED_SHARE * self.tolerance * self.units.speed * tau / current.caution
         noise = ROUND_OFF * torch.finfo(self._like.dtype).eps * self.units.field
-        scheme, least = stepper.scheme, 1
+        scheme, least, past = stepper.scheme, 1, len(state.taus)
         if isinstance(controller, Prescribed):
             least = sum(scheme.sweeps(past)) if isinstance(scheme, CoarseGaussSeidel) else scheme.sweeps_after(past) - 1
         settling = Settling(enough, FURTHER_SWEEPS, current.contraction, noise, least)
-        return *stepper.step(current.state, tau, settling), settling
+        return *stepper.step(state, tau, settling), settling
+
+    def _fit(self, scheme: Scheme, state: State) -> State:
+        """A state as the scheme can go on from it: what ends with the block of a coarse grid is filled up for other sweeps."""
+        sparse = self.choice.sparse
+        if sparse is None or not isinstance(scheme, GaussSeidel | CoarseGaussSeidel) or scheme.stabilisation is None:
+            return state
+        if (isinstance(scheme, CoarseGaussSeidel) and scheme.sparse) or not _has_defects(state, sparse, self.grid):
+            return state
+        stepper = self.stepper(replace(sparse, stabilisation=scheme.stabilisation))
+        assert isinstance(stepper, CoarseStepper | FusedCoarse)
+        return stepper.filled_state(state)
 
     def _fused(self, scheme: FusibleScheme) -> Stepper | None:
         """The compiled stepper; those with one stabilisation share their memory. None if the problem is not for them."""
-        S = scheme.stabilisation
-        if S not in self._workspaces:
-            self._workspaces[S] = make_workspace(self.flow, self.grid, S, 1)
-        workspace = self._workspaces[S]
-        return None if workspace is None else make_fused(scheme, workspace)
+        S = default_stabilisation(self.flow) if scheme.stabilisation is None else scheme.stabilisation
+        if S not in self._kits:
+            self._kits[S] = take(self.flow, self.grid, S)
+        kit = self._kits[S]
+        return None if kit is None else kit.stepper(scheme)
+
+    def close(self) -> None:
+        """Leaves what was made for this run to the next one."""
+        for kit in self._kits.values():
+            if kit is not None:
+                put_back(kit)
+        self._kits.clear()
 
     def truncation(self, mode: Mode) -> Truncation:
         """The estimate for the sweeps' elements with the mode's stabilisation."""
@@ -154,33 +193,22 @@ class Steppers:
         """What is seen of an element of a compiled stepper, None of others, and the element, its coefficients kept if wanted."""
         if not isinstance(element, FusedElement):
             return None, element
-        stepper, truncation = self.stepper(self.scheme(current)), self.truncation(current.mode)
+        stepper = self.stepper(self.scheme(current))
         assert isinstance(stepper, FusedGaussSeidel | FusedCoarse)
-        time, tau, p, S = float(element.time), float(element.tau), stepper.scheme.degree, stepper.scheme.stabilisation
-        if S not in self._inspectors:
-            self._inspectors[S] = Inspector(stepper.workspace)
-        inspector = self._inspectors[S]
+        tau, p, S = float(element.tau), stepper.scheme.degree, current.mode.stabilisation
+        if S not in self._slopes:
+            self._slopes[S] = size_of_slope(self.flow, self._like, S) or 1.0
+        kit, span = self._kits[stepper.workspace.splitting.stabilisation], span_of(float(element.time), self.units.time)
+        assert kit is not None
+        inspector = kit.inspector
 
-        def table(distinct: Tensor, factor: Array | float = 1.0) -> Array:
-            values = distinct.numpy()[self._folded(truncation)] * factor
-            return values * values
-
-        def weights(slope: float) -> Array:
-            return table(truncation.weights(tau, p, time, slope))
-
-        def responses() -> Array:
-            return table(truncation.responses(tau, p, time), inspector.workspace.mobility)
+        def weigh(slope: float) -> tuple[Array, Array]:
+            rise = CHANGES * nearby(slope, self._slopes[S])
+            return inspector.weights(tau, p, span, rise, peak(p), error_tables(p).numpy())
 
         judged = element.judged is not None and isinstance(current.controller, Adaptive)
-        look, kept = inspector.look(element, weights, responses if judged else None, self._keep)
+        look, kept = inspector.look(element, weigh, judged, self._keep)
         return look, element if kept is None else replace(element, solve=lambda: kept)
-
-    def _folded(self, truncation: Truncation) -> Array:
-        """For each mode with k >= 0 on every axis, the number of its value of Lambda."""
-        if truncation not in self._indices:
-            halves = tuple(slice(0, n // 2 + 1) for n in self.grid.points)
-            self._indices[truncation] = truncation.index[halves].reshape(-1, self.grid.mode_shape[-1]).contiguous().numpy()
-        return self._indices[truncation]
 
     def share_grown(self, u: Tensor) -> float:
         """How far the fields u have come from the unstable state."""
@@ -207,6 +235,16 @@ class Steppers:
         ahead = [stop - time for stop in current.stops if stop - time > self.same_time(time) and stop < last]
         return min([*ahead, self.t1 - time])
 
-    def use_coarse(self, state: State, judged: bool) -> bool:
-        """Whether the steps from here on sweep on coarse grids; those that are `judged` by what they miss may try more."""
-        return use_coarse(self.choice, state.modes, self.grid, self.tolerance * self.units.field * (TRIED if judged else 1))
+    def level(self, state: State, judged: bool) -> int:
+        """How much of the steps from here on runs on coarse grids; those that are `judged` by what they miss may try more."""
+        known = self.tolerance * self.units.field
+        if judged:
+            return level_for(self.choice, state.modes, self.grid, TRIED * known)
+        return min(level_for(self.choice, state.modes, self.grid, known), COARSE)
+
+
+def _has_defects(state: State, sparse: CoarseGaussSeidel, grid: Space) -> bool:
+    """Whether the state is one of sweeps that are `sparse`."""
+    if isinstance(state, FusedState):
+        return bool(state.memory.defects)
+    return state.history is not None and state.history.shape[-1 - grid.dimensions] > len(state.taus) * sparse.degree

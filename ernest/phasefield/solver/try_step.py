@@ -12,7 +12,7 @@ from ernest.phasefield.solver.controller import Adaptive, Prescribed, contractio
 from ernest.phasefield.solver.diagnostics import Diagnostics, StepRecord
 from ernest.phasefield.solver.forcing import ForcingError
 from ernest.phasefield.solver.measurement import Measurement, measure
-from ernest.phasefield.solver.scheme_selection import IMPLICIT_SWEEPS
+from ernest.phasefield.solver.scheme_selection import COARSE, IMPLICIT_SWEEPS, SPARSE
 from ernest.phasefield.solver.state import AcceptedStep, RejectedStep, SolverState
 from ernest.phasefield.solver.steady import Accepted, Mode, first_mode, is_held_back, mode_after
 from ernest.phasefield.solver.steppers import Steppers
@@ -22,6 +22,8 @@ SPECTRUM_INTERVAL = 8
 """Number of steps after which the spectrum decides anew whether sweeps on coarse grids suffice."""
 MOST_MISSED = 0.5
 """Coarse sweeps whose unsettled part takes more than this share of the tolerance give way to full ones."""
+MOST_MISSES = 3
+"""How often elements whose first sweep runs on a coarse grid at most nodes may miss too much until they are given up."""
 INSTANT = 1e-4
 """The share of the flow's own time in which rough fields take some dozens of elements."""
 BLOW_UP = 0.02
@@ -121,8 +123,8 @@ def _rejected(current: SolverState, tau: float, stats: StepStats, found: Judgeme
     controller = current.controller
     if isinstance(controller, Adaptive) and found.jump is not None:
         return RejectedStep(controller, stats.iterations, found.jump)
-    if current.coarse and isinstance(controller, Adaptive) and found.caution * found.missed > MOST_MISSED * controller.tolerance:
-        return RejectedStep(controller, stats.iterations, full=True)
+    if current.level and isinstance(controller, Adaptive) and found.caution * found.missed > MOST_MISSED * controller.tolerance:
+        return RejectedStep(controller, stats.iterations, finer=True)
     judged, diverges = found.caution * found.error, _diverges(stats, found.size)
     if controller.accepts(judged) and not diverges:
         return None
@@ -144,9 +146,8 @@ def _state_after(
     judged = found.caution * found.steering
     controller, mode = current.controller.after_accepted(record.tau, judged, found.contraction), current.mode
     adaptive = isinstance(controller, Adaptive)
-    looks = after.count % SPECTRUM_INTERVAL == 0 or (adaptive and not current.coarse)
-    coarse = after.count >= current.retry and steppers.use_coarse(after, adaptive) if looks else current.coarse
-    settles = current.coarse and found.caution * found.missed < MOST_MISSED**2 * steppers.tolerance * steppers.units.speed
+    level = _level_after(steppers, current, after, adaptive)
+    settles = current.level and found.caution * found.missed < MOST_MISSED**2 * steppers.tolerance * steppers.units.speed
     if isinstance(controller, Adaptive) and isinstance(current.controller, Adaptive) and steppers.choice.may_add_sweeps:
         change = measured.change / max(found.size, 1e-300)
         held = is_held_back(judged, found.contraction, change, current.controller, steppers.tolerance)
@@ -172,12 +173,24 @@ def _state_after(
         current.noise,
         contraction=found.contraction,
         caution=found.caution,
-        coarse=coarse,
+        level=level,
         failures=0 if settles else current.failures,
         retry=current.retry,
+        misses=current.misses,
         stops=stops,
         mode=mode,
     )
+
+
+def _level_after(steppers: Steppers, current: SolverState, after: State, adaptive: bool) -> int:
+    """How much of the next step runs on coarse grids: as much as in this one, but the spectrum of the field is looked at now and
+    then, and after steps that are judged wherever more could be done there; not so soon after too much was missed."""
+    highest = min(steppers.choice.highest, SPARSE if current.misses < MOST_MISSES else COARSE)
+    could_do_more = adaptive and current.level < highest and after.count >= current.retry
+    if after.count % SPECTRUM_INTERVAL and not could_do_more:
+        return current.level
+    level = min(steppers.level(after, adaptive), highest)
+    return level if after.count >= current.retry else min(level, current.level)
 
 
 def _diverges(stats: StepStats, size: float) -> bool:
@@ -230,7 +243,7 @@ def initial_state(
         controller,
         energy,
         noise,
-        coarse=steppers.use_coarse(state, isinstance(controller, Adaptive)),
+        level=steppers.level(state, isinstance(controller, Adaptive)),
         stops=stops,
         mode=mode,
     )
@@ -242,7 +255,10 @@ def after_rejection(current: SolverState, rejected: RejectedStep) -> SolverState
     stops = current.stops if rejected.jump is None else (*current.stops, rejected.jump)
     mode = replace(current.mode, held=current.mode.held + rejected.diverged)
     after = replace(current, controller=rejected.controller, rejected=current.rejected + 1, stops=stops, mode=mode)
-    if not rejected.full:
+    if not rejected.finer:
         return after
     # The first time one element is enough, for its successors may be shorter; then two, four, ..
-    return replace(after, coarse=False, failures=current.failures + 1, retry=current.state.count + 2**current.failures)
+    level, count = current.level - 1, current.state.count
+    if current.level == SPARSE:
+        return replace(after, level=level, misses=current.misses + 1, retry=count + 2**current.misses)
+    return replace(after, level=level, failures=current.failures + 1, retry=count + 2**current.failures)

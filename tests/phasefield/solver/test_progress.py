@@ -40,6 +40,14 @@ def test_a_log_gets_a_line_every_few_seconds_and_fewer_in_a_long_run(monkeypatch
     assert " h left" in day[0]
 
 
+def test_what_there_is_to_tell_first_is_a_line(capfd):
+    with progress_bar(True, 0.0, 1.0, "compiling"):
+        pass
+    with progress_bar(False, 0.0, 1.0, "compiling"):
+        pass
+    assert capfd.readouterr().err == "compiling\n"
+
+
 def test_a_notebook_gets_one_line_that_is_renewed(monkeypatch):
     stream = type("OutStream", (io.StringIO,), {"__module__": "ipykernel.iostream"})()
     written = shown(monkeypatch, stream, 0.5, 4)

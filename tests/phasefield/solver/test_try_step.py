@@ -8,6 +8,7 @@ import torch
 from ernest.phasefield import CahnHilliard, Grid, solve
 from ernest.phasefield.initial_conditions import spinodal_noise
 from ernest.phasefield.solver.controller import Adaptive
+from ernest.phasefield.solver.scheme_selection import COARSE, FULL, SPARSE
 from ernest.phasefield.solver.state import RejectedStep, SolverState
 from ernest.phasefield.solver.try_step import after_rejection
 from ernest.phasefield.stepping import State
@@ -15,14 +16,15 @@ from ernest.phasefield.stepping import State
 
 def test_coarse_sweeps_that_miss_are_left_alone_for_one_element_then_two_then_four():
     control = Adaptive(1e-6, 6, 0.1)
-    current, waits = SolverState(State(0.0, torch.zeros(1), count=5), control, 0.0, 0.0, coarse=True), []
+    current, waits = SolverState(State(0.0, torch.zeros(1), count=5), control, 0.0, 0.0, level=COARSE), []
     for _ in range(3):
-        after = after_rejection(current, RejectedStep(control, 3, full=True))
-        assert not after.coarse
+        after = after_rejection(current, RejectedStep(control, 3, finer=True))
+        assert after.level == FULL
         waits.append(after.retry - 5)
-        current = replace(after, coarse=True)
+        current = replace(after, level=COARSE)
     assert waits == [1, 2, 4]
-    assert after_rejection(replace(current, coarse=True), RejectedStep(control, 3)).coarse
+    assert after_rejection(replace(current, level=SPARSE), RejectedStep(control, 3, finer=True)).level == COARSE
+    assert after_rejection(replace(current, level=COARSE), RejectedStep(control, 3)).level == COARSE
 
 
 def test_a_rough_start_at_a_tight_tolerance_is_seldom_rejected():

@@ -1,0 +1,108 @@
+"""Cahn-Hilliard on 96 points cubed: seconds to an error of 1e-5 and memory, for `solve` and for ETDRK4 with the same transforms.
+
+Memory is what a process of its own holds at its peak beyond what it held with all code loaded and the first field made, in units
+of one field.
+"""
+
+import json
+import math
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.findings import Findings
+from benchmarks.phasefield.races import Curve, fused, seconds_to
+from benchmarks.tables import Figure, Table
+from ernest.phasefield import CahnHilliard, Grid, solve
+from ernest.phasefield.schemes.exponential import ETDRK4
+from ernest.phasefield.schemes.gaussseidel import GaussSeidel
+
+ERROR = 1e-5
+POINTS, QUICK_POINTS = 96, 16
+END = 0.1
+STEPS, QUICK_STEPS = (40, 80, 160, 320), (40, 80, 160)
+TOLERANCES = (1e-4, 1e-5, 1e-6)
+FLOW = CahnHilliard(0.02)
+
+
+def problem(points: int) -> tuple[Grid, Tensor]:
+    grid = Grid.cube(points, 2 * math.pi, 3)
+    x, y, z = grid.coordinates()
+    waves = 0.1 * torch.cos(3 * x + 2 * y - z) + 0.05 * torch.cos(4 * x - y + 2 * z)
+    return grid, 0.1 + 0.2 * torch.sin(x) * torch.sin(y) * torch.sin(z) + waves
+
+
+def by_solve(grid: Grid, start: Tensor, tolerance: float) -> Tensor:
+    return solve(FLOW, grid, start, END, tolerance, dense=False, progress=False).end
+
+
+def by_etdrk4(grid: Grid, start: Tensor, steps: int) -> Tensor:
+    return fused(ETDRK4(0.0), FLOW, grid).run(start, END / steps, steps)
+
+
+def reference(points: int, folder: Path) -> Tensor:
+    """The field at the end, kept in the folder."""
+    file = folder / f"volume-{points}.npy"
+    if not file.exists():
+        grid, start = problem(points)
+        folder.mkdir(parents=True, exist_ok=True)
+        np.save(file, fused(GaussSeidel(4, 4, 4, 1.0), FLOW, grid).run(start, END / 60, 60).numpy())
+    return torch.from_numpy(np.load(file))
+
+
+def curve(name: str, points: int, folder: Path, settings: tuple[float, ...]) -> Curve:
+    """Seconds of the processor and error, setting by setting until the error is reached."""
+    (grid, start), right, found = problem(points), reference(points, folder), []
+    for setting in settings:
+        begun = time.process_time()
+        end = by_solve(grid, start, setting) if name == "solve" else by_etdrk4(grid, start, int(setting))
+        found.append((time.process_time() - begun, float((end - right).square().mean().sqrt())))
+        if found[-1][1] <= ERROR:
+            break
+    return tuple(found)
+
+
+MEMORY = """
+import json, resource, sys, torch
+torch.set_num_threads(1)
+from benchmarks.phasefield import volume
+small = volume.problem(16)
+volume.by_solve(*small, 1e-4), volume.by_etdrk4(*small, 80)
+grid, start = volume.problem(int(sys.argv[2]))
+before = int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+volume.by_solve(grid, start, float(sys.argv[3])) if sys.argv[1] == "solve" else volume.by_etdrk4(grid, start, 4)
+print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before))
+"""
+
+
+def fields(name: str, points: int, setting: float) -> float:
+    """The peak of memory of a run, in fields."""
+    command = [sys.executable, "-c", MEMORY, name, str(points), str(setting)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1]) / (8 * points**3)
+
+
+def measure(folder: Path, quick: bool) -> Findings:
+    points, kept = QUICK_POINTS if quick else POINTS, folder / "phasefield"
+    ours = curve("solve", points, kept, TOLERANCES)
+    theirs = curve("ETDRK4", points, kept, QUICK_STEPS if quick else STEPS)
+    tolerance = TOLERANCES[len(ours) - 1]
+    held = {"solve": fields("solve", points, tolerance), "ETDRK4": fields("ETDRK4", points, 4)}
+    where = f"{points}³ Cahn-Hilliard"
+    figures = (
+        Figure(f"3-D: ETDRK4 ÷ solve, {where}, error 1e-05", seconds_to(ERROR, theirs) / seconds_to(ERROR, ours), 4.0),
+        Figure(f"3-D: peak of memory of solve in fields, {where}", held["solve"], 12.0, less=True),
+        Figure(f"3-D: peak of memory of ETDRK4 in fields, {where}", held["ETDRK4"]),
+    )
+    rows = []
+    for name, runs in (("solve", ours), ("ETDRK4", theirs)):
+        seconds = seconds_to(ERROR, runs)
+        errors = ", ".join(f"{error:.1e} in {each:.1f} s" for each, error in runs)
+        rows.append((name, f"{seconds:.1f}", errors, f"{held[name]:.1f}", f"{8 * held[name]:.0f}"))
+    header = ("method", "seconds to 1e-5", "runs", "peak, fields", "bytes a point")
+    return Findings(figures, (Table(f"Three dimensions: {where} to t = {END:g}", header, tuple(rows)),))
