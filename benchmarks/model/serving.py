@@ -3,6 +3,7 @@
 `python -m benchmarks.model.serving CHECKPOINT` starts a server in a process of its own and asks it for texts, pictures, sounds,
 films and descriptions from 64 clients at once. What it has done per second of its processor time is compared to the engine alone
 on the same requests in the same order, as many at a time. Clients have processes of their own, whose time does not count.
+Then the server, which does nothing else now, is asked for pictures as the playground asks: how soon is the first scale there?
 """
 
 import argparse
@@ -36,16 +37,14 @@ TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass
 class Load:
-    """What clients have seen: seconds of each answer by kind, and the share of a picture's time until its first scale."""
+    """What clients have seen: seconds of each answer by kind."""
 
     seconds: dict[str, list[float]] = field(default_factory=lambda: {kind: [] for kind in KINDS})
-    first_scale: list[float] = field(default_factory=list)
     failed: int = 0
 
     def add(self, other: "Load") -> None:
         for kind, seconds in other.seconds.items():
             self.seconds[kind] += seconds
-        self.first_scale += other.first_scale
         self.failed += other.failed
 
 
@@ -82,17 +81,12 @@ def body(kind: str, words: str) -> tuple[str, dict[str, Any]]:
 
 async def ask(client: httpx2.AsyncClient, kind: str, words: str, load: Load) -> None:
     path, said = body(kind, words)
-    start, first = time.perf_counter(), 0.0
-    async with client.stream("POST", path, json=said) as answer:
-        async for _ in answer.aiter_bytes():
-            first = first or time.perf_counter() - start
-    seconds = time.perf_counter() - start
+    start = time.perf_counter()
+    answer = await client.post(path, json=said)
     if answer.status_code != 200:
         load.failed += 1
         return
-    load.seconds[kind].append(seconds)
-    if kind == "picture":
-        load.first_scale.append(first / seconds)
+    load.seconds[kind].append(time.perf_counter() - start)
 
 
 def run_clients(url: str, numbers: list[int], until: float) -> Load:
@@ -111,6 +105,21 @@ def run_clients(url: str, numbers: list[int], until: float) -> Load:
 
     asyncio.run(all_of_them())
     return load
+
+
+def first_scales(url: str, pictures: int = 40) -> list[tuple[float, float]]:
+    """Seconds until the first scale of a picture, and until its end."""
+    found = []
+    with httpx2.Client(base_url=url, timeout=60) as client:
+        for n in range(pictures):
+            asked = {"to": "image", "text": WORDS[n % len(WORDS)], "seed": str(n)}
+            start, first = time.perf_counter(), 0.0
+            with client.stream("POST", "/playground/answer", data=asked) as answer:
+                for line in answer.iter_lines():
+                    if not first and '"what":"picture"' in line:
+                        first = time.perf_counter() - start
+            found.append((first, time.perf_counter() - start))
+    return found
 
 
 def processor_seconds(process: int) -> float:
@@ -136,6 +145,7 @@ class Served:
     load: Load
     memory: tuple[float, float]
     """After the first quarter of the time, and at its end."""
+    first_scales: list[tuple[float, float]]
 
 
 def measure_server(checkpoint: Path, clients: int, seconds: float) -> Served:
@@ -157,8 +167,9 @@ def measure_server(checkpoint: Path, clients: int, seconds: float) -> Served:
             load = Load()
             for part in parts:
                 load.add(part.result())
+        alone = first_scales(url)
         process.send_signal(signal.SIGTERM)
-    return Served(done / spent, load, (memory, end))
+    return Served(done / spent, load, (memory, end), alone)
 
 
 # ------------------------------------------------------------------ the engine alone
@@ -221,7 +232,9 @@ def main() -> None:
         "server / engine": served.rate / alone,
         "memory after a quarter, MiB": served.memory[0],
         "memory at the end, MiB": served.memory[1],
-        "first scale of a picture / whole picture": median(served.load.first_scale),
+        "first scale of a picture, server idle, ms": 1e3 * median(first for first, _ in served.first_scales),
+        "whole picture, ms": 1e3 * median(whole for _, whole in served.first_scales),
+        "first scale / whole picture": median(first / whole for first, whole in served.first_scales),
         "answers": sum(map(len, served.load.seconds.values())),
         "failed": served.load.failed,
     }

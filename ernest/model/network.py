@@ -13,6 +13,7 @@ What departs from a plain decoder:
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from ernest.config.recipe import ModelConfig
@@ -93,7 +94,8 @@ class Ernest(nn.Module):
         x = self.token_embedding(batch.token_id.flatten()) * carries_token[:, None]
         x = self.embed_cells(batch.cells, x)
         for patches in (batch.stills, batch.clips):
-            x = x.index_add(0, patches.index, self.encoder(patches).to(x.dtype))
+            if len(patches.index) or torch.is_grad_enabled():  # of no clips, only to give its parameters a gradient
+                x = x.index_add(0, patches.index, self.encoder(patches).to(x.dtype))
         x = x.index_add(0, batch.codes.index, self.audio.embed(batch.codes.value))
         return x.view(rows, length, -1)
 

@@ -94,6 +94,8 @@ class _Sample:
         kind = "video" if self.work.kinds is None or "video" in self.work.kinds else "image"
         if kind not in self.work.watch and "image" not in self.work.watch:
             return []
+        if self.work.scales is not None and event.scale >= self.work.scales:  # nobody would see it: it need not be drawn
+            return []
         part = self.tokenizers.vision.quantiser.lookup(event.value[None], event.scale)
         self.total = part if event.scale == 0 or self.total is None else self.total + part
         return [Update(self.number, "picture", made=(Made("image", self.total),), frame=event.frame, scale=event.scale)]

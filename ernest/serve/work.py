@@ -17,8 +17,8 @@ class Work:
     """A prompt of `segments` for a model, and the `kinds` of segments to make; None leaves them to the model.
 
     `sampling` None is the usual one of each kind. A text ends after `max_tokens`, or before one of the words in `stop`. What is
-    made of the kinds in `watch` is told as it grows; `experts` tells the experts behind it as well. `first_frame`, uint8
-    `[height, width, 3]`, begins a video.
+    made of the kinds in `watch` is told as it grows, of a picture the first `scales`, or all; `experts` tells those behind it as
+    well. `first_frame`, uint8 `[height, width, 3]`, begins a video.
     """
 
     model: ModelName
@@ -30,6 +30,7 @@ class Work:
     max_tokens: int | None = None
     stop: tuple[str, ...] = ()
     watch: frozenset[Kind] = frozenset()
+    scales: int | None = None
     experts: bool = False
     first_frame: np.ndarray | None = None
 

@@ -7,11 +7,7 @@ broken ones and none.
 import base64
 import io
 import json
-import subprocess
-import sys
-import time
 from functools import partial
-from pathlib import Path
 from typing import Any, Self
 
 import httpx2
@@ -270,62 +266,3 @@ def test_media_that_are_too_much_or_wrong(server, path, make, message):
     assert answer.status_code == 400
     assert message in answer.json()["error"]["message"]
     assert answer.json()["error"]["param"] == "messages.0.content"
-
-
-SERVER = """
-import sys
-from functools import partial
-from ernest.cli import main
-from ernest.generation.engine import Engine
-from ernest.generation.request import MaxLengths
-from ernest.serve import loaded
-loaded.Engine = partial(Engine, max_lengths=MaxLengths(tokens=4, frames=2, codec_frames=2))
-sys.argv = ["ernest", "serve", sys.argv[1], "--port", "0", "--queue", "64"]
-main()
-"""
-"""In a process of its own, so that what the tests themselves keep is not counted."""
-
-
-def resident_pages(process: int) -> int:
-    return int(Path(f"/proc/{process}/statm").read_text().split()[1])
-
-
-def cancel(url: str, times: int) -> None:
-    """Breaks so many streams off after their first line."""
-    body = json.dumps({"messages": [{"role": "user", "content": "a red seven"}], "stream": True})
-    with httpx2.Client(base_url=url, timeout=60) as http:
-        for _ in range(times):
-            with http.stream("POST", "/v1/chat/completions", content=body, headers={"Content-Type": JSON}) as answer:
-                next(answer.iter_lines())
-
-
-@pytest.mark.long
-@pytest.mark.timeout(3600)
-def test_thousands_of_requests_leave_the_memory_as_it_was(checkpoint):
-    """And a thousand cancels."""
-    ask_and_weigh(checkpoint, 600, 2000, 1000)
-
-
-def ask_and_weigh(checkpoint: Path, warm: int, examples: int, cancels: int) -> None:
-    """The first, `warm`, fill what is kept on purpose, such as finished films."""
-    command = [sys.executable, "-c", SERVER, str(checkpoint)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            url = process.stdout.readline().split()[-1]
-            while httpx2.get(f"{url}/healthz").status_code != 200:
-                time.sleep(0.1)
-            run(url, warm)
-            cancel(url, cancels // 10)
-            before = resident_pages(process.pid)
-            client = run(url, examples)
-            assert client.sent >= examples
-            cancel(url, cancels)
-            time.sleep(1)
-            metrics = httpx2.get(f"{url}/metrics").text
-            assert "ernest_rows 0\n" in metrics
-            assert "ernest_queue 0\n" in metrics
-            assert "ernest_faults_total" not in metrics
-            assert resident_pages(process.pid) < 1.05 * before
-        finally:
-            process.kill()

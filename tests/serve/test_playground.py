@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import httpx2
+import numpy as np
 import pytest
 
+from ernest.config.media import MediaSpec
 from ernest.serve.scored import measured_sizes
 from tests.serve.openai_client import wav
 from tests.serve.running import running, write_checkpoint
@@ -126,7 +128,8 @@ def browser():
     if BROWSER is None:
         pytest.skip("found no Chromium: install one, or name it in ERNEST_CHROMIUM")
     with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        microphone = "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"  # beeps once a second
+        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", *microphone])
         yield browser
         browser.close()
 
@@ -205,6 +208,32 @@ def test_the_page_is_used_by_keys_alone(page):
     page.keyboard.press("Enter")
     done(page, 2)
     shown(page, "drawn")
+
+
+def test_what_the_microphone_heard_is_understood(page, server, monkeypatch):
+    """Recorded in the browser's own format, which the server reads as a sound; the device of the tests beeps once a second."""
+    reader, heard = server.app.state.service.reader, []
+    read = reader.read
+
+    async def note(*asked):
+        heard.append(await read(*asked))
+        return heard[-1]
+
+    monkeypatch.setattr(reader, "read", note)
+    page.click("#record")
+    until(page, lambda: page.text_content("#record") == "End the recording")
+    page.wait_for_timeout(2200)
+    page.click("#record")
+    page.wait_for_selector("#given li")
+    assert (page.text_content("#given li span"), page.text_content("#record")) == ("recording", "Record")
+    page.check("[name=to][value=text]")
+    page.click("#go")
+    done(page)
+    (sound,) = heard
+    assert sound.kind == "audio"
+    assert 1.0 < len(sound.data) / MediaSpec.sample_rate < 8.0
+    assert np.abs(sound.data).max() > 0.01, "silence"
+    shown(page, "recorded")
 
 
 def test_every_control_has_a_name(page):

@@ -37,10 +37,11 @@ async def generate(body: ImageBody, request: Request, service: Served) -> Respon
         seed(body),
         service.samples(body.n),
         watch=frozenset(["image"] if partials else []),
+        scales=partials,
     )
     job = await service.submit(work)
     if body.stream:
-        return EventStream(job, _stream(job, form, partials), service.limits.silence_seconds, doubt_headers(job))
+        return EventStream(job, _stream(job, form), service.limits.silence_seconds, doubt_headers(job))
     ended = ends(await collect(request, job))
     data = [{"b64_json": await form.picture(update)} for update in ended]
     return errors.Json(
@@ -56,9 +57,9 @@ async def edit() -> Response:
     raise errors.ApiError(400, message, None, "unsupported_endpoint")
 
 
-async def _stream(job: Job, form: "_Form", partials: int) -> AsyncIterator[str]:
+async def _stream(job: Job, form: "_Form") -> AsyncIterator[str]:
     async for update in job.updates():
-        if update.what == "picture" and update.scale < partials:
+        if update.what == "picture":
             event = "image_generation.partial_image"
             data = {"type": event, "b64_json": await form.picture(update), "created_at": form.created, **form.facts}
             yield sse(data | {"partial_image_index": update.scale}, event)

@@ -165,6 +165,7 @@ async def _work(body: VideoBody, service: Service, n: int | None) -> Work:
         seed(body),
         service.samples(n),
         watch=frozenset(["video"] if n is None else []),
+        scales=1,  # enough to tell how far a job is
         first_frame=None if first is None else first.data,
     )
 
