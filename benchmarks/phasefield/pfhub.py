@@ -77,9 +77,9 @@ def _lost(solution: Solution) -> float:
 def coarsening(points: int = 32, t1: float = 5.0) -> Findings:
     """Problem 2, its beginning, both parts on a coarse grid."""
     runs, figures = {}, []
-    for part, boundary in (("a", "periodic"), ("b", "neumann")):
+    for part in "ab":
         begun = time.process_time()
-        solution = ripening.ripen(boundary, points, t1)
+        solution = ripening.ripen("periodic" if part == "a" else "neumann", points, t1)
         runs[f"2{part}"] = ripening.energies(solution), time.process_time() - begun
         fall = solution.energy[0] - solution.energy[-1]
         worst = max(abs(record.defect) for record in solution.records if isinstance(record.defect, float)) / fall

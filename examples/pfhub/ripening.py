@@ -69,4 +69,5 @@ def main(part: str = "b", points: int = 64, t1: float = 10.0) -> None:
 
 
 if __name__ == "__main__":
-    main(*(kind(word) for kind, word in zip((str, int, float), sys.argv[1:], strict=False)))
+    part, points, t1 = sys.argv[1:] + ["b", "64", "10"][len(sys.argv) - 1 :]
+    main(part, int(points), float(t1))
