@@ -114,16 +114,19 @@ class VisionTokenizer(nn.Module):
 
     def forward(
         self, frames: Tensor, quantised: float = 1.0, bit_flip_rate: float = 0.0, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, Tensor, QuantiserOutput]:
-        """Reconstruction, class logits of the coarse scales `[N, classes]`, and the quantiser's own terms.
+    ) -> tuple[Tensor, Tensor, QuantiserOutput, Tensor]:
+        """Reconstruction, class logits of the coarse scales `[N, classes]`, the quantiser's own terms, and the mean of `features`
+        over the grid `[N, feature_channels]`.
 
         `quantised` is how much of the latent goes through bits; the rest goes around them, for the first steps of
         training. `bit_flip_rate` is the share of bits turned over on the way.
         """
-        latent = self.encode(frames)
+        fine, coarse = self.stages(frames)
+        latent = self.normalise(self.to_bits(coarse).float())
         code = self.quantiser(latent, bit_flip_rate, generator)
         logits = self.semantic(code.coarse)
-        return self.reconstruct(torch.lerp(latent, code.total, quantised)), logits, code
+        pooled = torch.cat([fine.mean((2, 3)), coarse.mean((2, 3))], 1)
+        return self.reconstruct(torch.lerp(latent, code.total, quantised)), logits, code, pooled
 
     def save(self, path: str | Path) -> None:
         """Weights as safetensors, with the configuration in the header."""

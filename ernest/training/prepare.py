@@ -32,6 +32,8 @@ from ernest.training.pretrain import train_model
 from ernest.training.run_settings import JUDGED_BY, RUN_FILE, START, TrainingRun, check_run
 from ernest.training.tokenizers import ShownFrames, audio_tokenizer, check_network, label_words, text_tokenizer, vision_tokenizer
 
+NAMING = 0.5
+"""Weight with which the features of a picture or frame are to say the words of its captions, beside its coarse bits."""
 TOLD_FROM = 100
 """Steps of a training from which on its cost is told: a shorter one is over as soon."""
 
@@ -123,7 +125,9 @@ def _cost(recipe: Recipe, decoded: DecodedRecords, text: TextTokenizer, existing
     few = lambda field, steps: replace(recipe, tokenizers=replace(recipe.tokenizers, **{field: steps}))  # noqa: E731
     stages = {}
     if shown:
-        train = lambda steps: vision_tokenizer(shown, few("vision_steps", steps), no_progress, classes=max(1, words))  # noqa: E731
+        train = lambda steps: vision_tokenizer(  # noqa: E731
+            shown, few("vision_steps", steps), no_progress, classes=max(1, words), naming=NAMING
+        )
         stages["vision tokenizer"] = partial(time_steps, train, recipe.tokenizers.vision_steps)
     if waves:
         train_some = lambda steps: audio_tokenizer(waves[:200], said[:200], few("audio_steps", steps), no_progress)  # noqa: E731
@@ -142,7 +146,7 @@ def _tokenizers(decoded: DecodedRecords, text: TextTokenizer, recipe: Recipe, ba
     waves, said = heard_sounds(decoded)
     return Tokenizers(
         text,
-        vision_tokenizer(shown, recipe, _progress(bar, "vision tokenizer"), classes=max(1, words)),
+        vision_tokenizer(shown, recipe, _progress(bar, "vision tokenizer"), classes=max(1, words), naming=NAMING),
         audio_tokenizer(waves, said, recipe, _progress(bar, "audio tokenizer")),
     )
 

@@ -51,9 +51,10 @@ def vision_tokenizer(
     progress: Progress,
     teacher: Teacher | None = None,
     classes: int = VisionTokenizerConfig.classes,
+    naming: float = VisionTraining.naming,
 ) -> VisionTokenizer:
     """Trains the vision tokenizer, half of a step's frames from pictures and half from videos, where both are there; with no
-    frames at all, an untrained one.
+    frames at all, an untrained one. `naming` is the weight with which its features alone are to say what a frame shows.
 
     `teacher`, a classifier of the first classes, adds a perceptual loss on the frames of those classes.
     """
@@ -65,7 +66,7 @@ def vision_tokenizer(
     def draw(step: int) -> FrameBatch:
         return draw_frames(shown, np.random.default_rng((recipe.seed, step, 4)))
 
-    training = VisionTraining(steps=recipe.tokenizers.vision_steps)
+    training = VisionTraining(steps=recipe.tokenizers.vision_steps, naming=naming)
     return train_vision_tokenizer(draw, config, training, recipe.seed, teacher, progress)
 
 

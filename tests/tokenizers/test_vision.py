@@ -99,9 +99,9 @@ def test_what_is_named_reaches_the_encoder(pairs: list[tuple[int, int]]) -> None
     sure, torn = np.zeros((8, 6)), np.zeros((8, 6))
     sure[: 4 if pairs else 8, 0], torn[: 4 if pairs else 8, [1, 2]] = 1, 0.5
     name = "encoder.stem.1.weight"
-    for training in (SHORT, replace(SHORT, semantic=0.0)):
+    for training in (SHORT, replace(SHORT, semantic=0.0), replace(SHORT, semantic=0.0, naming=0.5)):
         differ = not torch.equal(learnt(training, sure, pairs)[name], learnt(training, torn, pairs)[name])
-        assert differ == (training.semantic > 0)
+        assert differ == (training.semantic + training.naming > 0)
     if pairs:
         assert not torch.equal(learnt(SHORT, sure, pairs)[name], learnt(SHORT, sure, [])[name])
 

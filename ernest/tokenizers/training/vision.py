@@ -58,6 +58,8 @@ class VisionTraining:
     commitment: float = 0.0
     """Not needed beside the entropy term at this size; larger tokenizers use 0.25."""
     semantic: float = 0.1
+    naming: float = 0.0
+    """Weight of saying from the mean of the features alone what a frame shows: the model reads given pictures by these."""
     perceptual: float = 0.1
     """Weight of the distance between the teacher's feature maps of a frame and of its reconstruction."""
     perceptual_share: float = 0.25
@@ -83,17 +85,17 @@ def train_vision_tokenizer(
     # Matrices of convolutions with channels innermost, as pixels lie: saves a twentieth of a step, and not a bit is another.
     tokenizer = VisionTokenizer(config).to(device)
     tokenizer.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    motion = Motion(config).to(device)
+    motion, naming = Motion(config).to(device), nn.Linear(tokenizer.feature_channels, config.classes).to(device)
     generator = torch.Generator(tokenizer.quantiser.gain.device).manual_seed(seed)
 
     def loss(step: int) -> tuple[Tensor, dict[str, float]]:
         quantised = min(1.0, step / training.warm_up)
         current_teacher = teacher if step >= (1 - training.perceptual_share) * training.steps else None
-        return _loss(tokenizer, motion, draw(step), quantised, training, current_teacher, generator)
+        return _loss(tokenizer, motion, naming, draw(step), quantised, training, current_teacher, generator)
 
     schedule = rate_by_step(lambda step: training.rate * _rate(step, training.steps))
     fit_config = FitConfig(training.steps, schedule, (0.9, 0.98), clip=1.0, average=training.average)
-    trained = fit(nn.ModuleList([tokenizer, motion]), loss, fit_config, progress)[0]
+    trained = fit(nn.ModuleList([tokenizer, motion, naming]), loss, fit_config, progress)[0]
     assert isinstance(trained, VisionTokenizer)
     return trained.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
 
@@ -114,6 +116,7 @@ class Motion(nn.Module):
 def _loss(
     tokenizer: VisionTokenizer,
     motion: Motion,
+    naming: nn.Linear,
     batch: FrameBatch,
     quantised: float,
     training: VisionTraining,
@@ -123,11 +126,13 @@ def _loss(
     device = tokenizer.quantiser.gain.device
     frames, targets = to_frames(batch.frames, device), torch.from_numpy(batch.targets).to(device)
     with mixed_precision(device):
-        restored, logits, code = tokenizer(frames, quantised, training.bit_flip_rate, generator)
+        restored, logits, code, features = tokenizer(frames, quantised, training.bit_flip_rate, generator)
     restored = restored.float()
     error = F.mse_loss(restored, frames)
     loss = 10 * error + F.l1_loss(restored, frames) + training.entropy * code.entropy + training.commitment * code.commitment
     loss = loss + training.semantic * _semantic(logits, targets)
+    if training.naming:
+        loss = loss + training.naming * _semantic(naming(features.float()), targets)
     if len(batch.pairs):
         before, after = torch.from_numpy(batch.pairs).to(device).T
         with mixed_precision(device):
