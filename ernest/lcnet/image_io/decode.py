@@ -58,9 +58,8 @@ def decode_small(files: Sequence[str | Path], grey: bool) -> list[SmallPicture |
     at, channels = 0, () if grey else (3,)
     for index in range(0, len(found), 3):
         kind, height, width = found[index : index + 3]
-        size = height * width * (1 if grey else 3)
-        format = KINDS[kind]
-        picture = format and SmallPicture(format, levels[at : at + size].reshape(height, width, *channels))
-        pictures.append(picture or None)
+        size, name = height * width * (1 if grey else 3), KINDS[kind]
+        picture = levels[at : at + size].reshape(height, width, *channels)
+        pictures.append(None if name is None else SmallPicture(name, picture))
         at += size
     return pictures
