@@ -26,8 +26,13 @@ SETTINGS = [ROOT / "Makefile", ROOT / "mkdocs.yml", ROOT / "pyproject.toml"]
 CODE = [path for room in ROOMS.split("|") for path in sorted((ROOT / room).rglob("*.py")) if path.name != "mutants.py"]
 TARGETS = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
 
-FIELDS = re.findall(r"^\| `(\w+\.\w+)` \|", (ROOT / "docs/recipe.md").read_text(), flags=re.MULTILINE)
-"""Of the recipe, whose sections share names with rooms."""
+FIELDS = [
+    name
+    for page in ("recipe", "rl")
+    for cell in re.findall(r"^\| (`[^|]+) \|", (ROOT / f"docs/{page}.md").read_text(), flags=re.MULTILINE)
+    for name in re.findall(r"`(\w+\.\w+)`", cell)
+]
+"""Of the recipes, whose sections share names with rooms and files."""
 DATA = (".json", ".jsonl", ".npz", ".pdiparams", ".png", ".safetensors", ".toml", ".typed")
 MODULES: dict[str, list[str]] = {}
 for _path in sorted((ROOT / "ernest").rglob("*.py")):
