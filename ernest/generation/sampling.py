@@ -6,6 +6,7 @@ Shapes: R rows, each with a sampling and a stream of random numbers of its own.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import blake2b
 
 import numpy as np
@@ -60,8 +61,13 @@ class Stream:
     def __init__(self, seed: int | tuple[int, ...], sample: int) -> None:
         seeds = seed if isinstance(seed, tuple) else (seed,)
         spelled = ",".join(str(int(part)) for part in (*seeds, sample))
-        self._rng = np.random.default_rng(int.from_bytes(blake2b(spelled.encode(), digest_size=16).digest(), "little"))
+        self._seed = int.from_bytes(blake2b(spelled.encode(), digest_size=16).digest(), "little")
         self._seen = np.zeros(0)
+
+    @cached_property
+    def _rng(self) -> "np.random.Generator":
+        """Numpy imports its random numbers where they are first named, which a command that draws none need not wait for."""
+        return np.random.default_rng(self._seed)
 
     def random(self, shape: tuple[int, ...]) -> np.ndarray:
         """The next numbers from [0, 1)."""

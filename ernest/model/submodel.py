@@ -36,7 +36,7 @@ def droppable(config: ModelConfig, levels: int) -> tuple[int, ...]:
     return tuple(range(1, config.layers - levels))
 
 
-def draw(config: ModelConfig, levels: int, elastic: ElasticConfig, rng: np.random.Generator) -> SubModel:
+def draw(config: ModelConfig, levels: int, elastic: ElasticConfig, rng: "np.random.Generator") -> SubModel:
     """One sub-model: a random set of droppable layers goes, a random half of the experts of each layer stays, k shrinks."""
     model = full(config)
     layers, experts, top_k = model.layers, model.experts, model.top_k

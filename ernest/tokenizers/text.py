@@ -95,7 +95,7 @@ class TextTokenizer:
             ids.setdefault(left + right, FIRST_BYTE + len(ids))
         return cls(merges)
 
-    def encode(self, text: str, dropout: float = 0.0, rng: np.random.Generator | None = None) -> list[int]:
+    def encode(self, text: str, dropout: float = 0.0, rng: "np.random.Generator | None" = None) -> list[int]:
         """Ids of `text`, without control tokens.
 
         With `dropout`, every possible merge is refused with that probability each time it could be made
@@ -219,7 +219,7 @@ def _to_bytes(text: str) -> bytes:
         raise ValueError(f"the text is not Unicode: half a surrogate pair at character {error.start} of {text!r}") from error
 
 
-def _made(rng: np.random.Generator, dropout: float) -> Iterator[int]:
+def _made(rng: "np.random.Generator", dropout: float) -> Iterator[int]:
     """Whether one merge after the other is made: 0 with the probability `dropout`, else 1. Drawn in blocks: one call of numpy for
     each would cost more than the merging."""
     return chain.from_iterable((rng.random(512) >= dropout).tobytes() for _ in repeat(None))
