@@ -112,7 +112,8 @@ def _divisor(picture: "Image", turn: int, size: tuple[int, int]) -> int:
     """By how much a JPEG can be decoded smaller, but no smaller than upright height and width: 1, 2, 4 or 8."""
     if picture.format not in FRACTIONS or picture.mode not in ("L", "RGB"):
         return 1
-    return divisor((picture.height, picture.width), size[::-1] if turn >= 5 else size)
+    height, width = size
+    return divisor((picture.height, picture.width), (width, height) if turn >= 5 else (height, width))
 
 
 def divisor(full: tuple[int, int], wanted: tuple[int, int]) -> int:
