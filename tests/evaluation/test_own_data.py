@@ -123,7 +123,8 @@ def test_a_network_that_sees_nothing_is_told_from_one_that_does(tmp_path, monkey
 @pytest.mark.timeout(600)
 def test_a_run_is_judged_at_its_end_and_reported(tmp_path: Path, monkeypatch, capsys):
     """One step cannot have learnt anything: each direction is named, with what to do; the report needs no data."""
-    monkeypatch.setattr(pretrain, "launch", lambda module, arguments, processes: pretrain.pretrain(Path(arguments[0]), 0, 1))
+    alone = lambda module, arguments, processes, threads: pretrain.pretrain(Path(arguments[0]), 0, 1)  # noqa: E731
+    monkeypatch.setattr(pretrain, "launch", alone)
     monkeypatch.setattr(run_facts, "matmul_rate", lambda dtype: 1e11)
     save_records(tmp_path / "data", pictures(40))
     small = ["size=5", "model.experts=4", "sequence.rows=1", "training.steps=1", "training.warmup=0", "parallel.replicate=1"]
