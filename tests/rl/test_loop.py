@@ -90,7 +90,7 @@ def test_bits_of_pictures_learn_what_is_rewarded(tmp_path, monkeypatch):
     assert [name for entry in log if entry["optimiser steps"] for name in MEASURES if name not in entry] == []
     assert np.mean([entry["passed"] for entry in log[-3:]]) >= np.mean([entry["passed"] for entry in log[:2]]) + 0.25
     assert log[0]["kl"] == 0.0
-    assert log[-1]["kl"] > 0.0
+    assert max(entry["kl"] for entry in log if entry["optimiser steps"]) > 0.0
     assert all(entry["missing routes"] == 0 for entry in log)
 
 
