@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ernest.config.media import MediaSpec, read_media
 from ernest.config.recipe import ModelConfig, SequenceConfig
 from ernest.config.tokenizer_spec import TokenizerSpec
 from ernest.overrides import build
@@ -36,7 +37,7 @@ def tokenizer_spec(tokenizers: "Tokenizers") -> TokenizerSpec:
         scales=vision.scales,
         levels=audio.levels,
         codes=audio.codebook,
-        patch=vision.size // vision.grid[0],
+        patch=vision.size[0] // vision.grid[0],
         grid=vision.grid,
         features=vision.feature_channels,
     )
@@ -104,6 +105,11 @@ def network_sizes(folder: Path) -> ModelConfig:
         return build(ModelConfig, _read(folder / "model.json")["model"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder / 'model.json'}: damaged: {error!r}") from error
+
+
+def checkpoint_media(folder: Path) -> MediaSpec:
+    """The sizes and rates of what the model of a checkpoint is given and makes. Imports no torch."""
+    return read_media(folder / "tokenizers")
 
 
 def load_expert_importance(folder: Path) -> "Tensor":

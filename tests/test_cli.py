@@ -108,7 +108,7 @@ def test_commands_are_called_as_they_are_written(monkeypatch):
 
 
 MISTAKES = (
-    ("", f"expected one of {{{', '.join((*COMMANDS, 'phasefield', 'lcnet'))}}}"),
+    ("", f"expected one of {{{', '.join((*COMMANDS, 'tokenizer', 'phasefield', 'lcnet'))}}}"),
     ("draw", "unknown: draw"),
     ("generate", "missing from ernest generate: CHECKPOINT --to {text,image,video,audio}"),
     ("generate nowhere words --to smell", "invalid choice 'smell' for argument '--to'"),
@@ -129,7 +129,10 @@ MISTAKES = (
     ("export records --to hf -o out", "records is not a checkpoint"),
     ("export records --to ernest -o out", "records is no folder of transformers: it has no config.json"),
     ("plan base --devices H100", "devices 'H100': expected a count and a device, such as 8xH100"),
-    ("plan nothing --devices 8xH100", "recipe 'nothing': neither a file nor one of base, small, tiny"),
+    (
+        "plan nothing --devices 8xH100",
+        "recipe 'nothing': neither a file nor one of base, films17, pictures64, small,",
+    ),
     ("prepare --data records --out full", "full holds something else than a run"),
     ("train --data records --out run --set parallel.shard=2", "parallel.shard: not built"),
     ("describe nowhere eight.png", "eight.png: there is no such file"),
@@ -148,19 +151,41 @@ MISTAKES = (
     ("train --data nowhere", "nowhere is no folder of records: it has no records.jsonl"),
     ("train --data records --out full", "full holds something else than a run of `ernest train`"),
     ("train --data records --out begun", "begun holds a run on other records, tokenizers or settings"),
-    ("train --data records --recipe tinny", "recipe 'tinny': neither a file nor one of base, small, tiny"),
+    (
+        "train --data records --recipe tinny",
+        "recipe 'tinny': neither a file nor one of base, films17, pictures64, small,",
+    ),
     ("train --data records --set training.step=3", "unknown field 'training.step'; did you mean 'steps'?"),
     ("train --data records --set size=5 training.steps=many", "training.steps = 'many': expected int, got str"),
     ("train --data records --set size=many --set seed=1", "size = 'many': expected int, got str"),
     ("train --data records --tokenizers full", "full is not a checkpoint: it has no tokenizers"),
     ("train --data records --set mixture.image→text=0", "one of the tasks of the data must weigh more than 0: 'image→text'"),
-    ("train --data records --set sequence.length=16", "line 1: takes 2"),
+    ("train --data records --set sequence.length=16", "line 1: its pictures and videos take 19 positions, more than sequence"),
+    ("train --data records --set sequence.length=20", "line 1: takes 2"),
+    ("train --data records --set media.frames=16", "media.frames = 16: expected 1 and a multiple of 4; the nearest is 17"),
+    ("demo --set media.height=64", "media.height = 64: the demo's world and judges are of 32"),
+    ("tokenizer train smell --data photos -o eyes", "invalid choice 'smell'"),
+    ("tokenizer train vision --data nowhere -o eyes", "nowhere: there is no such file"),
+    (
+        "tokenizer train vision --data photos -o eyes --set media.width=60",
+        "media.width = 60: expected a multiple of 8; the nearest is",
+    ),
+    ("tokenizer train audio --data photos -o ears", "photos: nothing to learn from: it holds no audio"),
+    ("tokenizer train vision --data photos -o records", "records holds something else than a run of `ernest train`"),
+    ("tokenizer encode nowhere a.png -o a", "nowhere: there is no such file"),
+    ("tokenizer encode photos seven.png -o a", "photos holds no vision tokenizer: `ernest tokenizer train` makes one"),
     ("train --data records --set model.layers=4", "model.layers = 4 must exceed the audio levels (4)"),
     ("demo --minutes 0", "minutes = 0.0 must be positive"),
     ("demo --minutes -3", "minutes = -3.0 must be positive"),
     ("demo --set training.learning_rat=1", "unknown field 'training.learning_rat'; did you mean 'learning_rate'?"),
 )
-NEED_TORCH = ("sequence.length", "model.layers")
+NEED_TORCH = (
+    "sequence.length=20",
+    "model.layers",
+    "tokenizer train audio",
+    "tokenizer train vision --data photos -o records",
+    "encode photos",
+)
 """What only the shapes of the networks show to be a mistake."""
 
 

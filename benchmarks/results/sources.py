@@ -105,7 +105,7 @@ def _mnist(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _on_canvas(picture: np.ndarray, left: int, top: int) -> np.ndarray:
     """A grey picture on a black canvas, with what lies outside cut off."""
-    size = MediaSpec.size
+    size = MediaSpec.height
     wide = np.zeros((3 * size, 3 * size), np.uint8)
     wide[size + top : size + top + picture.shape[0], size + left : size + left + picture.shape[1]] = picture
     return np.repeat(wide[size : 2 * size, size : 2 * size, None], 3, axis=2)

@@ -47,6 +47,8 @@ def import_(
     held_out: float = 0.1,
     split: Literal["train", "test"] = "train",
     limit: Count = None,
+    recipe: str = "tiny",
+    set_: Overrides = (),
 ) -> None:
     """Turn a folder of captioned pictures, videos and sounds, or MNIST's idx files, into records.
 
@@ -60,14 +62,18 @@ def import_(
         held_out: share of the files that is kept back in OUT/held_out, unless the folder has a test split of its own.
         split: of MNIST.
         limit: of MNIST: so many pictures only.
+        recipe: whose sizes and rates the media are brought to; a TOML file, or the name of a recipe that comes with Ernest.
+        set_: fields of the recipe to change, such as media.height=64 media.width=64.
     """
+    from ernest.config.recipe import find_recipe, load_recipe
     from ernest.data.importers import import_folder, import_mnist
 
+    media = load_recipe(find_recipe(recipe), tuple(chain(*set_))).media
     if kind == "mnist":
-        imported = import_mnist(source, out, split, limit)
+        imported = import_mnist(source, out, split, limit, media)
     else:
         note = lambda text: print(f"note: {text}", file=sys.stderr)  # noqa: E731
-        imported = import_folder(source, out, captions, text_column, not join_lines, held_out, note)
+        imported = import_folder(source, out, captions, text_column, not join_lines, held_out, note, media)
     for reason in imported.skipped:
         print(f"left out: {reason}", file=sys.stderr)
     kept_back = f", {imported.held_out} records held out ({imported.held_out_by})" if imported.held_out else ""
@@ -149,7 +155,7 @@ def _checked_run(
     check_group(settings)
     if tokenizers is not None:
         check_checkpoint(tokenizers, needs="tokenizers")
-    records, judges = split_records(data, held_out)
+    records, judges = split_records(data, held_out, settings.media)
     run = TrainingRun(records, out, settings, tokenizers, judges, from_ is not None)
     check_run(run)
     return run

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ernest.config.media import MediaSpec
 from ernest.config.sizes import sized
 from ernest.overrides import build, read_tree
 
@@ -187,6 +188,7 @@ class Recipe:
     seed: int = 0
     size: int = 8
     model: ModelConfig = field(default_factory=ModelConfig)
+    media: MediaSpec = field(default_factory=MediaSpec)
     elastic: ElasticConfig = field(default_factory=ElasticConfig)
     sequence: SequenceConfig = field(default_factory=SequenceConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from ernest.config.media import USUAL, MediaSpec
+
 
 @dataclass(frozen=True)
 class TokenizerSpec:
@@ -25,6 +27,6 @@ class TokenizerSpec:
         return self.grid[0] // 2, self.grid[1] // 2
 
 
-def usual_spec(vocabulary: int) -> TokenizerSpec:
-    """The sizes of Ernest's own tokenizers with a vocabulary, known before they are trained."""
-    return TokenizerSpec(vocabulary, 16, ((1, 1), (2, 2), (4, 4)), 4, 256, 4, (8, 8), 192)
+def usual_spec(vocabulary: int, media: MediaSpec = USUAL) -> TokenizerSpec:
+    """The sizes of Ernest's own tokenizers with a vocabulary, for media of such sizes, known before they are trained."""
+    return TokenizerSpec(vocabulary, 16, media.scales, 4, 256, 4, (media.height // 4, media.width // 4), 192)

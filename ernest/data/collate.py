@@ -12,7 +12,7 @@ from ernest.data.examples import EncodedSegment
 from ernest.data.layout import PackedExample
 from ernest.sequence.batch import Batch, Cells, CellTargets, Codes, MTPTargets, Patches
 from ernest.sequence.bucketing import round_up
-from ernest.sequence.groups import CELL, CODE, PATCH, TEXT, Layout
+from ernest.sequence.groups import CELL, CLIP, CODE, PATCH, TEXT, Layout
 from ernest.tokenizers.bitwise_quantiser import BitHistory, MultiScaleBits
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.vision import to_frames
@@ -96,7 +96,7 @@ class _Content:
         self.flips: list[Tensor] = []
         self.cells: list[np.ndarray] = []
         self.cell_targets: list[tuple[np.ndarray, np.ndarray]] = []
-        self.pixels: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {1: [], 4: []}
+        self.pixels: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {1: [], CLIP: []}
         self.codes: list[tuple[np.ndarray, np.ndarray]] = []
         self.code_targets: list[tuple[np.ndarray, np.ndarray]] = []
 
@@ -140,9 +140,9 @@ class _Content:
         start = 0
         for segment in segments:
             first, rest = segment.data[:1], segment.data[1:]
-            if len(rest) % 4:  # the last clip is filled up with its last frame
-                rest = np.concatenate([rest, np.repeat(rest[-1:], -len(rest) % 4, axis=0)])
-            for frames in (first, *np.split(rest, len(rest) // 4)) if len(rest) else (first,):
+            if len(rest) % CLIP:  # the last clip is filled up with its last frame
+                rest = np.concatenate([rest, np.repeat(rest[-1:], -len(rest) % CLIP, axis=0)])
+            for frames in (first, *np.split(rest, len(rest) // CLIP)) if len(rest) else (first,):
                 self.pixels[len(frames)].append((index[start : start + merged], frames))
                 start += merged
 
@@ -169,10 +169,9 @@ class _Content:
     @torch.no_grad()
     def _patches(self, frames: int) -> Patches:
         vision, clips = self.tokenizers.vision, self.pixels[frames]
-        size = vision.config.size
         if not clips:
             features = torch.zeros(0, frames, vision.feature_channels, *vision.grid)
-            return Patches(torch.zeros(0, dtype=torch.long), torch.zeros(0, frames, 3, size, size), features)
+            return Patches(torch.zeros(0, dtype=torch.long), torch.zeros(0, frames, 3, *vision.config.frame), features)
         pixels = np.concatenate([clip for _, clip in clips])
         index = torch.from_numpy(np.concatenate([index for index, _ in clips]))
         return Patches(index, *(part.unflatten(0, (len(clips), frames)) for part in (to_frames(pixels), self.features(pixels))))

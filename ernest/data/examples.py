@@ -11,7 +11,6 @@ import torch
 
 from ernest.sequence.groups import CodeTokens, PatchTokens, ScaleTokens, TextTokens, Tokens
 from ernest.sequence.record import Record, Segment
-from ernest.tokenizers.audio import SAMPLES
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.vision import to_frames
 
@@ -59,10 +58,11 @@ def encode_segments(segments: Sequence[Segment], tokenizers: Tokenizers) -> tupl
     return tuple(_encoded(segment, latents, codes) for segment in segments)
 
 
-def outline(record: Record) -> Example:
+def outline(record: Record, tokenizers: Tokenizers) -> Example:
     """An example of the same layout as that of `record`, with empty latents and codes of the right length: no tokenizer runs."""
     latents = (_frames(segment) for segment in record.segments if _is_drawn(segment))
-    codes = (np.empty(-(-len(segment.data) // SAMPLES)) for segment in record.segments if segment.kind == "audio")
+    samples = tokenizers.audio.config.samples
+    codes = (np.empty(-(-len(segment.data) // samples)) for segment in record.segments if segment.kind == "audio")
     return Example(tuple(_encoded(segment, latents, codes) for segment in record.segments), record.task)
 
 

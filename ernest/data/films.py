@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ernest.config.media import MediaSpec
 from ernest.data.mediafile import MediaFile, library
-from ernest.data.pictures import Shown, fitted, sampled
+from ernest.data.pictures import Shown, Size, fitted, sampled
 
 # Playlists and the like, which would open other files, are none of these.
 _CONTAINERS = (
@@ -34,8 +33,11 @@ def moving_pictures(film: Any) -> Any | None:
 _ATTACHED_PICTURE = 0x400
 
 
-def read_film(file: MediaFile, frames: int, size: int = MediaSpec.size) -> np.ndarray:
-    """The film as uint8 `[frames, size, size, 3]`. Packets are gone through once for the time, and then decoded one by one."""
+def read_film(file: MediaFile, frames: int, size: Size, rate: float | None = None) -> np.ndarray:
+    """The film as uint8 `[frames, *size, 3]`, spread over all of it, or with a `rate` so many a second from its beginning.
+
+    Packets are gone through once for the time, and then decoded one by one.
+    """
     with file.open() as content:
         with open_film(file, content) as film:
             stream = _pictures(film)
@@ -43,7 +45,9 @@ def read_film(file: MediaFile, frames: int, size: int = MediaSpec.size) -> np.nd
         if not len(times):
             raise ValueError("it has no frames")
         with open_film(file, content) as film:
-            return sampled(_shown(film, _pictures(film), times, size), frames, times[0], times[-1])
+            stream = _pictures(film)
+            end = times[-1] if rate is None else times[0] + frames / rate / float(stream.time_base)
+            return sampled(_shown(film, stream, times, size), frames, times[0], end)
 
 
 def _pictures(film: Any) -> Any:
@@ -73,7 +77,7 @@ def _times(film: Any, stream: Any) -> np.ndarray:
     return np.append(order, end if end > order[-1] else order[-1] + usual)
 
 
-def _shown(film: Any, stream: Any, times: np.ndarray, size: int) -> Iterator[Shown]:
+def _shown(film: Any, stream: Any, times: np.ndarray, size: Size) -> Iterator[Shown]:
     """Each frame, and when the next one takes its place."""
     aspect = float(stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1)
     before = None
@@ -97,14 +101,15 @@ def _frames(film: Any, stream: Any) -> Iterator[Any]:
         yield from decoder.decode(packet if packet.size else None)
 
 
-def _upright(frame: Any, aspect: float, size: int) -> np.ndarray:
-    """The frame with pixels `aspect` times as wide as high, as uint8 `[size, size, 3]`."""
+def _upright(frame: Any, aspect: float, size: Size) -> np.ndarray:
+    """The frame with pixels `aspect` times as wide as high, as uint8 `[*size, 3]`."""
     transparent = any(component.is_alpha for component in frame.format.components)
     image = Image.fromarray(frame.to_ndarray(format="rgba" if transparent else "rgb24"))
     # The container's matrix takes a pixel (x, y) to (a x + c y, b x + d y).
     matrix = next((bytes(data) for data in frame.side_data if data.type.name == "DISPLAYMATRIX"), None)
     a, b, _, c, d = np.sign(np.frombuffer(matrix, "<i4")[:5].astype(float)) if matrix else (1, 0, 0, 0, 1)
-    square = fitted(image, size, aspect)
-    if abs(b) > 0.5 and abs(c) > 0.5:
-        square, a, d = square.swapaxes(0, 1), c, b
-    return np.ascontiguousarray(square[:: int(d) or 1, :: int(a) or 1])
+    lies = abs(b) > 0.5 and abs(c) > 0.5
+    shown = fitted(image, (size[1], size[0]) if lies else size, aspect)
+    if lies:
+        shown, a, d = shown.swapaxes(0, 1), c, b
+    return np.ascontiguousarray(shown[:: int(d) or 1, :: int(a) or 1])

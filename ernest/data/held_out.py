@@ -5,6 +5,7 @@ from zlib import crc32
 
 import numpy as np
 
+from ernest.config.media import USUAL, MediaSpec
 from ernest.data.records import LINES, RecordFolder, StoredRecord, StoredRecords, read_lines
 
 HELD_OUT = "held_out"
@@ -15,7 +16,7 @@ MOST_SCORED = 300
 """Records of a task that are scored, at most."""
 
 
-def split_records(folder: Path, share: float) -> tuple[RecordFolder, RecordFolder | None]:
+def split_records(folder: Path, share: float, spec: MediaSpec = USUAL) -> tuple[RecordFolder, RecordFolder | None]:
     """The records of `folder` to train on, and those to judge by: what lies in its `HELD_OUT`, or else that `share` of its files.
 
     With a `share` of 0 nothing is kept back. Records that show one file stay on one side, whatever their order. Raises ValueError
@@ -23,17 +24,17 @@ def split_records(folder: Path, share: float) -> tuple[RecordFolder, RecordFolde
     """
     if not 0 <= share < 1:
         raise ValueError(f"held_out: expected a share from 0 to below 1, got {share:g}")
-    records = read_lines(folder)
+    records = read_lines(folder, spec)
     if not share:
         return records, None
     if (folder / HELD_OUT / LINES).is_file():
-        return records, read_lines(folder / HELD_OUT)
+        return records, read_lines(folder / HELD_OUT, spec)
     file_of = np.array([crc32(_file(record, folder).encode()) for record in records.stored], np.uint32)
     files = np.unique(file_of)
     if len(files) < FEWEST:
         return records, None
     held_back = np.isin(file_of, files[: max(1, int(len(files) * share))])
-    kept, judges = (StoredRecords(folder, np.flatnonzero(side)) for side in (~held_back, held_back))
+    kept, judges = (StoredRecords(folder, spec, np.flatnonzero(side)) for side in (~held_back, held_back))
     return RecordFolder(folder, kept), RecordFolder(folder, judges)
 
 

@@ -13,7 +13,7 @@ from zlib import crc32
 
 import numpy as np
 
-from ernest.config.media import MediaSpec
+from ernest.config.media import USUAL, MediaSpec
 from ernest.data.captions import FOLDERS, Captions, find_captions, media_names
 from ernest.data.held_out import HELD_OUT
 from ernest.data.media import read_any
@@ -60,7 +60,9 @@ def both_directions(
 # ------------------------------------------------------------------ MNIST
 
 
-def import_mnist(folder: Path | str, output: Path | str, split: str = "train", limit: int | None = None) -> ImportSummary:
+def import_mnist(
+    folder: Path | str, output: Path | str, split: str = "train", limit: int | None = None, spec: MediaSpec = USUAL
+) -> ImportSummary:
     """Write MNIST's idx files (packed with gzip or not) in `folder` as records, two for each picture.
 
     `split` is "train" or "test"; `limit` takes the first pictures only. The 28 x 28 pictures stand in the middle of
@@ -73,21 +75,21 @@ def import_mnist(folder: Path | str, output: Path | str, split: str = "train", l
     images = read_idx(Path(folder), f"{stem}-images", dimensions=3)[:limit]
     digits = read_idx(Path(folder), f"{stem}-labels", dimensions=1)[:limit]
     height, width = images.shape[1:]
-    if max(height, width) > MediaSpec.size:
+    if height > spec.height or width > spec.width:
         file = Path(folder) / f"{stem}-images-idx3-ubyte"
-        raise ValueError(f"{file}: pictures of {height} x {width}: the canvas has sides of {MediaSpec.size}")
+        raise ValueError(f"{file}: pictures of {height} x {width}: the canvas has {spec.height} x {spec.width}")
     if len(images) != len(digits) or digits.max(initial=0) > 9:
         raise ValueError(f"{folder}: {len(images)} pictures and {len(digits)} labels, up to {digits.max(initial=0)}: no MNIST")
 
     def records() -> Iterator[Record]:
-        top, left = (MediaSpec.size - height) // 2, (MediaSpec.size - width) // 2
+        top, left = (spec.height - height) // 2, (spec.width - width) // 2
         for image, digit in zip(images, digits, strict=True):
-            canvas = np.zeros((MediaSpec.size, MediaSpec.size, 3), np.uint8)
+            canvas = np.zeros((*spec.size, 3), np.uint8)
             canvas[top : top + height, left : left + width] = image[..., None]
             facts = {"digit": int(digit), "colour": "white", "place": "centre"}
             yield from both_directions("image", canvas, f"a white {DIGIT_NAMES[digit]} in the centre", facts)
 
-    return ImportSummary(save_records(output, records()), f"the labels of {stem}")
+    return ImportSummary(save_records(output, records(), spec), f"the labels of {stem}")
 
 
 def read_idx(folder: Path, stem: str, dimensions: int) -> np.ndarray:
@@ -121,8 +123,10 @@ def import_folder(
     lines: bool = True,
     held_out: float = 0.1,
     tell: Callable[[str], None] = lambda note: None,
+    spec: MediaSpec = USUAL,
 ) -> ImportSummary:
-    """Write the pictures, sounds and videos under `folder` as records, two for each file, of whose captions training draws one.
+    """Write the pictures, sounds and videos under `folder` as records at the sizes of `spec`, two for each file, of whose
+    captions training draws one.
 
     Captions are found as `ernest.data.captions.find_captions` says; `captions` is a table of them, or `FOLDERS` for the names
     of folders. Files that go by the name of a test or validation split, or else the share `held_out` of them, become records
@@ -157,11 +161,11 @@ def import_folder(
     files = chain.from_iterable(table.files(name) for name, table in packed.items()) if packed else _files(tree, media)
     found = Captions(texts, found.source)
     kept_back, why = held_out_names(texts, held_out)
-    records = _captioned(files, found, skipped)
+    records = _captioned(files, found, skipped, spec)
     first = next(records, None)
     if first is None:
         raise ValueError(f"{folder}: nothing to import: {'; '.join(skipped[:5]) or 'it holds no pictures, sounds or videos'}")
-    kept, held = _write(output, chain([first], records), kept_back)
+    kept, held = _write(output, chain([first], records), kept_back, spec)
     return ImportSummary(kept, found.source, tuple(skipped), held, why if held else "")
 
 
@@ -206,12 +210,14 @@ def held_out_names(texts: Mapping[str, Sequence[str]], share: float) -> tuple[se
 _TRAINED, _TESTED = re.compile(r"train(ing)?(?![a-z])"), re.compile(r"(test(ing)?|val(id|idation)?|dev|eval)(?![a-z])")
 
 
-def _write(output: Path, records: Iterator[tuple[str, tuple[Record, Record]]], kept_back: Set[str]) -> tuple[int, int]:
+def _write(
+    output: Path, records: Iterator[tuple[str, tuple[Record, Record]]], kept_back: Set[str], spec: MediaSpec
+) -> tuple[int, int]:
     """Writes the records of each file to one of both sides; a picture that is there twice stays on the side of the first."""
     sides: dict[str, bool] = {}
     with write_folder(output) as aside:
         (aside / HELD_OUT).mkdir()
-        with RecordWriter(aside) as kept, RecordWriter(aside / HELD_OUT) as held:
+        with RecordWriter(aside, spec) as kept, RecordWriter(aside / HELD_OUT, spec) as held:
             for name, pair in records:
                 data = next(segment.data for segment in pair[0].segments if segment.kind != "text")
                 side = sides.setdefault(kept.digest(data), name in kept_back)
@@ -228,12 +234,12 @@ def _files(tree: Tree, media: Sequence[str]) -> Iterator[tuple[str, MediaFile]]:
 
 
 def _captioned(
-    files: Iterator[tuple[str, MediaFile]], found: Captions, skipped: list[str]
+    files: Iterator[tuple[str, MediaFile]], found: Captions, skipped: list[str], spec: MediaSpec
 ) -> Iterator[tuple[str, tuple[Record, Record]]]:
     """Records of all files that can be read and have captions; the others are noted in `skipped`."""
     for name, file in files:
         try:
-            kind, data = read_any(file)
+            kind, data = read_any(file, spec)
             if name not in found.texts:
                 raise ValueError(f"{file.name}: has no caption in {found.source}")
         except ValueError as error:

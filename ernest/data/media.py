@@ -1,18 +1,19 @@
 """Reads and writes files of pictures, videos and sounds; any size, mode and rate is brought to those of `MediaSpec`.
 
-What a file is, its content says and not its name. A picture is fitted into the square whole, and the bars are filled with
-white; what is transparent becomes white too. A video is sampled evenly in time. A sound is mixed to one channel, resampled
-and never cut. Everything that cannot be read raises one ValueError that names the file.
+What a file is, its content says and not its name. A picture is fitted into the frame whole, and the bars are filled with
+white; what is transparent becomes white too. A video is sampled evenly in time, or at a rate. A sound is mixed to one channel,
+resampled and never cut. Everything that cannot be read raises one ValueError that names the file.
 """
 
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from PIL import Image
 
-from ernest.config.media import MediaSpec
+from ernest.config.media import USUAL, MediaSpec
 from ernest.data.films import moving_pictures, open_film, read_film
 from ernest.data.mediafile import TOO_LARGE, MediaFile, Source, library, media_file, naming, strictly
 from ernest.data.pictures import animation, frame_count, open_picture, still
@@ -20,7 +21,7 @@ from ernest.data.sounds import read_sound
 from ernest.sequence.record import Kind
 
 _FRAME_MILLISECONDS = 120
-"""Whole hundredths of a second, the unit of gif."""
+"""Of a video without a rate: whole hundredths of a second, the unit of gif."""
 
 SUFFIXES: Mapping[Kind, tuple[str, ...]] = {
     "image": ("png", "jpg", "jpeg", "jfif", "webp", "bmp", "tif", "tiff", "ppm", "pgm", "avif", "gif"),
@@ -53,32 +54,32 @@ def kind_of(source: Source) -> Kind | None:
         return _named(file)
 
 
-def read(source: Source, kind: Kind) -> np.ndarray:
+def read(source: Source, kind: Kind, spec: MediaSpec = USUAL) -> np.ndarray:
     """The file as the data of a segment of `kind`. Raises ValueError, naming the file, if it cannot be."""
     match kind:
         case "image":
-            return read_image(source)
+            return read_image(source, spec)
         case "video":
-            return read_video(source)
+            return read_video(source, spec.frames, spec)
         case "audio":
-            return read_audio(source)
+            return read_audio(source, spec)
     raise ValueError(f"{media_file(source).name}: a segment of kind {kind!r} is not read from a media file")
 
 
-def read_any(source: Source) -> tuple[Kind, np.ndarray]:
+def read_any(source: Source, spec: MediaSpec = USUAL) -> tuple[Kind, np.ndarray]:
     """What the file holds, and its data: pictures are opened once. Raises ValueError, naming the file, if it cannot be read."""
     file = media_file(source)
     with file.open() as content:
         if _form(_head(content)) == "picture":
             with naming(file, "picture"), open_picture(content) as image:
                 if frame_count(image) == 1:
-                    return "image", still(image, MediaSpec.size)
-                return "video", animation(image, MediaSpec.frames, MediaSpec.size)
+                    return "image", still(image, spec.size)
+                return "video", animation(image, spec.frames, spec.size, spec.frame_rate)
         kind = _told(file, content)
     if kind is None:
         known = ", ".join(sorted(ending for endings in SUFFIXES.values() for ending in endings))
         raise ValueError(f"{file.name}: not a format that can be read ({known})")
-    return kind, read(file, kind)
+    return kind, read(file, kind, spec)
 
 
 # ------------------------------------------------------------------ what a file is
@@ -148,27 +149,29 @@ def _named(file: MediaFile) -> Kind | None:
 # ------------------------------------------------------------------ pictures and videos
 
 
-def read_image(source: Source, size: int = MediaSpec.size) -> np.ndarray:
-    """The picture (of an animation, the first frame) as uint8 `[size, size, 3]`."""
+def read_image(source: Source, spec: MediaSpec = USUAL) -> np.ndarray:
+    """The picture (of an animation, the first frame) as uint8 `[height, width, 3]`."""
     file = media_file(source)
     with file.open() as content, naming(file, "picture"), open_picture(content) as image:
-        return still(image, size)
+        return still(image, spec.size)
 
 
-def read_video(source: Source, frames: int = MediaSpec.frames, size: int = MediaSpec.size) -> np.ndarray:
-    """The video as uint8 `[frames, size, size, 3]`: its time is cut into equal parts, and each gives its first frame.
+def read_video(source: Source, frames: int | None = None, spec: MediaSpec = USUAL) -> np.ndarray:
+    """The video as uint8 `[frames, height, width, 3]`: its time is cut into equal parts, and each gives its first frame. With a
+    rate of frames, the parts are so long, from the beginning of the video on.
 
     A video shorter than `frames` shows frames twice; a still picture is a video in which nothing moves.
     """
+    frames = spec.frames if frames is None else frames
     file = media_file(source)
     with file.open() as content, naming(file, "video"):
         form = _form(_head(content))
         if form == "picture":
             with open_picture(content) as image:
-                return animation(image, frames, size)
+                return animation(image, frames, spec.size, spec.frame_rate)
         if form in ("text", "foreign"):
             raise ValueError("no format that can be read")
-        return read_film(file, frames, size)
+        return read_film(file, frames, spec.size, spec.frame_rate)
 
 
 def write_image(path: Path | str, image: np.ndarray) -> None:
@@ -177,20 +180,22 @@ def write_image(path: Path | str, image: np.ndarray) -> None:
     Image.fromarray(image).save(path, **_lossless(ending))
 
 
-def write_video(path: Path | str, video: np.ndarray) -> None:
-    """Write uint8 `[frames, height, width, 3]`, about 8 frames a second; webp and png keep every pixel, gif and mp4 do not."""
+def write_video(path: Path | str, video: np.ndarray, rate: float | None = None) -> None:
+    """Write uint8 `[frames, height, width, 3]`, about 8 frames a second or `rate`; webp and png keep every pixel, gif and mp4 do
+    not."""
     ending = _checked_ending(path, "video", "video")
+    pause = _FRAME_MILLISECONDS if rate is None else max(10, round(100 / rate) * 10)
     if ending == "mp4":
-        return _write_mp4(path, video)
+        return _write_mp4(path, video, Fraction(1000 // _FRAME_MILLISECONDS) if rate is None else Fraction(rate))
     first, *rest = [Image.fromarray(frame) for frame in video]
     form = {"apng": "png"}.get(ending, ending)
-    first.save(path, form, save_all=True, append_images=rest, duration=_FRAME_MILLISECONDS, loop=0, **_lossless(form))
+    first.save(path, form, save_all=True, append_images=rest, duration=pause, loop=0, **_lossless(form))
 
 
-def _write_mp4(path: Path | str, video: np.ndarray) -> None:
+def _write_mp4(path: Path | str, video: np.ndarray, rate: Fraction) -> None:
     av = library("av", media_file(path))
     with av.open(str(path), "w") as film:
-        stream = film.add_stream("libx264", rate=1000 // _FRAME_MILLISECONDS, options={"crf": "12"})
+        stream = film.add_stream("libx264", rate=rate.limit_denominator(1001), options={"crf": "12"})
         stream.height, stream.width = video.shape[1:3]
         stream.pix_fmt = "yuv420p"
         for frame in video:
@@ -205,24 +210,25 @@ def _lossless(ending: str) -> dict[str, Any]:
 # ------------------------------------------------------------------ sounds
 
 
-def read_audio(source: Source, longest: float = MediaSpec.longest_sound) -> np.ndarray:
-    """The sound as float32 `[samples]` at `MediaSpec.sample_rate`, one channel, in [-1, 1].
+def read_audio(source: Source, spec: MediaSpec = USUAL) -> np.ndarray:
+    """The sound as float32 `[samples]` at the spec's rate, one channel, in [-1, 1].
 
-    Raises ValueError for a sound longer than `longest` seconds.
+    Raises ValueError for a sound that is longer than the spec's longest.
     """
     file = media_file(source)
     with file.open() as content, naming(file, "sound"):
         form = _form(_head(content))
         if form in ("text", "foreign", "picture"):
             raise ValueError("it holds a picture" if form == "picture" else "no format that can be read")
-        return read_sound(file, longest, plain=form == "samples").clip(-1, 1).astype(np.float32)
+        wave = read_sound(file, spec.longest_sound, form == "samples", spec.sample_rate)
+        return wave.clip(-1, 1).astype(np.float32)
 
 
-def write_audio(path: Path | str, wave: np.ndarray) -> None:
-    """Write float32 `[samples]` at `MediaSpec.sample_rate`; a wav keeps every sample."""
+def write_audio(path: Path | str, wave: np.ndarray, rate: int = MediaSpec.sample_rate) -> None:
+    """Write float32 `[samples]` of `rate` samples a second; a wav keeps every sample."""
     ending = _checked_ending(path, "audio", "sound")
     soundfile = library("soundfile", media_file(path))
-    soundfile.write(str(path), wave, MediaSpec.sample_rate, subtype="FLOAT" if ending == "wav" else None)
+    soundfile.write(str(path), wave, rate, subtype="FLOAT" if ending == "wav" else None)
 
 
 def _checked_ending(path: Path | str, kind: Kind, noun: str) -> str:

@@ -1,4 +1,4 @@
-"""Pictures and animations as they are seen: upright, on white, whole in a square, each frame for as long as it is shown."""
+"""Pictures and animations as they are seen: upright, on white, whole in a frame, each frame for as long as it is shown."""
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import accumulate
@@ -7,8 +7,6 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 
-from ernest.config.media import MediaSpec
-
 FORMATS = ("PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF", "PPM", "AVIF")
 """Pillow's names of the formats that are read."""
 _ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
@@ -16,7 +14,9 @@ _KEPT = 256
 """Frames of an animation that are kept until its duration is known; of longer ones durations are read first."""
 
 Shown = tuple[Callable[[], np.ndarray], float]
-"""What makes the frame, uint8 `[size, size, 3]`, and the time at which it is no longer shown."""
+"""What makes the frame, uint8 `[height, width, 3]`, and the time at which it is no longer shown."""
+Size = tuple[int, int]
+"""Height and width, in pixels."""
 
 
 def open_picture(file: BinaryIO) -> Image.Image:
@@ -34,22 +34,27 @@ def frame_count(image: Image.Image) -> int:
     return getattr(image, "n_frames", 1) - first_page(image) if image.format in _ANIMATED else 1
 
 
-def still(image: Image.Image, size: int) -> np.ndarray:
-    """The picture, or the first frame of an animation, as uint8 `[size, size, 3]`."""
+def still(image: Image.Image, size: Size) -> np.ndarray:
+    """The picture, or the first frame of an animation, as uint8 `[*size, 3]`."""
     if image.format in ("JPEG", "MPO"):  # decoded at an eighth, a quarter or half where that is still four times as large
-        image.draft(None, (4 * size, 4 * size))  # pyright: ignore[reportArgumentType]
+        longest = 4 * max(size)  # of a picture that lies on its side, height and width are not known yet
+        image.draft(None, (longest, longest))  # pyright: ignore[reportArgumentType]
     if first_page(image):
         image.seek(1)
     return fitted(image, size)
 
 
-def animation(image: Image.Image, frames: int, size: int) -> np.ndarray:
-    """Its time is cut into `frames` equal parts, and each gives its first frame: uint8 `[frames, size, size, 3]`."""
+def animation(image: Image.Image, frames: int, size: Size, rate: float | None = None) -> np.ndarray:
+    """Its time is cut into `frames` equal parts, and each gives its first frame: uint8 `[frames, *size, 3]`.
+
+    With a `rate`, the parts are those of so many a second, from its beginning.
+    """
     if frame_count(image) <= _KEPT:
         pages = [(fitted(image, size), lasts) for lasts in _pages(image)]
         ends = np.cumsum([lasts for _, lasts in pages])
-        return sampled(((lambda page=page: page, end) for (page, _), end in zip(pages, ends, strict=True)), frames, 0, ends[-1])
-    total = sum(_pages(image))
+        shown = ((lambda page=page: page, end) for (page, _), end in zip(pages, ends, strict=True))
+        return sampled(shown, frames, 0, ends[-1] if rate is None else 1000 * frames / rate)
+    total = sum(_pages(image)) if rate is None else 1000 * frames / rate
     return sampled(((lambda: fitted(image, size), end) for end in accumulate(_pages(image))), frames, 0, total)
 
 
@@ -73,8 +78,8 @@ def sampled(shown: Iterable[Shown], frames: int, start: float, end: float) -> np
     return np.stack(taken + [last()] * (frames - len(taken)) if len(taken) < frames else taken)
 
 
-def fitted(image: Image.Image, size: int = MediaSpec.size, aspect: float = 1.0) -> np.ndarray:
-    """The picture upright (as its camera noted), in RGB on white, whole, in the middle of a square: uint8 `[size, size, 3]`.
+def fitted(image: Image.Image, size: Size, aspect: float = 1.0) -> np.ndarray:
+    """The picture upright (as its camera noted), in RGB on white, whole, in the middle of a frame: uint8 `[*size, 3]`.
 
     `aspect` is the width of a pixel by its height.
     """
@@ -83,15 +88,16 @@ def fitted(image: Image.Image, size: int = MediaSpec.size, aspect: float = 1.0) 
         image = ImageOps.exif_transpose(image)
     image = _plain_mode(image)
     sides = image.width * aspect, image.height
-    scale = size / max(sides)
+    height, width = size
+    scale = min(width / sides[0], height / sides[1])
     target = max(1, round(sides[0] * scale)), max(1, round(sides[1] * scale))
     if image.size != target:
         # Pillow weighs colours by how much of them is seen, so what is hidden does not run into the edges.
         image = image.resize(target, Image.Resampling.LANCZOS, reducing_gap=4.0)
-    if image.mode == "RGB" and target == (size, size):
+    if image.mode == "RGB" and target == (width, height):
         return np.asarray(image).copy()
-    page = Image.new("RGB", (size, size), "white")
-    corner = (size - target[0]) // 2, (size - target[1]) // 2
+    page = Image.new("RGB", (width, height), "white")
+    corner = (width - target[0]) // 2, (height - target[1]) // 2
     page.paste(image, corner, image if image.mode == "RGBA" else None)
     return np.asarray(page).copy()
 

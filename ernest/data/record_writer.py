@@ -9,25 +9,26 @@ from typing import Any
 
 import numpy as np
 
+from ernest.config.media import FILE, USUAL, MediaSpec, to_json
 from ernest.data import media
 from ernest.data.arrays import ArrayWriter
-from ernest.data.records import LINES, ROLES, ROW_SHAPES
+from ernest.data.records import LINES, ROLES, row_shape
 from ernest.sequence.record import Kind, Record, Segment
 from ernest.storage import write_folder
 
 _SUFFIX = {"image": "png", "video": "webp", "audio": "wav"}
 
 
-def save_records(folder: Path | str, records: Iterable[Record]) -> int:
+def save_records(folder: Path | str, records: Iterable[Record], spec: MediaSpec = USUAL) -> int:
     """Write `records` to the new folder `folder`, and return their number.
 
     Everything is written aside and renamed at the end. Equal pictures, videos and sounds are stored once. What
-    has the world's sizes comes back exactly; tuples among the facts come back as lists. Raises ValueError
+    has the sizes of `spec` comes back exactly; tuples among the facts come back as lists. Raises ValueError
     if `folder` exists and is not empty, if there is no record, or if the facts are no JSON.
     """
     folder = Path(folder)
     check_new(folder)
-    with write_folder(folder) as aside, RecordWriter(aside) as writer:
+    with write_folder(folder) as aside, RecordWriter(aside, spec) as writer:
         for record in records:
             writer.write(record)
         if not writer.count:
@@ -42,10 +43,11 @@ def check_new(folder: Path) -> None:
 
 
 class RecordWriter:
-    """Writes records one by one into a folder that exists."""
+    """Writes records, whose media have the sizes and rates of `spec`, one by one into a folder that exists."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.count = str(folder), 0
+    def __init__(self, folder: Path, spec: MediaSpec = USUAL) -> None:
+        self.folder, self.count, self.spec = str(folder), 0, spec
+        (folder / FILE).write_text(to_json(spec), encoding="utf-8")
         self.lines = (folder / LINES).open("w", encoding="utf-8")
         (folder / "media").mkdir()
         self.arrays = ArrayWriter(folder / "media")
@@ -94,15 +96,18 @@ class RecordWriter:
     def _write_media(self, kind: Kind, data: np.ndarray, digest: str) -> dict[str, Any]:
         """Where the data lie: in the array of their kind, or, of another size, in a file of their own."""
         rows = data[None] if kind == "image" else data
-        if (rows.dtype, rows.shape[1:]) == ROW_SHAPES[kind]:
+        if (rows.dtype, rows.shape[1:]) == row_shape(kind, self.spec):
             return {"file": f"media/{kind}.npy", "rows": list(self.arrays.append(kind, rows))}
         name = f"media/{digest[:2]}/{digest}.{_SUFFIX[kind]}"
         os.makedirs(f"{self.folder}/media/{digest[:2]}", exist_ok=True)
-        _WRITERS[kind](f"{self.folder}/{name}", data)
+        path = f"{self.folder}/{name}"
+        if kind == "image":
+            media.write_image(path, data)
+        elif kind == "video":
+            media.write_video(path, data, self.spec.frame_rate)
+        else:
+            media.write_audio(path, data, self.spec.sample_rate)
         return {"file": name}
-
-
-_WRITERS = {"image": media.write_image, "video": media.write_video, "audio": media.write_audio}
 
 
 def _plain(value: Any) -> Any:

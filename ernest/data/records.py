@@ -5,7 +5,7 @@
 
 `task` and `facts` may be left out. Files are named relative to the folder, and brought to the world's sizes and rate
 when they are read (`ernest.data.media`). A video may say `"open": true` (it goes on beyond the record) and
-`"frames": 1` (the number of frames to take from it; 9 by default). A text may have `"others": [...]`, texts that
+`"frames": 1` (the number of frames to take from it; by default the recipe's). A text may have `"others": [...]`, texts that
 may stand in its place: training draws one of all each time.
 
 What Ernest itself writes lies in one array for each kind, of which a segment takes `"rows": [17, 18]` of `"file":
@@ -22,7 +22,7 @@ from typing import Any, cast, overload
 
 import numpy as np
 
-from ernest.config.media import MediaSpec
+from ernest.config.media import USUAL, MediaSpec, read_media, written_differently
 from ernest.data import media
 from ernest.data.json_lines import LinesOnDisk
 from ernest.sequence.record import KINDS, Kind, Record, Segment
@@ -32,11 +32,6 @@ ROLES = ("given", "made")
 
 _RECORD_KEYS = ("task", "segments", "facts")
 _SEGMENT_KEYS = ("kind", "role", "text", "others", "file", "rows", "open", "frames")
-ROW_SHAPES = {
-    "image": (np.uint8, (MediaSpec.size, MediaSpec.size, 3)),
-    "video": (np.uint8, (MediaSpec.size, MediaSpec.size, 3)),
-    "audio": (np.float32, ()),
-}
 
 
 @dataclass(frozen=True)
@@ -52,6 +47,7 @@ class StoredSegment:
     rows: tuple[int, int] | None = None
     others: tuple[str, ...] = ()
     """Texts that may stand in the place of `text`."""
+    spec: MediaSpec = USUAL
 
     def read(self) -> Segment:
         """The segment with its content, read from the media file."""
@@ -65,11 +61,11 @@ class StoredSegment:
             case "text":
                 return self.text
             case "image":
-                return media.read_image(self.file)
+                return media.read_image(self.file, self.spec)
             case "video":
-                return media.read_video(self.file, self.frames)
+                return media.read_video(self.file, self.frames, self.spec)
             case "audio":
-                return media.read_audio(self.file)
+                return media.read_audio(self.file, self.spec)
 
     def _array_rows(self, start: int, end: int) -> np.ndarray:
         try:
@@ -77,13 +73,18 @@ class StoredSegment:
             array = _opened(self.file, (status.st_ino, status.st_mtime_ns, status.st_size))
         except (OSError, ValueError, EOFError) as error:
             raise ValueError(f"{self.file}: no array that can be read: {error}") from error
-        dtype, shape = ROW_SHAPES[self.kind]
+        dtype, shape = row_shape(self.kind, self.spec)
         if array.dtype != dtype or array.shape[1:] != shape or not start < end <= len(array):
             raise ValueError(
                 f"{self.file}: no rows {start} to {end} of a segment of kind {self.kind}, but {array.dtype} {array.shape}"
             )
         rows = np.array(array[start:end])
         return rows[0] if self.kind == "image" else rows
+
+
+def row_shape(kind: Kind, spec: MediaSpec) -> tuple[type[np.generic], tuple[int, ...]]:
+    """Type and shape of a picture, of a frame of a video, or of a sample, in the array of its kind."""
+    return (np.float32, ()) if kind == "audio" else (np.uint8, (*spec.size, 3))
 
 
 @dataclass(frozen=True)
@@ -99,11 +100,12 @@ class StoredRecord:
 class StoredRecords(Sequence[StoredRecord]):
     """Records as their lines in `folder` state them, each parsed when it is asked for: memory does not grow with their number.
 
-    `chosen` numbers some of them, from 0.
+    `chosen` numbers some of them, from 0. Media are brought to the sizes of `spec`.
     """
 
-    def __init__(self, folder: Path, chosen: Iterable[int] | None = None) -> None:
-        self.folder, self.lines = folder, LinesOnDisk(folder / LINES, chosen)
+    def __init__(self, folder: Path, spec: MediaSpec = USUAL, chosen: Iterable[int] | None = None) -> None:
+        self.folder, self.lines, self.spec = folder, LinesOnDisk(folder / LINES, chosen), spec
+        self.written = read_media(folder)
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -117,7 +119,7 @@ class StoredRecords(Sequence[StoredRecord]):
             return [self[i] for i in range(*index.indices(len(self)))]
         number = self.lines.number(index)
         try:
-            return _parsed(self.lines[index], self.folder, number)
+            return _parsed(self.lines[index], self.folder, number, self.spec, self.written)
         except ValueError as error:
             raise ValueError(f"{self.folder / LINES}, line {number}: {error}") from error
 
@@ -146,12 +148,12 @@ class RecordFolder(Sequence[Record]):
 # ------------------------------------------------------------------ reading
 
 
-def load_records(folder: Path | str) -> RecordFolder:
-    """The records of `folder`, every line and every file of it checked, and read lazily later.
+def load_records(folder: Path | str, spec: MediaSpec = USUAL) -> RecordFolder:
+    """The records of `folder`, every line and every file of it checked, and read lazily later, at the sizes of `spec`.
 
     Raises ValueError that names the file, the line and the field of the first mistake.
     """
-    records = read_lines(folder)
+    records = read_lines(folder, spec)
     readable: set[tuple[Any, ...]] = set()
     for record in records.stored:
         try:
@@ -161,12 +163,12 @@ def load_records(folder: Path | str) -> RecordFolder:
     return records
 
 
-def read_lines(folder: Path | str) -> RecordFolder:
+def read_lines(folder: Path | str, spec: MediaSpec = USUAL) -> RecordFolder:
     """The records of `folder`; lines are checked, and no media are opened. Raises ValueError as `load_records` does."""
     folder = Path(folder)
     if not (folder / LINES).is_file():
         raise ValueError(f"{folder} is no folder of records: it has no {LINES}")
-    stored = StoredRecords(folder)
+    stored = StoredRecords(folder, spec)
     for _ in stored:  # each is parsed, and so checked
         pass
     if not len(stored):
@@ -174,7 +176,7 @@ def read_lines(folder: Path | str) -> RecordFolder:
     return RecordFolder(folder, stored)
 
 
-def _parsed(line: bytes, folder: Path, number: int) -> StoredRecord:
+def _parsed(line: bytes, folder: Path, number: int, spec: MediaSpec, written: MediaSpec) -> StoredRecord:
     try:
         content = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -185,7 +187,7 @@ def _parsed(line: bytes, folder: Path, number: int) -> StoredRecord:
     task = _typed(content.get("task", ""), str, "task", "a text")
     facts = _typed(content.get("facts", {}), dict, "facts", "an object")
     listed = _typed(content["segments"], list, "segments", "a list")
-    segments = tuple(_segment(stored, f"segments[{index}]", folder) for index, stored in enumerate(listed))
+    segments = tuple(_segment(stored, f"segments[{index}]", folder, spec, written) for index, stored in enumerate(listed))
     if not any(segment.made for segment in segments):
         raise ValueError('segments: at least one needs "role": "made", or nothing would be learnt from the record')
     for index, segment in enumerate(segments):
@@ -194,7 +196,7 @@ def _parsed(line: bytes, folder: Path, number: int) -> StoredRecord:
     return StoredRecord(number, task, segments, facts)
 
 
-def _segment(stored: Any, field: str, folder: Path) -> StoredSegment:
+def _segment(stored: Any, field: str, folder: Path, spec: MediaSpec, written: MediaSpec) -> StoredSegment:
     _check_keys(stored, _SEGMENT_KEYS, ("kind", "role"), field)
     kind = cast(Kind, _one_of(stored["kind"], KINDS, f"{field}.kind"))
     role = _one_of(stored["role"], ROLES, f"{field}.role")
@@ -207,9 +209,16 @@ def _segment(stored: Any, field: str, folder: Path) -> StoredSegment:
             raise ValueError(f'{field}.{key}: only a {owner} has this field, not a segment of kind "{kind}"')
     content = _text(stored[expected], f"{field}.{expected}")
     others = _typed(stored.get("others", []), list, f"{field}.others", "a list of texts")
-    frames = _typed(stored.get("frames", MediaSpec.frames), int, f"{field}.frames", "a whole number")
+    frames = _typed(stored.get("frames", spec.frames), int, f"{field}.frames", "a whole number")
     if frames < 1:
         raise ValueError(f"{field}.frames: expected 1 or more, got {frames}")
+    rows = _array_range(stored["rows"], kind, f"{field}.rows") if "rows" in stored else None
+    if rows is not None and (difference := written_differently(written, spec, kind)):
+        actual, wanted, settings = difference
+        raise ValueError(
+            f"{field}: {content} was imported at {actual}, and the recipe has {wanted}: import again with that recipe, or "
+            f"--set {settings}"
+        )
     return StoredSegment(
         kind,
         role == "made",
@@ -217,8 +226,9 @@ def _segment(stored: Any, field: str, folder: Path) -> StoredSegment:
         folder if kind == "text" else _inside(folder, content, f"{field}.file"),
         _typed(stored.get("open", False), bool, f"{field}.open", "true or false"),
         frames,
-        _array_range(stored["rows"], kind, f"{field}.rows") if "rows" in stored else None,
+        rows,
         tuple(_text(text, f"{field}.others[{number}]") for number, text in enumerate(others)),
+        spec,
     )
 
 

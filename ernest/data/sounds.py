@@ -19,8 +19,8 @@ _UNKNOWN_LENGTH = 0x7FFF_0000
 """What recorders leave in the header of a WAV that was not ended, or more."""
 
 
-def read_sound(file: MediaFile, longest: float, plain: bool) -> np.ndarray:
-    """The sound as float64 `[samples]` at `MediaSpec.sample_rate`; no more of it is read than lasts `longest` seconds.
+def read_sound(file: MediaFile, longest: float, plain: bool, rate: int = MediaSpec.sample_rate) -> np.ndarray:
+    """The sound as float64 `[samples]` at `rate` samples a second; no more of it is read than lasts `longest` seconds.
 
     `plain` says that soundfile reads it: its samples are stored as they are, or by FLAC. Raises ValueError if it lasts longer.
     """
@@ -34,8 +34,8 @@ def read_sound(file: MediaFile, longest: float, plain: bool) -> np.ndarray:
                 sound = soundfile.SoundFile(_Clamped(content))
             if sound is not None:
                 with sound:
-                    return _joined(file, _stored(file, sound, longest), longest)
-        return _joined(file, _coded(file, content, longest), longest)
+                    return _joined(file, _stored(file, sound, longest), longest, rate)
+        return _joined(file, _coded(file, content, longest), longest, rate)
 
 
 class _Clamped:
@@ -72,7 +72,7 @@ def resampled(wave: np.ndarray, rate: int, to: int = MediaSpec.sample_rate) -> n
     return wide[start : start + max(1, round(len(wave) * to / rate))]
 
 
-def _joined(file: MediaFile, blocks: Iterator[Block], longest: float) -> np.ndarray:
+def _joined(file: MediaFile, blocks: Iterator[Block], longest: float, to: int) -> np.ndarray:
     """The parts of a sound, which may change its rate and channels where recordings were joined."""
     parts: list[np.ndarray] = []
     seconds = 0.0
@@ -89,7 +89,7 @@ def _joined(file: MediaFile, blocks: Iterator[Block], longest: float) -> np.ndar
         if not np.isfinite(wave).all():
             raise ValueError(f"{file.name}: the sound holds samples that are no numbers")
         if len(wave):
-            parts.append(resampled(wave, rate))
+            parts.append(resampled(wave, rate, to))
     if not parts:
         raise ValueError(f"{file.name}: the sound is empty")
     return np.concatenate(parts)

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 from ernest.config.effort import with_effort
+from ernest.config.media import USUAL
 from ernest.config.recipe import Recipe, find_recipe, load_recipe
 
 FULL_MINUTES = 22.0
@@ -16,4 +17,11 @@ def demo_recipe(minutes: float = FULL_MINUTES, seed: int = 0, overrides: tuple[s
         raise ValueError(f"minutes = {minutes} must be positive and finite")
     if seed < 0:
         raise ValueError(f"seed = {seed} must not be negative")
-    return replace(with_effort(load_recipe(find_recipe("tiny"), overrides), minutes / FULL_MINUTES), seed=seed)
+    recipe = load_recipe(find_recipe("tiny"), overrides)
+    if recipe.media != USUAL:
+        changed = next(name for name, value in vars(recipe.media).items() if value != getattr(USUAL, name))
+        raise ValueError(
+            f"media.{changed} = {getattr(recipe.media, changed)}: the demo's world and judges are of {getattr(USUAL, changed)}; "
+            "`ernest import` and `ernest train` take other sizes and rates"
+        )
+    return replace(with_effort(recipe, minutes / FULL_MINUTES), seed=seed)

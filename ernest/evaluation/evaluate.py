@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from ernest.config.media import MediaSpec
 from ernest.data.examples import encode
 from ernest.evaluation.directions import Direction, Measure
 from ernest.evaluation.results import EvalResult, Sample
@@ -51,12 +50,12 @@ def generate(direction: Direction, records: Sequence[Record], engine: Engine, se
         examples = list(encode(records, engine.tokenizers))
         first = torch.stack([torch.from_numpy(example.segments[-1].data[:1]) for example in examples])
         prompts = [example.segments[:-1] for example in examples]
-        return _segments("video", engine.videos(prompts, sampling, seed, first, MediaSpec.frames))
+        return _segments("video", engine.videos(prompts, sampling, seed, first, engine.tokenizers.media.frames))
     # What is to be made may be blank or costly to encode: a text takes its place.
     questions = [Record((*(segment for segment in record.segments if not segment.made), made("text", "?"))) for record in records]
     prompts = [example.segments[:-1] for example in encode(questions, engine.tokenizers)]
     if direction.output_kind == "video":  # judges and energies are those of a whole video
-        return _segments("video", engine.videos(prompts, sampling, seed, frames=MediaSpec.frames))
+        return _segments("video", engine.videos(prompts, sampling, seed, frames=engine.tokenizers.media.frames))
     make = {"text": engine.texts, "image": engine.pictures, "audio": engine.sounds}[direction.output_kind]
     return _segments(direction.output_kind, make(prompts, sampling, seed))
 

@@ -181,6 +181,7 @@ def _name(prompt: Sequence[EncodedSegment]) -> str:
 def _samples(engine: Engine, examples: Sequence[Example], answers: dict[str, str], seed: int, count: int) -> Iterator[Sample]:
     """A few of the records, and what the model makes of each."""
     drawn = np.random.default_rng(seed).permutation(len(examples))[:count]
+    rate = engine.tokenizers.media.sample_rate
     for example in (examples[i] for i in drawn):
         *given, last = example.segments
         if not given or any(segment.made for segment in given):
@@ -193,9 +194,9 @@ def _samples(engine: Engine, examples: Sequence[Example], answers: dict[str, str
         if last.form == "text":
             answer = answers.get(_name(given), "")
             note = "" if answer in last.texts else f"in truth: {last.data}"
-            yield Sample("read", words, answer, pixels, wave, correct=answer in last.texts, note=note)
+            yield Sample("read", words, answer, pixels, wave, correct=answer in last.texts, note=note, sample_rate=rate)
         elif last.form == "latent":
             make = engine.videos if last.video else engine.pictures
             yield Sample("drawn", words, pixels=make([given], seed=seed)[0])
         elif last.form == "codes":
-            yield Sample("spoken", words, wave=engine.sounds([given], seed=seed)[0])
+            yield Sample("spoken", words, wave=engine.sounds([given], seed=seed)[0], sample_rate=rate)

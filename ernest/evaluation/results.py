@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ernest.config.media import USUAL
 from ernest.storage import write_folder
 
 FULL = "full"
@@ -60,7 +61,7 @@ class Sample:
     """One output as the report shows it: what was given, and the text, picture, sound or video that was made.
 
     `prompt` is what was asked in words, `text` what was answered in words. `pixels` is uint8 `[height, width, 3]` or
-    `[frames, height, width, 3]`, `wave` float32 `[samples]` in [-1, 1] at 8 kHz, `curve` float `[frames]` the energy of a
+    `[frames, height, width, 3]`, `wave` float32 `[samples]` in [-1, 1] of `sample_rate`, `curve` float `[frames]` the energy of a
     physical video and `obeys_energy_law` whether it never rises. `correct` is whether the verifier passed it, None where none
     was asked.
     """
@@ -74,6 +75,7 @@ class Sample:
     correct: bool | None = None
     obeys_energy_law: bool | None = None
     note: str = ""
+    sample_rate: int = USUAL.sample_rate
 
 
 @dataclass(frozen=True)

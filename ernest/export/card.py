@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ernest.checkpoint import Learnt
-from ernest.config.media import MediaSpec
+from ernest.config.media import USUAL, MediaSpec
 from ernest.config.recipe import ModelConfig
 from ernest.config.tokenizer_spec import TokenizerSpec
 from ernest.model.cost import active_parameters, total_parameters
@@ -41,6 +41,7 @@ def model_card(
     learnt: Learnt,
     recipe: Mapping[str, Any],
     findings: Mapping[str, Any] | None,
+    media: MediaSpec = USUAL,
 ) -> str:
     """The card in Markdown. `findings` are those of the run that trained it, as `ernest.evaluation` keeps them, or None where
     nothing was scored."""
@@ -51,7 +52,7 @@ def model_card(
         f"{config.top_k} of {config.experts} experts)."
     )
     parts = [HEAD, f"# {name}\n", facts + "\n", USE.format(name=name), _scores(findings), _data(learnt, recipe, findings)]
-    return "\n".join([*parts, _limits(learnt)])
+    return "\n".join([*parts, _limits(media)])
 
 
 def _scores(findings: Mapping[str, Any] | None) -> str:
@@ -91,10 +92,9 @@ def _data(learnt: Learnt, recipe: Mapping[str, Any], findings: Mapping[str, Any]
     return "## Training data\n\n" + "\n".join(lines) + "\n"
 
 
-def _limits(learnt: Learnt) -> str:
-    m = MediaSpec()
+def _limits(m: MediaSpec) -> str:
     lines = [
-        f"- Pictures and frames are {m.size} x {m.size} pixels, a video that it makes has at most {m.frames}.",
+        f"- Pictures and frames are {m.height} x {m.width} pixels, a video that it makes has at most {m.frames}.",
         f"- Sounds have {m.sample_rate:,} samples a second and at most {m.longest_sound:g} s, made ones {m.longest_answer:g} s.",
         f"- A text that it makes has at most {m.longest_text} tokens.",
         "- It answers every prompt, also with words, lengths and directions that it never learnt; such an answer means nothing.",

@@ -7,6 +7,7 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+from ernest.config.media import MediaSpec
 from ernest.config.recipe import ModelConfig
 from ernest.config.tokenizer_spec import TokenizerSpec
 from ernest.overrides import build
@@ -35,9 +36,9 @@ NAMES = {
 class ErnestConfig(PreTrainedConfig):
     """Sizes of the network and of the tokenizers of pictures and sounds that come with it.
 
-    `tokenizer_spec`, `vision_tokenizer` and `audio_tokenizer` are the fields of `TokenizerSpec`, `VisionTokenizerConfig` and
-    `AudioConfig`; `merges` counts those of the text tokenizer. `max_position_embeddings` is the longest document of the training:
-    the rotary embedding itself has no end.
+    `tokenizer_spec`, `vision_tokenizer`, `audio_tokenizer` and `media` are the fields of `TokenizerSpec`,
+    `VisionTokenizerConfig`, `AudioConfig` and `MediaSpec`; `merges` counts those of the text tokenizer.
+    `max_position_embeddings` is the longest document of the training: the rotary embedding itself has no end.
     """
 
     model_type = "ernest"
@@ -61,6 +62,7 @@ class ErnestConfig(PreTrainedConfig):
     tokenizer_spec: dict[str, Any] | None = None
     vision_tokenizer: dict[str, Any] | None = None
     audio_tokenizer: dict[str, Any] | None = None
+    media: dict[str, Any] | None = None
     max_position_embeddings: int = 256
     tie_word_embeddings: bool = False
     use_cache: bool = True
@@ -74,12 +76,14 @@ def make_config(
     spec: TokenizerSpec,
     vision: VisionTokenizerConfig,
     audio: AudioConfig,
+    media: MediaSpec,
     merges: int,
     positions: int,
 ) -> ErnestConfig:
     """The configuration of a network and its tokenizers."""
     fields: dict[str, Any] = {theirs: getattr(model, ours) for ours, theirs in NAMES.items()}
     fields |= {"tokenizer_spec": asdict(spec), "vision_tokenizer": asdict(vision), "audio_tokenizer": asdict(audio)}
+    fields |= {"media": asdict(media)}
     fields |= {"vocab_size": spec.vocabulary, "merges": merges, "max_position_embeddings": positions}
     return ErnestConfig(**fields, dtype="float32")
 

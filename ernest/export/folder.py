@@ -1,6 +1,7 @@
 """What `ernest export` does: a checkpoint as a folder of transformers, and such a folder as a checkpoint."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def write_hf(
     scores = _findings(findings, checkpoint) if size.is_full else None
     with write_folder(out, need=sum(value.nbytes for value in made.state_dict().values())) as aside:
         tokenizers.text.save(aside / "text.json")
-        processor = hf.ErnestProcessor(hf.ErnestTokenizer(str(aside / "text.json")), spec.patch * spec.grid[0], *spec.merged_grid)
+        processor = hf.ErnestProcessor(hf.ErnestTokenizer(str(aside / "text.json")), asdict(tokenizers.media))
         made.save_pretrained(aside, max_shard_size=shard)
         for file in aside.glob("*.safetensors"):  # which safetensors lets nobody else read
             file.chmod((aside / "text.json").stat().st_mode)
@@ -49,7 +50,8 @@ def write_hf(
         for name in BESIDE:
             if (checkpoint / name).exists():
                 write_text(aside / name, (checkpoint / name).read_text(encoding="utf-8"))
-        write_text(aside / "README.md", model_card(out.name, model.config, spec, learnt, _recipe(checkpoint), scores))
+        card = model_card(out.name, model.config, spec, learnt, _recipe(checkpoint), scores, tokenizers.media)
+        write_text(aside / "README.md", card)
     weights = sum(p.numel() for p in made.network.parameters())
     return f"{out}: {weights / 1e6:.2f} million parameters; it loads after `import ernest.export.hf`"
 

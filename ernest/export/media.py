@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ernest.model.network import Ernest
 from ernest.sequence.batch import Patches
-from ernest.tokenizers.audio import SAMPLES, AudioTokenizer
+from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.vision import VisionTokenizer
 
 WORD, STILL, CLIP, SOUND = 0, 1, 2, 3
@@ -18,8 +18,8 @@ WORD, STILL, CLIP, SOUND = 0, 1, 2, 3
 class Media:
     """What rows are given, in the order of their positions, filled up with zeros.
 
-    `pixel_values` `[rows, frames, 1, 3, size, size]` in [0, 1] are pictures and first frames of videos, `pixel_values_videos`
-    `[rows, clips, 4, 3, size, size]` the further frames of videos by four; `input_values` `[rows, samples]` are sounds behind
+    `pixel_values` `[rows, frames, 1, 3, height, width]` in [0, 1] are pictures and first frames of videos, `pixel_values_videos`
+    `[rows, clips, 4, 3, height, width]` the further frames of videos by four; `input_values` `[rows, samples]` are sounds behind
     each other, each a whole number of codec frames long.
     """
 
@@ -65,7 +65,8 @@ class EmbeddedMedia:
         end = torch.full((1, self.audio.config.levels), self.audio.config.codebook)
         codes = []
         for row, wave in zip(_runs(here), waves.float().cpu(), strict=True):
-            parts = wave.split([*(SAMPLES * frames for frames in row), len(wave) - SAMPLES * sum(row)])[: len(row)]
+            samples = self.audio.config.samples
+            parts = wave.split([*(samples * frames for frames in row), len(wave) - samples * sum(row)])[: len(row)]
             for code in self.audio.encode([part.numpy() for part in parts]):
                 codes += [code, end]
         index = here.flatten().nonzero()[:, 0]

@@ -223,8 +223,8 @@ class ErnestForCausalLM(PreTrainedModel, GenerationMixin):
 
     def make(self, prompts: Sequence[str], to: Kind, sampling: Sampling | None = None, seed: int = 0) -> "list[Any]":
         """What the words of each prompt ask for: `to` "image" gives uint8 `[height, width, 3]` each, "video" uint8 `[frames,
-        height, width, 3]`, "audio" float32 `[samples]` at 8 kHz, "text" a string. Prompt n draws by `(seed, n)`, and `sampling`
-        None is the usual one of the kind: what `ernest generate` makes, this makes."""
+        height, width, 3]`, "audio" float32 `[samples]` at the rate of its codec, "text" a string. Prompt n draws by `(seed, n)`,
+        and `sampling` None is the usual one of the kind: what `ernest generate` makes, this makes."""
         engine = self.engine()
         makers = {"text": engine.texts, "image": engine.pictures, "video": engine.videos, "audio": engine.sounds}
         if to not in makers:
@@ -243,7 +243,8 @@ class ErnestForCausalLM(PreTrainedModel, GenerationMixin):
 
     def tokenizers(self) -> Tokenizers:
         """All three tokenizers."""
-        return Tokenizers(self._text_tokenizer(), self.vision_tokenizer, self.audio_tokenizer)
+        media = build(MediaSpec, self.config.media or {}, "media")
+        return Tokenizers(self._text_tokenizer(), self.vision_tokenizer, self.audio_tokenizer, media)
 
     def _text_tokenizer(self) -> TextTokenizer:
         return TextTokenizer(self.text_merges.tolist())
@@ -253,7 +254,8 @@ def from_network(model: Ernest, tokenizers: Tokenizers, importance: Tensor, posi
     """The model of transformers that shares the weights of a network and its tokenizers."""
     merges = torch.tensor(tokenizers.text.merges, dtype=torch.int32).reshape(-1, 2)
     vision, audio = tokenizers.vision, tokenizers.audio
-    config = make_config(model.config, tokenizer_spec(tokenizers), vision.config, audio.config, len(merges), positions)
+    spec, media = tokenizer_spec(tokenizers), tokenizers.media
+    config = make_config(model.config, spec, vision.config, audio.config, media, len(merges), positions)
     with without_weights():
         made = ErnestForCausalLM(config)
     parts: Mapping[str, Mapping[str, Tensor]] = {
@@ -265,7 +267,7 @@ def from_network(model: Ernest, tokenizers: Tokenizers, importance: Tensor, posi
     made.load_state_dict({begin + name: value for begin, part in parts.items() for name, value in part.items()}, assign=True)
     made.generation_config = GenerationConfig(
         do_sample=False,
-        max_new_tokens=MediaSpec.longest_text,
+        max_new_tokens=tokenizers.media.longest_text,
         pad_token_id=TextTokenizer.pad,
         bos_token_id=TextTokenizer.sep,
         eos_token_id=TextTokenizer.eos,

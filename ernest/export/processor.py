@@ -12,14 +12,14 @@ from PIL import Image
 from torch import Tensor
 from transformers import BatchFeature, ProcessorMixin
 
-from ernest.config.media import MediaSpec
+from ernest.config.media import CODE_RATE, MediaSpec
 from ernest.data import media
 from ernest.data.pictures import still
 from ernest.data.sounds import resampled
 from ernest.export.media import CLIP, SOUND, STILL, WORD
 from ernest.export.text import ErnestTokenizer
+from ernest.overrides import build
 from ernest.sequence.groups import CODE, PATCH, TEXT, CodeTokens, ControlTokens, Layout, PatchTokens, TextTokens, Tokens, lay_out
-from ernest.tokenizers.audio import SAMPLES
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.vision import to_frames
 
@@ -27,12 +27,17 @@ CONTROL = ControlTokens(*(getattr(TextTokenizer, name) for name in ControlTokens
 
 
 class ErnestProcessor(ProcessorMixin):
-    """Lays out prompts that `generate` answers with a text: pictures first, then videos, sounds and words. `size` pixels are on a
-    side of a frame, which becomes `rows` times `columns` positions."""
+    """Lays out prompts that `generate` answers with a text: pictures first, then videos, sounds and words. `media` are fields of
+    `MediaSpec`, to whose sizes and rates they are brought."""
 
-    def __init__(self, tokenizer: ErnestTokenizer, size: int = MediaSpec.size, rows: int = 4, columns: int = 4) -> None:
+    def __init__(self, tokenizer: ErnestTokenizer, media: dict[str, Any] | None = None) -> None:
         super().__init__(tokenizer)
-        self.size, self.rows, self.columns = size, rows, columns
+        self.media = media or {}
+
+    @property
+    def spec(self) -> MediaSpec:
+        """The sizes and rates."""
+        return build(MediaSpec, self.media, "media")
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self,
@@ -40,14 +45,15 @@ class ErnestProcessor(ProcessorMixin):
         text: str | Sequence[str] | None = None,
         videos: Any = None,
         audio: Any = None,
-        sampling_rate: int = MediaSpec.sample_rate,
+        sampling_rate: int | None = None,
         return_tensors: str = "pt",
     ) -> BatchFeature:
         """Tensors for `generate`, padded on the left. Each argument holds one thing, or a list with one for each row; a row
         without it has None, and one with several of it a list.
 
         Pictures are files, Pillow's images or uint8 `[height, width, 3]`, videos files or uint8 `[frames, height, width, 3]`,
-        sounds files or float32 `[samples]` of `sampling_rate`. Raises ValueError, which names the row, for what cannot be.
+        sounds files or float32 `[samples]` of `sampling_rate`, by default the model's. Raises ValueError, which names the row,
+        for what cannot be.
         """
         if return_tensors != "pt":
             raise ValueError(f"return_tensors = {return_tensors!r}: expected 'pt'")
@@ -60,7 +66,7 @@ class ErnestProcessor(ProcessorMixin):
         rows = enumerate(zip(*filled, strict=True))
         return _batch([self._row(n, given, sampling_rate) for n, given in rows])
 
-    def _row(self, number: int, given: tuple[Any, ...], rate: int) -> "_Row":
+    def _row(self, number: int, given: tuple[Any, ...], rate: int | None) -> "_Row":
         images, videos, sounds, text = given
         row = _Row()
         try:
@@ -69,9 +75,9 @@ class ErnestProcessor(ProcessorMixin):
             for video in _listed(videos):
                 self._add(row, self._film(video), True)
             for sound in _listed(sounds):
-                wave = _wave(sound, rate)
-                row.waves.append(np.pad(wave, (0, -len(wave) % SAMPLES)))
-                row.tokens.append(CodeTokens(len(row.waves[-1]) // SAMPLES))
+                wave, samples = _wave(sound, rate, self.spec), round(self.spec.sample_rate / CODE_RATE)
+                row.waves.append(np.pad(wave, (0, -len(wave) % samples)))
+                row.tokens.append(CodeTokens(len(row.waves[-1]) // samples))
             for words in _listed(text):
                 row.tokens.append(TextTokens(tuple(self.tokenizer.text.encode(words))))
         except (ValueError, AttributeError, TypeError) as error:
@@ -80,27 +86,28 @@ class ErnestProcessor(ProcessorMixin):
 
     def _add(self, row: "_Row", frames: np.ndarray, is_video: bool) -> None:
         """The first frame alone, the others by four; the last clip is filled up with its last frame."""
-        row.tokens.append(PatchTokens(len(frames), (self.rows, self.columns), is_video))
+        rows, columns = self.spec.merged_grid
+        row.tokens.append(PatchTokens(len(frames), (rows, columns), is_video))
         row.stills.append(frames[:1])
         rest = frames[1:]
         if len(rest):
             rest = np.concatenate([rest, np.repeat(rest[-1:], -len(rest) % 4, axis=0)])
             row.clips += np.split(rest, len(rest) // 4)
-        merged = self.rows * self.columns
+        merged = rows * columns
         row.types += [STILL] * merged + [CLIP] * (merged * (-(-(len(frames) - 1) // 4)))
 
     def _picture(self, image: Any) -> np.ndarray:
         if isinstance(image, str | Path):
-            return media.read_image(image, self.size)
+            return media.read_image(image, self.spec)
         if isinstance(image, np.ndarray):
             if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
                 raise ValueError(f"a picture: expected uint8 [height, width, 3], got {image.dtype} {list(image.shape)}")
             image = Image.fromarray(image)
-        return still(image, self.size)
+        return still(image, self.spec.size)
 
     def _film(self, video: Any) -> np.ndarray:
         if isinstance(video, str | Path):
-            return media.read_video(video, size=self.size)
+            return media.read_video(video, spec=self.spec)
         if not isinstance(video, np.ndarray) or video.ndim != 4 or not len(video):
             raise ValueError("a video: expected a file or uint8 [frames, height, width, 3]")
         return np.stack([self._picture(frame) for frame in video])
@@ -173,11 +180,11 @@ def _listed(given: Any) -> list[Any]:
     return list(given) if isinstance(given, list | tuple) else [given]
 
 
-def _wave(sound: Any, rate: int) -> np.ndarray:
+def _wave(sound: Any, rate: int | None, spec: MediaSpec) -> np.ndarray:
     if isinstance(sound, str | Path):
-        return media.read_audio(sound)
+        return media.read_audio(sound, spec)
     if not isinstance(sound, np.ndarray) or sound.dtype != np.float32 or sound.ndim != 1 or not len(sound):
         raise ValueError("a sound: expected a file or float32 [samples]")
     if not np.isfinite(sound).all():
         raise ValueError("a sound: holds samples that are no numbers")
-    return resampled(sound, rate).clip(-1, 1).astype(np.float32)
+    return resampled(sound, rate or spec.sample_rate, spec.sample_rate).clip(-1, 1).astype(np.float32)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ernest.checkpoint import check_checkpoint, load_expert_importance, load_learnt, load_model, save_model
+from ernest.checkpoint import check_checkpoint, checkpoint_media, load_expert_importance, load_learnt, load_model, save_model
 from ernest.config.submodel_size import FULL_SIZE, SubModelSize
 from ernest.data import media
 from ernest.sequence.record import Kind, given
@@ -104,9 +104,9 @@ def _write(answers: Sequence["Answer"], to: Kind, files: Sequence[Path], engine:
         if to == "image":
             media.write_image(file, data[0])
         elif to == "video":
-            media.write_video(file, data)
+            media.write_video(file, data, engine.tokenizers.media.frame_rate)
         else:
-            media.write_audio(file, data)
+            media.write_audio(file, data, engine.tokenizers.media.sample_rate)
 
 
 def describe(
@@ -119,12 +119,13 @@ def describe(
     """
     files = find_files(files)
     check_checkpoint(checkpoint)
+    spec = checkpoint_media(checkpoint)
     read, errors = {}, {}
     for file in files:
         try:
             kind = media.kind_of(file)
             assert kind is not None
-            read[file] = given(kind, media.read(file, kind))
+            read[file] = given(kind, media.read(file, kind, spec))
         except (ValueError, OSError) as error:
             if len(files) == 1:
                 raise

@@ -24,7 +24,6 @@ from ernest.generation.text_states import TextStates
 from ernest.model.network import Ernest
 from ernest.model.submodel import SubModel, SubModels, stack
 from ernest.sequence.record import Kind
-from ernest.tokenizers.audio import SAMPLES
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.vision import to_pixels
 
@@ -49,7 +48,7 @@ class Engine:
         speculation: Speculation | None = None,
     ) -> None:
         self.model, self.tokenizers, self.submodel, self.bf16 = model.eval(), tokenizers, submodel, bf16
-        self.max_lengths, self.rows, self.learnt = max_lengths or MaxLengths(), rows, learnt
+        self.max_lengths, self.rows, self.learnt = max_lengths or MaxLengths.of(tokenizers.media), rows, learnt
         self.states = TextStates(tokenizers.text.pieces)
         self._slots = Slots(model, tokenizers, bf16)
         self._choices = Choices(model, tokenizers, self.states, speculation is not None)
@@ -197,7 +196,8 @@ class Engine:
         """Decodes codes `[frames, levels]` to sound: float32 `[samples]` each; no frames give one of silence."""
         spoken = [one for one in codes if len(one)]
         waves = iter(self.tokenizers.audio.decode(spoken) if spoken else [])
-        return [next(waves) if len(one) else np.zeros(SAMPLES, np.float32) for one in codes]
+        silence = np.zeros(self.tokenizers.audio.config.samples, np.float32)
+        return [next(waves) if len(one) else silence for one in codes]
 
     # -------------------------------------------------------------- rows
 

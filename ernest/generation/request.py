@@ -1,16 +1,15 @@
 """What is asked of the engine, and what comes back: requests, events group by group, and answers."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from torch import Tensor
 
-from ernest.config.media import MediaSpec
+from ernest.config.media import CODE_RATE, USUAL, MediaSpec
 from ernest.data.examples import EncodedSegment
 from ernest.generation.sampling import DEFAULTS, Sampling
 from ernest.model.submodel import SubModel
 from ernest.sequence.record import KINDS, Kind
-from ernest.tokenizers.audio import SAMPLES
 
 End = Literal["end", "length", "cancelled"]
 Group = Literal["token", "bits", "codes", "end"]
@@ -20,11 +19,16 @@ Group = Literal["token", "bits", "codes", "end"]
 class MaxLengths:
     """The longest segment of each kind, and the most segments."""
 
-    tokens: int = MediaSpec.longest_text
-    frames: int = MediaSpec.frames
-    codec_frames: int = round(MediaSpec.longest_answer * MediaSpec.sample_rate / SAMPLES)
+    tokens: int = USUAL.longest_text
+    frames: int = USUAL.frames
+    codec_frames: int = round(USUAL.longest_answer * CODE_RATE)
     segments: int = 8
     """Of an answer whose kinds the model chooses."""
+
+    @classmethod
+    def of(cls, media: MediaSpec) -> Self:
+        """Those that a recipe names."""
+        return cls(media.longest_text, media.frames, round(media.longest_answer * CODE_RATE))
 
 
 @dataclass(frozen=True, eq=False)

@@ -88,7 +88,7 @@ def split_parameters(recipe: Recipe) -> tuple[int, int]:
     """Of the backbone's experts, and all others of a state of training."""
     model = recipe.model
     experts = model.layers * model.experts * 3 * model.width * model.expert_width
-    return experts, trained_parameters(model, usual_spec(recipe.tokenizers.vocabulary)) - experts
+    return experts, trained_parameters(model, usual_spec(recipe.tokenizers.vocabulary, recipe.media)) - experts
 
 
 def activations(recipe: Recipe, positions: int, shares: int, bf16: bool, layout: Layout) -> float:

@@ -29,10 +29,11 @@ DAY = 86400
 
 def show(recipe: Recipe, found: Sequence[Candidate], most: int = 12) -> str:
     """A table of up to `most` layouts that fit, and in how many ways others do not."""
-    model, spec = recipe.model, usual_spec(recipe.tokenizers.vocabulary)
+    model, spec = recipe.model, usual_spec(recipe.tokenizers.vocabulary, recipe.media)
     total, active = total_parameters(model, spec), active_parameters(model)
     fits = [one for one in found if one.against is None]
     lines = [
+        str(recipe.media),
         f"{total / 1e6:,.1f} million parameters, {active / 1e6:,.2f} million of the backbone active ({active / total:.1%}); "
         f"{recipe.sequence.rows * recipe.sequence.length:,} positions a step",
         f"{len(fits)} of {len(found)} layouts fit; a rank in GB, a step in ms at the device's rates, one after the other:",

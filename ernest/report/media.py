@@ -7,7 +7,7 @@ import wave as riff
 import numpy as np
 from PIL import Image
 
-from ernest.config.media import MediaSpec
+from ernest.config.media import USUAL
 
 _FRAME_MILLISECONDS = 160
 _LAST_FRAME_MILLISECONDS = 900
@@ -38,25 +38,26 @@ def sheet(frames: np.ndarray, columns: int) -> str:
     return picture(np.concatenate(rows)[:-1, :-1])
 
 
-def sound(wave: np.ndarray) -> str:
-    """float32 `[samples]` in [-1, 1] as a WAV of 16 bits."""
+def sound(wave: np.ndarray, rate: int = USUAL.sample_rate) -> str:
+    """float32 `[samples]` of `rate` a second in [-1, 1] as a WAV of 16 bits."""
     buffer = io.BytesIO()
     with riff.open(buffer, "wb") as file:
         file.setnchannels(1)
         file.setsampwidth(2)
-        file.setframerate(MediaSpec.sample_rate)
+        file.setframerate(rate)
         file.writeframes(np.rint(np.clip(wave, -1, 1) * 32767).astype("<i2").tobytes())
     return _uri("audio/wav", buffer.getvalue())
 
 
-def spectrogram(wave: np.ndarray) -> str:
+def spectrogram(wave: np.ndarray, rate: int = USUAL.sample_rate) -> str:
     """The log-mel spectrogram of a sound as a picture: time to the right, low notes at the bottom, silence dark."""
     import torch
 
-    from ernest.tokenizers.mel import HOP, log_mel
+    from ernest.tokenizers.mel import MelSpec, log_mel
 
-    padded = np.pad(wave.astype(np.float32), (0, -len(wave) % HOP))
-    level = log_mel(torch.from_numpy(padded)).numpy()
+    spec = MelSpec(rate)
+    padded = np.pad(wave.astype(np.float32), (0, -len(wave) % spec.hop))
+    level = log_mel(torch.from_numpy(padded), spec).numpy()
     return picture(ramp(level.T[::-1] / max(float(level.max()), 1.0)))
 
 

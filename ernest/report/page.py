@@ -1,6 +1,6 @@
 """Writes the report as one HTML file without outside parts, for light and dark, wide and narrow screens."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import numpy as np
 from ernest.evaluation.results import Findings, Sample
 from ernest.evaluation.routing import max_violation, normalised_entropy
 from ernest.report import charts, media, tables
+from ernest.report.document import document, facts_list, plain_table
 from ernest.storage import write_text
 
 GENERATED_KINDS = {
@@ -50,24 +51,9 @@ def page(findings: Findings) -> str:
         "One training, many sizes": _sizes(findings),
         "Who uses which expert": _experts(findings),
         "Where the time went": _time(findings),
-        "The run": _facts(findings.facts),
+        "The run": facts_list(findings.facts),
     }
-    return html_page(findings.title, _summary(findings), sections)
-
-
-def html_page(title: str, lead: str, sections: Mapping[str, str]) -> str:
-    """A page of its own with a menu; sections without a body are left out. `lead` is HTML."""
-    sections = {title: body for title, body in sections.items() if body}
-    links = "".join(f'<a href="#{_anchor(title)}">{title}</a>' for title in sections)
-    bodies = "".join(f'<section id="{_anchor(title)}"><h2>{title}</h2>{body}</section>' for title, body in sections.items())
-    style = Path(__file__).with_name("report.css").read_text(encoding="utf-8")
-    return (
-        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">'
-        f'<link rel="icon" href="data:,"><title>{escape(title)}</title><style>{style}</style></head><body>'
-        f'<header><h1>{escape(title)}</h1><p class="lead">{lead}</p><nav>{links}</nav></header>'
-        f"<main>{bodies}</main></body></html>\n"
-    )
+    return document(findings.title, _summary(findings), sections)
 
 
 def _summary(findings: Findings) -> str:
@@ -122,10 +108,10 @@ def _card(sample: Sample) -> str:
     if sample.pixels is not None and sample.pixels.ndim == 4:
         parts.append(_film(sample.pixels, alt, _energy(sample)))
     if sample.wave is not None:
-        parts.append(f'<img class="mel" src="{media.spectrogram(sample.wave)}" alt="spectrogram">')
+        parts.append(f'<img class="mel" src="{media.spectrogram(sample.wave, sample.sample_rate)}" alt="spectrogram">')
         if sample.pixels is not None:
             parts = [f'<div class="film">{"".join(parts)}</div>']
-        parts.append(f'<audio controls preload="none" src="{media.sound(sample.wave)}"></audio>')
+        parts.append(f'<audio controls preload="none" src="{media.sound(sample.wave, sample.sample_rate)}"></audio>')
     words = [
         f'<p class="prompt">{escape(sample.prompt)}</p>' if sample.prompt else "",
         f'<p class="answer">{escape(sample.text)}</p>' if sample.text is not None else "",
@@ -198,7 +184,7 @@ def _sizes(findings: Findings) -> str:
         "Lines join the best of at most each size: solid where pictures, video or speech are made, dashed where text is. "
         "No sub-model was trained again."
     )
-    return f'<p class="small">{words}</p>{grid(svgs)}{_table(head, body)}'
+    return f'<p class="small">{words}</p>{grid(svgs)}{plain_table(head, body)}'
 
 
 def _experts(findings: Findings) -> str:
@@ -230,28 +216,11 @@ def _time(findings: Findings) -> str:
     return grid({"": charts.stages(findings.stages)}) if findings.stages else ""
 
 
-def _facts(facts: Mapping[str, str]) -> str:
-    entries = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(str(value))}</dd></div>" for name, value in facts.items())
-    return f'<dl class="facts">{entries}</dl>' if facts else ""
-
-
 def grid(svgs: Mapping[str, str]) -> str:
     captions = {title: f"<figcaption>{escape(title)}</figcaption>" if title else "" for title in svgs}
     figures = "".join(f"<figure>{captions[title]}{svg}</figure>" for title, svg in svgs.items())
     return f'<div class="charts">{figures}</div>'
 
 
-def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> str:
-    def cells(tag: str, row: Sequence[str]) -> str:
-        return "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in row)
-
-    lines = "".join(f"<tr>{cells('td', row)}</tr>" for row in body)
-    return f'<div class="scroll"><table><thead><tr>{cells("th", head)}</tr></thead><tbody>{lines}</tbody></table></div>'
-
-
 def _duration(seconds: float) -> str:
     return f"{seconds / 60:.1f} minutes" if seconds >= 100 else f"{seconds:.0f} seconds"
-
-
-def _anchor(title: str) -> str:
-    return title.lower().replace(" ", "-").replace(",", "")

@@ -10,7 +10,8 @@ import numpy as np
 
 from ernest.evaluation.results import Sample
 from ernest.report.charts import running_mean, series
-from ernest.report.page import gallery, grid, html_page
+from ernest.report.document import document
+from ernest.report.page import gallery, grid
 from ernest.report.svg import PALETTE, chart, label_ends
 from ernest.rl.assess import Look, read_looks
 from ernest.storage import write_text
@@ -38,7 +39,7 @@ def write_rl_report(run: Path) -> Path:
     tasks = ", ".join(task["task"] for task in recipe["tasks"])
     lead = escape(f"{len(metrics)} updates of {tasks} by {recipe['objective']['method']}, on fresh draws.")
     path = run / "report.html"
-    write_text(path, html_page("Ernest: reinforcement learning", lead, sections))
+    write_text(path, document("Ernest: reinforcement learning", lead, sections))
     return path
 
 

@@ -19,6 +19,8 @@ import numpy as np
 
 TEXT, PATCH, CELL, CODE = 0, 1, 2, 3
 """What a position carries: a token of the text vocabulary, a merged patch, a cell of a scale, one codec frame."""
+CLIP = 4
+"""Frames of a given video that are merged to one position, after the first."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class PatchTokens:
     @property
     def clips(self) -> int:
         """Temporal groups: frame 0 alone, then four frames each."""
-        return 1 + -(-(self.frames - 1) // 4)
+        return 1 + -(-(self.frames - 1) // CLIP)
 
 
 @dataclass(frozen=True)

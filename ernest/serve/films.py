@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ernest.serve import errors
+from ernest.config.media import MediaSpec
+from ernest.serve import errors, media_out
 from ernest.serve.limits import Limits
 from ernest.serve.scheduler import Job
 
@@ -22,9 +23,8 @@ class Film:
 
     job: Job
     prompt: str
-    size: str
     factor: int
-    frames_asked: int
+    media: MediaSpec
     id: str = field(default_factory=lambda: f"video_{secrets.token_hex(12)}")
     created: int = field(default_factory=lambda: int(time.time()))
     completed: int | None = None
@@ -44,7 +44,7 @@ class Film:
             async for update in self.job.updates():
                 self.status = "in_progress"
                 if update.what == "picture":
-                    self.progress = min(99, 100 * (update.frame + 1) // self.frames_asked)
+                    self.progress = min(99, 100 * (update.frame + 1) // self.media.frames)
                 elif update.what == "end":
                     self.frames = update.made[0].data
                     self.status, self.progress = "completed", 100
@@ -68,7 +68,7 @@ class Film:
             "expires_at": expires,
             "prompt": self.prompt,
             "seconds": "1",
-            "size": self.size,
+            "size": media_out.shown_size(self.factor, self.media),
             "error": self.error,
             "remixed_from_video_id": None,
         }

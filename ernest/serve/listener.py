@@ -169,11 +169,12 @@ def decode(engine: Engine, updates: Sequence[Update]) -> list[Update]:
     drawn = [made for made in parts if made.kind in ("image", "video")]
     played = [made for made in parts if made.kind == "audio"]
     done: dict[int, Any] = {}
+    rate = engine.tokenizers.media.sample_rate
     for made, frames in zip(drawn, engine.draw([made.data for made in drawn]), strict=True):
         done[id(made)] = frames if made.kind == "video" else frames[0]
     for made, wave in zip(played, engine.play([made.data for made in played]), strict=True):
         done[id(made)] = wave
     return [
-        replace(one, made=tuple(Made(made.kind, done.get(id(made), made.data)) for made in one.made)) if one.made else one
+        replace(one, made=tuple(Made(made.kind, done.get(id(made), made.data), rate) for made in one.made)) if one.made else one
         for one in updates
     ]

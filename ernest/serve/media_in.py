@@ -15,6 +15,7 @@ from urllib.parse import unquote_to_bytes
 
 import numpy as np
 
+from ernest.config.media import MediaSpec
 from ernest.data import media
 from ernest.data.films import moving_pictures, open_film
 from ernest.data.mediafile import TOO_LARGE, MediaFile, strictly
@@ -34,9 +35,10 @@ class Reader:
         self.limits = limits
         self._thread = ThreadPoolExecutor(1, "media")
 
-    async def read(self, name: str, content: bytes, *kinds: Kind) -> Segment:
-        """A given segment of one of `kinds`, from the bytes of a file. Raises ApiError, with `name` as the field."""
-        kind, data = await self._run(name, lambda: self._read(name, content, kinds))
+    async def read(self, name: str, content: bytes, spec: MediaSpec, *kinds: Kind) -> Segment:
+        """A given segment of one of `kinds` at the sizes of `spec`, from the bytes of a file. Raises ApiError, with `name` as the
+        field."""
+        kind, data = await self._run(name, lambda: self._read(name, content, spec, kinds))
         return given(kind, data)
 
     def close(self) -> None:
@@ -48,7 +50,7 @@ class Reader:
         except (ValueError, ImportError, OSError) as error:
             raise errors.wrong(str(error), name) from None
 
-    def _read(self, name: str, content: bytes, kinds: tuple[Kind, ...]) -> tuple[Kind, np.ndarray]:
+    def _read(self, name: str, content: bytes, spec: MediaSpec, kinds: tuple[Kind, ...]) -> tuple[Kind, np.ndarray]:
         if not content:
             raise ValueError(f"{name}: the file is empty")
         file = MediaFile(name, "", content=content)
@@ -60,10 +62,10 @@ class Reader:
         if size > self.limits.pixels:
             raise ValueError(f"{name}: more than {self.limits.pixels:,} pixels in all its frames")
         if kinds == ("audio",):
-            return "audio", media.read_audio(file)
+            return "audio", media.read_audio(file, spec)
         if kinds == ("image",):
-            return "image", media.read_image(file)
-        kind, data = media.read_any(file)
+            return "image", media.read_image(file, spec)
+        kind, data = media.read_any(file, spec)
         if kind not in kinds:
             raise ValueError(f"{name}: expected {' or '.join(kinds)}, and it holds {kind}")
         return kind, data

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ernest.config.media import MediaSpec
+from ernest.config.media import USUAL, MediaSpec
 from ernest.data import media
 from ernest.data.mediafile import library, media_file
 from ernest.data.sounds import resampled
@@ -25,18 +25,21 @@ LARGEST = 1024
 """Pixels on a side to which a picture is enlarged."""
 
 
-def enlargement(size: str | None) -> int:
+def enlargement(size: str | None, spec: MediaSpec) -> int:
     """How many times larger than the model makes them pictures of `size` are. Raises ApiError for one that cannot be had."""
-    native = MediaSpec.size
     if size in (None, "auto"):
         return 1
-    width, _, height = str(size).partition("x")
-    if width == height and width.isascii() and width.isdigit() and len(width) < 5:
-        factor, rest = divmod(int(width), native)
-        if not rest and 1 <= factor <= LARGEST // native:
-            return factor
-    right = f"pictures are {native}x{native}, or enlarged to a multiple up to {LARGEST}x{LARGEST}, such as 256x256"
+    most = LARGEST // max(spec.size)
+    if size in (sizes := {shown_size(factor, spec): factor for factor in range(1, most + 1)}):
+        return sizes[size]
+    larger = shown_size(max(1, 256 // max(spec.size)), spec)
+    right = f"pictures are {shown_size(1, spec)}, or enlarged to a multiple up to {shown_size(most, spec)}, such as {larger}"
     raise errors.unsupported("size", size, right)
+
+
+def shown_size(factor: int, spec: MediaSpec) -> str:
+    """Width and height of a picture that is enlarged, as OpenAI's API writes them."""
+    return f"{spec.width * factor}x{spec.height * factor}"
 
 
 def picture(pixels: np.ndarray, form: str = "png", factor: int = 1, quality: int | None = None) -> bytes:
@@ -54,17 +57,17 @@ def enlarged(pixels: np.ndarray, factor: int) -> np.ndarray:
     return pixels if factor == 1 else pixels.repeat(factor, axis=-3).repeat(factor, axis=-2)
 
 
-def film(frames: np.ndarray, form: str = "mp4", factor: int = 1) -> bytes:
+def film(frames: np.ndarray, form: str = "mp4", factor: int = 1, rate: float | None = None) -> bytes:
     """uint8 `[frames, height, width, 3]` as a file of a form of `FILMS`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"film.{form}"
-        media.write_video(path, enlarged(frames, factor))
+        media.write_video(path, enlarged(frames, factor), rate)
         return path.read_bytes()
 
 
-def sound(wave: np.ndarray, form: str = "wav") -> bytes:
-    """float32 `[samples]` at `MediaSpec.sample_rate` as a file of a form of `SOUNDS`."""
-    samples = np.rint(np.clip(resampled(wave, MediaSpec.sample_rate, SOUND_RATE), -1, 1) * 32767).astype("<i2")
+def sound(wave: np.ndarray, form: str = "wav", rate: int = USUAL.sample_rate) -> bytes:
+    """float32 `[samples]` of `rate` a second as a file of a form of `SOUNDS`."""
+    samples = np.rint(np.clip(resampled(wave, rate, SOUND_RATE), -1, 1) * 32767).astype("<i2")
     if form == "pcm":
         return samples.tobytes()
     soundfile = library("soundfile", media_file(f"sound.{form}"))

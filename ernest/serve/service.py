@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from ernest.config.media import MediaSpec
 from ernest.generation.sampling import DEFAULTS, Sampling
 from ernest.sequence.record import Kind, Segment
 from ernest.serve import errors
@@ -58,10 +59,15 @@ class Service:
             raise errors.wrong(f"{param}: more than {self.limits.prompt:,} characters", param)
         return text
 
-    async def read(self, name: str, content: bytes, *kinds: Kind) -> Segment:
-        """A picture, film or sound of a request. Raises ApiError for one that cannot be read, and where nobody could answer."""
+    def media(self, model: str | None) -> MediaSpec:
+        """The sizes and rates of a model's media. Raises ApiError where there is no model of that name."""
+        return self.catalogue.media[self.find(model).checkpoint]
+
+    async def read(self, model: str | None, name: str, content: bytes, *kinds: Kind) -> Segment:
+        """A picture, film or sound for a model. Raises ApiError for one that cannot be read, and where nobody could answer."""
+        spec = self.media(model)
         self.scheduler.check_room()
-        return await self.reader.read(name, content, *kinds)
+        return await self.reader.read(name, content, spec, *kinds)
 
     async def submit(self, work: Work) -> Job:
         """Queues a work; raises ApiError where it cannot be."""

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from ernest.config.media import USUAL
 from ernest.generation.sampling import Sampling
 from ernest.sequence.record import Kind, Segment
 from ernest.serve.models import ModelName
@@ -38,10 +39,11 @@ class Work:
 @dataclass(frozen=True, eq=False)
 class Made:
     """A segment that was made. `data` by kind: `str`; uint8 `[height, width, 3]`; uint8 `[frames, height, width, 3]`; float32
-    `[samples]`. On the model thread, until they are decoded, sums of scales and codes instead."""
+    `[samples]` of `rate` a second. On the model thread, until they are decoded, sums of scales and codes instead."""
 
     kind: Kind
     data: Any
+    rate: int = USUAL.sample_rate
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The audio tokenizer: turns a waveform (8 kHz) into residual codes at 12.5 frames per second, and back (ERNIE 5.0 §2.3.1).
+"""The audio tokenizer: turns a waveform into residual codes at 12.5 frames per second, and back (ERNIE 5.0 §2.3.1).
 
 A log-mel spectrogram at 50 frames per second is encoded to one latent vector every 80 ms, and the vector to `levels` codes:
 the first is the index of the nearest entry of the first codebook, each later one that of the entry nearest to what the levels
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ernest.config.media import MediaSpec
-from ernest.tokenizers import mel as spectrogram
+from ernest.config.media import CODE_RATE, USUAL
+from ernest.tokenizers.mel import USUAL_MEL, MelSpec, griffin_lim, log_mel
 from ernest.tokenizers.network_file import load_network, save_network
 from ernest.tokenizers.spec import AudioSpec
 
@@ -24,8 +24,6 @@ KIND = "an audio tokenizer"
 
 MEL_FRAMES = 4
 """Spectrogram frames in one frame of codes."""
-SAMPLES = MEL_FRAMES * spectrogram.HOP
-"""Samples in one frame of codes: 640, 80 ms at 8 kHz."""
 _BATCH = 128
 """Clips that are encoded or decoded at once."""
 
@@ -39,6 +37,18 @@ class AudioConfig:
     latent: int = 64
     fine: int = 128
     coarse: int = 256
+    sample_rate: int = USUAL.sample_rate
+    """Samples per second of the sounds, in Hz."""
+
+    @property
+    def mel(self) -> MelSpec:
+        """The sizes of the spectrograms."""
+        return MelSpec(self.sample_rate)
+
+    @property
+    def samples(self) -> int:
+        """Samples in one frame of codes, 80 ms: 640 at 8 kHz."""
+        return MEL_FRAMES * self.mel.hop
 
 
 class ResidualQuantiser(nn.Module):
@@ -78,7 +88,7 @@ class AudioTokenizer(nn.Module):
         fine, coarse = config.fine, config.coarse
         self.encoder = nn.ModuleList(
             [
-                Convolution(spectrogram.BANDS, fine, 5),
+                Convolution(config.mel.bands, fine, 5),
                 *(Residual(fine), Residual(fine, dilation=2)),
                 *(nn.SiLU(), Convolution(fine, coarse, 4, stride=2), Residual(coarse)),
                 *(nn.SiLU(), Convolution(coarse, coarse, 4, stride=2), Residual(coarse), Residual(coarse, dilation=2)),
@@ -94,22 +104,21 @@ class AudioTokenizer(nn.Module):
                 *(Residual(coarse), Residual(coarse, dilation=2)),
                 *(nn.SiLU(), Doubling(coarse, coarse), Residual(coarse)),
                 *(nn.SiLU(), Doubling(coarse, fine), Residual(fine), Residual(fine, dilation=2)),
-                *(nn.SiLU(), Convolution(fine, spectrogram.BANDS, 5)),
+                *(nn.SiLU(), Convolution(fine, config.mel.bands, 5)),
             ]
         )
 
     @property
     def spec(self) -> AudioSpec:
-        rate = MediaSpec.sample_rate
-        return AudioSpec(rate, rate / SAMPLES, self.config.levels, self.config.codebook)
+        return AudioSpec(self.config.sample_rate, CODE_RATE, self.config.levels, self.config.codebook)
 
     def latents(self, mel: Tensor, frames: Tensor) -> Tensor:
-        """Latents `[sum of frames, latent]` of spectrograms `[batch, 4 · longest, BANDS]` of clips of `frames` `[batch]`."""
+        """Latents `[sum of frames, latent]` of spectrograms `[batch, 4 · longest, bands]` of clips of `frames` `[batch]`."""
         hidden = _through(self.encoder, mel, frames)
         return self.norm(hidden[inside_clips(frames, hidden.shape[1])].float())
 
     def spectrograms(self, latents: Tensor, frames: Tensor) -> Tensor:
-        """The inverse of `latents`: spectrograms `[batch, 4 · longest, BANDS]` from quantised latents."""
+        """The inverse of `latents`: spectrograms `[batch, 4 · longest, bands]` from quantised latents."""
         inside = inside_clips(frames, int(frames.max()))
         hidden = latents.new_zeros(*inside.shape, latents.shape[1])
         hidden[inside] = latents
@@ -123,8 +132,8 @@ class AudioTokenizer(nn.Module):
         """
         codes: list[Tensor] = [torch.empty(0)] * len(waves)
         device = self.quantiser.codebooks.device
-        for batch in by_length([_frames(wave, number) for number, wave in enumerate(waves)], _BATCH):
-            mel, frames = padded_spectrograms([waves[i] for i in batch])
+        for batch in by_length([_frames(wave, number, self.config.samples) for number, wave in enumerate(waves)], _BATCH):
+            mel, frames = padded_spectrograms([waves[i] for i in batch], self.config.mel)
             parts = self.quantiser.encode(self.latents(mel.to(device), frames.to(device))).cpu().split(frames.tolist())
             for i, code in zip(batch, parts, strict=True):
                 codes[i] = code
@@ -132,7 +141,7 @@ class AudioTokenizer(nn.Module):
 
     @torch.no_grad()
     def decode(self, codes: Sequence[Tensor], levels: int | None = None, iterations: int = 16) -> list[np.ndarray]:
-        """Waves float32 `[frames · 640]` from codes `[frames, levels]`.
+        """Waves float32 `[frames · samples]` from codes `[frames, levels]`.
 
         Only the first `levels` codes of each frame are used, all by default; `iterations` is the number of Griffin-Lim steps.
         """
@@ -141,9 +150,10 @@ class AudioTokenizer(nn.Module):
         for batch in by_length([self._checked(code) for code in codes], _BATCH):
             frames = torch.tensor([len(codes[i]) for i in batch])
             latents = self.quantiser.embed(torch.cat([codes[i] for i in batch]).to(device), levels)
-            sound = spectrogram.griffin_lim(self.spectrograms(latents, frames.to(device)).cpu(), iterations)
+            mel = self.spectrograms(latents, frames.to(device)).cpu()
+            sound = griffin_lim(mel, iterations, spec=self.config.mel)
             for row, i in enumerate(batch):
-                waves[i] = sound[row, : len(codes[i]) * SAMPLES].clamp(-1, 1).numpy().copy()
+                waves[i] = sound[row, : len(codes[i]) * self.config.samples].clamp(-1, 1).numpy().copy()
         return waves
 
     def save(self, path: str | Path) -> None:
@@ -211,13 +221,14 @@ class Residual(nn.Module):
         return x + self.pointwise(functional.silu(self.conv(functional.silu(x))))
 
 
-def padded_spectrograms(waves: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Log-mels `[batch, 4 · longest, BANDS]` of waves, zeros (which are silence) beyond each one's code frames `[batch]`."""
-    frames = torch.tensor([_frames(wave, number) for number, wave in enumerate(waves)])
-    padded = torch.zeros(len(waves), int(frames.max()) * SAMPLES)
+def padded_spectrograms(waves: Sequence[np.ndarray], spec: MelSpec = USUAL_MEL) -> tuple[Tensor, Tensor]:
+    """Log-mels `[batch, 4 · longest, bands]` of waves, zeros (which are silence) beyond each one's code frames `[batch]`."""
+    samples = MEL_FRAMES * spec.hop
+    frames = torch.tensor([_frames(wave, number, samples) for number, wave in enumerate(waves)])
+    padded = torch.zeros(len(waves), int(frames.max()) * samples)
     for row, wave in zip(padded, waves, strict=True):
         row[: len(wave)] = torch.from_numpy(wave)
-    mel = spectrogram.log_mel(padded)
+    mel = log_mel(padded, spec)
     return mel * inside_clips(MEL_FRAMES * frames, mel.shape[1])[..., None], frames
 
 
@@ -227,13 +238,13 @@ def by_length(lengths: Sequence[int], size: int) -> list[list[int]]:
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-def _frames(wave: np.ndarray, number: int) -> int:
+def _frames(wave: np.ndarray, number: int, samples: int) -> int:
     """The code frames of a wave: `ceil(12.5 · seconds)`."""
     if wave.ndim != 1 or not wave.size or not np.isfinite(wave).all():
         raise ValueError(
             f"wave {number}: expected finite samples [samples], at least one, got an array of shape {list(wave.shape)}"
         )
-    return -(-len(wave) // SAMPLES)
+    return -(-len(wave) // samples)
 
 
 def inside_clips(lengths: Tensor, longest: int) -> Tensor:

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ernest.config.media import FILE, USUAL, MediaSpec, read_media, to_json
 from ernest.sequence.groups import ControlTokens
+from ernest.storage import write_text
 from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.vision import VisionTokenizer
@@ -11,11 +13,23 @@ from ernest.tokenizers.vision import VisionTokenizer
 
 @dataclass(frozen=True)
 class Tokenizers:
-    """The text, vision and audio tokenizer of one checkpoint."""
+    """The text, vision and audio tokenizer of one checkpoint, and the sizes and rates of its media.
+
+    Raises ValueError where a tokenizer is of other sizes than the media.
+    """
 
     text: TextTokenizer
     vision: VisionTokenizer
     audio: AudioTokenizer
+    media: MediaSpec = USUAL
+
+    def __post_init__(self) -> None:
+        size, rate = self.vision.spec.size, self.audio.spec.sample_rate
+        if size != self.media.size:
+            pixels = f"{size[0]} x {size[1]} pixels, the recipe's of {self.media.height} x {self.media.width}"
+            raise ValueError(f"the vision tokenizer is one of {pixels}")
+        if rate != self.media.sample_rate:
+            raise ValueError(f"the audio tokenizer is one of {rate} samples a second, the recipe's of {self.media.sample_rate}")
 
     @property
     def control_tokens(self) -> ControlTokens:
@@ -29,6 +43,7 @@ class Tokenizers:
         self.text.save(folder / "text.json")
         self.vision.save(folder / "vision.safetensors")
         self.audio.save(folder / "audio.safetensors")
+        write_text(folder / FILE, to_json(self.media))
 
     @classmethod
     def load(cls, folder: Path) -> "Tokenizers":
@@ -37,4 +52,5 @@ class Tokenizers:
             TextTokenizer.load(folder / "text.json"),
             VisionTokenizer.load(folder / "vision.safetensors").eval().requires_grad_(False),
             AudioTokenizer.load(folder / "audio.safetensors").eval().requires_grad_(False),
+            read_media(folder),
         )

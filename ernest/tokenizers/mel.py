@@ -4,6 +4,7 @@ A frame of the short-time Fourier transform is 50 ms under a Hann window, and th
 before and after a clip counts as silence, so frames never depend on what a clip is batched with.
 """
 
+from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -11,94 +12,129 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ernest.config.media import MediaSpec
+from ernest.config.media import USUAL
 
-WINDOW, HOP, FFT = 400, 160, 512
-BANDS = 64
-LOWEST, HIGHEST = 30.0, 3900.0
-"""Hz, where the bands begin and end."""
 FLOOR, SCALE = -60.0, 18.0
 """Decibels: silence is 0 in a normalised spectrogram, and one unit is 18 dB."""
-FULL_LEVEL = 20.0
-"""The magnitude that counts as 0 dB; speech of ordinary loudness then spreads over one unit around 1."""
-
-_MARGIN = (WINDOW - HOP) // 2
+LOWEST = 30.0
+"""Hz, where the bands begin."""
 
 
-def log_mel(waves: Tensor) -> Tensor:
-    """Normalised log-mel spectrograms `[..., samples / HOP, BANDS]` of waves `[..., samples]`.
+@dataclass(frozen=True)
+class MelSpec:
+    """The sizes of spectrograms of sounds of a sample rate, in Hz. The bands end 100 Hz below its half."""
 
-    `m = (20 log10(|S| · filters / 20 + 10^(FLOOR/20)) - FLOOR) / SCALE`. Raises `ValueError` unless the number of samples is a
-    multiple of `HOP`.
+    sample_rate: int = USUAL.sample_rate
+
+    @property
+    def hop(self) -> int:
+        """Samples from one frame to the next: 20 ms."""
+        return self.sample_rate // 50
+
+    @property
+    def window(self) -> int:
+        """Samples of a frame: 50 ms."""
+        return self.sample_rate // 20
+
+    @property
+    def margin(self) -> int:
+        """Samples by which the first frame begins before a clip, and the last one ends behind it."""
+        return (self.window - self.hop) // 2
+
+    @property
+    def fft(self) -> int:
+        """Points of the transform: the power of two from the window on."""
+        return 1 << (self.window - 1).bit_length()
+
+    @property
+    def bands(self) -> int:
+        """64, 80 or 96."""
+        return 48 + self.sample_rate // 500
+
+    @property
+    def full_level(self) -> float:
+        """The magnitude that counts as 0 dB; speech of ordinary loudness then spreads over one unit around 1."""
+        return self.window / 20
+
+
+USUAL_MEL = MelSpec()
+"""Of sounds at the demo's rate."""
+
+
+def log_mel(waves: Tensor, spec: MelSpec = USUAL_MEL) -> Tensor:
+    """Normalised log-mel spectrograms `[..., samples / hop, bands]` of waves `[..., samples]`.
+
+    `m = (20 log10(|S| · filters / full + 10^(FLOOR/20)) - FLOOR) / SCALE`. Raises `ValueError` unless the number of samples is a
+    multiple of the hop.
     """
-    if waves.shape[-1] % HOP:
-        raise ValueError(f"a wave of {waves.shape[-1]} samples is not a whole number of hops of {HOP}: pad it with zeros")
-    level = _spectrum(waves).abs() @ _filters() / FULL_LEVEL
+    if waves.shape[-1] % spec.hop:
+        raise ValueError(f"a wave of {waves.shape[-1]} samples is not a whole number of hops of {spec.hop}: pad it with zeros")
+    level = _spectrum(waves, spec).abs() @ _filters(spec) / spec.full_level
     decibels = 20 * torch.log10(level + 10 ** (FLOOR / 20))
     return (decibels - FLOOR) / SCALE
 
 
 @torch.no_grad()
-def griffin_lim(mel: Tensor, iterations: int = 16, momentum: float = 0.99) -> Tensor:
-    """Waves `[batch, frames · HOP]` whose log-mel is near `mel` `[batch, frames, BANDS]`.
+def griffin_lim(mel: Tensor, iterations: int = 16, momentum: float = 0.99, spec: MelSpec = USUAL_MEL) -> Tensor:
+    """Waves `[batch, frames · hop]` whose log-mel is near `mel` `[batch, frames, bands]`.
 
     The first phases are the same for every clip and do not depend on the batch.
     """
-    magnitude = _magnitude(mel.float())
+    magnitude = _magnitude(mel.float(), spec)
     turns = np.random.default_rng(0).random(magnitude.shape[1:], dtype=np.float32)
     phase = torch.polar(torch.ones_like(magnitude), torch.from_numpy(turns * (2 * np.pi)).expand_as(magnitude))
     before = torch.zeros_like(phase)
     for _ in range(iterations):
-        consistent = _spectrum(_wave(magnitude * phase))
+        consistent = _spectrum(_wave(magnitude * phase, spec), spec)
         ahead = consistent - momentum / (1 + momentum) * before
         phase, before = ahead / (ahead.abs() + 1e-8), consistent
-    return _wave(magnitude * phase)
+    return _wave(magnitude * phase, spec)
 
 
-def _magnitude(mel: Tensor, iterations: int = 8) -> Tensor:
-    """Magnitudes `[batch, frames, bins]` whose bands are those of `mel` `[batch, frames, BANDS]`.
+def _magnitude(mel: Tensor, spec: MelSpec, iterations: int = 8) -> Tensor:
+    """Magnitudes `[batch, frames, bins]` whose bands are those of `mel` `[batch, frames, bands]`.
 
     The pseudo-inverse, then multiplicative updates, which keep magnitudes positive (Lee and Seung 2001).
     """
-    filters = _filters()
-    level = ((10 ** ((mel * SCALE + FLOOR) / 20) - 10 ** (FLOOR / 20)).clamp_min(0)) * FULL_LEVEL
-    magnitude = (level @ _inverse_filters()).clamp_min(0)
+    filters = _filters(spec)
+    level = ((10 ** ((mel * SCALE + FLOOR) / 20) - 10 ** (FLOOR / 20)).clamp_min(0)) * spec.full_level
+    magnitude = (level @ _inverse_filters(spec)).clamp_min(0)
     for _ in range(iterations):
         magnitude = magnitude * (level @ filters.T) / (magnitude @ filters @ filters.T + 1e-6)
     return magnitude
 
 
-def _spectrum(waves: Tensor) -> Tensor:
-    """Complex spectra `[..., samples / HOP, bins]` of waves `[..., samples]`, silence on either side."""
-    frames = functional.pad(waves, (_MARGIN, _MARGIN)).unfold(-1, WINDOW, HOP)
-    return torch.fft.rfft(frames * _window(), FFT)
+def _spectrum(waves: Tensor, spec: MelSpec) -> Tensor:
+    """Complex spectra `[..., samples / hop, bins]` of waves `[..., samples]`, silence on either side."""
+    frames = functional.pad(waves, (spec.margin, spec.margin)).unfold(-1, spec.window, spec.hop)
+    return torch.fft.rfft(frames * _window(spec), spec.fft)
 
 
-def _wave(spectrum: Tensor) -> Tensor:
-    """Waves `[batch, frames · HOP]` whose spectra are nearest to `spectrum` `[batch, frames, bins]`: windowed overlap-add."""
-    frames = torch.fft.irfft(spectrum, FFT)[..., :WINDOW] * _window()
-    length = spectrum.shape[1] * HOP + 2 * _MARGIN
-    weight = (_window() ** 2).expand(1, spectrum.shape[1], WINDOW)
-    summed, weights = (_overlap_add(stack, length) for stack in (frames, weight))
-    return (summed / weights.clamp_min(1e-3))[:, _MARGIN : length - _MARGIN]
+def _wave(spectrum: Tensor, spec: MelSpec) -> Tensor:
+    """Waves `[batch, frames · hop]` whose spectra are nearest to `spectrum` `[batch, frames, bins]`: windowed overlap-add."""
+    frames = torch.fft.irfft(spectrum, spec.fft)[..., : spec.window] * _window(spec)
+    length = spectrum.shape[1] * spec.hop + 2 * spec.margin
+    weight = (_window(spec) ** 2).expand(1, spectrum.shape[1], spec.window)
+    summed, weights = (_overlap_add(stack, length, spec) for stack in (frames, weight))
+    return (summed / weights.clamp_min(1e-3))[:, spec.margin : length - spec.margin]
 
 
-def _overlap_add(frames: Tensor, length: int) -> Tensor:
-    """`[batch, frames, WINDOW]` -> `[batch, length]`."""
-    return functional.fold(frames.transpose(1, 2), (1, length), (1, WINDOW), stride=(1, HOP))[:, 0, 0]
-
-
-@cache
-def _window() -> Tensor:
-    return torch.hann_window(WINDOW)
+def _overlap_add(frames: Tensor, length: int, spec: MelSpec) -> Tensor:
+    """`[batch, frames, window]` -> `[batch, length]`."""
+    return functional.fold(frames.transpose(1, 2), (1, length), (1, spec.window), stride=(1, spec.hop))[:, 0, 0]
 
 
 @cache
-def _filters() -> Tensor:
-    """Triangles on the mel scale `[bins, BANDS]`, each of sum one; a band narrower than a bin takes the nearest bin."""
-    frequency = np.linspace(0, MediaSpec.sample_rate / 2, FFT // 2 + 1)
-    lowest, highest = 2595 * np.log10(1 + np.array([LOWEST, HIGHEST]) / 700)
-    mels = np.linspace(lowest, highest, BANDS + 2)
+def _window(spec: MelSpec) -> Tensor:
+    return torch.hann_window(spec.window)
+
+
+@cache
+def _filters(spec: MelSpec) -> Tensor:
+    """Triangles on the mel scale `[bins, bands]`, each of sum one; a band narrower than a bin takes the nearest bin."""
+    frequency = np.linspace(0, spec.sample_rate / 2, spec.fft // 2 + 1)
+    lowest, highest = 2595 * np.log10(1 + np.array([LOWEST, spec.sample_rate / 2 - 100]) / 700)
+    mels = np.linspace(lowest, highest, spec.bands + 2)
     edges = 700 * (10 ** (mels / 2595) - 1)
     low, centre, high = edges[:-2], edges[1:-1], edges[2:]
     rising = (frequency[:, None] - low) / (centre - low)
@@ -111,5 +147,5 @@ def _filters() -> Tensor:
 
 
 @cache
-def _inverse_filters() -> Tensor:
-    return torch.linalg.pinv(_filters())
+def _inverse_filters(spec: MelSpec) -> Tensor:
+    return torch.linalg.pinv(_filters(spec))

@@ -18,8 +18,8 @@ from ernest.tokenizers.bitwise_quantiser import MultiScaleBits
 class VisualSpec:
     """The sizes of a tokenizer of pictures and videos."""
 
-    size: int
-    """Pixels on a side of a frame."""
+    size: tuple[int, int]
+    """Height and width of a frame, in pixels."""
     frame_rate: float | None
     """Frames per second of a video, in Hz; None where each frame is coded alone, so that any rate will do."""
     temporal_stride: int
@@ -49,7 +49,7 @@ class AudioSpec:
 
 @runtime_checkable
 class VisualTokenizer(Protocol):
-    """Frames `[N, 3, size, size]` in [0, 1] to latents, whose bits the network makes, and back."""
+    """Frames `[N, 3, *size]` in [0, 1] to latents, whose bits the network makes, and back."""
 
     @property
     def spec(self) -> VisualSpec: ...

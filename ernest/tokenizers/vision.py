@@ -1,4 +1,4 @@
-"""The vision tokenizer: turns a frame of 32 x 32 pixels into 21 cells of 16 bits each, and back (ERNIE 5.0 §2.2.1)."""
+"""The vision tokenizer: turns a frame into cells of 16 bits each, 21 cells for 32 x 32 pixels, and back (ERNIE 5.0 §2.2.1)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ernest.config.media import MediaSpec
+from ernest.config.media import CELL, USUAL, scales_of
 from ernest.tokenizers.bitwise_quantiser import MultiScaleBits, QuantiserOutput
 from ernest.tokenizers.network_file import load_network, save_network
 from ernest.tokenizers.spec import VisualSpec
@@ -28,22 +28,49 @@ def to_pixels(frames: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class VisionTokenizerConfig:
-    """Sizes of the tokenizer. Frames are `size` x `size`; the finest scale has one cell for every 8x8 pixels."""
+    """Sizes of the tokenizer; the finest scale has one cell for every 8x8 pixels."""
 
-    size: int = MediaSpec.size
+    size: int | tuple[int, int] = USUAL.height
+    """Pixels on a side of a frame, or its height and width."""
     bits: int = 16
-    scales: tuple[int, ...] = (1, 2, 4)
+    scales: tuple[int, ...] | tuple[tuple[int, int], ...] = ()
+    """Cells on a side of each scale, or their rows and columns, from the coarsest to the finest; by default from a single cell
+    on, twice as many from each to the next."""
     width: int = 64
     classes: int = 15
     """How many classes the semantic branch can tell apart; only training uses it."""
 
     def __post_init__(self) -> None:
-        if [8 * side for side in self.scales[-1:]] != [self.size]:
-            raise ValueError(f"scales: the finest must be size / 8 = {self.size // 8} cells wide, got {self.scales}")
+        if any(side < CELL or side % CELL for side in self.frame):
+            raise ValueError(f"size: expected a multiple of {CELL} pixels from {CELL} on, got {self.size}")
+        # As pairs, and written out: what a file says of a tokenizer does not hang on today's defaults.
+        object.__setattr__(self, "size", self.frame)
+        object.__setattr__(self, "scales", self.sizes)
+        height, width = self.frame
+        if self.sizes[-1] != (height / CELL, width / CELL):
+            raise ValueError(
+                f"scales: the finest must be size / {CELL} = {height / CELL:g} x {width / CELL:g} cells, got {self.sizes[-1]}"
+            )
+
+    @property
+    def frame(self) -> tuple[int, int]:
+        """Height and width of a frame."""
+        return (self.size, self.size) if isinstance(self.size, int) else self.size
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int], ...]:
+        """Rows and columns of each scale."""
+        return tuple((one, one) if isinstance(one, int) else one for one in self.scales) or scales_of(self.frame)
+
+    @property
+    def finest(self) -> int:
+        """Cells of the finest scale."""
+        rows, columns = self.sizes[-1]
+        return rows * columns
 
 
 class VisionTokenizer(nn.Module):
-    """Frames `[N, 3, size, size]` in [0, 1] to bits and back. Each frame is coded alone.
+    """Frames `[N, 3, height, width]` in [0, 1] to bits and back. Each frame is coded alone.
 
     The semantic branch names what a frame shows from its coarse scales alone: it is what makes the bits easy to
     predict from words.
@@ -57,9 +84,9 @@ class VisionTokenizer(nn.Module):
         self.to_bits = nn.Conv2d(wide, config.bits, 1)
         # Without this normalisation the directions crowd together: 18 dB instead of 26, and a quarter of the bits unused.
         self.normalise = nn.BatchNorm2d(config.bits, affine=False, momentum=0.02)
-        self.quantiser = MultiScaleBits(config.bits, tuple((side, side) for side in config.scales))
+        self.quantiser = MultiScaleBits(config.bits, config.sizes)
         self.semantic = nn.Sequential(
-            nn.Flatten(), nn.Linear(config.bits * config.scales[-1] ** 2, 128), nn.SiLU(), nn.Linear(128, config.classes)
+            nn.Flatten(), nn.Linear(config.bits * config.finest, 128), nn.SiLU(), nn.Linear(128, config.classes)
         )
         self.from_bits = nn.Sequential(
             nn.Conv2d(config.bits, wide, 3, 1, 1), Residual(wide), nn.SiLU(), nn.Conv2d(wide, 4 * width, 1), Spread(2)
@@ -73,12 +100,13 @@ class VisionTokenizer(nn.Module):
     def spec(self) -> VisualSpec:
         """Each frame is coded alone, so a latent stands for one frame and the frame rate is free."""
         config = self.config
-        return VisualSpec(config.size, None, 1, self.quantiser.sizes, config.bits, self.grid, self.feature_channels)
+        return VisualSpec(config.frame, None, 1, self.quantiser.sizes, config.bits, self.grid, self.feature_channels)
 
     @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of `features`."""
-        return self.config.size // 4, self.config.size // 4
+        height, width = self.config.frame
+        return height // 4, width // 4
 
     @property
     def feature_channels(self) -> int:
@@ -93,6 +121,7 @@ class VisionTokenizer(nn.Module):
 
     def stages(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """The fine stage `[N, width, *grid]` and the coarse one, half as many rows and columns of twice the channels."""
+        self._check(frames)
         fine = self.encoder.stem(frames * 2 - 1)
         return fine, self.encoder.down(fine)
 
@@ -101,11 +130,12 @@ class VisionTokenizer(nn.Module):
         return torch.cat([fine, F.interpolate(coarse, scale_factor=2.0)], 1)
 
     def encode(self, frames: Tensor) -> Tensor:
-        """The latent that is quantised: `[N, bits, size / 8, size / 8]`."""
+        """The latent that is quantised: `[N, bits, height / 8, width / 8]`. Raises ValueError for frames of another size."""
+        self._check(frames)
         return self.normalise(self.to_bits(self.encoder(frames)).float())
 
     def decode(self, total: Tensor) -> Tensor:
-        """Frames `[N, 3, size, size]` in [0, 1] from the sum of scales `[N, bits, size / 8, size / 8]`."""
+        """Frames `[N, 3, height, width]` in [0, 1] from the sum of scales `[N, bits, height / 8, width / 8]`."""
         return self.reconstruct(total).clamp(0, 1)
 
     def reconstruct(self, total: Tensor) -> Tensor:
@@ -127,6 +157,11 @@ class VisionTokenizer(nn.Module):
         logits = self.semantic(code.coarse)
         pooled = torch.cat([fine.mean((2, 3)), coarse.mean((2, 3))], 1)
         return self.reconstruct(torch.lerp(latent, code.total, quantised)), logits, code, pooled
+
+    def _check(self, frames: Tensor) -> None:
+        if frames.shape[-2:] != self.config.frame:
+            actual, right = (" x ".join(map(str, size)) for size in (frames.shape[-2:], self.config.frame))
+            raise ValueError(f"frames of {actual} pixels: this tokenizer is one of {right}")
 
     def save(self, path: str | Path) -> None:
         """Weights as safetensors, with the configuration in the header."""

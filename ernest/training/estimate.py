@@ -54,7 +54,7 @@ def estimate_run(
 ) -> Estimate:
     """The cost of a training of `recipe` on `records`, of which some are measured; `stages` time those before it, in seconds."""
     sample = [records[i] for i in _spread(len(records), 200)]
-    lengths = [len(lay_out_example(outline(record), tokenizers, tokenizers.text.encode).layout) for record in sample]
+    lengths = [len(lay_out_example(outline(record, tokenizers), tokenizers, tokenizers.text.encode).layout) for record in sample]
     processes = process_count(recipe)
     seconds, stored = _time_step(recipe, tokenizers, sample)
     parameters = trained_parameters(recipe.model, tokenizer_spec(tokenizers))

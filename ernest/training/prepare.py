@@ -67,7 +67,7 @@ def prepare(run: TrainingRun, settings: str) -> None:
     records, out, recipe, checkpoint = run.records, run.out, run.recipe, run.checkpoint
     if (out / "examples/own").is_dir():
         return
-    existing = None if checkpoint is None else Tokenizers.load(checkpoint / "tokenizers")
+    existing = None if checkpoint is None else _brought(checkpoint, recipe)
     text = text_tokenizer(_texts(records), recipe) if existing is None else existing.text
     if not (out / RUN_FILE).is_file():
         check = _length_check(records, text, recipe)
@@ -78,6 +78,7 @@ def prepare(run: TrainingRun, settings: str) -> None:
             DecodedRecords.write(aside / "decoded", records, _counted(check, _progress(bar, "decoded files"), len(records)))
     decoded = DecodedRecords(out / "decoded")
     if not (out / "tokenizers").is_dir():
+        Console().print(str(recipe.media), highlight=False, soft_wrap=True)
         if recipe.training.steps >= TOLD_FROM:
             Console().print(_cost(recipe, decoded, text, existing), highlight=False, soft_wrap=True)
         with stage_bar() as bar:
@@ -92,6 +93,12 @@ def prepare(run: TrainingRun, settings: str) -> None:
         counted = (report(number, len(decoded), {}) or record for number, record in enumerate(decoded, 1))
         ExampleStore.write(out / "examples/own", encode(counted, tokenizers))
     remove_files(out / "decoded", LINES, "*.npy")
+
+
+def _brought(checkpoint: Path, recipe: Recipe) -> Tokenizers:
+    """The tokenizers of a checkpoint, for what the recipe makes at most. Raises ValueError where they are of other media."""
+    tokenizers = Tokenizers.load(checkpoint / "tokenizers")
+    return replace(tokenizers, media=recipe.media)
 
 
 def _keep_start(checkpoint: Path, start: Path) -> None:
@@ -148,6 +155,7 @@ def _tokenizers(decoded: DecodedRecords, text: TextTokenizer, recipe: Recipe, ba
         text,
         vision_tokenizer(shown, recipe, _progress(bar, "vision tokenizer"), classes=max(1, words), naming=NAMING),
         audio_tokenizer(waves, said, recipe, _progress(bar, "audio tokenizer")),
+        recipe.media,
     )
 
 
@@ -195,7 +203,7 @@ def _length_check(records: RecordFolder, text: TextTokenizer, recipe: Recipe) ->
     def check(number: int, record: Record) -> None:
         longest = [
             replace(segment, data=max(segment.texts, key=lambda one: len(text.encode(one)))) if segment.others else segment
-            for segment in outline(record).segments
+            for segment in outline(record, shapes).segments
         ]
         length = len(lay_out_example(Example(tuple(longest), record.task), shapes, text.encode).layout)
         if length > recipe.sequence.length:

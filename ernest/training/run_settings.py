@@ -6,8 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from ernest.config.media import read_media, written_differently
 from ernest.config.recipe import Recipe, to_tree
-from ernest.data.records import LINES, RecordFolder
+from ernest.data.records import LINES, RecordFolder, StoredRecord
 from ernest.storage import fingerprint
 
 RUN_FILE = "run.json"
@@ -58,12 +59,42 @@ class TrainingRun:
 
 
 def check_run(run: TrainingRun) -> str:
-    """The settings of a run. Raises ValueError for a mixture that the tasks of its records do not allow, and for a folder of
-    something else."""
-    run.recipe.weights(sorted({record.task for record in run.records.stored}))
+    """The settings of a run. Raises ValueError for a mixture that the tasks of its records do not allow, for records whose
+    pictures and videos alone are longer than a row, for tokenizers of other media, and for a folder of something else."""
+    if run.checkpoint is not None:
+        _check_media(run.checkpoint, run.recipe)
+    run.recipe.weights(sorted({_fitting(record, run) for record in run.records.stored}))
     settings = run.settings
     check_free(run.out, settings)
     return settings
+
+
+def _fitting(record: StoredRecord, run: TrainingRun) -> str:
+    """The task of a record. Raises ValueError where its pictures and videos leave no room in a row: no file is opened for it."""
+    media, length = run.recipe.media, run.recipe.sequence.length
+    positions = 0
+    for segment in record.segments:
+        if segment.kind in ("image", "video"):
+            frames = segment.frames if segment.kind == "video" else 1
+            positions += media.made_positions(frames) if segment.made else media.given_positions(frames)
+    if positions > length:
+        raise ValueError(
+            f"{run.records.path / LINES}, line {record.line}: its pictures and videos take {positions} positions, more than "
+            f"sequence.length = {length}: --set sequence.length={-(-(positions + 32) // 64) * 64}, or smaller media"
+        )
+    return record.task
+
+
+def _check_media(checkpoint: Path, recipe: Recipe) -> None:
+    """Raises ValueError where the tokenizers of a checkpoint are of other sizes or rates than the recipe asks for."""
+    made_for = read_media(checkpoint / "tokenizers")
+    for kind in ("video", "audio"):
+        if difference := written_differently(made_for, recipe.media, kind):
+            actual, wanted, settings = difference
+            raise ValueError(
+                f"{checkpoint / 'tokenizers'}: made for {actual}, and the recipe has {wanted}: --set {settings}, or leave "
+                "--tokenizers out to train new ones"
+            )
 
 
 def check_free(out: Path, settings: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,7 +11,7 @@ from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import Recipe
 from ernest.fit import Progress
 from ernest.model.network import Ernest
-from ernest.tokenizers.audio import AudioTokenizer
+from ernest.tokenizers.audio import AudioConfig, AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.training.audio import train_audio_tokenizer
@@ -52,13 +53,15 @@ def vision_tokenizer(
     teacher: Teacher | None = None,
     classes: int = VisionTokenizerConfig.classes,
     naming: float = VisionTraining.naming,
+    state: Path | None = None,
 ) -> VisionTokenizer:
     """Trains the vision tokenizer, half of a step's frames from pictures and half from videos, where both are there; with no
     frames at all, an untrained one. `naming` is the weight with which its features alone are to say what a frame shows.
 
-    `teacher`, a classifier of the first classes, adds a perceptual loss on the frames of those classes.
+    `teacher`, a classifier of the first classes, adds a perceptual loss on the frames of those classes. In the file `state` it
+    is kept how far the training is.
     """
-    config = VisionTokenizerConfig(classes=classes)
+    config = VisionTokenizerConfig(recipe.media.size, classes=classes)
     shown = [one for one in shown if len(one.frames)]
     if not shown:
         return VisionTokenizer(config).eval()
@@ -67,7 +70,7 @@ def vision_tokenizer(
         return draw_frames(shown, np.random.default_rng((recipe.seed, step, 4)))
 
     training = VisionTraining(steps=recipe.tokenizers.vision_steps, naming=naming)
-    return train_vision_tokenizer(draw, config, training, recipe.seed, teacher, progress)
+    return train_vision_tokenizer(draw, config, training, recipe.seed, teacher, progress, state=state)
 
 
 def draw_frames(shown: Sequence[ShownFrames], rng: np.random.Generator) -> FrameBatch:
@@ -93,17 +96,27 @@ def label_words(words: Sequence[str]) -> np.ndarray:
     return np.unique(np.array(words, np.str_), return_inverse=True)[1]
 
 
-def audio_tokenizer(waves: Sequence[np.ndarray], said: np.ndarray, recipe: Recipe, progress: Progress) -> AudioTokenizer:
+def audio_tokenizer(
+    waves: Sequence[np.ndarray], said: np.ndarray, recipe: Recipe, progress: Progress, state: Path | None = None
+) -> AudioTokenizer:
     """Trains the audio tokenizer on waves float32 `[samples]` and what is `said` in each, a class int `[waves]` or shares of
-    classes float32 `[waves, classes]`. With no waves, an untrained tokenizer."""
+    classes float32 `[waves, classes]`; in the folder `state` it is kept how far the training is. With no waves, an untrained
+    tokenizer."""
     if not waves:
-        return AudioTokenizer().eval()
-    return train_audio_tokenizer(waves, said, recipe.tokenizers.audio_steps, recipe.seed, progress)
+        return AudioTokenizer(audio_config(recipe)).eval()
+    steps, config = recipe.tokenizers.audio_steps, audio_config(recipe)
+    return train_audio_tokenizer(waves, said, steps, recipe.seed, progress, config, state=state)
+
+
+def audio_config(recipe: Recipe) -> AudioConfig:
+    """The sizes of the audio tokenizer for the recipe's sounds."""
+    return AudioConfig(sample_rate=recipe.media.sample_rate)
 
 
 def check_network(recipe: Recipe, text: TextTokenizer) -> Tokenizers:
     """Untrained tokenizers of the shapes to come. Raises ValueError for a network that these shapes do not allow."""
-    shapes = Tokenizers(text, VisionTokenizer(VisionTokenizerConfig()).eval(), AudioTokenizer().eval())
+    vision, audio = VisionTokenizer(VisionTokenizerConfig(recipe.media.size)), AudioTokenizer(audio_config(recipe))
+    shapes = Tokenizers(text, vision.eval(), audio.eval(), recipe.media)
     with torch.device("meta"):
         Ernest(recipe.model, tokenizer_spec(shapes))
     return shapes

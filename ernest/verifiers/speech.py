@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ernest.sequence.record import Record, Segment
 from ernest.storage import load_tensors, save_tensors
 from ernest.tokenizers.audio import padded_spectrograms
-from ernest.tokenizers.mel import BANDS
+from ernest.tokenizers.mel import USUAL_MEL
 from ernest.verifiers.verdict import Verdict, Verifier, compare, content
 from ernest.world.speech import WORDS
 
@@ -23,12 +23,12 @@ CANVAS = 48
 
 
 class WordJudge(nn.Module):
-    """Log-mel `[batch, CANVAS, BANDS]` -> logits `[batch, 20]`: dilated convolutions, then mean and maximum over time."""
+    """Log-mel `[batch, CANVAS, bands]` -> logits `[batch, 20]`: dilated convolutions, then mean and maximum over time."""
 
     def __init__(self, width: int = 128) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for channels, dilation in ((BANDS, 1), (width, 2), (width, 4)):
+        for channels, dilation in ((USUAL_MEL.bands, 1), (width, 2), (width, 4)):
             convolution = nn.Conv1d(channels, width, 5, padding=2 * dilation, dilation=dilation)
             layers += [convolution, nn.BatchNorm1d(width), nn.ReLU()]
         self.features = nn.Sequential(*layers, nn.Dropout(0.2))
@@ -68,8 +68,8 @@ def verify_word(judge: WordJudge) -> Verifier:
 
 
 def canvas(waves: Sequence[np.ndarray]) -> Tensor:
-    """Spectrograms `[batch, CANVAS, BANDS]`."""
+    """Spectrograms `[batch, CANVAS, bands]`."""
     mel, _ = padded_spectrograms(waves)
-    filled = torch.zeros(len(waves), CANVAS, BANDS)
+    filled = torch.zeros(len(waves), CANVAS, USUAL_MEL.bands)
     filled[:, : mel.shape[1]] = mel[:, :CANVAS]
     return filled

@@ -1,10 +1,10 @@
 """Default sizes of the world's pictures, videos and collages; every maker takes others as an argument."""
 
-from ernest.config.media import MediaSpec
+from ernest.config.media import USUAL
 
-SIZE = MediaSpec.size
+SIZE = USUAL.height
 """Height and width of pictures and videos, in pixels."""
-FRAMES = MediaSpec.frames
+FRAMES = USUAL.frames
 """Frames of a video."""
 COLLAGE_SIZE = 96
 """Height and width of collages, in pixels."""

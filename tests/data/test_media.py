@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from ernest.config.media import MediaSpec
 from ernest.data import media
 from ernest.data.sounds import resampled
 
@@ -212,7 +213,7 @@ def test_refused_sounds_are_named(tmp_path):
     soundfile.write(tmp_path / "long.wav", sine(8000, 10.0), 8000)
     with pytest.raises(ValueError, match=r"long\.wav: the sound lasts 10\.0 s, the longest allowed is 8 s: cut it"):
         media.read_audio(tmp_path / "long.wav")
-    assert len(media.read_audio(tmp_path / "long.wav", longest=10.0)) == 80_000
+    assert len(media.read_audio(tmp_path / "long.wav", MediaSpec(longest_sound=10.0))) == 80_000
     soundfile.write(tmp_path / "empty.wav", np.zeros(0), 8000)
     soundfile.write(tmp_path / "nan.wav", np.full(100, np.nan), 8000, subtype="FLOAT")
     (tmp_path / "broken.wav").write_bytes(b"RIFF?")
@@ -250,3 +251,43 @@ def test_a_picture_above_the_limit_of_pixels_is_named_in_one_line(tmp_path, monk
     ) as caught:
         media.read(tmp_path / "wide.png", kind)
     assert "\n" not in str(caught.value)
+
+
+# ------------------------------------------------------------------ other sizes and rates
+
+
+def test_a_picture_is_whole_in_a_frame_that_is_not_square(tmp_path):
+    """Twice as wide as high, in a frame as wide as high, twice as high, and of its own shape."""
+    Image.new("RGB", (40, 20), "red").save(tmp_path / "a.png")
+    for size, red in [((32, 32), (8, 0, 24, 32)), ((64, 32), (24, 0, 40, 32)), ((32, 64), (0, 0, 32, 64))]:
+        pixels = media.read_image(tmp_path / "a.png", MediaSpec(*size))
+        assert pixels.shape == (*size, 3)
+        top, left, bottom, right = red
+        inside = np.zeros(size, bool)
+        inside[top:bottom, left:right] = True
+        assert (pixels[inside] == (255, 0, 0)).all()
+        assert (pixels[~inside] == 255).all()
+
+
+@pytest.mark.parametrize("ending", ["png", "mp4"])
+def test_frames_at_a_rate_are_those_of_their_moments(ending, tmp_path):
+    """A film of 12 grey frames, 0.125 s each: at 4 a second every other one, and the last one again when it is over."""
+    video = np.repeat(20 * np.arange(12, dtype=np.uint8)[:, None, None, None], 32, 1).repeat(32, 2).repeat(3, 3)
+    path = tmp_path / f"a.{ending}"
+    media.write_video(path, video, 8.0)
+    for rate, expected in [(4.0, [0, 2, 4, 6, 8, 10, 11, 11, 11]), (8.0, range(9)), (None, [int(n * 12 / 9) for n in range(9)])]:
+        read = media.read_video(path, spec=MediaSpec(frame_rate=rate))
+        shown = np.rint(read.mean((1, 2, 3)) / 20).astype(int)
+        # Files of png count in hundredths of a second, so that frames of 0.125 s become ones of 0.12.
+        assert np.abs(shown - np.array(list(expected))).max() <= (1 if ending == "png" else 0)
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 24000])
+def test_a_sound_keeps_its_pitch_at_every_rate(rate, tmp_path):
+    time = np.arange(12_000) / 24_000
+    media.write_audio(tmp_path / "a.wav", (0.5 * np.sin(2 * np.pi * 1000 * time)).astype(np.float32), 24_000)
+    wave = media.read_audio(tmp_path / "a.wav", MediaSpec(sample_rate=rate))
+    assert len(wave) == rate // 2
+    assert np.abs(np.fft.rfft(wave)).argmax() == 500
+    with pytest.raises(ValueError, match=r"lasts 0.5 s, the longest allowed is 0.4 s"):
+        media.read_audio(tmp_path / "a.wav", MediaSpec(longest_sound=0.4))

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from ernest.tokenizers.audio import (
-    SAMPLES,
     AudioConfig,
     AudioTokenizer,
     Convolution,
@@ -16,7 +15,7 @@ from ernest.tokenizers.audio import (
     inside_clips,
     padded_spectrograms,
 )
-from ernest.tokenizers.mel import BANDS
+from ernest.tokenizers.mel import USUAL_MEL
 from ernest.tokenizers.training.audio import MovingCodebooks, train_audio_tokenizer
 from ernest.tokenizers.training.recogniser import Teacher, train_recogniser
 
@@ -56,7 +55,7 @@ def test_frames_are_the_ceiling_of_twelve_and_a_half_a_second(samples: int) -> N
     assert codes.shape == (int(np.ceil(12.5 * samples / 8000)), 3)
     assert codes.dtype == torch.int64
     (wave,) = tokenizer.decode([codes])
-    assert wave.shape == (len(codes) * SAMPLES,)
+    assert wave.shape == (len(codes) * AudioConfig().samples,)
     assert wave.dtype == np.float32
 
 
@@ -206,7 +205,7 @@ def test_clips_and_labels_must_pair_up() -> None:
 
 def test_a_recogniser_learns_shares_as_it_learns_classes() -> None:
     """One class each, told as shares, gives the same network; shares over two give both."""
-    mel, classes = torch.randn(40, 20, BANDS) * 0.1, torch.arange(40) % 2
+    mel, classes = torch.randn(40, 20, USUAL_MEL.bands) * 0.1, torch.arange(40) % 2
     mel[classes == 1, :, :30] += 1
     trained = []
     for labels in (classes, torch.nn.functional.one_hot(classes).float(), torch.full((40, 2), 0.5)):

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ernest.config.media import MediaSpec
-from ernest.tokenizers.mel import BANDS, FLOOR, HOP, SCALE, griffin_lim, log_mel
+from ernest.tokenizers.mel import FLOOR, SCALE, USUAL_MEL, griffin_lim, log_mel
 
 
 def tone(frequency: float, seconds: float = 0.64, rms: float = 0.1) -> torch.Tensor:
@@ -23,11 +23,11 @@ def chirps(count: int) -> torch.Tensor:
 
 
 def test_silence_is_zero_and_a_tone_stands_at_its_own_band() -> None:
-    assert log_mel(torch.zeros(3, 10 * HOP)).abs().max() < 1e-6
+    assert log_mel(torch.zeros(3, 10 * USUAL_MEL.hop)).abs().max() < 1e-6
     peaks = [int(log_mel(tone(frequency))[16].argmax()) for frequency in (200, 400, 800, 1600, 3200)]
     mels = 2595 * np.log10(1 + np.array([200, 400, 800, 1600, 3200]) / 700)
     lowest, highest = 2595 * np.log10(1 + np.array([30, 3900]) / 700)
-    expected = (mels - lowest) / (highest - lowest) * (BANDS + 1) - 1
+    expected = (mels - lowest) / (highest - lowest) * (USUAL_MEL.bands + 1) - 1
     assert np.abs(np.array(peaks) - expected).max() <= 1
 
 
@@ -39,15 +39,15 @@ def test_ten_times_the_amplitude_is_twenty_decibels_more() -> None:
 
 
 def test_a_frame_every_twenty_milliseconds_whatever_the_shape() -> None:
-    waves = torch.randn(2, 3, 12 * HOP)
+    waves = torch.randn(2, 3, 12 * USUAL_MEL.hop)
     mel = log_mel(waves)
-    assert mel.shape == (2, 3, 12, BANDS)
+    assert mel.shape == (2, 3, 12, USUAL_MEL.bands)
     torch.testing.assert_close(mel[1, 2], log_mel(waves[1, 2]))
 
 
 def test_silence_beyond_the_end_changes_no_earlier_frame() -> None:
-    wave = torch.randn(12 * HOP) * 0.1
-    longer = torch.nn.functional.pad(wave, (0, 8 * HOP))
+    wave = torch.randn(12 * USUAL_MEL.hop) * 0.1
+    longer = torch.nn.functional.pad(wave, (0, 8 * USUAL_MEL.hop))
     torch.testing.assert_close(log_mel(longer)[:12], log_mel(wave))
 
 

@@ -77,7 +77,7 @@ def test_sizes_that_are_not_those_of_the_weights_are_refused(folder: Path, tmp_p
     for changed, said in [
         ({"width": 16}, "size mismatch"),
         ({"bits": -1}, "damaged"),
-        ({"scales": []}, "damaged"),
+        ({"scales": [[2, 2]]}, "damaged"),
         ({"wide": 3}, "unknown field 'wide'"),
         ({"width": "many"}, "width = 'many': expected int"),
         ({"width": 10**6}, "size mismatch"),  # terabytes, of which none is asked for
@@ -120,4 +120,4 @@ def test_files_follow_the_umask(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert {oct(file.stat().st_mode & 0o777) for file in (tmp_path / "shared").iterdir()} == {"0o640"}
-    assert {file.name for file in (tmp_path / "shared").iterdir()} == set(READERS)
+    assert {file.name for file in (tmp_path / "shared").iterdir()} == {*READERS, "media.json"}

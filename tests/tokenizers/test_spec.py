@@ -30,7 +30,7 @@ def test_each_offers_its_own_interface_and_not_the_other() -> None:
 def test_the_visual_sizes_are_those_of_what_comes_out(config: VisionTokenizerConfig) -> None:
     tokenizer: VisualTokenizer = VisionTokenizer(config).eval()
     spec = tokenizer.spec
-    frames = torch.rand(4, 3, spec.size, spec.size)
+    frames = torch.rand(4, 3, *spec.size)
     latent = tokenizer.encode(frames)
     assert latent.shape == (4 // spec.temporal_stride, spec.bits, *spec.scales[-1])
     history = tokenizer.quantiser.history(latent)
@@ -62,7 +62,7 @@ def test_the_network_is_sized_by_them() -> None:
         vision.feature_channels,
     )
     assert (spec.levels, spec.codes, spec.vocabulary) == (audio.levels, audio.codebook, tokenizers().text.vocab_size)
-    assert spec.patch * spec.grid[0] == spec.patch * spec.grid[1] == vision.size
+    assert spec.patch * spec.grid[0] == spec.patch * spec.grid[1] == vision.size[0]
 
 
 def test_a_tokenizer_without_an_audio_method_is_none() -> None:

@@ -143,7 +143,7 @@ def test_file_round_trip(tokenizer: VisionTokenizer, tmp_path: Path) -> None:
     frames = as_frames(halves(1003, 4)[0])
     torch.testing.assert_close(again.encode(frames), tokenizer.encode(frames))
     with pytest.raises(ValueError, match="scales: the finest must be"):
-        VisionTokenizerConfig(size=64)
+        VisionTokenizerConfig(size=64, scales=(1, 2, 4))
 
 
 def test_gather_and_spread_are_inverse() -> None:

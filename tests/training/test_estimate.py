@@ -46,7 +46,8 @@ def test_positions_and_draws_follow_from_the_recipe_and_memory_grows_with_the_ro
     records = [record for one in data for record in both_directions("image", one, "a red seven", {})]
     small = replace(recipe(rows=2, steps=50), parallel=ParallelConfig(replicate=1))
     told = estimate_run(small, tokenizers(), records, {"vision tokenizer": lambda: 90.0})
-    lengths = [len(lay_out_example(outline(record), tokenizers(), tokenizers().text.encode).layout) for record in records]
+    kit = tokenizers()
+    lengths = [len(lay_out_example(outline(record, kit), kit, kit.text.encode).layout) for record in records]
     assert told.positions == 50 * 2 * 120
     assert told.of_a_record == np.mean(lengths)
     assert told.draws == pytest.approx(50 * 2 * 120 / sum(lengths))

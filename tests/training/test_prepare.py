@@ -185,7 +185,7 @@ def test_sounds_say_their_texts_where_those_come_back_and_else_their_words(tmp_p
 def test_outlines_have_the_shape_of_examples():
     """A record is measured before there are tokenizers: what is measured must be what they will make."""
     for record, example in zip(EVERYTHING, encode(EVERYTHING, tokenizers()), strict=True):
-        for measured, segment in zip(outline(record).segments, example.segments, strict=True):
+        for measured, segment in zip(outline(record, tokenizers()).segments, example.segments, strict=True):
             assert (measured.form, measured.made, measured.video, measured.open) == (
                 segment.form, segment.made, segment.video, segment.open,
             )  # fmt: skip

@@ -72,17 +72,17 @@ async def _segments(body: ChatBody, service: Service) -> list[Segment]:
     texts = [part if isinstance(part, str) else part.text for _, part in parts if isinstance(part, str | TextPart)]
     if sum(map(len, texts)) > service.limits.prompt:
         raise errors.wrong(f"messages: more than {service.limits.prompt:,} characters in all", "messages")
-    return [await _segment(name, part, service) for name, part in parts]
+    return [await _segment(name, part, body.model, service) for name, part in parts]
 
 
-async def _segment(name: str, part: str | Part, service: Service) -> Segment:
+async def _segment(name: str, part: str | Part, model: str | None, service: Service) -> Segment:
     if isinstance(part, str | TextPart):
         return given("text", service.check_text(part if isinstance(part, str) else part.text, name))
     if isinstance(part, AudioPart):
-        return await service.read(name, from_base64(name, part.input_audio.data), "audio")
+        return await service.read(model, name, from_base64(name, part.input_audio.data), "audio")
     if isinstance(part, ImagePart):
-        return await service.read(name, data_url(name, part.image_url.url), "image", "video")
-    return await service.read(name, data_url(name, part.video_url.url), "video")
+        return await service.read(model, name, data_url(name, part.image_url.url), "image", "video")
+    return await service.read(model, name, data_url(name, part.video_url.url), "video")
 
 
 def _audio_form(body: ChatBody) -> str:
@@ -166,7 +166,7 @@ class _Answer:
                 yield {"audio": {"expires_at": self.created + _KEPT}}
 
     async def _sound(self, made: Made) -> bytes:
-        return await asyncio.to_thread(media_out.sound, made.data, "pcm" if self.form == "pcm16" else self.form)
+        return await asyncio.to_thread(media_out.sound, made.data, "pcm" if self.form == "pcm16" else self.form, made.rate)
 
     def _chunk(self, index: int, delta: Mapping[str, Any], reason: str | None = None, logprobs: Any = None) -> str:
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}

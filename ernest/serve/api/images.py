@@ -24,7 +24,7 @@ router = APIRouter()
 @router.post("/v1/images/generations")
 async def generate(body: ImageBody, request: Request, service: Served) -> Response:
     """Makes pictures. With `stream`, the `partial_images` are the scales in which the model makes one."""
-    form = _Form(body)
+    form = _Form(body, service.media(body.model))
     prompt = service.check_text(body.prompt, "prompt")
     partials = body.partial_images or 0
     if partials and not body.stream:
@@ -80,18 +80,19 @@ class _Form:
     """How the pictures of a request are sent. Raises ApiError for a form that cannot be."""
 
     body: ImageBody
+    media: MediaSpec
 
     def __post_init__(self) -> None:
         self.created = int(time.time())
-        self.factor = media_out.enlargement(self.body.size)
+        self.factor = media_out.enlargement(self.body.size, self.media)
         self.name = self.body.output_format or "png"
         if self.name == "png" and self.body.output_compression not in (None, 100):
             raise errors.unsupported("output_compression", self.body.output_compression, "only jpeg and webp lose something")
 
     @property
     def facts(self) -> dict[str, str]:
-        side = MediaSpec.size * self.factor
-        return {"background": "opaque", "output_format": self.name, "quality": "auto", "size": f"{side}x{side}"}
+        size = media_out.shown_size(self.factor, self.media)
+        return {"background": "opaque", "output_format": self.name, "quality": "auto", "size": size}
 
     async def picture(self, update: Update) -> str:
         pixels = update.made[0].data

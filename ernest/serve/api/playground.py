@@ -10,6 +10,7 @@ import numpy as np
 from fastapi import APIRouter, File, Form, UploadFile
 from starlette.responses import FileResponse, Response
 
+from ernest.config.media import CODE_RATE
 from ernest.sequence.record import Kind, given
 from ernest.serve import errors, media_out
 from ernest.serve.schemas import Sampled
@@ -17,7 +18,6 @@ from ernest.serve.scored import measured_sizes, report_of
 from ernest.serve.service import Served, sampling, seed
 from ernest.serve.stream import DONE, EventStream, sse
 from ernest.serve.work import Made, Update, Work
-from ernest.tokenizers.audio import SAMPLES
 from ernest.world.video import energies
 
 router = APIRouter()
@@ -98,7 +98,7 @@ async def answer(
     """Tells an answer group by group: text, scales, frames, the experts behind each, and in the end all that was made."""
     if len(files or ()) > service.limits.parts:
         raise errors.wrong(f"files: more than {service.limits.parts}", "files")
-    segments = [await service.read("files", await one.read(), "image", "video", "audio") for one in files or ()]
+    segments = [await service.read(model, "files", await one.read(), "image", "video", "audio") for one in files or ()]
     if text and text.strip():
         segments.append(given("text", service.check_text(text, "text")))
     if not segments:
@@ -130,7 +130,8 @@ async def _told(update: Update, seconds: float) -> dict[str, Any]:
     if update.what == "picture":
         return told | {"png": _png(update.made[0].data)}
     if update.what == "sound":
-        return told | {"peaks": _peaks(update.made[0].data[-SAMPLES:])}
+        (made,) = update.made
+        return told | {"peaks": _peaks(made.data[-round(made.rate / CODE_RATE) :], made.rate)}
     return told | {"made": [await _made(made) for made in update.made], "choices": update.choices, "ending": update.ending}
 
 
@@ -141,16 +142,16 @@ async def _made(made: Made) -> dict[str, Any]:
         return {"kind": "image", "png": _png(made.data)}
     if made.kind == "video":
         return {"kind": "video", "frames": [_png(frame) for frame in made.data], "energy": energies(made.data).round(4).tolist()}
-    file = await asyncio.to_thread(media_out.sound, made.data, "wav")
-    return {"kind": "audio", "wav": media_out.to_base64(file), "peaks": _peaks(made.data)}
+    file = await asyncio.to_thread(media_out.sound, made.data, "wav", made.rate)
+    return {"kind": "audio", "wav": media_out.to_base64(file), "peaks": _peaks(made.data, made.rate)}
 
 
 def _png(pixels: np.ndarray) -> str:
     return media_out.to_base64(media_out.picture(pixels))
 
 
-def _peaks(wave: np.ndarray) -> list[float]:
+def _peaks(wave: np.ndarray, rate: int) -> list[float]:
     """The loudest of every part of a frame of sound."""
-    step = SAMPLES // PEAKS
+    step = round(rate / CODE_RATE) // PEAKS
     loudness = np.abs(wave[: len(wave) // step * step]).reshape(-1, step).max(1)
     return loudness.round(3).tolist()

@@ -41,4 +41,4 @@ async def _stream(job: Job, form: str) -> AsyncIterator[str]:
 
 
 async def _file(update: Update, form: str) -> bytes:
-    return await asyncio.to_thread(media_out.sound, update.made[0].data, form)
+    return await asyncio.to_thread(media_out.sound, update.made[0].data, form, update.made[0].rate)

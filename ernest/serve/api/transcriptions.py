@@ -6,7 +6,6 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, File, Form, Request, UploadFile
 from starlette.responses import PlainTextResponse, Response
 
-from ernest.config.media import MediaSpec
 from ernest.generation.answer import printable
 from ernest.sequence.record import Kind, given
 from ernest.serve import errors
@@ -38,7 +37,7 @@ async def transcribe(
 ) -> Response:
     """Says in words what a sound holds. `language` changes nothing: the model answers in the one that it learnt."""
     name = service.find(model)
-    wave = (await service.read("file", await file.read(), "audio")).data
+    wave = (await service.read(model, "file", await file.read(), "audio")).data
     body = Sampled(model=model, temperature=temperature)
     watch: frozenset[Kind] = frozenset(["text"] if stream or response_format == "verbose_json" else [])
     work = Work(name, (given("audio", wave),), ("text",), sampling(body, "text"), seed(body), watch=watch)
@@ -47,7 +46,7 @@ async def transcribe(
         return EventStream(job, _stream(job), service.limits.silence_seconds, doubt_headers(job))
     updates = await collect(request, job)
     (update,) = ends(updates)
-    text, seconds = update.made[0].data, len(wave) / MediaSpec.sample_rate
+    text, seconds = update.made[0].data, len(wave) / service.media(model).sample_rate
     if response_format == "text":
         return PlainTextResponse(f"{printable(text)}\n", headers=doubt_headers(job))
     answer: dict[str, Any] = {"text": text, "usage": {"type": "tokens", **usage(job, update.choices)}}

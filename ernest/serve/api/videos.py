@@ -10,7 +10,6 @@ from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
-from ernest.config.media import MediaSpec
 from ernest.sequence.record import Segment, given
 from ernest.serve import errors, media_out
 from ernest.serve.films import Film
@@ -31,16 +30,17 @@ FORM = {"requestBody": {"required": True, "content": {kind: {"schema": VideoBody
 @router.post("/v1/videos/generations")
 async def generate(body: VideoNowBody, request: Request, service: Served) -> Response:
     """Makes films, and answers with them."""
-    factor = media_out.enlargement(body.size)
+    media = service.media(body.model)
+    factor = media_out.enlargement(body.size, media)
     job = await service.submit(await _work(body, service, body.n))
     ended = ends(await collect(request, job))
     form = body.output_format or "mp4"
     data = []
     for update in ended:
         frames = update.made[0].data
-        file = await asyncio.to_thread(media_out.film, frames, form, factor)
+        file = await asyncio.to_thread(media_out.film, frames, form, factor, media.frame_rate)
         data.append({"b64_json": media_out.to_base64(file), "frames": len(frames)})
-    facts = {"created": int(time.time()), "data": data, "size": _size(factor), "output_format": form}
+    facts = {"created": int(time.time()), "data": data, "size": media_out.shown_size(factor, media), "output_format": form}
     counts = usage(job, sum(update.choices for update in ended))
     return errors.Json(facts | {"usage": counts}, headers=doubt_headers(job))
 
@@ -49,10 +49,11 @@ async def generate(body: VideoNowBody, request: Request, service: Served) -> Res
 async def create(request: Request, service: Served) -> Response:
     """Begins to make a film."""
     body = await _body(request)
-    factor = media_out.enlargement(body.size)
+    media = service.media(body.model)
+    factor = media_out.enlargement(body.size, media)
     work = await _work(body, service, None)
     service.films.make_room()
-    film = Film(await service.submit(work), body.prompt, _size(factor), factor, MediaSpec.frames)
+    film = Film(await service.submit(work), body.prompt, factor, media)
     service.films.add(film)
     return errors.Json(_facts(film, service), headers=POLL | doubt_headers(film.job))
 
@@ -94,7 +95,7 @@ async def content(video_id: str, service: Served, variant: Literal["video", "thu
     if film.frames is None:
         raise errors.ApiError(404, f"the video is not there: it is {film.status}", "video_id", "video_not_ready")
     if variant == "video":
-        file = await asyncio.to_thread(media_out.film, film.frames, "mp4", film.factor)
+        file = await asyncio.to_thread(media_out.film, film.frames, "mp4", film.factor, film.media.frame_rate)
         return Response(file, media_type=media_out.FILMS["mp4"])
     form = "webp" if variant == "thumbnail" else "jpeg"
     pixels = film.frames[0] if variant == "thumbnail" else _side_by_side(film)
@@ -116,10 +117,6 @@ def _side_by_side(film: Film) -> Any:
 
 def _facts(film: Film, service: Service) -> dict[str, Any]:
     return film.facts(service.limits.video_seconds)
-
-
-def _size(factor: int) -> str:
-    return f"{MediaSpec.size * factor}x{MediaSpec.size * factor}"
 
 
 # ------------------------------------------------------------------ what is asked
@@ -156,7 +153,7 @@ def _checked(schema: type[B], values: Any) -> B:
 
 async def _work(body: VideoBody, service: Service, n: int | None) -> Work:
     prompt = service.check_text(body.prompt, "prompt")
-    first = await _first_frame(body.input_reference, service)
+    first = await _first_frame(body.input_reference, body.model, service)
     return Work(
         service.find(body.model),
         (given("text", prompt),),
@@ -170,7 +167,7 @@ async def _work(body: VideoBody, service: Service, n: int | None) -> Work:
     )
 
 
-async def _first_frame(reference: Any, service: Service) -> Segment | None:
+async def _first_frame(reference: Any, model: str | None, service: Service) -> Segment | None:
     """A file, a `data:` URL, or an object that holds one as OpenAI's does."""
     if reference is None:
         return None
@@ -180,4 +177,4 @@ async def _first_frame(reference: Any, service: Service) -> Segment | None:
         reference = data_url("input_reference", reference)
     if not isinstance(reference, bytes):
         raise errors.wrong("input_reference: expected a picture, as a file or as a data: URL", "input_reference")
-    return await service.read("input_reference", reference, "image")
+    return await service.read(model, "input_reference", reference, "image")

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ernest.fit import FitConfig, Progress, fit, mixed_precision, no_progress, rate_by_step
+from ernest.fit import FitConfig, Keep, Progress, fit, mixed_precision, no_progress, rate_by_step
 from ernest.tokenizers.audio import (
     MEL_FRAMES,
     AudioConfig,
@@ -30,6 +31,10 @@ DISTILLATION = 0.4
 """Weight of `1 - cosine` between the first code and the teacher's features."""
 FEWER_LEVELS = 0.5
 """Share of clips of which only the first so many levels are decoded, so that each level adds to those before it."""
+TOGETHER = 8
+"""Batches that are drawn at once, and sorted by length."""
+KEEP_EVERY = 12 * TOGETHER
+"""Steps between two states; at multiples of `TOGETHER`, what is drawn next follows from torch's generator alone."""
 TEACHER_SHARE = 0.2
 """Steps of the teacher for each step of the tokenizer; one of the teacher's costs much less."""
 
@@ -42,29 +47,44 @@ def train_audio_tokenizer(
     progress: Progress = no_progress,
     config: AudioConfig | None = None,
     device: torch.device | None = None,
+    state: Path | None = None,
 ) -> AudioTokenizer:
     """A tokenizer for clips like `waves` float32 `[samples]`; what each says is a class, `said` int `[clips]`, or shares of
     classes, float32 `[clips, classes]`.
 
-    `progress` counts the teacher's steps and then the tokenizer's. Raises `ValueError` when clips and labels differ in number.
+    `progress` counts the teacher's steps and then the tokenizer's; in the folder `state` it is kept how far the training is, and
+    one that was cut goes on. Raises `ValueError` when clips and labels differ in number.
     """
     if len(waves) != len(said) or not waves:
         raise ValueError(f"expected one label for each clip and at least one clip, got {len(waves)} clips and {len(said)} labels")
     torch.manual_seed(seed)
-    mel, frames = padded_spectrograms(waves)
+    config = config or AudioConfig()
+    mel, frames = padded_spectrograms(waves, config.mel)
     labels = torch.from_numpy(said)
     mel, frames, labels = mel.to(device), frames.to(device), labels.to(device)
     before = math.ceil(TEACHER_SHARE * steps)
-    teacher = Teacher(said.shape[1] if said.ndim == 2 else int(said.max()) + 1).to(device)
-    train_recogniser(teacher, mel, labels, before, lambda step, _, metrics: progress(step, before + steps, metrics))
+    teacher = Teacher(said.shape[1] if said.ndim == 2 else int(said.max()) + 1, config.mel.bands).to(device)
+    told = lambda step, _, metrics: progress(step, before + steps, metrics)  # noqa: E731
+    train_recogniser(
+        teacher, mel, labels, before, told, keep=None if state is None else Keep(state / "teacher.safetensors", KEEP_EVERY)
+    )
     features = code_features(teacher, mel, frames)
-    tokenizer = AudioTokenizer(config or AudioConfig()).to(device)
-    _train(tokenizer, mel, frames, features, steps, lambda step, _, metrics: progress(before + step, before + steps, metrics))
+    tokenizer = AudioTokenizer(config).to(device)
+    told = lambda step, _, metrics: progress(before + step, before + steps, metrics)  # noqa: E731
+    _train(tokenizer, mel, frames, features, steps, told, None if state is None else state / "state.safetensors")
     return tokenizer
 
 
-def _train(tokenizer: AudioTokenizer, mel: Tensor, frames: Tensor, features: Tensor, steps: int, progress: Progress) -> None:
-    """Trains `tokenizer` on spectrograms `[clips, 4 · longest, BANDS]` of `frames` `[clips]`, its first code towards
+def _train(
+    tokenizer: AudioTokenizer,
+    mel: Tensor,
+    frames: Tensor,
+    features: Tensor,
+    steps: int,
+    progress: Progress,
+    state: Path | None,
+) -> None:
+    """Trains `tokenizer` on spectrograms `[clips, 4 · longest, bands]` of `frames` `[clips]`, its first code towards
     `features` `[clips, longest, WIDTH]`."""
     project = nn.Linear(tokenizer.config.latent, WIDTH).to(mel.device)
     codebooks = MovingCodebooks(tokenizer.quantiser)
@@ -80,7 +100,9 @@ def _train(tokenizer: AudioTokenizer, mel: Tensor, frames: Tensor, features: Ten
         return _loss(tokenizer, codebooks if step >= warm else None, project, batch_mel, frames[picks], batch_features)
 
     fit_config = FitConfig(steps, rate_by_step(lambda step: _rate(step, steps)), betas=(0.9, 0.95), clip=1.0)
-    fit(nn.ModuleList([tokenizer, project]), loss, fit_config, progress)
+    moved = {"counts": codebooks.counts, "sums": codebooks.sums}
+    keep = None if state is None else Keep(state, KEEP_EVERY, moved)
+    fit(nn.ModuleList([tokenizer, project]), loss, fit_config, progress, keep)
 
 
 def _rate(step: int, steps: int) -> float:
@@ -188,7 +210,7 @@ def _some_latents(tokenizer: AudioTokenizer, mel: Tensor, frames: Tensor, clips:
     return latents
 
 
-def _batches(frames: Tensor, together: int = 8) -> Iterator[Tensor]:
+def _batches(frames: Tensor, together: int = TOGETHER) -> Iterator[Tensor]:
     """Indices of clips drawn at random, forever, in batches of nearly one length each: little of a batch is padding."""
     while True:
         pool = torch.randint(0, len(frames), (together * BATCH,))

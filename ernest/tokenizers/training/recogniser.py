@@ -7,21 +7,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ernest.fit import FitConfig, Network, Progress, fit, mixed_precision, no_progress, rate_by_step
+from ernest.fit import FitConfig, Keep, Network, Progress, fit, mixed_precision, no_progress, rate_by_step
 from ernest.tokenizers.audio import MEL_FRAMES, Convolution, by_length, inside_clips
-from ernest.tokenizers.mel import BANDS
+from ernest.tokenizers.mel import USUAL_MEL
 
 WIDTH = 128
 """Numbers in a feature vector."""
 
 
 class Teacher(nn.Module):
-    """Log-mel `[batch, frames, BANDS]` -> logits of the words `[batch, classes]`, over features that reach 0.6 s around them."""
+    """Log-mel `[batch, frames, bands]` -> logits of the words `[batch, classes]`, over features that reach 0.6 s around them."""
 
-    def __init__(self, classes: int, width: int = WIDTH) -> None:
+    def __init__(self, classes: int, bands: int = USUAL_MEL.bands, width: int = WIDTH) -> None:
         super().__init__()
         convolutions = (
-            Convolution(BANDS, width, 5),
+            Convolution(bands, width, 5),
             Convolution(width, width, 5, dilation=2),
             Convolution(width, width, 5, dilation=4),
         )
@@ -42,9 +42,15 @@ class Teacher(nn.Module):
 
 
 def train_recogniser(
-    network: Network, mel: Tensor, labels: Tensor, steps: int, progress: Progress = no_progress, batch: int = 64
+    network: Network,
+    mel: Tensor,
+    labels: Tensor,
+    steps: int,
+    progress: Progress = no_progress,
+    batch: int = 64,
+    keep: Keep | None = None,
 ) -> Network:
-    """Trains `network` with AdamW on augmented spectrograms `[clips, frames, BANDS]` and their `labels`, classes int `[clips]` or
+    """Trains `network` with AdamW on augmented spectrograms `[clips, frames, bands]` and their `labels`, classes int `[clips]` or
     shares of classes `[clips, classes]`; returns it.
 
     Draws from torch's global generator, which the caller has seeded.
@@ -61,11 +67,11 @@ def train_recogniser(
         return value, {"loss": float(value.detach()), "accuracy": float(accuracy)}
 
     schedule = rate_by_step(lambda step: 2e-3 * min(1, (step + 1) / 30) * (1 - step / steps) + 1e-5)
-    return fit(network, loss, FitConfig(steps, schedule, weight_decay=0.02), progress)
+    return fit(network, loss, FitConfig(steps, schedule, weight_decay=0.02), progress, keep)
 
 
 def augment(mel: Tensor) -> Tensor:
-    """Augments spectrograms `[batch, frames, BANDS]`: shift in time by up to 60 ms, level, noise, and a stretch of time or of
+    """Augments spectrograms `[batch, frames, bands]`: shift in time by up to 60 ms, level, noise, and a stretch of time or of
     bands silenced."""
     batch, frames, bands = mel.shape
     device = mel.device
@@ -82,7 +88,7 @@ def augment(mel: Tensor) -> Tensor:
 
 @torch.no_grad()
 def code_features(teacher: Teacher, mel: Tensor, frames: Tensor) -> Tensor:
-    """The teacher's features of clips `[clips, 4 · longest, BANDS]`, averaged over each code frame and centred over all
+    """The teacher's features of clips `[clips, 4 · longest, bands]`, averaged over each code frame and centred over all
     clips: `[clips, longest, width]`."""
     features = torch.zeros(len(mel), mel.shape[1] // MEL_FRAMES, WIDTH, device=mel.device)
     for batch in by_length(frames.tolist(), 256):

@@ -3,20 +3,24 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ernest.fit import FitConfig, Progress, fit, mixed_precision, no_progress, rate_by_step
+from ernest.fit import FitConfig, Keep, Progress, fit, mixed_precision, no_progress, rate_by_step
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig, to_frames
+
+KEEP_EVERY = 100
+"""Steps between two states of a training that goes on when it was cut."""
 
 
 @dataclass(frozen=True)
 class FrameBatch:
-    """Frames uint8 `[N, size, size, 3]`, and what each is to say: shares of the classes, float32 `[N, classes]`, which sum to 1,
-    or to 0 where nobody knows.
+    """Frames uint8 `[N, height, width, 3]`, and what each is to say: shares of the classes, float32 `[N, classes]`, which sum to
+    1, or to 0 where nobody knows.
 
     `pairs` int `[P, 2]` are frames of one film, the earlier one first: together they are to say what the first of them is to.
     """
@@ -40,7 +44,7 @@ class Teacher:
     """A frozen classifier for the perceptual loss: its feature maps of a reconstruction are compared with those of the frame."""
 
     features: Callable[[Tensor], Tensor]
-    """From frames `[N, 3, size, size]` in [0, 1] to feature maps of any shape, with a gradient."""
+    """From frames `[N, 3, height, width]` in [0, 1] to feature maps of any shape, with a gradient."""
     classes: int
     """The teacher looks at frames of the classes below this, which are those that it knows."""
 
@@ -76,10 +80,12 @@ def train_vision_tokenizer(
     teacher: Teacher | None = None,
     progress: Progress = no_progress,
     device: torch.device | None = None,
+    state: Path | None = None,
 ) -> VisionTokenizer:
     """Trains a vision tokenizer on the batches of `draw`; products are in bfloat16 where the hardware has them.
 
-    With a `teacher`, an error that changes what a frame shows costs more than its pixels alone would.
+    With a `teacher`, an error that changes what a frame shows costs more than its pixels alone would. In the file `state` it is
+    kept how far the training is, and one that was cut goes on.
     """
     torch.manual_seed(seed)
     # Matrices of convolutions with channels innermost, as pixels lie: saves a twentieth of a step, and not a bit is another.
@@ -95,7 +101,8 @@ def train_vision_tokenizer(
 
     schedule = rate_by_step(lambda step: training.rate * _rate(step, training.steps))
     fit_config = FitConfig(training.steps, schedule, (0.9, 0.98), clip=1.0, average=training.average)
-    trained = fit(nn.ModuleList([tokenizer, motion, naming]), loss, fit_config, progress)[0]
+    keep = None if state is None else Keep(state, KEEP_EVERY, generators=(generator,))
+    trained = fit(nn.ModuleList([tokenizer, motion, naming]), loss, fit_config, progress, keep)[0]
     assert isinstance(trained, VisionTokenizer)
     return trained.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
 
@@ -105,7 +112,7 @@ class Motion(nn.Module):
 
     def __init__(self, config: VisionTokenizerConfig) -> None:
         super().__init__()
-        cells = config.bits * config.scales[-1] ** 2
+        cells = config.bits * config.finest
         self.layers = nn.Sequential(nn.Linear(2 * cells, 128), nn.SiLU(), nn.Linear(128, config.classes))
 
     def forward(self, before: Tensor, after: Tensor) -> Tensor:

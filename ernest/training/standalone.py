@@ -1,0 +1,134 @@
+"""Trains a tokenizer by itself, on records or on a folder of files; a training that was cut goes on bit for bit."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from ernest.config.recipe import Recipe, to_tree
+from ernest.data import media
+from ernest.data.decoded import DecodedRecords
+from ernest.data.records import LINES, RecordFolder, StoredRecord, StoredSegment, read_lines
+from ernest.data.tree import read_tree
+from ernest.sequence.record import Kind as MediaKind
+from ernest.storage import fingerprint, own_folder, remove_files, write_folder
+from ernest.tokenizers.audio import AudioTokenizer
+from ernest.tokenizers.standalone import ABOUT, Kind, Standalone, save_standalone
+from ernest.tokenizers.text import TextTokenizer
+from ernest.tokenizers.vision import VisionTokenizer
+from ernest.training.monitor import stage_bar
+from ernest.training.prepare import heard_sounds, shown_frames
+from ernest.training.run_settings import RUN_FILE, check_free
+from ernest.training.tokenizers import audio_tokenizer, text_tokenizer, vision_tokenizer
+
+MEDIA: dict[Kind, tuple[MediaKind, ...]] = {"text": ("text",), "vision": ("image", "video"), "audio": ("audio",)}
+"""What a tokenizer of each kind learns from."""
+TEXTS = (".txt", ".md")
+
+
+def train_standalone(kind: Kind, data: Path, out: Path, recipe: Recipe, name: str) -> str:
+    """Trains the tokenizer of a `kind` on the records of `data`, or on the files under it, and writes it to `out`; returns a line
+    that says what it is. `name` is the recipe's.
+
+    The same call goes on where it was cut. Raises ValueError for a folder that holds nothing of that kind, and for an `out` of
+    something else.
+    """
+    records = chosen_records(kind, data, recipe)
+    settings = json.dumps({"kind": kind, "name": name, "data": _listing(records), "recipe": to_tree(recipe)}, indent=1)
+    if (out / ABOUT).is_file():
+        raise ValueError(f"{out} holds a tokenizer already: choose another folder")
+    check_free(out, settings)
+    with own_folder(out):
+        if not (out / RUN_FILE).is_file():
+            with write_folder(out) as aside:
+                _decode(records, aside / "decoded")
+                (aside / RUN_FILE).write_text(settings)
+        network = _train(kind, DecodedRecords(out / "decoded"), out / "state", recipe)
+        save_standalone(out, network, recipe.media, name)
+        remove_files(out / "state", "*.safetensors")
+        remove_files(out / "decoded", LINES, "*.npy")
+    return f"{out}: a {kind} tokenizer of the recipe {name}"
+
+
+def decode_for(tokenizer: Standalone, data: Path, folder: Path) -> DecodedRecords:
+    """What `data` holds for a tokenizer, decoded into `folder`. Raises ValueError where that is nothing."""
+    recipe = Recipe(media=tokenizer.media)
+    _decode(chosen_records(tokenizer.about.kind, data, recipe), folder)
+    return DecodedRecords(folder)
+
+
+def chosen_records(kind: Kind, data: Path, recipe: Recipe) -> RecordFolder:
+    """What `data` holds of a kind: its records without what is of other kinds, or its files, each a record. Raises ValueError
+    where there is nothing."""
+    if not data.is_dir():
+        raise ValueError(f"{data} is no folder")
+    plain = not (data / LINES).is_file()
+    found = _files(kind, data, recipe) if plain else _parts(kind, read_lines(data, recipe.media))
+    stored = list(found)
+    if not stored:
+        raise ValueError(f"{data}: nothing to learn from: it holds no {' or '.join(MEDIA[kind])}")
+    return RecordFolder(data, stored)
+
+
+def _parts(kind: Kind, records: RecordFolder) -> Iterator[StoredRecord]:
+    """Records that hold something of a kind, with that and the words beside it."""
+    wanted = (*MEDIA[kind], "text")
+    for record in records.stored:
+        if any(segment.kind in MEDIA[kind] for segment in record.segments):
+            parts = (segment for segment in record.segments if segment.kind in wanted)
+            yield StoredRecord(record.line, "", tuple(replace(segment, made=True, open=False) for segment in parts), {})
+
+
+def _files(kind: Kind, data: Path, recipe: Recipe) -> Iterator[StoredRecord]:
+    """A record of each file under `data` that is of a kind."""
+    tree = read_tree(data)
+    for number, name in enumerate(tree.names, 1):
+        file = data / name
+        if name in tree.members:
+            continue  # of an archive: `ernest import` reads those
+        if kind == "text":
+            segments = [("text", text) for text in tree.text(name).splitlines() if text.strip()] if name.endswith(TEXTS) else []
+        else:
+            found = media.kind_of(file)
+            segments = [(found, "")] if found in MEDIA[kind] else []
+        for of_kind, text in segments:
+            segment = StoredSegment(of_kind, True, text, file, False, recipe.media.frames, spec=recipe.media)
+            yield StoredRecord(number, "", (segment,), {})
+
+
+def _decode(records: RecordFolder, folder: Path) -> None:
+    """Every file once. Of a folder without records, an error names the file alone."""
+    with stage_bar() as bar:
+        task = bar.add_task("decoded files", total=len(records), note="")
+        try:
+            DecodedRecords.write(folder, records, lambda line, record: bar.advance(task))
+        except ValueError as error:
+            is_plain = not (records.path / LINES).is_file() and isinstance(error.__cause__, ValueError)
+            raise (error.__cause__ if is_plain and error.__cause__ else error) from None
+
+
+def _train(kind: Kind, decoded: DecodedRecords, state: Path, recipe: Recipe) -> TextTokenizer | VisionTokenizer | AudioTokenizer:
+    if kind == "text":
+        return text_tokenizer((segment.data for record in decoded for segment in record.segments), recipe)
+    state.mkdir(exist_ok=True)
+    Console().print(str(recipe.media), highlight=False, soft_wrap=True)
+    with stage_bar() as bar:
+        task = bar.add_task(f"{kind} tokenizer", total=None, note="")
+        report = lambda step, steps, metrics: bar.update(  # noqa: E731
+            task, completed=step, total=steps, note=" ".join(f"{name} {value:.3g}" for name, value in metrics.items())
+        )
+        if kind == "vision":
+            shown, words = shown_frames(decoded)
+            return vision_tokenizer(shown, recipe, report, classes=max(1, words), state=state / "state.safetensors")
+        waves, said = heard_sounds(decoded)
+        return audio_tokenizer(waves, said, recipe, report, state)
+
+
+def _listing(records: RecordFolder) -> str:
+    """A fingerprint of the lines, or of the names and sizes of the files."""
+    if (records.path / LINES).is_file():
+        return fingerprint(records.path / LINES)
+    files = dict.fromkeys(segment.file for record in records.stored for segment in record.segments)
+    return fingerprint(*(f"{file.relative_to(records.path)} {file.stat().st_size}" for file in files))

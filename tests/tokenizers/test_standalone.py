@@ -1,0 +1,143 @@
+"""Tokenizers that stand alone: arrays in, codes out and back, from folders and files, whole and in chunks."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import ernest.tokenizers
+from ernest.config.media import USUAL, MediaSpec
+from ernest.tokenizers.audio import AudioConfig, AudioTokenizer
+from ernest.tokenizers.standalone import (
+    PictureTokenizer,
+    SoundStream,
+    SoundTokenizer,
+    WordTokenizer,
+    load_codes,
+    save_codes,
+    save_standalone,
+)
+from ernest.tokenizers.text import TextTokenizer
+from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
+from tests.small import tokenizers
+
+RNG = np.random.default_rng(0)
+FILM = RNG.integers(0, 256, (23, 32, 32, 3), dtype=np.uint8)
+WAVE = RNG.uniform(-0.3, 0.3, 30_000).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """One of each kind, by itself."""
+    found = tmp_path_factory.mktemp("alone")
+    bundle = tokenizers()
+    for name, network in (("eyes", bundle.vision), ("ears", bundle.audio), ("words", bundle.text)):
+        save_standalone(found / name, network, USUAL, "tiny")
+    return found
+
+
+def test_three_lines_of_use(folder: Path) -> None:
+    eyes = ernest.tokenizers.load(folder / "eyes")
+    bits = eyes.encode(FILM)
+    rebuilt = eyes.decode(bits)
+    assert isinstance(eyes, PictureTokenizer)
+    assert bits.dtype == bool
+    assert bits.shape == (23, 21, 8)
+    assert rebuilt.shape == FILM.shape
+    assert np.array_equal(eyes.encode(FILM[4]), bits[4])
+    assert np.array_equal(eyes.decode(bits[4]), rebuilt[4])
+    ears = ernest.tokenizers.load(str(folder / "ears"))
+    assert isinstance(ears, SoundTokenizer)
+    codes = ears.encode(WAVE)
+    assert codes.shape == (47, 3)
+    assert ears.decode(codes).shape == (47 * 640,)
+    words = ernest.tokenizers.load(folder / "words")
+    assert isinstance(words, WordTokenizer)
+    assert words.decode(words.encode("a red seven, größer")) == "a red seven, größer"
+
+
+@given(st.lists(st.integers(0, 9), max_size=8))
+@settings(max_examples=25, deadline=None)
+def test_a_video_in_chunks_has_the_bits_of_the_whole(folder: Path, cuts: list[int]) -> None:
+    """Whatever the cuts: also of single frames, which PyTorch would convolve in another order of sums."""
+    eyes = ernest.tokenizers.load(folder / "eyes")
+    assert isinstance(eyes, PictureTokenizer)
+    stream, ends = eyes.stream(), np.minimum(np.cumsum([0, *cuts]), len(FILM))
+    parts = [stream.push(FILM[start:end]) for start, end in zip(ends, [*ends[1:], len(FILM)], strict=True)]
+    assert np.array_equal(np.concatenate([*parts, stream.finish()]), eyes.encode(FILM))
+
+
+@given(st.integers(1, 30_000), st.lists(st.integers(0, 9000), max_size=12))
+@settings(max_examples=25, deadline=None)
+def test_a_sound_in_chunks_has_the_codes_of_the_whole(folder: Path, length: int, cuts: list[int]) -> None:
+    ears = ernest.tokenizers.load(folder / "ears")
+    assert isinstance(ears, SoundTokenizer)
+    wave = WAVE[:length]
+    stream, ends = ears.stream(), np.minimum(np.cumsum([0, *cuts]), length)
+    parts, heard = [], 0
+    for start, end in zip(ends, [*ends[1:], length], strict=True):
+        parts.append(stream.push(wave[start:end]))
+        heard += end - start
+        assert sum(map(len, parts)) == max(0, heard // 640 - SoundStream.DELAY)
+    assert np.array_equal(np.concatenate([*parts, stream.finish()]), ears.encode(wave))
+    assert len(stream.finish()) == 0
+
+
+def test_the_codec_looks_no_further_than_the_stream_waits() -> None:
+    """What lies further away from a frame of codes than that, on either side, changes no latent; what lies within does."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = AudioTokenizer(AudioConfig(2, 8, 8, 8, 8)).eval()
+    mel = torch.randn(1, 4 * 30, 64)
+    frames = torch.tensor([30])
+    before = network.latents(mel, frames)
+    reach = []
+    for code in range(30):
+        changed = mel.clone()
+        changed[:, 4 * code : 4 * code + 4] += 1
+        reach += [abs(int(i) - code) for i in (network.latents(changed, frames) - before).abs().amax(1).nonzero()[:, 0]]
+    # A frame of the spectrogram reaches less than one frame further into the samples around it, and codes have four.
+    assert max(reach) == SoundStream.DELAY
+    assert 4 * SoundStream.DELAY >= 22 + 1
+
+
+def test_codes_go_through_files_and_to_no_other_tokenizer(folder: Path, tmp_path: Path) -> None:
+    for name, data in (("eyes", FILM[:3]), ("ears", WAVE), ("words", "a red seven")):
+        tokenizer = ernest.tokenizers.load(folder / name)
+        codes = tokenizer.encode(data)  # pyright: ignore[reportArgumentType]
+        size = save_codes(tmp_path / name, tokenizer, codes)
+        assert np.array_equal(load_codes(tmp_path / name, tokenizer), codes)
+        assert size == {"eyes": 3 * 21 * 1, "ears": 47 * 3 * 2}.get(name, codes.nbytes)
+    large = VisionTokenizer(VisionTokenizerConfig(64, width=8))
+    save_standalone(tmp_path / "other", large, MediaSpec(64, 64), "pictures64")
+    other = ernest.tokenizers.load(tmp_path / "other")
+    said = r"eyes: encoded by a vision tokenizer of the recipe tiny \(\w{8}\), and this is a vision .* the recipe pictures64"
+    with pytest.raises(ValueError, match=said):
+        load_codes(tmp_path / "eyes", other)
+    with pytest.raises(ValueError, match="frames of 32 x 32 pixels: this tokenizer is one of 64 x 64"):
+        other.encode(FILM)  # pyright: ignore[reportArgumentType]
+
+
+def test_what_is_none_is_refused(folder: Path, tmp_path: Path) -> None:
+    eyes = ernest.tokenizers.load(folder / "eyes")
+    with pytest.raises(ValueError, match=r"expected uint8 \[height, width, 3\] or .*, got float64 \[3, 32, 32\]"):
+        eyes.encode(np.zeros((3, 32, 32)))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"expected bits \[frames, 21, 8\], got \[1, 20, 8\]"):
+        eyes.decode(np.zeros((1, 20, 8), bool))  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="holds no tokenizer: `ernest tokenizer train` makes one"):
+        ernest.tokenizers.load(tmp_path)
+    tokenizers().save(tmp_path / "run/model/tokenizers")
+    with pytest.raises(ValueError, match="holds several tokenizers: name one of text, vision, audio"):
+        ernest.tokenizers.load(tmp_path / "run/model")
+    assert isinstance(ernest.tokenizers.load(tmp_path / "run/model", "audio"), SoundTokenizer)
+    (tmp_path / "codes").write_bytes((folder / "eyes/vision.safetensors").read_bytes())
+    with pytest.raises(ValueError, match="codes: expected codes that `ernest tokenizer encode` wrote"):
+        load_codes(tmp_path / "codes", eyes)
+    (tmp_path / "eyes").mkdir()
+    TextTokenizer().save(tmp_path / "eyes/text.json")
+    (tmp_path / "eyes/tokenizer.json").write_text("{}")
+    with pytest.raises(ValueError, match=r"eyes/tokenizer.json: damaged"):
+        ernest.tokenizers.load(tmp_path / "eyes")
