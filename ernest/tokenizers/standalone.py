@@ -199,20 +199,20 @@ def load_standalone(folder: Path, kind: Kind | None = None) -> Standalone:
     """As `ernest.tokenizers.load`."""
     if not (folder / ABOUT).is_file() and (folder / "tokenizers").is_dir():
         folder = folder / "tokenizers"
-    there = [one for one, name in FILES.items() if (folder / name).is_file()]
+    there: list[Kind] = [one for one, name in FILES.items() if (folder / name).is_file()]
     if not there or (kind is not None and kind not in there):
         raise ValueError(f"{folder} holds no {f'{kind} ' if kind else ''}tokenizer: `ernest tokenizer train` makes one")
     if kind is None and len(there) > 1:
         raise ValueError(f"{folder} holds several tokenizers: name one of {', '.join(there)}")
-    kind, media = kind or there[0], read_media(folder)
-    file = folder / FILES[kind]
-    about = _about(folder, kind, media)
-    if kind == "vision":
+    found, media = kind or there[0], read_media(folder)
+    file = folder / FILES[found]
+    about = _about(folder, found, media)
+    if found == "vision":
         vision = VisionTokenizer.load(file).requires_grad_(False)
         if vision.spec.size != media.size:
             raise ValueError(f"{folder / FILE}: not the sizes of {file.name}")
         return PictureTokenizer(about, media, vision)
-    if kind == "audio":
+    if found == "audio":
         audio = AudioTokenizer.load(file).requires_grad_(False)
         if audio.spec.sample_rate != media.sample_rate:
             raise ValueError(f"{folder / FILE}: not the rate of {file.name}")

@@ -88,6 +88,7 @@ def _files(kind: Kind, data: Path, recipe: Recipe) -> Iterator[StoredRecord]:
         file = data / name
         if name in tree.members:
             continue  # of an archive: `ernest import` reads those
+        segments: list[tuple[MediaKind, str]]
         if kind == "text":
             segments = [("text", text) for text in tree.text(name).splitlines() if text.strip()] if name.endswith(TEXTS) else []
         else:
