@@ -65,9 +65,9 @@ MUTANTS = (
     Mutant("world/split.py", "return index >= HELD_OUT", "return index > HELD_OUT", "world"),
     Mutant("world/video.py", "(1 - drop) * first", "(1 + drop) * first", "world/test_video.py"),
     Mutant("world/images.py", "T).argmin()", "T).argmax()", "world/test_images.py"),
-    Mutant("data/collate.py", "-len(rest) % 4, axis=0", "-len(rest) % 4 + 4, axis=0", "data"),
+    Mutant("data/collate.py", "-len(rest) % CLIP, axis=0", "-len(rest) % CLIP + CLIP, axis=0", "data"),
     Mutant("checkpoint.py", 'load_tensors(folder / "importance', 'load_tensors(folder / "model', "test_checkpoint.py"),
-    Mutant("data/films.py", "square.swapaxes(0, 1), c, b", "square.swapaxes(0, 1), b, c", "data/test_media_table.py"),
+    Mutant("data/films.py", "shown.swapaxes(0, 1), c, b", "shown.swapaxes(0, 1), b, c", "data/test_media_table.py"),
     Mutant("data/pictures.py", "lasts if lasts > 10 else 100.0", "lasts", "data/test_media_table.py"),
     # generation
     Mutant("generation/text_states.py", "row <= left)", "row <= left + 1)", "generation/test_text_states.py"),

@@ -12,13 +12,27 @@ import numpy as np
 import pytest
 
 from ernest import __version__
-from ernest.cli import model, training
+from ernest.cli import model, rl, training
 from ernest.cli.main import parse
 from ernest.config.submodel_size import SubModelSize
 from ernest.data.media import write_image
 from tests.commands import ernest
 
-COMMANDS = ("demo", "import", "prepare", "train", "report", "plan", "generate", "describe", "slice", "serve", "export", "build")
+COMMANDS = (
+    "demo",
+    "import",
+    "prepare",
+    "train",
+    "report",
+    "plan",
+    "rl",
+    "generate",
+    "describe",
+    "slice",
+    "serve",
+    "export",
+    "build",
+)
 
 
 def parsed(monkeypatch, *arguments: str) -> partial:
@@ -65,7 +79,7 @@ assert not {{"torch", "numpy"}} & set(sys.modules)
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     assert done.stdout.count("usage: ernest") == 1 + len(COMMANDS)
-    assert (*training.COMMANDS, *model.COMMANDS) == COMMANDS
+    assert (*training.COMMANDS, *rl.COMMANDS, *model.COMMANDS) == COMMANDS
 
 
 def test_the_versions_are_printed_without_torch():
@@ -134,7 +148,7 @@ MISTAKES = (
         "recipe 'nothing': neither a file nor one of base, films17, pictures64, small,",
     ),
     ("prepare --data records --out full", "full holds something else than a run"),
-    ("train --data records --out run --set parallel.shard=2", "parallel.shard: not built"),
+    ("train --data records --out run --set parallel.expert=2", "parallel.expert: not built"),
     ("describe nowhere eight.png", "eight.png: there is no such file"),
     ("describe nowhere seven.doc", "seven.doc: expected a file that ends in one of png, jpg"),
     ("slice nowhere -o small", "say what to keep: --layers, --experts or --top-k"),
