@@ -210,7 +210,7 @@ def test_a_recogniser_learns_shares_as_it_learns_classes() -> None:
     trained = []
     for labels in (classes, torch.nn.functional.one_hot(classes).float(), torch.full((40, 2), 0.5)):
         torch.manual_seed(0)
-        trained.append(train_recogniser(Teacher(2, 8), mel, labels, 20))
+        trained.append(train_recogniser(Teacher(2, width=8), mel, labels, 20))
     with torch.no_grad():
         by_class, by_share, undecided = (network(mel).softmax(1) for network in trained)
     torch.testing.assert_close(by_class, by_share, rtol=1e-2, atol=1e-3)
