@@ -65,7 +65,7 @@ def _attended(narrow: bool) -> list[torch.Tensor]:
     """The result and the gradients of three rows of documents, of which one ends in padding."""
     generator = torch.Generator().manual_seed(0)
     document = torch.tensor([[0] * 40 + [1] * 37 + [2] * 19, [0] * 96, [0] * 5 + [1] * 50 + [-1] * 41])
-    spans = visible(document, torch.arange(96).expand(3, -1) // 3)
+    spans = visible(document, torch.arange(96).expand(3, -1) // 3, torch.ones(1))
     assert isinstance(spans, Spans)
     norms = RMSNorm(24, 1e-5), RMSNorm(24, 1e-5)
     qkv = torch.randn(3, 96, 8 * 24, generator=generator).to(torch.bfloat16 if narrow else torch.float32).requires_grad_()
