@@ -103,7 +103,9 @@ def test_a_run_that_was_cut_goes_on_from_its_last_stage(folder, decodes, tmp_pat
 @pytest.mark.parametrize("out", ["run", "new/run"])
 def test_what_cannot_be_leaves_nothing(folder, tmp_path, out):
     short = replace(RECIPE, sequence=replace(RECIPE.sequence, length=30))
-    with pytest.raises(ValueError, match=r"records\.jsonl, line 7: its pictures and videos take \d+ positions, more than sequence\.length = 30"):
+    with pytest.raises(
+        ValueError, match=r"records\.jsonl, line 7: its pictures and videos take \d+ positions, more than sequence\.length = 30"
+    ):
         train_on_records(TrainingRun(read_lines(folder), tmp_path / out, short))
     next(folder.rglob("*.wav")).write_bytes(b"no sound")
     with pytest.raises(ValueError, match=r"records\.jsonl, line 9: segments\[0\]\.file: .*\.wav: not a sound"):
