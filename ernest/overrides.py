@@ -112,3 +112,17 @@ def _name(kind: Any) -> str:
     if isinstance(kind, UnionType) or get_origin(kind) is Union:
         return " or ".join(map(_name, sorted(get_args(kind), key=lambda one: one is NoneType)))
     return "nothing" if kind is NoneType else getattr(kind, "__name__", str(kind))
+
+
+def check_least(config: object, table: str, **least: float) -> None:
+    """Raises ValueError that names the field where one of a recipe's `table` lies below its least value."""
+    for name, bound in least.items():
+        if getattr(config, name) < bound:
+            raise ValueError(f"{table}.{name} = {getattr(config, name)} must be at least {bound}")
+
+
+def check_positive(config: object, table: str, *names: str) -> None:
+    """Raises ValueError that names the field where one of a recipe's `table` is not more than 0."""
+    for name in names:
+        if getattr(config, name) <= 0:
+            raise ValueError(f"{table}.{name} = {getattr(config, name)} must be more than 0")

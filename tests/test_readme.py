@@ -17,7 +17,7 @@ from PIL import Image
 from ernest.cli.main import parse
 from ernest.config.media import MediaSpec
 from ernest.config.recipe import Recipe, find_recipe, load_recipe
-from ernest.config.rl import find_rl_recipe, load_rl_recipe
+from ernest.config.rl import load_rl_recipe
 from ernest.data import media
 from ernest.data.records import load_records
 from ernest.lcnet import training as classifier
@@ -102,7 +102,7 @@ def test_settings_in_the_docs_are_fields():
             if page.parent.name == "lcnet":
                 classifier.load_recipe(overrides=override.split())
             elif page.name == "rl.md":
-                load_rl_recipe(find_rl_recipe("laws"), override.split())
+                load_rl_recipe(find_recipe("laws", "rl"), override.split())
             else:
                 load_recipe(find_recipe("tiny"), override.split())
 

@@ -27,9 +27,10 @@ def rl(
         set_: fields of the recipe to change, such as update.steps=20.
     """
     from ernest.checkpoint import check_checkpoint
-    from ernest.config.rl import find_rl_recipe, load_rl_recipe
+    from ernest.config.recipe import find_recipe
+    from ernest.config.rl import load_rl_recipe
 
-    settings = load_rl_recipe(find_rl_recipe(recipe), tuple(chain(*set_)))
+    settings = load_rl_recipe(find_recipe(recipe, "rl"), tuple(chain(*set_)))
     check_checkpoint(from_)
     judges = judges or from_.parent / "judges"
     must_exist(judges)

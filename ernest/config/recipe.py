@@ -8,7 +8,7 @@ from typing import Any
 
 from ernest.config.media import MediaSpec
 from ernest.config.sizes import sized
-from ernest.overrides import build, read_tree
+from ernest.overrides import build, check_least, check_positive, read_tree
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,12 @@ class ModelConfig:
     multi_token: bool = True
 
     def __post_init__(self) -> None:
-        for name in ("layers", "width", "heads", "kv_heads", "experts", "expert_width", "vit_width"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"model.{name} = {getattr(self, name)} must be at least 1")
+        check_least(self, "model", layers=1, width=1, heads=1, kv_heads=1, experts=1, expert_width=1, vit_width=1)
         if self.vit_width % 4:
             raise ValueError(f"model.vit_width = {self.vit_width} must be a multiple of 4, the heads of the patch merger")
         if self.vit_layers < 0:
             raise ValueError(f"model.vit_layers = {self.vit_layers} must not be negative")
-        for name in ("rope_base", "norm_eps"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"model.{name} = {getattr(self, name)} must be more than 0")
+        check_positive(self, "model", "rope_base", "norm_eps")
         for name in ("width", "expert_width"):
             if getattr(self, name) % 8:
                 raise ValueError(
@@ -84,9 +80,7 @@ class SequenceConfig:
     """Share of records whose given text is hidden, for guidance."""
 
     def __post_init__(self) -> None:
-        for name in ("rows", "length"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"sequence.{name} = {getattr(self, name)} must be at least 1")
+        check_least(self, "sequence", rows=1, length=1)
         for name in ("bit_flip_rate", "bpe_dropout", "condition_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"sequence.{name} = {getattr(self, name)} must lie between 0 and 1")
@@ -118,12 +112,8 @@ class TrainingConfig:
     """Also write the metrics for TensorBoard, which comes with the extra of that name."""
 
     def __post_init__(self) -> None:
-        for name, least in {"steps": 1, "save_every": 1, "warmup": 0, "show_every": 0, "adapter_rank": 0}.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"training.{name} = {getattr(self, name)} must be at least {least}")
-        for name in ("learning_rate", "clip"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"training.{name} = {getattr(self, name)} must be more than 0")
+        check_least(self, "training", steps=1, save_every=1, warmup=0, show_every=0, adapter_rank=0)
+        check_positive(self, "training", "learning_rate", "clip")
         for name in ("final_share", "decay_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"training.{name} = {getattr(self, name)} must lie between 0 and 1")
@@ -143,9 +133,7 @@ class ParallelConfig:
     """Keep the input of each layer alone for the backward pass, and compute the layer once more there: less memory, more time."""
 
     def __post_init__(self) -> None:
-        for name, least in {"replicate": 0, "shard": 1}.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"parallel.{name} = {getattr(self, name)} must be at least {least}")
+        check_least(self, "parallel", replicate=0, shard=1)
 
     @property
     def asked(self) -> int:
@@ -226,9 +214,10 @@ class Recipe:
         return weights
 
 
-def find_recipe(name: str) -> Path:
-    """The file of a recipe: a path, or the name of one that comes with Ernest. Raises ValueError where there is none."""
-    folder = Path(__file__).parent / "recipes"
+def find_recipe(name: str, kind: str = "") -> Path:
+    """The file of a recipe: a path, or the name of one that comes with Ernest, of a training or of the `kind` "rl". Raises
+    ValueError where there is none."""
+    folder = Path(__file__).parent / "recipes" / kind
     shipped = folder / f"{name}.toml"
     if shipped.is_file():
         return shipped

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from ernest.config.submodel_size import SubModelSize
-from ernest.overrides import build, read_tree
+from ernest.overrides import build, check_least, check_positive, read_tree
 
 Method = Literal["GRPO", "GRPO+IcePop", "GSPO", "GSPO+IcePop", "MISC"]
 Normaliser = Literal["element", "group", "segment"]
@@ -61,9 +61,7 @@ class RolloutConfig:
     """Standard deviation of noise on the weights of the sampler, as a share of each matrix's own: a mismatch to study."""
 
     def __post_init__(self) -> None:
-        for name, least in {"prompts": 1, "samples": 2, "ahead": 1, "rows": 0}.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"rollout.{name} = {getattr(self, name)} must be at least {least}")
+        check_least(self, "rollout", prompts=1, samples=2, ahead=1, rows=0)
         if self.order == "synchronous" and self.ahead > 1:
             raise ValueError(f"rollout.ahead = {self.ahead}: the synchronous order takes no prompts ahead; choose another order")
         if self.order != "synchronous" and self.ahead < 2:
@@ -159,20 +157,8 @@ class UpdateConfig:
     """Fresh draws for every prompt of a look."""
 
     def __post_init__(self) -> None:
-        for name, least in {
-            "steps": 1,
-            "warmup": 0,
-            "updates": 1,
-            "positions": 1,
-            "save_every": 1,
-            "assess_every": 0,
-            "assess": 0,
-        }.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"update.{name} = {getattr(self, name)} must be at least {least}")
-        for name in ("learning_rate", "clip"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"update.{name} = {getattr(self, name)} must be more than 0")
+        check_least(self, "update", steps=1, warmup=0, updates=1, positions=1, save_every=1, assess_every=0, assess=0)
+        check_positive(self, "update", "learning_rate", "clip")
 
 
 @dataclass(frozen=True)
@@ -192,18 +178,6 @@ class RLRecipe:
             raise ValueError("tasks: name at least one")
         if self.update.updates > self.rollout.prompts * self.rollout.samples:
             raise ValueError(f"update.updates = {self.update.updates}: more than there are responses to a step")
-
-
-def find_rl_recipe(name: str) -> Path:
-    """The file of a recipe: a path, or the name of one that comes with Ernest. Raises ValueError where there is none."""
-    folder = Path(__file__).parent / "recipes/rl"
-    shipped = folder / f"{name}.toml"
-    if shipped.is_file():
-        return shipped
-    if Path(name).is_file():
-        return Path(name)
-    names = ", ".join(sorted(path.stem for path in folder.glob("*.toml")))
-    raise ValueError(f"recipe {name!r}: neither a file nor one of {names}")
 
 
 def load_rl_recipe(path: Path, overrides: Sequence[str] = ()) -> RLRecipe:

@@ -33,6 +33,7 @@ from ernest.rl.update import Judged, Learner, first_not_finite, make_learner, up
 from ernest.sequence.record import Record, Segment
 from ernest.storage import append_line, fingerprint, own_folder, save_tensors, write_text
 from ernest.tokenizers.bundle import Tokenizers
+from ernest.training.resume import cut_log, weight_parts
 from ernest.verifiers.judges import Judges
 from ernest.verifiers.verdict import Verdict, given_text
 
@@ -95,7 +96,7 @@ class Policy:
 
     def train(self, on_step: OnStep) -> None:
         """Takes the steps that are left."""
-        update, log = self.recipe.update, _cut_log(self.run, self.step)
+        update, log = self.recipe.update, cut_log(self.run, self.step)
         if not self.step and update.assess:
             self.look()
         while self.step < update.steps:
@@ -277,17 +278,4 @@ def _origin(model: Ernest, recipe: RLRecipe) -> str:
     """What a state must share with the run that goes on from it: the recipe, and the weights that the run began with."""
     tree = asdict(recipe)
     tree["update"] = {name: value for name, value in tree["update"].items() if name not in FREE}
-    weights = [part for name, value in model.state_dict().items() for part in (name, value.contiguous().numpy().tobytes())]
-    return fingerprint(json.dumps(tree, sort_keys=True), *weights)
-
-
-def _cut_log(run: Path, step: int) -> Path:
-    """The log, cut back to the steps before `step`, which will be made again; a kill may have torn its last line."""
-    path = run / "metrics.jsonl"
-    lines = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        if not line.endswith("}") or json.loads(line)["step"] >= step:
-            break
-        lines.append(line + "\n")
-    write_text(path, "".join(lines))
-    return path
+    return fingerprint(json.dumps(tree, sort_keys=True), *weight_parts(model))

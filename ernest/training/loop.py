@@ -18,14 +18,14 @@ from ernest.device import count_processors, peak_memory, supports_bf16
 from ernest.model.network import Ernest
 from ernest.model.submodel import SubModels, draw, full, stack
 from ernest.sequence.batch import Batch
-from ernest.storage import append_line, fingerprint, load_tensors, write_text
+from ernest.storage import append_line, fingerprint, load_tensors
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.adapters import Adapters
 from ernest.training.ahead import run_ahead
 from ernest.training.loss import LossBalancer
 from ernest.training.optimizer import make_optimizer
 from ernest.training.parallelize import parallelize
-from ernest.training.resume import TrainerState, load_progress, save_progress
+from ernest.training.resume import TrainerState, cut_log, load_progress, save_progress, weight_parts
 from ernest.training.run_settings import fixed_tree
 from ernest.training.schedule import schedule_values
 from ernest.training.sharding import put_together
@@ -72,7 +72,7 @@ def train(
     bf16 = supports_bf16() if config.bf16 is None else config.bf16
     state = StepState(optimizer, LossBalancer(progress.running), config.clip, bf16, adapters)
     weights = recipe.weights(store.tasks)
-    log = _cut_log(run, progress.step) if rank == 0 else None
+    log = cut_log(run, progress.step) if rank == 0 else None
 
     features = FeatureCache(tokenizers.vision)
 
@@ -115,24 +115,7 @@ def _draw(recipe: Recipe, tokenizers: Tokenizers, step: int, rows: list[int]) ->
 def _fingerprint(recipe: Recipe, store: ExampleStore, tokenizers: Tokenizers) -> str:
     """What a state must share with the run that goes on from it: recipe, data and tokenizers. How often it saves and shows, and
     in how many processes, is its own."""
-    weights = [
-        part
-        for module in (tokenizers.vision, tokenizers.audio)
-        for name, value in module.state_dict().items()
-        for part in (name, value.contiguous().numpy().tobytes())
-    ]
+    weights = weight_parts(tokenizers.vision) + weight_parts(tokenizers.audio)
     return fingerprint(
         json.dumps(fixed_tree(recipe), sort_keys=True), store.fingerprint, json.dumps(tokenizers.text.merges), *weights
     )
-
-
-def _cut_log(run: Path, step: int) -> Path:
-    """The metrics file, cut back to the steps before `step`, which will be made again; a kill may have torn its last line."""
-    path = run / "metrics.jsonl"
-    lines = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        if not line.endswith("}") or json.loads(line)["step"] >= step:
-            break
-        lines.append(line + "\n")
-    write_text(path, "".join(lines))
-    return path

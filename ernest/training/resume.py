@@ -79,6 +79,24 @@ def load_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer
     return progress
 
 
+def cut_log(run: Path, step: int) -> Path:
+    """The metrics file of a run, cut back to the steps before `step`, which will be made again; a kill may have torn its last
+    line."""
+    path = run / "metrics.jsonl"
+    lines = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        if not line.endswith("}") or json.loads(line)["step"] >= step:
+            break
+        lines.append(line + "\n")
+    write_text(path, "".join(lines))
+    return path
+
+
+def weight_parts(module: nn.Module) -> list[str | bytes]:
+    """Names and bytes of all weights of a network, for a fingerprint."""
+    return [part for name, value in module.state_dict().items() for part in (name, value.contiguous().numpy().tobytes())]
+
+
 def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {
         f"{name}/{key}": value
