@@ -13,10 +13,10 @@ from ernest.generation.request import Request
 from ernest.generation.sampling import DEFAULTS
 from ernest.rl.rollout import Response
 from ernest.rl.tasks import VERIFIERS, Trained, outputs, verdict
-from ernest.sequence.record import Segment
+from ernest.sequence.record import Record, Segment
 from ernest.storage import load_tensors, save_tensors, write_text
 from ernest.verifiers.judges import Judges
-from ernest.verifiers.verdict import given_text
+from ernest.verifiers.verdict import Verifier, given_text
 from ernest.world.split import HELD_OUT
 
 
@@ -47,18 +47,19 @@ def look(engine: Engine, tasks: Sequence[Trained], judges: Judges, seed: int, st
         ]
         answers = [answer for (answer,) in engine.generate(requests)]
         made = outputs([Response(ask, (), a.segments, a.end) for ask, a in zip(asks, answers, strict=True)], engine)
-        judged = [verdict(task.rewarding, prompt, output) for prompt, output in zip(prompts, made, strict=True)]
-        passed = [one is not None and one.passed for one in judged]
-        by_name = {
-            name: float(np.mean([(v := verdict(VERIFIERS[name](judges), p, o)) is not None and v.passed for p, o in pairs]))
-            for name in task.task.verifiers
-            for pairs in [list(zip(prompts, made, strict=True))]
-        }
+        passed = _passed(task.rewarding, prompts, made)
+        by_name = {name: float(np.mean(_passed(VERIFIERS[name](judges), prompts, made))) for name in task.task.verifiers}
         words = [given_text(prompt) for prompt in prompts]
         looks.append(Look(task.name, step, count, float(np.mean(passed)), by_name, *_variety(words, made)))
         shown = [output[0].data for output in made[:10] if output and output[0].kind in ("image", "video")]
         samples |= {f"{task.name}/{n}/{int(passed[n])}/{words[n]}": torch.from_numpy(data) for n, data in enumerate(shown)}
     return looks, samples
+
+
+def _passed(verifier: Verifier, prompts: Sequence[Record], made: Sequence[Sequence[Segment]]) -> list[bool]:
+    """Which outputs a verifier passes; one that it fails at is none of them."""
+    judged = [verdict(verifier, prompt, output) for prompt, output in zip(prompts, made, strict=True)]
+    return [one is not None and one.passed for one in judged]
 
 
 def _variety(words: Sequence[str], made: Sequence[Sequence[Segment]]) -> tuple[float | None, float | None]:
