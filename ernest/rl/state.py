@@ -44,7 +44,7 @@ def save_state(
     told = {"buffer": asdict(state.buffer), "success": state.success, "entropy": state.entropy, "rollouts": about}
     write_text(folder / f"{step:07d}.json", json.dumps(told))
     save_progress(run, model, optimizer, TrainerState(step, {}, origin))
-    for old in folder.glob("*"):
+    for old in folder.glob(f"{'[0-9]' * 7}.*"):  # and nothing that the user put there
         if old.stem != f"{step:07d}":
             old.unlink()
 

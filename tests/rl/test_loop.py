@@ -306,3 +306,12 @@ def test_tasks_and_verifiers_are_refused_by_name():
     ):
         with pytest.raises(ValueError, match=message):
             tasks.check_tasks(settings)
+
+
+def test_states_go_and_files_of_others_stay(tmp_path, monkeypatch):
+    verifier(monkeypatch, "digit", coin)
+    folder = tmp_path / "run" / "rollouts"
+    folder.mkdir(parents=True)
+    (folder / "notes.txt").write_text("mine")
+    policy(tmp_path / "run", recipe(2)).train(lambda step, measures: None)
+    assert sorted(path.name for path in folder.iterdir()) == ["0000002.json", "0000002.safetensors", "notes.txt"]
