@@ -100,6 +100,20 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def memory_limit(root: Path = Path("/")) -> int:
+    """The bytes that this process may use: the least of the machine's memory, the limits of its control groups (version 1 and 2),
+    and RLIMIT_AS."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")] if hasattr(os, "sysconf") else [8 << 30]
+    limits += _address_space()
+    for line in _text(root / "proc/self/cgroup").splitlines():
+        number, controllers, group = line.split(":", 2)
+        if number == "0":
+            limits += _group_limits(root / "sys/fs/cgroup", group, "memory.max")
+        elif "memory" in controllers.split(","):
+            limits += _group_limits(root / "sys/fs/cgroup/memory", group, "memory.limit_in_bytes")
+    return min(limits)
+
+
 def set_threads(count: int) -> None:
     """Sets how many threads share a product, in this process."""
     import torch
@@ -156,3 +170,26 @@ def matmul_rate(dtype: "torch.dtype", size: int = 1024, seconds: float = 1.0, de
         wait()
         times.append(time.perf_counter() - start)
     return 2 * size**3 / median(times)
+
+
+def _group_limits(top: Path, group: str, name: str) -> list[int]:
+    """Limits of a group and of all those above it. Inside a container the group's own path may not be there, only `top`."""
+    path = top / group.lstrip("/")
+    texts = [_text(folder / name).strip() for folder in (path, *path.parents) if folder == top or top in folder.parents]
+    return [int(text) for text in texts if text.isdigit()]
+
+
+def _address_space() -> list[int]:
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return []
+    soft = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return [] if soft == resource.RLIM_INFINITY else [soft]
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""

@@ -21,8 +21,7 @@ import torch.distributed as dist
 from ernest.config.recipe import Recipe, load_recipe, to_tree
 from ernest.data.examples import encode
 from ernest.data.store import ExampleStore
-from ernest.device import count_processors, set_threads, supports_bf16
-from ernest.lcnet.training.memory import memory_limit
+from ernest.device import count_processors, memory_limit, set_threads, supports_bf16
 from ernest.planner.check import Measured, read_run
 from ernest.planner.devices import Device
 from ernest.planner.layout import Layout

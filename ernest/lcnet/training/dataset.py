@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ernest.device import memory_limit
 from ernest.lcnet.image_io.augment import crop_boxes, elastic_distort, erase, rand_augment
 from ernest.lcnet.image_io.preprocess import Preprocessing, fit_picture, in_letterbox, inside, normalise
 from ernest.lcnet.image_io.reader import Reader, network_reader, shrinking_reader
 from ernest.lcnet.training.listing import Listing, Target, places
-from ernest.lcnet.training.memory import memory_limit
 from ernest.lcnet.training.recipe import Recipe, largest_sides, preprocessing_of, sides_of
 
 Transform = Callable[[np.ndarray], np.ndarray]

@@ -8,13 +8,14 @@ from pathlib import Path
 import torch
 
 from ernest import storage
+from ernest.device import memory_limit
 from ernest.lcnet.image_io.find import describe_left_out
 from ernest.lcnet.network import PPLCNet
 from ernest.lcnet.training.dataset import PictureDataset, evaluation_reader, read_dataset, training_reader
 from ernest.lcnet.training.listing import LeftOut, Listing, concatenate, read_parts, read_unlabelled
 from ernest.lcnet.training.loop import best_epoch, fit, score
 from ernest.lcnet.training.losses import Objective, Pair, distillation, mutual, supervised, supervised_sets
-from ernest.lcnet.training.memory import memory_limit, pictures_at_once
+from ernest.lcnet.training.memory import pictures_at_once
 from ernest.lcnet.training.monitor import display, print_classes, print_line
 from ernest.lcnet.training.plan import Budget, make_plan
 from ernest.lcnet.training.recipe import Recipe, architecture_of, dump, largest_sides, load_recipe, preprocessing_of

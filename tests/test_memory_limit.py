@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from ernest.lcnet.training.memory import memory_limit
+from ernest.device import memory_limit
 
 HOST = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
