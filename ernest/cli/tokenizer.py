@@ -70,9 +70,9 @@ def decode(tokenizer: Tokenizer, file: File, out: Out, kind: Which = None) -> No
     must_exist(tokenizer, file)
     from ernest.data.standalone import write_for
     from ernest.tokenizers import load
-    from ernest.tokenizers.standalone import kind_of_codes, load_codes
+    from ernest.tokenizers.standalone import kind_in, load_codes
 
-    found = load(tokenizer, kind or kind_of_codes(file))
+    found = load(tokenizer, kind or kind_in(tokenizer, file))
     write_for(found, found.decode(load_codes(file, found)), out)
     print(f"{out} written")
 

@@ -252,9 +252,9 @@ def save_codes(path: Path, tokenizer: Standalone, codes: np.ndarray) -> int:
     return packed.nbytes
 
 
-def kind_of_codes(path: Path) -> Kind:
-    """Of the tokenizer that made the codes of a file."""
-    return _made_by(path)[0].kind
+def kind_in(folder: Path, codes: Path) -> Kind | None:
+    """The kind of the tokenizer of a checkpoint that made a file of codes; None where `folder` holds but one."""
+    return None if (folder / ABOUT).is_file() else _made_by(codes)[0].kind
 
 
 def load_codes(path: Path, tokenizer: Standalone) -> np.ndarray:

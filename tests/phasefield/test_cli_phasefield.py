@@ -90,7 +90,7 @@ def ends(record):
     if len(steps) == 2:
         os.kill(os.getpid(), getattr(signal, name))
 
-scenes.run_scene = lambda *arguments: run(*arguments, progress=ends)
+scenes.run_scene = lambda *arguments, **settings: run(*arguments, **settings, progress=ends)
 sys.argv[:] = ["ernest", *sys.argv[2:]]
 main()
 """
