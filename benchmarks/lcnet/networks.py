@@ -156,11 +156,14 @@ def write_ours(made: PPLCNet, graph: Path) -> None:
     save_file(made.state_dict(), graph.with_suffix(".safetensors"))
     if find_spec("onnx") is not None:
         graph.write_bytes(export.onnx_model(made).SerializeToString())
+    noise = torch.Generator().manual_seed(7)
+    images = [torch.randn(1, 3, SIDE, SIDE, generator=noise) for _ in range(CALIBRATION)]
+    if find_spec("onnxruntime") is not None and find_spec("onnx") is not None:
+        small = quantise.quantise_onnx(export.onnx_model(made), images)
+        graph.with_suffix(".int8.onnx").write_bytes(small.SerializeToString())
     if find_spec("nncf") is not None and find_spec("openvino") is not None:
         import openvino
 
-        noise = torch.Generator().manual_seed(7)
-        images = [torch.randn(1, 3, SIDE, SIDE, generator=noise) for _ in range(CALIBRATION)]
         small = quantise.quantise_openvino(export.openvino_model(made), images)
         openvino.save_model(small, graph.with_suffix(".int8.xml"), compress_to_fp16=False)
 

@@ -100,3 +100,19 @@ def torch_paths(folder: Path, rounds: int, quick: bool, progress: Progress) -> F
     table = details(name, found)
     table = Table(f"{table.title}, torch's ways", table.header, table.rows)
     return Findings(tuple(figures), (table,), tuple(found), tuple(missing))
+
+
+CHOICES = ("OpenVINO/fp32", "OpenVINO of any size/fp32", "OpenVINO/bf16", "OpenVINO of any size/bf16")
+CHOICES += ("ONNX Runtime/fp32", "ONNX Runtime/int8")
+
+
+def choices(folder: Path, rounds: int, quick: bool, progress: Progress) -> Findings:
+    """What a user of the other runtimes chooses between: a size fixed beforehand or any, fp32 or int8; one thread."""
+    names = [OURS[0].name] if quick else ["PPLCNet_x0_25", "PPLCNet_x1_0"]
+    prepare(names)
+    found, missing = race(CHOICES, names, 1, rounds, FOLDER, progress)
+    figures = []
+    for name in names:
+        for ours, theirs in zip(CHOICES[1::2], CHOICES[::2], strict=True):
+            figures += compared(found, name, ours, theirs, None)
+    return Findings(tuple(figures), (), tuple(found), tuple(missing))

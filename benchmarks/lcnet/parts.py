@@ -27,6 +27,7 @@ WING = Wing(
         "threads": Part(widths.on_all_threads),
         "peers": Part(others.peers, quick=False),
         "torch": Part(others.torch_paths, quick=False),
+        "choices": Part(others.choices),
         "closeness": Part(floor.closeness),
         "roofline": Part(floor.roofline),
         "instructions": Part(floor.instructions),

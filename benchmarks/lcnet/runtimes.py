@@ -30,12 +30,22 @@ def native(name: str, folder: Path, threads: int, precision: "Precision", instru
 
 
 def openvino(name: str, folder: Path, threads: int, precision: str, _: str | None) -> Call:
+    """The size of pictures fixed beforehand."""
+    return _openvino(name, folder, threads, precision, fixed=True)
+
+
+def openvino_of_any_size(name: str, folder: Path, threads: int, precision: str, _: str | None) -> Call:
+    return _openvino(name, folder, threads, precision, fixed=False)
+
+
+def _openvino(name: str, folder: Path, threads: int, precision: str, fixed: bool) -> Call:
     import openvino as ov
 
     graph = folder / (f"{name}.int8.xml" if precision == "int8" else f"{name}.onnx")
     model = ov.Core().read_model(graph)
     image = _image(name, folder)
-    model.reshape(list(image.shape))
+    if fixed:
+        model.reshape(list(image.shape))
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": threads,
@@ -44,22 +54,21 @@ def openvino(name: str, folder: Path, threads: int, precision: str, _: str | Non
     }
     request = ov.Core().compile_model(model, "CPU", settings).create_infer_request()
     request.set_input_tensor(ov.Tensor(image))
-    result = request.get_output_tensor()
 
     def run() -> np.ndarray:
         request.infer()
-        return result.data
+        return request.get_output_tensor().data
 
     return run
 
 
-def onnxruntime(name: str, folder: Path, threads: int, *_: object) -> Call:
+def onnxruntime(name: str, folder: Path, threads: int, precision: str, _: str | None) -> Call:
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    session = ort.InferenceSession(folder / f"{name}.onnx", options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(folder / f"{name}{'.int8' * (precision == 'int8')}.onnx", options, providers=["CPUExecutionProvider"])
     feed = {session.get_inputs()[0].name: _image(name, folder)}
     return lambda: session.run(None, feed)[0]
 
@@ -135,6 +144,7 @@ def compile_ahead_of_time(name: str, folder: Path, threads: int, *_: object) -> 
 RUNTIMES: dict[str, Callable[..., Call]] = {
     "native": native,
     "OpenVINO": openvino,
+    "OpenVINO of any size": openvino_of_any_size,
     "ONNX Runtime": onnxruntime,
     "eager": eager,
     "eager folded channels-last": eager_folded,

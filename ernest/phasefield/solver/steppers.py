@@ -42,7 +42,7 @@ from ernest.phasefield.solver.stiff import damped_error_rate, exponential_error_
 from ernest.phasefield.solver.units import Units, share_grown, share_of, unstable_state
 from ernest.phasefield.stepping import Scheme, State, Stepper, StepStats
 
-CAUTION_AT_START = 10.0
+CAUTION_AT_START = 3.0
 """The error of the first element counts so many times: what is allowed grows from nothing in it, also between its ends."""
 SAME_TIME = 1e-11
 """Times nearer to each other than this share of the flow's own time, or of the run if that is shorter, are one."""
