@@ -68,7 +68,8 @@ def onnxruntime(name: str, folder: Path, threads: int, precision: str, _: str | 
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-    session = ort.InferenceSession(folder / f"{name}{'.int8' * (precision == 'int8')}.onnx", options, providers=["CPUExecutionProvider"])
+    graph = folder / f"{name}{'.int8' * (precision == 'int8')}.onnx"
+    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     feed = {session.get_inputs()[0].name: _image(name, folder)}
     return lambda: session.run(None, feed)[0]
 

@@ -16,7 +16,7 @@ Array = np.ndarray
 Symbol = Callable[[Array], Array]
 
 STABLE = 5.0
-"""Step x stiffness up to which the method damps the fastest waves, with some room for f': on the real axis it is stable to 6.4."""
+"""Most of step x stiffness: the method damps waves up to 6.4, and f' wants some room."""
 
 LINES: dict[str, Any] = {"neumann": (scipy.fft.dct, scipy.fft.idct, 2), "dirichlet": (scipy.fft.dst, scipy.fft.idst, 1)}
 """The transforms of an axis between walls, and their type in scipy."""
