@@ -31,16 +31,18 @@ SIDES = ("before", "now")
 
 
 class Trees:
-    """Both packages, and what is measured of them: in a process of its own, whose allocator keeps memory as training's does."""
+    """Both packages, and what is measured of them: in a process of its own, with the allocator that its training has."""
 
     def __init__(self, scratch: Path) -> None:
         archive = subprocess.run(["git", "archive", BEFORE], cwd=ROOT, capture_output=True, check=True).stdout
         (scratch / BEFORE).mkdir()
         subprocess.run(["tar", "-x", "-C", str(scratch / BEFORE)], input=archive, check=True)
         self.package = {"before": scratch / BEFORE, "now": ROOT}
+        kept = {name: value for name, value in ALLOCATOR.items() if name.startswith("MALLOC_")}
+        self.allocator = {"before": kept, "now": ALLOCATOR}
 
     def ask(self, side: str, *asked: str) -> dict[str, float]:
-        environment = os.environ | ALLOCATOR | {"PYTHONPATH": str(self.package[side]), "OMP_NUM_THREADS": "1"}
+        environment = os.environ | self.allocator[side] | {"PYTHONPATH": str(self.package[side]), "OMP_NUM_THREADS": "1"}
         command = [sys.executable, str(WORKER), side, *asked]
         told = subprocess.run(command, env=environment, cwd=self.package[side], capture_output=True, text=True, check=False)
         if told.returncode:
