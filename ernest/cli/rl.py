@@ -40,12 +40,16 @@ def rl(
 
     with stage_bar() as bars:
         task = bars.add_task("updates", total=settings.update.steps, note="")
-        show = lambda step, measures: bars.update(  # noqa: E731
-            task, completed=step + 1, note=f"passed {measures['passed']:.2f}  kl {measures.get('kl', 0.0):.4f}"
-        )
+        show = lambda step, measures: bars.update(task, completed=step + 1, note=_note(measures))  # noqa: E731
         checkpoint = reinforce(from_, judges, out, settings, show)
     print(f"report: {write_rl_report(out)}")
     print(f"model: {checkpoint}")
+
+
+def _note(measures: Mapping[str, float]) -> str:
+    """What is shown of a step beside its bar."""
+    failed = f"  failed verdicts {measures['failed verdicts']:.0f}" if measures["failed verdicts"] else ""
+    return f"passed {measures['passed']:.2f}  kl {measures.get('kl', 0.0):.4f}{failed}"
 
 
 COMMANDS: Mapping[str, Callable[..., None]] = {"rl": rl}

@@ -25,7 +25,7 @@ class TaskConfig:
 
     task: str
     verifiers: tuple[str, ...]
-    """All of them must pass."""
+    """All of them must pass. One with a colon is the user's own: `module:function`, `file.py:function` or `http://...`."""
     watched: tuple[str, ...] = ()
     """Verifiers whose word is logged and rewards nothing."""
     share: float = 1.0
@@ -40,6 +40,22 @@ class TaskConfig:
             raise ValueError(f"tasks: {self.task}: name at least one of its verifiers")
         if self.share <= 0:
             raise ValueError(f"tasks: {self.task}: share = {self.share} must be more than 0")
+
+
+@dataclass(frozen=True)
+class VerifyingConfig:
+    """How long a user's own verifiers may take, and what a verdict that failed counts as."""
+
+    timeout: float = 10.0
+    """Seconds of one call."""
+    retries: int = 2
+    """How often an endpoint is asked again that does not answer."""
+    failure: Literal["left out", "zero"] = "left out"
+    """Left out, the response teaches nothing and its group is compared without it; "zero", it counts as one that did not pass."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "verifying", "timeout")
+        check_least(self, "verifying", retries=0)
 
 
 @dataclass(frozen=True)
@@ -167,6 +183,7 @@ class RLRecipe:
 
     tasks: tuple[TaskConfig, ...]
     seed: int = 0
+    verifying: VerifyingConfig = field(default_factory=VerifyingConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     update: UpdateConfig = field(default_factory=UpdateConfig)

@@ -12,11 +12,10 @@ from ernest.generation.engine import Engine
 from ernest.generation.request import Request
 from ernest.generation.sampling import DEFAULTS
 from ernest.rl.rollout import Response
-from ernest.rl.tasks import VERIFIERS, Trained, outputs, verdict
+from ernest.rl.tasks import Trained, outputs, verdict
 from ernest.sequence.record import Record, Segment
 from ernest.storage import load_tensors, save_tensors, write_text
-from ernest.verifiers.judges import Judges
-from ernest.verifiers.verdict import Verifier, given_text
+from ernest.verifiers.verdict import Verdict, Verifier, given_text
 from ernest.world.split import HELD_OUT
 
 
@@ -35,7 +34,7 @@ class Look:
     distinct: float | None = None
 
 
-def look(engine: Engine, tasks: Sequence[Trained], judges: Judges, seed: int, step: int, count: int) -> tuple[list[Look], dict]:
+def look(engine: Engine, tasks: Sequence[Trained], seed: int, step: int, count: int) -> tuple[list[Look], dict]:
     """Every task on `count` held-out prompts; and samples as tensors, by name."""
     looks, samples = [], {}
     for task in tasks:
@@ -47,8 +46,9 @@ def look(engine: Engine, tasks: Sequence[Trained], judges: Judges, seed: int, st
         ]
         answers = [answer for (answer,) in engine.generate(requests)]
         made = outputs([Response(ask, (), a.segments, a.end) for ask, a in zip(asks, answers, strict=True)], engine)
-        passed = _passed(task.rewarding, prompts, made)
-        by_name = {name: float(np.mean(_passed(VERIFIERS[name](judges), prompts, made))) for name in task.task.verifiers}
+        words_of = {name: _passed(verifier, prompts, made) for name, verifier in task.known.items()}
+        passed = [all(words) for words in zip(*(words_of[name] for name in task.config.verifiers), strict=True)]
+        by_name = {name: float(np.mean(words)) for name, words in words_of.items()}
         words = [given_text(prompt) for prompt in prompts]
         looks.append(Look(task.name, step, count, float(np.mean(passed)), by_name, *_variety(words, made)))
         shown = [output[0].data for output in made[:10] if output and output[0].kind in ("image", "video")]
@@ -59,7 +59,7 @@ def look(engine: Engine, tasks: Sequence[Trained], judges: Judges, seed: int, st
 def _passed(verifier: Verifier, prompts: Sequence[Record], made: Sequence[Sequence[Segment]]) -> list[bool]:
     """Which outputs a verifier passes; one that it fails at is none of them."""
     judged = [verdict(verifier, prompt, output) for prompt, output in zip(prompts, made, strict=True)]
-    return [one is not None and one.passed for one in judged]
+    return [isinstance(one, Verdict) and one.passed for one in judged]
 
 
 def _variety(words: Sequence[str], made: Sequence[Sequence[Segment]]) -> tuple[float | None, float | None]:

@@ -7,6 +7,7 @@ bit for bit the steps that it would have made.
 import copy
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
@@ -28,19 +29,21 @@ from ernest.rl.buffer import RolloutBuffer
 from ernest.rl.objectives import group_advantages
 from ernest.rl.rollout import Ask, Key, Response, run_rollouts
 from ernest.rl.state import RunState, load_state, save_state
-from ernest.rl.tasks import Trained, check_tasks, outputs, task_of, trained_tasks, verdict
+from ernest.rl.tasks import Trained, check_tasks, outputs, own_verifiers, task_of, trained_tasks, verdict
 from ernest.rl.update import Judged, Learner, first_not_finite, make_learner, update_policy
 from ernest.sequence.record import Record, Segment
 from ernest.storage import append_line, fingerprint, own_folder, save_tensors, write_text
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.resume import cut_log, weight_parts
 from ernest.verifiers.judges import Judges
-from ernest.verifiers.verdict import Verdict, given_text
+from ernest.verifiers.verdict import Verdict, Verifier, given_text
 
 OnStep = Callable[[int, Mapping[str, float]], None]
 """Called after every step with its number and its measures."""
 FREE = ("save_every", "assess_every", "assess", "steps")
 """Fields of the update that a run may go on with otherwise than it began."""
+COMMONEST = 5
+"""Reasons of verdicts that failed which a line of the log names."""
 
 
 def reinforce(checkpoint: Path, judges: Path, run: Path, recipe: RLRecipe, on_step: OnStep = lambda step, measures: None) -> Path:
@@ -49,12 +52,13 @@ def reinforce(checkpoint: Path, judges: Path, run: Path, recipe: RLRecipe, on_st
     Raises ValueError for a recipe or a folder that cannot be, before any work, and ArithmeticError where a measure is no number.
     """
     check_tasks(recipe)
+    own = own_verifiers(recipe)
     model, tokenizers = load_model(checkpoint)
     importance = load_expert_importance(checkpoint)
     run.mkdir(parents=True, exist_ok=True)
     with own_folder(run):
         write_text(run / "recipe.json", json.dumps(asdict(recipe), indent=1, ensure_ascii=False))
-        policy = Policy(model, tokenizers, Judges.load(judges), recipe, run, importance)
+        policy = Policy(model, tokenizers, Judges.load(judges), recipe, run, importance, own)
         policy.train(on_step)
         old = json.loads((checkpoint / "recipe.json").read_text())
         save_model(run / "model", policy.learner.model, tokenizers, old, importance, load_learnt(checkpoint))
@@ -63,7 +67,7 @@ def reinforce(checkpoint: Path, judges: Path, run: Path, recipe: RLRecipe, on_st
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """A response that an update takes, with its output and what the verifiers say of it."""
+    """A response that an update takes, with its output, what the verifiers say of it, and what those say that reward nothing."""
 
     number: int
     task: Trained
@@ -71,6 +75,7 @@ class Finished:
     response: Response
     output: Sequence[Segment]
     verdict: Verdict | None
+    watched: Mapping[str, Verdict]
 
 
 class Policy:
@@ -78,10 +83,19 @@ class Policy:
     as they are in memory."""
 
     def __init__(
-        self, model: Ernest, tokenizers: Tokenizers, judges: Judges, recipe: RLRecipe, run: Path, importance: torch.Tensor
+        self,
+        model: Ernest,
+        tokenizers: Tokenizers,
+        judges: Judges,
+        recipe: RLRecipe,
+        run: Path,
+        importance: torch.Tensor,
+        own: Mapping[str, Verifier] | None = None,
     ) -> None:
-        self.tokenizers, self.judges, self.recipe, self.run = tokenizers, judges, recipe, run
-        self.tasks = trained_tasks(recipe, judges)
+        self.tokenizers, self.recipe, self.run = tokenizers, recipe, run
+        self.tasks = trained_tasks(recipe, judges, own or {})
+        self.failures: Counter[str] = Counter()
+        """Of the step at hand: why verdicts failed."""
         self.trained = _submodel(model, importance, recipe.trained)
         self.sampler = self.trained if recipe.sampler.is_full else _submodel(model, importance, recipe.sampler)
         self.origin = _origin(model, recipe)
@@ -101,7 +115,8 @@ class Policy:
             self.look()
         while self.step < update.steps:
             measures = self.take_step()
-            append_line(log, json.dumps({"step": self.step} | measures, ensure_ascii=False))
+            failures = {"failures": dict(self.failures.most_common(COMMONEST))} if self.failures else {}
+            append_line(log, json.dumps({"step": self.step} | measures | failures, ensure_ascii=False))
             self._stop_where_not_finite(measures)
             on_step(self.step, measures)
             self.step += 1
@@ -114,7 +129,7 @@ class Policy:
     def look(self) -> None:
         """Judges fresh draws and writes what was found."""
         engine = Engine(self.learner.model, self.tokenizers, self.trained, rows=100)
-        looks, samples = look(engine, self.tasks, self.judges, self.recipe.seed, self.step, self.recipe.update.assess)
+        looks, samples = look(engine, self.tasks, self.recipe.seed, self.step, self.recipe.update.assess)
         write_looks(self.run, looks, samples)
 
     # -------------------------------------------------------------- one step
@@ -170,11 +185,23 @@ class Policy:
     def judge(self, taken: Mapping[Key, Response], engine: Engine) -> list[Finished]:
         """What the verifiers say of all that was taken."""
         made = outputs(list(taken.values()), engine)
+        self.failures.clear()
         finished = []
         for ((number, _), response), output in zip(taken.items(), made, strict=True):
             task, prompt = self.prompt(number)
-            finished.append(Finished(number, task, prompt, response, output, verdict(task.rewarding, prompt, output)))
+            said = self._said(task.rewarding, prompt, output)
+            watched = {name: self._said(verifier, prompt, output) for name, verifier in task.watched.items()}
+            known = {name: one for name, one in watched.items() if one is not None}
+            finished.append(Finished(number, task, prompt, response, output, said, known))
         return finished
+
+    def _said(self, verifier: Verifier, prompt: Record, output: Sequence[Segment]) -> Verdict | None:
+        """The verdict, or what one that failed counts as, which is noted."""
+        found = verdict(verifier, prompt, output)
+        if isinstance(found, Verdict):
+            return found
+        self.failures[found] += 1
+        return Verdict(0.0, False, found) if self.recipe.verifying.failure == "zero" else None
 
     def compare(self, finished: Sequence[Finished]) -> tuple[list[Judged], dict[str, float]]:
         """Advantages of what has some, and what is known before the update."""
@@ -208,7 +235,7 @@ class Policy:
         facts = {
             "reward": _mean([_reward(one) for one in known]),
             "passed": _mean([one.verdict.passed for one in known if one.verdict]),
-            "failed verdicts": float(len(finished) - len(known)),
+            "failed verdicts": float(self.failures.total()),
             "truncated": _mean([one.response.end == "length" for one in finished]),
             "groups": _mean([one.response.length for one in finished]),
         }
@@ -216,9 +243,8 @@ class Policy:
             own = [one for one in known if one.task is task]
             if own and len(self.tasks) > 1:
                 facts[f"passed {task.name}"] = _mean([one.verdict.passed for one in own if one.verdict])
-            for name, verifier in task.watched.items():
-                words = [verdict(verifier, one.prompt, one.output) for one in own]
-                facts[f"watched {name}"] = _mean([word.passed for word in words if word is not None])
+            for name in task.watched:
+                facts[f"watched {name}"] = _mean([one.watched[name].passed for one in own if name in one.watched])
             for name in own[0].verdict.parts if own and own[0].verdict else ():
                 facts[f"part {name}"] = _mean([one.verdict.parts.get(name, 0.0) for one in own if one.verdict])
         return facts
@@ -278,4 +304,5 @@ def _origin(model: Ernest, recipe: RLRecipe) -> str:
     """What a state must share with the run that goes on from it: the recipe, and the weights that the run began with."""
     tree = asdict(recipe)
     tree["update"] = {name: value for name, value in tree["update"].items() if name not in FREE}
+    tree["verifying"] = tree["verifying"]["failure"]
     return fingerprint(json.dumps(tree, sort_keys=True), *weight_parts(model))

@@ -17,8 +17,9 @@ from ernest.sequence.record import Kind, Record, Segment, given, made
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.verifiers import rules
 from ernest.verifiers.judges import Judges
+from ernest.verifiers.own import is_own, own_verifier
 from ernest.verifiers.speech import verify_word
-from ernest.verifiers.verdict import Verdict, Verifier, all_pass
+from ernest.verifiers.verdict import Verdict, Verifier, all_pass, one_line
 from ernest.verifiers.vision import verify_digit, verify_family
 from ernest.world import text
 from ernest.world.images import COLOURS, PLACES, caption
@@ -105,13 +106,15 @@ assert all(name in VERIFIERS for task in TASKS.values() for name in task.verifie
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A task of a recipe, ready to be asked: its name, its verifiers, and how it is sampled."""
+    """A task of a recipe, ready to be asked: its name, its verifiers, and how it is sampled. `known` are all that fit it, the
+    user's among them."""
 
     name: str
     task: Task
     config: TaskConfig
     rewarding: Verifier
     watched: Mapping[str, Verifier]
+    known: Mapping[str, Verifier]
     sampling: Sampling
 
     def ask(self, prompt: Record, tokenizers: Tokenizers, sampling: Sampling | None = None) -> Ask:
@@ -126,25 +129,31 @@ def check_tasks(recipe: RLRecipe) -> None:
         if config.task not in TASKS:
             raise ValueError(f"tasks: {config.task!r} is none of {', '.join(TASKS)}")
         for name in (*config.verifiers, *config.watched):
-            if name not in TASKS[config.task].verifiers:
+            if not is_own(name) and name not in TASKS[config.task].verifiers:
                 known = ", ".join(TASKS[config.task].verifiers)
-                raise ValueError(f"tasks: {config.task}: verifier {name!r} is none of {known}")
+                raise ValueError(f"tasks: {config.task}: verifier {name!r} is none of {known}, nor module:function or an address")
         check_sampling(_sampling(config), f"tasks: {config.task}")
 
 
-def trained_tasks(recipe: RLRecipe, judges: Judges) -> list[Trained]:
-    """The tasks of a recipe that `check_tasks` has passed."""
-    return [
-        Trained(
-            config.task,
-            TASKS[config.task],
-            config,
-            all_pass(*(VERIFIERS[name](judges) for name in config.verifiers)),
-            {name: VERIFIERS[name](judges) for name in config.watched},
-            _sampling(config),
-        )
-        for config in recipe.tasks
-    ]
+def own_verifiers(recipe: RLRecipe) -> dict[str, Verifier]:
+    """The user's own verifiers of a recipe by their names, those that are functions in running processes.
+
+    Raises ValueError for one that is not there."""
+    limits = recipe.verifying
+    names = dict.fromkeys(name for task in recipe.tasks for name in (*task.verifiers, *task.watched) if is_own(name))
+    return {name: own_verifier(name, limits.timeout, limits.retries) for name in names}
+
+
+def trained_tasks(recipe: RLRecipe, judges: Judges, own: Mapping[str, Verifier]) -> list[Trained]:
+    """The tasks of a recipe that `check_tasks` has passed, with the user's `own_verifiers`."""
+    found = []
+    for config in recipe.tasks:
+        task, named = TASKS[config.task], (*config.verifiers, *config.watched)
+        known = {name: VERIFIERS[name](judges) for name in task.verifiers} | {name: own[name] for name in named if is_own(name)}
+        rewarding = all_pass(*(known[name] for name in config.verifiers))
+        watched = {name: known[name] for name in config.watched}
+        found.append(Trained(config.task, task, config, rewarding, watched, known, _sampling(config)))
+    return found
 
 
 def _sampling(config: TaskConfig) -> Sampling:
@@ -181,9 +190,9 @@ def outputs(responses: Sequence[Response], engine: Engine) -> list[list[Segment]
     return found
 
 
-def verdict(verifier: Verifier, prompt: Record, output: Sequence[Segment]) -> Verdict | None:
-    """What a verifier says, or None where it fails: that costs the sample, never the run."""
+def verdict(verifier: Verifier, prompt: Record, output: Sequence[Segment]) -> Verdict | str:
+    """What a verifier says, or one line of why it failed: that costs the sample, never the run."""
     try:
         return verifier(prompt, output)
-    except Exception:
-        return None
+    except Exception as error:
+        return one_line(error)

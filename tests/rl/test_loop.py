@@ -2,16 +2,18 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 
-from ernest.config.rl import ObjectiveConfig, RLRecipe, RolloutConfig, TaskConfig, UpdateConfig
+from ernest.config.rl import ObjectiveConfig, RLRecipe, RolloutConfig, TaskConfig, UpdateConfig, VerifyingConfig
 from ernest.generation.engine import Engine
 from ernest.lcnet.network import PPLCNet, small_images
+from ernest.report.rl import write_rl_report
 from ernest.rl import loop, tasks, update
+from ernest.rl.assess import read_looks
 from ernest.rl.loop import Policy
 from ernest.storage import load_tensors
 from ernest.verifiers.judges import Judges
@@ -42,9 +44,9 @@ def recipe(
     )
 
 
-def policy(folder, settings, made=None) -> Policy:
+def policy(folder, settings, made=None, own=None) -> Policy:
     folder.mkdir(exist_ok=True)
-    return Policy(made or model(), tokenizers(), judges(), settings, folder, torch.ones(CONFIG.layers, CONFIG.experts))
+    return Policy(made or model(), tokenizers(), judges(), settings, folder, torch.ones(CONFIG.layers, CONFIG.experts), own)
 
 
 def verifier(monkeypatch, name, passes):
@@ -134,6 +136,62 @@ def test_a_verifier_that_fails_costs_its_sample(tmp_path, monkeypatch):
     measures = policy(tmp_path / "run", recipe(samples=8)).take_step()
     assert 0 < measures["failed verdicts"] < 16
     assert measures["responses trained"] <= 16 - measures["failed verdicts"]
+
+
+OWN = """
+import time
+from ernest.verifiers.verdict import Verdict
+
+def judge(record, output):
+    coin = int(output[0].data.sum()) % 4
+    if coin == 0:
+        raise RuntimeError("a fault of mine")
+    if coin == 1:
+        time.sleep(60)
+    return Verdict(coin / 3, coin == 3)
+"""
+
+
+@pytest.mark.parametrize("failure", ["left out", "zero"])
+def test_a_users_verifier_that_raises_and_hangs_costs_samples_and_is_shown(tmp_path, failure):
+    """Of one response in four it raises, of one it hangs; the run goes on, and log and report say how often and why."""
+    (tmp_path / "mine.py").write_text(OWN)
+    name = f"{tmp_path / 'mine.py'}:judge"
+    settings = replace(recipe(1, verifier=name, samples=12), verifying=VerifyingConfig(timeout=0.3, failure=failure))
+    tasks.check_tasks(settings)
+    run = policy(tmp_path / "run", settings, own=tasks.own_verifiers(settings))
+    run.train(lambda step, measures: None)
+    (entry,) = log_of(tmp_path / "run")
+    assert entry["failed verdicts"] == sum(entry["failures"].values()) > 0
+    assert set(entry["failures"]) == {f"{name}: took longer than 0.3 s", f"{name}: RuntimeError: a fault of mine"}
+    if failure == "left out":
+        assert entry["responses trained"] <= 24 - entry["failed verdicts"]
+    else:
+        assert entry["responses trained"] == 24 - 12 * entry["prompts without signal"]
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps(asdict(settings)))
+    page = write_rl_report(tmp_path / "run").read_text()
+    assert "Verdicts that failed" in page
+    assert f"{name}: took longer than 0.3 s" in page
+
+
+def test_own_verifiers_may_watch_and_are_looked_at(tmp_path):
+    (tmp_path / "mine.py").write_text(OWN.replace("coin == 1", "False").replace("coin == 0", "False"))
+    name = f"{tmp_path / 'mine.py'}:judge"
+    settings = replace(recipe(1, assess=2), tasks=(TaskConfig("text→image", ("colour and place",), (name,)),))
+    run = policy(tmp_path / "run", settings, own=tasks.own_verifiers(settings))
+    run.train(lambda step, measures: None)
+    (entry,) = log_of(tmp_path / "run")
+    assert 0 <= entry[f"watched {name}"] <= 1
+    assert [look.verifiers.keys() for (look,), _ in read_looks(tmp_path / "run")] == [{"digit", "colour and place", name}] * 2
+
+
+def test_the_time_of_own_verifiers_may_change_and_what_they_count_as_may_not(tmp_path, monkeypatch):
+    verifier(monkeypatch, "digit", coin)
+    settings = recipe(1)
+    policy(tmp_path / "run", settings).train(lambda step, measures: None)
+    assert policy(tmp_path / "run", replace(settings, verifying=VerifyingConfig(3.0, 1))).step == 1
+    with pytest.raises(ValueError, match="belongs to another recipe"):
+        policy(tmp_path / "run", replace(settings, verifying=VerifyingConfig(failure="zero")))
 
 
 def test_a_wholly_masked_update_takes_no_step(tmp_path, monkeypatch):
@@ -301,7 +359,7 @@ def _poisoned(units, advantage, config, share=None):
 def test_tasks_and_verifiers_are_refused_by_name():
     for settings, message in (
         (recipe(task="text→smell"), "'text→smell' is none of text→video"),
-        (recipe(verifier="taste"), "verifier 'taste' is none of digit, colour and place"),
+        (recipe(verifier="taste"), "verifier 'taste' is none of digit, colour and place, nor"),
         (replace(recipe(), tasks=(TaskConfig("text→image", ("digit",), guidance=1.5),)), r"text→image\.guidance = 1\.5"),
     ):
         with pytest.raises(ValueError, match=message):
