@@ -29,6 +29,8 @@ class TaskConfig:
     watched: tuple[str, ...] = ()
     """Verifiers whose word is logged and rewards nothing."""
     share: float = 1.0
+    pool: int = 0
+    """How many prompts there are, which come up again and again; 0 draws new ones for ever."""
     reward: Literal["passed", "score"] = "passed"
     temperature: float = 1.0
     first_frame_temperature: float | None = None
@@ -40,6 +42,8 @@ class TaskConfig:
             raise ValueError(f"tasks: {self.task}: name at least one of its verifiers")
         if self.share <= 0:
             raise ValueError(f"tasks: {self.task}: share = {self.share} must be more than 0")
+        if self.pool < 0:
+            raise ValueError(f"tasks: {self.task}: pool = {self.pool} must be at least 0")
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,27 @@ class VerifyingConfig:
     def __post_init__(self) -> None:
         check_positive(self, "verifying", "timeout")
         check_least(self, "verifying", retries=0)
+
+
+@dataclass(frozen=True)
+class HintConfig:
+    """Hints for prompts that no answer passes: how much of the true answer is given at first, and how that falls."""
+
+    share: float = 0.0
+    """Of the true answer's groups, of a prompt that has just turned out to be hard; 0 gives no hints."""
+    decay: float = 1.0
+    """The hint falls by exp(-decay) with a turn at which all answers pass, and by a share of it with one at which some do."""
+    floor: float = 0.05
+    """The least pass rate that a turn counts as, so that hints end where nothing passes even so."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share < 1:
+            raise ValueError(f"hints.share = {self.share} must lie from 0 to below 1")
+        check_positive(self, "hints", "decay", "floor")
+        if self.floor > 1:
+            raise ValueError(f"hints.floor = {self.floor} must lie between 0 and 1")
+        if not self.share and (self.decay, self.floor) != (1.0, 0.05):
+            raise ValueError("hints: decay and floor need a share of more than 0")
 
 
 @dataclass(frozen=True)
@@ -184,6 +209,7 @@ class RLRecipe:
     tasks: tuple[TaskConfig, ...]
     seed: int = 0
     verifying: VerifyingConfig = field(default_factory=VerifyingConfig)
+    hints: HintConfig = field(default_factory=HintConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     update: UpdateConfig = field(default_factory=UpdateConfig)

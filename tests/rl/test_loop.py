@@ -52,7 +52,7 @@ def policy(folder, settings, made=None, own=None) -> Policy:
 def verifier(monkeypatch, name, passes):
     """A verifier of that name which passes what `passes` says of the data of an output."""
     verify = lambda record, output: Verdict(float(passes(output[0].data)), bool(passes(output[0].data)))  # noqa: E731
-    monkeypatch.setitem(tasks.VERIFIERS, name, lambda judges: verify)
+    monkeypatch.setitem(tasks.RULES, name, verify)
 
 
 def coin(data) -> bool:
