@@ -29,6 +29,8 @@ class TaskConfig:
     watched: tuple[str, ...] = ()
     """Verifiers whose word is logged and rewards nothing."""
     share: float = 1.0
+    begin: int = 0
+    """The update at whose turn its first prompts come: tasks that begin together are a stage, and shares are those of a stage."""
     pool: int = 0
     """How many prompts there are, which come up again and again; 0 draws new ones for ever."""
     reward: Literal["passed", "score"] = "passed"
@@ -42,8 +44,9 @@ class TaskConfig:
             raise ValueError(f"tasks: {self.task}: name at least one of its verifiers")
         if self.share <= 0:
             raise ValueError(f"tasks: {self.task}: share = {self.share} must be more than 0")
-        if self.pool < 0:
-            raise ValueError(f"tasks: {self.task}: pool = {self.pool} must be at least 0")
+        for name in ("begin", "pool"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"tasks: {self.task}: {name} = {getattr(self, name)} must be at least 0")
 
 
 @dataclass(frozen=True)
@@ -219,6 +222,8 @@ class RLRecipe:
     def __post_init__(self) -> None:
         if not self.tasks:
             raise ValueError("tasks: name at least one")
+        if all(task.begin for task in self.tasks):
+            raise ValueError("tasks: one of them must begin at the first update: leave its begin out")
         if self.update.updates > self.rollout.prompts * self.rollout.samples:
             raise ValueError(f"update.updates = {self.update.updates}: more than there are responses to a step")
 

@@ -59,6 +59,8 @@ def _scores(looks: Sequence[Sequence[Look]]) -> str:
         if first.distance is not None and last.distance is not None:
             lines["mean distance of first frames, levels of 255"] = first.distance, last.distance
             lines["distinct first frames"] = first.distinct or 0.0, last.distinct or 0.0
+        if first.failed or last.failed:
+            lines["verdicts that failed"] = first.failed, last.failed
         for name, (before, after) in lines.items():
             cells = f"<td>{before:.3f}</td><td>{after:.3f}</td><td>{after - before:+.3f}</td><td>{last.count:,}</td>"
             rows.append(f'<tr><th scope="row">{escape(first.task)}: {escape(name)}</th>{cells}</tr>')

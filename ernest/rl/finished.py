@@ -51,7 +51,7 @@ def facts_of(finished: Sequence[Finished], tasks: Sequence[Trained]) -> dict[str
             facts[f"passed {task.name}"] = _passed(own)
         for name in task.watched:
             facts[f"watched {name}"] = mean([one.watched[name].passed for one in own if name in one.watched])
-        for name in own[0].verdict.parts if own and own[0].verdict else ():
+        for name in dict.fromkeys(name for one in own if one.verdict for name in one.verdict.parts):
             facts[f"part {name}"] = mean([one.verdict.parts.get(name, 0.0) for one in own if one.verdict])
     return facts
 

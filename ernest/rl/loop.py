@@ -54,9 +54,9 @@ def reinforce(checkpoint: Path, judges: Path, run: Path, recipe: RLRecipe, on_st
     """
     check_tasks(recipe)
     check_hints(recipe)
-    own = own_verifiers(recipe)
     if needs_judges(recipe) and not judges.is_dir():
         raise ValueError(f"{judges}: no such folder; name that of the learned judges, which `ernest demo` makes: --judges FOLDER")
+    own = own_verifiers(recipe)
     loaded = Judges.load(judges) if needs_judges(recipe) else None
     model, tokenizers = load_model(checkpoint)
     importance = load_expert_importance(checkpoint)
@@ -232,7 +232,7 @@ class Policy:
     # -------------------------------------------------------------- what a step is made of
 
     def _prompt(self, number: int) -> tuple[Trained, Record]:
-        task = task_of(self.tasks, self.recipe.seed, number)
+        task = task_of(self.tasks, self.recipe.seed, number, number // self.recipe.rollout.prompts)
         return task, task.task.record(self.recipe.seed, number % task.config.pool if task.config.pool else number)
 
     def _name(self, number: int) -> str:

@@ -178,8 +178,9 @@ def _sampling(config: TaskConfig) -> Sampling:
     return Sampling(config.temperature, config.top_p, config.guidance, config.first_frame_temperature)
 
 
-def task_of(tasks: Sequence[Trained], seed: int, number: int) -> Trained:
-    """The task of a prompt, drawn by the shares of the recipe."""
+def task_of(tasks: Sequence[Trained], seed: int, number: int, update: int) -> Trained:
+    """The task of a prompt, drawn by the shares of those that have begun before the `update` whose turn it is."""
+    tasks = [task for task in tasks if task.config.begin <= update]
     if len(tasks) == 1:
         return tasks[0]
     shares = np.array([task.config.share for task in tasks])

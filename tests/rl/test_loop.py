@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from ernest.config.rl import ObjectiveConfig, RLRecipe, RolloutConfig, TaskConfig, UpdateConfig, VerifyingConfig
+from ernest.config.recipe import find_recipe
+from ernest.config.rl import ObjectiveConfig, RLRecipe, RolloutConfig, TaskConfig, UpdateConfig, VerifyingConfig, load_rl_recipe
 from ernest.generation.engine import Engine
 from ernest.lcnet.network import PPLCNet, small_images
 from ernest.report.rl import write_rl_report
-from ernest.rl import loop, tasks, update
+from ernest.rl import hints, loop, tasks, update
 from ernest.rl.assess import read_looks
 from ernest.rl.loop import Policy
 from ernest.storage import load_tensors
@@ -139,50 +140,60 @@ def test_a_verifier_that_fails_costs_its_sample(tmp_path, monkeypatch):
 
 
 OWN = """
-import time
+import itertools, time
 from ernest.verifiers.verdict import Verdict
 
+calls = itertools.count()
+
 def judge(record, output):
-    coin = int(output[0].data.sum()) % 4
-    if coin == 0:
+    call = next(calls)
+    if call % 6 == 0:
         raise RuntimeError("a fault of mine")
-    if coin == 1:
+    if call == 4:
         time.sleep(60)
-    return Verdict(coin / 3, coin == 3)
+    passed = int(output[0].data.sum()) % 2 == 0
+    return Verdict(float(passed), passed)
 """
 
 
 @pytest.mark.parametrize("failure", ["left out", "zero"])
 def test_a_users_verifier_that_raises_and_hangs_costs_samples_and_is_shown(tmp_path, failure):
-    """Of one response in four it raises, of one it hangs; the run goes on, and log and report say how often and why."""
+    """The first call of a process raises and the fifth hangs; the run goes on, and log and report say how often and why."""
     (tmp_path / "mine.py").write_text(OWN)
     name = f"{tmp_path / 'mine.py'}:judge"
-    settings = replace(recipe(1, verifier=name, samples=12), verifying=VerifyingConfig(timeout=0.3, failure=failure))
+    settings = replace(recipe(1, verifier=name, samples=6), verifying=VerifyingConfig(timeout=0.4, failure=failure))
     tasks.check_tasks(settings)
     run = policy(tmp_path / "run", settings, own=tasks.own_verifiers(settings))
     run.train(lambda step, measures: None)
     (entry,) = log_of(tmp_path / "run")
     assert entry["failed verdicts"] == sum(entry["failures"].values()) > 0
-    assert set(entry["failures"]) == {f"{name}: took longer than 0.3 s", f"{name}: RuntimeError: a fault of mine"}
+    assert set(entry["failures"]) == {f"{name}: took longer than 0.4 s", f"{name}: RuntimeError: a fault of mine"}
     if failure == "left out":
-        assert entry["responses trained"] <= 24 - entry["failed verdicts"]
+        assert entry["responses trained"] <= 12 - entry["failed verdicts"]
     else:
-        assert entry["responses trained"] == 24 - 12 * entry["prompts without signal"]
+        assert entry["responses trained"] == 12 - 6 * entry["prompts without signal"]
     (tmp_path / "run" / "recipe.json").write_text(json.dumps(asdict(settings)))
     page = write_rl_report(tmp_path / "run").read_text()
     assert "Verdicts that failed" in page
-    assert f"{name}: took longer than 0.3 s" in page
+    assert f"{name}: took longer than 0.4 s" in page
 
 
-def test_own_verifiers_may_watch_and_are_looked_at(tmp_path):
-    (tmp_path / "mine.py").write_text(OWN.replace("coin == 1", "False").replace("coin == 0", "False"))
+def test_own_verifiers_may_watch_and_are_looked_at(tmp_path, monkeypatch):
+    """Every sixth call raises: the first of the first look, and the seventh, in the update."""
+    verifier(monkeypatch, "digit", coin)
+    (tmp_path / "mine.py").write_text(OWN.replace("call == 4", "False"))
     name = f"{tmp_path / 'mine.py'}:judge"
-    settings = replace(recipe(1, assess=2), tasks=(TaskConfig("text→image", ("colour and place",), (name,)),))
+    settings = replace(recipe(1, assess=2), tasks=(TaskConfig("text→image", ("digit",), (name,)),))
     run = policy(tmp_path / "run", settings, own=tasks.own_verifiers(settings))
     run.train(lambda step, measures: None)
     (entry,) = log_of(tmp_path / "run")
+    assert entry["failures"] == {f"{name}: RuntimeError: a fault of mine": 1}
+    assert entry["failed verdicts"] == 1
+    assert entry["responses trained"] == 8 - 4 * entry["prompts without signal"]  # what only watches costs nothing
     assert 0 <= entry[f"watched {name}"] <= 1
-    assert [look.verifiers.keys() for (look,), _ in read_looks(tmp_path / "run")] == [{"digit", "colour and place", name}] * 2
+    looks = [found for (found,), _ in read_looks(tmp_path / "run")]
+    assert [look.verifiers.keys() for look in looks] == [{"digit", "colour and place", name}] * 2
+    assert [look.failed for look in looks] == [1, 0]
 
 
 def test_the_time_of_own_verifiers_may_change_and_what_they_count_as_may_not(tmp_path, monkeypatch):
@@ -292,6 +303,28 @@ def test_noise_on_the_sampler_is_a_mismatch(tmp_path, monkeypatch):
     settings = recipe(1)
     noisy = policy(tmp_path / "run", replace(settings, rollout=replace(settings.rollout, noise=0.05))).take_step()
     assert noisy["mismatch"] > 1e-3
+
+
+def test_tasks_begin_in_stages(tmp_path):
+    """The second half of prompts is of both tasks; and of an update that has one, only that one's share is told."""
+    early = TaskConfig("questions in words", ("answer in words",))
+    settings = replace(recipe(6, prompts=20), tasks=(early, TaskConfig("text→image", ("digit",), share=3.0, begin=3)))
+    run = policy(tmp_path / "run", settings)
+    names = [[run.prompt(number)[0].name for number in range(20 * step, 20 * step + 20)] for step in range(6)]
+    assert all(set(some) == {"questions in words"} for some in names[:3])
+    assert 0.6 < np.mean([name == "text→image" for some in names[3:] for name in some]) < 0.9
+    with pytest.raises(ValueError, match="one of them must begin at the first update"):
+        replace(settings, tasks=settings.tasks[1:])
+    with pytest.raises(ValueError, match="begin = -1 must be at least 0"):
+        replace(early, begin=-1)
+
+
+def test_recipes_that_come_with_ernest_can_be_run():
+    for name in ("laws", "worked", "stages"):
+        shipped = load_rl_recipe(find_recipe(name, "rl"))
+        tasks.check_tasks(shipped)
+        hints.check_hints(shipped)
+        assert tasks.needs_judges(shipped) == (name != "worked")
 
 
 # ------------------------------------------------------------------ going on
