@@ -13,6 +13,7 @@ from ernest.config.rl import RLRecipe, RolloutConfig, TaskConfig, UpdateConfig
 from ernest.config.sft import RecordCounts, load_sft_recipe
 from ernest.data.examples import encode
 from ernest.data.layout import lay_out_example
+from ernest.data.records import read_lines
 from ernest.rl import sft
 from ernest.rl.assess import read_looks
 from ernest.rl.loop import reinforce
@@ -80,6 +81,9 @@ def test_a_run_on_other_records_does_not_go_on(tmp_path, checkpoint, monkeypatch
     monkeypatch.setattr(sft, "train_on_records", lambda run: run.out / "model")
     counts, recipe = RecordCounts(3, 0, 2), Recipe()
     sft.fine_tune(checkpoint, tmp_path / "run", counts, recipe)
+    for name, first, count in (("records", 0, 3), ("records/held_out", HELD_OUT, 2)):
+        questions = [record.segments[0].data for record in read_lines(tmp_path / "run" / name)]
+        assert questions == [solutions.worked(0, first + n).segments[0].data for n in range(count)]
     with monkeypatch.context() as patch:
         patch.setattr(sft, "save_records", None)
         sft.fine_tune(checkpoint, tmp_path / "run", counts, recipe)
