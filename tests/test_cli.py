@@ -25,6 +25,7 @@ COMMANDS = (
     "train",
     "report",
     "plan",
+    "sft",
     "rl",
     "generate",
     "describe",

@@ -132,7 +132,7 @@ def train(
     from ernest.training.prepare import train_on_records  # imports torch, which a mistake above need not wait for
 
     checkpoint = train_on_records(run)
-    _tell_run(out)
+    tell_run(out)
     print(f"model: {checkpoint}")
 
 
@@ -163,23 +163,23 @@ def _checked_run(
 
 def _going_on(settings: "Recipe", overrides: Sequence[str], checkpoint: Path, tokenizers: Path | None) -> "Recipe":
     """The recipe with the network of `checkpoint`, and a gentle rate where none was asked for: a high one forgets. Adapters
-    change little whatever their rate, and leave the choice of experts as it is."""
+    change little whatever their rate."""
     from ernest.checkpoint import network_sizes
+    from ernest.config.recipe import going_on
 
     if tokenizers is not None:
         raise ValueError("--from brings its tokenizers: leave --tokenizers out")
     for name in overrides:
         if name.startswith(("size=", "model.")):
             raise ValueError(f"--from takes the network as it is: leave {name} out")
+    settings = going_on(settings, network_sizes(checkpoint))
     training = settings.training
-    if training.adapter_rank:
-        training = replace(training, bias_speed=0.0)
-    elif not any(name.startswith("training.learning_rate=") for name in overrides):
+    if not training.adapter_rank and not any(name.startswith("training.learning_rate=") for name in overrides):
         training = replace(training, learning_rate=GENTLE * training.learning_rate)
-    return replace(settings, model=network_sizes(checkpoint), training=training)
+    return replace(settings, training=training)
 
 
-def _tell_run(run: Path) -> None:
+def tell_run(run: Path) -> None:
     """Prints what a run has learnt, and what to do about what it has not."""
     from rich.console import Console
 

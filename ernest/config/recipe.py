@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -215,8 +215,8 @@ class Recipe:
 
 
 def find_recipe(name: str, kind: str = "") -> Path:
-    """The file of a recipe: a path, or the name of one that comes with Ernest, of a training or of the `kind` "rl". Raises
-    ValueError where there is none."""
+    """The file of a recipe: a path, or the name of one that comes with Ernest, of a training or of the `kind` "rl" or "sft".
+    Raises ValueError where there is none."""
     folder = Path(__file__).parent / "recipes" / kind
     shipped = folder / f"{name}.toml"
     if shipped.is_file():
@@ -232,7 +232,11 @@ def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Reci
 
     Raises ValueError that names the field for an unknown name or a value of the wrong type.
     """
-    tree = read_tree(path, overrides)
+    return recipe_of(read_tree(path, overrides))
+
+
+def recipe_of(tree: dict[str, Any]) -> Recipe:
+    """The recipe of tables that say what differs from the defaults. Raises ValueError as `load_recipe` does."""
     model = tree.get("model", {})
     if not isinstance(model, Mapping):
         raise ValueError(f"model: expected a table, got {model!r}")
@@ -241,6 +245,12 @@ def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Reci
             raise ValueError(f"parallel.{name}: not built; parallel.replicate and parallel.shard are")
     tree["model"] = sized(build(int, tree.get("size", Recipe.size), "size")) | dict(model)
     return build(Recipe, tree)
+
+
+def going_on(recipe: Recipe, sizes: ModelConfig) -> Recipe:
+    """The recipe of a training that goes on from a network of these sizes; adapters leave its choice of experts as it is."""
+    training = replace(recipe.training, bias_speed=0.0) if recipe.training.adapter_rank else recipe.training
+    return replace(recipe, model=sizes, training=training)
 
 
 def to_tree(recipe: Recipe) -> dict[str, Any]:

@@ -25,10 +25,14 @@ class TaskConfig:
 
     task: str
     verifiers: tuple[str, ...]
-    """All of them must pass."""
+    """All of them must pass. One with a colon is the user's own: `module:function`, `file.py:function` or `http://...`."""
     watched: tuple[str, ...] = ()
     """Verifiers whose word is logged and rewards nothing."""
     share: float = 1.0
+    begin: int = 0
+    """The update at whose turn its first prompts come: tasks that begin together are a stage, and shares are those of a stage."""
+    pool: int = 0
+    """How many prompts there are, which come up again and again; 0 draws new ones for ever."""
     reward: Literal["passed", "score"] = "passed"
     temperature: float = 1.0
     first_frame_temperature: float | None = None
@@ -40,6 +44,46 @@ class TaskConfig:
             raise ValueError(f"tasks: {self.task}: name at least one of its verifiers")
         if self.share <= 0:
             raise ValueError(f"tasks: {self.task}: share = {self.share} must be more than 0")
+        for name in ("begin", "pool"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"tasks: {self.task}: {name} = {getattr(self, name)} must be at least 0")
+
+
+@dataclass(frozen=True)
+class VerifyingConfig:
+    """How long a user's own verifiers may take, and what a verdict that failed counts as."""
+
+    timeout: float = 10.0
+    """Seconds of one call."""
+    retries: int = 2
+    """How often an endpoint is asked again that does not answer."""
+    failure: Literal["left out", "zero"] = "left out"
+    """Left out, the response teaches nothing and its group is compared without it; "zero", it counts as one that did not pass."""
+
+    def __post_init__(self) -> None:
+        check_positive(self, "verifying", "timeout")
+        check_least(self, "verifying", retries=0)
+
+
+@dataclass(frozen=True)
+class HintConfig:
+    """Hints for prompts that no answer passes: how much of the true answer is given at first, and how that falls."""
+
+    share: float = 0.0
+    """Of the true answer's groups, of a prompt that has just turned out to be hard; 0 gives no hints."""
+    decay: float = 1.0
+    """The hint falls by exp(-decay) with a turn at which all answers pass, and by a share of it with one at which some do."""
+    floor: float = 0.05
+    """The least pass rate that a turn counts as, so that hints end where nothing passes even so."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.share < 1:
+            raise ValueError(f"hints.share = {self.share} must lie from 0 to below 1")
+        check_positive(self, "hints", "decay", "floor")
+        if self.floor > 1:
+            raise ValueError(f"hints.floor = {self.floor} must lie between 0 and 1")
+        if not self.share and (self.decay, self.floor) != (1.0, 0.05):
+            raise ValueError("hints: decay and floor need a share of more than 0")
 
 
 @dataclass(frozen=True)
@@ -167,6 +211,8 @@ class RLRecipe:
 
     tasks: tuple[TaskConfig, ...]
     seed: int = 0
+    verifying: VerifyingConfig = field(default_factory=VerifyingConfig)
+    hints: HintConfig = field(default_factory=HintConfig)
     rollout: RolloutConfig = field(default_factory=RolloutConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     update: UpdateConfig = field(default_factory=UpdateConfig)
@@ -176,6 +222,8 @@ class RLRecipe:
     def __post_init__(self) -> None:
         if not self.tasks:
             raise ValueError("tasks: name at least one")
+        if all(task.begin for task in self.tasks):
+            raise ValueError("tasks: one of them must begin at the first update: leave its begin out")
         if self.update.updates > self.rollout.prompts * self.rollout.samples:
             raise ValueError(f"update.updates = {self.update.updates}: more than there are responses to a step")
 

@@ -1,10 +1,11 @@
 """The report of a run of reinforcement learning: scores before and after, curves, and what was made at both ends."""
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,13 +29,16 @@ CURVES = {
     "Age of what is trained": ("updates", ("age",)),
     "Prompts without signal": ("prompts of a step", ("prompts without signal",)),
 }
+FAILED = ("Verdicts that failed", ("verdicts of a step", ("failed verdicts",)))
+"""A curve of those runs that had some."""
 
 
 def write_rl_report(run: Path) -> Path:
     """Writes `run/report.html` from its log and its looks; returns its path."""
     metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     looks = read_looks(run)
-    sections = {"Scores": _scores([found for found, _ in looks]), "How it learned": _curves(metrics), **_samples(looks)}
+    scores = _scores([found for found, _ in looks])
+    sections = {"Scores": scores, "How it learned": _curves(metrics), **_failures(metrics), **_samples(looks)}
     recipe = json.loads((run / "recipe.json").read_text())
     tasks = ", ".join(task["task"] for task in recipe["tasks"])
     lead = escape(f"{len(metrics)} updates of {tasks} by {recipe['objective']['method']}, on fresh draws.")
@@ -55,6 +59,8 @@ def _scores(looks: Sequence[Sequence[Look]]) -> str:
         if first.distance is not None and last.distance is not None:
             lines["mean distance of first frames, levels of 255"] = first.distance, last.distance
             lines["distinct first frames"] = first.distinct or 0.0, last.distinct or 0.0
+        if first.failed or last.failed:
+            lines["verdicts that failed"] = first.failed, last.failed
         for name, (before, after) in lines.items():
             cells = f"<td>{before:.3f}</td><td>{after:.3f}</td><td>{after - before:+.3f}</td><td>{last.count:,}</td>"
             rows.append(f'<tr><th scope="row">{escape(first.task)}: {escape(name)}</th>{cells}</tr>')
@@ -64,12 +70,22 @@ def _scores(looks: Sequence[Sequence[Look]]) -> str:
 
 def _curves(metrics: Sequence[Mapping[str, float]]) -> str:
     charts = {}
-    for title, (unit, names) in CURVES.items():
+    curves = CURVES | dict([FAILED] if any(entry.get("failed verdicts") for entry in metrics) else [])
+    for title, (unit, names) in curves.items():
         known = {name: series(metrics, name) for name in names}
         known = {name: curve for name, curve in known.items() if len(curve[0])}
         if known:
             charts[title] = chart(f"rl-{len(charts)}", lambda axes, k=known, u=unit: _draw(axes, k, u), 2.6, right=0.2)
     return grid(charts) if charts else ""
+
+
+def _failures(metrics: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Why verdicts failed, and how many did; nothing where all were given."""
+    counts: Counter[str] = Counter()
+    for entry in metrics:
+        counts.update(entry.get("failures", {}))
+    lines = [f'<tr><th scope="row">{escape(reason)}</th><td>{count:,}</td></tr>' for reason, count in counts.most_common(10)]
+    return {FAILED[0]: f'<table class="scores"><tbody>{"".join(lines)}</tbody></table>'} if lines else {}
 
 
 def _draw(axes: "Axes", curves: Mapping[str, tuple[np.ndarray, np.ndarray]], unit: str) -> None:

@@ -12,19 +12,18 @@ from ernest.generation.engine import Engine
 from ernest.generation.request import Request
 from ernest.generation.sampling import DEFAULTS
 from ernest.rl.rollout import Response
-from ernest.rl.tasks import VERIFIERS, Trained, outputs, verdict
-from ernest.sequence.record import Record, Segment
+from ernest.rl.tasks import Trained, outputs, verdict
+from ernest.sequence.record import Segment
 from ernest.storage import load_tensors, save_tensors, write_text
-from ernest.verifiers.judges import Judges
-from ernest.verifiers.verdict import Verifier, given_text
+from ernest.verifiers.verdict import Verdict, given_text
 from ernest.world.split import HELD_OUT
 
 
 @dataclass(frozen=True)
 class Look:
     """One task at a step: the share of `count` fresh draws that pass `all` verifiers that reward, and each of the task's by
-    itself. Of pictures and films, `distance` is the mean difference between first frames of one prompt, in levels of 255, and
-    `distinct` the share of different ones."""
+    itself. `failed` verdicts are those that none was given for, and pass nothing. Of pictures and films, `distance` is the mean
+    difference between first frames of one prompt, in levels of 255, and `distinct` the share of different ones."""
 
     task: str
     step: int
@@ -33,9 +32,10 @@ class Look:
     verifiers: Mapping[str, float]
     distance: float | None = None
     distinct: float | None = None
+    failed: int = 0
 
 
-def look(engine: Engine, tasks: Sequence[Trained], judges: Judges, seed: int, step: int, count: int) -> tuple[list[Look], dict]:
+def look(engine: Engine, tasks: Sequence[Trained], seed: int, step: int, count: int) -> tuple[list[Look], dict]:
     """Every task on `count` held-out prompts; and samples as tensors, by name."""
     looks, samples = [], {}
     for task in tasks:
@@ -47,19 +47,16 @@ def look(engine: Engine, tasks: Sequence[Trained], judges: Judges, seed: int, st
         ]
         answers = [answer for (answer,) in engine.generate(requests)]
         made = outputs([Response(ask, (), a.segments, a.end) for ask, a in zip(asks, answers, strict=True)], engine)
-        passed = _passed(task.rewarding, prompts, made)
-        by_name = {name: float(np.mean(_passed(VERIFIERS[name](judges), prompts, made))) for name in task.task.verifiers}
+        said = {name: [verdict(v, *both) for both in zip(prompts, made, strict=True)] for name, v in task.known.items()}
+        passes = {name: [isinstance(one, Verdict) and one.passed for one in verdicts] for name, verdicts in said.items()}
+        passed = [all(of_one) for of_one in zip(*(passes[name] for name in task.config.verifiers), strict=True)]
+        by_name = {name: float(np.mean(of_name)) for name, of_name in passes.items()}
+        failed = sum(isinstance(one, str) for verdicts in said.values() for one in verdicts)
         words = [given_text(prompt) for prompt in prompts]
-        looks.append(Look(task.name, step, count, float(np.mean(passed)), by_name, *_variety(words, made)))
+        looks.append(Look(task.name, step, count, float(np.mean(passed)), by_name, *_variety(words, made), failed))
         shown = [output[0].data for output in made[:10] if output and output[0].kind in ("image", "video")]
         samples |= {f"{task.name}/{n}/{int(passed[n])}/{words[n]}": torch.from_numpy(data) for n, data in enumerate(shown)}
     return looks, samples
-
-
-def _passed(verifier: Verifier, prompts: Sequence[Record], made: Sequence[Sequence[Segment]]) -> list[bool]:
-    """Which outputs a verifier passes; one that it fails at is none of them."""
-    judged = [verdict(verifier, prompt, output) for prompt, output in zip(prompts, made, strict=True)]
-    return [one is not None and one.passed for one in judged]
 
 
 def _variety(words: Sequence[str], made: Sequence[Sequence[Segment]]) -> tuple[float | None, float | None]:

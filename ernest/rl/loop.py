@@ -7,12 +7,12 @@ bit for bit the steps that it would have made.
 import copy
 import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import lru_cache
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from ernest.checkpoint import load_expert_importance, load_learnt, load_model, save_model
@@ -25,22 +25,26 @@ from ernest.model.slicing import choose
 from ernest.model.submodel import SubModel
 from ernest.rl.assess import look, write_looks
 from ernest.rl.buffer import RolloutBuffer
+from ernest.rl.finished import Finished, facts_of, mean, reward
+from ernest.rl.hints import can_be_hinted, check_hints, hint_length, hint_share, note_turn, true_groups
 from ernest.rl.objectives import group_advantages
 from ernest.rl.rollout import Ask, Key, Response, run_rollouts
 from ernest.rl.state import RunState, load_state, save_state
-from ernest.rl.tasks import Trained, check_tasks, outputs, task_of, trained_tasks, verdict
+from ernest.rl.tasks import Trained, check_tasks, needs_judges, outputs, own_verifiers, task_of, trained_tasks, verdict
 from ernest.rl.update import Judged, Learner, first_not_finite, make_learner, update_policy
 from ernest.sequence.record import Record, Segment
 from ernest.storage import append_line, fingerprint, own_folder, save_tensors, write_text
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.resume import cut_log, weight_parts
 from ernest.verifiers.judges import Judges
-from ernest.verifiers.verdict import Verdict, given_text
+from ernest.verifiers.verdict import Verdict, Verifier, given_text
 
 OnStep = Callable[[int, Mapping[str, float]], None]
 """Called after every step with its number and its measures."""
 FREE = ("save_every", "assess_every", "assess", "steps")
 """Fields of the update that a run may go on with otherwise than it began."""
+COMMONEST = 5
+"""Reasons of verdicts that failed which a line of the log names."""
 
 
 def reinforce(checkpoint: Path, judges: Path, run: Path, recipe: RLRecipe, on_step: OnStep = lambda step, measures: None) -> Path:
@@ -49,28 +53,21 @@ def reinforce(checkpoint: Path, judges: Path, run: Path, recipe: RLRecipe, on_st
     Raises ValueError for a recipe or a folder that cannot be, before any work, and ArithmeticError where a measure is no number.
     """
     check_tasks(recipe)
+    check_hints(recipe)
+    if needs_judges(recipe) and not judges.is_dir():
+        raise ValueError(f"{judges}: no such folder; name that of the learned judges, which `ernest demo` makes: --judges FOLDER")
+    own = own_verifiers(recipe)
+    loaded = Judges.load(judges) if needs_judges(recipe) else None
     model, tokenizers = load_model(checkpoint)
     importance = load_expert_importance(checkpoint)
     run.mkdir(parents=True, exist_ok=True)
     with own_folder(run):
         write_text(run / "recipe.json", json.dumps(asdict(recipe), indent=1, ensure_ascii=False))
-        policy = Policy(model, tokenizers, Judges.load(judges), recipe, run, importance)
+        policy = Policy(model, tokenizers, loaded, recipe, run, importance, own)
         policy.train(on_step)
         old = json.loads((checkpoint / "recipe.json").read_text())
         save_model(run / "model", policy.learner.model, tokenizers, old, importance, load_learnt(checkpoint))
     return run / "model"
-
-
-@dataclass(frozen=True, eq=False)
-class Finished:
-    """A response that an update takes, with its output and what the verifiers say of it."""
-
-    number: int
-    task: Trained
-    prompt: Record
-    response: Response
-    output: Sequence[Segment]
-    verdict: Verdict | None
 
 
 class Policy:
@@ -78,10 +75,19 @@ class Policy:
     as they are in memory."""
 
     def __init__(
-        self, model: Ernest, tokenizers: Tokenizers, judges: Judges, recipe: RLRecipe, run: Path, importance: torch.Tensor
+        self,
+        model: Ernest,
+        tokenizers: Tokenizers,
+        judges: Judges | None,
+        recipe: RLRecipe,
+        run: Path,
+        importance: torch.Tensor,
+        own: Mapping[str, Verifier] | None = None,
     ) -> None:
-        self.tokenizers, self.judges, self.recipe, self.run = tokenizers, judges, recipe, run
-        self.tasks = trained_tasks(recipe, judges)
+        self.tokenizers, self.recipe, self.run = tokenizers, recipe, run
+        self.tasks = trained_tasks(recipe, judges, own or {})
+        self.failures: Counter[str] = Counter()
+        """Of the step at hand: why verdicts failed."""
         self.trained = _submodel(model, importance, recipe.trained)
         self.sampler = self.trained if recipe.sampler.is_full else _submodel(model, importance, recipe.sampler)
         self.origin = _origin(model, recipe)
@@ -101,7 +107,8 @@ class Policy:
             self.look()
         while self.step < update.steps:
             measures = self.take_step()
-            append_line(log, json.dumps({"step": self.step} | measures, ensure_ascii=False))
+            failures = {"failures": dict(self.failures.most_common(COMMONEST))} if self.failures else {}
+            append_line(log, json.dumps({"step": self.step} | measures | failures, ensure_ascii=False))
             self._stop_where_not_finite(measures)
             on_step(self.step, measures)
             self.step += 1
@@ -114,7 +121,7 @@ class Policy:
     def look(self) -> None:
         """Judges fresh draws and writes what was found."""
         engine = Engine(self.learner.model, self.tokenizers, self.trained, rows=100)
-        looks, samples = look(engine, self.tasks, self.judges, self.recipe.seed, self.step, self.recipe.update.assess)
+        looks, samples = look(engine, self.tasks, self.recipe.seed, self.step, self.recipe.update.assess)
         write_looks(self.run, looks, samples)
 
     # -------------------------------------------------------------- one step
@@ -139,8 +146,11 @@ class Policy:
         state, samples = self.state, self.recipe.rollout.samples
         numbers = state.buffer.fill()
         keys = [(number, sample) for number in numbers for sample in range(samples)]
+        for number in numbers if self.recipe.hints.share else ():
+            if number not in state.hints:
+                state.hints[number] = self._hint(number)
         for key in keys:
-            state.rollouts.setdefault(key, Response(self.ask(key[0]), ()))
+            state.rollouts.setdefault(key, Response(self.ask(key[0], state.hints.get(key[0], 0)), ()))
         there = {key for key in keys if state.rollouts[key].end is not None}
 
         def whole(ended: Sequence[Key]) -> list[int]:
@@ -159,6 +169,7 @@ class Policy:
         chosen = state.buffer.take(whole([key for key, response in found.items() if response.end is not None]))
         taken = {key: state.rollouts[key] for number in chosen for key in [(number, s) for s in range(samples)]}
         state.rollouts = {key: response for key, response in state.rollouts.items() if self._stays(key, response)}
+        state.hints = {number: hint for number, hint in state.hints.items() if number in state.buffer.turns}
         return taken
 
     def _stays(self, key: Key, response: Response) -> bool:
@@ -170,11 +181,23 @@ class Policy:
     def judge(self, taken: Mapping[Key, Response], engine: Engine) -> list[Finished]:
         """What the verifiers say of all that was taken."""
         made = outputs(list(taken.values()), engine)
+        self.failures.clear()
         finished = []
         for ((number, _), response), output in zip(taken.items(), made, strict=True):
             task, prompt = self.prompt(number)
-            finished.append(Finished(number, task, prompt, response, output, verdict(task.rewarding, prompt, output)))
+            said = self._said(task.rewarding, prompt, output)
+            watched = {name: self._said(verifier, prompt, output) for name, verifier in task.watched.items()}
+            known = {name: one for name, one in watched.items() if one is not None}
+            finished.append(Finished(number, task, prompt, response, output, said, known))
         return finished
+
+    def _said(self, verifier: Verifier, prompt: Record, output: Sequence[Segment]) -> Verdict | None:
+        """The verdict, or what one that failed counts as, which is noted."""
+        found = verdict(verifier, prompt, output)
+        if isinstance(found, Verdict):
+            return found
+        self.failures[found] += 1
+        return Verdict(0.0, False, found) if self.recipe.verifying.failure == "zero" else None
 
     def compare(self, finished: Sequence[Finished]) -> tuple[list[Judged], dict[str, float]]:
         """Advantages of what has some, and what is known before the update."""
@@ -183,7 +206,7 @@ class Policy:
             groups.setdefault(one.number, []).append(one)
         judged, silent = [], 0
         for group in groups.values():
-            rewards = [None if one.verdict is None else _reward(one) for one in group]
+            rewards = [None if one.verdict is None else reward(one) for one in group]
             passed = [one.verdict.passed for one in group if one.verdict is not None]
             accuracy = self._success(group[0], passed)
             advantages = group_advantages(rewards, self.recipe.objective.divide_by_spread)
@@ -193,45 +216,42 @@ class Policy:
                 for one, advantage in zip(group, advantages, strict=True)
                 if advantage is not None and one.response.choices
             ]
-        return judged, self._facts(finished) | {"prompts without signal": float(silent), "responses trained": float(len(judged))}
+        counts = {"failed verdicts": self.failures.total(), "prompts without signal": silent, "responses trained": len(judged)}
+        return judged, facts_of(finished, self.tasks) | {name: float(count) for name, count in counts.items()}
 
     def _success(self, one: Finished, passed: Sequence[bool]) -> float:
-        """The running success rate of a prompt, by its words."""
-        name = f"{one.task.name}: {given_text(one.prompt)}"
-        if passed:
-            now = float(np.mean(passed))
+        """The running success rate of a prompt without a hint, by its name; notes what this turn changes of its hint."""
+        name, is_hinted = self._name(one.number), bool(one.response.ask.hint)
+        if can_be_hinted(one.task.config) and self.recipe.hints.share:
+            note_turn(self.state.hard, name, is_hinted, passed, self.recipe.hints)
+        if passed and not is_hinted:
+            now = mean(passed)
             self.state.success[name] = 0.5 * (self.state.success.get(name, now) + now)
         return self.state.success.get(name, 0.0)
-
-    def _facts(self, finished: Sequence[Finished]) -> dict[str, float]:
-        known = [one for one in finished if one.verdict is not None]
-        facts = {
-            "reward": _mean([_reward(one) for one in known]),
-            "passed": _mean([one.verdict.passed for one in known if one.verdict]),
-            "failed verdicts": float(len(finished) - len(known)),
-            "truncated": _mean([one.response.end == "length" for one in finished]),
-            "groups": _mean([one.response.length for one in finished]),
-        }
-        for task in self.tasks:
-            own = [one for one in known if one.task is task]
-            if own and len(self.tasks) > 1:
-                facts[f"passed {task.name}"] = _mean([one.verdict.passed for one in own if one.verdict])
-            for name, verifier in task.watched.items():
-                words = [verdict(verifier, one.prompt, one.output) for one in own]
-                facts[f"watched {name}"] = _mean([word.passed for word in words if word is not None])
-            for name in own[0].verdict.parts if own and own[0].verdict else ():
-                facts[f"part {name}"] = _mean([one.verdict.parts.get(name, 0.0) for one in own if one.verdict])
-        return facts
 
     # -------------------------------------------------------------- what a step is made of
 
     def _prompt(self, number: int) -> tuple[Trained, Record]:
-        task = task_of(self.tasks, self.recipe.seed, number)
-        return task, task.task.record(self.recipe.seed, number)
+        task = task_of(self.tasks, self.recipe.seed, number, number // self.recipe.rollout.prompts)
+        return task, task.task.record(self.recipe.seed, number % task.config.pool if task.config.pool else number)
 
-    def _ask(self, number: int) -> Ask:
+    def _name(self, number: int) -> str:
+        """Of a prompt that may come up again: its number in the pool, or its words."""
         task, prompt = self.prompt(number)
-        return replace(task.ask(prompt, self.tokenizers), submodel=self.trained, sampler=self.sampler)
+        return f"{task.name}: {number % task.config.pool if task.config.pool else given_text(prompt)}"
+
+    def _hint(self, number: int) -> int:
+        """How many groups of its true answer a prompt is given that is asked now."""
+        task, prompt = self.prompt(number)
+        share = hint_share(self.state.hard, self._name(number), self.recipe.hints)
+        if not share or not can_be_hinted(task.config):
+            return 0
+        return hint_length(share, len(true_groups(prompt, self.tokenizers)), self.tokenizers.media.longest_text)
+
+    def _ask(self, number: int, hinted: int) -> Ask:
+        task, prompt = self.prompt(number)
+        hint = true_groups(prompt, self.tokenizers)[:hinted] if hinted else ()
+        return replace(task.ask(prompt, self.tokenizers), submodel=self.trained, sampler=self.sampler, hint=hint)
 
     def _rows(self) -> int:
         rollout = self.recipe.rollout
@@ -265,17 +285,9 @@ def _submodel(model: Ernest, importance: torch.Tensor, size: SubModelSize) -> Su
     return None if size.is_full else choose(model, importance, size.layers, size.experts, size.top_k)
 
 
-def _reward(one: Finished) -> float:
-    assert one.verdict is not None
-    return float(one.verdict.passed) if one.task.config.reward == "passed" else one.verdict.score
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if len(values) else 0.0
-
-
 def _origin(model: Ernest, recipe: RLRecipe) -> str:
     """What a state must share with the run that goes on from it: the recipe, and the weights that the run began with."""
     tree = asdict(recipe)
     tree["update"] = {name: value for name, value in tree["update"].items() if name not in FREE}
+    tree["verifying"] = tree["verifying"]["failure"]
     return fingerprint(json.dumps(tree, sort_keys=True), *weight_parts(model))

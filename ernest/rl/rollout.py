@@ -50,7 +50,8 @@ class Choice:
 class Ask:
     """What a sample is asked for: one segment of `kind` behind `prompt`. `frames` of a video are told, or None.
 
-    `submodel` is what learns from it, and `sampler` what draws it, None the whole network."""
+    `submodel` is what learns from it, and `sampler` what draws it, None the whole network. `hint` are the values of the first
+    groups, which are given: they stand in the answer, and nobody chose them."""
 
     prompt: tuple[EncodedSegment, ...]
     kind: Kind
@@ -58,6 +59,7 @@ class Ask:
     frames: int | None = None
     submodel: SubModel | None = None
     sampler: SubModel | None = None
+    hint: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,7 +131,7 @@ def _request(key: Key, response: Response, seed: int, version: int) -> Request:
         submodel=ask.sampler,
         frames=ask.frames,
         experts=True,
-        begun=tuple(choice.value for choice in response.choices),
+        begun=(*ask.hint, *(choice.value for choice in response.choices)),
     )
 
 

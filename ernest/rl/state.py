@@ -24,12 +24,15 @@ TABLE = ("position", "scale", "version", "segment", "cells", "values", "elements
 
 @dataclass
 class RunState:
-    """What one iteration hands to the next, beside weights and moments: the buffer, rollouts that are not trained yet, the
-    success rate of each prompt by its words, and the usual entropy."""
+    """What one iteration hands to the next, beside weights and moments: the buffer, rollouts that are not trained yet, by the
+    words of a prompt its success rate and how far the hint of one that is `hard` has fallen, the number of hinted groups of
+    prompts under way, and the usual entropy."""
 
     buffer: RolloutBuffer
     rollouts: dict[Key, Response] = field(default_factory=dict)
     success: dict[str, float] = field(default_factory=dict)
+    hard: dict[str, float] = field(default_factory=dict)
+    hints: dict[int, int] = field(default_factory=dict)
     entropy: float | None = None
 
 
@@ -41,7 +44,8 @@ def save_state(
     folder.mkdir(exist_ok=True)
     about, tensors = _pack(state.rollouts)
     save_tensors(folder / f"{step:07d}.safetensors", tensors)
-    told = {"buffer": asdict(state.buffer), "success": state.success, "entropy": state.entropy, "rollouts": about}
+    told = {"buffer": asdict(state.buffer), "rollouts": about}
+    told |= {name: getattr(state, name) for name in ("success", "hard", "hints", "entropy")}
     write_text(folder / f"{step:07d}.json", json.dumps(told))
     save_progress(run, model, optimizer, TrainerState(step, {}, origin))
     for old in folder.glob(f"{'[0-9]' * 7}.*"):  # and nothing that the user put there
@@ -50,9 +54,15 @@ def save_state(
 
 
 def load_state(
-    run: Path, origin: str, model: torch.nn.Module, optimizer: torch.optim.Optimizer, ask: Callable[[int], Ask], state: RunState
+    run: Path,
+    origin: str,
+    model: torch.nn.Module,
+    optimizer: torch.optim.Optimizer,
+    ask: Callable[[int, int], Ask],
+    state: RunState,
 ) -> tuple[int, RunState]:
-    """The newest state, or `state` at step 0 where there is none; `ask` gives what a prompt of a number asks for.
+    """The newest state, or `state` at step 0 where there is none; `ask` gives what a prompt of a number asks for
+    with so many groups of a hint.
 
     Raises ValueError where the state belongs to another recipe or checkpoint.
     """
@@ -62,8 +72,11 @@ def load_state(
     name = run / "rollouts" / f"{progress.step:07d}"
     told = json.loads(name.with_suffix(".json").read_text())
     buffer = told["buffer"] | {"turns": {int(number): turn for number, turn in told["buffer"]["turns"].items()}}
-    rollouts = _unpack(told["rollouts"], load_tensors(name.with_suffix(".safetensors")), ask)
-    return progress.step, RunState(RolloutBuffer(**buffer), rollouts, told["success"], told["entropy"])
+    hints = {int(number): groups for number, groups in told["hints"].items()}
+    ask_hinted = lambda number: ask(number, hints.get(number, 0))  # noqa: E731
+    rollouts = _unpack(told["rollouts"], load_tensors(name.with_suffix(".safetensors")), ask_hinted)
+    found = RunState(RolloutBuffer(**buffer), rollouts, told["success"], told["hard"], hints, told["entropy"])
+    return progress.step, found
 
 
 # ------------------------------------------------------------------ rollouts as tensors

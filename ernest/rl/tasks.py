@@ -17,10 +17,11 @@ from ernest.sequence.record import Kind, Record, Segment, given, made
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.verifiers import rules
 from ernest.verifiers.judges import Judges
+from ernest.verifiers.own import is_own, own_verifier
 from ernest.verifiers.speech import verify_word
-from ernest.verifiers.verdict import Verdict, Verifier, all_pass
+from ernest.verifiers.verdict import Verdict, Verifier, all_pass, one_line
 from ernest.verifiers.vision import verify_digit, verify_family
-from ernest.world import text
+from ernest.world import solutions, text
 from ernest.world.images import COLOURS, PLACES, caption
 from ernest.world.speech import VOICES, WORDS
 from ernest.world.split import generator
@@ -30,8 +31,8 @@ from ernest.world.world import record
 
 @dataclass(frozen=True)
 class Task:
-    """Prompts as records, a function of (seed, number), the kind of their answers, and those of `VERIFIERS` that fit. Films have
-    as many `frames` as are told."""
+    """Prompts as records, a function of (seed, number), the kind of their answers, and the verifiers that fit. Films have as many
+    `frames` as are told."""
 
     record: Callable[[int, int], Record]
     kind: Kind
@@ -39,19 +40,24 @@ class Task:
     frames: int | None = None
 
 
-VERIFIERS: Mapping[str, Callable[[Judges], Verifier]] = {
-    "family": lambda judges: verify_family(judges.families),
-    "energy law": lambda judges: rules.energy_law,
-    "area law": lambda judges: rules.area_law,
-    "digit": lambda judges: verify_digit(judges.digits),
-    "colour and place": lambda judges: rules.colour_and_place,
-    "spoken word": lambda judges: verify_word(judges.words),
-    "caption": lambda judges: rules.caption,
-    "word": lambda judges: rules.word,
-    "answer about a picture": lambda judges: rules.picture_answer,
-    "answer in words": lambda judges: rules.text_answer,
+RULES: Mapping[str, Verifier] = {
+    "energy law": rules.energy_law,
+    "area law": rules.area_law,
+    "colour and place": rules.colour_and_place,
+    "caption": rules.caption,
+    "word": rules.word,
+    "answer about a picture": rules.picture_answer,
+    "answer in words": rules.text_answer,
+    "worked solution": rules.worked_solution,
+    "worked answer": rules.worked_answer,
 }
-"""By the name that a recipe calls them."""
+"""Verifiers that need nothing, by the name that a recipe calls them."""
+JUDGED: Mapping[str, Callable[[Judges], Verifier]] = {
+    "family": lambda judges: verify_family(judges.families),
+    "digit": lambda judges: verify_digit(judges.digits),
+    "spoken word": lambda judges: verify_word(judges.words),
+}
+"""Those of the learned judges."""
 
 
 def _film(seed: int, number: int) -> Record:
@@ -98,20 +104,23 @@ TASKS: Mapping[str, Task] = {
     "speech→text": Task(_of_world("speech→text"), "text", ("word",)),
     "question about image": Task(_of_world("question about image"), "text", ("answer about a picture",)),
     "questions in words": Task(_question, "text", ("answer in words",)),
+    "worked solution": Task(solutions.worked, "text", ("worked solution", "worked answer")),
 }
 """By the name that a recipe calls them."""
-assert all(name in VERIFIERS for task in TASKS.values() for name in task.verifiers)
+assert all(name in RULES or name in JUDGED for task in TASKS.values() for name in task.verifiers)
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A task of a recipe, ready to be asked: its name, its verifiers, and how it is sampled."""
+    """A task of a recipe, ready to be asked: its name, its verifiers, and how it is sampled. `known` are all that fit it, the
+    user's among them."""
 
     name: str
     task: Task
     config: TaskConfig
     rewarding: Verifier
     watched: Mapping[str, Verifier]
+    known: Mapping[str, Verifier]
     sampling: Sampling
 
     def ask(self, prompt: Record, tokenizers: Tokenizers, sampling: Sampling | None = None) -> Ask:
@@ -126,33 +135,52 @@ def check_tasks(recipe: RLRecipe) -> None:
         if config.task not in TASKS:
             raise ValueError(f"tasks: {config.task!r} is none of {', '.join(TASKS)}")
         for name in (*config.verifiers, *config.watched):
-            if name not in TASKS[config.task].verifiers:
+            if not is_own(name) and name not in TASKS[config.task].verifiers:
                 known = ", ".join(TASKS[config.task].verifiers)
-                raise ValueError(f"tasks: {config.task}: verifier {name!r} is none of {known}")
+                raise ValueError(f"tasks: {config.task}: verifier {name!r} is none of {known}, nor module:function or an address")
         check_sampling(_sampling(config), f"tasks: {config.task}")
 
 
-def trained_tasks(recipe: RLRecipe, judges: Judges) -> list[Trained]:
-    """The tasks of a recipe that `check_tasks` has passed."""
-    return [
-        Trained(
-            config.task,
-            TASKS[config.task],
-            config,
-            all_pass(*(VERIFIERS[name](judges) for name in config.verifiers)),
-            {name: VERIFIERS[name](judges) for name in config.watched},
-            _sampling(config),
-        )
-        for config in recipe.tasks
-    ]
+def own_verifiers(recipe: RLRecipe) -> dict[str, Verifier]:
+    """The user's own verifiers of a recipe by their names, those that are functions in running processes.
+
+    Raises ValueError for one that is not there."""
+    limits = recipe.verifying
+    names = dict.fromkeys(name for task in recipe.tasks for name in (*task.verifiers, *task.watched) if is_own(name))
+    return {name: own_verifier(name, limits.timeout, limits.retries) for name in names}
+
+
+def needs_judges(recipe: RLRecipe) -> bool:
+    """Whether a task of the recipe has verifiers that are learned judges."""
+    return any(name in JUDGED for task in recipe.tasks for name in TASKS[task.task].verifiers)
+
+
+def trained_tasks(recipe: RLRecipe, judges: Judges | None, own: Mapping[str, Verifier]) -> list[Trained]:
+    """The tasks of a recipe that `check_tasks` has passed, with the user's `own_verifiers`."""
+    found = []
+    for config in recipe.tasks:
+        task, named = TASKS[config.task], (*config.verifiers, *config.watched)
+        known = {name: _shipped(name, judges) for name in task.verifiers} | {name: own[name] for name in named if is_own(name)}
+        rewarding = all_pass(*(known[name] for name in config.verifiers))
+        watched = {name: known[name] for name in config.watched}
+        found.append(Trained(config.task, task, config, rewarding, watched, known, _sampling(config)))
+    return found
+
+
+def _shipped(name: str, judges: Judges | None) -> Verifier:
+    if name in RULES:
+        return RULES[name]
+    assert judges is not None
+    return JUDGED[name](judges)
 
 
 def _sampling(config: TaskConfig) -> Sampling:
     return Sampling(config.temperature, config.top_p, config.guidance, config.first_frame_temperature)
 
 
-def task_of(tasks: Sequence[Trained], seed: int, number: int) -> Trained:
-    """The task of a prompt, drawn by the shares of the recipe."""
+def task_of(tasks: Sequence[Trained], seed: int, number: int, update: int) -> Trained:
+    """The task of a prompt, drawn by the shares of those that have begun before the `update` whose turn it is."""
+    tasks = [task for task in tasks if task.config.begin <= update]
     if len(tasks) == 1:
         return tasks[0]
     shares = np.array([task.config.share for task in tasks])
@@ -181,9 +209,9 @@ def outputs(responses: Sequence[Response], engine: Engine) -> list[list[Segment]
     return found
 
 
-def verdict(verifier: Verifier, prompt: Record, output: Sequence[Segment]) -> Verdict | None:
-    """What a verifier says, or None where it fails: that costs the sample, never the run."""
+def verdict(verifier: Verifier, prompt: Record, output: Sequence[Segment]) -> Verdict | str:
+    """What a verifier says, or one line of why it failed: that costs the sample, never the run."""
     try:
         return verifier(prompt, output)
-    except Exception:
-        return None
+    except Exception as error:
+        return one_line(error)

@@ -17,6 +17,8 @@ JUDGED_BY = "held_out"
 START = "start"
 """The folder of a run with the weights from which it goes on, what was learnt with them, and in its own `JUDGED_BY` the examples
 by which that was judged."""
+RECORDS = "records"
+"""The folder of a run with records that were made for it, before it began."""
 RESUME_OVERRIDABLE = ("save_every", "show_every", "tensorboard")
 """Fields of `training` with which a run may go on differently, as with all of `parallel`: they change none of its numbers."""
 
@@ -102,5 +104,5 @@ def check_free(out: Path, settings: str) -> None:
     existing = out / RUN_FILE
     if existing.is_file() and existing.read_text() != settings:
         raise ValueError(f"{out} holds a run on other records, tokenizers or settings: choose another folder, or remove it")
-    if not existing.is_file() and out.exists() and any(out.iterdir()):
+    if not existing.is_file() and out.exists() and any(entry.name != RECORDS for entry in out.iterdir()):
         raise ValueError(f"{out} holds something else than a run of `ernest train`: choose a new folder")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ernest.sequence.record import Record, Segment
 from ernest.verifiers.verdict import Verdict, compare, content, given_text
-from ernest.world import images, text, video
+from ernest.world import images, solutions, text, video
 
 PICTURE = ("digit", "colour", "place")
 
@@ -53,6 +53,32 @@ def statement(record: Record, output: Sequence[Segment]) -> Verdict:
     if true is None:
         return Verdict(0.0, False, f"not a statement that can be checked: {words!r}")
     return Verdict(float(true), true, "" if true else f"not true: {words!r}", {"true": float(true)})
+
+
+def worked_solution(record: Record, output: Sequence[Segment]) -> Verdict:
+    """The output is a working of the given question and its answer, and can be read whole: its steps are right and lead to the
+    answer, and that is right. `steps` is the share of right ones; a right answer with a wrong working is told apart by its parts.
+
+    Raises ValueError for a record whose question is none of this world.
+    """
+    words, question = content(output, "text"), given_text(record)
+    solution = solutions.read(words) if words is not None else None
+    if solution is None:
+        parts = {"steps": 0.0, "concludes": 0.0, "answer": 0.0}
+        return Verdict(0.0, False, f"not a working that can be read whole: {words!r}", parts)
+    found = solutions.check(question, solution)
+    parts = {"steps": sum(found.steps) / len(found.steps), "concludes": float(found.concludes), "answer": float(found.answer)}
+    wrong = [f"wrong step: {step!r}" for step, is_right in zip(solution.steps, found.steps, strict=True) if not is_right]
+    wrong += [] if found.concludes else [f"the last step does not say the answer: {solution.steps[-1]!r}, {solution.answer!r}"]
+    wrong += [] if found.answer else [f"answer: expected {record.facts['answer']!r}, found {solution.answer!r}"]
+    return Verdict(sum(parts.values()) / 3, not wrong, "; ".join(wrong), parts)
+
+
+def worked_answer(record: Record, output: Sequence[Segment]) -> Verdict:
+    """The answer behind the working is right, whatever the working says; one that cannot be read whole has none."""
+    words = content(output, "text")
+    solution = solutions.read(words) if words is not None else None
+    return compare({"answer": record.facts["answer"]}, {"answer": solution and solution.answer})
 
 
 def colour_and_place(record: Record, output: Sequence[Segment]) -> Verdict:

@@ -2,7 +2,10 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
+
+import numpy as np
 
 from ernest.sequence.record import Kind, Record, Segment
 
@@ -25,6 +28,34 @@ Verifier = Callable[[Record, Sequence[Segment]], Verdict]
 
 What the record itself makes is not looked at: an output may be correct in many ways.
 """
+
+
+class VerifierFailed(Exception):
+    """A verifier gave no verdict: it raised, hung, or answered what is none. The message is one line."""
+
+
+def plain_verdict(value: object) -> Verdict:
+    """`value` as a verdict of plain numbers. Raises ValueError, one line, where it is none."""
+    if not isinstance(value, Verdict):
+        raise ValueError(f"expected a Verdict, got {value!r:.60}")
+    if not isinstance(value.passed, bool | np.bool_):
+        raise ValueError(f"passed = {value.passed!r:.60} must be true or false")
+    if not isinstance(value.parts, Mapping):
+        raise ValueError(f"parts = {value.parts!r:.60} must be numbers by name")
+    numbers = {"score": value.score} | {f"part {name}": part for name, part in value.parts.items()}
+    for name, number in numbers.items():
+        if not isinstance(number, Real) or not 0 <= float(number) <= 1:
+            raise ValueError(f"{name} = {number!r:.60} must lie between 0 and 1")
+    parts = {str(name): float(part) for name, part in value.parts.items()}
+    return Verdict(float(value.score), bool(value.passed), str(value.reason), parts)
+
+
+def one_line(error: BaseException) -> str:
+    """An error as one short line: its kind, but of an own error, and the first line of what it says."""
+    said = (str(error).splitlines() or [""])[0][:200]
+    if isinstance(error, ValueError | VerifierFailed) and said:
+        return said
+    return f"{type(error).__name__}: {said}" if said else type(error).__name__
 
 
 def compare(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> Verdict:

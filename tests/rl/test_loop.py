@@ -2,16 +2,19 @@
 
 import json
 import math
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
 
-from ernest.config.rl import ObjectiveConfig, RLRecipe, RolloutConfig, TaskConfig, UpdateConfig
+from ernest.config.recipe import find_recipe
+from ernest.config.rl import ObjectiveConfig, RLRecipe, RolloutConfig, TaskConfig, UpdateConfig, VerifyingConfig, load_rl_recipe
 from ernest.generation.engine import Engine
 from ernest.lcnet.network import PPLCNet, small_images
-from ernest.rl import loop, tasks, update
+from ernest.report.rl import write_rl_report
+from ernest.rl import hints, loop, tasks, update
+from ernest.rl.assess import read_looks
 from ernest.rl.loop import Policy
 from ernest.storage import load_tensors
 from ernest.verifiers.judges import Judges
@@ -42,15 +45,15 @@ def recipe(
     )
 
 
-def policy(folder, settings, made=None) -> Policy:
+def policy(folder, settings, made=None, own=None) -> Policy:
     folder.mkdir(exist_ok=True)
-    return Policy(made or model(), tokenizers(), judges(), settings, folder, torch.ones(CONFIG.layers, CONFIG.experts))
+    return Policy(made or model(), tokenizers(), judges(), settings, folder, torch.ones(CONFIG.layers, CONFIG.experts), own)
 
 
 def verifier(monkeypatch, name, passes):
     """A verifier of that name which passes what `passes` says of the data of an output."""
     verify = lambda record, output: Verdict(float(passes(output[0].data)), bool(passes(output[0].data)))  # noqa: E731
-    monkeypatch.setitem(tasks.VERIFIERS, name, lambda judges: verify)
+    monkeypatch.setitem(tasks.RULES, name, verify)
 
 
 def coin(data) -> bool:
@@ -134,6 +137,72 @@ def test_a_verifier_that_fails_costs_its_sample(tmp_path, monkeypatch):
     measures = policy(tmp_path / "run", recipe(samples=8)).take_step()
     assert 0 < measures["failed verdicts"] < 16
     assert measures["responses trained"] <= 16 - measures["failed verdicts"]
+
+
+OWN = """
+import itertools, time
+from ernest.verifiers.verdict import Verdict
+
+calls = itertools.count()
+
+def judge(record, output):
+    call = next(calls)
+    if call % 6 == 0:
+        raise RuntimeError("a fault of mine")
+    if call == 4:
+        time.sleep(60)
+    passed = int(output[0].data.sum()) % 2 == 0
+    return Verdict(float(passed), passed)
+"""
+
+
+@pytest.mark.parametrize("failure", ["left out", "zero"])
+def test_a_users_verifier_that_raises_and_hangs_costs_samples_and_is_shown(tmp_path, failure):
+    """The first call of a process raises and the fifth hangs; the run goes on, and log and report say how often and why."""
+    (tmp_path / "mine.py").write_text(OWN)
+    name = f"{tmp_path / 'mine.py'}:judge"
+    settings = replace(recipe(1, verifier=name, samples=6), verifying=VerifyingConfig(timeout=0.4, failure=failure))
+    tasks.check_tasks(settings)
+    run = policy(tmp_path / "run", settings, own=tasks.own_verifiers(settings))
+    run.train(lambda step, measures: None)
+    (entry,) = log_of(tmp_path / "run")
+    assert entry["failed verdicts"] == sum(entry["failures"].values()) > 0
+    assert set(entry["failures"]) == {f"{name}: took longer than 0.4 s", f"{name}: RuntimeError: a fault of mine"}
+    if failure == "left out":
+        assert entry["responses trained"] <= 12 - entry["failed verdicts"]
+    else:
+        assert entry["responses trained"] == 12 - 6 * entry["prompts without signal"]
+    (tmp_path / "run" / "recipe.json").write_text(json.dumps(asdict(settings)))
+    page = write_rl_report(tmp_path / "run").read_text()
+    assert "Verdicts that failed" in page
+    assert f"{name}: took longer than 0.4 s" in page
+
+
+def test_own_verifiers_may_watch_and_are_looked_at(tmp_path, monkeypatch):
+    """Every sixth call raises: the first of the first look, and the seventh, in the update."""
+    verifier(monkeypatch, "digit", coin)
+    (tmp_path / "mine.py").write_text(OWN.replace("call == 4", "False"))
+    name = f"{tmp_path / 'mine.py'}:judge"
+    settings = replace(recipe(1, assess=2), tasks=(TaskConfig("text→image", ("digit",), (name,)),))
+    run = policy(tmp_path / "run", settings, own=tasks.own_verifiers(settings))
+    run.train(lambda step, measures: None)
+    (entry,) = log_of(tmp_path / "run")
+    assert entry["failures"] == {f"{name}: RuntimeError: a fault of mine": 1}
+    assert entry["failed verdicts"] == 1
+    assert entry["responses trained"] == 8 - 4 * entry["prompts without signal"]  # what only watches costs nothing
+    assert 0 <= entry[f"watched {name}"] <= 1
+    looks = [found for (found,), _ in read_looks(tmp_path / "run")]
+    assert [look.verifiers.keys() for look in looks] == [{"digit", "colour and place", name}] * 2
+    assert [look.failed for look in looks] == [1, 0]
+
+
+def test_the_time_of_own_verifiers_may_change_and_what_they_count_as_may_not(tmp_path, monkeypatch):
+    verifier(monkeypatch, "digit", coin)
+    settings = recipe(1)
+    policy(tmp_path / "run", settings).train(lambda step, measures: None)
+    assert policy(tmp_path / "run", replace(settings, verifying=VerifyingConfig(3.0, 1))).step == 1
+    with pytest.raises(ValueError, match="belongs to another recipe"):
+        policy(tmp_path / "run", replace(settings, verifying=VerifyingConfig(failure="zero")))
 
 
 def test_a_wholly_masked_update_takes_no_step(tmp_path, monkeypatch):
@@ -236,6 +305,28 @@ def test_noise_on_the_sampler_is_a_mismatch(tmp_path, monkeypatch):
     assert noisy["mismatch"] > 1e-3
 
 
+def test_tasks_begin_in_stages(tmp_path):
+    """The second half of prompts is of both tasks; and of an update that has one, only that one's share is told."""
+    early = TaskConfig("questions in words", ("answer in words",))
+    settings = replace(recipe(6, prompts=20), tasks=(early, TaskConfig("text→image", ("digit",), share=3.0, begin=3)))
+    run = policy(tmp_path / "run", settings)
+    names = [[run.prompt(number)[0].name for number in range(20 * step, 20 * step + 20)] for step in range(6)]
+    assert all(set(some) == {"questions in words"} for some in names[:3])
+    assert 0.6 < np.mean([name == "text→image" for some in names[3:] for name in some]) < 0.9
+    with pytest.raises(ValueError, match="one of them must begin at the first update"):
+        replace(settings, tasks=settings.tasks[1:])
+    with pytest.raises(ValueError, match="begin = -1 must be at least 0"):
+        replace(early, begin=-1)
+
+
+def test_recipes_that_come_with_ernest_can_be_run():
+    for name in ("laws", "worked", "stages"):
+        shipped = load_rl_recipe(find_recipe(name, "rl"))
+        tasks.check_tasks(shipped)
+        hints.check_hints(shipped)
+        assert tasks.needs_judges(shipped) == (name != "worked")
+
+
 # ------------------------------------------------------------------ going on
 
 
@@ -301,7 +392,7 @@ def _poisoned(units, advantage, config, share=None):
 def test_tasks_and_verifiers_are_refused_by_name():
     for settings, message in (
         (recipe(task="text→smell"), "'text→smell' is none of text→video"),
-        (recipe(verifier="taste"), "verifier 'taste' is none of digit, colour and place"),
+        (recipe(verifier="taste"), "verifier 'taste' is none of digit, colour and place, nor"),
         (replace(recipe(), tasks=(TaskConfig("text→image", ("digit",), guidance=1.5),)), r"text→image\.guidance = 1\.5"),
     ):
         with pytest.raises(ValueError, match=message):

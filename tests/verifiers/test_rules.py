@@ -189,3 +189,34 @@ def test_verifiers_together_pass_what_each_passes():
     ]:
         verdict = both(record, said(words))
         assert (verdict.passed, verdict.score, verdict.reason) == (False, 0.5, reason)
+
+
+# ------------------------------------------------------------------ workings
+
+
+SUM = Record((given("text", "work out 47 + 38."), BLANK), facts={"question": "work out 47 + 38.", "answer": "85"})
+
+
+@pytest.mark.parametrize(
+    ("text", "passed", "parts", "reason"),
+    [
+        ("think: 7 + 8 = 15. 40 + 30 = 70. 70 + 15 = 85. answer: 85", True, (1, 1, 1), ""),
+        ("think: 7 + 8 = 16. 40 + 30 = 70. answer: 85", False, (0.5, 0, 1), "wrong step: '7 + 8 = 16'; the last step does not"),
+        ("think: 47 + 38 = 86. answer: 86", False, (0, 1, 0), "wrong step: '47 + 38 = 86'; answer: expected '85', found '86'"),
+        ("85", False, (0, 0, 0), "not a working that can be read whole: '85'"),
+    ],
+)
+def test_a_right_answer_with_a_wrong_working_is_told_apart(text, passed, parts, reason):
+    verdict = rules.worked_solution(SUM, said(text))
+    assert (verdict.passed, tuple(verdict.parts.values())) == (passed, parts)
+    assert list(verdict.parts) == ["steps", "concludes", "answer"]
+    assert verdict.score == pytest.approx(sum(parts) / 3)
+    assert verdict.reason.startswith(reason)
+    assert bool(verdict.reason) != passed
+    assert rules.worked_answer(SUM, said(text)).passed == (parts[2] == 1)
+
+
+def test_a_working_of_nothing_and_of_a_picture_is_none():
+    for output in ([], [made("image", np.zeros((32, 32, 3), np.uint8))]):
+        assert rules.worked_solution(SUM, output).score == 0
+        assert not rules.worked_answer(SUM, output).passed
