@@ -35,7 +35,7 @@ def report(
     data: Data,
     tokenizer: Annotated[Path | None, arg(metavar="CHECKPOINT")] = None,
     judge: Annotated[Path | None, arg(metavar="FILE")] = None,
-    steps: int = 4,
+    steps: int = 3,
 ) -> None:
     """Measure a refiner beside bicubic interpolation: likeness, consistency, sharpness, faithfulness, and its speed.
 

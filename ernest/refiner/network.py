@@ -29,7 +29,7 @@ class RefinerConfig:
     size: tuple[int, int]
     """Height and width of a picture before it is refined."""
     scales: tuple[float, ...]
-    """The root mean square of the detail at each doubling, by which it is divided: there are as many doublings."""
+    """The root mean square of the detail at each doubling, by the contrast beside it: there are as many doublings."""
     width: int = 32
 
     def __post_init__(self) -> None:
@@ -83,7 +83,7 @@ class Refiner(nn.Module):
 class Doubling(nn.Module):
     """Predicts the detail of a picture of twice the size from the small one and from noisy detail.
 
-    Detail is in units of `scale`. The network works on the grid of the small picture, in two levels, and knows neither how large
+    Detail is in units of `spread`. The network works on the grid of the small picture, in two levels, and knows neither how large
     it is nor what lies beyond 20 cells.
     """
 
@@ -100,10 +100,15 @@ class Doubling(nn.Module):
         self.leave = nn.Conv2d(width, DETAILS, 3, padding=1)
         nn.init.zeros_(self.leave.weight)
 
+    def spread(self, small: Tensor) -> Tensor:
+        """How much detail is to be expected in each pixel of pictures `[N, 3, h, w]`: `[N, 1, h, w]`, in proportion to the
+        contrast around it. So the flow begins with little noise where there is little to draw."""
+        return self.scale * contrast(small)
+
     def forward(self, noisy: Tensor, time: Tensor, small: Tensor) -> Tensor:
         """The detail `[N, DETAILS, h, w]` that stands behind `noisy` of that shape at the times `[N]` in [0, 1), for the picture
         `small` `[N, 3, h, w]` in [0, 1]."""
-        usual = split(F.interpolate(small, scale_factor=2.0, mode="bicubic"))[1] / self.scale
+        usual = split(F.interpolate(small, scale_factor=2.0, mode="bicubic"))[1] / self.spread(small)
         waves = torch.cos(math.pi * time[:, None] * torch.arange(WAVES, device=time.device))
         when = self.time(waves)
         fine = self.fine(self.enter(torch.cat([noisy, usual, 2 * small - 1], 1)), when)
@@ -113,6 +118,13 @@ class Doubling(nn.Module):
         fine = self.last(fine + F.pixel_shuffle(self.up(coarse), 2), when)
         # Bicubic interpolation is right where nothing is to be seen; what is learnt is the rest.
         return usual + self.leave(F.silu(fine)).float()
+
+
+def contrast(small: Tensor) -> Tensor:
+    """The range of a colour among a pixel and its eight neighbours, the largest of the three: `[N, 1, h, w]` of pictures
+    `[N, 3, h, w]`; two levels of 8 bits at least."""
+    span = F.max_pool2d(small, 3, 1, 1) + F.max_pool2d(-small, 3, 1, 1)
+    return span.amax(1, keepdim=True).clamp_min(2 / 255)
 
 
 class Block(nn.Module):

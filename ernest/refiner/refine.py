@@ -8,7 +8,8 @@ from ernest.refiner.detail import DETAILS, join_in_range, means, round_to_means
 from ernest.refiner.network import Doubling, Refiner
 from ernest.tokenizers.vision import to_frames, to_pixels
 
-STEPS = 4
+STEPS, MOST_STEPS = 3, 4
+"""Of the flow, where nothing else is said; and at most, since later times than theirs are not learnt."""
 CHUNK = 8
 """Pictures that are refined at once."""
 
@@ -23,8 +24,8 @@ def refine(refiner: Refiner, pixels: np.ndarray, seed: int = 0, steps: int = STE
     if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or pixels.shape[-1] != 3 or not pixels.size:
         shape = f"{pixels.dtype} {list(pixels.shape)}"
         raise ValueError(f"expected uint8 [height, width, 3] or [frames, height, width, 3], got {shape}")
-    if not 1 <= steps <= 10:
-        raise ValueError(f"steps = {steps}: expected 1 to 10")
+    if not 1 <= steps <= MOST_STEPS:
+        raise ValueError(f"steps = {steps}: expected 1 to {MOST_STEPS}")
     refiner.check(pixels.shape[-3:-1])
     if pixels.ndim == 3:
         return refine(refiner, pixels[None], seed, steps)[0]
@@ -43,12 +44,12 @@ def _refine(refiner: Refiner, pixels: np.ndarray, seed: int, steps: int) -> np.n
     for number, doubling in enumerate(refiner.stages):
         noise = np.random.default_rng((abs(seed), number)).standard_normal((1, DETAILS, *frames.shape[2:]), np.float32)
         detail = follow_flow(doubling, frames, torch.from_numpy(noise).to(device).expand(len(frames), -1, -1, -1), steps)
-        frames = join_in_range(frames, doubling.scale * detail)
+        frames = join_in_range(frames, doubling.spread(frames) * detail)
     return round_to_means(frames, torch.from_numpy(pixels).to(device)).cpu().numpy()
 
 
 def follow_flow(doubling: Doubling, small: Tensor, noise: Tensor, steps: int) -> Tensor:
-    """Detail `[N, DETAILS, h, w]` in units of the doubling's scale, for pictures `small` `[N, 3, h, w]` in [0, 1]: Euler's steps
+    """Detail `[N, DETAILS, h, w]` in units of the doubling's spread, for pictures `small` `[N, 3, h, w]` in [0, 1]: Euler's steps
     along the flow, from `noise` at time 0 to detail at time 1. The last one ends at what the network then predicts."""
     z = noise
     for step in range(steps):

@@ -11,13 +11,14 @@ from torch import Tensor
 
 from ernest.fit import FitConfig, Keep, Progress, fit, mixed_precision, no_progress, rate_by_step
 from ernest.refiner.detail import join, means, split
-from ernest.refiner.network import Doubling, Refiner, RefinerConfig
+from ernest.refiner.network import Doubling, Refiner, RefinerConfig, contrast
+from ernest.refiner.refine import MOST_STEPS
 from ernest.tokenizers.vision import to_frames
 
 KEEP_EVERY = 100
 """Steps between two states of a training that goes on when it was cut."""
-LATEST = 0.9
-"""The last time of the flow at which the networks learn: no more than ten steps lead to detail."""
+LATEST = 1 - 1 / MOST_STEPS
+"""The last time of the flow at which a network is asked, and so the last one at which it learns."""
 CROP = 16
 """Cells of the small picture on a side of what is seen of it in a step, at each doubling."""
 
@@ -85,14 +86,15 @@ class DoublingBatch:
 
 
 def flow_loss(doubling: Doubling, batch: DoublingBatch) -> Tensor:
-    """The mean squared error of the velocity: detail d in units of its scale, noise e, z = (1 - t) e + t d, and the flow's own
-    dz/dt = d - e, to which the predicted d gives (d - z) / (1 - t)."""
-    t = batch.time[:, None, None, None]
-    detail = batch.detail / doubling.scale
+    """The mean squared error of the velocity: detail d in units of its spread s, noise e, z = (1 - t) e + t d, and the flow's own
+    dz/dt = d - e, to which the predicted d gives (d - z) / (1 - t). An error counts as it is seen, times s."""
+    t, spread = batch.time[:, None, None, None], doubling.spread(batch.small)
+    detail = batch.detail / spread
     noisy = (1 - t) * batch.noise + t * detail
     with mixed_precision(noisy.device):
         predicted = doubling(noisy, batch.time, batch.small)
-    return F.mse_loss((predicted.float() - noisy) / (1 - t), detail - batch.noise)
+    error = (predicted.float() - noisy) / (1 - t) - (detail - batch.noise)
+    return (spread * error).square().mean() / spread.square().mean()
 
 
 def draw_batch(pairs: PicturePairs, factor: int, training: RefinerTraining, rng: np.random.Generator) -> list[DoublingBatch]:
@@ -104,7 +106,7 @@ def draw_batch(pairs: PicturePairs, factor: int, training: RefinerTraining, rng:
         of_tokenizer = torch.from_numpy(rng.random(len(large)) < training.rebuilt_share)
         small = torch.where(of_tokenizer[:, None, None, None], to_frames(pairs.rebuilt[picks]), small)
     batches: list[DoublingBatch] = []
-    for detail in details(large, factor):
+    for _, detail in levels(large, factor):
         given, wanted = _crops(small, detail, rng)
         times = torch.from_numpy(rng.uniform(0, LATEST, len(wanted)).astype(np.float32))
         batches.append(DoublingBatch(given, wanted, _normal(rng, wanted), times))
@@ -123,30 +125,35 @@ def degraded(small: Tensor, training: RefinerTraining, rng: np.random.Generator)
     return (small.clamp(0, 1) * 255).round() / 255
 
 
-def details(large: Tensor, factor: int) -> list[Tensor]:
-    """The detail `[N, DETAILS, h, w]` of each doubling, from the smallest picture on, of pictures `[N, 3, height, width]`."""
-    found: list[Tensor] = []
+def levels(large: Tensor, factor: int) -> list[tuple[Tensor, Tensor]]:
+    """Of each doubling, from the first on, the smaller picture `[N, 3, h, w]` and the detail `[N, DETAILS, h, w]` that makes it
+    the larger one, of pictures `[N, 3, height, width]`."""
+    found: list[tuple[Tensor, Tensor]] = []
     while factor > 1:
         large, detail = split(large)
-        found.insert(0, detail)
+        found.insert(0, (large, detail))
         factor //= 2
     return found
 
 
 def detail_scales(large: np.ndarray, factor: int) -> tuple[float, ...]:
-    """The root mean square of the detail at each doubling, of at most 256 pictures; not less than a level of 8 bits."""
-    frames = to_frames(large[:: max(1, len(large) // 256)])
-    return tuple(max(0.004, round(float(detail.square().mean().sqrt()), 5)) for detail in details(frames, factor))
+    """The root mean square of the detail at each doubling, by the contrast of the smaller picture, of at most 256 pictures."""
+    shares = [detail / contrast(small) for small, detail in levels(to_frames(large[:: max(1, len(large) // 256)]), factor)]
+    return tuple(max(0.001, round(float(one.square().mean().sqrt()), 5)) for one in shares)
 
 
 def _crops(small: Tensor, detail: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """The same window of `CROP` cells of each pair, wherever it lies; the whole of smaller ones."""
-    count, _, height, width = small.shape
-    rows, columns = min(CROP, height), min(CROP, width)
-    corners = zip(rng.integers(height - rows + 1, size=count), rng.integers(width - columns + 1, size=count), strict=True)
-    windows = [(slice(top, top + rows), slice(left, left + columns)) for top, left in corners]
-    cut = lambda maps: torch.stack([one[:, down, across] for one, (down, across) in zip(maps, windows, strict=True)])  # noqa: E731
-    return cut(small), cut(detail)
+    """The same window of `CROP` cells of each pair, the whole of smaller ones: of two places the one with more to learn."""
+    rows, columns = (min(CROP, side) for side in small.shape[2:])
+    tops, lefts = (
+        rng.integers(side - seen + 1, size=(len(small), 2)) for side, seen in zip(small.shape[2:], (rows, columns), strict=True)
+    )
+    found: list[tuple[Tensor, Tensor]] = []
+    for *pair, top, left in zip(small, detail, tops, lefts, strict=True):
+        places = [[one[:, y : y + rows, x : x + columns] for one in pair] for y, x in zip(top, left, strict=True)]
+        given, wanted = max(places, key=lambda place: float(place[1].square().sum()))
+        found.append((given, wanted))
+    return torch.stack([given for given, _ in found]), torch.stack([wanted for _, wanted in found])
 
 
 def _shares(rng: np.random.Generator, count: int) -> Tensor:

@@ -56,7 +56,7 @@ def test_other_sizes_are_refused_in_one_line(height: int, width: int) -> None:
 def test_what_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"expected uint8 \[height, width, 3\] or .*, got float64 \[16, 24, 3\]"):
         refine(refiner(), np.zeros((16, 24, 3)))
-    with pytest.raises(ValueError, match="steps = 0: expected 1 to 10"):
+    with pytest.raises(ValueError, match="steps = 0: expected 1 to 4"):
         refine(refiner(), np.zeros((16, 24, 3), np.uint8), steps=0)
     with pytest.raises(ValueError, match="holds no refiner: `ernest refiner train` makes one"):
         Refiner.load(tmp_path)
