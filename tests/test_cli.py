@@ -123,7 +123,7 @@ def test_commands_are_called_as_they_are_written(monkeypatch):
 
 
 MISTAKES = (
-    ("", f"expected one of {{{', '.join((*COMMANDS, 'tokenizer', 'phasefield', 'lcnet'))}}}"),
+    ("", f"expected one of {{{', '.join((*COMMANDS, 'tokenizer', 'refiner', 'phasefield', 'lcnet'))}}}"),
     ("draw", "unknown: draw"),
     ("generate", "missing from ernest generate: CHECKPOINT --to {text,image,video,audio}"),
     ("generate nowhere words --to smell", "invalid choice 'smell' for argument '--to'"),
@@ -189,6 +189,13 @@ MISTAKES = (
     ("tokenizer train vision --data photos -o records", "records holds something else than a run of `ernest train`"),
     ("tokenizer encode nowhere a.png -o a", "nowhere: there is no such file"),
     ("tokenizer encode photos seven.png -o a", "photos holds no vision tokenizer: `ernest tokenizer train` makes one"),
+    ("tokenizer decode photos seven.png -o a.png --refine nowhere", "nowhere: there is no such file"),
+    ("generate nowhere words --to image --refine nothing", "nothing: there is no such file"),
+    ("refiner train --data nowhere --tokenizer photos -o big", "nowhere: there is no such file"),
+    ("refiner train --data world --tokenizer nowhere -o big", "nowhere: there is no such file"),
+    ("refiner train --data world --tokenizer photos -o big --factor 3", "invalid choice '3'"),
+    ("refiner train --data world --tokenizer photos -o big", "photos holds no vision tokenizer: `ernest tokenizer train` makes"),
+    ("refiner report photos --data world", "photos holds no refiner: `ernest refiner train` makes one"),
     ("train --data records --set model.layers=4", "model.layers = 4 must exceed the audio levels (4)"),
     ("demo --minutes 0", "minutes = 0.0 must be positive"),
     ("demo --minutes -3", "minutes = -3.0 must be positive"),
@@ -200,6 +207,8 @@ NEED_TORCH = (
     "tokenizer train audio",
     "tokenizer train vision --data photos -o records",
     "encode photos",
+    "--tokenizer photos -o big",
+    "refiner report photos",
 )
 """What only the shapes of the networks show to be a mistake."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ernest.cli import lcnet, model, phasefield, rl, tokenizer, training
+from ernest.cli import lcnet, model, phasefield, refiner, rl, tokenizer, training
 from ernest.cli.main import parse
 from tests.optional import MADE_OF, is_missing
 
@@ -135,7 +135,12 @@ def test_commands_of_blocks_are_whole(monkeypatch):
 
 def test_commands_in_sentences_are_there():
     named = {words for path in PROSE for words in re.findall(r"`ernest (?:(lcnet|phasefield) )?([a-z]+)", path.read_text())}
-    rooms = {"lcnet": lcnet.COMMANDS, "phasefield": phasefield.COMMANDS, "tokenizer": tokenizer.COMMANDS}
+    rooms = {
+        "lcnet": lcnet.COMMANDS,
+        "phasefield": phasefield.COMMANDS,
+        "tokenizer": tokenizer.COMMANDS,
+        "refiner": refiner.COMMANDS,
+    }
     groups = rooms | {"": {*training.COMMANDS, *rl.COMMANDS, *model.COMMANDS, *rooms}}
     assert [(group, command) for group, command in named if command not in groups[group]] == []
 

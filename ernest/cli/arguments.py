@@ -11,6 +11,7 @@ Checkpoint = Annotated[Path, Positional, arg(metavar="CHECKPOINT")]
 Overrides = Annotated[tuple[tuple[str, ...], ...], arg(name="set", metavar="FIELD=VALUE ..."), UseAppendAction]
 """`--set a=1 b=2 --set c=3`: several after each, and several times."""
 Folder = Annotated[Path, arg(aliases=["-o"], metavar="FOLDER")]
+Refine = Annotated[Path | None, arg(metavar="REFINER")]
 Count = Annotated[int | None, arg(metavar="COUNT")]
 Number = Annotated[float | None, arg(metavar="NUMBER")]
 Size = Annotated[SubModelSize, OmitArgPrefixes, arg(name="")]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from ernest.cli.arguments import Checkpoint, Folder, Number, Size
+from ernest.cli.arguments import Checkpoint, Folder, Number, Refine, Size, must_exist
 from ernest.config.submodel_size import FULL_SIZE
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ def generate(
     temperature: Number = None,
     top_p: Number = None,
     guidance: Number = None,
+    refine: Refine = None,
     size: Size = FULL_SIZE,
 ) -> None:
     """Make a picture, a video, a sound or a text from words.
@@ -43,11 +44,13 @@ def generate(
         temperature: 0 takes the likeliest; by default what suits the kind.
         top_p: keeps the likeliest choices that hold this share.
         guidance: how strongly to follow the words.
+        refine: folder of a refiner, which draws pictures and videos larger and sharper.
     """
+    must_exist(refine)
     from ernest.generation.answer import generate, printable
 
     asked = [*prompts, *(_lines(prompt_file) if prompt_file else ())]
-    results = generate(checkpoint, asked, to, out, seed, temperature, top_p, guidance, size)
+    results = generate(checkpoint, asked, to, out, seed, temperature, top_p, guidance, size, refine)
     if len(asked) > 1 or prompt_file:
         _print_rows(results, rows)
         return

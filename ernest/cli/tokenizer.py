@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from ernest.cli.arguments import Folder, Overrides, must_exist
+from ernest.cli.arguments import Folder, Overrides, Refine, must_exist
 
 Kind = Annotated[Literal["text", "vision", "audio"], Positional, arg(metavar="{text,vision,audio}")]
 Which = Annotated[Literal["text", "vision", "audio"] | None, arg(name="kind")]
@@ -58,7 +58,7 @@ def encode(tokenizer: Tokenizer, file: File, out: Out, kind: Which = None) -> No
     print(f"{out}: {' x '.join(map(str, codes.shape))} {'bits' if codes.dtype == bool else 'codes'}, {size:,} bytes")
 
 
-def decode(tokenizer: Tokenizer, file: File, out: Out, kind: Which = None) -> None:
+def decode(tokenizer: Tokenizer, file: File, out: Out, kind: Which = None, refine: Refine = None) -> None:
     """Make a picture, a video, a sound or a text from what `encode` wrote.
 
     Args:
@@ -66,14 +66,16 @@ def decode(tokenizer: Tokenizer, file: File, out: Out, kind: Which = None) -> No
         file: the codes.
         out: .png, .gif or .mp4, .wav, .txt.
         kind: which tokenizer of a checkpoint.
+        refine: folder of a refiner, which draws the picture or the video larger.
     """
-    must_exist(tokenizer, file)
+    must_exist(tokenizer, file, refine)
     from ernest.data.standalone import write_for
+    from ernest.generation.refined import decode_refined
     from ernest.tokenizers import load
     from ernest.tokenizers.standalone import kind_in, load_codes
 
     found = load(tokenizer, kind or kind_in(tokenizer, file))
-    write_for(found, found.decode(load_codes(file, found)), out)
+    write_for(found, decode_refined(found, load_codes(file, found), refine), out)
     print(f"{out} written")
 
 

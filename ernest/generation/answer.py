@@ -5,14 +5,17 @@ What can be refused without torch is refused before torch is imported, which tak
 
 import json
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from ernest.checkpoint import check_checkpoint, checkpoint_media, load_expert_importance, load_learnt, load_model, save_model
 from ernest.config.submodel_size import FULL_SIZE, SubModelSize
 from ernest.data import media
+from ernest.generation.refined import check_refinable, load_refiner, refined
 from ernest.sequence.record import Kind, given
 
 if TYPE_CHECKING:
@@ -44,17 +47,20 @@ def generate(
     top_p: float | None = None,
     guidance: float | None = None,
     size: SubModelSize = FULL_SIZE,
+    refine: Path | None = None,
 ) -> list[Result]:
     """Answers each of `prompts` with one segment of kind `to`, all in one batch; what is no text is written to `out`, a file, or
     of several prompts a folder.
 
-    None stands for the kind's default. Raises ValueError for an empty prompt, a checkpoint or a size that cannot be, what the
-    model never learnt, and for a file name that does not suit the kind.
+    None stands for the kind's default. Pictures and videos are drawn larger by the refiner in the folder `refine`, where there is
+    one. Raises ValueError for an empty prompt, a checkpoint, a size or a refiner that cannot be, what the model never learnt, and
+    for a file name that does not suit the kind.
     """
     if not prompts or not all(prompt.strip() for prompt in prompts):
         raise ValueError('the prompt is empty: say what to make, for example "a red seven at the top left"')
     files = _files_to_write(len(prompts), to, out)
     check_checkpoint(checkpoint)
+    check_refinable(to, refine)
     from ernest.data.examples import EncodedSegment
     from ernest.generation.request import Request
     from ernest.generation.sampling import DEFAULTS, Sampling
@@ -66,6 +72,7 @@ def generate(
         defaults.guidance if guidance is None else guidance,
         defaults.first_frame_temperature if temperature is None else None,
     )
+    refiner = load_refiner(refine, checkpoint_media(checkpoint))
     engine = load_engine(checkpoint, size)
     segments = [(EncodedSegment("text", prompt, False),) for prompt in prompts]
     requests = [Request(prompt, (to,), sampling, (seed, n)) for n, prompt in enumerate(segments)]
@@ -76,7 +83,7 @@ def generate(
         if out is not None:
             out.write_text("".join(f"{printable(text)}\n" for text in texts))
         return [Result(prompt, text, out, doubt) for prompt, text, doubt in zip(prompts, texts, doubts, strict=True)]
-    _write(answers, to, files, engine)
+    _write(answers, to, files, engine, lambda frames: refined(refiner, frames, seed))
     return [Result(prompt, None, file, doubt) for prompt, file, doubt in zip(prompts, files, doubts, strict=True)]
 
 
@@ -95,16 +102,19 @@ def _files_to_write(count: int, to: Kind, out: Path | None) -> list[Path]:
     return [file]
 
 
-def _write(answers: Sequence["Answer"], to: Kind, files: Sequence[Path], engine: "Engine") -> None:
+def _write(
+    answers: Sequence["Answer"], to: Kind, files: Sequence[Path], engine: "Engine", finish: Callable[[np.ndarray], np.ndarray]
+) -> None:
+    """Writes what was answered, pictures and videos as `finish` gives them back."""
     if len(files) > 1:
         files[0].parent.mkdir(parents=True, exist_ok=True)
     values = [answer.segments[0].value for answer in answers]
     made = engine.play(values) if to == "audio" else engine.draw(values)
     for file, data in zip(files, made, strict=True):
         if to == "image":
-            media.write_image(file, data[0])
+            media.write_image(file, finish(data[0]))
         elif to == "video":
-            media.write_video(file, data, engine.tokenizers.media.frame_rate)
+            media.write_video(file, finish(data), engine.tokenizers.media.frame_rate)
         else:
             media.write_audio(file, data, engine.tokenizers.media.sample_rate)
 

@@ -36,14 +36,14 @@ def train_standalone(kind: Kind, data: Path, out: Path, recipe: Recipe, name: st
     something else.
     """
     records = chosen_records(kind, data, recipe)
-    settings = json.dumps({"kind": kind, "name": name, "data": _listing(records), "recipe": to_tree(recipe)}, indent=1)
+    settings = json.dumps({"kind": kind, "name": name, "data": listing(records), "recipe": to_tree(recipe)}, indent=1)
     if (out / ABOUT).is_file():
         raise ValueError(f"{out} holds a tokenizer already: choose another folder")
     check_free(out, settings)
     with own_folder(out):
         if not (out / RUN_FILE).is_file():
             with write_folder(out) as aside:
-                _decode(records, aside / "decoded")
+                decode_records(records, aside / "decoded")
                 (aside / RUN_FILE).write_text(settings)
         network = _train(kind, DecodedRecords(out / "decoded"), out / "state", recipe)
         save_standalone(out, network, recipe.media, name)
@@ -55,7 +55,7 @@ def train_standalone(kind: Kind, data: Path, out: Path, recipe: Recipe, name: st
 def decode_for(tokenizer: Standalone, data: Path, folder: Path) -> DecodedRecords:
     """What `data` holds for a tokenizer, decoded into `folder`. Raises ValueError where that is nothing."""
     recipe = Recipe(media=tokenizer.media)
-    _decode(chosen_records(tokenizer.about.kind, data, recipe), folder)
+    decode_records(chosen_records(tokenizer.about.kind, data, recipe), folder)
     return DecodedRecords(folder)
 
 
@@ -99,7 +99,7 @@ def _files(kind: Kind, data: Path, recipe: Recipe) -> Iterator[StoredRecord]:
             yield StoredRecord(number, "", (segment,), {})
 
 
-def _decode(records: RecordFolder, folder: Path) -> None:
+def decode_records(records: RecordFolder, folder: Path) -> None:
     """Every file once. Of a folder without records, an error names the file alone."""
     with stage_bar() as bar:
         task = bar.add_task("decoded files", total=len(records), note="")
@@ -127,7 +127,7 @@ def _train(kind: Kind, decoded: DecodedRecords, state: Path, recipe: Recipe) -> 
         return audio_tokenizer(waves, said, recipe, report, state)
 
 
-def _listing(records: RecordFolder) -> str:
+def listing(records: RecordFolder) -> str:
     """A fingerprint of the lines, or of the names and sizes of the files."""
     if (records.path / LINES).is_file():
         return fingerprint(records.path / LINES)
