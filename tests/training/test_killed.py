@@ -56,14 +56,19 @@ def start(run: Path) -> subprocess.Popen:
 
 def members(leader: int) -> list[int]:
     """Living processes of the session that the process `leader` began."""
-    found = []
+    return [process for process, (_, session) in living().items() if session == leader]
+
+
+def living() -> dict[int, tuple[int, int]]:
+    """Parent and session of every living process."""
+    found = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
-            state, _, _, session = entry.read_text().rpartition(")")[2].split()[:4]
+            state, parent, _, session = entry.read_text().rpartition(")")[2].split()[:4]
         except OSError:  # it has just ended
             continue
-        if int(session) == leader and state != "Z":
-            found.append(int(entry.parent.name))
+        if state != "Z":
+            found[int(entry.parent.name)] = int(parent), int(session)
     return found
 
 
@@ -187,6 +192,34 @@ def test_a_model_in_parts_that_is_killed_loses_nothing_behind_its_last_save(shar
 
 def is_saving(run: Path) -> bool:
     return any(run.glob(".aside-step-*"))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
+def test_a_launcher_starts_killed_processes_again(run, tmp_path):
+    """PyTorch's ends the other processes and starts all anew; the run goes on from its last save."""
+    plan_steps(run, 8 * EVERY, ParallelConfig(expert=2))
+    unbroken = tmp_path / "unbroken"
+    shutil.copytree(run, unbroken)
+    assert start(unbroken).wait() == 0
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "3"]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    parent = subprocess.Popen([*torchrun, "-m", "ernest.training.pretrain", str(run)], env=environment)
+    for kill in range(2):
+        reached = steps(run) + EVERY + 1
+        assert wait_until(lambda reached=reached: steps(run) >= reached, 200)
+        victim = children(parent.pid)[kill]
+        os.kill(victim, signal.SIGKILL)
+        assert wait_until(lambda victim=victim: victim not in children(parent.pid))
+        assert saved(run) >= EVERY
+    assert parent.wait() == 0
+    check_outcome(run, unbroken)
+
+
+def children(parent: int) -> list[int]:
+    """Living processes that the process `parent` has started, the first before the others."""
+    return sorted(process for process, (above, _) in living().items() if above == parent)
 
 
 @pytest.mark.slow
