@@ -105,6 +105,8 @@ class TrainingConfig:
     """Rank of the adapters that are trained instead of the weights, of a run that goes on from a checkpoint; 0 trains all."""
     bf16: bool | None = None
     """Trunk in half precision; where nothing is said, it is used where the processor has it."""
+    even_routing: bool = False
+    """Experts take turns, whatever their scores: for measuring speed apart from their balance."""
     save_every: int = 100
     show_every: int = 100
     """Steps between looks at what the model can do so far; 0 is never."""
@@ -129,19 +131,37 @@ class ParallelConfig:
     shard: int = 1
     """Processes among which each copy of the model is dealt out: every one holds a part of each parameter, of its gradient and of
     its moments. `replicate` counts the copies then, one where nothing is said."""
+    expert: int = 1
+    """Processes over which the experts of each layer are dealt out: tokens go where their experts are. All else is in each of
+    them, or as often as `shard` says; there are `replicate` x `expert` x `shard` processes, each with rows of its own."""
     checkpoint_activations: bool = False
     """Keep the input of each layer alone for the backward pass, and compute the layer once more there: less memory, more time."""
 
     def __post_init__(self) -> None:
-        check_least(self, "parallel", replicate=0, shard=1)
+        check_least(self, "parallel", replicate=0, shard=1, expert=1)
 
     @property
     def asked(self) -> int:
         """The number of processes, 0 where that is left open."""
-        return max(1, self.replicate) * self.shard if self.shard > 1 else self.replicate
+        return self.replicate if self.keeps_whole else max(1, self.replicate) * self.parts
+
+    @property
+    def parts(self) -> int:
+        """The number of processes that hold a copy of the model together."""
+        return self.shard * self.expert
+
+    @property
+    def keeps_whole(self) -> bool:
+        """Whether each process holds the whole model."""
+        return self.parts == 1
+
+    def __str__(self) -> str:
+        """The settings that count processes, as in a recipe."""
+        more = [f"parallel.{name} = {getattr(self, name)}" for name in ("shard", "expert") if getattr(self, name) > 1]
+        return " and ".join([f"parallel.replicate = {self.replicate}", *more])
 
 
-NOT_BUILT = ("expert", "tensor", "pipeline", "context")
+NOT_BUILT = ("tensor", "pipeline", "context")
 """Ways of sharing a run that a recipe cannot ask for."""
 
 
@@ -188,13 +208,11 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if self.parallel.asked > self.sequence.rows:
-            shard = f" and parallel.shard = {self.parallel.shard}" if self.parallel.shard > 1 else ""
-            raise ValueError(
-                f"parallel.replicate = {self.parallel.replicate}{shard} must not exceed sequence.rows = {self.sequence.rows}: "
-                "each process takes a row"
-            )
-        if self.training.adapter_rank and self.parallel.shard > 1:
-            raise ValueError("training.adapter_rank: adapters are of whole matrices; leave parallel.shard out")
+            raise ValueError(f"{self.parallel} must not exceed sequence.rows = {self.sequence.rows}: each process takes a row")
+        if self.model.experts % self.parallel.expert:
+            raise ValueError(f"parallel.expert = {self.parallel.expert} must divide model.experts = {self.model.experts}")
+        if self.training.adapter_rank and not self.parallel.keeps_whole:
+            raise ValueError(f"training.adapter_rank: adapters are of whole matrices, and {self.parallel} deals them out")
         for task, weight in self.mixture.items():
             if weight < 0:
                 raise ValueError(f"mixture.{task} = {weight} must not be negative")
@@ -242,7 +260,7 @@ def recipe_of(tree: dict[str, Any]) -> Recipe:
         raise ValueError(f"model: expected a table, got {model!r}")
     for name in NOT_BUILT:
         if isinstance(tree.get("parallel"), Mapping) and name in tree["parallel"]:
-            raise ValueError(f"parallel.{name}: not built; parallel.replicate and parallel.shard are")
+            raise ValueError(f"parallel.{name}: not built; parallel.replicate, parallel.shard and parallel.expert are")
     tree["model"] = sized(build(int, tree.get("size", Recipe.size), "size")) | dict(model)
     return build(Recipe, tree)
 

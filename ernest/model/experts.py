@@ -3,6 +3,7 @@
 Shapes: T tokens, D width, S rows of all experts, N experts, k experts per token, H width of an expert.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -25,16 +26,26 @@ class RouterOutput:
     load: Tensor | None
 
 
+Choices = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Inputs `[T, D]` through the experts that they chose: gates and experts `[T, k]` in, outputs `[T, D]` out."""
+Exchange = Callable[[Choices, Tensor, Tensor, Tensor], Tensor]
+"""The same for inputs of which some chose experts of other processes, by what each process does for its own experts."""
+
+
 class Experts(nn.Module):
     """Fine-grained SwiGLU experts behind one router.
 
     y = sum_e gate_e W_out,e (silu(x W_gate,e) * (x W_up,e))
+
+    Where other processes hold some of the experts, `exchange` sends inputs there (`ernest.training.experts`); the router chooses
+    among all.
     """
 
     def __init__(self, width: int, experts: int, expert_width: int, top_k: int) -> None:
         super().__init__()
         self.router = Router(width, experts, top_k)
         self.dispatch = LocalDispatch(experts)
+        self.exchange: Exchange | None = None
         self.w_gate_up = nn.Parameter(torch.empty(experts, width, 2 * expert_width))
         self.w_down = nn.Parameter(torch.empty(experts, expert_width, width))
 
@@ -50,13 +61,20 @@ class Experts(nn.Module):
         """`[T, D] -> [T, D]`, in autocast's type where it is on, or in float32. Counts the tokens of `valid_T`; the rest is the
         router's."""
         gate_Tk, expert_Tk = self.router(x_TD, allowed_TN, top_k_T, k, replay_Tk)
-        if experts_native.usable(x_TD, self.w_gate_up, self.w_down):
-            y_TD = experts_native.ExpertsAtOnce.apply(x_TD, gate_Tk, expert_Tk, self.w_gate_up, self.w_down)
+        if self.exchange is None:
+            y_TD = self.run_own(x_TD, gate_Tk, expert_Tk)
         else:
-            x_SD, gate_S, layout = self.dispatch(x_TD.to(compute_dtype(x_TD)), gate_Tk, expert_Tk)
-            y_TD = self.dispatch.combine(self.compute(x_SD, gate_S, layout), layout)
-        load = None if valid_T is None else count_load(gate_Tk, expert_Tk, valid_T, len(self.w_down), allowed_TN)
+            y_TD = self.exchange(self.run_own, x_TD, gate_Tk, expert_Tk)
+        experts = len(self.router.selection_bias)
+        load = None if valid_T is None else count_load(gate_Tk, expert_Tk, valid_T, experts, allowed_TN)
         return y_TD, RouterOutput(expert_Tk, load)
+
+    def run_own(self, x_TD: Tensor, gate_Tk: Tensor, expert_Tk: Tensor) -> Tensor:
+        """Inputs through those of this process's experts that they chose."""
+        if experts_native.usable(x_TD, self.w_gate_up, self.w_down):
+            return experts_native.ExpertsAtOnce.apply(x_TD, gate_Tk, expert_Tk, self.w_gate_up, self.w_down)
+        x_SD, gate_S, layout = self.dispatch(x_TD.to(compute_dtype(x_TD)), gate_Tk, expert_Tk)
+        return self.dispatch.combine(self.compute(x_SD, gate_S, layout), layout)
 
     def compute(self, x_SD: Tensor, gate_S: Tensor, layout: Blocks | SortedChoices) -> Tensor:
         """Every row through its expert, times its gate."""

@@ -118,7 +118,7 @@ class BlockedExperts(torch.autograd.Function):
         gate_MH, up_MH = in_M2H.chunk(2, dim=-1)
         grad_w_out = _weight_gradient(scaled_MH, grad_MD, blocks)
         grad_scaled = _product(grad_MD, w_down.transpose(1, 2), blocks)
-        grad_scale = (grad_scaled * hidden_MH).sum(dim=-1, dtype=torch.float32)
+        grad_scale = (grad_scaled * hidden_MH).sum(dim=-1, dtype=torch.promote_types(x_MD.dtype, torch.float32))
         grad_hidden = grad_scaled.mul_(scale_M1)
         grad_in = torch.empty_like(in_M2H)
         grad_gate, grad_up = grad_in.chunk(2, dim=-1)

@@ -12,11 +12,16 @@ from torch import Tensor, nn
 from ernest.device import at_least_float32, autocast
 from ernest.model import native
 
+ROUNDING = 1e-5
+"""Share of an expected load by which rounding may move it, in float32 and with many tokens."""
+
 
 class Router(nn.Module):
     """Gates and choice of experts from the hidden state alone.
 
     score = softmax(x W_r);  expert = top-k(score + bias);  gate = score[expert] / sum
+
+    Where it `takes_turns`, experts are chosen in turn instead, whatever their scores: for measuring speed apart from balance.
     """
 
     selection_bias: Tensor
@@ -24,6 +29,7 @@ class Router(nn.Module):
     def __init__(self, width: int, experts: int, top_k: int) -> None:
         super().__init__()
         self.top_k = top_k
+        self.takes_turns = False
         self.weight = nn.Parameter(torch.empty(experts, width))
         self.register_buffer("selection_bias", torch.zeros(experts))
         self.reset_parameters()
@@ -61,6 +67,8 @@ class Router(nn.Module):
         return gate_Tk / gate_Tk.sum(dim=-1, keepdim=True).clamp_min(1e-12), expert_Tk
 
     def _choose(self, score_TN: Tensor, allowed_TN: Tensor | None, k: int) -> Tensor:
+        if self.takes_turns:
+            return _in_turn(score_TN, allowed_TN, k)
         select_TN = score_TN + self.selection_bias
         if allowed_TN is not None:
             select_TN = select_TN.masked_fill(~allowed_TN, -torch.inf)
@@ -68,8 +76,31 @@ class Router(nn.Module):
 
     @torch.no_grad()
     def balance(self, load: Tensor, expected_load: Tensor, speed: float) -> None:
-        """Moves the bias after an optimiser step: bias += speed * sign(expected_load - load) (Wang et al. 2024)."""
-        self.selection_bias += speed * torch.sign(expected_load - load)
+        """Moves the bias after an optimiser step: bias += speed * sign(expected_load - load) (Wang et al. 2024).
+
+        Expected loads are sums of fractions, which other processes round otherwise: a load that meets them stays a tie.
+        """
+        gap = expected_load - load
+        self.selection_bias += speed * torch.sign(gap) * (gap.abs() > ROUNDING * expected_load)
+
+
+def route_in_turn(network: nn.Module) -> None:
+    """Every router of a network lets its experts take turns."""
+    for module in network.modules():
+        if isinstance(module, Router):
+            module.takes_turns = True
+
+
+def _in_turn(score_TN: Tensor, allowed_TN: Tensor | None, k: int) -> Tensor:
+    """Choice j of token t, `[T, k]`: of the n experts that it may choose the one numbered t + j floor(n / k), modulo n."""
+    tokens, experts = score_TN.shape
+    t_T1 = torch.arange(tokens, device=score_TN.device)[:, None]
+    j_k = torch.arange(k, device=score_TN.device)
+    if allowed_TN is None:
+        return (t_T1 + j_k * (experts // k)) % experts
+    n_T1 = allowed_TN.sum(dim=1, keepdim=True)
+    its_own_TN = allowed_TN.to(torch.uint8).argsort(dim=1, descending=True, stable=True)
+    return its_own_TN.gather(1, (t_T1 + j_k * (n_T1 // k)) % n_T1)
 
 
 def _lacks(replay_Tk: Tensor) -> bool:

@@ -43,7 +43,8 @@ def read_run(run: Path) -> Measured:
 def compare(run: Measured, device: Device) -> tuple[Plan, float, float]:
     """The plan of one process of the run; how far its memory and its time are off, as shares of what was measured."""
     parallel = run.recipe.parallel
-    layout = Layout(run.processes // parallel.shard, parallel.shard, checkpoint_activations=parallel.checkpoint_activations)
+    copies, saves = run.processes // parallel.parts, parallel.checkpoint_activations
+    layout = Layout(copies, parallel.shard, parallel.expert, checkpoint_activations=saves)
     needs = plan(run.recipe, layout, device, run.document)
     return needs, needs.peak / run.memory - 1, needs.seconds / run.seconds - 1
 

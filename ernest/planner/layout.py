@@ -7,8 +7,9 @@ from ernest.config.recipe import Recipe
 
 @dataclass(frozen=True)
 class Layout:
-    """A mesh of `replicate` x `shard` x `expert` x `tensor` ranks. All but those of `tensor` take rows of their own; `shard` cuts
-    every parameter, `expert` deals the experts out and holds the rest whole, `tensor` cuts matrices."""
+    """A mesh of `replicate` x `shard` x `expert` x `tensor` ranks, the first three as a recipe's `[parallel]` has them. All but
+    those of `tensor` take rows of their own; `shard` cuts every parameter, `expert` deals the experts out and holds the rest
+    whole, `tensor` cuts matrices."""
 
     replicate: int = 1
     shard: int = 1
@@ -27,7 +28,7 @@ class Layout:
 
     @property
     def expert_divisor(self) -> int:
-        """Parts that the matrices of all experts are in. Each lies on `replicate` ranks; but the mean of their gradient is over
+        """Parts that the matrices of all experts are in. Each lies on `replicate` ranks; but their gradient is over the tokens of
         all `data` ranks, since every one of those sends tokens to it."""
         return self.shard * self.expert * self.tensor
 
@@ -39,7 +40,7 @@ class Layout:
     @property
     def built(self) -> bool:
         """Whether `ernest train` can run it; others are on paper."""
-        return self.expert == self.tensor == 1
+        return self.tensor == 1
 
 
 def check_layout(recipe: Recipe, layout: Layout, devices: int) -> None:

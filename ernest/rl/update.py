@@ -187,7 +187,8 @@ def _step(optimizer: torch.optim.Optimizer, gradients: Sequence[Tensor], recipe:
         optimizer.zero_grad()
         return norm
     rate = recipe.update.learning_rate * min(1.0, (step + 1) / max(1, recipe.update.warmup))
-    return step_optimizer(optimizer, gradients, rate, recipe.update.clip)
+    step_optimizer(optimizer, norm, rate, recipe.update.clip)
+    return norm
 
 
 def _measure(

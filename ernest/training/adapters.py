@@ -9,7 +9,7 @@ training nothing is left to merge.
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ernest.model.network import Ernest
 
@@ -35,14 +35,13 @@ class Adapters(nn.Module):
         """The factors alone, for the optimizer."""
         return nn.ModuleList([self.up, self.down])
 
-    def gradients(self) -> list[Tensor]:
-        """Gradients of the factors, set from those of the matrices, which are gone afterwards, as are all of the network."""
+    def take_gradients(self) -> None:
+        """Sets the gradients of the factors from those of the matrices, which are gone afterwards, as are all of the network."""
         for name, up, down in zip(self.names, self.up, self.down, strict=True):
             gradient = self.network.get_parameter(name).grad
             assert gradient is not None
             up.grad, down.grad = gradient @ down.detach().mT, up.detach().mT @ gradient
         self.network.zero_grad(set_to_none=True)
-        return [factor.grad for factor in (*self.up, *self.down) if factor.grad is not None]
 
     @torch.no_grad()
     def apply_change(self) -> None:

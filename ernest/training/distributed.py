@@ -1,7 +1,7 @@
 """The group of processes that train together, and the sums over it; one process needs none of this."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -9,6 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ernest.device import collective_backend
+from ernest.training.experts import dealt_out, expert_mesh
 from ernest.training.launch import RENDEZVOUS
 
 
@@ -33,7 +34,7 @@ copied for it."""
 
 
 def sum_gradients(model: nn.Module) -> list[Tensor]:
-    """The gradients of all parameters, summed over processes where they lie.
+    """The gradients of all parameters, summed where they lie over the processes that hold the same ones.
 
     Raises RuntimeError where one is missing: AdamW would pass over it, a resumed run would miss other ones than the unbroken run,
     and processes would sum what does not belong together.
@@ -43,14 +44,43 @@ def sum_gradients(model: nn.Module) -> list[Tensor]:
         missing = next(name for name, parameter in model.named_parameters() if parameter.grad is None)
         raise RuntimeError(f"{missing} has no gradient: each part of the network must run, on no rows if need be")
     if dist.is_initialized() and not any(map(is_sharded, gradients)):  # those of sharded parameters have been summed
-        for large in (gradient for gradient in gradients if gradient.numel() >= TOGETHER):
-            dist.all_reduce(large)
-        small = [gradient for gradient in gradients if gradient.numel() < TOGETHER]
-        flat = torch.cat([gradient.reshape(-1) for gradient in small])
-        dist.all_reduce(flat)
-        for gradient, part in zip(small, flat.split([gradient.numel() for gradient in small]), strict=True):
-            gradient.copy_(part.view_as(gradient))
+        shared, experts = _split(model)
+        _sum(shared, None)
+        mesh = expert_mesh(model)  # a process has the gradients of its experts by the tokens of all that sent it some
+        if mesh is not None and mesh.copies is not None:
+            _sum(experts, mesh.copies)
     return gradients
+
+
+def gradient_norm(model: nn.Module) -> float:
+    """The norm of the gradients of all parameters, as one process has it. All processes must ask for it."""
+    shared, experts = _split(model)
+    norm = whole(nn.utils.get_total_norm(shared))
+    mesh = expert_mesh(model)
+    if mesh is None:
+        return float(norm)
+    square = whole(nn.utils.get_total_norm(experts)) ** 2
+    dist.all_reduce(square, group=mesh.group)
+    return float((norm**2 + square).sqrt())
+
+
+def _split(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
+    """Gradients of parameters that all processes share, and of those that are dealt out as experts."""
+    experts = dealt_out(model)
+    named = [(name, parameter.grad) for name, parameter in model.named_parameters() if parameter.grad is not None]
+    return [grad for name, grad in named if name not in experts], [grad for name, grad in named if name in experts]
+
+
+def _sum(gradients: Sequence[Tensor], group: "dist.ProcessGroup | None") -> None:
+    for large in (gradient for gradient in gradients if gradient.numel() >= TOGETHER):
+        dist.all_reduce(large, group=group)
+    small = [gradient for gradient in gradients if gradient.numel() < TOGETHER]
+    if not small:
+        return
+    flat = torch.cat([gradient.reshape(-1) for gradient in small])
+    dist.all_reduce(flat, group=group)
+    for gradient, part in zip(small, flat.split([gradient.numel() for gradient in small]), strict=True):
+        gradient.copy_(part.view_as(gradient))
 
 
 def total(value: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle
 
 import torch
@@ -16,6 +16,7 @@ from ernest.data.layout import lay_out_example
 from ernest.device import autocast, supports_bf16
 from ernest.model.cost import trained_parameters
 from ernest.model.network import Ernest
+from ernest.planner.plan import split_parameters
 from ernest.sequence.packing import fill_row
 from ernest.sequence.record import Record
 from ernest.tokenizers.bundle import Tokenizers
@@ -57,14 +58,16 @@ def estimate_run(
     lengths = [len(lay_out_example(outline(record, tokenizers), tokenizers, tokenizers.text.encode).layout) for record in sample]
     processes = process_count(recipe)
     seconds, stored = _time_step(recipe, tokenizers, sample)
-    parameters = trained_parameters(recipe.model, tokenizer_spec(tokenizers))
+    parallel, (experts, _) = recipe.parallel, split_parameters(recipe)
+    rest = trained_parameters(recipe.model, tokenizer_spec(tokenizers)) - experts
+    held = experts // parallel.parts + rest // parallel.shard  # by each process
     rows = -(-recipe.sequence.rows // processes)
     steps = recipe.training.steps
     positions = steps * recipe.sequence.rows * recipe.sequence.length
     mean = sum(lengths) / len(lengths)
     return Estimate(
         {name: measure() for name, measure in stages.items()} | {"model": steps * seconds * rows / ROWS},
-        processes * (BASE_BYTES + 16 * parameters + stored * rows // ROWS),
+        processes * (BASE_BYTES + 16 * held + stored * rows // ROWS),
         positions,
         mean,
         positions / mean / max(1, len(records)),
@@ -76,7 +79,7 @@ def _time_step(recipe: Recipe, tokenizers: Tokenizers, records: Sequence[Record]
     draws = cycle([lay_out_example(one, tokenizers, tokenizers.text.encode) for one in encode(records, tokenizers)])
     rows = [fill_row(draws, lambda one: len(one.layout), recipe.sequence.length)[0] for _ in range(ROWS)]
     batch = collate(rows, recipe.sequence.length, tokenizers)
-    model = parallelize(Ernest(recipe.model, tokenizer_spec(tokenizers)), recipe.parallel).train()
+    model = parallelize(Ernest(recipe.model, tokenizer_spec(tokenizers)), replace(recipe.parallel, shard=1, expert=1)).train()
     stored: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:

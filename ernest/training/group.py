@@ -43,10 +43,9 @@ def is_follower() -> bool:
 def check_group(recipe: Recipe) -> None:
     """Raises ValueError where the launched processes are not those that the recipe asks for, or have no row each."""
     world, parallel = launched_processes(), recipe.parallel
-    copies, left_over = divmod(world, parallel.shard)
+    copies, left_over = divmod(world, parallel.parts)
     if world > 1 and (left_over or parallel.replicate not in (0, copies)):
-        sharded = f" and parallel.shard = {parallel.shard}" if parallel.shard > 1 else ""
-        raise ValueError(f"parallel.replicate = {parallel.replicate}{sharded}: the launcher has started {world} processes")
+        raise ValueError(f"{parallel}: the launcher has started {world} processes")
     if world > recipe.sequence.rows:
         raise ValueError(f"sequence.rows = {recipe.sequence.rows}: each of the {world} launched processes needs a row of a step")
 

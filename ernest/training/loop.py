@@ -16,6 +16,7 @@ from ernest.data.sampler import plan
 from ernest.data.store import ExampleStore
 from ernest.device import count_processors, peak_memory, supports_bf16
 from ernest.model.network import Ernest
+from ernest.model.router import route_in_turn
 from ernest.model.submodel import SubModels, draw, full, stack
 from ernest.sequence.batch import Batch
 from ernest.storage import append_line, fingerprint, load_tensors
@@ -64,6 +65,8 @@ def train(
     if begin_with is not None:
         model.load_state_dict(load_tensors(begin_with))
     parallelize(model.train(), recipe.parallel)
+    if config.even_routing:
+        route_in_turn(model)
     adapters = Adapters(model, config.adapter_rank) if config.adapter_rank else None
     kept = model if adapters is None else adapters
     optimizer = make_optimizer(model if adapters is None else adapters.trained(), config)
@@ -99,7 +102,7 @@ def train(
                 save_progress(run, kept, optimizer, progress, writes=rank == 0)
             if on_step is not None:
                 on_step(number, metrics, model)
-    return put_together(model) if recipe.parallel.shard > 1 else model
+    return model if recipe.parallel.keeps_whole else put_together(model)
 
 
 def _draw(recipe: Recipe, tokenizers: Tokenizers, step: int, rows: list[int]) -> SubModels | None:

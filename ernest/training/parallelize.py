@@ -1,5 +1,5 @@
-"""What a recipe's `[parallel]` does to a network before its training, in one visible order: checkpointing of activations, then
-sharding. The network itself knows of one device."""
+"""What a recipe's `[parallel]` does to a network before its training, in one visible order: experts are dealt out, activations
+checkpointed, then the rest is sharded. The network itself knows of one device."""
 
 from functools import partial
 
@@ -7,11 +7,14 @@ from torch.utils.checkpoint import checkpoint
 
 from ernest.config.recipe import ParallelConfig
 from ernest.model.network import Ernest
+from ernest.training.experts import deal_out_experts
 from ernest.training.sharding import shard
 
 
 def parallelize(model: Ernest, parallel: ParallelConfig) -> Ernest:
-    """The same network, with its parameters under their names; of sharded ones a process holds a part."""
+    """The same network, with its parameters under their names; of some a process holds a part."""
+    if parallel.expert > 1:
+        deal_out_experts(model, parallel)
     if parallel.checkpoint_activations:
         checkpoint_activations(model)
     if parallel.shard > 1:

@@ -40,11 +40,11 @@ def save_progress(
 ) -> None:
     """A resumable state in `runs/step-N`; older ones beyond `keep` are removed, but for files that the user put there.
 
-    A state is whole, in however many processes a network is sharded: one that goes on from it may have another number of them.
-    All processes of a sharded network must come here; the one that `writes` does so.
+    A state is whole, in however many processes a network lies: one that goes on from it may have another number of them.
+    All processes of a network in parts must come here; the one that `writes` does so.
     """
-    weights = gather(model.state_dict().items(), writes)
-    moments = gather(_moments(model, optimizer).items(), writes)
+    weights = gather(model, model.state_dict().items(), writes)
+    moments = gather(model, _moments(model, optimizer).items(), writes)
     if not writes:
         return
     with write_folder(runs / f"step-{progress.step:07d}", need=_bytes(weights) + _bytes(moments)) as aside:
@@ -69,11 +69,11 @@ def load_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer
         raise ValueError(
             f"{newest} belongs to another recipe, data or tokenizers: restore them to go on, or remove it to start anew"
         )
-    model.load_state_dict(deal_out(load_tensors(newest / "model.safetensors"), model.state_dict()))
+    model.load_state_dict(deal_out(model, load_tensors(newest / "model.safetensors"), model.state_dict()))
     moments = load_tensors(newest / "optimizer.safetensors")
     parameters = dict(model.named_parameters())
     shapes = {name: parameters[name.rpartition("/")[0]] for name in moments}
-    for name, value in deal_out(moments, shapes).items():
+    for name, value in deal_out(model, moments, shapes).items():
         parameter, _, key = name.rpartition("/")
         optimizer.state[parameters[parameter]][key] = value
     return progress

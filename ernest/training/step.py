@@ -11,7 +11,7 @@ from ernest.model.network import Ernest
 from ernest.model.submodel import SubModels
 from ernest.sequence.batch import Batch
 from ernest.training.adapters import Adapters
-from ernest.training.distributed import sum_gradients, total
+from ernest.training.distributed import gradient_norm, sum_gradients, total
 from ernest.training.loss import LossBalancer, combine, loss_sums, mean_losses
 from ernest.training.optimizer import update
 from ernest.training.schedule import ScheduleValues
@@ -36,10 +36,11 @@ def step(model: Ernest, batch: Batch, submodels: SubModels | None, state: StepSt
     sums, counts = loss_sums(predictions, batch)
     counts = total(counts)
     combine(sums, counts, state.balancer, now.mtp_weight).backward()
-    gradients = sum_gradients(model)
+    sum_gradients(model)
     if state.adapters is not None:
-        gradients = state.adapters.gradients()
-    norm = update(state.optimizer, gradients, now.learning_rate, state.clip)
+        state.adapters.take_gradients()
+    norm = gradient_norm(model if state.adapters is None else state.adapters.trained())
+    update(state.optimizer, norm, now.learning_rate, state.clip)
     if state.adapters is not None:
         state.adapters.apply_change()
     balance(model, predictions.router_output.load, now.bias_speed)

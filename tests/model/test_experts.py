@@ -9,7 +9,7 @@ from ernest.model.dispatch import LocalDispatch
 from ernest.model.experts import Experts, grouped_experts
 from ernest.model.experts_cpu import BlockedExperts, GatherBlocks, SumChoices, lay_out
 from ernest.model.experts_native import ExpertsAtOnce, usable
-from ernest.model.router import count_load
+from ernest.model.router import count_load, route_in_turn
 
 WIDTH, HIDDEN, EXPERTS, TOP_K, TOKENS = 32, 16, 96, 2, 300
 
@@ -302,3 +302,50 @@ def test_balance_evens_a_skewed_router_out():
     even = torch.bincount(chosen.flatten(), minlength=16)
     assert skewed.max() / skewed.float().mean() - 1 > 0.7
     assert even.max() / even.float().mean() - 1 < 0.2
+
+
+@pytest.mark.parametrize("experts", [6, 12, 48])
+def test_a_tie_stays_a_tie_however_processes_share_the_tokens(experts):
+    """Expected loads of a 6th, a 12th or a 48th of each token, added up in two processes, are not those of one to the last bit;
+    the moves of the biases are."""
+    chosen = torch.arange(12 * experts).view(-1, 1) % experts
+    chosen[0] = 1  # of two experts the load is no tie
+    gate, valid = torch.ones(len(chosen), 1), torch.ones(len(chosen), dtype=torch.bool)
+    allowed = torch.ones(len(chosen), experts, dtype=torch.bool)
+
+    def load(part: slice) -> Tensor:
+        return count_load(gate[part], chosen[part], valid[part], experts, allowed[part])
+
+    differ = False
+    for cut in range(len(chosen)):
+        router = pool(experts).router
+        counted, expected = shared = load(slice(cut)) + load(slice(cut, None))
+        differ |= not torch.equal(shared, load(slice(None)))
+        router.balance(counted, expected, 0.5)
+        wanted = torch.zeros(experts)
+        wanted[0], wanted[1] = 0.5, -0.5
+        assert torch.equal(router.selection_bias, wanted), cut
+    assert differ
+
+
+@pytest.mark.parametrize("experts", [7, 16])
+def test_routing_in_turn_is_even_whatever_the_scores_are(experts):
+    """Over all experts, and over those that tokens may choose, also where some run one expert less."""
+    made, x = pool(experts, top_k=3), tokens(40 * experts)
+    route_in_turn(made)
+    _, free = made.router(x)
+    assert torch.bincount(free.flatten(), minlength=experts).tolist() == [3 * 40] * experts
+    allowed = torch.zeros(len(x), experts, dtype=torch.bool)
+    allowed[:, 1:7:2] = True
+    allowed[: len(x) // 2, 4] = True
+    sizes = torch.tensor([3, 2]).repeat(len(x) // 2)
+    gate, chosen = made.router(x, allowed, sizes)
+    assert bool(allowed.gather(1, chosen).all())
+    assert all(len(set(row)) == 3 for row in chosen.tolist())
+    for half in (slice(len(x) // 2), slice(len(x) // 2, None)):
+        for choice in range(3):
+            load = torch.bincount(chosen[half, choice], minlength=experts)[allowed[half][0]]
+            assert load.max() - load.min() <= 1
+    score = F.linear(x, made.router.weight).masked_fill(~allowed, -torch.inf).softmax(dim=-1).gather(1, chosen)
+    score = score * (torch.arange(3) < sizes[:, None])
+    assert close(gate, score / score.sum(dim=1, keepdim=True))

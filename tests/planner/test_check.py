@@ -37,6 +37,15 @@ def test_the_plan_is_that_of_the_runs_processes_and_documents(run):
     assert needs.peak - needs.process == plan(SMALL, Layout(2, checkpoint_activations=True), replace(HERE, process=0.0), 64).peak
 
 
+@pytest.mark.parametrize(
+    ("parallel", "layout"), [({"expert": 2}, Layout(expert=2)), ({"shard": 2}, Layout(shard=2)), ({"replicate": 2}, Layout(2))]
+)
+def test_the_layout_is_that_of_the_run(parallel, layout, run):
+    settings = replace(SMALL, parallel=ParallelConfig(**parallel))
+    (run / "recipe.json").write_text(json.dumps(to_tree(settings)))
+    assert compare(read_run(run), HERE)[0] == plan(settings, layout, HERE, document=64)
+
+
 def test_the_command_prints_both(run, tmp_path, capsys):
     write_device(tmp_path / "here.toml", HERE)
     commands.plan(check=run, devices=f"2x{tmp_path / 'here.toml'}")

@@ -1,5 +1,5 @@
-"""One of several processes that take steps together: `python -m tests.training.sharded FOLDER REPLICATE SHARD`, started by the
-launcher. The first writes the state of training at the end, and the losses of each step."""
+"""One of several processes that take steps together: `python -m tests.training.sharded FOLDER REPLICATE SHARD EXPERT SAVES STOP`,
+started by the launcher. The first writes the state of training and the losses of each step; each writes how much it holds."""
 
 import json
 import sys
@@ -11,7 +11,9 @@ import torch
 from ernest.config.recipe import ParallelConfig
 from ernest.data.collate import collate
 from ernest.device import HOST, set_threads
+from ernest.model.network import Ernest
 from ernest.model.submodel import SubModel, full, stack
+from ernest.storage import append_line
 from ernest.tokenizers.vision import to_frames
 from ernest.training.distributed import process_group
 from ernest.training.loss import LossBalancer
@@ -22,10 +24,11 @@ from ernest.training.schedule import ScheduleValues
 from ernest.training.step import StepState, step
 from tests.small import CONFIG, documents, network, placed, recipe, tokenizers
 
-STEPS, ROWS = 6, 4
+PART, STEPS, ROWS = 2, 6, 4
 NOW = ScheduleValues(1e-3, 1e-3, 0.3)
 SMALLER = SubModel((0, 3, 4, 5), ((0, 5, 6, 7),) * 6, 1)
-"""Of the last row: it leaves layers and experts out, which another process runs."""
+OTHER = SubModel((0, 2, 3, 4, 5), ((0, 1, 2), (1, 2, 6, 7), (1, 2), (2, 3, 4), (6, 7), (1, 4, 5)), 2)
+"""Of the odd rows: they leave layers and experts out, which other processes run."""
 
 
 def features(frames: np.ndarray) -> torch.Tensor:
@@ -35,35 +38,56 @@ def features(frames: np.ndarray) -> torch.Tensor:
 
 
 def batch_of(number: int, rank: int, world: int, dtype: torch.dtype):
-    """The rows of a process, of all kinds of documents but for the last row, which is words alone, and their sub-models."""
+    """The rows of a process and their sub-models. Even rows hold two kinds of documents, over the steps all; odd ones are words
+    alone, whose sub-models all leave layer 1 out: with as many processes or half as many, every second one holds only such."""
     kinds = [*documents(number), *documents(number + 1)]
-    rows = [[placed(one) for one in kinds[row::ROWS][:2]] for row in range(ROWS - 1)]
-    rows.append([placed(one) for one in kinds if one.task == "text"])
-    submodels = [full(CONFIG)] * (ROWS - 1) + [SMALLER]
-    batch = collate(rows[rank::world], 220, tokenizers(), features=features)
+    words = [one for one in kinds if one.task == "text"]
+    rows = [kinds[row + number :: ROWS][:2] if row % 2 == 0 else words[row // 2 :] for row in range(ROWS)]
+    submodels = [full(CONFIG), OTHER, full(CONFIG), SMALLER]
+    batch = collate([[placed(one) for one in row] for row in rows[rank::world]], 220, tokenizers(), features=features)
     return batch.to(HOST, dtype), stack(submodels[rank::world], CONFIG)
 
 
-def take_steps(folder: Path, parallel: ParallelConfig, rank: int = 0, world: int = 1, dtype: torch.dtype = torch.float64) -> None:
-    """Half of the steps, a state on disk, and the rest from there by a network that was made anew."""
-    told = []
-    for half in (range(STEPS // 2), range(STEPS // 2, STEPS)):
+def take_steps(
+    folder: Path,
+    parallel: ParallelConfig,
+    start: int = 0,
+    stop: int = STEPS,
+    rank: int = 0,
+    world: int = 1,
+    dtype: torch.dtype = torch.float64,
+) -> Ernest:
+    """Steps from `start` to `stop`, in parts: after each a state is on disk, from which a network that is made anew goes on."""
+    told, model = folder / "losses.jsonl", network()
+    for first in range(start, stop, PART):
         model = parallelize(network(biased=False).to(dtype).train(), parallel)
         config = recipe(clip=0.5).training
         optimizer = make_optimizer(model, config)
         progress = load_progress(folder / "states", model, optimizer, "these")
-        assert (progress is None) == (half.start == 0)
+        assert (progress.step if progress else 0) == first
         state = StepState(optimizer, LossBalancer(progress.running if progress else {}), config.clip, bf16=False)
-        told += [step(model, *batch_of(number, rank, world, dtype), state, NOW) for number in half]
+        for number in range(first, first + PART):
+            losses = step(model, *batch_of(number, rank, world, dtype), state, NOW)
+            if rank == 0:
+                append_line(told, json.dumps(losses))
         running = dict(state.balancer.running)
-        save_progress(folder / "states", model, optimizer, TrainerState(half.stop, running, "these"), writes=rank == 0)
+        save_progress(folder / "states", model, optimizer, TrainerState(first + PART, running, "these"), writes=rank == 0)
         if world > 1:
             torch.distributed.barrier()  # what one writes, all read
-    if rank == 0:
-        (folder / "losses.json").write_text(json.dumps(told))
+    return model
+
+
+def count_own(model: Ernest) -> dict[str, int]:
+    """Numbers that this process holds of the backbone's experts, and of all else."""
+    own = {name: getattr(value, "_local_tensor", value).numel() for name, value in model.named_parameters()}
+    experts = sum(count for name, count in own.items() if name.startswith("backbone.") and ".moe.w_" in name)
+    return {"experts": experts, "dense": sum(own.values()) - experts}
 
 
 if __name__ == "__main__":
     set_threads(1)
+    folder, *sizes, stop = sys.argv[1:]
+    parallel = ParallelConfig(*map(int, sizes[:3]), checkpoint_activations=sizes[3] == "1")
     with process_group() as (rank, world):
-        take_steps(Path(sys.argv[1]), ParallelConfig(int(sys.argv[2]), int(sys.argv[3])), rank, world)
+        trained = take_steps(Path(folder), parallel, 0, int(stop), rank, world)
+        (Path(folder) / f"own-{rank}.json").write_text(json.dumps(count_own(trained)))

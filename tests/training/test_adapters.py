@@ -34,7 +34,7 @@ def test_gradients_are_those_of_the_product():
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)
     model.get_parameter(name).grad = wanted
-    adapters.gradients()
+    adapters.take_gradients()
     assert up.grad is not None
     torch.testing.assert_close((up.grad, down.grad), expected)
     assert all(parameter.grad is None for parameter in model.parameters())

@@ -13,6 +13,7 @@ from ernest.data.examples import outline
 from ernest.data.importers import both_directions
 from ernest.data.layout import lay_out_example
 from ernest.model.cost import trained_parameters
+from ernest.planner.plan import split_parameters
 from ernest.training import estimate, monitor
 from ernest.training.estimate import estimate_run, time_steps
 from ernest.training.monitor import stage_bar
@@ -57,6 +58,14 @@ def test_positions_and_draws_follow_from_the_recipe_and_memory_grows_with_the_ro
     more = estimate_run(replace(small, sequence=replace(small.sequence, rows=64)), tokenizers(), records, {})
     assert more.memory > told.memory
     assert "million positions" in str(told)
+    shared = {
+        name: estimate_run(replace(small, parallel=ParallelConfig(**{name: 2})), tokenizers(), records, {}).memory
+        for name in ("replicate", "shard", "expert")
+    }
+    experts, _ = split_parameters(small)
+    assert shared["replicate"] - shared["expert"] == 16 * experts
+    everything = 16 * trained_parameters(small.model, network().spec)
+    assert shared["replicate"] - shared["shard"] == pytest.approx(everything, abs=64)
 
 
 def test_a_log_file_hears_now_and_then_how_far_a_stage_is(monkeypatch):

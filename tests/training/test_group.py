@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from ernest.checkpoint import load_model
-from ernest.config.recipe import Recipe, load_recipe
+from ernest.config.recipe import ParallelConfig, Recipe, load_recipe
 from ernest.data.record_writer import save_records
 from ernest.data.store import ExampleStore
 from ernest.sequence.record import Record, given, made
@@ -34,7 +34,7 @@ def test_torchrun_gives_the_losses_of_one_process(tmp_path):
         tmp_path / "data", [Record((given("image", one), made("text", "a red seven")), "image→text") for one in pictures]
     )
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "ernest", "train"]
-    command = [*launcher, "--data", "data", "--out", "run", "--set", *SETTINGS, "parallel.replicate=2"]
+    command = [*launcher, "--data", "data", "--out", "run", "--set", *SETTINGS, "parallel.expert=2"]
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -78,6 +78,10 @@ def test_a_group_that_does_not_fit_the_recipe_is_refused(monkeypatch):
     check_group(replace(recipe, parallel=replace(recipe.parallel, replicate=4)))
     with pytest.raises(ValueError, match=r"^parallel\.replicate = 2: the launcher has started 4 processes$"):
         check_group(replace(recipe, parallel=replace(recipe.parallel, replicate=2)))
+    check_group(replace(recipe, parallel=replace(recipe.parallel, shard=2, expert=2)))
+    for parallel in (ParallelConfig(replicate=2, expert=4), ParallelConfig(expert=3), ParallelConfig(shard=4, expert=4)):
+        with pytest.raises(ValueError, match=rf"^{parallel}: the launcher has started 4 processes$"):
+            check_group(replace(recipe, parallel=parallel))
     with pytest.raises(ValueError, match=r"^sequence\.rows = 3: each of the 4 launched processes needs a row of a step$"):
         check_group(replace(recipe, sequence=replace(recipe.sequence, rows=3)))
 

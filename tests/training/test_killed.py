@@ -10,19 +10,23 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from ernest.checkpoint import load_model
-from ernest.config.recipe import to_tree
-from ernest.storage import own_folder
+from ernest.config.recipe import ParallelConfig, from_tree, to_tree
+from ernest.storage import load_tensors, own_folder
 from ernest.training.loop import MEASURED
-from tests.small import recipe, tokenizers
+from tests.small import network, recipe, tokenizers
 
 REPOSITORY = Path(__file__).parents[2]
 COMMAND = "import sys; from ernest.training.launch import launch; launch('ernest.training.pretrain', [sys.argv[1]], 2)"
+VICTIMS = "parent", "worker", "group"
+EVERY = 3
+"""Steps between saves."""
 
 
 @pytest.fixture
@@ -35,27 +39,36 @@ def run(examples_folder, tmp_path) -> Path:
     return folder
 
 
-def plan_steps(run: Path, steps: int) -> None:
-    (run / "recipe.json").write_text(json.dumps(to_tree(recipe(rows=2, steps=steps, save_every=3))))
+def plan_steps(run: Path, steps: int, parallel: ParallelConfig | None = None) -> None:
+    parallel = parallel or ParallelConfig(replicate=2)
+    settings = recipe(rows=parallel.asked, steps=steps, save_every=EVERY)
+    (run / "recipe.json").write_text(json.dumps(to_tree(replace(settings, parallel=parallel))))
 
 
 def start(run: Path) -> subprocess.Popen:
-    """A parent that launches two workers, in a process group of its own."""
+    """A parent that launches the workers, in a process group of its own."""
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen([sys.executable, "-c", COMMAND, str(run)], env=environment, start_new_session=True, **quiet)
+    processes = from_tree(json.loads((run / "recipe.json").read_text())).parallel.asked
+    command = [sys.executable, "-c", COMMAND.replace(", 2)", f", {processes})"), str(run)]
+    return subprocess.Popen(command, env=environment, start_new_session=True, **quiet)
 
 
 def members(leader: int) -> list[int]:
     """Living processes of the session that the process `leader` began."""
-    found = []
+    return [process for process, (_, session) in living().items() if session == leader]
+
+
+def living() -> dict[int, tuple[int, int]]:
+    """Parent and session of every living process."""
+    found = {}
     for entry in Path("/proc").glob("[0-9]*/stat"):
         try:
-            state, _, _, session = entry.read_text().rpartition(")")[2].split()[:4]
+            state, parent, _, session = entry.read_text().rpartition(")")[2].split()[:4]
         except OSError:  # it has just ended
             continue
-        if int(session) == leader and state != "Z":
-            found.append(int(entry.parent.name))
+        if state != "Z":
+            found[int(entry.parent.name)] = int(parent), int(session)
     return found
 
 
@@ -92,18 +105,26 @@ def check_kills(run: Path, tmp_path: Path, kills: int) -> None:
         time.sleep(draw.uniform(0, 0.3))
         workers = [member for member in members(parent.pid) if member != parent.pid]
         in_time += bool(workers)
-        victim = ("parent", "worker", "group")[kill % 3]
+        end(parent, VICTIMS[kill % 3], workers, draw)
+    assert in_time >= 0.8 * kills
+    check_outcome(run, unbroken)
+
+
+def end(parent: subprocess.Popen, victim: str, workers: list[int], draw: random.Random) -> None:
+    """Kills a run's parent, one of its workers or all of its processes, and waits until none is left."""
+    with suppress(ProcessLookupError):  # the run has just ended
         if victim == "group":
-            with suppress(ProcessLookupError):  # the run has just ended
-                os.killpg(parent.pid, signal.SIGKILL)
+            os.killpg(parent.pid, signal.SIGKILL)
         elif victim == "worker" and workers:
-            with suppress(ProcessLookupError):
-                os.kill(draw.choice(workers), signal.SIGKILL)
+            os.kill(draw.choice(workers), signal.SIGKILL)
         else:
             parent.kill()
-        parent.wait()
-        assert wait_until(lambda parent=parent: not members(parent.pid), 60), f"processes are left after the {victim} was killed"
-    assert in_time >= 0.8 * kills
+    parent.wait()
+    assert wait_until(lambda: not members(parent.pid), 60), f"processes are left after the {victim} was killed"
+
+
+def check_outcome(run: Path, unbroken: Path) -> None:
+    """Bit for bit: what a run has logged and learnt when it has gone on to its end is what the unbroken one has."""
     assert start(run).wait() == 0
     (lines, weights), (expected_lines, expected) = outcome(run), outcome(unbroken)
     assert lines == expected_lines
@@ -123,6 +144,82 @@ def test_a_run_killed_thrice_is_the_unbroken_run(run, tmp_path):
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
 def test_a_run_killed_twenty_times_is_the_unbroken_run(run, tmp_path):
     check_kills(run, tmp_path, 20)
+
+
+def saved(run: Path) -> int:
+    """The steps of the newest state on disk, all of whose files are whole; 0 without one."""
+    states = sorted(run.glob("step-*"))
+    if not states:
+        return 0
+    progress = json.loads((states[-1] / "progress.json").read_text())
+    weights, moments = (load_tensors(states[-1] / f"{name}.safetensors") for name in ("model", "optimizer"))
+    shapes = {name: value.shape for name, value in network().state_dict().items()}
+    assert {name: value.shape for name, value in weights.items()} == shapes
+    assert {name.partition("/")[0] for name in moments} == dict(network().named_parameters()).keys()
+    assert states[-1].name == f"step-{progress['step']:07d}"
+    return progress["step"]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
+@pytest.mark.parametrize(("shard", "expert"), [(1, 2), (2, 1), (2, 2)])
+def test_a_model_in_parts_that_is_killed_loses_nothing_behind_its_last_save(shard, expert, run, tmp_path):
+    """One process or all, at random moments and in the middle of saves; after each, the files are whole."""
+    kills, parallel = 6, ParallelConfig(shard=shard, expert=expert)
+    plan_steps(run, 4 * EVERY * kills, parallel)
+    unbroken = tmp_path / "unbroken"
+    shutil.copytree(run, unbroken)
+    assert start(unbroken).wait() == 0
+    draw, in_saves = random.Random(1), 0
+    for kill in range(kills):
+        parent, before = start(run), steps(run)
+        while steps(run) < before + draw.randint(1, EVERY) and parent.poll() is None:
+            time.sleep(0.005)
+        if kill % 2:
+            wait_until(lambda parent=parent: is_saving(run) or parent.poll() is not None)
+        else:
+            time.sleep(draw.uniform(0, 0.3))
+        workers = [member for member in members(parent.pid) if member != parent.pid]
+        assert len(workers) == parallel.asked, "the run had ended before"
+        done, saving = steps(run), is_saving(run)
+        end(parent, VICTIMS[draw.randint(1, 2)], workers, draw)
+        in_saves += saving
+        assert saved(run) >= (done - 1) // EVERY * EVERY  # the last step's may have been under way
+    assert in_saves
+    check_outcome(run, unbroken)
+
+
+def is_saving(run: Path) -> bool:
+    return any(run.glob(".aside-step-*"))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
+def test_a_launcher_starts_killed_processes_again(run, tmp_path):
+    """PyTorch's ends the other processes and starts all anew; the run goes on from its last save."""
+    plan_steps(run, 8 * EVERY, ParallelConfig(expert=2))
+    unbroken = tmp_path / "unbroken"
+    shutil.copytree(run, unbroken)
+    assert start(unbroken).wait() == 0
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--max-restarts", "3"]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
+    parent = subprocess.Popen([*torchrun, "-m", "ernest.training.pretrain", str(run)], env=environment)
+    for kill in range(2):
+        reached = steps(run) + EVERY + 1
+        assert wait_until(lambda reached=reached: steps(run) >= reached, 200)
+        victim = children(parent.pid)[kill]
+        os.kill(victim, signal.SIGKILL)
+        assert wait_until(lambda victim=victim: victim not in children(parent.pid))
+        assert saved(run) >= EVERY
+    assert parent.wait() == 0
+    check_outcome(run, unbroken)
+
+
+def children(parent: int) -> list[int]:
+    """Living processes that the process `parent` has started, the first before the others."""
+    return sorted(process for process, (above, _) in living().items() if above == parent)
 
 
 @pytest.mark.slow

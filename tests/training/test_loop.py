@@ -50,6 +50,12 @@ def unbroken(store, tmp_path_factory) -> tuple[Path, dict[str, torch.Tensor]]:
     return run, train(ONE_ROW, store, tokenizers(), run).state_dict()
 
 
+@pytest.mark.parametrize("even", [False, True])
+def test_experts_take_turns_where_the_recipe_says_so(even, store, tmp_path):
+    model = train(recipe(rows=1, steps=1, even_routing=even), store, tokenizers(), tmp_path)
+    assert all(block.moe.router.takes_turns == even for block in model.backbone.blocks)
+
+
 def test_a_run_reports_every_step(unbroken):
     run, _ = unbroken
     told = losses(run)
