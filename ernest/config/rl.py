@@ -57,12 +57,14 @@ class VerifyingConfig:
     """Seconds of one call."""
     retries: int = 2
     """How often an endpoint is asked again that does not answer."""
+    at_once: int = 8
+    """Verdicts that are asked of an endpoint at the same time."""
     failure: Literal["left out", "zero"] = "left out"
     """Left out, the response teaches nothing and its group is compared without it; "zero", it counts as one that did not pass."""
 
     def __post_init__(self) -> None:
         check_positive(self, "verifying", "timeout")
-        check_least(self, "verifying", retries=0)
+        check_least(self, "verifying", retries=0, at_once=1)
 
 
 @dataclass(frozen=True)

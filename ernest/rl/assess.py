@@ -12,7 +12,7 @@ from ernest.generation.engine import Engine
 from ernest.generation.request import Request
 from ernest.generation.sampling import DEFAULTS
 from ernest.rl.rollout import Response
-from ernest.rl.tasks import Trained, outputs, verdict
+from ernest.rl.tasks import Trained, outputs, verdicts
 from ernest.sequence.record import Segment
 from ernest.storage import load_tensors, save_tensors, write_text
 from ernest.verifiers.verdict import Verdict, given_text
@@ -47,11 +47,14 @@ def look(engine: Engine, tasks: Sequence[Trained], seed: int, step: int, count: 
         ]
         answers = [answer for (answer,) in engine.generate(requests)]
         made = outputs([Response(ask, (), a.segments, a.end) for ask, a in zip(asks, answers, strict=True)], engine)
-        said = {name: [verdict(v, *both) for both in zip(prompts, made, strict=True)] for name, v in task.known.items()}
-        passes = {name: [isinstance(one, Verdict) and one.passed for one in verdicts] for name, verdicts in said.items()}
+        said = {
+            name: verdicts([(verifier, prompt, output) for prompt, output in zip(prompts, made, strict=True)], task.at_once)
+            for name, verifier in task.known.items()
+        }
+        passes = {name: [isinstance(one, Verdict) and one.passed for one in of_name] for name, of_name in said.items()}
         passed = [all(of_one) for of_one in zip(*(passes[name] for name in task.config.verifiers), strict=True)]
         by_name = {name: float(np.mean(of_name)) for name, of_name in passes.items()}
-        failed = sum(isinstance(one, str) for verdicts in said.values() for one in verdicts)
+        failed = sum(isinstance(one, str) for of_name in said.values() for one in of_name)
         words = [given_text(prompt) for prompt in prompts]
         looks.append(Look(task.name, step, count, float(np.mean(passed)), by_name, *_variety(words, made), failed))
         shown = [output[0].data for output in made[:10] if output and output[0].kind in ("image", "video")]

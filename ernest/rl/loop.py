@@ -30,9 +30,9 @@ from ernest.rl.hints import can_be_hinted, check_hints, hint_length, hint_share,
 from ernest.rl.objectives import group_advantages
 from ernest.rl.rollout import Ask, Key, Response, run_rollouts
 from ernest.rl.state import RunState, load_state, save_state
-from ernest.rl.tasks import Trained, check_tasks, needs_judges, outputs, own_verifiers, task_of, trained_tasks, verdict
+from ernest.rl.tasks import Trained, check_tasks, needs_judges, outputs, own_verifiers, task_of, trained_tasks, verdicts
 from ernest.rl.update import Judged, Learner, first_not_finite, make_learner, update_policy
-from ernest.sequence.record import Record, Segment
+from ernest.sequence.record import Record
 from ernest.storage import append_line, fingerprint, own_folder, save_tensors, write_text
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.resume import cut_log, weight_parts
@@ -182,18 +182,20 @@ class Policy:
         """What the verifiers say of all that was taken."""
         made = outputs(list(taken.values()), engine)
         self.failures.clear()
+        prompts = [self.prompt(number) for number, _ in taken]
+        judged = [(task, prompt, output) for (task, prompt), output in zip(prompts, made, strict=True)]
+        jobs = [(verify, p, output) for task, p, output in judged for verify in (task.rewarding, *task.watched.values())]
+        said = iter(verdicts(jobs, max(task.at_once for task in self.tasks)))
         finished = []
-        for ((number, _), response), output in zip(taken.items(), made, strict=True):
-            task, prompt = self.prompt(number)
-            said = self._said(task.rewarding, prompt, output)
-            watched = {name: self._said(verifier, prompt, output) for name, verifier in task.watched.items()}
+        for ((number, _), response), (task, prompt, output) in zip(taken.items(), judged, strict=True):
+            rewarding = self._counted(next(said))
+            watched = {name: self._counted(next(said)) for name in task.watched}
             known = {name: one for name, one in watched.items() if one is not None}
-            finished.append(Finished(number, task, prompt, response, output, said, known))
+            finished.append(Finished(number, task, prompt, response, output, rewarding, known))
         return finished
 
-    def _said(self, verifier: Verifier, prompt: Record, output: Sequence[Segment]) -> Verdict | None:
+    def _counted(self, found: Verdict | str) -> Verdict | None:
         """The verdict, or what one that failed counts as, which is noted."""
-        found = verdict(verifier, prompt, output)
         if isinstance(found, Verdict):
             return found
         self.failures[found] += 1

@@ -1,6 +1,7 @@
 """What can be trained: directions of the embedded world, each with its prompts and the verifiers that may judge its answers."""
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,7 @@ from ernest.rl.rollout import Ask, Response, check_sampling
 from ernest.sequence.record import Kind, Record, Segment, given, made
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.verifiers import rules
+from ernest.verifiers.endpoint import is_endpoint
 from ernest.verifiers.judges import Judges
 from ernest.verifiers.own import is_own, own_verifier
 from ernest.verifiers.speech import verify_word
@@ -122,6 +124,8 @@ class Trained:
     watched: Mapping[str, Verifier]
     known: Mapping[str, Verifier]
     sampling: Sampling
+    at_once: int
+    """Verdicts that are waited for at the same time: more than one where an endpoint is asked."""
 
     def ask(self, prompt: Record, tokenizers: Tokenizers, sampling: Sampling | None = None) -> Ask:
         """What a prompt asks of the sampler, by default as the recipe samples."""
@@ -163,7 +167,8 @@ def trained_tasks(recipe: RLRecipe, judges: Judges | None, own: Mapping[str, Ver
         known = {name: _shipped(name, judges) for name in task.verifiers} | {name: own[name] for name in named if is_own(name)}
         rewarding = all_pass(*(known[name] for name in config.verifiers))
         watched = {name: known[name] for name in config.watched}
-        found.append(Trained(config.task, task, config, rewarding, watched, known, _sampling(config)))
+        at_once = recipe.verifying.at_once if any(map(is_endpoint, named)) else 1
+        found.append(Trained(config.task, task, config, rewarding, watched, known, _sampling(config), at_once))
     return found
 
 
@@ -207,6 +212,14 @@ def outputs(responses: Sequence[Response], engine: Engine) -> list[list[Segment]
             film = next(frames)
             found.append([made(value.kind, film if value.kind == "video" else film[0])])
     return found
+
+
+def verdicts(jobs: Sequence[tuple[Verifier, Record, Sequence[Segment]]], at_once: int) -> list[Verdict | str]:
+    """The `verdict` of every (verifier, prompt, output), in this order."""
+    if at_once == 1:
+        return [verdict(*job) for job in jobs]
+    with ThreadPoolExecutor(at_once) as pool:
+        return list(pool.map(lambda job: verdict(*job), jobs))
 
 
 def verdict(verifier: Verifier, prompt: Record, output: Sequence[Segment]) -> Verdict | str:

@@ -12,6 +12,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
@@ -50,19 +51,17 @@ class _OwnProcess:
     """A function in a process of its own. It is killed when a call hangs, and begins anew with the next call."""
 
     def __init__(self, name: str, timeout: float) -> None:
-        self.name, self.timeout = name, timeout
+        self.name, self.timeout, self.lock = name, timeout, threading.Lock()
         fault = self._start()
         if fault is not None:
             raise ValueError(f"verifier {name!r}: {fault}")
 
     def __call__(self, record: Record, output: Sequence[Segment]) -> Verdict:
-        fault = None if self.stop.alive else self._start()
-        if fault is None:
-            answer = self._ask(record, output)
-            if isinstance(answer, Verdict):
-                return answer
-            fault = answer
-        raise VerifierFailed(f"{self.name}: {fault}")
+        with self.lock:  # one question at a time
+            answer = (None if self.stop.alive else self._start()) or self._ask(record, output)
+        if isinstance(answer, Verdict):
+            return answer
+        raise VerifierFailed(f"{self.name}: {answer}")
 
     def _ask(self, record: Record, output: Sequence[Segment]) -> Verdict | str:
         """Its verdict, or what went wrong; a process that gave neither is ended."""

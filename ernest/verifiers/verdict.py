@@ -66,14 +66,16 @@ def compare(expected: Mapping[str, Any], actual: Mapping[str, Any]) -> Verdict:
 
 
 def all_pass(*verifiers: Verifier) -> Verifier:
-    """A verifier that passes what all of `verifiers` pass, with the parts of each."""
+    """A verifier that passes what all of `verifiers` pass, with the parts of each; each score counts as much as it has parts."""
 
     def verify(record: Record, output: Sequence[Segment]) -> Verdict:
         verdicts = [verifier(record, output) for verifier in verifiers]
         parts = {name: part for verdict in verdicts for name, part in verdict.parts.items()}
         reasons = dict.fromkeys(verdict.reason for verdict in verdicts if verdict.reason)
         passed = all(verdict.passed for verdict in verdicts)
-        return Verdict(sum(parts.values()) / len(parts) if parts else float(passed), passed, "; ".join(reasons), parts)
+        weights = [max(1, len(verdict.parts)) for verdict in verdicts]
+        score = sum(weight * verdict.score for weight, verdict in zip(weights, verdicts, strict=True)) / sum(weights)
+        return Verdict(score, passed, "; ".join(reasons), parts)
 
     return verify
 

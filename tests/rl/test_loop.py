@@ -1,7 +1,9 @@
 """Runs of reinforcement learning at test size: they learn, go on where they stopped, and stop where a number is none."""
 
+import itertools
 import json
 import math
+import threading
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -196,11 +198,34 @@ def test_own_verifiers_may_watch_and_are_looked_at(tmp_path, monkeypatch):
     assert [look.failed for look in looks] == [1, 0]
 
 
+def test_an_endpoint_is_asked_for_several_verdicts_at_once_and_each_reaches_its_answer(tmp_path, monkeypatch):
+    """The first four of eight meet at a barrier, which one after the other never would; the score is that of the answer."""
+    meeting, asked = threading.Barrier(4, timeout=10), itertools.count()
+
+    def answers(url, timeout, retries):
+        def verify(record, output):
+            if next(asked) < 4:
+                meeting.wait()
+            return Verdict(float(output[0].data.mean()) / 255, True)
+
+        return verify
+
+    monkeypatch.setattr(tasks, "own_verifier", answers)
+    settings = recipe(1, verifier="http://judge/")
+    settings = replace(settings, verifying=VerifyingConfig(at_once=4))
+    run = policy(tmp_path / "run", settings, own=tasks.own_verifiers(settings))
+    engine = Engine(run.learner.model, tokenizers())
+    finished = run.judge(run.sample(engine), engine)
+    assert not run.failures
+    assert [one.verdict.score for one in finished] == [float(one.output[0].data.mean()) / 255 for one in finished]
+    assert {task.at_once for task in policy(tmp_path / "plain", recipe(1)).tasks} == {1}
+
+
 def test_the_time_of_own_verifiers_may_change_and_what_they_count_as_may_not(tmp_path, monkeypatch):
     verifier(monkeypatch, "digit", coin)
     settings = recipe(1)
     policy(tmp_path / "run", settings).train(lambda step, measures: None)
-    assert policy(tmp_path / "run", replace(settings, verifying=VerifyingConfig(3.0, 1))).step == 1
+    assert policy(tmp_path / "run", replace(settings, verifying=VerifyingConfig(3.0, 1, 2))).step == 1
     with pytest.raises(ValueError, match="belongs to another recipe"):
         policy(tmp_path / "run", replace(settings, verifying=VerifyingConfig(failure="zero")))
 
