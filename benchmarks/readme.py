@@ -21,7 +21,7 @@ def block(findings: Findings) -> str:
         missed = " (missed)" if full.ok is False else ""
         cells = direction, full.verifier, bar(full), figure(full.value) + missed, figure(half.value if half else None)
         lines.append("| " + " | ".join((*cells, figure(full.ceiling_true), figure(full.ceiling_rebuilt))) + " |")
-    minutes = sum(stage.wall for stage in findings.stages) / 60
+    minutes = sum(stage.wall for stage in findings.stages if not stage.within) / 60
     facts = findings.facts
     return "\n".join([*lines, "", f"Seed {facts['seed']}, {facts['machine']}, {minutes:.0f} minutes in all; {facts['speed']}."])
 
