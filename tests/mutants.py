@@ -57,7 +57,7 @@ MUTANTS = (
     Mutant("model/heads.py", "if level + 1 < self.levels:", "if level + 2 < self.levels:", "model/test_network.py"),
     Mutant("model/router.py", "score_TN + self.selection_bias", "score_TN", "model/test_experts.py"),
     Mutant("model/router.py", "gate_Tk.sum(dim=-1, keepdim=True).clamp_min(1e-12)", "1.0", "model/test_experts.py"),
-    Mutant("model/router.py", "torch.sign(expected_load - load)", "torch.sign(load - expected_load)", "model"),
+    Mutant("model/router.py", "torch.sign(gap)", "-torch.sign(gap)", "model"),
     Mutant("model/likelihood.py", "first_positions(batch).flatten()", "torch.arange(batch.valid.numel())", "model"),
     Mutant("model/source/norms.h", "splat(scale * mean)) * splat(scale)", "splat(scale * mean))", "model/test_native.py"),
     Mutant("model/source/experts.h", "if (gate[c] != 0) ++first", "++first", "model/test_experts.py"),

@@ -108,7 +108,7 @@ def test_a_run_tells_what_its_tolerance_is_told_in(tmp_path):
     assert said.splitlines()[0].endswith("tolerance told in 1 of u for every 1 of time")
     scenes.run_scene("circle", tmp_path / "told", end=0.1, **RUN, units=(0.5, 2.0))
     scenes.run_scene("circle", tmp_path / "same", end=0.1, **RUN, absolute_tolerance=4e-3)
-    scenes.run_scene("circle", tmp_path / "tight", end=0.1, **RUN, absolute_tolerance=1e-9)
+    scenes.run_scene("circle", tmp_path / "tight", end=0.1, **RUN, absolute_tolerance=1e-12)
     told, same, tight = (files.read(tmp_path / name / "data.npz") for name in ("told", "same", "tight"))
     assert told.facts["units"] == {"time": 0.5, "field": 2.0}
     assert (told.histories["time"] == same.histories["time"]).all()
