@@ -42,8 +42,11 @@ from ernest.phasefield.solver.stiff import damped_error_rate, exponential_error_
 from ernest.phasefield.solver.units import Units, share_grown, share_of, unstable_state
 from ernest.phasefield.stepping import Scheme, State, Stepper, StepStats
 
-CAUTION_AT_START = 3.0
+CAUTION_AT_START = 10.0
 """The error of the first element counts so many times: what is allowed grows from nothing in it, also between its ends."""
+GROWTH, MOST_GROWN = 2, 33.0
+"""Errors are carried by the waves that grow fastest, and the field by its own, which are taken to grow half as fast: where the field
+grows g-fold, errors grow g^2-fold. More than so many times is not asked for."""
 SAME_TIME = 1e-11
 """Times nearer to each other than this share of the flow's own time, or of the run if that is shorter, are one."""
 TRIED = 10.0
@@ -223,7 +226,8 @@ class Steppers:
         """How many times the error of a step to fields that have grown so far counts: what it may still grow by, at most
         exp(time / own time)."""
         remaining = (self.t1 - float(current.state.time)) / self.units.time
-        return min(1 / grown, math.exp(min(remaining, 10.0))) * (1 if current.state.count else CAUTION_AT_START)
+        grows = min(grown**-GROWTH, MOST_GROWN, math.exp(min(remaining, 10.0)))
+        return grows * (1 if current.state.count else CAUTION_AT_START)
 
     def same_time(self, time: float) -> float:
         """Times nearer to this one are the same: what is short for the flow and for the run, or is round-off."""

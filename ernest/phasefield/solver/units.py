@@ -27,7 +27,7 @@ NEGLIGIBLE = 1e-9
 
 
 LEAST_GROWN = 0.03
-"""Errors are taken to grow by 1 / 0.03 at most."""
+"""The least share of its amplitude that a field is taken to have."""
 
 
 @dataclass(frozen=True)
