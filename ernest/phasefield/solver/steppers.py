@@ -45,8 +45,8 @@ from ernest.phasefield.stepping import Scheme, State, Stepper, StepStats
 CAUTION_AT_START = 10.0
 """The error of the first element counts so many times: what is allowed grows from nothing in it, also between its ends."""
 GROWTH, MOST_GROWN = 2, 33.0
-"""Errors are carried by the waves that grow fastest, and the field by its own, which are taken to grow half as fast: where the field
-grows g-fold, errors grow g^2-fold. More than so many times is not asked for."""
+"""Errors are carried by the waves that grow fastest, and the field by its own, which are taken to grow half as fast: where the
+field grows g-fold, errors grow g^2-fold. More than so many times is not asked for."""
 SAME_TIME = 1e-11
 """Times nearer to each other than this share of the flow's own time, or of the run if that is shorter, are one."""
 TRIED = 10.0
