@@ -4,6 +4,7 @@ All tokenizers and judges learn by this loop; the model and the classifiers, who
 """
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +69,15 @@ def rate_by_step(rate: Callable[[int], float]) -> Callable[[Optimizer], LRSchedu
         return LambdaLR(optimizer, rate)
 
     return schedule
+
+
+def warm_up_and_cosine(rate: float, steps: int) -> Callable[[Optimizer], LRScheduler]:
+    """A schedule that rises to `rate` over 50 steps and falls by a cosine, to a fiftieth at the last of `steps`."""
+
+    def at(step: int) -> float:
+        return rate * (min(1.0, (step + 1) / 50) * (0.5 * (1 + math.cos(math.pi * step / steps)) + 0.02))
+
+    return rate_by_step(at)
 
 
 def fit(network: Network, loss: Loss, config: FitConfig, progress: Progress = no_progress, keep: Keep | None = None) -> Network:

@@ -20,6 +20,7 @@ from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
+from ernest.training.monitor import tell_metrics
 from ernest.training.tokenizers import (
     UNKNOWN,
     audio_tokenizer,
@@ -59,7 +60,7 @@ class StageContext:
         """The progress callback of a training, whose bar is `job`."""
 
         def callback(step: int, steps: int, metrics: Mapping[str, float]) -> None:
-            self.report(job, step, steps, " ".join(f"{name} {value:.3g}" for name, value in metrics.items()))
+            self.report(job, step, steps, tell_metrics(metrics))
 
         return callback
 

@@ -90,20 +90,15 @@ def _true_pictures(data: str, spec: MediaSpec) -> np.ndarray:
 def _likeness(refiner: Refiner, true: np.ndarray, given: np.ndarray, name: str, steps: int) -> Iterator[Comparison]:
     factor, started = refiner.config.factor, time.perf_counter()
     refined = refine(refiner, given, 0, steps)
-    seconds = time.perf_counter() - started
+    between = time.perf_counter()
     plain = bicubic(given, factor)
+    took = [1000 * seconds / len(given) for seconds in (time.perf_counter() - between, between - started)]
     best = psnr(true, with_true_detail(true, given, factor))
     yield Comparison(f"PSNR, {name}", psnr(true, plain), psnr(true, refined), best, "dB")
     yield Comparison(f"consistency, {name}", *(psnr(given, small_versions(one, factor)) for one in (plain, refined)), unit="dB")
     soft, sharp, whole = (sharpness(one, factor) for one in (plain, refined, true))
     yield Comparison(f"sharpness, {name}", soft / whole, sharp / whole)
-    started = time.perf_counter()
-    bicubic(given, factor)
-    took = time.perf_counter() - started
-    threads = torch.get_num_threads()
-    yield Comparison(
-        f"time a picture, {name}, {threads} threads", 1000 * took / len(given), 1000 * seconds / len(given), unit="ms"
-    )
+    yield Comparison(f"time a picture, {name}, {torch.get_num_threads()} threads", *took, unit="ms")
 
 
 def with_true_detail(true: np.ndarray, given: np.ndarray, factor: int) -> np.ndarray:

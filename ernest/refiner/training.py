@@ -1,6 +1,5 @@
 """Trains a refiner by flow matching, on pictures and on worse and worse versions of what they are when made small."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ernest.fit import FitConfig, Keep, Progress, fit, mixed_precision, no_progress, rate_by_step
+from ernest.fit import FitConfig, Keep, Progress, fit, mixed_precision, no_progress, warm_up_and_cosine
 from ernest.refiner.detail import join, means, split
 from ernest.refiner.network import Doubling, Refiner, RefinerConfig, contrast
 from ernest.refiner.refine import MOST_STEPS
@@ -68,7 +67,7 @@ def train_refiner(
         losses = [flow_loss(*one) for one in zip(refiner.stages, batch, strict=True)]
         return torch.stack(losses).sum(), {f"loss {2 ** (n + 1)}x": value.item() for n, value in enumerate(losses)}
 
-    schedule = rate_by_step(lambda step: training.rate * _rate(step, training.steps))
+    schedule = warm_up_and_cosine(training.rate, training.steps)
     fit_config = FitConfig(training.steps, schedule, (0.9, 0.98), clip=1.0, average=training.average)
     trained = fit(refiner, loss, fit_config, progress, None if state is None else Keep(state, KEEP_EVERY))
     return trained.to(memory_format=torch.contiguous_format).requires_grad_(False)  # pyright: ignore[reportCallIssue]
@@ -162,8 +161,3 @@ def _shares(rng: np.random.Generator, count: int) -> Tensor:
 
 def _normal(rng: np.random.Generator, like: Tensor) -> Tensor:
     return torch.from_numpy(rng.standard_normal(like.shape, np.float32))
-
-
-def _rate(step: int, steps: int) -> float:
-    """Linear warm-up over 50 steps, then a cosine to a fiftieth."""
-    return min(1.0, (step + 1) / 50) * (0.5 * (1 + math.cos(math.pi * step / steps)) + 0.02)

@@ -1,7 +1,7 @@
 """Shows a training in the terminal and in TensorBoard: progress, losses, and now and then samples."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +28,17 @@ def stage_bar(console: Console | None = None) -> Progress:
     """The progress bar that all long stages share; in a log file, a line now and then."""
     columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}")
     return Bars(*columns, TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console)
+
+
+def progress_on(bar: Progress, description: str, steps: int | None = None) -> Callable[[int, int, Mapping[str, float]], None]:
+    """The progress callback of a training (`ernest.fit`), as a task of the bar; how many `steps` there are may be told later."""
+    task = bar.add_task(description, total=steps, note="")
+    return lambda step, steps, metrics: bar.update(task, completed=step, total=steps, note=tell_metrics(metrics))
+
+
+def tell_metrics(metrics: Mapping[str, float]) -> str:
+    """Measures of a step in a few words."""
+    return " ".join(f"{name} {value:.3g}" for name, value in metrics.items())
 
 
 class Bars(Progress):

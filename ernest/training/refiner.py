@@ -17,7 +17,7 @@ from ernest.refiner.training import PicturePairs, RefinerTraining, train_refiner
 from ernest.storage import own_folder, remove_files, write_folder
 from ernest.tokenizers import load
 from ernest.tokenizers.standalone import PictureTokenizer
-from ernest.training.monitor import stage_bar
+from ernest.training.monitor import progress_on, stage_bar
 from ernest.training.run_settings import RUN_FILE, check_free
 from ernest.training.standalone import chosen_records, decode_records, listing
 from ernest.world.stills import stills
@@ -109,8 +109,5 @@ def _train(run: RefinerRun, large: np.ndarray, tokenizer: PictureTokenizer) -> R
     rebuilt = tokenizer.decode(tokenizer.encode(small_versions(large, run.factor)))
     pairs, training = PicturePairs(large, rebuilt), RefinerTraining(run.steps)
     with stage_bar() as bar:
-        task = bar.add_task("refiner", total=run.steps, note="")
-        report = lambda step, steps, metrics: bar.update(  # noqa: E731
-            task, completed=step, note=" ".join(f"{name} {value:.3g}" for name, value in metrics.items())
-        )
+        report = progress_on(bar, "refiner", run.steps)
         return train_refiner(pairs, tokenizer.media.size, training, run.seed, report, run.out / "state/state.safetensors")

@@ -18,7 +18,7 @@ from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.standalone import ABOUT, Kind, Standalone, save_standalone
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.vision import VisionTokenizer
-from ernest.training.monitor import stage_bar
+from ernest.training.monitor import progress_on, stage_bar
 from ernest.training.prepare import heard_sounds, shown_frames
 from ernest.training.run_settings import RUN_FILE, check_free
 from ernest.training.tokenizers import audio_tokenizer, text_tokenizer, vision_tokenizer
@@ -116,10 +116,7 @@ def _train(kind: Kind, decoded: DecodedRecords, state: Path, recipe: Recipe) -> 
     state.mkdir(exist_ok=True)
     Console().print(str(recipe.media), highlight=False, soft_wrap=True)
     with stage_bar() as bar:
-        task = bar.add_task(f"{kind} tokenizer", total=None, note="")
-        report = lambda step, steps, metrics: bar.update(  # noqa: E731
-            task, completed=step, total=steps, note=" ".join(f"{name} {value:.3g}" for name, value in metrics.items())
-        )
+        report = progress_on(bar, f"{kind} tokenizer")
         if kind == "vision":
             shown, words = shown_frames(decoded)
             return vision_tokenizer(shown, recipe, report, classes=max(1, words), state=state / "state.safetensors")

@@ -74,7 +74,7 @@ def unstable_state(flow: Flow, grid: Space, u0: Tensor) -> Tensor:
 def share_grown(u: Tensor, centre: Tensor, grid: Space, amplitude: float) -> float:
     """How far a field has come on its way from the unstable state, 1 at half of the amplitude; of a batch the least.
 
-    What is still to grow carries errors with it, so that so long only this share of the tolerance may be used.
+    What is still to grow carries errors with it, so that so long only a part of the tolerance may be used.
     """
     deviation = (u - centre).square().mean(tuple(range(-grid.dimensions, 0))).min().sqrt()
     return share_of(float(deviation), amplitude)

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ernest.fit import FitConfig, Keep, Progress, fit, mixed_precision, no_progress, rate_by_step
+from ernest.fit import FitConfig, Keep, Progress, fit, mixed_precision, no_progress, warm_up_and_cosine
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig, to_frames
 
 KEEP_EVERY = 100
@@ -99,7 +99,7 @@ def train_vision_tokenizer(
         current_teacher = teacher if step >= (1 - training.perceptual_share) * training.steps else None
         return _loss(tokenizer, motion, naming, draw(step), quantised, training, current_teacher, generator)
 
-    schedule = rate_by_step(lambda step: training.rate * _rate(step, training.steps))
+    schedule = warm_up_and_cosine(training.rate, training.steps)
     fit_config = FitConfig(training.steps, schedule, (0.9, 0.98), clip=1.0, average=training.average)
     keep = None if state is None else Keep(state, KEEP_EVERY, generators=(generator,))
     trained = fit(nn.ModuleList([tokenizer, motion, naming]), loss, fit_config, progress, keep)[0]
@@ -163,8 +163,3 @@ def _perceptual(teacher: Teacher, restored: Tensor, frames: Tensor) -> Tensor:
     with torch.no_grad():
         true = teacher.features(frames)
     return F.mse_loss(teacher.features(restored), true) / true.var()
-
-
-def _rate(step: int, steps: int) -> float:
-    """Linear warm-up over 50 steps, then a cosine to a fiftieth."""
-    return min(1.0, (step + 1) / 50) * (0.5 * (1 + math.cos(math.pi * step / steps)) + 0.02)
