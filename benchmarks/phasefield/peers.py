@@ -180,9 +180,10 @@ def on_problem(problem: Problem, peers: tuple[Peer, ...], python: Path, turns: i
         theirs, (mine, name) = worker.seconds_to(error), ours.fastest(ours.ours, error)
         # The runs whose error is no greater: nobody who gives a tolerance knows the one that just reaches it.
         default = min((median(some) for some, least in zip(seconds, reached, strict=True) if least <= error), default=math.inf)
-        where = f"{problem.name}, error {error:.1e}"
-        figures.append(Figure(f"12: {worker.peer.name} ÷ ours, {where}", theirs / mine, worker.peer.bar))
-        figures.append(Figure(f"{worker.peer.name} ÷ solve by default, {where}", theirs / default, 1.0))
+        label = f"12: {worker.peer.name} ÷ ours, {problem.name}, error {error:.1e}"
+        figures.append(Figure(label, theirs / mine, worker.peer.bar))
+        label = f"{worker.peer.name} ÷ solve by default, {problem.name}, error {error:.1e}"
+        figures.append(Figure(label, theirs / default, 1.0))
         cells = f"{error:.1e}", f"{1e3 * theirs:.1f}", f"{1e3 * mine:.2f}", name, f"{theirs / mine:.1f}"
         cells += f"{1e3 * default:.1f}", f"{theirs / default:.1f}"
         rows.append((f"{worker.peer.name} {worker.version}", *cells))
