@@ -17,6 +17,8 @@ PAGES = {
     "general": Path("docs/phasefield/systems.md"),
     "pfhub": Path("docs/phasefield/pfhub.md"),
 }
+PART_PAGES = {"walls": Path("docs/phasefield/variable.md"), "large": Path("docs/phasefield/systems.md")}
+"""Pages of parts that are not that of their wing."""
 PICTURES = {
     "lcnet": {
         "lcnet-latency-accuracy.png": "Published accuracy over the milliseconds of one image: PP-LCNet and other networks",
@@ -66,7 +68,7 @@ def publish(wing: str, folder: Path) -> None:
 
 def publish_part(wing: str, part: str, folder: Path) -> None:
     """Writes the tables of one part between the marks on the page that have its name, and copies its picture beside the page."""
-    found, page, picture = read(wing, [part], folder)[part], PAGES[wing], folder / f"{wing}-{part}.png"
+    found, page, picture = read(wing, [part], folder)[part], PART_PAGES.get(part, PAGES[wing]), folder / f"{wing}-{part}.png"
     if picture.exists():
         shutil.copy(picture, page.parent / f"{part}.png")
     page.write_text(insert(page.read_text(), "\n\n".join(map(tables.markdown, found.tables)), part))

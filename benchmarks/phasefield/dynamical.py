@@ -37,8 +37,10 @@ class Dynamics:
     end: float
 
 
-def brusselator(points: int, end: float = 3.0, alpha: float = 0.1, matrix_free: bool = False) -> Dynamics:
-    """`points` squared places, two unknowns at each. A `matrix_free` engine is told how to solve for the diffusion, no more."""
+def brusselator(points: int, end: float = 3.0, alpha: float = 0.1, known: str = "jacobian") -> Dynamics:
+    """`points` squared places, two unknowns at each. The engine is told the "jacobian", its "pattern", or a "preconditioner",
+    which solves for the diffusion, and no more.
+    """
     h, reach = 1 / points, points * points
     ring = diags_array([1.0, -2.0, 1.0], offsets=[-1, 0, 1], shape=(points, points)).tolil()  # pyright: ignore
     ring[0, -1] = ring[-1, 0] = 1.0
@@ -78,10 +80,9 @@ def brusselator(points: int, end: float = 3.0, alpha: float = 0.1, matrix_free: 
 
         return solve
 
-    known: dict[str, Any] = (
-        {"preconditioner": preconditioner} if matrix_free else {"jacobian": lambda t, w: jacobian(t, w.numpy())}
-    )
-    system = DynamicalSystem(rate, **known)
+    of: dict[str, Any] = {"jacobian": lambda t, w: jacobian(t, w.numpy()), "preconditioner": preconditioner}
+    told = jacobian(0.0, np.ones_like(start)) if known == "pattern" else of[known]
+    system = DynamicalSystem(rate, **{known: told})
     return Dynamics(f"Brusselator, {2 * reach:,} unknowns", system, plain, jacobian, start, end)
 
 

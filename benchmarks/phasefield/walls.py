@@ -103,7 +103,8 @@ def measure(quick: bool) -> Findings:
                 words = "conserved" if conserved else "local", "moving" if moving else "at rest"
                 shown = [f"{one:.1e}" for one in errors] + [""] * (len(SIZES) - len(errors))
                 rows.append((boundary, *words, *shown, f"{space:.2f}", f"{when:.2f}", f"{clock.process_time() - begun:.0f}"))
-    figures = [Figure(f"walls: least order in space, {name}", min(orders)) for name, orders in in_space.items()]
+    bar = None if quick else 3.0
+    figures = [Figure(f"walls: least order in space, {name}", min(orders), bar) for name, orders in in_space.items()]
     figures.append(Figure("walls: least order in time of degree 2, walls at rest", min(in_time[False]), None if quick else 3.85))
     figures.append(Figure("walls: least order in time of degree 2, walls that move", min(in_time[True])))
     header = ("ends", "field", "walls", *(f"{n} points" for n in SIZES), "order in space", "order in time", "seconds")
@@ -118,7 +119,7 @@ def _orders(case: Case, sizes: tuple[int, ...], counts: tuple[int, ...]) -> tupl
         return Grid((n,), (LENGTH,), case.boundary)  # pyright: ignore[reportArgumentType]
 
     errors = [error(flow, grid(n), case.exact, TIME, 4, EnergeticElements(3)) for n in sizes]
-    few = grid(4)
+    few = grid(6)
     start = case.exact(few.coordinates(), torch.zeros((), dtype=torch.float64))
     ends = [_end(flow, few, start, n, EnergeticElements(2)) for n in counts]
     finest = _end(flow, few, start, 2 * counts[-1], EnergeticElements(4))

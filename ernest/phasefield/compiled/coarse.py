@@ -11,7 +11,7 @@ from torch import Tensor
 from ernest.device import HOST
 from ernest.phasefield.compiled.inspection import Everywhere, FusedElement
 from ernest.phasefield.compiled.levels import Level, every_second_line, make_level
-from ernest.phasefield.compiled.tables import LENGTHS_KEPT, LRUCache, last_rows, row_tables
+from ernest.phasefield.compiled.tables import LRUCache, last_rows, lengths_kept, row_tables
 from ernest.phasefield.compiled.transforms import Array
 from ernest.phasefield.compiled.workspace import FusedState, Memory, Workspace
 from ernest.phasefield.element import Element, Time
@@ -66,9 +66,9 @@ class FusedCoarse:
             np.ascontiguousarray(workspace.stiffness.reshape(halves)[low].reshape(-1, sizes[0][-1] // 2)),
             np.ascontiguousarray(workspace.mobility.reshape(halves)[low].reshape(-1, sizes[0][-1] // 2)),
         )
-        self._ends: LRUCache[float, tuple[Array, Array]] = LRUCache(LENGTHS_KEPT)
-        self._blocks: LRUCache[float, list[tuple[Array, Array]]] = LRUCache(LENGTHS_KEPT)
-        self._tables_kept: LRUCache[tuple[Time, ...], Tables] = LRUCache(LENGTHS_KEPT + self._elements_kept)
+        self._ends: LRUCache[float, tuple[Array, Array]] = LRUCache(lengths_kept(workspace))
+        self._blocks: LRUCache[float, list[tuple[Array, Array]]] = LRUCache(lengths_kept(workspace))
+        self._tables_kept: LRUCache[tuple[Time, ...], Tables] = LRUCache(lengths_kept(workspace, self._elements_kept))
 
     @cached_property
     def _torch(self) -> CoarseStepper:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ernest.phasefield.compiled.inspection import FusedElement
-from ernest.phasefield.compiled.tables import LENGTHS_KEPT, LRUCache, last_rows, row_tables
+from ernest.phasefield.compiled.tables import LRUCache, last_rows, lengths_kept, row_tables
 from ernest.phasefield.compiled.transforms import Array
 from ernest.phasefield.compiled.workspace import FusedState, Memory, Workspace
 from ernest.phasefield.element import Element, Time
@@ -22,8 +22,8 @@ class FusedGaussSeidel:
     def __init__(self, scheme: GaussSeidel, workspace: Workspace) -> None:
         self.scheme, self.workspace, self.init = scheme, workspace, workspace.init
         self._points = gauss(scheme.degree)[0]
-        self._nodal: LRUCache[float, list[tuple[Array, Array]]] = LRUCache(LENGTHS_KEPT)
-        self._windows: LRUCache[tuple[Time, ...], list[Array]] = LRUCache(LENGTHS_KEPT + scheme.elements_kept)
+        self._nodal: LRUCache[float, list[tuple[Array, Array]]] = LRUCache(lengths_kept(workspace))
+        self._windows: LRUCache[tuple[Time, ...], list[Array]] = LRUCache(lengths_kept(workspace, scheme.elements_kept))
 
     def prepare(self, tau: float) -> None:
         for past in range(self.scheme.elements_kept + 1):

@@ -11,15 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ernest.phasefield.compiled.tables import LRUCache
+from ernest.phasefield.compiled.tables import LRUCache, lengths_kept
 from ernest.phasefield.compiled.transforms import Array
 from ernest.phasefield.compiled.workspace import Workspace
 from ernest.phasefield.element import Element
 from ernest.phasefield.potentials import DoubleWell, Polynomial
 from ernest.phasefield.timeelement import gauss, nodal_basis
-
-WEIGHTS_KEPT = 4
-"""Number of lengths, slopes and spans whose weights are kept."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,6 @@ class Inspector:
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
         flow = workspace.splitting.flow
-        self._N_end, self._N_node = workspace.rows(2)
         self._all_columns = np.full(workspace.shape[0], 2 * workspace.shape[1], dtype=np.int64)
         self._slopes = tuple(k * value for k, value in enumerate(workspace.reaction) if k)
         # Between wells F is a small difference of large terms unless it is summed as a square.
@@ -78,7 +74,7 @@ class Inspector:
         moves = workspace.mobility > 0
         self._inverse = np.where(moves, 1 / np.where(moves, workspace.mobility, 1), 0)
         self._room: dict[int, Array] = {}
-        self._weights: LRUCache[tuple[float, ...], tuple[Array, Array]] = LRUCache(WEIGHTS_KEPT)
+        self._weights: LRUCache[tuple[float, ...], tuple[Array, Array]] = LRUCache(lengths_kept(workspace))
 
     def look(
         self,
@@ -98,7 +94,8 @@ class Inspector:
         work.buffer[...] = end
         work.plan.inverse()
         bulk, steep, largest = kernels.examine(work.real, work.scale, work.reaction, self._slopes, self._energy, self._well)
-        work.forward(self._N_end)
+        (N_end,) = work.rows(1)
+        work.forward(N_end)
         weights, responses = weigh((steep * work.scale) ** 0.5)
         tables = (work.stiffness, work.mobility, work.linear, self._inverse, weights)
         moments = gauss(p)[1].numpy()
@@ -106,7 +103,7 @@ class Inspector:
         everywhere = element.everywhere or Everywhere(element.rows[:1], np.zeros((p, 1)), self._all_columns)
         node = element.judged or 0
         kept = work.block(p, "coefficients") if keep else self._scratch(p)
-        real_u, real_end, real_N, real_kept, real_node = (a.view(np.float64) for a in (u, end, self._N_end, kept, work.buffer))
+        real_u, real_end, real_N, real_kept, real_node = (a.view(np.float64) for a in (u, end, N_end, kept, work.buffer))
         rows, outer = (tuple(row.view(np.float64) for row in some) for some in (element.rows, everywhere.rows))
         size, change, quadratic, dissipated, residual = kernels.inspect(
             *(tau / 2, tables, work.fold, everywhere.split, real_u, real_end, real_N, rows, np.ascontiguousarray(moments), outer),
@@ -139,9 +136,10 @@ class Inspector:
     def _missed(self, row: Array, everywhere: Everywhere, node: int, responses: Array) -> float:
         """The weighted norm of N(u) - N at the node whose modes of u are in the buffer."""
         work = self.workspace
-        work.explicit(self._N_node)
+        (N_node,) = work.rows(1)
+        work.explicit(N_node)
         squares = work.kernels.weigh_missed(
-            responses, work.fold, everywhere.split, self._N_node, row, everywhere.rows, everywhere.fill[node]
+            responses, work.fold, everywhere.split, N_node, row, everywhere.rows, everywhere.fill[node]
         )
         return work.rms(squares)
 

@@ -1,5 +1,6 @@
 """Tables of the elements of compiled steppers, and the cache that keeps those of the step lengths that were used last."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -10,8 +11,8 @@ from ernest.phasefield.compiled.transforms import Array
 from ernest.phasefield.compiled.workspace import Workspace
 from ernest.phasefield.timeelement import gauss, nodal_basis
 
-LENGTHS_KEPT = 4
-"""Number of step lengths whose tables are cached."""
+LENGTHS_KEPT, MANY_POINTS = 4, 2**18
+"""Number of step lengths whose tables are cached, on grids of so many points at most."""
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -53,11 +54,17 @@ class LRUCache(Generic[Key, Value]):
 
     def get(self, key: Key, make: Callable[[], Value]) -> Value:
         """The value of the key, computed by `make` if it is missing."""
+        if key not in self._kept:
+            while len(self._kept) >= self._most:  # before a new one takes memory
+                del self._kept[next(iter(self._kept))]
         value = self._kept.pop(key) if key in self._kept else make()
         self._kept[key] = value
-        while len(self._kept) > self._most:
-            del self._kept[next(iter(self._kept))]
         return value
+
+
+def lengths_kept(workspace: Workspace, more: int = 0) -> int:
+    """Number of step lengths whose tables are cached; on large grids, where they take fields and little time, it is one."""
+    return LENGTHS_KEPT + more if math.prod(workspace.grid.points) <= MANY_POINTS else 1
 
 
 def last_rows(rows: Sequence[Array], count: int) -> tuple[Array, ...]:

@@ -6,21 +6,24 @@ Fields are `[..., n, q, *points]`: n of them, at q times.
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ernest.phasefield.evolution.faces import Data, Faces
 from ernest.phasefield.evolution.flows import CoupledFlow, Function, Value, Wall
-from ernest.phasefield.grid import Grid
+from ernest.phasefield.grid import Grid, ends_of
 
 
 class Coefficients:
     """The coefficients of one flow, for fields in the precision and on the device of `like`."""
 
     def __init__(self, flow: CoupledFlow, grid: Grid, like: Tensor) -> None:
-        self.flow, self.grid, self.faces, self.d = flow, grid, Faces(grid, like), grid.dimensions
+        held = {axis for walls in (*flow.walls, *flow.potential_walls) for axis in walls or {}}
+        self.flow, self.grid, self.faces, self.d = flow, grid, Faces(grid, like, held), grid.dimensions
         self._like, self.axis = like, -2 - grid.dimensions
         self._walls = flow.walls or (None,) * flow.fields
+        self._known: dict[tuple[int, int], bool] = {}
 
     def per_axis(self, coefficient: Any) -> list[Any]:
         """A coefficient for each axis, of numbers, arrays and functions."""
@@ -109,8 +112,24 @@ class Coefficients:
 
     def wall_fields(self, u: Tensor, axis: int, t: Tensor) -> list[Any]:
         """What functions get at the two walls of a Neumann axis."""
-        at = [self.faces.at_walls(v, axis, self.data(i, u, axis, t)) for i, v in enumerate(u.unbind(self.axis))]
+        at = self._at_walls(u, axis, t)
         return [at[0][s] if self.flow.single else tuple(pair[s] for pair in at) for s in range(2)]
+
+    def slopes_know(self, i: int, axis: int, u: Tensor, t: Tensor) -> bool:
+        """Whether what the walls of field i hold depends on the fields there."""
+        if (i, axis) not in self._known:
+            pair = self.pair(self._walls[i], axis) or ()
+            called = [(side, wall) for side, wall in enumerate(pair) if callable(wall.of) and not isinstance(wall, Value)]
+            with torch.enable_grad():
+                at = [[end.detach().requires_grad_() for end in self.faces.at_walls(v, axis)] for v in u.unbind(self.axis)]
+                fields = [at[0][side] if self.flow.single else tuple(pair[side] for pair in at) for side in range(2)]
+                x = self.faces.wall_coordinates[axis]
+                self._known[i, axis] = any(self.wall(wall, fields[side], x[side], t).requires_grad for side, wall in called)
+        return self._known[i, axis]
+
+    def _at_walls(self, u: Tensor, axis: int, t: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """The values of every field at both walls."""
+        return [self.faces.at_walls(v, axis, self.data(i, u, axis, t)) for i, v in enumerate(u.unbind(self.axis))]
 
     def through(self, coefficient: Any, slopes: Data, u: Tensor, axis: int, t: Tensor) -> Data:
         """The flux kappa du/dn through both walls of a Neumann axis; Dirichlet walls need none."""
@@ -123,6 +142,31 @@ class Coefficients:
             ends = coefficient.narrow(axis, 0, 1), coefficient.narrow(axis, self.grid.points[axis] - 1, 1)
             return ends[0] * slopes[0], ends[1] * slopes[1]
         return tuple(self.at(coefficient, fields[s], x[s], t, None) * slopes[s] for s in range(2))  # pyright: ignore
+
+    def work(self, i: int, kappa: Any, slopes: Data, u: Tensor, axis: int, t: Tensor) -> Tensor:
+        """What slopes at walls have done on field i, the integral of kappa times slope from 0 to the value there: `[..., q]`."""
+        total, ends = torch.zeros((), dtype=u.dtype, device=u.device), ends_of(self.grid.boundaries[axis])
+        if slopes is None or "neumann" not in ends:
+            return total
+        x, at = self.faces.wall_coordinates[axis], self._at_walls(u, axis, t)
+        walls, knows = self.pair(self._walls[i], axis) or (), self.flow.single and self.slopes_know(i, axis, u, t)
+        nodes, weights = np.polynomial.legendre.leggauss(8)
+        for side in (side for side, end in enumerate(ends) if end == "neumann"):
+            fields = [pair[side] for pair in at]
+
+            def flux(share: float, side: int = side, fields: list[Tensor] = fields) -> Any:
+                parts = [v * share if j == i else v for j, v in enumerate(fields)]
+                given = parts[0] if self.flow.single else tuple(parts)
+                k = kappa.select(axis, -side).unsqueeze(axis) if isinstance(kappa, Tensor) else kappa
+                k = self.at(kappa, given, x[side], t, None) if callable(kappa) else k
+                return k * (self.wall(walls[side], given, x[side], t) if knows else slopes[side])
+
+            if callable(kappa) or knows:
+                mean = sum(w / 2 * flux((1 + node) / 2) for node, w in zip(nodes, weights, strict=True))
+            else:
+                mean = flux(1.0)
+            total = total + self.faces.wall_integral(mean * fields[i], axis)
+        return total
 
     def filled(self, name: str, value: Any, u: Tensor) -> Tensor:
         """What a function of the user returned, on all points. Raises ValueError where it does not fit."""

@@ -178,7 +178,10 @@ class EnergeticStepper:
                 r = operators.linear_rate(mu)
             else:
                 r = combine(to_moments, operators.rate(grid.field(combine(L, mu, d)), u, times), d)
-            products = (weights * (r.conj() * mu).real).sum(axes).sum(-2)
+            if operators.faces.held:  # the weights of the points are not all one
+                products = operators.faces.integral(grid.field(r) * grid.field(mu)).sum(-2)
+            else:
+                products = (weights * (r.conj() * mu).real).sum(axes).sum(-2)
             dissipated = -tau * (products / orders).sum(-1)
             forced = operators.forcing(times, u)
             if forced is not None:

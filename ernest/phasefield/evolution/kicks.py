@@ -11,7 +11,7 @@ from ernest.phasefield.evolution.operators import Operators
 def kick(operators: Operators, noise: Noise, u: Tensor, time: float, tau: float, count: int) -> Tensor:
     """Modes `[..., n, *modes]` of the noise in element number `count`, for the fields u `[..., n, *points]` at its start.
 
-    In every point (face) it is sigma(u) dW / tau with dW normal of variance tau / cell.
+    In every point (face) it is sigma(u) dW / tau with dW normal of variance tau / cell, its cell being that by its weight.
     """
     grid, d, n = operators.grid, operators.d, operators.flow.fields
     generator = np.random.Generator(np.random.Philox(key=np.array([noise.seed, count], dtype=np.uint64)))
@@ -19,19 +19,19 @@ def kick(operators: Operators, noise: Noise, u: Tensor, time: float, tau: float,
     t = operators.at.time(torch.tensor([time], dtype=u.dtype, device=u.device))
     nodes, rows = u.unsqueeze(-1 - d), []
 
-    def white(shape: torch.Size) -> Tensor:
-        return torch.from_numpy(generator.standard_normal(tuple(shape))).to(u) * scale
+    def white(shape: torch.Size, weights: Tensor) -> Tensor:
+        return torch.from_numpy(generator.standard_normal(tuple(shape))).to(u) * scale / weights.sqrt()
 
     for i in range(n):
         if not operators.flow.conserved[i]:
             sigma = _sigma(operators, noise, i, operators.at.fields_of(nodes), t, None)
-            rows.append((sigma * white(nodes.select(-2 - d, i).shape)).squeeze(-1 - d))
+            rows.append((sigma * white(nodes.select(-2 - d, i).shape, operators.faces.weights)).squeeze(-1 - d))
             continue
         total = torch.zeros_like(u.select(-1 - d, i))
         for axis in range(d):
             on_faces = operators.at.on_faces(nodes, axis, t)
             sigma = _sigma(operators, noise, i, operators.at.fields_of(on_faces), t, axis)
-            flux = (sigma * white(on_faces.select(-2 - d, i).shape)).squeeze(-1 - d)
+            flux = (sigma * white(on_faces.select(-2 - d, i).shape, operators.faces.face_weights[axis])).squeeze(-1 - d)
             total = total + operators.faces.divergence(flux, axis)
         rows.append(total)
     return grid.modes(torch.stack(rows, -1 - d))

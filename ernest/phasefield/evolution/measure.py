@@ -39,7 +39,7 @@ class Measure:
             time=time,
             tau=float(element.tau) if element is not None else 0.0,
             energy=energy.tolist(),
-            mass=self._grid.integral(u).tolist(),
+            mass=self._stepper.operators.faces.integral(u).tolist(),
             largest=largest.tolist(),
             defect=defect,
             iterations=iterations,

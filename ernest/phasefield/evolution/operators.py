@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ernest.phasefield.evolution.coefficients import Coefficients
-from ernest.phasefield.evolution.flows import CoupledFlow, PerAxis, Value
+from ernest.phasefield.evolution.flows import CoupledFlow, PerAxis, Slope, Value
 from ernest.phasefield.evolution.tensors import cross_energy, cross_variation, crosses, diagonal_of
 from ernest.phasefield.grid import Grid
 from ernest.phasefield.potentials import Potential, energy_density, slope_inside
@@ -30,7 +30,7 @@ class Operators:
         self.kappa = [self.at.per_axis(diagonal_of(kappa)) for kappa in flow.kappa]
         self._walls = flow.walls or (None,) * flow.fields
         self._mu_walls = flow.potential_walls or (None,) * flow.fields
-        plain = [all(isinstance(k, float) for k in of) and not walls for of, walls in zip(self.kappa, self._walls, strict=True)]
+        plain = [all(isinstance(k, float) for k in of) and not self.faces.held for of in self.kappa]
         self._symbols = [self.symbol(of) if simple else None for of, simple in zip(self.kappa, plain, strict=True)]
         self.mobility = [[self.at.per_axis(one.of if isinstance(one, PerAxis) else one) for one in row] for row in flow.mobility]
 
@@ -54,24 +54,30 @@ class Operators:
 
     def energy(self, u: Tensor, times: Tensor) -> Tensor:
         """E `[..., q]` of fields `[..., n, q, *points]`, walls with a slope counted as doing work."""
-        t, axes, cell = self.at.time(times), tuple(range(-self.d, 0)), self.grid.cell
-        total = self.grid.integral(self.density(u, t))
+        t, axes = self.at.time(times), tuple(range(-self.d, 0))
+        total = self.faces.integral(self.density(u, t))
         for i, v in enumerate(u.unbind(self.at.axis)):
             if (symbol := self._symbols[i]) is not None:
                 weights = self.grid.weights(u.dtype, u.device) * symbol / 2
                 total = total + (weights * self.grid.modes(v).abs() ** 2).sum(axes)
                 continue
-            for axis, kappa in enumerate(self.kappa[i]):
-                data = self.at.data(i, u, axis, t)
-                k = self.at.at(kappa, self.at.fields_of(self.at.on_faces(u, axis, t)), self.faces.coordinates[axis], t, axis)
-                total = total + (k / 2 * self.faces.slope(v, axis, data) ** 2).sum(axes) * cell
-                through = self.at.through(kappa, data, u, axis, t)
-                if through is not None:
-                    total = (
-                        total
-                        - (self.faces.divergence(torch.zeros_like(self.faces.slope(v, axis)), axis, through) * v).sum(axes) * cell
-                    )
+            for axis in range(self.d):
+                total = total + self._gradient_energy(i, axis, u, t)
         return total + cross_energy(self._crosses, self.at, u, t) if self._crosses else total
+
+    def _gradient_energy(self, i: int, axis: int, u: Tensor, t: Tensor) -> Tensor:
+        """What the slopes of field i along an axis are worth, less what its walls have done, `[..., q]`."""
+        data, kappa = self.at.data(i, u, axis, t), self.kappa[i][axis]
+        k = self.at.at(kappa, self.at.fields_of(self.at.on_faces(u, axis, t)), self.faces.coordinates[axis], t, axis)
+        slope = self.faces.slope(u.select(self.at.axis, i), axis, data)
+        return self.faces.on_faces(k / 2 * slope**2, axis) - self.at.work(i, kappa, data, u, axis, t)
+
+    def _gradient_of(self, i: int, axis: int, u: Tensor, t: Tensor) -> Tensor:
+        """Its exact gradient, where slopes at walls depend on the fields there."""
+        with torch.enable_grad():
+            variable = u.detach().requires_grad_()
+            gradient = torch.autograd.grad(self._gradient_energy(i, axis, variable, t).sum(), variable)[0]
+        return gradient / (self.grid.cell * self.faces.weights)
 
     def variation(self, u: Tensor, u_modes: Tensor, times: Tensor) -> Tensor:
         """Modes of dE/du `[..., n, q, *modes]`."""
@@ -84,6 +90,9 @@ class Operators:
                 linear_rows[i] = symbol * u_modes.select(self.at.axis, i)
                 continue
             for axis, kappa in enumerate(self.kappa[i]):
+                if self.flow.single and self.at.slopes_know(i, axis, u, t):
+                    mu_rows[i] = mu_rows[i] + self._gradient_of(i, axis, u, t).select(self.at.axis, i)
+                    continue
                 data = self.at.data(i, u, axis, t)
                 slope = self.faces.slope(v, axis, data)
                 on_faces = None if isinstance(kappa, float | Tensor) else self.at.on_faces(u, axis, t)
@@ -123,7 +132,8 @@ class Operators:
     @property
     def constant_mobility(self) -> bool:
         """Whether the rate is the same linear map of mu at all times."""
-        return all(isinstance(one, float) for row in self.mobility for of in row for one in of) and not any(self._mu_walls)
+        of_modes = not (self.faces.held and any(self.flow.conserved))
+        return of_modes and all(isinstance(one, float) for row in self.mobility for of in row for one in of)
 
     def linear_rate(self, mu: Tensor) -> Tensor:
         """-G mu for modes of mu, where the mobilities are numbers."""
@@ -178,16 +188,26 @@ class Operators:
     def dissipative(self, u: Tensor) -> bool:
         """Whether the energy can only fall: no forcing, no noise, nothing that comes in, and an energy that no time is in.
 
-        Functions of the user are asked at two times. A slope at a wall that depends on u there does work of its own.
+        Functions of the user are asked at two times.
         """
         flow = self.flow
         if flow.forcing is not None or flow.noise is not None or any(self._mu_walls):
             return False
-        pairs = [pair for walls in self._walls for pair in (walls or {}).values()]
-        if any(callable(wall.of) and not isinstance(wall, Value) for pair in pairs for wall in pair):
-            return False
+        pairs = [(i, axis, pair) for i, walls in enumerate(self._walls) for axis, pair in (walls or {}).items()]
+        if not flow.single and any(isinstance(wall, Slope) for *_, pair in pairs for wall in pair):
+            t = self.at.time(torch.zeros(1, dtype=u.dtype, device=u.device))
+            if any(self.at.slopes_know(i, axis, u, t) for i, axis, _ in pairs) or self._kappa_knows(u, t):
+                return False  # what a wall has done then depends on which field was moved first
         energies = [self.energy(u, torch.tensor([time], dtype=u.dtype, device=u.device)) for time in (0.0, math.pi / 7)]
         return bool(torch.equal(*energies))
+
+    def _kappa_knows(self, u: Tensor, t: Tensor) -> bool:
+        """Whether a gradient energy depends on the fields."""
+        called = [(axis, kappa) for of in self.kappa for axis, kappa in enumerate(of) if callable(kappa)]
+        slopes = [self.faces.slope(u.select(self.at.axis, 0), axis) for axis in range(self.d)]
+        return any(
+            bool(self._kappa_and_slopes(kappa, self.at.on_faces(u, axis, t), slopes[axis], axis, t)[1]) for axis, kappa in called
+        )
 
     def forcing(self, times: Tensor, u: Tensor) -> Tensor | None:
         """Modes of the forcing, `[..., n, q, *modes]`, which may depend on u."""

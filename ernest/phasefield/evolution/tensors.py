@@ -74,7 +74,7 @@ def cross_energy(crosses: list[Cross], at: Coefficients, u: Tensor, t: Tensor) -
             ends = [at.faces.axes[axis].positions if axis in one.axes else line for axis, line in enumerate(lines)]
             corners = at.faces.middle(at.faces.middle(u, a), b)
             kappa = kappa(at.fields_of(corners), tuple(torch.meshgrid(*ends, indexing="ij")), t)
-        total = total + (kappa * slopes).sum(tuple(range(-at.d, 0))) * at.grid.cell
+        total = total + at.faces.integral(kappa * slopes)  # both axes are periodic: their weights are one
     return total
 
 
@@ -82,4 +82,4 @@ def cross_variation(crosses: list[Cross], at: Coefficients, u: Tensor, t: Tensor
     """The exact gradient of that, `[..., n, q, *points]`."""
     with torch.enable_grad():
         variable = u.detach().requires_grad_()
-        return torch.autograd.grad(cross_energy(crosses, at, variable, t).sum(), variable)[0] / at.grid.cell
+        return torch.autograd.grad(cross_energy(crosses, at, variable, t).sum(), variable)[0] / (at.grid.cell * at.faces.weights)

@@ -163,7 +163,7 @@ def _size(stepper: SystemStepper, u0: Tensor, t1: float) -> float:
 def _norm(sizes: Tensor | None) -> Norm:
     """The greatest root of the mean square of vectors `[m, n]`, as shares of the sizes of the unknowns."""
     if sizes is None:
-        return lambda vectors: float(vectors.square().mean(-1).sqrt().max())
+        return lambda vectors: float(torch.linalg.vector_norm(vectors, dim=-1).max()) / math.sqrt(vectors.shape[-1])
     return lambda vectors: float((vectors / sizes).square().mean(-1).sqrt().max())
 
 

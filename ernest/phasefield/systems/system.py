@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MOST_DENSE = 1000
 """Unknowns up to which a system that says nothing of its Jacobian gets a dense one."""
+FEW = 512
+"""Unknowns up to which a dense one costs less than GMRES with whatever preconditioner."""
 
 Solver = Callable[[Tensor], Tensor]
 """From right-hand sides `[..., n]`, real or complex, to what solves them, or nearly."""
@@ -34,7 +36,8 @@ class DynamicalSystem:
       differentiated together, automatically, and (I - shift df/du) gets a sparse LU factorisation.
     - `jacobian(t, u)`, which takes a number and a state `[n]` to df/du itself, sparse or a tensor `[n, n]`.
     - `preconditioner(t, u, shift)`, which returns a function r -> x that nearly solves (I - shift df/du) x = r for a shift and
-      r `[n]` that may be complex. No matrix is made then: products with df/du are derivatives of `rate`, and GMRES solves.
+      r `[n]` that may be complex. No matrix is made then, beyond 512 unknowns: products with df/du are derivatives of `rate`,
+      and GMRES solves.
     - nothing: up to 1,000 unknowns a dense matrix, beyond that no matrix and no preconditioner.
 
     An `invariant`, from states `[..., n]` to `[...]`, is measured at every step, as the energy of the records.
@@ -67,7 +70,7 @@ class DynamicalSystem:
 
     def is_matrix_free(self, n: int) -> bool:
         """Whether no matrix is made of df/du."""
-        return self.pattern is None and self.jacobian is None and (self.preconditioner is not None or n > MOST_DENSE)
+        return self.pattern is None and self.jacobian is None and n > (MOST_DENSE if self.preconditioner is None else FEW)
 
     def products(self, time: float, u: Tensor, count: int) -> Solver:
         """The function that multiplies `count` real vectors `[count, n]` by df/du.

@@ -5,7 +5,18 @@ import math
 import pytest
 import torch
 
-from ernest.phasefield import Checkpoint, DoubleWell, EnergeticElements, Grid, Noise, Polynomial, VariableFlow, march, solve
+from ernest.phasefield import (
+    Checkpoint,
+    DoubleWell,
+    EnergeticElements,
+    Grid,
+    Noise,
+    Polynomial,
+    Slope,
+    VariableFlow,
+    march,
+    solve,
+)
 from tests.phasefield.problems import slope
 
 
@@ -30,6 +41,23 @@ def test_every_wave_has_the_variance_of_its_temperature_on_any_grid_with_long_st
     assert ((squares / expected)[low] - 1).abs().max() < 0.09
     if conserved:
         assert grid.integral(last.end).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("conserved", [False, True])
+def test_between_walls_that_hold_something_the_distribution_at_rest_is_that_of_the_energy(conserved):
+    """exp(-E/T) of a quadratic energy: the mean of E over its least value is T/2 for each point, and one less if mass is kept."""
+    grid, T = Grid((8,), (1.0,), "neumann"), 0.2
+    flow = VariableFlow(
+        Polynomial((0, 0, 0.5)), 0.05, 1.0, conserved, walls={0: (Slope(1.0), Slope(0.0))}, noise=Noise(T, seed=4)
+    )
+    quiet = VariableFlow(Polynomial((0, 0, 0.5)), 0.05, 1.0, conserved, walls=flow.walls)
+    start = torch.zeros(3000, 8, dtype=torch.float64)
+    steps = [0.02] * 60 if conserved else [1.0] * 12
+    *_, last = march(flow, grid, start, steps, EnergeticElements(1))
+    *_, rest = march(quiet, grid, start[0], [1.0] * 40, EnergeticElements(1))
+    operators = EnergeticElements(1).stepper(quiet, grid, start).operators
+    energies = [operators.energy(u[..., None, None, :], torch.zeros(1, dtype=torch.float64)) for u in (last.end, rest.end)]
+    assert float((energies[0] - energies[1]).mean()) == pytest.approx(T / 2 * (8 - conserved), rel=0.04)
 
 
 def test_multiplicative_noise_is_of_weak_order_1():

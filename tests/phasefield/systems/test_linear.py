@@ -54,7 +54,8 @@ def test_columns_of_one_group_share_no_row():
 @pytest.mark.parametrize("damped", [False, True])
 @pytest.mark.parametrize("degree", [2, 3, 4, 5])
 @pytest.mark.parametrize("name", KINDS)
-def test_the_solver_of_an_element_is_that_of_the_whole_matrix(name, degree, damped):
+def test_the_solver_of_an_element_is_that_of_the_whole_matrix(name, degree, damped, monkeypatch):
+    monkeypatch.setattr("ernest.phasefield.systems.system.FEW", 0)
     tau = 0.7
     solver = linearise(KINDS[name], 0.4, U).time_solver(tau, degree, damped)
     right = torch.randn(degree, N, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -62,6 +63,13 @@ def test_the_solver_of_an_element_is_that_of_the_whole_matrix(name, degree, damp
     exact = torch.linalg.solve(whole, right.flatten()).view_as(right)
     near = 0.1 if name == "matrix-free" else 1e-12
     assert (solver.solve(right) - exact).norm() < near * exact.norm()
+
+
+def test_few_unknowns_get_a_dense_matrix_whatever_the_preconditioner():
+    assert isinstance(linearise(KINDS["matrix-free"], 0.4, U).matrix, torch.Tensor)
+    assert KINDS["matrix-free"].is_matrix_free(513)
+    assert not KINDS["dense"].is_matrix_free(1000)
+    assert KINDS["dense"].is_matrix_free(1001)
 
 
 @pytest.mark.parametrize("degree", [2, 3, 4])
