@@ -17,7 +17,8 @@ from ernest.data.records import load_records, read_lines
 from ernest.data.store import ExampleStore
 from ernest.sequence.record import Record, given, made
 from ernest.storage import load_tensors
-from ernest.tokenizers.training import vision
+from ernest.tokenizers.bundle import Tokenizers
+from ernest.tokenizers.training import audio, vision
 from ernest.training import prepare
 from ernest.training.prepare import TOLD_FROM, heard_sounds, shown_frames, train_on_records
 from ernest.training.run_settings import TrainingRun
@@ -106,19 +107,20 @@ def test_a_run_that_was_cut_goes_on_from_its_last_stage(folder, decodes, tmp_pat
 
 
 @pytest.mark.usefixtures("no_training")
-def test_a_tokenizer_that_is_trained_is_not_trained_again(folder, tmp_path, monkeypatch):
-    """Cut while the next one is trained, a run goes on from the state that it kept, and ends as the unbroken one."""
+def test_tokenizers_that_are_trained_are_not_trained_again(folder, tmp_path, monkeypatch):
+    """Cut before they are written, a run goes on from the states that they kept, and ends as the unbroken one."""
     train_on_records(TrainingRun(read_lines(folder), tmp_path / "whole", TOLD_NOTHING))
 
     def cut(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(prepare, "audio_tokenizer", cut)
+        patched.setattr(Tokenizers, "save", cut)
         with pytest.raises(KeyboardInterrupt):
             train_on_records(TrainingRun(read_lines(folder), tmp_path / "cut", TOLD_NOTHING))
     with monkeypatch.context() as patched:
-        patched.setattr(vision, "_loss", cut)  # a step
+        for kind in (vision, audio):
+            patched.setattr(kind, "_loss", cut)  # a step
         train_on_records(TrainingRun(read_lines(folder), tmp_path / "cut", TOLD_NOTHING))
     for name in ("vision", "audio"):
         whole, resumed = (load_tensors(tmp_path / run / f"tokenizers/{name}.safetensors") for run in ("whole", "cut"))
