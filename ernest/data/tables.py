@@ -169,13 +169,15 @@ def join_numbered(columns: Sequence[str], rows: Sequence[Row]) -> tuple[Sequence
         if stem and stem[1].lower() in _TEXT_COLUMNS and stem[1] not in columns:
             groups.setdefault(stem[1], []).append(column)
     groups = {stem: names for stem, names in groups.items() if len(names) > 1}
+    if not groups:
+        return columns, rows
     single = [column for column in columns if not any(column in names for names in groups.values())]
     joined = [
         (number, {column: row.get(column) for column in single}
          | {stem: [text for name in names for text in texts_of(row.get(name))] for stem, names in groups.items()})
         for number, row in rows
     ]  # fmt: skip
-    return ([*single, *groups], joined) if groups else (columns, rows)
+    return [*single, *groups], joined
 
 
 def _is_bare(columns: Sequence[str]) -> bool:
