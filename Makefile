@@ -71,7 +71,7 @@ bench: $(READY)
 results-data: results-data-digits results-data-commands results-data-photos results-data-stories results-data-stories-dense results-data-seesaw
 
 results-data-%: $(READY)
-	$(BIN)/python -m benchmarks.results $*
+	$(PAGES) $(BIN)/python -m benchmarks.results $*
 	$(BIN)/python -m benchmarks.page results
 
 docs: .venv/.docs-ready

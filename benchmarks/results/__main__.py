@@ -2,12 +2,11 @@
 
 Reads ../shared/data, or wherever `--data` says. A recipe that was stopped goes on where it was; each seed is a run of its own in
 build/results. Figures go to build/bench/results, and `python -m benchmarks.page results` puts them into docs/results/data.md.
-`--share .01` is a trial: that share of the data, the steps and the records that are scored.
+`--share .01` is a trial, in a folder of its own: that share of the data, the steps and the records that are scored.
 """
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +17,7 @@ from rich.console import Console
 from benchmarks import findings
 from benchmarks.findings import Findings
 from benchmarks.page import markdown
-from benchmarks.results import sources
+from benchmarks.results import clock, sources
 from benchmarks.results.scores import (
     Scored,
     Trial,
@@ -37,6 +36,7 @@ from ernest.data.records import RecordFolder, read_lines
 from ernest.device import supports_bf16
 from ernest.generation.engine import Engine
 from ernest.sequence.record import Record
+from ernest.training.group import process_count, thread_count
 from ernest.training.prepare import train_on_records
 from ernest.training.run_settings import TrainingRun
 
@@ -99,7 +99,7 @@ def _begin(name: str, seed: int, trial: Trial) -> tuple[RecordFolder, Recipe]:
     chosen, data = RECIPES[name], trial.out / f"{name}-records"
     if not data.is_dir():
         save_records(data, chosen.records(trial, "train"))
-    whole = replace(load_recipe(find_recipe("tiny"), chosen.settings), seed=seed)
+    whole = replace(load_recipe(find_recipe("tiny"), (*chosen.settings, *trial.settings)), seed=seed)
     return read_lines(data), whole if trial.share == 1 else with_effort(whole, trial.share)
 
 
@@ -111,27 +111,24 @@ def measure(name: str, seed: int, trial: Trial) -> list[Scored]:
         return measure_seesaw(records, digits(trial, "test"), trial.out / f"{SEESAW}-{seed}", short, trial)
     chosen, folder = RECIPES[name], trial.out / f"{name}-{seed}"
     records, recipe = _begin(name, seed, trial)
-    clock = folder.with_suffix(".seconds")
-    start = time.monotonic()
-    try:
+    with clock.counted(folder.with_suffix(".seconds")):
         checkpoint = train_on_records(TrainingRun(records, folder, recipe))
-    finally:  # what was spent before an interruption counts
-        before = float(clock.read_text()) if clock.is_file() else 0.0
-        clock.write_text(str(before + time.monotonic() - start))
     model, tokenizers = load_model(checkpoint)
     scored = chosen.score(Engine(model, tokenizers, bf16=supports_bf16()), trial)
-    return [*scored, Scored("minutes of training", float(clock.read_text()) / 60, 90.0 if name == "digits" else None, "", True)]
+    spent = clock.read(folder.with_suffix(".seconds"))
+    note = f"{spent.processor / 60:.0f} of a processor"
+    return [*scored, Scored("minutes of training", spent.wall / 60, 90.0 if name == "digits" else None, note, True)]
 
 
-def found(name: str, runs: Sequence[Sequence[Scored]]) -> Findings:
-    """Means over seeds as figures, and a table with the spread."""
+def found(name: str, runs: Sequence[Sequence[Scored]], threads: int) -> Findings:
+    """Means over seeds as figures, and a table with the spread; trained in so many threads."""
     figures, lines = [], []
     for scores in zip(*runs, strict=True):
         values, first = [one.value for one in scores], scores[0]
         spread = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
-        figures.append(Figure(f"{name}: {first.name}", mean(values), first.bar, first.less, threads=2))
+        figures.append(Figure(f"{name}: {first.name}", mean(values), first.bar, first.less, threads=threads))
         lines.append((first.name, f"{mean(values):.3f}{spread}", figures[-1].wanted, first.note))
-    seeds = f"{len(runs)} seed{'s' if len(runs) > 1 else ''}"
+    seeds = f"{len(runs)} seed{'s' if len(runs) > 1 else ''}, {threads} thread{'s' if threads > 1 else ''}"
     return Findings(tuple(figures), (Table(f"{name}, {seeds}", ("", "score", "bar", ""), tuple(lines)),))
 
 
@@ -142,12 +139,18 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--out", type=Path, default=OUT)
     parser.add_argument("--share", type=float, default=1.0)
+    parser.add_argument("--processes", type=int, default=0, help="in which a model trains; one per core by default")
     chosen = parser.parse_args()
     if not chosen.data.is_dir():
         sys.exit(f"{chosen.data}: the data sets are not there; --data names their folder")
-    trial = Trial(chosen.data, chosen.out, chosen.share)
+    trial = Trial(chosen.data, chosen.out, chosen.share, (f"parallel.replicate={chosen.processes}",))
     trial.out.mkdir(parents=True, exist_ok=True)
-    result = found(chosen.recipe, [measure(chosen.recipe, seed, trial) for seed in chosen.seeds])
+    try:
+        runs = [measure(chosen.recipe, seed, trial) for seed in chosen.seeds]
+    except KeyboardInterrupt:
+        sys.exit(f"{trial.out}: stopped; the same command goes on")
+    processes = process_count(load_recipe(find_recipe("tiny"), trial.settings))
+    result = found(chosen.recipe, runs, processes * thread_count(processes))
     if trial.share == 1:
         findings.write("results", chosen.recipe, result, f"python -m benchmarks.results {chosen.recipe}")
         parts = findings.read("results", NAMES, findings.FOLDER)

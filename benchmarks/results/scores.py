@@ -19,11 +19,18 @@ from ernest.sequence.record import Record, given, made
 
 @dataclass(frozen=True)
 class Trial:
-    """What a recipe is measured with: the data's folder, where its runs lie, and the share of everything that is taken."""
+    """What a recipe is measured with: the data's folder, the folder of results, the share of everything that is taken, and
+    settings beside the recipe's."""
 
     data: Path
-    out: Path
+    results: Path
     share: float
+    settings: tuple[str, ...] = ()
+
+    @property
+    def out(self) -> Path:
+        """Where runs, records and judges lie: those of a trial apart from the whole ones, which must not begin with them."""
+        return self.results if self.share == 1 else self.results / f"share-{self.share:g}"
 
     def count(self, whole: int, least: int = 20) -> int:
         """A number of things, or the trial's share of it."""

@@ -29,6 +29,8 @@ STEPS = 550
 """Of the joint run."""
 NO_WORSE, LEAST_WAY = 0.10, 0.5
 """Nats by which a text's loss may lie above the single run's, and the share of the way that every direction must go."""
+FEWEST = 12
+"""Steps of a single run, at least."""
 TESTED = 500
 """Records of a direction on which losses are taken, at most."""
 
@@ -60,7 +62,7 @@ def shares_of_positions(store: ExampleStore, tokenizers: Tokenizers, recipe: Rec
 
 def _single(records: RecordFolder, folder: Path, recipe: Recipe, tokenizers: Path, task: str, share: float) -> Path:
     """The checkpoint of a run that learns one task."""
-    training = replace(recipe.training, steps=max(12, round(share * recipe.training.steps)))
+    training = replace(recipe.training, steps=max(FEWEST, round(share * recipe.training.steps)))
     tasks = {record.task for record in records.stored}
     alone = replace(recipe, training=training, mixture={name: float(name == task) for name in tasks})
     name = task.replace(" ", "-").replace("→", "-to-")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ernest.data.mediafile import MediaFile
-from ernest.data.tables import NoTable, choose_text_column, texts_of
+from ernest.data.tables import NoTable, Row, choose_text_column, join_numbered, texts_of
 
 _ROWS = 16
 """Rows whose media are in memory at one time."""
@@ -52,9 +52,11 @@ def read_parquet(path: str, text_column: str | None) -> ParquetMedia:
         classes = features.get(name, {}).get("names") if isinstance(features.get(name), dict) else None
         if classes:
             values[name] = [classes[value] if value is not None and 0 <= value < len(classes) else None for value in values[name]]
-    rows: Sequence[tuple[int, dict[str, Any]]] = [
+    rows: Sequence[Row] = [
         (number, dict(zip(others, row, strict=True))) for number, row in enumerate(zip(*values.values(), strict=True))
     ]
+    if not text_column:
+        others, rows = join_numbered(others, rows)
     column, note = choose_text_column(path, [media[0], *others], rows, media[0], text_column)
     return ParquetMedia(path, media[0], [texts_of(row.get(column)) for _, row in rows], note)
 

@@ -20,6 +20,7 @@ _TEXT_COLUMNS = (
     *("text", "caption", "captions", "transcript", "transcription", "sentence", "sentences", "normalized_text", "comment"),
     *("description", "prompt", "utterance", "title", "name", "label", "labels", "class_name", "class", "category", "word", "raw"),
 )
+_NUMBERED = re.compile(r"(.*?)[ _.-]?\d+")
 _SAMPLE = 200
 Row = tuple[int, Mapping[str, Any]]
 
@@ -80,8 +81,10 @@ def read_table(name: str, text: str, index: Index, text_column: str | None, must
     """The captions in the file `name`. Raises NoTable, or a plain ValueError where it `must` be one."""
     folder = name.rpartition("/")[0]
     try:
-        rows = list(_rows(name, text, index, folder))
-        columns = list(dict.fromkeys(key for _, row in rows[:_SAMPLE] for key in row))
+        rows: Sequence[Row] = list(_rows(name, text, index, folder))
+        columns: Sequence[str] = list(dict.fromkeys(key for _, row in rows[:_SAMPLE] for key in row))
+        if not text_column:
+            columns, rows = join_numbered(columns, rows)
         files = _file_column(name, columns, rows, index, folder, must)
         column, note = choose_text_column(name, columns, rows, files, text_column)
     except NoTable as reason:
@@ -156,6 +159,25 @@ def choose_text_column(name: str, columns: Sequence[str], rows: Sequence[Row], f
     expected = wanted or " or ".join(_TEXT_COLUMNS)
     choice = "" if wanted else " (choose with --text-column)"
     raise NoTable(f"{name}: no column of captions: expected {expected}, found {', '.join(columns)}{choice}", names_files=True)
+
+
+def join_numbered(columns: Sequence[str], rows: Sequence[Row]) -> tuple[Sequence[str], Sequence[Row]]:
+    """Columns `caption_1`, `caption_2`, … as one column `caption` of lists: a file has as many captions."""
+    groups: dict[str, list[str]] = {}
+    for column in columns:
+        stem = _NUMBERED.fullmatch(column)
+        if stem and stem[1].lower() in _TEXT_COLUMNS and stem[1] not in columns:
+            groups.setdefault(stem[1], []).append(column)
+    groups = {stem: names for stem, names in groups.items() if len(names) > 1}
+    if not groups:
+        return columns, rows
+    single = [column for column in columns if not any(column in names for names in groups.values())]
+    joined = [
+        (number, {column: row.get(column) for column in single}
+         | {stem: [text for name in names for text in texts_of(row.get(name))] for stem, names in groups.items()})
+        for number, row in rows
+    ]  # fmt: skip
+    return [*single, *groups], joined
 
 
 def _is_bare(columns: Sequence[str]) -> bool:

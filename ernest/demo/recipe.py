@@ -18,6 +18,8 @@ def demo_recipe(minutes: float = FULL_MINUTES, seed: int = 0, overrides: tuple[s
     if seed < 0:
         raise ValueError(f"seed = {seed} must not be negative")
     recipe = load_recipe(find_recipe("tiny"), overrides)
+    if recipe.training.adapter_rank:
+        raise ValueError("training.adapter_rank: the demo trains a model from the start: adapters are for `ernest train --from`")
     if recipe.media != USUAL:
         changed = next(name for name, value in vars(recipe.media).items() if value != getattr(USUAL, name))
         raise ValueError(

@@ -134,11 +134,12 @@ def loss_of_rows(predictions: Predictions, batch: Batch) -> Tensor:
 
 
 def with_given_of_others(examples: Sequence[Example]) -> dict[int, Example]:
-    """Examples that are given what another one of the same form is, whose texts differ, by number; none where there is none."""
+    """Examples that are given what another one of the same form is, which has other texts, by number; none where there is none.
+    Of several texts that may stand in one place, none is the other one's."""
     mixed = {}
     for number, example in enumerate(examples):
         following = (examples[(number + step) % len(examples)] for step in range(1, len(examples)))
-        other = next((one for one in following if _form(one) == _form(example) and _texts(one) != _texts(example)), None)
+        other = next((one for one in following if _form(one) == _form(example) and _says_otherwise(one, example)), None)
         if other is not None and any(not segment.made for segment in example.segments):
             pairs = zip(example.segments, other.segments, strict=True)
             mixed[number] = Example(tuple(own if own.made else theirs for own, theirs in pairs), example.task)
@@ -149,8 +150,10 @@ def _form(example: Example) -> tuple[tuple[str, bool, bool], ...]:
     return tuple((segment.form, segment.made, segment.video) for segment in example.segments)
 
 
-def _texts(example: Example) -> list[tuple[str, ...]]:
-    return [segment.texts for segment in example.segments if segment.form == "text"]
+def _says_otherwise(one: Example, other: Example) -> bool:
+    """Whether a text of one could not stand in its place in the other."""
+    texts = ([set(segment.texts) for segment in example.segments if segment.form == "text"] for example in (one, other))
+    return any(own.isdisjoint(theirs) for own, theirs in zip(*texts, strict=True))
 
 
 # ------------------------------------------------------------------ answers

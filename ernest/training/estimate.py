@@ -20,6 +20,7 @@ from ernest.planner.plan import split_parameters
 from ernest.sequence.packing import fill_row
 from ernest.sequence.record import Record
 from ernest.tokenizers.bundle import Tokenizers
+from ernest.training.adapters import factor_count
 from ernest.training.group import process_count
 from ernest.training.loss import LossBalancer, combine, loss_sums
 from ernest.training.parallelize import parallelize
@@ -61,13 +62,16 @@ def estimate_run(
     parallel, (experts, _) = recipe.parallel, split_parameters(recipe)
     rest = trained_parameters(recipe.model, tokenizer_spec(tokenizers)) - experts
     held = experts // parallel.parts + rest // parallel.shard  # by each process
+    state = 16 * held  # a weight, its gradient and two moments, in float32
+    if recipe.training.adapter_rank:  # a weight and what it began with; of the factors all four
+        state = 8 * held + 16 * factor_count(recipe, tokenizer_spec(tokenizers))
     rows = -(-recipe.sequence.rows // processes)
     steps = recipe.training.steps
     positions = steps * recipe.sequence.rows * recipe.sequence.length
     mean = sum(lengths) / len(lengths)
     return Estimate(
         {name: measure() for name, measure in stages.items()} | {"model": steps * seconds * rows / ROWS},
-        processes * (BASE_BYTES + 16 * held + stored * rows // ROWS),
+        processes * (BASE_BYTES + state + stored * rows // ROWS),
         positions,
         mean,
         positions / mean / max(1, len(records)),

@@ -53,13 +53,15 @@ def train(
     """Trains to the recipe's last step, going on from the newest state in `run`; every process returns the same network.
 
     `begin_with` is a file of weights; without it they are drawn at random. With `training.adapter_rank` only adapters of these
-    are trained.
+    are trained, and kept in states. Raises ValueError for adapters of weights drawn at random, or beside a balance of experts.
 
     A step is a function of (seed, step) and of the state before it, so a run that was cut and resumed gives bitwise the losses
     of the unbroken one, and `world` processes give those of one up to rounding. Where processors are left over, the next step's
     batch is made while a step is taken.
     """
     config, sequence = recipe.training, recipe.sequence
+    if config.adapter_rank and (begin_with is None or config.bias_speed):
+        raise ValueError("training.adapter_rank: adapters change a trained model, with training.bias_speed = 0: begin with one")
     torch.manual_seed(recipe.seed)
     model = Ernest(recipe.model, tokenizer_spec(tokenizers))
     if begin_with is not None:
@@ -68,10 +70,12 @@ def train(
     if config.even_routing:
         route_in_turn(model)
     adapters = Adapters(model, config.adapter_rank) if config.adapter_rank else None
-    kept = model if adapters is None else adapters
-    optimizer = make_optimizer(model if adapters is None else adapters.trained(), config)
+    trained = model if adapters is None else adapters.factors
+    optimizer = make_optimizer(trained, config)
     origin = _fingerprint(recipe, store, tokenizers)
-    progress = load_progress(run, kept, optimizer, origin) or TrainerState(0, {}, origin)
+    progress = load_progress(run, trained, optimizer, origin) or TrainerState(0, {}, origin)
+    if adapters is not None:
+        adapters.apply_change()
     bf16 = supports_bf16() if config.bf16 is None else config.bf16
     state = StepState(optimizer, LossBalancer(progress.running), config.clip, bf16, adapters)
     weights = recipe.weights(store.tasks)
@@ -99,7 +103,7 @@ def train(
                 append_line(log, json.dumps({"step": number} | metrics))
             if (number + 1) % config.save_every == 0 or number + 1 == config.steps:
                 progress = TrainerState(number + 1, dict(state.balancer.running), origin)
-                save_progress(run, kept, optimizer, progress, writes=rank == 0)
+                save_progress(run, trained, optimizer, progress, writes=rank == 0)
             if on_step is not None:
                 on_step(number, metrics, model)
     return model if recipe.parallel.keeps_whole else put_together(model)

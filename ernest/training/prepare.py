@@ -63,7 +63,7 @@ def prepare_records(run: TrainingRun) -> None:
 
 def prepare(run: TrainingRun, settings: str) -> None:
     """From records to examples, in three stages, each of which is complete when its folder is there: decoded files, tokenizers,
-    examples. Every file is decoded once."""
+    examples. Every file is decoded once; tokenizers go on from the state that they have kept."""
     records, out, recipe, checkpoint = run.records, run.out, run.recipe, run.checkpoint
     if (out / "examples/own").is_dir():
         return
@@ -82,9 +82,10 @@ def prepare(run: TrainingRun, settings: str) -> None:
         if recipe.training.steps >= TOLD_FROM:
             Console().print(_cost(recipe, decoded, text, existing), highlight=False, soft_wrap=True)
         with stage_bar() as bar:
-            trained = existing or _tokenizers(decoded, text, recipe, bar)
+            trained = existing or _tokenizers(decoded, text, recipe, bar, out / "state")
         with write_folder(out / "tokenizers") as aside:
             trained.save(aside)
+    remove_files(out / "state", "*.safetensors")
     tokenizers = Tokenizers.load(out / "tokenizers")
     if run.held_out is not None:
         ExampleStore.write(out / JUDGED_BY / "own", encode(few_of_each_task(run.held_out), tokenizers))
@@ -147,16 +148,15 @@ def _progress(bar: Progress, name: str) -> Report:
     return lambda step, steps, metrics: bar.update(task, completed=step, total=steps, note="")
 
 
-def _tokenizers(decoded: DecodedRecords, text: TextTokenizer, recipe: Recipe, bar: Progress) -> Tokenizers:
-    """`text`, and the other two, each trained on what the records hold of its kind."""
+def _tokenizers(decoded: DecodedRecords, text: TextTokenizer, recipe: Recipe, bar: Progress, state: Path) -> Tokenizers:
+    """`text`, and the other two, each trained on what the records hold of its kind; how far is kept in the folder `state`."""
     shown, words = shown_frames(decoded)
     waves, said = heard_sounds(decoded)
-    return Tokenizers(
-        text,
-        vision_tokenizer(shown, recipe, _progress(bar, "vision tokenizer"), classes=max(1, words), naming=NAMING),
-        audio_tokenizer(waves, said, recipe, _progress(bar, "audio tokenizer")),
-        recipe.media,
-    )
+    if shown or waves:
+        state.mkdir(exist_ok=True)
+    report, kept = _progress(bar, "vision tokenizer"), state / "vision.safetensors"
+    vision = vision_tokenizer(shown, recipe, report, classes=max(1, words), naming=NAMING, state=kept)
+    return Tokenizers(text, vision, audio_tokenizer(waves, said, recipe, _progress(bar, "audio tokenizer"), state), recipe.media)
 
 
 def shown_frames(decoded: DecodedRecords) -> tuple[list[ShownFrames], int]:

@@ -22,6 +22,7 @@ from ernest.model.cost import trained_parameters
 from ernest.model.slicing import expert_importance
 from ernest.storage import own_folder, write_text
 from ernest.tokenizers.bundle import Tokenizers
+from ernest.training.adapters import factor_count
 from ernest.training.distributed import process_group
 from ernest.training.group import launched_processes, process_count, thread_count
 from ernest.training.launch import launch, worker
@@ -40,7 +41,8 @@ def train_model(run: Path, recipe: Recipe) -> Path:
         raise ValueError("training.tensorboard = true needs TensorBoard: pip install 'ernest-ai[tensorboard]'")
     write_text(run / "recipe.json", json.dumps(to_tree(recipe), indent=1))
     spec = tokenizer_spec(Tokenizers.load(run / "tokenizers"))
-    Console().print(check_room(run, trained_parameters(recipe.model, spec)), highlight=False, soft_wrap=True)
+    factors = factor_count(recipe, spec) if recipe.training.adapter_rank else None
+    Console().print(check_room(run, trained_parameters(recipe.model, spec), factors), highlight=False, soft_wrap=True)
     if launched_processes() > 1:
         main(run)
     else:

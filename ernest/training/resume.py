@@ -21,17 +21,18 @@ class TrainerState:
     fingerprint: str
 
 
-def check_room(runs: Path, parameters: int) -> str:
+def check_room(runs: Path, parameters: int, trained: int | None = None) -> str:
     """A line that says how much disk a run of a network of so many parameters needs in `runs`.
 
-    Raises DiskFullError where there is less. A state holds the weights and AdamW's two moments in float32; while one is
-    replaced there are two, and the model is written beside the last one.
+    Raises DiskFullError where there is less. A state holds in float32 what is `trained`, the parameters or so many numbers of
+    adapters, and AdamW's two moments of it; while one is replaced there are two, and the model is written beside the last one.
     """
-    need = 4 * parameters * (2 * 3 + 1)
+    trained = parameters if trained is None else trained
+    need = 4 * (2 * 3 * trained + parameters)
     occupied = sum(path.stat().st_size for path in runs.glob("step-*/*") if path.is_file())
     if free_bytes(runs) + occupied < need:
         raise DiskFullError(runs, need - occupied, "the run would fill the disk")
-    state, free = 12 * parameters / 1e6, free_bytes(runs) / 1e9
+    state, free = 12 * trained / 1e6, free_bytes(runs) / 1e9
     return f"disk: up to {need / 1e6:,.0f} MB in {runs}, {state:,.0f} MB a state; {free:,.1f} GB free"
 
 

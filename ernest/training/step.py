@@ -36,10 +36,9 @@ def step(model: Ernest, batch: Batch, submodels: SubModels | None, state: StepSt
     sums, counts = loss_sums(predictions, batch)
     counts = total(counts)
     combine(sums, counts, state.balancer, now.mtp_weight).backward()
-    sum_gradients(model)
-    if state.adapters is not None:
-        state.adapters.take_gradients()
-    norm = gradient_norm(model if state.adapters is None else state.adapters.trained())
+    trained = model if state.adapters is None else state.adapters.factors
+    sum_gradients(trained)
+    norm = gradient_norm(trained)
     update(state.optimizer, norm, now.learning_rate, state.clip)
     if state.adapters is not None:
         state.adapters.apply_change()

@@ -142,6 +142,18 @@ def test_flickr(folder, form):
     assert folder.captions() == {f"Images/{name}": [text for other, _, text in said if other == name] for name in names}
 
 
+def test_clotho_keeps_captions_in_numbered_columns(folder):
+    """All of them are the file's; one that is asked for by name is the only one."""
+    folder.sounds("development/bell.wav", "development/rain.wav")
+    head = "file_name," + ",".join(f"caption_{k}" for k in range(1, 6))
+    rows = [f"{name}.wav," + ",".join(f"{name} in words {k}" if k < 5 else "" for k in range(1, 6)) for name in ("bell", "rain")]
+    folder.text("clotho_captions.csv", "\n".join([head, *rows]))
+    every = {f"development/{name}.wav": [f"{name} in words {k}" for k in range(1, 5)] for name in ("bell", "rain")}
+    assert folder.captions() == every
+    read = read_table("t.csv", "\n".join([head, *rows]), Index(list(every)), "caption_2", must=True)
+    assert read.texts == {name: texts[1:2] for name, texts in every.items()}
+
+
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_hugging_face_image_folder(folder, form):
     for split in ("train", "test"):

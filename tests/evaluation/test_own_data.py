@@ -80,6 +80,19 @@ def test_what_is_given_is_taken_from_a_record_of_other_texts(engine):
     assert with_given_of_others(list(encode([Record((made("text", text),)) for text in KINDS], tokenizers()))) == {}
 
 
+def test_two_phrasings_of_one_thing_are_not_another_thing(engine):
+    """Each picture has some phrasings of its kind, of which one is common to all: only one of the other kind is another one's."""
+    phrasings = ("a cat", "the pet", "a tabby"), ("a ship", "the boat", "a ferry")
+    data = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
+    texts = [phrasings[n % 2][:2] if n < 4 else phrasings[n % 2][:0:-1] for n in range(8)]
+    records = [both_directions("image", one, text[0], {}, text[1:])[0] for one, text in zip(data, texts, strict=True)]
+    examples = list(encode(records, tokenizers()))
+    mixed = with_given_of_others(examples)
+    source = {id(example.segments[0]): number for number, example in enumerate(examples)}
+    assert [(number + source[id(one.segments[0])]) % 2 for number, one in mixed.items()] == [1] * 8
+    assert with_given_of_others(examples[::2]) == {}
+
+
 def score(loss: float, other: float | None, error: float, texts: int = 0) -> DirectionScore:
     return DirectionScore("image→text", 100, loss, other, error, texts)
 

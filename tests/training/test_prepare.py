@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from ernest.config.recipe import Recipe, TokenizerConfig
+from ernest.config.recipe import Recipe, TokenizerConfig, TrainingConfig
 from ernest.data import media, records
 from ernest.data.decoded import DecodedRecords
 from ernest.data.examples import encode, outline
@@ -15,13 +16,18 @@ from ernest.data.record_writer import save_records
 from ernest.data.records import load_records, read_lines
 from ernest.data.store import ExampleStore
 from ernest.sequence.record import Record, given, made
+from ernest.storage import load_tensors
+from ernest.tokenizers.bundle import Tokenizers
+from ernest.tokenizers.training import audio, vision
 from ernest.training import prepare
-from ernest.training.prepare import heard_sounds, shown_frames, train_on_records
+from ernest.training.prepare import TOLD_FROM, heard_sounds, shown_frames, train_on_records
 from ernest.training.run_settings import TrainingRun
 from ernest.training.tokenizers import draw_frames
 from tests.small import CONFIG, tokenizers
 
 RECIPE = Recipe(model=CONFIG, tokenizers=TokenizerConfig(vocabulary=300, vision_steps=2, audio_steps=2))
+TOLD_NOTHING = replace(RECIPE, training=TrainingConfig(steps=TOLD_FROM - 1))
+"""So short that its cost is not told before, for which a few steps would be trained."""
 RNG = np.random.default_rng(0)
 PICTURES = RNG.integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
 FILM = RNG.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8)
@@ -90,14 +96,36 @@ def test_a_run_that_was_cut_goes_on_from_its_last_stage(folder, decodes, tmp_pat
 
     monkeypatch.setattr(prepare, "encode", cut)
     with pytest.raises(KeyboardInterrupt):
-        train_on_records(TrainingRun(read_lines(folder), tmp_path / "run", RECIPE))
+        train_on_records(TrainingRun(read_lines(folder), tmp_path / "run", TOLD_NOTHING))
     monkeypatch.undo()
     monkeypatch.setattr(prepare, "train_model", lambda run, recipe: run / "model")
     monkeypatch.setattr(prepare, "vision_tokenizer", cut)  # trained already
     once = len(decodes)
-    train_on_records(TrainingRun(read_lines(folder), tmp_path / "run", RECIPE))
+    train_on_records(TrainingRun(read_lines(folder), tmp_path / "run", TOLD_NOTHING))
     assert len(decodes) == once == 5
     assert len(ExampleStore(tmp_path / "run" / "examples")) == len(EVERYTHING)
+
+
+@pytest.mark.usefixtures("no_training")
+def test_tokenizers_that_are_trained_are_not_trained_again(folder, tmp_path, monkeypatch):
+    """Cut before they are written, a run goes on from the states that they kept, and ends as the unbroken one."""
+    train_on_records(TrainingRun(read_lines(folder), tmp_path / "whole", TOLD_NOTHING))
+
+    def cut(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Tokenizers, "save", cut)
+        with pytest.raises(KeyboardInterrupt):
+            train_on_records(TrainingRun(read_lines(folder), tmp_path / "cut", TOLD_NOTHING))
+    with monkeypatch.context() as patched:
+        for kind in (vision, audio):
+            patched.setattr(kind, "_loss", cut)  # a step
+        train_on_records(TrainingRun(read_lines(folder), tmp_path / "cut", TOLD_NOTHING))
+    for name in ("vision", "audio"):
+        whole, resumed = (load_tensors(tmp_path / run / f"tokenizers/{name}.safetensors") for run in ("whole", "cut"))
+        assert all(torch.equal(resumed[key], value) for key, value in whole.items())
+    assert not (tmp_path / "cut/state").exists()
 
 
 @pytest.mark.parametrize("out", ["run", "new/run"])
