@@ -24,6 +24,7 @@ COMMANDS = (
     "prepare",
     "train",
     "report",
+    "export-checkpoint",
     "plan",
     "sft",
     "rl",

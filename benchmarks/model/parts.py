@@ -1,5 +1,6 @@
 """What `python -m benchmarks` measures: positions per second in training, beside the machine's own rate of products; where the
-time of a step goes; training beside an earlier commit; a layer of experts beside others; a step and text beside transformers'."""
+time of a step goes; training beside an earlier commit, and in several processes; a layer of experts beside others; a step and
+text beside transformers'."""
 
 import tempfile
 from collections.abc import Callable
@@ -8,7 +9,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.findings import Findings
-from benchmarks.model import cold, decoding, decoding_sizes, earlier, experts_layer, peer, step_table, transformers_race
+from benchmarks.model import cold, decoding, decoding_sizes, earlier, experts_layer, meshes, peer, step_table, transformers_race
 from benchmarks.model.throughput import ARRANGEMENTS, Arrangement, measure
 from benchmarks.runner import Part, Wing
 from benchmarks.tables import Figure, Table
@@ -60,6 +61,7 @@ WING = Wing(
         "earlier": Part(earlier.measure, quick=False),
         "experts": Part(experts_layer.measure),
         "decoding": Part(decoding.measure),
+        "meshes": Part(meshes.measure, quick=False),
         "peer": Part(peer.measure, quick=False),
         "sizes": Part(decoding_sizes.measure),
         "cold": Part(cold.measure),

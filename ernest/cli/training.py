@@ -1,4 +1,4 @@
-"""The commands that make a model: demo, import, prepare, train, report, plan."""
+"""The commands that make a model: demo, import, prepare, train, report, export-checkpoint, plan."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from ernest.cli.arguments import Count, Folder, Overrides
+from ernest.cli.arguments import Count, Folder, Overrides, must_exist
 from ernest.device import count_processors
+from ernest.storage import check_writable
 
 if TYPE_CHECKING:
     from ernest.config.recipe import Recipe
@@ -208,6 +209,20 @@ def report(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> None:
     print(f"report: {run / 'report.html'}")
 
 
+def export_checkpoint(run: Annotated[Path, Positional, arg(metavar="RUN")], out: Folder) -> None:
+    """Write the newest state of a run as a checkpoint: of one that is under way or was cut, or that lies in parts.
+
+    Args:
+        run: folder of the run; a finished one holds its checkpoint already, in RUN/model.
+        out: the folder to write.
+    """
+    must_exist(run)
+    check_writable(out)
+    from ernest.training.export import export_checkpoint as write
+
+    print(f"{out}: the model after {write(run, out)} steps")
+
+
 def plan(
     recipe: Annotated[str | None, Positional, arg(metavar="[RECIPE]")] = None,
     devices: Annotated[str | None, arg(metavar="COUNTxDEVICE")] = None,
@@ -252,5 +267,6 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "prepare": prepare,
     "train": train,
     "report": report,
+    "export-checkpoint": export_checkpoint,
     "plan": plan,
 }

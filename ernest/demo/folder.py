@@ -14,13 +14,14 @@ from rich.console import Console
 from ernest.config.recipe import Recipe, to_tree
 from ernest.evaluation.results import StageTime
 from ernest.storage import remove_files, write_text
+from ernest.training.resume import STATE_FILES
 from ernest.training.run_settings import fixed_tree
 
 RECIPE, TIMES = "demo.json", "times.json"
 OUTPUTS = (
     *("judges/*.safetensors", "tokenizers/*.safetensors", "tokenizers/text.json"),
     *("examples/*/examples.jsonl", "examples/*/index.json", "examples/*/*.npy"),
-    *("step-*/model.safetensors", "step-*/optimizer.safetensors", "step-*/progress.json"),
+    *(f"step-*/{name}" for name in STATE_FILES),
     *(
         "model/model.json",
         "model/recipe.json",

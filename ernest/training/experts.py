@@ -53,15 +53,19 @@ class ExpertMesh:
         """The processes over which experts of one number are sharded and replicated."""
         return self.mesh["shard"] if self.copies is None else self.mesh["replicate", "shard"]
 
+    @property
+    def number(self) -> int:
+        """Of the parts that the experts are dealt out in, which is this process's."""
+        return self.mesh.get_local_rank("expert")
+
+    @property
+    def is_first_copy(self) -> bool:
+        """Whether this is the first of the processes that hold the same experts whole."""
+        return self.mesh.get_local_rank("replicate") == 0
+
     def own(self, value: Tensor) -> Tensor:
         """Of a tensor of all experts, the part of this process."""
-        return value.chunk(self.parts)[self.mesh.get_local_rank("expert")].clone()
-
-    def gather(self, part: Tensor) -> Tensor:
-        """The tensor of all experts. All processes of the group must ask for it."""
-        every = [torch.empty_like(part) for _ in range(self.parts)]
-        dist.all_gather(every, part.contiguous(), group=self.group)
-        return torch.cat(every)
+        return value.chunk(self.parts)[self.number].clone()
 
 
 class AllToAllDispatch:
@@ -82,7 +86,7 @@ class AllToAllDispatch:
         sent, received = (counts.sum(dim=1).tolist() for counts in (sent_EN, received_EN))
         own_N = torch.arange(received_EN.shape[1], device=x_TD.device)
         expert_R1 = own_N.repeat(self.mesh.parts).repeat_interleave(received_EN.flatten())[:, None]
-        x_SD = x_TD.to(compute_dtype(x_TD)).index_select(0, token_S)
+        x_SD = x_TD.index_select(0, token_S).to(compute_dtype(x_TD))  # so that gradients of a token's choices add up wide
         x_RD = _Send.apply(x_SD, sent, received, self.mesh.group)
         y_RD = run_own(x_RD.to(x_TD.dtype), torch.ones_like(expert_R1, dtype=gate_Tk.dtype), expert_R1)
         y_SD = _Send.apply(y_RD.to(x_SD.dtype), received, sent, self.mesh.group).to(gate_Tk.dtype) * gate_S1
@@ -115,13 +119,13 @@ def _send(rows: Tensor, sent: list[int], received: list[int], group: dist.Proces
     return arrived
 
 
-def deal_out_experts(model: Ernest, parallel: ParallelConfig) -> None:
+def deal_out_experts(model: Ernest, parallel: ParallelConfig, device: str) -> None:
     """Keeps of each layer's experts the part of this process. The module of the token after next has one expert, which stays."""
     from torch.distributed.device_mesh import init_device_mesh
 
     copies = dist.get_world_size() // parallel.parts
     sizes, names = (copies, parallel.expert, parallel.shard), ("replicate", "expert", "shard")
-    mesh = ExpertMesh(init_device_mesh(next(model.parameters()).device.type, sizes, mesh_dim_names=names))
+    mesh = ExpertMesh(init_device_mesh(device, sizes, mesh_dim_names=names))
     experts = model.config.experts
     for block in model.backbone.blocks:
         assert isinstance(block, Block)

@@ -19,17 +19,18 @@ from ernest.model.network import Ernest
 from ernest.model.router import route_in_turn
 from ernest.model.submodel import SubModels, draw, full, stack
 from ernest.sequence.batch import Batch
-from ernest.storage import append_line, fingerprint, load_tensors
+from ernest.storage import append_line, fingerprint
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.adapters import Adapters
 from ernest.training.ahead import run_ahead
+from ernest.training.build import build_network
 from ernest.training.loss import LossBalancer
 from ernest.training.optimizer import make_optimizer
-from ernest.training.parallelize import parallelize
+from ernest.training.parts import read_parts
 from ernest.training.resume import TrainerState, cut_log, load_progress, save_progress, weight_parts
 from ernest.training.run_settings import fixed_tree
 from ernest.training.schedule import schedule_values
-from ernest.training.sharding import put_together
+from ernest.training.sharding import parts_of
 from ernest.training.step import StepState, step
 
 OnStep = Callable[[int, Mapping[str, float], Ernest], None]
@@ -50,7 +51,7 @@ def train(
     on_step: OnStep | None = None,
     begin_with: Path | None = None,
 ) -> Ernest:
-    """Trains to the recipe's last step, going on from the newest state in `run`; every process returns the same network.
+    """Trains to the recipe's last step, going on from the newest state in `run`; returns what the process holds of the network.
 
     `begin_with` is a file of weights; without it they are drawn at random. With `training.adapter_rank` only adapters of these
     are trained, and kept in states. Raises ValueError for adapters of weights drawn at random, or beside a balance of experts.
@@ -63,10 +64,9 @@ def train(
     if config.adapter_rank and (begin_with is None or config.bias_speed):
         raise ValueError("training.adapter_rank: adapters change a trained model, with training.bias_speed = 0: begin with one")
     torch.manual_seed(recipe.seed)
-    model = Ernest(recipe.model, tokenizer_spec(tokenizers))
+    model = build_network(recipe.model, tokenizer_spec(tokenizers), recipe.parallel)
     if begin_with is not None:
-        model.load_state_dict(load_tensors(begin_with))
-    parallelize(model.train(), recipe.parallel)
+        read_parts([begin_with], parts_of(model, model.state_dict().items()))
     if config.even_routing:
         route_in_turn(model)
     adapters = Adapters(model, config.adapter_rank) if config.adapter_rank else None
@@ -103,10 +103,10 @@ def train(
                 append_line(log, json.dumps({"step": number} | metrics))
             if (number + 1) % config.save_every == 0 or number + 1 == config.steps:
                 progress = TrainerState(number + 1, dict(state.balancer.running), origin)
-                save_progress(run, trained, optimizer, progress, writes=rank == 0)
+                save_progress(run, trained, optimizer, progress)
             if on_step is not None:
                 on_step(number, metrics, model)
-    return model if recipe.parallel.keeps_whole else put_together(model)
+    return model
 
 
 def _draw(recipe: Recipe, tokenizers: Tokenizers, step: int, rows: list[int]) -> SubModels | None:

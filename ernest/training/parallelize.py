@@ -11,14 +11,16 @@ from ernest.training.experts import deal_out_experts
 from ernest.training.sharding import shard
 
 
-def parallelize(model: Ernest, parallel: ParallelConfig) -> Ernest:
-    """The same network, with its parameters under their names; of some a process holds a part."""
+def parallelize(model: Ernest, parallel: ParallelConfig, device: str | None = None) -> Ernest:
+    """The same network, with its parameters under their names; of some a process holds a part. One without weights says on what
+    kind of `device` they will lie."""
+    device = device or next(model.parameters()).device.type
     if parallel.expert > 1:
-        deal_out_experts(model, parallel)
+        deal_out_experts(model, parallel, device)
     if parallel.checkpoint_activations:
         checkpoint_activations(model)
     if parallel.shard > 1:
-        shard(model, parallel.shard)
+        shard(model, parallel.shard, device)
     return model
 
 

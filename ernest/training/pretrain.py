@@ -12,18 +12,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ernest.checkpoint import learnt_in_all, load_learnt, save_model, tokenizer_spec
+from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import Recipe, from_tree, to_tree
-from ernest.data.collate import collate
-from ernest.data.learnt import what_is_learnt
-from ernest.data.sampler import plan
 from ernest.data.store import ExampleStore
 from ernest.model.cost import trained_parameters
-from ernest.model.slicing import expert_importance
 from ernest.storage import own_folder, write_text
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.adapters import factor_count
 from ernest.training.distributed import process_group
+from ernest.training.export import export_checkpoint
 from ernest.training.group import launched_processes, process_count, thread_count
 from ernest.training.launch import launch, worker
 from ernest.training.loop import train
@@ -63,14 +60,9 @@ def pretrain(run: Path, rank: int, world: int) -> None:
     store, tokenizers = ExampleStore(run / "examples"), Tokenizers.load(run / "tokenizers")
     monitor = Monitor(recipe, tokenizers, store, run) if rank == 0 else None
     start = run / START / "model.safetensors"
-    model = train(recipe, store, tokenizers, run, rank, world, monitor, start if start.is_file() else None)
+    train(recipe, store, tokenizers, run, rank, world, monitor, start if start.is_file() else None)
     if rank == 0:
-        rows = [plan(store, recipe.weights(store.tasks), tokenizers, recipe.sequence, recipe.seed, step) for step in range(2)]
-        batches = [collate(row, recipe.sequence.length, tokenizers) for row in rows]
-        learnt = what_is_learnt(store, recipe.weights(store.tasks), recipe.sequence.length)
-        if (run / START / "learnt.json").is_file():
-            learnt = learnt_in_all(load_learnt(run / START), learnt)
-        save_model(run / "model", model, tokenizers, to_tree(recipe), expert_importance(model, batches), learnt)
+        export_checkpoint(run, run / "model")
 
 
 if __name__ == "__main__":

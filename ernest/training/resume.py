@@ -1,15 +1,25 @@
 """The state of a training run on disk, from which a run that was cut goes on bit for bit."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
-from ernest.storage import DiskFullError, free_bytes, load_tensors, remove_files, save_tensors, write_folder, write_text
-from ernest.training.sharding import deal_out, gather
+from ernest.storage import DiskFullError, free_bytes, remove_files, write_folder, write_text
+from ernest.training.parts import Part, read_parts, stored_shapes, write_parts
+from ernest.training.sharding import lies_in_parts, parts_of
+
+PROGRESS = "progress.json"
+STATE_FILES = (
+    *("model.safetensors", "optimizer.safetensors", "model-[0-9]*.safetensors", "optimizer-[0-9]*.safetensors"),
+    PROGRESS,
+)
+"""The files of a state, as patterns of names; the last goes last, which lets a cut removal go on."""
 
 
 @dataclass(frozen=True)
@@ -36,48 +46,90 @@ def check_room(runs: Path, parameters: int, trained: int | None = None) -> str:
     return f"disk: up to {need / 1e6:,.0f} MB in {runs}, {state:,.0f} MB a state; {free:,.1f} GB free"
 
 
-def save_progress(
-    runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: TrainerState, keep: int = 1, writes: bool = True
-) -> None:
+def save_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: TrainerState, keep: int = 1) -> None:
     """A resumable state in `runs/step-N`; older ones beyond `keep` are removed, but for files that the user put there.
 
-    A state is whole, in however many processes a network lies: one that goes on from it may have another number of them.
-    All processes of a network in parts must come here; the one that `writes` does so.
+    All processes come here. Of a network in parts each writes what it holds, of a whole one the first writes all; one that goes
+    on from there may have other parts, in another number of processes.
     """
-    weights = gather(model, model.state_dict().items(), writes)
-    moments = gather(model, _moments(model, optimizer).items(), writes)
-    if not writes:
+    rank, in_parts = dist.get_rank() if dist.is_initialized() else 0, lies_in_parts(model)
+    if rank and not in_parts:
         return
-    with write_folder(runs / f"step-{progress.step:07d}", need=_bytes(weights) + _bytes(moments)) as aside:
-        save_tensors(aside / "model.safetensors", weights)
-        save_tensors(aside / "optimizer.safetensors", moments)
-        write_text(aside / "progress.json", json.dumps(asdict(progress), indent=1))
-    for old in _states(runs)[:-keep]:
-        remove_files(old, "model.safetensors", "optimizer.safetensors", "progress.json")  # which lets a cut removal go on
+    weights = parts_of(model, model.state_dict().items())
+    moments = parts_of(model, _moments(model, optimizer).items())
+    with _folder_of_all(_folder(runs, progress.step), in_parts, _bytes(weights) + _bytes(moments)) as aside:
+        write_parts(aside / _file("model", rank), weights)
+        write_parts(aside / _file("optimizer", rank), moments)
+        if rank == 0:
+            write_text(aside / PROGRESS, json.dumps(asdict(progress), indent=1))
+    for old in _states(runs)[:-keep] if rank == 0 else ():
+        remove_files(old, *STATE_FILES)
+
+
+@contextmanager
+def _folder_of_all(path: Path, shared: bool, need: int) -> Iterator[Path]:
+    """A folder aside for the first process or, if `shared`, for all, which takes its place when all have written and synced."""
+    if not shared or dist.get_rank() == 0:
+        with write_folder(path, need, lambda file: any(map(file.match, STATE_FILES))) as aside:
+            if shared:
+                dist.broadcast_object_list([str(aside)])
+            yield aside
+            if shared:
+                dist.barrier()
+    else:
+        told: list[str | None] = [None]
+        dist.broadcast_object_list(told)
+        yield Path(str(told[0]))
+        dist.barrier()
 
 
 def load_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer, fingerprint: str) -> TrainerState | None:
-    """Restores the newest state, or returns None where there is none.
+    """Restores the newest state, or returns None where there is none. Each process reads what it holds.
 
     Raises ValueError where the state belongs to other data.
     """
-    states = _states(runs)
-    if not states:
+    newest = _agreed(newest_state(runs), runs)
+    if newest is None:
         return None
-    newest = states[-1]
-    progress = TrainerState(**json.loads((newest / "progress.json").read_text()))
+    progress = TrainerState(**json.loads((newest / PROGRESS).read_text()))
     if progress.fingerprint != fingerprint:
         raise ValueError(
             f"{newest} belongs to another recipe, data or tokenizers: restore them to go on, or remove it to start anew"
         )
-    model.load_state_dict(deal_out(model, load_tensors(newest / "model.safetensors"), model.state_dict()))
-    moments = load_tensors(newest / "optimizer.safetensors")
-    parameters = dict(model.named_parameters())
-    shapes = {name: parameters[name.rpartition("/")[0]] for name in moments}
-    for name, value in deal_out(model, moments, shapes).items():
+    read_parts(state_files(newest, "model"), parts_of(model, model.state_dict().items()))
+    files, parameters = state_files(newest, "optimizer"), dict(model.named_parameters())
+    for name, shape in stored_shapes(files).items():
         parameter, _, key = name.rpartition("/")
-        optimizer.state[parameters[parameter]][key] = value
+        moment = torch.zeros_like(parameters[parameter]) if shape else torch.zeros((), dtype=torch.float32)
+        optimizer.state[parameters[parameter]][key] = moment
+    read_parts(files, parts_of(model, _moments(model, optimizer).items()))
     return progress
+
+
+def newest_state(runs: Path) -> Path | None:
+    """The folder of the newest whole state, None where there is none."""
+    return next(reversed(_states(runs)), None)
+
+
+def _agreed(state: Path | None, runs: Path) -> Path | None:
+    """The state that the first process has found: what another one sees might just be going."""
+    step = torch.tensor(int(state.name.partition("-")[2]) if state else -1)
+    if dist.is_initialized():
+        dist.broadcast(step, 0)
+    return None if step < 0 else _folder(runs, int(step))
+
+
+def state_files(state: Path, kind: str) -> list[Path]:
+    """The files of a state in which processes have written what they held of the "model" or of the "optimizer"."""
+    return [state / _file(kind, 0), *state.glob(f"{kind}-[0-9]*.safetensors")]
+
+
+def _folder(runs: Path, step: int) -> Path:
+    return runs / f"step-{step:07d}"
+
+
+def _file(kind: str, rank: int) -> str:
+    return f"{kind}-{rank}.safetensors" if rank else f"{kind}.safetensors"
 
 
 def cut_log(run: Path, step: int) -> Path:
@@ -108,8 +160,8 @@ def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Te
 
 def _states(runs: Path) -> list[Path]:
     """The folders of whole states, oldest first."""
-    return sorted(file.parent for file in runs.glob(f"step-{'[0-9]' * 7}/progress.json"))
+    return sorted(file.parent for file in runs.glob(f"step-{'[0-9]' * 7}/{PROGRESS}"))
 
 
-def _bytes(tensors: Mapping[str, Tensor]) -> int:
-    return sum(value.nbytes for value in tensors.values())
+def _bytes(parts: Mapping[str, Part]) -> int:
+    return sum(part.own.nbytes for part in parts.values() if part.writes)

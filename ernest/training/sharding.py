@@ -1,22 +1,22 @@
-"""Deals a network out over processes, and puts it together again, with PyTorch's fully sharded data parallelism (FSDP2).
+"""Deals a network out over processes with PyTorch's fully sharded data parallelism (FSDP2), and tells what a process holds of it.
 
 Its imports take half a second, so they stand where a network is sharded.
 """
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from ernest.model.backbone import Block
 from ernest.model.network import Ernest
-from ernest.training.distributed import is_sharded, whole
-from ernest.training.experts import dealt_out, expert_mesh
+from ernest.training.distributed import is_sharded
+from ernest.training.experts import ExpertMesh, dealt_out, expert_mesh
+from ernest.training.parts import Part, Place
 
 
-def shard(model: Ernest, parts: int) -> None:
+def shard(model: Ernest, parts: int, device: str) -> None:
     """Deals every parameter out over `parts` processes, as often as there are so many. A block's weights are gathered while it
     runs, forward and backward; its gradients are summed, and each process keeps the part that is its own. Experts that are dealt
     out already are sharded among those processes that hold the same ones."""
@@ -26,7 +26,7 @@ def shard(model: Ernest, parts: int) -> None:
     # Predictions are views of what their heads made, and nobody writes into them, which is what the warning is about.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
     copies = dist.get_world_size() // parts
-    mesh = init_device_mesh(next(model.parameters()).device.type, (copies, parts), mesh_dim_names=("replicate", "shard"))
+    mesh = init_device_mesh(device, (copies, parts), mesh_dim_names=("replicate", "shard"))
     every = mesh if copies > 1 else mesh["shard"]
     experts = expert_mesh(model)
     modules: list[tuple[nn.Module, DeviceMesh]] = []
@@ -42,41 +42,41 @@ def shard(model: Ernest, parts: int) -> None:
         sharded.set_force_sum_reduction_for_comms(True)
 
 
-def gather(model: nn.Module, tensors: Iterable[tuple[str, Tensor]], keep: bool = True) -> dict[str, Tensor]:
-    """Whole tensors by name, of parameters of `model` or, behind a slash, of their moments. All processes must ask for them, one
-    tensor after the other; who does not `keep` them has none."""
-    experts, kept = dealt_out(model), {}
-    for name, part in tensors:
-        value, mesh = whole(part), experts.get(name.partition("/")[0])
-        if mesh is not None and value.dim():  # the steps of a moment are a number
-            value = mesh.gather(value)
-        if keep:
-            kept[name] = value
-    return kept
+def lies_in_parts(model: nn.Module) -> bool:
+    """Whether each process holds a part of the network, and not all of it."""
+    return bool(dealt_out(model)) or any(map(is_sharded, model.parameters()))
 
 
-def deal_out(model: nn.Module, tensors: Mapping[str, Tensor], parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Whole tensors, which every process has, dealt out as those of `parts` are that have the same name and shape."""
-    experts, dealt = dealt_out(model), {}
-    for name, value in tensors.items():
-        mesh = experts.get(name.partition("/")[0])
-        own = value if mesh is None or not value.dim() else mesh.own(value)
-        dealt[name] = _like(own, parts.get(name))
-    return dealt
+def parts_of(model: nn.Module, tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Part]:
+    """What this process holds of tensors by name, which are those of `model` or, behind a slash, moments of its parameters."""
+    experts, first = dealt_out(model), not dist.is_initialized() or dist.get_rank() == 0
+    return {name: _part(value.detach(), experts.get(name.partition("/")[0]), first) for name, value in tensors}
 
 
-def _like(value: Tensor, part: Tensor | None) -> Tensor:
-    if part is None or not is_sharded(part) or part.shape != value.shape:
-        return value
-    from torch.distributed.tensor import DTensor, distribute_tensor
+def _part(value: Tensor, mesh: ExpertMesh | None, first: bool) -> Part:
+    """`value` as a part; of copies those of the first process, or of the first that holds these experts, are written."""
+    own, start, shape, writes = value, [0] * value.dim(), [*value.shape], first
+    if is_sharded(value):
+        own, start, writes = _own_part(value)
+    elif mesh is not None and shape:
+        writes = mesh.is_first_copy
+    if mesh is not None and shape:  # the steps of a moment are a number
+        start[0] += mesh.number * shape[0]
+        shape[0] *= mesh.parts
+    return Part(own, Place(tuple(shape), tuple(start), tuple(own.shape)), writes)
 
-    assert isinstance(part, DTensor)
-    return distribute_tensor(value, part.device_mesh, part.placements, src_data_rank=None)
 
+def _own_part(value: Tensor) -> tuple[Tensor, list[int], bool]:
+    """Of a sharded tensor what this process holds, where that begins, and whether it is the first copy."""
+    from torch.distributed.tensor import DTensor, Shard
 
-def put_together(model: Ernest) -> Ernest:
-    """A network of one process with the weights of one in parts. All processes must ask for it."""
-    with torch.device("meta"):
-        alone = Ernest(model.config, model.spec)
-    alone.load_state_dict(gather(model, model.state_dict().items()), assign=True)
-    return alone.train(model.training)
+    assert isinstance(value, DTensor)
+    start, first, coordinates = [0] * value.dim(), True, value.device_mesh.get_coordinate()
+    assert coordinates is not None
+    for axis, (placement, number) in enumerate(zip(value.placements, coordinates, strict=True)):
+        if isinstance(placement, Shard):  # in parts of equal length, the last ones shorter or empty
+            length = value.shape[placement.dim]
+            start[placement.dim] = min(length, number * -(-length // value.device_mesh.size(axis)))
+        else:
+            first &= number == 0
+    return value.to_local(), start, first

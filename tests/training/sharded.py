@@ -1,7 +1,9 @@
-"""One of several processes that take steps together: `python -m tests.training.sharded FOLDER REPLICATE SHARD EXPERT SAVES STOP`,
-started by the launcher. The first writes the state of training and the losses of each step; each writes how much it holds."""
+"""One of several processes that take steps together: `python -m tests.training.sharded FOLDER REPLICATE SHARD EXPERT SAVES DTYPE
+START STOP`, started by the launcher, from the state in FOLDER if that is not step 0; broken off after every step, and in
+unbroken-STOP not. The first writes the losses of each step; all write the state of training, and how much they hold."""
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -24,7 +26,7 @@ from ernest.training.schedule import ScheduleValues
 from ernest.training.step import StepState, step
 from tests.small import CONFIG, documents, network, placed, recipe, tokenizers
 
-PART, STEPS, ROWS = 2, 6, 4
+STEPS, ROWS, STATES = 6, 4, "states"
 NOW = ScheduleValues(1e-3, 1e-3, 0.3)
 SMALLER = SubModel((0, 3, 4, 5), ((0, 5, 6, 7),) * 6, 1)
 OTHER = SubModel((0, 2, 3, 4, 5), ((0, 1, 2), (1, 2, 6, 7), (1, 2), (2, 3, 4), (6, 7), (1, 4, 5)), 2)
@@ -56,24 +58,25 @@ def take_steps(
     rank: int = 0,
     world: int = 1,
     dtype: torch.dtype = torch.float64,
+    part: int = 1,
 ) -> Ernest:
-    """Steps from `start` to `stop`, in parts: after each a state is on disk, from which a network that is made anew goes on."""
+    """Steps from `start` to `stop`, a `part` at a time: after each a state is on disk, from which a network that is made anew
+    goes on."""
     told, model = folder / "losses.jsonl", network()
-    for first in range(start, stop, PART):
+    for first in range(start, stop, part):
         model = parallelize(network(biased=False).to(dtype).train(), parallel)
         config = recipe(clip=0.5).training
         optimizer = make_optimizer(model, config)
-        progress = load_progress(folder / "states", model, optimizer, "these")
+        progress = load_progress(folder / STATES, model, optimizer, "these")
         assert (progress.step if progress else 0) == first
         state = StepState(optimizer, LossBalancer(progress.running if progress else {}), config.clip, bf16=False)
-        for number in range(first, first + PART):
+        for number in range(first, first + part):
             losses = step(model, *batch_of(number, rank, world, dtype), state, NOW)
             if rank == 0:
                 append_line(told, json.dumps(losses))
-        running = dict(state.balancer.running)
-        save_progress(folder / "states", model, optimizer, TrainerState(first + PART, running, "these"), writes=rank == 0)
+        save_progress(folder / STATES, model, optimizer, TrainerState(first + part, dict(state.balancer.running), "these"))
         if world > 1:
-            torch.distributed.barrier()  # what one writes, all read
+            torch.distributed.barrier()  # what all write, all read
     return model
 
 
@@ -86,8 +89,16 @@ def count_own(model: Ernest) -> dict[str, int]:
 
 if __name__ == "__main__":
     set_threads(1)
-    folder, *sizes, stop = sys.argv[1:]
+    folder, sizes, dtype = Path(sys.argv[1]), sys.argv[2:6], getattr(torch, sys.argv[6])
+    start, stop = map(int, sys.argv[7:])
     parallel = ParallelConfig(*map(int, sizes[:3]), checkpoint_activations=sizes[3] == "1")
     with process_group() as (rank, world):
-        trained = take_steps(Path(folder), parallel, 0, int(stop), rank, world)
-        (Path(folder) / f"own-{rank}.json").write_text(json.dumps(count_own(trained)))
+        unbroken = folder / f"unbroken-{stop}"
+        if rank == 0:
+            unbroken.mkdir()
+        if rank == 0 and start:
+            shutil.copytree(folder / STATES, unbroken / STATES)
+        torch.distributed.barrier()
+        take_steps(unbroken, parallel, start, stop, rank, world, dtype, part=stop - start)
+        trained = take_steps(folder, parallel, start, stop, rank, world, dtype)
+        (folder / f"own-{rank}.json").write_text(json.dumps(count_own(trained)))

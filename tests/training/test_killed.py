@@ -18,8 +18,10 @@ import torch
 
 from ernest.checkpoint import load_model
 from ernest.config.recipe import ParallelConfig, from_tree, to_tree
-from ernest.storage import load_tensors, own_folder
+from ernest.storage import own_folder
 from ernest.training.loop import MEASURED
+from ernest.training.parts import Part, Place, read_parts
+from ernest.training.resume import state_files
 from tests.small import network, recipe, tokenizers
 
 REPOSITORY = Path(__file__).parents[2]
@@ -163,10 +165,15 @@ def saved(run: Path) -> int:
     if not states:
         return 0
     progress = json.loads((states[-1] / "progress.json").read_text())
-    weights, moments = (load_tensors(states[-1] / f"{name}.safetensors") for name in ("model", "optimizer"))
-    shapes = {name: value.shape for name, value in network().state_dict().items()}
-    assert {name: value.shape for name, value in weights.items()} == shapes
-    assert {name.partition("/")[0] for name in moments} == dict(network().named_parameters()).keys()
+    parameters = {name: value.shape for name, value in network().named_parameters()}
+    moments = {f"{name}/{key}": shape for name, shape in parameters.items() for key in ("exp_avg", "exp_avg_sq")}
+    wanted = (
+        {name: value.shape for name, value in network().state_dict().items()},
+        moments | {f"{n}/step": () for n in parameters},
+    )
+    for kind, shapes in zip(("model", "optimizer"), wanted, strict=True):
+        parts = {name: Part(torch.empty(shape), Place.of_whole(shape)) for name, shape in shapes.items()}
+        read_parts(state_files(states[-1], kind), parts)
     assert states[-1].name == f"step-{progress['step']:07d}"
     return progress["step"]
 

@@ -1,4 +1,4 @@
-"""One process is the truth: on every mesh, in float64, weights, moments, biases and losses are those of one process."""
+"""One process is the truth: on every mesh and from mesh to mesh, weights, moments, biases and losses are those of one process."""
 
 import json
 from pathlib import Path
@@ -8,27 +8,42 @@ import torch
 
 from ernest.config.recipe import ParallelConfig
 from ernest.planner.layout import Layout
-from ernest.storage import load_tensors
 from ernest.training.launch import launch
+from ernest.training.parts import Part, Place, read_parts, stored_shapes
+from ernest.training.resume import newest_state, state_files
 from tests.small import network
-from tests.training.sharded import PART, STEPS, count_own, take_steps
+from tests.training.sharded import STATES, count_own, take_steps
 
 REPOSITORY = Path(__file__).parents[2]
-MESHES = [(1, 2, 1, False), (1, 1, 2, False)]
-LONG_MESHES = [(2, 1, 1, False), (2, 2, 1, False), (1, 1, 4, True), (1, 2, 2, False), (1, 2, 2, True), (2, 1, 2, False)]
-"""Of `replicate`, `shard` and `expert`; the last says whether activations are checkpointed."""
+Mesh = tuple[int, int, int, bool]
+"""Processes along `replicate`, `shard` and `expert`, and whether activations are checkpointed."""
+WAYS = [((1, 2, 1, False), (1, 1, 2, False))]
+"""Two meshes one after the other, the second from the files of the first."""
+LONG_WAYS = [
+    ((2, 1, 1, False), (1, 2, 2, False)),
+    ((1, 2, 2, True), (2, 1, 1, False)),
+    ((2, 2, 1, False), (1, 1, 2, False)),
+    ((1, 1, 4, True), (2, 2, 1, False)),
+    ((2, 1, 2, False), (1, 4, 1, False)),
+]
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory) -> Path:
+@pytest.fixture(scope="module", params=[torch.float64, pytest.param(torch.float32, marks=pytest.mark.long)], ids=str)
+def alone(request, tmp_path_factory) -> tuple[Path, torch.dtype]:
     folder = tmp_path_factory.mktemp("alone")
-    take_steps(folder, ParallelConfig())
-    return folder
+    take_steps(folder, ParallelConfig(), dtype=request.param)
+    return folder, request.param
 
 
 def state(folder: Path) -> dict[str, torch.Tensor]:
-    newest = folder / "states" / f"step-{STEPS:07d}"
-    return load_tensors(newest / "model.safetensors") | load_tensors(newest / "optimizer.safetensors")
+    """All tensors of the newest state, whole."""
+    found, newest = {}, newest_state(folder / STATES)
+    assert newest is not None
+    for files in (state_files(newest, "model"), state_files(newest, "optimizer")):
+        wholes = {name: torch.empty(shape, dtype=torch.float64) for name, shape in stored_shapes(files).items()}
+        read_parts(files, {name: Part(whole, Place.of_whole(whole.shape)) for name, whole in wholes.items()})
+        found |= wholes
+    return found
 
 
 def losses(folder: Path) -> list[dict[str, float]]:
@@ -37,23 +52,43 @@ def losses(folder: Path) -> list[dict[str, float]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)  # processes that wait for each other would wait for ever
-@pytest.mark.parametrize("mesh", [*MESHES, *(pytest.param(mesh, marks=pytest.mark.long) for mesh in LONG_MESHES)])
-def test_every_tensor_is_that_of_one_process(mesh, alone, tmp_path, monkeypatch):
+@pytest.mark.parametrize("way", [*WAYS, *(pytest.param(way, marks=pytest.mark.long) for way in LONG_WAYS)])
+def test_every_tensor_is_that_of_one_process(way, alone, tmp_path, monkeypatch):
     """The last steps are taken by one process, from the files of the others. With two processes one holds words alone, in rows
     that all leave a layer out; with four, two do."""
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    layout = Layout(*mesh[:3])
-    launch("tests.training.sharded", [str(tmp_path), *(str(int(one)) for one in (*mesh, STEPS - PART))], layout.ranks)
-    check_parts(tmp_path, layout)
-    take_steps(tmp_path, ParallelConfig(), STEPS - PART)
-    right, found = state(alone), state(tmp_path)
+    right, dtype = alone
+    for number, mesh in enumerate(way):
+        layout, legs = Layout(*mesh[:3]), (2 * number, 2 * number + 2)
+        asked = [*(str(int(one)) for one in mesh), str(dtype).removeprefix("torch."), *map(str, legs)]
+        launch("tests.training.sharded", [str(tmp_path), *asked], layout.ranks)
+        check_parts(tmp_path, layout)
+        check_same_files(tmp_path, tmp_path / f"unbroken-{legs[1]}")
+    take_steps(tmp_path, ParallelConfig(), 2 * len(way), dtype=dtype)
+    if dtype == torch.float64:
+        check_close(state(tmp_path), state(right), 1e-9)
+    bar = 1e-9 if dtype == torch.float64 else 1e-5
+    for one, other in zip(losses(right), losses(tmp_path), strict=True):
+        assert one == pytest.approx(other, abs=bar, rel=bar)
+    assert any(step["norm"] > 0.5 for step in losses(right))  # gradients were clipped
+
+
+def check_close(found: dict[str, torch.Tensor], right: dict[str, torch.Tensor], bar: float) -> None:
     assert found.keys() == right.keys()
     for name, value in right.items():
-        torch.testing.assert_close(found[name], value, rtol=0, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}")
-    for one, other in zip(losses(alone), losses(tmp_path), strict=True):
-        assert one == pytest.approx(other, abs=1e-9)
-    assert any(step["norm"] > 0.5 for step in losses(alone))  # gradients were clipped
+        torch.testing.assert_close(found[name], value, rtol=0, atol=bar, msg=lambda text, name=name: f"{name}: {text}")
+
+
+def check_same_files(broken: Path, unbroken: Path) -> None:
+    """Steps of a run that was broken off after each leave, on the same mesh, the bytes that the unbroken one leaves."""
+    one, other = newest_state(broken / STATES), newest_state(unbroken / STATES)
+    assert one is not None
+    assert other is not None
+    names = sorted(path.name for path in one.iterdir())
+    assert names == sorted(path.name for path in other.iterdir())
+    for name in names:
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
 
 
 def check_parts(folder: Path, layout: Layout) -> None:

@@ -1,0 +1,184 @@
+"""What becomes of numbers and speed when two processes train together: `python -m benchmarks --part meshes`.
+
+How far the gradient of one step in bfloat16 is from that of one process in float64, by mesh, and how far losses part in ten
+steps: from those of one process, beside what a change of its first weights by a millionth does. Then the speed of each mesh and
+what saving takes. `python -m benchmarks.model.meshes FOLDER RUN REPLICATE SHARD EXPERT SPEED` is one of the processes.
+"""
+
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmarks.findings import Findings
+from benchmarks.model.throughput import prepare
+from benchmarks.tables import Figure, Table
+from ernest.checkpoint import tokenizer_spec
+from ernest.config.recipe import ParallelConfig, Recipe, load_recipe
+from ernest.data.collate import collate
+from ernest.data.sampler import plan
+from ernest.data.store import ExampleStore
+from ernest.device import HOST, autocast, set_threads
+from ernest.storage import save_tensors
+from ernest.tokenizers.bundle import Tokenizers
+from ernest.training import loop
+from ernest.training.build import build_network
+from ernest.training.distributed import process_group, sum_gradients, total
+from ernest.training.launch import launch
+from ernest.training.loss import LossBalancer, combine, loss_sums
+from ernest.training.parts import Part, Place, read_parts, stored_shapes, write_parts
+from ernest.training.sharding import parts_of
+
+MESHES = {"one process": (1, 1, 1), "replicate 2": (2, 1, 1), "shard 2": (1, 2, 1), "expert 2": (1, 1, 2)}
+NUDGED = "one process, other weights"
+"""By a millionth, at the start."""
+ROWS, STEPS = 4, 10
+"""Of the runs whose losses are compared, over all processes."""
+SPEED_ROWS, SPEED_STEPS, COUNTED = 8, 16, 8
+"""Of the runs whose speed is measured, for each process; how many of the last steps count."""
+LOSSES = "text", "vision", "audio"
+
+
+def recipe(parallel: ParallelConfig, rows: int, steps: int, narrow: bool = True) -> Recipe:
+    base = load_recipe()
+    training = replace(base.training, steps=steps, save_every=steps, show_every=0, warmup=5, bf16=narrow)
+    return replace(base, sequence=replace(base.sequence, rows=rows), training=training, parallel=parallel)
+
+
+def gradients(folder: Path, parallel: ParallelConfig, rank: int, world: int, dtype: torch.dtype) -> dict[str, Part]:
+    """What this process holds of the gradient of a first step in bfloat16 or, in one process, in float64."""
+    settings = recipe(parallel, ROWS, 1)
+    store, tokenizers = ExampleStore(folder / "examples"), Tokenizers.load(folder / "tokenizers")
+    torch.manual_seed(settings.seed)
+    narrow = dtype == torch.bfloat16
+    model = build_network(settings.model, tokenizer_spec(tokenizers), parallel).to(None if narrow else dtype)
+    rows = plan(store, settings.weights(store.tasks), tokenizers, settings.sequence, settings.seed, 0, rank, world)
+    batch = collate(rows, settings.sequence.length, tokenizers).to(HOST, torch.float32 if narrow else dtype)
+    with autocast(HOST, narrow):
+        sums, counts = loss_sums(model(batch), batch)
+    combine(sums, total(counts), LossBalancer({}), settings.training.mtp_weight).backward()
+    sum_gradients(model)
+    return parts_of(model, [(name, weight.grad) for name, weight in model.named_parameters() if weight.grad is not None])
+
+
+def main(folder: Path, run: Path, parallel: ParallelConfig, speed: bool) -> None:
+    """One process of a mesh: `run` gets gradients/, bf16/, fp32/ and speed/."""
+    set_threads(1)
+    store, tokenizers = ExampleStore(folder / "examples"), Tokenizers.load(folder / "tokenizers")
+    with process_group() as (rank, world):
+        (run / "gradients").mkdir(exist_ok=True, parents=True)
+        write_parts(run / "gradients" / f"{rank}.safetensors", gradients(folder, parallel, rank, world, torch.bfloat16))
+        start = run / "start.safetensors"
+        for name, narrow in (("bf16", True), ("fp32", False)):
+            settings = recipe(parallel, ROWS, STEPS, narrow)
+            loop.train(settings, store, tokenizers, run / name, rank, world, begin_with=start if start.is_file() else None)
+        if speed:
+            measure_speed(recipe(parallel, SPEED_ROWS * world, SPEED_STEPS), store, tokenizers, run / "speed", rank, world)
+
+
+def measure_speed(settings: Recipe, store: ExampleStore, tokenizers: Tokenizers, run: Path, rank: int, world: int) -> None:
+    """Trains; times.json holds the processor seconds of every step of the first process, and the seconds of its last save."""
+    clock, saving = [time.process_time()], [0.0]
+    save = loop.save_progress
+
+    def timed(*arguments: object) -> None:
+        begun = time.perf_counter()
+        save(*arguments)  # pyright: ignore[reportArgumentType]
+        saving.append(time.perf_counter() - begun)
+
+    with patch.object(loop, "save_progress", timed):
+        loop.train(settings, store, tokenizers, run, rank, world, lambda *_: clock.append(time.process_time()))
+    if rank == 0:
+        (run / "times.json").write_text(json.dumps({"cpu": np.diff(clock).tolist(), "save": saving[-1]}))
+
+
+def measure(folder: Path, rounds: int, quick: bool, progress: Callable[[str], None]) -> Findings:
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        prepare(scratch)
+        exact = {name: part.own for name, part in gradients(scratch, ParallelConfig(), 0, 1, torch.float64).items()}
+        runs = {name: scratch / name.replace(" ", "-") for name in (*MESHES, NUDGED)}
+        runs[NUDGED].mkdir()
+        save_tensors(runs[NUDGED] / "start.safetensors", nudged_weights(scratch))
+        for mesh, run in runs.items():
+            progress(mesh)
+            sizes = MESHES.get(mesh, (1, 1, 1))
+            arguments = [str(scratch), str(run), *map(str, sizes), str(int(mesh in MESHES))]
+            launch("benchmarks.model.meshes", arguments, int(np.prod(sizes)))
+        return report(exact, runs, load_recipe().training.save_every)
+
+
+def nudged_weights(folder: Path) -> dict[str, Tensor]:
+    settings, tokenizers = recipe(ParallelConfig(), ROWS, 1), Tokenizers.load(folder / "tokenizers")
+    torch.manual_seed(settings.seed)
+    model = build_network(settings.model, tokenizer_spec(tokenizers), ParallelConfig())
+    return {name: value * (1 + 1e-6 * torch.randn_like(value)) for name, value in model.state_dict().items()}
+
+
+def report(exact: Mapping[str, Tensor], runs: Mapping[str, Path], save_every: int) -> Findings:
+    figures, rows, speeds = [], [], {}
+    for mesh, run in runs.items():
+        whole, experts, (worst, where) = gradient_errors(run / "gradients", exact)
+        apart = [losses_apart(run / kind, runs["one process"] / kind) for kind in ("bf16", "fp32")]
+        rows.append((mesh, f"{whole:.2e}", f"{experts:.2e}", f"{worst:.2e} ({where})", f"{apart[0]:.3f}", f"{apart[1]:.1e}"))
+        figures.append(Figure(f"meshes: error of the gradient in bfloat16, {mesh}", whole))
+        if (run / "speed").is_dir():
+            speeds[mesh] = read_speed(run / "speed")
+    table = Table(
+        "Numbers of a mesh",
+        ("mesh", "error of the gradient", "of the experts'", "of the worst tensor", "losses apart, bf16", "fp32"),
+        tuple(rows),
+        "Errors of the gradient of a first step in bfloat16 beside float64, relative. Losses: the most by which one of the last "
+        f"three of {STEPS} steps parts from that of one process.",
+    )
+    alone = speeds["one process"]
+    for mesh, (wall, cpu, step, save) in speeds.items():
+        figures.append(Figure(f"meshes: share of saving in the time, {mesh}", save / (save_every * step), 0.05, less=True))
+        if mesh != "one process":
+            figures += [
+                Figure(f"meshes: positions per second ÷ one process, {mesh}", wall / alone[0], 1.8, threads=2),
+                Figure(f"meshes: positions per CPU second ÷ one process, {mesh}", cpu / alone[1], threads=2),
+            ]
+    return Findings(tuple(figures), (table,))
+
+
+def gradient_errors(folder: Path, exact: Mapping[str, Tensor]) -> tuple[float, float, tuple[float, str]]:
+    """Relative, of all gradients together, of the experts', and of the tensor where it is largest, with its name."""
+    files = sorted(folder.iterdir())
+    found = {name: torch.empty(shape, dtype=torch.float64) for name, shape in stored_shapes(files).items()}
+    read_parts(files, {name: Part(value, Place.of_whole(value.shape)) for name, value in found.items()})
+    square = lambda values: sum(float(value.square().sum()) for value in values)  # noqa: E731
+    off = {name: found[name] - value for name, value in exact.items()}
+    experts = [name for name in exact if ".moe.w_" in name]
+    worst = max((float(off[name].norm() / value.norm().clamp_min(1e-12)), name) for name, value in exact.items())
+    of_experts = (square(off[name] for name in experts) / square(exact[name] for name in experts)) ** 0.5
+    return (square(off.values()) / square(exact.values())) ** 0.5, of_experts, worst
+
+
+def losses_apart(run: Path, other: Path) -> float:
+    one, two = ([json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()][-3:] for path in (run, other))
+    return max(abs(a[name] - b[name]) for a, b in zip(one, two, strict=True) for name in LOSSES if name in a)
+
+
+def read_speed(run: Path) -> tuple[float, float, float, float]:
+    """Positions per second by the clock and of the first process's processor, seconds of a step, and of a save."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()][-COUNTED - 1 : -1]
+    times = json.loads((run / "times.json").read_text())
+    cpu = times["cpu"][-COUNTED - 1 : -1]  # the last one holds the save
+    wall = median(line["positions"] / line["seconds"] for line in lines)
+    processor = median(line["positions"] / line["processes"] / used for line, used in zip(lines, cpu, strict=True))
+    return wall, processor, median(line["seconds"] for line in lines), times["save"]
+
+
+if __name__ == "__main__":
+    folder, run, replicate, shard, expert, speed = sys.argv[1:]
+    main(Path(folder), Path(run), ParallelConfig(int(replicate), int(shard), int(expert)), speed == "1")

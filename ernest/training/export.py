@@ -1,0 +1,50 @@
+"""Writes the network of a run's newest state as the ordinary folder of a model, however many processes it was dealt out over."""
+
+import json
+from pathlib import Path
+
+from ernest.checkpoint import learnt_in_all, load_learnt, save_model, tokenizer_spec
+from ernest.config.recipe import Recipe, from_tree, to_tree
+from ernest.data.collate import collate
+from ernest.data.learnt import what_is_learnt
+from ernest.data.sampler import plan
+from ernest.data.store import ExampleStore
+from ernest.device import HOST, without_weights
+from ernest.model.network import Ernest
+from ernest.model.slicing import expert_importance
+from ernest.tokenizers.bundle import Tokenizers
+from ernest.training.parts import read_parts
+from ernest.training.resume import PROGRESS, newest_state, state_files
+from ernest.training.run_settings import START
+from ernest.training.sharding import parts_of
+
+
+def export_checkpoint(run: Path, out: Path) -> int:
+    """Writes the checkpoint `out` in one process, and returns the steps that it was trained for. A run that goes on may do so.
+
+    Raises ValueError where `run` holds no state.
+    """
+    state = newest_state(run)
+    if state is None:
+        raise ValueError(f"{run} holds no state of a training: `ernest train` writes one every training.save_every steps")
+    recipe = from_tree(json.loads((run / "recipe.json").read_text()))
+    store, tokenizers = ExampleStore(run / "examples"), Tokenizers.load(run / "tokenizers")
+    model = read_network(state, recipe, tokenizers)
+    rows = [plan(store, recipe.weights(store.tasks), tokenizers, recipe.sequence, recipe.seed, step) for step in range(2)]
+    batches = [collate(row, recipe.sequence.length, tokenizers) for row in rows]
+    learnt = what_is_learnt(store, recipe.weights(store.tasks), recipe.sequence.length)
+    if (run / START / "learnt.json").is_file():
+        learnt = learnt_in_all(load_learnt(run / START), learnt)
+    save_model(out, model, tokenizers, to_tree(recipe), expert_importance(model, batches), learnt)
+    return int(json.loads((state / PROGRESS).read_text())["step"])
+
+
+def read_network(state: Path, recipe: Recipe, tokenizers: Tokenizers) -> Ernest:
+    """The whole network of a state; with adapters, as they have changed it."""
+    with without_weights():
+        model = Ernest(recipe.model, tokenizer_spec(tokenizers))
+    model.to_empty(device=HOST)
+    above = "network." if recipe.training.adapter_rank else ""
+    parts = parts_of(model, model.state_dict().items())
+    read_parts(state_files(state, "model"), {above + name: part for name, part in parts.items()})
+    return model.train()

@@ -1,0 +1,110 @@
+"""Files in which each process keeps what it holds of tensors, and from which it reads what it will hold, dealt out otherwise too.
+
+They are safetensors; where a part lies in the whole stands in the metadata. (PyTorch's distributed checkpoints describe their
+files by a pickle, and nothing is unpickled here.)
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ernest.storage import read_header, save_tensors
+
+PLACES = "places"
+"""The metadata of a file: of each tensor that is a part, its place as JSON."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A block of a tensor of `shape`: along each dimension of it `size` numbers, from `start` on."""
+
+    shape: tuple[int, ...]
+    start: tuple[int, ...]
+    size: tuple[int, ...]
+
+    @classmethod
+    def of_whole(cls, shape: Sequence[int]) -> "Place":
+        return cls(tuple(shape), (0,) * len(shape), tuple(shape))
+
+    @property
+    def is_whole(self) -> bool:
+        return self.size == self.shape
+
+    def common(self, other: "Place") -> "Place | None":
+        """What lies in both, None where nothing does."""
+        starts = [max(pair) for pair in zip(self.start, other.start, strict=True)]
+        ends = [min(a + n, b + m) for a, n, b, m in zip(self.start, self.size, other.start, other.size, strict=True)]
+        sizes = [end - start for start, end in zip(starts, ends, strict=True)]
+        return None if any(size <= 0 for size in sizes) else Place(self.shape, tuple(starts), tuple(sizes))
+
+    def slices(self, inside: "Place | None" = None) -> tuple[slice, ...]:
+        """Of this block in the whole or, where it lies `inside` another one, in that."""
+        origin = (0,) * len(self.shape) if inside is None else inside.start
+        return tuple(slice(a - o, a - o + n) for a, o, n in zip(self.start, origin, self.size, strict=True))
+
+
+@dataclass(frozen=True)
+class Part:
+    """What this process holds of a tensor. Of the processes that hold the same, one `writes` it."""
+
+    own: Tensor
+    place: Place
+    writes: bool = True
+
+
+def write_parts(path: Path, parts: Mapping[str, Part]) -> None:
+    """Writes those parts that are this process's to write; no file where there are none."""
+    written = {name: part for name, part in parts.items() if part.writes and part.own.numel()}
+    if not written:
+        return
+    places = {name: asdict(part.place) for name, part in written.items() if not part.place.is_whole}
+    save_tensors(path, {name: part.own for name, part in written.items()}, {PLACES: json.dumps(places)} if places else None)
+
+
+def stored_shapes(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
+    """The shapes of the whole tensors of which parts are in `files`."""
+    return {name: place.shape for path in files for name, place in _stored(path)}
+
+
+@torch.no_grad()
+def read_parts(files: Sequence[Path], parts: Mapping[str, Part]) -> None:
+    """Fills what this process holds from the files of all, of which it opens no more than it needs.
+
+    Raises ValueError where they do not hold all of it, and where a tensor has another shape there.
+    """
+    from safetensors import safe_open
+
+    missing = {name: part.own.numel() for name, part in parts.items()}
+    for path in files:
+        with ExitStack() as opened:
+            file: Any = None
+            for name, there in _stored(path):
+                if name not in parts or not missing[name]:
+                    continue
+                here = parts[name].place
+                if there.shape != here.shape:
+                    raise ValueError(f"{path}: {name} is of shape {[*there.shape]}, and {[*here.shape]} is wanted")
+                both = here.common(there)
+                if both is None:
+                    continue
+                file = file or opened.enter_context(safe_open(path, "pt"))
+                stored = file.get_tensor(name) if both == there else file.get_slice(name)[both.slices(there)]
+                parts[name].own[both.slices(here)] = stored
+                missing[name] -= stored.numel()
+    lacking = [name for name, count in missing.items() if count]
+    if lacking:
+        raise ValueError(f"{', '.join(map(str, files)) or 'no file'}: {len(lacking)} tensors are not whole, such as {lacking[0]}")
+
+
+def _stored(path: Path) -> Iterator[tuple[str, Place]]:
+    header = read_header(path)
+    places = json.loads(header.metadata.get(PLACES, "{}"))
+    for name, (_, size) in header.tensors.items():
+        told = places.get(name)
+        yield name, Place.of_whole(size) if told is None else Place(**{key: tuple(value) for key, value in told.items()})

@@ -1,0 +1,29 @@
+"""The state of a run under way becomes the folder of a model; at the end of a training it is the run's own."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from ernest.checkpoint import load_learnt, load_model
+from ernest.config.recipe import to_tree
+from ernest.training.export import export_checkpoint
+from ernest.training.loop import train
+from tests.small import recipe, tokenizers
+
+
+def test_a_state_becomes_a_checkpoint(examples_folder, store, tmp_path):
+    settings, run = recipe(rows=1, steps=2), tmp_path / "run"
+    shutil.copytree(examples_folder, run / "examples")
+    tokenizers().save(run / "tokenizers")
+    (run / "recipe.json").write_text(json.dumps(to_tree(settings)))
+    with pytest.raises(ValueError, match=r"run holds no state of a training"):
+        export_checkpoint(run, tmp_path / "model")
+    trained = train(settings, store, tokenizers(), run)
+    assert export_checkpoint(run, tmp_path / "model") == 2
+    model, brought = load_model(tmp_path / "model")
+    assert brought.text.merges == tokenizers().text.merges
+    assert load_learnt(tmp_path / "model").positions
+    for name, value in trained.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
