@@ -15,6 +15,8 @@ from ernest.config.tokenizer_spec import usual_spec
 from ernest.model.cost import active_parameters, total_parameters
 from ernest.results.outcome import Outcome, Verdict, judged, read_outcomes
 
+STUDENT = {2: 4.303, 3: 2.776, 5: 2.306}
+"""The 97.5 % quantile of Student's distribution with 2 (seeds - 1) degrees of freedom, by the seeds of each side."""
 NUMBER = re.compile(r"-?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
 
 
@@ -82,13 +84,15 @@ class Quote:
 
 @dataclass(frozen=True)
 class Gain:
-    """The difference of two rows of a table, with the spread of both; it holds where the first is above the other."""
+    """The difference of two rows of a table, means over so many `seeds` with their deviations. It holds where the first is above
+    the other by more than the 95 % interval of the difference; within it nothing can be said."""
 
     label: str
     source: str
     row: str
     other: str
     column: str
+    seeds: int = 3
 
     def read(self, places: Places) -> list[Found]:
         """The difference, where both rows are there."""
@@ -96,8 +100,8 @@ class Gain:
         if self.row not in rows or self.other not in rows:
             return []
         (value, spread), (other, other_spread) = (_with_spread(rows[name]) for name in (self.row, self.other))
-        gain = value - other
-        return [Found(f"{self.label} {gain:+.2f} ± {(spread**2 + other_spread**2) ** 0.5:.2f}", gain > 0)]
+        gain, interval = value - other, STUDENT[self.seeds] * ((spread**2 + other_spread**2) / self.seeds) ** 0.5
+        return [Found(f"{self.label} {gain:+.2f} ± {interval:.2f}", gain > 0 if abs(gain) > interval else None)]
 
 
 @dataclass(frozen=True)

@@ -167,8 +167,8 @@ def _least(methods: Mapping[str, Mapping[str, float]], cost: str, families: tupl
 
 
 def _named(family: str) -> str:
-    return {IMPLICIT: "the implicit scheme", FIELD: "the linear scheme, u extrapolated",
-            TERM: "the linear scheme, N extrapolated"}.get(family, family)  # fmt: skip
+    return {IMPLICIT: "the implicit scheme", FIELD: "the linear scheme with u extrapolated",
+            TERM: "the linear scheme with N extrapolated"}.get(family, family)  # fmt: skip
 
 
 def _ratio(other: float, ours: float) -> str:

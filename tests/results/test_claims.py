@@ -64,6 +64,7 @@ def test_figures_are_read_from_pages_and_judged(tmp_path):
     (tmp_path / "page.md").write_text(
         "| measured | value | bar | met |\n|---|---|---|---|\n| a: x | 3.5 | ≥ 3 | yes |\n| a: y | 1 | ≥ 2 | **no** |\n\n"
         "| x0.5 | here | who |\n|---|---|---|\n| base | 92.78 ± 3.00 | nothing |\n| more | 93.78 ± 4.00 | another |\n"
+        "| most | 105.78 ± 4.00 | another |\n"
     )
     (tmp_path / "b.jsonl").write_text(
         json.dumps({"row": "d", "value": 0.5, "bar": None, "ok": None}) + "\n"
@@ -76,7 +77,10 @@ def test_figures_are_read_from_pages_and_judged(tmp_path):
     assert told(Quote("y", "page.md", "a: y", most=1)) == ("y 1", "holds")
     assert told(Quote("who", "page.md", "base", "who", equals="nothing")) == ("who nothing", "holds")
     assert told(Quote("who", "page.md", "more", "who", equals="nothing"))[1] == "doesn't hold here"
-    assert told(Gain("g", "page.md", "more", "base", "here")) == ("g +1.00 ± 5.00", "holds")
+    # 2.776 √((3² + 4²) / 3) = 8.01: a point of difference is nothing, and thirteen are something.
+    assert told(Gain("g", "page.md", "more", "base", "here")) == ("g +1.00 ± 8.01", "can't be judged here")
+    assert told(Gain("g", "page.md", "most", "base", "here")) == ("g +13.00 ± 8.01", "holds")
+    assert told(Gain("g", "page.md", "base", "most", "here"))[1] == "doesn't hold here"
     assert told(Share("s", "b.jsonl", ("d",), " [half]", 0.9)) == (
         "s 0.800, 0.800 to 0.800 over 1 directions",
         "doesn't hold here",
