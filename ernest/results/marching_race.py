@@ -33,7 +33,7 @@ WIDTHS = (0.2, 0.1, 0.05)
 """ε, with kappa = ε² beside a double well of depth 1/4."""
 LEVELS = (1e-4, 1e-6, 1e-8)
 """Errors that are raced to: root mean squares over the points at the end."""
-FEW, MANY = (4, 6, 8, 12, 16, 24, 32, 48, 64), (8, 16, 32, 64, 128, 256, 512, 1024)
+FEW, MANY = (2, 4, 8, 16, 32), (4, 8, 16, 32, 64, 128, 256, 512)
 FAR = 0.2
 """Errors above are those of runs that are not on their way."""
 IMPLICIT, FIELD, TERM = "implicit", "extrapolated u", "extrapolated N"

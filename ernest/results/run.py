@@ -4,8 +4,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ernest.results.index import write_index
-
 Tell = Callable[[str], None]
 
 
@@ -69,6 +67,8 @@ def run_targets(names: Sequence[str], place: Place) -> None:
             raise ValueError(f"{name}: expected one of {', '.join(TARGETS)}")
         if missing := TARGETS[name].needs(place):
             raise ValueError(f"{name}: {missing}")
+    from ernest.results.index import write_index  # imports torch, which a mistake above need not wait for
+
     for name in names or TARGETS:
         if missing := TARGETS[name].needs(place):
             place.tell(f"{name}: left out: {missing}")

@@ -22,10 +22,10 @@ from ernest.results.extrapolation import ExtrapolatedTerm
 
 DEGREES = (2, 3, 4, 5)
 FLOW, POINTS, END = AllenCahn(0.1), 32, 2.0
-REFERENCE_STEPS = 512
+REFERENCE_STEPS = 768
 BETWEEN = (-0.5, 0.0, 0.5)
 """Local times of an element at which the error between the ends is looked at."""
-FLOOR = 2e-13
+FLOOR = 5e-14
 """Errors below are round-off."""
 IMPLICIT, FIELD, TERM = "implicit", "extrapolated u", "extrapolated N"
 
@@ -44,13 +44,14 @@ class Orders:
 
 def settings() -> dict[str, object]:
     """What the orders depend on, for results that are kept."""
-    return {"flow": repr(FLOW), "points": POINTS, "end": END, "reference": REFERENCE_STEPS, "between": BETWEEN}
+    counts = [(name, sweeps, counts) for p in DEGREES for name, sweeps, _, counts in schemes(p)]
+    return {"flow": repr(FLOW), "points": POINTS, "end": END, "reference": REFERENCE_STEPS, "between": BETWEEN, "counts": counts}
 
 
 def schemes(degree: int) -> list[tuple[str, int, Scheme, tuple[int, ...]]]:
     """Name, sweeps, scheme and numbers of steps; sweeps up to one more than should be needed."""
-    few = {2: (8, 16, 32, 64), 3: (4, 8, 16, 32), 4: (4, 8, 16), 5: (4, 8, 16)}[degree]
-    many = {2: (32, 64, 128), 3: (32, 64, 128), 4: (16, 32, 64), 5: (16, 32, 64)}[degree]
+    few = {2: (8, 16, 32, 64), 3: (4, 8, 16, 24), 4: (4, 6, 8, 12), 5: (2, 3, 4, 6)}[degree]
+    many = {2: (24, 48, 96), 3: (16, 32, 64), 4: (8, 12, 16, 24), 5: (4, 6, 8, 12)}[degree]
     listed: list[tuple[str, int, Scheme, tuple[int, ...]]] = [(IMPLICIT, 0, Implicit(degree, tolerance=1e-15), few)]
     for K in range(degree + 1):
         listed.append((FIELD, K, SemiImplicit(degree, K, 1.0), many))
