@@ -9,7 +9,7 @@ MALLOC := glibc.malloc
 PAGES := PYTHONMALLOC=malloc \
   GLIBC_TUNABLES=$(MALLOC).hugetlb=1:$(MALLOC).top_pad=67108864:$(MALLOC).trim_threshold=4294967296
 
-.PHONY: help demo rl-demo test test-long test-portable test-portable-short mutants lint format bench results-data docs clean
+.PHONY: help demo rl-demo test test-long test-portable test-portable-short mutants lint format bench results results-data docs clean
 
 help:
 	@echo "make demo    train on the embedded world, use the result and write build/demo/report.html"
@@ -19,6 +19,8 @@ help:
 	@echo "             under other instruction sets, and lines broken one at a time"
 	@echo "make lint    style, types and import directions (make format mends the style)"
 	@echo "make bench   measure what the documentation claims"
+	@echo "make results    try the claims of the three papers; make results-routing, results-time-marching,"
+	@echo "             results-superconvergence one of them"
 	@echo "make results-data    train on real data sets, for hours; make results-data-photos one of them"
 	@echo "make docs    build the documentation into site/"
 	@echo "make clean   remove everything that these make, the environment included"
@@ -67,6 +69,12 @@ bench: $(READY)
 	-$(BIN)/python -m benchmarks.lcnet.ablation
 	test -d build/demo/findings || $(BIN)/ernest demo
 	$(BIN)/python -m benchmarks.methods
+
+results: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/ernest results
+
+results-routing results-time-marching results-superconvergence: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/ernest results $(@:results-%=%)
 
 results-data: results-data-digits results-data-commands results-data-photos results-data-stories results-data-stories-dense results-data-seesaw
 

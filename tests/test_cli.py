@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from ernest import __version__
-from ernest.cli import model, rl, training
+from ernest.cli import model, results, rl, training
 from ernest.cli.main import parse
 from ernest.config.submodel_size import SubModelSize
 from ernest.data.media import write_image
@@ -31,9 +31,11 @@ COMMANDS = (
     "generate",
     "describe",
     "slice",
+    "analyse",
     "serve",
     "export",
     "build",
+    "results",
 )
 
 
@@ -81,7 +83,7 @@ assert not {{"torch", "numpy"}} & set(sys.modules)
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     assert done.stdout.count("usage: ernest") == 1 + len(COMMANDS)
-    assert (*training.COMMANDS, *rl.COMMANDS, *model.COMMANDS) == COMMANDS
+    assert (*training.COMMANDS, *rl.COMMANDS, *model.COMMANDS, *results.COMMANDS) == COMMANDS
 
 
 def test_the_versions_are_printed_without_torch():
@@ -158,6 +160,18 @@ MISTAKES = (
     ("slice nowhere --top-k 1", "missing from ernest slice: -o FOLDER"),
     ("slice nowhere --top-k 1 -o small", "nowhere is not a checkpoint"),
     ("slice nowhere --top-k 1 -o full", "full exists already: choose a new folder"),
+    ("slice nowhere -o small --fit memory=12", "--fit memory=12: expected memory=12MB (or KB, GB), latency=3ms/token"),
+    ("slice nowhere -o small --fit latency=3ms", "--fit latency=3ms: expected memory=12MB"),
+    ("slice nowhere -o small --fit speed=3", "--fit speed=3: expected memory=12MB"),
+    ("slice nowhere -o small --fit memory=0MB", "--fit memory=0MB: expected memory=12MB"),
+    ("slice nowhere -o small --fit memory=1MB memory=2MB", "--fit memory=2MB: memory is limited already"),
+    ("slice nowhere -o small --fit memory=1MB --layers 5", "--fit finds --layers, --experts and --top-k by itself"),
+    ("slice nowhere -o full --fit memory=1MB", "full exists already: choose a new folder"),
+    ("slice nowhere -o small --fit memory=1MB", "nowhere is not a checkpoint"),
+    ("analyse nowhere", "nowhere is not a checkpoint"),
+    ("analyse nowhere --data nothing", "nothing: there is no such file"),
+    ("results race", "race: expected one of superconvergence, time-marching, routing"),
+    ("results routing --checkpoint nowhere", "routing: nowhere is no checkpoint: `make demo` trains one"),
     ("import nowhere -o d", "nowhere is no folder"),
     ("import full -o d", "full: nothing to import: it holds no pictures, sounds or videos"),
     ("import photos -o full", "full exists already: records are written to a new folder"),

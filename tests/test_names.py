@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ernest.cli import lcnet, model, phasefield, refiner, rl, tokenizer, training
+from ernest.cli import lcnet, model, phasefield, refiner, results, rl, tokenizer, training
 from ernest.cli.main import parse
 from tests.optional import MADE_OF, is_missing
 
@@ -141,7 +141,7 @@ def test_commands_in_sentences_are_there():
         "tokenizer": tokenizer.COMMANDS,
         "refiner": refiner.COMMANDS,
     }
-    groups = rooms | {"": {*training.COMMANDS, *rl.COMMANDS, *model.COMMANDS, *rooms}}
+    groups = rooms | {"": {*training.COMMANDS, *rl.COMMANDS, *model.COMMANDS, *results.COMMANDS, *rooms}}
     assert [(group, command) for group, command in named if command not in groups[group]] == []
 
 

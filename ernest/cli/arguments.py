@@ -10,6 +10,8 @@ from ernest.config.submodel_size import SubModelSize
 Checkpoint = Annotated[Path, Positional, arg(metavar="CHECKPOINT")]
 Overrides = Annotated[tuple[tuple[str, ...], ...], arg(name="set", metavar="FIELD=VALUE ..."), UseAppendAction]
 """`--set a=1 b=2 --set c=3`: several after each, and several times."""
+Limits = Annotated[tuple[tuple[str, ...], ...], arg(metavar="memory=12MB ..."), UseAppendAction]
+"""`--fit memory=12MB latency=3ms/token`, together or several times."""
 Folder = Annotated[Path, arg(aliases=["-o"], metavar="FOLDER")]
 Refine = Annotated[Path | None, arg(metavar="REFINER")]
 Count = Annotated[int | None, arg(metavar="COUNT")]

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Union
 import tyro
 from tyro.conf import Suppress, arg, subcommand
 
-from ernest.cli import lcnet, model, phasefield, refiner, rl, tokenizer, training
+from ernest.cli import lcnet, model, phasefield, refiner, results, rl, tokenizer, training
 
 
 def main() -> None:
@@ -45,6 +45,7 @@ def _how_to_go_on(command: Callable[[], None], stop: KeyboardInterrupt) -> str:
         lcnet.train: "ernest lcnet train",
         tokenizer.train: "ernest tokenizer train",
         refiner.train: "ernest refiner train",
+        results.results: "ernest results",
     }
     name = resumed.get(command.func) if isinstance(command, functools.partial) else None
     return "interrupted" if name is None else f"interrupted; the same `{name}` goes on where it stopped"
@@ -71,7 +72,8 @@ def version() -> str:
 
 def parse() -> Callable[[], None]:
     """The command that the arguments name, ready to be called. Exits with status 2 where they name none."""
-    later = {name: _postponed(command) for name, command in {**training.COMMANDS, **rl.COMMANDS, **model.COMMANDS}.items()}
+    plain = {**training.COMMANDS, **rl.COMMANDS, **model.COMMANDS, **results.COMMANDS}
+    later = {name: _postponed(command) for name, command in plain.items()}
     later["tokenizer"] = _group(tokenizer.COMMANDS, "Train tokenizers of text, pictures and sounds by themselves, and use them.")
     later["refiner"] = _group(refiner.COMMANDS, "Draw pictures larger and sharper than the model makes them.")
     later["phasefield"] = _group(phasefield.COMMANDS, "Follow phase fields and other gradient flows.")

@@ -1,14 +1,15 @@
-"""The commands that use a model: generate, describe, slice, serve, export; and build, which compiles what they run."""
+"""The commands that use a model: generate, describe, slice, analyse, serve, export; and build, which compiles what they run."""
 
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from ernest.cli.arguments import Checkpoint, Folder, Number, Refine, Size, must_exist
+from ernest.cli.arguments import Checkpoint, Folder, Limits, Number, Refine, Size, must_exist
 from ernest.config.submodel_size import FULL_SIZE
 
 if TYPE_CHECKING:
@@ -121,16 +122,63 @@ def _print_rows(results: "Sequence[Result]", rows: Rows) -> None:
         sys.exit(1)
 
 
-def slice_(checkpoint: Checkpoint, out: Folder, size: Size = FULL_SIZE) -> None:
+def slice_(checkpoint: Checkpoint, out: Folder, size: Size = FULL_SIZE, fit: Limits = ()) -> None:
     """Cut a sub-model out as an ordinary smaller checkpoint.
 
     Args:
         checkpoint: folder of a trained model.
         out: folder of the new one.
+        fit: instead of a size, what the weights and a token of text may take: sizes that have scores are measured on this
+            machine, and the best one that fits is cut.
     """
     from ernest.generation.answer import write_submodel
 
-    print(write_submodel(checkpoint, out, size))
+    limits = tuple(chain(*fit))
+    if not limits:
+        print(write_submodel(checkpoint, out, size))
+        return
+    from ernest.evaluation.affordable import choose_size, read_budget
+
+    budget = read_budget(limits)
+    if not size.is_full:
+        raise ValueError("--fit finds --layers, --experts and --top-k by itself: leave them out")
+    if out.exists():
+        raise ValueError(f"{out} exists already: choose a new folder")
+    choice = choose_size(checkpoint, budget)
+    print(write_submodel(checkpoint, out, choice.chosen.size))
+    print("\n".join(choice.lines()))
+
+
+def analyse(
+    checkpoint: Checkpoint,
+    out: Annotated[Path | None, arg(aliases=["-o"], metavar="FOLDER")] = None,
+    data: Annotated[Path | None, arg(metavar="FOLDER")] = None,
+    documents: int = 96,
+    seed: int = 0,
+) -> None:
+    """Show which experts a model uses for what: utilisation, overlap of tasks and entropy, as pictures and as CSV.
+
+    Args:
+        checkpoint: folder of a trained model.
+        out: folder of the pictures and tables; by default routing, beside the checkpoint.
+        data: folder of records to look at; by default what the model's run held out, or else what it was trained on.
+        documents: of each group of tasks, at most.
+        seed: of the shuffled labels.
+    """
+    from ernest.checkpoint import check_checkpoint
+
+    must_exist(data)
+    check_checkpoint(checkpoint)
+    if documents < 2:
+        raise ValueError(f"documents = {documents}: expected at least 2")
+    from ernest.evaluation.specialisation import specialisation
+    from ernest.report.routing import summary, write_routing
+
+    found = specialisation(checkpoint, data, documents, seed)
+    print("\n".join(summary(found)))
+    folder = out or checkpoint.parent / "routing"
+    write_routing(folder, found)
+    print(f"pictures and tables: {folder}")
 
 
 def serve(
@@ -212,6 +260,7 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "generate": generate,
     "describe": describe,
     "slice": slice_,
+    "analyse": analyse,
     "serve": serve,
     "export": export,
     "build": build,

@@ -1,0 +1,54 @@
+"""What came out of trying a claim, and what may be said of it: outcomes are kept as CSV beside the pages that explain them."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ernest.report.routing import write_csv
+
+Verdict = Literal["holds", "holds in part", "doesn't hold here", "can't be judged here", "not run yet"]
+VERDICTS: tuple[Verdict, ...] = ("holds", "holds in part", "doesn't hold here", "can't be judged here", "not run yet")
+FILE = "outcomes.csv"
+HEADER = ("claim", "paper", "ours", "verdict")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of the claim with this name: the paper's figures, ours, and the verdict."""
+
+    claim: str
+    paper: str
+    ours: str
+    verdict: Verdict
+
+
+def judged(hits: int, of: int) -> Verdict:
+    """The verdict where so many of a claim's comparisons came out as it says."""
+    if of == 0:
+        return "can't be judged here"
+    return "holds" if hits == of else "holds in part" if 2 * hits >= of else "doesn't hold here"
+
+
+def write_outcomes(folder: Path, outcomes: Sequence[Outcome]) -> None:
+    """Keeps the outcomes of a target in its folder."""
+    write_csv(folder / FILE, HEADER, [(one.claim, one.paper, one.ours, one.verdict) for one in outcomes])
+
+
+def read_outcomes(folder: Path) -> dict[str, Outcome]:
+    """The outcomes of a target by claim; none where it has not been run. Raises ValueError for a file of another form."""
+    path = folder / FILE
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    if tuple(header) != HEADER or any(len(row) != len(HEADER) or row[3] not in VERDICTS for row in rows):
+        raise ValueError(f"{path}: damaged: expected rows of {', '.join(HEADER)}")
+    return {row[0]: Outcome(*row) for row in rows}  # pyright: ignore[reportArgumentType]
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table of Markdown."""
+    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    return "\n".join([*lines, *("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows)])

@@ -1,0 +1,80 @@
+"""Runs what claims are tried by: every target writes tables, a picture, outcomes and a page, and goes on where it was stopped."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a target keeps its work (`build`), writes what it found (`out`) and finds a model (`checkpoint`)."""
+
+    build: Path
+    out: Path
+    checkpoint: Path
+    tell: Tell = lambda line: None
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is run under a name: `run` writes into the folder and the page of this name; `needs` says of the place what is not
+    there, None where nothing is missing."""
+
+    words: str
+    run: Callable[[Place], None]
+    needs: Callable[[Place], str | None] = lambda place: None
+
+
+def _time_marching(place: Place) -> None:
+    from ernest.results.marching_page import run_race
+
+    run_race(place.build / "time-marching", place.out, place.tell)
+
+
+def _superconvergence(place: Place) -> None:
+    from ernest.results.orders_page import run_orders
+
+    run_orders(place.build / "superconvergence", place.out, place.tell)
+
+
+def _routing(place: Place) -> None:
+    from ernest.results.routing_page import run_routing
+
+    run_routing(place.checkpoint, place.out)
+
+
+def _has_model(place: Place) -> str | None:
+    there = (place.checkpoint / "model.json").is_file()
+    return None if there else f"{place.checkpoint} is no checkpoint: `make demo` trains one, or name another, --checkpoint FOLDER"
+
+
+TARGETS: Mapping[str, Target] = {
+    "superconvergence": Target("orders in time at the ends of elements and between them", _superconvergence),
+    "time-marching": Target("the paper's two schemes beside IMEX-BDF4 and ETDRK4", _time_marching),
+    "routing": Target("what experts of a trained model specialise in", _routing, _has_model),
+}
+
+
+def run_targets(names: Sequence[str], place: Place) -> None:
+    """Runs the named targets, or all that can be run, and writes the table over all claims.
+
+    Raises ValueError for a name that there is not, and for a named target that lacks something.
+    """
+    for name in names:
+        if name not in TARGETS:
+            raise ValueError(f"{name}: expected one of {', '.join(TARGETS)}")
+        if missing := TARGETS[name].needs(place):
+            raise ValueError(f"{name}: {missing}")
+    from ernest.results.index import write_index  # imports torch, which a mistake above need not wait for
+
+    for name in names or TARGETS:
+        if missing := TARGETS[name].needs(place):
+            place.tell(f"{name}: left out: {missing}")
+            continue
+        place.tell(f"{name}: {TARGETS[name].words}")
+        TARGETS[name].run(place)
+        place.tell(f"{name}: {place.out / f'{name}.md'}")
+    write_index(place.out, place.build.parent)
+    place.tell(f"all claims: {place.out / 'index.md'}")
