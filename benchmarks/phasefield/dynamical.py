@@ -81,7 +81,7 @@ def brusselator(points: int, end: float = 3.0, alpha: float = 0.1, known: str = 
         return solve
 
     of: dict[str, Any] = {"jacobian": lambda t, w: jacobian(t, w.numpy()), "preconditioner": preconditioner}
-    told = jacobian(0.0, np.ones_like(start)) if known == "pattern" else of[known]
+    told: Any = jacobian(0.0, np.ones_like(start)) if known == "pattern" else of[known]
     system = DynamicalSystem(rate, **{known: told})
     return Dynamics(f"Brusselator, {2 * reach:,} unknowns", system, plain, jacobian, start, end)
 

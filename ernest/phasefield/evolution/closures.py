@@ -15,6 +15,7 @@ energy's gradient and what is dissipated stay exact, as between walls that hold 
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 
@@ -69,7 +70,7 @@ def closure(end: str, size: int, degree: int) -> Closure:
     D, M = (inside(size, far, far, derivative) for derivative in (1, 0))
     begin = np.concatenate([D[:n, :n].ravel(), M[:n, :n].ravel(), np.zeros(3 * n), np.ones(2 * n)])
     unknowns = np.arange(len(begin))
-    places = dict(zip(UNKNOWNS, np.split(unknowns, np.cumsum([n * n, n * n, n, n, n, n])), strict=True))
+    places: dict[str, Array] = dict(zip(UNKNOWNS, np.split(unknowns, np.cumsum([n * n, n * n, n, n, n, n])), strict=True))
     A, b = _conditions(end, size, degree, D, M, places)
     found = begin + np.linalg.lstsq(A, b - A @ begin, rcond=1e-12)[0]
     parts = {name: found[place] for name, place in places.items()}
@@ -79,7 +80,7 @@ def closure(end: str, size: int, degree: int) -> Closure:
     return Closure(D.reshape(n, n), M.reshape(n, n), *others)
 
 
-UNKNOWNS = ("vD", "vM", "vd", "vi", "we", "v", "w")
+UNKNOWNS: tuple[str, ...] = ("vD", "vM", "vd", "vi", "we", "v", "w")
 """Of a closure, in the order of its fields."""
 
 
@@ -96,7 +97,7 @@ def _conditions(
     x, y = np.arange(len(D)) + (1.0 if value else 0.5), np.arange(len(D)) + (0.5 if value else 0.0)
     of_slope, of_middle = places["vD"].reshape(n, n), places["vM"].reshape(n, n)
 
-    def equation(value: float, *terms: tuple[Array, Array | float]) -> None:
+    def equation(value: Any, *terms: tuple[Array, Array | float]) -> None:
         row = np.zeros(sum(map(len, places.values())))
         for place, factor in terms:
             row[place] = factor

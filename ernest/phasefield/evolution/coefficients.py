@@ -157,7 +157,7 @@ class Coefficients:
             def flux(share: float, side: int = side, fields: list[Tensor] = fields) -> Any:
                 parts = [v * share if j == i else v for j, v in enumerate(fields)]
                 given = parts[0] if self.flow.single else tuple(parts)
-                k = kappa.select(axis, -side).unsqueeze(axis) if isinstance(kappa, Tensor) else kappa
+                k: Any = kappa.select(axis, -side).unsqueeze(axis) if isinstance(kappa, Tensor) else kappa
                 k = self.at(kappa, given, x[side], t, None) if callable(kappa) else k
                 return k * (self.wall(walls[side], given, x[side], t) if knows else slopes[side])
 
