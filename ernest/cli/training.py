@@ -204,8 +204,10 @@ def report(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> None:
     from ernest.evaluation.own_run import judge_run
     from ernest.report.page import write_report
 
-    findings, _ = judge_run(run)
+    findings, advice = judge_run(run)
     write_report(run / "report.html", findings)
+    for line in advice:
+        print(line, file=sys.stderr)
     print(f"report: {run / 'report.html'}")
 
 

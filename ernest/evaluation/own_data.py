@@ -70,13 +70,20 @@ def score_tasks(
 
 
 def advice(scores: Sequence[DirectionScore], weights: dict[str, float], steps: int) -> list[str]:
-    """A line for each direction that never left its plateau: what shows it, and what to do."""
+    """A line for each direction that never left its plateau: what shows it, and what to do. One can only weigh more than others,
+    which helps where these have learnt."""
+    stuck = [score for score in scores if score.on_plateau]
+    longer = f"train longer, --set training.steps={2 * steps}"
+
+    def mend(task: str) -> str:
+        if len(stuck) == len(scores):
+            return longer.capitalize()
+        return f"Let it weigh more, --set 'mixture.{task}={3 * weights[task]:g}', or {longer}"
+
     return [
         f"{score.task} never left its plateau: its loss is {score.loss:.3f}, with what another record gives {score.other:.3f}. "
-        f"Let it weigh more, --set 'mixture.{score.task}={3 * weights[score.task]:g}', or train longer, "
-        f"--set training.steps={2 * steps}"
-        for score in scores
-        if score.on_plateau
+        f"{mend(score.task)}"
+        for score in stuck
     ]
 
 

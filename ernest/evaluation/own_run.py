@@ -11,7 +11,7 @@ from ernest.config.recipe import from_tree
 from ernest.data.store import ExampleStore
 from ernest.device import supports_bf16
 from ernest.evaluation.own_data import DirectionScore, advice, score_tasks
-from ernest.evaluation.results import FULL, Findings, Score, load, save
+from ernest.evaluation.results import BEFORE, FULL, Findings, Score, load, save
 from ernest.evaluation.routing import mixture_load, usage
 from ernest.evaluation.run_facts import facts_of
 from ernest.generation.engine import Engine
@@ -21,8 +21,6 @@ from ernest.training.run_settings import JUDGED_BY, START
 
 FINDINGS = "findings"
 """The folder of a run in which its findings are kept."""
-BEFORE = "before"
-"""The system that is the model from which a run went on."""
 
 
 def judge_run(run: Path) -> tuple[Findings, list[str]]:

@@ -12,7 +12,9 @@ from ernest.config.media import USUAL
 from ernest.storage import write_folder
 
 FULL = "full"
-"""The system that is the whole model; every other name is a sub-model."""
+"""The system that is the whole model; every other name but `BEFORE` is a sub-model."""
+BEFORE = "before"
+"""The system that is the model from which a run went on."""
 
 
 @dataclass(frozen=True)

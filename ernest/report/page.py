@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ernest.evaluation.results import Findings, Sample
+from ernest.evaluation.results import BEFORE, Findings, Sample
 from ernest.evaluation.routing import max_violation, normalised_entropy
 from ernest.report import charts, media, tables
 from ernest.report.document import document, facts_list, plain_table
@@ -57,7 +57,8 @@ def page(findings: Findings) -> str:
 
 
 def _summary(findings: Findings) -> str:
-    parts = [f"{tables.headline(findings).capitalize()}, on records held out from training."]
+    judged = any(score.ok is not None for score in findings.scores)
+    parts = [f"{tables.headline(findings).capitalize() if judged else 'Scored'}, on records held out from training."]
     wall = sum(stage.wall for stage in findings.stages if not stage.within)
     if wall:
         threads = f"{findings.threads} processor{'s' if findings.threads > 1 else ''}"
@@ -68,12 +69,22 @@ def _summary(findings: Findings) -> str:
 def _scores(findings: Findings) -> str:
     if not findings.scores:
         return ""
-    legend = (
-        "The track runs from 0 to 1: the line is the bar, the ring is the score of true records after the tokenizers, "
-        "about as far as the model can get. Right of the bar stand sub-models, cut from the same weights. "
-        "True and rebuilt: the verifier’s word on true records, and on them after the tokenizers."
-    )
-    return f'{tables.html_table(findings)}<p class="small">{legend}</p>'
+    return f'{tables.html_table(findings)}<p class="small">{_legend(findings)}</p>'
+
+
+def _legend(findings: Findings) -> str:
+    """What the table's columns are, of those that are there."""
+    shown = {name for name, _ in tables.columns_beside(findings)}
+    words = [
+        ("bar", "The line on a track, which runs from 0 to 1, is the bar."),
+        ("rebuilt", "The ring is the score of true records after the tokenizers, about as far as the model can get."),
+        (BEFORE, "Before: the model from which the training went on."),
+        ("rebuilt", "True and rebuilt: the verifier’s word on true records, and on them after the tokenizers."),
+    ]
+    parts = [line for name, line in words if name in shown]
+    if set(tables.submodels(findings)) - {BEFORE}:
+        parts.append("Beside the score stand sub-models, cut from the same weights.")
+    return " ".join(parts)
 
 
 # ------------------------------------------------------------------ samples

@@ -1,7 +1,7 @@
 """The score table, for three readers: the terminal, the page, and the file of benchmark rows."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MARKS = {True: "✓", False: "✗", None: ""}
+Column = tuple[str, Callable[[dict[str, Score]], str]]
+"""A column's name, and its cell for the scores of a direction by system."""
+OPTIONAL = ("bar", "true", "rebuilt")
+"""Columns that are left out where nothing would stand in them."""
 
 
 def table(findings: Findings) -> "Table":
@@ -19,7 +23,7 @@ def table(findings: Findings) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    others = submodels(findings)
+    columns = columns_beside(findings)
     grid = Table(
         title=findings.title,
         caption=headline(findings),
@@ -30,7 +34,9 @@ def table(findings: Findings) -> "Table":
         collapse_padding=True,
     )
     grid.add_column("direction", overflow="fold")
-    for name in ("score", "bar", "", *others, "chance", "true", "rebuilt", "n"):
+    names = ["score", *(name for name, _ in columns)]
+    marked = names[1] == "bar"
+    for name in (*names[:2], "", *names[2:]) if marked else names:
         grid.add_column(name, justify="right", no_wrap=True)
     before = None
     for direction, by_system in directions(findings):
@@ -40,16 +46,13 @@ def table(findings: Findings) -> "Table":
         before = first.group
         full = by_system.get(FULL)
         ok = None if full is None else full.ok
+        mark = Text(MARKS[ok], style={True: "green", False: "red", None: ""}[ok])
+        first_cell, *cells = (cell(by_system) for _, cell in columns)
         grid.add_row(
             Text.assemble(direction, "" if first.verifier == "–" else (f"\n  {first.verifier}", "dim")),
             figure(full.value) if full else "–",
-            bar(first),
-            Text(MARKS[ok], style={True: "green", False: "red", None: ""}[ok]),
-            *(figure(by_system[system].value) if system in by_system else "–" for system in others),
-            first.chance,
-            figure(first.ceiling_true),
-            figure(first.ceiling_rebuilt),
-            f"{first.count:,}" if first.count else "–",
+            first_cell,
+            *((mark, *cells) if marked else cells),
         )
     return grid
 
@@ -71,8 +74,8 @@ def rows(findings: Findings, command: str) -> list[dict[str, Any]]:
 
 def html_table(findings: Findings) -> str:
     """Scores for the page; on a narrow screen every line becomes a card, whose cells are named by `data-name`."""
-    others = submodels(findings)
-    heads = ["", "score", "bar", *others, "chance", "true", "rebuilt", "n"]
+    columns = columns_beside(findings)
+    heads = ["", "score", *(name for name, _ in columns)]
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in heads)
     body, before = [], ""
     for direction, by_system in directions(findings):
@@ -82,18 +85,29 @@ def html_table(findings: Findings) -> str:
                 f'<tr class="group"><th colspan="{len(heads)}" scope="rowgroup">{escape(first.group.capitalize())}</th></tr>'
             )
         before = first.group
-        cells = [
-            _cell("score", _meter(by_system.get(FULL)), "main"),
-            _cell("bar", bar(first)),
-            *(_cell(system, figure(by_system[system].value) if system in by_system else "–") for system in others),
-            _cell("chance", escape(first.chance)),
-            _cell("true", figure(first.ceiling_true)),
-            _cell("rebuilt", figure(first.ceiling_rebuilt)),
-            _cell("n", f"{first.count:,}" if first.count else "–"),
-        ]
+        cells = [_cell("score", _meter(by_system.get(FULL)), "main")]
+        cells += [_cell(name, escape(cell(by_system))) for name, cell in columns]
         verifier = "" if first.verifier == "–" else f'<span class="small">{escape(first.verifier)}</span>'
         body.append(f'<tr><th scope="row">{escape(spaced(direction))}{verifier}</th>{"".join(cells)}</tr>')
     return f'<table class="scores"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+
+
+def columns_beside(findings: Findings) -> list[Column]:
+    """The columns behind the score, in their order: bar, other systems, chance, the verifier's ceilings, count."""
+    of_system = [
+        (system, lambda scores, system=system: figure(scores[system].value) if system in scores else "–")
+        for system in submodels(findings)
+    ]
+    columns: list[Column] = [
+        ("bar", lambda scores: bar(_first(scores))),
+        *of_system,
+        ("chance", lambda scores: _first(scores).chance),
+        ("true", lambda scores: figure(_first(scores).ceiling_true)),
+        ("rebuilt", lambda scores: figure(_first(scores).ceiling_rebuilt)),
+        ("n", lambda scores: f"{_first(scores).count:,}" if _first(scores).count else "–"),
+    ]
+    lines = [by_system for _, by_system in directions(findings)]
+    return [(name, cell) for name, cell in columns if name not in OPTIONAL or any(cell(line) != "–" for line in lines)]
 
 
 def headline(findings: Findings) -> str:
@@ -149,14 +163,14 @@ def _cell(name: str, content: str, kind: str = "") -> str:
 
 
 def _meter(score: Score | None) -> str:
-    """A figure with its mark, and for shares a track that shows the figure, the bar and the verifier's ceiling."""
+    """A figure with its mark; for a share, also a track that shows the figure, the bar and the verifier's ceiling."""
     if score is None:
         return "–"
     words = {True: "bar reached", False: "bar missed", None: "no bar"}[score.ok]
     kind = {True: "ok", False: "missed", None: "free"}[score.ok]
     mark = f'<span class="mark {kind}" role="img" aria-label="{words}">{MARKS[score.ok]}</span>'
     number = f'<span class="figure">{figure(score.value)}</span>{mark}'
-    if not 0 <= score.value <= 1:
+    if score.lower_is_better or not 0 <= score.value <= 1:
         return number
     ticks = "".join(
         f'<i class="{name}" style="left:{100 * value:.1f}%"></i>'

@@ -111,9 +111,11 @@ def score(loss: float, other: float | None, error: float, texts: int = 0) -> Dir
 )
 def test_a_direction_on_its_plateau_is_one_that_gains_nothing_by_what_is_given(direction, stuck):
     assert direction.on_plateau == stuck
-    lines = advice([direction], {"image→text": 0.9}, 550)
+    lines = advice([direction, score(0.3, 5.0, 0.1, 10)], {"image→text": 0.9}, 550)
     assert len(lines) == stuck
-    assert not stuck or ("'mixture.image→text=2.7'" in lines[0] and "training.steps=1100" in lines[0])
+    assert not stuck or ("'mixture.image→text=2.7', or train longer, --set training.steps=1100" in lines[0])
+    alone = advice([direction], {"image→text": 0.9}, 550)  # of one direction, the weight is all the same
+    assert not stuck or (". Train longer, --set training.steps=1100" in alone[0] and "mixture" not in alone[0])
 
 
 def test_a_network_that_sees_nothing_is_told_from_one_that_does(tmp_path, monkeypatch, engine):

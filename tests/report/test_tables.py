@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from ernest.evaluation.results import Findings, Score
+from ernest.report.page import page
 from ernest.report.rows import write_rows
 from ernest.report.tables import figure, headline, html_table, rows, table
 from tests.report.made_up import findings
@@ -66,6 +67,24 @@ def test_the_page_draws_no_track_where_a_figure_is_no_share():
     assert shown.count('class="track') == 1
     assert "width:50.0%" in shown
     assert "left:40.0%" in shown
+
+
+def test_columns_that_nothing_fills_are_left_out():
+    """As of a run on data of one's own, which has no bars and no judge; a loss is no share, and gets no track."""
+    known = {"chance": "0.143", "count": 35, "group": "g"}
+    scores = [Score("a: text", "full", 0.343, **known), Score("a: loss", "full", 0.59, lower_is_better=True, **known)]
+    own = Findings("own", (*scores, Score("a: text", "before", 0.25, **known)))
+    lines = printed(own).splitlines()
+    assert next(line for line in lines if "direction" in line).split() == ["direction", "score", "before", "chance", "n"]
+    assert next(line for line in lines if "a: text" in line).split() == ["a:", "text", "0.343", "0.250", "0.143", "35"]
+    html = html_table(own)
+    assert "rebuilt" not in html
+    assert html.count('class="track') == 1
+    shown = page(own)
+    assert "Before: the model from which the training went on." in shown
+    assert "sub-models" not in shown
+    assert "Scored, on records held out from training." in shown
+    assert "sub-models, cut from the same weights" in page(findings())
 
 
 @pytest.mark.parametrize(
