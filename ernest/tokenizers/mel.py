@@ -69,7 +69,7 @@ def log_mel(waves: Tensor, spec: MelSpec = USUAL_MEL) -> Tensor:
     """
     if waves.shape[-1] % spec.hop:
         raise ValueError(f"a wave of {waves.shape[-1]} samples is not a whole number of hops of {spec.hop}: pad it with zeros")
-    level = _spectrum(waves, spec).abs() @ _filters(spec) / spec.full_level
+    level = _spectrum(waves, spec).abs() @ _filters(spec).to(waves.device) / spec.full_level
     decibels = 20 * torch.log10(level + 10 ** (FLOOR / 20))
     return (decibels - FLOOR) / SCALE
 
@@ -107,21 +107,30 @@ def _magnitude(mel: Tensor, spec: MelSpec, iterations: int = 8) -> Tensor:
 def _spectrum(waves: Tensor, spec: MelSpec) -> Tensor:
     """Complex spectra `[..., samples / hop, bins]` of waves `[..., samples]`, silence on either side."""
     frames = functional.pad(waves, (spec.margin, spec.margin)).unfold(-1, spec.window, spec.hop)
-    return torch.fft.rfft(frames * _window(spec), spec.fft)
+    return torch.fft.rfft(frames * _window(spec).to(waves.device), spec.fft)
 
 
 def _wave(spectrum: Tensor, spec: MelSpec) -> Tensor:
-    """Waves `[batch, frames · hop]` whose spectra are nearest to `spectrum` `[batch, frames, bins]`: windowed overlap-add."""
-    frames = torch.fft.irfft(spectrum, spec.fft)[..., : spec.window] * _window(spec)
-    length = spectrum.shape[1] * spec.hop + 2 * spec.margin
-    weight = (_window(spec) ** 2).expand(1, spectrum.shape[1], spec.window)
-    summed, weights = (_overlap_add(stack, length, spec) for stack in (frames, weight))
-    return (summed / weights.clamp_min(1e-3))[:, spec.margin : length - spec.margin]
+    """Waves `[batch, frames · hop]` whose spectra are nearest to `spectrum` `[batch, frames, bins]`."""
+    every = torch.ones(1, spectrum.shape[1], 1)
+    return overlap_add(spectrum, every, spec.window, spec.hop)
 
 
-def _overlap_add(frames: Tensor, length: int, spec: MelSpec) -> Tensor:
-    """`[batch, frames, window]` -> `[batch, length]`."""
-    return functional.fold(frames.transpose(1, 2), (1, length), (1, spec.window), stride=(1, spec.hop))[:, 0, 0]
+def overlap_add(spectra: Tensor, inside: Tensor, window: int, hop: int) -> Tensor:
+    """Waves `[batch, frames · hop]` of complex spectra `[batch, frames, bins]`, each of `window` samples under a Hann window and
+    `hop` samples behind the one before it: `sum(w · frame) / sum(w²)` over those that are `inside` `[batch, frames, 1]`.
+
+    Of all waves, theirs are the spectra nearest to the ones given (Griffin and Lim 1984, eq. 6).
+    """
+    shape = torch.hann_window(window, device=spectra.device)
+    frames = torch.fft.irfft(spectra, 2 * (spectra.shape[2] - 1))[..., :window] * shape
+    length, margin = spectra.shape[1] * hop, (window - hop) // 2
+    whole = length + 2 * margin
+    summed, weights = (
+        functional.fold(stack.transpose(1, 2), (1, whole), (1, window), stride=(1, hop))[:, 0, 0]
+        for stack in (frames, shape.square() * inside)
+    )
+    return (summed / weights.clamp_min(1e-3))[:, margin : margin + length]
 
 
 @cache
