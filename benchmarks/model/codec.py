@@ -30,8 +30,7 @@ def measure(folder: Path, rounds: int, quick: bool, progress: Callable[[str], No
             progress(f"{rate} Hz, {name}")
             found = speeds(tokenizer, length, 1 if quick else 3 * rounds)
             for way, speed in found.items():
-                bar = None if "Griffin" in way else BAR
-                figures.append(Figure(f"codec: {way}, times real time, {rate} Hz, {name}", speed, bar))
+                figures.append(Figure(f"codec: {way}, times real time, {rate} Hz, {name}", speed, BAR))
             rows.append((f"{rate / 1000:g} kHz, {name}", *(f"{speed:.0f}" for speed in found.values())))
     note = f"Seconds of sound by seconds of one core; Griffin-Lim with {ITERATIONS} steps. Untrained networks."
     table = Table("The codec of sounds against real time", HEADER, tuple(rows), note)

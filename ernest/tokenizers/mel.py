@@ -84,11 +84,12 @@ def griffin_lim(mel: Tensor, iterations: int = 16, momentum: float = 0.99, spec:
     turns = np.random.default_rng(0).random(magnitude.shape[1:], dtype=np.float32)
     phase = torch.polar(torch.ones_like(magnitude), torch.from_numpy(turns * (2 * np.pi)).expand_as(magnitude))
     before = torch.zeros_like(phase)
+    weights = window_weights(torch.ones(1, magnitude.shape[1]), spec.window, spec.hop)
     for _ in range(iterations):
-        consistent = _spectrum(_wave(magnitude * phase, spec), spec)
+        consistent = _spectrum(overlap_add(magnitude * phase, weights, spec.window, spec.hop), spec)
         ahead = consistent - momentum / (1 + momentum) * before
         phase, before = ahead / (ahead.abs() + 1e-8), consistent
-    return _wave(magnitude * phase, spec)
+    return overlap_add(magnitude * phase, weights, spec.window, spec.hop)
 
 
 def _magnitude(mel: Tensor, spec: MelSpec, iterations: int = 8) -> Tensor:
@@ -110,27 +111,28 @@ def _spectrum(waves: Tensor, spec: MelSpec) -> Tensor:
     return torch.fft.rfft(frames * _window(spec).to(waves.device), spec.fft)
 
 
-def _wave(spectrum: Tensor, spec: MelSpec) -> Tensor:
-    """Waves `[batch, frames · hop]` whose spectra are nearest to `spectrum` `[batch, frames, bins]`."""
-    every = torch.ones(1, spectrum.shape[1], 1)
-    return overlap_add(spectrum, every, spec.window, spec.hop)
-
-
-def overlap_add(spectra: Tensor, inside: Tensor, window: int, hop: int) -> Tensor:
+def overlap_add(spectra: Tensor, weights: Tensor, window: int, hop: int) -> Tensor:
     """Waves `[batch, frames · hop]` of complex spectra `[batch, frames, bins]`, each of `window` samples under a Hann window and
-    `hop` samples behind the one before it: `sum(w · frame) / sum(w²)` over those that are `inside` `[batch, frames, 1]`.
+    `hop` samples behind the one before it: `sum(w · frame) / sum(w²)`, the divisor from `window_weights`.
 
     Of all waves, theirs are the spectra nearest to the ones given (Griffin and Lim 1984, eq. 6).
     """
-    shape = torch.hann_window(window, device=spectra.device)
-    frames = torch.fft.irfft(spectra, 2 * (spectra.shape[2] - 1))[..., :window] * shape
-    length, margin = spectra.shape[1] * hop, (window - hop) // 2
-    whole = length + 2 * margin
-    summed, weights = (
-        functional.fold(stack.transpose(1, 2), (1, whole), (1, window), stride=(1, hop))[:, 0, 0]
-        for stack in (frames, shape.square() * inside)
-    )
-    return (summed / weights.clamp_min(1e-3))[:, margin : margin + length]
+    frames = torch.fft.irfft(spectra, 2 * (spectra.shape[2] - 1))[..., :window]
+    summed = _added(frames * torch.hann_window(window, device=spectra.device), window, hop) / weights
+    margin = (window - hop) // 2
+    return summed[:, margin : margin + spectra.shape[1] * hop]
+
+
+def window_weights(inside: Tensor, window: int, hop: int) -> Tensor:
+    """The sum of the squared windows over each sample, of those frames that are `inside` `[batch, frames]`."""
+    shape = torch.hann_window(window, device=inside.device)
+    return _added(shape.square() * inside[..., None], window, hop).clamp_min(1e-3)
+
+
+def _added(frames: Tensor, window: int, hop: int) -> Tensor:
+    """Frames `[batch, frames, window]` laid over one another, with what reaches beyond the clip on either side."""
+    whole = (frames.shape[1] - 1) * hop + window
+    return functional.fold(frames.transpose(1, 2), (1, whole), (1, window), stride=(1, hop))[:, 0, 0]
 
 
 @cache

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from ernest.device import autocast
 from ernest.tokenizers.convolutions import Convolution, inside_clips, through
-from ernest.tokenizers.mel import MelSpec, overlap_add
+from ernest.tokenizers.mel import MelSpec, overlap_add, window_weights
 
 SPECTRA = 2
 """Short-time spectra for each frame of the spectrogram: one every 10 ms."""
@@ -61,9 +61,9 @@ class Vocoder(nn.Module):
         with autocast(mel.device, enabled=False):  # a phase in half precision is noise
             spectra = self.head(hidden.float()).unflatten(2, (SPECTRA, 2, self.bins)).flatten(1, 2)
         logarithm, angle = spectra.unbind(2)
-        inside = inside_clips(SPECTRA * frames, logarithm.shape[1])[..., None]
-        made = torch.polar(logarithm.clamp_max(LOUDEST).exp() * inside, angle)
-        return overlap_add(made, inside, self.window, self.hop)
+        inside = inside_clips(SPECTRA * frames, logarithm.shape[1])
+        made = torch.polar(logarithm.clamp_max(LOUDEST).exp() * inside[..., None], angle)
+        return overlap_add(made, window_weights(inside, self.window, self.hop), self.window, self.hop)
 
 
 class Block(nn.Module):

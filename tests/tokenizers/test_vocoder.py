@@ -13,7 +13,7 @@ import ernest.tokenizers
 from ernest.config.media import USUAL, MediaSpec
 from ernest.fit import no_progress
 from ernest.tokenizers.audio import AudioConfig, AudioTokenizer
-from ernest.tokenizers.mel import MelSpec, log_mel, overlap_add
+from ernest.tokenizers.mel import MelSpec, log_mel, overlap_add, window_weights
 from ernest.tokenizers.standalone import SoundTokenizer, save_standalone
 from ernest.tokenizers.training.vocoder import sound_loss, train_vocoder
 from ernest.tokenizers.vocoder import Vocoder, VocoderConfig
@@ -54,8 +54,8 @@ def test_spectra_of_a_wave_give_the_wave_back() -> None:
     wave = torch.randn(2, 800)
     shape = torch.hann_window(320)
     spectra = torch.fft.rfft(torch.nn.functional.pad(wave, (120, 120)).unfold(1, 320, 80) * shape)
-    inside = torch.ones(2, 10, 1)
-    torch.testing.assert_close(overlap_add(spectra, inside, 320, 80)[:, 40:-40], wave[:, 40:-40], atol=1e-4, rtol=1e-4)
+    weights = window_weights(torch.ones(1, 10), 320, 80)
+    torch.testing.assert_close(overlap_add(spectra, weights, 320, 80)[:, 40:-40], wave[:, 40:-40], atol=1e-4, rtol=1e-4)
 
 
 def test_a_clip_alone_and_in_a_batch_has_the_same_wave() -> None:
@@ -146,6 +146,9 @@ def test_a_short_training_learns_the_waves(tmp_path: Path, monkeypatch: pytest.M
     assert trained.config == replace(SMALL, vocoder=TINY)
     again = train_vocoder(codec, waves, 80, 0, no_progress, TINY, tmp_path / "state")
     assert all(torch.equal(a, b) for a, b in zip(trained.state_dict().values(), again.state_dict().values(), strict=True))
+    further = train_vocoder(trained, waves, 1, 0, lambda step, steps, told: seen.append((step, told["mel_db"])), TINY)
+    assert seen[-1][1] < 0.8 * early, "it goes on from the vocoder that is there"
+    assert train_vocoder(further, waves, 1, 0, config=VocoderConfig(8, 1, (1,))).config.vocoder == VocoderConfig(8, 1, (1,))
     with pytest.raises(ValueError, match="expected at least one wave"):
         train_vocoder(codec, [], 1, 0)
 

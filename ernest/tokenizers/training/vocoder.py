@@ -19,7 +19,6 @@ BATCH = 16
 LONGEST = 12
 """Frames of codes of a clip that are heard at once, .96 s: of a longer one, as many from a place that is drawn."""
 RATE = 2e-3
-AVERAGE = 0.995
 KEEP_EVERY = 100
 WINDOWS = (0.008, 0.016, 0.032, 0.064)
 """Seconds of the windows under which waves are compared: the short ones hear onsets, the long ones pitch."""
@@ -38,7 +37,8 @@ def train_vocoder(
     config: VocoderConfig | None = None,
     state: Path | None = None,
 ) -> AudioTokenizer:
-    """`tokenizer`, whose codes stay what they are, with a vocoder trained on `waves` float32 `[samples]`.
+    """`tokenizer`, whose codes stay what they are, with a vocoder trained on `waves` float32 `[samples]`. One of the same sizes
+    that it has is trained further.
 
     In the file `state` it is kept how far the training is, and one that was cut goes on. Raises ValueError where there are no
     waves.
@@ -47,8 +47,11 @@ def train_vocoder(
         raise ValueError("expected at least one wave to train a vocoder on")
     torch.manual_seed(seed)
     frames, mel = _heard(tokenizer, waves)
-    whole = AudioTokenizer(replace(tokenizer.config, vocoder=config or VocoderConfig())).to(mel[0].device)
-    whole.load_state_dict(tokenizer.state_dict(), strict=False)
+    config = config or VocoderConfig()
+    whole = AudioTokenizer(replace(tokenizer.config, vocoder=config)).to(mel[0].device)
+    other = tokenizer.config.vocoder != config
+    there = {name: value for name, value in tokenizer.state_dict().items() if not (other and name.startswith("vocoder."))}
+    whole.load_state_dict(there, strict=False)
     vocoder, spec = whole.vocoder, tokenizer.config.mel
     assert vocoder is not None
 
@@ -62,7 +65,7 @@ def train_vocoder(
 
     schedule = warm_up_and_cosine(RATE, steps)
     keep = None if state is None else Keep(state, KEEP_EVERY)
-    fit_config = FitConfig(steps, schedule, betas=(0.8, 0.98), clip=1.0, average=AVERAGE)
+    fit_config = FitConfig(steps, schedule, betas=(0.8, 0.98), clip=1.0)
     whole.vocoder = fit(vocoder, loss, fit_config, progress, keep)
     return whole.eval()
 
