@@ -1,6 +1,6 @@
 """What `python -m benchmarks` measures: positions per second in training, beside the machine's own rate of products; where the
 time of a step goes; training beside an earlier commit, and in several processes; a layer of experts beside others; a step and
-text beside transformers'."""
+text beside transformers'; and the codec of sounds against real time."""
 
 import tempfile
 from collections.abc import Callable
@@ -9,7 +9,18 @@ from pathlib import Path
 import torch
 
 from benchmarks.findings import Findings
-from benchmarks.model import cold, decoding, decoding_sizes, earlier, experts_layer, meshes, peer, step_table, transformers_race
+from benchmarks.model import (
+    codec,
+    cold,
+    decoding,
+    decoding_sizes,
+    earlier,
+    experts_layer,
+    meshes,
+    peer,
+    step_table,
+    transformers_race,
+)
 from benchmarks.model.throughput import ARRANGEMENTS, Arrangement, measure
 from benchmarks.runner import Part, Wing
 from benchmarks.tables import Figure, Table
@@ -65,6 +76,7 @@ WING = Wing(
         "peer": Part(peer.measure, quick=False),
         "sizes": Part(decoding_sizes.measure),
         "cold": Part(cold.measure),
+        "codec": Part(codec.measure),
         "transformers": Part(transformers_race.measure, quick=False),
     },
     packages=("torch", "numpy"),

@@ -18,7 +18,14 @@ Out = Annotated[Path, arg(aliases=["-o"], metavar="FILE")]
 Data = Annotated[Path, arg(metavar="FOLDER")]
 
 
-def train(kind: Kind, data: Data, out: Folder, recipe: str = "tiny", set_: Overrides = ()) -> None:
+def train(
+    kind: Kind,
+    data: Data,
+    out: Folder,
+    recipe: str = "tiny",
+    codec: Annotated[Path | None, arg(metavar="TOKENIZER")] = None,
+    set_: Overrides = (),
+) -> None:
     """Train a tokenizer of texts, of pictures and videos, or of sounds on your files, without a model.
 
     Args:
@@ -26,16 +33,17 @@ def train(kind: Kind, data: Data, out: Folder, recipe: str = "tiny", set_: Overr
         data: folder of files, or of records that `ernest import` wrote, whose captions help.
         out: folder of the tokenizer; an interrupted training goes on from there.
         recipe: a TOML file, or the name of a recipe that comes with Ernest: its media, its steps, its vocabulary.
+        codec: a tokenizer of sounds, or a checkpoint, whose codes stay what they are: a vocoder alone is trained for it.
         set_: fields of the recipe to change, such as media.height=64 tokenizers.vision_steps=9000.
     """
     from ernest.config.recipe import find_recipe, load_recipe
 
     file = find_recipe(recipe)
     settings = load_recipe(file, tuple(chain(*set_)))
-    must_exist(data)
+    must_exist(data, codec)
     from ernest.training.standalone import train_standalone
 
-    print(train_standalone(kind, data, out, settings, file.stem))
+    print(train_standalone(kind, data, out, settings, file.stem, codec))
 
 
 def encode(tokenizer: Tokenizer, file: File, out: Out, kind: Which = None) -> None:
@@ -93,7 +101,8 @@ def report(
         data: folder of files or records to measure on, best those that it was not trained on.
         out: the report.
         kind: which tokenizer of a checkpoint.
-        judge: judges/digits.safetensors of an `ernest demo`, whose features then make up the Fréchet distance.
+        judge: judges/digits.safetensors of an `ernest demo`, whose features then make up the Fréchet distance of pictures, or its
+            judges/words.safetensors, which says how many words of sounds are misheard.
     """
     must_exist(tokenizer, data, judge)
     from ernest.evaluation.tokenizers import measure_tokenizer

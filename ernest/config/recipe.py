@@ -184,6 +184,8 @@ class TokenizerConfig:
     teacher_steps: int = 500
     vision_steps: int = 2800
     audio_steps: int = 1500
+    vocoder_steps: int = 0
+    """Of the way from codes of sounds back to the waveform, trained behind the codec; 0 leaves that to Griffin and Lim."""
     digit_judge_steps: int = 1300
     family_judge_steps: int = 250
     word_judge_steps: int = 400

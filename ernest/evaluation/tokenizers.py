@@ -1,50 +1,23 @@
 """Measures a tokenizer by itself: how like what comes back is to what went in, what of its codes is used, and how fast it is."""
 
-import time
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 
 from ernest.data.decoded import DecodedRecords
-from ernest.evaluation.likeness import drawn_features, frechet_of_frames, mel_distance, pooled_features, psnr, ssim
+from ernest.evaluation.likeness import drawn_features, frechet_of_frames, pooled_features, psnr, ssim
+from ernest.evaluation.measured import SHOWN, Measure, Pair, speeds, spread, timed
+from ernest.evaluation.sounds import HeardSounds, measure_sounds
 from ernest.tokenizers.standalone import PictureTokenizer, SoundTokenizer, Standalone, WordTokenizer
 
-MOST_FRAMES, MOST_SOUNDS, MOST_TEXTS = 512, 100, 2000
+MOST_FRAMES, MOST_TEXTS = 512, 2000
 """What is measured at most."""
-SHOWN = 12
 EVEN, DEAD = 0.1, 0.01
 """A bit is even that is set in a share of cells within this of a half, and dead that is set in less than this share or more than
 all but it."""
 USUAL_PACE = 8.0
 """Frames a second that count as real time of videos without a rate."""
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One figure, and what it means."""
-
-    name: str
-    value: float
-    unit: str = ""
-    note: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.value:,.3g} {self.unit}".strip() if abs(self.value) < 1000 else f"{self.value:,.0f} {self.unit}".strip()
-
-
-@dataclass(frozen=True)
-class Pair:
-    """What went in, and what came back: pixels uint8 `[height, width, 3]` or `[frames, height, width, 3]`, waves float32
-    `[samples]`, or texts."""
-
-    given: np.ndarray | str
-    rebuilt: np.ndarray | str
-    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,12 +33,12 @@ class TokenizerReport:
 
 
 def measure_tokenizer(tokenizer: Standalone, decoded: DecodedRecords, source: str, judge: Path | None = None) -> TokenizerReport:
-    """Everything about a tokenizer on media of `source` of its kind. `judge` is a trained judge of pictures, whose features make
-    up the Fréchet distance; without it, they are those of a network that was drawn."""
+    """Everything about a tokenizer on media of `source` of its kind. `judge` is a trained judge: of pictures, whose features make
+    up the Fréchet distance (without it, those of a network that was drawn), or of words, which are then counted as misheard."""
     if isinstance(tokenizer, PictureTokenizer):
         measures, pairs = _pictures(tokenizer, decoded, judge)
     elif isinstance(tokenizer, SoundTokenizer):
-        measures, pairs = _sounds(tokenizer, decoded)
+        measures, pairs = measure_sounds(tokenizer, _heard(decoded), judge)
     else:
         measures, pairs = _texts(tokenizer, decoded)
     about, media = tokenizer.about, tokenizer.media
@@ -79,11 +52,11 @@ def measure_tokenizer(tokenizer: Standalone, decoded: DecodedRecords, source: st
 
 def _pictures(tokenizer: PictureTokenizer, decoded: DecodedRecords, judge: Path | None) -> tuple[list[Measure], list[Pair]]:
     films = list(decoded.captions("video"))
-    shown = [decoded.arrays["video"][start:end] for start, end in _spread(films, MOST_FRAMES // 16)]
-    stills = [decoded.arrays["image"][start:end] for start, end in _spread(list(decoded.captions("image")), MOST_FRAMES // 2)]
+    shown = [decoded.arrays["video"][start:end] for start, end in spread(films, MOST_FRAMES // 16)]
+    stills = [decoded.arrays["image"][start:end] for start, end in spread(list(decoded.captions("image")), MOST_FRAMES // 2)]
     frames = np.concatenate([*stills, *shown])
-    bits, encoding = _timed(lambda: tokenizer.encode(frames))
-    rebuilt, decoding = _timed(lambda: tokenizer.decode(bits))
+    bits, encoding = timed(lambda: tokenizer.encode(frames))
+    rebuilt, decoding = timed(lambda: tokenizer.decode(bits))
     quantiser, pace = tokenizer.network.quantiser, tokenizer.media.frame_rate or USUAL_PACE
     measures = [
         Measure("PSNR", psnr(frames, rebuilt), "dB", f"mean over {len(frames)} frames"),
@@ -102,7 +75,13 @@ def _pictures(tokenizer: PictureTokenizer, decoded: DecodedRecords, judge: Path 
     measures += [
         Measure("a frame", size, "bytes", f"{raw / size:,.0f} times smaller than its pixels"),
         Measure("a second of video", size * pace, "bytes", f"at {pace:g} frames a second"),
-        *_speeds(len(frames) / pace, encoding, decoding, f"at {pace:g} frames a second", len(frames), "frames"),
+        *speeds(
+            len(frames) / pace,
+            {"encoding": encoding, "decoding": decoding},
+            f"at {pace:g} frames a second",
+            len(frames),
+            "frames",
+        ),
     ]
     pairs = [
         Pair(frames[i], rebuilt[i], f"{psnr(frames[i][None], rebuilt[i][None]):.1f} dB") for i in range(min(SHOWN, len(stills)))
@@ -147,46 +126,18 @@ def _of(judge: Path | None) -> str:
 # ------------------------------------------------------------------ sounds
 
 
-def _sounds(tokenizer: SoundTokenizer, decoded: DecodedRecords) -> tuple[list[Measure], list[Pair]]:
-    waves = [np.array(decoded.arrays["audio"][start:end]) for start, end in _spread(list(decoded.captions("audio")), MOST_SOUNDS)]
-    rate, config = tokenizer.media.sample_rate, tokenizer.network.config
-    seconds = sum(map(len, waves)) / rate
-    codes, encoding = _timed(lambda: [tokenizer.encode(wave) for wave in waves])
-    rebuilt, decoding = _timed(lambda: [tokenizer.decode(one)[: len(wave)] for one, wave in zip(codes, waves, strict=True)])
-    measures = [
-        Measure("mel distance", mel_distance(waves, rebuilt, rate), "dB", f"mean over {len(waves)} sounds, {seconds:.0f} s")
-    ]
-    for levels in range(1, config.levels):
-        some = [tokenizer.decode(one, levels)[: len(wave)] for one, wave in zip(codes, waves, strict=True)]
-        measures.append(Measure(f"mel distance of {levels} of {config.levels} codes", mel_distance(waves, some, rate), "dB"))
-    together = np.concatenate(codes)
-    for level in range(config.levels):
-        share = np.bincount(together[:, level], minlength=config.codebook) / len(together)
-        used = share[share > 0]
-        perplexity = float(np.exp(-(used * np.log(used)).sum()))
-        dead = int((share == 0).sum())
-        measures.append(
-            Measure(f"entries used of code {level + 1}", perplexity, "", f"of {config.codebook}, by perplexity; {dead} never")
-        )
-    size = tokenizer.bits_a_frame / 8 * 12.5
-    measures += [
-        Measure("a second of sound", size, "bytes", f"{2 * rate / size:,.0f} times smaller than 16 bits a sample"),
-        *_speeds(seconds, encoding, decoding, "one sound after the other", len(together), "frames of codes"),
-    ]
-    pairs = [
-        Pair(wave, back, f"{mel_distance([wave], [back], rate):.1f} dB")
-        for wave, back in zip(waves[:SHOWN], rebuilt, strict=False)
-    ]
-    return measures, pairs
+def _heard(decoded: DecodedRecords) -> HeardSounds:
+    captions = decoded.captions("audio")
+    return HeardSounds([np.array(decoded.arrays["audio"][start:end]) for start, end in captions], list(captions.values()))
 
 
 # ------------------------------------------------------------------ texts
 
 
 def _texts(tokenizer: WordTokenizer, decoded: DecodedRecords) -> tuple[list[Measure], list[Pair]]:
-    texts = _spread([segment.data for record in decoded for segment in record.segments], MOST_TEXTS)
-    ids, encoding = _timed(lambda: [tokenizer.encode(text) for text in texts])
-    back, decoding = _timed(lambda: [tokenizer.decode(one) for one in ids])
+    texts = spread([segment.data for record in decoded for segment in record.segments], MOST_TEXTS)
+    ids, encoding = timed(lambda: [tokenizer.encode(text) for text in texts])
+    back, decoding = timed(lambda: [tokenizer.decode(one) for one in ids])
     tokens, characters = sum(map(len, ids)), sum(map(len, texts))
     size, utf8 = tokenizer.network.vocab_size, sum(len(text.encode()) for text in texts)
     used = len(np.unique(np.concatenate(ids)))
@@ -204,27 +155,3 @@ def _texts(tokenizer: WordTokenizer, decoded: DecodedRecords) -> tuple[list[Meas
         for text, one in zip(texts, ids, strict=True)
     ]
     return measures, shown[:SHOWN]
-
-
-# ------------------------------------------------------------------ all
-
-
-def _speeds(seconds: float, encoding: float, decoding: float, note: str, count: int, what: str) -> list[Measure]:
-    return [
-        Measure(f"{name}, times real time", seconds / spent, "", f"{note}; {count / spent:,.0f} {what} a second of one process")
-        for name, spent in (("encoding", encoding), ("decoding", decoding))
-    ]
-
-
-def _timed(run: Callable[[], T]) -> tuple[T, float]:
-    """What `run` gives, and the seconds of the processor that it took; it runs twice, since the first time prepares."""
-    run()
-    start = time.process_time()
-    result = run()
-    return result, max(time.process_time() - start, 1e-9)
-
-
-def _spread(things: Sequence[T], most: int) -> list[T]:
-    """At most `most` of them, evenly spread."""
-    count = min(len(things), most)
-    return [things[i * len(things) // count] for i in range(count)]

@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
-from ernest.evaluation.tokenizers import Pair, TokenizerReport
+from ernest.evaluation.measured import Pair
+from ernest.evaluation.tokenizers import TokenizerReport
 from ernest.report import media
 from ernest.report.document import document, facts_list, plain_table
 from ernest.storage import write_text

@@ -2,7 +2,8 @@
 
 A log-mel spectrogram at 50 frames per second is encoded to one latent vector every 80 ms, and the vector to `levels` codes:
 the first is the index of the nearest entry of the first codebook, each later one that of the entry nearest to what the levels
-before it left over. Training makes the first code carry what is said, and the later ones how it sounds.
+before it left over. Training makes the first code carry what is said, and the later ones how it sounds. Back to the waveform
+goes a trained vocoder, or Griffin and Lim's iteration where there is none.
 """
 
 from collections.abc import Sequence
@@ -13,12 +14,13 @@ from typing import Self
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from ernest.config.media import CODE_RATE, USUAL
+from ernest.tokenizers.convolutions import Convolution, Doubling, Residual, inside_clips, through
 from ernest.tokenizers.mel import USUAL_MEL, MelSpec, griffin_lim, log_mel
 from ernest.tokenizers.network_file import load_network, save_network
 from ernest.tokenizers.spec import AudioSpec
+from ernest.tokenizers.vocoder import Vocoder, VocoderConfig
 
 KIND = "an audio tokenizer"
 
@@ -26,6 +28,10 @@ MEL_FRAMES = 4
 """Spectrogram frames in one frame of codes."""
 _BATCH = 128
 """Clips that are encoded or decoded at once."""
+DECODER_REACH = 29
+"""Spectrogram frames on either side of a frame of codes that the decoder makes of it."""
+ITERATIONS = 16
+"""Steps of Griffin and Lim's iteration."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +45,8 @@ class AudioConfig:
     coarse: int = 256
     sample_rate: int = USUAL.sample_rate
     """Samples per second of the sounds, in Hz."""
+    vocoder: VocoderConfig | None = None
+    """The sizes of the vocoder; none where there is none."""
 
     @property
     def mel(self) -> MelSpec:
@@ -107,6 +115,7 @@ class AudioTokenizer(nn.Module):
                 *(nn.SiLU(), Convolution(fine, config.mel.bands, 5)),
             ]
         )
+        self.vocoder = Vocoder(config.vocoder, config.mel) if config.vocoder else None
 
     @property
     def spec(self) -> AudioSpec:
@@ -114,7 +123,7 @@ class AudioTokenizer(nn.Module):
 
     def latents(self, mel: Tensor, frames: Tensor) -> Tensor:
         """Latents `[sum of frames, latent]` of spectrograms `[batch, 4 · longest, bands]` of clips of `frames` `[batch]`."""
-        hidden = _through(self.encoder, mel, frames)
+        hidden = through(self.encoder, mel, frames)
         return self.norm(hidden[inside_clips(frames, hidden.shape[1])].float())
 
     def spectrograms(self, latents: Tensor, frames: Tensor) -> Tensor:
@@ -122,7 +131,7 @@ class AudioTokenizer(nn.Module):
         inside = inside_clips(frames, int(frames.max()))
         hidden = latents.new_zeros(*inside.shape, latents.shape[1])
         hidden[inside] = latents
-        return _through(self.decoder, hidden, frames).float()
+        return through(self.decoder, hidden, frames).float()
 
     @torch.no_grad()
     def encode(self, waves: Sequence[np.ndarray]) -> list[Tensor]:
@@ -140,18 +149,22 @@ class AudioTokenizer(nn.Module):
         return codes
 
     @torch.no_grad()
-    def decode(self, codes: Sequence[Tensor], levels: int | None = None, iterations: int = 16) -> list[np.ndarray]:
+    def decode(self, codes: Sequence[Tensor], levels: int | None = None, iterations: int | None = None) -> list[np.ndarray]:
         """Waves float32 `[frames · samples]` from codes `[frames, levels]`.
 
-        Only the first `levels` codes of each frame are used, all by default; `iterations` is the number of Griffin-Lim steps.
+        Only the first `levels` codes of each frame are used, all by default. A number of `iterations` asks for Griffin and Lim's
+        way to the waveform; by default it is the vocoder's, and theirs where there is none.
         """
         waves: list[np.ndarray] = [np.empty(0)] * len(codes)
         device = self.quantiser.codebooks.device
         for batch in by_length([self._checked(code) for code in codes], _BATCH):
-            frames = torch.tensor([len(codes[i]) for i in batch])
+            frames = torch.tensor([len(codes[i]) for i in batch], device=device)
             latents = self.quantiser.embed(torch.cat([codes[i] for i in batch]).to(device), levels)
-            mel = self.spectrograms(latents, frames.to(device)).cpu()
-            sound = griffin_lim(mel, iterations, spec=self.config.mel)
+            mel = self.spectrograms(latents, frames)
+            if self.vocoder is None or iterations is not None:
+                sound = griffin_lim(mel.cpu(), ITERATIONS if iterations is None else iterations, spec=self.config.mel)
+            else:
+                sound = self.vocoder(mel, MEL_FRAMES * frames).cpu()
             for row, i in enumerate(batch):
                 waves[i] = sound[row, : len(codes[i]) * self.config.samples].clamp(-1, 1).numpy().copy()
         return waves
@@ -172,53 +185,6 @@ class AudioTokenizer(nn.Module):
         if codes.min() < 0 or codes.max() >= self.config.codebook:
             raise ValueError(f"expected codes from 0 to {self.config.codebook - 1}, got {int(codes.min())} to {int(codes.max())}")
         return len(codes)
-
-
-class Convolution(nn.Module):
-    """A convolution over the time of `[batch, time, channels]`, zeros on either side: `time / stride` positions come out.
-
-    One product of matrices over the taps laid side by side, which a processor does two to three times as fast as the
-    library's convolution at these sizes.
-    """
-
-    def __init__(self, width: int, to: int, taps: int, stride: int = 1, dilation: int = 1) -> None:
-        super().__init__()
-        self.taps, self.stride, self.dilation = taps, stride, dilation
-        self.linear = nn.Linear(width * taps, to)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.taps == 1:
-            return self.linear(x)
-        reach = (self.taps - 1) * self.dilation
-        before = (reach + 1 - self.stride) // 2
-        last = x.shape[1] - self.stride + 1
-        x = functional.pad(x, (0, 0, before, reach + 1 - self.stride - before))
-        starts = range(0, reach + 1, self.dilation)
-        return self.linear(torch.cat([x[:, start : start + last : self.stride] for start in starts], 2))
-
-
-class Doubling(nn.Module):
-    """Twice as many positions: each gives two, by its neighbours and itself."""
-
-    def __init__(self, width: int, to: int) -> None:
-        super().__init__()
-        self.pair = Convolution(width, 2 * to, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        pairs = self.pair(x)
-        return pairs.reshape(len(x), 2 * x.shape[1], pairs.shape[2] // 2)
-
-
-class Residual(nn.Module):
-    """`x + pointwise(silu(conv(silu(x))))`."""
-
-    def __init__(self, width: int, dilation: int = 1) -> None:
-        super().__init__()
-        self.conv = Convolution(width, width, 3, dilation=dilation)
-        self.pointwise = Convolution(width, width, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.pointwise(functional.silu(self.conv(functional.silu(x))))
 
 
 def padded_spectrograms(waves: Sequence[np.ndarray], spec: MelSpec = USUAL_MEL) -> tuple[Tensor, Tensor]:
@@ -245,18 +211,3 @@ def _frames(wave: np.ndarray, number: int, samples: int) -> int:
             f"wave {number}: expected finite samples [samples], at least one, got an array of shape {list(wave.shape)}"
         )
     return -(-len(wave) // samples)
-
-
-def inside_clips(lengths: Tensor, longest: int) -> Tensor:
-    """Bool `[batch, longest]`: which positions lie inside their clip."""
-    return torch.arange(longest, device=lengths.device) < lengths[:, None]
-
-
-def _through(layers: nn.ModuleList, x: Tensor, frames: Tensor) -> Tensor:
-    """`x` `[batch, time, channels]` through the layers; positions beyond the end of a clip are kept at zero, as a
-    convolution's own surroundings are, so that a clip alone and a clip in a batch give the same."""
-    longest = int(frames.max())
-    for layer in layers:
-        x = layer(x)
-        x = x * inside_clips(frames * (x.shape[1] // longest), x.shape[1])[..., None]
-    return x

@@ -69,7 +69,7 @@ def log_mel(waves: Tensor, spec: MelSpec = USUAL_MEL) -> Tensor:
     """
     if waves.shape[-1] % spec.hop:
         raise ValueError(f"a wave of {waves.shape[-1]} samples is not a whole number of hops of {spec.hop}: pad it with zeros")
-    level = _spectrum(waves, spec).abs() @ _filters(spec) / spec.full_level
+    level = _spectrum(waves, spec).abs() @ _filters(spec).to(waves.device) / spec.full_level
     decibels = 20 * torch.log10(level + 10 ** (FLOOR / 20))
     return (decibels - FLOOR) / SCALE
 
@@ -84,11 +84,12 @@ def griffin_lim(mel: Tensor, iterations: int = 16, momentum: float = 0.99, spec:
     turns = np.random.default_rng(0).random(magnitude.shape[1:], dtype=np.float32)
     phase = torch.polar(torch.ones_like(magnitude), torch.from_numpy(turns * (2 * np.pi)).expand_as(magnitude))
     before = torch.zeros_like(phase)
+    weights = window_weights(torch.ones(1, magnitude.shape[1]), spec.window, spec.hop)
     for _ in range(iterations):
-        consistent = _spectrum(_wave(magnitude * phase, spec), spec)
+        consistent = _spectrum(overlap_add(magnitude * phase, weights, spec.window, spec.hop), spec)
         ahead = consistent - momentum / (1 + momentum) * before
         phase, before = ahead / (ahead.abs() + 1e-8), consistent
-    return _wave(magnitude * phase, spec)
+    return overlap_add(magnitude * phase, weights, spec.window, spec.hop)
 
 
 def _magnitude(mel: Tensor, spec: MelSpec, iterations: int = 8) -> Tensor:
@@ -107,21 +108,31 @@ def _magnitude(mel: Tensor, spec: MelSpec, iterations: int = 8) -> Tensor:
 def _spectrum(waves: Tensor, spec: MelSpec) -> Tensor:
     """Complex spectra `[..., samples / hop, bins]` of waves `[..., samples]`, silence on either side."""
     frames = functional.pad(waves, (spec.margin, spec.margin)).unfold(-1, spec.window, spec.hop)
-    return torch.fft.rfft(frames * _window(spec), spec.fft)
+    return torch.fft.rfft(frames * _window(spec).to(waves.device), spec.fft)
 
 
-def _wave(spectrum: Tensor, spec: MelSpec) -> Tensor:
-    """Waves `[batch, frames · hop]` whose spectra are nearest to `spectrum` `[batch, frames, bins]`: windowed overlap-add."""
-    frames = torch.fft.irfft(spectrum, spec.fft)[..., : spec.window] * _window(spec)
-    length = spectrum.shape[1] * spec.hop + 2 * spec.margin
-    weight = (_window(spec) ** 2).expand(1, spectrum.shape[1], spec.window)
-    summed, weights = (_overlap_add(stack, length, spec) for stack in (frames, weight))
-    return (summed / weights.clamp_min(1e-3))[:, spec.margin : length - spec.margin]
+def overlap_add(spectra: Tensor, weights: Tensor, window: int, hop: int) -> Tensor:
+    """Waves `[batch, frames · hop]` of complex spectra `[batch, frames, bins]`, each of `window` samples under a Hann window and
+    `hop` samples behind the one before it: `sum(w · frame) / sum(w²)`, the divisor from `window_weights`.
+
+    Of all waves, theirs are the spectra nearest to the ones given (Griffin and Lim 1984, eq. 6).
+    """
+    frames = torch.fft.irfft(spectra, 2 * (spectra.shape[2] - 1))[..., :window]
+    summed = _added(frames * torch.hann_window(window, device=spectra.device), window, hop) / weights
+    margin = (window - hop) // 2
+    return summed[:, margin : margin + spectra.shape[1] * hop]
 
 
-def _overlap_add(frames: Tensor, length: int, spec: MelSpec) -> Tensor:
-    """`[batch, frames, window]` -> `[batch, length]`."""
-    return functional.fold(frames.transpose(1, 2), (1, length), (1, spec.window), stride=(1, spec.hop))[:, 0, 0]
+def window_weights(inside: Tensor, window: int, hop: int) -> Tensor:
+    """The sum of the squared windows over each sample, of those frames that are `inside` `[batch, frames]`."""
+    shape = torch.hann_window(window, device=inside.device)
+    return _added(shape.square() * inside[..., None], window, hop).clamp_min(1e-3)
+
+
+def _added(frames: Tensor, window: int, hop: int) -> Tensor:
+    """Frames `[batch, frames, window]` laid over one another, with what reaches beyond the clip on either side."""
+    whole = (frames.shape[1] - 1) * hop + window
+    return functional.fold(frames.transpose(1, 2), (1, whole), (1, window), stride=(1, hop))[:, 0, 0]
 
 
 @cache

@@ -19,7 +19,7 @@ from torch import Tensor
 from ernest.config.media import FILE, MediaSpec, read_media, to_json
 from ernest.overrides import build
 from ernest.storage import fingerprint, load_tensors, read_header, save_tensors, write_text
-from ernest.tokenizers.audio import AudioTokenizer
+from ernest.tokenizers.audio import DECODER_REACH, MEL_FRAMES, AudioTokenizer
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.vision import VisionTokenizer, to_frames, to_pixels
 
@@ -121,13 +121,19 @@ class SoundTokenizer:
         """Codes int16 `[frames, levels]` of a wave float32 `[samples]`, 12.5 a second. Raises ValueError for one that is none."""
         return self.network.encode([wave])[0].numpy().astype(np.int16)
 
-    def decode(self, codes: np.ndarray, levels: int | None = None) -> np.ndarray:
-        """A wave float32 `[samples]` of codes, of the first `levels` of each, all by default. Raises ValueError for others."""
-        return self.network.decode([torch.from_numpy(codes.astype(np.int64))], levels)[0]
+    def decode(self, codes: np.ndarray, levels: int | None = None, iterations: int | None = None) -> np.ndarray:
+        """A wave float32 `[samples]` of codes, of the first `levels` of each, all by default; `iterations` asks for as many steps
+        of Griffin and Lim where there is a vocoder. Raises ValueError for other codes."""
+        return self.network.decode([torch.from_numpy(codes.astype(np.int64))], levels, iterations)[0]
 
     def stream(self) -> "SoundStream":
         """An encoder of a sound that comes in chunks."""
         return SoundStream(self)
+
+    def decoding_stream(self) -> "WaveStream":
+        """A decoder of codes that come in chunks. Raises ValueError without a vocoder: Griffin and Lim's iteration goes over the
+        whole sound."""
+        return WaveStream(self)
 
     @property
     def bits_a_frame(self) -> float:
@@ -173,6 +179,44 @@ class SoundStream:
 
     def _nothing(self) -> np.ndarray:
         return np.zeros((0, self.tokenizer.network.config.levels), np.int16)
+
+
+class WaveStream:
+    """Samples come as soon as all codes are there that they hang on, `delay` frames later; but for rounding they are those of the
+    whole sound.
+
+    As in `SoundStream`, what lies around a chunk is decoded with it and left out again.
+    """
+
+    def __init__(self, tokenizer: SoundTokenizer) -> None:
+        vocoder = tokenizer.network.vocoder
+        if vocoder is None:
+            raise ValueError("sounds are decoded in chunks by a vocoder, and this tokenizer has none: tokenizers.vocoder_steps")
+        self.tokenizer = tokenizer
+        self.delay = -(-(DECODER_REACH + vocoder.reach) // MEL_FRAMES)
+        """Frames of codes on which a sample hangs on either side of its own, at most."""
+        self.codes = np.zeros((0, tokenizer.network.config.levels), np.int16)
+        self.start = 0
+        """The frame with which `codes` begins."""
+        self.done = 0
+
+    def push(self, codes: np.ndarray) -> np.ndarray:
+        """Samples float32 that further codes `[frames, levels]` made certain."""
+        self.codes = np.concatenate([self.codes, codes])
+        return self._wave(self.start + len(self.codes) - self.delay)
+
+    def finish(self) -> np.ndarray:
+        """The rest, of the end of the sound."""
+        return self._wave(self.start + len(self.codes))
+
+    def _wave(self, end: int) -> np.ndarray:
+        if end <= self.done:
+            return np.zeros(0, np.float32)
+        samples = self.tokenizer.network.config.samples
+        wave = self.tokenizer.decode(self.codes)[(self.done - self.start) * samples : (end - self.start) * samples]
+        self.done, begin = end, max(self.start, end - self.delay)
+        self.codes, self.start = self.codes[begin - self.start :], begin
+        return wave
 
 
 @dataclass(frozen=True)
@@ -221,14 +265,20 @@ def load_standalone(folder: Path, kind: Kind | None = None) -> Standalone:
 
 
 def save_standalone(
-    folder: Path, network: TextTokenizer | VisionTokenizer | AudioTokenizer, media: MediaSpec, recipe: str
+    folder: Path,
+    network: TextTokenizer | VisionTokenizer | AudioTokenizer,
+    media: MediaSpec,
+    recipe: str,
+    codes_of: About | None = None,
 ) -> None:
-    """Writes a tokenizer as a folder that `load_standalone` reads; `recipe` is the name of what it was trained by."""
+    """Writes a tokenizer as a folder that `load_standalone` reads; `recipe` is the name of what it was trained by. Where its
+    codes are those of another one, `codes_of`, each decodes what the other encoded."""
     kind: Kind = "vision" if isinstance(network, VisionTokenizer) else "audio" if isinstance(network, AudioTokenizer) else "text"
     folder.mkdir(parents=True, exist_ok=True)
     network.save(folder / FILES[kind])
     write_text(folder / FILE, to_json(media))
-    write_text(folder / ABOUT, json.dumps(asdict(About(kind, recipe, fingerprint(folder / FILES[kind]))), indent=1))
+    about = codes_of or About(kind, recipe, fingerprint(folder / FILES[kind]))
+    write_text(folder / ABOUT, json.dumps(asdict(about), indent=1))
 
 
 def _about(folder: Path, kind: Kind, media: MediaSpec) -> About:

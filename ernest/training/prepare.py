@@ -22,6 +22,7 @@ from ernest.fit import Progress as Report
 from ernest.fit import no_progress
 from ernest.sequence.record import Record
 from ernest.storage import own_folder, remove_files, write_folder
+from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.training.words import word_targets
@@ -30,7 +31,15 @@ from ernest.training.group import follow, is_follower
 from ernest.training.monitor import stage_bar
 from ernest.training.pretrain import train_model
 from ernest.training.run_settings import JUDGED_BY, RUN_FILE, START, TrainingRun, check_run
-from ernest.training.tokenizers import ShownFrames, audio_tokenizer, check_network, label_words, text_tokenizer, vision_tokenizer
+from ernest.training.tokenizers import (
+    ShownFrames,
+    audio_config,
+    audio_tokenizer,
+    check_network,
+    label_words,
+    text_tokenizer,
+    vision_tokenizer,
+)
 
 NAMING = 0.5
 """Weight with which the features of a picture or frame are to say the words of its captions, beside its coarse bits."""
@@ -130,16 +139,21 @@ def _cost(recipe: Recipe, decoded: DecodedRecords, text: TextTokenizer, existing
         return estimate_run(recipe, existing, decoded, {})
     shown, words = shown_frames(decoded)
     waves, said = heard_sounds(decoded)
-    few = lambda field, steps: replace(recipe, tokenizers=replace(recipe.tokenizers, **{field: steps}))  # noqa: E731
+    few = lambda **steps: replace(recipe, tokenizers=replace(recipe.tokenizers, **steps))  # noqa: E731
     stages = {}
     if shown:
         train = lambda steps: vision_tokenizer(  # noqa: E731
-            shown, few("vision_steps", steps), no_progress, classes=max(1, words), naming=NAMING
+            shown, few(vision_steps=steps), no_progress, classes=max(1, words), naming=NAMING
         )
         stages["vision tokenizer"] = partial(time_steps, train, recipe.tokenizers.vision_steps)
     if waves:
-        train_some = lambda steps: audio_tokenizer(waves[:200], said[:200], few("audio_steps", steps), no_progress)  # noqa: E731
-        stages["audio tokenizer"] = partial(time_steps, train_some, recipe.tokenizers.audio_steps)
+        some, told = waves[:200], said[:200]
+        codes = lambda steps: audio_tokenizer(some, told, few(audio_steps=steps, vocoder_steps=0), no_progress)  # noqa: E731
+        stages["audio tokenizer"] = partial(time_steps, codes, recipe.tokenizers.audio_steps)
+        if recipe.tokenizers.vocoder_steps:
+            codec = AudioTokenizer(audio_config(recipe)).eval()
+            back = lambda steps: audio_tokenizer(some, told, few(vocoder_steps=steps), no_progress, codec=codec)  # noqa: E731
+            stages["vocoder"] = partial(time_steps, back, recipe.tokenizers.vocoder_steps)
     return estimate_run(recipe, check_network(recipe, text), decoded, stages)
 
 

@@ -14,8 +14,9 @@ from ernest.data.records import LINES, RecordFolder, StoredRecord, StoredSegment
 from ernest.data.tree import read_tree
 from ernest.sequence.record import Kind as MediaKind
 from ernest.storage import fingerprint, own_folder, remove_files, write_folder
+from ernest.tokenizers import load
 from ernest.tokenizers.audio import AudioTokenizer
-from ernest.tokenizers.standalone import ABOUT, Kind, Standalone, save_standalone
+from ernest.tokenizers.standalone import ABOUT, Kind, SoundTokenizer, Standalone, save_standalone
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.vision import VisionTokenizer
 from ernest.training.monitor import progress_on, stage_bar
@@ -28,15 +29,20 @@ MEDIA: dict[Kind, tuple[MediaKind, ...]] = {"text": ("text",), "vision": ("image
 TEXTS = (".txt", ".md")
 
 
-def train_standalone(kind: Kind, data: Path, out: Path, recipe: Recipe, name: str) -> str:
+def train_standalone(kind: Kind, data: Path, out: Path, recipe: Recipe, name: str, codec: Path | None = None) -> str:
     """Trains the tokenizer of a `kind` on the records of `data`, or on the files under it, and writes it to `out`; returns a line
-    that says what it is. `name` is the recipe's.
+    that says what it is. `name` is the recipe's; of `codec`, the folder of a tokenizer of sounds, the codes stay what they are
+    and a vocoder alone is trained.
 
     The same call goes on where it was cut. Raises ValueError for a folder that holds nothing of that kind, and for an `out` of
     something else.
     """
+    heard = None if codec is None else _codec(kind, codec, recipe)
+    if heard is not None:
+        recipe = replace(recipe, media=heard.media)
     records = chosen_records(kind, data, recipe)
-    settings = json.dumps({"kind": kind, "name": name, "data": listing(records), "recipe": to_tree(recipe)}, indent=1)
+    told = {} if heard is None else {"codec": heard.about.fingerprint}
+    settings = json.dumps({"kind": kind, "name": name, "data": listing(records), "recipe": to_tree(recipe)} | told, indent=1)
     if (out / ABOUT).is_file():
         raise ValueError(f"{out} holds a tokenizer already: choose another folder")
     check_free(out, settings)
@@ -45,8 +51,8 @@ def train_standalone(kind: Kind, data: Path, out: Path, recipe: Recipe, name: st
             with write_folder(out) as aside:
                 decode_records(records, aside / "decoded")
                 (aside / RUN_FILE).write_text(settings)
-        network = _train(kind, DecodedRecords(out / "decoded"), out / "state", recipe)
-        save_standalone(out, network, recipe.media, name)
+        network = _train(kind, DecodedRecords(out / "decoded"), out / "state", recipe, heard.network if heard else None)
+        save_standalone(out, network, recipe.media, name, heard.about if heard else None)
         remove_files(out / "state", "*.safetensors")
         remove_files(out / "decoded", LINES, "*.npy")
     return f"{out}: a {kind} tokenizer of the recipe {name}"
@@ -110,7 +116,20 @@ def decode_records(records: RecordFolder, folder: Path) -> None:
             raise (error.__cause__ if is_plain and error.__cause__ else error) from None
 
 
-def _train(kind: Kind, decoded: DecodedRecords, state: Path, recipe: Recipe) -> TextTokenizer | VisionTokenizer | AudioTokenizer:
+def _codec(kind: Kind, folder: Path, recipe: Recipe) -> SoundTokenizer:
+    """The tokenizer whose vocoder is to be trained."""
+    if kind != "audio":
+        raise ValueError(f"{folder}: a codec is one of sounds, and this trains a tokenizer of {kind}")
+    if not recipe.tokenizers.vocoder_steps:
+        raise ValueError(f"{folder}: tokenizers.vocoder_steps = 0: say how many steps its vocoder is to be trained")
+    found = load(folder, "audio")
+    assert isinstance(found, SoundTokenizer)
+    return found
+
+
+def _train(
+    kind: Kind, decoded: DecodedRecords, state: Path, recipe: Recipe, codec: AudioTokenizer | None
+) -> TextTokenizer | VisionTokenizer | AudioTokenizer:
     if kind == "text":
         return text_tokenizer((segment.data for record in decoded for segment in record.segments), recipe)
     state.mkdir(exist_ok=True)
@@ -121,7 +140,7 @@ def _train(kind: Kind, decoded: DecodedRecords, state: Path, recipe: Recipe) -> 
             shown, words = shown_frames(decoded)
             return vision_tokenizer(shown, recipe, report, classes=max(1, words), state=state / "state.safetensors")
         waves, said = heard_sounds(decoded)
-        return audio_tokenizer(waves, said, recipe, report, state)
+        return audio_tokenizer(waves, said, recipe, report, state, codec)
 
 
 def listing(records: RecordFolder) -> str:

@@ -16,6 +16,7 @@ from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.training.audio import train_audio_tokenizer
 from ernest.tokenizers.training.vision import FrameBatch, Teacher, VisionTraining, one_hot, train_vision_tokenizer
+from ernest.tokenizers.training.vocoder import train_vocoder
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
 
 UNKNOWN = -1
@@ -97,15 +98,24 @@ def label_words(words: Sequence[str]) -> np.ndarray:
 
 
 def audio_tokenizer(
-    waves: Sequence[np.ndarray], said: np.ndarray, recipe: Recipe, progress: Progress, state: Path | None = None
+    waves: Sequence[np.ndarray],
+    said: np.ndarray,
+    recipe: Recipe,
+    progress: Progress,
+    state: Path | None = None,
+    codec: AudioTokenizer | None = None,
 ) -> AudioTokenizer:
     """Trains the audio tokenizer on waves float32 `[samples]` and what is `said` in each, a class int `[waves]` or shares of
-    classes float32 `[waves, classes]`; in the folder `state` it is kept how far the training is. With no waves, an untrained
-    tokenizer."""
+    classes float32 `[waves, classes]`, and then its vocoder, if the recipe has steps for one; in the folder `state` it is kept
+    how far the training is. With no waves, an untrained tokenizer; of a `codec` that is given, the vocoder alone is trained."""
     if not waves:
-        return AudioTokenizer(audio_config(recipe)).eval()
+        return codec or AudioTokenizer(audio_config(recipe)).eval()
     steps, config = recipe.tokenizers.audio_steps, audio_config(recipe)
-    return train_audio_tokenizer(waves, said, steps, recipe.seed, progress, config, state=state)
+    codec = codec or train_audio_tokenizer(waves, said, steps, recipe.seed, progress, config, state=state)
+    if not recipe.tokenizers.vocoder_steps:
+        return codec
+    file = None if state is None else state / "vocoder.safetensors"
+    return train_vocoder(codec, waves, recipe.tokenizers.vocoder_steps, recipe.seed, progress, state=file)
 
 
 def audio_config(recipe: Recipe) -> AudioConfig:

@@ -69,7 +69,7 @@ UNHEARD_VOICES = (
 class Utterance:
     """A clip and what it was made from: words a minute, pitch in 0..99.
 
-    `wave` is float32 `[samples]` at 8 kHz, of 16 bits: whole 32768ths, which are the same on every processor.
+    `wave` is float32 `[samples]` of 16 bits: whole 32768ths, which are the same on every processor.
     """
 
     wave: np.ndarray
@@ -79,15 +79,24 @@ class Utterance:
     pitch: int
 
 
-def speech(seed: int, index: int, voices: tuple[Voice, ...] = VOICES, words: tuple[str, ...] = WORDS) -> Utterance:
-    """The clip `index` of the world `seed`: a word of `words` by a voice of `voices`, about half a second long."""
+def speech(
+    seed: int,
+    index: int,
+    voices: tuple[Voice, ...] = VOICES,
+    words: tuple[str, ...] = WORDS,
+    sample_rate: int = MediaSpec.sample_rate,
+) -> Utterance:
+    """The clip `index` of the world `seed`: a word of `words` by a voice of `voices`, about half a second long.
+
+    At every sample rate, of 22,050 Hz at most, it is said in the same way.
+    """
     rng = np.random.default_rng((seed, index, *b"speech"))
     voice, word = voices[rng.integers(len(voices))], words[rng.integers(len(words))]
     rate, pitch = _rate_and_pitch(rng, held_out=index >= HELD_OUT)
-    wave = _trimmed(_synthesise(voice.file, word, rate, pitch, int(rng.integers(30, 71))))
+    wave = _trimmed(_synthesise(voice.file, word, rate, pitch, int(rng.integers(30, 71)), sample_rate), sample_rate)
     loudness = 0.08 * 10 ** (rng.uniform(-3, 3) / 20)
     wave = wave * (loudness / np.sqrt(np.mean(wave**2)))
-    before, after = rng.integers(80, 480), rng.integers(80, 240)
+    before, after = (samples * sample_rate // 8000 for samples in (rng.integers(80, 480), rng.integers(80, 240)))
     return Utterance(_in_16_bits(np.pad(wave, (before, after))), word, voice.name, rate, pitch)
 
 
@@ -104,17 +113,17 @@ def _rate_and_pitch(rng: np.random.Generator, held_out: bool) -> tuple[int, int]
             return rate, pitch
 
 
-def _trimmed(wave: np.ndarray) -> np.ndarray:
+def _trimmed(wave: np.ndarray, sample_rate: int) -> np.ndarray:
     """Without the synthesiser's silence, but for 5 ms before and 10 ms after what is louder than a hundredth of the peak."""
     loud = np.flatnonzero(np.abs(wave) > 0.01 * np.abs(wave).max())
-    return wave[max(0, loud[0] - MediaSpec.sample_rate // 200) : loud[-1] + MediaSpec.sample_rate // 100]
+    return wave[max(0, loud[0] - sample_rate // 200) : loud[-1] + sample_rate // 100]
 
 
-def _resampled(wave: np.ndarray, rate: int) -> np.ndarray:
-    """From `rate` to 8 kHz by cutting the spectrum: exact for a clip that begins and ends in silence."""
-    block = rate // np.gcd(rate, MediaSpec.sample_rate)
+def _resampled(wave: np.ndarray, rate: int, to: int = MediaSpec.sample_rate) -> np.ndarray:
+    """From `rate` to a lower one by cutting the spectrum: exact for a clip that begins and ends in silence."""
+    block = rate // np.gcd(rate, to)
     wave = np.pad(wave, (0, -len(wave) % block))
-    length = len(wave) * MediaSpec.sample_rate // rate
+    length = len(wave) * to // rate
     return np.fft.irfft(np.fft.rfft(wave)[: length // 2 + 1], length) * (length / len(wave))
 
 
@@ -124,8 +133,10 @@ _WAVE_CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), 
 _one_at_a_time = threading.Lock()
 
 
-def _synthesise(voice: str, word: str, rate: int, pitch: int, pitch_range: int) -> np.ndarray:
-    """The word as float64 `[samples]` at 8 kHz, trailing silence included.
+def _synthesise(
+    voice: str, word: str, rate: int, pitch: int, pitch_range: int, sample_rate: int = MediaSpec.sample_rate
+) -> np.ndarray:
+    """The word as float64 `[samples]`, trailing silence included.
 
     The synthesiser keeps hidden state from clip to clip (where the flutter of the pitch stands, which cycle of the
     glottis is the rough one, its random numbers), and no call of its interface resets it. So the library is
@@ -155,7 +166,7 @@ def _synthesise(voice: str, word: str, rate: int, pitch: int, pitch_range: int) 
             library.espeak_Terminate()
         finally:
             close(library._handle)
-    return _resampled(np.concatenate(pieces) / 32768, sampled_at)
+    return _resampled(np.concatenate(pieces) / 32768, sampled_at, sample_rate)
 
 
 @cache

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ernest.evaluation.likeness import drawn_features, frechet, frechet_of_frames, mel_distance, psnr, ssim
+from ernest.evaluation.sounds import periodicity_distance
 from ernest.evaluation.tokenizers import bit_use
 
 RNG = np.random.default_rng(0)
@@ -64,6 +65,16 @@ def test_mel_distance_of_level_and_pitch(rate: int) -> None:
     noise = RNG.normal(0, 0.3, rate * 4 // 5).astype(np.float32)
     assert mel_distance([noise], [noise], rate) == 0
     assert mel_distance([noise], [np.pad(noise / 2, (0, 500))], rate) == pytest.approx(6.02, abs=0.15)
+
+
+def test_periodicity_is_that_of_a_tone_and_of_noise() -> None:
+    """A hum is as periodic at another pitch, and noise is not; what is quiet beside the rest counts for nothing."""
+    time = np.arange(8000) / 8000
+    hum, other, noise = np.sin(2 * np.pi * 150 * time), np.sin(2 * np.pi * 290 * time), RNG.normal(0, 0.5, 8000)
+    assert periodicity_distance([hum, hum], [hum, other], 8000) < 0.05
+    assert 0.5 < periodicity_distance([hum], [noise], 8000) < 1
+    faint = np.concatenate([hum, 0.01 * hum])
+    assert periodicity_distance([faint], [np.concatenate([hum, 0.01 * noise])], 8000) < 0.2
 
 
 def test_bits_that_are_even_and_dead() -> None:

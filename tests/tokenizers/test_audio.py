@@ -6,15 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from ernest.tokenizers.audio import (
-    AudioConfig,
-    AudioTokenizer,
-    Convolution,
-    Doubling,
-    ResidualQuantiser,
-    inside_clips,
-    padded_spectrograms,
-)
+from ernest.tokenizers.audio import AudioConfig, AudioTokenizer, ResidualQuantiser, padded_spectrograms
+from ernest.tokenizers.convolutions import Convolution, Doubling, inside_clips
 from ernest.tokenizers.mel import USUAL_MEL
 from ernest.tokenizers.training.audio import MovingCodebooks, train_audio_tokenizer
 from ernest.tokenizers.training.recogniser import Teacher, train_recogniser

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import ernest.tokenizers
 from ernest.cli import tokenizer as commands
-from ernest.config.media import USUAL
+from ernest.config.media import USUAL, MediaSpec
 from ernest.config.recipe import Recipe, TokenizerConfig
 from ernest.data import media
 from ernest.data.importers import both_directions
@@ -17,6 +18,7 @@ from ernest.storage import load_tensors
 from ernest.tokenizers.standalone import FILES, Kind, PictureTokenizer, SoundTokenizer
 from ernest.training import standalone
 from ernest.training.standalone import train_standalone
+from ernest.verifiers.speech import WordJudge
 
 RNG = np.random.default_rng(0)
 
@@ -25,6 +27,7 @@ RNG = np.random.default_rng(0)
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is learnt is not looked at here."""
     monkeypatch.setattr("ernest.tokenizers.training.audio.BATCH", 4)
+    monkeypatch.setattr("ernest.tokenizers.training.vocoder.BATCH", 4)
     monkeypatch.setattr("ernest.training.tokenizers.FRAMES_A_STEP", 8)
 
 
@@ -42,8 +45,8 @@ def files(tmp_path: Path) -> Path:
     return folder
 
 
-def small(steps: int = 20) -> Recipe:
-    return Recipe(tokenizers=TokenizerConfig(vocabulary=300, vision_steps=steps, audio_steps=steps))
+def small(steps: int = 20, vocoder: int = 0) -> Recipe:
+    return Recipe(tokenizers=TokenizerConfig(vocabulary=300, vision_steps=steps, audio_steps=steps, vocoder_steps=vocoder))
 
 
 @pytest.mark.parametrize("kind", ["text", "vision", "audio"])
@@ -58,12 +61,14 @@ def test_a_tokenizer_is_trained_on_plain_files(kind: Kind, files: Path, tmp_path
         train_standalone(kind, files, tmp_path / "out", small(2), "tiny")
 
 
-@pytest.mark.parametrize(("kind", "cut"), [("vision", 9), ("audio", 9), ("audio", 19)])
+@pytest.mark.parametrize(("kind", "cut"), [("vision", 9), ("audio", 9), ("audio", 19), ("audio", 65)])
 def test_a_training_that_was_cut_goes_on_bit_for_bit(
     kind: Kind, cut: int, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between states, with the teacher of sounds under way (10 steps), and behind it; other settings are refused meanwhile."""
-    recipe = small(16 if kind == "vision" else 48)
+    """Between states, with the teacher of sounds under way (10 steps), behind it, and with the vocoder under way (from 59 on);
+    other settings are refused meanwhile."""
+    recipe = small(16 if kind == "vision" else 48, vocoder=12 if cut > 58 else 0)
+    monkeypatch.setattr("ernest.tokenizers.training.vocoder.KEEP_EVERY", 4)
     monkeypatch.setattr("ernest.tokenizers.training.vision.KEEP_EVERY", 4)
     monkeypatch.setattr("ernest.tokenizers.training.audio.KEEP_EVERY", 8)
     train_standalone(kind, files, tmp_path / "whole", recipe, "tiny")
@@ -92,6 +97,31 @@ def test_a_training_that_was_cut_goes_on_bit_for_bit(
     train_standalone(kind, files, tmp_path / "cut", recipe, "tiny")
     whole, gone_on = (load_tensors(tmp_path / name / FILES[kind]) for name in ("whole", "cut"))
     assert all(np.array_equal(whole[name], gone_on[name]) for name in whole)
+    assert any(name.startswith("vocoder") for name in whole) == (cut > 58)
+
+
+def test_a_vocoder_is_trained_for_a_codec_whose_codes_stay(files: Path, tmp_path: Path) -> None:
+    """Each of the two reads what the other encoded."""
+    train_standalone("audio", files, tmp_path / "ears", small(2), "tiny")
+    with pytest.raises(ValueError, match=r"ears: tokenizers\.vocoder_steps = 0: say how many steps"):
+        train_standalone("audio", files, tmp_path / "more", small(2), "tiny", tmp_path / "ears")
+    with pytest.raises(ValueError, match="a codec is one of sounds, and this trains a tokenizer of vision"):
+        train_standalone("vision", files, tmp_path / "more", small(2, 2), "tiny", tmp_path / "ears")
+    recipe = Recipe(media=MediaSpec(sample_rate=16000), tokenizers=small(2, 2).tokenizers)
+    train_standalone("audio", files, tmp_path / "more", recipe, "speech16", tmp_path / "ears")
+    ears, more = (ernest.tokenizers.load(tmp_path / name) for name in ("ears", "more"))
+    assert isinstance(ears, SoundTokenizer)
+    assert isinstance(more, SoundTokenizer)
+    assert more.about == ears.about
+    assert more.media == USUAL
+    assert more.network.vocoder is not None
+    commands.encode(tmp_path / "ears", files / "more/0.wav", tmp_path / "codes")
+    commands.decode(tmp_path / "more", tmp_path / "codes", tmp_path / "a.wav")
+    commands.encode(tmp_path / "more", files / "more/0.wav", tmp_path / "codes")
+    commands.decode(tmp_path / "ears", tmp_path / "codes", tmp_path / "b.wav")
+    ours, theirs = (media.read_any(tmp_path / name)[1] for name in ("a.wav", "b.wav"))
+    assert ours.shape == theirs.shape
+    assert np.abs(ours - theirs).max() > 0.001
 
 
 def test_records_bring_their_captions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,6 +190,27 @@ def test_the_report_shows_figures_and_what_came_back(
     tags = [tag for tag, _ in page.elements]
     assert tags.count("audio") == (12 if kind == "audio" else 0)
     assert tags.count("img") == {"text": 0, "vision": 14, "audio": 12}[kind]
+
+
+def test_the_report_has_the_vocoder_beside_griffin_and_lim(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And the words that a judge mishears: against the texts where these name words, else against what it hears at first."""
+    torch.manual_seed(0)
+    WordJudge().eval().save(tmp_path / "words.safetensors")
+    train_standalone("audio", files, tmp_path / "out", small(2, 2), "tiny")
+    wave = media.read_any(files / "more/0.wav")[1]
+    save_records(tmp_path / "said", both_directions("audio", wave, "adam says seven", {}))
+    for data, word_of in ((files, "what it hears in the sounds themselves"), (tmp_path / "said", "their texts")):
+        capsys.readouterr()
+        commands.report(tmp_path / "out", data, tmp_path / "report.html", judge=tmp_path / "words.safetensors")
+        printed = capsys.readouterr().out
+        for name in ("mel distance", "periodicity distance", "words misheard in what came back"):
+            assert f"{name}: " in printed
+            assert f"{name} by Griffin-Lim: " in printed
+        assert "decoding by Griffin-Lim, times real time: " in printed
+        assert word_of in printed
+        assert ("words misheard in the sounds themselves: " in printed) == (word_of == "their texts")
 
 
 def test_kinds_of_what_is_loaded(files: Path, tmp_path: Path) -> None:

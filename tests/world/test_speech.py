@@ -52,6 +52,17 @@ def test_held_out_clips_take_rates_and_pitches_that_no_training_clip_takes() -> 
     assert (spoken.rate // 6 + spoken.pitch // 5) % 5 != 0
 
 
+def test_at_another_rate_the_same_is_said() -> None:
+    """Twice the samples, and below 4 kHz the same sound."""
+    low, high = (speech(0, 3, sample_rate=rate) for rate in (8000, 16000))
+    assert (low.word, low.voice, low.rate, low.pitch) == (high.word, high.voice, high.rate, high.pitch)
+    assert abs(len(high.wave) - 2 * len(low.wave)) < 100
+    halved = making._resampled(high.wave, 16000)
+    size = 1 << 14
+    crossed = np.fft.irfft(np.fft.rfft(halved, size) * np.fft.rfft(low.wave, size).conj())
+    assert crossed.max() > 0.98 * np.linalg.norm(halved) * np.linalg.norm(low.wave)
+
+
 def test_clips_are_short_finite_and_equally_loud() -> None:
     clips = [speech(2, index) for index in range(40)]
     seconds = [len(clip.wave) / 8000 for clip in clips]

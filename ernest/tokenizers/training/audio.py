@@ -15,9 +15,9 @@ from ernest.tokenizers.audio import (
     AudioConfig,
     AudioTokenizer,
     ResidualQuantiser,
-    inside_clips,
     padded_spectrograms,
 )
+from ernest.tokenizers.convolutions import inside_clips
 from ernest.tokenizers.mel import SCALE
 from ernest.tokenizers.training.recogniser import WIDTH, Teacher, code_features, train_recogniser
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ernest.fit import FitConfig, Keep, Network, Progress, fit, mixed_precision, no_progress, rate_by_step
-from ernest.tokenizers.audio import MEL_FRAMES, Convolution, by_length, inside_clips
+from ernest.tokenizers.audio import MEL_FRAMES, by_length
+from ernest.tokenizers.convolutions import Convolution, inside_clips
 from ernest.tokenizers.mel import USUAL_MEL
 
 WIDTH = 128
