@@ -52,7 +52,7 @@ class LiveBytes(TorchDispatchMode):
         return made
 
 
-@pytest.mark.parametrize("mesh", [(1, 2, 1), (1, 1, 2), (2, 2, 2)])
+@pytest.mark.parametrize("mesh", [(1, 2, 1), (2, 1, 2), (2, 2, 2)])
 def test_parts_are_those_of_one_process_to_the_bit(mesh):
     spec, parallel = tokenizer_spec(tokenizers()), ParallelConfig(*mesh)
     torch.manual_seed(3)
