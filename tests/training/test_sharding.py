@@ -51,7 +51,7 @@ def losses(folder: Path) -> list[dict[str, float]]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(240)  # processes that wait for each other would wait for ever
+@pytest.mark.timeout(900)  # processes that wait for each other would wait for ever
 @pytest.mark.parametrize("way", [*WAYS, *(pytest.param(way, marks=pytest.mark.long) for way in LONG_WAYS)])
 def test_every_tensor_is_that_of_one_process(way, alone, tmp_path, monkeypatch):
     """The last steps are taken by one process, from the files of the others. With two processes one holds words alone, in rows
