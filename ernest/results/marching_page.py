@@ -125,7 +125,8 @@ def _block(costs: Costs, outcomes: list[Outcome], doubt: float) -> str:
             table(header, rows),
             f"{POINTS}² points of the periodic square of side 2π, to t = 4 from waves that become phases; κ = ε². Milliseconds "
             "of the processor on one thread, torch's operations for all; a ratio above 1 is a lead of the paper's form. Not "
-            f"reached: in {MANY[-1]} steps, {FEW[-1]} of the implicit scheme. Two references differ by {doubt:.0e}. [runs.csv]({NAME}/runs.csv), [levels.csv]({NAME}/levels.csv).",
+            f"reached: in {MANY[-1]} steps, {FEW[-1]} of the implicit scheme. Two references differ by "
+            f"{doubt:.0e}. [runs.csv]({NAME}/runs.csv), [levels.csv]({NAME}/levels.csv).",
         ]
     )  # fmt: skip
 
