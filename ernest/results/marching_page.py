@@ -26,7 +26,7 @@ from ernest.results.marching_race import (
     read_runs,
     settings,
 )
-from ernest.results.outcome import Outcome, judged, table, write_outcomes
+from ernest.results.outcome import Outcome, judged_places, table, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.units import kept
 
@@ -90,18 +90,18 @@ def judge(costs: Costs) -> list[Outcome]:
     """The abstract's comparison, by the clock and by transforms, for all three errors and for each; and which form does it."""
     outcomes = []
     for cost, unit in (("seconds", "by the processor's time"), ("transforms", "by the number of transforms")):
-        wins = {place: _fastest(methods, cost, PAPERS)[1] < _least(methods, cost, PEERS) for place, methods in costs.items()}
+        wins = {place: _least(methods, cost, PAPERS) < _least(methods, cost, PEERS) for place, methods in costs.items()}
         by_level = ", ".join(f"{sum(w for (_, at), w in wins.items() if at == level)} at {level:.0e}" for level in LEVELS)
         outcomes.append(
             Outcome(f"p = 3 outperforms both IMEX-BDF4 and ETDRK4, {unit}", "yes (no figure readable)",
                     f"a form of the paper is first in {sum(wins.values())} of {len(wins)} ({by_level})",
-                    judged(sum(wins.values()), len(wins)))
+                    judged_places(sum(wins.values()), len(wins)))
         )  # fmt: skip
     for family in PAPERS:
-        first = [_fastest(methods, "seconds", (family,))[1] < _least(methods, "seconds", PEERS) for methods in costs.values()]
+        first = [_least(methods, "seconds", (family,)) < _least(methods, "seconds", PEERS) for methods in costs.values()]
         outcomes.append(
             Outcome(f"{_named(family)} alone outperforms both", "not said which", f"first in {sum(first)} of {len(first)}",
-                    judged(sum(first), len(first)))
+                    judged_places(sum(first), len(first)))
         )  # fmt: skip
     return outcomes
 
