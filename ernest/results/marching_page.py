@@ -148,7 +148,8 @@ def _picture(runs: Mapping[Problem, list[Run]]) -> Any:
         axes.tick_params(labelsize=8)
         for level in LEVELS:
             axes.axhline(level, color=PALETTE["line"], linewidth=0.7, zorder=0)
-    figure.supxlabel("milliseconds of a whole run", fontsize=9)
+    for axes in shown[-1]:
+        axes.set_xlabel("milliseconds of a whole run", fontsize=9)
     figure.supylabel("error at the end", fontsize=9)
     handles = [shown[0, 0].plot([], [], color=colour, label=_named(family))[0] for family, colour in shades.items()]
     figure.legend(handles=handles, loc="outside lower center", ncols=5, fontsize=8, frameon=False,
