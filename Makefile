@@ -32,8 +32,9 @@ rl-demo: $(READY)
 	test -d build/demo/model || $(BIN)/ernest demo
 	$(BIN)/ernest rl laws --from build/demo/model --out build/rl
 
+# Every process of a test run has one thread: threads of one would wait for those of the others, for half of the time.
 test: $(READY)
-	$(PAGES) $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
+	$(PAGES) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder --max-worker-restart 0
 
 test-long: $(READY)
 	$(PAGES) $(BIN)/python -m pytest -m long

@@ -41,6 +41,6 @@ WING = Wing(
     rounds=5,
     packages=("torch", "numpy", "scipy", "pyfftw", "numba"),
     method="One thread where no other number is told; medians of runs taken in turn.",
-    own_blocks=("solve", "cold", "volume", "audit", *(part for parts in report.OWN_PAGE.values() for part in parts)),
+    own_blocks=("solve", "peers", "cold", "volume", "audit", *(part for parts in report.OWN_PAGE.values() for part in parts)),
     draw=report.draw_parts,
 )

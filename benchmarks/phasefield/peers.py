@@ -1,4 +1,5 @@
-"""Packages from the registry on the same problems, each in a process of an environment of their own, in turn with ours.
+"""Packages from the registry on the same problems, each in a process of an environment of their own, in turn with ours: with the
+scheme that is fastest when tuned by hand, and with `solve`, which is told a tolerance and nothing else.
 
 The environment is made beside the other build products, from the versions in peers.txt. A peer's time is the smaller of its
 processor time and the time on the wall, after a run that compiles whatever it compiles.
@@ -21,6 +22,7 @@ import numpy as np
 
 from benchmarks.findings import Findings, Panel
 from benchmarks.phasefield.comparisons import coarse, sliding
+from benchmarks.phasefield.defaults import by_itself
 from benchmarks.phasefield.problems import Problem, prepare
 from benchmarks.phasefield.races import Curve, Entrant, race, seconds_to
 from benchmarks.tables import Figure, Table
@@ -35,6 +37,8 @@ ENVIRONMENT = {
     "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
 }
 """One thread and double precision."""
+TOLERANCES = tuple(10.0**-k for k in range(2, 10))
+"""What `solve` is told in turn: one of them reaches a peer's error."""
 SLOW = 5.0
 """Seconds of a run beyond which two timed runs must do."""
 
@@ -160,23 +164,32 @@ def on_problem(problem: Problem, peers: tuple[Peer, ...], python: Path, turns: i
     file = HOME / f"{problem.name.replace(' ', '-')}.npz"
     np.savez(file, start=problem.start, reference=problem.reference, end=problem.end)
     ours = race(problem, OURS[problem.name], 0)
+    reached = [by_itself(problem, tolerance)[1] for tolerance in TOLERANCES]
+    seconds: list[list[float]] = [[] for _ in TOLERANCES]
     with ExitStack() as stack:
         workers = [stack.enter_context(start(python, peer, problem.name, file)) for peer in peers]
         for _ in range(turns):
             ours.turn()
+            for tolerance, some in zip(TOLERANCES, seconds, strict=True):
+                some.append(by_itself(problem, tolerance)[2])
             for worker in workers:
                 worker.turn()
     figures, rows = [], []
     for worker in workers:
         error = worker.peer.error or 1.1 * min(reached for _, reached in worker.curve())
         theirs, (mine, name) = worker.seconds_to(error), ours.fastest(ours.ours, error)
+        # The runs whose error is no greater: nobody who gives a tolerance knows the one that just reaches it.
+        default = min((median(some) for some, least in zip(seconds, reached, strict=True) if least <= error), default=math.inf)
         label = f"12: {worker.peer.name} ÷ ours, {problem.name}, error {error:.1e}"
         figures.append(Figure(label, theirs / mine, worker.peer.bar))
+        label = f"{worker.peer.name} ÷ solve by default, {problem.name}, error {error:.1e}"
+        figures.append(Figure(label, theirs / default, 1.0))
         cells = f"{error:.1e}", f"{1e3 * theirs:.1f}", f"{1e3 * mine:.2f}", name, f"{theirs / mine:.1f}"
+        cells += f"{1e3 * default:.1f}", f"{theirs / default:.1f}"
         rows.append((f"{worker.peer.name} {worker.version}", *cells))
     table = Table(
         f"Other packages, {problem.name}, N = 128",
-        ("package", "error", "ms", "ours, ms", "ours", "it ÷ ours"),
+        ("package", "error", "ms", "ours, ms", "ours", "it ÷ ours", "solve by default, ms", "it ÷ solve"),
         tuple(rows),
         "py-pde and exponax are compared at 1.1 times the least error that they reach where no other is named.",
     )

@@ -150,11 +150,8 @@ class Grid:
         return torch.meshgrid(*self.lines(dtype, device), indexing="ij")
 
     def squared_wavenumbers(self, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None) -> Tensor:
-        """|k|^2 of every mode, `[*mode_shape]`: the symbol of minus the Laplacian."""
-        total = torch.zeros(self.mode_shape, dtype=dtype, device=device)
-        for axis in range(self.dimensions):
-            total = total + self.squared_wavenumbers_along(axis, dtype, device)
-        return total
+        """|k|^2 of every mode, `[*mode_shape]`: the symbol of minus the Laplacian. They are kept, and not to be written to."""
+        return _kept_squares(self, dtype, torch.get_default_device() if device is None else torch.device(device))
 
     def squared_wavenumbers_along(
         self, axis: int, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None
@@ -258,6 +255,13 @@ def check_values(u: Tensor, points: tuple[int, ...], name: str) -> None:
 def _kept_weights(grid: Grid, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The weights once more: norms are taken at every step, and are quicker than the weights are made."""
     return grid.weights(dtype, device)
+
+
+@lru_cache(maxsize=4)
+def _kept_squares(grid: Grid, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """|k|^2 of every mode, which a short run asks for as often as it takes steps."""
+    along = [grid.squared_wavenumbers_along(axis, dtype, device) for axis in range(grid.dimensions)]
+    return sum(along, torch.zeros(grid.mode_shape, dtype=dtype, device=device))
 
 
 def _along(line: Tensor, axis: int, dimensions: int) -> Tensor:

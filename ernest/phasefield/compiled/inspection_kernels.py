@@ -44,63 +44,67 @@ def inspect(half, tables, fold, split, u, end, N_end, rows, M, outer, outer_M, a
     stiffness, mobility, linear, inverse_mobility, weights = tables
     degree, columns = M.shape[0], u.shape[1]
     size, change, quadratic, dissipated, residual = 0.0, 0.0, 0.0, 0.0, 0.0
+    shares = np.full(columns // 2, 2.0)
+    shares[0] = shares[-1] = 1.0
     for r in prange(u.shape[0]):
-        q, o, known = fold[r], r if out.shape[1] > 1 else 0, split[r]
+        q, o, known, start = fold[r], r if out.shape[1] > 1 else 0, split[r], u[r]
         z, drive, inverse = np.empty(columns), np.empty(columns), np.empty((degree, columns))
         for c in range(columns // 2):
             z[2 * c] = z[2 * c + 1] = half * stiffness[q, c]
             drive[2 * c] = drive[2 * c + 1] = half * mobility[q, c]
-        for c in range(columns):
-            inverse[0, c] = 1 / (1 + z[c])
-            out[0, o, c] = -z[c] * u[r, c]
-        for j in range(1, degree):
+        # Lines of one axis in every innermost loop: with those of more the compiler makes no vector instructions.
+        for j in range(degree):
             out[j, o] = 0
-            for c in range(columns):
-                inverse[j, c] = 1 / (1 + z[c] * z[c] * inverse[j - 1, c] / ((2 * j + 1) * (2 * j - 1)))
         for n in range(len(rows)):
-            row = rows[n][r]
+            row = rows[n][r][:known]
             for j in range(degree):
-                weight = M[j, n]
-                for c in range(known):
-                    out[j, o, c] -= weight * drive[c] * row[c]
+                moment, weight = out[j, o][:known], M[j, n]
+                for c in range(row.size):
+                    moment[c] += weight * row[c]
         if known < columns:
             for n in range(len(outer)):
-                row = outer[n][r]
+                row = outer[n][r][known:]
                 for j in range(degree):
-                    weight = outer_M[j, n]
-                    for c in range(known, columns):
-                        out[j, o, c] -= weight * drive[c] * row[c]
+                    moment, weight = out[j, o][known:], outer_M[j, n]
+                    for c in range(row.size):
+                        moment[c] += weight * row[c]
+        first, inverse_0 = out[0, o], inverse[0]
+        for c in range(columns):
+            inverse_0[c] = 1 / (1 + z[c])
+            first[c] = -z[c] * start[c] - drive[c] * first[c]
         for j in range(1, degree):
+            below, here, inverse_below, inverse_here = out[j - 1, o], out[j, o], inverse[j - 1], inverse[j]
             for c in range(columns):
-                out[j, o, c] -= z[c] / (2 * j - 1) * inverse[j - 1, c] * out[j - 1, o, c]
-        for c in range(columns):
-            out[degree - 1, o, c] *= inverse[degree - 1, c]
-        for j in range(degree - 2, -1, -1):
+                carried = z[c] * inverse_below[c] / (2 * j - 1)
+                inverse_here[c] = 1 / (1 + z[c] * carried / (2 * j + 1))
+                here[c] = -drive[c] * here[c] - carried * below[c]
+        slope, square, inside = np.zeros(columns), np.zeros(columns), start.copy()
+        for j in range(degree - 1, -1, -1):
+            here, above, inverse_here, at_j = out[j, o], out[min(j + 1, degree - 1), o], inverse[j], at_node[j]
+            share = 1 / (2 * j + 3) if j < degree - 1 else 0.0
             for c in range(columns):
-                out[j, o, c] = (out[j, o, c] + z[c] / (2 * j + 3) * out[j + 1, o, c]) * inverse[j, c]
-        slope, square, inside = np.zeros(columns), np.zeros(columns), np.empty(columns)
-        for c in range(columns):
-            inside[c] = u[r, c]
-        for j in range(degree):
-            for c in range(columns):
-                value = out[j, o, c]
+                value = (here[c] + share * z[c] * above[c]) * inverse_here[c]
+                here[c] = value
                 slope[c] += value
                 square[c] += value * value / (2 * j + 1)
-                inside[c] += at_node[j] * value
+                inside[c] += at_j * value
+        at, last, N = node[r], end[r], N_end[r]
+        sizes, changes = np.empty(columns), np.empty(columns)
         for c in range(columns):
-            node[r, c] = inside[c]
+            at[c] = inside[c]
+            difference, lacking = last[c] - start[c], slope[c] + z[c] * last[c] + drive[c] * N[c]
+            sizes[c] = last[c] * last[c]
+            changes[c] = difference * difference
+            slope[c] = lacking * lacking / (half * half)
+        of_energy, of_loss, of_error = linear[q], inverse_mobility[q], weights[q]
         for c in range(columns // 2):
-            share = 1.0 if c == 0 or c == columns // 2 - 1 else 2.0
-            x, y = end[r, 2 * c], end[r, 2 * c + 1]
-            dx, dy = x - u[r, 2 * c], y - u[r, 2 * c + 1]
-            at_x = slope[2 * c] / half + stiffness[q, c] * x + mobility[q, c] * N_end[r, 2 * c]
-            at_y = slope[2 * c + 1] / half + stiffness[q, c] * y + mobility[q, c] * N_end[r, 2 * c + 1]
-            whole = share * (x * x + y * y)
+            share = shares[c]
+            whole = share * (sizes[2 * c] + sizes[2 * c + 1])
             size += whole
-            change += share * (dx * dx + dy * dy)
-            quadratic += linear[q, c] * whole
-            dissipated += share * inverse_mobility[q, c] * (square[2 * c] + square[2 * c + 1])
-            residual += share * weights[q, c] * (at_x * at_x + at_y * at_y)
+            change += share * (changes[2 * c] + changes[2 * c + 1])
+            quadratic += of_energy[c] * whole
+            dissipated += share * of_loss[c] * (square[2 * c] + square[2 * c + 1])
+            residual += share * of_error[c] * (slope[2 * c] + slope[2 * c + 1])
     return size, change, quadratic, dissipated, residual
 
 

@@ -4,14 +4,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ernest.phasefield.element import Element, Time
 from ernest.phasefield.grid import Grid, Space
-from ernest.phasefield.schemes.gaussseidel import window_matrices
+from ernest.phasefield.schemes.gaussseidel import past_positions, window_matrices
 from ernest.phasefield.schemes.settling import Settling
-from ernest.phasefield.timeelement import gauss, lagrange
+from ernest.phasefield.timeelement import gauss, lagrange_values
 
 
 @dataclass(frozen=True)
@@ -55,16 +56,6 @@ def low_modes(points: tuple[int, ...], coarse: tuple[int, ...], device: torch.de
     return tuple(index)
 
 
-def known_positions(points: Tensor, nodes: Sequence[int], tau: float, taus: tuple[Time, ...]) -> Tensor:
-    """Positions of the nodes of the elements before, of lengths `taus`, and of this one, in the local time of this one."""
-    blocks, left = [points[list(nodes)]], -1.0
-    for length in reversed(taus):
-        ratio = float(length) / tau
-        blocks.insert(0, left - 2 * ratio + ratio * (points[list(nodes)] + 1))
-        left -= 2 * ratio
-    return torch.cat(blocks)
-
-
 def outer_matrices(
     points: Tensor, nodes: Sequence[int], window: int, outer_window: int, tau: float, taus: tuple[Time, ...]
 ) -> list[Tensor]:
@@ -75,32 +66,43 @@ def outer_matrices(
     """
     if not taus:
         return [*window_matrices(points, tau, taus, window), torch.eye(len(points), dtype=points.dtype, device=points.device)]
-    positions, matrices = known_positions(points, nodes, tau, taus), []
-    for i in range(len(points)):
+    here = points.cpu().numpy()
+    positions, matrices = _known_positions(here, nodes, tau, taus), []
+    for i in range(len(here)):
         known = _before(positions, nodes, i)[-outer_window:]
-        matrices.append(lagrange(known, points) if i in nodes else points.new_zeros(len(points), 0))
-    return [*matrices, lagrange(positions[-max(outer_window, len(nodes)) :], points)]
+        matrices.append(lagrange_values(known, here) if i in nodes else np.zeros((len(here), 0)))
+    matrices.append(lagrange_values(positions[-max(outer_window, len(nodes)) :], here))
+    return [torch.from_numpy(matrix).to(points) for matrix in matrices]
 
 
 def fill_matrix(points: Tensor, nodes: Sequence[int], outer_window: int, tau: float, taus: tuple[Time, ...]) -> Tensor:
     """The matrix `[p, w]` from the last rows that are known on the full grid, those of this element among them, to all nodes."""
-    positions = known_positions(points, nodes, tau, taus)
-    return lagrange(positions[-max(outer_window, len(nodes)) :], points)
+    here = points.cpu().numpy()
+    positions = _known_positions(here, nodes, tau, taus)
+    return torch.from_numpy(lagrange_values(positions[-max(outer_window, len(nodes)) :], here)).to(points)
 
 
 def defect_weights(
     points: Tensor, nodes: Sequence[int], outer_window: int, tau: float, taus: tuple[Time, ...]
 ) -> list[tuple[Tensor, Tensor]]:
     """For each Gauss point, weights `[w]` of the defects known before it, and of those known after the first sweep."""
-    positions, pairs = known_positions(points, nodes, tau, taus), []
-    for i in range(len(points)):
-        before, after = _before(positions, nodes, i)[-outer_window:], positions[-max(outer_window, len(nodes)) :]
-        here = points[i : i + 1]
-        pairs.append((lagrange(before, here)[0] if taus else points[:0], lagrange(after, here)[0]))
+    here = points.cpu().numpy()
+    positions, pairs = _known_positions(here, nodes, tau, taus), []
+    after = lagrange_values(positions[-max(outer_window, len(nodes)) :], here)
+    for i in range(len(here)):
+        known = _before(positions, nodes, i)[-outer_window:]
+        before = lagrange_values(known, here[i : i + 1])[0] if taus else here[:0]
+        pairs.append((torch.from_numpy(before).to(points), torch.from_numpy(after[i]).to(points)))
     return pairs
 
 
-def _before(positions: Tensor, nodes: Sequence[int], i: int) -> Tensor:
+def _known_positions(points: np.ndarray, nodes: Sequence[int], tau: float, taus: tuple[Time, ...]) -> np.ndarray:
+    """Positions of the nodes of the elements before, of lengths `taus`, and of this one, in the local time of this one."""
+    here = points[list(nodes)]
+    return np.concatenate([past_positions(here, tau, taus), here])
+
+
+def _before(positions: np.ndarray, nodes: Sequence[int], i: int) -> np.ndarray:
     """Of the positions of all nodes up to this element's last, those before its Gauss point i."""
     return positions[: len(positions) - sum(node >= i for node in nodes)]
 

@@ -13,6 +13,7 @@ of the implicit scheme with p Gauss points, so the order at the ends of the elem
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,7 +31,7 @@ from ernest.phasefield.schemes.splitting import (
     split,
 )
 from ernest.phasefield.stepping import State, StepStats
-from ernest.phasefield.timeelement import Tableau, combine, gauss, lagrange, nodal_basis, nodal_tableau, solve
+from ernest.phasefield.timeelement import Tableau, combine, gauss, lagrange_values, nodal_basis, nodal_tableau, solve
 
 
 @dataclass(frozen=True)
@@ -181,13 +182,18 @@ def window_matrices(points: Tensor, tau: float, taus: tuple[Time, ...], window: 
     Known are N at the Gauss `points` of the elements before, of lengths `taus`, or, if there are none, at the start, and
     at the nodes before i. Positions are in the local time of this element of length tau.
     """
-    blocks, left = [], -1.0
-    for length in reversed(taus):
-        ratio = float(length) / tau
-        blocks.insert(0, left - 2 * ratio + ratio * (points + 1))
-        left -= 2 * ratio
-    past = torch.cat(blocks) if blocks else -torch.ones_like(points[:1])
-    return [lagrange(torch.cat([past, points[:i]])[-window:], points) for i in range(len(points))]
+    here = points.cpu().numpy()
+    known = np.concatenate([past_positions(here, tau, taus) if taus else [-1.0], here])
+    start = len(known) - len(here)
+    matrices = [lagrange_values(known[max(start + i - window, 0) : start + i], here) for i in range(len(here))]
+    return [torch.from_numpy(matrix).to(points) for matrix in matrices]
+
+
+def past_positions(points: np.ndarray, tau: float, taus: tuple[Time, ...]) -> np.ndarray:
+    """Positions of these points of the elements before, of lengths `taus`, in the local time of this one of length tau."""
+    ratios = np.array([float(length) / tau for length in taus])
+    lefts = -1 - 2 * ratios[::-1].cumsum()[::-1]
+    return (lefts[:, None] + ratios[:, None] * (points + 1)).ravel()
 
 
 @dataclass(frozen=True)

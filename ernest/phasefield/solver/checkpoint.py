@@ -23,7 +23,7 @@ from ernest.phasefield.potentials import samples_of, varies
 from ernest.phasefield.stepping import State
 from ernest.storage import check_writable, load_tensors, read_header, save_tensors
 
-FORMAT = "ernest phase-field run 5"
+FORMAT = "ernest phase-field run 6"
 
 
 @dataclass(frozen=True)

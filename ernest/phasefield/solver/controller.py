@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 GUESSED_CONTRACTION = 0.2
 AIM = 0.5  # of the tolerance: the estimate comes within a factor of two
 MOST_GROWTH = 1.8  # from one element to the next: the windows reach back over the shorter ones
+MOST_AT_ONCE = 2.0  # of the tolerance: what one step may take of that which earlier ones have left
 SLOW = 0.5  # above this contraction another sweep pays rather than a longer step
 ROUND_OFF = 18.0  # differences below this many machine epsilons of the field's size are noise of the transforms
 
@@ -65,8 +66,10 @@ class Adaptive:
             return remaining
         return remaining / 2 if remaining < 1.9 * self.tau else self.tau
 
-    def accepts(self, error: float) -> bool:
-        return error <= self.tolerance
+    def accepts(self, error: float, tau: float = 1.0, saved: float = 0.0) -> bool:
+        """Whether a step of length `tau` may err by so much per unit of time, where `saved` is what the steps before it have left
+        of the error that they were allowed."""
+        return error <= MOST_AT_ONCE * self.tolerance and error * tau <= self.tolerance * tau + saved
 
     def after_accepted(self, tau: float, error: float, contraction: float) -> "Adaptive":
         """The controller after an accepted step of length `tau`; `contraction` is the ratio of its last two sweeps' changes."""
@@ -106,7 +109,7 @@ class Prescribed:
     def propose(self, remaining: float) -> float:
         return remaining if remaining < self.tau * (1 - 1e-9) else self.tau
 
-    def accepts(self, error: float) -> bool:
+    def accepts(self, error: float, tau: float = 1.0, saved: float = 0.0) -> bool:
         return math.isfinite(error)
 
     def after_accepted(self, tau: float, error: float, contraction: float) -> "Prescribed":

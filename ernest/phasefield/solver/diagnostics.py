@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -102,9 +103,9 @@ class Diagnostics:
         by_row = self._sum(self._inverse_mobility, element.coefficients, 1)
         return 4 / element.tau * (by_row / orders).sum(-1)
 
-    def defect(self, before: Value, after: Tensor, dissipated: Tensor) -> Value:
+    def defect(self, before: Value, after: Value, dissipated: Value) -> Value:
         """E(end) - E(start) + what was dissipated."""
-        return (after - torch.as_tensor(before, dtype=after.dtype, device=after.device) + dissipated).tolist()
+        return (np.subtract(after, before) + dissipated).tolist()
 
     def _doubled(self, weights: Tensor) -> Tensor:
         """Weights of modes as weights of the numbers that modes are made of, `[..., numbers]`."""

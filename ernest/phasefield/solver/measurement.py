@@ -7,14 +7,10 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
-from torch import Tensor
-
-from ernest.device import HOST
 from ernest.phasefield.compiled.inspection import Look
 from ernest.phasefield.element import Element
 from ernest.phasefield.solver.controller import Prescribed
-from ernest.phasefield.solver.diagnostics import Diagnostics
+from ernest.phasefield.solver.diagnostics import Diagnostics, Value
 from ernest.phasefield.solver.state import SolverState
 from ernest.phasefield.solver.steppers import Steppers
 from ernest.phasefield.stepping import StepStats
@@ -57,20 +53,20 @@ class TorchMeasurement:
         return self._steppers.share_grown(self.element.end)
 
     @cached_property
-    def energy(self) -> Tensor:
-        return self._diagnostics.energy(self.element.end, self.element.end_modes)
+    def energy(self) -> Value:
+        return self._diagnostics.energy(self.element.end, self.element.end_modes).tolist()
 
     @property
-    def mass(self) -> Tensor:
-        return self._diagnostics.mass(self.element.end)
+    def mass(self) -> Value:
+        return self._diagnostics.mass(self.element.end).tolist()
 
     @property
-    def largest(self) -> Tensor:
-        return self._diagnostics.largest(self.element.end)
+    def largest(self) -> Value:
+        return self._diagnostics.largest(self.element.end).tolist()
 
     @property
-    def dissipated(self) -> Tensor:
-        return self._diagnostics.dissipation(self.element)
+    def dissipated(self) -> Value:
+        return self._diagnostics.dissipation(self.element).tolist()
 
 
 @dataclass(frozen=True)
@@ -83,10 +79,10 @@ class FusedMeasurement:
     truncation: float
     missed: float
     grown: float
-    energy: Tensor
-    mass: Tensor
-    largest: Tensor
-    dissipated: Tensor
+    energy: float
+    mass: float
+    largest: float
+    dissipated: float
 
 
 Measurement = TorchMeasurement | FusedMeasurement
@@ -103,11 +99,6 @@ def measure(
 
 
 def _fused(look: Look, steppers: Steppers, element: Element) -> FusedMeasurement:
-    energy, mass, largest, dissipated = (
-        torch.tensor(value, dtype=torch.float64, device=HOST)
-        for value in (look.energy, look.mean * steppers.grid.volume, look.largest, look.dissipated)
-    )
     grown = steppers.share_of(look.size, look.mean) if math.isfinite(look.size) else 1.0
-    return FusedMeasurement(
-        element, look.size, look.change, look.truncation, look.missed, grown, energy, mass, largest, dissipated
-    )
+    seen = look.size, look.change, look.truncation, look.missed, grown
+    return FusedMeasurement(element, *seen, look.energy, look.mean * steppers.grid.volume, look.largest, look.dissipated)

@@ -9,10 +9,10 @@ from contextlib import closing
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ernest.device import HOST
 from ernest.phasefield.evolution.flows import CoupledFlow, VariableFlow
 from ernest.phasefield.evolution.run import solve_evolution
 from ernest.phasefield.flows import Flow
@@ -236,8 +236,8 @@ def _warn_of_rise(history: History, diagnostics: Diagnostics, noise: float) -> N
     """Warns of the first rise of the energy in a run."""
     if history.warned or not diagnostics.dissipative:
         return
-    before, after = (torch.as_tensor(record.energy, dtype=torch.float64, device=HOST) for record in history.records[-2:])
-    rise = float((after - before).max())
+    before, after = (record.energy for record in history.records[-2:])
+    rise = float(np.subtract(after, before).max())
     if rise > noise:
         history.warned = True
         record = history.records[-1]

@@ -17,8 +17,8 @@ class SolverState:
     ratio of the changes by the last two sweeps of the step before, and `caution` how many times its error counted. `level` tells
     how much runs on coarse grids (`scheme_selection.FULL`, ..); where too much was missed there, `failures` times of late, more
     is tried again from the run's element number `retry` on. `misses` counts how often the most of all missed too much.
-    `rejected` counts the steps rejected since the last accepted one. At the times `stops`, those of the user and jumps that
-    were found, elements end.
+    `rejected` counts the steps rejected since the last accepted one, and `saved` is what the steps so far have left of the error
+    that they were allowed. At the times `stops`, those of the user and jumps that were found, elements end.
     """
 
     state: State
@@ -32,6 +32,7 @@ class SolverState:
     retry: int = 0
     misses: int = 0
     rejected: int = 0
+    saved: float = 0.0
     stops: tuple[float, ...] = ()
     mode: Mode = field(default_factory=lambda: Mode(0.0))
 
@@ -40,7 +41,8 @@ class SolverState:
 class RejectedStep:
     """A rejected step: the controller with a shorter length, and the iteration that failed. Where it was rejected because the
     forcing jumps inside, the length stays, and the next step ends at the `jump`. `diverged` tells that the sweeps failed. With
-    `finer` the step is to be tried again with less of it on coarse grids, where too much was missed.
+    `finer` the step is to be tried again with less of it on coarse grids, where too much was missed; unless sweeps there had all
+    but `settled` it, with nothing on coarse grids.
     """
 
     controller: Adaptive | Prescribed
@@ -48,6 +50,7 @@ class RejectedStep:
     jump: float | None = None
     diverged: bool = False
     finer: bool = False
+    settled: bool = True
 
 
 AcceptedStep = tuple[SolverState, Element, StepRecord]

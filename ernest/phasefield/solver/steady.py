@@ -41,7 +41,9 @@ MOST_LENGTHENED = 25.0
 PATIENCE = 3
 """After so many damped elements: the first ones have to settle what the sweeps left ringing."""
 LEFT_ALONE = 64
-"""Where damped elements are dearer than sweeps they are tried again after so many steps, and twice as many every time."""
+"""Where damped elements are dearer than sweeps they are tried again after so many steps, and twice as many every time .."""
+MOST_ALONE = 512
+""".. up to so many: three elements now and then cost nothing, and a run that comes to rest must not wait for thousands."""
 ROUGH_DEGREE = 6
 """Degree of the exponential elements, which have two sweeps more."""
 STUCK = 40
@@ -94,13 +96,19 @@ class Mode:
         return RadauElements(3, self.stabilisation, units.field * max(0.01 * allowed, 100 * epsilon))
 
 
+def is_nearly_at_rest(change: float, tolerance: float) -> bool:
+    """Whether hardly anything moves: `change` is that of the field in a step, as a share, and `tolerance` is told in the flow's
+    own units."""
+    return change <= SETTLED * tolerance**0.5
+
+
 def is_held_back(error: float, contraction: float, change: float, controller: Adaptive, tolerance: float) -> bool:
     """Whether the iteration forbids a longer step: it contracts slowly though the error would allow far more, or it stirs up as
-    much as the tolerance admits though hardly anything moves: `change` is that of the field in the step, as a share, and
-    `tolerance` is that of the run, in the flow's own units.
+    much as the tolerance admits though hardly anything moves.
     """
-    at_rest = change <= SETTLED * tolerance**0.5
-    return at_rest or (contraction > SLOW and error <= controller.tolerance * WORTH**-controller.order)
+    return is_nearly_at_rest(change, tolerance) or (
+        contraction > SLOW and error <= controller.tolerance * WORTH**-controller.order
+    )
 
 
 @dataclass(frozen=True)
@@ -145,8 +153,13 @@ def _after_ringing(mode: Mode, since: float, step: Accepted, problem: Problem) -
     exp(-30)."""
     if step.record.time < since + SETTLING * step.wanted.tau:
         return mode, step.wanted
-    settled = replace(mode, ringing=None, held=-LEFT_ALONE * 2**mode.failures, failures=mode.failures + 1)
+    settled = replace(mode, ringing=None, held=-_wait(mode), failures=mode.failures + 1)
     return settled, replace(step.wanted, order=problem.order)
+
+
+def _wait(mode: Mode) -> int:
+    """For how many steps sweeps are left alone after one more failure."""
+    return min(LEFT_ALONE * 2**mode.failures, MOST_ALONE)
 
 
 def _after_damped(mode: Mode, step: Accepted, problem: Problem) -> tuple[Mode, Adaptive]:
@@ -157,7 +170,7 @@ def _after_damped(mode: Mode, step: Accepted, problem: Problem) -> tuple[Mode, A
     sweeps = Mode(stabilisation_for(problem.flow, problem.grid, u), failures=mode.failures)
     if mode.held >= PATIENCE and step.record.iterations > mode.cost * longest:
         again = replace(wanted, order=problem.order, tau=mode.damped)
-        return replace(sweeps, held=-LEFT_ALONE * 2**mode.failures, failures=mode.failures + 1), again
+        return replace(sweeps, held=-_wait(mode), failures=mode.failures + 1), again
     if wanted.tau < mode.damped / 2:
         return sweeps, replace(wanted, order=problem.order)
     grows, looks = wanted.tau > tau, step.count % INTERVAL == 0
@@ -176,7 +189,8 @@ def _after_sweeps(mode: Mode, step: Accepted, problem: Problem) -> tuple[Mode, A
             return _damped(mode, replace(wanted, tau=tau), step.record.iterations / tau, step.end(), problem.flow)
         held = 0
     looks = step.count % INTERVAL == 0
-    if looks and mode.held >= 0 and rings(step, problem):
+    # Near rest damped elements end the ringing too, and take over soon.
+    if looks and mode.held >= 0 and not step.held and rings(step, problem):
         return replace(mode, ringing=step.record.time, held=0), replace(wanted, order=ROUGH_DEGREE + 1)
     S = mode.stabilisation
     if looks and not varies(problem.flow.potential):

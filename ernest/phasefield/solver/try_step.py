@@ -3,18 +3,19 @@
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ernest.phasefield.schemes.implicit import Implicit
 from ernest.phasefield.schemes.settling import Settling
-from ernest.phasefield.solver.controller import Adaptive, Prescribed, contraction_of, error_rate, granted_rate, whole_rate
-from ernest.phasefield.solver.diagnostics import Diagnostics, StepRecord
+from ernest.phasefield.solver.controller import SLOW, Adaptive, Prescribed, contraction_of, error_rate, granted_rate, whole_rate
+from ernest.phasefield.solver.diagnostics import Diagnostics, StepRecord, Value
 from ernest.phasefield.solver.forcing import ForcingError
 from ernest.phasefield.solver.measurement import Measurement, measure
-from ernest.phasefield.solver.scheme_selection import COARSE, IMPLICIT_SWEEPS, SPARSE
+from ernest.phasefield.solver.scheme_selection import COARSE, FULL, IMPLICIT_SWEEPS, SPARSE
 from ernest.phasefield.solver.state import AcceptedStep, RejectedStep, SolverState
-from ernest.phasefield.solver.steady import Accepted, Mode, first_mode, is_held_back, mode_after
+from ernest.phasefield.solver.steady import Accepted, Mode, first_mode, is_held_back, is_nearly_at_rest, mode_after
 from ernest.phasefield.solver.steppers import Steppers
 from ernest.phasefield.stepping import DivergenceError, State, StepStats
 
@@ -39,7 +40,8 @@ class Judgement:
 
     `error` is the whole of it and `steering` the part that a shorter element would mend: what sweeps leave when they have settled
     is not. `missed` is the part that sweeps on coarse grids cannot settle. Each counts `caution` times. `contraction` is the
-    ratio of the changes by the last two sweeps, and `jump` the time at which the forcing jumps inside.
+    ratio of the changes by the last two sweeps, `change` how far the field moves, as a share, and `jump` the time at which the
+    forcing jumps inside.
     """
 
     error: float
@@ -48,6 +50,7 @@ class Judgement:
     caution: float
     contraction: float
     size: float
+    change: float
     jump: float | None
 
 
@@ -61,7 +64,7 @@ def try_step(steppers: Steppers, diagnostics: Diagnostics, current: SolverState,
     measured = measure(steppers, diagnostics, current, element, stats)
     element = measured.element
     found = _judge(steppers, current, measured, stats, settling)
-    rejected = _rejected(current, tau, stats, found)
+    rejected = _rejected(steppers, current, tau, stats, found)
     if rejected is not None:
         return rejected
     energy = measured.energy
@@ -70,9 +73,9 @@ def try_step(steppers: Steppers, diagnostics: Diagnostics, current: SolverState,
     record = StepRecord(
         time=float(after.time),
         tau=tau,
-        energy=energy.tolist(),
-        mass=measured.mass.tolist(),
-        largest=measured.largest.tolist(),
+        energy=energy,
+        mass=measured.mass,
+        largest=measured.largest,
         defect=diagnostics.defect(current.energy, energy, measured.dissipated) if diagnostics.dissipative else None,
         iterations=stats.iterations,
         contraction=stats.contraction,
@@ -115,18 +118,23 @@ def _judge(
     caution = steppers.caution(current, measured.grown) if math.isfinite(size) else current.caution
     same, jump = steppers.same_time(start + tau), forced.jump
     inside = jump is not None and start + same < jump < start + tau - same
-    return Judgement(error, max(steering, used / caution), missed, caution, contraction, size, jump if inside else None)
+    steering, change = max(steering, used / caution), measured.change / max(size, 1e-300)
+    return Judgement(error, steering, missed, caution, contraction, size, change, jump if inside else None)
 
 
-def _rejected(current: SolverState, tau: float, stats: StepStats, found: Judgement) -> RejectedStep | None:
+def _rejected(steppers: Steppers, current: SolverState, tau: float, stats: StepStats, found: Judgement) -> RejectedStep | None:
     """The rejection of a step of length tau, or None where nothing speaks against it."""
     controller = current.controller
     if isinstance(controller, Adaptive) and found.jump is not None:
         return RejectedStep(controller, stats.iterations, found.jump)
     if current.level and isinstance(controller, Adaptive) and found.caution * found.missed > MOST_MISSED * controller.tolerance:
-        return RejectedStep(controller, stats.iterations, finer=True)
+        return RejectedStep(controller, stats.iterations, finer=True, settled=found.contraction <= SLOW)
     judged, diverges = found.caution * found.error, _diverges(stats, found.size)
-    if controller.accepts(judged) and not diverges:
+    # What earlier steps have left is not for later ones where errors still grow, and near rest sweeps would only stir things up.
+    sweeps = not current.mode.damped and current.mode.ringing is None
+    moves = sweeps and not is_nearly_at_rest(found.change, steppers.tolerance)
+    saved = current.saved / found.caution**2 if moves else 0.0
+    if controller.accepts(judged, tau, saved) and not diverges:
         return None
     shorter = controller.after_rejected(tau, judged if math.isfinite(found.size) else math.inf)
     return RejectedStep(shorter, stats.iterations, diverged=diverges)
@@ -149,8 +157,7 @@ def _state_after(
     level = _level_after(steppers, current, after, adaptive)
     settles = current.level and found.caution * found.missed < MOST_MISSED**2 * steppers.tolerance * steppers.units.speed
     if isinstance(controller, Adaptive) and isinstance(current.controller, Adaptive) and steppers.choice.may_add_sweeps:
-        change = measured.change / max(found.size, 1e-300)
-        held = is_held_back(judged, found.contraction, change, current.controller, steppers.tolerance)
+        held = is_held_back(judged, found.contraction, found.change, current.controller, steppers.tolerance)
         step = Accepted(
             record,
             judged,
@@ -162,6 +169,7 @@ def _state_after(
             lambda: steppers.residual(element),
         )
         mode, controller = mode_after(mode, step, steppers.problem)
+    left = steppers.tolerance * steppers.units.speed - found.caution * found.error if adaptive else 0.0
     stops = tuple(stop for stop in current.stops if stop - record.time > steppers.same_time(record.time))
     if stops != current.stops or mode.kind != current.mode.kind:
         # What was known of N before a jump, or with another stabilisation, is no guide to what comes after it.
@@ -177,6 +185,7 @@ def _state_after(
         failures=0 if settles else current.failures,
         retry=current.retry,
         misses=current.misses,
+        saved=current.saved + left * record.tau,
         stops=stops,
         mode=mode,
     )
@@ -200,19 +209,19 @@ def _diverges(stats: StepStats, size: float) -> bool:
     return (stats.contraction or 0.0) > 1 and stats.differences[-1] > 0.1 * size
 
 
-def _rises_too_much(diagnostics: Diagnostics, current: SolverState, energy: Tensor) -> bool:
+def _rises_too_much(diagnostics: Diagnostics, current: SolverState, energy: Value) -> bool:
     """Whether the energy rises so much that a shorter step should be tried.
 
     Adaptive steps are rejected for any rise beyond round-off, prescribed ones only where the run blows up.
     """
-    if not bool(torch.isfinite(energy).all()):
+    if not np.isfinite(energy).all():
         return True
     if not diagnostics.dissipative:
         return False
-    rise = float((energy - torch.as_tensor(current.energy, dtype=energy.dtype, device=energy.device)).max())
+    rise = float(np.subtract(energy, current.energy).max())
     if isinstance(current.controller, Adaptive):
         return not rise <= current.noise and current.rejected < MOST_ENERGY_REJECTIONS
-    return not rise <= current.noise + BLOW_UP * float(energy.abs().max())
+    return not rise <= current.noise + BLOW_UP * float(np.abs(energy).max())
 
 
 def initial_state(
@@ -258,7 +267,7 @@ def after_rejection(current: SolverState, rejected: RejectedStep) -> SolverState
     if not rejected.finer:
         return after
     # The first time one element is enough, for its successors may be shorter; then two, four, ..
-    level, count = current.level - 1, current.state.count
+    level, count = current.level - 1 if rejected.settled else FULL, current.state.count
     if current.level == SPARSE:
         return replace(after, level=level, misses=current.misses + 1, retry=count + 2**current.misses)
     return replace(after, level=level, failures=current.failures + 1, retry=count + 2**current.failures)

@@ -33,6 +33,10 @@ def test_steps_grow_and_shrink_with_the_order_of_the_scheme():
     assert steps.accepts(0.9e-6)
     assert not steps.accepts(1.1e-6)
     assert not steps.accepts(math.nan)
+    # What earlier steps have left may be used up, by a step that errs by no more than twice as fast as it should.
+    assert steps.accepts(1.5e-6, tau=0.1, saved=0.06e-6)
+    assert not steps.accepts(1.5e-6, tau=0.1, saved=0.04e-6)
+    assert not steps.accepts(2.1e-6, tau=0.1, saved=1.0)
 
 
 @pytest.mark.parametrize("remaining", [0.05, 0.1, 0.104, 0.15, 0.18, 0.25])

@@ -31,8 +31,8 @@ LINE = Grid((32,), (2 * math.pi,))
 FINE = Grid((64,), (2 * math.pi,))
 
 
-def smooth(grid: Grid = LINE, amplitude: float = 0.3) -> torch.Tensor:
-    return spinodal_noise(grid, amplitude, waves=3, seed=2)
+def smooth(grid: Grid = LINE, amplitude: float = 0.3, seed: int = 2) -> torch.Tensor:
+    return spinodal_noise(grid, amplitude, waves=3, seed=seed)
 
 
 def rms(u: torch.Tensor) -> float:
@@ -50,9 +50,14 @@ def test_a_well_at_rest_takes_a_handful_of_steps(end):
         assert float((run.end - well).abs().max()) <= 1e-14
 
 
-@pytest.mark.parametrize("flow", [AllenCahn(0.05), CahnHilliard(0.05)], ids=["local", "conserved"])
-def test_steps_grow_without_bound_as_the_motion_ends(flow):
-    run = solve(flow, LINE, smooth(), 1e7, 1e-6, dense=False)
+@pytest.mark.parametrize(
+    ("flow", "seed"),
+    # The last one rings as it comes to rest: exponential elements took turns with sweeps there, for thousands of steps.
+    [(AllenCahn(0.05), 2), (CahnHilliard(0.05), 2), (CahnHilliard(0.05), 3)],
+    ids=["local", "conserved", "ringing"],
+)
+def test_steps_grow_without_bound_as_the_motion_ends(flow, seed):
+    run = solve(flow, LINE, smooth(seed=seed), 1e7, 1e-6, dense=False)
     assert len(run.steps) < 1200
     assert run.steps.max() > 1e5
     assert (np.diff(run.energy) <= 1e-11).all()

@@ -24,6 +24,8 @@ def test_coarse_sweeps_that_miss_are_left_alone_for_one_element_then_two_then_fo
         current = replace(after, level=COARSE)
     assert waits == [1, 2, 4]
     assert after_rejection(replace(current, level=SPARSE), RejectedStep(control, 3, finer=True)).level == COARSE
+    # Where sweeps on coarse grids do not settle an element, those of the other kind would not either.
+    assert after_rejection(replace(current, level=SPARSE), RejectedStep(control, 3, finer=True, settled=False)).level == FULL
     assert after_rejection(replace(current, level=COARSE), RejectedStep(control, 3)).level == COARSE
 
 
