@@ -151,7 +151,7 @@ def test_orders_are_judged_by_what_theory_says():
     assert [one.verdict for one in judge(found)] == ["holds"] * 4
     assert [sweeps_needed(found, superconvergence.FIELD, p) for p in superconvergence.DEGREES] == [1, 2, 3, 4]
     assert [sweeps_needed(found, superconvergence.TERM, p) for p in superconvergence.DEGREES] == [2, 3, 4, 5]
-    low = [row | {"ends": row["degree"] + 1.0} for row in found]
+    low = [row | {"ends": row["degree"] + 1.0, "between": row["degree"] + 1.0} for row in found]
     assert [one.verdict for one in judge(low)] == ["doesn't hold here", "holds", "holds", "doesn't hold here"]
 
 
