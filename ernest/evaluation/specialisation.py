@@ -165,7 +165,7 @@ def shares_of_training(checkpoint: Path, some: int = 60) -> dict[str, float]:
     documents of each. Raises ValueError where the run's examples do not lie beside the checkpoint."""
     recipe = from_tree(json.loads((checkpoint / "recipe.json").read_text(encoding="utf-8")))
     store, tokenizers = ExampleStore(checkpoint.parent / "examples"), Tokenizers.load(checkpoint / "tokenizers")
-    positions = dict.fromkeys(GROUPS, 0.0)
+    positions: dict[str, float] = dict.fromkeys(GROUPS, 0.0)
     for task, weight in recipe.weights(store.tasks).items():
         examples = [store[int(index)] for index in store.tasks[task][:some]]
         lengths = [len(lay_out_example(one, tokenizers, tokenizers.text.encode).layout) for one in examples]

@@ -43,9 +43,9 @@ def judge(found: list[dict[str, Any]]) -> list[Outcome]:
     implicit = {row["degree"]: row for row in found if row["scheme"] == IMPLICIT}
     plain = [row for row in found if row["sweeps"] == 0 and row["scheme"] != IMPLICIT]
     needed = {reading: {p: sweeps_needed(found, reading, p) for p in DEGREES} for reading in (FIELD, TERM)}
-    ends = [row["ends"] >= 2 * p - NEAR for p, row in implicit.items()]
+    ends = [superconverges(row) for row in implicit.values()]
     between = [row["between"] <= p + 1 + NEAR for p, row in implicit.items()]
-    lost = [row["ends"] < 2 * row["degree"] - NEAR for row in plain]
+    lost = [not superconverges(row) for row in plain]
     few = [sweeps is not None and sweeps <= p for by_degree in needed.values() for p, sweeps in by_degree.items()]
     named = "p = 2, 3, 4, 5"
     return [
@@ -73,6 +73,11 @@ def judge(found: list[dict[str, Any]]) -> list[Outcome]:
             judged(sum(few), len(few)),
         ),
     ]  # fmt: skip
+
+
+def superconverges(row: dict[str, Any]) -> bool:
+    """Whether the order at the ends lies above that between by half of what theory has it gain, p - 1, or more."""
+    return row["ends"] - row["between"] >= (row["degree"] - 1) / 2
 
 
 def sweeps_needed(found: list[dict[str, Any]], reading: str, degree: int) -> int | None:

@@ -31,6 +31,11 @@ def judged(hits: int, of: int) -> Verdict:
     return "holds" if hits == of else "holds in part" if 2 * hits >= of else "doesn't hold here"
 
 
+def judged_places(wins: int, of: int) -> Verdict:
+    """The verdict on a claim that does not say where it is true, from the places where it is."""
+    return "holds" if wins == of else "holds in part" if wins else "doesn't hold here"
+
+
 def write_outcomes(folder: Path, outcomes: Sequence[Outcome]) -> None:
     """Keeps the outcomes of a target in its folder."""
     write_csv(folder / FILE, HEADER, [(one.claim, one.paper, one.ours, one.verdict) for one in outcomes])

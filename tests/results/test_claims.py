@@ -15,8 +15,10 @@ from ernest.results import run as running
 from ernest.results import superconvergence
 from ernest.results.claims import ByTest, Claim, Gain, Measured, Places, Quote, Share
 from ernest.results.index import PAPERS, write_index
+from ernest.results.marching_page import judge as judge_race
+from ernest.results.marching_race import ENTRANTS, PEERS
 from ernest.results.orders_page import judge, sweeps_needed
-from ernest.results.outcome import Outcome, judged, read_outcomes, write_outcomes
+from ernest.results.outcome import Outcome, judged, judged_places, read_outcomes, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.routing import JUDGES, findings
 from ernest.results.run import TARGETS, Place, Target, run_targets
@@ -51,9 +53,6 @@ def test_targets_that_are_measured_are_there_and_make_those_claims(tmp_path):
     rows = [{"scheme": scheme, "degree": p, "sweeps": 0, "ends": 2.0 * p, "between": 3.0, "corrected": 3.0}
             for p in superconvergence.DEGREES for scheme in (superconvergence.IMPLICIT, superconvergence.FIELD,
                                                              superconvergence.TERM)]  # fmt: skip
-    from ernest.results.marching_page import judge as judge_race
-    from ernest.results.marching_race import ENTRANTS
-
     costs = {(("f", 0.1), 1e-4): {one.name: {"seconds": 1.0, "transforms": 1.0} for one in ENTRANTS}}
     made = {"superconvergence": judge(rows), "time-marching": judge_race(costs), "routing": findings(as_reported())}
     names = {target: {outcome.claim for outcome in outcomes} for target, outcomes in made.items()}
@@ -113,6 +112,21 @@ def test_the_index_has_a_line_for_every_claim_and_says_what_was_not_run(tmp_path
 def test_verdicts_count_comparisons():
     assert [judged(hits, 4) for hits in (4, 3, 2, 1, 0)] == ["holds", *["holds in part"] * 2, *["doesn't hold here"] * 2]
     assert judged(0, 0) == "can't be judged here"
+    assert [judged_places(wins, 9) for wins in (9, 1, 0)] == ["holds", "holds in part", "doesn't hold here"]
+
+
+def test_a_race_is_won_where_a_form_of_the_paper_is_first():
+    """By time at one error of two, by transforms at none."""
+
+    def costs(ours: float, peer: float) -> dict[str, dict[str, float]]:
+        return {
+            one.name: {"seconds": peer if one.family in PEERS else ours, "transforms": 1.0 if one.family in PEERS else 2.0}
+            for one in ENTRANTS
+        }
+
+    found = judge_race({(("f", 0.1), 1e-4): costs(2.0, 1.0), (("f", 0.1), 1e-6): costs(1.0, 2.0)})
+    assert [one.verdict for one in found] == ["holds in part", "doesn't hold here", *["holds in part"] * 3]
+    assert found[0].ours == "a form of the paper is first in 1 of 2 (0 at 1e-04, 1 at 1e-06, 0 at 1e-08)"
 
 
 def test_outcomes_come_back_and_damaged_ones_are_named(tmp_path):
@@ -137,7 +151,7 @@ def test_orders_are_judged_by_what_theory_says():
     assert [one.verdict for one in judge(found)] == ["holds"] * 4
     assert [sweeps_needed(found, superconvergence.FIELD, p) for p in superconvergence.DEGREES] == [1, 2, 3, 4]
     assert [sweeps_needed(found, superconvergence.TERM, p) for p in superconvergence.DEGREES] == [2, 3, 4, 5]
-    low = [row | {"ends": row["degree"] + 1.0} for row in found]
+    low = [row | {"ends": row["degree"] + 1.0, "between": row["degree"] + 1.0} for row in found]
     assert [one.verdict for one in judge(low)] == ["doesn't hold here", "holds", "holds", "doesn't hold here"]
 
 
