@@ -39,7 +39,7 @@ def measure_sounds(tokenizer: SoundTokenizer, sounds: HeardSounds, judge: Path |
     seconds = sum(map(len, waves)) / rate
     codes, encoding = timed(lambda: [tokenizer.encode(wave) for wave in waves])
     decode = lambda levels, iterations: _back(tokenizer, waves, codes, levels, iterations)  # noqa: E731
-    ways = {"": None, " by Griffin-Lim": ITERATIONS} if config.vocoder else {"": None}
+    ways: dict[str, int | None] = {"": None, " by Griffin-Lim": ITERATIONS} if config.vocoder else {"": None}
     note = f"mean over {len(waves)} sounds, {seconds:.0f} s, back by {'the vocoder' if config.vocoder else 'Griffin-Lim'}"
     back = {way: timed(lambda steps=steps: decode(None, steps)) for way, steps in ways.items()}
     measures: list[Measure] = []
