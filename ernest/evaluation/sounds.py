@@ -1,6 +1,6 @@
 """Measures a codec of sounds: mel distance, periodicity, words that a judge mishears, beside Griffin and Lim's way back."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,7 +90,7 @@ def _periodicity(wave: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
     return level > QUIET * level.max(), (np.stack(products) / np.stack(powers)).max(0).clip(0, 1)
 
 
-def word_errors(tokenizer: SoundTokenizer, sounds: HeardSounds, judge: Path, ways: dict[str, int | None]) -> list[Measure]:
+def word_errors(tokenizer: SoundTokenizer, sounds: HeardSounds, judge: Path, ways: Mapping[str, int | None]) -> list[Measure]:
     """The share of sounds in which a judge of words hears another than the one that its text names, of the sounds themselves and
     of what comes back. Where no text names one, what it hears in the sound itself is what was said."""
     from ernest.verifiers.speech import WordJudge

@@ -34,13 +34,13 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     """Pictures, a film, sounds and texts, without captions."""
-    folder = tmp_path / "files"
+    folder, rng = tmp_path / "files", np.random.default_rng(0)
     (folder / "more").mkdir(parents=True)
     for number in range(6):
-        media.write_image(folder / f"{number}.png", RNG.integers(0, 256, (40, 30, 3), dtype=np.uint8))
+        media.write_image(folder / f"{number}.png", rng.integers(0, 256, (40, 30, 3), dtype=np.uint8))
         time = np.arange(6000 + 640 * number) / 8000
         media.write_audio(folder / f"more/{number}.wav", (0.3 * np.sin(2000 * (1 + number) * time)).astype(np.float32))
-    media.write_video(folder / "film.webp", RNG.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8))
+    media.write_video(folder / "film.webp", rng.integers(0, 256, (5, 32, 32, 3), dtype=np.uint8))
     (folder / "words.txt").write_text("a red seven\n\na disk shrinking\n" * 20)
     return folder
 
