@@ -97,7 +97,7 @@ MUTANTS = (
     # phasefield
     Mutant("phasefield/schemes/settling.py", "rho / (1 - rho) * ", "0 * ", "phasefield/test_settling.py"),
     Mutant("phasefield/evolution/kicks.py", "(tau * grid.cell) ** -0.5", "tau ** -0.5", "phasefield/evolution/test_noise.py"),
-    Mutant("phasefield/solver/controller.py", "return error <= self.tolerance", "return True", "phasefield/solver"),
+    Mutant("phasefield/solver/controller.py", "return error <= MOST_AT_ONCE", "return True or MOST_AT_ONCE", "phasefield/solver"),
     Mutant(
         "phasefield/solver/controller.py",
         "** (-1 / self.order)",

@@ -252,12 +252,14 @@ def check_values(u: Tensor, points: tuple[int, ...], name: str) -> None:
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)  # whoever asks first, somebody may ask for gradients next
 def _kept_weights(grid: Grid, dtype: torch.dtype, device: torch.device) -> Tensor:
     """The weights once more: norms are taken at every step, and are quicker than the weights are made."""
     return grid.weights(dtype, device)
 
 
 @lru_cache(maxsize=4)
+@torch.inference_mode(False)
 def _kept_squares(grid: Grid, dtype: torch.dtype, device: torch.device) -> Tensor:
     """|k|^2 of every mode, which a short run asks for as often as it takes steps."""
     along = [grid.squared_wavenumbers_along(axis, dtype, device) for axis in range(grid.dimensions)]

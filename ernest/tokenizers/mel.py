@@ -136,11 +136,13 @@ def _added(frames: Tensor, window: int, hop: int) -> Tensor:
 
 
 @cache
+@torch.inference_mode(False)  # whoever asks first, training may ask next
 def _window(spec: MelSpec) -> Tensor:
     return torch.hann_window(spec.window)
 
 
 @cache
+@torch.inference_mode(False)
 def _filters(spec: MelSpec) -> Tensor:
     """Triangles on the mel scale `[bins, bands]`, each of sum one; a band narrower than a bin takes the nearest bin."""
     frequency = np.linspace(0, spec.sample_rate / 2, spec.fft // 2 + 1)
@@ -158,5 +160,6 @@ def _filters(spec: MelSpec) -> Tensor:
 
 
 @cache
+@torch.inference_mode(False)
 def _inverse_filters(spec: MelSpec) -> Tensor:
     return torch.linalg.pinv(_filters(spec))

@@ -134,3 +134,12 @@ def test_lists_and_bare_numbers_are_a_clear_error():
         Grid((8,), 1.0)
     with pytest.raises(ValueError, match=r"boundary: expected one of .*, or a tuple .*, got \['periodic', 'neumann'\]"):
         Grid((8, 8), (1.0, 1.0), ["periodic", "neumann"])
+
+
+def test_what_is_kept_of_a_grid_takes_part_in_gradients_whoever_asked_first():
+    grid = Grid.cube(14, 1.234)
+    with torch.inference_mode():
+        grid.norm(grid.squared_wavenumbers() * torch.ones(grid.mode_shape, dtype=torch.complex128))
+    u = torch.ones(grid.points, dtype=torch.float64, requires_grad=True)
+    grid.norm(grid.squared_wavenumbers() * grid.modes(u)).backward()
+    assert u.grad is not None

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ernest.config.media import MediaSpec
-from ernest.tokenizers.mel import FLOOR, SCALE, USUAL_MEL, griffin_lim, log_mel
+from ernest.tokenizers.mel import FLOOR, SCALE, USUAL_MEL, MelSpec, griffin_lim, log_mel
 
 
 def tone(frequency: float, seconds: float = 0.64, rms: float = 0.1) -> torch.Tensor:
@@ -70,3 +70,12 @@ def test_griffin_lim_of_a_clip_does_not_depend_on_its_batch() -> None:
     together, alone = griffin_lim(mel, 8), griffin_lim(mel[1:2], 8)
     torch.testing.assert_close(together[1:2], alone, atol=1e-3, rtol=0)
     torch.testing.assert_close(griffin_lim(mel, 8), together, atol=0, rtol=0)
+
+
+def test_gradients_pass_whoever_asked_first():
+    spec, waves = MelSpec(11_000), torch.ones(1, 8 * MelSpec(11_000).hop)
+    with torch.inference_mode():
+        log_mel(waves, spec)
+    waves = torch.ones(1, 8 * spec.hop, requires_grad=True)
+    log_mel(waves, spec).sum().backward()
+    assert waves.grad is not None
