@@ -54,6 +54,8 @@ RINGING = 0.1
 """Share of their speed that waves leave as residual where they ring; those that follow leave a hundredth at most."""
 SETTLING = 15
 """Lengths of a step after which the waves that are stiff for it have decayed."""
+DEARER = 4
+"""How much dearer exponential elements are, at least: in a run that ends within so many times these steps they gain nothing."""
 INTERVAL = 8
 """Number of steps after which stability and stabilisation are looked at anew."""
 MISFIT = 1.5
@@ -113,13 +115,15 @@ def is_held_back(error: float, contraction: float, change: float, controller: Ad
 
 @dataclass(frozen=True)
 class Problem:
-    """What stays the same in a run: `order` is that of its sweeps, and `tolerance` is told in the flow's own units."""
+    """What stays the same in a run, to the time `end`: `order` is that of its sweeps, and `tolerance` is told in the flow's own
+    units."""
 
     flow: Flow
     grid: Space
     own_time: float
     tolerance: float
     order: int
+    end: float
 
 
 @dataclass(frozen=True)
@@ -207,7 +211,8 @@ def rings(step: Accepted, problem: Problem) -> bool:
     """
     record, flow, grid = step.record, problem.flow, problem.grid
     lasted = problem.tolerance <= TIGHT or record.time > STUCK * record.tau
-    if flow.forcing is not None or not lasted or step.error <= 0.03 * step.controller.tolerance:
+    lasts = problem.end - record.time > DEARER * SETTLING * record.tau
+    if flow.forcing is not None or not lasted or not lasts or step.error <= 0.03 * step.controller.tolerance:
         return False
     residual = stiff_imbalance(flow, grid, step.residual(), record.tau)
     if residual <= 2 * RINGING * record.error * span_of(record.time, problem.own_time):

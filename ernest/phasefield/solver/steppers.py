@@ -90,7 +90,7 @@ class Steppers:
     @cached_property
     def problem(self) -> Problem:
         """What decides on the mode of a step and stays the same in the run."""
-        return Problem(self.flow, self.grid, self.units.time, self.tolerance, self.choice.order)
+        return Problem(self.flow, self.grid, self.units.time, self.tolerance, self.choice.order, self.t1)
 
     def scheme(self, current: SolverState) -> Scheme:
         """The scheme of the next step."""
