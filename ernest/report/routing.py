@@ -161,11 +161,8 @@ def _entropy(found: Specialisation) -> "Figure":
         style = "--" if group in DASHED else "-"
         axes.plot(np.arange(1, found.layers + 1), found.entropy[g], style, marker="o", markersize=4, color=COLOURS[group],
                   label=group)  # fmt: skip
-    axes.set_xlabel("layer")
-    axes.set_ylabel("normalised entropy (1: even)")
     axes.set_ylim(top=1.005)
-    axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    _plain(axes)
+    _over_layers(axes, "normalised entropy (1: even)")
     return figure
 
 
@@ -176,12 +173,17 @@ def _information(found: Specialisation) -> "Figure":
     axes.plot(layers, found.information, "-o", color=PALETTE["image"], label="as it is")
     low, high = np.quantile(found.shuffled, (0.001, 0.999), axis=0)
     axes.fill_between(layers, low, high, color=PALETTE["accent"], alpha=0.4, linewidth=0, label="labels shuffled, 99.8 %")
-    axes.set_xlabel("layer")
-    axes.set_ylabel("bits that an expert tells of the group")
     axes.set_ylim(bottom=0)
+    _over_layers(axes, "bits that an expert tells of the group")
+    return figure
+
+
+def _over_layers(axes: "Axes", shown: str) -> None:
+    """Names both axes of lines over the layers, with the legend beside them."""
+    axes.set_xlabel("layer")
+    axes.set_ylabel(shown)
     axes.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     _plain(axes)
-    return figure
 
 
 def _plain(axes: "Axes") -> None:

@@ -47,7 +47,8 @@ class ExtrapolatedTermStepper:
         axis, tau = -1 - grid.dimensions, one_length(tau, state.modes, grid)
         if state.history is None:
             # Without a past the first moments are those of a constant field; sweeps make up for the order that it lacks.
-            moments, sweeps = self._moments(torch.stack([state.modes] * p, axis)), max(2 * p + 1, K)
+            constant = torch.stack([state.modes] * p, axis)
+            moments, sweeps = self.splitting.explicit_moments(constant, self._to_moments), max(2 * p + 1, K)
         else:
             # The matrix of the next line continues tau u_t; N has no such factor.
             ratio = tau / float(state.taus[-1])
@@ -67,12 +68,7 @@ class ExtrapolatedTermStepper:
         """Those of N at the field of an element."""
         dimensions = self.splitting.grid.dimensions
         nodes = start.unsqueeze(-1 - dimensions) + combine(basis(self.scheme.degree, self._points), coefficients, dimensions)
-        return self._moments(nodes)
-
-    def _moments(self, nodes: Tensor) -> Tensor:
-        """Modes of the moments of N at fields whose modes at the Gauss points are `nodes`."""
-        grid = self.splitting.grid
-        return grid.modes(combine(self._to_moments, self.splitting.remainder(grid.field(nodes)), grid.dimensions))
+        return self.splitting.explicit_moments(nodes, self._to_moments)
 
     def _solve(self, tau: float, start: Tensor, moments: Tensor) -> Tensor:
         return self.splitting.coefficients(self._factors.at(tau), tau, start, moments, None)

@@ -83,6 +83,5 @@ class SemiImplicitStepper:
 
     def _sweep(self, factors: Factors, tau: Time, start: Tensor, nodes: Tensor, forcing: Tensor | None) -> Tensor:
         """Modes of the coefficients, with N taken at the fields whose modes at the Gauss points are `nodes`."""
-        grid = self.splitting.grid
-        explicit = grid.modes(combine(self._to_moments, self.splitting.remainder(grid.field(nodes)), grid.dimensions))
-        return self.splitting.coefficients(factors, tau, start, explicit, forcing)
+        moments = self.splitting.explicit_moments(nodes, self._to_moments)
+        return self.splitting.coefficients(factors, tau, start, moments, forcing)

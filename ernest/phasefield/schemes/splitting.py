@@ -40,6 +40,10 @@ class Splitting:
         """Modes of N(u) of the fields with modes `[..., *mode_shape]`; two FFTs each."""
         return self.grid.modes(self.remainder(self.grid.field(modes)))
 
+    def explicit_moments(self, nodes: Tensor, to_moments: Tensor) -> Tensor:
+        """Modes `[..., p, *mode_shape]` of the moments of N, from those of the fields at nodes, `[..., q, *mode_shape]`."""
+        return self.grid.modes(combine(to_moments, self.remainder(self.grid.field(nodes)), self.grid.dimensions))
+
     def remainder(self, u: Tensor) -> Tensor:
         """N(u) = f(u) - S u of fields."""
         return torch.sub(slope_inside(self.flow.potential, u), u, alpha=self.stabilisation)
