@@ -13,6 +13,7 @@ from ernest.device import HOST, without_weights
 from ernest.model.network import Ernest
 from ernest.model.slicing import expert_importance
 from ernest.tokenizers.bundle import Tokenizers
+from ernest.training.adapters import Adapters
 from ernest.training.parts import read_parts
 from ernest.training.resume import PROGRESS, newest_state, state_files
 from ernest.training.run_settings import START
@@ -40,11 +41,15 @@ def export_checkpoint(run: Path, out: Path) -> int:
 
 
 def read_network(state: Path, recipe: Recipe, tokenizers: Tokenizers) -> Ernest:
-    """The whole network of a state; with adapters, as they have changed it."""
+    """The whole network of a state; of a run that trains adapters its state has their factors alone, beside the weights it began
+    with."""
     with without_weights():
         model = Ernest(recipe.model, tokenizer_spec(tokenizers))
     model.to_empty(device=HOST)
-    above = "network." if recipe.training.adapter_rank else ""
-    parts = parts_of(model, model.state_dict().items())
-    read_parts(state_files(state, "model"), {above + name: part for name, part in parts.items()})
+    rank, files = recipe.training.adapter_rank, state_files(state, "model")
+    read_parts([state.parent / START / "model.safetensors"] if rank else files, parts_of(model, model.state_dict().items()))
+    if rank:
+        adapters = Adapters(model, rank)
+        read_parts(files, parts_of(adapters.factors, adapters.factors.state_dict().items()))
+        adapters.apply_change()
     return model.train()

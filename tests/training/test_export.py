@@ -2,15 +2,18 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 
 from ernest.checkpoint import load_learnt, load_model
 from ernest.config.recipe import to_tree
+from ernest.storage import save_tensors
 from ernest.training.export import export_checkpoint
 from ernest.training.loop import train
-from tests.small import recipe, tokenizers
+from ernest.training.run_settings import START
+from tests.small import network, recipe, tokenizers
 
 
 def test_a_state_becomes_a_checkpoint(examples_folder, store, tmp_path):
@@ -25,5 +28,22 @@ def test_a_state_becomes_a_checkpoint(examples_folder, store, tmp_path):
     model, brought = load_model(tmp_path / "model")
     assert brought.text.merges == tokenizers().text.merges
     assert load_learnt(tmp_path / "model").positions
+    for name, value in trained.state_dict().items():
+        assert torch.equal(model.state_dict()[name], value), name
+
+
+def test_a_state_of_adapters_becomes_a_checkpoint_of_all_weights(examples_folder, store, tmp_path):
+    settings, run = recipe(rows=1, steps=2), tmp_path / "run"
+    settings = replace(settings, training=replace(settings.training, adapter_rank=2, bias_speed=0.0))
+    shutil.copytree(examples_folder, run / "examples")
+    tokenizers().save(run / "tokenizers")
+    (run / "recipe.json").write_text(json.dumps(to_tree(settings)))
+    begin_with = run / START / "model.safetensors"
+    begin_with.parent.mkdir()
+    torch.manual_seed(5)
+    save_tensors(begin_with, network().state_dict())
+    trained = train(settings, store, tokenizers(), run, begin_with=begin_with)
+    assert export_checkpoint(run, tmp_path / "model") == 2
+    model, _ = load_model(tmp_path / "model")
     for name, value in trained.state_dict().items():
         assert torch.equal(model.state_dict()[name], value), name
