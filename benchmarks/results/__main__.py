@@ -18,6 +18,7 @@ from benchmarks import findings
 from benchmarks.findings import Findings
 from benchmarks.page import markdown
 from benchmarks.results import clock, sources
+from benchmarks.results.folders import FOLDERS, measure_folder
 from benchmarks.results.scores import (
     Scored,
     Trial,
@@ -91,7 +92,7 @@ RECIPES = {
 """Of the experts of `stories` two run per token, each of width 64: the dense model has one of width 128, as much for a token."""
 SEESAW = "seesaw"
 """The target that compares runs of `digits`."""
-NAMES = [*RECIPES, SEESAW]
+NAMES = [*RECIPES, *FOLDERS, SEESAW]
 
 
 def _begin(name: str, seed: int, trial: Trial) -> tuple[RecordFolder, Recipe]:
@@ -105,6 +106,8 @@ def _begin(name: str, seed: int, trial: Trial) -> tuple[RecordFolder, Recipe]:
 
 def measure(name: str, seed: int, trial: Trial) -> list[Scored]:
     """The scores of one seed of a recipe, trained where that was not done yet; the last one is its minutes so far."""
+    if name in FOLDERS:
+        return measure_folder(name, seed, trial)
     if name == SEESAW:
         records, recipe = _begin("digits", seed, trial)
         short = replace(recipe, training=replace(recipe.training, steps=trial.count(STEPS, 12)))

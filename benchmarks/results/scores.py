@@ -51,12 +51,16 @@ class Scored:
 Source = Callable[[Path, str], sources.Media]
 
 
-def reads_right(engine: Engine, records: Sequence[Record]) -> float:
-    """The share of records that end in a text whose text is exactly right."""
+def asked_and_answered(engine: Engine, records: Sequence[Record]) -> list[tuple[str, str]]:
+    """The text of each record that ends in one, and what the model answers there."""
     asked = [record for record in records if record.segments[-1].kind == "text"]
     prompts = [example.segments[:-1] for example in encode(asked, engine.tokenizers)]
-    answers = engine.texts(prompts)
-    return float(np.mean([answer == record.segments[-1].data for answer, record in zip(answers, asked, strict=True)]))
+    return [(record.segments[-1].data, answer) for record, answer in zip(asked, engine.texts(prompts), strict=True)]
+
+
+def reads_right(engine: Engine, records: Sequence[Record]) -> float:
+    """The share of records that end in a text whose text is exactly right."""
+    return float(np.mean([answer == text for text, answer in asked_and_answered(engine, records)]))
 
 
 def _pictures(engine: Engine, trial: Trial, source: Source, names: tuple[str, ...], bars: tuple[float, float]) -> list[Scored]:

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from benchmarks.results import __main__ as results
-from benchmarks.results import clock, scores, seesaw, sources
+from benchmarks.results import clock, folders, scores, seesaw, sources
+from benchmarks.results.folders import OwnFolder
 from benchmarks.results.scores import Scored, Trial
-from ernest.data.importers import both_directions
+from ernest.data.importers import both_directions, import_folder
 from ernest.data.record_writer import save_records
 from ernest.data.records import read_lines
 from ernest.training import pretrain
@@ -96,6 +97,40 @@ def test_the_seesaw_compares_each_direction_with_a_run_of_it_alone(tmp_path):
     assert all(np.isfinite(one.value) for one in scored)
     lines = (tmp_path / "runs/image-to-text/metrics.jsonl").read_text().splitlines()
     assert len(lines) == seesaw.FEWEST
+
+
+FORMS = {"digits": (28, 28, 3), "films": (9, 32, 32, 3), "sounds": (4000,)}
+
+
+@pytest.mark.parametrize(("form", "phrased"), [("digits", False), ("digits", True), ("films", False), ("sounds", False)])
+def test_a_folder_is_imported_with_its_kinds_and_its_part_kept_back(tmp_path, form, phrased):
+    """Every kind has as many files as asked for, in words or in names of folders, and what is tested is not trained on."""
+    kind = {"digits": "image", "films": "video", "sounds": "audio"}[form]
+
+    def media(_: Path, split: str) -> sources.Media:
+        rng = np.random.default_rng(split == "test")
+        for number in range(40):
+            data = rng.integers(0, 256, FORMS[form], dtype=np.uint8) if kind != "audio" else rng.uniform(-1, 1, FORMS[form])
+            yield kind, data, f"{('one', 'two')[number % 2]} moving left"
+
+    own = OwnFolder(media, ("one", "two"), None, phrased)
+    folders.write_folder(own, Trial(tmp_path, tmp_path, 0.03), tmp_path / "files")
+    summary = import_folder(tmp_path / "files", tmp_path / "records")
+    captions = {
+        part: [segment.data for record in read_lines(tmp_path / part) for segment in record.segments if segment.kind == "text"]
+        for part in ("records", "records/held_out")
+    }
+    assert (summary.records, summary.held_out) == (2 * 2 * 6, 2 * 2 * 2)
+    for said in captions.values():
+        kinds = [folders.kind_in(text, own.kinds) for text in said]
+        assert kinds.count("one") == kinds.count("two") == len(said) / 2
+        assert (set(said) == {"one", "two"}) != phrased
+
+
+def test_a_kind_is_read_where_one_alone_is_named():
+    assert folders.kind_in("someone wrote a two here", ("one", "two")) == "two"
+    assert folders.kind_in("a two beside a one", ("one", "two")) is None
+    assert folders.kind_in("a twofold thing", ("one", "two")) is None
 
 
 def test_a_table_tells_the_spread_of_seeds_and_the_threads():

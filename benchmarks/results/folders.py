@@ -1,0 +1,142 @@
+"""Folders as people have them: ten kinds and some two hundred files of each, imported and trained on with all defaults.
+
+What is scored are files of the folder's part `test`, which nothing learns from: whether the kind is read. Pictures are given to
+`ernest lcnet train` too, the same folder for as many minutes.
+"""
+
+import csv
+import wave
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from benchmarks.results import clock, sources
+from benchmarks.results.scores import Scored, Trial, asked_and_answered
+from ernest.checkpoint import load_model
+from ernest.config.effort import with_effort
+from ernest.config.media import MediaSpec
+from ernest.config.recipe import find_recipe, load_recipe
+from ernest.data.held_out import split_records
+from ernest.data.importers import DIGIT_NAMES, import_folder
+from ernest.device import supports_bf16
+from ernest.generation.engine import Engine
+from ernest.lcnet.training.plan import Budget
+from ernest.lcnet.training.run import train
+from ernest.training.prepare import train_on_records
+from ernest.training.run_settings import TrainingRun
+
+TRAINED, TESTED = 200, 30
+"""Files of each kind in the parts `train` and `test`."""
+PHRASINGS = (
+    *("a {}", "this is a {}", "the digit {}", "someone wrote a {} here", "{} by hand", "here is a {}"),
+    "a sheet with a {} on it",
+)
+FRAME = 100
+"""Milliseconds of a frame of the films."""
+
+
+@dataclass(frozen=True)
+class OwnFolder:
+    """A medium and how its files are named, what is asked of reading it, and whether PP-LCNet reads the same folder."""
+
+    media: Callable[[Path, str], sources.Media]
+    kinds: tuple[str, ...]
+    bar: float | None
+    phrased: bool = False
+    beside: bool = False
+
+
+def _films(data: Path, split: str) -> sources.Media:
+    return sources.moving(data, split, 4 * (TRAINED if split == "train" else TESTED) * len(DIGIT_NAMES))
+
+
+FOLDERS = {
+    "folder-digits": OwnFolder(sources.handwritten, DIGIT_NAMES, 0.95, beside=True),
+    "folder-phrasings": OwnFolder(sources.handwritten, DIGIT_NAMES, 0.90, phrased=True),
+    "folder-photographs": OwnFolder(sources.photographs, sources.PHOTOGRAPHS, None, beside=True),
+    "folder-sounds": OwnFolder(sources.spoken, DIGIT_NAMES, 0.88),
+    "folder-films": OwnFolder(_films, tuple(sources.WAYS), 0.95),
+}
+
+
+def measure_folder(name: str, seed: int, trial: Trial) -> list[Scored]:
+    """Imports the folder and trains on it, where that was not done yet, and reads what was kept back."""
+    own, files, run = FOLDERS[name], trial.out / f"{name}-files", trial.out / f"{name}-{seed}"
+    records = trial.out / f"{name}-records"
+    if not files.is_dir():
+        write_folder(own, trial, files)
+    if not records.is_dir():
+        import_folder(files, records)
+    whole = replace(load_recipe(find_recipe("tiny"), trial.settings), seed=seed)
+    recipe = whole if trial.share == 1 else with_effort(whole, trial.share)
+    learnt, kept_back = split_records(records, 0.1, recipe.media)
+    assert kept_back is not None, f"{records}: the part `test` is kept back by the import"
+    with clock.counted(run.with_suffix(".seconds")):
+        checkpoint = train_on_records(TrainingRun(learnt, run, recipe, held_out=kept_back))
+    model, tokenizers = load_model(checkpoint)
+    engine = Engine(model, tokenizers, bf16=supports_bf16())
+    pairs = asked_and_answered(engine, list(kept_back))
+    right = [kind_in(truth, own.kinds) == kind_in(answer, own.kinds) for truth, answer in pairs]
+    spent = clock.read(run.with_suffix(".seconds"))
+    beside = _by_lcnet(files, trial.out / f"{name}-lcnet-{seed}", seed, spent.wall / 60) if own.beside else []
+    return [
+        Scored("the kind is read", float(np.mean(right)), own.bar, f"{len(right)} files kept back"),
+        *beside,
+        Scored("minutes of training", spent.wall / 60, None, f"{spent.processor / 60:.0f} of a processor", True),
+    ]
+
+
+def kind_in(text: str, kinds: tuple[str, ...]) -> str | None:
+    """The one kind that is among the words of `text`, None where none or several are."""
+    found = {word for word in text.split() if word in kinds}
+    return found.pop() if len(found) == 1 else None
+
+
+def _by_lcnet(files: Path, out: Path, seed: int, minutes: float) -> list[Scored]:
+    trained = train(files, out, Budget(minutes, (f"seed={seed}",)), show=False)
+    return [Scored("the kind is read by PP-LCNet in as many minutes", trained.top1, None, "its best epoch")]
+
+
+# ------------------------------------------------------------------ files
+
+
+def write_folder(own: OwnFolder, trial: Trial, folder: Path) -> None:
+    """Writes `train/KIND/0001.png` and so on; with phrasings the kinds stand in a table of captions alone."""
+    captions = []
+    for split, count in (("train", TRAINED), ("test", TESTED)):
+        for number, (data, kind) in enumerate(_evenly(own, trial, split, trial.count(count, 2))):
+            place = f"{split}/{number:04d}" if own.phrased else f"{split}/{kind}/{number:04d}"
+            (folder / place).parent.mkdir(parents=True, exist_ok=True)
+            file = _write(folder / place, data)
+            captions.append((file.relative_to(folder).as_posix(), PHRASINGS[number % len(PHRASINGS)].format(kind)))
+    if own.phrased:
+        with (folder / "captions.csv").open("w", newline="") as table:
+            csv.writer(table).writerows([("file", "caption"), *captions])
+
+
+def _evenly(own: OwnFolder, trial: Trial, split: str, count: int) -> Iterator[tuple[np.ndarray, str]]:
+    """The first `count` media of each kind, in the order of the source."""
+    left = dict.fromkeys(own.kinds, count)
+    for _, data, words in own.media(trial.data, split):
+        kind = kind_in(words, own.kinds)
+        if kind is not None and left[kind]:
+            left[kind] -= 1
+            yield data, kind
+
+
+def _write(place: Path, data: np.ndarray) -> Path:
+    """A picture `[H, W, 3]` as PNG, a film `[T, H, W, 3]` as GIF, a sound `[samples]` as WAV."""
+    if data.ndim == 1:
+        file = place.with_suffix(".wav")
+        with wave.open(str(file), "wb") as sound:
+            sound.setparams((1, 2, MediaSpec.sample_rate, len(data), "NONE", ""))
+            sound.writeframes((data.clip(-1, 1) * 32767).astype("<i2").tobytes())
+        return file
+    frames = [Image.fromarray(frame) for frame in (data if data.ndim == 4 else data[None])]
+    file = place.with_suffix(".gif" if data.ndim == 4 else ".png")
+    more = {"save_all": True, "append_images": frames[1:], "duration": FRAME} if data.ndim == 4 else {}
+    frames[0].save(file, **more)
+    return file
