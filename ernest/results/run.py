@@ -45,6 +45,18 @@ def _routing(place: Place) -> None:
     run_routing(place.checkpoint, place.out)
 
 
+def _elastic(place: Place) -> None:
+    from ernest.results.elastic_page import run_elastic
+
+    run_elastic(place.checkpoint.parent, place.build / "elastic", place.out, place.tell)
+
+
+def _has_demo(place: Place) -> str | None:
+    demo = place.checkpoint.parent
+    there = all((demo / name).exists() for name in ("recipe.json", "examples", "tokenizers", "judges"))
+    return None if there else f"{demo} is no demo: `make demo` makes one, or name its model, --checkpoint FOLDER"
+
+
 def _has_model(place: Place) -> str | None:
     there = (place.checkpoint / "model.json").is_file()
     return None if there else f"{place.checkpoint} is no checkpoint: `make demo` trains one, or name another, --checkpoint FOLDER"
@@ -54,6 +66,7 @@ TARGETS: Mapping[str, Target] = {
     "superconvergence": Target("orders in time at the ends of elements and between them", _superconvergence),
     "time-marching": Target("the paper's two schemes beside IMEX-BDF4 and ETDRK4", _time_marching),
     "routing": Target("what experts of a trained model specialise in", _routing, _has_model),
+    "elastic": Target("elastic training beside plain training and networks of the reduced size", _elastic, _has_demo),
 }
 
 

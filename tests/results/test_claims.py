@@ -9,11 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ernest.evaluation.run import CURVE_DIRECTIONS
 from ernest.evaluation.specialisation import GROUPS, Specialisation
 from ernest.report.routing import write_routing
 from ernest.results import run as running
 from ernest.results import superconvergence
 from ernest.results.claims import ByTest, Claim, Gain, Measured, Places, Quote, Share
+from ernest.results.elastic import SYSTEMS
+from ernest.results.elastic_page import judge as judge_elastic
 from ernest.results.index import PAPERS, write_index
 from ernest.results.marching_page import judge as judge_race
 from ernest.results.marching_race import ENTRANTS, PEERS
@@ -55,6 +58,8 @@ def test_targets_that_are_measured_are_there_and_make_those_claims(tmp_path):
                                                              superconvergence.TERM)]  # fmt: skip
     costs = {(("f", 0.1), 1e-4): {one.name: {"seconds": 1.0, "transforms": 1.0} for one in ENTRANTS}}
     made = {"superconvergence": judge(rows), "time-marching": judge_race(costs), "routing": findings(as_reported())}
+    scores = {name: dict.fromkeys(CURVE_DIRECTIONS, 0.5) for name in SYSTEMS}
+    made["elastic"] = judge_elastic([scores], (0.54, 0.36))
     names = {target: {outcome.claim for outcome in outcomes} for target, outcomes in made.items()}
     assert [one for one in measured if one.claim not in names[one.target]] == []
 

@@ -1,0 +1,185 @@
+"""Elastic training beside the controls that would judge it (ERNIE 5.0 §6.4.2, Tables 9 to 12): runs of equal steps, seeds and
+records, elastic and plain, and networks of the reduced size that are trained on their own.
+
+All runs take the demo's examples and tokenizers, and are scored by its judges on records held out of the world.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ernest.checkpoint import tokenizer_spec
+from ernest.config.recipe import ElasticConfig, ModelConfig, Recipe, from_tree
+from ernest.data.collate import collate
+from ernest.data.sampler import plan
+from ernest.data.store import ExampleStore
+from ernest.device import set_threads, supports_bf16
+from ernest.evaluation.directions import DIRECTIONS
+from ernest.evaluation.evaluate import evaluate
+from ernest.evaluation.run import CURVE_DIRECTIONS
+from ernest.generation.engine import Engine
+from ernest.model.cost import active_parameters, total_parameters, training_flops
+from ernest.model.network import Ernest
+from ernest.model.slicing import choose, expert_importance, extract
+from ernest.results.units import kept
+from ernest.storage import save_tensors
+from ernest.tokenizers.bundle import Tokenizers
+from ernest.training.loop import train
+from ernest.verifiers.judges import Judges
+
+SEEDS = (0, 1, 2)
+STEPS, ROWS = 300, 16
+"""Of the elastic and of the plain run."""
+RECORDS = 100
+"""Held out, of each direction that is scored."""
+TOLD = 50
+"""Steps between lines that tell how far a run is."""
+PLAIN = ElasticConfig(1.0, 1.0, 1.0)
+GENTLE = 0.25
+"""Share of the learning rate with which the compact model is trained on, for a tenth of the steps."""
+SIZES: Mapping[str, Mapping[str, int]] = {
+    "full": {},
+    "depth": {"layers": 5},
+    "width": {"experts": 24},
+    "sparsity": {"top_k": 1},
+    "all three": {"layers": 5, "experts": 24, "top_k": 1},
+}
+"""What is run of the network, as in the report's tables; `all three` has 54 % of its active and 36 % of all its parameters."""
+REDUCED = "all three"
+OWN, OWN_COMPUTE, COMPACT = "own size, same records", "own size, same compute", "compact, trained on"
+SYSTEMS = (*(f"{run}, {size}" for run in ("elastic", "plain") for size in SIZES), OWN, OWN_COMPUTE, COMPACT)
+"""What is scored, in this order."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """The run of a demo on whose examples and with whose judges everything is trained and scored, and where the work is kept;
+    `tell` hears how far it is."""
+
+    demo: Path
+    build: Path
+    tell: Callable[[str], None] = lambda line: None
+
+    def recipe(self, seed: int) -> Recipe:
+        """The demo's, in so many steps and rows, in one process."""
+        whole = from_tree(json.loads((self.demo / "recipe.json").read_text()))
+        training = replace(whole.training, steps=STEPS, warmup=max(1, STEPS // 14), save_every=50, show_every=0)
+        parallel = replace(whole.parallel, replicate=1)
+        return replace(whole, seed=seed, training=training, sequence=replace(whole.sequence, rows=ROWS), parallel=parallel)
+
+
+def settings(study: Study) -> dict[str, Any]:
+    """What a result depends on."""
+    store = ExampleStore(study.demo / "examples")
+    return {"steps": STEPS, "rows": ROWS, "records": RECORDS, "sizes": SIZES, "gentle": GENTLE, "examples": store.fingerprint}
+
+
+def measure(study: Study, seed: int) -> dict[str, dict[str, float]]:
+    """The scores of every system by direction, of one seed; runs and scores that are kept are not made again."""
+    set_threads(1)
+    recipe, folder = study.recipe(seed), study.build / f"seed-{seed}"
+    runs = {
+        "elastic": _trained(study, folder / "elastic", recipe),
+        "plain": _trained(study, folder / "plain", replace(recipe, elastic=PLAIN)),
+    }
+    tokenizers, scores = _tokenizers(study), {}
+    importance = {name: _importance(study, recipe, network, tokenizers) for name, network in runs.items()}
+    for name, network in runs.items():
+        for size, numbers in SIZES.items():
+            scores[f"{name}, {size}"] = _scored(study, folder, seed, f"{name}, {size}", network, importance[name], numbers)
+    small = extract(runs["elastic"], choose(runs["elastic"], importance["elastic"], **SIZES[REDUCED]))
+    for name, own in _own_runs(recipe, small.config).items():
+        begin = _keep(small, folder / "slice.safetensors") if name == COMPACT else None
+        network = _trained(study, folder / name.replace(", ", "-").replace(" ", "-"), own, begin)
+        scores[name] = _scored(study, folder, seed, name, network)
+    return scores
+
+
+def sizes(study: Study) -> tuple[float, float]:
+    """The reduced network's share of the active and of all parameters."""
+    config, spec = study.recipe(0).model, tokenizer_spec(_tokenizers(study))
+    small = replace(config, **SIZES[REDUCED])
+    return active_parameters(small) / active_parameters(config), total_parameters(small, spec) / total_parameters(config, spec)
+
+
+def active_shares(study: Study) -> dict[str, float]:
+    """The active parameters of each system, as a share of those of the full network."""
+    config = study.recipe(0).model
+    shares = {size: active_parameters(replace(config, **numbers)) / active_parameters(config) for size, numbers in SIZES.items()}
+    return {name: shares.get(name.partition(", ")[2], shares[REDUCED]) for name in SYSTEMS}
+
+
+def paired(scores: Sequence[Mapping[str, Mapping[str, float]]], one: str, other: str, directions: Sequence[str]) -> np.ndarray:
+    """By seed, the mean over `directions` of a system's score minus that of another, `[seeds]`."""
+    return np.array([np.mean([seed[one][name] - seed[other][name] for name in directions]) for seed in scores])
+
+
+def _own_runs(recipe: Recipe, small: ModelConfig) -> dict[str, Recipe]:
+    """Recipes of the reduced network: on its own with the same records, with the compute of the full one and of what the compact
+    one is trained on for, and the compact one."""
+    length, tenth = recipe.sequence.length, max(1, round(recipe.training.steps / 10))
+    own = replace(recipe, model=small, elastic=PLAIN)
+    spent = recipe.training.steps * training_flops(recipe.model, length) / training_flops(small, length)
+    gentle = replace(own.training, steps=tenth, warmup=1, decay_share=1.0, learning_rate=GENTLE * own.training.learning_rate)
+    return {
+        OWN: own,
+        OWN_COMPUTE: replace(own, training=replace(own.training, steps=round(spent) + tenth)),
+        COMPACT: replace(own, training=gentle),
+    }
+
+
+# ------------------------------------------------------------------ training and scoring
+
+
+def _trained(study: Study, run: Path, recipe: Recipe, begin_with: Path | None = None) -> Ernest:
+    """The network at the end of a run, which goes on from its newest state."""
+    run.mkdir(parents=True, exist_ok=True)
+
+    def tell(number: int, metrics: Mapping[str, float], network: Ernest) -> None:
+        if (number + 1) % TOLD == 0:
+            study.tell(f"seed {recipe.seed}, {run.name}: step {number + 1} of {recipe.training.steps}")
+
+    store, tokenizers = ExampleStore(study.demo / "examples"), _tokenizers(study)
+    return train(recipe, store, tokenizers, run, on_step=tell, begin_with=begin_with).eval().requires_grad_(False)
+
+
+def _importance(study: Study, recipe: Recipe, network: Ernest, tokenizers: Tokenizers) -> torch.Tensor:
+    """What each expert contributes on two steps of the training mixture, `[layers, experts]`."""
+    store = ExampleStore(study.demo / "examples")
+    rows = [plan(store, recipe.weights(store.tasks), tokenizers, recipe.sequence, recipe.seed, step) for step in range(2)]
+    return expert_importance(network, [collate(row, recipe.sequence.length, tokenizers) for row in rows])
+
+
+def _scored(
+    study: Study,
+    folder: Path,
+    seed: int,
+    system: str,
+    network: Ernest,
+    importance: torch.Tensor | None = None,
+    numbers: Mapping[str, int] | None = None,
+) -> dict[str, float]:
+    """The score of each direction, of the network or of a sub-model of it."""
+    chosen = choose(network, importance, **numbers) if numbers and importance is not None else None
+
+    def score() -> dict[str, float]:
+        engine, judges = Engine(network, _tokenizers(study), chosen, bf16=supports_bf16()), Judges.load(study.demo / "judges")
+        return {name: evaluate(DIRECTIONS[name], engine, judges, seed, RECORDS)[0].value for name in CURVE_DIRECTIONS}
+
+    return kept(folder / "scores" / f"{system}.json", settings(study), score)
+
+
+def _keep(network: Ernest, path: Path) -> Path:
+    """Its weights as a file to begin with."""
+    if not path.is_file():
+        save_tensors(path, network.state_dict())
+    return path
+
+
+def _tokenizers(study: Study) -> Tokenizers:
+    return Tokenizers.load(study.demo / "tokenizers")

@@ -1,0 +1,156 @@
+"""Writes the page of elastic training: the report's columns, the two that it lacks, and paired differences over seeds."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ernest.evaluation.run import CURVE_DIRECTIONS
+from ernest.report.routing import new_figure, write_csv, write_picture
+from ernest.report.svg import PALETTE
+from ernest.results import elastic
+from ernest.results.elastic import COMPACT, OWN, OWN_COMPUTE, REDUCED, SEEDS, SIZES, SYSTEMS, Study, paired
+from ernest.results.outcome import Outcome, Verdict, table, write_outcomes
+from ernest.results.pages import write_page
+from ernest.storage import own_folder
+
+NAME = "elastic"
+LITTLE, KEPT = 0.98, 0.97
+"""Shares of the plain and of the full model's mean score from which on a cost counts as little, and a score as kept."""
+QUANTILE = {2: 12.706, 3: 4.303}
+"""The 97.5 % quantile of Student's distribution for the mean of so many paired differences."""
+WORDS = (
+    "Elastic training (ERNIE 5.0 §3.3, §6.4.2, Tables 9 to 12): one run whose rows are computed by sub-models, beside a plain "
+    "run of equal steps, seeds and records, and beside networks of the reduced size that were trained on their own, which the report "
+    "does not show. Exact answers and judged outputs on held-out records of the world."
+)
+Scores = Mapping[str, Mapping[str, float]]
+
+
+def run_elastic(demo: Path, build: Path, out: Path, tell: Any) -> None:
+    """Trains and scores every system, a seed after the other, and writes tables, picture, outcomes and page into `out`."""
+    study, scores = Study(demo, build, lambda line: tell(f"{NAME}: {line}")), []
+    with own_folder(build):
+        for seed in SEEDS:
+            scores.append(elastic.measure(study, seed))
+            _write(study, scores, out)
+
+
+def judge(scores: Sequence[Scores], sizes: tuple[float, float]) -> list[Outcome]:
+    """The report's three sentences, and the two comparisons that it does not make."""
+    full, plain = "elastic, full", "plain, full"
+    reduced, plain_reduced = f"elastic, {REDUCED}", f"plain, {REDUCED}"
+    small = f"{sizes[0]:.0%} of the active and {sizes[1]:.0%} of all parameters"
+    return [
+        _share(scores, "elastic training costs the full model little", "−.004, +.007, +.024 nats", full, plain, LITTLE),
+        _gain(
+            scores, "and helps at reduced size (against a plain model: not in the report)", "+.058 at k = 2",
+            reduced, plain_reduced,
+        ),
+        _gain(
+            scores, "a sub-model is better than a network of its size with the same records (not in the report)", "–",
+            reduced, OWN,
+        ),
+        _gain(scores, "and than one with the same compute (not in the report)", "–", reduced, OWN_COMPUTE),
+        _share(
+            scores, "36 % of all and 54 % of the active parameters, trained on, keep .995 of the score", "75.17 of 75.55",
+            COMPACT, full, KEPT, f"{small}; {_against(scores, COMPACT, OWN_COMPUTE)}",
+        ),
+    ]  # fmt: skip
+
+
+def _share(scores: Sequence[Scores], claim: str, paper: str, one: str, other: str, least: float, more: str = "") -> Outcome:
+    """Whether a system keeps a share of another's mean score, or lies below it by no more than seeds do."""
+    means = [np.mean([[seed[name][task] for task in CURVE_DIRECTIONS] for seed in scores]) for name in (one, other)]
+    share, (gain, interval) = means[0] / max(means[1], 1e-9), _difference(scores, one, other)
+    verdict: Verdict = "holds" if share >= least else "doesn't hold here" if gain < -interval else "can't be judged here"
+    ours = f"mean score {means[0]:.3f} of {means[1]:.3f}, {share:.3f} of it; {_against(scores, one, other)}"
+    return Outcome(claim, paper, f"{ours}; {more}" if more else ours, verdict)
+
+
+def _gain(scores: Sequence[Scores], claim: str, paper: str, one: str, other: str) -> Outcome:
+    """Whether a system scores higher than another, by more than the interval of the seeds' paired differences."""
+    gain, interval = _difference(scores, one, other)
+    verdict: Verdict = "can't be judged here" if abs(gain) <= interval else "holds" if gain > 0 else "doesn't hold here"
+    return Outcome(claim, paper, _against(scores, one, other), verdict)
+
+
+def _against(scores: Sequence[Scores], one: str, other: str) -> str:
+    return f"{one} against {other} {_told(*_difference(scores, one, other))}"
+
+
+def _told(gain: float, interval: float) -> str:
+    return f"{gain:+.3f} (one seed)" if math.isinf(interval) else f"{gain:+.3f} ± {interval:.3f}"
+
+
+def _difference(
+    scores: Sequence[Scores], one: str, other: str, directions: Sequence[str] = CURVE_DIRECTIONS
+) -> tuple[float, float]:
+    """The mean of the paired differences, and the half of its 95 % interval, infinite of a single seed."""
+    found = paired(scores, one, other, directions)
+    if len(found) == 1:
+        return float(found[0]), math.inf
+    return float(found.mean()), float(QUANTILE[len(found)] * found.std(ddof=1) / len(found) ** 0.5)
+
+
+# ------------------------------------------------------------------ the page
+
+
+def _write(study: Study, scores: Sequence[Scores], out: Path) -> None:
+    """Everything of the seeds so far."""
+    rows = [(seed, name, task, value) for seed, by_system in zip(SEEDS, scores, strict=False)
+            for name, by_task in by_system.items() for task, value in by_task.items()]  # fmt: skip
+    write_csv(out / NAME / "scores.csv", ("seed", "system", "direction", "score"), rows)
+    write_picture(out / NAME / "scores.png", _picture(scores, elastic.active_shares(study)))
+    outcomes = judge(scores, elastic.sizes(study))
+    write_outcomes(out / NAME, outcomes)
+    write_page(out / f"{NAME}.md", "Elastic training", WORDS, f"ernest results {NAME}", _block(scores, outcomes))
+
+
+def _block(scores: Sequence[Scores], outcomes: Sequence[Outcome]) -> str:
+    def cell(name: str, tasks: Sequence[str]) -> str:
+        values = [float(np.mean([seed[name][task] for task in tasks])) for seed in scores]
+        return f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
+
+    rows = [(name, *(cell(name, [task]) for task in CURVE_DIRECTIONS), cell(name, CURVE_DIRECTIONS)) for name in SYSTEMS]
+    pairs = [(f"elastic, {size}", f"plain, {size}") for size in SIZES]
+    pairs += [(f"elastic, {REDUCED}", OWN), (f"elastic, {REDUCED}", OWN_COMPUTE), (COMPACT, f"elastic, {REDUCED}"),
+              (COMPACT, OWN_COMPUTE), (COMPACT, "elastic, full")]  # fmt: skip
+    differences = [
+        (f"{one} − {other}", *(_told(*_difference(scores, one, other, [task])) for task in CURVE_DIRECTIONS),
+         _told(*_difference(scores, one, other)))
+        for one, other in pairs
+    ]  # fmt: skip
+    verdicts = [(one.claim, one.paper, one.ours, f"**{one.verdict}**") for one in outcomes]
+    sizes = "; ".join(f"{name}: {', '.join(f'{key} {value}' for key, value in numbers.items())}"
+                      for name, numbers in SIZES.items() if numbers)  # fmt: skip
+    return "\n\n".join(
+        [
+            table(("claim", "the report's figures", "here", "verdict"), verdicts),
+            f"![The mean score over the active share of the parameters]({NAME}/scores.png)",
+            table(("score", *CURVE_DIRECTIONS, "mean"), rows),
+            table(("difference, paired by seed", *CURVE_DIRECTIONS, "mean"), differences),
+            f"{len(scores)} of {len(SEEDS)} seeds, means and standard deviations; of differences the half of the 95 % interval. "
+            f"{elastic.STEPS} steps of {elastic.ROWS} rows on the demo's examples with its tokenizers; {elastic.RECORDS} records "
+            f"held out for a direction. Sizes: {sizes}. *{OWN_COMPUTE}* has as many steps as cost what the full run and the "
+            f"tenth behind the compact one do. Numbers: [scores.csv]({NAME}/scores.csv).",
+        ]
+    )
+
+
+def _picture(scores: Sequence[Scores], active: Mapping[str, float]) -> Any:
+    figure = new_figure(6, 3.6)
+    axes = figure.subplots()
+    groups = {"elastic": PALETTE["image"], "plain": PALETTE["video"], "own size": PALETTE["audio"], "compact": PALETTE["accent"]}
+    for group, colour in groups.items():
+        names = [name for name in SYSTEMS if name.startswith(group)]
+        means = [[np.mean(list(seed[name].values())) for seed in scores] for name in names]
+        axes.errorbar([active[name] for name in names], [np.mean(one) for one in means], [np.ptp(one) / 2 for one in means],
+                      fmt="o", color=colour, label=group, markersize=5, capsize=3)  # fmt: skip
+    axes.set_xlabel("active parameters ÷ those of the full network", fontsize=9)
+    axes.set_ylabel("mean score", fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.legend(fontsize=8, frameon=False)
+    return figure
