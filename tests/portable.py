@@ -121,6 +121,7 @@ def probe() -> dict[str, str]:
         "torch transform float32": torch.view_as_real(torch.fft.rfft2(x32)),
         "torch transform float64": torch.view_as_real(torch.fft.rfft2(x)),
         "torch sums float32": torch.cat([x32.sum(1), x32.exp().sum(1), y32.tanh().sum(0)]),
+        "torch softmax float32": x32.softmax(1),
         "torch convolution float32": torch.conv2d(x32.view(1, 8, 50, 125), y32.view(-1)[:4800].view(8, 8, 3, 25)),
         "numpy product float32": a.astype(np.float32) @ b.astype(np.float32),
         "numpy product float64": a @ b,

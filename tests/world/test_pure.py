@@ -40,7 +40,7 @@ def assert_as_alone(made: dict[str, str]) -> None:
 def test_a_setting_changes_the_bits_of_something(setting: str) -> None:
     plain, other = probe_under("as it is"), probe_under(setting)
     changed = {name for name, digest in plain.items() if digest != other[name]}
-    assert {"torch transform float64", "torch sums float32", "numpy functions float64"} <= changed
+    assert {"torch softmax float32", "numpy functions float64"} <= changed  # MKL has one path only on processors of AMD
     assert plain == probe_under("as it is"), "a probe that changes by itself shows nothing"
 
 
