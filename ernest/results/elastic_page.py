@@ -23,8 +23,8 @@ QUANTILE = {2: 12.706, 3: 4.303}
 """The 97.5 % quantile of Student's distribution for the mean of so many paired differences."""
 WORDS = (
     "Elastic training (ERNIE 5.0 §3.3, §6.4.2, Tables 9 to 12): one run whose rows are computed by sub-models, beside a plain "
-    "run of equal steps, seeds and records, and beside networks of the reduced size that were trained on their own, which the report "
-    "does not show. Exact answers and judged outputs on held-out records of the world."
+    "run of equal steps, seeds and records, and beside networks of the reduced size that were trained on their own, which the "
+    "report does not show. Exact answers and judged outputs on held-out records of the world."
 )
 Scores = Mapping[str, Mapping[str, float]]
 

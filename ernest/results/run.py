@@ -51,6 +51,12 @@ def _elastic(place: Place) -> None:
     run_elastic(place.checkpoint.parent, place.build / "elastic", place.out, place.tell)
 
 
+def _rl(place: Place) -> None:
+    from ernest.results.reinforcement import run_reinforcement
+
+    run_reinforcement(place.checkpoint, place.build / "rl", place.out, place.tell)
+
+
 def _has_demo(place: Place) -> str | None:
     demo = place.checkpoint.parent
     there = all((demo / name).exists() for name in ("recipe.json", "examples", "tokenizers", "judges"))
@@ -67,6 +73,7 @@ TARGETS: Mapping[str, Target] = {
     "time-marching": Target("the paper's two schemes beside IMEX-BDF4 and ETDRK4", _time_marching),
     "routing": Target("what experts of a trained model specialise in", _routing, _has_model),
     "elastic": Target("elastic training beside plain training and networks of the reduced size", _elastic, _has_demo),
+    "rl": Target("reinforcement learning of films by the laws of their flows", _rl, _has_demo),
 }
 
 

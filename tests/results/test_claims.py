@@ -12,8 +12,8 @@ import pytest
 from ernest.evaluation.run import CURVE_DIRECTIONS
 from ernest.evaluation.specialisation import GROUPS, Specialisation
 from ernest.report.routing import write_routing
+from ernest.results import reinforcement, superconvergence
 from ernest.results import run as running
-from ernest.results import superconvergence
 from ernest.results.claims import ByTest, Claim, Gain, Measured, Places, Quote, Share
 from ernest.results.elastic import SYSTEMS
 from ernest.results.elastic_page import judge as judge_elastic
@@ -60,6 +60,7 @@ def test_targets_that_are_measured_are_there_and_make_those_claims(tmp_path):
     made = {"superconvergence": judge(rows), "time-marching": judge_race(costs), "routing": findings(as_reported())}
     scores = {name: dict.fromkeys(CURVE_DIRECTIONS, 0.5) for name in SYSTEMS}
     made["elastic"] = judge_elastic([scores], (0.54, 0.36))
+    made["rl"] = [Outcome(reinforcement.CLAIM, "", "", "holds in part")]
     names = {target: {outcome.claim for outcome in outcomes} for target, outcomes in made.items()}
     assert [one for one in measured if one.claim not in names[one.target]] == []
 
