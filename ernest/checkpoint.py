@@ -72,8 +72,9 @@ def check_checkpoint(folder: Path, needs: str = "model.json") -> None:
         raise ValueError(f"{folder} is not a checkpoint: it has no {needs} (`ernest train` and `ernest demo` make one)")
 
 
-def load_model(folder: Path) -> "tuple[Ernest, Tokenizers]":
-    """A checkpoint ready to use. Raises ValueError where `folder` is not one, or is damaged."""
+def load_model(folder: Path, mapped: bool = False) -> "tuple[Ernest, Tokenizers]":
+    """A checkpoint ready to use; weights that are `mapped` share memory with their files, which is soonest for a single answer.
+    Raises ValueError where `folder` is not one, or is damaged."""
     check_checkpoint(folder)
     from ernest.device import without_weights
     from ernest.model.network import Ernest
@@ -87,8 +88,8 @@ def load_model(folder: Path) -> "tuple[Ernest, Tokenizers]":
         raise ValueError(f"{folder / 'model.json'}: damaged: {error!r}") from error
     weights = folder / "model.safetensors"
     try:
-        model.load_state_dict({name: value.float() for name, value in load_tensors(weights).items()}, assign=True)
-        tokenizers = Tokenizers.load(folder / "tokenizers")
+        model.load_state_dict({name: value.float() for name, value in load_tensors(weights, mapped).items()}, assign=True)
+        tokenizers = Tokenizers.load(folder / "tokenizers", mapped)
     except FileNotFoundError as error:
         raise ValueError(f"{folder} is no whole checkpoint: {error.filename} is missing") from error
     except RuntimeError as error:  # of load_state_dict, on many lines

@@ -252,7 +252,7 @@ def test_arrays_keep_their_meaning(tmp_path_factory: pytest.TempPathFactory, sha
     array = np.array([draw.randrange(100) for _ in range(int(np.prod(shape)))]).astype(kind).reshape(shape)
     wanted = {"c": array, "t": array.T, "back": array[..., ::-1] if shape else array}
     save_tensors(path, wanted | {"f": np.array(array, order="F")})
-    for read in (load_tensors(path), load_file(path)):
+    for read in (load_tensors(path), load_tensors(path, mapped=True), load_file(path)):
         for name, value in (wanted | {"f": array}).items():
             assert read[name].shape == value.shape
             np.testing.assert_array_equal(read[name].numpy(), value)
@@ -281,6 +281,24 @@ def test_where_data_lie_in_a_file_changes_no_product(tmp_path: Path) -> None:
         assert read.data_ptr() % 64 == 0
         products.append(read.T @ read)
     assert all(torch.equal(product, products[0]) for product in products)
+
+
+def test_what_is_mapped_stands_in_the_file_alone_where_it_starts_a_line(tmp_path: Path) -> None:
+    """Tensors of whole lines come first, so that those of odd sizes move no other."""
+    tensors = {"a": torch.ones(3), "b": torch.arange(32.0), "c": torch.arange(5), "d": torch.ones(4, 16)}
+    save_tensors(tmp_path / "x", tensors)
+    read = load_tensors(tmp_path / "x", mapped=True)
+    assert all(torch.equal(read[name], tensor) and read[name].data_ptr() % 64 == 0 for name, tensor in tensors.items())
+    for tensor in read.values():
+        tensor.zero_()
+    again = load_tensors(tmp_path / "x")
+    assert all(torch.equal(again[name], tensor) for name, tensor in tensors.items())  # nobody writes into the file
+    held = Path("/proc/self/maps")
+    if held.exists():
+        spans = [line.split() for line in held.read_text().splitlines() if line.endswith(str(tmp_path / "x"))]
+        inside = [tuple(int(end, 16) for end in span[0].split("-")) for span in spans]
+        found = {name for name, tensor in read.items() if any(low <= tensor.data_ptr() < high for low, high in inside)}
+        assert {"b", "d"} <= found
 
 
 @settings(max_examples=60, deadline=None)

@@ -1,6 +1,8 @@
 """Reads the arguments, runs the command that they name, and turns a mistake into one line."""
 
+import atexit
 import functools
+import gc
 import io
 import os
 import re
@@ -14,15 +16,18 @@ import tyro
 from tyro.conf import Suppress, arg, subcommand
 
 from ernest.cli import lcnet, model, phasefield, refiner, results, rl, tokenizer, training
+from ernest.cli.garbage import uncollected
 
 
 def main() -> None:
     """Runs a command. What a user can mend is one line on stderr, and exit status 2."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    atexit.register(gc.freeze)  # else all that PyTorch has made is looked through once more, for nothing, at the end
     if sys.argv[1:] == ["--version"]:
         print(version())
         return
-    command = parse()
+    with uncollected():
+        command = parse()
     try:
         command()
     except (ValueError, OSError, ImportError, ArithmeticError) as error:

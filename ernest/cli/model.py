@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from ernest.cli.arguments import Checkpoint, Folder, Limits, Number, Refine, Size, must_exist
+from ernest.cli.garbage import uncollected
 from ernest.config.submodel_size import FULL_SIZE
 
 if TYPE_CHECKING:
@@ -51,7 +53,8 @@ def generate(
     from ernest.generation.answer import generate, printable
 
     asked = [*prompts, *(_lines(prompt_file) if prompt_file else ())]
-    results = generate(checkpoint, asked, to, out, seed, temperature, top_p, guidance, size, refine)
+    with uncollected() if len(asked) == 1 else nullcontext():
+        results = generate(checkpoint, asked, to, out, seed, temperature, top_p, guidance, size, refine)
     if len(asked) > 1 or prompt_file:
         _print_rows(results, rows)
         return
@@ -77,7 +80,8 @@ def describe(
     """
     from ernest.generation.answer import describe, printable
 
-    results = describe(checkpoint, files, question, size)
+    with uncollected() if len(files) == 1 and not files[0].is_dir() else nullcontext():
+        results = describe(checkpoint, files, question, size)
     if len(results) > 1 or files[0].is_dir():
         _print_rows(results, rows)
         return

@@ -73,7 +73,7 @@ def generate(
         defaults.first_frame_temperature if temperature is None else None,
     )
     refiner = load_refiner(refine, checkpoint_media(checkpoint))
-    engine = load_engine(checkpoint, size)
+    engine = load_engine(checkpoint, size, mapped=len(prompts) == 1)
     segments = [(EncodedSegment("text", prompt, False),) for prompt in prompts]
     requests = [Request(prompt, (to,), sampling, (seed, n)) for n, prompt in enumerate(segments)]
     answers = [answer for (answer,) in engine.generate(requests)]
@@ -143,7 +143,7 @@ def describe(
     from ernest.data.examples import encode_segments
     from ernest.generation.request import Request
 
-    engine = load_engine(checkpoint, size)
+    engine = load_engine(checkpoint, size, mapped=len(files) == 1)
     asked = [given("text", question)] if question else []
     requests: dict[Path, Request] = {}
     for file, segment in read.items():
@@ -218,12 +218,13 @@ def write_submodel(checkpoint: Path, out: Path, size: SubModelSize) -> str:
     )
 
 
-def load_engine(checkpoint: Path, size: SubModelSize = FULL_SIZE) -> "Engine":
-    """An engine for a checkpoint, which refuses what its model never learnt."""
+def load_engine(checkpoint: Path, size: SubModelSize = FULL_SIZE, mapped: bool = False) -> "Engine":
+    """An engine for a checkpoint, which refuses what its model never learnt. Weights that are `mapped` share memory with
+    their files, which is soonest for a single answer."""
     from ernest.generation.engine import Engine
     from ernest.model.slicing import choose
 
-    model, tokenizers = load_model(checkpoint)
+    model, tokenizers = load_model(checkpoint, mapped)
     submodel = None
     if not size.is_full:
         submodel = choose(model, load_expert_importance(checkpoint), size.layers, size.experts, size.top_k)

@@ -13,7 +13,7 @@ from ernest.generation.row import ONLY_CONTROLS, Allowed, Row
 from ernest.generation.sampling import Draws, apply_cfg, choose_bits, choose_class
 from ernest.generation.slots import Hidden, Hook
 from ernest.generation.text_states import TextStates
-from ernest.model.decoding import log_probs
+from ernest.model.decoding import CompiledLinear, log_probs, usable
 from ernest.model.network import Ernest
 from ernest.tokenizers.bundle import Tokenizers
 
@@ -25,7 +25,14 @@ class Choices:
     def __init__(self, model: Ernest, tokenizers: Tokenizers, states: TextStates, keeps_hidden: bool) -> None:
         self.model, self.tokenizers, self.states, self.keeps_hidden = model, tokenizers, states, keeps_hidden
         self.device = model.token_embedding.weight.device
+        has_kernels = usable(model.text_head, model.config)
+        self.text_head = CompiledLinear(model.text_head) if has_kernels else model.text_head
         self._masks = lru_cache(maxsize=1024)(self._mask)
+
+    def refresh(self) -> None:
+        """Reads weights anew, if they are others than before."""
+        if isinstance(self.text_head, CompiledLinear):
+            self.text_head.refresh()
 
     def choose(self, hidden: Hidden) -> list[Event]:
         """What the rows of a group predict. Those that have ended choose nothing."""
@@ -54,7 +61,7 @@ class Choices:
         rows, draws = _rows_of(hidden, chosen)
         drafts = [hidden.drafts[r] for r in chosen] if hidden.drafts else [()] * len(chosen)
         count = 1 + len(drafts[0])
-        logits, guided = (part.flatten(0, 1) for part in self._logits(self.model.text_head, hidden, chosen, draws, count))
+        logits, guided = (part.flatten(0, 1) for part in self._logits(self.text_head, hidden, chosen, draws, count))
         allowed = [row.allowed(draft) for row, draft in zip(rows, drafts, strict=True)]
         masks = [self._masks(*key) for keys in allowed for key in keys]
         draws = draws if count == 1 else draws.ahead(count)

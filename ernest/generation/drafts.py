@@ -15,28 +15,35 @@ from ernest.generation.prompts import Prompt
 from ernest.generation.row import Row
 from ernest.generation.slots import Slots
 from ernest.model.cache import Cache, Places
-from ernest.model.decoding import CompiledHead, PlainBlocks, usable
+from ernest.model.decoding import PlainBlocks, usable
 from ernest.model.network import Ernest
 from ernest.model.submodel import SubModel
+from ernest.model.writing import CompiledHead
 from ernest.tokenizers.bundle import Tokenizers
 
 
 @dataclass(frozen=True)
 class Speculation:
-    """How texts are drafted, so many tokens `ahead`: by a sub-model, or by the head of the token after next, over and over."""
+    """How texts are drafted, so many tokens `ahead`: by a sub-model, or by the head of the token after next, over and over.
+
+    What the head drafts is verified as long as it holds all of it together as likely as `least`: a wrong draft costs a third of
+    a step."""
 
     ahead: int = 1
     submodel: SubModel | None = None
+    least: float = 0.3
 
     def __post_init__(self) -> None:
         if self.ahead < 1:
             raise ValueError(f"ahead = {self.ahead} must be at least 1")
+        if not 0 <= self.least < 1:
+            raise ValueError(f"least = {self.least} must lie in [0, 1)")
 
 
 def drafter(speculation: Speculation, model: Ernest, tokenizers: Tokenizers, bf16: bool) -> "HeadDrafter | SmallDrafter":
     """Raises ValueError for a network without the head that is to draft."""
     if speculation.submodel is None:
-        return HeadDrafter(model, speculation.ahead)
+        return HeadDrafter(model, speculation)
     return SmallDrafter(model, tokenizers, speculation.submodel, speculation.ahead, bf16)
 
 
@@ -44,10 +51,10 @@ class HeadDrafter:
     """Drafts by the head of the token after next (ERNIE 5.0 §2.1), which was trained to see the made text alone. Its own result
     stands for the hidden state of a position that the network has not passed yet."""
 
-    def __init__(self, model: Ernest, ahead: int) -> None:
+    def __init__(self, model: Ernest, speculation: Speculation) -> None:
         if model.mtp is None:
             raise ValueError("the network has no head for the token after next (model.multi_token): draft by a sub-model")
-        self.model, self.mtp, self.ahead = model, model.mtp, ahead
+        self.model, self.mtp, self.speculation, self.ahead = model, model.mtp, speculation, speculation.ahead
         config = model.mtp.sizes
         has_kernels = usable(self.mtp, config)
         self.cache = Cache(config, model.token_embedding.weight.device, torch.float32, turns=has_kernels)
@@ -58,7 +65,7 @@ class HeadDrafter:
 
     def draft(self, rows: Sequence[Row]) -> list[list[int]]:
         """Of rows whose last text tokens were chosen in this step."""
-        self._take_in(rows)
+        self.take_in(rows)
         verified = [row.verified for row in rows if row.verified is not None]
         counts = [len(tokens) for _, tokens in verified]
         hidden = torch.cat([states for states, _ in verified])
@@ -88,7 +95,7 @@ class HeadDrafter:
             self.slots.pop(row, None)
             self.lengths.pop(row, None)
 
-    def _take_in(self, rows: Sequence[Row]) -> None:
+    def take_in(self, rows: Sequence[Row]) -> None:
         """Gives new rows a place in the cache."""
         new = [row for row in rows if row not in self.slots]
         if new and self.compiled is not None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from ernest.checkpoint import Learnt
 from ernest.data.examples import EncodedSegment
 from ernest.generation.choices import Choices
-from ernest.generation.drafts import Speculation, drafter
+from ernest.generation.drafts import HeadDrafter, Speculation, drafter
 from ernest.generation.inputs import inputs_of, positions_of
 from ernest.generation.known import doubts_about, refuse_unlearnt
 from ernest.generation.prompts import Prompt, lay_out_prompt
@@ -21,6 +21,8 @@ from ernest.generation.row import Feed, Row
 from ernest.generation.sampling import Sampling
 from ernest.generation.slots import Hidden, Slots
 from ernest.generation.text_states import TextStates
+from ernest.generation.writing import ROUNDS, TextWriter
+from ernest.model.decoding import CompiledBlocks
 from ernest.model.network import Ernest
 from ernest.model.submodel import SubModel, SubModels, stack
 from ernest.sequence.record import Kind
@@ -53,6 +55,9 @@ class Engine:
         self._slots = Slots(model, tokenizers, bf16)
         self._choices = Choices(model, tokenizers, self.states, speculation is not None)
         self._drafter = None if speculation is None else drafter(speculation, model, tokenizers, bf16)
+        self._writer = None
+        if isinstance(self._drafter, HeadDrafter) and self._drafter.compiled and isinstance(self._slots.trunk, CompiledBlocks):
+            self._writer = TextWriter(self._slots, self._drafter, self.states, self._drafter.speculation)
         self._waiting: deque[Row] = deque()
         self._cancelled: list[Row] = []
         self._laid_out: WeakKeyDictionary[Request, tuple[Prompt, ...]] = WeakKeyDictionary()
@@ -104,8 +109,11 @@ class Engine:
     def step(self) -> list[Event]:
         """Runs what the step before has chosen, takes waiting rows in, and chooses the next group of every row that predicts one:
         what is chosen is told before it is run."""
-        hidden = [*self._advance([row for row in self._live if row.end is None]), *self._join()]
-        events = [event for predicting in hidden for event in self._choices.choose(predicting)]
+        going_on = [row for row in self._live if row.end is None]
+        written = [row for row in going_on if self._writer is not None and row.goes_on and self._writer.suits(row)]
+        events = self._write(written, ROUNDS if len(written) == len(going_on) and not self._waiting else 1) if written else []
+        hidden = [*self._advance([row for row in going_on if row not in set(written)]), *self._join()]
+        events += [event for predicting in hidden for event in self._choices.choose(predicting)]
         ended = [row for row in self._live if row.end is not None]
         events += [Event(row.ticket, row.sample, "end", answer=row.answer()) for row in [*self._cancelled, *ended]]
         self._cancelled = []
@@ -209,7 +217,10 @@ class Engine:
         """Runs the prompts of rows for which there is room."""
         free = self.rows - len(self._live)
         joining = [self._waiting.popleft() for _ in range(min(free, len(self._waiting)))]
-        hidden = self._slots.prefill(joining) if joining else None
+        if not joining:
+            return []
+        self._choices.refresh()
+        hidden = self._slots.prefill(joining)
         return [] if hidden is None else [hidden]
 
     def _lay_out(self, request: Request) -> tuple[Prompt, ...]:
@@ -241,6 +252,12 @@ class Engine:
         if texts:
             hidden.append(self._speculate([row for row, _ in texts], [feed.token for _, feed in texts]))
         return hidden
+
+    def _write(self, rows: list[Row], rounds: int) -> list[Event]:
+        assert self._writer is not None
+        for row in rows:
+            row.next_feed()
+        return self._writer.write(rows, rounds)
 
     def _speculate(self, rows: list[Row], tokens: list[int]) -> Hidden:
         """Feeds the last tokens of texts with what may follow them."""

@@ -182,7 +182,7 @@ class Row:
             state = int(self.states.after[state, token]) if state != BROKEN else BROKEN
             left = self.limits.tokens - len(self.ids) - 1 - n
             found.append(
-                (state, left, self._ends_of_text() if state == WHOLE else ()) if state != BROKEN and left >= 0 else found[0]
+                (state, left, self.ends_of_text() if state == WHOLE else ()) if state != BROKEN and left >= 0 else found[0]
             )
         return found
 
@@ -190,14 +190,15 @@ class Row:
         if self.kind == "video":
             return ONLY_CONTROLS, 0, (self.control.cont, self.control.eov)
         if self.kind == "text":
-            return self.state, self.limits.tokens - len(self.ids) - 1, self._ends_of_text() if self.state == WHOLE else ()
+            return self.state, self.limits.tokens - len(self.ids) - 1, self.ends_of_text() if self.state == WHOLE else ()
         media, prompt = (self.control.boi, self.control.bov, self.control.boa), self.request.prompt
         if not self.segments and prompt and prompt[-1].form == "text":
             return ONLY_CONTROLS, 0, (*media, self.control.sep)
         begun = bool(self.segments or prompt)  # a document opens with text, since no position before it predicts anything else
         return WHOLE, self.limits.tokens - 1, (*(media if begun else ()), self.control.eos)
 
-    def _ends_of_text(self) -> tuple[int, ...]:
+    def ends_of_text(self) -> tuple[int, ...]:
+        """The control tokens that may end the text at hand."""
         if self.following is None and len(self.segments) + 1 < self.limits.segments:
             return *self.begins, self.control.eos
         return (self.begin_of[self.following[0]] if self.following else self.control.eos,)

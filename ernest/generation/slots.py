@@ -173,7 +173,7 @@ class Slots(Generic[T]):
         ends = (seen + torch.tensor(starts)[:, None])[valid].numpy()
         places = Places(np.array(slots), np.array(starts), counts, ends)
         x = self.model.embed(batch.to(self.device))[valid.to(self.device)]
-        submodels = self._submodels([row.submodel for _, row in leaders])
+        submodels = self.submodels([row.submodel for _, row in leaders])
         hidden, experts = self._run(x, batch.position[valid].numpy(), places, submodels, None)
         return [(hidden[n, None], experts[:, n, None]) for n in places.last.tolist()]
 
@@ -189,7 +189,7 @@ class Slots(Generic[T]):
         own = np.cumsum([0, *(len(row.slots) for row in rows)])
         hidden = Hidden(list(rows), x, x, own[:-1].tolist(), (own[1:] - 1).tolist())
         x, position = (x[of], position[of]) if len(of) > len(rows) else (x, position)
-        submodels = self._submodels([rows[r].submodel for r in of])
+        submodels = self.submodels([rows[r].submodel for r in of])
         states, experts = self._run(x.flatten(0, 1), position.reshape(-1, 3), places, submodels, hook(hidden))
         for row in rows:
             row.length += count
@@ -200,7 +200,7 @@ class Slots(Generic[T]):
         ones."""
         of, places = self._places(rows, np.array(counts), True)
         position = places.table()[1][:, None].repeat(3, axis=1)
-        hidden, _ = self._run(x, position, places, self._submodels([rows[r].submodel for r in of]), None)
+        hidden, _ = self._run(x, position, places, self.submodels([rows[r].submodel for r in of]), None)
         for row, count in zip(rows, counts, strict=True):
             row.length += count
         return hidden[places.last]
@@ -223,7 +223,8 @@ class Slots(Generic[T]):
         missing = self.model.config.top_k - experts.shape[-1]
         return hidden, F.pad(experts, (0, missing), value=-1) if missing else experts
 
-    def _submodels(self, submodels: list[SubModel | None]) -> SubModels | None:
+    def submodels(self, submodels: list[SubModel | None]) -> SubModels | None:
+        """Those of a call, stacked; None where all are whole."""
         if not any(submodels):
             return None
         key = tuple(submodels)

@@ -15,12 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from ernest.config.recipe import ModelConfig
-from ernest.device import autocast
+from ernest.device import ask_large_pages, autocast
 from ernest.model.backbone import Block, Routing
 from ernest.model.cache import Cache, LayerCache, Places
 from ernest.model.experts import RouterOutput
 from ernest.model.native import BLOCK, load
-from ernest.model.network import Ernest
 from ernest.model.norm import RMSNorm
 from ernest.model.submodel import SubModels
 from ernest.sequence.positions import pair_frequencies
@@ -39,10 +38,12 @@ def _library() -> ctypes.CDLL | None:
     loaded.choose.argtypes = (number, number, *(pointer,) * 6)
     loaded.log_shares.argtypes = (number, number, *(pointer,) * 3)
     loaded.pack.argtypes = (number, number, pointer, pointer)
-    loaded.draft.argtypes = (pointer, ctypes.c_float, *(pointer,) * 4, number, *(pointer,) * 5, number, pointer)
-    loaded.decode.argtypes = (
-        pointer, ctypes.c_float, pointer, pointer, number, number, pointer, pointer, number, pointer, pointer, pointer, pointer,
-        pointer, number, pointer, pointer, pointer, number, pointer,
+    loaded.multiply_states.argtypes = (*(number,) * 4, *(pointer,) * 3)
+    loaded.draft.argtypes = (pointer, ctypes.c_float, pointer, pointer, number, *(pointer,) * 3, number, pointer)
+    loaded.decode.argtypes = (pointer, ctypes.c_float, pointer, *(number,) * 4, *(pointer,) * 4)
+    loaded.write_texts.argtypes = (
+        pointer, pointer, ctypes.c_float, *(pointer,) * 4, number, *(pointer,) * 3, number, pointer, pointer, number,
+        ctypes.c_float, number,
     )  # fmt: skip
     return loaded
 
@@ -93,6 +94,30 @@ def pack(weight: Tensor) -> Tensor:
     return packed
 
 
+class CompiledLinear:
+    """A linear layer without bias by a kernel: a row of results is the same bits whatever rows are beside it."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        self.layer = layer
+        self._versions: tuple[tuple[int, int], ...] = ()
+
+    def refresh(self) -> None:
+        """Packs the weight, if it is another than before."""
+        if (found := versions([self.layer.weight])) != self._versions:
+            self._versions, self.packed = found, pack(self.layer.weight)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """`[..., terms]` to `[..., columns]`."""
+        library = _library()
+        assert library is not None
+        (columns, terms), x = self.layer.weight.shape, x.contiguous()
+        padded = -(-columns // BLOCK) * BLOCK
+        result = torch.empty(*x.shape[:-1], padded)
+        rows = x.numel() // terms
+        library.multiply_states(rows, columns, padded, terms, x.data_ptr(), self.packed.data_ptr(), result.data_ptr())
+        return result[..., :columns]
+
+
 class PlainBlocks:
     """The same by the modules themselves."""
 
@@ -141,6 +166,7 @@ class CompiledBlocks:
             self._versions = found
             self._packed: list[Tensor] = []
             self.layers = torch.tensor([self._pointers(block) for block in self.blocks])
+            ask_large_pages(part for block in self.blocks for part in (block.moe.w_gate_up, block.moe.w_down))
 
     def _pointers(self, block: Block) -> list[int]:
         attention, moe = block.attention, block.moe
@@ -153,6 +179,17 @@ class CompiledBlocks:
     def _pack(self, weight: Tensor) -> Tensor:
         self._packed.append(pack(weight))
         return self._packed[-1]
+
+    def sizes(self, cache: Cache) -> np.ndarray:
+        """Of the network and a cache."""
+        c = self.config
+        return np.array([c.width, c.heads, c.kv_heads, c.head_dim, c.experts, c.expert_width, *cache.size])
+
+    def parts(self, cache: Cache, limits: "Limits") -> np.ndarray:
+        """Pointers to weights, cache and limits."""
+        norm = 0 if self.norm is None else self.norm.weight.data_ptr()
+        kept = [cache.keys.data_ptr(), cache.values.data_ptr(), limits.most, *limits.pointers(), len(self.blocks)]
+        return np.array([self.layers.data_ptr(), norm, self.frequency.data_ptr(), self.axis.data_ptr(), *kept])
 
     def __call__(
         self, x: Tensor, position: np.ndarray, places: Places, cache: Cache, submodels: SubModels | None, hook: Hook | None
@@ -171,6 +208,21 @@ class CompiledBlocks:
         return call.run(x, start, layers, last=True), experts
 
 
+class Limits:
+    """What sub-models leave of the layers for the rows of a call, as kernels read it; `most` experts of a position."""
+
+    def __init__(self, config: ModelConfig, submodels: SubModels | None) -> None:
+        runs = allowed = top_k = None
+        if submodels is not None:
+            runs, allowed, top_k = _runs(submodels.running, len(submodels.sizes)), submodels.experts, submodels.top_k
+            allowed = None if allowed is None else allowed.contiguous()
+        self.most = config.top_k if submodels is None else submodels.most
+        self._kept = runs, allowed, top_k
+
+    def pointers(self) -> list[int]:
+        return [0 if limit is None else limit.data_ptr() for limit in self._kept]
+
+
 class _Call:
     """What stays the same while the layers of one step run in parts."""
 
@@ -183,66 +235,19 @@ class _Call:
         submodels: SubModels | None,
         experts: Tensor,
     ) -> None:
-        config, (slots, columns) = blocks.config, cache.size
-        self.blocks, self.kept = blocks, (table, position, cache, experts)
-        self.sizes = np.array(
-            [config.width, config.heads, config.kv_heads, config.head_dim, config.experts, config.expert_width, slots, columns]
-        )
-        runs = allowed = top_k = None
-        if submodels is not None:
-            runs, allowed, top_k = _runs(submodels.running, len(submodels.sizes)), submodels.experts, submodels.top_k
-            allowed = None if allowed is None else allowed.contiguous()
-        self.limits = runs, allowed, top_k
+        self.limits = Limits(blocks.config, submodels)
+        self.blocks, self.kept = blocks, (table, position, experts)
+        self.sizes, self.parts = blocks.sizes(cache), blocks.parts(cache, self.limits)
 
     def run(self, x: Tensor, start: int, stop: int, last: bool) -> Tensor:
         """Layers from `start` to `stop`, and the norm behind the `last`."""
-        blocks, (table, position, cache, experts) = self.blocks, self.kept
+        blocks, (table, position, experts) = self.blocks, self.kept
         x = x.contiguous()
         blocks.library.decode(
-            self.sizes.ctypes.data, blocks.config.norm_eps, blocks.layers.data_ptr(),
-            blocks.norm.weight.data_ptr() if last and blocks.norm is not None else None, start, stop,
-            blocks.frequency.data_ptr(), blocks.axis.data_ptr(), len(x), x.data_ptr(), position.ctypes.data, table.ctypes.data,
-            cache.keys.data_ptr(), cache.values.data_ptr(), experts.shape[2],
-            *(None if limit is None else limit.data_ptr() for limit in self.limits), len(blocks.blocks), experts.data_ptr(),
+            self.sizes.ctypes.data, blocks.config.norm_eps, self.parts.ctypes.data, start, stop, last, len(x),
+            x.data_ptr(), position.ctypes.data, table.ctypes.data, experts.data_ptr(),
         )  # fmt: skip
         return x
-
-
-class CompiledHead:
-    """The head of the token after next of a network, run over and over in one call."""
-
-    def __init__(self, model: Ernest) -> None:
-        assert model.mtp is not None
-        self.model, self.mtp = model, model.mtp
-        self.blocks = CompiledBlocks([self.mtp.block], self.mtp.sizes, None)
-        self._versions: tuple[tuple[int, int], ...] = ()
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Packs the weights, if they are others than before."""
-        self.blocks.refresh()
-        mtp, embedding, words = self.mtp, self.model.token_embedding.weight, self.model.text_head.weight
-        found = versions((*mtp.parameters(), embedding, words))
-        if found != self._versions:
-            self._versions = found
-            self._kept = mtp.norm_hidden.weight, mtp.norm_token.weight, pack(mtp.projection.weight), pack(words), embedding
-            self._head = np.array([*(weight.data_ptr() for weight in self._kept), len(words)])
-
-    def draft(self, texts: np.ndarray, hidden: Tensor, tokens: Sequence[int], cache: Cache, ahead: int) -> list[list[int]]:
-        """The likeliest tokens `[R, ahead]` behind texts, whose new positions have the states `hidden` `[P, D]` that `tokens`
-        `[P]` were chosen from. `texts` `[4, R]`: how many are new, the slot, its first new column, and the first new position."""
-        config, blocks = self.mtp.sizes, self.blocks
-        sizes = np.array(
-            [config.width, config.heads, config.kv_heads, config.head_dim, config.experts, config.expert_width, *cache.size]
-        )
-        hidden, texts = hidden.contiguous(), np.ascontiguousarray(texts)
-        chosen, drafted = np.array(tokens), np.empty((texts.shape[1], ahead), np.int64)
-        blocks.library.draft(
-            sizes.ctypes.data, config.norm_eps, blocks.layers.data_ptr(), self._head.ctypes.data, blocks.frequency.data_ptr(),
-            blocks.axis.data_ptr(), texts.shape[1], texts.ctypes.data, hidden.data_ptr(), chosen.ctypes.data,
-            cache.keys.data_ptr(), cache.values.data_ptr(), ahead, drafted.ctypes.data,
-        )  # fmt: skip
-        return drafted.tolist()
 
 
 @lru_cache(maxsize=64)

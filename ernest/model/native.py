@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from ernest.lcnet.native import build
-from ernest.lcnet.native.prebuild import instruction_sets
 
 SOURCES = {name: Path(__file__).with_name("source") / f"{name}.cpp" for name in ("training", "decoding")}
 BLOCK = 16
@@ -45,6 +44,8 @@ def prebuild(everywhere: bool = False, directory: Path | None = None) -> Iterato
     Into `directory`, by default the environment's own. Raises BuildError without a compiler, and OSError where the directory
     cannot be written.
     """
+    from ernest.lcnet.native.prebuild import instruction_sets
+
     directory = build.environment_directory() if directory is None else directory
     for name, present in instruction_sets(everywhere):
         for purpose, source in SOURCES.items():

@@ -174,9 +174,9 @@ class AudioTokenizer(nn.Module):
         save_network(path, KIND, self, self.config)
 
     @classmethod
-    def load(cls, path: str | Path) -> Self:
+    def load(cls, path: str | Path, mapped: bool = False) -> Self:
         """The tokenizer that `save` wrote, ready for use; ValueError, which names the file, if it holds something else."""
-        return load_network(path, KIND, AudioConfig, cls)
+        return load_network(path, KIND, AudioConfig, cls, mapped)
 
     def _checked(self, codes: Tensor) -> int:
         """The number of frames of `codes`, which a `ValueError` refuses unless they name entries that exist."""

@@ -46,11 +46,11 @@ class Tokenizers:
         write_text(folder / FILE, to_json(self.media))
 
     @classmethod
-    def load(cls, folder: Path) -> "Tokenizers":
-        """Reads what `save` wrote."""
+    def load(cls, folder: Path, mapped: bool = False) -> "Tokenizers":
+        """Reads what `save` wrote; weights that are `mapped` share memory with their files."""
         return cls(
             TextTokenizer.load(folder / "text.json"),
-            VisionTokenizer.load(folder / "vision.safetensors").eval().requires_grad_(False),
-            AudioTokenizer.load(folder / "audio.safetensors").eval().requires_grad_(False),
+            VisionTokenizer.load(folder / "vision.safetensors", mapped).eval().requires_grad_(False),
+            AudioTokenizer.load(folder / "audio.safetensors", mapped).eval().requires_grad_(False),
             read_media(folder),
         )

@@ -21,12 +21,13 @@ def save_network(path: str | Path, kind: str, network: nn.Module, config: Any) -
     save_tensors(path, network.state_dict(), {"kind": kind, "config": json.dumps(asdict(config))})
 
 
-def load_network(path: str | Path, kind: str, config: type, make: Callable[[Any], Network]) -> Network:
-    """The network that `save_network` wrote, in evaluation mode; `make` makes it from a `config`.
+def load_network(path: str | Path, kind: str, config: type, make: Callable[[Any], Network], mapped: bool = False) -> Network:
+    """The network that `save_network` wrote, in evaluation mode; `make` makes it from a `config`. Weights that are `mapped`
+    share memory with the file.
 
     Raises ValueError, in one line that names the file, where it is damaged or holds something else.
     """
-    metadata, tensors = read_header(path).metadata, load_tensors(path)
+    metadata, tensors = read_header(path).metadata, load_tensors(path, mapped)
     actual = metadata.get("kind", "something else")
     if actual != kind:
         raise ValueError(f"{path}: expected {kind}, found {actual}")

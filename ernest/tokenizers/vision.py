@@ -168,9 +168,9 @@ class VisionTokenizer(nn.Module):
         save_network(path, KIND, self, self.config)
 
     @classmethod
-    def load(cls, path: str | Path) -> "VisionTokenizer":
+    def load(cls, path: str | Path, mapped: bool = False) -> "VisionTokenizer":
         """The tokenizer that `save` wrote, ready for use; ValueError, which names the file, if it holds something else."""
-        return load_network(path, KIND, VisionTokenizerConfig, cls)
+        return load_network(path, KIND, VisionTokenizerConfig, cls, mapped)
 
 
 class Encoder(nn.Module):

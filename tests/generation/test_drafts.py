@@ -62,6 +62,43 @@ def test_answers_are_those_of_plain_decoding(model, drafter, kernels, monkeypatc
         check(model, request, samples[0], found[0])
 
 
+@pytest.mark.parametrize("least", [0.0, 0.02, 0.9])
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_texts_that_are_written_in_rounds_are_told_as_without(model, least, rounds, monkeypatch):
+    """Token by token with its position, what was allowed, its log-probabilities and experts; beside pictures, and cut down."""
+    monkeypatch.setattr("ernest.generation.engine.ROUNDS", rounds)
+    kinds = ("text",), ("text", "image", "text"), None
+    some = [
+        Request(
+            prompt,
+            kinds[n % 3],
+            Sampling((0.0, 0.6, 1.2)[n % 3], (1.0, 0.8)[n % 2]),
+            n,
+            samples=2,
+            submodel=(None, HALF)[n % 2],
+            experts=True,
+        )
+        for n, prompt in enumerate(prompts() * 2)
+    ]
+    engines = [
+        Engine(model, tokenizers(), max_lengths=LIMITS, rows=7, speculation=one) for one in (None, Speculation(3, least=least))
+    ]
+    inner, steps = engines[1]._writer.write, []
+    monkeypatch.setattr(engines[1]._writer, "write", lambda rows, n: steps.append(n) or inner(rows, n))
+    (_, plain), (_, drafted) = (run(engine, some) for engine in engines)
+    assert max(steps) == rounds
+    for one, other in zip(plain, drafted, strict=True):
+        for events, same in zip(one, other, strict=True):
+            for a, b in zip(events[:-1], same[:-1], strict=True):
+                assert torch.equal(torch.as_tensor(a.value), torch.as_tensor(b.value))
+                assert (a.group, a.position, a.allowed) == (b.group, b.position, b.allowed)
+                assert torch.equal(a.experts, b.experts)
+                assert (a.log_prob, a.log_likelihood) == (
+                    pytest.approx(b.log_prob, abs=1e-4), pytest.approx(b.log_likelihood, abs=1e-4)
+                )  # fmt: skip
+            assert events[-1].answer.end == same[-1].answer.end
+
+
 def test_a_drafter_that_is_the_network_is_always_right():
     """Then a step gives as many tokens as were drafted, and one. Nothing is forbidden here, for drafts know of no such thing."""
     request = Request(prompts()[0], ("text",), Sampling(temperature=0.0))
@@ -88,7 +125,7 @@ def test_the_head_drafts_what_training_says(model):
         drafted[len(rows[0].words)] = found[0][0]
         return found
 
-    drafter.draft = draft
+    drafter.draft, engine._writer = draft, None  # which drafts inside its one call
     (answer,) = engine.answers([prompts()[0]], "text", Sampling(temperature=0.0))
     ids = tuple(answer.segments[0].value)
     row = placed_with((*prompts()[0], EncodedSegment("text", "", True)), TextTokens(ids))
@@ -104,3 +141,5 @@ def test_drafts_need_the_head_or_a_sub_model():
         Engine(headless, tokenizers(), speculation=Speculation())
     with pytest.raises(ValueError, match="ahead = 0"):
         Speculation(0)
+    with pytest.raises(ValueError, match="least = 1"):
+        Speculation(least=1.0)

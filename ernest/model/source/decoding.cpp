@@ -1,6 +1,5 @@
 // What ernest/model/decoding.py calls: layers of the trunk on new positions of cached rows, drafts of texts, and draws of classes.
-#include "choosing.h"
-#include "drafting.h"
+#include "writing.h"
 
 using namespace ernest;
 
@@ -8,39 +7,58 @@ using namespace ernest;
 
 EXPORT void pack(int64_t columns, int64_t terms, const float* w, float* to) { pack_panels(columns, terms, w, to); }
 
-// Layers `from` to `to` on x [P, D], in place. Positions of one `row` lie together, in rising columns of its slot, and each sees
-// the columns before `end`. `expert` [layers, P, most] gets the choices, -1 for none; behind the last layer, `final_norm` is
-// applied where it is given.
-EXPORT void decode(const int64_t* sizes, float eps, const Layer* layers, const float* final_norm, int64_t from, int64_t to,
-                   const double* frequency, const int64_t* axis, int64_t count, float* x, const double* position,
-                   const int64_t* places, float* keys, float* values, int64_t most, const uint8_t* runs, const uint8_t* allowed,
-                   const int64_t* top_k, int64_t all_layers, int64_t* expert) {
-  const Network n{sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], sizes[7], eps};
-  const Restrictions limits{runs, allowed, top_k, all_layers};
-  float* cosine = space(COSINE, count * n.head / 2);
-  float* sine = space(SINE, count * n.head / 2);
-  angles(count, n.head / 2, position, frequency, axis, cosine, sine);
-  const Positions p{count, x, cosine, sine, places, places + count, places + 2 * count, places + 3 * count};
-  for (int64_t layer = from; layer < to; ++layer) {
-    int64_t* chosen = expert + layer * count * most;
-    std::vector<int64_t> some;
-    for (int64_t i = 0; runs && i < count; ++i)
-      if (runs[p.row[i] * all_layers + layer]) some.push_back(i);
-    if (!runs || int64_t(some.size()) == count) run_layer(n, layers[layer], layer, p, limits, most, keys, values, chosen);
-    else run_some(n, layers[layer], layer, p, limits, most, keys, values, chosen, some);
-  }
-  for (int64_t i = 0; top_k && i < (to - from) * count; ++i)
-    for (int64_t choice = top_k[p.row[i % count]]; choice < most; ++choice) expert[(from * count + i) * most + choice] = -1;
-  if (final_norm) normed(count, n.width, x, final_norm, eps, x);
+static Network network(const int64_t* sizes, float eps) {
+  return {sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], sizes[7], eps};
 }
 
-// Tokens that may follow texts, by a head whose block has the sizes of the trunk's first ones; `texts` [4, rows] as of `Texts`.
-EXPORT void draft(const int64_t* sizes, float eps, const Layer* layer, const Head* head, const double* frequency, const int64_t* axis,
-                  int64_t rows, const int64_t* texts, const float* hidden, const int64_t* token, float* keys, float* values,
-                  int64_t ahead, int64_t* drafted) {
-  const Network n{sizes[0], sizes[1], sizes[2], sizes[3], sizes[4], sizes[5], sizes[6], sizes[7], eps};
+// What a trunk or a block is, as Python lays it down.
+struct Parts {
+  const Layer* layers;
+  const float* final_norm;
+  const double* frequency;
+  const int64_t* axis;
+  float *keys, *values;
+  int64_t most;
+  const uint8_t *runs, *allowed;
+  const int64_t* top_k;
+  int64_t all_layers;
+
+  Trunk trunk(const Network& n) const {
+    return {n, layers, final_norm, frequency, axis, keys, values, most, {runs, allowed, top_k, all_layers}};
+  }
+  Drafter drafter(const Network& n, const Head* head) const { return {n, layers, head, frequency, axis, keys, values}; }
+};
+
+// Layers `from` to `to` on x [P, D], in place. Positions of one row lie together in `places` [4, P], in rising columns of its slot,
+// and each sees the columns before its end. `expert` [layers, P, most] comes filled with -1; behind the last layer, the final norm
+// is applied where there is one.
+EXPORT void decode(const int64_t* sizes, float eps, const Parts* parts, int64_t from, int64_t to, int64_t last, int64_t count,
+                   float* x, const double* position, const int64_t* places, int64_t* expert) {
+  run_trunk(parts->trunk(network(sizes, eps)), from, to, count, x, position, places, expert, last);
+}
+
+// Tokens [R, ahead] that may follow texts, by a head whose block has the sizes of the trunk's first ones; `texts` [4, R] as of
+// `Texts`.
+EXPORT void draft(const int64_t* sizes, float eps, const Parts* block, const Head* head, int64_t rows, const int64_t* texts,
+                  const float* hidden, const int64_t* token, int64_t ahead, int64_t* drafted) {
   const Texts all{rows, texts, texts + rows, texts + 2 * rows, texts + 3 * rows};
-  draft_texts(n, *layer, *head, frequency, axis, all, hidden, token, keys, values, ahead, drafted);
+  std::vector<int64_t> drafts(rows);
+  draft_texts(block->drafter(network(sizes, eps), head), all, hidden, token, ahead, 0, drafted, drafts.data());
+}
+
+// Texts go on for some rounds, with drafts of at most `ahead` tokens that are held as likely as `least` together.
+EXPORT void write_texts(const int64_t* sizes, const int64_t* head_sizes, float eps, const Parts* parts, const Parts* block,
+                        const Head* head, const int8_t* after, int64_t rows, Text* text, const Policy* policy, const Made* made,
+                        int64_t widest, float* hidden, int64_t* fed, int64_t ahead, float least, int64_t rounds) {
+  const Trunk trunk = parts->trunk(network(sizes, eps));
+  const Drafter drafter = block->drafter(network(head_sizes, eps), head);
+  write_rounds({trunk, drafter, after, *policy, *made, parts->all_layers, rows, widest, text, hidden, fed}, ahead, least, rounds);
+}
+
+// Logits [P, columns] of states [P, terms] by a matrix in panels; a row of logits has `padded` columns, whole vectors.
+EXPORT void multiply_states(int64_t rows, int64_t columns, int64_t padded, int64_t terms, const float* state, const float* packed,
+                            float* logits) {
+  multiply_packed(rows, columns, terms, state, terms, packed, logits, padded, false);
 }
 
 // A class of each of `rows`, with its log-probability under the policy; settings and draws [rows].

@@ -14,23 +14,34 @@ struct Head {
   int64_t vocabulary;
 };
 
+// A head with its block, of the trunk's sizes, and its cache.
+struct Drafter {
+  Network network;
+  const Layer* layer;
+  const Head* head;
+  const double* frequency;
+  const int64_t* axis;
+  float *keys, *values;
+};
+
 // Of R texts: how many positions are new, their slots of the head's cache, the first new columns there, and the first new positions.
 struct Texts {
   int64_t rows;
   const int64_t *count, *slot, *column, *position;
 };
 
-// Places of the next `count` [R] positions of texts, `passed` [R] behind their first new ones.
+// Places of the next `counts` [R] positions of the texts in `open`, `passed` [R] behind their first new ones.
 struct NextPlaces {
   std::vector<int64_t> table, last;
   std::vector<double> position;
   int64_t count = 0;
 
-  NextPlaces(const Texts& texts, const std::vector<int64_t>& counts, const std::vector<int64_t>& passed) {
-    for (const int64_t some : counts) count += some;
+  NextPlaces(const Texts& texts, const std::vector<int64_t>& open, const std::vector<int64_t>& counts,
+             const std::vector<int64_t>& passed) {
+    for (const int64_t r : open) count += counts[r];
     table.resize(4 * count), position.resize(3 * count);
     int64_t at = 0;
-    for (int64_t r = 0; r < texts.rows; ++r) {
+    for (const int64_t r : open) {
       for (int64_t i = passed[r]; i < passed[r] + counts[r]; ++i, ++at) {
         const int64_t column = texts.column[r] + i;
         table[at] = texts.slot[r], table[count + at] = column, table[2 * count + at] = column + 1, table[3 * count + at] = r;
@@ -52,32 +63,56 @@ static void join(const Network& n, const Head& head, int64_t count, const float*
   multiply_packed(count, D, 2 * D, both, 2 * D, head.projection, x, D, false);
 }
 
-// The likeliest tokens [R, ahead] behind those that were chosen: `hidden` [P, D] are the states that chose `token` [P].
-static void draft_texts(const Network& n, const Layer& layer, const Head& head, const double* frequency, const int64_t* axis,
-                        const Texts& texts, const float* hidden, const int64_t* token, float* keys, float* values, int64_t ahead,
-                        int64_t* drafted) {
-  const int64_t D = n.width, rows = texts.rows, padded = up(head.vocabulary, LANES);
-  float* last = space(LAST, rows * D);
-  float* logits = space(WORDS, rows * padded);
-  std::vector<int64_t> counts(texts.count, texts.count + rows), passed(rows), likeliest(rows);
-  for (int64_t step = 0; step < ahead; ++step) {
-    const NextPlaces places(texts, counts, passed);
-    const int64_t count = places.count, *table = places.table.data();
+// Logits [P, up(vocabulary)] of states [P, D].
+static const float* words_of(const Head& head, int64_t count, int64_t width, const float* state) {
+  const int64_t padded = up(head.vocabulary, LANES);
+  float* logits = space(WORDS, count * padded);
+  multiply_packed(count, head.vocabulary, width, state, width, head.text_head, logits, padded, false);
+  return logits;
+}
+
+// softmax(logits)[best], where that is the greatest.
+static float share_of(const float* logits, int64_t classes, int64_t best) {
+  const Vector top = splat(logits[best]);
+  Vector total{};
+  int64_t i = 0;
+  for (; i + LANES <= classes; i += LANES) total += exponential(load(logits + i) - top);
+  float rest = sum(total);
+  for (; i < classes; ++i) rest += std::exp(logits[i] - logits[best]);
+  return 1.f / rest;
+}
+
+// The likeliest tokens [R, ahead] behind those that were chosen: `hidden` [P, D] are the states that chose `token` [P]. A text is
+// drafted for as long as all its drafts together are held as likely as `least`; `drafts` [R] says how many there are.
+static void draft_texts(const Drafter& d, const Texts& texts, const float* hidden, const int64_t* token, int64_t ahead, float least,
+                        int64_t* drafted, int64_t* drafts) {
+  const int64_t D = d.network.width, padded = up(d.head->vocabulary, LANES);
+  float* last = space(LAST, texts.rows * D);
+  std::vector<int64_t> counts(texts.count, texts.count + texts.rows), passed(texts.rows), open(texts.rows), likeliest(texts.rows);
+  std::vector<float> chance(texts.rows, 1.f);
+  for (int64_t r = 0; r < texts.rows; ++r) open[r] = r, drafts[r] = 0;
+  for (int64_t step = 0; step < ahead && !open.empty(); ++step) {
+    const NextPlaces places(texts, open, counts, passed);
+    const int64_t count = places.count, half = d.network.head / 2, *table = places.table.data();
     float* x = space(STATE, count * D);
-    float* cosine = space(COSINE, count * n.head / 2);
-    float* sine = space(SINE, count * n.head / 2);
-    std::vector<int64_t> expert(count);
-    join(n, head, count, step ? last : hidden, step ? likeliest.data() : token, x);
-    angles(count, n.head / 2, places.position.data(), frequency, axis, cosine, sine);
+    float* cosine = space(COSINE, count * half);
+    float* sine = space(SINE, count * half);
+    std::vector<int64_t> expert(count), going;
+    join(d.network, *d.head, count, step ? last : hidden, step ? likeliest.data() : token, x);
+    angles(count, half, places.position.data(), d.frequency, d.axis, cosine, sine);
     const Positions p{count, x, cosine, sine, table, table + count, table + 2 * count, table + 3 * count};
-    run_layer(n, layer, 0, p, {}, 1, keys, values, expert.data());
-    for (int64_t r = 0; r < rows; ++r) memcpy(last + r * D, x + places.last[r] * D, D * 4);
-    multiply_packed(rows, head.vocabulary, D, last, D, head.text_head, logits, padded, false);
-    for (int64_t r = 0; r < rows; ++r) {
-      const float* row = logits + r * padded;
-      likeliest[r] = drafted[r * ahead + step] = std::max_element(row, row + head.vocabulary) - row;
+    run_layer(d.network, *d.layer, 0, p, {}, 1, d.keys, d.values, expert.data());
+    for (size_t n = 0; n < open.size(); ++n) memcpy(last + n * D, x + places.last[n] * D, D * 4);
+    const float* logits = words_of(*d.head, open.size(), D, last);
+    for (size_t n = 0; n < open.size(); ++n, logits += padded) {
+      const int64_t r = open[n], best = std::max_element(logits, logits + d.head->vocabulary) - logits;
+      if (least > 0 && (chance[r] *= share_of(logits, d.head->vocabulary, best)) < least) continue;
+      drafted[r * ahead + drafts[r]++] = likeliest[going.size()] = best;
+      memmove(last + going.size() * D, last + n * D, D * 4);
       passed[r] += counts[r], counts[r] = 1;
+      going.push_back(r);
     }
+    open = going;
   }
 }
 

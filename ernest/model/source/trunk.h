@@ -201,4 +201,41 @@ static void angles(int64_t count, int64_t half, const double* position, const do
     }
 }
 
+// Layers with all that they read and keep; `final_norm` may be null.
+struct Trunk {
+  Network network;
+  const Layer* layers;
+  const float* final_norm;
+  const double* frequency;
+  const int64_t* axis;
+  float *keys, *values;
+  int64_t most;  // experts of a position
+  Restrictions limits;
+};
+
+// Layers `from` to `to` on x [P, D], in place, at (t, h, w) `position` [P, 3]; slots, columns, ends and rows in `places` [4, P].
+// `expert` [layers, P, most] gets the choices where a layer runs, -1 for none.
+static void run_trunk(const Trunk& t, int64_t from, int64_t to, int64_t count, float* x, const double* position,
+                      const int64_t* places, int64_t* expert, bool last) {
+  const Network& n = t.network;
+  const Restrictions& limits = t.limits;
+  float* cosine = space(COSINE, count * n.head / 2);
+  float* sine = space(SINE, count * n.head / 2);
+  angles(count, n.head / 2, position, t.frequency, t.axis, cosine, sine);
+  const Positions p{count, x, cosine, sine, places, places + count, places + 2 * count, places + 3 * count};
+  for (int64_t layer = from; layer < to; ++layer) {
+    int64_t* chosen = expert + layer * count * t.most;
+    std::vector<int64_t> some;
+    for (int64_t i = 0; limits.runs && i < count; ++i)
+      if (limits.runs[p.row[i] * limits.layers + layer]) some.push_back(i);
+    if (!limits.runs || int64_t(some.size()) == count)
+      run_layer(n, t.layers[layer], layer, p, limits, t.most, t.keys, t.values, chosen);
+    else run_some(n, t.layers[layer], layer, p, limits, t.most, t.keys, t.values, chosen, some);
+  }
+  for (int64_t i = 0; limits.top_k && i < (to - from) * count; ++i)
+    for (int64_t choice = limits.top_k[p.row[i % count]]; choice < t.most; ++choice)
+      expert[(from * count + i) * t.most + choice] = -1;
+  if (last && t.final_norm) normed(count, n.width, x, t.final_norm, n.eps, x);
+}
+
 }  // namespace ernest
