@@ -110,8 +110,8 @@ class _Content:
             self._add_patches(offset + np.flatnonzero(layout.source == PATCH), given)
         sounds = [segment for segment in segments if segment.form == "codes"]
         if sounds:
-            end = self.tokenizers.audio.config.codebook
-            values = np.concatenate([np.pad(segment.data, ((0, 1), (0, 0)), constant_values=end) for segment in sounds])
+            end = np.full((1, sounds[0].data.shape[1]), self.tokenizers.audio.config.codebook, np.int16)
+            values = np.concatenate([part for segment in sounds for part in (segment.data, end)])
             self.codes.append((offset + np.flatnonzero(layout.source == CODE), values))
             index = np.flatnonzero((layout.code_target >= 0) & (layout.weight > 0))
             self.code_targets.append((offset + index, values[layout.code_target[index]]))

@@ -72,7 +72,7 @@ def _draws(
     bounds /= bounds[-1]  # as rng.choice(p=) has them, which would check and sum the shares at every draw
     while True:
         indices = store.tasks[tasks[bounds.searchsorted(rng.random(), side="right")]]
-        example = store[indices[rng.integers(len(indices))]]
+        example = store.glance(int(indices[rng.integers(len(indices))]))
         drop_condition = bool(rng.random() < config.condition_dropout) and example.segments[-1].form != "text"
         cut = lambda text: tokenizers.text.encode(text, config.bpe_dropout, rng)  # noqa: E731
         chosen = one_of_texts(example.segments, rng)

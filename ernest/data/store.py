@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterable
-from functools import cached_property
+from dataclasses import replace
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +13,34 @@ from ernest.data.arrays import ArrayWriter, map_arrays, write_arrays
 from ernest.data.examples import EncodedSegment, Example
 from ernest.storage import fingerprint, write_folder
 
+KEPT = 1 << 14
+"""Examples that are kept as they were read: a kilobyte or two each, for arrays stay in the file."""
+
 
 class ExampleStore:
-    """A sequence of `Example` in a folder of parts, each with a JSON line for an example, arrays of the forms, and an index."""
+    """A sequence of `Example` in a folder of parts, each with a JSON line for an example, arrays of the forms, and an index.
+
+    `glance(index)` is `store[index]` for whoever only looks at it: its arrays are those of the file, and those asked for last are
+    kept.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.parts = [_Part(path.parent) for path in sorted(folder.glob(f"*/{_INDEX}"))]
         self.ends = np.cumsum([len(part) for part in self.parts])
         if not self.parts or not self.ends[-1]:
             raise ValueError(f"{folder} holds no examples")
+        self.glance = lru_cache(KEPT)(self._read)
 
     def __len__(self) -> int:
         return int(self.ends[-1])
 
     def __getitem__(self, index: int) -> Example:
+        """The example, whose arrays are copied: into memory that can be written and does not hang on the file."""
+        example = self._read(index)
+        segments = (replace(one, data=one.data if one.form == "text" else np.array(one.data)) for one in example.segments)
+        return replace(example, segments=tuple(segments))
+
+    def _read(self, index: int) -> Example:
         if not 0 <= index < len(self):
             raise IndexError(f"example {index} of {len(self)}")
         part = int(np.searchsorted(self.ends, index, side="right"))
@@ -78,7 +93,7 @@ class _Part:
     def example(self, index: int) -> Example:
         offset = self.arrays["offset"]
         end = offset[index + 1] if index + 1 < len(offset) else len(self.lines)
-        line = json.loads(self.lines[offset[index] : end].tobytes())
+        line = json.loads(self.lines[offset[index] : end].tobytes().decode())
         return Example(tuple(_segment(entry, self.arrays) for entry in line["segments"]), line["task"])
 
 
@@ -92,7 +107,7 @@ def _entry(segment: EncodedSegment, arrays: ArrayWriter) -> dict[str, Any]:
 
 
 def _segment(entry: dict[str, Any], arrays: dict[str, np.ndarray]) -> EncodedSegment:
-    """The segment of a line. Its array is copied, into memory that can be written and does not hang on the file."""
-    data = entry["text"] if entry["form"] == "text" else np.array(arrays[entry["form"]][entry["start"] : entry["end"]])
+    """The segment of a line."""
+    data = entry["text"] if entry["form"] == "text" else arrays[entry["form"]][entry["start"] : entry["end"]]
     flags = entry.get("video", False), entry.get("open", False)
     return EncodedSegment(entry["form"], data, entry["made"], *flags, tuple(entry.get("others", ())))

@@ -2,8 +2,9 @@
 
 Choices are sorted by expert once; an expert takes its rows from the tokens, and adds its results to theirs, in the same pass as
 its products, so that no row is copied and none is padding. Products are of float32, and under autocast of bfloat16 where the
-processor has tiles for them (AMX); sums are float32. Choices of gate 0 are left out: they reach no result, and the score
-that such a gate comes from is 0 too, or not asked for, so that no gradient goes through it. Threads take an expert each.
+processor has tiles (AMX) or fast vectors for them; sums are float32. Choices of gate 0 are left out: they reach no result, and
+the score that such a gate comes from is 0 too, or not asked for, so that no gradient goes through it. Threads take an expert
+each.
 
 Shapes: T tokens, k choices of each, N experts, D width, H width of an expert.
 """

@@ -7,10 +7,10 @@ Ids are laid out as control tokens, then the 256 byte values, then one id for ev
 
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, pairwise, repeat
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -64,7 +64,7 @@ class TextTokenizer:
         self.pieces = tuple(pieces)
         self._cache: dict[str, tuple[int, ...]] = {}
         self._words: dict[str, _Choice | tuple[int, ...]] = {}
-        self._choices = 0
+        self._known: dict[tuple[tuple[int, ...], int, int], _Choice | tuple[int, ...]] = {}
 
     @property
     def vocab_size(self) -> int:
@@ -108,16 +108,16 @@ class TextTokenizer:
             raise ValueError("dropout draws at random: give rng, a numpy.random.Generator")
         ids: list[int] = []
         if rng is not None and dropout:
-            made = _made(rng, dropout)
+            chances = _Chances(rng, dropout)
             for word in split_words(text):
-                ids += self._merge(word, made)
+                ids += self._merge(word, chances.until_refused)
             return ids
         for word in split_words(text):
             known = self._cache.get(word)
             if known is None:
                 if len(self._cache) >= _CACHED_WORDS:
                     self._cache.clear()
-                known = self._cache[word] = self._merge(word, repeat(1))
+                known = self._cache[word] = self._merge(word, lambda most: most)
             ids += known
         return ids
 
@@ -147,38 +147,40 @@ class TextTokenizer:
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"{path} is not a text tokenizer, or damaged: {error}") from error
 
-    def _merge(self, word: str, made: Iterator[int]) -> tuple[int, ...]:
-        """Merge the bytes of one word, the earliest learnt pair first, until no pair is left or all are refused: `made` says of
-        one possible merge after the other whether it is made (1) or refused (0)."""
+    def _merge(self, word: str, until_refused: Callable[[int], int]) -> tuple[int, ...]:
+        """Merge the bytes of one word, the earliest learnt pair first, until no pair is left or all are refused:
+        `until_refused(n)` says how many of the next n possible merges are made before one is refused, n where none is."""
         at = self._words.get(word)
         if at is None:
-            if self._choices >= _CACHED_CHOICES:
+            if len(self._known) >= _CACHED_CHOICES:
                 self._words.clear()
-                self._choices = 0
-            parts = tuple(FIRST_BYTE + value for value in _to_bytes(word))
-            at = self._words[word] = self.next_choice(parts, self._ranks(parts))
+                self._known.clear()
+            at = self._words[word] = self.next_choice(tuple(FIRST_BYTE + value for value in _to_bytes(word)))
         while isinstance(at, _Choice):
-            for taken in made:
-                at = at[taken] or at.follow(taken, self)
-                if isinstance(at, tuple):
-                    return at
+            run = at.run or at.make_all(self)
+            made = until_refused(len(run) - 1)
+            if made == len(run) - 1:
+                return run[-1]
+            at = run[made].follow(0, self)
         return at
 
-    def next_choice(
-        self, parts: tuple[int, ...], ranks: tuple[int, ...], start: int = 0, best: int | None = None, where: int = -1
-    ) -> "_Choice | tuple[int, ...]":
-        """The next merge of `parts` that a chance decides, from pair `start` on, where pair `where` of rank `best` is chosen so
-        far; or the parts, where none is left."""
-        while True:
-            limit = len(self._merged) if best is None else best
-            for pair in range(start, len(ranks)):
-                if 0 <= ranks[pair] < limit:
-                    self._choices += 1
-                    return _Choice(parts, ranks, pair, limit, where)
-            if where < 0:
-                return parts
-            parts = (*parts[:where], self._merged[limit], *parts[where + 2 :])
-            ranks, start, best, where = self._ranks(parts), 0, None, -1
+    def next_choice(self, parts: tuple[int, ...], start: int = 0, where: int = -1) -> "_Choice | tuple[int, ...]":
+        """The next merge of `parts` that a chance decides, from pair `start` on, where pair `where` is chosen so far; or the
+        parts, where none is left. Many ways of merging lead there, so what was worked out is kept."""
+        known = self._known.get((parts, start, where))
+        if known is None:
+            known = self._known[parts, start, where] = self._work_out(parts, start, where)
+        return known
+
+    def _work_out(self, parts: tuple[int, ...], start: int, where: int) -> "_Choice | tuple[int, ...]":
+        ranks = self._ranks(parts)
+        limit = ranks[where] if where >= 0 else len(self._merged)
+        for pair in range(start, len(ranks)):
+            if 0 <= ranks[pair] < limit:
+                return _Choice(parts, pair, where)
+        if where < 0:
+            return parts
+        return self.next_choice((*parts[:where], self._merged[limit], *parts[where + 2 :]))
 
     def _ranks(self, parts: Sequence[int]) -> tuple[int, ...]:
         """The rank of the merge of each pair of neighbours, -1 where there is none."""
@@ -189,17 +191,28 @@ class _Choice(list["_Choice | tuple[int, ...] | None"]):
     """A point in the merging of a word at which a merge is refused or made; the two items are what comes then, worked out once:
     few words make up a text, and few of their ways of being cut come often."""
 
-    __slots__ = ("best", "pair", "parts", "ranks", "where")
+    __slots__ = ("pair", "parts", "run", "where")
 
-    def __init__(self, parts: tuple[int, ...], ranks: tuple[int, ...], pair: int, best: int, where: int) -> None:
+    def __init__(self, parts: tuple[int, ...], pair: int, where: int) -> None:
         super().__init__((None, None))
-        self.parts, self.ranks, self.pair, self.best, self.where = parts, ranks, pair, best, where
+        self.parts, self.pair, self.where = parts, pair, where
+        self.run: tuple[Any, ...] = ()
 
     def follow(self, taken: int, tokenizer: TextTokenizer) -> "_Choice | tuple[int, ...]":
         """What comes when the merge of `pair` is made, or refused."""
-        best, where = (self.ranks[self.pair], self.pair) if taken else (self.best, self.where)
-        following = self[taken] = tokenizer.next_choice(self.parts, self.ranks, self.pair + 1, best, where)
-        return following
+        known = self[taken]
+        if known is None:
+            known = self[taken] = tokenizer.next_choice(self.parts, self.pair + 1, self.pair if taken else self.where)
+        return known
+
+    def make_all(self, tokenizer: TextTokenizer) -> tuple[Any, ...]:
+        """The choices from this one on, while merges are made, and the parts that are left then. One refusal in ten leaves few
+        places at which a walk has to stop."""
+        run: list[_Choice | tuple[int, ...]] = [self]
+        while isinstance(at := run[-1], _Choice):
+            run.append(at.follow(1, tokenizer))
+        self.run = tuple(run)
+        return self.run
 
 
 def is_unspaced(phrase: str) -> bool:
@@ -219,10 +232,26 @@ def _to_bytes(text: str) -> bytes:
         raise ValueError(f"the text is not Unicode: half a surrogate pair at character {error.start} of {text!r}") from error
 
 
-def _made(rng: "np.random.Generator", dropout: float) -> Iterator[int]:
-    """Whether one merge after the other is made: 0 with the probability `dropout`, else 1. Drawn in blocks: one call of numpy for
-    each would cost more than the merging."""
-    return chain.from_iterable((rng.random(512) >= dropout).tobytes() for _ in repeat(None))
+class _Chances:
+    """Whether one merge after the other is made: each is refused with the probability `dropout`. Drawn in blocks: one call of
+    numpy for each would cost more than the merging."""
+
+    def __init__(self, rng: "np.random.Generator", dropout: float) -> None:
+        self.rng, self.dropout = rng, dropout
+        self.block, self.at = b"", 0
+
+    def until_refused(self, most: int) -> int:
+        """How many of the next `most` merges are made before one is refused, `most` where none is."""
+        refused = self.block.find(0, self.at, self.at + most)
+        if refused >= 0:
+            made, self.at = refused - self.at, refused + 1
+            return made
+        if self.at + most <= len(self.block):
+            self.at += most
+            return most
+        made = len(self.block) - self.at
+        self.block, self.at = (self.rng.random(512) >= self.dropout).tobytes(), 0
+        return made + self.until_refused(most - made)
 
 
 def _learn_merges(texts: Iterable[str], count: int) -> list[tuple[bytes, bytes, int]]:

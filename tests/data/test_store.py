@@ -33,6 +33,15 @@ def test_documents_survive_the_disk(store):
     assert all(store[i].task == task for task, indices in store.tasks.items() for i in indices)
 
 
+def test_a_glance_sees_the_same_and_can_change_nothing(store):
+    for index in (0, 3, len(store) - 1, 3):
+        seen = store.glance(index)
+        assert equal(seen, store[index])
+        assert seen is store.glance(index)
+        assert not any(segment.data.flags.writeable for segment in seen.segments if segment.form != "text")
+        assert all(segment.data.flags.writeable for segment in store[index].segments if segment.form != "text")
+
+
 def test_text_alone_needs_no_arrays(tmp_path):
     words = "three, 四 and 🎈\u2028on another line"
     ExampleStore.write(tmp_path / "examples" / "text", [Example((EncodedSegment("text", words, True),), "text")])

@@ -1,4 +1,5 @@
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -64,6 +65,40 @@ def test_dropout_segments_a_fifth_of_the_words_differently_and_only_by_its_gener
     text = ENGLISH[5]
     first, again, other = (tokenizer.encode(text, 0.3, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert first == again != other
+
+
+def cut_plainly(tokenizer: TextTokenizer, text: str, dropout: float, rng: np.random.Generator) -> list[int]:
+    """Round by round, every pair that could be merged before the one chosen so far draws a number of its own."""
+    rank = {tuple(pair): number for number, pair in reversed(list(enumerate(tokenizer.merges)))}
+    draws = (draw for _ in iter(int, 1) for draw in rng.random(512))
+    ids: list[int] = []
+    for word in split_words(text):
+        parts = [FIRST_BYTE + value for value in word.encode("utf-16-be")]
+        while True:
+            best: tuple[int, int] | None = None
+            for place, pair in enumerate(pairwise(parts)):
+                if pair in rank and (best is None or rank[pair] < best[0]) and next(draws) >= dropout:
+                    best = rank[pair], place
+            if best is None:
+                break
+            place = best[1]
+            piece = tokenizer.pieces[parts[place]] + tokenizer.pieces[parts[place + 1]]
+            parts[place : place + 2] = [tokenizer.pieces.index(piece, FIRST_BYTE)]
+        ids += parts
+    return ids
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    words=st.lists(st.sampled_from(sorted({word for text in ENGLISH for word in text.split(" ")})), max_size=12),
+    dropout=st.sampled_from([0.02, 0.1, 0.5, 0.9]),
+    seed=st.integers(0, 99),
+)
+def test_dropout_draws_once_for_every_merge_that_could_be_made(tokenizer, words, dropout, seed):
+    """Cut as plainly, over blocks of draws and whatever was cut before, and the generator is left where that leaves it."""
+    text, ours, plain = " ".join(words * 3), np.random.default_rng(seed), np.random.default_rng(seed)
+    assert tokenizer.encode(text, dropout, ours) == cut_plainly(tokenizer, text, dropout, plain)
+    assert ours.random() == plain.random()
 
 
 def test_full_dropout_leaves_bytes(tokenizer):

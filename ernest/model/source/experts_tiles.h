@@ -1,6 +1,6 @@
-// The experts of experts.h with products of bfloat16 in AMX's tiles, whose sums stay float.
+// The experts of experts.h with products of bfloat16, in AMX's tiles or in vectors, whose sums stay float.
 //
-// Rows of a chunk are filled up to a multiple of TILE with zeros, where they are summed over. What costs is memory: a layer of
+// Rows of a chunk are filled up to a multiple of GRAIN with zeros, where they are summed over. What costs is memory: a layer of
 // 64 experts reads 25 MB of matrices twice and writes as much of gradients for 4 ms of products.
 #pragma once
 
@@ -58,7 +58,7 @@ static void experts_tiles(int64_t threads, const Sizes& s, const float* x, const
     tiles_of(D, 2 * H, w_in + e * D * 2 * H, in_tiles);
     tiles_of(H, D, w_out + e * H * D, out_tiles);
     for (int64_t start = first[e]; start < first[e + 1]; start += CHUNK) {
-      const int64_t rows = first[e + 1] - start < CHUNK ? first[e + 1] - start : CHUNK, filled = up(rows, TILE);
+      const int64_t rows = first[e + 1] - start < CHUNK ? first[e + 1] - start : CHUNK, filled = up(rows, GRAIN);
       float *kept = inner + start * 2 * H, *in = threads > 1 ? aside : kept;
       gather_tiles(x_narrow, order + start, rows, filled, s, left);
       tile_product(filled, 2 * H, D, left, in_tiles, in, 2 * H);
@@ -112,7 +112,7 @@ static void experts_tiles_back(int64_t threads, const Sizes& s, const float* x, 
     tiles_of_turned(H, D, w_out + e * H * D, out_turned);
     tiles_of_turned(D, 2 * H, w_in + e * D * 2 * H, in_turned);
     for (int64_t start = first[e]; start < first[e + 1]; start += CHUNK) {
-      const int64_t rows = first[e + 1] - start < CHUNK ? first[e + 1] - start : CHUNK, filled = up(rows, TILE);
+      const int64_t rows = first[e + 1] - start < CHUNK ? first[e + 1] - start : CHUNK, filled = up(rows, GRAIN);
       const bool add = start != first[e], once = first[e + 1] - first[e] <= CHUNK && aligned(grad_in) && aligned(grad_out);
       gather_tiles(y_grad_narrow, order + start, rows, filled, s, left);
       tile_product(filled, H, D, left, out_turned, hidden_grad, H);

@@ -1,11 +1,12 @@
-// Products of bfloat16 in the tile registers of AMX. Operands of C = A B lie in memory tile by tile, each 1 KB without gaps: a tile
+// Products of bfloat16: in the tile registers of AMX, or in vectors where these multiply pairs of bfloat16 faster than floats
+// (`build.flags` asks for them only there). Operands of C = A B lie in memory tile by tile, each 1 KB without gaps: a tile
 // of A holds 16 rows of 32 terms, a tile of B 16 pairs of terms of 16 columns, [pair, column] words of two numbers. Row by row,
 // lines of a tile would lie at distances that share a few places of the nearest cache.
 #pragma once
 
 #include "products.h"
 
-#if defined(__AMX_BF16__) && defined(__AVX512BF16__) && defined(__AVX512BW__)
+#if defined(__AVX512BF16__) && defined(__AVX512BW__)
 #define ERNEST_TILES 1
 
 namespace ernest {
@@ -15,6 +16,9 @@ constexpr int64_t TILE = 32;  // rows and columns of four tiles of the result, a
 struct alignas(64) Tile {
   uint32_t rows[16][16];
 };
+
+#if defined(__AMX_BF16__)
+constexpr int64_t GRAIN = TILE;  // rows and terms of products come in as many
 
 struct TileRegisters {
   TileRegisters() {
@@ -28,9 +32,9 @@ struct TileRegisters {
   ~TileRegisters() { _tile_release(); }
 };
 
-// C[rows, columns] (+)= A[rows, terms] B[terms, columns], all three multiples of TILE: A [rows / 16, terms / 32] tiles,
-// B [columns / 16, terms / 32] tiles, C row by row, its rows `c_row` numbers apart. With `past` C is written past the caches, which
-// do not fetch it first: for a result larger than they are.
+// C[rows, columns] (+)= A[rows, terms] B[terms, columns], rows and terms multiples of GRAIN, columns of TILE: A [rows / 16,
+// terms / 32] tiles, B [columns / 16, terms / 32] tiles, counted up to whole ones, C row by row, its rows `c_row` numbers apart. With
+// `past` C is written past the caches, which do not fetch it first: for a result larger than they are.
 template <bool past = false>
 static void tile_product(int64_t rows, int64_t columns, int64_t terms, const Tile* a, const Tile* b, float* c, int64_t c_row,
                          bool add = false) {
@@ -73,6 +77,44 @@ static void tile_product(int64_t rows, int64_t columns, int64_t terms, const Til
         }
     }
 }
+#else
+constexpr int64_t GRAIN = 8;  // rows of two vectors of sums take half of the registers
+
+struct TileRegisters {
+  TileRegisters() {}  // vectors need no preparation
+};
+
+// The same in vectors.
+template <bool past = false>
+static void tile_product(int64_t rows, int64_t columns, int64_t terms, const Tile* a, const Tile* b, float* c, int64_t c_row,
+                         bool add = false) {
+  const int64_t deep = up(terms, TILE) / TILE;
+  for (int64_t column = 0; column < columns; column += TILE)
+    for (int64_t row = 0; row < rows; row += GRAIN) {
+      const Tile *upper = a + row / 16 * deep, *left = b + column / 16 * deep, *right = left + deep;
+      float* there = c + row * c_row + column;
+      __m512 sums[GRAIN][2];
+      UNROLL for (int i = 0; i < GRAIN; ++i) UNROLL for (int j = 0; j < 2; ++j)
+          sums[i][j] = add ? _mm512_loadu_ps(there + i * c_row + j * 16) : _mm512_setzero_ps();
+      for (int64_t k = 0; k < deep; ++k) {
+        const int64_t rest = terms / 2 - k * 16, pairs = rest < 16 ? rest : 16;
+        const uint32_t *from = upper[k].rows[row % 16], *first = left[k].rows[0], *second = right[k].rows[0];
+        for (const uint32_t* end = from + pairs; from < end; ++from, first += 16, second += 16) {
+          const __m512bh near = (__m512bh)_mm512_load_si512(first), far = (__m512bh)_mm512_load_si512(second);
+          UNROLL for (int i = 0; i < GRAIN; ++i) {
+            const __m512bh both = (__m512bh)_mm512_set1_epi32(int(from[i * 16]));
+            sums[i][0] = _mm512_dpbf16_ps(sums[i][0], both, near);
+            sums[i][1] = _mm512_dpbf16_ps(sums[i][1], both, far);
+          }
+        }
+      }
+      UNROLL for (int i = 0; i < GRAIN; ++i) UNROLL for (int j = 0; j < 2; ++j) {
+        if constexpr (past) _mm512_stream_ps(there + i * c_row + j * 16, sums[i][j]);
+        else _mm512_storeu_ps(there + i * c_row + j * 16, sums[i][j]);
+      }
+    }
+}
+#endif
 
 // 32 numbers in bfloat16, rounded to nearest, ties to even.
 INLINE __m512i narrow(Vector first, Vector second) { return (__m512i)_mm512_cvtne2ps_pbh((__m512)second, (__m512)first); }
@@ -111,9 +153,10 @@ INLINE void pair(const uint32_t* first, const uint32_t* second, __m512i& low, __
   high = _mm512_permutex2var_epi64(even, _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15), odd);
 }
 
-// X[rows, columns], tiles of A, as the operands of sums over its rows: with `turned` X^T as A, else X as B.
+// X[rows, columns], tiles of A, as the operands of sums over its rows, with whatever fills up its last tiles: with `turned` X^T as
+// A, else X as B.
 template <bool turned> static void sums_over_rows(int64_t rows, int64_t columns, const Tile* from, Tile* to) {
-  const int64_t wide = columns / TILE, deep = rows / TILE;
+  const int64_t wide = columns / TILE, deep = up(rows, TILE) / TILE;
   for (int64_t j = 0; j < deep; ++j)
     for (int64_t k = 0; k < wide; ++k) {
       const Tile *upper = from + 2 * j * wide + k, *lower = upper + wide;
