@@ -186,6 +186,8 @@ class TokenizerConfig:
     audio_steps: int = 1500
     vocoder_steps: int = 0
     """Of the way from codes of sounds back to the waveform, trained behind the codec; 0 leaves that to Griffin and Lim."""
+    voice_steps: int = 800
+    """Of what knows voices from samples of them, where records have such samples."""
     digit_judge_steps: int = 1300
     family_judge_steps: int = 250
     word_judge_steps: int = 400

@@ -8,7 +8,7 @@ import numpy as np
 
 from ernest.data.examples import EncodedSegment, Example
 from ernest.data.layout import PackedExample, tokenise_segments
-from ernest.sequence.groups import TEXT, CodeTokens, Layout, ScaleTokens, TextTokens, lay_out
+from ernest.sequence.groups import TEXT, VOICE, CodeTokens, Layout, ScaleTokens, TextTokens, lay_out
 from ernest.sequence.record import Kind
 from ernest.tokenizers.bundle import Tokenizers
 
@@ -75,11 +75,14 @@ def _cut(layout: Layout, span: slice) -> Layout:
 
 
 def _spans(segments: Sequence[EncodedSegment], layout: Layout) -> dict[int, range]:
-    """Media follow each other in the order of their segments, with text between."""
-    media = layout.source != TEXT
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], media, [False]])))
+    """Media follow each other in the order of their segments, with text between; but a voice is one position, whatever stands
+    beside it."""
+    place = np.where(layout.source == TEXT, -1, np.where(layout.source == VOICE, layout.content, len(segments)))
+    starts = np.flatnonzero(np.diff(place, prepend=-1))
+    stops = [*starts[1:], len(layout)]
+    media = [range(start, stop) for start, stop in zip(starts.tolist(), stops, strict=True) if place[start] >= 0]
     numbers = [number for number, segment in enumerate(segments) if segment.form != "text"]
-    return {number: range(*pair) for number, pair in zip(numbers, edges.reshape(-1, 2).tolist(), strict=True)}
+    return dict(zip(numbers, media, strict=True))
 
 
 def _key(segments: Sequence[EncodedSegment], layout: Layout, spans: dict[int, range]) -> np.ndarray:

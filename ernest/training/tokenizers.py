@@ -17,7 +17,9 @@ from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.training.audio import train_audio_tokenizer
 from ernest.tokenizers.training.vision import FrameBatch, Teacher, VisionTraining, one_hot, train_vision_tokenizer
 from ernest.tokenizers.training.vocoder import train_vocoder
+from ernest.tokenizers.training.voice import train_voice_encoder
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
+from ernest.tokenizers.voice import VoiceConfig, VoiceEncoder
 
 UNKNOWN = -1
 """The class of a frame that nobody named."""
@@ -118,15 +120,28 @@ def audio_tokenizer(
     return train_vocoder(codec, waves, recipe.tokenizers.vocoder_steps, recipe.seed, progress, state=file)
 
 
+def voice_encoder(
+    samples: Sequence[np.ndarray], names: Sequence[str], recipe: Recipe, progress: Progress, state: Path | None = None
+) -> VoiceEncoder | None:
+    """Trains what knows voices on samples float32 `[samples]` of the voices `names`; none without samples. In the file `state` it
+    is kept how far the training is."""
+    if not samples:
+        return None
+    steps, config = recipe.tokenizers.voice_steps, VoiceConfig(recipe.media.sample_rate)
+    return train_voice_encoder(samples, label_words(names), steps, recipe.seed, progress, config, state)
+
+
 def audio_config(recipe: Recipe) -> AudioConfig:
     """The sizes of the audio tokenizer for the recipe's sounds."""
     return AudioConfig(sample_rate=recipe.media.sample_rate)
 
 
-def check_network(recipe: Recipe, text: TextTokenizer) -> Tokenizers:
-    """Untrained tokenizers of the shapes to come. Raises ValueError for a network that these shapes do not allow."""
+def check_network(recipe: Recipe, text: TextTokenizer, voices: bool = False) -> Tokenizers:
+    """Untrained tokenizers of the shapes to come, also of `voices` where there are samples of some. Raises ValueError for a
+    network that these shapes do not allow."""
     vision, audio = VisionTokenizer(VisionTokenizerConfig(recipe.media.size)), AudioTokenizer(audio_config(recipe))
-    shapes = Tokenizers(text, vision.eval(), audio.eval(), recipe.media)
+    voice = VoiceEncoder(VoiceConfig(recipe.media.sample_rate)).eval() if voices else None
+    shapes = Tokenizers(text, vision.eval(), audio.eval(), recipe.media, voice)
     with torch.device("meta"):
         Ernest(recipe.model, tokenizer_spec(shapes))
     return shapes
