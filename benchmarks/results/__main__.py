@@ -94,10 +94,10 @@ RECIPES = {
     "voices": RealRecipe(
         (
             f"media.sample_rate={sources.VOICED_RATE}",
-            "sequence.rows=16",
-            "training.steps=500",
-            "tokenizers.audio_steps=1200",
-            "tokenizers.vocoder_steps=600",
+            "sequence.rows=8",
+            "training.steps=400",
+            "tokenizers.audio_steps=600",
+            "tokenizers.voice_steps=400",
         ),
         voices,
         score_voices,

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from hashlib import blake2b
+from itertools import pairwise
 
 import numpy as np
 
@@ -78,9 +79,8 @@ def _spans(segments: Sequence[EncodedSegment], layout: Layout) -> dict[int, rang
     """Media follow each other in the order of their segments, with text between; but a voice is one position, whatever stands
     beside it."""
     place = np.where(layout.source == TEXT, -1, np.where(layout.source == VOICE, layout.content, len(segments)))
-    starts = np.flatnonzero(np.diff(place, prepend=-1))
-    stops = [*starts[1:], len(layout)]
-    media = [range(start, stop) for start, stop in zip(starts.tolist(), stops, strict=True) if place[start] >= 0]
+    edges = [*np.flatnonzero(np.diff(place, prepend=-2)).tolist(), len(layout)]
+    media = [range(start, stop) for start, stop in pairwise(edges) if place[start] >= 0]
     numbers = [number for number, segment in enumerate(segments) if segment.form != "text"]
     return dict(zip(numbers, media, strict=True))
 

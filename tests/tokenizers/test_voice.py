@@ -159,6 +159,8 @@ def test_spans_of_prompts_tell_a_voice_from_what_stands_beside_it():
     segments = (make.codes(False, 3), voice(0), voice(1), make.pixels(), make.text(False, "seven"))
     prompt = lay_out_prompt(segments, "audio", whole, False)
     assert prompt.spans == {0: range(1, 5), 1: range(5, 6), 2: range(6, 7), 3: range(8, 24)}
+    assert lay_out_prompt(segments[-1:], "audio", whole, False).spans == {}
+    assert lay_out_prompt((), "text", whole, False).spans == {}
     other = lay_out_prompt((segments[0], voice(2), *segments[2:]), "audio", whole, False)
     assert np.flatnonzero(prompt.key != other.key).tolist() == [5]
     assert [segment.form for segment in prompt.tail(6).example.segments] == ["voice", "pixels"]
