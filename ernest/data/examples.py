@@ -63,7 +63,8 @@ def encode_segments(segments: Sequence[Segment], tokenizers: Tokenizers) -> tupl
 
 def outline(record: Record, tokenizers: Tokenizers) -> Example:
     """An example of the same layout as that of `record`, with empty latents and codes of the right length: no tokenizer runs."""
-    latents = (_frames(segment) for segment in record.segments if _is_drawn(segment))
+    drawn = (_frames(segment) for segment in record.segments if _is_drawn(segment))
+    latents = (frames[: tokenizers.media.latents(len(frames))] for frames in drawn)
     samples = tokenizers.audio.config.samples
     codes = (np.empty(-(-len(segment.data) // samples)) for segment in record.segments if _is_coded(segment))
     voices = itertools.repeat(np.empty((1, 0)))
@@ -107,6 +108,8 @@ def _latents(segments: Sequence[Segment], tokenizers: Tokenizers) -> list[np.nda
     frames = [_frames(segment) for segment in segments if _is_drawn(segment)]
     if not frames:
         return []
+    if tokenizers.media.temporal_stride > 1:
+        return [tokenizers.vision.encode_film(to_frames(film)).half().numpy() for film in frames]
     latent = torch.cat([tokenizers.vision.encode(part) for part in to_frames(np.concatenate(frames)).split(256)])
     return np.split(latent.half().numpy(), np.cumsum([len(f) for f in frames])[:-1])
 

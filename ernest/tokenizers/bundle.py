@@ -31,6 +31,11 @@ class Tokenizers:
         if size != self.media.size:
             pixels = f"{size[0]} x {size[1]} pixels, the recipe's of {self.media.height} x {self.media.width}"
             raise ValueError(f"the vision tokenizer is one of {pixels}")
+        stride = self.vision.spec.temporal_stride
+        if stride != self.media.temporal_stride:
+            raise ValueError(
+                f"the vision tokenizer has a temporal stride of {stride}, the recipe of {self.media.temporal_stride}"
+            )
         if rate != self.media.sample_rate:
             raise ValueError(f"the audio tokenizer is one of {rate} samples a second, the recipe's of {self.media.sample_rate}")
         if self.voice is not None and self.voice.config.sample_rate != rate:
