@@ -40,6 +40,7 @@ def tokenizer_spec(tokenizers: "Tokenizers") -> TokenizerSpec:
         patch=vision.size[0] // vision.grid[0],
         grid=vision.grid,
         features=vision.feature_channels,
+        voice=0 if tokenizers.voice is None else tokenizers.voice.config.numbers,
     )
 
 

@@ -28,6 +28,7 @@ from benchmarks.results.scores import (
     score_stories,
 )
 from benchmarks.results.seesaw import STEPS, measure_seesaw
+from benchmarks.results.voices import score_voices
 from benchmarks.tables import Figure, Table, show
 from ernest.checkpoint import load_model
 from ernest.config.effort import with_effort
@@ -40,6 +41,7 @@ from ernest.sequence.record import Record
 from ernest.training.group import process_count, thread_count
 from ernest.training.prepare import train_on_records
 from ernest.training.run_settings import TrainingRun
+from ernest.world.split import HELD_OUT
 
 DATA = Path(__file__).parents[2].parent / "shared" / "data"
 OUT = Path("build/results")
@@ -81,10 +83,26 @@ def stories(trial: Trial, split: str) -> list[Record]:
     return list(sources.prose(trial.data, split))[: trial.count(10**4)]
 
 
+def voices(trial: Trial, split: str) -> list[Record]:
+    """Words in the voices of samples."""
+    return list(sources.voiced(0, 0 if split == "train" else HELD_OUT, trial.count(5000)))
+
+
 PROSE = ("training.steps=1500", "tokenizers.vocabulary=1500")
 RECIPES = {
     "digits": RealRecipe(("training.steps=2000", "tokenizers.vision_steps=4000"), digits, score_digits),
     "commands": RealRecipe(("training.steps=700", "tokenizers.audio_steps=2500"), commands, score_commands),
+    "voices": RealRecipe(
+        (
+            f"media.sample_rate={sources.VOICED_RATE}",
+            "sequence.rows=8",
+            "training.steps=400",
+            "tokenizers.audio_steps=600",
+            "tokenizers.voice_steps=400",
+        ),
+        voices,
+        score_voices,
+    ),
     "photos": RealRecipe(("training.steps=1700", "tokenizers.vision_steps=6000"), photos, score_photos),
     "stories": RealRecipe(PROSE, stories, score_stories),
     "stories-dense": RealRecipe((*PROSE, "model.experts=1", "model.top_k=1", "model.expert_width=128"), stories, score_stories),
@@ -98,10 +116,10 @@ NAMES = [*RECIPES, *FOLDERS, SEESAW]
 def _begin(name: str, seed: int, trial: Trial) -> tuple[RecordFolder, Recipe]:
     """The records of a recipe, made where they are not there yet, and all its settings."""
     chosen, data = RECIPES[name], trial.out / f"{name}-records"
-    if not data.is_dir():
-        save_records(data, chosen.records(trial, "train"))
     whole = replace(load_recipe(find_recipe("tiny"), (*chosen.settings, *trial.settings)), seed=seed)
-    return read_lines(data), whole if trial.share == 1 else with_effort(whole, trial.share)
+    if not data.is_dir():
+        save_records(data, chosen.records(trial, "train"), whole.media)
+    return read_lines(data, whole.media), whole if trial.share == 1 else with_effort(whole, trial.share)
 
 
 def measure(name: str, seed: int, trial: Trial) -> list[Scored]:

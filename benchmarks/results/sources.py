@@ -12,12 +12,17 @@ import numpy as np
 
 from ernest.config.media import MediaSpec
 from ernest.data.importers import DIGIT_NAMES, both_directions, read_idx
-from ernest.sequence.record import Kind, Record, made
+from ernest.sequence.record import Kind, Record, given, made
+from ernest.world.speech import VOICES, Voice, speech, voice_sample
 
 PHOTOGRAPHS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 COMMANDS = ("up", "down", "left", "right", "go", "stop", "yes", "no")
 WAYS: Mapping[str, tuple[int, int]] = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 SPLITS = ("train", "test")
+VOICED_RATE = 16000
+"""Hz, of words in the voices of samples."""
+SAMPLES = 30
+"""Samples of each voice."""
 
 Media = Iterator[tuple[Kind, np.ndarray, str]]
 """A picture, film or sound, its kind, and the words for it."""
@@ -61,6 +66,20 @@ def commands(folder: Path, split: str) -> Media:
     """Speech commands; those who speak in the test never speak in training."""
     for wave, row in _clips(folder / "speech_commands", "speech_commands_8k.ogg", split):
         yield "audio", wave, row["word"]
+
+
+def voiced(seed: int, first: int, count: int, voices: tuple[Voice, ...] = VOICES) -> Iterator[Record]:
+    """Words of the world `seed` at `VOICED_RATE` from the index `first` on, by voices in turn, each asked for by the word and a
+    sample of three seconds of its voice, one of `SAMPLES`."""
+    rng, kept = np.random.default_rng((seed, first, 17)), {}
+    for index in range(first, first + count):
+        voice, number = voices[(index - first) % len(voices)], first + int(rng.integers(SAMPLES))
+        if (voice, number) not in kept:
+            kept[voice, number] = voice_sample(seed, number, voice, sample_rate=VOICED_RATE)
+        said = speech(seed, index, (voice,), sample_rate=VOICED_RATE)
+        sample = given("audio", kept[voice, number], voice=voice.name)
+        facts = {"word": said.word, "voice": voice.name}
+        yield Record((given("text", said.word), sample, made("audio", said.wave)), "text and voice→speech", facts)
 
 
 def photographs(folder: Path, split: str) -> Media:

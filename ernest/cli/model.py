@@ -32,6 +32,7 @@ def generate(
     top_p: Number = None,
     guidance: Number = None,
     refine: Refine = None,
+    voice: Annotated[Path | None, arg(metavar="FILE")] = None,
     size: Size = FULL_SIZE,
 ) -> None:
     """Make a picture, a video, a sound or a text from words.
@@ -48,13 +49,15 @@ def generate(
         top_p: keeps the likeliest choices that hold this share.
         guidance: how strongly to follow the words.
         refine: folder of a refiner, which draws pictures and videos larger and sharper.
+        voice: a sound, best of three seconds: the answer speaks as it does. For models that were trained with samples of voices.
     """
     must_exist(refine)
+    must_exist(voice)
     from ernest.generation.answer import generate, printable
 
     asked = [*prompts, *(_lines(prompt_file) if prompt_file else ())]
     with uncollected() if len(asked) == 1 else nullcontext():
-        results = generate(checkpoint, asked, to, out, seed, temperature, top_p, guidance, size, refine)
+        results = generate(checkpoint, asked, to, out, seed, temperature, top_p, guidance, size, refine, voice)
     if len(asked) > 1 or prompt_file:
         _print_rows(results, rows)
         return

@@ -11,6 +11,8 @@ CELL = 8
 """Pixels on a side of what becomes one cell of the finest scale, and of what is merged to one position when it is given."""
 CLIP = 4
 """Frames of a given video that are merged to one position, after the first."""
+STRIDES = (1, 2, 4)
+"""Frames of a made video that one latent can stand for."""
 MOST_FRAMES = 33
 """Of a video."""
 LARGEST = 256
@@ -44,11 +46,15 @@ class MediaSpec:
     """Seconds of sound that the model makes at most."""
     longest_text: int = 48
     """Tokens of a text that the model makes at most."""
+    temporal_stride: int = 1
+    """Frames of a video, behind its first, that the model makes at once, by one latent: 1, 2 or 4."""
 
     def __post_init__(self) -> None:
         for name in ("height", "width"):
             _check(name, getattr(self, name), _multiple(getattr(self, name), CELL, CELL, LARGEST), f"a multiple of {CELL}")
         _check("frames", self.frames, 1 + _multiple(self.frames - 1, CLIP, 0, MOST_FRAMES - 1), f"1 and a multiple of {CLIP}")
+        stride = min(STRIDES, key=lambda one: abs(one - self.temporal_stride))
+        _check("temporal_stride", self.temporal_stride, stride, f"one of {', '.join(map(str, STRIDES))}")
         rate = min(SAMPLE_RATES, key=lambda one: abs(one - self.sample_rate))
         _check("sample_rate", self.sample_rate, rate, f"one of {', '.join(map(str, SAMPLE_RATES))}")
         if self.frame_rate is not None:
@@ -80,9 +86,13 @@ class MediaSpec:
         """Rows and columns of the positions of a given frame, or of a clip of four."""
         return self.height // CELL, self.width // CELL
 
+    def latents(self, frames: int) -> int:
+        """Latents of a made picture (one frame) or video: one for the first frame, and one for every `temporal_stride` then."""
+        return 1 + ceil((frames - 1) / self.temporal_stride)
+
     def made_positions(self, frames: int) -> int:
         """Positions of a made picture (one frame) or video, with its two control tokens."""
-        return frames * self.cells + 2
+        return self.latents(frames) * self.cells + 2
 
     def given_positions(self, frames: int) -> int:
         """Positions of a given picture or video, with its three control tokens."""
@@ -95,6 +105,8 @@ class MediaSpec:
 
     def __str__(self) -> str:
         pace = f"at {self.frame_rate:g} a second" if self.frame_rate else "spread over each video"
+        if self.temporal_stride > 1:
+            pace += f", made as 1 and then {self.temporal_stride} at once"
         scales = ", ".join(f"{rows}x{columns}" for rows, columns in self.scales)
         made, given, heard = self.made_positions, self.given_positions, self.sound_positions
         return (

@@ -183,9 +183,13 @@ class TokenizerConfig:
     vocabulary: int = 700
     teacher_steps: int = 500
     vision_steps: int = 2800
+    film_steps: int = 1500
+    """Of the layers over time that are then put into the vision tokenizer, where `media.temporal_stride` asks for some."""
     audio_steps: int = 1500
     vocoder_steps: int = 0
     """Of the way from codes of sounds back to the waveform, trained behind the codec; 0 leaves that to Griffin and Lim."""
+    voice_steps: int = 800
+    """Of what knows voices from samples of them, where records have such samples."""
     digit_judge_steps: int = 1300
     family_judge_steps: int = 250
     word_judge_steps: int = 400

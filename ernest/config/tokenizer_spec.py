@@ -20,6 +20,8 @@ class TokenizerSpec:
     """Patches of a frame, before merging."""
     features: int
     """Channels of the tokenizer's features on that grid."""
+    voice: int = 0
+    """Numbers of the embedding of a voice; 0 where voices are not known by samples."""
 
     @property
     def merged_grid(self) -> tuple[int, int]:

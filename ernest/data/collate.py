@@ -10,9 +10,9 @@ from torch import Tensor
 
 from ernest.data.examples import EncodedSegment
 from ernest.data.layout import PackedExample
-from ernest.sequence.batch import Batch, Cells, CellTargets, Codes, MTPTargets, Patches
+from ernest.sequence.batch import Batch, Cells, CellTargets, Codes, MTPTargets, Patches, Voices
 from ernest.sequence.bucketing import round_up
-from ernest.sequence.groups import CELL, CLIP, CODE, PATCH, TEXT, Layout
+from ernest.sequence.groups import CELL, CLIP, CODE, PATCH, TEXT, VOICE, Layout
 from ernest.tokenizers.bitwise_quantiser import BitHistory, MultiScaleBits
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.vision import to_frames
@@ -99,6 +99,7 @@ class _Content:
         self.pixels: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {1: [], CLIP: []}
         self.codes: list[tuple[np.ndarray, np.ndarray]] = []
         self.code_targets: list[tuple[np.ndarray, np.ndarray]] = []
+        self.voices: list[tuple[np.ndarray, np.ndarray]] = []
 
     def add(self, offset: int, packed: PackedExample, bit_flip_rate: float, generator: torch.Generator | None) -> None:
         layout, segments = packed.layout, packed.example.segments
@@ -115,6 +116,9 @@ class _Content:
             self.codes.append((offset + np.flatnonzero(layout.source == CODE), values))
             index = np.flatnonzero((layout.code_target >= 0) & (layout.weight > 0))
             self.code_targets.append((offset + index, values[layout.code_target[index]]))
+        voices = [segment.data for segment in segments if segment.form == "voice"]
+        if voices:
+            self.voices.append((offset + np.flatnonzero(layout.source == VOICE), np.concatenate(voices)))
 
     def _add_cells(
         self,
@@ -146,11 +150,11 @@ class _Content:
                 self.pixels[len(frames)].append((index[start : start + merged], frames))
                 start += merged
 
-    def tensors(self) -> tuple[Cells, CellTargets, Patches, Patches, Codes, Codes]:
+    def tensors(self) -> tuple[Cells, CellTargets, Patches, Patches, Codes, Codes, Voices]:
         """As `Batch` lists them."""
         levels = self.tokenizers.audio.config.levels
         codes = _codes(self.codes, levels), _codes(self.code_targets, levels)
-        return *self._cells(), self._patches(1), self._patches(4), *codes
+        return *self._cells(), self._patches(1), self._patches(4), *codes, self._voices()
 
     def _cells(self) -> tuple[Cells, CellTargets]:
         quantiser = self.tokenizers.vision.quantiser
@@ -165,6 +169,13 @@ class _Content:
         of_scale, weight = scale_numbers(quantiser.sizes)[cell], scale_weights(quantiser.sizes)[cell]
         cells = Cells(index, rows.value, rows.scale, index[rows.scale == 0], rows.frame)
         return cells, CellTargets(predicts, rows.bits[target], of_scale, weight)
+
+    def _voices(self) -> Voices:
+        if not self.voices:
+            numbers = 0 if self.tokenizers.voice is None else self.tokenizers.voice.config.numbers
+            return Voices(torch.zeros(0, dtype=torch.long), torch.zeros(0, numbers))
+        index, value = (np.concatenate(column) for column in zip(*self.voices, strict=True))
+        return Voices(torch.from_numpy(index), torch.from_numpy(value).float())
 
     @torch.no_grad()
     def _patches(self, frames: int) -> Patches:

@@ -48,17 +48,24 @@ class DecodedRecords(Sequence[Record]):
         return self.arrays.get("video")
 
     def captions(self, kind: Kind) -> dict[tuple[int, int], list[str]]:
-        """Where each picture, video or sound begins and ends in the array of its kind, and all texts that stand beside it."""
+        """Where each picture, video or sound begins and ends in the array of its kind, and all texts that stand beside it.
+        Samples of voices are left out: nobody said what they say."""
         texts_of: dict[tuple[int, int], dict[str, None]] = {}
         for line in map(json.loads, self.lines):
             texts = [text for entry in line["segments"] if entry["kind"] == "text" for text in entry["texts"]]
             for entry in line["segments"]:
-                if entry["kind"] == kind:
+                if entry["kind"] == kind and "voice" not in entry:
                     texts_of.setdefault((entry["start"], entry["end"]), {}).update(dict.fromkeys(texts))
         return {rows: list(texts) for rows, texts in sorted(texts_of.items())}
 
+    def voices(self) -> dict[tuple[int, int], str]:
+        """Where each sample of a voice begins and ends in the array of sounds, and whose voice it is."""
+        entries = (entry for line in map(json.loads, self.lines) for entry in line["segments"] if "voice" in entry)
+        return dict(sorted(((entry["start"], entry["end"]), entry["voice"]) for entry in entries))
+
     def _segment(self, entry: dict[str, Any]) -> Segment:
-        return Segment(entry["kind"], self._data(entry), entry["made"], entry["open"], tuple(entry.get("texts", ())[1:]))
+        others, voice = tuple(entry.get("texts", ())[1:]), entry.get("voice", "")
+        return Segment(entry["kind"], self._data(entry), entry["made"], entry["open"], others, voice)
 
     def _data(self, entry: dict[str, Any]) -> Any:
         if entry["kind"] == "text":
@@ -80,7 +87,7 @@ class DecodedRecords(Sequence[Record]):
                         where = f"{records.path / LINES}, line {stored.line}: segments[{index}].file"
                         raise ValueError(f"{where}: {error}") from error
                     entries.append(entry)
-                    segments.append(Segment(segment.kind, data, segment.made, segment.open, segment.others))
+                    segments.append(Segment(segment.kind, data, segment.made, segment.open, segment.others, segment.voice))
                 check(stored.line, Record(tuple(segments), stored.task))
                 lines.write(json.dumps({"task": stored.task, "segments": entries}) + "\n")
 
@@ -97,6 +104,8 @@ class _Decoder:
         entry: dict[str, Any] = {"kind": segment.kind, "made": segment.made, "open": segment.open}
         if segment.kind == "text":
             return entry | {"texts": [segment.text, *segment.others]}, segment.text
+        if segment.voice:
+            entry["voice"] = segment.voice
         key = segment.file, segment.kind, segment.frames, segment.rows
         if key in self.known:
             (start, end), dtype, shape = self.known[key]

@@ -1,6 +1,7 @@
 """Turns records into training examples. Text stays text, so that BPE-dropout can cut it anew each time; made pictures stay
 latents, so that bits can be flipped anew; given pictures stay pixels, for both paths of the encoder."""
 
+import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -9,18 +10,19 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from ernest.sequence.groups import CodeTokens, PatchTokens, ScaleTokens, TextTokens, Tokens
+from ernest.sequence.groups import CodeTokens, PatchTokens, ScaleTokens, TextTokens, Tokens, VoiceTokens
 from ernest.sequence.record import Record, Segment
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.vision import to_frames
 
-Form = Literal["text", "pixels", "latent", "codes"]
+Form = Literal["text", "pixels", "latent", "codes", "voice"]
 
 
 @dataclass(frozen=True)
 class EncodedSegment:
     """A tokenised segment. `data` by form: text a `str`; pixels uint8 `[frames, height, width, 3]`; latent float16
-    `[frames, bits, rows, columns]`; codes int16 `[frames, levels]`. `others` are texts that may stand in the place of a text."""
+    `[frames, bits, rows, columns]`; codes int16 `[frames, levels]`; voice float32 `[1, numbers]`. `others` are texts that may
+    stand in the place of a text."""
 
     form: Form
     data: Any
@@ -54,23 +56,30 @@ def encode(records: Iterable[Record], tokenizers: Tokenizers, chunk: int = 256) 
 
 def encode_segments(segments: Sequence[Segment], tokenizers: Tokenizers) -> tuple[EncodedSegment, ...]:
     """Encodes segments that are no record, such as a question whose answer is still to be made; in order."""
-    latents, codes = iter(_latents(segments, tokenizers)), iter(_codes(segments, tokenizers))
-    return tuple(_encoded(segment, latents, codes) for segment in segments)
+    heard = iter(_codes(segments, tokenizers)), iter(_voices(segments, tokenizers))
+    latents = iter(_latents(segments, tokenizers))
+    return tuple(_encoded(segment, latents, *heard) for segment in segments)
 
 
 def outline(record: Record, tokenizers: Tokenizers) -> Example:
     """An example of the same layout as that of `record`, with empty latents and codes of the right length: no tokenizer runs."""
-    latents = (_frames(segment) for segment in record.segments if _is_drawn(segment))
+    drawn = (_frames(segment) for segment in record.segments if _is_drawn(segment))
+    latents = (frames[: tokenizers.media.latents(len(frames))] for frames in drawn)
     samples = tokenizers.audio.config.samples
-    codes = (np.empty(-(-len(segment.data) // samples)) for segment in record.segments if segment.kind == "audio")
-    return Example(tuple(_encoded(segment, latents, codes) for segment in record.segments), record.task)
+    codes = (np.empty(-(-len(segment.data) // samples)) for segment in record.segments if _is_coded(segment))
+    voices = itertools.repeat(np.empty((1, 0)))
+    return Example(tuple(_encoded(segment, latents, codes, voices) for segment in record.segments), record.task)
 
 
-def _encoded(segment: Segment, latents: Iterator[np.ndarray], codes: Iterator[np.ndarray]) -> EncodedSegment:
-    """The segment in its form, with the next of the latents or codes where it takes one."""
+def _encoded(
+    segment: Segment, latents: Iterator[np.ndarray], codes: Iterator[np.ndarray], voices: Iterator[np.ndarray]
+) -> EncodedSegment:
+    """The segment in its form, with the next of the latents, codes or voices where it takes one."""
     video = segment.kind == "video"
     if segment.kind == "text":
         return EncodedSegment("text", segment.data, segment.made, others=segment.others)
+    if segment.voice:
+        return EncodedSegment("voice", next(voices), False)
     if segment.kind == "audio":
         return EncodedSegment("codes", next(codes), segment.made)
     if _is_drawn(segment):
@@ -81,6 +90,11 @@ def _encoded(segment: Segment, latents: Iterator[np.ndarray], codes: Iterator[np
 def _is_drawn(segment: Segment) -> bool:
     """Whether it is a picture or video to be made, which is kept as latents."""
     return segment.kind in ("image", "video") and segment.made
+
+
+def _is_coded(segment: Segment) -> bool:
+    """Whether it is a sound that is kept as codes, as a sample of a voice is not."""
+    return segment.kind == "audio" and not segment.voice
 
 
 def _frames(segment: Segment) -> np.ndarray:
@@ -94,6 +108,8 @@ def _latents(segments: Sequence[Segment], tokenizers: Tokenizers) -> list[np.nda
     frames = [_frames(segment) for segment in segments if _is_drawn(segment)]
     if not frames:
         return []
+    if tokenizers.media.temporal_stride > 1:
+        return [tokenizers.vision.encode_film(to_frames(film)).half().numpy() for film in frames]
     latent = torch.cat([tokenizers.vision.encode(part) for part in to_frames(np.concatenate(frames)).split(256)])
     return np.split(latent.half().numpy(), np.cumsum([len(f) for f in frames])[:-1])
 
@@ -101,8 +117,16 @@ def _latents(segments: Sequence[Segment], tokenizers: Tokenizers) -> list[np.nda
 @torch.inference_mode()
 def _codes(segments: Sequence[Segment], tokenizers: Tokenizers) -> list[np.ndarray]:
     """Codes of all sounds."""
-    waves = [segment.data for segment in segments if segment.kind == "audio"]
+    waves = [segment.data for segment in segments if _is_coded(segment)]
     return [codes.numpy().astype(np.int16) for codes in tokenizers.audio.encode(waves)] if waves else []
+
+
+def _voices(segments: Sequence[Segment], tokenizers: Tokenizers) -> list[np.ndarray]:
+    """The embedding of each sample of a voice. Raises ValueError where the tokenizers know no voices."""
+    waves = [segment.data for segment in segments if segment.voice]
+    if waves and tokenizers.voice is None:
+        raise ValueError("the model knows no voices from samples: its training had no samples of voices")
+    return [embedding[None].numpy() for embedding in tokenizers.voice.embed(waves)] if tokenizers.voice and waves else []
 
 
 def to_tokens(segment: EncodedSegment, tokenizers: Tokenizers, cut: Callable[[str], Sequence[int]]) -> Tokens:
@@ -111,6 +135,8 @@ def to_tokens(segment: EncodedSegment, tokenizers: Tokenizers, cut: Callable[[st
         return TextTokens(tuple(cut(segment.data)))
     if segment.form == "codes":
         return CodeTokens(len(segment.data))
+    if segment.form == "voice":
+        return VoiceTokens()
     if segment.form == "pixels":
         rows, columns = tokenizers.vision.grid
         return PatchTokens(len(segment.data), (rows // 2, columns // 2), segment.video)

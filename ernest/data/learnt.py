@@ -30,7 +30,7 @@ def kind_of(segment: EncodedSegment) -> Kind:
     """The kind of a segment, whatever its form."""
     if segment.form == "text":
         return "text"
-    return "audio" if segment.form == "codes" else "video" if segment.video else "image"
+    return "audio" if segment.form in ("codes", "voice") else "video" if segment.video else "image"
 
 
 def direction(given: Sequence[Kind], made: Kind) -> str:

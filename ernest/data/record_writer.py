@@ -89,6 +89,8 @@ class RecordWriter:
         if key not in self.written:
             self.written[key] = self._write_media(segment.kind, segment.data, key[-24:])
         content |= self.written[key]
+        if segment.voice:
+            content |= {"voice": segment.voice}
         if segment.kind == "video":
             content |= {"open": segment.open, "frames": len(segment.data)}
         return content

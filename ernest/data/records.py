@@ -6,7 +6,8 @@
 `task` and `facts` may be left out. Files are named relative to the folder, and brought to the world's sizes and rate
 when they are read (`ernest.data.media`). A video may say `"open": true` (it goes on beyond the record) and
 `"frames": 1` (the number of frames to take from it; by default the recipe's). A text may have `"others": [...]`, texts that
-may stand in its place: training draws one of all each time.
+may stand in its place: training draws one of all each time. A given sound may have `"voice": "anna"`: it is a sample of how
+anna speaks, of which what it says does not count.
 
 What Ernest itself writes lies in one array for each kind, of which a segment takes `"rows": [17, 18]` of `"file":
 "media/image.npy"`: a file for each picture takes several times as long to write.
@@ -29,9 +30,10 @@ from ernest.sequence.record import KINDS, Kind, Record, Segment
 
 LINES = "records.jsonl"
 ROLES = ("given", "made")
+_A = {"text": "a text", "video": "a video", "audio": "a sound"}
 
 _RECORD_KEYS = ("task", "segments", "facts")
-_SEGMENT_KEYS = ("kind", "role", "text", "others", "file", "rows", "open", "frames")
+_SEGMENT_KEYS = ("kind", "role", "text", "others", "file", "rows", "open", "frames", "voice")
 
 
 @dataclass(frozen=True)
@@ -48,10 +50,12 @@ class StoredSegment:
     others: tuple[str, ...] = ()
     """Texts that may stand in the place of `text`."""
     spec: MediaSpec = USUAL
+    voice: str = ""
+    """Whose voice a sound is a sample of."""
 
     def read(self) -> Segment:
         """The segment with its content, read from the media file."""
-        return Segment(self.kind, self.data(), self.made, self.open, self.others)
+        return Segment(self.kind, self.data(), self.made, self.open, self.others, self.voice)
 
     def data(self) -> Any:
         """The content as `Segment.data` holds it, read from the media file."""
@@ -204,9 +208,11 @@ def _segment(stored: Any, field: str, folder: Path, spec: MediaSpec, written: Me
     for key in ("text", "file"):
         if (key in stored) != (key == expected):
             raise ValueError(f'{field}.{key}: a segment of kind "{kind}" has the field "{expected}" and no other content')
-    for key, owner in (("open", "video"), ("frames", "video"), ("others", "text")):
+    for key, owner in (("open", "video"), ("frames", "video"), ("others", "text"), ("voice", "audio")):
         if key in stored and kind != owner:
-            raise ValueError(f'{field}.{key}: only a {owner} has this field, not a segment of kind "{kind}"')
+            raise ValueError(f'{field}.{key}: only {_A[owner]} has this field, not a segment of kind "{kind}"')
+    if "voice" in stored and role == "made":
+        raise ValueError(f'{field}.voice: a sample of a voice is "given", and this sound is to be made')
     content = _text(stored[expected], f"{field}.{expected}")
     others = _typed(stored.get("others", []), list, f"{field}.others", "a list of texts")
     frames = _typed(stored.get("frames", spec.frames), int, f"{field}.frames", "a whole number")
@@ -229,6 +235,7 @@ def _segment(stored: Any, field: str, folder: Path, spec: MediaSpec, written: Me
         rows,
         tuple(_text(text, f"{field}.others[{number}]") for number, text in enumerate(others)),
         spec,
+        _text(stored["voice"], f"{field}.voice") if "voice" in stored else "",
     )
 
 

@@ -71,9 +71,13 @@ def rebuild(records: Sequence[Record], tokenizers: Tokenizers) -> list[list[Segm
 
 
 def rebuild_frames(tokenizers: Tokenizers, pixels: np.ndarray) -> np.ndarray:
-    """Frames uint8 `[..., height, width, 3]` through the vision tokenizer and back."""
-    flat = to_frames(pixels.reshape(-1, *pixels.shape[-3:]))
+    """Frames uint8 `[..., height, width, 3]` through the vision tokenizer and back; `[N, frames, ...]` are films."""
     vision = tokenizers.vision
+    if pixels.ndim == 5 and tokenizers.media.temporal_stride > 1:
+        with torch.inference_mode():
+            films = [vision.quantiser.history(vision.encode_film(to_frames(film))).total for film in pixels]
+            return np.stack([to_pixels(vision.decode_film(total))[: pixels.shape[1]].numpy() for total in films])
+    flat = to_frames(pixels.reshape(-1, *pixels.shape[-3:]))
     with torch.inference_mode():
         parts = [vision.decode(vision.quantiser.history(vision.encode(part)).total) for part in flat.split(256)]
     return to_pixels(torch.cat(parts)).numpy().reshape(pixels.shape)

@@ -55,8 +55,10 @@ def _pictures(tokenizer: PictureTokenizer, decoded: DecodedRecords, judge: Path 
     shown = [decoded.arrays["video"][start:end] for start, end in spread(films, MOST_FRAMES // 16)]
     stills = [decoded.arrays["image"][start:end] for start, end in spread(list(decoded.captions("image")), MOST_FRAMES // 2)]
     frames = np.concatenate([*stills, *shown])
-    bits, encoding = timed(lambda: tokenizer.encode(frames))
-    rebuilt, decoding = timed(lambda: tokenizer.decode(bits))
+    films_of = [frames] if tokenizer.media.temporal_stride == 1 else [*stills, *shown]  # each frame alone: as one film of all
+    coded, encoding = timed(lambda: [tokenizer.encode(film) for film in films_of])
+    drawn, decoding = timed(lambda: [tokenizer.decode(one)[: len(film)] for one, film in zip(coded, films_of, strict=True)])
+    bits, rebuilt = np.concatenate(coded), np.concatenate(drawn)
     quantiser, pace = tokenizer.network.quantiser, tokenizer.media.frame_rate or USUAL_PACE
     measures = [
         Measure("PSNR", psnr(frames, rebuilt), "dB", f"mean over {len(frames)} frames"),
@@ -65,9 +67,14 @@ def _pictures(tokenizer: PictureTokenizer, decoded: DecodedRecords, judge: Path 
     ]
     for scales in range(1, len(quantiser.sizes)):
         rows, columns = quantiser.sizes[scales - 1]
-        drawn = psnr(frames, tokenizer.decode(bits, scales))
+        part = [tokenizer.decode(one, scales)[: len(film)] for one, film in zip(coded, films_of, strict=True)]
         measures.append(
-            Measure(f"PSNR up to {rows} x {columns} cells", drawn, "dB", f"the first {scales} of {len(quantiser.sizes)} scales")
+            Measure(
+                f"PSNR up to {rows} x {columns} cells",
+                psnr(frames, np.concatenate(part)),
+                "dB",
+                f"the first {scales} of {len(quantiser.sizes)} scales",
+            )
         )
     measures += bit_use(bits)
     size = tokenizer.bits_a_frame / 8

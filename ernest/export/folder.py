@@ -25,6 +25,8 @@ def write_hf(
     transformers.
     """
     _check(checkpoint, out, "model.json")
+    if (checkpoint / "tokenizers/voice.safetensors").is_file():
+        raise ValueError(f"{checkpoint} knows voices from samples, which folders of transformers do not hold")
     from ernest.export import hf
     from ernest.export.modelling import from_network
     from ernest.model.slicing import choose, extract

@@ -48,20 +48,27 @@ def generate(
     guidance: float | None = None,
     size: SubModelSize = FULL_SIZE,
     refine: Path | None = None,
+    voice: Path | None = None,
 ) -> list[Result]:
     """Answers each of `prompts` with one segment of kind `to`, all in one batch; what is no text is written to `out`, a file, or
     of several prompts a folder.
 
     None stands for the kind's default. Pictures and videos are drawn larger by the refiner in the folder `refine`, where there is
-    one. Raises ValueError for an empty prompt, a checkpoint, a size or a refiner that cannot be, what the model never learnt, and
-    for a file name that does not suit the kind.
+    one; sounds have the voice of the sound in the file `voice`, where there is one. Raises ValueError for an empty prompt, a
+    checkpoint, a size, a refiner or a voice that cannot be, what the model never learnt, and for a file name that does not suit
+    the kind.
     """
     if not prompts or not all(prompt.strip() for prompt in prompts):
         raise ValueError('the prompt is empty: say what to make, for example "a red seven at the top left"')
     files = _files_to_write(len(prompts), to, out)
     check_checkpoint(checkpoint)
     check_refinable(to, refine)
-    from ernest.data.examples import EncodedSegment
+    if voice is not None and to != "audio":
+        raise ValueError(
+            f"{voice}: a voice is for a sound to be made, and this is to be {to}: add --to audio, or leave --voice out"
+        )
+    sample = None if voice is None else media.read_audio(voice, checkpoint_media(checkpoint))
+    from ernest.data.examples import EncodedSegment, encode_segments
     from ernest.generation.request import Request
     from ernest.generation.sampling import DEFAULTS, Sampling
 
@@ -74,7 +81,8 @@ def generate(
     )
     refiner = load_refiner(refine, checkpoint_media(checkpoint))
     engine = load_engine(checkpoint, size, mapped=len(prompts) == 1)
-    segments = [(EncodedSegment("text", prompt, False),) for prompt in prompts]
+    spoken = () if sample is None else encode_segments([given("audio", sample, voice=str(voice))], engine.tokenizers)
+    segments = [(EncodedSegment("text", prompt, False), *spoken) for prompt in prompts]
     requests = [Request(prompt, (to,), sampling, (seed, n)) for n, prompt in enumerate(segments)]
     answers = [answer for (answer,) in engine.generate(requests)]
     doubts = [engine.doubts(request) for request in requests]

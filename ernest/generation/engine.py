@@ -183,7 +183,8 @@ class Engine:
         frames: int | None = None,
     ) -> list[np.ndarray]:
         """uint8 `[frames, height, width, 3]` each; the model ends them, unless `frames` are told."""
-        return self.draw([a.segments[0].value for a in self.answers(prompts, "video", sampling, seed, frames, first)])
+        latents = None if frames is None else self.tokenizers.media.latents(frames)
+        return self.draw([a.segments[0].value for a in self.answers(prompts, "video", sampling, seed, latents, first)])
 
     def sounds(
         self, prompts: Sequence[Sequence[EncodedSegment]], sampling: Sampling | None = None, seed: int = 0
@@ -193,9 +194,11 @@ class Engine:
 
     @torch.inference_mode()
     def draw(self, sums: Sequence[Tensor]) -> list[np.ndarray]:
-        """Decodes sums of scales `[frames, bits, rows, columns]` to frames: uint8 `[frames, height, width, 3]` each."""
+        """Decodes sums of scales `[latents, bits, rows, columns]` to frames: uint8 `[frames, height, width, 3]` each."""
         if not sums:
             return []
+        if self.tokenizers.media.temporal_stride > 1:
+            return [to_pixels(self.tokenizers.vision.decode_film(one)).numpy() for one in sums]
         decoded = torch.cat([self.tokenizers.vision.decode(part) for part in torch.cat(list(sums)).split(256)])
         return np.split(to_pixels(decoded).numpy(), np.cumsum([len(one) for one in sums])[:-1])
 

@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from hashlib import blake2b
+from itertools import pairwise
 
 import numpy as np
 
 from ernest.data.examples import EncodedSegment, Example
 from ernest.data.layout import PackedExample, tokenise_segments
-from ernest.sequence.groups import TEXT, CodeTokens, Layout, ScaleTokens, TextTokens, lay_out
+from ernest.sequence.groups import TEXT, VOICE, CodeTokens, Layout, ScaleTokens, TextTokens, lay_out
 from ernest.sequence.record import Kind
 from ernest.tokenizers.bundle import Tokenizers
 
@@ -75,11 +76,13 @@ def _cut(layout: Layout, span: slice) -> Layout:
 
 
 def _spans(segments: Sequence[EncodedSegment], layout: Layout) -> dict[int, range]:
-    """Media follow each other in the order of their segments, with text between."""
-    media = layout.source != TEXT
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], media, [False]])))
+    """Media follow each other in the order of their segments, with text between; but a voice is one position, whatever stands
+    beside it."""
+    place = np.where(layout.source == TEXT, -1, np.where(layout.source == VOICE, layout.content, len(segments)))
+    edges = [*np.flatnonzero(np.diff(place, prepend=-2)).tolist(), len(layout)]
+    media = [range(start, stop) for start, stop in pairwise(edges) if place[start] >= 0]
     numbers = [number for number, segment in enumerate(segments) if segment.form != "text"]
-    return {number: range(*pair) for number, pair in zip(numbers, edges.reshape(-1, 2).tolist(), strict=True)}
+    return dict(zip(numbers, media, strict=True))
 
 
 def _key(segments: Sequence[EncodedSegment], layout: Layout, spans: dict[int, range]) -> np.ndarray:

@@ -17,7 +17,7 @@ Group = Literal["token", "bits", "codes", "end"]
 
 @dataclass(frozen=True)
 class MaxLengths:
-    """The longest segment of each kind, and the most segments."""
+    """The longest segment of each kind, in tokens, latents and frames of codes, and the most segments."""
 
     tokens: int = USUAL.longest_text
     frames: int = USUAL.frames
@@ -28,7 +28,7 @@ class MaxLengths:
     @classmethod
     def of(cls, media: MediaSpec) -> Self:
         """Those that a recipe names."""
-        return cls(media.longest_text, media.frames, round(media.longest_answer * CODE_RATE))
+        return cls(media.longest_text, media.latents(media.frames), round(media.longest_answer * CODE_RATE))
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,9 +37,9 @@ class Request:
     decides by its control tokens.
 
     `sampling` None is the usual one of each kind. `samples` answers share the prompt; each draws by `seed` and its own number.
-    `submodel` None is the engine's. A video has as many frames as the model will, or `frames`; `first_frames`, latents
-    `[frames, bits, rows, columns]`, are its beginning. `experts` asks for what training needs of every choice: the experts
-    behind it, and the log-probabilities of its elements.
+    `submodel` None is the engine's. A video has as many latents as the model will, or `frames`; `first_frames`, latents
+    `[frames, bits, rows, columns]`, are its beginning. A latent is one frame, or with a temporal stride a group of them.
+    `experts` asks for what training needs of every choice: the experts behind it, and the log-probabilities of its elements.
 
     `begun` are values of the events of a sample that was cut: it goes on behind them as if it had just chosen them, and tells
     them to nobody. They use up the random numbers that choosing takes.

@@ -82,10 +82,10 @@ def _expert(config: ModelConfig) -> int:
 
 
 def _inputs(config: ModelConfig, spec: TokenizerSpec) -> int:
-    """ControlTokens, codes, cells with their scale, whole frames."""
+    """ControlTokens, codes, cells with their scale, whole frames, voices."""
     height, width = spec.scales[-1]
     tables = spec.vocabulary + spec.levels * (spec.codes + 1) + len(spec.scales)
-    linear = (2 * spec.bits + 1) + (spec.bits * height * width + 1)
+    linear = (2 * spec.bits + 1) + (spec.bits * height * width + 1) + (spec.voice + 1 if spec.voice else 0)
     return config.width * (tables + linear)
 
 

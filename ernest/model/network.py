@@ -7,6 +7,7 @@ What departs from a plain decoder:
 - audio codes are predicted along depth, in the top layers (heads)
 - text also predicts the token after next (heads)
 - given pictures enter through CNN and ViT features merged by attention (encoder)
+- a voice enters the context by one embedding of a sample of it
 - any row of a batch may run a sub-model (submodel)
 """
 
@@ -66,6 +67,7 @@ class Ernest(nn.Module):
         self.bit_head = BucketedLinear(config.width, spec.bits)
         self.audio = AudioHeads(config.layers, config.width, spec.levels, spec.codes, config.norm_eps)
         self.mtp = MTPHead(config) if config.multi_token else None
+        self.voice_projection = BucketedLinear(spec.voice, config.width) if spec.voice else None
         self._scale_weights()
 
     def init_weights(self) -> None:
@@ -89,7 +91,7 @@ class Ernest(nn.Module):
         """Inputs of all positions `[rows, length, width]`."""
         rows, length = batch.token_id.shape
         carries_token = batch.valid.flatten().clone()
-        for index in (batch.cells.index, batch.stills.index, batch.clips.index, batch.codes.index):
+        for index in (batch.cells.index, batch.stills.index, batch.clips.index, batch.codes.index, batch.voices.index):
             carries_token[index] = False
         x = self.token_embedding(batch.token_id.flatten()) * carries_token[:, None]
         x = self.embed_cells(batch.cells, x)
@@ -97,6 +99,8 @@ class Ernest(nn.Module):
             if len(patches.index) or torch.is_grad_enabled():  # of no clips, only to give its parameters a gradient
                 x = x.index_add(0, patches.index, self.encoder(patches).to(x.dtype))
         x = x.index_add(0, batch.codes.index, self.audio.embed(batch.codes.value))
+        if self.voice_projection is not None:
+            x = x.index_add(0, batch.voices.index, self.voice_projection(batch.voices.value.to(x.dtype)).to(x.dtype))
         return x.view(rows, length, -1)
 
     def trunk(

@@ -52,6 +52,14 @@ class Codes:
 
 
 @dataclass(frozen=True)
+class Voices:
+    """Voices in the context: flat positions `index` `[N]` and their embeddings `value` `[N, numbers]`."""
+
+    index: Tensor
+    value: Tensor
+
+
+@dataclass(frozen=True)
 class MTPTargets:
     """Text positions of each row, gathered for multi-token prediction: `index` columns `[rows, M]` (-1 is padding),
     `token_id` the next token and `target` the one after it (-1 is none); `target_index` the flat places of `target` that hold
@@ -81,6 +89,7 @@ class Batch:
     clips: Patches
     codes: Codes
     code_targets: Codes
+    voices: Voices
     mtp: MTPTargets
 
     @property

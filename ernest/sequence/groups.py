@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-TEXT, PATCH, CELL, CODE = 0, 1, 2, 3
-"""What a position carries: a token of the text vocabulary, a merged patch, a cell of a scale, one codec frame."""
+TEXT, PATCH, CELL, CODE, VOICE = 0, 1, 2, 3, 4
+"""What a position carries: a token of the text vocabulary, a merged patch, a cell of a scale, one codec frame, a voice."""
 CLIP = 4
 """Frames of a given video that are merged to one position, after the first."""
 
@@ -80,15 +80,20 @@ class CodeTokens:
     frames: int
 
 
-Tokens = TextTokens | PatchTokens | ScaleTokens | CodeTokens
+@dataclass(frozen=True)
+class VoiceTokens:
+    """A voice, by one embedding in the context (ERNIE 5.0 §2.3.2): how what follows is to sound."""
+
+
+Tokens = TextTokens | PatchTokens | ScaleTokens | CodeTokens | VoiceTokens
 
 
 @dataclass(frozen=True)
 class Layout:
     """One document as arrays over its positions, `[positions]` each.
 
-    `source` says what a position carries and `content` where: a token id, or a row of the document's patches, cells or
-    codec frames. The three targets are independent, since `SΣ` predicts both a token and a scale: `token_target` is a
+    `source` says what a position carries and `content` where: a token id, or a row of the document's patches, cells,
+    codec frames or voices. The three targets are independent, since `SΣ` predicts both a token and a scale: `token_target` is a
     token id, `cell_target` the first row of the bits and `code_target` a codec frame (the end of audio is the frame after
     the last); -1 is none. `weight` is 1 where the target belongs to a segment that is made and 0 elsewhere.
     `position` is (t, h, w) of Uni-RoPE (§2.2.3).
@@ -123,6 +128,8 @@ def lay_out(segments: Sequence[tuple[Tokens, bool]], control: ControlTokens) -> 
             builder.patches(tokens)
         elif isinstance(tokens, ScaleTokens):
             builder.scales(tokens, made)
+        elif isinstance(tokens, VoiceTokens):
+            builder.voice()
         else:
             builder.codes(tokens, made)
     if not (isinstance(segments[-1][0], ScaleTokens) and segments[-1][0].open):
@@ -137,7 +144,7 @@ class _Builder:
         self.control = control
         self.rows: list[list[float]] = []  # source, content, token target, cell target, code target, weight, group, t, h, w
         self.groups = 0
-        self.count = {PATCH: 0, CELL: 0, CODE: 0}
+        self.count = {PATCH: 0, CELL: 0, CODE: 0, VOICE: 0}
 
     def text(self, tokens: TextTokens, made: bool, index: int) -> None:
         if index == 0 and made:  # a document that opens with made text needs something to predict its first token from
@@ -190,6 +197,9 @@ class _Builder:
         for _ in range(tokens.frames + 1):  # the last one is the end of audio
             self._expect_codes(self.count[CODE], made)
             self._group(CODE, [self._here()])
+
+    def voice(self) -> None:
+        self._group(VOICE, [self._here()])
 
     def _expect_cells(self, cells: int, target: int, made: bool) -> None:
         """The last `cells` positions predict the bits from row `target` on."""

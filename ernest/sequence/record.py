@@ -21,7 +21,8 @@ class Segment:
     `data` by kind: text a `str`; image uint8 `[height, width, 3]`; video uint8 `[frames, height, width, 3]`;
     audio float32 `[samples]` in [-1, 1]. An `open` video goes on beyond the record, so
     its end is never predicted: a record may show only its first frame. `others` are texts that may stand in the place of
-    a text: training draws one of all of them each time.
+    a text: training draws one of all of them each time. A given sound with a `voice`, the name of whoever speaks, is a sample
+    of that voice: what it says does not count.
     """
 
     kind: Kind
@@ -29,6 +30,7 @@ class Segment:
     made: bool
     open: bool = False
     others: tuple[str, ...] = ()
+    voice: str = ""
 
     def __post_init__(self) -> None:
         fault = _fault(self.kind, self.data)
@@ -36,6 +38,8 @@ class Segment:
             fault = f"others: only a text has other texts, none of them empty, got {self.others!r}"
         if self.open and not (self.kind == "video" and self.made):
             fault = "only a video that is made can be open"
+        if self.voice and (self.kind != "audio" or self.made):
+            fault = f"only a given sound can be a sample of a voice, such as {self.voice!r}"
         if fault:
             raise ValueError(f"segment of kind {self.kind!r}: {fault}")
 
@@ -57,9 +61,9 @@ class Record:
             raise ValueError("an open segment must be the last of its record: nothing can follow what has no end")
 
 
-def given(kind: Kind, data: Any, others: tuple[str, ...] = ()) -> Segment:
+def given(kind: Kind, data: Any, others: tuple[str, ...] = (), voice: str = "") -> Segment:
     """A segment that the model is given: it conditions on it and learns nothing from it."""
-    return Segment(kind, data, made=False, others=others)
+    return Segment(kind, data, made=False, others=others, voice=voice)
 
 
 def made(kind: Kind, data: Any, open: bool = False, others: tuple[str, ...] = ()) -> Segment:

@@ -44,7 +44,7 @@ class Film:
             async for update in self.job.updates():
                 self.status = "in_progress"
                 if update.what == "picture":
-                    self.progress = min(99, 100 * (update.frame + 1) // self.media.frames)
+                    self.progress = min(99, 100 * (update.frame + 1) // self.media.latents(self.media.frames))
                 elif update.what == "end":
                     self.frames = update.made[0].data
                     self.status, self.progress = "completed", 100

@@ -92,4 +92,4 @@ class Loaded:
         return choose(self.model, self.importance, size.layers, size.experts, size.top_k)
 
     def _latents(self, frames: np.ndarray) -> Tensor:
-        return self.tokenizers.vision.encode(to_frames(frames))
+        return self.tokenizers.vision.encode_film(to_frames(frames))

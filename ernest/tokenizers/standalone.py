@@ -1,8 +1,8 @@
 """Tokenizers without a model: arrays or texts in, bits or codes out, and back; whole or in chunks.
 
-Pictures and videos are coded frame by frame, so that a video that comes in chunks gets the bits of the whole one at once. The
-codec of sounds looks ahead by less than a second: its codes follow later, and are those of the whole sound. Texts are cut into
-words before anything is merged, and are only encoded whole.
+Pictures and videos are coded frame by frame, or group by group with a temporal stride, so that a video that comes in chunks gets
+the bits of the whole one as soon as a group is there. The codec of sounds looks ahead by less than a second: its codes follow
+later, and are those of the whole sound. Texts are cut into words before anything is merged, and are only encoded whole.
 """
 
 import json
@@ -53,38 +53,51 @@ class PictureTokenizer:
     network: VisionTokenizer
 
     def encode(self, pixels: np.ndarray) -> np.ndarray:
-        """Bits bool `[frames, cells, bits]` of a video uint8 `[frames, height, width, 3]`, or `[cells, bits]` of a picture
-        `[height, width, 3]`. Raises ValueError for frames of another size."""
+        """Bits bool `[latents, cells, bits]` of a video uint8 `[frames, height, width, 3]`, or `[cells, bits]` of a picture
+        `[height, width, 3]`. A latent is a frame, or behind the first one a group. Raises ValueError for other sizes."""
         if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or pixels.shape[-1] != 3 or not pixels.size:
             raise ValueError(
                 f"expected uint8 [height, width, 3] or [frames, height, width, 3], got {pixels.dtype} {list(pixels.shape)}"
             )
         if pixels.ndim == 3:
             return self.encode(pixels[None])[0]
-        return np.concatenate([self._encode(pixels[start : start + CHUNK]) for start in range(0, len(pixels), CHUNK)])
+        stream = self.stream()
+        chunks = [stream.push(pixels[start : start + CHUNK]) for start in range(0, len(pixels), CHUNK)]
+        return np.concatenate([*chunks, stream.finish()])
 
     def decode(self, bits: np.ndarray, scales: int | None = None) -> np.ndarray:
         """The inverse of `encode`, as near as the bits are; of the first `scales` scales, all by default. Raises ValueError for
         bits of another shape."""
-        quantiser = self.network.quantiser
+        quantiser, stride = self.network.quantiser, self.network.config.stride
         if bits.ndim == 2:
             return self.decode(bits[None], scales)[0]
         if bits.ndim != 3 or bits.shape[1:] != (quantiser.cells, quantiser.bits) or not len(bits):
-            raise ValueError(f"expected bits [frames, {quantiser.cells}, {quantiser.bits}], got {list(bits.shape)}")
-        parts = [torch.from_numpy(np.ascontiguousarray(bits[start : start + CHUNK])) for start in range(0, len(bits), CHUNK)]
-        with torch.inference_mode():
-            return np.concatenate([to_pixels(self.network.decode(quantiser.sum(part, scales))).numpy() for part in parts])
+            raise ValueError(f"expected bits [latents, {quantiser.cells}, {quantiser.bits}], got {list(bits.shape)}")
+        drawn = []
+        for start in range(0, len(bits), CHUNK):
+            before = int(stride > 1 and start > 0)  # a frame hangs on the latent before its own as well
+            part = torch.from_numpy(np.ascontiguousarray(bits[start - before : start + CHUNK]))
+            with torch.inference_mode():
+                drawn.append(to_pixels(self.network.decode_film(quantiser.sum(part, scales))).numpy()[before:])
+        return np.concatenate(drawn)
 
-    def stream(self) -> "PictureStream":
+    def stream(self) -> "PictureStream | FilmStream":
         """An encoder of a video that comes in chunks."""
-        return PictureStream(self)
+        return PictureStream(self) if self.network.config.stride == 1 else FilmStream(self)
 
     @property
     def bits_a_frame(self) -> int:
-        """Bits of a frame."""
-        return self.network.quantiser.cells * self.network.quantiser.bits
+        """Bits of a frame, or of a frame's share in its group."""
+        return self.network.quantiser.cells * self.network.quantiser.bits // self.network.config.stride
 
-    def _encode(self, pixels: np.ndarray) -> np.ndarray:
+    def encode_film(self, pixels: np.ndarray) -> np.ndarray:
+        """Bits of a film that is there as a whole, at once."""
+        with torch.inference_mode():
+            latents = self.network.encode_film(to_frames(pixels))
+            pair = latents if len(latents) > 1 else latents.expand(2, *latents.shape[1:])
+            return self.network.quantiser.history(pair).bits[: len(latents)].numpy()
+
+    def encode_frames(self, pixels: np.ndarray) -> np.ndarray:
         """One frame goes in twice: PyTorch convolves a single one in another order of sums, and a frame's bits must not hang on
         its company."""
         pair = pixels if len(pixels) > 1 else pixels.repeat(2, axis=0)
@@ -102,11 +115,42 @@ class PictureStream:
     def push(self, pixels: np.ndarray) -> np.ndarray:
         """Bits of further frames uint8 `[frames, height, width, 3]`."""
         quantiser = self.tokenizer.network.quantiser
-        return self.tokenizer.encode(pixels) if len(pixels) else np.zeros((0, quantiser.cells, quantiser.bits), bool)
+        return self.tokenizer.encode_frames(pixels) if len(pixels) else np.zeros((0, quantiser.cells, quantiser.bits), bool)
 
     def finish(self) -> np.ndarray:
         """What is left: nothing."""
         return self.push(np.zeros((0, 1, 1, 3), np.uint8))
+
+
+class FilmStream:
+    """Bits come as soon as a group of frames is whole. The frame before it, on which its latent hangs, is encoded with it."""
+
+    def __init__(self, tokenizer: PictureTokenizer) -> None:
+        self.tokenizer = tokenizer
+        self.frames: np.ndarray | None = None
+        """From the last one on that has been coded."""
+        self.begun = False
+
+    def push(self, pixels: np.ndarray) -> np.ndarray:
+        """Bits of the groups that further frames uint8 `[frames, height, width, 3]` made whole."""
+        if len(pixels):
+            self.frames = pixels if self.frames is None else np.concatenate([self.frames, pixels])
+        stride = self.tokenizer.network.config.stride
+        groups = 0 if self.frames is None else (len(self.frames) - 1) // stride
+        return self._code(groups * stride)
+
+    def finish(self) -> np.ndarray:
+        """Bits of a last group that did not become whole: it is filled up with its last frame."""
+        return self._code(0 if self.frames is None else len(self.frames) - 1)
+
+    def _code(self, last: int) -> np.ndarray:
+        """Bits up to the frame `last`, which stays."""
+        if self.frames is None or (self.begun and not last):
+            quantiser = self.tokenizer.network.quantiser
+            return np.zeros((0, quantiser.cells, quantiser.bits), bool)
+        bits = self.tokenizer.encode_film(self.frames[: last + 1])[int(self.begun) :]
+        self.frames, self.begun = self.frames[last:], True
+        return bits
 
 
 @dataclass(frozen=True)
@@ -253,7 +297,7 @@ def load_standalone(folder: Path, kind: Kind | None = None) -> Standalone:
     about = _about(folder, found, media)
     if found == "vision":
         vision = VisionTokenizer.load(file).requires_grad_(False)
-        if vision.spec.size != media.size:
+        if (vision.spec.size, vision.spec.temporal_stride) != (media.size, media.temporal_stride):
             raise ValueError(f"{folder / FILE}: not the sizes of {file.name}")
         return PictureTokenizer(about, media, vision)
     if found == "audio":

@@ -1,6 +1,9 @@
-"""The vision tokenizer: turns a frame into cells of 16 bits each, 21 cells for 32 x 32 pixels, and back (ERNIE 5.0 §2.2.1)."""
+"""The vision tokenizer: turns a frame into cells of 16 bits each, 21 cells for 32 x 32 pixels, and back (ERNIE 5.0 §2.2.1).
 
-from dataclasses import dataclass
+A picture is a film of one frame. Of a film each frame is coded alone, or with a temporal stride groups of them are.
+"""
+
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +15,7 @@ from ernest.config.media import CELL, USUAL, scales_of
 from ernest.tokenizers.bitwise_quantiser import MultiScaleBits, QuantiserOutput
 from ernest.tokenizers.network_file import load_network, save_network
 from ernest.tokenizers.spec import VisualSpec
+from ernest.tokenizers.temporal import Compress, Expand, in_company, whole_groups
 
 KIND = "a vision tokenizer"
 
@@ -39,10 +43,14 @@ class VisionTokenizerConfig:
     width: int = 64
     classes: int = 15
     """How many classes the semantic branch can tell apart; only training uses it."""
+    stride: int = 1
+    """Frames of a film, behind its first, that one latent stands for."""
 
     def __post_init__(self) -> None:
         if any(side < CELL or side % CELL for side in self.frame):
             raise ValueError(f"size: expected a multiple of {CELL} pixels from {CELL} on, got {self.size}")
+        if self.stride < 1:
+            raise ValueError(f"stride: expected at least 1 frame for a latent, got {self.stride}")
         # As pairs, and written out: what a file says of a tokenizer does not hang on today's defaults.
         object.__setattr__(self, "size", self.frame)
         object.__setattr__(self, "scales", self.sizes)
@@ -70,7 +78,8 @@ class VisionTokenizerConfig:
 
 
 class VisionTokenizer(nn.Module):
-    """Frames `[N, 3, height, width]` in [0, 1] to bits and back. Each frame is coded alone.
+    """Frames `[N, 3, height, width]` in [0, 1] to bits and back: pictures by `encode` and `decode`, films by `encode_film` and
+    `decode_film`, which give for one frame what those give.
 
     The semantic branch names what a frame shows from its coarse scales alone: it is what makes the bits easy to
     predict from words.
@@ -95,12 +104,15 @@ class VisionTokenizer(nn.Module):
             Residual(width), Residual(width), nn.SiLU(),
             nn.Conv2d(width, 128, 3, 1, 1), Spread(4), nn.SiLU(), nn.Conv2d(8, 3, 3, 1, 1),
         )  # fmt: skip
+        films = config.stride > 1
+        self.compress = Compress(wide, config.stride, Residual) if films else None
+        self.expand = Expand(wide, config.stride, Residual) if films else None
 
     @property
     def spec(self) -> VisualSpec:
-        """Each frame is coded alone, so a latent stands for one frame and the frame rate is free."""
+        """No layer knows how long a frame lasts, so the frame rate is free."""
         config = self.config
-        return VisualSpec(config.frame, None, 1, self.quantiser.sizes, config.bits, self.grid, self.feature_channels)
+        return VisualSpec(config.frame, None, config.stride, self.quantiser.sizes, config.bits, self.grid, self.feature_channels)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -132,15 +144,41 @@ class VisionTokenizer(nn.Module):
     def encode(self, frames: Tensor) -> Tensor:
         """The latent that is quantised: `[N, bits, height / 8, width / 8]`. Raises ValueError for frames of another size."""
         self._check(frames)
-        return self.normalise(self.to_bits(self.encoder(frames)).float())
+        return self.latents(self.encoder(frames))
+
+    def encode_film(self, frames: Tensor) -> Tensor:
+        """The latents of a film `[frames, 3, height, width]`: `[1 + (frames - 1) / stride, bits, height / 8, width / 8]`, rounded
+        up. A latent hangs on no frame behind its group. Raises ValueError for frames of another size."""
+        if self.compress is None:
+            return self.encode(frames)
+        self._check(frames)
+        coarse = in_company(self.encoder, whole_groups(frames, self.config.stride))
+        return in_company(self.latents, self.compress(coarse[None])[0])
+
+    def latents(self, coarse: Tensor) -> Tensor:
+        """Of the coarse stage, `[N, bits, height / 8, width / 8]`."""
+        return self.normalise(self.to_bits(coarse).float())
 
     def decode(self, total: Tensor) -> Tensor:
         """Frames `[N, 3, height, width]` in [0, 1] from the sum of scales `[N, bits, height / 8, width / 8]`."""
         return self.reconstruct(total).clamp(0, 1)
 
+    def decode_film(self, total: Tensor) -> Tensor:
+        """A film `[1 + (latents - 1) · stride, 3, height, width]` in [0, 1] from the sums of scales of its latents `[latents,
+        bits, height / 8, width / 8]`. A frame hangs on no latent behind its own."""
+        return self.decode(total) if self.expand is None else self.reconstruct_films(total[None])[0].clamp(0, 1)
+
     def reconstruct(self, total: Tensor) -> Tensor:
         """`decode` before the colours are clipped, so that training has a gradient everywhere."""
         return self.decoder(self.from_bits(total)) * 0.5 + 0.5
+
+    def reconstruct_films(self, total: Tensor) -> Tensor:
+        """The same of films `[N, latents, bits, height / 8, width / 8]`: `[N, frames, 3, height, width]`."""
+        assert self.expand is not None
+        hidden = in_company(self.from_bits[:2], total.flatten(0, 1)).unflatten(0, total.shape[:2])
+        frames = self.expand(hidden)
+        drawn = in_company(lambda x: self.decoder(self.from_bits[2:](x)), frames.flatten(0, 1))
+        return drawn.unflatten(0, frames.shape[:2]) * 0.5 + 0.5
 
     def forward(
         self, frames: Tensor, quantised: float = 1.0, bit_flip_rate: float = 0.0, generator: torch.Generator | None = None
@@ -171,6 +209,15 @@ class VisionTokenizer(nn.Module):
     def load(cls, path: str | Path, mapped: bool = False) -> "VisionTokenizer":
         """The tokenizer that `save` wrote, ready for use; ValueError, which names the file, if it holds something else."""
         return load_network(path, KIND, VisionTokenizerConfig, cls, mapped)
+
+
+def inflate(tokenizer: VisionTokenizer, stride: int, seed: int = 0) -> VisionTokenizer:
+    """A tokenizer of films from one of pictures: the same bits of every picture, and new layers over time, to be trained."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        films = VisionTokenizer(replace(tokenizer.config, stride=stride)).to(tokenizer.quantiser.gain.device)
+    films.load_state_dict(tokenizer.state_dict(), strict=False)
+    return films.train(tokenizer.training)
 
 
 class Encoder(nn.Module):

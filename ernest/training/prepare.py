@@ -39,6 +39,7 @@ from ernest.training.tokenizers import (
     label_words,
     text_tokenizer,
     vision_tokenizer,
+    voice_encoder,
 )
 
 NAMING = 0.5
@@ -76,7 +77,7 @@ def prepare(run: TrainingRun, settings: str) -> None:
     records, out, recipe, checkpoint = run.records, run.out, run.recipe, run.checkpoint
     if (out / "examples/own").is_dir():
         return
-    existing = None if checkpoint is None else _brought(checkpoint, recipe)
+    existing = None if checkpoint is None else _brought(checkpoint, recipe, records)
     text = text_tokenizer(_texts(records), recipe) if existing is None else existing.text
     if not (out / RUN_FILE).is_file():
         check = _length_check(records, text, recipe)
@@ -105,9 +106,12 @@ def prepare(run: TrainingRun, settings: str) -> None:
     remove_files(out / "decoded", LINES, "*.npy")
 
 
-def _brought(checkpoint: Path, recipe: Recipe) -> Tokenizers:
-    """The tokenizers of a checkpoint, for what the recipe makes at most. Raises ValueError where they are of other media."""
+def _brought(checkpoint: Path, recipe: Recipe, records: RecordFolder) -> Tokenizers:
+    """The tokenizers of a checkpoint, for what the recipe makes at most. Raises ValueError where they are of other media, or know
+    no voices and the records have samples of some."""
     tokenizers = Tokenizers.load(checkpoint / "tokenizers")
+    if tokenizers.voice is None and any(segment.voice for record in records.stored for segment in record.segments):
+        raise ValueError(f"{records.path / LINES} has samples of voices, and {checkpoint} was trained without any")
     return replace(tokenizers, media=recipe.media)
 
 
@@ -154,7 +158,11 @@ def _cost(recipe: Recipe, decoded: DecodedRecords, text: TextTokenizer, existing
             codec = AudioTokenizer(audio_config(recipe)).eval()
             back = lambda steps: audio_tokenizer(some, told, few(vocoder_steps=steps), no_progress, codec=codec)  # noqa: E731
             stages["vocoder"] = partial(time_steps, back, recipe.tokenizers.vocoder_steps)
-    return estimate_run(recipe, check_network(recipe, text), decoded, stages)
+    samples, names = voice_samples(decoded)
+    if samples:
+        known = lambda steps: voice_encoder(samples, names, few(voice_steps=steps), no_progress)  # noqa: E731
+        stages["voices"] = partial(time_steps, known, recipe.tokenizers.voice_steps)
+    return estimate_run(recipe, check_network(recipe, text, bool(samples)), decoded, stages)
 
 
 def _progress(bar: Progress, name: str) -> Report:
@@ -166,11 +174,14 @@ def _tokenizers(decoded: DecodedRecords, text: TextTokenizer, recipe: Recipe, ba
     """`text`, and the other two, each trained on what the records hold of its kind; how far is kept in the folder `state`."""
     shown, words = shown_frames(decoded)
     waves, said = heard_sounds(decoded)
-    if shown or waves:
+    if shown or waves or decoded.voices():
         state.mkdir(exist_ok=True)
     report, kept = _progress(bar, "vision tokenizer"), state / "vision.safetensors"
     vision = vision_tokenizer(shown, recipe, report, classes=max(1, words), naming=NAMING, state=kept)
-    return Tokenizers(text, vision, audio_tokenizer(waves, said, recipe, _progress(bar, "audio tokenizer"), state), recipe.media)
+    audio = audio_tokenizer(waves, said, recipe, _progress(bar, "audio tokenizer"), state)
+    samples, names = voice_samples(decoded)
+    voice = voice_encoder(samples, names, recipe, _progress(bar, "voices"), state / "voice.safetensors") if samples else None
+    return Tokenizers(text, vision, audio, recipe.media, voice)
 
 
 def shown_frames(decoded: DecodedRecords) -> tuple[list[ShownFrames], int]:
@@ -196,6 +207,12 @@ def heard_sounds(decoded: DecodedRecords) -> tuple[list[np.ndarray], np.ndarray]
         return waves, label_words(first)
     targets = word_targets(list(captions.values()))
     return waves, targets.rows(np.arange(len(waves))) if targets.words else np.zeros(len(waves), np.int64)
+
+
+def voice_samples(decoded: DecodedRecords) -> tuple[list[np.ndarray], list[str]]:
+    """All samples of voices, and whose they are."""
+    voices = decoded.voices()
+    return [np.array(decoded.arrays["audio"][start:end]) for start, end in voices], list(voices.values())
 
 
 def _texts(records: RecordFolder) -> Iterator[str]:

@@ -79,11 +79,11 @@ def chosen_records(kind: Kind, data: Path, recipe: Recipe) -> RecordFolder:
 
 
 def _parts(kind: Kind, records: RecordFolder) -> Iterator[StoredRecord]:
-    """Records that hold something of a kind, with that and the words beside it."""
+    """Records that hold something of a kind, with that and the words beside it, which samples of voices do not say."""
     wanted = (*MEDIA[kind], "text")
     for record in records.stored:
-        if any(segment.kind in MEDIA[kind] for segment in record.segments):
-            parts = (segment for segment in record.segments if segment.kind in wanted)
+        parts = [segment for segment in record.segments if segment.kind in wanted and not segment.voice]
+        if any(segment.kind in MEDIA[kind] for segment in parts):
             yield StoredRecord(record.line, "", tuple(replace(segment, made=True, open=False) for segment in parts), {})
 
 

@@ -1,7 +1,7 @@
 """The tokenizers of a run, trained on what its records hold, and whether a network suits them."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +15,18 @@ from ernest.tokenizers.audio import AudioConfig, AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.training.audio import train_audio_tokenizer
+from ernest.tokenizers.training.films import FilmBatch, train_on_films
 from ernest.tokenizers.training.vision import FrameBatch, Teacher, VisionTraining, one_hot, train_vision_tokenizer
 from ernest.tokenizers.training.vocoder import train_vocoder
+from ernest.tokenizers.training.voice import train_voice_encoder
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
+from ernest.tokenizers.voice import VoiceConfig, VoiceEncoder
 
 UNKNOWN = -1
 """The class of a frame that nobody named."""
 FRAMES_A_STEP = 44
+CLIPS_A_STEP, CLIP_FRAMES, STILLS_A_STEP = 4, 9, 8
+"""Of the training on films: clips of nine frames are two groups behind the first frame at the longest stride."""
 
 
 def text_tokenizer(texts: Iterable[str], recipe: Recipe) -> TextTokenizer:
@@ -57,21 +62,31 @@ def vision_tokenizer(
     state: Path | None = None,
 ) -> VisionTokenizer:
     """Trains the vision tokenizer, half of a step's frames from pictures and half from videos, where both are there; with no
-    frames at all, an untrained one. `naming` is the weight with which its features alone are to say what a frame shows.
+    frames at all, an untrained one. `naming` is the weight with which its features alone are to say what a frame shows. With a
+    temporal stride it is then inflated, and trained further on films that are told apart.
 
     `teacher`, a classifier of the first classes, adds a perceptual loss on the frames of those classes. In the file `state` it
     is kept how far the training is.
     """
-    config = VisionTokenizerConfig(recipe.media.size, classes=classes)
+    config, stride = VisionTokenizerConfig(recipe.media.size, classes=classes), recipe.media.temporal_stride
     shown = [one for one in shown if len(one.frames)]
     if not shown:
-        return VisionTokenizer(config).eval()
+        return VisionTokenizer(replace(config, stride=stride)).eval()
 
     def draw(step: int) -> FrameBatch:
         return draw_frames(shown, np.random.default_rng((recipe.seed, step, 4)))
 
     training = VisionTraining(steps=recipe.tokenizers.vision_steps, naming=naming)
-    return train_vision_tokenizer(draw, config, training, recipe.seed, teacher, progress, state=state)
+    of_pictures = train_vision_tokenizer(draw, config, training, recipe.seed, teacher, progress, state=state)
+    if stride == 1:
+        return of_pictures
+
+    def draw_films(step: int) -> FilmBatch:
+        return draw_clips(shown, np.random.default_rng((recipe.seed, step, 5)))
+
+    films = replace(training, steps=recipe.tokenizers.film_steps)
+    kept = None if state is None else state.with_name(f"films-{state.name}")
+    return train_on_films(of_pictures, stride, draw_films, films, recipe.seed, progress, kept)
 
 
 def draw_frames(shown: Sequence[ShownFrames], rng: np.random.Generator) -> FrameBatch:
@@ -90,6 +105,26 @@ def draw_frames(shown: Sequence[ShownFrames], rng: np.random.Generator) -> Frame
     frames = np.concatenate([one.frames[numbers] for one, numbers in zip(shown, picks, strict=True)])
     targets = np.concatenate([one.targets(numbers) for one, numbers in zip(shown, picks, strict=True)])
     return FrameBatch(frames, targets, np.array(pairs, np.int64).reshape(-1, 2))
+
+
+def draw_clips(shown: Sequence[ShownFrames], rng: np.random.Generator) -> FilmBatch:
+    """A step's clips, from films that are told apart, and pictures beside them: frames of all sorts."""
+    told = [one for one in shown if one.films is not None]
+    clips, targets = [], []
+    for number in range(CLIPS_A_STEP if told else 0):
+        one = told[number % len(told)]
+        assert one.films is not None
+        at = int(rng.integers(len(one.frames)))
+        first, end = one.films[at]
+        index = np.minimum(max(first, min(at, end - CLIP_FRAMES)) + np.arange(CLIP_FRAMES), end - 1)
+        clips.append(one.frames[index])
+        targets.append(one.targets(np.array([at]))[0])
+    picks = [rng.integers(len(one.frames), size=STILLS_A_STEP // len(shown)) for one in shown]
+    stills = np.concatenate([one.frames[numbers] for one, numbers in zip(shown, picks, strict=True)])
+    of_stills = np.concatenate([one.targets(numbers) for one, numbers in zip(shown, picks, strict=True)])
+    if not clips:  # nothing moves
+        return FilmBatch(stills[:1, None], of_stills[:1], FrameBatch(stills, of_stills))
+    return FilmBatch(np.stack(clips), np.stack(targets), FrameBatch(stills, of_stills))
 
 
 def label_words(words: Sequence[str]) -> np.ndarray:
@@ -118,15 +153,29 @@ def audio_tokenizer(
     return train_vocoder(codec, waves, recipe.tokenizers.vocoder_steps, recipe.seed, progress, state=file)
 
 
+def voice_encoder(
+    samples: Sequence[np.ndarray], names: Sequence[str], recipe: Recipe, progress: Progress, state: Path | None = None
+) -> VoiceEncoder | None:
+    """Trains what knows voices on samples float32 `[samples]` of the voices `names`; none without samples. In the file `state` it
+    is kept how far the training is."""
+    if not samples:
+        return None
+    steps, config = recipe.tokenizers.voice_steps, VoiceConfig(recipe.media.sample_rate)
+    return train_voice_encoder(samples, label_words(names), steps, recipe.seed, progress, config, state)
+
+
 def audio_config(recipe: Recipe) -> AudioConfig:
     """The sizes of the audio tokenizer for the recipe's sounds."""
     return AudioConfig(sample_rate=recipe.media.sample_rate)
 
 
-def check_network(recipe: Recipe, text: TextTokenizer) -> Tokenizers:
-    """Untrained tokenizers of the shapes to come. Raises ValueError for a network that these shapes do not allow."""
-    vision, audio = VisionTokenizer(VisionTokenizerConfig(recipe.media.size)), AudioTokenizer(audio_config(recipe))
-    shapes = Tokenizers(text, vision.eval(), audio.eval(), recipe.media)
+def check_network(recipe: Recipe, text: TextTokenizer, voices: bool = False) -> Tokenizers:
+    """Untrained tokenizers of the shapes to come, also of `voices` where there are samples of some. Raises ValueError for a
+    network that these shapes do not allow."""
+    sizes = VisionTokenizerConfig(recipe.media.size, stride=recipe.media.temporal_stride)
+    vision, audio = VisionTokenizer(sizes), AudioTokenizer(audio_config(recipe))
+    voice = VoiceEncoder(VoiceConfig(recipe.media.sample_rate)).eval() if voices else None
+    shapes = Tokenizers(text, vision.eval(), audio.eval(), recipe.media, voice)
     with torch.device("meta"):
         Ernest(recipe.model, tokenizer_spec(shapes))
     return shapes

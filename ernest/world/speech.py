@@ -100,6 +100,20 @@ def speech(
     return Utterance(_in_16_bits(np.pad(wave, (before, after))), word, voice.name, rate, pitch)
 
 
+def voice_sample(
+    seed: int, index: int, voice: Voice, seconds: float = 3.0, sample_rate: int = MediaSpec.sample_rate
+) -> np.ndarray:
+    """The sample `index` of a voice: words of all speeds and pitches one after the other, float32 `[seconds · sample_rate]`.
+
+    They are clips of worlds of their own, so that no sample holds the clip that is asked for with it.
+    """
+    length = round(seconds * sample_rate)
+    words: list[np.ndarray] = []
+    while sum(map(len, words)) < length:
+        words.append(speech(1000 * (seed + 1) + len(words), index, (voice,), sample_rate=sample_rate).wave)
+    return np.concatenate(words)[:length]
+
+
 def _in_16_bits(wave: np.ndarray) -> np.ndarray:
     """A wave float64 in [-1, 1] rounded to whole 32768ths, float32: what differs between processors is far below these."""
     return np.rint(wave * 32768).clip(-32768, 32767).astype(np.int16).astype(np.float32) / np.float32(32768)

@@ -125,7 +125,7 @@ def test_what_is_none_is_refused(folder: Path, tmp_path: Path) -> None:
     eyes = ernest.tokenizers.load(folder / "eyes")
     with pytest.raises(ValueError, match=r"expected uint8 \[height, width, 3\] or .*, got float64 \[3, 32, 32\]"):
         eyes.encode(np.zeros((3, 32, 32)))  # pyright: ignore[reportArgumentType]
-    with pytest.raises(ValueError, match=r"expected bits \[frames, 21, 8\], got \[1, 20, 8\]"):
+    with pytest.raises(ValueError, match=r"expected bits \[latents, 21, 8\], got \[1, 20, 8\]"):
         eyes.decode(np.zeros((1, 20, 8), bool))  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="holds no tokenizer: `ernest tokenizer train` makes one"):
         ernest.tokenizers.load(tmp_path)

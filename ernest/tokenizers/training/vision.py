@@ -137,14 +137,14 @@ def _loss(
     restored = restored.float()
     error = F.mse_loss(restored, frames)
     loss = 10 * error + F.l1_loss(restored, frames) + training.entropy * code.entropy + training.commitment * code.commitment
-    loss = loss + training.semantic * _semantic(logits, targets)
+    loss = loss + training.semantic * semantic_loss(logits, targets)
     if training.naming:
-        loss = loss + training.naming * _semantic(naming(features.float()), targets)
+        loss = loss + training.naming * semantic_loss(naming(features.float()), targets)
     if len(batch.pairs):
         before, after = torch.from_numpy(batch.pairs).to(device).T
         with mixed_precision(device):
             happens = motion(code.coarse[before], code.coarse[after])
-        loss = loss + training.semantic * _semantic(happens, targets[before])
+        loss = loss + training.semantic * semantic_loss(happens, targets[before])
     if teacher is not None:
         familiar = targets[:, : teacher.classes].sum(1) > 0
         if familiar.any():
@@ -152,7 +152,7 @@ def _loss(
     return loss, {"loss": loss.item(), "psnr": -10 * math.log10(max(error.item(), 1e-10))}
 
 
-def _semantic(logits: Tensor, targets: Tensor) -> Tensor:
+def semantic_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """Cross entropy with the shares `[N, classes]` of the frames of which something is known; 0 where there are none."""
     known = targets.sum(1) > 0
     return F.cross_entropy(logits[known].float(), targets[known]) if known.any() else logits.new_zeros(())
