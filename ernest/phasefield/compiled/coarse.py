@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ernest.device import HOST
 from ernest.phasefield.compiled.inspection import Everywhere, FusedElement
-from ernest.phasefield.compiled.levels import Level, every_second_line, make_level
+from ernest.phasefield.compiled.levels import Level, block_rows, every_second_line, make_level
 from ernest.phasefield.compiled.tables import LRUCache, last_rows, lengths_kept, row_tables
 from ernest.phasefield.compiled.transforms import Array
 from ernest.phasefield.compiled.workspace import FusedState, Memory, Workspace
@@ -60,12 +60,9 @@ class FusedCoarse:
         self._field_lines = [field.reshape(-1, sizes[0][-1]) for field in half.fields]
         self._real_lines = workspace.plan.real.reshape(-1, points[-1])
         self._level_line = every_second_line(points[:-1])
-        low = (*(slice(0, n // 2) for n in sizes[0]),)
-        halves = tuple(n // 2 + 1 for n in points)
-        self._block_symbols = (
-            np.ascontiguousarray(workspace.stiffness.reshape(halves)[low].reshape(-1, sizes[0][-1] // 2)),
-            np.ascontiguousarray(workspace.mobility.reshape(halves)[low].reshape(-1, sizes[0][-1] // 2)),
-        )
+        low, columns = block_rows(workspace, sizes[0]), sizes[0][-1] // 2
+        stiffness, mobility = (symbols[low, :columns].copy() for symbols in (workspace.stiffness, workspace.mobility))
+        self._block_symbols = stiffness, mobility
         self._ends: LRUCache[float, tuple[Array, Array]] = LRUCache(lengths_kept(workspace))
         self._blocks: LRUCache[float, list[tuple[Array, Array]]] = LRUCache(lengths_kept(workspace))
         self._tables_kept: LRUCache[tuple[Time, ...], Tables] = LRUCache(lengths_kept(workspace, self._elements_kept))
@@ -122,7 +119,7 @@ class FusedCoarse:
         scheme, whole = self.scheme, self._is_whole(past)
         tables = self._tables(tau, taus, whole)
         # Rows of nodes that miss the full grid stay zero outside of the block.
-        rows = self.workspace.rows(scheme.degree, "full" if whole else "sparse")
+        rows = self.workspace.rows(scheme.degree, "" if whole else "sparse")
         defects = self._first_sweep(u, past, rows, tables, whole)
         counts = level_sweeps(scheme.sweeps(len(taus)), len(self._levels), settling)
         differences = self._coarse_sweeps(u, rows, tables, counts, settling)

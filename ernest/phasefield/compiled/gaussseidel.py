@@ -67,7 +67,7 @@ class FusedGaussSeidel:
         for i, row in enumerate(nodes):
             combined(nodal[i][0], windows[i], fold, u, last_rows(known[: len(known) - p + i], m), buffer)
             work.explicit(row)
-        end, differences = work.rows(2 if measured else 1), []
+        end, differences = [*work.rows(1), *(work.rows(1) if measured else [])], []
         for _ in range(self.scheme.sweeps_after(len(taus)) - 1 + (settling.further if settling else 0)):
             if settling and settling.ends(differences):
                 break

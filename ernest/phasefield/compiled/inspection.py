@@ -109,7 +109,7 @@ class Inspector:
             *(tau / 2, tables, work.fold, everywhere.split, real_u, real_end, real_N, rows, np.ascontiguousarray(moments), outer),
             *(moments @ everywhere.fill, np.ascontiguousarray(nodal_basis(p)[node].numpy()), real_kept, real_node),
         )
-        missed = self._missed(element.rows[node], everywhere, node, responses) if judged else 0.0
+        missed = self._missed(element.rows[node], everywhere, node, responses, N_end) if judged else 0.0
         volume = grid.volume * work.scale**2
         look = Look(
             size=work.rms(size),
@@ -133,10 +133,9 @@ class Inspector:
 
         return self._weights.get((tau, degree, span, rise), weigh)
 
-    def _missed(self, row: Array, everywhere: Everywhere, node: int, responses: Array) -> float:
-        """The weighted norm of N(u) - N at the node whose modes of u are in the buffer."""
+    def _missed(self, row: Array, everywhere: Everywhere, node: int, responses: Array, N_node: Array) -> float:
+        """The weighted norm of N(u) - N at the node whose modes of u are in the buffer; `N_node` is room for N(u)."""
         work = self.workspace
-        (N_node,) = work.rows(1)
         work.explicit(N_node)
         squares = work.kernels.weigh_missed(
             responses, work.fold, everywhere.split, N_node, row, everywhere.rows, everywhere.fill[node]

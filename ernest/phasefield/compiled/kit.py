@@ -4,7 +4,6 @@ Plans of transforms, index tables, memory that has been touched and tables of st
 to solve. A kit serves one run at a time: it is taken off the shelf, and put back when the run is over.
 """
 
-import math
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -16,8 +15,8 @@ from ernest.phasefield.compiled.workspace import Workspace, make_workspace, symb
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
 
-KITS_KEPT, MOST_POINTS = 2, 2**18
-"""So many kits are kept, of grids with so many points at most: those of larger ones take more memory than they save time."""
+KITS_KEPT = 2
+"""So many kits are kept, but of large grids none: those take more memory than they save time."""
 
 
 @dataclass(frozen=True)
@@ -29,8 +28,10 @@ class Kit:
     steppers: dict[FusibleScheme, FusedStepper] = field(default_factory=dict)
 
     def stepper(self, scheme: FusibleScheme) -> FusedStepper:
-        """The stepper of a scheme, made when it is first asked for."""
+        """The stepper of a scheme, made when it is first asked for; on large grids only the last one is kept."""
         if scheme not in self.steppers:
+            if self.workspace.is_large:
+                self.steppers.clear()
             self.steppers[scheme] = make_fused(scheme, self.workspace)
         return self.steppers[scheme]
 
@@ -63,7 +64,7 @@ def take(flow: Flow, grid: Space, stabilisation: float) -> Kit | None:
 
 def put_back(kit: Kit) -> None:
     """For the next run; the kits that were put back last are kept."""
-    if math.prod(kit.workspace.grid.points) <= MOST_POINTS:
+    if not kit.workspace.is_large:
         with _lock:
             _shelf.append(kit)
             del _shelf[:-KITS_KEPT]

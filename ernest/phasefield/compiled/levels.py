@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ernest.phasefield.compiled.transforms import Array, Plan, fastest_plan
-from ernest.phasefield.compiled.workspace import Workspace, fold_rows
+from ernest.phasefield.compiled.workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,23 @@ def make_level(workspace: Workspace, degree: int, first: tuple[int, ...], points
     plan = fastest_plan(points, workspace.threads)
     leading = math.prod(points[:-1])
     inside, within = (rows_of_block(points, larger) for larger in (grid.points, first))
+    rows = block_rows(workspace, first)
     return Level(
         plan=plan,
         real=plan.real.reshape(-1),
         modes=plan.modes.reshape(leading, -1),
-        fold=fold_rows(points, tuple(n // 2 for n in first)),
+        fold=np.where(inside >= 0, np.searchsorted(rows, workspace.fold[inside]), 0),
         inside=inside,
         within=within,
         scale=math.prod(grid.points) / math.prod(points),
         fields=[np.zeros(math.prod(points)) for _ in range(degree)],
     )
+
+
+def block_rows(workspace: Workspace, first: tuple[int, ...]) -> Array:
+    """Which rows of the workspace's symbols the modes of the first level have."""
+    inside = rows_of_block(first, workspace.grid.points)
+    return np.unique(workspace.fold[inside[inside >= 0]])
 
 
 def every_second_line(leading: tuple[int, ...]) -> Array:

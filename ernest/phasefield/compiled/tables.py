@@ -1,6 +1,5 @@
 """Tables of the elements of compiled steppers, and the cache that keeps those of the step lengths that were used last."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
@@ -11,8 +10,8 @@ from ernest.phasefield.compiled.transforms import Array
 from ernest.phasefield.compiled.workspace import Workspace
 from ernest.phasefield.timeelement import gauss, nodal_basis
 
-LENGTHS_KEPT, MANY_POINTS = 4, 2**18
-"""Number of step lengths whose tables are cached, on grids of so many points at most."""
+LENGTHS_KEPT = 4
+"""Number of step lengths whose tables are cached, on grids that are not large."""
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -64,7 +63,7 @@ class LRUCache(Generic[Key, Value]):
 
 def lengths_kept(workspace: Workspace, more: int = 0) -> int:
     """Number of step lengths whose tables are cached; on large grids, where they take fields and little time, it is one."""
-    return LENGTHS_KEPT + more if math.prod(workspace.grid.points) <= MANY_POINTS else 1
+    return 1 if workspace.is_large else LENGTHS_KEPT + more
 
 
 def last_rows(rows: Sequence[Array], count: int) -> tuple[Array, ...]:

@@ -26,6 +26,9 @@ from ernest.phasefield.schemes.splitting import Splitting, split
 from ernest.phasefield.stepping import State
 from ernest.phasefield.timeelement import gauss
 
+MANY_POINTS = 2**18
+"""Grids with more points than these are large."""
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -77,7 +80,8 @@ class Loan:
 class Workspace:
     """Arrays, FFT plan and kernels for one flow, grid and stabilisation.
 
-    Modes are arrays `[rows, columns]`; the symbols keep k >= 0 only, and `fold` `[rows]` gives the symbols' row for each row.
+    Modes are arrays `[rows, columns]`; the symbols keep rows of different |k| only, and `fold` `[rows]` gives the symbols' row
+    for each row.
     `reaction` are the coefficients of N(u) = f(u) - S u, constant first; `pools` hold what memory is not on loan, with its
     description for numpy.
     """
@@ -121,9 +125,20 @@ class Workspace:
         """Factor 1 / (number of points) of the inverse transform."""
         return 1 / math.prod(self.grid.points)
 
+    @property
+    def is_large(self) -> bool:
+        """Whether memory counts more than the time that it takes to make anew what can be."""
+        return math.prod(self.grid.points) > MANY_POINTS
+
     def rows(self, count: int, kind: str = "") -> list[Array]:
-        """Unused arrays of modes, zero when newly allocated, each aligned as the transforms need it."""
-        return list(self.block(count, kind))
+        """Unused arrays of modes, each aligned as the transforms need it; zero when newly allocated, and those of a `kind`
+        wherever the users of that kind write nothing. On large grids all kinds have the same memory, one array at a time."""
+        if not self.is_large:
+            return list(self.block(count, kind))
+        rows = [self.block(1)[0] for _ in range(count)]
+        for row in rows if kind else ():
+            row.fill(0)
+        return rows
 
     def block(self, count: int, kind: str = "") -> Array:
         """Unused memory for `count` arrays of modes, `[count, rows, columns]`.
@@ -227,18 +242,26 @@ def make_workspace(flow: Flow, grid: Space, stabilisation: float | None, threads
     stiffness = mobility * (linear + splitting.stabilisation)
     reaction = reaction_of(flow, splitting.stabilisation)
     assert reaction is not None
-    sizes = tuple(n // 2 + 1 for n in grid.points)
     plan = fastest_plan(grid.points, threads)
-    symbols = (stiffness, mobility, linear, fold_rows(grid.points, sizes))
+    symbols = (stiffness, mobility, linear, distinct_rows(grid)[1])
     return Workspace(splitting, *symbols, reaction, plan, compiled(threads > 1), threads)
 
 
 def symbols_of(flow: Flow, grid: Space) -> tuple[Array, Array]:
-    """Mobility and linear operator, `[rows, columns]`, for k >= 0 on every axis."""
+    """Mobility and linear operator, `[rows, columns]`, one row for each value that |k|^2 has on the leading axes."""
     k2 = grid.squared_wavenumbers(torch.float64, HOST)[tuple(slice(0, n // 2 + 1) for n in grid.points)]
-    symbols = flow.mobility(k2), flow.linear(k2)
-    mobility, linear = (np.ascontiguousarray(one.expand_as(k2).numpy().reshape(-1, grid.mode_shape[-1])) for one in symbols)
+    symbols, rows = (flow.mobility(k2), flow.linear(k2)), distinct_rows(grid)[0]
+    mobility, linear = (one.expand_as(k2).numpy().reshape(-1, grid.mode_shape[-1])[rows] for one in symbols)
     return mobility, linear
+
+
+def distinct_rows(grid: Space) -> tuple[Array, Array]:
+    """Of the rows of modes with k >= 0, the leading axes made one, one for each |k|^2 that these axes have; and for each row of
+    modes its number among those. A cube of n^3 points has some n^2/10 of them."""
+    sizes = tuple(n // 2 + 1 for n in grid.points)
+    kept = grid.squared_wavenumbers(torch.float64, HOST)[tuple(slice(0, size) for size in sizes)][..., 0].numpy().reshape(-1)
+    _, rows, number = np.unique(kept, return_index=True, return_inverse=True)
+    return rows, number.reshape(-1)[fold_rows(grid.points, sizes)]
 
 
 def reaction_of(flow: Flow, stabilisation: float) -> tuple[float, ...] | None:

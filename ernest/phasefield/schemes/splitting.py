@@ -4,6 +4,7 @@ All schemes share it. Lambda is diagonal in the modes and taken implicitly. The 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -22,15 +23,41 @@ class Splitting:
     """Symbols `mobility` G and `stiffness` Lambda, `[*mode_shape]` or `[batch, *mode_shape]`, and the explicit part N.
 
     The symbols have the dtype of the modes: a product of mixed types would convert them every time. `weights` are
-    the grid's Parseval weights.
+    the grid's Parseval weights. All three are made when they are first asked for, which compiled steppers never do.
     """
 
     flow: Flow
     grid: Space
     stabilisation: float
-    mobility: Tensor
-    stiffness: Tensor
-    weights: Tensor
+    dtype: torch.dtype
+    device: torch.device
+
+    @cached_property
+    @torch.inference_mode(False)  # whoever asks first, somebody may ask for gradients next
+    def mobility(self) -> Tensor:
+        return self.flow.mobility(self._k2).to(self._modes_dtype)
+
+    @cached_property
+    @torch.inference_mode(False)  # whoever asks first, somebody may ask for gradients next
+    def stiffness(self) -> Tensor:
+        return self.real_stiffness().to(self._modes_dtype)
+
+    @cached_property
+    @torch.inference_mode(False)  # whoever asks first, somebody may ask for gradients next
+    def weights(self) -> Tensor:
+        return self.grid.weights(self.dtype, self.device)
+
+    @property
+    def _k2(self) -> Tensor:
+        return self.grid.squared_wavenumbers(self.dtype, self.device)
+
+    @property
+    def _modes_dtype(self) -> torch.dtype:
+        return self.dtype.to_complex() if "periodic" in self.grid.boundaries else self.dtype
+
+    def real_stiffness(self) -> Tensor:
+        """Lambda, in the dtype of the fields."""
+        return self.flow.mobility(self._k2) * (self.flow.linear(self._k2) + self.stabilisation)
 
     def init(self, u0: Tensor, time: Time = 0.0) -> State:
         """The state of fields `[..., *points]`, without a past."""
@@ -94,13 +121,13 @@ class FactorCache:
 def split(flow: Flow, grid: Space, stabilisation: float | None, like: Tensor) -> Splitting:
     """The splitting for fields like `like`; without a stabilisation, the midpoint of the potential's slopes, if positive."""
     S = default_stabilisation(flow) if stabilisation is None else stabilisation
-    k2 = grid.squared_wavenumbers(like.dtype, like.device)
-    modes_dtype = like.dtype.to_complex() if "periodic" in grid.boundaries else like.dtype
-    mobility = flow.mobility(k2)
-    stiffness = mobility * (flow.linear(k2) + S)
+    splitting = Splitting(flow, grid, S, like.dtype, like.device)
+    stiffness = splitting.real_stiffness()
     if not bool((stiffness >= 0).all()):
         raise ValueError(f"scheme stabilisation: expected S with L + S >= 0 on every mode, got {stabilisation}")
-    return Splitting(flow, grid, S, mobility.to(modes_dtype), stiffness.to(modes_dtype), grid.weights(k2.dtype, k2.device))
+    if stiffness.requires_grad:
+        _ = splitting.mobility, splitting.stiffness  # where they are first asked for gradients may be off
+    return splitting
 
 
 def default_stabilisation(flow: Flow) -> float:

@@ -46,18 +46,23 @@ class Diagnostics:
     def __init__(self, flow: Flow, grid: Space, like: Tensor) -> None:
         k2 = grid.squared_wavenumbers(like.dtype, like.device)
         self._flow, self._grid, self._k2 = flow, grid, k2
-        self._weights = grid.weights(like.dtype, like.device)
         self._axes = tuple(range(-grid.dimensions, 0))
         # Of complex modes both parts are squared, so that every weight is there twice.
         self._parts = 2 if "periodic" in grid.boundaries else 1
         self._scratch: Tensor | None = None  # new memory for every sum would cost more than the sum
-        linear = flow.linear(k2)
-        self._quadratic, self._stiffest = self._doubled(self._weights * linear / 2), float(linear.max())
         self._ends = energy_of_ends(flow, grid)
         self.dissipative = flow.forcing is None
         self.round_off = 4500 * torch.finfo(like.dtype).eps
 
     # Compiled loops measure most elements, and then nobody asks for these.
+    @cached_property
+    def _weights(self) -> Tensor:
+        return self._grid.weights(self._k2.dtype, self._k2.device)
+
+    @cached_property
+    def _quadratic(self) -> Tensor:
+        return self._doubled(self._weights * self._flow.linear(self._k2) / 2)
+
     @cached_property
     def _squares(self) -> Tensor:
         return self._doubled(self._weights / self._grid.volume)
@@ -77,7 +82,7 @@ class Diagnostics:
         Where both are zero, as in a well at rest, it is what round-off of u does to them, to the second order.
         """
         bulk = self._grid.integral(energy_density(self._flow.potential, u).abs())
-        stiffest = float(self._flow.potential.df(u).abs().max()) + self._stiffest
+        stiffest = float(self._flow.potential.df(u).abs().max()) + float(self._flow.linear(self._k2).max())
         shaken = stiffest * self._grid.volume * (ROUND_OFF * torch.finfo(u.dtype).eps * float(u.abs().max())) ** 2
         return self.round_off * float((bulk + self._sum(self._quadratic, modes)).max()) + shaken
 
@@ -99,7 +104,7 @@ class Diagnostics:
 
     def dissipation(self, element: Element) -> Tensor:
         """Energy that the polynomial of an element dissipates, 4 / tau sum of (G^+ c_k, c_k) / (2k - 1): `[...]`."""
-        orders = torch.arange(1, 2 * element.degree, 2, dtype=self._quadratic.dtype, device=self._quadratic.device)
+        orders = torch.arange(1, 2 * element.degree, 2, dtype=self._k2.dtype, device=self._k2.device)
         by_row = self._sum(self._inverse_mobility, element.coefficients, 1)
         return 4 / element.tau * (by_row / orders).sum(-1)
 

@@ -54,8 +54,6 @@ class ForcingEstimate:
 
     def look(self, time: float, tau: float, degree: int, count: int) -> ForcingError:
         """The forcing's part of the error in the element from `time` to `time + tau`, the run's element number `count`."""
-        if self._flow.forcing is None:
-            return ForcingError()
         nodes, (fine, weights) = gauss(degree)[0], _rule(2 * degree + 2)
         at_nodes, at_fine = self._fields(time, tau, nodes), self._fields(time, tau, fine)
         missed = at_fine - _interpolated(at_nodes, nodes, fine)

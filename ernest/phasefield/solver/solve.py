@@ -25,7 +25,7 @@ from ernest.phasefield.solver.checkpoint import (
     problem_of,
 )
 from ernest.phasefield.solver.controller import Adaptive, Prescribed
-from ernest.phasefield.solver.diagnostics import Diagnostics
+from ernest.phasefield.solver.diagnostics import Diagnostics, StepRecord
 from ernest.phasefield.solver.events import Event, EventOccurrence, find_events
 from ernest.phasefield.solver.failures import RunFailed, RunInterrupted, rescue
 from ernest.phasefield.solver.given import check_input, check_times, relative_tolerance
@@ -125,10 +125,7 @@ def solve(
         current, history = load_solver(checkpoint.path, problem(), u0)
         check_ahead(checkpoint.path, current.state, t1)
     else:
-        start = grid.modes(u0)
-        speed = time_derivative(flow, grid, start, 0.0)
-        controller = _controller(steppers, start, speed, t1, step, max_step)
-        current, record = initial_state(steppers, diagnostics, u0, speed, controller, stops)
+        current, record = _begin(steppers, u0, step, max_step, stops)
         history = History([record])
     first, dense_output = grid.field(current.state.modes), DenseOutput(steppers.splitting, memory) if dense else None
     shortest, end = _shortest_and_end(units, t1, step)
@@ -173,10 +170,22 @@ def solve(
             if checkpoint and checkpoint.due(current.state.count - saved, clock.monotonic() - saved_at):
                 save_solver(checkpoint.path, problem(), current, history)
                 saved, saved_at = current.state.count, clock.monotonic()
+            del outcome, after, element  # what they alone refer to is room for the next step
     if checkpoint:
         save_solver(checkpoint.path, problem(), current, history)
     _warn_of_thin_interface(thin, grid, current)
     return solution()
+
+
+def _begin(
+    steppers: Steppers, u0: Tensor, step: float | None, max_step: float, stops: tuple[float, ...]
+) -> tuple[SolverState, StepRecord]:
+    """The state at the start and its record; what that is measured with is let go."""
+    flow, grid = steppers.flow, steppers.grid
+    start = grid.modes(u0)
+    speed = time_derivative(flow, grid, start, 0.0)
+    controller = _controller(steppers, start, speed, steppers.t1, step, max_step)
+    return initial_state(steppers, Diagnostics(flow, grid, u0), u0, speed, controller, stops)
 
 
 def _shortest_and_end(units: Units, t1: float, step: float | None) -> tuple[float, float]:

@@ -78,7 +78,8 @@ class Steppers:
         self.choice, self.flow, self.grid, self._like = choice, flow, grid, u0
         self.t1, self.tolerance, self.units = t1, tolerance, units
         self.splitting = split(flow, grid, choice.stabilisation, u0)
-        self.forcing = ForcingEstimate(flow, grid, choice.stabilisation, u0, t1, tolerance * units.speed)
+        allowed = tolerance * units.speed
+        self.forcing = ForcingEstimate(flow, grid, choice.stabilisation, u0, t1, allowed) if flow.forcing else None
         self._unstable_state = unstable_state(flow, grid, u0)
         self._steppers: dict[Scheme, Stepper] = {}
         self._fits = u0.ndim == grid.dimensions and u0.dtype == torch.float64 and u0.is_cpu
@@ -108,9 +109,11 @@ class Steppers:
 
     def stepper(self, scheme: Scheme) -> Stepper:
         """The compiled stepper where there is one for the problem, else the scheme's own."""
+        fused = self._fused(scheme) if self._fits and is_fusible(scheme) else None
+        if fused is not None:
+            return fused
         if scheme not in self._steppers:
-            fused = self._fused(scheme) if self._fits and is_fusible(scheme) else None
-            self._steppers[scheme] = fused or scheme.stepper(self.flow, self.grid, self._like)
+            self._steppers[scheme] = scheme.stepper(self.flow, self.grid, self._like)
         return self._steppers[scheme]
 
     @property
