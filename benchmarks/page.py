@@ -51,24 +51,26 @@ def insert(page: str, block: str, mark: str = "results") -> str:
     return text
 
 
-def publish(wing: str, folder: Path) -> None:
-    """Writes the page with the tables and pictures that the wing has left in the folder."""
-    page, blocks = PAGES[wing], []
+def publish(wing: str, folder: Path, other: Path | None = None) -> None:
+    """Writes the page with the tables and pictures that the wing has left in the folder; `other` instead of the wing's own."""
+    page, blocks = other or PAGES[wing], []
     for name, meaning in PICTURES.get(wing, {}).items():
         if (folder / name).exists():
             place = name.removeprefix(f"{wing}-") if wing in ("lcnet", "phasefield") else name
+            place = f"{other.stem}-{place}" if other else place
             shutil.copy(folder / name, page.parent / place)
             blocks.append(f"![{meaning}]({place})")
-    for name, place in COPIES.items():
+    for name, place in () if other else COPIES.items():
         if name.startswith(wing) and (folder / name).exists():
             shutil.copy(folder / name, place)
     blocks.append((folder / f"{wing}.md").read_text().strip())
     page.write_text(insert(page.read_text(), "\n\n".join(blocks)))
 
 
-def publish_part(wing: str, part: str, folder: Path) -> None:
+def publish_part(wing: str, part: str, folder: Path, other: Path | None = None) -> None:
     """Writes the tables of one part between the marks on the page that have its name, and copies its picture beside the page."""
-    found, page, picture = read(wing, [part], folder)[part], PART_PAGES.get(part, PAGES[wing]), folder / f"{wing}-{part}.png"
+    page = other or PART_PAGES.get(part, PAGES[wing])
+    found, picture = read(wing, [part], folder)[part], folder / f"{wing}-{part}.png"
     if picture.exists():
         shutil.copy(picture, page.parent / f"{part}.png")
     page.write_text(insert(page.read_text(), "\n\n".join(map(tables.markdown, found.tables)), part))
@@ -79,11 +81,12 @@ def main() -> None:
     parser.add_argument("wing", choices=PAGES)
     parser.add_argument("--part", help="only the block of this part, which has marks of its own")
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the wing's command wrote")
+    parser.add_argument("--page", type=Path, help="another page with the same marks, such as that of another processor")
     chosen = parser.parse_args()
     if chosen.part:
-        publish_part(chosen.wing, chosen.part, chosen.folder)
+        publish_part(chosen.wing, chosen.part, chosen.folder, chosen.page)
     else:
-        publish(chosen.wing, chosen.folder)
+        publish(chosen.wing, chosen.folder, chosen.page)
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
 Each tree has a process of its own, on one thread, and they take turns; what counts is the median over rounds of the ratio of
 neighbours, which other work on the machine disturbs least. Tasks: `ernest.lcnet.classify` on 10,000 tiny files, half PNG and half
-JPEG of 32x32, by a network for small images and by x0.25 at 224x224; one epoch of training on them, from reading to scores; and
-calls of the executor, by width and precision.
+JPEG of 32x32, by a network for small images and by x0.25 at 224x224; one epoch of training on them, from reading to scores, of
+the same network and of x0.25 at 32x32; and calls of the executor, by width and precision.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from rich.console import Console
 
 from benchmarks import findings
 from benchmarks.findings import Findings
-from benchmarks.lcnet.before_worker import CLASSES, SIDE, TINY, WIDTHS
+from benchmarks.lcnet.before_worker import CLASSES, EPOCHS, SIDE, TINY, WIDTHS
 from benchmarks.lcnet.races import quantile, rotated
 from benchmarks.machine import processor
 from benchmarks.tables import Figure, Table, show
@@ -101,7 +101,8 @@ def main() -> None:
     parser.add_argument("--only", action="append", help="tasks that begin so (may be given more than once)")
     parser.add_argument("--folder", type=Path, default=findings.FOLDER)
     given = parser.parse_args()
-    names = [*(f"classify: {name}" for name in TINY), "epoch", *(f"{name}, {one}" for name in WIDTHS for one in PRECISIONS)]
+    names = [*(f"classify: {name}" for name in TINY), *(f"epoch: {name}" for name in EPOCHS)]
+    names += [f"{name}, {one}" for name in WIDTHS for one in PRECISIONS]
     names = [name for name in names if not given.only or name.startswith(tuple(given.only))]
     with tempfile.TemporaryDirectory() as tiny:
         write_tiny(Path(tiny), given.count)

@@ -40,6 +40,7 @@ WING = Wing(
     rounds=20,
     quick_rounds=2,
     packages=("torch", "openvino", "onnxruntime", "nncf", "onnx"),
+    own_blocks=("sets", "photographs"),
     studies=(
         "mnist",
         "digits",

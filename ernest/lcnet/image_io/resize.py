@@ -19,6 +19,9 @@ Frame = tuple[float, float, float, float]
 Axis = tuple[float, float]
 """Where a picture begins along one direction, and how many of its pixels make one of the result."""
 
+APART = 4
+"""Times as long as a combination of rows takes one of columns, number by number."""
+
 
 def resize_window(
     picture: np.ndarray,
@@ -47,8 +50,9 @@ def _resize_nearest(picture: np.ndarray, down: Axis, across: Axis, window: Windo
     top, left, height, width = window
     rows, columns = _taps(picture.shape[0], down, top, height, kernel), _taps(picture.shape[1], across, left, width, kernel)
     levels = picture[rows.first : rows.end, columns.first : columns.end]
-    # First in the direction that leaves less to do for the other.
-    by_rows = height * levels.shape[1] <= width * levels.shape[0]
+    # Rows of numbers lie side by side; columns, which lie apart, take APART times as long.
+    tall, wide = levels.shape[:2]
+    by_rows = height * (wide + APART * width) <= width * (height + APART * tall)
     compiled = library()
     if compiled is None:
         return _combine_both(levels, rows, columns, by_rows).reshape(height, width, *levels.shape[2:])

@@ -134,7 +134,7 @@ extern "C" int resize_levels(const uint8_t* from, int64_t stride, int tall, int 
                              int height, const int32_t* columns, const float* column_weights, int width, int by_rows, uint8_t* to) {
   try {
     const resize::Taps down{rows, row_weights, height}, across{columns, column_weights, width};
-    (channels == 3 ? resize::levels<3> : resize::levels<1>)(from, stride, tall, wide, down, across, taps, by_rows, to);
+    resize::levels(from, stride, tall, wide, channels, taps, down, across, by_rows, to);
     return 0;
   } catch (const std::bad_alloc&) {
     return 1;

@@ -1,6 +1,8 @@
 // Decodes a PNG of eight bits without transparency: grey, coloured or of a palette. All else is left to another decoder.
 #pragma once
 
+#include <array>
+#include <cstdlib>
 #include <vector>
 
 #include "inflate.h"
@@ -16,18 +18,25 @@ struct Header {
 
 inline uint32_t big(const uint8_t* at) { return (uint32_t)at[0] << 24 | at[1] << 16 | at[2] << 8 | at[3]; }
 
-// The check of a chunk: the remainder by the polynomial of PNG, a byte at a time.
+// The check of a chunk: the remainder by the polynomial of PNG, four bytes at a time; made[k] is of a byte with k zeros behind it.
 inline uint32_t check(const uint8_t* at, int64_t count) {
-  static const auto table = [] {
-    std::vector<uint32_t> made(256);
+  static const auto tables = [] {
+    std::vector<std::array<uint32_t, 256>> made(4);
     for (uint32_t n = 0; n < 256; n++) {
-      made[n] = n;
-      for (int bit = 0; bit < 8; bit++) made[n] = made[n] & 1 ? made[n] >> 1 ^ 0xEDB88320 : made[n] >> 1;
+      made[0][n] = n;
+      for (int bit = 0; bit < 8; bit++) made[0][n] = made[0][n] & 1 ? made[0][n] >> 1 ^ 0xEDB88320 : made[0][n] >> 1;
     }
+    for (int k = 1; k < 4; k++)
+      for (uint32_t n = 0; n < 256; n++) made[k][n] = made[0][made[k - 1][n] & 255] ^ made[k - 1][n] >> 8;
     return made;
   }();
+  const auto* of = tables.data();
   uint32_t rest = ~0u;
-  while (count--) rest = table[(rest ^ *at++) & 255] ^ rest >> 8;
+  for (; count >= 4; count -= 4, at += 4) {
+    rest ^= (uint32_t)at[0] | at[1] << 8 | at[2] << 16 | (uint32_t)at[3] << 24;
+    rest = of[3][rest & 255] ^ of[2][rest >> 8 & 255] ^ of[1][rest >> 16 & 255] ^ of[0][rest >> 24];
+  }
+  while (count-- > 0) rest = of[0][(rest ^ *at++) & 255] ^ rest >> 8;
   return ~rest;
 }
 
@@ -71,21 +80,37 @@ inline bool read_header(const uint8_t* at, const uint8_t* end, Header& header) {
 
 // Of the bytes to the left, above and at the left above the one that is nearest to left + above - both (PNG, 9.4).
 inline int nearest(int left, int above, int both) {
-  const int guess = left + above - both;
-  const int a = guess < left ? left - guess : guess - left, b = guess < above ? above - guess : guess - above;
-  const int c = guess < both ? both - guess : guess - both;
-  return a <= b && a <= c ? left : b <= c ? above : both;
+  const int a = std::abs(above - both), b = std::abs(left - both), c = std::abs(left + above - 2 * both);
+  const int other = b <= c ? above : both;
+  return (a <= b) & (a <= c) ? left : other;
 }
 
-// Undoes what a row was told to subtract; `above` is the row before, `step` the bytes of a pixel.
-inline bool add_back(int kind, uint8_t* row, const uint8_t* above, int count, int step) {
-  if (kind > 4) return false;
-  for (int n = 0; n < count; n++) {
-    const int left = n < step ? 0 : row[n - step], both = n < step ? 0 : above[n - step];
-    const int guess = kind == 1 ? left : kind == 2 ? above[n] : kind == 3 ? (left + above[n]) / 2 : kind == 4 ? nearest(left, above[n], both) : 0;
-    row[n] = (uint8_t)(row[n] + guess);
+// Undoes what a row was told to subtract; `above` is the row before, kStep the bytes of a pixel.
+template <int kStep> bool add_back(int kind, uint8_t* row, const uint8_t* above, int count) {
+  int left[kStep] = {}, both[kStep] = {};
+  switch (kind) {
+    case 0:
+      return true;
+    case 1:
+      for (int n = kStep; n < count; n++) row[n] = (uint8_t)(row[n] + row[n - kStep]);
+      return true;
+    case 2:
+      for (int n = 0; n < count; n++) row[n] = (uint8_t)(row[n] + above[n]);
+      return true;
+    case 3:
+      for (int n = 0; n < count; n += kStep)
+        for (int c = 0; c < kStep; c++) row[n + c] = left[c] = (uint8_t)(row[n + c] + (left[c] + above[n + c]) / 2);
+      return true;
+    case 4:
+      for (int n = 0; n < count; n += kStep)
+        for (int c = 0; c < kStep; c++) {
+          row[n + c] = left[c] = (uint8_t)(row[n + c] + nearest(left[c], above[n + c], both[c]));
+          both[c] = above[n + c];
+        }
+      return true;
+    default:
+      return false;
   }
-  return true;
 }
 
 // Levels [H, W, 3] or, of a grey picture, [H, W].
@@ -99,7 +124,7 @@ inline bool decode(const Header& header, uint8_t* to) {
   thread_local Inflate inflate;
   if (!inflate.unpack(packed.data(), (int64_t)header.packed.size(), row, (int64_t)(wide + 1) * header.height)) return false;
   for (int y = 0; y < header.height; y++, row += wide + 1) {
-    if (!add_back(row[0], row + 1, row - wide, wide, header.channels())) return false;
+    if (!(header.channels() == 3 ? add_back<3> : add_back<1>)(row[0], row + 1, row - wide, wide)) return false;
     if (header.kind != 3) {
       std::memcpy(to, row + 1, wide);
       to += wide;

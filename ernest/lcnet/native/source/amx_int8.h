@@ -106,11 +106,6 @@ static void quantise(const HalfValues<GATED>& values, int blocks, float floor, i
 
 // ------------------------------------------------------------------------------------------------ products
 
-template <int SUM, int PIXELS, int WEIGHTS> INLINE void multiply_codes() {
-  __asm__ volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(SUM), "i"(PIXELS), "i"(WEIGHTS));
-}
-template <int T> INLINE void clear_tile() { __asm__ volatile("tilezero %%tmm%c0" : : "i"(T)); }
-
 // The sums of a tile of pixels and a block of outputs, and what is still to be done with them.
 template <class T> struct Waiting {
   alignas(64) int32_t sums[16][BLOCK];
