@@ -207,7 +207,7 @@ def slices(build: Path, recipe: Recipe) -> list[Figure]:
     submodel = choose(model, load_expert_importance(build / "model"), 5, 24, 1)
     parent, small = model(batch, stack([submodel] * len(rows), model.config)), extract(model, submodel)(batch)
     apart = [
-        parent.symbols - small.symbols,
+        parent.text - small.text,
         parent.bits - small.bits,
         *(a - b for a, b in zip(parent.codes, small.codes, strict=True)),
     ]

@@ -156,12 +156,13 @@ NUMERICAL = (
 )
 """Tests whose outcome could hang on how numbers are computed."""
 SHORT = (
-    *("sequence", "tokenizers/test_bitwise_quantiser.py", "tokenizers/test_mel.py", "model", "world/test_video.py"),
-    *("world/test_images.py", "generation/test_engine.py", "training/test_loss.py", "lcnet/test_folding.py"),
+    *("sequence", "tokenizers/test_bitwise_quantiser.py", "tokenizers/test_mel.py", "generation/test_engine.py"),
+    *(f"model/test_{part}.py" for part in ("attention", "backbone", "decoding", "encoder", "experts", "likelihood", "native")),
+    *("model/test_network.py", "model/test_slicing.py", "training/test_loss.py", "lcnet/test_folding.py"),
     *("lcnet/test_network.py", "lcnet/heads/test_boxes.py", "phasefield/test_timeelement.py", "phasefield/test_stepping.py"),
     *("phasefield/test_grid.py", "phasefield/test_legendre.py"),
 )
-"""A minute or two of each setting."""
+"""A minute of each setting. The world is not among them: that its records are the same bits is a test of every run."""
 
 
 def pytest_under(setting: str, paths: tuple[str, ...], marks: str) -> tuple[str, int]:

@@ -17,6 +17,7 @@ from benchmarks.results.scores import Scored, Trial
 from ernest.data.importers import both_directions, import_folder
 from ernest.data.record_writer import save_records
 from ernest.data.records import read_lines
+from ernest.sequence.record import Kind
 from ernest.training import pretrain
 
 SMALL = (
@@ -105,7 +106,8 @@ FORMS = {"digits": (28, 28, 3), "films": (9, 32, 32, 3), "sounds": (4000,)}
 @pytest.mark.parametrize(("form", "phrased"), [("digits", False), ("digits", True), ("films", False), ("sounds", False)])
 def test_a_folder_is_imported_with_its_kinds_and_its_part_kept_back(tmp_path, form, phrased):
     """Every kind has as many files as asked for, in words or in names of folders, and what is tested is not trained on."""
-    kind = {"digits": "image", "films": "video", "sounds": "audio"}[form]
+    kinds: dict[str, Kind] = {"digits": "image", "films": "video", "sounds": "audio"}
+    kind = kinds[form]
 
     def media(_: Path, split: str) -> sources.Media:
         rng = np.random.default_rng(split == "test")
@@ -122,8 +124,8 @@ def test_a_folder_is_imported_with_its_kinds_and_its_part_kept_back(tmp_path, fo
     }
     assert (summary.records, summary.held_out) == (2 * 2 * 6, 2 * 2 * 2)
     for said in captions.values():
-        kinds = [folders.kind_in(text, own.kinds) for text in said]
-        assert kinds.count("one") == kinds.count("two") == len(said) / 2
+        told = [folders.kind_in(text, own.kinds) for text in said]
+        assert told.count("one") == told.count("two") == len(said) / 2
         assert (set(said) == {"one", "two"}) != phrased
 
 

@@ -4,6 +4,9 @@ from dataclasses import fields, replace
 
 from ernest.config.recipe import Recipe
 
+LEAST = {"pictures": 40, "clips": 40, "videos": 40, "texts": 40, "held_out": 12}
+"""Records of the world, however small the effort: some must be learnt from, and a few show that they can be scored."""
+
 
 def with_effort(recipe: Recipe, share: float) -> Recipe:
     """Every stage's steps scaled by `share`; below 1 the world shrinks with its square root."""
@@ -11,7 +14,7 @@ def with_effort(recipe: Recipe, share: float) -> Recipe:
     tokenizers, world = recipe.tokenizers, recipe.world
     steps = {f.name: scale(getattr(tokenizers, f.name), 8) for f in fields(tokenizers) if f.name.endswith("_steps")}
     shrink = min(1.0, share) ** 0.5
-    amounts = {f.name: max(min(40, amount), round(amount * shrink)) for f in fields(world) for amount in [getattr(world, f.name)]}
+    amounts = {name: max(min(least, getattr(world, name)), round(getattr(world, name) * shrink)) for name, least in LEAST.items()}
     training = replace(
         recipe.training,
         steps=scale(recipe.training.steps, 12),
