@@ -1,6 +1,7 @@
 """`python -m benchmarks.model.drafts CHECKPOINT`: what drafting gains on texts of the world, one at a time, greedy.
 
-For every number of tokens ahead: tokens of a step, and the time of a token without drafts over that with them, in turns.
+For every number of tokens ahead: tokens of a verification, and the time of a token without drafts over that with them, in turns;
+with one verification in a step of the engine, and with as many as usual.
 """
 
 import sys
@@ -47,19 +48,20 @@ def seconds(engine: Engine, asked: list[Request]) -> tuple[float, float]:
 def figures(checkpoint: Path) -> list[Figure]:
     model, tokenizers = load_model(checkpoint)
     plain = Engine(model, tokenizers)
-    drafting = {ahead: Engine(model, tokenizers, speculation=Speculation(ahead)) for ahead in AHEAD}
+    ways = {(ahead, rounds): Speculation(ahead, rounds=rounds) for rounds in (1, Speculation.rounds) for ahead in AHEAD}
+    drafting = {way: Engine(model, tokenizers, speculation=speculation) for way, speculation in ways.items()}
     asked = requests()
-    ratios: dict[int, list[float]] = {ahead: [] for ahead in AHEAD}
+    ratios: dict[tuple[int, int], list[float]] = {way: [] for way in ways}
     lengths = {}
     for turn in range(ROUNDS + 1):
-        for ahead, engine in drafting.items():
+        for way, engine in drafting.items():
             without = seconds(plain, asked)[0]
-            spent, lengths[ahead] = seconds(engine, asked)
-            ratios[ahead] += [without / spent] if turn else []
-    return [
-        *(Figure(f"11: tokens of a step, {ahead} ahead", lengths[ahead], 1.4) for ahead in AHEAD),
-        *(Figure(f"11: plain ÷ drafted, {ahead} ahead", median(ratios[ahead]), 1.3) for ahead in AHEAD),
-    ]
+            spent, lengths[way] = seconds(engine, asked)
+            ratios[way] += [without / spent] if turn else []
+    found = [Figure(f"11: tokens of a verification, {ahead} ahead", lengths[ahead, 1], 1.4) for ahead in AHEAD]
+    for (ahead, rounds), ratio in ratios.items():
+        found.append(Figure(f"11: plain ÷ drafted, {ahead} ahead, verified {rounds} × a step", median(ratio), 1.3))
+    return found
 
 
 if __name__ == "__main__":

@@ -27,15 +27,17 @@ class Speculation:
     """How texts are drafted, so many tokens `ahead`: by a sub-model, or by the head of the token after next, over and over.
 
     What the head drafts is verified as long as it holds all of it together as likely as `least`: a wrong draft costs a third of
-    a step."""
+    a step. By kernels, a step drafts and verifies `rounds` times where nothing but texts is under way."""
 
-    ahead: int = 1
+    ahead: int = 2
     submodel: SubModel | None = None
     least: float = 0.3
+    rounds: int = 4
 
     def __post_init__(self) -> None:
-        if self.ahead < 1:
-            raise ValueError(f"ahead = {self.ahead} must be at least 1")
+        for name in ("ahead", "rounds"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
         if not 0 <= self.least < 1:
             raise ValueError(f"least = {self.least} must lie in [0, 1)")
 

@@ -21,7 +21,7 @@ from ernest.generation.row import Feed, Row
 from ernest.generation.sampling import Sampling
 from ernest.generation.slots import Hidden, Slots
 from ernest.generation.text_states import TextStates
-from ernest.generation.writing import ROUNDS, TextWriter
+from ernest.generation.writing import TextWriter
 from ernest.model.decoding import CompiledBlocks
 from ernest.model.network import Ernest
 from ernest.model.submodel import SubModel, SubModels, stack
@@ -111,7 +111,7 @@ class Engine:
         what is chosen is told before it is run."""
         going_on = [row for row in self._live if row.end is None]
         written = [row for row in going_on if self._writer is not None and row.goes_on and self._writer.suits(row)]
-        events = self._write(written, ROUNDS if len(written) == len(going_on) and not self._waiting else 1) if written else []
+        events = self._write(written, len(written) == len(going_on) and not self._waiting) if written else []
         hidden = [*self._advance([row for row in going_on if row not in set(written)]), *self._join()]
         events += [event for predicting in hidden for event in self._choices.choose(predicting)]
         ended = [row for row in self._live if row.end is not None]
@@ -256,11 +256,11 @@ class Engine:
             hidden.append(self._speculate([row for row, _ in texts], [feed.token for _, feed in texts]))
         return hidden
 
-    def _write(self, rows: list[Row], rounds: int) -> list[Event]:
+    def _write(self, rows: list[Row], alone: bool) -> list[Event]:
         assert self._writer is not None
         for row in rows:
             row.next_feed()
-        return self._writer.write(rows, rounds)
+        return self._writer.write(rows, alone)
 
     def _speculate(self, rows: list[Row], tokens: list[int]) -> Hidden:
         """Feeds the last tokens of texts with what may follow them."""

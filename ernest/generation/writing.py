@@ -14,9 +14,6 @@ from ernest.generation.text_states import TextStates
 from ernest.model.decoding import CompiledBlocks
 from ernest.model.writing import ENDS, FIELDS, CompiledWriter, Texts, Written
 
-ROUNDS = 4
-"""Of drafts and verification in a step, where nothing but texts waits for it to end."""
-
 
 class TextWriter:
     """Chooses for rows as `Choices` does, by the same numbers."""
@@ -31,17 +28,17 @@ class TextWriter:
         """Whether a row that is in a text can be written for: it has no unconditioned twin."""
         return self.drafter.suits(row) and len(row.slots) == 1
 
-    def write(self, rows: Sequence[Row], rounds: int) -> list[Event]:
-        """What the texts of rows go on with, whose last tokens are about to be fed."""
+    def write(self, rows: Sequence[Row], alone: bool) -> list[Event]:
+        """What the texts of rows go on with, whose last tokens are about to be fed; for several rounds where they are `alone`."""
         self.drafter.take_in(rows)
-        ahead = self.speculation.ahead
+        ahead, rounds = self.speculation.ahead, self.speculation.rounds if alone else 1
         texts = self._texts(rows, rounds * (ahead + 1))
         slot, head_slot, column, head_column, *_ = texts.fields.max(axis=0).tolist()
         self.slots.cache.reserve(slot + 1, column + texts.draws.shape[1])
         self.drafter.cache.reserve(head_slot + 1, head_column + texts.fed.shape[1] + texts.draws.shape[1] + ahead)
         submodels = self.slots.submodels([row.submodel for row in rows])
         caches = self.slots.cache, self.drafter.cache
-        written = self.compiled.write(texts, caches, submodels, ahead, self.speculation.least, rounds)
+        written = self.compiled.write(texts, caches, submodels, ahead, self.speculation.least, rounds=rounds)
         self.drafter.lengths.update(zip(rows, texts.fields[:, FIELDS.index("head_column")].tolist(), strict=True))
         return [event for r, row in enumerate(rows) for event in self._take(r, row, texts, written)]
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ernest.config.recipe import ModelConfig
+from ernest.device import ask_large_pages
 
 COLUMNS = 32
 """A slot has a multiple of so many columns. For kernels, keys of so many lie turned, `[d, COLUMNS]`, block after block."""
@@ -96,6 +97,7 @@ class Cache:
         for name in ("keys", "values"):
             part = getattr(self, name)
             larger = part.new_zeros(part.shape[0], many, part.shape[2], -(-wide // COLUMNS) * COLUMNS, part.shape[4])
+            ask_large_pages([larger], filled=False)
             larger[:, : old[0], :, : old[1]] = part
             setattr(self, name, larger)
 

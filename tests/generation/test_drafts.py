@@ -66,7 +66,6 @@ def test_answers_are_those_of_plain_decoding(model, drafter, kernels, monkeypatc
 @pytest.mark.parametrize("rounds", [1, 3])
 def test_texts_that_are_written_in_rounds_are_told_as_without(model, least, rounds, monkeypatch):
     """Token by token with its position, what was allowed, its log-probabilities and experts; beside pictures, and cut down."""
-    monkeypatch.setattr("ernest.generation.engine.ROUNDS", rounds)
     kinds = ("text",), ("text", "image", "text"), None
     some = [
         Request(
@@ -81,10 +80,12 @@ def test_texts_that_are_written_in_rounds_are_told_as_without(model, least, roun
         for n, prompt in enumerate(prompts() * 2)
     ]
     engines = [
-        Engine(model, tokenizers(), max_lengths=LIMITS, rows=7, speculation=one) for one in (None, Speculation(3, least=least))
+        Engine(model, tokenizers(), max_lengths=LIMITS, rows=7, speculation=one)
+        for one in (None, Speculation(3, None, least, rounds))
     ]
-    inner, steps = engines[1]._writer.write, []
-    monkeypatch.setattr(engines[1]._writer, "write", lambda rows, n: steps.append(n) or inner(rows, n))
+    compiled, steps = engines[1]._writer.compiled, []
+    write = compiled.write
+    monkeypatch.setattr(compiled, "write", lambda *all_but, rounds: steps.append(rounds) or write(*all_but, rounds))
     (_, plain), (_, drafted) = (run(engine, some) for engine in engines)
     assert max(steps) == rounds
     for one, other in zip(plain, drafted, strict=True):
@@ -143,3 +144,5 @@ def test_drafts_need_the_head_or_a_sub_model():
         Speculation(0)
     with pytest.raises(ValueError, match="least = 1"):
         Speculation(least=1.0)
+    with pytest.raises(ValueError, match="rounds = 0"):
+        Speculation(rounds=0)
