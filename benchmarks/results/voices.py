@@ -13,7 +13,7 @@ from ernest.generation.engine import Engine
 from ernest.sequence.record import Record
 from ernest.tokenizers.mel import MelSpec
 from ernest.tokenizers.training.recogniser import Teacher
-from ernest.world.speech import UNHEARD_VOICES, VOICES, WORDS
+from ernest.world.speech import UNHEARD_VOICES, VOICES, WORDS, speech
 from ernest.world.split import HELD_OUT
 
 EVERY = (*VOICES, *UNHEARD_VOICES)
@@ -41,18 +41,18 @@ def train_ears(trial: Trial) -> Ears:
     """Judges of clips that were drawn for them, kept in the trial's folder."""
     paths = [trial.out / f"voiced-{name}-judge.safetensors" for name in ("voice", "word")]
     if not all(path.is_file() for path in paths):
-        records = list(sources.voiced(JUDGED, 0, trial.count(5400), EVERY))
-        waves = [record.segments[-1].data for record in records]
-        labels = np.arange(len(records)) % len(EVERY), np.array([WORDS.index(record.facts["word"]) for record in records])
+        count = trial.count(2700, 20 * len(EVERY))
+        said = [speech(JUDGED, n, (EVERY[n % len(EVERY)],), sample_rate=SPEC.sample_rate) for n in range(count)]
+        labels = np.arange(count) % len(EVERY), np.array([WORDS.index(one.word) for one in said])
         for path, label in zip(paths, labels, strict=True):
-            judges.word_judge(path, waves, label, trial.count(800), SPEC)
+            judges.word_judge(path, [one.wave for one in said], label, trial.count(600), SPEC)
     voices, words = (judges.load_word_judge(path, n, SPEC) for path, n in zip(paths, (len(EVERY), len(WORDS)), strict=True))
     return Ears(voices, words)
 
 
 def score_voices(engine: Engine, trial: Trial) -> list[Scored]:
     """Words in the voices of samples never heard: of voices of the training, and of voices that it never had."""
-    ears, count = train_ears(trial), trial.count(480, 2 * len(VOICES))
+    ears, count = train_ears(trial), trial.count(240, len(VOICES))
     known = list(sources.voiced(0, HELD_OUT, count))
     unknown = list(sources.voiced(0, HELD_OUT, count // 4, UNHEARD_VOICES))
     scored = []
