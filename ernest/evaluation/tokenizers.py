@@ -52,8 +52,10 @@ def measure_tokenizer(tokenizer: Standalone, decoded: DecodedRecords, source: st
 
 def _pictures(tokenizer: PictureTokenizer, decoded: DecodedRecords, judge: Path | None) -> tuple[list[Measure], list[Pair]]:
     films = list(decoded.captions("video"))
-    shown = [decoded.arrays["video"][start:end] for start, end in spread(films, MOST_FRAMES // 16)]
-    stills = [decoded.arrays["image"][start:end] for start, end in spread(list(decoded.captions("image")), MOST_FRAMES // 2)]
+    shown = [np.array(decoded.arrays["video"][start:end]) for start, end in spread(films, MOST_FRAMES // 16)]
+    stills = [
+        np.array(decoded.arrays["image"][start:end]) for start, end in spread(list(decoded.captions("image")), MOST_FRAMES // 2)
+    ]
     frames = np.concatenate([*stills, *shown])
     films_of = [frames] if tokenizer.media.temporal_stride == 1 else [*stills, *shown]  # each frame alone: as one film of all
     coded, encoding = timed(lambda: [tokenizer.encode(film) for film in films_of])

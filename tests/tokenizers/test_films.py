@@ -14,7 +14,9 @@ from ernest.checkpoint import tokenizer_spec
 from ernest.config.media import USUAL, MediaSpec
 from ernest.data.examples import EncodedSegment, encode_segments, outline
 from ernest.data.layout import lay_out_example
+from ernest.data.record_writer import save_records
 from ernest.evaluation.evaluate import rebuild_frames
+from ernest.evaluation.tokenizers import measure_tokenizer
 from ernest.fit import Progress, no_progress
 from ernest.generation.engine import Engine
 from ernest.model.network import Ernest
@@ -26,6 +28,7 @@ from ernest.tokenizers.training import films as training
 from ernest.tokenizers.training.films import train_on_films
 from ernest.tokenizers.training.vision import VisionTraining, train_vision_tokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig, inflate, to_frames
+from ernest.training.standalone import decode_for
 from ernest.training.tokenizers import ShownFrames, draw_clips, draw_frames, vision_tokenizer
 from tests.small import BITS, CONFIG, recipe, tokenizers
 
@@ -248,3 +251,14 @@ def test_clips_are_of_one_film_and_follow_each_other():
             assert clip.tolist() == [min(int(clip[0]) + n, last) for n in range(9)]
             assert clip[0] >= first
         assert batch.stills.frames.shape == (8, 8, 8, 3)
+
+
+def test_a_report_measures_films_whole(alone, tmp_path):
+    pixels, _ = moving(1)
+    save_records(tmp_path / "records", [Record((made("video", pixels),)), Record((made("image", pixels[0]),))])
+    report = measure_tokenizer(alone, decode_for(alone, tmp_path / "records", tmp_path / "decoded"), "two records")
+    values = {one.name: one.value for one in report.measures}
+    assert values["a frame"] == alone.network.quantiser.cells * BITS / 8 / alone.network.config.stride
+    still, film = report.pairs
+    assert (np.asarray(still.rebuilt) == alone.decode(alone.encode(pixels[0]))).all()
+    assert (np.asarray(film.rebuilt) == alone.decode(alone.encode(pixels))).all()
