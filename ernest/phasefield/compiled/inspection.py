@@ -74,6 +74,7 @@ class Inspector:
         moves = workspace.mobility > 0
         self._inverse = np.where(moves, 1 / np.where(moves, workspace.mobility, 1), 0)
         self._room: dict[int, Array] = {}
+        self._pivots: LRUCache[tuple[float, int], Array] = LRUCache(lengths_kept(workspace))
         self._weights: LRUCache[tuple[float, ...], tuple[Array, Array]] = LRUCache(lengths_kept(workspace))
 
     def look(
@@ -106,7 +107,8 @@ class Inspector:
         real_u, real_end, real_N, real_kept, real_node = (a.view(np.float64) for a in (u, end, N_end, kept, work.buffer))
         rows, outer = (tuple(row.view(np.float64) for row in some) for some in (element.rows, everywhere.rows))
         size, change, quadratic, dissipated, residual = kernels.inspect(
-            *(tau / 2, tables, work.fold, everywhere.split, real_u, real_end, real_N, rows, np.ascontiguousarray(moments), outer),
+            *(tau / 2, tables, self._factors(tau, p), work.fold, everywhere.split, real_u, real_end, real_N, rows),
+            *(np.ascontiguousarray(moments), outer),
             *(moments @ everywhere.fill, np.ascontiguousarray(nodal_basis(p)[node].numpy()), real_kept, real_node),
         )
         missed = self._missed(element.rows[node], everywhere, node, responses, N_end) if judged else 0.0
@@ -132,6 +134,17 @@ class Inspector:
             return found[0], found[1]
 
         return self._weights.get((tau, degree, span, rise), weigh)
+
+    def _factors(self, tau: float, degree: int) -> Array:
+        """The pivots of elements of this length."""
+
+        def make() -> Array:
+            rows, columns = self.workspace.stiffness.shape
+            pivots = np.empty((degree, rows, 2 * columns))
+            self.workspace.kernels.factor(tau / 2, self.workspace.stiffness, pivots)
+            return pivots
+
+        return self._pivots.get((tau, degree), make)
 
     def _missed(self, row: Array, everywhere: Everywhere, node: int, responses: Array, N_node: Array) -> float:
         """The weighted norm of N(u) - N at the node whose modes of u are in the buffer; `N_node` is room for N(u)."""

@@ -30,10 +30,23 @@ def examine(u, scale, reaction, slopes, energy, well):
     return bulk, steep, largest
 
 
-def inspect(half, tables, fold, split, u, end, N_end, rows, M, outer, outer_M, at_node, out, node):
+def factor(half, stiffness, inverse):
+    """The reciprocal pivots `[p, rows, 2 columns]` of I + z A, z = half stiffness, for both parts of every mode."""
+    for r in prange(stiffness.shape[0]):
+        for c in range(stiffness.shape[1]):
+            z = half * stiffness[r, c]
+            pivot = 1 / (1 + z)
+            inverse[0, r, 2 * c] = inverse[0, r, 2 * c + 1] = pivot
+            for j in range(1, inverse.shape[0]):
+                pivot = 1 / (1 + z * z * pivot / ((2 * j + 1) * (2 * j - 1)))
+                inverse[j, r, 2 * c] = inverse[j, r, 2 * c + 1] = pivot
+
+
+def inspect(half, tables, inverse, fold, split, u, end, N_end, rows, M, outer, outer_M, at_node, out, node):
     """Solves for the c_k of an element, as `solve_element` does, and measures it in the same pass.
 
-    `tables` are stiffness, mobility, the linear part of the energy, 1 / mobility or 0, and the squared weights of the residual.
+    `tables` are stiffness, mobility, the linear part of the energy, 1 / mobility or 0, and the squared weights of the residual;
+    `inverse` are the pivots of `factor`.
     In a row of modes the columns before `split` know N by `rows`, those after by `outer`, each with its matrix to moments.
     The c_k go to `out`, which may have one row only, for all rows of modes in turn. `node` becomes u + sum of at_node_k c_k.
 
@@ -46,9 +59,10 @@ def inspect(half, tables, fold, split, u, end, N_end, rows, M, outer, outer_M, a
     size, change, quadratic, dissipated, residual = 0.0, 0.0, 0.0, 0.0, 0.0
     shares = np.full(columns // 2, 2.0)
     shares[0] = shares[-1] = 1.0
-    for r in prange(u.shape[0]):
+    z, drive, slope, square = np.empty(columns), np.empty(columns), np.empty(columns), np.empty(columns)
+    inside, sizes, changes = np.empty(columns), np.empty(columns), np.empty(columns)
+    for r in range(u.shape[0]):
         q, o, known, start = fold[r], r if out.shape[1] > 1 else 0, split[r], u[r]
-        z, drive, inverse = np.empty(columns), np.empty(columns), np.empty((degree, columns))
         for c in range(columns // 2):
             z[2 * c] = z[2 * c + 1] = half * stiffness[q, c]
             drive[2 * c] = drive[2 * c + 1] = half * mobility[q, c]
@@ -68,19 +82,18 @@ def inspect(half, tables, fold, split, u, end, N_end, rows, M, outer, outer_M, a
                     moment, weight = out[j, o][known:], outer_M[j, n]
                     for c in range(row.size):
                         moment[c] += weight * row[c]
-        first, inverse_0 = out[0, o], inverse[0]
+        first = out[0, o]
         for c in range(columns):
-            inverse_0[c] = 1 / (1 + z[c])
             first[c] = -z[c] * start[c] - drive[c] * first[c]
         for j in range(1, degree):
-            below, here, inverse_below, inverse_here = out[j - 1, o], out[j, o], inverse[j - 1], inverse[j]
+            below, here, inverse_below, share = out[j - 1, o], out[j, o], inverse[j - 1, q], 1 / (2 * j - 1)
             for c in range(columns):
-                carried = z[c] * inverse_below[c] / (2 * j - 1)
-                inverse_here[c] = 1 / (1 + z[c] * carried / (2 * j + 1))
-                here[c] = -drive[c] * here[c] - carried * below[c]
-        slope, square, inside = np.zeros(columns), np.zeros(columns), start.copy()
+                here[c] = -drive[c] * here[c] - share * z[c] * inverse_below[c] * below[c]
+        slope[:] = 0
+        square[:] = 0
+        inside[:] = start
         for j in range(degree - 1, -1, -1):
-            here, above, inverse_here, at_j = out[j, o], out[min(j + 1, degree - 1), o], inverse[j], at_node[j]
+            here, above, inverse_here, at_j = out[j, o], out[min(j + 1, degree - 1), o], inverse[j, q], at_node[j]
             share = 1 / (2 * j + 3) if j < degree - 1 else 0.0
             for c in range(columns):
                 value = (here[c] + share * z[c] * above[c]) * inverse_here[c]
@@ -89,7 +102,6 @@ def inspect(half, tables, fold, split, u, end, N_end, rows, M, outer, outer_M, a
                 square[c] += value * value / (2 * j + 1)
                 inside[c] += at_j * value
         at, last, N = node[r], end[r], N_end[r]
-        sizes, changes = np.empty(columns), np.empty(columns)
         for c in range(columns):
             at[c] = inside[c]
             difference, lacking = last[c] - start[c], slope[c] + z[c] * last[c] + drive[c] * N[c]

@@ -134,7 +134,7 @@ def compiled(parallel: bool) -> SimpleNamespace:
     loops += (coarse.combine_block, coarse.combine_outside, coarse.combine_both, coarse.residual, coarse.respond, coarse.absorb)
     loops += (coarse.place, coarse.renew, coarse.find_defect, coarse.react_and_sample, coarse.increment)
     loops += (exponential.etd_stage, exponential.etd_second, exponential.etd_third, exponential.etd_end, exponential.bdf4)
-    loops += (inspection.examine, inspection.inspect, inspection.weigh_missed, inspection.weigh_errors)
+    loops += (inspection.examine, inspection.factor, inspection.inspect, inspection.weigh_missed, inspection.weigh_errors)
     return SimpleNamespace(**{loop.__name__: compile_one(loop) for loop in loops})
 
 

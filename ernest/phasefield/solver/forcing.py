@@ -13,6 +13,7 @@ thousandth of the run is met with short steps. For a shorter one the user has to
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 import torch
@@ -47,13 +48,18 @@ class ForcingEstimate:
     """Looks at the forcing of one flow in the elements of a run that lasts for `span`."""
 
     def __init__(self, flow: Flow, grid: Space, stabilisation: float, like: Tensor, span: float, tolerance: float) -> None:
-        k2 = grid.squared_wavenumbers(like.dtype, like.device)
-        self._stiffness = flow.mobility(k2) * (flow.linear(k2) + stabilisation)
-        self._flow, self._grid, self._like = flow, grid, like
+        self._flow, self._grid, self._stabilisation, self._like = flow, grid, stabilisation, like
         self._span, self._tolerance = span, tolerance
+
+    @cached_property
+    def _stiffness(self) -> Tensor:
+        k2 = self._grid.squared_wavenumbers(self._like.dtype, self._like.device)
+        return self._flow.mobility(k2) * (self._flow.linear(k2) + self._stabilisation)
 
     def look(self, time: float, tau: float, degree: int, count: int) -> ForcingError:
         """The forcing's part of the error in the element from `time` to `time + tau`, the run's element number `count`."""
+        if self._flow.forcing is None:
+            return ForcingError()
         nodes, (fine, weights) = gauss(degree)[0], _rule(2 * degree + 2)
         at_nodes, at_fine = self._fields(time, tau, nodes), self._fields(time, tau, fine)
         missed = at_fine - _interpolated(at_nodes, nodes, fine)

@@ -78,8 +78,7 @@ class Steppers:
         self.choice, self.flow, self.grid, self._like = choice, flow, grid, u0
         self.t1, self.tolerance, self.units = t1, tolerance, units
         self.splitting = split(flow, grid, choice.stabilisation, u0)
-        allowed = tolerance * units.speed
-        self.forcing = ForcingEstimate(flow, grid, choice.stabilisation, u0, t1, allowed) if flow.forcing else None
+        self.forcing = ForcingEstimate(flow, grid, choice.stabilisation, u0, t1, tolerance * units.speed)
         self._unstable_state = unstable_state(flow, grid, u0)
         self._steppers: dict[Scheme, Stepper] = {}
         self._fits = u0.ndim == grid.dimensions and u0.dtype == torch.float64 and u0.is_cpu

@@ -103,7 +103,7 @@ def _judge(
     shown = max(size, steppers.units.field) if start < INSTANT * steppers.units.time else size
     truncation, missed = measured.truncation, measured.missed
     # Without a forcing nobody asks for the degree, and so for the coefficients.
-    forced = steppers.forcing.look(start, tau, element.degree, current.state.count) if steppers.forcing else ForcingError()
+    forced = steppers.forcing.look(start, tau, element.degree, current.state.count) if steppers.flow.forcing else ForcingError()
     others = missed + forced.rate
     error = error_rate(differences, truncation, tau, shown, epsilon) + others
     settled = settling is not None and settling.ends(differences)
