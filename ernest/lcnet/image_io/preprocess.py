@@ -101,11 +101,7 @@ def fit_picture(
     """
     channels = len(preprocessing.mean)
     _check_form(picture, channels)
-    height, width = full or picture.shape[:2]
-    size = target_size(height, width, preprocessing)
-    window = _middle(size, preprocessing.crop, preprocessing.even) if preprocessing.crop else (0, 0, *size)
-    if window[2] * window[3] > MOST_PIXELS:
-        raise ValueError(f"resized to {size[0]}x{size[1]} pixels it would be too long: it has {height}x{width}")
+    size, window = _kept(*(full or picture.shape[:2]), preprocessing)
     kernel = "cubic" if preprocessing.cubic else "bilinear"
     levels = resize_window(picture, size, window, kernel, preprocessing.antialias, frame)
     if picture.ndim == 2:
@@ -187,6 +183,16 @@ def _check_form(picture: np.ndarray, channels: int) -> None:
     if picture.dtype != np.uint8 or not (grey or (coloured and channels == 3)) or 0 in picture.shape:
         wanted = "[H, W, 3] or [H, W]" if channels == 3 else "[H, W]"
         raise ValueError(f"picture: expected uint8 {wanted}, got {picture.dtype} {list(picture.shape)}")
+
+
+@lru_cache(256)
+def _kept(height: int, width: int, preprocessing: Preprocessing) -> tuple[tuple[int, int], Window]:
+    """The size to which a picture is resized, and the window of it that is kept. Many small pictures of one size ask the same."""
+    size = target_size(height, width, preprocessing)
+    window = _middle(size, preprocessing.crop, preprocessing.even) if preprocessing.crop else (0, 0, *size)
+    if window[2] * window[3] > MOST_PIXELS:
+        raise ValueError(f"resized to {size[0]}x{size[1]} pixels it would be too long: it has {height}x{width}")
+    return size, window
 
 
 def _middle(size: tuple[int, int], kept: tuple[int, int], even: bool) -> Window:

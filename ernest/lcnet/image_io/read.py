@@ -119,7 +119,7 @@ def _divisor(picture: "Image", turn: int, size: tuple[int, int]) -> int:
 def divisor(full: tuple[int, int], wanted: tuple[int, int]) -> int:
     """By how much height and width can be divided and be no smaller than wanted: 1, 2, 4 or 8."""
     fraction = min(full[0] // wanted[0], full[1] // wanted[1])
-    return next(by for by in (8, 4, 2, 1) if by <= max(1, fraction))
+    return 8 if fraction >= 8 else 4 if fraction >= 4 else 2 if fraction >= 2 else 1
 
 
 def _decoded(picture: "Image", turn: int, by: int, grey: bool) -> tuple[np.ndarray, Frame | None]:
