@@ -145,8 +145,8 @@ def threads(count: int) -> Iterator[None]:
 
 
 def ask_large_pages(tensors: "Iterable[torch.Tensor]", filled: bool = True) -> None:
-    """Has Linux hold tensors in pages of 2 MB: those that were `filled` at once, others as they are. What is read all over, such as
-    the weights of experts, then takes a tenth less time or more. Other systems and devices and mapped files stay as they are."""
+    """Has Linux hold tensors in pages of 2 MB: those that were `filled` at once, others as they are. What is read all over, such
+    as the weights of experts, then takes a tenth less time or more. Other systems, devices and mapped files stay as they are."""
     if sys.platform != "linux":
         return
     import ctypes
