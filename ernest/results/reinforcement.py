@@ -15,6 +15,7 @@ from ernest.checkpoint import load_model
 from ernest.config.recipe import find_recipe
 from ernest.config.rl import RLRecipe, load_rl_recipe
 from ernest.device import set_threads, supports_bf16
+from ernest.evaluation.evaluate import rebuild_frames
 from ernest.generation.engine import Engine
 from ernest.report.routing import write_csv
 from ernest.results.outcome import Outcome, Verdict, table, write_outcomes
@@ -23,8 +24,12 @@ from ernest.results.units import kept
 from ernest.rl.assess import Look, look
 from ernest.rl.loop import reinforce
 from ernest.rl.tasks import trained_tasks
+from ernest.sequence.record import made
 from ernest.storage import fingerprint, own_folder
+from ernest.tokenizers.bundle import Tokenizers
 from ernest.verifiers.judges import Judges
+from ernest.world.split import HELD_OUT
+from ernest.world.video import FAMILIES, simulate
 
 NAME = "rl"
 RECIPE = "laws"
@@ -40,6 +45,8 @@ WORDS = (
     "rewards nothing, but for one run."
 )
 REWARDED, WATCHED = ("family", "energy law"), "area law"
+CEILING, TRUE = "true films, rebuilt", 40
+"""What verifiers say of so many true films of each family behind the tokenizer, which the model cannot draw better than."""
 AS_WELL = 0
 """The seed that is also trained with the area law among what is rewarded."""
 
@@ -66,7 +73,7 @@ MEASURES: Mapping[str, Callable[[Films], float | None]] = {
 def run_reinforcement(checkpoint: Path, build: Path, out: Path, tell: Callable[[str], None]) -> None:
     """Trains and looks, a seed after the other, and writes table, outcome and page into `out` after each."""
     with own_folder(build):
-        films = {"before": _looked(checkpoint, checkpoint, build / "before.json", SEEDS[0])}
+        films = {CEILING: _ceiling(checkpoint), "before": _looked(checkpoint, checkpoint, build / "before.json", SEEDS[0])}
         for name, recipe in recipes().items():
             trained = _trained(
                 checkpoint, build / name.replace(", ", "-").replace(" ", "-"), recipe, lambda line: tell(f"{NAME}: {line}")
@@ -126,6 +133,26 @@ def _looked(checkpoint: Path, trained: Path, path: Path, seed: int) -> Films:
 
     found = kept(path, {"draws": DRAWS, "weights": fingerprint(trained / "model.safetensors")}, draw)
     return Films(*(Look(**one) for one in found))
+
+
+def _ceiling(checkpoint: Path) -> Films:
+    """Looks at true films that went through the tokenizer and back."""
+    set_threads(1)
+    tokenizers, seed = Tokenizers.load(checkpoint / "tokenizers"), SEEDS[0]
+    (task,) = trained_tasks(_recipe(seed, (*REWARDED, WATCHED)), Judges.load(checkpoint.parent / "judges"), {})
+    passes: dict[str, list[bool]] = {name: [] for name in task.known}
+    for family in range(len(FAMILIES)):
+        prompt = task.task.record(seed, family)
+        for frames in rebuild_frames(tokenizers, simulate(family, seed, range(HELD_OUT, HELD_OUT + TRUE))):
+            for name, verify in task.known.items():
+                passes[name].append(verify(prompt, [made("video", frames)]).passed)
+    shares = {name: float(np.mean(passed)) for name, passed in passes.items()}
+
+    def found(names: tuple[str, ...]) -> Look:
+        passed = float(np.mean([all(one) for one in zip(*(passes[name] for name in names), strict=True)]))
+        return Look(task.name, 0, TRUE * len(FAMILIES), passed, shares)
+
+    return Films(found(REWARDED), found((*REWARDED, WATCHED)))
 
 
 def _write(films: Mapping[str, Films], out: Path) -> None:

@@ -40,6 +40,7 @@ def test_seeds_are_trained_looked_at_and_told_one_after_the_other(tmp_path, monk
 
     monkeypatch.setattr(reinforcement, "reinforce", reinforce)
     monkeypatch.setattr(reinforcement, "_looked", look)
+    monkeypatch.setattr(reinforcement, "_ceiling", lambda checkpoint: films(1.0))
     monkeypatch.setattr(reinforcement, "SEEDS", (0, 1))
     checkpoint, build = tmp_path / "demo/model", tmp_path / "rl"
     run_reinforcement(checkpoint, build, tmp_path / "out", lambda line: None)
