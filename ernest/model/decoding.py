@@ -164,7 +164,7 @@ class CompiledBlocks:
 
     def refresh(self) -> None:
         """Packs the weights, if they are others than before."""
-        found = versions(parts[name] for parts, name in self._places if parts[name] is not None)
+        found = versions(part for parts, name in self._places if (part := parts[name]) is not None)
         if found != self._versions:
             self._versions = found
             self._packed: list[Tensor] = []
