@@ -144,9 +144,9 @@ def threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def ask_large_pages(tensors: "Iterable[torch.Tensor]", filled: bool = True) -> None:
-    """Has Linux hold tensors in pages of 2 MB: those that were `filled` at once, others as they are. What is read all over, such
-    as the weights of experts, then takes a tenth less time or more. Other systems, devices and mapped files stay as they are."""
+def ask_large_pages(tensors: "Iterable[torch.Tensor]") -> None:
+    """Has Linux move tensors to pages of 2 MB, now. What is read all over, such as the weights of experts, then takes a tenth
+    less time or more. Other systems, other devices and mapped files stay as they are."""
     if sys.platform != "linux":
         return
     import ctypes
@@ -156,7 +156,7 @@ def ask_large_pages(tensors: "Iterable[torch.Tensor]", filled: bool = True) -> N
         if tensor.is_cpu and tensor.nbytes >= LARGE_PAGE:
             begin = tensor.data_ptr() // LARGE_PAGE * LARGE_PAGE
             size = -(-(tensor.data_ptr() + tensor.nbytes - begin) // LARGE_PAGE) * LARGE_PAGE
-            for advice in _LARGE_PAGES if filled else _LARGE_PAGES[:1]:
+            for advice in _LARGE_PAGES:
                 system.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(size), advice)
 
 

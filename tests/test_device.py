@@ -6,7 +6,17 @@ import sys
 import pytest
 import torch
 
-from ernest.device import autocast, compute_dtype, count_processors, matmul_rate, peak_memory, pick_device, supports_bf16, threads
+from ernest.device import (
+    ask_large_pages,
+    autocast,
+    compute_dtype,
+    count_processors,
+    matmul_rate,
+    peak_memory,
+    pick_device,
+    supports_bf16,
+    threads,
+)
 
 
 def test_importing_the_ground_floor_loads_neither_torch_nor_numpy() -> None:
@@ -79,3 +89,12 @@ def test_the_most_memory_is_never_less_than_what_was_held_and_nothing_of_the_par
         [sys.executable, "-c", "from ernest.device import peak_memory; print(peak_memory())"], capture_output=True, check=True
     )
     assert int(child.stdout) < len(held) / 2
+
+
+def test_tensors_on_large_pages_hold_what_they_held() -> None:
+    tensors = [torch.arange(2_000_000.0), torch.arange(3_000_000, dtype=torch.int16)[100:], torch.ones(3)]
+    before = [tensor.clone() for tensor in tensors]
+    places = [tensor.data_ptr() for tensor in tensors]
+    ask_large_pages(tensors)
+    assert all(torch.equal(tensor, copy) for tensor, copy in zip(tensors, before, strict=True))
+    assert [tensor.data_ptr() for tensor in tensors] == places

@@ -97,7 +97,7 @@ class Cache:
         for name in ("keys", "values"):
             part = getattr(self, name)
             larger = part.new_zeros(part.shape[0], many, part.shape[2], -(-wide // COLUMNS) * COLUMNS, part.shape[4])
-            ask_large_pages([larger], filled=False)
+            ask_large_pages([larger])
             larger[:, : old[0], :, : old[1]] = part
             setattr(self, name, larger)
 

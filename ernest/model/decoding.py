@@ -156,12 +156,15 @@ class CompiledBlocks:
         self.library: ctypes.CDLL = library
         axis, frequency = pair_frequencies(config.head_dim, config.rope_base)
         self.axis, self.frequency = axis.cpu(), frequency.cpu()
+        modules = (module for block in self.blocks for module in block.modules())
+        # Where parameters stand, whichever they are: looking for them takes longer than the first group of a picture may.
+        self._places = [(module._parameters, name) for module in modules for name in module._parameters]
         self._versions: tuple[tuple[int, int], ...] = ()
         self.refresh()
 
     def refresh(self) -> None:
         """Packs the weights, if they are others than before."""
-        found = versions(p for block in self.blocks for p in block.parameters())
+        found = versions(part for parts, name in self._places if (part := parts[name]) is not None)
         if found != self._versions:
             self._versions = found
             self._packed: list[Tensor] = []
