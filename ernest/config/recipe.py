@@ -182,7 +182,7 @@ class TokenizerConfig:
 
     vocabulary: int = 700
     teacher_steps: int = 500
-    vision_steps: int = 2800
+    vision_steps: int = 1200
     audio_steps: int = 1500
     vocoder_steps: int = 0
     """Of the way from codes of sounds back to the waveform, trained behind the codec; 0 leaves that to Griffin and Lim."""
