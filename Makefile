@@ -76,7 +76,7 @@ results: $(READY)
 results-routing results-time-marching results-superconvergence results-elastic results-rl: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/ernest results $(@:results-%=%)
 
-results-data: results-data-digits results-data-commands results-data-photos results-data-stories results-data-stories-dense results-data-seesaw \
+results-data: results-data-digits results-data-commands results-data-photos results-data-voices results-data-stories results-data-stories-dense results-data-seesaw \
   $(addprefix results-data-folder-,digits phrasings photographs sounds films)
 
 results-data-%: $(READY)
