@@ -5,6 +5,7 @@ from benchmarks.phasefield import (
     cold,
     comparisons,
     defaults,
+    earlier,
     general,
     laws,
     noise,
@@ -23,6 +24,7 @@ WING = Wing(
     command="python -m benchmarks.phasefield",
     parts={
         "baselines": Part(lambda folder, rounds, quick, progress: comparisons.compare(folder, rounds, quick)),
+        "earlier": Part(earlier.measure, quick=False),
         "orders": Part(lambda folder, rounds, quick, progress: comparisons.orders(folder, rounds, quick)),
         "solve": Part(lambda folder, rounds, quick, progress: defaults.measure(folder, rounds, quick)),
         "cold": Part(lambda folder, rounds, quick, progress: cold.measure(rounds, quick)),
@@ -42,7 +44,7 @@ WING = Wing(
     packages=("torch", "numpy", "scipy", "pyfftw", "numba"),
     method="One thread where no other number is told; medians of runs taken in turn.",
     own_blocks=(
-        *("solve", "peers", "cold", "volume", "audit", "walls"),
+        *("earlier", "solve", "peers", "cold", "volume", "audit", "walls"),
         *(part for parts in report.OWN_PAGE.values() for part in parts),
     ),
     draw=report.draw_parts,
