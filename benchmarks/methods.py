@@ -123,7 +123,7 @@ def _quick_tokenizer(bits: int, seed: int) -> VisionTokenizer:
         chosen = np.random.default_rng((seed, step)).integers(len(bank), size=44)
         return FrameBatch(bank[chosen], np.zeros((44, VisionTokenizerConfig.classes), np.float32))
 
-    return train_vision_tokenizer(draw, VisionTokenizerConfig(bits=bits), VisionTraining(steps=QUICK, average=0.1), seed).eval()
+    return train_vision_tokenizer(draw, VisionTokenizerConfig(bits=bits), VisionTraining(steps=QUICK, average=0.98), seed).eval()
 
 
 def _psnr(drawn: Tensor, frames: Tensor) -> float:

@@ -1,15 +1,14 @@
-"""Trains a small network: AdamW over a number of steps, with a schedule, clipped gradients and an average of the weights; wide
-convolutions by orthogonal steps, where asked.
+"""Trains a small network: AdamW over a number of steps, with a schedule, clipped gradients and an average of the weights.
 
 All tokenizers and judges learn by this loop; the model and the classifiers, whose runs are long and resume, have their own.
 """
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -41,9 +40,6 @@ class FitConfig:
     schedule: Callable[[Optimizer], LRScheduler]
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.01
-    orthogonal: float | None = None
-    """Convolutions to `WIDE` channels or more take orthogonal steps (`OrthogonalSteps`), so many times as long as the schedule's
-    rate; AdamW takes all without it."""
     clip: float | None = None
     """The largest norm of all gradients together."""
     average: float | None = None
@@ -84,75 +80,12 @@ def warm_up_and_cosine(rate: float, steps: int) -> Callable[[Optimizer], LRSched
     return rate_by_step(at)
 
 
-WIDE = 64
-"""Channels from which on a convolution's steps may be orthogonal: on fewer, directions are few, and AdamW does as well."""
-MOMENTUM = 0.95
-POLYNOMIALS = ((3.4445, -4.7750, 2.0315),) * 3
-"""Coefficients by which singular values up to 1 come near 1, and those of a hundredth to a third of it or more."""
-
-
-class OrthogonalSteps(AdamW):
-    """Muon (Jordan et al. 2024) for wide convolutions, AdamW for all else.
-
-    The gradient's running mean, as a matrix M = U S V^T of output channels by inputs, becomes U V^T: all directions are learnt
-    alike, where in M few would outweigh the rest. A step has `length` times the rate of AdamW's.
-    """
-
-    def __init__(self, parameters: Iterable[nn.Parameter], length: float, **settings: Any) -> None:
-        every = list(parameters)
-        self.matrices = [one for one in every if one.ndim == 4 and len(one) >= WIDE and one[0].numel() >= WIDE]
-        taken = set(map(id, self.matrices))
-        super().__init__([one for one in every if id(one) not in taken], **settings)
-        self.length = length
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        super().zero_grad(set_to_none)
-        for parameter in self.matrices:
-            parameter.grad = None
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> Any:
-        rate = self.param_groups[0]["lr"] * self.length
-        for parameter in self.matrices:
-            if parameter.grad is None:
-                continue
-            state = self.state[parameter]
-            if not state:
-                state["mean"] = torch.zeros_like(parameter)
-            mean = state["mean"].lerp_(parameter.grad, 1 - MOMENTUM)
-            ahead = parameter.grad.lerp(mean, MOMENTUM).movedim(1, -1)  # as it lies in memory, channels innermost
-            change = orthogonalised(ahead.flatten(1)).view(ahead.shape).movedim(-1, 1)
-            parameter.sub_(change, alpha=rate)
-        return super().step(closure)
-
-
-def orthogonalised(matrix: Tensor) -> Tensor:
-    """U V^T, nearly, of a matrix U S V^T: p(S) instead of S, with polynomials p(s) = a s + b s^3 + c s^5, one after the other.
-
-    All of p works on the Gram matrix G = M M^T of the shorter side: p(M) = (a + b G + c G^2) M, of which the Gram matrix is
-    (a + b G + c G^2)^2 G.
-    """
-    if len(matrix) > matrix.shape[1]:
-        return orthogonalised(matrix.T).T
-    matrix = matrix / matrix.norm().clamp_min(1e-12)
-    gram = matrix @ matrix.T
-    total = one = torch.eye(len(gram), device=gram.device)
-    for a, b, c in POLYNOMIALS:
-        factor = torch.addmm(torch.add(a * one, gram, alpha=b), gram, gram, alpha=c)
-        total, gram = factor @ total, factor @ gram @ factor
-    return total @ matrix
-
-
 def fit(network: Network, loss: Loss, config: FitConfig, progress: Progress = no_progress, keep: Keep | None = None) -> Network:
     """Trains `network` and returns it, or the average of its weights: in evaluation mode, on the device on which it came.
 
     `loss` draws its own batches, and puts them on that device. With `keep`, it goes on from the state that is there.
     """
-    settings = {"betas": config.betas, "weight_decay": config.weight_decay, "fused": True}
-    if config.orthogonal is None:
-        optimizer = AdamW(network.parameters(), **settings)
-    else:
-        optimizer = OrthogonalSteps(network.parameters(), config.orthogonal, **settings)
+    optimizer = AdamW(network.parameters(), betas=config.betas, weight_decay=config.weight_decay, fused=True)
     schedule = config.schedule(optimizer)
     average = None
     if config.average is not None:

@@ -3,12 +3,11 @@
 import math
 from collections.abc import Mapping
 
-import pytest
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import OneCycleLR
 
-from ernest.fit import WIDE, FitConfig, fit, orthogonalised, rate_by_step
+from ernest.fit import FitConfig, fit, rate_by_step
 
 
 def regression(network: nn.Module, seen: list[dict[str, Tensor]] | None = None):
@@ -93,37 +92,3 @@ def test_an_average_is_the_running_mean_of_the_weights_with_the_last_buffers() -
     torch.testing.assert_close(kept[1].weight, mean)
     assert torch.equal(kept[0].running_mean, network[0].running_mean)
     assert not kept.training
-
-
-@pytest.mark.parametrize("shape", [(8, 30), (30, 8), (1, 5), (64, 64)])
-def test_what_is_orthogonalised_keeps_its_directions_and_evens_their_lengths(shape) -> None:
-    """Beside the decomposition: U^T O V is diagonal, and its values are near 1 where the matrix has any worth of them."""
-    generator = torch.Generator().manual_seed(0)
-    u, _, v = torch.linalg.svd(torch.randn(shape, generator=generator), full_matrices=False)
-    values = torch.linspace(1.0, 0.2, min(shape))
-    found = u.T @ orthogonalised(u * values @ v) @ v.T
-    assert (found.diagonal() > 0.5).all()
-    assert (found.diagonal() < 1.25).all()
-    assert (found - found.diagonal().diag()).abs().max() < 1e-4
-    assert torch.equal(orthogonalised(torch.zeros(shape)), torch.zeros(shape))
-
-
-def test_wide_convolutions_take_orthogonal_steps_and_all_else_those_of_adamw() -> None:
-    torch.manual_seed(0)
-    ours, theirs = (nn.Sequential(nn.Conv2d(8, WIDE, 3), nn.Conv2d(WIDE, 2, 1), nn.Flatten()) for _ in range(2))
-    theirs.load_state_dict(ours.state_dict())
-
-    def loss_of(network: nn.Module):
-        return lambda step: (network(torch.ones(2, 8, 3, 3) * (1 + step)).square().mean(), {})
-
-    fit(ours, loss_of(ours), FitConfig(1, rate_by_step(lambda step: 1e-3), orthogonal=20.0, weight_decay=0.0))
-    before = theirs[0].weight.detach().clone()
-    fit(theirs, loss_of(theirs), FitConfig(1, rate_by_step(lambda step: 1e-3), weight_decay=0.0))
-    for one, other in zip(list(ours.parameters())[1:], list(theirs.parameters())[1:], strict=True):
-        torch.testing.assert_close(one, other)
-    theirs.load_state_dict(theirs.state_dict() | {"0.weight": before})
-    loss_of(theirs)(0)[0].backward()
-    gradient = theirs[0].weight.grad
-    assert gradient is not None
-    wanted = before - 0.02 * orthogonalised(gradient.flatten(1)).view_as(gradient)
-    torch.testing.assert_close(ours[0].weight.detach(), wanted, atol=1e-4, rtol=0)

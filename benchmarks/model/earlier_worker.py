@@ -4,8 +4,7 @@
     step FOLDER PROCESSES     positions per second (`wall`, `cpu`) of the median step, and the peak of a process's `memory`, bytes
     start PHOTOGRAPHS STEPS   `cpu` and `wall` seconds of `ernest train` before its processes start, with so many steps of the
                               vision tokenizer
-    vision PHOTOGRAPHS STEPS SEED   `cpu` seconds of a step of the vision tokenizer, `whole` of all, and its `psnr` on
-                              photographs held out
+    vision PHOTOGRAPHS STEPS SEED   `cpu` seconds of a step of the vision tokenizer, and its `psnr` on photographs held out
     judges                    `cpu` seconds of a step of each judge, and of the audio tokenizer
 """
 
@@ -86,7 +85,6 @@ def vision(version: str, photographs: str, steps: str, seed: str) -> dict[str, f
     kept, held_out = pixels[:-HELD_OUT], torch.from_numpy(pixels[-HELD_OUT:]).movedim(-1, 1).float() / 255
     clock, rng = Clock(), np.random.default_rng(int(seed))
     draw = lambda: kept[rng.integers(len(kept), size=FRAMES_A_STEP)]  # noqa: E731
-    begun = time.process_time()
     if version == "now":
         from ernest.tokenizers.training.vision import FrameBatch, VisionTraining, train_vision_tokenizer
         from ernest.tokenizers.vision import VisionTokenizerConfig
@@ -103,7 +101,7 @@ def vision(version: str, photographs: str, steps: str, seed: str) -> dict[str, f
         trained = earlier.train_vision_tokenizer(lambda _: (draw(), unknown), *settings, progress=clock)
     with torch.no_grad():
         error = (trained(held_out)[0].clamp(0, 1) - held_out).square().mean()
-    return {"cpu": clock.step(), "whole": clock.ends[-1] - begun, "psnr": float(-10 * error.log10())}
+    return {"cpu": clock.step(), "psnr": float(-10 * error.log10())}
 
 
 def judges(version: str) -> dict[str, float]:

@@ -182,7 +182,7 @@ class TokenizerConfig:
 
     vocabulary: int = 700
     teacher_steps: int = 500
-    vision_steps: int = 1200
+    vision_steps: int = 2800
     film_steps: int = 1500
     """Of the layers over time that are then put into the vision tokenizer, where `media.temporal_stride` asks for some."""
     audio_steps: int = 1500

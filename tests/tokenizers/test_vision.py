@@ -12,7 +12,7 @@ from ernest.tokenizers.training.vision import FrameBatch, Teacher, VisionTrainin
 from ernest.tokenizers.vision import Gather, Spread, VisionTokenizer, VisionTokenizerConfig
 
 SMALL = VisionTokenizerConfig(width=32, classes=6)
-SHORT = VisionTraining(steps=100, warm_up=30, average=0.3)
+SHORT = VisionTraining(steps=100, warm_up=30, average=0.97)
 
 
 def halves(step: int, n: int = 24) -> tuple[np.ndarray, np.ndarray]:

@@ -55,8 +55,6 @@ class VisionTraining:
 
     steps: int = 3200
     rate: float = 2e-3
-    orthogonal: float | None = 10.0
-    """Length of the orthogonal steps of wide convolutions, by `rate`; AdamW takes them without it."""
     warm_up: int = 100
     """Steps over which the decoder's input goes from the latent itself to its quantised bits."""
     bit_flip_rate: float = 0.02
@@ -70,9 +68,8 @@ class VisionTraining:
     """Weight of the distance between the teacher's feature maps of a frame and of its reconstruction."""
     perceptual_share: float = 0.25
     """Share of the steps, at the end, with the perceptual loss; it doubles the cost of a step."""
-    average: float = 0.05
-    """The trained tokenizer is a running mean of the weights, over about this share of the steps: a longer one still holds
-    weights of the beginning where steps are few."""
+    average: float = 0.998
+    """The trained tokenizer is a running mean of the weights, with this much of the past in each step."""
 
 
 def train_vision_tokenizer(
@@ -103,8 +100,7 @@ def train_vision_tokenizer(
         return _loss(tokenizer, motion, naming, draw(step), quantised, training, current_teacher, generator)
 
     schedule = warm_up_and_cosine(training.rate, training.steps)
-    past = 1 - 1 / max(1.0, training.average * training.steps)
-    fit_config = FitConfig(training.steps, schedule, (0.9, 0.98), orthogonal=training.orthogonal, clip=1.0, average=past)
+    fit_config = FitConfig(training.steps, schedule, (0.9, 0.98), clip=1.0, average=training.average)
     keep = None if state is None else Keep(state, KEEP_EVERY, generators=(generator,))
     trained = fit(nn.ModuleList([tokenizer, motion, naming]), loss, fit_config, progress, keep)[0]
     assert isinstance(trained, VisionTokenizer)
