@@ -5,20 +5,18 @@ What is scored are files of the folder's part `test`, which nothing learns from:
 """
 
 import csv
-import wave
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from benchmarks.results import clock, sources
 from benchmarks.results.scores import Scored, Trial, asked_and_answered
 from ernest.checkpoint import load_model
 from ernest.config.effort import with_effort
-from ernest.config.media import MediaSpec
 from ernest.config.recipe import find_recipe, load_recipe
+from ernest.data import media
 from ernest.data.held_out import split_records
 from ernest.data.importers import DIGIT_NAMES, import_folder
 from ernest.device import supports_bf16
@@ -34,8 +32,8 @@ PHRASINGS = (
     *("a {}", "this is a {}", "the digit {}", "someone wrote a {} here", "{} by hand", "here is a {}"),
     "a sheet with a {} on it",
 )
-FRAME = 100
-"""Milliseconds of a frame of the films."""
+WRITERS = {1: (".wav", media.write_audio), 3: (".png", media.write_image), 4: (".gif", media.write_video)}
+"""By the axes of sounds, pictures and films."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +106,10 @@ def write_folder(own: OwnFolder, trial: Trial, folder: Path) -> None:
     captions = []
     for split, count in (("train", TRAINED), ("test", TESTED)):
         for number, (data, kind) in enumerate(_evenly(own, trial, split, trial.count(count, 2))):
-            place = f"{split}/{number:04d}" if own.phrased else f"{split}/{kind}/{number:04d}"
-            (folder / place).parent.mkdir(parents=True, exist_ok=True)
-            file = _write(folder / place, data)
+            ending, write = WRITERS[data.ndim]
+            file = folder / split / ("" if own.phrased else kind) / f"{number:04d}{ending}"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            write(file, data)
             captions.append((file.relative_to(folder).as_posix(), PHRASINGS[number % len(PHRASINGS)].format(kind)))
     if own.phrased:
         with (folder / "captions.csv").open("w", newline="") as table:
@@ -125,18 +124,3 @@ def _evenly(own: OwnFolder, trial: Trial, split: str, count: int) -> Iterator[tu
         if kind is not None and left[kind]:
             left[kind] -= 1
             yield data, kind
-
-
-def _write(place: Path, data: np.ndarray) -> Path:
-    """A picture `[H, W, 3]` as PNG, a film `[T, H, W, 3]` as GIF, a sound `[samples]` as WAV."""
-    if data.ndim == 1:
-        file = place.with_suffix(".wav")
-        with wave.open(str(file), "wb") as sound:
-            sound.setparams((1, 2, MediaSpec.sample_rate, len(data), "NONE", ""))
-            sound.writeframes((data.clip(-1, 1) * 32767).astype("<i2").tobytes())
-        return file
-    frames = [Image.fromarray(frame) for frame in (data if data.ndim == 4 else data[None])]
-    file = place.with_suffix(".gif" if data.ndim == 4 else ".png")
-    more = {"save_all": True, "append_images": frames[1:], "duration": FRAME} if data.ndim == 4 else {}
-    frames[0].save(file, **more)
-    return file

@@ -51,8 +51,7 @@ def generate(
         refine: folder of a refiner, which draws pictures and videos larger and sharper.
         voice: a sound, best of three seconds: the answer speaks as it does. For models that were trained with samples of voices.
     """
-    must_exist(refine)
-    must_exist(voice)
+    must_exist(refine, voice)
     from ernest.generation.answer import generate, printable
 
     asked = [*prompts, *(_lines(prompt_file) if prompt_file else ())]

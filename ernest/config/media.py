@@ -25,6 +25,11 @@ CODE_RATE = 12.5
 """Frames of codes per second of a sound, at every sample rate."""
 
 
+def latent_count(frames: int, stride: int) -> int:
+    """Latents of a film of so many frames; one that ends within a group is filled up with its last frame."""
+    return 1 + ceil((frames - 1) / stride)
+
+
 @dataclass(frozen=True)
 class MediaSpec:
     """The sizes and rates to which every picture, video and sound of a run is brought. What follows from them is a property."""
@@ -88,7 +93,7 @@ class MediaSpec:
 
     def latents(self, frames: int) -> int:
         """Latents of a made picture (one frame) or video: one for the first frame, and one for every `temporal_stride` then."""
-        return 1 + ceil((frames - 1) / self.temporal_stride)
+        return latent_count(frames, self.temporal_stride)
 
     def made_positions(self, frames: int) -> int:
         """Positions of a made picture (one frame) or video, with its two control tokens."""

@@ -15,8 +15,6 @@ import torch
 
 from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import ElasticConfig, ModelConfig, Recipe, from_tree
-from ernest.data.collate import collate
-from ernest.data.sampler import plan
 from ernest.data.store import ExampleStore
 from ernest.device import set_threads, supports_bf16
 from ernest.evaluation.directions import DIRECTIONS
@@ -25,10 +23,11 @@ from ernest.evaluation.run import CURVE_DIRECTIONS
 from ernest.generation.engine import Engine
 from ernest.model.cost import active_parameters, total_parameters, training_flops
 from ernest.model.network import Ernest
-from ernest.model.slicing import choose, expert_importance, extract
+from ernest.model.slicing import choose, extract
 from ernest.results.units import kept
 from ernest.storage import save_tensors
 from ernest.tokenizers.bundle import Tokenizers
+from ernest.training.export import training_importance
 from ernest.training.loop import train
 from ernest.verifiers.judges import Judges
 
@@ -87,8 +86,8 @@ def measure(study: Study, seed: int) -> dict[str, dict[str, float]]:
         "elastic": _trained(study, folder / "elastic", recipe),
         "plain": _trained(study, folder / "plain", replace(recipe, elastic=PLAIN)),
     }
-    tokenizers, scores = _tokenizers(study), {}
-    importance = {name: _importance(study, recipe, network, tokenizers) for name, network in runs.items()}
+    store, tokenizers, scores = ExampleStore(study.demo / "examples"), _tokenizers(study), {}
+    importance = {name: training_importance(network, store, tokenizers, recipe) for name, network in runs.items()}
     for name, network in runs.items():
         for size, numbers in SIZES.items():
             scores[f"{name}, {size}"] = _scored(study, folder, seed, f"{name}, {size}", network, importance[name], numbers)
@@ -146,13 +145,6 @@ def _trained(study: Study, run: Path, recipe: Recipe, begin_with: Path | None = 
 
     store, tokenizers = ExampleStore(study.demo / "examples"), _tokenizers(study)
     return train(recipe, store, tokenizers, run, on_step=tell, begin_with=begin_with).eval().requires_grad_(False)
-
-
-def _importance(study: Study, recipe: Recipe, network: Ernest, tokenizers: Tokenizers) -> torch.Tensor:
-    """What each expert contributes on two steps of the training mixture, `[layers, experts]`."""
-    store = ExampleStore(study.demo / "examples")
-    rows = [plan(store, recipe.weights(store.tasks), tokenizers, recipe.sequence, recipe.seed, step) for step in range(2)]
-    return expert_importance(network, [collate(row, recipe.sequence.length, tokenizers) for row in rows])
 
 
 def _scored(

@@ -14,10 +14,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-
-def latent_count(frames: int, stride: int) -> int:
-    """Latents of a film of so many frames; one that ends within a group is filled up with its last frame."""
-    return 1 + -(-(frames - 1) // stride)
+from ernest.config.media import latent_count
 
 
 def whole_groups(frames: Tensor, stride: int) -> Tensor:

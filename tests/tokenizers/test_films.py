@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import ernest.tokenizers
 from ernest.checkpoint import tokenizer_spec
-from ernest.config.media import USUAL, MediaSpec
+from ernest.config.media import USUAL, MediaSpec, latent_count
 from ernest.data.examples import EncodedSegment, encode_segments, outline
 from ernest.data.layout import lay_out_example
 from ernest.data.record_writer import save_records
@@ -23,7 +23,6 @@ from ernest.model.network import Ernest
 from ernest.sequence.record import Record, made
 from ernest.sequence.record import given as given_segment
 from ernest.tokenizers.standalone import PictureTokenizer, save_standalone
-from ernest.tokenizers.temporal import latent_count
 from ernest.tokenizers.training import films as training
 from ernest.tokenizers.training.films import train_on_films
 from ernest.tokenizers.training.vision import VisionTraining, train_vision_tokenizer
