@@ -1,7 +1,7 @@
 """How long a run has taken, over all the times that it was begun, whether it ended, was stopped or was killed."""
 
 import json
-import os
+import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -53,5 +53,6 @@ def counted(path: Path, every: float = EVERY) -> Iterator[None]:
 
 
 def _processor() -> float:
-    """Of this process and of those children that have ended."""
-    return sum(os.times()[:4])
+    """Of this process and of those children that have ended; `os.times` knows whole ticks of 10 ms alone."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
