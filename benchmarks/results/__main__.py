@@ -35,8 +35,7 @@ from ernest.config.effort import with_effort
 from ernest.config.recipe import Recipe, find_recipe, load_recipe
 from ernest.data.record_writer import save_records
 from ernest.data.records import RecordFolder, read_lines
-from ernest.device import supports_bf16
-from ernest.generation.engine import Engine
+from ernest.generation.engine import Engine, bf16_pays
 from ernest.sequence.record import Record
 from ernest.training.group import process_count, thread_count
 from ernest.training.prepare import train_on_records
@@ -135,7 +134,7 @@ def measure(name: str, seed: int, trial: Trial) -> list[Scored]:
     with clock.counted(folder.with_suffix(".seconds")):
         checkpoint = train_on_records(TrainingRun(records, folder, recipe))
     model, tokenizers = load_model(checkpoint)
-    scored = chosen.score(Engine(model, tokenizers, bf16=supports_bf16()), trial)
+    scored = chosen.score(Engine(model, tokenizers, bf16=bf16_pays(model)), trial)
     spent = clock.read(folder.with_suffix(".seconds"))
     note = f"{spent.processor / 60:.0f} of a processor"
     return [*scored, Scored("minutes of training", spent.wall / 60, 90.0 if name == "digits" else None, note, True)]

@@ -19,8 +19,7 @@ from ernest.config.recipe import find_recipe, load_recipe
 from ernest.data import media
 from ernest.data.held_out import split_records
 from ernest.data.importers import DIGIT_NAMES, import_folder
-from ernest.device import supports_bf16
-from ernest.generation.engine import Engine
+from ernest.generation.engine import Engine, bf16_pays
 from ernest.lcnet.training.plan import Budget
 from ernest.lcnet.training.run import train
 from ernest.training.prepare import train_on_records
@@ -75,7 +74,7 @@ def measure_folder(name: str, seed: int, trial: Trial) -> list[Scored]:
     with clock.counted(run.with_suffix(".seconds")):
         checkpoint = train_on_records(TrainingRun(learnt, run, recipe, held_out=kept_back))
     model, tokenizers = load_model(checkpoint)
-    engine = Engine(model, tokenizers, bf16=supports_bf16())
+    engine = Engine(model, tokenizers, bf16=bf16_pays(model))
     pairs = asked_and_answered(engine, list(kept_back))
     right = [kind_in(truth, own.kinds) == kind_in(answer, own.kinds) for truth, answer in pairs]
     spent = clock.read(run.with_suffix(".seconds"))

@@ -17,9 +17,8 @@ from ernest.data.examples import Example, encode
 from ernest.data.layout import lay_out_example
 from ernest.data.records import RecordFolder
 from ernest.data.store import ExampleStore
-from ernest.device import supports_bf16
 from ernest.evaluation.own_data import record_losses
-from ernest.generation.engine import Engine
+from ernest.generation.engine import Engine, bf16_pays
 from ernest.sequence.record import Record
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.prepare import train_on_records
@@ -71,7 +70,7 @@ def _single(records: RecordFolder, folder: Path, recipe: Recipe, tokenizers: Pat
 
 def _engine(checkpoint: Path) -> Engine:
     model, tokenizers = load_model(checkpoint)
-    return Engine(model, tokenizers, bf16=supports_bf16())
+    return Engine(model, tokenizers, bf16=bf16_pays(model))
 
 
 def _compared(task: str, joint: Engine, single: Engine, examples: Sequence[Example]) -> list[Scored]:

@@ -9,12 +9,11 @@ from pathlib import Path
 from ernest.checkpoint import load_model
 from ernest.config.recipe import from_tree
 from ernest.data.store import ExampleStore
-from ernest.device import supports_bf16
 from ernest.evaluation.own_data import DirectionScore, advice, score_tasks
 from ernest.evaluation.results import BEFORE, FULL, Findings, Score, load, save
 from ernest.evaluation.routing import mixture_load, usage
 from ernest.evaluation.run_facts import facts_of
-from ernest.generation.engine import Engine
+from ernest.generation.engine import Engine, bf16_pays
 from ernest.model.network import Ernest
 from ernest.storage import load_tensors
 from ernest.training.run_settings import JUDGED_BY, START
@@ -36,13 +35,13 @@ def judge_run(run: Path) -> tuple[Findings, list[str]]:
     recipe = from_tree(json.loads((run / "recipe.json").read_text()))
     model, tokenizers = load_model(run / "model")
     store = ExampleStore(run / "examples")
-    engine = Engine(model, tokenizers, bf16=supports_bf16())
+    engine = Engine(model, tokenizers, bf16=bf16_pays(model))
     scores, samples = score_tasks(engine, ExampleStore(run / JUDGED_BY)) if (run / JUDGED_BY).is_dir() else ([], [])
     earlier, before = [], []
     if (run / START).is_dir():
         old = Ernest(model.config, model.spec)
         old.load_state_dict(load_tensors(run / START / "model.safetensors"))
-        earlier, before = _earlier(run, engine, Engine(old, tokenizers, bf16=supports_bf16()))
+        earlier, before = _earlier(run, engine, Engine(old, tokenizers, bf16=bf16_pays(old)))
     metrics = tuple(json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
     findings = Findings(
         f"Ernest on data of your own: {run.name}",

@@ -16,13 +16,13 @@ from rich.console import Console
 from ernest.checkpoint import load_expert_importance, load_model
 from ernest.config.recipe import Recipe
 from ernest.data.store import ExampleStore
-from ernest.device import set_threads, supports_bf16
+from ernest.device import set_threads
 from ernest.evaluation.directions import BALANCE, DIRECTIONS, SPEED, Criterion
 from ernest.evaluation.evaluate import evaluate
 from ernest.evaluation.results import FULL, EvalResult, Findings, Sample, Score, SubModelRow
 from ernest.evaluation.routing import mixture_load, normalised_entropy, usage
 from ernest.evaluation.run_facts import facts_of
-from ernest.generation.engine import Engine
+from ernest.generation.engine import Engine, bf16_pays
 from ernest.model.cost import active_parameters, total_parameters
 from ernest.model.slicing import choose
 from ernest.model.submodel import SubModel
@@ -149,5 +149,5 @@ def _submodel(build: Path, system: System) -> SubModel | None:
 def _evaluate(build: Path, system: System, name: str, seed: int, count: int) -> tuple[EvalResult, ...]:
     """One direction at one size; only the full model leaves samples."""
     model, tokenizers, judges, _ = _loaded(build)
-    engine = Engine(model, tokenizers, _submodel(build, system), bf16=supports_bf16())
+    engine = Engine(model, tokenizers, _submodel(build, system), bf16=bf16_pays(model))
     return evaluate(DIRECTIONS[name], engine, judges, seed, count, SAMPLES if system.name == FULL else 0)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ernest.checkpoint import Learnt
 from ernest.data.examples import EncodedSegment
+from ernest.device import supports_bf16
 from ernest.generation.choices import Choices
 from ernest.generation.drafts import HeadDrafter, Speculation, drafter
 from ernest.generation.inputs import inputs_of, positions_of
@@ -22,12 +23,18 @@ from ernest.generation.sampling import Sampling
 from ernest.generation.slots import Hidden, Slots
 from ernest.generation.text_states import TextStates
 from ernest.generation.writing import TextWriter
-from ernest.model.decoding import CompiledBlocks
+from ernest.model.decoding import CompiledBlocks, usable
 from ernest.model.network import Ernest
 from ernest.model.submodel import SubModel, SubModels, stack
 from ernest.sequence.record import Kind
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.vision import to_pixels
+
+
+def bf16_pays(model: Ernest) -> bool:
+    """Whether a network decodes faster with its trunk in half precision: not where the compiled kernels take it, which count in
+    float32 and need less time than PyTorch in bfloat16, whose copies of all weights alone take as long as a group."""
+    return supports_bf16(model.token_embedding.weight.device) and not usable(model.backbone, model.config)
 
 
 class Engine:

@@ -16,11 +16,11 @@ import torch
 from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import ElasticConfig, ModelConfig, Recipe, from_tree
 from ernest.data.store import ExampleStore
-from ernest.device import set_threads, supports_bf16
+from ernest.device import set_threads
 from ernest.evaluation.directions import DIRECTIONS
 from ernest.evaluation.evaluate import evaluate
 from ernest.evaluation.run import CURVE_DIRECTIONS
-from ernest.generation.engine import Engine
+from ernest.generation.engine import Engine, bf16_pays
 from ernest.model.cost import active_parameters, total_parameters, training_flops
 from ernest.model.network import Ernest
 from ernest.model.slicing import choose, extract
@@ -160,7 +160,7 @@ def _scored(
     chosen = choose(network, importance, **numbers) if numbers and importance is not None else None
 
     def score() -> dict[str, float]:
-        engine, judges = Engine(network, _tokenizers(study), chosen, bf16=supports_bf16()), Judges.load(study.demo / "judges")
+        engine, judges = Engine(network, _tokenizers(study), chosen, bf16=bf16_pays(network)), Judges.load(study.demo / "judges")
         return {name: evaluate(DIRECTIONS[name], engine, judges, seed, RECORDS)[0].value for name in CURVE_DIRECTIONS}
 
     return kept(folder / "scores" / f"{system}.json", settings(study), score)

@@ -14,9 +14,9 @@ import numpy as np
 from ernest.checkpoint import load_model
 from ernest.config.recipe import find_recipe
 from ernest.config.rl import RLRecipe, load_rl_recipe
-from ernest.device import set_threads, supports_bf16
+from ernest.device import set_threads
 from ernest.evaluation.evaluate import rebuild_frames
-from ernest.generation.engine import Engine
+from ernest.generation.engine import Engine, bf16_pays
 from ernest.report.routing import write_csv
 from ernest.results.outcome import Outcome, Verdict, table, write_outcomes
 from ernest.results.pages import write_page
@@ -128,7 +128,7 @@ def _looked(checkpoint: Path, trained: Path, path: Path, seed: int) -> Films:
         model, tokenizers = load_model(trained)
         usual, strict = (_recipe(seed, rewarded) for rewarded in (REWARDED, (*REWARDED, WATCHED)))
         tasks = trained_tasks(replace(usual, tasks=(*usual.tasks, *strict.tasks)), Judges.load(checkpoint.parent / "judges"), {})
-        looks, _ = look(Engine(model, tokenizers, bf16=supports_bf16(), rows=100), tasks, seed, usual.update.steps, DRAWS)
+        looks, _ = look(Engine(model, tokenizers, bf16=bf16_pays(model), rows=100), tasks, seed, usual.update.steps, DRAWS)
         return [asdict(one) for one in looks]
 
     found = kept(path, {"draws": DRAWS, "weights": fingerprint(trained / "model.safetensors")}, draw)

@@ -15,8 +15,7 @@ from rich.text import Text
 from ernest.config.recipe import Recipe
 from ernest.data.examples import Example
 from ernest.data.store import ExampleStore
-from ernest.device import supports_bf16
-from ernest.generation.engine import Engine
+from ernest.generation.engine import Engine, bf16_pays
 from ernest.model.network import Ernest
 from ernest.tokenizers.bundle import Tokenizers
 
@@ -98,7 +97,7 @@ class Monitor:
 
     def _samples(self, model: Ernest, step: int) -> Table:
         """A few records of the run's own data: what was asked, what the model says or draws, what is true."""
-        engine = Engine(model, self.tokenizers, bf16=supports_bf16())
+        engine = Engine(model, self.tokenizers, bf16=bf16_pays(model))
         table = Table(title=f"after {step} steps", title_justify="left")
         for name in ("task", "given", "the model", "the record"):
             table.add_column(name)

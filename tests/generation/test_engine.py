@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ernest.data.collate import collate
 from ernest.data.examples import EncodedSegment, Example
 from ernest.data.layout import lay_out_example
-from ernest.generation.engine import Engine
+from ernest.generation.engine import Engine, bf16_pays
 from ernest.generation.request import Answer, Event, MaxLengths, Request
 from ernest.generation.sampling import Sampling
 from ernest.model.network import Ernest
@@ -230,6 +230,14 @@ def test_a_video_goes_on_from_its_first_frame(model):
         check(model, request, answer, own)
         torch.testing.assert_close(answer.segments[0].value[0], quantiser.history(first).total[0])
         assert {event.frame for event in own if event.group == "bits"} == {1, 2}  # only what was chosen is told and counts
+
+
+@pytest.mark.parametrize("has_bf16", [False, True])
+@pytest.mark.parametrize("has_kernels", [False, True])
+def test_half_precision_is_for_networks_without_kernels(model, monkeypatch, has_bf16, has_kernels):
+    monkeypatch.setattr("ernest.generation.engine.supports_bf16", lambda device: has_bf16)
+    monkeypatch.setattr("ernest.generation.engine.usable", lambda part, config: has_kernels)
+    assert bf16_pays(model) == (has_bf16 and not has_kernels)
 
 
 def test_a_seed_fixes_the_answer(model):
