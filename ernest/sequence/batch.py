@@ -99,6 +99,8 @@ class Batch:
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> "Batch":
         """The batch with all its tensors on `device`, those that are no whole numbers in `dtype` where one is told."""
+        if dtype is None and self.token_id.device == torch.device(device):
+            return self
         return _move(self, device, dtype)
 
 
