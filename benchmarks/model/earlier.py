@@ -1,5 +1,5 @@
 """Training beside an earlier commit, in turns: a step in one process and in two, `ernest train` before its first step, the vision
-tokenizer at equal quality, the judges, and the peak of memory."""
+tokenizer at equal quality and its frames a second, the judges, and the peak of memory."""
 
 import io
 import json
@@ -58,13 +58,15 @@ def measure(folder: Path, rounds: int, quick: bool, progress: Callable[[str], No
     with TemporaryDirectory() as scratch:
         trees = Trees(Path(scratch))
         found = [_steps(trees, Path(scratch), 1 if quick else rounds, progress)]
+        progress("frames")
+        found.append(_frames(trees, 1 if quick else rounds))
         progress("judges")
         found.append(_judges(trees))
         photographs = Path(scratch) / "photographs"
         if _unpack(photographs):
             found.append(_before_first_step(trees, photographs, progress))
             found.append(_vision(trees, photographs, 1 if quick else SEEDS, progress))
-    notes = () if len(found) > 2 else (f"no photographs: {ARCHIVE} is not there, and ERNEST_PHOTOGRAPHS names no other",)
+    notes = () if len(found) > 3 else (f"no photographs: {ARCHIVE} is not there, and ERNEST_PHOTOGRAPHS names no other",)
     note = "Of the processor, one thread for each process; both in turns."
     rows = tuple(row for _, some in found for row in some)
     table = Table("Training beside an earlier commit", ("what", BEFORE, "now", "ratio"), rows, note)
@@ -94,6 +96,22 @@ def _steps(trees: Trees, scratch: Path, rounds: int, progress: Callable[[str], N
         ):
             cells = (f"{scale * median(turn[side][key] for turn in turns):,.0f}" for side in SIDES)
             rows.append((f"{what}, {form}", *cells, f"{ratio:.3g}"))
+    return figures, rows
+
+
+def _frames(trees: Trees, rounds: int) -> tuple[list[Figure], Rows]:
+    """Frames that the vision tokenizer encodes and decodes, and what larger ones take: of four times as many pixels."""
+    turns = [(trees.both("frames", "32"), trees.ask("now", "frames", "64")) for _ in range(rounds)]
+    figures, rows = [], []
+    for way in ("encode", "decode"):
+        ratio = median(small["now"][way] / small["before"][way] for small, _ in turns)
+        larger = median(small["now"][way] / large[way] for small, large in turns)
+        figures += [
+            Figure(f"vision tokenizer: frames a second ÷ {BEFORE}, {way}", ratio, 1.5),
+            Figure(f"vision tokenizer: time of 64x64 ÷ 32x32, {way}", larger, 4.5, less=True),
+        ]
+        cells = (f"{median(small[side][way] for small, _ in turns):,.0f}" for side in SIDES)
+        rows.append((f"vision tokenizer, frames of 32x32 a second, {way}", *cells, f"{ratio:.3g}"))
     return figures, rows
 
 

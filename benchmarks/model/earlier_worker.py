@@ -5,6 +5,7 @@
     start PHOTOGRAPHS STEPS   `cpu` and `wall` seconds of `ernest train` before its processes start, with so many steps of the
                               vision tokenizer
     vision PHOTOGRAPHS STEPS SEED   `cpu` seconds of a step of the vision tokenizer, and its `psnr` on photographs held out
+    frames SIDE               frames of SIDE pixels a `cpu` second that the vision tokenizer encodes (`encode`) and decodes
     judges                    `cpu` seconds of a step of each judge, and of the audio tokenizer
 """
 
@@ -21,6 +22,8 @@ import numpy as np
 import torch
 
 FRAMES_A_STEP, HELD_OUT, CLIPS, VIDEOS, PICTURES = 44, 500, 300, 100, 64
+CODED, TURNS = 64, 9
+"""Frames that are coded at once, and how often."""
 
 
 class Clock:
@@ -102,6 +105,25 @@ def vision(version: str, photographs: str, steps: str, seed: str) -> dict[str, f
     with torch.no_grad():
         error = (trained(held_out)[0].clamp(0, 1) - held_out).square().mean()
     return {"cpu": clock.step(), "psnr": float(-10 * error.log10())}
+
+
+@torch.inference_mode()
+def frames(version: str, side: str) -> dict[str, float]:
+    """Of an untrained tokenizer, which takes as long."""
+    from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
+
+    del version  # both have these names
+    tokenizer = VisionTokenizer(VisionTokenizerConfig(size=int(side))).eval()
+    pixels = torch.rand(CODED, 3, int(side), int(side))
+    bits = tokenizer.encode(pixels).sign()
+    spent = {}
+    for way, run in {"encode": lambda: tokenizer.encode(pixels), "decode": lambda: tokenizer.decode(bits)}.items():
+        clock = Clock()
+        for _ in range(1 + TURNS):
+            run()
+            clock()
+        spent[way] = CODED / float(median(np.diff(clock.ends)))
+    return spent
 
 
 def judges(version: str) -> dict[str, float]:
