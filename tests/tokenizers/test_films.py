@@ -23,6 +23,7 @@ from ernest.model.network import Ernest
 from ernest.sequence.record import Record, made
 from ernest.sequence.record import given as given_segment
 from ernest.tokenizers.standalone import PictureTokenizer, save_standalone
+from ernest.tokenizers.streams import film_bits
 from ernest.tokenizers.training import films as training
 from ernest.tokenizers.training.films import train_on_films
 from ernest.tokenizers.training.vision import VisionTraining, train_vision_tokenizer
@@ -123,7 +124,7 @@ def alone(films, tmp_path_factory) -> PictureTokenizer:
 def test_however_a_film_is_cut_its_bits_are_those_of_the_whole(alone, lengths):
     frames = 1 + sum(lengths)
     pixels = np.random.default_rng(frames).integers(0, 256, (frames, 32, 32, 3)).astype(np.uint8)
-    whole = alone.encode_film(pixels)
+    whole = film_bits(alone.network, pixels)
     assert len(whole) == latent_count(frames, alone.network.config.stride)
     stream, parts, start = alone.stream(), [], 0
     for length in (*lengths, 1):

@@ -13,13 +13,13 @@ from ernest.config.media import USUAL, MediaSpec
 from ernest.tokenizers.audio import AudioConfig, AudioTokenizer
 from ernest.tokenizers.standalone import (
     PictureTokenizer,
-    SoundStream,
     SoundTokenizer,
     WordTokenizer,
     load_codes,
     save_codes,
     save_standalone,
 )
+from ernest.tokenizers.streams import SoundStream
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
 from tests.small import tokenizers
