@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from ernest.config.recipe import Recipe
     from ernest.training.run_settings import TrainingRun
 
-GENTLE = 0.25
-"""Share of the recipe's learning rate with which training goes on from a checkpoint."""
-
 
 def demo(build: Path = Path("build/demo"), minutes: float = 22.0, seed: int = 0, set_: Overrides = ()) -> None:
     """Train one small model over text, pictures, speech and video, and show what it can do.
@@ -163,10 +160,10 @@ def _checked_run(
 
 
 def _going_on(settings: "Recipe", overrides: Sequence[str], checkpoint: Path, tokenizers: Path | None) -> "Recipe":
-    """The recipe with the network of `checkpoint`, and a gentle rate where none was asked for: a high one forgets. Adapters
-    change little whatever their rate."""
+    """The recipe with the network of `checkpoint`, and a gentle rate where none was asked for: adapters change little whatever
+    their rate."""
     from ernest.checkpoint import network_sizes
-    from ernest.config.recipe import going_on
+    from ernest.config.recipe import GENTLE, going_on
 
     if tokenizers is not None:
         raise ValueError("--from brings its tokenizers: leave --tokenizers out")

@@ -271,6 +271,10 @@ def recipe_of(tree: dict[str, Any]) -> Recipe:
     return build(Recipe, tree)
 
 
+GENTLE = 0.25
+"""Share of the recipe's learning rate with which training goes on from a trained network: a high one forgets."""
+
+
 def going_on(recipe: Recipe, sizes: ModelConfig) -> Recipe:
     """The recipe of a training that goes on from a network of these sizes; adapters leave its choice of experts as it is.
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from ernest.checkpoint import tokenizer_spec
-from ernest.config.recipe import ElasticConfig, ModelConfig, Recipe, from_tree
+from ernest.config.recipe import GENTLE, ElasticConfig, ModelConfig, Recipe, from_tree
 from ernest.data.store import ExampleStore
 from ernest.device import set_threads
 from ernest.evaluation.directions import DIRECTIONS
@@ -39,8 +39,6 @@ RECORDS = 100
 TOLD = 50
 """Steps between lines that tell how far a run is."""
 PLAIN = ElasticConfig(1.0, 1.0, 1.0)
-GENTLE = 0.25
-"""Share of the learning rate with which the compact model is trained on, for a tenth of the steps."""
 SIZES: Mapping[str, Mapping[str, int]] = {
     "full": {},
     "depth": {"layers": 5},
