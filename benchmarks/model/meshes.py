@@ -1,19 +1,16 @@
-"""What becomes of numbers and speed when two processes train together: `python -m benchmarks --part meshes`.
+"""What becomes of numbers when two processes train together: `python -m benchmarks --part meshes`.
 
 How far the gradient of one step in bfloat16 is from that of one process in float64, by mesh, and how far losses part in ten
-steps: from those of one process, beside what a change of its first weights by a millionth does. Then the speed of each mesh and
-what saving takes. `python -m benchmarks.model.meshes FOLDER RUN REPLICATE SHARD EXPERT SPEED` is one of the processes.
+steps: from those of one process, beside what a change of its first weights by a millionth does. Their speed is told by `scaling`.
+`python -m benchmarks.model.meshes FOLDER RUN REPLICATE SHARD EXPERT` is one of the processes.
 """
 
 import json
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
-from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -43,8 +40,6 @@ NUDGED = "one process, other weights"
 """By a millionth, at the start."""
 ROWS, STEPS = 4, 10
 """Of the runs whose losses are compared, over all processes."""
-SPEED_ROWS, SPEED_STEPS, COUNTED = 8, 16, 8
-"""Of the runs whose speed is measured, for each process; how many of the last steps count."""
 LOSSES = "text", "vision", "audio"
 
 
@@ -70,8 +65,8 @@ def gradients(folder: Path, parallel: ParallelConfig, rank: int, world: int, dty
     return parts_of(model, [(name, weight.grad) for name, weight in model.named_parameters() if weight.grad is not None])
 
 
-def main(folder: Path, run: Path, parallel: ParallelConfig, speed: bool) -> None:
-    """One process of a mesh: `run` gets gradients/, bf16/ and fp32/ and, where `speed` is asked for, speed/."""
+def main(folder: Path, run: Path, parallel: ParallelConfig) -> None:
+    """One process of a mesh: `run` gets gradients/, bf16/ and fp32/."""
     set_threads(1)
     store, tokenizers = ExampleStore(folder / "examples"), Tokenizers.load(folder / "tokenizers")
     with process_group() as (rank, world):
@@ -81,24 +76,6 @@ def main(folder: Path, run: Path, parallel: ParallelConfig, speed: bool) -> None
         for name, narrow in (("bf16", True), ("fp32", False)):
             settings = recipe(parallel, ROWS, STEPS, narrow)
             loop.train(settings, store, tokenizers, run / name, rank, world, begin_with=start if start.is_file() else None)
-        if speed:
-            measure_speed(recipe(parallel, SPEED_ROWS * world, SPEED_STEPS), store, tokenizers, run / "speed", rank, world)
-
-
-def measure_speed(settings: Recipe, store: ExampleStore, tokenizers: Tokenizers, run: Path, rank: int, world: int) -> None:
-    """Trains; times.json holds the processor seconds of every step of the first process, and the seconds of its last save."""
-    clock, saving = [time.process_time()], [0.0]
-    save = loop.save_progress
-
-    def timed(*arguments: object) -> None:
-        begun = time.perf_counter()
-        save(*arguments)  # pyright: ignore[reportArgumentType]
-        saving.append(time.perf_counter() - begun)
-
-    with patch.object(loop, "save_progress", timed):
-        loop.train(settings, store, tokenizers, run, rank, world, lambda *_: clock.append(time.process_time()))
-    if rank == 0:
-        (run / "times.json").write_text(json.dumps({"cpu": np.diff(clock).tolist(), "save": saving[-1]}))
 
 
 def measure(folder: Path, rounds: int, quick: bool, progress: Callable[[str], None]) -> Findings:
@@ -112,9 +89,8 @@ def measure(folder: Path, rounds: int, quick: bool, progress: Callable[[str], No
         for mesh, run in runs.items():
             progress(mesh)
             sizes = MESHES.get(mesh, (1, 1, 1))
-            arguments = [str(scratch), str(run), *map(str, sizes), str(int(mesh in MESHES))]
-            launch("benchmarks.model.meshes", arguments, int(np.prod(sizes)))
-        return report(exact, runs, load_recipe().training.save_every)
+            launch("benchmarks.model.meshes", [str(scratch), str(run), *map(str, sizes)], int(np.prod(sizes)))
+        return report(exact, runs)
 
 
 def nudged_weights(folder: Path) -> dict[str, Tensor]:
@@ -124,8 +100,8 @@ def nudged_weights(folder: Path) -> dict[str, Tensor]:
     return {name: value * (1 + 1e-6 * torch.randn_like(value)) for name, value in model.state_dict().items()}
 
 
-def report(exact: Mapping[str, Tensor], runs: Mapping[str, Path], save_every: int) -> Findings:
-    figures, rows, speeds = [], [], {}
+def report(exact: Mapping[str, Tensor], runs: Mapping[str, Path]) -> Findings:
+    figures, rows = [], []
     for mesh, run in runs.items():
         errors = "", "", ""
         if mesh in MESHES:
@@ -134,8 +110,6 @@ def report(exact: Mapping[str, Tensor], runs: Mapping[str, Path], save_every: in
             figures.append(Figure(f"meshes: error of the gradient in bfloat16, {mesh}", whole))
         apart = [losses_apart(run / kind, runs["one process"] / kind) for kind in ("bf16", "fp32")]
         rows.append((mesh, *errors, f"{apart[0]:.3f}", f"{apart[1]:.1e}"))
-        if (run / "speed").is_dir():
-            speeds[mesh] = read_speed(run / "speed")
     table = Table(
         "Numbers of a mesh",
         ("mesh", "error of the gradient", "of the experts'", "of the worst tensor", "losses apart, bf16", "fp32"),
@@ -143,14 +117,6 @@ def report(exact: Mapping[str, Tensor], runs: Mapping[str, Path], save_every: in
         "Errors of the gradient of a first step in bfloat16 beside float64, relative. Losses: the most by which one of the last "
         f"three of {STEPS} steps parts from that of one process.",
     )
-    alone = speeds["one process"]
-    for mesh, (wall, cpu, step, save) in speeds.items():
-        figures.append(Figure(f"meshes: share of saving in the time, {mesh}", save / (save_every * step), 0.05, less=True))
-        if mesh != "one process":
-            figures += [
-                Figure(f"meshes: positions per second ÷ one process, {mesh}", wall / alone[0], 1.8, threads=2),
-                Figure(f"meshes: positions per CPU second ÷ one process, {mesh}", cpu / alone[1], threads=2),
-            ]
     return Findings(tuple(figures), (table,))
 
 
@@ -172,16 +138,6 @@ def losses_apart(run: Path, other: Path) -> float:
     return max(abs(a[name] - b[name]) for a, b in zip(one, two, strict=True) for name in LOSSES if name in a)
 
 
-def read_speed(run: Path) -> tuple[float, float, float, float]:
-    """Positions per second by the clock and of the first process's processor, seconds of a step, and of a save."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()][-COUNTED - 1 : -1]
-    times = json.loads((run / "times.json").read_text())
-    cpu = times["cpu"][-COUNTED - 1 : -1]  # the last one holds the save
-    wall = median(line["positions"] / line["seconds"] for line in lines)
-    processor = median(line["positions"] / line["processes"] / used for line, used in zip(lines, cpu, strict=True))
-    return wall, processor, median(line["seconds"] for line in lines), times["save"]
-
-
 if __name__ == "__main__":
-    folder, run, replicate, shard, expert, speed = sys.argv[1:]
-    main(Path(folder), Path(run), ParallelConfig(int(replicate), int(shard), int(expert)), speed == "1")
+    folder, run, replicate, shard, expert = sys.argv[1:]
+    main(Path(folder), Path(run), ParallelConfig(int(replicate), int(shard), int(expert)))

@@ -18,6 +18,7 @@ from benchmarks.model import (
     experts_layer,
     meshes,
     peer,
+    scaling,
     step_table,
     transformers_race,
 )
@@ -73,6 +74,7 @@ WING = Wing(
         "experts": Part(experts_layer.measure),
         "decoding": Part(decoding.measure),
         "meshes": Part(meshes.measure, quick=False),
+        "scaling": Part(scaling.measure, quick=False),
         "peer": Part(peer.measure, quick=False),
         "sizes": Part(decoding_sizes.measure),
         "cold": Part(cold.measure),

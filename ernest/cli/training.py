@@ -227,6 +227,7 @@ def plan(
     devices: Annotated[str | None, arg(metavar="COUNTxDEVICE")] = None,
     check: Annotated[Path | None, arg(metavar="RUN")] = None,
     calibrate: Annotated[Path | None, arg(metavar="FILE")] = None,
+    layout: Annotated[str | None, arg(metavar="SIZE=N,…")] = None,
     set_: Overrides = (),
 ) -> None:
     """Say what a recipe needs of devices, on paper: memory and time of a rank in every layout that fits.
@@ -236,13 +237,15 @@ def plan(
         devices: such as 8xH100, 1x4090, 2xcpu, or 4xmine.toml, a file with memory, rate, bandwidth and link.
         check: compare with this finished run of `ernest train` instead, which tells the recipe and the count of devices.
         calibrate: measure this machine for a minute, and write it to a TOML file, for --devices.
+        layout: this one alone, such as expert=64,tensor=4,pipeline=12, with a simulated step.
         set_: fields of the recipe to change, such as sequence.rows=64.
     """
     from ernest.config.recipe import find_recipe, load_recipe
     from ernest.planner.check import read_run, show_comparison
     from ernest.planner.devices import read_devices, write_device
-    from ernest.planner.search import search
-    from ernest.planner.table import show
+    from ernest.planner.layout import read_layout
+    from ernest.planner.search import search, tried
+    from ernest.planner.table import show, show_simulated
 
     if calibrate is not None:
         from ernest.training.calibrate import measure_device
@@ -257,7 +260,11 @@ def plan(
         print(show_comparison(read_run(check), count, device))
     elif recipe is not None:
         settings = load_recipe(find_recipe(recipe), tuple(chain(*set_)))
-        print(show(settings, search(settings, count, device)))
+        asked = None if layout is None else read_layout(layout)
+        found = search(settings, count, device) if asked is None else [tried(settings, asked, count, device)]
+        print(show(settings, found))
+        if asked is not None and found[0].plan is not None:
+            print(show_simulated(settings, asked))
 
 
 COMMANDS: Mapping[str, Callable[..., None]] = {

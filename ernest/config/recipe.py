@@ -161,8 +161,8 @@ class ParallelConfig:
         return " and ".join([f"parallel.replicate = {self.replicate}", *more])
 
 
-NOT_BUILT = ("tensor", "pipeline", "context")
-"""Ways of sharing a run that a recipe cannot ask for."""
+NOT_BUILT = ("tensor", "pipeline", "context", "compile")
+"""What other trainers call so in this table and a recipe cannot ask for."""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from statistics import median
 from ernest.config.recipe import Recipe, from_tree
 from ernest.planner.devices import Device
 from ernest.planner.layout import Layout
+from ernest.planner.peers import megatron_activations
 from ernest.planner.plan import Plan, plan
 
 
@@ -42,11 +43,15 @@ def read_run(run: Path) -> Measured:
 
 def compare(run: Measured, device: Device) -> tuple[Plan, float, float]:
     """The plan of one process of the run; how far its memory and its time are off, as shares of what was measured."""
+    needs = plan(run.recipe, layout_of(run), device, run.document)
+    return needs, needs.peak / run.memory - 1, needs.seconds / run.seconds - 1
+
+
+def layout_of(run: Measured) -> Layout:
+    """Of a run's processes."""
     parallel = run.recipe.parallel
     copies, saves = run.processes // parallel.parts, parallel.checkpoint_activations
-    layout = Layout(copies, parallel.shard, parallel.expert, checkpoint_activations=saves)
-    needs = plan(run.recipe, layout, device, run.document)
-    return needs, needs.peak / run.memory - 1, needs.seconds / run.seconds - 1
+    return Layout(copies, parallel.shard, parallel.expert, checkpoint_activations=saves)
 
 
 def show_comparison(run: Measured, devices: int, device: Device) -> str:
@@ -54,9 +59,11 @@ def show_comparison(run: Measured, devices: int, device: Device) -> str:
     if devices != run.processes:
         raise ValueError(f"the run had {run.processes} processes: expected --devices {run.processes}x…, got {devices}x…")
     needs, memory, seconds = compare(run, device)
+    theirs = megatron_activations(run.recipe, layout_of(run), run.document if device.keeps_shares else 0)
     return (
         f"{run.processes} processes of {run.recipe.sequence.rows} rows of {run.recipe.sequence.length}, "
         f"documents of {run.document} positions\n"
         f"memory of a process: {needs.peak / 1e9:.3f} GB planned, {run.memory / 1e9:.3f} GB measured, {memory:+.1%}\n"
-        f"seconds of a step: {needs.seconds:.3f} planned, {run.seconds:.3f} measured, {seconds:+.1%}"
+        f"seconds of a step: {needs.seconds:.3f} planned, {run.seconds:.3f} measured, {seconds:+.1%}\n"
+        f"activations: {needs.activations / 1e9:.3f} GB planned, {theirs / 1e9:.3f} GB by Megatron-LM's formula for dense blocks"
     )

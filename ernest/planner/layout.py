@@ -3,23 +3,28 @@
 from dataclasses import dataclass
 
 from ernest.config.recipe import Recipe
+from ernest.overrides import build, read_tree
+
+SIZES = "replicate", "shard", "expert", "tensor", "pipeline"
+"""Of a layout, the last fastest."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """A mesh of `replicate` x `shard` x `expert` x `tensor` ranks, the first three as a recipe's `[parallel]` has them. All but
-    those of `tensor` take rows of their own; `shard` cuts every parameter, `expert` deals the experts out and holds the rest
-    whole, `tensor` cuts matrices."""
+    """A mesh of `replicate` x `shard` x `expert` x `tensor` x `pipeline` ranks, the first three as a recipe's `[parallel]` has
+    them, with rows of their own; `shard` cuts every parameter, `expert` deals the experts out and holds the rest whole, `tensor`
+    cuts matrices, `pipeline` deals the layers out, through which rows then pass one after the other."""
 
     replicate: int = 1
     shard: int = 1
     expert: int = 1
     tensor: int = 1
+    pipeline: int = 1
     checkpoint_activations: bool = False
 
     @property
     def ranks(self) -> int:
-        return self.data * self.tensor
+        return self.data * self.tensor * self.pipeline
 
     @property
     def data(self) -> int:
@@ -30,23 +35,33 @@ class Layout:
     def expert_divisor(self) -> int:
         """Parts that the matrices of all experts are in. Each lies on `replicate` ranks; but their gradient is over the tokens of
         all `data` ranks, since every one of those sends tokens to it."""
-        return self.shard * self.expert * self.tensor
+        return self.dense_divisor * self.expert
 
     @property
     def dense_divisor(self) -> int:
-        """Parts that everything else is in."""
-        return self.shard * self.tensor
+        """Parts that everything else is in; of `pipeline`, on average."""
+        return self.shard * self.tensor * self.pipeline
 
     @property
     def built(self) -> bool:
         """Whether `ernest train` can run it; others are on paper."""
-        return self.tensor == 1
+        return self.tensor == self.pipeline == 1
+
+    def in_flight(self, rows: int) -> int:
+        """Of the `rows` of a step, those of which the first stage of a rank keeps activations: all, or one for each stage."""
+        own = -(-rows // self.data)
+        return own if self.pipeline == 1 else min(own, self.pipeline)
+
+
+def read_layout(text: str) -> Layout:
+    """The layout of "expert=64,tensor=4,pipeline=12". Raises ValueError that names an unknown field or a wrong value."""
+    return build(Layout, read_tree(None, text.split(",")), "layout")
 
 
 def check_layout(recipe: Recipe, layout: Layout, devices: int) -> None:
     """Raises ValueError, in one line, where a layout does not fit the devices, the experts, the heads or the rows."""
     model = recipe.model
-    for name in ("replicate", "shard", "expert", "tensor"):
+    for name in SIZES:
         if getattr(layout, name) < 1:
             raise ValueError(f"{name} = {getattr(layout, name)} must be at least 1")
     if layout.ranks != devices:
@@ -55,5 +70,7 @@ def check_layout(recipe: Recipe, layout: Layout, devices: int) -> None:
         raise ValueError(f"expert = {layout.expert} does not divide model.experts = {model.experts}")
     if model.kv_heads % layout.tensor:
         raise ValueError(f"tensor = {layout.tensor} does not divide model.kv_heads = {model.kv_heads}")
+    if model.layers % layout.pipeline:
+        raise ValueError(f"pipeline = {layout.pipeline} does not divide model.layers = {model.layers}")
     if recipe.sequence.rows % layout.data:
         raise ValueError(f"{layout.data} ranks with rows of their own do not divide sequence.rows = {recipe.sequence.rows}")

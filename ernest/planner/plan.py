@@ -19,8 +19,8 @@ WIDE, NARROW = 4, 2
 @dataclass(frozen=True)
 class Plan:
     """Of one rank: bytes of each kind; floating-point operations of a step; bytes that it moves through its memory and over its
-    link in a step; seconds of each at the device's rates. Rates that a maker tells are reached by no run, those of a calibration
-    are."""
+    link in a step; seconds of each at the device's rates, and of waiting for other stages of a pipeline. Rates that a maker tells
+    are reached by no run, those of a calibration are."""
 
     parameters: float
     gradients: float
@@ -34,6 +34,7 @@ class Plan:
     compute_seconds: float
     memory_seconds: float
     link_seconds: float
+    waiting_seconds: float
     positions: int
 
     @property
@@ -44,7 +45,7 @@ class Plan:
     @property
     def seconds(self) -> float:
         """Of a step, one after the other."""
-        return self.compute_seconds + self.memory_seconds + self.link_seconds
+        return self.compute_seconds + self.memory_seconds + self.link_seconds + self.waiting_seconds
 
 
 def plan(recipe: Recipe, layout: Layout, device: Device, document: int | None = None) -> Plan:
@@ -57,16 +58,20 @@ def plan(recipe: Recipe, layout: Layout, device: Device, document: int | None = 
     bf16 = device.bf16 if recipe.training.bf16 is None else recipe.training.bf16
     seen = document or recipe.sequence.length
     shares = seen if device.keeps_shares else 0
+    in_flight = layout.in_flight(recipe.sequence.rows) * recipe.sequence.length
+    cut = layout.tensor * layout.pipeline
     made, kept = (
-        activations(recipe, positions, shares, bf16, replace(layout, checkpoint_activations=saves)) / layout.tensor
-        for saves in (False, layout.checkpoint_activations)
+        activations(recipe, held, shares, bf16, replace(layout, checkpoint_activations=saves)) / cut
+        for held, saves in ((positions, False), (in_flight, layout.checkpoint_activations))
     )
     again = 4 / 3 if layout.checkpoint_activations else 1.0  # the forward pass, a third of the whole, is taken twice
-    flops = again * positions * training_flops(model, seen) / layout.tensor
+    flops = again * positions * training_flops(model, seen) / cut
     # Activations and their gradients are written and read; weights are read twice and their gradient is written; the optimiser
     # reads weights, gradients and two moments, and writes all but gradients.
     moved = again * 4 * made + (3 + 7) * WIDE * own
     sent = _sent(model, layout, experts, dense, positions, NARROW if bf16 else WIDE)
+    compute = flops / device.rate + again * positions * model.layers * device.overhead / layout.pipeline
+    seconds = compute, moved / device.bandwidth, sent / device.link
     return Plan(
         parameters=WIDE * own,
         gradients=WIDE * own,
@@ -77,9 +82,10 @@ def plan(recipe: Recipe, layout: Layout, device: Device, document: int | None = 
         flops=flops,
         moved=moved,
         sent=sent,
-        compute_seconds=flops / device.rate + again * positions * model.layers * device.overhead,
-        memory_seconds=moved / device.bandwidth,
-        link_seconds=sent / device.link,
+        compute_seconds=seconds[0],
+        memory_seconds=seconds[1],
+        link_seconds=seconds[2],
+        waiting_seconds=(layout.pipeline - 1) / rows * sum(seconds),  # P - 1 passes of a row, of M that it takes part in
         positions=positions,
     )
 
@@ -135,8 +141,9 @@ def _sent(model: ModelConfig, layout: Layout, experts: float, dense: float, posi
 
     held = experts / layout.expert + dense  # by the ranks of a shard together
     own = held / layout.shard
+    stage = 2 * positions * model.width * narrow * (layout.pipeline > 1)  # to the next one, and gradients to the one before
     replicas = WIDE * 2 * (ring(layout.replicate) * own + ring(layout.expert) * dense / layout.shard)
     shards = ring(layout.shard) * held * (2 * narrow + WIDE)  # gathered forward and backward, gradients scattered
     tokens = ring(layout.expert) * positions * model.top_k * model.width * narrow * 4 * model.layers  # there and back, twice
     tensors = ring(layout.tensor) * 2 * positions * model.width * narrow * 4 * model.layers
-    return (replicas + shards) / layout.tensor + tokens / layout.tensor + tensors
+    return ((replicas + shards + tokens) / layout.tensor + tensors) / layout.pipeline + stage / layout.tensor

@@ -22,7 +22,7 @@ class Candidate:
 
 
 def layouts(devices: int) -> list[Layout]:
-    """All meshes of that many ranks, each without and with checkpointing."""
+    """All meshes of that many ranks without pipelines, each without and with checkpointing."""
     divisors = [n for n in range(1, devices + 1) if devices % n == 0]
     meshes = [mesh for mesh in product(divisors, repeat=4) if mesh[0] * mesh[1] * mesh[2] * mesh[3] == devices]
     return [Layout(*mesh, checkpoint_activations=saves) for mesh in meshes for saves in (False, True)]
@@ -30,11 +30,12 @@ def layouts(devices: int) -> list[Layout]:
 
 def search(recipe: Recipe, devices: int, device: Device) -> list[Candidate]:
     """Every layout, those that fit first, the quickest before the others."""
-    found = [_tried(recipe, layout, devices, device) for layout in layouts(devices)]
+    found = [tried(recipe, layout, devices, device) for layout in layouts(devices)]
     return sorted(found, key=lambda one: (one.against is not None, one.plan.seconds if one.plan else float("inf")))
 
 
-def _tried(recipe: Recipe, layout: Layout, devices: int, device: Device) -> Candidate:
+def tried(recipe: Recipe, layout: Layout, devices: int, device: Device) -> Candidate:
+    """One layout."""
     try:
         check_layout(recipe, layout, devices)
     except ValueError as error:

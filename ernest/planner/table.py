@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from ernest.config.recipe import Recipe
 from ernest.config.tokenizer_spec import usual_spec
 from ernest.model.cost import active_parameters, total_parameters
-from ernest.planner.layout import Layout
+from ernest.planner.layout import SIZES, Layout
+from ernest.planner.peers import deepspeed_states, megatron_activations
+from ernest.planner.pipeline import simulate
 from ernest.planner.plan import Plan
 from ernest.planner.search import Candidate
 
@@ -25,6 +27,8 @@ HEAD = (
     "",
 )
 DAY = 86400
+UNEVEN = 0.0, 0.3, 0.6, 1.0
+"""Standard deviations of the logarithm of the experts' popularity, for simulated steps."""
 
 
 def show(recipe: Recipe, found: Sequence[Candidate], most: int = 12) -> str:
@@ -46,6 +50,24 @@ def show(recipe: Recipe, found: Sequence[Candidate], most: int = 12) -> str:
     return "\n".join(lines)
 
 
+def show_simulated(recipe: Recipe, layout: Layout) -> str:
+    """Steps of a layout with experts chosen ever more unevenly, a line each; and what other calculators say of its memory."""
+    lines = [
+        f"a simulated step, its rows one after the other through {layout.pipeline} stages, by how unevenly experts are chosen:"
+    ]
+    for uneven in UNEVEN:
+        step = simulate(recipe, layout, uneven)
+        lines.append(
+            f"  spread {uneven:.1f}: busiest expert {step.busiest_expert:.2f} x its even part, busiest rank "
+            f"{step.busiest_rank:.2f} x; {step.time:.2f} x the time without bubbles and evenly; stages wait {step.waiting:.1%}"
+        )
+    lines.append(f"activations by Megatron-LM's formula for dense blocks: {megatron_activations(recipe, layout) / 1e9:,.2f} GB")
+    lines.append(
+        f"weights, gradients and moments by DeepSpeed's estimate, stage 3: {deepspeed_states(recipe, layout) / 1e9:,.2f} GB"
+    )
+    return "\n".join(lines)
+
+
 def _row(layout: Layout, needs: Plan) -> tuple[str, ...]:
     kinds = needs.parameters, needs.gradients, needs.moments, needs.activations, needs.buffers, needs.peak
     positions = needs.positions * layout.data * DAY / needs.seconds
@@ -55,7 +77,5 @@ def _row(layout: Layout, needs: Plan) -> tuple[str, ...]:
 
 
 def _name(layout: Layout) -> str:
-    sizes = [
-        f"{name} {getattr(layout, name)}" for name in ("replicate", "shard", "expert", "tensor") if getattr(layout, name) > 1
-    ]
+    sizes = [f"{name} {getattr(layout, name)}" for name in SIZES if getattr(layout, name) > 1]
     return ", ".join([*(sizes or ["one rank"]), *(["checkpointing"] if layout.checkpoint_activations else [])])

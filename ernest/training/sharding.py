@@ -9,11 +9,13 @@ from collections.abc import Iterable
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from ernest.device import HOST
 from ernest.model.backbone import Block
 from ernest.model.network import Ernest
 from ernest.training.distributed import is_sharded
 from ernest.training.experts import ExpertMesh, dealt_out, expert_mesh
 from ernest.training.parts import Part, Place
+from ernest.training.transfers import Gather, SumParts
 
 
 def shard(model: Ernest, parts: int, device: str) -> None:
@@ -40,6 +42,9 @@ def shard(model: Ernest, parts: int, device: str) -> None:
         # Sums and no means: losses are divided by the counts of all processes. Gloo can do nothing but plain sums.
         sharded.set_gradient_divide_factor(1.0)
         sharded.set_force_sum_reduction_for_comms(True)
+        if device == HOST:
+            sharded.set_custom_all_gather(Gather())  # pyright: ignore[reportArgumentType]
+            sharded.set_custom_reduce_scatter(SumParts())  # pyright: ignore[reportArgumentType]
 
 
 def lies_in_parts(model: nn.Module) -> bool:

@@ -85,6 +85,7 @@ def test_every_size_is_a_network(size):
         ("parallel.expert=0", "parallel.expert = 0 must be at least 1"),
         ("parallel.expert=48", "parallel.replicate = 0 and parallel.expert = 48 must not exceed sequence.rows = 32"),
         ("parallel.tensor=2", "parallel.tensor: not built; parallel.replicate, parallel.shard and parallel.expert are"),
+        ("parallel.compile=true", "parallel.compile: not built"),
         ("parallel.pipeline=2", "parallel.pipeline: not built"),
         ("elastic.full_depth=-1", "elastic.full_depth = -1.0 must lie between 0 and 1"),
         ("sequence.bit_flip_rate=2", "sequence.bit_flip_rate = 2.0 must lie between 0 and 1"),

@@ -29,7 +29,7 @@ from tests.small import CONFIG, Maker, network, placed, tokenizers
 BASE = load_recipe(find_recipe("base"))
 
 
-@pytest.mark.parametrize("layout", [Layout(2, 2, 4, 2), Layout(expert=16), Layout(shard=8, expert=2), Layout(4, 4)])
+@pytest.mark.parametrize("layout", [Layout(2, 2, 4, 2), Layout(expert=16), Layout(shard=8, expert=2), Layout(2, 1, 4, 2, 4)])
 def test_the_expert_divisor(layout):
     """Over all ranks each expert lies `replicate` times, and everything else `replicate` times `expert`: no more and no less."""
     experts, dense = split_parameters(BASE)
@@ -101,10 +101,11 @@ def test_checkpointing_keeps_less():
         (Layout(2, 1, 1, 4), "tensor = 4 does not divide model.kv_heads = 2"),
         (Layout(8), "8 ranks with rows of their own do not divide sequence.rows = 4"),
         (Layout(0), "replicate = 0 must be at least 1"),
+        (Layout(2, pipeline=4), "pipeline = 4 does not divide model.layers = 6"),
     ],
 )
 def test_what_does_not_fit_is_one_line(layout, message):
-    recipe = load_recipe(overrides=["model.experts=12", "sequence.rows=4"])
+    recipe = load_recipe(overrides=["model.experts=12", "model.layers=6", "sequence.rows=4"])
     with pytest.raises(ValueError, match=f"^{message}$"):
         check_layout(recipe, layout, 8)
 
