@@ -1,6 +1,13 @@
-"""Inference by one rule in every runtime: which images are taken, in what form, in which process; and plain PyTorch's answer."""
+"""Inference by one rule in every runtime: which images are taken, in what form, in which process, until when; and plain
+PyTorch's answer."""
 
+import atexit
 import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -9,6 +16,9 @@ from ernest.device import autocast
 
 LARGEST = 10**8
 """Pixels of one image: the compiled executor keeps distances inside a map in 31 bits."""
+
+LONGEST_WAIT = 10.0
+"""Seconds that the end of Python waits for a call."""
 
 _processes: set[int] = set()  # those that have started a runtime, among this one and its ancestors
 
@@ -52,3 +62,39 @@ def start_runtime() -> None:
     _processes.add(os.getpid())
     if len(_processes) > 1:
         raise RuntimeError("this process was forked after a model had run, and lacks its threads: spawn it, or fork before")
+
+
+@contextmanager
+def until_exit() -> Iterator[None]:
+    """Around a call of a runtime: when Python ends, it waits for calls under way, and later ones of daemon threads never return.
+
+    Such a thread outlives the last line of a program. Python stops it where it comes back from C++, and in the middle of a
+    runtime that ends the process by SIGABRT or SIGSEGV, after all its work was done.
+    """
+    _register()
+    call = (os.getpid(), object())
+    _calls.add(call)
+    try:
+        if _over.is_set() and threading.current_thread().daemon:
+            _calls.discard(call)
+            threading.Event().wait()
+        yield
+    finally:
+        _calls.discard(call)
+
+
+_calls: set[tuple[int, object]] = set()  # those under way, with their processes: a forked child has a copy of this
+_over = threading.Event()
+
+
+@cache
+def _register() -> None:
+    atexit.register(_wait)
+
+
+def _wait() -> None:
+    """At the end of Python, when all but daemon threads have ended."""
+    _over.set()
+    last = time.monotonic() + LONGEST_WAIT
+    while any(process == os.getpid() for process, _ in list(_calls)) and time.monotonic() < last:
+        time.sleep(0.001)

@@ -19,7 +19,7 @@ from ernest.lcnet.decision import ONE, Decision
 from ernest.lcnet.deployment.constants import check_onnx, check_openvino
 from ernest.lcnet.deployment.export import PICTURES
 from ernest.lcnet.image_io.preprocess import Preprocessing
-from ernest.lcnet.inference import as_input, infer, start_runtime
+from ernest.lcnet.inference import as_input, infer, start_runtime, until_exit
 from ernest.lcnet.weights.foreign import UNKNOWN, Foreign, load_checkpoint, refuse_foreign
 from ernest.lcnet.weights.load import refuse_folder
 from ernest.lcnet.weights.native import KEY, Checkpoint, Precision, decode_metadata, parse_metadata
@@ -59,7 +59,8 @@ class Model:
         other images, and RuntimeError in a forked process, which lacks the threads of most runtimes (`native` starts its own).
         """
         images = as_input(images, len(self.preprocessing.mean))
-        return self.forward(images) if len(images) else images.new_empty((0, self.classes))
+        with until_exit():
+            return self.forward(images) if len(images) else images.new_empty((0, self.classes))
 
     def __copy__(self) -> Model:
         return self

@@ -70,10 +70,21 @@ def _opened(path: str | Path) -> Iterator["Image"]:
         with _SILENCE, Image.open(path) as picture:
             yield picture
     except UnidentifiedImageError:
-        raise ValueError(f"{printable(str(path))}: expected a picture, which this is not") from None
+        raise ValueError(f"{printable(str(path))}: {_unknown(path)}") from None
     except Exception as error:  # decoders raise whatever their formats lead them to
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise ValueError(f"{printable(str(path))}: {' '.join(reason.split()) or type(error).__name__}") from None
+
+
+def _unknown(path: str | Path) -> str:
+    """What a file is that Pillow does not know."""
+    with open(path, "rb") as file:
+        start = file.read(12)
+    if not start:
+        return "expected a picture, got an empty file"
+    if start[4:8] == b"ftyp" and start[8:].startswith((b"he", b"mif1", b"msf1")):
+        return "a picture in HEIF, as telephones take them, which Pillow does not read: convert it to JPEG or PNG"
+    return "expected a picture, which this is not"
 
 
 def _check_file(path: str | Path) -> None:

@@ -239,11 +239,15 @@ def _compiler_key(command: list[str]) -> str:
 
 
 def cache_directory() -> Path:
-    """Where compiled libraries are kept."""
+    """Where compiled libraries are kept. A user of a container may have no home: then in the environment, if that can be
+    written; never where others can put a library."""
     given = os.environ.get("XDG_CACHE_HOME")
     if given:
         return Path(given) / "ernest" / "lcnet"
-    home = Path.home()
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return environment_directory()
     return home / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "ernest" / "lcnet"
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ernest.device import count_processors
 from ernest.lcnet.folding import fold
-from ernest.lcnet.inference import as_input, infer
+from ernest.lcnet.inference import as_input, infer, until_exit
 from ernest.lcnet.native.build import INSTRUCTIONS, VARIABLE, BuildError, available, features, library
 from ernest.lcnet.native.plan import LayerTime, slots_of, steps_of, timed, values_of
 from ernest.lcnet.network import PPLCNet
@@ -118,7 +118,7 @@ class Executor:
         engine = self._engine
         logits = images.new_empty((len(images), self._network.architecture.classes))  # float32, whatever torch's defaults are
         count, _, height, width = images.shape
-        with engine.lock:
+        with until_exit(), engine.lock:
             failed = self._library.lcnet_run(engine.address, images.data_ptr(), count, height, width, logits.data_ptr(), seconds)
         if failed:
             raise MemoryError(f"no memory for {count} images of {height}x{width}")
@@ -131,7 +131,8 @@ class _Engine:
     def __init__(self, compiled: ctypes.CDLL, network: PPLCNet, precision: Precision, threads: int) -> None:
         self.process, self.lock = os.getpid(), threading.Lock()
         self.address = _opened(compiled, network, precision, threads)
-        weakref.finalize(self, _closed, compiled, self.address, self.process)
+        # Not at the end of Python, where a daemon thread may still be in it.
+        weakref.finalize(self, _closed, compiled, self.address, self.process).atexit = False
 
 
 def has_products(instructions: str, present: frozenset[str], precision: Precision) -> bool:

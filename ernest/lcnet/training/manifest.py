@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -16,6 +17,8 @@ MANIFESTS = frozenset({".csv", ".tsv", ".jsonl"})
 FILE_COLUMNS = ("file", "filename", "file_name", "filepath", "file_path", "path", "image", "image_path", "img")
 LABEL_COLUMNS = ("label", "class", "category", "target", "class_name", "label_name")
 SEPARATORS = ",;\t|"
+EXCEL = re.compile(r"\A\s*\"?sep=.\"?\r?\n")
+"""A line for Excel before the header, which names the separator; the header shows it too."""
 
 
 def read_manifest(path: Path, separator: str = "") -> list[tuple[Path, tuple[str, ...]]]:
@@ -111,6 +114,7 @@ def _decoded(path: Path) -> str:
 
 def _table_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     usual = "\t" if path.suffix.lower() == ".tsv" else ","
+    text = EXCEL.sub("\n", text, count=1)
     first = next((line for line in text.splitlines() if line.strip()), "")
     separator = max(usual + SEPARATORS, key=lambda mark: len(_columns(first, mark) & {*FILE_COLUMNS, *LABEL_COLUMNS}))
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator, skipinitialspace=True)
@@ -136,7 +140,12 @@ def _json_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
     for line, content in enumerate(text.split("\n"), 1):
         if content.strip():
             try:
-                row = json.loads(content)
-            except json.JSONDecodeError as error:
+                row = json.loads(content, parse_constant=_refuse)
+            except ValueError as error:
                 raise ValueError(f"{path}, line {line}: no JSON ({error})") from None
             yield line, {str(key).strip().casefold(): value for key, value in row.items()} if isinstance(row, dict) else {}
+
+
+def _refuse(constant: str) -> None:
+    """Python's own JSON has NaN, with which tables write that there is nothing; it would become a class of that name."""
+    raise ValueError(f"{constant} is neither text nor a number")

@@ -28,7 +28,8 @@ def find_parts(folder: Path) -> Parts | None:
 
     Parts are told by their names, whatever the case and with fillers such as seg_train or train2017; one that holds nothing but
     another folder of its kind is entered. Raises ValueError where there are two to learn from, and where all sub-folders hold
-    the same ones, so that they are no classes but parts under other names.
+    the same ones, so that they are no classes but parts under other names; of train beside another, and of fold1 and fold2, some
+    may lack a class.
     """
     inside = sub_folders(folder)
     learn = [path for path in inside if word_of(path.name) in LEARN]
@@ -65,12 +66,21 @@ def _refuse_same_insides(folder: Path, inside: list[Path]) -> None:
         names = [{child.name for child in sub_folders(path)} for path in inside]
     except OSError:  # one that cannot be read: its reader complains
         return
-    if len(inside) < 2 or len(names[0]) < 2 or any(other != names[0] for other in names):
+    if len(inside) < 2 or not (names[0] and _are_the_same(names, [path.name for path in inside])):
         return
     if any(file.parent == path for path in inside for file in find_pictures(path).files):
         return
-    shown, same = ", ".join(path.name for path in inside[:3]), ", ".join(sorted(names[0])[:3])
+    shown, same = ", ".join(path.name for path in inside[:3]), ", ".join(sorted(set.intersection(*names))[:3])
     raise ValueError(
         f"{folder}: {shown} hold the same sub-folders ({same}): are they parts of the data rather than classes? "
         "Name one to learn from, and another with --validation; or list files and labels in a manifest"
     )
+
+
+def _are_the_same(insides: list[set[str]], names: list[str]) -> bool:
+    """Whether folders of these names hold the same; where their names say so, too, all that one of the others holds will do."""
+    if all(len(inside) > 1 and inside == insides[0] for inside in insides):
+        return True
+    most = max(insides, key=len)
+    alike = any(word_of(name) in LEARN for name in names) or len({re.sub("[0-9]+", "", name) for name in names}) == 1
+    return alike and len(most) > 1 and all(inside <= most for inside in insides) and bool(set.intersection(*insides))

@@ -1,6 +1,7 @@
 """Trains a classifier on a folder of pictures and writes networks, scores and tables: the body of `ernest lcnet train`."""
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -79,6 +80,7 @@ def train(
     with the state saved.
     """
     out = Path(out)
+    _check_folder(out)
     if mutual and teacher is not None:
         raise ValueError("mutual: two students teach each other, without a teacher; leave one of the two out")
     if unlabeled is not None and teacher is None:
@@ -116,6 +118,15 @@ def train(
     skipped = len(training_set.skipped) + len(validation_set.skipped)
     files = out / "best.safetensors", out / "last.safetensors"
     return TrainingResult(*files, training_set.labels, best, skipped, left_out)
+
+
+def _check_folder(out: Path) -> None:
+    """Raises ValueError or OSError for a folder that nothing could be written into, before an epoch is lost to it."""
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"{out}: expected a folder to write into, got a file")
+    out.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=out):
+        pass
 
 
 def _planned(listing: Listing, budget: Budget, out: Path, started: Checkpoint | None, show: bool) -> Recipe:

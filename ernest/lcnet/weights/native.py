@@ -173,7 +173,7 @@ def is_folded(network: nn.Module) -> bool:
 def empty_network(architecture: Architecture, is_folded: bool = False) -> PPLCNet:
     """A network without values: what a file promises costs no memory before its tensors have been seen to fit."""
     with torch.device("meta"):
-        network = PPLCNet(architecture)
+        network = PPLCNet(architecture).float()  # whatever torch's default is
     return fold(network) if is_folded else network
 
 

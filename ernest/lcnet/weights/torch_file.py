@@ -115,9 +115,9 @@ def _without_places(content: Any, places: list[tuple[str, dict[str, Any]]]) -> d
     if modules:
         why = "which only its program can read: save its state_dict() instead"
         raise ValueError(f"holds an object of the class {modules[0]}, {why}")
-    if places and places[0][0] == "":
+    if [place for place, _ in places] == [""]:
         return dictionary_of(content)
-    if places:
+    if places := [(place, notes) for place, notes in places if place]:  # beside them may lie a tensor, such as a score
         some = "; ".join(f"in {place}: {', '.join(list(notes)[:2])}" for place, notes in places[:3])
         raise ValueError(f"a training checkpoint without the weights of a PP-LCNet; tensors lie {some}")
     if isinstance(content, Call) and content.function != "collections.OrderedDict":

@@ -288,6 +288,34 @@ def test_a_signal_is_heard_after_another_thread_closed_the_models(checkpoint, mo
     assert (done.returncode, done.stdout, done.stderr) == (0, "heard", "")
 
 
+ENDING = """
+import sys, threading, time, torch
+from ernest.lcnet import open_model
+
+started = threading.Barrier(1 + 3 * len(sys.argv[1:]))
+
+
+def for_ever(model):
+    model.run(torch.zeros(1, 3, 32, 32))
+    started.wait()
+    while True:
+        model.run(torch.zeros(1, 3, 32, 32))
+
+
+for model in [open_model(path, threads=2) for path in sys.argv[1:]]:
+    for _ in range(3):
+        threading.Thread(target=for_ever, args=(model,), daemon=True).start()
+started.wait()
+time.sleep(0.2)
+"""
+
+
+def test_a_program_ends_while_daemon_threads_run_its_models(checkpoint, models) -> None:
+    paths = [checkpoint.with_name(f"x{ending}") for ending in (".fp32.safetensors", ".fp32.onnx", ".fp32.xml")]
+    done = subprocess.run([sys.executable, "-c", ENDING, *paths], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_any_view_of_a_block_of_memory_is_what_it_shows(seed: int, models, expected) -> None:
     """Random starts, strides (0 too, and overlaps), orders of axes and types."""

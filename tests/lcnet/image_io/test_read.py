@@ -208,6 +208,21 @@ def test_names_of_any_kind_are_that_pictures_error(tmp_path: Path) -> None:
         str(caught.value).encode()
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "expected a picture, got an empty file"),
+        (b"\0\0\0\x18ftypheic" + bytes(90), "a picture in HEIF, as telephones take them, which Pillow does not read: convert"),
+        (b"\0\0\0\x18ftypmif1" + bytes(90), "a picture in HEIF"),
+        (b"<html>not found</html>", "expected a picture, which this is not"),
+    ],
+)
+def test_what_pillow_does_not_know_is_told(content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").write_bytes(content)
+    with pytest.raises(ValueError, match=re.escape(f"{tmp_path}/x.jpg: {said}")):
+        read_picture(tmp_path / "x.jpg")
+
+
 def test_threads_leave_warnings_as_they_were(tmp_path: Path) -> None:
     Image.fromarray(photo(40, 60)).save(tmp_path / "x.png")
     before = list(warnings.filters)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import get_args
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -149,6 +150,14 @@ def test_a_damaged_library_is_made_anew(damage: str, directory: Path, quick: Pat
     monkeypatch.setenv("CXX", "/nowhere/c++")
     with pytest.raises(build.BuildError, match="no C\\+\\+ compiler"):
         opened()
+
+
+def test_a_user_without_a_home_has_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """As in containers that run under a number: $HOME is not set, and no entry of the system's list of users has it."""
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(Path, "home", Mock(side_effect=RuntimeError("Could not determine home directory.")))
+    assert build.cache_directory() == build.environment_directory() == tmp_path / "share/ernest/lcnet"
 
 
 def test_a_cache_that_cannot_be_written_is_told(quick: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

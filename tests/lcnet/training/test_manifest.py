@@ -28,6 +28,8 @@ def folder(tmp_path: Path) -> Path:
         ("x.csv", "file\tlabel\na/1.png\tcat\na/2.png\tdog\n".encode("utf-16")),
         ("x.csv", '\n, \nid, File ,Label,note\n\n1, a/1.png , cat ,\n,,,\n2,a/2.png,dog,"two\nlines, both"\n'),
         ("x.csv", 'Filename,Class\n"a\\1.png","cat"\n"a\\2.png","dog"\n'),
+        ("x.csv", "sep=;\r\nfile;label\r\na/1.png;cat\r\na/2.png;dog\r\n"),
+        ("x.csv", '\ufeff"sep=,"\nfile,label\na/1.png,cat\na/2.png,dog\n'.encode()),
         ("x.csv", "image_path|category\na/1.png|cat\na/2.png|dog"),
         ("x.jsonl", '\ufeff{"file_name": "a/1.png", "label": ["cat"]}\n\n{"file_name": "a/2.png", "label": "dog "}\n'.encode()),
     ],
@@ -57,6 +59,7 @@ def test_labels_of_json_are_one_word(value: object, label: str, folder: Path) ->
         ),
         ("x.jsonl", '{"file": "a/1.png", "label": null}', "x.jsonl, line 1: no label"),
         ("x.jsonl", '{"file": "a/1.png", "label": []}', "x.jsonl, line 1: no label"),
+        ("x.jsonl", '{"file": "a/1.png", "label": NaN}', "x.jsonl, line 1: no JSON (NaN is neither text nor a number)"),
         (
             "x.csv",
             "file,label\na/1.png,a cat, red\n",

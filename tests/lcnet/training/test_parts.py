@@ -87,6 +87,19 @@ def test_parts_under_other_names_are_refused(names: tuple[str, ...], said: str, 
         read_parts(fill(tmp_path, *names), None, 0.25, 0)
 
 
+@pytest.mark.parametrize("names", [("train", "holdout"), ("fold1", "fold2", "fold3"), ("Training", "unseen")])
+def test_a_part_may_lack_a_rare_class(names: tuple[str, ...], tmp_path: Path) -> None:
+    write(fill(tmp_path, *names) / names[0] / "bird" / "1.png")
+    with pytest.raises(ValueError, match=r"hold the same sub-folders \(cat, dog\)"):
+        read_parts(tmp_path, None, 0.25, 0)
+
+
+def test_classes_that_share_some_sub_folders_are_classes(tmp_path: Path) -> None:
+    for name in ("fox/site1/1", "fox/site1/2", "fox/site2/1", "hare/site1/1", "hare/site1/2", "train/site3/1", "train/site3/2"):
+        write(tmp_path / f"{name}.png")
+    assert read_parts(tmp_path, None, 0.25, 0)[0].labels == ("fox", "hare", "train")
+
+
 def test_classes_with_sub_folders_of_their_own_are_classes(tmp_path: Path) -> None:
     for name in ("cat/inside/1", "cat/outside/1", "dog/inside/1", "dog/2", "dog/outside/1", "cat/2", "cat/3"):
         write(tmp_path / f"{name}.png")

@@ -108,6 +108,15 @@ def test_a_picture_that_cannot_be_drawn_is_one_complaint(
     assert "confusion.png could not be drawn: ZeroDivisionError" in capfd.readouterr().err
 
 
+def test_a_folder_that_cannot_be_written_is_told_before_the_first_epoch(painted: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    with pytest.raises(ValueError, match=r"/out: expected a folder to write into, got a file"):
+        train(painted, tmp_path / "out", RECIPE, show=False)
+    with pytest.raises(OSError, match=r"/out/sub"):
+        train(tmp_path / "no data", tmp_path / "out/sub", RECIPE, show=False)
+    assert (tmp_path / "out").read_text() == "mine"
+
+
 def test_folders_named_in_bytes_that_are_no_text_are_trained_on(tmp_path: Path) -> None:
     paint(tmp_path / "data", 5)
     os.rename(tmp_path / "data/red", os.fsencode(tmp_path / "data") + b"/caf\xe9")

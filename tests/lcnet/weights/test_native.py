@@ -59,6 +59,16 @@ def test_all_comes_back(name: str, is_folded: bool, tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_the_default_type_of_torch_changes_nothing(tmp_path: Path) -> None:
+    save(tmp_path / "x.safetensors", PPLCNet(small_images(3, scale=0.25)).eval())
+    torch.set_default_dtype(torch.float64)
+    try:
+        network = read_checkpoint(tmp_path / "x.safetensors").network
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert {value.dtype for value in network.state_dict().values() if value.is_floating_point()} == {torch.float32}
+
+
 def test_a_network_that_came_back_trains_on_and_draws_nothing(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     save(path, network(small_images(5)))

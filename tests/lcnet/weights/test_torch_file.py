@@ -110,6 +110,10 @@ def test_what_lies_beside_is_never_run(write: Callable, tmp_path: Path) -> None:
         (lambda: {"one": STATE, "other": OTHER}, r"holds several networks, one, other: save one of them alone"),
         (lambda: {"net": {"layer.weight": torch.ones(2)}, **around()}, r"tensors lie in net: layer\.weight; "),
         (
+            lambda: {"state_dict": torch.nn.Linear(2, 2).state_dict(), "best_acc1": torch.ones(1)},
+            r"tensors lie in state_dict: weight, bias",
+        ),
+        (
             lambda: torch.nn.Linear(2, 2),
             r"holds an object of the class torch\.nn\.modules\.linear\.Linear, which only its program",
         ),
