@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 READY := .venv/.ready
 JOBS ?= 2
+# Photographs of ten kinds, which are not ours to ship (`ernest results photographs`).
+PHOTOGRAPHS ?= ../shared/data/cifar10/cifar10_jpeg.zip
 # Tests start hundreds of processes. In large pages, which the C library gives Python and torch alike and keeps, they fault a
 # tenth as often; on virtual machines that fault slowly the tests take a fourth of the time.
 MALLOC := glibc.malloc
@@ -20,7 +22,8 @@ help:
 	@echo "make lint    style, types and import directions (make format mends the style)"
 	@echo "make bench   measure what the documentation claims"
 	@echo "make results    try the claims of the three papers; make results-routing, results-time-marching,"
-	@echo "             results-superconvergence, results-elastic, results-rl one of them"
+	@echo "             results-superconvergence, results-elastic, results-ablations, results-sparse,"
+	@echo "             results-inference, results-photographs, results-rl one of them"
 	@echo "make results-data    train on real data sets, for hours; make results-data-photos one of them"
 	@echo "make docs    build the documentation into site/"
 	@echo "make clean   remove everything that these make, the environment included"
@@ -71,10 +74,11 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.methods
 
 results: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/ernest results
+	OMP_NUM_THREADS=1 $(BIN)/ernest results --photographs $(PHOTOGRAPHS)
 
-results-routing results-time-marching results-superconvergence results-elastic results-rl: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/ernest results $(@:results-%=%)
+results-routing results-time-marching results-superconvergence results-elastic results-ablations results-sparse \
+  results-inference results-photographs results-rl: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/ernest results $(@:results-%=%) --photographs $(PHOTOGRAPHS)
 
 results-data: results-data-digits results-data-commands results-data-photos results-data-voices results-data-stories results-data-stories-dense results-data-seesaw \
   $(addprefix results-data-folder-,digits phrasings photographs sounds films)

@@ -149,7 +149,7 @@ MISTAKES = (
     ("plan base --devices H100", "devices 'H100': expected a count and a device, such as 8xH100"),
     (
         "plan nothing --devices 8xH100",
-        "recipe 'nothing': neither a file nor one of base, films17, pictures64, small,",
+        "recipe 'nothing': neither a file nor one of base, films17, pictures64, small, sparse,",
     ),
     ("prepare --data records --out full", "full holds something else than a run"),
     ("train --data records --out run --set parallel.expert=5", "parallel.expert = 5 must divide model.experts = 48"),
@@ -184,7 +184,7 @@ MISTAKES = (
     ("train --data records --out begun", "begun holds a run on other records, tokenizers or settings"),
     (
         "train --data records --recipe tinny",
-        "recipe 'tinny': neither a file nor one of base, films17, pictures64, small,",
+        "recipe 'tinny': neither a file nor one of base, films17, pictures64, small, sparse,",
     ),
     ("train --data records --set training.step=3", "unknown field 'training.step'; did you mean 'steps'?"),
     ("train --data records --set size=5 training.steps=many", "training.steps = 'many': expected int, got str"),

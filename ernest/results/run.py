@@ -9,12 +9,14 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Place:
-    """Where a target keeps its work (`build`), writes what it found (`out`) and finds a model (`checkpoint`)."""
+    """Where a target keeps its work (`build`), writes what it found (`out`), finds a model (`checkpoint`) and a zip of
+    photographs."""
 
     build: Path
     out: Path
     checkpoint: Path
     tell: Tell = lambda line: None
+    photographs: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -51,16 +53,46 @@ def _elastic(place: Place) -> None:
     run_elastic(place.checkpoint.parent, place.build / "elastic", place.out, place.tell)
 
 
+def _ablations(place: Place) -> None:
+    from ernest.results.ablations_page import run_ablations
+
+    run_ablations(place.checkpoint.parent, place.build / "ablations", place.out, place.tell)
+
+
+def _sparse(place: Place) -> None:
+    from ernest.results.sparse import run_sparse
+
+    run_sparse(place.checkpoint.parent, place.build / "sparse", place.out, place.tell)
+
+
+def _inference(place: Place) -> None:
+    from ernest.results.inference_page import run_inference
+
+    run_inference(place.checkpoint, place.build / "inference", place.out)
+
+
 def _rl(place: Place) -> None:
     from ernest.results.reinforcement import run_reinforcement
 
     run_reinforcement(place.checkpoint, place.build / "rl", place.out, place.tell)
 
 
+def _photographs(place: Place) -> None:
+    from ernest.results.photographs import run_photographs
+
+    assert place.photographs is not None
+    run_photographs(place.photographs, place.build / "photographs", place.out, place.tell)
+
+
 def _has_demo(place: Place) -> str | None:
     demo = place.checkpoint.parent
     there = all((demo / name).exists() for name in ("recipe.json", "examples", "tokenizers", "judges"))
     return None if there else f"{demo} is no demo: `make demo` makes one, or name its model, --checkpoint FOLDER"
+
+
+def _has_photographs(place: Place) -> str | None:
+    there = place.photographs is not None and place.photographs.is_file()
+    return None if there else "name a zip of train/CLASS/NAME.jpg and test/CLASS/NAME.jpg, such as CIFAR-10's, --photographs FILE"
 
 
 def _has_model(place: Place) -> str | None:
@@ -73,6 +105,10 @@ TARGETS: Mapping[str, Target] = {
     "time-marching": Target("the paper's two schemes beside IMEX-BDF4 and ETDRK4", _time_marching),
     "routing": Target("what experts of a trained model specialise in", _routing, _has_model),
     "elastic": Target("elastic training beside plain training and networks of the reduced size", _elastic, _has_demo),
+    "ablations": Target("parts of the recipe left out or set otherwise, one at a time", _ablations, _has_demo),
+    "sparse": Target("under 3 % of the parameters active, beside a dense network and the demo's sparsity", _sparse, _has_demo),
+    "inference": Target("drafts, and experts replayed for a sampler of lower precision", _inference, _has_model),
+    "photographs": Target("each rule of PP-LCNet added and left out, on photographs", _photographs, _has_photographs),
     "rl": Target("reinforcement learning of films by the laws of their flows", _rl, _has_demo),
 }
 

@@ -22,7 +22,13 @@ def spec_of(recipe: Recipe) -> TokenizerSpec:
 
 @pytest.mark.parametrize(
     ("name", "millions", "active"),
-    [("tiny", (20, 23), 0.12), ("small", (90, 110), 0.1), ("base", (950, 1050), 0.03), ("trillion", (2.39e6, 2.41e6), 0.03)],
+    [
+        ("tiny", (20, 23), 0.12),
+        ("small", (90, 110), 0.1),
+        ("sparse", (55, 60), 0.03),
+        ("base", (950, 1050), 0.03),
+        ("trillion", (2.39e6, 2.41e6), 0.03),
+    ],
 )
 def test_a_recipe_builds_and_is_as_large_as_it_says(name, millions, active):
     recipe = load_recipe(find_recipe(name))

@@ -14,18 +14,24 @@ from ernest.evaluation.specialisation import GROUPS, Specialisation
 from ernest.report.routing import write_routing
 from ernest.results import reinforcement, superconvergence
 from ernest.results import run as running
+from ernest.results.ablations_judged import judge as judge_ablations
 from ernest.results.claims import ByTest, Claim, Gain, Measured, Places, Quote, Share
 from ernest.results.elastic import SYSTEMS
 from ernest.results.elastic_page import judge as judge_elastic
 from ernest.results.index import PAPERS, write_index
+from ernest.results.inference_page import judge as judge_inference
+from ernest.results.lcnet_variants import VARIANTS
 from ernest.results.marching_page import judge as judge_race
 from ernest.results.marching_race import ENTRANTS, PEERS
 from ernest.results.orders_page import judge, sweeps_needed
 from ernest.results.outcome import Outcome, judged, judged_places, read_outcomes, write_outcomes
 from ernest.results.pages import write_page
+from ernest.results.photographs import judge as judge_photographs
 from ernest.results.routing import JUDGES, findings
 from ernest.results.run import TARGETS, Place, Target, run_targets
+from ernest.results.sparse import judge as judge_sparse
 from ernest.results.units import kept
+from tests.results.test_ablations import as_if_trained, made_up
 
 ROOT = Path(__file__).parents[2]
 CLAIMS = [claim for claims in PAPERS.values() for claim in claims]
@@ -60,6 +66,12 @@ def test_targets_that_are_measured_are_there_and_make_those_claims(tmp_path):
     made = {"superconvergence": judge(rows), "time-marching": judge_race(costs), "routing": findings(as_reported())}
     scores = {name: dict.fromkeys(CURVE_DIRECTIONS, 0.5) for name in SYSTEMS}
     made["elastic"] = judge_elastic([scores], (0.54, 0.36))
+    made["ablations"] = judge_ablations([made_up(0)])
+    made["sparse"] = judge_sparse([as_if_trained()])
+    made["inference"] = judge_inference(
+        {"plain": [2.0], "1 ahead": [1.0]}, {"b": {"choosing": 6.0, "replaying": 1.0, "choices that differ": 0.1}}
+    )
+    made["photographs"] = judge_photographs({name: {0: 80.0} for name in VARIANTS})
     made["rl"] = [Outcome(reinforcement.CLAIM, "", "", "holds in part")]
     names = {target: {outcome.claim for outcome in outcomes} for target, outcomes in made.items()}
     assert [one for one in measured if one.claim not in names[one.target]] == []

@@ -1,0 +1,41 @@
+"""Differences of systems that share their seeds, with the interval that so few seeds leave."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+QUANTILE = {2: 12.706, 3: 4.303}
+"""The 97.5 % quantile of Student's distribution for the mean of so many paired differences."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean over seeds of one system minus another, and the half of its 95 % interval, infinite of a single seed."""
+
+    mean: float
+    interval: float
+    seeds: int
+
+    def is_above(self, least: float = 0.0) -> bool | None:
+        """Whether it is `least` and above zero beyond its interval; None where it could be either."""
+        if self.mean >= least and self.mean - self.interval > 0:
+            return True
+        return False if self.mean + self.interval < least or self.mean + self.interval < 0 else None
+
+    def is_within(self, most: float) -> bool | None:
+        """Whether it is at most `most` with all of its interval; None where it could be either."""
+        return True if self.mean + self.interval <= most else False if self.mean - self.interval > most else None
+
+    def __str__(self) -> str:
+        spread = "(one seed)" if math.isinf(self.interval) else f"± {self.interval:.3f} ({self.seeds} seeds)"
+        return f"{self.mean:+.3f} {spread}"
+
+
+def difference(values: Sequence[float]) -> Difference:
+    """Of the differences of every seed, one at least."""
+    found = np.array(values)
+    if len(found) == 1:
+        return Difference(float(found[0]), math.inf, 1)
+    return Difference(float(found.mean()), float(QUANTILE[len(found)] * found.std(ddof=1) / len(found) ** 0.5), len(found))
