@@ -346,7 +346,7 @@ def test_tasks_begin_in_stages(tmp_path):
 
 
 def test_recipes_that_come_with_ernest_can_be_run():
-    for name in ("laws", "worked", "stages"):
+    for name in ("laws", "areas", "worked", "stages"):
         shipped = load_rl_recipe(find_recipe(name, "rl"))
         tasks.check_tasks(shipped)
         hints.check_hints(shipped)
