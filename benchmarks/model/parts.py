@@ -1,6 +1,6 @@
 """What `python -m benchmarks` measures: positions per second in training, beside the machine's own rate of products; where the
 time of a step goes; training beside an earlier commit, and in several processes; a layer of experts beside others; a step and
-text beside transformers'; and the codec of sounds against real time."""
+text beside transformers'; the codec of sounds against real time; and an iteration of reinforcement learning."""
 
 import tempfile
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from benchmarks.model import (
     experts_layer,
     meshes,
     peer,
+    rl_speed,
     scaling,
     step_table,
     transformers_race,
@@ -79,6 +80,7 @@ WING = Wing(
         "sizes": Part(decoding_sizes.measure),
         "cold": Part(cold.measure),
         "codec": Part(codec.measure),
+        "rl": Part(rl_speed.measure, quick=False),
         "transformers": Part(transformers_race.measure, quick=False),
     },
     packages=("torch", "numpy"),

@@ -25,7 +25,7 @@ CURVES = {
     "Passed": ("share of responses", ("passed", "part family", "part energy law", "watched area law")),
     "Entropy by modality": ("nats per element", ("entropy text", "entropy vision", "entropy audio")),
     "Distance from the start": ("KL, nats per element", ("kl",)),
-    "Left out by the masks": ("share of the weight", ("masked", "clipped", "well learned")),
+    "Left out by the masks": ("share of the weight", ("masked", "removed", "clipped", "well learned")),
     "Age of what is trained": ("updates", ("age",)),
     "Prompts without signal": ("prompts of a step", ("prompts without signal",)),
 }

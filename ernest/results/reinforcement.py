@@ -38,7 +38,7 @@ DRAWS = 1000
 """Fresh films before, and after the training of each seed."""
 LAWFUL, WORST = 0.90, 0.85
 """What is wanted of the share of films that pass, in the mean over seeds and of each."""
-CLAIM = "one reinforcement learning for all modalities raises them all"
+CLAIM = "films are raised by verifiers that are laws of physics (not in the report)"
 WORDS = (
     "Reinforcement learning of the demo's model by verifiers (ERNIE 5.0 §4): films of phase fields that must show the family "
     "asked for, and whose energy must fall as the law of the flow says. The area law, of which a conserved mass is a part, "
@@ -93,9 +93,10 @@ def judge(films: Mapping[str, Films]) -> list[Outcome]:
     """Whether more films pass than before, by more than draws scatter."""
     before, values = films["before"].lawful, _passed(films)
     error = math.sqrt(2 * before.passed * (1 - before.passed) / before.count)
-    verdict: Verdict = "holds in part" if min(values) > before.passed + 2 * error else "doesn't hold here"
+    sure = min(values) > before.passed + 2 * error
+    verdict: Verdict = "doesn't hold here" if not sure else "holds" if len(values) == len(SEEDS) else "holds in part"
     ours = f"films that pass {before.passed:.3f} → {np.mean(values):.3f} ({', '.join(f'{value:.3f}' for value in values)})"
-    return [Outcome(CLAIM, "no table", f"{ours}; films alone", verdict)]
+    return [Outcome(CLAIM, "–", ours, verdict)]
 
 
 def _passed(films: Mapping[str, Films]) -> list[float]:

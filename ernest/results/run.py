@@ -3,6 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ernest.results.together import Study
 
 Tell = Callable[[str], None]
 
@@ -21,12 +25,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Target:
-    """What is run under a name: `run` writes into the folder and the page of this name; `needs` says of the place what is not
-    there, None where nothing is missing."""
+    """What is run under a name: `run` writes into the folder of this name, and onto the `page` of the same name, or another;
+    `needs` says of the place what is not there, None where nothing is missing."""
 
     words: str
     run: Callable[[Place], None]
     needs: Callable[[Place], str | None] = lambda place: None
+    page: str = ""
 
 
 def _time_marching(place: Place) -> None:
@@ -84,6 +89,25 @@ def _photographs(place: Place) -> None:
     run_photographs(place.photographs, place.build / "photographs", place.out, place.tell)
 
 
+def _rl_together(place: Place) -> None:
+    from ernest.results.together import run_together
+
+    run_together(_study(place), place.out)
+
+
+def _rl_methods(place: Place) -> None:
+    from ernest.results.methods_page import run_methods
+
+    run_methods(_study(place), place.build / "rl-methods", place.out)
+
+
+def _study(place: Place) -> "Study":
+    """Both share the fine-tuned model."""
+    from ernest.results.together import Study
+
+    return Study(place.checkpoint, place.build / "rl-together", place.tell)
+
+
 def _has_demo(place: Place) -> str | None:
     demo = place.checkpoint.parent
     there = all((demo / name).exists() for name in ("recipe.json", "examples", "tokenizers", "judges"))
@@ -110,6 +134,8 @@ TARGETS: Mapping[str, Target] = {
     "inference": Target("drafts, and experts replayed for a sampler of lower precision", _inference, _has_model),
     "photographs": Target("each rule of PP-LCNet added and left out, on photographs", _photographs, _has_photographs),
     "rl": Target("reinforcement learning of films by the laws of their flows", _rl, _has_demo),
+    "rl-together": Target("all modalities in one run of reinforcement learning, in two orders", _rl_together, _has_demo, "rl"),
+    "rl-methods": Target("masks, hints and replayed experts of reinforcement learning", _rl_methods, _has_demo, "rl"),
 }
 
 
@@ -131,6 +157,6 @@ def run_targets(names: Sequence[str], place: Place) -> None:
             continue
         place.tell(f"{name}: {TARGETS[name].words}")
         TARGETS[name].run(place)
-        place.tell(f"{name}: {place.out / f'{name}.md'}")
+        place.tell(f"{name}: {place.out / f'{TARGETS[name].page or name}.md'}")
     write_index(place.out, place.build.parent)
     place.tell(f"all claims: {place.out / 'index.md'}")

@@ -57,12 +57,14 @@ class Units:
 @dataclass(frozen=True, eq=False)
 class Outcome:
     """The `loss`, which is None where a mask has taken everything; and what the masks did, as shares of the weight: `masked`, the
-    mean of M (`mean_weight`), and where the clip held the ratio (`clipped`)."""
+    mean of M (`mean_weight`), where the clip held the ratio (`clipped`), and what lies in responses that lost every unit
+    (`removed`)."""
 
     loss: Tensor | None
     masked: float
     mean_weight: float
     clipped: float
+    removed: float
 
 
 def element_weights(response: Tensor, segment: Tensor, group: Tensor, relative: Tensor, normaliser: Normaliser) -> Tensor:
@@ -103,7 +105,7 @@ def policy_loss(units: Units, advantage: Tensor, config: ObjectiveConfig, share:
     The weights of units sum to 1 over the batch, of which these may be a part: losses of parts add up.
     """
     if not len(units.weight):
-        return Outcome(None, 0.0, 0.0, 0.0)
+        return Outcome(None, 0.0, 0.0, 0.0, 0.0)
     everything = float(units.weight.sum())
     mismatch = _mismatch(units, config)
     weight_M = torch.ones_like(units.weight)
@@ -114,10 +116,11 @@ def policy_loss(units: Units, advantage: Tensor, config: ObjectiveConfig, share:
     kept = weight_M > 0
     masked = float(units.weight[~kept].sum()) / everything
     mean_weight = float((units.weight * weight_M).sum()) / everything
+    removed = float(units.weight[_totals(units.response, kept.to(units.weight)) == 0].sum()) / everything
     factor = weight_M if share is None else weight_M * share[units.response]
     counted = factor > 0
     if not counted.any():
-        return Outcome(None, masked, mean_weight, 0.0)
+        return Outcome(None, masked, mean_weight, 0.0, removed)
     some = units.select(counted)  # before anything is worked out that has a gradient
     if config.is_of_sequence:
         ratio = _log_s(units, mismatch)[counted].exp() * (some.new - some.new.detach()).exp()
@@ -125,7 +128,7 @@ def policy_loss(units: Units, advantage: Tensor, config: ObjectiveConfig, share:
         ratio = (some.new - some.old).exp()
     surrogate, clipped = _surrogate(ratio, advantage[some.response], config)
     loss = -(some.weight * factor[counted] * surrogate).sum()
-    return Outcome(loss, masked, mean_weight, float(some.weight[clipped].sum()) / everything)
+    return Outcome(loss, masked, mean_weight, float(some.weight[clipped].sum()) / everything, removed)
 
 
 def _mismatch(units: Units, config: ObjectiveConfig) -> Tensor | None:

@@ -45,6 +45,7 @@ class Task:
 RULES: Mapping[str, Verifier] = {
     "energy law": rules.energy_law,
     "area law": rules.area_law,
+    "coarse area law": rules.coarse_area_law,
     "colour and place": rules.colour_and_place,
     "caption": rules.caption,
     "word": rules.word,
@@ -99,7 +100,7 @@ def _of_world(task: str) -> Callable[[int, int], Record]:
 
 
 TASKS: Mapping[str, Task] = {
-    "text→video": Task(_film, "video", ("family", "energy law", "area law"), MediaSpec.frames),
+    "text→video": Task(_film, "video", ("family", "energy law", "area law", "coarse area law"), MediaSpec.frames),
     "text→image": Task(_picture, "image", ("digit", "colour and place")),
     "text→speech": Task(_spoken, "audio", ("spoken word",)),
     "image→text": Task(_of_world("image→text"), "text", ("caption",)),

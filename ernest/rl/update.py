@@ -82,9 +82,8 @@ class _Measures:
 
     def summary(self) -> dict[str, float]:
         sums, parts = dict(self.sums), max(1.0, self.sums.get("parts", 1.0))
-        found = {
-            name: sums.get(name, 0.0) / parts for name in ("loss", "masked", "mean weight", "clipped", "well learned", "age")
-        }
+        names = ("loss", "masked", "removed", "mean weight", "clipped", "well learned", "age")
+        found = {name: sums.get(name, 0.0) / parts for name in names}
         found |= {"missing routes": sums.get("missing routes", 0.0), "positions": sums.get("positions", 0.0)}
         for name in (*MODALITIES, "all"):
             if sums.get(f"{name} elements"):
@@ -144,7 +143,7 @@ class _Part:
                 units = merge_units(units, elements.group)
             outcome = policy_loss(units, self.advantage, config, share)
             counted = float(weight.sum())
-            for name in ("masked", "mean_weight", "clipped"):
+            for name in ("masked", "mean_weight", "clipped", "removed"):
                 measures.add(name.replace("_", " "), getattr(outcome, name) * counted)
             loss = outcome.loss
             if config.kl or n == step % len(self.batches):

@@ -7,6 +7,9 @@ from ernest.verifiers.verdict import Verdict, compare, content, given_text
 from ernest.world import images, solutions, text, video
 
 PICTURE = ("digit", "colour", "place")
+EXACT, COARSE = 0.01, 0.03
+"""By how much of the canvas an area that is conserved may change. Of true films, all keep the first; behind the demo's tokenizer,
+which smooths edges, about a tenth keep the first and nine in ten the second (the families with drops and mixtures)."""
 
 
 def caption(record: Record, output: Sequence[Segment]) -> Verdict:
@@ -100,9 +103,19 @@ def energy_law(record: Record, output: Sequence[Segment]) -> Verdict:
 
 def area_law(record: Record, output: Sequence[Segment]) -> Verdict:
     """The area of the bright phase keeps the law of the family that was asked for: the mass of all but a disk is conserved."""
+    return _area_law(record, output, "area law", EXACT)
+
+
+def coarse_area_law(record: Record, output: Sequence[Segment]) -> Verdict:
+    """The same as far as it can be drawn: most true films keep it behind the demo's tokenizer."""
+    return _area_law(record, output, "coarse area law", COARSE)
+
+
+def _area_law(record: Record, output: Sequence[Segment], name: str, tolerance: float) -> Verdict:
     frames = content(output, "video")
-    obeyed = frames is not None and bool(video.obeys_area_law(video.FAMILIES.index(record.facts["family"]), frames))
+    family = video.FAMILIES.index(record.facts["family"])
+    obeyed = frames is not None and bool(video.obeys_area_law(family, frames, tolerance))
     if obeyed:
-        return Verdict(1.0, True, "", {"area law": 1.0})
+        return Verdict(1.0, True, "", {name: 1.0})
     areas = "no video" if frames is None else ", ".join(f"{area:.3f}" for area in video.areas(frames))
-    return Verdict(0.0, False, f"the area law is not obeyed: {areas}", {"area law": 0.0})
+    return Verdict(0.0, False, f"the {name} is not obeyed: {areas}", {name: 0.0})

@@ -12,7 +12,7 @@ import pytest
 from ernest.evaluation.run import CURVE_DIRECTIONS
 from ernest.evaluation.specialisation import GROUPS, Specialisation
 from ernest.report.routing import write_routing
-from ernest.results import reinforcement, superconvergence
+from ernest.results import methods_page, reinforcement, superconvergence, together
 from ernest.results import run as running
 from ernest.results.ablations_judged import judge as judge_ablations
 from ernest.results.claims import ByTest, Claim, Gain, Measured, Places, Quote, Share
@@ -73,6 +73,11 @@ def test_targets_that_are_measured_are_there_and_make_those_claims(tmp_path):
     )
     made["photographs"] = judge_photographs({name: {0: 80.0} for name in VARIANTS})
     made["rl"] = [Outcome(reinforcement.CLAIM, "", "", "holds in part")]
+    made["rl-together"] = together.judge({"a": 0.5}, {order: [{"a": 0.6}] for order in together.ORDERS})
+    made["rl-methods"] = [
+        Outcome(claim, "", "", "holds")
+        for claim in (methods_page.FIG_6, methods_page.HARD_WPSM, methods_page.HARD_HINTS, methods_page.REPLAY)
+    ]
     names = {target: {outcome.claim for outcome in outcomes} for target, outcomes in made.items()}
     assert [one for one in measured if one.claim not in names[one.target]] == []
 
@@ -305,6 +310,12 @@ def test_words_of_people_on_a_page_stay(tmp_path):
     assert text.endswith("More.\n")
     assert r"| \2 |" in text
     assert "| 1 |" not in text
+    write_page(page, "Another title", "", "ernest results b", "second")
+    write_page(page, "Title", "Words.", "ernest results a", "first")
+    text = page.read_text()
+    assert text.index("first") < text.index("More.") < text.index("second")
+    assert text.count("# Title") == 1
+    assert "Another title" not in text
     page.write_text("nothing")
     with pytest.raises(ValueError, match=r"page\.md: expected one '<!-- results: begin"):
         write_page(page, "Title", "Words.", "ernest results a", "")

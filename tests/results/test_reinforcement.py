@@ -22,9 +22,10 @@ def of(before: float, *after: float) -> dict[str, Films]:
 
 def test_it_holds_where_every_seed_gains_more_than_draws_scatter():
     """Two standard errors of a difference of shares of 1,000 are .041 at .7."""
-    assert judge(of(0.7, 0.75, 0.8))[0].verdict == "holds in part"
+    assert judge(of(0.7, 0.75, 0.8))[0].verdict == "holds in part"  # of three seeds
+    assert judge(of(0.7, 0.75, 0.8, 0.9))[0].verdict == "holds"
     assert judge(of(0.7, 0.73, 0.9))[0].verdict == "doesn't hold here"
-    assert judge(of(0.7, 0.75))[0].ours == "films that pass 0.700 → 0.750 (0.750); films alone"
+    assert judge(of(0.7, 0.75))[0].ours == "films that pass 0.700 → 0.750 (0.750)"
 
 
 def test_seeds_are_trained_looked_at_and_told_one_after_the_other(tmp_path, monkeypatch):
@@ -54,7 +55,7 @@ def test_seeds_are_trained_looked_at_and_told_one_after_the_other(tmp_path, monk
     page = (tmp_path / "out/rl.md").read_text()
     assert "mean of 2 seeds is 0.920, the least 0.920; wanted were 0.9 and 0.85: reached" in page
     assert "| before | 0.700 | 0.900 | 0.800 | 0.300 | 0.250 | 20.000 | 1.000 |" in page
-    assert read_outcomes(tmp_path / "out/rl")[reinforcement.CLAIM].verdict == "holds in part"
+    assert read_outcomes(tmp_path / "out/rl")[reinforcement.CLAIM].verdict == "holds"
 
 
 @pytest.mark.parametrize(("passed", "word"), [((0.95, 0.84), "**not reached**"), ((0.9, 0.9), "reached")])

@@ -246,6 +246,7 @@ def test_a_wholly_masked_update_takes_no_step(tmp_path, monkeypatch):
     measures = run.take_step()
     assert measures["responses trained"] > 0
     assert (measures["loss"], measures["optimiser steps"], measures["masked"]) == (0.0, 0.0, pytest.approx(1.0))
+    assert measures["removed"] == pytest.approx(1.0)
     assert equal(before, weights(run))
 
 
@@ -345,7 +346,7 @@ def test_tasks_begin_in_stages(tmp_path):
 
 
 def test_recipes_that_come_with_ernest_can_be_run():
-    for name in ("laws", "worked", "stages"):
+    for name in ("laws", "areas", "worked", "stages"):
         shipped = load_rl_recipe(find_recipe(name, "rl"))
         tasks.check_tasks(shipped)
         hints.check_hints(shipped)
@@ -411,7 +412,7 @@ def test_gradients_that_are_no_numbers_take_no_step(tmp_path, monkeypatch):
 def _poisoned(units, advantage, config, share=None):
     from ernest.rl.objectives import Outcome
 
-    return Outcome(units.new.sum() * math.nan, 0.0, 1.0, 0.0)
+    return Outcome(units.new.sum() * math.nan, 0.0, 1.0, 0.0, 0.0)
 
 
 def test_tasks_and_verifiers_are_refused_by_name():

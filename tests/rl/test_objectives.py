@@ -111,6 +111,8 @@ def test_one_unit_out_of_bounds_costs_itself_in_misc_and_the_response_in_gspo():
     assert after[7] == 0
     others = [j for j in range(50) if j != 7]
     torch.testing.assert_close(after[others], before[others])
+    told = [policy_loss(of, advantage, ObjectiveConfig(method)) for method in ("MISC", "GSPO+IcePop")]
+    assert [(round(one.masked, 9), one.removed) for one in told] == [(0.02, 0.0), (1.0, 1.0)]
     whole = gradient(of, advantage, ObjectiveConfig("GSPO+IcePop"))
     assert not whole.any()
     wide = gradient(of, advantage, ObjectiveConfig("GSPO+IcePop", highest=5.0))

@@ -123,6 +123,21 @@ def test_a_video_that_stands_still_breaks_the_law(disk: np.ndarray):
     assert not rules.energy_law(Record((BLANK,)), [made("video", np.repeat(disk[:1], 9, 0))]).passed
 
 
+@pytest.mark.parametrize(("change", "exact", "coarse"), [(0.0, True, True), (0.02, False, True), (0.04, False, False)])
+def test_areas_keep_their_law_exactly_or_as_far_as_they_can_be_drawn(disk: np.ndarray, change: float, exact: bool, coarse: bool):
+    """A still picture whose last frame has so much more of the bright phase: rows of the canvas turned bright."""
+    still = np.repeat(disk[:1], 9, 0).copy()
+    dark = still[-1].reshape(-1, 3)
+    bright, paper = video.colours(np.ones(1))[0], video.colours(-np.ones(1))[0]
+    turned = np.flatnonzero((dark == paper).all(-1))[: round(change * len(dark))]
+    dark[turned] = bright
+    assert np.ptp(video.areas(still)) == pytest.approx(change, abs=1e-3)
+    record = Record((BLANK,), facts={"family": "a mixture separating"})
+    found = [verify(record, [made("video", still)]) for verify in (rules.area_law, rules.coarse_area_law)]
+    assert [one.passed for one in found] == [exact, coarse]
+    assert [list(one.parts) for one in found] == [["area law"], ["coarse area law"]]
+
+
 # ------------------------------------------------------------------ of all
 
 
