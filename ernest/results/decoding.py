@@ -95,7 +95,7 @@ def _samplers(model: Ernest) -> dict[str, tuple[Ernest, Callable]]:
         if parameter.dim() > 1:
             scale = parameter.abs().amax() / 448
             parameter.copy_((parameter / scale).to(torch.float8_e4m3fn).float() * scale)
-    return {"bfloat16": (model, lambda: autocast(torch.device("cpu"), True)), "float8 weights": (rounded, nullcontext)}
+    return {"bfloat16": (model, autocast), "float8 weights": (rounded, nullcontext)}
 
 
 @torch.inference_mode()
