@@ -10,6 +10,7 @@ from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import ElasticConfig, ModelConfig, Recipe, SequenceConfig, TrainingConfig
 from ernest.data.examples import EncodedSegment, Example
 from ernest.data.layout import PackedExample, lay_out_example, tokenise_segments
+from ernest.model.encoder import PatchMerger
 from ernest.model.network import Ernest
 from ernest.sequence.groups import lay_out
 from ernest.tokenizers.audio import AudioConfig, AudioTokenizer
@@ -37,10 +38,12 @@ def tokenizers() -> Tokenizers:
 
 
 def network(seed: int = 0, config: ModelConfig = CONFIG, biased: bool = True) -> Ernest:
-    """A network with random weights and, where `biased`, with routers whose selection bias matters."""
+    """A network with random weights, whose ViT is heard, and, where `biased`, with routers whose selection bias matters."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = Ernest(config, tokenizer_spec(tokenizers()))
+        if isinstance(model.encoder.merger, PatchMerger):
+            torch.nn.init.ones_(model.encoder.merger.gate)
         if biased:
             for block in model.backbone.blocks:
                 block.moe.router.selection_bias.normal_(0.0, 0.1)

@@ -94,7 +94,7 @@ def _encoder(config: ModelConfig, spec: TokenizerSpec) -> int:
     d, patches = config.vit_width, spec.grid[0] * spec.grid[1]
     norm, attention, mlp = 2 * d, 4 * d * (d + 1), 2 * d * (d + 1) + d * (2 * d + 1)
     embedding = (3 * spec.patch**2 + 1) * d + patches * d
-    merger = (spec.features + 1) * d + norm + attention + (d + 1) * config.width
+    merger = (spec.features + 1) * d + d + norm + attention + (d + 1) * config.width  # its gate is d numbers
     return embedding + config.vit_layers * (2 * norm + attention + mlp) + merger
 
 

@@ -17,12 +17,17 @@ from ernest.sequence.bucketing import pad_to_bucket
 
 class PatchMerger(nn.Module):
     """K patches of each path become one vector: project the CNN's to D, join both along the patch axis, attend over the 2K,
-    take their mean, project to the backbone's width."""
+    take their mean, project to the backbone's width.
+
+    The ViT's come through a gate that begins at zero (as ReZero's, arXiv 2003.04887): while the ViT still has to learn what to
+    look for, what the frozen CNN sees is read as if it stood alone.
+    """
 
     def __init__(self, features: int, vit_width: int, width: int, heads: int = 4) -> None:
         super().__init__()
         self.heads = heads
         self.project = nn.Linear(features, vit_width)
+        self.gate = nn.Parameter(torch.zeros(vit_width))
         self.norm = nn.LayerNorm(vit_width)
         self.qkv = nn.Linear(vit_width, 3 * vit_width)
         self.out = nn.Linear(vit_width, vit_width)
@@ -30,7 +35,7 @@ class PatchMerger(nn.Module):
 
     def forward(self, cnn: Tensor, vit: Tensor) -> Tensor:
         """`[tokens, K, features]` and `[tokens, K, D]` to `[tokens, width]`."""
-        x = torch.cat([self.project(cnn), vit], dim=1)
+        x = torch.cat([self.project(cnn), self.gate * vit], dim=1)
         y = attend_within(self.qkv(self.norm(x)), self.heads)
         return self.output((x + self.out(y)).mean(dim=1))
 
@@ -69,6 +74,7 @@ class Encoder(nn.Module):
         nn.init.normal_(self.position_embedding)
         draw_as_constructed(self.blocks)
         draw_as_constructed(self.merger)
+        nn.init.zeros_(self.merger.gate)
 
     def forward(self, patches: Patches) -> Tensor:
         """Tokens `[N * merged patches, width]`, row by row of the merged grid, clip by clip."""

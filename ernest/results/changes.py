@@ -104,11 +104,11 @@ def merger(kind: type[nn.Module]) -> Any:
 
 
 class _OnePath(PatchMerger):
-    """The merger over the patches of one path; the other gets a gradient of zero."""
+    """The merger over the patches of one path; the other and the gate get gradients of zero."""
 
     def attend(self, x: Tensor, silent: Tensor) -> Tensor:
         y = attend_within(self.qkv(self.norm(x)), self.heads)
-        return self.output((x + self.out(y)).mean(dim=1)) + 0.0 * silent.sum()
+        return self.output((x + self.out(y)).mean(dim=1)) + 0.0 * (silent.sum() + self.gate.sum())
 
 
 class CnnAlone(_OnePath):

@@ -35,6 +35,7 @@ def test_two_paths_of_k_patches_become_one_token(patches):
 def test_a_token_hears_every_patch_of_both_paths_and_not_their_order():
     torch.manual_seed(0)
     merger = PatchMerger(features=24, vit_width=16, width=64)
+    merger.gate.fill_(1.0)
     cnn, vit = torch.randn(1, 4, 24), torch.randn(1, 4, 16)
     base = merger(cnn, vit)
     for path in (0, 1):
@@ -43,6 +44,19 @@ def test_a_token_hears_every_patch_of_both_paths_and_not_their_order():
             moved[path][0, patch] += 1.0
             assert (merger(*moved) - base).abs().max() > 1e-3
     torch.testing.assert_close(merger(cnn.flip(1), vit.flip(1)), base)
+
+
+def test_before_training_the_vit_is_not_heard_and_its_gate_learns():
+    merger = PatchMerger(features=24, vit_width=16, width=64)
+    cnn, vit = torch.randn(3, 4, 24), torch.randn(3, 4, 16, requires_grad=True)
+    out = merger(cnn, vit)
+    assert torch.equal(out, merger(cnn, torch.randn(3, 4, 16)))
+    out.square().sum().backward()
+    assert merger.gate.grad is not None
+    assert merger.gate.grad.abs().min() > 0
+    with torch.no_grad():
+        merger.gate.add_(0.1)
+    assert not torch.equal(out, merger(cnn, vit))
 
 
 @pytest.mark.parametrize("frames", [1, 4])
@@ -74,6 +88,7 @@ def test_merged_patches_are_neighbours_in_space_and_time(frames):
 def test_pixels_meet_the_features_of_the_same_place(frames):
     """Without attention between patches, one patch's pixels and the features of its place reach one and the same token."""
     encoder = Encoder(replace(CONFIG, vit_layers=0), INTERFACE)
+    encoder.merger.gate.fill_(1.0)
     base = clips(2, frames)
     out = encoder(base)
     for clip, frame, row, column in [(0, 0, 0, 0), (0, frames - 1, 3, 6), (1, frames - 1, 7, 7), (1, 0, 5, 2)]:
