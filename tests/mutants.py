@@ -78,6 +78,8 @@ MUTANTS = (
     Mutant("training/schedule.py", "(late + 1) / decay", "late / decay", "training/test_schedule.py"),
     Mutant("training/loss.py", "max(self.running.get(name, centre), 1e-6)", "1.0", "training/test_loss.py"),
     Mutant("training/launch.py", "PR_SET_PDEATHSIG, signal.SIGKILL", "PR_SET_PDEATHSIG, 0", "training/test_killed.py"),
+    Mutant("training/experts.py", "index_select(0, token_S) * there_Sk", "index_select(0, token_S)", "training/test_experts.py"),
+    Mutant("planner/pipeline.py", "min(stages - stage - 1, rows)", "min(stages - stage, rows)", "planner/test_pipeline.py"),
     # evaluation and report
     Mutant("evaluation/routing.py", "1 / counts.shape[-1]", "0.0", "evaluation/test_routing.py"),
     Mutant("verifiers/rules.py", 'PICTURE = ("digit", "colour", "place")', 'PICTURE = ("digit", "colour")', "verifiers"),

@@ -144,6 +144,7 @@ def _sent(model: ModelConfig, layout: Layout, experts: float, dense: float, posi
     stage = 2 * positions * model.width * narrow * (layout.pipeline > 1)  # to the next one, and gradients to the one before
     replicas = WIDE * 2 * (ring(layout.replicate) * own + ring(layout.expert) * dense / layout.shard)
     shards = ring(layout.shard) * held * (2 * narrow + WIDE)  # gathered forward and backward, gradients scattered
-    tokens = ring(layout.expert) * positions * model.top_k * model.width * narrow * 4 * model.layers  # there and back, twice
+    others = (layout.expert - 1) * (1 - (1 - 1 / layout.expert) ** model.top_k)  # with experts of a token, chosen evenly
+    tokens = others * positions * model.width * narrow * 4 * model.layers  # there and back, twice
     tensors = ring(layout.tensor) * 2 * positions * model.width * narrow * 4 * model.layers
     return ((replicas + shards + tokens) / layout.tensor + tensors) / layout.pipeline + stage / layout.tensor
