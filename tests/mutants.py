@@ -93,6 +93,20 @@ MUTANTS = (
     Mutant("lcnet/weights/paddle_export.py", "sorted(shapes)", "list(shapes)", "lcnet/weights/test_paddle_export.py"),
     Mutant("lcnet/weights/paddle_file.py", "== np.uint16", "== np.uint32", "lcnet/weights/test_foreign.py"),
     Mutant("lcnet/weights/load.py", "not tensor.isfinite().all()", "False", "lcnet/weights/test_foreign.py"),
+    Mutant(
+        "lcnet/training/parts.py",
+        "for inside in insides) and bool(",
+        "for inside in insides) or bool(",
+        "lcnet/training/test_parts.py",
+    ),
+    Mutant("lcnet/native/source/amx.h", "multiply_tiles<3, 5, 7>()", "multiply_tiles<3, 5, 6>()", "lcnet/native"),
+    Mutant("lcnet/native/source/amx.h", "if (p + 1 < count) store_high", "if (p + 2 < count) store_high", "lcnet/native"),
+    Mutant("lcnet/native/source/amx_int8.h", "_mm512_setr_epi32(0, 4, 1, 5", "_mm512_setr_epi32(0, 1, 4, 5", "lcnet/native"),
+    Mutant("lcnet/native/source/amx_int8.h", "block % 2 * 2 + quad % 2;", "block % 2 + quad % 2 * 2;", "lcnet/native"),
+    Mutant(
+        "lcnet/native/source/amx_int8.h", "scales = operand.scales + first", "scales = operand.scales + pixel", "lcnet/native"
+    ),
+    Mutant("lcnet/native/source/amx_stem.h", "2 * kx + c / 2;", "kx + 4 * (c / 2);", "lcnet/native"),
     Mutant("lcnet/heads/boxes.py", "return share - (around - union) / around", "return share", "lcnet/heads/test_boxes.py"),
     Mutant("lcnet/training/schedule.py", "min(decay, (1 + step) / (10 + step))", "decay", "lcnet/training/test_schedule.py"),
     Mutant("lcnet/training/flips.py", "is_sure = lost - won", "is_sure = won - lost", "lcnet/training/test_flips.py"),

@@ -3,7 +3,8 @@
 Each tree has a process of its own, on one thread, and they take turns; what counts is the median over rounds of the ratio of
 neighbours, which other work on the machine disturbs least. Tasks: `ernest.lcnet.classify` on 10,000 tiny files, half PNG and half
 JPEG of 32x32, by a network for small images and by x0.25 at 224x224; one epoch of training on them, from reading to scores, of
-the same network and of x0.25 at 32x32; and calls of the executor, by width and precision.
+the same network and of x0.25 at 32x32; that epoch's steps alone, which are PyTorch's arithmetic in both trees and the least that
+an epoch can take; and calls of the executor, by width and precision.
 """
 
 import argparse
@@ -30,6 +31,8 @@ from benchmarks.tables import Figure, Table, show
 COMMAND = "python -m benchmarks.lcnet.before"
 HERE = Path(__file__).resolve().parents[2]
 PRECISIONS = ("fp32", "bf16", "int8")
+ALONE = "steps alone"
+LONG = ("classify", "epoch", ALONE)
 
 
 def write_tiny(folder: Path, count: int) -> None:
@@ -53,7 +56,7 @@ def race(trees: Sequence[Path], folder: Path, names: Sequence[str], rounds: int)
             assert process.stdout.readline().strip() == "ready", "a worker has ended: see above"
         for turn in range(rounds):
             for name in names:
-                if turn and name.startswith(("classify", "epoch")) and turn % 4:
+                if turn % 4 and name.startswith(LONG):
                     continue  # long ones: a quarter of the rounds
                 both = {index: _ask(workers[index], name) for index in rotated(range(2), turn)}
                 taken[name].append((both[0], both[1]))
@@ -83,11 +86,17 @@ def summed_up(taken: dict[str, list[tuple[float, float]]]) -> Findings:
     figures, rows = [], []
     for name, pairs in taken.items():
         ratio = median(mine / theirs for mine, theirs in pairs)
-        bar = 0.4 if name.startswith(("classify", "epoch")) else 1.03
+        bar = None if name.startswith(ALONE) else 0.4 if name.startswith(LONG) else 1.03
         mine, theirs = (quantile([pair[index] for pair in pairs], 0.25) for index in (0, 1))
         figures.append(Figure(f"before: {name}, ÷ the older tree", ratio, bar, less=True))
         milliseconds = (f"{1e3 * one:.3g}" for one in (mine, theirs))
-        rows.append((name, *milliseconds, f"{ratio:.3f}", f"{bar}", "yes" if ratio <= bar else "**no**"))
+        met = "–" if bar is None else "yes" if ratio <= bar else "**no**"
+        rows.append((name, *milliseconds, f"{ratio:.3f}", "–" if bar is None else f"{bar}", met))
+    for name, least, whole in ((one, taken.get(f"{ALONE}: {one}"), taken.get(f"epoch: {one}")) for one in EPOCHS):
+        if least and whole:
+            floor = median(alone / theirs for (alone, _), (_, theirs) in zip(least, whole, strict=True))
+            figures.append(Figure(f"before: epoch: {name}, its steps alone ÷ the older tree's epoch", floor, None, less=True))
+            rows.append((f"{ALONE} here ÷ the epoch there: {name}", "", "", f"{floor:.3f}", "–", "–"))
     note = f"Processor time, one thread, the median over rounds of the ratio of neighbours. {processor()}."
     header = ("task", "ms here", "ms there", "ratio", "bar", "met")
     return Findings(tuple(figures), (Table("This tree ÷ an older one", header, tuple(rows), note),))
@@ -101,7 +110,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", help="tasks that begin so (may be given more than once)")
     parser.add_argument("--folder", type=Path, default=findings.FOLDER)
     given = parser.parse_args()
-    names = [*(f"classify: {name}" for name in TINY), *(f"epoch: {name}" for name in EPOCHS)]
+    names = [f"{kind}: {name}" for kind, some in (("classify", TINY), ("epoch", EPOCHS), (ALONE, EPOCHS)) for name in some]
     names += [f"{name}, {one}" for name in WIDTHS for one in PRECISIONS]
     names = [name for name in names if not given.only or name.startswith(tuple(given.only))]
     with tempfile.TemporaryDirectory() as tiny:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 Task = Callable[[], None]
 
-SIDE, CLASSES, SOME = 32, 10, 2000
+SIDE, CLASSES, SOME, BATCH = 32, 10, 2000, 128
 TINY = {"small": ("small", SIDE), "x0.25 at 224": ("PPLCNet_x0_25", 224)}
 EPOCHS = {"small": ["arch=small"], "x0.25": ["arch=PPLCNet_x0_25", "strides=published"]}
 WIDTHS = {"x0.25": "PPLCNet_x0_25", "x0.5": "PPLCNet_x0_5", "x1.0": "PPLCNet_x1_0", "x2.5": "PPLCNet_x2_5"}
@@ -41,12 +41,35 @@ def epoch(name: str, folder: Path, scratch: Path) -> Task:
     """From reading to scores. Of x0.25 with its published strides reading and batches take the time, of `small` the network."""
     from ernest.lcnet.training import load_recipe, train
 
-    fields = [*EPOCHS[name], f"size={SIDE}", "epochs=1", "batch=128", "precision=fp32", "crop_area=[0.5, 1]"]
+    fields = [*EPOCHS[name], f"size={SIDE}", "epochs=1", f"batch={BATCH}", "precision=fp32", "crop_area=[0.5, 1]"]
     recipe = load_recipe(overrides=fields)
 
     def run() -> None:
         with tempfile.TemporaryDirectory(dir=scratch) as out:
             train(folder, Path(out) / "run", recipe, show=False)
+
+    return run
+
+
+def steps(name: str, folder: Path) -> Task:
+    """The steps of that epoch alone, by plain PyTorch on pictures that are ready: what no reading and no batches can go below."""
+    import torch
+
+    from ernest import lcnet
+
+    torch.manual_seed(0)
+    small = EPOCHS[name] == ["arch=small"]
+    network = lcnet.PPLCNet(lcnet.small_images(CLASSES) if small else lcnet.Architecture(classes=CLASSES, scale=0.25)).train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, weight_decay=3e-5, fused=True)
+    images = torch.randn(BATCH, 3, SIDE, SIDE).contiguous(memory_format=torch.channels_last)
+    targets = torch.randint(CLASSES, (BATCH,))
+    count = sum(path.is_file() for path in folder.rglob("*")) * 9 // 10 // BATCH
+
+    def run() -> None:
+        for _ in range(max(1, count)):
+            optimizer.zero_grad(set_to_none=True)
+            torch.nn.functional.cross_entropy(network(images), targets, label_smoothing=0.1).backward()
+            optimizer.step()
 
     return run
 
@@ -85,6 +108,8 @@ def worker(folder: Path, names: Sequence[str]) -> None:
                 tasks[name] = classifying(rest, folder, Path(scratch))
             elif kind == "epoch":
                 tasks[name] = epoch(rest, folder, Path(scratch))
+            elif kind == "steps alone":
+                tasks[name] = steps(rest, folder)
             else:
                 tasks[name] = calling(*kind.split(", "))
         print("ready", flush=True)
