@@ -28,7 +28,6 @@ from ernest.model.network import Ernest
 from ernest.model.submodel import full
 from ernest.results import changes
 from ernest.results.changes import CnnAlone, MlpMerger, VitAlone
-from ernest.results.decoding import token_seconds
 from ernest.results.elastic import PLAIN
 from ernest.results.held_out import held_out, losses
 from ernest.results.units import kept
@@ -244,15 +243,13 @@ def evenness(study: Study, recipe: Recipe, network: Ernest) -> Measures:
 
 
 def _cut_to_one(study: Study, network: Ernest) -> Measures:
-    """Losses and the time of a token with one expert a token, beside all that it was trained with."""
-    one = replace(full(network.config), top_k=1)
-    examples = held_out(study.build / "held-out", study.tokenizers, study.whole().seed)
+    """Losses with one expert a token."""
+    one, examples = (
+        replace(full(network.config), top_k=1),
+        held_out(study.build / "held-out", study.tokenizers, study.whole().seed),
+    )
     found = losses(network, examples, study.tokenizers, MIXTURES[ALL].tasks, one)
-    ways = {
-        "seconds a token, all": Engine(network, study.tokenizers),
-        "seconds a token, one expert": Engine(network, study.tokenizers, one),
-    }
-    return {f"{name}, one expert": value for name, value in found.items()} | token_seconds(ways)
+    return {f"{name}, one expert": value for name, value in found.items()}
 
 
 # ------------------------------------------------------------------ what is watched in training

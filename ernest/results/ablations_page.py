@@ -34,6 +34,8 @@ SHOWN = {
 HEADLINE = {PICTURES: ("bits, text→image", "text, image→text"), ALL: ("text, text", "bits, text→image"),
             SOUNDS: ("codes, level 2", "codes, level 4"), TEXTS: ("text, text",)}  # fmt: skip
 """The losses of the picture."""
+COLOURS = tuple(PALETTE[name] for name in ("image", "accent", "text", "audio", "video"))
+"""One for each of them."""
 
 
 def run_ablations(demo: Path, build: Path, out: Path, tell: Callable[[str], None]) -> None:
@@ -89,7 +91,7 @@ def _picture(runs: Runs) -> Any:
     lines = [(f"{arm.base}: {arm.name}", measure, runs.costs(arm.base, arm.name, measure, relative=True))
              for arm in ARMS if arm.name != BASE for measure in HEADLINE[arm.base]]  # fmt: skip
     names = list(dict.fromkeys(name for name, _, cost in lines if cost is not None))
-    colours = dict(zip(dict.fromkeys(measure for _, measure, _ in lines), list(PALETTE.values()) * 2, strict=False))
+    colours = dict(zip(dict.fromkeys(measure for _, measure, _ in lines), COLOURS, strict=False))
     for measure, colour in colours.items():
         shown = [(names.index(name), 100 * cost.mean) for name, of, cost in lines if of == measure and cost is not None]
         axes.plot([value for _, value in shown], [place for place, _ in shown], "o", color=colour, label=measure, markersize=5)

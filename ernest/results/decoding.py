@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
-from statistics import median
 
 import torch
 import torch.nn.functional as F
@@ -20,13 +20,14 @@ from ernest.generation.drafts import Speculation
 from ernest.generation.engine import Engine
 from ernest.generation.request import Request
 from ernest.model.network import Ernest, Predictions
+from ernest.model.submodel import full
 from ernest.sequence.batch import Batch
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.world.split import HELD_OUT
 from ernest.world.text import story
 from ernest.world.world import records
 
-TEXTS, ROUNDS = 12, 5
+TEXTS, ROUNDS = 12, 11
 REPLAYED = ("text", "image→text", "text→image", "text→speech")
 RECORDS = 60
 """Held-out records of each direction on which precisions are compared."""
@@ -35,14 +36,9 @@ RECORDS = 60
 # ------------------------------------------------------------------ time
 
 
-def token_seconds(engines: Mapping[str, Engine], rounds: int = ROUNDS) -> dict[str, float]:
-    """Seconds of the processor for a token of texts that are asked for one at a time, greedy: the median of each engine over
-    `rounds` turns, behind one that warms up."""
-    return {name: median(values) for name, values in turns(engines, rounds).items()}
-
-
 def turns(engines: Mapping[str, Engine], rounds: int = ROUNDS) -> dict[str, list[float]]:
-    """The same of every turn."""
+    """Seconds of the processor for a token of texts that are asked for one at a time, greedy: of each engine in `rounds` turns,
+    behind one that warms up."""
     asked = [_request(number) for number in range(TEXTS)]
     spent: dict[str, list[float]] = {name: [] for name in engines}
     for turn in range(rounds + 1):
@@ -58,6 +54,17 @@ def drafted(checkpoint: Path) -> dict[str, list[float]]:
     model, tokenizers = load_model(checkpoint)
     ahead = {f"{count} ahead": Engine(model, tokenizers, speculation=Speculation(count)) for count in (1, 2)}
     return turns({"plain": Engine(model, tokenizers)} | ahead)
+
+
+def with_experts(checkpoint: Path) -> dict[str, list[float]]:
+    """Seconds a token of every turn with four experts a token, and with one. What a token takes does not depend on how many of
+    them a network was trained with."""
+    set_threads(1)
+    model, tokenizers = load_model(checkpoint)
+    wide = Ernest(replace(model.config, top_k=4), model.spec)
+    wide.load_state_dict(model.state_dict())
+    one = replace(full(wide.config), top_k=1)
+    return turns({"four experts": Engine(wide.eval(), tokenizers), "one expert": Engine(wide, tokenizers, one)})
 
 
 def _request(number: int) -> Request:

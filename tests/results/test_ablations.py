@@ -49,7 +49,6 @@ def study(tmp_path, monkeypatch) -> Study:
     for name, value in {"ROWS": 1, "LAST": 2}.items():
         monkeypatch.setattr(ablations, name, value)
     monkeypatch.setattr(ablations, "_drawn", lambda study, arm, network, seed: {"score, text→image": 0.5})
-    monkeypatch.setattr(ablations, "token_seconds", lambda engines: dict.fromkeys(engines, 1.0))
     return Study(demo, tmp_path / "work")
 
 
@@ -187,8 +186,7 @@ def made_up(seed: int) -> dict:
         one |= {"codes, level 2, wrong first code": one["codes, level 2"] + 0.3}
         one |= {"entropy, worst layer": 0.99, "largest ÷ mean load, of a batch": 1.5 + 3 * (arm.name.endswith("no bias")),
                 "experts never chosen": 0.0, "swing of the bias": 6.0 if "full speed" in arm.name else 1.0,
-                "largest share of the gradient": 0.8 if arm.name == EQUAL else 0.5,
-                "seconds a token, all": 1.3, "seconds a token, one expert": 1.0}  # fmt: skip
+                "largest share of the gradient": 0.8 if arm.name == EQUAL else 0.5}  # fmt: skip
         one |= {f"share of the gradient, {name}": 1 / 3 for name in ("text", "vision", "audio")}
         found.setdefault(arm.base, {})[arm.name] = one
     probes = {f"{fact}, {place}": 0.95 for fact in ("word", "voice") for place in ("code 1", "the others")}
@@ -199,13 +197,12 @@ def made_up(seed: int) -> dict:
 def test_claims_hold_where_every_part_is_missed(tmp_path):
     found = [made_up(seed) for seed in range(3)]
     verdicts = {one.claim: one.verdict for one in judge(found)}
-    assert len(verdicts) == 11
+    assert len(verdicts) == 10
     assert set(verdicts.values()) == {"holds"}, verdicts
-    one_seed = {one.claim: one.verdict for one in judge(found[:1])}
-    assert {claim for claim, verdict in one_seed.items() if verdict == "holds"} == {"and decodes more than 15 % faster"}
+    assert {one.verdict for one in judge(found[:1])} == {"can't be judged here"}
     del found[2][PICTURES][CNN], found[2][SOUNDS], found[1][PICTURES][NO_FLIPS]
     write(found, tmp_path)
-    assert len(read_outcomes(tmp_path / "ablations")) == 11
+    assert len(read_outcomes(tmp_path / "ablations")) == 10
     assert (tmp_path / "ablations/costs.png").is_file()
     assert "| no flips | 2 |" in (tmp_path / "ablations.md").read_text()
     assert judge([{}]) == []
@@ -228,9 +225,13 @@ def test_replayed_experts_leave_nothing_where_precision_is_the_same():
     assert apart["choosing"] > 1e-4
     assert apart["choices that differ"] > 0.1
     turns = {"plain": [2.0, 2.0], "1 ahead": [1.0, 2.5], "2 ahead": [1.0, 1.0]}
-    drafts, replay = judge_inference(turns, {"b": {"choosing": 6.0, "replaying": 1.0, "choices that differ": 0.1}})
-    assert (drafts.verdict, replay.verdict) == ("holds", "holds")
-    assert judge_inference(turns, {"b": apart | {"replaying": apart["choosing"]}})[1].verdict == "doesn't hold here"
+    fewer = {"four experts": [1.2, 1.1], "one expert": [1.0, 1.0]}
+    found = judge_inference(turns, fewer, {"b": {"choosing": 6.0, "replaying": 1.0, "choices that differ": 0.1}})
+    assert [one.verdict for one in found] == ["holds"] * 3
+    assert "1.15 times as fast, 1.10 to 1.20 over 2 turns" in found[1].ours
+    alike = {way: [1.0, 1.0] for way in fewer}
+    assert judge_inference(turns, alike, {"b": apart})[1].verdict == "doesn't hold here"
+    assert judge_inference(turns, fewer, {"b": apart | {"replaying": apart["choosing"]}})[2].verdict == "doesn't hold here"
 
 
 def test_sparse_networks_are_of_one_active_size_and_judged_by_seeds():
