@@ -20,7 +20,7 @@ help:
 	@echo "make lint    style, types and import directions (make format mends the style)"
 	@echo "make bench   measure what the documentation claims"
 	@echo "make results    try the claims of the three papers; make results-routing, results-time-marching,"
-	@echo "             results-superconvergence, results-elastic, results-rl, results-rl-together, results-rl-methods one of them"
+	@echo "             results-superconvergence, results-elastic, results-rl, results-rl-together, results-rl-methods, results-rl-areas one of them"
 	@echo "make results-data    train on real data sets, for hours; make results-data-photos one of them"
 	@echo "make docs    build the documentation into site/"
 	@echo "make clean   remove everything that these make, the environment included"
@@ -73,7 +73,7 @@ bench: $(READY)
 results: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/ernest results
 
-results-routing results-time-marching results-superconvergence results-elastic results-rl results-rl-together results-rl-methods: $(READY)
+results-routing results-time-marching results-superconvergence results-elastic results-rl results-rl-together results-rl-methods results-rl-areas: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/ernest results $(@:results-%=%)
 
 results-data: results-data-digits results-data-commands results-data-photos results-data-voices results-data-stories results-data-stories-dense results-data-seesaw \
