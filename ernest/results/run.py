@@ -101,8 +101,14 @@ def _rl_methods(place: Place) -> None:
     run_methods(_study(place), place.build / "rl-methods", place.out)
 
 
+def _rl_areas(place: Place) -> None:
+    from ernest.results.areas import run_areas
+
+    run_areas(_study(place), place.build / "rl-areas", place.out)
+
+
 def _study(place: Place) -> "Study":
-    """Both share the fine-tuned model."""
+    """The first two share the fine-tuned model."""
     from ernest.results.together import Study
 
     return Study(place.checkpoint, place.build / "rl-together", place.tell)
@@ -136,6 +142,7 @@ TARGETS: Mapping[str, Target] = {
     "rl": Target("reinforcement learning of films by the laws of their flows", _rl, _has_demo),
     "rl-together": Target("all modalities in one run of reinforcement learning, in two orders", _rl_together, _has_demo, "rl"),
     "rl-methods": Target("masks, hints and replayed experts of reinforcement learning", _rl_methods, _has_demo, "rl"),
+    "rl-areas": Target("what becomes of the mass of films that are rewarded for their energy", _rl_areas, _has_demo, "rl"),
 }
 
 

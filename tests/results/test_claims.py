@@ -12,7 +12,7 @@ import pytest
 from ernest.evaluation.run import CURVE_DIRECTIONS
 from ernest.evaluation.specialisation import GROUPS, Specialisation
 from ernest.report.routing import write_routing
-from ernest.results import methods_page, reinforcement, superconvergence, together
+from ernest.results import areas, methods_page, reinforcement, superconvergence, together
 from ernest.results import run as running
 from ernest.results.ablations_judged import judge as judge_ablations
 from ernest.results.claims import ByTest, Claim, Gain, Measured, Places, Quote, Share
@@ -80,6 +80,7 @@ def test_targets_that_are_measured_are_there_and_make_those_claims(tmp_path):
         Outcome(claim, "", "", "holds")
         for claim in (methods_page.FIG_6, methods_page.HARD_WPSM, methods_page.HARD_HINTS, methods_page.REPLAY)
     ]
+    made["rl-areas"] = [Outcome(areas.CLAIM, "", "", "holds")]
     names = {target: {outcome.claim for outcome in outcomes} for target, outcomes in made.items()}
     assert [one for one in measured if one.claim not in names[one.target]] == []
 

@@ -1,15 +1,30 @@
 """Parts of the policy gradient: what is trained, what is measured of it, and when the report's claims hold."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from ernest.config.rl import HintConfig
+from ernest.config.rl import HintConfig, ObjectiveConfig
 from ernest.generation.engine import Engine
 from ernest.results import methods_page, replay
-from ernest.results.methods import BOUNDS, HINTS, LOGGED, MASKED_UPDATES, NOISE, PLAIN, POOL, POOL_UPDATES, WPSM, Arm, arms
-from ernest.results.methods_page import FIG_6, HARD_HINTS, HARD_WPSM, REPLAY, drift, gain, hard, judge, windows
+from ernest.results.methods import (
+    BOUNDS,
+    FILMS,
+    HINTS,
+    LOGGED,
+    NOISE,
+    PAIRS,
+    WITHOUT_HINTS,
+    WITHOUT_WPSM,
+    WORKED,
+    WPSM,
+    Arm,
+    arms,
+)
+from ernest.results.methods_page import FIG_6, HARD_HINTS, HARD_WPSM, REPLAY, before, drift, gain, hard, judge, trial_of, windows
 from ernest.results.outcome import read_outcomes
-from ernest.results.together import BEFORE
+from ernest.results.together import BEFORE, Study
 from ernest.rl.rollout import Response, run_rollouts
 from tests.rl.small import LIMITS, asks, model
 from tests.small import tokenizers
@@ -17,18 +32,23 @@ from tests.small import tokenizers
 APART = {pair: {task: [6e-3, 1e-3] for task in replay.MADE} for pair in replay.PAIRS}
 
 
-def arm(entropy_end: float = 1.0, removed: float = 0.0, pool: float = 0.5, hard_share: float = 0.0) -> Arm:
-    """Entropy from 1 to its end; half of the prompts are hard and pass with `hard_share`, the others with `pool`."""
-    curves = {name: [0.0] * MASKED_UPDATES for name in LOGGED}
-    curves["entropy"] = np.linspace(1.0, entropy_end, MASKED_UPDATES).tolist()
-    curves["removed"] = [removed] * MASKED_UPDATES
-    return Arm(curves, 0.6, [hard_share] * (POOL // 2) + [pool] * (POOL // 2))
+def arm(end: float = 1.0, removed: float = 0.0, hard_share: float = 0.0, prompts: int = 5, updates: int = FILMS.updates) -> Arm:
+    """Entropy from 1 to its end; two prompts are hard and pass with `hard_share`, the others always."""
+    curves = {name: [0.0] * updates for name in LOGGED}
+    curves["entropy"] = np.linspace(1.0, end, updates).tolist()
+    curves["removed"] = [removed] * updates
+    return Arm(curves, [hard_share] * 2 + [1.0] * (prompts - 2))
+
+
+def worked(hard_share: float = 0.0) -> Arm:
+    return arm(hard_share=hard_share, prompts=WORKED.task.pool, updates=WORKED.updates)
 
 
 def study(**changed: Arm) -> dict[str, Arm]:
-    found = {name: arm() for name in (*BOUNDS, PLAIN, WPSM, HINTS)} | {BEFORE: Arm({}, 0.5, arm().pool)}
-    return found | {{"GSPO_IcePop": "GSPO+IcePop", "plain": PLAIN, "wpsm": WPSM, "hints": HINTS}.get(n, n): a
-                    for n, a in changed.items()}  # fmt: skip
+    found = dict.fromkeys((*BOUNDS, WPSM, WITHOUT_WPSM), arm()) | dict.fromkeys((HINTS, WITHOUT_HINTS), worked())
+    found |= {before(WITHOUT_WPSM): Arm({}, arm().pool), before(WITHOUT_HINTS): Arm({}, worked().pool)}
+    names = {"GSPO_IcePop": "GSPO+IcePop", "without_hints": WITHOUT_HINTS, "wpsm": WPSM, "hints": HINTS}
+    return found | {names.get(name, name): one for name, one in changed.items()}
 
 
 def verdict(claim: str, *seeds: dict[str, Arm], apart=APART) -> str:
@@ -36,27 +56,28 @@ def verdict(claim: str, *seeds: dict[str, Arm], apart=APART) -> str:
 
 
 def test_arms_differ_in_one_thing():
-    found = arms(2)
-    assert list(found) == ["GSPO", "GSPO+IcePop", "MISC", PLAIN, WPSM, HINTS]
-    masks, pools = [found[name] for name in BOUNDS], [found[name] for name in (PLAIN, WPSM, HINTS)]
-    assert {(one.rollout.noise, one.tasks[0].pool) for one in masks} == {(NOISE, 0)}
-    assert {(one.rollout.noise, one.tasks[0].pool) for one in pools} == {(0.0, POOL)}
-    assert [one.objective.method for one in masks] == list(BOUNDS)
-    assert [one.objective.bounds for one in masks] == list(BOUNDS.values())
-    assert [(one.objective.wpsm_alpha > 0, one.hints != HintConfig()) for one in pools] == [
-        (False, False), (True, False), (False, True)
-    ]  # fmt: skip
-    assert [one.update.steps for one in found.values()] == [MASKED_UPDATES] * 3 + [POOL_UPDATES] * 3
+    found = {name: recipe for name, (_, recipe) in arms(2).items()}
+    assert list(found) == ["GSPO", "GSPO+IcePop", "MISC", WITHOUT_HINTS, HINTS, WITHOUT_WPSM, WPSM]
+    assert {found[name].rollout.noise for name in BOUNDS} == {NOISE}
+    assert [found[name].objective for name in BOUNDS] == [
+        ObjectiveConfig(method, *(bounds or (None, None))) for method, bounds in BOUNDS.items()
+    ]
+    assert len({replace(found[name], objective=ObjectiveConfig()) for name in BOUNDS}) == 1
+    for name, without in PAIRS.items():
+        trial, one = trial_of(name), found[name]
+        assert (one.rollout.noise, one.tasks, one.update.steps) == (0.0, (trial.task,), trial.updates)
+        plain = replace(one.objective, wpsm_alpha=0.0, wpsm_entropy=0.3)
+        assert found[without] == replace(one, objective=plain, hints=HintConfig()) != one
     assert {one.seed for one in found.values()} == {2}
 
 
 def test_figures_of_a_run():
-    assert windows(range(25)).tolist() == [4.5, 14.5]
-    assert drift(arm(0.5)) == pytest.approx(-0.44, abs=0.01)
-    assert drift(arm(1.6)) == pytest.approx(0.486, abs=0.01)
+    assert windows(range(13)).tolist() == [2.0, 7.0]
+    assert drift(arm(0.5)) == pytest.approx(-0.417, abs=1e-3)
+    assert drift(arm(1.6)) == pytest.approx(0.445, abs=1e-3)
     one = study(wpsm=arm(hard_share=0.25))
-    assert hard(one).sum() == POOL // 2
-    assert gain(one, WPSM, PLAIN) == (0.25, 0.0)
+    assert hard(one, WPSM).tolist() == hard(one, WITHOUT_WPSM).tolist() == [True, True, False, False, False]
+    assert gain(one, WPSM) == (0.25, pytest.approx(2 * (0.25 * 0.75 / (2 * FILMS.answers)) ** 0.5))
 
 
 def test_misc_must_stay_and_the_masked_mean_must_not():
@@ -69,33 +90,59 @@ def test_misc_must_stay_and_the_masked_mean_must_not():
 
 
 def test_hard_prompts_must_gain_by_well_learned_ones_and_by_hints():
-    assert verdict(HARD_WPSM, study(wpsm=arm(hard_share=0.1))) == "holds in part"
-    assert verdict(HARD_WPSM, *[study(wpsm=arm(hard_share=0.1))] * 3) == "holds"
-    assert verdict(HARD_WPSM, study(wpsm=arm(hard_share=0.02))) == "doesn't hold here"
-    scattered = Arm(arm().curves, 0.6, [1.0, *[0.0] * (POOL // 2 - 1), *[0.5] * (POOL // 2)])
-    assert verdict(HARD_WPSM, study(wpsm=scattered)) == "can't be judged here"
-    learnt = study(hints=arm(hard_share=0.4))
+    assert verdict(HARD_WPSM, study(wpsm=arm(hard_share=0.2))) == "holds in part"
+    assert verdict(HARD_WPSM, *[study(wpsm=arm(hard_share=0.2))] * 3) == "holds"
+    assert verdict(HARD_WPSM, study(wpsm=arm(hard_share=0.04))) == "can't be judged here"  # two standard errors are .044
+    learnt = study(hints=worked(0.4))
     assert verdict(HARD_HINTS, learnt) == "holds in part"
     assert verdict(HARD_HINTS, learnt, learnt, learnt) == "holds"
-    assert verdict(HARD_HINTS, study(hints=arm(hard_share=0.4), plain=arm(hard_share=0.4))) == "holds in part"
-    assert verdict(HARD_HINTS, study(plain=arm(hard_share=0.4))) == "doesn't hold here"
+    assert verdict(HARD_HINTS, study(hints=worked(0.4), without_hints=worked(0.4))) == "holds in part"
+    assert verdict(HARD_HINTS, study(without_hints=worked(0.4))) == "doesn't hold here"
 
 
 def test_replayed_experts_must_bring_the_trainer_five_times_closer():
     assert verdict(REPLAY, study()) == "holds"
-    near = APART | {"bf16, fp32": {task: [2e-3, 1e-3] for task in replay.MADE}}
+    near = APART | {"bf16, fp32": APART["bf16, fp32"] | {"text→image": [2e-3, 1e-3]}}
     assert verdict(REPLAY, study(), apart=near) == "holds in part"
 
 
-def test_everything_is_written_after_a_seed(tmp_path):
-    methods_page._write([study(GSPO_IcePop=arm(1.6, removed=0.2))], APART, tmp_path)
+def test_what_has_been_run_is_written_and_judged(tmp_path):
+    some = {name: one for name, one in study(GSPO_IcePop=arm(1.6, removed=0.2)).items() if name in BOUNDS}
+    methods_page._write([some], APART, tmp_path)
     page = (tmp_path / "rl.md").read_text()
-    assert "| GSPO+IcePop | 0.0000 | 0.2000 | 1.046 | 1.554 | +49% | 0.000 | 0.000 | 0.600 |" in page
-    assert f"| {HINTS} | 0.000 | 0.500 | 0.600 | 1.000 |" in page
+    assert "| GSPO+IcePop | 0.0000 | 0.2000 | 1.063 | 1.537 | +45% | 0.000 | 0.000 | 0.600 |" in page
+    assert "Hard prompts" not in page
+    assert set(read_outcomes(tmp_path / "rl-methods")) == {FIG_6, REPLAY}
+    methods_page._write([study(hints=worked(0.25))], APART, tmp_path)
+    page = (tmp_path / "rl.md").read_text()
+    assert f"| worked solution | {HINTS} | 2 of 16 | 0.250 | 1.000 | 1.000 | 0.000 |" in page
+    assert f"| text→video | {BEFORE} | 2 of 5 | 0.000 | 1.000 | – | – |" in page
     assert "| bf16, fp32 | text→image | 6.0e-03 | 1.0e-03 | 6.0 |" in page
-    assert len((tmp_path / "rl-methods/curves.csv").read_text().splitlines()) == 1 + 6 * MASKED_UPDATES
+    assert len((tmp_path / "rl-methods/curves.csv").read_text().splitlines()) == 1 + 5 * FILMS.updates + 2 * WORKED.updates
     assert (tmp_path / "rl-methods/curves.png").stat().st_size > 1000
     assert len(read_outcomes(tmp_path / "rl-methods")) == 4
+
+
+def test_arms_are_trained_once_and_told_as_they_come(tmp_path, monkeypatch):
+    trained, written = [], []
+
+    def train(study, build, begun, name, trial, recipe) -> Arm:
+        trained.append((begun, name, recipe.seed))
+        return worked() if trial is WORKED else arm()
+
+    monkeypatch.setattr(methods_page, "SEEDS", (0,))
+    monkeypatch.setattr(methods_page, "train_arm", train)
+    monkeypatch.setattr(methods_page, "before_training", train)
+    monkeypatch.setattr(methods_page, "_write", lambda found, apart, out: written.append(len(found[0])))
+    monkeypatch.setattr(replay, "divergences", lambda begun, judges: APART)
+    model_folder = tmp_path / "build/sft/model"
+    model_folder.mkdir(parents=True)
+    (model_folder / "model.json").write_text("{}")
+    (model_folder / "model.safetensors").write_bytes(b"weights")
+    methods_page.run_methods(Study(tmp_path / "demo/model", tmp_path / "build"), tmp_path / "methods", tmp_path / "out")
+    names = ["GSPO", "GSPO+IcePop", "MISC", WITHOUT_HINTS, WITHOUT_HINTS, HINTS, WITHOUT_WPSM, WITHOUT_WPSM, WPSM]
+    assert trained == [(model_folder, name, 0) for name in names]
+    assert written == [1, 2, 3, 5, 6, 8, 9]
 
 
 def test_on_equal_terms_trainer_and_sampler_are_one():
