@@ -5,8 +5,6 @@ import atexit
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 
 import torch
@@ -48,7 +46,7 @@ def infer(network: nn.Module, images: Tensor, bf16: bool = False) -> Tensor:
     float32 tensor of its own. Raises RuntimeError in a process that `start_runtime` refuses.
     """
     start_runtime()
-    with torch.inference_mode(), autocast(enabled=bf16):
+    with until_exit, torch.inference_mode(), autocast(enabled=bf16):
         logits = network(images).float()
     return logits.clone()
 
@@ -64,31 +62,31 @@ def start_runtime() -> None:
         raise RuntimeError("this process was forked after a model had run, and lacks its threads: spawn it, or fork before")
 
 
-@contextmanager
-def until_exit() -> Iterator[None]:
+class _UntilExit:
     """Around a call of a runtime: when Python ends, it waits for calls under way, and later ones of daemon threads never return.
 
     Such a thread outlives the last line of a program. Python stops it where it comes back from C++, and in the middle of a
     runtime that ends the process by SIGABRT or SIGSEGV, after all its work was done.
     """
-    _register()
-    call = (os.getpid(), object())
-    _calls.add(call)
-    try:
+
+    def __enter__(self) -> None:
+        _wait_at_exit()
+        _calls.append(os.getpid())
         if _over.is_set() and threading.current_thread().daemon:
-            _calls.discard(call)
+            _calls.remove(os.getpid())
             threading.Event().wait()
-        yield
-    finally:
-        _calls.discard(call)
+
+    def __exit__(self, *_: object) -> None:
+        _calls.remove(os.getpid())
 
 
-_calls: set[tuple[int, object]] = set()  # those under way, with their processes: a forked child has a copy of this
+until_exit = _UntilExit()
+_calls: list[int] = []  # the process of each call under way: a forked child has a copy of the list
 _over = threading.Event()
 
 
 @cache
-def _register() -> None:
+def _wait_at_exit() -> None:
     atexit.register(_wait)
 
 
@@ -96,5 +94,5 @@ def _wait() -> None:
     """At the end of Python, when all but daemon threads have ended."""
     _over.set()
     last = time.monotonic() + LONGEST_WAIT
-    while any(process == os.getpid() for process, _ in list(_calls)) and time.monotonic() < last:
+    while os.getpid() in _calls and time.monotonic() < last:
         time.sleep(0.001)

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ernest.lcnet.folding import fold
-from ernest.lcnet.inference import as_input, infer, start_runtime
+from ernest.lcnet.inference import as_input, infer, start_runtime, until_exit
 from ernest.lcnet.network import PPLCNet
 
 
@@ -44,6 +44,7 @@ def _for_size(forward: Callable[[Tensor], Tensor], size: tuple[int, ...]) -> Cal
         if tuple(images.shape) != size:
             raise ValueError(f"images: compiled for {list(size)} and nothing else, got {list(images.shape)}")
         start_runtime()
-        return forward(images)
+        with until_exit:
+            return forward(images)
 
     return run

@@ -59,7 +59,7 @@ class Model:
         other images, and RuntimeError in a forked process, which lacks the threads of most runtimes (`native` starts its own).
         """
         images = as_input(images, len(self.preprocessing.mean))
-        with until_exit():
+        with until_exit:
             return self.forward(images) if len(images) else images.new_empty((0, self.classes))
 
     def __copy__(self) -> Model:

@@ -118,7 +118,7 @@ class Executor:
         engine = self._engine
         logits = images.new_empty((len(images), self._network.architecture.classes))  # float32, whatever torch's defaults are
         count, _, height, width = images.shape
-        with until_exit(), engine.lock:
+        with until_exit, engine.lock:
             failed = self._library.lcnet_run(engine.address, images.data_ptr(), count, height, width, logits.data_ptr(), seconds)
         if failed:
             raise MemoryError(f"no memory for {count} images of {height}x{width}")
