@@ -69,13 +69,12 @@ def networks() -> dict[str, ModelConfig]:
 
 def recipes(study: Study, seed: int) -> dict[str, Recipe]:
     """What is trained, by name: steps of equal cost."""
-    whole, sparse = study.whole(), load_recipe(find_recipe("sparse"))
+    whole = study.whole()
     cost = {name: training_flops(model, whole.sequence.length) for name, model in networks().items()}
     found = {}
     for name, model in networks().items():
         steps = round(STEPS * cost[ULTRA] / cost[name])
-        speed = sparse.training.bias_speed if name == ULTRA else whole.training.bias_speed
-        training = replace(whole.training, steps=steps, warmup=steps // 14, save_every=50, show_every=0, bias_speed=speed)
+        training = replace(whole.training, steps=steps, warmup=steps // 14, save_every=50, show_every=0)
         found[name] = replace(
             whole, seed=seed, model=model, elastic=PLAIN, training=training,
             sequence=replace(whole.sequence, rows=ROWS), parallel=replace(whole.parallel, replicate=1),
