@@ -225,7 +225,7 @@ ERNIE = (
     _methods("§4.3", "hard prompts are learnt with hints and not without"),
     Claim("§5.4", "replaying experts makes trainer and sampler agree", "",
           ByTest(("tests/rl/test_likelihood.py::test_trainer_and_sampler_agree",))),
-    _inference("§5.4", "it lowers the divergence of a sampler of lower precision"),
+    _methods("§5.4", "it lowers the divergence of a sampler of lower precision", "no figure"),
     Claim("§5.3", "the mask of documents needs no dense matrix", "",
           ByTest(("tests/model/test_attention.py::test_documents_one_by_one_are_the_mask_with_gradients",))),
     Claim("§5.2", "tokenizers run beside the backbone", "", why="not built: examples are encoded once, before training"),

@@ -1,6 +1,6 @@
-"""Writes the page of what a trained model does at work: drafts beside plain decoding, and experts replayed or chosen again."""
+"""Writes the page of what a trained model does at work: drafts beside plain decoding, and one expert a token beside four."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
@@ -15,44 +15,33 @@ from ernest.storage import fingerprint, own_folder
 NAME = "inference"
 WORDS = (
     "What the report of ERNIE 5.0 says of a trained model at work, tried on the demo's: the head of the token after next drafts "
-    "texts (§2.1, §3.2), fewer experts a token take less time (Table 12), and in reinforcement learning the trainer takes the "
-    "experts that the sampler chose (§5.4)."
+    "texts (§2.1, §3.2), and fewer experts a token take less time (Table 12)."
 )
-FIVEFOLD, FASTER = 5.0, 1.15
-"""So many times smaller the divergence is to be where experts are replayed, and as fast a token with one expert of four."""
+FASTER = 1.15
+"""So many times as fast a token is to be with one expert of four."""
 Turns = dict[str, list[float]]
-Divergences = Mapping[str, Mapping[str, float]]
 
 
 def run_inference(checkpoint: Path, build: Path, out: Path) -> None:
     """Measures what has not been, and writes tables, picture, outcomes and page into `out`."""
-    settings = {"weights": fingerprint(checkpoint / "model.safetensors")}
-    timed = settings | {"texts": decoding.TEXTS, "rounds": decoding.ROUNDS}
+    weights = fingerprint(checkpoint / "model.safetensors")
+    timed = {"weights": weights, "texts": decoding.TEXTS, "rounds": decoding.ROUNDS}
     with own_folder(build):
         turns = kept(build / "drafts.json", timed, lambda: decoding.drafted(checkpoint))
         cut = kept(build / "experts.json", timed, lambda: decoding.with_experts(checkpoint))
-        apart = kept(build / "replay.json", settings | {"records": decoding.RECORDS}, lambda: decoding.replayed(checkpoint))
-    write(turns, cut, apart, out)
+    write(turns, cut, out)
 
 
-def judge(turns: Turns, cut: Turns, apart: Divergences) -> list[Outcome]:
-    """Drafts are to be faster and one expert by a share of it, by the median of turns; the divergence is to be a fifth."""
+def judge(turns: Turns, cut: Turns) -> list[Outcome]:
+    """Drafts are to be faster and one expert by a share of it, by the median of turns."""
     ratios = {way: _ratios(turns["plain"], turns[way]) for way in turns if way != "plain"}
     best = max(median(each) for each in ratios.values())
     drafts = "; ".join(f"{way}: {_told(each)}" for way, each in ratios.items())
     fewer = _ratios(cut["four experts"], cut["one expert"])
-    factors = {name: one["choosing"] / one["replaying"] for name, one in apart.items()}
-    replay = "; ".join(
-        f"{name}: {one['choosing']:.1e} → {one['replaying']:.1e} nats, {factors[name]:.1f} times less; "
-        f"{one['choices that differ']:.2%} of the choices differ"
-        for name, one in apart.items()
-    )
     return [
         Outcome("it decodes faster", "no figure", drafts, judged(int(best > 1), 1)),
         Outcome("and decodes more than 15 % faster", "> 15 %", f"one expert instead of four: {_told(fewer)}",
                 judged(int(median(fewer) >= FASTER), 1)),
-        Outcome("it lowers the divergence of a sampler of lower precision", "no figure", replay,
-                judged(sum(one >= FIVEFOLD for one in factors.values()), len(factors))),
     ]  # fmt: skip
 
 
@@ -65,10 +54,9 @@ def _told(ratios: Sequence[float]) -> str:
     return f"{median(ratios):.2f} times as fast, {min(ratios):.2f} to {max(ratios):.2f} over {len(ratios)} turns"
 
 
-def write(turns: Turns, cut: Turns, apart: Divergences, out: Path) -> None:
+def write(turns: Turns, cut: Turns, out: Path) -> None:
     """The page and what lies beside it."""
     rows = [(f"seconds a token, {way}", turn, value) for way, each in (turns | cut).items() for turn, value in enumerate(each)]
-    rows += [(f"{name}, {what}", 0, value) for name, one in apart.items() for what, value in one.items()]
     write_csv(out / NAME / "measures.csv", ("measure", "turn", "value"), rows)
     figure = new_figure(5, 2.4)
     axes = figure.subplots()
@@ -79,15 +67,13 @@ def write(turns: Turns, cut: Turns, apart: Divergences, out: Path) -> None:
     axes.set_xlim(left=0)
     axes.tick_params(labelsize=8)
     write_picture(out / NAME / "drafts.png", figure)
-    outcomes = judge(turns, cut, apart)
+    outcomes = judge(turns, cut)
     write_outcomes(out / NAME, outcomes)
     verdicts = table(("claim", "the report's figures", "here", "verdict"),
                      [(one.claim, one.paper, one.ours, f"**{one.verdict}**") for one in outcomes])  # fmt: skip
     told = (
         f"Drafts: {decoding.TEXTS} held-out texts, one at a time, greedy, {decoding.ROUNDS} turns in which all ways come once, "
-        f"one thread, seconds of the processor; experts likewise. Divergences: KL(trainer ‖ sampler) of a token, bit or code "
-        f"under teacher forcing, on {decoding.RECORDS} held-out records of each of {', '.join(decoding.REPLAYED)}; the trainer "
-        f"is in float32. Numbers: [measures.csv]({NAME}/measures.csv)."
+        f"one thread, seconds of the processor; experts likewise. Numbers: [measures.csv]({NAME}/measures.csv)."
     )
     picture = f"![Milliseconds a token without drafts and with them]({NAME}/drafts.png)"
     write_page(

@@ -137,7 +137,7 @@ TARGETS: Mapping[str, Target] = {
     "elastic": Target("elastic training beside plain training and networks of the reduced size", _elastic, _has_demo),
     "ablations": Target("parts of the recipe left out or set otherwise, one at a time", _ablations, _has_demo),
     "sparse": Target("under 3 % of the parameters active, beside a dense network and the demo's sparsity", _sparse, _has_demo),
-    "inference": Target("drafts, and experts replayed for a sampler of lower precision", _inference, _has_model),
+    "inference": Target("drafts, and one expert a token instead of four", _inference, _has_model),
     "photographs": Target("each rule of PP-LCNet added and left out, on photographs", _photographs, _has_photographs),
     "rl": Target("reinforcement learning of films by the laws of their flows", _rl, _has_demo),
     "rl-together": Target("all modalities in one run of reinforcement learning, in two orders", _rl_together, _has_demo, "rl"),

@@ -71,7 +71,6 @@ def test_targets_that_are_measured_are_there_and_make_those_claims(tmp_path):
     made["inference"] = judge_inference(
         {"plain": [2.0], "1 ahead": [1.0]},
         {"four experts": [2.0], "one expert": [1.0]},
-        {"b": {"choosing": 6.0, "replaying": 1.0, "choices that differ": 0.1}},
     )
     made["photographs"] = judge_photographs({name: {0: 80.0} for name in VARIANTS})
     made["rl"] = [Outcome(reinforcement.CLAIM, "", "", "holds in part")]
