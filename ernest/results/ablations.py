@@ -18,11 +18,11 @@ from ernest.config.sizes import sized
 from ernest.data import collate as collating
 from ernest.data.sampler import plan
 from ernest.data.store import ExampleStore
-from ernest.device import set_threads, supports_bf16
+from ernest.device import set_threads
 from ernest.evaluation.directions import DIRECTIONS
 from ernest.evaluation.evaluate import evaluate
 from ernest.evaluation.routing import max_violation, mixture_load, normalised_entropy
-from ernest.generation.engine import Engine
+from ernest.generation.engine import Engine, bf16_pays
 from ernest.model.backbone import Block
 from ernest.model.network import Ernest
 from ernest.model.submodel import full
@@ -218,7 +218,7 @@ def _held_out_losses(study: Study, arm: Arm, network: Ernest) -> Measures:
 
 def _drawn(study: Study, arm: Arm, network: Ernest, seed: int) -> Measures:
     """Scores of pictures drawn and described, and drawn again while bits of a scale are turned over."""
-    engine, judges = Engine(network, study.tokenizers, bf16=supports_bf16()), study.judges()
+    engine, judges = Engine(network, study.tokenizers, bf16=bf16_pays(network)), study.judges()
 
     def score(direction: str) -> float:
         return evaluate(DIRECTIONS[direction], engine, judges, seed, DRAWN)[0].value

@@ -10,9 +10,9 @@ import numpy as np
 from ernest.checkpoint import load_model
 from ernest.config.recipe import find_recipe
 from ernest.config.rl import RLRecipe, load_rl_recipe
-from ernest.device import set_threads, supports_bf16
+from ernest.device import set_threads
 from ernest.evaluation.evaluate import rebuild_frames
-from ernest.generation.engine import Engine
+from ernest.generation.engine import Engine, bf16_pays
 from ernest.generation.request import Request
 from ernest.generation.sampling import DEFAULTS
 from ernest.report.routing import write_csv
@@ -85,7 +85,7 @@ def _drawn(trained: Path, path: Path, task: Trained) -> dict[str, list[float]]:
     def draw() -> dict[str, list[float]]:
         set_threads(1)
         model, tokenizers = load_model(trained)
-        engine = Engine(model, tokenizers, bf16=supports_bf16(), rows=100)
+        engine = Engine(model, tokenizers, bf16=bf16_pays(model), rows=100)
         numbers = range(HELD_OUT, HELD_OUT + FILMS * len(FAMILIES))
         prompts = [task.task.record(SEED, number) for number in numbers]
         asks = [task.ask(prompt, tokenizers, DEFAULTS["video"]) for prompt in prompts]

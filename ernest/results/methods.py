@@ -14,8 +14,8 @@ import numpy as np
 
 from ernest.checkpoint import load_model
 from ernest.config.rl import HintConfig, Method, ObjectiveConfig, RLRecipe, RolloutConfig, TaskConfig, UpdateConfig
-from ernest.device import set_threads, supports_bf16
-from ernest.generation.engine import Engine
+from ernest.device import set_threads
+from ernest.generation.engine import Engine, bf16_pays
 from ernest.results.together import Study
 from ernest.results.units import kept
 from ernest.rl.loop import reinforce
@@ -125,7 +125,7 @@ def measure(study: Study, trained: Path, trial: Trial, recipe: RLRecipe) -> list
     """The share of answers to each prompt that pass, without hints, sampled as in training."""
     set_threads(1)
     model, tokenizers = load_model(trained)
-    engine = Engine(model, tokenizers, bf16=supports_bf16(), rows=100)
+    engine = Engine(model, tokenizers, bf16=bf16_pays(model), rows=100)
     (task,) = trained_tasks(recipe, Judges.load(study.judges) if needs_judges(recipe) else None, {})
     prompts = [task.task.record(recipe.seed, number) for number in range(trial.task.pool)]
     asks = [task.ask(prompt, tokenizers) for prompt in prompts]

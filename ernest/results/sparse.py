@@ -10,11 +10,11 @@ import numpy as np
 
 from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import ModelConfig, Recipe, find_recipe, load_recipe
-from ernest.device import set_threads, supports_bf16
+from ernest.device import set_threads
 from ernest.evaluation.directions import DIRECTIONS
 from ernest.evaluation.evaluate import evaluate
 from ernest.evaluation.run import CURVE_DIRECTIONS
-from ernest.generation.engine import Engine
+from ernest.generation.engine import Engine, bf16_pays
 from ernest.model.cost import active_parameters, total_parameters, training_flops
 from ernest.report.routing import new_figure, write_csv, write_picture
 from ernest.report.svg import PALETTE
@@ -96,7 +96,7 @@ def _measured(study: Study, name: str, recipe: Recipe) -> dict[str, float]:
     run.mkdir(parents=True, exist_ok=True)
     study.tell(f"seed {recipe.seed}: {name}, {recipe.training.steps} steps")
     network = train(recipe, study.store, study.tokenizers, run).eval().requires_grad_(False)
-    engine, judges = Engine(network, study.tokenizers, bf16=supports_bf16()), study.judges()
+    engine, judges = Engine(network, study.tokenizers, bf16=bf16_pays(network)), study.judges()
     found = losses(
         network, held_out(study.build / "held-out", study.tokenizers, study.whole().seed), study.tokenizers, tuple(COUNTS)
     )

@@ -14,8 +14,8 @@ from ernest.checkpoint import load_model
 from ernest.config.recipe import find_recipe
 from ernest.config.rl import RLRecipe, load_rl_recipe
 from ernest.config.sft import load_sft_recipe
-from ernest.device import set_threads, supports_bf16
-from ernest.generation.engine import Engine
+from ernest.device import set_threads
+from ernest.generation.engine import Engine, bf16_pays
 from ernest.report.routing import write_csv
 from ernest.results.outcome import Outcome, Verdict, table, write_outcomes
 from ernest.results.pages import write_page
@@ -167,7 +167,7 @@ def _looked(study: Study, begun: Path, trained: Path, folder: Path, seed: int) -
 def _passed(study: Study, trained: Path, task: Trained, seed: int) -> float:
     set_threads(1)
     model, tokenizers = load_model(trained)
-    (found,), _ = look(Engine(model, tokenizers, bf16=supports_bf16(), rows=100), [task], seed, 0, DRAWS)
+    (found,), _ = look(Engine(model, tokenizers, bf16=bf16_pays(model), rows=100), [task], seed, 0, DRAWS)
     study.tell(f"{trained.parent.name}: {task.name} {asdict(found)}")
     return found.passed
 
