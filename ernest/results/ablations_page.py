@@ -98,6 +98,7 @@ def _picture(runs: Runs) -> Any:
     axes.axvline(0, color="0.7", linewidth=0.8)
     axes.set_yticks(range(len(names)), names, fontsize=8)
     axes.invert_yaxis()
+    axes.set_xscale("symlog", linthresh=10)  # one arm may lose many times what the others do
     axes.set_xlabel("loss beyond that of the base, %", fontsize=9)
     axes.tick_params(labelsize=8)
     axes.legend(fontsize=7, frameon=False)

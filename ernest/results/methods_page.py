@@ -282,21 +282,21 @@ def _bounds() -> str:
 
 
 def _picture(found: Seeds) -> "Figure":
-    """Entropy above and passes below, of the runs with a mismatch and of the two pairs with a pool."""
-    figure = new_figure(10, 5)
-    axes = figure.subplots(2, 3, sharex="col")
-    colours = [PALETTE[name] for name in ("video", "accent", "image")]
+    """Entropy above and passes below, of the runs with a mismatch and of the two pairs with a pool, as far as they were made."""
     groups = {"films, a mismatch": tuple(BOUNDS), "films": (WITHOUT_WPSM, WPSM), "workings": (WITHOUT_HINTS, HINTS)}
-    for column, (title, names) in enumerate(groups.items()):
+    shown = {title: [name for name in names if whole(found, name)] for title, names in groups.items()}
+    shown = {title: names for title, names in shown.items() if names}
+    figure = new_figure(3.4 * max(1, len(shown)), 5)
+    axes = figure.subplots(2, max(1, len(shown)), sharex="col", squeeze=False)
+    colours = [PALETTE[name] for name in ("video", "accent", "image")]
+    for column, (title, names) in enumerate(shown.items()):
         for name, colour in zip(names, colours, strict=False):
-            some = whole(found, name)
-            for row, which in enumerate(("entropy", "passed") if some else ()):
-                values = np.mean([windows(one[name].curves[which]) for one in some], axis=0)
+            for row, which in enumerate(("entropy", "passed")):
+                values = np.mean([windows(one[name].curves[which]) for one in whole(found, name)], axis=0)
                 axes[row, column].plot(WINDOW * (np.arange(len(values)) + 0.5), values, color=colour, label=name)
         axes[0, column].set_title(title, fontsize=9)
         axes[1, column].set_xlabel("update", fontsize=9)
-        if axes[0, column].lines:
-            axes[0, column].legend(fontsize=8, frameon=False)
+        axes[0, column].legend(fontsize=8, frameon=False)
     for row, label in enumerate(("entropy, nats per bit or token", "share of answers that pass")):
         axes[row, 0].set_ylabel(label, fontsize=9)
     for one in axes.flat:
