@@ -48,7 +48,8 @@ def infer(network: nn.Module, images: Tensor, bf16: bool = False) -> Tensor:
     start_runtime()
     with until_exit, torch.inference_mode(), autocast(enabled=bf16):
         logits = network(images).float()
-    return logits.clone()
+        with torch.inference_mode(False):
+            return logits.clone()
 
 
 def start_runtime() -> None:

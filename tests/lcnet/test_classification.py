@@ -82,7 +82,7 @@ def test_bad_pictures_are_told_and_spoil_no_other(model, tmp_path) -> None:
         assert answer.error is None or (answer.error.startswith(f"{answer.file}: ") and not answer.labels)
     assert [answer.error.split(": ")[1] for answer in answers[1:6]] == [
         "expected a picture, which this is not",
-        "expected a picture, which this is not",
+        "expected a picture, got an empty file",
         answers[3].error.split(": ")[1],
         "expected eight or sixteen bits a colour, got F",
         "there is no such file",
@@ -156,7 +156,7 @@ def test_a_folder_that_cannot_be_read_and_names_that_are_no_text_are_one_complai
     assert answers["x" * 300].error == f"{'x' * 300}: File name too long"
     assert as_text(answers[str(strange)]).startswith(rf"{tmp_path}/caf\xe9.png: ")
     assert json.loads(as_json(answers[str(strange)]).encode())["file"] == str(strange)
-    assert as_text(answers[str(broken)]) == rf"{tmp_path}/na\xefve\n.png: expected a picture, which this is not"
+    assert as_text(answers[str(broken)]) == rf"{tmp_path}/na\xefve\n.png: expected a picture, got an empty file"
 
 
 def test_read_ahead_or_not_the_answers_are_the_same_and_no_thread_stays(model, tmp_path) -> None:

@@ -40,11 +40,11 @@ def compile_ahead_of_time(network: PPLCNet, height: int = 224, width: int = 224,
 
 def _for_size(forward: Callable[[Tensor], Tensor], size: tuple[int, ...]) -> Callable[[Tensor], Tensor]:
     def run(images: Tensor) -> Tensor:
-        images = as_input(images, size[1])
-        if tuple(images.shape) != size:
-            raise ValueError(f"images: compiled for {list(size)} and nothing else, got {list(images.shape)}")
-        start_runtime()
         with until_exit:
+            images = as_input(images, size[1])
+            if tuple(images.shape) != size:
+                raise ValueError(f"images: compiled for {list(size)} and nothing else, got {list(images.shape)}")
+            start_runtime()
             return forward(images)
 
     return run

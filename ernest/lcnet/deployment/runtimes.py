@@ -58,8 +58,8 @@ class Model:
         Any floating-point type and strides are taken; the result is the caller's own and has no history. Raises ValueError for
         other images, and RuntimeError in a forked process, which lacks the threads of most runtimes (`native` starts its own).
         """
-        images = as_input(images, len(self.preprocessing.mean))
         with until_exit:
+            images = as_input(images, len(self.preprocessing.mean))
             return self.forward(images) if len(images) else images.new_empty((0, self.classes))
 
     def __copy__(self) -> Model:

@@ -83,10 +83,11 @@ class Executor:
         return self._library is not None
 
     def __call__(self, images: Tensor) -> Tensor:
-        images = self._checked(images)
-        if self._library is None:
-            return infer(self._network, images, bf16=self.precision == "bf16")
-        return self._run(images, None)
+        with until_exit:
+            images = self._checked(images)
+            if self._library is None:
+                return infer(self._network, images, bf16=self.precision == "bf16")
+            return self._run(images, None)
 
     def layers(self, images: Tensor, repeats: int = 20) -> list[LayerTime]:
         """The steps of a run with the seconds each takes, on one thread; their sum is the time of the run.
@@ -103,7 +104,8 @@ class Executor:
         runs = []
         for _ in range(max(1, repeats) + 1):  # the first is for warming up
             seconds = (ctypes.c_double * slots)()
-            self._run(images, seconds)
+            with until_exit:
+                self._run(images, seconds)
             runs.append(list(seconds))
         steps = steps_of(self._network, count, height, width, *_BYTES[self.precision])
         return timed(steps, min(runs[1:], key=sum))
@@ -118,7 +120,7 @@ class Executor:
         engine = self._engine
         logits = images.new_empty((len(images), self._network.architecture.classes))  # float32, whatever torch's defaults are
         count, _, height, width = images.shape
-        with until_exit, engine.lock:
+        with engine.lock:
             failed = self._library.lcnet_run(engine.address, images.data_ptr(), count, height, width, logits.data_ptr(), seconds)
         if failed:
             raise MemoryError(f"no memory for {count} images of {height}x{width}")

@@ -1,7 +1,6 @@
 """Trains a classifier on a folder of pictures and writes networks, scores and tables: the body of `ernest lcnet train`."""
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -121,12 +120,10 @@ def train(
 
 
 def _check_folder(out: Path) -> None:
-    """Raises ValueError or OSError for a folder that nothing could be written into, before an epoch is lost to it."""
+    """Raises ValueError for a folder that nothing could be written into, before an epoch is lost to it; makes none."""
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out}: expected a folder to write into, got a file")
-    out.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryFile(dir=out):
-        pass
+    storage.check_writable(out / "last.safetensors")
 
 
 def _planned(listing: Listing, budget: Budget, out: Path, started: Checkpoint | None, show: bool) -> Recipe:
