@@ -110,6 +110,14 @@ def peak_memory() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def processor_seconds() -> float:
+    """Of this process and of those children that it has waited for; `os.times` knows whole ticks of 10 ms alone."""
+    import resource
+
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
 def memory_limit(root: Path = Path("/")) -> int:
     """The bytes that this process may use: the least of the machine's memory, the limits of its control groups (version 1 and 2),
     and RLIMIT_AS."""

@@ -23,7 +23,7 @@ from rich.console import Console
 
 from benchmarks import findings
 from benchmarks.findings import Findings
-from benchmarks.lcnet.before_worker import CLASSES, EPOCHS, SIDE, TINY, WIDTHS
+from benchmarks.lcnet.before_worker import ALONE, CLASSES, EPOCHS, SIDE, TINY, WIDTHS
 from benchmarks.lcnet.races import quantile, rotated
 from benchmarks.machine import processor
 from benchmarks.tables import Figure, Table, show
@@ -31,7 +31,6 @@ from benchmarks.tables import Figure, Table, show
 COMMAND = "python -m benchmarks.lcnet.before"
 HERE = Path(__file__).resolve().parents[2]
 PRECISIONS = ("fp32", "bf16", "int8")
-ALONE = "steps alone"
 LONG = ("classify", "epoch", ALONE)
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 Task = Callable[[], None]
 
+ALONE = "steps alone"
+"""What an epoch's steps are asked for by."""
 SIDE, CLASSES, SOME, BATCH = 32, 10, 2000, 128
 TINY = {"small": ("small", SIDE), "x0.25 at 224": ("PPLCNet_x0_25", 224)}
 EPOCHS = {"small": ["arch=small"], "x0.25": ["arch=PPLCNet_x0_25", "strides=published"]}
@@ -108,7 +110,7 @@ def worker(folder: Path, names: Sequence[str]) -> None:
                 tasks[name] = classifying(rest, folder, Path(scratch))
             elif kind == "epoch":
                 tasks[name] = epoch(rest, folder, Path(scratch))
-            elif kind == "steps alone":
+            elif kind == ALONE:
                 tasks[name] = steps(rest, folder)
             else:
                 tasks[name] = calling(*kind.split(", "))

@@ -27,22 +27,24 @@ REPEATS = {"text 1": 4, "text 16": 2}
 
 
 class Side:
-    """A worker with one package."""
+    """A worker with one package, which is asked a line at a time."""
 
-    def __init__(self, package: Path, version: str) -> None:
+    def __init__(self, package: Path, version: str, worker: Path = WORKER) -> None:
         environment = os.environ | {"PYTHONPATH": str(package), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, str(WORKER), version]
+        command = [sys.executable, str(worker), version]
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, env=environment, cwd=package, stdin=pipe, stdout=pipe, text=True)
 
-    def seconds(self, asked: str) -> float:
-        """Of the processor, for one thing that is made."""
+    def ask(self, asked: str) -> dict[str, float]:
+        """What it has measured, such as `seconds` of the processor. Raises RuntimeError where the worker has ended."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(f"{asked}\n")
         self.process.stdin.flush()
-        answer = json.loads(self.process.stdout.readline())
-        return answer["seconds"] / answer["made"]
+        told = self.process.stdout.readline()
+        if not told:
+            raise RuntimeError(f"{asked}: the worker has ended")
+        return json.loads(told)
 
     def close(self) -> None:
         assert self.process.stdin is not None
@@ -68,8 +70,8 @@ def measure(folder: Path, rounds: int, quick: bool, progress: Callable[[str], No
             for turn in range(1 + (1 if quick else rounds * REPEATS.get(asked, 1))):
                 progress(f"{name}, round {turn}")
                 for side, worker in sides.items():
-                    spent = worker.seconds(asked)
-                    found[side] += [spent] if turn else []
+                    told = worker.ask(asked)
+                    found[side] += [told["seconds"] / told["made"]] if turn else []
             ratio = median(before / now for before, now in zip(found["before"], found["now"], strict=True))
             is_speed = bar > 1
             figures.append(Figure(f"generation: {name} ÷ {BEFORE}", ratio if is_speed else 1 / ratio, bar, less=not is_speed))

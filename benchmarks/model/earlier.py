@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from PIL import Image
 
 from benchmarks.findings import Findings
-from benchmarks.model.decoding import BEFORE, ROOT
+from benchmarks.model.decoding import BEFORE, ROOT, unpack
 from benchmarks.tables import Figure, Table
 from ernest.config.recipe import load_recipe
 from ernest.device import ALLOCATOR
@@ -34,10 +34,7 @@ class Trees:
     """Both packages, and what is measured of them: in a process of its own, with the allocator that its training has."""
 
     def __init__(self, scratch: Path) -> None:
-        archive = subprocess.run(["git", "archive", BEFORE], cwd=ROOT, capture_output=True, check=True).stdout
-        (scratch / BEFORE).mkdir()
-        subprocess.run(["tar", "-x", "-C", str(scratch / BEFORE)], input=archive, check=True)
-        self.package = {"before": scratch / BEFORE, "now": ROOT}
+        self.package = {"before": unpack(scratch / BEFORE), "now": ROOT}
         kept = {name: value for name, value in ALLOCATOR.items() if name.startswith("MALLOC_")}
         self.allocator = {"before": kept, "now": ALLOCATOR}
 

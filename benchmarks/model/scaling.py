@@ -143,15 +143,7 @@ def read_speed(run: Path) -> Speed:
     steps = [[one["steps"][line["step"]] for one in told] for line in lines]
     positions = [line["positions"] for line in lines]
     spent = [sum(sum(process["work"]) + sum(process["exchange"]) for process in step) for step in steps]
-    sent = [
-        sum(
-            seconds
-            for process in step
-            for seconds, kind in zip(process["exchange"], process["kinds"], strict=True)
-            if kind == TOKENS
-        )
-        for step in steps
-    ]
+    sent = [sum(map(seconds_of_tokens, step)) for step in steps]
     wall = median(line["seconds"] for line in lines)
     return Speed(
         median(count / line["seconds"] for count, line in zip(positions, lines, strict=True)),
@@ -163,6 +155,7 @@ def read_speed(run: Path) -> Speed:
 
 
 def seconds_of_tokens(step: dict[str, list]) -> float:
+    """Of a process in a step."""
     return sum(seconds for seconds, kind in zip(step["exchange"], step["kinds"], strict=True) if kind == TOKENS)
 
 

@@ -1,7 +1,6 @@
 """How long a run has taken, over all the times that it was begun, whether it ended, was stopped or was killed."""
 
 import json
-import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ernest.device import processor_seconds
 from ernest.storage import write_text
 
 EVERY = 10.0
@@ -31,11 +31,11 @@ def read(path: Path) -> Spent:
 @contextmanager
 def counted(path: Path, every: float = EVERY) -> Iterator[None]:
     """Adds the time inside to what is noted in `path`, there and then."""
-    before, wall, processor = read(path), time.monotonic(), _processor()
+    before, wall, processor = read(path), time.monotonic(), processor_seconds()
     ended = threading.Event()
 
     def note() -> None:
-        spent = Spent(before.wall + time.monotonic() - wall, before.processor + _processor() - processor)
+        spent = Spent(before.wall + time.monotonic() - wall, before.processor + processor_seconds() - processor)
         write_text(path, json.dumps(asdict(spent)))
 
     def tick() -> None:
@@ -50,9 +50,3 @@ def counted(path: Path, every: float = EVERY) -> Iterator[None]:
         ended.set()
         ticking.join()
         note()
-
-
-def _processor() -> float:
-    """Of this process and of those children that have ended; `os.times` knows whole ticks of 10 ms alone."""
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime

@@ -1,7 +1,6 @@
 """The demo's folder: which recipe it belongs to, what the demo leaves in it, and the seconds that its parts have taken."""
 
 import json
-import resource
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from ernest.config.recipe import Recipe, to_tree
+from ernest.device import processor_seconds
 from ernest.evaluation.results import StageTime
 from ernest.storage import remove_files, write_text
 from ernest.training.resume import STATE_FILES
@@ -62,11 +62,11 @@ def _holds(stored: Any, tree: Any) -> bool:
 @contextmanager
 def timed(build: Path, name: str) -> Iterator[None]:
     """Adds the seconds of the body, by the clock and of processors, to what `name` took before it was interrupted."""
-    wall, cpu = time.monotonic(), _cpu_seconds()
+    wall, cpu = time.monotonic(), processor_seconds()
     try:
         yield
     finally:
-        add_times(build, {name: (time.monotonic() - wall, _cpu_seconds() - cpu)})
+        add_times(build, {name: (time.monotonic() - wall, processor_seconds() - cpu)})
 
 
 def add_times(build: Path, spent: Mapping[str, tuple[float, float]], within: str = "") -> None:
@@ -82,8 +82,3 @@ def times(build: Path) -> dict[str, StageTime]:
     """What each part took so far, by its name, in the order in which they were ended."""
     path = build / TIMES
     return {entry["name"]: StageTime(**entry) for entry in json.loads(path.read_text())} if path.exists() else {}
-
-
-def _cpu_seconds() -> float:
-    """Of this process and of those it has waited for."""
-    return sum(u.ru_utime + u.ru_stime for u in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))

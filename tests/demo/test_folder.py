@@ -89,7 +89,7 @@ def test_times_add_up_after_an_interruption(tmp_path, monkeypatch):
     clock = iter([100.0, 107.0, 500.0, 503.0, 600.0, 601.0])
     work = iter([10.0, 14.0, 50.0, 51.0, 60.0, 60.5])
     monkeypatch.setattr(folder.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(folder, "_cpu_seconds", lambda: next(work))
+    monkeypatch.setattr(folder, "processor_seconds", lambda: next(work))
     with pytest.raises(KeyboardInterrupt), timed(tmp_path, "unified model"):
         raise KeyboardInterrupt
     assert spent(tmp_path) == {"unified model": (7.0, 4.0)}
