@@ -4,8 +4,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ernest.report.routing import new_figure, write_csv, write_picture
 from ernest.report.svg import PALETTE
 from ernest.results import ablations, codec
@@ -13,6 +11,7 @@ from ernest.results.ablations import ALL, ARMS, BASE, MIXTURES, PICTURES, SEEDS,
 from ernest.results.ablations_judged import CODECS, Found, Runs, judge
 from ernest.results.outcome import table, write_outcomes
 from ernest.results.pages import write_page
+from ernest.results.paired import spread
 from ernest.storage import own_folder
 
 NAME = "ablations"
@@ -79,9 +78,7 @@ def _block(base: str, found: Found) -> str:
 
 
 def _cell(values: Sequence[float]) -> str:
-    if not values:
-        return "–"
-    return f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
+    return spread(values) if values else "–"
 
 
 def _picture(runs: Runs) -> Any:

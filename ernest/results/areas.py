@@ -11,21 +11,21 @@ from ernest.checkpoint import load_model
 from ernest.config.recipe import find_recipe
 from ernest.config.rl import RLRecipe, load_rl_recipe
 from ernest.device import set_threads
-from ernest.evaluation.evaluate import rebuild_frames
 from ernest.generation.engine import Engine, bf16_pays
 from ernest.generation.request import Request
 from ernest.generation.sampling import DEFAULTS
 from ernest.report.routing import write_csv
 from ernest.results.outcome import Outcome, Verdict, table, write_outcomes
 from ernest.results.pages import write_page
-from ernest.results.together import PAGE, TITLE, Study
+from ernest.results.reinforcement import NAME as PAGE
+from ernest.results.reinforcement import TITLE, rebuilt_films
+from ernest.results.together import Study
 from ernest.results.units import kept
 from ernest.rl.loop import reinforce
 from ernest.rl.rollout import Response
 from ernest.rl.tasks import Trained, outputs, trained_tasks
 from ernest.sequence.record import made
 from ernest.storage import fingerprint, own_folder
-from ernest.tokenizers.bundle import Tokenizers
 from ernest.verifiers.judges import Judges
 from ernest.world import video
 from ernest.world.split import HELD_OUT
@@ -53,7 +53,9 @@ def run_areas(study: Study, build: Path, out: Path) -> None:
     with own_folder(build):
         (task,) = trained_tasks(_recipe(AREAS), Judges.load(study.judges), {})
         found = {
-            TRUE: kept(build / "true.json", {"films": FILMS}, lambda: _true(study.checkpoint, task)),
+            TRUE: kept(
+                build / "true.json", {"films": FILMS}, lambda: measure(task, rebuilt_films(study.checkpoint, SEED, FILMS))
+            ),
             BEFORE: _drawn(study.checkpoint, build / "before.json", task),
         }
         for name, (shipped, updates) in RUNS.items():
@@ -67,16 +69,6 @@ def _recipe(name: str) -> RLRecipe:
     shipped, updates = RUNS[name]
     recipe = load_rl_recipe(find_recipe(shipped, "rl"), ())
     return replace(recipe, seed=SEED, update=replace(recipe.update, steps=updates, assess=0))
-
-
-def _true(checkpoint: Path, task: Trained) -> dict[str, list[float]]:
-    set_threads(1)
-    tokenizers = Tokenizers.load(checkpoint / "tokenizers")
-    films = {
-        name: rebuild_frames(tokenizers, video.simulate(family, SEED, range(HELD_OUT, HELD_OUT + FILMS)))
-        for family, name in enumerate(FAMILIES)
-    }
-    return measure(task, {name: list(some) for name, some in films.items()})
 
 
 def _drawn(trained: Path, path: Path, task: Trained) -> dict[str, list[float]]:
@@ -103,7 +95,7 @@ def _drawn(trained: Path, path: Path, task: Trained) -> dict[str, list[float]]:
     return kept(path, {"films": FILMS, "weights": fingerprint(trained / "model.safetensors")}, draw)
 
 
-def measure(task: Trained, films: Mapping[str, Sequence[np.ndarray]]) -> dict[str, list[float]]:
+def measure(task: Trained, films: Mapping[str, Sequence[np.ndarray] | np.ndarray]) -> dict[str, list[float]]:
     """`MEASURES` of films uint8 `[frames, size, size, 3]`, by the family that was asked for."""
     found = {}
     for family, some in films.items():

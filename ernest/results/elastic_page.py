@@ -1,6 +1,5 @@
 """Writes the page of elastic training: the report's columns, the two that it lacks, and paired differences over seeds."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,12 @@ from ernest.results import elastic
 from ernest.results.elastic import COMPACT, OWN, OWN_COMPUTE, REDUCED, SEEDS, SIZES, SYSTEMS, Study, paired
 from ernest.results.outcome import Outcome, Verdict, table, write_outcomes
 from ernest.results.pages import write_page
+from ernest.results.paired import Difference, difference, spread
 from ernest.storage import own_folder
 
 NAME = "elastic"
 LITTLE, KEPT = 0.98, 0.97
 """Shares of the plain and of the full model's mean score from which on a cost counts as little, and a score as kept."""
-QUANTILE = {2: 12.706, 3: 4.303}
-"""The 97.5 % quantile of Student's distribution for the mean of so many paired differences."""
 WORDS = (
     "Elastic training (ERNIE 5.0 §3.3, §6.4.2, Tables 9 to 12): one run whose rows are computed by sub-models, beside a plain "
     "run of equal steps, seeds and records, and beside networks of the reduced size that were trained on their own, which the "
@@ -64,35 +62,32 @@ def judge(scores: Sequence[Scores], sizes: tuple[float, float]) -> list[Outcome]
 def _share(scores: Sequence[Scores], claim: str, paper: str, one: str, other: str, least: float, more: str = "") -> Outcome:
     """Whether a system keeps a share of another's mean score, or lies below it by no more than seeds do."""
     means = [np.mean([[seed[name][task] for task in CURVE_DIRECTIONS] for seed in scores]) for name in (one, other)]
-    share, (gain, interval) = means[0] / max(means[1], 1e-9), _difference(scores, one, other)
-    verdict: Verdict = "holds" if share >= least else "doesn't hold here" if gain < -interval else "can't be judged here"
+    share, gain = means[0] / max(means[1], 1e-9), _difference(scores, one, other)
+    verdict: Verdict = (
+        "holds" if share >= least else "doesn't hold here" if gain.mean < -gain.interval else "can't be judged here"
+    )
     ours = f"mean score {means[0]:.3f} of {means[1]:.3f}, {share:.3f} of it; {_against(scores, one, other)}"
     return Outcome(claim, paper, f"{ours}; {more}" if more else ours, verdict)
 
 
 def _gain(scores: Sequence[Scores], claim: str, paper: str, one: str, other: str) -> Outcome:
     """Whether a system scores higher than another, by more than the interval of the seeds' paired differences."""
-    gain, interval = _difference(scores, one, other)
-    verdict: Verdict = "can't be judged here" if abs(gain) <= interval else "holds" if gain > 0 else "doesn't hold here"
+    above = _difference(scores, one, other).is_above()
+    verdict: Verdict = "can't be judged here" if above is None else "holds" if above else "doesn't hold here"
     return Outcome(claim, paper, _against(scores, one, other), verdict)
 
 
 def _against(scores: Sequence[Scores], one: str, other: str) -> str:
-    return f"{one} against {other} {_told(*_difference(scores, one, other))}"
+    return f"{one} against {other} {_told(_difference(scores, one, other))}"
 
 
-def _told(gain: float, interval: float) -> str:
-    return f"{gain:+.3f} (one seed)" if math.isinf(interval) else f"{gain:+.3f} ± {interval:.3f}"
+def _told(gain: Difference) -> str:
+    return f"{gain.mean:+.3f} (one seed)" if gain.seeds == 1 else f"{gain.mean:+.3f} ± {gain.interval:.3f}"
 
 
-def _difference(
-    scores: Sequence[Scores], one: str, other: str, directions: Sequence[str] = CURVE_DIRECTIONS
-) -> tuple[float, float]:
-    """The mean of the paired differences, and the half of its 95 % interval, infinite of a single seed."""
-    found = paired(scores, one, other, directions)
-    if len(found) == 1:
-        return float(found[0]), math.inf
-    return float(found.mean()), float(QUANTILE[len(found)] * found.std(ddof=1) / len(found) ** 0.5)
+def _difference(scores: Sequence[Scores], one: str, other: str, directions: Sequence[str] = CURVE_DIRECTIONS) -> Difference:
+    """Of the mean scores over directions, paired by seed."""
+    return difference([float(gain) for gain in paired(scores, one, other, directions)])
 
 
 # ------------------------------------------------------------------ the page
@@ -111,16 +106,15 @@ def _write(study: Study, scores: Sequence[Scores], out: Path) -> None:
 
 def _block(scores: Sequence[Scores], outcomes: Sequence[Outcome]) -> str:
     def cell(name: str, tasks: Sequence[str]) -> str:
-        values = [float(np.mean([seed[name][task] for task in tasks])) for seed in scores]
-        return f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
+        return spread([float(np.mean([seed[name][task] for task in tasks])) for seed in scores])
 
     rows = [(name, *(cell(name, [task]) for task in CURVE_DIRECTIONS), cell(name, CURVE_DIRECTIONS)) for name in SYSTEMS]
     pairs = [(f"elastic, {size}", f"plain, {size}") for size in SIZES]
     pairs += [(f"elastic, {REDUCED}", OWN), (f"elastic, {REDUCED}", OWN_COMPUTE), (COMPACT, f"elastic, {REDUCED}"),
               (COMPACT, OWN_COMPUTE), (COMPACT, "elastic, full")]  # fmt: skip
     differences = [
-        (f"{one} − {other}", *(_told(*_difference(scores, one, other, [task])) for task in CURVE_DIRECTIONS),
-         _told(*_difference(scores, one, other)))
+        (f"{one} − {other}", *(_told(_difference(scores, one, other, [task])) for task in CURVE_DIRECTIONS),
+         _told(_difference(scores, one, other)))
         for one, other in pairs
     ]  # fmt: skip
     verdicts = [(one.claim, one.paper, one.ours, f"**{one.verdict}**") for one in outcomes]

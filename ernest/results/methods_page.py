@@ -29,7 +29,9 @@ from ernest.results.methods import (
 )
 from ernest.results.outcome import Outcome, Verdict, judged, table, write_outcomes
 from ernest.results.pages import write_page
-from ernest.results.together import BEFORE, PAGE, TITLE, Study
+from ernest.results.reinforcement import NAME as PAGE
+from ernest.results.reinforcement import TITLE
+from ernest.results.together import BEFORE, Study
 from ernest.results.units import kept
 from ernest.storage import fingerprint, own_folder
 

@@ -39,3 +39,9 @@ def difference(values: Sequence[float]) -> Difference:
     if len(found) == 1:
         return Difference(float(found[0]), math.inf, 1)
     return Difference(float(found.mean()), float(QUANTILE[len(found)] * found.std(ddof=1) / len(found) ** 0.5), len(found))
+
+
+def spread(values: Sequence[float], digits: int = 3) -> str:
+    """The mean over seeds in words, with their standard deviation where there are several."""
+    deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{deviation}"

@@ -5,7 +5,7 @@ x0.5 with strides fitted to 32x32. The pictures lie in a zip as `train/CLASS/NAM
 
 import io
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from ernest.report.svg import PALETTE
 from ernest.results.lcnet_variants import TABLES, VARIANTS
 from ernest.results.outcome import Outcome, judged, table, write_outcomes
 from ernest.results.pages import write_page
-from ernest.results.paired import Difference, difference
+from ernest.results.paired import Difference, difference, spread
 from ernest.results.units import kept
 from ernest.storage import own_folder
 
@@ -151,7 +151,7 @@ def write(tops: Tops, out: Path) -> None:
         f"![Top-1 of every variant, a point for each seed]({NAME}/top1.png)",
     ]
     for title, lines in TABLES.items():
-        rows = [(line.shown or line.variant, f"{line.top1:.2f}", len(mine), _cell(list(mine.values())))
+        rows = [(line.shown or line.variant, f"{line.top1:.2f}", len(mine), spread(list(mine.values()), 2))
                 for line in lines if (mine := tops.get(SAME.get(line.variant, line.variant), {}))]  # fmt: skip
         parts += [f"**{title}**", table(("x0.5", "paper, top-1 %", "seeds", "photographs, top-1 %"), rows)] if rows else []
     parts.append(
@@ -161,10 +161,6 @@ def write(tops: Tops, out: Path) -> None:
     )
     command = f"ernest results {NAME} --photographs ZIP"
     write_page(out / f"{NAME}.md", "The rules of PP-LCNet on photographs", WORDS, command, "\n\n".join(parts))
-
-
-def _cell(values: Sequence[float]) -> str:
-    return f"{np.mean(values):.2f}" + (f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else "")
 
 
 def _picture(tops: Tops):

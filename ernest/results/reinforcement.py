@@ -31,7 +31,7 @@ from ernest.verifiers.judges import Judges
 from ernest.world.split import HELD_OUT
 from ernest.world.video import FAMILIES, simulate
 
-NAME = "rl"
+NAME, TITLE = "rl", "Reinforcement learning by laws"
 RECIPE = "laws"
 SEEDS = (0, 1, 2)
 DRAWS = 1000
@@ -136,15 +136,22 @@ def _looked(checkpoint: Path, trained: Path, path: Path, seed: int) -> Films:
     return Films(*(Look(**one) for one in found))
 
 
+def rebuilt_films(checkpoint: Path, seed: int, count: int) -> dict[str, np.ndarray]:
+    """By family, so many true films uint8 `[count, frames, size, size, 3]` that went through the tokenizer and back."""
+    set_threads(1)
+    tokenizers = Tokenizers.load(checkpoint / "tokenizers")
+    numbers = range(HELD_OUT, HELD_OUT + count)
+    return {name: rebuild_frames(tokenizers, simulate(family, seed, numbers)) for family, name in enumerate(FAMILIES)}
+
+
 def _ceiling(checkpoint: Path) -> Films:
     """Looks at true films that went through the tokenizer and back."""
-    set_threads(1)
-    tokenizers, seed = Tokenizers.load(checkpoint / "tokenizers"), SEEDS[0]
+    seed = SEEDS[0]
     (task,) = trained_tasks(_recipe(seed, (*REWARDED, WATCHED)), Judges.load(checkpoint.parent / "judges"), {})
     passes: dict[str, list[bool]] = {name: [] for name in task.known}
-    for family in range(len(FAMILIES)):
+    for family, films in enumerate(rebuilt_films(checkpoint, seed, TRUE).values()):
         prompt = task.task.record(seed, family)
-        for frames in rebuild_frames(tokenizers, simulate(family, seed, range(HELD_OUT, HELD_OUT + TRUE))):
+        for frames in films:
             for name, verify in task.known.items():
                 passes[name].append(verify(prompt, [made("video", frames)]).passed)
     shares = {name: float(np.mean(passed)) for name, passed in passes.items()}
@@ -169,4 +176,4 @@ def _write(films: Mapping[str, Films], out: Path) -> None:
         f"{WORST}: {verdict}. Numbers: [films.csv]({NAME}/films.csv)."
     )
     block = "\n\n".join([table(("model", *MEASURES), cells), told])
-    write_page(out / f"{NAME}.md", "Reinforcement learning by laws", WORDS, f"ernest results {NAME}", block)
+    write_page(out / f"{NAME}.md", TITLE, WORDS, f"ernest results {NAME}", block)

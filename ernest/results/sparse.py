@@ -23,7 +23,7 @@ from ernest.results.elastic import PLAIN
 from ernest.results.held_out import COUNTS, held_out, losses
 from ernest.results.outcome import Outcome, judged, table, write_outcomes
 from ernest.results.pages import write_page
-from ernest.results.paired import Difference, difference
+from ernest.results.paired import Difference, difference, spread
 from ernest.results.units import kept
 from ernest.storage import own_folder
 from ernest.training.loop import train
@@ -189,8 +189,7 @@ def write(study: Study, found: Found, out: Path) -> None:
 
 
 def _cell(found: Found, name: str, measures: Sequence[str]) -> str:
-    values = [float(np.mean([seed[name][measure] for measure in measures])) for seed in found]
-    return f"{np.mean(values):.3f}" + (f" ± {np.std(values, ddof=1):.3f}" if len(values) > 1 else "")
+    return spread([float(np.mean([seed[name][measure] for measure in measures])) for seed in found])
 
 
 def _picture(found: Found):

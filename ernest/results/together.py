@@ -19,6 +19,8 @@ from ernest.generation.engine import Engine, bf16_pays
 from ernest.report.routing import write_csv
 from ernest.results.outcome import Outcome, Verdict, table, write_outcomes
 from ernest.results.pages import write_page
+from ernest.results.reinforcement import NAME as PAGE
+from ernest.results.reinforcement import TITLE
 from ernest.results.units import kept
 from ernest.rl.assess import look
 from ernest.rl.loop import reinforce
@@ -27,7 +29,7 @@ from ernest.rl.tasks import Trained, trained_tasks
 from ernest.storage import fingerprint, own_folder
 from ernest.verifiers.judges import Judges
 
-NAME, PAGE = "rl-together", "rl"
+NAME = "rl-together"
 RECIPE = "stages"
 SEEDS = (0, 1, 2)
 DRAWS = 500
@@ -40,7 +42,6 @@ FALL, CEILING, UP = 0.02, 0.95, 3
 """What no direction may lose; from where on one is at its verifier's ceiling; how many must be up or there."""
 ALL = "one reinforcement learning for all modalities raises them all"
 STAGES = "tasks are merged in stages: words first beats all at once (not in the report)"
-TITLE = "Reinforcement learning by laws"
 
 
 @dataclass(frozen=True)

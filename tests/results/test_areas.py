@@ -55,7 +55,8 @@ def test_both_recipes_are_trained_and_told(tmp_path, monkeypatch):
 
     monkeypatch.setattr(areas, "reinforce", reinforce)
     monkeypatch.setattr(areas, "trained_tasks", lambda recipe, judges, own: ["task"])
-    monkeypatch.setattr(areas, "_true", lambda checkpoint, task: numbers(1.0, 0.9))
+    monkeypatch.setattr(areas, "rebuilt_films", lambda checkpoint, seed, count: {})
+    monkeypatch.setattr(areas, "measure", lambda task, films: numbers(1.0, 0.9))
     monkeypatch.setattr(areas, "_drawn", lambda model, path, task: numbers(0.9, 0.2 if "laws" in str(model) else 0.6))
     monkeypatch.setattr(Judges, "load", lambda folder: None)
     checkpoint = tmp_path / "demo/model"
