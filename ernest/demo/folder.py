@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -15,7 +14,7 @@ from ernest.device import processor_seconds
 from ernest.evaluation.results import StageTime
 from ernest.storage import remove_files, write_text
 from ernest.training.resume import STATE_FILES
-from ernest.training.run_settings import fixed_tree
+from ernest.training.run_settings import differing_settings, fixed_tree, without_free
 
 RECIPE, TIMES = "demo.json", "times.json"
 OUTPUTS = (
@@ -41,10 +40,10 @@ def claim(build: Path, recipe: Recipe, console: Console) -> None:
     Raises ValueError for a folder that holds something else.
     """
     build.mkdir(parents=True, exist_ok=True)
-    recipe_file, tree = build / RECIPE, fixed_tree(recipe)
+    recipe_file = build / RECIPE
     if not recipe_file.exists() and any(build.iterdir()):
         raise ValueError(f"{build} is not empty and holds no demo: choose a new folder")
-    if recipe_file.exists() and not _holds(json.loads(recipe_file.read_text()), tree):
+    if recipe_file.exists() and _differs(recipe_file, recipe):
         console.print(f"{build} holds another recipe's work: starting anew")
         remove_files(build, *OUTPUTS)
     elif recipe_file.exists():
@@ -52,11 +51,10 @@ def claim(build: Path, recipe: Recipe, console: Console) -> None:
     write_text(recipe_file, json.dumps(to_tree(recipe), indent=1))
 
 
-def _holds(stored: Any, tree: Any) -> bool:
-    """Whether the stored recipe agrees with all of `tree`, the fields that change numbers; it may say more."""
-    if not isinstance(tree, dict):
-        return stored == json.loads(json.dumps(tree))
-    return isinstance(stored, dict) and all(name in stored and _holds(stored[name], value) for name, value in tree.items())
+def _differs(stored: Path, recipe: Recipe) -> bool:
+    """Whether the stored recipe would give other numbers, in one of the fields that it has."""
+    now = json.loads(json.dumps(fixed_tree(recipe)))
+    return bool(differing_settings({"recipe": without_free(json.loads(stored.read_text()))}, {"recipe": now}))
 
 
 @contextmanager

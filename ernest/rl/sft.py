@@ -40,7 +40,7 @@ def fine_tune(checkpoint: Path, run: Path, counts: RecordCounts, recipe: Recipe)
     if (folder / MADE).is_file() and (folder / MADE).read_text() != told:
         raise ValueError(f"{run} holds a run on other records: choose another folder, or remove it")
     if not (folder / MADE).is_file():
-        check_free(run, "")
+        check_free(run, told)
         with write_folder(folder) as aside:
             save_records(aside, world_records(counts.worked, counts.others, recipe.seed), recipe.media)
             others = min(counts.others, counts.held_out)

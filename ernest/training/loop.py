@@ -28,7 +28,7 @@ from ernest.training.loss import LossBalancer
 from ernest.training.optimizer import make_optimizer
 from ernest.training.parts import read_parts
 from ernest.training.resume import TrainerState, cut_log, load_progress, save_progress, weight_parts
-from ernest.training.run_settings import fixed_tree
+from ernest.training.run_settings import unusual_settings
 from ernest.training.schedule import schedule_values
 from ernest.training.sharding import parts_of
 from ernest.training.step import StepState, step
@@ -123,6 +123,5 @@ def _fingerprint(recipe: Recipe, store: ExampleStore, tokenizers: Tokenizers) ->
     """What a state must share with the run that goes on from it: recipe, data and tokenizers. How often it saves and shows, and
     in how many processes, is its own."""
     weights = weight_parts(tokenizers.vision) + weight_parts(tokenizers.audio)
-    return fingerprint(
-        json.dumps(fixed_tree(recipe), sort_keys=True), store.fingerprint, json.dumps(tokenizers.text.merges), *weights
-    )
+    settings = json.dumps(unusual_settings(recipe), sort_keys=True)
+    return fingerprint(settings, store.fingerprint, json.dumps(tokenizers.text.merges), *weights)

@@ -1,6 +1,7 @@
 """What makes a run the same run: the settings with which it must go on, and the check that a folder is free for them."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,11 +26,20 @@ RESUME_OVERRIDABLE = ("save_every", "show_every", "tensorboard")
 
 def fixed_tree(recipe: Recipe) -> dict[str, Any]:
     """The recipe as a tree, without the fields with which a run may go on differently."""
-    tree = to_tree(recipe)
-    for name in RESUME_OVERRIDABLE:
-        del tree["training"][name]
-    del tree["parallel"]
-    return tree
+    return without_free(to_tree(recipe))
+
+
+def without_free(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A recipe's tree without the fields with which a run may go on differently."""
+    training = {name: value for name, value in tree.get("training", {}).items() if name not in RESUME_OVERRIDABLE}
+    return {name: value for name, value in tree.items() if name != "parallel"} | {"training": training}
+
+
+def unusual_settings(recipe: Recipe) -> dict[str, Any]:
+    """By their dotted names the fields of `fixed_tree` that are not at their usual values: those of one that a later version adds
+    are not among them, and change nothing for a run that was begun before."""
+    usual = _leaves(to_tree(Recipe()))
+    return {name: value for name, value in _leaves(fixed_tree(recipe)).items() if usual.get(name) != value}
 
 
 @dataclass(frozen=True)
@@ -102,7 +112,35 @@ def _check_media(checkpoint: Path, recipe: Recipe) -> None:
 def check_free(out: Path, settings: str) -> None:
     """The command that began a run goes on in its folder. Raises ValueError for another one, or a folder of something else."""
     existing = out / RUN_FILE
-    if existing.is_file() and existing.read_text() != settings:
-        raise ValueError(f"{out} holds a run on other records, tokenizers or settings: choose another folder, or remove it")
+    if existing.is_file() and (differing := _differing(existing, settings)):
+        names = ", ".join(differing[:3]) + (", …" if len(differing) > 3 else "")
+        raise ValueError(
+            f"{out} holds a run on other records, tokenizers or settings ({names}): choose another folder, or remove it"
+        )
     if not existing.is_file() and out.exists() and any(entry.name != RECORDS for entry in out.iterdir()):
         raise ValueError(f"{out} holds something else than a run of `ernest train`: choose a new folder")
+
+
+def _differing(existing: Path, settings: str) -> list[str]:
+    """Dotted names of what a run's file says otherwise than `settings`. Raises ValueError for one that is damaged."""
+    if (text := existing.read_text(encoding="utf-8", errors="replace")) == settings:
+        return []
+    try:
+        return differing_settings(json.loads(text), json.loads(settings))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{existing}: damaged: {error}") from error
+
+
+def differing_settings(before: Any, now: Any) -> list[str]:
+    """Dotted names of what two trees, as JSON holds them, say differently. A field of `recipe` that only a later version has is
+    at its usual value in an older tree."""
+    usual = _leaves(json.loads(json.dumps({"recipe": to_tree(Recipe())})))
+    old, new = _leaves(before), _leaves(now)
+    return sorted(name for name in old | new if old.get(name, usual.get(name)) != new.get(name, usual.get(name)))
+
+
+def _leaves(tree: Any, name: str = "") -> dict[str, Any]:
+    """The values of a tree by their dotted names."""
+    if not isinstance(tree, dict):
+        return {name: tree}
+    return {inner: leaf for key, value in tree.items() for inner, leaf in _leaves(value, f"{name}.{key}".lstrip(".")).items()}

@@ -75,6 +75,16 @@ def test_the_same_recipe_goes_on_with_what_is_there(tmp_path):
     assert "going on in" in shown.file.getvalue()  # type: ignore[attr-defined]
 
 
+def test_a_field_that_a_later_version_adds_starts_nothing_anew(tmp_path):
+    claim(tmp_path, RECIPE, console())
+    fill(tmp_path, LEFT)
+    before = json.loads((tmp_path / "demo.json").read_text())
+    del before["training"]["adapter_rank"]
+    (tmp_path / "demo.json").write_text(json.dumps(before))
+    claim(tmp_path, RECIPE, console())
+    assert files(tmp_path) == {*LEFT, "demo.json"}
+
+
 def test_another_recipes_work_is_cleared_only_of_what_the_demo_made(tmp_path):
     claim(tmp_path, RECIPE, console())
     fill(tmp_path, (*LEFT, *MINE))
