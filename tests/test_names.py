@@ -33,6 +33,8 @@ FIELDS = [
     for name in re.findall(r"`(\w+\.\w+)`", cell)
 ]
 """Of the recipes, whose sections share names with rooms and files."""
+FILES = {path.name for path in (ROOT / "ernest").rglob("*.*")}
+"""Of Ernest, without their folders."""
 DATA = (".json", ".jsonl", ".npz", ".pdiparams", ".png", ".safetensors", ".toml", ".typed")
 MODULES: dict[str, list[str]] = {}
 for _path in sorted((ROOT / "ernest").rglob("*.py")):
@@ -40,6 +42,7 @@ for _path in sorted((ROOT / "ernest").rglob("*.py")):
     MODULES.setdefault(_name.rpartition(".")[2], []).append(_name)
 
 
+@cache
 def words(path: Path) -> str:
     """The text of a file; of a program its docstrings, other strings that stand alone, and comments."""
     text = path.read_text()
@@ -107,7 +110,7 @@ def missing_short(text: str) -> list[str]:
     code = [name for name in quoted if Path(name).suffix in (".py", ".h", ".cpp")]
     short = [name for name in quoted if name not in code and name not in FIELDS and Path(name).suffix not in DATA]
     return [
-        *(name for name in code if not list((ROOT / "ernest").rglob(name))),
+        *(name for name in code if name not in FILES),
         *(name for name in short if not is_of_a_module(*name.split("."))),
     ]
 

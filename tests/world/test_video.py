@@ -25,8 +25,8 @@ EACH_FAMILY = pytest.mark.parametrize("family", range(len(FAMILIES)), ids=FAMILI
 
 @pytest.fixture(scope="module")
 def videos() -> list[np.ndarray]:
-    """Two hundred videos of each family, half of them held out."""
-    indices = [*range(100), *range(HELD_OUT, HELD_OUT + 100)]
+    """A hundred videos of each family, half of them held out."""
+    indices = [*range(50), *range(HELD_OUT, HELD_OUT + 50)]
     return [simulate(family, 0, indices) for family in range(len(FAMILIES))]
 
 
@@ -38,7 +38,7 @@ def disc(radius: float) -> np.ndarray:
 
 @EACH_FAMILY
 def test_every_true_video_obeys_the_energy_law_without_any_tolerance(videos, family):
-    assert videos[family].shape == (200, 9, 32, 32, 3)
+    assert videos[family].shape == (100, 9, 32, 32, 3)
     assert videos[family].dtype == np.uint8
     assert obeys_energy_law(videos[family], tolerance=0).all()
 

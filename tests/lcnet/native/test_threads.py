@@ -59,12 +59,13 @@ def test_a_forked_process_may_go_away() -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("sanitizer", SANITIZERS)
 def test_sanitizers_have_nothing_to_say(sanitizer: str, tmp_path: Path) -> None:
-    """The whole executor in a small program of its own. Tiles are loaded by instructions that no sanitizer sees."""
+    """The whole executor in a small program of its own, whose loads and stores are all there without optimisation, which is also
+    built in a third of the time. Tiles are loaded by instructions that no sanitizer sees."""
     best = next(name for name in available() if name != "amx" or sanitizer != "thread")
     program = tmp_path / "driver"
     flags = [flag for flag in build.flags(best) if flag not in ("-O3", "-shared")]
     source = [f"-I{build.SOURCE}", str(Path(__file__).with_name("driver.cpp")), "-o", str(program)]
-    command = [*build.compiler(), *flags, "-O1", "-g1", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all", *source]
+    command = [*build.compiler(), *flags, "-O0", "-g1", f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all", *source]
     built = subprocess.run(command, capture_output=True, text=True, check=False)
     if built.returncode and ("asan" in built.stderr or "tsan" in built.stderr):
         pytest.skip(f"the compiler has no {sanitizer} sanitizer")
