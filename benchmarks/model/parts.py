@@ -85,4 +85,5 @@ WING = Wing(
     },
     packages=("torch", "numpy"),
     method="Medians over interleaved rounds; bars of speed are for the machine of the page.",
+    own_blocks=("scaling",),
 )
