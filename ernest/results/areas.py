@@ -35,7 +35,7 @@ NAME = "rl-areas"
 FILMS, SEED = 40, 0
 """Fresh films of each family; of the runs and the films."""
 LAWS, AREAS = "energy law rewarded", "coarse area law too"
-RUNS = {LAWS: ("laws", 100), AREAS: ("areas", 20)}
+RUNS = {LAWS: ("laws", 100), AREAS: ("areas", 100)}
 """Recipes, and their updates; a run goes on where these grow."""
 TRUE, BEFORE = "true films, rebuilt", "before"
 LAWFUL, CONSERVED = ("family", "energy law"), "coarse area law"

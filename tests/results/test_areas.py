@@ -64,7 +64,7 @@ def test_both_recipes_are_trained_and_told(tmp_path, monkeypatch):
     rewarded, folder = ("family", "energy law"), tmp_path / "demo/judges"
     assert trained == [
         (checkpoint, folder, "laws", rewarded, 100, 0),
-        (checkpoint, folder, "areas", (*rewarded, "coarse area law"), 20, 0),
+        (checkpoint, folder, "areas", (*rewarded, "coarse area law"), 100, 0),
     ]
     page = (tmp_path / "out/rl.md").read_text()
     assert f"| family | {TRUE} | {BEFORE} | {LAWS} | {AREAS} |" in page
