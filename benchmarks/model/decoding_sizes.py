@@ -1,4 +1,5 @@
-"""Groups against single positions, and sub-models against the whole: what a step costs, with random networks."""
+"""Groups against single positions, sub-models against the whole, and how soon a picture begins: what a step costs, with random
+networks."""
 
 import time
 from collections.abc import Callable
@@ -10,9 +11,10 @@ import numpy as np
 import torch
 
 from benchmarks.findings import Findings
-from benchmarks.model.decoding_worker import Now
+from benchmarks.model.decoding_worker import SENTENCES, Now
 from benchmarks.tables import Figure, Table
 from ernest.config.recipe import load_recipe
+from ernest.generation.request import Request
 from ernest.model.cache import Cache, Places
 from ernest.model.cost import active_parameters
 from ernest.model.decoding import CompiledBlocks, PlainBlocks, usable
@@ -77,6 +79,31 @@ def _seconds(side: Now, submodel: SubModel) -> float:
     return (time.process_time() - begun) / made
 
 
+def first_scale(side: Now, words: str) -> float:
+    """Share of a picture's time after which its first scale is drawn; each later one is drawn too, as in the playground."""
+    begun, total, drawn = time.process_time(), torch.zeros(()), []
+    side.engine.submit(Request(side.segment(words), ("image",)))
+    ended = False
+    while not ended:
+        for event in side.engine.step():
+            if event.group == "bits":
+                total = total + side.tokenizers.vision.quantiser.lookup(event.value[None], event.scale)
+                side.engine.draw([total])
+                drawn.append(time.process_time() - begun)
+            ended = ended or event.answer is not None
+    return drawn[0] / (time.process_time() - begun)
+
+
+def first_scales(rounds: int) -> list[Figure]:
+    """A picture of K scales takes K passes, the first of them with the prompt: a share of 1 / K is the least there is."""
+    figures = []
+    for pixels in (32, 64):
+        side = Now(side=pixels)
+        shares = [first_scale(side, f"{SENTENCES[0]} {turn}") for turn in range(1 + 7 * rounds)][1:]
+        figures.append(Figure(f"generation: first scale ÷ whole picture, {pixels} x {pixels}", median(shares), 0.3, less=True))
+    return figures
+
+
 def measure(folder: Path, rounds: int, quick: bool, progress: Callable[[str], None]) -> Findings:
     del folder, quick
     torch.set_num_threads(1)
@@ -86,4 +113,5 @@ def measure(folder: Path, rounds: int, quick: bool, progress: Callable[[str], No
     progress("sub-models")
     cut, rows = submodels(rounds)
     table = Table("Sub-models, 16 texts", ("cut", "time, whole ÷ cut", "operations, whole ÷ cut"), tuple(rows))
-    return Findings((*figures, *cut), (table,))
+    progress("first scales")
+    return Findings((*figures, *cut, *first_scales(rounds)), (table,))

@@ -19,14 +19,16 @@ FRAMES = 9
 class Now:
     """The package as it is."""
 
-    def __init__(self, config: Any = None) -> None:
+    def __init__(self, config: Any = None, side: int = 32) -> None:
         from ernest.checkpoint import tokenizer_spec
+        from ernest.config.media import MediaSpec
         from ernest.config.recipe import load_recipe
         from ernest.data.examples import EncodedSegment
         from ernest.generation.engine import Engine
         from ernest.model.network import Ernest
 
-        self.tokenizers = tokenizers(load_recipe().tokenizers.vocabulary)
+        media = {} if side == 32 else {"media": MediaSpec(height=side, width=side)}
+        self.tokenizers = tokenizers(load_recipe().tokenizers.vocabulary, side, **media)
         self.engine = Engine(Ernest(config or load_recipe().model, tokenizer_spec(self.tokenizers)), self.tokenizers)
         self.segment = lambda words: (EncodedSegment("text", words, False),)
 
@@ -67,8 +69,8 @@ class Before:
         return sum(len(value) for value in self.engine.make([self.segment(one) for one in words], kind).values)
 
 
-def tokenizers(vocabulary: int) -> Any:
-    """Untrained ones of the demo's sizes."""
+def tokenizers(vocabulary: int, side: int = 32, **media: Any) -> Any:
+    """Untrained ones of the demo's sizes, but for the sides of its pictures."""
     from ernest.tokenizers.audio import AudioTokenizer
     from ernest.tokenizers.bundle import Tokenizers
     from ernest.tokenizers.text import TextTokenizer
@@ -76,7 +78,7 @@ def tokenizers(vocabulary: int) -> Any:
 
     torch.manual_seed(0)
     text = TextTokenizer.train(SENTENCES * 10, vocabulary)
-    return Tokenizers(text, VisionTokenizer(VisionTokenizerConfig()), AudioTokenizer())
+    return Tokenizers(text, VisionTokenizer(VisionTokenizerConfig(side)), AudioTokenizer(), **media)
 
 
 def main(version: str, folder: str | None = None) -> None:
