@@ -15,16 +15,18 @@ from tests.small import network
 from tests.training.sharded import STATES, count_own, take_steps
 
 REPOSITORY = Path(__file__).parents[2]
-Mesh = tuple[int, int, int, bool]
-"""Processes along `replicate`, `shard` and `expert`, and whether activations are checkpointed."""
-WAYS = [((1, 2, 1, False), (1, 1, 2, False))]
-"""Two meshes one after the other, the second from the files of the first."""
+Mesh = tuple[int, int, int, int, bool]
+"""Processes along `replicate`, `shard`, `expert` and `tensor`, and whether activations are checkpointed."""
+WAYS = [((1, 2, 1, 1, False), (1, 1, 2, 1, False), (1, 1, 1, 2, False))]
+"""Meshes one after the other, each from the files of the one before."""
 LONG_WAYS = [
-    ((2, 1, 1, False), (1, 2, 2, False)),
-    ((1, 2, 2, True), (2, 1, 1, False)),
-    ((2, 2, 1, False), (1, 1, 2, False)),
-    ((1, 1, 4, True), (2, 2, 1, False)),
-    ((2, 1, 2, False), (1, 4, 1, False)),
+    ((2, 1, 1, 1, False), (1, 2, 2, 1, False)),
+    ((1, 2, 2, 1, True), (2, 1, 1, 1, False)),
+    ((2, 2, 1, 1, False), (1, 1, 2, 1, False)),
+    ((1, 1, 4, 1, True), (2, 2, 1, 1, False)),
+    ((2, 1, 2, 1, False), (1, 4, 1, 1, False)),
+    ((2, 1, 1, 2, False), (1, 2, 1, 2, True)),
+    ((1, 1, 2, 2, False), (1, 1, 1, 2, True)),
 ]
 
 
@@ -60,7 +62,7 @@ def test_every_tensor_is_that_of_one_process(way, alone, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     right, dtype = alone
     for number, mesh in enumerate(way):
-        layout, legs = Layout(*mesh[:3]), (2 * number, 2 * number + 2)
+        layout, legs = Layout(*mesh[:4]), (2 * number, 2 * number + 2)
         asked = [*(str(int(one)) for one in mesh), str(dtype).removeprefix("torch."), *map(str, legs)]
         launch("tests.training.sharded", [str(tmp_path), *asked], layout.ranks)
         check_parts(tmp_path, layout)
@@ -92,8 +94,9 @@ def check_same_files(broken: Path, unbroken: Path) -> None:
 
 
 def check_parts(folder: Path, layout: Layout) -> None:
-    """Processes hold what the planner says: experts in as many parts as its expert divisor, all else in those of the other."""
+    """Processes hold what the planner says: experts in as many parts as its expert divisor, all else in those of the others."""
     told = [json.loads((folder / f"own-{rank}.json").read_text()) for rank in range(layout.ranks)]
     in_all = count_own(network())
     assert [own["experts"] for own in told] == [in_all["experts"] // layout.expert_divisor] * layout.ranks
-    assert sum(own["dense"] for own in told) == in_all["dense"] * layout.ranks // layout.dense_divisor
+    for kind, divisor in (("matrices", layout.matrix_divisor), ("dense", layout.dense_divisor)):
+        assert sum(own[kind] for own in told) == in_all[kind] * layout.ranks // divisor
