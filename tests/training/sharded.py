@@ -1,6 +1,6 @@
 """One of several processes that take steps together: `python -m tests.training.sharded FOLDER REPLICATE SHARD EXPERT TENSOR SAVES
-DTYPE START STOP`, started by the launcher, from the state in FOLDER if that is not step 0; broken off after every step, and in
-unbroken-STOP not. The first writes the losses of each step; all write the state of training, and how much they hold."""
+DTYPE START STOP PART`, started by the launcher, from the state in FOLDER if that is not step 0; broken off after PART steps each,
+and in unbroken-STOP not. The first writes the losses of each step; all write the state of training, and how much they hold."""
 
 import json
 import shutil
@@ -93,7 +93,7 @@ def count_own(model: Ernest) -> dict[str, int]:
 if __name__ == "__main__":
     set_threads(1)
     folder, sizes, dtype = Path(sys.argv[1]), [int(size) for size in sys.argv[2:7]], getattr(torch, sys.argv[7])
-    start, stop = map(int, sys.argv[8:])
+    start, stop, part = map(int, sys.argv[8:])
     parallel = ParallelConfig(*sizes[:4], checkpoint_activations=bool(sizes[4]))
     with process_group() as (rank, world):
         unbroken = folder / f"unbroken-{stop}"
@@ -103,5 +103,5 @@ if __name__ == "__main__":
             shutil.copytree(folder / STATES, unbroken / STATES)
         torch.distributed.barrier()
         take_steps(unbroken, parallel, start, stop, rank, world, dtype, part=stop - start)
-        trained = take_steps(folder, parallel, start, stop, rank, world, dtype)
+        trained = take_steps(folder, parallel, start, stop, rank, world, dtype, part)
         (folder / f"own-{rank}.json").write_text(json.dumps(count_own(trained)))
