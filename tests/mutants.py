@@ -78,6 +78,7 @@ MUTANTS = (
     Mutant("training/schedule.py", "(late + 1) / decay", "late / decay", "training/test_schedule.py"),
     Mutant("training/loss.py", "max(self.running.get(name, centre), 1e-6)", "1.0", "training/test_loss.py"),
     Mutant("training/launch.py", "PR_SET_PDEATHSIG, signal.SIGKILL", "PR_SET_PDEATHSIG, 0", "training/test_killed.py"),
+    Mutant("training/tensor.py", "own(keys, queries + keys)", "own(keys, queries)", "training/test_tensor.py"),
     Mutant("training/experts.py", "index_select(0, token_S) * there_Sk", "index_select(0, token_S)", "training/test_experts.py"),
     Mutant("planner/pipeline.py", "min(stages - stage - 1, rows)", "min(stages - stage, rows)", "planner/test_pipeline.py"),
     # evaluation and report

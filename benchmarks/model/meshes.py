@@ -2,7 +2,7 @@
 
 How far the gradient of one step in bfloat16 is from that of one process in float64, by mesh, and how far losses part in ten
 steps: from those of one process, beside what a change of its first weights by a millionth does. Their speed is told by `scaling`.
-`python -m benchmarks.model.meshes FOLDER RUN REPLICATE SHARD EXPERT` is one of the processes.
+`python -m benchmarks.model.meshes FOLDER RUN REPLICATE SHARD EXPERT TENSOR` is one of the processes.
 """
 
 import json
@@ -35,7 +35,13 @@ from ernest.training.loss import LossBalancer, combine, loss_sums
 from ernest.training.parts import Part, Place, read_parts, stored_shapes, write_parts
 from ernest.training.sharding import parts_of
 
-MESHES = {"one process": (1, 1, 1), "replicate 2": (2, 1, 1), "shard 2": (1, 2, 1), "expert 2": (1, 1, 2)}
+MESHES = {
+    "one process": (1, 1, 1, 1),
+    "replicate 2": (2, 1, 1, 1),
+    "shard 2": (1, 2, 1, 1),
+    "expert 2": (1, 1, 2, 1),
+    "tensor 2": (1, 1, 1, 2),
+}
 NUDGED = "one process, other weights"
 """By a millionth, at the start."""
 ROWS, STEPS = 4, 10
@@ -54,13 +60,14 @@ def gradients(folder: Path, parallel: ParallelConfig, rank: int, world: int, dty
     settings = recipe(parallel, ROWS, 1)
     store, tokenizers = ExampleStore(folder / "examples"), Tokenizers.load(folder / "tokenizers")
     torch.manual_seed(settings.seed)
-    narrow = dtype == torch.bfloat16
+    narrow, times = dtype == torch.bfloat16, parallel.tensor
+    rows_of = rank // times, world // times
     model = build_network(settings.model, tokenizer_spec(tokenizers), parallel).to(None if narrow else dtype)
-    rows = plan(store, settings.weights(store.tasks), tokenizers, settings.sequence, settings.seed, 0, rank, world)
+    rows = plan(store, settings.weights(store.tasks), tokenizers, settings.sequence, settings.seed, 0, *rows_of)
     batch = collate(rows, settings.sequence.length, tokenizers).to(HOST, torch.float32 if narrow else dtype)
     with autocast(HOST, narrow):
         sums, counts = loss_sums(model(batch), batch)
-    combine(sums, total(counts), LossBalancer({}), settings.training.mtp_weight).backward()
+    (combine(sums, total(counts, times), LossBalancer({}), settings.training.mtp_weight) / times).backward()
     sum_gradients(model)
     return parts_of(model, [(name, weight.grad) for name, weight in model.named_parameters() if weight.grad is not None])
 
@@ -88,7 +95,7 @@ def measure(folder: Path, rounds: int, quick: bool, progress: Callable[[str], No
         save_tensors(runs[NUDGED] / "start.safetensors", nudged_weights(scratch))
         for mesh, run in runs.items():
             progress(mesh)
-            sizes = MESHES.get(mesh, (1, 1, 1))
+            sizes = MESHES.get(mesh, MESHES["one process"])
             launch("benchmarks.model.meshes", [str(scratch), str(run), *map(str, sizes)], int(np.prod(sizes)))
         return report(exact, runs)
 
@@ -139,5 +146,5 @@ def losses_apart(run: Path, other: Path) -> float:
 
 
 if __name__ == "__main__":
-    folder, run, replicate, shard, expert = sys.argv[1:]
-    main(Path(folder), Path(run), ParallelConfig(int(replicate), int(shard), int(expert)))
+    folder, run, *sizes = sys.argv[1:]
+    main(Path(folder), Path(run), ParallelConfig(*map(int, sizes)))

@@ -2,7 +2,7 @@
 
 Where others use the machine, the clock on the wall says little. So each process also cuts its processor time at its exchanges:
 what the slowest takes between two of them, and what they take in one, add up to the time of a step with a core for each process.
-`python -m benchmarks.model.scaling FOLDER RUN REPLICATE SHARD EXPERT` is one of the processes.
+`python -m benchmarks.model.scaling FOLDER RUN REPLICATE SHARD EXPERT TENSOR` is one of the processes.
 """
 
 import json
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import zip_longest
+from math import prod
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -33,13 +34,14 @@ from ernest.training.distributed import process_group
 from ernest.training.launch import launch
 
 MESHES = {
-    "one process": (1, 1, 1),
-    "replicate 2": (2, 1, 1),
-    "shard 2": (1, 2, 1),
-    "expert 2": (1, 1, 2),
-    "replicate 4": (4, 1, 1),
-    "shard 4": (1, 4, 1),
-    "expert 4": (1, 1, 4),
+    "one process": (1, 1, 1, 1),
+    "replicate 2": (2, 1, 1, 1),
+    "shard 2": (1, 2, 1, 1),
+    "expert 2": (1, 1, 2, 1),
+    "tensor 2": (1, 1, 1, 2),
+    "replicate 4": (4, 1, 1, 1),
+    "shard 4": (1, 4, 1, 1),
+    "expert 4": (1, 1, 4, 1),
 }
 ALONE = next(iter(MESHES))
 STEPS, COUNTED = 10, 5
@@ -128,7 +130,7 @@ def measure(folder: Path, rounds: int, quick: bool, progress: Callable[[str], No
             for mesh, sizes in MESHES.items():
                 progress(f"round {turn + 1} of {rounds}: {mesh}")
                 run = scratch / f"{turn}-{mesh.replace(' ', '-')}"
-                launch("benchmarks.model.scaling", [str(scratch), str(run), *map(str, sizes)], sizes[0] * sizes[1] * sizes[2])
+                launch("benchmarks.model.scaling", [str(scratch), str(run), *map(str, sizes)], prod(sizes))
                 found[mesh].append(read_speed(run))
         gathers = json.loads((scratch / "transfers.json").read_text())
     speeds = {
@@ -233,7 +235,7 @@ def _seconds(run: Callable[[], object]) -> float:
 if __name__ == "__main__":
     folder, *asked = sys.argv[1:]
     if asked:
-        run, replicate, shard, expert = asked
-        main(Path(folder), Path(run), ParallelConfig(int(replicate), int(shard), int(expert)))
+        run, *sizes = asked
+        main(Path(folder), Path(run), ParallelConfig(*map(int, sizes)))
     else:
         time_transfers(Path(folder))

@@ -133,12 +133,15 @@ class ParallelConfig:
     its moments. `replicate` counts the copies then, one where nothing is said."""
     expert: int = 1
     """Processes over which the experts of each layer are dealt out: tokens go where their experts are. All else is in each of
-    them, or as often as `shard` says; there are `replicate` x `expert` x `shard` processes, each with rows of its own."""
+    them, or as often as `shard` says."""
+    tensor: int = 1
+    """Processes over which the matrices of attention are cut by heads, and those of every expert by its hidden width; they take
+    the same rows. All else is in each of them. There are `replicate` x `expert` x `shard` x `tensor` processes."""
     checkpoint_activations: bool = False
     """Keep the input of each layer alone for the backward pass, and compute the layer once more there: less memory, more time."""
 
     def __post_init__(self) -> None:
-        check_least(self, "parallel", replicate=0, shard=1, expert=1)
+        check_least(self, "parallel", replicate=0, shard=1, expert=1, tensor=1)
 
     @property
     def asked(self) -> int:
@@ -148,7 +151,7 @@ class ParallelConfig:
     @property
     def parts(self) -> int:
         """The number of processes that hold a copy of the model together."""
-        return self.shard * self.expert
+        return self.shard * self.expert * self.tensor
 
     @property
     def keeps_whole(self) -> bool:
@@ -157,11 +160,11 @@ class ParallelConfig:
 
     def __str__(self) -> str:
         """The settings that count processes, as in a recipe."""
-        more = [f"parallel.{name} = {getattr(self, name)}" for name in ("shard", "expert") if getattr(self, name) > 1]
+        more = [f"parallel.{name} = {getattr(self, name)}" for name in ("shard", "expert", "tensor") if getattr(self, name) > 1]
         return " and ".join([f"parallel.replicate = {self.replicate}", *more])
 
 
-NOT_BUILT = ("tensor", "pipeline", "context", "compile")
+NOT_BUILT = ("pipeline", "context", "compile")
 """What other trainers call so in this table and a recipe cannot ask for."""
 
 
@@ -213,10 +216,17 @@ class Recipe:
     """Weight of each task by name; tasks that are not named weigh 1."""
 
     def __post_init__(self) -> None:
-        if self.parallel.asked > self.sequence.rows:
-            raise ValueError(f"{self.parallel} must not exceed sequence.rows = {self.sequence.rows}: each process takes a row")
-        if self.model.experts % self.parallel.expert:
-            raise ValueError(f"parallel.expert = {self.parallel.expert} must divide model.experts = {self.model.experts}")
+        model, expert, tensor = self.model, self.parallel.expert, self.parallel.tensor
+        if self.parallel.asked // tensor > self.sequence.rows:
+            who = "each process takes a row" if tensor == 1 else f"each {tensor} processes take a row"
+            raise ValueError(f"{self.parallel} must not exceed sequence.rows = {self.sequence.rows}: {who}")
+        if model.experts % expert:
+            raise ValueError(f"parallel.expert = {expert} must divide model.experts = {model.experts}")
+        for name in ("heads", "kv_heads"):
+            if getattr(model, name) % tensor:
+                raise ValueError(f"parallel.tensor = {tensor} must divide model.{name} = {getattr(model, name)}")
+        if model.expert_width % (8 * tensor):
+            raise ValueError(f"parallel.tensor = {tensor} must cut model.expert_width = {model.expert_width} into multiples of 8")
         if self.training.adapter_rank and not self.parallel.keeps_whole:
             raise ValueError(f"training.adapter_rank: adapters are of whole matrices, and {self.parallel} deals them out")
         for task, weight in self.mixture.items():
@@ -266,7 +276,7 @@ def recipe_of(tree: dict[str, Any]) -> Recipe:
         raise ValueError(f"model: expected a table, got {model!r}")
     for name in NOT_BUILT:
         if isinstance(tree.get("parallel"), Mapping) and name in tree["parallel"]:
-            raise ValueError(f"parallel.{name}: not built; parallel.replicate, parallel.shard and parallel.expert are")
+            raise ValueError(f"parallel.{name}: not built; parallel.replicate, shard, expert and tensor are")
     tree["model"] = sized(build(int, tree.get("size", Recipe.size), "size")) | dict(model)
     return build(Recipe, tree)
 

@@ -51,7 +51,7 @@ def layout_of(run: Measured) -> Layout:
     """Of a run's processes."""
     parallel = run.recipe.parallel
     copies, saves = run.processes // parallel.parts, parallel.checkpoint_activations
-    return Layout(copies, parallel.shard, parallel.expert, checkpoint_activations=saves)
+    return Layout(copies, parallel.shard, parallel.expert, parallel.tensor, checkpoint_activations=saves)
 
 
 def show_comparison(run: Measured, devices: int, device: Device) -> str:

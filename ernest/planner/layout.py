@@ -11,9 +11,10 @@ SIZES = "replicate", "shard", "expert", "tensor", "pipeline"
 
 @dataclass(frozen=True)
 class Layout:
-    """A mesh of `replicate` x `shard` x `expert` x `tensor` x `pipeline` ranks, the first three as a recipe's `[parallel]` has
-    them, with rows of their own; `shard` cuts every parameter, `expert` deals the experts out and holds the rest whole, `tensor`
-    cuts matrices, `pipeline` deals the layers out, through which rows then pass one after the other."""
+    """A mesh of `replicate` x `shard` x `expert` x `tensor` x `pipeline` ranks, all but the last as a recipe's `[parallel]` has
+    them: the first three have rows of their own; `shard` cuts every parameter, `expert` deals the experts out and holds the rest
+    whole, `tensor` cuts the matrices of attention and of experts and holds the rest whole, `pipeline` deals the layers out,
+    through which rows then pass one after the other."""
 
     replicate: int = 1
     shard: int = 1
@@ -35,17 +36,22 @@ class Layout:
     def expert_divisor(self) -> int:
         """Parts that the matrices of all experts are in. Each lies on `replicate` ranks; but their gradient is over the tokens of
         all `data` ranks, since every one of those sends tokens to it."""
-        return self.dense_divisor * self.expert
+        return self.matrix_divisor * self.expert
+
+    @property
+    def matrix_divisor(self) -> int:
+        """Parts that the matrices of attention are in."""
+        return self.dense_divisor * self.tensor
 
     @property
     def dense_divisor(self) -> int:
         """Parts that everything else is in; of `pipeline`, on average."""
-        return self.shard * self.tensor * self.pipeline
+        return self.shard * self.pipeline
 
     @property
     def built(self) -> bool:
         """Whether `ernest train` can run it; others are on paper."""
-        return self.tensor == self.pipeline == 1
+        return self.pipeline == 1
 
     def in_flight(self, rows: int) -> int:
         """Of the `rows` of a step, those of which the first stage of a rank keeps activations: all, or one for each stage."""
@@ -70,6 +76,8 @@ def check_layout(recipe: Recipe, layout: Layout, devices: int) -> None:
         raise ValueError(f"expert = {layout.expert} does not divide model.experts = {model.experts}")
     if model.kv_heads % layout.tensor:
         raise ValueError(f"tensor = {layout.tensor} does not divide model.kv_heads = {model.kv_heads}")
+    if model.expert_width % (8 * layout.tensor):
+        raise ValueError(f"tensor = {layout.tensor} does not cut model.expert_width = {model.expert_width} into multiples of 8")
     if model.layers % layout.pipeline:
         raise ValueError(f"pipeline = {layout.pipeline} does not divide model.layers = {model.layers}")
     if recipe.sequence.rows % layout.data:

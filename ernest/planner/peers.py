@@ -21,5 +21,5 @@ def megatron_activations(recipe: Recipe, layout: Layout, shares: int = 0) -> flo
 def deepspeed_states(recipe: Recipe, layout: Layout) -> float:
     """Bytes a rank holds of weights, gradients and moments under ZeRO's third stage: 18 bytes a parameter over all ranks, and
     4 of the largest module's, gathered (`estimate_zero3_model_states_mem_needs`)."""
-    experts, dense = split_parameters(recipe)
-    return 18 * (experts + dense) / layout.ranks + 4 * experts / recipe.model.layers
+    count = split_parameters(recipe)
+    return 18 * count.total / layout.ranks + 4 * count.experts / recipe.model.layers

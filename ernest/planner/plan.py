@@ -53,23 +53,23 @@ def plan(recipe: Recipe, layout: Layout, device: Device, document: int | None = 
     positions or, where none is told, in one a row."""
     model, rows = recipe.model, -(-recipe.sequence.rows // layout.data)
     positions = rows * recipe.sequence.length
-    experts, dense = split_parameters(recipe)
-    own = experts / layout.expert_divisor + dense / layout.dense_divisor
+    count = split_parameters(recipe)
+    own = count.experts / layout.expert_divisor + count.matrices / layout.matrix_divisor + count.rest / layout.dense_divisor
     bf16 = device.bf16 if recipe.training.bf16 is None else recipe.training.bf16
     seen = document or recipe.sequence.length
     shares = seen if device.keeps_shares else 0
     in_flight = layout.in_flight(recipe.sequence.rows) * recipe.sequence.length
-    cut = layout.tensor * layout.pipeline
     made, kept = (
-        activations(recipe, held, shares, bf16, replace(layout, checkpoint_activations=saves)) / cut
+        activations(recipe, held, shares, bf16, replace(layout, checkpoint_activations=saves)) / layout.pipeline
         for held, saves in ((positions, False), (in_flight, layout.checkpoint_activations))
     )
     again = 4 / 3 if layout.checkpoint_activations else 1.0  # the forward pass, a third of the whole, is taken twice
-    flops = again * positions * training_flops(model, seen) / cut
+    router = 6 * model.layers * model.width * model.experts  # the only product that ranks of one `tensor` all take
+    flops = again * positions * ((training_flops(model, seen) - router) / layout.tensor + router) / layout.pipeline
     # Activations and their gradients are written and read; weights are read twice and their gradient is written; the optimiser
     # reads weights, gradients and two moments, and writes all but gradients.
     moved = again * 4 * made + (3 + 7) * WIDE * own
-    sent = _sent(model, layout, experts, dense, positions, NARROW if bf16 else WIDE)
+    sent = _sent(model, layout, count, positions, NARROW if bf16 else WIDE)
     compute = flops / device.rate + again * positions * model.layers * device.overhead / layout.pipeline
     seconds = compute, moved / device.bandwidth, sent / device.link
     return Plan(
@@ -90,11 +90,33 @@ def plan(recipe: Recipe, layout: Layout, device: Device, document: int | None = 
     )
 
 
-def split_parameters(recipe: Recipe) -> tuple[int, int]:
-    """Of the backbone's experts, and all others of a state of training."""
+@dataclass(frozen=True)
+class Parameters:
+    """Of a state of training: of the backbone's experts; of what else `tensor` cuts, the matrices of attention and the expert of
+    the module of the token after next; and of the rest."""
+
+    experts: int
+    matrices: int
+    rest: int
+
+    @property
+    def total(self) -> int:
+        return self.experts + self.matrices + self.rest
+
+
+def split_parameters(recipe: Recipe) -> Parameters:
+    """The parameters of a recipe's network by what cuts them."""
     model = recipe.model
-    experts = model.layers * model.experts * 3 * model.width * model.expert_width
-    return experts, trained_parameters(model, usual_spec(recipe.tokenizers.vocabulary, recipe.media)) - experts
+    expert = 3 * model.width * model.expert_width
+    experts = model.layers * model.experts * expert
+    matrices = (model.layers + model.multi_token) * _attention(model) + model.multi_token * 2 * expert
+    total = trained_parameters(model, usual_spec(recipe.tokenizers.vocabulary, recipe.media))
+    return Parameters(experts, matrices, total - experts - matrices)
+
+
+def _attention(model: ModelConfig) -> int:
+    """Of a layer: D (2 G + 2 K) d."""
+    return 2 * (model.heads + model.kv_heads) * model.head_dim * model.width
 
 
 def activations(recipe: Recipe, positions: int, shares: int, bf16: bool, layout: Layout) -> float:
@@ -102,8 +124,8 @@ def activations(recipe: Recipe, positions: int, shares: int, bf16: bool, layout:
 
     With checkpointing, each layer keeps its input, and one layer at a time the rest.
     """
-    model, narrow = recipe.model, NARROW if bf16 else WIDE
-    layer = _layer(model, shares, narrow)
+    model, narrow, tensor = recipe.model, NARROW if bf16 else WIDE, layout.tensor
+    layer = _layer(model, shares, narrow, tensor)
     kept = model.layers * layer
     if layout.checkpoint_activations:
         kept = model.layers * WIDE * model.width + layer
@@ -111,16 +133,17 @@ def activations(recipe: Recipe, positions: int, shares: int, bf16: bool, layout:
     kept += WIDE * (2 * model.width + vocabulary)  # the final norm and the logarithms of the text's probabilities
     if model.multi_token:
         dense = replace(model, experts=1, top_k=1, expert_width=2 * model.expert_width)
-        kept += _layer(dense, shares, narrow) + WIDE * (5 * model.width + vocabulary)
+        kept += _layer(dense, shares, narrow, tensor) + WIDE * (5 * model.width + vocabulary)
     return positions * kept
 
 
-def _layer(model: ModelConfig, shares: int, narrow: int) -> float:
-    """Of a position: 5 D + (G + 2 K) d + G S + N + 2 k H + 3 k numbers. Under autocast the first norm, queries, keys, values and
-    what attention gives are narrow."""
-    heads = model.heads + 2 * model.kv_heads
-    wide = 3 * model.width + model.heads * shares + model.experts + 2 * model.top_k * model.expert_width + 3 * model.top_k
-    return WIDE * wide + narrow * (2 * model.width + heads * model.head_dim)
+def _layer(model: ModelConfig, shares: int, narrow: int, tensor: int) -> float:
+    """Of a position: 5 D + (G + 2 K) d + G S + N + 2 k H + 3 k numbers, of which `tensor` cuts one D and those with G, K or H.
+    Under autocast the first norm, queries, keys, values and what attention gives are narrow."""
+    cut = model.heads * shares + 2 * model.top_k * model.expert_width
+    wide = 3 * model.width + cut / tensor + model.experts + 3 * model.top_k
+    heads = 2 * model.heads + 2 * model.kv_heads
+    return WIDE * wide + narrow * (model.width + heads * model.head_dim / tensor)
 
 
 def _buffers(model: ModelConfig, layout: Layout, own: float, bf16: bool) -> float:
@@ -129,22 +152,26 @@ def _buffers(model: ModelConfig, layout: Layout, own: float, bf16: bool) -> floa
     if layout.shard == 1:
         return copies
     experts = model.experts // layout.expert * 3 * model.width * model.expert_width
-    attention = 2 * (model.heads + model.kv_heads) * model.head_dim * model.width
-    return copies + 2 * (experts + attention) * (NARROW if bf16 else WIDE) / layout.tensor
+    return copies + 2 * (experts + _attention(model)) * (NARROW if bf16 else WIDE) / layout.tensor
 
 
-def _sent(model: ModelConfig, layout: Layout, experts: float, dense: float, positions: int, narrow: int) -> float:
+def _sent(model: ModelConfig, layout: Layout, count: Parameters, positions: int, narrow: int) -> float:
     """Rings: a sum over n ranks sends 2 (n - 1) / n of what each holds, gathering or scattering half of that."""
 
     def ring(n: int) -> float:
         return (n - 1) / n
 
-    held = experts / layout.expert + dense  # by the ranks of a shard together
-    own = held / layout.shard
-    stage = 2 * positions * model.width * narrow * (layout.pipeline > 1)  # to the next one, and gradients to the one before
-    replicas = WIDE * 2 * (ring(layout.replicate) * own + ring(layout.expert) * dense / layout.shard)
-    shards = ring(layout.shard) * held * (2 * narrow + WIDE)  # gathered forward and backward, gradients scattered
+    # Parameters that the ranks of a shard hold together, and the ranks that hold the same ones.
+    own = (
+        (count.experts / layout.expert / layout.tensor, layout.replicate),
+        (count.matrices / layout.tensor, layout.replicate * layout.expert),
+        (count.rest, layout.replicate * layout.expert * layout.tensor),
+    )
+    replicas = sum(WIDE * 2 * ring(copies) * held / layout.shard for held, copies in own)
+    shards = ring(layout.shard) * sum(held for held, _ in own) * (2 * narrow + WIDE)  # gathered twice, gradients scattered
+    passes = 3 if layout.checkpoint_activations else 2  # through the layers
     others = (layout.expert - 1) * (1 - (1 - 1 / layout.expert) ** model.top_k)  # with experts of a token, chosen evenly
-    tokens = others * positions * model.width * narrow * 4 * model.layers  # there and back, twice
-    tensors = ring(layout.tensor) * 2 * positions * model.width * narrow * 4 * model.layers
-    return ((replicas + shards + tokens) / layout.tensor + tensors) / layout.pipeline + stage / layout.tensor
+    tokens = others * positions * model.width * narrow * 2 * passes * model.layers  # there and back
+    tensors = 2 * ring(layout.tensor) * positions * model.width * WIDE * 2 * passes * model.layers  # of attention and of experts
+    stage = 2 * positions * model.width * narrow * (layout.pipeline > 1)  # to the next one, and gradients to the one before
+    return (replicas + shards + tokens + tensors) / layout.pipeline + stage

@@ -1,6 +1,6 @@
 """Builds the network of a run with random weights: of one that lies in parts each process makes its own, to the same bits."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from ernest.config.tokenizer_spec import TokenizerSpec
 from ernest.device import HOST, without_weights
 from ernest.model.network import Ernest
 from ernest.training.parallelize import parallelize
-from ernest.training.parts import Part
+from ernest.training.parts import Part, tensor_name
 from ernest.training.sharding import parts_of
 
 
@@ -27,8 +27,11 @@ def build_network(config: ModelConfig, spec: TokenizerSpec, parallel: ParallelCo
         model = Ernest(config, spec)
     parallelize(model.train(), parallel, device)
     model.to_empty(device=device)
-    parts = parts_of(model, model.named_parameters()).values()
-    with _DrawWhole(dict(zip(map(id, model.parameters()), parts, strict=True))):
+    known = {name: id(parameter) for name, parameter in model.named_parameters()}
+    own: dict[int, list[Part]] = {}
+    for piece, part in parts_of(model, model.named_parameters()).items():
+        own.setdefault(known[tensor_name(piece)], []).append(part)
+    with _DrawWhole(own):
         model.init_weights()
     return model
 
@@ -46,18 +49,20 @@ class _DrawWhole(TorchFunctionMode):
     """Draws that fill a tensor are made whole, since what a generator gives next depends on how much it is asked for; `parts` by
     the identity of their tensors."""
 
-    def __init__(self, parts: Mapping[int, Part]) -> None:
+    def __init__(self, parts: Mapping[int, Sequence[Part]]) -> None:
         super().__init__()
         self.parts = parts
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         filled = args[0] if args else kwargs.get("tensor")
-        part = self.parts.get(id(filled)) if func in DRAWS else None
-        if part is None:
+        parts = self.parts.get(id(filled)) if func in DRAWS else None
+        if parts is None:
             return func(*args, **kwargs)
-        whole = torch.empty(part.place.shape, dtype=part.own.dtype, device=part.own.device)
+        own = parts[0].own
+        whole = torch.empty(parts[0].place.shape, dtype=own.dtype, device=own.device)
         func(whole, *args[1:], **{name: value for name, value in kwargs.items() if name != "tensor"})
         with torch.no_grad():
-            part.own.copy_(whole[part.place.slices()])
+            for part in parts:
+                part.own.copy_(whole[part.place.slices()])
         return filled

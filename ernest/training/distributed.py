@@ -9,8 +9,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from ernest.device import collective_backend
-from ernest.training.experts import dealt_out, expert_mesh
+from ernest.training.cuts import held_parameters
 from ernest.training.launch import RENDEZVOUS
+from ernest.training.mesh import Holders
 
 
 @contextmanager
@@ -44,31 +45,35 @@ def sum_gradients(model: nn.Module) -> list[Tensor]:
         missing = next(name for name, parameter in model.named_parameters() if parameter.grad is None)
         raise RuntimeError(f"{missing} has no gradient: each part of the network must run, on no rows if need be")
     if dist.is_initialized() and not any(map(is_sharded, gradients)):  # those of sharded parameters have been summed
-        shared, experts = _split(model)
-        _sum(shared, None)
-        mesh = expert_mesh(model)  # a process has the gradients of its experts by the tokens of all that sent it some
-        if mesh is not None and mesh.copies is not None:
-            _sum(experts, mesh.copies)
+        for holders, own in _by_holders(model).items():
+            if holders is None or holders.copies is not None:  # who holds a part has its gradient by the rows of all other parts'
+                _sum(own, None if holders is None else holders.copies)
     return gradients
 
 
 def gradient_norm(model: nn.Module) -> float:
     """The norm of the gradients of all parameters, as one process has it. All processes must ask for it."""
-    shared, experts = _split(model)
+    (_, shared), *cut = _by_holders(model).items()
     norm = whole(nn.utils.get_total_norm(shared))
-    mesh = expert_mesh(model)
-    if mesh is None:
+    if not cut:
         return float(norm)
-    square = whole(nn.utils.get_total_norm(experts)) ** 2
-    dist.all_reduce(square, group=mesh.group)
-    return float((norm**2 + square).sqrt())
+    square = norm**2
+    for holders, own in cut:
+        of_parts = whole(nn.utils.get_total_norm(own)) ** 2
+        assert holders is not None
+        dist.all_reduce(of_parts, group=holders.group)
+        square += of_parts
+    return float(square.sqrt())
 
 
-def _split(model: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
-    """Gradients of parameters that all processes share, and of those that are dealt out as experts."""
-    experts = dealt_out(model)
-    named = [(name, parameter.grad) for name, parameter in model.named_parameters() if parameter.grad is not None]
-    return [grad for name, grad in named if name not in experts], [grad for name, grad in named if name in experts]
+def _by_holders(model: nn.Module) -> dict[Holders | None, list[Tensor]]:
+    """Gradients of the parameters that all processes hold, under None, then of those that are cut, by their holders."""
+    held = held_parameters(model)
+    found: dict[Holders | None, list[Tensor]] = {None: []}
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None:
+            found.setdefault(held[name].holders if name in held else None, []).append(parameter.grad)
+    return found
 
 
 def _sum(gradients: Sequence[Tensor], group: "dist.ProcessGroup | None") -> None:
@@ -83,12 +88,12 @@ def _sum(gradients: Sequence[Tensor], group: "dist.ProcessGroup | None") -> None
         gradient.copy_(part.view_as(gradient))
 
 
-def total(value: Tensor) -> Tensor:
-    """The sum over processes."""
+def total(value: Tensor, times: int = 1) -> Tensor:
+    """The sum over processes, of which so many each time count the same."""
     if dist.is_initialized():
         value = value.detach().clone()
         dist.all_reduce(value)
-    return value
+    return value if times == 1 else value / times
 
 
 def is_sharded(value: Tensor) -> bool:

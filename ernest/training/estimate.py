@@ -59,18 +59,18 @@ def estimate_run(
     lengths = [len(lay_out_example(outline(record, tokenizers), tokenizers, tokenizers.text.encode).layout) for record in sample]
     processes = process_count(recipe)
     seconds, stored = _time_step(recipe, tokenizers, sample)
-    parallel, (experts, _) = recipe.parallel, split_parameters(recipe)
-    rest = trained_parameters(recipe.model, tokenizer_spec(tokenizers)) - experts
-    held = experts // parallel.parts + rest // parallel.shard  # by each process
+    parallel, count = recipe.parallel, split_parameters(recipe)
+    rest = trained_parameters(recipe.model, tokenizer_spec(tokenizers)) - count.experts - count.matrices
+    held = count.experts // parallel.parts + (count.matrices // parallel.tensor + rest) // parallel.shard  # by each process
     state = 16 * held  # a weight, its gradient and two moments, in float32
     if recipe.training.adapter_rank:  # a weight and what it began with; of the factors all four
         state = 8 * held + 16 * factor_count(recipe, tokenizer_spec(tokenizers))
-    rows = -(-recipe.sequence.rows // processes)
+    rows = -(-recipe.sequence.rows // (processes // parallel.tensor))
     steps = recipe.training.steps
     positions = steps * recipe.sequence.rows * recipe.sequence.length
     mean = sum(lengths) / len(lengths)
     return Estimate(
-        {name: measure() for name, measure in stages.items()} | {"model": steps * seconds * rows / ROWS},
+        {name: measure() for name, measure in stages.items()} | {"model": steps * seconds * rows / ROWS / parallel.tensor},
         processes * (BASE_BYTES + state + stored * rows // ROWS),
         positions,
         mean,
@@ -83,7 +83,9 @@ def _time_step(recipe: Recipe, tokenizers: Tokenizers, records: Sequence[Record]
     draws = cycle([lay_out_example(one, tokenizers, tokenizers.text.encode) for one in encode(records, tokenizers)])
     rows = [fill_row(draws, lambda one: len(one.layout), recipe.sequence.length)[0] for _ in range(ROWS)]
     batch = collate(rows, recipe.sequence.length, tokenizers)
-    model = parallelize(Ernest(recipe.model, tokenizer_spec(tokenizers)), replace(recipe.parallel, shard=1, expert=1)).train()
+    model = parallelize(
+        Ernest(recipe.model, tokenizer_spec(tokenizers)), replace(recipe.parallel, shard=1, expert=1, tensor=1)
+    ).train()
     stored: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:

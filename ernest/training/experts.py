@@ -7,67 +7,23 @@ processes that hold the same experts, and no divisor is left to forget: losses a
 Shapes: T tokens, D width, k choices of each, S rows sent, R rows received, C choices, N experts, E processes of a group.
 """
 
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from ernest.config.recipe import ParallelConfig
 from ernest.device import compute_dtype
 from ernest.model.backbone import Block
 from ernest.model.dispatch import LocalDispatch
-from ernest.model.experts import Choices, Experts
+from ernest.model.experts import Choices
 from ernest.model.network import Ernest
-
-if TYPE_CHECKING:
-    from torch.distributed.device_mesh import DeviceMesh
+from ernest.training.cuts import Cut, hold, run
+from ernest.training.mesh import Holders, Mesh
 
 WEIGHTS = ("w_gate_up", "w_down")
-
-
-@dataclass(frozen=True)
-class ExpertMesh:
-    """Processes numbered (replicate, expert, shard), the last fastest: those that differ in `expert` alone hold all experts
-    together, and those of one `expert` hold the same ones."""
-
-    mesh: "DeviceMesh"
-
-    @property
-    def parts(self) -> int:
-        return self.mesh["expert"].size()
-
-    @property
-    def group(self) -> dist.ProcessGroup:
-        """The processes among which tokens are sent."""
-        return self.mesh.get_group("expert")
-
-    @property
-    def copies(self) -> dist.ProcessGroup | None:
-        """The processes that hold the same experts whole, None where that is this one alone."""
-        return self.mesh.get_group("replicate") if self.mesh["replicate"].size() > 1 else None
-
-    @property
-    def holders(self) -> "DeviceMesh":
-        """The processes over which experts of one number are sharded and replicated."""
-        return self.mesh["shard"] if self.copies is None else self.mesh["replicate", "shard"]
-
-    @property
-    def number(self) -> int:
-        """Of the parts that the experts are dealt out in, which is this process's."""
-        return self.mesh.get_local_rank("expert")
-
-    @property
-    def is_first_copy(self) -> bool:
-        """Whether this is the first of the processes that hold the same experts whole."""
-        return self.mesh.get_local_rank("replicate") == 0
-
-    def own(self, value: Tensor) -> Tensor:
-        """Of a tensor of all experts, the part of this process."""
-        return value.chunk(self.parts)[self.number].clone()
 
 
 class AllToAllDispatch:
@@ -76,12 +32,12 @@ class AllToAllDispatch:
     y_t = sum over processes of (sum over choices there of gate E_expert(x_t));  gates travel with the tokens
     """
 
-    def __init__(self, mesh: ExpertMesh, experts: int, top_k: int) -> None:
-        self.mesh, self.experts, self.top_k = mesh, experts, top_k
+    def __init__(self, holders: Holders, experts: int, top_k: int) -> None:
+        self.holders, self.experts, self.top_k = holders, experts, top_k
 
     def __call__(self, run_own: Choices, x_TD: Tensor, gate_Tk: Tensor, expert_Tk: Tensor) -> Tensor:
         """`run_own` computes this process's experts, numbered from 0. Choices of gate 0 reach no result and stay at home."""
-        parts, own = self.mesh.parts, self.experts // self.mesh.parts
+        parts, own = self.holders.parts, self.experts // self.holders.parts
         process_Tk = (expert_Tk // own).masked_fill(gate_Tk == 0, parts)
         needed_ET = (process_Tk == torch.arange(parts, device=x_TD.device)[:, None, None]).any(dim=-1)
         process_S, token_S = needed_ET.nonzero(as_tuple=True)
@@ -89,7 +45,7 @@ class AllToAllDispatch:
         gate_Sk = gate_Tk.index_select(0, token_S) * there_Sk
         expert_Sk = (expert_Tk.index_select(0, token_S) - own * process_S[:, None]) * there_Sk
         sent, received = self._count(needed_ET.sum(dim=1))
-        group, missing = self.mesh.group, (0, self.top_k - expert_Tk.shape[1])
+        group, missing = self.holders.group, (0, self.top_k - expert_Tk.shape[1])
         # As many choices on all processes, some of which may have sub-models alone that choose fewer.
         gate_Rk = _Send.apply(F.pad(gate_Sk, missing), sent, received, group)
         expert_Rk = _send(F.pad(expert_Sk, missing), sent, received, group)
@@ -102,7 +58,7 @@ class AllToAllDispatch:
     def _count(self, sent_E: Tensor) -> tuple[list[int], list[int]]:
         """Rows that go to every process, and that come from it."""
         received_E = torch.empty_like(sent_E)
-        dist.all_to_all_single(received_E, sent_E, group=self.mesh.group)
+        dist.all_to_all_single(received_E, sent_E, group=self.holders.group)
         return sent_E.tolist(), received_E.tolist()
 
 
@@ -164,36 +120,14 @@ def _send(rows: Tensor, sent: list[int], received: list[int], group: dist.Proces
     return arrived
 
 
-def deal_out_experts(model: Ernest, parallel: ParallelConfig, device: str) -> None:
+def deal_out_experts(model: Ernest, mesh: Mesh) -> None:
     """Keeps of each layer's experts the part of this process. The module of the token after next has one expert, which stays."""
-    from torch.distributed.device_mesh import init_device_mesh
-
-    copies = dist.get_world_size() // parallel.parts
-    sizes, names = (copies, parallel.expert, parallel.shard), ("replicate", "expert", "shard")
-    mesh = ExpertMesh(init_device_mesh(device, sizes, mesh_dim_names=names))
-    experts = model.config.experts
+    holders, experts = mesh.holders("expert"), model.config.experts
+    own = Cut(0, experts, (run(holders.number, holders.parts, experts),))
     for block in model.backbone.blocks:
         assert isinstance(block, Block)
         pool = block.moe
-        pool.exchange, pool.dispatch = (
-            AllToAllDispatch(mesh, experts, model.config.top_k),
-            LocalDispatch(experts // parallel.expert),
-        )
+        pool.exchange = AllToAllDispatch(holders, experts, model.config.top_k)
+        pool.dispatch = LocalDispatch(experts // holders.parts)
         for name in WEIGHTS:
-            setattr(pool, name, nn.Parameter(mesh.own(getattr(pool, name).detach())))
-
-
-def expert_mesh(model: nn.Module) -> ExpertMesh | None:
-    """How a network's experts are dealt out, None where each process has all."""
-    return next(iter(dealt_out(model).values()), None)
-
-
-def dealt_out(model: nn.Module) -> dict[str, ExpertMesh]:
-    """Names of the parameters of which each process holds some experts."""
-    pools = [(name, pool.exchange) for name, pool in model.named_modules() if isinstance(pool, Experts)]
-    return {
-        f"{name}.{weight}": exchange.mesh
-        for name, exchange in pools
-        if isinstance(exchange, AllToAllDispatch)
-        for weight in WEIGHTS
-    }
+            hold(pool, name, mesh, "expert", own)

@@ -46,8 +46,11 @@ def check_group(recipe: Recipe) -> None:
     copies, left_over = divmod(world, parallel.parts)
     if world > 1 and (left_over or parallel.replicate not in (0, copies)):
         raise ValueError(f"{parallel}: the launcher has started {world} processes")
-    if world > recipe.sequence.rows:
-        raise ValueError(f"sequence.rows = {recipe.sequence.rows}: each of the {world} launched processes needs a row of a step")
+    if world // parallel.tensor > recipe.sequence.rows:
+        who, need = ("each", "needs") if parallel.tensor == 1 else (f"each {parallel.tensor}", "need")
+        raise ValueError(
+            f"sequence.rows = {recipe.sequence.rows}: {who} of the {world} launched processes {need} a row of a step"
+        )
 
 
 def follow(run: Path) -> NoReturn:

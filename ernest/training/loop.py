@@ -83,9 +83,11 @@ def train(
 
     features = FeatureCache(tokenizers.vision)
 
+    first, every = rank // recipe.parallel.tensor, world // recipe.parallel.tensor  # neighbours that share matrices share rows
+
     def make(number: int) -> tuple[Batch, SubModels | None]:
-        packed = plan(store, weights, tokenizers, sequence, recipe.seed, number, rank, world)
-        rows = list(zip(range(rank, sequence.rows, world), packed, strict=True))
+        packed = plan(store, weights, tokenizers, sequence, recipe.seed, number, first, every)
+        rows = list(zip(range(first, sequence.rows, every), packed, strict=True))
         seeds = [int(np.random.default_rng((recipe.seed, number, 1, row)).integers(2**62)) for row, _ in rows]
         batch = collate([row for _, row in rows], sequence.length, tokenizers, sequence.bit_flip_rate, seeds, features)
         return batch, _draw(recipe, tokenizers, number, [row for row, _ in rows])

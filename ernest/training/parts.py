@@ -20,6 +20,19 @@ PLACES = "places"
 """The metadata of a file: of each tensor that is a part, its place as JSON."""
 
 
+_PIECE = "@"
+
+
+def piece_name(name: str, number: int) -> str:
+    """The name, in a file and among what a process holds, of the piece of that number of a tensor; the first has the tensor's."""
+    return f"{name}{_PIECE}{number}" if number else name
+
+
+def tensor_name(piece: str) -> str:
+    """The name of the tensor of a piece."""
+    return piece.partition(_PIECE)[0]
+
+
 @dataclass(frozen=True)
 class Place:
     """A block of a tensor of `shape`: along each dimension of it `size` numbers, from `start` on."""
@@ -69,7 +82,7 @@ def write_parts(path: Path, parts: Mapping[str, Part]) -> None:
 
 def stored_shapes(files: Sequence[Path]) -> dict[str, tuple[int, ...]]:
     """The shapes of the whole tensors of which parts are in `files`."""
-    return {name: place.shape for path in files for name, place in _stored(path)}
+    return {tensor_name(name): place.shape for path in files for name, place in _stored(path)}
 
 
 @torch.no_grad()
@@ -81,22 +94,24 @@ def read_parts(files: Sequence[Path], parts: Mapping[str, Part]) -> None:
     from safetensors import safe_open
 
     missing = {name: part.own.numel() for name, part in parts.items()}
+    wanted: dict[str, list[str]] = {}
+    for name in parts:
+        wanted.setdefault(tensor_name(name), []).append(name)
     for path in files:
         with ExitStack() as opened:
             file: Any = None
-            for name, there in _stored(path):
-                if name not in parts or not missing[name]:
-                    continue
-                here = parts[name].place
-                if there.shape != here.shape:
-                    raise ValueError(f"{path}: {name} is of shape {[*there.shape]}, and {[*here.shape]} is wanted")
-                both = here.common(there)
-                if both is None:
-                    continue
-                file = file or opened.enter_context(safe_open(path, "pt"))
-                stored = file.get_tensor(name) if both == there else file.get_slice(name)[both.slices(there)]
-                parts[name].own[both.slices(here)] = stored
-                missing[name] -= stored.numel()
+            for piece, there in _stored(path):
+                for name in (name for name in wanted.get(tensor_name(piece), ()) if missing[name]):
+                    here = parts[name].place
+                    if there.shape != here.shape:
+                        raise ValueError(f"{path}: {name} is of shape {[*there.shape]}, and {[*here.shape]} is wanted")
+                    both = here.common(there)
+                    if both is None:
+                        continue
+                    file = file or opened.enter_context(safe_open(path, "pt"))
+                    stored = file.get_tensor(piece) if both == there else file.get_slice(piece)[both.slices(there)]
+                    parts[name].own[both.slices(here)] = stored
+                    missing[name] -= stored.numel()
     lacking = [name for name, count in missing.items() if count]
     if lacking:
         raise ValueError(f"{', '.join(map(str, files)) or 'no file'}: {len(lacking)} tensors are not whole, such as {lacking[0]}")

@@ -4,71 +4,77 @@ Its imports take half a second, so they stand where a network is sharded.
 """
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from ernest.device import HOST
-from ernest.model.backbone import Block
 from ernest.model.network import Ernest
+from ernest.training.cuts import Held, cut_modules, held_parameters, pieces
 from ernest.training.distributed import is_sharded
-from ernest.training.experts import ExpertMesh, dealt_out, expert_mesh
-from ernest.training.parts import Part, Place
+from ernest.training.mesh import Mesh
+from ernest.training.parts import Part, Place, piece_name
 from ernest.training.transfers import Gather, SumParts
 
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
 
-def shard(model: Ernest, parts: int, device: str) -> None:
-    """Deals every parameter out over `parts` processes, as often as there are so many. A block's weights are gathered while it
-    runs, forward and backward; its gradients are summed, and each process keeps the part that is its own. Experts that are dealt
-    out already are sharded among those processes that hold the same ones."""
-    from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+
+def shard(model: Ernest, mesh: Mesh) -> None:
+    """Deals every parameter out over the processes of `shard`, as often as there are so many. A block's weights are gathered
+    while it runs, forward and backward; its gradients are summed, and each process keeps the part that is its own. What is cut
+    already is sharded among those processes that hold the same part."""
     from torch.distributed.fsdp import fully_shard
 
     # Predictions are views of what their heads made, and nobody writes into them, which is what the warning is about.
     warnings.filterwarnings("ignore", message="FSDP2-wrapped module .* returned a view tensor")
-    copies = dist.get_world_size() // parts
-    mesh = init_device_mesh(device, (copies, parts), mesh_dim_names=("replicate", "shard"))
-    every = mesh if copies > 1 else mesh["shard"]
-    experts = expert_mesh(model)
-    modules: list[tuple[nn.Module, DeviceMesh]] = []
-    for block in model.backbone.blocks:
-        assert isinstance(block, Block)
-        if experts is not None:  # the router first: what it does not hold of the pool are the experts
-            modules += [(block.moe.router, every), (block.moe, experts.holders)]
-        modules.append((block, every))
-    for module, processes in (*modules, (model, every)):  # the root last: what no block holds is its own
+    for module, processes in _sharded_modules(model, mesh):
         sharded = fully_shard(module, mesh=processes)
         # Sums and no means: losses are divided by the counts of all processes. Gloo can do nothing but plain sums.
         sharded.set_gradient_divide_factor(1.0)
         sharded.set_force_sum_reduction_for_comms(True)
-        if device == HOST:
+        if mesh.device == HOST:
             sharded.set_custom_all_gather(Gather())  # pyright: ignore[reportArgumentType]
             sharded.set_custom_reduce_scatter(SumParts())  # pyright: ignore[reportArgumentType]
 
 
+def _sharded_modules(model: Ernest, mesh: Mesh) -> Iterator[tuple[nn.Module, "DeviceMesh"]]:
+    """Modules with the processes over which they are sharded, each behind those in it, whose parameters are not its own then."""
+    every = mesh.holders().sharded
+    for module, holders in cut_modules(model):
+        yield from ((child, every) for child in module.children())  # a router, which all hold
+        yield module, holders.sharded
+    yield from ((block, every) for block in model.backbone.blocks)
+    yield model, every
+
+
 def lies_in_parts(model: nn.Module) -> bool:
     """Whether each process holds a part of the network, and not all of it."""
-    return bool(dealt_out(model)) or any(map(is_sharded, model.parameters()))
+    return bool(held_parameters(model)) or any(map(is_sharded, model.parameters()))
 
 
 def parts_of(model: nn.Module, tensors: Iterable[tuple[str, Tensor]]) -> dict[str, Part]:
-    """What this process holds of tensors by name, which are those of `model` or, behind a slash, moments of its parameters."""
-    experts, first = dealt_out(model), not dist.is_initialized() or dist.get_rank() == 0
-    return {name: _part(value.detach(), experts.get(name.partition("/")[0]), first) for name, value in tensors}
+    """What this process holds of tensors by name, which are those of `model` or, behind a slash, moments of its parameters; of
+    one that it holds several pieces of, each."""
+    held, first = held_parameters(model), not dist.is_initialized() or dist.get_rank() == 0
+    return {
+        piece_name(name, number): part
+        for name, value in tensors
+        for number, part in enumerate(_parts(value.detach(), held.get(name.partition("/")[0]), first))
+    }
 
 
-def _part(value: Tensor, mesh: ExpertMesh | None, first: bool) -> Part:
-    """`value` as a part; of copies those of the first process, or of the first that holds these experts, are written."""
-    own, start, shape, writes = value, [0] * value.dim(), [*value.shape], first
+def _parts(value: Tensor, held: Held | None, first: bool) -> list[Part]:
+    """`value` as parts; of copies those of the first process, or of the first that holds the same, are written."""
+    if not value.dim():  # the steps of a moment are a number
+        return [Part(value, Place.of_whole(()), first)]
+    own, start, writes = value, [0] * value.dim(), first if held is None else held.holders.is_first_copy
     if is_sharded(value):
         own, start, writes = _own_part(value)
-    elif mesh is not None and shape:
-        writes = mesh.is_first_copy
-    if mesh is not None and shape:  # the steps of a moment are a number
-        start[0] += mesh.number * shape[0]
-        shape[0] *= mesh.parts
-    return Part(own, Place(tuple(shape), tuple(start), tuple(own.shape)), writes)
+    place = Place(tuple(value.shape), tuple(start), tuple(own.shape))
+    return [Part(piece, where, writes) for piece, where in pieces(own, place, held.cuts if held else ())]
 
 
 def _own_part(value: Tensor) -> tuple[Tensor, list[int], bool]:

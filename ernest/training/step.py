@@ -15,6 +15,7 @@ from ernest.training.distributed import gradient_norm, sum_gradients, total
 from ernest.training.loss import LossBalancer, combine, loss_sums, mean_losses
 from ernest.training.optimizer import update
 from ernest.training.schedule import ScheduleValues
+from ernest.training.tensor import same_rows
 
 
 @dataclass
@@ -34,8 +35,9 @@ def step(model: Ernest, batch: Batch, submodels: SubModels | None, state: StepSt
     with autocast(batch.token_id.device, state.bf16):
         predictions = model(batch, submodels)
     sums, counts = loss_sums(predictions, batch)
-    counts = total(counts)
-    combine(sums, counts, state.balancer, now.mtp_weight).backward()
+    times = same_rows(model)
+    counts = total(counts, times)
+    (combine(sums, counts, state.balancer, now.mtp_weight) / times).backward()
     trained = model if state.adapters is None else state.adapters.factors
     sum_gradients(trained)
     norm = gradient_norm(trained)
@@ -43,14 +45,14 @@ def step(model: Ernest, batch: Batch, submodels: SubModels | None, state: StepSt
     if state.adapters is not None:
         state.adapters.apply_change()
     balance(model, predictions.router_output.load, now.bias_speed)
-    losses = mean_losses(total(sums.detach()), counts)
+    losses = mean_losses(total(sums.detach(), times), counts)
     state.balancer = state.balancer.observe(losses)
-    return losses | {"norm": norm, "rate": now.learning_rate, "positions": int(total(batch.valid.sum()))}
+    return losses | {"norm": norm, "rate": now.learning_rate, "positions": int(total(batch.valid.sum())) // times}
 
 
 def balance(model: Ernest, load: Tensor | None, speed: float) -> None:
     """Moves the selection bias of every router of the trunk once, on the loads `[layers, 2, experts]` of all processes."""
     assert load is not None
-    for block, (counted, expected) in zip(model.backbone.blocks, total(load), strict=True):
+    for block, (counted, expected) in zip(model.backbone.blocks, total(load, same_rows(model)), strict=True):
         assert isinstance(block, Block)
         block.moe.router.balance(counted, expected, speed)

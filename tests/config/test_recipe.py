@@ -28,7 +28,7 @@ def test_without_a_file_the_defaults_hold():
 
 
 def test_few_knobs():
-    assert len(leaves(Recipe())) <= 67
+    assert len(leaves(Recipe())) <= 68
 
 
 def test_a_file_holds_differences_and_overrides_come_last(tmp_path: Path):
@@ -84,9 +84,11 @@ def test_every_size_is_a_network(size):
         ("parallel.expert=5", "parallel.expert = 5 must divide model.experts = 48"),
         ("parallel.expert=0", "parallel.expert = 0 must be at least 1"),
         ("parallel.expert=48", "parallel.replicate = 0 and parallel.expert = 48 must not exceed sequence.rows = 32"),
-        ("parallel.tensor=2", "parallel.tensor: not built; parallel.replicate, parallel.shard and parallel.expert are"),
+        ("parallel.tensor=3", "parallel.tensor = 3 must divide model.heads = 4"),
+        ("parallel.tensor=0", "parallel.tensor = 0 must be at least 1"),
+        ("parallel.tensor=4", "parallel.tensor = 4 must divide model.kv_heads = 2"),
         ("parallel.compile=true", "parallel.compile: not built"),
-        ("parallel.pipeline=2", "parallel.pipeline: not built"),
+        ("parallel.pipeline=2", "parallel.pipeline: not built; parallel.replicate, shard, expert and tensor are"),
         ("elastic.full_depth=-1", "elastic.full_depth = -1.0 must lie between 0 and 1"),
         ("sequence.bit_flip_rate=2", "sequence.bit_flip_rate = 2.0 must lie between 0 and 1"),
         ("sequence.rows=0", "sequence.rows = 0 must be at least 1"),
@@ -103,6 +105,17 @@ def test_mistakes_are_named_in_one_line(override, message):
         load_recipe(overrides=[override])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_processes_of_one_tensor_share_rows_and_cut_whole_columns():
+    asked = ["parallel.tensor=2", "parallel.replicate=4"]
+    assert load_recipe(overrides=[*asked, "sequence.rows=4"]).parallel.asked == 8
+    with pytest.raises(
+        ValueError, match=r"parallel\.tensor = 2 must not exceed sequence\.rows = 3: each 2 processes take a row$"
+    ):
+        load_recipe(overrides=[*asked, "sequence.rows=3"])
+    with pytest.raises(ValueError, match=r"parallel\.tensor = 2 must cut model\.expert_width = 24 into multiples of 8$"):
+        load_recipe(overrides=["parallel.tensor=2", "model.expert_width=24"])
 
 
 def test_a_field_of_a_value_is_named():

@@ -38,7 +38,8 @@ def test_the_plan_is_that_of_the_runs_processes_and_documents(run):
 
 
 @pytest.mark.parametrize(
-    ("parallel", "layout"), [({"expert": 2}, Layout(expert=2)), ({"shard": 2}, Layout(shard=2)), ({"replicate": 2}, Layout(2))]
+    ("parallel", "layout"),
+    [*(({axis: 2}, Layout(**{axis: 2})) for axis in ("expert", "shard", "tensor")), ({"replicate": 2}, Layout(2))],
 )
 def test_the_layout_is_that_of_the_run(parallel, layout, run):
     settings = replace(SMALL, parallel=ParallelConfig(**parallel))

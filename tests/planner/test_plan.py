@@ -31,13 +31,15 @@ BASE = load_recipe(find_recipe("base"))
 
 @pytest.mark.parametrize("layout", [Layout(2, 2, 4, 2), Layout(expert=16), Layout(shard=8, expert=2), Layout(2, 1, 4, 2, 4)])
 def test_the_expert_divisor(layout):
-    """Over all ranks each expert lies `replicate` times, and everything else `replicate` times `expert`: no more and no less."""
-    experts, dense = split_parameters(BASE)
+    """Over all ranks each expert lies `replicate` times, other matrices `replicate` times `expert`, and the rest that times
+    `tensor`: no more and no less."""
+    count, (replicate, expert, tensor) = split_parameters(BASE), (layout.replicate, layout.expert, layout.tensor)
     of_rank = plan(BASE, layout, DEVICES["H100"]).parameters / WIDE
-    assert layout.ranks * of_rank == pytest.approx(layout.replicate * (experts + layout.expert * dense))
-    assert experts + dense == trained_parameters(BASE.model, usual_spec(BASE.tokenizers.vocabulary))
+    wanted = replicate * (count.experts + expert * (count.matrices + tensor * count.rest))
+    assert layout.ranks * of_rank == pytest.approx(wanted)
+    assert count.total == trained_parameters(BASE.model, usual_spec(BASE.tokenizers.vocabulary))
     # One expert's gradient sums the tokens of all data ranks over its own few copies.
-    assert layout.expert_divisor == layout.dense_divisor * layout.expert
+    assert layout.expert_divisor == layout.matrix_divisor * expert == layout.dense_divisor * tensor * expert
 
 
 def test_gradients_and_moments_are_as_large_as_their_parameters():
@@ -99,13 +101,14 @@ def test_checkpointing_keeps_less():
         (Layout(2), "the layout has 2 ranks, and there are 8 devices"),
         (Layout(1, 1, 8), "expert = 8 does not divide model.experts = 12"),
         (Layout(2, 1, 1, 4), "tensor = 4 does not divide model.kv_heads = 2"),
+        (Layout(4, tensor=2), "tensor = 2 does not cut model.expert_width = 24 into multiples of 8"),
         (Layout(8), "8 ranks with rows of their own do not divide sequence.rows = 4"),
         (Layout(0), "replicate = 0 must be at least 1"),
         (Layout(2, pipeline=4), "pipeline = 4 does not divide model.layers = 6"),
     ],
 )
 def test_what_does_not_fit_is_one_line(layout, message):
-    recipe = load_recipe(overrides=["model.experts=12", "model.layers=6", "sequence.rows=4"])
+    recipe = load_recipe(overrides=["model.experts=12", "model.expert_width=24", "model.layers=6", "sequence.rows=4"])
     with pytest.raises(ValueError, match=f"^{message}$"):
         check_layout(recipe, layout, 8)
 
@@ -124,7 +127,8 @@ def test_the_command_shows_what_fits_and_what_does_not(capsys):
     commands.plan("base", "4x4090", set_=(("sequence.rows=2",),))
     shown = capsys.readouterr().out
     assert "2.5%" in shown
-    assert "on paper" in shown
+    assert "tensor 2" in shown
+    assert "on paper" not in shown
     assert "does not fit" in shown
 
 

@@ -1,6 +1,6 @@
-"""One of several processes that take steps together: `python -m tests.training.sharded FOLDER REPLICATE SHARD EXPERT SAVES DTYPE
-START STOP`, started by the launcher, from the state in FOLDER if that is not step 0; broken off after every step, and in
-unbroken-STOP not. The first writes the losses of each step; all write the state of training, and how much they hold."""
+"""One of several processes that take steps together: `python -m tests.training.sharded FOLDER REPLICATE SHARD EXPERT TENSOR SAVES
+DTYPE START STOP PART`, started by the launcher, from the state in FOLDER if that is not step 0; broken off after PART steps each,
+and in unbroken-STOP not. The first writes the losses of each step; all write the state of training, and how much they hold."""
 
 import json
 import shutil
@@ -26,7 +26,7 @@ from ernest.training.schedule import ScheduleValues
 from ernest.training.step import StepState, step
 from tests.small import CONFIG, documents, network, placed, recipe, tokenizers
 
-STEPS, ROWS, STATES = 6, 4, "states"
+STEPS, ROWS, STATES = 8, 4, "states"
 NOW = ScheduleValues(1e-3, 1e-3, 0.3)
 SMALLER = SubModel((0, 3, 4, 5), ((0, 5, 6, 7),) * 6, 1)
 OTHER = SubModel((0, 2, 3, 4, 5), ((0, 1, 2), (1, 2, 6, 7), (1, 2), (2, 3, 4), (6, 7), (1, 4, 5)), 2)
@@ -63,6 +63,7 @@ def take_steps(
     """Steps from `start` to `stop`, a `part` at a time: after each a state is on disk, from which a network that is made anew
     goes on."""
     told, model = folder / "losses.jsonl", network()
+    rows = rank // parallel.tensor, world // parallel.tensor
     for first in range(start, stop, part):
         model = parallelize(network(biased=False).to(dtype).train(), parallel)
         config = recipe(clip=0.5).training
@@ -71,7 +72,7 @@ def take_steps(
         assert (progress.step if progress else 0) == first
         state = StepState(optimizer, LossBalancer(progress.running if progress else {}), config.clip, bf16=False)
         for number in range(first, first + part):
-            losses = step(model, *batch_of(number, rank, world, dtype), state, NOW)
+            losses = step(model, *batch_of(number, *rows, dtype), state, NOW)
             if rank == 0:
                 append_line(told, json.dumps(losses))
         save_progress(folder / STATES, model, optimizer, TrainerState(first + part, dict(state.balancer.running), "these"))
@@ -81,17 +82,19 @@ def take_steps(
 
 
 def count_own(model: Ernest) -> dict[str, int]:
-    """Numbers that this process holds of the backbone's experts, and of all else."""
+    """Numbers that this process holds of the backbone's experts, of what else a tensor mesh cuts, and of the rest."""
     own = {name: getattr(value, "_local_tensor", value).numel() for name, value in model.named_parameters()}
     experts = sum(count for name, count in own.items() if name.startswith("backbone.") and ".moe.w_" in name)
-    return {"experts": experts, "dense": sum(own.values()) - experts}
+    cut = ".attention.qkv.", ".attention.out.", "mtp.block.moe.w_"
+    matrices = sum(count for name, count in own.items() if not name.startswith("encoder.") and any(one in name for one in cut))
+    return {"experts": experts, "matrices": matrices, "dense": sum(own.values()) - experts - matrices}
 
 
 if __name__ == "__main__":
     set_threads(1)
-    folder, sizes, dtype = Path(sys.argv[1]), sys.argv[2:6], getattr(torch, sys.argv[6])
-    start, stop = map(int, sys.argv[7:])
-    parallel = ParallelConfig(*map(int, sizes[:3]), checkpoint_activations=sizes[3] == "1")
+    folder, sizes, dtype = Path(sys.argv[1]), [int(size) for size in sys.argv[2:7]], getattr(torch, sys.argv[7])
+    start, stop, part = map(int, sys.argv[8:])
+    parallel = ParallelConfig(*sizes[:4], checkpoint_activations=bool(sizes[4]))
     with process_group() as (rank, world):
         unbroken = folder / f"unbroken-{stop}"
         if rank == 0:
@@ -100,5 +103,5 @@ if __name__ == "__main__":
             shutil.copytree(folder / STATES, unbroken / STATES)
         torch.distributed.barrier()
         take_steps(unbroken, parallel, start, stop, rank, world, dtype, part=stop - start)
-        trained = take_steps(folder, parallel, start, stop, rank, world, dtype)
+        trained = take_steps(folder, parallel, start, stop, rank, world, dtype, part)
         (folder / f"own-{rank}.json").write_text(json.dumps(count_own(trained)))

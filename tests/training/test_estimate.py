@@ -60,10 +60,10 @@ def test_positions_and_draws_follow_from_the_recipe_and_memory_grows_with_the_ro
     assert "million positions" in str(told)
     shared = {
         name: estimate_run(replace(small, parallel=ParallelConfig(**{name: 2})), tokenizers(), records, {}).memory
-        for name in ("replicate", "shard", "expert")
+        for name in ("replicate", "shard", "expert", "tensor")
     }
-    experts, _ = split_parameters(small)
-    assert shared["replicate"] - shared["expert"] == 16 * experts
+    count = split_parameters(small)
+    assert shared["replicate"] - shared["expert"] == 16 * count.experts
     everything = 16 * trained_parameters(small.model, network().spec)
     assert shared["replicate"] - shared["shard"] == pytest.approx(everything, abs=64)
 

@@ -84,6 +84,10 @@ def test_a_group_that_does_not_fit_the_recipe_is_refused(monkeypatch):
             check_group(replace(recipe, parallel=parallel))
     with pytest.raises(ValueError, match=r"^sequence\.rows = 3: each of the 4 launched processes needs a row of a step$"):
         check_group(replace(recipe, sequence=replace(recipe.sequence, rows=3)))
+    shared = replace(recipe, parallel=ParallelConfig(tensor=2))
+    check_group(replace(shared, sequence=replace(recipe.sequence, rows=2)))
+    with pytest.raises(ValueError, match=r"^sequence\.rows = 1: each 2 of the 4 launched processes need a row of a step$"):
+        check_group(replace(shared, sequence=replace(recipe.sequence, rows=1)))
 
 
 def test_processes_share_the_processors_as_threads(monkeypatch):

@@ -15,16 +15,18 @@ from tests.small import network
 from tests.training.sharded import STATES, count_own, take_steps
 
 REPOSITORY = Path(__file__).parents[2]
-Mesh = tuple[int, int, int, bool]
-"""Processes along `replicate`, `shard` and `expert`, and whether activations are checkpointed."""
-WAYS = [((1, 2, 1, False), (1, 1, 2, False))]
-"""Two meshes one after the other, the second from the files of the first."""
+Mesh = tuple[int, int, int, int, bool]
+"""Processes along `replicate`, `shard`, `expert` and `tensor`, and whether activations are checkpointed."""
+WAYS = [((1, 2, 1, 1, False), (1, 1, 2, 1, False), (1, 1, 1, 2, False))]
+"""Meshes one after the other, each from the files of the one before."""
 LONG_WAYS = [
-    ((2, 1, 1, False), (1, 2, 2, False)),
-    ((1, 2, 2, True), (2, 1, 1, False)),
-    ((2, 2, 1, False), (1, 1, 2, False)),
-    ((1, 1, 4, True), (2, 2, 1, False)),
-    ((2, 1, 2, False), (1, 4, 1, False)),
+    ((2, 1, 1, 1, False), (1, 2, 2, 1, False)),
+    ((1, 2, 2, 1, True), (2, 1, 1, 1, False)),
+    ((2, 2, 1, 1, False), (1, 1, 2, 1, False)),
+    ((1, 1, 4, 1, True), (2, 2, 1, 1, False)),
+    ((2, 1, 2, 1, False), (1, 4, 1, 1, False)),
+    ((2, 1, 1, 2, False), (1, 2, 1, 2, True)),
+    ((1, 1, 2, 2, False), (1, 1, 1, 2, True)),
 ]
 
 
@@ -60,16 +62,38 @@ def test_every_tensor_is_that_of_one_process(way, alone, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     right, dtype = alone
     for number, mesh in enumerate(way):
-        layout, legs = Layout(*mesh[:3]), (2 * number, 2 * number + 2)
-        asked = [*(str(int(one)) for one in mesh), str(dtype).removeprefix("torch."), *map(str, legs)]
-        launch("tests.training.sharded", [str(tmp_path), *asked], layout.ranks)
-        check_parts(tmp_path, layout)
-        check_same_files(tmp_path, tmp_path / f"unbroken-{legs[1]}")
+        train(tmp_path, mesh, dtype, 2 * number, 2 * number + 2)
     take_steps(tmp_path, ParallelConfig(), 2 * len(way), dtype=dtype)
+    check_run(tmp_path, right, dtype)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+def test_fifty_steps_of_cut_matrices_are_those_of_one_process(dtype, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    train(tmp_path, (1, 1, 1, 2, False), dtype, 0, 50, part=25)
+    (tmp_path / "alone").mkdir()
+    take_steps(tmp_path / "alone", ParallelConfig(), 0, 50, dtype=dtype, part=50)
+    check_run(tmp_path, tmp_path / "alone", dtype)
+
+
+def train(folder: Path, mesh: Mesh, dtype: torch.dtype, start: int, stop: int, part: int = 1) -> None:
+    """Takes steps on a mesh, broken off after every `part`."""
+    layout = Layout(*mesh[:4])
+    asked = [*(str(int(one)) for one in mesh), str(dtype).removeprefix("torch."), *map(str, (start, stop, part))]
+    launch("tests.training.sharded", [str(folder), *asked], layout.ranks)
+    check_parts(folder, layout)
+    check_same_files(folder, folder / f"unbroken-{stop}")
+
+
+def check_run(found: Path, right: Path, dtype: torch.dtype) -> None:
+    """Losses are those of one process; in float64, where rounding does not turn into whole steps, all tensors are."""
     if dtype == torch.float64:
-        check_close(state(tmp_path), state(right), 1e-9)
+        check_close(state(found), state(right), 1e-9)
     bar = 1e-9 if dtype == torch.float64 else 1e-5
-    for one, other in zip(losses(right), losses(tmp_path), strict=True):
+    for one, other in zip(losses(right), losses(found), strict=True):
         assert one == pytest.approx(other, abs=bar, rel=bar)
     assert any(step["norm"] > 0.5 for step in losses(right))  # gradients were clipped
 
@@ -92,8 +116,9 @@ def check_same_files(broken: Path, unbroken: Path) -> None:
 
 
 def check_parts(folder: Path, layout: Layout) -> None:
-    """Processes hold what the planner says: experts in as many parts as its expert divisor, all else in those of the other."""
+    """Processes hold what the planner says: experts in as many parts as its expert divisor, all else in those of the others."""
     told = [json.loads((folder / f"own-{rank}.json").read_text()) for rank in range(layout.ranks)]
     in_all = count_own(network())
     assert [own["experts"] for own in told] == [in_all["experts"] // layout.expert_divisor] * layout.ranks
-    assert sum(own["dense"] for own in told) == in_all["dense"] * layout.ranks // layout.dense_divisor
+    for kind, divisor in (("matrices", layout.matrix_divisor), ("dense", layout.dense_divisor)):
+        assert sum(own[kind] for own in told) == in_all[kind] * layout.ranks // divisor
