@@ -127,7 +127,8 @@ def load_learnt(folder: Path) -> Learnt:
         except (ValueError, TypeError) as error:
             raise ValueError(f"{folder / 'learnt.json'}: damaged: {error}") from error
     recipe = _read(folder / "recipe.json") if (folder / "recipe.json").exists() else {}
-    return Learnt((), (), int(recipe.get("sequence", {}).get("length", SequenceConfig.length)))
+    sequence = recipe.get("sequence", {})
+    return Learnt((), (), max(int(sequence.get("length", SequenceConfig.length)), *sequence.get("grows_to", ()), 0))
 
 
 def learnt_in_all(before: Learnt, now: Learnt) -> Learnt:

@@ -80,6 +80,8 @@ MUTANTS = (
     Mutant("training/launch.py", "PR_SET_PDEATHSIG, signal.SIGKILL", "PR_SET_PDEATHSIG, 0", "training/test_killed.py"),
     Mutant("training/tensor.py", "own(keys, queries + keys)", "own(keys, queries)", "training/test_tensor.py"),
     Mutant("training/experts.py", "index_select(0, token_S) * there_Sk", "index_select(0, token_S)", "training/test_experts.py"),
+    Mutant("config/stages.py", "(rows - first) * step // ramp", "(rows - first) * step // (ramp + 1)", "training/test_stages.py"),
+    Mutant("data/sampler.py", "and config.grows_to else 0", "and not config.grows_to else 0", "data/test_sampler.py"),
     Mutant("planner/pipeline.py", "min(stages - stage - 1, rows)", "min(stages - stage, rows)", "planner/test_pipeline.py"),
     # evaluation and report
     Mutant("evaluation/routing.py", "1 / counts.shape[-1]", "0.0", "evaluation/test_routing.py"),

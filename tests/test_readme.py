@@ -89,7 +89,7 @@ def test_every_field_of_the_recipe_is_explained_with_its_default():
     defaults = leaves(Recipe())
     assert explained.keys() == defaults.keys()
     for name, value in defaults.items():
-        shown = {"True": "true", "False": "false", "None": "unset", "{}": "none"}.get(str(value), value)
+        shown = {"True": "true", "False": "false", "None": "unset", "{}": "none", "()": "none"}.get(str(value), value)
         if isinstance(value, int | float) and not isinstance(value, bool):
             assert float(explained[name].replace(",", "")) == value, name
         else:

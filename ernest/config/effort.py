@@ -19,6 +19,7 @@ def with_effort(recipe: Recipe, share: float) -> Recipe:
         recipe.training,
         steps=scale(recipe.training.steps, 12),
         warmup=scale(recipe.training.warmup, 2),
+        ramp=scale(recipe.training.ramp, 2),
         show_every=scale(recipe.training.show_every, 6),
         save_every=scale(recipe.training.save_every, 6),
     )

@@ -3,6 +3,7 @@
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,9 @@ class SequenceConfig:
 
     rows: int = 32
     length: int = 256
+    grows_to: tuple[int, ...] = ()
+    """Lengths of rows in mid-training, while the rate falls, each for an equal part of it; a step then has as many rows as keep
+    its positions."""
     bit_flip_rate: float = 0.2
     """Bits of the history are flipped at a rate drawn from U(0, bit_flip_rate) per frame and scale (ERNIE 5.0 §2.2.3)."""
     bpe_dropout: float = 0.1
@@ -84,6 +88,14 @@ class SequenceConfig:
         for name in ("bit_flip_rate", "bpe_dropout", "condition_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"sequence.{name} = {getattr(self, name)} must lie between 0 and 1")
+        for shorter, longer in pairwise((self.length, *self.grows_to)):
+            if longer <= shorter:
+                raise ValueError(f"sequence.grows_to: {longer} must be more than {shorter}, the length of the rows before")
+
+    def grown(self) -> "SequenceConfig":
+        """With rows of the next length, and as many positions."""
+        longer, *rest = self.grows_to
+        return replace(self, rows=self.rows * self.length // longer, length=longer, grows_to=tuple(rest))
 
 
 @dataclass(frozen=True)
@@ -95,8 +107,10 @@ class TrainingConfig:
     final_share: float = 0.05
     """Learning rate of the last step as a share of the peak."""
     warmup: int = 40
+    ramp: int = 0
+    """Steps over which the rows of a step grow from a quarter to all, before the rate falls."""
     decay_share: float = 0.4
-    """Share of the steps in which the rate falls."""
+    """Share of the steps in which the rate falls: mid-training."""
     weight_decay: float = 0.05
     clip: float = 1.0
     bias_speed: float = 2e-3
@@ -114,11 +128,16 @@ class TrainingConfig:
     """Also write the metrics for TensorBoard, which comes with the extra of that name."""
 
     def __post_init__(self) -> None:
-        check_least(self, "training", steps=1, save_every=1, warmup=0, show_every=0, adapter_rank=0)
+        check_least(self, "training", steps=1, save_every=1, warmup=0, show_every=0, adapter_rank=0, ramp=0)
         check_positive(self, "training", "learning_rate", "clip")
         for name in ("final_share", "decay_share"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"training.{name} = {getattr(self, name)} must lie between 0 and 1")
+
+    @property
+    def border(self) -> int:
+        """Steps before the rate begins to fall."""
+        return self.steps - round(self.steps * self.decay_share)
 
 
 @dataclass(frozen=True)
@@ -232,6 +251,23 @@ class Recipe:
         for task, weight in self.mixture.items():
             if weight < 0:
                 raise ValueError(f"mixture.{task} = {weight} must not be negative")
+
+        self._check_stages()
+
+    def _check_stages(self) -> None:
+        """Raises ValueError where rows cannot grow as `sequence.grows_to` says."""
+        sequence, training = self.sequence, self.training
+        positions, late = sequence.rows * sequence.length, training.steps - training.border
+        for length in sequence.grows_to:
+            if positions % length:
+                raise ValueError(
+                    f"sequence.grows_to: {length} must divide sequence.rows x sequence.length = {positions}, a step's positions"
+                )
+        if late < len(sequence.grows_to):
+            raise ValueError(
+                f"sequence.grows_to: each of {len(sequence.grows_to)} lengths needs a step while the rate falls, and "
+                f"training.steps = {training.steps} with training.decay_share = {training.decay_share} have {late}"
+            )
 
     def weights(self, tasks: Iterable[str]) -> dict[str, float]:
         """The weight in the mixture of each of the data's `tasks`; the mixture may name more, for other data.

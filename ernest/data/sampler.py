@@ -13,6 +13,9 @@ from ernest.sequence.groups import Tokens
 from ernest.sequence.packing import fill_row
 from ernest.tokenizers.bundle import Tokenizers
 
+PATIENCE = 10_000
+"""Examples in a row that may be too long for a row."""
+
 
 def plan(
     store: ExampleStore,
@@ -65,12 +68,17 @@ def _draws(
     config: SequenceConfig,
     rng: np.random.Generator,
 ) -> Iterator[_Drawn]:
-    """Examples without end: a task is drawn by its weight, an example evenly among the task's."""
+    """Examples without end: a task is drawn by its weight, an example evenly among the task's. Where rows are yet to grow, one
+    that is longer waits for them, and another is drawn, maybe of another task.
+
+    Raises ValueError where all seem to be longer.
+    """
     tasks = [task for task in weights if weights[task] > 0 and task in store.tasks]
     share = np.array([weights[task] for task in tasks])
     bounds = (share / share.sum()).cumsum()
     bounds /= bounds[-1]  # as rng.choice(p=) has them, which would check and sum the shares at every draw
-    while True:
+    waiting = 0
+    while waiting < PATIENCE:
         indices = store.tasks[tasks[bounds.searchsorted(rng.random(), side="right")]]
         example = store.glance(int(indices[rng.integers(len(indices))]))
         drop_condition = bool(rng.random() < config.condition_dropout) and example.segments[-1].form != "text"
@@ -81,7 +89,10 @@ def _draws(
         if length > config.length:  # cut finely by dropout, an example that just fits a row may not
             segments = tokenise_segments(chosen, tokenizers, tokenizers.text.encode, drop_condition)
             length = count_positions(segments, tokenizers)
-        yield _Drawn(example, segments, length)
+        waiting = waiting + 1 if length > config.length and config.grows_to else 0
+        if not waiting:
+            yield _Drawn(example, segments, length)
+    raise ValueError(f"sequence.length = {config.length}: no example of the mixture seems to fit a row before rows grow")
 
 
 def one_of_texts(segments: Sequence[EncodedSegment], rng: np.random.Generator) -> list[EncodedSegment]:

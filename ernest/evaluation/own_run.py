@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ernest.checkpoint import load_model
 from ernest.config.recipe import from_tree
+from ernest.config.stages import longest
 from ernest.data.store import ExampleStore
 from ernest.evaluation.own_data import DirectionScore, advice, score_tasks
 from ernest.evaluation.results import BEFORE, FULL, Findings, Score, load, save
@@ -48,8 +49,8 @@ def judge_run(run: Path) -> tuple[Findings, list[str]]:
         (*rows_of([*scores, *earlier]), *rows_of(before, BEFORE)),
         tuple(samples),
         metrics=metrics,
-        usage=usage(model, store, tokenizers, recipe.sequence),
-        load=mixture_load(model, store, recipe.weights(store.tasks), tokenizers, recipe.sequence, recipe.seed),
+        usage=usage(model, store, tokenizers, longest(recipe)),
+        load=mixture_load(model, store, recipe.weights(store.tasks), tokenizers, longest(recipe), recipe.seed),
         facts=facts_of(model, recipe, metrics),
         threads=os.cpu_count() or 1,
     )

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from ernest.checkpoint import load_expert_importance, load_model
 from ernest.config.recipe import Recipe
+from ernest.config.stages import longest
 from ernest.data.store import ExampleStore
 from ernest.device import set_threads
 from ernest.evaluation.directions import BALANCE, DIRECTIONS, SPEED, Criterion
@@ -120,14 +121,14 @@ def _findings(
         layers, top_k = system.layers or model.config.layers, system.top_k or model.config.top_k
         rows.append(SubModelRow(system.name, active, total, layers, experts, top_k, values))
     metrics = tuple(json.loads(line) for line in (build / "metrics.jsonl").read_text().splitlines())
-    load = mixture_load(model, store, recipe.weights(store.tasks), tokenizers, recipe.sequence, recipe.seed)
+    load = mixture_load(model, store, recipe.weights(store.tasks), tokenizers, longest(recipe), recipe.seed)
     return Findings(
         "Ernest: first light",
         (*scores, *training_scores(load, metrics)),
         tuple(samples),
         tuple(rows),
         metrics,
-        usage=usage(model, store, tokenizers, recipe.sequence),
+        usage=usage(model, store, tokenizers, longest(recipe)),
         load=load,
         facts=facts_of(model, recipe, metrics),
         threads=os.cpu_count() or 1,

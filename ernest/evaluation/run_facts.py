@@ -21,7 +21,8 @@ def facts_of(model: Ernest, recipe: Recipe, metrics: Sequence[Mapping[str, float
     config, spec = model.config, model.spec
     steady = metrics[len(metrics) // 10 :]
     speed = median(line["positions"] / line["seconds"] for line in steady)
-    flops = training_flops(config, recipe.sequence.length)
+    lengths = [line.get("length", recipe.sequence.length) for line in steady]
+    flops = median(training_flops(config, int(length)) for length in lengths)
     total, active = total_parameters(config, spec), active_parameters(config)
     dtype = torch.bfloat16 if supports_bf16() else torch.float32
     threads = os.cpu_count() or 1

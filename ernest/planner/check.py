@@ -6,6 +6,7 @@ from pathlib import Path
 from statistics import median
 
 from ernest.config.recipe import Recipe, from_tree
+from ernest.config.stages import in_longest_rows
 from ernest.planner.devices import Device
 from ernest.planner.layout import Layout
 from ernest.planner.peers import megatron_activations
@@ -38,7 +39,9 @@ def read_run(run: Path) -> Measured:
     last = steps[-1]
     settled = [step["seconds"] for step in steps[len(steps) // 5 :]]  # the first steps build kernels and fill caches
     document = round(sum(step["document"] for step in steps) / len(steps))
-    return Measured(recipe, int(last["processes"]), document, max(step["memory"] for step in steps), median(settled))
+    return Measured(
+        in_longest_rows(recipe), int(last["processes"]), document, max(step["memory"] for step in steps), median(settled)
+    )
 
 
 def compare(run: Measured, device: Device) -> tuple[Plan, float, float]:

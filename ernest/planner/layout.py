@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from ernest.config.recipe import Recipe
+from ernest.config.stages import fewest_rows, parts
 from ernest.overrides import build, read_tree
 
 SIZES = "replicate", "shard", "expert", "tensor", "pipeline"
@@ -82,3 +83,5 @@ def check_layout(recipe: Recipe, layout: Layout, devices: int) -> None:
         raise ValueError(f"pipeline = {layout.pipeline} does not divide model.layers = {model.layers}")
     if recipe.sequence.rows % layout.data:
         raise ValueError(f"{layout.data} ranks with rows of their own do not divide sequence.rows = {recipe.sequence.rows}")
+    if any(part.sequence.rows % layout.data for part in parts(recipe)) or fewest_rows(recipe) < layout.data:
+        raise ValueError(f"{layout.data} ranks with rows of their own do not share steps of as few as {fewest_rows(recipe)} rows")

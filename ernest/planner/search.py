@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from ernest.config.recipe import Recipe
+from ernest.config.stages import in_longest_rows
 from ernest.planner.devices import Device
 from ernest.planner.layout import Layout, check_layout
 from ernest.planner.plan import Plan, plan
@@ -35,12 +36,12 @@ def search(recipe: Recipe, devices: int, device: Device) -> list[Candidate]:
 
 
 def tried(recipe: Recipe, layout: Layout, devices: int, device: Device) -> Candidate:
-    """One layout."""
+    """One layout, of the longest rows of the recipe."""
     try:
         check_layout(recipe, layout, devices)
     except ValueError as error:
         return Candidate(layout, None, str(error))
-    needs = plan(recipe, layout, device)
+    needs = plan(in_longest_rows(recipe), layout, device)
     if needs.peak > ROOM * device.memory:
         return Candidate(layout, needs, f"needs {needs.peak / 1e9:,.1f} GB of {ROOM * device.memory / 1e9:,.1f}")
     return Candidate(layout, needs, None)

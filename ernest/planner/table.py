@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ernest.config.recipe import Recipe
+from ernest.config.stages import has_stages, in_longest_rows, longest
 from ernest.config.tokenizer_spec import usual_spec
 from ernest.model.cost import active_parameters, total_parameters
 from ernest.planner.layout import SIZES, Layout
@@ -35,11 +36,12 @@ def show(recipe: Recipe, found: Sequence[Candidate], most: int = 12) -> str:
     """A table of up to `most` layouts that fit, and in how many ways others do not."""
     model, spec = recipe.model, usual_spec(recipe.tokenizers.vocabulary, recipe.media)
     total, active = total_parameters(model, spec), active_parameters(model)
-    fits = [one for one in found if one.against is None]
+    fits, last = [one for one in found if one.against is None], longest(recipe)
     lines = [
         str(recipe.media),
         f"{total / 1e6:,.1f} million parameters, {active / 1e6:,.2f} million of the backbone active ({active / total:.1%}); "
-        f"{recipe.sequence.rows * recipe.sequence.length:,} positions a step",
+        f"{recipe.sequence.rows * recipe.sequence.length:,} positions a step"
+        + (f", in mid-training {last.rows} rows of {last.length:,}, as planned here" if has_stages(recipe) else ""),
         f"{len(fits)} of {len(found)} layouts fit; a rank in GB, a step in ms at the device's rates, one after the other:",
     ]
     rows = [HEAD, *(_row(one.layout, one.plan) for one in fits[:most] if one.plan is not None)]
@@ -52,6 +54,7 @@ def show(recipe: Recipe, found: Sequence[Candidate], most: int = 12) -> str:
 
 def show_simulated(recipe: Recipe, layout: Layout) -> str:
     """Steps of a layout with experts chosen ever more unevenly, a line each; and what other calculators say of its memory."""
+    recipe = in_longest_rows(recipe)
     lines = [
         f"a simulated step, its rows one after the other through {layout.pipeline} stages, by how unevenly experts are chosen:"
     ]

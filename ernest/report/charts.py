@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
@@ -33,11 +34,28 @@ def losses(metrics: Sequence[Mapping[str, float]]) -> dict[str, str]:
         curves = {label: curve for label, curve in curves.items() if len(curve[0])}
         if curves:
             name = next(iter(names))
-            charts[title] = chart(f"loss-{name}", lambda axes, c=curves, u=unit, g=guess: _losses(axes, c, u, g), 2.6, right=0.17)
+            draw = partial(_losses, curves=curves, unit=unit, guess=guess, metrics=metrics)
+            charts[title] = chart(f"loss-{name}", draw, 2.6, right=0.17)
     return charts
 
 
-def _losses(axes: "Axes", curves: Mapping[str, tuple[np.ndarray, np.ndarray, str]], unit: str, guess: float | None) -> None:
+def _stages(axes: "Axes", metrics: Sequence[Mapping[str, float]]) -> None:
+    """A line where rows begin to be longer, with the stage and their length."""
+    for before, line in pairwise(metrics):
+        if (line.get("stage"), line.get("length")) != (before.get("stage"), before.get("length")):
+            axes.axvline(line["step"], color=PALETTE["muted"], linewidth=0.8)
+            words = f" stage {line['stage']:.0f}, rows of {line['length']:,.0f}"
+            axes.text(line["step"], 0.98, words, transform=axes.get_xaxis_transform(), rotation=90, ha="right", va="top",
+                      fontsize=7, color=PALETTE["muted"])  # fmt: skip
+
+
+def _losses(
+    axes: "Axes",
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray, str]],
+    unit: str,
+    guess: float | None,
+    metrics: Sequence[Mapping[str, float]],
+) -> None:
     ends = []
     for label, (steps, values, colour) in curves.items():
         smooth = running_mean(values)
@@ -50,6 +68,7 @@ def _losses(axes: "Axes", curves: Mapping[str, tuple[np.ndarray, np.ndarray, str
             0.98, guess, "a tossed coin", transform=axes.get_yaxis_transform(), ha="right", va="bottom", color=PALETTE["muted"]
         )
     axes.set_ylim(0, 1.08 * max(*(values.max() for _, values, _ in curves.values()), guess or 0.0))
+    _stages(axes, metrics)
     label_ends(axes, ends)
     axes.set_xlabel("step")
     axes.set_ylabel(unit)

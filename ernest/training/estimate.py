@@ -10,6 +10,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import Recipe
+from ernest.config.stages import sequence_at
 from ernest.data.collate import collate
 from ernest.data.examples import encode, outline
 from ernest.data.layout import lay_out_example
@@ -58,34 +59,38 @@ def estimate_run(
     sample = [records[i] for i in _spread(len(records), 200)]
     lengths = [len(lay_out_example(outline(record, tokenizers), tokenizers, tokenizers.text.encode).layout) for record in sample]
     processes = process_count(recipe)
-    seconds, stored = _time_step(recipe, tokenizers, sample)
     parallel, count = recipe.parallel, split_parameters(recipe)
     rest = trained_parameters(recipe.model, tokenizer_spec(tokenizers)) - count.experts - count.matrices
     held = count.experts // parallel.parts + (count.matrices // parallel.tensor + rest) // parallel.shard  # by each process
     state = 16 * held  # a weight, its gradient and two moments, in float32
     if recipe.training.adapter_rank:  # a weight and what it began with; of the factors all four
         state = 8 * held + 16 * factor_count(recipe, tokenizer_spec(tokenizers))
-    rows = -(-recipe.sequence.rows // (processes // parallel.tensor))
-    steps = recipe.training.steps
-    positions = steps * recipe.sequence.rows * recipe.sequence.length
+    read = [sequence_at(recipe, step) for step in range(recipe.training.steps)]
+    seconds, memory = 0.0, 0
+    for length in sorted({one.length for one in read}):
+        fitting = [record for record, taken in zip(sample, lengths, strict=True) if taken <= length]
+        a_step, stored = _time_step(recipe, tokenizers, fitting, length) if fitting else (0.0, 0)
+        rows = [-(-one.rows // (processes // parallel.tensor)) for one in read if one.length == length]
+        seconds += a_step * sum(rows) / ROWS / parallel.tensor
+        memory = max(memory, stored * max(rows) // ROWS)
+    positions = sum(one.rows * one.length for one in read)
     mean = sum(lengths) / len(lengths)
     return Estimate(
-        {name: measure() for name, measure in stages.items()} | {"model": steps * seconds * rows / ROWS / parallel.tensor},
-        processes * (BASE_BYTES + state + stored * rows // ROWS),
+        {name: measure() for name, measure in stages.items()} | {"model": seconds},
+        processes * (BASE_BYTES + state + memory),
         positions,
         mean,
         positions / mean / max(1, len(records)),
     )
 
 
-def _time_step(recipe: Recipe, tokenizers: Tokenizers, records: Sequence[Record]) -> tuple[float, int]:
-    """Seconds of a step of `ROWS` rows forward and backward, and the bytes that it stores in between."""
+def _time_step(recipe: Recipe, tokenizers: Tokenizers, records: Sequence[Record], length: int) -> tuple[float, int]:
+    """Seconds of a step of `ROWS` rows of a length forward and backward, and the bytes that it stores in between."""
     draws = cycle([lay_out_example(one, tokenizers, tokenizers.text.encode) for one in encode(records, tokenizers)])
-    rows = [fill_row(draws, lambda one: len(one.layout), recipe.sequence.length)[0] for _ in range(ROWS)]
-    batch = collate(rows, recipe.sequence.length, tokenizers)
-    model = parallelize(
-        Ernest(recipe.model, tokenizer_spec(tokenizers)), replace(recipe.parallel, shard=1, expert=1, tensor=1)
-    ).train()
+    rows = [fill_row(draws, lambda one: len(one.layout), length)[0] for _ in range(ROWS)]
+    batch = collate(rows, length, tokenizers)
+    alone = replace(recipe.parallel, shard=1, expert=1, tensor=1)
+    model = parallelize(Ernest(recipe.model, tokenizer_spec(tokenizers)), alone).train()
     stored: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:

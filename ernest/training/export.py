@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ernest.checkpoint import learnt_in_all, load_learnt, save_model, tokenizer_spec
 from ernest.config.recipe import Recipe, from_tree, to_tree
+from ernest.config.stages import longest, sequence_at
 from ernest.data.collate import collate
 from ernest.data.learnt import what_is_learnt
 from ernest.data.sampler import plan
@@ -33,17 +34,19 @@ def export_checkpoint(run: Path, out: Path) -> int:
     recipe = from_tree(json.loads((run / "recipe.json").read_text()))
     store, tokenizers = ExampleStore(run / "examples"), Tokenizers.load(run / "tokenizers")
     model = read_network(state, recipe, tokenizers)
-    learnt = what_is_learnt(store, recipe.weights(store.tasks), recipe.sequence.length)
+    done = int(json.loads((state / PROGRESS).read_text())["step"])
+    learnt = what_is_learnt(store, recipe.weights(store.tasks), sequence_at(recipe, done - 1).length)
     if (run / START / "learnt.json").is_file():
         learnt = learnt_in_all(load_learnt(run / START), learnt)
     save_model(out, model, tokenizers, to_tree(recipe), training_importance(model, store, tokenizers, recipe), learnt)
-    return int(json.loads((state / PROGRESS).read_text())["step"])
+    return done
 
 
 def training_importance(model: Ernest, store: ExampleStore, tokenizers: Tokenizers, recipe: Recipe) -> Tensor:
-    """What each expert contributes on two steps of the run's training mixture, `[layers, experts]`."""
-    rows = [plan(store, recipe.weights(store.tasks), tokenizers, recipe.sequence, recipe.seed, step) for step in range(2)]
-    return expert_importance(model, [collate(row, recipe.sequence.length, tokenizers) for row in rows])
+    """What each expert contributes on two steps of the run's training mixture, in its longest rows, `[layers, experts]`."""
+    sequence = longest(recipe)
+    rows = [plan(store, recipe.weights(store.tasks), tokenizers, sequence, recipe.seed, step) for step in range(2)]
+    return expert_importance(model, [collate(row, sequence.length, tokenizers) for row in rows])
 
 
 def read_network(state: Path, recipe: Recipe, tokenizers: Tokenizers) -> Ernest:

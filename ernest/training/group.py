@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from ernest.config.recipe import Recipe
+from ernest.config.stages import fewest_rows
 from ernest.device import count_processors
 from ernest.training.launch import PARENT
 
@@ -26,7 +27,7 @@ def process_count(recipe: Recipe) -> int:
     """In how many processes a run trains: those that a launcher started, else as the recipe asks, else as many as pay."""
     if launched_processes() > 1:
         return launched_processes()
-    return recipe.parallel.asked or min(count_processors(), recipe.sequence.rows, MOST_PROCESSES)
+    return recipe.parallel.asked or min(count_processors(), fewest_rows(recipe), MOST_PROCESSES)
 
 
 def thread_count(processes: int) -> int:
@@ -41,7 +42,7 @@ def is_follower() -> bool:
 
 
 def check_group(recipe: Recipe) -> None:
-    """Raises ValueError where the launched processes are not those that the recipe asks for, or have no row each."""
+    """Raises ValueError where the launched processes are not those that the recipe asks for, or some have no row in a step."""
     world, parallel = launched_processes(), recipe.parallel
     copies, left_over = divmod(world, parallel.parts)
     if world > 1 and (left_over or parallel.replicate not in (0, copies)):
@@ -51,6 +52,8 @@ def check_group(recipe: Recipe) -> None:
         raise ValueError(
             f"sequence.rows = {recipe.sequence.rows}: {who} of the {world} launched processes {need} a row of a step"
         )
+    if (fewest := fewest_rows(recipe)) < (processes := max(world, parallel.asked)) // parallel.tensor:
+        raise ValueError(f"{processes} processes: some steps have {fewest} rows, and each process takes one")
 
 
 def follow(run: Path) -> NoReturn:

@@ -10,6 +10,7 @@ import torch
 
 from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import Recipe
+from ernest.config.stages import has_stages, part_at, sequence_at
 from ernest.data.collate import collate
 from ernest.data.features import FeatureCache
 from ernest.data.sampler import plan
@@ -60,7 +61,7 @@ def train(
     of the unbroken one, and `world` processes give those of one up to rounding. Where processors are left over, the next step's
     batch is made while a step is taken.
     """
-    config, sequence = recipe.training, recipe.sequence
+    config = recipe.training
     if config.adapter_rank and (begin_with is None or config.bias_speed):
         raise ValueError("training.adapter_rank: adapters change a trained model, with training.bias_speed = 0: begin with one")
     torch.manual_seed(recipe.seed)
@@ -86,6 +87,7 @@ def train(
     first, every = rank // recipe.parallel.tensor, world // recipe.parallel.tensor  # neighbours that share matrices share rows
 
     def make(number: int) -> tuple[Batch, SubModels | None]:
+        sequence = sequence_at(recipe, number)
         packed = plan(store, weights, tokenizers, sequence, recipe.seed, number, first, every)
         rows = list(zip(range(first, sequence.rows, every), packed, strict=True))
         seeds = [int(np.random.default_rng((recipe.seed, number, 1, row)).integers(2**62)) for row, _ in rows]
@@ -100,7 +102,7 @@ def train(
             metrics = step(model, batch, submodels, state, schedule_values(number, config))
             document = float(batch.valid.sum() / (batch.document.amax(dim=1) + 1).sum())
             measured = time.perf_counter() - start, peak_memory(), world, document
-            metrics |= dict(zip(MEASURED, measured, strict=True))
+            metrics |= _stage(recipe, number) | dict(zip(MEASURED, measured, strict=True))
             if log is not None:
                 append_line(log, json.dumps({"step": number} | metrics))
             if (number + 1) % config.save_every == 0 or number + 1 == config.steps:
@@ -109,6 +111,14 @@ def train(
             if on_step is not None:
                 on_step(number, metrics, model)
     return model
+
+
+def _stage(recipe: Recipe, number: int) -> dict[str, float]:
+    """The stage of a step, and its rows, of a run in which these change."""
+    if not has_stages(recipe):
+        return {}
+    part = part_at(recipe, number)
+    return {"stage": part.stage, "rows": part.sequence.rows, "length": part.sequence.length}
 
 
 def _draw(recipe: Recipe, tokenizers: Tokenizers, step: int, rows: list[int]) -> SubModels | None:

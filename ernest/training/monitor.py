@@ -87,7 +87,8 @@ class Monitor:
         if self.board is not None:
             for name, value in metrics.items():
                 self.board.add_scalar(name, value, step)
-        self.bar.update(self.task, completed=step + 1, note=f"{losses}  {speed:,.0f} positions/s")
+        stage = f"stage {metrics['stage']:.0f}, {metrics['rows']:.0f} x {metrics['length']:,.0f}  " if "stage" in metrics else ""
+        self.bar.update(self.task, completed=step + 1, note=f"{stage}{losses}  {speed:,.0f} positions/s")
         shows = config.show_every and self.recipe.parallel.keeps_whole  # one process alone has no whole network to ask
         if shows and (step + 1) % config.show_every == 0 and step + 1 < config.steps:
             self.bar.console.print(self._samples(model, step + 1))

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from ernest.config.recipe import Recipe
+from ernest.config.stages import longest, sequence_at, too_long
 from ernest.data.decoded import Check, DecodedRecords
 from ernest.data.examples import Example, encode, outline
 from ernest.data.held_out import few_of_each_task
@@ -80,12 +81,15 @@ def prepare(run: TrainingRun, settings: str) -> None:
     existing = None if checkpoint is None else _brought(checkpoint, recipe, records)
     text = text_tokenizer(_texts(records), recipe) if existing is None else existing.text
     if not (out / RUN_FILE).is_file():
-        check = _length_check(records, text, recipe)
+        lengths: list[int] = []
+        check = _length_check(records, text, recipe, lengths)
         with write_folder(out) as aside, stage_bar() as bar:
             (aside / RUN_FILE).write_text(settings)
             if checkpoint is not None and run.go_on:
                 _keep_start(checkpoint, aside / START)
             DecodedRecords.write(aside / "decoded", records, _counted(check, _progress(bar, "decoded files"), len(records)))
+            if min(lengths) > (first := sequence_at(recipe, 0).length):
+                raise ValueError(f"{records.path / LINES}: no record fits the first rows, of {first}; one takes {min(lengths)}")
     decoded = DecodedRecords(out / "decoded")
     if not (out / "tokenizers").is_dir():
         Console().print(str(recipe.media), highlight=False, soft_wrap=True)
@@ -224,23 +228,24 @@ def _texts(records: RecordFolder) -> Iterator[str]:
 # ------------------------------------------------------------------ what must be right before the work starts
 
 
-def _length_check(records: RecordFolder, text: TextTokenizer, recipe: Recipe) -> Check:
-    """What raises ValueError for a record longer than a row.
+def _length_check(records: RecordFolder, text: TextTokenizer, recipe: Recipe, lengths: list[int]) -> Check:
+    """What raises ValueError for a record longer than any row; `lengths` hears how many positions each takes.
 
     Raises one itself, for a network that the tokenizers' shapes do not allow.
     """
     shapes = check_network(recipe, text)
 
     def check(number: int, record: Record) -> None:
-        longest = [
+        segments = [
             replace(segment, data=max(segment.texts, key=lambda one: len(text.encode(one)))) if segment.others else segment
             for segment in outline(record, shapes).segments
         ]
-        length = len(lay_out_example(Example(tuple(longest), record.task), shapes, text.encode).layout)
-        if length > recipe.sequence.length:
+        length = len(lay_out_example(Example(tuple(segments), record.task), shapes, text.encode).layout)
+        lengths.append(length)
+        if length > longest(recipe).length:
+            most, remedy = too_long(recipe, length)
             raise ValueError(
-                f"{records.path / LINES}, line {number}: takes {length} positions, more than sequence.length = "
-                f"{recipe.sequence.length}: shorten it, or --set sequence.length={-(-length // 64) * 64}"
+                f"{records.path / LINES}, line {number}: takes {length} positions, more than {most}: shorten it, or {remedy}"
             )
 
     return check

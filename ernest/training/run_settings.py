@@ -9,6 +9,7 @@ from typing import Any
 
 from ernest.config.media import read_media, written_differently
 from ernest.config.recipe import Recipe, to_tree
+from ernest.config.stages import has_stages, longest, too_long
 from ernest.data.records import LINES, RecordFolder, StoredRecord
 from ernest.storage import fingerprint
 
@@ -83,16 +84,17 @@ def check_run(run: TrainingRun) -> str:
 
 def _fitting(record: StoredRecord, run: TrainingRun) -> str:
     """The task of a record. Raises ValueError where its pictures and videos leave no room in a row: no file is opened for it."""
-    media, length = run.recipe.media, run.recipe.sequence.length
+    media, length = run.recipe.media, longest(run.recipe).length
     positions = 0
     for segment in record.segments:
         if segment.kind in ("image", "video"):
             frames = segment.frames if segment.kind == "video" else 1
             positions += media.made_positions(frames) if segment.made else media.given_positions(frames)
     if positions > length:
+        most, remedy = too_long(run.recipe, positions + 32)
         raise ValueError(
             f"{run.records.path / LINES}, line {record.line}: its pictures and videos take {positions} positions, more than "
-            f"sequence.length = {length}: --set sequence.length={-(-(positions + 32) // 64) * 64}, or smaller media"
+            f"{most}: {remedy}, or smaller media"
         )
     return record.task
 

@@ -16,13 +16,13 @@ class ScheduleValues:
 
 
 def schedule_values(step: int, config: TrainingConfig) -> ScheduleValues:
-    """Warm-up, stable, decay: linear from 0 over the warm-up, constant, then a cosine to the final share (ERNIE 5.0 §3.2).
+    """Linear from 0 over the warm-up and constant to the border; in mid-training a cosine to the final share (ERNIE 5.0 §3.2).
 
-    In the decay the balance bias moves ten times slower, which calms its oscillation, and the token after next counts a third.
+    There the balance bias moves ten times slower, which calms its oscillation, and the token after next counts a third. How rows
+    grow stands in `ernest.config.stages`.
     """
     warmup = min(config.warmup, config.steps // 4)
-    decay = round(config.steps * config.decay_share)
-    late = step - (config.steps - decay)
+    decay, late = config.steps - config.border, step - config.border
     if step < warmup:
         return ScheduleValues(config.learning_rate * (step + 1) / warmup, config.bias_speed, config.mtp_weight)
     if late < 0:

@@ -28,7 +28,7 @@ def test_without_a_file_the_defaults_hold():
 
 
 def test_few_knobs():
-    assert len(leaves(Recipe())) <= 68
+    assert len(leaves(Recipe())) <= 70
 
 
 def test_a_file_holds_differences_and_overrides_come_last(tmp_path: Path):
@@ -149,7 +149,7 @@ def test_effort_scales_every_stage():
     assert with_effort(recipe, 1.0) == recipe
     half, double = with_effort(recipe, 0.5), with_effort(recipe, 2.0)
     scaled = [name for name in leaves(recipe) if name.endswith("_steps")]
-    scaled += [f"training.{name}" for name in ("steps", "warmup", "save_every", "show_every")]
+    scaled += [f"training.{name}" for name in ("steps", "warmup", "ramp", "save_every", "show_every")]
     for name in scaled:
         assert leaves(half)[name] == round(leaves(recipe)[name] * 0.5), name
         assert leaves(double)[name] == round(leaves(recipe)[name] * 2.0), name

@@ -66,6 +66,25 @@ def test_long_examples_come_as_often_as_they_are_drawn(store):
     assert np.abs(shares - 1).max() < 0.3
 
 
+def test_what_is_longer_than_a_row_waits_until_rows_have_grown(store):
+    """In the first rows only what fits, of all tasks that have some; then everything, in rows that are as full."""
+    first = SequenceConfig(rows=40, length=60, grows_to=(120, 240))
+    lengths = lambda config: [[len(one.layout) for one in row] for row in drawn(store, 0, config)]  # noqa: E731
+    short, long = lengths(first), lengths(first.grown())
+    assert max(map(max, short)) <= 60 < max(map(max, long))
+    assert len({one.example.task for row in drawn(store, 0, first) for one in row}) > 4
+    assert (first.grown().rows, first.grown().grown().rows) == (20, 10)
+    full = [sum(map(sum, lengths(config))) for config in (first, first.grown(), first.grown().grown())]
+    assert full == sorted(full)
+    assert full[-1] > 0.94 * 40 * 60
+    with pytest.raises(
+        ValueError, match=r"^sequence\.length = 3: no example of the mixture seems to fit a row before rows grow$"
+    ):
+        drawn(store, 0, SequenceConfig(rows=1, length=3, grows_to=(120,)))
+    with pytest.raises(ValueError, match=r"positions is longer than a row of 60: raise sequence\.length"):
+        drawn(store, 0, replace(first, grows_to=()))
+
+
 def test_flips_of_a_row_are_its_own(store):
     """A row is corrupted alike whoever collates it, so that processes may share the rows of a step."""
     rows = drawn(store, 4)

@@ -161,6 +161,15 @@ def test_a_report_is_written_in_place(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["report.html"]
 
 
+def test_the_curve_names_the_stages_of_a_run_that_has_some():
+    lines = [{"step": n, "text": 3.0 - n, "stage": 1 + (n > 0), "length": 256 << n} for n in range(3)]
+    (svg,) = charts.losses(lines).values()
+    assert "stage 2, rows of 512" in svg
+    assert "stage 2, rows of 1,024" in svg
+    plain = [{name: value for name, value in line.items() if name in ("step", "text")} for line in lines]
+    assert "rows of" not in next(iter(charts.losses(plain).values()))
+
+
 def test_labels_of_curves_never_overlap():
     """Six curves that end at one height: their labels stand a line apart."""
     names = [f"text→image {number}" for number in range(6)]

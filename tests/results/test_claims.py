@@ -12,7 +12,7 @@ import pytest
 from ernest.evaluation.run import CURVE_DIRECTIONS
 from ernest.evaluation.specialisation import GROUPS, Specialisation
 from ernest.report.routing import write_routing
-from ernest.results import areas, methods_page, reinforcement, superconvergence, together
+from ernest.results import areas, context_page, methods_page, reinforcement, superconvergence, together
 from ernest.results import run as running
 from ernest.results.ablations_judged import judge as judge_ablations
 from ernest.results.claims import ByTest, Claim, Gain, Measured, Places, Quote, Share
@@ -72,6 +72,7 @@ def test_targets_that_are_measured_are_there_and_make_those_claims(tmp_path):
         {"plain": [2.0], "1 ahead": [1.0]},
         {"four experts": [2.0], "one expert": [1.0]},
     )
+    made["context"] = [Outcome(context_page.CLAIM, "", "", "holds")]
     made["photographs"] = judge_photographs({name: {0: 80.0} for name in VARIANTS})
     made["rl"] = [Outcome(reinforcement.CLAIM, "", "", "holds in part")]
     made["rl-together"] = together.judge({"a": 0.5}, {order: [{"a": 0.6}] for order in together.ORDERS})

@@ -5,16 +5,20 @@ FOLDER holds examples/; one run goes through in `unbroken`, another is cut betwe
 
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from ernest.config.recipe import SequenceConfig
 from ernest.data.store import ExampleStore
 from ernest.training.distributed import process_group
 from ernest.training.loop import train
 from tests.small import recipe, tokenizers
 
-RECIPE = recipe(rows=3, steps=4, save_every=2)
+STAGES = recipe(steps=5, save_every=2, ramp=3, decay_share=0.4)
+RECIPE = replace(STAGES, sequence=SequenceConfig(rows=8, length=120, grows_to=(240,)))
+"""Steps of 2, 4 and 6 rows, then, in mid-training, of 4."""
 
 
 class Cut(Exception):

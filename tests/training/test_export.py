@@ -17,7 +17,9 @@ from tests.small import network, recipe, tokenizers
 
 
 def test_a_state_becomes_a_checkpoint(examples_folder, store, tmp_path):
-    settings, run = recipe(rows=1, steps=2), tmp_path / "run"
+    """Of a run whose rows grow before its last step: the model knows prompts as long as the longest."""
+    settings, run = recipe(rows=2, steps=2, decay_share=0.5), tmp_path / "run"
+    settings = replace(settings, sequence=replace(settings.sequence, grows_to=(240,)))
     shutil.copytree(examples_folder, run / "examples")
     tokenizers().save(run / "tokenizers")
     (run / "recipe.json").write_text(json.dumps(to_tree(settings)))
@@ -27,7 +29,7 @@ def test_a_state_becomes_a_checkpoint(examples_folder, store, tmp_path):
     assert export_checkpoint(run, tmp_path / "model") == 2
     model, brought = load_model(tmp_path / "model")
     assert brought.text.merges == tokenizers().text.merges
-    assert load_learnt(tmp_path / "model").positions
+    assert load_learnt(tmp_path / "model").positions == 240
     for name, value in trained.state_dict().items():
         assert torch.equal(model.state_dict()[name], value), name
 

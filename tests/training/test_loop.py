@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ernest.config.recipe import ElasticConfig
+from ernest.config.recipe import ElasticConfig, SequenceConfig
 from ernest.data.store import ExampleStore
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
@@ -76,6 +76,33 @@ def test_cut_and_resumed_is_bitwise_the_unbroken_run(unbroken, store, tmp_path, 
     assert losses(tmp_path) == losses(run)
     for name, value in model.state_dict().items():
         assert torch.equal(value, weights[name]), name
+
+
+TWO_STAGES = replace(recipe(rows=4, steps=8, save_every=2, warmup=1, ramp=3, decay_share=0.5),
+                     sequence=SequenceConfig(rows=4, length=120, grows_to=(240, 480)))  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def two_stages(store, tmp_path_factory) -> tuple[Path, dict[str, torch.Tensor]]:
+    run = tmp_path_factory.mktemp("two-stages")
+    return run, train(TWO_STAGES, store, tokenizers(), run).state_dict()
+
+
+def test_every_step_of_two_stages_tells_its_rows(two_stages):
+    told = [(line["stage"], line["rows"], line["length"]) for line in lines(two_stages[0])]
+    assert told == [(1, 1, 120), (1, 2, 120), (1, 3, 120), (1, 4, 120), (2, 2, 240), (2, 2, 240), (2, 1, 480), (2, 1, 480)]
+    assert all(line["positions"] <= line["rows"] * line["length"] for line in lines(two_stages[0]))
+    assert lines(two_stages[0])[-1]["positions"] > 300
+
+
+@pytest.mark.parametrize("cut", [2, 4], ids=["before the border", "behind it"])
+def test_cut_and_resumed_in_either_stage_is_bitwise_the_unbroken_run(two_stages, store, tmp_path, cut):
+    run, weights = two_stages
+    with pytest.raises(Cut):
+        train(TWO_STAGES, store, tokenizers(), tmp_path, on_step=cut_after(cut))
+    model = train(TWO_STAGES, store, tokenizers(), tmp_path)
+    assert losses(tmp_path) == losses(run)
+    assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
 
 
 def test_a_finished_run_stays_as_it_is(unbroken, store, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from ernest.config.recipe import Recipe, TokenizerConfig, TrainingConfig
+from ernest.config.recipe import Recipe, SequenceConfig, TokenizerConfig, TrainingConfig
 from ernest.data import media, records
 from ernest.data.decoded import DecodedRecords
 from ernest.data.examples import encode, outline
@@ -135,6 +135,9 @@ def test_what_cannot_be_leaves_nothing(folder, tmp_path, out):
         ValueError, match=r"records\.jsonl, line 7: its pictures and videos take \d+ positions, more than sequence\.length = 30"
     ):
         train_on_records(TrainingRun(read_lines(folder), tmp_path / out, short))
+    late = replace(RECIPE, sequence=SequenceConfig(rows=128, length=4, grows_to=(512,)))
+    with pytest.raises(ValueError, match=r"records\.jsonl: no record fits the first rows, of 4; one takes \d+"):
+        train_on_records(TrainingRun(read_lines(folder), tmp_path / out, late))
     next(folder.rglob("*.wav")).write_bytes(b"no sound")
     with pytest.raises(ValueError, match=r"records\.jsonl, line 9: segments\[0\]\.file: .*\.wav: not a sound"):
         train_on_records(TrainingRun(read_lines(folder), tmp_path / out, RECIPE))
