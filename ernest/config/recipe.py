@@ -28,6 +28,8 @@ class ModelConfig:
     vit_width: int = 64
     vit_layers: int = 2
     multi_token: bool = True
+    frame_window: int = 0
+    """Frames before it that a frame of a made film attends to (VideoAR, eq. 9); 0 is all. Latents, with a temporal stride."""
 
     def __post_init__(self) -> None:
         check_least(self, "model", layers=1, width=1, heads=1, kv_heads=1, experts=1, expert_width=1, vit_width=1)
@@ -35,6 +37,8 @@ class ModelConfig:
             raise ValueError(f"model.vit_width = {self.vit_width} must be a multiple of 4, the heads of the patch merger")
         if self.vit_layers < 0:
             raise ValueError(f"model.vit_layers = {self.vit_layers} must not be negative")
+        if self.frame_window < 0:
+            raise ValueError(f"model.frame_window = {self.frame_window} must be 0, for all frames, or how many are seen")
         check_positive(self, "model", "rope_base", "norm_eps")
         for name in ("width", "expert_width"):
             if getattr(self, name) % 8:
@@ -75,15 +79,27 @@ class SequenceConfig:
     length: int = 256
     bit_flip_rate: float = 0.2
     """Bits of the history are flipped at a rate drawn from U(0, bit_flip_rate) per frame and scale (ERNIE 5.0 §2.2.3)."""
+    bit_flip_growth: float = 0.0
+    """How much both ends of that range rise from each frame of a film to the next, up to 1/2 (VideoAR, eq. 8)."""
+    bit_flip_inheritance: bool = False
+    """The rate of a frame's first scale is drawn from that of the last scale of the frame before on."""
+    frame_mask_rate: float = 0.0
+    """Share of the frames of made films that later ones of their film do not see (VideoAR, eq. 9)."""
     bpe_dropout: float = 0.1
     condition_dropout: float = 0.1
     """Share of records whose given text is hidden, for guidance."""
 
     def __post_init__(self) -> None:
         check_least(self, "sequence", rows=1, length=1)
-        for name in ("bit_flip_rate", "bpe_dropout", "condition_dropout"):
+        rates = "bit_flip_rate", "bit_flip_growth", "frame_mask_rate", "bpe_dropout", "condition_dropout"
+        for name in rates:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"sequence.{name} = {getattr(self, name)} must lie between 0 and 1")
+
+    @property
+    def flips(self) -> bool:
+        """Whether bits of the history are flipped at all."""
+        return self.bit_flip_rate > 0 or self.bit_flip_growth > 0
 
 
 @dataclass(frozen=True)
