@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ernest.config.media import MediaSpec
+from ernest.config.media import BITS, MediaSpec
 from ernest.config.sizes import sized
 from ernest.overrides import build, check_least, check_positive, read_tree
 
@@ -199,6 +199,11 @@ class TokenizerConfig:
     vocabulary: int = 700
     teacher_steps: int = 500
     vision_steps: int = 2800
+    first_bits: int = 0
+    """Bits of a cell of another vision tokenizer, with which the training of the model begins, before it switches to that of all
+    bits; 0: there is no other."""
+    first_share: float = 0.5
+    """Share of the training's steps before the switch."""
     film_steps: int = 1500
     """Of the layers over time that are then put into the vision tokenizer, where `media.temporal_stride` asks for some."""
     audio_steps: int = 1500
@@ -209,6 +214,12 @@ class TokenizerConfig:
     digit_judge_steps: int = 1300
     family_judge_steps: int = 250
     word_judge_steps: int = 400
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.first_bits < BITS:
+            raise ValueError(f"tokenizers.first_bits = {self.first_bits} must be 0, for no switch, or fewer than {BITS}")
+        if not 0 < self.first_share < 1:
+            raise ValueError(f"tokenizers.first_share = {self.first_share} must lie between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -235,6 +246,8 @@ class Recipe:
             raise ValueError(f"parallel.expert = {self.parallel.expert} must divide model.experts = {self.model.experts}")
         if self.training.adapter_rank and not self.parallel.keeps_whole:
             raise ValueError(f"training.adapter_rank: adapters are of whole matrices, and {self.parallel} deals them out")
+        if self.tokenizers.first_bits and not self.parallel.keeps_whole:
+            raise ValueError(f"tokenizers.first_bits: what becomes wider is whole, and {self.parallel} deals it out")
         for task, weight in self.mixture.items():
             if weight < 0:
                 raise ValueError(f"mixture.{task} = {weight} must not be negative")
