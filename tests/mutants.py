@@ -40,7 +40,11 @@ MUTANTS = (
     Mutant("overrides.py", "math.isfinite", "math.isnan", "test_overrides.py"),
     # the model's language
     Mutant("sequence/mask.py", "<= query_group", "< query_group", "sequence/test_mask.py"),
-    Mutant("sequence/mask.py", "return same & (", "return (", "sequence/test_mask.py"),
+    Mutant("sequence/mask.py", "seen = same & (", "seen = (", "sequence/test_mask.py"),
+    Mutant("sequence/history.py", "end + window * scales", "end + window * scales + 1", "sequence/test_history.py"),
+    Mutant("sequence/history.py", "gone.maximum(end + 1)", "gone", "sequence/test_history.py"),
+    Mutant("data/corruption.py", "rates[now - 1, -1] + share", "least[now, 0] + share", "data/test_corruption.py"),
+    Mutant("generation/row.py", "self.begin - window, 0", "self.begin - window - 1, 0", "generation/test_frame_window.py"),
     Mutant("sequence/groups.py", "start + frame + 1, start + y", "start + frame, start + y", "sequence/test_groups.py"),
     Mutant("sequence/packing.py", "if need > room:", "if need >= room:", "sequence/test_packing.py"),
     Mutant("data/sampler.py", "config.length, leftover)", "config.length)", "data/test_sampler.py"),

@@ -9,6 +9,8 @@ from ernest.overrides import build
 
 CELL = 8
 """Pixels on a side of what becomes one cell of the finest scale, and of what is merged to one position when it is given."""
+BITS = 16
+"""Bits of a cell of each scale of a made frame."""
 CLIP = 4
 """Frames of a given video that are merged to one position, after the first."""
 STRIDES = (1, 2, 4)

@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from ernest.config.media import MediaSpec
+from ernest.config.media import BITS, MediaSpec
 from ernest.config.sizes import sized
 from ernest.overrides import build, check_least, check_positive, read_tree
 
@@ -29,6 +29,8 @@ class ModelConfig:
     vit_width: int = 64
     vit_layers: int = 2
     multi_token: bool = True
+    frame_window: int = 0
+    """Frames before it that a frame of a made film attends to (VideoAR, eq. 9); 0 is all. Latents, with a temporal stride."""
 
     def __post_init__(self) -> None:
         check_least(self, "model", layers=1, width=1, heads=1, kv_heads=1, experts=1, expert_width=1, vit_width=1)
@@ -36,6 +38,8 @@ class ModelConfig:
             raise ValueError(f"model.vit_width = {self.vit_width} must be a multiple of 4, the heads of the patch merger")
         if self.vit_layers < 0:
             raise ValueError(f"model.vit_layers = {self.vit_layers} must not be negative")
+        if self.frame_window < 0:
+            raise ValueError(f"model.frame_window = {self.frame_window} must be 0, for all frames, or how many are seen")
         check_positive(self, "model", "rope_base", "norm_eps")
         for name in ("width", "expert_width"):
             if getattr(self, name) % 8:
@@ -79,13 +83,20 @@ class SequenceConfig:
     its positions."""
     bit_flip_rate: float = 0.2
     """Bits of the history are flipped at a rate drawn from U(0, bit_flip_rate) per frame and scale (ERNIE 5.0 §2.2.3)."""
+    bit_flip_growth: float = 0.0
+    """How much both ends of that range rise from each frame of a film to the next, up to 1/2 (VideoAR, eq. 8)."""
+    bit_flip_inheritance: bool = False
+    """The rate of a frame's first scale is drawn from that of the last scale of the frame before on."""
+    frame_mask_rate: float = 0.0
+    """Share of the frames of made films that later ones of their film do not see (VideoAR, eq. 9)."""
     bpe_dropout: float = 0.1
     condition_dropout: float = 0.1
     """Share of records whose given text is hidden, for guidance."""
 
     def __post_init__(self) -> None:
         check_least(self, "sequence", rows=1, length=1)
-        for name in ("bit_flip_rate", "bpe_dropout", "condition_dropout"):
+        rates = "bit_flip_rate", "bit_flip_growth", "frame_mask_rate", "bpe_dropout", "condition_dropout"
+        for name in rates:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"sequence.{name} = {getattr(self, name)} must lie between 0 and 1")
         for shorter, longer in pairwise((self.length, *self.grows_to)):
@@ -96,6 +107,11 @@ class SequenceConfig:
         """With rows of the next length, and as many positions."""
         longer, *rest = self.grows_to
         return replace(self, rows=self.rows * self.length // longer, length=longer, grows_to=tuple(rest))
+
+    @property
+    def flips(self) -> bool:
+        """Whether bits of the history are flipped at all."""
+        return self.bit_flip_rate > 0 or self.bit_flip_growth > 0
 
 
 @dataclass(frozen=True)
@@ -205,6 +221,11 @@ class TokenizerConfig:
     vocabulary: int = 700
     teacher_steps: int = 500
     vision_steps: int = 2800
+    first_bits: int = 0
+    """Bits of a cell of another vision tokenizer, with which the training of the model begins, before it switches to that of all
+    bits; 0: there is no other."""
+    first_share: float = 0.5
+    """Share of the training's steps before the switch."""
     film_steps: int = 1500
     """Of the layers over time that are then put into the vision tokenizer, where `media.temporal_stride` asks for some."""
     audio_steps: int = 1500
@@ -215,6 +236,12 @@ class TokenizerConfig:
     digit_judge_steps: int = 1300
     family_judge_steps: int = 250
     word_judge_steps: int = 400
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.first_bits < BITS:
+            raise ValueError(f"tokenizers.first_bits = {self.first_bits} must be 0, for no switch, or fewer than {BITS}")
+        if not 0 < self.first_share < 1:
+            raise ValueError(f"tokenizers.first_share = {self.first_share} must lie between 0 and 1")
 
 
 @dataclass(frozen=True)
@@ -248,6 +275,8 @@ class Recipe:
             raise ValueError(f"parallel.tensor = {tensor} must cut model.expert_width = {model.expert_width} into multiples of 8")
         if self.training.adapter_rank and not self.parallel.keeps_whole:
             raise ValueError(f"training.adapter_rank: adapters are of whole matrices, and {self.parallel} deals them out")
+        if self.tokenizers.first_bits and not self.parallel.keeps_whole:
+            raise ValueError(f"tokenizers.first_bits: what becomes wider is whole, and {self.parallel} deals it out")
         for task, weight in self.mixture.items():
             if weight < 0:
                 raise ValueError(f"mixture.{task} = {weight} must not be negative")

@@ -8,11 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ernest.config.recipe import SequenceConfig
+from ernest.data.corruption import RowCorruption, draw_flips
 from ernest.data.examples import EncodedSegment
 from ernest.data.layout import PackedExample
 from ernest.sequence.batch import Batch, Cells, CellTargets, Codes, MTPTargets, Patches, Voices
 from ernest.sequence.bucketing import round_up
 from ernest.sequence.groups import CELL, CLIP, CODE, PATCH, TEXT, VOICE, Layout
+from ernest.sequence.history import hide_frames
 from ernest.tokenizers.bitwise_quantiser import BitHistory, MultiScaleBits
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.vision import to_frames
@@ -22,22 +25,22 @@ def collate(
     rows: Sequence[Sequence[PackedExample]],
     length: int,
     tokenizers: Tokenizers,
-    bit_flip_rate: float = 0.0,
+    corruption: SequenceConfig | None = None,
     seeds: Sequence[int] = (),
     features: Callable[[np.ndarray], Tensor] | None = None,
 ) -> Batch:
-    """Packed rows as tensors. With `bit_flip_rate`, the bits of row r are corrupted by draws from `seeds[r]`.
+    """Packed rows as tensors. With `corruption`, the history of row r is corrupted as that asks, by draws from `seeds[r]`.
 
     `features` says what the vision tokenizer's would be of frames uint8 `[N, height, width, 3]`, which are asked for without it.
     """
     grid = _Grid(len(rows), length)
     content = _Content(tokenizers, features or (lambda frames: tokenizers.vision.features(to_frames(frames))))
     for r, row in enumerate(rows):
-        generator = torch.Generator().manual_seed(seeds[r]) if bit_flip_rate else None
+        draws = RowCorruption.seeded(corruption, seeds[r]) if corruption is not None else None
         start = 0
         for number, packed in enumerate(row):
             grid.write(r, start, number, packed.layout)
-            content.add(r * length + start, packed, bit_flip_rate, generator)
+            content.add(r * length + start, packed, draws)
             start += len(packed.layout)
     return grid.batch(content)
 
@@ -94,6 +97,7 @@ class _Content:
         self.tokenizers, self.features = tokenizers, features
         self.latents: list[np.ndarray] = []
         self.flips: list[Tensor] = []
+        self.hidden: list[Tensor] = []
         self.cells: list[np.ndarray] = []
         self.cell_targets: list[tuple[np.ndarray, np.ndarray]] = []
         self.pixels: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {1: [], CLIP: []}
@@ -101,11 +105,11 @@ class _Content:
         self.code_targets: list[tuple[np.ndarray, np.ndarray]] = []
         self.voices: list[tuple[np.ndarray, np.ndarray]] = []
 
-    def add(self, offset: int, packed: PackedExample, bit_flip_rate: float, generator: torch.Generator | None) -> None:
+    def add(self, offset: int, packed: PackedExample, draws: RowCorruption | None) -> None:
         layout, segments = packed.layout, packed.example.segments
         made = [segment for segment in segments if segment.form == "latent"]
         if made:
-            self._add_cells(offset, layout, made, bit_flip_rate, generator)
+            self._add_cells(offset, layout, made, draws)
         given = [segment for segment in segments if segment.form == "pixels"]
         if given:
             self._add_patches(offset + np.flatnonzero(layout.source == PATCH), given)
@@ -120,20 +124,15 @@ class _Content:
         if voices:
             self.voices.append((offset + np.flatnonzero(layout.source == VOICE), np.concatenate(voices)))
 
-    def _add_cells(
-        self,
-        offset: int,
-        layout: Layout,
-        segments: Sequence[EncodedSegment],
-        bit_flip_rate: float,
-        generator: torch.Generator | None,
-    ) -> None:
+    def _add_cells(self, offset: int, layout: Layout, segments: Sequence[EncodedSegment], draws: RowCorruption | None) -> None:
         quantiser = self.tokenizers.vision.quantiser
         first = sum(map(len, self.latents)) * quantiser.cells
         for segment in segments:
             self.latents.append(np.asarray(segment.data))
-            if generator is not None:
-                self.flips.append(draw_flips(quantiser, len(segment.data), bit_flip_rate, generator))
+            if draws is not None and draws.config.flips:
+                self.flips.append(draw_flips(quantiser, len(segment.data), draws.config, draws.flips))
+            if draws is not None and draws.config.frame_mask_rate:
+                self.hidden.append(draws.hidden(len(segment.data)))
         self.cells.append(offset + np.flatnonzero(layout.source == CELL))
         predicts = np.flatnonzero((layout.cell_target >= 0) & (layout.weight > 0))
         self.cell_targets.append((offset + predicts, first + layout.cell_target[predicts]))
@@ -168,6 +167,8 @@ class _Content:
         cell = target % quantiser.cells
         of_scale, weight = scale_numbers(quantiser.sizes)[cell], scale_weights(quantiser.sizes)[cell]
         cells = Cells(index, rows.value, rows.scale, index[rows.scale == 0], rows.frame)
+        if self.hidden and (hidden := torch.cat(self.hidden)).any():
+            cells = hide_frames(cells, hidden)
         return cells, CellTargets(predicts, rows.bits[target], of_scale, weight)
 
     def _voices(self) -> Voices:
@@ -198,16 +199,6 @@ class ScaleRows:
     scale: Tensor
     frame: Tensor
     bits: Tensor
-
-
-def draw_flips(quantiser: MultiScaleBits, frames: int, bit_flip_rate: float, generator: torch.Generator) -> Tensor:
-    """The bits of a segment that are turned over (§2.2.3), at a rate drawn from U(0, bit_flip_rate) for each frame and scale.
-
-    The last scale of the last frame feeds nothing and is never flipped.
-    """
-    rates = torch.rand(frames, len(quantiser.sizes), generator=generator) * bit_flip_rate
-    rates[-1, -1] = 0.0
-    return quantiser.draw_flips(rates, generator)
 
 
 @torch.no_grad()

@@ -40,6 +40,10 @@ def run(build: Path, recipe: Recipe) -> Path:
     Stages whose files are there are passed over; what another recipe left in `build` is removed first. Raises ValueError for
     a network or a mixture that cannot be.
     """
+    if recipe.tokenizers.first_bits:
+        raise ValueError(
+            "tokenizers.first_bits: the demo trains with all bits from its start; `ernest train` can begin with fewer"
+        )
     check_network(recipe, TextTokenizer())
     recipe.weights(TASKS)  # a mixture that cannot be ends here, before the long work
     with own_folder(build):

@@ -52,7 +52,7 @@ def mixture_load(
     for step in range(batches):
         rows = plan(store, weights, tokenizers, sequence, seed, step)
         seeds = [int(np.random.default_rng((seed, step, row)).integers(2**62)) for row in range(len(rows))]
-        loads.append(choices(model, collate(rows, sequence.length, tokenizers, sequence.bit_flip_rate, seeds)))
+        loads.append(choices(model, collate(rows, sequence.length, tokenizers, sequence, seeds)))
     return np.stack(loads)
 
 

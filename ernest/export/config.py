@@ -29,6 +29,7 @@ NAMES = {
     "vit_width": "vit_width",
     "vit_layers": "vit_layers",
     "multi_token": "multi_token",
+    "frame_window": "frame_window",
 }
 """Fields of `ModelConfig`, and what transformers calls them."""
 
@@ -57,6 +58,7 @@ class ErnestConfig(PreTrainedConfig):
     vit_width: int = ModelConfig.vit_width
     vit_layers: int = ModelConfig.vit_layers
     multi_token: bool = ModelConfig.multi_token
+    frame_window: int = ModelConfig.frame_window
     vocab_size: int = 700
     merges: int = 434
     tokenizer_spec: dict[str, Any] | None = None

@@ -258,7 +258,8 @@ class Engine:
             together = by_width[width]
             x = inputs_of(together, self.model, self.tokenizers)
             position = np.stack([row.positions(feed) for row, feed in together])
-            hidden.append(self._slots.advance([row for row, _ in together], x, position, self._choices.listen))
+            lost = np.array([row.lost(feed, self.model.config.frame_window) for row, feed in together])
+            hidden.append(self._slots.advance([row for row, _ in together], x, position, self._choices.listen, lost=lost))
         if texts:
             hidden.append(self._speculate([row for row, _ in texts], [feed.token for _, feed in texts]))
         return hidden

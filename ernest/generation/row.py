@@ -120,6 +120,14 @@ class Row:
         offsets = centred_at(self.sizes[feed.scale] if feed.what == "cells" else (1, 1), self.sizes[-1])
         return offsets + np.array([feed.time, self.begin, self.begin])
 
+    def lost(self, feed: Feed, window: int) -> tuple[int, int]:
+        """The columns that a feed does not see, from the first to before the last: those of frames that a `window` of frames has
+        left behind, where it is not 0 (`ernest.sequence.history`)."""
+        if feed.what not in ("cells", "sum") or not window:
+            return 0, 0
+        behind = max(feed.time - self.begin - window, 0)
+        return self.begin + 1, self.begin + 1 + behind * sum(rows * columns for rows, columns in self.sizes)
+
     def recall(self) -> Any:
         """The value of the choice at hand, where the request brings it; else None."""
         return self.begun.popleft() if self.begun else None

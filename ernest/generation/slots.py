@@ -15,6 +15,8 @@ from ernest.model.cache import Cache, Places
 from ernest.model.decoding import CompiledBlocks, Hook, PlainBlocks, usable
 from ernest.model.network import Ernest
 from ernest.model.submodel import SubModel, SubModels, full, stack
+from ernest.sequence.batch import Batch
+from ernest.sequence.history import frame_sight
 from ernest.sequence.mask import allowed
 from ernest.tokenizers.bundle import Tokenizers
 
@@ -171,21 +173,42 @@ class Slots(Generic[T]):
         valid = batch.valid
         seen = allowed(batch.document, batch.group, batch.document, batch.group).sum(-1)  # groups rise: what is seen has no gaps
         ends = (seen + torch.tensor(starts)[:, None])[valid].numpy()
-        places = Places(np.array(slots), np.array(starts), counts, ends)
+        places = Places(np.array(slots), np.array(starts), counts, ends, self._lost(batch, starts))
         x = self.model.embed(batch.to(self.device))[valid.to(self.device)]
         submodels = self.submodels([row.submodel for _, row in leaders])
         hidden, experts = self._run(x, batch.position[valid].numpy(), places, submodels, None)
         return [(hidden[n, None], experts[:, n, None]) for n in places.last.tolist()]
 
+    def _lost(self, batch: Batch, starts: list[int]) -> np.ndarray | None:
+        """What positions of prompts that begin at columns `starts` have lost from view, as `Places` tells it; None where nothing.
+        A window leaves frames behind from the first on, and a boundary of prompts lies in no film: what is lost has no gaps."""
+        config, spec = self.model.config, self.model.spec
+        sight = frame_sight(batch.cells, batch.group, len(spec.scales), config.frame_window)
+        if sight is None:
+            return None
+        own = batch.document, batch.group
+        gone = (allowed(*own, *own) & ~allowed(*own, *own, sight)).long()
+        first = gone.argmax(-1) + torch.tensor(starts)[:, None]
+        return torch.stack([first, first + gone.sum(-1)])[:, batch.valid].numpy()
+
     # -------------------------------------------------------------- groups
 
     def advance(
-        self, rows: Sequence[T], x: Tensor, position: np.ndarray, hook: Callable[["Hidden[T]"], Hook | None], causal: bool = False
+        self,
+        rows: Sequence[T],
+        x: Tensor,
+        position: np.ndarray,
+        hook: Callable[["Hidden[T]"], Hook | None],
+        causal: bool = False,
+        lost: np.ndarray | None = None,
     ) -> "Hidden[T]":
         """The next group of rows, `n` positions each, with inputs `x` `[rows, n, width]` and (t, h, w) `position` `[rows, n, 3]`;
-        `hook` gets the places of the rows and makes what comes after each layer. Where `causal`, every position is a group."""
+        `hook` gets the places of the rows and makes what comes after each layer. Where `causal`, every position is a group. The
+        columns that each row does not see are `lost` `[rows, 2]`."""
         count = x.shape[1]
         of, places = self._places(rows, np.full(len(rows), count), causal)
+        if lost is not None and lost.any():
+            places = replace(places, lost=lost[of].repeat(count, axis=0).T)
         own = np.cumsum([0, *(len(row.slots) for row in rows)])
         hidden = Hidden(list(rows), x, x, own[:-1].tolist(), (own[1:] - 1).tolist())
         x, position = (x[of], position[of]) if len(of) > len(rows) else (x, position)

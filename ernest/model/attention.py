@@ -14,35 +14,40 @@ from ernest.config.recipe import ModelConfig
 from ernest.model import native
 from ernest.model.cache import LayerCache
 from ernest.model.norm import RMSNorm
-from ernest.sequence.mask import allowed
+from ernest.sequence.mask import Sight, allowed
 from ernest.sequence.positions import rotate
 
 Angles = tuple[Tensor, Tensor]
+NOTHING = None, None, None
+"""What is lost from view where all is seen."""
 
 
 @dataclass(frozen=True)
 class Spans:
     """The mask of packed rows as what each position may see, int32 columns `[B, S]`: from `begin`, the first position of its
     document, to one before `end`; a `begin` of -1 is padding, which sees nothing. `size` is at least the numbers that the scores
-    of one head take."""
+    of one head take. `lost` are the group of each position and its sight, int32 `[B, S]` each, where some are lost from view."""
 
     begin: Tensor
     end: Tensor
     size: int
+    lost: tuple[Tensor | None, ...] = NOTHING
 
     def __getitem__(self, rows: Tensor) -> "Spans":
-        return Spans(self.begin[rows], self.end[rows], self.size)
+        lost = (part if part is None else part[rows] for part in self.lost)
+        return Spans(self.begin[rows], self.end[rows], self.size, tuple(lost))
 
 
-def visible(document: Tensor, group: Tensor, x: Tensor) -> Tensor | Spans:
+def visible(document: Tensor, group: Tensor, x: Tensor, sight: Sight | None = None) -> Tensor | Spans:
     """What positions of packed rows `[B, S]` may attend to: spans where the kernels of training take them and numbers of the type
     of `x`, else a mask."""
     if native.usable(x) and document.is_cpu:
         begin, end = (torch.empty(document.shape, dtype=torch.int32) for _ in range(2))
         size = native.call("spans", *document.shape, document.contiguous(), group.contiguous(), begin, end)
         if size >= 0:
-            return Spans(begin, end, size)
-    return allowed(document, group, document, group)
+            lost = NOTHING if sight is None else tuple(part.int() for part in (group, sight.gone, sight.back))
+            return Spans(begin, end, size, lost)
+    return allowed(document, group, document, group, sight)
 
 
 class Attention(nn.Module):
@@ -119,7 +124,8 @@ class _AttendSpans(torch.autograd.Function):
         inputs = qkv, query_weight, key_weight, *angles
         shares = torch.empty(queries * spans.size)
         out = qkv.new_empty(rows, length, queries * width)
-        native.call("attend", torch.get_num_threads(), *ctx.leading, *inputs, eps, spans.begin, spans.end, shares, out)
+        seen = spans.begin, spans.end, *spans.lost
+        native.call("attend", torch.get_num_threads(), *ctx.leading, *inputs, eps, *seen, shares, out)
         ctx.save_for_backward(*inputs, shares)
         ctx.spans, ctx.eps = spans, eps
         return out

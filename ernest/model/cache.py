@@ -20,12 +20,14 @@ COLUMNS = 32
 @dataclass(frozen=True)
 class Places:
     """Where new positions of rows go: row b stands in `slots[b]`, and its `counts[b]` positions take the columns from `starts[b]`
-    on. Each sees the columns before its own of `ends` `[P]`, row after row: what came before it, and its group."""
+    on. Each sees the columns before its own of `ends` `[P]`, row after row: what came before it, and its group; but none from
+    its own of `lost[0]` to before `lost[1]`, `[2, P]`, where some are lost from view."""
 
     slots: np.ndarray
     starts: np.ndarray
     counts: np.ndarray
     ends: np.ndarray
+    lost: np.ndarray | None = None
 
     @property
     def last(self) -> np.ndarray:
@@ -33,11 +35,12 @@ class Places:
         return self.counts.cumsum() - 1
 
     def table(self) -> np.ndarray:
-        """Slot, column, end and row of every position, `[4, P]`."""
+        """Slot, column, end and row of every position, and what is lost from its view, `[6, P]`."""
         row = np.arange(len(self.slots)).repeat(self.counts)
         first = self.counts.cumsum() - self.counts
         column = np.arange(len(row)) + (self.starts - first)[row]
-        return np.stack([self.slots[row], column, self.ends, row])
+        lost = np.zeros((2, len(row)), np.int64) if self.lost is None else self.lost
+        return np.stack([self.slots[row], column, self.ends, row, *lost])
 
 
 @dataclass(frozen=True)
@@ -123,4 +126,10 @@ class Cache:
         seen = np.ones((rows, count), np.int64)
         seen[np.arange(count) < places.counts[:, None]] = places.ends
         mask = torch.arange(end, device=device) < torch.from_numpy(seen).to(device)[..., None]
+        if places.lost is not None:
+            lost = np.zeros((2, rows, count), np.int64)
+            lost[:, np.arange(count) < places.counts[:, None]] = places.lost
+            begin, stop = torch.from_numpy(lost).to(device)[..., None]
+            column = torch.arange(end, device=device)
+            mask &= (column < begin) | (column >= stop)
         return [LayerCache(k, v, picked, index, end) for k, v in zip(self.keys, self.values, strict=True)], mask

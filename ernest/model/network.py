@@ -30,6 +30,7 @@ from ernest.model.norm import RMSNorm
 from ernest.model.submodel import SubModels
 from ernest.sequence.batch import Batch, Cells
 from ernest.sequence.bucketing import BucketedLinear
+from ernest.sequence.history import frame_sight
 from ernest.sequence.positions import rotary_angles
 
 
@@ -125,7 +126,8 @@ class Ernest(nn.Module):
         Every part runs whatever the batch holds, on no rows if need be: all parameters get a gradient, if zero.
         """
         codes: list[Tensor] = []
-        mask = visible(batch.document, batch.group, self.final_norm.weight)
+        sight = frame_sight(batch.cells, batch.group, len(self.spec.scales), self.config.frame_window)
+        mask = visible(batch.document, batch.group, self.final_norm.weight, sight)
         routing = Routing(submodels, batch.valid, replay)
         hidden, router_output = self.trunk(
             self.embed(batch), batch.position, mask, routing, self.audio.teach(batch.code_targets, codes)

@@ -208,7 +208,7 @@ def _held_out_losses(study: Study, arm: Arm, network: Ernest) -> Measures:
     examples, tasks = held_out(study.build / "held-out", study.tokenizers, study.whole().seed), MIXTURES[arm.base].tasks
     found = losses(network, examples, study.tokenizers, tasks)
     if arm.base == PICTURES:
-        flipped = losses(network, examples, study.tokenizers, ("text→image",), flip_rate=study.whole().sequence.bit_flip_rate)
+        flipped = losses(network, examples, study.tokenizers, ("text→image",), corruption=study.whole().sequence)
         found |= {f"{name}, flipped history": value for name, value in flipped.items()}
     if arm.base == SOUNDS:
         wrong = losses(network, examples, study.tokenizers, ("text→speech",), wrong_first_codes=True)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ernest.config.recipe import SequenceConfig
 from ernest.data import collate as collating
 from ernest.data.examples import encode
 from ernest.data.layout import lay_out_example
@@ -42,28 +43,28 @@ def losses(
     tokenizers: Tokenizers,
     tasks: Sequence[str],
     submodel: SubModel | None = None,
-    flip_rate: float = 0.0,
+    corruption: SequenceConfig | None = None,
     wrong_first_codes: bool = False,
 ) -> dict[str, float]:
     """Mean losses by name: `text, TASK` in nats a token, `bits, TASK` in nats a bit and `bits, scale K`, `codes, level Q` in nats
-    a code. With `flip_rate`, bits of the history of made pictures are corrupted as in training; with `wrong_first_codes` the
+    a code. With `corruption`, bits of the history of made pictures are corrupted as in training; with `wrong_first_codes` the
     first code of a frame is fed back as that of another frame."""
     network.eval()
     found: dict[str, list[Tensor]] = {}
     for task in tasks:
         indices = store.tasks[task]
         for start in range(0, len(indices), BATCH):
-            batch = _batch(store, indices[start : start + BATCH], tokenizers, flip_rate)
+            batch = _batch(store, indices[start : start + BATCH], tokenizers, corruption)
             submodels = None if submodel is None else stack([submodel] * len(batch.token_id), network.config)
             for name, values in _each(network, batch, submodels, task, wrong_first_codes).items():
                 found.setdefault(name, []).append(values.flatten())
     return {name: float(torch.cat(values).double().mean()) for name, values in found.items()}
 
 
-def _batch(store: ExampleStore, indices: np.ndarray, tokenizers: Tokenizers, flip_rate: float) -> Batch:
+def _batch(store: ExampleStore, indices: np.ndarray, tokenizers: Tokenizers, corruption: SequenceConfig | None) -> Batch:
     packed = [lay_out_example(store[index], tokenizers, tokenizers.text.encode) for index in indices]
     length = max(len(example.layout) for example in packed)
-    return collating.collate([[example] for example in packed], length, tokenizers, flip_rate, [int(index) for index in indices])
+    return collating.collate([[example] for example in packed], length, tokenizers, corruption, [int(index) for index in indices])
 
 
 def _each(network: Ernest, batch: Batch, submodels: object, task: str, wrong: bool) -> dict[str, Tensor]:

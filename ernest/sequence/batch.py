@@ -1,6 +1,6 @@
 """The batch that the network reads: packed rows as tensors."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import torch
@@ -13,7 +13,9 @@ class Cells:
 
     `index` `[N]` flat positions (row * length + column), `value` `[N, 2 bits]` the sum of the frame's earlier scales and, beside
     it, the previous frame, both at the size of the cell's scale; `scale` `[N]` its number, from 0.
-    `frame_index` `[M]` flat positions, `frame` `[M, bits * height * width]` the finished frame.
+    `frame_index` `[M]` flat positions, `frame` `[M, bits * height * width]` the finished frame. All lie in the order of their
+    positions, so that a frame has N / M cells in a row. `hidden` bool `[M]` are frames that later ones of their film do not see;
+    `[0]` where there are none.
     """
 
     index: Tensor
@@ -21,6 +23,7 @@ class Cells:
     scale: Tensor
     frame_index: Tensor
     frame: Tensor
+    hidden: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ernest.config.media import CELL, USUAL, scales_of
+from ernest.config.media import BITS, CELL, USUAL, scales_of
 from ernest.tokenizers.bitwise_quantiser import MultiScaleBits, QuantiserOutput
 from ernest.tokenizers.network_file import load_network, save_network
 from ernest.tokenizers.spec import VisualSpec
@@ -36,7 +36,7 @@ class VisionTokenizerConfig:
 
     size: int | tuple[int, int] = USUAL.height
     """Pixels on a side of a frame, or its height and width."""
-    bits: int = 16
+    bits: int = BITS
     scales: tuple[int, ...] | tuple[tuple[int, int], ...] = ()
     """Cells on a side of each scale, or their rows and columns, from the coarsest to the finest; by default from a single cell
     on, twice as many from each to the next."""

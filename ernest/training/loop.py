@@ -51,8 +51,10 @@ def train(
     world: int = 1,
     on_step: OnStep | None = None,
     begin_with: Path | None = None,
+    until: int | None = None,
 ) -> Ernest:
-    """Trains to the recipe's last step, going on from the newest state in `run`; returns what the process holds of the network.
+    """Trains to the recipe's last step, or `until` another one, going on from the newest state in `run`; returns what the process
+    holds of the network.
 
     `begin_with` is a file of weights; without it they are drawn at random. With `training.adapter_rank` only adapters of these
     are trained, and kept in states. Raises ValueError for adapters of weights drawn at random, or beside a balance of experts.
@@ -73,7 +75,7 @@ def train(
     adapters = Adapters(model, config.adapter_rank) if config.adapter_rank else None
     trained = model if adapters is None else adapters.factors
     optimizer = make_optimizer(trained, config)
-    origin = _fingerprint(recipe, store, tokenizers)
+    origin = run_fingerprint(recipe, store, tokenizers)
     progress = load_progress(run, trained, optimizer, origin) or TrainerState(0, {}, origin)
     if adapters is not None:
         adapters.apply_change()
@@ -91,10 +93,11 @@ def train(
         packed = plan(store, weights, tokenizers, sequence, recipe.seed, number, first, every)
         rows = list(zip(range(first, sequence.rows, every), packed, strict=True))
         seeds = [int(np.random.default_rng((recipe.seed, number, 1, row)).integers(2**62)) for row, _ in rows]
-        batch = collate([row for _, row in rows], sequence.length, tokenizers, sequence.bit_flip_rate, seeds, features)
+        batch = collate([row for _, row in rows], sequence.length, tokenizers, sequence, seeds, features)
         return batch, _draw(recipe, tokenizers, number, [row for row, _ in rows])
 
-    steps = range(progress.step, config.steps)
+    end = config.steps if until is None else until
+    steps = range(progress.step, end)
     with run_ahead(make, steps, count_processors() > world) as batches:
         for number in steps:
             start = time.perf_counter()
@@ -105,7 +108,7 @@ def train(
             metrics |= _stage(recipe, number) | dict(zip(MEASURED, measured, strict=True))
             if log is not None:
                 append_line(log, json.dumps({"step": number} | metrics))
-            if (number + 1) % config.save_every == 0 or number + 1 == config.steps:
+            if (number + 1) % config.save_every == 0 or number + 1 == end:
                 progress = TrainerState(number + 1, dict(state.balancer.running), origin)
                 save_progress(run, trained, optimizer, progress)
             if on_step is not None:
@@ -131,7 +134,7 @@ def _draw(recipe: Recipe, tokenizers: Tokenizers, step: int, rows: list[int]) ->
     return None if all(submodel == everything for submodel in submodels) else stack(submodels, recipe.model)
 
 
-def _fingerprint(recipe: Recipe, store: ExampleStore, tokenizers: Tokenizers) -> str:
+def run_fingerprint(recipe: Recipe, store: ExampleStore, tokenizers: Tokenizers) -> str:
     """What a state must share with the run that goes on from it: recipe, data and tokenizers. How often it saves and shows, and
     in how many processes, is its own."""
     weights = weight_parts(tokenizers.vision) + weight_parts(tokenizers.audio)

@@ -27,11 +27,13 @@ from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.training.words import word_targets
+from ernest.tokenizers.vision import VisionTokenizer
 from ernest.training.estimate import Estimate, estimate_run, time_steps
 from ernest.training.group import follow, is_follower
 from ernest.training.monitor import stage_bar
 from ernest.training.pretrain import train_model
 from ernest.training.run_settings import JUDGED_BY, RUN_FILE, START, TrainingRun, check_run
+from ernest.training.switching import FIRST, switch_step
 from ernest.training.tokenizers import (
     ShownFrames,
     audio_config,
@@ -97,17 +99,27 @@ def prepare(run: TrainingRun, settings: str) -> None:
             Console().print(_cost(recipe, decoded, text, existing), highlight=False, soft_wrap=True)
         with stage_bar() as bar:
             trained = existing or _tokenizers(decoded, text, recipe, bar, out / "state")
+            if switch_step(recipe) and not (out / FIRST / "tokenizers").is_dir():
+                first = replace(trained, vision=_first_vision(decoded, recipe, bar, out / "state"))
+                with write_folder(out / FIRST / "tokenizers") as aside:
+                    first.save(aside)
         with write_folder(out / "tokenizers") as aside:
             trained.save(aside)
     remove_files(out / "state", "*.safetensors")
     tokenizers = Tokenizers.load(out / "tokenizers")
     if run.held_out is not None:
         ExampleStore.write(out / JUDGED_BY / "own", encode(few_of_each_task(run.held_out), tokenizers))
-    with stage_bar() as bar:
-        report = _progress(bar, "examples")
-        counted = (report(number, len(decoded), {}) or record for number, record in enumerate(decoded, 1))
-        ExampleStore.write(out / "examples/own", encode(counted, tokenizers))
+    if switch_step(recipe):
+        _write_examples(out / FIRST, decoded, Tokenizers.load(out / FIRST / "tokenizers"), "examples of few bits")
+    _write_examples(out, decoded, tokenizers, "examples")
     remove_files(out / "decoded", LINES, "*.npy")
+
+
+def _write_examples(run: Path, decoded: DecodedRecords, tokenizers: Tokenizers, name: str) -> None:
+    with stage_bar() as bar:
+        report = _progress(bar, name)
+        counted = (report(number, len(decoded), {}) or record for number, record in enumerate(decoded, 1))
+        ExampleStore.write(run / "examples/own", encode(counted, tokenizers))
 
 
 def _brought(checkpoint: Path, recipe: Recipe, records: RecordFolder) -> Tokenizers:
@@ -153,7 +165,8 @@ def _cost(recipe: Recipe, decoded: DecodedRecords, text: TextTokenizer, existing
         train = lambda steps: vision_tokenizer(  # noqa: E731
             shown, few(vision_steps=steps), no_progress, classes=max(1, words), naming=NAMING
         )
-        stages["vision tokenizer"] = partial(time_steps, train, recipe.tokenizers.vision_steps)
+        both = 1 + bool(switch_step(recipe))
+        stages["vision tokenizer"] = partial(time_steps, train, both * recipe.tokenizers.vision_steps)
     if waves:
         some, told = waves[:200], said[:200]
         codes = lambda steps: audio_tokenizer(some, told, few(audio_steps=steps, vocoder_steps=0), no_progress)  # noqa: E731
@@ -186,6 +199,13 @@ def _tokenizers(decoded: DecodedRecords, text: TextTokenizer, recipe: Recipe, ba
     samples, names = voice_samples(decoded)
     voice = voice_encoder(samples, names, recipe, _progress(bar, "voices"), state / "voice.safetensors") if samples else None
     return Tokenizers(text, vision, audio, recipe.media, voice)
+
+
+def _first_vision(decoded: DecodedRecords, recipe: Recipe, bar: Progress, state: Path) -> VisionTokenizer:
+    """The vision tokenizer of few bits with which the training begins."""
+    shown, words = shown_frames(decoded)
+    report, kept, bits = _progress(bar, "vision tokenizer of few bits"), state / "first.safetensors", recipe.tokenizers.first_bits
+    return vision_tokenizer(shown, recipe, report, classes=max(1, words), naming=NAMING, state=kept, bits=bits)
 
 
 def shown_frames(decoded: DecodedRecords) -> tuple[list[ShownFrames], int]:

@@ -23,10 +23,11 @@ from ernest.training.distributed import process_group
 from ernest.training.export import export_checkpoint
 from ernest.training.group import launched_processes, process_count, thread_count
 from ernest.training.launch import launch, worker
-from ernest.training.loop import train
+from ernest.training.loop import run_fingerprint, train
 from ernest.training.monitor import Monitor
-from ernest.training.resume import check_room
+from ernest.training.resume import check_room, newest_state
 from ernest.training.run_settings import START
+from ernest.training.switching import FIRST, switch, switch_step
 
 
 def train_model(run: Path, recipe: Recipe) -> Path:
@@ -58,11 +59,26 @@ def pretrain(run: Path, rank: int, world: int) -> None:
     """Trains as process `rank` of `world`; the first process shows progress and writes the checkpoint."""
     recipe = from_tree(json.loads((run / "recipe.json").read_text()))
     store, tokenizers = ExampleStore(run / "examples"), Tokenizers.load(run / "tokenizers")
+    if switch_step(recipe):
+        _begin_with_few_bits(run, recipe, rank, world, run_fingerprint(recipe, store, tokenizers), tokenizers.vision.spec.bits)
     monitor = Monitor(recipe, tokenizers, store, run) if rank == 0 else None
     start = run / START / "model.safetensors"
     train(recipe, store, tokenizers, run, rank, world, monitor, start if start.is_file() else None)
     if rank == 0:
         export_checkpoint(run, run / "model")
+
+
+def _begin_with_few_bits(run: Path, recipe: Recipe, rank: int, world: int, origin: str, bits: int) -> None:
+    """The steps before the switch, unless it is behind the run."""
+    if newest_state(run) is not None:
+        return
+    first = run / FIRST
+    store, tokenizers = ExampleStore(first / "examples"), Tokenizers.load(first / "tokenizers")
+    monitor = Monitor(recipe, tokenizers, store, run) if rank == 0 else None
+    train(recipe, store, tokenizers, first, rank, world, monitor, until=switch_step(recipe))
+    if monitor is not None:
+        monitor.bar.stop()
+        switch(run, recipe.tokenizers.first_bits, bits, recipe.seed, origin)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 
 from ernest.config.media import read_media, written_differently
 from ernest.config.recipe import Recipe, to_tree
-from ernest.config.stages import has_stages, longest, too_long
+from ernest.config.stages import longest, too_long
 from ernest.data.records import LINES, RecordFolder, StoredRecord
 from ernest.storage import fingerprint
 
@@ -75,6 +75,11 @@ def check_run(run: TrainingRun) -> str:
     """The settings of a run. Raises ValueError for a mixture that the tasks of its records do not allow, for records whose
     pictures and videos alone are longer than a row, for tokenizers of other media, and for a folder of something else."""
     if run.checkpoint is not None:
+        if run.recipe.tokenizers.first_bits:
+            raise ValueError(
+                "tokenizers.first_bits: a training begins with few bits where it trains its own tokenizers, and these are "
+                f"{run.checkpoint}'s: leave it out, or --tokenizers and --from"
+            )
         _check_media(run.checkpoint, run.recipe)
     run.recipe.weights(sorted({_fitting(record, run) for record in run.records.stored}))
     settings = run.settings

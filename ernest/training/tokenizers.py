@@ -60,15 +60,16 @@ def vision_tokenizer(
     classes: int = VisionTokenizerConfig.classes,
     naming: float = VisionTraining.naming,
     state: Path | None = None,
+    bits: int = VisionTokenizerConfig.bits,
 ) -> VisionTokenizer:
-    """Trains the vision tokenizer, half of a step's frames from pictures and half from videos, where both are there; with no
-    frames at all, an untrained one. `naming` is the weight with which its features alone are to say what a frame shows. With a
-    temporal stride it is then inflated, and trained further on films that are told apart.
+    """Trains the vision tokenizer of so many `bits`, half of a step's frames from pictures and half from videos, where both are
+    there; with no frames at all, an untrained one. `naming` is the weight with which its features alone are to say what a frame
+    shows. With a temporal stride it is then inflated, and trained further on films that are told apart.
 
     `teacher`, a classifier of the first classes, adds a perceptual loss on the frames of those classes. In the file `state` it
     is kept how far the training is.
     """
-    config, stride = VisionTokenizerConfig(recipe.media.size, classes=classes), recipe.media.temporal_stride
+    config, stride = VisionTokenizerConfig(recipe.media.size, bits, classes=classes), recipe.media.temporal_stride
     shown = [one for one in shown if len(one.frames)]
     if not shown:
         return VisionTokenizer(replace(config, stride=stride)).eval()

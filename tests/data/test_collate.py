@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from ernest.data.collate import ScaleRows, collate, draw_flips, scale_rows, scale_weights
+from ernest.config.recipe import SequenceConfig
+from ernest.data.collate import ScaleRows, collate, scale_rows, scale_weights
+from ernest.data.corruption import draw_flips
 from ernest.data.examples import EncodedSegment, Example
 from ernest.tokenizers.bitwise_quantiser import MultiScaleBits
 from tests.references.scales import scale_inputs
@@ -39,7 +41,11 @@ def test_weights_of_the_specification():
 def rows_of(segment: EncodedSegment, bit_flip_rate: float = 0.0, seed: int = 0) -> ScaleRows:
     """Of one segment, corrupted by the draws of a seed."""
     quantiser, generator = tokenizers().vision.quantiser, torch.Generator().manual_seed(seed)
-    flips = draw_flips(quantiser, len(segment.data), bit_flip_rate, generator) if bit_flip_rate else None
+    flips = (
+        draw_flips(quantiser, len(segment.data), SequenceConfig(bit_flip_rate=bit_flip_rate), generator)
+        if bit_flip_rate
+        else None
+    )
     return scale_rows([segment.data], quantiser, flips)
 
 
@@ -70,7 +76,7 @@ def test_segments_together_are_segments_alone():
         torch.nn.init.normal_(convolution.weight, std=0.1, generator=torch.Generator().manual_seed(1))
     segments = [make.latent(frames).data for frames in (1, 9, 1, 3, 9, 9, 2)]
     generator, drawn = (torch.Generator().manual_seed(5) for _ in range(2))
-    flips = [draw_flips(quantiser, len(segment), 0.4, generator) for segment in segments]
+    flips = [draw_flips(quantiser, len(segment), SequenceConfig(bit_flip_rate=0.4), generator) for segment in segments]
     for segment, flipped in zip(segments, flips, strict=True):
         rates = torch.rand(len(segment), len(SIZES), generator=drawn) * 0.4
         rates[-1, -1] = 0.0

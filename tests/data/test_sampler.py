@@ -33,7 +33,7 @@ def drawn(store, step: int, config: SequenceConfig = CONFIG, weights=None) -> li
 
 
 def batch_of(store, step: int) -> Batch:
-    return collate(drawn(store, step), CONFIG.length, tokenizers(), CONFIG.bit_flip_rate, [11, 12, 13, 14])
+    return collate(drawn(store, step), CONFIG.length, tokenizers(), CONFIG, [11, 12, 13, 14])
 
 
 def test_a_batch_is_a_function_of_seed_and_step(store):
@@ -88,8 +88,8 @@ def test_what_is_longer_than_a_row_waits_until_rows_have_grown(store):
 def test_flips_of_a_row_are_its_own(store):
     """A row is corrupted alike whoever collates it, so that processes may share the rows of a step."""
     rows = drawn(store, 4)
-    together = collate(rows, 120, tokenizers(), 0.3, [1, 2, 3, 4])
-    last = collate(rows[2:], 120, tokenizers(), 0.3, [3, 4])
+    together = collate(rows, 120, tokenizers(), SequenceConfig(bit_flip_rate=0.3), [1, 2, 3, 4])
+    last = collate(rows[2:], 120, tokenizers(), SequenceConfig(bit_flip_rate=0.3), [3, 4])
     mine = together.cells.index >= 2 * 120
     assert mine.any()
     assert torch.equal(together.cells.value[mine], last.cells.value)

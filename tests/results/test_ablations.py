@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ernest.config.recipe import to_tree
+from ernest.config.recipe import SequenceConfig, to_tree
 from ernest.data import collate as collating
 from ernest.data.store import ExampleStore
 from ernest.evaluation.run import CURVE_DIRECTIONS
@@ -252,5 +252,7 @@ def test_held_out_losses_are_means_over_targets():
     cells = [height * width for height, width in scales]
     by_scale = [found[f"bits, text→image, scale {k + 1}"] for k in range(len(scales))]
     assert np.average(by_scale, weights=cells) == pytest.approx(found["bits, text→image"], rel=1e-5)
-    assert found != losses(model, store_of(0, 2, 7), tokenizers(), ("text→image", "text→speech", "text"), flip_rate=0.5)
+    corruption = SequenceConfig(bit_flip_rate=0.5)
+    tasks = "text→image", "text→speech", "text"
+    assert found != losses(model, store_of(0, 2, 7), tokenizers(), tasks, corruption=corruption)
     assert set(held_out.COUNTS) == set(TASKS)

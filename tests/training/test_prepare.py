@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from ernest.config.media import BITS
 from ernest.config.recipe import Recipe, SequenceConfig, TokenizerConfig, TrainingConfig
 from ernest.data import media, records
 from ernest.data.decoded import DecodedRecords
@@ -22,6 +23,7 @@ from ernest.tokenizers.training import audio, vision
 from ernest.training import prepare
 from ernest.training.prepare import TOLD_FROM, heard_sounds, shown_frames, train_on_records
 from ernest.training.run_settings import TrainingRun
+from ernest.training.switching import FIRST
 from ernest.training.tokenizers import draw_frames
 from tests.small import CONFIG, tokenizers
 
@@ -126,6 +128,20 @@ def test_tokenizers_that_are_trained_are_not_trained_again(folder, tmp_path, mon
         whole, resumed = (load_tensors(tmp_path / run / f"tokenizers/{name}.safetensors") for run in ("whole", "cut"))
         assert all(torch.equal(resumed[key], value) for key, value in whole.items())
     assert not (tmp_path / "cut/state").exists()
+
+
+@pytest.mark.usefixtures("no_training")
+def test_a_training_that_begins_with_few_bits_has_tokenizers_and_examples_of_both(folder, tmp_path):
+    few = replace(TOLD_NOTHING, tokenizers=replace(RECIPE.tokenizers, first_bits=4))
+    train_on_records(TrainingRun(read_lines(folder), tmp_path / "run", few))
+    for run, bits in ((tmp_path / "run", BITS), (tmp_path / "run" / FIRST, 4)):
+        store = ExampleStore(run / "examples")
+        assert [one.task for one in map(store.glance, range(len(store)))] == [record.task for record in EVERYTHING]
+        assert {part.data.shape[1] for n in range(len(store)) for part in store[n].segments if part.form == "latent"} == {bits}
+        assert Tokenizers.load(run / "tokenizers").vision.spec.bits == bits
+    (tmp_path / "other").mkdir()
+    with pytest.raises(ValueError, match=r"tokenizers\.first_bits: .* and these are .*other's: leave it out, or --tokenizers"):
+        train_on_records(TrainingRun(read_lines(folder), tmp_path / "third", few, checkpoint=tmp_path / "other"))
 
 
 @pytest.mark.parametrize("out", ["run", "new/run"])

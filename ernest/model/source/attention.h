@@ -133,12 +133,25 @@ INLINE void softmax(float* score, int64_t seen, int64_t columns) {
   for (int64_t j = seen; j < columns; ++j) score[j] = 0;
 }
 
+// What is lost from view: a position is not seen by the groups from `gone` to before `back`; [S] each, or null where all are seen.
+struct Lost {
+  const int32_t *group, *gone, *back;
+
+  // Of the first `seen` scores of a query of a document that begins at `position`, those that it does not see become `value`.
+  void fill(float* score, int64_t position, int64_t query, int64_t seen, float value) const {
+    if (!group) return;
+    const int32_t now = group[position + query];
+    for (int64_t j = 0; j < seen; ++j)
+      if (gone[position + j] <= now && now < back[position + j]) score[j] = value;
+  }
+};
+
 constexpr int64_t QUERIES = 24;  // of a block
 
 // One document of `count` positions from `position` on; `last` [count] is one past the last position that each may see.
 template <typename T>
-static void attend_document(const T* qkv, int64_t position, int64_t count, const int32_t* last, const Heads& heads,
-                            const Turning& turning, float* probability, T* out) {
+static void attend_document(const T* qkv, int64_t position, int64_t count, const int32_t* last, const Lost& lost,
+                            const Heads& heads, const Turning& turning, float* probability, T* out) {
   const int64_t d = heads.width, padded = heads.padded(), step = heads.together() * d, columns_most = up(count, BLOCK);
   const T* base = qkv + position * step;
   float* turned = buffers().get(1, count * padded);
@@ -160,7 +173,11 @@ static void attend_document(const T* qkv, int64_t position, int64_t count, const
         const int64_t rows = count - i < QUERIES ? count - i : QUERIES, seen = last[i + rows - 1], columns = up(seen, BLOCK);
         float* score = probability + i * columns_most;
         multiply(rows, columns, d, turned + i * padded, padded, keys, columns_most, score, columns_most);
-        for (int64_t r = 0; r < rows; ++r) softmax(score + r * columns_most, last[i + r], columns);
+        for (int64_t r = 0; r < rows; ++r) {
+          lost.fill(score + r * columns_most, position, i + r, last[i + r], -1e30f);
+          softmax(score + r * columns_most, last[i + r], columns);
+          lost.fill(score + r * columns_most, position, i + r, last[i + r], 0.f);
+        }
         multiply(rows, padded, seen, score, columns_most, values, padded, result, padded);
         for (int64_t r = 0; r < rows; ++r)
           write_head(result + r * padded, d, out + ((position + i + r) * heads.queries + head) * d);

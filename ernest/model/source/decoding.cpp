@@ -29,8 +29,8 @@ struct Parts {
   Drafter drafter(const Network& n, const Head* head) const { return {n, layers, head, frequency, axis, keys, values}; }
 };
 
-// Layers `from` to `to` on x [P, D], in place. Positions of one row lie together in `places` [4, P], in rising columns of its slot,
-// and each sees the columns before its end. `expert` [layers, P, most] comes filled with -1; behind the last layer, the final norm
+// Layers `from` to `to` on x [P, D], in place. Positions of one row lie together in `places` [6, P], in rising columns of its slot,
+// and each sees the columns before its end that are not lost from view. `expert` [layers, P, most] comes filled with -1; behind the last layer, the final norm
 // is applied where there is one.
 EXPORT void decode(const int64_t* sizes, float eps, const Parts* parts, int64_t from, int64_t to, int64_t last, int64_t count,
                    float* x, const double* position, const int64_t* places, int64_t* expert) {

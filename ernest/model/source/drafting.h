@@ -100,7 +100,7 @@ static void draft_texts(const Drafter& d, const Texts& texts, const float* hidde
     std::vector<int64_t> expert(count), going;
     join(d.network, *d.head, count, step ? last : hidden, step ? likeliest.data() : token, x);
     angles(count, half, places.position.data(), d.frequency, d.axis, cosine, sine);
-    const Positions p{count, x, cosine, sine, table, table + count, table + 2 * count, table + 3 * count};
+    const Positions p{count, x, cosine, sine, table, table + count, table + 2 * count, table + 3 * count, nullptr, nullptr};
     run_layer(d.network, *d.layer, 0, p, {}, 1, d.keys, d.values, expert.data());
     for (size_t n = 0; n < open.size(); ++n) memcpy(last + n * D, x + places.last[n] * D, D * 4);
     const float* logits = words_of(*d.head, open.size(), D, last);

@@ -44,14 +44,14 @@ EXPORT int64_t spans(int64_t rows, int64_t length, const int64_t* document, cons
 
 template <typename T>
 static void attend_all(int64_t threads, int64_t rows, int64_t length, const Heads& heads, const T* qkv, const Turning& turning,
-                       const int32_t* begin, const int32_t* end, float* probability, T* out) {
+                       const int32_t* begin, const int32_t* end, const Lost& lost, float* probability, T* out) {
   const int64_t width = heads.queries * heads.width;
   std::vector<int64_t> padding;
   const std::vector<Document> documents = documents_of(rows, length, begin, heads.queries, padding);
   for (int64_t position : padding) memset(out + position * width, 0, width * sizeof(T));
   team()(threads, documents.size(), [&](int64_t number) {
     const Document& one = documents[number];
-    attend_document(qkv, one.position, one.count, ends_within(one, length, end), heads, turning, probability + one.start, out);
+    attend_document(qkv, one.position, one.count, ends_within(one, length, end), lost, heads, turning, probability + one.start, out);
   });
 }
 
@@ -75,11 +75,13 @@ static void attend_all_back(int64_t threads, int64_t rows, int64_t length, const
 
 EXPORT void attend(int64_t threads, int64_t narrow, int64_t rows, int64_t length, int64_t queries, int64_t keys, int64_t width,
                    const void* qkv, const float* query_weight, const float* key_weight, const float* cosine, const float* sine,
-                   float eps, const int32_t* begin, const int32_t* end, float* probability, void* out) {
+                   float eps, const int32_t* begin, const int32_t* end, const int32_t* group, const int32_t* gone,
+                   const int32_t* back, float* probability, void* out) {
   const Heads heads{queries, keys, width};
   const Turning turning{query_weight, key_weight, cosine, sine, eps};
-  if (narrow) attend_all(threads, rows, length, heads, (const bf16*)qkv, turning, begin, end, probability, (bf16*)out);
-  else attend_all(threads, rows, length, heads, (const float*)qkv, turning, begin, end, probability, (float*)out);
+  const Lost lost{group, gone, back};
+  if (narrow) attend_all(threads, rows, length, heads, (const bf16*)qkv, turning, begin, end, lost, probability, (bf16*)out);
+  else attend_all(threads, rows, length, heads, (const float*)qkv, turning, begin, end, lost, probability, (float*)out);
 }
 
 EXPORT void attend_back(int64_t threads, int64_t narrow, int64_t rows, int64_t length, int64_t queries, int64_t keys, int64_t width,

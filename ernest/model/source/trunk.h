@@ -36,8 +36,17 @@ struct Positions {
   int64_t count;
   float* x;
   const float *cosine, *sine;
-  const int64_t *slot, *column, *end, *row;
+  const int64_t *slot, *column, *end, *row, *gone, *back;  // columns from `gone` to before `back` are lost from view
+
+  // Of the scores of a position, those of columns that are lost from view become `value`.
+  void fill_lost(int64_t position, float* score, float value) const {
+    for (int64_t j = gone ? gone[position] : 0; gone && j < back[position]; ++j) score[j] = value;
+  }
 };
+
+static Positions positions_at(int64_t count, float* x, const float* cosine, const float* sine, const int64_t* places) {
+  return {count, x, cosine, sine, places, places + count, places + 2 * count, places + 3 * count, places + 4 * count, places + 5 * count};
+}
 
 // Buffers that grow to the largest call and stay.
 enum Use { COSINE, SINE, NORMED, QKV, ATTENDED, QUERY, KEY, SCORE, RESULT, LOGITS, GATE, INNER, SOME_X, SOME_COSINE, SOME_SINE, JOINED, STATE, LAST, WORDS, USES };
@@ -83,7 +92,12 @@ static void attend_row(const Network& n, const Layer& layer, const Positions& p,
       for (int64_t r = 0; r < here; ++r) seen = std::max(seen, p.end[first + (i + r) % count]);
       for (int64_t column = 0; column < seen; column += KEYS)
         multiply(here, KEYS, d, query + i * d, d, keys + kept + column * d, KEYS, score + column, columns_most);
-      for (int64_t r = 0; r < here; ++r) softmax(score + r * columns_most, p.end[first + (i + r) % count], up(seen, KEYS));
+      for (int64_t r = 0; r < here; ++r) {
+        const int64_t position = first + (i + r) % count;
+        p.fill_lost(position, score + r * columns_most, -1e30f);
+        softmax(score + r * columns_most, p.end[position], up(seen, KEYS));
+        p.fill_lost(position, score + r * columns_most, 0.f);
+      }
       multiply(here, d, seen, score, columns_most, values + kept, d, result, d);
       for (int64_t r = 0; r < here; ++r) {
         const int64_t head = key * shared + (i + r) / count, position = (i + r) % count;
@@ -167,7 +181,7 @@ static void run_layer(const Network& n, const Layer& layer, int64_t number, cons
 static void run_some(const Network& n, const Layer& layer, int64_t number, const Positions& p, const Restrictions& limits,
                      int64_t most, float* keys, float* values, int64_t* expert, const std::vector<int64_t>& some) {
   const int64_t count = some.size(), D = n.width, half = n.head / 2;
-  std::vector<int64_t> places(4 * count), experts_of(count * most);
+  std::vector<int64_t> places(6 * count), experts_of(count * most);
   float* x = space(SOME_X, count * D);
   float* cosine = space(SOME_COSINE, count * half);
   float* sine = space(SOME_SINE, count * half);
@@ -175,11 +189,10 @@ static void run_some(const Network& n, const Layer& layer, int64_t number, const
     memcpy(x + i * D, p.x + some[i] * D, D * 4);
     memcpy(cosine + i * half, p.cosine + some[i] * half, half * 4);
     memcpy(sine + i * half, p.sine + some[i] * half, half * 4);
-    places[i] = p.slot[some[i]], places[count + i] = p.column[some[i]];
-    places[2 * count + i] = p.end[some[i]], places[3 * count + i] = p.row[some[i]];
+    const int64_t* const fields[] = {p.slot, p.column, p.end, p.row, p.gone, p.back};
+    for (int64_t field = 0; field < 6; ++field) places[field * count + i] = fields[field][some[i]];
   }
-  const int64_t* at = places.data();
-  const Positions here{count, x, cosine, sine, at, at + count, at + 2 * count, at + 3 * count};
+  const Positions here = positions_at(count, x, cosine, sine, places.data());
   run_layer(n, layer, number, here, limits, most, keys, values, experts_of.data());
   for (int64_t i = 0; i < count; ++i) {
     memcpy(p.x + some[i] * D, x + i * D, D * 4);
@@ -213,7 +226,8 @@ struct Trunk {
   Restrictions limits;
 };
 
-// Layers `from` to `to` on x [P, D], in place, at (t, h, w) `position` [P, 3]; slots, columns, ends and rows in `places` [4, P].
+// Layers `from` to `to` on x [P, D], in place, at (t, h, w) `position` [P, 3]; slots, columns, ends, rows and what is
+// lost from view in `places` [6, P].
 // `expert` [layers, P, most] gets the choices where a layer runs, -1 for none.
 static void run_trunk(const Trunk& t, int64_t from, int64_t to, int64_t count, float* x, const double* position,
                       const int64_t* places, int64_t* expert, bool last) {
@@ -222,7 +236,7 @@ static void run_trunk(const Trunk& t, int64_t from, int64_t to, int64_t count, f
   float* cosine = space(COSINE, count * n.head / 2);
   float* sine = space(SINE, count * n.head / 2);
   angles(count, n.head / 2, position, t.frequency, t.axis, cosine, sine);
-  const Positions p{count, x, cosine, sine, places, places + count, places + 2 * count, places + 3 * count};
+  const Positions p = positions_at(count, x, cosine, sine, places);
   for (int64_t layer = from; layer < to; ++layer) {
     int64_t* chosen = expert + layer * count * t.most;
     std::vector<int64_t> some;

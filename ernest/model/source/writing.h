@@ -100,7 +100,7 @@ struct Writer {
   // One round of the texts in `open`.
   void round(const std::vector<int64_t>& open, int64_t ahead, float least) const {
     const int64_t R = open.size(), D = trunk.network.width, padded = up(vocabulary(), LANES);
-    std::vector<int64_t> drafted(R * ahead), drafts(R), first(R), place[4];
+    std::vector<int64_t> drafted(R * ahead), drafts(R), first(R), place[6];
     draft(open, ahead, least, drafted.data(), drafts.data());
     std::vector<float> x;
     std::vector<double> position;
@@ -110,8 +110,8 @@ struct Writer {
       first[n] = position.size() / 3;
       for (int64_t i = 0; i <= drafts[n]; ++i) {
         const int64_t token = i ? drafted[n * ahead + i - 1] : fed[open[n] * widest + one.known - 1], column = one.column + i;
-        const int64_t entries[] = {one.slot, column, column + 1, open[n]};
-        for (int field = 0; field < 4; ++field) place[field].push_back(entries[field]);
+        const int64_t entries[] = {one.slot, column, column + 1, open[n], 0, 0};
+        for (int field = 0; field < 6; ++field) place[field].push_back(entries[field]);
         x.insert(x.end(), drafter.head->embedding + token * D, drafter.head->embedding + (token + 1) * D);
         position.insert(position.end(), 3, double(column));
       }
