@@ -22,7 +22,7 @@ help:
 	@echo "make lint    style, types and import directions (make format mends the style)"
 	@echo "make bench   measure what the documentation claims"
 	@echo "make results    try the claims of the three papers; make results-routing, results-time-marching,"
-	@echo "             results-superconvergence, results-elastic, results-ablations, results-sparse,"
+	@echo "             results-superconvergence, results-elastic, results-ablations, results-sparse, results-precision,"
 	@echo "             results-inference, results-photographs, results-rl, results-rl-together, results-rl-methods,"
 	@echo "             results-rl-areas one of them"
 	@echo "make results-data    train on real data sets, for hours; make results-data-photos one of them"
@@ -78,7 +78,7 @@ results: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/ernest results --photographs $(PHOTOGRAPHS)
 
 results-routing results-time-marching results-superconvergence results-elastic results-ablations results-sparse \
-  results-inference results-photographs results-rl results-rl-together results-rl-methods results-rl-areas: $(READY)
+  results-precision results-inference results-photographs results-rl results-rl-together results-rl-methods results-rl-areas: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/ernest results $(@:results-%=%) --photographs $(PHOTOGRAPHS)
 
 results-data: results-data-digits results-data-commands results-data-photos results-data-voices results-data-stories results-data-stories-dense results-data-seesaw \

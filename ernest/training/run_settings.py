@@ -28,6 +28,8 @@ def fixed_tree(recipe: Recipe) -> dict[str, Any]:
     tree = to_tree(recipe)
     for name in RESUME_OVERRIDABLE:
         del tree["training"][name]
+    if not recipe.training.fp8:  # as runs were begun that know of none
+        del tree["training"]["fp8"]
     del tree["parallel"]
     return tree
 
