@@ -22,8 +22,8 @@ help:
 	@echo "make lint    style, types and import directions (make format mends the style)"
 	@echo "make bench   measure what the documentation claims"
 	@echo "make results    try the claims of the three papers; make results-routing, results-time-marching,"
-	@echo "             results-superconvergence, results-elastic, results-ablations, results-sparse, results-context,"
-	@echo "             results-inference, results-photographs, results-rl, results-rl-together, results-rl-methods,"
+	@echo "             results-superconvergence, results-elastic, results-ablations, results-sparse, results-precision,"
+	@echo "             results-context, results-inference, results-photographs, results-rl, results-rl-together, results-rl-methods,"
 	@echo "             results-rl-areas one of them"
 	@echo "make results-data    train on real data sets, for hours; make results-data-photos one of them"
 	@echo "make docs    build the documentation into site/"
@@ -77,8 +77,9 @@ bench: $(READY)
 results: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/ernest results --photographs $(PHOTOGRAPHS)
 
-results-routing results-time-marching results-superconvergence results-elastic results-ablations results-sparse results-context \
-  results-inference results-photographs results-rl results-rl-together results-rl-methods results-rl-areas: $(READY)
+results-routing results-time-marching results-superconvergence results-elastic results-ablations results-sparse \
+  results-precision results-context results-inference results-photographs results-rl results-rl-together results-rl-methods \
+  results-rl-areas: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/ernest results $(@:results-%=%) --photographs $(PHOTOGRAPHS)
 
 results-data: results-data-digits results-data-commands results-data-photos results-data-voices results-data-stories results-data-stories-dense results-data-seesaw \

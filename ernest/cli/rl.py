@@ -75,7 +75,8 @@ def rl(
 def _note(measures: Mapping[str, float]) -> str:
     """What is shown of a step beside its bar."""
     failed = f"  failed verdicts {measures['failed verdicts']:.0f}" if measures["failed verdicts"] else ""
-    return f"passed {measures['passed']:.2f}  kl {measures.get('kl', 0.0):.4f}{failed}"
+    idle = f"  idle {measures['idle']:.0%}" if "idle" in measures else ""
+    return f"passed {measures['passed']:.2f}  kl {measures.get('kl', 0.0):.4f}{idle}{failed}"
 
 
 COMMANDS: Mapping[str, Callable[..., None]] = {"sft": sft, "rl": rl}

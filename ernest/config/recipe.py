@@ -135,6 +135,8 @@ class TrainingConfig:
     """Rank of the adapters that are trained instead of the weights, of a run that goes on from a checkpoint; 0 trains all."""
     bf16: bool | None = None
     """Trunk in half precision; where nothing is said, it is used where the processor has it."""
+    fp8: bool = False
+    """Products of the trunk on inputs and weights rounded to 8-bit floats, which is imitated: slower, to see what it costs."""
     even_routing: bool = False
     """Experts take turns, whatever their scores: for measuring speed apart from their balance."""
     save_every: int = 100
@@ -277,6 +279,8 @@ class Recipe:
             raise ValueError(f"training.adapter_rank: adapters are of whole matrices, and {self.parallel} deals them out")
         if self.tokenizers.first_bits and not self.parallel.keeps_whole:
             raise ValueError(f"tokenizers.first_bits: what becomes wider is whole, and {self.parallel} deals it out")
+        if self.training.fp8 and not self.parallel.keeps_whole:
+            raise ValueError(f"training.fp8: blocks are rounded of whole matrices, and {self.parallel} deals them out")
         for task, weight in self.mixture.items():
             if weight < 0:
                 raise ValueError(f"mixture.{task} = {weight} must not be negative")

@@ -11,6 +11,7 @@ from ernest.overrides import build, check_least, check_positive, read_tree
 Method = Literal["GRPO", "GRPO+IcePop", "GSPO", "GSPO+IcePop", "MISC"]
 Normaliser = Literal["element", "group", "segment"]
 Order = Literal["synchronous", "finish order", "drop and refill", "windowed", "in order", "U-RB"]
+Worker = Literal["none", "process", "ray"]
 
 BOUNDS: dict[Method, tuple[float, float]] = {"GRPO+IcePop": (0.5, 5.0), "GSPO+IcePop": (0.98, 1.02), "MISC": (0.5, 5.0)}
 """Of M(k) where a recipe names none; the mean over a response stays so near 1 that the bounds of single units never hold it."""
@@ -100,6 +101,10 @@ class RolloutConfig:
     """Updates' worth of prompts that are under way at once; 1 is those of the update at hand."""
     rows: int = 0
     """Responses that are decoded at once; 0 is all that are under way."""
+    overlap: bool = False
+    """Whether the responses of the next update are made while one is taken, by weights that are one update older."""
+    worker: Worker = "none"
+    """Who makes them: this process, another one, or an actor of Ray; all of them make the same."""
     replay: bool = True
     """Whether the trainer takes the experts that ran in the sampler."""
     bf16: bool = False

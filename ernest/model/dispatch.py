@@ -33,6 +33,10 @@ class LocalDispatch:
         if x_TD.is_cpu and torch.is_grad_enabled():
             blocks = lay_out(expert_Tk, self.experts)
             return *GatherBlocks.apply(x_TD, gate_Tk, blocks), blocks
+        return self.sort(x_TD, gate_Tk, expert_Tk)
+
+    def sort(self, x_TD: Tensor, gate_Tk: Tensor, expert_Tk: Tensor) -> tuple[Tensor, Tensor, SortedChoices]:
+        """The same with choices sorted by expert, wherever the tokens are."""
         expert = expert_Tk.reshape(-1)
         order = expert.argsort(stable=True)
         counts_N = torch.zeros(self.experts, dtype=torch.long, device=expert.device).index_add_(

@@ -28,6 +28,8 @@ class RouterOutput:
 
 Choices = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Inputs `[T, D]` through the experts that they chose: gates and experts `[T, k]` in, outputs `[T, D]` out."""
+Operand = Callable[[Tensor, int], Tensor]
+"""An operand of a product that sums over that dimension, rounded (`ernest.model.fp8`)."""
 Exchange = Callable[[Choices, Tensor, Tensor, Tensor], Tensor]
 """The same for inputs of which some chose experts of other processes, by what each process does for its own experts."""
 
@@ -38,7 +40,7 @@ class Experts(nn.Module):
     y = sum_e gate_e W_out,e (silu(x W_gate,e) * (x W_up,e))
 
     Where other processes hold some of the experts, `exchange` sends inputs there (`ernest.training.experts`); the router chooses
-    among all.
+    among all. With an `operand`, products are taken on what it makes of inputs and weights.
     """
 
     def __init__(self, width: int, experts: int, expert_width: int, top_k: int) -> None:
@@ -46,6 +48,7 @@ class Experts(nn.Module):
         self.router = Router(width, experts, top_k)
         self.dispatch = LocalDispatch(experts)
         self.exchange: Exchange | None = None
+        self.operand: Operand | None = None
         self.w_gate_up = nn.Parameter(torch.empty(experts, width, 2 * expert_width))
         self.w_down = nn.Parameter(torch.empty(experts, expert_width, width))
 
@@ -71,6 +74,10 @@ class Experts(nn.Module):
 
     def run_own(self, x_TD: Tensor, gate_Tk: Tensor, expert_Tk: Tensor) -> Tensor:
         """Inputs through those of this process's experts that they chose."""
+        if self.operand is not None:
+            x_SD, gate_S, layout = self.dispatch.sort(x_TD.to(compute_dtype(x_TD)), gate_Tk, expert_Tk)
+            w_gate_up, w_down = (self.operand(w.to(x_SD.dtype), 1) for w in (self.w_gate_up, self.w_down))
+            return self.dispatch.combine(grouped_experts(x_SD, gate_S, w_gate_up, w_down, layout.ends_N, self.operand), layout)
         if experts_native.usable(x_TD, self.w_gate_up, self.w_down):
             return experts_native.ExpertsAtOnce.apply(x_TD, gate_Tk, expert_Tk, self.w_gate_up, self.w_down)
         x_SD, gate_S, layout = self.dispatch(x_TD.to(compute_dtype(x_TD)), gate_Tk, expert_Tk)
@@ -83,8 +90,11 @@ class Experts(nn.Module):
         return grouped_experts(x_SD, gate_S, self.w_gate_up.to(x_SD.dtype), self.w_down.to(x_SD.dtype), layout.ends_N)
 
 
-def grouped_experts(x_SD: Tensor, gate_S: Tensor, w_gate_up: Tensor, w_down: Tensor, ends_N: Tensor) -> Tensor:
-    """One grouped product per matrix over rows sorted by expert: fast on a GPU, and on a CPU with few tokens."""
-    gate, up = F.grouped_mm(x_SD, w_gate_up, offs=ends_N).chunk(2, dim=-1)
+def grouped_experts(
+    x_SD: Tensor, gate_S: Tensor, w_gate_up: Tensor, w_down: Tensor, ends_N: Tensor, operand: Operand = lambda x, dim: x
+) -> Tensor:
+    """One grouped product per matrix over rows sorted by expert: fast on a GPU, and on a CPU with few tokens. `operand` is what
+    inputs become; weights come as they are multiplied."""
+    gate, up = F.grouped_mm(operand(x_SD, -1), w_gate_up, offs=ends_N).chunk(2, dim=-1)
     hidden = F.silu(gate) * up * gate_S[:, None].to(x_SD.dtype)
-    return F.grouped_mm(hidden, w_down, offs=ends_N)
+    return F.grouped_mm(operand(hidden, -1), w_down, offs=ends_N)

@@ -88,7 +88,8 @@ def _sequence(**values: float) -> Callable[[Recipe], Recipe]:
     return lambda recipe: replace(recipe, sequence=replace(recipe.sequence, **values))
 
 
-def _training(**values: float) -> Callable[[Recipe], Recipe]:
+def training_change(**values: float) -> Callable[[Recipe], Recipe]:
+    """What sets fields of a recipe's training."""
     return lambda recipe: replace(recipe, training=replace(recipe.training, **values))
 
 
@@ -112,9 +113,9 @@ ARMS = (
     Arm(PICTURES, VIT, within=lambda: changes.merger(VitAlone), draws=True),
     Arm(PICTURES, MLP, within=lambda: changes.merger(MlpMerger), draws=True),
     Arm(ALL, BASE),
-    Arm(ALL, NO_BIAS, _training(bias_speed=0.0)),
+    Arm(ALL, NO_BIAS, training_change(bias_speed=0.0)),
     Arm(ALL, SKEWED, within=changes.skewed_routers),
-    Arm(ALL, SKEWED_NO_BIAS, _training(bias_speed=0.0), changes.skewed_routers),
+    Arm(ALL, SKEWED_NO_BIAS, training_change(bias_speed=0.0), changes.skewed_routers),
     Arm(ALL, STEADY, within=changes.steady_balance),
     Arm(ALL, EQUAL, within=changes.equal_losses),
     Arm(ALL, FOUR, _model(top_k=4)),

@@ -76,6 +76,12 @@ def _context(place: Place) -> None:
     run_context(place.build / "context", place.out, place.tell)
 
 
+def _precision(place: Place) -> None:
+    from ernest.results.precision import run_precision
+
+    run_precision(place.checkpoint.parent, place.build / "ablations", place.out, place.tell)
+
+
 def _inference(place: Place) -> None:
     from ernest.results.inference_page import run_inference
 
@@ -143,6 +149,7 @@ TARGETS: Mapping[str, Target] = {
     "elastic": Target("elastic training beside plain training and networks of the reduced size", _elastic, _has_demo),
     "ablations": Target("parts of the recipe left out or set otherwise, one at a time", _ablations, _has_demo),
     "sparse": Target("under 3 % of the parameters active, beside a dense network and the demo's sparsity", _sparse, _has_demo),
+    "precision": Target("training with products in 8-bit floats, imitated, beside the same without", _precision, _has_demo),
     "context": Target("rows that grow in mid-training, beside some that never do", _context),
     "inference": Target("drafts, and one expert a token instead of four", _inference, _has_model),
     "photographs": Target("each rule of PP-LCNet added and left out, on photographs", _photographs, _has_photographs),

@@ -28,7 +28,9 @@ from ernest.rl.buffer import RolloutBuffer
 from ernest.rl.finished import Finished, facts_of, mean, reward
 from ernest.rl.hints import can_be_hinted, check_hints, hint_length, hint_share, note_turn, true_groups
 from ernest.rl.objectives import group_advantages
-from ernest.rl.rollout import Ask, Key, Response, run_rollouts
+from ernest.rl.phase import Phase, close_phase, open_phase
+from ernest.rl.rollout import Ask, Key, Response
+from ernest.rl.samplers import check_worker, make_sampler
 from ernest.rl.state import RunState, load_state, save_state
 from ernest.rl.tasks import Trained, check_tasks, needs_judges, outputs, own_verifiers, task_of, trained_tasks, verdicts
 from ernest.rl.update import Judged, Learner, first_not_finite, make_learner, update_policy
@@ -56,6 +58,7 @@ def reinforce(checkpoint: Path, judges: Path, run: Path, recipe: RLRecipe, on_st
     check_hints(recipe)
     if needs_judges(recipe) and not judges.is_dir():
         raise ValueError(f"{judges}: no such folder; name that of the learned judges, which `ernest demo` makes: --judges FOLDER")
+    check_worker(recipe.rollout.worker)
     own = own_verifiers(recipe)
     loaded = Judges.load(judges) if needs_judges(recipe) else None
     model, tokenizers = load_model(checkpoint)
@@ -99,12 +102,24 @@ class Policy:
         rollout = recipe.rollout
         fresh = RunState(RolloutBuffer(rollout.order, rollout.prompts, rollout.ahead))
         self.step, self.state = load_state(run, self.origin, model, self.learner.optimizer, self.ask, fresh)
+        self.worker = make_sampler(rollout.worker, model, tokenizers)
+        self.phase: Phase | None = None
+        """The rollouts that are being made."""
+        self.waited, self.since = 0.0, time.perf_counter()
 
     def train(self, on_step: OnStep) -> None:
         """Takes the steps that are left."""
-        update, log = self.recipe.update, cut_log(self.run, self.step)
-        if not self.step and update.assess:
+        log = cut_log(self.run, self.step)
+        if not self.step and self.recipe.update.assess:
             self.look()
+        self.since = time.perf_counter()
+        try:
+            self._take_steps(log, on_step)
+        finally:
+            self.worker.close()
+
+    def _take_steps(self, log: Path, on_step: OnStep) -> None:
+        update = self.recipe.update
         while self.step < update.steps:
             measures = self.take_step()
             failures = {"failures": dict(self.failures.most_common(COMMONEST))} if self.failures else {}
@@ -114,6 +129,8 @@ class Policy:
             self.step += 1
             is_last = self.step == update.steps
             if is_last or self.step % update.save_every == 0:
+                if self.phase is not None:  # a state holds whole phases, for the weights of one that is cut are gone
+                    self._collect()
                 save_state(self.run, self.step, self.origin, self.learner.model, self.learner.optimizer, self.state)
             if update.assess and (is_last or (update.assess_every and self.step % update.assess_every == 0)):
                 self.look()
@@ -129,54 +146,47 @@ class Policy:
     def take_step(self) -> dict[str, float]:
         """Rollouts, verdicts and an update; its measures."""
         clock = time.perf_counter()
-        engine = Engine(self._sampling_model(), self.tokenizers, bf16=self.recipe.rollout.bf16, rows=self._rows())
-        taken = self.sample(engine)
+        taken = self.sample()
         sampled = time.perf_counter()
-        finished = self.judge(taken, engine)
+        finished = self.judge(taken, Engine(self.learner.model, self.tokenizers))
         judged, about = self.compare(finished)
         verified = time.perf_counter()
         self.taken = taken
         measures = about | update_policy(self.learner, judged, self.step, self.state.entropy)
         self.state.entropy = measures.get("entropy", self.state.entropy)
         seconds = {"sampling": sampled - clock, "judging": verified - sampled, "updating": time.perf_counter() - verified}
-        return measures | {f"seconds {name}": value for name, value in seconds.items()}
+        return measures | {f"seconds {name}": value for name, value in seconds.items()} | self._idle()
 
-    def sample(self, engine: Engine) -> dict[Key, Response]:
-        """Runs the sampler until there is an update's worth, and takes it out of the buffer, in the order that it asks for."""
-        state, samples = self.state, self.recipe.rollout.samples
-        numbers = state.buffer.fill()
-        keys = [(number, sample) for number in numbers for sample in range(samples)]
-        for number in numbers if self.recipe.hints.share else ():
-            if number not in state.hints:
-                state.hints[number] = self._hint(number)
-        for key in keys:
-            state.rollouts.setdefault(key, Response(self.ask(key[0], state.hints.get(key[0], 0)), ()))
-        there = {key for key in keys if state.rollouts[key].end is not None}
+    def _idle(self) -> dict[str, float]:
+        """The share of the time since the last update in which this process had nothing to do but wait for another's rollouts."""
+        now = time.perf_counter()
+        share, self.waited, self.since = self.waited / (now - self.since), 0.0, now
+        return {} if self.recipe.rollout.worker == "none" else {"idle": share}
 
-        def whole(ended: Sequence[Key]) -> list[int]:
-            """Prompts all of whose samples have ended, in the order of the last."""
-            left = {number: samples - sum((number, s) in there for s in range(samples)) for number in numbers}
-            found = [number for number in numbers if not left[number]]
-            for number, _ in ended:
-                left[number] -= 1
-                if not left[number]:
-                    found.append(number)
-            return found
-
-        asked = {key: state.rollouts[key] for key in keys if key not in there}
-        found = run_rollouts(engine, asked, self.recipe.seed, self.step, lambda ended: state.buffer.has_enough(whole(ended)))
-        state.rollouts |= found
-        chosen = state.buffer.take(whole([key for key, response in found.items() if response.end is not None]))
-        taken = {key: state.rollouts[key] for number in chosen for key in [(number, s) for s in range(samples)]}
-        state.rollouts = {key: response for key, response in state.rollouts.items() if self._stays(key, response)}
-        state.hints = {number: hint for number, hint in state.hints.items() if number in state.buffer.turns}
+    def sample(self) -> dict[Key, Response]:
+        """The responses of this update, in the order in which it asks for them; where rollouts overlap with it, those of the next
+        are begun, by the weights of now."""
+        state = self.state
+        if not state.taken:
+            if self.phase is None:
+                self._begin()
+            self._collect()
+        taken, state.taken = state.taken, {}
+        if self.recipe.rollout.overlap:
+            self._begin()
         return taken
 
-    def _stays(self, key: Key, response: Response) -> bool:
-        buffer = self.state.buffer
-        if key[0] in buffer.ended:
-            return True
-        return key[0] in buffer.open and (buffer.policy.cut == "resume" or response.end is not None)
+    def _begin(self) -> None:
+        self.phase = open_phase(self.state, self.recipe, self.step, self.ask, self._hint)
+        self.worker.begin(self.phase, self._sampling_model())
+
+    def _collect(self) -> None:
+        """Waits for the phase under way."""
+        assert self.phase is not None
+        clock = time.perf_counter()
+        close_phase(self.state, self.phase, self.worker.collect())
+        self.phase = None
+        self.waited += time.perf_counter() - clock
 
     def judge(self, taken: Mapping[Key, Response], engine: Engine) -> list[Finished]:
         """What the verifiers say of all that was taken."""
@@ -255,10 +265,6 @@ class Policy:
         hint = true_groups(prompt, self.tokenizers)[:hinted] if hinted else ()
         return replace(task.ask(prompt, self.tokenizers), submodel=self.trained, sampler=self.sampler, hint=hint)
 
-    def _rows(self) -> int:
-        rollout = self.recipe.rollout
-        return rollout.rows or rollout.prompts * rollout.samples * rollout.ahead
-
     def _sampling_model(self) -> Ernest:
         """The model, or a copy with noise on its weights, where a mismatch is to be studied."""
         noise = self.recipe.rollout.noise
@@ -292,4 +298,7 @@ def _origin(model: Ernest, recipe: RLRecipe) -> str:
     tree = asdict(recipe)
     tree["update"] = {name: value for name, value in tree["update"].items() if name not in FREE}
     tree["verifying"] = tree["verifying"]["failure"]
+    del tree["rollout"]["worker"]
+    if not recipe.rollout.overlap:  # as runs were begun that know of none
+        del tree["rollout"]["overlap"]
     return fingerprint(json.dumps(tree, sort_keys=True), *weight_parts(model))

@@ -16,6 +16,7 @@ from ernest.data.features import FeatureCache
 from ernest.data.sampler import plan
 from ernest.data.store import ExampleStore
 from ernest.device import count_processors, peak_memory, supports_bf16
+from ernest.model.fp8 import round_products
 from ernest.model.network import Ernest
 from ernest.model.router import route_in_turn
 from ernest.model.submodel import SubModels, draw, full, stack
@@ -70,6 +71,8 @@ def train(
     model = build_network(recipe.model, tokenizer_spec(tokenizers), recipe.parallel)
     if begin_with is not None:
         read_parts([begin_with], parts_of(model, model.state_dict().items()))
+    if config.fp8:
+        round_products(model.backbone)
     if config.even_routing:
         route_in_turn(model)
     adapters = Adapters(model, config.adapter_rank) if config.adapter_rank else None

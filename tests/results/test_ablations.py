@@ -16,7 +16,7 @@ from ernest.model import encoder
 from ernest.model.cost import active_parameters
 from ernest.model.encoder import PatchMerger
 from ernest.model.router import Router
-from ernest.results import ablations, changes, codec, held_out
+from ernest.results import ablations, changes, codec, held_out, precision
 from ernest.results.ablations import ALL, ARMS, BASE, CNN, EQUAL, FOUR, MLP, NO_FLIPS, PICTURES, SOUNDS, Study, measure
 from ernest.results.ablations_judged import CODECS, judge
 from ernest.results.ablations_page import write
@@ -205,6 +205,26 @@ def test_claims_hold_where_every_part_is_missed(tmp_path):
     assert (tmp_path / "ablations/costs.png").is_file()
     assert "| no flips | 2 |" in (tmp_path / "ablations.md").read_text()
     assert judge([{}]) == []
+
+
+def test_rounding_is_all_that_differs_from_the_ablations_own_base(study):
+    base, rounded = precision.SIDES
+    assert base in ARMS
+    one, other = (study.recipe(side, 0) for side in precision.SIDES)
+    assert other.training.fp8
+    assert replace(other, training=replace(other.training, fp8=False)) == one
+    assert len({side.folder for side in (*ARMS, rounded)}) == len(ARMS) + 1
+
+
+@pytest.mark.parametrize(("gap", "verdict"), [(0.005, "holds"), (0.05, "doesn't hold here"), (-0.02, "holds")])
+def test_rounding_may_cost_a_hundredth(gap, verdict, tmp_path):
+    base = [dict.fromkeys(precision.LOSSES, 2.0 + seed) for seed in range(3)]
+    costs = [gap + 0.0001 * seed for seed in range(3)]
+    rounded = [{name: value * (1 + cost) for name, value in one.items()} for one, cost in zip(base, costs, strict=True)]
+    precision.write([{BASE: one, precision.FP8: two} for one, two in zip(base, rounded, strict=True)], tmp_path)
+    (outcome,) = read_outcomes(tmp_path / "precision").values()
+    assert outcome.verdict == verdict
+    assert f"| text, text | 3.000 ± 1.000 | {3 * (1 + gap):.3f}" in (tmp_path / "precision.md").read_text()
 
 
 def test_probes_tell_what_codes_tell():

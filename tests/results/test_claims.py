@@ -12,8 +12,9 @@ import pytest
 from ernest.evaluation.run import CURVE_DIRECTIONS
 from ernest.evaluation.specialisation import GROUPS, Specialisation
 from ernest.report.routing import write_routing
-from ernest.results import areas, context_page, methods_page, reinforcement, superconvergence, together
+from ernest.results import areas, context_page, methods_page, precision, reinforcement, superconvergence, together
 from ernest.results import run as running
+from ernest.results.ablations import ALL, BASE
 from ernest.results.ablations_judged import judge as judge_ablations
 from ernest.results.claims import ByTest, Claim, Gain, Measured, Places, Quote, Share
 from ernest.results.elastic import SYSTEMS
@@ -68,6 +69,7 @@ def test_targets_that_are_measured_are_there_and_make_those_claims(tmp_path):
     made["elastic"] = judge_elastic([scores], (0.54, 0.36))
     made["ablations"] = judge_ablations([made_up(0)])
     made["sparse"] = judge_sparse([as_if_trained()])
+    made["precision"] = precision.judge([{side.name: made_up(0)[ALL][BASE] for side in precision.SIDES}])
     made["inference"] = judge_inference(
         {"plain": [2.0], "1 ahead": [1.0]},
         {"four experts": [2.0], "one expert": [1.0]},

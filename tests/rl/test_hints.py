@@ -151,7 +151,9 @@ def test_every_option_changes_a_number(tmp_path, changed):
 @pytest.mark.usefixtures("judged")
 @pytest.mark.parametrize(("order", "ahead"), [("synchronous", 1), ("U-RB", 3)])
 def test_a_run_with_hints_goes_on_bit_for_bit(tmp_path, order, ahead):
+    """Rollouts in U-RB overlap with updates, so that states hold some that are taken and have hints."""
     settings = recipe(5, order=order, ahead=ahead)
+    settings = replace(settings, rollout=replace(settings.rollout, overlap=order == "U-RB"))
     whole = policy(tmp_path / "whole", settings)
     whole.train(lambda step, measures: None)
     assert any("hinted" in entry for entry in log_of(tmp_path / "whole"))

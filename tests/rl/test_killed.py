@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ernest.config.rl import ObjectiveConfig, RLRecipe, RolloutConfig, TaskConfig, UpdateConfig
-from ernest.rl import loop, tasks
+from ernest.rl import phase, tasks
 from ernest.rl.loop import Policy
 from ernest.storage import load_tensors
 from ernest.verifiers.verdict import Verdict
@@ -36,7 +36,7 @@ def settings(steps: int) -> RLRecipe:
 def train(folder: Path, steps: int) -> None:
     """Goes on to the end in this process, and notes where phases of rollouts begin and end."""
     torch.set_num_threads(1)
-    real, phases = loop.run_rollouts, folder / PHASES
+    real, phases = phase.run_rollouts, folder / PHASES
 
     def noted(engine, asked, seed, version, enough):
         def slowly(ended) -> bool:
@@ -50,7 +50,7 @@ def train(folder: Path, steps: int) -> None:
             file.write("end\n")
         return found
 
-    loop.run_rollouts = noted
+    phase.run_rollouts = noted
     even = lambda record, output: Verdict(1.0, bool(output) and len(output[0].data) % 2 == 0)  # noqa: E731
     tasks.RULES["answer in words"] = even  # pyright: ignore[reportIndexIssue]
     importance = torch.ones(CONFIG.layers, CONFIG.experts)

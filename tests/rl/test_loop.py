@@ -86,7 +86,7 @@ def test_bits_of_pictures_learn_what_is_rewarded(tmp_path, monkeypatch):
     settings = recipe(12, prompts=4, samples=8, learning_rate=3e-3)
     run = policy(tmp_path / "run", settings)
     engine = Engine(run.learner.model, tokenizers())
-    drawn = [o[0].data.mean() for o in tasks.outputs(list(run.sample(engine).values()), engine)]
+    drawn = [o[0].data.mean() for o in tasks.outputs(list(run.sample().values()), engine)]
     threshold = float(np.median(drawn))
     verifier(monkeypatch, "digit", lambda data: data.mean() > threshold)
     run = policy(tmp_path / "learnt", settings)
@@ -215,7 +215,7 @@ def test_an_endpoint_is_asked_for_several_verdicts_at_once_and_each_reaches_its_
     settings = replace(settings, verifying=VerifyingConfig(at_once=4))
     run = policy(tmp_path / "run", settings, own=tasks.own_verifiers(settings))
     engine = Engine(run.learner.model, tokenizers())
-    finished = run.judge(run.sample(engine), engine)
+    finished = run.judge(run.sample(), engine)
     assert not run.failures
     assert [one.verdict.score for one in finished] == [float(one.output[0].data.mean()) / 255 for one in finished]
     assert {task.at_once for task in policy(tmp_path / "plain", recipe(1)).tasks} == {1}
@@ -236,8 +236,8 @@ def test_a_wholly_masked_update_takes_no_step(tmp_path, monkeypatch):
     run = policy(tmp_path / "run", recipe(objective=ObjectiveConfig(lowest=0.999, highest=1.001)))
     sample = run.sample
 
-    def doctored(engine):
-        taken = sample(engine)
+    def doctored():
+        taken = sample()
         wrong = lambda c: replace(c, log_probs=c.log_probs - 1)  # noqa: E731
         return {key: replace(one, choices=tuple(map(wrong, one.choices))) for key, one in taken.items()}
 
