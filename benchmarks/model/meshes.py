@@ -147,4 +147,5 @@ def losses_apart(run: Path, other: Path) -> float:
 
 if __name__ == "__main__":
     folder, run, *sizes = sys.argv[1:]
-    main(Path(folder), Path(run), ParallelConfig(*map(int, sizes)))
+    replicate, shard, expert, tensor = map(int, sizes)
+    main(Path(folder), Path(run), ParallelConfig(replicate, shard, expert, tensor))

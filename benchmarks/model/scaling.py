@@ -236,6 +236,7 @@ if __name__ == "__main__":
     folder, *asked = sys.argv[1:]
     if asked:
         run, *sizes = asked
-        main(Path(folder), Path(run), ParallelConfig(*map(int, sizes)))
+        replicate, shard, expert, tensor = map(int, sizes)
+        main(Path(folder), Path(run), ParallelConfig(replicate, shard, expert, tensor))
     else:
         time_transfers(Path(folder))
