@@ -153,7 +153,7 @@ MISTAKES = (
     ),
     ("prepare --data records --out full", "full holds something else than a run"),
     ("train --data records --out run --set parallel.expert=5", "parallel.expert = 5 must divide model.experts = 48"),
-    ("train --data records --out run --set parallel.tensor=2", "parallel.tensor: not built"),
+    ("train --data records --out run --set parallel.pipeline=2", "parallel.pipeline: not built"),
     ("describe nowhere eight.png", "eight.png: there is no such file"),
     ("describe nowhere seven.doc", "seven.doc: expected a file that ends in one of png, jpg"),
     ("slice nowhere -o small", "say what to keep: --layers, --experts or --top-k"),

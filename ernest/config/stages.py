@@ -1,6 +1,7 @@
 """The two stages of a run: rows grow in number early in the first, and in length in the second, in which the rate falls
 (ERNIE 5.0 §3.2)."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from ernest.config.recipe import Recipe, SequenceConfig
@@ -43,6 +44,17 @@ def part_at(recipe: Recipe, step: int) -> Part:
 def sequence_at(recipe: Recipe, step: int) -> SequenceConfig:
     """What a step reads."""
     return part_at(recipe, step).sequence
+
+
+def steps_by_rows(recipe: Recipe) -> Counter[tuple[int, int]]:
+    """How many steps read so many rows of such a length."""
+    found, ramp = Counter[tuple[int, int]](), _ramp(recipe)
+    for part in parts(recipe):
+        found[part.sequence.rows, part.sequence.length] += part.end - max(part.begin, min(part.end, ramp))
+    for step in range(ramp):
+        one = sequence_at(recipe, step)
+        found[one.rows, one.length] += 1
+    return +found
 
 
 def longest(recipe: Recipe) -> SequenceConfig:

@@ -118,12 +118,14 @@ def record_losses(engine: Engine, examples: Sequence[Example], together: int = 3
         part = examples[start : start + together]
         packed = [lay_out_example(example, tokenizers, tokenizers.text.encode, hidden) for example in part]
         batch = collate([[example] for example in packed], max(len(example.layout) for example in packed), tokenizers)
-        losses.append(loss_of_rows(engine.model(batch, engine.submodels(len(packed))), batch))
+        words = torch.tensor([any(one.made and one.form == "text" for one in example.segments) for example in part])
+        losses.append(loss_of_rows(engine.model(batch, engine.submodels(len(packed))), batch, words))
     return torch.cat(losses).double().numpy()
 
 
-def loss_of_rows(predictions: Predictions, batch: Batch) -> Tensor:
-    """The loss of each row: the sum over its text tokens, and the means over its bits and its codes, as training weighs them."""
+def loss_of_rows(predictions: Predictions, batch: Batch, words: Tensor) -> Tensor:
+    """The loss of each row: the sum over its text tokens, where it is one of those that make `words` `[rows]`, and the means over
+    its bits and its codes, as training weighs them."""
     rows, length = batch.token_id.shape
 
     def summed(index: Tensor, values: Tensor) -> Tensor:
@@ -137,7 +139,7 @@ def loss_of_rows(predictions: Predictions, batch: Batch) -> Tensor:
     levels = zip(predictions.codes, codes.value.T, strict=True)
     audio = torch.stack([F.cross_entropy(logits.float(), level, reduction="none") for logits, level in levels]).mean(0)
     sounds = summed(codes.index, audio) / summed(codes.index, torch.ones_like(audio)).clamp_min(1)
-    return text * (vision == 0) * (sounds == 0) + vision + sounds
+    return text * words + vision + sounds
 
 
 def with_given_of_others(examples: Sequence[Example]) -> dict[int, Example]:

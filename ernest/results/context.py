@@ -1,7 +1,7 @@
 """Whether the context grows in mid-training without loss: two stages on long texts, beside a run whose rows never grew.
 
 Both read as many positions in as many steps, at the same rates. What is measured is the loss by position in texts of a thousand
-positions that no run has seen, and what a thing costs that was told before, by how far back that was.
+positions that no run has seen, and what a number costs that was told before, by how far back that was.
 """
 
 import json
@@ -32,20 +32,22 @@ from ernest.training.tokenizers import check_network
 from ernest.world.chronicles import Mention, chronicle, mentions, surprises
 from ernest.world.split import HELD_OUT
 
-STEPS, ROWS, SAVE_EVERY = 800, 8, 50
+STEPS, ROWS, SAVE_EVERY = 800, 8, 70
 """Of a run. It saves no state at the border, so that whoever goes on from one behind it has been there."""
+NETWORK = ("size=5", "model.experts=2", "model.top_k=1", "model.expert_width=128", "model.vit_layers=0", "model.vit_width=16",
+           "training.learning_rate=0.003")  # fmt: skip
 GROWN, SHORT = "grown to 1,024", "never grew"
 BEFORE = "before mid-training"
 REMEMBERS, FORGETS = "a reader who remembers all", "a reader who remembers 256 positions"
-TEXTS: Mapping[str, tuple[int, int, int]] = {"short": (12, 24, 6000), "half": (44, 50, 1000), "long": (94, 100, 600)}
-"""Training texts of each task: from so many sentences to so many, and how many texts. A sentence takes ten positions at most."""
-JUDGED, SENTENCES, BATCH = 48, 100, 8
-"""Held-out texts, their sentences, and how many are read at a time."""
+TEXTS: Mapping[str, tuple[int, int, int]] = {"short": (79, 84, 5000), "half": (160, 168, 1000), "long": (330, 340, 600)}
+"""Training texts of each task: from so many mentions to so many, and how many texts. A mention takes three positions."""
+JUDGED, MENTIONS, BATCH = 48, 340, 8
+"""Held-out texts, their mentions, and how many are read at a time."""
 SPANS = ((0, 128), (128, 256), (256, 512), (512, 1024))
 """Positions whose loss is told."""
-NEAR, MIDDLE, FAR = "things, told up to 64 ago", "things, told up to 256 ago", "things, told more than 256 ago"
-FIRST = "things, first told"
-"""What a thing costs, by the positions since the last mention of its name."""
+NEAR, MIDDLE, FAR = "numbers, told up to 64 ago", "numbers, told up to 256 ago", "numbers, told more than 256 ago"
+FIRST = "numbers, first told"
+"""What a number costs, by the positions since the last mention of its name."""
 Measures = dict[str, float]
 
 
@@ -60,7 +62,7 @@ class Study:
 
     def __post_init__(self) -> None:
         records = training_texts()
-        text = TextTokenizer.train((str(record.segments[0].data) for record in records[:500]), 700)
+        text = TextTokenizer.train((str(record.segments[0].data) for record in records[:500]), 500)
         object.__setattr__(self, "tokenizers", check_network(recipe_of(GROWN, 0), text))
         if not any((self.build / "examples").glob("*/index.json")):
             ExampleStore.write(self.build / "examples/own", encode(records, self.tokenizers))
@@ -71,15 +73,15 @@ def training_texts() -> list[Record]:
     """Of all tasks, their lengths in turn."""
     found = []
     for task, (least, most, count) in TEXTS.items():
-        sentences = [least + number % (most - least + 1) for number in range(count)]
-        found += [replace(chronicle(0, len(found) + n, each), task=task) for n, each in enumerate(sentences)]
+        lengths = [least + number % (most - least + 1) for number in range(count)]
+        found += [replace(chronicle(0, len(found) + n, length), task=task) for n, length in enumerate(lengths)]
     return found
 
 
 def recipe_of(arm: str, seed: int) -> Recipe:
     """The recipe of two stages with a small network, and of texts alone; one that never grew reads the short ones to its end."""
-    small = load_recipe(find_recipe("two-stages"), ["size=5", "model.experts=8", "model.vit_layers=0", "model.vit_width=16"])
-    training = replace(small.training, steps=STEPS, ramp=STEPS // 8, save_every=SAVE_EVERY, show_every=0)
+    small = load_recipe(find_recipe("two-stages"), NETWORK)
+    training = replace(small.training, steps=STEPS, ramp=STEPS // 20, save_every=SAVE_EVERY, show_every=0)
     sequence = replace(small.sequence, rows=ROWS, bpe_dropout=0.0)
     recipe = replace(small, seed=seed, elastic=PLAIN, training=training, sequence=sequence,
                      parallel=replace(small.parallel, replicate=1))  # fmt: skip
@@ -91,7 +93,14 @@ def recipe_of(arm: str, seed: int) -> Recipe:
 
 def measure(study: Study, seed: int) -> dict[str, Measures]:
     """What was measured of each run of one seed, of the one that grew also at the border; what is kept is not measured again."""
-    settings = {"steps": STEPS, "rows": ROWS, "texts": TEXTS, "judged": [JUDGED, SENTENCES], "examples": study.store.fingerprint}
+    settings = {
+        "steps": STEPS,
+        "rows": ROWS,
+        "texts": TEXTS,
+        "network": NETWORK,
+        "judged": [JUDGED, MENTIONS],
+        "examples": study.store.fingerprint,
+    }
     found: dict[str, Measures] = {}
     for arm in (GROWN, SHORT):
         path = study.build / f"seed-{seed}" / f"{arm.replace(' ', '-').replace(',', '')}.json"
@@ -125,17 +134,17 @@ def _measured(study: Study, arm: str, seed: int) -> dict[str, Measures]:
 
 
 def judged_texts() -> list[list[Mention]]:
-    """The sentences of the held-out texts."""
-    return [mentions(0, HELD_OUT + number, SENTENCES) for number in range(JUDGED)]
+    """The mentions of the held-out texts."""
+    return [mentions(0, HELD_OUT + number, MENTIONS) for number in range(JUDGED)]
 
 
 def begins(told: Sequence[Mention], tokenizers: Tokenizers) -> np.ndarray:
-    """The number of the first token of each sentence, and of the end; words are cut alike wherever they stand."""
+    """The number of the first token of each mention, and of the end; words are cut alike wherever they stand."""
     return np.cumsum([0, *(_tokens(number, str(one), tokenizers) for number, one in enumerate(told))])
 
 
 def _tokens(number: int, words: str, tokenizers: Tokenizers) -> int:
-    """Of words with which a sentence begins, which a blank parts from the one before."""
+    """Of words with which a mention begins, which a blank parts from the one before."""
     return len(tokenizers.text.encode(f" {words}" if number else words))
 
 
@@ -143,7 +152,7 @@ def _tokens(number: int, words: str, tokenizers: Tokenizers) -> int:
 def losses(network: Ernest, tokenizers: Tokenizers) -> Measures:
     """Of the held-out texts, as `summarise` tells them."""
     texts, each = judged_texts(), []
-    records = (chronicle(0, HELD_OUT + number, SENTENCES) for number in range(JUDGED))
+    records = (chronicle(0, HELD_OUT + number, MENTIONS) for number in range(JUDGED))
     packed = [lay_out_example(one, tokenizers, tokenizers.text.encode) for one in encode(records, tokenizers)]
     for start in range(0, len(packed), BATCH):
         some = packed[start : start + BATCH]
@@ -168,15 +177,15 @@ def readers(tokenizers: Tokenizers) -> dict[str, Measures]:
 
 
 def summarise(texts: Sequence[Sequence[Mention]], each: Sequence[np.ndarray], tokenizers: Tokenizers) -> Measures:
-    """Of the nats of every token of each text: those of a token by position, and those of a thing, which is what stands behind
-    "has", by how far back it was told."""
+    """Of the nats of every token of each text: those of a token by position, and those of a number, with its comma, by how far
+    back it was told."""
     found: dict[str, list[float]] = {}
     for told, nats in zip(texts, each, strict=True):
         for low, high in SPANS:
             found.setdefault(span(low, high), []).extend(nats[low:high])
         first = begins(told, tokenizers)
         for number, one in enumerate(told):
-            start = first[number] + _tokens(number, f"{one.name} has", tokenizers)
+            start = first[number] + _tokens(number, one.name, tokenizers)
             ago = first[number] - first[one.before]
             name = FIRST if one.before < 0 else NEAR if ago <= 64 else MIDDLE if ago <= 256 else FAR
             found.setdefault(name, []).append(float(nats[start : first[number + 1]].sum()))

@@ -37,8 +37,8 @@ LEAST = 0.02
 """Nats a token that the run which grew may lose in the first 256 positions to the one that never did."""
 WORDS = (
     "Does the context grow in mid-training without loss (ERNIE 5.0 §3.2)? The recipe of two stages, with a small network, on "
-    "texts in which everyone's thing is told at the first mention of a name and again at every later one, so that the far past "
-    "helps: `emma has a pink nine in the centre. louis has …`. Beside it a run with equal steps, rates and positions whose rows "
+    "texts in which everyone's number is told at the first mention of a name and again at every later one, so that the far past "
+    "helps: `emma seven, ben two, emma seven, …`. Beside it a run with equal steps, rates and positions whose rows "
     "stay at 256. What a reader would pay who knows this world and remembers all, or the last 256 positions, is worked out "
     "exactly."
 )
@@ -73,7 +73,7 @@ def judge(found: Found) -> Outcome:
     told = [bar.is_within(0.0), lost.is_within(LEAST), gained.is_above()]
     words = (
         f"positions beyond 256 beside 128 to 256: {bar} nats a token (the bar: at most 0); the first 256 beside those of a run "
-        f"that never grew: {lost}; the others are better than its by {gained}, a thing told more than 256 positions ago by "
+        f"that never grew: {lost}; the others are better than its by {gained}, a number told more than 256 positions ago by "
         f"{recalled}"
     )
     known = [one for one in told if one is not None]
@@ -106,7 +106,7 @@ def write(found: Found, exact: Mapping[str, Measures], out: Path) -> None:
               f"**{outcome.verdict}**")]),
         f"![Loss by position before and after mid-training, beside a run that never grew and two readers]({NAME}/positions.png)",
         table(("run", *columns), lines),
-        f"{len(found)} of {len(SEEDS)} seeds, means and deviations. Losses in nats a token by position, things in nats each, of "
+        f"{len(found)} of {len(SEEDS)} seeds, means and deviations. Losses in nats a token by position, numbers in nats each, of "
         f"{JUDGED} held-out texts of about a thousand positions. {STEPS} steps of {ROWS * 256:,} positions; in the first three "
         f"fifths rows are of 256, then of 512 and 1,024 for one fifth each. Numbers: [measures.csv]({NAME}/measures.csv).",
     ]  # fmt: skip

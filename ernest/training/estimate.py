@@ -10,7 +10,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import Recipe
-from ernest.config.stages import sequence_at
+from ernest.config.stages import steps_by_rows
 from ernest.data.collate import collate
 from ernest.data.examples import encode, outline
 from ernest.data.layout import lay_out_example
@@ -65,15 +65,15 @@ def estimate_run(
     state = 16 * held  # a weight, its gradient and two moments, in float32
     if recipe.training.adapter_rank:  # a weight and what it began with; of the factors all four
         state = 8 * held + 16 * factor_count(recipe, tokenizer_spec(tokenizers))
-    read = [sequence_at(recipe, step) for step in range(recipe.training.steps)]
+    read = steps_by_rows(recipe)
     seconds, memory = 0.0, 0
-    for length in sorted({one.length for one in read}):
+    for length in sorted({length for _, length in read}):
         fitting = [record for record, taken in zip(sample, lengths, strict=True) if taken <= length]
         a_step, stored = _time_step(recipe, tokenizers, fitting, length) if fitting else (0.0, 0)
-        rows = [-(-one.rows // (processes // parallel.tensor)) for one in read if one.length == length]
-        seconds += a_step * sum(rows) / ROWS / parallel.tensor
-        memory = max(memory, stored * max(rows) // ROWS)
-    positions = sum(one.rows * one.length for one in read)
+        steps = [(-(-rows // (processes // parallel.tensor)), count) for (rows, of), count in read.items() if of == length]
+        seconds += a_step * sum(rows * count for rows, count in steps) / ROWS / parallel.tensor
+        memory = max(memory, stored * max(rows for rows, _ in steps) // ROWS)
+    positions = sum(rows * length * count for (rows, length), count in read.items())
     mean = sum(lengths) / len(lengths)
     return Estimate(
         {name: measure() for name, measure in stages.items()} | {"model": seconds},

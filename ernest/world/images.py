@@ -5,7 +5,7 @@ There are six colours and five places. A picture is a pure function of `(seed, i
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -47,16 +47,21 @@ class _Sketch:
     pose: Pose
 
 
-def picture(seed: int, index: int, size: int = SIZE) -> Picture:
-    """The picture of one index. From `HELD_OUT` on the handwriting is never that of a smaller index."""
-    return pictures(seed, [index], size)[0]
+def picture(seed: int, index: int, size: int = SIZE, colour: str | None = None) -> Picture:
+    """The picture of one index, or the same hand's in another `colour`. From `HELD_OUT` on the handwriting is never that of a
+    smaller index."""
+    sketch = _sketch(seed, index, size / BOX)
+    return _drawn([sketch if colour is None else replace(sketch, colour=COLOURS.index(colour))], size)[0]
 
 
 def pictures(seed: int, indices: Sequence[int], size: int = SIZE) -> list[Picture]:
     """The pictures of many indices, to the bit those of `picture`, and faster."""
     if not len(indices):
         return []
-    sketches = [_sketch(seed, index, size / BOX) for index in indices]
+    return _drawn([_sketch(seed, index, size / BOX) for index in indices], size)
+
+
+def _drawn(sketches: Sequence[_Sketch], size: int) -> list[Picture]:
     ink = draw([sketch.writing for sketch in sketches], [sketch.pose for sketch in sketches], size)
     colours = INKS[[sketch.colour for sketch in sketches]]
     pixels = paint(ink, colours, PAPERS[[sketch.paper for sketch in sketches]])

@@ -12,6 +12,7 @@ import numpy as np
 
 from ernest.sequence.record import Kind, Record, Segment, given, made
 from ernest.world import speech, text, video
+from ernest.world.albums import ALBUMS, album
 from ernest.world.images import COLOURS, DIGITS, PLACES, caption, pictures
 from ernest.world.sizes import FRAMES, SIZE
 from ernest.world.speech import VOICES, WORDS, Voice
@@ -58,7 +59,7 @@ def records(
     """Records of one task, one for each index, whatever the others are; many at once are made faster than one by one.
 
     Speech is by `voices`; pictures and videos are `size` pixels wide and high, videos of `frames`. Raises ValueError for a task
-    that is none of `TASKS` and `UNTRAINED`.
+    that is none of `TASKS`, `UNTRAINED` and `ALBUMS`, whose records are documents of alternating kinds.
     """
     return records_of_tasks((task,), seed, indices, voices, size, frames)
 
@@ -72,7 +73,7 @@ def records_of_tasks(
     frames: int = FRAMES,
 ) -> list[Record]:
     """The records of several tasks, index by index; a picture, clip or video that several tasks share is made once."""
-    known = (*TASKS, *UNTRAINED)
+    known = (*TASKS, *UNTRAINED, *ALBUMS)
     for task in tasks:
         if task not in known:
             raise ValueError(f"task: {task!r} is none of {', '.join(known)}")
@@ -83,7 +84,9 @@ def records_of_tasks(
     result = []
     for position, index in enumerate(indices):
         for task in tasks:
-            if task == "text":
+            if task in ALBUMS:
+                result.append(album(task, seed, index, voices, size))
+            elif task == "text":
                 result.append(text.story(seed, index))
             elif task == "question about image":
                 result.append(_picture_question(seed, index, images[position]))
@@ -100,6 +103,7 @@ _MEDIUM_OF: Mapping[str, str] = {
     **dict.fromkeys(("text→speech", "speech→text"), "speech"),
     **dict.fromkeys(("text→video", "video→text", "text→first frame"), "video"),
     "text": "story",
+    **dict.fromkeys(ALBUMS, "album"),
 }
 
 

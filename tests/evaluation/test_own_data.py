@@ -11,7 +11,7 @@ import torch
 
 from ernest.checkpoint import load_learnt
 from ernest.data.collate import collate
-from ernest.data.examples import encode, encode_segments
+from ernest.data.examples import EncodedSegment, Example, encode, encode_segments
 from ernest.data.importers import both_directions
 from ernest.data.layout import lay_out_example
 from ernest.data.record_writer import save_records
@@ -32,7 +32,7 @@ from ernest.storage import load_tensors
 from ernest.training import pretrain
 from ernest.training.loss import loss_sums, mean_losses
 from tests.commands import ernest
-from tests.small import documents, network, tokenizers
+from tests.small import Maker, documents, network, tokenizers
 
 KINDS = ("a red seven", "a disk shrinking")
 
@@ -64,7 +64,35 @@ def test_the_loss_of_each_record_is_that_of_a_batch_of_it_alone(engine):
     batch = collate(
         [[lay_out_example(one, engine.tokenizers, engine.tokenizers.text.encode)] for one in examples], 120, tokenizers()
     )
-    assert torch.allclose(loss_of_rows(engine.model(batch), batch).double(), torch.from_numpy(losses), rtol=2e-4)
+    words = torch.tensor([example.segments[-1].form == "text" for example in examples])
+    assert torch.allclose(loss_of_rows(engine.model(batch), batch, words).double(), torch.from_numpy(losses), rtol=2e-4)
+
+
+@torch.inference_mode()
+def test_all_that_an_interleaved_record_makes_counts(engine):
+    """Its texts beside its pictures or sounds: the sum over the tokens, and the mean over the bits of all pictures."""
+    make = Maker(np.random.default_rng(3))
+    texts = EncodedSegment("text", "a red seven", False), EncodedSegment("text", "in blue", False)
+    two_pictures = Example((texts[0], make.latent(), texts[1], make.latent()), "t")
+    both_kinds = Example((make.codes(False), make.text(True), texts[1], make.latent()), "t")
+    for example in (two_pictures, both_kinds):
+        packed = lay_out_example(example, engine.tokenizers, engine.tokenizers.text.encode)
+        batch = collate([[packed]], len(packed.layout), engine.tokenizers)
+        sums, counts = loss_sums(engine.model(batch), batch)
+        assert float(counts[2]) == pytest.approx(sum(one.form == "latent" for one in example.segments))
+        expected = mean_losses(sums, counts)["vision"] + (float(sums[0]) if example is both_kinds else 0.0)
+        assert record_losses(engine, [example])[0] == pytest.approx(expected, rel=2e-4)
+
+
+def test_a_continuation_is_scored_beside_one_of_another_record():
+    """With what another one is given, the rest stays what is made, of a record whose kinds alternate too."""
+    make = Maker(np.random.default_rng(4))
+    parts = [(make.codes(False), make.text(True, word), make.text(False, f"in {word}"), make.latent()) for word in "abc"]
+    examples = [Example(segments, "t") for segments in parts]
+    mixed = with_given_of_others(examples)
+    assert list(mixed) == [0, 1, 2]
+    for number, example in mixed.items():
+        assert [one is own for one, own in zip(example.segments, examples[number].segments, strict=True)] == [False, True] * 2
 
 
 def test_what_is_given_is_taken_from_a_record_of_other_texts(engine):

@@ -26,7 +26,7 @@ def test_both_runs_read_as_much_at_the_same_rates():
 
 
 def test_losses_are_told_where_they_were_measured():
-    """The place of a token as its loss: means by span are those of places, and a thing costs the sum over its tokens."""
+    """The place of a token as its loss: means by span are those of places, and a number costs the sum over its tokens."""
     texts, kit = judged_texts()[:2], tokenizers()
     first = [begins(told, kit) for told in texts]
     for told, starts in zip(texts, first, strict=True):
@@ -38,10 +38,10 @@ def test_losses_are_told_where_they_were_measured():
     costs: dict[str, list[int]] = {FIRST: [], context.NEAR: [], context.MIDDLE: [], context.FAR: []}
     for told, starts in zip(texts, first, strict=True):
         for number, one in enumerate(told):
-            has = len(kit.text.encode(f"{' ' if number else ''}{one.name} has"))
+            name_of = len(kit.text.encode(f"{' ' if number else ''}{one.name}"))
             ago = starts[number] - starts[one.before]
             name = FIRST if one.before < 0 else [context.NEAR, context.MIDDLE, context.FAR][int(ago > 64) + int(ago > 256)]
-            costs[name].append(sum(range(starts[number] + has, starts[number + 1])))
+            costs[name].append(sum(range(starts[number] + name_of, starts[number + 1])))
     assert {name: found.get(name) for name in costs if costs[name]} == pytest.approx(
         {name: np.mean(values) for name, values in costs.items() if values}
     )
@@ -121,7 +121,7 @@ def test_a_page_of_one_seed_says_so(tmp_path):
 def test_losses_of_a_network(monkeypatch):
     """Every token of every text once, in nats near those of a guess."""
     monkeypatch.setattr(context, "JUDGED", 2)
-    monkeypatch.setattr(context, "SENTENCES", 16)
+    monkeypatch.setattr(context, "MENTIONS", 80)
     found = context.losses(network(), tokenizers())
     assert set(found) >= {span(*one) for one in SPANS} | {FIRST}
     assert all(0.3 * np.log(290) < found[span(*one)] < 3 * np.log(290) for one in SPANS)

@@ -58,6 +58,11 @@ def test_positions_and_draws_follow_from_the_recipe_and_memory_grows_with_the_ro
     more = estimate_run(replace(small, sequence=replace(small.sequence, rows=64)), tokenizers(), records, {})
     assert more.memory > told.memory
     assert "million positions" in str(told)
+    stages = replace(small, sequence=replace(small.sequence, rows=8, grows_to=(480,)),
+                     training=replace(small.training, decay_share=0.5, ramp=2))  # fmt: skip
+    growing = estimate_run(stages, tokenizers(), records, {})
+    assert growing.positions == (2 + 5 + 48 * 8) * 120
+    assert growing.memory > told.memory
     shared = {
         name: estimate_run(replace(small, parallel=ParallelConfig(**{name: 2})), tokenizers(), records, {}).memory
         for name in ("replicate", "shard", "expert", "tensor")

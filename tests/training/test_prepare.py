@@ -10,9 +10,11 @@ import torch
 from ernest.config.media import BITS
 from ernest.config.recipe import Recipe, SequenceConfig, TokenizerConfig, TrainingConfig
 from ernest.data import media, records
+from ernest.data.collate import collate
 from ernest.data.decoded import DecodedRecords
 from ernest.data.examples import encode, outline
 from ernest.data.importers import both_directions
+from ernest.data.layout import lay_out_example
 from ernest.data.record_writer import save_records
 from ernest.data.records import load_records, read_lines
 from ernest.data.store import ExampleStore
@@ -89,6 +91,33 @@ def test_each_file_is_decoded_once(folder, decodes, tmp_path):
     store = ExampleStore(tmp_path / "run" / "examples")
     assert [store[i].task for i in range(len(store))] == [record.task for record in EVERYTHING]
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["examples", "run.json", "tokenizers"]
+
+
+@pytest.mark.usefixtures("no_training")
+def test_documents_of_alternating_kinds_are_prepared_as_they_are(tmp_path):
+    """Several kinds are made in each: all of their parts are learnt from, in their order."""
+    first, second = PICTURES[:2]
+    segments = (
+        given("image", first),
+        made("text", "a picture"),
+        given("text", "say it"),
+        made("audio", SOUND),
+        made("image", second),
+    )
+    save_records(tmp_path / "data", [Record(segments, "in turn")] * 2)
+    train_on_records(TrainingRun(read_lines(tmp_path / "data"), tmp_path / "run", TOLD_NOTHING))
+    example = ExampleStore(tmp_path / "run" / "examples")[1]
+    forms = [("pixels", False), ("text", True), ("text", False), ("codes", True), ("latent", True)]
+    assert [(segment.form, segment.made) for segment in example.segments] == forms
+    kit = Tokenizers.load(tmp_path / "run" / "tokenizers")
+    packed = lay_out_example(example, kit, kit.text.encode)
+    batch = collate([[packed]], len(packed.layout), kit)
+    assert len(batch.code_targets.index) == len(example.segments[3].data) + 1
+    assert float(batch.cell_targets.weight.sum()) == pytest.approx(1)
+    learnt = batch.token_target.flatten()[batch.token_index].tolist()
+    words = kit.text.encode("a picture")
+    assert learnt[: len(words)] == words
+    assert learnt[len(words) :] == [kit.text.sep, kit.text.boa, kit.text.boi, kit.text.eoi, kit.text.eos]
 
 
 @pytest.mark.usefixtures("no_training")

@@ -1,6 +1,7 @@
 """Two stages of one run (row 30): the table of the schedule, rows that grow in number and in length, what they mean elsewhere."""
 
 import json
+from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from ernest.checkpoint import load_learnt
 from ernest.config.recipe import Recipe, SequenceConfig, TrainingConfig, find_recipe, load_recipe, to_tree
-from ernest.config.stages import fewest_rows, in_longest_rows, longest, part_at, parts, sequence_at
+from ernest.config.stages import fewest_rows, in_longest_rows, longest, part_at, parts, sequence_at, steps_by_rows
 from ernest.planner.devices import read_devices
 from ernest.planner.layout import Layout
 from ernest.planner.plan import plan
@@ -63,9 +64,9 @@ def test_parts_follow_one_another_and_rows_only_grow(steps, share, ramp, grows_t
     assert [part.begin for part in found] == [0, *(part.end for part in found[:-1])]
     assert found[-1].end == steps
     read = [sequence_at(recipe, step) for step in range(steps)]
-    assert read[-1] == longest(recipe)
-    assert longest(recipe).length == max(120, *grows_to, 0)
+    assert read[-1].length == longest(recipe).length == max(120, *grows_to, 0)
     assert min(one.rows for one in read) == fewest_rows(recipe) or steps < 2
+    assert steps_by_rows(recipe) == Counter((one.rows, one.length) for one in read)
     positions = [one.rows * one.length for one in read]
     assert positions == sorted(positions)
     assert positions[-1] == 12 * 120 or ramp >= recipe.training.border == steps
