@@ -70,6 +70,12 @@ def _sparse(place: Place) -> None:
     run_sparse(place.checkpoint.parent, place.build / "sparse", place.out, place.tell)
 
 
+def _films(place: Place) -> None:
+    from ernest.results.films_page import run_films
+
+    run_films(place.checkpoint.parent, place.build / "films", place.out, place.tell)
+
+
 def _inference(place: Place) -> None:
     from ernest.results.inference_page import run_inference
 
@@ -137,6 +143,7 @@ TARGETS: Mapping[str, Target] = {
     "elastic": Target("elastic training beside plain training and networks of the reduced size", _elastic, _has_demo),
     "ablations": Target("parts of the recipe left out or set otherwise, one at a time", _ablations, _has_demo),
     "sparse": Target("under 3 % of the parameters active, beside a dense network and the demo's sparsity", _sparse, _has_demo),
+    "films": Target("corruption and hidden frames of long films, and few bits first", _films, _has_demo),
     "inference": Target("drafts, and one expert a token instead of four", _inference, _has_model),
     "photographs": Target("each rule of PP-LCNet added and left out, on photographs", _photographs, _has_photographs),
     "rl": Target("reinforcement learning of films by the laws of their flows", _rl, _has_demo),
