@@ -47,6 +47,11 @@ def _ablation(where: str, words: str, paper: str = "no figure") -> Claim:
     return Claim(where, words, paper, Measured("ablations", words), "ernest results ablations")
 
 
+def _films(where: str, words: str, paper: str = "no figure") -> Claim:
+    """A claim on films, or on the bits of a frame, tried by runs of its own."""
+    return Claim(where, words, paper, Measured("films", words), "ernest results films")
+
+
 def _inference(where: str, words: str, paper: str = "no figure") -> Claim:
     """A claim on a trained model at work."""
     return Claim(where, words, paper, Measured("inference", words), "ernest results inference")
@@ -131,7 +136,9 @@ ERNIE = (
     Claim("§3.1", "they take no more tokens for Chinese than UTF-8", "",
           ByTest(("tests/tokenizers/test_text.py::test_chinese_needs_no_more_tokens_than_utf8_bpe_with_as_many_merges",))),
     Claim("§2.2.1", "a causal 2-D tokenizer is inflated to 3-D: a picture is a video of one frame", "",
-          why="our tokenizer codes every frame alone and is never inflated"),
+          ByTest(("tests/tokenizers/test_films.py::test_a_picture_has_the_latent_and_the_look_that_the_tokenizer_of_pictures_gives_it",
+                 "tests/tokenizers/test_films.py::test_right_after_inflation_groups_have_the_latents_of_their_last_frames",
+                 "tests/tokenizers/test_films.py::test_latents_hang_on_no_later_frame_and_frames_on_no_later_latent"))),
     Claim("§2.2.1", "bits in scales: each scale and each bit helps", "no figure", _method("14: *"), COUNTED),
     Claim("§2.2.1", "semantic regularisation brings meaning into the bits", "no figure",
           ByTest(("tests/training/test_words_learnt.py::test_words_of_captions_bring_into_the_bits_what_pixels_alone_do_not",))),
@@ -145,12 +152,12 @@ ERNIE = (
           ByTest(("tests/tokenizers/test_bitwise_quantiser.py::test_later_scales_mend_flipped_bits",
                  "tests/tokenizers/test_bitwise_quantiser.py::test_no_flips_is_teacher_forcing"))),
     _ablation("§2.2.3", "training with flips makes drawing robust"),
-    Claim("VideoAR", "corruption that grows with time slows the drift of long videos", "no figure", why="not built"),
+    _films("VideoAR", "corruption that grows with time slows the drift of long videos"),
     Claim("§2.2.3", "scales weigh by their side", "",
           ByTest(("tests/data/test_collate.py::test_weights_of_the_specification",))),
     _ablation("§2.2.3", "the weights help the coarse scales"),
-    Claim("§2.2.3", "windowed attention and dropped frames", "no figure", why="not built"),
-    Claim("§2.2.1", "from few bits to many during training", "no figure", why="not built"),
+    _films("§2.2.3", "windowed attention and dropped frames"),
+    _films("§2.2.1", "from few bits to many during training"),
     Claim("§2.2.2", "both paths of a given picture are merged by attention over four patches", "",
           ByTest(("tests/model/test_encoder.py::test_two_paths_of_k_patches_become_one_token",
                  "tests/model/test_encoder.py::test_a_token_hears_every_patch_of_both_paths_and_not_their_order"))),

@@ -82,6 +82,12 @@ def _precision(place: Place) -> None:
     run_precision(place.checkpoint.parent, place.build / "ablations", place.out, place.tell)
 
 
+def _films(place: Place) -> None:
+    from ernest.results.films_page import run_films
+
+    run_films(place.checkpoint.parent, place.build / "films", place.out, place.tell)
+
+
 def _inference(place: Place) -> None:
     from ernest.results.inference_page import run_inference
 
@@ -151,6 +157,7 @@ TARGETS: Mapping[str, Target] = {
     "sparse": Target("under 3 % of the parameters active, beside a dense network and the demo's sparsity", _sparse, _has_demo),
     "precision": Target("training with products in 8-bit floats, imitated, beside the same without", _precision, _has_demo),
     "context": Target("rows that grow in mid-training, beside some that never do", _context),
+    "films": Target("corruption and hidden frames of long films, and few bits first", _films, _has_demo),
     "inference": Target("drafts, and one expert a token instead of four", _inference, _has_model),
     "photographs": Target("each rule of PP-LCNet added and left out, on photographs", _photographs, _has_photographs),
     "rl": Target("reinforcement learning of films by the laws of their flows", _rl, _has_demo),

@@ -19,6 +19,7 @@ from ernest.results.ablations_judged import judge as judge_ablations
 from ernest.results.claims import ByTest, Claim, Gain, Measured, Places, Quote, Share
 from ernest.results.elastic import SYSTEMS
 from ernest.results.elastic_page import judge as judge_elastic
+from ernest.results.films_page import judge as judge_films
 from ernest.results.index import PAPERS, write_index
 from ernest.results.inference_page import judge as judge_inference
 from ernest.results.lcnet_variants import VARIANTS
@@ -33,6 +34,7 @@ from ernest.results.run import TARGETS, Place, Target, run_targets
 from ernest.results.sparse import judge as judge_sparse
 from ernest.results.units import kept
 from tests.results.test_ablations import as_if_trained, made_up
+from tests.results.test_films import as_if_measured
 
 ROOT = Path(__file__).parents[2]
 CLAIMS = [claim for claims in PAPERS.values() for claim in claims]
@@ -68,6 +70,7 @@ def test_targets_that_are_measured_are_there_and_make_those_claims(tmp_path):
     scores = {name: dict.fromkeys(CURVE_DIRECTIONS, 0.5) for name in SYSTEMS}
     made["elastic"] = judge_elastic([scores], (0.54, 0.36))
     made["ablations"] = judge_ablations([made_up(0)])
+    made["films"] = judge_films([as_if_measured()])
     made["sparse"] = judge_sparse([as_if_trained()])
     made["precision"] = precision.judge([{side.name: made_up(0)[ALL][BASE] for side in precision.SIDES}])
     made["inference"] = judge_inference(
