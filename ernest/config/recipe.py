@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ernest.config.media import MediaSpec
 from ernest.config.sizes import sized
@@ -105,6 +105,10 @@ class TrainingConfig:
     """Rank of the adapters that are trained instead of the weights, of a run that goes on from a checkpoint; 0 trains all."""
     bf16: bool | None = None
     """Trunk in half precision; where nothing is said, it is used where the processor has it."""
+    encode: Literal["before", "drawn"] = "before"
+    """When tokenizers turn records into examples: all of them before the training, or each when it is drawn."""
+    workers: int = 0
+    """Processes that make the batches beside the training, tokenizers included; 0 leaves that to a thread of it."""
     fp8: bool = False
     """Products of the trunk on inputs and weights rounded to 8-bit floats, which is imitated: slower, to see what it costs."""
     even_routing: bool = False
@@ -116,7 +120,7 @@ class TrainingConfig:
     """Also write the metrics for TensorBoard, which comes with the extra of that name."""
 
     def __post_init__(self) -> None:
-        check_least(self, "training", steps=1, save_every=1, warmup=0, show_every=0, adapter_rank=0)
+        check_least(self, "training", steps=1, save_every=1, warmup=0, show_every=0, adapter_rank=0, workers=0)
         check_positive(self, "training", "learning_rate", "clip")
         for name in ("final_share", "decay_share"):
             if not 0 <= getattr(self, name) <= 1:

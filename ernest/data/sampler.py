@@ -6,16 +6,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ernest.config.recipe import SequenceConfig
-from ernest.data.examples import EncodedSegment, Example
+from ernest.data.drawn import Examples
+from ernest.data.examples import EncodedSegment
 from ernest.data.layout import PackedExample, count_positions, lay_out_segments, tokenise_segments
-from ernest.data.store import ExampleStore
 from ernest.sequence.groups import Tokens
 from ernest.sequence.packing import fill_row
 from ernest.tokenizers.bundle import Tokenizers
 
 
 def plan(
-    store: ExampleStore,
+    store: Examples,
     weights: Mapping[str, float],
     tokenizers: Tokenizers,
     config: SequenceConfig,
@@ -29,7 +29,7 @@ def plan(
 
 
 def row(
-    store: ExampleStore,
+    store: Examples,
     weights: Mapping[str, float],
     tokenizers: Tokenizers,
     config: SequenceConfig,
@@ -46,20 +46,21 @@ def row(
     length = lambda drawn: drawn.length  # noqa: E731
     _, leftover = fill_row(draws, length, config.length)
     placed, _ = fill_row(draws, length, config.length, leftover)
-    return [lay_out_segments(drawn.example, drawn.segments, tokenizers) for drawn in placed]
+    return [lay_out_segments(store.taken(drawn.index), drawn.segments, tokenizers) for drawn in placed]
 
 
 @dataclass(frozen=True, slots=True)
 class _Drawn:
-    """An example, its segments as tokens, and its positions. Three of four are not placed in the row, and need no layout."""
+    """The number of an example, its segments as tokens, and its positions. Three of four are not placed in the row, and need
+    neither a layout nor to be encoded."""
 
-    example: Example
+    index: int
     segments: tuple[tuple[Tokens, bool], ...]
     length: int
 
 
 def _draws(
-    store: ExampleStore,
+    store: Examples,
     weights: Mapping[str, float],
     tokenizers: Tokenizers,
     config: SequenceConfig,
@@ -72,7 +73,8 @@ def _draws(
     bounds /= bounds[-1]  # as rng.choice(p=) has them, which would check and sum the shares at every draw
     while True:
         indices = store.tasks[tasks[bounds.searchsorted(rng.random(), side="right")]]
-        example = store.glance(int(indices[rng.integers(len(indices))]))
+        index = int(indices[rng.integers(len(indices))])
+        example = store.glance(index)
         drop_condition = bool(rng.random() < config.condition_dropout) and example.segments[-1].form != "text"
         cut = lambda text: tokenizers.text.encode(text, config.bpe_dropout, rng)  # noqa: E731
         chosen = one_of_texts(example.segments, rng)
@@ -81,7 +83,7 @@ def _draws(
         if length > config.length:  # cut finely by dropout, an example that just fits a row may not
             segments = tokenise_segments(chosen, tokenizers, tokenizers.text.encode, drop_condition)
             length = count_positions(segments, tokenizers)
-        yield _Drawn(example, segments, length)
+        yield _Drawn(index, segments, length)
 
 
 def one_of_texts(segments: Sequence[EncodedSegment], rng: np.random.Generator) -> list[EncodedSegment]:

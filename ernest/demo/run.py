@@ -40,6 +40,8 @@ def run(build: Path, recipe: Recipe) -> Path:
     Stages whose files are there are passed over; what another recipe left in `build` is removed first. Raises ValueError for
     a network or a mixture that cannot be.
     """
+    if recipe.training.encode != "before":
+        raise ValueError(f"training.encode = {recipe.training.encode!r}: the demo encodes its records before; leave it out")
     check_network(recipe, TextTokenizer())
     recipe.weights(TASKS)  # a mixture that cannot be ends here, before the long work
     with own_folder(build):

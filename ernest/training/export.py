@@ -8,9 +8,9 @@ from torch import Tensor
 from ernest.checkpoint import learnt_in_all, load_learnt, save_model, tokenizer_spec
 from ernest.config.recipe import Recipe, from_tree, to_tree
 from ernest.data.collate import collate
+from ernest.data.drawn import Examples
 from ernest.data.learnt import what_is_learnt
 from ernest.data.sampler import plan
-from ernest.data.store import ExampleStore
 from ernest.device import HOST, without_weights
 from ernest.model.network import Ernest
 from ernest.model.slicing import expert_importance
@@ -18,7 +18,7 @@ from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.adapters import Adapters
 from ernest.training.parts import read_parts
 from ernest.training.resume import PROGRESS, newest_state, state_files
-from ernest.training.run_settings import START
+from ernest.training.run_settings import START, open_examples
 from ernest.training.sharding import parts_of
 
 
@@ -31,7 +31,8 @@ def export_checkpoint(run: Path, out: Path) -> int:
     if state is None:
         raise ValueError(f"{run} holds no state of a training: `ernest train` writes one every training.save_every steps")
     recipe = from_tree(json.loads((run / "recipe.json").read_text()))
-    store, tokenizers = ExampleStore(run / "examples"), Tokenizers.load(run / "tokenizers")
+    tokenizers = Tokenizers.load(run / "tokenizers")
+    store = open_examples(run, tokenizers)
     model = read_network(state, recipe, tokenizers)
     learnt = what_is_learnt(store, recipe.weights(store.tasks), recipe.sequence.length)
     if (run / START / "learnt.json").is_file():
@@ -40,7 +41,7 @@ def export_checkpoint(run: Path, out: Path) -> int:
     return int(json.loads((state / PROGRESS).read_text())["step"])
 
 
-def training_importance(model: Ernest, store: ExampleStore, tokenizers: Tokenizers, recipe: Recipe) -> Tensor:
+def training_importance(model: Ernest, store: Examples, tokenizers: Tokenizers, recipe: Recipe) -> Tensor:
     """What each expert contributes on two steps of the run's training mixture, `[layers, experts]`."""
     rows = [plan(store, recipe.weights(store.tasks), tokenizers, recipe.sequence, recipe.seed, step) for step in range(2)]
     return expert_importance(model, [collate(row, recipe.sequence.length, tokenizers) for row in rows])

@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from ernest.config.media import read_media, written_differently
-from ernest.config.recipe import Recipe, to_tree
+from ernest.config.recipe import Recipe, TrainingConfig, to_tree
+from ernest.data.decoded import DecodedRecords
+from ernest.data.drawn import DrawnExamples, Examples
 from ernest.data.records import LINES, RecordFolder, StoredRecord
+from ernest.data.store import ExampleStore
 from ernest.storage import fingerprint
+from ernest.tokenizers.bundle import Tokenizers
 
 RUN_FILE = "run.json"
 JUDGED_BY = "held_out"
@@ -19,7 +23,7 @@ START = "start"
 by which that was judged."""
 RECORDS = "records"
 """The folder of a run with records that were made for it, before it began."""
-RESUME_OVERRIDABLE = ("save_every", "show_every", "tensorboard")
+RESUME_OVERRIDABLE = ("save_every", "show_every", "tensorboard", "workers")
 """Fields of `training` with which a run may go on differently, as with all of `parallel`: they change none of its numbers."""
 
 
@@ -28,10 +32,20 @@ def fixed_tree(recipe: Recipe) -> dict[str, Any]:
     tree = to_tree(recipe)
     for name in RESUME_OVERRIDABLE:
         del tree["training"][name]
-    if not recipe.training.fp8:  # as runs were begun that know of none
-        del tree["training"]["fp8"]
+    for name in ("fp8", "encode"):  # at their defaults, as runs were begun that know of none
+        if getattr(recipe.training, name) == getattr(TrainingConfig, name):
+            del tree["training"][name]
     del tree["parallel"]
     return tree
+
+
+def open_examples(run: Path, tokenizers: Tokenizers) -> Examples:
+    """What a run trains on: examples that were encoded before it, or its records, which are encoded as they are drawn.
+    Raises ValueError where neither is there."""
+    if (run / "examples").is_dir() or not (run / "decoded" / LINES).is_file():
+        return ExampleStore(run / "examples")
+    decoded = DecodedRecords(run / "decoded")
+    return DrawnExamples(decoded, decoded.tasks, tokenizers, fingerprint(run / "decoded" / LINES, run / RUN_FILE))
 
 
 @dataclass(frozen=True)
