@@ -98,7 +98,7 @@ def test_every_field_of_the_recipe_is_explained_with_its_default():
 
 def test_settings_in_the_docs_are_fields():
     for page in PAGES:
-        for override in re.findall(r"--set ((?:[\w.→]+=[\w.]+ ?)+)", page.read_text()):
+        for override in re.findall(r"--set ((?:[\w.→]+=[\w.-]+ ?)+)", page.read_text()):
             if page.parent.name == "lcnet":
                 classifier.load_recipe(overrides=override.split())
             elif page.name == "rl.md":

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ernest.config.media import BITS, MediaSpec
 from ernest.config.sizes import sized
@@ -135,6 +135,10 @@ class TrainingConfig:
     """Rank of the adapters that are trained instead of the weights, of a run that goes on from a checkpoint; 0 trains all."""
     bf16: bool | None = None
     """Trunk in half precision; where nothing is said, it is used where the processor has it."""
+    encode: Literal["before", "drawn"] = "before"
+    """When tokenizers turn records into examples: all of them before the training, or each when it is drawn."""
+    workers: int = 0
+    """Processes that make the batches beside the training, tokenizers included; 0 leaves that to a thread of it."""
     fp8: bool = False
     """Products of the trunk on inputs and weights rounded to 8-bit floats, which is imitated: slower, to see what it costs."""
     even_routing: bool = False
@@ -146,7 +150,7 @@ class TrainingConfig:
     """Also write the metrics for TensorBoard, which comes with the extra of that name."""
 
     def __post_init__(self) -> None:
-        check_least(self, "training", steps=1, save_every=1, warmup=0, show_every=0, adapter_rank=0, ramp=0)
+        check_least(self, "training", steps=1, save_every=1, warmup=0, show_every=0, adapter_rank=0, ramp=0, workers=0)
         check_positive(self, "training", "learning_rate", "clip")
         for name in ("final_share", "decay_share"):
             if not 0 <= getattr(self, name) <= 1:
@@ -279,6 +283,8 @@ class Recipe:
             raise ValueError(f"training.adapter_rank: adapters are of whole matrices, and {self.parallel} deals them out")
         if self.tokenizers.first_bits and not self.parallel.keeps_whole:
             raise ValueError(f"tokenizers.first_bits: what becomes wider is whole, and {self.parallel} deals it out")
+        if self.tokenizers.first_bits and self.training.encode == "drawn":
+            raise ValueError("tokenizers.first_bits: both tokenizers encode before the training; leave training.encode out")
         if self.training.fp8 and not self.parallel.keeps_whole:
             raise ValueError(f"training.fp8: blocks are rounded of whole matrices, and {self.parallel} deals them out")
         for task, weight in self.mixture.items():

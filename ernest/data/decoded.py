@@ -21,8 +21,12 @@ class DecodedRecords(Sequence[Record]):
     """Records in order, without their facts; also, as a whole, `images` and `frames` of videos, uint8 `[N, height, width, 3]`."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.lines = LinesOnDisk(folder / LINES)
         self.arrays = map_arrays(folder)
+
+    def __reduce__(self) -> tuple[type, tuple]:
+        return DecodedRecords, (self.folder,)
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -36,6 +40,11 @@ class DecodedRecords(Sequence[Record]):
             return [self[i] for i in range(*index.indices(len(self)))]
         line = json.loads(self.lines[index])
         return Record(tuple(self._segment(entry) for entry in line["segments"]), line["task"])
+
+    @property
+    def tasks(self) -> list[str]:
+        """That of every record."""
+        return [json.loads(line)["task"] for line in self.lines]
 
     @property
     def images(self) -> np.ndarray | None:

@@ -3,20 +3,20 @@
 from collections.abc import Mapping, Sequence
 
 from ernest.checkpoint import Learnt
+from ernest.data.drawn import Examples
 from ernest.data.examples import EncodedSegment
-from ernest.data.store import ExampleStore
 from ernest.sequence.record import Kind
 from ernest.tokenizers.text import split_words
 
 
-def what_is_learnt(store: ExampleStore, weights: Mapping[str, float], length: int) -> Learnt:
+def what_is_learnt(store: Examples, weights: Mapping[str, float], length: int) -> Learnt:
     """Of the tasks that weigh something, in documents of at most `length` positions."""
     directions: dict[str, None] = {}
     words: set[str] = set()
     for task, indices in store.tasks.items():
         for index in indices if weights[task] > 0 else ():
             given: list[Kind] = []
-            for segment in store[int(index)].segments:
+            for segment in store.glance(int(index)).segments:
                 kind = kind_of(segment)
                 if segment.made:
                     directions[direction(given, kind)] = None

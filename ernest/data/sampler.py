@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ernest.config.recipe import SequenceConfig
-from ernest.data.examples import EncodedSegment, Example
+from ernest.data.drawn import Examples
+from ernest.data.examples import EncodedSegment
 from ernest.data.layout import PackedExample, count_positions, lay_out_segments, tokenise_segments
-from ernest.data.store import ExampleStore
 from ernest.sequence.groups import Tokens
 from ernest.sequence.packing import fill_row
 from ernest.tokenizers.bundle import Tokenizers
@@ -18,7 +18,7 @@ PATIENCE = 10_000
 
 
 def plan(
-    store: ExampleStore,
+    store: Examples,
     weights: Mapping[str, float],
     tokenizers: Tokenizers,
     config: SequenceConfig,
@@ -32,7 +32,7 @@ def plan(
 
 
 def row(
-    store: ExampleStore,
+    store: Examples,
     weights: Mapping[str, float],
     tokenizers: Tokenizers,
     config: SequenceConfig,
@@ -49,20 +49,21 @@ def row(
     length = lambda drawn: drawn.length  # noqa: E731
     _, leftover = fill_row(draws, length, config.length)
     placed, _ = fill_row(draws, length, config.length, leftover)
-    return [lay_out_segments(drawn.example, drawn.segments, tokenizers) for drawn in placed]
+    return [lay_out_segments(store.taken(drawn.index), drawn.segments, tokenizers) for drawn in placed]
 
 
 @dataclass(frozen=True, slots=True)
 class _Drawn:
-    """An example, its segments as tokens, and its positions. Three of four are not placed in the row, and need no layout."""
+    """The number of an example, its segments as tokens, and its positions. Three of four are not placed in the row, and need
+    neither a layout nor to be encoded."""
 
-    example: Example
+    index: int
     segments: tuple[tuple[Tokens, bool], ...]
     length: int
 
 
 def _draws(
-    store: ExampleStore,
+    store: Examples,
     weights: Mapping[str, float],
     tokenizers: Tokenizers,
     config: SequenceConfig,
@@ -80,7 +81,8 @@ def _draws(
     waiting = 0
     while waiting < PATIENCE:
         indices = store.tasks[tasks[bounds.searchsorted(rng.random(), side="right")]]
-        example = store.glance(int(indices[rng.integers(len(indices))]))
+        index = int(indices[rng.integers(len(indices))])
+        example = store.glance(index)
         drop_condition = bool(rng.random() < config.condition_dropout) and example.segments[-1].form != "text"
         cut = lambda text: tokenizers.text.encode(text, config.bpe_dropout, rng)  # noqa: E731
         chosen = one_of_texts(example.segments, rng)
@@ -91,7 +93,7 @@ def _draws(
             length = count_positions(segments, tokenizers)
         waiting = waiting + 1 if length > config.length and config.grows_to else 0
         if not waiting:
-            yield _Drawn(example, segments, length)
+            yield _Drawn(index, segments, length)
     raise ValueError(f"sequence.length = {config.length}: no example of the mixture seems to fit a row before rows grow")
 
 

@@ -25,14 +25,22 @@ class ExampleStore:
     """
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self.parts = [_Part(path.parent) for path in sorted(folder.glob(f"*/{_INDEX}"))]
         self.ends = np.cumsum([len(part) for part in self.parts])
         if not self.parts or not self.ends[-1]:
             raise ValueError(f"{folder} holds no examples")
         self.glance = lru_cache(KEPT)(self._read)
 
+    def __reduce__(self) -> tuple[type, tuple]:
+        return ExampleStore, (self.folder,)
+
     def __len__(self) -> int:
         return int(self.ends[-1])
+
+    def taken(self, index: int) -> Example:
+        """What a row is made of: the same as `glance` gives, of what is encoded."""
+        return self.glance(index)
 
     def __getitem__(self, index: int) -> Example:
         """The example, whose arrays are copied: into memory that can be written and does not hang on the file."""

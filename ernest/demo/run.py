@@ -44,6 +44,8 @@ def run(build: Path, recipe: Recipe) -> Path:
         raise ValueError(
             "tokenizers.first_bits: the demo trains with all bits from its start; `ernest train` can begin with fewer"
         )
+    if recipe.training.encode != "before":
+        raise ValueError(f"training.encode = {recipe.training.encode!r}: the demo encodes its records before; leave it out")
     check_network(recipe, TextTokenizer())
     recipe.weights(TASKS)  # a mixture that cannot be ends here, before the long work
     with own_folder(build):

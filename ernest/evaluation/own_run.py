@@ -17,7 +17,7 @@ from ernest.evaluation.run_facts import facts_of
 from ernest.generation.engine import Engine, bf16_pays
 from ernest.model.network import Ernest
 from ernest.storage import load_tensors
-from ernest.training.run_settings import JUDGED_BY, START
+from ernest.training.run_settings import JUDGED_BY, START, open_examples
 
 FINDINGS = "findings"
 """The folder of a run in which its findings are kept."""
@@ -35,7 +35,7 @@ def judge_run(run: Path) -> tuple[Findings, list[str]]:
         return load(run / FINDINGS), json.loads(told.read_text())
     recipe = from_tree(json.loads((run / "recipe.json").read_text()))
     model, tokenizers = load_model(run / "model")
-    store = ExampleStore(run / "examples")
+    store = open_examples(run, tokenizers)
     engine = Engine(model, tokenizers, bf16=bf16_pays(model))
     scores, samples = score_tasks(engine, ExampleStore(run / JUDGED_BY)) if (run / JUDGED_BY).is_dir() else ([], [])
     earlier, before = [], []

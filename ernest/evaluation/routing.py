@@ -11,9 +11,9 @@ from torch import Tensor
 
 from ernest.config.recipe import SequenceConfig
 from ernest.data.collate import collate
+from ernest.data.drawn import Examples
 from ernest.data.layout import PackedExample, lay_out_example
 from ernest.data.sampler import plan
-from ernest.data.store import ExampleStore
 from ernest.model.network import Ernest
 from ernest.sequence.batch import Batch
 from ernest.tokenizers.bundle import Tokenizers
@@ -23,7 +23,7 @@ TOP_SHARE = 0.25
 
 
 def usage(
-    model: Ernest, store: ExampleStore, tokenizers: Tokenizers, sequence: SequenceConfig, per_task: int = 48
+    model: Ernest, store: Examples, tokenizers: Tokenizers, sequence: SequenceConfig, per_task: int = 48
 ) -> dict[str, np.ndarray]:
     """The usage `[layers, experts]` of every task, on its first `per_task` documents, which are read as in training but whole:
     nothing is dropped, hidden or flipped."""
@@ -40,7 +40,7 @@ def usage(
 
 def mixture_load(
     model: Ernest,
-    store: ExampleStore,
+    store: Examples,
     weights: Mapping[str, float],
     tokenizers: Tokenizers,
     sequence: SequenceConfig,

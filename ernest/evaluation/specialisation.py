@@ -25,7 +25,7 @@ from ernest.data.store import ExampleStore
 from ernest.evaluation.routing import TOP_SHARE, count_choices, normalised_entropy, overlaps, shares
 from ernest.model.network import Ernest
 from ernest.tokenizers.bundle import Tokenizers
-from ernest.training.run_settings import JUDGED_BY
+from ernest.training.run_settings import JUDGED_BY, open_examples
 
 TEXT, IMAGE_IN, VIDEO_IN = "text", "image understanding", "video understanding"
 IMAGE_OUT, VIDEO_OUT, AUDIO = "image generation", "video generation", "audio"
@@ -164,7 +164,8 @@ def shares_of_training(checkpoint: Path, some: int = 60) -> dict[str, float]:
     """Of each group: its share of the positions that a run trains on, from the weights of its tasks and mean lengths of `some`
     documents of each. Raises ValueError where the run's examples do not lie beside the checkpoint."""
     recipe = from_tree(json.loads((checkpoint / "recipe.json").read_text(encoding="utf-8")))
-    store, tokenizers = ExampleStore(checkpoint.parent / "examples"), Tokenizers.load(checkpoint / "tokenizers")
+    tokenizers = Tokenizers.load(checkpoint / "tokenizers")
+    store = open_examples(checkpoint.parent, tokenizers)
     positions: dict[str, float] = dict.fromkeys(GROUPS, 0.0)
     for task, weight in recipe.weights(store.tasks).items():
         examples = [store[int(index)] for index in store.tasks[task][:some]]

@@ -17,8 +17,8 @@ from ernest.model.backbone import Backbone, Block
 
 BLOCK = 32
 """Numbers that share a scale."""
-LARGEST = 448.0
-"""Of E4M3."""
+LARGEST, LEAST = 448.0, -120
+"""The largest number of E4M3, and the least exponent of a scale: what lies far below it float32 does not hold either."""
 
 
 def round_blocks(x: Tensor, dim: int = -1) -> Tensor:
@@ -26,8 +26,9 @@ def round_blocks(x: Tensor, dim: int = -1) -> Tensor:
     wide = x.float().movedim(dim, -1)
     blocks = F.pad(wide, (0, -wide.shape[-1] % BLOCK)).unflatten(-1, (-1, BLOCK))
     largest, exponent = torch.frexp(blocks.abs().amax(dim=-1, keepdim=True))
-    exponent = exponent - 9 + (largest > LARGEST / 512).int()
-    rounded = torch.ldexp(torch.ldexp(blocks, -exponent).to(torch.float8_e4m3fn).float(), exponent)
+    exponent = (exponent - 9 + (largest > LARGEST / 512).int()).clamp_min(LEAST)
+    scale = torch.ldexp(torch.ones_like(largest), exponent)
+    rounded = (blocks / scale).to(torch.float8_e4m3fn).float() * scale
     return rounded.flatten(-2)[..., : wide.shape[-1]].movedim(-1, dim).to(x.dtype)
 
 

@@ -22,7 +22,7 @@ from ernest.model.heads import AudioHeads
 from ernest.model.network import Ernest
 from ernest.model.router import Router
 from ernest.sequence.batch import Batch
-from ernest.training import loop
+from ernest.training import loop, makers
 from ernest.training.build import build_network
 from ernest.training.loss import MODALITIES, LossBalancer
 from ernest.training.schedule import ScheduleValues, schedule_values
@@ -47,14 +47,14 @@ def replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 @contextmanager
 def places(of: Callable[[Batch], Tensor]) -> Iterator[None]:
-    """Batches whose places `[rows, length, 3]` are others, wherever `collate` is asked for one by its module or by the loop."""
+    """Batches whose places `[rows, length, 3]` are others, wherever `collate` is asked for one by its module or by a training."""
     collate = collating.collate
 
     def changed(*args: Any, **kwargs: Any) -> Batch:
         batch = collate(*args, **kwargs)
         return replace(batch, position=of(batch))
 
-    with replaced(collating, "collate", changed), replaced(loop, "collate", changed):
+    with replaced(collating, "collate", changed), replaced(makers, "collate", changed):
         yield
 
 

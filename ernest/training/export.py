@@ -9,9 +9,9 @@ from ernest.checkpoint import learnt_in_all, load_learnt, save_model, tokenizer_
 from ernest.config.recipe import Recipe, from_tree, to_tree
 from ernest.config.stages import longest, sequence_at
 from ernest.data.collate import collate
+from ernest.data.drawn import Examples
 from ernest.data.learnt import what_is_learnt
 from ernest.data.sampler import plan
-from ernest.data.store import ExampleStore
 from ernest.device import HOST, without_weights
 from ernest.model.network import Ernest
 from ernest.model.slicing import expert_importance
@@ -19,7 +19,7 @@ from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.adapters import Adapters
 from ernest.training.parts import read_parts
 from ernest.training.resume import PROGRESS, newest_state, state_files
-from ernest.training.run_settings import START
+from ernest.training.run_settings import START, open_examples
 from ernest.training.sharding import parts_of
 
 
@@ -32,7 +32,8 @@ def export_checkpoint(run: Path, out: Path) -> int:
     if state is None:
         raise ValueError(f"{run} holds no state of a training: `ernest train` writes one every training.save_every steps")
     recipe = from_tree(json.loads((run / "recipe.json").read_text()))
-    store, tokenizers = ExampleStore(run / "examples"), Tokenizers.load(run / "tokenizers")
+    tokenizers = Tokenizers.load(run / "tokenizers")
+    store = open_examples(run, tokenizers)
     model = read_network(state, recipe, tokenizers)
     done = int(json.loads((state / PROGRESS).read_text())["step"])
     learnt = what_is_learnt(store, recipe.weights(store.tasks), sequence_at(recipe, done - 1).length)
@@ -42,7 +43,7 @@ def export_checkpoint(run: Path, out: Path) -> int:
     return done
 
 
-def training_importance(model: Ernest, store: ExampleStore, tokenizers: Tokenizers, recipe: Recipe) -> Tensor:
+def training_importance(model: Ernest, store: Examples, tokenizers: Tokenizers, recipe: Recipe) -> Tensor:
     """What each expert contributes on two steps of the run's training mixture, in its longest rows, `[layers, experts]`."""
     sequence = longest(recipe)
     rows = [plan(store, recipe.weights(store.tasks), tokenizers, sequence, recipe.seed, step) for step in range(2)]

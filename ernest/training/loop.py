@@ -5,28 +5,22 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import Recipe
-from ernest.config.stages import has_stages, part_at, sequence_at
-from ernest.data.collate import collate
-from ernest.data.features import FeatureCache
-from ernest.data.sampler import plan
-from ernest.data.store import ExampleStore
-from ernest.device import count_processors, peak_memory, supports_bf16
+from ernest.config.stages import has_stages, part_at
+from ernest.data.drawn import Examples
+from ernest.device import peak_memory, supports_bf16
 from ernest.model.fp8 import round_products
 from ernest.model.network import Ernest
 from ernest.model.router import route_in_turn
-from ernest.model.submodel import SubModels, draw, full, stack
-from ernest.sequence.batch import Batch
 from ernest.storage import append_line, fingerprint
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.adapters import Adapters
-from ernest.training.ahead import run_ahead
 from ernest.training.build import build_network
 from ernest.training.loss import LossBalancer
+from ernest.training.makers import BatchMaker, batches
 from ernest.training.optimizer import make_optimizer
 from ernest.training.parts import read_parts
 from ernest.training.resume import TrainerState, cut_log, load_progress, save_progress, weight_parts
@@ -38,14 +32,14 @@ from ernest.training.step import StepState, step
 OnStep = Callable[[int, Mapping[str, float], Ernest], None]
 """Called after every step with its number, its metrics and the network."""
 
-MEASURED = ("seconds", "memory", "processes", "document")
-"""What the line of a step tells beside its numbers, as the first process measures it: seconds, the most bytes it has held, how
-many processes there are, and the mean positions of its documents."""
+MEASURED = ("seconds", "waiting", "memory", "processes", "document")
+"""What the line of a step tells beside its numbers, as the first process measures it: seconds, those of them in which it had no
+batch yet, the most bytes it has held, how many processes there are, and the mean positions of its documents."""
 
 
 def train(
     recipe: Recipe,
-    store: ExampleStore,
+    store: Examples,
     tokenizers: Tokenizers,
     run: Path,
     rank: int = 0,
@@ -61,8 +55,7 @@ def train(
     are trained, and kept in states. Raises ValueError for adapters of weights drawn at random, or beside a balance of experts.
 
     A step is a function of (seed, step) and of the state before it, so a run that was cut and resumed gives bitwise the losses
-    of the unbroken one, and `world` processes give those of one up to rounding. Where processors are left over, the next step's
-    batch is made while a step is taken.
+    of the unbroken one, and `world` processes give those of one up to rounding. Batches are made while steps are taken.
     """
     config = recipe.training
     if config.adapter_rank and (begin_with is None or config.bias_speed):
@@ -84,30 +77,17 @@ def train(
         adapters.apply_change()
     bf16 = supports_bf16() if config.bf16 is None else config.bf16
     state = StepState(optimizer, LossBalancer(progress.running), config.clip, bf16, adapters)
-    weights = recipe.weights(store.tasks)
     log = cut_log(run, progress.step) if rank == 0 else None
-
-    features = FeatureCache(tokenizers.vision)
-
-    first, every = rank // recipe.parallel.tensor, world // recipe.parallel.tensor  # neighbours that share matrices share rows
-
-    def make(number: int) -> tuple[Batch, SubModels | None]:
-        sequence = sequence_at(recipe, number)
-        packed = plan(store, weights, tokenizers, sequence, recipe.seed, number, first, every)
-        rows = list(zip(range(first, sequence.rows, every), packed, strict=True))
-        seeds = [int(np.random.default_rng((recipe.seed, number, 1, row)).integers(2**62)) for row, _ in rows]
-        batch = collate([row for _, row in rows], sequence.length, tokenizers, sequence, seeds, features)
-        return batch, _draw(recipe, tokenizers, number, [row for row, _ in rows])
-
     end = config.steps if until is None else until
     steps = range(progress.step, end)
-    with run_ahead(make, steps, count_processors() > world) as batches:
+    with batches(BatchMaker(recipe, store, tokenizers, rank, world), steps) as made:
         for number in steps:
             start = time.perf_counter()
-            batch, submodels = next(batches)
+            batch, submodels = next(made)
+            waited = time.perf_counter() - start
             metrics = step(model, batch, submodels, state, schedule_values(number, config))
             document = float(batch.valid.sum() / (batch.document.amax(dim=1) + 1).sum())
-            measured = time.perf_counter() - start, peak_memory(), world, document
+            measured = time.perf_counter() - start, waited, peak_memory(), world, document
             metrics |= _stage(recipe, number) | dict(zip(MEASURED, measured, strict=True))
             if log is not None:
                 append_line(log, json.dumps({"step": number} | metrics))
@@ -127,17 +107,7 @@ def _stage(recipe: Recipe, number: int) -> dict[str, float]:
     return {"stage": part.stage, "rows": part.sequence.rows, "length": part.sequence.length}
 
 
-def _draw(recipe: Recipe, tokenizers: Tokenizers, step: int, rows: list[int]) -> SubModels | None:
-    """One sub-model per packed row, or None where all are full."""
-    everything = full(recipe.model)
-    submodels = [
-        draw(recipe.model, tokenizers.audio.config.levels, recipe.elastic, np.random.default_rng((recipe.seed, step, 2, row)))
-        for row in rows
-    ]
-    return None if all(submodel == everything for submodel in submodels) else stack(submodels, recipe.model)
-
-
-def run_fingerprint(recipe: Recipe, store: ExampleStore, tokenizers: Tokenizers) -> str:
+def run_fingerprint(recipe: Recipe, store: Examples, tokenizers: Tokenizers) -> str:
     """What a state must share with the run that goes on from it: recipe, data and tokenizers. How often it saves and shows, and
     in how many processes, is its own."""
     weights = weight_parts(tokenizers.vision) + weight_parts(tokenizers.audio)

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ernest.config.recipe import Recipe
+from ernest.data.drawn import Examples
 from ernest.data.examples import Example
-from ernest.data.store import ExampleStore
 from ernest.generation.engine import Engine, bf16_pays
 from ernest.model.network import Ernest
 from ernest.tokenizers.bundle import Tokenizers
@@ -73,7 +73,7 @@ class Monitor:
     """Called after every step: moves the bar, and every `show_every` steps prints samples. `run` is where TensorBoard's files
     go."""
 
-    def __init__(self, recipe: Recipe, tokenizers: Tokenizers, store: ExampleStore, run: Path) -> None:
+    def __init__(self, recipe: Recipe, tokenizers: Tokenizers, store: Examples, run: Path) -> None:
         self.recipe, self.tokenizers, self.store = recipe, tokenizers, store
         self.board = _board(run) if recipe.training.tensorboard else None
         self.bar = stage_bar()

@@ -76,9 +76,10 @@ def prepare_records(run: TrainingRun) -> None:
 
 def prepare(run: TrainingRun, settings: str) -> None:
     """From records to examples, in three stages, each of which is complete when its folder is there: decoded files, tokenizers,
-    examples. Every file is decoded once; tokenizers go on from the state that they have kept."""
+    examples. Every file is decoded once; tokenizers go on from the state that they have kept. Where examples are encoded as they
+    are drawn, the decoded files stay, and there is no third stage but for what judges the run."""
     records, out, recipe, checkpoint = run.records, run.out, run.recipe, run.checkpoint
-    if (out / "examples/own").is_dir():
+    if _is_prepared(run):
         return
     existing = None if checkpoint is None else _brought(checkpoint, recipe, records)
     text = text_tokenizer(_texts(records), recipe) if existing is None else existing.text
@@ -109,6 +110,8 @@ def prepare(run: TrainingRun, settings: str) -> None:
     tokenizers = Tokenizers.load(out / "tokenizers")
     if run.held_out is not None:
         ExampleStore.write(out / JUDGED_BY / "own", encode(few_of_each_task(run.held_out), tokenizers))
+    if recipe.training.encode == "drawn":
+        return
     if switch_step(recipe):
         _write_examples(out / FIRST, decoded, Tokenizers.load(out / FIRST / "tokenizers"), "examples of few bits")
     _write_examples(out, decoded, tokenizers, "examples")
@@ -120,6 +123,13 @@ def _write_examples(run: Path, decoded: DecodedRecords, tokenizers: Tokenizers, 
         report = _progress(bar, name)
         counted = (report(number, len(decoded), {}) or record for number, record in enumerate(decoded, 1))
         ExampleStore.write(run / "examples/own", encode(counted, tokenizers))
+
+
+def _is_prepared(run: TrainingRun) -> bool:
+    if run.recipe.training.encode == "before":
+        return (run.out / "examples/own").is_dir()
+    judged = run.held_out is None or (run.out / JUDGED_BY / "own").is_dir()
+    return judged and (run.out / "tokenizers").is_dir()
 
 
 def _brought(checkpoint: Path, recipe: Recipe, records: RecordFolder) -> Tokenizers:

@@ -1,7 +1,7 @@
 """Training of the model of a run, and one process of it: `python -m ernest.training.pretrain RUN`, started by `train_model`, by
 torchrun or alone.
 
-RUN holds recipe.json, examples/ and tokenizers/; states, metrics.jsonl and at last model/ are written there.
+RUN holds recipe.json, tokenizers/, and examples/ or decoded/; states, metrics.jsonl and at last model/ are written there.
 """
 
 import json
@@ -14,7 +14,6 @@ from rich.console import Console
 
 from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import Recipe, from_tree, to_tree
-from ernest.data.store import ExampleStore
 from ernest.model.cost import trained_parameters
 from ernest.storage import own_folder, write_text
 from ernest.tokenizers.bundle import Tokenizers
@@ -26,7 +25,7 @@ from ernest.training.launch import launch, worker
 from ernest.training.loop import run_fingerprint, train
 from ernest.training.monitor import Monitor
 from ernest.training.resume import check_room, newest_state
-from ernest.training.run_settings import START
+from ernest.training.run_settings import START, open_examples
 from ernest.training.switching import FIRST, switch, switch_step
 
 
@@ -58,7 +57,8 @@ def main(run: Path) -> None:
 def pretrain(run: Path, rank: int, world: int) -> None:
     """Trains as process `rank` of `world`; the first process shows progress and writes the checkpoint."""
     recipe = from_tree(json.loads((run / "recipe.json").read_text()))
-    store, tokenizers = ExampleStore(run / "examples"), Tokenizers.load(run / "tokenizers")
+    tokenizers = Tokenizers.load(run / "tokenizers")
+    store = open_examples(run, tokenizers)
     if switch_step(recipe):
         _begin_with_few_bits(run, recipe, rank, world, run_fingerprint(recipe, store, tokenizers), tokenizers.vision.spec.bits)
     monitor = Monitor(recipe, tokenizers, store, run) if rank == 0 else None
@@ -73,7 +73,8 @@ def _begin_with_few_bits(run: Path, recipe: Recipe, rank: int, world: int, origi
     if newest_state(run) is not None:
         return
     first = run / FIRST
-    store, tokenizers = ExampleStore(first / "examples"), Tokenizers.load(first / "tokenizers")
+    tokenizers = Tokenizers.load(first / "tokenizers")
+    store = open_examples(first, tokenizers)
     monitor = Monitor(recipe, tokenizers, store, run) if rank == 0 else None
     train(recipe, store, tokenizers, first, rank, world, monitor, until=switch_step(recipe))
     if monitor is not None:

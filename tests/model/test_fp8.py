@@ -38,6 +38,7 @@ def test_edges():
     assert round_blocks(torch.tensor([448.0, 17.0, 0.0])).tolist() == [448.0, 16.0, 0.0]
     assert round_blocks(torch.tensor([449.0, 1.0])).tolist() == [448.0, 1.0]
     assert not round_blocks(torch.zeros(3, 40)).any()
+    assert round_blocks(torch.tensor([2.0**-126, 2.0**-149])).tolist() == [2.0**-126, 0.0]
     assert round_blocks(torch.zeros(0, 40)).shape == (0, 40)
 
 

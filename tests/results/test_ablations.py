@@ -27,7 +27,7 @@ from ernest.results.paired import difference
 from ernest.results.sparse import DENSE, ULTRA, USUAL, networks
 from ernest.results.sparse import judge as judge_sparse
 from ernest.sequence.positions import rotary_angles
-from ernest.training import loop
+from ernest.training import loop, makers
 from ernest.training.loss import LossBalancer
 from tests.small import documents, network, placed, recipe, tokenizers
 
@@ -58,11 +58,11 @@ def test_places_in_order_are_those_of_ordinary_rotary_embedding():
     rows = [[placed(documents()[1]), placed(documents()[7])]]
     length = sum(len(one.layout) for one in rows[0]) + 2
     with changes.places(changes.in_order):
-        batch, of_the_loop = collating.collate(rows, length, tokenizers()), loop.collate(rows, length, tokenizers())
+        batch, of_a_run = collating.collate(rows, length, tokenizers()), makers.collate(rows, length, tokenizers())
     first = len(rows[0][0].layout)
     assert batch.position[0, :first, 1].tolist() == list(range(first))
     assert batch.position[0, first : first + 3, 0].tolist() == [0, 1, 2]
-    assert torch.equal(batch.position, of_the_loop.position)
+    assert torch.equal(batch.position, of_a_run.position)
     cos, _ = rotary_angles(batch.position, 16, 1e4)
     assert torch.equal(cos[0, 1], cos[0, first + 1])
     with changes.places(changes.in_time):

@@ -24,7 +24,7 @@ from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.training import audio, vision
 from ernest.training import prepare
 from ernest.training.prepare import TOLD_FROM, heard_sounds, shown_frames, train_on_records
-from ernest.training.run_settings import TrainingRun
+from ernest.training.run_settings import TrainingRun, open_examples
 from ernest.training.switching import FIRST
 from ernest.training.tokenizers import draw_frames
 from tests.small import CONFIG, tokenizers
@@ -118,6 +118,25 @@ def test_documents_of_alternating_kinds_are_prepared_as_they_are(tmp_path):
     words = kit.text.encode("a picture")
     assert learnt[: len(words)] == words
     assert learnt[len(words) :] == [kit.text.sep, kit.text.boa, kit.text.boi, kit.text.eoi, kit.text.eos]
+
+
+@pytest.mark.usefixtures("no_training")
+def test_records_that_are_encoded_when_drawn_stay_decoded(folder, decodes, tmp_path, monkeypatch):
+    """Nothing is encoded before the training but what judges the run, and nothing is done again."""
+    settings = replace(TOLD_NOTHING, training=replace(TOLD_NOTHING.training, encode="drawn"))
+    run = TrainingRun(read_lines(folder), tmp_path / "run", settings, held_out=read_lines(folder))
+    train_on_records(run)
+    assert sorted(path.name for path in run.out.iterdir()) == ["decoded", "held_out", "run.json", "tokenizers"]
+    found = open_examples(run.out, Tokenizers.load(run.out / "tokenizers"))
+    wanted = encode([EVERYTHING[0]], Tokenizers.load(run.out / "tokenizers"))
+    assert [one.data.tolist() for one in found[0].segments if one.form == "pixels"] == [
+        one.data.tolist() for example in wanted for one in example.segments if one.form == "pixels"
+    ]
+    assert list(found.tasks) == list(dict.fromkeys(record.task for record in EVERYTHING))
+    monkeypatch.setattr(prepare, "text_tokenizer", None)
+    once = len(decodes)
+    train_on_records(run)
+    assert len(decodes) == once
 
 
 @pytest.mark.usefixtures("no_training")

@@ -18,7 +18,7 @@ from ernest.planner.plan import plan
 from ernest.planner.search import search, tried
 from ernest.planner.table import show
 from ernest.training.group import check_group, process_count
-from ernest.training.run_settings import fixed_tree
+from ernest.training.run_settings import unusual_settings
 from ernest.training.schedule import schedule_values
 
 RECIPE = load_recipe(find_recipe("two-stages"))
@@ -77,10 +77,8 @@ def test_without_stages_a_run_is_what_it_was():
     recipe = Recipe()
     assert {sequence_at(recipe, step) for step in range(recipe.training.steps)} == {recipe.sequence}
     assert in_longest_rows(recipe) == recipe
-    tree = fixed_tree(recipe)
-    assert "grows_to" not in tree["sequence"]
-    assert "ramp" not in tree["training"]
-    assert fixed_tree(RECIPE)["sequence"]["grows_to"] == (512, 1024)
+    assert unusual_settings(recipe) == {}
+    assert unusual_settings(RECIPE)["sequence.grows_to"] == (512, 1024)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,58 @@
+"""Examples that are encoded when they are drawn: tokenizers run while the model trains, instead of once before it.
+
+An example is encoded alone, so that it is the same bits whoever draws it, and beside which others.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property, lru_cache
+
+import numpy as np
+
+from ernest.data.examples import Example, encode, outline
+from ernest.data.store import ExampleStore
+from ernest.sequence.record import Record
+from ernest.tokenizers.bundle import Tokenizers
+
+LOOKED_AT, ENCODED = 1 << 14, 1 << 9
+"""Outlines and examples that are kept: what was drawn last."""
+
+
+class DrawnExamples:
+    """A sequence of `Example` with the interface of `ExampleStore`, over records of the `tasks`; `fingerprint` tells these
+    records from others.
+
+    `glance` runs no tokenizer: its latents and codes have the right length, and hold nothing.
+    """
+
+    def __init__(self, records: Sequence[Record], tasks: Sequence[str], tokenizers: Tokenizers, fingerprint: str) -> None:
+        self.records, self.names, self.tokenizers, self.fingerprint = records, tasks, tokenizers, fingerprint
+        self.glance = lru_cache(LOOKED_AT)(self._outline)
+        self.taken = lru_cache(ENCODED)(self.__getitem__)
+
+    def __reduce__(self) -> tuple[type, tuple]:
+        return DrawnExamples, (self.records, self.names, self.tokenizers, self.fingerprint)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> Example:
+        """The example, as its tokenizers make it now, its arrays laid out as on disk: sums over another layout are other bits."""
+        (example,) = encode([self.records[index]], self.tokenizers)
+        laid_out = (one if one.form == "text" else replace(one, data=np.ascontiguousarray(one.data)) for one in example.segments)
+        return replace(example, segments=tuple(laid_out))
+
+    def _outline(self, index: int) -> Example:
+        return outline(self.records[index], self.tokenizers)
+
+    @cached_property
+    def tasks(self) -> dict[str, np.ndarray]:
+        """The indices of each task's examples; tasks in the order in which they first come."""
+        indices: dict[str, list[int]] = {}
+        for index, task in enumerate(self.names):
+            indices.setdefault(task, []).append(index)
+        return {task: np.array(found) for task, found in indices.items()}
+
+
+Examples = ExampleStore | DrawnExamples
+"""What a training draws from."""

@@ -1,0 +1,102 @@
+"""Makes the batches of a training: drawn, encoded where that is left to it, collated; here, ahead of the step, or in processes
+beside it. A batch is a function of its step alone, so that nothing hangs on who makes it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from ernest.config.recipe import Recipe
+from ernest.config.stages import sequence_at
+from ernest.data.collate import collate
+from ernest.data.drawn import Examples
+from ernest.data.features import FeatureCache
+from ernest.data.sampler import plan
+from ernest.device import count_processors, set_threads
+from ernest.model.submodel import SubModels, draw, full, stack
+from ernest.sequence.batch import Batch
+from ernest.tokenizers.bundle import Tokenizers
+from ernest.training.ahead import run_ahead
+
+AHEAD = 2
+"""Batches of each process that wait for their step."""
+Made = tuple[Batch, SubModels | None]
+
+
+class BatchMaker:
+    """Makes the batch of a step, of the rows of process `rank` of `world`; in another process as well, where it is sent to."""
+
+    def __init__(self, recipe: Recipe, store: Examples, tokenizers: Tokenizers, rank: int = 0, world: int = 1) -> None:
+        self.recipe, self.store, self.tokenizers, self.rank, self.world = recipe, store, tokenizers, rank, world
+        self.weights = recipe.weights(store.tasks)
+        tensor = recipe.parallel.tensor  # neighbours that share matrices share rows
+        self.first, self.every = rank // tensor, world // tensor
+
+    def __reduce__(self) -> tuple[type, tuple]:
+        return BatchMaker, (self.recipe, self.store, self.tokenizers, self.rank, self.world)
+
+    @cached_property
+    def features(self) -> FeatureCache:
+        return FeatureCache(self.tokenizers.vision)
+
+    def __getitem__(self, number: int) -> Made:
+        """The batch of step `number`, and the sub-models of its rows."""
+        sequence, seed = sequence_at(self.recipe, number), self.recipe.seed
+        packed = plan(self.store, self.weights, self.tokenizers, sequence, seed, number, self.first, self.every)
+        rows = range(self.first, sequence.rows, self.every)
+        seeds = [int(np.random.default_rng((seed, number, 1, row)).integers(2**62)) for row in rows]
+        batch = collate(packed, sequence.length, self.tokenizers, sequence, seeds, self.features)
+        return batch, self._submodels(number, rows)
+
+    def _submodels(self, step: int, rows: range) -> SubModels | None:
+        """One sub-model per packed row, or None where all are full."""
+        recipe, levels = self.recipe, self.tokenizers.audio.config.levels
+        everything = full(recipe.model)
+        generators = [np.random.default_rng((recipe.seed, step, 2, row)) for row in rows]
+        submodels = [draw(recipe.model, levels, recipe.elastic, generator) for generator in generators]
+        return None if all(submodel == everything for submodel in submodels) else stack(submodels, recipe.model)
+
+
+@contextmanager
+def batches(maker: BatchMaker, steps: range) -> Iterator[Iterator[Made]]:
+    """Those of the steps, in order: made in as many processes as the recipe says, or else, where processors are left over, by a
+    thread while the step before is taken."""
+    workers = maker.recipe.training.workers
+    if not workers:
+        with run_ahead(maker.__getitem__, steps, count_processors() > maker.world) as made:
+            yield made
+        return
+    made = iter(_loader(maker, steps, workers))
+    try:
+        yield made
+    finally:
+        del made  # ends its processes
+
+
+def _loader(maker: BatchMaker, steps: range, workers: int) -> Any:
+    from torch.utils.data import DataLoader
+
+    return DataLoader(
+        maker,  # pyright: ignore[reportArgumentType]  # has what is asked of a Dataset
+        batch_size=None,
+        sampler=steps,
+        num_workers=workers,
+        collate_fn=_as_it_is,
+        prefetch_factor=AHEAD,
+        multiprocessing_context="spawn",
+        worker_init_fn=partial(_begin, torch.get_num_threads()),
+        generator=torch.Generator(),  # and not the one that the training draws from
+    )
+
+
+def _begin(threads: int, worker: int) -> None:
+    """As many threads as in the training: sums in other numbers of parts are other bits."""
+    del worker
+    set_threads(threads)
+
+
+def _as_it_is(made: Any) -> Any:
+    return made
