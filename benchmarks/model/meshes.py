@@ -146,6 +146,5 @@ def losses_apart(run: Path, other: Path) -> float:
 
 
 if __name__ == "__main__":
-    folder, run, *sizes = sys.argv[1:]
-    replicate, shard, expert, tensor = map(int, sizes)
-    main(Path(folder), Path(run), ParallelConfig(replicate, shard, expert, tensor))
+    folder, run, replicate, shard, expert, tensor = sys.argv[1:]
+    main(Path(folder), Path(run), ParallelConfig(int(replicate), int(shard), int(expert), int(tensor)))

@@ -235,8 +235,7 @@ def _seconds(run: Callable[[], object]) -> float:
 if __name__ == "__main__":
     folder, *asked = sys.argv[1:]
     if asked:
-        run, *sizes = asked
-        replicate, shard, expert, tensor = map(int, sizes)
-        main(Path(folder), Path(run), ParallelConfig(replicate, shard, expert, tensor))
+        run, replicate, shard, expert, tensor = asked
+        main(Path(folder), Path(run), ParallelConfig(int(replicate), int(shard), int(expert), int(tensor)))
     else:
         time_transfers(Path(folder))

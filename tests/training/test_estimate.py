@@ -65,7 +65,7 @@ def test_positions_and_draws_follow_from_the_recipe_and_memory_grows_with_the_ro
     assert growing.memory > told.memory
     shared = {
         name: estimate_run(replace(small, parallel=ParallelConfig(**{name: 2})), tokenizers(), records, {}).memory
-        for name in ("replicate", "shard", "expert", "tensor")
+        for name in ("replicate", "shard", "expert")
     }
     count = split_parameters(small)
     assert shared["replicate"] - shared["expert"] == 16 * count.experts
