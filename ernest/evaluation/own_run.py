@@ -17,7 +17,8 @@ from ernest.evaluation.run_facts import facts_of
 from ernest.generation.engine import Engine, bf16_pays
 from ernest.model.network import Ernest
 from ernest.storage import load_tensors
-from ernest.training.run_settings import JUDGED_BY, START, open_examples
+from ernest.training.makers import open_examples
+from ernest.training.run_settings import JUDGED_BY, START
 
 FINDINGS = "findings"
 """The folder of a run in which its findings are kept."""

@@ -25,7 +25,8 @@ from ernest.data.store import ExampleStore
 from ernest.evaluation.routing import TOP_SHARE, count_choices, normalised_entropy, overlaps, shares
 from ernest.model.network import Ernest
 from ernest.tokenizers.bundle import Tokenizers
-from ernest.training.run_settings import JUDGED_BY, open_examples
+from ernest.training.makers import open_examples
+from ernest.training.run_settings import JUDGED_BY
 
 TEXT, IMAGE_IN, VIDEO_IN = "text", "image understanding", "video understanding"
 IMAGE_OUT, VIDEO_OUT, AUDIO = "image generation", "video generation", "audio"

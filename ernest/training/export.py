@@ -17,9 +17,10 @@ from ernest.model.network import Ernest
 from ernest.model.slicing import expert_importance
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.adapters import Adapters
+from ernest.training.makers import open_examples
 from ernest.training.parts import read_parts
 from ernest.training.resume import PROGRESS, newest_state, state_files
-from ernest.training.run_settings import START, open_examples
+from ernest.training.run_settings import START
 from ernest.training.sharding import parts_of
 
 

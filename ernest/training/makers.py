@@ -4,6 +4,7 @@ beside it. A batch is a function of its step alone, so that nothing hangs on who
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,32 @@ import torch
 from ernest.config.recipe import Recipe
 from ernest.config.stages import sequence_at
 from ernest.data.collate import collate
-from ernest.data.drawn import Examples
+from ernest.data.decoded import DecodedRecords
+from ernest.data.drawn import DrawnExamples, Examples
 from ernest.data.features import FeatureCache
+from ernest.data.records import LINES
 from ernest.data.sampler import plan
+from ernest.data.store import ExampleStore
 from ernest.device import count_processors, set_threads
 from ernest.model.submodel import SubModels, draw, full, stack
 from ernest.sequence.batch import Batch
+from ernest.storage import fingerprint
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.ahead import run_ahead
+from ernest.training.run_settings import RUN_FILE
 
 AHEAD = 2
 """Batches of each process that wait for their step."""
 Made = tuple[Batch, SubModels | None]
+
+
+def open_examples(run: Path, tokenizers: Tokenizers) -> Examples:
+    """What a run trains on: examples that were encoded before it, or its records, which are encoded as they are drawn.
+    Raises ValueError where neither is there."""
+    if (run / "examples").is_dir() or not (run / "decoded" / LINES).is_file():
+        return ExampleStore(run / "examples")
+    decoded = DecodedRecords(run / "decoded")
+    return DrawnExamples(decoded, decoded.tasks, tokenizers, fingerprint(run / "decoded" / LINES, run / RUN_FILE))
 
 
 class BatchMaker:

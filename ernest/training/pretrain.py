@@ -23,9 +23,10 @@ from ernest.training.export import export_checkpoint
 from ernest.training.group import launched_processes, process_count, thread_count
 from ernest.training.launch import launch, worker
 from ernest.training.loop import run_fingerprint, train
+from ernest.training.makers import open_examples
 from ernest.training.monitor import Monitor
 from ernest.training.resume import check_room, newest_state
-from ernest.training.run_settings import START, open_examples
+from ernest.training.run_settings import START
 from ernest.training.switching import FIRST, switch, switch_step
 
 

@@ -10,12 +10,8 @@ from typing import Any
 from ernest.config.media import read_media, written_differently
 from ernest.config.recipe import Recipe, to_tree
 from ernest.config.stages import longest, too_long
-from ernest.data.decoded import DecodedRecords
-from ernest.data.drawn import DrawnExamples, Examples
 from ernest.data.records import LINES, RecordFolder, StoredRecord
-from ernest.data.store import ExampleStore
 from ernest.storage import fingerprint
-from ernest.tokenizers.bundle import Tokenizers
 
 RUN_FILE = "run.json"
 JUDGED_BY = "held_out"
@@ -45,15 +41,6 @@ def unusual_settings(recipe: Recipe) -> dict[str, Any]:
     are not among them, and change nothing for a run that was begun before."""
     usual = _leaves(to_tree(Recipe()))
     return {name: value for name, value in _leaves(fixed_tree(recipe)).items() if usual.get(name) != value}
-
-
-def open_examples(run: Path, tokenizers: Tokenizers) -> Examples:
-    """What a run trains on: examples that were encoded before it, or its records, which are encoded as they are drawn.
-    Raises ValueError where neither is there."""
-    if (run / "examples").is_dir() or not (run / "decoded" / LINES).is_file():
-        return ExampleStore(run / "examples")
-    decoded = DecodedRecords(run / "decoded")
-    return DrawnExamples(decoded, decoded.tasks, tokenizers, fingerprint(run / "decoded" / LINES, run / RUN_FILE))
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,9 @@ from ernest.storage import load_tensors
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.training import audio, vision
 from ernest.training import prepare
+from ernest.training.makers import open_examples
 from ernest.training.prepare import TOLD_FROM, heard_sounds, shown_frames, train_on_records
-from ernest.training.run_settings import TrainingRun, open_examples
+from ernest.training.run_settings import TrainingRun
 from ernest.training.switching import FIRST
 from ernest.training.tokenizers import draw_frames
 from tests.small import CONFIG, tokenizers
