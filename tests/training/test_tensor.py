@@ -12,7 +12,7 @@ from ernest.device import autocast
 from ernest.model.attention import visible
 from ernest.model.backbone import Block
 from ernest.sequence.positions import rotary_angles
-from ernest.training import loop
+from ernest.training import loop, makers
 from ernest.training.cuts import held_parameters
 from ernest.training.parallelize import parallelize
 from ernest.training.sharding import parts_of
@@ -96,7 +96,7 @@ def test_neighbours_take_the_same_rows(rank, rows, store, tmp_path, monkeypatch)
         asked.append(arguments[-2:])
         raise InterruptedError
 
-    monkeypatch.setattr(loop, "plan", plan)
+    monkeypatch.setattr(makers, "plan", plan)
     settings = replace(recipe(rows=2), parallel=ParallelConfig(replicate=2, tensor=2))
     with one_of(rank, 4), pytest.raises(InterruptedError):
         loop.train(settings, store, tokenizers(), tmp_path, rank, 4)
