@@ -25,7 +25,7 @@ from ernest.training.launch import launch, worker
 from ernest.training.loop import run_fingerprint, train
 from ernest.training.makers import open_examples
 from ernest.training.monitor import Monitor
-from ernest.training.resume import check_room, newest_state
+from ernest.training.resume import agreed_state, check_room
 from ernest.training.run_settings import START
 from ernest.training.switching import FIRST, switch, switch_step
 
@@ -71,7 +71,7 @@ def pretrain(run: Path, rank: int, world: int) -> None:
 
 def _begin_with_few_bits(run: Path, recipe: Recipe, rank: int, world: int, origin: str, bits: int) -> None:
     """The steps before the switch, unless it is behind the run."""
-    if newest_state(run) is not None:
+    if agreed_state(run) is not None:
         return
     first = run / FIRST
     tokenizers = Tokenizers.load(first / "tokenizers")

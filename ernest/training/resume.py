@@ -88,7 +88,7 @@ def load_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer
 
     Raises ValueError where the state belongs to other data.
     """
-    newest = _agreed(newest_state(runs), runs)
+    newest = agreed_state(runs)
     if newest is None:
         return None
     progress = TrainerState(**json.loads((newest / PROGRESS).read_text()))
@@ -111,8 +111,9 @@ def newest_state(runs: Path) -> Path | None:
     return next(reversed(_states(runs)), None)
 
 
-def _agreed(state: Path | None, runs: Path) -> Path | None:
-    """The state that the first process has found: what another one sees might just be going."""
+def agreed_state(runs: Path) -> Path | None:
+    """The newest state that the first process has found: what another one sees might just be going, or coming."""
+    state = newest_state(runs)
     step = torch.tensor(int(state.name.partition("-")[2]) if state else -1)
     if dist.is_initialized():
         dist.broadcast(step, 0)
