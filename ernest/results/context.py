@@ -1,19 +1,22 @@
 """Whether the context grows in mid-training without loss: two stages on long texts, beside a run whose rows never grew.
 
-Both read as many positions in as many steps, at the same rates. What is measured is the loss by position in texts of a thousand
-positions that no run has seen, and what a number costs that was told before, by how far back that was.
+Both have one first stage, and behind it read as many positions in as many steps, at the same rates. What is measured is the loss
+by position in texts of a thousand positions that no run has seen, and what a number costs that was told before, by how far back
+that was.
 """
 
-import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from ernest.config.recipe import Recipe, find_recipe, load_recipe
+from ernest.config.stages import sequence_at
 from ernest.data.collate import collate
 from ernest.data.examples import encode
 from ernest.data.layout import lay_out_example
@@ -21,19 +24,21 @@ from ernest.data.store import ExampleStore
 from ernest.device import set_threads
 from ernest.model.likelihood import target_log_probs
 from ernest.model.network import Ernest
+from ernest.results.changes import replaced
 from ernest.results.elastic import PLAIN
 from ernest.results.units import kept
 from ernest.sequence.record import Record
-from ernest.storage import write_text
+from ernest.storage import write_folder
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
-from ernest.training.loop import train
+from ernest.training import loop
 from ernest.training.tokenizers import check_network
 from ernest.world.chronicles import Mention, chronicle, mentions, surprises
 from ernest.world.split import HELD_OUT
 
-STEPS, ROWS, SAVE_EVERY = 800, 8, 70
-"""Of a run. It saves no state at the border, so that whoever goes on from one behind it has been there."""
+STEPS, ROWS, SAVE_EVERY = 800, 8, 60
+"""Of a run. It saves a state at the border, from which both ways go on."""
+FIRST_STAGE = "first-stage"
 NETWORK = ("size=5", "model.experts=2", "model.top_k=1", "model.expert_width=128", "model.vit_layers=0", "model.vit_width=16",
            "training.learning_rate=0.003")  # fmt: skip
 GROWN, SHORT = "grown to 1,024", "never grew"
@@ -63,7 +68,7 @@ class Study:
     def __post_init__(self) -> None:
         records = training_texts()
         text = TextTokenizer.train((str(record.segments[0].data) for record in records[:500]), 500)
-        object.__setattr__(self, "tokenizers", check_network(recipe_of(GROWN, 0), text))
+        object.__setattr__(self, "tokenizers", check_network(recipe_of(0), text))
         if not any((self.build / "examples").glob("*/index.json")):
             ExampleStore.write(self.build / "examples/own", encode(records, self.tokenizers))
         object.__setattr__(self, "store", ExampleStore(self.build / "examples"))
@@ -78,56 +83,79 @@ def training_texts() -> list[Record]:
     return found
 
 
-def recipe_of(arm: str, seed: int) -> Recipe:
-    """The recipe of two stages with a small network, and of texts alone; one that never grew reads the short ones to its end."""
+def recipe_of(seed: int) -> Recipe:
+    """The recipe of two stages with a small network, for texts alone."""
     small = load_recipe(find_recipe("two-stages"), NETWORK)
     training = replace(small.training, steps=STEPS, ramp=STEPS // 20, save_every=SAVE_EVERY, show_every=0)
-    sequence = replace(small.sequence, rows=ROWS, bpe_dropout=0.0)
-    recipe = replace(small, seed=seed, elastic=PLAIN, training=training, sequence=sequence,
-                     parallel=replace(small.parallel, replicate=1))  # fmt: skip
-    if arm == GROWN:
-        return recipe
-    only = {task: float(task == "short") for task in TEXTS}
-    return replace(recipe, mixture=only, sequence=replace(sequence, grows_to=()))
+    sequence, parallel = replace(small.sequence, rows=ROWS, bpe_dropout=0.0), replace(small.parallel, replicate=1)
+    return replace(small, seed=seed, elastic=PLAIN, training=training, sequence=sequence, parallel=parallel)
+
+
+def rows_that_stay() -> AbstractContextManager[None]:
+    """Rows keep their length in mid-training, so that only short texts are read to its end."""
+    return replaced(loop, "sequence_at", lambda recipe, step: sequence_at(recipe, min(step, recipe.training.border - 1)))
+
+
+WITHIN: Mapping[str, Callable[[], AbstractContextManager[None]]] = {GROWN: nullcontext, SHORT: rows_that_stay}
 
 
 def measure(study: Study, seed: int) -> dict[str, Measures]:
-    """What was measured of each run of one seed, of the one that grew also at the border; what is kept is not measured again."""
-    settings = {
-        "steps": STEPS,
-        "rows": ROWS,
-        "texts": TEXTS,
-        "network": NETWORK,
-        "judged": [JUDGED, MENTIONS],
-        "examples": study.store.fingerprint,
-    }
-    found: dict[str, Measures] = {}
-    for arm in (GROWN, SHORT):
-        path = study.build / f"seed-{seed}" / f"{arm.replace(' ', '-').replace(',', '')}.json"
-        found |= kept(path, settings, lambda arm=arm: _measured(study, arm, seed))
+    """What was measured at the border and of both ways to go on from there, of one seed; what is kept is not measured again."""
+    settings = {"steps": STEPS, "rows": ROWS, "texts": TEXTS, "network": NETWORK, "judged": [JUDGED, MENTIONS],
+                "examples": study.store.fingerprint}  # fmt: skip
+    folder, found = study.build / f"seed-{seed}", {}
+    for name in (BEFORE, *WITHIN):
+        make = partial(_first_stage, study, seed) if name == BEFORE else partial(_second_stage, study, name, seed)
+        found[name] = kept(folder / f"{_named(name)}.json", settings, make)
+    if (folder / FIRST_STAGE).is_dir():
+        shutil.rmtree(folder / FIRST_STAGE)
     return found
 
 
-def _measured(study: Study, arm: str, seed: int) -> dict[str, Measures]:
-    """Trains an arm, or goes on, and measures it; the run itself is not kept."""
-    set_threads(1)
-    recipe, run = recipe_of(arm, seed), study.build / f"seed-{seed}" / arm.replace(" ", "-")
-    run.mkdir(parents=True, exist_ok=True)
-    study.tell(f"seed {seed}: {arm}, {STEPS} steps")
-    before = run / "before.json"
+class _AtBorder(Exception):
+    """The first stage is over, and its state is saved."""
 
-    def look(number: int, metrics: Mapping[str, float], network: Ernest) -> None:
+
+def _first_stage(study: Study, seed: int) -> Measures:
+    """Trains to the border, or goes on, and measures there; the state of the border stays for both ways to go on."""
+    recipe, run, found = recipe_of(seed), study.build / f"seed-{seed}" / FIRST_STAGE, {}
+
+    def stop(number: int, metrics: Mapping[str, float], network: Ernest) -> None:
         del metrics
-        if arm == GROWN and number + 1 == recipe.training.border:
-            write_text(before, json.dumps(losses(network.eval(), study.tokenizers)))
-            network.train()
+        if number + 1 == recipe.training.border:
+            found.update(losses(network.eval(), study.tokenizers))
+            raise _AtBorder
 
-    network = train(recipe, study.store, study.tokenizers, run, on_step=look)
-    found = {arm: losses(network.eval(), study.tokenizers)}
-    if arm == GROWN:
-        found[BEFORE] = json.loads(before.read_text())
-    shutil.rmtree(run)
+    if (run / f"step-{recipe.training.border:07d}").is_dir():  # stopped while it was measured
+        shutil.rmtree(run)
+    with suppress(_AtBorder):
+        _train(study, recipe, run, stop)
     return found
+
+
+def _second_stage(study: Study, arm: str, seed: int) -> Measures:
+    """Goes on from the border, or from where it was, and measures; the run itself is not kept."""
+    folder = study.build / f"seed-{seed}"
+    if not (folder / _named(arm)).is_dir():
+        if not (folder / FIRST_STAGE).is_dir():
+            _first_stage(study, seed)
+        with write_folder(folder / _named(arm)) as aside:
+            shutil.copytree(folder / FIRST_STAGE, aside, dirs_exist_ok=True)
+    study.tell(f"seed {seed}: {arm}")
+    with WITHIN[arm]():
+        found = losses(_train(study, recipe_of(seed), folder / _named(arm)).eval(), study.tokenizers)
+    shutil.rmtree(folder / _named(arm))
+    return found
+
+
+def _train(study: Study, recipe: Recipe, run: Path, on_step: loop.OnStep | None = None) -> Ernest:
+    set_threads(1)
+    run.mkdir(parents=True, exist_ok=True)
+    return loop.train(recipe, study.store, study.tokenizers, run, on_step=on_step)
+
+
+def _named(name: str) -> str:
+    return name.replace(" ", "-").replace(",", "")
 
 
 # ------------------------------------------------------------------ what is measured

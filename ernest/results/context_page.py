@@ -38,9 +38,9 @@ LEAST = 0.02
 WORDS = (
     "Does the context grow in mid-training without loss (ERNIE 5.0 §3.2)? The recipe of two stages, with a small network, on "
     "texts in which everyone's number is told at the first mention of a name and again at every later one, so that the far past "
-    "helps: `emma seven, ben two, emma seven, …`. Beside it a run with equal steps, rates and positions whose rows "
-    "stay at 256. What a reader would pay who knows this world and remembers all, or the last 256 positions, is worked out "
-    "exactly."
+    "helps: `emma seven, ben two, emma seven, …`. Beside it one that goes on from the same border, with equal steps, rates and "
+    "positions, in rows that stay at 256. What a reader would pay who knows this world and remembers all, or the last 256 "
+    "positions, is worked out exactly."
 )
 COLOURS = {BEFORE: PALETTE["muted"], GROWN: PALETTE["accent"], SHORT: PALETTE["image"], REMEMBERS: PALETTE["ink"],
            FORGETS: PALETTE["line"]}  # fmt: skip

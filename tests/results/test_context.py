@@ -1,28 +1,29 @@
 """The growing context: what is compared is comparable, what is measured is where it is said to be, and what that says."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from ernest.config.stages import longest, parts, sequence_at
+from ernest.config.stages import longest
 from ernest.results import context, context_page
 from ernest.results.context import BEFORE, FIRST, GROWN, SHORT, SPANS, begins, judged_texts, readers, recipe_of, span, summarise
 from ernest.results.context_page import judge, write
 from ernest.results.outcome import read_outcomes
-from ernest.training.schedule import schedule_values
+from ernest.training import loop
 from tests.small import network, tokenizers
 
 
-def test_both_runs_read_as_much_at_the_same_rates():
-    grown, short = recipe_of(GROWN, 1), recipe_of(SHORT, 1)
-    assert (longest(grown).length, longest(short).length) == (1024, 256)
-    assert replace(grown, mixture=short.mixture, sequence=short.sequence) == short
-    for step in range(context.STEPS):
-        one, other = sequence_at(grown, step), sequence_at(short, step)
-        assert one.rows * one.length == other.rows * other.length
-        assert schedule_values(step, grown.training) == schedule_values(step, short.training)
-    assert parts(grown)[1].begin % context.SAVE_EVERY  # else a run could go on behind the border without having looked there
+def test_both_ways_read_as_much_and_part_at_the_border():
+    recipe = recipe_of(1)
+    border = recipe.training.border
+    assert border % context.SAVE_EVERY == 0  # its state is there to go on from
+    assert longest(recipe).length == 1024
+    grown = [loop.sequence_at(recipe, step) for step in range(context.STEPS)]
+    with context.rows_that_stay():
+        short = [loop.sequence_at(recipe, step) for step in range(context.STEPS)]
+    assert grown[:border] == short[:border]
+    assert {(one.rows, one.length) for one in short[border:]} == {(context.ROWS, 256)}
+    assert all(one.grows_to for one in short)  # so that longer texts wait
+    assert [one.rows * one.length for one in grown] == [one.rows * one.length for one in short]
 
 
 def test_losses_are_told_where_they_were_measured():
@@ -55,38 +56,45 @@ def test_a_good_memory_is_worth_something_only_behind_its_length(monkeypatch):
     assert good[span(512, 1024)] < bad[span(512, 1024)]
 
 
-def test_the_border_is_looked_at_and_a_measured_run_is_kept(monkeypatch, tmp_path):
-    asked = []
-
-    def train(recipe, store, kit, run, on_step):
-        for step in range(recipe.training.steps):
-            on_step(step, {}, net)
-        asked.append(recipe)
-        return net
+@pytest.mark.parametrize("killed", [None, "border", "grown"])
+def test_one_first_stage_serves_both_ways_and_what_was_measured_is_kept(monkeypatch, tmp_path, killed):
+    """Also where it was stopped while the border was measured, or behind the first of both ways."""
+    asked: list[tuple[int, int]] = []
 
     class Net:
-        looks = 0
-
         def eval(self):
             return self
 
-        def train(self):
-            return self
+    def train(recipe, store, kit, run, on_step=None):
+        begin = max((int(path.name[5:]) for path in run.glob("step-*")), default=0)
+        asked.append((begin, loop.sequence_at(recipe, recipe.training.steps - 1).length))
+        for step in range(begin, recipe.training.steps):
+            if (step + 1) % recipe.training.save_every == 0:
+                (run / f"step-{step + 1:07d}").mkdir()
+            if on_step is not None:
+                on_step(step, {}, Net())
+        return Net()
 
-    net = Net()
+    def losses(network, kit):
+        if killed is not None and len(asked) == ("border", "grown").index(killed) + 1 and not stopped:
+            stopped.append(killed)
+            raise KeyboardInterrupt
+        return {"begin": float(asked[-1][0]), "length": float(asked[-1][1])}
 
-    def losses(which, kit):
-        which.looks += 1
-        return {"loss": float(which.looks)}
-
-    monkeypatch.setattr(context, "train", train)
+    stopped: list[str] = []
+    monkeypatch.setattr(loop, "train", train)
     monkeypatch.setattr(context, "losses", losses)
     monkeypatch.setattr(context, "TEXTS", {"short": (2, 3, 4), "half": (4, 4, 1), "long": (5, 5, 1)})
     study = context.Study(tmp_path)
+    if killed:
+        with pytest.raises(KeyboardInterrupt):
+            context.measure(study, 0)
     found = context.measure(study, 0)
-    assert found == {BEFORE: {"loss": 1.0}, GROWN: {"loss": 2.0}, SHORT: {"loss": 3.0}}
+    assert found[BEFORE]["begin"] == 0
+    assert (found[GROWN]["length"], found[SHORT]["length"]) == (1024, 256)
+    assert found[SHORT]["begin"] == recipe_of(0).training.border
     assert context.measure(study, 0) == found
-    assert len(asked) == 2
+    assert len(asked) == {None: 3, "border": 4, "grown": 4}[killed]
     assert [path.name for path in (tmp_path / "seed-0").iterdir() if path.is_dir()] == []
 
 
