@@ -40,7 +40,7 @@ def trained(folder: Path, strides: list[int], films: np.ndarray, families: np.nd
     frames = films.shape[1]
     starts = np.arange(len(films)) * frames
     rows, of_frame = np.stack([starts, starts + frames], 1).repeat(frames, 0), families.repeat(frames)
-    targets = lambda picks: np.eye(len(FAMILIES), dtype=np.float32)[of_frame[picks]]  # noqa: E731
+    targets = lambda picks: np.eye(len(FAMILIES), dtype=np.float32)[of_frame[picks]]
     shown = [ShownFrames(films.reshape(-1, *films.shape[2:]), targets, rows)]
     found: list[VisionTokenizer] = []
     for stride in strides:
@@ -51,7 +51,7 @@ def trained(folder: Path, strides: list[int], films: np.ndarray, families: np.nd
                 if stride == 1:
                     made = vision_tokenizer(shown, recipe, report, classes=len(FAMILIES), state=state)
                 else:
-                    draw = lambda step: draw_clips(shown, np.random.default_rng((recipe.seed, step, 5)))  # noqa: E731
+                    draw = lambda step: draw_clips(shown, np.random.default_rng((recipe.seed, step, 5)))
                     steps = VisionTraining(steps=recipe.tokenizers.film_steps)
                     made = train_on_films(found[0], stride, draw, steps, recipe.seed, report, state)
             made.save(file)

@@ -148,7 +148,7 @@ def flips(tokenizer: VisionTokenizer) -> list[Figure]:
         told = clean.bits[:, start : start + height * width]
         total = total + quantiser.lookup(told ^ (torch.rand(told.shape, generator=draws) < rates[:, k, None, None]), k)
         start += height * width
-    error = lambda summed: float((summed - latent).square().mean().sqrt())  # noqa: E731
+    error = lambda summed: float((summed - latent).square().mean().sqrt())
     return [
         Figure("17a: error with self-corrected flips ÷ clean", error(right.total) / error(clean.total), 1.35, True),
         Figure("17a: error with self-corrected flips ÷ uncorrected", error(right.total) / error(total), None, True),
@@ -162,7 +162,7 @@ def codes(tokenizer: codec.AudioTokenizer) -> list[Figure]:
     coded = tokenizer.encode(waves)
     mel, frames = codec.padded_spectrograms(waves)
     inside = (torch.arange(mel.shape[1]) < codec.MEL_FRAMES * frames[:, None])[..., None]
-    latents = lambda levels: tokenizer.quantiser.embed(torch.cat(coded), levels)  # noqa: E731
+    latents = lambda levels: tokenizer.quantiser.embed(torch.cat(coded), levels)
     errors = []
     for levels in range(1, tokenizer.config.levels + 1):
         apart = (tokenizer.spectrograms(latents(levels), frames) - mel).abs() * inside

@@ -163,7 +163,7 @@ def test_a_file_does_not_take_the_place_of_a_folder_nor_the_other_way_round(tmp_
 def test_a_second_file_is_replaced_only_if_it_is_the_writers(tmp_path: Path) -> None:
     for name in ("run.h5", "run.xdmf"):
         (tmp_path / name).write_text("mine")
-    second = lambda aside: aside.with_suffix(".xdmf").write_text("new")  # noqa: E731
+    second = lambda aside: aside.with_suffix(".xdmf").write_text("new")
     with pytest.raises(ValueError, match=r"/run\.xdmf was not made here and would be lost"):
         write_two(tmp_path / "run.h5", second, mine=lambda file: False)
     assert tree(tmp_path) == {"run.h5": "mine", "run.xdmf": "mine"}

@@ -87,7 +87,7 @@ def vision(version: str, photographs: str, steps: str, seed: str) -> dict[str, f
     pixels = np.stack([np.asarray(Image.open(path).convert("RGB")) for path in sorted(Path(photographs).glob("*.png"))])
     kept, held_out = pixels[:-HELD_OUT], torch.from_numpy(pixels[-HELD_OUT:]).movedim(-1, 1).float() / 255
     clock, rng = Clock(), np.random.default_rng(int(seed))
-    draw = lambda: kept[rng.integers(len(kept), size=FRAMES_A_STEP)]  # noqa: E731
+    draw = lambda: kept[rng.integers(len(kept), size=FRAMES_A_STEP)]
     if version == "now":
         from ernest.tokenizers.training.vision import FrameBatch, VisionTraining, train_vision_tokenizer
         from ernest.tokenizers.vision import VisionTokenizerConfig
@@ -133,14 +133,14 @@ def judges(version: str) -> dict[str, float]:
         from ernest.verifiers.training import train_digit_judge, train_family_judge, train_word_judge
         from ernest.world.speech import WORDS
 
-        said: Any = lambda words: np.array([WORDS.index(word) for word in words])  # noqa: E731
+        said: Any = lambda words: np.array([WORDS.index(word) for word in words])
     else:
         from ernest.tokenizers.audio_training import train_audio_tokenizer  # type: ignore[import-not-found,no-redef]
         from ernest.world.picture_judge import train_digit_judge, train_family_judge  # type: ignore[import-not-found,no-redef]
         from ernest.world.sounds import WORDS  # type: ignore[import-not-found,no-redef]
         from ernest.world.word_judge import train_word_judge  # type: ignore[import-not-found,no-redef]
 
-        said = lambda words: words  # noqa: E731
+        said = lambda words: words
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (PICTURES, 32, 32, 3)).astype(np.uint8)
     videos = rng.integers(0, 256, (VIDEOS, 9, 32, 32, 3)).astype(np.uint8)

@@ -132,7 +132,7 @@ def gradient_errors(folder: Path, exact: Mapping[str, Tensor]) -> tuple[float, f
     files = sorted(folder.iterdir())
     found = {name: torch.empty(shape, dtype=torch.float64) for name, shape in stored_shapes(files).items()}
     read_parts(files, {name: Part(value, Place.of_whole(value.shape)) for name, value in found.items()})
-    square = lambda values: sum(float(value.square().sum()) for value in values)  # noqa: E731
+    square = lambda values: sum(float(value.square().sum()) for value in values)
     off = {name: found[name] - value for name, value in exact.items()}
     experts = [name for name in exact if ".moe.w_" in name]
     worst = max((float(off[name].norm() / value.norm().clamp_min(1e-12)), name) for name, value in exact.items())

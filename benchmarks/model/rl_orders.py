@@ -14,7 +14,7 @@ def main() -> None:
     reference = np.mean([play("synchronous", log_normal_lengths(s), UPDATES, BATCH, 1, WORKERS).time for s in range(SEEDS)])
     for order in POLICIES:
         played = [play(order, log_normal_lengths(seed), UPDATES, BATCH, AHEAD, WORKERS) for seed in range(SEEDS)]
-        mean = lambda values: float(np.mean(list(values)))  # noqa: E731
+        mean = lambda values: float(np.mean(list(values)))
         row = (
             f"{mean(p.time for p in played) / reference:.2f}",
             f"{mean(p.utilisation for p in played):.2f}",

@@ -45,7 +45,7 @@ def measure(folder: Path, rounds: int, quick: bool, progress: Callable[[str], No
         theirs = {name: lambda name=name, asked=asked: generated(model, asked, name, tokens) for name in EXPERTS}
         spent = {name: min(seconds(one) for _ in range(2)) for name, one in theirs.items()}
         best = min(EXPERTS, key=spent.__getitem__)
-        ours = lambda batch=batch: decoded(engine, batch)  # noqa: E731
+        ours = lambda batch=batch: decoded(engine, batch)
         if ours() != theirs[best]():
             raise RuntimeError(f"batch {batch}: the engine and transformers made different tokens")
         pairs = []

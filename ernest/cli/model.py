@@ -213,7 +213,7 @@ def serve(
     if not models:
         raise ValueError("name a checkpoint to serve, such as build/demo/model")
     limits = Limits(rows=rows, queue=queue)
-    told = lambda address: print(f"Ernest listens on {address}", flush=True)  # noqa: E731
+    told = lambda address: print(f"Ernest listens on {address}", flush=True)
     serve(models, host, port, read_keys(keys) if keys else (), allow_origin, limits, told)
 
 

@@ -66,7 +66,7 @@ def rl(
 
     with stage_bar() as bars:
         task = bars.add_task("updates", total=settings.update.steps, note="")
-        show = lambda step, measures: bars.update(task, completed=step + 1, note=_note(measures))  # noqa: E731
+        show = lambda step, measures: bars.update(task, completed=step + 1, note=_note(measures))
         checkpoint = reinforce(from_, judges or from_.parent / "judges", out, settings, show)
     print(f"report: {write_rl_report(out)}")
     print(f"model: {checkpoint}")

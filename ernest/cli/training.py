@@ -70,7 +70,7 @@ def import_(
     if kind == "mnist":
         imported = import_mnist(source, out, split, limit, media)
     else:
-        note = lambda text: print(f"note: {text}", file=sys.stderr)  # noqa: E731
+        note = lambda text: print(f"note: {text}", file=sys.stderr)
         imported = import_folder(source, out, captions, text_column, not join_lines, held_out, note, media)
     for reason in imported.skipped:
         print(f"left out: {reason}", file=sys.stderr)

@@ -10,7 +10,7 @@ LEAST = {"pictures": 40, "clips": 40, "videos": 40, "texts": 40, "held_out": 12}
 
 def with_effort(recipe: Recipe, share: float) -> Recipe:
     """Every stage's steps scaled by `share`; below 1 the world shrinks with its square root."""
-    scale = lambda steps, least: max(min(steps, least), round(steps * share))  # noqa: E731
+    scale = lambda steps, least: max(min(steps, least), round(steps * share))
     tokenizers, world = recipe.tokenizers, recipe.world
     steps = {f.name: scale(getattr(tokenizers, f.name), 8) for f in fields(tokenizers) if f.name.endswith("_steps")}
     shrink = min(1.0, share) ** 0.5

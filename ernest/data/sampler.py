@@ -46,7 +46,7 @@ def row(
     each row is the second of two that are packed one after the other, and begins with what the first held over.
     """
     draws = _draws(store, weights, tokenizers, config, np.random.default_rng((seed, step, 0, row)))
-    length = lambda drawn: drawn.length  # noqa: E731
+    length = lambda drawn: drawn.length
     _, leftover = fill_row(draws, length, config.length)
     placed, _ = fill_row(draws, length, config.length, leftover)
     return [lay_out_segments(store.taken(drawn.index), drawn.segments, tokenizers) for drawn in placed]
@@ -84,7 +84,7 @@ def _draws(
         index = int(indices[rng.integers(len(indices))])
         example = store.glance(index)
         drop_condition = bool(rng.random() < config.condition_dropout) and example.segments[-1].form != "text"
-        cut = lambda text: tokenizers.text.encode(text, config.bpe_dropout, rng)  # noqa: E731
+        cut = lambda text: tokenizers.text.encode(text, config.bpe_dropout, rng)
         chosen = one_of_texts(example.segments, rng)
         segments = tokenise_segments(chosen, tokenizers, cut, drop_condition)
         length = count_positions(segments, tokenizers)

@@ -33,7 +33,7 @@ def ssim(frames: np.ndarray, others: np.ndarray) -> float:
     parts = []
     for start in range(0, len(frames), BATCH):
         x, y = (to_frames(part[start : start + BATCH]).double() for part in (frames, others))
-        mean = lambda v: F.conv2d(v, window, groups=3)  # noqa: E731
+        mean = lambda v: F.conv2d(v, window, groups=3)
         mx, my = mean(x), mean(y)
         xx, yy, xy = mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my
         index = (2 * mx * my + 1e-4) * (2 * xy + 9e-4) / ((mx * mx + my * my + 1e-4) * (xx + yy + 9e-4))

@@ -143,7 +143,7 @@ def _lawfulness(refiner: Refiner, size: int, tokenizer: PictureTokenizer | None,
     films = [simulate(family, 1, indices, size) for family in range(len(FAMILIES))]
     drawn = _drawn(refiner, np.concatenate(films).reshape(-1, size, size, 3), tokenizer, steps)
     by_family = [one.reshape(len(films), FILMS, -1, size, size, 3) for one in drawn]
-    lawful = lambda one: [obeys_energy_law(v) & obeys_area_law(n, v) for n, v in enumerate(one)]  # noqa: E731
+    lawful = lambda one: [obeys_energy_law(v) & obeys_area_law(n, v) for n, v in enumerate(one)]
     yield _share("videos lawful", *map(lawful, by_family))
 
 

@@ -38,7 +38,7 @@ def measure_sounds(tokenizer: SoundTokenizer, sounds: HeardSounds, judge: Path |
     rate, config = tokenizer.media.sample_rate, tokenizer.network.config
     seconds = sum(map(len, waves)) / rate
     codes, encoding = timed(lambda: [tokenizer.encode(wave) for wave in waves])
-    decode = lambda levels, iterations: _back(tokenizer, waves, codes, levels, iterations)  # noqa: E731
+    decode = lambda levels, iterations: _back(tokenizer, waves, codes, levels, iterations)
     ways: dict[str, int | None] = {"": None, " by Griffin-Lim": ITERATIONS} if config.vocoder else {"": None}
     note = f"mean over {len(waves)} sounds, {seconds:.0f} s, back by {'the vocoder' if config.vocoder else 'Griffin-Lim'}"
     back = {way: timed(lambda steps=steps: decode(None, steps)) for way, steps in ways.items()}
@@ -100,11 +100,11 @@ def word_errors(tokenizer: SoundTokenizer, sounds: HeardSounds, judge: Path, way
     known = [i for i, words in enumerate(named) if len(words) == 1]
     some = spread(known or range(len(named)), MOST_WORDS)
     network, rate = WordJudge.load(judge), tokenizer.media.sample_rate
-    hear = lambda waves: network.judge([resampled(wave, rate, USUAL.sample_rate).astype(np.float32) for wave in waves])  # noqa: E731
+    hear = lambda waves: network.judge([resampled(wave, rate, USUAL.sample_rate).astype(np.float32) for wave in waves])
     waves = [sounds.waves[i] for i in some]
     heard = hear(waves)
     said = [next(iter(named[i])) for i in some] if known else heard
-    errors = lambda words: 100 * float(np.mean([one != other for one, other in zip(words, said, strict=True)]))  # noqa: E731
+    errors = lambda words: 100 * float(np.mean([one != other for one, other in zip(words, said, strict=True)]))
     note = f"of {len(some)} sounds, by {judge}, against {'their texts' if known else 'what it hears in the sounds themselves'}"
     measures = [Measure("words misheard in the sounds themselves", errors(heard), "%", note)] if known else []
     codes = [tokenizer.encode(wave) for wave in waves]

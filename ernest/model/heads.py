@@ -80,7 +80,7 @@ class MTPHead(nn.Module):
     ) -> Tensor:
         """`hidden` `[rows, positions, width]`, `embedded` `[rows, M, width]` the next tokens; `[rows, M, width]`."""
         index = mtp.index.clamp_min(0)
-        take = lambda values: values.gather(1, index)  # noqa: E731
+        take = lambda values: values.gather(1, index)
         document = torch.where(mtp.index >= 0, take(document), -1)
         group = take(group)
         position = position.gather(1, index[..., None].expand(-1, -1, 3))

@@ -175,7 +175,7 @@ def _balance(runs: Runs) -> Outcome | None:
     seeds = runs.each(ALL, (BASE, NO_BIAS), lambda *_: 0.0)
     if not seeds:
         return None
-    of = lambda arm, measure: runs.mean(ALL, arm, measure)  # noqa: E731
+    of = lambda arm, measure: runs.mean(ALL, arm, measure)
     ours = "; ".join(f"{arm}: entropy {of(arm, entropy):.3f}, largest ÷ mean load {of(arm, largest):.2f}, never chosen "
                      f"{of(arm, dead):.1%}" for arm in arms)  # fmt: skip
     told = [of(BASE, entropy) >= EVEN]

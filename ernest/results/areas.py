@@ -113,7 +113,7 @@ def measure(task: Trained, films: Mapping[str, Sequence[np.ndarray] | np.ndarray
 
 def judge(found: Mapping[str, Numbers]) -> list[Outcome]:
     """Whether conserved mass goes by the one reward, and stays by the other beside the laws."""
-    share = lambda name, which: float(np.mean([one[which] for one in found[name].values()]))  # noqa: E731
+    share = lambda name, which: float(np.mean([one[which] for one in found[name].values()]))
     told = [f"{name}: lawful {share(name, 0):.3f}, {CONSERVED} {share(name, 1):.3f}" for name in found]
     hits = [share(LAWS, 1) < share(BEFORE, 1)]
     if AREAS in found:
@@ -136,7 +136,7 @@ def _write(found: Mapping[str, Numbers], out: Path) -> None:
     outcomes = judge(found)
     write_outcomes(out / NAME, outcomes)
     cells = [(family, *(_cell(one[family]) for one in found.values())) for family in FAMILIES]
-    mean = lambda one, which: f"{np.mean([values[which] for values in one.values()]):.3f}"  # noqa: E731
+    mean = lambda one, which: f"{np.mean([values[which] for values in one.values()]):.3f}"
     cells.append(("all", *(" / ".join(mean(one, which) for which in range(3)) for one in found.values())))
     told = (
         f"Family and energy law / {CONSERVED} / all three / change of the area from the first frame to the last, as a share of "

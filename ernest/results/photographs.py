@@ -68,7 +68,7 @@ def run_photographs(pictures: Path, build: Path, out: Path, tell: Callable[[str]
         for seed in SEEDS:
             for variant in [name for name in VARIANTS if name not in SAME]:
                 folder = build / f"seed-{seed}"
-                train = lambda variant=variant, seed=seed, folder=folder: accuracy(variant, seed, learn, score, folder)  # noqa: E731
+                train = lambda variant=variant, seed=seed, folder=folder: accuracy(variant, seed, learn, score, folder)
                 tops.setdefault(variant, {})[seed] = kept(folder / f"{_file(variant)}.json", settings, train)
                 tell(f"{NAME}: seed {seed}, {variant}: {tops[variant][seed]:.2f} %")
                 write(tops, out)

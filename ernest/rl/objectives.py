@@ -94,7 +94,7 @@ def merge_units(units: Units, group: Tensor) -> Units:
     """Groups in place of their elements: log-probabilities and weights add up."""
     _, index = group.unique(return_inverse=True)
     count = int(index.max()) + 1 if len(index) else 0
-    add = lambda values: values.new_zeros(count).index_add(0, index, values)  # noqa: E731
+    add = lambda values: values.new_zeros(count).index_add(0, index, values)
     response = units.response.new_zeros(count).index_copy(0, index, units.response)
     return Units(response, *(add(getattr(units, name)) for name in ("weight", "new", "old", "sampler")))
 

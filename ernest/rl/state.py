@@ -69,7 +69,7 @@ def load_state(
     told = json.loads(name.with_suffix(".json").read_text())
     buffer = told["buffer"] | {"turns": {int(number): turn for number, turn in told["buffer"]["turns"].items()}}
     hints = {int(number): groups for number, groups in told["hints"].items()}
-    ask_hinted = lambda number: ask(number, hints.get(number, 0))  # noqa: E731
+    ask_hinted = lambda number: ask(number, hints.get(number, 0))
     rollouts = unpack_rollouts(told["rollouts"], load_tensors(name.with_suffix(".safetensors")), ask_hinted)
     taken = {key: rollouts.pop(key) for key in map(tuple, told.get("taken", ()))}
     found = RunState(RolloutBuffer(**buffer), rollouts, taken, told["success"], told["hard"], hints, told["entropy"])

@@ -169,25 +169,23 @@ def _cost(recipe: Recipe, decoded: DecodedRecords, text: TextTokenizer, existing
         return estimate_run(recipe, existing, decoded, {})
     shown, words = shown_frames(decoded)
     waves, said = heard_sounds(decoded)
-    few = lambda **steps: replace(recipe, tokenizers=replace(recipe.tokenizers, **steps))  # noqa: E731
+    few = lambda **steps: replace(recipe, tokenizers=replace(recipe.tokenizers, **steps))
     stages = {}
     if shown:
-        train = lambda steps: vision_tokenizer(  # noqa: E731
-            shown, few(vision_steps=steps), no_progress, classes=max(1, words), naming=NAMING
-        )
+        train = lambda steps: vision_tokenizer(shown, few(vision_steps=steps), no_progress, classes=max(1, words), naming=NAMING)
         both = 1 + bool(switch_step(recipe))
         stages["vision tokenizer"] = partial(time_steps, train, both * recipe.tokenizers.vision_steps)
     if waves:
         some, told = waves[:200], said[:200]
-        codes = lambda steps: audio_tokenizer(some, told, few(audio_steps=steps, vocoder_steps=0), no_progress)  # noqa: E731
+        codes = lambda steps: audio_tokenizer(some, told, few(audio_steps=steps, vocoder_steps=0), no_progress)
         stages["audio tokenizer"] = partial(time_steps, codes, recipe.tokenizers.audio_steps)
         if recipe.tokenizers.vocoder_steps:
             codec = AudioTokenizer(audio_config(recipe)).eval()
-            back = lambda steps: audio_tokenizer(some, told, few(vocoder_steps=steps), no_progress, codec=codec)  # noqa: E731
+            back = lambda steps: audio_tokenizer(some, told, few(vocoder_steps=steps), no_progress, codec=codec)
             stages["vocoder"] = partial(time_steps, back, recipe.tokenizers.vocoder_steps)
     samples, names = voice_samples(decoded)
     if samples:
-        known = lambda steps: voice_encoder(samples, names, few(voice_steps=steps), no_progress)  # noqa: E731
+        known = lambda steps: voice_encoder(samples, names, few(voice_steps=steps), no_progress)
         stages["voices"] = partial(time_steps, known, recipe.tokenizers.voice_steps)
     return estimate_run(recipe, check_network(recipe, text, bool(samples)), decoded, stages)
 

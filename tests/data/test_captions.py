@@ -396,7 +396,7 @@ def test_tables_drawn_at_random_give_back_what_was_written(seed):
     called = {name: (name, name.rpartition("/")[2], name.rpartition("/")[2].partition(".")[0])[call] for name in media}
     columns = ["caption", "file_name", *["index", "score"][: rng.integers(3)]]
     rng.shuffle(columns)
-    cells = lambda number, name: {"caption": texts[name], "file_name": called[name], "index": number, "score": number / 8}  # noqa: E731
+    cells = lambda number, name: {"caption": texts[name], "file_name": called[name], "index": number, "score": number / 8}
     rows = [[cells(number, name)[column] for column in columns] for number, name in enumerate(media)]
     table = io.StringIO()
     csv.writer(table, delimiter=str(rng.choice(list(",;")))).writerows([columns, *rows])

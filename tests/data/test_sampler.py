@@ -69,7 +69,7 @@ def test_long_examples_come_as_often_as_they_are_drawn(store):
 def test_what_is_longer_than_a_row_waits_until_rows_have_grown(store):
     """In the first rows only what fits, of all tasks that have some; then everything, in rows that are as full."""
     first = SequenceConfig(rows=40, length=60, grows_to=(120, 240))
-    lengths = lambda config: [[len(one.layout) for one in row] for row in drawn(store, 0, config)]  # noqa: E731
+    lengths = lambda config: [[len(one.layout) for one in row] for row in drawn(store, 0, config)]
     short, long = lengths(first), lengths(first.grown())
     assert max(map(max, short)) <= 60 < max(map(max, long))
     assert len({one.example.task for row in drawn(store, 0, first) for one in row}) > 4

@@ -102,8 +102,8 @@ def test_a_damaged_array_is_named(tmp_path):
 
 def records() -> list[Record]:
     rng = np.random.default_rng(0)
-    picture = lambda *frames: rng.integers(0, 256, (*frames, 32, 32, 3)).astype(np.uint8)  # noqa: E731
-    sound = lambda seconds: rng.normal(size=int(seconds * MediaSpec.sample_rate)).astype(np.float32) * 0.1  # noqa: E731
+    picture = lambda *frames: rng.integers(0, 256, (*frames, 32, 32, 3)).astype(np.uint8)
+    sound = lambda seconds: rng.normal(size=int(seconds * MediaSpec.sample_rate)).astype(np.float32) * 0.1
     shared = made("image", picture())
     return [
         Record((given("text", "a red seven"), shared), "text→image"),

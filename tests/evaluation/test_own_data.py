@@ -166,7 +166,7 @@ def test_a_network_that_sees_nothing_is_told_from_one_that_does(tmp_path, monkey
 @pytest.mark.timeout(600)
 def test_a_run_is_judged_at_its_end_and_reported(tmp_path: Path, monkeypatch, capsys):
     """One step cannot have learnt anything: each direction is named, with what to do; the report needs no data."""
-    alone = lambda module, arguments, processes, threads: pretrain.pretrain(Path(arguments[0]), 0, 1)  # noqa: E731
+    alone = lambda module, arguments, processes, threads: pretrain.pretrain(Path(arguments[0]), 0, 1)
     monkeypatch.setattr(pretrain, "launch", alone)
     monkeypatch.setattr(run_facts, "matmul_rate", lambda dtype: 1e11)
     save_records(tmp_path / "data", pictures(40))

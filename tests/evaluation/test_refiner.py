@@ -14,7 +14,7 @@ from ernest.refiner.refine import small_versions
 def test_sharpness_is_the_share_of_waves_that_the_small_picture_cannot_hold() -> None:
     """Of two waves across and one down, with energies of one, four and nine."""
     at = np.arange(64) / 64
-    wave = lambda periods, size: size * np.cos(2 * np.pi * periods * at)  # noqa: E731
+    wave = lambda periods, size: size * np.cos(2 * np.pi * periods * at)
     drawn = 0.5 + wave(4, 0.05)[None, :] + wave(9, 0.1)[None, :] + wave(20, 0.15)[:, None]
     pixels = np.repeat(np.rint(255 * drawn)[None, :, :, None], 3, 3).astype(np.uint8)
     assert sharpness(pixels, 4) == pytest.approx(13 / 14, abs=0.003)

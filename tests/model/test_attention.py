@@ -198,7 +198,7 @@ def test_rows_of_different_lengths_in_one_cache_are_as_if_alone():
     parts, held = [], list(lengths)
     for count in steps:
         at = torch.tensor(held)[:, None] + torch.arange(count)
-        take = lambda values, at=at: values.gather(1, at[..., None].expand(-1, -1, values.shape[-1]))  # noqa: E731
+        take = lambda values, at=at: values.gather(1, at[..., None].expand(-1, -1, values.shape[-1]))
         caches, mask = cache.layers(places(held, [count] * B))
         parts.append(attention(take(x), tuple(take(a) for a in angles), mask, caches[0]))
         held = [length + count for length in held]

@@ -20,7 +20,7 @@ from tests.small import CONFIG, Maker, network, placed, tokenizers
 def mixed_row():
     """Two documents of all forms in one row, and the lengths of their blocks, written out by hand."""
     make = Maker(np.random.default_rng(0))
-    cut = lambda words: [1] * len(tokenizers().text.encode(words))  # noqa: E731
+    cut = lambda words: [1] * len(tokenizers().text.encode(words))
     image = [16]
     scales = [4, 16, 1]
     first = Example((make.text(False, "a red seven"), make.pixels(), make.text(True, "a"), make.latent()), "")

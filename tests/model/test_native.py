@@ -77,7 +77,7 @@ def _attended(narrow: bool) -> list[torch.Tensor]:
 
 def _through_experts(narrow: bool) -> list[torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
-    draw = lambda *sizes: torch.randn(*sizes, generator=generator).requires_grad_()  # noqa: E731
+    draw = lambda *sizes: torch.randn(*sizes, generator=generator).requires_grad_()
     x_TD, w_gate_up, w_down = draw(500, 64), draw(6, 64, 64), draw(6, 32, 64)
     gate_Tk = torch.rand(500, 2, generator=generator).requires_grad_()
     others = torch.randint(1, 5, (500, 1), generator=generator)  # the first expert takes all, the last none

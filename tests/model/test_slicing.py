@@ -45,7 +45,7 @@ def test_sizes_follow_the_formula(model):
     submodel = SubModel((0, 2, 3, 4, 5), ((0, 1, 2),) * 6, 1)
     small = extract(model, submodel)
     assert small.config == replace(CONFIG, layers=5, experts=3, top_k=1)
-    count = lambda module: sum(p.numel() for p in module.parameters())  # noqa: E731
+    count = lambda module: sum(p.numel() for p in module.parameters())
     width, hidden = CONFIG.width, CONFIG.expert_width
     expert = 3 * width * hidden + width  # two matrices in, one out, and a row of the router
     block = count(model.backbone.blocks[0])

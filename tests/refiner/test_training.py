@@ -36,7 +36,7 @@ def test_the_loss_is_the_error_of_the_velocity(monkeypatch: pytest.MonkeyPatch) 
         )
     spread, total = doubling.spread(batch.small).expand(-1, 9, -1, -1).double(), 0.0
     for n, t in enumerate(batch.time.tolist()):
-        path = lambda at, n=n: (1 - at) * batch.noise[n].double() + at * batch.detail[n].double() / spread[n]  # noqa: E731
+        path = lambda at, n=n: (1 - at) * batch.noise[n].double() + at * batch.detail[n].double() / spread[n]
         velocity = (path(t + 1e-4) - path(t - 1e-4)) / 2e-4
         end = doubling(path(t)[None].float(), torch.tensor([t]), batch.small[n : n + 1])[0].double()
         for found, z, true, size in zip(*(one.flatten() for one in (end, path(t), velocity, spread[n])), strict=True):

@@ -74,8 +74,8 @@ def test_places_in_order_are_those_of_ordinary_rotary_embedding():
 
 def test_without_feedback_no_code_reaches_a_later_level():
     model = network()
-    wrong = lambda: losses(model, store_of(2), tokenizers(), ("text→speech",), wrong_first_codes=True)  # noqa: E731
-    right = lambda: losses(model, store_of(2), tokenizers(), ("text→speech",))  # noqa: E731
+    wrong = lambda: losses(model, store_of(2), tokenizers(), ("text→speech",), wrong_first_codes=True)
+    right = lambda: losses(model, store_of(2), tokenizers(), ("text→speech",))
     assert wrong()["codes, level 1"] == right()["codes, level 1"]
     assert wrong()["codes, level 2"] != right()["codes, level 2"]
     with changes.without_feedback():
@@ -146,7 +146,7 @@ def test_an_arm_is_trained_and_measured_once(study, monkeypatch):
 
 def test_arms_differ_from_their_base_in_one_thing(study, monkeypatch):
     """By one field of the recipe, or by what is replaced in code; four of the last kind need the recipe too."""
-    tree = lambda arm: json.dumps(to_tree(study.recipe(arm, 0)), sort_keys=True, indent=0).splitlines()  # noqa: E731
+    tree = lambda arm: json.dumps(to_tree(study.recipe(arm, 0)), sort_keys=True, indent=0).splitlines()
     bases = {arm.base: tree(arm) for arm in ARMS if arm.name == BASE}
     changed = {arm: sum(a != b for a, b in zip(tree(arm), bases[arm.base], strict=True)) for arm in ARMS if arm.name != BASE}
     assert set(changed.values()) == {0, 1}

@@ -101,7 +101,7 @@ def test_figures_are_read_from_pages_and_judged(tmp_path):
         + json.dumps({"row": "d [half]", "value": 0.4, "bar": 0.3, "ok": True}) + "\n"
     )  # fmt: skip
     places = Places(tmp_path, tmp_path, tmp_path)
-    told = lambda *evidence: Claim("", "", "", evidence).outcome(places)  # noqa: E731
+    told = lambda *evidence: Claim("", "", "", evidence).outcome(places)
     assert told(Quote("", "page.md", "a: *")) == ("a: x 3.5; a: y 1", "holds in part")
     assert told(Quote("x", "page.md", "a: x", least=4)) == ("x 3.5", "doesn't hold here")
     assert told(Quote("y", "page.md", "a: y", most=1)) == ("y 1", "holds")
@@ -252,7 +252,7 @@ def test_findings_need_all_six_groups():
 
 def test_work_is_done_once_and_again_under_other_settings(tmp_path):
     calls = []
-    make = lambda: calls.append(1) or {"value": (1, 2)}  # noqa: E731
+    make = lambda: calls.append(1) or {"value": (1, 2)}
     assert kept(tmp_path / "a/unit.json", {"n": (1,)}, make) == {"value": [1, 2]}
     assert kept(tmp_path / "a/unit.json", {"n": [1]}, make) == {"value": [1, 2]}
     assert len(calls) == 1
@@ -282,7 +282,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_tables(tmp_path, monkeypatch
         run_targets(["superconvergence"], place)
     run_targets(["superconvergence"], place)
     assert done == [2, 3, 4, 4, 5]
-    read = lambda: {file.name: file.read_bytes() for file in (tmp_path / "out/superconvergence").glob("*.csv")}  # noqa: E731
+    read = lambda: {file.name: file.read_bytes() for file in (tmp_path / "out/superconvergence").glob("*.csv")}
     tables = read()
     run_targets(["superconvergence"], place)
     assert done == [2, 3, 4, 4, 5]

@@ -77,7 +77,7 @@ def test_a_frame_that_is_gone_changes_what_is_read(study, monkeypatch):
 def test_a_switched_training_is_measured_beside_one_from_scratch(study, monkeypatch):
     for name, value in {"STEPS": 10, "FEW": 4, "LEARNT": 3, "READ": 2}.items():
         monkeypatch.setattr(switched, name, value)
-    tiny = lambda study, seed, weights, **training: recipe(rows=1, **(training | {"save_every": 50}))  # noqa: E731
+    tiny = lambda study, seed, weights, **training: recipe(rows=1, **(training | {"save_every": 50}))
     few = VisionTokenizer(VisionTokenizerConfig(bits=4, width=8)).eval().requires_grad_(False)
     monkeypatch.setattr(switched, "_few_bits", lambda study: replace(study.tokenizers, vision=few))
     monkeypatch.setattr(switched, "small", tiny)

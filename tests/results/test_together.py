@@ -27,7 +27,7 @@ def test_orders_differ_in_when_tasks_begin_and_hold_every_modality():
 
 def test_a_direction_that_falls_and_one_at_its_ceiling_count():
     """Two standard errors of a difference of shares of 500 are .063 at .5."""
-    verdict = lambda before, after: judge(before, {order: [after] for order in ORDERS})[0].verdict  # noqa: E731
+    verdict = lambda before, after: judge(before, {order: [after] for order in ORDERS})[0].verdict
     assert verdict(passed(0.5), passed(0.6)) == "holds"
     assert verdict(passed(0.5), passed(0.6, a=0.52)) == "holds in part"  # within what draws scatter
     assert verdict(passed(0.5, a=0.96), passed(0.6, a=0.955)) == "holds"

@@ -93,7 +93,7 @@ ANSWER = "the answer is a long one"
 @pytest.fixture
 def judged(monkeypatch):
     """Of two prompts with the same long answer, one passes by a coin and the other never; whoever has a hint passes by a coin."""
-    prompt = lambda seed, number: Record((given("text", f"question {number}"), made("text", ANSWER)), TASK)  # noqa: E731
+    prompt = lambda seed, number: Record((given("text", f"question {number}"), made("text", ANSWER)), TASK)
     monkeypatch.setitem(tasks.TASKS, TASK, replace(tasks.TASKS[TASK], record=prompt))
 
     def verify(record, output):

@@ -130,7 +130,7 @@ def test_company_order_and_a_cut_change_nothing():
 def test_seeds_prompts_samples_and_versions_share_nothing():
     made = model()
     ask = asks()[1]
-    key = lambda n, s, seed, version: run_rollouts(engine(made), {(n, s): Response(ask, ())}, seed, version)[n, s]  # noqa: E731
+    key = lambda n, s, seed, version: run_rollouts(engine(made), {(n, s): Response(ask, ())}, seed, version)[n, s]
     drawn = [key(n, s, seed, v) for n in (0, 1) for s in (0, 1) for seed in (42, 43) for v in (0, 1)]
     assert not any(same(drawn[i], drawn[j]) for i in range(16) for j in range(i))
 

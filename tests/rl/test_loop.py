@@ -54,7 +54,7 @@ def policy(folder, settings, made=None, own=None) -> Policy:
 
 def verifier(monkeypatch, name, passes):
     """A verifier of that name which passes what `passes` says of the data of an output."""
-    verify = lambda record, output: Verdict(float(passes(output[0].data)), bool(passes(output[0].data)))  # noqa: E731
+    verify = lambda record, output: Verdict(float(passes(output[0].data)), bool(passes(output[0].data)))
     monkeypatch.setitem(tasks.RULES, name, verify)
 
 
@@ -238,7 +238,7 @@ def test_a_wholly_masked_update_takes_no_step(tmp_path, monkeypatch):
 
     def doctored():
         taken = sample()
-        wrong = lambda c: replace(c, log_probs=c.log_probs - 1)  # noqa: E731
+        wrong = lambda c: replace(c, log_probs=c.log_probs - 1)
         return {key: replace(one, choices=tuple(map(wrong, one.choices))) for key, one in taken.items()}
 
     monkeypatch.setattr(run, "sample", doctored)

@@ -25,7 +25,7 @@ METHODS = ("GRPO", "GRPO+IcePop", "GSPO", "GSPO+IcePop", "MISC")
 def units(lengths, seed=0, drift=0.3, mismatch=0.3):
     """Responses of so many units, with weights 1 / (responses * length)."""
     generator = torch.Generator().manual_seed(seed)
-    draw = lambda scale: scale * torch.randn(sum(lengths), generator=generator, dtype=torch.float64)  # noqa: E731
+    draw = lambda scale: scale * torch.randn(sum(lengths), generator=generator, dtype=torch.float64)
     response = torch.repeat_interleave(torch.arange(len(lengths)), torch.tensor(lengths))
     weight = torch.cat([torch.full((n,), 1 / (n * len(lengths)), dtype=torch.float64) for n in lengths])
     sampler = -draw(1.0).abs()
@@ -36,7 +36,7 @@ def units(lengths, seed=0, drift=0.3, mismatch=0.3):
 def by_hand(of, advantage, config):
     """Eq. 1, 2 and 3 as loops over responses and units."""
     low, high = config.clip
-    M = lambda k: 1.0 if config.bounds is None else k if config.bounds[0] <= k <= config.bounds[1] else 0.0  # noqa: E731
+    M = lambda k: 1.0 if config.bounds is None else k if config.bounds[0] <= k <= config.bounds[1] else 0.0
     total, responses = 0.0, int(of.response.max()) + 1
     for i in range(responses):
         js = [j for j in range(len(of.weight)) if of.response[j] == i]

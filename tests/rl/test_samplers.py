@@ -40,9 +40,9 @@ def phase(submodel=None) -> Phase:
 
 def told(rollouts):
     """All that is known of rollouts, as what `==` compares bit for bit."""
-    bits = lambda value: value.numpy().tobytes() if isinstance(value, torch.Tensor) else value  # noqa: E731
-    choices = lambda one: [{name: bits(value) for name, value in vars(choice).items()} for choice in one.choices]  # noqa: E731
-    made = lambda one: one.segments and [(s.kind, list(map(bits, s.value)), bits(s.bits)) for s in one.segments]  # noqa: E731
+    bits = lambda value: value.numpy().tobytes() if isinstance(value, torch.Tensor) else value
+    choices = lambda one: [{name: bits(value) for name, value in vars(choice).items()} for choice in one.choices]
+    made = lambda one: one.segments and [(s.kind, list(map(bits, s.value)), bits(s.bits)) for s in one.segments]
     return [(key, one.end, choices(one), made(one)) for key, one in rollouts.items()]
 
 

@@ -175,7 +175,7 @@ def check_chat_audio(client: OpenAI) -> None:
     assert transcript == message.audio.transcript
     samples = (len(base64.b64decode(message.audio.data)) - 44) // 2
     assert len(pieces) == 2 * samples
-    refused = lambda: ask(client, "a", audio={"voice": "x", "format": "wav"}, stream=True, **how)  # noqa: E731
+    refused = lambda: ask(client, "a", audio={"voice": "x", "format": "wav"}, stream=True, **how)
     assert must_fail(openai.BadRequestError, "unsupported_value", refused).param == "audio.format"
 
 
@@ -216,7 +216,7 @@ def check_chat_refusals(client: OpenAI) -> None:
     tool = {"type": "function", "function": {"name": "f", "parameters": {}}}
     refused = {"tools": [tool], "presence_penalty": 1, "response_format": {"type": "json_object"}, "top_logprobs": 2}
     for field, value in refused.items():
-        call = lambda field=field, value=value: ask(client, "a", **{field: value})  # noqa: E731
+        call = lambda field=field, value=value: ask(client, "a", **{field: value})
         assert (must_fail(openai.BadRequestError, "invalid_value", call).param or "").startswith(field)
     must_fail(openai.BadRequestError, "unknown_parameter", lambda: ask(client, "a", extra_body={"speed": 1}))
     must_fail(openai.BadRequestError, "model_cannot", lambda: ask(client, "red " * 300))
@@ -238,7 +238,7 @@ def check_images(client: OpenAI) -> None:
     again = client.images.generate(prompt="a red seven", extra_body={"seed": 3})
     assert plain.data[0].b64_json == again.data[0].b64_json
     for field, value in {"size": "1536x1024", "response_format": "url", "background": "transparent", "quality": "high"}.items():
-        call = lambda field=field, value=value: client.images.generate(prompt="a", **{field: value})  # noqa: E731
+        call = lambda field=field, value=value: client.images.generate(prompt="a", **{field: value})
         code = "unsupported_value" if field == "size" else "invalid_value"
         assert must_fail(openai.BadRequestError, code, call).param == field
 
@@ -258,7 +258,7 @@ def check_images_stream(client: OpenAI) -> None:
 
 
 def check_image_edits(client: OpenAI) -> None:
-    call = lambda: client.images.edit(image=("a.png", b"x"), prompt="a")  # noqa: E731
+    call = lambda: client.images.edit(image=("a.png", b"x"), prompt="a")
     must_fail(openai.BadRequestError, "unsupported_endpoint", call)
 
 
@@ -321,7 +321,7 @@ def check_transcription(client: OpenAI) -> None:
     assert "".join(event.delta for event in events[:-1]) == text == events[-1].text
     error = must_fail(openai.BadRequestError, "invalid_value", lambda: hear(response_format="srt"))
     assert error.param == "response_format"
-    broken = lambda: client.audio.transcriptions.create(model="demo", file=("a.wav", b"RIFF????WAVE"))  # noqa: E731
+    broken = lambda: client.audio.transcriptions.create(model="demo", file=("a.wav", b"RIFF????WAVE"))
     assert must_fail(openai.BadRequestError, "invalid_value", broken).param == "file"
 
 

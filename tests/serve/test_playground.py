@@ -72,7 +72,7 @@ def test_files_are_read_by_what_they_hold(server):
 
 
 def test_the_cost_is_that_of_the_part(server):
-    cost = lambda name: httpx2.get(f"{server.url}/playground/cost", params={"model": name}).json()  # noqa: E731
+    cost = lambda name: httpx2.get(f"{server.url}/playground/cost", params={"model": name}).json()
     assert cost("demo:layers=4")["flops"] < cost("demo")["flops"]
     assert cost("demo:experts=4")["parameters"] < cost("demo")["parameters"]
     (model,) = httpx2.get(f"{server.url}/playground/models").json()["models"]

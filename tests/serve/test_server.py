@@ -134,7 +134,7 @@ def test_whoever_does_not_wait_for_a_whole_answer_stops_it_too(server):
 
 def test_a_full_queue_says_when_to_come_again(checkpoint):
     with running(checkpoint, limits=Limits(queue=4, rows=2)) as server:
-        ask = lambda _: httpx2.post(f"{server.v1}/images/generations", json={"prompt": "a seven", "n": 2}, timeout=60)  # noqa: E731
+        ask = lambda _: httpx2.post(f"{server.v1}/images/generations", json={"prompt": "a seven", "n": 2}, timeout=60)
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(ask, range(8)))
         refused = [answer for answer in answers if answer.status_code == 429]

@@ -124,7 +124,7 @@ def test_each_level_codes_what_the_levels_before_it_leave() -> None:
 def test_codebooks_follow_their_latents_and_no_entry_stays_dead() -> None:
     torch.manual_seed(0)
     centres = torch.randn(16, 8) * 3
-    cloud = lambda: centres[torch.randint(0, 16, (400,))] + 0.1 * torch.randn(400, 8)  # noqa: E731
+    cloud = lambda: centres[torch.randint(0, 16, (400,))] + 0.1 * torch.randn(400, 8)
     codebooks = MovingCodebooks(ResidualQuantiser(levels=2, entries=16, latent=8))
     codebooks.start(cloud())
     codebooks.quantiser.codebooks[0, 3] = 100

@@ -201,7 +201,7 @@ def train_small(steps: int, state: Path | None = None, progress: Progress = no_p
     shown = [ShownFrames(frames, lambda picks: np.zeros((len(picks), 1), np.float32), rows)]
     config, settings = VisionTokenizerConfig(width=16, bits=8, classes=1), VisionTraining(steps=steps, warm_up=10, average=0.9)
     flat = train_vision_tokenizer(lambda step: draw_frames(shown, np.random.default_rng(step)), config, settings)
-    draw = lambda step: draw_clips(shown, np.random.default_rng(step))  # noqa: E731
+    draw = lambda step: draw_clips(shown, np.random.default_rng(step))
     return [flat, train_on_films(flat, 4, draw, settings, 0, progress, state)]
 
 

@@ -77,7 +77,7 @@ def test_a_run_that_was_cut_goes_on_bit_for_bit(
     of_world: bool, checkpoint: Path, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ernest.refiner.training.KEEP_EVERY", 2)
-    run = lambda name, steps=5: RefinerRun("world" if of_world else str(files), checkpoint, tmp_path / name, 2, steps)  # noqa: E731
+    run = lambda name, steps=5: RefinerRun("world" if of_world else str(files), checkpoint, tmp_path / name, 2, steps)
     train_refiner_run(run("whole"))
     true_bar = refiner_run.stage_bar
 

@@ -208,8 +208,8 @@ def test_verifiers_together_pass_what_each_passes():
 
 def test_scores_without_parts_count_in_a_joint_verdict():
     """Such as a user's own verifier may give."""
-    bare = lambda record, output: Verdict(0.3, True)  # noqa: E731
-    two = lambda record, output: Verdict(0.5, False, "half", {"a": 1.0, "b": 0.0})  # noqa: E731
+    bare = lambda record, output: Verdict(0.3, True)
+    two = lambda record, output: Verdict(0.5, False, "half", {"a": 1.0, "b": 0.0})
     assert all_pass(bare)(RED_SEVEN, []) == Verdict(0.3, True)
     joint = all_pass(bare, two)(RED_SEVEN, [])
     assert joint.score == pytest.approx((0.3 + 2 * 0.5) / 3)

@@ -99,7 +99,7 @@ class Linearisation:
 
     def _krylov(self, shift: complex) -> Solver:
         """GMRES on (I - shift J) M^{-1}, M the preconditioner; complex numbers are pairs of real ones to it."""
-        near: Solver = lambda r: r  # noqa: E731
+        near: Solver = lambda r: r
         if self.system.preconditioner is not None:
             near = self.system.preconditioner(self.time, self.u, shift)
         pairs = isinstance(shift, complex)

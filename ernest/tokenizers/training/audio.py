@@ -64,13 +64,13 @@ def train_audio_tokenizer(
     mel, frames, labels = mel.to(device), frames.to(device), labels.to(device)
     before = math.ceil(TEACHER_SHARE * steps)
     teacher = Teacher(said.shape[1] if said.ndim == 2 else int(said.max()) + 1, config.mel.bands).to(device)
-    told = lambda step, _, metrics: progress(step, before + steps, metrics)  # noqa: E731
+    told = lambda step, _, metrics: progress(step, before + steps, metrics)
     train_recogniser(
         teacher, mel, labels, before, told, keep=None if state is None else Keep(state / "teacher.safetensors", KEEP_EVERY)
     )
     features = code_features(teacher, mel, frames)
     tokenizer = AudioTokenizer(config).to(device)
-    told = lambda step, _, metrics: progress(before + step, before + steps, metrics)  # noqa: E731
+    told = lambda step, _, metrics: progress(before + step, before + steps, metrics)
     _train(tokenizer, mel, frames, features, steps, told, None if state is None else state / "state.safetensors")
     return tokenizer
 

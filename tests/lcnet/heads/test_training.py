@@ -83,7 +83,7 @@ SHORT = TrainingSettings(steps=3, batch=2, warmup=1)
 @pytest.mark.parametrize("settings", [SHORT, replace(SHORT, optimiser="sgd", rate=0.01), replace(SHORT, average=0.9)])
 def test_the_same_seed_trains_the_same_network(settings: TrainingSettings) -> None:
     examples, figures = scenes(5), []
-    heard = lambda step, steps, numbers: figures.append((step, steps, numbers["loss"]))  # noqa: E731
+    heard = lambda step, steps, numbers: figures.append((step, steps, numbers["loss"]))
     first = train(detector(), examples, settings, heard)
     again = train(detector(), examples, settings)
     other = train(detector(), examples, replace(settings, seed=1))

@@ -42,7 +42,7 @@ def test_model_c_keeps_energy_law_and_mass_and_has_order_2p():
 def test_a_matrix_of_mobilities_drives_each_field_by_the_others():
     """Waves of a quadratic energy decay like exp(-k^2 M H t), H the matrix of the energy."""
     M, H = torch.tensor([[1.0, 0.4], [0.4, 0.5]]).double(), torch.tensor([[1.0, 0.3], [0.3, 2.0]]).double()
-    energy = lambda u, x, t: (u[0] ** 2 + 0.6 * u[0] * u[1] + 2 * u[1] ** 2) / 2  # noqa: E731
+    energy = lambda u, x, t: (u[0] ** 2 + 0.6 * u[0] * u[1] + 2 * u[1] ** 2) / 2
     flow = CoupledFlow(energy, (0.2, 0.1), tuple(tuple(row) for row in M.tolist()), (True, True), 2)
     start = torch.stack([X.sin(), -0.3 * X.sin()])
     solution = solve(flow, GRID, start, 1.0, 1e-8, progress=False)
