@@ -42,7 +42,7 @@ def brusselator(points: int, end: float = 3.0, alpha: float = 0.1, known: str = 
     which solves for the diffusion, and no more.
     """
     h, reach = 1 / points, points * points
-    ring = diags_array([1.0, -2.0, 1.0], offsets=[-1, 0, 1], shape=(points, points)).tolil()  # pyright: ignore
+    ring = diags_array([1.0, -2.0, 1.0], offsets=[-1, 0, 1], shape=(points, points)).tolil()  # pyright: ignore[reportArgumentType]
     ring[0, -1] = ring[-1, 0] = 1.0
     eye = eye_array(points)
     spread = csc_array((kron(ring, eye) + kron(eye, ring)) * (alpha / h**2))
@@ -112,7 +112,7 @@ def kuramoto_sivashinsky(points: int = 1024, end: float = 10.0) -> Dynamics:
     def matrices() -> tuple[Array, Array]:
         eye = np.eye(points)
         parts = (np.fft.irfft(symbol[:, None] * np.fft.rfft(eye, axis=0), points, axis=0) for symbol in (linear, 2 * slope))
-        return tuple(parts)  # pyright: ignore
+        return tuple(parts)  # pyright: ignore[reportReturnType]
 
     def jacobian(t: float, u: Array) -> Array:
         return matrices()[0] + matrices()[1] * u
@@ -145,7 +145,7 @@ def chain(masses: int = 32, end: float = 400.0) -> Dynamics:
     def jacobian(t: float, w: Array) -> csc_array:
         r = np.diff(w[:masses], prepend=0.0, append=0.0)
         stiff = 1 + 0.75 * r * r
-        part = diags_array([stiff[1:-1], -(stiff[1:] + stiff[:-1]), stiff[1:-1]], offsets=[-1, 0, 1])  # pyright: ignore
+        part = diags_array([stiff[1:-1], -(stiff[1:] + stiff[:-1]), stiff[1:-1]], offsets=[-1, 0, 1])  # pyright: ignore[reportArgumentType]
         return csc_array(bmat([[None, eye_array(masses)], [part, None]], format="csc"))
 
     system = DynamicalSystem(rate, invariant=energy)

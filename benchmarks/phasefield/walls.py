@@ -44,7 +44,7 @@ class Case:
         of_mu = {0: tuple(self._mu_wall(end, sign) for end, sign in zip(ends_of(self.boundary), (-1, 1), strict=True))}
         forcing = _kept(forced(self.exact, _well, [_kappa], _mobility, self.conserved))
         more = {"potential_walls": of_mu} if self.conserved else {}
-        return VariableFlow(_well, _kappa, _mobility, self.conserved, 4, forcing=forcing, walls=walls, **more)  # pyright: ignore
+        return VariableFlow(_well, _kappa, _mobility, self.conserved, 4, forcing=forcing, walls=walls, **more)  # pyright: ignore[reportArgumentType]
 
     def _wall(self, end: str, sign: int) -> Value | Slope:
         def slope(u: Any, x: Any, t: Tensor) -> Tensor:

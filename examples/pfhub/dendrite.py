@@ -62,7 +62,7 @@ def dendrite(cells: int, h: float) -> tuple[DynamicalSystem, Tensor]:
         spread = sum(divergence(U.diff(dim=axis) / h, axis, h) for axis in (-2, -1))
         return torch.stack([moved, D * spread + moved / 2], -3).flatten(-3)
 
-    line = diags_array([1.0, 1.0, 1.0], offsets=[-1, 0, 1], shape=(cells, cells))  # pyright: ignore
+    line = diags_array([1.0, 1.0, 1.0], offsets=[-1, 0, 1], shape=(cells, cells))  # pyright: ignore[reportArgumentType]
     around, here = kron(line, line), eye_array(cells**2)
     cross = kron(line, eye_array(cells)) + kron(eye_array(cells), line)
     x = (torch.arange(cells, dtype=torch.float64) + 0.5) * h

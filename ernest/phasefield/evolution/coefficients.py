@@ -96,7 +96,7 @@ class Coefficients:
             return None
         x = self.faces.wall_coordinates[axis]
         if not any(callable(wall.of) and not isinstance(wall, Value) for wall in pair):
-            return tuple(self.wall(wall, None, x[side], t) for side, wall in enumerate(pair))  # pyright: ignore
+            return tuple(self.wall(wall, None, x[side], t) for side, wall in enumerate(pair))
         data: Any = (0.0, 0.0)
         rows = u.unbind(self.axis)
         for _ in range(8):  # the value at the wall contains a share of the slope there, about h times it
@@ -141,7 +141,7 @@ class Coefficients:
         if isinstance(coefficient, Tensor):
             ends = coefficient.narrow(axis, 0, 1), coefficient.narrow(axis, self.grid.points[axis] - 1, 1)
             return ends[0] * slopes[0], ends[1] * slopes[1]
-        return tuple(self.at(coefficient, fields[s], x[s], t, None) * slopes[s] for s in range(2))  # pyright: ignore
+        return tuple(self.at(coefficient, fields[s], x[s], t, None) * slopes[s] for s in range(2))
 
     def work(self, i: int, kappa: Any, slopes: Data, u: Tensor, axis: int, t: Tensor) -> Tensor:
         """What slopes at walls have done on field i, the integral of kappa times slope from 0 to the value there: `[..., q]`."""

@@ -182,8 +182,8 @@ class Operators:
                 through = tuple(held) if i == j else through
                 slopes = [q / m if i == j else 0.0 for q, m in zip(held, one, strict=True)]
                 data = tuple(h if isinstance(wall, Value) else s for wall, h, s in zip(pair, held, slopes, strict=True))
-            flux = flux + M * self.faces.slope(mu, axis, data)  # pyright: ignore
-        return self.faces.divergence(flux, axis, through)  # pyright: ignore
+            flux = flux + M * self.faces.slope(mu, axis, data)  # pyright: ignore[reportArgumentType]
+        return self.faces.divergence(flux, axis, through)
 
     def dissipative(self, u: Tensor) -> bool:
         """Whether the energy can only fall: no forcing, no noise, nothing that comes in, and an energy that no time is in.

@@ -82,7 +82,7 @@ def solve_evolution(
 
     def solution() -> Solution:
         last = grid.field(run.state.modes)
-        return Solution(flow, grid, scheme, began, last, tuple(run.records), tuple(run.occurrences), output, units)  # pyright: ignore
+        return Solution(flow, grid, scheme, began, last, tuple(run.records), tuple(run.occurrences), output, units)  # pyright: ignore[reportArgumentType]
 
     keep = (lambda: save(checkpoint.path, problem, run)) if checkpoint else lambda: None
     return march_run(method, run, events, output, progress, solution, checkpoint, keep)

@@ -85,7 +85,7 @@ def solve_system(
         method.look_at(run.state)
         last, records, occurrences = run.state.modes, tuple(run.records), tuple(run.occurrences)
         told = units if fixed else Units(t1, control.rate * t1 / tolerance)
-        return Solution(system, stepper.grid, scheme, u0, last, records, occurrences, output, told)  # pyright: ignore
+        return Solution(system, stepper.grid, scheme, u0, last, records, occurrences, output, told)  # pyright: ignore[reportArgumentType]
 
     return march_run(method, run, events, output, progress, solution)
 
