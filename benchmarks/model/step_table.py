@@ -17,7 +17,7 @@ from benchmarks.tables import Figure, Table
 from ernest.data.store import ExampleStore
 from ernest.device import supports_bf16
 from ernest.tokenizers.bundle import Tokenizers
-from ernest.training import loop
+from ernest.training import loop, makers
 
 WARM, COUNTED = 6, 6
 """Steps before the profile, and in it."""
@@ -68,9 +68,9 @@ def milliseconds(data: Path, narrow: bool) -> Counter[str]:
 
     store, tokenizers = ExampleStore(data / "examples"), Tokenizers.load(data / "tokenizers")
     with TemporaryDirectory() as run, ExitStack() as stack:
-        stack.enter_context(patch.object(loop, "count_processors", lambda: 1))  # all in one thread
+        stack.enter_context(patch.object(makers, "count_processors", lambda: 1))  # all in one thread
         for name in ("plan", "collate"):
-            stack.enter_context(patch.object(loop, name, record_function(f"ernest::{name}")(getattr(loop, name))))
+            stack.enter_context(patch.object(makers, name, record_function(f"ernest::{name}")(getattr(makers, name))))
         loop.train(replace(base, training=training), store, tokenizers, Path(run), on_step=on_step)
     events = list(profiler.events() or [])
     spent = Counter[str]()

@@ -31,7 +31,7 @@ from ernest.sequence.record import Record
 from ernest.storage import write_folder
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
-from ernest.training import loop
+from ernest.training import loop, makers
 from ernest.training.tokenizers import check_network
 from ernest.world.chronicles import Mention, chronicle, mentions, surprises
 from ernest.world.split import HELD_OUT
@@ -93,7 +93,7 @@ def recipe_of(seed: int) -> Recipe:
 
 def rows_that_stay() -> AbstractContextManager[None]:
     """Rows keep their length in mid-training, so that only short texts are read to its end."""
-    return replaced(loop, "sequence_at", lambda recipe, step: sequence_at(recipe, min(step, recipe.training.border - 1)))
+    return replaced(makers, "sequence_at", lambda recipe, step: sequence_at(recipe, min(step, recipe.training.border - 1)))
 
 
 WITHIN: Mapping[str, Callable[[], AbstractContextManager[None]]] = {GROWN: nullcontext, SHORT: rows_that_stay}

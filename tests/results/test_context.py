@@ -8,7 +8,7 @@ from ernest.results import context, context_page
 from ernest.results.context import BEFORE, FIRST, GROWN, SHORT, SPANS, begins, judged_texts, readers, recipe_of, span, summarise
 from ernest.results.context_page import judge, write
 from ernest.results.outcome import read_outcomes
-from ernest.training import loop
+from ernest.training import loop, makers
 from tests.small import network, tokenizers
 
 
@@ -17,9 +17,9 @@ def test_both_ways_read_as_much_and_part_at_the_border():
     border = recipe.training.border
     assert border % context.SAVE_EVERY == 0  # its state is there to go on from
     assert longest(recipe).length == 1024
-    grown = [loop.sequence_at(recipe, step) for step in range(context.STEPS)]
+    grown = [makers.sequence_at(recipe, step) for step in range(context.STEPS)]
     with context.rows_that_stay():
-        short = [loop.sequence_at(recipe, step) for step in range(context.STEPS)]
+        short = [makers.sequence_at(recipe, step) for step in range(context.STEPS)]
     assert grown[:border] == short[:border]
     assert {(one.rows, one.length) for one in short[border:]} == {(context.ROWS, 256)}
     assert all(one.grows_to for one in short)  # so that longer texts wait
@@ -67,7 +67,7 @@ def test_one_first_stage_serves_both_ways_and_what_was_measured_is_kept(monkeypa
 
     def train(recipe, store, kit, run, on_step=None):
         begin = max((int(path.name[5:]) for path in run.glob("step-*")), default=0)
-        asked.append((begin, loop.sequence_at(recipe, recipe.training.steps - 1).length))
+        asked.append((begin, makers.sequence_at(recipe, recipe.training.steps - 1).length))
         for step in range(begin, recipe.training.steps):
             if (step + 1) % recipe.training.save_every == 0:
                 (run / f"step-{step + 1:07d}").mkdir()
