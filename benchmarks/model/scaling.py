@@ -23,6 +23,7 @@ import torch
 import torch.distributed as dist
 
 from benchmarks.findings import Findings
+from benchmarks.model.meshes import MESHES as OF_TWO
 from benchmarks.model.throughput import prepare
 from benchmarks.tables import Figure, Table
 from ernest.config.recipe import ParallelConfig, Recipe, load_recipe
@@ -33,16 +34,7 @@ from ernest.training import loop, transfers
 from ernest.training.distributed import process_group
 from ernest.training.launch import launch
 
-MESHES = {
-    "one process": (1, 1, 1, 1),
-    "replicate 2": (2, 1, 1, 1),
-    "shard 2": (1, 2, 1, 1),
-    "expert 2": (1, 1, 2, 1),
-    "tensor 2": (1, 1, 1, 2),
-    "replicate 4": (4, 1, 1, 1),
-    "shard 4": (1, 4, 1, 1),
-    "expert 4": (1, 1, 4, 1),
-}
+MESHES = OF_TWO | {"replicate 4": (4, 1, 1, 1), "shard 4": (1, 4, 1, 1), "expert 4": (1, 1, 4, 1)}
 ALONE = next(iter(MESHES))
 STEPS, COUNTED = 10, 5
 """Steps of a run, and how many of the last are counted, but for the very last, which saves."""

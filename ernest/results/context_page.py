@@ -28,7 +28,7 @@ from ernest.results.context import (
 )
 from ernest.results.outcome import Outcome, judged, table, write_outcomes
 from ernest.results.pages import write_page
-from ernest.results.paired import difference, spread
+from ernest.results.paired import difference, measure_rows, spread
 from ernest.storage import own_folder
 
 NAME, SEEDS = "context", (0, 1, 2)
@@ -91,8 +91,7 @@ def _mean(measures: Measures, names: Sequence[str]) -> float:
 
 def write(found: Found, exact: Mapping[str, Measures], out: Path) -> None:
     """Everything of the seeds so far."""
-    rows = [(seed, arm, measure, value) for seed, arms in enumerate(found) for arm, measures in arms.items()
-            for measure, value in measures.items()]  # fmt: skip
+    rows: list[tuple[object, ...]] = [*measure_rows(found)]
     rows += [("", reader, measure, value) for reader, measures in exact.items() for measure, value in measures.items()]
     write_csv(out / NAME / "measures.csv", ("seed", "run", "measure", "value"), rows)
     write_picture(out / NAME / "positions.png", _picture(found, exact))

@@ -9,7 +9,7 @@ from ernest.results.ablations import Study
 from ernest.results.films import BASE, GROWING, HIDDEN, LONGER, WINDOW
 from ernest.results.outcome import Outcome, judged, table, write_outcomes
 from ernest.results.pages import write_page
-from ernest.results.paired import Difference, difference, spread
+from ernest.results.paired import Difference, difference, measure_rows, spread
 from ernest.results.switched import SCRATCH, SWITCHED
 from ernest.storage import own_folder
 
@@ -70,8 +70,7 @@ def _told(found: Found, arm: str, measure: str) -> str:
 
 def write(found: Found, out: Path) -> None:
     """Everything of the seeds so far."""
-    rows = [(seed, arm, measure, value) for seed, arms in enumerate(found) for arm, measures in arms.items()
-            for measure, value in measures.items()]  # fmt: skip
+    rows = measure_rows(found)
     write_csv(out / NAME / "measures.csv", ("seed", "arm", "measure", "value"), rows)
     outcomes = judge(found)
     write_outcomes(out / NAME, outcomes)

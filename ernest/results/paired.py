@@ -1,7 +1,7 @@
 """Differences of systems that share their seeds, with the interval that so few seeds leave."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,3 +45,13 @@ def spread(values: Sequence[float], digits: int = 3) -> str:
     """The mean over seeds in words, with their standard deviation where there are several."""
     deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
     return f"{np.mean(values):.{digits}f}{deviation}"
+
+
+def measure_rows(found: Sequence[Mapping[str, Mapping[str, float]]]) -> list[tuple[int, str, str, float]]:
+    """Every measure of every run of every seed in a line of its own: seed, run, measure, value."""
+    return [
+        (seed, run, measure, value)
+        for seed, runs in enumerate(found)
+        for run, measures in runs.items()
+        for measure, value in measures.items()
+    ]

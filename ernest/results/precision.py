@@ -11,7 +11,7 @@ from ernest.results import ablations
 from ernest.results.ablations import ALL, ARMS, BASE, MIXTURES, Arm, Study, training_change
 from ernest.results.outcome import Outcome, judged, table, write_outcomes
 from ernest.results.pages import write_page
-from ernest.results.paired import Difference, difference, spread
+from ernest.results.paired import Difference, difference, measure_rows, spread
 from ernest.storage import own_folder
 
 NAME, SEEDS = "precision", (0, 1, 2)
@@ -55,8 +55,7 @@ def run_precision(demo: Path, build: Path, out: Path, tell: Callable[[str], None
 
 def write(found: Found, out: Path) -> None:
     """The page of the seeds so far, and what lies beside it."""
-    rows = [(seed, side, measure, value) for seed, sides in enumerate(found) for side, measures in sides.items()
-            for measure, value in measures.items()]  # fmt: skip
+    rows = measure_rows(found)
     write_csv(out / NAME / "measures.csv", ("seed", "products", "measure", "value"), rows)
     outcomes = judge(found)
     write_outcomes(out / NAME, outcomes)

@@ -23,7 +23,7 @@ from ernest.results.elastic import PLAIN
 from ernest.results.held_out import COUNTS, held_out, losses
 from ernest.results.outcome import Outcome, judged, table, write_outcomes
 from ernest.results.pages import write_page
-from ernest.results.paired import Difference, difference, spread
+from ernest.results.paired import Difference, difference, measure_rows, spread
 from ernest.results.units import kept
 from ernest.storage import own_folder
 from ernest.training.loop import train
@@ -165,8 +165,7 @@ def run_sparse(demo: Path, build: Path, out: Path, tell: Callable[[str], None]) 
 
 def write(study: Study, found: Found, out: Path) -> None:
     """The page of the seeds so far, and what lies beside it."""
-    rows = [(seed, name, measure, value) for seed, systems in enumerate(found) for name, measures in systems.items()
-            for measure, value in measures.items()]  # fmt: skip
+    rows = measure_rows(found)
     write_csv(out / NAME / "measures.csv", ("seed", "network", "measure", "value"), rows)
     write_picture(out / NAME / "losses.png", _picture(found))
     outcomes, spec = judge(found), tokenizer_spec(study.tokenizers)
