@@ -186,7 +186,7 @@ def test_a_classifier_is_trained_deployed_and_asked(tmp_path):
 def test_a_short_demo_and_what_uses_its_checkpoint(tmp_path):
     dry = subprocess.run(["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert any(line.endswith("ernest demo") for line in dry.stdout.splitlines())
-    printed = ernest(tmp_path, "demo", "--minutes", "0.25")
+    printed = ernest(tmp_path, "demo", "--minutes", "0.05")
     assert "report: build/demo/report.html" in printed
     assert "image → text" in printed
     report = (tmp_path / "build/demo/report.html").read_text()
