@@ -96,6 +96,22 @@ def test_every_field_of_the_recipe_is_explained_with_its_default():
             assert explained[name] == shown, name
 
 
+def test_every_recipe_is_named_and_counted():
+    names = [path.stem for path in (ROOT / "ernest/config/recipes").glob("*.toml")]
+    count, told = re.findall(r"^(\w+) recipes come with Ernest:(.*?)\n\n", (ROOT / "docs/recipe.md").read_text(), re.M | re.S)[0]
+    assert count == dict(enumerate(("Seven", "Eight", "Nine", "Ten", "Eleven", "Twelve"), 7))[len(names)]
+    assert [name for name in names if f"`{name}`" not in told] == []
+
+
+def test_every_field_of_reinforcement_learning_is_explained():
+    table = (ROOT / "docs/rl.md").read_text().partition("## The recipe")[2].partition("## Your own verifiers")[0]
+    known = set(re.findall(r"`([\w.]+)`", table))
+    sizes = {"trained", "sampler"}  # of a sub-model, each explained as one
+    names = [name for name in leaves(load_rl_recipe(find_recipe("laws", "rl"))) if name.partition(".")[0] not in sizes]
+    assert [name for name in names if not {name, name.rpartition(".")[2]} & known] == []
+    assert sizes <= known
+
+
 def test_settings_in_the_docs_are_fields():
     for page in PAGES:
         for override in re.findall(r"--set ((?:[\w.→]+=[\w.-]+ ?)+)", page.read_text()):

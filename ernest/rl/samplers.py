@@ -90,11 +90,10 @@ class AnotherProcess:
 
     def __init__(self, model: Ernest, tokenizers: Tokenizers) -> None:
         self.sizes = model.config, model.spec, torch.get_num_threads()
+        self.file = weight_file(weight_size(model))
+        self.weights = map_weights(self.file)
         self.scratch = tempfile.TemporaryDirectory(prefix="ernest-")
         tokenizers.save(Path(self.scratch.name))
-        self.file = tempfile.TemporaryFile()  # noqa: SIM115  # as long as this sampler
-        self.file.truncate(weight_size(model))
-        self.weights = map_weights(self.file)
         self.stop: Any = None
         weakref.finalize(self, _clean, self.scratch, self.file)
 
@@ -105,7 +104,7 @@ class AnotherProcess:
 
     def collect(self) -> dict[Key, Response]:
         for _ in range(1 + RESTARTS):
-            with suppress(EOFError, ConnectionError):
+            with suppress(EOFError, OSError):  # before its answer, or in the middle of it
                 return told_rollouts(self.connection.recv(), self.phase)
             self.close()
             self._ask()
@@ -194,6 +193,17 @@ def _hear(told: Told, asks: Mapping[int, Ask]) -> dict[Key, Response]:
 def weight_size(model: Ernest) -> int:
     """The bytes of all weights and biases."""
     return sum(value.nbytes for value in model.state_dict().values())
+
+
+def weight_file(size: int) -> IO[bytes]:
+    """A file without a name that has room for `size` bytes. Raises OSError, which names the folder, where that is full."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115  # as long as a sampler
+    try:
+        file.write(bytes(size))  # a hole in a mapped file for which there is no room ends whoever writes there by a signal
+        file.flush()
+    except OSError as error:
+        raise OSError(f"{tempfile.gettempdir()}: no room for {size:,} bytes of weights: {error.strerror}") from error
+    return file
 
 
 def write_weights(model: Ernest, into: np.ndarray) -> None:

@@ -3,18 +3,23 @@
 import json
 import os
 import signal
+import socket
+import struct
 from dataclasses import replace
 from importlib.util import find_spec
+from multiprocessing.connection import Connection
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save
 
 from ernest.config.rl import RolloutConfig
 from ernest.overrides import build
 from ernest.rl import loop, samplers
 from ernest.rl.buffer import RolloutBuffer
 from ernest.rl.cluster import RayActor
+from ernest.rl.packed import pack_rollouts
 from ernest.rl.phase import Phase, run_phase
 from ernest.rl.rollout import Response
 from ernest.rl.samplers import AnotherProcess, InProcess, blank_network, check_worker, read_weights, weight_size, write_weights
@@ -83,6 +88,31 @@ def test_a_process_that_always_ends_is_told_of(monkeypatch):
     sampler.begin(phase(), model())
     with pytest.raises(RuntimeError, match="ended 4 times in one phase"):
         sampler.collect()
+
+
+def test_an_answer_that_was_cut_off_is_asked_for_again(monkeypatch):
+    """As by a process that is killed while it sends."""
+    about, tensors = pack_rollouts({})
+    (cut, sends_half), (whole, sends_all) = socket.socketpair(), socket.socketpair()
+    with sends_half, Connection(sends_all.detach()) as sender:
+        sends_half.sendall(struct.pack("!i", 100) + b"half of it")
+        sender.send((about, save(tensors)))
+    connections = [Connection(whole.detach()), Connection(cut.detach())]
+    sampler = AnotherProcess(model(), tokenizers())
+    monkeypatch.setattr(sampler, "_ask", lambda: setattr(sampler, "connection", connections.pop()))
+    sampler.begin(phase(), model())
+    with sampler.connection:
+        assert sampler.collect() == {}
+    with sampler.connection:
+        assert not connections
+
+
+def test_weights_that_have_no_room_are_told_of(monkeypatch):
+    """And not by a signal, when they are written."""
+    with open("/dev/full", "r+b", buffering=0) as full:
+        monkeypatch.setattr(samplers.tempfile, "TemporaryFile", lambda: full)
+        with pytest.raises(OSError, match=r"no room for [\d,]+ bytes of weights: No space left on device"):
+            AnotherProcess(model(), tokenizers())
 
 
 def test_what_goes_wrong_there_is_told_here(beside):
