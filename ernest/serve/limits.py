@@ -9,8 +9,6 @@ class Limits:
 
     body: int = 32 << 20
     """Bytes of a request."""
-    head: int = 64 << 10
-    """Bytes of the head of a request that is not whole."""
     prompt: int = 16_384
     """Characters of all texts of a request; the model itself refuses more positions than its training had."""
     parts: int = 16
