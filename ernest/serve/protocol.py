@@ -3,12 +3,12 @@
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from ernest.serve.limits import Limits
 
 
-class PatientProtocol(HttpToolsProtocol):
+class PatientProtocol(H11Protocol):
     """HTTP/1.1 whose patience ends; `limits` belong to the class that `with_limits` makes."""
 
     limits = Limits()
