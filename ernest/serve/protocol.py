@@ -23,6 +23,10 @@ class PatientProtocol(H11Protocol):
         super().data_received(data)
         self._watch_head()
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """Whoever offers another protocol, as Java's clients do in every first request, is answered in this one; no more need be
+        said."""
+
     def pause_writing(self) -> None:
         super().pause_writing()
         self._stalled = self.loop.call_later(self.limits.read_seconds, self._abort)
