@@ -141,7 +141,6 @@ def _checked_run(
     from ernest.checkpoint import check_checkpoint
     from ernest.config.recipe import find_recipe, load_recipe
     from ernest.data.held_out import split_records
-    from ernest.training.group import check_group
     from ernest.training.run_settings import TrainingRun, check_run
 
     overrides = tuple(chain(*set_))
@@ -150,7 +149,6 @@ def _checked_run(
         settings, tokenizers = _going_on(settings, overrides, from_, tokenizers), from_
     elif settings.training.adapter_rank:
         raise ValueError("training.adapter_rank: adapters change a trained model: name it, --from CHECKPOINT")
-    check_group(settings)
     if tokenizers is not None:
         check_checkpoint(tokenizers, needs="tokenizers")
     records, judges = split_records(data, held_out, settings.media)

@@ -283,6 +283,11 @@ class Recipe:
             raise ValueError(f"training.adapter_rank: adapters are of whole matrices, and {self.parallel} deals them out")
         if self.tokenizers.first_bits and not self.parallel.keeps_whole:
             raise ValueError(f"tokenizers.first_bits: what becomes wider is whole, and {self.parallel} deals it out")
+        if self.tokenizers.first_bits and not 0 < self.first_steps < self.training.steps:
+            raise ValueError(
+                f"tokenizers.first_share = {self.tokenizers.first_share}: the switch would be behind {self.first_steps} of "
+                f"training.steps = {self.training.steps}, and both tokenizers need a step"
+            )
         if self.tokenizers.first_bits and self.training.encode == "drawn":
             raise ValueError("tokenizers.first_bits: both tokenizers encode before the training; leave training.encode out")
         if self.training.fp8 and not self.parallel.keeps_whole:
@@ -292,6 +297,12 @@ class Recipe:
                 raise ValueError(f"mixture.{task} = {weight} must not be negative")
 
         self._check_stages()
+
+    @property
+    def first_steps(self) -> int:
+        """The number of steps that are taken with `tokenizers.first_bits`, 0 where there is no switch."""
+        few = self.tokenizers
+        return round(few.first_share * self.training.steps) if few.first_bits else 0
 
     def _check_stages(self) -> None:
         """Raises ValueError where rows cannot grow as `sequence.grows_to` says."""

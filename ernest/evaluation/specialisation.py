@@ -103,7 +103,7 @@ def specialisation(checkpoint: Path, data: Path | None = None, documents: int = 
     source = find_source(checkpoint, data)
     model, tokenizers = load_model(checkpoint)
     if data is None:
-        store = ExampleStore(source)
+        store = ExampleStore(source) if source.name == JUDGED_BY else open_examples(source.parent, tokenizers)
         picked = [store[int(index)] for indices in store.tasks.values() for index in _spread(indices, documents)]
     else:
         records = few_of_each_task(read_lines(data, checkpoint_media(checkpoint)), documents)
@@ -119,7 +119,7 @@ def find_source(checkpoint: Path, data: Path | None) -> Path:
     """The folder of records or examples to look at. Raises ValueError where there is none. Imports nothing heavy."""
     if data is not None:
         return data
-    for name in (JUDGED_BY, "examples"):
+    for name in (JUDGED_BY, "examples", "decoded"):  # the last of a run that encodes what it draws
         if (checkpoint.parent / name).is_dir():
             return checkpoint.parent / name
     raise ValueError(f"{checkpoint.parent} holds no examples of a run: name a folder of records, --data FOLDER")

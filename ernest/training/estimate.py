@@ -16,6 +16,7 @@ from ernest.data.examples import encode, outline
 from ernest.data.layout import lay_out_example
 from ernest.device import autocast, supports_bf16
 from ernest.model.cost import trained_parameters
+from ernest.model.fp8 import round_products
 from ernest.model.network import Ernest
 from ernest.planner.plan import split_parameters
 from ernest.sequence.packing import fill_row
@@ -91,6 +92,8 @@ def _time_step(recipe: Recipe, tokenizers: Tokenizers, records: Sequence[Record]
     batch = collate(rows, length, tokenizers)
     alone = replace(recipe.parallel, shard=1, expert=1, tensor=1)
     model = parallelize(Ernest(recipe.model, tokenizer_spec(tokenizers)), alone).train()
+    if recipe.training.fp8:
+        round_products(model.backbone)
     stored: dict[int, int] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:

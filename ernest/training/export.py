@@ -22,14 +22,17 @@ from ernest.training.parts import read_parts
 from ernest.training.resume import PROGRESS, newest_state, state_files
 from ernest.training.run_settings import START
 from ernest.training.sharding import parts_of
+from ernest.training.switching import FIRST
 
 
 def export_checkpoint(run: Path, out: Path) -> int:
     """Writes the checkpoint `out` in one process, and returns the steps that it was trained for. A run that goes on may do so.
 
-    Raises ValueError where `run` holds no state.
+    Raises ValueError where `run` holds no state, or none with all bits yet.
     """
     state = newest_state(run)
+    if state is None and newest_state(run / FIRST) is not None:
+        raise ValueError(f"{run} has tokenizers.first_bits yet: a checkpoint can be written once it has switched to all bits")
     if state is None:
         raise ValueError(f"{run} holds no state of a training: `ernest train` writes one every training.save_every steps")
     recipe = from_tree(json.loads((run / "recipe.json").read_text()))

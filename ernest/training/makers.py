@@ -1,8 +1,9 @@
 """Makes the batches of a training: drawn, encoded where that is left to it, collated; here, ahead of the step, or in processes
 beside it. A batch is a function of its step alone, so that nothing hangs on who makes it."""
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -84,14 +85,35 @@ def batches(maker: BatchMaker, steps: range) -> Iterator[Iterator[Made]]:
         with run_ahead(maker.__getitem__, steps, count_processors() > maker.world) as made:
             yield made
         return
-    made = iter(_loader(maker, steps, workers))
+    made = _made_beside(maker, steps, workers)
     try:
         yield made
     finally:
-        del made  # ends its processes
+        made.close()  # ends its processes
 
 
-def _loader(maker: BatchMaker, steps: range, workers: int) -> Any:
+@dataclass(frozen=True)
+class Beside:
+    """A maker in a process beside the training. A mistake of the data or the recipe comes back as its line, which is raised where
+    the step comes; a loader would make a traceback of it."""
+
+    maker: BatchMaker
+
+    def __getitem__(self, number: int) -> Made | str:
+        try:
+            return self.maker[number]
+        except (ValueError, OSError) as error:
+            return str(error)
+
+
+def _made_beside(maker: BatchMaker, steps: range, workers: int) -> Generator[Made, None, None]:
+    for made in _loader(Beside(maker), steps, workers):
+        if isinstance(made, str):
+            raise ValueError(made)
+        yield made
+
+
+def _loader(maker: Beside, steps: range, workers: int) -> Any:
     from torch.utils.data import DataLoader
 
     return DataLoader(

@@ -92,7 +92,9 @@ def prepare(run: TrainingRun, settings: str) -> None:
                 _keep_start(checkpoint, aside / START)
             DecodedRecords.write(aside / "decoded", records, _counted(check, _progress(bar, "decoded files"), len(records)))
             if min(lengths) > (first := sequence_at(recipe, 0).length):
-                raise ValueError(f"{records.path / LINES}: no record fits the first rows, of {first}; one takes {min(lengths)}")
+                raise ValueError(
+                    f"{records.path / LINES}: no record of the mixture fits the first rows, of {first}; one takes {min(lengths)}"
+                )
     decoded = DecodedRecords(out / "decoded")
     if not (out / "tokenizers").is_dir():
         Console().print(str(recipe.media), highlight=False, soft_wrap=True)
@@ -257,7 +259,8 @@ def _texts(records: RecordFolder) -> Iterator[str]:
 
 
 def _length_check(records: RecordFolder, text: TextTokenizer, recipe: Recipe, lengths: list[int]) -> Check:
-    """What raises ValueError for a record longer than any row; `lengths` hears how many positions each takes.
+    """What raises ValueError for a record longer than any row; `lengths` hears how many positions each takes whose task has a
+    weight in the mixture.
 
     Raises one itself, for a network that the tokenizers' shapes do not allow.
     """
@@ -269,7 +272,8 @@ def _length_check(records: RecordFolder, text: TextTokenizer, recipe: Recipe, le
             for segment in outline(record, shapes).segments
         ]
         length = len(lay_out_example(Example(tuple(segments), record.task), shapes, text.encode).layout)
-        lengths.append(length)
+        if recipe.mixture.get(record.task, 1.0):
+            lengths.append(length)
         if length > longest(recipe).length:
             most, remedy = too_long(recipe, length)
             raise ValueError(

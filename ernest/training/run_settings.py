@@ -12,6 +12,7 @@ from ernest.config.recipe import Recipe, to_tree
 from ernest.config.stages import longest, too_long
 from ernest.data.records import LINES, RecordFolder, StoredRecord
 from ernest.storage import fingerprint
+from ernest.training.group import check_group
 
 RUN_FILE = "run.json"
 JUDGED_BY = "held_out"
@@ -72,8 +73,9 @@ class TrainingRun:
 
 
 def check_run(run: TrainingRun) -> str:
-    """The settings of a run. Raises ValueError for a mixture that the tasks of its records do not allow, for records whose
-    pictures and videos alone are longer than a row, for tokenizers of other media, and for a folder of something else."""
+    """The settings of a run. Raises ValueError for processes that find no row in some step, for a mixture that the tasks of its
+    records do not allow, for records whose pictures and videos alone are longer than a row, for tokenizers of other media, and
+    for a folder of something else."""
     if run.checkpoint is not None:
         if run.recipe.tokenizers.first_bits:
             raise ValueError(
@@ -81,6 +83,7 @@ def check_run(run: TrainingRun) -> str:
                 f"{run.checkpoint}'s: leave it out, or --tokenizers and --from"
             )
         _check_media(run.checkpoint, run.recipe)
+    check_group(run.recipe)
     run.recipe.weights(sorted({_fitting(record, run) for record in run.records.stored}))
     settings = run.settings
     check_free(run.out, settings)

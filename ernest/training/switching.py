@@ -28,8 +28,7 @@ the frame before it, `frame_projection` all cells of a bit after each other."""
 
 def switch_step(recipe: Recipe) -> int:
     """The number of steps that are taken with few bits, 0 where there is no switch."""
-    few = recipe.tokenizers
-    return round(few.first_share * recipe.training.steps) if few.first_bits else 0
+    return recipe.first_steps
 
 
 def widen(tensors: Mapping[str, Tensor], bits: int, wanted: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:

@@ -6,7 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from ernest.checkpoint import save_model
 from ernest.config.recipe import SequenceConfig
+from ernest.data.decoded import DecodedRecords
+from ernest.data.record_writer import save_records
+from ernest.data.records import read_lines
 from ernest.data.store import ExampleStore
 from ernest.evaluation.routing import usage
 from ernest.evaluation.specialisation import (
@@ -23,8 +27,11 @@ from ernest.evaluation.specialisation import (
     group_of,
     information,
     shuffled,
+    specialisation,
     usage_by,
 )
+from ernest.sequence.record import Record, made
+from ernest.training.run_settings import RUN_FILE
 from tests.small import CONFIG, documents, network, tokenizers
 
 
@@ -114,3 +121,14 @@ def test_a_router_that_knows_a_group_is_found_out():
     labels = np.array([0 if group_of(example) == TEXT else 1 for example in examples])
     assert counts[labels == 0][:, 0, :2].sum() == counts[labels == 0][:, 0].sum()
     assert made_up(counts, labels).chance[0] < 0.01
+
+
+def test_a_run_that_encodes_what_it_draws_is_looked_at_without_data_held_out(tmp_path):
+    picture = np.zeros((32, 32, 3), np.uint8)
+    save_records(tmp_path / "data", [Record((made("text", "seven"),), "→text"), Record((made("image", picture),), "→image")] * 2)
+    DecodedRecords.write(tmp_path / "decoded", read_lines(tmp_path / "data"), lambda line, record: None)
+    (tmp_path / RUN_FILE).write_text("{}")
+    save_model(tmp_path / "model", network(), tokenizers(), {}, torch.ones(CONFIG.layers, CONFIG.experts))
+    found = specialisation(tmp_path / "model")
+    assert found.groups == (TEXT, IMAGE_OUT)
+    assert found.counts.sum(axis=2).shape == (4, CONFIG.layers)

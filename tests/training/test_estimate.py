@@ -63,6 +63,8 @@ def test_positions_and_draws_follow_from_the_recipe_and_memory_grows_with_the_ro
     growing = estimate_run(stages, tokenizers(), records, {})
     assert growing.positions == (2 + 5 + 48 * 8) * 120
     assert growing.memory > told.memory
+    rounded = replace(small, training=replace(small.training, fp8=True))
+    assert estimate_run(rounded, tokenizers(), records, {}).memory > told.memory
     shared = {
         name: estimate_run(replace(small, parallel=ParallelConfig(**{name: 2})), tokenizers(), records, {}).memory
         for name in ("replicate", "shard", "expert")

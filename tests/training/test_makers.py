@@ -10,7 +10,9 @@ from ernest.data.examples import EncodedSegment, encode
 from ernest.data.layout import lay_out_example
 from ernest.data.sampler import plan
 from ernest.data.store import ExampleStore
+from ernest.training import makers
 from ernest.training.loop import MEASURED, train
+from ernest.training.makers import BatchMaker
 from ernest.training.run_settings import fixed_tree, unusual_settings
 from tests.small import recipe, tokenizers
 from tests.training.test_loop import lines
@@ -81,6 +83,29 @@ def test_processes_beside_a_training_change_no_bit_of_it(stored, tmp_path, worke
         assert all(0 <= line["waiting"] <= line["seconds"] for line in lines(tmp_path / name))
     assert {name for line in found[0][0] for name in line} >= {"text", "vision", "audio"}
     assert found[0] == found[1] == found[2]
+
+
+def test_a_mistake_beside_a_training_is_the_same_line(stored, monkeypatch):
+    """Without another process, which would take seconds to start; its loader words what is raised there as here."""
+
+    def loader(maker, steps, workers):
+        for number in steps:
+            try:
+                yield maker[number]
+            except ValueError as error:
+                raise ValueError(f"Caught ValueError in DataLoader worker process 0.\n{error}") from None
+
+    settings = recipe(rows=2, steps=4)
+    never = replace(settings, sequence=replace(settings.sequence, length=4, grows_to=(8,)))
+    beside = replace(never, training=replace(never.training, workers=1))
+    monkeypatch.setattr(makers, "_loader", loader)
+    monkeypatch.setattr("ernest.data.sampler.PATIENCE", 10)
+    for one in (never, beside):
+        with (
+            makers.batches(BatchMaker(one, stored, tokenizers()), range(4)) as made,
+            pytest.raises(ValueError, match=r"^sequence\.length = 4: no example of the mixture seems to fit a row before"),
+        ):
+            next(made)
 
 
 def test_only_what_changes_numbers_is_part_of_what_a_run_is():

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ernest.config.media import BITS
-from ernest.config.recipe import Recipe, SequenceConfig, TokenizerConfig, TrainingConfig
+from ernest.config.recipe import ParallelConfig, Recipe, SequenceConfig, TokenizerConfig, TrainingConfig
 from ernest.data import media, records
 from ernest.data.collate import collate
 from ernest.data.decoded import DecodedRecords
@@ -201,8 +201,15 @@ def test_what_cannot_be_leaves_nothing(folder, tmp_path, out):
     ):
         train_on_records(TrainingRun(read_lines(folder), tmp_path / out, short))
     late = replace(RECIPE, sequence=SequenceConfig(rows=128, length=4, grows_to=(512,)))
-    with pytest.raises(ValueError, match=r"records\.jsonl: no record fits the first rows, of 4; one takes \d+"):
+    with pytest.raises(ValueError, match=r"records\.jsonl: no record of the mixture fits the first rows, of 4; one takes \d+"):
         train_on_records(TrainingRun(read_lines(folder), tmp_path / out, late))
+    sounds = {"text→speech": 0.0, "speech→text": 0.0}  # are shorter than pictures
+    early = replace(RECIPE, sequence=SequenceConfig(rows=64, length=20, grows_to=(640,)))
+    with pytest.raises(ValueError, match=r"records\.jsonl: no record of the mixture fits the first rows, of 20; one takes \d+"):
+        train_on_records(TrainingRun(read_lines(folder), tmp_path / out, replace(early, mixture=sounds)))
+    alone = replace(early, parallel=ParallelConfig(replicate=4))
+    with pytest.raises(ValueError, match=r"^4 processes: some steps have 2 rows, and each process takes one$"):
+        train_on_records(TrainingRun(read_lines(folder), tmp_path / out, alone))
     next(folder.rglob("*.wav")).write_bytes(b"no sound")
     with pytest.raises(ValueError, match=r"records\.jsonl, line 9: segments\[0\]\.file: .*\.wav: not a sound"):
         train_on_records(TrainingRun(read_lines(folder), tmp_path / out, RECIPE))
