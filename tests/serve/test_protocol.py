@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import socket
 from contextlib import suppress
 
 import pytest
@@ -10,6 +11,7 @@ from uvicorn.server import ServerState
 
 from ernest.serve.limits import Limits
 from ernest.serve.protocol import with_limits
+from ernest.serve.server import listen
 
 OFFER = b"Host: x\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
 
@@ -85,3 +87,11 @@ def test_a_long_body_in_small_pieces_is_none(caplog):
     caplog.set_level(logging.WARNING)
     said = answers(b"POST / HTTP/1.0\r\nContent-Length: 9000\r\n\r\n", *[b"a" * 3_000] * 3)
     assert "a" * 9_000 in said
+
+
+def test_small_pieces_of_a_stream_are_sent_at_once():
+    """Nagle's algorithm would hold the second one back until the client has acknowledged the first."""
+    with listen("127.0.0.1", 0) as listening, socket.create_connection(listening.getsockname()):
+        connection, _ = listening.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
