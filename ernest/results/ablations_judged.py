@@ -28,7 +28,7 @@ from ernest.results.ablations import (
     TIME,
     VIT,
 )
-from ernest.results.outcome import Outcome, judged
+from ernest.results.outcome import Outcome, judged_known
 from ernest.results.paired import Difference, difference
 from ernest.training.loss import MODALITIES
 
@@ -80,8 +80,7 @@ def judge(found: Found) -> list[Outcome]:
 
 
 def _outcome(claim: str, ours: str, told: Sequence[bool | None]) -> Outcome:
-    known = [one for one in told if one is not None]
-    return Outcome(claim, "no figure", ours, judged(sum(known), len(known)))
+    return Outcome(claim, "no figure", ours, judged_known(told))
 
 
 def _flips(runs: Runs) -> Outcome | None:
@@ -205,7 +204,7 @@ def _cut(runs: Runs) -> Outcome | None:
     cost = difference(costs)
     ours = f"share of the loss more, mean over {len(names)} losses, one expert of four {cost}"
     return Outcome("one expert of four costs little, of a network trained with four (by losses)", "1.5 % of the scores", ours,
-                   judged(int(cost.is_within(LITTLE) or False), int(cost.is_within(LITTLE) is not None)))  # fmt: skip
+                   judged_known([cost.is_within(LITTLE)]))  # fmt: skip
 
 
 def _codec(runs: Runs) -> Outcome | None:

@@ -1,6 +1,6 @@
 """Writes the page of the ablations: what each arm costs beside its base, and what that says of the report's claims."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from ernest.report.svg import PALETTE
 from ernest.results import ablations, codec
 from ernest.results.ablations import ALL, ARMS, BASE, MIXTURES, PICTURES, SEEDS, SOUNDS, TEXTS, Study
 from ernest.results.ablations_judged import CODECS, Found, Runs, judge
-from ernest.results.outcome import table, write_outcomes
+from ernest.results.outcome import table, verdicts, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.paired import spread
 from ernest.storage import own_folder
@@ -54,8 +54,7 @@ def write(found: Found, out: Path) -> None:
     write_picture(out / NAME / "costs.png", _picture(Runs(found)))
     outcomes = judge(found)
     write_outcomes(out / NAME, outcomes)
-    verdicts = [(one.claim, one.paper, one.ours, f"**{one.verdict}**") for one in outcomes]
-    parts = [table(("claim", "the report's figures", "here", "verdict"), verdicts),
+    parts = [verdicts(outcomes),
              f"![What each arm costs of the loss of its base, in percent]({NAME}/costs.png)"]  # fmt: skip
     parts += [_block(base, found) for base in SHOWN]
     steps = ", ".join(f"{mixture.steps} of {name}" for name, mixture in MIXTURES.items())
@@ -72,13 +71,9 @@ def _block(base: str, found: Found) -> str:
     """The table of a base."""
     names = [arm.name for arm in ARMS if arm.base == base] or [codec.TAUGHT, codec.UNTAUGHT]
     there = {name: [seed[base][name] for seed in found if name in seed.get(base, {})] for name in names}
-    rows = [(name, len(seeds), *(_cell([one[measure] for one in seeds if measure in one]) for measure in SHOWN[base]))
+    rows = [(name, len(seeds), *(spread([one[measure] for one in seeds if measure in one]) for measure in SHOWN[base]))
             for name, seeds in there.items() if seeds]  # fmt: skip
     return table((base, "seeds", *SHOWN[base]), rows) if rows else f"{base}: not run yet."
-
-
-def _cell(values: Sequence[float]) -> str:
-    return spread(values) if values else "–"
 
 
 def _picture(runs: Runs) -> Any:

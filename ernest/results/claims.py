@@ -13,7 +13,7 @@ from pathlib import Path
 from ernest.config.recipe import find_recipe, load_recipe
 from ernest.config.tokenizer_spec import usual_spec
 from ernest.model.cost import active_parameters, total_parameters
-from ernest.results.outcome import Outcome, Verdict, judged, read_outcomes
+from ernest.results.outcome import Outcome, Verdict, judged_known, read_outcomes
 
 STUDENT = {2: 4.303, 3: 2.776, 5: 2.306}
 """The 97.5 % quantile of Student's distribution with 2 (seeds - 1) degrees of freedom, by the seeds of each side."""
@@ -178,8 +178,7 @@ class Claim:
         found = [one for piece in self.evidence for one in piece.read(places)]
         if not found:
             return self.why, "can't be judged here" if self.why and not self.evidence else "not run yet"
-        told = [one.holds for one in found if one.holds is not None]
-        return "; ".join(one.words for one in found) + self._also(), judged(sum(told), len(told))
+        return "; ".join(one.words for one in found) + self._also(), judged_known([one.holds for one in found])
 
     def _also(self) -> str:
         return f"; {self.why}" if self.why else ""

@@ -26,7 +26,7 @@ from ernest.results.context import (
     readers,
     span,
 )
-from ernest.results.outcome import Outcome, judged, table, write_outcomes
+from ernest.results.outcome import Outcome, judged_known, table, verdicts, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.paired import difference, measure_rows, spread
 from ernest.storage import own_folder
@@ -76,8 +76,7 @@ def judge(found: Found) -> Outcome:
         f"that never grew: {lost}; the others are better than its by {gained}, a number told more than 256 positions ago by "
         f"{recalled}"
     )
-    known = [one for one in told if one is not None]
-    return Outcome(CLAIM, "8K to 128K", words, judged(sum(known), len(known)))
+    return Outcome(CLAIM, "8K to 128K", words, judged_known(told))
 
 
 def _mean(measures: Measures, names: Sequence[str]) -> float:
@@ -101,8 +100,7 @@ def write(found: Found, exact: Mapping[str, Measures], out: Path) -> None:
     lines = [(arm, *(spread([seed[arm][name] for seed in found]) for name in columns)) for arm in (BEFORE, GROWN, SHORT)]
     lines += [(name, *(f"{values[key]:.3f}" if key in values else "–" for key in columns)) for name, values in exact.items()]
     parts = [
-        table(("claim", "the report's figures", "here", "verdict"), [(outcome.claim, outcome.paper, outcome.ours,
-              f"**{outcome.verdict}**")]),
+        verdicts([outcome]),
         f"![Loss by position before and after mid-training, beside a run that never grew and two readers]({NAME}/positions.png)",
         table(("run", *columns), lines),
         f"{len(found)} of {len(SEEDS)} seeds, means and deviations. Losses in nats a token by position, numbers in nats each, of "

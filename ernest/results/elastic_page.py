@@ -11,7 +11,7 @@ from ernest.report.routing import new_figure, write_csv, write_picture
 from ernest.report.svg import PALETTE
 from ernest.results import elastic
 from ernest.results.elastic import COMPACT, OWN, OWN_COMPUTE, REDUCED, SEEDS, SIZES, SYSTEMS, Study, paired
-from ernest.results.outcome import Outcome, Verdict, table, write_outcomes
+from ernest.results.outcome import Outcome, Verdict, table, verdicts, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.paired import Difference, difference, spread
 from ernest.storage import own_folder
@@ -117,12 +117,11 @@ def _block(scores: Sequence[Scores], outcomes: Sequence[Outcome]) -> str:
          _told(_difference(scores, one, other)))
         for one, other in pairs
     ]  # fmt: skip
-    verdicts = [(one.claim, one.paper, one.ours, f"**{one.verdict}**") for one in outcomes]
     sizes = "; ".join(f"{name}: {', '.join(f'{key} {value}' for key, value in numbers.items())}"
                       for name, numbers in SIZES.items() if numbers)  # fmt: skip
     return "\n\n".join(
         [
-            table(("claim", "the report's figures", "here", "verdict"), verdicts),
+            verdicts(outcomes),
             f"![The mean score over the active share of the parameters]({NAME}/scores.png)",
             table(("score", *CURVE_DIRECTIONS, "mean"), rows),
             table(("difference, paired by seed", *CURVE_DIRECTIONS, "mean"), differences),

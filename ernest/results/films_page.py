@@ -7,7 +7,7 @@ from ernest.report.routing import write_csv
 from ernest.results import films, switched
 from ernest.results.ablations import Study
 from ernest.results.films import BASE, GROWING, HIDDEN, LONGER, WINDOW
-from ernest.results.outcome import Outcome, judged, table, write_outcomes
+from ernest.results.outcome import Outcome, judged_known, table, verdicts, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.paired import Difference, difference, measure_rows, spread
 from ernest.results.switched import SCRATCH, SWITCHED
@@ -54,8 +54,7 @@ def judge(found: Found) -> list[Outcome]:
 
 
 def _outcome(claim: str, met: Sequence[bool | None], ours: str) -> Outcome:
-    told = [one for one in met if one is not None]
-    return Outcome(claim, "no figure", ours, judged(sum(told), len(told)))
+    return Outcome(claim, "no figure", ours, judged_known(met))
 
 
 def _less(found: Found, arm: str, measure: str) -> Difference:
@@ -74,9 +73,8 @@ def write(found: Found, out: Path) -> None:
     write_csv(out / NAME / "measures.csv", ("seed", "arm", "measure", "value"), rows)
     outcomes = judge(found)
     write_outcomes(out / NAME, outcomes)
-    verdicts = [(one.claim, one.paper, one.ours, f"**{one.verdict}**") for one in outcomes]
     parts = [
-        table(("claim", "the report's figures", "here", "verdict"), verdicts),
+        verdicts(outcomes),
         _block(found, [arm.name for arm in films.ARMS]),
         _block(found, [SCRATCH, SWITCHED]),
         f"{len(found)} of {len(SEEDS)} seeds, means and deviations. Networks of {films.LAYERS} layers, {films.WIDTH} wide, steps "
@@ -90,9 +88,5 @@ def write(found: Found, out: Path) -> None:
 
 def _block(found: Found, arms: Sequence[str]) -> str:
     columns = list(dict.fromkeys(measure for arm in arms for measure in found[0][arm]))
-    rows = [(arm, *(_cell([seed[arm][one] for seed in found if one in seed[arm]]) for one in columns)) for arm in arms]
+    rows = [(arm, *(spread([seed[arm][one] for seed in found if one in seed[arm]], 4) for one in columns)) for arm in arms]
     return table(("run", *columns), rows)
-
-
-def _cell(values: Sequence[float]) -> str:
-    return spread(values, 4) if values else "–"

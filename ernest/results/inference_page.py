@@ -7,7 +7,7 @@ from statistics import median
 from ernest.report.routing import new_figure, write_csv, write_picture
 from ernest.report.svg import PALETTE
 from ernest.results import decoding
-from ernest.results.outcome import Outcome, judged, table, write_outcomes
+from ernest.results.outcome import Outcome, judged, verdicts, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.units import kept
 from ernest.storage import fingerprint, own_folder
@@ -69,13 +69,15 @@ def write(turns: Turns, cut: Turns, out: Path) -> None:
     write_picture(out / NAME / "drafts.png", figure)
     outcomes = judge(turns, cut)
     write_outcomes(out / NAME, outcomes)
-    verdicts = table(("claim", "the report's figures", "here", "verdict"),
-                     [(one.claim, one.paper, one.ours, f"**{one.verdict}**") for one in outcomes])  # fmt: skip
     told = (
         f"Drafts: {decoding.TEXTS} held-out texts, one at a time, greedy, {decoding.ROUNDS} turns in which all ways come once, "
         f"one thread, seconds of the processor; experts likewise. Numbers: [measures.csv]({NAME}/measures.csv)."
     )
     picture = f"![Milliseconds a token without drafts and with them]({NAME}/drafts.png)"
     write_page(
-        out / f"{NAME}.md", "A trained model at work", WORDS, f"ernest results {NAME}", "\n\n".join([verdicts, picture, told])
+        out / f"{NAME}.md",
+        "A trained model at work",
+        WORDS,
+        f"ernest results {NAME}",
+        "\n\n".join([verdicts(outcomes), picture, told]),
     )

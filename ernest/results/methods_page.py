@@ -27,7 +27,7 @@ from ernest.results.methods import (
     before_training,
     train_arm,
 )
-from ernest.results.outcome import Outcome, Verdict, judged, table, write_outcomes
+from ernest.results.outcome import Outcome, Verdict, judged, table, verdicts, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.reinforcement import NAME as PAGE
 from ernest.results.reinforcement import TITLE
@@ -208,8 +208,7 @@ def _write(found: Seeds, apart: Divergences, out: Path) -> None:
 def _block(found: Seeds, apart: Divergences, outcomes: Sequence[Outcome]) -> str:
     blocks = [
         "## Parts of the policy gradient",
-        table(("claim", "the report's figures", "here", "verdict"),
-              [(one.claim, one.paper, one.ours, f"**{one.verdict}**") for one in outcomes]),
+        verdicts(outcomes),
         f"From the fine-tuned model of the table above; {_count(found)} of {len(SEEDS)}. First and last are means over {WINDOW} "
         f"updates. Numbers: [curves.csv]({NAME}/curves.csv).",
         f"![Entropy and passes over the updates]({NAME}/curves.png)",

@@ -31,6 +31,12 @@ def judged(hits: int, of: int) -> Verdict:
     return "holds" if hits == of else "holds in part" if 2 * hits >= of else "doesn't hold here"
 
 
+def judged_known(told: Sequence[bool | None]) -> Verdict:
+    """The verdict by those of a claim's comparisons that can be judged; None is one that can't."""
+    known = [one for one in told if one is not None]
+    return judged(sum(known), len(known))
+
+
 def judged_places(wins: int, of: int) -> Verdict:
     """The verdict on a claim that does not say where it is true, from the places where it is."""
     return "holds" if wins == of else "holds in part" if wins else "doesn't hold here"
@@ -57,3 +63,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A table of Markdown."""
     lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
     return "\n".join([*lines, *("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows)])
+
+
+def verdicts(outcomes: Sequence[Outcome]) -> str:
+    """The table of what became of the claims of a target."""
+    rows = [(one.claim, one.paper, one.ours, f"**{one.verdict}**") for one in outcomes]
+    return table(("claim", "the report's figures", "here", "verdict"), rows)

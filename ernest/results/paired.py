@@ -42,7 +42,9 @@ def difference(values: Sequence[float]) -> Difference:
 
 
 def spread(values: Sequence[float], digits: int = 3) -> str:
-    """The mean over seeds in words, with their standard deviation where there are several."""
+    """The mean over seeds in words, with their standard deviation where there are several; a dash where nothing was measured."""
+    if not values:
+        return "–"
     deviation = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
     return f"{np.mean(values):.{digits}f}{deviation}"
 

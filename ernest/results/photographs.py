@@ -20,7 +20,7 @@ from ernest.lcnet.training.recipe import preprocessing_of
 from ernest.report.routing import new_figure, write_csv, write_picture
 from ernest.report.svg import PALETTE
 from ernest.results.lcnet_variants import TABLES, VARIANTS
-from ernest.results.outcome import Outcome, judged, table, write_outcomes
+from ernest.results.outcome import Outcome, judged_known, table, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.paired import Difference, difference, spread
 from ernest.results.units import kept
@@ -123,9 +123,8 @@ def judge(tops: Tops) -> list[Outcome]:
 
 def _outcome(claim: str, paper: str, gains: Mapping[str, Difference | None]) -> list[Outcome]:
     there = {name: gain for name, gain in gains.items() if gain is not None}
-    told = [one for one in (gain.is_above() for gain in there.values()) if one is not None]
     ours = "points: " + "; ".join(f"{name} {gain}" for name, gain in there.items())
-    return [Outcome(claim, paper, ours, judged(sum(told), len(told)))] if there else []
+    return [Outcome(claim, paper, ours, judged_known([gain.is_above() for gain in there.values()]))] if there else []
 
 
 def _gain(tops: Tops, one: str, other: str) -> Difference | None:

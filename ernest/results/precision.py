@@ -9,7 +9,7 @@ import numpy as np
 from ernest.report.routing import write_csv
 from ernest.results import ablations
 from ernest.results.ablations import ALL, ARMS, BASE, MIXTURES, Arm, Study, training_change
-from ernest.results.outcome import Outcome, judged, table, write_outcomes
+from ernest.results.outcome import Outcome, judged_known, table, verdicts, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.paired import Difference, difference, measure_rows, spread
 from ernest.storage import own_folder
@@ -35,7 +35,7 @@ def judge(found: Found) -> list[Outcome]:
     gap = _gap(found, LOSSES)
     ours = f"imitated on a CPU: share of the loss more, mean over {len(LOSSES)} losses, {gap} (bar: {MOST:.0%})"
     told = gap.is_within(MOST)
-    return [Outcome("FP8 loses nothing", "no figure", ours, judged(int(told or False), int(told is not None)))]
+    return [Outcome("FP8 loses nothing", "no figure", ours, judged_known([told]))]
 
 
 def _gap(found: Found, names: Sequence[str]) -> Difference:
@@ -59,11 +59,10 @@ def write(found: Found, out: Path) -> None:
     write_csv(out / NAME / "measures.csv", ("seed", "products", "measure", "value"), rows)
     outcomes = judge(found)
     write_outcomes(out / NAME, outcomes)
-    verdicts = [(one.claim, one.paper, one.ours, f"**{one.verdict}**") for one in outcomes]
     lines = [(name, *(spread([seed[side][name] for seed in found]) for side in (BASE, FP8)), str(_gap(found, [name])))
              for name in LOSSES]  # fmt: skip
     parts = [
-        table(("claim", "the report's figures", "here", "verdict"), verdicts),
+        verdicts(outcomes),
         table(("loss", "base", FP8, "share more"), lines),
         f"{len(found)} of {len(SEEDS)} seeds, means and deviations; of shares the half of the 95 % interval. Networks of "
         f"{ablations.SIZE} layers, {MIXTURES[ALL].steps} steps of {ablations.ROWS} rows of the demo's mixture; losses in nats a "

@@ -21,7 +21,7 @@ from ernest.report.svg import PALETTE
 from ernest.results.ablations import Study, evenness
 from ernest.results.elastic import PLAIN
 from ernest.results.held_out import COUNTS, held_out, losses
-from ernest.results.outcome import Outcome, judged, table, write_outcomes
+from ernest.results.outcome import Outcome, judged, judged_known, table, verdicts, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.paired import Difference, difference, measure_rows, spread
 from ernest.results.units import kept
@@ -132,7 +132,7 @@ def judge(found: Found) -> list[Outcome]:
 
 
 def _compared(claim: str, ours: str, told: bool | None) -> Outcome:
-    return Outcome(claim, "no figure", ours, judged(int(told or False), int(told is not None)))
+    return Outcome(claim, "no figure", ours, judged_known([told]))
 
 
 def _gain(found: Found, other: str) -> Difference:
@@ -170,14 +170,13 @@ def write(study: Study, found: Found, out: Path) -> None:
     write_picture(out / NAME / "losses.png", _picture(found))
     outcomes, spec = judge(found), tokenizer_spec(study.tokenizers)
     write_outcomes(out / NAME, outcomes)
-    verdicts = [(one.claim, one.paper, one.ours, f"**{one.verdict}**") for one in outcomes]
     sizes = {name: Sizes(model, active_parameters(model), total_parameters(model, spec)) for name, model in networks().items()}
     steps = {name: recipe.training.steps for name, recipe in recipes(study, SEEDS[0]).items()}
     columns = {f"loss, {kind}": names for kind, names in MODALITIES.items()}
     columns |= {f"score, {task}": (f"score, {task}",) for task in CURVE_DIRECTIONS}
     lines = [(name, str(sizes[name]), steps[name], *(_cell(found, name, names) for names in columns.values())) for name in sizes]
     parts = [
-        table(("claim", "the report's figures", "here", "verdict"), verdicts),
+        verdicts(outcomes),
         f"![Losses of the three networks by modality, those of the dense one being 1]({NAME}/losses.png)",
         table(("network", "sizes", "steps", *columns), lines),
         f"{len(found)} of {len(SEEDS)} seeds, means and deviations. Steps of {ROWS} rows on the demo's examples, so many that "
