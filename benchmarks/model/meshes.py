@@ -20,7 +20,8 @@ from benchmarks.findings import Findings
 from benchmarks.model.throughput import prepare
 from benchmarks.tables import Figure, Table
 from ernest.checkpoint import tokenizer_spec
-from ernest.config.recipe import ParallelConfig, Recipe, load_recipe
+from ernest.config.parallel import ParallelConfig
+from ernest.config.recipe import Recipe, load_recipe
 from ernest.data.collate import collate
 from ernest.data.sampler import plan
 from ernest.data.store import ExampleStore

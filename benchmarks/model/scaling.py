@@ -26,7 +26,8 @@ from benchmarks.findings import Findings
 from benchmarks.model.meshes import MESHES as OF_TWO
 from benchmarks.model.throughput import prepare
 from benchmarks.tables import Figure, Table
-from ernest.config.recipe import ParallelConfig, Recipe, load_recipe
+from ernest.config.parallel import ParallelConfig
+from ernest.config.recipe import Recipe, load_recipe
 from ernest.data.store import ExampleStore
 from ernest.device import set_threads
 from ernest.tokenizers.bundle import Tokenizers

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ernest.config.media import BITS, MediaSpec
+from ernest.config.parallel import NOT_BUILT, ParallelConfig
 from ernest.config.sizes import sized
 from ernest.overrides import build, check_least, check_positive, read_tree
 
@@ -163,53 +164,6 @@ class TrainingConfig:
 
 
 @dataclass(frozen=True)
-class ParallelConfig:
-    """How processes share a run; checked where they meet (`ernest.training.group`)."""
-
-    replicate: int = 0
-    """Processes that hold the whole model and share the rows of a step; 0 takes those that a launcher such as torchrun started
-    or, without one, one per core, up to eight and to the rows of a step. They share the cores as threads."""
-    shard: int = 1
-    """Processes among which each copy of the model is dealt out: every one holds a part of each parameter, of its gradient and of
-    its moments. `replicate` counts the copies then, one where nothing is said."""
-    expert: int = 1
-    """Processes over which the experts of each layer are dealt out: tokens go where their experts are. All else is in each of
-    them, or as often as `shard` says."""
-    tensor: int = 1
-    """Processes over which the matrices of attention are cut by heads, and those of every expert by its hidden width; they take
-    the same rows. All else is in each of them. There are `replicate` x `expert` x `shard` x `tensor` processes."""
-    checkpoint_activations: bool = False
-    """Keep the input of each layer alone for the backward pass, and compute the layer once more there: less memory, more time."""
-
-    def __post_init__(self) -> None:
-        check_least(self, "parallel", replicate=0, shard=1, expert=1, tensor=1)
-
-    @property
-    def asked(self) -> int:
-        """The number of processes, 0 where that is left open."""
-        return self.replicate if self.keeps_whole else max(1, self.replicate) * self.parts
-
-    @property
-    def parts(self) -> int:
-        """The number of processes that hold a copy of the model together."""
-        return self.shard * self.expert * self.tensor
-
-    @property
-    def keeps_whole(self) -> bool:
-        """Whether each process holds the whole model."""
-        return self.parts == 1
-
-    def __str__(self) -> str:
-        """The settings that count processes, as in a recipe."""
-        more = [f"parallel.{name} = {getattr(self, name)}" for name in ("shard", "expert", "tensor") if getattr(self, name) > 1]
-        return " and ".join([f"parallel.replicate = {self.replicate}", *more])
-
-
-NOT_BUILT = ("pipeline", "context", "compile")
-"""What other trainers call so in this table and a recipe cannot ask for."""
-
-
-@dataclass(frozen=True)
 class WorldConfig:
     """How many records of each kind the embedded world makes, and the records held out for scores."""
 
@@ -268,17 +222,7 @@ class Recipe:
     """Weight of each task by name; tasks that are not named weigh 1."""
 
     def __post_init__(self) -> None:
-        model, expert, tensor = self.model, self.parallel.expert, self.parallel.tensor
-        if self.parallel.asked // tensor > self.sequence.rows:
-            who = "each process takes a row" if tensor == 1 else f"each {tensor} processes take a row"
-            raise ValueError(f"{self.parallel} must not exceed sequence.rows = {self.sequence.rows}: {who}")
-        if model.experts % expert:
-            raise ValueError(f"parallel.expert = {expert} must divide model.experts = {model.experts}")
-        for name in ("heads", "kv_heads"):
-            if getattr(model, name) % tensor:
-                raise ValueError(f"parallel.tensor = {tensor} must divide model.{name} = {getattr(model, name)}")
-        if model.expert_width % (8 * tensor):
-            raise ValueError(f"parallel.tensor = {tensor} must cut model.expert_width = {model.expert_width} into multiples of 8")
+        self._check_parallel()
         if self.training.adapter_rank and not self.parallel.keeps_whole:
             raise ValueError(f"training.adapter_rank: adapters are of whole matrices, and {self.parallel} deals them out")
         if self.tokenizers.first_bits and not self.parallel.keeps_whole:
@@ -303,6 +247,20 @@ class Recipe:
         """The number of steps that are taken with `tokenizers.first_bits`, 0 where there is no switch."""
         few = self.tokenizers
         return round(few.first_share * self.training.steps) if few.first_bits else 0
+
+    def _check_parallel(self) -> None:
+        """Raises ValueError where a step has too few rows for the processes, or the network cannot be dealt out over them."""
+        model, expert, tensor = self.model, self.parallel.expert, self.parallel.tensor
+        if self.parallel.asked // tensor > self.sequence.rows:
+            who = "each process takes a row" if tensor == 1 else f"each {tensor} processes take a row"
+            raise ValueError(f"{self.parallel} must not exceed sequence.rows = {self.sequence.rows}: {who}")
+        if model.experts % expert:
+            raise ValueError(f"parallel.expert = {expert} must divide model.experts = {model.experts}")
+        for name in ("heads", "kv_heads"):
+            if getattr(model, name) % tensor:
+                raise ValueError(f"parallel.tensor = {tensor} must divide model.{name} = {getattr(model, name)}")
+        if model.expert_width % (8 * tensor):
+            raise ValueError(f"parallel.tensor = {tensor} must cut model.expert_width = {model.expert_width} into multiples of 8")
 
     def _check_stages(self) -> None:
         """Raises ValueError where rows cannot grow as `sequence.grows_to` says."""

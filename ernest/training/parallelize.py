@@ -5,7 +5,7 @@ from functools import partial
 
 from torch.utils.checkpoint import checkpoint
 
-from ernest.config.recipe import ParallelConfig
+from ernest.config.parallel import ParallelConfig
 from ernest.model.network import Ernest
 from ernest.training.experts import deal_out_experts
 from ernest.training.mesh import Mesh

@@ -33,7 +33,7 @@ from ernest.training.group import follow, is_follower
 from ernest.training.monitor import stage_bar
 from ernest.training.pretrain import train_model
 from ernest.training.run_settings import JUDGED_BY, RUN_FILE, START, TrainingRun, check_run
-from ernest.training.switching import FIRST, switch_step
+from ernest.training.switching import FIRST
 from ernest.training.tokenizers import (
     ShownFrames,
     audio_config,
@@ -102,7 +102,7 @@ def prepare(run: TrainingRun, settings: str) -> None:
             Console().print(_cost(recipe, decoded, text, existing), highlight=False, soft_wrap=True)
         with stage_bar() as bar:
             trained = existing or _tokenizers(decoded, text, recipe, bar, out / "state")
-            if switch_step(recipe) and not (out / FIRST / "tokenizers").is_dir():
+            if recipe.first_steps and not (out / FIRST / "tokenizers").is_dir():
                 first = replace(trained, vision=_first_vision(decoded, recipe, bar, out / "state"))
                 with write_folder(out / FIRST / "tokenizers") as aside:
                     first.save(aside)
@@ -114,7 +114,7 @@ def prepare(run: TrainingRun, settings: str) -> None:
         ExampleStore.write(out / JUDGED_BY / "own", encode(few_of_each_task(run.held_out), tokenizers))
     if recipe.training.encode == "drawn":
         return
-    if switch_step(recipe):
+    if recipe.first_steps:
         _write_examples(out / FIRST, decoded, Tokenizers.load(out / FIRST / "tokenizers"), "examples of few bits")
     _write_examples(out, decoded, tokenizers, "examples")
     remove_files(out / "decoded", LINES, "*.npy")
@@ -175,7 +175,7 @@ def _cost(recipe: Recipe, decoded: DecodedRecords, text: TextTokenizer, existing
     stages = {}
     if shown:
         train = lambda steps: vision_tokenizer(shown, few(vision_steps=steps), no_progress, classes=max(1, words), naming=NAMING)
-        both = 1 + bool(switch_step(recipe))
+        both = 1 + bool(recipe.first_steps)
         stages["vision tokenizer"] = partial(time_steps, train, both * recipe.tokenizers.vision_steps)
     if waves:
         some, told = waves[:200], said[:200]
@@ -264,7 +264,7 @@ def _length_check(records: RecordFolder, text: TextTokenizer, recipe: Recipe, le
 
     Raises one itself, for a network that the tokenizers' shapes do not allow.
     """
-    shapes = check_network(recipe, text)
+    shapes, weights = check_network(recipe, text), recipe.weights({record.task for record in records.stored})
 
     def check(number: int, record: Record) -> None:
         segments = [
@@ -272,7 +272,7 @@ def _length_check(records: RecordFolder, text: TextTokenizer, recipe: Recipe, le
             for segment in outline(record, shapes).segments
         ]
         length = len(lay_out_example(Example(tuple(segments), record.task), shapes, text.encode).layout)
-        if recipe.mixture.get(record.task, 1.0):
+        if weights[record.task]:
             lengths.append(length)
         if length > longest(recipe).length:
             most, remedy = too_long(recipe, length)

@@ -27,7 +27,7 @@ from ernest.training.makers import open_examples
 from ernest.training.monitor import Monitor
 from ernest.training.resume import agreed_state, check_room
 from ernest.training.run_settings import START
-from ernest.training.switching import FIRST, switch, switch_step
+from ernest.training.switching import FIRST, switch
 
 
 def train_model(run: Path, recipe: Recipe) -> Path:
@@ -60,7 +60,7 @@ def pretrain(run: Path, rank: int, world: int) -> None:
     recipe = from_tree(json.loads((run / "recipe.json").read_text()))
     tokenizers = Tokenizers.load(run / "tokenizers")
     store = open_examples(run, tokenizers)
-    if switch_step(recipe):
+    if recipe.first_steps:
         _begin_with_few_bits(run, recipe, rank, world, run_fingerprint(recipe, store, tokenizers), tokenizers.vision.spec.bits)
     monitor = Monitor(recipe, tokenizers, store, run) if rank == 0 else None
     start = run / START / "model.safetensors"
@@ -77,7 +77,7 @@ def _begin_with_few_bits(run: Path, recipe: Recipe, rank: int, world: int, origi
     tokenizers = Tokenizers.load(first / "tokenizers")
     store = open_examples(first, tokenizers)
     monitor = Monitor(recipe, tokenizers, store, run) if rank == 0 else None
-    train(recipe, store, tokenizers, first, rank, world, monitor, until=switch_step(recipe))
+    train(recipe, store, tokenizers, first, rank, world, monitor, until=recipe.first_steps)
     if monitor is not None:
         monitor.bar.stop()
         switch(run, recipe.tokenizers.first_bits, bits, recipe.seed, origin)

@@ -44,15 +44,15 @@ def step(model: Ernest, batch: Batch, submodels: SubModels | None, state: StepSt
     update(state.optimizer, norm, now.learning_rate, state.clip)
     if state.adapters is not None:
         state.adapters.apply_change()
-    balance(model, predictions.router_output.load, now.bias_speed)
+    assert predictions.router_output.load is not None
+    balance(model, total(predictions.router_output.load, times), now.bias_speed)
     losses = mean_losses(total(sums.detach(), times), counts)
     state.balancer = state.balancer.observe(losses)
     return losses | {"norm": norm, "rate": now.learning_rate, "positions": int(total(batch.valid.sum())) // times}
 
 
-def balance(model: Ernest, load: Tensor | None, speed: float) -> None:
+def balance(model: Ernest, load: Tensor, speed: float) -> None:
     """Moves the selection bias of every router of the trunk once, on the loads `[layers, 2, experts]` of all processes."""
-    assert load is not None
-    for block, (counted, expected) in zip(model.backbone.blocks, total(load, same_rows(model)), strict=True):
+    for block, (counted, expected) in zip(model.backbone.blocks, load, strict=True):
         assert isinstance(block, Block)
         block.moe.router.balance(counted, expected, speed)

@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ernest.config.recipe import Recipe
 from ernest.storage import load_tensors, remove_files, save_tensors, write_folder, write_text
 from ernest.training.resume import PROGRESS, STATE_FILES, newest_state
 
@@ -24,11 +23,6 @@ SMALL = 0.06
 WIDER = {"cell_projection.weight": (1, 2), "frame_projection.weight": (1, 1), "bit_head.weight": (0, 1), "bit_head.bias": (0, 1)}
 """What has bits along an axis: the axis, and how often it runs through them. `cell_projection` reads the frame's sum so far and
 the frame before it, `frame_projection` all cells of a bit after each other."""
-
-
-def switch_step(recipe: Recipe) -> int:
-    """The number of steps that are taken with few bits, 0 where there is no switch."""
-    return recipe.first_steps
 
 
 def widen(tensors: Mapping[str, Tensor], bits: int, wanted: int, generator: torch.Generator | None = None) -> dict[str, Tensor]:

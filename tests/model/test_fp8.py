@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ernest.config.recipe import ParallelConfig
+from ernest.config.parallel import ParallelConfig
 from ernest.model.fp8 import BLOCK, RoundedLinear, round_blocks, round_products, rounded
 from ernest.training.loop import train
 from tests.model.test_experts import loop, pool, tokens

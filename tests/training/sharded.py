@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ernest.config.recipe import ParallelConfig
+from ernest.config.parallel import ParallelConfig
 from ernest.data.collate import collate
 from ernest.device import HOST, set_threads
 from ernest.model.network import Ernest

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from ernest.checkpoint import tokenizer_spec
-from ernest.config.recipe import ParallelConfig
+from ernest.config.parallel import ParallelConfig
 from ernest.model.network import Ernest
 from ernest.training.build import build_network
 from ernest.training.parts import tensor_name

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ernest.config.recipe import ParallelConfig
+from ernest.config.parallel import ParallelConfig
 from ernest.data.examples import outline
 from ernest.data.importers import both_directions
 from ernest.data.layout import lay_out_example

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from ernest.checkpoint import load_model
-from ernest.config.recipe import ParallelConfig, Recipe, load_recipe
+from ernest.config.parallel import ParallelConfig
+from ernest.config.recipe import Recipe, load_recipe
 from ernest.data.record_writer import save_records
 from ernest.data.store import ExampleStore
 from ernest.sequence.record import Record, given, made

@@ -17,7 +17,8 @@ import pytest
 import torch
 
 from ernest.checkpoint import load_model
-from ernest.config.recipe import ParallelConfig, from_tree, to_tree
+from ernest.config.parallel import ParallelConfig
+from ernest.config.recipe import from_tree, to_tree
 from ernest.storage import own_folder
 from ernest.training.loop import MEASURED
 from ernest.training.parts import Part, Place, read_parts

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.autograd.graph import saved_tensors_hooks
 
-from ernest.config.recipe import ParallelConfig
+from ernest.config.parallel import ParallelConfig
 from ernest.data.collate import collate
 from ernest.device import autocast
 from ernest.model.submodel import draw, stack

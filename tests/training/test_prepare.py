@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from ernest.config.media import BITS
-from ernest.config.recipe import ParallelConfig, Recipe, SequenceConfig, TokenizerConfig, TrainingConfig
+from ernest.config.parallel import ParallelConfig
+from ernest.config.recipe import Recipe, SequenceConfig, TokenizerConfig, TrainingConfig
 from ernest.data import media, records
 from ernest.data.collate import collate
 from ernest.data.decoded import DecodedRecords

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ernest.config.recipe import ParallelConfig
+from ernest.config.parallel import ParallelConfig
 from ernest.planner.layout import Layout
 from ernest.training.launch import launch
 from ernest.training.parts import Part, Place, read_parts, stored_shapes

@@ -19,7 +19,7 @@ from ernest.training import pretrain
 from ernest.training.export import export_checkpoint
 from ernest.training.loop import MEASURED, train
 from ernest.training.resume import newest_state
-from ernest.training.switching import FIRST, SMALL, switch_step, widen
+from ernest.training.switching import FIRST, SMALL, widen
 from tests.small import BITS, CONFIG, documents, network, recipe, tokenizers
 
 MANY = 12
@@ -110,7 +110,7 @@ def trained(run: Path, monkeypatch, cuts: tuple[int, ...] = ()) -> tuple[list[di
         monkeypatch.setattr(pretrain, "train", until_cut)
         with pytest.raises(Cut):
             pretrain.pretrain(run, 0, 1)
-        if cut < switch_step(FEW) - 1:
+        if cut < FEW.first_steps - 1:
             with pytest.raises(ValueError, match=r"has tokenizers\.first_bits yet: .* once it has switched to all bits$"):
                 export_checkpoint(run, run / "early")
     monkeypatch.setattr(pretrain, "train", lambda *args, **kwargs: train(*args[:6], **kwargs))
@@ -147,7 +147,7 @@ def test_what_cannot_be_is_refused(tmp_path):
     for share, steps in ((0.1, 0), (0.9, 4)):
         with pytest.raises(ValueError, match=rf"first_share = {share}: the switch would be behind {steps} of training"):
             replace(FEW, tokenizers=replace(FEW.tokenizers, first_share=share))
-    assert switch_step(Recipe()) == 0
-    assert switch_step(FEW) == 2
+    assert Recipe().first_steps == 0
+    assert FEW.first_steps == 2
     with pytest.raises(ValueError, match=r"tokenizers.first_bits: what becomes wider is whole, and .*shard = 2"):
         replace(FEW, sequence=replace(FEW.sequence, rows=4), parallel=replace(FEW.parallel, shard=2))

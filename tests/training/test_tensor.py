@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ernest.config.recipe import ParallelConfig
+from ernest.config.parallel import ParallelConfig
 from ernest.device import autocast
 from ernest.model.attention import visible
 from ernest.model.backbone import Block
