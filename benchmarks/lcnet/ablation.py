@@ -23,7 +23,7 @@ from benchmarks.page import insert
 from benchmarks.tables import Figure, Table, markdown, show
 from ernest.lcnet import STRIDES_64, PPLCNet, fold
 from ernest.lcnet.training import PictureDataset, Recipe, dataset_from_arrays, fit, supervised
-from ernest.results.lcnet_variants import TABLES, VARIANTS, Line
+from ernest.results.photographs.variants import TABLES, VARIANTS, Line
 
 COMMAND = "python -m benchmarks.lcnet.ablation"
 RUNS, PAGE = Path("build/lcnet/ablation.jsonl"), Path("docs/lcnet/training.md")

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+SEEDS = (0, 1, 2)
+"""Of every study."""
 QUANTILE = {2: 12.706, 3: 4.303}
 """The 97.5 % quantile of Student's distribution for the mean of so many paired differences."""
 
@@ -39,6 +41,11 @@ def difference(values: Sequence[float]) -> Difference:
     if len(found) == 1:
         return Difference(float(found[0]), math.inf, 1)
     return Difference(float(found.mean()), float(QUANTILE[len(found)] * found.std(ddof=1) / len(found) ** 0.5), len(found))
+
+
+def seeds_in_words(count: int) -> str:
+    """How many there are."""
+    return "one seed" if count == 1 else f"{count} seeds"
 
 
 def spread(values: Sequence[float], digits: int = 3) -> str:

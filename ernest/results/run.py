@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ernest.results.together import Study
+    from ernest.results.rl.study import Study
 
 Tell = Callable[[str], None]
 
@@ -35,99 +35,99 @@ class Target:
 
 
 def _time_marching(place: Place) -> None:
-    from ernest.results.marching_page import run_race
+    from ernest.results.marching.race_page import run_race
 
     run_race(place.build / "time-marching", place.out, place.tell)
 
 
 def _superconvergence(place: Place) -> None:
-    from ernest.results.orders_page import run_orders
+    from ernest.results.marching.superconvergence_page import run_orders
 
     run_orders(place.build / "superconvergence", place.out, place.tell)
 
 
 def _routing(place: Place) -> None:
-    from ernest.results.routing_page import run_routing
+    from ernest.results.routing.page import run_routing
 
     run_routing(place.checkpoint, place.out)
 
 
 def _elastic(place: Place) -> None:
-    from ernest.results.elastic_page import run_elastic
+    from ernest.results.elastic.page import run_elastic
 
     run_elastic(place.checkpoint.parent, place.build / "elastic", place.out, place.tell)
 
 
 def _ablations(place: Place) -> None:
-    from ernest.results.ablations_page import run_ablations
+    from ernest.results.recipe.ablations_page import run_ablations
 
     run_ablations(place.checkpoint.parent, place.build / "ablations", place.out, place.tell)
 
 
 def _sparse(place: Place) -> None:
-    from ernest.results.sparse import run_sparse
+    from ernest.results.recipe.sparse import run_sparse
 
     run_sparse(place.checkpoint.parent, place.build / "sparse", place.out, place.tell)
 
 
 def _context(place: Place) -> None:
-    from ernest.results.context_page import run_context
+    from ernest.results.context.page import run_context
 
     run_context(place.build / "context", place.out, place.tell)
 
 
 def _precision(place: Place) -> None:
-    from ernest.results.precision import run_precision
+    from ernest.results.recipe.precision import run_precision
 
     run_precision(place.checkpoint.parent, place.build / "ablations", place.out, place.tell)
 
 
 def _films(place: Place) -> None:
-    from ernest.results.films_page import run_films
+    from ernest.results.films.page import run_films
 
     run_films(place.checkpoint.parent, place.build / "films", place.out, place.tell)
 
 
 def _inference(place: Place) -> None:
-    from ernest.results.inference_page import run_inference
+    from ernest.results.inference.page import run_inference
 
     run_inference(place.checkpoint, place.build / "inference", place.out)
 
 
 def _rl(place: Place) -> None:
-    from ernest.results.reinforcement import run_reinforcement
+    from ernest.results.rl.laws import run_reinforcement
 
     run_reinforcement(place.checkpoint, place.build / "rl", place.out, place.tell)
 
 
 def _photographs(place: Place) -> None:
-    from ernest.results.photographs import run_photographs
+    from ernest.results.photographs.page import run_photographs
 
     assert place.photographs is not None
     run_photographs(place.photographs, place.build / "photographs", place.out, place.tell)
 
 
 def _rl_together(place: Place) -> None:
-    from ernest.results.together import run_together
+    from ernest.results.rl.together import run_together
 
     run_together(_study(place), place.out)
 
 
 def _rl_methods(place: Place) -> None:
-    from ernest.results.methods_page import run_methods
+    from ernest.results.rl.methods_page import run_methods
 
     run_methods(_study(place), place.build / "rl-methods", place.out)
 
 
 def _rl_areas(place: Place) -> None:
-    from ernest.results.areas import run_areas
+    from ernest.results.rl.areas import run_areas
 
     run_areas(_study(place), place.build / "rl-areas", place.out)
 
 
 def _study(place: Place) -> "Study":
     """The first two share the fine-tuned model."""
-    from ernest.results.together import Study
+    from ernest.results.rl.study import Study
 
     return Study(place.checkpoint, place.build / "rl-together", place.tell)
 
@@ -177,7 +177,7 @@ def run_targets(names: Sequence[str], place: Place) -> None:
             raise ValueError(f"{name}: expected one of {', '.join(TARGETS)}")
         if missing := TARGETS[name].needs(place):
             raise ValueError(f"{name}: {missing}")
-    from ernest.results.index import write_index  # imports torch, which a mistake above need not wait for
+    from ernest.results.claims.index import write_index  # imports torch, which a mistake above need not wait for
 
     for name in names or TARGETS:
         if missing := TARGETS[name].needs(place):

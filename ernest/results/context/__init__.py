@@ -1,0 +1,1 @@
+"""Rows that grow in mid-training, beside some that never do."""

@@ -1,0 +1,1 @@
+"""Elastic training beside plain training, and beside networks of the reduced size."""

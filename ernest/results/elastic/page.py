@@ -1,0 +1,150 @@
+"""Writes the page of elastic training: the report's columns, the two that it lacks, and paired differences over seeds."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ernest.evaluation.run import CURVE_DIRECTIONS
+from ernest.report.routing import new_figure, write_csv, write_picture
+from ernest.report.svg import PALETTE
+from ernest.results.elastic import training
+from ernest.results.elastic.training import COMPACT, OWN, OWN_COMPUTE, REDUCED, SIZES, SYSTEMS, paired
+from ernest.results.outcome import Outcome, Verdict, table, verdicts, write_outcomes
+from ernest.results.pages import write_page
+from ernest.results.paired import SEEDS, Difference, difference, spread
+from ernest.results.small_runs import Study
+from ernest.storage import own_folder
+
+NAME = "elastic"
+LITTLE, KEPT = 0.98, 0.97
+"""Shares of the plain and of the full model's mean score from which on a cost counts as little, and a score as kept."""
+WORDS = (
+    "Elastic training (ERNIE 5.0 §3.3, §6.4.2, Tables 9 to 12): one run whose rows are computed by sub-models, beside a plain "
+    "run of equal steps, seeds and records, and beside networks of the reduced size that were trained on their own, which the "
+    "report does not show. Exact answers and judged outputs on held-out records of the world."
+)
+Scores = Mapping[str, Mapping[str, float]]
+
+
+def run_elastic(demo: Path, build: Path, out: Path, tell: Any) -> None:
+    """Trains and scores every system, a seed after the other, and writes tables, picture, outcomes and page into `out`."""
+    study, scores = Study(demo, build, lambda line: tell(f"{NAME}: {line}")), []
+    with own_folder(build):
+        for seed in SEEDS:
+            scores.append(training.measure(study, seed))
+            _write(study, scores, out)
+
+
+def judge(scores: Sequence[Scores], sizes: tuple[float, float]) -> list[Outcome]:
+    """The report's three sentences, and the two comparisons that it does not make."""
+    full, plain = "elastic, full", "plain, full"
+    reduced, plain_reduced = f"elastic, {REDUCED}", f"plain, {REDUCED}"
+    small = f"{sizes[0]:.0%} of the active and {sizes[1]:.0%} of all parameters"
+    return [
+        _share(scores, "elastic training costs the full model little", "−.004, +.007, +.024 nats", full, plain, LITTLE),
+        _gain(
+            scores, "and helps at reduced size (against a plain model: not in the report)", "+.058 at k = 2",
+            reduced, plain_reduced,
+        ),
+        _gain(
+            scores, "a sub-model is better than a network of its size with the same records (not in the report)", "–",
+            reduced, OWN,
+        ),
+        _gain(scores, "and than one with the same compute (not in the report)", "–", reduced, OWN_COMPUTE),
+        _share(
+            scores, "36 % of all and 54 % of the active parameters, trained on, keep .995 of the score", "75.17 of 75.55",
+            COMPACT, full, KEPT, f"{small}; {_against(scores, COMPACT, OWN_COMPUTE)}",
+        ),
+    ]  # fmt: skip
+
+
+def _share(scores: Sequence[Scores], claim: str, paper: str, one: str, other: str, least: float, more: str = "") -> Outcome:
+    """Whether a system keeps a share of another's mean score, or lies below it by no more than seeds do."""
+    means = [np.mean([[seed[name][task] for task in CURVE_DIRECTIONS] for seed in scores]) for name in (one, other)]
+    share, gain = means[0] / max(means[1], 1e-9), _difference(scores, one, other)
+    verdict: Verdict = (
+        "holds" if share >= least else "doesn't hold here" if gain.mean < -gain.interval else "can't be judged here"
+    )
+    ours = f"mean score {means[0]:.3f} of {means[1]:.3f}, {share:.3f} of it; {_against(scores, one, other)}"
+    return Outcome(claim, paper, f"{ours}; {more}" if more else ours, verdict)
+
+
+def _gain(scores: Sequence[Scores], claim: str, paper: str, one: str, other: str) -> Outcome:
+    """Whether a system scores higher than another, by more than the interval of the seeds' paired differences."""
+    above = _difference(scores, one, other).is_above()
+    verdict: Verdict = "can't be judged here" if above is None else "holds" if above else "doesn't hold here"
+    return Outcome(claim, paper, _against(scores, one, other), verdict)
+
+
+def _against(scores: Sequence[Scores], one: str, other: str) -> str:
+    return f"{one} against {other} {_told(_difference(scores, one, other))}"
+
+
+def _told(gain: Difference) -> str:
+    return f"{gain.mean:+.3f} (one seed)" if gain.seeds == 1 else f"{gain.mean:+.3f} ± {gain.interval:.3f}"
+
+
+def _difference(scores: Sequence[Scores], one: str, other: str, directions: Sequence[str] = CURVE_DIRECTIONS) -> Difference:
+    """Of the mean scores over directions, paired by seed."""
+    return difference([float(gain) for gain in paired(scores, one, other, directions)])
+
+
+# ------------------------------------------------------------------ the page
+
+
+def _write(study: Study, scores: Sequence[Scores], out: Path) -> None:
+    """Everything of the seeds so far."""
+    rows = [(seed, name, task, value) for seed, by_system in zip(SEEDS, scores, strict=False)
+            for name, by_task in by_system.items() for task, value in by_task.items()]  # fmt: skip
+    write_csv(out / NAME / "scores.csv", ("seed", "system", "direction", "score"), rows)
+    write_picture(out / NAME / "scores.png", _picture(scores, training.active_shares(study)))
+    outcomes = judge(scores, training.sizes(study))
+    write_outcomes(out / NAME, outcomes)
+    write_page(out / f"{NAME}.md", "Elastic training", WORDS, f"ernest results {NAME}", _block(scores, outcomes))
+
+
+def _block(scores: Sequence[Scores], outcomes: Sequence[Outcome]) -> str:
+    def cell(name: str, tasks: Sequence[str]) -> str:
+        return spread([float(np.mean([seed[name][task] for task in tasks])) for seed in scores])
+
+    rows = [(name, *(cell(name, [task]) for task in CURVE_DIRECTIONS), cell(name, CURVE_DIRECTIONS)) for name in SYSTEMS]
+    pairs = [(f"elastic, {size}", f"plain, {size}") for size in SIZES]
+    pairs += [(f"elastic, {REDUCED}", OWN), (f"elastic, {REDUCED}", OWN_COMPUTE), (COMPACT, f"elastic, {REDUCED}"),
+              (COMPACT, OWN_COMPUTE), (COMPACT, "elastic, full")]  # fmt: skip
+    differences = [
+        (f"{one} − {other}", *(_told(_difference(scores, one, other, [task])) for task in CURVE_DIRECTIONS),
+         _told(_difference(scores, one, other)))
+        for one, other in pairs
+    ]  # fmt: skip
+    sizes = "; ".join(f"{name}: {', '.join(f'{key} {value}' for key, value in numbers.items())}"
+                      for name, numbers in SIZES.items() if numbers)  # fmt: skip
+    return "\n\n".join(
+        [
+            verdicts(outcomes),
+            f"![The mean score over the active share of the parameters]({NAME}/scores.png)",
+            table(("score", *CURVE_DIRECTIONS, "mean"), rows),
+            table(("difference, paired by seed", *CURVE_DIRECTIONS, "mean"), differences),
+            f"{len(scores)} of {len(SEEDS)} seeds, means and standard deviations; of differences the half of the 95 % interval. "
+            f"{training.STEPS} steps of {training.ROWS} rows on the demo's examples with its tokenizers; {training.RECORDS} "
+            f"records held out for a direction. Sizes: {sizes}. *{OWN_COMPUTE}* has as many steps as cost what the full run "
+            f"and the tenth behind the compact one do. Numbers: [scores.csv]({NAME}/scores.csv).",
+        ]
+    )
+
+
+def _picture(scores: Sequence[Scores], active: Mapping[str, float]) -> Any:
+    figure = new_figure(6, 3.6)
+    axes = figure.subplots()
+    groups = {"elastic": PALETTE["image"], "plain": PALETTE["video"], "own size": PALETTE["audio"], "compact": PALETTE["accent"]}
+    for group, colour in groups.items():
+        names = [name for name in SYSTEMS if name.startswith(group)]
+        means = [[np.mean(list(seed[name].values())) for seed in scores] for name in names]
+        axes.errorbar([active[name] for name in names], [np.mean(one) for one in means], [np.ptp(one) / 2 for one in means],
+                      fmt="o", color=colour, label=group, markersize=5, capsize=3)  # fmt: skip
+    axes.set_xlabel("active parameters ÷ those of the full network", fontsize=9)
+    axes.set_ylabel("mean score", fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.legend(fontsize=8, frameon=False)
+    return figure

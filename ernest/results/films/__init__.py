@@ -1,0 +1,1 @@
+"""What makes long films, and a training that begins with few bits."""

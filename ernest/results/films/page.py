@@ -1,0 +1,92 @@
+"""Writes the page on what makes long films, and on a training that begins with few bits."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from ernest.report.routing import write_csv
+from ernest.results.films import long_films, switched
+from ernest.results.films.long_films import BASE, GROWING, HIDDEN, LONGER, WINDOW
+from ernest.results.films.switched import SCRATCH, SWITCHED
+from ernest.results.outcome import Outcome, judged_known, table, verdicts, write_outcomes
+from ernest.results.pages import write_page
+from ernest.results.paired import SEEDS, Difference, difference, measure_rows, spread
+from ernest.results.small_runs import Study
+from ernest.storage import own_folder
+
+NAME = "films"
+SLOWER, FAINTER, LOSS, SPIKE = 0.20, 0.30, 0.01, 0.01
+"""The bars: how much smaller the error's slope, and the cost of a frame's removal, must be; and how far the loss of a switched
+training may lie above the other's, in the end and from a tenth of the steps behind the switch on, in nats a bit."""
+WORDS = (
+    "What the report and VideoAR (arXiv 2601.05966) do for long films, and how ERNIE 5.0 goes from few bits to many: each in a "
+    "run of its own beside one without. Small networks and short runs on the demo's examples."
+)
+Found = Sequence[Mapping[str, Mapping[str, float]]]
+
+
+def run_films(demo: Path, build: Path, out: Path, tell: Callable[[str], None]) -> None:
+    """Trains and measures all arms, a seed after the other, and writes table, outcomes and page after each."""
+    study, found = Study(demo, build, lambda line: tell(f"{NAME}: {line}")), []
+    with own_folder(build):
+        for seed in SEEDS:
+            found.append(long_films.measure(study, seed) | switched.measure(study, seed))
+            write(found, out)
+
+
+def judge(found: Found) -> list[Outcome]:
+    """The three claims, each over all seeds, whose runs are compared in pairs."""
+    above = difference([seed[SWITCHED]["nats a bit"] - seed[SCRATCH]["nats a bit"] for seed in found])
+    behind = difference([seed[SWITCHED]["excess, a tenth behind it"] for seed in found])
+    costs, windowed = _less(found, HIDDEN, "a frame hidden, rise"), _less(found, WINDOW, "a frame hidden, rise")
+    slopes = _less(found, GROWING, "error, a frame")
+    error, reading = (_told(found, GROWING, name) for name in ("error, mean", "nats a bit"))
+    return [
+        _outcome("corruption that grows with time slows the drift of long videos", [slopes.is_above(SLOWER)],
+                 f"the error of films {LONGER} times as long rises by {_told(found, GROWING, 'error, a frame')} a frame, less by "
+                 f"{slopes}; its mean is {error}; true films cost {reading} nats a bit"),
+        _outcome("windowed attention and dropped frames", [costs.is_above(FAINTER)],
+                 f"a frame that is gone costs the later ones {_told(found, HIDDEN, 'a frame hidden, rise')} nats a bit, less by "
+                 f"{costs}; with a window as well, less by {windowed}"),
+        _outcome("from few bits to many during training", [above.is_within(LOSS), behind.is_within(SPIKE)],
+                 f"nats a bit above a training with all bits from its start: in the end {above}, in training a tenth of the "
+                 f"steps behind the switch {behind}"),
+    ]  # fmt: skip
+
+
+def _outcome(claim: str, met: Sequence[bool | None], ours: str) -> Outcome:
+    return Outcome(claim, "no figure", ours, judged_known(met))
+
+
+def _less(found: Found, arm: str, measure: str) -> Difference:
+    """By which share of what it is in the plain run a measure is less in an arm."""
+    return difference([1 - seed[arm][measure] / seed[BASE][measure] for seed in found])
+
+
+def _told(found: Found, arm: str, measure: str) -> str:
+    without, with_it = (spread([seed[name][measure] for seed in found], 4) for name in (BASE, arm))
+    return f"{without} without, {with_it} with it"
+
+
+def write(found: Found, out: Path) -> None:
+    """Everything of the seeds so far."""
+    rows = measure_rows(found)
+    write_csv(out / NAME / "measures.csv", ("seed", "arm", "measure", "value"), rows)
+    outcomes = judge(found)
+    write_outcomes(out / NAME, outcomes)
+    parts = [
+        verdicts(outcomes),
+        _block(found, [arm.name for arm in long_films.ARMS]),
+        _block(found, [SCRATCH, SWITCHED]),
+        f"{len(found)} of {len(SEEDS)} seeds, means and deviations. Networks of {long_films.LAYERS} layers, {long_films.WIDTH} "
+        f"wide, steps of {long_films.ROWS} rows: {long_films.STEPS} on films, {switched.STEPS} on {switched.LEARNT:,} pictures. "
+        f"{long_films.READ} held-out films are read, {long_films.DRAWN} go on from their first frame, whose energy is the unit "
+        f"of their error; {switched.READ} held-out pictures are read. The tokenizer of {switched.FEW} bits had "
+        f"{switched.TOKENIZER_STEPS} steps. Numbers: [measures.csv]({NAME}/measures.csv).",
+    ]
+    write_page(out / f"{NAME}.md", "Long films, and few bits first", WORDS, f"ernest results {NAME}", "\n\n".join(parts))
+
+
+def _block(found: Found, arms: Sequence[str]) -> str:
+    columns = list(dict.fromkeys(measure for arm in arms for measure in found[0][arm]))
+    rows = [(arm, *(spread([seed[arm][one] for seed in found if one in seed[arm]], 4) for one in columns)) for arm in arms]
+    return table(("run", *columns), rows)

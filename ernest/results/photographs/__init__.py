@@ -1,0 +1,1 @@
+"""The rules of PP-LCNet, each added and left out, on photographs."""

@@ -1,0 +1,72 @@
+"""Training with products of the trunk in 8-bit floats, which are imitated (`ernest.model.fp8`), beside the same without: what it
+costs of the losses on held-out records of all modalities."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ernest.report.routing import write_csv
+from ernest.results.outcome import Outcome, judged_known, table, verdicts, write_outcomes
+from ernest.results.pages import write_page
+from ernest.results.paired import SEEDS, Difference, difference, measure_rows, spread
+from ernest.results.recipe import ablations
+from ernest.results.recipe.arms import ALL, ARMS, BASE, MIXTURES, ROWS, SIZE, Arm, training_change
+from ernest.results.small_runs import Study
+from ernest.storage import own_folder
+
+NAME = "precision"
+FP8 = "E4M3 in blocks"
+MOST = 0.01
+"""Of the loss, that rounding may cost."""
+SIDES = (*(arm for arm in ARMS if (arm.base, arm.name) == (ALL, BASE)), Arm(ALL, FP8, training_change(fp8=True)))
+LOSSES = ("text, text", "text, image→text", "text, speech→text", "text, video→text", "bits, text→image", "bits, text→video",
+          *(f"codes, level {level}" for level in (1, 2, 3, 4)))  # fmt: skip
+WORDS = (
+    "FP8 (ERNIE 5.0 §5.1, §5.4): every product of a weight in the trunk on inputs and weights rounded to E4M3, in blocks of 32 "
+    "numbers along the sum with a power of two each, in training and in what is measured. It is imitated: numbers are rounded as "
+    "FP8 rounds them and multiplied in wider ones, gradients pass straight through and are not rounded, and no device with "
+    "products in FP8 was used. So this tells what the rounding costs of the loss, and nothing of time or memory."
+)
+Found = Sequence[Mapping[str, Mapping[str, float]]]
+
+
+def judge(found: Found) -> list[Outcome]:
+    """The gap of the losses, paired by seed."""
+    gap = _gap(found, LOSSES)
+    ours = f"imitated on a CPU: share of the loss more, mean over {len(LOSSES)} losses, {gap} (bar: {MOST:.0%})"
+    told = gap.is_within(MOST)
+    return [Outcome("FP8 loses nothing", "no figure", ours, judged_known([told]))]
+
+
+def _gap(found: Found, names: Sequence[str]) -> Difference:
+    """How much higher losses are with rounding, as a share."""
+    return difference([float(np.mean([seed[FP8][name] / seed[BASE][name] - 1 for name in names])) for seed in found])
+
+
+def run_precision(demo: Path, build: Path, out: Path, tell: Callable[[str], None]) -> None:
+    """Trains and measures both, a seed after the other, and writes table, outcomes and page each time; the side without rounding
+    is that of the ablations, and kept where they keep it."""
+    study, found = Study(demo, build, lambda line: tell(f"{NAME}: {line}")), []
+    with own_folder(build):
+        for seed in SEEDS:
+            found.append(ablations.measure(study, seed, SIDES)[ALL])
+            write(found, out)
+
+
+def write(found: Found, out: Path) -> None:
+    """The page of the seeds so far, and what lies beside it."""
+    rows = measure_rows(found)
+    write_csv(out / NAME / "measures.csv", ("seed", "products", "measure", "value"), rows)
+    outcomes = judge(found)
+    write_outcomes(out / NAME, outcomes)
+    lines = [(name, *(spread([seed[side][name] for seed in found]) for side in (BASE, FP8)), str(_gap(found, [name])))
+             for name in LOSSES]  # fmt: skip
+    parts = [
+        verdicts(outcomes),
+        table(("loss", "base", FP8, "share more"), lines),
+        f"{len(found)} of {len(SEEDS)} seeds, means and deviations; of shares the half of the 95 % interval. Networks of "
+        f"{SIZE} layers, {MIXTURES[ALL].steps} steps of {ROWS} rows of the demo's mixture; losses in nats a "
+        f"token, bit or code of held-out records. `training.fp8` trains so. Numbers: [measures.csv]({NAME}/measures.csv).",
+    ]
+    write_page(out / f"{NAME}.md", "Products in 8-bit floats", WORDS, f"ernest results {NAME}", "\n\n".join(parts))

@@ -1,0 +1,1 @@
+"""What experts specialise in, beside the report's findings."""
