@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ernest.results.rl.study import Study
+    from ernest.results import small_runs
+    from ernest.results.rl import study
 
 Tell = Callable[[str], None]
 
@@ -55,19 +56,19 @@ def _routing(place: Place) -> None:
 def _elastic(place: Place) -> None:
     from ernest.results.elastic.page import run_elastic
 
-    run_elastic(place.checkpoint.parent, place.build / "elastic", place.out, place.tell)
+    run_elastic(_on_demo(place, "elastic"), place.out)
 
 
 def _ablations(place: Place) -> None:
     from ernest.results.recipe.ablations_page import run_ablations
 
-    run_ablations(place.checkpoint.parent, place.build / "ablations", place.out, place.tell)
+    run_ablations(_on_demo(place, "ablations"), place.out)
 
 
 def _sparse(place: Place) -> None:
     from ernest.results.recipe.sparse import run_sparse
 
-    run_sparse(place.checkpoint.parent, place.build / "sparse", place.out, place.tell)
+    run_sparse(_on_demo(place, "sparse"), place.out)
 
 
 def _context(place: Place) -> None:
@@ -79,13 +80,13 @@ def _context(place: Place) -> None:
 def _precision(place: Place) -> None:
     from ernest.results.recipe.precision import run_precision
 
-    run_precision(place.checkpoint.parent, place.build / "ablations", place.out, place.tell)
+    run_precision(_on_demo(place, "precision", kept_in="ablations"), place.out)
 
 
 def _films(place: Place) -> None:
     from ernest.results.films.page import run_films
 
-    run_films(place.checkpoint.parent, place.build / "films", place.out, place.tell)
+    run_films(_on_demo(place, "films"), place.out)
 
 
 def _inference(place: Place) -> None:
@@ -97,7 +98,7 @@ def _inference(place: Place) -> None:
 def _rl(place: Place) -> None:
     from ernest.results.rl.laws import run_reinforcement
 
-    run_reinforcement(place.checkpoint, place.build / "rl", place.out, place.tell)
+    run_reinforcement(_from_demo(place, "rl"), place.out)
 
 
 def _photographs(place: Place) -> None:
@@ -110,26 +111,33 @@ def _photographs(place: Place) -> None:
 def _rl_together(place: Place) -> None:
     from ernest.results.rl.together import run_together
 
-    run_together(_study(place), place.out)
+    run_together(_from_demo(place, "rl-together"), place.out)
 
 
 def _rl_methods(place: Place) -> None:
     from ernest.results.rl.methods_page import run_methods
 
-    run_methods(_study(place), place.build / "rl-methods", place.out)
+    run_methods(_from_demo(place, "rl-methods", kept_in="rl-together"), place.build / "rl-methods", place.out)
 
 
 def _rl_areas(place: Place) -> None:
     from ernest.results.rl.areas import run_areas
 
-    run_areas(_study(place), place.build / "rl-areas", place.out)
+    run_areas(_from_demo(place, "rl-areas"), place.out)
 
 
-def _study(place: Place) -> "Study":
-    """The first two share the fine-tuned model."""
+def _on_demo(place: Place, name: str, kept_in: str = "") -> "small_runs.Study":
+    """Trains on a demo's examples; what is kept in another target's folder serves both."""
+    from ernest.results.small_runs import Study
+
+    return Study(place.checkpoint.parent, place.build / (kept_in or name), lambda line: place.tell(f"{name}: {line}"))
+
+
+def _from_demo(place: Place, name: str, kept_in: str = "") -> "study.Study":
+    """Goes on from a demo's model; the fine-tuned one is kept in the folder of the target that makes it."""
     from ernest.results.rl.study import Study
 
-    return Study(place.checkpoint, place.build / "rl-together", place.tell)
+    return Study(place.checkpoint, place.build / (kept_in or name), lambda line: place.tell(f"{name}: {line}"))
 
 
 def _has_demo(place: Place) -> str | None:

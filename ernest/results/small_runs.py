@@ -1,23 +1,26 @@
 """Small runs on the examples of a demo, with its tokenizers and judges: what the studies that train networks share."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ernest.config.recipe import ElasticConfig, Recipe, from_tree
 from ernest.data.store import ExampleStore
 from ernest.device import set_threads
 from ernest.evaluation.routing import max_violation, mixture_load, normalised_entropy
 from ernest.model.network import Ernest
+from ernest.results.paired import SEEDS
+from ernest.storage import own_folder
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.loop import OnStep, train
 from ernest.verifiers.judges import Judges
 
 PLAIN = ElasticConfig(1.0, 1.0, 1.0)
 """Training without sub-models."""
+Measured = TypeVar("Measured")
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,15 @@ class Study:
     def whole(self) -> Recipe:
         """The demo's recipe."""
         return from_tree(json.loads((self.demo / "recipe.json").read_text()))
+
+
+def seed_by_seed(study: Study, measure: Callable[[Study, int], Measured], write: Callable[[Sequence[Measured]], None]) -> None:
+    """Measures a seed after the other in the study's folder, and writes what was found so far after each."""
+    found: list[Measured] = []
+    with own_folder(study.build):
+        for seed in SEEDS:
+            found.append(measure(study, seed))
+            write(found)
 
 
 def in_one_process(recipe: Recipe, seed: int, rows: int, **training: float) -> Recipe:

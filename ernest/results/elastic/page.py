@@ -10,12 +10,11 @@ from ernest.evaluation.run import CURVE_DIRECTIONS
 from ernest.report.routing import new_figure, write_csv, write_picture
 from ernest.report.svg import PALETTE
 from ernest.results.elastic import training
-from ernest.results.elastic.training import COMPACT, OWN, OWN_COMPUTE, REDUCED, SIZES, SYSTEMS, paired
+from ernest.results.elastic.training import COMPACT, OWN, OWN_COMPUTE, REDUCED, SIZES, SYSTEMS
 from ernest.results.outcome import Outcome, Verdict, table, verdicts, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.paired import SEEDS, Difference, difference, spread
-from ernest.results.small_runs import Study
-from ernest.storage import own_folder
+from ernest.results.small_runs import Study, seed_by_seed
 
 NAME = "elastic"
 LITTLE, KEPT = 0.98, 0.97
@@ -28,13 +27,9 @@ WORDS = (
 Scores = Mapping[str, Mapping[str, float]]
 
 
-def run_elastic(demo: Path, build: Path, out: Path, tell: Any) -> None:
-    """Trains and scores every system, a seed after the other, and writes tables, picture, outcomes and page into `out`."""
-    study, scores = Study(demo, build, lambda line: tell(f"{NAME}: {line}")), []
-    with own_folder(build):
-        for seed in SEEDS:
-            scores.append(training.measure(study, seed))
-            _write(study, scores, out)
+def run_elastic(study: Study, out: Path) -> None:
+    """Trains and scores every system, and writes tables, picture, outcomes and page after each seed."""
+    seed_by_seed(study, training.measure, lambda scores: _write(study, scores, out))
 
 
 def judge(scores: Sequence[Scores], sizes: tuple[float, float]) -> list[Outcome]:
@@ -88,7 +83,7 @@ def _told(gain: Difference) -> str:
 
 def _difference(scores: Sequence[Scores], one: str, other: str, directions: Sequence[str] = CURVE_DIRECTIONS) -> Difference:
     """Of the mean scores over directions, paired by seed."""
-    return difference([float(gain) for gain in paired(scores, one, other, directions)])
+    return difference([float(np.mean([seed[one][name] - seed[other][name] for name in directions])) for seed in scores])
 
 
 # ------------------------------------------------------------------ the page

@@ -4,12 +4,11 @@ records, elastic and plain, and networks of the reduced size that are trained on
 All runs take the demo's examples and tokenizers, and are scored by its judges on records held out of the world.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ernest.checkpoint import tokenizer_spec
@@ -89,11 +88,6 @@ def active_shares(study: Study) -> dict[str, float]:
     config = recipe_of(study, 0).model
     shares = {size: active_parameters(replace(config, **numbers)) / active_parameters(config) for size, numbers in SIZES.items()}
     return {name: shares.get(name.partition(", ")[2], shares[REDUCED]) for name in SYSTEMS}
-
-
-def paired(scores: Sequence[Mapping[str, Mapping[str, float]]], one: str, other: str, directions: Sequence[str]) -> np.ndarray:
-    """By seed, the mean over `directions` of a system's score minus that of another, `[seeds]`."""
-    return np.array([np.mean([seed[one][name] - seed[other][name] for name in directions]) for seed in scores])
 
 
 def _own_runs(recipe: Recipe, small: ModelConfig) -> dict[str, Recipe]:

@@ -1,6 +1,6 @@
 """Writes the page on what makes long films, and on a training that begins with few bits."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ernest.report.routing import write_csv
@@ -10,8 +10,7 @@ from ernest.results.films.switched import SCRATCH, SWITCHED
 from ernest.results.outcome import Outcome, judged_known, table, verdicts, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.paired import SEEDS, Difference, difference, measure_rows, spread
-from ernest.results.small_runs import Study
-from ernest.storage import own_folder
+from ernest.results.small_runs import Study, seed_by_seed
 
 NAME = "films"
 SLOWER, FAINTER, LOSS, SPIKE = 0.20, 0.30, 0.01, 0.01
@@ -24,13 +23,10 @@ WORDS = (
 Found = Sequence[Mapping[str, Mapping[str, float]]]
 
 
-def run_films(demo: Path, build: Path, out: Path, tell: Callable[[str], None]) -> None:
-    """Trains and measures all arms, a seed after the other, and writes table, outcomes and page after each."""
-    study, found = Study(demo, build, lambda line: tell(f"{NAME}: {line}")), []
-    with own_folder(build):
-        for seed in SEEDS:
-            found.append(long_films.measure(study, seed) | switched.measure(study, seed))
-            write(found, out)
+def run_films(study: Study, out: Path) -> None:
+    """Trains and measures all arms, and writes table, outcomes and page after each seed."""
+    measure = lambda study, seed: long_films.measure(study, seed) | switched.measure(study, seed)
+    seed_by_seed(study, measure, lambda found: write(found, out))
 
 
 def judge(found: Found) -> list[Outcome]:

@@ -1,6 +1,5 @@
 """Writes the page of the ablations: what each arm costs beside its base, and what that says of the report's claims."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +7,11 @@ from ernest.report.routing import new_figure, write_csv, write_picture
 from ernest.report.svg import PALETTE
 from ernest.results.outcome import table, verdicts, write_outcomes
 from ernest.results.pages import write_page
-from ernest.results.paired import SEEDS, spread
+from ernest.results.paired import spread
 from ernest.results.recipe import ablations, codec
 from ernest.results.recipe.ablations_judged import CODECS, Found, Runs, judge
 from ernest.results.recipe.arms import ALL, ARMS, BASE, MIXTURES, PICTURES, ROWS, SIZE, SOUNDS, TEXTS
-from ernest.results.small_runs import Study
-from ernest.storage import own_folder
+from ernest.results.small_runs import Study, seed_by_seed
 
 NAME = "ablations"
 WORDS = (
@@ -38,13 +36,10 @@ COLOURS = tuple(PALETTE[name] for name in ("image", "accent", "text", "audio", "
 """One for each of them."""
 
 
-def run_ablations(demo: Path, build: Path, out: Path, tell: Callable[[str], None]) -> None:
-    """Trains and measures every arm, a seed after the other, and writes tables, picture, outcomes and page after each seed."""
-    study, found = Study(demo, build, lambda line: tell(f"{NAME}: {line}")), []
-    with own_folder(build):
-        for seed in SEEDS:
-            found.append(ablations.measure(study, seed) | {CODECS: codec.measure(build, seed)})
-            write(found, out)
+def run_ablations(study: Study, out: Path) -> None:
+    """Trains and measures every arm and the codecs, and writes tables, picture, outcomes and page after each seed."""
+    measure = lambda study, seed: ablations.measure(study, seed) | {CODECS: codec.measure(study.build, seed)}
+    seed_by_seed(study, measure, lambda found: write(found, out))
 
 
 def write(found: Found, out: Path) -> None:

@@ -1,7 +1,7 @@
 """Training with products of the trunk in 8-bit floats, which are imitated (`ernest.model.fp8`), beside the same without: what it
 costs of the losses on held-out records of all modalities."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +12,7 @@ from ernest.results.pages import write_page
 from ernest.results.paired import SEEDS, Difference, difference, measure_rows, spread
 from ernest.results.recipe import ablations
 from ernest.results.recipe.arms import ALL, ARMS, BASE, MIXTURES, ROWS, SIZE, Arm, training_change
-from ernest.results.small_runs import Study
-from ernest.storage import own_folder
+from ernest.results.small_runs import Study, seed_by_seed
 
 NAME = "precision"
 FP8 = "E4M3 in blocks"
@@ -44,14 +43,11 @@ def _gap(found: Found, names: Sequence[str]) -> Difference:
     return difference([float(np.mean([seed[FP8][name] / seed[BASE][name] - 1 for name in names])) for seed in found])
 
 
-def run_precision(demo: Path, build: Path, out: Path, tell: Callable[[str], None]) -> None:
-    """Trains and measures both, a seed after the other, and writes table, outcomes and page each time; the side without rounding
-    is that of the ablations, and kept where they keep it."""
-    study, found = Study(demo, build, lambda line: tell(f"{NAME}: {line}")), []
-    with own_folder(build):
-        for seed in SEEDS:
-            found.append(ablations.measure(study, seed, SIDES)[ALL])
-            write(found, out)
+def run_precision(study: Study, out: Path) -> None:
+    """Trains and measures both, and writes table, outcomes and page after each seed; the side without rounding is that of the
+    ablations, and kept where they keep it."""
+    measure = lambda study, seed: ablations.measure(study, seed, SIDES)[ALL]
+    seed_by_seed(study, measure, lambda found: write(found, out))
 
 
 def write(found: Found, out: Path) -> None:

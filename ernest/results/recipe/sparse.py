@@ -2,7 +2,7 @@
 as sparse as the demo's, all of equal compute: balance, losses and scores by modality on a demo's examples."""
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,9 +21,8 @@ from ernest.results.held_out import COUNTS, held_out, losses
 from ernest.results.outcome import Outcome, judged, judged_known, table, verdicts, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.paired import SEEDS, Difference, difference, measure_rows, spread
-from ernest.results.small_runs import PLAIN, Study, evenness, in_one_process, trained
+from ernest.results.small_runs import PLAIN, Study, evenness, in_one_process, seed_by_seed, trained
 from ernest.results.units import kept
-from ernest.storage import own_folder
 
 NAME = "sparse"
 STEPS, ROWS, RECORDS = 300, 16, 100
@@ -146,13 +145,9 @@ def _list(values: Sequence[float]) -> str:
 # ------------------------------------------------------------------ the page
 
 
-def run_sparse(demo: Path, build: Path, out: Path, tell: Callable[[str], None]) -> None:
-    """Trains and measures the three networks, a seed after the other, and writes tables, picture, outcomes and page each time."""
-    study, found = Study(demo, build, lambda line: tell(f"{NAME}: {line}")), []
-    with own_folder(build):
-        for seed in SEEDS:
-            found.append(measure(study, seed))
-            write(study, found, out)
+def run_sparse(study: Study, out: Path) -> None:
+    """Trains and measures the three networks, and writes tables, picture, outcomes and page after each seed."""
+    seed_by_seed(study, measure, lambda found: write(study, found, out))
 
 
 def write(study: Study, found: Found, out: Path) -> None:

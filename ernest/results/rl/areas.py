@@ -7,19 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ernest.checkpoint import load_model
 from ernest.config.recipe import find_recipe
 from ernest.config.rl import RLRecipe, load_rl_recipe
-from ernest.device import set_threads
-from ernest.generation.engine import Engine, bf16_pays
 from ernest.generation.request import Request
 from ernest.generation.sampling import DEFAULTS
 from ernest.report.routing import write_csv
 from ernest.results.outcome import Outcome, Verdict, table, write_outcomes
 from ernest.results.pages import write_page
-from ernest.results.rl.study import PAGE, TITLE, Study, rebuilt_films
+from ernest.results.rl.study import PAGE, TITLE, Study, engine_of, rebuilt_films
 from ernest.results.units import kept
-from ernest.rl.loop import reinforce
 from ernest.rl.rollout import Response
 from ernest.rl.tasks import Trained, outputs, trained_tasks
 from ernest.sequence.record import made
@@ -46,8 +42,9 @@ Numbers = Mapping[str, Sequence[float]]
 the first frame to the last, as a share of the canvas."""
 
 
-def run_areas(study: Study, build: Path, out: Path) -> None:
+def run_areas(study: Study, out: Path) -> None:
     """Trains by both recipes, and writes table, outcome and page into `out` after each."""
+    build = study.build
     with own_folder(build):
         (task,) = trained_tasks(_recipe(AREAS), Judges.load(study.judges), {})
         found = {
@@ -57,7 +54,7 @@ def run_areas(study: Study, build: Path, out: Path) -> None:
             BEFORE: _drawn(study.checkpoint, build / "before.json", task),
         }
         for name, (shipped, updates) in RUNS.items():
-            trained = reinforce(study.checkpoint, study.judges, build / shipped, _recipe(name), study.told(shipped))
+            trained = study.trained(study.checkpoint, build / shipped, _recipe(name))
             found[name] = _drawn(trained, build / f"{shipped}-{updates}.json", task)
             _write(found, out)
 
@@ -73,12 +70,10 @@ def _drawn(trained: Path, path: Path, task: Trained) -> dict[str, list[float]]:
     """Fresh films by a model, sampled as users do."""
 
     def draw() -> dict[str, list[float]]:
-        set_threads(1)
-        model, tokenizers = load_model(trained)
-        engine = Engine(model, tokenizers, bf16=bf16_pays(model), rows=100)
+        engine = engine_of(trained)
         numbers = range(HELD_OUT, HELD_OUT + FILMS * len(FAMILIES))
         prompts = [task.task.record(SEED, number) for number in numbers]
-        asks = [task.ask(prompt, tokenizers, DEFAULTS["video"]) for prompt in prompts]
+        asks = [task.ask(prompt, engine.tokenizers, DEFAULTS["video"]) for prompt in prompts]
         requests = [
             Request(ask.prompt, (ask.kind,), ask.sampling, (SEED, number, 0), frames=ask.frames)
             for number, ask in zip(numbers, asks, strict=True)

@@ -11,19 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from ernest.checkpoint import load_model
 from ernest.config.recipe import find_recipe
 from ernest.config.rl import RLRecipe, load_rl_recipe
-from ernest.device import set_threads
-from ernest.generation.engine import Engine, bf16_pays
 from ernest.report.routing import write_csv
 from ernest.results.outcome import Outcome, Verdict, table, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.paired import SEEDS
-from ernest.results.rl.study import PAGE, TITLE, rebuilt_films
+from ernest.results.rl.study import PAGE, TITLE, Study, engine_of, rebuilt_films
 from ernest.results.units import kept
 from ernest.rl.assess import Look, look
-from ernest.rl.loop import reinforce
 from ernest.rl.tasks import trained_tasks
 from ernest.sequence.record import made
 from ernest.storage import fingerprint, own_folder
@@ -68,17 +64,16 @@ MEASURES: Mapping[str, Callable[[Films], float | None]] = {
 }
 
 
-def run_reinforcement(checkpoint: Path, build: Path, out: Path, tell: Callable[[str], None]) -> None:
+def run_reinforcement(study: Study, out: Path) -> None:
     """Trains and looks, a seed after the other, and writes table, outcome and page into `out` after each."""
+    build = study.build
     with own_folder(build):
-        films = {CEILING: _ceiling(checkpoint), "before": _looked(checkpoint, checkpoint, build / "before.json", SEEDS[0])}
+        films = {CEILING: _ceiling(study), "before": _looked(study, study.checkpoint, build / "before.json", SEEDS[0])}
         for name, recipe in recipes().items():
-            trained = _trained(
-                checkpoint, build / name.replace(", ", "-").replace(" ", "-"), recipe, lambda line: tell(f"{NAME}: {line}")
-            )
-            films[name] = _looked(checkpoint, trained, build / f"{name}.json", recipe.seed)
+            trained = study.trained(study.checkpoint, build / name.replace(", ", "-").replace(" ", "-"), recipe)
+            films[name] = _looked(study, trained, build / f"{name}.json", recipe.seed)
             _write(films, out)
-            tell(f"{NAME}: {name}: {films['before'].lawful.passed:.3f} → {films[name].lawful.passed:.3f}")
+            study.tell(f"{name}: {films['before'].lawful.passed:.3f} → {films[name].lawful.passed:.3f}")
 
 
 def recipes() -> dict[str, RLRecipe]:
@@ -102,14 +97,6 @@ def _passed(films: Mapping[str, Films]) -> list[float]:
     return [films[f"seed {seed}"].lawful.passed for seed in SEEDS if f"seed {seed}" in films]
 
 
-def _trained(checkpoint: Path, run: Path, recipe: RLRecipe, tell: Callable[[str], None]) -> Path:
-    def told(step: int, measures: Mapping[str, float]) -> None:
-        if (step + 1) % 10 == 0:
-            tell(f"{run.name}: update {step + 1} of {recipe.update.steps}, passed {measures['passed']:.2f}")
-
-    return reinforce(checkpoint, checkpoint.parent / "judges", run, recipe, told)
-
-
 def _recipe(seed: int, rewarded: tuple[str, ...]) -> RLRecipe:
     """The shipped one with these verifiers, without the looks of a run, which are too small to tell seeds apart."""
     recipe = load_rl_recipe(find_recipe(RECIPE, "rl"), ())
@@ -119,27 +106,25 @@ def _recipe(seed: int, rewarded: tuple[str, ...]) -> RLRecipe:
     return replace(recipe, seed=seed, tasks=tasks, update=replace(recipe.update, assess=0))
 
 
-def _looked(checkpoint: Path, trained: Path, path: Path, seed: int) -> Films:
-    """Looks at the model `trained`, which began as that of `checkpoint`."""
+def _looked(study: Study, trained: Path, path: Path, seed: int) -> Films:
+    """Looks at the model `trained`."""
 
     def draw() -> list[dict[str, Any]]:
-        set_threads(1)
-        model, tokenizers = load_model(trained)
         usual, strict = (_recipe(seed, rewarded) for rewarded in (REWARDED, (*REWARDED, WATCHED)))
-        tasks = trained_tasks(replace(usual, tasks=(*usual.tasks, *strict.tasks)), Judges.load(checkpoint.parent / "judges"), {})
-        looks, _ = look(Engine(model, tokenizers, bf16=bf16_pays(model), rows=100), tasks, seed, usual.update.steps, DRAWS)
+        tasks = trained_tasks(replace(usual, tasks=(*usual.tasks, *strict.tasks)), Judges.load(study.judges), {})
+        looks, _ = look(engine_of(trained), tasks, seed, usual.update.steps, DRAWS)
         return [asdict(one) for one in looks]
 
     found = kept(path, {"draws": DRAWS, "weights": fingerprint(trained / "model.safetensors")}, draw)
     return Films(*(Look(**one) for one in found))
 
 
-def _ceiling(checkpoint: Path) -> Films:
+def _ceiling(study: Study) -> Films:
     """Looks at true films that went through the tokenizer and back."""
     seed = SEEDS[0]
-    (task,) = trained_tasks(_recipe(seed, (*REWARDED, WATCHED)), Judges.load(checkpoint.parent / "judges"), {})
+    (task,) = trained_tasks(_recipe(seed, (*REWARDED, WATCHED)), Judges.load(study.judges), {})
     passes: dict[str, list[bool]] = {name: [] for name in task.known}
-    for family, films in enumerate(rebuilt_films(checkpoint, seed, TRUE).values()):
+    for family, films in enumerate(rebuilt_films(study.checkpoint, seed, TRUE).values()):
         prompt = task.task.record(seed, family)
         for frames in films:
             for name, verify in task.known.items():

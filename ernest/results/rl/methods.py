@@ -12,13 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ernest.checkpoint import load_model
 from ernest.config.rl import HintConfig, Method, ObjectiveConfig, RLRecipe, RolloutConfig, TaskConfig, UpdateConfig
-from ernest.device import set_threads
-from ernest.generation.engine import Engine, bf16_pays
-from ernest.results.rl.study import Study
+from ernest.results.rl.study import Study, engine_of
 from ernest.results.units import kept
-from ernest.rl.loop import reinforce
 from ernest.rl.rollout import Response, run_rollouts
 from ernest.rl.tasks import needs_judges, outputs, trained_tasks
 from ernest.storage import fingerprint
@@ -102,7 +98,7 @@ def train_arm(study: Study, build: Path, begun: Path, name: str, trial: Trial, r
     run = build / f"{name.replace(' ', '-')}-{recipe.seed}"
 
     def train() -> dict[str, Any]:
-        trained = reinforce(begun, study.judges, run, recipe, study.told(run.name))
+        trained = study.trained(begun, run, recipe)
         log = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         curves = {one: [entry.get(one, 0.0) for entry in log] for one in LOGGED}
         return {"curves": curves, "pool": measure(study, trained, trial, recipe)}
@@ -122,12 +118,10 @@ def _settings(begun: Path, trial: Trial, recipe: RLRecipe) -> dict[str, Any]:
 
 def measure(study: Study, trained: Path, trial: Trial, recipe: RLRecipe) -> list[float]:
     """The share of answers to each prompt that pass, without hints, sampled as in training."""
-    set_threads(1)
-    model, tokenizers = load_model(trained)
-    engine = Engine(model, tokenizers, bf16=bf16_pays(model), rows=100)
+    engine = engine_of(trained)
     (task,) = trained_tasks(recipe, Judges.load(study.judges) if needs_judges(recipe) else None, {})
     prompts = [task.task.record(recipe.seed, number) for number in range(trial.task.pool)]
-    asks = [task.ask(prompt, tokenizers) for prompt in prompts]
+    asks = [task.ask(prompt, engine.tokenizers) for prompt in prompts]
     fresh = {(n, s): Response(ask, ()) for n, ask in enumerate(asks) for s in range(trial.answers)}
     responses = run_rollouts(engine, fresh, recipe.seed + COUNTED_SEED, 0)
     passes = np.zeros((len(prompts), trial.answers))

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
+from ernest.checkpoint import load_model
 from ernest.config.recipe import find_recipe
+from ernest.config.rl import RLRecipe
 from ernest.config.sft import load_sft_recipe
 from ernest.device import set_threads
 from ernest.evaluation.evaluate import rebuild_frames
+from ernest.generation.engine import Engine, bf16_pays
+from ernest.rl.loop import reinforce
 from ernest.rl.sft import fine_tune
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.world.split import HELD_OUT
@@ -42,14 +46,22 @@ class Study:
         self.tell("fine-tuning on workings")
         return fine_tune(self.checkpoint, run, *load_sft_recipe(find_recipe("worked", "sft"), SFT))
 
-    def told(self, name: str) -> Callable[[int, Mapping[str, float]], None]:
-        """Says every tenth update of a run how far it is."""
+    def trained(self, begun: Path, run: Path, recipe: RLRecipe) -> Path:
+        """The model at the end of a run from the model `begun`, which is made where it has not been; it tells every tenth
+        update."""
 
         def told(step: int, measures: Mapping[str, float]) -> None:
             if (step + 1) % 10 == 0:
-                self.tell(f"{name}: update {step + 1}, passed {measures['passed']:.2f}")
+                self.tell(f"{run.name}: update {step + 1} of {recipe.update.steps}, passed {measures['passed']:.2f}")
 
-        return told
+        return reinforce(begun, self.judges, run, recipe, told)
+
+
+def engine_of(model: Path) -> Engine:
+    """What draws from the model in this folder, on one thread."""
+    set_threads(1)
+    network, tokenizers = load_model(model)
+    return Engine(network, tokenizers, bf16=bf16_pays(network), rows=100)
 
 
 def rebuilt_films(checkpoint: Path, seed: int, count: int) -> dict[str, np.ndarray]:

@@ -10,19 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
-from ernest.checkpoint import load_model
 from ernest.config.recipe import find_recipe
 from ernest.config.rl import RLRecipe, load_rl_recipe
-from ernest.device import set_threads
-from ernest.generation.engine import Engine, bf16_pays
 from ernest.report.routing import write_csv
 from ernest.results.outcome import Outcome, Verdict, table, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.paired import SEEDS, seeds_in_words
-from ernest.results.rl.study import BEFORE, PAGE, TITLE, Study
+from ernest.results.rl.study import BEFORE, PAGE, TITLE, Study, engine_of
 from ernest.results.units import kept
 from ernest.rl.assess import look
-from ernest.rl.loop import reinforce
 from ernest.rl.tasks import Trained, trained_tasks
 from ernest.storage import fingerprint, own_folder
 from ernest.verifiers.judges import Judges
@@ -52,7 +48,7 @@ def run_together(study: Study, out: Path) -> None:
         for seed in SEEDS:
             for order in ORDERS:
                 name = f"{order.replace(' ', '-')}-{seed}"
-                trained = reinforce(begun, study.judges, study.build / name, recipe(order, seed), study.told(name))
+                trained = study.trained(begun, study.build / name, recipe(order, seed))
                 after[order].append(_looked(study, begun, trained, study.build / f"{name}-looks", seed))
                 _write(before, after, out)
                 study.tell(f"{order}, seed {seed}: {_mean(before):.3f} → {_mean(after[order][-1]):.3f}")
@@ -129,9 +125,7 @@ def _looked(study: Study, begun: Path, trained: Path, folder: Path, seed: int) -
 
 
 def _passed(study: Study, trained: Path, task: Trained, seed: int) -> float:
-    set_threads(1)
-    model, tokenizers = load_model(trained)
-    (found,), _ = look(Engine(model, tokenizers, bf16=bf16_pays(model), rows=100), [task], seed, 0, DRAWS)
+    (found,), _ = look(engine_of(trained), [task], seed, 0, DRAWS)
     study.tell(f"{trained.parent.name}: {task.name} {asdict(found)}")
     return found.passed
 

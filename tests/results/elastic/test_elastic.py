@@ -85,9 +85,10 @@ def test_every_system_is_trained_and_scored_once(study, monkeypatch):
 
 def test_a_page_is_written_after_every_seed(study, monkeypatch, tmp_path):
     monkeypatch.setattr(training, "measure", lambda study, seed: made_up(VALUES, seed))
-    monkeypatch.setattr("ernest.results.elastic.page.SEEDS", (0, 1))
+    for module in ("small_runs", "elastic.page"):
+        monkeypatch.setattr(f"ernest.results.{module}.SEEDS", (0, 1))
     monkeypatch.setattr("ernest.results.elastic.page.SIZES", SIZES)
-    run_elastic(study.demo, study.build, tmp_path / "out", lambda line: None)
+    run_elastic(study, tmp_path / "out")
     assert len(read_outcomes(tmp_path / "out/elastic")) == 5
     page = (tmp_path / "out/elastic.md").read_text()
     assert f"{np.mean([scores_of(seed) for seed in (0, 1)]):.3f}" in page

@@ -53,14 +53,14 @@ def test_both_recipes_are_trained_and_told(tmp_path, monkeypatch):
         trained.append((checkpoint, judges, run.name, recipe.tasks[0].verifiers, recipe.update.steps, recipe.update.assess))
         return run / "model"
 
-    monkeypatch.setattr(areas, "reinforce", reinforce)
+    monkeypatch.setattr("ernest.results.rl.study.reinforce", reinforce)
     monkeypatch.setattr(areas, "trained_tasks", lambda recipe, judges, own: ["task"])
     monkeypatch.setattr(areas, "rebuilt_films", lambda checkpoint, seed, count: {})
     monkeypatch.setattr(areas, "measure", lambda task, films: numbers(1.0, 0.9))
     monkeypatch.setattr(areas, "_drawn", lambda model, path, task: numbers(0.9, 0.2 if "laws" in str(model) else 0.6))
     monkeypatch.setattr(Judges, "load", lambda folder: None)
     checkpoint = tmp_path / "demo/model"
-    run_areas(Study(checkpoint, tmp_path / "build"), tmp_path / "build", tmp_path / "out")
+    run_areas(Study(checkpoint, tmp_path / "build"), tmp_path / "out")
     rewarded, folder = ("family", "energy law"), tmp_path / "demo/judges"
     assert trained == [
         (checkpoint, folder, "laws", rewarded, 100, 0),

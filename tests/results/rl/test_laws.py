@@ -8,6 +8,7 @@ import pytest
 from ernest.results.outcome import read_outcomes
 from ernest.results.rl import laws
 from ernest.results.rl.laws import Films, judge, run_reinforcement
+from ernest.results.rl.study import Study
 from ernest.rl.assess import Look
 
 
@@ -35,16 +36,16 @@ def test_seeds_are_trained_looked_at_and_told_one_after_the_other(tmp_path, monk
         trained.append((checkpoint, judges, run.name, recipe.seed, recipe.tasks[0].verifiers, recipe.update.assess))
         return run / "model"
 
-    def look(checkpoint: Path, model: Path, path: Path, seed: int) -> Films:
+    def look(study: Study, model: Path, path: Path, seed: int) -> Films:
         looked.append(model)
         return films(0.7 if model == checkpoint else 0.92)
 
-    monkeypatch.setattr(laws, "reinforce", reinforce)
+    monkeypatch.setattr("ernest.results.rl.study.reinforce", reinforce)
     monkeypatch.setattr(laws, "_looked", look)
-    monkeypatch.setattr(laws, "_ceiling", lambda checkpoint: films(1.0))
+    monkeypatch.setattr(laws, "_ceiling", lambda study: films(1.0))
     monkeypatch.setattr(laws, "SEEDS", (0, 1))
     checkpoint, build = tmp_path / "demo/model", tmp_path / "rl"
-    run_reinforcement(checkpoint, build, tmp_path / "out", lambda line: None)
+    run_reinforcement(Study(checkpoint, build), tmp_path / "out")
     judges, usual = checkpoint.parent / "judges", ("family", "energy law")
     assert trained == [
         (checkpoint, judges, "seed-0", 0, usual, 0),

@@ -72,7 +72,7 @@ def test_both_orders_begin_with_one_fine_tuning_and_are_written_seed_by_seed(tmp
     monkeypatch.setattr(
         "ernest.results.rl.study.fine_tune", lambda checkpoint, run, counts, settings: tuned.append(run) or run / "model"
     )
-    monkeypatch.setattr(together, "reinforce", reinforce)
+    monkeypatch.setattr("ernest.results.rl.study.reinforce", reinforce)
     monkeypatch.setattr(together, "_looked", look)
     told: list[str] = []
     study = Study(tmp_path / "demo/model", tmp_path / "build", told.append)
@@ -87,7 +87,7 @@ def test_both_orders_begin_with_one_fine_tuning_and_are_written_seed_by_seed(tmp
     assert "2 seeds of 2" in page
     outcomes = read_outcomes(tmp_path / "out/rl-together")
     assert (outcomes[ALL].verdict, outcomes[STAGES].verdict) == ("holds", "doesn't hold here")
-    assert "words-first-0: update 10, passed 0.50" in told
+    assert f"words-first-0: update 10 of {recipe(WORDS_FIRST, 0).update.steps}, passed 0.50" in told
 
 
 def test_a_fine_tuning_that_is_there_is_taken(tmp_path, monkeypatch):
