@@ -8,9 +8,7 @@ import torch
 
 from ernest.device import set_threads
 from ernest.model.network import Ernest
-from ernest.rl.phase import Phase
-from ernest.rl.rollout import Key, Response
-from ernest.rl.samplers import (
+from ernest.rl.messages import (
     RESTARTS,
     Message,
     Told,
@@ -22,6 +20,8 @@ from ernest.rl.samplers import (
     weight_size,
     write_weights,
 )
+from ernest.rl.phase import Phase
+from ernest.rl.rollout import Key, Response
 from ernest.tokenizers.bundle import Tokenizers
 
 

@@ -19,10 +19,11 @@ from ernest.overrides import build
 from ernest.rl import loop, samplers
 from ernest.rl.buffer import RolloutBuffer
 from ernest.rl.cluster import RayActor
+from ernest.rl.messages import blank_network, read_weights, weight_size, write_weights
 from ernest.rl.packed import pack_rollouts
 from ernest.rl.phase import Phase, run_phase
 from ernest.rl.rollout import Response
-from ernest.rl.samplers import AnotherProcess, InProcess, blank_network, check_worker, read_weights, weight_size, write_weights
+from ernest.rl.samplers import AnotherProcess, InProcess, check_worker
 from tests.rl.small import HALF, WARM, asks, model
 from tests.rl.test_loop import equal, log_of, policy, recipe, timeless, verifier, weights
 from tests.small import tokenizers
