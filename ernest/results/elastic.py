@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from ernest.checkpoint import tokenizer_spec
-from ernest.config.recipe import GENTLE, ElasticConfig, ModelConfig, Recipe, from_tree
+from ernest.config.going_on import GENTLE
+from ernest.config.recipe import ElasticConfig, ModelConfig, Recipe, from_tree
 from ernest.data.store import ExampleStore
 from ernest.device import set_threads
 from ernest.evaluation.directions import DIRECTIONS
