@@ -35,7 +35,10 @@ def is_follower() -> bool:
 
 
 def check_group(recipe: Recipe) -> None:
-    """Raises ValueError where the launched processes are not those that the recipe asks for, or some have no row in a step."""
+    """Raises ValueError where the launched processes are not those that the recipe asks for, or some have no row in a step, and
+    for more makers of batches beside each of them than this machine has processors."""
+    if recipe.training.workers > (most := count_processors()):
+        raise ValueError(f"training.workers = {recipe.training.workers} must be at most {most}, the processors of this machine")
     world, parallel = launched_processes(), recipe.parallel
     copies, left_over = divmod(world, parallel.parts)
     if world > 1 and (left_over or parallel.replicate not in (0, copies)):
