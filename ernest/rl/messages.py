@@ -19,7 +19,13 @@ from ernest.rl.rollout import Ask, Key, Response
 from ernest.tokenizers.bundle import Tokenizers
 
 RESTARTS = 3
-"""How often a worker is started anew that ends in the middle of one phase: one that always does has a reason of its own."""
+"""How often a worker is started anew that ends, or falls silent, in one phase: one that always does has a reason of its own."""
+
+
+def gave_up(timeout: float) -> str:
+    """What is said of a worker that has been started so often."""
+    return f"ended, or was silent for rollout.timeout = {timeout:g} s, {1 + RESTARTS} times in one phase"
+
 
 Told = tuple[list[dict[str, Any]], bytes] | str
 """Rollouts as `pack_rollouts` has them, their tensors in the format of safetensors; or why there are none."""

@@ -5,10 +5,11 @@ killed in the middle of a phase begins anew, is handed the same again, and has c
 """
 
 import os
+import shutil
 import socket
+import struct
 import subprocess
 import sys
-import tempfile
 import weakref
 from contextlib import suppress
 from importlib.util import find_spec
@@ -18,10 +19,19 @@ from typing import IO, Any, Protocol
 
 import torch
 
-from ernest.config.rl import Worker
+from ernest.config.rl import RolloutConfig, Worker
 from ernest.model.network import Ernest
 from ernest.rl.cluster import RayActor
-from ernest.rl.messages import RESTARTS, map_weights, phase_message, told_rollouts, weight_file, weight_size, write_weights
+from ernest.rl.messages import (
+    RESTARTS,
+    gave_up,
+    map_weights,
+    phase_message,
+    told_rollouts,
+    weight_file,
+    weight_size,
+    write_weights,
+)
 from ernest.rl.phase import Phase, run_phase
 from ernest.rl.rollout import Key, Response
 from ernest.tokenizers.bundle import Tokenizers
@@ -49,11 +59,15 @@ def check_worker(worker: Worker) -> None:
         raise ValueError("rollout.worker = \"ray\" needs Ray: pip install 'ernest-ai[cluster]'")
 
 
-def make_sampler(worker: Worker, model: Ernest, tokenizers: Tokenizers) -> Sampler:
-    """The sampler that a recipe asks for; nothing is started before its first phase."""
-    if worker == "ray":
-        return RayActor(model, tokenizers)
-    return AnotherProcess(model, tokenizers) if worker == "process" else InProcess(tokenizers)
+def make_sampler(config: RolloutConfig, model: Ernest, tokenizers: Tokenizers, run: Path) -> Sampler:
+    """The sampler that a recipe asks for, of a `run` in that folder; nothing is started before its first phase."""
+    match config.worker:
+        case "ray":
+            return RayActor(model, tokenizers, config.timeout)
+        case "process":
+            return AnotherProcess(model, tokenizers, run / "sampler", config.timeout)
+        case "none":
+            return InProcess(tokenizers)
 
 
 class InProcess:
@@ -75,16 +89,20 @@ class InProcess:
 
 class AnotherProcess:
     """Rollouts in a process of their own (`ernest.rl.worker`) with as many threads as this one has. Weights go through a file
-    without a name, which both have mapped; phases and rollouts through a connection that nobody else can reach."""
+    without a name, which both have mapped; phases and rollouts through a connection that nobody else can reach. Tokenizers are
+    read from `folder`, which the next sampler there takes over where this one is killed.
 
-    def __init__(self, model: Ernest, tokenizers: Tokenizers) -> None:
+    A process that is silent for `timeout` seconds is ended and asked anew, as one that has ended."""
+
+    def __init__(self, model: Ernest, tokenizers: Tokenizers, folder: Path, timeout: float) -> None:
         self.sizes = model.config, model.spec, torch.get_num_threads()
         self.file = weight_file(weight_size(model))
         self.weights = map_weights(self.file)
-        self.scratch = tempfile.TemporaryDirectory(prefix="ernest-")
-        tokenizers.save(Path(self.scratch.name))
+        self.folder, self.timeout = folder, timeout
+        folder.mkdir(parents=True, exist_ok=True)
+        tokenizers.save(folder)
         self.stop: Any = None
-        weakref.finalize(self, _clean, self.scratch, self.file)
+        weakref.finalize(self, _clean, folder, self.file)
 
     def begin(self, phase: Phase, model: Ernest) -> None:
         write_weights(model, self.weights)
@@ -97,7 +115,7 @@ class AnotherProcess:
                 return told_rollouts(self.connection.recv(), self.phase)
             self.close()
             self._ask()
-        raise RuntimeError(f"the process that makes rollouts ended {1 + RESTARTS} times in one phase")
+        raise RuntimeError(f"the process that makes rollouts {gave_up(self.timeout)}")
 
     def close(self) -> None:
         if self.stop is not None:
@@ -107,11 +125,13 @@ class AnotherProcess:
         """What cannot be told to a process that has just ended is told to the next, where its answer is waited for."""
         if self.stop is None or not self.stop.alive:
             self._start()
-        with suppress(ConnectionError):
+        with suppress(OSError):
             self.connection.send(self.asked)
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
+        for wait in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            ours.setsockopt(socket.SOL_SOCKET, wait, struct.pack("ll", *_time(self.timeout)))
         self.connection = Connection(ours.detach())
         with theirs:
             descriptors = theirs.fileno(), self.file.fileno()
@@ -119,12 +139,17 @@ class AnotherProcess:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=descriptors, start_new_session=True)
         self.process = process
         self.stop = weakref.finalize(self, _stop, process, self.connection)
-        with suppress(ConnectionError):
-            self.connection.send((*self.sizes, self.scratch.name))
+        with suppress(OSError):
+            self.connection.send((*self.sizes, str(self.folder)))
 
 
-def _clean(scratch: "tempfile.TemporaryDirectory[str]", file: IO[bytes]) -> None:
-    scratch.cleanup()
+def _time(seconds: float) -> tuple[int, int]:
+    """In whole seconds and microseconds, as the system has them."""
+    return divmod(round(1e6 * seconds), 1_000_000)
+
+
+def _clean(folder: Path, file: IO[bytes]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
     file.close()
 
 
