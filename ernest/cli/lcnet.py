@@ -282,7 +282,7 @@ def build(everywhere: bool = False, into: Annotated[Path | None, arg(metavar="FO
         into: by default share/ernest/lcnet of the Python environment, where Ernest looks for it; ernest/lcnet of a folder that
             XDG_CACHE_HOME will name does too.
     """
-    from ernest.lcnet.native.prebuild import prebuild
+    from ernest.lcnet.prebuild import prebuild
 
     for one in prebuild(everywhere, into):
         print(f"{one.path}: {one.purpose}, {one.seconds:.0f} s", flush=True)

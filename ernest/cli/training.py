@@ -143,32 +143,41 @@ def _checked_run(
     from ernest.data.held_out import split_records
     from ernest.training.run_settings import TrainingRun, check_run
 
-    overrides = tuple(chain(*set_))
-    settings = load_recipe(find_recipe(recipe), overrides)
+    overrides, file = tuple(chain(*set_)), find_recipe(recipe)
+    settings = load_recipe(file, overrides)
     if from_ is not None:
-        settings, tokenizers = _going_on(settings, overrides, from_, tokenizers), from_
+        settings, tokenizers = _going_on(settings, file, overrides, from_, tokenizers), from_
     elif settings.training.adapter_rank:
         raise ValueError("training.adapter_rank: adapters change a trained model: name it, --from CHECKPOINT")
     if tokenizers is not None:
         check_checkpoint(tokenizers, needs="tokenizers")
+        _check_free(overrides, "tokenizers.", f"{tokenizers} brings tokenizers, which are not trained")
     records, judges = split_records(data, held_out, settings.media)
     run = TrainingRun(records, out, settings, tokenizers, judges, from_ is not None)
     check_run(run)
     return run
 
 
-def _going_on(settings: "Recipe", overrides: Sequence[str], checkpoint: Path, tokenizers: Path | None) -> "Recipe":
+def _check_free(overrides: Sequence[str], prefix: str, reason: str) -> None:
+    """Raises ValueError where an override sets what is fixed."""
+    for name in overrides:
+        if name.startswith(prefix):
+            raise ValueError(f"{reason}: leave {name} out")
+
+
+def _going_on(settings: "Recipe", file: Path, overrides: Sequence[str], checkpoint: Path, tokenizers: Path | None) -> "Recipe":
     """The recipe with the network of `checkpoint`, and a gentle rate where none was asked for: adapters change little whatever
     their rate."""
     from ernest.checkpoint import network_sizes
-    from ernest.config.recipe import GENTLE, going_on
+    from ernest.config.going_on import GENTLE, check_named, going_on
 
     if tokenizers is not None:
         raise ValueError("--from brings its tokenizers: leave --tokenizers out")
-    for name in overrides:
-        if name.startswith(("size=", "model.")):
-            raise ValueError(f"--from takes the network as it is: leave {name} out")
-    settings = going_on(settings, network_sizes(checkpoint))
+    for prefix in ("size=", "model."):
+        _check_free(overrides, prefix, "--from takes the network as it is")
+    sizes = network_sizes(checkpoint)
+    check_named(file, sizes)
+    settings = going_on(settings, sizes)
     training = settings.training
     if not training.adapter_rank and not any(name.startswith("training.learning_rate=") for name in overrides):
         training = replace(training, learning_rate=GENTLE * training.learning_rate)

@@ -325,25 +325,6 @@ def recipe_of(tree: dict[str, Any]) -> Recipe:
     return build(Recipe, tree)
 
 
-GENTLE = 0.25
-"""Share of the recipe's learning rate with which training goes on from a trained network: a high one forgets."""
-
-
-def going_on(recipe: Recipe, sizes: ModelConfig) -> Recipe:
-    """The recipe of a training that goes on from a network of these sizes; adapters leave its choice of experts as it is.
-
-    Raises ValueError for adapters that are no smaller than what they change.
-    """
-    rank, most = recipe.training.adapter_rank, sizes.width // 2
-    if rank > most:
-        raise ValueError(
-            f"training.adapter_rank = {rank}: above {most}, factors hold more numbers than matrices {sizes.width} wide: choose a "
-            "smaller rank, or 0 to train all weights"
-        )
-    training = replace(recipe.training, bias_speed=0.0) if recipe.training.adapter_rank else recipe.training
-    return replace(recipe, model=sizes, training=training)
-
-
 def to_tree(recipe: Recipe) -> dict[str, Any]:
     """The recipe as nested dictionaries, ready for JSON."""
     return asdict(recipe)

@@ -105,6 +105,8 @@ class RolloutConfig:
     """Whether the responses of the next update are made while one is taken, by weights that are one update older."""
     worker: Worker = "none"
     """Who makes them: this process, another one, or an actor of Ray; all of them make the same."""
+    timeout: float = 3600.0
+    """Seconds that another process, or an actor, may take for the responses of a phase, until it counts as one that hangs."""
     replay: bool = True
     """Whether the trainer takes the experts that ran in the sampler."""
     bf16: bool = False
@@ -113,6 +115,7 @@ class RolloutConfig:
 
     def __post_init__(self) -> None:
         check_least(self, "rollout", prompts=1, samples=2, ahead=1, rows=0)
+        check_positive(self, "rollout", "timeout")
         if self.order == "synchronous" and self.ahead > 1:
             raise ValueError(f"rollout.ahead = {self.ahead}: the synchronous order takes no prompts ahead; choose another order")
         if self.order != "synchronous" and self.ahead < 2:

@@ -44,7 +44,7 @@ def prebuild(everywhere: bool = False, directory: Path | None = None) -> Iterato
     Into `directory`, by default the environment's own. Raises BuildError without a compiler, and OSError where the directory
     cannot be written.
     """
-    from ernest.lcnet.native.prebuild import instruction_sets
+    from ernest.lcnet.prebuild import instruction_sets
 
     directory = build.environment_directory() if directory is None else directory
     for name, present in instruction_sets(everywhere):

@@ -1,7 +1,8 @@
 """How ranks share a model: the divisor of every parameter, and what does not fit."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from ernest.config.parallel import ParallelConfig
 from ernest.config.recipe import Recipe
 from ernest.config.stages import fewest_rows, parts
 from ernest.overrides import build, read_tree
@@ -54,6 +55,11 @@ class Layout:
         """Whether `ernest train` can run it; others are on paper."""
         return self.pipeline == 1
 
+    @property
+    def parallel(self) -> ParallelConfig:
+        """All but the pipeline as a recipe has it."""
+        return ParallelConfig(self.replicate, self.shard, self.expert, self.tensor, self.checkpoint_activations)
+
     def in_flight(self, rows: int) -> int:
         """Of the `rows` of a step, those of which the first stage of a rank keeps activations: all, or one for each stage."""
         own = -(-rows // self.data)
@@ -66,19 +72,14 @@ def read_layout(text: str) -> Layout:
 
 
 def check_layout(recipe: Recipe, layout: Layout, devices: int) -> None:
-    """Raises ValueError, in one line, where a layout does not fit the devices, the experts, the heads or the rows."""
+    """Raises ValueError, in one line, where a layout does not fit the devices, or the recipe cannot be dealt out so."""
     model = recipe.model
     for name in SIZES:
         if getattr(layout, name) < 1:
             raise ValueError(f"{name} = {getattr(layout, name)} must be at least 1")
     if layout.ranks != devices:
         raise ValueError(f"the layout has {layout.ranks} ranks, and there are {devices} devices")
-    if model.experts % layout.expert:
-        raise ValueError(f"expert = {layout.expert} does not divide model.experts = {model.experts}")
-    if model.kv_heads % layout.tensor:
-        raise ValueError(f"tensor = {layout.tensor} does not divide model.kv_heads = {model.kv_heads}")
-    if model.expert_width % (8 * layout.tensor):
-        raise ValueError(f"tensor = {layout.tensor} does not cut model.expert_width = {model.expert_width} into multiples of 8")
+    replace(recipe, parallel=layout.parallel)  # which checks itself
     if model.layers % layout.pipeline:
         raise ValueError(f"pipeline = {layout.pipeline} does not divide model.layers = {model.layers}")
     if recipe.sequence.rows % layout.data:

@@ -31,20 +31,18 @@ from ernest.rl.objectives import group_advantages
 from ernest.rl.phase import Phase, close_phase, open_phase
 from ernest.rl.rollout import Ask, Key, Response
 from ernest.rl.samplers import check_worker, make_sampler
-from ernest.rl.state import RunState, load_state, save_state
+from ernest.rl.state import RunState, load_state, origin_of, save_state
 from ernest.rl.tasks import Trained, check_tasks, needs_judges, outputs, own_verifiers, task_of, trained_tasks, verdicts
 from ernest.rl.update import Judged, Learner, first_not_finite, make_learner, update_policy
 from ernest.sequence.record import Record
-from ernest.storage import append_line, fingerprint, own_folder, save_tensors, write_text
+from ernest.storage import append_line, own_folder, save_tensors, write_text
 from ernest.tokenizers.bundle import Tokenizers
-from ernest.training.resume import cut_log, weight_parts
+from ernest.training.resume import cut_log
 from ernest.verifiers.judges import Judges
 from ernest.verifiers.verdict import Verdict, Verifier, given_text
 
 OnStep = Callable[[int, Mapping[str, float]], None]
 """Called after every step with its number and its measures."""
-FREE = ("save_every", "assess_every", "assess", "steps")
-"""Fields of the update that a run may go on with otherwise than it began."""
 COMMONEST = 5
 """Reasons of verdicts that failed which a line of the log names."""
 
@@ -93,7 +91,7 @@ class Policy:
         """Of the step at hand: why verdicts failed."""
         self.trained = _submodel(model, importance, recipe.trained)
         self.sampler = self.trained if recipe.sampler.is_full else _submodel(model, importance, recipe.sampler)
-        self.origin = _origin(model, recipe)
+        self.origin = origin_of(model, recipe)
         reference = copy.deepcopy(model)
         bf16 = supports_bf16() if recipe.update.bf16 is None else recipe.update.bf16
         self.learner: Learner = make_learner(model, reference, tokenizers, recipe, bf16)
@@ -102,7 +100,7 @@ class Policy:
         rollout = recipe.rollout
         fresh = RunState(RolloutBuffer(rollout.order, rollout.prompts, rollout.ahead))
         self.step, self.state = load_state(run, self.origin, model, self.learner.optimizer, self.ask, fresh)
-        self.worker = make_sampler(rollout.worker, model, tokenizers)
+        self.worker = make_sampler(rollout, model, tokenizers, run)
         self.phase: Phase | None = None
         """The rollouts that are being made."""
         self.waited, self.since = 0.0, time.perf_counter()
@@ -291,14 +289,3 @@ class Policy:
 
 def _submodel(model: Ernest, importance: torch.Tensor, size: SubModelSize) -> SubModel | None:
     return None if size.is_full else choose(model, importance, size.layers, size.experts, size.top_k)
-
-
-def _origin(model: Ernest, recipe: RLRecipe) -> str:
-    """What a state must share with the run that goes on from it: the recipe, and the weights that the run began with."""
-    tree = asdict(recipe)
-    tree["update"] = {name: value for name, value in tree["update"].items() if name not in FREE}
-    tree["verifying"] = tree["verifying"]["failure"]
-    del tree["rollout"]["worker"]
-    if not recipe.rollout.overlap:  # as runs were begun that know of none
-        del tree["rollout"]["overlap"]
-    return fingerprint(json.dumps(tree, sort_keys=True), *weight_parts(model))

@@ -5,35 +5,36 @@ killed in the middle of a phase begins anew, is handed the same again, and has c
 """
 
 import os
+import shutil
 import socket
+import struct
 import subprocess
 import sys
-import tempfile
-import traceback
 import weakref
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-import numpy as np
 import torch
-from safetensors.torch import load, save
-from torch import Tensor
 
-from ernest.config.rl import Worker
-from ernest.device import HOST, without_weights
+from ernest.config.rl import RolloutConfig, Worker
 from ernest.model.network import Ernest
-from ernest.rl.packed import pack_rollouts, unpack_rollouts
+from ernest.rl.cluster import RayActor
+from ernest.rl.messages import (
+    RESTARTS,
+    gave_up,
+    map_weights,
+    phase_message,
+    told_rollouts,
+    weight_file,
+    weight_size,
+    write_weights,
+)
 from ernest.rl.phase import Phase, run_phase
-from ernest.rl.rollout import Ask, Key, Response
+from ernest.rl.rollout import Key, Response
 from ernest.tokenizers.bundle import Tokenizers
-
-RESTARTS = 3
-"""How often a worker is started anew that ends in the middle of one phase: one that always does has a reason of its own."""
 
 
 class Sampler(Protocol):
@@ -58,13 +59,15 @@ def check_worker(worker: Worker) -> None:
         raise ValueError("rollout.worker = \"ray\" needs Ray: pip install 'ernest-ai[cluster]'")
 
 
-def make_sampler(worker: Worker, model: Ernest, tokenizers: Tokenizers) -> Sampler:
-    """The sampler that a recipe asks for; nothing is started before its first phase."""
-    if worker == "ray":
-        from ernest.rl.cluster import RayActor
-
-        return RayActor(model, tokenizers)
-    return AnotherProcess(model, tokenizers) if worker == "process" else InProcess(tokenizers)
+def make_sampler(config: RolloutConfig, model: Ernest, tokenizers: Tokenizers, run: Path) -> Sampler:
+    """The sampler that a recipe asks for, of a `run` in that folder; nothing is started before its first phase."""
+    match config.worker:
+        case "ray":
+            return RayActor(model, tokenizers, config.timeout)
+        case "process":
+            return AnotherProcess(model, tokenizers, run / "sampler", config.timeout)
+        case "none":
+            return InProcess(tokenizers)
 
 
 class InProcess:
@@ -86,16 +89,20 @@ class InProcess:
 
 class AnotherProcess:
     """Rollouts in a process of their own (`ernest.rl.worker`) with as many threads as this one has. Weights go through a file
-    without a name, which both have mapped; phases and rollouts through a connection that nobody else can reach."""
+    without a name, which both have mapped; phases and rollouts through a connection that nobody else can reach. Tokenizers are
+    read from `folder`, which the next sampler there takes over where this one is killed.
 
-    def __init__(self, model: Ernest, tokenizers: Tokenizers) -> None:
+    A process that is silent for `timeout` seconds is ended and asked anew, as one that has ended."""
+
+    def __init__(self, model: Ernest, tokenizers: Tokenizers, folder: Path, timeout: float) -> None:
         self.sizes = model.config, model.spec, torch.get_num_threads()
         self.file = weight_file(weight_size(model))
         self.weights = map_weights(self.file)
-        self.scratch = tempfile.TemporaryDirectory(prefix="ernest-")
-        tokenizers.save(Path(self.scratch.name))
+        self.folder, self.timeout = folder, timeout
+        folder.mkdir(parents=True, exist_ok=True)
+        tokenizers.save(folder)
         self.stop: Any = None
-        weakref.finalize(self, _clean, self.scratch, self.file)
+        weakref.finalize(self, _clean, folder, self.file)
 
     def begin(self, phase: Phase, model: Ernest) -> None:
         write_weights(model, self.weights)
@@ -108,7 +115,7 @@ class AnotherProcess:
                 return told_rollouts(self.connection.recv(), self.phase)
             self.close()
             self._ask()
-        raise RuntimeError(f"the process that makes rollouts ended {1 + RESTARTS} times in one phase")
+        raise RuntimeError(f"the process that makes rollouts {gave_up(self.timeout)}")
 
     def close(self) -> None:
         if self.stop is not None:
@@ -118,11 +125,13 @@ class AnotherProcess:
         """What cannot be told to a process that has just ended is told to the next, where its answer is waited for."""
         if self.stop is None or not self.stop.alive:
             self._start()
-        with suppress(ConnectionError):
+        with suppress(OSError):
             self.connection.send(self.asked)
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
+        for wait in (socket.SO_SNDTIMEO, socket.SO_RCVTIMEO):
+            ours.setsockopt(socket.SOL_SOCKET, wait, struct.pack("ll", *_time(self.timeout)))
         self.connection = Connection(ours.detach())
         with theirs:
             descriptors = theirs.fileno(), self.file.fileno()
@@ -130,12 +139,17 @@ class AnotherProcess:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=descriptors, start_new_session=True)
         self.process = process
         self.stop = weakref.finalize(self, _stop, process, self.connection)
-        with suppress(ConnectionError):
-            self.connection.send((*self.sizes, self.scratch.name))
+        with suppress(OSError):
+            self.connection.send((*self.sizes, str(self.folder)))
 
 
-def _clean(scratch: "tempfile.TemporaryDirectory[str]", file: IO[bytes]) -> None:
-    scratch.cleanup()
+def _time(seconds: float) -> tuple[int, int]:
+    """In whole seconds and microseconds, as the system has them."""
+    return divmod(round(1e6 * seconds), 1_000_000)
+
+
+def _clean(folder: Path, file: IO[bytes]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
     file.close()
 
 
@@ -143,97 +157,3 @@ def _stop(process: "subprocess.Popen[bytes]", connection: Connection) -> None:
     connection.close()
     process.kill()
     process.wait()
-
-
-# ------------------------------------------------------------------ what goes from one process to another
-
-Told = tuple[list[dict[str, Any]], bytes] | str
-"""Rollouts as `pack_rollouts` has them, their tensors in the format of safetensors; or why there are none."""
-Message = tuple[Phase, dict[int, Ask], Told]
-"""A phase, what its prompts ask for, and what there is of its rollouts."""
-
-
-def phase_message(phase: Phase) -> Message:
-    """A phase without tensors."""
-    return replace(phase, asked={}), _asks(phase), _tell(phase.asked)
-
-
-def answer_message(message: Message, model: Ernest, tokenizers: Tokenizers) -> Told:
-    """What a sampler in another process answers: runs the phase of a message."""
-    phase, asks, told = message
-    try:
-        return _tell(run_phase(replace(phase, asked=_hear(told, asks)), model, tokenizers))
-    except Exception:
-        return traceback.format_exc()
-
-
-def told_rollouts(told: Told, phase: Phase) -> dict[Key, Response]:
-    """The rollouts that a phase was answered with. Raises RuntimeError with the trace of what went wrong there."""
-    return _hear(told, _asks(phase))
-
-
-def _asks(phase: Phase) -> dict[int, Ask]:
-    return {number: response.ask for (number, _), response in phase.asked.items()}
-
-
-def _tell(rollouts: Mapping[Key, Response]) -> Told:
-    about, tensors = pack_rollouts(rollouts)
-    return about, save(tensors)
-
-
-def _hear(told: Told, asks: Mapping[int, Ask]) -> dict[Key, Response]:
-    if isinstance(told, str):
-        raise RuntimeError(f"the process that makes rollouts failed:\n{told}")
-    return unpack_rollouts(told[0], load(told[1]), asks.__getitem__)
-
-
-# ------------------------------------------------------------------ weights as bytes
-
-
-def weight_size(model: Ernest) -> int:
-    """The bytes of all weights and biases."""
-    return sum(value.nbytes for value in model.state_dict().values())
-
-
-def weight_file(size: int) -> IO[bytes]:
-    """A file without a name that has room for `size` bytes. Raises OSError, which names the folder, where that is full."""
-    file = tempfile.TemporaryFile()  # noqa: SIM115  # as long as a sampler
-    try:
-        file.write(bytes(size))  # a hole in a mapped file for which there is no room ends whoever writes there by a signal
-        file.flush()
-    except OSError as error:
-        raise OSError(f"{tempfile.gettempdir()}: no room for {size:,} bytes of weights: {error.strerror}") from error
-    return file
-
-
-def write_weights(model: Ernest, into: np.ndarray) -> None:
-    """Puts all weights and biases one behind the other into uint8 `[weight_size]`."""
-    start = 0
-    for value in model.state_dict().values():
-        into[start : start + value.nbytes] = _bytes(value).numpy()
-        start += value.nbytes
-
-
-def map_weights(file: IO[bytes], mode: Any = "r+") -> np.ndarray:
-    """The bytes of a file as memory, uint8 `[bytes]`."""
-    return np.asarray(np.memmap(file, np.uint8, mode))
-
-
-def blank_network(config: Any, spec: Any) -> Ernest:
-    """A network that waits for its weights."""
-    with without_weights():
-        model = Ernest(config, spec)
-    return model.to_empty(device=HOST).eval().requires_grad_(False)
-
-
-def read_weights(model: Ernest, weights: np.ndarray) -> None:
-    """Sets what `write_weights` put there of a network of the same sizes."""
-    start = 0
-    for value in model.state_dict().values():
-        _bytes(value).copy_(torch.from_numpy(np.array(weights[start : start + value.nbytes])))
-        start += value.nbytes
-
-
-def _bytes(value: Tensor) -> Tensor:
-    """The memory of a tensor as uint8 `[bytes]`."""
-    return value.detach().view(-1).view(torch.uint8)

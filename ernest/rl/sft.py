@@ -8,7 +8,8 @@ from itertools import chain
 from pathlib import Path
 
 from ernest.checkpoint import network_sizes
-from ernest.config.recipe import Recipe, going_on
+from ernest.config.going_on import going_on
+from ernest.config.recipe import Recipe
 from ernest.config.sft import RecordCounts
 from ernest.data.held_out import HELD_OUT as JUDGES
 from ernest.data.held_out import split_records

@@ -7,14 +7,23 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from ernest.config.rl import RLRecipe, TaskConfig
 from ernest.rl.buffer import RolloutBuffer
 from ernest.rl.packed import pack_rollouts, unpack_rollouts
 from ernest.rl.rollout import Ask, Key, Response
-from ernest.storage import load_tensors, save_tensors, write_text
-from ernest.training.resume import TrainerState, load_progress, save_progress
+from ernest.storage import fingerprint, load_tensors, save_tensors, write_text
+from ernest.training.resume import TrainerState, load_progress, save_progress, weight_parts
+from ernest.training.run_settings import leaves
+
+FREE = (
+    *("update.save_every", "update.assess_every", "update.assess", "update.steps", "rollout.worker", "rollout.timeout"),
+    *("verifying.timeout", "verifying.retries", "verifying.at_once"),
+)
+"""Fields that a run may go on with otherwise than it began: they change none of its numbers, or say where it ends."""
 
 
 @dataclass
@@ -30,6 +39,20 @@ class RunState:
     hard: dict[str, float] = field(default_factory=dict)
     hints: dict[int, int] = field(default_factory=dict)
     entropy: float | None = None
+
+
+def origin_of(model: torch.nn.Module, recipe: RLRecipe) -> str:
+    """What a state must share with the run that goes on from it: the weights that the run began with, and the recipe's fields
+    that are not at their usual values. Those of one that a later version adds are not among them."""
+    fields, usual = _fields(recipe), _fields(RLRecipe((TaskConfig("", ("",)),) * len(recipe.tasks)))
+    settings = {name: value for name, value in fields.items() if name not in FREE and value != usual[name]}
+    return fingerprint(json.dumps(settings, sort_keys=True), *weight_parts(model))
+
+
+def _fields(recipe: RLRecipe) -> dict[str, Any]:
+    """The values of a recipe by their dotted names; a task has its number for one."""
+    tree = asdict(recipe)
+    return leaves(tree | {"tasks": {str(number): task for number, task in enumerate(tree["tasks"])}})
 
 
 def save_state(

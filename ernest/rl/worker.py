@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from ernest.device import set_threads
-from ernest.rl.samplers import answer_message, blank_network, map_weights, read_weights
+from ernest.rl.messages import answer_message, blank_network, map_weights, read_weights
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.launch import end_with_parent
 

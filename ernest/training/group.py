@@ -1,9 +1,6 @@
-"""Training in processes that a launcher such as torchrun has started: the first one prepares the run, and all train it."""
+"""The processes that train a run: how many, with how many threads each, and whether those of a launcher such as torchrun fit."""
 
 import os
-import time
-from pathlib import Path
-from typing import NoReturn
 
 from ernest.config.recipe import Recipe
 from ernest.config.stages import fewest_rows
@@ -12,10 +9,6 @@ from ernest.training.launch import PARENT
 
 MOST_PROCESSES = 8
 """Processes without a launcher, unless a recipe asks for more: they share the bandwidth of one memory."""
-LOOK_EVERY = 0.2
-"""Seconds between looks at whether a run is prepared."""
-PREPARED = "recipe.json"
-"""The last file of a run that stands before its training begins. An old one will do: it is read when all have met."""
 
 
 def launched_processes() -> int:
@@ -42,7 +35,10 @@ def is_follower() -> bool:
 
 
 def check_group(recipe: Recipe) -> None:
-    """Raises ValueError where the launched processes are not those that the recipe asks for, or some have no row in a step."""
+    """Raises ValueError where the launched processes are not those that the recipe asks for, or some have no row in a step, and
+    for more makers of batches beside each of them than this machine has processors."""
+    if recipe.training.workers > (most := count_processors()):
+        raise ValueError(f"training.workers = {recipe.training.workers} must be at most {most}, the processors of this machine")
     world, parallel = launched_processes(), recipe.parallel
     copies, left_over = divmod(world, parallel.parts)
     if world > 1 and (left_over or parallel.replicate not in (0, copies)):
@@ -54,14 +50,3 @@ def check_group(recipe: Recipe) -> None:
         )
     if (fewest := fewest_rows(recipe)) < (processes := max(world, parallel.asked)) // parallel.tensor:
         raise ValueError(f"{processes} processes: some steps have {fewest} rows, and each process takes one")
-
-
-def follow(run: Path) -> NoReturn:
-    """Waits until the first process has prepared `run`, and trains with it. What comes behind the training is the first one's
-    work, so that this process ends there."""
-    from ernest.training.pretrain import main
-
-    while not (run / PREPARED).exists():
-        time.sleep(LOOK_EVERY)
-    main(run)
-    raise SystemExit(0)

@@ -29,9 +29,9 @@ from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.training.words import word_targets
 from ernest.tokenizers.vision import VisionTokenizer
 from ernest.training.estimate import Estimate, estimate_run, time_steps
-from ernest.training.group import follow, is_follower
+from ernest.training.group import is_follower
 from ernest.training.monitor import stage_bar
-from ernest.training.pretrain import train_model
+from ernest.training.pretrain import follow, train_model
 from ernest.training.run_settings import JUDGED_BY, RUN_FILE, START, TrainingRun, check_run
 from ernest.training.switching import FIRST
 from ernest.training.tokenizers import (

@@ -6,9 +6,11 @@ RUN holds recipe.json, tokenizers/, and examples/ or decoded/; states, metrics.j
 
 import json
 import sys
+import time
 from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 from rich.console import Console
 
@@ -28,6 +30,11 @@ from ernest.training.monitor import Monitor
 from ernest.training.resume import agreed_state, check_room
 from ernest.training.run_settings import START
 from ernest.training.switching import FIRST, switch
+
+LOOK_EVERY = 0.2
+"""Seconds between looks at whether a run is prepared."""
+PREPARED = "recipe.json"
+"""The last file of a run that stands before its training begins. An old one will do: it is read when all have met."""
 
 
 def train_model(run: Path, recipe: Recipe) -> Path:
@@ -53,6 +60,15 @@ def main(run: Path) -> None:
     """Trains the model of RUN to its last step. Only the first process writes; it waits for one that is just ending to let go."""
     with process_group() as (rank, world), own_folder(run, "writer", patience=10.0) if rank == 0 else nullcontext():
         pretrain(run, rank, world)
+
+
+def follow(run: Path) -> NoReturn:
+    """Waits until the first of the launched processes has prepared `run`, and trains with it. What comes behind the training is
+    the first one's work, so that this process ends there."""
+    while not (run / PREPARED).exists():
+        time.sleep(LOOK_EVERY)
+    main(run)
+    raise SystemExit(0)
 
 
 def pretrain(run: Path, rank: int, world: int) -> None:

@@ -40,8 +40,8 @@ def without_free(tree: Mapping[str, Any]) -> dict[str, Any]:
 def unusual_settings(recipe: Recipe) -> dict[str, Any]:
     """By their dotted names the fields of `fixed_tree` that are not at their usual values: those of one that a later version adds
     are not among them, and change nothing for a run that was begun before."""
-    usual = _leaves(to_tree(Recipe()))
-    return {name: value for name, value in _leaves(fixed_tree(recipe)).items() if usual.get(name) != value}
+    usual = leaves(to_tree(Recipe()))
+    return {name: value for name, value in leaves(fixed_tree(recipe)).items() if usual.get(name) != value}
 
 
 @dataclass(frozen=True)
@@ -144,13 +144,13 @@ def _differing(existing: Path, settings: str) -> list[str]:
 def differing_settings(before: Any, now: Any) -> list[str]:
     """Dotted names of what two trees, as JSON holds them, say differently. A field of `recipe` that only a later version has is
     at its usual value in an older tree."""
-    usual = _leaves(json.loads(json.dumps({"recipe": to_tree(Recipe())})))
-    old, new = _leaves(before), _leaves(now)
+    usual = leaves(json.loads(json.dumps({"recipe": to_tree(Recipe())})))
+    old, new = leaves(before), leaves(now)
     return sorted(name for name in old | new if old.get(name, usual.get(name)) != new.get(name, usual.get(name)))
 
 
-def _leaves(tree: Any, name: str = "") -> dict[str, Any]:
+def leaves(tree: Any, name: str = "") -> dict[str, Any]:
     """The values of a tree by their dotted names."""
     if not isinstance(tree, dict):
         return {name: tree}
-    return {inner: leaf for key, value in tree.items() for inner, leaf in _leaves(value, f"{name}.{key}".lstrip(".")).items()}
+    return {inner: leaf for key, value in tree.items() for inner, leaf in leaves(value, f"{name}.{key}".lstrip(".")).items()}

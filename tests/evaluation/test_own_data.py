@@ -195,6 +195,11 @@ def test_a_run_is_judged_at_its_end_and_reported(tmp_path: Path, monkeypatch, ca
     assert scores["image→text: loss", "full"] == pytest.approx(scores["image→text: loss", "before"], rel=1e-2)
     assert ernest(monkeypatch, *start, tmp_path / "no", "--set", "size=6") == 2
     assert "takes the network as it is: leave size=6 out" in capsys.readouterr().err
+    (tmp_path / "wide.toml").write_text("[model]\nframe_window = 3")
+    assert ernest(monkeypatch, *start, tmp_path / "no", "--recipe", tmp_path / "wide.toml") == 2
+    assert "model.frame_window = 3: the network goes on as it is" in capsys.readouterr().err
+    assert ernest(monkeypatch, *start, tmp_path / "no", "--set", "tokenizers.vocabulary=300") == 2
+    assert "brings tokenizers, which are not trained: leave tokenizers.vocabulary=300 out" in capsys.readouterr().err
 
     (tmp_path / "data/records.jsonl").unlink()
     assert ernest(monkeypatch, "report", run) == 0

@@ -99,16 +99,16 @@ def test_checkpointing_keeps_less():
     ("layout", "message"),
     [
         (Layout(2), "the layout has 2 ranks, and there are 8 devices"),
-        (Layout(1, 1, 8), "expert = 8 does not divide model.experts = 12"),
-        (Layout(2, 1, 1, 4), "tensor = 4 does not divide model.kv_heads = 2"),
-        (Layout(4, tensor=2), "tensor = 2 does not cut model.expert_width = 24 into multiples of 8"),
-        (Layout(8), "8 ranks with rows of their own do not divide sequence.rows = 4"),
+        (Layout(1, 1, 8), "parallel.expert = 8 must divide model.experts = 12"),
+        (Layout(2, 1, 1, 4), "parallel.tensor = 4 must divide model.kv_heads = 2"),
+        (Layout(4, tensor=2), "parallel.tensor = 2 must cut model.expert_width = 24 into multiples of 8"),
+        (Layout(8), "8 ranks with rows of their own do not divide sequence.rows = 12"),
         (Layout(0), "replicate = 0 must be at least 1"),
         (Layout(2, pipeline=4), "pipeline = 4 does not divide model.layers = 6"),
     ],
 )
 def test_what_does_not_fit_is_one_line(layout, message):
-    recipe = load_recipe(overrides=["model.experts=12", "model.expert_width=24", "model.layers=6", "sequence.rows=4"])
+    recipe = load_recipe(overrides=["model.experts=12", "model.expert_width=24", "model.layers=6", "sequence.rows=12"])
     with pytest.raises(ValueError, match=f"^{message}$"):
         check_layout(recipe, layout, 8)
 

@@ -15,9 +15,10 @@ from ernest.config.rl import ObjectiveConfig, RLRecipe, RolloutConfig, TaskConfi
 from ernest.generation.engine import Engine
 from ernest.lcnet.network import PPLCNet, small_images
 from ernest.report.rl import write_rl_report
-from ernest.rl import hints, loop, tasks, update
+from ernest.rl import hints, loop, state, tasks, update
 from ernest.rl.assess import read_looks
 from ernest.rl.loop import Policy
+from ernest.rl.state import origin_of
 from ernest.storage import load_tensors
 from ernest.verifiers.judges import Judges
 from ernest.verifiers.speech import WordJudge
@@ -383,6 +384,18 @@ def test_another_recipe_does_not_go_on(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="belongs to another recipe"):
         policy(tmp_path / "run", recipe(1, learning_rate=5e-4))
     assert policy(tmp_path / "run", recipe(5)).step == 1
+
+
+def test_a_state_belongs_to_what_its_recipe_says_otherwise_than_usual(monkeypatch):
+    """So a field that a later version adds changes nothing for a run that was begun before."""
+    monkeypatch.setattr(state, "fingerprint", lambda settings, *weights: json.loads(settings))
+    plain = recipe()
+    usual = {"tasks.0.task": "text→image", "tasks.0.verifiers": ["digit"], "rollout.prompts": 2, "rollout.samples": 4}
+    assert origin_of(model(), plain) == usual | {"update.learning_rate": 1e-3, "update.bf16": False}
+    free = replace(plain, rollout=replace(plain.rollout, worker="process", timeout=5.0), verifying=VerifyingConfig(3.0, 1, 2))
+    assert origin_of(model(), free) == origin_of(model(), plain)
+    shared = replace(plain, tasks=(*plain.tasks, replace(plain.tasks[0], share=2.0)))
+    assert origin_of(model(), shared).items() >= {"tasks.0.task": "text→image", "tasks.1.share": 2.0}.items()
 
 
 def test_a_number_that_is_none_stops_the_run_and_is_named(tmp_path, monkeypatch):

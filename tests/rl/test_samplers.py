@@ -16,22 +16,24 @@ from safetensors.torch import save
 
 from ernest.config.rl import RolloutConfig
 from ernest.overrides import build
-from ernest.rl import loop, samplers
+from ernest.rl import cluster, loop, messages, samplers
 from ernest.rl.buffer import RolloutBuffer
 from ernest.rl.cluster import RayActor
+from ernest.rl.messages import blank_network, read_weights, weight_size, write_weights
 from ernest.rl.packed import pack_rollouts
 from ernest.rl.phase import Phase, run_phase
 from ernest.rl.rollout import Response
-from ernest.rl.samplers import AnotherProcess, InProcess, blank_network, check_worker, read_weights, weight_size, write_weights
+from ernest.rl.samplers import AnotherProcess, InProcess, check_worker
+from ernest.tokenizers.bundle import Tokenizers
 from tests.rl.small import HALF, WARM, asks, model
 from tests.rl.test_loop import equal, log_of, policy, recipe, timeless, verifier, weights
 from tests.small import tokenizers
 
 
 @pytest.fixture(scope="module")
-def beside():
+def beside(tmp_path_factory):
     """One process for all tests of this file: its start takes seconds."""
-    sampler = AnotherProcess(model(), tokenizers())
+    sampler = AnotherProcess(model(), tokenizers(), tmp_path_factory.mktemp("run") / "sampler", 60.0)
     yield sampler
     sampler.close()
 
@@ -82,15 +84,42 @@ def test_a_process_that_is_killed_costs_time_alone(beside):
     assert beside.process.pid != killed
 
 
-def test_a_process_that_always_ends_is_told_of(monkeypatch):
+def test_a_process_that_hangs_is_ended_and_asked_again(beside, monkeypatch):
+    """One that is stopped reads nothing and answers nothing, as one that waits for ever."""
+    made, asked = model(), phase()
+    found = run_phase(asked, made, tokenizers())
+    beside.close()
+    start = beside._start
+
+    def start_stopped():
+        """The first one, which may be silent for a moment alone."""
+        monkeypatch.setattr(beside, "timeout", 0.2)
+        start()
+        os.kill(beside.process.pid, signal.SIGSTOP)
+        monkeypatch.undo()
+
+    monkeypatch.setattr(beside, "_start", start_stopped)
+    beside.begin(asked, made)
+    hanging = beside.process.pid
+    assert told(beside.collect()) == told(found)
+    assert beside.process.pid != hanging
+
+
+def test_a_process_that_always_ends_is_told_of(monkeypatch, tmp_path):
+    """And the folder that one left which was killed is taken over, and goes with the sampler."""
+    (tmp_path / "sampler").mkdir()
+    (tmp_path / "sampler" / "text.json").write_text("half of it")
     monkeypatch.setattr(samplers.sys, "executable", "/bin/false")
-    sampler = AnotherProcess(model(), tokenizers())
+    sampler = AnotherProcess(model(), tokenizers(), tmp_path / "sampler", 60.0)
+    assert Tokenizers.load(tmp_path / "sampler").text.merges == tokenizers().text.merges
     sampler.begin(phase(), model())
-    with pytest.raises(RuntimeError, match="ended 4 times in one phase"):
+    with pytest.raises(RuntimeError, match=r"ended, or was silent for rollout.timeout = 60 s, 4 times in one phase"):
         sampler.collect()
+    del sampler
+    assert not list(tmp_path.iterdir())
 
 
-def test_an_answer_that_was_cut_off_is_asked_for_again(monkeypatch):
+def test_an_answer_that_was_cut_off_is_asked_for_again(monkeypatch, tmp_path):
     """As by a process that is killed while it sends."""
     about, tensors = pack_rollouts({})
     (cut, sends_half), (whole, sends_all) = socket.socketpair(), socket.socketpair()
@@ -98,7 +127,7 @@ def test_an_answer_that_was_cut_off_is_asked_for_again(monkeypatch):
         sends_half.sendall(struct.pack("!i", 100) + b"half of it")
         sender.send((about, save(tensors)))
     connections = [Connection(whole.detach()), Connection(cut.detach())]
-    sampler = AnotherProcess(model(), tokenizers())
+    sampler = AnotherProcess(model(), tokenizers(), tmp_path / "sampler", 60.0)
     monkeypatch.setattr(sampler, "_ask", lambda: setattr(sampler, "connection", connections.pop()))
     sampler.begin(phase(), model())
     with sampler.connection:
@@ -107,12 +136,12 @@ def test_an_answer_that_was_cut_off_is_asked_for_again(monkeypatch):
         assert not connections
 
 
-def test_weights_that_have_no_room_are_told_of(monkeypatch):
+def test_weights_that_have_no_room_are_told_of(monkeypatch, tmp_path):
     """And not by a signal, when they are written."""
     with open("/dev/full", "r+b", buffering=0) as full:
-        monkeypatch.setattr(samplers.tempfile, "TemporaryFile", lambda: full)
+        monkeypatch.setattr(messages.tempfile, "TemporaryFile", lambda: full)
         with pytest.raises(OSError, match=r"no room for [\d,]+ bytes of weights: No space left on device"):
-            AnotherProcess(model(), tokenizers())
+            AnotherProcess(model(), tokenizers(), tmp_path / "sampler", 60.0)
 
 
 def test_what_goes_wrong_there_is_told_here(beside):
@@ -143,7 +172,8 @@ def outcome(folder, *parts):
 
 def test_a_run_is_the_same_whoever_makes_its_rollouts_and_goes_on_with_it(tmp_path, monkeypatch, beside):
     verifier(monkeypatch, "answer in words", lambda data: len(data) % 2 == 0)
-    monkeypatch.setattr(loop, "make_sampler", lambda worker, *parts: beside if worker == "process" else InProcess(parts[1]))
+    choose = lambda config, model, tokenizers, run: beside if config.worker == "process" else InProcess(tokenizers)
+    monkeypatch.setattr(loop, "make_sampler", choose)
     monkeypatch.setattr(beside, "close", lambda: None)  # the next run goes on with it
     plain = outcome(tmp_path / "plain", settings())
     assert outcome(tmp_path / "changed", settings("process", stop=2), settings("none", stop=3), settings("process")) == plain
@@ -175,6 +205,23 @@ def test_kinds_of_workers_are_refused_by_name(monkeypatch):
         check_worker("ray")
 
 
+class SmallCluster:
+    """Of Ray what says of which nodes there are."""
+
+    nodes = staticmethod(lambda: [{"Alive": True, "Resources": {"CPU": 2.0}}, {"Alive": False, "Resources": {"CPU": 64.0}}])
+    is_initialized = staticmethod(lambda: True)
+
+
+def test_an_actor_that_no_node_can_hold_is_refused(monkeypatch):
+    """Ray would wait for a node to join."""
+    monkeypatch.setattr(cluster, "import_module", lambda name: SmallCluster)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    with pytest.raises(
+        ValueError, match=r"the actor has 4 threads, .* no node of the cluster more than 2 CPUs: set OMP_NUM_THREADS=2"
+    ):
+        RayActor(model(), tokenizers(), 60.0).begin(phase(), model())
+
+
 @pytest.mark.long
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed: pip install 'ernest-ai[cluster]'")
 @pytest.mark.filterwarnings("ignore")
@@ -182,7 +229,7 @@ def test_an_actor_of_ray_makes_the_same_and_may_be_killed():
     """Its start takes ten seconds."""
     made, asked = model(), phase()
     found = told(run_phase(asked, made, tokenizers()))
-    actor = RayActor(made, tokenizers())
+    actor = RayActor(made, tokenizers(), 60.0)
     try:
         actor.begin(asked, made)
         assert told(actor.collect()) == found

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from ernest.checkpoint import tokenizer_spec
-from ernest.config.recipe import Recipe, SequenceConfig, TrainingConfig, going_on
+from ernest.config.going_on import check_named, going_on
+from ernest.config.recipe import Recipe, SequenceConfig, TrainingConfig
 from ernest.demo.recipe import demo_recipe
 from ernest.model.cost import trained_parameters
 from ernest.storage import load_tensors, save_tensors
@@ -119,6 +120,25 @@ def test_ranks_that_save_nothing_and_trainings_from_the_start_are_refused():
     assert going_on(replace(RECIPE, training=replace(RECIPE.training, adapter_rank=32)), CONFIG).training.bias_speed == 0
     with pytest.raises(ValueError, match=r"adapters are for `ernest train --from`"):
         demo_recipe(overrides=("training.adapter_rank=4",))
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("size = 8", ""),  # the usual one, which recipes name that are about other things
+        ("[model]\nframe_window = 0", ""),
+        ("[model]\nframe_window = 4", "model.frame_window = 4: the network goes on as it is, with model.frame_window = 0: leave"),
+        ("size = 6", "size = 6: the network goes on as it is, with model.layers = 5: leave size = 6 out"),
+    ],
+)
+def test_a_recipe_that_names_another_network_is_refused(tmp_path, text, wrong):
+    """The checkpoint's would win, and nobody would know."""
+    (tmp_path / "mine.toml").write_text(text)
+    if not wrong:
+        check_named(tmp_path / "mine.toml", replace(CONFIG, layers=5))
+        return
+    with pytest.raises(ValueError, match=f"mine.toml: {wrong}"):
+        check_named(tmp_path / "mine.toml", replace(CONFIG, layers=5))
 
 
 def test_the_command_names_what_is_missing(monkeypatch, capsys, tmp_path):

@@ -77,6 +77,8 @@ def test_a_group_that_does_not_fit_the_recipe_is_refused(monkeypatch):
     recipe = Recipe()
     check_group(recipe)
     check_group(replace(recipe, parallel=replace(recipe.parallel, replicate=4)))
+    with pytest.raises(ValueError, match=r"^training.workers = 5000 must be at most \d+, the processors of this machine$"):
+        check_group(replace(recipe, training=replace(recipe.training, workers=5000)))
     with pytest.raises(ValueError, match=r"^parallel\.replicate = 2: the launcher has started 4 processes$"):
         check_group(replace(recipe, parallel=replace(recipe.parallel, replicate=2)))
     check_group(replace(recipe, parallel=replace(recipe.parallel, shard=2, expert=2)))

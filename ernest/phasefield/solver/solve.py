@@ -38,6 +38,7 @@ from ernest.phasefield.solver.initial_step import (
     stiff_imbalance,
     time_derivative,
 )
+from ernest.phasefield.solver.own_units import own_units
 from ernest.phasefield.solver.progress import Progress, progress_bar
 from ernest.phasefield.solver.resolution import UnresolvedInterface, is_unresolved, thin_interface
 from ernest.phasefield.solver.scheme_selection import check_scheme, choose_schemes
@@ -46,7 +47,7 @@ from ernest.phasefield.solver.state import AcceptedStep, RejectedStep, SolverSta
 from ernest.phasefield.solver.steady import is_steady
 from ernest.phasefield.solver.steppers import Steppers
 from ernest.phasefield.solver.try_step import after_rejection, initial_state, try_step
-from ernest.phasefield.solver.units import Units, own_units
+from ernest.phasefield.solver.units import Units
 from ernest.phasefield.stepping import Scheme
 
 BOLD = 2.0

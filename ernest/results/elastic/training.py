@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from ernest.checkpoint import tokenizer_spec
-from ernest.config.recipe import GENTLE, ModelConfig, Recipe
+from ernest.config.going_on import GENTLE
+from ernest.config.recipe import ModelConfig, Recipe
 from ernest.evaluation.directions import DIRECTIONS
 from ernest.evaluation.evaluate import evaluate
 from ernest.evaluation.run import CURVE_DIRECTIONS

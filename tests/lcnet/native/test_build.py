@@ -17,7 +17,7 @@ from ernest.lcnet.image_io import compiled
 from ernest.lcnet.native import Executor, Precision, available, build
 from ernest.lcnet.native.build import features
 from ernest.lcnet.native.executor import define, has_products
-from ernest.lcnet.native.prebuild import prebuild
+from ernest.lcnet.prebuild import prebuild
 
 SMALL = Architecture(classes=5, scale=0.25, head_width=0)
 BUILD = "from ernest.lcnet.native import build; build.library('generic', 'peak.cpp')"

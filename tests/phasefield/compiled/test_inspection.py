@@ -12,10 +12,10 @@ from ernest.phasefield.solver.controller import Adaptive
 from ernest.phasefield.solver.diagnostics import Diagnostics
 from ernest.phasefield.solver.initial_step import time_derivative
 from ernest.phasefield.solver.measurement import FusedMeasurement, TorchMeasurement, measure
+from ernest.phasefield.solver.own_units import own_units
 from ernest.phasefield.solver.scheme_selection import SchemeChoice
 from ernest.phasefield.solver.steppers import Steppers
 from ernest.phasefield.solver.try_step import initial_state
-from ernest.phasefield.solver.units import own_units
 
 pytest.importorskip("numba")
 pytest.importorskip("pyfftw")
