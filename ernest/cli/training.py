@@ -48,7 +48,7 @@ def import_(
     recipe: str = "tiny",
     set_: Overrides = (),
 ) -> None:
-    """Turn a folder of captioned pictures, videos and sounds, or MNIST's idx files, into records.
+    """Turn a folder of captioned pictures, videos and sounds, of documents, or of MNIST's idx files, into records.
 
     Args:
         source: the folder.
@@ -60,22 +60,28 @@ def import_(
         held_out: share of the files that is kept back in OUT/held_out, unless the folder has a test split of its own.
         split: of MNIST.
         limit: of MNIST: so many pictures only.
-        recipe: whose sizes and rates the media are brought to; a TOML file, or the name of a recipe that comes with Ernest.
+        recipe: whose sizes and rates the media are brought to, and into whose rows documents are cut; a TOML file, or the name of
+            a recipe that comes with Ernest.
         set_: fields of the recipe to change, such as media.height=64 media.width=64.
     """
     from ernest.config.recipe import find_recipe, load_recipe
+    from ernest.config.stages import longest
     from ernest.data.importers import import_folder, import_mnist
 
-    media = load_recipe(find_recipe(recipe), tuple(chain(*set_))).media
+    settings = load_recipe(find_recipe(recipe), tuple(chain(*set_)))
+    media = settings.media
     if kind == "mnist":
         imported = import_mnist(source, out, split, limit, media)
     else:
         note = lambda text: print(f"note: {text}", file=sys.stderr)
-        imported = import_folder(source, out, captions, text_column, not join_lines, held_out, note, media)
+        row, vocabulary = longest(settings).length, settings.tokenizers.vocabulary
+        imported = import_folder(source, out, captions, text_column, not join_lines, held_out, note, media, row, vocabulary)
     for reason in imported.skipped:
         print(f"left out: {reason}", file=sys.stderr)
     kept_back = f", {imported.held_out} records held out ({imported.held_out_by})" if imported.held_out else ""
-    print(f"{out}: {imported.records} records, captions from {imported.captions}, {len(imported.skipped)} left out{kept_back}")
+    came = [f"from {imported.documents} documents"] if imported.documents else []
+    came += [f"captions from {imported.captions}"] if imported.captions else []
+    print(f"{out}: {imported.records} records, {', '.join(came)}, {len(imported.skipped)} left out{kept_back}")
 
 
 def prepare(

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from ernest.data.tables import TABLES, Index, NoTable, read_table
@@ -26,6 +26,7 @@ TEXT_ENDINGS = (
         "lst",
         "list",
     ),
+    *("markdown", "xhtml"),
     *("md", "rst", "xml", "yaml", "yml", "html", "htm", "toml", "ini", "log", "py", "sh", "srt", "vtt", "textgrid", "dat", "tab"),
 )
 """Endings of files that hold words, and are neither pictures nor sounds."""
@@ -33,7 +34,7 @@ _BESIDE = ("txt", "normalized.txt", "caption", "captions", "lab", "label", "orig
 """Endings of a file with the caption of another one, the better ones first."""
 FOLDERS = "folders"
 _NAMED_TEXTS = ("text", "readme", "license", "licence", "copying", "authors", "changelog", "transcript", "transcripts", "prompts")
-_NO_TABLES = ("readme", "license", "licence", "copying", "authors", "changelog")
+NO_TABLES = ("readme", "license", "licence", "copying", "authors", "changelog")
 _SECOND_CHOICE = re.compile(r"^(invalidated|reported|other|unvalidated_sentences|clip_durations)\.tsv$")
 """Tables of Common Voice whose sentences nobody has found to be what is said."""
 _SAYS_NOTHING = re.compile(
@@ -61,12 +62,18 @@ def media_names(tree: Tree) -> list[str]:
 
 
 def find_captions(
-    tree: Tree, media: Sequence[str], table: tuple[str, str] | None = None, text_column: str | None = None, lines: bool = True
+    tree: Tree,
+    media: Sequence[str],
+    table: tuple[str, str] | None = None,
+    text_column: str | None = None,
+    lines: bool = True,
+    documents: Set[str] = frozenset(),
 ) -> Captions:
     """The captions that are kept for most of `media`: in tables, else beside the files, else as the names of their folders.
 
     `table` is the one to take, its name and text, or the name `FOLDERS` for the names of folders. With `lines`, each line of
-    a text file beside a file is a caption. Raises ValueError for a table that may hold captions and cannot be understood.
+    a text file beside a file is a caption. Files that are `documents` hold no captions, and names of folders beside some are none
+    unless they are asked for. Raises ValueError for a table that may hold captions and cannot be understood.
     """
     index = Index(media)
     if table is not None and table[0] == FOLDERS:
@@ -74,7 +81,7 @@ def find_captions(
     if table is not None:
         read = read_table(*table, index, text_column, must=True)
         return Captions(read.texts, f"the table {table[0].rpartition('/')[2]}", read.notes, read.faults)
-    texts = [name for name in tree.names if _is_text(name)]
+    texts = [name for name in tree.names if _is_text(name) and name not in documents]
     beside = _neighbours(index, texts)
     others = [name for name in texts if name not in {side for sides in beside.values() for side in sides.values()}]
     tabled, unused = _from_tables(tree, index, others, text_column)
@@ -84,7 +91,8 @@ def find_captions(
         doubtful = [reason for reason, names_files in unused if names_files]
         if doubtful:
             raise ValueError(f"{doubtful[0]}; or take the names of the folders: --captions folders")
-        best = _from_folders(media, neighbouring.faults, neighbouring.notes)
+        beside_documents = Captions({}, "", neighbouring.notes, neighbouring.faults)
+        best = beside_documents if documents else _from_folders(media, neighbouring.faults, neighbouring.notes)
     notes = [f"not used: {reason}" for reason, _ in unused]
     if best is tabled and neighbouring.texts:
         notes.append(f"not used: {len(neighbouring.texts)} text files beside the media, since {tabled.source} has more captions")
@@ -119,7 +127,7 @@ def _from_tables(
         if _SECOND_CHOICE.match(base):
             unused.append((f"{name}: of Common Voice, whose sentences are not confirmed", False))
             continue
-        if base.rpartition(".")[0] in _NO_TABLES or base in _NO_TABLES:
+        if base.rpartition(".")[0] in NO_TABLES or base in NO_TABLES:
             continue
         try:
             read = read_table(name, tree.text(name), index, text_column, must=base in TABLES)

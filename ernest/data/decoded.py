@@ -1,7 +1,7 @@
 """A user's records with every file decoded once: pixels and samples as arrays on disk, from which all later stages read."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -57,13 +57,12 @@ class DecodedRecords(Sequence[Record]):
         return self.arrays.get("video")
 
     def captions(self, kind: Kind) -> dict[tuple[int, int], list[str]]:
-        """Where each picture, video or sound begins and ends in the array of its kind, and all texts that stand beside it.
-        Samples of voices are left out: nobody said what they say."""
+        """Where each picture, video or sound begins and ends in the array of its kind, and all texts that stand between it and
+        the next ones on both sides. Samples of voices are left out: nobody said what they say."""
         texts_of: dict[tuple[int, int], dict[str, None]] = {}
         for line in map(json.loads, self.lines):
-            texts = [text for entry in line["segments"] if entry["kind"] == "text" for text in entry["texts"]]
-            for entry in line["segments"]:
-                if entry["kind"] == kind and "voice" not in entry:
+            for entry, texts in _beside(line["segments"]):
+                if entry["kind"] == kind:
                     texts_of.setdefault((entry["start"], entry["end"]), {}).update(dict.fromkeys(texts))
         return {rows: list(texts) for rows, texts in sorted(texts_of.items())}
 
@@ -99,6 +98,19 @@ class DecodedRecords(Sequence[Record]):
                     segments.append(Segment(segment.kind, data, segment.made, segment.open, segment.others, segment.voice))
                 check(stored.line, Record(tuple(segments), stored.task))
                 lines.write(json.dumps({"task": stored.task, "segments": entries}) + "\n")
+
+
+def _beside(entries: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], list[str]]]:
+    """Each medium of a record, samples of voices aside, and the texts before and after it up to the next ones."""
+    runs: list[list[str]] = [[]]
+    media = []
+    for entry in entries:
+        if entry["kind"] == "text":
+            runs[-1] += entry["texts"]
+        elif "voice" not in entry:
+            media.append(entry)
+            runs.append([])
+    return ((entry, runs[number] + runs[number + 1]) for number, entry in enumerate(media))
 
 
 class _Decoder:

@@ -1,4 +1,4 @@
-"""Imports MNIST's files, and folders of captioned pictures, sounds and videos, as a folder of records."""
+"""Imports MNIST's files, and folders of captioned pictures, sounds and videos and of documents, as a folder of records."""
 
 import gzip
 import math
@@ -14,7 +14,9 @@ from zlib import crc32
 import numpy as np
 
 from ernest.config.media import USUAL, MediaSpec
+from ernest.config.recipe import SequenceConfig, TokenizerConfig
 from ernest.data.captions import FOLDERS, Captions, find_captions, media_names
+from ernest.data.document_files import find_documents
 from ernest.data.held_out import HELD_OUT
 from ernest.data.media import read_any
 from ernest.data.mediafile import MediaFile
@@ -36,14 +38,15 @@ _TASKS: Mapping[Kind, tuple[str, str]] = {
 
 @dataclass(frozen=True)
 class ImportSummary:
-    """The result of an import: the number of records, where the captions came from, the files left out, with reasons, and how
-    many records were held out, and which."""
+    """The result of an import: the number of records, where the captions came from, the files left out, with reasons, how many
+    records were held out, and which, and how many documents there are."""
 
     records: int
     captions: str
     skipped: tuple[str, ...] = ()
     held_out: int = 0
     held_out_by: str = ""
+    documents: int = 0
 
 
 def both_directions(
@@ -124,17 +127,61 @@ def import_folder(
     held_out: float = 0.1,
     tell: Callable[[str], None] = lambda note: None,
     spec: MediaSpec = USUAL,
+    length: int = SequenceConfig.length,
+    vocabulary: int = TokenizerConfig.vocabulary,
 ) -> ImportSummary:
     """Write the pictures, sounds and videos under `folder` as records at the sizes of `spec`, two for each file, of whose
-    captions training draws one.
+    captions training draws one; and its documents, in pieces for rows of `length` positions, with texts as a tokenizer of this
+    `vocabulary` cuts them.
 
     Captions are found as `ernest.data.captions.find_captions` says; `captions` is a table of them, or `FOLDERS` for the names
-    of folders. Files that go by the name of a test or validation split, or else the share `held_out` of them, become records
-    in `output/held_out`, which `output` does not hold. `tell` hears what should be known, before any file is read. A file that
-    cannot be read or has no caption is left out and named, with the reason, in the result. Raises ValueError if nothing is
-    left, or for a table that cannot be understood.
+    of folders. Which files are documents, `ernest.data.document_files` says. Files that go by the name of a test or validation
+    split, or else the share `held_out` of them, become records in `output/held_out`, which `output` does not hold. `tell` hears
+    what should be known, before any media are read. A file that cannot be read or has no caption is left out and named, with the
+    reason, in the result; so is what documents show and is missing. Raises ValueError if nothing is left, or for a table that
+    cannot be understood.
     """
     folder, output = Path(folder), Path(output)
+    _check_folders(folder, output, held_out)
+    tree = read_tree(folder)
+    documents = find_documents(tree)
+    media = [name for name in media_names(tree) if name not in documents.names]
+    if not media and not documents.names and not tree.faults:
+        raise ValueError(f"{folder}: nothing to import: it holds no pictures, sounds or videos, and no documents")
+    tables, media = (
+        [name for name in media if name.endswith(".parquet")],
+        [name for name in media if not name.endswith(".parquet")],
+    )
+    packed, notes = _packed(folder, tables, text_column)
+    asked, pages = _table(folder, captions), {*documents.names}
+    # Pictures beside a table of paths belong to it.
+    found = find_captions(tree, media, asked, text_column, lines, pages) if media and not packed else _PACKED
+    survey = documents.survey()
+    if pages:
+        alone = [name for name in media if name not in found.texts and name not in survey.shown]
+        media = [name for name in media if name in found.texts]
+        notes.append(f"{len(survey.names)} documents, in {', '.join(sorted(pages)[:3])}{', ...' if len(pages) > 3 else ''}")
+        notes += [f"not used: {len(alone)} files that no document shows and that have no caption"] if alone else []
+    for note in (*notes, *found.notes):
+        tell(note)
+    skipped = [*tree.faults, *found.faults]
+    inside = {f"{name}/{number}": texts for name, table in packed.items() for number, texts in enumerate(table.texts)}
+    texts = {**found.texts, **{name: captions for name, captions in inside.items() if captions}}
+    files = chain.from_iterable(table.files(name) for name, table in packed.items()) if packed else _files(tree, media)
+    kept_back, why = held_out_names({**texts, **{name: ["a document"] for name in survey.names}}, held_out)
+    records = chain(
+        _captioned(files, Captions(texts, found.source), skipped, spec),
+        documents.records(survey.texts, length, vocabulary, spec, skipped) if pages else (),
+    )
+    first = next(records, None)
+    if first is None:
+        raise ValueError(f"{folder}: nothing to import: {'; '.join(skipped[:5]) or 'it holds no pictures, sounds or videos'}")
+    kept, held = _write(output, chain([first], records), kept_back, spec)
+    return ImportSummary(kept, found.source if texts else "", tuple(skipped), held, why if held else "", len(survey.names))
+
+
+def _check_folders(folder: Path, output: Path, held_out: float) -> None:
+    """Raises ValueError for folders that cannot be read from or written to, and for what is no share."""
     if not folder.is_dir():
         raise ValueError(f"{folder} is no folder")
     if output.resolve().is_relative_to(folder.resolve()):
@@ -142,31 +189,6 @@ def import_folder(
     if not 0 <= held_out < 1:
         raise ValueError(f"held_out: expected a share from 0 to below 1, got {held_out:g}")
     check_new(output)
-    tree = read_tree(folder)
-    media = media_names(tree)
-    if not media and not tree.faults:
-        raise ValueError(f"{folder}: nothing to import: it holds no pictures, sounds or videos")
-    tables, media = (
-        [name for name in media if name.endswith(".parquet")],
-        [name for name in media if not name.endswith(".parquet")],
-    )
-    packed, notes = _packed(folder, tables, text_column)
-    # Pictures beside a table of paths belong to it.
-    found = find_captions(tree, media, _table(folder, captions), text_column, lines) if media and not packed else _PACKED
-    for note in (*notes, *found.notes):
-        tell(note)
-    skipped = [*tree.faults, *found.faults]
-    inside = {f"{name}/{number}": texts for name, table in packed.items() for number, texts in enumerate(table.texts)}
-    texts = {**found.texts, **{name: captions for name, captions in inside.items() if captions}}
-    files = chain.from_iterable(table.files(name) for name, table in packed.items()) if packed else _files(tree, media)
-    found = Captions(texts, found.source)
-    kept_back, why = held_out_names(texts, held_out)
-    records = _captioned(files, found, skipped, spec)
-    first = next(records, None)
-    if first is None:
-        raise ValueError(f"{folder}: nothing to import: {'; '.join(skipped[:5]) or 'it holds no pictures, sounds or videos'}")
-    kept, held = _write(output, chain([first], records), kept_back, spec)
-    return ImportSummary(kept, found.source, tuple(skipped), held, why if held else "")
 
 
 _PACKED = Captions({}, "the parquet files")
@@ -211,17 +233,20 @@ _TRAINED, _TESTED = re.compile(r"train(ing)?(?![a-z])"), re.compile(r"(test(ing)
 
 
 def _write(
-    output: Path, records: Iterator[tuple[str, tuple[Record, Record]]], kept_back: Set[str], spec: MediaSpec
+    output: Path, records: Iterator[tuple[str, Sequence[Record]]], kept_back: Set[str], spec: MediaSpec
 ) -> tuple[int, int]:
-    """Writes the records of each file to one of both sides; a picture that is there twice stays on the side of the first."""
+    """Writes the records of each file to one of both sides; a picture or a document that is there twice stays on the side of the
+    first."""
     sides: dict[str, bool] = {}
     with write_folder(output) as aside:
         (aside / HELD_OUT).mkdir()
         with RecordWriter(aside, spec) as kept, RecordWriter(aside / HELD_OUT, spec) as held:
-            for name, pair in records:
-                data = next(segment.data for segment in pair[0].segments if segment.kind != "text")
-                side = sides.setdefault(kept.digest(data), name in kept_back)
-                for record in pair:
+            for name, some in records:
+                whole = "document" in some[0].facts
+                content = (one.data if one.kind == "text" else kept.digest(one.data)
+                           for one in some[0].segments if whole or one.kind != "text")  # fmt: skip
+                side = sides.setdefault("\n".join(content), name in kept_back)
+                for record in some:
                     (held if side else kept).write(record)
         if not held.count:
             shutil.rmtree(aside / HELD_OUT)
@@ -235,7 +260,7 @@ def _files(tree: Tree, media: Sequence[str]) -> Iterator[tuple[str, MediaFile]]:
 
 def _captioned(
     files: Iterator[tuple[str, MediaFile]], found: Captions, skipped: list[str], spec: MediaSpec
-) -> Iterator[tuple[str, tuple[Record, Record]]]:
+) -> Iterator[tuple[str, Sequence[Record]]]:
     """Records of all files that can be read and have captions; the others are noted in `skipped`."""
     for name, file in files:
         try:

@@ -1,4 +1,5 @@
-"""Reads parquet files as `datasets` of Hugging Face writes them: media as bytes in a column, captions or classes in another."""
+"""Reads parquet files as `datasets` of Hugging Face writes them: media as bytes in a column, captions or classes in another, or
+rows that are documents."""
 
 import importlib
 import json
@@ -59,6 +60,13 @@ def read_parquet(path: str, text_column: str | None) -> ParquetMedia:
         others, rows = join_numbered(others, rows)
     column, note = choose_text_column(path, [media[0], *others], rows, media[0], text_column)
     return ParquetMedia(path, media[0], [texts_of(row.get(column)) for _, row in rows], note)
+
+
+def read_rows(path: str) -> Iterator[dict[str, Any]]:
+    """The rows of a file, of which few are in memory at one time. Raises NoTable where it cannot be read."""
+    with _open(path) as file:
+        for batch in file.iter_batches(_ROWS):
+            yield from batch.to_pylist()
 
 
 def _inner(kind: Any) -> list[Any]:

@@ -83,7 +83,8 @@ def _draws(
         indices = store.tasks[tasks[bounds.searchsorted(rng.random(), side="right")]]
         index = int(indices[rng.integers(len(indices))])
         example = store.glance(index)
-        drop_condition = bool(rng.random() < config.condition_dropout) and example.segments[-1].form != "text"
+        makes_media = any(segment.made and segment.form != "text" for segment in example.segments)
+        drop_condition = bool(rng.random() < config.condition_dropout) and makes_media
         cut = lambda text: tokenizers.text.encode(text, config.bpe_dropout, rng)
         chosen = one_of_texts(example.segments, rng)
         segments = tokenise_segments(chosen, tokenizers, cut, drop_condition)

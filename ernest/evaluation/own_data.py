@@ -6,6 +6,7 @@ Whether a direction looks at what it is given shows in its loss, beside that wit
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import cycle
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ernest.data.collate import collate
-from ernest.data.examples import EncodedSegment, Example
+from ernest.data.examples import EncodedSegment, Example, Form
 from ernest.data.layout import lay_out_example
 from ernest.data.store import ExampleStore
 from ernest.evaluation.results import Sample
@@ -32,9 +33,10 @@ this share of what there is to know, the logarithm of the number of different te
 class DirectionScore:
     """The held-out records of a task: losses, each record counting once, and how many texts were exactly one of the right ones.
 
-    `loss` is that of what is made, of texts in nats for a whole text, `other` the same with what another record gives, None where
-    nothing is given or all records give the same; `error` is the standard error of their difference. `exact` is a share of
-    `asked` prompts and `chance` what the commonest text would get, None where something else than a text is made.
+    `loss` is that of what is made, of texts in nats for a whole text, of pictures in nats per bit, `other` the same with what
+    another record gives, None where nothing is given or all records give the same; `error` is the standard error of their
+    difference. `exact` is a share of `asked` prompts and `chance` what the commonest text would get, None where something else
+    than a text is made. Of a task that makes several kinds there is a score for each `part`.
     """
 
     task: str
@@ -46,6 +48,12 @@ class DirectionScore:
     exact: float | None = None
     chance: float | None = None
     asked: int = 0
+    part: str = ""
+
+    @property
+    def name(self) -> str:
+        """What is scored: the task, and the part of it."""
+        return f"{self.task}, {self.part}" if self.part else self.task
 
     @property
     def on_plateau(self) -> bool:
@@ -59,12 +67,13 @@ class DirectionScore:
 def score_tasks(
     engine: Engine, store: ExampleStore, seed: int = 0, samples: int = SAMPLES
 ) -> tuple[list[DirectionScore], list[Sample]]:
-    """A score for each task of held-out examples, and some `samples` of each of what the model makes of them."""
+    """Scores of each task of held-out examples, one for each kind that it makes, and of each some `samples` of what the model
+    makes of them."""
     scores, shown = [], []
     for task, indices in store.tasks.items():
         examples = [store[int(index)] for index in indices]
-        score, answers = _score(task, engine, examples)
-        scores.append(score)
+        of_task, answers = _scores(task, engine, examples)
+        scores += of_task
         shown += _samples(engine, examples, answers, seed, samples)
     return scores, shown
 
@@ -81,7 +90,7 @@ def advice(scores: Sequence[DirectionScore], weights: dict[str, float], steps: i
         return f"Let it weigh more, --set 'mixture.{task}={3 * weights[task]:g}', or {longer}"
 
     return [
-        f"{score.task} never left its plateau: its loss is {score.loss:.3f}, with what another record gives {score.other:.3f}. "
+        f"{score.name} never left its plateau: its loss is {score.loss:.3f}, with what another record gives {score.other:.3f}. "
         f"{mend(score.task)}"
         for score in stuck
     ]
@@ -90,42 +99,63 @@ def advice(scores: Sequence[DirectionScore], weights: dict[str, float], steps: i
 # ------------------------------------------------------------------ losses
 
 
-def _score(task: str, engine: Engine, examples: Sequence[Example]) -> tuple[DirectionScore, dict[str, str]]:
-    losses = record_losses(engine, examples)
-    other, error = None, 0.0
-    mixed = with_given_of_others(examples)
-    if mixed:
-        gain = record_losses(engine, list(mixed.values())) - losses[list(mixed)]
-        other = float(losses[list(mixed)].mean() + gain.mean())
-        error = float(gain.std(ddof=1) / len(gain) ** 0.5) if len(gain) > 1 else float("inf")
-    loss = float(losses[list(mixed)].mean() if mixed else losses.mean())
-    score = DirectionScore(task, len(examples), loss, other, error)
-    if not _reads(examples[0]):
-        return score, {}
+def _scores(task: str, engine: Engine, examples: Sequence[Example]) -> tuple[list[DirectionScore], dict[str, str]]:
+    losses, mixed = losses_by_kind(engine, examples), with_given_of_others(examples)
+    others = dict(zip(mixed, losses_by_kind(engine, list(mixed.values())), strict=True)) if mixed else {}
+    makes = np.array([[_makes(example, form) for form in _PARTS.values()] for example in examples])
+    scores = []
+    for kind, part in enumerate(_PARTS):
+        if not makes[:, kind].any():
+            continue
+        compared = [number for number in mixed if makes[number, kind]]
+        own = losses[compared or makes[:, kind], kind]
+        other, error = None, 0.0
+        if compared:
+            gain = np.array([others[number][kind] for number in compared]) - own
+            other = float(own.mean() + gain.mean())
+            error = float(gain.std(ddof=1) / len(gain) ** 0.5) if len(gain) > 1 else float("inf")
+        part = part if makes.any(0).sum() > 1 else ""
+        scores.append(DirectionScore(task, int(makes[:, kind].sum()), float(own.mean()), other, error, part=part))
     right, answers = _answers(engine, examples)
-    commonest = Counter(text for texts in right.values() for text in texts).most_common(1)[0][0]
-    exact = np.mean([answers[prompt] in texts for prompt, texts in right.items()])
-    chance = np.mean([commonest in texts for texts in right.values()])
-    different = len({text for texts in right.values() for text in texts})
-    return replace(score, texts=different, exact=float(exact), chance=float(chance), asked=len(right)), answers
+    if right:
+        commonest = Counter(text for texts in right.values() for text in texts).most_common(1)[0][0]
+        exact = np.mean([answers[prompt] in texts for prompt, texts in right.items()])
+        chance = np.mean([commonest in texts for texts in right.values()])
+        different = len({text for texts in right.values() for text in texts})
+        scores[0] = replace(scores[0], texts=different, exact=float(exact), chance=float(chance), asked=len(right))
+    return scores, answers
+
+
+_PARTS: dict[str, Form] = {"texts": "text", "pictures": "latent", "sounds": "codes"}
+"""Kinds whose losses are told apart, in the order in which `losses_by_kind` has them, and the form of the segments of each."""
+
+
+def _makes(example: Example, form: Form) -> bool:
+    return any(segment.made and segment.form == form for segment in example.segments)
+
+
+def record_losses(engine: Engine, examples: Sequence[Example], together: int = 32, hidden: bool = False) -> np.ndarray:
+    """The loss of all that each record makes, float `[records]`; with given texts `hidden`, as for guidance, where that is
+    wanted."""
+    return losses_by_kind(engine, examples, together, hidden).sum(1)
 
 
 @torch.inference_mode()
-def record_losses(engine: Engine, examples: Sequence[Example], together: int = 32, hidden: bool = False) -> np.ndarray:
-    """The loss of what each record makes, float `[records]`; with given texts `hidden`, as for guidance, where that is wanted."""
+def losses_by_kind(engine: Engine, examples: Sequence[Example], together: int = 32, hidden: bool = False) -> np.ndarray:
+    """The losses of the texts, of the pictures and films, and of the sounds that each record makes, float `[records, 3]`."""
     tokenizers, losses = engine.tokenizers, []
     for start in range(0, len(examples), together):
         part = examples[start : start + together]
         packed = [lay_out_example(example, tokenizers, tokenizers.text.encode, hidden) for example in part]
         batch = collate([[example] for example in packed], max(len(example.layout) for example in packed), tokenizers)
-        words = torch.tensor([any(one.made and one.form == "text" for one in example.segments) for example in part])
-        losses.append(loss_of_rows(engine.model(batch, engine.submodels(len(packed))), batch, words))
+        words = torch.tensor([_makes(example, "text") for example in part])
+        losses.append(losses_of_rows(engine.model(batch, engine.submodels(len(packed))), batch, words))
     return torch.cat(losses).double().numpy()
 
 
-def loss_of_rows(predictions: Predictions, batch: Batch, words: Tensor) -> Tensor:
-    """The loss of each row: the sum over its text tokens, where it is one of those that make `words` `[rows]`, and the means over
-    its bits and its codes, as training weighs them."""
+def losses_of_rows(predictions: Predictions, batch: Batch, words: Tensor) -> Tensor:
+    """The losses of each row, `[rows, 3]`: the sum over its text tokens, where it is one of those that make `words` `[rows]`, and
+    the means over its bits and over its codes, as training weighs them."""
     rows, length = batch.token_id.shape
 
     def summed(index: Tensor, values: Tensor) -> Tensor:
@@ -139,24 +169,38 @@ def loss_of_rows(predictions: Predictions, batch: Batch, words: Tensor) -> Tenso
     levels = zip(predictions.codes, codes.value.T, strict=True)
     audio = torch.stack([F.cross_entropy(logits.float(), level, reduction="none") for logits, level in levels]).mean(0)
     sounds = summed(codes.index, audio) / summed(codes.index, torch.ones_like(audio)).clamp_min(1)
-    return text * words + vision + sounds
+    return torch.stack([text * words, vision, sounds], 1)
 
 
 def with_given_of_others(examples: Sequence[Example]) -> dict[int, Example]:
-    """Examples that are given what another one of the same form is, which has other texts, by number; none where there is none.
-    Of several texts that may stand in one place, none is the other one's."""
+    """Examples that are given what another one is, which has other texts, by number; none where there is none. Another one of
+    the same form comes first, and of several texts that may stand in one place, none is then the other one's. Else, as among
+    documents, each of whose forms is its own, it is one that gives something of each form."""
     mixed = {}
     for number, example in enumerate(examples):
-        following = (examples[(number + step) % len(examples)] for step in range(1, len(examples)))
+        if all(segment.made for segment in example.segments):
+            continue
+        following = [examples[(number + step) % len(examples)] for step in range(1, len(examples))]
         other = next((one for one in following if _form(one) == _form(example) and _says_otherwise(one, example)), None)
-        if other is not None and any(not segment.made for segment in example.segments):
-            pairs = zip(example.segments, other.segments, strict=True)
-            mixed[number] = Example(tuple(own if own.made else theirs for own, theirs in pairs), example.task)
+        other = other or next((one for one in following if _form(one) != _form(example) and _can_lend(one, example)), None)
+        if other is not None:
+            theirs = {form: cycle(segments) for form, segments in _given(other).items()}
+            segments = (own if own.made else next(theirs[own.form, own.video]) for own in example.segments)
+            mixed[number] = Example(tuple(segments), example.task)
     return mixed
 
 
 def _form(example: Example) -> tuple[tuple[str, bool, bool], ...]:
     return tuple((segment.form, segment.made, segment.video) for segment in example.segments)
+
+
+def _given(example: Example) -> dict[tuple[str, bool], list[EncodedSegment]]:
+    """What an example is given, by form."""
+    given: dict[tuple[str, bool], list[EncodedSegment]] = {}
+    for segment in example.segments:
+        if not segment.made:
+            given.setdefault((segment.form, segment.video), []).append(segment)
+    return given
 
 
 def _says_otherwise(one: Example, other: Example) -> bool:
@@ -165,25 +209,35 @@ def _says_otherwise(one: Example, other: Example) -> bool:
     return any(own.isdisjoint(theirs) for own, theirs in zip(*texts, strict=True))
 
 
+def _can_lend(one: Example, other: Example) -> bool:
+    """Whether one gives something of each form that the other is given, and is no part of it, nor the other of the one."""
+    ours, theirs = ({text for segment in example.segments if segment.form == "text" for text in segment.texts}
+                    for example in (one, other))  # fmt: skip
+    return not (ours <= theirs or theirs <= ours) and _given(other).keys() <= _given(one).keys()
+
+
 # ------------------------------------------------------------------ answers
 
 
-def _reads(example: Example) -> bool:
-    """Whether a record ends in a text that is made, after something that is given."""
-    *before, last = example.segments
-    return last.form == "text" and last.made and bool(before) and not any(segment.made for segment in before)
+def _question(example: Example) -> tuple[tuple[EncodedSegment, ...], EncodedSegment] | None:
+    """What is asked of a record: what stands before its first medium that is made or, of one that makes texts alone, before its
+    last text; and what is right. None where nothing stands before."""
+    media = [number for number, segment in enumerate(example.segments) if segment.made and segment.form != "text"]
+    texts = [number for number, segment in enumerate(example.segments) if segment.made and segment.form == "text"]
+    asked = media[0] if media else texts[-1]
+    prompt = tuple(replace(segment, made=False) for segment in example.segments[:asked])
+    return (prompt, example.segments[asked]) if prompt else None
 
 
 def _answers(engine: Engine, examples: Sequence[Example]) -> tuple[dict[str, set[str]], dict[str, str]]:
     """The right texts of each different prompt, and the model's."""
     prompts: dict[str, Sequence[EncodedSegment]] = {}
     right: dict[str, set[str]] = {}
-    for example in examples:
-        if _reads(example):
-            name = _name(example.segments[:-1])
-            prompts.setdefault(name, example.segments[:-1])
-            right.setdefault(name, set()).update(example.segments[-1].texts)
-    return right, dict(zip(prompts, engine.texts(list(prompts.values())), strict=True))
+    for prompt, answer in filter(None, map(_question, examples)):
+        if answer.form == "text":
+            prompts.setdefault(_name(prompt), prompt)
+            right.setdefault(_name(prompt), set()).update(answer.texts)
+    return right, dict(zip(prompts, engine.texts(list(prompts.values())), strict=True)) if prompts else {}
 
 
 def _name(prompt: Sequence[EncodedSegment]) -> str:
@@ -191,24 +245,21 @@ def _name(prompt: Sequence[EncodedSegment]) -> str:
 
 
 def _samples(engine: Engine, examples: Sequence[Example], answers: dict[str, str], seed: int, count: int) -> Iterator[Sample]:
-    """A few of the records, and what the model makes of each."""
+    """A few of the records, and what the model makes of each; of several pictures that one is given, the last is shown."""
     drawn = np.random.default_rng(seed).permutation(len(examples))[:count]
     rate = engine.tokenizers.media.sample_rate
-    for example in (examples[i] for i in drawn):
-        *given, last = example.segments
-        if not given or any(segment.made for segment in given):
-            continue
-        words = " ".join(segment.data for segment in given if segment.form == "text")
-        shown = next((segment.data for segment in given if segment.form == "pixels"), None)
-        pixels = None if shown is None else shown if len(shown) > 1 else shown[0]
-        heard = [torch.from_numpy(segment.data).long() for segment in given if segment.form == "codes"]
-        wave = engine.play(heard)[0] if heard else None
-        if last.form == "text":
-            answer = answers.get(_name(given), "")
-            note = "" if answer in last.texts else f"in truth: {last.data}"
-            yield Sample("read", words, answer, pixels, wave, correct=answer in last.texts, note=note, sample_rate=rate)
-        elif last.form == "latent":
-            make = engine.videos if last.video else engine.pictures
-            yield Sample("drawn", words, pixels=make([given], seed=seed)[0])
-        elif last.form == "codes":
-            yield Sample("spoken", words, wave=engine.sounds([given], seed=seed)[0], sample_rate=rate)
+    for prompt, right in filter(None, (_question(examples[i]) for i in drawn)):
+        words = " ".join(segment.data for segment in prompt if segment.form == "text")
+        if right.form == "text":
+            shown = [segment.data for segment in prompt if segment.form == "pixels"]
+            pixels = None if not shown else shown[-1] if len(shown[-1]) > 1 else shown[-1][0]
+            heard = [torch.from_numpy(segment.data).long() for segment in prompt if segment.form == "codes"]
+            wave = engine.play(heard[-1:])[0] if heard else None
+            answer = answers.get(_name(prompt), "")
+            note = "" if answer in right.texts else f"in truth: {right.data}"
+            yield Sample("read", words, answer, pixels, wave, correct=answer in right.texts, note=note, sample_rate=rate)
+        elif right.form == "latent":
+            make = engine.videos if right.video else engine.pictures
+            yield Sample("drawn", words, pixels=make([prompt], seed=seed)[0])
+        elif right.form == "codes":
+            yield Sample("spoken", words, wave=engine.sounds([prompt], seed=seed)[0], sample_rate=rate)

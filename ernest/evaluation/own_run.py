@@ -78,7 +78,7 @@ def rows_of(scores: Sequence[DirectionScore], system: str = FULL) -> list[Score]
     """The rows of a system: for each direction the texts that are right, and its loss beside that with what others give."""
     rows = [
         Score(
-            f"{score.task}: the very text",
+            f"{score.name}: the very text",
             system,
             score.exact,
             chance=f"{score.chance:.3f}",
@@ -92,6 +92,6 @@ def rows_of(scores: Sequence[DirectionScore], system: str = FULL) -> list[Score]
     for score in scores:
         other = "–" if score.other is None else f"{score.other:.3f}"
         checked = "chance: with what another record gives" + (", on its plateau" if score.on_plateau else "")
-        rows.append(Score(f"{score.task}: loss", system, score.loss, chance=other, verifier=checked, count=score.count,
+        rows.append(Score(f"{score.name}: loss", system, score.loss, chance=other, verifier=checked, count=score.count,
                           lower_is_better=True, group="losses"))  # fmt: skip
     return rows

@@ -20,7 +20,7 @@ from ernest.evaluation import run_facts
 from ernest.evaluation.own_data import (
     DirectionScore,
     advice,
-    loss_of_rows,
+    losses_of_rows,
     record_losses,
     score_tasks,
     with_given_of_others,
@@ -65,7 +65,7 @@ def test_the_loss_of_each_record_is_that_of_a_batch_of_it_alone(engine):
         [[lay_out_example(one, engine.tokenizers, engine.tokenizers.text.encode)] for one in examples], 120, tokenizers()
     )
     words = torch.tensor([example.segments[-1].form == "text" for example in examples])
-    assert torch.allclose(loss_of_rows(engine.model(batch), batch, words).double(), torch.from_numpy(losses), rtol=2e-4)
+    assert torch.allclose(losses_of_rows(engine.model(batch), batch, words).sum(1).double(), torch.from_numpy(losses), rtol=2e-4)
 
 
 @torch.inference_mode()
@@ -93,6 +93,53 @@ def test_a_continuation_is_scored_beside_one_of_another_record():
     assert list(mixed) == [0, 1, 2]
     for number, example in mixed.items():
         assert [one is own for one, own in zip(example.segments, examples[number].segments, strict=True)] == [False, True] * 2
+
+
+def test_documents_of_any_form_are_given_what_another_document_is(engine):
+    """Each of its forms, as often as it comes; and no part of the same document, which says nothing else."""
+    make = Maker(np.random.default_rng(5))
+    words = lambda name, made=False: make.text(made, name)
+    long = Example((words("a"), make.pixels(), words("b"), make.pixels(), words("c"), make.latent()), "t")
+    start = Example((words("a"), make.latent()), "t")
+    short = Example((words("d"), make.pixels(), words("e", True)), "t")
+    mixed = with_given_of_others([long, start, short])
+    assert list(mixed) == [0, 1, 2]
+    sources = [(short, (0, 1, 0, 1, 0)), (short, (0,)), (long, (0, 1))]
+    for number, (source, places) in enumerate(sources):
+        assert [id(one) for one in mixed[number].segments[: len(places)]] == [id(source.segments[place]) for place in places]
+        assert mixed[number].segments[len(places) :] == (long, start, short)[number].segments[len(places) :]
+    assert with_given_of_others([long, start]) == {}
+
+
+def test_kinds_that_a_task_makes_are_told_apart(tmp_path, engine):
+    """A document's picture and the text behind it; what is asked for is the picture, after all that stands before it."""
+    data = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    records = [
+        Record((given("text", f"no {n}"), made("image", one), *[made("text", f"it was {n}")] * (n < 3)), "document→image")
+        for n, one in enumerate(data)
+    ]
+    ExampleStore.write(tmp_path / "store/own", encode(records, tokenizers()))
+    store = ExampleStore(tmp_path / "store")
+    (texts, drawn), samples = score_tasks(engine, store)
+    assert [(one.name, one.count) for one in (texts, drawn)] == [("document→image, texts", 3), ("document→image, pictures", 4)]
+    assert texts.exact is None
+    losses = record_losses(engine, [store[number] for number in range(4)])
+    assert (3 * texts.loss + 4 * drawn.loss) / 4 == pytest.approx(losses.mean(), rel=1e-6)
+    assert drawn.other is not None
+    assert [(sample.kind, sample.text) for sample in samples] == [("drawn", None)] * 4
+    assert advice([texts, drawn], {"document→image": 1.0}, 5)[0].startswith("document→image, texts never left its plateau")
+
+
+def test_the_last_text_of_a_document_is_asked_for(tmp_path, engine):
+    """With all that stands before it, texts that were made among it."""
+    pixels = np.zeros((32, 32, 3), np.uint8)
+    prompt = [given("text", "once"), given("image", pixels)]
+    answer = engine.texts([encode_segments(prompt, tokenizers())])[0]
+    record = Record((made("text", "once"), given("image", pixels), made("text", answer)), "document→text")
+    opening = Record((made("text", "once"), given("image", pixels)), "document→text")
+    ExampleStore.write(tmp_path / "store/own", encode([record, opening], tokenizers()))
+    (score,), (sample,) = score_tasks(engine, ExampleStore(tmp_path / "store"))
+    assert (score.asked, score.exact, sample.prompt) == (1, 1.0, "once")
 
 
 def test_what_is_given_is_taken_from_a_record_of_other_texts(engine):
