@@ -5,7 +5,8 @@ white; what is transparent becomes white too. A video is sampled evenly in time,
 resampled and never cut. Everything that cannot be read raises one ValueError that names the file.
 """
 
-from collections.abc import Mapping
+import io
+from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
@@ -16,6 +17,7 @@ from PIL import Image
 from ernest.config.media import USUAL, MediaSpec
 from ernest.data.films import moving_pictures, open_film, read_film
 from ernest.data.mediafile import TOO_LARGE, MediaFile, Source, library, media_file, naming, strictly
+from ernest.data.palette import indexed
 from ernest.data.pictures import animation, frame_count, open_picture, still
 from ernest.data.sounds import read_sound
 from ernest.sequence.record import Kind
@@ -181,20 +183,41 @@ def write_image(path: Path | str, image: np.ndarray) -> None:
 
 
 def write_video(path: Path | str, video: np.ndarray, rate: float | None = None) -> None:
-    """Write uint8 `[frames, height, width, 3]`, about 8 frames a second or `rate`; webp and png keep every pixel, gif and mp4 do
-    not."""
-    ending = _checked_ending(path, "video", "video")
+    """Write uint8 `[frames, height, width, 3]`, about 8 frames a second or `rate`; webp and png keep every pixel, gif 256 colours
+    of each frame, mp4 less."""
+    Path(path).write_bytes(encode_video(path, video, rate))
+
+
+def encode_video(name: Path | str, video: np.ndarray, rate: float | None = None, factor: int = 1) -> bytes:
+    """The content of a file of that name, each pixel `factor` times as wide and high."""
+    ending, file = _checked_ending(name, "video", "video"), io.BytesIO()
     pause = _FRAME_MILLISECONDS if rate is None else max(10, round(100 / rate) * 10)
     if ending == "mp4":
-        return _write_mp4(path, video, Fraction(1000 // _FRAME_MILLISECONDS) if rate is None else Fraction(rate))
-    first, *rest = [Image.fromarray(frame) for frame in video]
+        _write_mp4(name, file, enlarged(video, factor), Fraction(1000 // _FRAME_MILLISECONDS) if rate is None else Fraction(rate))
+        return file.getvalue()
+    first, *rest = _numbered(video, factor) if ending == "gif" else map(Image.fromarray, enlarged(video, factor))
     form = {"apng": "png"}.get(ending, ending)
-    first.save(path, form, save_all=True, append_images=rest, duration=pause, loop=0, **_lossless(form))
+    first.save(file, form, save_all=True, append_images=rest, duration=pause, loop=0, **_lossless(form))
+    return file.getvalue()
 
 
-def _write_mp4(path: Path | str, video: np.ndarray, rate: Fraction) -> None:
-    av = library("av", media_file(path))
-    with av.open(str(path), "w") as film:
+def _numbered(video: np.ndarray, factor: int) -> Iterator[Image.Image]:
+    """Pillow's own median cut takes five times as long, most of it for a table of the distances of all colours."""
+    numbers, palettes = indexed(video)
+    for shown, palette in zip(enlarged(numbers[..., None], factor)[..., 0], palettes, strict=True):
+        image = Image.fromarray(shown)
+        image.putpalette(palette.tobytes())
+        yield image
+
+
+def enlarged(pixels: np.ndarray, factor: int) -> np.ndarray:
+    """`[..., height, width, channels]`, each pixel `factor` times as wide and high."""
+    return pixels if factor == 1 else pixels.repeat(factor, axis=-3).repeat(factor, axis=-2)
+
+
+def _write_mp4(name: Path | str, file: BinaryIO, video: np.ndarray, rate: Fraction) -> None:
+    av = library("av", media_file(name))
+    with av.open(file, "w", "mp4") as film:
         stream = film.add_stream("libx264", rate=rate.limit_denominator(1001), options={"crf": "12"})
         stream.height, stream.width = video.shape[1:3]
         stream.pix_fmt = "yuv420p"

@@ -1,6 +1,7 @@
 """Chooses the next group of every row from hidden states: tokens, the bits of a scale, the codes of a codec frame."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 
 import torch
@@ -124,7 +125,8 @@ class Choices:
         for n, (r, p, q) in enumerate(zip(chosen, log_p.tolist(), own.tolist(), strict=True)):
             if known[n] is None:
                 at, frame = slice(-height * width, None), rows[n].frames.frame
-                events.append(_event(hidden, r, "bits", bits[n], p, q, at, frame, scale, elements=elements[n]))
+                event = _event(hidden, r, "bits", bits[n], p, q, at, frame, scale, elements=elements[n])
+                events.append(replace(event, total=totals[n]))
             rows[n].take_bits(bits[n], totals[n])
         return events
 

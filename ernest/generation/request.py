@@ -101,10 +101,11 @@ class Answer:
 class Event:
     """One group that was chosen for a sample of a ticket, or with `answer` the sample's end.
 
-    `value` by `group`: a token id; the bits bool `[cells, bits]` of `scale` of `frame`; codes `[levels]` of a codec frame, the
-    end of audio among them. `position` is the last one of those that predict it, counted from the document's first. `allowed`
-    says which tokens could be chosen. On request `experts`, `[layers, positions, k]` with -1 for none, ran at the positions that
-    predict the group, and `elements` are the log-probabilities of its bits or codes one by one.
+    `value` by `group`: a token id; the bits bool `[cells, bits]` of `scale` of `frame`, with which its sum of scales is `total`
+    `[bits, rows, columns]`; codes `[levels]` of a codec frame, the end of audio among them. `position` is the last one of those
+    that predict it, counted from the document's first. `allowed` says which tokens could be chosen. On request `experts`,
+    `[layers, positions, k]` with -1 for none, ran at the positions that predict the group, and `elements` are the
+    log-probabilities of its bits or codes one by one.
     """
 
     ticket: int
@@ -119,4 +120,5 @@ class Event:
     allowed: tuple[int, int, tuple[int, ...]] | None = None
     experts: Tensor | None = field(default=None, repr=False)
     elements: Tensor | None = field(default=None, repr=False)
+    total: Tensor | None = field(default=None, repr=False)
     answer: Answer | None = field(default=None, repr=False)

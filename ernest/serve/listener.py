@@ -35,7 +35,6 @@ class Listener:
 class _Sample:
     def __init__(self, work: Work, engine: Engine, number: int) -> None:
         self.work, self.tokenizers, self.states, self.number = work, engine.tokenizers, engine.states, number
-        self.total: Tensor | None = None
         self.codes: list[Tensor] = []
         self.texts: list[str] = []
         self.text: _Text | None = None
@@ -94,11 +93,12 @@ class _Sample:
         kind = "video" if self.work.kinds is None or "video" in self.work.kinds else "image"
         if kind not in self.work.watch and "image" not in self.work.watch:
             return []
-        if self.work.scales is not None and event.scale >= self.work.scales:  # nobody would see it: it need not be drawn
+        assert event.total is not None
+        is_drawn = self.work.scales is None or event.scale < self.work.scales
+        if event.scale and not is_drawn:
             return []
-        part = self.tokenizers.vision.quantiser.lookup(event.value[None], event.scale)
-        self.total = part if event.scale == 0 or self.total is None else self.total + part
-        return [Update(self.number, "picture", made=(Made("image", self.total),), frame=event.frame, scale=event.scale)]
+        made = (Made("image", event.total[None]),) if is_drawn else ()
+        return [Update(self.number, "picture", made=made, frame=event.frame, scale=event.scale)]
 
     def _take_codes(self, event: Event) -> list[Update]:
         if "audio" not in self.work.watch or int(event.value[0]) == self.tokenizers.audio.config.codebook:

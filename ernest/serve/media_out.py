@@ -2,9 +2,7 @@
 
 import base64
 import io
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -48,21 +46,13 @@ def picture(pixels: np.ndarray, form: str = "png", factor: int = 1, quality: int
     options: dict[str, Any] = {} if form == "png" else {"quality": 100 if quality is None else quality}
     if form == "webp" and quality in (None, 100):
         options["lossless"] = True
-    Image.fromarray(enlarged(pixels, factor)).save(file, form, **options)
+    Image.fromarray(media.enlarged(pixels, factor)).save(file, form, **options)
     return file.getvalue()
-
-
-def enlarged(pixels: np.ndarray, factor: int) -> np.ndarray:
-    """uint8 `[..., height, width, 3]`, each pixel `factor` times as wide and high."""
-    return pixels if factor == 1 else pixels.repeat(factor, axis=-3).repeat(factor, axis=-2)
 
 
 def film(frames: np.ndarray, form: str = "mp4", factor: int = 1, rate: float | None = None) -> bytes:
     """uint8 `[frames, height, width, 3]` as a file of a form of `FILMS`."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"film.{form}"
-        media.write_video(path, enlarged(frames, factor), rate)
-        return path.read_bytes()
+    return media.encode_video(f"film.{form}", frames, rate, factor)
 
 
 def sound(wave: np.ndarray, form: str = "wav", rate: int = USUAL.sample_rate) -> bytes:

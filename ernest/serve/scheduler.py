@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
 from threading import Thread
 from typing import TypeVar
 
@@ -29,7 +29,7 @@ class Job:
 
     def __init__(self, work: Work, scheduler: "Scheduler") -> None:
         self.work, self.accepted = work, Accepted(0)
-        self.left = work.samples
+        self.left = self._due = work.samples
         self.started = time.monotonic()
         self._scheduler = scheduler
         self._news: asyncio.Queue[Update | errors.ApiError] = asyncio.Queue()
@@ -38,13 +38,17 @@ class Job:
 
     async def updates(self) -> AsyncIterator[Update]:
         """News until all samples have ended. Raises ApiError for a failure, and after too long a time."""
-        left = self.work.samples
-        while left:
+        while self._due:
             news = await self._news.get()
             if isinstance(news, errors.ApiError):
                 raise news
-            left -= news.what == "end"
+            self._due -= news.what == "end"
             yield news
+
+    @property
+    def has_news(self) -> bool:
+        """Whether what follows need not wait for the model."""
+        return not self._due or not self._news.empty()
 
     def tell(self, news: Update | errors.ApiError) -> None:
         """Queues news; called on the event loop."""
@@ -68,6 +72,7 @@ class Scheduler:
         self._jobs: dict[tuple[str, int], tuple[Job, Listener]] = {}
         self._tickets: dict[Job, tuple[str, int]] = {}
         self._inbox: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+        self._settled: list[Callable[[], None]] = []
         self._rate = 1.0
         self._thread = Thread(target=self._run, name="model", daemon=True)
 
@@ -153,28 +158,29 @@ class Scheduler:
                     self._step(name, model)
 
     def _take_calls(self) -> bool:
-        """Does what the event loop asked for; waits for that where there is nothing else to do. False is the end."""
+        """Does what the event loop asked for, and wakes it once; waits where there is nothing else to do. False is the end."""
         is_idle = not any(model.engine.busy for model in self.models.values())
-        while True:
-            try:
-                call = self._inbox.get(block=is_idle)
-            except Empty:
-                return True
-            if call is None:
-                return False
-            call()
-            is_idle = False
+        goes_on = True
+        while goes_on and (is_idle or not self._inbox.empty()):
+            call = self._inbox.get()
+            goes_on, is_idle = call is not None, False
+            if call is not None:
+                call()
+        if self._settled:
+            self._post(_call_all, self._settled)
+            self._settled = []
+        return goes_on
 
     def _answer(self, function: Callable[[], T], answer: "asyncio.Future[T]") -> None:
         try:
             result = function()
         except ValueError as error:
-            self._post(_fail, answer, errors.refused(str(error)))
+            self._settled.append(partial(_fail, answer, errors.refused(str(error))))
         except Exception as error:
             log.exception("a call on the model thread failed")
-            self._post(_fail, answer, error)
+            self._settled.append(partial(_fail, answer, error))
         else:
-            self._post(_settle, answer, result)
+            self._settled.append(partial(_settle, answer, result))
 
     def _accept(self, job: Job) -> Accepted:
         model = self.models[job.work.model.checkpoint]
@@ -248,6 +254,11 @@ class Scheduler:
             self._loop.call_soon_threadsafe(function, *arguments)
         except RuntimeError:  # the loop has been closed: nobody is there to be told
             log.debug("news after the end of the event loop")
+
+
+def _call_all(functions: list[Callable[[], None]]) -> None:
+    for function in functions:
+        function()
 
 
 def _settle(answer: "asyncio.Future[T]", result: T) -> None:

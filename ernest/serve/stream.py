@@ -17,6 +17,8 @@ from ernest.serve.work import Update
 T = TypeVar("T")
 log = logging.getLogger("ernest.serve")
 DONE = "data: [DONE]\n\n"
+_PIECE = 1 << 16
+"""Characters that are held back at most, where more comes at once: a message to the client costs as much as making ten lines."""
 
 
 def sse(data: Mapping[str, Any], event: str | None = None) -> str:
@@ -98,14 +100,18 @@ class EventStream(Response):
                     await write(": waiting\n\n")
 
         silence = asyncio.ensure_future(break_silence())
+        held = ""
         try:
             async for line in self.lines:
-                await write(line)
+                held += line
+                if not self.job.has_news or len(held) > _PIECE:
+                    await write(held)
+                    held = ""
         except errors.ApiError as error:
-            await write(sse(error.body))
+            held += sse(error.body)
         except Exception:
             log.exception("a stream failed")
-            await write(sse(errors.failed().body))
+            held += sse(errors.failed().body)
         finally:
             silence.cancel()
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        await send({"type": "http.response.body", "body": held.encode(), "more_body": False})

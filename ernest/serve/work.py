@@ -18,8 +18,8 @@ class Work:
     """A prompt of `segments` for a model, and the `kinds` of segments to make; None leaves them to the model.
 
     `sampling` None is the usual one of each kind. A text ends after `max_tokens`, or before one of the words in `stop`. What is
-    made of the kinds in `watch` is told as it grows, of a picture the first `scales`, or all; `experts` tells those behind it as
-    well. `first_frame`, uint8 `[height, width, 3]`, begins a video.
+    made of the kinds in `watch` is told as it grows, of a picture the first `scales`, or all; with 0 of them, only that it has
+    begun. `experts` tells those behind it as well. `first_frame`, uint8 `[height, width, 3]`, begins a video.
     """
 
     model: ModelName

@@ -75,6 +75,43 @@ def test_a_submodel_answers_as_the_engine_does_with_it(server, checkpoint):
     assert whole["choices"][0]["message"]["content"] != text
 
 
+@pytest.mark.parametrize(
+    ("path", "how", "drawn"),
+    [
+        ("/v1/images/generations", {"stream": True, "partial_images": 1}, [1, 1]),
+        ("/v1/images/generations", {"stream": True}, [1]),
+        ("/v1/videos/generations", {}, [9]),
+        ("/v1/videos", {}, [9]),
+    ],
+)
+def test_nothing_is_drawn_that_nobody_sees(server, monkeypatch, path, how, drawn):
+    engine = server.app.state.service.scheduler.models["demo"].engine
+    found, draw = [], engine.draw
+    monkeypatch.setattr(engine, "draw", lambda sums: found.extend(map(len, sums)) or draw(sums))
+    assert httpx2.post(f"{server.url}{path}", json={"prompt": "a disk shrinking", "seed": 3} | how, timeout=60).status_code == 200
+    server.wait_until_idle(10.0)
+    assert found[:-1] == drawn[:-1]
+    assert 1 <= found[-1] <= drawn[-1]
+
+
+def test_the_end_of_a_stream_comes_in_one_piece(server):
+    """Each piece costs as much as making ten lines; what is known at once is sent at once."""
+    with connect(server) as one:
+        one.sendall(head("/v1/chat/completions", json.dumps(chat("a red seven", stream=True)).encode()))
+        said = b""
+        while not said.endswith(b"\r\n0\r\n\r\n"):
+            said += one.recv(4096)
+    rest, pieces = said.partition(b"\r\n\r\n")[2], []
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        pieces.append(rest[: int(size, 16)])
+        rest = rest[int(size, 16) + 2 :]
+    assert b'"role":"assistant"' in pieces[0]
+    assert pieces[-1] == b""
+    assert pieces[-2].endswith(b"data: [DONE]\n\n")
+    assert b'"finish_reason":"' in pieces[-2]
+
+
 def test_doubts_are_a_header(server):
     for stream in (False, True):
         answer = httpx2.post(f"{server.v1}/chat/completions", json=chat("a zebra", stream=stream), timeout=60)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
-from ernest.sequence.record import Segment, given
+from ernest.sequence.record import Kind, Segment, given
 from ernest.serve import errors, media_out
 from ernest.serve.films import Film
 from ernest.serve.media_in import data_url
@@ -32,7 +32,7 @@ async def generate(body: VideoNowBody, request: Request, service: Served) -> Res
     """Makes films, and answers with them."""
     media = service.media(body.model)
     factor = media_out.enlargement(body.size, media)
-    job = await service.submit(await _work(body, service, body.n))
+    job = await service.submit(await _work(body, service, service.samples(body.n)))
     ended = ends(await collect(request, job))
     form = body.output_format or "mp4"
     data = []
@@ -51,7 +51,7 @@ async def create(request: Request, service: Served) -> Response:
     body = await _body(request)
     media = service.media(body.model)
     factor = media_out.enlargement(body.size, media)
-    work = await _work(body, service, None)
+    work = await _work(body, service, 1, frozenset(["video"]))
     service.films.make_room()
     film = Film(await service.submit(work), body.prompt, factor, media)
     service.films.add(film)
@@ -151,7 +151,7 @@ def _checked(schema: type[B], values: Any) -> B:
         raise RequestValidationError(error.errors()) from None
 
 
-async def _work(body: VideoBody, service: Service, n: int | None) -> Work:
+async def _work(body: VideoBody, service: Service, samples: int, watch: frozenset[Kind] = frozenset()) -> Work:
     prompt = service.check_text(body.prompt, "prompt")
     first = await _first_frame(body.input_reference, body.model, service)
     return Work(
@@ -160,9 +160,9 @@ async def _work(body: VideoBody, service: Service, n: int | None) -> Work:
         ("video",),
         sampling(body, "video"),
         seed(body),
-        service.samples(n),
-        watch=frozenset(["video"] if n is None else []),
-        scales=1,  # enough to tell how far a job is
+        samples,
+        watch=watch,
+        scales=0,  # enough to tell how far a job is
         first_frame=None if first is None else first.data,
     )
 
