@@ -82,7 +82,7 @@ results-routing results-time-marching results-superconvergence results-elastic r
   results-rl-areas: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/ernest results $(@:results-%=%) --photographs $(PHOTOGRAPHS)
 
-results-data: results-data-digits results-data-commands results-data-photos results-data-voices results-data-stories results-data-stories-dense results-data-seesaw \
+results-data: results-data-digits results-data-commands results-data-photos results-data-voices results-data-emoji results-data-clips results-data-stories results-data-stories-dense results-data-seesaw \
   $(addprefix results-data-folder-,digits phrasings photographs sounds films)
 
 results-data-%: $(READY)

@@ -17,7 +17,7 @@ from rich.console import Console
 from benchmarks import findings
 from benchmarks.findings import Findings
 from benchmarks.page import markdown
-from benchmarks.results import clock, sources
+from benchmarks.results import clips, clock, emoji, sources
 from benchmarks.results.folders import FOLDERS, measure_folder
 from benchmarks.results.scores import (
     Scored,
@@ -37,8 +37,9 @@ from ernest.data.record_writer import save_records
 from ernest.data.records import RecordFolder, read_lines
 from ernest.generation.engine import Engine, bf16_pays
 from ernest.sequence.record import Record
+from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.group import process_count, thread_count
-from ernest.training.prepare import train_on_records
+from ernest.training.prepare import prepare_records, train_on_records
 from ernest.training.run_settings import TrainingRun
 from ernest.world.split import HELD_OUT
 
@@ -48,11 +49,12 @@ OUT = Path("build/results")
 
 @dataclass(frozen=True)
 class RealRecipe:
-    """Settings that differ from the recipe `tiny`, the records of a split, and how an engine is scored."""
+    """Settings that differ from the recipe `base`, the records of a split, and how an engine is scored."""
 
     settings: tuple[str, ...]
     records: Callable[[Trial, str], list[Record]]
     score: Callable[[Engine, Trial], list[Scored]]
+    base: str = "tiny"
 
 
 # ------------------------------------------------------------------ what is trained on
@@ -103,19 +105,56 @@ RECIPES = {
         score_voices,
     ),
     "photos": RealRecipe(("training.steps=1700", "tokenizers.vision_steps=6000"), photos, score_photos),
+    "emoji": RealRecipe(
+        (
+            "size=6",
+            "media.temporal_stride=4",
+            "media.frames=9",
+            "sequence.rows=8",
+            "sequence.length=384",
+            "training.steps=450",
+            "tokenizers.vocabulary=400",
+            "tokenizers.vision_steps=1000",
+            "tokenizers.film_steps=200",
+            "mixture.image→text=3",
+            "mixture.text→image=3",
+        ),
+        emoji.records,
+        emoji.score_emoji,
+        "pictures64",
+    ),
+    "clips": RealRecipe(
+        (
+            "size=6",
+            "media.height=64",
+            "media.width=64",
+            "media.temporal_stride=4",
+            "sequence.rows=8",
+            "sequence.length=448",
+            "training.steps=500",
+            "tokenizers.vocabulary=400",
+            "tokenizers.vision_steps=1200",
+            "tokenizers.film_steps=500",
+        ),
+        clips.records,
+        clips.score_clips,
+        "films17",
+    ),
     "stories": RealRecipe(PROSE, stories, score_stories),
     "stories-dense": RealRecipe((*PROSE, "model.experts=1", "model.top_k=1", "model.expert_width=128"), stories, score_stories),
 }
 """Of the experts of `stories` two run per token, each of width 64: the dense model has one of width 128, as much for a token."""
 SEESAW = "seesaw"
 """The target that compares runs of `digits`."""
-NAMES = [*RECIPES, *FOLDERS, SEESAW]
+CLIPS_TOKENIZER = "clips-tokenizer"
+"""The first stages of `clips` alone, which goes on from there."""
+NAMES = [*RECIPES, CLIPS_TOKENIZER, *FOLDERS, SEESAW]
 
 
 def _begin(name: str, seed: int, trial: Trial) -> tuple[RecordFolder, Recipe]:
     """The records of a recipe, made where they are not there yet, and all its settings."""
     chosen, data = RECIPES[name], trial.out / f"{name}-records"
-    whole = replace(load_recipe(find_recipe("tiny"), (*chosen.settings, *trial.settings)), seed=seed)
+    whole = replace(load_recipe(find_recipe(chosen.base), (*chosen.settings, *trial.settings)), seed=seed)
     if not data.is_dir():
         save_records(data, chosen.records(trial, "train"), whole.media)
     return read_lines(data, whole.media), whole if trial.share == 1 else with_effort(whole, trial.share)
@@ -129,15 +168,34 @@ def measure(name: str, seed: int, trial: Trial) -> list[Scored]:
         records, recipe = _begin("digits", seed, trial)
         short = replace(recipe, training=replace(recipe.training, steps=trial.count(STEPS, 12)))
         return measure_seesaw(records, digits(trial, "test"), trial.out / f"{SEESAW}-{seed}", short, trial)
-    chosen, folder = RECIPES[name], trial.out / f"{name}-{seed}"
-    records, recipe = _begin(name, seed, trial)
-    with clock.counted(folder.with_suffix(".seconds")):
-        checkpoint = train_on_records(TrainingRun(records, folder, recipe))
+    if name == CLIPS_TOKENIZER:
+        return _measure_tokenizer("clips", seed, trial)
+    run, seconds = _run(name, seed, trial)
+    with clock.counted(seconds):
+        checkpoint = train_on_records(run)
     model, tokenizers = load_model(checkpoint)
-    scored = chosen.score(Engine(model, tokenizers, bf16=bf16_pays(model)), trial)
-    spent = clock.read(folder.with_suffix(".seconds"))
-    note = f"{spent.processor / 60:.0f} of a processor"
-    return [*scored, Scored("minutes of training", spent.wall / 60, 90.0 if name == "digits" else None, note, True)]
+    scored = RECIPES[name].score(Engine(model, tokenizers, bf16=bf16_pays(model)), trial)
+    return [*scored, _minutes(seconds, 90.0 if name == "digits" else None)]
+
+
+def _run(name: str, seed: int, trial: Trial) -> tuple[TrainingRun, Path]:
+    """The run of a recipe, and the file that counts its time."""
+    folder, (records, recipe) = trial.out / f"{name}-{seed}", _begin(name, seed, trial)
+    return TrainingRun(records, folder, recipe), folder.with_suffix(".seconds")
+
+
+def _measure_tokenizer(name: str, seed: int, trial: Trial) -> list[Scored]:
+    """The scores of a run's tokenizer, with which its model goes on."""
+    run, seconds = _run(name, seed, trial)
+    with clock.counted(seconds):
+        prepare_records(run)
+    return [*clips.score_tokenizer(Tokenizers.load(run.out / "tokenizers"), trial), _minutes(seconds)]
+
+
+def _minutes(seconds: Path, bar: float | None = None) -> Scored:
+    """What the file `seconds` counts."""
+    spent = clock.read(seconds)
+    return Scored("minutes of training", spent.wall / 60, bar, f"{spent.processor / 60:.0f} of a processor", less=True)
 
 
 def found(name: str, runs: Sequence[Sequence[Scored]], threads: int) -> Findings:

@@ -26,12 +26,14 @@ def nearest(pictures: Sequence[np.ndarray], training: np.ndarray, chunk: int = 2
     return best, np.sqrt(np.maximum(distance, 0) / asked.shape[1])
 
 
-def write_sheet(path: Path, pictures: Sequence[np.ndarray], beside: Sequence[np.ndarray]) -> None:
-    """A picture of each picture, and below it the one that stands beside it; four times as large."""
+def write_sheet(
+    path: Path, pictures: Sequence[np.ndarray], beside: Sequence[np.ndarray], across: int = ACROSS, times: int = 4
+) -> None:
+    """A picture of each picture, and below it the one that stands beside it; so many in a row, so many times as large."""
     pairs = [np.concatenate([one, other]) for one, other in zip(pictures, beside, strict=True)]
     height, width = pairs[0].shape[:2]
-    sheet = np.full((-(-len(pairs) // ACROSS) * (height + 4), ACROSS * (width + 2), 3), 255, np.uint8)
+    sheet = np.full((-(-len(pairs) // across) * (height + 4), across * (width + 2), 3), 255, np.uint8)
     for number, pair in enumerate(pairs):
-        top, left = number // ACROSS * (height + 4), number % ACROSS * (width + 2)
+        top, left = number // across * (height + 4), number % across * (width + 2)
         sheet[top : top + height, left : left + width] = pair
-    Image.fromarray(sheet).resize((4 * sheet.shape[1], 4 * sheet.shape[0]), Image.Resampling.NEAREST).save(path)
+    Image.fromarray(sheet).resize((times * sheet.shape[1], times * sheet.shape[0]), Image.Resampling.NEAREST).save(path)

@@ -73,7 +73,7 @@ def _pictures(engine: Engine, trial: Trial, source: Source, names: tuple[str, ..
     some = pairs[1::2][:1000]
     rebuilt = [segments[-1].data for segments in rebuild(some, engine.tokenizers)]
     asked = np.arange(trial.count(500)) % len(names)
-    drawn = engine.pictures(_prompts([names[label] for label in asked]))
+    drawn = engine.pictures(prompts([names[label] for label in asked]))
     number, near = nearest.nearest(drawn, np.stack(media))
     _, near_of_true = nearest.nearest(true[: len(drawn)], np.stack(media))
     few = range(min(4 * nearest.ACROSS, len(drawn)))
@@ -103,7 +103,7 @@ def _sounds(
     truth = np.array([names.index(pair.segments[-1].data) for pair in pairs[::2]])
     rebuilt = [segments[-1].data for segments in rebuild(pairs[1::2], engine.tokenizers)]
     asked = np.arange(trial.count(300)) % len(names)
-    said = engine.sounds(_prompts([names[label] for label in asked]))
+    said = engine.sounds(prompts([names[label] for label in asked]))
     outsider = []
     if outside.is_there():
         for name, waves, spoken in (("text → speech, by", said, asked), ("real clips by", true, truth)):
@@ -137,7 +137,8 @@ def _never_trained(engine: Engine, trial: Trial) -> list[Scored]:
     return scored
 
 
-def _prompts(words: Sequence[str]) -> list[list[EncodedSegment]]:
+def prompts(words: Sequence[str]) -> list[list[EncodedSegment]]:
+    """Each of these texts as all that is given."""
     return [[EncodedSegment("text", word, False)] for word in words]
 
 

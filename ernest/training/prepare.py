@@ -99,7 +99,7 @@ def prepare(run: TrainingRun, settings: str) -> None:
     if not (out / "tokenizers").is_dir():
         Console().print(str(recipe.media), highlight=False, soft_wrap=True)
         if recipe.training.steps >= TOLD_FROM:
-            Console().print(_cost(recipe, decoded, text, existing), highlight=False, soft_wrap=True)
+            Console().print(str(_cost(recipe, decoded, text, existing)), highlight=False, soft_wrap=True)
         with stage_bar() as bar:
             trained = existing or _tokenizers(decoded, text, recipe, bar, out / "state")
             if recipe.first_steps and not (out / FIRST / "tokenizers").is_dir():
@@ -174,9 +174,13 @@ def _cost(recipe: Recipe, decoded: DecodedRecords, text: TextTokenizer, existing
     few = lambda **steps: replace(recipe, tokenizers=replace(recipe.tokenizers, **steps))
     stages = {}
     if shown:
-        train = lambda steps: vision_tokenizer(shown, few(vision_steps=steps), no_progress, classes=max(1, words), naming=NAMING)
+        train = lambda some: vision_tokenizer(shown, some, no_progress, classes=max(1, words), naming=NAMING)
         both = 1 + bool(recipe.first_steps)
-        stages["vision tokenizer"] = partial(time_steps, train, both * recipe.tokenizers.vision_steps)
+        of_pictures = lambda steps: train(replace(few(vision_steps=steps), media=replace(recipe.media, temporal_stride=1)))
+        stages["vision tokenizer"] = partial(time_steps, of_pictures, both * recipe.tokenizers.vision_steps)
+        if recipe.media.temporal_stride > 1:
+            of_films = lambda steps: train(few(vision_steps=1, film_steps=steps))
+            stages["films"] = partial(time_steps, of_films, both * recipe.tokenizers.film_steps)
     if waves:
         some, told = waves[:200], said[:200]
         codes = lambda steps: audio_tokenizer(some, told, few(audio_steps=steps, vocoder_steps=0), no_progress)

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from ernest.config.media import MediaSpec
 from ernest.config.parallel import ParallelConfig
+from ernest.config.recipe import Recipe, TokenizerConfig
 from ernest.data.examples import outline
 from ernest.data.importers import both_directions
 from ernest.data.layout import lay_out_example
 from ernest.model.cost import trained_parameters
 from ernest.planner.plan import split_parameters
-from ernest.training import estimate, monitor
+from ernest.training import estimate, monitor, prepare
 from ernest.training.estimate import estimate_run, time_steps
 from ernest.training.monitor import stage_bar
 from tests.small import network, recipe, tokenizers
@@ -40,6 +42,27 @@ def test_steps_are_timed_without_what_comes_before_them(monkeypatch):
 
     assert time_steps(run, 1000) == pytest.approx(2000)
     assert sum(asked) <= 10
+
+
+def test_a_training_on_films_is_timed_by_a_few_of_its_steps(monkeypatch):
+    """And not whole, which would take as long as the run; both stages are told."""
+    taken = 0
+
+    def train(_: object, some: Recipe, *__: object, **___: object) -> None:
+        nonlocal taken
+        taken += some.tokenizers.vision_steps + (some.media.temporal_stride > 1) * some.tokenizers.film_steps
+
+    monkeypatch.setattr(prepare, "vision_tokenizer", train)
+    monkeypatch.setattr(prepare, "shown_frames", lambda _: ([object()], 1))
+    monkeypatch.setattr(prepare, "heard_sounds", lambda _: ([], None))
+    monkeypatch.setattr(prepare, "voice_samples", lambda _: ([], []))
+    monkeypatch.setattr(prepare, "check_network", lambda *_: None)
+    monkeypatch.setattr(prepare, "estimate_run", lambda *parts: {name: timed() for name, timed in parts[3].items()})
+    for stride, stages in ((1, ["vision tokenizer"]), (4, ["vision tokenizer", "films"])):
+        taken, films = 0, replace(recipe(), media=MediaSpec(temporal_stride=stride), tokenizers=TokenizerConfig())
+        told = prepare._cost(films, SimpleNamespace(), SimpleNamespace(), None)  # pyright: ignore[reportArgumentType]
+        assert list(told) == stages  # pyright: ignore[reportArgumentType, reportCallIssue]
+        assert 0 < taken < 25
 
 
 def test_positions_and_draws_follow_from_the_recipe_and_memory_grows_with_the_rows():
