@@ -25,7 +25,7 @@ from ernest.device import set_threads
 from ernest.model.likelihood import target_log_probs
 from ernest.model.network import Ernest
 from ernest.results.small_runs import PLAIN, in_one_process, replaced
-from ernest.results.units import kept
+from ernest.results.units import file_name, kept
 from ernest.sequence.record import Record
 from ernest.storage import write_folder
 from ernest.tokenizers.bundle import Tokenizers
@@ -104,7 +104,7 @@ def measure(study: Study, seed: int) -> dict[str, Measures]:
     folder, found = study.build / f"seed-{seed}", {}
     for name in (BEFORE, *WITHIN):
         make = partial(_first_stage, study, seed) if name == BEFORE else partial(_second_stage, study, name, seed)
-        found[name] = kept(folder / f"{_named(name)}.json", settings, make)
+        found[name] = kept(folder / f"{file_name(name)}.json", settings, make)
     if (folder / FIRST_STAGE).is_dir():
         shutil.rmtree(folder / FIRST_STAGE)
     return found
@@ -134,15 +134,15 @@ def _first_stage(study: Study, seed: int) -> Measures:
 def _second_stage(study: Study, arm: str, seed: int) -> Measures:
     """Goes on from the border, or from where it was, and measures; the run itself is not kept."""
     folder = study.build / f"seed-{seed}"
-    if not (folder / _named(arm)).is_dir():
+    if not (folder / file_name(arm)).is_dir():
         if not (folder / FIRST_STAGE).is_dir():
             _first_stage(study, seed)
-        with write_folder(folder / _named(arm)) as aside:
+        with write_folder(folder / file_name(arm)) as aside:
             shutil.copytree(folder / FIRST_STAGE, aside, dirs_exist_ok=True)
     study.tell(f"seed {seed}: {arm}")
     with WITHIN[arm]():
-        found = losses(_train(study, recipe_of(seed), folder / _named(arm)).eval(), study.tokenizers)
-    shutil.rmtree(folder / _named(arm))
+        found = losses(_train(study, recipe_of(seed), folder / file_name(arm)).eval(), study.tokenizers)
+    shutil.rmtree(folder / file_name(arm))
     return found
 
 
@@ -150,10 +150,6 @@ def _train(study: Study, recipe: Recipe, run: Path, on_step: loop.OnStep | None 
     set_threads(1)
     run.mkdir(parents=True, exist_ok=True)
     return loop.train(recipe, study.store, study.tokenizers, run, on_step=on_step)
-
-
-def _named(name: str) -> str:
-    return name.replace(" ", "-").replace(",", "")
 
 
 # ------------------------------------------------------------------ what is measured

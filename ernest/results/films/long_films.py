@@ -23,7 +23,7 @@ from ernest.generation.engine import Engine, bf16_pays
 from ernest.generation.request import MaxLengths
 from ernest.model.network import Ernest
 from ernest.results.small_runs import PLAIN, Study, in_one_process, trained
-from ernest.results.units import kept
+from ernest.results.units import file_name, kept
 from ernest.sequence.batch import Batch
 from ernest.sequence.history import hide_frames
 from ernest.world.split import HELD_OUT
@@ -80,7 +80,7 @@ def measure(study: Study, seed: int) -> dict[str, Measures]:
     settings = {"steps": STEPS, "rows": ROWS, "layers": LAYERS, "width": WIDTH, "read": READ, "drawn": DRAWN, "longer": LONGER}
     found = {}
     for arm in ARMS:
-        path = study.build / f"seed-{seed}" / f"{arm.name.replace(' ', '-')}.json"
+        path = study.build / f"seed-{seed}" / f"{file_name(arm.name)}.json"
         own = settings | {"sequence": arm.sequence, "model": arm.model, "examples": study.store.fingerprint}
         found[arm.name] = kept(path, own, lambda arm=arm, path=path: _measured(study, arm, seed, path))
     return found

@@ -1,6 +1,6 @@
 """Writes the page on what makes long films, and on a training that begins with few bits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ernest.report.routing import write_csv
@@ -9,7 +9,7 @@ from ernest.results.films.long_films import BASE, GROWING, HIDDEN, LONGER, WINDO
 from ernest.results.films.switched import SCRATCH, SWITCHED
 from ernest.results.outcome import Outcome, judged_known, table, verdicts, write_outcomes
 from ernest.results.pages import write_page
-from ernest.results.paired import SEEDS, Difference, difference, measure_rows, spread
+from ernest.results.paired import SEEDS, Difference, Found, difference, measure_rows, spread
 from ernest.results.small_runs import Study, seed_by_seed
 
 NAME = "films"
@@ -20,7 +20,6 @@ WORDS = (
     "What the report and VideoAR (arXiv 2601.05966) do for long films, and how ERNIE 5.0 goes from few bits to many: each in a "
     "run of its own beside one without. Small networks and short runs on the demo's examples."
 )
-Found = Sequence[Mapping[str, Mapping[str, float]]]
 
 
 def run_films(study: Study, out: Path) -> None:
@@ -65,8 +64,7 @@ def _told(found: Found, arm: str, measure: str) -> str:
 
 def write(found: Found, out: Path) -> None:
     """Everything of the seeds so far."""
-    rows = measure_rows(found)
-    write_csv(out / NAME / "measures.csv", ("seed", "arm", "measure", "value"), rows)
+    write_csv(out / NAME / "measures.csv", ("seed", "arm", "measure", "value"), measure_rows(found))
     outcomes = judge(found)
     write_outcomes(out / NAME, outcomes)
     parts = [
