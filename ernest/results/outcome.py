@@ -31,9 +31,9 @@ def judged(hits: int, of: int) -> Verdict:
     return "holds" if hits == of else "holds in part" if 2 * hits >= of else "doesn't hold here"
 
 
-def judged_known(told: Sequence[bool | None]) -> Verdict:
+def judged_known(met: Sequence[bool | None]) -> Verdict:
     """The verdict by those of a claim's comparisons that can be judged; None is one that can't."""
-    known = [one for one in told if one is not None]
+    known = [one for one in met if one is not None]
     return judged(sum(known), len(known))
 
 

@@ -69,13 +69,13 @@ def judge(found: Found) -> Outcome:
     lost = difference([one[GROWN] - one[SHORT] for one in within])
     gained = difference([one[SHORT] - one[GROWN] for one in beyond])
     recalled = difference([seed[SHORT][FAR] - seed[GROWN][FAR] for seed in found])
-    told = [bar.is_within(0.0), lost.is_within(LEAST), gained.is_above()]
+    met = [bar.is_within(0.0), lost.is_within(LEAST), gained.is_above()]
     words = (
         f"positions beyond 256 beside 128 to 256: {bar} nats a token (the bar: at most 0); the first 256 beside those of a run "
         f"that never grew: {lost}; the others are better than its by {gained}, a number told more than 256 positions ago by "
         f"{recalled}"
     )
-    return Outcome(CLAIM, "8K to 128K", words, judged_known(told))
+    return Outcome(CLAIM, "8K to 128K", words, judged_known(met))
 
 
 def _mean(measures: Mapping[str, float], names: Sequence[str]) -> float:

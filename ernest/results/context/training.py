@@ -160,9 +160,9 @@ def judged_texts() -> list[list[Mention]]:
     return [mentions(0, HELD_OUT + number, MENTIONS) for number in range(JUDGED)]
 
 
-def begins(told: Sequence[Mention], tokenizers: Tokenizers) -> np.ndarray:
+def begins(text: Sequence[Mention], tokenizers: Tokenizers) -> np.ndarray:
     """The number of the first token of each mention, and of the end; words are cut alike wherever they stand."""
-    return np.cumsum([0, *(_tokens(number, str(one), tokenizers) for number, one in enumerate(told))])
+    return np.cumsum([0, *(_tokens(number, str(one), tokenizers) for number, one in enumerate(text))])
 
 
 def _tokens(number: int, words: str, tokenizers: Tokenizers) -> int:
@@ -189,10 +189,10 @@ def readers(tokenizers: Tokenizers) -> dict[str, Measures]:
     texts, found = judged_texts(), {}
     for name, window in ((REMEMBERS, 1 << 20), (FORGETS, 256)):
         each = []
-        for told in texts:
-            first = begins(told, tokenizers)
+        for text in texts:
+            first = begins(text, tokenizers)
             since = [int(np.searchsorted(first, at - window)) for at in first[:-1]]
-            values = surprises(told, since)
+            values = surprises(text, since)
             each.append(np.repeat(np.array(values) / np.diff(first), np.diff(first)))
         found[name] = {key: value for key, value in summarise(texts, each, tokenizers).items() if key.startswith("loss")}
     return found
@@ -202,11 +202,11 @@ def summarise(texts: Sequence[Sequence[Mention]], each: Sequence[np.ndarray], to
     """Of the nats of every token of each text: those of a token by position, and those of a number, with its comma, by how far
     back it was told."""
     found: dict[str, list[float]] = {}
-    for told, nats in zip(texts, each, strict=True):
+    for text, nats in zip(texts, each, strict=True):
         for low, high in SPANS:
             found.setdefault(span(low, high), []).extend(nats[low:high])
-        first = begins(told, tokenizers)
-        for number, one in enumerate(told):
+        first = begins(text, tokenizers)
+        for number, one in enumerate(text):
             start = first[number] + _tokens(number, one.name, tokenizers)
             ago = first[number] - first[one.before]
             name = FIRST if one.before < 0 else NEAR if ago <= 64 else MIDDLE if ago <= 256 else FAR

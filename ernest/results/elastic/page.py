@@ -73,10 +73,10 @@ def _gain(scores: Found, claim: str, paper: str, one: str, other: str) -> Outcom
 
 
 def _against(scores: Found, one: str, other: str) -> str:
-    return f"{one} against {other} {_told(_difference(scores, one, other))}"
+    return f"{one} against {other} {_in_words(_difference(scores, one, other))}"
 
 
-def _told(gain: Difference) -> str:
+def _in_words(gain: Difference) -> str:
     return f"{gain.mean:+.3f} (one seed)" if gain.seeds == 1 else f"{gain.mean:+.3f} ± {gain.interval:.3f}"
 
 
@@ -106,8 +106,8 @@ def _block(scores: Found, outcomes: Sequence[Outcome]) -> str:
     pairs += [(f"elastic, {REDUCED}", OWN), (f"elastic, {REDUCED}", OWN_COMPUTE), (COMPACT, f"elastic, {REDUCED}"),
               (COMPACT, OWN_COMPUTE), (COMPACT, "elastic, full")]  # fmt: skip
     differences = [
-        (f"{one} − {other}", *(_told(_difference(scores, one, other, [task])) for task in CURVE_DIRECTIONS),
-         _told(_difference(scores, one, other)))
+        (f"{one} − {other}", *(_in_words(_difference(scores, one, other, [task])) for task in CURVE_DIRECTIONS),
+         _in_words(_difference(scores, one, other)))
         for one, other in pairs
     ]  # fmt: skip
     sizes = "; ".join(f"{name}: {', '.join(f'{key} {value}' for key, value in numbers.items())}"

@@ -138,8 +138,8 @@ def _by_frame(network: Ernest, batch: Batch, frames: int) -> Tensor:
 def drift(study: Study, network: Ernest, seed: int) -> Measures:
     """Of films that go on freely: the error of a frame on average, by how much it rises from frame to frame, and what it is at
     the end of the length in training and of the whole."""
-    told = study.tokenizers.media.frames
-    frames = 1 + LONGER * (told - 1)
+    usual = study.tokenizers.media.frames
+    frames = 1 + LONGER * (usual - 1)
     made = records(TASK, study.whole().seed, range(HELD_OUT + READ, HELD_OUT + READ + 3 * DRAWN))
     physics = [record for record in made if record.facts["family"] in FAMILIES][:DRAWN]
     prompts = [[EncodedSegment("text", record.segments[0].data, False)] for record in physics]
@@ -148,7 +148,7 @@ def drift(study: Study, network: Ernest, seed: int) -> Measures:
     engine = Engine(network, study.tokenizers, max_lengths=limits, bf16=bf16_pays(network))
     error = np.mean([energy_rise(film) for film in engine.videos(prompts, seed=seed, first=first, frames=frames)], axis=0)
     slope = float(np.polyfit(np.arange(frames), error, 1)[0])
-    return {"error, mean": float(error.mean()), "error, a frame": slope, "error, trained length": float(error[told - 1]),
+    return {"error, mean": float(error.mean()), "error, a frame": slope, "error, trained length": float(error[usual - 1]),
             "error, last frame": float(error[-1])}  # fmt: skip
 
 

@@ -111,18 +111,18 @@ def judge(found: Found) -> list[Outcome]:
         f"entropy of the worst layer {_list(entropy)}, largest ÷ mean load there {_list(largest)}, experts never chosen "
         f"{', '.join(f'{one:.1%}' for one in dead)}"
     )
-    told = [max(dead) == 0, min(entropy) >= EVEN, max(largest) <= LARGEST]
+    met = [max(dead) == 0, min(entropy) >= EVEN, max(largest) <= LARGEST]
     dense, usual = _gain(found, DENSE), _gain(found, USUAL)
     return [
-        Outcome("so sparse a network trains in balance, and no expert dies", "no figure", balance, judged(sum(told), len(told))),
+        Outcome("so sparse a network trains in balance, and no expert dies", "no figure", balance, judged(sum(met), len(met))),
         _compared("it is better than a dense one of equal active size", f"mean score {dense} above it", dense.is_above()),
         _compared("it is no worse than one as sparse as the demo's, at equal compute (our bar)", f"mean score {usual} above it",
                   _at_least(usual, LEAST)),
     ]  # fmt: skip
 
 
-def _compared(claim: str, ours: str, told: bool | None) -> Outcome:
-    return Outcome(claim, "no figure", ours, judged_known([told]))
+def _compared(claim: str, ours: str, met: bool | None) -> Outcome:
+    return Outcome(claim, "no figure", ours, judged_known([met]))
 
 
 def _gain(found: Found, other: str) -> Difference:

@@ -145,10 +145,10 @@ def _write(films: Mapping[str, Films], out: Path) -> None:
     write_outcomes(out / NAME, outcomes)
     cells = [(name, *("–" if value is None else f"{value:.3f}" for value in values)) for name, *values in rows]
     verdict = "reached" if np.mean(passed) >= LAWFUL and min(passed) >= WORST else "**not reached**"
-    told = (
+    note = (
         f"{DRAWS} fresh films each; {_recipe(0, REWARDED).update.steps} updates of the recipe `{RECIPE}`; distances in levels of "
         f"255. The mean of {len(passed)} seeds is {np.mean(passed):.3f}, the least {min(passed):.3f}; wanted were {LAWFUL} and "
         f"{WORST}: {verdict}. Numbers: [films.csv]({NAME}/films.csv)."
     )
-    block = "\n\n".join([table(("model", *MEASURES), cells), told])
+    block = "\n\n".join([table(("model", *MEASURES), cells), note])
     write_page(out / f"{PAGE}.md", TITLE, WORDS, f"ernest results {NAME}", block)
