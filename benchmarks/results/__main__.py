@@ -10,39 +10,31 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
 from rich.console import Console
 
 from benchmarks import findings
 from benchmarks.findings import Findings
 from benchmarks.page import markdown
-from benchmarks.results import clock, sources
+from benchmarks.results import sources
 from benchmarks.results.folders import FOLDERS, measure_folder
-from benchmarks.results.scores import (
-    Scored,
-    Trial,
-    score_commands,
-    score_digits,
-    score_photos,
-    score_stories,
-)
+from benchmarks.results.scores import score_commands, score_digits, score_photos, score_stories
 from benchmarks.results.seesaw import STEPS, measure_seesaw
+from benchmarks.results.trial import Scored, Trial, engine_of, minutes, trained
 from benchmarks.results.voices import score_voices
 from benchmarks.tables import Figure, Table, show
-from ernest.checkpoint import load_model
-from ernest.config.effort import with_effort
 from ernest.config.recipe import Recipe, find_recipe, load_recipe
 from ernest.data.record_writer import save_records
 from ernest.data.records import RecordFolder, read_lines
-from ernest.generation.engine import Engine, bf16_pays
+from ernest.generation.engine import Engine
+from ernest.results.paired import spread
 from ernest.sequence.record import Record
 from ernest.training.group import process_count, thread_count
-from ernest.training.prepare import train_on_records
 from ernest.training.run_settings import TrainingRun
 from ernest.world.split import HELD_OUT
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
+DATA = Path(__file__).parents[3] / "shared" / "data"
 OUT = Path("build/results")
 
 
@@ -115,10 +107,10 @@ NAMES = [*RECIPES, *FOLDERS, SEESAW]
 def _begin(name: str, seed: int, trial: Trial) -> tuple[RecordFolder, Recipe]:
     """The records of a recipe, made where they are not there yet, and all its settings."""
     chosen, data = RECIPES[name], trial.out / f"{name}-records"
-    whole = replace(load_recipe(find_recipe("tiny"), (*chosen.settings, *trial.settings)), seed=seed)
+    recipe = trial.recipe(seed, chosen.settings)
     if not data.is_dir():
-        save_records(data, chosen.records(trial, "train"), whole.media)
-    return read_lines(data, whole.media), whole if trial.share == 1 else with_effort(whole, trial.share)
+        save_records(data, chosen.records(trial, "train"), recipe.media)
+    return read_lines(data, recipe.media), recipe
 
 
 def measure(name: str, seed: int, trial: Trial) -> list[Scored]:
@@ -129,15 +121,10 @@ def measure(name: str, seed: int, trial: Trial) -> list[Scored]:
         records, recipe = _begin("digits", seed, trial)
         short = replace(recipe, training=replace(recipe.training, steps=trial.count(STEPS, 12)))
         return measure_seesaw(records, digits(trial, "test"), trial.out / f"{SEESAW}-{seed}", short, trial)
-    chosen, folder = RECIPES[name], trial.out / f"{name}-{seed}"
     records, recipe = _begin(name, seed, trial)
-    with clock.counted(folder.with_suffix(".seconds")):
-        checkpoint = train_on_records(TrainingRun(records, folder, recipe))
-    model, tokenizers = load_model(checkpoint)
-    scored = chosen.score(Engine(model, tokenizers, bf16=bf16_pays(model)), trial)
-    spent = clock.read(folder.with_suffix(".seconds"))
-    note = f"{spent.processor / 60:.0f} of a processor"
-    return [*scored, Scored("minutes of training", spent.wall / 60, 90.0 if name == "digits" else None, note, True)]
+    checkpoint, spent = trained(TrainingRun(records, trial.out / f"{name}-{seed}", recipe))
+    scored = RECIPES[name].score(engine_of(checkpoint), trial)
+    return [*scored, minutes(spent, 90.0 if name == "digits" else None)]
 
 
 def found(name: str, runs: Sequence[Sequence[Scored]], threads: int) -> Findings:
@@ -145,9 +132,8 @@ def found(name: str, runs: Sequence[Sequence[Scored]], threads: int) -> Findings
     figures, lines = [], []
     for scores in zip(*runs, strict=True):
         values, first = [one.value for one in scores], scores[0]
-        spread = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
         figures.append(Figure(f"{name}: {first.name}", mean(values), first.bar, first.less, threads=threads))
-        lines.append((first.name, f"{mean(values):.3f}{spread}", figures[-1].wanted, first.note))
+        lines.append((first.name, spread(values), figures[-1].wanted, first.note))
     seeds = f"{len(runs)} seed{'s' if len(runs) > 1 else ''}, {threads} thread{'s' if threads > 1 else ''}"
     return Findings(tuple(figures), (Table(f"{name}, {seeds}", ("", "score", "bar", ""), tuple(lines)),))
 
