@@ -10,32 +10,25 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 
 from rich.console import Console
 
 from benchmarks import findings
 from benchmarks.findings import Findings
 from benchmarks.page import markdown
-from benchmarks.results import clips, clock, emoji, sources
+from benchmarks.results import clips, emoji, sources
 from benchmarks.results.folders import FOLDERS, measure_folder
-from benchmarks.results.scores import (
-    Scored,
-    Trial,
-    score_commands,
-    score_digits,
-    score_photos,
-    score_stories,
-)
+from benchmarks.results.scores import score_commands, score_digits, score_photos, score_stories
 from benchmarks.results.seesaw import STEPS, measure_seesaw
+from benchmarks.results.trial import Scored, Trial, engine_of, minutes, timed
 from benchmarks.results.voices import score_voices
 from benchmarks.tables import Figure, Table, show
-from ernest.checkpoint import load_model
-from ernest.config.effort import with_effort
 from ernest.config.recipe import Recipe, find_recipe, load_recipe
 from ernest.data.record_writer import save_records
 from ernest.data.records import RecordFolder, read_lines
-from ernest.generation.engine import Engine, bf16_pays
+from ernest.generation.engine import Engine
+from ernest.results.paired import spread
 from ernest.sequence.record import Record
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.group import process_count, thread_count
@@ -43,7 +36,7 @@ from ernest.training.prepare import prepare_records, train_on_records
 from ernest.training.run_settings import TrainingRun
 from ernest.world.split import HELD_OUT
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data"
+DATA = Path(__file__).parents[3] / "shared" / "data"
 OUT = Path("build/results")
 
 
@@ -154,10 +147,10 @@ NAMES = [*RECIPES, CLIPS_TOKENIZER, *FOLDERS, SEESAW]
 def _begin(name: str, seed: int, trial: Trial) -> tuple[RecordFolder, Recipe]:
     """The records of a recipe, made where they are not there yet, and all its settings."""
     chosen, data = RECIPES[name], trial.out / f"{name}-records"
-    whole = replace(load_recipe(find_recipe(chosen.base), (*chosen.settings, *trial.settings)), seed=seed)
+    recipe = trial.recipe(seed, chosen.settings, chosen.base)
     if not data.is_dir():
-        save_records(data, chosen.records(trial, "train"), whole.media)
-    return read_lines(data, whole.media), whole if trial.share == 1 else with_effort(whole, trial.share)
+        save_records(data, chosen.records(trial, "train"), recipe.media)
+    return read_lines(data, recipe.media), recipe
 
 
 def measure(name: str, seed: int, trial: Trial) -> list[Scored]:
@@ -168,34 +161,15 @@ def measure(name: str, seed: int, trial: Trial) -> list[Scored]:
         records, recipe = _begin("digits", seed, trial)
         short = replace(recipe, training=replace(recipe.training, steps=trial.count(STEPS, 12)))
         return measure_seesaw(records, digits(trial, "test"), trial.out / f"{SEESAW}-{seed}", short, trial)
-    if name == CLIPS_TOKENIZER:
-        return _measure_tokenizer("clips", seed, trial)
-    run, seconds = _run(name, seed, trial)
-    with clock.counted(seconds):
-        checkpoint = train_on_records(run)
-    model, tokenizers = load_model(checkpoint)
-    scored = RECIPES[name].score(Engine(model, tokenizers, bf16=bf16_pays(model)), trial)
-    return [*scored, _minutes(seconds, 90.0 if name == "digits" else None)]
-
-
-def _run(name: str, seed: int, trial: Trial) -> tuple[TrainingRun, Path]:
-    """The run of a recipe, and the file that counts its time."""
-    folder, (records, recipe) = trial.out / f"{name}-{seed}", _begin(name, seed, trial)
-    return TrainingRun(records, folder, recipe), folder.with_suffix(".seconds")
-
-
-def _measure_tokenizer(name: str, seed: int, trial: Trial) -> list[Scored]:
-    """The scores of a run's tokenizer, with which its model goes on."""
-    run, seconds = _run(name, seed, trial)
-    with clock.counted(seconds):
-        prepare_records(run)
-    return [*clips.score_tokenizer(Tokenizers.load(run.out / "tokenizers"), trial), _minutes(seconds)]
-
-
-def _minutes(seconds: Path, bar: float | None = None) -> Scored:
-    """What the file `seconds` counts."""
-    spent = clock.read(seconds)
-    return Scored("minutes of training", spent.wall / 60, bar, f"{spent.processor / 60:.0f} of a processor", less=True)
+    is_tokenizer = name == CLIPS_TOKENIZER
+    kind = "clips" if is_tokenizer else name
+    records, recipe = _begin(kind, seed, trial)
+    run = TrainingRun(records, trial.out / f"{kind}-{seed}", recipe)
+    if is_tokenizer:
+        _, spent = timed(run, prepare_records)
+        return [*clips.score_tokenizer(Tokenizers.load(run.out / "tokenizers"), trial), minutes(spent)]
+    checkpoint, spent = timed(run, train_on_records)
+    return [*RECIPES[name].score(engine_of(checkpoint), trial), minutes(spent, 90.0 if name == "digits" else None)]
 
 
 def found(name: str, runs: Sequence[Sequence[Scored]], threads: int) -> Findings:
@@ -203,9 +177,8 @@ def found(name: str, runs: Sequence[Sequence[Scored]], threads: int) -> Findings
     figures, lines = [], []
     for scores in zip(*runs, strict=True):
         values, first = [one.value for one in scores], scores[0]
-        spread = f" ± {stdev(values):.3f}" if len(values) > 1 else ""
         figures.append(Figure(f"{name}: {first.name}", mean(values), first.bar, first.less, threads=threads))
-        lines.append((first.name, f"{mean(values):.3f}{spread}", figures[-1].wanted, first.note))
+        lines.append((first.name, spread(values), figures[-1].wanted, first.note))
     seeds = f"{len(runs)} seed{'s' if len(runs) > 1 else ''}, {threads} thread{'s' if threads > 1 else ''}"
     return Findings(tuple(figures), (Table(f"{name}, {seeds}", ("", "score", "bar", ""), tuple(lines)),))
 

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from benchmarks.results.emoji import read_emoji
-from benchmarks.results.scores import Scored, Trial, prompts
+from benchmarks.results.scores import prompts
+from benchmarks.results.trial import Scored, Trial
 from ernest.data.importers import both_directions
 from ernest.evaluation.evaluate import rebuild_frames
 from ernest.evaluation.likeness import psnr

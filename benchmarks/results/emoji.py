@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.results.nearest import nearest, write_sheet
-from benchmarks.results.scores import Scored, Trial, prompts, reads_right
+from benchmarks.results.scores import prompts, reads_right
+from benchmarks.results.trial import Scored, Trial
 from ernest.data.importers import both_directions
 from ernest.data.pictures import fitted
 from ernest.evaluation.evaluate import rebuild_frames

@@ -6,22 +6,19 @@ What is scored are files of the folder's part `test`, which nothing learns from:
 
 import csv
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.results import clock, sources
-from benchmarks.results.scores import Scored, Trial, asked_and_answered
-from ernest.checkpoint import load_model
-from ernest.config.effort import with_effort
-from ernest.config.recipe import find_recipe, load_recipe
+from benchmarks.results import sources
+from benchmarks.results.scores import asked_and_answered
+from benchmarks.results.trial import Scored, Trial, engine_of, minutes, timed
 from ernest.data import media
 from ernest.data.held_out import split_records
 from ernest.data.importers import DIGIT_NAMES, import_folder
-from ernest.generation.engine import Engine, bf16_pays
+from ernest.lcnet.training import run as lcnet
 from ernest.lcnet.training.plan import Budget
-from ernest.lcnet.training.run import train
 from ernest.training.prepare import train_on_records
 from ernest.training.run_settings import TrainingRun
 
@@ -67,22 +64,17 @@ def measure_folder(name: str, seed: int, trial: Trial) -> list[Scored]:
         write_folder(own, trial, files)
     if not records.is_dir():
         import_folder(files, records)
-    whole = replace(load_recipe(find_recipe("tiny"), trial.settings), seed=seed)
-    recipe = whole if trial.share == 1 else with_effort(whole, trial.share)
+    recipe = trial.recipe(seed)
     learnt, kept_back = split_records(records, 0.1, recipe.media)
     assert kept_back is not None, f"{records}: the part `test` is kept back by the import"
-    with clock.counted(run.with_suffix(".seconds")):
-        checkpoint = train_on_records(TrainingRun(learnt, run, recipe, held_out=kept_back))
-    model, tokenizers = load_model(checkpoint)
-    engine = Engine(model, tokenizers, bf16=bf16_pays(model))
-    pairs = asked_and_answered(engine, list(kept_back))
+    checkpoint, spent = timed(TrainingRun(learnt, run, recipe, held_out=kept_back), train_on_records)
+    pairs = asked_and_answered(engine_of(checkpoint), list(kept_back))
     right = [kind_in(truth, own.kinds) == kind_in(answer, own.kinds) for truth, answer in pairs]
-    spent = clock.read(run.with_suffix(".seconds"))
     beside = _by_lcnet(files, trial.out / f"{name}-lcnet-{seed}", seed, spent.wall / 60) if own.beside else []
     return [
         Scored("the kind is read", float(np.mean(right)), own.bar, f"{len(right)} files kept back"),
         *beside,
-        Scored("minutes of training", spent.wall / 60, None, f"{spent.processor / 60:.0f} of a processor", True),
+        minutes(spent),
     ]
 
 
@@ -93,8 +85,8 @@ def kind_in(text: str, kinds: tuple[str, ...]) -> str | None:
 
 
 def _by_lcnet(files: Path, out: Path, seed: int, minutes: float) -> list[Scored]:
-    trained = train(files, out, Budget(minutes, (f"seed={seed}",)), show=False)
-    return [Scored("the kind is read by PP-LCNet in as many minutes", trained.top1, None, "its best epoch")]
+    top1 = lcnet.train(files, out, Budget(minutes, (f"seed={seed}",)), show=False).top1
+    return [Scored("the kind is read by PP-LCNet in as many minutes", top1, None, "its best epoch")]
 
 
 # ------------------------------------------------------------------ files

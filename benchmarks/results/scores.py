@@ -1,13 +1,14 @@
 """What a model is scored by on real data: what it reads right, what judges say of what it draws and says, and their ceilings."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 
 from benchmarks.results import judges, nearest, outside, sources
+from benchmarks.results.trial import Scored, Trial
 from ernest.config.media import MediaSpec
 from ernest.data.examples import EncodedSegment, encode
 from ernest.data.importers import DIGIT_NAMES
@@ -16,45 +17,18 @@ from ernest.evaluation.own_data import record_losses
 from ernest.generation.engine import Engine
 from ernest.sequence.record import Record, given, made
 
-
-@dataclass(frozen=True)
-class Trial:
-    """What a recipe is measured with: the data's folder, the folder of results, the share of everything that is taken, and
-    settings beside the recipe's."""
-
-    data: Path
-    results: Path
-    share: float
-    settings: tuple[str, ...] = ()
-
-    @property
-    def out(self) -> Path:
-        """Where runs, records and judges lie: those of a trial apart from the whole ones, which must not begin with them."""
-        return self.results if self.share == 1 else self.results / f"share-{self.share:g}"
-
-    def count(self, whole: int, least: int = 20) -> int:
-        """A number of things, or the trial's share of it."""
-        return max(min(whole, least), round(whole * self.share))
-
-
-@dataclass(frozen=True)
-class Scored:
-    """A score of one seed, its bar, and what it is of; `less` where less is better."""
-
-    name: str
-    value: float
-    bar: float | None
-    note: str
-    less: bool = False
-
-
 Source = Callable[[Path, str], sources.Media]
+
+
+def prompts_of(engine: Engine, records: Sequence[Record]) -> list[tuple[EncodedSegment, ...]]:
+    """All but the last segment of each record, which is what is asked for."""
+    return [example.segments[:-1] for example in encode(records, engine.tokenizers)]
 
 
 def asked_and_answered(engine: Engine, records: Sequence[Record]) -> list[tuple[str, str]]:
     """The text of each record that ends in one, and what the model answers there."""
     asked = [record for record in records if record.segments[-1].kind == "text"]
-    prompts = [example.segments[:-1] for example in encode(asked, engine.tokenizers)]
+    prompts = prompts_of(engine, asked)
     return [(record.segments[-1].data, answer) for record, answer in zip(asked, engine.texts(prompts), strict=True)]
 
 
@@ -106,10 +80,13 @@ def _sounds(
     said = engine.sounds(prompts([names[label] for label in asked]))
     outsider = []
     if outside.is_there():
-        for name, waves, spoken in (("text → speech, by", said, asked), ("real clips by", true, truth)):
+        for name, waves, spoken, note in (
+            ("text → speech, by", said, asked, "an outside judge"),
+            ("real clips by", true, truth, "ceiling"),
+        ):
             answers = outside.heard_by_outsider(waves, names, MediaSpec.sample_rate)
             right = float(np.mean([answer == names[label] for answer, label in zip(answers, spoken, strict=True)]))
-            outsider.append(Scored(f"{name} pocketsphinx", right, None, "ceiling" if waves is true else "an outside judge"))
+            outsider.append(Scored(f"{name} pocketsphinx", right, None, note))
     return [
         Scored("speech → text", reads_right(engine, pairs), bars[0], f"{len(true)} test clips"),
         Scored("text → speech, by the judge", judges.heard(judge, said, asked), bars[1], f"{len(said)} said"),
@@ -127,12 +104,13 @@ def _never_trained(engine: Engine, trial: Trial) -> list[Scored]:
     pictures = list(islice(sources.handwritten(trial.data, "test"), count))
     clips = list(islice(sources.spoken(trial.data, "test"), count))
     scored = []
-    for name, media, make in (("image → speech", pictures, engine.sounds), ("speech → image", clips, engine.pictures)):
+    for name, media, make, share_right in (
+        ("image → speech", pictures, engine.sounds, partial(judges.heard, word_judge)),
+        ("speech → image", clips, engine.pictures, partial(judges.seen, picture_judge)),
+    ):
         questions = [Record((given(kind, data), made("text", "?"))) for kind, data, _ in media]
-        prompts = [example.segments[:-1] for example in encode(questions, engine.tokenizers)]
         truth = np.array([DIGIT_NAMES.index(words) for _, _, words in media])
-        outputs = make(prompts)
-        right = judges.heard(word_judge, outputs, truth) if make == engine.sounds else judges.seen(picture_judge, outputs, truth)
+        right = share_right(make(prompts_of(engine, questions)), truth)
         scored.append(Scored(f"{name}, never trained", right, None, "chance .1"))
     return scored
 

@@ -10,15 +10,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.results.scores import Scored, Trial
-from ernest.checkpoint import load_model
+from benchmarks.results.trial import Scored, Trial, engine_of
 from ernest.config.recipe import Recipe
 from ernest.data.examples import Example, encode
 from ernest.data.layout import lay_out_example
 from ernest.data.records import RecordFolder
 from ernest.data.store import ExampleStore
 from ernest.evaluation.own_data import record_losses
-from ernest.generation.engine import Engine, bf16_pays
+from ernest.generation.engine import Engine
 from ernest.sequence.record import Record
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.prepare import train_on_records
@@ -45,7 +44,7 @@ def measure_seesaw(records: RecordFolder, tests: Sequence[Record], folder: Path,
     scores = []
     for task, share in shares_of_positions(store, tokenizers, recipe).items():
         single = _single(records, folder, recipe, checkpoint, task, share)
-        scores += _compared(task, _engine(checkpoint), _engine(single), examples[task][: trial.count(TESTED)])
+        scores += _compared(task, engine_of(checkpoint), engine_of(single), examples[task][: trial.count(TESTED)])
     return scores
 
 
@@ -66,11 +65,6 @@ def _single(records: RecordFolder, folder: Path, recipe: Recipe, tokenizers: Pat
     alone = replace(recipe, training=training, mixture={name: float(name == task) for name in tasks})
     name = task.replace(" ", "-").replace("→", "-to-")
     return train_on_records(TrainingRun(records, folder / name, alone, checkpoint=tokenizers))
-
-
-def _engine(checkpoint: Path) -> Engine:
-    model, tokenizers = load_model(checkpoint)
-    return Engine(model, tokenizers, bf16=bf16_pays(model))
 
 
 def _compared(task: str, joint: Engine, single: Engine, examples: Sequence[Example]) -> list[Scored]:

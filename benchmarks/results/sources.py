@@ -49,11 +49,8 @@ def moving(folder: Path, split: str, count: int) -> Media:
         number, way = rng.integers(len(digits)), list(WAYS)[rng.integers(4)]
         dx, dy = WAYS[way]
         steps = np.linspace(-9, 9, MediaSpec.frames).round().astype(int)
-        yield (
-            "video",
-            np.stack([_on_canvas(pictures[number], 2 + dx * s, 2 + dy * s) for s in steps]),
-            (f"{DIGIT_NAMES[digits[number]]} moving {way}"),
-        )
+        frames = np.stack([_on_canvas(pictures[number], 2 + dx * s, 2 + dy * s) for s in steps])
+        yield "video", frames, f"{DIGIT_NAMES[digits[number]]} moving {way}"
 
 
 def spoken(folder: Path, split: str) -> Media:
@@ -87,7 +84,7 @@ def photographs(folder: Path, split: str) -> Media:
     from PIL import Image
 
     with zipfile.ZipFile(folder / "cifar10/cifar10_jpeg.zip") as archive:
-        names = sorted(name for name in archive.namelist() if name.startswith(f"{split}/") and name.endswith(".jpg"))
+        names = [name for name in archive.namelist() if name.startswith(f"{split}/") and name.endswith(".jpg")]
         for name in sorted(names, key=lambda name: (name.rpartition("/")[2], name)):
             pixels = np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("RGB"))
             yield "image", pixels, name.split("/")[1]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks.results import judges, sources
-from benchmarks.results.scores import Scored, Trial
-from ernest.data.examples import encode
+from benchmarks.results.scores import prompts_of
+from benchmarks.results.trial import Scored, Trial
 from ernest.evaluation.evaluate import rebuild
 from ernest.generation.engine import Engine
 from ernest.sequence.record import Record
@@ -57,7 +57,7 @@ def score_voices(engine: Engine, trial: Trial) -> list[Scored]:
     unknown = list(sources.voiced(0, HELD_OUT, count // 4, UNHEARD_VOICES))
     scored: list[Scored] = []
     for name, records, bars in (("", known, (0.8, 0.9)), (", voices never heard", unknown, (0.8, None))):
-        said = engine.sounds(_prompts(records, engine))
+        said = engine.sounds(prompts_of(engine, records))
         voice, word = ears.shares(records, said)
         scored += [
             Scored(f"voice of the sample recognised{name}", voice, bars[0], f"{len(said)} said, one of {len(EVERY)} voices"),
@@ -79,8 +79,4 @@ def _swapped(engine: Engine, ears: Ears, records: Sequence[Record]) -> float:
         Record((record.segments[0], other.segments[1], record.segments[2]), record.task, record.facts)
         for record, other in zip(records, others, strict=True)
     ]
-    return ears.shares(asked, engine.sounds(_prompts(asked, engine)))[1]
-
-
-def _prompts(records: Sequence[Record], engine: Engine) -> list:
-    return [example.segments[:-1] for example in encode(records, engine.tokenizers)]
+    return ears.shares(asked, engine.sounds(prompts_of(engine, asked)))[1]

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.results import clips, emoji
-from benchmarks.results.scores import Trial
+from benchmarks.results.trial import Trial
 from ernest.config.media import MediaSpec
 from ernest.world.video import FAMILIES
 

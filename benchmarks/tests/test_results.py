@@ -13,7 +13,7 @@ import pytest
 from benchmarks.results import __main__ as results
 from benchmarks.results import clock, folders, scores, seesaw, sources
 from benchmarks.results.folders import OwnFolder
-from benchmarks.results.scores import Scored, Trial
+from benchmarks.results.trial import Scored, Trial
 from ernest.data.importers import both_directions, import_folder
 from ernest.data.record_writer import save_records
 from ernest.data.records import read_lines

@@ -31,9 +31,9 @@ def judged(hits: int, of: int) -> Verdict:
     return "holds" if hits == of else "holds in part" if 2 * hits >= of else "doesn't hold here"
 
 
-def judged_known(told: Sequence[bool | None]) -> Verdict:
+def judged_known(met: Sequence[bool | None]) -> Verdict:
     """The verdict by those of a claim's comparisons that can be judged; None is one that can't."""
-    known = [one for one in told if one is not None]
+    known = [one for one in met if one is not None]
     return judged(sum(known), len(known))
 
 
@@ -65,7 +65,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join([*lines, *("| " + " | ".join(str(cell).replace("|", "\\|") for cell in row) + " |" for row in rows)])
 
 
-def verdicts(outcomes: Sequence[Outcome]) -> str:
-    """The table of what became of the claims of a target."""
+def verdicts(outcomes: Sequence[Outcome], claim: str = "claim", paper: str = "the report's figures") -> str:
+    """The table of what became of the claims of a target, under what claims and figures are called in its paper."""
     rows = [(one.claim, one.paper, one.ours, f"**{one.verdict}**") for one in outcomes]
-    return table(("claim", "the report's figures", "here", "verdict"), rows)
+    return table((claim, paper, "here", "verdict"), rows)

@@ -8,8 +8,10 @@ import numpy as np
 
 SEEDS = (0, 1, 2)
 """Of every study."""
-QUANTILE = {2: 12.706, 3: 4.303}
-"""The 97.5 % quantile of Student's distribution for the mean of so many paired differences."""
+STUDENT = {1: 12.706, 2: 4.303, 4: 2.776, 8: 2.306}
+"""The 97.5 % quantile of Student's distribution, by its degrees of freedom."""
+Found = Sequence[Mapping[str, Mapping[str, float]]]
+"""By seed and run, what was measured."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def difference(values: Sequence[float]) -> Difference:
     found = np.array(values)
     if len(found) == 1:
         return Difference(float(found[0]), math.inf, 1)
-    return Difference(float(found.mean()), float(QUANTILE[len(found)] * found.std(ddof=1) / len(found) ** 0.5), len(found))
+    return Difference(float(found.mean()), float(STUDENT[len(found) - 1] * found.std(ddof=1) / len(found) ** 0.5), len(found))
 
 
 def seeds_in_words(count: int) -> str:
@@ -56,7 +58,7 @@ def spread(values: Sequence[float], digits: int = 3) -> str:
     return f"{np.mean(values):.{digits}f}{deviation}"
 
 
-def measure_rows(found: Sequence[Mapping[str, Mapping[str, float]]]) -> list[tuple[int, str, str, float]]:
+def measure_rows(found: Found) -> list[tuple[int, str, str, float]]:
     """Every measure of every run of every seed in a line of its own: seed, run, measure, value."""
     return [
         (seed, run, measure, value)

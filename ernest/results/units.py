@@ -8,6 +8,11 @@ from typing import Any
 from ernest.storage import write_text
 
 
+def file_name(name: str) -> str:
+    """A name as that of a file or a folder, without blanks and commas."""
+    return name.replace(" ", "-").replace(",", "")
+
+
 def kept(path: Path, settings: dict[str, Any], make: Callable[[], Any]) -> Any:
     """What `make` returned, as JSON knows it, when it was run with these settings; it runs where that has not been yet."""
     settings = json.loads(json.dumps(settings))

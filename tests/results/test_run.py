@@ -3,7 +3,7 @@
 import pytest
 
 from ernest.results import run as running
-from ernest.results.marching import superconvergence
+from ernest.results.marching.forms import FIELD, IMPLICIT, TERM
 from ernest.results.run import Place, Target, run_targets
 from ernest.results.units import kept
 
@@ -26,8 +26,8 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_tables(tmp_path, monkeypatch
             done.append(4)
             raise KeyboardInterrupt
         done.append(degree)
-        row = {"scheme": superconvergence.IMPLICIT, "degree": degree, "sweeps": 0}
-        others = [row | {"scheme": name} for name in (superconvergence.FIELD, superconvergence.TERM)]
+        row = {"scheme": IMPLICIT, "degree": degree, "sweeps": 0}
+        others = [row | {"scheme": name} for name in (FIELD, TERM)]
         slopes = {"ends": float(degree), "between": 1.5, "corrected": 2.5}
         return {
             "errors": [one | {"steps": 8.0, "ends": 1e-3} for one in (row, *others)],

@@ -14,9 +14,8 @@ from ernest.config.recipe import find_recipe, load_recipe
 from ernest.config.tokenizer_spec import usual_spec
 from ernest.model.cost import active_parameters, total_parameters
 from ernest.results.outcome import Outcome, Verdict, judged_known, read_outcomes
+from ernest.results.paired import STUDENT
 
-STUDENT = {2: 4.303, 3: 2.776, 5: 2.306}
-"""The 97.5 % quantile of Student's distribution with 2 (seeds - 1) degrees of freedom, by the seeds of each side."""
 NUMBER = re.compile(r"-?\d[\d,]*\.?\d*(?:e[-+]?\d+)?")
 
 
@@ -100,7 +99,7 @@ class Gain:
         if self.row not in rows or self.other not in rows:
             return []
         (value, spread), (other, other_spread) = (_with_spread(rows[name]) for name in (self.row, self.other))
-        gain, interval = value - other, STUDENT[self.seeds] * ((spread**2 + other_spread**2) / self.seeds) ** 0.5
+        gain, interval = value - other, STUDENT[2 * (self.seeds - 1)] * ((spread**2 + other_spread**2) / self.seeds) ** 0.5
         return [Found(f"{self.label} {gain:+.2f} ± {interval:.2f}", gain > 0 if abs(gain) > interval else None)]
 
 
@@ -147,7 +146,7 @@ class ActiveShare:
 
 @dataclass(frozen=True)
 class ByTest:
-    """ByTest that every run of `make test` takes, as pytest names them: without them there would be no release."""
+    """Tests that every run of `make test` takes, as pytest names them: without them there would be no release."""
 
     names: tuple[str, ...]
 

@@ -28,7 +28,7 @@ from ernest.results.context.training import (
 )
 from ernest.results.outcome import Outcome, judged_known, table, verdicts, write_outcomes
 from ernest.results.pages import write_page
-from ernest.results.paired import SEEDS, difference, measure_rows, spread
+from ernest.results.paired import SEEDS, Found, difference, measure_rows, spread
 from ernest.storage import own_folder
 
 NAME = "context"
@@ -44,7 +44,6 @@ WORDS = (
 )
 COLOURS = {BEFORE: PALETTE["muted"], GROWN: PALETTE["accent"], SHORT: PALETTE["image"], REMEMBERS: PALETTE["ink"],
            FORGETS: PALETTE["line"]}  # fmt: skip
-Found = Sequence[Mapping[str, Measures]]
 
 
 def run_context(build: Path, out: Path, tell: Callable[[str], None]) -> None:
@@ -61,8 +60,8 @@ def run_context(build: Path, out: Path, tell: Callable[[str], None]) -> None:
 
 
 def judge(found: Found) -> Outcome:
-    """Row 30's bar, that positions beyond 256 cost no more than those from 128 to 256; what the first 256 lose to the run that
-    never grew, and what the others gain."""
+    """By three comparisons: positions beyond 256 cost no more than those from 128 to 256; the first 256 lose little to the run
+    that never grew; and the others gain."""
     near, far = span(128, 256), [span(low, high) for low, high in SPANS if low >= 256]
     beyond = [{arm: _mean(measures, far) for arm, measures in seed.items()} for seed in found]
     within = [{arm: _mean(measures, [span(0, 128), near]) for arm, measures in seed.items()} for seed in found]
@@ -70,16 +69,16 @@ def judge(found: Found) -> Outcome:
     lost = difference([one[GROWN] - one[SHORT] for one in within])
     gained = difference([one[SHORT] - one[GROWN] for one in beyond])
     recalled = difference([seed[SHORT][FAR] - seed[GROWN][FAR] for seed in found])
-    told = [bar.is_within(0.0), lost.is_within(LEAST), gained.is_above()]
+    met = [bar.is_within(0.0), lost.is_within(LEAST), gained.is_above()]
     words = (
         f"positions beyond 256 beside 128 to 256: {bar} nats a token (the bar: at most 0); the first 256 beside those of a run "
         f"that never grew: {lost}; the others are better than its by {gained}, a number told more than 256 positions ago by "
         f"{recalled}"
     )
-    return Outcome(CLAIM, "8K to 128K", words, judged_known(told))
+    return Outcome(CLAIM, "8K to 128K", words, judged_known(met))
 
 
-def _mean(measures: Measures, names: Sequence[str]) -> float:
+def _mean(measures: Mapping[str, float], names: Sequence[str]) -> float:
     """Over spans by their width."""
     widths = {span(low, high): high - low for low, high in SPANS}
     return sum(measures[name] * widths[name] for name in names) / sum(widths[name] for name in names)

@@ -25,7 +25,7 @@ from ernest.device import set_threads
 from ernest.model.likelihood import target_log_probs
 from ernest.model.network import Ernest
 from ernest.results.small_runs import PLAIN, in_one_process, replaced
-from ernest.results.units import kept
+from ernest.results.units import file_name, kept
 from ernest.sequence.record import Record
 from ernest.storage import write_folder
 from ernest.tokenizers.bundle import Tokenizers
@@ -104,7 +104,7 @@ def measure(study: Study, seed: int) -> dict[str, Measures]:
     folder, found = study.build / f"seed-{seed}", {}
     for name in (BEFORE, *WITHIN):
         make = partial(_first_stage, study, seed) if name == BEFORE else partial(_second_stage, study, name, seed)
-        found[name] = kept(folder / f"{_named(name)}.json", settings, make)
+        found[name] = kept(folder / f"{file_name(name)}.json", settings, make)
     if (folder / FIRST_STAGE).is_dir():
         shutil.rmtree(folder / FIRST_STAGE)
     return found
@@ -134,15 +134,15 @@ def _first_stage(study: Study, seed: int) -> Measures:
 def _second_stage(study: Study, arm: str, seed: int) -> Measures:
     """Goes on from the border, or from where it was, and measures; the run itself is not kept."""
     folder = study.build / f"seed-{seed}"
-    if not (folder / _named(arm)).is_dir():
+    if not (folder / file_name(arm)).is_dir():
         if not (folder / FIRST_STAGE).is_dir():
             _first_stage(study, seed)
-        with write_folder(folder / _named(arm)) as aside:
+        with write_folder(folder / file_name(arm)) as aside:
             shutil.copytree(folder / FIRST_STAGE, aside, dirs_exist_ok=True)
     study.tell(f"seed {seed}: {arm}")
     with WITHIN[arm]():
-        found = losses(_train(study, recipe_of(seed), folder / _named(arm)).eval(), study.tokenizers)
-    shutil.rmtree(folder / _named(arm))
+        found = losses(_train(study, recipe_of(seed), folder / file_name(arm)).eval(), study.tokenizers)
+    shutil.rmtree(folder / file_name(arm))
     return found
 
 
@@ -150,10 +150,6 @@ def _train(study: Study, recipe: Recipe, run: Path, on_step: loop.OnStep | None 
     set_threads(1)
     run.mkdir(parents=True, exist_ok=True)
     return loop.train(recipe, study.store, study.tokenizers, run, on_step=on_step)
-
-
-def _named(name: str) -> str:
-    return name.replace(" ", "-").replace(",", "")
 
 
 # ------------------------------------------------------------------ what is measured
@@ -164,9 +160,9 @@ def judged_texts() -> list[list[Mention]]:
     return [mentions(0, HELD_OUT + number, MENTIONS) for number in range(JUDGED)]
 
 
-def begins(told: Sequence[Mention], tokenizers: Tokenizers) -> np.ndarray:
+def begins(text: Sequence[Mention], tokenizers: Tokenizers) -> np.ndarray:
     """The number of the first token of each mention, and of the end; words are cut alike wherever they stand."""
-    return np.cumsum([0, *(_tokens(number, str(one), tokenizers) for number, one in enumerate(told))])
+    return np.cumsum([0, *(_tokens(number, str(one), tokenizers) for number, one in enumerate(text))])
 
 
 def _tokens(number: int, words: str, tokenizers: Tokenizers) -> int:
@@ -193,10 +189,10 @@ def readers(tokenizers: Tokenizers) -> dict[str, Measures]:
     texts, found = judged_texts(), {}
     for name, window in ((REMEMBERS, 1 << 20), (FORGETS, 256)):
         each = []
-        for told in texts:
-            first = begins(told, tokenizers)
+        for text in texts:
+            first = begins(text, tokenizers)
             since = [int(np.searchsorted(first, at - window)) for at in first[:-1]]
-            values = surprises(told, since)
+            values = surprises(text, since)
             each.append(np.repeat(np.array(values) / np.diff(first), np.diff(first)))
         found[name] = {key: value for key, value in summarise(texts, each, tokenizers).items() if key.startswith("loss")}
     return found
@@ -206,11 +202,11 @@ def summarise(texts: Sequence[Sequence[Mention]], each: Sequence[np.ndarray], to
     """Of the nats of every token of each text: those of a token by position, and those of a number, with its comma, by how far
     back it was told."""
     found: dict[str, list[float]] = {}
-    for told, nats in zip(texts, each, strict=True):
+    for text, nats in zip(texts, each, strict=True):
         for low, high in SPANS:
             found.setdefault(span(low, high), []).extend(nats[low:high])
-        first = begins(told, tokenizers)
-        for number, one in enumerate(told):
+        first = begins(text, tokenizers)
+        for number, one in enumerate(text):
             start = first[number] + _tokens(number, one.name, tokenizers)
             ago = first[number] - first[one.before]
             name = FIRST if one.before < 0 else NEAR if ago <= 64 else MIDDLE if ago <= 256 else FAR

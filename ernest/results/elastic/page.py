@@ -13,7 +13,7 @@ from ernest.results.elastic import training
 from ernest.results.elastic.training import COMPACT, OWN, OWN_COMPUTE, REDUCED, SIZES, SYSTEMS
 from ernest.results.outcome import Outcome, Verdict, table, verdicts, write_outcomes
 from ernest.results.pages import write_page
-from ernest.results.paired import SEEDS, Difference, difference, spread
+from ernest.results.paired import SEEDS, Difference, Found, difference, measure_rows, spread
 from ernest.results.small_runs import Study, seed_by_seed
 
 NAME = "elastic"
@@ -24,7 +24,6 @@ WORDS = (
     "run of equal steps, seeds and records, and beside networks of the reduced size that were trained on their own, which the "
     "report does not show. Exact answers and judged outputs on held-out records of the world."
 )
-Scores = Mapping[str, Mapping[str, float]]
 
 
 def run_elastic(study: Study, out: Path) -> None:
@@ -32,7 +31,7 @@ def run_elastic(study: Study, out: Path) -> None:
     seed_by_seed(study, training.measure, lambda scores: _write(study, scores, out))
 
 
-def judge(scores: Sequence[Scores], sizes: tuple[float, float]) -> list[Outcome]:
+def judge(scores: Found, sizes: tuple[float, float]) -> list[Outcome]:
     """The report's three sentences, and the two comparisons that it does not make."""
     full, plain = "elastic, full", "plain, full"
     reduced, plain_reduced = f"elastic, {REDUCED}", f"plain, {REDUCED}"
@@ -55,7 +54,7 @@ def judge(scores: Sequence[Scores], sizes: tuple[float, float]) -> list[Outcome]
     ]  # fmt: skip
 
 
-def _share(scores: Sequence[Scores], claim: str, paper: str, one: str, other: str, least: float, more: str = "") -> Outcome:
+def _share(scores: Found, claim: str, paper: str, one: str, other: str, least: float, more: str = "") -> Outcome:
     """Whether a system keeps a share of another's mean score, or lies below it by no more than seeds do."""
     means = [np.mean([[seed[name][task] for task in CURVE_DIRECTIONS] for seed in scores]) for name in (one, other)]
     share, gain = means[0] / max(means[1], 1e-9), _difference(scores, one, other)
@@ -66,22 +65,22 @@ def _share(scores: Sequence[Scores], claim: str, paper: str, one: str, other: st
     return Outcome(claim, paper, f"{ours}; {more}" if more else ours, verdict)
 
 
-def _gain(scores: Sequence[Scores], claim: str, paper: str, one: str, other: str) -> Outcome:
+def _gain(scores: Found, claim: str, paper: str, one: str, other: str) -> Outcome:
     """Whether a system scores higher than another, by more than the interval of the seeds' paired differences."""
     above = _difference(scores, one, other).is_above()
     verdict: Verdict = "can't be judged here" if above is None else "holds" if above else "doesn't hold here"
     return Outcome(claim, paper, _against(scores, one, other), verdict)
 
 
-def _against(scores: Sequence[Scores], one: str, other: str) -> str:
-    return f"{one} against {other} {_told(_difference(scores, one, other))}"
+def _against(scores: Found, one: str, other: str) -> str:
+    return f"{one} against {other} {_in_words(_difference(scores, one, other))}"
 
 
-def _told(gain: Difference) -> str:
+def _in_words(gain: Difference) -> str:
     return f"{gain.mean:+.3f} (one seed)" if gain.seeds == 1 else f"{gain.mean:+.3f} ± {gain.interval:.3f}"
 
 
-def _difference(scores: Sequence[Scores], one: str, other: str, directions: Sequence[str] = CURVE_DIRECTIONS) -> Difference:
+def _difference(scores: Found, one: str, other: str, directions: Sequence[str] = CURVE_DIRECTIONS) -> Difference:
     """Of the mean scores over directions, paired by seed."""
     return difference([float(np.mean([seed[one][name] - seed[other][name] for name in directions])) for seed in scores])
 
@@ -89,18 +88,16 @@ def _difference(scores: Sequence[Scores], one: str, other: str, directions: Sequ
 # ------------------------------------------------------------------ the page
 
 
-def _write(study: Study, scores: Sequence[Scores], out: Path) -> None:
+def _write(study: Study, scores: Found, out: Path) -> None:
     """Everything of the seeds so far."""
-    rows = [(seed, name, task, value) for seed, by_system in zip(SEEDS, scores, strict=False)
-            for name, by_task in by_system.items() for task, value in by_task.items()]  # fmt: skip
-    write_csv(out / NAME / "scores.csv", ("seed", "system", "direction", "score"), rows)
+    write_csv(out / NAME / "scores.csv", ("seed", "system", "direction", "score"), measure_rows(scores))
     write_picture(out / NAME / "scores.png", _picture(scores, training.active_shares(study)))
     outcomes = judge(scores, training.sizes(study))
     write_outcomes(out / NAME, outcomes)
     write_page(out / f"{NAME}.md", "Elastic training", WORDS, f"ernest results {NAME}", _block(scores, outcomes))
 
 
-def _block(scores: Sequence[Scores], outcomes: Sequence[Outcome]) -> str:
+def _block(scores: Found, outcomes: Sequence[Outcome]) -> str:
     def cell(name: str, tasks: Sequence[str]) -> str:
         return spread([float(np.mean([seed[name][task] for task in tasks])) for seed in scores])
 
@@ -109,8 +106,8 @@ def _block(scores: Sequence[Scores], outcomes: Sequence[Outcome]) -> str:
     pairs += [(f"elastic, {REDUCED}", OWN), (f"elastic, {REDUCED}", OWN_COMPUTE), (COMPACT, f"elastic, {REDUCED}"),
               (COMPACT, OWN_COMPUTE), (COMPACT, "elastic, full")]  # fmt: skip
     differences = [
-        (f"{one} − {other}", *(_told(_difference(scores, one, other, [task])) for task in CURVE_DIRECTIONS),
-         _told(_difference(scores, one, other)))
+        (f"{one} − {other}", *(_in_words(_difference(scores, one, other, [task])) for task in CURVE_DIRECTIONS),
+         _in_words(_difference(scores, one, other)))
         for one, other in pairs
     ]  # fmt: skip
     sizes = "; ".join(f"{name}: {', '.join(f'{key} {value}' for key, value in numbers.items())}"
@@ -129,7 +126,7 @@ def _block(scores: Sequence[Scores], outcomes: Sequence[Outcome]) -> str:
     )
 
 
-def _picture(scores: Sequence[Scores], active: Mapping[str, float]) -> Any:
+def _picture(scores: Found, active: Mapping[str, float]) -> Any:
     figure = new_figure(6, 3.6)
     axes = figure.subplots()
     groups = {"elastic": PALETTE["image"], "plain": PALETTE["video"], "own size": PALETTE["audio"], "compact": PALETTE["accent"]}

@@ -22,7 +22,7 @@ from ernest.model.cost import active_parameters, total_parameters, training_flop
 from ernest.model.network import Ernest
 from ernest.model.slicing import choose, extract
 from ernest.results.small_runs import PLAIN, Study, in_one_process, trained
-from ernest.results.units import kept
+from ernest.results.units import file_name, kept
 from ernest.storage import save_tensors
 from ernest.training.export import training_importance
 
@@ -72,7 +72,7 @@ def measure(study: Study, seed: int) -> dict[str, dict[str, float]]:
     small = extract(runs["elastic"], choose(runs["elastic"], importance["elastic"], **SIZES[REDUCED]))
     for name, own in _own_runs(recipe, small.config).items():
         begin = _keep(small, folder / "slice.safetensors") if name == COMPACT else None
-        network = _trained(study, folder / name.replace(", ", "-").replace(" ", "-"), own, begin)
+        network = _trained(study, folder / file_name(name), own, begin)
         scores[name] = _scored(study, folder, seed, name, network)
     return scores
 

@@ -23,7 +23,7 @@ from ernest.generation.engine import Engine, bf16_pays
 from ernest.generation.request import MaxLengths
 from ernest.model.network import Ernest
 from ernest.results.small_runs import PLAIN, Study, in_one_process, trained
-from ernest.results.units import kept
+from ernest.results.units import file_name, kept
 from ernest.sequence.batch import Batch
 from ernest.sequence.history import hide_frames
 from ernest.world.split import HELD_OUT
@@ -80,7 +80,7 @@ def measure(study: Study, seed: int) -> dict[str, Measures]:
     settings = {"steps": STEPS, "rows": ROWS, "layers": LAYERS, "width": WIDTH, "read": READ, "drawn": DRAWN, "longer": LONGER}
     found = {}
     for arm in ARMS:
-        path = study.build / f"seed-{seed}" / f"{arm.name.replace(' ', '-')}.json"
+        path = study.build / f"seed-{seed}" / f"{file_name(arm.name)}.json"
         own = settings | {"sequence": arm.sequence, "model": arm.model, "examples": study.store.fingerprint}
         found[arm.name] = kept(path, own, lambda arm=arm, path=path: _measured(study, arm, seed, path))
     return found
@@ -138,8 +138,8 @@ def _by_frame(network: Ernest, batch: Batch, frames: int) -> Tensor:
 def drift(study: Study, network: Ernest, seed: int) -> Measures:
     """Of films that go on freely: the error of a frame on average, by how much it rises from frame to frame, and what it is at
     the end of the length in training and of the whole."""
-    told = study.tokenizers.media.frames
-    frames = 1 + LONGER * (told - 1)
+    usual = study.tokenizers.media.frames
+    frames = 1 + LONGER * (usual - 1)
     made = records(TASK, study.whole().seed, range(HELD_OUT + READ, HELD_OUT + READ + 3 * DRAWN))
     physics = [record for record in made if record.facts["family"] in FAMILIES][:DRAWN]
     prompts = [[EncodedSegment("text", record.segments[0].data, False)] for record in physics]
@@ -148,7 +148,7 @@ def drift(study: Study, network: Ernest, seed: int) -> Measures:
     engine = Engine(network, study.tokenizers, max_lengths=limits, bf16=bf16_pays(network))
     error = np.mean([energy_rise(film) for film in engine.videos(prompts, seed=seed, first=first, frames=frames)], axis=0)
     slope = float(np.polyfit(np.arange(frames), error, 1)[0])
-    return {"error, mean": float(error.mean()), "error, a frame": slope, "error, trained length": float(error[told - 1]),
+    return {"error, mean": float(error.mean()), "error, a frame": slope, "error, trained length": float(error[usual - 1]),
             "error, last frame": float(error[-1])}  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """Writes the page on what makes long films, and on a training that begins with few bits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ernest.report.routing import write_csv
@@ -9,7 +9,7 @@ from ernest.results.films.long_films import BASE, GROWING, HIDDEN, LONGER, WINDO
 from ernest.results.films.switched import SCRATCH, SWITCHED
 from ernest.results.outcome import Outcome, judged_known, table, verdicts, write_outcomes
 from ernest.results.pages import write_page
-from ernest.results.paired import SEEDS, Difference, difference, measure_rows, spread
+from ernest.results.paired import SEEDS, Difference, Found, difference, measure_rows, spread
 from ernest.results.small_runs import Study, seed_by_seed
 
 NAME = "films"
@@ -20,7 +20,6 @@ WORDS = (
     "What the report and VideoAR (arXiv 2601.05966) do for long films, and how ERNIE 5.0 goes from few bits to many: each in a "
     "run of its own beside one without. Small networks and short runs on the demo's examples."
 )
-Found = Sequence[Mapping[str, Mapping[str, float]]]
 
 
 def run_films(study: Study, out: Path) -> None:
@@ -35,14 +34,15 @@ def judge(found: Found) -> list[Outcome]:
     behind = difference([seed[SWITCHED]["excess, a tenth behind it"] for seed in found])
     costs, windowed = _less(found, HIDDEN, "a frame hidden, rise"), _less(found, WINDOW, "a frame hidden, rise")
     slopes = _less(found, GROWING, "error, a frame")
-    error, reading = (_told(found, GROWING, name) for name in ("error, mean", "nats a bit"))
+    rise, error, reading = (_beside_plain(found, GROWING, name) for name in ("error, a frame", "error, mean", "nats a bit"))
+    cost = _beside_plain(found, HIDDEN, "a frame hidden, rise")
     return [
         _outcome("corruption that grows with time slows the drift of long videos", [slopes.is_above(SLOWER)],
-                 f"the error of films {LONGER} times as long rises by {_told(found, GROWING, 'error, a frame')} a frame, less by "
-                 f"{slopes}; its mean is {error}; true films cost {reading} nats a bit"),
+                 f"the error of films {LONGER} times as long rises by {rise} a frame, less by {slopes}; its mean is {error}; "
+                 f"true films cost {reading} nats a bit"),
         _outcome("windowed attention and dropped frames", [costs.is_above(FAINTER)],
-                 f"a frame that is gone costs the later ones {_told(found, HIDDEN, 'a frame hidden, rise')} nats a bit, less by "
-                 f"{costs}; with a window as well, less by {windowed}"),
+                 f"a frame that is gone costs the later ones {cost} nats a bit, less by {costs}; with a window as well, less by "
+                 f"{windowed}"),
         _outcome("from few bits to many during training", [above.is_within(LOSS), behind.is_within(SPIKE)],
                  f"nats a bit above a training with all bits from its start: in the end {above}, in training a tenth of the "
                  f"steps behind the switch {behind}"),
@@ -58,15 +58,14 @@ def _less(found: Found, arm: str, measure: str) -> Difference:
     return difference([1 - seed[arm][measure] / seed[BASE][measure] for seed in found])
 
 
-def _told(found: Found, arm: str, measure: str) -> str:
+def _beside_plain(found: Found, arm: str, measure: str) -> str:
     without, with_it = (spread([seed[name][measure] for seed in found], 4) for name in (BASE, arm))
     return f"{without} without, {with_it} with it"
 
 
 def write(found: Found, out: Path) -> None:
     """Everything of the seeds so far."""
-    rows = measure_rows(found)
-    write_csv(out / NAME / "measures.csv", ("seed", "arm", "measure", "value"), rows)
+    write_csv(out / NAME / "measures.csv", ("seed", "arm", "measure", "value"), measure_rows(found))
     outcomes = judge(found)
     write_outcomes(out / NAME, outcomes)
     parts = [

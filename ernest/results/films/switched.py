@@ -16,7 +16,7 @@ from ernest.fit import no_progress
 from ernest.results.films.long_films import small
 from ernest.results.held_out import losses
 from ernest.results.small_runs import Study
-from ernest.results.units import kept
+from ernest.results.units import file_name, kept
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.vision import VisionTokenizer
 from ernest.training.loop import run_fingerprint, train
@@ -39,7 +39,7 @@ def measure(study: Study, seed: int) -> dict[str, dict[str, float]]:
     folder = study.build / f"seed-{seed}"
 
     def made(name: str) -> dict:
-        return kept(folder / f"{name.replace(' ', '-')}.json", settings, lambda: _measured(study, name, seed))
+        return kept(folder / f"{file_name(name)}.json", settings, lambda: _measured(study, name, seed))
 
     curves = {name: made(name) for name in (SCRATCH, SWITCHED)}
     found = {name: {"nats a bit": curve["held out"]} for name, curve in curves.items()}
@@ -60,7 +60,7 @@ def _recipe(study: Study, name: str, seed: int) -> Recipe:
 def _measured(study: Study, name: str, seed: int) -> dict:
     set_threads(1)
     study.tell(f"seed {seed}: {name}")
-    recipe, run = _recipe(study, name, seed), study.build / f"seed-{seed}" / name.replace(" ", "-")
+    recipe, run = _recipe(study, name, seed), study.build / f"seed-{seed}" / file_name(name)
     run.mkdir(parents=True, exist_ok=True)
     few = _few_bits(study) if name == SWITCHED else None
     store = _examples(study, study.tokenizers, "learnt", range(LEARNT))

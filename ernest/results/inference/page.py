@@ -36,11 +36,11 @@ def judge(turns: Turns, cut: Turns) -> list[Outcome]:
     """Drafts are to be faster and one expert by a share of it, by the median of turns."""
     ratios = {way: _ratios(turns["plain"], turns[way]) for way in turns if way != "plain"}
     best = max(median(each) for each in ratios.values())
-    drafts = "; ".join(f"{way}: {_told(each)}" for way, each in ratios.items())
+    drafts = "; ".join(f"{way}: {_in_words(each)}" for way, each in ratios.items())
     fewer = _ratios(cut["four experts"], cut["one expert"])
     return [
         Outcome("it decodes faster", "no figure", drafts, judged(int(best > 1), 1)),
-        Outcome("and decodes more than 15 % faster", "> 15 %", f"one expert instead of four: {_told(fewer)}",
+        Outcome("and decodes more than 15 % faster", "> 15 %", f"one expert instead of four: {_in_words(fewer)}",
                 judged(int(median(fewer) >= FASTER), 1)),
     ]  # fmt: skip
 
@@ -50,7 +50,7 @@ def _ratios(slow: Sequence[float], fast: Sequence[float]) -> list[float]:
     return [one / other for one, other in zip(slow, fast, strict=True)]
 
 
-def _told(ratios: Sequence[float]) -> str:
+def _in_words(ratios: Sequence[float]) -> str:
     return f"{median(ratios):.2f} times as fast, {min(ratios):.2f} to {max(ratios):.2f} over {len(ratios)} turns"
 
 
@@ -69,7 +69,7 @@ def write(turns: Turns, cut: Turns, out: Path) -> None:
     write_picture(out / NAME / "drafts.png", figure)
     outcomes = judge(turns, cut)
     write_outcomes(out / NAME, outcomes)
-    told = (
+    note = (
         f"Drafts: {decoding.TEXTS} held-out texts, one at a time, greedy, {decoding.ROUNDS} turns in which all ways come once, "
         f"one thread, seconds of the processor; experts likewise. Numbers: [measures.csv]({NAME}/measures.csv)."
     )
@@ -79,5 +79,5 @@ def write(turns: Turns, cut: Turns, out: Path) -> None:
         "A trained model at work",
         WORDS,
         f"ernest results {NAME}",
-        "\n\n".join([verdicts(outcomes), picture, told]),
+        "\n\n".join([verdicts(outcomes), picture, note]),
     )

@@ -9,7 +9,7 @@ they do not depend on whose kernels run.
 import math
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
@@ -23,6 +23,7 @@ from ernest.phasefield.schemes.implicit import Implicit
 from ernest.phasefield.schemes.semiimplicit import SemiImplicit
 from ernest.phasefield.stepping import Scheme, march
 from ernest.results.marching.extrapolation import ExtrapolatedTerm
+from ernest.results.marching.forms import FIELD, IMPLICIT, TERM, rms
 
 POINTS, END, TURNS = 128, 4.0, 2
 FLOWS: dict[str, type[AllenCahn] | type[ConservativeAllenCahn]] = {
@@ -36,7 +37,6 @@ LEVELS = (1e-4, 1e-6, 1e-8)
 FEW, MANY = (2, 4, 8, 16, 32), (4, 8, 16, 32, 64, 128, 256, 512)
 FAR = 0.2
 """Errors above are those of runs that are not on their way."""
-IMPLICIT, FIELD, TERM = "implicit", "extrapolated u", "extrapolated N"
 PEERS = ("ETDRK4", "IMEX-BDF4")
 
 
@@ -98,9 +98,9 @@ def race(flow: Flow, entrants: Sequence[Entrant] = ENTRANTS, points: int = POINT
     runs: list[Run] = []
     for entrant in entrants:
         for steps in entrant.counts:
-            one, error = timed(entrant, flow, grid, start, steps), math.inf
-            error = _rms(one[0] - reference)
-            runs.append(Run(entrant.name, steps, error if math.isfinite(error) else math.inf, one[1], one[2]))
+            end, seconds, transforms = timed(entrant, flow, grid, start, steps)
+            error = rms(end - reference)
+            runs.append(Run(entrant.name, steps, error if math.isfinite(error) else math.inf, seconds, transforms))
             if error < LEVELS[-1]:
                 break
     by_name = {entrant.name: entrant for entrant in entrants}
@@ -108,7 +108,7 @@ def race(flow: Flow, entrants: Sequence[Entrant] = ENTRANTS, points: int = POINT
         runs = [
             run if run.error > FAR else _quicker(run, timed(by_name[run.name], flow, grid, start, run.steps)[1]) for run in runs
         ]
-    return {"doubt": _rms(reference - other), "runs": [vars(run) | {"error": repr(run.error)} for run in runs]}
+    return {"doubt": rms(reference - other), "runs": [vars(run) | {"error": repr(run.error)} for run in runs]}
 
 
 def read_runs(kept: Iterable[dict[str, object]]) -> list[Run]:
@@ -169,13 +169,9 @@ def cost_at(level: float, runs: Sequence[Run], cost: str) -> float:
 
 
 def _quicker(run: Run, seconds: float) -> Run:
-    return Run(run.name, run.steps, run.error, min(run.seconds, seconds), run.transforms)
+    return replace(run, seconds=min(run.seconds, seconds))
 
 
 def _end(flow: Flow, grid: Grid, start: Tensor, steps: int, scheme: Scheme) -> Tensor:
     *_, last = march(flow, grid, start, [END / steps] * steps, scheme)
     return last.end
-
-
-def _rms(field: Tensor) -> float:
-    return float(field.square().mean().sqrt())

@@ -8,17 +8,15 @@ from typing import Any
 
 from ernest.report.routing import new_figure, write_csv, write_picture
 from ernest.report.svg import PALETTE
+from ernest.results.marching.forms import FIELD, IMPLICIT, TERM
 from ernest.results.marching.race import (
     ENTRANTS,
     FEW,
-    FIELD,
     FLOWS,
-    IMPLICIT,
     LEVELS,
     MANY,
     PEERS,
     POINTS,
-    TERM,
     WIDTHS,
     Run,
     cost_at,
@@ -26,9 +24,9 @@ from ernest.results.marching.race import (
     read_runs,
     settings,
 )
-from ernest.results.outcome import Outcome, judged_places, table, write_outcomes
+from ernest.results.outcome import Outcome, judged_places, table, verdicts, write_outcomes
 from ernest.results.pages import write_page
-from ernest.results.units import kept
+from ernest.results.units import file_name, kept
 
 NAME = "time-marching"
 PAPERS = (IMPLICIT, FIELD, TERM)
@@ -47,7 +45,7 @@ def run_race(build: Path, out: Path, tell: Callable[[str], None]) -> None:
     runs: dict[Problem, list[Run]] = {}
     doubts = []
     for flow, width in product(FLOWS, WIDTHS):
-        name = f"{flow.replace(' ', '-')}-{width:g}.json"
+        name = f"{file_name(flow)}-{width:g}.json"
         done = kept(build / name, settings() | {"flow": flow, "width": width}, lambda f=flow, w=width: race(FLOWS[f](w * w)))
         runs[flow, width] = read_runs(done["runs"])
         doubts.append(done["doubt"])
@@ -119,8 +117,7 @@ def _block(costs: Costs, outcomes: list[Outcome], doubt: float) -> str:
               *(f"{peer} ÷ it" for peer in PEERS), "fewest transforms", *(f"{peer} ÷ its" for peer in PEERS))  # fmt: skip
     return "\n\n".join(
         [
-            table(("sentence of the abstract", "there", "here", "verdict"),
-                  [(one.claim, one.paper, one.ours, f"**{one.verdict}**") for one in outcomes]),
+            verdicts(outcomes, "sentence of the abstract", "there"),
             f"![Errors over the time of whole runs, on six problems]({NAME}/work-precision.png)",
             table(header, rows),
             f"{POINTS}² points of the periodic square of side 2π, to t = 4 from waves that become phases; κ = ε². Milliseconds "

@@ -6,7 +6,6 @@ Errors are those of the time marching alone: the reference has the same grid.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from ernest.phasefield.schemes.implicit import Implicit
 from ernest.phasefield.schemes.semiimplicit import SemiImplicit
 from ernest.phasefield.stepping import Scheme, march
 from ernest.results.marching.extrapolation import ExtrapolatedTerm
+from ernest.results.marching.forms import FIELD, IMPLICIT, TERM, rms
 
 DEGREES = (2, 3, 4, 5)
 FLOW, POINTS, END = AllenCahn(0.1), 32, 2.0
@@ -27,19 +27,6 @@ BETWEEN = (-0.5, 0.0, 0.5)
 """Local times of an element at which the error between the ends is looked at."""
 FLOOR = 5e-14
 """Errors below are round-off."""
-IMPLICIT, FIELD, TERM = "implicit", "extrapolated u", "extrapolated N"
-
-
-@dataclass(frozen=True)
-class Orders:
-    """A scheme's orders at the ends, between, and between after the correction by one more polynomial (`Element.corrected`)."""
-
-    scheme: str
-    degree: int
-    sweeps: int
-    ends: float
-    between: float
-    corrected: float
 
 
 def settings() -> dict[str, object]:
@@ -86,7 +73,7 @@ def errors(scheme: Scheme, counts: Sequence[int], exact: Tensor) -> list[dict[st
         for number, element in enumerate(march(FLOW, grid, exact[0], [END / count] * count, scheme)):
             if number < count // 2:
                 continue
-            worst["ends"] = max(worst["ends"], _rms(element.end - exact[(number + 1) * stride]))
+            worst["ends"] = max(worst["ends"], rms(element.end - exact[(number + 1) * stride]))
             for name, one in (("between", element), ("corrected", element.corrected(FLOW))):
                 worst[name] = max(worst[name], *_inside(one, exact, number, stride))
         found.append(worst)
@@ -119,8 +106,4 @@ def orders(degree: int) -> dict[str, list[dict[str, object]]]:
 def _inside(element: Element, exact: Tensor, number: int, stride: int) -> list[float]:
     places = [(number * stride) + round((xi + 1) / 2 * stride) for xi in BETWEEN]
     fields = element.at(torch.tensor(BETWEEN, dtype=exact.dtype))
-    return [_rms(field - exact[place]) for field, place in zip(fields, places, strict=True)]
-
-
-def _rms(field: Tensor) -> float:
-    return float(field.square().mean().sqrt())
+    return [rms(field - exact[place]) for field, place in zip(fields, places, strict=True)]

@@ -7,8 +7,9 @@ from typing import Any
 from ernest.report.routing import new_figure, write_csv, write_picture
 from ernest.report.svg import PALETTE
 from ernest.results.marching import superconvergence
-from ernest.results.marching.superconvergence import DEGREES, FIELD, IMPLICIT, TERM, orders
-from ernest.results.outcome import Outcome, judged, table, write_outcomes
+from ernest.results.marching.forms import FIELD, IMPLICIT, TERM
+from ernest.results.marching.superconvergence import DEGREES, orders
+from ernest.results.outcome import Outcome, judged, table, verdicts, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.units import kept
 
@@ -95,8 +96,7 @@ def _block(found: list[dict[str, Any]], outcomes: list[Outcome]) -> str:
     ]  # fmt: skip
     return "\n\n".join(
         [
-            table(("sentence of the abstract", "there", "here", "verdict"),
-                  [(one.claim, one.paper, one.ours, f"**{one.verdict}**") for one in outcomes]),
+            verdicts(outcomes, "sentence of the abstract", "there"),
             f"![Errors at the ends of elements over the number of steps]({NAME}/orders.png)",
             table(("p", "scheme", "sweeps", "order at the ends", "between", "between, corrected"), rows),
             f"Allen–Cahn, {superconvergence.POINTS}² points, κ = .1, to t = {superconvergence.END:g}; S = s/2 for the implicit "

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 
 from ernest.report.routing import new_figure, write_csv, write_picture
 from ernest.report.svg import PALETTE
-from ernest.results.outcome import Outcome, judged_known, table, write_outcomes
+from ernest.results.outcome import Outcome, judged_known, table, verdicts, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.paired import SEEDS, Difference, difference, spread
 from ernest.results.photographs.training import RECIPE, accuracy, file_of, read_pictures
@@ -16,13 +17,7 @@ from ernest.storage import own_folder
 
 NAME = "photographs"
 BASE, FULL = "BaseNet", "+ dropout"
-ADDED = (
-    ("BaseNet", "+ h-swish"),
-    ("+ h-swish", "+ 5×5"),
-    ("+ 5×5", "+ SE"),
-    ("+ SE", "+ 1280, no dropout"),
-    ("+ 1280, no dropout", FULL),
-)
+ADDED = tuple(pairwise([BASE, "+ h-swish", "+ 5×5", "+ SE", "+ 1280, no dropout", FULL]))
 LEFT_OUT = ("h-swish → ReLU", "no SE", "3×3 everywhere", "no 1280 layer")
 EARLY = ("SE in the first two", "SE in the middle two", "5×5 in the first half")
 SAME = {"no 1280 layer": "+ SE"}
@@ -87,9 +82,8 @@ def write(tops: Tops, out: Path) -> None:
     write_picture(out / NAME / "top1.png", _picture(tops))
     outcomes = judge(tops)
     write_outcomes(out / NAME, outcomes)
-    verdicts = [(one.claim, one.paper, one.ours, f"**{one.verdict}**") for one in outcomes]
     parts = [
-        table(("claim", "the paper's figures", "here", "verdict"), verdicts),
+        verdicts(outcomes, paper="the paper's figures"),
         f"![Top-1 of every variant, a point for each seed]({NAME}/top1.png)",
     ]
     for title, lines in TABLES.items():

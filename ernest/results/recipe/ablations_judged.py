@@ -1,4 +1,4 @@
-"""What the ablations say of the report's claims: each is a set of comparisons, told where seeds allow it."""
+"""What the ablations say of the report's claims: each is a set of comparisons, judged where seeds allow it."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -79,8 +79,8 @@ def judge(found: Found) -> list[Outcome]:
     return [one for one in outcomes if one is not None]
 
 
-def _outcome(claim: str, ours: str, told: Sequence[bool | None]) -> Outcome:
-    return Outcome(claim, "no figure", ours, judged_known(told))
+def _outcome(claim: str, ours: str, met: Sequence[bool | None]) -> Outcome:
+    return Outcome(claim, "no figure", ours, judged_known(met))
 
 
 def _flips(runs: Runs) -> Outcome | None:
@@ -163,8 +163,8 @@ def _gradient(runs: Runs) -> Outcome | None:
     shares = {arm: ", ".join(f"{one} {runs.mean(ALL, arm, f'share of the gradient, {one}'):.2f}" for one in MODALITIES)
               for arm in (BASE, EQUAL)}  # fmt: skip
     ours = f"shares of the gradient's norm, weighted: {shares[BASE]}; losses of weight 1: {shares[EQUAL]}"
-    told = [max(largest) <= MOST, difference(pairs).is_above()] if len(largest) > 1 else [None]
-    return _outcome("no modality takes over the gradient", ours, told)
+    met = [max(largest) <= MOST, difference(pairs).is_above()] if len(largest) > 1 else [None]
+    return _outcome("no modality takes over the gradient", ours, met)
 
 
 def _balance(runs: Runs) -> Outcome | None:
@@ -177,14 +177,14 @@ def _balance(runs: Runs) -> Outcome | None:
     of = lambda arm, measure: runs.mean(ALL, arm, measure)
     ours = "; ".join(f"{arm}: entropy {of(arm, entropy):.3f}, largest ÷ mean load {of(arm, largest):.2f}, never chosen "
                      f"{of(arm, dead):.1%}" for arm in arms)  # fmt: skip
-    told = [of(BASE, entropy) >= EVEN]
-    told += [of(arm, largest) >= COLLAPSED if arm.endswith(NO_BIAS) else of(arm, largest) <= VIOLATED for arm in arms]
+    met = [of(BASE, entropy) >= EVEN]
+    met += [of(arm, largest) >= COLLAPSED if arm.endswith(NO_BIAS) else of(arm, largest) <= VIOLATED for arm in arms]
     swings = runs.each(ALL, (STEADY, BASE), lambda steady, own: steady["swing of the bias"] / own["swing of the bias"])
     if swings:
-        told.append(min(swings) >= CALMER)
+        met.append(min(swings) >= CALMER)
         ours += f"; the bias swings {np.mean(swings):.1f} times as wide in the last steps at full speed"
     claim = "without the bias load collapses; a tenth of its speed late calms it"
-    return _outcome(claim, ours, told if len(seeds) > 1 else [None])
+    return _outcome(claim, ours, met if len(seeds) > 1 else [None])
 
 
 def _ahead(runs: Runs) -> Outcome | None:

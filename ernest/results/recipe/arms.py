@@ -12,6 +12,7 @@ from ernest.config.sizes import sized
 from ernest.results.recipe import changes
 from ernest.results.recipe.changes import CnnAlone, MlpMerger, VitAlone
 from ernest.results.small_runs import PLAIN, Study, in_one_process
+from ernest.results.units import file_name
 
 SIZE, ROWS = 5, 8
 """Layers of the network, from which its other sizes follow, and rows of a step."""
@@ -49,7 +50,7 @@ class Arm:
 
     @property
     def folder(self) -> str:
-        return f"{self.base}-{self.name}".replace(" ", "-").replace(",", "")
+        return file_name(f"{self.base}-{self.name}")
 
 
 def _sequence(**values: float) -> Callable[[Recipe], Recipe]:

@@ -1,7 +1,7 @@
 """Training with products of the trunk in 8-bit floats, which are imitated (`ernest.model.fp8`), beside the same without: what it
 costs of the losses on held-out records of all modalities."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from ernest.report.routing import write_csv
 from ernest.results.outcome import Outcome, judged_known, table, verdicts, write_outcomes
 from ernest.results.pages import write_page
-from ernest.results.paired import SEEDS, Difference, difference, measure_rows, spread
+from ernest.results.paired import SEEDS, Difference, Found, difference, measure_rows, spread
 from ernest.results.recipe import ablations
 from ernest.results.recipe.arms import ALL, ARMS, BASE, MIXTURES, ROWS, SIZE, Arm, training_change
 from ernest.results.small_runs import Study, seed_by_seed
@@ -27,15 +27,13 @@ WORDS = (
     "FP8 rounds them and multiplied in wider ones, gradients pass straight through and are not rounded, and no device with "
     "products in FP8 was used. So this tells what the rounding costs of the loss, and nothing of time or memory."
 )
-Found = Sequence[Mapping[str, Mapping[str, float]]]
 
 
 def judge(found: Found) -> list[Outcome]:
     """The gap of the losses, paired by seed."""
     gap = _gap(found, LOSSES)
     ours = f"imitated on a CPU: share of the loss more, mean over {len(LOSSES)} losses, {gap} (bar: {MOST:.0%})"
-    told = gap.is_within(MOST)
-    return [Outcome("FP8 loses nothing", "no figure", ours, judged_known([told]))]
+    return [Outcome("FP8 loses nothing", "no figure", ours, judged_known([gap.is_within(MOST)]))]
 
 
 def _gap(found: Found, names: Sequence[str]) -> Difference:
@@ -52,8 +50,7 @@ def run_precision(study: Study, out: Path) -> None:
 
 def write(found: Found, out: Path) -> None:
     """The page of the seeds so far, and what lies beside it."""
-    rows = measure_rows(found)
-    write_csv(out / NAME / "measures.csv", ("seed", "products", "measure", "value"), rows)
+    write_csv(out / NAME / "measures.csv", ("seed", "products", "measure", "value"), measure_rows(found))
     outcomes = judge(found)
     write_outcomes(out / NAME, outcomes)
     lines = [(name, *(spread([seed[side][name] for seed in found]) for side in (BASE, FP8)), str(_gap(found, [name])))

@@ -20,9 +20,9 @@ from ernest.report.svg import PALETTE
 from ernest.results.held_out import COUNTS, held_out, losses
 from ernest.results.outcome import Outcome, judged, judged_known, table, verdicts, write_outcomes
 from ernest.results.pages import write_page
-from ernest.results.paired import SEEDS, Difference, difference, measure_rows, spread
+from ernest.results.paired import SEEDS, Difference, Found, difference, measure_rows, spread
 from ernest.results.small_runs import PLAIN, Study, evenness, in_one_process, seed_by_seed, trained
-from ernest.results.units import kept
+from ernest.results.units import file_name, kept
 
 NAME = "sparse"
 STEPS, ROWS, RECORDS = 300, 16, 100
@@ -39,7 +39,6 @@ WORDS = (
     "attention and routers of all layers, and the experts that a position chooses; all are these, the other experts, embeddings, "
     "encoder and heads. Experts active and parameters active are two numbers, and both are told."
 )
-Found = Sequence[Mapping[str, Mapping[str, float]]]
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def measure(study: Study, seed: int) -> dict[str, dict[str, float]]:
 
 
 def _measured(study: Study, name: str, recipe: Recipe) -> dict[str, float]:
-    run = study.build / f"seed-{recipe.seed}" / name.replace(" ", "-")
+    run = study.build / f"seed-{recipe.seed}" / file_name(name)
     study.tell(f"seed {recipe.seed}: {name}, {recipe.training.steps} steps")
     network = trained(study, recipe, run)
     engine, judges = Engine(network, study.tokenizers, bf16=bf16_pays(network)), study.judges()
@@ -112,18 +111,18 @@ def judge(found: Found) -> list[Outcome]:
         f"entropy of the worst layer {_list(entropy)}, largest ÷ mean load there {_list(largest)}, experts never chosen "
         f"{', '.join(f'{one:.1%}' for one in dead)}"
     )
-    told = [max(dead) == 0, min(entropy) >= EVEN, max(largest) <= LARGEST]
+    met = [max(dead) == 0, min(entropy) >= EVEN, max(largest) <= LARGEST]
     dense, usual = _gain(found, DENSE), _gain(found, USUAL)
     return [
-        Outcome("so sparse a network trains in balance, and no expert dies", "no figure", balance, judged(sum(told), len(told))),
+        Outcome("so sparse a network trains in balance, and no expert dies", "no figure", balance, judged(sum(met), len(met))),
         _compared("it is better than a dense one of equal active size", f"mean score {dense} above it", dense.is_above()),
         _compared("it is no worse than one as sparse as the demo's, at equal compute (our bar)", f"mean score {usual} above it",
                   _at_least(usual, LEAST)),
     ]  # fmt: skip
 
 
-def _compared(claim: str, ours: str, told: bool | None) -> Outcome:
-    return Outcome(claim, "no figure", ours, judged_known([told]))
+def _compared(claim: str, ours: str, met: bool | None) -> Outcome:
+    return Outcome(claim, "no figure", ours, judged_known([met]))
 
 
 def _gain(found: Found, other: str) -> Difference:
@@ -152,8 +151,7 @@ def run_sparse(study: Study, out: Path) -> None:
 
 def write(study: Study, found: Found, out: Path) -> None:
     """The page of the seeds so far, and what lies beside it."""
-    rows = measure_rows(found)
-    write_csv(out / NAME / "measures.csv", ("seed", "network", "measure", "value"), rows)
+    write_csv(out / NAME / "measures.csv", ("seed", "network", "measure", "value"), measure_rows(found))
     write_picture(out / NAME / "losses.png", _picture(found))
     outcomes, spec = judge(found), tokenizer_spec(study.tokenizers)
     write_outcomes(out / NAME, outcomes)

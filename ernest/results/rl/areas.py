@@ -107,12 +107,12 @@ def measure(task: Trained, films: Mapping[str, Sequence[np.ndarray] | np.ndarray
 def judge(found: Mapping[str, Numbers]) -> list[Outcome]:
     """Whether conserved mass goes by the one reward, and stays by the other beside the laws."""
     share = lambda name, which: float(np.mean([one[which] for one in found[name].values()]))
-    told = [f"{name}: lawful {share(name, 0):.3f}, {CONSERVED} {share(name, 1):.3f}" for name in found]
+    shares = [f"{name}: lawful {share(name, 0):.3f}, {CONSERVED} {share(name, 1):.3f}" for name in found]
     hits = [share(LAWS, 1) < share(BEFORE, 1)]
     if AREAS in found:
         hits += [share(AREAS, 0) >= KEPT, share(AREAS, 1) >= max(WANTED, share(BEFORE, 1))]
     verdict: Verdict = "doesn't hold here" if not hits[0] else "holds" if len(hits) == 3 and all(hits) else "holds in part"
-    return [Outcome(CLAIM, "–", f"{'; '.join(told)}; one seed", verdict)]
+    return [Outcome(CLAIM, "–", f"{'; '.join(shares)}; one seed", verdict)]
 
 
 def _updates() -> str:
@@ -131,11 +131,11 @@ def _write(found: Mapping[str, Numbers], out: Path) -> None:
     cells = [(family, *(_cell(one[family]) for one in found.values())) for family in FAMILIES]
     mean = lambda one, which: f"{np.mean([values[which] for values in one.values()]):.3f}"
     cells.append(("all", *(" / ".join(mean(one, which) for which in range(3)) for one in found.values())))
-    told = (
+    note = (
         f"Family and energy law / {CONSERVED} / all three / change of the area from the first frame to the last, as a share of "
         f"the canvas. {FILMS} fresh films of each family; {_updates()}, from the demo's model, one seed. Numbers: "
         f"[areas.csv]({NAME}/areas.csv)."
     )
     verdict = table(("claim", "here", "verdict"), [(one.claim, one.ours, f"**{one.verdict}**") for one in outcomes])
-    block = "\n\n".join(["## What a reward does not say", table(("family", *found), cells), told, verdict])
+    block = "\n\n".join(["## What a reward does not say", table(("family", *found), cells), note, verdict])
     write_page(out / f"{PAGE}.md", TITLE, "", f"ernest results {NAME}", block)

@@ -18,7 +18,7 @@ from ernest.results.outcome import Outcome, Verdict, table, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.paired import SEEDS
 from ernest.results.rl.study import PAGE, TITLE, Study, engine_of, rebuilt_films
-from ernest.results.units import kept
+from ernest.results.units import file_name, kept
 from ernest.rl.assess import Look, look
 from ernest.rl.tasks import trained_tasks
 from ernest.sequence.record import made
@@ -70,7 +70,7 @@ def run_reinforcement(study: Study, out: Path) -> None:
     with own_folder(build):
         films = {CEILING: _ceiling(study), "before": _looked(study, study.checkpoint, build / "before.json", SEEDS[0])}
         for name, recipe in recipes().items():
-            trained = study.trained(study.checkpoint, build / name.replace(", ", "-").replace(" ", "-"), recipe)
+            trained = study.trained(study.checkpoint, build / file_name(name), recipe)
             films[name] = _looked(study, trained, build / f"{name}.json", recipe.seed)
             _write(films, out)
             study.tell(f"{name}: {films['before'].lawful.passed:.3f} → {films[name].lawful.passed:.3f}")
@@ -145,10 +145,10 @@ def _write(films: Mapping[str, Films], out: Path) -> None:
     write_outcomes(out / NAME, outcomes)
     cells = [(name, *("–" if value is None else f"{value:.3f}" for value in values)) for name, *values in rows]
     verdict = "reached" if np.mean(passed) >= LAWFUL and min(passed) >= WORST else "**not reached**"
-    told = (
+    note = (
         f"{DRAWS} fresh films each; {_recipe(0, REWARDED).update.steps} updates of the recipe `{RECIPE}`; distances in levels of "
         f"255. The mean of {len(passed)} seeds is {np.mean(passed):.3f}, the least {min(passed):.3f}; wanted were {LAWFUL} and "
         f"{WORST}: {verdict}. Numbers: [films.csv]({NAME}/films.csv)."
     )
-    block = "\n\n".join([table(("model", *MEASURES), cells), told])
+    block = "\n\n".join([table(("model", *MEASURES), cells), note])
     write_page(out / f"{PAGE}.md", TITLE, WORDS, f"ernest results {NAME}", block)

@@ -14,7 +14,7 @@ import numpy as np
 
 from ernest.config.rl import HintConfig, Method, ObjectiveConfig, RLRecipe, RolloutConfig, TaskConfig, UpdateConfig
 from ernest.results.rl.study import Study, engine_of
-from ernest.results.units import kept
+from ernest.results.units import file_name, kept
 from ernest.rl.rollout import Response, run_rollouts
 from ernest.rl.tasks import needs_judges, outputs, trained_tasks
 from ernest.storage import fingerprint
@@ -95,7 +95,7 @@ def arms(seed: int) -> dict[str, tuple[Trial, RLRecipe]]:
 
 def train_arm(study: Study, build: Path, begun: Path, name: str, trial: Trial, recipe: RLRecipe) -> Arm:
     """Runs it, where that has not been yet, from the model `begun`."""
-    run = build / f"{name.replace(' ', '-')}-{recipe.seed}"
+    run = build / f"{file_name(name)}-{recipe.seed}"
 
     def train() -> dict[str, Any]:
         trained = study.trained(begun, run, recipe)
@@ -108,7 +108,7 @@ def train_arm(study: Study, build: Path, begun: Path, name: str, trial: Trial, r
 
 def before_training(study: Study, build: Path, begun: Path, name: str, trial: Trial, recipe: RLRecipe) -> Arm:
     """The model that a run begins with."""
-    path = build / f"before-{name.replace(' ', '-')}-{recipe.seed}.json"
+    path = build / f"before-{file_name(name)}-{recipe.seed}.json"
     return Arm({}, kept(path, _settings(begun, trial, recipe), lambda: measure(study, begun, trial, recipe)))
 
 

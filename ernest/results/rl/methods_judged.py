@@ -110,8 +110,8 @@ def _wpsm(found: Seeds) -> Outcome:
     sure = all(abs(value) > error for value, error in gains)
     verdict = judged(sum(value >= GAIN for value, _ in gains), len(gains)) if sure else "can't be judged here"
     ours = ", ".join(f"{value:+.3f} ± {error:.3f}" for value, error in gains)
-    told = f"passes of hard prompts {ours} by it; entropy at the end {_ends(found, WPSM)}, without {_ends(found, WITHOUT_WPSM)}"
-    return Outcome(HARD_WPSM, "a curve", f"{told}; {seeds_in_words(len(found))}", _of_seeds(found, verdict))
+    words = f"passes of hard prompts {ours} by it; entropy at the end {_ends(found, WPSM)}, without {_ends(found, WITHOUT_WPSM)}"
+    return Outcome(HARD_WPSM, "a curve", f"{words}; {seeds_in_words(len(found))}", _of_seeds(found, verdict))
 
 
 def _hints(found: Seeds) -> Outcome:

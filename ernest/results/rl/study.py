@@ -50,11 +50,11 @@ class Study:
         """The model at the end of a run from the model `begun`, which is made where it has not been; it tells every tenth
         update."""
 
-        def told(step: int, measures: Mapping[str, float]) -> None:
+        def tell(step: int, measures: Mapping[str, float]) -> None:
             if (step + 1) % 10 == 0:
                 self.tell(f"{run.name}: update {step + 1} of {recipe.update.steps}, passed {measures['passed']:.2f}")
 
-        return reinforce(begun, self.judges, run, recipe, told)
+        return reinforce(begun, self.judges, run, recipe, tell)
 
 
 def engine_of(model: Path) -> Engine:

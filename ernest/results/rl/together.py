@@ -17,7 +17,7 @@ from ernest.results.outcome import Outcome, Verdict, table, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.paired import SEEDS, seeds_in_words
 from ernest.results.rl.study import BEFORE, PAGE, TITLE, Study, engine_of
-from ernest.results.units import kept
+from ernest.results.units import file_name, kept
 from ernest.rl.assess import look
 from ernest.rl.tasks import Trained, trained_tasks
 from ernest.storage import fingerprint, own_folder
@@ -47,7 +47,7 @@ def run_together(study: Study, out: Path) -> None:
         after: dict[str, list[Passed]] = {order: [] for order in ORDERS}
         for seed in SEEDS:
             for order in ORDERS:
-                name = f"{order.replace(' ', '-')}-{seed}"
+                name = f"{file_name(order)}-{seed}"
                 trained = study.trained(begun, study.build / name, recipe(order, seed))
                 after[order].append(_looked(study, begun, trained, study.build / f"{name}-looks", seed))
                 _write(before, after, out)
@@ -118,7 +118,7 @@ def _looked(study: Study, begun: Path, trained: Path, folder: Path, seed: int) -
     weights, tasks = fingerprint(trained / "model.safetensors"), _tasks(study, seed)
     found = {}
     for task in tasks:
-        path = folder / f"{task.name.replace('→', ' to ').replace(' ', '-')}.json"
+        path = folder / f"{file_name(task.name.replace('→', ' to '))}.json"
         settings = {"draws": DRAWS, "weights": weights, "verifiers": task.config.verifiers}
         found[task.name] = kept(path, settings, lambda one=task: _passed(study, trained, one, seed))
     return found
@@ -161,11 +161,11 @@ def _block(before: Passed, after: Mapping[str, Sequence[Passed]], outcomes: Sequ
     rows.append(("mean", *cells(_mean), ""))
     header = ("share that passes", BEFORE, *orders, *(f"gain, {order}" for order in orders), "two standard errors")
     update = recipe(AT_ONCE, 0)
-    told = (
+    note = (
         f"{DRAWS} fresh draws of each direction; {update.update.steps} updates of {update.rollout.prompts} prompts with "
         f"{update.rollout.samples} answers each, by the recipe `{RECIPE}`; {_seeds(after)} of {len(SEEDS)}. *{WORDS_FIRST}* "
         f"trains words alone for the first third, *{AT_ONCE}* all directions from the first update on. Both begin with the "
         f"demo's model after `ernest sft worked`. Numbers: [scores.csv]({NAME}/scores.csv)."
     )
     verdicts = [(one.claim, one.ours, f"**{one.verdict}**") for one in outcomes]
-    return "\n\n".join(["## All modalities in one run", table(header, rows), told, table(("claim", "here", "verdict"), verdicts)])
+    return "\n\n".join(["## All modalities in one run", table(header, rows), note, table(("claim", "here", "verdict"), verdicts)])

@@ -5,7 +5,7 @@ from pathlib import Path
 from ernest.checkpoint import load_learnt
 from ernest.evaluation.specialisation import Specialisation, chance_overlap, shares_of_training, specialisation
 from ernest.report.routing import write_routing
-from ernest.results.outcome import Outcome, table, write_outcomes
+from ernest.results.outcome import Outcome, verdicts, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.routing.findings import findings
 
@@ -40,7 +40,6 @@ def _shares(checkpoint: Path) -> str:
 def _block(checkpoint: Path, found: Specialisation, outcomes: list[Outcome]) -> str:
     counted = ", ".join(f"{(found.labels == g).sum()} of {name}" for g, name in enumerate(found.groups))
     mean, quantile = chance_overlap(found.experts, found.top)
-    rows = [(one.claim, one.paper, one.ours, f"**{one.verdict}**") for one in outcomes]
     pictures = [f"![{meaning}]({NAME}/{name}.png)" for name, meaning in PICTURES.items()]
     files = ", ".join(f"[{name}.csv]({NAME}/{name}.csv)" for name in PICTURES)
     return "\n\n".join(
@@ -49,7 +48,7 @@ def _block(checkpoint: Path, found: Specialisation, outcomes: list[Outcome]) -> 
             f"{len(load_learnt(checkpoint).directions)} directions; documents {counted}. Two random sets of {found.top} experts "
             f"share {mean:.3f}, one of 1,000 layers more than {quantile:.2f}. Where three figures stand, they are those of the "
             "first, a middle and the last layer.",
-            table(("finding of the report", "the report's figures", "here", "verdict"), rows),
+            verdicts(outcomes, "finding of the report"),
             *pictures,
             f"Share of the run's training positions: {_shares(checkpoint)}. Numbers: {files}.",
         ]

@@ -14,6 +14,7 @@ from ernest.results.elastic.training import SYSTEMS
 from ernest.results.films.page import judge as judge_films
 from ernest.results.inference.page import judge as judge_inference
 from ernest.results.marching import superconvergence
+from ernest.results.marching.forms import FIELD, IMPLICIT, TERM
 from ernest.results.marching.race import ENTRANTS
 from ernest.results.marching.race_page import judge as judge_race
 from ernest.results.marching.superconvergence_page import judge
@@ -56,8 +57,8 @@ def test_targets_that_are_measured_are_there_and_make_those_claims(tmp_path):
     measured = [claim.evidence for claim in CLAIMS if isinstance(claim.evidence, Measured)]
     assert {one.target for one in measured} == set(TARGETS)
     rows = [{"scheme": scheme, "degree": p, "sweeps": 0, "ends": 2.0 * p, "between": 3.0, "corrected": 3.0}
-            for p in superconvergence.DEGREES for scheme in (superconvergence.IMPLICIT, superconvergence.FIELD,
-                                                             superconvergence.TERM)]  # fmt: skip
+            for p in superconvergence.DEGREES for scheme in (IMPLICIT, FIELD,
+                                                             TERM)]  # fmt: skip
     costs = {(("f", 0.1), 1e-4): {one.name: {"seconds": 1.0, "transforms": 1.0} for one in ENTRANTS}}
     made = {"superconvergence": judge(rows), "time-marching": judge_race(costs), "routing": findings(as_reported())}
     scores = {name: dict.fromkeys(CURVE_DIRECTIONS, 0.5) for name in SYSTEMS}
