@@ -218,10 +218,21 @@ def lagrange(nodes: Tensor, xi: Tensor) -> Tensor:
 
 
 def lagrange_values(nodes: np.ndarray, xi: np.ndarray) -> np.ndarray:
-    """The same of arrays: a few numbers for every new length of a step, for which torch takes three times as long."""
-    same, differences = _diagonal(len(nodes)), xi[:, None] - nodes
-    factors = np.where(same, 1.0, differences[:, None, :] / (nodes[:, None] - nodes + same))
+    """The same of arrays: a few numbers for every new length of a step, for which torch takes three times as long.
+
+    Of several sets of nodes `[..., n]` the matrices `[..., q, n]` are made at once.
+    """
+    same, to_nodes = _diagonal(nodes.shape[-1]), xi[:, None] - nodes[..., None, :]
+    apart = nodes[..., :, None] - nodes[..., None, :] + same
+    factors = np.where(same, 1.0, to_nodes[..., None, :] / apart[..., None, :, :])
     return factors.prod(-1)
+
+
+def window_values(windows: Sequence[np.ndarray], xi: np.ndarray) -> Sequence[np.ndarray]:
+    """`lagrange_values` for each of several windows of nodes."""
+    if len({len(window) for window in windows}) == 1:
+        return lagrange_values(np.stack(windows), xi)
+    return [lagrange_values(window, xi) for window in windows]
 
 
 @cache

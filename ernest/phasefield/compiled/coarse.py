@@ -2,21 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from ernest.device import HOST
 from ernest.phasefield.compiled.inspection import Everywhere, FusedElement
 from ernest.phasefield.compiled.levels import Level, block_rows, every_second_line, make_level
-from ernest.phasefield.compiled.tables import LRUCache, last_rows, lengths_kept, row_tables
+from ernest.phasefield.compiled.tables import LRUCache, last_rows, lengths_kept, row_tables, window_tables
 from ernest.phasefield.compiled.transforms import Array
 from ernest.phasefield.compiled.workspace import FusedState, Memory, Workspace
 from ernest.phasefield.element import Element, Time
-from ernest.phasefield.schemes.coarse import CoarseGaussSeidel, CoarseStepper
-from ernest.phasefield.schemes.coarsening import defect_weights, fill_matrix, level_sweeps, node_modes, outer_matrices
+from ernest.phasefield.schemes.coarse import CoarseGaussSeidel
+from ernest.phasefield.schemes.coarsening import (
+    defect_weights,
+    first_matrices,
+    known_matrices,
+    level_sweeps,
+    node_modes,
+    outer_matrices,
+)
 from ernest.phasefield.schemes.gaussseidel import window_matrices
 from ernest.phasefield.schemes.settling import Settling
 from ernest.phasefield.schemes.splitting import one_length
@@ -58,19 +62,13 @@ class FusedCoarse:
         self._deltas = tuple(np.zeros_like(kept) for kept in self._kept[:-1])
         self._nodes, self._sparse, self._sampled = scheme.nodes, scheme.sparse, scheme.samples(points)
         self._field_lines = [field.reshape(-1, sizes[0][-1]) for field in half.fields]
-        self._real_lines = workspace.plan.real.reshape(-1, points[-1])
         self._level_line = every_second_line(points[:-1])
         low, columns = block_rows(workspace, sizes[0]), sizes[0][-1] // 2
         stiffness, mobility = (symbols[low, :columns].copy() for symbols in (workspace.stiffness, workspace.mobility))
         self._block_symbols = stiffness, mobility
-        self._ends: LRUCache[float, tuple[Array, Array]] = LRUCache(lengths_kept(workspace))
+        self._ends: LRUCache[float, list[tuple[Array, Array]]] = LRUCache(lengths_kept(workspace))
         self._blocks: LRUCache[float, list[tuple[Array, Array]]] = LRUCache(lengths_kept(workspace))
         self._tables_kept: LRUCache[tuple[Time, ...], Tables] = LRUCache(lengths_kept(workspace, self._elements_kept))
-
-    @cached_property
-    def _torch(self) -> CoarseStepper:
-        """The torch stepper, which interpolates the coefficients of elements with sparse nodes."""
-        return CoarseStepper(self.scheme, self.workspace.splitting, torch.empty(0, dtype=torch.float64, device=HOST))
 
     def prepare(self, tau: float) -> None:
         for past in range(self._elements_kept + 1):
@@ -91,24 +89,19 @@ class FusedCoarse:
         end, taus = work.tensor(u), (*state.taus, tau)[-self._kept_after(whole) :]
         after = FusedState(state.time + tau, end, taus, state.count + 1, memory, work)
 
-        def coefficients() -> Tensor:
-            if whole:
-                return work.coefficients(work.array(state.modes), rows, tau)
-            now, before = ([work.tensor(row) for row in some] for some in (rows, past.rows))
-            return self._torch.coefficients(state, tau, now, before)
+        known = None if whole else self._everywhere(past.rows, rows, tau, state.taus)
 
-        known = None if whole else self._everywhere(past, rows, tau, state.taus)
+        def coefficients() -> Tensor:
+            return work.coefficients(work.array(state.modes), self._filled(rows, known), tau)
+
         element = FusedElement(
             *(state.time, tau, state.modes, end, work.grid, coefficients, tuple(rows), self.scheme.judged_node, known)
         )
 
         def unsettled() -> Tensor:
             node = self.scheme.judged_node
-            known = work.tensor(rows[node])
-            if not whole:
-                now, before = ([work.tensor(row) for row in some] for some in (rows, past.rows))
-                known = self._torch.filled(tau, now, before, state.taus)[node]
-            return work.tensor(work.explicit_of(work.array(node_modes(element, node)))) - known
+            right = work.explicit_of(work.array(node_modes(element, node)))
+            return work.tensor(right) - work.tensor(self._filled(rows, known)[node])
 
         return after, element, StepStats(1 + len(differences), tuple(differences), unsettled)
 
@@ -130,9 +123,25 @@ class FusedCoarse:
 
     def filled_state(self, state: State) -> State:
         """The state for other sweeps, to which rows that end with the block are of no use."""
-        if not self.workspace.memory_of(state, len(state.taus) * self.scheme.degree).defects:
+        p, work = self.scheme.degree, self.workspace
+        known = work.memory_of(state, len(state.taus) * p)
+        if not known.defects:
             return state
-        return self._torch.filled_state(State(state.time, state.modes, state.history, state.taus, state.count))
+        *before, tau = state.taus
+        past, rows = known.rows[:-p], known.rows[-p:]
+        # Of the first element that knows defects all rows are whole.
+        if before or self._elements_kept == 1:
+            rows = self._filled(rows, self._everywhere(past, rows, float(tau), tuple(before)))
+        return FusedState(state.time, state.modes, (tau,), state.count, Memory(tuple(rows)), work)
+
+    def _filled(self, rows: Sequence[Array], known: Everywhere | None) -> Sequence[Array]:
+        """The rows of N at the nodes; outside of the block they are interpolated from what is known there, if not all are."""
+        if known is None:
+            return rows
+        filled, outer = self.workspace.rows(len(rows)), tuple(row.view(np.float64) for row in known.rows)
+        for row, weights, full in zip(rows, known.fill, filled, strict=True):
+            self.workspace.kernels.fill_up(known.split, outer, weights, row.view(np.float64), full.view(np.float64))
+        return filled
 
     def _is_whole(self, past: Memory) -> bool:
         """Whether all nodes visit the full grid: none may miss it where no defects are known."""
@@ -160,7 +169,7 @@ class FusedCoarse:
                     a, W, work.fold, weights, half.fold, self._block, u, outer, window, self._kept[i], work.buffer
                 )
                 work.plan.inverse()
-                kernels.react_and_sample(self._real_lines, self._level_line, scale, work.reaction, self._field_lines[i])
+                kernels.react_and_sample(work.lines, self._level_line, scale, work.reaction, self._field_lines[i])
             else:
                 kernels.combine_block(tables.block[i][0], weights, half.fold, half.inside, u, window, self._kept[i], half.modes)
                 half.plan.inverse()
@@ -240,11 +249,11 @@ class FusedCoarse:
         kernels.combine_outside(a, W, work.fold, self._block, u, outer, self._kept[-1], end)
         return end
 
-    def _everywhere(self, past: Memory, rows: list[Array], tau: float, taus: tuple[Time, ...]) -> Everywhere:
+    def _everywhere(self, past: Sequence[Array], rows: Sequence[Array], tau: float, taus: tuple[Time, ...]) -> Everywhere:
         """What is known outside of the block, at all nodes."""
         fill = self._tables(tau, taus, False).fill
         assert fill is not None
-        return Everywhere(tuple(self._outer([*past.rows, *rows])[-fill.shape[1] :]), fill, self._split)
+        return Everywhere(tuple(self._outer([*past, *rows])[-fill.shape[1] :]), fill, self._split)
 
     def _outer(self, rows: Sequence[Array]) -> list[Array]:
         """The rows that are known on the full grid."""
@@ -257,19 +266,20 @@ class FusedCoarse:
     def _make_tables(self, tau: float, taus: tuple[Time, ...], whole: bool) -> Tables:
         scheme, work, p = self.scheme, self.workspace, self.scheme.degree
         nodes, symbols = tuple(range(p)) if whole else self._nodes, self._block_symbols
-        inner = window_matrices(self._points, tau, taus, scheme.window)
-        outer = outer_matrices(self._points, nodes, scheme.window, self._outer_window, tau, taus)
+        known = known_matrices(self._points, nodes, self._outer_window, tau, taus) if taus else None
+        outer = first_matrices(self._points, scheme.window) if known is None else outer_matrices(known, nodes)
         width = self._outer_window if taus else scheme.window
-        on_grid = row_tables(work, tau, p, None, nodes, [outer[i] for i in nodes], width)
         if whole:
-            end = self._ends.get(tau, lambda: row_tables(work, tau, p, None, [p], None)[0])
+            on_grid = row_tables(work, tau, p, None, nodes, outer[:p], width)
+            on_grid += self._ends.get(tau, lambda: row_tables(work, tau, p, None, [p], None))
         else:
-            (end,) = row_tables(work, tau, p, None, [p], outer[p:])
-        pairs = [] if whole else defect_weights(self._points, self._nodes, self._outer_window, tau, taus)
+            on_grid = row_tables(work, tau, p, None, (*nodes, p), [outer[i] for i in (*nodes, p)], width)
+        pairs = [] if whole or known is None else defect_weights(known)
+        inner = window_matrices(self._points, tau, taus, scheme.window)
         return Tables(
-            {**dict(zip(nodes, on_grid, strict=True)), p: end},
+            dict(zip((*nodes, p), on_grid, strict=True)),
             self._blocks.get(tau, lambda: row_tables(work, tau, p, symbols, range(p + 1), None)),
-            [W for _, W in row_tables(work, tau, p, symbols, range(p), inner, scheme.window)],
+            window_tables(work, tau, p, symbols, inner, scheme.window),
             [(before.numpy(), after.numpy()) for before, after in pairs],
-            None if whole else fill_matrix(self._points, self._nodes, self._outer_window, tau, taus).numpy(),
+            None if whole else outer[p].numpy(),
         )

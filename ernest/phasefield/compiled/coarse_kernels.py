@@ -141,6 +141,18 @@ def renew(edge, inside, weights, defects, row):
                 row[f, c] = value
 
 
+def fill_up(split, known, weights, row, out):
+    """out = row before the column `split` of each row of modes, and from there the sum of weights_j known_j. Modes are given as
+    twice as many real numbers."""
+    for r in prange(row.shape[0]):
+        for c in range(row.shape[1]):
+            value = 0.0
+            for j in range(len(known)):
+                value += weights[j] * known[j][r, c]
+            out[r, c] = value
+        out[r, : split[r]] = row[r, : split[r]]
+
+
 def find_defect(modes, scale, inside, row, defect):
     """defect = row - scale modes on the block."""
     for r in prange(modes.shape[0]):

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ernest.phasefield.compiled.inspection import FusedElement
-from ernest.phasefield.compiled.tables import LRUCache, last_rows, lengths_kept, row_tables
+from ernest.phasefield.compiled.tables import LRUCache, last_rows, lengths_kept, row_tables, window_tables
 from ernest.phasefield.compiled.transforms import Array
 from ernest.phasefield.compiled.workspace import FusedState, Memory, Workspace
 from ernest.phasefield.element import Element, Time
@@ -88,7 +88,7 @@ class FusedGaussSeidel:
 
         def windows() -> list[Array]:
             matrices = window_matrices(self._points, tau, taus, m)
-            return [W for _, W in row_tables(self.workspace, tau, p, None, range(p), matrices, m)]
+            return window_tables(self.workspace, tau, p, None, matrices, m)
 
         nodal = self._nodal.get(tau, lambda: row_tables(self.workspace, tau, p, None, range(p + 1), None))
         return nodal, self._windows.get((tau, *taus), windows)

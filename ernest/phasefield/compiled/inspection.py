@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ernest.phasefield.compiled.tables import LRUCache, lengths_kept
+from ernest.phasefield.compiled.tables import LRUCache, lengths_kept, numerators
 from ernest.phasefield.compiled.transforms import Array
 from ernest.phasefield.compiled.workspace import Workspace
 from ernest.phasefield.element import Element
@@ -71,10 +71,14 @@ class Inspector:
         well = isinstance(flow.potential, DoubleWell)
         self._well = flow.potential.s if isinstance(flow.potential, DoubleWell) else 0.0
         self._energy = flow.potential.coefficients if isinstance(flow.potential, Polynomial) and not well else (0.0, 0.0)
+        # Modes are measured as twice as many real numbers; a column stands for two modes, but for the first and the last.
+        self._shares = np.full(2 * workspace.shape[1], 2.0)
+        self._shares[[0, 1, -2, -1]] = 1.0
         moves = workspace.mobility > 0
-        self._inverse = np.where(moves, 1 / np.where(moves, workspace.mobility, 1), 0)
+        inverse = np.where(moves, 1 / np.where(moves, workspace.mobility, 1), 0)
+        self._of_energy, self._of_loss = (np.repeat(one, 2, axis=1) * self._shares for one in (workspace.linear, inverse))
         self._room: dict[int, Array] = {}
-        self._pivots: LRUCache[tuple[float, int], Array] = LRUCache(lengths_kept(workspace))
+        self._factors: LRUCache[tuple[float, int], Array] = LRUCache(lengths_kept(workspace))
         self._weights: LRUCache[tuple[float, ...], tuple[Array, Array]] = LRUCache(lengths_kept(workspace))
 
     def look(
@@ -94,12 +98,12 @@ class Inspector:
         u, end = work.array(element.start_modes), work.array(element.end_modes)
         work.buffer[...] = end
         work.plan.inverse()
-        bulk, steep, largest = kernels.examine(work.real, work.scale, work.reaction, self._slopes, self._energy, self._well)
+        bulk, steep, largest = kernels.examine(work.lines, work.scale, work.reaction, self._slopes, self._energy, self._well)
         (N_end,) = work.rows(1)
         work.forward(N_end)
         weights, responses = weigh((steep * work.scale) ** 0.5)
-        tables = (work.stiffness, work.mobility, work.linear, self._inverse, weights)
-        moments = gauss(p)[1].numpy()
+        squares = (self._of_energy, self._of_loss, weights)
+        moments = np.ascontiguousarray(gauss(p)[1].numpy())
         # Where all rows are known everywhere, the others do not count.
         everywhere = element.everywhere or Everywhere(element.rows[:1], np.zeros((p, 1)), self._all_columns)
         node = element.judged or 0
@@ -107,9 +111,8 @@ class Inspector:
         real_u, real_end, real_N, real_kept, real_node = (a.view(np.float64) for a in (u, end, N_end, kept, work.buffer))
         rows, outer = (tuple(row.view(np.float64) for row in some) for some in (element.rows, everywhere.rows))
         size, change, quadratic, dissipated, residual = kernels.inspect(
-            *(tau / 2, tables, self._factors(tau, p), work.fold, everywhere.split, real_u, real_end, real_N, rows),
-            *(np.ascontiguousarray(moments), outer),
-            *(moments @ everywhere.fill, np.ascontiguousarray(nodal_basis(p)[node].numpy()), real_kept, real_node),
+            *(tau / 2, self._factored(tau, p), work.fold, everywhere.split, real_u, real_end, real_N, rows, moments),
+            *(outer, moments @ everywhere.fill, nodal_basis(p)[node].numpy(), self._shares, squares, tuple(real_kept), real_node),
         )
         missed = self._missed(element.rows[node], everywhere, node, responses, N_end) if judged else 0.0
         volume = grid.volume * work.scale**2
@@ -129,31 +132,33 @@ class Inspector:
         """The squared weights of a residual at the end of an element and of what N misses in it, see `weigh_errors`."""
 
         def weigh() -> tuple[Array, Array]:
-            work, found = self.workspace, np.empty((2, *self.workspace.stiffness.shape))
-            work.kernels.weigh_errors(tau / 2, span, rise, peak, degree, table, work.stiffness, work.mobility, *found)
+            work, pade = self.workspace, numerators(degree)[0]
+            # 1 - R is 1 - D(-z) / D(z).
+            lost = tuple(0.0 if k % 2 else 2 * e for k, e in enumerate(pade[1:]))
+            found = np.empty((2, *self._of_loss.shape))
+            symbols = work.stiffness, work.mobility, self._shares
+            work.kernels.weigh_errors(tau / 2, span, rise, peak, pade, lost, table, *symbols, *found)
             return found[0], found[1]
 
         return self._weights.get((tau, degree, span, rise), weigh)
 
-    def _factors(self, tau: float, degree: int) -> Array:
-        """The pivots of elements of this length."""
+    def _factored(self, tau: float, degree: int) -> Array:
+        """The `factor`s of elements of this length."""
 
         def make() -> Array:
-            rows, columns = self.workspace.stiffness.shape
-            pivots = np.empty((degree, rows, 2 * columns))
-            self.workspace.kernels.factor(tau / 2, self.workspace.stiffness, pivots)
-            return pivots
+            work, factors = self.workspace, np.empty((2 + degree, *self._of_loss.shape))
+            work.kernels.factor(tau / 2, work.stiffness, work.mobility, factors)
+            return factors
 
-        return self._pivots.get((tau, degree), make)
+        return self._factors.get((tau, degree), make)
 
     def _missed(self, row: Array, everywhere: Everywhere, node: int, responses: Array, N_node: Array) -> float:
         """The weighted norm of N(u) - N at the node whose modes of u are in the buffer; `N_node` is room for N(u)."""
         work = self.workspace
         work.explicit(N_node)
-        squares = work.kernels.weigh_missed(
-            responses, work.fold, everywhere.split, N_node, row, everywhere.rows, everywhere.fill[node]
-        )
-        return work.rms(squares)
+        N, known, *outer = (one.view(np.float64) for one in (N_node, row, *everywhere.rows))
+        fill = everywhere.fill[node]
+        return work.rms(work.kernels.weigh_missed(responses, work.fold, everywhere.split, N, known, tuple(outer), fill))
 
     def _scratch(self, degree: int) -> Array:
         """Room for the coefficients of one row of modes."""

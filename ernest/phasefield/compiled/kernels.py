@@ -16,6 +16,9 @@ from ernest.phasefield.compiled import coarse_kernels as coarse
 from ernest.phasefield.compiled import exponential_kernels as exponential
 from ernest.phasefield.compiled import inspection_kernels as inspection
 
+LINE = 512
+"""So many modes are taken at once where a loop needs nothing but their symbols."""
+
 # Numba infers the types of all arguments: arrays of float64 or complex128, and tuples of them.
 # ruff: noqa: ANN001, ANN201
 
@@ -52,40 +55,39 @@ def square_distance(one, other, edge):
     return total
 
 
-def tabulate(half, stiffness, mobility, P, M, a, W):
-    """Rows of an element's table for each mode: a_i = 1 - z y_1, W_i = -drive y M_i, y (I + z A) = P_i, P_ik = psi_k(xi_i).
+def tabulate(half, stiffness, mobility, pade, of_a, of_W, a, W):
+    """Rows of an element's table for each mode, as rational functions of z = half stiffness: a_i = A_i(z) / D(z) and W_iw =
+    drive B_iw(z) / D(z), with `half` = tau / 2 and drive = half mobility.
 
-    `half` is tau / 2, z = half stiffness and drive = half mobility. M_i `[p, w]` takes values of N in a window to Legendre
-    moments. The transposed system is tridiagonal like the other one. A row of modes is taken at once, which the compiler
-    makes into vector instructions.
+    `pade` are the coefficients of D, constant first, `of_a` `[nodes, p + 1]` those of A_i and `of_W` `[nodes, w, p]` those of
+    B_iw. All modes stand in one line, and as many as the processor's first cache holds are taken at once.
     """
-    count, degree, width = M.shape
-    columns = stiffness.shape[1]
-    for r in prange(stiffness.shape[0]):
-        x, drive, inverse, y = half * stiffness[r], half * mobility[r], np.empty((degree, columns)), np.empty((degree, columns))
-        inverse[0] = 1 / (1 + x)
-        for j in range(1, degree):
-            for c in range(columns):
-                inverse[j, c] = 1 / (1 + x[c] * x[c] * inverse[j - 1, c] / ((2 * j + 1) * (2 * j - 1)))
-        for i in range(count):
-            y[0] = P[i, 0]
-            for j in range(1, degree):
-                for c in range(columns):
-                    y[j, c] = P[i, j] + x[c] * inverse[j - 1, c] * y[j - 1, c] / (2 * j + 1)
-            for c in range(columns):
-                y[degree - 1, c] *= inverse[degree - 1, c]
-            for j in range(degree - 2, -1, -1):
-                for c in range(columns):
-                    y[j, c] = (y[j, c] - x[c] * y[j + 1, c] / (2 * j + 1)) * inverse[j, c]
-            for c in range(columns):
-                a[i, r, c] = 1 - x[c] * y[0, c]
-            for w in range(width):
-                row = W[i, w, r]
-                row[:] = 0
-                for j in range(degree):
-                    weight = -M[i, j, w]
-                    for c in range(columns):
-                        row[c] += weight * drive[c] * y[j, c]
+    degree = len(pade) - 1
+    for part in prange((stiffness.size + LINE - 1) // LINE):
+        first = part * LINE
+        z, share = half * stiffness[first : first + LINE], half * mobility[first : first + LINE]
+        over = np.empty(z.size)
+        for c in range(z.size):
+            value = pade[degree]
+            for k in range(degree - 1, -1, -1):
+                value = value * z[c] + pade[k]
+            over[c] = 1 / value
+            share[c] *= over[c]
+        for i in range(a.shape[0]):
+            row = a[i][first : first + LINE]
+            for c in range(z.size):
+                value = of_a[i, degree]
+                for k in range(degree - 1, -1, -1):
+                    value = value * z[c] + of_a[i, k]
+                row[c] = value * over[c]
+        for i in range(W.shape[0]):
+            for w in range(W.shape[1]):
+                row = W[i, w][first : first + LINE]
+                for c in range(z.size):
+                    value = of_W[i, w, degree - 1]
+                    for k in range(degree - 2, -1, -1):
+                        value = value * z[c] + of_W[i, w, k]
+                    row[c] = value * share[c]
 
 
 def solve_element(half, stiffness, mobility, fold, u, rows, M, out):
@@ -132,7 +134,7 @@ def compiled(parallel: bool) -> SimpleNamespace:
     compile_one = numba.njit(fastmath=True, parallel=parallel, cache=not parallel)
     loops = (combine, react, square_distance, tabulate, solve_element)
     loops += (coarse.combine_block, coarse.combine_outside, coarse.combine_both, coarse.residual, coarse.respond, coarse.absorb)
-    loops += (coarse.place, coarse.renew, coarse.find_defect, coarse.react_and_sample, coarse.increment)
+    loops += (coarse.place, coarse.renew, coarse.fill_up, coarse.find_defect, coarse.react_and_sample, coarse.increment)
     loops += (exponential.etd_stage, exponential.etd_second, exponential.etd_third, exponential.etd_end, exponential.bdf4)
     loops += (inspection.examine, inspection.factor, inspection.inspect, inspection.weigh_missed, inspection.weigh_errors)
     return SimpleNamespace(**{loop.__name__: compile_one(loop) for loop in loops})

@@ -121,6 +121,11 @@ class Workspace:
         return self.plan.real.reshape(-1)
 
     @cached_property
+    def lines(self) -> Array:
+        """The plan's field in lines of its last axis, `[lines, columns]`."""
+        return self.plan.real.reshape(-1, self.grid.points[-1])
+
+    @cached_property
     def scale(self) -> float:
         """Factor 1 / (number of points) of the inverse transform."""
         return 1 / math.prod(self.grid.points)

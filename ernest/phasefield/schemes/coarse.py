@@ -25,7 +25,7 @@ from ernest.phasefield.element import Element, Time
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
 from ernest.phasefield.schemes.coarse_tables import Tables, make_tables
-from ernest.phasefield.schemes.coarsening import fill_matrix, level_sweeps, low_modes, make_level, node_modes
+from ernest.phasefield.schemes.coarsening import known_matrices, level_sweeps, low_modes, make_level, node_modes
 from ernest.phasefield.schemes.settling import Settling
 from ernest.phasefield.schemes.splitting import (
     FactorCache,
@@ -289,7 +289,7 @@ class CoarseStepper:
 
     def filled(self, tau: float, rows: list[Tensor], past: list[Tensor], taus: tuple[Time, ...]) -> list[Tensor]:
         """The rows of N at the nodes, on the full grid: outside of the block they are interpolated from the fine nodes."""
-        matrix = fill_matrix(self._points, self.scheme.nodes, self._outer_window, tau, taus)
+        _, matrix = known_matrices(self._points, self.scheme.nodes, self._outer_window, tau, taus)
         known = self._outer_rows([*past, *rows])[-matrix.shape[1] :]
         filled = list(combine(matrix, torch.stack(known, self._axis), -1 - self._axis).unbind(self._axis))
         for row, full in zip(rows, filled, strict=True):

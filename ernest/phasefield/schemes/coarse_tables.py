@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ernest.phasefield.element import Time
-from ernest.phasefield.schemes.coarsening import defect_weights, outer_matrices
+from ernest.phasefield.schemes.coarsening import defect_weights, first_matrices, known_matrices, outer_matrices
 from ernest.phasefield.schemes.gaussseidel import window_matrices
 from ernest.phasefield.schemes.splitting import Splitting
 from ernest.phasefield.timeelement import Tableau, gauss, nodal_tableau
@@ -45,11 +45,12 @@ def make_tables(
     nodal = nodal_tableau(tau / 2 * splitting.stiffness.real, degree, tau / 2 * splitting.mobility.real)
     block = Tableau(nodal.a[(..., *inside)], nodal.W[(..., *inside)])
     inner = window_matrices(points, tau, taus, window)
-    outer = outer_matrices(points, nodes, window, outer_window, tau, taus)
+    known = known_matrices(points, nodes, outer_window, tau, taus) if taus else None
+    outer = first_matrices(points, window) if known is None else outer_matrices(known, nodes)
     return Tables(
         Tableau(nodal.a.to(dtype), nodal.W.to(dtype)),
         Tableau(block.a.to(dtype), block.W.to(dtype)),
         [torch.einsum("j...,jw->w...", block.W[i], matrix).to(dtype) for i, matrix in enumerate(inner)],
         [torch.einsum("j...,jw->w...", nodal.W[i], matrix).to(dtype) for i, matrix in enumerate(outer)],
-        defect_weights(points, nodes, outer_window, tau, taus) if len(nodes) < degree else [],
+        defect_weights(known) if known is not None and len(nodes) < degree else [],
     )

@@ -12,7 +12,7 @@ from ernest.phasefield.element import Element, Time
 from ernest.phasefield.grid import Grid, Space
 from ernest.phasefield.schemes.gaussseidel import past_positions, window_matrices
 from ernest.phasefield.schemes.settling import Settling
-from ernest.phasefield.timeelement import gauss, lagrange_values
+from ernest.phasefield.timeelement import gauss, lagrange_values, window_values
 
 
 @dataclass(frozen=True)
@@ -56,55 +56,38 @@ def low_modes(points: tuple[int, ...], coarse: tuple[int, ...], device: torch.de
     return tuple(index)
 
 
-def outer_matrices(
-    points: Tensor, nodes: Sequence[int], window: int, outer_window: int, tau: float, taus: tuple[Time, ...]
-) -> list[Tensor]:
-    """For each node, and last for the end, the matrix `[p, w]` from known rows of the full grid to those at all Gauss points.
-
-    Rows are known at the `nodes` of the elements before, and of this one. The first element has the windows of the block.
-    Points that are no node need none: theirs is empty.
-    """
-    if not taus:
-        return [*window_matrices(points, tau, taus, window), torch.eye(len(points), dtype=points.dtype, device=points.device)]
-    here = points.cpu().numpy()
-    positions, matrices = _known_positions(here, nodes, tau, taus), []
-    for i in range(len(here)):
-        known = _before(positions, nodes, i)[-outer_window:]
-        matrices.append(lagrange_values(known, here) if i in nodes else np.zeros((len(here), 0)))
-    matrices.append(lagrange_values(positions[-max(outer_window, len(nodes)) :], here))
-    return [torch.from_numpy(matrix).to(points) for matrix in matrices]
-
-
-def fill_matrix(points: Tensor, nodes: Sequence[int], outer_window: int, tau: float, taus: tuple[Time, ...]) -> Tensor:
-    """The matrix `[p, w]` from the last rows that are known on the full grid, those of this element among them, to all nodes."""
-    here = points.cpu().numpy()
-    positions = _known_positions(here, nodes, tau, taus)
-    return torch.from_numpy(lagrange_values(positions[-max(outer_window, len(nodes)) :], here)).to(points)
-
-
-def defect_weights(
+def known_matrices(
     points: Tensor, nodes: Sequence[int], outer_window: int, tau: float, taus: tuple[Time, ...]
-) -> list[tuple[Tensor, Tensor]]:
-    """For each Gauss point, weights `[w]` of the defects known before it, and of those known after the first sweep."""
+) -> tuple[list[Tensor], Tensor]:
+    """Matrices `[p, w]` that take rows known on the full grid to those at all Gauss points: for each point, from the last
+    `outer_window` rows that are known before it, and from the last ones that are known at the end of the first sweep.
+
+    Rows are known at the `nodes` of the elements before, of lengths `taus`, and of this one.
+    """
     here = points.cpu().numpy()
-    positions, pairs = _known_positions(here, nodes, tau, taus), []
+    positions = np.concatenate([past_positions(here[list(nodes)], tau, taus), here[list(nodes)]])
+    earlier = [positions[: len(positions) - sum(node >= i for node in nodes)] for i in range(len(here))]
+    before = window_values([known[-outer_window:] for known in earlier], here)
     after = lagrange_values(positions[-max(outer_window, len(nodes)) :], here)
-    for i in range(len(here)):
-        known = _before(positions, nodes, i)[-outer_window:]
-        before = lagrange_values(known, here[i : i + 1])[0] if taus else here[:0]
-        pairs.append((torch.from_numpy(before).to(points), torch.from_numpy(after[i]).to(points)))
-    return pairs
+    return [torch.from_numpy(matrix).to(points) for matrix in before], torch.from_numpy(after).to(points)
 
 
-def _known_positions(points: np.ndarray, nodes: Sequence[int], tau: float, taus: tuple[Time, ...]) -> np.ndarray:
-    """Positions of the nodes of the elements before, of lengths `taus`, and of this one, in the local time of this one."""
-    here = points[list(nodes)]
-    return np.concatenate([past_positions(here, tau, taus), here])
+def outer_matrices(known: tuple[list[Tensor], Tensor], nodes: Sequence[int]) -> list[Tensor]:
+    """For each node, and last for the end, the matrix from known rows of the full grid to those at all Gauss points; points that
+    are no node need none: theirs is empty."""
+    before, after = known
+    return [*(matrix if i in nodes else matrix[:, :0] for i, matrix in enumerate(before)), after]
 
 
-def _before(positions: np.ndarray, nodes: Sequence[int], i: int) -> np.ndarray:
-    """Of the positions of all nodes up to this element's last, those before its Gauss point i."""
-    return positions[: len(positions) - sum(node >= i for node in nodes)]
+def first_matrices(points: Tensor, window: int) -> list[Tensor]:
+    """The same of the first element, which has the windows of the block."""
+    return [*window_matrices(points, 1.0, (), window), torch.eye(len(points), dtype=points.dtype, device=points.device)]
+
+
+def defect_weights(known: tuple[list[Tensor], Tensor]) -> list[tuple[Tensor, Tensor]]:
+    """For each Gauss point, weights `[w]` of the defects known before it, and of those known after the first sweep."""
+    before, after = known
+    return [(matrix[i], after[i]) for i, matrix in enumerate(before)]
 
 
 def level_sweeps(counts: tuple[int, int], levels: int, settling: Settling | None) -> tuple[int, ...]:

@@ -31,7 +31,7 @@ from ernest.phasefield.schemes.splitting import (
     split,
 )
 from ernest.phasefield.stepping import State, StepStats
-from ernest.phasefield.timeelement import Tableau, combine, gauss, lagrange_values, nodal_basis, nodal_tableau, solve
+from ernest.phasefield.timeelement import Tableau, combine, gauss, nodal_basis, nodal_tableau, solve, window_values
 
 
 @dataclass(frozen=True)
@@ -185,8 +185,8 @@ def window_matrices(points: Tensor, tau: float, taus: tuple[Time, ...], window: 
     here = points.cpu().numpy()
     known = np.concatenate([past_positions(here, tau, taus) if taus else [-1.0], here])
     start = len(known) - len(here)
-    matrices = [lagrange_values(known[max(start + i - window, 0) : start + i], here) for i in range(len(here))]
-    return [torch.from_numpy(matrix).to(points) for matrix in matrices]
+    windows = [known[max(start + i - window, 0) : start + i] for i in range(len(here))]
+    return [torch.from_numpy(matrix).to(points) for matrix in window_values(windows, here)]
 
 
 def past_positions(points: np.ndarray, tau: float, taus: tuple[Time, ...]) -> np.ndarray:

@@ -209,7 +209,7 @@ class Steppers:
 
         def weigh(slope: float) -> tuple[Array, Array]:
             rise = CHANGES * nearby(slope, self._slopes[S])
-            return inspector.weights(tau, p, span, rise, peak(p), error_tables(p).numpy())
+            return inspector.weights(tau, p, span, rise, peak(p), error_tables(p)[0].numpy())
 
         judged = element.judged is not None and isinstance(current.controller, Adaptive)
         look, kept = inspector.look(element, weigh, judged, self._keep)

@@ -1,9 +1,18 @@
-"""Tables of step lengths: few are kept, fewer where they are large, and none is made beside one that has to go."""
+"""Tables of step lengths: what they hold, and that few are kept, fewer where they are large, and none is made beside one that has
+to go."""
 
 from types import SimpleNamespace
 
-from ernest.phasefield.compiled.tables import LRUCache, lengths_kept
+import numpy as np
+import pytest
+import torch
+
+from ernest.phasefield.compiled.tables import LRUCache, lengths_kept, row_tables, window_tables
 from ernest.phasefield.compiled.workspace import MANY_POINTS
+from ernest.phasefield.timeelement import nodal_tableau
+
+LINE = 512
+"""Of the kernel."""
 
 
 def test_a_full_cache_lets_the_oldest_go_before_the_next_is_made():
@@ -20,3 +29,21 @@ def test_a_full_cache_lets_the_oldest_go_before_the_next_is_made():
 def test_large_grids_keep_the_tables_of_one_length():
     assert [n * n <= MANY_POINTS for n in (512, 514)] == [True, False]
     assert [lengths_kept(SimpleNamespace(is_large=large), 1) for large in (False, True)] == [5, 1]
+
+
+@pytest.mark.parametrize("degree", [1, 2, 3, 4, 5, 8])
+def test_tables_from_rational_functions_are_those_of_the_tridiagonal_solve(degree):
+    """From waves that hardly move in an element to those that it cannot follow, in more than one line of the kernel."""
+    compiled = pytest.importorskip("ernest.phasefield.compiled.kernels").compiled
+    z = torch.cat([torch.zeros(1), torch.logspace(-6, 12, 2 * LINE)]).double()[:, None]
+    drive, tau = 0.3 + torch.rand(z.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64), 0.4
+    symbols = (2 / tau * one.numpy() for one in (z, drive))
+    work = SimpleNamespace(**dict(zip(("stiffness", "mobility"), symbols, strict=True)), kernels=compiled(False))
+    right = nodal_tableau(z, degree, drive)
+    for i, (a, W) in enumerate(row_tables(work, tau, degree, None, range(degree + 1), None)):
+        assert np.abs(a - right.a[i].numpy()).max() < 4e-15
+        assert np.abs(W - right.W[i].numpy()).max() < 4e-15
+    matrices = [torch.linspace(-2, 1, 2 * degree, dtype=torch.float64).reshape(degree, 2)] * degree
+    for i, W in enumerate(window_tables(work, tau, degree, None, matrices, 3)):
+        assert not W[0].any()
+        assert np.abs(W[1:] - torch.einsum("j...,jw->w...", right.W[i], matrices[i]).numpy()).max() < 1e-14
