@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from ernest.data.layout import lay_out_example
 from ernest.data.store import ExampleStore
 from ernest.model.network import Ernest
 from ernest.model.submodel import SubModel, stack
+from ernest.results.small_runs import Study
 from ernest.sequence.batch import Batch
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.world.split import HELD_OUT
@@ -25,14 +25,22 @@ COUNTS: Mapping[str, int] = {
     "text→image": 200, "image→text": 200, "text→speech": 200, "speech→text": 200, "text": 400, "text→video": 16, "video→text": 32,
 }  # fmt: skip
 """Held-out records of each direction."""
+LOSSES: Mapping[str, tuple[str, ...]] = {
+    "text": ("text, text", "text, image→text", "text, speech→text", "text, video→text"),
+    "pictures": ("bits, text→image",),
+    "videos": ("bits, text→video",),
+    "sounds": tuple(f"codes, level {level}" for level in (1, 2, 3, 4)),
+}
+"""The losses of all directions by their modality, under the names that `losses` gives them."""
 BATCH = 50
 
 
-def held_out(folder: Path, tokenizers: Tokenizers, seed: int) -> ExampleStore:
-    """The examples of the held-out records of the world `seed`, which are encoded where they are not there yet."""
+def held_out(study: Study) -> ExampleStore:
+    """The examples of the held-out records of a demo's world, which are encoded where they are not there yet."""
+    folder, seed = study.build / "held-out", study.whole().seed
     if not any(folder.glob("*/index.json")):
         made = (records(task, seed, range(HELD_OUT, HELD_OUT + count)) for task, count in COUNTS.items())
-        ExampleStore.write(folder / "own", encode([record for each in made for record in each], tokenizers))
+        ExampleStore.write(folder / "own", encode([record for each in made for record in each], study.tokenizers))
     return ExampleStore(folder)
 
 

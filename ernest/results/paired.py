@@ -28,6 +28,10 @@ class Difference:
             return True
         return False if self.mean + self.interval < least or self.mean + self.interval < 0 else None
 
+    def is_at_least(self, least: float) -> bool | None:
+        """Whether it is at least `least` with all of its interval; None where it could be either."""
+        return True if self.mean - self.interval >= least else False if self.mean + self.interval < least else None
+
     def is_within(self, most: float) -> bool | None:
         """Whether it is at most `most` with all of its interval; None where it could be either."""
         return True if self.mean + self.interval <= most else False if self.mean - self.interval > most else None

@@ -10,8 +10,12 @@ from typing import Any, TypeVar
 from ernest.config.recipe import ElasticConfig, Recipe, from_tree
 from ernest.data.store import ExampleStore
 from ernest.device import set_threads
+from ernest.evaluation.directions import DIRECTIONS
+from ernest.evaluation.evaluate import evaluate
 from ernest.evaluation.routing import max_violation, mixture_load, normalised_entropy
+from ernest.generation.engine import Engine, bf16_pays
 from ernest.model.network import Ernest
+from ernest.model.submodel import SubModel
 from ernest.results.paired import SEEDS
 from ernest.storage import own_folder
 from ernest.tokenizers.bundle import Tokenizers
@@ -73,6 +77,14 @@ def trained(study: Study, recipe: Recipe, run: Path, on_step: OnStep | None = No
     run.mkdir(parents=True, exist_ok=True)
     network = train(recipe, study.store, study.tokenizers, run, on_step=on_step, begin_with=begin_with)
     return network.eval().requires_grad_(False)
+
+
+def scores(
+    study: Study, network: Ernest, directions: Sequence[str], seed: int, count: int, submodel: SubModel | None = None
+) -> dict[str, float]:
+    """The score of each direction on so many records that no run has seen, by the demo's judges."""
+    engine, judges = Engine(network, study.tokenizers, submodel, bf16=bf16_pays(network)), study.judges()
+    return {name: evaluate(DIRECTIONS[name], engine, judges, seed, count)[0].value for name in directions}
 
 
 def evenness(study: Study, recipe: Recipe, network: Ernest) -> dict[str, float]:

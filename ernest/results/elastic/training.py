@@ -14,14 +14,11 @@ import torch
 from ernest.checkpoint import tokenizer_spec
 from ernest.config.going_on import GENTLE
 from ernest.config.recipe import ModelConfig, Recipe
-from ernest.evaluation.directions import DIRECTIONS
-from ernest.evaluation.evaluate import evaluate
 from ernest.evaluation.run import CURVE_DIRECTIONS
-from ernest.generation.engine import Engine, bf16_pays
 from ernest.model.cost import active_parameters, total_parameters, training_flops
 from ernest.model.network import Ernest
 from ernest.model.slicing import choose, extract
-from ernest.results.small_runs import PLAIN, Study, in_one_process, trained
+from ernest.results.small_runs import PLAIN, Study, in_one_process, scores, trained
 from ernest.results.units import file_name, kept
 from ernest.storage import save_tensors
 from ernest.training.export import training_importance
@@ -65,16 +62,16 @@ def measure(study: Study, seed: int) -> dict[str, dict[str, float]]:
         "plain": _trained(study, folder / "plain", replace(recipe, elastic=PLAIN)),
     }
     importance = {name: training_importance(network, study.store, study.tokenizers, recipe) for name, network in runs.items()}
-    scores = {}
+    found = {}
     for name, network in runs.items():
         for size, numbers in SIZES.items():
-            scores[f"{name}, {size}"] = _scored(study, folder, seed, f"{name}, {size}", network, importance[name], numbers)
+            found[f"{name}, {size}"] = _scored(study, folder, seed, f"{name}, {size}", network, importance[name], numbers)
     small = extract(runs["elastic"], choose(runs["elastic"], importance["elastic"], **SIZES[REDUCED]))
     for name, own in _own_runs(recipe, small.config).items():
         begin = _keep(small, folder / "slice.safetensors") if name == COMPACT else None
         network = _trained(study, folder / file_name(name), own, begin)
-        scores[name] = _scored(study, folder, seed, name, network)
-    return scores
+        found[name] = _scored(study, folder, seed, name, network)
+    return found
 
 
 def sizes(study: Study) -> tuple[float, float]:
@@ -130,10 +127,7 @@ def _scored(
     """The score of each direction, of the network or of a sub-model of it."""
     chosen = choose(network, importance, **numbers) if numbers and importance is not None else None
 
-    def score() -> dict[str, float]:
-        engine, judges = Engine(network, study.tokenizers, chosen, bf16=bf16_pays(network)), study.judges()
-        return {name: evaluate(DIRECTIONS[name], engine, judges, seed, RECORDS)[0].value for name in CURVE_DIRECTIONS}
-
+    score = lambda: scores(study, network, CURVE_DIRECTIONS, seed, RECORDS, chosen)
     return kept(folder / "scores" / f"{system}.json", settings(study), score)
 
 

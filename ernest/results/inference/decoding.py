@@ -19,9 +19,6 @@ from ernest.world.text import story
 TEXTS, ROUNDS = 12, 11
 
 
-# ------------------------------------------------------------------ time
-
-
 def turns(engines: Mapping[str, Engine], rounds: int = ROUNDS) -> dict[str, list[float]]:
     """Seconds of the processor for a token of texts that are asked for one at a time, greedy: of each engine in `rounds` turns,
     behind one that warms up."""

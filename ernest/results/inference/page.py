@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 from ernest.report.routing import new_figure, write_csv, write_picture
 from ernest.report.svg import PALETTE
@@ -58,15 +59,7 @@ def write(turns: Turns, cut: Turns, out: Path) -> None:
     """The page and what lies beside it."""
     rows = [(f"seconds a token, {way}", turn, value) for way, each in (turns | cut).items() for turn, value in enumerate(each)]
     write_csv(out / NAME / "measures.csv", ("measure", "turn", "value"), rows)
-    figure = new_figure(5, 2.4)
-    axes = figure.subplots()
-    for place, way in enumerate(turns):
-        axes.plot([1e3 * value for value in turns[way]], [place] * len(turns[way]), "o", color=PALETTE["accent"], markersize=5)
-    axes.set_yticks(range(len(turns)), list(turns), fontsize=8)
-    axes.set_xlabel("milliseconds of the processor for a token, turn by turn", fontsize=9)
-    axes.set_xlim(left=0)
-    axes.tick_params(labelsize=8)
-    write_picture(out / NAME / "drafts.png", figure)
+    write_picture(out / NAME / "drafts.png", _picture(turns))
     outcomes = judge(turns, cut)
     write_outcomes(out / NAME, outcomes)
     note = (
@@ -81,3 +74,16 @@ def write(turns: Turns, cut: Turns, out: Path) -> None:
         f"ernest results {NAME}",
         "\n\n".join([verdicts(outcomes), picture, note]),
     )
+
+
+def _picture(turns: Turns) -> Any:
+    """The time of a token, a line for each way to draft and a point for each turn."""
+    figure = new_figure(5, 2.4)
+    axes = figure.subplots()
+    for place, way in enumerate(turns):
+        axes.plot([1e3 * value for value in turns[way]], [place] * len(turns[way]), "o", color=PALETTE["accent"], markersize=5)
+    axes.set_yticks(range(len(turns)), list(turns), fontsize=8)
+    axes.set_xlabel("milliseconds of the processor for a token, turn by turn", fontsize=9)
+    axes.set_xlim(left=0)
+    axes.tick_params(labelsize=8)
+    return figure

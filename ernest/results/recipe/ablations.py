@@ -4,16 +4,13 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ernest.evaluation.directions import DIRECTIONS
-from ernest.evaluation.evaluate import evaluate
-from ernest.generation.engine import Engine, bf16_pays
 from ernest.model.network import Ernest
 from ernest.model.submodel import full
 from ernest.results.held_out import held_out, losses
 from ernest.results.recipe import changes
 from ernest.results.recipe.arms import ALL, ARMS, BASE, FOUR, MIXTURES, NO_FLIPS, PICTURES, ROWS, SIZE, SOUNDS, Arm, recipe_of
 from ernest.results.recipe.watched import watch, watched
-from ernest.results.small_runs import Study, evenness, trained
+from ernest.results.small_runs import Study, evenness, scores, trained
 from ernest.results.units import kept
 
 DRAWN = 150
@@ -56,7 +53,7 @@ def _measured(study: Study, arm: Arm, seed: int) -> Measures:
 
 
 def _held_out_losses(study: Study, arm: Arm, network: Ernest) -> Measures:
-    examples = held_out(study.build / "held-out", study.tokenizers, study.whole().seed)
+    examples = held_out(study)
     found = losses(network, examples, study.tokenizers, MIXTURES[arm.base].tasks)
     if arm.base == PICTURES:
         flipped = losses(network, examples, study.tokenizers, ("text→image",), corruption=study.whole().sequence)
@@ -69,20 +66,17 @@ def _held_out_losses(study: Study, arm: Arm, network: Ernest) -> Measures:
 
 def _drawn(study: Study, arm: Arm, network: Ernest, seed: int) -> Measures:
     """Scores of pictures drawn and described, and drawn again while bits of a scale are turned over."""
-    engine, judges = Engine(network, study.tokenizers, bf16=bf16_pays(network)), study.judges()
-
-    def score(direction: str) -> float:
-        return evaluate(DIRECTIONS[direction], engine, judges, seed, DRAWN)[0].value
-
-    found = {"score, text→image": score("text→image"), "score, image→text": score("image→text")}
+    plain = scores(study, network, ("text→image", "image→text"), seed, DRAWN)
+    found = {f"score, {name}": value for name, value in plain.items()}
     if arm.name in (BASE, NO_FLIPS):
         with changes.flipped_draws(CELLS, INJECTED, seed):
-            found["score, text→image, flipped bits"] = score("text→image")
+            flipped = scores(study, network, ("text→image",), seed, DRAWN)
+        found["score, text→image, flipped bits"] = flipped["text→image"]
     return found
 
 
 def _cut_to_one(study: Study, network: Ernest) -> Measures:
     """Losses with one expert a token."""
-    examples = held_out(study.build / "held-out", study.tokenizers, study.whole().seed)
-    found = losses(network, examples, study.tokenizers, MIXTURES[ALL].tasks, replace(full(network.config), top_k=1))
+    one = replace(full(network.config), top_k=1)
+    found = losses(network, held_out(study), study.tokenizers, MIXTURES[ALL].tasks, one)
     return {f"{name}, one expert": value for name, value in found.items()}

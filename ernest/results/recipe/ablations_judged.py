@@ -1,9 +1,11 @@
 """What the ablations say of the report's claims: each is a set of comparisons, judged where seeds allow it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from ernest.results.held_out import LOSSES
 from ernest.results.outcome import Outcome, judged_known
 from ernest.results.paired import Difference, difference
 from ernest.results.recipe import codec
@@ -14,7 +16,6 @@ from ernest.results.recipe.arms import (
     EQUAL,
     EVEN_SCALES,
     FOUR,
-    MIXTURES,
     MLP,
     NO_BIAS,
     NO_FEEDBACK,
@@ -46,11 +47,11 @@ MOST = 0.6
 """Of the gradient, for one modality."""
 
 
+@dataclass(frozen=True)
 class Runs:
     """What was found, by base, arm and measure."""
 
-    def __init__(self, found: Found) -> None:
-        self.found = found
+    found: Found
 
     def each(self, base: str, arms: Sequence[str], of: Callable[..., float]) -> list[float]:
         """`of` the measures of the arms, of every seed that has them all."""
@@ -196,8 +197,7 @@ def _ahead(runs: Runs) -> Outcome | None:
 
 
 def _cut(runs: Runs) -> Outcome | None:
-    names = [f"{kind}, {task}" for task in MIXTURES[ALL].tasks for kind in ("text", "bits") if kind == "text" and "→text" in task]
-    names += ["text, text", "bits, text→image", "bits, text→video", *(f"codes, level {q}" for q in (1, 2, 3, 4))]
+    names = [name for names in LOSSES.values() for name in names]
     costs = runs.each(ALL, (FOUR,), lambda one: float(np.mean([one[f"{name}, one expert"] / one[name] - 1 for name in names])))
     if not costs:
         return None

@@ -10,18 +10,15 @@ import numpy as np
 
 from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import ModelConfig, Recipe, find_recipe, load_recipe
-from ernest.evaluation.directions import DIRECTIONS
-from ernest.evaluation.evaluate import evaluate
 from ernest.evaluation.run import CURVE_DIRECTIONS
-from ernest.generation.engine import Engine, bf16_pays
 from ernest.model.cost import active_parameters, total_parameters, training_flops
 from ernest.report.routing import new_figure, write_csv, write_picture
 from ernest.report.svg import PALETTE
-from ernest.results.held_out import COUNTS, held_out, losses
+from ernest.results.held_out import COUNTS, LOSSES, held_out, losses
 from ernest.results.outcome import Outcome, judged, judged_known, table, verdicts, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.paired import SEEDS, Difference, Found, difference, measure_rows, spread
-from ernest.results.small_runs import PLAIN, Study, evenness, in_one_process, seed_by_seed, trained
+from ernest.results.small_runs import PLAIN, Study, evenness, in_one_process, scores, seed_by_seed, trained
 from ernest.results.units import file_name, kept
 
 NAME = "sparse"
@@ -31,9 +28,6 @@ ULTRA, DENSE, USUAL = "sparse", "dense", "the demo's sparsity"
 EVEN, LARGEST, LEAST = 0.98, 2.0, -0.01
 """Where load counts as even: the worst layer's entropy, and its largest load over the mean; and the least difference in score to
 the demo's sparsity."""
-MODALITIES = {"text": ("text, text", "text, image→text", "text, speech→text", "text, video→text"),
-              "pictures": ("bits, text→image",), "videos": ("bits, text→video",),
-              "sounds": tuple(f"codes, level {level}" for level in (1, 2, 3, 4))}  # fmt: skip
 WORDS = (
     "How sparse a network can be (ERNIE 5.0 §2.1: fewer than 3 % of the parameters are active in a position). Active are "
     "attention and routers of all layers, and the experts that a position chooses; all are these, the other experts, embeddings, "
@@ -86,13 +80,9 @@ def _measured(study: Study, name: str, recipe: Recipe) -> dict[str, float]:
     run = study.build / f"seed-{recipe.seed}" / file_name(name)
     study.tell(f"seed {recipe.seed}: {name}, {recipe.training.steps} steps")
     network = trained(study, recipe, run)
-    engine, judges = Engine(network, study.tokenizers, bf16=bf16_pays(network)), study.judges()
-    found = losses(
-        network, held_out(study.build / "held-out", study.tokenizers, study.whole().seed), study.tokenizers, tuple(COUNTS)
-    )
-    found |= {
-        f"score, {task}": evaluate(DIRECTIONS[task], engine, judges, recipe.seed, RECORDS)[0].value for task in CURVE_DIRECTIONS
-    }
+    found = losses(network, held_out(study), study.tokenizers, tuple(COUNTS))
+    scored = scores(study, network, CURVE_DIRECTIONS, recipe.seed, RECORDS)
+    found |= {f"score, {task}": value for task, value in scored.items()}
     shutil.rmtree(run)
     return found | evenness(study, recipe, network)
 
@@ -117,7 +107,7 @@ def judge(found: Found) -> list[Outcome]:
         Outcome("so sparse a network trains in balance, and no expert dies", "no figure", balance, judged(sum(met), len(met))),
         _compared("it is better than a dense one of equal active size", f"mean score {dense} above it", dense.is_above()),
         _compared("it is no worse than one as sparse as the demo's, at equal compute (our bar)", f"mean score {usual} above it",
-                  _at_least(usual, LEAST)),
+                  usual.is_at_least(LEAST)),
     ]  # fmt: skip
 
 
@@ -131,10 +121,6 @@ def _gain(found: Found, other: str) -> Difference:
 
 def _score(measures: Mapping[str, float]) -> float:
     return float(np.mean([measures[f"score, {task}"] for task in CURVE_DIRECTIONS]))
-
-
-def _at_least(gain: Difference, least: float) -> bool | None:
-    return True if gain.mean - gain.interval >= least else False if gain.mean + gain.interval < least else None
 
 
 def _list(values: Sequence[float]) -> str:
@@ -157,7 +143,7 @@ def write(study: Study, found: Found, out: Path) -> None:
     write_outcomes(out / NAME, outcomes)
     sizes = {name: Sizes(model, active_parameters(model), total_parameters(model, spec)) for name, model in networks().items()}
     steps = {name: recipe.training.steps for name, recipe in recipes(study, SEEDS[0]).items()}
-    columns = {f"loss, {kind}": names for kind, names in MODALITIES.items()}
+    columns = {f"loss, {kind}": names for kind, names in LOSSES.items()}
     columns |= {f"score, {task}": (f"score, {task}",) for task in CURVE_DIRECTIONS}
     lines = [(name, str(sizes[name]), steps[name], *(_cell(found, name, names) for names in columns.values())) for name in sizes]
     parts = [
@@ -179,12 +165,10 @@ def _picture(found: Found):
     figure = new_figure(5.5, 2.8)
     axes = figure.subplots()
     for name, colour in zip((ULTRA, USUAL), (PALETTE["accent"], PALETTE["video"]), strict=True):
-        ratios = [
-            np.mean([[seed[name][one] / seed[DENSE][one] for one in names] for seed in found]) for names in MODALITIES.values()
-        ]
+        ratios = [np.mean([[seed[name][one] / seed[DENSE][one] for one in names] for seed in found]) for names in LOSSES.values()]
         axes.plot(range(len(ratios)), ratios, "o", color=colour, label=name, markersize=6)
     axes.axhline(1, color="0.7", linewidth=0.8)
-    axes.set_xticks(range(len(MODALITIES)), list(MODALITIES), fontsize=8)
+    axes.set_xticks(range(len(LOSSES)), list(LOSSES), fontsize=8)
     axes.set_ylabel("loss ÷ that of the dense one", fontsize=9)
     axes.tick_params(labelsize=8)
     axes.legend(fontsize=8, frameon=False)

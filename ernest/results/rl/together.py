@@ -64,7 +64,7 @@ def recipe(order: str, seed: int) -> RLRecipe:
 def judge(before: Passed, after: Mapping[str, Sequence[Passed]]) -> list[Outcome]:
     """Whether directions rise and none falls, in the better order; and whether that is words first, by more than seeds or draws
     scatter."""
-    means = {order: {task: float(np.mean([one[task] for one in seeds])) for task in before} for order, seeds in _run(after)}
+    means = _means(after)
     best = max(means, key=lambda order: _mean(means[order]))
     gains = {task: means[best][task] - before[task] for task in before}
     errors = {task: _error(before[task]) for task in before}
@@ -91,9 +91,13 @@ def _judge_stages(after: Mapping[str, Sequence[Passed]], errors: Passed) -> Outc
     return Outcome(STAGES, "–", f"mean over directions {np.mean(apart):+.3f} ± {scatter:.3f} (draws); {_seeds(after)}", verdict)
 
 
-def _run(after: Mapping[str, Sequence[Passed]]) -> list[tuple[str, Sequence[Passed]]]:
-    """The orders that have been run so far, with what came of each seed."""
-    return [(order, after[order]) for order in ORDERS if after[order]]
+def _means(after: Mapping[str, Sequence[Passed]]) -> dict[str, Passed]:
+    """Of the orders that have been run so far, the means over seeds."""
+    return {
+        order: {task: float(np.mean([one[task] for one in seeds])) for task in seeds[0]}
+        for order in ORDERS
+        if (seeds := after[order])
+    }
 
 
 def _named(tasks: Sequence[str]) -> str:
@@ -147,10 +151,8 @@ def _write(before: Passed, after: Mapping[str, Sequence[Passed]], out: Path) -> 
 
 
 def _block(before: Passed, after: Mapping[str, Sequence[Passed]], outcomes: Sequence[Outcome]) -> str:
-    orders = [order for order, _ in _run(after)]
-    columns = {BEFORE: before} | {
-        order: {task: float(np.mean([one[task] for one in seeds])) for task in before} for order, seeds in _run(after)
-    }
+    means = _means(after)
+    columns = {BEFORE: before} | means
 
     def cells(value: Callable[[Passed], float]) -> list[str]:
         """Of a row: the shares, and what they gained."""
@@ -159,7 +161,7 @@ def _block(before: Passed, after: Mapping[str, Sequence[Passed]], outcomes: Sequ
 
     rows = [(task, *cells(lambda column, one=task: column[one]), f"{2 * _error(before[task]):.3f}") for task in before]
     rows.append(("mean", *cells(_mean), ""))
-    header = ("share that passes", BEFORE, *orders, *(f"gain, {order}" for order in orders), "two standard errors")
+    header = ("share that passes", BEFORE, *means, *(f"gain, {order}" for order in means), "two standard errors")
     update = recipe(AT_ONCE, 0)
     note = (
         f"{DRAWS} fresh draws of each direction; {update.update.steps} updates of {update.rollout.prompts} prompts with "

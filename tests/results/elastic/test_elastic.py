@@ -60,7 +60,7 @@ def test_every_system_is_trained_and_scored_once(study, monkeypatch):
         return (EvalResult(0.5, count),)
 
     monkeypatch.setattr(small_runs, "train", train)
-    monkeypatch.setattr(training, "evaluate", evaluate)
+    monkeypatch.setattr(small_runs, "evaluate", evaluate)
     scores = training.measure(study, 0)
     systems = [name for name in SYSTEMS if name.partition(", ")[2] not in SIZES or name.partition(", ")[2] in training.SIZES]
     assert list(scores) == systems

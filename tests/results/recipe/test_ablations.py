@@ -115,7 +115,7 @@ def test_rounding_is_all_that_differs_from_the_ablations_own_base(study):
 
 @pytest.mark.parametrize(("gap", "verdict"), [(0.005, "holds"), (0.05, "doesn't hold here"), (-0.02, "holds")])
 def test_rounding_may_cost_a_hundredth(gap, verdict, tmp_path):
-    base = [dict.fromkeys(precision.LOSSES, 2.0 + seed) for seed in range(3)]
+    base = [dict.fromkeys(precision.ALL_LOSSES, 2.0 + seed) for seed in range(3)]
     costs = [gap + 0.0001 * seed for seed in range(3)]
     rounded = [{name: value * (1 + cost) for name, value in one.items()} for one, cost in zip(base, costs, strict=True)]
     precision.write([{BASE: one, precision.FP8: two} for one, two in zip(base, rounded, strict=True)], tmp_path)
