@@ -36,7 +36,8 @@ class DirectionScore:
     `loss` is that of what is made, of texts in nats for a whole text, of pictures in nats per bit, `other` the same with what
     another record gives, None where nothing is given or all records give the same; `error` is the standard error of their
     difference. `exact` is a share of `asked` prompts and `chance` what the commonest text would get, None where something else
-    than a text is made. Of a task that makes several kinds there is a score for each `part`.
+    than a text is made. Of a task that makes several kinds there is a score for each `part`; what is made after something else
+    may lean on that, and `leads` no more.
     """
 
     task: str
@@ -49,6 +50,7 @@ class DirectionScore:
     chance: float | None = None
     asked: int = 0
     part: str = ""
+    leads: bool = True
 
     @property
     def name(self) -> str:
@@ -58,7 +60,7 @@ class DirectionScore:
     @property
     def on_plateau(self) -> bool:
         """Whether nothing shows that what is given is looked at."""
-        if self.other is None:
+        if self.other is None or not self.leads:
             return False
         gain = self.other - self.loss
         return gain <= FROM_CHANCE * self.error or (self.texts > 0 and gain < LEAST_GAIN * np.log(self.texts))
@@ -104,7 +106,7 @@ def _scores(task: str, engine: Engine, examples: Sequence[Example]) -> tuple[lis
     others = dict(zip(mixed, losses_by_kind(engine, list(mixed.values())), strict=True)) if mixed else {}
     makes = np.array([[_makes(example, form) for form in _PARTS.values()] for example in examples])
     scores = []
-    for kind, part in enumerate(_PARTS):
+    for kind, (part, form) in enumerate(_PARTS.items()):
         if not makes[:, kind].any():
             continue
         compared = [number for number in mixed if makes[number, kind]]
@@ -115,7 +117,9 @@ def _scores(task: str, engine: Engine, examples: Sequence[Example]) -> tuple[lis
             other = float(own.mean() + gain.mean())
             error = float(gain.std(ddof=1) / len(gain) ** 0.5) if len(gain) > 1 else float("inf")
         part = part if makes.any(0).sum() > 1 else ""
-        scores.append(DirectionScore(task, int(makes[:, kind].sum()), float(own.mean()), other, error, part=part))
+        leads = any(_first_made(example).form == form for example in examples)
+        score = DirectionScore(task, int(makes[:, kind].sum()), float(own.mean()), other, error, part=part, leads=leads)
+        scores.append(score)
     right, answers = _answers(engine, examples)
     if right:
         commonest = Counter(text for texts in right.values() for text in texts).most_common(1)[0][0]
@@ -128,6 +132,10 @@ def _scores(task: str, engine: Engine, examples: Sequence[Example]) -> tuple[lis
 
 _PARTS: dict[str, Form] = {"texts": "text", "pictures": "latent", "sounds": "codes"}
 """Kinds whose losses are told apart, in the order in which `losses_by_kind` has them, and the form of the segments of each."""
+
+
+def _first_made(example: Example) -> EncodedSegment:
+    return next(segment for segment in example.segments if segment.made)
 
 
 def _makes(example: Example, form: Form) -> bool:

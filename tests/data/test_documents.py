@@ -201,6 +201,14 @@ def test_a_document_is_cut_where_a_medium_is_missing(folder, source, reason):
     assert summary.skipped[1].startswith("rows.jsonl/1: left out: ")
 
 
+def test_a_name_that_may_mean_two_files_means_none(folder):
+    write(folder / "other/red.png", png("blue"))
+    write(folder / "rows.jsonl", [{"texts": ["one", None], "images": [None, "red.png"]}])
+    records, summary = imported(folder)
+    assert records == [("document→text", ["one*"])]
+    assert summary.skipped == ("rows.jsonl/1: cut: red.png: there is no such file",)
+
+
 def test_a_chat_ends_before_the_question_that_lacks_a_medium(folder):
     asked = said("a <image>", "b") * 3
     write(folder / "chats.jsonl", [{"images": ["img/red.png", "no.png", "img/lime.png"], "messages": asked}])
@@ -369,6 +377,17 @@ def test_pieces_fit_rows_and_lose_nothing_that_is_made(spec, chat):
     for record in records:
         taken = [Part(one.kind, one.data) for one in record.segments]
         assert 1 + sum(room.positions(part, one.made) for part, one in zip(taken, record.segments, strict=True)) <= 60
+
+
+def test_chats_are_cut_before_questions():
+    lengths = [5, 5, 5, 5, 5, 20]  # a question and two answers, twice
+    said = [Part("text", "x" * count, made=number % 3 > 0, turn=number) for number, count in enumerate(lengths)]
+    document = Document("d", "", said, chat=True)
+    cut = lambda length: [[len(one.data) for one in record.segments]
+                          for record in records_of([document.units()], document, Room(length, USUAL, len))]  # fmt: skip
+    assert cut(60) == [lengths]
+    assert cut(45) == [lengths[:3], lengths[3:]]
+    assert cut(25) == [[5, 5, 5], [5, 5], [20]]
 
 
 def test_long_texts_are_cut_at_lines_sentences_words_and_then_anywhere():
