@@ -112,10 +112,10 @@ RECIPES = {
             "media.frames=9",
             "sequence.rows=8",
             "sequence.length=384",
-            "training.steps=450",
+            "training.steps=1000",
             "tokenizers.vocabulary=400",
-            "tokenizers.vision_steps=1000",
-            "tokenizers.film_steps=200",
+            "tokenizers.vision_steps=2400",
+            "tokenizers.film_steps=500",
             "mixture.image→text=3",
             "mixture.text→image=3",
         ),
@@ -131,10 +131,10 @@ RECIPES = {
             "media.temporal_stride=4",
             "sequence.rows=8",
             "sequence.length=448",
-            "training.steps=500",
+            "training.steps=600",
             "tokenizers.vocabulary=400",
-            "tokenizers.vision_steps=1200",
-            "tokenizers.film_steps=500",
+            "tokenizers.vision_steps=2000",
+            "tokenizers.film_steps=800",
         ),
         clips.records,
         clips.score_clips,
@@ -146,9 +146,9 @@ RECIPES = {
 """Of the experts of `stories` two run per token, each of width 64: the dense model has one of width 128, as much for a token."""
 SEESAW = "seesaw"
 """The target that compares runs of `digits`."""
-CLIPS_TOKENIZER = "clips-tokenizer"
-"""The first stages of `clips` alone, which goes on from there."""
-NAMES = [*RECIPES, CLIPS_TOKENIZER, *FOLDERS, SEESAW]
+TOKENIZERS = {"emoji-tokenizer": ("emoji", emoji.score_tokenizer), "clips-tokenizer": ("clips", clips.score_tokenizer)}
+"""The first stages alone of a recipe, which goes on from there, and how its tokenizers are scored."""
+NAMES = [*RECIPES, *TOKENIZERS, *FOLDERS, SEESAW]
 
 
 def _begin(name: str, seed: int, trial: Trial) -> tuple[RecordFolder, Recipe]:
@@ -168,8 +168,8 @@ def measure(name: str, seed: int, trial: Trial) -> list[Scored]:
         records, recipe = _begin("digits", seed, trial)
         short = replace(recipe, training=replace(recipe.training, steps=trial.count(STEPS, 12)))
         return measure_seesaw(records, digits(trial, "test"), trial.out / f"{SEESAW}-{seed}", short, trial)
-    if name == CLIPS_TOKENIZER:
-        return _measure_tokenizer("clips", seed, trial)
+    if name in TOKENIZERS:
+        return _measure_tokenizer(*TOKENIZERS[name], seed, trial)
     run, seconds = _run(name, seed, trial)
     with clock.counted(seconds):
         checkpoint = train_on_records(run)
@@ -184,12 +184,12 @@ def _run(name: str, seed: int, trial: Trial) -> tuple[TrainingRun, Path]:
     return TrainingRun(records, folder, recipe), folder.with_suffix(".seconds")
 
 
-def _measure_tokenizer(name: str, seed: int, trial: Trial) -> list[Scored]:
-    """The scores of a run's tokenizer, with which its model goes on."""
+def _measure_tokenizer(name: str, score: Callable[[Tokenizers, Trial], list[Scored]], seed: int, trial: Trial) -> list[Scored]:
+    """The scores of the tokenizers of a recipe's run, before its model is trained."""
     run, seconds = _run(name, seed, trial)
     with clock.counted(seconds):
         prepare_records(run)
-    return [*clips.score_tokenizer(Tokenizers.load(run.out / "tokenizers"), trial), _minutes(seconds)]
+    return [*score(Tokenizers.load(run.out / "tokenizers"), trial), _minutes(seconds)]
 
 
 def _minutes(seconds: Path, bar: float | None = None) -> Scored:
