@@ -105,10 +105,10 @@ RECIPES = {
             "media.frames=9",
             "sequence.rows=8",
             "sequence.length=384",
-            "training.steps=450",
+            "training.steps=1000",
             "tokenizers.vocabulary=400",
-            "tokenizers.vision_steps=1000",
-            "tokenizers.film_steps=200",
+            "tokenizers.vision_steps=2400",
+            "tokenizers.film_steps=500",
             "mixture.image→text=3",
             "mixture.text→image=3",
         ),
@@ -124,10 +124,10 @@ RECIPES = {
             "media.temporal_stride=4",
             "sequence.rows=8",
             "sequence.length=448",
-            "training.steps=500",
+            "training.steps=600",
             "tokenizers.vocabulary=400",
-            "tokenizers.vision_steps=1200",
-            "tokenizers.film_steps=500",
+            "tokenizers.vision_steps=2000",
+            "tokenizers.film_steps=800",
         ),
         clips.records,
         clips.score_clips,
@@ -139,9 +139,9 @@ RECIPES = {
 """Of the experts of `stories` two run per token, each of width 64: the dense model has one of width 128, as much for a token."""
 SEESAW = "seesaw"
 """The target that compares runs of `digits`."""
-CLIPS_TOKENIZER = "clips-tokenizer"
-"""The first stages of `clips` alone, which goes on from there."""
-NAMES = [*RECIPES, CLIPS_TOKENIZER, *FOLDERS, SEESAW]
+TOKENIZERS = {"emoji-tokenizer": ("emoji", emoji.score_tokenizer), "clips-tokenizer": ("clips", clips.score_tokenizer)}
+"""The first stages alone of a recipe, which goes on from there, and how its tokenizers are scored."""
+NAMES = [*RECIPES, *TOKENIZERS, *FOLDERS, SEESAW]
 
 
 def _begin(name: str, seed: int, trial: Trial) -> tuple[RecordFolder, Recipe]:
@@ -161,13 +161,12 @@ def measure(name: str, seed: int, trial: Trial) -> list[Scored]:
         records, recipe = _begin("digits", seed, trial)
         short = replace(recipe, training=replace(recipe.training, steps=trial.count(STEPS, 12)))
         return measure_seesaw(records, digits(trial, "test"), trial.out / f"{SEESAW}-{seed}", short, trial)
-    is_tokenizer = name == CLIPS_TOKENIZER
-    kind = "clips" if is_tokenizer else name
+    kind, score = TOKENIZERS.get(name, (name, None))
     records, recipe = _begin(kind, seed, trial)
     run = TrainingRun(records, trial.out / f"{kind}-{seed}", recipe)
-    if is_tokenizer:
+    if score is not None:
         _, spent = timed(run, prepare_records)
-        return [*clips.score_tokenizer(Tokenizers.load(run.out / "tokenizers"), trial), minutes(spent)]
+        return [*score(Tokenizers.load(run.out / "tokenizers"), trial), minutes(spent)]
     checkpoint, spent = timed(run, train_on_records)
     return [*RECIPES[name].score(engine_of(checkpoint), trial), minutes(spent, 90.0 if name == "digits" else None)]
 

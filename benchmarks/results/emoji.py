@@ -23,6 +23,7 @@ from ernest.evaluation.evaluate import rebuild_frames
 from ernest.evaluation.likeness import psnr
 from ernest.generation.engine import Engine
 from ernest.sequence.record import Record
+from ernest.tokenizers.bundle import Tokenizers
 
 SIZE = (64, 64)
 GROUPS = ("Animals & Nature", "Food & Drink")
@@ -88,7 +89,7 @@ def score_emoji(engine: Engine, trial: Trial) -> list[Scored]:
         _by_pixels(every, unseen),
         Scored("video → text, films of unseen frames", reads_right(engine, films), None, f"{len(films)} films"),
         *_drawn(engine, every, trial),
-        *_rebuilt(engine, every, np.stack([frame for frame, _ in unseen])),
+        *score_tokenizer(engine.tokenizers, trial),
     ]
 
 
@@ -125,19 +126,18 @@ def _asked_for(name: str, drawn: Sequence[np.ndarray], true: np.ndarray) -> Scor
     )
 
 
-def _rebuilt(engine: Engine, every: Sequence[Emoji], unseen: np.ndarray) -> list[Scored]:
+def score_tokenizer(tokenizers: Tokenizers, trial: Trial) -> list[Scored]:
     """PSNR of what comes back from the tokenizer: pictures learnt from, frames never seen, films of either sort of frames."""
-    back = lambda pixels: rebuild_frames(engine.tokenizers, pixels)
-    frames = lambda films: films.reshape(-1, *films.shape[2:])
-    pictures = np.stack([one.picture for one in every])
+    every, back = _chosen(trial), lambda pixels: rebuild_frames(tokenizers, pixels)
+    pictures, unseen = np.stack([one.picture for one in every]), np.concatenate([one.between[:-1] for one in every])
     scored = [
         Scored("PSNR of pictures, dB", psnr(pictures, back(pictures)), 27, "learnt from"),
         Scored("PSNR of unseen frames, dB", psnr(unseen, back(unseen)), 27, "each as a picture"),
     ]
     for name, films in (("films", [one.film for one in every]), ("films of unseen frames", [one.between for one in every])):
-        true = np.stack(films)
-        stride = engine.tokenizers.media.temporal_stride
-        scored.append(Scored(f"PSNR of {name}, dB", psnr(frames(true), frames(back(true))), None, f"{stride} frames a latent"))
+        true, frames = np.stack(films), lambda some: some.reshape(-1, *some.shape[2:])
+        note = f"{tokenizers.media.temporal_stride} frames a latent"
+        scored.append(Scored(f"PSNR of {name}, dB", psnr(frames(true), frames(back(true))), None, note))
     return scored
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from ernest.tokenizers.training import films, vision
 from ernest.tokenizers.training.vision import FrameBatch, Teacher, VisionTraining, one_hot, train_vision_tokenizer
 from ernest.tokenizers.vision import Gather, Spread, VisionTokenizer, VisionTokenizerConfig
 
@@ -29,6 +30,10 @@ def halves(step: int, n: int = 24) -> tuple[np.ndarray, np.ndarray]:
 def named(step: int) -> FrameBatch:
     pixels, classes = halves(step)
     return FrameBatch(pixels, one_hot(classes, SMALL.classes))
+
+
+def never(step: int) -> films.FilmBatch:
+    raise AssertionError(f"step {step} is drawn")
 
 
 def as_frames(pixels: np.ndarray) -> Tensor:
@@ -83,6 +88,23 @@ def test_frames_that_nobody_has_named_train_too() -> None:
     nameless = np.zeros((8, SMALL.classes), np.float32)
     trained = train_vision_tokenizer(lambda step: FrameBatch(halves(step, 8)[0], nameless), SMALL, replace(SHORT, steps=2))
     assert all(p.isfinite().all() for p in trained.parameters())
+
+
+@pytest.mark.parametrize("steps", [1, 40, 1000, 2800, 9000])
+def test_the_mean_of_a_short_training_forgets_its_beginning(steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of pictures and of films: of 100 steps or more, less than a hundredth of what is kept are the first weights; from 2,800
+    steps on the mean is the usual one."""
+    kept: list[float | None] = []
+    for module in (vision, films):
+        monkeypatch.setattr(module, "fit", lambda network, loss, config, *_: kept.append(config.average) or network)
+    training = VisionTraining(steps=steps)
+    films.train_on_films(train_vision_tokenizer(named, SMALL, training), 2, never, training)
+    average = kept[0]
+    assert average is not None
+    assert kept == [average, average]
+    assert (average == training.average) == (steps >= 2800)
+    assert steps < 100 or average**steps < 0.01
+    assert 0 <= average < 1
 
 
 def learnt(training: VisionTraining, targets: np.ndarray, pairs: list[tuple[int, int]]) -> dict[str, Tensor]:

@@ -45,7 +45,7 @@ def train_on_films(
     films = inflate(tokenizer, stride, seed)
     generator = torch.Generator(films.quantiser.gain.device).manual_seed(seed)
     schedule = warm_up_and_cosine(RATE_SHARE * training.rate, training.steps)
-    config = FitConfig(training.steps, schedule, (0.9, 0.98), clip=1.0, average=training.average)
+    config = FitConfig(training.steps, schedule, (0.9, 0.98), clip=1.0, average=training.running_average)
     keep = None if state is None else Keep(state, KEEP_EVERY, generators=(generator,))
     return fit(films, lambda step: _loss(films, draw(step), training, generator), config, progress, keep)
 

@@ -15,6 +15,8 @@ from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig, to_
 
 KEEP_EVERY = 100
 """Steps between two states of a training that goes on when it was cut."""
+AVERAGED = 0.18
+"""Share of the steps over which the mean of the weights reaches at most, about what 500 are of the usual 2,800."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,14 @@ class VisionTraining:
     perceptual_share: float = 0.25
     """Share of the steps, at the end, with the perceptual loss; it doubles the cost of a step."""
     average: float = 0.998
-    """The trained tokenizer is a running mean of the weights, with this much of the past in each step."""
+    """The trained tokenizer is a running mean of the weights, with this much of the past in each step, or less where steps are
+    few."""
+
+    @property
+    def running_average(self) -> float:
+        """`average`, but so that the mean, which reaches over 1 / (1 - average) steps, never reaches over more than `AVERAGED` of
+        them: a longer one is half made of weights that had learnt nothing."""
+        return min(self.average, max(0.0, 1 - 1 / (AVERAGED * self.steps)))
 
 
 def train_vision_tokenizer(
@@ -100,7 +109,7 @@ def train_vision_tokenizer(
         return _loss(tokenizer, motion, naming, draw(step), quantised, training, current_teacher, generator)
 
     schedule = warm_up_and_cosine(training.rate, training.steps)
-    fit_config = FitConfig(training.steps, schedule, (0.9, 0.98), clip=1.0, average=training.average)
+    fit_config = FitConfig(training.steps, schedule, (0.9, 0.98), clip=1.0, average=training.running_average)
     keep = None if state is None else Keep(state, KEEP_EVERY, generators=(generator,))
     trained = fit(nn.ModuleList([tokenizer, motion, naming]), loss, fit_config, progress, keep)[0]
     assert isinstance(trained, VisionTokenizer)
