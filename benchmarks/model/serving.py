@@ -176,12 +176,15 @@ def measure_server(checkpoint: Path, clients: int, seconds: float) -> Served:
 
 
 def measure_engine(checkpoint: Path, clients: int, seconds: float) -> float:
-    """Groups per second of processor time: the same requests, the next when one has ended; pictures and sounds are decoded."""
+    """Groups per second of processor time: the same requests, the next when one has ended; pictures and sounds are decoded. In
+    one thread, as in the server, which takes less of it than several."""
+    from ernest import device
     from ernest.data.examples import EncodedSegment
     from ernest.generation.answer import load_engine
     from ernest.generation.request import Request
     from ernest.sequence.record import Kind
 
+    device.set_threads(1)
     engine = load_engine(checkpoint)
     engine.rows = clients
     pixels = np.asarray(Image.open(io.BytesIO(picture())))[None]

@@ -13,6 +13,7 @@ from ernest.data.examples import encode_segments
 from ernest.generation.engine import Engine
 from ernest.generation.request import Request
 from ernest.model import cost
+from ernest.model.decoding import usable
 from ernest.model.network import Ernest
 from ernest.model.slicing import choose
 from ernest.model.submodel import SubModel, droppable
@@ -45,6 +46,7 @@ class Loaded:
         self.model, self.tokenizers = load_model(folder)
         self.importance: Tensor = load_expert_importance(folder)
         self.learnt: Learnt = load_learnt(folder)
+        self.has_kernels = usable(self.model.backbone, self.model.config)
         self.renew()
         self.submodel = lru_cache(maxsize=64)(self._submodel)
 

@@ -5,6 +5,7 @@ Works join and leave between two groups of the batch, so nobody waits for anothe
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
@@ -13,6 +14,7 @@ from queue import SimpleQueue
 from threading import Thread
 from typing import TypeVar
 
+from ernest.device import set_threads
 from ernest.serve import errors
 from ernest.serve.limits import Limits
 from ernest.serve.listener import Listener, decode
@@ -151,6 +153,9 @@ class Scheduler:
         except Exception as error:
             self._post(self._loaded, error)
             return
+        if all(model.has_kernels for model in self.models.values()) and "OMP_NUM_THREADS" not in os.environ:
+            # What is left to PyTorch is small, and its threads spin while they wait for one whose processor a client has.
+            set_threads(1)
         self._post(self._loaded, None)
         while self._take_calls():
             for name, model in self.models.items():

@@ -13,6 +13,7 @@ import pytest
 from ernest.data.examples import EncodedSegment
 from ernest.generation.answer import load_engine
 from ernest.generation.request import Request
+from ernest.serve import scheduler
 from ernest.serve.guard import Access, hosts_of
 from ernest.serve.limits import Limits
 from ernest.serve.loaded import Loaded
@@ -110,6 +111,18 @@ def test_the_end_of_a_stream_comes_in_one_piece(server):
     assert pieces[-1] == b""
     assert pieces[-2].endswith(b"data: [DONE]\n\n")
     assert b'"finish_reason":"' in pieces[-2]
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_one_thread_computes_unless_the_user_says_how_many(checkpoint, monkeypatch, told):
+    counts = []
+    monkeypatch.setattr(scheduler, "set_threads", counts.append)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if told:
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    with running(checkpoint) as server:
+        (loaded,) = server.app.state.service.scheduler.models.values()
+    assert counts == ([1] if loaded.has_kernels and not told else [])
 
 
 def test_doubts_are_a_header(server):
