@@ -29,7 +29,7 @@ def read_tree(path: str | Path | None = None, overrides: Sequence[str] = ()) -> 
     tree: dict[str, Any] = {}
     if path is not None:
         try:
-            tree = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            tree = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise ValueError(f"{path}: {error.strerror}") from error
         except ValueError as error:  # no TOML, or no text at all

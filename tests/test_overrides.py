@@ -104,3 +104,8 @@ def test_files_and_paths_that_make_no_sense(tmp_path: Path) -> None:
             read_tree(tmp_path / "bad.toml")
     with pytest.raises(ValueError, match=r"override 'on\.x=1': on = 8 is a value"):
         read_tree(overrides=["on=8", "on.x=1"])
+
+
+def test_a_byte_order_mark_is_no_part_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_bytes(b"\xef\xbb\xbfsteps = 3\r\n")
+    assert read_tree(tmp_path / "x.toml") == {"steps": 3}

@@ -224,15 +224,14 @@ def classify(
     must_exist(model, labels)
     from ernest.lcnet.classification import as_json, as_text, classify_files
 
-    for stream, errors in ((sys.stdin, "surrogateescape"), (sys.stdout, "backslashreplace"), (sys.stderr, "backslashreplace")):
-        if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors=errors)  # a name that is no UTF-8, or no letter of the terminal, ends no run
+    if isinstance(sys.stdin, TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # a name that is no UTF-8 ends no run
     write, status = as_json if json else as_text, 0
 
     def tell(line: str) -> None:
         print(f"ernest: {line}", file=sys.stderr)
 
-    for answer in classify_files(model, image, sys.stdin, top, labels, threads, exact, tell, known.parse(), threshold):
+    for answer in classify_files(model, image, sys.stdin or (), top, labels, threads, exact, tell, known.parse(), threshold):
         line, good = write(answer), answer.error is None
         print(line if good or json else f"ernest: {line}", file=sys.stdout if good or json else sys.stderr, flush=True)
         status = status if good else 1

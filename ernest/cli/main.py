@@ -22,6 +22,9 @@ from ernest.cli.garbage import uncollected
 def main() -> None:
     """Runs a command. What a user can mend is one line on stderr, and exit status 2."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a letter that the terminal lacks ends no command
     atexit.register(gc.freeze)  # else all that PyTorch has made is looked through once more, for nothing, at the end
     if sys.argv[1:] == ["--version"]:
         print(version())
@@ -30,8 +33,8 @@ def main() -> None:
         command = parse()
     try:
         command()
-    except (ValueError, OSError, ImportError, ArithmeticError) as error:
-        print(f"ernest: {error}", file=sys.stderr)
+    except (ValueError, OSError, ImportError, ArithmeticError, MemoryError) as error:
+        print(f"ernest: {str(error) or type(error).__name__}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as stop:
         print(f"\nernest: {_how_to_go_on(command, stop)}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """Classifies picture files with a model of any runtime: labels and probabilities, one by one or in batches read ahead."""
 
 import json
+import re
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +26,9 @@ BATCH = 16
 READERS = 4
 """Threads that read, at most; each reads a batch."""
 
+
+NOT_ONE_LINE = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
+"""What ends a line, or steers a terminal, in the name of a file or a class."""
 
 NONE = "none of these"
 """What a line says of a picture without a label that is likely enough."""
@@ -55,7 +59,7 @@ def as_text(answer: Answer) -> str:
     """One line."""
     shares = ", ".join(f"{label} {probability:.4f}" for label, probability in answer.labels)
     line = f"{printable(answer.file)}: {shares or NONE}" if answer.error is None else answer.error
-    return line.replace("\n", "\\n").replace("\r", "\\r")
+    return NOT_ONE_LINE.sub(lambda found: found[0].encode("unicode_escape").decode(), line)
 
 
 def classify_files(
@@ -99,10 +103,12 @@ def classify(model: Model, files: Iterable[str | Path], top: int = 5, batch: int
     Batches of more than one are read by threads while the network works on others. Of a batch, pictures that come to different
     sizes go to the network separately. `top` counts where a picture has one label; of many it gets all that are likely
     enough. Photographs are decoded at a fraction of their size unless `exact` (`Reader`). Raises ValueError if `top` is
-    below 1.
+    below 1, and TypeError for one name, whose letters would be files.
     """
     if top < 1:
         raise ValueError(f"top: expected 1 or more labels, got {top}")
+    if isinstance(files, str | Path):
+        raise TypeError(f"files: expected several, got {files!r}; of one make a list")
     for names, pictures in _read_ahead(files, batch, network_reader(model.preprocessing, exact)):
         answers: dict[int, Answer] = {}
         groups: dict[tuple[int, ...], list[int]] = defaultdict(list)

@@ -7,11 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ernest.lcnet.inference import without_helpers
 from ernest.lcnet.network import ParallelDepthwise
 
 Network = TypeVar("Network", bound=nn.Module)
 
 
+@without_helpers()
 def fold(network: Network) -> Network:
     """Returns a copy for inference with the same outputs to round-off and about half the operators; `network` is not changed.
 

@@ -2,9 +2,12 @@
 PyTorch's answer."""
 
 import atexit
+import ctypes
 import os
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import torch
@@ -50,6 +53,26 @@ def infer(network: nn.Module, images: Tensor, bf16: bool = False) -> Tensor:
         logits = network(images).float()
         with torch.inference_mode(False):
             return logits.clone()
+
+
+@contextmanager
+def without_helpers() -> Iterator[None]:
+    """PyTorch computes inside without its team of threads, for which a process that is forked later would wait for ever.
+
+    This holds for the calling thread alone, where `torch.set_num_threads` would reach others too.
+    """
+    torch.get_num_threads()  # which sets the thread's own number at its first call
+    openmp = ctypes.CDLL(torch._C.__file__)
+    try:
+        before, set_threads = openmp.omp_get_max_threads(), openmp.omp_set_num_threads
+    except AttributeError:  # a PyTorch without OpenMP
+        yield
+        return
+    set_threads(1)
+    try:
+        yield
+    finally:
+        set_threads(before)
 
 
 def start_runtime() -> None:

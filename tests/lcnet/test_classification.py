@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from ernest.lcnet import PADDLECLAS, PPLCNet, Preprocessing, classify, open_model, prepare, save, small_images
-from ernest.lcnet.classification import as_json, as_text, classify_files
+from ernest.lcnet.classification import Answer, as_json, as_text, classify_files
 from ernest.lcnet.image_io.find import name_pictures
 from ernest.lcnet.image_io.read import read_picture
 from tests.lcnet.foreign import write_paddle, write_torch
@@ -203,3 +203,18 @@ def test_grey_networks_see_coloured_pictures_in_grey(tmp_path) -> None:
     Image.fromarray(COLOURS).convert("L").save(tmp_path / "grey.png")
     one, other = classify(open_model(tmp_path / "x"), [tmp_path / "colours.png", tmp_path / "grey.png"])
     assert one.labels == other.labels
+
+
+@pytest.mark.parametrize("strange", ["\n", "\r", "\x1b[2J", "\x85", "\u2028", "\v", "\0"])
+def test_an_answer_is_one_line_whatever_a_class_is_called(strange: str) -> None:
+    for answer in (Answer(f"a{strange}b", (("é 犬", 0.5), (f"c{strange}", 0.25))), Answer("x", error=f"a{strange}: no")):
+        line = as_text(answer)
+        assert len(line.splitlines()) == 1
+        assert strange[0] not in line
+    assert as_text(Answer("x", (("é 犬", 0.5),))) == "x: é 犬 0.5000"
+
+
+def test_one_name_is_not_taken_for_as_many_files_as_it_has_letters(model: Path) -> None:
+    for one in ("photo.jpg", Path("photo.jpg")):
+        with pytest.raises(TypeError, match="files: expected several, got "):
+            next(classify(open_model(model), one))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -132,3 +133,14 @@ def test_from_pictures_to_answers_in_three_commands(tmp_path, monkeypatch, capsy
     assert ernest(monkeypatch, "lcnet", "classify", best.with_name("best.fp32.onnx"), *kept, "--top", 1) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sum(Path(line.split(": ")[0]).parent.name == line.split(": ")[1].split()[0] for line in lines) >= 85
+
+
+def test_streams_that_lack_letters_or_are_not_there_spoil_nothing(model: Path, tmp_path: Path) -> None:
+    """A service may have no input, and a terminal no letters but ASCII's: its last line must not undo what was done before."""
+    file = write_digits(tmp_path / "é", 0, 1)[0]
+    command = [sys.executable, "-c", "from ernest.cli import main; main()", "lcnet", "classify", str(model)]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
+    done = subprocess.run([*command, str(file)], capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, "\\xe9" in done.stdout, done.stderr) == (0, True, "")
+    closed = subprocess.run(["sh", "-c", '"$@" - <&-', "sh", *command], capture_output=True, text=True, check=False)
+    assert (closed.returncode, closed.stdout, closed.stderr) == (0, "", "")

@@ -91,11 +91,12 @@ def open_model(
     refuse_folder(path)
     if not path.is_file():
         raise ValueError(f"{path}: there is no such file")
-    if path.suffix in (".onnx", ".xml"):
+    ending = path.suffix.lower()
+    if ending in (".onnx", ".xml"):
         refuse_foreign(path, foreign)
-    if path.suffix == ".onnx":
+    if ending == ".onnx":
         model = _open_onnx(path, threads)
-    elif path.suffix == ".xml":
+    elif ending == ".xml":
         model = _open_openvino(path, threads)
     else:
         saved = load_checkpoint(path, foreign)

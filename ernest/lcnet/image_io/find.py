@@ -1,6 +1,7 @@
 """Finds the picture files in folders, follows links, leaves copies and hidden files out, and counts what was left out."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,13 +11,18 @@ SUFFIXES = frozenset(
     {".apng", ".avif", ".bmp", ".dib", ".gif", ".heic", ".heif", ".j2k", ".jfif", ".jif", ".jp2", ".jpe", ".jpeg", ".jpg", ".jpx"}
     | {".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tga", ".tif", ".tiff", ".webp"}
 )
-"""What is taken for a picture in a folder, beside files without an ending that begin as pictures do; a file that is named may be
+"""What is taken for a picture in a folder, beside files of no known kind that begin as pictures do; a file that is named may be
 called anything."""
 
 COPIES = frozenset(
     ("@eadir", "@recycle", "@recently-snapshot", "@tmp", "#recycle", "#snapshot", "$recycle.bin", "__macosx", "lost+found")
 )
 """Folders, in small letters, in which network storage and systems keep thumbnails and what was deleted; hidden ones count too."""
+
+ENDING = re.compile(r"\.[0-9_~-]*[a-z][a-z0-9_~-]{0,11}")
+"""What tells a kind of files; the numbers of `frame.0001` and the rest of an address in `1.jpg?width=64` do not."""
+
+MOST_REASONS = 8
 
 BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"BM")
 SNIFFED = 16
@@ -65,8 +71,11 @@ def is_copy_or_hidden(name: str) -> bool:
 
 
 def describe_left_out(left_out: Iterable[tuple[str, int]]) -> str:
-    """Such as "3 .txt, 2 hidden"."""
-    return ", ".join(f"{count} {reason}" for reason, count in left_out)
+    """Such as "3 .txt, 2 hidden"; of many reasons the most frequent."""
+    reasons = list(left_out)
+    shown = sorted(reasons, key=lambda one: -one[1])[:MOST_REASONS] if len(reasons) > MOST_REASONS + 1 else reasons
+    rest = sum(count for _, count in reasons) - sum(count for _, count in shown)
+    return ", ".join([f"{count} {reason}" for reason, count in shown] + [f"{rest} of other kinds"] * (rest > 0))
 
 
 def printable(name: str) -> str:
@@ -120,7 +129,7 @@ def _reason(entry: os.DirEntry[str]) -> str | None:
     ending = os.path.splitext(entry.name)[1].lower()
     if ending in SUFFIXES:
         return None
-    if ending:
+    if ENDING.fullmatch(ending):
         return printable(ending)
     return None if _begins_as_picture(entry) else "without an ending"
 

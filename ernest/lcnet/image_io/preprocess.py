@@ -179,6 +179,8 @@ def inside(height: int, width: int, box: tuple[int, int]) -> tuple[int, int]:
 
 
 def _check_form(picture: np.ndarray, channels: int) -> None:
+    if not isinstance(picture, np.ndarray):
+        raise TypeError(f"picture: expected a numpy array, got {type(picture).__name__}; `read_picture` makes one of a file")
     grey, coloured = picture.ndim == 2, picture.ndim == 3 and picture.shape[-1] == 3
     if picture.dtype != np.uint8 or not (grey or (coloured and channels == 3)) or 0 in picture.shape:
         wanted = "[H, W, 3] or [H, W]" if channels == 3 else "[H, W]"

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 ORIENTATION = 0x0112
 """The tag of EXIF that says how the camera was held."""
 
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
+"""The tag of TIFF that says which end of the levels is white, and its value for scans whose largest level is black."""
+
 UPSIDE_DOWN, RIGHT_TO_LEFT = (3, 4, 7, 8), (2, 3, 6, 7)
 """Its values for which the last pixels of the file end up at the top, or at the left."""
 
@@ -100,6 +103,11 @@ def _check_file(path: str | Path) -> None:
         raise ValueError("expected a picture, got no regular file")
 
 
+def upright_size(picture: "Image") -> tuple[int, int]:
+    """Height and width of an open picture once it is upright, by its header alone: pixels and what stands behind them wait."""
+    return _upright_size(picture, 1 if hasattr(picture, "tag_v2") else _noted_turn(picture))  # TIFF's size is the upright one
+
+
 def _upright_size(picture: "Image", turn: int) -> tuple[int, int]:
     """Height and width once it is upright."""
     width, height = picture.size
@@ -110,6 +118,11 @@ def _orientation(picture: "Image") -> int:
     """From 1, upright, to 8. What the camera noted counts for nothing where it cannot be read."""
     if picture.format not in FRACTIONS:
         picture.load()  # notes of PNG may stand behind the pixels, and TIFF is turned by being decoded
+    return _noted_turn(picture)
+
+
+def _noted_turn(picture: "Image") -> int:
+    """The orientation by what has been read of a picture so far; 1 where that says nothing."""
     if not NOTES & picture.info.keys() and not hasattr(picture, "tag_v2"):
         return 1
     try:
@@ -182,11 +195,17 @@ def _eight_bits(picture: "Image") -> "Image":
     from PIL import Image
 
     sixteen = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM"))
+    clear = picture.info.get("transparency")
     if not sixteen:
         if picture.mode in ("I", "F") or ";" in picture.mode:
             raise ValueError(f"expected eight or sixteen bits a colour, got {picture.mode}")
+        if isinstance(clear, tuple) and max(clear) > 255:  # the colour that is transparent has sixteen bits still
+            picture.info["transparency"] = tuple(value >> 8 for value in clear)
         return picture
-    return Image.fromarray((np.clip(np.asarray(picture), 0, 65535) >> 8).astype(np.uint8))
+    levels = np.clip(np.asarray(picture), 0, 65535)
+    if getattr(picture, "tag_v2", {}).get(PHOTOMETRIC) == WHITE_IS_ZERO:  # which Pillow heeds in eight bits only
+        levels = 65535 - levels
+    return Image.fromarray(np.where(levels == clear, 255, levels >> 8).astype(np.uint8))
 
 
 class _Silence:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal, cast
 
+import numpy as np
 from torch import Tensor, nn
 
 from ernest.lcnet.network import DepthwiseSeparable, PPLCNet, SqueezeExcite
@@ -52,9 +53,9 @@ def values_of(network: PPLCNet) -> Values:
     def pointer(values: Tensor | None) -> int | None:
         if values is None:
             return None
-        copy = values.detach().cpu().float().contiguous().clone()
+        copy = np.array(values.detach().cpu().numpy(), np.float32, order="C")  # a forked process may lack PyTorch's threads
         buffers.append(copy)
-        return copy.data_ptr()
+        return copy.ctypes.data
 
     def linear(layer: nn.Module | None) -> _Linear:
         if layer is None:

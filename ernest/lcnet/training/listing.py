@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from ernest.lcnet.image_io.find import SUFFIXES, find_pictures, printable
-from ernest.lcnet.training.manifest import MANIFESTS, read_manifest, split_labels
-from ernest.lcnet.training.parts import find_parts, sub_folders
+from ernest.lcnet.training.manifest import MANIFESTS, Row, read_manifest, split_labels
+from ernest.lcnet.training.parts import LEARN, SCORE, find_parts, sub_folders, word_of
 
 UNLABELLED = -1
 
@@ -17,6 +17,9 @@ LeftOut = tuple[tuple[str, int], ...]
 
 Target = int | tuple[int, ...]
 """The place of a picture's label, or the places of all that it has."""
+
+Labelled = tuple[Path, tuple[str, ...]]
+"""A picture and the names of its labels."""
 
 
 @dataclass(frozen=True)
@@ -42,39 +45,50 @@ def places(target: Target) -> tuple[int, ...]:
 def read_parts(data: Path, validation: Path | None, share: float, seed: int, separator: str = "") -> tuple[Listing, Listing]:
     """Pictures to learn from and pictures to score with, from a folder or a manifest.
 
-    The latter come from `validation`, or from a folder beside the one to learn from (`find_parts`), or are a `share` of each
-    class. `separator` is that of the labels of a picture. Raises ValueError as `read_listing` and `find_parts` do.
+    The latter come from `validation`, or from a folder beside the one to learn from (`find_parts`), or are those of which a
+    manifest says so, or are a `share` of each class. `separator` is that of the labels of a picture. Raises ValueError as
+    `read_listing` and `find_parts` do.
     """
-    parts = find_parts(data) if data.is_dir() else None
-    learn = read_listing(parts.learn if parts else data, separator=separator)
+    if data.is_dir():
+        parts = find_parts(data)
+        learn = read_listing(parts.learn if parts else data, separator=separator)
+        others = [
+            (f"in {printable(folder.name)}", len(find_pictures(folder).files)) for folder in (parts.others if parts else ())
+        ]
+        score = read_listing(parts.score, learn.labels, separator) if parts and parts.score and validation is None else None
+    else:
+        learn, score, others = _manifest_parts(data, separator)
     if validation is not None:
         return learn, read_listing(validation, learn.labels, separator)
-    if parts is None or parts.score is None:
-        return split(learn, share, seed)
-    others = tuple((f"in {printable(folder.name)}", len(find_pictures(folder).files)) for folder in parts.others)
     learn = replace(learn, left_out=_sum(learn.left_out, tuple(other for other in others if other[1])))
-    return learn, read_listing(parts.score, learn.labels, separator)
+    return (learn, score) if score is not None else split(learn, share, seed)
 
 
 def read_listing(path: str | Path, labels: Sequence[str] | None = None, separator: str = "") -> Listing:
     """The pictures of a folder, one sub-folder a class, or of a manifest with columns `file` and `label`.
 
-    A manifest is CSV, TSV or one JSON object a line; its files are relative to its folder. Classes are sorted by name, unless
-    `labels` gives them: then the data may lack some of them and must have no others. With a `separator` pictures may have many:
-    those between which it stands in the name of the folder or in the cell of the manifest, or in a list of JSON.
+    A manifest is CSV, TSV or one JSON object a line; its files are relative to its folder. Classes are sorted by name, or by
+    number where all are whole numbers, unless `labels` gives them: then the data may lack some of them and must have no others.
+    With a `separator` pictures may have many: those between which it stands in the name of the folder or in the cell of the
+    manifest, or in a list of JSON.
     Raises ValueError, which names the folder or the line: a class without pictures, fewer than two classes, missing files.
     """
     path, left_out = Path(path), ()
     if path.is_dir():
         found, left_out = _folder(path, separator, may_be_empty=labels is not None)
-    elif path.suffix.lower() in MANIFESTS and path.is_file():
-        found = read_manifest(path, separator)
     else:
-        raise ValueError(f"{path}: expected a folder of class sub-folders, or a manifest {', '.join(sorted(MANIFESTS))}")
+        found = [(row.file, row.labels) for row in _rows(path, separator)]
+    return _listing(path, found, left_out, labels, separator)
+
+
+def _listing(path: Path, found: Sequence[Labelled], left_out: LeftOut, labels: Sequence[str] | None, separator: str) -> Listing:
     names = sorted({name for _, several in found for name in several})
+    if all(name.isascii() and name.isdigit() for name in names):
+        names.sort(key=int)  # where classes go by numbers, the place of a class in an answer is its number
     if labels is None:
         if len(names) < (1 if separator else 2):
-            raise ValueError(f"{path}: expected pictures of at least two classes, found {names[0] if names else 'none'}")
+            found_one = f"found {names[0] if names else 'none'}{_inner(path)}"
+            raise ValueError(f"{path}: expected pictures of at least two classes, {found_one}")
         labels = names
     elif strange := sorted(set(names) - set(labels)):
         known = ", ".join(list(labels)[:5]) + (", ..." if len(labels) > 5 else "")
@@ -83,6 +97,33 @@ def read_listing(path: str | Path, labels: Sequence[str] | None = None, separato
     files, many = tuple(file for file, _ in found), bool(separator)
     targets = tuple(tuple(sorted(target_of[name] for name in several)) for _, several in found)
     return Listing(files, targets if many else tuple(one for (one,) in targets), tuple(labels), left_out, many)
+
+
+def _inner(path: Path) -> str:
+    """A hint where a folder holds but one, as archives are unpacked, and that one others: they may be the classes."""
+    folders = sub_folders(path) if path.is_dir() else []
+    return f"; if the folders in it are the classes, name {folders[0]}" if len(folders) == 1 and sub_folders(folders[0]) else ""
+
+
+def _manifest_parts(path: Path, separator: str) -> tuple[Listing, Listing | None, list[tuple[str, int]]]:
+    """What a manifest has to learn from, to score with, and of other parts; where it names no part to learn from, that is all."""
+    rows = _rows(path, separator)
+    parts: dict[str, list[Labelled]] = {}
+    for row in rows:
+        parts.setdefault(word_of(row.part), []).append((row.file, row.labels))
+    learn = next((word for word in LEARN if word in parts), None)
+    if learn is None:
+        return _listing(path, [(row.file, row.labels) for row in rows], (), None, separator), None, []
+    score = next((word for word in SCORE if word in parts), None)
+    known = _listing(path, parts.pop(learn), (), None, separator)
+    others = [(f"of part {word or 'unknown'}", len(found)) for word, found in sorted(parts.items()) if word != score]
+    return known, None if score is None else _listing(path, parts[score], (), known.labels, separator), others
+
+
+def _rows(path: Path, separator: str) -> list[Row]:
+    if path.suffix.lower() not in MANIFESTS or not path.is_file():
+        raise ValueError(f"{path}: expected a folder of class sub-folders, or a manifest {', '.join(sorted(MANIFESTS))}")
+    return read_manifest(path, separator)
 
 
 def read_unlabelled(folder: str | Path, labels: Sequence[str]) -> Listing:
@@ -132,14 +173,17 @@ def _chosen(listing: Listing, mask: np.ndarray) -> Listing:
     )
 
 
-def _folder(folder: Path, separator: str, may_be_empty: bool) -> tuple[list[tuple[Path, tuple[str, ...]]], LeftOut]:
+def _folder(folder: Path, separator: str, may_be_empty: bool) -> tuple[list[Labelled], LeftOut]:
     """Pairs of file and classes, and what was left out; classes to score with `may_be_empty`."""
     found, left_out = [], Counter[str]()
     for child in sub_folders(folder):
         inside = find_pictures(child)
         if not inside.files and not may_be_empty:
             raise ValueError(f"{child}: a class with no pictures ({', '.join(sorted(SUFFIXES))})")
-        found += [(file, split_labels(child.name, separator)) for file in inside.files]
+        labels = split_labels(child.name, separator)
+        if not labels and not separator:
+            raise ValueError(f"{folder}: a sub-folder is called {child.name!r}, which names no class")
+        found += [(file, labels) for file in inside.files]
         left_out.update(dict(inside.left_out))
     if not found:
         raise ValueError(f"{folder}: expected one sub-folder for each class, found none")

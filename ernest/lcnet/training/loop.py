@@ -83,7 +83,7 @@ def fit(
             started = time.perf_counter()
             for images, targets in batches(training_set, recipe, state.epoch, state.step):
                 done = state.epoch * per_epoch + state.step
-                torch.manual_seed(recipe.seed * 1_000_003 + done)
+                torch.manual_seed((recipe.seed * 1_000_003 + done) % 2**63)
                 set_rate(optimizer, learning_rate(done, recipe.epochs * per_epoch, per_epoch, peak, recipe.warmup))
                 counts = update(network, objective, optimizer, images, targets, state.bf16, recipe.at_once)
                 if average is not None:
@@ -122,11 +122,13 @@ def update(
 ) -> tuple[float, int, int, int]:
     """One optimizer step; returns the loss and the numbers of pictures classified correctly, with a label, and in the batch.
 
-    With `at_once` the gradients of so many pictures at a time are summed; normalisation then sees no more than these.
+    With `at_once` the gradients of so many pictures at a time are summed, or of one less where the batch does not divide evenly;
+    normalisation then sees no more than these.
     """
     optimizer.zero_grad(set_to_none=True)
     value, correct, count = 0.0, 0, len(targets)
-    for some, wanted in zip(images.split(at_once or count), targets.split(at_once or count), strict=True):
+    parts = -(-count // (at_once or count))
+    for some, wanted in zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True):
         with autocast(enabled=bf16):
             loss, logits = objective(network, some, wanted)
         share = len(wanted) / count

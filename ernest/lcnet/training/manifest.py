@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,23 @@ from ernest.lcnet.image_io.find import printable
 MANIFESTS = frozenset({".csv", ".tsv", ".jsonl"})
 FILE_COLUMNS = ("file", "filename", "file_name", "filepath", "file_path", "path", "image", "image_path", "img")
 LABEL_COLUMNS = ("label", "class", "category", "target", "class_name", "label_name")
+PART_COLUMNS = ("split", "subset", "set", "partition")
 SEPARATORS = ",;\t|"
 EXCEL = re.compile(r"\A\s*\"?sep=.\"?\r?\n")
 """A line for Excel before the header, which names the separator; the header shows it too."""
 
 
-def read_manifest(path: Path, separator: str = "") -> list[tuple[Path, tuple[str, ...]]]:
-    """Pairs of file and labels: one, or with a `separator` any number. Files are relative to the folder of the manifest;
+@dataclass(frozen=True)
+class Row:
+    """A picture of a manifest, its labels, and the part of the data that it belongs to, as it is written; empty if it is not."""
+
+    file: Path
+    labels: tuple[str, ...]
+    part: str
+
+
+def read_manifest(path: Path, separator: str = "") -> list[Row]:
+    """The pictures with one label each, or with a `separator` any number. Files are relative to the folder of the manifest;
     blanks around names are taken off.
 
     A header is needed: without one, a first picture could be taken for names of columns. Raises ValueError, which names the
@@ -31,15 +42,15 @@ def read_manifest(path: Path, separator: str = "") -> list[tuple[Path, tuple[str
     rows = list(_rows(path))
     if not rows:
         raise ValueError(f"{path}: no lines")
-    found = [(line, *_file_and_labels(path, line, row, separator)) for line, row in rows]
-    missing = [(line, file) for line, file, _ in found if not os.path.isfile(file)]
+    found = [_row(path, line, row, separator) for line, row in rows]
+    missing = [(line, row.file) for (line, _), row in zip(rows, found, strict=True) if not os.path.isfile(row.file)]
     if missing:
         line, file = missing[0]
         raise ValueError(f"{path}, line {line}: {printable(str(file))} is no file, one of {len(missing)} that are missing")
-    twice = next((file for file, count in Counter(file for _, file, _ in found).items() if count > 1), None)
+    twice = next((file for file, count in Counter(row.file for row in found).items() if count > 1), None)
     if twice is not None:
         raise ValueError(f"{path}: {twice} is listed more than once")
-    return [(file, labels) for _, file, labels in found]
+    return found
 
 
 def split_labels(text: str, separator: str) -> tuple[str, ...]:
@@ -53,7 +64,7 @@ def clean_label(text: str) -> str:
     return unicodedata.normalize("NFC", printable(text)).strip()
 
 
-def _file_and_labels(path: Path, line: int, row: Mapping[str, Any], separator: str) -> tuple[Path, tuple[str, ...]]:
+def _row(path: Path, line: int, row: Mapping[str, Any], separator: str) -> Row:
     file = next((row[name] for name in FILE_COLUMNS if name in row), None)
     label = next((row[name] for name in LABEL_COLUMNS if name in row), None)
     name, labels = _text(file), _labels(path, line, label, separator)
@@ -61,10 +72,17 @@ def _file_and_labels(path: Path, line: int, row: Mapping[str, Any], separator: s
     if not name or not (labels or (separator and has_column)):
         lacking = "label" if name else "file"
         raise ValueError(f"{path}, line {line}: no {lacking}; the columns are to be called file and label")
-    there = path.parent / name
-    if "\\" in name and not os.path.isfile(there):
-        there = path.parent / name.replace("\\", "/")  # written on Windows
-    return there, labels
+    part = next((row[name] for name in PART_COLUMNS if name in row), None)
+    return Row(_spelled(path.parent, name), labels, _text(part))
+
+
+def _spelled(folder: Path, name: str) -> Path:
+    """The file of that name, which may be written as on Windows, or with its accents composed where the file's are not."""
+    for text in (name, name.replace("\\", "/")):
+        for spelling in (text, *(unicodedata.normalize(form, text) for form in ("NFC", "NFD"))):
+            if os.path.isfile(folder / spelling):
+                return folder / spelling
+    return folder / name
 
 
 def _labels(path: Path, line: int, value: Any, separator: str) -> tuple[str, ...]:
@@ -124,6 +142,8 @@ def _table_rows(path: Path, text: str) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         if columns is None:
             columns = [cell.strip().casefold() for cell in cells]
+            if twice := [name for name, count in Counter(filter(None, columns)).items() if count > 1]:
+                raise ValueError(f"{path}, line {lines.line_num}: two columns are called {twice[0]!r}")
         elif any(cell.strip() for cell in cells[len(columns) :]):
             told = f"{len(columns)} columns, got {len(cells)} cells"
             raise ValueError(f"{path}, line {lines.line_num}: expected {told}; a name with {separator!r} in it needs quotes")

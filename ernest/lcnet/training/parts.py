@@ -27,9 +27,9 @@ def find_parts(folder: Path) -> Parts | None:
     """The parts of a data set; None where the sub-folders are classes.
 
     Parts are told by their names, whatever the case and with fillers such as seg_train or train2017; one that holds nothing but
-    another folder of its kind is entered. Raises ValueError where there are two to learn from, and where all sub-folders hold
-    the same ones, so that they are no classes but parts under other names; of train beside another, and of fold1 and fold2, some
-    may lack a class.
+    another folder of its kind is entered, and one with pictures of no class is not scored with. Raises ValueError where there are
+    two to learn from, and where all sub-folders hold the same ones, so that they are no classes but parts under other names; of
+    train beside another, and of fold1 and fold2, some may lack a class.
     """
     inside = sub_folders(folder)
     learn = [path for path in inside if word_of(path.name) in LEARN]
@@ -40,6 +40,7 @@ def find_parts(folder: Path) -> Parts | None:
     if len(learn) > 1:
         names = " and ".join(path.name for path in learn)
         raise ValueError(f"{folder}: {names} are both to learn from: put them together, or name one, with --validation")
+    score = [path for path in score if sub_folders(path) or not has_pictures(path)]
     others = tuple(path for path in inside if path not in (learn[0], *score[:1]))
     return Parts(_entered(learn[0], LEARN), _entered(score[0], SCORE) if score else None, others)
 
@@ -47,6 +48,11 @@ def find_parts(folder: Path) -> Parts | None:
 def sub_folders(folder: Path) -> list[Path]:
     """The folders in a folder, sorted, without hidden ones and those of copies."""
     return sorted(child for child in folder.iterdir() if os.path.isdir(child) and not is_copy_or_hidden(child.name))
+
+
+def has_pictures(folder: Path) -> bool:
+    """Whether pictures lie in a folder itself, not in one below it."""
+    return any(file.parent == folder for file in find_pictures(folder).files)
 
 
 def word_of(name: str) -> str:
@@ -68,7 +74,7 @@ def _refuse_same_insides(folder: Path, inside: list[Path]) -> None:
         return
     if len(inside) < 2 or not (names[0] and _are_the_same(names, [path.name for path in inside])):
         return
-    if any(file.parent == path for path in inside for file in find_pictures(path).files):
+    if any(map(has_pictures, inside)):
         return
     shown, same = ", ".join(path.name for path in inside[:3]), ", ".join(sorted(set.intersection(*names))[:3])
     raise ValueError(

@@ -14,6 +14,7 @@ import torch
 
 from ernest import storage
 from ernest.lcnet.architecture import Architecture
+from ernest.lcnet.image_io.read import upright_size
 from ernest.lcnet.network import PPLCNet
 from ernest.lcnet.training.flips import Mirrored, try_mirrored
 from ernest.lcnet.training.listing import Listing, places
@@ -81,8 +82,9 @@ def make_plan(listing: Listing, budget: Budget, out: Path, started: Architecture
     """The recipe for these pictures: fields as they are given, all others such that a run takes about the time of the budget.
 
     A plan is kept in `out` and taken again for the same question, so that a run that was interrupted goes on; where a run has
-    begun, other minutes change nothing but its epochs; epochs and patience may always be others. `started` is the network of
-    the weights to start from. Raises ValueError as `load_recipe` does for fields.
+    begun, other minutes change nothing but its epochs, other processors nothing at all, and its plan is not replaced by one for
+    other pictures, which that run refuses; epochs and patience may always be others. `started` is the network of the weights to
+    start from. Raises ValueError as `load_recipe` does for fields.
     """
     given = budget.fields if isinstance(budget.fields, Mapping) else read_tree(None, budget.fields)
     side, form = typical_form(listing)
@@ -91,8 +93,9 @@ def make_plan(listing: Listing, budget: Budget, out: Path, started: Architecture
     asked = {"fields": fields, "minutes": budget.minutes, "pictures": len(listing.files), "side": side, "form": round(form, 2)}
     asked["started"] = started is not None and name_of(started)
     asked |= {"labels": list(listing.labels), "processors": torch.get_num_threads()}
-    kept, before = _kept(out / FILE, asked)
-    if kept is not None and (before == budget.minutes or (out / "state.safetensors").exists()):
+    begun = (out / "state.safetensors").exists() and (out / FILE).exists()
+    kept, before = _kept(out / FILE, asked, ("minutes", "processors") if begun else ("minutes",))
+    if kept is not None and (before == budget.minutes or begun):
         recipe = load_recipe(overrides=kept | {"epochs": max(1, round(kept["epochs"] * budget.minutes / before))} | length)
         longer = f", but {recipe.epochs} epochs instead of {kept['epochs']}" if recipe.epochs != kept["epochs"] else ""
         return Plan(recipe, (f"as planned before ({out / FILE}){longer}",))
@@ -100,7 +103,8 @@ def make_plan(listing: Listing, budget: Budget, out: Path, started: Architecture
     name = name_of(started) if started else None
     recipe, reasons = _chosen(len(listing.files), len(listing.labels), (side, form), given, budget.minutes, name, mirrored)
     reasons += _uneven(listing, recipe)
-    storage.write_text(out / FILE, json.dumps({"asked": asked, "recipe": dump(recipe)}, indent=1))
+    if not begun:
+        storage.write_text(out / FILE, json.dumps({"asked": asked, "recipe": dump(recipe)}, indent=1))
     return Plan(recipe, reasons)
 
 
@@ -112,8 +116,9 @@ def typical_form(listing: Listing) -> tuple[int, float]:
     for index in np.linspace(0, len(listing.files) - 1, min(SAMPLE, len(listing.files))).astype(int):
         try:
             with Image.open(listing.files[index]) as picture:
-                sides.append(min(picture.size))
-                forms.append(picture.width / picture.height)
+                height, width = upright_size(picture)
+                sides.append(min(height, width))
+                forms.append(width / height)
         except Exception:  # whatever is wrong with it is told when it is read
             continue
     return (int(np.median(sides)), float(np.median(forms))) if sides else (224, 1.0)
@@ -216,12 +221,12 @@ def step_seconds(recipe: Recipe, classes: int) -> float:
     return min(times[1:]) * recipe.batch / count
 
 
-def _kept(path: Path, asked: Mapping[str, Any]) -> tuple[dict[str, Any] | None, float]:
-    """The recipe of an earlier plan that answered the same question but for the minutes, and the minutes of that one."""
+def _kept(path: Path, asked: Mapping[str, Any], free: Sequence[str]) -> tuple[dict[str, Any] | None, float]:
+    """The recipe of an earlier plan that answered the same question but for what is `free`, and the minutes of that one."""
     try:
         saved = json.loads(path.read_text())
         before = float(saved["asked"]["minutes"])
-        same = saved["asked"] | {"minutes": asked["minutes"]} == json.loads(json.dumps(asked))
+        same = saved["asked"] | {name: asked[name] for name in free} == json.loads(json.dumps(asked))
         return (saved["recipe"], before) if same else (None, 0.0)
     except (OSError, ValueError, KeyError, TypeError):
         return None, 0.0

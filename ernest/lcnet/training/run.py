@@ -17,8 +17,10 @@ from ernest.lcnet.training.loop import best_epoch, fit, score
 from ernest.lcnet.training.losses import Objective, Pair, distillation, mutual, supervised, supervised_sets
 from ernest.lcnet.training.memory import pictures_at_once
 from ernest.lcnet.training.monitor import display, print_classes, print_line
+from ernest.lcnet.training.parts import find_parts
 from ernest.lcnet.training.plan import Budget, make_plan
 from ernest.lcnet.training.recipe import Recipe, architecture_of, dump, largest_sides, load_recipe, preprocessing_of
+from ernest.lcnet.training.repeats import describe_repeats
 from ernest.lcnet.training.scores import draw_confusion, per_class, write_classes
 from ernest.lcnet.training.sets import SetScores, per_label
 from ernest.lcnet.weights.foreign import UNKNOWN, Foreign, load_checkpoint, load_start
@@ -75,11 +77,11 @@ def train(
 
     Writes `best.safetensors`, `last.safetensors`, `history.json`,
     `recipe.json`, `confusion.png` (with matplotlib) and `classes.csv` into `out`.
-    Raises ValueError before anything is trained if data, recipe and files do not fit together; KeyboardInterrupt after Ctrl-C,
-    with the state saved.
+    Raises ValueError before anything is trained if data, recipe and files do not fit together, or if another process trains into
+    `out`; KeyboardInterrupt after Ctrl-C, with the state saved.
     """
     out = Path(out)
-    _check_folder(out)
+    _check_folder(out, Path(data))
     if mutual and teacher is not None:
         raise ValueError("mutual: two students teach each other, without a teacher; leave one of the two out")
     if unlabeled is not None and teacher is None:
@@ -92,38 +94,51 @@ def train(
     lists = read_parts(
         Path(data), None if validation is None else Path(validation), given.held_out, given.seed, given.label_separator
     )
-    if isinstance(recipe, Budget):
-        recipe = _planned(lists[0], recipe, out, saved, show)
-    preprocessing, origin = preprocessing_of(recipe), f"{start}, {teacher}, {mutual}, {foreign}"
-    network, objective = _learner(recipe, lists[0].labels, (start, saved), (teacher, taught), mutual)
-    if recipe.at_once is None:
-        most = pictures_at_once(network, largest_sides(recipe), recipe.channels, memory_limit())
-        if most < recipe.batch:
-            recipe = replace(recipe, at_once=most)
-            if show:
-                print_line(f"{recipe.batch} pictures do not fit into the memory: {most} at once, gradients summed")
-    more = read_unlabelled(unlabeled, lists[0].labels) if unlabeled is not None else None
-    training_set = read_dataset(concatenate(lists[0], more) if more else lists[0], training_reader(recipe), skip_unreadable)
-    validation_set = read_dataset(lists[1], evaluation_reader(preprocessing), skip_unreadable)
-    left_out = concatenate(lists[0], lists[1]).left_out
-    if left_out and show:
-        print_line(f"left out: {describe_left_out(left_out)}")
-    with display(recipe, show) as on_report:
-        progress = fit(network, objective, training_set, validation_set, recipe, out, on_report, origin)
-    storage.write_text(out / "recipe.json", json.dumps(dump(recipe), indent=1))
-    storage.write_text(out / "history.json", json.dumps(list(progress.history), indent=1))
-    best = progress.history[best_epoch(progress)]
-    _tell(out, validation_set, recipe, show)
-    skipped = len(training_set.skipped) + len(validation_set.skipped)
-    files = out / "best.safetensors", out / "last.safetensors"
-    return TrainingResult(*files, training_set.labels, best, skipped, left_out)
+    if show:
+        _tell_data(*lists)
+    with storage.own_folder(out / "state.safetensors"):  # of two at a time each would overwrite the other's networks
+        if isinstance(recipe, Budget):
+            recipe = _planned(lists[0], recipe, out, saved, show)
+        preprocessing, origin = preprocessing_of(recipe), f"{start}, {teacher}, {mutual}, {foreign}"
+        network, objective = _learner(recipe, lists[0].labels, (start, saved), (teacher, taught), mutual)
+        if recipe.at_once is None:
+            most = pictures_at_once(network, largest_sides(recipe), recipe.channels, memory_limit())
+            if most < recipe.batch:
+                recipe = replace(recipe, at_once=most)
+                if show:
+                    print_line(f"{recipe.batch} pictures do not fit into the memory: {most} at once, gradients summed")
+        more = read_unlabelled(unlabeled, lists[0].labels) if unlabeled is not None else None
+        training_set = read_dataset(concatenate(lists[0], more) if more else lists[0], training_reader(recipe), skip_unreadable)
+        validation_set = read_dataset(lists[1], evaluation_reader(preprocessing), skip_unreadable)
+        left_out = concatenate(lists[0], lists[1]).left_out
+        with display(recipe, show) as on_report:
+            progress = fit(network, objective, training_set, validation_set, recipe, out, on_report, origin)
+        storage.write_text(out / "recipe.json", json.dumps(dump(recipe), indent=1))
+        storage.write_text(out / "history.json", json.dumps(list(progress.history), indent=1))
+        best = progress.history[best_epoch(progress)]
+        _tell(out, validation_set, recipe, show)
+        skipped = len(training_set.skipped) + len(validation_set.skipped)
+        files = out / "best.safetensors", out / "last.safetensors"
+        return TrainingResult(*files, training_set.labels, best, skipped, left_out)
 
 
-def _check_folder(out: Path) -> None:
-    """Raises ValueError for a folder that nothing could be written into, before an epoch is lost to it; makes none."""
+def _check_folder(out: Path, data: Path) -> None:
+    """Raises ValueError for a folder that nothing could be written into, or that would be a class when the run goes on, before an
+    epoch is lost to it; makes none."""
+    if data.resolve() in out.resolve().parents and find_parts(data) is None:
+        raise ValueError(f"{out}: it lies in {data}, where folders are classes: name one elsewhere, with -o")
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out}: expected a folder to write into, got a file")
     storage.check_writable(out / "last.safetensors")
+
+
+def _tell_data(learn: Listing, score: Listing) -> None:
+    """What of the data is left out, and what stands in it twice, on standard error."""
+    left_out = concatenate(learn, score).left_out
+    if left_out:
+        print_line(f"left out: {describe_left_out(left_out)}")
+    for line in describe_repeats(learn, score):
+        print_line(line)
 
 
 def _planned(listing: Listing, budget: Budget, out: Path, started: Checkpoint | None, show: bool) -> Recipe:
@@ -169,7 +184,7 @@ def _network(recipe: Recipe, labels: Sequence[str], start: str | Path | None, sa
         if replace(there, dropout=wanted.dropout) != alike:
             raise ValueError(f"{start}: no {recipe.arch} of {recipe.channels} channels, which the recipe is to train")
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(recipe.seed)
+        torch.manual_seed(recipe.seed % 2**63)
         network = PPLCNet(wanted)
     if saved is not None:
         found, expected = saved.network.state_dict(), network.state_dict()

@@ -18,6 +18,7 @@ import torch
 from ernest.lcnet.architecture import Activation, Architecture, Stride
 from ernest.lcnet.decision import ONE
 from ernest.lcnet.image_io.preprocess import HUGGING_FACE, PADDLECLAS, TEXT_LINE, TIMM, Preprocessing, describe
+from ernest.lcnet.inference import without_helpers
 from ernest.lcnet.network import PPLCNet
 from ernest.lcnet.weights.arrange import Parts, arrange, fill_network, recognise, select
 from ernest.lcnet.weights.companions import (
@@ -126,10 +127,12 @@ def load(path: str | Path, *, dropout: float | None = None, strides: tuple[Strid
     return load_checkpoint(path, Foreign(strides, dropout)).network
 
 
+@without_helpers()
 def load_checkpoint(path: str | Path, foreign: Foreign = UNKNOWN) -> Checkpoint:
     """As `load`, with the labels and the pre-processing: those in our own file, or those that the origin is known to use.
 
-    Of a file of others, `about["read_as"]` says what was taken from where, and what was assumed.
+    Of a file of others, `about["read_as"]` says what was taken from where, and what was assumed. Processes may be forked
+    afterwards (`without_helpers`).
     """
     path = Path(path)
     refuse_folder(path)

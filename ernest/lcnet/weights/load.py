@@ -56,7 +56,7 @@ def find_weights(path: str | Path) -> tuple[str, dict[str, Tensor]]:
             return read_legacy(path)
         if start[:1] == b"\x80":
             return "", read_paddle(path.read_bytes())
-        found = f"; this is {OTHERS[path.suffix]}" if path.suffix in OTHERS else ""
+        found = f"; this is {OTHERS[path.suffix.lower()]}" if path.suffix.lower() in OTHERS else ""
         raise ValueError(f"expected Paddle's .pdparams, a zip file of torch.save, or safetensors{found}")
     except ValueError as error:
         raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None

@@ -3,6 +3,7 @@
 import copy
 import gc
 import pickle  # noqa: TID251
+import shutil
 import subprocess
 import sys
 import threading
@@ -365,3 +366,53 @@ def test_a_weight_that_is_no_number_is_refused_wherever_it_is(to: str, value: fl
             openvino.save_model(converted, path, compress_to_fp16=False)
         with pytest.raises(ValueError, match=r"x\..* holds values that are no finite numbers: the file is damaged"):
             open_model(path)
+
+
+LOADED_AND_FORKED = """
+import os, resource, sys, time, warnings
+import torch
+from ernest.lcnet import open_model
+warnings.simplefilter("ignore")
+torch.set_num_threads(2)
+models = [open_model(path, threads=2) for path in sys.argv[1:]]
+
+def in_a_child(check):
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if check() else 1)
+    until = time.monotonic() + 60
+    while (done := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < until:
+        time.sleep(0.01)
+    if done == (0, 0):
+        os.kill(child, 9)
+    return "hangs" if done == (0, 0) else done[1]
+
+images = torch.zeros(1, 3, 32, 32)
+print(in_a_child(lambda: [model.run(images).shape for model in models]))
+torch.zeros(1000, 1000).add_(1)  # by threads that no child has
+print(in_a_child(lambda: [model.run(images).shape for model in (models[1], open_model(sys.argv[2], threads=2))]))
+
+def few_threads():
+    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + (300 << 20), resource.RLIM_INFINITY))  # each takes 8 MB
+    return open_model(sys.argv[2], threads=400).run(images).shape
+
+print(in_a_child(few_threads))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory as Linux has them")
+def test_models_that_have_been_opened_run_in_forked_processes_and_with_the_threads_there_are(tmp_path) -> None:
+    """As a server opens a model once and forks its workers. The layers are so large that PyTorch would share their work out."""
+    save(tmp_path / "x.safetensors", PPLCNet(small_images(300, scale=0.25)), (), Preprocessing(32, (32, 32)))
+    paths = tmp_path / "x.safetensors", deploy(tmp_path / "x.safetensors", "native", threads=1).files[0]
+    command = [sys.executable, "-c", LOADED_AND_FORKED, *paths]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=170)
+    assert (done.stdout.split(), done.stderr) == (["0", "0", "0"], "")
+
+
+def test_endings_may_be_in_capitals(models, checkpoint, tmp_path) -> None:
+    for small, large in ((".fp32.onnx", "X.ONNX"), (".fp32.xml", "X.XML"), (".fp32.bin", "X.bin")):
+        shutil.copy(checkpoint.with_name(f"x{small}"), tmp_path / large)
+    assert open_model(tmp_path / "X.ONNX").runtime == "onnx"
+    assert open_model(tmp_path / "X.XML").runtime == "openvino"

@@ -103,3 +103,19 @@ def test_named_files_are_taken_whatever_they_are_called(tmp_path: Path) -> None:
     found = name_pictures([tmp_path / "notes.txt", tmp_path, "x" * 300])
     assert [str(file) for file in found.files] == [f"{tmp_path}/notes.txt", f"{tmp_path}/1.png", "x" * 300]
     assert found.left_out == ((".txt", 1),)
+
+
+@pytest.mark.parametrize("name", ["frame.0001", "1.jpg?width=640&x", "Screenshot at 10.11.12", "a.", "x.7 (copy)", "photo.été"])
+def test_what_stands_behind_a_dot_is_not_always_a_kind(name: str, tmp_path: Path) -> None:
+    write(tmp_path / "in" / name)
+    (tmp_path / "in" / f"2{name}").write_text("words")
+    assert names(tmp_path) == [f"in/{name}"]
+    assert find_pictures(tmp_path).left_out == (("without an ending", 1),)
+
+
+def test_of_many_reasons_the_most_frequent_are_told() -> None:
+    reasons = [(f".k{number:03}", 1 + number % 50) for number in range(200)]
+    told = describe_left_out(reasons)
+    assert told.startswith("50 .k049, 50 .k099, 50 .k149, 50 .k199, 49 .k048, ")
+    assert told.endswith(f"{sum(count for _, count in reasons) - 4 * 50 - 4 * 49} of other kinds")
+    assert describe_left_out(reasons[:9]) == ", ".join(f"{count} {reason}" for reason, count in reasons[:9])

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ernest.lcnet import HUGGING_FACE, PADDLECLAS, TEXT_LINE, TIMM, Preprocessing, prepare
 
@@ -126,3 +127,8 @@ def test_in_a_letterbox_a_picture_keeps_its_form_on_the_mean(shape: tuple[int, i
     outside = torch.ones(box, dtype=torch.bool)
     outside[top : top + tall, left : left + wide] = False
     assert found[:, outside].abs().max() < 0.5 / 255 / 0.22 + 1e-6 if outside.any() else True  # the mean, to the nearest level
+
+
+def test_what_is_no_array_is_refused_by_its_name() -> None:
+    with pytest.raises(TypeError, match="picture: expected a numpy array, got Image; `read_picture` makes one of a file"):
+        prepare(Image.new("RGB", (300, 300)))  # type: ignore[arg-type]

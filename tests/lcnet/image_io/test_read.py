@@ -239,3 +239,46 @@ def test_what_is_read_may_be_changed(tmp_path: Path) -> None:
     picture = read_picture(tmp_path / "x.png")
     picture[:] = 0
     assert torch.from_numpy(picture).sum() == 0
+
+
+def write_png(path: Path, levels: np.ndarray, clear: np.ndarray) -> None:
+    """Sixteen bits a colour `[H, W]` or `[H, W, 3]`, of which one colour is transparent."""
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in levels)
+    size = struct.pack(">IIBBBBB", levels.shape[1], levels.shape[0], 16, 2 if levels.ndim == 3 else 0, 0, 0, 0)
+    content = b"\x89PNG\r\n\x1a\n"
+    for name, data in (
+        (b"IHDR", size),
+        (b"tRNS", np.asarray(clear, ">u2").tobytes()),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    ):
+        content += struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("colours", [(), (3,)])
+def test_the_transparent_colour_of_sixteen_bits_is_laid_on_white(colours: tuple[int, ...], tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for path in (tmp_path / f"{number}.png" for number in range(20)):
+        levels = rng.integers(0, 65536, (6, 7, *colours))
+        clear = levels[2, 3].copy()
+        levels[rng.random((6, 7)) < 0.3] = clear
+        write_png(path, levels, clear)
+        there = (levels == clear).reshape(6, 7, -1).all(2)[..., None]
+        assert np.array_equal(read_picture(path), np.where(there, 255, (levels >> 8).reshape(6, 7, -1)) + np.zeros(3, int))
+
+
+def test_of_grey_in_sixteen_bits_the_lower_ones_tell_what_is_transparent(tmp_path: Path) -> None:
+    write_png(tmp_path / "x.png", np.array([[30_000, 30_001]]), np.array(30_000))
+    assert read_picture(tmp_path / "x.png", grey=True).tolist() == [[255, 117]]
+
+
+def test_scans_in_which_zero_is_white_are_seen_as_they_look(tmp_path: Path) -> None:
+    levels = np.random.default_rng(0).integers(0, 65536, (5, 4)).astype(np.uint16)
+    for kind, shown in ((0, 65535 - levels), (1, levels)):
+        Image.fromarray(levels).save(tmp_path / "x.tif", tiffinfo={262: kind})
+        content = bytearray((tmp_path / "x.tif").read_bytes())
+        at = content.index(struct.pack("<HH", 262, 3)) + 8  # Pillow writes its own
+        content[at : at + 2] = struct.pack("<H", kind)
+        (tmp_path / "x.tif").write_bytes(content)
+        assert np.array_equal(read_picture(tmp_path / "x.tif", grey=True), shown >> 8)

@@ -113,3 +113,21 @@ def test_pictures_without_labels_are_found_at_any_depth(folder: Path) -> None:
     assert len(concatenate(read_listing(folder), more).files) == 8
     with pytest.raises(ValueError, match=r"gone: expected a folder with pictures"):
         read_unlabelled(folder / "gone", ("ant",))
+
+
+def test_classes_that_go_by_numbers_stand_at_their_numbers(tmp_path: Path) -> None:
+    """Whoever counts the answers of a network takes the tenth for class 10, not for class 2."""
+    for number in range(12):
+        write(tmp_path / "numbers" / str(number) / "x.png")
+    assert read_listing(tmp_path / "numbers").labels == tuple(map(str, range(12)))
+    write(tmp_path / "numbers" / "b1" / "x.png")
+    assert read_listing(tmp_path / "numbers").labels == ("0", "1", "10", "11", *map(str, range(2, 10)), "b1")
+
+
+def test_a_folder_that_names_no_class_is_refused_and_a_folder_around_all_is_told(tmp_path: Path) -> None:
+    for name in (" ", "cat", "dog"):
+        write(tmp_path / "flowers" / name / "x.png")
+    with pytest.raises(ValueError, match="flowers: a sub-folder is called ' ', which names no class"):
+        read_listing(tmp_path / "flowers")
+    with pytest.raises(ValueError, match=f"found flowers; if the folders in it are the classes, name {tmp_path / 'flowers'}"):
+        read_listing(tmp_path)

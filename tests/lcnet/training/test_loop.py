@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from ernest.lcnet import PPLCNet
 from ernest.lcnet.training.dataset import PictureDataset, dataset_from_arrays, evaluation_transform
-from ernest.lcnet.training.loop import Report, best_epoch, fit
+from ernest.lcnet.training.loop import Report, best_epoch, fit, update
 from ernest.lcnet.training.losses import Objective, Pair, mutual, supervised
 from ernest.lcnet.training.precision import choose_bf16
 from ernest.lcnet.training.recipe import Recipe, architecture_of, preprocessing_of
@@ -255,3 +255,23 @@ def test_auto_takes_bf16_where_a_step_gets_a_tenth_faster(seconds: float, chosen
 def test_half_precision_and_many_sizes_learn_too(pictures: tuple[PictureDataset, PictureDataset], sizes: tuple[int, ...]) -> None:
     recipe = replace(RECIPE, epochs=EPOCHS, precision="bf16", sizes=sizes)
     assert fit(fresh(), supervised(0.1), *pictures, recipe).history[-1]["top1"] >= LEARNT
+
+
+@pytest.mark.parametrize(
+    ("count", "at_once", "seen"), [(8, 7, [4, 4]), (9, 8, [5, 4]), (9, 4, [3, 3, 3]), (8, None, [8]), (3, 5, [3])]
+)
+def test_no_part_of_a_batch_is_much_smaller_than_the_others(count: int, at_once: int | None, seen: list[int]) -> None:
+    """Normalisation by a single picture would be none, and by one of one pixel is an error."""
+    parts: list[int] = []
+
+    def objective(network: torch.nn.Module, images: torch.Tensor, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        parts.append(len(images))
+        logits = network(images.flatten(1))
+        return logits.square().mean(), logits
+
+    network = torch.nn.Linear(12, 2, bias=False)
+    images, targets = torch.arange(12.0 * count).view(count, 3, 2, 2), torch.zeros(count, dtype=torch.long)
+    expected = torch.autograd.grad(network(images.flatten(1)).square().mean(), network.weight)[0]
+    update(network, objective, torch.optim.SGD(network.parameters(), 0.0), images, targets, False, at_once)
+    assert parts == seen
+    torch.testing.assert_close(network.weight.grad, expected)

@@ -2,12 +2,18 @@
 
 import json
 import re
+import unicodedata
 from pathlib import Path
 
 import pytest
 
+from ernest.lcnet.training.listing import read_parts
 from ernest.lcnet.training.manifest import clean_label, read_manifest
 from tests.lcnet.training.test_listing import write
+
+
+def pairs(path: Path, separator: str = "") -> list[tuple[Path, tuple[str, ...]]]:
+    return [(row.file, row.labels) for row in read_manifest(path, separator)]
 
 
 @pytest.fixture
@@ -36,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 )
 def test_all_of_these_say_the_same(name: str, content: str | bytes, folder: Path) -> None:
     (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    assert read_manifest(folder / name) == [(folder / "a/1.png", ("cat",)), (folder / "a/2.png", ("dog",))]
+    assert pairs(folder / name) == [(folder / "a/1.png", ("cat",)), (folder / "a/2.png", ("dog",))]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +51,7 @@ def test_all_of_these_say_the_same(name: str, content: str | bytes, folder: Path
 )
 def test_labels_of_json_are_one_word(value: object, label: str, folder: Path) -> None:
     (folder / "x.jsonl").write_text(json.dumps({"file": "a/1.png", "label": value}))
-    assert read_manifest(folder / "x.jsonl") == [(folder / "a/1.png", (label,))]
+    assert pairs(folder / "x.jsonl") == [(folder / "a/1.png", (label,))]
 
 
 @pytest.mark.parametrize(
@@ -75,8 +81,42 @@ def test_labels_of_json_are_one_word(value: object, label: str, folder: Path) ->
 def test_wrong_lines_are_told(name: str, text: str, said: str, folder: Path) -> None:
     (folder / name).write_text(text)
     with pytest.raises(ValueError, match=re.escape(said)):
-        read_manifest(folder / name)
+        pairs(folder / name)
 
 
 def test_one_name_has_one_spelling() -> None:
     assert clean_label(" cafe\u0301 ") == clean_label("caf\u00e9") == "caf\u00e9"
+
+
+@pytest.mark.parametrize("column", ["split", "Subset", "set"])
+def test_parts_that_a_manifest_names_are_learnt_from_scored_with_or_left_alone(column: str, folder: Path) -> None:
+    parts = ["train", "TRAIN", "val", "train", "test", "Validation", "?", "test"]
+    rows = [f"{write(folder / f'{place}.png').name},{'cat' if place % 2 else 'dog'},{part}" for place, part in enumerate(parts)]
+    (folder / "x.csv").write_text("\n".join([f"file,label,{column}", *rows]))
+    learn, score = read_parts(folder / "x.csv", None, 0.1, 0)
+    assert [file.name for file in learn.files] == ["0.png", "1.png", "3.png"]
+    assert [file.name for file in score.files] == ["2.png"]  # of val and validation, as of val and test, the first
+    assert learn.left_out == (("of part test", 2), ("of part unknown", 1), ("of part validation", 1))
+    assert {len(part.files) for part in read_parts(folder / "x.csv", folder / "x.csv", 0.1, 0)} == {3, 8}
+
+
+def test_a_column_of_parts_without_one_to_learn_from_is_not_looked_at(folder: Path) -> None:
+    rows = [f"{write(folder / f'{place}.png').name},{'ab'[place % 2]},{'xy'[place // 4]}" for place in range(8)]
+    (folder / "x.csv").write_text("\n".join(["file,label,split", *rows]))
+    assert sum(len(part.files) for part in read_parts(folder / "x.csv", None, 0.25, 0)) == 8
+
+
+@pytest.mark.parametrize("name", ["caf\u00e9/\u1e69.png", "cafe\u0301/s\u0323\u0307.png"])
+def test_a_file_is_found_however_its_accents_are_spelled(name: str, folder: Path) -> None:
+    """A Mac writes e and an accent, others one letter; both look the same."""
+    write(folder / name)
+    for form in ("NFC", "NFD"):
+        for mark in ("/", "\\"):
+            (folder / "x.csv").write_text(f"file,label\n{unicodedata.normalize(form, name).replace('/', mark)},a\n")
+            assert pairs(folder / "x.csv") == [(folder / name, ("a",))]
+
+
+def test_two_columns_of_one_name_are_refused(folder: Path) -> None:
+    (folder / "x.csv").write_text("file,label,Label,,\na/1.png,cat,dog,,\n")
+    with pytest.raises(ValueError, match=r"x\.csv, line 1: two columns are called 'label'"):
+        pairs(folder / "x.csv")

@@ -104,3 +104,16 @@ def test_classes_with_sub_folders_of_their_own_are_classes(tmp_path: Path) -> No
     for name in ("cat/inside/1", "cat/outside/1", "dog/inside/1", "dog/2", "dog/outside/1", "cat/2", "cat/3"):
         write(tmp_path / f"{name}.png")
     assert read_parts(tmp_path, None, 0.25, 0)[0].labels == ("cat", "dog")
+
+
+@pytest.mark.parametrize(("there", "taken"), [(("test",), None), (("test", "val"), "val")])
+def test_a_part_with_pictures_of_no_class_is_left_alone_and_told(
+    there: tuple[str, ...], taken: str | None, tmp_path: Path
+) -> None:
+    """As competitions hand out what is to be answered."""
+    fill(tmp_path, "train", *(part for part in there if part != "test"))
+    for number in range(3):
+        write(tmp_path / "test" / f"{number}.png")
+    learn, score = read_parts(tmp_path, None, 0.25, 0)
+    assert learn.left_out == (("in test", 3),)
+    assert (len(learn.files), len(score.files)) == ((8, 8) if taken else (6, 2))

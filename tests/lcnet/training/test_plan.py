@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from ernest.lcnet import PPLCNet
+from ernest.lcnet import PPLCNet, read_picture
 from ernest.lcnet.training import plan as planning
 from ernest.lcnet.training import train
 from ernest.lcnet.training.flips import Mirrored
@@ -217,3 +217,28 @@ def test_the_command_plans_tells_and_goes_on(machine: dict, tmp_path: Path, capf
     assert "as planned before" in capfd.readouterr().err
     with pytest.raises(ValueError, match="epoch"):
         train(tmp_path / "data", tmp_path / "out", Budget(20.0, ("epoch=3",)))
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp", "tiff"])
+@pytest.mark.parametrize(("turn", "form"), [(1, 3.0), (6, 1 / 3), (8, 1 / 3), (3, 3.0)])
+def test_the_form_is_that_of_the_upright_picture(kind: str, turn: int, form: float, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    Image.new("RGB", (90, 30)).save(tmp_path / f"x.{kind}", exif=exif)
+    height, width = read_picture(tmp_path / f"x.{kind}").shape[:2]
+    assert width / height == pytest.approx(form)
+    assert typical_form(Listing((tmp_path / f"x.{kind}",), (0,), ("a",))) == (30, pytest.approx(form))
+
+
+def test_a_run_that_has_begun_keeps_its_plan_whatever_is_asked_meanwhile(machine: dict, tmp_path: Path) -> None:
+    """Else who restores the pictures that the run was refused without would find another plan, and be refused for good."""
+    first = make_plan(listing(20_000), Budget(20.0), tmp_path).recipe
+    (tmp_path / "state.safetensors").touch()
+    machine["nanoseconds"] *= 30
+    assert make_plan(listing(19_999), Budget(20.0), tmp_path).recipe.arch != first.arch
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "get_num_threads", lambda: 64)
+        assert make_plan(listing(20_000), Budget(20.0), tmp_path).recipe == first
+    (tmp_path / "state.safetensors").unlink()
+    assert make_plan(listing(19_999), Budget(20.0), tmp_path).recipe.arch != first.arch
+    assert make_plan(listing(20_000), Budget(20.0), tmp_path).recipe.arch != first.arch

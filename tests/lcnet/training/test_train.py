@@ -17,6 +17,7 @@ from PIL import Image
 from ernest import lcnet
 from ernest.lcnet.training import Recipe, load_recipe, train
 from ernest.lcnet.weights.native import read_checkpoint, save
+from ernest.storage import own_folder
 
 RECIPE = Recipe(arch="PPLCNet_x0_25", size=16, epochs=15, batch=8, rate=6.4, crop_area=(0.5, 1.0), held_out=0.2, precision="fp32")
 COLOURS = {"blue": (40, 60, 200), "green": (50, 190, 60), "red": (210, 50, 40)}
@@ -249,3 +250,31 @@ def test_two_students_teach_each_other_and_a_teacher_needs_no_labels(painted: Pa
     # The best network is the first that got all twelve pictures right, after a few steps; the last one has something to teach.
     outcome = train(painted, tmp_path / "student", RECIPE, teacher=trained / "last.safetensors", unlabeled=more, show=False)
     assert outcome.top1 >= 0.9
+
+
+def test_a_folder_is_trained_into_by_one_at_a_time(painted: Path, tmp_path: Path) -> None:
+    with own_folder(tmp_path / "out" / "state.safetensors"), pytest.raises(ValueError, match="is in use by process"):
+        train(painted, tmp_path / "out", replace(RECIPE, epochs=1), show=False)
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_would_be_a_class_of_the_next_run_is_no_place_to_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paint(tmp_path / "data", 2)
+    monkeypatch.chdir(tmp_path / "data")
+    with pytest.raises(ValueError, match=r"build/lcnet: it lies in \., where folders are classes: name one elsewhere, with -o"):
+        train(".", "build/lcnet", RECIPE)
+    paint(tmp_path / "parts" / "train", 2)
+    paint(tmp_path / "parts" / "val", 2)
+    assert train(tmp_path / "parts", tmp_path / "parts" / "out", replace(RECIPE, epochs=1), show=False).labels == tuple(COLOURS)
+
+
+def test_pictures_that_are_scored_with_and_learnt_from_are_told(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    paint(tmp_path / "data" / "train", 2)
+    (tmp_path / "data" / "val").symlink_to(tmp_path / "data" / "train")
+    train(tmp_path / "data", tmp_path / "out", replace(RECIPE, epochs=1))
+    assert "6 of 6 pictures to score with are learnt from too" in capfd.readouterr().err
+
+
+def test_a_date_is_a_seed(painted: Path, tmp_path: Path) -> None:
+    for seed in (20261130065700, 2**70):
+        assert train(painted, tmp_path / str(seed), replace(RECIPE, epochs=1, seed=seed), show=False).epoch == 1

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <atomic>
+#include <system_error>
 #include <thread>
 #include <type_traits>
 #include <vector>
@@ -24,7 +25,10 @@ INLINE void pause() {
 class Team {
  public:
   explicit Team(int threads) {
-    for (int thread = 1; thread < threads; thread++) helpers_.emplace_back([this, thread] { help(thread); });
+    try {
+      for (int thread = 1; thread < threads; thread++) helpers_.emplace_back([this, thread] { help(thread); });
+    } catch (const std::system_error&) {  // a container may limit them: those that have begun do
+    }
   }
   ~Team() {
     stop_ = true;
