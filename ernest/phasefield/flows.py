@@ -233,7 +233,8 @@ class NumberSymbol:
     of: Symbol | float
 
     def __call__(self, k2: Tensor) -> Tensor:
-        value = self.of(k2) if callable(self.of) else self.of
+        # A copy, since many a function sets the entry of k = 0 in place before it divides by k2, which the grid keeps.
+        value = self.of(k2.clone()) if callable(self.of) else self.of
         return (
             value
             if isinstance(value, Tensor) and value.ndim

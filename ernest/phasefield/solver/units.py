@@ -19,6 +19,7 @@ from torch import Tensor
 from ernest.device import HOST
 from ernest.phasefield.evolution.flows import CoupledFlow, VariableFlow
 from ernest.phasefield.flows import Flow
+from ernest.phasefield.gradients import outside_inference_mode
 from ernest.phasefield.grid import Space
 from ernest.phasefield.potentials import DoubleWell, FloryHuggins, Polynomial, Potential, domain_of, varies
 
@@ -49,6 +50,7 @@ class Units:
         return self.field / self.time
 
 
+@outside_inference_mode
 def own_units(flow: Flow | VariableFlow | CoupledFlow, grid: Space, u0: Tensor, span: float) -> Units:
     """The flow's own time and its amplitude from the fields `u0` `[..., *points]` on.
 
