@@ -113,7 +113,8 @@ def _constant(words: str, value: Any, name: str) -> float | Tensor:
     signed = name in ("r", "theta", "theta0")  # the potential looks at theta
     if not bool((torch.isfinite(number) if signed else number > 0).all()):
         raise ValueError(f"{words} must be {'finite' if signed else 'positive'}, got {name}={value}")
-    return number if number.ndim or number.requires_grad else float(number)
+    # A copy, since a flow is a value: what becomes of the tensor later is no concern of its.
+    return number.clone() if number.ndim or number.requires_grad else float(number)
 
 
 def _check_forcing(forcing: Any) -> None:
