@@ -85,10 +85,8 @@ def make_grid(
     """A line, square or cube of 128 points and length 2 pi a side, or 32 pi, room for 16 waves, for a flow of `PATTERNS`."""
     usual = PATTERN_LENGTH if flow in PATTERNS else 2 * math.pi
     # Zero is a number that was given, and refused as one.
-    points, length, dimensions = (
-        default if value is None else value for value, default in ((points, 128), (length, usual), (dimensions, 2))
-    )
-    return Grid.cube(points, length, dimensions, _boundary(boundary))
+    points, dimensions = 128 if points is None else points, 2 if dimensions is None else dimensions
+    return Grid.cube(points, usual if length is None else length, dimensions, _boundary(boundary))
 
 
 def load_field(
