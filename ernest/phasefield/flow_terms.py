@@ -7,9 +7,22 @@ import torch
 from torch import Tensor
 
 from ernest.device import HOST
+from ernest.phasefield.evolution.flows import CoupledFlow, VariableFlow
+from ernest.phasefield.evolution.given import check_functions
 from ernest.phasefield.flows import ConservativeAllenCahn, Flow, Forcing
-from ernest.phasefield.grid import Space, holds_zero
-from ernest.phasefield.potentials import Potential, domain_of, energy_density, limit_at, slope_inside
+from ernest.phasefield.grid import Grid, Space, holds_zero
+from ernest.phasefield.potentials import (
+    DoubleWell,
+    FloryHuggins,
+    Polynomial,
+    Potential,
+    domain_of,
+    energy_density,
+    limit_at,
+    slope_inside,
+    varies,
+)
+from ernest.phasefield.user_functions import ask, check_rows
 
 
 def energy_of(u: Tensor, flow: Flow, grid: Space) -> Tensor:
@@ -81,8 +94,12 @@ def mass_of(u: Tensor, grid: Space) -> Tensor:
 
 def check_flow(flow: Any, grid: Space, u0: Tensor) -> None:
     """Raise ValueError unless the flow's operators fit the grid and the initial fields `u0` fit both."""
+    if not hasattr(grid, "check_field") or isinstance(grid, type):
+        raise ValueError(f"grid: expected a grid such as Grid.cube(64, length=1.0), got {type(grid).__name__}")
     if hasattr(flow, "check_on") and not isinstance(flow, type):
         flow.check_on(grid, u0)
+        if isinstance(flow, VariableFlow | CoupledFlow) and isinstance(grid, Grid):
+            check_functions(flow.coupled() if isinstance(flow, VariableFlow) else flow, grid, u0)
         return
     grid.check_field(u0, "u0")
     if not u0.numel():
@@ -94,7 +111,7 @@ def check_flow(flow: Any, grid: Space, u0: Tensor) -> None:
     if isinstance(flow, ConservativeAllenCahn) and holds_zero(grid):
         raise ValueError("conservative Allen-Cahn: its mean is no mode of a Dirichlet grid; expected a periodic or Neumann grid")
     k2 = grid.squared_wavenumbers(u0.dtype, u0.device)
-    for name, symbol in (("mobility", flow.mobility(k2)), ("linear", flow.linear(k2))):
+    for name, symbol in (("mobility", ask("mobility", flow.mobility, k2)), ("linear", ask("linear", flow.linear, k2))):
         if not isinstance(symbol, Tensor):
             raise ValueError(f"{name}: expected a real symbol {list(k2.shape)} of |k|^2 on this grid, got {symbol!r}")
         if symbol.shape[symbol.ndim - k2.ndim :] != k2.shape or symbol.ndim < k2.ndim or symbol.is_complex():
@@ -104,7 +121,29 @@ def check_flow(flow: Any, grid: Space, u0: Tensor) -> None:
             raise ValueError(f"{name}: expected one value for each of the members {list(batch)}, got {list(symbol.shape)}")
         if not bool((torch.isfinite(symbol) & (symbol >= 0)).all()):
             raise ValueError(f"{name}: expected a symbol that is finite and nowhere negative, got a least of {symbol.min()}")
+    if flow.forcing is not None:
+        times, x = k2.new_zeros([2, *[1] * grid.dimensions]), grid.coordinates(u0.dtype, u0.device)
+        ask("forcing", lambda t, x, s=flow.forcing: forcing_values(s, t, x, grid.dimensions), times, x)
+    if type(flow.potential) not in (DoubleWell, FloryHuggins, Polynomial):
+        _check_values(flow.potential, grid.points, u0)
     _check_domain(flow.potential, grid, u0)
+
+
+def _check_values(potential: Potential, points: tuple[int, ...], u0: Tensor) -> None:
+    """Raise ValueError unless F, f and f' of a user's potential are values at the points, in the precision of u0."""
+    for name in ("F", "f", "df"):
+        value = ask(f"potential {name}", getattr(potential, name), u0)
+        if not isinstance(value, Tensor) or (value.shape != u0.shape and (name != "df" or value.numel() != 1)):
+            got = list(value.shape) if isinstance(value, Tensor) else f"{value!r}"
+            raise ValueError(f"potential {name}: expected a tensor {list(u0.shape)} of values at the points of u, got {got}")
+        if torch.promote_types(value.dtype, u0.dtype) != value.dtype:
+            raise ValueError(f"potential {name}: expected values of {u0.dtype} like u, got {value.dtype}")
+    if varies(potential):
+        return
+    axis, over = -1 - len(points), f"the points only, u.mean({tuple(range(-len(points), 0))}, keepdim=True)"
+    alike, apart = (torch.stack([u0, share * u0], axis) for share in (1.0, 0.999))
+    for name, function in (("F", potential.F), ("f", potential.f)):
+        check_rows(f"potential {name}", function(alike), function(apart), alike.shape, axis, over)
 
 
 def _check_domain(potential: Potential, grid: Space, u0: Tensor) -> None:

@@ -113,7 +113,8 @@ def _constant(words: str, value: Any, name: str) -> float | Tensor:
     signed = name in ("r", "theta", "theta0")  # the potential looks at theta
     if not bool((torch.isfinite(number) if signed else number > 0).all()):
         raise ValueError(f"{words} must be {'finite' if signed else 'positive'}, got {name}={value}")
-    return number if number.ndim or number.requires_grad else float(number)
+    # A copy, since a flow is a value: what becomes of the tensor later is no concern of its.
+    return number.clone() if number.ndim or number.requires_grad else float(number)
 
 
 def _check_forcing(forcing: Any) -> None:
@@ -233,7 +234,8 @@ class NumberSymbol:
     of: Symbol | float
 
     def __call__(self, k2: Tensor) -> Tensor:
-        value = self.of(k2) if callable(self.of) else self.of
+        # A copy, since many a function sets the entry of k = 0 in place before it divides by k2, which the grid keeps.
+        value = self.of(k2.clone()) if callable(self.of) else self.of
         return (
             value
             if isinstance(value, Tensor) and value.ndim

@@ -109,6 +109,8 @@ def spinodal_noise(grid: Grid, amplitude: float = 0.1, mean: float = 0.0, seed: 
         raise ValueError(f"spinodal noise: expected a finite mean and amplitude >= 0, got mean={mean}, amplitude={amplitude}")
     if mean and holds_zero(grid):
         raise ValueError(f"spinodal noise: the walls of a Dirichlet grid hold u = 0, so mean must be 0, got {mean}")
+    if not -(2**63) <= seed < 2**64:
+        raise ValueError(f"spinodal noise: expected a seed below 2^64, got {seed}")
     generator = torch.Generator(HOST).manual_seed(seed)
     if waves is None:
         draws = torch.rand(grid.points, generator=generator, dtype=torch.float64, device=HOST).to(torch.get_default_device())

@@ -50,10 +50,11 @@ class GradientSystem:
     def derivatives(self, u: Tensor) -> tuple[Tensor, Tensor]:
         """Gradient `[..., n]` and Hessian `[..., n, n]`."""
         variable, gradient = self._differentiated(u)
-        rows = [
-            torch.autograd.grad(component.sum(), variable, retain_graph=True, materialize_grads=True)[0]
-            for component in gradient.unbind(-1)
-        ]
+        with torch.inference_mode(False), torch.enable_grad():
+            rows = [
+                torch.autograd.grad(component.sum(), variable, retain_graph=True, materialize_grads=True)[0]
+                for component in gradient.unbind(-1)
+            ]
         return gradient.detach(), torch.stack(rows, -2)
 
     def flow_of(self, gradient: Tensor) -> Tensor:
@@ -61,8 +62,9 @@ class GradientSystem:
         return gradient if self.mobility is None else gradient @ self.mobility.T
 
     def _differentiated(self, u: Tensor) -> tuple[Tensor, Tensor]:
-        variable = u.detach().requires_grad_()
-        return variable, torch.autograd.grad(self.energy(variable).sum(), variable, create_graph=True)[0]
+        with torch.inference_mode(False), torch.enable_grad():
+            variable = u.detach().clone().requires_grad_()
+            return variable, torch.autograd.grad(self.energy(variable).sum(), variable, create_graph=True)[0]
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,8 @@ class Polynomial(Potential):
     reach: float = 1.0
 
     def __post_init__(self) -> None:
+        # Compiled loops want numbers of one kind, and potentials are compared: lists, arrays and whole numbers are welcome.
+        object.__setattr__(self, "coefficients", tuple(_number(c) for c in self.coefficients))
         if len(self.coefficients) < 2 or not all(map(math.isfinite, self.coefficients)):
             raise ValueError(f"polynomial coefficients: expected two or more finite numbers, got {self.coefficients}")
         if not self.reach > 0:
@@ -247,6 +249,10 @@ def _edge(potential: Potential, inside: float, outside: float, unbounded: float)
         finite = bool(torch.isfinite(potential.f(torch.tensor([middle], dtype=torch.float64, device=HOST))).all())
         inside, outside = (middle, outside) if finite else (inside, middle)
     return 0.0 if abs(outside) < 1e-15 else outside
+
+
+def _number(value: float | Tensor) -> float | Tensor:
+    return value if isinstance(value, Tensor) and value.requires_grad else float(value)
 
 
 def _derivative(coefficients: tuple[float, ...]) -> tuple[float, ...]:

@@ -84,7 +84,9 @@ def make_grid(
 ) -> Grid:
     """A line, square or cube of 128 points and length 2 pi a side, or 32 pi, room for 16 waves, for a flow of `PATTERNS`."""
     usual = PATTERN_LENGTH if flow in PATTERNS else 2 * math.pi
-    return Grid.cube(points or 128, length or usual, dimensions or 2, _boundary(boundary))
+    # Zero is a number that was given, and refused as one.
+    points, dimensions = 128 if points is None else points, 2 if dimensions is None else dimensions
+    return Grid.cube(points, usual if length is None else length, dimensions, _boundary(boundary))
 
 
 def load_field(

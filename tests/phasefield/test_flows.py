@@ -155,6 +155,14 @@ def test_what_is_no_constant_is_named_in_one_line(make, message):
         make()
 
 
+def test_a_flow_keeps_the_constants_that_it_was_given():
+    for make in (torch.tensor, np.array):
+        kappa = make([0.1, 0.2])
+        flow = AllenCahn(kappa)
+        kappa[1] = 9.0
+        assert flow.kappa.tolist() == pytest.approx([0.1, 0.2])
+
+
 def test_symbols_may_be_numbers():
     u, k2 = noise(GRID, 4), GRID.squared_wavenumbers()
     flow = GradientFlow(lambda k2: 2.0, 0.5, DoubleWell())

@@ -147,6 +147,7 @@ def test_dirichlet_walls_hold_zero():
         (lambda: initial_conditions.two_drops(SQUARE, 0.01, radii=(1.0, -1.0)), "radius: expected a length"),
         (lambda: initial_conditions.spinodal_noise(SQUARE, -0.1), "amplitude=-0.1"),
         (lambda: initial_conditions.spinodal_noise(SQUARE, mean=math.nan), "mean=nan"),
+        (lambda: initial_conditions.spinodal_noise(SQUARE, seed=2**64), "expected a seed below 2"),
         (lambda: initial_conditions.spinodal_noise(SQUARE, waves=64), "the shortest side has room for 1 to 63 waves, got 64"),
         (
             lambda: initial_conditions.spinodal_noise(Grid.cube(64, 1.0, boundary="dirichlet"), mean=0.1),

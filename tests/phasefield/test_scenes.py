@@ -77,6 +77,19 @@ def test_a_mistake_is_a_line_before_any_work(arguments, message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"points": 0}, "grid points: expected 2 or more"),
+        ({"length": 0.0}, "grid lengths: expected positive lengths"),
+        ({"dimensions": 0}, "grid points: expected one to three axes"),
+    ],
+)
+def test_zero_is_no_word_for_the_default(given, message):
+    with pytest.raises(ValueError, match=message):
+        scenes.make_grid("allen-cahn", **given)
+
+
 def test_missing_libraries_are_told_before_the_run(tmp_path, monkeypatch):
     present = {"matplotlib", "av"}
     monkeypatch.setattr(files, "find_spec", lambda name: name in present or None)

@@ -30,6 +30,7 @@ from ernest.phasefield.evolution.flows import CoupledFlow, VariableFlow
 from ernest.phasefield.evolution.kicks import kick
 from ernest.phasefield.evolution.linearised import stiffness
 from ernest.phasefield.evolution.operators import Operators
+from ernest.phasefield.gradients import outside_inference_mode
 from ernest.phasefield.grid import Grid, Space
 from ernest.phasefield.potentials import Potential
 from ernest.phasefield.schemes.implicit import exact_points
@@ -60,6 +61,7 @@ class EnergeticElements:
         if not 0 < self.tolerance < 1:
             raise ValueError(f"scheme tolerance: expected a number between 0 and 1, got {self.tolerance}")
 
+    @outside_inference_mode
     def stepper(self, flow: Any, grid: Space, like: Tensor) -> "EnergeticStepper":
         """The stepper for fields like `like`."""
         if not isinstance(flow, VariableFlow | CoupledFlow):
@@ -127,6 +129,7 @@ class EnergeticStepper:
         first = (element.end_modes - element.start_modes).unsqueeze(-1 - d) / 2
         return replace(element, solve=lambda: torch.cat([first, c.narrow(-1 - d, 1, degree - 1)], -1 - d))
 
+    @outside_inference_mode
     def solve(
         self, start: Tensor, c: Tensor, time: float, tau: float, p: int, points: int | None = None, enough: float | None = None
     ) -> tuple[Tensor, StepStats]:

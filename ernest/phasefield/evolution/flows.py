@@ -12,6 +12,7 @@ does not itself depend on time: mobilities may depend on anything.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -54,8 +55,11 @@ Walls = dict[int, tuple[Wall, Wall]]
 def contact_angle(angle: float, kappa: float, s: float = 1.0) -> Slope:
     """The wall that the phase u = 1 of the double well s/4 (u^2 - 1)^2 meets at this angle, in radians.
 
-    An interface at rest has the slope sqrt(s / 2 kappa) (1 - u^2) across it, of which the wall sees the cosine.
+    An interface at rest has the slope sqrt(s / 2 kappa) (1 - u^2) across it, of which the wall sees the cosine. Raises ValueError
+    for angles beyond pi, which are degrees as a rule.
     """
+    if not 0 <= angle <= np.pi:
+        raise ValueError(f"contact angle: expected radians from 0 to pi, got {angle}; math.radians makes them of degrees")
     steepness = float(np.cos(angle) * np.sqrt(s / (2 * kappa)))
     return Slope(lambda u, x, t: steepness * (1 - u * u))
 
@@ -79,8 +83,8 @@ class Noise:
             raise ValueError("noise: expected either a temperature or a strength")
         if self.temperature is not None and not self.temperature >= 0:
             raise ValueError(f"noise temperature: expected a number of 0 or more, got {self.temperature}")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"noise seed: expected a whole number of 0 or more, got {self.seed}")
+        if not isinstance(self.seed, Integral) or isinstance(self.seed, bool) or not 0 <= self.seed < 2**63:
+            raise ValueError(f"noise seed: expected a whole number of 0 or more, got {self.seed!r}")
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ class CoupledFlow:
         ]
         if any(len(row) != n for row in rows):
             raise ValueError(f"coupled flow: mobility: expected rows of {n}, got {self.mobility!r}")
-        numbers = all(isinstance(one, int | float) for row in rows for one in row)
+        numbers = all(isinstance(one, Real) for row in rows for one in row)
         matrix = np.array(rows, dtype=float) if numbers else None
         if matrix is not None and not (
             np.allclose(matrix, matrix.T) and np.linalg.eigvalsh(matrix).min() >= -1e-12 * abs(matrix).max()
@@ -136,9 +140,9 @@ class CoupledFlow:
         if any(walls and not conserved for walls, conserved in of_mu):
             raise ValueError("potential_walls: expected them for conserved fields only; others have walls of their own")
         for i, j in ((i, j) for i in range(n) for j in range(n) if self.conserved[i] != self.conserved[j]):
-            if not (isinstance(rows[i][j], int | float) and rows[i][j] == 0):
+            if not (isinstance(rows[i][j], Real) and rows[i][j] == 0):
                 raise ValueError(f"coupled flow: mobility: fields {i} and {j} are not of one kind, so their entry must be 0")
-        alone = all(isinstance(rows[i][j], int | float) and rows[i][j] == 0 for i in range(n) for j in range(n) if i != j)
+        alone = all(isinstance(rows[i][j], Real) and rows[i][j] == 0 for i in range(n) for j in range(n) if i != j)
         if self.noise is not None and self.noise.temperature is not None and not alone:
             raise ValueError("noise: a temperature needs mobilities without entries between fields; give a strength instead")
         object.__setattr__(self, "mobility", tuple(rows))

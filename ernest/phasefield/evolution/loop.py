@@ -136,7 +136,10 @@ def march_run(
         return RunInterrupted(solution(), control.t1, Path(checkpoint.path) if checkpoint else None)
 
     ended = any(is_terminal(events, each.name) for each in run.occurrences)
-    with progress_bar(progress, float(run.state.time), control.t1) as show, rescue(interrupted):
+    with (
+        progress_bar(progress, float(run.state.time), control.t1) as show,
+        rescue(interrupted, lambda: method.failure(run, run.tau, None).path),
+    ):
         while not ended and float(run.state.time) < control.end:
             step, tau = _accepted(method, run)
             (state, element, record), found = _up_to_terminal(method, run, step, events)

@@ -1,8 +1,8 @@
 """What a checkpoint of a `VariableFlow` or `CoupledFlow` holds, and by what it is known that a run is the same."""
 
 import hashlib
-import math
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,15 @@ from torch import Tensor
 
 from ernest.phasefield.evolution.elements import EnergeticStepper
 from ernest.phasefield.evolution.loop import Run
-from ernest.phasefield.solver.checkpoint import Checkpoint, check_ahead, check_problem, failed_path, load_run, save_run
+from ernest.phasefield.solver.checkpoint import (
+    Checkpoint,
+    check_ahead,
+    check_problem,
+    failed_path,
+    load_run,
+    save_run,
+    times_looked_at,
+)
 from ernest.phasefield.solver.diagnostics import StepRecord
 from ernest.phasefield.solver.events import EventOccurrence
 from ernest.phasefield.solver.failures import RunFailed
@@ -29,17 +37,17 @@ def failure_of(
     return RunFailed(float(run.state.time), run.state.count + 1, failure.iteration if failure else 0, length, path)
 
 
-def problem_of_run(stepper: EnergeticStepper, u0: Tensor, choices: dict[str, Any]) -> dict[str, str]:
-    """Digests of all that decides the steps of a run."""
+def problem_of_run(stepper: EnergeticStepper, u0: Tensor, choices: dict[str, Any], stops: Sequence[float]) -> dict[str, str]:
+    """Digests of all that decides the steps of a run, its functions at many times and for larger fields too."""
     operators, d = stepper.operators, stepper.grid.dimensions
     nodes = (u0.unsqueeze(-1 - d) if stepper.single else u0).unsqueeze(-1 - d)
     digest = hashlib.sha256()
-    for time in (0.0, 1 / math.pi):
-        at = torch.tensor([time], dtype=u0.dtype, device=u0.device)
-        mu = operators.variation(nodes, stepper.grid.modes(nodes), at)
-        forced = operators.forcing(at, nodes)
-        for tensor in (mu, operators.rate(stepper.grid.field(mu), nodes, at), *([] if forced is None else [forced])):
-            digest.update(tensor.detach().cpu().resolve_conj().numpy().tobytes())
+    for time, share in ((time, share) for time in times_looked_at(stops) for share in (1.0, 3.0)):
+        at, u = torch.tensor([time], dtype=u0.dtype, device=u0.device), share * nodes
+        mu = operators.variation(u, stepper.grid.modes(u), at)
+        forced = operators.forcing(at, u)
+        for tensor in (mu, operators.rate(stepper.grid.field(mu), u, at), *([] if forced is None else [forced])):
+            digest.update(torch.nan_to_num(tensor.detach().cpu().resolve_conj()).numpy().tobytes())
     start = hashlib.sha256(u0.detach().cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
     noise = repr(operators.flow.noise)
     return {"grid": repr(stepper.grid), "flow": digest.hexdigest()[:16], "noise": noise, "u0": start} | {

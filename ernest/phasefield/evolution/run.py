@@ -4,8 +4,9 @@ Every element of degree p is solved again with degree p - 1, whose end is of ord
 the error of the run, which goes on with the better one. Between the ends an element is refined when it is asked for.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,21 +71,20 @@ def solve_evolution(
     if not least <= rate / units.speed < 1:
         raise ValueError(f"tolerance: expected {least:.1e} (the round-off of {u0.dtype}) to 1, got {rate / units.speed:.1e}")
     control = Control(rate, t1, step, max_step, tuple(stops))
-    problem = problem_of_run(
-        stepper, u0, {"tolerance": rate, "step": step, "max_step": max_step, "stops": stops, "scheme": scheme}
-    )
+    choices = {"tolerance": rate, "step": step, "max_step": max_step, "stops": stops, "scheme": scheme}
+    problem = cache(lambda: problem_of_run(stepper, u0, choices, stops))  # which only a checkpoint asks for
     method = VaryingMethod(stepper, control, units.field, Measure(stepper, u0), checkpoint, problem)
     first = step or min(t1, max_step, first_length(stepper, u0, rate, units, t1))
     run = Run((stepper.init(u0), first), [method.measure.record(u0, 0.0)])
     if resume and checkpoint is not None and Path(checkpoint.path).exists():
-        run = load(checkpoint.path, problem, u0, t1)
+        run = load(checkpoint.path, problem(), u0, t1)
     began, output = grid.field(run.state.modes), RefinedOutput(stepper, memory) if dense else None
 
     def solution() -> Solution:
         last = grid.field(run.state.modes)
         return Solution(flow, grid, scheme, began, last, tuple(run.records), tuple(run.occurrences), output, units)  # pyright: ignore[reportArgumentType]
 
-    keep = (lambda: save(checkpoint.path, problem, run)) if checkpoint else lambda: None
+    keep = (lambda: save(checkpoint.path, problem(), run)) if checkpoint else lambda: None
     return march_run(method, run, events, output, progress, solution, checkpoint, keep)
 
 
@@ -97,7 +97,7 @@ class VaryingMethod:
     amplitude: float
     measure: Measure
     checkpoint: Checkpoint | None
-    problem: dict[str, str]
+    problem: Callable[[], dict[str, str]]
 
     @property
     def order(self) -> int:
@@ -118,7 +118,7 @@ class VaryingMethod:
         return self.measure.record(element.end, end, element, stats.iterations, before, error, rejected)
 
     def failure(self, run: Run, length: float, failure: DivergenceError | None) -> RunFailed:
-        return failure_of(run, length, failure, self.checkpoint, self.problem)
+        return failure_of(run, length, failure, self.checkpoint, self.problem())
 
 
 def _scheme(

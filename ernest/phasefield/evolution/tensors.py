@@ -7,6 +7,7 @@ energy of a constant tensor is nowhere negative where the tensor is not, for no 
 """
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -43,13 +44,13 @@ def crosses(kappas: tuple[Any, ...], at: Coefficients) -> list[Cross]:
             continue
         if len(kappa) != at.d or any(not isinstance(row, tuple) or len(row) != at.d for row in kappa):
             raise ValueError(f"kappa: expected a tensor of {at.d} rows of {at.d}, got {kappa!r}")
-        numbers = all(isinstance(one, int | float) for row in kappa for one in row)
+        numbers = all(isinstance(one, Real) for row in kappa for one in row)
         if numbers and np.linalg.eigvalsh(np.array(kappa)).min() < 0:
             raise ValueError(f"kappa: expected a tensor that is nowhere negative, got {kappa!r}")
         for a in range(at.d):
             for b in range(a + 1, at.d):
                 one = kappa[a][b]
-                if one != kappa[b][a] or not (callable(one) or isinstance(one, int | float)):
+                if one != kappa[b][a] or not (callable(one) or isinstance(one, Real)):
                     raise ValueError(f"kappa: expected a symmetric tensor, of numbers or functions (u, x, t), got {kappa!r}")
                 if one == 0:
                     continue

@@ -75,10 +75,15 @@ def take_snapshots(
     members = solution.start.ndim - grid.dimensions and math.prod(solution.start.shape[: -grid.dimensions])
     if not 0 <= member < max(members, 1):
         raise ValueError(f"snapshots: expected member 0 to {max(members, 1) - 1}, got {member}")
-    energy, mass = (history.reshape(len(solution.times), -1)[:, member] for history in (solution.energy, solution.mass))
+    # The fields of a coupled flow have their energy in common.
+    rows = (history.reshape(len(solution.times), -1) for history in (solution.energy, solution.mass))
+    energy, mass = (history[:, member * history.shape[1] // max(members, 1)] for history in rows)
     first = solution.dense_output.span[0] if solution.dense_output else solution.times[-1]
     covered = solution.times >= first * (1 - 1e-12)
     chosen = representative_times(solution.times[covered], energy[covered]) if times is None else times
+    chosen = np.atleast_1d(np.asarray(chosen, dtype=float))
+    if not chosen.size:
+        raise ValueError("snapshots: expected one time or more, got none")
     shown = [solution(float(time)).reshape(-1, *grid.points)[member].detach().cpu().numpy() for time in chosen]
     histories = {
         "time": solution.times,
@@ -88,7 +93,7 @@ def take_snapshots(
         "iterations": solution.iterations,
     }
     known = {"flow": as_json(solution.flow), "scheme": as_json(solution.scheme), "versions": versions()}
-    return Snapshots(np.array(chosen, dtype=float), np.stack(shown), grid, histories, known | facts)
+    return Snapshots(chosen, np.stack(shown), grid, histories, known | facts)
 
 
 def even_grid(solution: Solution, what: str) -> Grid:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ernest.device import HOST
-from ernest.phasefield.flow_terms import forcing_modes
+from ernest.phasefield.flow_terms import forcing_fields
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
 from ernest.phasefield.potentials import samples_of, varies
@@ -114,19 +115,26 @@ def load_run(path: Path | str, device: torch.device) -> tuple[State, dict[str, A
     return state, header["facts"], history
 
 
-def problem_of(flow: Flow, grid: Space, u0: Tensor, **choices: object) -> dict[str, str]:
+def times_looked_at(stops: Sequence[float]) -> list[float]:
+    """Times at which functions of time are told apart: two of every decade, irrational ones, since two may agree at whole times,
+    where both are zero; and just after the stops, where they may jump."""
+    return [0.0, *(10 ** (k / 2) / math.pi for k in range(-12, 13)), *(stop * (1 + 1e-9) for stop in stops)]
+
+
+def problem_of(flow: Flow, grid: Space, u0: Tensor, stops: Sequence[float] = (), **choices: object) -> dict[str, str]:
     """Names and values, or digests, of all that decides the steps of a run: a checkpoint may be resumed only where they agree."""
     k2 = grid.squared_wavenumbers(device=HOST)
     values = u0 if varies(flow.potential) else samples_of(flow.potential)
     samples = flow.potential.f(values)
     digests = {"mobility": flow.mobility(k2), "linear": flow.linear(k2), "potential": samples, "u0": u0}
-    # At irrational times too: two forcings may agree at whole times, where both are zero.
-    forced = forcing_modes(flow, grid, torch.tensor([0.0, 1 / math.pi, 1.0, math.e], dtype=u0.dtype, device=u0.device))
-    if forced is not None:
-        digests["forcing"] = forced
+    if flow.forcing is not None:
+        times = torch.tensor(times_looked_at(stops), dtype=u0.dtype, device=u0.device)
+        digest = hashlib.sha256("".join(_digest(forcing_fields(flow, grid, time[None])) for time in times).encode())
+        choices = {"forcing": digest.hexdigest()[:16]} | choices
     return {
         "grid": repr(grid),
         **{name: _digest(tensor) for name, tensor in digests.items()},
+        "stops": repr(stops),
         **{name: repr(value) for name, value in choices.items()},
     }
 

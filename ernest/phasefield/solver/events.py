@@ -5,9 +5,11 @@ of the whole field is interpolated by a polynomial in time first, and its roots 
 Where an element has a root, its polynomial is refined first, so that the root is as exact as the ends of the element.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from ernest.phasefield.element import Element
 from ernest.phasefield.grid import Space
 from ernest.phasefield.schemes.refinement import refine
 from ernest.phasefield.schemes.splitting import Splitting
+from ernest.phasefield.user_functions import ask
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,18 @@ class EventOccurrence:
     member: int = 0
 
 
-def check_events(events: tuple[Event, ...], grid: Space) -> None:
-    """Raise ValueError for points that are not on the grid, and for directions that are none."""
+def events_of(events: Event | Sequence[Event]) -> tuple[Event, ...]:
+    """One event or several as a tuple. Raises ValueError for what is none."""
+    several = (events,) if isinstance(events, Event) or not isinstance(events, Sequence) else tuple(events)
+    for event in several:
+        if not isinstance(event, Event):
+            raise ValueError(f"events: expected Event(name, point or function), one or a list of them, got {event!r}")
+    return several
+
+
+def check_events(events: tuple[Event, ...], grid: Space, u0: Tensor) -> None:
+    """Raise ValueError for points that are not on the grid, for directions that are none, and for functions that are no number of
+    the first fields."""
     for event in events:
         if event.direction not in (-1, 0, 1):
             raise ValueError(f"event {event.name}: direction must be -1, 0 or 1, got {event.direction}")
@@ -54,6 +67,8 @@ def check_events(events: tuple[Event, ...], grid: Space) -> None:
             fits = len(event.what) == grid.dimensions
             if not fits or not all(0 <= i < n for i, n in zip(event.what, grid.points, strict=True)):
                 raise ValueError(f"event {event.name}: expected a point of the grid {grid.points}, got {event.what}")
+        else:
+            _as_number(event, ask(f"event {event.name}", event.what, u0.reshape(-1, *grid.points)[0]))
 
 
 def find_events(events: Sequence[Event], element: Element, splitting: Splitting | None = None) -> list[EventOccurrence]:
@@ -102,7 +117,20 @@ def _by_member(element: Element, fields: Tensor) -> Tensor:
 
 
 def _value(event: Event, u: Tensor) -> float:
-    return float(event.what(u) if callable(event.what) else u[tuple(event.what)])
+    return _as_number(event, event.what(u) if callable(event.what) else u[tuple(event.what)])
+
+
+def _as_number(event: Event, value: Any) -> float:
+    """The value of an event. Raises ValueError where that is no number: between True and False there is no zero."""
+    kind = str(getattr(value, "dtype", type(value).__name__))
+    try:
+        number = math.nan if kind.endswith("bool") else float(value)
+    except (TypeError, ValueError, RuntimeError):
+        number = math.nan
+    if not math.isfinite(number):
+        got = f"values {list(value.shape)}" if getattr(value, "shape", ()) else repr(value)
+        raise ValueError(f"event {event.name}: expected a finite number that crosses zero, such as u.max() - 0.5, got {got}")
+    return number
 
 
 def _brackets(polynomial: np.polynomial.Chebyshev, direction: int, first: float, last: float) -> list[tuple[float, float]]:

@@ -1,7 +1,7 @@
 """How a run can end before its time: no step works, or somebody interrupts it. Both keep what was done."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ernest.phasefield.solver.solution import Solution
@@ -28,8 +28,12 @@ class RunInterrupted(KeyboardInterrupt):
 
 
 @contextmanager
-def rescue(interrupted: Callable[[], RunInterrupted | None]) -> Iterator[None]:
-    """Raises what `interrupted` returns in place of an interruption, if anything was done."""
+def rescue(interrupted: Callable[[], RunInterrupted | None], save_aside: Callable[[], Path]) -> Iterator[None]:
+    """Raises what `interrupted` returns in place of an interruption, if anything was done.
+
+    Any other error, as one of a function of the user, gets a note that says where the last good state is: in the checkpoint, or
+    where `save_aside` has put it.
+    """
     try:
         yield
     except KeyboardInterrupt as stop:
@@ -37,3 +41,12 @@ def rescue(interrupted: Callable[[], RunInterrupted | None]) -> Iterator[None]:
         if done is None:
             raise
         raise done from stop
+    except RunFailed:
+        raise
+    except Exception as error:
+        with suppress(OSError):
+            done = interrupted()
+            if done is not None:
+                reached = f"{done.solution.times[-1]:.9g}"
+                error.add_note(f"the last good state of the run, at time {reached}, is in {done.path or save_aside()}")
+        raise

@@ -13,6 +13,9 @@ from ernest.phasefield.grid import Space
 from ernest.phasefield.solver.events import Event, check_events
 from ernest.phasefield.solver.units import Units
 
+SHORTEST = 1e-100
+"""The shortest run: powers of what is much shorter are zero to a computer."""
+
 
 def check_input(
     flow: Flow | VariableFlow | CoupledFlow,
@@ -25,9 +28,16 @@ def check_input(
 ) -> None:
     """Raise ValueError, before any work, for input that would fail later or give nonsense."""
     check_flow(flow, grid, u0)
-    check_events(events, grid)
+    if not isinstance(flow, VariableFlow | CoupledFlow):
+        k2 = grid.squared_wavenumbers(u0.dtype, u0.device)
+        for name, symbol in (("mobility", flow.mobility(k2)), ("linear", flow.linear(k2))):
+            if symbol.requires_grad:
+                raise ValueError(f"{name}: solve passes no gradients on to the constants of a flow; march does, or detach them")
+    check_events(events, grid, u0)
     if not 0 < t1 < math.inf:
         raise ValueError(f"t1: expected a time after 0, got {t1}")
+    if t1 < SHORTEST:
+        raise ValueError(f"t1: expected {SHORTEST:g} or more, in whatever units, got {t1}")
     if step is not None and not 0 < step <= t1:
         raise ValueError(f"step: expected a length between 0 and t1 = {t1}, got {step}")
     if steady is not None and not steady > 0:
@@ -36,6 +46,8 @@ def check_input(
 
 def check_times(t1: float, step: float | None, max_step: float, stops: Sequence[float]) -> tuple[float, ...]:
     """The stops as numbers in the order of time. Raises ValueError for times and lengths that are none."""
+    if isinstance(stops, int | float | str) or not hasattr(stops, "__iter__"):
+        raise ValueError(f"stops: expected times, such as [0.5, 1.0], got {stops!r}")
     if not max_step > 0:
         raise ValueError(f"max_step: expected a positive length, got {max_step}")
     if step is not None and step > max_step:
@@ -44,6 +56,15 @@ def check_times(t1: float, step: float | None, max_step: float, stops: Sequence[
     if not all(map(math.isfinite, times)):
         raise ValueError(f"stops: expected times from 0 to t1 = {t1}, got {list(times)}")
     return times
+
+
+def number(name: str, value: float) -> float:
+    """A number of any library as one of Python. Raises ValueError, with its name, for what is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        begins = " (a run begins at time 0)" if name == "t1" else ""
+        raise ValueError(f"{name}: expected a number{begins}, got {value!r}") from None
 
 
 def relative_tolerance(tolerance: float, absolute: float | None, units: Units, u0: Tensor) -> float:

@@ -18,6 +18,7 @@ from ernest.device import HOST
 from ernest.phasefield.evolution.flows import CoupledFlow, VariableFlow
 from ernest.phasefield.evolution.run import evolution_units
 from ernest.phasefield.flows import Flow
+from ernest.phasefield.gradients import outside_inference_mode
 from ernest.phasefield.grid import Space
 from ernest.phasefield.potentials import varies
 from ernest.phasefield.solver.units import Units, field_range
@@ -26,6 +27,7 @@ NEGLIGIBLE = 1e-9
 """Rates below this share of the greatest are those of a conserved mode."""
 
 
+@outside_inference_mode
 def own_units(flow: Flow | VariableFlow | CoupledFlow, grid: Space, u0: Tensor, span: float) -> Units:
     """The flow's own time and its amplitude from the fields `u0` `[..., *points]` on.
 

@@ -30,11 +30,12 @@ def thin_interface(flow: Flow, grid: Space) -> str | None:
         return None
     s = -float(flow.potential.slopes[0])
     spacing = max(grid.spacings)
-    k2 = torch.full((1,) * grid.dimensions, (math.pi / spacing) ** 2, dtype=torch.float64, device=HOST)
-    L = float(flow.linear(k2).min())
+    # Twice along each axis, of which the last is taken: functions that set the entry of k = 0 do so at the first.
+    k2 = torch.full((2,) * grid.dimensions, (math.pi / spacing) ** 2, dtype=torch.float64, device=HOST)
+    L = float(flow.linear(k2)[(..., *[-1] * grid.dimensions)].min())
     if not 0 < L < (math.pi / POINTS_APART) ** 2 * s:
         return None
-    width = math.sqrt(L / float(k2) / s)
+    width = math.sqrt(L / float(k2.max()) / s)
     points = math.ceil(max(grid.lengths) / width)
     return (
         f"interfaces of width {width:.3g} fall between grid points {spacing:.3g} apart; "

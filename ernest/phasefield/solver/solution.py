@@ -140,7 +140,8 @@ class Solution:
         """
         times = torch.as_tensor(time, dtype=torch.float64, device=HOST)
         if times.ndim:
-            return torch.stack([self(float(t)) for t in times])
+            fields = [self(float(t)) for t in times.flatten()]
+            return torch.stack(fields or [self.end]).narrow(0, 0, len(fields)).reshape(*times.shape, *self.end.shape)
         if self.dense_output is None:
             raise ValueError("solution: this run kept its ends only; solve with dense=True for the times between them")
         if not self.dense_output:  # a run resumed from a checkpoint at its end

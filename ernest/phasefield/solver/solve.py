@@ -16,6 +16,7 @@ from torch import Tensor
 from ernest.phasefield.evolution.flows import CoupledFlow, VariableFlow
 from ernest.phasefield.evolution.run import solve_evolution
 from ernest.phasefield.flows import Flow
+from ernest.phasefield.gradients import outside_inference_mode, plain
 from ernest.phasefield.grid import Grid, Space
 from ernest.phasefield.solver.checkpoint import (
     Checkpoint,
@@ -26,9 +27,9 @@ from ernest.phasefield.solver.checkpoint import (
 )
 from ernest.phasefield.solver.controller import Adaptive, Prescribed
 from ernest.phasefield.solver.diagnostics import Diagnostics, StepRecord
-from ernest.phasefield.solver.events import Event, EventOccurrence, find_events
+from ernest.phasefield.solver.events import Event, EventOccurrence, events_of, find_events
 from ernest.phasefield.solver.failures import RunFailed, RunInterrupted, rescue
-from ernest.phasefield.solver.given import check_input, check_times, relative_tolerance
+from ernest.phasefield.solver.given import check_input, check_times, number, relative_tolerance
 from ernest.phasefield.solver.history import History, load_solver, save_solver
 from ernest.phasefield.solver.initial_step import (
     first_step,
@@ -59,6 +60,7 @@ class EnergyRise(RuntimeWarning):
     """The energy rose in a step by more than round-off."""
 
 
+@outside_inference_mode
 def solve(
     flow: Flow | VariableFlow | CoupledFlow,
     grid: Space,
@@ -103,10 +105,11 @@ def solve(
     `progress` tells on stderr how far the run is; a function is called with the record of every step instead.
 
     Raises ValueError for input that does not fit together, RunFailed where no step length works, and RunInterrupted, which
-    holds what was done, when the run is interrupted. Warns of a rising energy, and of interfaces too thin for the grid.
+    holds what was done, when the run is interrupted; any other error has a note that says where the last good state is. Warns of
+    a rising energy, and of interfaces too thin for the grid. No gradients pass through; `march` lets them.
     """
-    events = (events,) if isinstance(events, Event) else tuple(events)
-    t1, tolerance, step = float(t1), float(tolerance), None if step is None else float(step)
+    events, u0 = events_of(events), plain(u0)
+    t1, tolerance, step = number("t1", t1), number("tolerance", tolerance), None if step is None else number("step", step)
     stops = check_times(t1, step, max_step, stops)
     check_scheme(scheme, strict)
     check_checkpoint(checkpoint, resume)
@@ -147,9 +150,12 @@ def solve(
             save_solver(checkpoint.path, problem(), current, history)
         return RunInterrupted(solution(), t1, Path(checkpoint.path) if checkpoint else None)
 
+    def aside() -> Path:
+        return _save_failed(None, problem(), current, history)
+
     thin = _warn_of_thin_interface(thin_interface(flow, grid), grid, current)
     words = steppers.words if progress is True else ""
-    with progress_bar(progress, float(current.state.time), t1, words) as show, rescue(interrupted), closing(steppers):
+    with progress_bar(progress, float(current.state.time), t1, words) as show, rescue(interrupted, aside), closing(steppers):
         while not _ended(events, history) and steady_at is None and float(current.state.time) < end:
             outcome = try_step(steppers, diagnostics, current, current.controller.propose(steppers.until_stop(current)))
             if isinstance(outcome, RejectedStep):
@@ -258,10 +264,16 @@ def _warn_of_rise(history: History, diagnostics: Diagnostics, noise: float) -> N
 def _failure(
     checkpoint: Checkpoint | None, problem: dict[str, str], current: SolverState, history: History, rejected: RejectedStep
 ) -> RunFailed:
+    """The error of a run that no step takes further, its last good state saved."""
+    path = _save_failed(checkpoint, problem, current, history)
+    return RunFailed(float(current.state.time), current.state.count + 1, rejected.iteration, current.controller.tau, path)
+
+
+def _save_failed(checkpoint: Checkpoint | None, problem: dict[str, str], current: SolverState, history: History) -> Path:
     """Writes the last good state beside the checkpoint, or into a temporary file."""
     if checkpoint is None:
         path = Path(tempfile.mkdtemp(prefix="phasefield-")) / "failed.safetensors"
     else:
         path = failed_path(Path(checkpoint.path))
     save_solver(path, problem, current, history)
-    return RunFailed(float(current.state.time), current.state.count + 1, rejected.iteration, current.controller.tau, path)
+    return path

@@ -13,10 +13,12 @@ from ernest.phasefield.element import Element
 from ernest.phasefield.evolution.loop import Control, Run, march_run
 from ernest.phasefield.evolution.output import RefinedOutput
 from ernest.phasefield.evolution.step_control import factor_for
+from ernest.phasefield.gradients import outside_inference_mode, plain
 from ernest.phasefield.solver.checkpoint import save_run
 from ernest.phasefield.solver.diagnostics import StepRecord
-from ernest.phasefield.solver.events import Event, check_events
+from ernest.phasefield.solver.events import Event, check_events, events_of
 from ernest.phasefield.solver.failures import RunFailed
+from ernest.phasefield.solver.given import number
 from ernest.phasefield.solver.progress import Progress
 from ernest.phasefield.solver.solution import Solution
 from ernest.phasefield.solver.units import Units
@@ -33,6 +35,7 @@ SOLVED = 0.01
 """Share of what a step may err by that Newton's method may leave."""
 
 
+@outside_inference_mode
 def solve_system(
     system: DynamicalSystem,
     u0: Tensor,
@@ -69,23 +72,25 @@ def solve_system(
     Raises ValueError for input that does not fit together, RunFailed where no step length works, and RunInterrupted, which
     holds what was done, when the run is interrupted.
     """
+    u0 = plain(u0)
+    t1, tolerance, step = number("t1", t1), number("tolerance", tolerance), None if step is None else number("step", step)
     system.check_state(u0)
     scheme = scheme or SystemElements(3 if tolerance > 1e-4 else 4 if tolerance > 1e-8 else 5)
-    events = (events,) if isinstance(events, Event) else tuple(events)
+    events = events_of(events)
     _check(u0, t1, tolerance, step, max_step, scheme, sizes)
     stepper = SystemStepper(system, scheme, u0, _norm(sizes))
     fixed, units = units is not None, units or Units(t1, _size(stepper, u0, t1))
-    check_events(events, stepper.grid)
+    check_events(events, stepper.grid, u0)
     control = Control(tolerance * units.speed, t1, step, max_step, tuple(sorted(float(stop) for stop in stops)))
     method = SystemMethod(stepper, control, 0.0 if fixed else tolerance / t1)
     run = Run((stepper.init(u0), step or _first_length(stepper, u0, control)), [_record(stepper, u0, 0.0)])
-    output = RefinedOutput(stepper, memory) if dense else None
+    output, first = RefinedOutput(stepper, memory) if dense else None, u0.clone()
 
     def solution() -> Solution:
         method.look_at(run.state)
         last, records, occurrences = run.state.modes, tuple(run.records), tuple(run.occurrences)
         told = units if fixed else Units(t1, control.rate * t1 / tolerance)
-        return Solution(system, stepper.grid, scheme, u0, last, records, occurrences, output, told)  # pyright: ignore[reportArgumentType]
+        return Solution(system, stepper.grid, scheme, first, last, records, occurrences, output, told)  # pyright: ignore[reportArgumentType]
 
     return march_run(method, run, events, output, progress, solution)
 

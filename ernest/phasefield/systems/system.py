@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ernest.phasefield.user_functions import ask, check_rows
+
 if TYPE_CHECKING:
     from scipy.sparse import csc_array
 
@@ -56,13 +58,22 @@ class DynamicalSystem:
 
     def check_state(self, u0: Tensor) -> None:
         """Raise ValueError unless u0 is a finite state `[n]` in double precision, and `rate` and `pattern` fit it."""
+        if not isinstance(u0, Tensor):
+            raise ValueError(f"u0: expected a tensor, got {type(u0).__name__}; torch.as_tensor makes one")
         if u0.ndim != 1 or u0.dtype != torch.float64 or not bool(torch.isfinite(u0).all()):
             raise ValueError(f"u0: expected a finite float64 state [n], got {u0.dtype} {list(u0.shape)}")
         n = len(u0)
-        value = self.rate(u0.new_zeros(2, 1), u0.expand(2, n))
-        if not isinstance(value, Tensor) or value.shape != (2, n) or value.dtype != u0.dtype:
+        many = 3 if n == 2 else 2  # not as many states as unknowns, so that no one takes one for the other
+        value = ask("rate", self.rate, u0.new_zeros(many, 1), u0.expand(many, n))
+        if not isinstance(value, Tensor) or value.shape != (many, n) or value.dtype != u0.dtype:
             got = f"{value.dtype} {list(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            raise ValueError(f"rate: expected float64 [2, {n}] for the times [2, 1] and the states [2, {n}], got {got}")
+            raise ValueError(
+                f"rate: expected float64 [{many}, {n}] for the times [{many}, 1] and the states [{many}, {n}], "
+                f"whose unknowns are u[..., 0], u[..., 1] and so on, got {got}"
+            )
+        beside = torch.cat([u0[None], 0.999 * u0.expand(many - 1, n)])
+        others = self.rate(u0.new_zeros(many, 1), beside)
+        check_rows("rate", value, others, value.shape, 0, "the last axis, u.mean(-1, keepdim=True)")
         if not bool(torch.isfinite(value).all()):
             raise ValueError("rate: expected finite values at u0, got some that are not")
         if self.pattern is not None and self.pattern.shape != (n, n):

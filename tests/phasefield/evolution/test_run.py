@@ -1,6 +1,7 @@
 """`solve` keeps its promise for flows with varying coefficients, at the end and between, and resumes bit for bit."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +16,12 @@ from ernest.phasefield import (
     GaussSeidel,
     Grid,
     LegendreGrid,
+    Value,
     VariableFlow,
     own_units,
     solve,
 )
+from ernest.phasefield.solver.checkpoint import checkpoint_time
 from tests.references.varying_flows import random_flow
 
 LINE = Grid((32,), (2 * math.pi,))
@@ -92,6 +95,44 @@ def test_a_run_that_is_resumed_has_the_steps_and_fields_of_one_that_was_not(tmp_
     assert torch.equal(rest.end, whole.end)
     with pytest.raises(ValueError, match="is of another run: flow was"):
         solve(FLOWS["forced"], LINE, START, 1.0, 1e-7, checkpoint=point, resume=True, progress=False)
+
+
+@pytest.mark.parametrize("what", ["quench", "mobility", "wall"])
+def test_a_run_does_not_go_on_with_functions_that_differ_later_or_for_larger_fields(what, tmp_path):
+    grid = Grid((10,), (1.0,), "dirichlet")
+
+    def flow(changed: float) -> VariableFlow:
+        c = {name: changed if name == what else 1.0 for name in ("quench", "mobility", "wall")}
+        return VariableFlow(
+            lambda u, x, t: u**4 / 4 - torch.where(t > 1, c["quench"], 1.0) * u**2 / 2,
+            0.1,
+            mobility=lambda u, x, t: torch.where(u.abs() > 0.5, c["mobility"], 1.0),
+            walls={0: (Value(lambda x, t: 0.1 * torch.where(t > 1, c["wall"], 1.0)), Value(0.1))},
+        )
+
+    point = Checkpoint(tmp_path / "run.safetensors", steps=1)
+    start = 0.1 + 0.2 * (math.pi * grid.coordinates()[0]).sin()
+    solve(flow(1.0), grid, start, 0.02, 1e-3, checkpoint=point, stops=[1.0], progress=False)
+    with pytest.raises(ValueError, match="is of another run: flow was"):
+        solve(flow(2.0), grid, start, 0.03, 1e-3, checkpoint=point, stops=[1.0], resume=True, progress=False)
+    assert solve(flow(1.0), grid, start, 0.03, 1e-3, checkpoint=point, stops=[1.0], resume=True, progress=False).times[-1] == 0.03
+
+
+def test_an_error_on_the_way_says_where_the_last_good_state_is(tmp_path):
+    def fail(record):
+        if record.time > 0.5:
+            raise ZeroDivisionError
+
+    point = Checkpoint(tmp_path / "run.safetensors", minutes=60)
+    for checkpoint, name in ((point, "run.safetensors"), (None, "run-failed.safetensors")):
+        with pytest.raises(ZeroDivisionError) as raised:
+            solve(FLOWS["kappa of x"], LINE, START, 1.0, 1e-4, checkpoint=checkpoint, progress=fail)
+        (note,) = raised.value.__notes__
+        path = Path(note.rpartition(" ")[2])
+        assert path.name == name
+        assert 0.5 < checkpoint_time(path) < 1
+    rest = solve(FLOWS["kappa of x"], LINE, START, 1.0, 1e-4, checkpoint=point, resume=True, progress=False)
+    assert torch.equal(rest.end, solve(FLOWS["kappa of x"], LINE, START, 1.0, 1e-4, progress=False).end)
 
 
 @pytest.mark.parametrize("seed", range(8))

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from ernest.phasefield import Checkpoint, ConservativeAllenCahn, Grid, initial_conditions, solve
+from ernest.phasefield import Checkpoint, ConservativeAllenCahn, CoupledFlow, Grid, initial_conditions, solve
 from ernest.phasefield.io import files, formats, snapshots
 from ernest.phasefield.io.snapshots import Snapshots, as_json, representative_times, take_snapshots
 
@@ -365,3 +365,17 @@ def test_a_run_that_went_on_is_taken_from_its_checkpoint_on(tmp_path):
     assert (taken.histories["energy"] == whole.energy).all()
     assert (taken.fields[-1] == whole(1.0).numpy()).all()
     assert take_snapshots(run(t1=1.0, checkpoint=keep, resume=True)).times.tolist() == [1.0]
+
+
+def test_each_field_of_a_coupled_flow_has_its_mass_and_all_have_one_energy():
+    grid = Grid((8,), (3.0,))
+    u0 = torch.stack([0.3 + 0.1 * (2 * math.pi * grid.lines()[0] / 3).cos() * i for i in (1, -1, 2, 3)]).reshape(2, 2, 8)
+    flow = CoupledFlow(lambda u, x, t: u[0] ** 2 + u[1] ** 2, (0.1, 0.1), (1.0, 1.0), (True, False))
+    run = solve(flow, grid, u0, 0.1, 1e-3, progress=False)
+    for member in range(4):
+        taken = take_snapshots(run, times=0.1, member=member)
+        assert (taken.fields[0] == run.end.reshape(4, 8)[member].numpy()).all()
+        assert (taken.histories["mass"] == run.mass.reshape(-1, 4)[:, member]).all()
+        assert (taken.histories["energy"] == run.energy[:, member // 2]).all()
+    with pytest.raises(ValueError, match="snapshots: expected one time or more, got none"):
+        take_snapshots(run, times=[])

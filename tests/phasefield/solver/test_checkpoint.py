@@ -74,6 +74,20 @@ def source(wave: float) -> Callable[[Tensor, tuple[Tensor, ...]], Tensor]:
     return lambda time, x: torch.sin(wave * math.pi * time) * torch.cos(x[0])
 
 
+def source_until(time: float, then: float) -> Callable[[Tensor, tuple[Tensor, ...]], Tensor]:
+    """One that becomes another number long after the checkpoint."""
+    return lambda t, x: torch.where(t < time, torch.sin(math.pi * t), then) * torch.cos(x[0])
+
+
+@pytest.mark.parametrize("time", [3.0, 4e3])
+def test_a_forcing_that_differs_later_is_another(tmp_path, time):
+    grid = Grid.cube(8, 2 * math.pi)
+    start, keep = 0.3 * grid.coordinates()[0].cos(), Checkpoint(tmp_path / "run.safetensors", steps=1)
+    solve(AllenCahn(0.5, forcing=source_until(time, 0.0)), grid, start, 0.1, 1e-3, checkpoint=keep)
+    with pytest.raises(ValueError, match=r"is of another run: forcing was"):
+        solve(AllenCahn(0.5, forcing=source_until(time, 0.5)), grid, start, 0.2, 1e-3, checkpoint=keep, resume=True)
+
+
 @pytest.mark.parametrize("later", [source(2.0), None], ids=["another", "none"])
 def test_a_run_does_not_go_on_with_another_forcing(tmp_path, later):
     grid = Grid.cube(16, 2 * math.pi)

@@ -5,7 +5,7 @@ import torch
 
 from ernest.phasefield import AllenCahn, GaussSeidel, Grid, march
 from ernest.phasefield.element import Element
-from ernest.phasefield.solver.events import Event, check_events, find_events
+from ernest.phasefield.solver.events import Event, check_events, events_of, find_events
 
 GRID = Grid((8,), (2 * math.pi,))
 
@@ -70,9 +70,33 @@ def test_members_of_an_ensemble_have_their_own_events():
 
 
 def test_bad_events_are_refused():
+    u = GRID.coordinates()[0]
     with pytest.raises(ValueError, match=r"event out: expected a point of the grid \(8,\), got \(8,\)"):
-        check_events((Event("out", (8,)),), GRID)
+        check_events((Event("out", (8,)),), GRID, u)
     with pytest.raises(ValueError, match="event flat: expected a point"):
-        check_events((Event("flat", (1, 1)),), GRID)
+        check_events((Event("flat", (1, 1)),), GRID, u)
     with pytest.raises(ValueError, match="event sideways: direction must be"):
-        check_events((Event("sideways", (1,), 2),), GRID)
+        check_events((Event("sideways", (1,), 2),), GRID, u)
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        (lambda u: u.max() > 0.5, "finite number that crosses zero.*got tensor\\(True\\)"),  # it has no zero, and no time then
+        (lambda u: u - 0.5, r"got values \[8\]"),
+        (lambda u: (u - 9).log().max(), "got tensor\\(nan"),
+        (lambda u: None, "got None"),
+        (lambda u: u.clamp_(0, 1).mean() - 0.5, "in place"),  # which the next event would see
+        (lambda u: u[8], "index 8 is out of bounds"),
+    ],
+)
+def test_what_is_no_number_that_crosses_zero_is_no_event(what, words):
+    with pytest.raises(ValueError, match=f"event odd: .*{words}"):
+        check_events((Event("odd", what),), GRID, GRID.coordinates()[0])
+
+
+def test_what_is_no_event_is_named():
+    assert events_of([]) == ()
+    for wrong in (lambda u: u.max(), [(0, 0)], "up"):
+        with pytest.raises(ValueError, match="events: expected Event"):
+            events_of(wrong)

@@ -3,20 +3,22 @@
 import copy
 import math
 import pickle  # noqa: TID251 - what users and multiprocessing do with a solution
+from pathlib import Path
 
 import pytest
 import torch
 
 from ernest.phasefield import AllenCahn, Checkpoint, Event, Grid, RunInterrupted, StepRecord, initial_conditions, solve
+from ernest.phasefield.solver.checkpoint import checkpoint_time
 
 GRID = Grid.cube(16, 2 * math.pi)
 START = initial_conditions.spinodal_noise(GRID, 0.5, waves=3)
 FLOW = AllenCahn(0.2)
 
 
-@pytest.mark.parametrize("at", [1, 7, 25, 60])
+@pytest.mark.parametrize("at", [1, 8, 26, 61])
 def test_interrupted_anywhere_the_solution_is_that_of_the_whole_run_so_far(at, tmp_path):
-    """In the search for events, where a step is made but not yet counted."""
+    """In the search for events, where a step is made but not yet counted; the first call is the look at the function."""
     calls = []
 
     def watch(u: torch.Tensor) -> float:
@@ -106,3 +108,22 @@ def test_a_checkpoint_that_cannot_be_is_told_before_the_run(choices, message, tm
         solve(FLOW, GRID, START, 1.0, **choices, progress=never)
     assert "\n" not in str(raised.value)
     assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_any_other_error_keeps_what_was_done_too(saved, tmp_path):
+    """One in a function of the user as well: mended, the run goes on."""
+
+    def fail(record: StepRecord) -> None:
+        if record.time > 1.9:
+            raise ZeroDivisionError
+
+    keep = Checkpoint(tmp_path / "run.safetensors", minutes=60) if saved else None
+    with pytest.raises(ZeroDivisionError) as raised:
+        solve(FLOW, GRID, START, 3.0, step=0.25, checkpoint=keep, progress=fail)
+    (note,) = raised.value.__notes__
+    assert note.startswith("the last good state of the run, at time 2, is in ")
+    path = Path(note.rpartition(" ")[2])
+    assert checkpoint_time(path) == pytest.approx(2.0)
+    rest = solve(FLOW, GRID, START, 3.0, step=0.25, checkpoint=Checkpoint(path, minutes=60), resume=True, progress=False)
+    assert torch.equal(rest.end, solve(FLOW, GRID, START, 3.0, step=0.25, progress=False).end)

@@ -342,6 +342,12 @@ def test_the_table_has_a_line_for_each_element():
         ({"t1": -1.0}, "t1: expected a time after 0, got -1.0"),
         ({"t1": math.inf}, "t1: expected"),
         ({"t1": math.nan}, "t1: expected"),
+        ({"t1": (0, 1.0)}, r"t1: expected a number \(a run begins at time 0\), got \(0, 1.0\)"),
+        ({"t1": 1e-300}, "t1: expected 1e-100 or more"),
+        ({"tolerance": None}, "tolerance: expected a number, got None"),
+        ({"stops": 0.5}, r"stops: expected times, such as \[0.5, 1.0\], got 0.5"),
+        ({"grid": torch.zeros(32, 32)}, "grid: expected a grid such as .*, got Tensor"),
+        ({"events": [lambda u: u.max()]}, "events: expected Event"),
         ({"tolerance": 1e-16}, r"tolerance: expected 2\.2e-14 \(the round-off of torch\.float64\) to 1, got 1e-16"),
         ({"tolerance": 0.0}, "tolerance: expected .* to 1, got 0.0"),
         ({"tolerance": math.nan}, "tolerance: expected .* to 1, got nan"),
@@ -370,6 +376,15 @@ def test_bad_input_is_refused_before_the_run(change, message):
     arguments = {"flow": AllenCahn(0.1), "grid": GRID, "u0": smooth(), "t1": 1.0} | change
     with pytest.raises(ValueError, match=message):
         solve(**arguments)
+
+
+def test_times_may_be_none_or_stand_in_any_order_and_shape():
+    run = solve(AllenCahn(0.1), GRID, smooth(), 1e-100, 1e-3, progress=False)
+    assert run([]).shape == (0, 32, 32)
+    fields = run([[1e-100, 0.0], [0.0, 1e-100]])
+    assert fields.shape == (2, 2, 32, 32)
+    assert torch.equal(fields[0, 0], fields[1, 1])
+    assert torch.equal(fields[0, 1], run(0.0))
 
 
 def test_bad_flows_and_checkpoints_are_refused():
