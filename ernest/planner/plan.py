@@ -52,8 +52,8 @@ class Plan:
 
 
 def plan(recipe: Recipe, layout: Layout, device: Device, document: int | None = None) -> Plan:
-    """What one rank of a layout needs for a step of a recipe, all of whose positions are text, in documents of `document`
-    positions or, where none is told, in one a row."""
+    """What one rank of a layout needs for a step of a recipe, all of whose positions are text, in documents of which a position
+    sees `document` positions on average or, where none is told, in one a row."""
     model, rows = recipe.model, -(-recipe.sequence.rows // layout.data)
     positions = rows * recipe.sequence.length
     count = split_parameters(recipe)
