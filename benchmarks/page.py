@@ -17,7 +17,11 @@ PAGES = {
     "general": Path("docs/phasefield/systems.md"),
     "pfhub": Path("docs/phasefield/pfhub.md"),
 }
-PART_PAGES = {"walls": Path("docs/phasefield/variable.md"), "large": Path("docs/phasefield/systems.md")}
+PART_PAGES = {
+    "walls": Path("docs/phasefield/variable.md"),
+    "large": Path("docs/phasefield/systems.md"),
+    "planner": Path("docs/planner.md"),
+}
 """Pages of parts that are not that of their wing."""
 PICTURES = {
     "lcnet": {

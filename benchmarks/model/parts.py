@@ -1,6 +1,6 @@
 """What `python -m benchmarks` measures: positions per second in training, beside the machine's own rate of products; where the
-time of a step goes; training beside an earlier commit, and in several processes; a layer of experts beside others; a step and
-text beside transformers'; the codec of sounds against real time; and an iteration of reinforcement learning."""
+time of a step goes; training beside an earlier commit, and in several processes; plans beside runs; a layer of experts beside
+others; a step and text beside transformers'; the codec of sounds against real time; an iteration of reinforcement learning."""
 
 import tempfile
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from benchmarks.model import (
     experts_layer,
     meshes,
     peer,
+    planner,
     rl_speed,
     scaling,
     step_table,
@@ -79,11 +80,12 @@ WING = Wing(
         "peer": Part(peer.measure, quick=False),
         "sizes": Part(decoding_sizes.measure),
         "cold": Part(cold.measure),
+        "planner": Part(planner.measure, quick=False),
         "codec": Part(codec.measure),
         "rl": Part(rl_speed.measure, quick=False),
         "transformers": Part(transformers_race.measure, quick=False),
     },
     packages=("torch", "numpy"),
     method="Medians over interleaved rounds; bars of speed are for the machine of the page.",
-    own_blocks=("scaling",),
+    own_blocks=("scaling", "planner"),
 )

@@ -15,8 +15,8 @@ from ernest.planner.plan import Plan, plan
 
 @dataclass(frozen=True)
 class Measured:
-    """A run's `processes`, the mean positions of its documents, the most bytes that its first process held, and the median
-    seconds of a step."""
+    """A run's `processes`, the length of the document that a position lies in, as the mean over positions, the most bytes that
+    its first process held, and the median seconds of a step."""
 
     recipe: Recipe
     processes: int

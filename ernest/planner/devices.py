@@ -12,7 +12,8 @@ from ernest.storage import write_text
 class Device:
     """`memory` in bytes, `rate` of products in bfloat16 in FLOP/s, `bandwidth` of the memory and `link` to the other devices in
     bytes per second (of a link, in one direction); all as the maker tells them. With `keeps_shares`, attention keeps its shares
-    for the backward pass, as the kernels for processors do; without `bf16`, products are taken in float32.
+    for the backward pass, as the kernels for processors do, whose experts copy no weights; without `bf16`, products are taken in
+    float32.
 
     The last three are of a calibration: bytes of a process without its network; bytes held for each byte of activations, since
     allocators keep what is freed; seconds that a position spends in a layer beside products and memory."""

@@ -14,6 +14,8 @@ from ernest.planner.layout import Layout
 
 WIDE, NARROW = 4, 2
 """Bytes of float32 and bfloat16."""
+BLOCK = 16
+"""Columns that kernels for processors take at once."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,8 @@ class Plan:
 
     @property
     def peak(self) -> float:
-        """Bytes, all of which are there when the backward pass begins."""
+        """The most bytes at once. A backward pass gives activations up as it makes gradients; but these are larger tensors, and
+        lie beside the holes that those leave."""
         return self.process + self.parameters + self.gradients + self.moments + self.activations + self.buffers
 
     @property
@@ -49,8 +52,8 @@ class Plan:
 
 
 def plan(recipe: Recipe, layout: Layout, device: Device, document: int | None = None) -> Plan:
-    """What one rank of a layout needs for a step of a recipe, all of whose positions are text, in documents of `document`
-    positions or, where none is told, in one a row."""
+    """What one rank of a layout needs for a step of a recipe, all of whose positions are text, in documents of which a position
+    sees `document` positions on average or, where none is told, in one a row."""
     model, rows = recipe.model, -(-recipe.sequence.rows // layout.data)
     positions = rows * recipe.sequence.length
     count = split_parameters(recipe)
@@ -77,7 +80,7 @@ def plan(recipe: Recipe, layout: Layout, device: Device, document: int | None = 
         gradients=WIDE * own,
         moments=2 * WIDE * own,
         activations=device.slack * kept,
-        buffers=_buffers(model, layout, own, bf16),
+        buffers=_buffers(model, layout, own - _uncopied(count, model, layout, device), bf16),
         process=device.process,
         flops=flops,
         moved=moved,
@@ -146,9 +149,17 @@ def _layer(model: ModelConfig, shares: int, narrow: int, tensor: int) -> float:
     return WIDE * wide + narrow * (model.width + heads * model.head_dim / tensor)
 
 
-def _buffers(model: ModelConfig, layout: Layout, own: float, bf16: bool) -> float:
-    """Narrow copies of the rank's weights under autocast and, where they are sharded, two whole layers that are gathered."""
-    copies = NARROW * own if bf16 else 0.0
+def _uncopied(count: Parameters, model: ModelConfig, layout: Layout, device: Device) -> float:
+    """Those of a rank's experts that are narrowed number by number as they are read: by kernels for processors, of widths that
+    these take."""
+    taken = device.keeps_shares and not model.width % BLOCK and not model.expert_width % (BLOCK * layout.tensor)
+    return count.experts / layout.expert_divisor if taken else 0.0
+
+
+def _buffers(model: ModelConfig, layout: Layout, narrowed: float, bf16: bool) -> float:
+    """Narrow copies of those of the rank's weights that autocast copies and, where they are sharded, two whole layers that are
+    gathered."""
+    copies = NARROW * narrowed if bf16 else 0.0
     if layout.shard == 1:
         return copies
     experts = model.experts // layout.expert * 3 * model.width * model.expert_width

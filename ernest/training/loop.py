@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import Recipe
@@ -34,7 +35,8 @@ OnStep = Callable[[int, Mapping[str, float], Ernest], None]
 
 MEASURED = ("seconds", "waiting", "memory", "processes", "document")
 """What the line of a step tells beside its numbers, as the first process measures it: seconds, those of them in which it had no
-batch yet, the most bytes it has held, how many processes there are, and the mean positions of its documents."""
+batch yet, the most bytes it has held, how many processes there are, and the length of the document that a position lies in,
+as the mean over positions."""
 
 
 def train(
@@ -86,8 +88,7 @@ def train(
             batch, submodels = next(made)
             waited = time.perf_counter() - start
             metrics = step(model, batch, submodels, state, schedule_values(number, config))
-            document = float(batch.valid.sum() / (batch.document.amax(dim=1) + 1).sum())
-            measured = time.perf_counter() - start, waited, peak_memory(), world, document
+            measured = time.perf_counter() - start, waited, peak_memory(), world, seen_length(batch.document)
             metrics |= _stage(recipe, number) | dict(zip(MEASURED, measured, strict=True))
             if log is not None:
                 append_line(log, json.dumps({"step": number} | metrics))
@@ -97,6 +98,13 @@ def train(
             if on_step is not None:
                 on_step(number, metrics, model)
     return model
+
+
+def seen_length(document: Tensor) -> float:
+    """The mean over positions of how many the document has that they lie in, of documents `[rows, length]` of packed rows."""
+    rows = torch.arange(len(document))[:, None] * document.shape[1]
+    counts = torch.bincount((document + rows)[document >= 0]).double()
+    return float(counts.square().sum() / counts.sum())
 
 
 def _stage(recipe: Recipe, number: int) -> dict[str, float]:

@@ -88,6 +88,15 @@ def test_activations_are_those_that_a_forward_pass_keeps(change, multi_token):
     assert activations(recipe, positions, shares, False, Layout()) == pytest.approx(kept, rel=0.15)
 
 
+@pytest.mark.parametrize(("change", "copied"), [({}, False), ({"expert_width": 104}, True), ({"width": 264, "heads": 3}, True)])
+def test_kernels_for_processors_copy_no_experts_of_the_widths_that_they_take(change, copied):
+    recipe = load_recipe()
+    recipe = replace(recipe, model=replace(recipe.model, kv_heads=1, **change))
+    here, gpu = (plan(recipe, Layout(), replace(DEVICES["H100"], keeps_shares=shares)) for shares in (True, False))
+    experts = 0 if copied else 2 * split_parameters(recipe).experts
+    assert gpu.buffers - here.buffers == experts
+
+
 def test_checkpointing_keeps_less():
     recipe = replace(BASE, tokenizers=replace(BASE.tokenizers, vocabulary=700))
     whole, saved = (plan(recipe, Layout(8, checkpoint_activations=saves), DEVICES["H100"]) for saves in (False, True))

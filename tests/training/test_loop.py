@@ -11,7 +11,7 @@ from ernest.config.recipe import ElasticConfig, SequenceConfig
 from ernest.data.store import ExampleStore
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
-from ernest.training.loop import MEASURED, train
+from ernest.training.loop import MEASURED, seen_length, train
 from tests.small import SENTENCES, documents, recipe, tokenizers
 
 LOSSES = ("text", "mtp", "vision", "audio", "norm", "rate", "positions")
@@ -19,6 +19,12 @@ LOSSES = ("text", "mtp", "vision", "audio", "norm", "rate", "positions")
 
 class Cut(Exception):
     """A run is killed."""
+
+
+def test_a_position_sees_its_document():
+    """Attention costs what each position sees: a long document counts for all of its positions."""
+    rows = torch.tensor([[0, 0, 0, 1, -1], [0, 0, 0, 0, 0]])
+    assert seen_length(rows) == pytest.approx((3 * 3 + 1 * 1 + 5 * 5) / 9)
 
 
 def lines(run: Path) -> list[dict]:
