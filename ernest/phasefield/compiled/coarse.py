@@ -21,7 +21,7 @@ from ernest.phasefield.schemes.coarsening import (
     node_modes,
     outer_matrices,
 )
-from ernest.phasefield.schemes.gaussseidel import window_matrices
+from ernest.phasefield.schemes.gaussseidel import window_arrays
 from ernest.phasefield.schemes.settling import Settling
 from ernest.phasefield.schemes.splitting import one_length
 from ernest.phasefield.stepping import State, StepStats
@@ -49,7 +49,7 @@ class FusedCoarse:
 
     def __init__(self, scheme: CoarseGaussSeidel, workspace: Workspace) -> None:
         self.scheme, self.workspace, self.init = scheme, workspace, workspace.init
-        self._points = gauss(scheme.degree)[0]
+        self._points = gauss(scheme.degree)[0].numpy()
         points = workspace.grid.points
         sizes = scheme.level_points(points)
         self._outer_window, self._elements_kept = scheme.outer_rows(points), scheme.elements_kept(points)
@@ -274,12 +274,11 @@ class FusedCoarse:
             on_grid += self._ends.get(tau, lambda: row_tables(work, tau, p, None, [p], None))
         else:
             on_grid = row_tables(work, tau, p, None, (*nodes, p), [outer[i] for i in (*nodes, p)], width)
-        pairs = [] if whole or known is None else defect_weights(known)
-        inner = window_matrices(self._points, tau, taus, scheme.window)
+        inner = window_arrays(self._points, tau, taus, scheme.window)
         return Tables(
             dict(zip((*nodes, p), on_grid, strict=True)),
             self._blocks.get(tau, lambda: row_tables(work, tau, p, symbols, range(p + 1), None)),
             window_tables(work, tau, p, symbols, inner, scheme.window),
-            [(before.numpy(), after.numpy()) for before, after in pairs],
-            None if whole else outer[p].numpy(),
+            [] if whole or known is None else defect_weights(known),
+            None if whole else outer[p],
         )
