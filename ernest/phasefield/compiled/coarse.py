@@ -61,6 +61,7 @@ class FusedCoarse:
         self._kept = [np.zeros(half.modes.shape, complex) for _ in range(scheme.degree + 1)]
         self._deltas = tuple(np.zeros_like(kept) for kept in self._kept[:-1])
         self._nodes, self._sparse, self._sampled = scheme.nodes, scheme.sparse, scheme.samples(points)
+        self._judged = scheme.judged_node
         self._field_lines = [field.reshape(-1, sizes[0][-1]) for field in half.fields]
         self._level_line = every_second_line(points[:-1])
         low, columns = block_rows(workspace, sizes[0]), sizes[0][-1] // 2
@@ -95,13 +96,12 @@ class FusedCoarse:
             return work.coefficients(work.array(state.modes), self._filled(rows, known), tau)
 
         element = FusedElement(
-            *(state.time, tau, state.modes, end, work.grid, coefficients, tuple(rows), self.scheme.judged_node, known)
+            *(state.time, tau, state.modes, end, work.grid, coefficients, tuple(rows), self._judged, known)
         )
 
         def unsettled() -> Tensor:
-            node = self.scheme.judged_node
-            right = work.explicit_of(work.array(node_modes(element, node)))
-            return work.tensor(right) - work.tensor(self._filled(rows, known)[node])
+            right = work.explicit_of(work.array(node_modes(element, self._judged)))
+            return work.tensor(right) - work.tensor(self._filled(rows, known)[self._judged])
 
         return after, element, StepStats(1 + len(differences), tuple(differences), unsettled)
 
