@@ -95,9 +95,7 @@ class FusedCoarse:
         def coefficients() -> Tensor:
             return work.coefficients(work.array(state.modes), self._filled(rows, known), tau)
 
-        element = FusedElement(
-            *(state.time, tau, state.modes, end, work.grid, coefficients, tuple(rows), self._judged, known)
-        )
+        element = FusedElement(*(state.time, tau, state.modes, end, work.grid, coefficients, tuple(rows), self._judged, known))
 
         def unsettled() -> Tensor:
             right = work.explicit_of(work.array(node_modes(element, self._judged)))
