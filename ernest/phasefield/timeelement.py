@@ -231,7 +231,7 @@ def lagrange_values(nodes: np.ndarray, xi: np.ndarray) -> np.ndarray:
 def window_values(windows: Sequence[np.ndarray], xi: np.ndarray) -> Sequence[np.ndarray]:
     """`lagrange_values` for each of several windows of nodes."""
     if len({len(window) for window in windows}) == 1:
-        return lagrange_values(np.stack(windows), xi)
+        return list(lagrange_values(np.stack(windows), xi))
     return [lagrange_values(window, xi) for window in windows]
 
 

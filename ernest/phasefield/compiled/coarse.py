@@ -21,7 +21,7 @@ from ernest.phasefield.schemes.coarsening import (
     node_modes,
     outer_matrices,
 )
-from ernest.phasefield.schemes.gaussseidel import window_matrices
+from ernest.phasefield.schemes.gaussseidel import window_arrays
 from ernest.phasefield.schemes.settling import Settling
 from ernest.phasefield.schemes.splitting import one_length
 from ernest.phasefield.stepping import State, StepStats
@@ -49,7 +49,7 @@ class FusedCoarse:
 
     def __init__(self, scheme: CoarseGaussSeidel, workspace: Workspace) -> None:
         self.scheme, self.workspace, self.init = scheme, workspace, workspace.init
-        self._points = gauss(scheme.degree)[0]
+        self._points = gauss(scheme.degree)[0].numpy()
         points = workspace.grid.points
         sizes = scheme.level_points(points)
         self._outer_window, self._elements_kept = scheme.outer_rows(points), scheme.elements_kept(points)
@@ -61,6 +61,7 @@ class FusedCoarse:
         self._kept = [np.zeros(half.modes.shape, complex) for _ in range(scheme.degree + 1)]
         self._deltas = tuple(np.zeros_like(kept) for kept in self._kept[:-1])
         self._nodes, self._sparse, self._sampled = scheme.nodes, scheme.sparse, scheme.samples(points)
+        self._judged = scheme.judged_node
         self._field_lines = [field.reshape(-1, sizes[0][-1]) for field in half.fields]
         self._level_line = every_second_line(points[:-1])
         low, columns = block_rows(workspace, sizes[0]), sizes[0][-1] // 2
@@ -94,14 +95,11 @@ class FusedCoarse:
         def coefficients() -> Tensor:
             return work.coefficients(work.array(state.modes), self._filled(rows, known), tau)
 
-        element = FusedElement(
-            *(state.time, tau, state.modes, end, work.grid, coefficients, tuple(rows), self.scheme.judged_node, known)
-        )
+        element = FusedElement(*(state.time, tau, state.modes, end, work.grid, coefficients, tuple(rows), self._judged, known))
 
         def unsettled() -> Tensor:
-            node = self.scheme.judged_node
-            right = work.explicit_of(work.array(node_modes(element, node)))
-            return work.tensor(right) - work.tensor(self._filled(rows, known)[node])
+            right = work.explicit_of(work.array(node_modes(element, self._judged)))
+            return work.tensor(right) - work.tensor(self._filled(rows, known)[self._judged])
 
         return after, element, StepStats(1 + len(differences), tuple(differences), unsettled)
 
@@ -274,12 +272,11 @@ class FusedCoarse:
             on_grid += self._ends.get(tau, lambda: row_tables(work, tau, p, None, [p], None))
         else:
             on_grid = row_tables(work, tau, p, None, (*nodes, p), [outer[i] for i in (*nodes, p)], width)
-        pairs = [] if whole or known is None else defect_weights(known)
-        inner = window_matrices(self._points, tau, taus, scheme.window)
+        inner = window_arrays(self._points, tau, taus, scheme.window)
         return Tables(
             dict(zip((*nodes, p), on_grid, strict=True)),
             self._blocks.get(tau, lambda: row_tables(work, tau, p, symbols, range(p + 1), None)),
             window_tables(work, tau, p, symbols, inner, scheme.window),
-            [(before.numpy(), after.numpy()) for before, after in pairs],
-            None if whole else outer[p].numpy(),
+            [] if whole or known is None else defect_weights(known),
+            None if whole else outer[p],
         )

@@ -9,7 +9,7 @@ from ernest.phasefield.compiled.tables import LRUCache, last_rows, lengths_kept,
 from ernest.phasefield.compiled.transforms import Array
 from ernest.phasefield.compiled.workspace import FusedState, Memory, Workspace
 from ernest.phasefield.element import Element, Time
-from ernest.phasefield.schemes.gaussseidel import GaussSeidel, window_matrices
+from ernest.phasefield.schemes.gaussseidel import GaussSeidel, window_arrays
 from ernest.phasefield.schemes.settling import Settling
 from ernest.phasefield.schemes.splitting import one_length
 from ernest.phasefield.stepping import State, StepStats
@@ -21,7 +21,7 @@ class FusedGaussSeidel:
 
     def __init__(self, scheme: GaussSeidel, workspace: Workspace) -> None:
         self.scheme, self.workspace, self.init = scheme, workspace, workspace.init
-        self._points = gauss(scheme.degree)[0]
+        self._points = gauss(scheme.degree)[0].numpy()
         self._nodal: LRUCache[float, list[tuple[Array, Array]]] = LRUCache(lengths_kept(workspace))
         self._windows: LRUCache[tuple[Time, ...], list[Array]] = LRUCache(lengths_kept(workspace, scheme.elements_kept))
 
@@ -87,7 +87,7 @@ class FusedGaussSeidel:
         p, m = self.scheme.degree, self.scheme.window
 
         def windows() -> list[Array]:
-            matrices = window_matrices(self._points, tau, taus, m)
+            matrices = window_arrays(self._points, tau, taus, m)
             return window_tables(self.workspace, tau, p, None, matrices, m)
 
         nodal = self._nodal.get(tau, lambda: row_tables(self.workspace, tau, p, None, range(p + 1), None))

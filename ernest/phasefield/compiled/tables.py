@@ -6,10 +6,7 @@ from functools import cache
 from typing import Generic, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from ernest.device import HOST
 from ernest.phasefield.compiled.transforms import Array
 from ernest.phasefield.compiled.workspace import Workspace
 from ernest.phasefield.timeelement import coupling, gauss, nodal_basis
@@ -54,7 +51,7 @@ def row_tables(
     degree: int,
     block: Block | None,
     nodes: Sequence[int],
-    matrices: Sequence[Tensor] | None,
+    matrices: Sequence[Array] | None,
     width: int = 0,
 ) -> list[tuple[Array, Array]]:
     """The tables a `[...]`, W `[w, ...]` of some nodes (`degree`: the end) of an element, from the kernel `tabulate`.
@@ -62,39 +59,41 @@ def row_tables(
     A matrix `[p, w]` takes the values of a node's window to those at the nodes, None if the rows are the nodes' own; it is
     filled up with zeros on the left to `width`. `block` are the symbols to use instead of the workspace's.
     """
-    of_a = numerators(degree)[1][list(nodes)]
-    matrices = matrices or [torch.eye(degree, dtype=torch.float64, device=HOST)] * len(nodes)
-    a, W = _tabulate(workspace, tau, degree, block, nodes, matrices, width, of_a)
-    return [(one, rows[-max(width, len(m.T)) :]) for one, rows, m in zip(a, W, matrices, strict=True)]
+    _, of_a, of_V = numerators(degree)
+    nodes = list(nodes)
+    of_W = of_V[nodes] if matrices is None else of_V[nodes] @ _filled_up(matrices, width)
+    a, W = _tabulate(workspace, tau, degree, block, of_a[nodes], of_W)
+    widths = [degree if matrices is None else max(width, matrices[i].shape[1]) for i in range(len(nodes))]
+    return [(a[i], W[i, len(W[i]) - own :]) for i, own in enumerate(widths)]
 
 
 def window_tables(
-    workspace: Workspace, tau: float, degree: int, block: Block | None, matrices: Sequence[Tensor], width: int
+    workspace: Workspace, tau: float, degree: int, block: Block | None, matrices: Sequence[Array], width: int
 ) -> list[Array]:
     """The W `[w, ...]` alone, of all Gauss points."""
-    return list(_tabulate(workspace, tau, degree, block, range(degree), matrices, width, np.empty((0, degree + 1)))[1])
+    of_W = numerators(degree)[2][:degree] @ _filled_up(matrices, width)
+    return list(_tabulate(workspace, tau, degree, block, np.empty((0, degree + 1)), of_W)[1])
+
+
+def _filled_up(matrices: Sequence[Array], width: int) -> Array:
+    """All matrices as one array `[nodes, p, w]`, with zeros on the left where they have fewer columns than others or `width`."""
+    width = max(width, *(matrix.shape[1] for matrix in matrices))
+    filled = np.zeros((len(matrices), len(matrices[0]), width))
+    for whole, matrix in zip(filled, matrices, strict=True):
+        whole[:, width - matrix.shape[1] :] = matrix
+    return filled
 
 
 def _tabulate(
-    workspace: Workspace,
-    tau: float,
-    degree: int,
-    block: Block | None,
-    nodes: Sequence[int],
-    matrices: Sequence[Tensor],
-    width: int,
-    of_a: Array,
+    workspace: Workspace, tau: float, degree: int, block: Block | None, of_a: Array, of_W: Array
 ) -> tuple[Array, Array]:
-    width = max(width, *(matrix.shape[1] for matrix in matrices))
-    padded = np.zeros((len(nodes), degree, width))
-    for whole, matrix in zip(padded, matrices, strict=True):
-        whole[:, width - matrix.shape[1] :] = matrix.numpy()
-    pade, _, of_V = numerators(degree)
-    of_W = np.ascontiguousarray((of_V[list(nodes)] @ padded).transpose(0, 2, 1))
+    """a `[nodes, ...]` and W `[nodes, w, ...]` from the coefficients of their numerators, `of_W` `[nodes, powers, w]`."""
     stiffness, mobility = block or (workspace.stiffness, workspace.mobility)
-    a, W = np.empty((len(of_a), stiffness.size)), np.empty((len(nodes), width, stiffness.size))
-    workspace.kernels.tabulate(tau / 2, stiffness.reshape(-1), mobility.reshape(-1), pade, of_a, of_W, a, W)
-    return a.reshape(-1, *stiffness.shape), W.reshape(len(nodes), width, *stiffness.shape)
+    nodes, _, width = of_W.shape
+    a, W = np.empty((len(of_a), stiffness.size)), np.empty((nodes, width, stiffness.size))
+    of_W = np.ascontiguousarray(of_W.transpose(0, 2, 1))
+    workspace.kernels.tabulate(tau / 2, stiffness.reshape(-1), mobility.reshape(-1), numerators(degree)[0], of_a, of_W, a, W)
+    return a.reshape(-1, *stiffness.shape), W.reshape(nodes, width, *stiffness.shape)
 
 
 class LRUCache(Generic[Key, Value]):

@@ -289,7 +289,8 @@ class CoarseStepper:
 
     def filled(self, tau: float, rows: list[Tensor], past: list[Tensor], taus: tuple[Time, ...]) -> list[Tensor]:
         """The rows of N at the nodes, on the full grid: outside of the block they are interpolated from the fine nodes."""
-        _, matrix = known_matrices(self._points, self.scheme.nodes, self._outer_window, tau, taus)
+        points = self._points.cpu().numpy()
+        matrix = torch.from_numpy(known_matrices(points, self.scheme.nodes, self._outer_window, tau, taus)[1])
         known = self._outer_rows([*past, *rows])[-matrix.shape[1] :]
         filled = list(combine(matrix, torch.stack(known, self._axis), -1 - self._axis).unbind(self._axis))
         for row, full in zip(rows, filled, strict=True):

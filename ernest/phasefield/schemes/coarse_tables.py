@@ -45,12 +45,14 @@ def make_tables(
     nodal = nodal_tableau(tau / 2 * splitting.stiffness.real, degree, tau / 2 * splitting.mobility.real)
     block = Tableau(nodal.a[(..., *inside)], nodal.W[(..., *inside)])
     inner = window_matrices(points, tau, taus, window)
-    known = known_matrices(points, nodes, outer_window, tau, taus) if taus else None
-    outer = first_matrices(points, window) if known is None else outer_matrices(known, nodes)
+    here = points.cpu().numpy()
+    known = known_matrices(here, nodes, outer_window, tau, taus) if taus else None
+    outer = first_matrices(here, window) if known is None else outer_matrices(known, nodes)
+    pairs = defect_weights(known) if known is not None and len(nodes) < degree else []
     return Tables(
         Tableau(nodal.a.to(dtype), nodal.W.to(dtype)),
         Tableau(block.a.to(dtype), block.W.to(dtype)),
         [torch.einsum("j...,jw->w...", block.W[i], matrix).to(dtype) for i, matrix in enumerate(inner)],
-        [torch.einsum("j...,jw->w...", nodal.W[i], matrix).to(dtype) for i, matrix in enumerate(outer)],
-        defect_weights(known) if known is not None and len(nodes) < degree else [],
+        [torch.einsum("j...,jw->w...", nodal.W[i], torch.from_numpy(m).to(points)).to(dtype) for i, m in enumerate(outer)],
+        [(torch.from_numpy(before).to(points), torch.from_numpy(after).to(points)) for before, after in pairs],
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ernest.phasefield.element import Element, Time
 from ernest.phasefield.grid import Grid, Space
-from ernest.phasefield.schemes.gaussseidel import past_positions, window_matrices
+from ernest.phasefield.schemes.gaussseidel import past_positions, window_arrays
 from ernest.phasefield.schemes.settling import Settling
 from ernest.phasefield.timeelement import gauss, lagrange_values, window_values
 
@@ -57,34 +57,33 @@ def low_modes(points: tuple[int, ...], coarse: tuple[int, ...], device: torch.de
 
 
 def known_matrices(
-    points: Tensor, nodes: Sequence[int], outer_window: int, tau: float, taus: tuple[Time, ...]
-) -> tuple[list[Tensor], Tensor]:
+    points: np.ndarray, nodes: Sequence[int], outer_window: int, tau: float, taus: tuple[Time, ...]
+) -> tuple[Sequence[np.ndarray], np.ndarray]:
     """Matrices `[p, w]` that take rows known on the full grid to those at all Gauss points: for each point, from the last
     `outer_window` rows that are known before it, and from the last ones that are known at the end of the first sweep.
 
     Rows are known at the `nodes` of the elements before, of lengths `taus`, and of this one.
     """
-    here = points.cpu().numpy()
-    positions = np.concatenate([past_positions(here[list(nodes)], tau, taus), here[list(nodes)]])
-    earlier = [positions[: len(positions) - sum(node >= i for node in nodes)] for i in range(len(here))]
-    before = window_values([known[-outer_window:] for known in earlier], here)
-    after = lagrange_values(positions[-max(outer_window, len(nodes)) :], here)
-    return [torch.from_numpy(matrix).to(points) for matrix in before], torch.from_numpy(after).to(points)
+    here = points[list(nodes)]
+    positions = np.concatenate([past_positions(here, tau, taus), here])
+    earlier = [positions[: len(positions) - sum(node >= i for node in nodes)] for i in range(len(points))]
+    before = window_values([known[-outer_window:] for known in earlier], points)
+    return before, lagrange_values(positions[-max(outer_window, len(nodes)) :], points)
 
 
-def outer_matrices(known: tuple[list[Tensor], Tensor], nodes: Sequence[int]) -> list[Tensor]:
+def outer_matrices(known: tuple[Sequence[np.ndarray], np.ndarray], nodes: Sequence[int]) -> list[np.ndarray]:
     """For each node, and last for the end, the matrix from known rows of the full grid to those at all Gauss points; points that
     are no node need none: theirs is empty."""
     before, after = known
     return [*(matrix if i in nodes else matrix[:, :0] for i, matrix in enumerate(before)), after]
 
 
-def first_matrices(points: Tensor, window: int) -> list[Tensor]:
+def first_matrices(points: np.ndarray, window: int) -> list[np.ndarray]:
     """The same of the first element, which has the windows of the block."""
-    return [*window_matrices(points, 1.0, (), window), torch.eye(len(points), dtype=points.dtype, device=points.device)]
+    return [*window_arrays(points, 1.0, (), window), np.eye(len(points))]
 
 
-def defect_weights(known: tuple[list[Tensor], Tensor]) -> list[tuple[Tensor, Tensor]]:
+def defect_weights(known: tuple[Sequence[np.ndarray], np.ndarray]) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each Gauss point, weights `[w]` of the defects known before it, and of those known after the first sweep."""
     before, after = known
     return [(matrix[i], after[i]) for i, matrix in enumerate(before)]

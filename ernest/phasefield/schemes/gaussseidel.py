@@ -11,6 +11,7 @@ of the implicit scheme with p Gauss points, so the order at the ends of the elem
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -182,11 +183,14 @@ def window_matrices(points: Tensor, tau: float, taus: tuple[Time, ...], window: 
     Known are N at the Gauss `points` of the elements before, of lengths `taus`, or, if there are none, at the start, and
     at the nodes before i. Positions are in the local time of this element of length tau.
     """
-    here = points.cpu().numpy()
-    known = np.concatenate([past_positions(here, tau, taus) if taus else [-1.0], here])
-    start = len(known) - len(here)
-    windows = [known[max(start + i - window, 0) : start + i] for i in range(len(here))]
-    return [torch.from_numpy(matrix).to(points) for matrix in window_values(windows, here)]
+    return [torch.from_numpy(matrix).to(points) for matrix in window_arrays(points.cpu().numpy(), tau, taus, window)]
+
+
+def window_arrays(points: np.ndarray, tau: float, taus: tuple[Time, ...], window: int) -> Sequence[np.ndarray]:
+    """The same as arrays."""
+    known = np.concatenate([past_positions(points, tau, taus) if taus else [-1.0], points])
+    start = len(known) - len(points)
+    return window_values([known[max(start + i - window, 0) : start + i] for i in range(len(points))], points)
 
 
 def past_positions(points: np.ndarray, tau: float, taus: tuple[Time, ...]) -> np.ndarray:

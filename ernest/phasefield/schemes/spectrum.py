@@ -1,6 +1,7 @@
 """Decides from the spectrum of a field whether sweeps on coarse grids reach the tolerance."""
 
 import math
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -23,9 +24,18 @@ def prefers_coarse(modes: Tensor, grid: Space, tolerance: float, ratio: float = 
 
 def tail_amplitude(modes: Tensor, grid: Space, ratio: float = 0.5) -> float:
     """The greatest amplitude of the modes beyond |k| = ratio n/2 on any axis; of a batch, the greatest."""
-    beyond = torch.zeros(grid.mode_shape, dtype=torch.bool, device=modes.device)
+    # The modulus of a complex number takes a root each, and ten times as long.
+    squares = modes.real.square() + modes.imag.square() if modes.is_complex() else modes.square()
+    return math.sqrt(float((squares * _beyond(grid, ratio, modes.device)).max())) / math.prod(grid.points)
+
+
+@lru_cache(maxsize=4)
+@torch.inference_mode(False)
+def _beyond(grid: Space, ratio: float, device: torch.device) -> Tensor:
+    """Which modes lie beyond |k| = ratio n/2 on any axis: a run asks at every few steps."""
+    beyond = torch.zeros(grid.mode_shape, dtype=torch.bool, device=device)
     for axis, n in enumerate(grid.points):
-        k = torch.arange(grid.mode_shape[axis], device=modes.device)
+        k = torch.arange(grid.mode_shape[axis], device=device)
         far = torch.minimum(k, n - k) >= ratio * n / 2
         beyond = beyond | far.reshape([-1 if other == axis else 1 for other in range(grid.dimensions)])
-    return float((modes.abs() * beyond).max()) / math.prod(grid.points)
+    return beyond
