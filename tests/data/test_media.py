@@ -1,3 +1,5 @@
+import io
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -110,6 +112,19 @@ def test_videos_come_back_frame_by_frame_even_where_nothing_moves(tmp_path_facto
     path = tmp_path_factory.mktemp("video") / f"a.{ending}"
     media.write_video(path, video)
     assert np.array_equal(media.read_video(path), video)
+
+
+@settings(max_examples=10, deadline=None)
+@given(seed=st.integers(0, 99), colours=st.sampled_from([1, 2, 256, 2000]), factor=st.sampled_from([1, 3]))
+def test_a_gif_keeps_up_to_256_colours_and_is_enlarged_pixel_by_pixel(seed, colours, factor):
+    """Of more it has 256 that are near."""
+    rng = np.random.default_rng(seed)
+    film = rng.integers(0, 256, (colours, 3), np.uint8)[rng.integers(0, colours, (4, 16, 17))]
+    with Image.open(io.BytesIO(media.encode_video("film.gif", film, factor=factor))) as file:
+        frames = np.stack([file.seek(number) or np.array(file.convert("RGB")) for number in range(file.n_frames)])
+    off = np.abs(frames[:, ::factor, ::factor].astype(int) - film)
+    assert off.max() == 0 if colours <= 256 else 0 < off.mean() < 16
+    assert np.array_equal(frames, media.enlarged(frames[:, ::factor, ::factor], factor))
 
 
 def test_a_film_of_another_length_is_sampled_evenly(tmp_path):
