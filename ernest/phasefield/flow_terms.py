@@ -7,10 +7,8 @@ import torch
 from torch import Tensor
 
 from ernest.device import HOST
-from ernest.phasefield.evolution.flows import CoupledFlow, VariableFlow
-from ernest.phasefield.evolution.given import check_functions
 from ernest.phasefield.flows import ConservativeAllenCahn, Flow, Forcing
-from ernest.phasefield.grid import Grid, Space, holds_zero
+from ernest.phasefield.grid import Space, holds_zero
 from ernest.phasefield.potentials import (
     DoubleWell,
     FloryHuggins,
@@ -98,8 +96,6 @@ def check_flow(flow: Any, grid: Space, u0: Tensor) -> None:
         raise ValueError(f"grid: expected a grid such as Grid.cube(64, length=1.0), got {type(grid).__name__}")
     if hasattr(flow, "check_on") and not isinstance(flow, type):
         flow.check_on(grid, u0)
-        if isinstance(flow, VariableFlow | CoupledFlow) and isinstance(grid, Grid):
-            check_functions(flow.coupled() if isinstance(flow, VariableFlow) else flow, grid, u0)
         return
     grid.check_field(u0, "u0")
     if not u0.numel():

@@ -10,7 +10,7 @@ They are solved by `EnergeticElements` (evolution/elements.py), which keeps the 
 does not itself depend on time: mobilities may depend on anything.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from ernest.phasefield.evolution.given import check_functions
 from ernest.phasefield.grid import Grid, Space, ends_of
 from ernest.phasefield.potentials import Potential
 
@@ -176,6 +177,16 @@ class CoupledFlow:
                         f"{name}: axis {axis} with boundary {boundary}: expected a Value for each dirichlet end and "
                         f"{'an' if kind is Inflow else 'a'} {kind.__name__} for each neumann one, got {pair!r}"
                     )
+        check_functions(self._functions(), self.single, grid, u0)
+
+    def _functions(self) -> Iterator[tuple[str, Function]]:
+        """The functions (u, x, t) by the names of what they give; those of walls are taken elsewhere."""
+        if not isinstance(self.potential, Potential):
+            yield "potential", self.potential
+        strength = self.noise.strength if self.noise is not None else None
+        coefficients = (("kappa", self.kappa), ("mobility", self.mobility), ("forcing", self.forcing), ("noise", strength))
+        for name, coefficient in coefficients:
+            yield from ((name, one) for one in _flat(coefficient) if callable(one))
 
 
 @dataclass(frozen=True)
@@ -221,3 +232,8 @@ class PerAxis:
     """A mobility that differs between the axes."""
 
     of: tuple[Any, ...]
+
+
+def _flat(coefficient: Any) -> list[Any]:
+    coefficient = coefficient.of if isinstance(coefficient, PerAxis) else coefficient
+    return [one for part in coefficient for one in _flat(part)] if isinstance(coefficient, tuple) else [coefficient]

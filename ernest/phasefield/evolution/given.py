@@ -1,35 +1,34 @@
 """Asks the functions of a flow that varies, once and before a run, whether they are what they have to be."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ernest.phasefield.evolution.flows import CoupledFlow, PerAxis
 from ernest.phasefield.gradients import outside_inference_mode, plain
 from ernest.phasefield.grid import Grid
-from ernest.phasefield.potentials import Potential
 from ernest.phasefield.user_functions import ask, check_derivative, check_rows
 
 
 @outside_inference_mode
-def check_functions(flow: CoupledFlow, grid: Grid, u0: Tensor) -> None:
-    """Raise ValueError for functions (u, x, t) that fail, change u, x or t in place, or do not fit the points, for a density F
-    that is one number for all of them, and where torch cannot differentiate F or a gradient energy by u.
+def check_functions(functions: Iterable[tuple[str, Callable[..., Any]]], single: bool, grid: Grid, u0: Tensor) -> None:
+    """Raise ValueError for functions (u, x, t), each by the name of what it gives, that fail, change u, x or t in place, or do
+    not fit the points, for a density F that is one number for all of them, and where torch cannot differentiate F or a gradient
+    energy by u. `u0` is one field if `single`, else all of them.
     """
     u0 = plain(u0)
     x = grid.coordinates(u0.dtype, u0.device)
     at = torch.zeros(2, *[1] * grid.dimensions, dtype=u0.dtype, device=u0.device)
-    parts = (u0,) if flow.single else u0.unbind(u0.ndim - grid.dimensions - 1)
+    parts = (u0,) if single else u0.unbind(u0.ndim - grid.dimensions - 1)
     u = tuple(torch.stack([v, v], -1 - grid.dimensions) for v in parts)
     apart = tuple(torch.stack([v, 0.999 * v], -1 - grid.dimensions) for v in parts)
     probe = tuple(torch.where(v == 0, 1e-3, v) for v in u)
 
     def given(fields: tuple[Tensor, ...]) -> Any:
-        return fields[0] if flow.single else fields
+        return fields[0] if single else fields
 
-    for name, function in _functions(flow):
+    for name, function in functions:
         value = ask(name, function, given(u), x, at)
         for each, other in zip(_values(name, value), _values(name, function(given(apart), x, at)), strict=True):
             _check_shape(name, each, u[0])
@@ -42,20 +41,6 @@ def check_functions(flow: CoupledFlow, grid: Grid, u0: Tensor) -> None:
 def _values(name: str, value: Any) -> tuple[Any, ...]:
     """What a function returned, a forcing for each field."""
     return tuple(value) if name == "forcing" and isinstance(value, tuple | list) else (value,)
-
-
-def _functions(flow: CoupledFlow) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """The functions (u, x, t) of a flow by name; those of its walls are taken elsewhere."""
-    if not isinstance(flow.potential, Potential):
-        yield "potential", flow.potential
-    strength = flow.noise.strength if flow.noise is not None else None
-    for name, given in (("kappa", flow.kappa), ("mobility", flow.mobility), ("forcing", flow.forcing), ("noise", strength)):
-        yield from ((name, one) for one in _flat(given) if callable(one))
-
-
-def _flat(given: Any) -> list[Any]:
-    given = given.of if isinstance(given, PerAxis) else given
-    return [one for part in given for one in _flat(part)] if isinstance(given, tuple) else [given]
 
 
 def _check_shape(name: str, value: Any, u: Tensor) -> None:
