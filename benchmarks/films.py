@@ -86,7 +86,7 @@ def main() -> None:
         back = rebuilt(tokenizer, true)
         latents = replace(recipe.media, temporal_stride=stride).latents(true.shape[1])
         size = latents * tokenizer.quantiser.cells * tokenizer.quantiser.bits
-        like = psnr(true.reshape(-1, *true.shape[2:]), back.reshape(-1, *true.shape[2:]))
+        like = psnr(true, back)
         rows.append((f"stride {stride}", f"{like:.1f}", f"{obeys_energy_law(back).mean():.2f}", f"{size:,}"))
     show(
         Console(), "films", (Table("Films of the world after a tokenizer", ("", "PSNR, dB", "lawful", "bits"), tuple(rows)),), ()

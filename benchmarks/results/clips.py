@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from benchmarks.results.emoji import read_emoji
+from benchmarks.results.emoji import chosen, last_twice
 from benchmarks.results.scores import prompts
 from benchmarks.results.trial import Scored, Trial
 from ernest.data.importers import both_directions
@@ -49,8 +49,8 @@ def score_tokenizer(tokenizers: Tokenizers, trial: Trial) -> list[Scored]:
     return [
         Scored("true films that are lawful", float(lawful(true).mean()), None, f"{len(true)} held out, ceiling"),
         Scored("… behind the tokenizer", float(lawful(back).mean()), 0.95, each),
-        Scored("PSNR of phase fields, dB", _psnr(true, back), None, f"{tokenizers.media.temporal_stride} frames a latent"),
-        Scored("PSNR of animated emoji, dB", _psnr(emoji, rebuild_frames(tokenizers, emoji)), None, f"{len(emoji)}, learnt from"),
+        Scored("PSNR of phase fields, dB", psnr(true, back), None, f"{tokenizers.media.temporal_stride} frames a latent"),
+        Scored("PSNR of animated emoji, dB", psnr(emoji, rebuild_frames(tokenizers, emoji)), None, f"{len(emoji)}, learnt from"),
     ]
 
 
@@ -71,15 +71,9 @@ def score_clips(engine: Engine, trial: Trial) -> list[Scored]:
 
 def _emoji(trial: Trial) -> list[tuple[np.ndarray, str]]:
     """Animations with the last frame twice, and their names."""
-    every = read_emoji(trial.data)
-    return [(np.concatenate([one.animation, one.animation[-1:]]), one.name) for one in every[: trial.count(len(every))]]
+    return [(last_twice(one.animation), one.name) for one in chosen(trial)]
 
 
 def _both(named: list[tuple[np.ndarray, str]]) -> Iterator[Record]:
     for film, name in named:
         yield from both_directions("video", film, name, {})
-
-
-def _psnr(films: np.ndarray, others: np.ndarray) -> float:
-    frames = lambda some: some.reshape(-1, *some.shape[2:])
-    return psnr(frames(films), frames(others))

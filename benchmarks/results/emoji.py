@@ -40,13 +40,13 @@ class Emoji:
 
     @cached_property
     def film(self) -> np.ndarray:
-        """What is learnt from: the even frames, the last of them twice, since a film has 1 and then a multiple of 4."""
-        return _nine(self.animation[::2])
+        """What is learnt from: the even frames, the last of them twice."""
+        return last_twice(self.animation[::2])
 
     @cached_property
     def between(self) -> np.ndarray:
         """The odd frames, which are never learnt from, as a film of the same length."""
-        return _nine(self.animation[1::2])
+        return last_twice(self.animation[1::2])
 
 
 def read_emoji(folder: Path) -> list[Emoji]:
@@ -67,7 +67,7 @@ def read_emoji(folder: Path) -> list[Emoji]:
 
 def records(trial: Trial, split: str) -> list[Record]:
     """What is learnt: each picture and film in both directions, and the film's frames one by one, to be named."""
-    return list(_records(_chosen(trial)))
+    return list(_records(chosen(trial)))
 
 
 def _records(every: Sequence[Emoji]) -> Iterator[Record]:
@@ -79,7 +79,7 @@ def _records(every: Sequence[Emoji]) -> Iterator[Record]:
 
 def score_emoji(engine: Engine, trial: Trial) -> list[Scored]:
     """What is read of unseen frames, what is drawn by name, and what the tokenizer leaves of either."""
-    every = _chosen(trial)
+    every = chosen(trial)
     unseen = [(frame, one.name) for one in every for frame in one.between[:-1]]
     films = [both_directions("video", one.between, one.name, {})[0] for one in every]
     return [
@@ -128,20 +128,20 @@ def _asked_for(name: str, drawn: Sequence[np.ndarray], true: np.ndarray) -> Scor
 
 def score_tokenizer(tokenizers: Tokenizers, trial: Trial) -> list[Scored]:
     """PSNR of what comes back from the tokenizer: pictures learnt from, frames never seen, films of either sort of frames."""
-    every, back = _chosen(trial), lambda pixels: rebuild_frames(tokenizers, pixels)
+    every, back = chosen(trial), lambda pixels: rebuild_frames(tokenizers, pixels)
     pictures, unseen = np.stack([one.picture for one in every]), np.concatenate([one.between[:-1] for one in every])
     scored = [
         Scored("PSNR of pictures, dB", psnr(pictures, back(pictures)), 27, "learnt from"),
         Scored("PSNR of unseen frames, dB", psnr(unseen, back(unseen)), 27, "each as a picture"),
     ]
     for name, films in (("films", [one.film for one in every]), ("films of unseen frames", [one.between for one in every])):
-        true, frames = np.stack(films), lambda some: some.reshape(-1, *some.shape[2:])
-        note = f"{tokenizers.media.temporal_stride} frames a latent"
-        scored.append(Scored(f"PSNR of {name}, dB", psnr(frames(true), frames(back(true))), None, note))
+        true, note = np.stack(films), f"{tokenizers.media.temporal_stride} frames a latent"
+        scored.append(Scored(f"PSNR of {name}, dB", psnr(true, back(true)), None, note))
     return scored
 
 
-def _chosen(trial: Trial) -> list[Emoji]:
+def chosen(trial: Trial) -> list[Emoji]:
+    """All emoji, or the trial's share of them."""
     every = read_emoji(trial.data)
     return every[: trial.count(len(every))]
 
@@ -150,7 +150,8 @@ def _to_name(frame: np.ndarray, name: str) -> Record:
     return both_directions("image", frame, name, {})[0]
 
 
-def _nine(frames: np.ndarray) -> np.ndarray:
+def last_twice(frames: np.ndarray) -> np.ndarray:
+    """Frames as many as a film has, 1 and then a multiple of 4, of one less."""
     return np.concatenate([frames, frames[-1:]])
 
 

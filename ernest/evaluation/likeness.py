@@ -18,10 +18,10 @@ BATCH = 64
 
 
 def psnr(frames: np.ndarray, others: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB, the mean over frames uint8 `[N, height, width, 3]`: -10 log10 of the mean squared
+    """Peak signal-to-noise ratio in dB, the mean over frames uint8 `[..., height, width, 3]`: -10 log10 of the mean squared
     error in [0, 1], 100 dB where nothing differs."""
     error = ((frames.astype(np.float64) - others) / 255) ** 2
-    return float((-10 * np.log10(np.maximum(error.mean((1, 2, 3)), 1e-10))).mean())
+    return float((-10 * np.log10(np.maximum(error.mean((-3, -2, -1)), 1e-10))).mean())
 
 
 def ssim(frames: np.ndarray, others: np.ndarray) -> float:
