@@ -23,7 +23,7 @@ from ernest.planner.check import Measured, compare, read_run
 from ernest.planner.devices import Device
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training import loop
-from ernest.training.calibrate import STEPS, measure_device, prepare
+from ernest.training.calibrate import SHORT, STEPS, measure_device, prepare
 from ernest.training.distributed import process_group
 from ernest.training.launch import launch
 
@@ -53,9 +53,8 @@ class Compared:
 
 def recipe(network: str, processes: int, saves: bool) -> Recipe:
     name, changes = NETWORKS[network]
-    steps = f"training.steps={STEPS}", f"training.save_every={STEPS}", "training.show_every=0", "training.warmup=2"
     shared = f"parallel.replicate={processes}", f"parallel.checkpoint_activations={str(saves).lower()}", f"sequence.rows={ROWS}"
-    return load_recipe(None if name is None else find_recipe(name), [*changes, *steps, *shared])
+    return load_recipe(None if name is None else find_recipe(name), [*changes, *SHORT, *shared])
 
 
 def main(folder: Path, run: Path) -> None:

@@ -35,6 +35,8 @@ from ernest.world.world import TASKS, records_of_tasks
 REFERENCES = ((5, 8), (8, 4), (8, 12), (11, 8))
 """Size and rows of each network: positions, layers, operations and bytes change, and not all in step."""
 STEPS = 9
+SHORT = f"training.steps={STEPS}", f"training.save_every={STEPS}", "training.show_every=0", "training.warmup=2"
+"""What a short training takes otherwise than its recipe."""
 RECORDS = 40
 """Of each task."""
 LINK_BYTES = 1 << 25
@@ -76,8 +78,7 @@ def train_reference(folder: Path, size: int, rows: int) -> Measured:
     run.mkdir()
     for name in ("tokenizers", "examples"):
         (run / name).symlink_to(folder / name)
-    steps = f"training.steps={STEPS}", f"training.save_every={STEPS}", "training.show_every=0", "training.warmup=2"
-    recipe = load_recipe(None, [f"size={size}", f"sequence.rows={rows}", "parallel.replicate=1", *steps])
+    recipe = load_recipe(None, [f"size={size}", f"sequence.rows={rows}", "parallel.replicate=1", *SHORT])
     (run / "recipe.json").write_text(json.dumps(to_tree(recipe)))
     launch("ernest.training.pretrain", [str(run)], 1)
     return read_run(run)
