@@ -157,17 +157,17 @@ def _checked_run(
         raise ValueError("training.adapter_rank: adapters change a trained model: name it, --from CHECKPOINT")
     if tokenizers is not None:
         check_checkpoint(tokenizers, needs="tokenizers")
-        _check_free(overrides, "tokenizers.", f"{tokenizers} brings tokenizers, which are not trained")
+        _check_free(overrides, ("tokenizers.",), f"{tokenizers} brings tokenizers, which are not trained")
     records, judges = split_records(data, held_out, settings.media)
     run = TrainingRun(records, out, settings, tokenizers, judges, from_ is not None)
     check_run(run)
     return run
 
 
-def _check_free(overrides: Sequence[str], prefix: str, reason: str) -> None:
+def _check_free(overrides: Sequence[str], prefixes: tuple[str, ...], reason: str) -> None:
     """Raises ValueError where an override sets what is fixed."""
     for name in overrides:
-        if name.startswith(prefix):
+        if name.startswith(prefixes):
             raise ValueError(f"{reason}: leave {name} out")
 
 
@@ -179,8 +179,7 @@ def _going_on(settings: "Recipe", file: Path, overrides: Sequence[str], checkpoi
 
     if tokenizers is not None:
         raise ValueError("--from brings its tokenizers: leave --tokenizers out")
-    for prefix in ("size=", "model."):
-        _check_free(overrides, prefix, "--from takes the network as it is")
+    _check_free(overrides, ("size=", "model."), "--from takes the network as it is")
     sizes = network_sizes(checkpoint)
     check_named(file, sizes)
     settings = going_on(settings, sizes)

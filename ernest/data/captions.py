@@ -26,8 +26,8 @@ TEXT_ENDINGS = (
         "lst",
         "list",
     ),
-    *("markdown", "xhtml"),
-    *("md", "rst", "xml", "yaml", "yml", "html", "htm", "toml", "ini", "log", "py", "sh", "srt", "vtt", "textgrid", "dat", "tab"),
+    *("md", "markdown", "rst", "xml", "yaml", "yml", "html", "htm", "xhtml", "toml", "ini", "log", "py", "sh", "srt", "vtt"),
+    *("textgrid", "dat", "tab"),
 )
 """Endings of files that hold words, and are neither pictures nor sounds."""
 _BESIDE = ("txt", "normalized.txt", "caption", "captions", "lab", "label", "original.txt", "json")

@@ -145,17 +145,17 @@ def import_folder(
     _check_folders(folder, output, held_out)
     tree = read_tree(folder)
     documents = find_documents(tree)
-    media = [name for name in media_names(tree) if name not in documents.names]
-    if not media and not documents.names and not tree.faults:
+    pages = frozenset(documents.names)
+    media = [name for name in media_names(tree) if name not in pages]
+    if not media and not pages and not tree.faults:
         raise ValueError(f"{folder}: nothing to import: it holds no pictures, sounds or videos, and no documents")
     tables, media = (
         [name for name in media if name.endswith(".parquet")],
         [name for name in media if not name.endswith(".parquet")],
     )
     packed, notes = _packed(folder, tables, text_column)
-    asked, pages = _table(folder, captions), {*documents.names}
     # Pictures beside a table of paths belong to it.
-    found = find_captions(tree, media, asked, text_column, lines, pages) if media and not packed else _PACKED
+    found = find_captions(tree, media, _table(folder, captions), text_column, lines, pages) if media and not packed else _PACKED
     survey = documents.survey()
     if pages:
         alone = [name for name in media if name not in found.texts and name not in survey.shown]

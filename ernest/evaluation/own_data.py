@@ -184,13 +184,17 @@ def with_given_of_others(examples: Sequence[Example]) -> dict[int, Example]:
     """Examples that are given what another one is, which has other texts, by number; none where there is none. Another one of
     the same form comes first, and of several texts that may stand in one place, none is then the other one's. Else, as among
     documents, each of whose forms is its own, it is one that gives something of each form."""
-    mixed = {}
+    forms, mixed = [_form(example) for example in examples], {}
+
+    def following(number: int, alike: bool) -> Iterator[Example]:
+        others = ((number + step) % len(examples) for step in range(1, len(examples)))
+        return (examples[one] for one in others if (forms[one] == forms[number]) == alike)
+
     for number, example in enumerate(examples):
         if all(segment.made for segment in example.segments):
             continue
-        following = [examples[(number + step) % len(examples)] for step in range(1, len(examples))]
-        other = next((one for one in following if _form(one) == _form(example) and _says_otherwise(one, example)), None)
-        other = other or next((one for one in following if _form(one) != _form(example) and _can_lend(one, example)), None)
+        other = next((one for one in following(number, True) if _says_otherwise(one, example)), None)
+        other = other or next((one for one in following(number, False) if _can_lend(one, example)), None)
         if other is not None:
             theirs = {form: cycle(segments) for form, segments in _given(other).items()}
             segments = (own if own.made else next(theirs[own.form, own.video]) for own in example.segments)

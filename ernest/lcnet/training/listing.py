@@ -51,11 +51,10 @@ def read_parts(data: Path, validation: Path | None, share: float, seed: int, sep
     """
     if data.is_dir():
         parts = find_parts(data)
-        learn = read_listing(parts.learn if parts else data, separator=separator)
-        others = [
-            (f"in {printable(folder.name)}", len(find_pictures(folder).files)) for folder in (parts.others if parts else ())
-        ]
-        score = read_listing(parts.score, learn.labels, separator) if parts and parts.score and validation is None else None
+        learn, score, others = read_listing(parts.learn if parts else data, separator=separator), None, []
+        if parts and validation is None:
+            others = [(f"in {printable(folder.name)}", len(find_pictures(folder).files)) for folder in parts.others]
+            score = read_listing(parts.score, learn.labels, separator) if parts.score else None
     else:
         learn, score, others = _manifest_parts(data, separator)
     if validation is not None:
