@@ -21,6 +21,7 @@ PART_PAGES = {
     "walls": Path("docs/phasefield/variable.md"),
     "large": Path("docs/phasefield/systems.md"),
     "planner": Path("docs/planner.md"),
+    "transformers": Path("docs/export.md"),
 }
 """Pages of parts that are not that of their wing."""
 PICTURES = {
