@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ernest.device import HOST
 from ernest.generation.row import ChosenCodes, Row
 from ernest.generation.sampling import Draws, apply_cfg, choose_class
 from ernest.model.decoding import log_probs
@@ -13,6 +14,7 @@ class CodeChoice:
 
     def __init__(self, rows: list[Row], draws: Draws, twins: list[int], end: int, levels: int) -> None:
         self.rows, self.draws, self.twins, self.end, self.levels = rows, draws, twins, end, levels
+        self.numbers = draws.uniform((levels,), torch.device(HOST)).numpy()
         self.is_ended = torch.tensor([row.predicts == "end of codes" for row in rows])
         self.begun = [None if ended else row.recall() for row, ended in zip(rows, self.is_ended, strict=True)]
         self.codes: list[Tensor] = []
@@ -29,7 +31,7 @@ class CodeChoice:
             guided = apply_cfg(own, free, self.draws)
         if level:
             guided[:, self.end] = -torch.inf
-        code, log_p = choose_class(guided, self.draws)
+        code, log_p = choose_class(guided, self.draws, self.numbers[:, level])
         for n, chosen in enumerate(self.begun):
             if chosen is not None:
                 code[n] = int(chosen[level])

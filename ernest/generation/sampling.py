@@ -97,10 +97,20 @@ class Draws:
     seen: np.ndarray | None = None
     """Numbers `[R]` for choices of one number each, in place of the next of the streams."""
 
+    @cached_property
+    def temperatures(self) -> np.ndarray:
+        """Of each row `[R]`."""
+        return np.array([sampling.temperature for sampling in self.samplings])
+
+    @cached_property
+    def shares(self) -> np.ndarray:
+        """The top-p of each row `[R]`."""
+        return np.array([sampling.top_p for sampling in self.samplings])
+
     @property
     def greedy(self) -> bool:
         """Whether no row draws at random."""
-        return all(sampling.temperature == 0 for sampling in self.samplings)
+        return not self.temperatures.any()
 
     def ahead(self, count: int) -> "Draws":
         """Of `count` choices of each row, in order, whose numbers count as used once the streams skip them."""
@@ -132,11 +142,12 @@ def apply_cfg(logits: Tensor, free: Tensor, draws: Draws) -> Tensor:
     return logits + draws.column("guidance", logits) * (logits - free)
 
 
-def choose_class(logits: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
-    """One class of each row of `[R, classes]`, and the log-probability of that choice."""
-    temperatures, shares = (np.array([getattr(one, name) for one in draws.samplings]) for name in ("temperature", "top_p"))
-    numbers = np.zeros(len(logits)) if draws.greedy else draws.uniform((1,), torch.device(HOST)).numpy()
-    found = choose_classes(logits, temperatures, shares, numbers)
+def choose_class(logits: Tensor, draws: Draws, numbers: np.ndarray | None = None) -> tuple[Tensor, Tensor]:
+    """One class of each row of `[R, classes]`, and the log-probability of that choice; `numbers` `[R]` from [0, 1) are the next
+    of the streams, where none are given."""
+    if numbers is None:
+        numbers = np.zeros(len(logits)) if draws.greedy else draws.uniform((1,), torch.device(HOST)).numpy()
+    found = choose_classes(logits, draws.temperatures, draws.shares, numbers)
     return found or _choose_class(logits, draws, torch.from_numpy(numbers.reshape(-1, 1)).to(logits.device))
 
 
