@@ -22,6 +22,7 @@ PART_PAGES = {
     "large": Path("docs/phasefield/systems.md"),
     "planner": Path("docs/planner.md"),
     "transformers": Path("docs/export.md"),
+    "codec": Path("docs/tokenizers.md"),
 }
 """Pages of parts that are not that of their wing."""
 PICTURES = {

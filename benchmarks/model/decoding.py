@@ -23,6 +23,13 @@ ASKED = {
     "audio 64": ("64 sounds, time", 0.5),
 }
 """What is asked of a worker, what that measures, and the bar: of speeds the ratio, of times its inverse."""
+ROWS = {
+    "text 1": "a token of one text",
+    "text 16": "a token of 16 texts",
+    "image 64": "a picture of 64",
+    "video 64": "a frame of 64 videos",
+    "audio 64": "a codec frame of 64 sounds",
+}
 REPEATS = {"text 1": 4, "text 16": 2}
 
 
@@ -75,8 +82,8 @@ def measure(folder: Path, rounds: int, quick: bool, progress: Callable[[str], No
             ratio = median(before / now for before, now in zip(found["before"], found["now"], strict=True))
             is_speed = bar > 1
             figures.append(Figure(f"generation: {name} ÷ {BEFORE}", ratio if is_speed else 1 / ratio, bar, less=not is_speed))
-            rows.append((name, *(f"{1e3 * median(found[side]):.3g}" for side in sides)))
+            rows.append((ROWS[asked], *(f"{1e3 * median(found[side]):.3g}" for side in sides), f"{ratio:.2f}"))
         for worker in sides.values():
             worker.close()
-    note = "Milliseconds of the processor for a token, a picture, a frame of video, a codec frame; one thread."
-    return Findings(tuple(figures), (Table("Generation", ("what", BEFORE, "now"), tuple(rows), note),))
+    note = "Milliseconds of the processor; one thread."
+    return Findings(tuple(figures), (Table("Generation", ("what", BEFORE, "now", "ratio"), tuple(rows), note),))

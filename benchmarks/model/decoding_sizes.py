@@ -9,6 +9,7 @@ from statistics import median
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmarks.findings import Findings
 from benchmarks.model.decoding_worker import SENTENCES, Now
@@ -26,8 +27,9 @@ SCALES = 1, 4, 16, 64, 256
 CUTS = {"top-k 1": 1.15, "half depth": 1.15}
 
 
-def one_picture(model: Ernest, counts: list[int]) -> float:
-    """Seconds of the processor for the trunk and the head of bits on groups of so many positions, one after the other."""
+def one_picture(model: Ernest, states: Tensor, counts: list[int]) -> float:
+    """Seconds of the processor for the trunk and the head of bits on `states` `[positions, width]`, group by group of
+    so many."""
     config, device = model.config, model.token_embedding.weight.device
     has_kernels = usable(model.backbone, config)
     cache = Cache(config, device, torch.float32, has_kernels, columns=sum(counts))
@@ -37,7 +39,7 @@ def one_picture(model: Ernest, counts: list[int]) -> float:
     for count in counts:
         ends = np.full(count, start + count)
         places = Places(np.array([0]), np.array([start]), np.array([count]), ends)
-        x, position = torch.zeros(count, config.width), np.full((count, 3), float(start))
+        x, position = states[start : start + count].clone(), np.full((count, 3), float(start))
         hidden, _ = trunk(x, position, places, cache, None, None)
         model.bit_head(hidden)
         start += count
@@ -45,10 +47,11 @@ def one_picture(model: Ernest, counts: list[int]) -> float:
 
 
 def groups(rounds: int) -> Figure:
-    model = Now().engine.model
-    ratios = []
+    """On random states, which go to all experts; equal ones would find two of them in the processor's caches."""
+    model, ratios = Now().engine.model, []
+    states = torch.randn(sum(SCALES), model.config.width, generator=torch.Generator().manual_seed(0))
     for turn in range(1 + 3 * rounds):
-        single, together = one_picture(model, [1] * sum(SCALES)), one_picture(model, list(SCALES))
+        single, together = (one_picture(model, states, counts) for counts in ([1] * sum(SCALES), list(SCALES)))
         ratios += [single / together] if turn else []
     return Figure("generation: one position at a time ÷ next group, 16 x 16 cells", median(ratios), 8.0)
 
