@@ -92,13 +92,15 @@ def vision_tokenizer(
 
 def draw_frames(shown: Sequence[ShownFrames], rng: np.random.Generator) -> FrameBatch:
     """A step's frames, as many of each sort. Of films that are told apart, the second half are later frames of those of the
-    first."""
+    first: none stands alone but in a film of one frame."""
     picks = [rng.integers(len(one.frames), size=FRAMES_A_STEP // len(shown)) for one in shown]
     pairs, start = [], 0
     for one, numbers in zip(shown, picks, strict=True):
         if one.films is not None:
             half = len(numbers) // 2
-            other = rng.integers(*one.films[numbers[:half]].T)
+            first, end = one.films[numbers[:half]].T
+            away = rng.integers(1, np.maximum(end - first, 2))
+            other = first + (numbers[:half] - first + away) % (end - first)
             earlier, later = np.sort([numbers[:half], other], axis=0)
             numbers[: 2 * half] = np.concatenate([earlier, later])
             pairs += [(start + i, start + half + i) for i in np.flatnonzero(earlier < later)]
@@ -109,7 +111,8 @@ def draw_frames(shown: Sequence[ShownFrames], rng: np.random.Generator) -> Frame
 
 
 def draw_clips(shown: Sequence[ShownFrames], rng: np.random.Generator) -> FilmBatch:
-    """A step's clips, from films that are told apart, and pictures beside them: frames of all sorts."""
+    """A step's clips, from films that are told apart, and pictures beside them: frames of all sorts, of which those of such films
+    are to say nothing, as a clip says it with all of its frames."""
     told = [one for one in shown if one.films is not None]
     clips, targets = [], []
     for number in range(CLIPS_A_STEP if told else 0):
@@ -122,7 +125,7 @@ def draw_clips(shown: Sequence[ShownFrames], rng: np.random.Generator) -> FilmBa
         targets.append(one.targets(np.array([at]))[0])
     picks = [rng.integers(len(one.frames), size=STILLS_A_STEP // len(shown)) for one in shown]
     stills = np.concatenate([one.frames[numbers] for one, numbers in zip(shown, picks, strict=True)])
-    of_stills = np.concatenate([one.targets(numbers) for one, numbers in zip(shown, picks, strict=True)])
+    of_stills = np.concatenate([(one.films is None) * one.targets(numbers) for one, numbers in zip(shown, picks, strict=True)])
     if not clips:  # nothing moves
         return FilmBatch(stills[:1, None], of_stills[:1], FrameBatch(stills, of_stills))
     return FilmBatch(np.stack(clips), np.stack(targets), FrameBatch(stills, of_stills))

@@ -2,18 +2,23 @@
 
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from ernest.fit import fit
 from ernest.tokenizers.training import films, vision
 from ernest.tokenizers.training.vision import FrameBatch, Teacher, VisionTraining, one_hot, train_vision_tokenizer
 from ernest.tokenizers.vision import Gather, Spread, VisionTokenizer, VisionTokenizerConfig
 
 SMALL = VisionTokenizerConfig(width=32, classes=6)
 SHORT = VisionTraining(steps=100, warm_up=30, average=0.97)
+TINY = VisionTokenizerConfig(16, bits=8, width=16, classes=2)
+BY_HEART = VisionTraining(steps=60, warm_up=10, semantic=1.0, naming=1.0, average=0.9)
+"""Enough to know what a few frames are to say without seeing it in them."""
 
 
 def halves(step: int, n: int = 24) -> tuple[np.ndarray, np.ndarray]:
@@ -126,6 +131,58 @@ def test_what_is_named_reaches_the_encoder(pairs: list[tuple[int, int]]) -> None
         assert differ == (training.semantic + training.naming > 0)
     if pairs:
         assert not torch.equal(learnt(SHORT, sure, pairs)[name], learnt(SHORT, sure, [])[name])
+
+
+def dimming(count: int = 6) -> tuple[np.ndarray, np.ndarray]:
+    """Films of two frames, all first frames before all second ones, each of a look of its own, which grow dark or bright: a frame
+    tells which film it is of, and nothing of the way."""
+    looks = np.random.default_rng(5).integers(0, 2, (count, 4, 4, 3)).repeat(4, 1).repeat(4, 2)
+    bright, dim, ways = (60 + 190 * looks).astype(np.uint8), (30 + 60 * looks).astype(np.uint8), np.arange(count) % 2
+    darker = (ways == 0)[:, None, None, None]
+    return np.concatenate([np.where(darker, bright, dim), np.where(darker, dim, bright)]), ways
+
+
+def sure(logits: Tensor, ways: np.ndarray) -> float:
+    """The mean probability of the right way."""
+    return logits.softmax(-1)[torch.arange(len(ways)), torch.from_numpy(ways)].mean().item()
+
+
+def keep_trained(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> list[nn.Module]:
+    """A list that will hold what a training has trained, with what only training uses."""
+    kept: list[nn.Module] = []
+    monkeypatch.setattr(module, "fit", lambda *a: kept.append(fit(*a)) or kept[-1])
+    return kept
+
+
+def test_what_no_frame_shows_is_not_learnt_by_heart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames that were learnt from stay undecided, by bits and by features, and what happens between them is sure."""
+    kept, (frames, ways) = keep_trained(monkeypatch, vision), dimming()
+    pairs = np.arange(len(frames)).reshape(2, -1).T
+    batch = FrameBatch(frames, one_hot(np.tile(ways, 2), 2), pairs)
+    train_vision_tokenizer(lambda step: batch, TINY, BY_HEART)
+    tokenizer, motion, naming = kept[0].children()
+    with torch.no_grad():
+        _, said, code, features = tokenizer(as_frames(frames))
+        assert sure(said, np.tile(ways, 2)) < 0.6
+        assert sure(naming(features), np.tile(ways, 2)) < 0.6
+        assert sure(motion(*code.coarse[pairs.T]), ways) > 0.9
+
+
+def test_latents_of_a_film_say_together_what_none_shows(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, (frames, ways) = keep_trained(monkeypatch, films), dimming()
+    first, last = np.split(frames, 2)
+    clips = np.stack([first, first // 2 + last // 2, last], 1)
+    batch = films.FilmBatch(clips, one_hot(ways, 2), FrameBatch(frames[:1], np.zeros((1, 2), np.float32)))
+    torch.manual_seed(0)
+    films.train_on_films(VisionTokenizer(TINY), 2, lambda step: batch, BY_HEART)
+    tokenizer, motion = kept[0].children()
+    with torch.no_grad():
+        latents = torch.stack([tokenizer.encode_film(as_frames(clip)) for clip in clips])
+        code = tokenizer.quantiser(latents.flatten(0, 1)).coarse
+        said = tokenizer.semantic(code).unflatten(0, (-1, 2))
+        before, after = code.unflatten(0, (-1, 2)).unbind(1)
+        assert sure(said[:, 0], ways) < 0.7
+        assert sure(said.sum(1) + motion(before, after), ways) > 0.9
 
 
 def test_a_teacher_sees_the_frames_of_its_classes_in_the_last_part_alone() -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ernest.fit import FitConfig, Keep, Progress, fit, mixed_precision, no_progress, warm_up_and_cosine
 from ernest.tokenizers.bitwise_quantiser import QuantiserOutput
-from ernest.tokenizers.training.vision import KEEP_EVERY, FrameBatch, VisionTraining, semantic_loss
+from ernest.tokenizers.training.vision import KEEP_EVERY, FrameBatch, Motion, VisionTraining, semantic_loss
 from ernest.tokenizers.vision import VisionTokenizer, inflate, to_frames
 
 RATE_SHARE = 0.5
@@ -47,13 +47,17 @@ def train_on_films(
     schedule = warm_up_and_cosine(RATE_SHARE * training.rate, training.steps)
     config = FitConfig(training.steps, schedule, (0.9, 0.98), clip=1.0, average=training.running_average)
     keep = None if state is None else Keep(state, KEEP_EVERY, generators=(generator,))
-    return fit(films, lambda step: _loss(films, draw(step), training, generator), config, progress, keep)
+    motion = Motion(films.config).to(films.quantiser.gain.device)
+    loss = lambda step: _loss(films, motion, draw(step), training, generator)
+    trained = fit(nn.ModuleList([films, motion]), loss, config, progress, keep)[0]
+    assert isinstance(trained, VisionTokenizer)
+    return trained
 
 
 def _loss(
-    tokenizer: VisionTokenizer, batch: FilmBatch, training: VisionTraining, generator: torch.Generator
+    tokenizer: VisionTokenizer, motion: Motion, batch: FilmBatch, training: VisionTraining, generator: torch.Generator
 ) -> tuple[Tensor, dict[str, float]]:
-    """As for pictures, without the perceptual loss; every latent of a clip is to say what the clip shows."""
+    """As for pictures, without the perceptual loss; the latents of a clip say together what it shows, as frames of a film do."""
     tokenizer.normalise.eval()  # the scale of latents stays that of the first training, whatever share of a batch is films
     device = tokenizer.quantiser.gain.device
     clips, stills = to_frames(batch.clips, device), to_frames(batch.stills.frames, device)
@@ -63,10 +67,24 @@ def _loss(
     frames = torch.cat([clips.flatten(0, 1), stills])
     error = F.mse_loss(restored, frames)
     loss = 10 * error + F.l1_loss(restored, frames) + training.entropy * code.entropy + training.commitment * code.commitment
-    latents = (len(logits) - len(stills)) // len(clips)
+    of_clips, of_stills = logits.split([len(logits) - len(stills), len(stills)])
+    latents = len(of_clips) // len(clips)
+    with mixed_precision(device):
+        together = _said_together(motion, of_clips, code.coarse[: len(of_clips)], latents)
+    said = torch.cat([together.repeat_interleave(latents, 0), of_stills])
     targets = np.concatenate([batch.targets.repeat(latents, axis=0), batch.stills.targets])
-    loss = loss + training.semantic * semantic_loss(logits, torch.from_numpy(targets).to(device))
+    loss = loss + training.semantic * semantic_loss(said, torch.from_numpy(targets).to(device))
     return loss, {"loss": loss.item(), "psnr": -10 * math.log10(max(error.item(), 1e-10))}
+
+
+def _said_together(motion: Motion, logits: Tensor, coarse: Tensor, latents: int) -> Tensor:
+    """Logits `[N, classes]` of clips, of so many latents each: of all latents, and of what happens from each to the next."""
+    together = logits.unflatten(0, (-1, latents)).sum(1)
+    if latents == 1:
+        return together
+    coarse = coarse.unflatten(0, (-1, latents))
+    happens = motion(coarse[:, :-1].flatten(0, 1), coarse[:, 1:].flatten(0, 1))
+    return together + happens.unflatten(0, (-1, latents - 1)).sum(1)
 
 
 def rebuild(

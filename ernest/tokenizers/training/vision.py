@@ -24,7 +24,8 @@ class FrameBatch:
     """Frames uint8 `[N, height, width, 3]`, and what each is to say: shares of the classes, float32 `[N, classes]`, which sum to
     1, or to 0 where nobody knows.
 
-    `pairs` int `[P, 2]` are frames of one film, the earlier one first: together they are to say what the first of them is to.
+    `pairs` int `[P, 2]` are frames of one film, the earlier one first: they say it together, with what happens between them. A
+    frame is in one pair at most.
     """
 
     frames: np.ndarray
@@ -117,7 +118,7 @@ def train_vision_tokenizer(
 
 
 class Motion(nn.Module):
-    """Says what happens between two frames from their coarse scales alone; only training uses it."""
+    """Says what happens between two frames from their coarse scales alone; only training uses it, beside what each frame says."""
 
     def __init__(self, config: VisionTokenizerConfig) -> None:
         super().__init__()
@@ -146,19 +147,33 @@ def _loss(
     restored = restored.float()
     error = F.mse_loss(restored, frames)
     loss = 10 * error + F.l1_loss(restored, frames) + training.entropy * code.entropy + training.commitment * code.commitment
-    loss = loss + training.semantic * semantic_loss(logits, targets)
-    if training.naming:
-        loss = loss + training.naming * semantic_loss(naming(features.float()), targets)
+    named = naming(features.float()) if training.naming else None
     if len(batch.pairs):
-        before, after = torch.from_numpy(batch.pairs).to(device).T
+        pairs = torch.from_numpy(batch.pairs).to(device)
         with mixed_precision(device):
-            happens = motion(code.coarse[before], code.coarse[after])
-        loss = loss + training.semantic * semantic_loss(happens, targets[before])
+            happens = motion(*code.coarse[pairs.T])
+        logits = said_together(logits, pairs, happens)
+        named = None if named is None else said_together(named, pairs, happens)
+    loss = loss + training.semantic * semantic_loss(logits, targets)
+    if named is not None:
+        loss = loss + training.naming * semantic_loss(named, targets)
     if teacher is not None:
         familiar = targets[:, : teacher.classes].sum(1) > 0
         if familiar.any():
             loss = loss + training.perceptual * _perceptual(teacher, restored[familiar], frames[familiar])
     return loss, {"loss": loss.item(), "psnr": -10 * math.log10(max(error.item(), 1e-10))}
+
+
+def said_together(logits: Tensor, pairs: Tensor, happens: Tensor) -> Tensor:
+    """Logits `[N, classes]` of frames, those of the two frames of each pair, int `[P, 2]`, replaced by one sum: of both, and of
+    what `happens` between them `[P, classes]`, as independent evidence multiplies (products of experts, Hinton 2002).
+
+    What happens explains a word away that a frame cannot show. Each frame made to say it alone learns it by heart, film by
+    film; the model would read that from the features of films it has seen, and never look at how things move.
+    """
+    before, after = pairs.T
+    together = logits[before] + logits[after] + happens
+    return logits.index_copy(0, before, together).index_copy(0, after, together)
 
 
 def semantic_loss(logits: Tensor, targets: Tensor) -> Tensor:
