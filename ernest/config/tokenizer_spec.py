@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ernest.config.media import USUAL, MediaSpec
+from ernest.config.media import BITS, USUAL, MediaSpec
 
 
 @dataclass(frozen=True)
@@ -31,4 +31,14 @@ class TokenizerSpec:
 
 def usual_spec(vocabulary: int, media: MediaSpec = USUAL) -> TokenizerSpec:
     """The sizes of Ernest's own tokenizers with a vocabulary, for media of such sizes, known before they are trained."""
-    return TokenizerSpec(vocabulary, 16, media.scales, 4, 256, 4, (media.height // 4, media.width // 4), 192)
+    patch = 4
+    return TokenizerSpec(
+        vocabulary=vocabulary,
+        bits=BITS,
+        scales=media.scales,
+        levels=4,
+        codes=256,
+        patch=patch,
+        grid=(media.height // patch, media.width // patch),
+        features=192,
+    )

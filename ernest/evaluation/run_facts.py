@@ -11,7 +11,7 @@ import torch
 
 import ernest
 from ernest.config.recipe import Recipe
-from ernest.device import matmul_rate, supports_bf16
+from ernest.device import matmul_rate, supports_bf16, threads
 from ernest.model.cost import active_parameters, total_parameters, training_flops
 from ernest.model.network import Ernest
 
@@ -25,16 +25,17 @@ def facts_of(model: Ernest, recipe: Recipe, metrics: Sequence[Mapping[str, float
     flops = median(training_flops(config, int(length)) for length in lengths)
     total, active = total_parameters(config, spec), active_parameters(config)
     dtype = torch.bfloat16 if supports_bf16() else torch.float32
-    threads = os.cpu_count() or 1
-    share = speed * flops / (matmul_rate(dtype) * threads)
+    cores = os.cpu_count() or 1
+    with threads(1):  # the rate of one core: that of several threads would count the cores twice
+        share = speed * flops / (matmul_rate(dtype) * cores)
     positions = sum(line["positions"] for line in metrics)
     return {
         "seed": str(recipe.seed),
-        "machine": f"{_processor()}, {os.cpu_count()} cores",
+        "machine": f"{_processor()}, {cores} cores",
         "versions": f"Ernest {ernest.__version__}, PyTorch {version('torch')}, Python {platform.python_version()}",
         "parameters": f"{total / 1e6:.1f} million, {active / 1e6:.2f} million of the backbone active",
         "trained on": f"{positions / 1e6:.2f} million positions in {len(metrics):,} steps",
-        "speed": f"{speed:,.0f} positions per second, {share:.0%} of the measured rate of products on {threads} threads",
+        "speed": f"{speed:,.0f} positions per second, {share:.0%} of the measured rate of products on {cores} threads",
     }
 
 

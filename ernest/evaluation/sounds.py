@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ernest.config.media import USUAL
+from ernest.config.media import CODE_RATE, USUAL
 from ernest.data.sounds import resampled
 from ernest.evaluation.likeness import mel_distance
 from ernest.evaluation.measured import SHOWN, Measure, Pair, speeds, spread, timed
@@ -56,7 +56,7 @@ def measure_sounds(tokenizer: SoundTokenizer, sounds: HeardSounds, judge: Path |
         measures.append(Measure(f"mel distance of {levels} of {config.levels} codes", found, "dB"))
     together = np.concatenate(codes)
     measures += _code_use(together, config.codebook)
-    size = tokenizer.bits_a_frame / 8 * 12.5
+    size = tokenizer.bits_a_frame / 8 * CODE_RATE
     measures.append(Measure("a second of sound", size, "bytes", f"{2 * rate / size:,.0f} times smaller than 16 bits a sample"))
     spent = {"encoding": encoding} | {f"decoding{way}": found for way, (_, found) in back.items()}
     measures += speeds(seconds, spent, "one sound after the other", len(together), "frames of codes")

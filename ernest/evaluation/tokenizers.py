@@ -1,7 +1,9 @@
 """Measures a tokenizer by itself: how like what comes back is to what went in, what of its codes is used, and how fast it is."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -11,7 +13,7 @@ from ernest.evaluation.measured import SHOWN, Measure, Pair, speeds, spread, tim
 from ernest.evaluation.sounds import HeardSounds, measure_sounds
 from ernest.tokenizers.standalone import PictureTokenizer, SoundTokenizer, Standalone, WordTokenizer
 
-MOST_FRAMES, MOST_TEXTS = 512, 2000
+MOST_PICTURES, MOST_VIDEOS, MOST_TEXTS = 256, 32, 2000
 """What is measured at most."""
 EVEN, DEAD = 0.1, 0.01
 """A bit is even that is set in a share of cells within this of a half, and dead that is set in less than this share or more than
@@ -51,56 +53,54 @@ def measure_tokenizer(tokenizer: Standalone, decoded: DecodedRecords, source: st
 
 
 def _pictures(tokenizer: PictureTokenizer, decoded: DecodedRecords, judge: Path | None) -> tuple[list[Measure], list[Pair]]:
-    films = list(decoded.captions("video"))
-    shown = [np.array(decoded.arrays["video"][start:end]) for start, end in spread(films, MOST_FRAMES // 16)]
-    stills = [
-        np.array(decoded.arrays["image"][start:end]) for start, end in spread(list(decoded.captions("image")), MOST_FRAMES // 2)
-    ]
-    frames = np.concatenate([*stills, *shown])
-    films_of = [frames] if tokenizer.media.temporal_stride == 1 else [*stills, *shown]  # each frame alone: as one film of all
-    coded, encoding = timed(lambda: [tokenizer.encode(film) for film in films_of])
-    drawn, decoding = timed(lambda: [tokenizer.decode(one)[: len(film)] for one, film in zip(coded, films_of, strict=True)])
-    bits, rebuilt = np.concatenate(coded), np.concatenate(drawn)
-    quantiser, pace = tokenizer.network.quantiser, tokenizer.media.frame_rate or USUAL_PACE
+    stills, videos = _arrays(decoded, "image", MOST_PICTURES), _arrays(decoded, "video", MOST_VIDEOS)
+    frames = np.concatenate([*stills, *videos])
+    alone = tokenizer.media.temporal_stride == 1  # each frame, so that one film can be made of all
+    films = [frames] if alone else [*stills, *videos]
+    coded, encoding = timed(lambda: [tokenizer.encode(film) for film in films])
+    drawn, decoding = timed(lambda: _drawn(tokenizer, coded, films))
+    rebuilt = np.concatenate(drawn)
     measures = [
         Measure("PSNR", psnr(frames, rebuilt), "dB", f"mean over {len(frames)} frames"),
         Measure("SSIM", ssim(frames, rebuilt), "", "1 is the same"),
         Measure("Fréchet distance", _frechet(frames, rebuilt, judge), "", _of(judge)),
     ]
-    for scales in range(1, len(quantiser.sizes)):
-        rows, columns = quantiser.sizes[scales - 1]
-        part = [tokenizer.decode(one, scales)[: len(film)] for one, film in zip(coded, films_of, strict=True)]
-        measures.append(
-            Measure(
-                f"PSNR up to {rows} x {columns} cells",
-                psnr(frames, np.concatenate(part)),
-                "dB",
-                f"the first {scales} of {len(quantiser.sizes)} scales",
-            )
-        )
-    measures += bit_use(bits)
-    size = tokenizer.bits_a_frame / 8
-    raw = frames[0].nbytes
+    sizes = tokenizer.network.quantiser.sizes
+    for scales, (rows, columns) in enumerate(sizes[:-1], 1):
+        likeness = psnr(frames, np.concatenate(_drawn(tokenizer, coded, films, scales)))
+        note = f"the first {scales} of {len(sizes)} scales"
+        measures.append(Measure(f"PSNR up to {rows} x {columns} cells", likeness, "dB", note))
+    size, pace = tokenizer.bits_a_frame / 8, tokenizer.media.frame_rate or USUAL_PACE
+    note, spent = f"at {pace:g} frames a second", {"encoding": encoding, "decoding": decoding}
     measures += [
-        Measure("a frame", size, "bytes", f"{raw / size:,.0f} times smaller than its pixels"),
-        Measure("a second of video", size * pace, "bytes", f"at {pace:g} frames a second"),
-        *speeds(
-            len(frames) / pace,
-            {"encoding": encoding, "decoding": decoding},
-            f"at {pace:g} frames a second",
-            len(frames),
-            "frames",
-        ),
+        *bit_use(np.concatenate(coded)),
+        Measure("a frame", size, "bytes", f"{frames[0].nbytes / size:,.0f} times smaller than its pixels"),
+        Measure("a second of video", size * pace, "bytes", note),
+        *speeds(len(frames) / pace, spent, note, len(frames), "frames"),
     ]
-    pairs = [
-        Pair(frames[i], rebuilt[i], f"{psnr(frames[i][None], rebuilt[i][None]):.1f} dB") for i in range(min(SHOWN, len(stills)))
-    ]
-    start = sum(map(len, stills))
-    for film in shown[: SHOWN // 2]:
-        back = rebuilt[start : start + len(film)]
-        pairs.append(Pair(np.array(film), back, f"{psnr(film, back):.1f} dB, {len(film)} frames"))
-        start += len(film)
-    return measures, pairs
+    return measures, _beside(stills, videos, rebuilt)
+
+
+def _arrays(decoded: DecodedRecords, kind: Literal["image", "video"], most: int) -> list[np.ndarray]:
+    """At most `most` pictures or videos, uint8 `[frames, height, width, 3]` each; a picture is one frame."""
+    return [np.array(decoded.arrays[kind][start:end]) for start, end in spread(list(decoded.captions(kind)), most)]
+
+
+def _drawn(
+    tokenizer: PictureTokenizer, coded: Sequence[np.ndarray], films: Sequence[np.ndarray], scales: int | None = None
+) -> list[np.ndarray]:
+    """What comes back of each film, by its first `scales` scales, without the frames that filled up its last group."""
+    return [tokenizer.decode(bits, scales)[: len(film)] for bits, film in zip(coded, films, strict=True)]
+
+
+def _beside(stills: Sequence[np.ndarray], videos: Sequence[np.ndarray], rebuilt: np.ndarray) -> list[Pair]:
+    """Some pictures and videos, each beside its part of what came back, in which all of them lie one after the other."""
+    ends = np.cumsum([len(one) for one in (*stills, *videos)])
+    back = np.split(rebuilt, ends[:-1])
+    pairs = [Pair(one[0], other[0], f"{psnr(one, other):.1f} dB") for one, other in zip(stills[:SHOWN], back, strict=False)]
+    for film, other in zip(videos[: SHOWN // 2], back[len(stills) :], strict=False):
+        pairs.append(Pair(film, other, f"{psnr(film, other):.1f} dB, {len(film)} frames"))
+    return pairs
 
 
 def bit_use(bits: np.ndarray) -> list[Measure]:

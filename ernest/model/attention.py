@@ -18,6 +18,7 @@ from ernest.sequence.mask import Sight, allowed
 from ernest.sequence.positions import rotate
 
 Angles = tuple[Tensor, Tensor]
+"""The cosines and the sines by which positions turn queries and keys, `[B, S, d / 2]` each."""
 NOTHING = None, None, None
 """What is lost from view where all is seen."""
 
@@ -73,7 +74,7 @@ class Attention(nn.Module):
             k, v = cache.extend(k, v)
         return self.out(attend(q, k, v, mask).transpose(1, 2).flatten(2))
 
-    def _turn(self, x: Tensor, norm: RMSNorm | None, angles: tuple[Tensor, Tensor]) -> Tensor:
+    def _turn(self, x: Tensor, norm: RMSNorm | None, angles: Angles) -> Tensor:
         """Heads `[B, S, G, d]`, normalised and rotated by their positions, as `[B, G, S, d]`."""
         if norm is not None:
             return norm.rotated(x, *angles)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from ernest.config.recipe import ModelConfig
 from ernest.device import compute_dtype
-from ernest.model.attention import Attention, Spans
+from ernest.model.attention import Angles, Attention, Spans
 from ernest.model.cache import LayerCache
 from ernest.model.experts import Experts, RouterOutput
 from ernest.model.norm import RMSNorm
@@ -43,7 +43,7 @@ class Block(nn.Module):
     def forward(
         self,
         x: Tensor,
-        angles: tuple[Tensor, Tensor],
+        angles: Angles,
         mask: Tensor | Spans,
         layer: int,
         routing: Routing,
@@ -74,7 +74,7 @@ class Backbone(nn.Module):
     def forward(
         self,
         x: Tensor,
-        angles: tuple[Tensor, Tensor],
+        angles: Angles,
         mask: Tensor | Spans,
         routing: Routing,
         after_layer: Callable[[int, Tensor], Tensor],
@@ -103,13 +103,14 @@ class Backbone(nn.Module):
 def _some_rows(
     block: nn.Module,
     x: Tensor,
-    angles: tuple[Tensor, Tensor],
+    angles: Angles,
     mask: Tensor | Spans,
     layer: int,
     routing: Routing,
     running: tuple[int, ...],
     cache: LayerCache | None,
 ) -> tuple[Tensor, RouterOutput]:
+    """The block for the rows whose sub-model has this layer; the others stay as they are, with experts -1."""
     assert routing.submodels is not None
     rows = torch.tensor(running, dtype=torch.long, device=x.device)
     here = angles[0][rows], angles[1][rows]
@@ -132,7 +133,8 @@ def draw_as_constructed(module: nn.Module) -> None:
 
 
 def init_matrices(module: nn.Module, layers: int) -> None:
-    """Normal weights: 0.6 / sqrt(inputs) for what reads the residual stream, smaller by sqrt(2 layers) for what writes to it."""
+    """Normal weights, by their standard deviation: 0.6 / sqrt(inputs) for what reads the residual stream; for what writes to it
+    0.03 / sqrt(2 layers), since so many add up there, and twice that for experts."""
     for name, parameter in module.named_parameters():
         if parameter.dim() < 2:
             continue

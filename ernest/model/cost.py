@@ -82,7 +82,7 @@ def _expert(config: ModelConfig) -> int:
 
 
 def _inputs(config: ModelConfig, spec: TokenizerSpec) -> int:
-    """ControlTokens, codes, cells with their scale, whole frames, voices."""
+    """Tokens, codes, cells with their scale, whole frames, voices."""
     height, width = spec.scales[-1]
     tables = spec.vocabulary + spec.levels * (spec.codes + 1) + len(spec.scales)
     linear = (2 * spec.bits + 1) + (spec.bits * height * width + 1) + (spec.voice + 1 if spec.voice else 0)
@@ -99,6 +99,6 @@ def _encoder(config: ModelConfig, spec: TokenizerSpec) -> int:
 
 
 def _heads(config: ModelConfig, spec: TokenizerSpec) -> int:
-    """ControlTokens, bits of a cell, and for every level of the codec a norm and its codes."""
+    """Tokens, bits of a cell, and for every level of the codec a norm and its codes."""
     codes = spec.levels * (config.width + config.width * (spec.codes + 1))
     return config.width * spec.vocabulary + (config.width + 1) * spec.bits + codes

@@ -63,6 +63,7 @@ FLOWS: Mapping[str, Callable[[float, float, float], Flow]] = {
 PATTERNS = ("swift-hohenberg", "phase-field-crystal")
 """Flows that make waves of length 2 pi, instead of phases."""
 PATTERN_LENGTH, PATTERN_END = 32 * math.pi, 50.0
+"""Their usual box, with room for 16 waves a side, and their usual end."""
 EVERY = 5.0
 """Minutes between checkpoints of a run that is to go on from one."""
 

@@ -205,7 +205,7 @@ def _experts(findings: Findings) -> str:
         parts.append(
             "<p>On the mixture of all tasks, the normalised entropy of the load is "
             f"<b>{even.min():.3f}</b> in the worst layer, where 1 is even; in no batch and layer does an expert take more than "
-            f"<b>{1 + worst.max():.2f}</b> times its expected_load share.</p>"
+            f"<b>{1 + worst.max():.2f}</b> times its even share.</p>"
         )
     if findings.usage:
         parts.append(

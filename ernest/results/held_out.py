@@ -14,7 +14,7 @@ from ernest.data.examples import encode
 from ernest.data.layout import lay_out_example
 from ernest.data.store import ExampleStore
 from ernest.model.network import Ernest
-from ernest.model.submodel import SubModel, stack
+from ernest.model.submodel import SubModel, SubModels, stack
 from ernest.results.small_runs import Study
 from ernest.sequence.batch import Batch
 from ernest.tokenizers.bundle import Tokenizers
@@ -75,7 +75,7 @@ def _batch(store: ExampleStore, indices: np.ndarray, tokenizers: Tokenizers, cor
     return collating.collate([[example] for example in packed], length, tokenizers, corruption, [int(index) for index in indices])
 
 
-def _each(network: Ernest, batch: Batch, submodels: object, task: str, wrong: bool) -> dict[str, Tensor]:
+def _each(network: Ernest, batch: Batch, submodels: SubModels | None, task: str, wrong: bool) -> dict[str, Tensor]:
     """The loss of every target of a batch, by what it is."""
     codes = batch.code_targets.value
     fed = replace(batch, code_targets=replace(batch.code_targets, value=_wrong_first(codes))) if wrong else batch

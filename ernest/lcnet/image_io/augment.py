@@ -1,9 +1,20 @@
 """Random augmentation of pictures: elastic distortion, crops, erasing, RandAugment."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+OPERATIONS = (
+    "shear x", "shear y", "shift x", "shift y", "colour", "contrast", "brightness", "sharpness", "rotate",
+    "posterize", "solarize", "autocontrast", "equalize",
+)  # fmt: skip
+"""Of RandAugment."""
 
 
 def elastic_distort(images: Tensor, generator: torch.Generator) -> Tensor:
@@ -52,38 +63,51 @@ def erase(images: Tensor, share: float, rng: np.random.Generator) -> None:
 
 
 def rand_augment(picture: np.ndarray, count: int, magnitude: float, rng: np.random.Generator) -> np.ndarray:
-    """`count` operations drawn from thirteen, one after the other, on a picture uint8 `[H, W, C]` (arXiv 1909.13719).
+    """`count` of `OPERATIONS` drawn, one after the other, on a picture uint8 `[H, W, C]` (arXiv 1909.13719).
 
     `magnitude` runs from 0, which changes little or nothing, to 10. Needs Pillow.
     """
-    from PIL import Image, ImageEnhance, ImageOps
+    from PIL import Image
 
     grey = picture.shape[2] == 1
     image = Image.fromarray(picture[..., 0] if grey else picture)
-    strength, fill = magnitude / 10, 128 if grey else (128, 128, 128)
-    for operation, sign in zip(rng.integers(13, size=count), rng.choice([-1.0, 1.0], count), strict=True):
-        amount = sign * strength
-        shift_x, shift_y = 0.45 * amount * image.width, 0.45 * amount * image.height
-        affine = {
-            0: (1, 0.3 * amount, 0, 0, 1, 0),
-            1: (1, 0, 0, 0.3 * amount, 1, 0),
-            2: (1, 0, shift_x, 0, 1, 0),
-            3: (1, 0, 0, 0, 1, shift_y),
-        }
-        enhancers = {4: ImageEnhance.Color, 5: ImageEnhance.Contrast, 6: ImageEnhance.Brightness, 7: ImageEnhance.Sharpness}
-        if operation in affine:
-            image = image.transform(image.size, Image.Transform.AFFINE, affine[operation], fillcolor=fill)
-        elif operation in enhancers:
-            image = enhancers[operation](image).enhance(1 + 0.9 * amount)
-        elif operation == 8:
-            image = image.rotate(30 * amount, fillcolor=fill)
-        elif operation == 9:
-            image = ImageOps.posterize(image, 8 - round(4 * strength))
-        elif operation == 10:
-            image = ImageOps.solarize(image, 256 - round(256 * strength))
-        elif operation == 11:
-            image = ImageOps.autocontrast(image)
-        else:
-            image = ImageOps.equalize(image)
+    for number, sign in zip(rng.integers(len(OPERATIONS), size=count), rng.choice([-1.0, 1.0], count), strict=True):
+        image = _changed(image, OPERATIONS[number], sign * (magnitude / 10), 128 if grey else (128, 128, 128))
     changed = np.asarray(image)
     return changed[..., None] if grey else changed
+
+
+def _changed(image: "Image.Image", operation: str, amount: float, fill: int | tuple[int, ...]) -> "Image.Image":
+    """By one of `OPERATIONS`; `amount` is -1 to 1, of which those without two directions take the size. `fill` is the grey that
+    moves in from outside."""
+    from PIL import Image, ImageEnhance, ImageOps
+
+    affine = lambda *matrix: image.transform(image.size, Image.Transform.AFFINE, matrix, fillcolor=fill)
+    factor = 1 + 0.9 * amount
+    match operation:
+        case "shear x":
+            return affine(1, 0.3 * amount, 0, 0, 1, 0)
+        case "shear y":
+            return affine(1, 0, 0, 0.3 * amount, 1, 0)
+        case "shift x":
+            return affine(1, 0, 0.45 * amount * image.width, 0, 1, 0)
+        case "shift y":
+            return affine(1, 0, 0, 0, 1, 0.45 * amount * image.height)
+        case "colour":
+            return ImageEnhance.Color(image).enhance(factor)
+        case "contrast":
+            return ImageEnhance.Contrast(image).enhance(factor)
+        case "brightness":
+            return ImageEnhance.Brightness(image).enhance(factor)
+        case "sharpness":
+            return ImageEnhance.Sharpness(image).enhance(factor)
+        case "rotate":
+            return image.rotate(30 * amount, fillcolor=fill)
+        case "posterize":
+            return ImageOps.posterize(image, 8 - round(4 * abs(amount)))
+        case "solarize":
+            return ImageOps.solarize(image, 256 - round(256 * abs(amount)))
+        case "autocontrast":
+            return ImageOps.autocontrast(image)
+        case _:
+            return ImageOps.equalize(image)

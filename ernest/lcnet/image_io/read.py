@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 ORIENTATION = 0x0112
 """The tag of EXIF that says how the camera was held."""
 
-PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
-"""The tag of TIFF that says which end of the levels is white, and its value for scans whose largest level is black."""
-
 UPSIDE_DOWN, RIGHT_TO_LEFT = (3, 4, 7, 8), (2, 3, 6, 7)
 """Its values for which the last pixels of the file end up at the top, or at the left."""
+
+PHOTOMETRIC, WHITE_IS_ZERO = 262, 0
+"""The tag of TIFF that says which end of the levels is white, and its value for scans whose largest level is black."""
 
 NOTES = frozenset({"exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"})
 """Where Pillow keeps what a camera noted, but for TIFF, whose own tags say it; to look there takes as long as a tiny picture."""

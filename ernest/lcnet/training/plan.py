@@ -54,6 +54,7 @@ SHARE = 0.85
 """Of the time for the steps; the rest is for reading pictures and for scoring."""
 
 FEW = 5000
+"""Below so many pictures, crops keep half of each, and small ones get the network of their size alone."""
 RATE = 0.1
 """The peak rate for 64 pictures a step from random weights; a start that has been trained gets a fifth of it."""
 

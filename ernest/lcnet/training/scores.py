@@ -18,7 +18,9 @@ from ernest.lcnet.training.dataset import PictureDataset
 
 BATCH = 250
 LONGEST_NAME = 32
+"""Letters of a class in the picture of the confusions."""
 MOST_CELLS = 500
+"""Rows and columns of it: of more classes several share one."""
 MOST_NAMES = 40
 """Beyond so many classes a picture of them all has no room for names and numbers."""
 

@@ -13,6 +13,7 @@ from ernest.phasefield.solver.units import Units
 from ernest.phasefield.stepping import DivergenceError, State
 
 SAFETY, LEAST_FACTOR, MOST_FACTOR = 0.9, 0.2, 2.0
+"""The share that is taken of the length which the error would allow, and the least and the most by which it changes at once."""
 MARGIN = 5.0
 """Times the distance of the ends of two degrees that counts as the error: where a flow takes its waves apart, as at the beginning
 of a spinodal decomposition, what an element errs by grows on. 2 is not enough: one of 40 random flows then erred by 1.9 times

@@ -21,6 +21,7 @@ from ernest.phasefield.schemes.splitting import Splitting
 from ernest.phasefield.timeelement import basis, combine, gauss
 
 MOST_DEGREE, MOST_SWEEPS = 12, 24
+"""The highest degree of a refined element, and the most sweeps that refine one."""
 SETTLED = 0.1
 """The sweeps stop when they move the field by less than this share of how far the ends of both elements lie apart, times the
 share of the element that has passed: at the start of a run nothing is allowed yet."""

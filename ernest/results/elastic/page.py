@@ -11,7 +11,7 @@ from ernest.report.routing import new_figure, write_csv, write_picture
 from ernest.report.svg import PALETTE
 from ernest.results.elastic import training
 from ernest.results.elastic.training import COMPACT, OWN, OWN_COMPUTE, REDUCED, SIZES, SYSTEMS
-from ernest.results.outcome import Outcome, Verdict, table, verdicts, write_outcomes
+from ernest.results.outcome import Outcome, Verdict, judged_known, table, verdicts, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.paired import SEEDS, Difference, Found, difference, measure_rows, spread
 from ernest.results.small_runs import Study, seed_by_seed
@@ -67,8 +67,7 @@ def _share(scores: Found, claim: str, paper: str, one: str, other: str, least: f
 
 def _gain(scores: Found, claim: str, paper: str, one: str, other: str) -> Outcome:
     """Whether a system scores higher than another, by more than the interval of the seeds' paired differences."""
-    above = _difference(scores, one, other).is_above()
-    verdict: Verdict = "can't be judged here" if above is None else "holds" if above else "doesn't hold here"
+    verdict = judged_known([_difference(scores, one, other).is_above()])
     return Outcome(claim, paper, _against(scores, one, other), verdict)
 
 

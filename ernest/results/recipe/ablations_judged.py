@@ -45,6 +45,8 @@ LITTLE, NOTHING = 0.02, 0.02
 """The share of the loss that one expert of four may cost, and nats that a head may."""
 MOST = 0.6
 """Of the gradient, for one modality."""
+TOLD = 0.2
+"""Of the clips, whose word the first code must tell by its teacher alone."""
 
 
 @dataclass(frozen=True)
@@ -219,4 +221,4 @@ def _codec(runs: Runs) -> Outcome | None:
     ours = (
         f"{facts}; untaught, word told by code 1 {runs.mean(CODECS, codec.UNTAUGHT, 'word, code 1'):.2f}: {gain} by the teacher"
     )
-    return _outcome("the first code is made semantic by distillation", ours, [gain.is_above(0.2), hidden.is_above()])
+    return _outcome("the first code is made semantic by distillation", ours, [gain.is_above(TOLD), hidden.is_above()])

@@ -22,6 +22,7 @@ from ernest.world.world import records
 STEPS, CLIPS, HEARD = 300, 1200, 500
 """Steps of each codec, the clips that it and the probes learn from, and those that the probes are scored on."""
 RIDGE = 1.0
+"""The λ of the probes."""
 TAUGHT, UNTAUGHT = "taught", "untaught"
 NAMES = [voice.name for voice in VOICES]
 
