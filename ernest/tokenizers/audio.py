@@ -206,8 +206,8 @@ def by_length(lengths: Sequence[int], size: int) -> list[list[int]]:
 
 def _frames(wave: np.ndarray, number: int, samples: int) -> int:
     """The code frames of a wave: `ceil(12.5 · seconds)`."""
-    if wave.ndim != 1 or not wave.size or not np.isfinite(wave).all():
+    if wave.ndim != 1 or not wave.size or wave.dtype.kind != "f" or not np.isfinite(wave).all():
         raise ValueError(
-            f"wave {number}: expected finite samples [samples], at least one, got an array of shape {list(wave.shape)}"
+            f"wave {number}: expected finite float samples [samples], at least one, got {wave.dtype} {list(wave.shape)}"
         )
     return -(-len(wave) // samples)
