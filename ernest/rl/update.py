@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -93,7 +94,7 @@ class _Measures:
             found["mismatch"] = sums["mismatch"] / parts
         found["optimiser steps"] = float(len(self.norms))
         if self.norms:
-            found["norm"] = max(self.norms)
+            found["norm"] = float(np.max(self.norms))  # which is no number where one of them is none
         return found
 
 
