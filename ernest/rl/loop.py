@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from ernest.checkpoint import load_expert_importance, load_learnt, load_model, save_model
+from ernest.checkpoint import check_checkpoint, load_expert_importance, load_learnt, load_model, save_model
 from ernest.config.rl import RLRecipe
 from ernest.config.submodel_size import SubModelSize
 from ernest.device import supports_bf16
@@ -63,6 +63,7 @@ def reinforce(checkpoint: Path, judges: Path, run: Path, recipe: RLRecipe, on_st
 
     Raises ValueError for a recipe or a folder that cannot be, before any work, and ArithmeticError where a measure is no number.
     """
+    check_checkpoint(checkpoint)
     check_tasks(recipe)
     check_hints(recipe)
     if needs_judges(recipe) and not judges.is_dir():
@@ -295,7 +296,7 @@ class Policy:
         if not noise:
             return self.learner.model
         noisy = copy.deepcopy(self.learner.model).requires_grad_(False)
-        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.step)
+        generator = torch.Generator().manual_seed((self.recipe.seed * 1_000_003 + self.step) % (1 << 63))
         for parameter in noisy.parameters():
             spread = float(parameter.std()) if parameter.numel() > 1 else 0.0
             parameter += noise * spread * torch.randn(parameter.shape, generator=generator)

@@ -10,7 +10,16 @@ from torch import Tensor, nn
 from ernest.config.rl import ObjectiveConfig, RLRecipe
 from ernest.device import autocast
 from ernest.model.network import Ernest
-from ernest.rl.likelihood import Elements, ResponseBatch, Scored, join, pack_responses, relative_weights, score
+from ernest.rl.likelihood import (
+    Elements,
+    ResponseBatch,
+    Scored,
+    check_scales,
+    join,
+    pack_responses,
+    relative_weights,
+    score,
+)
 from ernest.rl.objectives import Units, element_weights, kl_to, merge_units, policy_loss, well_learned_share
 from ernest.rl.rollout import MODALITIES, Response
 from ernest.tokenizers.bundle import Tokenizers
@@ -44,7 +53,10 @@ def trained_parameters(model: nn.Module) -> list[nn.Parameter]:
 
 
 def make_learner(model: Ernest, reference: Ernest, tokenizers: Tokenizers, recipe: RLRecipe, bf16: bool) -> Learner:
-    """AdamW (0.9, 0.95) on a network whose gradients are taken; the reference has none. The routers' biases stay as they are."""
+    """AdamW (0.9, 0.95) on a network whose gradients are taken; the reference has none. The routers' biases stay as they are.
+
+    Raises ValueError for weights of scales that the tokenizer does not have."""
+    check_scales(recipe.objective.scale_weights, tokenizers.vision.quantiser.sizes)
     model.requires_grad_(True)
     reference.requires_grad_(False)
     config = recipe.update

@@ -191,7 +191,7 @@ def padded_spectrograms(waves: Sequence[np.ndarray], spec: MelSpec = USUAL_MEL) 
     """Log-mels `[batch, 4 · longest, bands]` of waves, zeros (which are silence) beyond each one's code frames `[batch]`."""
     samples = MEL_FRAMES * spec.hop
     frames = torch.tensor([_frames(wave, number, samples) for number, wave in enumerate(waves)])
-    padded = torch.zeros(len(waves), int(frames.max()) * samples)
+    padded = torch.zeros(len(waves), int(frames.max()) * samples, dtype=torch.float32)  # whatever the default is
     for row, wave in zip(padded, waves, strict=True):
         row[: len(wave)] = torch.from_numpy(wave)
     mel = log_mel(padded, spec)

@@ -70,6 +70,6 @@ def verify_word(judge: WordJudge) -> Verifier:
 def canvas(waves: Sequence[np.ndarray]) -> Tensor:
     """Spectrograms `[batch, CANVAS, bands]`."""
     mel, _ = padded_spectrograms(waves)
-    filled = torch.zeros(len(waves), CANVAS, USUAL_MEL.bands)
+    filled = mel.new_zeros(len(waves), CANVAS, USUAL_MEL.bands)
     filled[:, : mel.shape[1]] = mel[:, :CANVAS]
     return filled
