@@ -260,6 +260,9 @@ def plan(
     from ernest.planner.table import show, show_simulated
 
     if calibrate is not None:
+        if (recipe, devices, check, layout, set_) != (None, None, None, None, ()):
+            raise ValueError("--calibrate measures this machine and plans nothing: leave all else out")
+        check_writable(calibrate)
         from ernest.training.calibrate import measure_device
 
         write_device(calibrate, measure_device(print))
@@ -269,6 +272,8 @@ def plan(
         raise ValueError("expected RECIPE --devices COUNTxDEVICE, --check RUN --devices COUNTxDEVICE, or --calibrate FILE")
     count, device = read_devices(devices)
     if check is not None:
+        if layout is not None or set_:
+            raise ValueError("--check takes recipe and layout from the run: leave --layout and --set out")
         print(show_comparison(read_run(check), count, device))
     elif recipe is not None:
         settings = load_recipe(find_recipe(recipe), tuple(chain(*set_)))

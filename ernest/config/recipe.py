@@ -1,6 +1,7 @@
 """Everything a run needs, as one tree of frozen dataclasses: defaults here, differences in TOML, overrides beside."""
 
 import difflib
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
@@ -333,3 +334,11 @@ def to_tree(recipe: Recipe) -> dict[str, Any]:
 def from_tree(tree: Mapping[str, Any]) -> Recipe:
     """The recipe of nested dictionaries, the inverse of `to_tree`."""
     return build(Recipe, dict(tree))
+
+
+def read_recipe(path: Path) -> Recipe:
+    """The recipe that a run keeps as JSON. Raises ValueError, which names the file, for what is none."""
+    try:
+        return from_tree(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ValueError(f"{path}: no recipe of a training: {error}") from error

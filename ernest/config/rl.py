@@ -234,6 +234,8 @@ class RLRecipe:
             raise ValueError("tasks: name at least one")
         if all(task.begin for task in self.tasks):
             raise ValueError("tasks: one of them must begin at the first update: leave its begin out")
+        if self.seed < 0:
+            raise ValueError(f"seed = {self.seed} must be at least 0")
         if self.update.updates > self.rollout.prompts * self.rollout.samples:
             raise ValueError(f"update.updates = {self.update.updates}: more than there are responses to a step")
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ernest.checkpoint import load_model
-from ernest.config.recipe import from_tree
+from ernest.config.recipe import read_recipe
 from ernest.config.stages import longest
 from ernest.data.store import ExampleStore
 from ernest.evaluation.own_data import DirectionScore, advice, score_tasks
@@ -34,7 +34,7 @@ def judge_run(run: Path) -> tuple[Findings, list[str]]:
     told = run / FINDINGS / "advice.json"
     if told.is_file():
         return load(run / FINDINGS), json.loads(told.read_text())
-    recipe = from_tree(json.loads((run / "recipe.json").read_text()))
+    recipe = read_recipe(run / "recipe.json")
     model, tokenizers = load_model(run / "model")
     store = open_examples(run, tokenizers)
     engine = Engine(model, tokenizers, bf16=bf16_pays(model))

@@ -4,7 +4,6 @@ Tasks are put into the report's six groups by what their records hold, so that e
 chance gives stands beside: two random quarters of the experts, and the same documents under shuffled labels.
 """
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ import numpy as np
 import torch
 
 from ernest.checkpoint import checkpoint_media, load_model
-from ernest.config.recipe import from_tree
+from ernest.config.recipe import read_recipe
 from ernest.data.collate import collate
 from ernest.data.examples import Example, encode
 from ernest.data.held_out import few_of_each_task
@@ -164,7 +163,7 @@ def _count(model: Ernest, tokenizers: Tokenizers, packed: Sequence[PackedExample
 def shares_of_training(checkpoint: Path, some: int = 60) -> dict[str, float]:
     """Of each group: its share of the positions that a run trains on, from the weights of its tasks and mean lengths of `some`
     documents of each. Raises ValueError where the run's examples do not lie beside the checkpoint."""
-    recipe = from_tree(json.loads((checkpoint / "recipe.json").read_text(encoding="utf-8")))
+    recipe = read_recipe(checkpoint / "recipe.json")
     tokenizers = Tokenizers.load(checkpoint / "tokenizers")
     store = open_examples(checkpoint.parent, tokenizers)
     positions: dict[str, float] = dict.fromkeys(GROUPS, 0.0)

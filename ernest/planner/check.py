@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
-from ernest.config.recipe import Recipe, from_tree
+from ernest.config.recipe import Recipe, read_recipe
 from ernest.config.stages import in_longest_rows
 from ernest.planner.devices import Device
 from ernest.planner.layout import Layout
@@ -30,18 +30,21 @@ def read_run(run: Path) -> Measured:
     files = run / "recipe.json", run / "metrics.jsonl"
     if not all(path.is_file() for path in files):
         raise ValueError(f"{run}: no run of `ernest train` that has begun to train; expected recipe.json and metrics.jsonl in it")
-    recipe = from_tree(json.loads(files[0].read_text()))
+    recipe = read_recipe(files[0])
     steps = [json.loads(line) for line in files[1].read_text().splitlines() if line.endswith("}")]
     if len(steps) < recipe.training.steps:
         raise ValueError(f"{run}: {len(steps)} of {recipe.training.steps} steps are done; a run is compared when it has ended")
     if "memory" not in steps[-1]:
         raise ValueError(f"{run}: its steps do not tell their memory; it was made by an earlier version")
-    last = steps[-1]
+    settings, processes = in_longest_rows(recipe), int(steps[-1]["processes"])
+    rows, length = settings.sequence.rows, settings.sequence.length
+    # Of a run that went on in another number of processes, and of one whose rows grow, these steps are what is planned.
+    steps = [
+        one for one in steps if (one["processes"], one.get("rows", rows), one.get("length", length)) == (processes, rows, length)
+    ]
     settled = [step["seconds"] for step in steps[len(steps) // 5 :]]  # the first steps build kernels and fill caches
     document = round(sum(step["document"] for step in steps) / len(steps))
-    return Measured(
-        in_longest_rows(recipe), int(last["processes"]), document, max(step["memory"] for step in steps), median(settled)
-    )
+    return Measured(settings, processes, document, max(step["memory"] for step in steps), median(settled))
 
 
 def compare(run: Measured, device: Device) -> tuple[Plan, float, float]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ernest.device import HOST
-from ernest.overrides import build, read_tree
+from ernest.overrides import build, check_least, check_positive, read_tree
 from ernest.storage import write_text
 
 
@@ -28,6 +28,10 @@ class Device:
     slack: float = 1.0
     overhead: float = 0.0
 
+    def __post_init__(self) -> None:
+        check_positive(self, "device", "memory", "rate", "bandwidth", "link")
+        check_least(self, "device", process=0.0, slack=0.0, overhead=0.0)
+
 
 DEVICES = {
     "H100": Device(80e9, 989e12, 3.35e12, 450e9),
@@ -48,7 +52,7 @@ def write_device(path: Path, device: Device) -> None:
 def read_devices(text: str) -> tuple[int, Device]:
     """The count and the device of "8xH100", "2xcpu" or "4xmine.toml". Raises ValueError that says what would be right."""
     count, times, name = text.partition("x")
-    if not times or not count.isdigit() or int(count) < 1:
+    if not times or not count.isdecimal() or int(count) < 1:
         raise ValueError(f"devices {text!r}: expected a count and a device, such as 8xH100")
     if name in DEVICES:
         return int(count), DEVICES[name]

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from ernest.storage import write_text
+from ernest.storage import check_writable, write_text
 
 BEGIN, END = "<!-- results: begin (written by `{command}`) -->", "<!-- results: end -->"
 
@@ -14,6 +14,19 @@ def write_page(path: Path, title: str, words: str, command: str, block: str) -> 
 
     Raises ValueError for a page without marks.
     """
+    begin, text, marks = _marked(path, title, words, command)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, marks.sub(lambda _: f"{begin}\n\n{block.strip()}\n\n{END}", text))
+
+
+def check_page(path: Path, command: str) -> None:
+    """Raises ValueError where a command could not write its page, before the work whose result it is to show."""
+    _marked(path, "", "", command)
+    check_writable(path)
+
+
+def _marked(path: Path, title: str, words: str, command: str) -> tuple[str, str, re.Pattern[str]]:
+    """A page's first mark of a command, its text, and the pattern of what stands between the marks."""
     begin = BEGIN.format(command=command)
     text = path.read_text(encoding="utf-8") if path.is_file() else f"# {title}\n\n{words}\n\n{begin}\n{END}\n"
     if text.count(END) == text.count(BEGIN.partition("(")[0]) > text.count(begin) == 0:
@@ -21,5 +34,4 @@ def write_page(path: Path, title: str, words: str, command: str, block: str) -> 
     marks = re.compile(rf"{re.escape(begin)}\n.*?{re.escape(END)}", re.DOTALL)
     if len(marks.findall(text)) != 1:
         raise ValueError(f"{path}: expected one '<!-- results: begin … -->' and one '{END}' behind it")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_text(path, marks.sub(lambda _: f"{begin}\n\n{block.strip()}\n\n{END}", text))
+    return begin, text, marks

@@ -5,6 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ernest.results.pages import check_page
+from ernest.results.units import based_on
+from ernest.storage import fingerprint
+
 if TYPE_CHECKING:
     from ernest.results import small_runs
     from ernest.results.rl import study
@@ -130,20 +134,38 @@ def _on_demo(place: Place, name: str, kept_in: str = "") -> "small_runs.Study":
     """Trains on a demo's examples; what is kept in another target's folder serves both."""
     from ernest.results.small_runs import Study
 
-    return Study(place.checkpoint.parent, place.build / (kept_in or name), lambda line: place.tell(f"{name}: {line}"))
+    demo = place.checkpoint.parent
+    study = Study(demo, place.build / (kept_in or name), lambda line: place.tell(f"{name}: {line}"))
+    based_on(
+        study.build, {"recipe": fingerprint(demo / "recipe.json"), "examples": study.store.fingerprint} | _shared(demo, demo)
+    )
+    return study
 
 
 def _from_demo(place: Place, name: str, kept_in: str = "") -> "study.Study":
     """Goes on from a demo's model; the fine-tuned one is kept in the folder of the target that makes it."""
     from ernest.results.rl.study import Study
 
-    return Study(place.checkpoint, place.build / (kept_in or name), lambda line: place.tell(f"{name}: {line}"))
+    study = Study(place.checkpoint, place.build / (kept_in or name), lambda line: place.tell(f"{name}: {line}"))
+    weights = fingerprint(study.checkpoint / "model.safetensors")
+    based_on(study.build, {"model": weights} | _shared(study.checkpoint, study.checkpoint.parent))
+    return study
+
+
+def _shared(checkpoint: Path, demo: Path) -> dict[str, str]:
+    """Tokenizers and judges, by their fingerprints."""
+    folders = {"tokenizers": checkpoint / "tokenizers", "judges": demo / "judges"}
+    return {name: fingerprint(*sorted(file for file in folder.rglob("*") if file.is_file())) for name, folder in folders.items()}
 
 
 def _has_demo(place: Place) -> str | None:
     demo = place.checkpoint.parent
     there = all((demo / name).exists() for name in ("recipe.json", "examples", "tokenizers", "judges"))
     return None if there else f"{demo} is no demo: `make demo` makes one, or name its model, --checkpoint FOLDER"
+
+
+def _has_both(place: Place) -> str | None:
+    return _has_model(place) or _has_demo(place)
 
 
 def _has_photographs(place: Place) -> str | None:
@@ -168,10 +190,10 @@ TARGETS: Mapping[str, Target] = {
     "films": Target("corruption and hidden frames of long films, and few bits first", _films, _has_demo),
     "inference": Target("drafts, and one expert a token instead of four", _inference, _has_model),
     "photographs": Target("each rule of PP-LCNet added and left out, on photographs", _photographs, _has_photographs),
-    "rl": Target("reinforcement learning of films by the laws of their flows", _rl, _has_demo),
-    "rl-together": Target("all modalities in one run of reinforcement learning, in two orders", _rl_together, _has_demo, "rl"),
-    "rl-methods": Target("masks, hints and replayed experts of reinforcement learning", _rl_methods, _has_demo, "rl"),
-    "rl-areas": Target("what becomes of the mass of films that are rewarded for their energy", _rl_areas, _has_demo, "rl"),
+    "rl": Target("reinforcement learning of films by the laws of their flows", _rl, _has_both),
+    "rl-together": Target("all modalities in one run of reinforcement learning, in two orders", _rl_together, _has_both, "rl"),
+    "rl-methods": Target("masks, hints and replayed experts of reinforcement learning", _rl_methods, _has_both, "rl"),
+    "rl-areas": Target("what becomes of the mass of films that are rewarded for their energy", _rl_areas, _has_both, "rl"),
 }
 
 
@@ -185,6 +207,9 @@ def run_targets(names: Sequence[str], place: Place) -> None:
             raise ValueError(f"{name}: expected one of {', '.join(TARGETS)}")
         if missing := TARGETS[name].needs(place):
             raise ValueError(f"{name}: {missing}")
+    for name in names or [name for name in TARGETS if not TARGETS[name].needs(place)]:
+        check_page(place.out / f"{TARGETS[name].page or name}.md", f"ernest results {name}")
+    check_page(place.out / "index.md", "ernest results")
     from ernest.results.claims.index import write_index  # imports torch, which a mistake above need not wait for
 
     for name in names or TARGETS:

@@ -1,13 +1,12 @@
 """Small runs on the examples of a demo, with its tokenizers and judges: what the studies that train networks share."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ernest.config.recipe import ElasticConfig, Recipe, from_tree
+from ernest.config.recipe import ElasticConfig, Recipe, read_recipe
 from ernest.data.store import ExampleStore
 from ernest.device import set_threads
 from ernest.evaluation.directions import DIRECTIONS
@@ -48,7 +47,7 @@ class Study:
 
     def whole(self) -> Recipe:
         """The demo's recipe."""
-        return from_tree(json.loads((self.demo / "recipe.json").read_text()))
+        return read_recipe(self.demo / "recipe.json")
 
 
 def seed_by_seed(study: Study, measure: Callable[[Study, int], Measured], write: Callable[[Sequence[Measured]], None]) -> None:

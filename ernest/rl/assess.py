@@ -87,6 +87,18 @@ def write_looks(run: Path, looks: Sequence[Look], samples: Mapping[str, torch.Te
     write_text(folder / f"{name}.json", json.dumps([asdict(one) for one in looks], indent=1, ensure_ascii=False))
 
 
+def has_look(run: Path, step: int) -> bool:
+    """Whether the look at a step has been written whole."""
+    return (run / "looks" / f"{step:07d}.json").is_file()
+
+
+def cut_looks(run: Path, step: int) -> None:
+    """Removes looks at steps that a run is about to take again; of one that begins anew, all."""
+    for path in (run / "looks").glob(f"{'[0-9]' * 7}.*"):
+        if not step or int(path.stem) > step:
+            path.unlink()
+
+
 def read_looks(run: Path) -> list[tuple[list[Look], dict[str, np.ndarray]]]:
     """What was written, oldest first."""
     found = []

@@ -52,7 +52,7 @@ class RayActor:
                 self.ray.kill(self.actor)
                 self.actor = self._start()
                 self.answer = self.actor.run.remote(*self.asked)
-        raise RuntimeError(f"the actor that makes rollouts {gave_up(self.timeout)}")
+        raise ChildProcessError(f"the actor that makes rollouts {gave_up(self.timeout)}")
 
     def close(self) -> None:
         if self.actor is not None:

@@ -314,11 +314,15 @@ def _of_bits(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     return log_p, (torch.special.entr(p) + torch.special.entr(1 - p)).flatten()
 
 
+def check_scales(of_scale: Sequence[float], sizes: tuple[tuple[int, int], ...]) -> None:
+    """Raises ValueError for weights of scales of which there is not one for each."""
+    if of_scale and len(of_scale) != len(sizes):
+        raise ValueError(f"objective.scale_weights: expected {len(sizes)} numbers, one for each scale, got {len(of_scale)}")
+
+
 def relative_weights(elements: Elements, of_scale: Sequence[float], sizes: tuple[tuple[int, int], ...]) -> Tensor:
     """Weights of elements within their group, segment or batch: 1 of tokens and codes, of bits that `of_scale`, by default the
     one of pre-training, which grows with the side of a scale."""
-    if of_scale and len(of_scale) != len(sizes):
-        raise ValueError(f"objective.scale_weights: expected {len(sizes)} numbers, one for each scale, got {len(of_scale)}")
     if not of_scale:
         starts = _first(height * width for height, width in sizes)
         of_scale = (scale_weights(sizes)[starts] * sum(height * width for height, width in sizes)).tolist()

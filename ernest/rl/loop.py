@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from ernest.checkpoint import load_expert_importance, load_learnt, load_model, save_model
+from ernest.checkpoint import check_checkpoint, load_expert_importance, load_learnt, load_model, save_model
 from ernest.config.rl import RLRecipe
 from ernest.config.submodel_size import SubModelSize
 from ernest.device import supports_bf16
@@ -23,7 +23,8 @@ from ernest.generation.engine import Engine
 from ernest.model.network import Ernest
 from ernest.model.slicing import choose
 from ernest.model.submodel import SubModel
-from ernest.rl.assess import look, write_looks
+from ernest.rl.assess import cut_looks, has_look, look, write_looks
+from ernest.rl.begun import begun_with, check_run, note_begun
 from ernest.rl.buffer import RolloutBuffer
 from ernest.rl.finished import Finished, facts_of, mean, reward
 from ernest.rl.hints import can_be_hinted, check_hints, hint_length, hint_share, note_turn, true_groups
@@ -32,7 +33,17 @@ from ernest.rl.phase import Phase, close_phase, open_phase
 from ernest.rl.rollout import Ask, Key, Response
 from ernest.rl.samplers import check_worker, make_sampler
 from ernest.rl.state import RunState, load_state, origin_of, save_state
-from ernest.rl.tasks import Trained, check_tasks, needs_judges, outputs, own_verifiers, task_of, trained_tasks, verdicts
+from ernest.rl.tasks import (
+    Trained,
+    check_fit,
+    check_tasks,
+    needs_judges,
+    outputs,
+    own_verifiers,
+    task_of,
+    trained_tasks,
+    verdicts,
+)
 from ernest.rl.update import Judged, Learner, first_not_finite, make_learner, update_policy
 from ernest.sequence.record import Record
 from ernest.storage import append_line, own_folder, save_tensors, write_text
@@ -52,6 +63,7 @@ def reinforce(checkpoint: Path, judges: Path, run: Path, recipe: RLRecipe, on_st
 
     Raises ValueError for a recipe or a folder that cannot be, before any work, and ArithmeticError where a measure is no number.
     """
+    check_checkpoint(checkpoint)
     check_tasks(recipe)
     check_hints(recipe)
     if needs_judges(recipe) and not judges.is_dir():
@@ -59,15 +71,18 @@ def reinforce(checkpoint: Path, judges: Path, run: Path, recipe: RLRecipe, on_st
     check_worker(recipe.rollout.worker)
     own = own_verifiers(recipe)
     loaded = Judges.load(judges) if needs_judges(recipe) else None
-    model, tokenizers = load_model(checkpoint)
-    importance = load_expert_importance(checkpoint)
-    run.mkdir(parents=True, exist_ok=True)
     with own_folder(run):
-        write_text(run / "recipe.json", json.dumps(asdict(recipe), indent=1, ensure_ascii=False))
+        begun = begun_with(checkpoint, judges if loaded else None, recipe, own)
+        check_run(run, begun)
+        model, tokenizers = load_model(checkpoint)
+        importance, learnt = load_expert_importance(checkpoint), load_learnt(checkpoint)
+        check_fit(trained_tasks(recipe, loaded, own), tokenizers, learnt, recipe.seed)
+        run.mkdir(parents=True, exist_ok=True)
         policy = Policy(model, tokenizers, loaded, recipe, run, importance, own)
+        note_begun(run, begun, asdict(recipe))
         policy.train(on_step)
         old = json.loads((checkpoint / "recipe.json").read_text())
-        save_model(run / "model", policy.learner.model, tokenizers, old, importance, load_learnt(checkpoint))
+        save_model(run / "model", policy.learner.model, tokenizers, old, importance, learnt)
     return run / "model"
 
 
@@ -100,6 +115,10 @@ class Policy:
         rollout = recipe.rollout
         fresh = RunState(RolloutBuffer(rollout.order, rollout.prompts, rollout.ahead))
         self.step, self.state = load_state(run, self.origin, model, self.learner.optimizer, self.ask, fresh)
+        if self.step > recipe.update.steps:
+            raise ValueError(
+                f"update.steps = {recipe.update.steps}: {run} has made {self.step} already: ask for as many at least"
+            )
         self.worker = make_sampler(rollout, model, tokenizers, run)
         self.phase: Phase | None = None
         """The rollouts that are being made."""
@@ -108,8 +127,8 @@ class Policy:
     def train(self, on_step: OnStep) -> None:
         """Takes the steps that are left."""
         log = cut_log(self.run, self.step)
-        if not self.step and self.recipe.update.assess:
-            self.look()
+        cut_looks(self.run, self.step)
+        self._look_where_due()
         self.since = time.perf_counter()
         try:
             self._take_steps(log, on_step)
@@ -125,13 +144,19 @@ class Policy:
             self._stop_where_not_finite(measures)
             on_step(self.step, measures)
             self.step += 1
-            is_last = self.step == update.steps
-            if is_last or self.step % update.save_every == 0:
+            if self.step == update.steps or self.step % update.save_every == 0:
                 if self.phase is not None:  # a state holds whole phases, for the weights of one that is cut are gone
                     self._collect()
                 save_state(self.run, self.step, self.origin, self.learner.model, self.learner.optimizer, self.state)
-            if update.assess and (is_last or (update.assess_every and self.step % update.assess_every == 0)):
-                self.look()
+            self._look_where_due()
+
+    def _look_where_due(self) -> None:
+        """Before the first update, behind the last, and between them as the recipe says: once each, also where a run was stopped
+        between an update and its look."""
+        update = self.recipe.update
+        is_due = self.step in (0, update.steps) or (update.assess_every and self.step % update.assess_every == 0)
+        if update.assess and is_due and not has_look(self.run, self.step):
+            self.look()
 
     def look(self) -> None:
         """Judges fresh draws and writes what was found."""
@@ -193,8 +218,10 @@ class Policy:
         prompts = [self.prompt(number) for number, _ in taken]
         judged = [(task, prompt, output) for (task, prompt), output in zip(prompts, made, strict=True)]
         jobs = [(verify, p, output) for task, p, output in judged for verify in (task.rewarding, *task.watched.values())]
-        said = iter(verdicts(jobs, max(task.at_once for task in self.tasks)))
-        finished = []
+        found = verdicts(jobs, max(task.at_once for task in self.tasks))
+        if not self.step and all(isinstance(one, str) for one in found):
+            raise ValueError(f"no verifier gave a verdict in the first update: {Counter(found).most_common(1)[0][0]}")
+        said, finished = iter(found), []
         for ((number, _), response), (task, prompt, output) in zip(taken.items(), judged, strict=True):
             rewarding = self._counted(next(said))
             watched = {name: self._counted(next(said)) for name in task.watched}
@@ -269,7 +296,7 @@ class Policy:
         if not noise:
             return self.learner.model
         noisy = copy.deepcopy(self.learner.model).requires_grad_(False)
-        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.step)
+        generator = torch.Generator().manual_seed((self.recipe.seed * 1_000_003 + self.step) % (1 << 63))
         for parameter in noisy.parameters():
             spread = float(parameter.std()) if parameter.numel() > 1 else 0.0
             parameter += noise * spread * torch.randn(parameter.shape, generator=generator)

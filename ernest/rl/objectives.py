@@ -21,17 +21,18 @@ from torch import Tensor
 from ernest.config.rl import Normaliser, ObjectiveConfig
 
 SPREAD = 1e-6
-"""Added to the spread of the rewards of a group, by which advantages are divided."""
+"""Added to the spread of the rewards of a group, by which advantages are divided. Rewards in [0, 1] that lie no further apart are
+equal but for rounding, which an optimiser that divides by the size of gradients would make a whole step of."""
 
 
 def group_advantages(rewards: Sequence[float | None], divide_by_spread: bool = True) -> list[float | None]:
     """(reward - mean) / (spread + 1e-6) of the samples of one prompt; None for all of them where there is no signal.
 
-    There is none where the largest reward is the least, as in a group of one. None is a verdict that failed: it has no advantage,
-    and leaves mean and spread alone.
+    There is none where all rewards are one, up to rounding, as in a group of one. None is a verdict that failed: it has no
+    advantage, and leaves mean and spread alone.
     """
     known = [reward for reward in rewards if reward is not None]
-    if not known or max(known) == min(known):
+    if not known or max(known) - min(known) <= SPREAD:
         return [None] * len(rewards)
     mean = sum(known) / len(known)
     spread = (sum((reward - mean) ** 2 for reward in known) / len(known)) ** 0.5 + SPREAD if divide_by_spread else 1.0

@@ -21,6 +21,7 @@ import torch
 
 from ernest.config.rl import RolloutConfig, Worker
 from ernest.model.network import Ernest
+from ernest.rl.begun import SAMPLER
 from ernest.rl.cluster import RayActor
 from ernest.rl.messages import (
     RESTARTS,
@@ -65,7 +66,7 @@ def make_sampler(config: RolloutConfig, model: Ernest, tokenizers: Tokenizers, r
         case "ray":
             return RayActor(model, tokenizers, config.timeout)
         case "process":
-            return AnotherProcess(model, tokenizers, run / "sampler", config.timeout)
+            return AnotherProcess(model, tokenizers, run / SAMPLER, config.timeout)
         case "none":
             return InProcess(tokenizers)
 
@@ -115,7 +116,7 @@ class AnotherProcess:
                 return told_rollouts(self.connection.recv(), self.phase)
             self.close()
             self._ask()
-        raise RuntimeError(f"the process that makes rollouts {gave_up(self.timeout)}")
+        raise ChildProcessError(f"the process that makes rollouts {gave_up(self.timeout)}")
 
     def close(self) -> None:
         if self.stop is not None:

@@ -16,7 +16,9 @@ from ernest.data.held_out import split_records
 from ernest.data.record_writer import save_records
 from ernest.sequence.record import Record
 from ernest.storage import write_folder, write_text
+from ernest.training.group import is_follower
 from ernest.training.prepare import train_on_records
+from ernest.training.pretrain import follow
 from ernest.training.run_settings import RECORDS, TrainingRun, check_free
 from ernest.world import solutions
 from ernest.world.split import HELD_OUT
@@ -33,6 +35,8 @@ def fine_tune(checkpoint: Path, run: Path, counts: RecordCounts, recipe: Recipe)
 
     Raises ValueError, before any long work, for a folder of something else and for what the checkpoint does not suit.
     """
+    if is_follower():  # whose records are the first one's
+        follow(run)
     recipe = going_on(recipe, network_sizes(checkpoint))
     tasks = (solutions.TASK, *(TASKS if counts.others else ()))
     recipe.weights(tasks)

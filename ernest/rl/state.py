@@ -44,9 +44,13 @@ class RunState:
 def origin_of(model: torch.nn.Module, recipe: RLRecipe) -> str:
     """What a state must share with the run that goes on from it: the weights that the run began with, and the recipe's fields
     that are not at their usual values. Those of one that a later version adds are not among them."""
+    return fingerprint(json.dumps(fixed_settings(recipe), sort_keys=True), *weight_parts(model))
+
+
+def fixed_settings(recipe: RLRecipe) -> dict[str, Any]:
+    """By their dotted names the fields with which a run must go on that are not at their usual values."""
     fields, usual = _fields(recipe), _fields(RLRecipe((TaskConfig("", ("",)),) * len(recipe.tasks)))
-    settings = {name: value for name, value in fields.items() if name not in FREE and value != usual[name]}
-    return fingerprint(json.dumps(settings, sort_keys=True), *weight_parts(model))
+    return {name: value for name, value in fields.items() if name not in FREE and value != usual[name]}
 
 
 def _fields(recipe: RLRecipe) -> dict[str, Any]:

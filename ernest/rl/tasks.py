@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from ernest.config.media import MediaSpec
+from ernest.checkpoint import Learnt
+from ernest.config.media import USUAL, MediaSpec, written_differently
 from ernest.config.rl import RLRecipe, TaskConfig
 from ernest.data.examples import encode_segments
 from ernest.generation.engine import Engine
+from ernest.generation.known import refuse_unlearnt
 from ernest.generation.request import MadeSegment
 from ernest.generation.sampling import Sampling
 from ernest.rl.rollout import Ask, Response, check_sampling
@@ -157,20 +159,43 @@ def own_verifiers(recipe: RLRecipe) -> dict[str, Verifier]:
 
 def needs_judges(recipe: RLRecipe) -> bool:
     """Whether a task of the recipe has verifiers that are learned judges."""
-    return any(name in JUDGED for task in recipe.tasks for name in TASKS[task.task].verifiers)
+    return any(name in JUDGED for task in recipe.tasks for name in (*task.verifiers, *task.watched))
 
 
 def trained_tasks(recipe: RLRecipe, judges: Judges | None, own: Mapping[str, Verifier]) -> list[Trained]:
-    """The tasks of a recipe that `check_tasks` has passed, with the user's `own_verifiers`."""
-    found = []
+    """The tasks of a recipe that `check_tasks` has passed, with the user's `own_verifiers`. One that comes again has its turn in
+    its name, by which its numbers are told apart. Without judges, only the others are `known`."""
+    found: list[Trained] = []
     for config in recipe.tasks:
         task, named = TASKS[config.task], (*config.verifiers, *config.watched)
-        known = {name: _shipped(name, judges) for name in task.verifiers} | {name: own[name] for name in named if is_own(name)}
+        shipped = [name for name in task.verifiers if judges is not None or name in RULES or name in named]
+        known = {name: _shipped(name, judges) for name in shipped} | {name: own[name] for name in named if is_own(name)}
         rewarding = all_pass(*(known[name] for name in config.verifiers))
         watched = {name: known[name] for name in config.watched}
         at_once = recipe.verifying.at_once if any(map(is_endpoint, named)) else 1
-        found.append(Trained(config.task, task, config, rewarding, watched, known, _sampling(config), at_once))
+        turn = 1 + sum(one.config.task == config.task for one in found)
+        name = config.task if turn == 1 else f"{config.task} ({turn})"
+        found.append(Trained(name, task, config, rewarding, watched, known, _sampling(config), at_once))
     return found
+
+
+def check_fit(tasks: Sequence[Trained], tokenizers: Tokenizers, learnt: Learnt, seed: int) -> None:
+    """Raises ValueError for kinds that a model never learnt, and where its media are not those of the world, of which prompts and
+    judges are."""
+    for task in tasks:
+        prompt = task.task.record(seed, 0)
+        kinds = {segment.kind for segment in prompt.segments if not segment.made}
+        if any(name in JUDGED for name in (*task.config.verifiers, *task.config.watched)):
+            kinds.add(task.task.kind)
+        for kind in sorted(kinds - {"text"}):
+            if difference := written_differently(tokenizers.media, USUAL, kind):
+                raise ValueError(
+                    f"tasks: {task.name}: its prompts and judges are made for {difference[1]}, and the model for {difference[0]}"
+                )
+        try:
+            refuse_unlearnt(learnt, task.ask(prompt, tokenizers).prompt, (task.task.kind,), 0)
+        except ValueError as error:
+            raise ValueError(f"tasks: {task.name}: {error}") from error
 
 
 def _shipped(name: str, judges: Judges | None) -> Verifier:

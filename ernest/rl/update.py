@@ -3,13 +3,23 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ernest.config.rl import ObjectiveConfig, RLRecipe
 from ernest.device import autocast
 from ernest.model.network import Ernest
-from ernest.rl.likelihood import Elements, ResponseBatch, Scored, join, pack_responses, relative_weights, score
+from ernest.rl.likelihood import (
+    Elements,
+    ResponseBatch,
+    Scored,
+    check_scales,
+    join,
+    pack_responses,
+    relative_weights,
+    score,
+)
 from ernest.rl.objectives import Units, element_weights, kl_to, merge_units, policy_loss, well_learned_share
 from ernest.rl.rollout import MODALITIES, Response
 from ernest.tokenizers.bundle import Tokenizers
@@ -43,7 +53,10 @@ def trained_parameters(model: nn.Module) -> list[nn.Parameter]:
 
 
 def make_learner(model: Ernest, reference: Ernest, tokenizers: Tokenizers, recipe: RLRecipe, bf16: bool) -> Learner:
-    """AdamW (0.9, 0.95) on a network whose gradients are taken; the reference has none. The routers' biases stay as they are."""
+    """AdamW (0.9, 0.95) on a network whose gradients are taken; the reference has none. The routers' biases stay as they are.
+
+    Raises ValueError for weights of scales that the tokenizer does not have."""
+    check_scales(recipe.objective.scale_weights, tokenizers.vision.quantiser.sizes)
     model.requires_grad_(True)
     reference.requires_grad_(False)
     config = recipe.update
@@ -93,7 +106,7 @@ class _Measures:
             found["mismatch"] = sums["mismatch"] / parts
         found["optimiser steps"] = float(len(self.norms))
         if self.norms:
-            found["norm"] = max(self.norms)
+            found["norm"] = float(np.max(self.norms))  # which is no number where one of them is none
         return found
 
 

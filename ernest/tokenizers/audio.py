@@ -191,7 +191,7 @@ def padded_spectrograms(waves: Sequence[np.ndarray], spec: MelSpec = USUAL_MEL) 
     """Log-mels `[batch, 4 · longest, bands]` of waves, zeros (which are silence) beyond each one's code frames `[batch]`."""
     samples = MEL_FRAMES * spec.hop
     frames = torch.tensor([_frames(wave, number, samples) for number, wave in enumerate(waves)])
-    padded = torch.zeros(len(waves), int(frames.max()) * samples)
+    padded = torch.zeros(len(waves), int(frames.max()) * samples, dtype=torch.float32)  # whatever the default is
     for row, wave in zip(padded, waves, strict=True):
         row[: len(wave)] = torch.from_numpy(wave)
     mel = log_mel(padded, spec)
@@ -206,8 +206,8 @@ def by_length(lengths: Sequence[int], size: int) -> list[list[int]]:
 
 def _frames(wave: np.ndarray, number: int, samples: int) -> int:
     """The code frames of a wave: `ceil(12.5 · seconds)`."""
-    if wave.ndim != 1 or not wave.size or not np.isfinite(wave).all():
+    if wave.ndim != 1 or not wave.size or wave.dtype.kind != "f" or not np.isfinite(wave).all():
         raise ValueError(
-            f"wave {number}: expected finite samples [samples], at least one, got an array of shape {list(wave.shape)}"
+            f"wave {number}: expected finite float samples [samples], at least one, got {wave.dtype} {list(wave.shape)}"
         )
     return -(-len(wave) // samples)

@@ -69,7 +69,7 @@ def log_mel(waves: Tensor, spec: MelSpec = USUAL_MEL) -> Tensor:
     """
     if waves.shape[-1] % spec.hop:
         raise ValueError(f"a wave of {waves.shape[-1]} samples is not a whole number of hops of {spec.hop}: pad it with zeros")
-    level = _spectrum(waves, spec).abs() @ _filters(spec).to(waves.device) / spec.full_level
+    level = _spectrum(waves, spec).abs() @ _filters(spec).to(waves) / spec.full_level
     decibels = 20 * torch.log10(level + 10 ** (FLOOR / 20))
     return (decibels - FLOOR) / SCALE
 

@@ -1,17 +1,34 @@
 """The group of processes that train together, and the sums over it; one process needs none of this."""
 
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
+from rich.console import Console
 from torch import Tensor, nn
 
 from ernest.device import collective_backend
 from ernest.training.cuts import held_parameters
 from ernest.training.launch import RENDEZVOUS
 from ernest.training.mesh import Holders
+
+TOLD_AFTER = 60.0
+"""Seconds of waiting after which a process says for what."""
+
+
+@contextmanager
+def told_if_long(what: str) -> Iterator[None]:
+    """Says, once, what is waited for where it takes long."""
+    timer = threading.Timer(TOLD_AFTER, lambda: Console(stderr=True).print(what, highlight=False, markup=False, soft_wrap=True))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager
@@ -21,8 +38,13 @@ def process_group() -> Iterator[tuple[int, int]]:
     if world == 1:
         yield 0, 1
         return
-    meeting = os.environ.get(RENDEZVOUS, "env://")
-    dist.init_process_group(collective_backend(), init_method=meeting, rank=int(os.environ["RANK"]), world_size=world)
+    meeting, rank = os.environ.get(RENDEZVOUS, "env://"), int(os.environ["RANK"])
+    place = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}" if meeting == "env://" else meeting
+    try:
+        with told_if_long(f"process {rank} of {world} waits at {place} for the others that WORLD_SIZE speaks of"):
+            dist.init_process_group(collective_backend(), init_method=meeting, rank=rank, world_size=world)
+    except (RuntimeError, ValueError) as error:  # nobody came, or another one listens there
+        raise OSError(f"process {rank} of {world} met no others at {place}: {str(error).splitlines()[0]}") from error
     try:
         yield dist.get_rank(), world
     finally:

@@ -6,7 +6,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ernest.checkpoint import learnt_in_all, load_learnt, save_model, tokenizer_spec
-from ernest.config.recipe import Recipe, from_tree, to_tree
+from ernest.config.recipe import Recipe, read_recipe, to_tree
 from ernest.config.stages import longest, sequence_at
 from ernest.data.collate import collate
 from ernest.data.drawn import Examples
@@ -35,7 +35,7 @@ def export_checkpoint(run: Path, out: Path) -> int:
         raise ValueError(f"{run} has tokenizers.first_bits yet: a checkpoint can be written once it has switched to all bits")
     if state is None:
         raise ValueError(f"{run} holds no state of a training: `ernest train` writes one every training.save_every steps")
-    recipe = from_tree(json.loads((run / "recipe.json").read_text()))
+    recipe = read_recipe(run / "recipe.json")
     tokenizers = Tokenizers.load(run / "tokenizers")
     store = open_examples(run, tokenizers)
     model = read_network(state, recipe, tokenizers)

@@ -7,18 +7,42 @@ from ernest.config.stages import fewest_rows
 from ernest.device import count_processors
 from ernest.training.launch import PARENT
 
+LAUNCHED = ("RANK", "MASTER_ADDR", "MASTER_PORT")
+"""What a launcher of several processes tells each of them, beside WORLD_SIZE."""
+ELASTIC = "TORCHELASTIC_RUN_ID"
+"""What torchrun sets, also for one process."""
 MOST_PROCESSES = 8
 """Processes without a launcher, unless a recipe asks for more: they share the bandwidth of one memory."""
 
 
 def launched_processes() -> int:
-    """How many processes a launcher has started, this one among them; 1 without a launcher."""
-    return 1 if PARENT in os.environ else int(os.environ.get("WORLD_SIZE", "1"))
+    """How many processes a launcher has started, this one among them; 1 without a launcher.
+
+    Raises ValueError where the environment speaks of several, and does not say which one this is or where they meet.
+    """
+    told = "1" if PARENT in os.environ else os.environ.get("WORLD_SIZE", "1")
+    if not told.isdecimal() or int(told) < 1:
+        raise ValueError(f"WORLD_SIZE = {told!r} in the environment: expected a number of processes, as a launcher sets it")
+    world = int(told)
+    if world > 1:
+        missing = [name for name in LAUNCHED if not os.environ.get(name)]
+        rank = os.environ.get("RANK", "")
+        if missing or not rank.isdecimal() or int(rank) >= world:
+            fault = f"{', '.join(missing)} not" if missing else f"RANK is {rank!r}"
+            raise ValueError(
+                f"WORLD_SIZE = {world} is set in the environment, and {fault}: start with torchrun, or unset WORLD_SIZE"
+            )
+    return world
+
+
+def is_launched() -> bool:
+    """Whether a launcher has started this process, even if it is the only one."""
+    return launched_processes() > 1 or (PARENT not in os.environ and ELASTIC in os.environ)
 
 
 def process_count(recipe: Recipe) -> int:
     """In how many processes a run trains: those that a launcher started, else as the recipe asks, else as many as pay."""
-    if launched_processes() > 1:
+    if is_launched():
         return launched_processes()
     return recipe.parallel.asked or min(count_processors(), fewest_rows(recipe), MOST_PROCESSES)
 
@@ -41,8 +65,8 @@ def check_group(recipe: Recipe) -> None:
         raise ValueError(f"training.workers = {recipe.training.workers} must be at most {most}, the processors of this machine")
     world, parallel = launched_processes(), recipe.parallel
     copies, left_over = divmod(world, parallel.parts)
-    if world > 1 and (left_over or parallel.replicate not in (0, copies)):
-        raise ValueError(f"{parallel}: the launcher has started {world} processes")
+    if is_launched() and (left_over or parallel.replicate not in (0, copies)):
+        raise ValueError(f"{parallel}: the launcher has started {world} process{'es' if world > 1 else ''}")
     if world // parallel.tensor > recipe.sequence.rows:
         who, need = ("each", "needs") if parallel.tensor == 1 else (f"each {parallel.tensor}", "need")
         raise ValueError(

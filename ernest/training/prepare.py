@@ -68,7 +68,10 @@ def train_on_records(run: TrainingRun) -> Path:
 
 
 def prepare_records(run: TrainingRun) -> None:
-    """The stages before the training alone, for a run that `train_on_records` goes on with. Raises ValueError as that does."""
+    """The stages before the training alone, for a run that `train_on_records` goes on with; of several launched processes the
+    first does the work, and the others end. Raises ValueError as that does."""
+    if is_follower():
+        raise SystemExit(0)
     settings = check_run(run)
     with own_folder(run.out):
         prepare(run, settings)

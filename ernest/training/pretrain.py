@@ -15,12 +15,12 @@ from typing import NoReturn
 from rich.console import Console
 
 from ernest.checkpoint import tokenizer_spec
-from ernest.config.recipe import Recipe, from_tree, to_tree
+from ernest.config.recipe import Recipe, read_recipe, to_tree
 from ernest.model.cost import trained_parameters
 from ernest.storage import own_folder, write_text
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.adapters import factor_count
-from ernest.training.distributed import process_group
+from ernest.training.distributed import process_group, told_if_long
 from ernest.training.export import export_checkpoint
 from ernest.training.group import launched_processes, process_count, thread_count
 from ernest.training.launch import launch, worker
@@ -65,15 +65,17 @@ def main(run: Path) -> None:
 def follow(run: Path) -> NoReturn:
     """Waits until the first of the launched processes has prepared `run`, and trains with it. What comes behind the training is
     the first one's work, so that this process ends there."""
-    while not (run / PREPARED).exists():
-        time.sleep(LOOK_EVERY)
+    what = f"waiting for {run.absolute() / PREPARED}, which the first of the launched processes writes: do all see that folder?"
+    with told_if_long(what):
+        while not (run / PREPARED).exists():
+            time.sleep(LOOK_EVERY)
     main(run)
     raise SystemExit(0)
 
 
 def pretrain(run: Path, rank: int, world: int) -> None:
     """Trains as process `rank` of `world`; the first process shows progress and writes the checkpoint."""
-    recipe = from_tree(json.loads((run / "recipe.json").read_text()))
+    recipe = read_recipe(run / "recipe.json")
     tokenizers = Tokenizers.load(run / "tokenizers")
     store = open_examples(run, tokenizers)
     if recipe.first_steps:

@@ -138,12 +138,21 @@ def cut_log(run: Path, step: int) -> Path:
     line."""
     path = run / "metrics.jsonl"
     lines = []
-    for line in path.read_text().splitlines() if path.exists() else []:
-        if not line.endswith("}") or json.loads(line)["step"] >= step:
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        if _step_of(line) >= step:
             break
         lines.append(line + "\n")
     write_text(path, "".join(lines))
     return path
+
+
+def _step_of(line: str) -> float:
+    """The step that a line of a log tells of, infinite of one that is torn: of a table within its table, a part may end in a
+    brace."""
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
 
 
 def weight_parts(module: nn.Module) -> list[str | bytes]:

@@ -6,6 +6,7 @@ The function has the interface of all verifiers, `(record, segments) -> Verdict`
 
 import importlib
 import importlib.util
+import inspect
 import os
 import re
 import signal
@@ -52,6 +53,8 @@ class _OwnProcess:
 
     def __init__(self, name: str, timeout: float) -> None:
         self.name, self.timeout, self.lock = name, timeout, threading.Lock()
+        self.fingerprint: str | None = None
+        """Of the function's file, as it was first read."""
         fault = self._start()
         if fault is not None:
             raise ValueError(f"verifier {name!r}: {fault}")
@@ -90,9 +93,13 @@ class _OwnProcess:
             )
         self.stop = weakref.finalize(self, _stop, process, self.connection)
         try:
-            fault = self.connection.recv() if self.connection.poll(START_SECONDS) else f"no sign of it in {START_SECONDS:g} s"
+            ready = self.connection.poll(START_SECONDS)
+            fault, read = self.connection.recv() if ready else (f"no sign of it in {START_SECONDS:g} s", None)
         except EOFError:
-            fault = "its process ended while it was imported"
+            fault, read = "its process ended while it was imported", None
+        if fault is None and self.fingerprint not in (None, read):
+            fault = "its file has changed since the run began"
+        self.fingerprint = self.fingerprint or read
         if fault is not None:
             self.stop()
         return fault
@@ -109,6 +116,12 @@ def _stop(process: "subprocess.Popen[bytes]", connection: Connection) -> None:
     with suppress(OSError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def source_file(name: str) -> Path:
+    """The file of a function that `load_function` has loaded."""
+    source = name.rpartition(":")[0]
+    return Path(source).expanduser() if source.endswith(".py") else Path(str(sys.modules[source].__file__))
 
 
 def load_function(name: str) -> Verifier:
@@ -133,4 +146,6 @@ def load_function(name: str) -> Verifier:
     found = getattr(module, function, None)
     if not callable(found):
         raise ValueError(f"{source} has no function {function}")
+    if inspect.iscoroutinefunction(found) or inspect.iscoroutinefunction(type(found).__call__):
+        raise ValueError(f"{function} is async: write a plain function that returns a Verdict")
     return cast(Verifier, found)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ernest.sequence.record import Record, Segment
-from ernest.verifiers.verdict import Verdict, compare, content, given_text
+from ernest.verifiers.verdict import Verdict, compare, content, fact, given_text
 from ernest.world import images, solutions, text, video
 
 PICTURE = ("digit", "colour", "place")
@@ -16,25 +16,25 @@ def caption(record: Record, output: Sequence[Segment]) -> Verdict:
     """The output is a caption by the grammar of captions, and names digit, colour and place of the picture."""
     words = content(output, "text")
     parsed = images.parse(words) if words is not None else None
-    return compare({name: record.facts[name] for name in PICTURE}, dict(zip(PICTURE, parsed or (), strict=False)))
+    return compare({name: fact(record, name) for name in PICTURE}, dict(zip(PICTURE, parsed or (), strict=False)))
 
 
 def word(record: Record, output: Sequence[Segment]) -> Verdict:
     """The output is the word that was spoken, and nothing else."""
-    return compare({"word": record.facts["word"]}, {"word": content(output, "text")})
+    return compare({"word": fact(record, "word")}, {"word": content(output, "text")})
 
 
 def video_caption(record: Record, output: Sequence[Segment]) -> Verdict:
     """The output is the caption of the video's family, or for a moving digit says which one moves where."""
-    facts = record.facts
-    family = facts["family"]
-    expected = family if family in video.FAMILIES else video.moving_caption(facts["digit"], facts["direction"])
+    family = fact(record, "family")
+    is_physics = family in video.FAMILIES
+    expected = family if is_physics else video.moving_caption(fact(record, "digit"), fact(record, "direction"))
     return compare({"family": expected}, {"family": content(output, "text")})
 
 
 def picture_answer(record: Record, output: Sequence[Segment]) -> Verdict:
     """The output is the answer to the question about a picture."""
-    return compare({"answer": record.facts["answer"]}, {"answer": content(output, "text")})
+    return compare({"answer": fact(record, "answer")}, {"answer": content(output, "text")})
 
 
 def text_answer(record: Record, output: Sequence[Segment]) -> Verdict:
@@ -81,14 +81,14 @@ def worked_answer(record: Record, output: Sequence[Segment]) -> Verdict:
     """The answer behind the working is right, whatever the working says; one that cannot be read whole has none."""
     words = content(output, "text")
     solution = solutions.read(words) if words is not None else None
-    return compare({"answer": record.facts["answer"]}, {"answer": solution and solution.answer})
+    return compare({"answer": fact(record, "answer")}, {"answer": solution and solution.answer})
 
 
 def colour_and_place(record: Record, output: Sequence[Segment]) -> Verdict:
     """The ink of the picture has the colour, and its centre of mass lies at the place, that were asked for."""
     pixels = content(output, "image")
     actual = {} if pixels is None else {"colour": images.read_colour(pixels), "place": images.read_place(pixels)}
-    return compare({"colour": record.facts["colour"], "place": record.facts["place"]}, actual)
+    return compare({"colour": fact(record, "colour"), "place": fact(record, "place")}, actual)
 
 
 def energy_law(record: Record, output: Sequence[Segment]) -> Verdict:
@@ -113,7 +113,10 @@ def coarse_area_law(record: Record, output: Sequence[Segment]) -> Verdict:
 
 def _area_law(record: Record, output: Sequence[Segment], name: str, tolerance: float) -> Verdict:
     frames = content(output, "video")
-    family = video.FAMILIES.index(record.facts["family"])
+    named = fact(record, "family")
+    if named not in video.FAMILIES:
+        raise ValueError(f"family = {named!r}: the {name} is known of {', '.join(video.FAMILIES)}")
+    family = video.FAMILIES.index(named)
     obeyed = frames is not None and bool(video.obeys_area_law(family, frames, tolerance))
     if obeyed:
         return Verdict(1.0, True, "", {name: 1.0})

@@ -15,7 +15,7 @@ from ernest.sequence.record import Record, Segment
 from ernest.storage import load_tensors, save_tensors
 from ernest.tokenizers.audio import padded_spectrograms
 from ernest.tokenizers.mel import USUAL_MEL
-from ernest.verifiers.verdict import Verdict, Verifier, compare, content
+from ernest.verifiers.verdict import Verdict, Verifier, compare, content, fact
 from ernest.world.speech import WORDS
 
 CANVAS = 48
@@ -62,7 +62,7 @@ def verify_word(judge: WordJudge) -> Verifier:
     def verify(record: Record, output: Sequence[Segment]) -> Verdict:
         wave = content(output, "audio")
         actual = None if wave is None else judge.judge([wave])[0]
-        return compare({"word": record.facts["word"]}, {"word": actual})
+        return compare({"word": fact(record, "word")}, {"word": actual})
 
     return verify
 
@@ -70,6 +70,6 @@ def verify_word(judge: WordJudge) -> Verifier:
 def canvas(waves: Sequence[np.ndarray]) -> Tensor:
     """Spectrograms `[batch, CANVAS, bands]`."""
     mel, _ = padded_spectrograms(waves)
-    filled = torch.zeros(len(waves), CANVAS, USUAL_MEL.bands)
+    filled = mel.new_zeros(len(waves), CANVAS, USUAL_MEL.bands)
     filled[:, : mel.shape[1]] = mel[:, :CANVAS]
     return filled

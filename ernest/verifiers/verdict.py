@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
-import numpy as np
-
 from ernest.sequence.record import Kind, Record, Segment
 
 
@@ -35,19 +33,34 @@ class VerifierFailed(Exception):
 
 
 def plain_verdict(value: object) -> Verdict:
-    """`value` as a verdict of plain numbers. Raises ValueError, one line, where it is none."""
+    """`value` as a verdict of plain numbers, which those of numpy and torch become. Raises ValueError, one line, where it is
+    none."""
     if not isinstance(value, Verdict):
         raise ValueError(f"expected a Verdict, got {value!r:.60}")
-    if not isinstance(value.passed, bool | np.bool_):
+    passed = _single(value.passed)
+    if not isinstance(passed, bool):
         raise ValueError(f"passed = {value.passed!r:.60} must be true or false")
     if not isinstance(value.parts, Mapping):
         raise ValueError(f"parts = {value.parts!r:.60} must be numbers by name")
-    numbers = {"score": value.score} | {f"part {name}": part for name, part in value.parts.items()}
-    for name, number in numbers.items():
-        if not isinstance(number, Real) or not 0 <= float(number) <= 1:
-            raise ValueError(f"{name} = {number!r:.60} must lie between 0 and 1")
-    parts = {str(name): float(part) for name, part in value.parts.items()}
-    return Verdict(float(value.score), bool(value.passed), str(value.reason), parts)
+    parts = {str(name): _share(f"part {name}", part) for name, part in value.parts.items()}
+    return Verdict(_share("score", value.score), passed, str(value.reason), parts)
+
+
+def _share(name: str, value: Any) -> float:
+    number = _single(value)
+    if not isinstance(number, Real):
+        raise ValueError(f"{name} = {value!r:.60} must be a number between 0 and 1")
+    if not 0 <= float(number) <= 1:
+        raise ValueError(f"{name} = {value!r:.60} must lie between 0 and 1")
+    return float(number)
+
+
+def _single(value: Any) -> Any:
+    """The one number of an array or a tensor that has one, as Python's; anything else as it is."""
+    try:
+        return value.item()
+    except (AttributeError, TypeError, ValueError, RuntimeError):
+        return value
 
 
 def one_line(error: BaseException) -> str:
@@ -78,6 +91,13 @@ def all_pass(*verifiers: Verifier) -> Verifier:
         return Verdict(score, passed, "; ".join(reasons), parts)
 
     return verify
+
+
+def fact(record: Record, name: str) -> Any:
+    """What a record says of itself. Raises ValueError, which names it, where it says nothing: it cannot be judged by that."""
+    if name not in record.facts:
+        raise ValueError(f"a record of the task {record.task!r} has no fact {name!r}, by which it is to be judged")
+    return record.facts[name]
 
 
 def content(output: Sequence[Segment], kind: Kind) -> Any:

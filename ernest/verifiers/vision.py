@@ -17,8 +17,8 @@ from ernest.lcnet.network import PPLCNet, small_images
 from ernest.sequence.record import Record, Segment
 from ernest.storage import load_tensors, read_header, save_tensors
 from ernest.tokenizers.vision import to_frames
-from ernest.verifiers.verdict import Verdict, Verifier, compare, content
-from ernest.world.images import DIGITS
+from ernest.verifiers.verdict import Verdict, Verifier, compare, content, fact
+from ernest.world.images import DIGITS, check_levels
 from ernest.world.video import FAMILIES
 
 
@@ -41,11 +41,17 @@ class FamilyNetwork(nn.Module):
 
 
 def classify(network: nn.Module, media: np.ndarray) -> np.ndarray:
-    """The class of every picture uint8 `[N, 32, 32, 3]`, or of every video `[N, frames, 32, 32, 3]`: int `[N]`."""
+    """The class of every picture uint8 `[N, 32, 32, 3]`, or of every video `[N, frames, 32, 32, 3]`: int `[N]`.
+
+    Raises ValueError for other numbers, and for videos of other frames than the network looks at.
+    """
+    check_levels(media, "media")
+    if isinstance(network, FamilyNetwork) and media.shape[1:2] != (network.frames,):
+        raise ValueError(f"the judge looks at videos of {network.frames} frames, got uint8 {list(media.shape)}")
     network.eval()
     with torch.no_grad():
         parts = [network(to_frames(media[start : start + 250])).argmax(-1) for start in range(0, len(media), 250)]
-    return torch.cat(parts).numpy()
+    return torch.cat([torch.zeros(0, dtype=torch.long), *parts]).numpy()
 
 
 def verify_digit(judge: nn.Module) -> Verifier:
@@ -54,7 +60,7 @@ def verify_digit(judge: nn.Module) -> Verifier:
     def verify(record: Record, output: Sequence[Segment]) -> Verdict:
         pixels = content(output, "image")
         actual = None if pixels is None else DIGITS[int(classify(judge, pixels[None])[0])]
-        return compare({"digit": DIGITS[record.facts["digit"]]}, {"digit": actual})
+        return compare({"digit": DIGITS[fact(record, "digit")]}, {"digit": actual})
 
     return verify
 
@@ -66,7 +72,7 @@ def verify_family(judge: nn.Module) -> Verifier:
         frames = content(output, "video")
         named = None if frames is None else int(classify(judge, frames[None])[0])
         actual = FAMILIES[named] if named is not None and named < len(FAMILIES) else None
-        return compare({"family": record.facts["family"]}, {"family": actual})
+        return compare({"family": fact(record, "family")}, {"family": actual})
 
     return verify
 

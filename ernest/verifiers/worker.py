@@ -11,7 +11,8 @@ import threading
 import time
 from multiprocessing.connection import Connection
 
-from ernest.verifiers.own import load_function
+from ernest.storage import fingerprint
+from ernest.verifiers.own import load_function, source_file
 from ernest.verifiers.verdict import one_line, plain_verdict
 
 
@@ -23,9 +24,9 @@ def main(name: str, descriptor: int) -> None:
         try:
             function = load_function(name)
         except Exception as error:
-            connection.send(one_line(error))
+            connection.send((one_line(error), None))
             return
-        connection.send(None)
+        connection.send((None, fingerprint(source_file(name))))
         while True:
             try:
                 record, output = connection.recv()

@@ -123,7 +123,7 @@ def read_colour(pixels: np.ndarray) -> str | None:
 def read_place(pixels: np.ndarray) -> str | None:
     """The place of the ink of a picture uint8 `[size, size, 3]`: nearest to its centroid. None where there is no ink."""
     centre = centroid(pixels)
-    return None if centre is None else PLACES[int(np.hypot(*(_CENTRES * len(pixels) / BOX - centre).T).argmin())]
+    return None if centre is None else PLACES[int(np.hypot(*(_CENTRES - centre * BOX / pixels.shape[1::-1]).T).argmin())]
 
 
 def centroid(pixels: np.ndarray) -> np.ndarray | None:
@@ -136,8 +136,16 @@ def centroid(pixels: np.ndarray) -> np.ndarray | None:
     return np.array([ink.sum(0) @ x, ink.sum(1) @ y]) / ink.sum()
 
 
+def check_levels(pixels: np.ndarray, name: str) -> None:
+    """Raises ValueError for what is no array uint8 `[..., 3]`: other numbers, such as shares in [0, 1], would be misread."""
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.shape[-1:] != (3,):
+        found = f"{getattr(pixels, 'dtype', type(pixels).__name__)} {list(getattr(pixels, 'shape', ()))}"
+        raise ValueError(f"{name}: expected a numpy array uint8 [..., 3] of levels from 0 to 255, got {found}")
+
+
 def _ink(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What a picture has more than its paper, `[h, w, 3]`, how much ink that is, `[h, w]`, and the paper's colour `[3]`."""
+    check_levels(pixels, "pixels")
     values = pixels / 255.0
     # The paper covers more than half of the canvas, so that it is the median of each channel.
     paper = np.median(values, axis=(0, 1))

@@ -14,7 +14,7 @@ import torch
 from ernest.phasefield import AllenCahn, CahnHilliard, ConservativeAllenCahn, Flow, Grid, SemiImplicit, march
 from ernest.world import scenes
 from ernest.world.handwriting import Pose, draw, writings
-from ernest.world.images import DIGITS, INKS, PAPERS, centroid, paint
+from ernest.world.images import DIGITS, INKS, PAPERS, centroid, check_levels, paint
 from ernest.world.scenes import KAPPA
 from ernest.world.sizes import BOX, FRAMES, SIZE
 from ernest.world.split import generator, is_held_out
@@ -54,8 +54,7 @@ FAMILIES: tuple[str, ...] = tuple(family.caption for family in _FAMILIES)
 
 def simulate(family: int, seed: int, indices: Sequence[int], size: int = SIZE, frames: int = FRAMES) -> np.ndarray:
     """Videos uint8 `[N, frames, size, size, 3]` of the family `FAMILIES[family]`: one for each index, whatever the others are."""
-    if not 0 <= family < len(FAMILIES):
-        raise ValueError(f"family: expected 0 to {len(FAMILIES) - 1}, got {family}")
+    _check_family(family)
     if frames < 2:
         raise ValueError(f"frames: expected 2 or more, got {frames}")
     videos = np.empty((len(indices), frames, size, size, 3), np.uint8)
@@ -66,6 +65,11 @@ def simulate(family: int, seed: int, indices: Sequence[int], size: int = SIZE, f
             starts, times = zip(*scenes, strict=True)
             videos[part] = colours(_solve(_FAMILIES[family], np.stack(starts), np.array(times), frames))
     return videos
+
+
+def _check_family(family: int) -> None:
+    if not 0 <= family < len(FAMILIES):
+        raise ValueError(f"family: expected 0 to {len(FAMILIES) - 1}, got {family}")
 
 
 def _solve(family: _Family, starts: np.ndarray, times: np.ndarray, frames: int) -> np.ndarray:
@@ -95,7 +99,11 @@ def colours(u: np.ndarray) -> np.ndarray:
 
 
 def fields(frames: np.ndarray) -> np.ndarray:
-    """The field `[...]` that a picture uint8 `[..., 3]` shows: its colour projected on the line from blue to amber."""
+    """The field `[...]` that a picture uint8 `[..., 3]` shows: its colour projected on the line from blue to amber.
+
+    Raises ValueError for other numbers: those of a film in [0, 1] would be read as darkness.
+    """
+    check_levels(frames, "frames")
     line = _BRIGHT - _DARK
     return 2 * ((frames / 255.0 - _DARK) @ line) / (line @ line) - 1
 
@@ -111,12 +119,13 @@ def energies(frames: np.ndarray) -> np.ndarray:
 def obeys_energy_law(frames: np.ndarray, tolerance: float = 0.02, drop: float = 0.1) -> np.ndarray:
     """Whether videos uint8 `[..., frames, size, size, 3]` obey the energy law, bool `[...]`.
 
-    The energy never rises by more than `tolerance` of the first on any step, and falls by `drop` of it at least in all.
+    The energy never rises by more than `tolerance` of the first on any step, and falls by `drop` of it at least in all. Where
+    there is none at first, as in one phase alone, nothing can fall, and the law is not obeyed.
     """
     energy = energies(frames)
     first = energy[..., :1]
     never_rises = (np.diff(energy, axis=-1) <= tolerance * first).all(-1)
-    return np.asarray(never_rises & (energy[..., -1] <= (1 - drop) * first[..., 0]))
+    return np.asarray(never_rises & (first[..., 0] > 0) & (energy[..., -1] <= (1 - drop) * first[..., 0]))
 
 
 def areas(frames: np.ndarray) -> np.ndarray:
@@ -128,13 +137,14 @@ def obeys_area_law(family: int, frames: np.ndarray, tolerance: float = 0.01) -> 
     """Whether videos uint8 `[..., frames, size, size, 3]` obey the area law of their family, bool `[...]`.
 
     The area never changes by more than `tolerance` of the canvas; a disk's area, though, falls by as much as it has to:
-    at no time does it grow, and at the end less than half is left.
+    at no time does it grow, and at the end less than half is left of one that was there.
     """
+    _check_family(family)
     area = areas(frames)
     if _FAMILIES[family].conserves:
         return np.asarray((np.abs(area - area[..., :1]) <= tolerance).all(-1))
     never_grows = (np.diff(area, axis=-1) <= tolerance).all(-1)
-    return np.asarray(never_grows & (area[..., -1] <= area[..., 0] / 2))
+    return np.asarray(never_grows & (area[..., 0] > 0) & (area[..., -1] <= area[..., 0] / 2))
 
 
 DIRECTIONS: tuple[str, ...] = ("left", "right", "up", "down")
@@ -183,5 +193,5 @@ def read_direction(frames: np.ndarray) -> str | None:
     first, last = centroid(frames[0]), centroid(frames[-1])
     if first is None or last is None:
         return None
-    reach = _STEPS @ (last - first)
-    return DIRECTIONS[int(reach.argmax())] if reach.max() >= frames.shape[2] / 4 else None
+    reach = _STEPS @ ((last - first) / frames.shape[2:0:-1])
+    return DIRECTIONS[int(reach.argmax())] if reach.max() >= 1 / 4 else None

@@ -60,6 +60,23 @@ def test_the_command_prints_both(run, tmp_path, capsys):
     for wrong in ({"recipe": "tiny"}, {"recipe": "tiny", "check": run, "devices": "2xcpu"}, {"devices": "2xcpu"}):
         with pytest.raises(ValueError, match=r"^expected RECIPE --devices"):
             commands.plan(**wrong)
+    with pytest.raises(ValueError, match=r"^--check takes recipe and layout from the run: leave --layout and --set out"):
+        commands.plan(check=run, devices="2xcpu", set_=(("sequence.rows=2",),))
+    with pytest.raises(ValueError, match=r"^--calibrate measures this machine and plans nothing: leave all else out"):
+        commands.plan("tiny", calibrate=run / "mine.toml")
+    (run / "mine").write_text("")
+    with pytest.raises(ValueError, match="cannot be written"):  # before a minute of measuring
+        commands.plan(calibrate=run / "mine/mine.toml")
+
+
+def test_a_run_is_measured_where_it_is_what_is_planned(run):
+    """Its first steps were taken in one process, its next ones had fewer rows."""
+    steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    steps[0] |= {"processes": 1, "memory": 9e9, "seconds": 90.0, "document": 5.0}
+    steps[1] |= {"rows": 1, "length": SMALL.sequence.length, "memory": 5e8, "seconds": 1e-3, "document": 5.0}
+    (run / "metrics.jsonl").write_text("".join(json.dumps(step) + "\n" for step in steps))
+    found = read_run(run)
+    assert (found.processes, found.memory, found.seconds, found.document) == (2, 1e9 + 4, 2.0, 64)
 
 
 def test_what_is_no_finished_run_is_one_line(run):
@@ -69,6 +86,9 @@ def test_what_is_no_finished_run_is_one_line(run):
         read_run(run)
     (run / "metrics.jsonl").write_text("".join(line.replace("memory", "other") for line in lines))
     with pytest.raises(ValueError, match="do not tell their memory"):
+        read_run(run)
+    (run / "recipe.json").write_text('{"tasks": []}')
+    with pytest.raises(ValueError, match=r"recipe\.json: no recipe of a training: unknown field 'tasks'"):
         read_run(run)
     (run / "metrics.jsonl").unlink()
     with pytest.raises(ValueError, match=r"expected recipe\.json and metrics\.jsonl"):

@@ -146,9 +146,12 @@ def test_devices_by_name_and_from_a_file(tmp_path):
     (tmp_path / "mine.toml").write_text("memory = 1e9\nrate = 1e12\nbandwidth = 1e11\nlink = 1e9\n")
     count, mine = read_devices(f"2x{tmp_path / 'mine.toml'}")
     assert (count, mine.memory, mine.keeps_shares) == (2, 1e9, False)
-    for wrong in ("H100", "0xH100", "8xABC", "x"):
+    for wrong in ("H100", "0xH100", "8xABC", "x", "²xH100"):
         with pytest.raises(ValueError, match="expected"):
             read_devices(wrong)
+    (tmp_path / "mine.toml").write_text("memory = 1e9\nrate = 0.0\nbandwidth = 1e11\nlink = 1e9\n")
+    with pytest.raises(ValueError, match=r"^device\.rate = 0\.0 must be more than 0$"):
+        read_devices(f"2x{tmp_path / 'mine.toml'}")
 
 
 def test_a_plan_needs_no_torch():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ernest.results.pages import write_page
+from ernest.results.pages import check_page, write_page
 
 
 def test_words_of_people_on_a_page_stay(tmp_path):
@@ -21,6 +21,10 @@ def test_words_of_people_on_a_page_stay(tmp_path):
     assert text.index("first") < text.index("More.") < text.index("second")
     assert text.count("# Title") == 1
     assert "Another title" not in text
+    check_page(page, "ernest results c")
+    check_page(tmp_path / "new/page.md", "ernest results c")
     page.write_text("nothing")
+    with pytest.raises(ValueError, match=r"page\.md: expected one '<!-- results: begin"):
+        check_page(page, "ernest results a")
     with pytest.raises(ValueError, match=r"page\.md: expected one '<!-- results: begin"):
         write_page(page, "Title", "Words.", "ernest results a", "")

@@ -5,7 +5,7 @@ import pytest
 from ernest.results import run as running
 from ernest.results.marching.forms import FIELD, IMPLICIT, TERM
 from ernest.results.run import Place, Target, run_targets
-from ernest.results.units import kept
+from ernest.results.units import based_on, kept
 
 
 def test_work_is_done_once_and_again_under_other_settings(tmp_path):
@@ -16,6 +16,17 @@ def test_work_is_done_once_and_again_under_other_settings(tmp_path):
     assert len(calls) == 1
     kept(tmp_path / "a/unit.json", {"n": [2]}, make)
     assert len(calls) == 2
+    (tmp_path / "a/unit.json").write_text("{")
+    with pytest.raises(ValueError, match=r"unit\.json: damaged: .*; remove it, and its work is done again"):
+        kept(tmp_path / "a/unit.json", {"n": [2]}, make)
+
+
+def test_work_on_another_checkpoint_is_not_taken_for_this_ones(tmp_path):
+    """Examples, runs and films behind the tokenizer are kept without a word of what they were made of."""
+    for _ in range(2):
+        based_on(tmp_path / "rl", {"model": "a", "judges": "b"})
+    with pytest.raises(ValueError, match=r"rl holds work on another checkpoint \(another judges\): name a new folder, --build"):
+        based_on(tmp_path / "rl", {"model": "a", "judges": "c"})
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_tables(tmp_path, monkeypatch):

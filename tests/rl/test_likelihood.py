@@ -6,7 +6,7 @@ import torch
 from ernest.data.examples import EncodedSegment
 from ernest.generation.request import Answer, Request
 from ernest.generation.sampling import DEFAULTS, Sampling
-from ernest.rl.likelihood import join, pack_responses, relative_weights, score
+from ernest.rl.likelihood import check_scales, join, pack_responses, relative_weights, score
 from ernest.rl.rollout import Ask, Response, check_sampling, run_rollouts
 from tests.references.decoding import groups_of
 from tests.rl.small import HALF, WARM, asks, engine, model, rollouts, same
@@ -173,4 +173,4 @@ def test_scales_weigh_as_told():
     first, last = (float(usual[elements.scale == scale][0]) for scale in (0, 2))
     assert first == pytest.approx(4 * last)  # sqrt of 16 cells
     with pytest.raises(ValueError, match="scale_weights: expected 3 numbers"):
-        relative_weights(elements, (1.0,), sizes)
+        check_scales((1.0,), sizes)

@@ -332,6 +332,26 @@ def test_noise_on_the_sampler_is_a_mismatch(tmp_path, monkeypatch):
     assert noisy["mismatch"] > 1e-3
 
 
+def test_a_task_that_comes_twice_has_two_names(tmp_path, monkeypatch):
+    """So that neither's numbers take the place of the other's."""
+    verifier(monkeypatch, "digit", lambda data: True)
+    verifier(monkeypatch, "colour and place", lambda data: False)
+    first, second = (TaskConfig("text→image", (name,)) for name in ("digit", "colour and place"))
+    run = policy(tmp_path / "run", replace(recipe(1, prompts=6, samples=2, assess=1), tasks=(first, second)))
+    run.train(lambda step, measures: None)
+    (entry,) = log_of(tmp_path / "run")
+    assert (entry["passed text→image"], entry["passed text→image (2)"]) == (1.0, 0.0)
+    ((looks, samples), _) = read_looks(tmp_path / "run")
+    assert {look.task: look.passed for look in looks} == {"text→image": 1.0, "text→image (2)": 0.0}
+    assert len(samples) == 2
+
+
+def test_a_verifier_that_never_gives_a_verdict_ends_the_run_before_anything_is_learnt(tmp_path, monkeypatch):
+    monkeypatch.setitem(tasks.RULES, "digit", lambda record, output: output[0].colour)
+    with pytest.raises(ValueError, match="no verifier gave a verdict in the first update: AttributeError: 'Segment' object has"):
+        policy(tmp_path / "run", recipe()).take_step()
+
+
 def test_tasks_begin_in_stages(tmp_path):
     """The second half of prompts is of both tasks; and of an update that has one, only that one's share is told."""
     early = TaskConfig("questions in words", ("answer in words",))
@@ -384,6 +404,9 @@ def test_another_recipe_does_not_go_on(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="belongs to another recipe"):
         policy(tmp_path / "run", recipe(1, learning_rate=5e-4))
     assert policy(tmp_path / "run", recipe(5)).step == 1
+    policy(tmp_path / "run", recipe(2)).train(lambda step, measures: None)
+    with pytest.raises(ValueError, match=r"update\.steps = 1: .*run has made 2 already: ask for as many at least"):
+        policy(tmp_path / "run", recipe(1))
 
 
 def test_a_state_belongs_to_what_its_recipe_says_otherwise_than_usual(monkeypatch):
@@ -396,6 +419,27 @@ def test_a_state_belongs_to_what_its_recipe_says_otherwise_than_usual(monkeypatc
     assert origin_of(model(), free) == origin_of(model(), plain)
     shared = replace(plain, tasks=(*plain.tasks, replace(plain.tasks[0], share=2.0)))
     assert origin_of(model(), shared).items() >= {"tasks.0.task": "text→image", "tasks.1.share": 2.0}.items()
+
+
+def test_a_look_that_was_cut_is_taken_again_and_those_of_a_run_before_go(tmp_path, monkeypatch):
+    verifier(monkeypatch, "digit", coin)
+    looks, settings = tmp_path / "run/looks", recipe(1, assess=2)
+    looks.mkdir(parents=True)
+    for name in ("0000000.json", "0000003.json", "0000003.safetensors"):
+        (looks / name).write_text("of another recipe, killed before its first state")
+    policy(tmp_path / "run", settings).train(lambda step, measures: None)
+    written = {path.name: path.read_bytes() for path in looks.iterdir()}
+    assert sorted(written) == [f"{step:07d}.{kind}" for step in (0, 1) for kind in ("json", "safetensors")]
+    (looks / "0000001.json").unlink()
+    policy(tmp_path / "run", settings).train(lambda step, measures: None)
+    assert {path.name: path.read_bytes() for path in looks.iterdir()} == written
+
+
+def test_a_norm_that_is_none_is_seen_behind_others():
+    """A later step of the optimiser than the first."""
+    measures = update._Measures()
+    measures.norms += [1.0, math.nan]
+    assert math.isnan(measures.summary()["norm"])
 
 
 def test_a_number_that_is_none_stops_the_run_and_is_named(tmp_path, monkeypatch):

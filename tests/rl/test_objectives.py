@@ -161,6 +161,12 @@ def test_equal_rewards_are_no_signal(size, reward):
     assert group_advantages([reward] * size, divide_by_spread=False) == [None] * size
 
 
+def test_rewards_that_differ_by_rounding_are_no_signal():
+    """A network's score in single precision, which is not the same in every batch: AdamW would make a whole step of it."""
+    assert group_advantages([0.5, 0.5 + 6e-8, 0.5]) == [None] * 3
+    assert None not in group_advantages([0.5, 0.50001, 0.5])
+
+
 def test_a_group_of_one_is_no_signal_and_a_failed_verdict_leaves_the_others_alone():
     assert group_advantages([0.7]) == [None]
     assert group_advantages([None, None]) == [None, None]

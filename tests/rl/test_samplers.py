@@ -113,7 +113,7 @@ def test_a_process_that_always_ends_is_told_of(monkeypatch, tmp_path):
     sampler = AnotherProcess(model(), tokenizers(), tmp_path / "sampler", 60.0)
     assert Tokenizers.load(tmp_path / "sampler").text.merges == tokenizers().text.merges
     sampler.begin(phase(), model())
-    with pytest.raises(RuntimeError, match=r"ended, or was silent for rollout.timeout = 60 s, 4 times in one phase"):
+    with pytest.raises(ChildProcessError, match=r"ended, or was silent for rollout.timeout = 60 s, 4 times in one phase"):
         sampler.collect()
     del sampler
     assert not list(tmp_path.iterdir())

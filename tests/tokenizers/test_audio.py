@@ -86,9 +86,11 @@ def test_samples_that_fill_the_last_frame_are_silence() -> None:
     torch.testing.assert_close(cut, filled)
 
 
-@pytest.mark.parametrize("wave", [np.zeros(0, np.float32), np.full(700, np.nan, np.float32), np.zeros((2, 700), np.float32)])
+@pytest.mark.parametrize(
+    "wave", [np.zeros(0, np.float32), np.full(700, np.nan, np.float32), np.zeros((2, 700), np.float32), np.zeros(700, int)]
+)
 def test_waves_that_are_none_are_refused(wave: np.ndarray) -> None:
-    with pytest.raises(ValueError, match="wave 1: expected finite samples"):
+    with pytest.raises(ValueError, match="wave 1: expected finite float samples"):
         drawn().encode([np.zeros(700, np.float32), wave])
 
 

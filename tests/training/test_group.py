@@ -2,8 +2,10 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +19,9 @@ from ernest.data.record_writer import save_records
 from ernest.data.store import ExampleStore
 from ernest.sequence.record import Record, given, made
 from ernest.tokenizers.bundle import Tokenizers
-from ernest.training import group
-from ernest.training.group import check_group, is_follower, launched_processes, thread_count
+from ernest.training import distributed, group
+from ernest.training.distributed import process_group
+from ernest.training.group import check_group, is_follower, launched_processes, process_count, thread_count
 from ernest.training.loop import train
 
 REPOSITORY = Path(__file__).parents[2]
@@ -56,12 +59,11 @@ def losses(run: Path) -> list[dict[str, float]]:
 
 
 def test_a_process_knows_who_started_it(monkeypatch):
-    for name in ("WORLD_SIZE", "RANK", "ERNEST_PARENT"):
+    for name in ("WORLD_SIZE", "RANK", "ERNEST_PARENT", "TORCHELASTIC_RUN_ID"):
         monkeypatch.delenv(name, raising=False)
     assert launched_processes() == 1
     assert not is_follower()
-    monkeypatch.setenv("WORLD_SIZE", "4")
-    monkeypatch.setenv("RANK", "0")
+    launched(monkeypatch, 4)
     assert launched_processes() == 4
     assert not is_follower()
     monkeypatch.setenv("RANK", "3")
@@ -71,9 +73,56 @@ def test_a_process_knows_who_started_it(monkeypatch):
     assert not is_follower()
 
 
+def launched(monkeypatch, world: int) -> None:
+    """As a launcher tells its first process."""
+    for name, value in {"WORLD_SIZE": world, "RANK": 0, "MASTER_ADDR": "localhost", "MASTER_PORT": 29500}.items():
+        monkeypatch.setenv(name, str(value))
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"RANK": None}, "WORLD_SIZE = 4 is set in the environment, and RANK not: start with torchrun, or unset WORLD_SIZE"),
+        ({"MASTER_ADDR": None, "MASTER_PORT": ""}, "and MASTER_ADDR, MASTER_PORT not: start with torchrun"),
+        ({"RANK": "4"}, "and RANK is '4': start with torchrun"),
+        ({"WORLD_SIZE": "many"}, "WORLD_SIZE = 'many' in the environment: expected a number of processes"),
+    ],
+)
+def test_what_a_launcher_left_in_the_environment_is_no_group(monkeypatch, changed, message):
+    monkeypatch.delenv("ERNEST_PARENT", raising=False)
+    launched(monkeypatch, 4)
+    for name, value in changed.items():
+        monkeypatch.setenv(name, value) if value is not None else monkeypatch.delenv(name)
+    with pytest.raises(ValueError, match=message):
+        launched_processes()
+
+
+def test_a_launcher_may_start_one_process(monkeypatch):
+    monkeypatch.delenv("ERNEST_PARENT", raising=False)
+    launched(monkeypatch, 1)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    assert process_count(Recipe()) == 1
+    with pytest.raises(ValueError, match=r"^parallel\.replicate = 2: the launcher has started 1 process$"):
+        check_group(replace(Recipe(), parallel=ParallelConfig(replicate=2)))
+
+
+def test_processes_that_do_not_meet_are_one_line_and_waiting_is_told(monkeypatch, capsys):
+    monkeypatch.delenv("ERNEST_PARENT", raising=False)
+    launched(monkeypatch, 2)
+    with socket.create_server(("localhost", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setenv("MASTER_PORT", str(port))
+        with pytest.raises(OSError, match=rf"^process 0 of 2 met no others at localhost:{port}: .*\d+"), process_group():
+            pass
+    monkeypatch.setattr(distributed, "TOLD_AFTER", 0.01)
+    with distributed.told_if_long("waiting for [two]"):
+        time.sleep(0.1)
+    assert capsys.readouterr().err == "waiting for [two]\n"
+
+
 def test_a_group_that_does_not_fit_the_recipe_is_refused(monkeypatch):
     monkeypatch.delenv("ERNEST_PARENT", raising=False)
-    monkeypatch.setenv("WORLD_SIZE", "4")
+    launched(monkeypatch, 4)
     recipe = Recipe()
     check_group(recipe)
     check_group(replace(recipe, parallel=replace(recipe.parallel, replicate=4)))

@@ -43,6 +43,7 @@ def test_a_function_costs_what_it_fails_at_and_no_more():
     verifier = own_verifier(FILE, timeout=1.5, retries=0)
     first = verifier(record("judge"), [made("text", "abc")])
     assert (first.score, first.passed, first.parts) == (0.3, True, {"length": 1.0})
+    assert verifier(record("numpy and torch"), [made("text", "abc")]) == Verdict(0.25, True, "", {"a": 0.5, "b": 1.0})
     assert fault(verifier, "raise") == "RuntimeError: no idea"
     assert fault(verifier, "score") == "score = nan must lie between 0 and 1"
     assert fault(verifier, "passed") == "passed = 'yes' must be true or false"
@@ -84,6 +85,7 @@ def test_a_function_finds_what_lies_beside_its_file(tmp_path, monkeypatch):
         ("nowhere.py:judge", "there is no file nowhere.py"),
         (FILE.replace(":judge", ":nobody"), "judging.py has no function nobody"),
         (FILE.replace(":judge", ":NUMBER"), "judging.py has no function NUMBER"),
+        (FILE.replace(":judge", ":later"), "later is async: write a plain function that returns a Verdict"),
         ("no_such_module:judge", "ModuleNotFoundError: No module named 'no_such_module'"),
         ("a b:c", "write module:function, file.py:function or http://host:port/path"),
         ("mine.py:", "write module:function, file.py:function or http://host:port/path"),

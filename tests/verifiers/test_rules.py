@@ -92,6 +92,18 @@ def test_a_question_of_another_world_is_no_output_s_fault():
 # ------------------------------------------------------------------ pictures and videos
 
 
+def test_a_record_without_what_it_is_judged_by_is_named():
+    """Somebody's own film may have no family, or another one."""
+    film = [made("video", np.zeros((2, 8, 8, 3), np.uint8))]
+    for facts, message in (
+        ({}, "of the task 'mine' has no fact 'family'"),
+        ({"family": "waves"}, "family = 'waves': the area law"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            rules.area_law(Record((given("text", "a film"), *film), "mine", facts), film)
+    assert not rules.energy_law(Record(tuple(film)), film).passed
+
+
 def test_colour_and_place_of_a_picture():
     for shown in images.pictures(0, range(20)):
         record = Record((BLANK,), facts={"digit": shown.digit, "colour": shown.colour, "place": shown.place})

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from ernest.sequence.record import Record, made
 from ernest.verifiers.speech import CANVAS, WordJudge, verify_word
@@ -32,6 +33,18 @@ def test_a_verdict_does_not_depend_on_the_batch_nor_on_silence_after_the_word(ju
     assert judge.judge([np.pad(wave, (0, 20000)) for wave in waves]) == together
     assert judge.judge([]) == []
     assert max(len(wave) for wave in waves) <= CANVAS * 160
+
+
+def test_another_default_type_of_numbers_changes_nothing_and_whole_numbers_are_refused(judge: WordJudge) -> None:
+    wave = speech(0, 1, VOICES[:2], WORDS[:3]).wave
+    before = judge.judge([wave])
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert judge.judge([wave]) == before
+    finally:
+        torch.set_default_dtype(torch.float32)
+    with pytest.raises(ValueError, match="wave 0: expected finite float samples"):
+        judge.judge([(32768 * wave).astype(np.int16)])
 
 
 def test_saved_and_loaded_it_judges_the_same(judge: WordJudge, tmp_path: Path) -> None:

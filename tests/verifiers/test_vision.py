@@ -13,6 +13,7 @@ from ernest.sequence.record import Record, made
 from ernest.tokenizers.vision import to_frames
 from ernest.verifiers.training import as_teacher, distort, train_digit_judge, train_family_judge
 from ernest.verifiers.vision import (
+    FamilyNetwork,
     classify,
     load_digit_judge,
     load_family_judge,
@@ -83,6 +84,18 @@ def test_family_judge_learns_and_survives_a_file(tmp_path: Path) -> None:
     assert (said == families).mean() > 0.9
     save(judge, tmp_path / "family.safetensors")
     assert_same_weights(load_family_judge(tmp_path / "family.safetensors"), judge)
+
+
+def test_other_numbers_and_other_frames_are_refused() -> None:
+    videos, _ = drifts(2, 0)
+    judge = FamilyNetwork(9, 3)
+    assert classify(judge, videos[:0]).shape == (0,)
+    for wrong, message in (
+        (videos / 255, "expected a numpy array uint8"),
+        (videos[:, :5], "looks at videos of 9 frames, got uint8"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            classify(judge, wrong)
 
 
 def test_same_seed_same_judge() -> None:

@@ -81,6 +81,20 @@ def test_time_backwards_noise_and_standstill_are_unlawful(videos):
         assert not obeys_energy_law(np.repeat(some[:, :1], 9, axis=1)).any()
 
 
+@pytest.mark.parametrize("colour", [(15, 26, 92), (255, 194, 56), (0, 0, 0), (128, 128, 128)])
+def test_a_film_of_one_colour_obeys_no_law_that_something_falls(colour):
+    """Not even that of a phase alone, whose energy is 0 from first to last, or of less than the dark phase."""
+    film = np.full((9, 32, 32, 3), colour, np.uint8)
+    assert not obeys_energy_law(film)
+    assert not obeys_area_law(0, film)
+
+
+def test_films_of_other_numbers_are_refused(videos):
+    for wrong in (videos[0][:1] / 255, videos[0][:1].astype(int), videos[0][:1, ..., :1], videos[0][0].tolist()):
+        with pytest.raises(ValueError, match=r"^frames: expected a numpy array uint8 \[\.\.\., 3\] of levels"):
+            obeys_energy_law(wrong)
+
+
 def test_tolerance_and_drop_are_shares_of_the_first_energy():
     radii = np.array([12.0, 11, 10, 9, 9.1, 8, 7, 6, 5])
     video = np.stack([disc(radius) for radius in radii])
@@ -156,6 +170,14 @@ def test_a_moving_digit_depends_on_its_seed_and_index_alone():
     first, again, other = moving_digit(1, 4), moving_digit(1, 4), moving_digit(2, 4)
     np.testing.assert_array_equal(first.frames, again.frames)
     assert (first.frames != other.frames).any()
+
+
+def test_direction_on_a_canvas_that_is_no_square():
+    """A quarter of its height is asked for of what goes up or down, whatever its width."""
+    film = np.zeros((9, 32, 96, 3), np.uint8)
+    for frame, top in zip(film, range(2, 29, 3), strict=True):
+        frame[top : top + 3, 20:30] = 255
+    assert read_direction(film) == read_direction(film[:, :, :32]) == "down"
 
 
 def test_direction_of_stillness_and_of_nothing_is_none():

@@ -20,6 +20,7 @@ from ernest.results.units import file_name, kept
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.vision import VisionTokenizer
 from ernest.training.loop import run_fingerprint, train
+from ernest.training.resume import newest_state
 from ernest.training.switching import FIRST, switch
 from ernest.training.tokenizers import labelled_frames, vision_tokenizer
 from ernest.world.split import HELD_OUT
@@ -66,7 +67,8 @@ def _measured(study: Study, name: str, seed: int) -> dict:
     store = _examples(study, study.tokenizers, "learnt", range(LEARNT))
     if few is not None:
         (run / FIRST).mkdir(exist_ok=True)
-        train(recipe, _examples(study, few, "learnt-few", range(LEARNT)), few, run / FIRST, until=recipe.first_steps)
+        if newest_state(run) is None:  # else the switch is behind the run
+            train(recipe, _examples(study, few, "learnt-few", range(LEARNT)), few, run / FIRST, until=recipe.first_steps)
         origin = run_fingerprint(recipe, store, study.tokenizers)
         switch(run, FEW, study.tokenizers.vision.spec.bits, seed, origin)
     network = train(recipe, store, study.tokenizers, run).eval().requires_grad_(False)

@@ -46,20 +46,32 @@ def accuracy(variant: str, seed: int, learn: PictureDataset, score: PictureDatas
 def read_pictures(path: Path) -> tuple[PictureDataset, PictureDataset]:
     """Those to learn from, and those to score with. Raises ValueError for a zip without one of the two."""
     parts: dict[str, list[tuple[str, np.ndarray]]] = {"train": [], "test": []}
-    with zipfile.ZipFile(path) as archive:
-        for name in sorted(archive.namelist()):
-            *_, part, label, file = ("", "", *name.split("/"))
-            if part in parts and file.endswith(".jpg"):
-                parts[part].append((label, np.asarray(Image.open(io.BytesIO(archive.read(name))).convert("RGB"))))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for name in sorted(archive.namelist()):
+                *_, part, label, file = ("", "", *name.split("/"))
+                if part in parts and file.endswith(".jpg") and not file.startswith("."):  # ._NAME.jpg is macOS's own
+                    parts[part].append((label, _picture(path, name, archive.read(name))))
+    except zipfile.BadZipFile as error:
+        raise ValueError(f"{path}: damaged, or no zip: {error}") from error
     labels = sorted({label for label, _ in parts["train"]})
     if not labels or not parts["test"]:
         raise ValueError(f"{path}: expected pictures as train/CLASS/NAME.jpg and test/CLASS/NAME.jpg")
+    if unknown := sorted({label for label, _ in parts["test"]} - set(labels)):
+        raise ValueError(f"{path}: test has classes that train lacks: {', '.join(unknown)}")
 
     def made(part: str, transform: Callable[[np.ndarray], np.ndarray] | None) -> PictureDataset:
         targets = np.array([labels.index(label) for label, _ in parts[part]])
         return dataset_from_arrays([picture for _, picture in parts[part]], targets, labels, transform)
 
     return made("train", None), made("test", evaluation_transform(preprocessing_of(RECIPE)))
+
+
+def _picture(path: Path, name: str, content: bytes) -> np.ndarray:
+    try:
+        return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    except (OSError, ValueError, SyntaxError) as error:
+        raise ValueError(f"{path}: {name} cannot be read as a picture: {error}") from error
 
 
 def file_of(variant: str) -> str:

@@ -36,6 +36,26 @@ def made_up(rule: float = 2.0) -> dict[str, dict[int, float]]:
     return {name: {seed: 80 + noise[seed] + rule * ranks.get(name, 4) for seed in range(3)} for name in VARIANTS}
 
 
+def test_zips_as_they_are_found(pictures):
+    """What macOS adds is no picture; a damaged one, a class that nobody learns and what is no zip are named."""
+    counted = [len(part) for part in read_pictures(pictures)]
+    with zipfile.ZipFile(pictures, "a") as archive:
+        archive.writestr("__MACOSX/train/cat/._0000.jpg", b"what a Mac remembers")
+    assert [len(part) for part in read_pictures(pictures)] == counted
+    for name, message in (("test/bird/a.jpg", "a.jpg cannot be read as a picture"), ("test/bird/b.jpg", "train lacks: bird")):
+        with zipfile.ZipFile(pictures) as archive:
+            content = b"no picture" if "picture" in message else archive.read("test/cat/0000.jpg")
+        copy = pictures.with_name("copy.zip")
+        copy.write_bytes(pictures.read_bytes())
+        with zipfile.ZipFile(copy, "a") as archive:
+            archive.writestr(name, content)
+        with pytest.raises(ValueError, match=message):
+            read_pictures(copy)
+    copy.write_text("no zip")
+    with pytest.raises(ValueError, match=r"copy\.zip: damaged, or no zip"):
+        read_pictures(copy)
+
+
 def test_rules_are_judged_by_paired_differences():
     assert [one.verdict for one in judge(made_up())] == ["holds", "holds"]
     assert [one.verdict for one in judge(made_up(-1.0))] == ["doesn't hold here"] * 2
