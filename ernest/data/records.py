@@ -182,7 +182,7 @@ def read_lines(folder: Path | str, spec: MediaSpec = USUAL) -> RecordFolder:
 
 def _parsed(line: bytes, folder: Path, number: int, spec: MediaSpec, written: MediaSpec) -> StoredRecord:
     try:
-        content = json.loads(line.decode("utf-8"))
+        content = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8: byte {error.start} is {line[error.start]:#x}") from error
     except json.JSONDecodeError as error:
@@ -260,7 +260,8 @@ def _array_range(rows: Any, kind: Kind, field: str) -> tuple[int, int]:
 
 def _inside(folder: Path, name: str, field: str) -> Path:
     pure = PurePosixPath(name)
-    if pure.is_absolute() or ".." in pure.parts or "\\" in name or "\0" in name or ":" in pure.parts[0]:
+    drive = name[1:2] == ":" and name[0].isalpha()  # of Windows
+    if pure.is_absolute() or not pure.parts or ".." in pure.parts or "\\" in name or "\0" in name or drive:
         raise ValueError(f'{field}: {name!r} must be a path inside the folder, with "/" between its parts and no ".."')
     return folder / pure
 
