@@ -25,7 +25,7 @@ from ernest.data.record_writer import RecordWriter, check_new, save_records
 from ernest.data.tables import NoTable
 from ernest.data.tree import Tree, decoded, is_unicode, read_tree
 from ernest.sequence.record import Kind, Record, given, made
-from ernest.storage import write_folder
+from ernest.storage import check_replaceable, check_writable, write_folder
 
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -190,7 +190,9 @@ def _check_folders(folder: Path, output: Path, held_out: float) -> None:
         raise ValueError(f"{output} lies in the folder that is read: write the records elsewhere")
     if not 0 <= held_out < 1:
         raise ValueError(f"held_out: expected a share from 0 to below 1, got {held_out:g}")
+    check_replaceable(output)
     check_new(output)
+    check_writable(output)
 
 
 _PACKED = Captions({}, "the parquet files")

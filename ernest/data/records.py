@@ -27,6 +27,7 @@ from ernest.config.media import USUAL, MediaSpec, read_media, written_differentl
 from ernest.data import media
 from ernest.data.json_lines import LinesOnDisk
 from ernest.sequence.record import KINDS, Kind, Record, Segment
+from ernest.storage import fingerprint
 
 LINES = "records.jsonl"
 ROLES = ("given", "made")
@@ -158,13 +159,48 @@ def load_records(folder: Path | str, spec: MediaSpec = USUAL) -> RecordFolder:
     Raises ValueError that names the file, the line and the field of the first mistake.
     """
     records = read_lines(folder, spec)
+    check_media(records)
+    return records
+
+
+def check_media(records: RecordFolder) -> None:
+    """Reads each file of some records once: a broken one should stop a run before it starts, not in its last hour. Raises
+    ValueError that names the line and the file."""
     readable: set[tuple[Any, ...]] = set()
     for record in records.stored:
         try:
             _check_media(record, readable)
         except ValueError as error:
             raise ValueError(f"{records.path / LINES}, line {record.line}: {error}") from error
-    return records
+
+
+def media_fingerprint(records: RecordFolder) -> str:
+    """A hash of what the media of some records are, wherever their folder lies: of arrays all, of other files the sizes, and of
+    `TOLD` of them, evenly spread, the last bytes too."""
+    segments = (segment for record in records.stored for segment in record.segments if segment.kind != "text")
+    files = list(dict.fromkeys(segment.file for segment in segments))
+    arrays = [file for file in files if file.suffix == ".npy" and file.is_file()]
+    others = [file for file in files if file not in set(arrays)]
+    parts: list[Path | bytes | str] = [part for file in arrays for part in (file.name, file)]
+    parts += [f"{file.relative_to(records.path).as_posix()} {_size(file)}" for file in others]
+    step = max(1, len(others) // TOLD)
+    return fingerprint(*parts, *(_last_bytes(file) for file in others[::step]))
+
+
+TOLD = 256
+"""Files whose last bytes tell whether media were changed and kept their sizes, as sounds do, at least."""
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.is_file() else -1
+
+
+def _last_bytes(file: Path) -> bytes:
+    if not file.is_file():
+        return b""
+    with file.open("rb") as content:
+        content.seek(max(0, file.stat().st_size - 1024))
+        return content.read()
 
 
 def read_lines(folder: Path | str, spec: MediaSpec = USUAL) -> RecordFolder:
@@ -267,7 +303,6 @@ def _inside(folder: Path, name: str, field: str) -> Path:
 
 
 def _check_media(record: StoredRecord, readable: set[tuple[Any, ...]]) -> None:
-    """Read each file once: a broken one should stop a run before it starts, not in its last hour."""
     for index, segment in enumerate(record.segments):
         if segment.kind == "text" or (segment.file, segment.kind, segment.rows) in readable:
             continue

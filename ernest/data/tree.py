@@ -49,7 +49,7 @@ def read_tree(folder: Path) -> Tree:
             continue
         names += [f"{name}/{member}" for member in inside]
         members |= {f"{name}/{member}": (str(folder / name), *place) for member, place in inside.items()}
-    faults += [f"{shown(folder / name)}: its name is not in UTF-8: rename it" for name in names if not is_unicode(name)]
+    faults += [f"{_shown(folder / name)}: its name is not in UTF-8: rename it" for name in names if not is_unicode(name)]
     return Tree(folder, sorted(filter(is_unicode, names)), members, tuple(faults))
 
 
@@ -87,11 +87,11 @@ def _files(folder: Path, faults: list[str]) -> Iterator[str]:
             if os.path.isfile(path):
                 yield prefix + name
             elif os.path.islink(path):
-                faults.append(f"{shown(path)}: a link to {shown(os.readlink(path))}, which is not there")
+                faults.append(f"{_shown(path)}: a link to {_shown(os.readlink(path))}, which is not there")
 
 
 def _note(error: OSError, faults: list[str]) -> None:
-    faults.append(f"{shown(error.filename)}: a folder that cannot be read: {error.strerror}")
+    faults.append(f"{_shown(error.filename)}: a folder that cannot be read: {error.strerror}")
 
 
 def _enters(path: str, top: str, entered: set[str]) -> bool:
@@ -109,7 +109,7 @@ def is_unicode(text: str) -> bool:
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
-def shown(path: str | Path) -> str:
+def _shown(path: str | Path) -> str:
     """A path as it can be printed, whatever its bytes."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 

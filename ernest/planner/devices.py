@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ernest.device import HOST
-from ernest.overrides import build, read_tree
+from ernest.overrides import build, check_positive, read_tree
 from ernest.storage import write_text
 
 
@@ -27,6 +27,9 @@ class Device:
     process: float = 0.0
     slack: float = 1.0
     overhead: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_positive(self, "device", "memory", "rate", "bandwidth", "link")
 
 
 DEVICES = {

@@ -269,7 +269,7 @@ class Policy:
         if not noise:
             return self.learner.model
         noisy = copy.deepcopy(self.learner.model).requires_grad_(False)
-        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.step)
+        generator = torch.Generator().manual_seed((self.recipe.seed * 1_000_003 + self.step) % 2**63)
         for parameter in noisy.parameters():
             spread = float(parameter.std()) if parameter.numel() > 1 else 0.0
             parameter += noise * spread * torch.randn(parameter.shape, generator=generator)
