@@ -100,6 +100,11 @@ def load_model(folder: Path, mapped: bool = False) -> "tuple[Ernest, Tokenizers]
     return model.eval().requires_grad_(False), tokenizers
 
 
+def run_of(checkpoint: Path) -> Path:
+    """The folder of the run that made a checkpoint, from wherever it is seen: through a link, or as the folder that one is in."""
+    return checkpoint.resolve().parent
+
+
 def network_sizes(folder: Path) -> ModelConfig:
     """The sizes of the network of a checkpoint. Raises ValueError where `folder` is not one. Imports no torch."""
     check_checkpoint(folder)

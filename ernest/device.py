@@ -31,6 +31,13 @@ _WITHOUT_BF16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX2_VNNI_2", "AVX512_COR
 """The instruction sets of oneDNN, by its names, that have no products of bfloat16."""
 
 
+def module_command(module: str, *arguments: str) -> list[str]:
+    """The command that runs a module of Ernest in another process, which finds modules as this one does: a file of the user's
+    folder that is called like one of Python's does not take its place there."""
+    apart = () if {"", os.getcwd()} & set(sys.path) else ("-P",)
+    return [sys.executable, *apart, "-m", module, *arguments]
+
+
 def pick_device(name: str | None = None) -> "torch.device":
     """The device of that name, such as "cuda:1"; without one a GPU if there is any. Raises ValueError if it is not here."""
     import torch

@@ -1,6 +1,7 @@
 """The command line: help without torch, and one clear line for every mistake, before any work starts."""
 
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -131,6 +132,15 @@ MISTAKES = (
     ("generate", "missing from ernest generate: CHECKPOINT --to {text,image,video,audio}"),
     ("generate nowhere words --to smell", "invalid choice 'smell' for argument '--to'"),
     ("generate nowhere words --to image --outt a.png", "unknown: --outt, a.png; did you mean --out?"),
+    ("train --data records --set seed=-1", "seed = -1 must lie between 0 and 2^63 - 1"),
+    ("train --data records --set seed=99999999999999999999", "seed = 99999999999999999999 must lie between 0 and 2^63 - 1"),
+    ("train --data records --set tokenizers.audio_steps=0", "tokenizers.audio_steps = 0 must be at least 1"),
+    ("import photos -o new --limit 3", "--limit is of --kind mnist: a folder is imported whole"),
+    ("import photos -o .", ". is the folder that you are in, which cannot be replaced: name a new one in it"),
+    (
+        "plan --check begun --devices 2xcpu --layout shard=2",
+        "--check compares with what the run was: leave --set and --layout out",
+    ),
     ("demo --minutes x", "error parsing --minutes: could not convert string to float: 'x'"),
     (
         "generate nowhere words --to image",
@@ -240,6 +250,38 @@ def test_a_mistake_is_one_line_and_status_2(folder, monkeypatch, capsys, argumen
     assert printed.err.count("\n") == 1
     assert not printed.out.strip()
     assert sorted(folder.rglob("*")) == before
+
+
+def test_who_reads_no_more_or_closed_a_stream_gets_no_complaint_and_no_narrow_terminal_hangs():
+    """One interpreter after the other of few: as `| head`, as `>&-`, and with one column."""
+    program = "import os, sys\nfrom ernest import cli\nsys.argv = ['ernest', '--help']\n"
+    head, tail = os.pipe()
+    os.close(head)
+    unread = subprocess.run(
+        [sys.executable, "-c", f"{program}cli.main()"],
+        stdout=tail,
+        stderr=subprocess.PIPE,
+        check=False,
+        timeout=60,
+        env=os.environ | {"COLUMNS": "1"},
+    )
+    os.close(tail)
+    assert (unread.returncode, unread.stderr) == (141, b"")
+    ask = 'import os; assert (sys.stdin.read(), sys.stdout.isatty()) == ("", False); assert os.open(".", os.O_RDONLY) > 2'
+    closed = [f"{program}try: cli.main()\nexcept SystemExit: pass\n{ask}"]
+    shell = ["sh", "-c", 'exec "$0" -c "$1" <&- >&- 2>"$2"', sys.executable, *closed, os.devnull]
+    assert subprocess.run(shell, check=False, timeout=60).returncode == 0
+
+
+def test_a_path_from_home_on_is_one_that_no_shell_has_resolved(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/anna")
+    words = ("import", "~/photos", "--out=~/records")
+    found = parsed(monkeypatch, *words)
+    assert [*found.args, *found.keywords.values()][:2] == [Path("/home/anna/photos"), Path("/home/anna/records")]
+    Path("~").mkdir()
+    found = parsed(monkeypatch, *words)
+    assert [*found.args, *found.keywords.values()][:2] == [Path("~/photos"), Path("~/records")]
 
 
 def test_a_mistake_is_told_without_torch(folder):

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from ernest.device import (
     compute_dtype,
     count_processors,
     matmul_rate,
+    module_command,
     peak_memory,
     pick_device,
     supports_bf16,
@@ -98,3 +100,11 @@ def test_tensors_on_large_pages_hold_what_they_held() -> None:
     ask_large_pages(tensors)
     assert all(torch.equal(tensor, copy) for tensor, copy in zip(tensors, before, strict=True))
     assert [tensor.data_ptr() for tensor in tensors] == places
+
+
+def test_a_process_finds_modules_as_its_parent_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of the user's folder that is called like a module of Python is none of it, unless it is for the parent."""
+    monkeypatch.chdir(tmp_path)
+    assert module_command("ernest", "--version")[1:] == ["-P", "-m", "ernest", "--version"]
+    monkeypatch.syspath_prepend(tmp_path)
+    assert module_command("ernest")[1:] == ["-m", "ernest"]

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,9 +24,11 @@ from safetensors.torch import load_file
 
 from ernest.storage import (
     DiskFullError,
+    check_replaceable,
     check_writable,
     files,
     fingerprint,
+    free_bytes,
     load_tensors,
     own_folder,
     read_header,
@@ -356,3 +359,29 @@ def test_a_file_is_synced_before_it_takes_its_place(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "replace", lambda one, other: (order.append(f"replace {Path(one).name}"), replace(one, other)))
     files.write_text(tmp_path / "note.txt", "words")
     assert order == ["sync note.txt", "replace note.txt", f"sync {tmp_path.name}"]
+
+
+def test_two_links_to_a_folder_have_one_owner_between_them(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "link").symlink_to("run")
+    code = "import sys\nfrom ernest.storage import own_folder\nwith own_folder(sys.argv[1]): pass"
+    with own_folder(tmp_path / "run"):
+        other = run(code, str(tmp_path / "link"))
+        assert "is in use by process" in other.communicate()[1]
+
+
+def test_room_is_that_of_the_disk_where_a_folder_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr("shutil.disk_usage", lambda path: asked.append(path) or SimpleNamespace(free=7))
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").symlink_to("disk")
+    assert [free_bytes(tmp_path / name) for name in ("run", "disk/a/b")] == [7, 7]
+    assert asked == [tmp_path / "disk"] * 2
+
+
+def test_where_a_disk_begins_no_new_folder_can_take_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_replaceable(tmp_path)
+    check_replaceable(tmp_path / "new")
+    monkeypatch.setattr("os.path.ismount", lambda path: path == str(tmp_path))
+    with pytest.raises(ValueError, match="is where a disk begins, which cannot be replaced: name a new folder in it"):
+        check_replaceable(tmp_path)

@@ -20,6 +20,12 @@ Size = Annotated[SubModelSize, OmitArgPrefixes, arg(name="")]
 """`--layers`, `--experts` and `--top-k`."""
 
 
+def check_apart(out: Path, file: Path) -> None:
+    """Raises ValueError where a result would take the place of the file that it is made of."""
+    if out.exists() and out.samefile(file):
+        raise ValueError(f"{out} is the file that is read, which would be lost: choose another name")
+
+
 def must_exist(*paths: Path | None) -> None:
     """Raises ValueError for the first path that is named and not there: before torch is imported, which takes seconds."""
     for path in paths:

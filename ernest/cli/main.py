@@ -6,10 +6,12 @@ import gc
 import io
 import os
 import re
+import select
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, suppress
+from pathlib import Path
 from typing import Annotated, Any, Union
 
 import tyro
@@ -18,14 +20,29 @@ from tyro.conf import Suppress, arg, subcommand
 from ernest.cli import lcnet, model, phasefield, refiner, results, rl, tokenizer, training
 from ernest.cli.garbage import uncollected
 
+_NARROWEST = 20
+"""Columns of a terminal in which help and tables are written, at least."""
+
 
 def main() -> None:
     """Runs a command. What a user can mend is one line on stderr, and exit status 2."""
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if os.environ.get("COLUMNS", "").isdigit():  # the parser wraps its help for ever in two columns
+        os.environ["COLUMNS"] = str(max(_NARROWEST, int(os.environ["COLUMNS"])))
+    _open_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a letter that the terminal lacks ends no command
     atexit.register(gc.freeze)  # else all that PyTorch has made is looked through once more, for nothing, at the end
+    try:
+        _run()
+    finally:
+        if not _is_read():
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(128 + 13)  # SIGPIPE, which Windows has no name for
+
+
+def _run() -> None:
     if sys.argv[1:] == ["--version"]:
         print(version())
         return
@@ -33,12 +50,42 @@ def main() -> None:
         command = parse()
     try:
         command()
+        sys.stdout.flush()
     except (ValueError, OSError, ImportError, ArithmeticError, MemoryError) as error:
-        print(f"ernest: {str(error) or type(error).__name__}", file=sys.stderr)
+        if not isinstance(error, BrokenPipeError) or _is_read():
+            print(f"ernest: {str(error) or type(error).__name__}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as stop:
         print(f"\nernest: {_how_to_go_on(command, stop)}", file=sys.stderr)
         sys.exit(128 + _signal(stop))
+
+
+def _is_read() -> bool:
+    """Whether somebody takes what is printed; `| head` ends when it has read enough."""
+    try:
+        sys.stdout.flush()
+        number = sys.stdout.fileno()
+    except BrokenPipeError:
+        return False
+    except OSError:  # a stream without a number, of a program that calls this one
+        return True
+    if not hasattr(select, "poll"):
+        return True
+    ends = select.poll()
+    ends.register(number, 0)
+    return not any(event & select.POLLERR for _, event in ends.poll(0))
+
+
+def _open_streams() -> None:
+    """Gives a process that was started with closed streams some that lead nowhere: else the next file that is opened takes their
+    numbers, is printed into, and goes to the processes that are started."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is not None:
+            continue
+        stream = open(os.devnull, "w" if number else "r", encoding="utf-8")  # noqa: SIM115
+        with suppress(OSError):
+            os.set_inheritable(stream.fileno(), stream.fileno() == number)
+        setattr(sys, name, stream)
 
 
 def _how_to_go_on(command: Callable[[], None], stop: KeyboardInterrupt) -> str:
@@ -104,9 +151,17 @@ def parse() -> Callable[[], None]:
 def _postponed(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
     @functools.wraps(command)
     def parsed(*args: object, **kwargs: object) -> Callable[[], None]:
-        return functools.partial(command, *args, **kwargs)
+        return functools.partial(command, *map(_at_home, args), **{name: _at_home(value) for name, value in kwargs.items()})
 
     return parsed
+
+
+def _at_home(value: object) -> object:
+    """A path from ~ on, which no shell has resolved in `--out=~/run`; unless a folder of that name is here."""
+    if isinstance(value, tuple):
+        return tuple(map(_at_home, value))
+    is_home = isinstance(value, Path) and value.parts[:1] == ("~",) and not os.path.lexists("~")
+    return value.expanduser() if is_home and isinstance(value, Path) else value
 
 
 def _group(commands: Mapping[str, Callable[..., None]], description: str) -> Callable[..., Callable[[], None]]:

@@ -171,18 +171,20 @@ def analyse(
         documents: of each group of tasks, at most.
         seed: of the shuffled labels.
     """
-    from ernest.checkpoint import check_checkpoint
+    from ernest.checkpoint import check_checkpoint, run_of
 
     must_exist(data)
     check_checkpoint(checkpoint)
     if documents < 2:
         raise ValueError(f"documents = {documents}: expected at least 2")
+    if seed < 0:
+        raise ValueError(f"seed = {seed}: expected 0 or more")
     from ernest.evaluation.specialisation import specialisation
     from ernest.report.routing import summary, write_routing
 
     found = specialisation(checkpoint, data, documents, seed)
     print("\n".join(summary(found)))
-    folder = out or checkpoint.parent / "routing"
+    folder = out or run_of(checkpoint) / "routing"
     write_routing(folder, found)
     print(f"pictures and tables: {folder}")
 

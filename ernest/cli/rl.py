@@ -54,7 +54,7 @@ def rl(
         judges: folder of the learned judges; by default the one beside the checkpoint, where `ernest demo` puts it.
         set_: fields of the recipe to change, such as update.steps=20.
     """
-    from ernest.checkpoint import check_checkpoint
+    from ernest.checkpoint import check_checkpoint, run_of
     from ernest.config.recipe import find_recipe
     from ernest.config.rl import load_rl_recipe
     from ernest.training.group import launched_processes
@@ -72,7 +72,7 @@ def rl(
     with stage_bar() as bars:
         task = bars.add_task("updates", total=settings.update.steps, note="")
         show = lambda step, measures: bars.update(task, completed=step + 1, note=_note(measures))
-        checkpoint = reinforce(from_, judges or from_.parent / "judges", out, settings, show)
+        checkpoint = reinforce(from_, judges or run_of(from_) / "judges", out, settings, show)
     print(f"report: {write_rl_report(out)}")
     print(f"model: {checkpoint}")
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from ernest.cli.arguments import Folder, Overrides, Refine, must_exist
+from ernest.cli.arguments import Folder, Overrides, Refine, check_apart, must_exist
 
 Kind = Annotated[Literal["text", "vision", "audio"], Positional, arg(metavar="{text,vision,audio}")]
 Which = Annotated[Literal["text", "vision", "audio"] | None, arg(name="kind")]
@@ -56,6 +56,7 @@ def encode(tokenizer: Tokenizer, file: File, out: Out, kind: Which = None) -> No
         kind: which tokenizer of a checkpoint; by default the one for the file.
     """
     must_exist(tokenizer, file)
+    check_apart(out, file)
     from ernest.data.standalone import kind_for, read_for
     from ernest.tokenizers import load
     from ernest.tokenizers.standalone import save_codes
@@ -77,6 +78,7 @@ def decode(tokenizer: Tokenizer, file: File, out: Out, kind: Which = None, refin
         refine: folder of a refiner, which draws the picture or the video larger.
     """
     must_exist(tokenizer, file, refine)
+    check_apart(out, file)
     from ernest.data.standalone import write_for
     from ernest.generation.refined import decode_refined
     from ernest.tokenizers import load

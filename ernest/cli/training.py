@@ -1,5 +1,6 @@
 """The commands that make a model: demo, import, prepare, train, report, export-checkpoint, plan."""
 
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -70,6 +71,10 @@ def import_(
 
     settings = load_recipe(find_recipe(recipe), tuple(chain(*set_)))
     media = settings.media
+    if kind == "mnist" and (captions or text_column):
+        raise ValueError("--captions and --text-column are of --kind folder: MNIST has labels of its own")
+    if kind == "folder" and limit is not None:
+        raise ValueError("--limit is of --kind mnist: a folder is imported whole")
     if kind == "mnist":
         imported = import_mnist(source, out, split, limit, media)
     else:
@@ -201,7 +206,7 @@ def tell_run(run: Path) -> None:
         Console(width=None if sys.stdout.isatty() else 120).print(table(findings))
     for line in advice:
         print(line, file=sys.stderr)
-    print(f"report: ernest report {run}")
+    print(f"report: ernest report {shlex.quote(str(run))}")
 
 
 def report(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> None:
@@ -270,6 +275,8 @@ def plan(
         return
     if devices is None or (recipe is None) == (check is None):
         raise ValueError("expected RECIPE --devices COUNTxDEVICE, --check RUN --devices COUNTxDEVICE, or --calibrate FILE")
+    if check is not None and (set_ or layout is not None):
+        raise ValueError("--check compares with what the run was: leave --set and --layout out")
     count, device = read_devices(devices)
     if check is not None:
         if layout is not None or set_:

@@ -199,6 +199,7 @@ class TokenizerConfig:
     word_judge_steps: int = 400
 
     def __post_init__(self) -> None:
+        check_least(self, "tokenizers", vision_steps=1, film_steps=1, audio_steps=1, voice_steps=1, vocoder_steps=0)
         if not 0 <= self.first_bits < BITS:
             raise ValueError(f"tokenizers.first_bits = {self.first_bits} must be 0, for no switch, or fewer than {BITS}")
         if not 0 < self.first_share < 1:
@@ -223,6 +224,8 @@ class Recipe:
     """Weight of each task by name; tasks that are not named weigh 1."""
 
     def __post_init__(self) -> None:
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed = {self.seed} must lie between 0 and 2^63 - 1")
         self._check_parallel()
         if self.training.adapter_rank and not self.parallel.keeps_whole:
             raise ValueError(f"training.adapter_rank: adapters are of whole matrices, and {self.parallel} deals them out")
@@ -327,8 +330,14 @@ def recipe_of(tree: dict[str, Any]) -> Recipe:
 
 
 def to_tree(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as nested dictionaries, ready for JSON."""
-    return asdict(recipe)
+    """The recipe as nested dictionaries, ready for JSON; numbers of numpy are plain ones in it."""
+    return _plain(asdict(recipe))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    return value.item() if hasattr(value, "item") else value
 
 
 def from_tree(tree: Mapping[str, Any]) -> Recipe:

@@ -5,7 +5,8 @@ import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
-from ernest.data.tables import TABLES, Index, NoTable, read_table
+from ernest.data.named import Index
+from ernest.data.tables import TABLES, NoTable, read_table, texts_of
 from ernest.data.tree import Tree
 
 TEXT_ENDINGS = (
@@ -88,7 +89,7 @@ def find_captions(
     neighbouring = _from_neighbours(tree, beside, lines)
     best = max((tabled, neighbouring), key=lambda captions: len(captions.texts))
     if not best.texts:
-        doubtful = [reason for reason, names_files in unused if names_files]
+        doubtful = [*tabled.faults, *(reason for reason, names_files in unused if names_files)]
         if doubtful:
             raise ValueError(f"{doubtful[0]}; or take the names of the folders: --captions folders")
         beside_documents = Captions({}, "", neighbouring.notes, neighbouring.faults)
@@ -152,23 +153,31 @@ def _from_tables(
 
 def _neighbours(index: Index, texts: Sequence[str]) -> dict[str, dict[str, str]]:
     """Of each file that has some: the text files beside it, or in another folder where the name is the only one, by endings."""
+    owners = {text: _owners(index, text) for text in texts}
+    folders = {text: text.rpartition("/")[0] for text in texts}
+    own = {text for text, (_, files) in owners.items() if any(file.rpartition("/")[0] == folders[text] for file in files)}
+    filled = {folders[text] for text in own}
     beside: dict[str, dict[str, str]] = {}
-    for text in texts:
-        folder, _, base = text.rpartition("/")
-        parts = base.split(".")
-        for count in (1, 2, 3):
-            ending, stem = ".".join(parts[len(parts) - count :]).lower(), ".".join(parts[: len(parts) - count])
-            if not stem or ending.split(".")[-1] not in (*TEXT_ENDINGS,):
-                continue
-            ending = ending if ending in _BESIDE else ending.split(".")[-1]
-            if ending not in _BESIDE:
-                continue
-            owners = index.beside(folder, stem)
-            if owners:
-                for owner in owners:
-                    beside.setdefault(owner, {}).setdefault(ending, text)
-                break
+    # Texts beside their files come first, and others of their folder have lost theirs: not what is called so elsewhere.
+    for text in (*sorted(own), *(one for one in texts if folders[one] not in filled)):
+        ending, files = owners[text]
+        for file in files if text in own or len(files) == 1 else ():
+            beside.setdefault(file, {}).setdefault(ending, text)
     return beside
+
+
+def _owners(index: Index, text: str) -> tuple[str, Sequence[str]]:
+    """The ending of a text by which it has the name of files, and those files."""
+    folder, _, base = text.rpartition("/")
+    parts = base.split(".")
+    for count in (1, 2, 3):
+        ending, stem = ".".join(parts[len(parts) - count :]).lower(), ".".join(parts[: len(parts) - count])
+        if not stem or ending.split(".")[-1] not in (*TEXT_ENDINGS,):
+            continue
+        ending = ending if ending in _BESIDE else ending.split(".")[-1]
+        if ending in _BESIDE and (files := index.beside(folder, stem)):
+            return ending, files
+    return "", ()
 
 
 def _from_neighbours(tree: Tree, beside: Mapping[str, Mapping[str, str]], lines: bool) -> Captions:
@@ -205,9 +214,10 @@ def _neighbour_captions(name: str, text: str, ending: str, lines: bool) -> list[
             content = json.loads(text)
         except json.JSONDecodeError:
             return []
-        keys = ("caption", "captions", "text", "texts", "description", "title", "label")
-        found = next((content[key] for key in keys if content.get(key)), []) if isinstance(content, dict) else content
-        found = found if isinstance(found, list) else [found]
+        if isinstance(content, dict):  # labels may be numbers, among them 0
+            keys = ("caption", "captions", "text", "texts", "description", "title", "label")
+            return next((found for key in keys if (found := texts_of(content.get(key)))), [])
+        found = content if isinstance(content, list) else [content]
         return [one_line(caption) for caption in found if isinstance(caption, str) and caption.strip()]
     if not lines:
         return [one_line(text)] if text.strip() else []

@@ -51,8 +51,8 @@ def few_of_each_task(records: RecordFolder, most: int = MOST_SCORED) -> RecordFo
 
 
 def _file(record: StoredRecord, folder: Path) -> str:
-    """What a record shows: its first file, or the texts of one without files."""
+    """What a record shows: its first file, which is no sample of a voice, or the texts of one without files."""
     for segment in record.segments:
-        if segment.kind != "text":
+        if segment.kind != "text" and not segment.voice:
             return f"{segment.file.relative_to(folder).as_posix()} {segment.rows}"
     return repr([segment.text for segment in record.segments])

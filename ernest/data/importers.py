@@ -23,9 +23,9 @@ from ernest.data.mediafile import MediaFile
 from ernest.data.parquet import ParquetMedia, read_parquet
 from ernest.data.record_writer import RecordWriter, check_new, save_records
 from ernest.data.tables import NoTable
-from ernest.data.tree import Tree, decoded, read_tree
+from ernest.data.tree import Tree, decoded, is_unicode, read_tree
 from ernest.sequence.record import Kind, Record, given, made
-from ernest.storage import write_folder
+from ernest.storage import check_replaceable, check_writable, write_folder
 
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -74,6 +74,8 @@ def import_mnist(
     """
     if split not in ("train", "test"):
         raise ValueError(f'split: {split!r} is neither "train" nor "test"')
+    if limit is not None and limit < 1:
+        raise ValueError(f"limit = {limit}: expected how many pictures to take, 1 or more")
     stem = "train" if split == "train" else "t10k"
     images = read_idx(Path(folder), f"{stem}-images", dimensions=3)[:limit]
     digits = read_idx(Path(folder), f"{stem}-labels", dimensions=1)[:limit]
@@ -150,8 +152,8 @@ def import_folder(
     if not media and not pages and not tree.faults:
         raise ValueError(f"{folder}: nothing to import: it holds no pictures, sounds or videos, and no documents")
     tables, media = (
-        [name for name in media if name.endswith(".parquet")],
-        [name for name in media if not name.endswith(".parquet")],
+        [name for name in media if name.lower().endswith(".parquet")],
+        [name for name in media if not name.lower().endswith(".parquet")],
     )
     packed, notes = _packed(folder, tables, text_column)
     # Pictures beside a table of paths belong to it.
@@ -188,7 +190,9 @@ def _check_folders(folder: Path, output: Path, held_out: float) -> None:
         raise ValueError(f"{output} lies in the folder that is read: write the records elsewhere")
     if not 0 <= held_out < 1:
         raise ValueError(f"held_out: expected a share from 0 to below 1, got {held_out:g}")
+    check_replaceable(output)
     check_new(output)
+    check_writable(output)
 
 
 _PACKED = Captions({}, "the parquet files")
@@ -267,6 +271,8 @@ def _captioned(
             kind, data = read_any(file, spec)
             if name not in found.texts:
                 raise ValueError(f"{file.name}: has no caption in {found.source}")
+            if not all(map(is_unicode, found.texts[name])):
+                raise ValueError(f"{file.name}: its caption holds half a surrogate pair, which is no character")
         except ValueError as error:
             skipped.append(str(error))
             continue

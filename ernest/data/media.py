@@ -250,7 +250,9 @@ def write_audio(path: Path | str, wave: np.ndarray, rate: int = MediaSpec.sample
     """Write float32 `[samples]` of `rate` samples a second; a wav keeps every sample."""
     ending = _checked_ending(path, "audio", "sound")
     soundfile = library("soundfile", media_file(path))
-    soundfile.write(str(path), wave, rate, subtype="FLOAT" if ending == "wav" else None)
+    content = io.BytesIO()  # what cannot be written is said by the system then, and not in numbers of the library
+    soundfile.write(content, wave, rate, format=ending.upper(), subtype="FLOAT" if ending == "wav" else None)
+    Path(path).write_bytes(content.getvalue())
 
 
 def _checked_ending(path: Path | str, kind: Kind, noun: str) -> str:

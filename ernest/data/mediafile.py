@@ -25,14 +25,16 @@ class MediaFile:
     content: bytes | None = None
 
     def open(self) -> BinaryIO:
-        """The bytes, to be read from the start and in any order. Raises ValueError where there is no such file."""
+        """The bytes, to be read from the start and in any order. Raises ValueError where there is no such file, or it may not be
+        read."""
         if self.content is not None:
             return io.BytesIO(self.content)
         if not os.path.isfile(self.path):  # a pipe would wait for ever
             raise ValueError(f"{self.name}: there is no such file")
-        if self.size is None:
-            return open(self.path, "rb")
-        return io.BufferedReader(_Part(self.path, self.offset, self.size))
+        try:
+            return open(self.path, "rb") if self.size is None else io.BufferedReader(_Part(self.path, self.offset, self.size))
+        except OSError as error:
+            raise ValueError(f"{self.name}: cannot be read: {error.strerror}") from error
 
 
 Source = Path | str | MediaFile

@@ -27,6 +27,7 @@ from ernest.config.media import USUAL, MediaSpec, read_media, written_differentl
 from ernest.data import media
 from ernest.data.json_lines import LinesOnDisk
 from ernest.sequence.record import KINDS, Kind, Record, Segment
+from ernest.storage import fingerprint
 
 LINES = "records.jsonl"
 ROLES = ("given", "made")
@@ -158,13 +159,48 @@ def load_records(folder: Path | str, spec: MediaSpec = USUAL) -> RecordFolder:
     Raises ValueError that names the file, the line and the field of the first mistake.
     """
     records = read_lines(folder, spec)
+    check_media(records)
+    return records
+
+
+def check_media(records: RecordFolder) -> None:
+    """Reads each file of some records once: a broken one should stop a run before it starts, not in its last hour. Raises
+    ValueError that names the line and the file."""
     readable: set[tuple[Any, ...]] = set()
     for record in records.stored:
         try:
             _check_media(record, readable)
         except ValueError as error:
             raise ValueError(f"{records.path / LINES}, line {record.line}: {error}") from error
-    return records
+
+
+def media_fingerprint(records: RecordFolder) -> str:
+    """A hash of what the media of some records are, wherever their folder lies: of arrays all, of other files the sizes, and of
+    `TOLD` of them, evenly spread, the last bytes too."""
+    segments = (segment for record in records.stored for segment in record.segments if segment.kind != "text")
+    files = list(dict.fromkeys(segment.file for segment in segments))
+    arrays = [file for file in files if file.suffix == ".npy" and file.is_file()]
+    others = [file for file in files if file not in set(arrays)]
+    parts: list[Path | bytes | str] = [part for file in arrays for part in (file.name, file)]
+    parts += [f"{file.relative_to(records.path).as_posix()} {_size(file)}" for file in others]
+    step = max(1, len(others) // TOLD)
+    return fingerprint(*parts, *(_last_bytes(file) for file in others[::step]))
+
+
+TOLD = 256
+"""Files whose last bytes tell whether media were changed and kept their sizes, as sounds do, at least."""
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.is_file() else -1
+
+
+def _last_bytes(file: Path) -> bytes:
+    if not file.is_file():
+        return b""
+    with file.open("rb") as content:
+        content.seek(max(0, file.stat().st_size - 1024))
+        return content.read()
 
 
 def read_lines(folder: Path | str, spec: MediaSpec = USUAL) -> RecordFolder:
@@ -182,7 +218,7 @@ def read_lines(folder: Path | str, spec: MediaSpec = USUAL) -> RecordFolder:
 
 def _parsed(line: bytes, folder: Path, number: int, spec: MediaSpec, written: MediaSpec) -> StoredRecord:
     try:
-        content = json.loads(line.decode("utf-8"))
+        content = json.loads(line.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8: byte {error.start} is {line[error.start]:#x}") from error
     except json.JSONDecodeError as error:
@@ -260,13 +296,13 @@ def _array_range(rows: Any, kind: Kind, field: str) -> tuple[int, int]:
 
 def _inside(folder: Path, name: str, field: str) -> Path:
     pure = PurePosixPath(name)
-    if pure.is_absolute() or ".." in pure.parts or "\\" in name or "\0" in name or ":" in pure.parts[0]:
+    drive = name[1:2] == ":" and name[0].isalpha()  # of Windows
+    if pure.is_absolute() or not pure.parts or ".." in pure.parts or "\\" in name or "\0" in name or drive:
         raise ValueError(f'{field}: {name!r} must be a path inside the folder, with "/" between its parts and no ".."')
     return folder / pure
 
 
 def _check_media(record: StoredRecord, readable: set[tuple[Any, ...]]) -> None:
-    """Read each file once: a broken one should stop a run before it starts, not in its last hour."""
     for index, segment in enumerate(record.segments):
         if segment.kind == "text" or (segment.file, segment.kind, segment.rows) in readable:
             continue

@@ -26,15 +26,16 @@ def read_for(tokenizer: Standalone, file: Path) -> np.ndarray | str:
             raise ValueError(f"{file}: expected {'a picture or a video' if tokenizer.about.kind == 'vision' else 'a sound'}")
         return media.read(file, kind, tokenizer.media)
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_bytes().decode("utf-8")  # with the line ends that it has
     except UnicodeDecodeError as error:
         raise ValueError(f"{file}: expected a text in UTF-8: byte {error.start} is {error.object[error.start]:#x}") from None
 
 
 def write_for(tokenizer: Standalone, made: np.ndarray | str, file: Path) -> None:
     """Writes what a tokenizer made. Raises ValueError for a name that does not suit it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(made, str):
-        file.write_text(made, encoding="utf-8")
+        file.write_bytes(made.encode("utf-8"))
     elif made.ndim == 1:
         media.write_audio(file, made, tokenizer.media.sample_rate)
     elif made.ndim == 3:

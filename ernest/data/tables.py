@@ -12,6 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ernest.data.named import Index
+
 TABLES = ("captions.csv", "captions.tsv", "captions.jsonl", "metadata.csv", "metadata.tsv", "metadata.jsonl")
 """Usual names of a table of captions: what cannot be understood in one of these is an error."""
 
@@ -22,6 +24,8 @@ _TEXT_COLUMNS = (
 )
 _NUMBERED = re.compile(r"(.*?)[ _.-]?\d+")
 _SAMPLE = 200
+_BEYOND = "\0"
+"""Of a row, the column of what has no column of its own."""
 Row = tuple[int, Mapping[str, Any]]
 
 
@@ -42,47 +46,12 @@ class TableCaptions:
     faults: list[str]
 
 
-class Index:
-    """Finds media by what a table calls them: the path, its end, the name, with or without the ending."""
-
-    def __init__(self, media: Sequence[str]) -> None:
-        self.paths = set(media)
-        self.by_name: dict[str, list[str]] = {}
-        self.by_stem: dict[str, list[str]] = {}
-        for name in media:
-            base = name.rpartition("/")[2]
-            self.by_name.setdefault(base, []).append(name)
-            self.by_stem.setdefault(base.rpartition(".")[0] or base, []).append(name)
-
-    def find(self, called: str, folder: str) -> list[str]:
-        """All files that may be meant in a table that lies in `folder`."""
-        called = re.sub(r"#[^/#]{1,4}$", "", called.strip().removeprefix("./").replace("\\", "/"))
-        if not called or ".." in called.split("/"):
-            return []
-        for path in (f"{folder}/{called}", called):
-            if path in self.paths:
-                return [path]
-        base = called.rpartition("/")[2]
-        near = self.by_name.get(base) or self.by_stem.get(base) or self.by_stem.get(base.rpartition(".")[0]) or []
-        if "/" in called:
-            stem = called.rpartition(".")[0] or called
-            near = [name for name in near if f"/{name}".rpartition(".")[0].endswith(f"/{stem}") or called.endswith(f"/{name}")]
-        inside = [name for name in near if name.startswith(f"{folder}/")] if folder else near
-        return inside or near
-
-    def beside(self, folder: str, stem: str) -> list[str]:
-        """The files of a text that is called `stem` and an ending: in its folder, or the one of that name elsewhere."""
-        near = [*self.by_stem.get(stem, []), *self.by_name.get(stem, [])]
-        here = [name for name in near if name.rpartition("/")[0] == folder]
-        return here or (near if len(near) == 1 and near[0].rpartition("/")[0] != folder else [])
-
-
 def read_table(name: str, text: str, index: Index, text_column: str | None, must: bool) -> TableCaptions:
     """The captions in the file `name`. Raises NoTable, or a plain ValueError where it `must` be one."""
     folder = name.rpartition("/")[0]
     try:
         rows: Sequence[Row] = list(_rows(name, text, index, folder))
-        columns: Sequence[str] = list(dict.fromkeys(key for _, row in rows[:_SAMPLE] for key in row))
+        columns: Sequence[str] = list(dict.fromkeys(key for _, row in rows[:_SAMPLE] for key in row if key != _BEYOND))
         if not text_column:
             columns, rows = join_numbered(columns, rows)
         files = _file_column(name, columns, rows, index, folder, must)
@@ -91,18 +60,45 @@ def read_table(name: str, text: str, index: Index, text_column: str | None, must
         if must:
             raise ValueError(str(reason)) from None
         raise
+    found = [index.find(_cell(row, files), folder) for _, row in rows]
+    if folder and any(match.startswith(f"{folder}/") for matches in found for match in matches):
+        # A table beside its files speaks of no others: one that is gone is not one of that name elsewhere.
+        apart = [matches if "/" in _cell(row, files) else () for (_, row), matches in zip(rows, found, strict=True)]
+        inside = [[one for one in matches if one.startswith(f"{folder}/")] for matches in found]
+        found = [near or list(far) for near, far in zip(inside, apart, strict=True)]
     texts: dict[str, list[str]] = {}
     faults: list[str] = []
-    for number, row in rows:
-        called, captions = str(row.get(files) or "").strip(), texts_of(row.get(column))
-        matches = index.find(called, folder)
-        if not called or not captions:
-            faults.append(f"{name}, line {number}: the {'caption' if called else 'file name'} is empty")
-        elif len(matches) != 1:
-            faults.append(f"{name}, line {number}: {'several files are' if matches else 'there is no file'} named {called}")
+    for (number, row), matches in zip(rows, found, strict=True):
+        fault = _fault(row, files, column, columns, matches) or _open_quote(row.get(column), index, folder)
+        if fault:
+            faults.append(f"{name}, line {number}: {fault}")
         else:
-            texts.setdefault(matches[0], []).extend(captions)
+            texts.setdefault(matches[0], []).extend(texts_of(row.get(column)))
     return TableCaptions(texts, [note] if note else [], faults)
+
+
+def _cell(row: Mapping[str, Any], column: str) -> str:
+    """What a row has in a column, which may be the number 0."""
+    value = row.get(column)
+    return "" if value is None else str(value).strip()
+
+
+def _fault(row: Mapping[str, Any], files: str, column: str, columns: Sequence[str], matches: Sequence[str]) -> str:
+    """Why a row tells the caption of no file; nothing where it does."""
+    called = _cell(row, files)
+    if not called or not texts_of(row.get(column)):
+        return f"the {'caption' if called else 'file name'} is empty"
+    if _BEYOND in row and column != columns[-1]:
+        return f"it has {row[_BEYOND]} cells for {len(columns)} columns: put a caption with separators in quotes"
+    return "" if len(matches) == 1 else f"{'several files are' if matches else 'there is no file'} named {called}"
+
+
+def _open_quote(value: Any, index: Index, folder: str) -> str:
+    """What to say of a cell that goes on over lines of other files."""
+    lines = value.split("\n")[1:] if isinstance(value, str) else ()
+    if any(index.find(cell, folder) for line in lines for cell in re.split("[,;]", line)):
+        return "its quote is left open, and takes in the lines of other files"
+    return ""
 
 
 def texts_of(value: Any) -> list[str]:
@@ -116,15 +112,16 @@ def texts_of(value: Any) -> list[str]:
 
 
 def _file_column(name: str, columns: Sequence[str], rows: Sequence[Row], index: Index, folder: str, must: bool) -> str:
-    """The column that names most files, or one that is called so if it `must` be there. Bare numbers must name most of them."""
+    """The column that names most different files, or one that is called so if it `must` be there. Bare numbers must name most of
+    them."""
     sample = rows[:: max(1, len(rows) // _SAMPLE)]
-    called = {column: [str(row.get(column) or "") for _, row in sample] for column in columns}
-    hits = {column: sum(bool(index.find(value, folder)) for value in values) for column, values in called.items()}
+    called = {column: [_cell(row, column) for _, row in sample] for column in columns}
+    hits = {}
     for column, values in called.items():
-        if all(value.isdigit() for value in values) and 2 * sum(len(index.find(value, folder)) == 1 for value in values) <= len(
-            values
-        ):
-            hits[column] = 0
+        found = [index.find(value, folder) for value in values]
+        some = 2 * sum(len(matches) == 1 for matches in found) > len(values) or not all(value.isdigit() for value in values)
+        # Labels may be numbers and so may names: those of files are the ones that differ.
+        hits[column] = len({matches[0] for matches in found if matches}) if some else 0
     named = [column for column in columns if column.lower() in _FILE_COLUMNS]
     best = max(columns, key=lambda column: (hits[column], column in named), default=None)
     if best is not None and hits[best]:
@@ -245,6 +242,8 @@ def _json_rows(name: str, text: str) -> Iterator[Row]:
 
 def _separated(name: str, text: str, index: Index, folder: str) -> Iterator[Row]:
     """Lines of cells; the separator is the one with which most cells of some column name files."""
+    text = re.sub(r"\r\n?", "\n", text)
+    text = re.sub(r'^"?sep=.["]?(?=\n)', "", text)  # for Excel: of which it makes no cell
     if not text.strip():
         return
     sampled = text[:200_000].split("\n")[:_SAMPLE]
@@ -253,13 +252,17 @@ def _separated(name: str, text: str, index: Index, folder: str) -> Iterator[Row]
     ]
     hits, _, separator = max(candidates)
     if not hits:  # spreadsheets of many countries separate by semicolons, and some call a table of tabs .csv
-        separator = max("\t;|,", key=sampled[0].count)
-    lines = [(number, cells) for number, cells in _cells(text.split("\n"), separator) if any(cells)]
+        separator = max("\t;|,", key=next((line for line in sampled if line.strip()), "").count)
+    try:
+        lines = [(number, cells) for number, cells in _cells(text.split("\n"), separator, strict=True) if any(cells)]
+    except csv.Error as error:
+        raise NoTable(f"{name}: {error}: is a quote left open?", names_files=bool(hits)) from error
     header = [cell.strip() for cell in lines[0][1]]
     usual = {cell.lower() for cell in header} & {*_FILE_COLUMNS, *_TEXT_COLUMNS}
-    known = any(index.find(cell, folder) for cell in header)
+    titled = bool(usual & {*_FILE_COLUMNS}) and bool(usual & {*_TEXT_COLUMNS})
+    known = not titled and any(index.find(cell, folder) for cell in header)
     if known or not (usual or hits) or (separator == " " and not usual):
-        header = [str(number) for number in range(1, max(len(cells) for _, cells in lines) + 1)]
+        header = [str(number) for number in range(1, _width(lines, separator) + 1)]
     else:
         lines = lines[1:]
         if not lines and not usual:
@@ -267,7 +270,23 @@ def _separated(name: str, text: str, index: Index, folder: str) -> Iterator[Row]
         if not lines:
             raise NoTable(f"{name}: holds no line")
     for number, cells in lines:
-        yield number, dict(zip(header, cells, strict=False))
+        yield number, _by_column(header, cells, separator)
+
+
+def _width(lines: Sequence[tuple[int, Sequence[str]]], separator: str) -> int:
+    """The columns of a table without names of them. Where lines differ, commas and semicolons may be those of captions."""
+    widths = [len(cells) for _, cells in lines]
+    return min((width for width in widths if width > 1), default=1) if separator in ",;" else max(widths)
+
+
+def _by_column(header: Sequence[str], cells: Sequence[str], separator: str) -> Mapping[str, Any]:
+    """The cells of a line by their columns. What is beyond the last belongs to it, as where a caption has commas and no quotes;
+    how many cells there are stands beside."""
+    row: dict[str, Any] = dict(zip(header, cells, strict=False))
+    if any(beyond := cells[len(header) :]):
+        row[header[-1]] = f"{separator} ".join([cells[len(header) - 1], *beyond])
+        row[_BEYOND] = len(cells)
+    return row
 
 
 def _matches(lines: Sequence[tuple[int, list[str]]], index: Index, folder: str) -> int:
@@ -281,8 +300,9 @@ def _matches(lines: Sequence[tuple[int, list[str]]], index: Index, folder: str) 
     return best if 2 * best >= len(lines) - 2 else 0
 
 
-def _cells(lines: Sequence[str], separator: str) -> Iterator[tuple[int, list[str]]]:
-    """The cells of each line that has some. Commas and semicolons come with the quotes of csv; elsewhere quotes are speech."""
+def _cells(lines: Sequence[str], separator: str, strict: bool = False) -> Iterator[tuple[int, list[str]]]:
+    """The cells of each line that has some. Commas and semicolons come with the quotes of csv; elsewhere quotes are speech. Where
+    csv gives up, so do the lines, or, if `strict`, csv.Error is raised."""
     if separator in ",;":
         reader = csv.reader(io.StringIO("\n".join(lines), newline=""), delimiter=separator, skipinitialspace=True)
         try:
@@ -290,7 +310,8 @@ def _cells(lines: Sequence[str], separator: str) -> Iterator[tuple[int, list[str
                 if cells:
                     yield reader.line_num, cells
         except csv.Error:
-            return
+            if strict:
+                raise
         return
     for number, line in enumerate(lines, 1):
         if line.strip():

@@ -38,7 +38,7 @@ def read_tree(folder: Path) -> Tree:
     names: list[str] = []
     members: dict[str, tuple[str, int, int]] = {}
     faults: list[str] = []
-    for name in _files(folder):
+    for name in _files(folder, faults):
         if not name.lower().endswith((".tar", ".tar.gz", ".tgz")):
             names.append(name)
             continue
@@ -49,7 +49,8 @@ def read_tree(folder: Path) -> Tree:
             continue
         names += [f"{name}/{member}" for member in inside]
         members |= {f"{name}/{member}": (str(folder / name), *place) for member, place in inside.items()}
-    return Tree(folder, sorted(names), members, tuple(faults))
+    faults += [f"{_shown(folder / name)}: its name is not in UTF-8: rename it" for name in names if not is_unicode(name)]
+    return Tree(folder, sorted(filter(is_unicode, names)), members, tuple(faults))
 
 
 def decoded(content: bytes, name: str) -> str:
@@ -71,14 +72,46 @@ def decoded(content: bytes, name: str) -> str:
     raise ValueError(f"{name}: cannot be read as text: neither UTF-8, UTF-16 nor Windows-1252")
 
 
-def _files(folder: Path) -> Iterator[str]:
-    for at, folders, files in os.walk(folder):
+def _files(folder: Path, faults: list[str]) -> Iterator[str]:
+    """Files by their names in the folder; links are followed, out of the folder as well, but into no folder twice."""
+    top = os.path.realpath(folder)
+    entered = {top}
+    for at, folders, files in os.walk(folder, onerror=lambda error: _note(error, faults), followlinks=True):
         inside = os.path.relpath(at, folder).replace(os.sep, "/")
         prefix = "" if inside == "." else f"{inside}/"
-        folders[:] = [name for name in folders if not _is_hidden(name)]
+        folders[:] = [name for name in sorted(folders) if not _is_hidden(name) and _enters(os.path.join(at, name), top, entered)]
         for name in files:
-            if not _is_hidden(name) and os.path.isfile(os.path.join(at, name)):
+            path = os.path.join(at, name)
+            if _is_hidden(name):
+                continue
+            if os.path.isfile(path):
                 yield prefix + name
+            elif os.path.islink(path):
+                faults.append(f"{_shown(path)}: a link to {_shown(os.readlink(path))}, which is not there")
+
+
+def _note(error: OSError, faults: list[str]) -> None:
+    faults.append(f"{_shown(error.filename)}: a folder that cannot be read: {error.strerror}")
+
+
+def _enters(path: str, top: str, entered: set[str]) -> bool:
+    """Whether a folder is to be gone through here: a link not where it leads to what the folder `top` holds, or lies in."""
+    real = os.path.realpath(path)
+    within = os.path.commonpath([real, top]) in (real, top)
+    if real in entered or (os.path.islink(path) and within):
+        return False
+    entered.add(real)
+    return True
+
+
+def is_unicode(text: str) -> bool:
+    """Whether a text holds no half of a surrogate pair, as JSON may, and names of files that are not in UTF-8."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def _shown(path: str | Path) -> str:
+    """A path as it can be printed, whatever its bytes."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def _is_hidden(name: str) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING
 
-from ernest.checkpoint import check_checkpoint, load_expert_importance, load_model, network_sizes
+from ernest.checkpoint import check_checkpoint, load_expert_importance, load_model, network_sizes, run_of
 from ernest.config.recipe import ModelConfig
 from ernest.config.submodel_size import FULL_SIZE, SubModelSize
 
@@ -153,7 +153,7 @@ def scored_sizes(checkpoint: Path) -> list[ScoredSize]:
     from ernest.evaluation.results import load
     from ernest.training.run_settings import JUDGED_BY
 
-    run, config = checkpoint.parent, network_sizes(checkpoint)
+    run, config = run_of(checkpoint), network_sizes(checkpoint)
     if (run / FINDINGS).is_dir():
         rows = load(run / FINDINGS).submodels
         sizes = [_less_than(config, row.layers, row.experts, row.top_k) for row in rows]

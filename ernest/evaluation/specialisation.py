@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ernest.checkpoint import checkpoint_media, load_model
+from ernest.checkpoint import checkpoint_media, load_model, run_of
 from ernest.config.recipe import read_recipe
 from ernest.data.collate import collate
 from ernest.data.examples import Example, encode
@@ -119,9 +119,9 @@ def find_source(checkpoint: Path, data: Path | None) -> Path:
     if data is not None:
         return data
     for name in (JUDGED_BY, "examples", "decoded"):  # the last of a run that encodes what it draws
-        if (checkpoint.parent / name).is_dir():
-            return checkpoint.parent / name
-    raise ValueError(f"{checkpoint.parent} holds no examples of a run: name a folder of records, --data FOLDER")
+        if (run_of(checkpoint) / name).is_dir():
+            return run_of(checkpoint) / name
+    raise ValueError(f"{run_of(checkpoint)} holds no examples of a run: name a folder of records, --data FOLDER")
 
 
 def group_of(example: Example) -> str:
@@ -165,7 +165,7 @@ def shares_of_training(checkpoint: Path, some: int = 60) -> dict[str, float]:
     documents of each. Raises ValueError where the run's examples do not lie beside the checkpoint."""
     recipe = read_recipe(checkpoint / "recipe.json")
     tokenizers = Tokenizers.load(checkpoint / "tokenizers")
-    store = open_examples(checkpoint.parent, tokenizers)
+    store = open_examples(run_of(checkpoint), tokenizers)
     positions: dict[str, float] = dict.fromkeys(GROUPS, 0.0)
     for task, weight in recipe.weights(store.tasks).items():
         examples = [store[int(index)] for index in store.tasks[task][:some]]

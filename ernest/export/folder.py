@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ernest.checkpoint import Learnt, check_checkpoint, load_expert_importance, load_learnt, load_model, save_model
+from ernest.checkpoint import Learnt, check_checkpoint, load_expert_importance, load_learnt, load_model, run_of, save_model
 from ernest.config.submodel_size import FULL_SIZE, SubModelSize
 from ernest.export.card import model_card
 from ernest.overrides import build
@@ -87,7 +87,7 @@ def _check(folder: Path, out: Path, needs: str) -> None:
 
 def _findings(findings: Path | None, checkpoint: Path) -> dict[str, Any] | None:
     """What the report of the run was drawn from, where it is known."""
-    file = (findings or checkpoint.parent / "findings") / "findings.json"
+    file = (findings or run_of(checkpoint) / "findings") / "findings.json"
     if findings is not None and not file.exists():
         raise ValueError(f"{findings} holds no findings: findings.json is missing")
     return _read(file) if file.exists() else None

@@ -1,7 +1,8 @@
 """Tries every layout of some devices, and says of each what it needs or why it does not fit."""
 
 from dataclasses import dataclass
-from itertools import product
+from functools import cache
+from math import isqrt
 
 from ernest.config.recipe import Recipe
 from ernest.config.stages import in_longest_rows
@@ -24,9 +25,21 @@ class Candidate:
 
 def layouts(devices: int) -> list[Layout]:
     """All meshes of that many ranks without pipelines, each without and with checkpointing."""
-    divisors = [n for n in range(1, devices + 1) if devices % n == 0]
-    meshes = [mesh for mesh in product(divisors, repeat=4) if mesh[0] * mesh[1] * mesh[2] * mesh[3] == devices]
-    return [Layout(*mesh, checkpoint_activations=saves) for mesh in meshes for saves in (False, True)]
+    return [Layout(*mesh, checkpoint_activations=saves) for mesh in _products(devices, 4) for saves in (False, True)]
+
+
+def _products(number: int, factors: int) -> list[tuple[int, ...]]:
+    """All ways to write a number as a product of so many factors, in order."""
+    if factors == 1:
+        return [(number,)]
+    return [(first, *rest) for first in _divisors(number) for rest in _products(number // first, factors - 1)]
+
+
+@cache
+def _divisors(number: int) -> tuple[int, ...]:
+    """In order; the trials end at the square root."""
+    small = [one for one in range(1, isqrt(number) + 1) if number % one == 0]
+    return tuple(sorted({*small, *(number // one for one in small)}))
 
 
 def search(recipe: Recipe, devices: int, device: Device) -> list[Candidate]:

@@ -25,7 +25,7 @@ def table(findings: Findings) -> "Table":
 
     columns = columns_beside(findings)
     grid = Table(
-        title=findings.title,
+        title=Text(findings.title),
         caption=headline(findings),
         title_justify="left",
         caption_justify="left",

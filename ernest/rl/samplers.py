@@ -9,7 +9,6 @@ import shutil
 import socket
 import struct
 import subprocess
-import sys
 import weakref
 from contextlib import suppress
 from importlib.util import find_spec
@@ -20,6 +19,7 @@ from typing import IO, Any, Protocol
 import torch
 
 from ernest.config.rl import RolloutConfig, Worker
+from ernest.device import module_command
 from ernest.model.network import Ernest
 from ernest.rl.begun import SAMPLER
 from ernest.rl.cluster import RayActor
@@ -136,7 +136,7 @@ class AnotherProcess:
         self.connection = Connection(ours.detach())
         with theirs:
             descriptors = theirs.fileno(), self.file.fileno()
-            command = [sys.executable, "-m", "ernest.rl.worker", *map(str, descriptors), str(os.getpid())]
+            command = module_command("ernest.rl.worker", *map(str, descriptors), str(os.getpid()))
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=descriptors, start_new_session=True)
         self.process = process
         self.stop = weakref.finalize(self, _stop, process, self.connection)

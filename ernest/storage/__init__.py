@@ -3,6 +3,7 @@
 from ernest.storage.files import (
     DiskFullError,
     append_line,
+    check_replaceable,
     check_writable,
     free_bytes,
     remove_files,
@@ -17,6 +18,7 @@ __all__ = [
     "DiskFullError",
     "Header",
     "append_line",
+    "check_replaceable",
     "check_writable",
     "fingerprint",
     "free_bytes",

@@ -28,7 +28,8 @@ class DiskFullError(OSError):
 
 def free_bytes(path: str | Path) -> int:
     """Free bytes on the disk where `path` is or will be."""
-    return shutil.disk_usage(next(folder for folder in Path(path).absolute().parents if folder.is_dir())).free
+    real = _real(Path(path).absolute())
+    return shutil.disk_usage(next(folder for folder in (real, *real.parents) if folder.is_dir())).free
 
 
 def check_writable(path: str | Path) -> None:
@@ -39,6 +40,16 @@ def check_writable(path: str | Path) -> None:
         raise ValueError(f"{path} cannot be written: {above} is no folder")
     if not os.access(above, os.W_OK | os.X_OK):
         raise ValueError(f"{path} cannot be written: {above} does not permit it")
+
+
+def check_replaceable(folder: str | Path) -> None:
+    """Raises ValueError where a folder is there that a new one cannot take the place of: a mount point, as volumes of containers
+    are, or the folder from which relative paths are seen, which would be gone."""
+    here = os.path.realpath(folder)
+    if here == os.path.realpath(os.curdir):
+        raise ValueError(f"{folder} is the folder that you are in, which cannot be replaced: name a new one in it")
+    if os.path.ismount(here):
+        raise ValueError(f"{folder} is where a disk begins, which cannot be replaced: name a new folder in it")
 
 
 @contextmanager

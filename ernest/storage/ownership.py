@@ -18,7 +18,7 @@ def own_folder(path: str | Path, role: str = "owner", patience: float = 0.0) -> 
     The lock lies beside the folder, which need not be there yet; a folder can have one process of each `role`. Raises
     ValueError, which says who has it, if another one has, after `patience` seconds. On Windows a folder is not kept.
     """
-    path = Path(path).absolute()
+    path = Path(os.path.realpath(path))  # two links to a folder are one folder
     missing = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.with_name(f".{path.name}.{role}")

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ernest.device import ALLOCATOR
+from ernest.device import ALLOCATOR, module_command
 
 PARENT, FAILURE, RENDEZVOUS = "ERNEST_PARENT", "ERNEST_FAILURE", "ERNEST_RENDEZVOUS"
 """Environment of a worker: the process that it must not outlive, the file in which it says why it failed, and the address at
@@ -45,7 +45,9 @@ def launch(module: str, arguments: Sequence[str], processes: int, threads: int =
             return
         reason = _failure_file(Path(folder), failed)
         message = (
-            reason.read_text().strip() if reason.exists() else f"{module} ended with exit status {workers[failed].returncode}"
+            reason.read_text(encoding="utf-8").strip()
+            if reason.exists()
+            else f"{module} ended with exit status {workers[failed].returncode}"
         )
         raise OSError(message) if workers[failed].returncode == MENDABLE else RuntimeError(message)
 
@@ -56,7 +58,7 @@ def _start(
     environment = os.environ | ALLOCATOR | {"OMP_NUM_THREADS": str(threads), "RANK": str(rank), "WORLD_SIZE": str(processes)}
     environment |= {RENDEZVOUS: f"file://{folder / 'rendezvous'}"}
     environment |= {PARENT: str(os.getpid()), FAILURE: str(_failure_file(folder, rank))}
-    return subprocess.Popen([sys.executable, "-m", module, *arguments], env=environment)
+    return subprocess.Popen(module_command(module, *arguments), env=environment)
 
 
 def _failure_file(folder: Path, rank: int) -> Path:
@@ -92,10 +94,10 @@ def worker() -> Iterator[None]:
     except KeyboardInterrupt:
         os._exit(INTERRUPTED)
     except (ValueError, OSError, ImportError, ArithmeticError) as error:
-        Path(os.environ[FAILURE]).write_text(str(error))
+        Path(os.environ[FAILURE]).write_text(str(error), encoding="utf-8", errors="backslashreplace")
         os._exit(MENDABLE)
     except Exception:
-        Path(os.environ[FAILURE]).write_text(traceback.format_exc())
+        Path(os.environ[FAILURE]).write_text(traceback.format_exc(), encoding="utf-8", errors="backslashreplace")
         os._exit(1)
 
 

@@ -107,7 +107,7 @@ class Monitor:
             example = self.store[indices[rng.integers(len(indices))]]
             row = _compare(example, engine)
             if row is not None:
-                table.add_row(task, *row)
+                table.add_row(Text(task), *row)
         return table
 
 

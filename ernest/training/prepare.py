@@ -11,13 +11,14 @@ import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
+from ernest.checkpoint import run_of
 from ernest.config.recipe import Recipe
 from ernest.config.stages import longest, sequence_at, too_long
 from ernest.data.decoded import Check, DecodedRecords
 from ernest.data.examples import Example, encode, outline
 from ernest.data.held_out import few_of_each_task
 from ernest.data.layout import lay_out_example
-from ernest.data.records import LINES, RecordFolder
+from ernest.data.records import LINES, RecordFolder, check_media
 from ernest.data.store import ExampleStore
 from ernest.fit import Progress as Report
 from ernest.fit import no_progress
@@ -32,7 +33,7 @@ from ernest.training.estimate import Estimate, estimate_run, time_steps
 from ernest.training.group import is_follower
 from ernest.training.monitor import stage_bar
 from ernest.training.pretrain import follow, train_model
-from ernest.training.run_settings import JUDGED_BY, RUN_FILE, START, TrainingRun, check_run
+from ernest.training.run_settings import JUDGED_BY, RUN_FILE, START, TrainingRun, check_free, check_run
 from ernest.training.switching import FIRST
 from ernest.training.tokenizers import (
     ShownFrames,
@@ -63,6 +64,7 @@ def train_on_records(run: TrainingRun) -> Path:
         follow(run.out)
     settings = check_run(run)
     with own_folder(run.out):
+        check_free(run.out, settings)  # another run may have begun there meanwhile
         prepare(run, settings)
         return train_model(run.out, run.recipe)
 
@@ -74,6 +76,7 @@ def prepare_records(run: TrainingRun) -> None:
         raise SystemExit(0)
     settings = check_run(run)
     with own_folder(run.out):
+        check_free(run.out, settings)
         prepare(run, settings)
 
 
@@ -89,6 +92,8 @@ def prepare(run: TrainingRun, settings: str) -> None:
     if not (out / RUN_FILE).is_file():
         lengths: list[int] = []
         check = _length_check(records, text, recipe, lengths)
+        if run.held_out is not None:
+            check_media(few_of_each_task(run.held_out))
         with write_folder(out) as aside, stage_bar() as bar:
             (aside / RUN_FILE).write_text(settings)
             if checkpoint is not None and run.go_on:
@@ -100,7 +105,7 @@ def prepare(run: TrainingRun, settings: str) -> None:
                 )
     decoded = DecodedRecords(out / "decoded")
     if not (out / "tokenizers").is_dir():
-        Console().print(str(recipe.media), highlight=False, soft_wrap=True)
+        Console().print(str(recipe.media), highlight=False, markup=False, soft_wrap=True)
         if recipe.training.steps >= TOLD_FROM:
             Console().print(str(_cost(recipe, decoded, text, existing)), highlight=False, soft_wrap=True)
         with stage_bar() as bar:
@@ -153,8 +158,9 @@ def _keep_start(checkpoint: Path, start: Path) -> None:
     for name in ("model.safetensors", "learnt.json"):
         if (checkpoint / name).is_file():
             shutil.copyfile(checkpoint / name, start / name)
-    if (checkpoint.parent / JUDGED_BY / "own").is_dir():
-        shutil.copytree(checkpoint.parent / JUDGED_BY, start / JUDGED_BY)
+    judges = run_of(checkpoint) / JUDGED_BY
+    if (judges / "own").is_dir():
+        shutil.copytree(judges, start / JUDGED_BY)
 
 
 def _counted(check: Check, report: Report, count: int) -> Check:

@@ -47,7 +47,9 @@ def train_model(run: Path, recipe: Recipe) -> Path:
     write_text(run / "recipe.json", json.dumps(to_tree(recipe), indent=1))
     spec = tokenizer_spec(Tokenizers.load(run / "tokenizers"))
     factors = factor_count(recipe, spec) if recipe.training.adapter_rank else None
-    Console().print(check_room(run, trained_parameters(recipe.model, spec), factors), highlight=False, soft_wrap=True)
+    Console().print(
+        check_room(run, trained_parameters(recipe.model, spec), factors), highlight=False, markup=False, soft_wrap=True
+    )
     if launched_processes() > 1:
         main(run)
     else:

@@ -10,8 +10,8 @@ from typing import Any
 from ernest.config.media import read_media, written_differently
 from ernest.config.recipe import Recipe, to_tree
 from ernest.config.stages import longest, too_long
-from ernest.data.records import LINES, RecordFolder, StoredRecord
-from ernest.storage import fingerprint
+from ernest.data.records import LINES, RecordFolder, StoredRecord, media_fingerprint
+from ernest.storage import check_replaceable, check_writable, fingerprint
 from ernest.training.group import check_group
 
 RUN_FILE = "run.json"
@@ -64,12 +64,19 @@ class TrainingRun:
         checkpoint, judges = self.checkpoint, self.held_out
         tree = {
             "records": fingerprint(self.records.path / LINES),
-            "held out": judges and [fingerprint(judges.path / LINES), len(judges)],
-            "tokenizers": checkpoint and str(checkpoint.resolve()),
+            "media": media_fingerprint(self.records),
+            "held out": judges and [fingerprint(judges.path / LINES), len(judges), media_fingerprint(judges)],
+            "tokenizers": checkpoint and _of_folder(checkpoint / "tokenizers"),
             "weights": fingerprint(checkpoint / "model.safetensors") if checkpoint and self.go_on else None,
             "recipe": fixed_tree(self.recipe),
         }
         return json.dumps(tree, indent=1)
+
+
+def _of_folder(folder: Path) -> str:
+    """A fingerprint of the files of a folder, wherever it lies."""
+    files = sorted(file for file in folder.iterdir() if file.is_file())
+    return fingerprint(*(part for file in files for part in (file.name, file)))
 
 
 def check_run(run: TrainingRun) -> str:
@@ -120,7 +127,8 @@ def _check_media(checkpoint: Path, recipe: Recipe) -> None:
 
 
 def check_free(out: Path, settings: str) -> None:
-    """The command that began a run goes on in its folder. Raises ValueError for another one, or a folder of something else."""
+    """The command that began a run goes on in its folder. Raises ValueError for another one, or a folder of something else, or
+    that cannot be written."""
     existing = out / RUN_FILE
     if existing.is_file() and (differing := _differing(existing, settings)):
         names = ", ".join(differing[:3]) + (", …" if len(differing) > 3 else "")
@@ -129,6 +137,9 @@ def check_free(out: Path, settings: str) -> None:
         )
     if not existing.is_file() and out.exists() and any(entry.name != RECORDS for entry in out.iterdir()):
         raise ValueError(f"{out} holds something else than a run of `ernest train`: choose a new folder")
+    if not existing.is_file():
+        check_replaceable(out)
+        check_writable(out)
 
 
 def _differing(existing: Path, settings: str) -> list[str]:
@@ -143,10 +154,11 @@ def _differing(existing: Path, settings: str) -> list[str]:
 
 def differing_settings(before: Any, now: Any) -> list[str]:
     """Dotted names of what two trees, as JSON holds them, say differently. A field of `recipe` that only a later version has is
-    at its usual value in an older tree."""
+    at its usual value in an older tree; what else only a later version notes is not compared."""
     usual = leaves(json.loads(json.dumps({"recipe": to_tree(Recipe())})))
     old, new = leaves(before), leaves(now)
-    return sorted(name for name in old | new if old.get(name, usual.get(name)) != new.get(name, usual.get(name)))
+    both = [name for name in old | new if name in old or name.startswith("recipe.")]
+    return sorted(name for name in both if old.get(name, usual.get(name)) != new.get(name, usual.get(name)))
 
 
 def leaves(tree: Any, name: str = "") -> dict[str, Any]:

@@ -10,7 +10,7 @@ from rich.console import Console
 from ernest.config.recipe import Recipe, to_tree
 from ernest.data import media
 from ernest.data.decoded import DecodedRecords
-from ernest.data.records import LINES, RecordFolder, StoredRecord, StoredSegment, read_lines
+from ernest.data.records import LINES, RecordFolder, StoredRecord, StoredSegment, media_fingerprint, read_lines
 from ernest.data.tree import read_tree
 from ernest.sequence.record import Kind as MediaKind
 from ernest.storage import fingerprint, own_folder, remove_files, write_folder
@@ -40,13 +40,14 @@ def train_standalone(kind: Kind, data: Path, out: Path, recipe: Recipe, name: st
     heard = None if codec is None else _codec(kind, codec, recipe)
     if heard is not None:
         recipe = replace(recipe, media=heard.media)
-    records = chosen_records(kind, data, recipe)
+    records = chosen_records(kind, data, recipe, out)
     told = {} if heard is None else {"codec": heard.about.fingerprint}
     settings = json.dumps({"kind": kind, "name": name, "data": listing(records), "recipe": to_tree(recipe)} | told, indent=1)
     if (out / ABOUT).is_file():
         raise ValueError(f"{out} holds a tokenizer already: choose another folder")
     check_free(out, settings)
     with own_folder(out):
+        check_free(out, settings)  # another training may have begun there meanwhile
         if not (out / RUN_FILE).is_file():
             with write_folder(out) as aside:
                 decode_records(records, aside / "decoded")
@@ -65,13 +66,13 @@ def decode_for(tokenizer: Standalone, data: Path, folder: Path) -> DecodedRecord
     return DecodedRecords(folder)
 
 
-def chosen_records(kind: Kind, data: Path, recipe: Recipe) -> RecordFolder:
-    """What `data` holds of a kind: its records without what is of other kinds, or its files, each a record. Raises ValueError
-    where there is nothing."""
+def chosen_records(kind: Kind, data: Path, recipe: Recipe, out: Path | None = None) -> RecordFolder:
+    """What `data` holds of a kind: its records without what is of other kinds, or its files, each a record, but those of `out`.
+    Raises ValueError where there is nothing."""
     if not data.is_dir():
         raise ValueError(f"{data} is no folder")
     plain = not (data / LINES).is_file()
-    found = _files(kind, data, recipe) if plain else _parts(kind, read_lines(data, recipe.media))
+    found = _files(kind, data, recipe, out) if plain else _parts(kind, read_lines(data, recipe.media))
     stored = list(found)
     if not stored:
         raise ValueError(f"{data}: nothing to learn from: it holds no {' or '.join(MEDIA[kind])}")
@@ -87,16 +88,21 @@ def _parts(kind: Kind, records: RecordFolder) -> Iterator[StoredRecord]:
             yield StoredRecord(record.line, "", tuple(replace(segment, made=True, open=False) for segment in parts), {})
 
 
-def _files(kind: Kind, data: Path, recipe: Recipe) -> Iterator[StoredRecord]:
-    """A record of each file under `data` that is of a kind."""
+def _files(kind: Kind, data: Path, recipe: Recipe, out: Path | None) -> Iterator[StoredRecord]:
+    """A record of each file under `data` that is of a kind, without those of `out`."""
     tree = read_tree(data)
+    unused = [f"{len(tree.members)} files within archives, which `ernest import` reads"] if tree.members else []
+    for line in (*tree.faults, *unused):
+        Console(stderr=True).print(f"not used: {line}", highlight=False, markup=False, soft_wrap=True)
     for number, name in enumerate(tree.names, 1):
         file = data / name
-        if name in tree.members:
-            continue  # of an archive: `ernest import` reads those
+        if name in tree.members or (out is not None and file.resolve().is_relative_to(out.resolve())):
+            continue
         segments: list[tuple[MediaKind, str]]
         if kind == "text":
-            segments = [("text", text) for text in tree.text(name).splitlines() if text.strip()] if name.endswith(TEXTS) else []
+            segments = (
+                [("text", text) for text in tree.text(name).splitlines() if text.strip()] if name.lower().endswith(TEXTS) else []
+            )
         else:
             found = media.kind_of(file)
             segments = [(found, "")] if found in MEDIA[kind] else []
@@ -146,6 +152,6 @@ def _train(
 def listing(records: RecordFolder) -> str:
     """A fingerprint of the lines, or of the names and sizes of the files."""
     if (records.path / LINES).is_file():
-        return fingerprint(records.path / LINES)
+        return fingerprint(records.path / LINES, media_fingerprint(records))
     files = dict.fromkeys(segment.file for record in records.stored for segment in record.segments)
     return fingerprint(*(f"{file.relative_to(records.path)} {file.stat().st_size}" for file in files))

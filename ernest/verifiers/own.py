@@ -21,6 +21,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import cast
 
+from ernest.device import module_command
 from ernest.sequence.record import Record, Segment
 from ernest.verifiers.endpoint import check_endpoint, endpoint_verifier, is_endpoint
 from ernest.verifiers.verdict import Verdict, Verifier, VerifierFailed
@@ -87,7 +88,7 @@ class _OwnProcess:
         ours, theirs = socket.socketpair()
         self.connection = Connection(ours.detach())
         with theirs:
-            command = [sys.executable, "-m", "ernest.verifiers.worker", self.name, str(theirs.fileno())]
+            command = module_command("ernest.verifiers.worker", self.name, str(theirs.fileno()))
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, pass_fds=(theirs.fileno(),), start_new_session=True, env=_environment()
             )

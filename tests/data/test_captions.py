@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import tarfile
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pytest
 from PIL import Image
 
 from ernest.data.importers import HELD_OUT, ImportSummary, held_out_names, import_folder
+from ernest.data.named import Index
 from ernest.data.records import read_lines
-from ernest.data.tables import Index, read_table
+from ernest.data.tables import read_table
 
 
 class Folder:
@@ -383,6 +385,81 @@ def test_what_covers_more_files_is_taken_and_the_rest_said(folder):
     found, _, notes = folder.imported()
     assert found == {"1.png": ["one"], "2.png": ["two"], "3.png": ["three"]}
     assert notes == ["not used: the table few.csv, since more files have a text beside them"]
+
+
+@pytest.mark.parametrize(
+    ("table", "captions"),
+    [
+        ("file,caption\na.png,a cat, on a mat\nC.png,c\nC#.png,c sharp\n", [["a cat, on a mat"], ["c"], ["c sharp"]]),
+        ("a.png,a cat, on a mat\nC.png,c\nC#.png,c sharp\n", [["a cat, on a mat"], ["c"], ["c sharp"]]),
+        ("sep=;\r\nid;file;caption\r\n1;a.png;a cat\r\n2;C.png;c\r\n3;C#.png;d\r\n", [["a cat"], ["c"], ["d"]]),
+        ("file\tcaption\ra.png\ta cat\rC.png\tc\rC#.png\td\r", [["a cat"], ["c"], ["d"]]),
+        ("image,caption\na.png,a cat\nC.png,c\nC#.png,d\nimage.png,e\n", [["a cat"], ["c"], ["d"], ["e"]]),
+        ("file,caption\nA.PNG,a cat\nC.png,c\nC.5,five\ncafe\u0301.png,d\n", [["a cat"], ["c"], ["d"]]),
+        ("file,caption,split\na.png,a cat, big,train\nC.png,c,train\n", [["c"]]),
+        ('file,caption\nC.png,c\na.png,"a cat\nC#.png,d\n', [["c"]]),
+        ("label,img\n0,0\n1,1\n0,2\n", [["0"], ["1"], ["0"]]),
+    ],
+    ids=[
+        "commas",
+        "bare",
+        "Excel's first line",
+        "old line ends",
+        "a file called as a column",
+        "names",
+        "cut",
+        "quote",
+        "numbers",
+    ],
+)
+def test_tables_as_people_write_them_give_no_file_the_caption_of_another(folder, table, captions):
+    folder.pictures("a.png", "C.png", "C#.png", "image.png", "caf\u00e9.png", "0.png", "1.png", "2.png").text(
+        "captions.csv", table
+    )
+    found = folder.captions(held_out=0)
+    order = ["a.png", "C.png", "C#.png", "café.png", "image.png", "0.png", "1.png", "2.png"]
+    assert [found[name] for name in order if name in found] == captions
+
+
+def test_a_text_or_table_whose_file_is_gone_says_nothing_of_a_file_in_another_folder(folder):
+    names = [f"{kind}/{number}" for kind in ("cat", "dog") for number in range(3)]
+    folder.pictures(*(f"{name}.png" for name in names if name != "cat/1"))
+    for name in names:
+        folder.text(f"{name}.txt", name)
+    assert folder.captions(held_out=0) == {f"{name}.png": [name] for name in names if name != "cat/1"}
+    for kind in ("cat", "dog"):
+        folder.text(f"{kind}/labels.csv", "".join(f"{number}.png,{kind} {number}\n" for number in range(3)))
+    index = Index([f"{name}.png" for name in names if name != "cat/1"])
+    read = read_table("cat/labels.csv", "file,text\n0.png,a\n1.png,b\n", index, None, must=False)
+    assert (read.texts, read.faults) == ({"cat/0.png": ["a"]}, ["cat/labels.csv, line 3: there is no file named 1.png"])
+
+
+def test_labels_beside_files_may_be_numbers_and_files_may_be_numbered_from_zero(folder):
+    folder.pictures("0.png", "1.png").text("0.json", '{"label": 0}').text("1.json", '{"label": true}')
+    assert folder.captions() == {"0.png": ["0"], "1.png": ["True"]}
+    read = read_table(
+        "t.jsonl", '{"file": 0, "text": "a"}\n{"file": 1, "text": "b"}\n', Index(["0.png", "1.png"]), None, must=True
+    )
+    assert read.texts == {"0.png": ["a"], "1.png": ["b"]}
+
+
+def test_links_are_followed_once_and_what_cannot_be_read_or_named_is_told(folder):
+    folder.pictures("cat/a.png", "../elsewhere/b.png")
+    top = folder.path / "in"
+    (top / "dog").symlink_to(folder.path / "elsewhere")
+    (top / "again").symlink_to(top / "cat")
+    (top / "cat/up").symlink_to(folder.path)
+    (top / "cat/gone.png").symlink_to("nowhere")
+    Path(os.fsdecode(bytes(top / "cat") + b"/caf\xe9.png")).write_bytes(b"x")
+    folder.text("cat/c.png.json", "").pictures("cat/c.png").text("t.jsonl", '{"file": "cat/c.png", "caption": "half \\ud83d"}')
+    found, summary, _ = folder.imported(captions="folders")
+    assert found == {"cat/a.png": ["cat"], "cat/c.png": ["cat"], "dog/b.png": ["dog"]}
+    assert [
+        "nowhere, which is not there" in summary.skipped[0],
+        "caf\\xe9.png: its name is not in UTF-8" in summary.skipped[1],
+    ] == [True] * 2
+    with pytest.raises(ValueError, match="its caption holds half a surrogate pair"):
+        import_folder(top, folder.path / "other", captions="t.jsonl")
 
 
 @pytest.mark.parametrize("seed", range(30))

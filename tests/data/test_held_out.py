@@ -10,7 +10,7 @@ from ernest.data.held_out import few_of_each_task, split_records
 from ernest.data.importers import both_directions
 from ernest.data.record_writer import save_records
 from ernest.data.records import LINES, RecordFolder
-from ernest.sequence.record import Record, given, made
+from ernest.sequence.record import Record, Segment, given, made
 
 
 def records(files: int) -> list[Record]:
@@ -63,3 +63,18 @@ def test_scores_are_of_some_records_of_each_task(tmp_path: Path):
     save_records(tmp_path / "data", records(30)[:40])
     few = few_of_each_task(split_records(tmp_path / "data", 0.0)[0], 10)
     assert captions(few) == [f"picture {n}" for n in (*range(0, 30, 3), *range(10))]
+
+
+def test_a_sample_of_a_voice_is_not_what_a_record_shows(tmp_path: Path):
+    """Few voices say many sounds: each sound is on one side, whoever speaks."""
+    voice, *sounds = (np.random.default_rng(n).uniform(-0.1, 0.1, 200).astype(np.float32) for n in range(31))
+    said = [
+        Record((Segment("audio", voice, False, voice="anna"), given("text", "a"), made("audio", one)), "say") for one in sounds
+    ]
+    heard = [Record((given("audio", one), made("text", str(n))), "hear") for n, one in enumerate(sounds)]
+    save_records(tmp_path / "data", [*said, *heard])
+    kept, judges = split_records(tmp_path / "data", 0.1)
+    assert (len(kept), len(judges)) == (54, 6)
+    rows = [{next(s.rows for s in record.segments if s.file and s.kind == "audio" and not s.voice) for record in part.stored}
+            for part in (kept, judges)]  # fmt: skip
+    assert not rows[0] & rows[1]

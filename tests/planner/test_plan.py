@@ -3,6 +3,8 @@
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import product
+from math import prod
 
 import numpy as np
 import pytest
@@ -130,6 +132,13 @@ def test_every_layout_is_tried_and_those_that_fit_come_first():
     assert any(fits)
     assert "needs" in str([one.against for one in found])
     assert all(one.plan is not None and one.plan.peak <= 0.9 * 8e9 for one in found if one.against is None)
+
+
+@pytest.mark.parametrize("devices", [1, 7, 12, 60])
+def test_layouts_are_all_meshes_whose_sizes_make_up_the_devices(devices):
+    sizes = range(1, devices + 1)
+    meshes = [one for one in product([n for n in sizes if devices % n == 0], repeat=4) if prod(one) == devices]
+    assert [(one.replicate, one.shard, one.expert, one.tensor) for one in layouts(devices)[::2]] == meshes
 
 
 def test_the_command_shows_what_fits_and_what_does_not(capsys):

@@ -4,10 +4,14 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ernest.config.recipe import Recipe, load_recipe, to_tree
-from ernest.training.run_settings import RUN_FILE, check_free, unusual_settings
+from ernest.data.record_writer import save_records
+from ernest.data.records import LINES, load_records, media_fingerprint, read_lines
+from ernest.sequence.record import Record, given, made
+from ernest.training.run_settings import RUN_FILE, TrainingRun, check_free, differing_settings, unusual_settings
 
 
 def settings(recipe: Recipe, records: str = "abc") -> str:
@@ -55,3 +59,62 @@ def test_only_what_is_not_usual_counts_for_a_state() -> None:
     changed = load_recipe(overrides=["training.steps=7", "training.save_every=3", "parallel.replicate=2"])
     usual = unusual_settings(load_recipe())
     assert {name: value for name, value in unusual_settings(changed).items() if usual.get(name) != value} == {"training.steps": 7}
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Path:
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    save_records(tmp_path / "data", (Record((given("image", one), made("text", "a")), "t") for one in pictures))
+    return tmp_path / "data"
+
+
+def test_other_media_under_the_same_lines_are_other_records(records: Path) -> None:
+    """Imported again after pictures were mended: the captions are the same, and so are their lines."""
+    before = TrainingRun(read_lines(records), records.parent / "run", Recipe()).settings
+    lines = (records / LINES).read_bytes()
+    save_records(records.parent / "again", [replace_picture(one) for one in load_records(records)])
+    assert (records.parent / "again" / LINES).read_bytes() == lines
+    after = TrainingRun(read_lines(records.parent / "again"), records.parent / "run", Recipe()).settings
+    assert differing_settings(json.loads(before), json.loads(after)) == ["media"]
+    records.rename(records.parent / "moved")
+    assert TrainingRun(read_lines(records.parent / "moved"), records.parent / "run", Recipe()).settings == before
+    old = {name: value for name, value in json.loads(before).items() if name != "media"}
+    assert differing_settings(old, json.loads(after)) == []  # of a run that was begun before this was noted
+
+
+def replace_picture(record: Record) -> Record:
+    first, *rest = record.segments
+    return replace(record, segments=(replace(first, data=255 - first.data), *rest))
+
+
+def test_files_of_ones_own_may_keep_their_size(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"RIFF1234")
+    segments = [{"kind": "audio", "role": "given", "file": "a.wav"}, {"kind": "text", "role": "made", "text": "a"}]
+    (tmp_path / LINES).write_text(json.dumps({"segments": segments}))
+    before = media_fingerprint(read_lines(tmp_path))
+    (tmp_path / "a.wav").write_bytes(b"RIFF1235")
+    assert media_fingerprint(read_lines(tmp_path)) != before
+    (tmp_path / "a.wav").unlink()  # which reading the records will say
+    assert media_fingerprint(read_lines(tmp_path)) != before
+
+
+def test_tokenizers_are_told_by_what_they_are_and_not_by_where_they_lie(records: Path) -> None:
+    def noted(checkpoint: Path) -> str:
+        return json.loads(TrainingRun(read_lines(records), records.parent / "run", Recipe(), checkpoint).settings)["tokenizers"]
+
+    one, other = records.parent / "one", records.parent / "other"
+    for folder in (one, other):
+        (folder / "tokenizers").mkdir(parents=True)
+        (folder / "tokenizers/text.json").write_text("[]")
+    assert noted(one) == noted(other)
+    (other / "tokenizers/text.json").write_text("[1]")
+    assert noted(one) != noted(other)
+
+
+def test_a_run_cannot_begin_in_the_folder_that_one_is_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would be replaced, and nothing found there any more."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r"^\. is the folder that you are in, which cannot be replaced: name a new one in it$"):
+        check_free(Path(), settings(Recipe()))
+    begun_by(tmp_path, json.loads(settings(Recipe())))
+    check_free(Path(), settings(Recipe()))  # one that has begun goes on in it
