@@ -139,7 +139,7 @@ MISTAKES = (
     ("import photos -o .", ". is the folder that you are in, which cannot be replaced: name a new one in it"),
     (
         "plan --check begun --devices 2xcpu --layout shard=2",
-        "--check compares with what the run was: leave --set and --layout out",
+        "--check takes recipe and layout from the run: leave --layout and --set out",
     ),
     ("demo --minutes x", "error parsing --minutes: could not convert string to float: 'x'"),
     (

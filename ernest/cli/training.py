@@ -275,8 +275,6 @@ def plan(
         return
     if devices is None or (recipe is None) == (check is None):
         raise ValueError("expected RECIPE --devices COUNTxDEVICE, --check RUN --devices COUNTxDEVICE, or --calibrate FILE")
-    if check is not None and (set_ or layout is not None):
-        raise ValueError("--check compares with what the run was: leave --set and --layout out")
     count, device = read_devices(devices)
     if check is not None:
         if layout is not None or set_:
