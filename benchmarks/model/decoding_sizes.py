@@ -2,7 +2,7 @@
 networks."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -27,7 +27,7 @@ SCALES = 1, 4, 16, 64, 256
 CUTS = {"top-k 1": 1.15, "half depth": 1.15}
 
 
-def one_picture(model: Ernest, states: Tensor, counts: list[int]) -> float:
+def one_picture(model: Ernest, states: Tensor, counts: Sequence[int]) -> float:
     """Seconds of the processor for the trunk and the head of bits on `states` `[positions, width]`, group by group of
     so many."""
     config, device = model.config, model.token_embedding.weight.device
@@ -51,7 +51,7 @@ def groups(rounds: int) -> Figure:
     model, ratios = Now().engine.model, []
     states = torch.randn(sum(SCALES), model.config.width, generator=torch.Generator().manual_seed(0))
     for turn in range(1 + 3 * rounds):
-        single, together = (one_picture(model, states, counts) for counts in ([1] * sum(SCALES), list(SCALES)))
+        single, together = (one_picture(model, states, counts) for counts in ([1] * sum(SCALES), SCALES))
         ratios += [single / together] if turn else []
     return Figure("generation: one position at a time ÷ next group, 16 x 16 cells", median(ratios), 8.0)
 
