@@ -101,12 +101,7 @@ def train(
             recipe = _planned(lists[0], recipe, out, saved, show)
         preprocessing, origin = preprocessing_of(recipe), f"{start}, {teacher}, {mutual}, {foreign}"
         network, objective = _learner(recipe, lists[0].labels, (start, saved), (teacher, taught), mutual)
-        if recipe.at_once is None:
-            most = pictures_at_once(network, largest_sides(recipe), recipe.channels, memory_limit())
-            if most < recipe.batch:
-                recipe = replace(recipe, at_once=most)
-                if show:
-                    print_line(f"{recipe.batch} pictures do not fit into the memory: {most} at once, gradients summed")
+        recipe = _within_memory(recipe, network, show)
         more = read_unlabelled(unlabeled, lists[0].labels) if unlabeled is not None else None
         training_set = read_dataset(concatenate(lists[0], more) if more else lists[0], training_reader(recipe), skip_unreadable)
         validation_set = read_dataset(lists[1], evaluation_reader(preprocessing), skip_unreadable)
@@ -147,6 +142,18 @@ def _planned(listing: Listing, budget: Budget, out: Path, started: Checkpoint | 
     for line in plan.reasons if show else ():
         print_line(f"plan: {line}")
     return plan.recipe
+
+
+def _within_memory(recipe: Recipe, network: PPLCNet | Pair, show: bool) -> Recipe:
+    """With so many pictures at once as the memory holds, where the recipe leaves that open and a batch is more."""
+    if recipe.at_once is not None:
+        return recipe
+    most = pictures_at_once(network, largest_sides(recipe), recipe.channels, memory_limit())
+    if most >= recipe.batch:
+        return recipe
+    if show:
+        print_line(f"{recipe.batch} pictures do not fit into the memory: {most} at once, gradients summed")
+    return replace(recipe, at_once=most)
 
 
 def summary(result: TrainingResult) -> str:

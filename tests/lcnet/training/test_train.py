@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from ernest import lcnet
-from ernest.lcnet.training import Recipe, load_recipe, train
+from ernest.lcnet.training import Recipe, load_recipe, run, train
 from ernest.lcnet.weights.native import read_checkpoint, save
 from ernest.storage import own_folder
 
@@ -79,6 +79,15 @@ def test_progress_is_shown_on_standard_error(painted: Path, tmp_path: Path, capf
     told = capfd.readouterr()
     assert told.out == ""
     assert re.search(r"epoch 1/1: loss \d\.\d+, accuracy .* images/s; top-1", told.err)
+
+
+def test_a_batch_beyond_the_memory_is_summed_in_parts(
+    painted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(run, "memory_limit", lambda: 1)
+    train(painted, tmp_path, replace(RECIPE, epochs=1))
+    assert "8 pictures do not fit into the memory: 2 at once" in capfd.readouterr().err
+    assert json.loads((tmp_path / "recipe.json").read_text())["at_once"] == 2
 
 
 @pytest.mark.parametrize("names", [("[unk]", "ok"), ("[/b]", "a$^$b"), ("犬", "c" * 200), ("$\\frac{", "tab\tor\nline")])
