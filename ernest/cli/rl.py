@@ -57,14 +57,11 @@ def rl(
     from ernest.checkpoint import check_checkpoint, run_of
     from ernest.config.recipe import find_recipe
     from ernest.config.rl import load_rl_recipe
-    from ernest.training.group import launched_processes
+    from ernest.training.group import check_alone
 
     settings = load_rl_recipe(find_recipe(recipe, "rl"), tuple(chain(*set_)))
     check_checkpoint(from_)
-    if launched_processes() > 1:
-        raise ValueError(
-            f"`ernest rl` trains in one process, and a launcher has started {launched_processes()}: start it without"
-        )
+    check_alone("ernest rl")
     from ernest.report.rl import write_rl_report
     from ernest.rl.loop import reinforce  # imports torch, which a mistake above need not wait for
     from ernest.training.monitor import stage_bar

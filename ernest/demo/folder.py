@@ -12,7 +12,7 @@ from rich.console import Console
 from ernest.config.recipe import Recipe, to_tree
 from ernest.device import processor_seconds
 from ernest.evaluation.results import StageTime
-from ernest.storage import remove_files, write_text
+from ernest.storage import is_leftover, remove_files, write_text
 from ernest.training.resume import STATE_FILES
 from ernest.training.run_settings import differing_settings, fixed_tree, without_free
 
@@ -41,7 +41,7 @@ def claim(build: Path, recipe: Recipe, console: Console) -> None:
     """
     build.mkdir(parents=True, exist_ok=True)
     recipe_file = build / RECIPE
-    if not recipe_file.exists() and any(build.iterdir()):
+    if not recipe_file.exists() and not all(map(is_leftover, build.iterdir())):
         raise ValueError(f"{build} is not empty and holds no demo: choose a new folder")
     if recipe_file.exists() and _differs(recipe_file, recipe):
         console.print(f"{build} holds another recipe's work: starting anew")

@@ -24,7 +24,7 @@ from ernest.report.rows import ROWS, write_rows
 from ernest.report.tables import rows, table
 from ernest.storage import own_folder
 from ernest.tokenizers.text import TextTokenizer
-from ernest.training.group import check_group
+from ernest.training.group import check_alone, check_group
 from ernest.training.launch import end_with_parent
 from ernest.training.monitor import stage_bar
 from ernest.training.pretrain import train_model
@@ -47,6 +47,7 @@ def run(build: Path, recipe: Recipe) -> Path:
         )
     if recipe.training.encode != "before":
         raise ValueError(f"training.encode = {recipe.training.encode!r}: the demo encodes its records before; leave it out")
+    check_alone("ernest demo")
     check_group(recipe)
     check_network(recipe, TextTokenizer())
     recipe.weights(TASKS)  # a mixture that cannot be ends here, before the long work

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ernest.results.pages import check_page
 from ernest.results.units import based_on
 from ernest.storage import fingerprint
+from ernest.training.group import check_alone
 
 if TYPE_CHECKING:
     from ernest.results import small_runs
@@ -202,6 +203,7 @@ def run_targets(names: Sequence[str], place: Place) -> None:
 
     Raises ValueError for a name that there is not, and for a named target that lacks something.
     """
+    check_alone("ernest results")
     for name in names:
         if name not in TARGETS:
             raise ValueError(f"{name}: expected one of {', '.join(TARGETS)}")

@@ -7,7 +7,7 @@ from typing import Any
 
 from ernest.config.rl import RLRecipe
 from ernest.rl.state import fixed_settings
-from ernest.storage import fingerprint, write_text
+from ernest.storage import fingerprint, is_leftover, write_text
 from ernest.training.resume import newest_state
 from ernest.training.run_settings import leaves
 from ernest.verifiers.verdict import Verifier
@@ -31,8 +31,8 @@ def begun_with(checkpoint: Path, judges: Path | None, recipe: RLRecipe, own: Map
 def check_run(run: Path, begun: Mapping[str, Any]) -> None:
     """Raises ValueError for a folder of something else, whose files a run would replace, and, by name, for what a run that has a
     state was begun with otherwise."""
-    names = {entry.name for entry in run.iterdir()} - {SAMPLER} if run.is_dir() else set()
-    if names and not _is_rl(run / RECIPE):
+    others = [entry for entry in run.iterdir() if entry.name != SAMPLER and not is_leftover(entry)] if run.is_dir() else []
+    if others and not _is_rl(run / RECIPE):
         raise ValueError(f"{run} holds something else than a run of `ernest rl`: choose a new folder")
     if newest_state(run) is None or not (run / BEGUN).is_file():
         return

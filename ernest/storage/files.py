@@ -11,6 +11,8 @@ from pathlib import Path
 
 from ernest.storage.ownership import flock
 
+ASIDE = ".aside-"
+"""Before the name of a folder in which a writer works beside what it writes."""
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -144,8 +146,13 @@ def _new_folder(path: Path) -> tuple[Path, int | None]:
             os.close(lock)
 
 
+def is_leftover(path: Path) -> bool:
+    """Whether a writer that was killed may have left it: the next one clears it away."""
+    return path.name.startswith(ASIDE)
+
+
 def _prefix(path: Path) -> str:
-    return f".aside-{path.name[:64]}-"
+    return f"{ASIDE}{path.name[:64]}-"
 
 
 def _clear_leftovers(path: Path) -> None:

@@ -37,7 +37,7 @@ def launched_processes() -> int:
 
 def is_launched() -> bool:
     """Whether a launcher has started this process, even if it is the only one."""
-    return launched_processes() > 1 or (PARENT not in os.environ and ELASTIC in os.environ)
+    return launched_processes() > 1 or (PARENT not in os.environ and {"WORLD_SIZE", ELASTIC} <= os.environ.keys())
 
 
 def process_count(recipe: Recipe) -> int:
@@ -51,6 +51,12 @@ def thread_count(processes: int) -> int:
     """Threads of each of the processes of a run: what the user's OMP_NUM_THREADS says, else all processors, shared out."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
     return int(asked) if asked.isdigit() and int(asked) else max(1, count_processors() // processes)
+
+
+def check_alone(command: str) -> None:
+    """Raises ValueError where a launcher has started several of a `command` that is one process, or starts its own."""
+    if launched_processes() > 1:
+        raise ValueError(f"`{command}` is started once, and a launcher has started {launched_processes()}: start it without")
 
 
 def is_follower() -> bool:

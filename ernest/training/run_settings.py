@@ -11,7 +11,7 @@ from ernest.config.media import read_media, written_differently
 from ernest.config.recipe import Recipe, to_tree
 from ernest.config.stages import longest, too_long
 from ernest.data.records import LINES, RecordFolder, StoredRecord, media_fingerprint
-from ernest.storage import check_replaceable, check_writable, fingerprint
+from ernest.storage import check_replaceable, check_writable, fingerprint, is_leftover
 from ernest.training.group import check_group
 
 RUN_FILE = "run.json"
@@ -135,7 +135,8 @@ def check_free(out: Path, settings: str) -> None:
         raise ValueError(
             f"{out} holds a run on other records, tokenizers or settings ({names}): choose another folder, or remove it"
         )
-    if not existing.is_file() and out.exists() and any(entry.name != RECORDS for entry in out.iterdir()):
+    others = [entry for entry in out.iterdir() if entry.name != RECORDS and not is_leftover(entry)] if out.exists() else []
+    if not existing.is_file() and others:
         raise ValueError(f"{out} holds something else than a run of `ernest train`: choose a new folder")
     if not existing.is_file():
         check_replaceable(out)

@@ -76,6 +76,13 @@ def test_judges_and_weights_are_what_a_run_was_begun_with(tmp_path):
         check_run(run, other)
 
 
+def test_what_a_kill_left_is_no_other_run(tmp_path: Path):
+    for name in ("sampler/text.json", ".aside-begun.json-abc/begun.json"):
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text("{}")
+    check_run(tmp_path, {})
+
+
 @pytest.mark.parametrize("name", ["metrics.jsonl", "recipe.json", "model/model.json"])
 def test_a_folder_of_something_else_is_left_alone(name: str, tmp_path: Path):
     (tmp_path / name).parent.mkdir(exist_ok=True)

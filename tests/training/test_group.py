@@ -21,7 +21,7 @@ from ernest.sequence.record import Record, given, made
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training import distributed, group
 from ernest.training.distributed import process_group
-from ernest.training.group import check_group, is_follower, launched_processes, process_count, thread_count
+from ernest.training.group import check_alone, check_group, is_follower, launched_processes, process_count, thread_count
 from ernest.training.loop import train
 
 REPOSITORY = Path(__file__).parents[2]
@@ -114,10 +114,13 @@ def test_processes_that_do_not_meet_are_one_line_and_waiting_is_told(monkeypatch
         monkeypatch.setenv("MASTER_PORT", str(port))
         with pytest.raises(OSError, match=rf"^process 0 of 2 met no others at localhost:{port}: .*\d+"), process_group():
             pass
-    monkeypatch.setattr(distributed, "TOLD_AFTER", 0.01)
+    monkeypatch.setattr(distributed, "TOLD_AFTER", 0.0)
+    told, until = "", time.monotonic() + 60
     with distributed.told_if_long("waiting for [two]"):
-        time.sleep(0.1)
-    assert capsys.readouterr().err == "waiting for [two]\n"
+        while not told and time.monotonic() < until:
+            time.sleep(0.01)
+            told = capsys.readouterr().err
+    assert told.startswith("waiting for [two]")
 
 
 def test_a_group_that_does_not_fit_the_recipe_is_refused(monkeypatch):
@@ -125,6 +128,8 @@ def test_a_group_that_does_not_fit_the_recipe_is_refused(monkeypatch):
     launched(monkeypatch, 4)
     recipe = Recipe()
     check_group(recipe)
+    with pytest.raises(ValueError, match=r"^`ernest rl` is started once, and a launcher has started 4: start it without$"):
+        check_alone("ernest rl")
     check_group(replace(recipe, parallel=replace(recipe.parallel, replicate=4)))
     with pytest.raises(ValueError, match=r"^training.workers = 5000 must be at most \d+, the processors of this machine$"):
         check_group(replace(recipe, training=replace(recipe.training, workers=5000)))

@@ -33,6 +33,14 @@ def test_a_run_of_before_a_field_was_there_goes_on_where_it_is_at_its_usual_valu
         check_free(tmp_path, settings(ranked))
 
 
+def test_what_a_kill_left_among_its_records_does_not_stop_a_run(tmp_path: Path) -> None:
+    (tmp_path / ".aside-records-abc/records").mkdir(parents=True)
+    check_free(tmp_path, settings(Recipe()))
+    (tmp_path / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match="holds something else than a run"):
+        check_free(tmp_path, settings(Recipe()))
+
+
 def test_what_differs_is_named(tmp_path: Path) -> None:
     begun_by(tmp_path, json.loads(settings(Recipe())))
     other = load_recipe(overrides=["training.steps=7", "mixture.text→image=2"])

@@ -83,8 +83,9 @@ def _measured(study: Study, name: str, recipe: Recipe) -> dict[str, float]:
     found = losses(network, held_out(study), study.tokenizers, tuple(COUNTS))
     scored = scores(study, network, CURVE_DIRECTIONS, recipe.seed, RECORDS)
     found |= {f"score, {task}": value for task, value in scored.items()}
+    found |= evenness(study, recipe, network)
     shutil.rmtree(run)
-    return found | evenness(study, recipe, network)
+    return found
 
 
 # ------------------------------------------------------------------ what it says
