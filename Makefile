@@ -6,9 +6,10 @@ JOBS ?= 2
 # Photographs of ten kinds, which are not ours to ship (`ernest results photographs`).
 PHOTOGRAPHS ?= ../shared/data/cifar10/cifar10_jpeg.zip
 # Tests start hundreds of processes. In large pages, which the C library gives Python and torch alike and keeps, they fault a
-# tenth as often; on virtual machines that fault slowly the tests take a fourth of the time.
+# tenth as often; on virtual machines that fault slowly the tests take a fourth of the time. And what the first of them has
+# compiled of Ernest's Python the others read, also where the environment forbids to write it, as images of containers do.
 MALLOC := glibc.malloc
-PAGES := PYTHONMALLOC=malloc \
+PAGES := PYTHONDONTWRITEBYTECODE= PYTHONMALLOC=malloc \
   GLIBC_TUNABLES=$(MALLOC).hugetlb=1:$(MALLOC).top_pad=67108864:$(MALLOC).trim_threshold=4294967296
 
 .PHONY: help demo rl-demo test test-long test-portable test-portable-short mutants lint format bench results results-data docs clean

@@ -33,6 +33,8 @@ from ernest.training.switching import FIRST, switch
 
 LOOK_EVERY = 0.2
 """Seconds between looks at whether a run is prepared."""
+PATIENCE = 10.0
+"""Seconds in which a process that is just ending lets go of a run."""
 PREPARED = "recipe.json"
 """The last file of a run that stands before its training begins. An old one will do: it is read when all have met."""
 
@@ -60,7 +62,7 @@ def train_model(run: Path, recipe: Recipe) -> Path:
 
 def main(run: Path) -> None:
     """Trains the model of RUN to its last step. Only the first process writes; it waits for one that is just ending to let go."""
-    with process_group() as (rank, world), own_folder(run, "writer", patience=10.0) if rank == 0 else nullcontext():
+    with process_group() as (rank, world), own_folder(run, "writer", PATIENCE) if rank == 0 else nullcontext():
         pretrain(run, rank, world)
 
 

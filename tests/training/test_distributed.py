@@ -1,9 +1,8 @@
 """Processes of their own: two give the losses of one, and one that is killed goes on."""
 
 import json
+import os
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -13,13 +12,12 @@ import torch
 from ernest.checkpoint import load_model
 from ernest.config.recipe import to_tree
 from ernest.storage import load_tensors
-from ernest.training.launch import launch
+from ernest.training import launch
 from ernest.training.loop import MEASURED, train
+from tests import forked
 from tests.small import network, recipe, tokenizers
 from tests.training.one_sided import take_step
 from tests.training.replica import RECIPE
-
-REPOSITORY = Path(__file__).parents[2]
 
 
 def losses(run: Path) -> list[dict[str, float]]:
@@ -27,18 +25,10 @@ def losses(run: Path) -> list[dict[str, float]]:
     return [{name: value for name, value in line.items() if name not in MEASURED} for line in lines]
 
 
-@pytest.fixture
-def here(monkeypatch) -> None:
-    """The processes find the package and these tests whatever is installed."""
-    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-
-
 @pytest.mark.slow
-@pytest.mark.usefixtures("here")
 def test_two_processes_give_the_losses_of_one(examples_folder, store, tmp_path):
     shutil.copytree(examples_folder, tmp_path / "examples")
-    launch("tests.training.replica", [str(tmp_path)], processes=2)
+    forked.launch("tests.training.replica", [str(tmp_path)], processes=2)
     two = losses(tmp_path / "unbroken")
     # Cut between two saves and resumed, two processes give bitwise what they gave unbroken.
     assert losses(tmp_path / "cut") == two
@@ -52,10 +42,9 @@ def test_two_processes_give_the_losses_of_one(examples_folder, store, tmp_path):
                 assert abs(alone[name] - shared[name]) <= 1e-5 * max(1.0, alone[name]), (alone["step"], name)
 
 
-@pytest.mark.usefixtures("here")
 def test_a_process_without_pictures_words_and_sounds_goes_along(tmp_path):
     """It waits for nobody and nobody for it: both end with the weights of one process that holds all rows."""
-    launch("tests.training.one_sided", [str(tmp_path)], processes=2)
+    forked.launch("tests.training.one_sided", [str(tmp_path)], processes=2)
     wanted = take_step([0, 1])
     found = [load_tensors(tmp_path / f"{rank}.safetensors") for rank in range(2)]
     for name, value in wanted.items():
@@ -66,7 +55,6 @@ def test_a_process_without_pictures_words_and_sounds_goes_along(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("here")
 def test_a_killed_worker_goes_on(examples_folder, store, tmp_path):
     run = tmp_path / "run"
     settings = recipe(rows=1, steps=20, save_every=4)
@@ -74,9 +62,7 @@ def test_a_killed_worker_goes_on(examples_folder, store, tmp_path):
     tokenizers().save(run / "tokenizers")
     (run / "recipe.json").write_text(json.dumps(to_tree(settings)))
 
-    worker = subprocess.Popen(
-        [sys.executable, "-m", "ernest.training.pretrain", str(run)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    worker = forked.Forked(forked.run_module, ["ernest.training.pretrain", str(run)], dict(os.environ))
     metrics = run / "metrics.jsonl"
     until = time.monotonic() + 60
     while time.monotonic() < until and not (metrics.exists() and metrics.read_text().count("\n") >= 5):
@@ -86,7 +72,7 @@ def test_a_killed_worker_goes_on(examples_folder, store, tmp_path):
     assert 5 <= len(losses(run)) < 20
     assert not (run / "model").exists()
 
-    launch("ernest.training.pretrain", [str(run)], processes=1)
+    forked.launch("ernest.training.pretrain", [str(run)], processes=1)
     whole = train(settings, store, tokenizers(), tmp_path / "unbroken")
     assert losses(run) == losses(tmp_path / "unbroken")
     model, kept = load_model(run / "model")
@@ -95,7 +81,6 @@ def test_a_killed_worker_goes_on(examples_folder, store, tmp_path):
         assert torch.equal(value, model.state_dict()[name]), name
 
 
-@pytest.mark.usefixtures("here")
 def test_a_failing_process_is_told():
     with pytest.raises(RuntimeError, match=r"ernest\.nowhere ended with exit status 1"):
-        launch("ernest.nowhere", [], processes=1)
+        launch.launch("ernest.nowhere", [], processes=1)

@@ -4,11 +4,13 @@ import json
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,13 +22,16 @@ from ernest.checkpoint import load_model
 from ernest.config.parallel import ParallelConfig
 from ernest.config.recipe import from_tree, to_tree
 from ernest.storage import own_folder
+from ernest.training import pretrain
 from ernest.training.loop import MEASURED
 from ernest.training.parts import Part, Place, read_parts
 from ernest.training.resume import state_files
+from tests.forked import Forked, launch_here
 from tests.small import network, recipe, tokenizers
 
 REPOSITORY = Path(__file__).parents[2]
 COMMAND = "import sys; from ernest.training.launch import launch; launch('ernest.training.pretrain', [sys.argv[1]], 2)"
+Started = subprocess.Popen | Forked
 VICTIMS = "parent", "worker", "group"
 EVERY = 3
 """Steps between saves."""
@@ -40,7 +45,7 @@ def run(examples_folder, tmp_path) -> Path:
 
 @pytest.fixture(scope="module")
 def unbroken(examples_folder, tmp_path_factory) -> Path:
-    """The same run, at its end."""
+    """The same run, at its end, of processes that began as those of users do."""
     folder = planned(tmp_path_factory.mktemp("unbroken") / "run", examples_folder)
     assert start(folder).wait() == 0
     return folder
@@ -66,6 +71,11 @@ def start(run: Path) -> subprocess.Popen:
     processes = from_tree(json.loads((run / "recipe.json").read_text())).parallel.asked
     command = [sys.executable, "-c", COMMAND.replace(", 2)", f", {processes})"), str(run)]
     return subprocess.Popen(command, env=environment, start_new_session=True, **quiet)
+
+
+def start_forked(run: Path) -> Forked:
+    """The same for two workers, which begin at once."""
+    return Forked(launch_here, "ernest.training.pretrain", [str(run)], 2)
 
 
 def members(leader: int) -> list[int]:
@@ -104,7 +114,7 @@ def outcome(run: Path) -> tuple[list[dict], dict[str, torch.Tensor]]:
     return [{name: value for name, value in line.items() if name not in MEASURED} for line in lines], model.state_dict()
 
 
-def check_kills(run: Path, unbroken: Path, kills: int) -> None:
+def check_kills(run: Path, unbroken: Path, kills: int, start: Callable[[Path], Started]) -> None:
     draw = random.Random(0)
     in_time = 0
     for kill in range(kills):
@@ -117,10 +127,10 @@ def check_kills(run: Path, unbroken: Path, kills: int) -> None:
         in_time += bool(workers)
         end(parent, VICTIMS[kill % 3], workers, draw)
     assert in_time >= 0.8 * kills
-    check_outcome(run, unbroken)
+    check_outcome(run, unbroken, start)
 
 
-def end(parent: subprocess.Popen, victim: str, workers: list[int], draw: random.Random) -> None:
+def end(parent: Started, victim: str, workers: list[int], draw: random.Random) -> None:
     """Kills a run's parent, one of its workers or all of its processes, and waits until none is left."""
     with suppress(ProcessLookupError):  # the run has just ended
         if victim == "group":
@@ -133,7 +143,7 @@ def end(parent: subprocess.Popen, victim: str, workers: list[int], draw: random.
     assert wait_until(lambda: not members(parent.pid), 60), f"processes are left after the {victim} was killed"
 
 
-def check_outcome(run: Path, unbroken: Path) -> None:
+def check_outcome(run: Path, unbroken: Path, start: Callable[[Path], Started]) -> None:
     """Bit for bit: what a run has logged and learnt when it has gone on to its end is what the unbroken one has."""
     assert start(run).wait() == 0
     (lines, weights), (expected_lines, expected) = outcome(run), outcome(unbroken)
@@ -146,7 +156,7 @@ def check_outcome(run: Path, unbroken: Path) -> None:
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
 def test_a_run_killed_twice_is_the_unbroken_run(run, unbroken):
-    check_kills(run, unbroken, 2)
+    check_kills(run, unbroken, 2, start_forked)
 
 
 @pytest.mark.long
@@ -157,7 +167,7 @@ def test_a_run_killed_twenty_times_is_the_unbroken_run(run, tmp_path):
     unbroken = tmp_path / "unbroken"
     shutil.copytree(run, unbroken)
     assert start(unbroken).wait() == 0
-    check_kills(run, unbroken, 20)
+    check_kills(run, unbroken, 20, start)
 
 
 def saved(run: Path) -> int:
@@ -206,7 +216,7 @@ def test_a_model_in_parts_that_is_killed_loses_nothing_behind_its_last_save(shar
         in_saves += saving
         assert saved(run) >= (done - 1) // EVERY * EVERY  # the last step's may have been under way
     assert in_saves
-    check_outcome(run, unbroken)
+    check_outcome(run, unbroken, start)
 
 
 def is_saving(run: Path) -> bool:
@@ -233,7 +243,7 @@ def test_a_launcher_starts_killed_processes_again(run, tmp_path):
         assert wait_until(lambda victim=victim: victim not in children(parent.pid))
         assert saved(run) >= EVERY
     assert parent.wait() == 0
-    check_outcome(run, unbroken)
+    check_outcome(run, unbroken, start)
 
 
 def children(parent: int) -> list[int]:
@@ -241,26 +251,28 @@ def children(parent: int) -> list[int]:
     return sorted(process for process, (above, _) in living().items() if above == parent)
 
 
-@pytest.mark.slow
-def test_a_run_in_use_is_refused_in_one_line(run):
+def test_a_run_in_use_is_refused_in_one_line(run, monkeypatch):
     """The second process waits for the first to let go, and then says who has the folder."""
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    with own_folder(run, "writer"):
-        command = [sys.executable, "-c", COMMAND.replace(", 2)", ", 1)"), str(run)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert f"{run} is in use by process {os.getpid()} on " in done.stderr.splitlines()[-1]
+    monkeypatch.setattr(pretrain, "PATIENCE", 0.3)
+    begun = time.monotonic()
+    said = f"^{re.escape(str(run))} is in use by process {os.getpid()} on [^\n]*$"
+    with own_folder(run, "writer"), pytest.raises(ValueError, match=said):
+        pretrain.main(run)
+    assert time.monotonic() - begun > 0.3
     assert not (run / "metrics.jsonl").exists()
+
+
+def launch_without_room(run: Path, said: Path) -> None:
+    """The limit of a file's size stands for a full disk."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+    launch_here("ernest.training.pretrain", [str(run)], 2, said)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_full_disk_is_one_line_and_the_run_goes_on_with_room(run, unbroken):
-    """The limit of a file's size stands for a full disk; the run that goes on is the unbroken one."""
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
-    command = [sys.executable, "-c", limit + COMMAND, str(run)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    *_, said = done.stderr.splitlines()
+def test_a_full_disk_is_one_line_and_the_run_goes_on_with_room(run, unbroken, tmp_path):
+    """The run that goes on is the unbroken one."""
+    assert Forked(launch_without_room, run, tmp_path / "said").wait() == 1
+    said = (tmp_path / "said").read_text().splitlines()[-1]
     assert re.fullmatch(rf"OSError: {run}/\S*model\.safetensors: could not be written .*MB needed, .*MB free; make room.*", said)
-    check_outcome(run, unbroken)
+    check_outcome(run, unbroken, start_forked)

@@ -8,13 +8,12 @@ import torch
 
 from ernest.config.parallel import ParallelConfig
 from ernest.planner.layout import Layout
-from ernest.training.launch import launch
 from ernest.training.parts import Part, Place, read_parts, stored_shapes
 from ernest.training.resume import newest_state, state_files
+from tests.forked import launch
 from tests.small import network
 from tests.training.sharded import STATES, count_own, take_steps
 
-REPOSITORY = Path(__file__).parents[2]
 Mesh = tuple[int, int, int, int, bool]
 """Processes along `replicate`, `shard`, `expert` and `tensor`, and whether activations are checkpointed."""
 WAYS = [((1, 2, 1, 1, False), (1, 1, 2, 1, False), (1, 1, 1, 2, False))]
@@ -55,11 +54,9 @@ def losses(folder: Path) -> list[dict[str, float]]:
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # processes that wait for each other would wait for ever
 @pytest.mark.parametrize("way", [*WAYS, *(pytest.param(way, marks=pytest.mark.long) for way in LONG_WAYS)])
-def test_every_tensor_is_that_of_one_process(way, alone, tmp_path, monkeypatch):
+def test_every_tensor_is_that_of_one_process(way, alone, tmp_path):
     """The last steps are taken by one process, from the files of the others. With two processes one holds words alone, in rows
     that all leave a layer out; with four, two do."""
-    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     right, dtype = alone
     for number, mesh in enumerate(way):
         train(tmp_path, mesh, dtype, 2 * number, 2 * number + 2)
@@ -70,9 +67,7 @@ def test_every_tensor_is_that_of_one_process(way, alone, tmp_path, monkeypatch):
 @pytest.mark.long
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-def test_fifty_steps_of_cut_matrices_are_those_of_one_process(dtype, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+def test_fifty_steps_of_cut_matrices_are_those_of_one_process(dtype, tmp_path):
     train(tmp_path, (1, 1, 1, 2, False), dtype, 0, 50, part=25)
     (tmp_path / "alone").mkdir()
     take_steps(tmp_path / "alone", ParallelConfig(), 0, 50, dtype=dtype, part=50)
