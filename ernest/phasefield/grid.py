@@ -20,6 +20,8 @@ from ernest.phasefield.sine_transforms import dct, dst, half_dst, inverse_dct, i
 Boundary = Literal["periodic", "neumann", "dirichlet", "neumann-dirichlet", "dirichlet-neumann"]
 """What both ends of an axis are, or the first and the last."""
 BOUNDARIES: tuple[Boundary, ...] = ("periodic", "neumann", "dirichlet", "neumann-dirichlet", "dirichlet-neumann")
+MANY_POINTS = 2**18
+"""Grids with more points than these are large: memory counts more there than the time that it takes to make anew what can be."""
 TRANSFORMS = {"neumann": (dct, inverse_dct), "dirichlet": (dst, inverse_dst), "mixed": (half_dst, inverse_half_dst)}
 
 
@@ -150,8 +152,10 @@ class Grid:
         return torch.meshgrid(*self.lines(dtype, device), indexing="ij")
 
     def squared_wavenumbers(self, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None) -> Tensor:
-        """|k|^2 of every mode, `[*mode_shape]`: the symbol of minus the Laplacian. They are kept, and not to be written to."""
-        return _kept_squares(self, dtype, torch.get_default_device() if device is None else torch.device(device))
+        """|k|^2 of every mode, `[*mode_shape]`: the symbol of minus the Laplacian. They are kept, and not to be written to; those
+        of large grids are made anew."""
+        make = _squares if math.prod(self.points) > MANY_POINTS else _kept_squares
+        return make(self, dtype, torch.get_default_device() if device is None else torch.device(device))
 
     def squared_wavenumbers_along(
         self, axis: int, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None
@@ -212,7 +216,8 @@ class Grid:
         """Root of the mean square over the box of the fields with these modes, `[...]`."""
         # The modulus of a complex number takes a root, whose square would only undo it, and ten times as long.
         squares = modes.real.square() + modes.imag.square() if modes.is_complex() else modes.square()
-        squares = squares * _kept_weights(self, modes.real.dtype, modes.device)
+        weights = Grid.weights if math.prod(self.points) > MANY_POINTS else _kept_weights
+        squares = squares * weights(self, modes.real.dtype, modes.device)
         return (squares.sum(tuple(range(-self.dimensions, 0))) / self.volume).sqrt()
 
     def check_field(self, u: Tensor, name: str) -> None:
@@ -261,7 +266,12 @@ def _kept_weights(grid: Grid, dtype: torch.dtype, device: torch.device) -> Tenso
 @lru_cache(maxsize=4)
 @torch.inference_mode(False)
 def _kept_squares(grid: Grid, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """|k|^2 of every mode, which a short run asks for as often as it takes steps."""
+    """The squares once more: a short run asks for them as often as it takes steps."""
+    return _squares(grid, dtype, device)
+
+
+def _squares(grid: Grid, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """|k|^2 of every mode."""
     along = [grid.squared_wavenumbers_along(axis, dtype, device) for axis in range(grid.dimensions)]
     return sum(along, torch.zeros(grid.mode_shape, dtype=dtype, device=device))
 

@@ -30,16 +30,17 @@ from ernest.phasefield.timeelement import gauss
 
 @dataclass(frozen=True)
 class Tables:
-    """By node, and last (the degree) for the end: a and the weights of the window on the full grid, `outer`, where the node
-    visits it; (a, W) and the weights of the window on the block.
+    """By node: a and the weights of the window on the full grid, `outer`, where the node visits it; (a, W) and the weights of the
+    window on the block. `end` has those of `outer` for the end, whose number is the degree, `block` has it too.
 
     `defects[i]` is the pair of `coarsening.defect_weights`, and `fill` `[p, w]` takes the last rows of the full grid to all
     nodes, None where all of them are known.
     """
 
     outer: dict[int, tuple[Array, Array]]
-    block: list[tuple[Array, Array]]
-    windows: list[Array]
+    end: dict[int, tuple[Array, Array]]
+    block: dict[int, tuple[Array, Array]]
+    windows: dict[int, Array]
     defects: list[tuple[Array, Array]]
     fill: Array | None
 
@@ -51,7 +52,7 @@ class FusedCoarse:
         self.scheme, self.workspace, self.init = scheme, workspace, workspace.init
         self._points = gauss(scheme.degree)[0].numpy()
         points = workspace.grid.points
-        sizes = scheme.level_points(points)
+        sizes = scheme.level_points(points)[: 2 if scheme.quarter_sweeps else 1]
         self._outer_window, self._elements_kept = scheme.outer_rows(points), scheme.elements_kept(points)
         self._levels = [make_level(workspace, scheme.degree, sizes[0], size) for size in sizes]
         half = self._levels[0]
@@ -59,7 +60,8 @@ class FusedCoarse:
         self._block[half.inside[half.inside >= 0]] = np.flatnonzero(half.inside >= 0)
         self._split = np.where(self._block >= 0, 2 * (half.modes.shape[1] - 1), 0)
         self._kept = [np.zeros(half.modes.shape, complex) for _ in range(scheme.degree + 1)]
-        self._deltas = tuple(np.zeros_like(kept) for kept in self._kept[:-1])
+        # A node's value of the first sweep is asked for once, by the coarse sweep that then leaves its change of N.
+        self._deltas = tuple(self._kept[:-1])
         self._nodes, self._sparse, self._sampled = scheme.nodes, scheme.sparse, scheme.samples(points)
         self._judged = scheme.judged_node
         self._field_lines = [field.reshape(-1, sizes[0][-1]) for field in half.fields]
@@ -67,8 +69,8 @@ class FusedCoarse:
         low, columns = block_rows(workspace, sizes[0]), sizes[0][-1] // 2
         stiffness, mobility = (symbols[low, :columns].copy() for symbols in (workspace.stiffness, workspace.mobility))
         self._block_symbols = stiffness, mobility
-        self._ends: LRUCache[float, list[tuple[Array, Array]]] = LRUCache(lengths_kept(workspace))
-        self._blocks: LRUCache[float, list[tuple[Array, Array]]] = LRUCache(lengths_kept(workspace))
+        self._ends: LRUCache[float, dict[int, tuple[Array, Array]]] = LRUCache(lengths_kept(workspace))
+        self._blocks: LRUCache[float, dict[int, tuple[Array, Array]]] = LRUCache(lengths_kept(workspace))
         self._tables_kept: LRUCache[tuple[Time, ...], Tables] = LRUCache(lengths_kept(workspace, self._elements_kept))
 
     def prepare(self, tau: float) -> None:
@@ -201,7 +203,7 @@ class FusedCoarse:
             predicted, interpolated = tables.defects[i]
             weights[before - len(predicted) : before] -= predicted
             weights[len(defects) - len(interpolated) :] += interpolated
-            self.workspace.kernels.renew(half.modes.shape[1] - 1, half.inside, weights, tuple(defects), rows[i])
+            self.workspace.kernels.exchange(half.modes.shape[1] - 1, half.inside, weights, tuple(defects), rows[i])
 
     def _coarse_sweeps(
         self, u: Array, rows: list[Array], tables: Tables, counts: Sequence[int], settling: Settling | None
@@ -238,11 +240,13 @@ class FusedCoarse:
     def _end(self, u: Array, past: Memory, rows: list[Array], tables: Tables, whole: bool) -> Array:
         work, kernels, half = self.workspace, self.workspace.kernels, self._levels[0]
         (end,) = work.rows(1)
-        a, W = tables.outer[self.scheme.degree]
+        a, W = tables.end[self.scheme.degree]
         if whole:
             kernels.combine(a, W, work.fold, u, tuple(rows), end)
             return end
-        kernels.combine_block(*tables.block[-1], half.fold, half.inside, u, tuple(rows), self._kept[-1], half.modes)
+        kernels.combine_block(
+            *tables.block[self.scheme.degree], half.fold, half.inside, u, tuple(rows), self._kept[-1], half.modes
+        )
         outer = last_rows(self._outer([*past.rows, *rows]), len(W))
         kernels.combine_outside(a, W, work.fold, self._block, u, outer, self._kept[-1], end)
         return end
@@ -269,12 +273,13 @@ class FusedCoarse:
         width = self._outer_window if taus else scheme.window
         if whole:
             on_grid = row_tables(work, tau, p, None, nodes, outer[:p], width)
-            on_grid += self._ends.get(tau, lambda: row_tables(work, tau, p, None, [p], None))
+            end = self._ends.get(tau, lambda: row_tables(work, tau, p, None, [p], None))
         else:
-            on_grid = row_tables(work, tau, p, None, (*nodes, p), [outer[i] for i in (*nodes, p)], width)
+            end = on_grid = row_tables(work, tau, p, None, (*nodes, p), [outer[i] for i in (*nodes, p)], width)
         inner = window_arrays(self._points, tau, taus, scheme.window)
         return Tables(
-            dict(zip((*nodes, p), on_grid, strict=True)),
+            on_grid,
+            end,
             self._blocks.get(tau, lambda: row_tables(work, tau, p, symbols, range(p + 1), None)),
             window_tables(work, tau, p, symbols, inner, scheme.window),
             [] if whole or known is None else defect_weights(known),

@@ -129,7 +129,7 @@ def place(modes, scale, inside, weights, defects, row):
                 row[f, c] = value
 
 
-def renew(edge, inside, weights, defects, row):
+def exchange(edge, inside, weights, defects, row):
     """row <- row + sum of weights_j defects_j on the block, which has `edge` columns."""
     for r in prange(inside.shape[0]):
         f = inside[r]

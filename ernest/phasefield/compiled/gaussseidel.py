@@ -22,8 +22,8 @@ class FusedGaussSeidel:
     def __init__(self, scheme: GaussSeidel, workspace: Workspace) -> None:
         self.scheme, self.workspace, self.init = scheme, workspace, workspace.init
         self._points = gauss(scheme.degree)[0].numpy()
-        self._nodal: LRUCache[float, list[tuple[Array, Array]]] = LRUCache(lengths_kept(workspace))
-        self._windows: LRUCache[tuple[Time, ...], list[Array]] = LRUCache(lengths_kept(workspace, scheme.elements_kept))
+        self._nodal: LRUCache[float, dict[int, tuple[Array, Array]]] = LRUCache(lengths_kept(workspace))
+        self._windows: LRUCache[tuple[Time, ...], dict[int, Array]] = LRUCache(lengths_kept(workspace, scheme.elements_kept))
 
     def prepare(self, tau: float) -> None:
         for past in range(self.scheme.elements_kept + 1):
@@ -67,26 +67,27 @@ class FusedGaussSeidel:
         for i, row in enumerate(nodes):
             combined(nodal[i][0], windows[i], fold, u, last_rows(known[: len(known) - p + i], m), buffer)
             work.explicit(row)
-        end, differences = [*work.rows(1), *(work.rows(1) if measured else [])], []
+        (end,), differences = work.rows(1), []
+        if measured:
+            combined(*nodal[p], fold, u, tuple(nodes), end)
         for _ in range(self.scheme.sweeps_after(len(taus)) - 1 + (settling.further if settling else 0)):
             if settling and settling.ends(differences):
                 break
-            if measured:
-                combined(*nodal[p], fold, u, tuple(nodes), end[1])
             for i, row in enumerate(nodes):
                 combined(*nodal[i], fold, u, tuple(nodes), buffer)
                 work.explicit(row)
             if measured:
-                combined(*nodal[p], fold, u, tuple(nodes), end[0])
-                differences.append(work.rms(work.kernels.square_distance(end[0], end[1], work.grid.points[-1] // 2)))
-        combined(*nodal[p], fold, u, tuple(nodes), end[0])
-        return end[0], [*past, *nodes][-self.scheme.elements_kept * p :], differences
+                squares = work.kernels.renew(*nodal[p], fold, u, tuple(nodes), work.grid.points[-1] // 2, end)
+                differences.append(work.rms(squares))
+        if not measured:
+            combined(*nodal[p], fold, u, tuple(nodes), end)
+        return end, [*past, *nodes][-self.scheme.elements_kept * p :], differences
 
-    def _tables(self, tau: float, taus: tuple[Time, ...]) -> tuple[list[tuple[Array, Array]], list[Array]]:
+    def _tables(self, tau: float, taus: tuple[Time, ...]) -> tuple[dict[int, tuple[Array, Array]], dict[int, Array]]:
         """The element's table, and the windows' weights for elements before of lengths `taus`."""
         p, m = self.scheme.degree, self.scheme.window
 
-        def windows() -> list[Array]:
+        def windows() -> dict[int, Array]:
             matrices = window_arrays(self._points, tau, taus, m)
             return window_tables(self.workspace, tau, p, None, matrices, m)
 

@@ -74,11 +74,8 @@ class Inspector:
         # Modes are measured as twice as many real numbers; a column stands for two modes, but for the first and the last.
         self._shares = np.full(2 * workspace.shape[1], 2.0)
         self._shares[[0, 1, -2, -1]] = 1.0
-        moves = workspace.mobility > 0
-        inverse = np.where(moves, 1 / np.where(moves, workspace.mobility, 1), 0)
-        self._of_energy, self._of_loss = (np.repeat(one, 2, axis=1) * self._shares for one in (workspace.linear, inverse))
+        self._order = np.argsort(workspace.fold, kind="stable")
         self._room: dict[int, Array] = {}
-        self._factors: LRUCache[tuple[float, int], Array] = LRUCache(lengths_kept(workspace))
         self._weights: LRUCache[tuple[float, ...], tuple[Array, Array]] = LRUCache(lengths_kept(workspace))
 
     def look(
@@ -99,22 +96,21 @@ class Inspector:
         work.buffer[...] = end
         work.plan.inverse()
         bulk, steep, largest = kernels.examine(work.lines, work.scale, work.reaction, self._slopes, self._energy, self._well)
-        (N_end,) = work.rows(1)
-        work.forward(N_end)
+        work.plan.forward()  # N at the end, in the buffer: of all other arrays the run still needs what they hold
         weights, responses = weigh((steep * work.scale) ** 0.5)
-        squares = (self._of_energy, self._of_loss, weights)
+        symbols = work.stiffness, work.mobility, work.linear
         moments = np.ascontiguousarray(gauss(p)[1].numpy())
         # Where all rows are known everywhere, the others do not count.
         everywhere = element.everywhere or Everywhere(element.rows[:1], np.zeros((p, 1)), self._all_columns)
         node = element.judged or 0
         kept = work.block(p, "coefficients") if keep else self._scratch(p)
-        real_u, real_end, real_N, real_kept, real_node = (a.view(np.float64) for a in (u, end, N_end, kept, work.buffer))
+        real_u, real_end, real_kept, real_buffer = (a.view(np.float64) for a in (u, end, kept, work.buffer))
         rows, outer = (tuple(row.view(np.float64) for row in some) for some in (element.rows, everywhere.rows))
         size, change, quadratic, dissipated, residual = kernels.inspect(
-            *(tau / 2, self._factored(tau, p), work.fold, everywhere.split, real_u, real_end, real_N, rows, moments),
-            *(outer, moments @ everywhere.fill, nodal_basis(p)[node].numpy(), self._shares, squares, tuple(real_kept), real_node),
+            *(tau / 2, symbols, self._order, work.fold, everywhere.split, real_u, real_end, rows, moments, outer),
+            *(moments @ everywhere.fill, nodal_basis(p)[node].numpy(), self._shares, weights, tuple(real_kept), real_buffer),
         )
-        missed = self._missed(element.rows[node], everywhere, node, responses, N_end) if judged else 0.0
+        missed = self._missed(element.rows[node], everywhere, node, responses) if judged else 0.0
         volume = grid.volume * work.scale**2
         look = Look(
             size=work.rms(size),
@@ -135,28 +131,18 @@ class Inspector:
             work, pade = self.workspace, numerators(degree)[0]
             # 1 - R is 1 - D(-z) / D(z).
             lost = tuple(0.0 if k % 2 else 2 * e for k, e in enumerate(pade[1:]))
-            found = np.empty((2, *self._of_loss.shape))
+            found = np.empty((2, len(work.stiffness), len(self._shares)))
             symbols = work.stiffness, work.mobility, self._shares
             work.kernels.weigh_errors(tau / 2, span, rise, peak, pade, lost, table, *symbols, *found)
             return found[0], found[1]
 
         return self._weights.get((tau, degree, span, rise), weigh)
 
-    def _factored(self, tau: float, degree: int) -> Array:
-        """The `factor`s of elements of this length."""
-
-        def make() -> Array:
-            work, factors = self.workspace, np.empty((2 + degree, *self._of_loss.shape))
-            work.kernels.factor(tau / 2, work.stiffness, work.mobility, factors)
-            return factors
-
-        return self._factors.get((tau, degree), make)
-
-    def _missed(self, row: Array, everywhere: Everywhere, node: int, responses: Array, N_node: Array) -> float:
-        """The weighted norm of N(u) - N at the node whose modes of u are in the buffer; `N_node` is room for N(u)."""
+    def _missed(self, row: Array, everywhere: Everywhere, node: int, responses: Array) -> float:
+        """The weighted norm of N(u) - N at the node whose modes of u are in the buffer."""
         work = self.workspace
-        work.explicit(N_node)
-        N, known, *outer = (one.view(np.float64) for one in (N_node, row, *everywhere.rows))
+        work.explicit(work.buffer)
+        N, known, *outer = (one.view(np.float64) for one in (work.buffer, row, *everywhere.rows))
         fill = everywhere.fill[node]
         return work.rms(work.kernels.weigh_missed(responses, work.fold, everywhere.split, N, known, tuple(outer), fill))
 

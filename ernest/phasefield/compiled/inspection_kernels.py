@@ -3,6 +3,7 @@
 # Numba infers the types of all arguments: arrays of float64 or complex128, and tuples of them.
 # ruff: noqa: ANN001, ANN201
 
+import numba
 import numpy as np
 from numba import prange
 
@@ -36,41 +37,51 @@ def examine(u, scale, reaction, slopes, energy, well):
     return bulk, steep, scale * peaks.max()
 
 
-def factor(half, stiffness, mobility, factors):
-    """z = half stiffness, drive = half mobility, and the reciprocal pivots of I + z A, `[2 + p, rows, 2 columns]`, for both parts
-    of every mode."""
-    for r in prange(stiffness.shape[0]):
-        z = half * stiffness[r]
-        line = z
-        for j in range(factors.shape[0]):
-            if j == 1:
-                line = half * mobility[r]
-            elif j == 2:
-                line = 1 / (1 + z)
-            elif j > 2:
-                line = 1 / (1 + 1 / ((2 * j - 3) * (2 * j - 5)) * z * z * line)
-            both = factors[j, r]
-            for c in range(z.size):
-                both[2 * c] = both[2 * c + 1] = line[c]
+@numba.njit(fastmath=True)
+def factor(half, stiffness, mobility, linear, factors):
+    """Of one row of symbols, for both parts of every mode, `[4 + p, 2 columns]`: z = half stiffness, drive = half mobility, what
+    |u|^2 is worth in the energy, what |c_k|^2 loses of it, and the reciprocal pivots of I + z A."""
+    z = half * stiffness
+    line = z
+    for j in range(factors.shape[0]):
+        if j == 1:
+            line = half * mobility
+        elif j == 2:
+            line = linear
+        elif j == 3:
+            line = np.where(mobility > 0, 1 / np.where(mobility > 0, mobility, 1), 0)
+        elif j == 4:
+            line = 1 / (1 + z)
+        elif j > 4:
+            line = 1 / (1 + 1 / ((2 * j - 7) * (2 * j - 9)) * z * z * line)
+        both = factors[j]
+        for c in range(z.size):
+            both[2 * c] = both[2 * c + 1] = line[c]
 
 
-def inspect(half, factors, fold, split, u, end, N_end, rows, M, outer, outer_M, at_node, shares, squares, out, node):
+def inspect(half, symbols, order, fold, split, u, end, rows, M, outer, outer_M, at_node, shares, weights, out, N_end):
     """Solves for the c_k of an element, as `solve_element` does, and measures it in the same pass.
 
-    Modes are given as twice as many real numbers, `factors` are those of `factor`. In a row of modes the columns before `split`
-    know N by `rows`, those after by `outer`, each with its matrix to moments. The c_k go to the arrays `out`, which may have one
-    row only, for all rows of modes in turn. `node` becomes u + sum of at_node_k c_k.
+    Modes are given as twice as many real numbers. Rows of modes are taken in the `order` of their rows of symbols: stiffness,
+    mobility and linear operator. In a row of modes the columns before `split` know N by `rows`, those after by `outer`, each with
+    its matrix to moments. The c_k go to the arrays `out`, which may have one row only, for all rows of modes in turn. In the end
+    N_end is u + sum of at_node_k c_k.
 
-    Returns sums over all modes: |end|^2, |end - u|^2, and, each with one of the weights `squares`, |end|^2, sum of
-    |c_k|^2 / (2k - 1), and |residual|^2, with the residual (2 / tau) sum of c_k + stiffness end + mobility N_end. `shares` tells
-    for how many modes of the full space a column stands; weights include it.
+    Returns sums over all modes: |end|^2, |end - u|^2, |end|^2 and sum of |c_k|^2 / (2k - 1) with their shares in the energy, and
+    |residual|^2 with `weights`, the residual being (2 / tau) sum of c_k + stiffness end + mobility N_end. `shares` tells
+    for how many modes of the full space a column stands; `weights` include it.
     """
     degree, columns = len(out), u.shape[1]
     size, change, quadratic, dissipated, residual = 0.0, 0.0, 0.0, 0.0, 0.0
+    factors, factored = np.empty((4 + degree, columns)), -1
+    z, drive, of_energy, of_loss, pivots = factors[0], factors[1], factors[2], factors[3], factors[4:]
     # Every loop writes one array at most and reads few: with more the compiler makes no vector instructions.
-    for r in range(u.shape[0]):
+    for r in order:
         q, o, known = fold[r], r if out[0].shape[0] > 1 else 0, split[r]
-        z, drive, start, last, N = factors[0, q], factors[1, q], u[r], end[r], N_end[r]
+        start, last, N = u[r], end[r], N_end[r]
+        if q != factored:
+            factor(half, symbols[0][q], symbols[1][q], symbols[2][q], factors)
+            factored = q
         for j in range(degree):
             moment = out[j][o]
             if known < columns:
@@ -88,23 +99,17 @@ def inspect(half, factors, fold, split, u, end, N_end, rows, M, outer, outer_M, 
         for c in range(columns):
             first[c] = -z[c] * start[c] - drive[c] * first[c]
         for j in range(1, degree):
-            here, below, pivot, share = out[j][o], out[j - 1][o], factors[j + 1, q], 1 / (2 * j - 1)
+            here, below, pivot, share = out[j][o], out[j - 1][o], pivots[j - 1], 1 / (2 * j - 1)
             for c in range(columns):
                 here[c] = -drive[c] * here[c] - share * z[c] * pivot[c] * below[c]
-        here, pivot = out[degree - 1][o], factors[degree + 1, q]
+        here, pivot = out[degree - 1][o], pivots[degree - 1]
         for c in range(columns):
             here[c] *= pivot[c]
         for j in range(degree - 2, -1, -1):
-            here, above, pivot, share = out[j][o], out[j + 1][o], factors[j + 2, q], 1 / (2 * j + 3)
+            here, above, pivot, share = out[j][o], out[j + 1][o], pivots[j], 1 / (2 * j + 3)
             for c in range(columns):
                 here[c] = (here[c] + share * z[c] * above[c]) * pivot[c]
-        at = node[r]
-        for c in range(columns):
-            value = start[c]
-            for j in range(len(out)):
-                value += at_node[j] * out[j][o, c]
-            at[c] = value
-        of_energy, of_loss, of_error = squares[0][q], squares[1][q], squares[2][q]
+        of_error = weights[q]
         for c in range(columns):
             slope, square = 0.0, 0.0
             for j in range(len(out)):
@@ -114,9 +119,14 @@ def inspect(half, factors, fold, split, u, end, N_end, rows, M, outer, outer_M, 
             difference, lacking = last[c] - start[c], slope + z[c] * last[c] + drive[c] * N[c]
             size += shares[c] * last[c] * last[c]
             change += shares[c] * difference * difference
-            quadratic += of_energy[c] * last[c] * last[c]
-            dissipated += of_loss[c] * square
+            quadratic += shares[c] * of_energy[c] * last[c] * last[c]
+            dissipated += shares[c] * of_loss[c] * square
             residual += of_error[c] * lacking * lacking
+        for c in range(columns):
+            value = start[c]
+            for j in range(len(out)):
+                value += at_node[j] * out[j][o, c]
+            N[c] = value
     return size, change, quadratic, dissipated, residual / (half * half)
 
 

@@ -34,6 +34,23 @@ def combine(a, W, fold, u, rows, out):
             out[r, c] = value
 
 
+def renew(a, W, fold, u, rows, edge, out):
+    """The same again, and the sum of |change of out|^2 over all modes of the full space. Columns stand for two modes, but for the
+    first and `edge`."""
+    total = 0.0
+    for r in prange(u.shape[0]):
+        q = fold[r]
+        for c in range(u.shape[1]):
+            value = a[q, c] * u[r, c]
+            for j in range(len(rows)):
+                value += W[j, q, c] * rows[j][r, c]
+            d = value - out[r, c]
+            square = d.real * d.real + d.imag * d.imag
+            total += square if c in (0, edge) else 2 * square
+            out[r, c] = value
+    return total
+
+
 def react(u, scale, coefficients):
     """u <- N(scale u), with N the polynomial of these coefficients, constant first."""
     for i in prange(u.size):
@@ -132,11 +149,11 @@ def compiled(parallel: bool) -> SimpleNamespace:
     Numba's cache files do not distinguish the two, so only the first kind may be kept.
     """
     compile_one = numba.njit(fastmath=True, parallel=parallel, cache=not parallel)
-    loops = (combine, react, square_distance, tabulate, solve_element)
+    loops = (combine, renew, react, square_distance, tabulate, solve_element)
     loops += (coarse.combine_block, coarse.combine_outside, coarse.combine_both, coarse.residual, coarse.respond, coarse.absorb)
-    loops += (coarse.place, coarse.renew, coarse.fill_up, coarse.find_defect, coarse.react_and_sample, coarse.increment)
+    loops += (coarse.place, coarse.exchange, coarse.fill_up, coarse.find_defect, coarse.react_and_sample, coarse.increment)
     loops += (exponential.etd_stage, exponential.etd_second, exponential.etd_third, exponential.etd_end, exponential.bdf4)
-    loops += (inspection.examine, inspection.factor, inspection.inspect, inspection.weigh_missed, inspection.weigh_errors)
+    loops += (inspection.examine, inspection.inspect, inspection.weigh_missed, inspection.weigh_errors)
     return SimpleNamespace(**{loop.__name__: compile_one(loop) for loop in loops})
 
 

@@ -22,6 +22,16 @@ Block = tuple[Array, Array]
 """Stiffness and mobility of the modes that tables are for."""
 
 
+class NodeByNode(dict[int, Value]):
+    """Tables by node, made anew whenever one is asked for: of large grids a table takes fields, and less time than its use."""
+
+    def __init__(self, make: Callable[[int], Value]) -> None:
+        self._make = make
+
+    def __missing__(self, node: int) -> Value:
+        return self._make(node)
+
+
 @cache
 def numerators(degree: int) -> tuple[tuple[float, ...], Array, Array]:
     """The table of an element, u_i = a_i u_start + drive sum of V_ij N_j, as rational functions of z, each by the coefficients of
@@ -53,26 +63,35 @@ def row_tables(
     nodes: Sequence[int],
     matrices: Sequence[Array] | None,
     width: int = 0,
-) -> list[tuple[Array, Array]]:
+) -> dict[int, tuple[Array, Array]]:
     """The tables a `[...]`, W `[w, ...]` of some nodes (`degree`: the end) of an element, from the kernel `tabulate`.
 
     A matrix `[p, w]` takes the values of a node's window to those at the nodes, None if the rows are the nodes' own; it is
     filled up with zeros on the left to `width`. `block` are the symbols to use instead of the workspace's.
     """
-    _, of_a, of_V = numerators(degree)
     nodes = list(nodes)
-    of_W = of_V[nodes] if matrices is None else of_V[nodes] @ _filled_up(matrices, width)
-    a, W = _tabulate(workspace, tau, degree, block, of_a[nodes], of_W)
-    widths = [degree if matrices is None else max(width, matrices[i].shape[1]) for i in range(len(nodes))]
-    return [(a[i], W[i, len(W[i]) - own :]) for i, own in enumerate(widths)]
+    of_a, of_W = (numbers[nodes] for numbers in numerators(degree)[1:])
+    widths = [degree] * len(nodes)
+    if matrices is not None:
+        of_W, widths = of_W @ _filled_up(matrices, width), [max(width, matrix.shape[1]) for matrix in matrices]
+
+    def made(first: int, last: int) -> list[tuple[Array, Array]]:
+        a, W = _tabulate(workspace, tau, degree, block, of_a[first:last], of_W[first:last])
+        return [(a[i], W[i, W.shape[1] - own :]) for i, own in enumerate(widths[first:last])]
+
+    if workspace.is_large:
+        return NodeByNode(lambda node: made(nodes.index(node), nodes.index(node) + 1)[0])
+    return dict(zip(nodes, made(0, len(nodes)), strict=True))
 
 
 def window_tables(
     workspace: Workspace, tau: float, degree: int, block: Block | None, matrices: Sequence[Array], width: int
-) -> list[Array]:
+) -> dict[int, Array]:
     """The W `[w, ...]` alone, of all Gauss points."""
-    of_W = numerators(degree)[2][:degree] @ _filled_up(matrices, width)
-    return list(_tabulate(workspace, tau, degree, block, np.empty((0, degree + 1)), of_W)[1])
+    of_W, of_a = numerators(degree)[2][:degree] @ _filled_up(matrices, width), np.empty((0, degree + 1))
+    if workspace.is_large:
+        return NodeByNode(lambda node: _tabulate(workspace, tau, degree, block, of_a, of_W[node : node + 1])[1][0])
+    return dict(enumerate(_tabulate(workspace, tau, degree, block, of_a, of_W)[1]))
 
 
 def _filled_up(matrices: Sequence[Array], width: int) -> Array:

@@ -20,14 +20,11 @@ from ernest.device import HOST
 from ernest.phasefield.compiled.transforms import Array, Plan, fastest_plan
 from ernest.phasefield.element import Time
 from ernest.phasefield.flows import Flow
-from ernest.phasefield.grid import Space
+from ernest.phasefield.grid import MANY_POINTS, Space
 from ernest.phasefield.potentials import DoubleWell, Polynomial, Potential
 from ernest.phasefield.schemes.splitting import Splitting, split
 from ernest.phasefield.stepping import State
 from ernest.phasefield.timeelement import gauss
-
-MANY_POINTS = 2**18
-"""Grids with more points than these are large."""
 
 
 @dataclass(frozen=True)

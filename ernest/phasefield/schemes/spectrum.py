@@ -8,6 +8,8 @@ from torch import Tensor
 
 from ernest.phasefield.grid import Space
 
+SLAB = 2**16
+"""So many modes are looked at at once."""
 COARSE_TAIL = 100.0
 """Modes that are swept once keep about a hundredth of their amplitude as error."""
 
@@ -23,10 +25,15 @@ def prefers_coarse(modes: Tensor, grid: Space, tolerance: float, ratio: float = 
 
 
 def tail_amplitude(modes: Tensor, grid: Space, ratio: float = 0.5) -> float:
-    """The greatest amplitude of the modes beyond |k| = ratio n/2 on any axis; of a batch, the greatest."""
+    """The greatest amplitude of the modes beyond |k| = ratio n/2 on any axis of a periodic grid; of a batch, the greatest."""
+    axis, beyond = -grid.dimensions, _beyond(grid, ratio, modes.device)
+    thickness = max(SLAB * modes.shape[axis] // modes.numel(), 1)
     # The modulus of a complex number takes a root each, and ten times as long.
-    squares = modes.real.square() + modes.imag.square() if modes.is_complex() else modes.square()
-    return math.sqrt(float((squares * _beyond(grid, ratio, modes.device)).max())) / math.prod(grid.points)
+    greatest = [
+        ((slab.real.square() + slab.imag.square()) * far).max()
+        for slab, far in zip(modes.split(thickness, axis), beyond.split(thickness, axis), strict=True)
+    ]
+    return math.sqrt(float(torch.stack(greatest).max())) / math.prod(grid.points)
 
 
 @lru_cache(maxsize=4)

@@ -44,8 +44,7 @@ class Diagnostics:
     """Measures fields and elements of one flow on one grid; the symbols of the flow are computed once."""
 
     def __init__(self, flow: Flow, grid: Space, like: Tensor) -> None:
-        k2 = grid.squared_wavenumbers(like.dtype, like.device)
-        self._flow, self._grid, self._k2 = flow, grid, k2
+        self._flow, self._grid, self._dtype, self._device = flow, grid, like.dtype, like.device
         self._axes = tuple(range(-grid.dimensions, 0))
         # Of complex modes both parts are squared, so that every weight is there twice.
         self._parts = 2 if "periodic" in grid.boundaries else 1
@@ -54,10 +53,14 @@ class Diagnostics:
         self.dissipative = flow.forcing is None
         self.round_off = 4500 * torch.finfo(like.dtype).eps
 
+    @property
+    def _k2(self) -> Tensor:
+        return self._grid.squared_wavenumbers(self._dtype, self._device)
+
     # Compiled loops measure most elements, and then nobody asks for these.
     @cached_property
     def _weights(self) -> Tensor:
-        return self._grid.weights(self._k2.dtype, self._k2.device)
+        return self._grid.weights(self._dtype, self._device)
 
     @cached_property
     def _quadratic(self) -> Tensor:
@@ -104,7 +107,7 @@ class Diagnostics:
 
     def dissipation(self, element: Element) -> Tensor:
         """Energy that the polynomial of an element dissipates, 4 / tau sum of (G^+ c_k, c_k) / (2k - 1): `[...]`."""
-        orders = torch.arange(1, 2 * element.degree, 2, dtype=self._k2.dtype, device=self._k2.device)
+        orders = torch.arange(1, 2 * element.degree, 2, dtype=self._dtype, device=self._device)
         by_row = self._sum(self._inverse_mobility, element.coefficients, 1)
         return 4 / element.tau * (by_row / orders).sum(-1)
 

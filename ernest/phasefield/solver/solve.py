@@ -125,19 +125,23 @@ def solve(
     choices = {"tolerance": tolerance, "units": given, "step": step, "max_step": max_step, "stops": stops}
     # Only a checkpoint asks for the digests of what decides the steps.
     problem = cache(lambda: problem_of(flow, grid, u0, scheme=scheme, strict=strict, **choices))
+    first = None
     if resume and checkpoint is not None and Path(checkpoint.path).exists():
         current, history = load_solver(checkpoint.path, problem(), u0)
         check_ahead(checkpoint.path, current.state, t1)
+        first = grid.field(current.state.modes)
     else:
         current, record = _begin(steppers, u0, step, max_step, stops)
         history = History([record])
-    first, dense_output = grid.field(current.state.modes), DenseOutput(steppers.splitting, memory) if dense else None
+    dense_output = DenseOutput(steppers.splitting, memory) if dense else None
     shortest, end = _shortest_and_end(units, t1, step)
     saved, saved_at, steady_at = current.state.count, clock.monotonic(), None
 
     def solution() -> Solution:
-        last, records, occurrences = grid.field(current.state.modes), tuple(history.records), tuple(history.occurrences)
-        return Solution(flow, grid, choice.scheme, first, last, records, occurrences, dense_output, units, steady_at)
+        # As all fields of the solution do, the first one comes from its modes: made last, it takes no memory in the run.
+        start, last = grid.field(grid.modes(u0)) if first is None else first, grid.field(current.state.modes)
+        records, occurrences = tuple(history.records), tuple(history.occurrences)
+        return Solution(flow, grid, choice.scheme, start, last, records, occurrences, dense_output, units, steady_at)
 
     def interrupted() -> RunInterrupted | None:
         """What has been done up to the last whole step; None where that is nothing."""
