@@ -6,6 +6,7 @@ import gc
 import io
 import os
 import re
+import select
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -33,12 +34,29 @@ def main() -> None:
         command = parse()
     try:
         command()
+        if sys.stdout is not None:
+            sys.stdout.flush()  # while what cannot be written can still be told
     except (ValueError, OSError, ImportError, ArithmeticError, MemoryError) as error:
-        print(f"ernest: {str(error) or type(error).__name__}", file=sys.stderr)
+        if isinstance(error, BrokenPipeError) and _reader_has_gone():
+            sys.exit(128 + 13)  # as of whoever SIGPIPE ends
+        said = re.sub(r"[\0-\x1f\x7f-\x9f]+", " ", str(error))  # names of files may hold whatever steers a terminal
+        print(f"ernest: {said or type(error).__name__}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as stop:
         print(f"\nernest: {_how_to_go_on(command, stop)}", file=sys.stderr)
         sys.exit(128 + _signal(stop))
+
+
+def _reader_has_gone() -> bool:
+    """Whether nobody reads stdout any more, as of `ernest … | head`; what is left for it is thrown away then."""
+    if not hasattr(select, "poll"):
+        return False
+    writes = select.poll()
+    writes.register(sys.stdout.fileno(), 0)  # only faults
+    if not writes.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def _how_to_go_on(command: Callable[[], None], stop: KeyboardInterrupt) -> str:

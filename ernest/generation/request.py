@@ -57,6 +57,8 @@ class Request:
     begun: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.kinds, str) or any(kind not in KINDS for kind in self.kinds or ()):
+            raise ValueError(f"kinds = {self.kinds!r}: expected some of {', '.join(KINDS)}, such as ('text',)")
         if self.kinds is not None and not self.kinds:
             raise ValueError("kinds: name at least one, or None to let the model decide")
         if self.samples < 1:
