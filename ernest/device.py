@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -144,6 +145,14 @@ def set_threads(count: int) -> None:
     import torch
 
     torch.set_num_threads(count)
+
+
+@cache
+def one_thread_after_fork() -> None:
+    """From now on a process that is forked from this one computes in one thread: it has none of PyTorch's, and would wait for
+    them for ever."""
+    if hasattr(os, "register_at_fork"):
+        os.register_at_fork(after_in_child=lambda: set_threads(1))
 
 
 @contextmanager

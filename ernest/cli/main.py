@@ -50,10 +50,11 @@ def _run() -> None:
         command = parse()
     try:
         command()
-        sys.stdout.flush()
+        sys.stdout.flush()  # while what cannot be written can still be told
     except (ValueError, OSError, ImportError, ArithmeticError, MemoryError) as error:
         if not isinstance(error, BrokenPipeError) or _is_read():
-            print(f"ernest: {str(error) or type(error).__name__}", file=sys.stderr)
+            said = re.sub(r"[\0-\x1f\x7f-\x9f]+", " ", str(error))  # names of files may hold whatever steers a terminal
+            print(f"ernest: {said or type(error).__name__}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as stop:
         print(f"\nernest: {_how_to_go_on(command, stop)}", file=sys.stderr)

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -55,10 +56,10 @@ def generate(
     from ernest.generation.answer import generate, printable
 
     asked = [*prompts, *(_lines(prompt_file) if prompt_file else ())]
+    tell = partial(_print_row, rows=rows) if len(asked) > 1 or prompt_file else _print_nothing
     with uncollected() if len(asked) == 1 else nullcontext():
-        results = generate(checkpoint, asked, to, out, seed, temperature, top_p, guidance, size, refine, voice)
-    if len(asked) > 1 or prompt_file:
-        _print_rows(results, rows)
+        results = generate(checkpoint, asked, to, out, seed, temperature, top_p, guidance, size, refine, voice, tell)
+    if tell is not _print_nothing:
         return
     (result,) = results
     _tell(result.doubts)
@@ -82,10 +83,13 @@ def describe(
     """
     from ernest.generation.answer import describe, printable
 
-    with uncollected() if len(files) == 1 and not files[0].is_dir() else nullcontext():
-        results = describe(checkpoint, files, question, size)
-    if len(results) > 1 or files[0].is_dir():
-        _print_rows(results, rows)
+    is_one = len(set(files)) == 1 and not files[0].is_dir()
+    tell = _print_nothing if is_one else partial(_print_row, rows=rows)
+    with uncollected() if is_one else nullcontext():
+        results = describe(checkpoint, files, question, size, tell)
+    if not is_one:
+        if any(result.error is not None for result in results):
+            sys.exit(1)
         return
     _tell(results[0].doubts)
     print(printable(results[0].text or ""))
@@ -94,38 +98,43 @@ def describe(
 def _lines(file: Path) -> list[str]:
     """The prompts of a file, one on each line that is not empty."""
     try:
-        lines = [line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines()]
+        text = file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
-        raise ValueError(f"{file}: expected a text in UTF-8, with a prompt on each line") from None
+        text = "\0"
+    if "\0" in text:  # as of a file in UTF-16
+        raise ValueError(f"{file}: expected a text in UTF-8, with a prompt on each line")
+    lines = [line.strip() for line in text.split("\n")]  # and not at other signs, which may stand within a prompt
     if not any(lines):
         raise ValueError(f"{file}: holds no prompt")
     return [line for line in lines if line]
 
 
 def _tell(doubts: Sequence[str]) -> None:
-    for doubt in doubts:
-        print(f"doubtful: {doubt}", file=sys.stderr)
-
-
-def _print_rows(results: "Sequence[Result]", rows: Rows) -> None:
-    """A line for each source, with what was made of it. Ends with status 1 where something could not be answered."""
     from ernest.generation.answer import printable
 
-    for result in results:
-        made = result.text if result.text is not None else None if result.file is None else str(result.file)
-        if rows == "json":
-            kept = {"text": result.text, "file": result.file and str(result.file), "doubts": result.doubts, "error": result.error}
-            print(
-                json.dumps({"source": result.source} | {name: value for name, value in kept.items() if value not in (None, ())})
-            )
-        elif made is not None:
-            print(f"{printable(result.source)}\t{printable(made)}")
-        if rows == "table":
-            _tell([f"{result.source}: {doubt}" for doubt in result.doubts])
-        if result.error is not None:
-            print(f"left out: {result.error}", file=sys.stderr)
-    if any(result.error is not None for result in results):
-        sys.exit(1)
+    for doubt in doubts:
+        print(f"doubtful: {printable(doubt)}", file=sys.stderr)
+
+
+def _print_row(result: "Result", rows: Rows) -> None:
+    """A line for a source, with what was made of it: at once, so that it stands whatever ends the rest."""
+    from ernest.generation.answer import printable
+
+    made = result.text if result.text is not None else None if result.file is None else str(result.file)
+    if rows == "json":
+        kept = {"text": result.text, "file": result.file and str(result.file), "doubts": result.doubts, "error": result.error}
+        line = {"source": result.source} | {name: value for name, value in kept.items() if value not in (None, ())}
+        print(json.dumps(line), flush=True)
+    elif made is not None:
+        print(f"{printable(result.source)}\t{printable(made)}", flush=True)
+    if rows == "table":
+        _tell([f"{result.source}: {doubt}" for doubt in result.doubts])
+    if result.error is not None:
+        print(f"left out: {printable(result.error)}", file=sys.stderr)
+
+
+def _print_nothing(result: "Result") -> None:
+    """Of a single answer, which is printed without its source."""
 
 
 def slice_(checkpoint: Checkpoint, out: Folder, size: Size = FULL_SIZE, fit: Limits = ()) -> None:

@@ -6,12 +6,14 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ernest.config.recipe import SequenceConfig
 from ernest.data.corruption import RowCorruption, draw_flips
 from ernest.data.examples import EncodedSegment
 from ernest.data.layout import PackedExample
+from ernest.device import HOST
 from ernest.sequence.batch import Batch, Cells, CellTargets, Codes, MTPTargets, Patches, Voices
 from ernest.sequence.bucketing import round_up
 from ernest.sequence.groups import CELL, CLIP, CODE, PATCH, TEXT, VOICE, Layout
@@ -158,9 +160,9 @@ class _Content:
     def _cells(self) -> tuple[Cells, CellTargets]:
         quantiser = self.tokenizers.vision.quantiser
         if not self.latents:
-            none, few, (height, width) = torch.zeros(0, dtype=torch.long), torch.zeros(0, quantiser.bits), quantiser.sizes[-1]
-            cells = Cells(none, torch.cat([few, few], 1), none, none, torch.zeros(0, quantiser.bits * height * width))
-            return cells, CellTargets(none, few, none, torch.zeros(0))
+            none, few, (height, width) = nothing(dtype=torch.long), nothing(quantiser.bits), quantiser.sizes[-1]
+            cells = Cells(none, torch.cat([few, few], 1), none, none, nothing(quantiser.bits * height * width))
+            return cells, CellTargets(none, few, none, nothing())
         rows = scale_rows(self.latents, quantiser, torch.cat(self.flips) if self.flips else None)
         index = torch.from_numpy(np.concatenate(self.cells))
         predicts, target = (torch.from_numpy(np.concatenate(column)) for column in zip(*self.cell_targets, strict=True))
@@ -174,7 +176,7 @@ class _Content:
     def _voices(self) -> Voices:
         if not self.voices:
             numbers = 0 if self.tokenizers.voice is None else self.tokenizers.voice.config.numbers
-            return Voices(torch.zeros(0, dtype=torch.long), torch.zeros(0, numbers))
+            return Voices(nothing(dtype=torch.long), nothing(numbers))
         index, value = (np.concatenate(column) for column in zip(*self.voices, strict=True))
         return Voices(torch.from_numpy(index), torch.from_numpy(value).float())
 
@@ -182,8 +184,8 @@ class _Content:
     def _patches(self, frames: int) -> Patches:
         vision, clips = self.tokenizers.vision, self.pixels[frames]
         if not clips:
-            features = torch.zeros(0, frames, vision.feature_channels, *vision.grid)
-            return Patches(torch.zeros(0, dtype=torch.long), torch.zeros(0, frames, 3, *vision.config.frame), features)
+            features = nothing(frames, vision.feature_channels, *vision.grid)
+            return Patches(nothing(dtype=torch.long), nothing(frames, 3, *vision.config.frame), features)
         pixels = np.concatenate([clip for _, clip in clips])
         index = torch.from_numpy(np.concatenate([index for index, _ in clips]))
         return Patches(index, *(part.unflatten(0, (len(clips), frames)) for part in (to_frames(pixels), self.features(pixels))))
@@ -221,10 +223,15 @@ def rows_of_history(history: BitHistory, lengths: Sequence[int], quantiser: Mult
     finished[..., quantiser.bits :] = 0.0
     skip = height * width
     value = torch.cat([torch.cat([history.inputs, previous_scales], dim=2)[:, skip:], finished], dim=1)
-    scale = torch.cat([scale_numbers(quantiser.sizes)[skip:], torch.zeros(1, dtype=torch.long)])
+    scale = F.pad(scale_numbers(quantiser.sizes)[skip:], (0, 1))
     return ScaleRows(
         value.flatten(0, 1), scale.repeat(len(history.total)), history.total.flatten(1), history.bits.flatten(0, 1).float()
     )
+
+
+def nothing(*size: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """What no position carries, `[0, *size]`, whatever torch's default type and device."""
+    return torch.zeros(0, *size, dtype=dtype, device=HOST)
 
 
 def pyramid(quantiser: MultiScaleBits, total: Tensor) -> Tensor:
@@ -235,20 +242,20 @@ def pyramid(quantiser: MultiScaleBits, total: Tensor) -> Tensor:
 @lru_cache
 def scale_numbers(sizes: tuple[tuple[int, int], ...]) -> Tensor:
     """The scale of each cell of a frame."""
-    return torch.tensor([k for k, (h, w) in enumerate(sizes) for _ in range(h * w)])
+    return torch.tensor([k for k, (h, w) in enumerate(sizes) for _ in range(h * w)], device=HOST)
 
 
 @lru_cache
 def scale_weights(sizes: tuple[tuple[int, int], ...]) -> Tensor:
     """Loss weight of each cell of a frame, proportional to sqrt(A_K / A_k) and summing to 1, so that the weight of a scale grows
     with its side and not with its area (§2.2.3; formula of Infinity)."""
-    area = torch.tensor([h * w for h, w in sizes], dtype=torch.float32)
+    area = torch.tensor([h * w for h, w in sizes], dtype=torch.float32, device=HOST)
     weight = (area[-1] / area).sqrt()[scale_numbers(sizes)]
     return weight / weight.sum()
 
 
 def _codes(parts: list[tuple[np.ndarray, np.ndarray]], levels: int) -> Codes:
     if not parts:
-        return Codes(torch.zeros(0, dtype=torch.long), torch.zeros(0, levels, dtype=torch.long))
+        return Codes(nothing(dtype=torch.long), nothing(levels, dtype=torch.long))
     index, value = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Codes(torch.from_numpy(index), torch.from_numpy(value.astype(np.int64)))

@@ -15,6 +15,7 @@ from transformers import GenerationConfig, GenerationMixin, LogitsProcessorList,
 from transformers.cache_utils import Cache, DynamicCache
 from transformers.integrations.moe import use_experts_implementation
 from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.utils.deprecation import deprecate_kwarg
 from transformers.utils.generic import can_return_tuple
 
 from ernest.checkpoint import tokenizer_spec
@@ -158,6 +159,7 @@ class ErnestForCausalLM(PreTrainedModel, GenerationMixin):
 
     # -------------------------------------------------------------- the network
 
+    @deprecate_kwarg("past_key_values", "5.40.0", new_name="cache")
     @can_return_tuple
     def forward(
         self,
@@ -168,6 +170,7 @@ class ErnestForCausalLM(PreTrainedModel, GenerationMixin):
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
         use_cache: bool | None = None,
+        output_hidden_states: bool | None = None,
         logits_to_keep: int | Tensor = 0,
         group_ids: Tensor | None = None,
         mm_token_type_ids: Tensor | None = None,
@@ -180,10 +183,12 @@ class ErnestForCausalLM(PreTrainedModel, GenerationMixin):
 
         `attention_mask` `[rows, columns]` tells padding, of all columns that the cache will hold; `position_ids` `[rows,
         positions]`, or (t, h, w) `[3, rows, positions]`; `group_ids` `[rows, columns]` are which columns see each other, in
-        rising order, and what comes behind them is one group each. The rest is what `ErnestProcessor` makes of media.
+        rising order, and what comes behind them is one group each. `output_hidden_states` gives what goes into the first layer,
+        and what comes out of each, the last under the final norm. The rest is what `ErnestProcessor` makes of media.
         """
         if inputs_embeds is None:
-            assert input_ids is not None, "forward: give input_ids or inputs_embeds"
+            if input_ids is None:
+                raise ValueError("forward: give input_ids or inputs_embeds")
             media = Media(pixel_values, pixel_values_videos, input_values)
             inputs_embeds = EmbeddedMedia(self.network, self.vision_tokenizer, self.audio_tokenizer)(
                 input_ids, mm_token_type_ids, media
@@ -201,18 +206,21 @@ class ErnestForCausalLM(PreTrainedModel, GenerationMixin):
             missing = cache.get_mask_sizes(count, 0)[0] - begin - count
             document, group = F.pad(document, (0, missing), value=NO_COLUMN), F.pad(group, (0, missing))
         layers = None if cache is None else [CachedLayer(cache, n) for n in range(self.config.num_hidden_layers)]
+        states = [inputs_embeds]
+        shown = self.config.output_hidden_states if output_hidden_states is None else output_hidden_states
         hidden, _ = self.network.trunk(
             inputs_embeds,
             three_coordinates(position_ids, rows),
             allowed(*asking, document, group),
             Routing(),
-            lambda layer, x: x,
+            (lambda layer, x: _noted(states, x)) if shown else (lambda layer, x: x),
             cast(list[LayerCache] | None, layers),
         )
         kept = hidden[:, slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep]
         logits = self.network.text_head(kept.flatten(0, 1)).unflatten(0, kept.shape[:2])
         loss = None if labels is None else self.loss_function(logits, labels, vocab_size=self.config.vocab_size, **kwargs)
-        return CausalLMOutputWithPast(loss=loss, logits=logits, cache=cache)
+        states[-1] = hidden
+        return CausalLMOutputWithPast(loss=loss, logits=logits, cache=cache, hidden_states=tuple(states) if shown else None)
 
     # -------------------------------------------------------------- pictures, videos and sounds
 
@@ -273,6 +281,11 @@ def from_network(model: Ernest, tokenizers: Tokenizers, importance: Tensor, posi
         eos_token_id=TextTokenizer.eos,
     )
     return made.eval()
+
+
+def _noted(states: list[Tensor], x: Tensor) -> Tensor:
+    states.append(x)
+    return x
 
 
 _POOL = {"moe.w_gate_up": "moe.experts.gate_up_proj", "moe.w_down": "moe.experts.down_proj"}

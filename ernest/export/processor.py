@@ -3,6 +3,7 @@
 # pyright: reportMissingImports=false
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +60,19 @@ class ErnestProcessor(ProcessorMixin):
             raise ValueError(f"return_tensors = {return_tensors!r}: expected 'pt'")
         columns = [_listed(given) for given in (images, videos, audio, text)]
         count = max(map(len, columns))
+        if not count:
+            raise ValueError("expected pictures, videos, sounds or texts, got none")
+        rate = round(self.spec.sample_rate if sampling_rate is None else sampling_rate)
+        if rate < 1:
+            raise ValueError(f"sampling_rate = {sampling_rate}: expected samples a second")
         if any(len(column) not in (0, count) for column in columns):
             sizes = [len(column) for column in columns]
             raise ValueError(f"expected as many pictures, videos, sounds and texts, row by row, got {sizes}")
         filled = [column or [None] * count for column in columns]
         rows = enumerate(zip(*filled, strict=True))
-        return _batch([self._row(n, given, sampling_rate) for n, given in rows])
+        return _batch([self._row(n, given, rate) for n, given in rows])
 
-    def _row(self, number: int, given: tuple[Any, ...], rate: int | None) -> "_Row":
+    def _row(self, number: int, given: tuple[Any, ...], rate: int) -> "_Row":
         images, videos, sounds, text = given
         row = _Row()
         try:
@@ -100,10 +106,14 @@ class ErnestProcessor(ProcessorMixin):
         if isinstance(image, str | Path):
             return media.read_image(image, self.spec)
         if isinstance(image, np.ndarray):
-            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3 or not image.size:
                 raise ValueError(f"a picture: expected uint8 [height, width, 3], got {image.dtype} {list(image.shape)}")
             image = Image.fromarray(image)
-        return still(image, self.spec.size)
+        if not isinstance(image, Image.Image):
+            raise ValueError(
+                f"a picture: expected a file, Pillow's image or uint8 [height, width, 3], got {type(image).__name__}"
+            )
+        return _seen(image, self.spec.size)
 
     def _film(self, video: Any) -> np.ndarray:
         if isinstance(video, str | Path):
@@ -180,11 +190,21 @@ def _listed(given: Any) -> list[Any]:
     return list(given) if isinstance(given, list | tuple) else [given]
 
 
-def _wave(sound: Any, rate: int | None, spec: MediaSpec) -> np.ndarray:
+def _seen(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """As the model sees it, uint8 `[*size, 3]`. What is read small is changed: so a picture that has not been read yet is opened
+    anew, and another one copied."""
+    file = getattr(image, "filename", "")
+    if file and not image.tell() and getattr(image, "tile", ()):
+        with suppress(OSError), Image.open(file) as again:
+            return still(again, size)
+    return still(image.copy(), size)
+
+
+def _wave(sound: Any, rate: int, spec: MediaSpec) -> np.ndarray:
     if isinstance(sound, str | Path):
         return media.read_audio(sound, spec)
     if not isinstance(sound, np.ndarray) or sound.dtype != np.float32 or sound.ndim != 1 or not len(sound):
         raise ValueError("a sound: expected a file or float32 [samples]")
     if not np.isfinite(sound).all():
         raise ValueError("a sound: holds samples that are no numbers")
-    return resampled(sound, rate or spec.sample_rate, spec.sample_rate).clip(-1, 1).astype(np.float32)
+    return resampled(sound, rate, spec.sample_rate).clip(-1, 1).astype(np.float32)

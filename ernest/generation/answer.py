@@ -5,7 +5,7 @@ What can be refused without torch is refused before torch is imported, which tak
 
 import json
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,16 +13,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ernest.checkpoint import check_checkpoint, checkpoint_media, load_expert_importance, load_learnt, load_model, save_model
+from ernest.config.media import MediaSpec
 from ernest.config.submodel_size import FULL_SIZE, SubModelSize
 from ernest.data import media
 from ernest.generation.refined import check_refinable, load_refiner, refined
-from ernest.sequence.record import Kind, given
+from ernest.sequence.record import Kind, Segment, given
+from ernest.storage import check_writable, write_text
 
 if TYPE_CHECKING:
     from ernest.generation.engine import Engine
     from ernest.generation.request import Answer, Request
 
 ENDINGS = {"image": ".png", "video": ".gif", "audio": ".wav"}
+PORTION = 256
+"""Answers that are made, written and told before the next ones: what was done stays, whatever ends the rest."""
+OnResult = Callable[["Result"], None]
 
 
 @dataclass(frozen=True)
@@ -49,9 +54,10 @@ def generate(
     size: SubModelSize = FULL_SIZE,
     refine: Path | None = None,
     voice: Path | None = None,
+    on_result: OnResult = lambda result: None,
 ) -> list[Result]:
-    """Answers each of `prompts` with one segment of kind `to`, all in one batch; what is no text is written to `out`, a file, or
-    of several prompts a folder.
+    """Answers each of `prompts` with one segment of kind `to`, in batches; what is no text is written to `out`, a file, or
+    of several prompts a folder. `on_result` is told each result once it stands.
 
     None stands for the kind's default. Pictures and videos are drawn larger by the refiner in the folder `refine`, where there is
     one; sounds have the voice of the sound in the file `voice`, where there is one. Raises ValueError for an empty prompt, a
@@ -84,19 +90,35 @@ def generate(
     spoken = () if sample is None else encode_segments([given("audio", sample, voice=str(voice))], engine.tokenizers)
     segments = [(EncodedSegment("text", prompt, False), *spoken) for prompt in prompts]
     requests = [Request(prompt, (to,), sampling, (seed, n)) for n, prompt in enumerate(segments)]
-    answers = [answer for (answer,) in engine.generate(requests)]
-    doubts = [engine.doubts(request) for request in requests]
-    if to == "text":
-        texts = _texts(answers, engine)
-        if out is not None:
-            out.write_text("".join(f"{printable(text)}\n" for text in texts))
-        return [Result(prompt, text, out, doubt) for prompt, text, doubt in zip(prompts, texts, doubts, strict=True)]
-    _write(answers, to, files, engine, lambda frames: refined(refiner, frames, seed))
-    return [Result(prompt, None, file, doubt) for prompt, file, doubt in zip(prompts, files, doubts, strict=True)]
+    for request in requests:  # before any is answered
+        engine.check(request)
+    for file in files[:1]:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    results: list[Result] = []
+    for start in range(0, len(requests), PORTION):
+        part = slice(start, start + PORTION)
+        answers = [answer for (answer,) in engine.generate(requests[part])]
+        texts = _texts(answers, engine) if to == "text" else [None] * len(answers)
+        _write(answers, to, files[part], engine, lambda frames: refined(refiner, frames, seed))
+        written = files[part] or [out] * len(answers)
+        for prompt, text, file, request in zip(prompts[part], texts, written, requests[part], strict=True):
+            results.append(Result(prompt, text, file, engine.doubts(request)))
+            on_result(results[-1])
+    if to == "text" and out is not None:
+        lines = "".join(f"{printable(result.text or '')}\n" for result in results)
+        if out.exists() and not out.is_file():  # a pipe or a terminal, in whose place no file may come
+            out.write_text(lines, encoding="utf-8")
+        else:
+            write_text(out, lines)
+    return results
 
 
 def _files_to_write(count: int, to: Kind, out: Path | None) -> list[Path]:
-    """A file for each of `count` answers that are no text."""
+    """A file for each of `count` answers that are no text. Raises ValueError for a place that no file can have."""
+    if out is not None:
+        check_writable(out)
+        if out.is_dir() and (to == "text" or count == 1):
+            raise ValueError(f"{out} is a folder: name a file")
     if to == "text":
         return []
     if count > 1:
@@ -113,9 +135,9 @@ def _files_to_write(count: int, to: Kind, out: Path | None) -> list[Path]:
 def _write(
     answers: Sequence["Answer"], to: Kind, files: Sequence[Path], engine: "Engine", finish: Callable[[np.ndarray], np.ndarray]
 ) -> None:
-    """Writes what was answered, pictures and videos as `finish` gives them back."""
-    if len(files) > 1:
-        files[0].parent.mkdir(parents=True, exist_ok=True)
+    """Writes what was answered, pictures and videos as `finish` gives them back; a text is no file of its own."""
+    if to == "text":
+        return
     values = [answer.segments[0].value for answer in answers]
     made = engine.play(values) if to == "audio" else engine.draw(values)
     for file, data in zip(files, made, strict=True):
@@ -128,43 +150,67 @@ def _write(
 
 
 def describe(
-    checkpoint: Path, files: Sequence[Path], question: str | None = None, size: SubModelSize = FULL_SIZE
+    checkpoint: Path,
+    files: Sequence[Path],
+    question: str | None = None,
+    size: SubModelSize = FULL_SIZE,
+    on_result: OnResult = lambda result: None,
 ) -> list[Result]:
-    """Describes files in words, or answers a question about each; of a folder, every picture, video and sound in it.
+    """Describes files in words, or answers a question about each; of a folder, every picture, video and sound in it. `on_result`
+    is told each result, in order.
 
-    Raises ValueError for a file of another kind, a folder without any, and what the model never learnt. Of several files, one
-    that cannot be read has its `error`, and the others their texts.
+    Raises ValueError for a file of another kind, a folder without any, an empty question, and what the model never learnt. Of
+    several files, one that cannot be read has its `error`, and the others their texts.
     """
     files = find_files(files)
+    if question is not None and not question.strip():
+        raise ValueError('the question is empty: ask something, such as "what number is red?", or leave it out')
     check_checkpoint(checkpoint)
     spec = checkpoint_media(checkpoint)
-    read, errors = {}, {}
-    for file in files:
-        try:
-            kind = media.kind_of(file)
-            assert kind is not None
-            read[file] = given(kind, media.read(file, kind, spec))
-        except (ValueError, OSError) as error:
-            if len(files) == 1:
-                raise
-            errors[file] = Result(str(file), error=str(error))
+    engine: Engine | None = None
+    results: list[Result] = []
+    for start in range(0, len(files), PORTION):
+        part = files[start : start + PORTION]
+        read = {file: _read(file, spec) for file in part}
+        if len(files) == 1 and isinstance(failure := read[files[0]], Exception):
+            raise failure
+        engine = engine or load_engine(checkpoint, size, mapped=len(files) == 1)
+        found = _described(engine, read, question)
+        if len(files) == 1 and found[0].error is not None:
+            raise ValueError(found[0].error)
+        for result in found:
+            results.append(result)
+            on_result(result)
+    return results
+
+
+def _read(file: Path, spec: MediaSpec) -> Segment | Exception:
+    try:
+        kind = media.kind_of(file)
+        if kind is None:  # it was one a moment ago
+            raise ValueError(f"{file}: not a format that can be read")
+        return given(kind, media.read(file, kind, spec))
+    except (ValueError, OSError) as error:
+        return error
+
+
+def _described(engine: "Engine", read: Mapping[Path, Segment | Exception], question: str | None) -> list[Result]:
+    """What files hold, those that can be described in one batch."""
     from ernest.data.examples import encode_segments
     from ernest.generation.request import Request
 
-    engine = load_engine(checkpoint, size, mapped=len(files) == 1)
     asked = [given("text", question)] if question else []
+    results = {file: Result(str(file), error=str(one)) for file, one in read.items() if isinstance(one, Exception)}
     requests: dict[Path, Request] = {}
     for file, segment in read.items():
-        requests[file] = Request(encode_segments([segment, *asked], engine.tokenizers), ("text",))
-    refused = {file: refusal for file, request in requests.items() if (refusal := _refusal(engine, request, str(file)))}
-    if refused and len(files) == 1:
-        raise ValueError(next(iter(refused.values())).error)
-    told = [file for file in requests if file not in refused]
-    texts = _texts([answer for (answer,) in engine.generate([requests[file] for file in told])], engine)
-    results = {
-        file: Result(str(file), text, doubts=engine.doubts(requests[file])) for file, text in zip(told, texts, strict=True)
-    }
-    return [(errors | refused | results)[file] for file in files]
+        if not isinstance(segment, Exception):
+            request = Request(encode_segments([segment, *asked], engine.tokenizers), ("text",))
+            refusal = _refusal(engine, request, str(file))
+            (requests if refusal is None else results)[file] = refusal or request  # pyright: ignore[reportArgumentType]
+    texts = _texts([answer for (answer,) in engine.generate(list(requests.values()))], engine)
+    for (file, request), text in zip(requests.items(), texts, strict=True):
+        results[file] = Result(str(file), text, doubts=engine.doubts(request))
+    return [results[file] for file in read]
 
 
 def _refusal(engine: "Engine", request: "Request", source: str) -> Result | None:
@@ -181,19 +227,25 @@ def find_files(files: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for file in files:
         if file.is_dir():
-            inside = sorted(p for p in file.rglob("*") if p.is_file() and media.kind_of(p) and not p.name.startswith("."))
+            inside = sorted(p for p in file.rglob("*") if p.is_file() and not _is_hidden(p, file) and media.kind_of(p))
             if not inside:
                 raise ValueError(f"{file}: holds no file that ends in one of {known}")
             found += inside
-        elif media.kind_of(file) is None:
-            raise ValueError(f"{file}: expected a file that ends in one of {known}")
         elif not file.exists():
             raise ValueError(f"{file}: there is no such file")
+        elif not file.is_file():
+            raise ValueError(f"{file}: expected a file, or a folder of files, not a pipe or a device")
+        elif media.kind_of(file) is None:
+            raise ValueError(f"{file}: expected a file that ends in one of {known}")
         else:
             found.append(file)
     if not found:
         raise ValueError("name a file or a folder to describe")
     return list(dict.fromkeys(found))
+
+
+def _is_hidden(file: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
 def printable(text: str) -> str:

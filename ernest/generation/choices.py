@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ernest.device import HOST
 from ernest.generation.code_choice import CodeChoice
 from ernest.generation.request import Event, Group
 from ernest.generation.row import ONLY_CONTROLS, Allowed, Row
@@ -165,11 +166,11 @@ class Choices:
 
 def token_bias(states: TextStates, state: int, left: int, controls: tuple[int, ...]) -> Tensor:
     """What a row may not choose, as a bias of minus infinity `[vocabulary]`."""
-    mask = torch.zeros(states.after.shape[1], dtype=torch.bool)
+    mask = torch.zeros(states.after.shape[1], dtype=torch.bool, device=HOST)
     if state != ONLY_CONTROLS:
         mask |= states.allowed(state, left)
     mask[list(controls)] = True
-    return torch.zeros(len(mask)).masked_fill(~mask, -torch.inf)
+    return torch.zeros_like(mask, dtype=torch.float32).masked_fill(~mask, -torch.inf)
 
 
 def _rows_of(hidden: Hidden, chosen: list[int]) -> tuple[list[Row], Draws]:

@@ -15,11 +15,11 @@ class CodeChoice:
     def __init__(self, rows: list[Row], draws: Draws, twins: list[int], end: int, levels: int) -> None:
         self.rows, self.draws, self.twins, self.end, self.levels = rows, draws, twins, end, levels
         self.numbers = draws.uniform((levels,), torch.device(HOST)).numpy()
-        self.is_ended = torch.tensor([row.predicts == "end of codes" for row in rows])
+        self.is_ended = torch.tensor([row.predicts == "end of codes" for row in rows], device=HOST)
         self.begun = [None if ended else row.recall() for row, ended in zip(rows, self.is_ended, strict=True)]
         self.codes: list[Tensor] = []
         self.log_p: list[Tensor] = []
-        self.own = torch.zeros(len(rows))
+        self.own = torch.zeros(len(rows), dtype=torch.float32, device=HOST)
 
     def __call__(self, level: int, logits: Tensor) -> Tensor:
         """The end is decided by the first level, or by the row; the other levels follow it."""

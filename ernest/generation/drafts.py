@@ -97,6 +97,10 @@ class HeadDrafter:
             self.slots.pop(row, None)
             self.lengths.pop(row, None)
 
+    def clear(self) -> None:
+        """All rows are forgotten."""
+        self.forget(list(self.slots))
+
     def take_in(self, rows: Sequence[Row]) -> None:
         """Gives new rows a place in the cache."""
         new = [row for row in rows if row not in self.slots]
@@ -157,6 +161,11 @@ class SmallDrafter:
         gone = [self.of.pop(row) for row in rows if row in self.of]
         if gone:
             self.small.release(gone)
+
+    def clear(self) -> None:
+        """All rows are forgotten, whatever state they are in."""
+        self.of.clear()
+        self.small.clear()
 
 
 class _Small:

@@ -1,8 +1,10 @@
 """The decoding engine: requests are submitted, and every step decodes one group of each of their rows, of whatever kind."""
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from threading import RLock
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -11,11 +13,11 @@ from torch import Tensor
 
 from ernest.checkpoint import Learnt
 from ernest.data.examples import EncodedSegment
-from ernest.device import supports_bf16
+from ernest.device import one_thread_after_fork, supports_bf16
 from ernest.generation.choices import Choices
 from ernest.generation.drafts import HeadDrafter, Speculation, drafter
 from ernest.generation.inputs import inputs_of, positions_of
-from ernest.generation.known import doubts_about, refuse_unlearnt
+from ernest.generation.known import doubts_about, refuse_impossible, refuse_unlearnt
 from ernest.generation.prompts import Prompt, lay_out_prompt
 from ernest.generation.request import Answer, Event, MaxLengths, Request
 from ernest.generation.row import Feed, Row
@@ -26,6 +28,7 @@ from ernest.generation.writing import TextWriter
 from ernest.model.decoding import CompiledBlocks, usable
 from ernest.model.network import Ernest
 from ernest.model.submodel import SubModel, SubModels, stack
+from ernest.model.submodel import check as check_submodel
 from ernest.sequence.record import Kind
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.vision import to_pixels
@@ -43,6 +46,9 @@ class Engine:
     `submit`, `step` and `cancel` are all there is; `generate` is the first two in a loop. At most `rows` samples run at once, and
     others wait. What a row makes does not depend on the company that it is in. With `learnt`, what the model never learnt is
     refused; with `speculation`, texts are drafted ahead, which changes no answer.
+
+    Threads that share an engine wait for each other. Whatever is raised in a step, an interruption as well, gives up all that is
+    under way. Raises ValueError for `rows` or a `submodel` that cannot be.
     """
 
     def __init__(
@@ -56,6 +62,11 @@ class Engine:
         learnt: Learnt | None = None,
         speculation: Speculation | None = None,
     ) -> None:
+        if rows < 1:
+            raise ValueError(f"rows = {rows} must be at least 1")
+        if submodel is not None:
+            check_submodel(submodel, model.config, model.spec.levels)
+        one_thread_after_fork()
         self.model, self.tokenizers, self.submodel, self.bf16 = model.eval(), tokenizers, submodel, bf16
         self.max_lengths, self.rows, self.learnt = max_lengths or MaxLengths.of(tokenizers.media), rows, learnt
         self.states = TextStates(tokenizers.text.pieces)
@@ -69,22 +80,24 @@ class Engine:
         self._cancelled: list[Row] = []
         self._laid_out: WeakKeyDictionary[Request, tuple[Prompt, ...]] = WeakKeyDictionary()
         self._tickets = 0
+        self._lock = RLock()
 
     # -------------------------------------------------------------- requests
 
     def submit(self, request: Request) -> int:
         """Queues a request; returns the ticket that its events carry. Raises ValueError for a prompt that cannot be laid out, and
         for what the model never learnt."""
-        prompts = self._lay_out(request)
-        if request.begun and self._drafter is not None:
-            raise ValueError("begun: an engine that drafts ahead takes up no sample that was cut")
-        self._tickets += 1
-        submodel = request.submodel or self.submodel
-        for sample in range(request.samples):
-            row = Row(self._tickets, sample, request, submodel, self.max_lengths, self.tokenizers, self.states)
-            row.prompts = prompts
-            self._waiting.append(row)
-        return self._tickets
+        with self._lock:
+            prompts = self._lay_out(request)
+            if request.begun and self._drafter is not None:
+                raise ValueError("begun: an engine that drafts ahead takes up no sample that was cut")
+            self._tickets += 1
+            submodel = request.submodel or self.submodel
+            for sample in range(request.samples):
+                row = Row(self._tickets, sample, request, submodel, self.max_lengths, self.tokenizers, self.states)
+                row.prompts = prompts
+                self._waiting.append(row)
+            return self._tickets
 
     def check(self, request: Request) -> None:
         """Raises ValueError where `submit` would."""
@@ -92,11 +105,12 @@ class Engine:
 
     def cancel(self, ticket: int) -> None:
         """Ends the samples of a ticket that have not ended; the next step says so."""
-        for row in [*self._waiting, *self._live]:
-            if row.ticket == ticket and row.end is None:
-                row.end = "cancelled"
-        self._cancelled += [row for row in self._waiting if row.end is not None]
-        self._waiting = deque(row for row in self._waiting if row.end is None)
+        with self._lock:
+            for row in [*self._waiting, *self._live]:
+                if row.ticket == ticket and row.end is None:
+                    row.end = "cancelled"
+            self._cancelled += [row for row in self._waiting if row.end is not None]
+            self._waiting = deque(row for row in self._waiting if row.end is None)
 
     @property
     def busy(self) -> bool:
@@ -116,6 +130,10 @@ class Engine:
     def step(self) -> list[Event]:
         """Runs what the step before has chosen, takes waiting rows in, and chooses the next group of every row that predicts one:
         what is chosen is told before it is run."""
+        with self._lock, self._or_nothing():
+            return self._step()
+
+    def _step(self) -> list[Event]:
         going_on = [row for row in self._live if row.end is None]
         written = [row for row in going_on if self._writer is not None and row.goes_on and self._writer.suits(row)]
         events = self._write(written, len(written) == len(going_on) and not self._waiting) if written else []
@@ -132,16 +150,18 @@ class Engine:
 
     def generate(self, requests: Sequence[Request]) -> list[list[Answer]]:
         """The answers to requests, one for each sample; the engine must not be busy."""
-        if self.busy:
-            raise RuntimeError("generate: the engine is busy with other requests; use submit and step")
-        for request in requests:  # before any is queued
-            self.check(request)
-        tickets = {self.submit(request): n for n, request in enumerate(requests)}
         answers: list[dict[int, Answer]] = [{} for _ in requests]
-        while self.busy:
-            for event in self.step():
-                if event.answer is not None:
-                    answers[tickets[event.ticket]][event.sample] = event.answer
+        with self._lock:
+            if self.busy:
+                raise RuntimeError("generate: the engine is busy with other requests; use submit and step")
+            for request in requests:  # before any is queued
+                self.check(request)
+            with self._or_nothing():
+                tickets = {self.submit(request): n for n, request in enumerate(requests)}
+                while self.busy:
+                    for event in self.step():
+                        if event.answer is not None:
+                            answers[tickets[event.ticket]][event.sample] = event.answer
         return [[by_sample[sample] for sample in sorted(by_sample)] for by_sample in answers]
 
     def doubts(self, request: Request) -> tuple[str, ...]:
@@ -219,6 +239,19 @@ class Engine:
 
     # -------------------------------------------------------------- rows
 
+    @contextmanager
+    def _or_nothing(self) -> Iterator[None]:
+        """Nobody knows what rows hold after a step that was broken off: none is kept."""
+        try:
+            yield
+        except BaseException:
+            self._waiting.clear()
+            self._cancelled.clear()
+            self._slots.clear()
+            if self._drafter is not None:
+                self._drafter.clear()
+            raise
+
     @property
     def _live(self) -> list[Row]:
         return list(dict.fromkeys(self._slots.owners))
@@ -237,6 +270,7 @@ class Engine:
         """The prompt and, under guidance, the one without its words; kept as long as the request."""
         if request not in self._laid_out:
             first = request.kinds[0] if request.kinds else None
+            refuse_impossible(request, self.model, self.tokenizers, self.max_lengths.frames)
             drops = (False, True) if request.guided else (False,)
             prompts = tuple(lay_out_prompt(request.prompt, first, self.tokenizers, drop) for drop in drops)
             if self.learnt is not None:

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from ernest.device import HOST
 from ernest.generation.request import MadeSegment
 from ernest.sequence.record import Kind
 from ernest.tokenizers.bitwise_quantiser import MultiScaleBits
@@ -16,7 +17,7 @@ class Frames:
         self.quantiser, self.first = quantiser, first
         self.finished: list[Tensor] = []
         self.bits: list[Tensor] = []
-        self.total = self.previous = torch.zeros(quantiser.bits, *quantiser.sizes[-1])
+        self.total = self.previous = torch.zeros(quantiser.bits, *quantiser.sizes[-1], dtype=torch.float32, device=HOST)
         self.frame = self.scale = 0
         self._look_up_known()
 

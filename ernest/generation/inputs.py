@@ -48,9 +48,9 @@ def _cells(total: Tensor, previous: Tensor, scale: int, is_sum: bool, model: Ern
     beside = torch.zeros_like(value) if is_sum else quantiser.down(previous, scale).flatten(2).transpose(1, 2)
     rows, cells, _ = value.shape
     index = torch.arange(rows * cells, device=device)
-    frames = total.flatten(1) if is_sum else torch.zeros(0, model.frame_projection.in_features)
+    frames = total.flatten(1) if is_sum else total.new_zeros(0, model.frame_projection.in_features)
     flat = torch.cat([value, beside], dim=2).flatten(0, 1).to(device)
     scales = torch.full((rows * cells,), scale, device=device)
     inputs = Cells(index, flat, scales, index[: len(frames)], frames.to(device))
-    empty = torch.zeros(rows * cells, model.config.width, device=device)
+    empty = model.token_embedding.weight.new_zeros(rows * cells, model.config.width)
     return model.embed_cells(inputs, empty).unflatten(0, (rows, cells))

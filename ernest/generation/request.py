@@ -1,5 +1,6 @@
 """What is asked of the engine, and what comes back: requests, events group by group, and answers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
@@ -36,10 +37,11 @@ class Request:
     """A prompt of given segments, and the `kinds` of the segments to make, in order; None leaves them to the model, which
     decides by its control tokens.
 
-    `sampling` None is the usual one of each kind. `samples` answers share the prompt; each draws by `seed` and its own number.
-    `submodel` None is the engine's. A video has as many latents as the model will, or `frames`; `first_frames`, latents
-    `[frames, bits, rows, columns]`, are its beginning. A latent is one frame, or with a temporal stride a group of them.
-    `experts` asks for what training needs of every choice: the experts behind it, and the log-probabilities of its elements.
+    `sampling` is one for all kinds or one of each, and None the usual one of each. `samples` answers share the prompt; each draws
+    by `seed` and its own number. `submodel` None is the engine's. A video has as many latents as the model will, or `frames`;
+    `first_frames`, latents `[frames, bits, rows, columns]`, are its beginning. A latent is one frame, or with a temporal stride a
+    group of them. `experts` asks for what training needs of every choice: the experts behind it, and the log-probabilities of its
+    elements.
 
     `begun` are values of the events of a sample that was cut: it goes on behind them as if it had just chosen them, and tells
     them to nobody. They use up the random numbers that choosing takes.
@@ -47,7 +49,7 @@ class Request:
 
     prompt: tuple[EncodedSegment, ...]
     kinds: tuple[Kind, ...] | None
-    sampling: Sampling | None = None
+    sampling: Sampling | Mapping[Kind, Sampling] | None = None
     seed: int | tuple[int, ...] = 0
     samples: int = 1
     submodel: SubModel | None = None
@@ -57,6 +59,8 @@ class Request:
     begun: tuple[Any, ...] = ()
 
     def __post_init__(self) -> None:
+        if isinstance(self.kinds, str) or any(kind not in KINDS for kind in self.kinds or ()):
+            raise ValueError(f"kinds = {self.kinds!r}: expected some of {', '.join(KINDS)}, such as ('text',)")
         if self.kinds is not None and not self.kinds:
             raise ValueError("kinds: name at least one, or None to let the model decide")
         if self.samples < 1:
@@ -67,7 +71,9 @@ class Request:
             raise ValueError("begun: what one sample has made cannot be the beginning of several")
 
     def sampling_of(self, kind: Kind) -> Sampling:
-        return DEFAULTS[kind] if self.sampling is None else self.sampling
+        if isinstance(self.sampling, Sampling):
+            return self.sampling
+        return (self.sampling or DEFAULTS).get(kind, DEFAULTS[kind])
 
     @property
     def guided(self) -> bool:

@@ -17,6 +17,9 @@ from torch import Tensor
 from ernest.device import HOST
 from ernest.model.decoding import choose_classes
 
+MOST_GUIDANCE = 1_000_000
+"""Far beyond what changes anything, and far from the largest number that logits may be."""
+
 
 @dataclass(frozen=True)
 class Sampling:
@@ -35,8 +38,8 @@ class Sampling:
                 raise ValueError(f"{name} = {value} must be a number from 0 on")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p = {self.top_p} must lie in (0, 1]")
-        if not 0 <= self.guidance < float("inf"):
-            raise ValueError(f"guidance = {self.guidance} must be a number from 0 on")
+        if not 0 <= self.guidance <= MOST_GUIDANCE:
+            raise ValueError(f"guidance = {self.guidance} must be a number from 0 to {MOST_GUIDANCE:,}")
 
 
 DEFAULTS = {
@@ -155,11 +158,12 @@ def _choose_class(logits: Tensor, draws: Draws, numbers: Tensor) -> tuple[Tensor
     """The same without a kernel."""
     likeliest = logits.argmax(dim=-1)
     if draws.greedy:
-        return likeliest, torch.zeros(len(logits), device=logits.device)
+        return likeliest, torch.zeros(len(logits), dtype=torch.float32, device=logits.device)
     wide = logits.double()
     temperature, top_p = draws.column("temperature", wide), draws.column("top_p", wide)
     greedy = temperature == 0
-    p = F.softmax(wide / temperature.masked_fill(greedy, 1.0), dim=-1)
+    # Below the largest, so that however low a temperature divides nothing to infinity twice.
+    p = F.softmax((wide - wide.amax(dim=-1, keepdim=True)) / temperature.masked_fill(greedy, 1.0), dim=-1)
     if any(sampling.top_p < 1 for sampling in draws.samplings):
         ordered, index = p.sort(dim=-1, descending=True)
         beyond = ordered.cumsum(dim=-1) - ordered > top_p
@@ -177,7 +181,7 @@ def choose_bits(logits: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
     """Every bit of `[R, cells, bits]` on its own, bool, and the log-probability of each; top-p settles a bit whose likelier
     value holds that share alone."""
     if draws.greedy:
-        return logits > 0, torch.zeros(logits.shape, device=logits.device)
+        return logits > 0, torch.zeros(logits.shape, dtype=torch.float32, device=logits.device)
     wide = logits.double()
     temperature, top_p = draws.column("temperature", wide), draws.column("top_p", wide)
     greedy = temperature == 0

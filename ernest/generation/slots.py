@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ernest.data.collate import collate
+from ernest.device import HOST
 from ernest.generation.prompts import Prompt, common_length
 from ernest.model.cache import Cache, Places
 from ernest.model.decoding import CompiledBlocks, Hook, PlainBlocks, usable
@@ -113,6 +114,12 @@ class Slots(Generic[T]):
         for row in rows:
             row.slots = []
 
+    def clear(self) -> None:
+        """All rows leave, whatever state they are in."""
+        for row in self.owners:
+            row.slots = []
+        self.owners.clear()
+
     # -------------------------------------------------------------- prompts
 
     def _run_leaders(
@@ -172,7 +179,7 @@ class Slots(Generic[T]):
         batch = collate(tails, int(counts.max()), self.tokenizers)
         valid = batch.valid
         seen = allowed(batch.document, batch.group, batch.document, batch.group).sum(-1)  # groups rise: what is seen has no gaps
-        ends = (seen + torch.tensor(starts)[:, None])[valid].numpy()
+        ends = (seen + torch.tensor(starts, device=HOST)[:, None])[valid].numpy()
         places = Places(np.array(slots), np.array(starts), counts, ends, self._lost(batch, starts))
         x = self.model.embed(batch.to(self.device))[valid.to(self.device)]
         submodels = self.submodels([row.submodel for _, row in leaders])
@@ -188,7 +195,7 @@ class Slots(Generic[T]):
             return None
         own = batch.document, batch.group
         gone = (allowed(*own, *own) & ~allowed(*own, *own, sight)).long()
-        first = gone.argmax(-1) + torch.tensor(starts)[:, None]
+        first = gone.argmax(-1) + torch.tensor(starts, device=HOST)[:, None]
         return torch.stack([first, first + gone.sum(-1)])[:, batch.valid].numpy()
 
     # -------------------------------------------------------------- groups

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 
 from ernest.generation.drafts import HeadDrafter, Speculation
@@ -11,7 +10,7 @@ from ernest.generation.request import Event
 from ernest.generation.row import Row
 from ernest.generation.slots import Slots
 from ernest.generation.text_states import TextStates
-from ernest.model.decoding import CompiledBlocks
+from ernest.model.decoding import CompiledBlocks, room
 from ernest.model.writing import ENDS, FIELDS, CompiledWriter, Texts, Written
 
 
@@ -46,7 +45,7 @@ class TextWriter:
         """The texts of rows as kernels read them."""
         drafter, verified = self.drafter, [row.verified for row in rows if row.verified is not None]
         widest = max(self.speculation.ahead + 1, *(len(tokens) for _, tokens in verified))
-        hidden = torch.empty(len(rows), widest, self.slots.model.config.width)
+        hidden = room(len(rows), widest, self.slots.model.config.width)
         fed, fields = np.zeros((len(rows), widest), np.int64), np.full((len(rows), len(FIELDS) + ENDS), -1)
         samplings = [row.sampling() for row in rows]
         draws = np.zeros((len(rows), longest))

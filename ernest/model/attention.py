@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ernest.config.recipe import ModelConfig
+from ernest.device import HOST
 from ernest.model import native
 from ernest.model.cache import LayerCache
 from ernest.model.norm import RMSNorm
@@ -43,7 +44,7 @@ def visible(document: Tensor, group: Tensor, x: Tensor, sight: Sight | None = No
     """What positions of packed rows `[B, S]` may attend to: spans where the kernels of training take them and numbers of the type
     of `x`, else a mask."""
     if native.usable(x) and document.is_cpu:
-        begin, end = (torch.empty(document.shape, dtype=torch.int32) for _ in range(2))
+        begin, end = (torch.empty(document.shape, dtype=torch.int32, device=HOST) for _ in range(2))
         size = native.call("spans", *document.shape, document.contiguous(), group.contiguous(), begin, end)
         if size >= 0:
             lost = NOTHING if sight is None else tuple(part.int() for part in (group, sight.gone, sight.back))
@@ -123,7 +124,7 @@ class _AttendSpans(torch.autograd.Function):
         queries, _, width = sizes
         ctx.leading = int(qkv.dtype == torch.bfloat16), rows, length, *sizes
         inputs = qkv, query_weight, key_weight, *angles
-        shares = torch.empty(queries * spans.size)
+        shares = torch.empty(queries * spans.size, dtype=torch.float32, device=HOST)
         out = qkv.new_empty(rows, length, queries * width)
         seen = spans.begin, spans.end, *spans.lost
         native.call("attend", torch.get_num_threads(), *ctx.leading, *inputs, eps, *seen, shares, out)
@@ -163,7 +164,7 @@ def attend_within(qkv: Tensor, heads: int) -> Tensor:
     """Attention of each row `[B, S, 3 G d]` to all of itself, `[B, S, G d]`."""
     if native.usable(qkv):
         rows, length, _ = qkv.shape
-        begin = torch.zeros(rows, length, dtype=torch.int32)
+        begin = torch.zeros(rows, length, dtype=torch.int32, device=HOST)
         spans = Spans(begin, torch.full_like(begin, length), rows * length * (-(-length // native.BLOCK) * native.BLOCK))
         return attend_spans(qkv, spans, heads, heads)
     q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in qkv.chunk(3, dim=-1))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ernest.config.recipe import ModelConfig
-from ernest.device import ask_large_pages, autocast
+from ernest.device import HOST, ask_large_pages, autocast
 from ernest.model.backbone import Block, Routing
 from ernest.model.cache import Cache, LayerCache, Places
 from ernest.model.experts import RouterOutput
@@ -48,6 +48,11 @@ def _library() -> ctypes.CDLL | None:
     return loaded
 
 
+def room(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Memory that a kernel writes to, whatever torch's default type and device."""
+    return torch.empty(shape, dtype=dtype, device=HOST)
+
+
 def usable(part: nn.Module, config: ModelConfig) -> bool:
     """Whether the kernels take a part of a network: its type, its place and its widths."""
     plain = all(p.dtype == torch.float32 and p.is_cpu for p in part.parameters())
@@ -62,7 +67,7 @@ def choose_classes(logits: Tensor, temperature: np.ndarray, top_p: np.ndarray, d
         return None
     logits = logits.contiguous()
     settings = [np.ascontiguousarray(values, np.float64) for values in (temperature, top_p, draws)]
-    chosen, log_p = torch.empty(len(logits), dtype=torch.long), torch.empty(len(logits))
+    chosen, log_p = room(len(logits), dtype=torch.long), room(len(logits))
     library.choose(
         *logits.shape, logits.data_ptr(), *(values.ctypes.data for values in settings), chosen.data_ptr(), log_p.data_ptr()
     )
@@ -74,7 +79,7 @@ def log_probs(logits: Tensor, chosen: Tensor) -> Tensor:
     library = _library()
     if library is None or not logits.is_cpu or logits.dtype != torch.float32:
         return logits.float().log_softmax(-1).gather(1, chosen[:, None])[:, 0]
-    logits, found = logits.contiguous(), torch.empty(len(logits))
+    logits, found = logits.contiguous(), room(len(logits))
     library.log_shares(*logits.shape, logits.data_ptr(), chosen.contiguous().data_ptr(), found.data_ptr())
     return found
 
@@ -89,7 +94,7 @@ def pack(weight: Tensor) -> Tensor:
     library = _library()
     assert library is not None
     columns, terms = weight.shape
-    packed = torch.empty(-(-columns // BLOCK) * BLOCK * terms)
+    packed = room(-(-columns // BLOCK) * BLOCK * terms)
     library.pack(columns, terms, weight.contiguous().data_ptr(), packed.data_ptr())
     return packed
 
@@ -112,7 +117,7 @@ class CompiledLinear:
         assert library is not None
         (columns, terms), x = self.layer.weight.shape, x.contiguous()
         padded = -(-columns // BLOCK) * BLOCK
-        result = torch.empty(*x.shape[:-1], padded)
+        result = room(*x.shape[:-1], padded)
         rows = x.numel() // terms
         library.multiply_states(rows, columns, padded, terms, x.data_ptr(), self.packed.data_ptr(), result.data_ptr())
         return result[..., :columns]
@@ -168,7 +173,7 @@ class CompiledBlocks:
         if found != self._versions:
             self._versions = found
             self._packed: list[Tensor] = []
-            self.layers = torch.tensor([self._pointers(block) for block in self.blocks])
+            self.layers = torch.tensor([self._pointers(block) for block in self.blocks], device=HOST)
             ask_large_pages(part for block in self.blocks for part in (block.moe.w_gate_up, block.moe.w_down))
 
     def _pointers(self, block: Block) -> list[int]:
@@ -201,7 +206,7 @@ class CompiledBlocks:
         `[layers, P, k]`, -1 for none. `hook` is called after each layer that has an audio head, with `x` `[1, P, D]`."""
         layers = len(self.blocks)
         most = self.config.top_k if submodels is None else submodels.most
-        experts = torch.full((layers, len(x), most), -1)
+        experts = torch.full((layers, len(x), most), -1, device=HOST)
         call = _Call(self, places.table(), np.ascontiguousarray(position, np.float64), cache, submodels, experts)
         start = 0
         if hook is not None:
@@ -258,7 +263,7 @@ def _runs(running: tuple[tuple[int, ...] | None, ...], rows: int) -> Tensor | No
     """Which rows run which layers, `[rows, layers]`; None where all run all."""
     if not any(some is not None for some in running):
         return None
-    runs = torch.ones(rows, len(running), dtype=torch.uint8)
+    runs = torch.ones(rows, len(running), dtype=torch.uint8, device=HOST)
     for layer, some in enumerate(running):
         if some is not None:
             runs[:, layer] = 0

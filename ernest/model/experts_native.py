@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ernest.device import compute_dtype
+from ernest.device import HOST, compute_dtype
 from ernest.model import native
 
 TILE = 32
@@ -37,7 +37,7 @@ class ExpertsAtOnce(torch.autograd.Function):
         inputs = x_TD.contiguous(), gate_Tk.contiguous(), expert_Tk.contiguous()
         (experts, hidden, width), (tokens, choices) = w_down.shape, expert_Tk.shape
         ctx.sizes = int(compute_dtype(x_TD) == torch.bfloat16), tokens, choices, experts, width, hidden
-        order, first = (torch.empty(size, dtype=torch.int32) for size in (tokens * choices, experts + 1))
+        order, first = (torch.empty(size, dtype=torch.int32, device=HOST) for size in (tokens * choices, experts + 1))
         inner, y_TD = x_TD.new_empty(tokens * choices + TILE, 2 * hidden), torch.zeros_like(inputs[0])
         native.call("experts", torch.get_num_threads(), *ctx.sizes, *inputs, w_gate_up, w_down, order, first, inner, y_TD)
         ctx.save_for_backward(*inputs[:2], w_gate_up, w_down, order, first, inner)

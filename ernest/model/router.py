@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ernest.device import at_least_float32, autocast
+from ernest.device import HOST, at_least_float32, autocast
 from ernest.model import native
 
 ROUNDING = 1e-5
@@ -124,7 +124,7 @@ def largest(score_TN: Tensor, k: int) -> Tensor:
     """Indices `[T, k]` of the k largest scores of every row, the largest first: for a small k, k maxima are faster than a
     sort."""
     if native.usable(score_TN) and score_TN.dtype == torch.float32:
-        index_Tk = torch.empty(len(score_TN), k, dtype=torch.long)
+        index_Tk = torch.empty(len(score_TN), k, dtype=torch.long, device=HOST)
         native.call("largest", *score_TN.shape, k, score_TN.contiguous(), index_Tk)
         return index_Tk
     columns = []

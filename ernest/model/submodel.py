@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ernest.config.recipe import ElasticConfig, ModelConfig
+from ernest.device import HOST
 
 if TYPE_CHECKING:
     import torch
@@ -29,6 +30,23 @@ def full(config: ModelConfig) -> SubModel:
     """The sub-model that leaves nothing out."""
     everyone = tuple(range(config.experts))
     return SubModel(tuple(range(config.layers)), (everyone,) * config.layers, config.top_k)
+
+
+def check(submodel: SubModel, config: ModelConfig, levels: int) -> None:
+    """Raises ValueError for a sub-model that no network of these sizes, with `levels` audio heads, has."""
+    needed = set(range(config.layers)) - set(droppable(config, levels))
+    if not needed <= set(submodel.layers) <= set(range(config.layers)):
+        raise ValueError(
+            f"submodel.layers = {submodel.layers}: expected {sorted(needed)}, which all have, and others below {config.layers}"
+        )
+    if len(submodel.experts) != config.layers:
+        raise ValueError(f"submodel.experts: expected those of {config.layers} layers, got {len(submodel.experts)}")
+    for layer, experts in enumerate(submodel.experts):
+        if len(set(experts)) < len(experts) or not set(experts) <= set(range(config.experts)):
+            raise ValueError(f"submodel.experts[{layer}] = {experts}: expected different ones below {config.experts}")
+    most = min(config.top_k, *(len(submodel.experts[layer]) for layer in submodel.layers))
+    if not 1 <= submodel.top_k <= most:
+        raise ValueError(f"submodel.top_k = {submodel.top_k}: expected 1 to {most}, of those that it keeps")
 
 
 def droppable(config: ModelConfig, levels: int) -> tuple[int, ...]:
@@ -81,7 +99,8 @@ def stack(submodels: Sequence[SubModel], config: ModelConfig, device: "torch.dev
     """One sub-model per row."""
     import torch
 
-    experts = torch.zeros(len(submodels), config.layers, config.experts, dtype=torch.bool)
+    device = device or torch.device(HOST)
+    experts = torch.zeros(len(submodels), config.layers, config.experts, dtype=torch.bool, device=HOST)
     for row, submodel in enumerate(submodels):
         for layer, ids in enumerate(submodel.experts):
             experts[row, layer, list(ids)] = True

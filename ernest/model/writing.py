@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ernest.device import HOST
 from ernest.model.cache import Cache
 from ernest.model.decoding import CompiledBlocks, Limits, pack, versions
 from ernest.model.network import Ernest
@@ -94,7 +95,7 @@ class CompiledWriter:
         trunk, head, (count, longest) = self.trunk, self.head.blocks, texts.draws.shape
         limits = Limits(trunk.config, submodels)
         tokens, log_p, own = (np.empty((count, longest), kind) for kind in (np.int64, np.float32, np.float32))
-        experts = torch.full((len(trunk.blocks), count, longest, limits.most), -1)
+        experts = torch.full((len(trunk.blocks), count, longest, limits.most), -1, device=HOST)
         policy = np.array([part.ctypes.data for part in (texts.temperature, texts.top_p, texts.draws)])
         made = np.array([longest, tokens.ctypes.data, log_p.ctypes.data, own.ctypes.data, experts.data_ptr()])
         sizes, parts = zip(

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ernest.device import HOST
+
 
 @dataclass(frozen=True)
 class Cells:
@@ -23,7 +25,7 @@ class Cells:
     scale: Tensor
     frame_index: Tensor
     frame: Tensor
-    hidden: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool))
+    hidden: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.bool, device=HOST))
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from ernest.device import HOST
+
 
 def rotary_angles(position: Tensor, head_dim: int, base: float, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
     """Cosines and sines `[..., positions, head_dim / 2]` of positions `[..., positions, 3]`, in `dtype`.
@@ -19,8 +21,8 @@ def pair_frequencies(head_dim: int, base: float) -> tuple[Tensor, Tensor]:
     """The coordinate that each pair turns with, and how fast, `[head_dim / 2]` each."""
     pairs = head_dim // 2
     temporal = round(pairs * 10 / 32)
-    axis = torch.tensor([1 + i % 2 for i in range(pairs - temporal)] + [0] * temporal)
-    return axis, base ** (-torch.arange(pairs, dtype=torch.float64) / pairs)
+    axis = torch.tensor([1 + i % 2 for i in range(pairs - temporal)] + [0] * temporal, device=HOST)
+    return axis, base ** (-torch.arange(pairs, dtype=torch.float64, device=HOST) / pairs)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

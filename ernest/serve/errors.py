@@ -1,6 +1,7 @@
 """Errors as OpenAI's API tells them: a status, and a body `{"error": {message, type, param, code}}`."""
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -90,6 +91,9 @@ def gone() -> ApiError:
     return ApiError(499, "the client went away", None, "client_closed_request")
 
 
+_BRANCH = re.compile(r"\w+\[.*\]|constrained-\w+|str|int|float|bool|dict|list")
+
+
 def _type(status: int) -> str:
     if status == 429:
         return "rate_limit_error"
@@ -115,8 +119,12 @@ async def _http(request: Request, error: Exception) -> Response:
     if isinstance(error, ApiError):
         return error.response()
     assert isinstance(error, HTTPException)
-    known = {404: f"there is no {request.method} {_short(request.url.path)}", 405: f"{request.method} is not allowed here"}
-    message = known.get(error.status_code, str(error.detail)) if error.detail in ("Not Found", "Method Not Allowed") else None
+    known = {
+        "Not Found": f"there is no {request.method} {_short(request.url.path)}",
+        "Method Not Allowed": f"{request.method} is not allowed here",
+        "There was an error parsing the body": "the body cannot be read: expected JSON in UTF-8",
+    }
+    message = known.get(str(error.detail))
     return ApiError(error.status_code, message or str(error.detail), None, None, error.headers).response()
 
 
@@ -130,16 +138,33 @@ async def _fault(request: Request, error: Exception) -> Response:
 
 
 def invalid(found: Any) -> ApiError:
-    """The first of pydantic's complaints."""
-    first = found[0]
-    place = [part for part in first["loc"] if part not in ("body", "query", "path", "header")]
-    param = ".".join(map(str, place)) or None
+    """The complaint of pydantic that lies deepest: of a field that may be one thing or another, it is about the likelier one."""
+    first = max(found, key=lambda one: len(one["loc"]))
+    param = _place(first) or None
     message = " ".join(str(first["msg"]).split())
     if first["type"] == "none_required":
         return ApiError(400, f"{param} is not supported here", param, "unsupported_parameter")
+    if first["type"].endswith("too_long") and not first.get("ctx", {}).get("max_length"):
+        return ApiError(400, f"{param} is not supported here", param, "invalid_value")
     if first["type"] == "extra_forbidden":
         return ApiError(400, f"unrecognised request argument: {_short(param)}", param, "unknown_parameter")
     if first["type"] == "json_invalid":
         return ApiError(400, "the body is not JSON", None, "invalid_json")
+    if param is None:
+        return ApiError(400, "expected a JSON object, announced by `Content-Type: application/json`", None, "invalid_json")
     code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
-    return ApiError(400, f"{param}: {message}" if param else message, param, code)
+    return ApiError(400, f"{param}: {message}", param, code)
+
+
+def _place(complaint: Any) -> str:
+    """The field, by its path, without the names that pydantic gives to the branches of a choice: types, as `list[…]`, and behind
+    the number of a part its kind."""
+    *path, last = [part for part in complaint["loc"] if part not in ("body", "query", "path", "header")] or [""]
+    if not isinstance(last, str) or not _BRANCH.fullmatch(last) or complaint["type"] == "extra_forbidden":
+        path.append(last)
+    kept = []
+    for number, part in enumerate(path):
+        is_kind = number > 1 and isinstance(path[number - 1], int) and "tagged-union" in str(path[number - 2])
+        if not is_kind and not (isinstance(part, str) and number and _BRANCH.fullmatch(part) and part != last):
+            kept.append(str(part))
+    return ".".join(kept)

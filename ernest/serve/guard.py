@@ -35,8 +35,9 @@ class Access:
         """Raises ApiError for a request that may not be made."""
         host = headers.get("host", "")
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-        # A page elsewhere whose name suddenly means this machine would else be taken for ours.
-        if self.hosts and name.lower() not in self.hosts:
+        # A page elsewhere whose name suddenly means this machine would else be taken for ours. Browsers always name it; HTTP/1.0,
+        # which watchers of servers speak, need not.
+        if self.hosts and "host" in headers and name.lower().removesuffix(".") not in self.hosts:
             raise errors.ApiError(403, f"this server is called {', '.join(self.hosts)}", None, "wrong_host")
         origin = headers.get("origin")
         if origin is not None and not self._may_come_from(origin, host):
@@ -48,7 +49,8 @@ class Access:
         return "*" in self.origins or origin in self.origins or urlsplit(origin).netloc == host
 
     def _check_key(self, authorization: str) -> None:
-        given = authorization.removeprefix("Bearer ").strip().encode("latin-1")  # the bytes of the header
+        scheme, _, rest = authorization.partition(" ")
+        given = (rest if scheme.lower() == "bearer" else authorization).strip().encode("latin-1")  # the bytes of the header
         # All are compared, each in constant time: how long it takes says nothing.
         found = sum([hmac.compare_digest(given, key.encode()) for key in self.keys])
         if not found:
@@ -67,6 +69,7 @@ class Guard:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        scope = _as_routed(scope)
         start, answered = time.monotonic(), _Answered(send)
         self.open += 1
         try:
@@ -93,6 +96,20 @@ class Guard:
         length = headers.get("content-length", "0")
         if not length.isdigit() or int(length) > self.limits.body:
             raise _too_large(self.limits)
+        coding = headers.get("content-encoding", "identity").strip().lower()
+        if coding not in ("identity", ""):
+            message = f"Content-Encoding: {coding[:60]} is not read here: send the body as it is"
+            raise errors.ApiError(415, message, None, "unsupported_encoding", {"Connection": "close"})
+
+
+def _as_routed(scope: Scope) -> Scope:
+    """A request by the name of its endpoint: of an absolute URL the path, without a slash behind it; HEAD is answered as GET,
+    whose body the protocol leaves out."""
+    path = scope["path"]
+    if path.startswith(("http://", "https://")):
+        path = urlsplit(path).path
+    method = "GET" if scope["method"] == "HEAD" else scope["method"]
+    return {**scope, "path": path.rstrip("/") or "/", "method": method}
 
 
 class _Body:

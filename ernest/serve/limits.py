@@ -39,3 +39,8 @@ class Limits:
     """Jobs of `/v1/videos` that are kept."""
     video_seconds: float = 3600.0
     """For which a finished one is kept."""
+
+    def __post_init__(self) -> None:
+        for name in ("rows", "queue"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")

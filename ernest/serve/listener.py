@@ -39,6 +39,7 @@ class _Sample:
         self.texts: list[str] = []
         self.text: _Text | None = None
         self.choices = 0
+        self.cut: Ending | None = None
         self.ended = False
 
     def hear(self, event: Event) -> list[Update]:
@@ -78,6 +79,7 @@ class _Sample:
             return []
         updates = self._told(self.text.rest())
         self.texts.append(self.text.whole)
+        self.cut = self.cut or self.text.cut
         self.text = None
         return updates
 
@@ -113,7 +115,7 @@ class _Sample:
         updates = self._close_text()
         texts = iter(self.texts)
         made = [Made(one.kind, next(texts, "") if one.kind == "text" else one.value) for one in answer.segments]
-        return updates + self._finish("length" if answer.end == "length" else "stop", made)
+        return updates + self._finish("length" if answer.end == "length" or self.cut == "length" else "stop", made)
 
     def _finish(self, ending: Ending, made: Sequence[Made]) -> list[Update]:
         self.ended = True

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
-from urllib.parse import unquote_to_bytes
+from urllib.parse import unquote, unquote_to_bytes
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from ernest.serve.limits import Limits
 
 T = TypeVar("T")
 _DATA_URL = re.compile(r"data:(?:[\w.+-]+/[\w.+-]+)?(?:;[\w.+-]+=[^;,]*)*(?P<base64>;base64)?,", re.IGNORECASE)
+
+
+_OF_URLS = str.maketrans("-_", "+/")
 
 
 class Reader:
@@ -101,12 +104,14 @@ def data_url(name: str, url: str) -> bytes:
     if found is None:
         raise errors.unsupported(name, url, "send the file itself, as data:TYPE;base64,…; nothing is fetched from elsewhere")
     rest = url[found.end() :]
-    return from_base64(name, rest) if found["base64"] else unquote_to_bytes(rest)
+    return from_base64(name, unquote(rest)) if found["base64"] else unquote_to_bytes(rest)
 
 
 def from_base64(name: str, text: str) -> bytes:
-    """Raises ApiError for what is no base64."""
+    """In lines or in one, of the alphabet for URLs as well, with or without the signs that fill it up. Raises ApiError for what
+    is no base64."""
+    text = "".join(text.split()).translate(_OF_URLS)
     try:
-        return base64.b64decode("".join(text.split()), validate=True)
+        return base64.b64decode(text if text.endswith("=") else text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise errors.wrong(f"{name}: not base64", name) from None

@@ -90,7 +90,9 @@ def _series(kind: str, values: Mapping[tuple[str, Labels], float]) -> list[str]:
     lines: list[str] = []
     for name in sorted({name for name, _ in values}):
         lines += _head(name, kind)
-        lines += [f"{name}{_braces(labels)} {value:g}" for (other, labels), value in sorted(values.items()) if other == name]
+        lines += [
+            f"{name}{_braces(labels)} {_exact(value)}" for (other, labels), value in sorted(values.items()) if other == name
+        ]
     return lines
 
 
@@ -109,8 +111,13 @@ def _buckets(name: str, labels: Labels, one: Histogram) -> Iterable[str]:
     for bound, count in zip((*(f"{bound:g}" for bound in BOUNDS), "+Inf"), one.counts, strict=True):
         so_far += count
         yield f"{name}_bucket{_braces((*labels, ('le', bound)))} {so_far}"
-    yield f"{name}_sum{_braces(labels)} {one.total:g}"
+    yield f"{name}_sum{_braces(labels)} {_exact(one.total)}"
     yield f"{name}_count{_braces(labels)} {so_far}"
+
+
+def _exact(value: float) -> str:
+    """With all digits: of a counter that is rounded, nobody can tell the rate."""
+    return str(int(value)) if value == int(value) else repr(float(value))
 
 
 def _braces(labels: Labels) -> str:

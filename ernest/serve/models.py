@@ -3,12 +3,9 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Self
 
-from ernest.checkpoint import checkpoint_media
-from ernest.config.media import MediaSpec
 from ernest.config.submodel_size import FULL_SIZE, SubModelSize
 
 _SUBMODEL = re.compile(r"(?P<checkpoint>[^:=]+):(?P<sizes>\w+=\w+(?:,\w+=\w+)*)")
@@ -70,11 +67,6 @@ class Catalogue:
             if name.checkpoint not in folders:
                 raise ValueError(f"{name}: there is no checkpoint {name.checkpoint!r}; there are {', '.join(folders) or 'none'}")
         return cls(folders, tuple(dict.fromkeys(listed)))
-
-    @cached_property
-    def media(self) -> dict[str, MediaSpec]:
-        """The sizes and rates of each checkpoint's media."""
-        return {name: checkpoint_media(folder) for name, folder in self.folders.items()}
 
     def find(self, name: str | None) -> ModelName | None:
         """The model of that name, None for one that is not here. Raises ValueError for a size that cannot be read."""

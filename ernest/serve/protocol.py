@@ -1,10 +1,13 @@
 """Cuts connections that hold a place and do nothing: half-open ones, and clients that never take what they were sent."""
 
 import asyncio
+import json
 from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from ernest.serve import errors
 from ernest.serve.limits import Limits
 
 
@@ -26,6 +29,14 @@ class PatientProtocol(H11Protocol):
     def _unsupported_upgrade_warning(self) -> None:
         """Whoever offers another protocol, as Java's clients do in every first request, is answered in this one; no more need be
         said."""
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP is refused as everything else is."""
+        body = json.dumps(errors.wrong("the request is no HTTP that can be read").body).encode()
+        headers = [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+        for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event))
+        self.transport.close()
 
     def pause_writing(self) -> None:
         super().pause_writing()

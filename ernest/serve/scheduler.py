@@ -7,19 +7,21 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from threading import Thread
 from typing import TypeVar
 
+from ernest.config.media import MediaSpec
 from ernest.device import set_threads
 from ernest.serve import errors
 from ernest.serve.limits import Limits
 from ernest.serve.listener import Listener, decode
 from ernest.serve.loaded import Loaded
 from ernest.serve.metrics import Metrics
+from ernest.serve.models import ModelName
 from ernest.serve.work import Accepted, Update, Work
 
 T = TypeVar("T")
@@ -65,8 +67,8 @@ class Job:
 class Scheduler:
     """The models of some folders on a thread of their own. All methods but those of the thread belong to the event loop."""
 
-    def __init__(self, folders: Mapping[str, Path], limits: Limits, metrics: Metrics) -> None:
-        self.folders, self.limits, self.metrics = folders, limits, metrics
+    def __init__(self, folders: Mapping[str, Path], limits: Limits, metrics: Metrics, listed: Sequence[ModelName] = ()) -> None:
+        self.folders, self.limits, self.metrics, self.listed = folders, limits, metrics, listed
         self.models: dict[str, Loaded] = {}
         self.ready = False
         self.failure: Exception | None = None
@@ -111,6 +113,18 @@ class Scheduler:
         if self.waited_for + samples > self.limits.queue:
             raise errors.busy(self.seconds_to_wait())
 
+    def media(self, checkpoint: str) -> MediaSpec:
+        """The sizes and rates of the media of a checkpoint that was loaded, whatever its folder holds by now. Raises ApiError
+        while it is being loaded."""
+        if not self.ready:
+            raise errors.loading()
+        return self.models[checkpoint].tokenizers.media
+
+    async def check(self, model: ModelName) -> None:
+        """Raises ApiError for a sub-model that a checkpoint cannot be cut to."""
+        if not model.size.is_full:
+            await self.call(lambda: self.models[model.checkpoint].submodel(model.size))
+
     async def call(self, function: Callable[[], T]) -> T:
         """The result of a function that runs on the model thread, between two steps. Raises ApiError where it refuses, and while
         the models are being loaded."""
@@ -150,6 +164,8 @@ class Scheduler:
     def _run(self) -> None:
         try:
             self.models = {name: Loaded(folder, self.limits.rows) for name, folder in self.folders.items()}
+            for model in self.listed:
+                self._check_listed(model)
         except Exception as error:
             self._post(self._loaded, error)
             return
@@ -161,6 +177,13 @@ class Scheduler:
             for name, model in self.models.items():
                 if model.engine.busy:
                     self._step(name, model)
+
+    def _check_listed(self, model: ModelName) -> None:
+        try:
+            if not model.size.is_full:
+                self.models[model.checkpoint].submodel(model.size)
+        except ValueError as error:
+            raise ValueError(f"{model}: {error}") from None
 
     def _take_calls(self) -> bool:
         """Does what the event loop asked for, and wakes it once; waits where there is nothing else to do. False is the end."""

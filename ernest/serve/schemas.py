@@ -100,7 +100,9 @@ class Message(Body):
     name: str | None = None
     refusal: None = None
     audio: None = None
-    tool_calls: None = None
+    annotations: list[Any] | None = None
+    """Of an answer that comes back as a turn; they say where its words are from, and change no answer."""
+    tool_calls: Annotated[list[Any], Field(max_length=0)] | None = None
     function_call: None = None
 
 

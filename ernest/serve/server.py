@@ -58,7 +58,7 @@ def serve(
     )
     server.append(uvicorn.Server(config))
     with listen(host, port) as listening:
-        _end_quietly()
+        _end_by_signals(end)
         on_listening(f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}")
         server[0].run(sockets=[listening])
     failure = app.state.service.scheduler.failure
@@ -71,8 +71,8 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET, backlog=1024)
     except (OSError, OverflowError) as error:
-        number = getattr(error, "errno", None)
-        reason = error if number is None else os.strerror(number)
+        number = getattr(error, "errno", None) or 0
+        reason = os.strerror(number) if number > 0 else "there is no such host" if number else error
         raise OSError(f"{host}:{port}: cannot listen there: {reason}") from error
     # asyncio turns Nagle's algorithm off only for sockets that name their protocol, which these do not: the second of two small
     # writes, such as the first line of a stream behind its head, would wait for the client's acknowledgement, 40 ms or so.
@@ -80,15 +80,22 @@ def listen(host: str, port: int) -> socket.socket:
     return listening
 
 
-def _end_quietly() -> None:
-    """The server drains and then raises the signal once more, which is to end the process with status 0."""
+def _end_by_signals(end: Callable[[], None]) -> None:
+    """From the first moment at which somebody may know that the server is there. It drains, and then raises the signal once more,
+    which is to end the process with status 0. A terminal that is closed ends it too, unless it is told to outlive that."""
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: None)
+        signal.signal(number, lambda *_: end())
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, lambda *_: end())
 
 
 def read_keys(file: Path) -> tuple[str, ...]:
     """API keys, one on each line that is not empty; a file, since other users of a machine see arguments."""
-    keys = tuple(line.strip() for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
+    try:
+        lines = file.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"{file}: expected a text in UTF-8, with a key on each line") from None
+    keys = tuple(line.strip() for line in lines if line.strip())
     if not keys:
         raise ValueError(f"{file}: holds no key")
     return keys

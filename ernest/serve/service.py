@@ -46,9 +46,10 @@ class Service:
         return found
 
     def samples(self, n: int | None) -> int:
-        """Answers to one request. Raises ApiError for too many."""
-        if n is not None and n > self.limits.samples:
-            raise errors.wrong(f"n: at most {self.limits.samples}", "n")
+        """Answers to one request. Raises ApiError for too many, which would find room in no queue."""
+        most = min(self.limits.samples, self.limits.queue)
+        if n is not None and n > most:
+            raise errors.wrong(f"n: at most {most}", "n")
         return n or 1
 
     def check_text(self, text: str, param: str) -> str:
@@ -60,8 +61,8 @@ class Service:
         return text
 
     def media(self, model: str | None) -> MediaSpec:
-        """The sizes and rates of a model's media. Raises ApiError where there is no model of that name."""
-        return self.catalogue.media[self.find(model).checkpoint]
+        """The sizes and rates of a model's media. Raises ApiError where there is no such model, and while it is being loaded."""
+        return self.scheduler.media(self.find(model).checkpoint)
 
     async def read(self, model: str | None, name: str, content: bytes, *kinds: Kind) -> Segment:
         """A picture, film or sound for a model. Raises ApiError for one that cannot be read, and where nobody could answer."""
@@ -82,16 +83,20 @@ async def service_of(request: Request) -> Service:
 Served = Annotated[Service, Depends(service_of)]
 
 
-def sampling(body: Sampled, kind: Kind) -> Sampling | None:
-    """What the body says, and of what it leaves open the usual; None where it leaves all open."""
-    usual = DEFAULTS[kind]
+def sampling(body: Sampled, *kinds: Kind) -> Mapping[Kind, Sampling] | None:
+    """What the body says of each kind, and of what it leaves open the usual of that kind; None where it leaves all open."""
+    asked = {kind: _asked(body, DEFAULTS[kind]) for kind in kinds}
+    return None if all(asked[kind] is DEFAULTS[kind] for kind in kinds) else asked
+
+
+def _asked(body: Sampled, usual: Sampling) -> Sampling:
     if body.temperature is not None:
         usual = replace(usual, temperature=body.temperature, first_frame_temperature=None)
     if body.top_p is not None:
         usual = replace(usual, top_p=body.top_p)
     if body.guidance is not None:
         usual = replace(usual, guidance=body.guidance)
-    return None if usual is DEFAULTS[kind] else usual
+    return usual
 
 
 def seed(body: Sampled) -> int:

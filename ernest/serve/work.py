@@ -1,5 +1,6 @@
 """What is asked of the model thread, and what it tells back: plain values that both threads may hold."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,15 +18,16 @@ Ending = Literal["stop", "length"]
 class Work:
     """A prompt of `segments` for a model, and the `kinds` of segments to make; None leaves them to the model.
 
-    `sampling` None is the usual one of each kind. A text ends after `max_tokens`, or before one of the words in `stop`. What is
-    made of the kinds in `watch` is told as it grows, of a picture the first `scales`, or all; with 0 of them, only that it has
-    begun. `experts` tells those behind it as well. `first_frame`, uint8 `[height, width, 3]`, begins a video.
+    `sampling` is one for all kinds or one of each, and None the usual one of each. A text ends after `max_tokens`, or before one
+    of the words in `stop`. What is made of the kinds in `watch` is told as it grows, of a picture the first `scales`, or all;
+    with 0 of them, only that it has begun. `experts` tells those behind it as well. `first_frame`, uint8 `[height, width, 3]`,
+    begins a video.
     """
 
     model: ModelName
     segments: tuple[Segment, ...]
     kinds: tuple[Kind, ...] | None
-    sampling: Sampling | None = None
+    sampling: Sampling | Mapping[Kind, Sampling] | None = None
     seed: int = 0
     samples: int = 1
     max_tokens: int | None = None

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from ernest.config.media import CODE_RATE, USUAL
+from ernest.device import HOST
 from ernest.tokenizers.convolutions import Convolution, Doubling, Residual, inside_clips, through
 from ernest.tokenizers.mel import USUAL_MEL, MelSpec, griffin_lim, log_mel
 from ernest.tokenizers.network_file import load_network, save_network
@@ -190,8 +191,8 @@ class AudioTokenizer(nn.Module):
 def padded_spectrograms(waves: Sequence[np.ndarray], spec: MelSpec = USUAL_MEL) -> tuple[Tensor, Tensor]:
     """Log-mels `[batch, 4 · longest, bands]` of waves, zeros (which are silence) beyond each one's code frames `[batch]`."""
     samples = MEL_FRAMES * spec.hop
-    frames = torch.tensor([_frames(wave, number, samples) for number, wave in enumerate(waves)])
-    padded = torch.zeros(len(waves), int(frames.max()) * samples, dtype=torch.float32)  # whatever the default is
+    frames = torch.tensor([_frames(wave, number, samples) for number, wave in enumerate(waves)], device=HOST)
+    padded = torch.zeros(len(waves), int(frames.max()) * samples, dtype=torch.float32, device=HOST)
     for row, wave in zip(padded, waves, strict=True):
         row[: len(wave)] = torch.from_numpy(wave)
     mel = log_mel(padded, spec)

@@ -102,7 +102,7 @@ class MultiScaleBits(nn.Module):
         entropy = commitment = latent.new_zeros(())
         for k in range(len(self.sizes)):
             cell = F.normalize(self.down(latent - total, k), dim=1)
-            q = torch.where(cell > 0, 1.0, -1.0) / math.sqrt(self.bits)
+            q = ((cell > 0).to(cell.dtype) * 2 - 1) / math.sqrt(self.bits)
             entropy = entropy + _entropy(cell)
             commitment = commitment + F.mse_loss(cell, q) * self.bits
             if bit_flip_rate > 0:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ernest.config.media import USUAL
+from ernest.device import HOST
 
 FLOOR, SCALE = -60.0, 18.0
 """Decibels: silence is 0 in a normalised spectrogram, and one unit is 18 dB."""
@@ -84,7 +85,7 @@ def griffin_lim(mel: Tensor, iterations: int = 16, momentum: float = 0.99, spec:
     turns = np.random.default_rng(0).random(magnitude.shape[1:], dtype=np.float32)
     phase = torch.polar(torch.ones_like(magnitude), torch.from_numpy(turns * (2 * np.pi)).expand_as(magnitude))
     before = torch.zeros_like(phase)
-    weights = window_weights(torch.ones(1, magnitude.shape[1]), spec.window, spec.hop)
+    weights = window_weights(magnitude.new_ones(1, magnitude.shape[1]), spec.window, spec.hop)
     for _ in range(iterations):
         consistent = _spectrum(overlap_add(magnitude * phase, weights, spec.window, spec.hop), spec)
         ahead = consistent - momentum / (1 + momentum) * before
@@ -118,14 +119,14 @@ def overlap_add(spectra: Tensor, weights: Tensor, window: int, hop: int) -> Tens
     Of all waves, theirs are the spectra nearest to the ones given (Griffin and Lim 1984, eq. 6).
     """
     frames = torch.fft.irfft(spectra, 2 * (spectra.shape[2] - 1))[..., :window]
-    summed = _added(frames * torch.hann_window(window, device=spectra.device), window, hop) / weights
+    summed = _added(frames * _hann(window, spectra.device), window, hop) / weights
     margin = (window - hop) // 2
     return summed[:, margin : margin + spectra.shape[1] * hop]
 
 
 def window_weights(inside: Tensor, window: int, hop: int) -> Tensor:
     """The sum of the squared windows over each sample, of those frames that are `inside` `[batch, frames]`."""
-    shape = torch.hann_window(window, device=inside.device)
+    shape = _hann(window, inside.device)
     return _added(shape.square() * inside[..., None], window, hop).clamp_min(1e-3)
 
 
@@ -135,10 +136,14 @@ def _added(frames: Tensor, window: int, hop: int) -> Tensor:
     return functional.fold(frames.transpose(1, 2), (1, whole), (1, window), stride=(1, hop))[:, 0, 0]
 
 
+def _hann(length: int, device: torch.device) -> Tensor:
+    return torch.hann_window(length, dtype=torch.float32, device=device)
+
+
 @cache
 @torch.inference_mode(False)  # whoever asks first, training may ask next
 def _window(spec: MelSpec) -> Tensor:
-    return torch.hann_window(spec.window)
+    return _hann(spec.window, torch.device(HOST))
 
 
 @cache

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ernest.config.media import USUAL
+from ernest.device import HOST
 from ernest.tokenizers.audio import MEL_FRAMES, by_length, padded_spectrograms
 from ernest.tokenizers.convolutions import Convolution, inside_clips
 from ernest.tokenizers.mel import MelSpec
@@ -79,7 +80,7 @@ class VoiceEncoder(nn.Module):
             if len(wave) < least:
                 seconds = len(wave) / self.config.sample_rate
                 raise ValueError(f"sample {number} of a voice: {seconds:.2f} seconds are too short: take at least {SHORTEST}")
-        embeddings = torch.empty(len(waves), self.config.numbers)
+        embeddings = torch.empty(len(waves), self.config.numbers, dtype=torch.float32, device=HOST)
         device = self.output.weight.device
         for batch in by_length([len(wave) for wave in waves], _BATCH):
             mel, frames = padded_spectrograms([waves[i] for i in batch], self.mel)

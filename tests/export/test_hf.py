@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from ernest.checkpoint import Learnt, load_expert_importance, load_learnt, load_model, save_model
 from ernest.config.submodel_size import SubModelSize
@@ -299,6 +301,10 @@ def test_words_that_look_like_control_tokens_are_words(processor):
         ({"audio": [np.zeros(0, np.float32)]}, "row 0: a sound: expected"),
         ({"audio": [np.full(9, np.nan, np.float32)]}, "row 0: a sound: holds samples that are no numbers"),
         ({"text": [3]}, "row 0: "),
+        ({"images": torch.zeros(3, 32, 32)}, "row 0: a picture: expected a file, Pillow's image or uint8 .*, got Tensor"),
+        ({"images": np.zeros((0, 32, 3), np.uint8)}, r"row 0: a picture: expected uint8 .*, got uint8 \[0, 32, 3\]"),
+        ({"audio": SOUND, "sampling_rate": 0}, "sampling_rate = 0: expected samples a second"),
+        ({}, "expected pictures, videos, sounds or texts, got none"),
     ],
 )
 def test_what_cannot_be_given_is_one_line(processor, given, message):
@@ -342,3 +348,43 @@ def test_importance_and_facts_travel_along(checkpoint, folder, model):
     assert json.loads((folder / "recipe.json").read_text()) == RECIPE
     assert model.config.max_position_embeddings == LEARNT.positions
     assert model.generation_config.max_new_tokens == 48
+
+
+def test_a_loop_of_ones_own_hands_the_cache_back_by_either_name(model):
+    """The library's older name for it as well; without a cache, a token would be answered as if it stood alone."""
+    ids = torch.tensor([tokenizers().text.encode(SENTENCES[0])])
+    expected = logits(model, {"input_ids": torch.cat([ids, ids[:, :1]], dim=1)})[:, -1]
+    for name in ("cache", "past_key_values"):
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            before = model(input_ids=ids, use_cache=True).cache
+            found = model(input_ids=ids[:, :1], **{name: before}).logits[:, -1]
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+
+
+def test_hidden_states_are_those_between_the_layers(model, processor):
+    asked = processor(**CASES["pictures"])
+    with torch.no_grad():
+        states = model(**asked, output_hidden_states=True).hidden_states
+        assert len(states) == model.config.num_hidden_layers + 1
+        torch.testing.assert_close(model.network.text_head(states[-1]), logits(model, asked), rtol=0, atol=1e-5)
+        torch.testing.assert_close(model(inputs_embeds=states[0], **text_alone(asked)).logits, logits(model, asked))
+    assert len({float(state.sum()) for state in states}) == len(states)
+    assert model(**asked).hidden_states is None
+
+
+def text_alone(asked: Any) -> dict[str, torch.Tensor]:
+    return {name: asked[name] for name in ("attention_mask", "group_ids", "position_ids")}
+
+
+def test_a_picture_that_is_read_small_stays_as_it_is(processor, tmp_path):
+    """Pillow decodes a JPEG at a fraction of its size, and keeps that in mind for whoever looks at the picture next."""
+    pixels = RNG.integers(0, 256, (400, 600, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "large.jpg")
+    with Image.open(tmp_path / "large.jpg") as image:
+        found = processor(images=image)["pixel_values"]
+        assert image.size == (600, 400)
+        assert np.asarray(image).shape == (400, 600, 3)
+        changed = processor(images=image.rotate(180))["pixel_values"]
+    assert torch.equal(found, processor(images=tmp_path / "large.jpg")["pixel_values"])
+    assert not torch.equal(found, changed)

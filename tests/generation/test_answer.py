@@ -1,9 +1,11 @@
 """Commands on a checkpoint of test size: many prompts and files at once, and what it never learnt."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,9 @@ from ernest.data import media
 from ernest.data.examples import EncodedSegment
 from ernest.data.learnt import what_is_learnt
 from ernest.data.store import ExampleStore
+from ernest.generation import answer
 from ernest.generation.answer import describe, generate, load_engine, printable
+from ernest.generation.engine import Engine
 from ernest.generation.request import Request
 from tests.small import documents, network, tokenizers
 
@@ -214,3 +218,97 @@ def test_a_submodel_keeps_what_was_learnt(checkpoint, tmp_path):
 
     write_submodel(checkpoint, tmp_path / "small", replace(SubModelSize(), top_k=1))
     assert load_learnt(tmp_path / "small") == PHOTOS
+
+
+def test_what_was_answered_stands_when_the_rest_is_ended(checkpoint, photos, tmp_path, monkeypatch, capsys):
+    """Answers are made, written and told in portions."""
+    monkeypatch.setattr(answer, "PORTION", 2)
+    (tmp_path / "prompts").write_text("a\nred\nseven\na red\na seven\n")
+    commands.generate(checkpoint, (), "image", tmp_path / "all", tmp_path / "prompts")
+    commands.describe(checkpoint, (photos,))
+    told = capsys.readouterr().out.splitlines()
+    step, steps = Engine.step, []
+
+    def end(self):
+        steps.append(1)
+        if len(steps) == 6:
+            raise KeyboardInterrupt
+        return step(self)
+
+    monkeypatch.setattr(Engine, "step", end)
+    with pytest.raises(KeyboardInterrupt):
+        commands.generate(checkpoint, (), "image", tmp_path / "some", tmp_path / "prompts")
+    some = sorted((tmp_path / "some").iterdir())
+    assert 2 <= len(some) < 5
+    assert [file.read_bytes() for file in some] == [(tmp_path / "all" / file.name).read_bytes() for file in some]
+    assert len(capsys.readouterr().out.splitlines()) == len(some)
+    monkeypatch.setattr(Engine, "step", step)
+    commands.describe(checkpoint, (photos,))
+    assert capsys.readouterr().out.splitlines() == told[5:]
+
+
+def test_a_file_of_prompts_is_cut_at_ends_of_lines_alone(checkpoint, tmp_path, capsys):
+    """Windows' as well; not at what Unicode holds for an end of a line within a prompt."""
+    (tmp_path / "prompts").write_bytes("\ufeffa red\r\n\r\na\u2028red\x0cseven\x85\r\n".encode())
+    commands.generate(checkpoint, (), "image", tmp_path / "made", tmp_path / "prompts", "json")
+    assert [json.loads(line)["source"] for line in capsys.readouterr().out.splitlines()] == ["a red", "a\u2028red\x0cseven"]
+    (tmp_path / "wide").write_bytes("a red".encode("utf-16-le"))
+    with pytest.raises(ValueError, match="wide: expected a text in UTF-8"):
+        commands.generate(checkpoint, (), "image", None, tmp_path / "wide")
+
+
+def test_texts_are_written_in_utf_8_where_there_is_a_place(checkpoint, tmp_path, monkeypatch):
+    (tmp_path / "ascii.py").write_text("")
+    monkeypatch.setattr("locale.getpreferredencoding", lambda *_: "ascii")
+    monkeypatch.setattr("locale.getencoding", lambda: "ascii")
+    (result,) = generate(checkpoint, ["a red seven"], "text", tmp_path / "new" / "a.txt")
+    assert (tmp_path / "new" / "a.txt").read_text(encoding="utf-8") == f"{printable(result.text or '')}\n"
+    monkeypatch.setattr(answer, "load_engine", None)  # refused before anything is made
+    for to, out, message in (("text", tmp_path, "is a folder"), ("image", tmp_path / "ascii.py" / "a.png", "is no folder")):
+        with pytest.raises(ValueError, match=message):
+            generate(checkpoint, ["a"], to, out)
+
+
+def test_a_pipe_is_written_to_and_not_replaced(checkpoint, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    (result,) = generate(checkpoint, ["a red seven"], "text", pipe)
+    assert pipe.is_fifo()
+    assert os.read(reader, 9999).decode() == f"{printable(result.text or '')}\n"
+    os.close(reader)
+
+
+def test_files_of_odd_kinds_and_places(checkpoint, photos, tmp_path):
+    (photos / ".thumbnails").mkdir()
+    for name in (".thumbnails/b.png", ".a.png", "100% [a]\n.png"):
+        (photos / name).write_bytes((photos / "b.png").read_bytes())
+    (photos / "link.png").symlink_to(photos / "b.png")
+    (photos / "gone.png").symlink_to(photos / "nothing.png")
+    (photos / "loop").symlink_to(photos)
+    found = [str(file.relative_to(photos)) for file in answer.find_files([photos])]
+    assert found == ["100% [a]\n.png", "b.png", "c d.png", "deep/a.png", "link.png"]
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ValueError, match=r"pipe\.png: expected a file, or a folder of files, not a pipe"):
+        describe(checkpoint, [tmp_path / "pipe.png"])
+    with pytest.raises(ValueError, match=r"notes\.txt: expected a file that ends in one of png"):
+        describe(checkpoint, [photos / "notes.txt"])
+    with pytest.raises(ValueError, match="the question is empty"):
+        describe(checkpoint, [photos / "b.png"], " ")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs /dev/full")
+def test_who_has_no_room_is_told_in_a_line_and_who_reads_no_further_nothing():
+    script = (
+        "import sys; from ernest import cli; main = sys.modules['ernest.cli.main']\n"
+        "main.parse = lambda: lambda: print('x' * 9)\ncli.main()"
+    )
+    run = partial(subprocess.run, [sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
+    with open("/dev/full", "w") as full:
+        done = run(stdout=full)
+    assert (done.returncode, done.stderr) == (2, "ernest: [Errno 28] No space left on device\n")
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = run(stdout=writing)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")

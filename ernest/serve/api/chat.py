@@ -49,7 +49,7 @@ async def _work(body: ChatBody, service: Service) -> Work:
         service.find(body.model),
         tuple(segments),
         tuple(kinds),
-        sampling(body, kinds[0]),
+        sampling(body, *kinds),
         seed(body),
         service.samples(body.n),
         body.max_completion_tokens or body.max_tokens,
@@ -67,17 +67,22 @@ async def _segments(body: ChatBody, service: Service) -> list[Segment]:
     ]
     if not parts:
         raise errors.wrong("messages: they hold no content", "messages")
+    # An empty turn says nothing, such as a system's that was left out, or an answer that ended at once.
+    parts = [one for one in parts if (text := _text_in(one[1])) is None or text.strip()] or parts[:1]
     if len(parts) > service.limits.parts:
         raise errors.wrong(f"messages: more than {service.limits.parts} parts in all", "messages")
-    texts = [part if isinstance(part, str) else part.text for _, part in parts if isinstance(part, str | TextPart)]
-    if sum(map(len, texts)) > service.limits.prompt:
+    if sum(len(_text_in(part) or "") for _, part in parts) > service.limits.prompt:
         raise errors.wrong(f"messages: more than {service.limits.prompt:,} characters in all", "messages")
     return [await _segment(name, part, body.model, service) for name, part in parts]
 
 
+def _text_in(part: str | Part) -> str | None:
+    return part if isinstance(part, str) else part.text if isinstance(part, TextPart) else None
+
+
 async def _segment(name: str, part: str | Part, model: str | None, service: Service) -> Segment:
     if isinstance(part, str | TextPart):
-        return given("text", service.check_text(part if isinstance(part, str) else part.text, name))
+        return given("text", service.check_text(_text_in(part) or "", name))
     if isinstance(part, AudioPart):
         return await service.read(model, name, from_base64(name, part.input_audio.data), "audio")
     if isinstance(part, ImagePart):

@@ -21,7 +21,9 @@ async def list_models(service: Served) -> Response:
 @router.get("/v1/models/{model:path}")
 async def show_model(model: str, service: Served) -> Response:
     """One of them, or any other sub-model: whoever names its size may use it."""
-    return errors.Json(_model(service.find(model), service))
+    found = service.find(model)
+    await service.scheduler.check(found)
+    return errors.Json(_model(found, service))
 
 
 @router.get("/healthz")

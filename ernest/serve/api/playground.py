@@ -11,7 +11,7 @@ from fastapi import APIRouter, File, Form, UploadFile
 from starlette.responses import FileResponse, Response
 
 from ernest.config.media import CODE_RATE
-from ernest.sequence.record import Kind, given
+from ernest.sequence.record import KINDS, Kind, given
 from ernest.serve import errors, media_out
 from ernest.serve.schemas import Sampled
 from ernest.serve.scored import measured_sizes, report_of
@@ -106,7 +106,7 @@ async def answer(
     body = Sampled(model=model, seed=seed_, temperature=temperature, guidance=guidance)
     kinds: tuple[Kind, ...] | None = None if to == "any" else (to,)
     watch: frozenset[Kind] = frozenset(["text", "image", "video", "audio"])
-    how = sampling(body, to) if to != "any" else None
+    how = sampling(body, *(kinds or KINDS))
     work = Work(service.find(model), tuple(segments), kinds, how, seed(body), watch=watch, experts=True)
     job = await service.submit(work)
     accepted = {"what": "accepted", "positions": job.accepted.positions, "doubts": job.accepted.doubts}
