@@ -20,6 +20,7 @@ def main(name: str, descriptor: int) -> None:
     """Serves until the connection closes. Not the kernel but a thread sees to it that the process ends with its parent: the
     kernel would end it with the thread that started it."""
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    sys.path.insert(0, os.getcwd())  # for the user's function, now that all of Ernest's is loaded
     with Connection(descriptor) as connection:
         try:
             function = load_function(name)

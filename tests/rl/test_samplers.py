@@ -109,7 +109,7 @@ def test_a_process_that_always_ends_is_told_of(monkeypatch, tmp_path):
     """And the folder that one left which was killed is taken over, and goes with the sampler."""
     (tmp_path / "sampler").mkdir()
     (tmp_path / "sampler" / "text.json").write_text("half of it")
-    monkeypatch.setattr(samplers.sys, "executable", "/bin/false")
+    monkeypatch.setattr("sys.executable", "/bin/false")
     sampler = AnotherProcess(model(), tokenizers(), tmp_path / "sampler", 60.0)
     assert Tokenizers.load(tmp_path / "sampler").text.merges == tokenizers().text.merges
     sampler.begin(phase(), model())

@@ -39,11 +39,15 @@ def is_alive(process: int) -> bool:
 # ------------------------------------------------------------------ functions
 
 
+def test_numbers_of_numpy_and_torch_are_plain_ones():
+    verifier = own_verifier(FILE, timeout=120.0, retries=0)
+    assert verifier(record("numpy and torch"), [made("text", "abc")]) == Verdict(0.25, True, "", {"a": 0.5, "b": 1.0})
+
+
 def test_a_function_costs_what_it_fails_at_and_no_more():
     verifier = own_verifier(FILE, timeout=1.5, retries=0)
     first = verifier(record("judge"), [made("text", "abc")])
     assert (first.score, first.passed, first.parts) == (0.3, True, {"length": 1.0})
-    assert verifier(record("numpy and torch"), [made("text", "abc")]) == Verdict(0.25, True, "", {"a": 0.5, "b": 1.0})
     assert fault(verifier, "raise") == "RuntimeError: no idea"
     assert fault(verifier, "score") == "score = nan must lie between 0 and 1"
     assert fault(verifier, "passed") == "passed = 'yes' must be true or false"
