@@ -1,6 +1,7 @@
 """Trains a small network: AdamW over a number of steps, with a schedule, clipped gradients and an average of the weights.
 
-All tokenizers, judges and refiners learn by this loop; the model and the classifiers, whose runs are long and resume, have their own.
+All tokenizers, judges and refiners learn by this loop; the model and the classifiers, whose runs are long and resume, have their
+own.
 """
 
 import json
