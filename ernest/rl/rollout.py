@@ -48,7 +48,8 @@ class Choice:
 
 @dataclass(frozen=True, eq=False)
 class Ask:
-    """What a sample is asked for: one segment of `kind` behind `prompt`. `frames` of a video are told, or None.
+    """What a sample is asked for: one segment of `kind` behind `prompt`. The `frames` of a video, or its latents where one stands
+    for several, are told, or None.
 
     `submodel` is what learns from it, and `sampler` what draws it, None the whole network. `hint` are the values of the first
     groups, which are given: they stand in the answer, and nobody chose them."""

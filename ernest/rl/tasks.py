@@ -133,7 +133,8 @@ class Trained:
     def ask(self, prompt: Record, tokenizers: Tokenizers, sampling: Sampling | None = None) -> Ask:
         """What a prompt asks of the sampler, by default as the recipe samples."""
         segments = tuple(segment for segment in prompt.segments if not segment.made)
-        return Ask(encode_segments(segments, tokenizers), self.task.kind, sampling or self.sampling, self.task.frames)
+        latents = None if self.task.frames is None else tokenizers.media.latents(self.task.frames)
+        return Ask(encode_segments(segments, tokenizers), self.task.kind, sampling or self.sampling, latents)
 
 
 def check_tasks(recipe: RLRecipe) -> None:
@@ -192,6 +193,9 @@ def check_fit(tasks: Sequence[Trained], tokenizers: Tokenizers, learnt: Learnt, 
                 raise ValueError(
                     f"tasks: {task.name}: its prompts and judges are made for {difference[1]}, and the model for {difference[0]}"
                 )
+        if "video" in kinds and tokenizers.media.frames < USUAL.frames:
+            most = tokenizers.media.frames
+            raise ValueError(f"tasks: {task.name}: its judges look at {USUAL.frames} frames, and the model makes {most} at most")
         try:
             refuse_unlearnt(learnt, task.ask(prompt, tokenizers).prompt, (task.task.kind,), 0)
         except ValueError as error:

@@ -18,6 +18,7 @@ from ernest.rl.loop import reinforce
 from ernest.rl.tasks import check_fit, needs_judges, trained_tasks
 from ernest.storage import save_tensors
 from ernest.training.resume import PROGRESS
+from ernest.verifiers.judges import Judges
 from tests.rl.small import model
 from tests.small import CONFIG, tokenizers
 
@@ -74,6 +75,19 @@ def test_judges_and_weights_are_what_a_run_was_begun_with(tmp_path):
     check_run(run, begun)
     with pytest.raises(ValueError, match=r"begun with others \(checkpoint, judges\)"):
         check_run(run, other)
+
+
+def test_films_have_the_frames_of_the_judges_whatever_the_model_makes_at_most():
+    """Also where a latent stands for several of them."""
+    (task,) = trained_tasks(settings("family", "text→video"), Judges(None, None, None), {})  # type: ignore[arg-type]
+    brought = copy.copy(tokenizers())
+    for media, latents in ((MediaSpec(), 9), (MediaSpec(frames=17), 9), (MediaSpec(frames=17, temporal_stride=2), 5)):
+        object.__setattr__(brought, "media", media)
+        check_fit([task], brought, Learnt((), (), 0), 0)
+        assert task.ask(task.task.record(0, 0), brought).frames == latents
+    object.__setattr__(brought, "media", MediaSpec(frames=5))
+    with pytest.raises(ValueError, match="text→video: its judges look at 9 frames, and the model makes 5 at most"):
+        check_fit([task], brought, Learnt((), (), 0), 0)
 
 
 def test_what_a_kill_left_is_no_other_run(tmp_path: Path):
