@@ -265,6 +265,7 @@ def plan(
     from ernest.planner.table import show, show_simulated
 
     if calibrate is not None:
+        check_writable(calibrate)
         from ernest.training.calibrate import measure_device
 
         write_device(calibrate, measure_device(print))
