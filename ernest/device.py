@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -182,6 +182,21 @@ def ask_large_pages(tensors: "Iterable[torch.Tensor]") -> None:
             size = -(-(tensor.data_ptr() + tensor.nbytes - begin) // LARGE_PAGE) * LARGE_PAGE
             for advice in _LARGE_PAGES:
                 system.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(size), advice)
+
+
+@contextmanager
+def usual_defaults() -> Iterator[None]:
+    """Within it new tensors are float32 on the host and networks learn, whatever a program has made torch's defaults."""
+    import torch
+
+    number_type, device = torch.get_default_dtype(), torch.get_default_device()
+    torch.set_default_dtype(torch.float32)
+    try:
+        # A device that is asked for so is looked up at every call of torch: not where it is the default.
+        with torch.inference_mode(False), torch.enable_grad(), nullcontext() if device.type == HOST else torch.device(HOST):
+            yield
+    finally:
+        torch.set_default_dtype(number_type)
 
 
 @contextmanager

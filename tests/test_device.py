@@ -17,6 +17,7 @@ from ernest.device import (
     pick_device,
     supports_bf16,
     threads,
+    usual_defaults,
 )
 
 
@@ -114,3 +115,17 @@ def test_a_process_finds_modules_as_its_parent_does(tmp_path: Path, monkeypatch:
     assert module_command("ernest", "--version")[1:] == ["-P", "-m", "ernest", "--version"]
     monkeypatch.syspath_prepend(tmp_path)
     assert module_command("ernest")[1:] == ["-m", "ernest"]
+
+
+def test_what_is_trained_is_float32_on_the_host_whatever_the_defaults() -> None:
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    try:
+        with torch.no_grad(), usual_defaults():
+            layer = torch.nn.Linear(1, 1)
+            assert (layer.weight.dtype, layer.weight.device.type) == (torch.float32, "cpu")
+            assert layer(torch.ones(1)).requires_grad
+        assert (torch.ones(1).dtype, torch.ones(1).device.type) == (torch.float64, "meta")
+    finally:
+        torch.set_default_dtype(torch.float32)
+        torch.set_default_device(None)

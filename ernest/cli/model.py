@@ -14,6 +14,7 @@ from tyro.conf import Positional, arg
 from ernest.cli.arguments import Checkpoint, Folder, Limits, Number, Refine, Size, must_exist
 from ernest.cli.garbage import uncollected
 from ernest.config.submodel_size import FULL_SIZE
+from ernest.storage import check_writable
 
 if TYPE_CHECKING:
     from ernest.generation.answer import Result
@@ -188,12 +189,13 @@ def analyse(
         raise ValueError(f"documents = {documents}: expected at least 2")
     if seed < 0:
         raise ValueError(f"seed = {seed}: expected 0 or more")
+    folder = out or run_of(checkpoint) / "routing"
+    check_writable(folder)
     from ernest.evaluation.specialisation import specialisation
     from ernest.report.routing import summary, write_routing
 
     found = specialisation(checkpoint, data, documents, seed)
     print("\n".join(summary(found)))
-    folder = out or run_of(checkpoint) / "routing"
     write_routing(folder, found)
     print(f"pictures and tables: {folder}")
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from ernest.cli.arguments import Folder, Overrides, Refine, check_apart, must_exist
+from ernest.storage import check_writable
 
 Kind = Annotated[Literal["text", "vision", "audio"], Positional, arg(metavar="{text,vision,audio}")]
 Which = Annotated[Literal["text", "vision", "audio"] | None, arg(name="kind")]
@@ -107,6 +108,7 @@ def report(
             judges/words.safetensors, which says how many words of sounds are misheard.
     """
     must_exist(tokenizer, data, judge)
+    check_writable(out)
     from ernest.evaluation.tokenizers import measure_tokenizer
     from ernest.report.tokenizer import write_tokenizer_report
     from ernest.tokenizers import load

@@ -25,7 +25,7 @@ from ernest.data.record_writer import RecordWriter, check_new, save_records
 from ernest.data.tables import NoTable
 from ernest.data.tree import Tree, decoded, is_unicode, read_tree
 from ernest.sequence.record import Kind, Record, given, made
-from ernest.storage import check_replaceable, check_writable, write_folder
+from ernest.storage import check_replaceable, check_writable, own_folder, write_folder
 
 DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
@@ -178,7 +178,9 @@ def import_folder(
     first = next(records, None)
     if first is None:
         raise ValueError(f"{folder}: nothing to import: {'; '.join(skipped[:5]) or 'it holds no pictures, sounds or videos'}")
-    kept, held = _write(output, chain([first], records), kept_back, spec)
+    with own_folder(output):
+        check_new(output)  # another import may have ended meanwhile
+        kept, held = _write(output, chain([first], records), kept_back, spec)
     return ImportSummary(kept, found.source if texts else "", tuple(skipped), held, why if held else "", len(survey.names))
 
 

@@ -16,12 +16,14 @@ from ernest.evaluation.routing import mixture_load, usage
 from ernest.evaluation.run_facts import facts_of
 from ernest.generation.engine import Engine, bf16_pays
 from ernest.model.network import Ernest
-from ernest.storage import load_tensors
+from ernest.storage import fingerprint, load_tensors
 from ernest.training.makers import open_examples
 from ernest.training.run_settings import JUDGED_BY, START
 
 FINDINGS = "findings"
 """The folder of a run in which its findings are kept."""
+MODEL = "model.json"
+"""The file of them that tells by its fingerprint which model they are of: one may be exported before the run has ended."""
 
 
 def judge_run(run: Path) -> tuple[Findings, list[str]]:
@@ -31,8 +33,8 @@ def judge_run(run: Path) -> tuple[Findings, list[str]]:
     """
     if not (run / "recipe.json").is_file() or not (run / "model").is_dir():
         raise ValueError(f"{run} holds no finished run of `ernest train`")
-    told = run / FINDINGS / "advice.json"
-    if told.is_file():
+    told, judged = run / FINDINGS / "advice.json", fingerprint(run / "model/model.safetensors")
+    if told.is_file() and _of_model(run) in (None, judged):
         return load(run / FINDINGS), json.loads(told.read_text())
     recipe = read_recipe(run / "recipe.json")
     model, tokenizers = load_model(run / "model")
@@ -56,8 +58,14 @@ def judge_run(run: Path) -> tuple[Findings, list[str]]:
         threads=os.cpu_count() or 1,
     )
     lines = advice(scores, recipe.weights(store.tasks), recipe.training.steps)
-    save(run / FINDINGS, findings, {"advice.json": lines})
+    save(run / FINDINGS, findings, {"advice.json": lines, MODEL: judged})
     return findings, lines
+
+
+def _of_model(run: Path) -> str | None:
+    """The fingerprint of the model that the findings of a run are of; None of findings that an earlier version wrote."""
+    file = run / FINDINGS / MODEL
+    return json.loads(file.read_text()) if file.is_file() else None
 
 
 def _earlier(run: Path, engine: Engine, old: Engine) -> tuple[list[DirectionScore], list[DirectionScore]]:

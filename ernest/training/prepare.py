@@ -20,6 +20,7 @@ from ernest.data.held_out import few_of_each_task
 from ernest.data.layout import lay_out_example
 from ernest.data.records import LINES, RecordFolder, check_media
 from ernest.data.store import ExampleStore
+from ernest.device import usual_defaults
 from ernest.fit import Progress as Report
 from ernest.fit import no_progress
 from ernest.sequence.record import Record
@@ -63,7 +64,7 @@ def train_on_records(run: TrainingRun) -> Path:
     if is_follower():
         follow(run.out)
     settings = check_run(run)
-    with own_folder(run.out):
+    with usual_defaults(), own_folder(run.out):
         check_free(run.out, settings)  # another run may have begun there meanwhile
         prepare(run, settings)
         return train_model(run.out, run.recipe)
@@ -75,7 +76,7 @@ def prepare_records(run: TrainingRun) -> None:
     if is_follower():
         raise SystemExit(0)
     settings = check_run(run)
-    with own_folder(run.out):
+    with usual_defaults(), own_folder(run.out):
         check_free(run.out, settings)
         prepare(run, settings)
 

@@ -27,7 +27,7 @@ from ernest.training.launch import launch, worker
 from ernest.training.loop import run_fingerprint, train
 from ernest.training.makers import open_examples
 from ernest.training.monitor import Monitor
-from ernest.training.resume import agreed_state, check_room
+from ernest.training.resume import LOG, agreed_state, check_room, newest_state
 from ernest.training.run_settings import START
 from ernest.training.switching import FIRST, switch
 
@@ -80,6 +80,8 @@ def follow(run: Path) -> NoReturn:
 def pretrain(run: Path, rank: int, world: int) -> None:
     """Trains as process `rank` of `world`; the first process shows progress and writes the checkpoint."""
     recipe = read_recipe(run / "recipe.json")
+    if _has_ended(run, recipe):
+        return
     tokenizers = Tokenizers.load(run / "tokenizers")
     store = open_examples(run, tokenizers)
     if recipe.first_steps:
@@ -89,6 +91,13 @@ def pretrain(run: Path, rank: int, world: int) -> None:
     train(recipe, store, tokenizers, run, rank, world, monitor, start if start.is_file() else None)
     if rank == 0:
         export_checkpoint(run, run / "model")
+
+
+def _has_ended(run: Path, recipe: Recipe) -> bool:
+    """Whether a run has its model, and its states were removed since: it would begin anew."""
+    if newest_state(run) is not None or not (run / "model").is_dir() or not (run / LOG).is_file():
+        return False
+    return len((run / LOG).read_text(encoding="utf-8").splitlines()) == recipe.training.steps
 
 
 def _begin_with_few_bits(run: Path, recipe: Recipe, rank: int, world: int, origin: str, bits: int) -> None:

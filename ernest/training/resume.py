@@ -15,6 +15,8 @@ from ernest.training.parts import Part, read_parts, stored_shapes, write_parts
 from ernest.training.sharding import lies_in_parts, parts_of
 
 PROGRESS = "progress.json"
+LOG = "metrics.jsonl"
+"""The file of a run with a line for each step."""
 STATE_FILES = (
     *("model.safetensors", "optimizer.safetensors", "model-[0-9]*.safetensors", "optimizer-[0-9]*.safetensors"),
     PROGRESS,
@@ -136,7 +138,7 @@ def _file(kind: str, rank: int) -> str:
 def cut_log(run: Path, step: int) -> Path:
     """The metrics file of a run, cut back to the steps before `step`, which will be made again; a kill may have torn its last
     line."""
-    path = run / "metrics.jsonl"
+    path = run / LOG
     lines = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
         if _step_of(line) >= step:

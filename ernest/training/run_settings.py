@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ernest.config.media import read_media, written_differently
-from ernest.config.recipe import Recipe, to_tree
+from ernest.config.recipe import Recipe, from_tree, to_tree
 from ernest.config.stages import longest, too_long
 from ernest.data.records import LINES, RecordFolder, StoredRecord, media_fingerprint
 from ernest.storage import check_replaceable, check_writable, fingerprint, is_leftover
@@ -57,6 +57,12 @@ class TrainingRun:
     checkpoint: Path | None = None
     held_out: RecordFolder | None = None
     go_on: bool = False
+
+    def __post_init__(self) -> None:
+        """Numbers of numpy become plain ones, and names of folders become paths."""
+        checkpoint = None if self.checkpoint is None else Path(self.checkpoint)
+        for name, value in (("out", Path(self.out)), ("checkpoint", checkpoint), ("recipe", from_tree(to_tree(self.recipe)))):
+            object.__setattr__(self, name, value)
 
     @cached_property
     def settings(self) -> str:

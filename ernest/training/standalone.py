@@ -7,11 +7,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from ernest.config.recipe import Recipe, to_tree
+from ernest.config.recipe import Recipe, from_tree, to_tree
 from ernest.data import media
 from ernest.data.decoded import DecodedRecords
 from ernest.data.records import LINES, RecordFolder, StoredRecord, StoredSegment, media_fingerprint, read_lines
 from ernest.data.tree import read_tree
+from ernest.device import usual_defaults
 from ernest.sequence.record import Kind as MediaKind
 from ernest.storage import fingerprint, own_folder, remove_files, write_folder
 from ernest.tokenizers import load
@@ -29,7 +30,7 @@ MEDIA: dict[Kind, tuple[MediaKind, ...]] = {"text": ("text",), "vision": ("image
 TEXTS = (".txt", ".md")
 
 
-def train_standalone(kind: Kind, data: Path, out: Path, recipe: Recipe, name: str, codec: Path | None = None) -> str:
+def train_standalone(kind: Kind, data: Path | str, out: Path | str, recipe: Recipe, name: str, codec: Path | None = None) -> str:
     """Trains the tokenizer of a `kind` on the records of `data`, or on the files under it, and writes it to `out`; returns a line
     that says what it is. `name` is the recipe's; of `codec`, the folder of a tokenizer of sounds, the codes stay what they are
     and a vocoder alone is trained.
@@ -37,6 +38,7 @@ def train_standalone(kind: Kind, data: Path, out: Path, recipe: Recipe, name: st
     The same call goes on where it was cut. Raises ValueError for a folder that holds nothing of that kind, and for an `out` of
     something else.
     """
+    data, out, recipe = Path(data), Path(out), from_tree(to_tree(recipe))
     heard = None if codec is None else _codec(kind, codec, recipe)
     if heard is not None:
         recipe = replace(recipe, media=heard.media)
@@ -46,7 +48,7 @@ def train_standalone(kind: Kind, data: Path, out: Path, recipe: Recipe, name: st
     if (out / ABOUT).is_file():
         raise ValueError(f"{out} holds a tokenizer already: choose another folder")
     check_free(out, settings)
-    with own_folder(out):
+    with usual_defaults(), own_folder(out):
         check_free(out, settings)  # another training may have begun there meanwhile
         if not (out / RUN_FILE).is_file():
             with write_folder(out) as aside:

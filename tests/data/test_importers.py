@@ -10,6 +10,7 @@ from PIL import Image
 from ernest.data import media
 from ernest.data.importers import import_folder, import_mnist
 from ernest.data.records import load_records
+from ernest.storage import own_folder
 from ernest.world.images import parse
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
@@ -247,3 +248,11 @@ def test_real_pictures_with_a_table_of_their_own(tmp_path):
     assert imported.records == 120
     lines = [json.loads(line) for line in (tmp_path / "out" / "records.jsonl").read_text(encoding="utf-8").splitlines()]
     assert len(lines) == len(load_records(tmp_path / "out")) == 120
+
+
+def test_two_imports_into_one_folder_do_not_mix(tmp_path):
+    """The second would keep what the first held out."""
+    write_picture(tmp_path / "in/cat/a.png")
+    with own_folder(tmp_path / "out"), pytest.raises(ValueError, match="out is in use by process"):
+        import_folder(tmp_path / "in", tmp_path / "out")
+    assert import_folder(tmp_path / "in", tmp_path / "out").records == 2

@@ -9,9 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ernest.tokenizers
+from ernest.cli import tokenizer as commands
 from ernest.config.media import USUAL, MediaSpec
+from ernest.data.standalone import read_for, write_for
 from ernest.tokenizers.audio import AudioConfig, AudioTokenizer
 from ernest.tokenizers.standalone import (
+    About,
     PictureTokenizer,
     SoundTokenizer,
     WordTokenizer,
@@ -141,3 +144,18 @@ def test_what_is_none_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "eyes/tokenizer.json").write_text("{}")
     with pytest.raises(ValueError, match=r"eyes/tokenizer.json: damaged"):
         ernest.tokenizers.load(tmp_path / "eyes")
+
+
+def test_a_text_keeps_its_line_ends(tmp_path):
+    words = WordTokenizer(About("text", "tiny", ""), USUAL, TextTokenizer())
+    (tmp_path / "a.txt").write_bytes(content := b"\xef\xbb\xbfone\r\ntwo\n\rthree")
+    ids = words.encode(read_for(words, tmp_path / "a.txt"))
+    write_for(words, words.decode(ids), tmp_path / "new/b.txt")
+    assert (tmp_path / "new/b.txt").read_bytes() == content
+
+
+def test_what_is_encoded_is_not_written_over(tmp_path):
+    (tmp_path / "a.txt").write_text("mine")
+    (tmp_path / "link.txt").symlink_to("a.txt")
+    with pytest.raises(ValueError, match=r"link\.txt is the file that is read, which would be lost: choose another name"):
+        commands.encode(tmp_path, tmp_path / "a.txt", tmp_path / "link.txt")

@@ -10,7 +10,12 @@ import pytest
 from ernest.config.recipe import Recipe, load_recipe, to_tree
 from ernest.data.record_writer import save_records
 from ernest.data.records import LINES, load_records, media_fingerprint, read_lines
+from ernest.evaluation.own_run import FINDINGS, MODEL, judge_run
+from ernest.evaluation.results import Findings, save
 from ernest.sequence.record import Record, given, made
+from ernest.storage import fingerprint
+from ernest.training.pretrain import pretrain
+from ernest.training.resume import LOG
 from ernest.training.run_settings import RUN_FILE, TrainingRun, check_free, differing_settings, unusual_settings
 
 
@@ -126,3 +131,35 @@ def test_a_run_cannot_begin_in_the_folder_that_one_is_in(tmp_path: Path, monkeyp
         check_free(Path(), settings(Recipe()))
     begun_by(tmp_path, json.loads(settings(Recipe())))
     check_free(Path(), settings(Recipe()))  # one that has begun goes on in it
+
+
+def test_numbers_of_numpy_and_names_of_folders_make_the_same_run(records: Path) -> None:
+    training = replace(Recipe().training, steps=np.int64(7), learning_rate=np.float64(0.25))
+    odd = TrainingRun(read_lines(records), str(records.parent / "run"), replace(Recipe(), seed=np.int32(3), training=training))  # type: ignore[arg-type]
+    plain = load_recipe(overrides=["seed=3", "training.steps=7", "training.learning_rate=0.25"])
+    assert odd == TrainingRun(odd.records, records.parent / "run", plain)
+    assert type(odd.recipe.seed) is type(odd.recipe.training.steps) is int
+
+
+def test_a_run_that_has_ended_does_not_begin_anew_where_its_states_were_removed(tmp_path: Path) -> None:
+    """It would train for hours, and empty its log before."""
+    recipe = load_recipe(overrides=["training.steps=2"])
+    (tmp_path / "recipe.json").write_text(json.dumps(to_tree(recipe)))
+    (tmp_path / "model").mkdir()
+    (tmp_path / LOG).write_text('{"step": 0}\n{"step": 1}\n')
+    pretrain(tmp_path, 0, 1)
+    (tmp_path / LOG).write_text('{"step": 0}\n')  # its model was exported before
+    with pytest.raises((OSError, ValueError)):
+        pretrain(tmp_path, 0, 1)
+
+
+def test_findings_are_of_the_model_that_is_there(tmp_path: Path) -> None:
+    """One may be exported into a run that goes on, and be judged."""
+    (tmp_path / "recipe.json").write_text(json.dumps(to_tree(Recipe())))
+    (tmp_path / "model").mkdir()
+    (weights := tmp_path / "model/model.safetensors").write_bytes(b"half way")
+    save(tmp_path / FINDINGS, Findings("a run", ()), {"advice.json": ["longer"], MODEL: fingerprint(weights)})
+    assert judge_run(tmp_path)[1] == ["longer"]
+    weights.write_bytes(b"at the end")
+    with pytest.raises(ValueError, match="is not a checkpoint"):  # which is opened now
+        judge_run(tmp_path)
