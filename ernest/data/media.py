@@ -37,8 +37,6 @@ WRITTEN: Mapping[Kind, tuple[str, ...]] = {
 }
 """Endings of the files that each kind can be written to."""
 
-_NOUNS: Mapping[Kind, str] = {"image": "picture", "video": "video", "audio": "sound"}
-
 
 def suffix(path: Path | str) -> str:
     """The ending of a file's name, in lower case and without its dot."""

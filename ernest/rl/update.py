@@ -151,7 +151,7 @@ class _Part:
             old = new.detach() if self.old[n] is None else self.old[n][kept]  # type: ignore[index]
             units = Units(elements.response, weight, new, old, elements.log_prob)
             share = self._share(units, entropy, usual_entropy, config)
-            _measure(measures, elements, entropy, weight, old, batch, share, self.advantage, step)
+            _measure(measures, elements, entropy, weight, old, batch, share, step)
             if config.unit == "group":
                 units = merge_units(units, elements.group)
             outcome = policy_loss(units, self.advantage, config, share)
@@ -211,7 +211,6 @@ def _measure(
     old: Tensor,
     batch: ResponseBatch,
     share: Tensor | None,
-    advantage: Tensor,
     step: int,
 ) -> None:
     for m, name in enumerate(MODALITIES):

@@ -93,10 +93,10 @@ def nothing_grows_within(tau: float, u: Tensor, flow: Flow, grid: Space) -> bool
     few of its values lie there, so that few iterations tell the least.
     """
     members = u.reshape(-1, *grid.points)
-    return all(_is_positive(tau, member, flow, grid, number, len(members)) for number, member in enumerate(members))
+    return all(_is_positive(tau, member, flow, grid, number) for number, member in enumerate(members))
 
 
-def _is_positive(tau: float, u: Tensor, flow: Flow, grid: Space, number: int, members: int) -> bool:
+def _is_positive(tau: float, u: Tensor, flow: Flow, grid: Space, number: int) -> bool:
     k2 = grid.squared_wavenumbers(u.dtype, u.device)
     mobility, linear = (_of_member(symbol(k2), k2, number) for symbol in (flow.mobility, flow.linear))
     slopes = flow.potential.df(u)

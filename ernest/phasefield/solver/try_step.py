@@ -82,7 +82,7 @@ def try_step(steppers: Steppers, diagnostics: Diagnostics, current: SolverState,
         error=found.error,
         rejected=current.rejected,
     )
-    return _state_after(steppers, diagnostics, current, after, measured, record, found), element, record
+    return _state_after(steppers, current, after, measured, record, found), element, record
 
 
 def _judge(
@@ -142,7 +142,6 @@ def _rejected(steppers: Steppers, current: SolverState, tau: float, stats: StepS
 
 def _state_after(
     steppers: Steppers,
-    diagnostics: Diagnostics,
     current: SolverState,
     after: State,
     measured: Measurement,
