@@ -49,7 +49,9 @@ class _Sketch:
 
 def picture(seed: int, index: int, size: int = SIZE, colour: str | None = None) -> Picture:
     """The picture of one index, or the same hand's in another `colour`. From `HELD_OUT` on the handwriting is never that of a
-    smaller index."""
+    smaller index. Raises ValueError for a colour that is none of `COLOURS`."""
+    if colour not in (None, *COLOURS):
+        raise ValueError(f"colour: {colour!r} is none of {', '.join(COLOURS)}")
     sketch = _sketch(seed, index, size / BOX)
     return _drawn([sketch if colour is None else replace(sketch, colour=COLOURS.index(colour))], size)[0]
 

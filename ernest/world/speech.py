@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ernest.config.media import MediaSpec
-from ernest.world.split import HELD_OUT
+from ernest.world.split import HELD_OUT, generator
 
 WORDS = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"),
@@ -90,7 +90,7 @@ def speech(
 
     At every sample rate, of 22,050 Hz at most, it is said in the same way.
     """
-    rng = np.random.default_rng((seed, index, *b"speech"))
+    rng = generator(seed, index, "speech")
     voice, word = voices[rng.integers(len(voices))], words[rng.integers(len(words))]
     rate, pitch = _rate_and_pitch(rng, held_out=index >= HELD_OUT)
     wave = _trimmed(_synthesise(voice.file, word, rate, pitch, int(rng.integers(30, 71)), sample_rate), sample_rate)

@@ -14,6 +14,9 @@ def is_held_out(index: int) -> bool:
 
 
 def generator(seed: int, index: int, purpose: str) -> np.random.Generator:
-    """The random generator of one record for one purpose; generators of other purposes are independent of it."""
+    """The random generator of one record for one purpose; generators of other purposes are independent of it. Raises ValueError
+    for a negative seed or index."""
     is_held_out(index)
+    if seed < 0:
+        raise ValueError(f"seed of the world: expected 0 or more, got {seed}")
     return np.random.default_rng((seed, index, *purpose.encode()))

@@ -73,6 +73,9 @@ def records_of_tasks(
     frames: int = FRAMES,
 ) -> list[Record]:
     """The records of several tasks, index by index; a picture, clip or video that several tasks share is made once."""
+    for name, value in (("size", size), ("frames", frames)):
+        if not isinstance(value, int | np.integer) or value < 1:
+            raise ValueError(f"{name}: expected a whole number from 1 on, got {value!r}")
     known = (*TASKS, *UNTRAINED, *ALBUMS)
     for task in tasks:
         if task not in known:

@@ -126,6 +126,22 @@ def test_an_unknown_task_is_an_error():
         record(0, 0, "text→smell")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"size": 0}, "size: expected a whole number from 1 on, got 0"),
+        ({"size": 32.0}, r"size: expected a whole number from 1 on, got 32\.0"),
+        ({"size": (32, 32)}, r"size: expected a whole number from 1 on, got \(32, 32\)"),
+        ({"frames": 0}, "frames: expected a whole number from 1 on, got 0"),
+        ({"seed": -1}, "seed of the world: expected 0 or more, got -1"),
+    ],
+)
+def test_sizes_and_seeds_that_cannot_be_are_named(arguments, message):
+    for task in ("text→image", "text→speech"):
+        with pytest.raises(ValueError, match=f"^{message}$"):
+            records(task, **{"seed": 0, "indices": [0], **arguments})
+
+
 def test_the_world_comes_back_from_disk(tmp_path):
     made = [record(0, index) for index in range(2 * len(TASKS))]
     save_records(tmp_path / "world", made)
