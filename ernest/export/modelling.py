@@ -155,7 +155,7 @@ class ErnestForCausalLM(PreTrainedModel, GenerationMixin):
         )
         states = TextStates(self._text_tokenizer().pieces)
         longest = cast(int, generation_config.max_length)
-        return LogitsProcessorList([WholeText(states, TextTokenizer.eos, input_ids_seq_length or 0, longest), *usual])
+        return LogitsProcessorList([WholeText(states, TextTokenizer.eos, longest), *usual])
 
     # -------------------------------------------------------------- the network
 

@@ -76,10 +76,13 @@ class ErnestTokenizer(PreTrainedTokenizer):
 
 class WholeText(LogitsProcessor):
     """Leaves to each row, `[rows, vocabulary]`, the tokens that keep its text whole and let it end within `longest` positions, as
-    the engine does: no control token but the end, and that only where no character is half made."""
+    the engine does: no control token but the end, and that only where no character is half made.
 
-    def __init__(self, states: TextStates, eos: int, prompt: int, longest: int) -> None:
-        self.states, self.eos, self.prompt, self.longest = states, eos, prompt, longest
+    A text begins behind the last control token: what `generate` is given may end within a character, as the drafts of an
+    assistant do."""
+
+    def __init__(self, states: TextStates, eos: int, longest: int) -> None:
+        self.states, self.eos, self.longest = states, eos, longest
         self._seen = torch.zeros(0, 0, dtype=torch.long)
         self._of_row: list[int] = []
 
@@ -94,16 +97,18 @@ class WholeText(LogitsProcessor):
         if before.shape == self._seen.shape and torch.equal(before, self._seen):
             new = input_ids[:, -1:]
         else:
-            self._of_row, new = [WHOLE] * len(input_ids), input_ids[:, self.prompt :]
+            self._of_row, new = [WHOLE] * len(input_ids), input_ids
         for row, tokens in enumerate(new.tolist()):
             for token in tokens:
-                if self._of_row[row] != BROKEN:
+                if token < len(CONTROLS):
+                    self._of_row[row] = WHOLE
+                elif self._of_row[row] != BROKEN:
                     self._of_row[row] = int(self.states.after[self._of_row[row], token])
         self._seen = input_ids
         return self._of_row
 
     def _allowed(self, state: int, left: int, vocabulary: int) -> Tensor:
-        if state == BROKEN:  # behind the end
+        if state == BROKEN:  # was given so
             return torch.ones(vocabulary, dtype=torch.bool)
         if state != WHOLE:
             return self.states.allowed(state, left)

@@ -42,7 +42,7 @@ def make_app(
     app = FastAPI(title="Ernest", version=__version__, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.service = service
     for family in (chat, images, speech, transcriptions, videos, models, playground):
-        app.include_router(family.router)
+        app.include_router(family.router, responses=errors.RESPONSES)
     errors.install(app)
     app.add_middleware(Guard, access=access, limits=limits, metrics=metrics)
     if access.origins:

@@ -47,6 +47,25 @@ class Json(Response):
         return json.dumps(content, separators=(",", ":")).encode()
 
 
+_NAME = {"type": ["string", "null"]}
+_SCHEMA = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {"message": {"type": "string"}, "type": {"type": "string"}, "param": _NAME, "code": _NAME},
+        }
+    },
+}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"description": what, "content": {"application/json": {"schema": _SCHEMA}}}
+    for status, what in (("4XX", "what is wrong with the request"), ("5XX", "why there is no answer"))
+}
+"""Of every endpoint, for the OpenAPI document: FastAPI's own status 422 is never sent."""
+
+
 # ------------------------------------------------------------------ what goes wrong
 
 

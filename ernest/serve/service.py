@@ -85,7 +85,7 @@ Served = Annotated[Service, Depends(service_of)]
 
 def sampling(body: Sampled, *kinds: Kind) -> Mapping[Kind, Sampling] | None:
     """What the body says of each kind, and of what it leaves open the usual of that kind; None where it leaves all open."""
-    asked = {kind: _asked(body, DEFAULTS[kind]) for kind in kinds}
+    asked: dict[Kind, Sampling] = {kind: _asked(body, DEFAULTS[kind]) for kind in kinds}
     return None if all(asked[kind] is DEFAULTS[kind] for kind in kinds) else asked
 
 

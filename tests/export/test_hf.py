@@ -22,11 +22,14 @@ from ernest.generation.answer import write_submodel
 from ernest.generation.engine import Engine
 from ernest.generation.request import Request
 from ernest.generation.sampling import DEFAULTS
+from ernest.generation.text_states import TextStates
 from ernest.sequence.record import Kind, given
+from ernest.tokenizers.text import TextTokenizer
 from tests.small import SENTENCES, network, tokenizers
 
 transformers = pytest.importorskip("transformers", reason="transformers is not installed: pip install 'ernest-ai[hf]'")
 hf = pytest.importorskip("ernest.export.hf")
+WholeText = pytest.importorskip("ernest.export.text").WholeText
 
 LEARNT = Learnt(("image→text", "text→image"), ("a", "red", "seven"), 250)
 RECIPE = {"seed": 3, "sequence": {"length": 250}, "training": {"steps": 12}}
@@ -388,3 +391,31 @@ def test_a_picture_that_is_read_small_stays_as_it_is(processor, tmp_path):
         changed = processor(images=image.rotate(180))["pixel_values"]
     assert torch.equal(found, processor(images=tmp_path / "large.jpg")["pixel_values"])
     assert not torch.equal(found, changed)
+
+
+def test_an_assistant_drafts_within_a_character(folder, model, processor, monkeypatch):
+    """What it goes on with is asked of two processors, its own and the model's: they must agree, or nothing is left."""
+    rows = []
+    call = WholeText.__call__
+
+    def noting(self: Any, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        left = call(self, input_ids, scores)
+        rows.append(bool(torch.isfinite(left).any(-1).all()))
+        return left
+
+    monkeypatch.setattr(WholeText, "__call__", noting)
+    assistant = transformers.AutoModelForCausalLM.from_pretrained(folder)
+    head, rng = assistant.network.text_head.weight, torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        head.add_(0.02 * torch.randn(head.shape, generator=rng))
+    asked = processor(text="three plus")
+    assert made(model, asked, assistant_model=assistant, max_new_tokens=16) == made(model, asked, max_new_tokens=16)
+    assert all(rows)
+    half = tokenizers().text.encode("𝄞")[:1]
+    ids = torch.tensor([[*tokenizers().text.encode("a"), TextTokenizer.sep, *half]])
+    scores = torch.zeros(1, tokenizers().text.vocab_size)
+    states = TextStates(tokenizers().text.pieces)
+    followed = WholeText(states, TextTokenizer.eos, 20)
+    followed(ids[:, :-1], scores)
+    assert torch.equal(followed(ids, scores), WholeText(states, TextTokenizer.eos, 20)(ids, scores))
+    assert not torch.isfinite(followed(ids, scores)[0, TextTokenizer.eos])

@@ -5,6 +5,7 @@ import gzip
 import json
 import re
 import shutil
+import signal
 import socket
 import time
 
@@ -17,7 +18,7 @@ from ernest.serve.api.videos import VideoBody
 from ernest.serve.guard import Access
 from ernest.serve.limits import Limits
 from ernest.serve.metrics import Metrics
-from ernest.serve.server import listen, read_keys
+from ernest.serve.server import _end_by_signals, listen, read_keys
 from ernest.serve.service import sampling
 from tests.serve.openai_client import picture_url
 from tests.serve.running import running, write_checkpoint
@@ -197,6 +198,34 @@ def test_a_checkpoint_that_is_gone_is_served_as_it_was_loaded(tmp_path):
 
 
 # ------------------------------------------------------------------ the server
+
+
+def test_the_document_tells_errors_as_they_are(client):
+    paths = client.get("/openapi.json").json()["paths"]
+    found = {status: one for path in paths.values() for way in path.values() for status, one in way["responses"].items()}
+    assert set(found) == {"200", "4XX", "5XX"}
+    error = client.get("/v1/models/nobody").json()["error"]
+    schema = found["4XX"]["content"]["application/json"]["schema"]["properties"]["error"]
+    assert set(schema["properties"]) == set(schema["required"]) == set(error)
+
+
+def test_signals_are_heeded_from_the_first_moment():
+    """Before the server itself listens to them."""
+    names = [name for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
+    before = {name: signal.getsignal(getattr(signal, name)) for name in names}
+    ended = []
+    try:
+        _end_by_signals(lambda: ended.append(1))
+        for name in names:
+            signal.raise_signal(getattr(signal, name))
+        assert len(ended) == len(names)
+        if "SIGHUP" in names:  # as under nohup
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            _end_by_signals(lambda: ended.append(1))
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        for name, handler in before.items():
+            signal.signal(getattr(signal, name), handler)
 
 
 def test_counters_are_told_to_the_last_digit():
