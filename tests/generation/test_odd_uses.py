@@ -106,12 +106,12 @@ def test_a_forked_process_answers_too():
     with threads(2), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # newer Pythons warn of forks beside threads
         shared = engine()
-        torch.ones(600, 600) @ torch.ones(600, 600)  # by several threads
+        torch.mm(torch.ones(600, 600), torch.ones(600, 600))  # by several threads
         assert shared.texts([text(PROMPTS[0])]) == [alone(PROMPTS[0])]
         child = os.fork()
         if child == 0:
             signal.alarm(30)
-            torch.ones(600, 600) @ torch.ones(600, 600)
+            torch.mm(torch.ones(600, 600), torch.ones(600, 600))
             os._exit(0 if shared.texts([text(PROMPTS[0])]) == [alone(PROMPTS[0])] else 1)
         assert os.waitpid(child, 0)[1] == 0
 
