@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from ernest.data import media
 from ernest.data.records import load_records
 from ernest.lcnet import training as classifier
 from ernest.lcnet.native.build import available, features
+from tests import commands
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -50,6 +52,21 @@ def ernest(folder: Path, *arguments: str) -> str:
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{shlex.join(arguments)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
     return done.stdout
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch, capfd) -> Callable[..., str]:
+    """What a command prints, run in the test's folder by this process, which has imported PyTorch before."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run(*arguments: str) -> str:
+        capfd.readouterr()
+        status, printed = commands.ernest(monkeypatch, *arguments), capfd.readouterr()
+        assert status == 0, f"{shlex.join(arguments)}\n{printed.out[-3000:]}\n{printed.err[-3000:]}"
+        return printed.out
+
+    return run
 
 
 # ------------------------------------------------------------------ what is written
@@ -164,24 +181,24 @@ def photos(folder: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_folder_of_ones_own_is_imported_and_learnt_from(tmp_path):
+def test_a_folder_of_ones_own_is_imported_and_learnt_from(tmp_path, here):
     photos(tmp_path / "photos")
     (how,) = in_readme("import")
-    assert "14 records, captions from the table captions.csv, 1 left out" in ernest(tmp_path, *how)
+    assert "14 records, captions from the table captions.csv, 1 left out" in here(*how)
     (how,) = in_readme("train")
     printed = ernest(tmp_path, *how, "--set", *SMALL)
     model = how[how.index("--out") + 1] + "/model"
     assert f"model: {model}" in printed
-    assert ernest(tmp_path, "describe", model, "photos/wall0.jpg").endswith("\n")
+    assert here("describe", model, "photos/wall0.jpg").endswith("\n")
     again = time.perf_counter()
-    ernest(tmp_path, *how, "--set", *SMALL)
+    here(*how, "--set", *SMALL)
     assert time.perf_counter() - again < 60
     lines = (tmp_path / model).parent.joinpath("metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == list(range(12))
 
 
 @pytest.mark.slow
-def test_a_classifier_is_trained_deployed_and_asked(tmp_path):
+def test_a_classifier_is_trained_deployed_and_asked(tmp_path, here):
     rng = np.random.default_rng(0)
     for flower, colour in (("tulip", (220, 40, 60)), ("daisy", (230, 230, 120))):
         (tmp_path / "flowers" / flower).mkdir(parents=True)
@@ -190,19 +207,20 @@ def test_a_classifier_is_trained_deployed_and_asked(tmp_path):
             Image.fromarray(pixels).save(tmp_path / "flowers" / flower / f"{i}.png")
     Image.open(tmp_path / "flowers/daisy/0.png").save(tmp_path / "photo.jpg")
     train, deploy, classify = in_readme("lcnet")
-    assert "2 classes" in ernest(tmp_path, *train, "--set", "arch=PPLCNet_x0_25", "size=32", "epochs=4", "batch=8")
+    assert "2 classes" in here(*train, "--set", "arch=PPLCNet_x0_25", "size=32", "epochs=4", "batch=8")
     if "avx512_vnni" not in features() or not {"avx512", "amx"}.intersection(available()):
         deploy, classify = ([word.replace("int8", "fp32") for word in words] for words in (deploy, classify))
     ernest(tmp_path, *deploy)
-    assert re.match(r"photo.jpg: (daisy|tulip) 0\.\d{4}, (daisy|tulip) 0\.\d{4}\n", ernest(tmp_path, *classify))
+    assert re.match(r"photo.jpg: (daisy|tulip) 0\.\d{4}, (daisy|tulip) 0\.\d{4}\n", here(*classify))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_a_short_demo_and_what_uses_its_checkpoint(tmp_path):
+def test_a_short_demo_and_what_uses_its_checkpoint(tmp_path, here):
+    """The network has the size of the real one, so that what README cuts out of it is there; all else is small."""
     dry = subprocess.run(["make", "-n", "demo"], cwd=ROOT, capture_output=True, text=True, check=True)
     assert any(line.endswith("ernest demo") for line in dry.stdout.splitlines())
-    printed = ernest(tmp_path, "demo", "--minutes", "0.05")
+    printed = ernest(tmp_path, "demo", "--minutes", "0.001", "--set", "sequence.rows=4", "world.held_out=3")
     assert "report: build/demo/report.html" in printed
     assert "image → text" in printed
     report = (tmp_path / "build/demo/report.html").read_text()
@@ -213,7 +231,7 @@ def test_a_short_demo_and_what_uses_its_checkpoint(tmp_path):
 
     for arguments in in_readme("generate", "describe", "slice"):
         begun = time.perf_counter()
-        printed = ernest(tmp_path, *arguments)
+        printed = here(*arguments)
         assert time.perf_counter() - begun < 30, arguments
         if "-o" not in arguments:
             assert printed.endswith("\n")
