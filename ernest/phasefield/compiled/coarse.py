@@ -59,9 +59,10 @@ class FusedCoarse:
         self._block = np.full(workspace.shape[0], -1, dtype=np.int64)
         self._block[half.inside[half.inside >= 0]] = np.flatnonzero(half.inside >= 0)
         self._split = np.where(self._block >= 0, 2 * (half.modes.shape[1] - 1), 0)
-        self._kept = [np.zeros(half.modes.shape, complex) for _ in range(scheme.degree + 1)]
+        # That of the end is asked for where nodes miss the full grid.
+        self._kept = [np.zeros(half.modes.shape, complex) for _ in range(scheme.degree + scheme.sparse)]
         # A node's value of the first sweep is asked for once, by the coarse sweep that then leaves its change of N.
-        self._deltas = tuple(self._kept[:-1])
+        self._deltas = tuple(self._kept[: scheme.degree])
         self._nodes, self._sparse, self._sampled = scheme.nodes, scheme.sparse, scheme.samples(points)
         self._judged = scheme.judged_node
         self._field_lines = [field.reshape(-1, sizes[0][-1]) for field in half.fields]

@@ -43,15 +43,15 @@ class FusedElement(Element):
 
 @dataclass(frozen=True)
 class Look:
-    """What was seen of an element: of its end the root of the mean square `size`, the `mean`, the greatest |u|, and the `energy`;
-    how far the end is from the start, `change`, and the energy that the polynomial loses, `dissipated`.
+    """What was seen of an element: of its end the root of the mean square `size`, the `mean`, the least and the greatest u in
+    `span`, and the `energy`; how far the end is from the start, `change`, and the energy that the polynomial loses, `dissipated`.
 
     `truncation` is the weighted norm of the residual at the end, and `missed` that of what sweeps on coarse grids left of N.
     """
 
     size: float
     mean: float
-    largest: float
+    span: tuple[float, float]
     energy: float
     change: float
     dissipated: float
@@ -95,7 +95,8 @@ class Inspector:
         u, end = work.array(element.start_modes), work.array(element.end_modes)
         work.buffer[...] = end
         work.plan.inverse()
-        bulk, steep, largest = kernels.examine(work.lines, work.scale, work.reaction, self._slopes, self._energy, self._well)
+        potential = work.reaction, self._slopes, self._energy, self._well
+        bulk, steep, *span = kernels.examine(work.lines, grid.points[-1], work.scale, *potential)
         work.plan.forward()  # N at the end, in the buffer: of all other arrays the run still needs what they hold
         weights, responses = weigh((steep * work.scale) ** 0.5)
         symbols = work.stiffness, work.mobility, work.linear
@@ -115,7 +116,7 @@ class Inspector:
         look = Look(
             size=work.rms(size),
             mean=float(end.flat[0].real) * work.scale,
-            largest=largest,
+            span=(span[0], span[1]),
             energy=bulk * grid.volume * work.scale + quadratic / 2 * volume,
             change=work.rms(change),
             dissipated=4 / tau * dissipated * volume,

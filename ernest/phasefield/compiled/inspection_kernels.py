@@ -8,19 +8,20 @@ import numpy as np
 from numba import prange
 
 
-def examine(u, scale, reaction, slopes, energy, well):
-    """u <- N(scale u) for a field in lines `[lines, columns]`; the sums over the points of F and of N'(u)^2, and the greatest
-    |scale u|.
+def examine(u, points, scale, reaction, slopes, energy, well):
+    """u <- N(scale u) for a field in lines `[lines, columns]` of so many points; the sums over the points of F and of N'(u)^2,
+    and the least and the greatest scale u.
 
     `reaction`, `slopes` and `energy` are the coefficients of N, N' and F, constant first; F has well/4 (u^2 - 1)^2 besides.
     """
-    # The greatest of every column first: a single one for all would keep the loop from being made into vector instructions.
-    bulk, steep, peaks = 0.0, 0.0, np.zeros(u.shape[1])
+    # Those of every column first: a single one for all would keep the loop from being made into vector instructions.
+    bulk, steep, least, greatest = 0.0, 0.0, u[0, :points].copy(), u[0, :points].copy()
     for r in range(u.shape[0]):
-        line = u[r]
+        line = u[r, :points]
         for c in range(line.size):
-            size = abs(line[c])
-            peaks[c] = size if size > peaks[c] else peaks[c]
+            least[c] = line[c] if line[c] < least[c] else least[c]
+        for c in range(line.size):
+            greatest[c] = line[c] if line[c] > greatest[c] else greatest[c]
         for c in range(line.size):
             x = scale * line[c]
             value, slope, density = reaction[len(reaction) - 1], slopes[len(slopes) - 1], energy[len(energy) - 1]
@@ -34,7 +35,7 @@ def examine(u, scale, reaction, slopes, energy, well):
             bulk += density + well / 4 * from_wells * from_wells
             steep += slope * slope
             line[c] = value
-    return bulk, steep, scale * peaks.max()
+    return bulk, steep, scale * least.min(), scale * greatest.max()
 
 
 @numba.njit(fastmath=True)

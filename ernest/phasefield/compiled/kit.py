@@ -64,10 +64,12 @@ def take(flow: Flow, grid: Space, stabilisation: float) -> Kit | None:
 
 def put_back(kit: Kit) -> None:
     """For the next run; the kits that were put back last are kept."""
-    if not kit.workspace.is_large:
-        with _lock:
-            _shelf.append(kit)
-            del _shelf[:-KITS_KEPT]
+    if kit.workspace.is_large:
+        kit.workspace.let_go()
+        return
+    with _lock:
+        _shelf.append(kit)
+        del _shelf[:-KITS_KEPT]
 
 
 def forget() -> None:

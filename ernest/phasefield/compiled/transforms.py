@@ -2,6 +2,8 @@
 
 A plan owns `real` `[*points]` and `modes` `[*points[:-1], points[-1] // 2 + 1]`. No direction is scaled, so that the
 factor 1 / (number of points) can ride along in a kernel that touches the field anyway. All engines agree to round-off.
+A plan `in_place`, for large grids, has the field where its modes are, where the engine can do that: lines of the field
+then have two more numbers, which mean nothing.
 """
 
 import contextlib
@@ -28,6 +30,12 @@ class Plan(ABC):
     real: Array
     modes: Array
 
+    @property
+    def lines(self) -> Array:
+        """The memory of `real` in lines of its last axis, `[lines, numbers]`, as many or more than that has points."""
+        lines = math.prod(self.real.shape[:-1])
+        return self.real.reshape(lines, -1) if self.real.flags.c_contiguous else self.modes.view("float64").reshape(lines, -1)
+
     @abstractmethod
     def forward(self, into: Array | None = None) -> None:
         """From `real` to `modes`, or to another contiguous array of that shape. `real` may be destroyed."""
@@ -40,25 +48,29 @@ class Plan(ABC):
 class FftwPlan(Plan):
     """FFTW with measured plans, which are kept on disk: the next process takes the same plan, and so gets the same bits."""
 
-    def __init__(self, points: tuple[int, ...], threads: int = 1) -> None:
+    def __init__(self, points: tuple[int, ...], threads: int = 1, in_place: bool = False) -> None:
         import pyfftw
 
-        self.real = pyfftw.zeros_aligned(points, "float64")
         self.modes = pyfftw.zeros_aligned(_mode_shape(points), "complex128")
+        self.real = self.modes.view("float64")[..., : points[-1]] if in_place else pyfftw.zeros_aligned(points, "float64")
         _recall_wisdom()
         options: dict[str, Any] = {"axes": tuple(range(len(points))), "threads": threads}
         flags = ("FFTW_MEASURE", "FFTW_DESTROY_INPUT")
         self._forward = pyfftw.FFTW(self.real, self.modes, flags=flags, **options)
         self._inverse = pyfftw.FFTW(self.modes, self.real, direction="FFTW_BACKWARD", flags=flags, **options)
-        self._target = self.modes
-        _keep_wisdom(points, threads)
+        self._outward, self._target = self._forward, self.modes
+        if in_place:  # elsewhere is another plan, and the array that it is made with is let go when it gets the next
+            elsewhere = pyfftw.zeros_aligned(_mode_shape(points), "complex128")
+            self._outward = pyfftw.FFTW(self.real, elsewhere, flags=flags, **options)
+        _keep_wisdom(points, threads, in_place)
 
     def forward(self, into: Array | None = None) -> None:
         target = self.modes if into is None else into
+        plan = self._forward if np.may_share_memory(target, self.modes) else self._outward
         if target is not self._target:
-            self._forward.update_arrays(self.real, target)
+            plan.update_arrays(self.real, target)
             self._target = target
-        self._forward.execute()
+        plan.execute()
 
     def inverse(self) -> None:
         self._inverse.execute()
@@ -67,7 +79,7 @@ class FftwPlan(Plan):
 class ScipyPlan(Plan):
     """scipy.fft (pocketfft)."""
 
-    def __init__(self, points: tuple[int, ...], threads: int = 1) -> None:
+    def __init__(self, points: tuple[int, ...], threads: int = 1, in_place: bool = False) -> None:
         self.real, self.modes, self._threads = np.zeros(points), np.zeros(_mode_shape(points), complex), threads
 
     def forward(self, into: Array | None = None) -> None:
@@ -85,7 +97,7 @@ class ScipyPlan(Plan):
 class TorchPlan(Plan):
     """torch.fft, with the number of threads that torch is set to."""
 
-    def __init__(self, points: tuple[int, ...], threads: int = 1) -> None:
+    def __init__(self, points: tuple[int, ...], threads: int = 1, in_place: bool = False) -> None:
         self.real, self.modes = np.zeros(points), np.zeros(_mode_shape(points), complex)
 
     def forward(self, into: Array | None = None) -> None:
@@ -100,7 +112,7 @@ class TorchPlan(Plan):
         np.copyto(self.real, field.numpy())
 
 
-ENGINES: dict[str, Callable[[tuple[int, ...], int], Plan]] = {"pyfftw": FftwPlan, "scipy": ScipyPlan, "torch": TorchPlan}
+ENGINES: dict[str, Callable[..., Plan]] = {"pyfftw": FftwPlan, "scipy": ScipyPlan, "torch": TorchPlan}
 
 
 def installed_engines() -> list[str]:
@@ -129,10 +141,11 @@ def engine_times(points: tuple[int, ...], threads: int = 1) -> dict[str, float]:
     return {engine: milliseconds_per_fft(engine, points, threads) for engine in installed_engines()}
 
 
-def fastest_plan(points: tuple[int, ...], threads: int = 1) -> Plan:
-    """A new plan of the engine that is fastest for this size. FFTW, where it is installed, needs no race: it always wins."""
+def fastest_plan(points: tuple[int, ...], threads: int = 1, in_place: bool = False) -> Plan:
+    """A new plan of the engine that is fastest for this size. FFTW, where it is installed, needs no race: it always wins, and
+    alone transforms in place."""
     if "pyfftw" in installed_engines():
-        return FftwPlan(points, threads)
+        return FftwPlan(points, threads, in_place)
     times = engine_times(points, threads)
     return ENGINES[min(times, key=lambda engine: times[engine])](points, threads)
 
@@ -164,7 +177,7 @@ def _recall_wisdom() -> None:
 
 
 @cache
-def _keep_wisdom(points: tuple[int, ...], threads: int) -> None:
+def _keep_wisdom(points: tuple[int, ...], threads: int, in_place: bool) -> None:
     """Write all known plans to disk, after the first plan of a size.
 
     Where the cache cannot be written, plans last as long as the process.

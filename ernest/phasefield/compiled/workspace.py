@@ -114,13 +114,13 @@ class Workspace:
 
     @cached_property
     def real(self) -> Array:
-        """The plan's field, as one line."""
-        return self.plan.real.reshape(-1)
+        """The plan's field, as one line; where that has more numbers than points, those between mean nothing."""
+        return self.lines.reshape(-1)
 
     @cached_property
     def lines(self) -> Array:
-        """The plan's field in lines of its last axis, `[lines, columns]`."""
-        return self.plan.real.reshape(-1, self.grid.points[-1])
+        """The plan's field in lines of its last axis, `[lines, columns]`, as many or more than that has points."""
+        return self.plan.lines
 
     @cached_property
     def scale(self) -> float:
@@ -155,6 +155,11 @@ class Workspace:
         size = math.prod(self.shape)
         memory = torch.zeros(count, -(-size // 4) * 4, dtype=torch.complex128, device=HOST).numpy()
         return memory, memory[:, :size].reshape(count, *self.shape).__array_interface__
+
+    def let_go(self) -> None:
+        """Frees the memory that is not on loan, which arrays on loan would keep."""
+        for pool in self.pools.values():
+            pool.clear()
 
     def tensor(self, row: Array) -> Tensor:
         """An array of modes as the tensor `[*mode_shape]` on the same memory."""
@@ -244,7 +249,7 @@ def make_workspace(flow: Flow, grid: Space, stabilisation: float | None, threads
     stiffness = mobility * (linear + splitting.stabilisation)
     reaction = reaction_of(flow, splitting.stabilisation)
     assert reaction is not None
-    plan = fastest_plan(grid.points, threads)
+    plan = fastest_plan(grid.points, threads, in_place=math.prod(grid.points) > MANY_POINTS)
     symbols = (stiffness, mobility, linear, distinct_rows(grid)[1])
     return Workspace(splitting, *symbols, reaction, plan, compiled(threads > 1), threads)
 

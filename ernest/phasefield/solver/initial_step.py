@@ -38,14 +38,21 @@ def stabilisation_for(flow: Flow, grid: Space, u0: Tensor) -> float:
     flow needs S >= max f' / 2: N enters with as many derivatives as half of the linear part, and with less its high modes
     would grow from sweep to sweep.
     """
-    low, high = flow.potential.slopes
+    diffusive = is_diffusive(flow, grid)
     if varies(flow.potential):
-        values = u0
-    else:
-        values = torch.linspace(float(u0.min()), float(u0.max()), 257, dtype=torch.float64, device=HOST)
-    slopes = flow.potential.df(values)
+        return _stabilisation(flow, u0, diffusive)
+    return stabilisation_between(flow, float(u0.min()), float(u0.max()), diffusive)
+
+
+def stabilisation_between(flow: Flow, low: float, high: float, diffusive: bool) -> float:
+    """The same where the potential is one for all points and the field's range is known."""
+    return _stabilisation(flow, torch.linspace(low, high, 257, dtype=torch.float64, device=HOST), diffusive)
+
+
+def _stabilisation(flow: Flow, values: Tensor, diffusive: bool) -> float:
+    (low, high), slopes = flow.potential.slopes, flow.potential.df(values)
     low, high = min(low, float(slopes.min())), max(high, float(slopes.max()))
-    return max(0.0, high / 2 if is_diffusive(flow, grid) else (low + high) / 2)
+    return max(0.0, high / 2 if diffusive else (low + high) / 2)
 
 
 def time_derivative(flow: Flow, grid: Space, modes: Tensor, time: float) -> Tensor:

@@ -65,6 +65,11 @@ class TorchMeasurement:
         return self._diagnostics.largest(self.element.end).tolist()
 
     @property
+    def span(self) -> tuple[float, float]:
+        """The least and the greatest u at the end."""
+        return float(self.element.end.min()), float(self.element.end.max())
+
+    @property
     def dissipated(self) -> Value:
         return self._diagnostics.dissipation(self.element).tolist()
 
@@ -81,8 +86,12 @@ class FusedMeasurement:
     grown: float
     energy: float
     mass: float
-    largest: float
+    span: tuple[float, float]
     dissipated: float
+
+    @property
+    def largest(self) -> float:
+        return max(map(abs, self.span))
 
 
 Measurement = TorchMeasurement | FusedMeasurement
@@ -101,4 +110,4 @@ def measure(
 def _fused(look: Look, steppers: Steppers, element: Element) -> FusedMeasurement:
     grown = steppers.share_of(look.size, look.mean) if math.isfinite(look.size) else 1.0
     seen = look.size, look.change, look.truncation, look.missed, grown
-    return FusedMeasurement(element, *seen, look.energy, look.mean * steppers.grid.volume, look.largest, look.dissipated)
+    return FusedMeasurement(element, *seen, look.energy, look.mean * steppers.grid.volume, look.span, look.dissipated)

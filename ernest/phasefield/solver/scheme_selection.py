@@ -1,11 +1,12 @@
 """Chooses the schemes of a run from the flow, the grid, the tolerance and what the user asked for."""
 
+import math
 from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from ernest.phasefield.flows import Flow
-from ernest.phasefield.grid import Space
+from ernest.phasefield.grid import MANY_POINTS, Space
 from ernest.phasefield.schemes.coarse import CoarseGaussSeidel
 from ernest.phasefield.schemes.gaussseidel import GaussSeidel
 from ernest.phasefield.schemes.implicit import Implicit
@@ -19,6 +20,9 @@ SPARSE_TAIL = 0.5
 
 WORTH_COARSENING = 96
 """Points along every axis from which on sweeps on coarse grids are cheaper than those on the grid itself."""
+LEAN = 1e-7
+"""The tolerance above which H^-1 flows have elements of degree 3 on large grids: N at the nodes of two elements is most of what a
+run holds there. Of a lower degree elements are shorter, but cheaper by as much down to about 1e-6."""
 
 
 @dataclass(frozen=True)
@@ -84,8 +88,10 @@ def choose_schemes(flow: Flow, grid: Space, u0: Tensor, tolerance: float, scheme
         return SchemeChoice(Implicit(3, stabilisation=S, tolerance=1e-13), S)
     if is_diffusive(flow, grid):
         p, m = (4, 4) if tolerance > 1e-5 else (5, 5)
+        if math.prod(grid.points) > MANY_POINTS and tolerance > LEAN:
+            p, m = 3, 3
         # A quarter of the grid cannot carry the sweeps of these flows, and the first element needs more of them.
-        coarse = CoarseGaussSeidel(p, 4, 2, 0, S, start_sweeps=6) if supports_coarse(flow, grid) else None
+        coarse = CoarseGaussSeidel(p, min(p, 4), 2, 0, S, start_sweeps=6) if supports_coarse(flow, grid) else None
         return SchemeChoice(GaussSeidel(p, m, 3, S), S, coarse, may_add_sweeps=True)
     if not supports_coarse(flow, grid):
         p, m = (3, 4) if tolerance > 3e-5 else (4, 5)

@@ -6,6 +6,7 @@ import time as clock
 import warnings
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -49,7 +50,7 @@ from ernest.phasefield.solver.steady import is_steady
 from ernest.phasefield.solver.steppers import Steppers
 from ernest.phasefield.solver.try_step import after_rejection, initial_state, try_step
 from ernest.phasefield.solver.units import Units
-from ernest.phasefield.stepping import Scheme
+from ernest.phasefield.stepping import Scheme, State
 
 BOLD = 2.0
 """The first element of a smooth start is tried with so many times the length of a plain rule: what it errs by tells the right
@@ -185,6 +186,8 @@ def solve(
     if checkpoint:
         save_solver(checkpoint.path, problem(), current, history)
     _warn_of_thin_interface(thin, grid, current)
+    # With a copy of its own all that the steppers held is let go before the fields are made.
+    current = replace(current, state=State(current.state.time, current.state.modes.clone(), count=current.state.count))
     return solution()
 
 

@@ -26,7 +26,7 @@ from ernest.phasefield.schemes.radau import RadauElements
 from ernest.phasefield.solver.controller import AIM, SLOW, Adaptive
 from ernest.phasefield.solver.diagnostics import StepRecord
 from ernest.phasefield.solver.error_estimate import span_of
-from ernest.phasefield.solver.initial_step import stabilisation_for, stiff_imbalance, time_derivative
+from ernest.phasefield.solver.initial_step import stabilisation_between, stabilisation_for, stiff_imbalance, time_derivative
 from ernest.phasefield.solver.stiff import nothing_grows_within
 from ernest.phasefield.solver.units import Units
 
@@ -115,8 +115,8 @@ def is_held_back(error: float, contraction: float, change: float, controller: Ad
 
 @dataclass(frozen=True)
 class Problem:
-    """What stays the same in a run, to the time `end`: `order` is that of its sweeps, and `tolerance` is told in the flow's own
-    units."""
+    """What stays the same in a run, to the time `end`: `order` is that of its sweeps, `tolerance` is told in the flow's own
+    units, and `diffusive` flows have a mobility that grows with |k|^2."""
 
     flow: Flow
     grid: Space
@@ -124,11 +124,13 @@ class Problem:
     tolerance: float
     order: int
     end: float
+    diffusive: bool
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """A step that was accepted, the run's number `count`, and ended with the fields that `end` gives.
+    """A step that was accepted, the run's number `count`, and ended with the fields that `end` gives, whose least and greatest
+    value `span` tells.
 
     `record` is its record, whose iterations are sweeps or evaluations of the equation, and `error` what it was judged by;
     `controller` was its control, and `wanted` is what that would go on with. `held` tells that sweeps held the step back, and
@@ -143,6 +145,7 @@ class Accepted:
     wanted: Adaptive
     held: bool
     residual: Callable[[], Tensor]
+    span: Callable[[], tuple[float, float]]
 
 
 def mode_after(mode: Mode, step: Accepted, problem: Problem) -> tuple[Mode, Adaptive]:
@@ -198,7 +201,7 @@ def _after_sweeps(mode: Mode, step: Accepted, problem: Problem) -> tuple[Mode, A
         return replace(mode, ringing=step.record.time, held=0), replace(wanted, order=ROUGH_DEGREE + 1)
     S = mode.stabilisation
     if looks and not varies(problem.flow.potential):
-        fitting = stabilisation_for(problem.flow, problem.grid, step.end())
+        fitting = stabilisation_between(problem.flow, *step.span(), problem.diffusive)
         S = fitting if max(S, fitting) > MISFIT * min(S, fitting) else S
     return replace(mode, held=held, stabilisation=S), wanted
 

@@ -166,6 +166,7 @@ def _state_after(
             controller,
             held,
             lambda: steppers.residual(element),
+            lambda: measured.span,
         )
         mode, controller = mode_after(mode, step, steppers.problem)
     left = steppers.tolerance * steppers.units.speed - found.caution * found.error if adaptive else 0.0

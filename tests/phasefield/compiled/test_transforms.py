@@ -42,6 +42,22 @@ def test_a_transform_can_end_in_another_array_and_come_back_to_its_own(engine):
     assert np.array_equal(plan.modes, elsewhere)
 
 
+@pytest.mark.parametrize("points", SIZES)
+def test_in_place_a_field_lies_where_its_modes_do_and_its_transform_can_end_elsewhere(points):
+    pytest.importorskip("pyfftw")
+    plan, field = fastest_plan(points, in_place=True), np.random.default_rng(3).standard_normal(points)
+    expected, elsewhere = np.fft.rfftn(field), fastest_plan(points).modes
+    assert np.may_share_memory(plan.real, plan.modes)
+    for target in (elsewhere, None, elsewhere):
+        plan.real[...] = field
+        assert np.array_equal(plan.lines[:, : points[-1]], field.reshape(-1, points[-1]))
+        plan.forward(target)
+        assert np.abs((plan.modes if target is None else target) - expected).max() <= 1e-12 * np.abs(expected).max()
+        if target is None:
+            plan.inverse()
+            assert np.abs(plan.real - math.prod(points) * field).max() <= 1e-12 * math.prod(points)
+
+
 def test_times_are_measured_for_every_engine_and_told_fastest_first():
     times = engine_times((32, 32))
     assert set(times) == set(installed_engines())
