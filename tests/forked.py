@@ -6,6 +6,7 @@ import runpy
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,7 +16,7 @@ PRELOADED = ("torch._dynamo", "ernest.training.pretrain", "ernest.rl.loop", "tes
 FORK, FORKSERVER = multiprocessing.get_context("fork"), multiprocessing.get_context("forkserver")
 
 
-class LikePopen(multiprocessing.process.BaseProcess):
+class LikePopen(BaseProcess):
     """A process of multiprocessing, as a `subprocess.Popen` to those who wait for it."""
 
     def poll(self) -> int | None:
