@@ -11,7 +11,7 @@ from ernest.report.routing import new_figure, write_csv, write_picture
 from ernest.report.svg import PALETTE
 from ernest.results.elastic import training
 from ernest.results.elastic.training import COMPACT, OWN, OWN_COMPUTE, REDUCED, SIZES, SYSTEMS
-from ernest.results.outcome import Outcome, Verdict, judged_known, table, verdicts, write_outcomes
+from ernest.results.outcome import Outcome, judged_known, table, verdicts, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.paired import SEEDS, Difference, Found, difference, measure_rows, spread
 from ernest.results.small_runs import Study, seed_by_seed
@@ -55,14 +55,13 @@ def judge(scores: Found, sizes: tuple[float, float]) -> list[Outcome]:
 
 
 def _share(scores: Found, claim: str, paper: str, one: str, other: str, least: float, more: str = "") -> Outcome:
-    """Whether a system keeps a share of another's mean score, or lies below it by no more than seeds do."""
-    means = [np.mean([[seed[name][task] for task in CURVE_DIRECTIONS] for seed in scores]) for name in (one, other)]
+    """Whether a system keeps a share of another's mean score, or lies below it by no more than seeds do, of which one tells
+    nothing."""
+    means = [float(np.mean([[seed[name][task] for task in CURVE_DIRECTIONS] for seed in scores])) for name in (one, other)]
     share, gain = means[0] / max(means[1], 1e-9), _difference(scores, one, other)
-    verdict: Verdict = (
-        "holds" if share >= least else "doesn't hold here" if gain.mean < -gain.interval else "can't be judged here"
-    )
+    is_kept = None if gain.seeds == 1 else share >= least or (None if gain.mean >= -gain.interval else False)
     ours = f"mean score {means[0]:.3f} of {means[1]:.3f}, {share:.3f} of it; {_against(scores, one, other)}"
-    return Outcome(claim, paper, f"{ours}; {more}" if more else ours, verdict)
+    return Outcome(claim, paper, f"{ours}; {more}" if more else ours, judged_known([is_kept]))
 
 
 def _gain(scores: Found, claim: str, paper: str, one: str, other: str) -> Outcome:

@@ -112,6 +112,6 @@ def test_differences_are_paired_by_seed():
     found = judge(seeds, (0.54, 0.36))
     assert [one.verdict for one in found] == ["holds", "holds", "holds", "doesn't hold here", "holds"]
     assert "+0.500 ± 0.000" in found[1].ours
-    assert [one.verdict for one in judge(seeds[:1], (0.54, 0.36))][1:4] == ["can't be judged here"] * 3
+    assert [one.verdict for one in judge(seeds[:1], (0.54, 0.36))] == ["can't be judged here"] * 5
     worse = [made_up(VALUES | {"elastic, full": 0.7}, seed) for seed in range(3)]
     assert judge(worse, (0.54, 0.36))[0].verdict == "doesn't hold here"
