@@ -14,6 +14,7 @@ exact for the linear part, take over until these waves are gone.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -26,7 +27,13 @@ from ernest.phasefield.schemes.radau import RadauElements
 from ernest.phasefield.solver.controller import AIM, SLOW, Adaptive
 from ernest.phasefield.solver.diagnostics import StepRecord
 from ernest.phasefield.solver.error_estimate import span_of
-from ernest.phasefield.solver.initial_step import stabilisation_between, stabilisation_for, stiff_imbalance, time_derivative
+from ernest.phasefield.solver.initial_step import (
+    is_diffusive,
+    stabilisation_between,
+    stabilisation_for,
+    stiff_imbalance,
+    time_derivative,
+)
 from ernest.phasefield.solver.stiff import nothing_grows_within
 from ernest.phasefield.solver.units import Units
 
@@ -115,8 +122,8 @@ def is_held_back(error: float, contraction: float, change: float, controller: Ad
 
 @dataclass(frozen=True)
 class Problem:
-    """What stays the same in a run, to the time `end`: `order` is that of its sweeps, `tolerance` is told in the flow's own
-    units, and `diffusive` flows have a mobility that grows with |k|^2."""
+    """What stays the same in a run, to the time `end`: `order` is that of its sweeps, and `tolerance` is told in the flow's own
+    units."""
 
     flow: Flow
     grid: Space
@@ -124,7 +131,11 @@ class Problem:
     tolerance: float
     order: int
     end: float
-    diffusive: bool
+
+    @cached_property
+    def diffusive(self) -> bool:
+        """Asked once: on large grids the symbols that tell it are made anew each time."""
+        return is_diffusive(self.flow, self.grid)
 
 
 @dataclass(frozen=True)

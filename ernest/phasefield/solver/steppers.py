@@ -35,7 +35,6 @@ from ernest.phasefield.solver.error_estimate import (
     span_of,
 )
 from ernest.phasefield.solver.forcing import ForcingEstimate
-from ernest.phasefield.solver.initial_step import is_diffusive
 from ernest.phasefield.solver.scheme_selection import COARSE, SchemeChoice, level_for
 from ernest.phasefield.solver.state import SolverState
 from ernest.phasefield.solver.steady import Mode, Problem
@@ -91,8 +90,7 @@ class Steppers:
     @cached_property
     def problem(self) -> Problem:
         """What decides on the mode of a step and stays the same in the run."""
-        told = self.units.time, self.tolerance, self.choice.order, self.t1
-        return Problem(self.flow, self.grid, *told, is_diffusive(self.flow, self.grid))
+        return Problem(self.flow, self.grid, self.units.time, self.tolerance, self.choice.order, self.t1)
 
     def scheme(self, current: SolverState) -> Scheme:
         """The scheme of the next step."""
