@@ -22,7 +22,7 @@ from benchmarks.findings import Findings
 from benchmarks.phasefield.races import Curve, fused, seconds_to
 from benchmarks.tables import Figure, Table
 from ernest.phasefield import CahnHilliard, Grid, solve
-from ernest.phasefield.compiled import workspace
+from ernest.phasefield import grid as grids
 from ernest.phasefield.schemes.exponential import ETDRK4
 from ernest.phasefield.schemes.gaussseidel import GaussSeidel
 from ernest.phasefield.solver import scheme_selection
@@ -109,12 +109,12 @@ print(json.dumps(memory("VmHWM") - before))
 def load_all_code(tolerance: float) -> None:
     """Small runs of both methods, `solve` as on a large grid, with coarse sweeps and without."""
     grid, start = problem(WARM)
-    usual = scheme_selection.WORTH_COARSENING, scheme_selection.MANY_POINTS, workspace.MANY_POINTS
-    scheme_selection.MANY_POINTS = workspace.MANY_POINTS = 1
+    usual = scheme_selection.WORTH_COARSENING, grids.MANY_POINTS
+    grids.MANY_POINTS = 1
     with warnings.catch_warnings(action="ignore", category=UnresolvedInterface):
         for scheme_selection.WORTH_COARSENING in (WARM, 2 * WARM):
             solve(FLOW, grid, start, 0.02, tolerance, dense=False, progress=False)
-    scheme_selection.WORTH_COARSENING, scheme_selection.MANY_POINTS, workspace.MANY_POINTS = usual
+    scheme_selection.WORTH_COARSENING, grids.MANY_POINTS = usual
     by_etdrk4(grid, start, 80)
 
 

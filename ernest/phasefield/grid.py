@@ -21,7 +21,7 @@ Boundary = Literal["periodic", "neumann", "dirichlet", "neumann-dirichlet", "dir
 """What both ends of an axis are, or the first and the last."""
 BOUNDARIES: tuple[Boundary, ...] = ("periodic", "neumann", "dirichlet", "neumann-dirichlet", "dirichlet-neumann")
 MANY_POINTS = 2**18
-"""Grids with more points than these are large: memory counts more there than the time that it takes to make anew what can be."""
+"""Grids with more points than these are large."""
 TRANSFORMS = {"neumann": (dct, inverse_dct), "dirichlet": (dst, inverse_dst), "mixed": (half_dst, inverse_half_dst)}
 
 
@@ -154,7 +154,7 @@ class Grid:
     def squared_wavenumbers(self, dtype: torch.dtype = torch.float64, device: torch.device | str | None = None) -> Tensor:
         """|k|^2 of every mode, `[*mode_shape]`: the symbol of minus the Laplacian. They are kept, and not to be written to; those
         of large grids are made anew."""
-        make = _squares if math.prod(self.points) > MANY_POINTS else _kept_squares
+        make = _squares if is_large(self) else _kept_squares
         return make(self, dtype, torch.get_default_device() if device is None else torch.device(device))
 
     def squared_wavenumbers_along(
@@ -216,7 +216,7 @@ class Grid:
         """Root of the mean square over the box of the fields with these modes, `[...]`."""
         # The modulus of a complex number takes a root, whose square would only undo it, and ten times as long.
         squares = modes.real.square() + modes.imag.square() if modes.is_complex() else modes.square()
-        weights = Grid.weights if math.prod(self.points) > MANY_POINTS else _kept_weights
+        weights = Grid.weights if is_large(self) else _kept_weights
         squares = squares * weights(self, modes.real.dtype, modes.device)
         return (squares.sum(tuple(range(-self.dimensions, 0))) / self.volume).sqrt()
 
@@ -237,6 +237,11 @@ def ends_of(boundary: str) -> tuple[str, str]:
     """The kinds of both ends of an axis."""
     first, _, last = boundary.partition("-")
     return first, last or first
+
+
+def is_large(grid: Space) -> bool:
+    """Whether memory counts more on a grid than the time that it takes to make anew what can be."""
+    return math.prod(grid.points) > MANY_POINTS
 
 
 def holds_zero(grid: Space) -> bool:

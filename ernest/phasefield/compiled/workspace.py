@@ -20,7 +20,7 @@ from ernest.device import HOST
 from ernest.phasefield.compiled.transforms import Array, Plan, fastest_plan
 from ernest.phasefield.element import Time
 from ernest.phasefield.flows import Flow
-from ernest.phasefield.grid import MANY_POINTS, Space
+from ernest.phasefield.grid import Space, is_large
 from ernest.phasefield.potentials import DoubleWell, Polynomial, Potential
 from ernest.phasefield.schemes.splitting import Splitting, split
 from ernest.phasefield.stepping import State
@@ -129,8 +129,8 @@ class Workspace:
 
     @property
     def is_large(self) -> bool:
-        """Whether memory counts more than the time that it takes to make anew what can be."""
-        return math.prod(self.grid.points) > MANY_POINTS
+        """Whether its grid is."""
+        return is_large(self.grid)
 
     def rows(self, count: int, kind: str = "") -> list[Array]:
         """Unused arrays of modes, each aligned as the transforms need it; zero when newly allocated, and those of a `kind`
@@ -249,7 +249,7 @@ def make_workspace(flow: Flow, grid: Space, stabilisation: float | None, threads
     stiffness = mobility * (linear + splitting.stabilisation)
     reaction = reaction_of(flow, splitting.stabilisation)
     assert reaction is not None
-    plan = fastest_plan(grid.points, threads, in_place=math.prod(grid.points) > MANY_POINTS)
+    plan = fastest_plan(grid.points, threads, in_place=is_large(grid))
     symbols = (stiffness, mobility, linear, distinct_rows(grid)[1])
     return Workspace(splitting, *symbols, reaction, plan, compiled(threads > 1), threads)
 

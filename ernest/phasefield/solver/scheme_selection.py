@@ -1,12 +1,11 @@
 """Chooses the schemes of a run from the flow, the grid, the tolerance and what the user asked for."""
 
-import math
 from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from ernest.phasefield.flows import Flow
-from ernest.phasefield.grid import MANY_POINTS, Space
+from ernest.phasefield.grid import Space, is_large
 from ernest.phasefield.schemes.coarse import CoarseGaussSeidel
 from ernest.phasefield.schemes.gaussseidel import GaussSeidel
 from ernest.phasefield.schemes.implicit import Implicit
@@ -88,7 +87,7 @@ def choose_schemes(flow: Flow, grid: Space, u0: Tensor, tolerance: float, scheme
         return SchemeChoice(Implicit(3, stabilisation=S, tolerance=1e-13), S)
     if is_diffusive(flow, grid):
         p, m = (4, 4) if tolerance > 1e-5 else (5, 5)
-        if math.prod(grid.points) > MANY_POINTS and tolerance > LEAN:
+        if is_large(grid) and tolerance > LEAN:
             p, m = 3, 3
         # A quarter of the grid cannot carry the sweeps of these flows, and the first element needs more of them.
         coarse = CoarseGaussSeidel(p, min(p, 4), 2, 0, S, start_sweeps=6) if supports_coarse(flow, grid) else None

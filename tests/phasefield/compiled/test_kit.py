@@ -61,7 +61,7 @@ def test_few_kits_are_kept_and_none_of_large_grids(monkeypatch):
         kit.put_back(one)
     assert kit.take(AllenCahn(0.1), GRID, 0.5) is not kits[0]
     assert kit.take(AllenCahn(0.3), GRID, 0.5) is kits[2]
-    monkeypatch.setattr(workspace, "MANY_POINTS", 1000)
+    monkeypatch.setattr(workspace, "is_large", lambda grid: True)
     kit.put_back(kits[2])
     assert kit.take(AllenCahn(0.3), GRID, 0.5) is not kits[2]
 

@@ -35,7 +35,7 @@ def test_memory_for_all_kinds_of_rows_is_shared_on_large_grids(flow, end, most, 
     usual = solve(flow, GRID, waves(), end, 1e-5, dense=False, progress=False)
     made, memory = [], Workspace._memory
     monkeypatch.setattr(Workspace, "_memory", lambda work, count: made.append(count) or memory(work, count))
-    monkeypatch.setattr(workspace, "MANY_POINTS", 1000)
+    monkeypatch.setattr(workspace, "is_large", lambda grid: True)
     kit.forget()  # else what the first run has made counts as there
     large = solve(flow, GRID, waves(), end, 1e-5, dense=False, progress=False)
     assert torch.allclose(large.end, usual.end, rtol=0, atol=1e-12)
@@ -47,8 +47,8 @@ def test_memory_for_all_kinds_of_rows_is_shared_on_large_grids(flow, end, most, 
 
 def test_rows_that_end_with_the_block_are_zero_beyond_it_whoever_had_their_memory_before(monkeypatch):
     histories = []
-    for points in (workspace.MANY_POINTS, 1000):
-        monkeypatch.setattr(workspace, "MANY_POINTS", points)
+    for large in (False, True):
+        monkeypatch.setattr(workspace, "is_large", lambda grid, large=large: large)
         work = make_workspace(AllenCahn(0.05), GRID, 0.5, 1)
         for row in work.rows(12):
             row.fill(7)
@@ -69,8 +69,7 @@ def test_a_run_in_three_dimensions_holds_few_fields(monkeypatch):
     grid, made, memory, transforms = Grid.cube(48, 2 * math.pi, 3), [], Workspace._memory, []
     x, y, z = grid.coordinates()
     u0 = 0.1 + 0.2 * x.sin() * y.sin() * z.sin() + 0.1 * torch.cos(3 * x + 2 * y - z)
-    for module in (grid_module, workspace, scheme_selection):
-        monkeypatch.setattr(module, "MANY_POINTS", 1000)
+    monkeypatch.setattr(grid_module, "MANY_POINTS", 1000)
     monkeypatch.setattr(scheme_selection, "WORTH_COARSENING", 48)
     solve(CahnHilliard(0.04), grid, u0, 0.01, 1e-4, dense=False, progress=False)  # loads the code
     monkeypatch.setattr(Workspace, "_memory", lambda work, count: made.append(count) or memory(work, count))

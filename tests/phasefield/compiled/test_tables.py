@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ernest.phasefield.compiled.tables import LRUCache, lengths_kept, row_tables, window_tables
-from ernest.phasefield.compiled.workspace import MANY_POINTS
+from ernest.phasefield.grid import MANY_POINTS
 from ernest.phasefield.timeelement import nodal_tableau
 
 LINE = 512
