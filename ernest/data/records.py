@@ -178,9 +178,10 @@ def media_fingerprint(records: RecordFolder) -> str:
     """A hash of what the media of some records are, wherever their folder lies: of arrays all, of other files the sizes, and of
     `TOLD` of them, evenly spread, the last bytes too."""
     segments = (segment for record in records.stored for segment in record.segments if segment.kind != "text")
-    files = list(dict.fromkeys(segment.file for segment in segments))
-    arrays = [file for file in files if file.suffix == ".npy" and file.is_file()]
-    others = [file for file in files if file not in set(arrays)]
+    arrays: list[Path] = []
+    others: list[Path] = []
+    for file in dict.fromkeys(segment.file for segment in segments):
+        (arrays if file.suffix == ".npy" and file.is_file() else others).append(file)
     parts: list[Path | bytes | str] = [part for file in arrays for part in (file.name, file)]
     parts += [f"{file.relative_to(records.path).as_posix()} {_size(file)}" for file in others]
     step = max(1, len(others) // TOLD)
