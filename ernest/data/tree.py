@@ -79,10 +79,10 @@ def _files(folder: Path, faults: list[str]) -> Iterator[str]:
     for at, folders, files in os.walk(folder, onerror=lambda error: _note(error, faults), followlinks=True):
         inside = os.path.relpath(at, folder).replace(os.sep, "/")
         prefix = "" if inside == "." else f"{inside}/"
-        folders[:] = [name for name in sorted(folders) if not _is_hidden(name) and _enters(os.path.join(at, name), top, entered)]
+        folders[:] = [name for name in sorted(folders) if not is_hidden(name) and _enters(os.path.join(at, name), top, entered)]
         for name in files:
             path = os.path.join(at, name)
-            if _is_hidden(name):
+            if is_hidden(name):
                 continue
             if os.path.isfile(path):
                 yield prefix + name
@@ -114,7 +114,8 @@ def _shown(path: str | Path) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Whether a file or a folder of that name is the system's and not the user's."""
     return name.startswith(".") or name.lower() in _IGNORED
 
 
@@ -125,6 +126,6 @@ def _members(archive: Path) -> Iterator[tuple[str, tuple[int, int]]]:
         listed: Any = file
         for member in file:
             name = member.name.removeprefix("./")
-            if member.isreg() and not member.sparse and not any(_is_hidden(part) for part in name.split("/")):
+            if member.isreg() and not member.sparse and not any(is_hidden(part) for part in name.split("/")):
                 yield name, (member.offset_data, member.size)
             listed.members = []  # or it would keep them all

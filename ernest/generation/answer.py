@@ -227,7 +227,10 @@ def find_files(files: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for file in files:
         if file.is_dir():
-            inside = sorted(p for p in file.rglob("*") if p.is_file() and not _is_hidden(p, file) and media.kind_of(p))
+            from ernest.data.tree import is_hidden
+
+            seen = (p for p in file.rglob("*") if p.is_file() and not any(map(is_hidden, p.relative_to(file).parts)))
+            inside = sorted(p for p in seen if media.kind_of(p))
             if not inside:
                 raise ValueError(f"{file}: holds no file that ends in one of {known}")
             found += inside
@@ -242,10 +245,6 @@ def find_files(files: Sequence[Path]) -> list[Path]:
     if not found:
         raise ValueError("name a file or a folder to describe")
     return list(dict.fromkeys(found))
-
-
-def _is_hidden(file: Path, folder: Path) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(folder).parts)
 
 
 def printable(text: str) -> str:
