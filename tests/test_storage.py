@@ -28,10 +28,12 @@ from ernest.storage import (
     check_writable,
     files,
     fingerprint,
+    folder_fingerprint,
     free_bytes,
     load_tensors,
     own_folder,
     read_header,
+    read_log,
     remove_files,
     save_tensors,
     write_file,
@@ -385,3 +387,22 @@ def test_where_a_disk_begins_no_new_folder_can_take_its_place(tmp_path: Path, mo
     monkeypatch.setattr("os.path.ismount", lambda path: path == str(tmp_path))
     with pytest.raises(ValueError, match="is where a disk begins, which cannot be replaced: name a new folder in it"):
         check_replaceable(tmp_path)
+
+
+def test_a_log_is_read_up_to_a_torn_line_which_may_end_in_a_brace(tmp_path):
+    log = tmp_path / "log.jsonl"
+    lines = ['{"step": 0, "failures": {"a": 1}}', '{"step": 1}']
+    log.write_text("\n".join([*lines, '{"step": 2, "failures": {"a": 1}', '{"step": 3}']))
+    assert list(read_log(log)) == [(line, json.loads(line)) for line in lines]
+
+
+def test_the_fingerprint_of_a_folder_is_that_of_its_files_and_their_names(tmp_path):
+    found = []
+    for name, inside in (("a", "one"), ("a", "two"), ("b", "one"), ("c/a", "one")):
+        folder = tmp_path / str(len(found))
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text(inside)
+        found.append(folder_fingerprint(folder))
+    assert len(set(found)) == 4
+    (tmp_path / "0").rename(tmp_path / "moved")
+    assert folder_fingerprint(tmp_path / "moved") == found[0]

@@ -1,6 +1,5 @@
 """Compares a plan with a run that has ended: memory of a process and time of a step, as the run measured them."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -11,6 +10,7 @@ from ernest.planner.devices import Device
 from ernest.planner.layout import Layout
 from ernest.planner.peers import megatron_activations
 from ernest.planner.plan import Plan, plan
+from ernest.storage import read_log
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def read_run(run: Path) -> Measured:
     if not all(path.is_file() for path in files):
         raise ValueError(f"{run}: no run of `ernest train` that has begun to train; expected recipe.json and metrics.jsonl in it")
     recipe = read_recipe(files[0])
-    steps = [json.loads(line) for line in files[1].read_text().splitlines() if line.endswith("}")]
+    steps = [told for _, told in read_log(files[1])]
     if len(steps) < recipe.training.steps:
         raise ValueError(f"{run}: {len(steps)} of {recipe.training.steps} steps are done; a run is compared when it has ended")
     if "memory" not in steps[-1]:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ernest.checkpoint import run_of
 from ernest.results.pages import check_page
 from ernest.results.units import based_on
-from ernest.storage import fingerprint
+from ernest.storage import fingerprint, folder_fingerprint
 from ernest.training.group import check_alone
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def _on_demo(place: Place, name: str, kept_in: str = "") -> "small_runs.Study":
     """Trains on a demo's examples; what is kept in another target's folder serves both."""
     from ernest.results.small_runs import Study
 
-    demo = place.checkpoint.parent
+    demo = run_of(place.checkpoint)
     study = Study(demo, place.build / (kept_in or name), lambda line: place.tell(f"{name}: {line}"))
     based_on(
         study.build, {"recipe": fingerprint(demo / "recipe.json"), "examples": study.store.fingerprint} | _shared(demo, demo)
@@ -149,18 +150,17 @@ def _from_demo(place: Place, name: str, kept_in: str = "") -> "study.Study":
 
     study = Study(place.checkpoint, place.build / (kept_in or name), lambda line: place.tell(f"{name}: {line}"))
     weights = fingerprint(study.checkpoint / "model.safetensors")
-    based_on(study.build, {"model": weights} | _shared(study.checkpoint, study.checkpoint.parent))
+    based_on(study.build, {"model": weights} | _shared(study.checkpoint, run_of(study.checkpoint)))
     return study
 
 
 def _shared(checkpoint: Path, demo: Path) -> dict[str, str]:
     """Tokenizers and judges, by their fingerprints."""
-    folders = {"tokenizers": checkpoint / "tokenizers", "judges": demo / "judges"}
-    return {name: fingerprint(*sorted(file for file in folder.rglob("*") if file.is_file())) for name, folder in folders.items()}
+    return {"tokenizers": folder_fingerprint(checkpoint / "tokenizers"), "judges": folder_fingerprint(demo / "judges")}
 
 
 def _has_demo(place: Place) -> str | None:
-    demo = place.checkpoint.parent
+    demo = run_of(place.checkpoint)
     there = all((demo / name).exists() for name in ("recipe.json", "examples", "tokenizers", "judges"))
     return None if there else f"{demo} is no demo: `make demo` makes one, or name its model, --checkpoint FOLDER"
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from ernest.config.rl import RLRecipe
 from ernest.rl.state import fixed_settings
-from ernest.storage import fingerprint, is_leftover, write_text
+from ernest.storage import fingerprint, folder_fingerprint, is_leftover, write_text
 from ernest.training.resume import newest_state
 from ernest.training.run_settings import leaves
 from ernest.verifiers.verdict import Verifier
@@ -22,7 +22,7 @@ def begun_with(checkpoint: Path, judges: Path | None, recipe: RLRecipe, own: Map
     """The weights, the judges and the user's functions by their fingerprints, and the recipe's fields that must stay."""
     return {
         "checkpoint": fingerprint(checkpoint / "model.safetensors"),
-        "judges": None if judges is None else fingerprint(*sorted(judges.glob("*.safetensors"))),
+        "judges": None if judges is None else folder_fingerprint(judges),
         "verifiers": {name: getattr(verify, "fingerprint", "") for name, verify in own.items()},
         "recipe": fixed_settings(recipe),
     }

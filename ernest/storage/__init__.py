@@ -7,13 +7,14 @@ from ernest.storage.files import (
     check_writable,
     free_bytes,
     is_leftover,
+    read_log,
     remove_files,
     write_file,
     write_folder,
     write_text,
 )
 from ernest.storage.ownership import own_folder
-from ernest.storage.tensors import Header, fingerprint, load_tensors, read_header, save_tensors
+from ernest.storage.tensors import Header, fingerprint, folder_fingerprint, load_tensors, read_header, save_tensors
 
 __all__ = [
     "DiskFullError",
@@ -22,11 +23,13 @@ __all__ = [
     "check_replaceable",
     "check_writable",
     "fingerprint",
+    "folder_fingerprint",
     "free_bytes",
     "is_leftover",
     "load_tensors",
     "own_folder",
     "read_header",
+    "read_log",
     "remove_files",
     "save_tensors",
     "write_file",

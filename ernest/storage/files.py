@@ -1,6 +1,7 @@
 """Writes files and folders whole or not at all: aside, synced, renamed. Nothing is removed that was not written here."""
 
 import errno
+import json
 import os
 import shutil
 import sys
@@ -8,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from ernest.storage.ownership import flock
 
@@ -120,6 +122,18 @@ def append_line(path: str | Path, line: str) -> None:
         if error.errno not in FULL:
             raise
         raise DiskFullError(Path(path), len(line), os.strerror(error.errno)) from None
+
+
+def read_log(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The lines of a log, and the JSON object of each, up to one that is none: a kill may have torn the last."""
+    for line in Path(path).read_text(encoding="utf-8").splitlines():
+        try:
+            told = json.loads(line)
+        except ValueError:
+            return
+        if not isinstance(told, dict):
+            return
+        yield line, told
 
 
 def write_text(path: str | Path, text: str) -> None:

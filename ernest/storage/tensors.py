@@ -136,3 +136,9 @@ def fingerprint(*parts: Path | bytes | str) -> str:
         else:
             digest.update(hashlib.sha256(part.encode() if isinstance(part, str) else part).digest())
     return digest.hexdigest()
+
+
+def folder_fingerprint(folder: Path) -> str:
+    """The same of all files of a folder, with their names in it, wherever it lies."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return fingerprint(*(part for file in files for part in (file.relative_to(folder).as_posix(), file)))

@@ -4,13 +4,14 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ernest.storage import DiskFullError, free_bytes, remove_files, write_folder, write_text
+from ernest.storage import DiskFullError, free_bytes, read_log, remove_files, write_folder, write_text
 from ernest.training.parts import Part, read_parts, stored_shapes, write_parts
 from ernest.training.sharding import lies_in_parts, parts_of
 
@@ -136,25 +137,12 @@ def _file(kind: str, rank: int) -> str:
 
 
 def cut_log(run: Path, step: int) -> Path:
-    """The metrics file of a run, cut back to the steps before `step`, which will be made again; a kill may have torn its last
-    line."""
+    """The metrics file of a run, cut back to the steps before `step`, which will be made again."""
     path = run / LOG
-    lines = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
-        if _step_of(line) >= step:
-            break
-        lines.append(line + "\n")
-    write_text(path, "".join(lines))
+    told = read_log(path) if path.exists() else ()
+    kept = takewhile(lambda one: one[1].get("step", step) < step, told)
+    write_text(path, "".join(line + "\n" for line, _ in kept))
     return path
-
-
-def _step_of(line: str) -> float:
-    """The step that a line of a log tells of, infinite of one that is torn: of a table within its table, a part may end in a
-    brace."""
-    try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError, TypeError):
-        return float("inf")
 
 
 def weight_parts(module: nn.Module) -> list[str | bytes]:

@@ -11,7 +11,7 @@ from ernest.config.media import read_media, written_differently
 from ernest.config.recipe import Recipe, from_tree, to_tree
 from ernest.config.stages import longest, too_long
 from ernest.data.records import LINES, RecordFolder, StoredRecord, media_fingerprint
-from ernest.storage import check_replaceable, check_writable, fingerprint, is_leftover
+from ernest.storage import check_replaceable, check_writable, fingerprint, folder_fingerprint, is_leftover
 from ernest.training.group import check_group
 
 RUN_FILE = "run.json"
@@ -72,17 +72,11 @@ class TrainingRun:
             "records": fingerprint(self.records.path / LINES),
             "media": media_fingerprint(self.records),
             "held out": judges and [fingerprint(judges.path / LINES), len(judges), media_fingerprint(judges)],
-            "tokenizers": checkpoint and _of_folder(checkpoint / "tokenizers"),
+            "tokenizers": checkpoint and folder_fingerprint(checkpoint / "tokenizers"),
             "weights": fingerprint(checkpoint / "model.safetensors") if checkpoint and self.go_on else None,
             "recipe": fixed_tree(self.recipe),
         }
         return json.dumps(tree, indent=1)
-
-
-def _of_folder(folder: Path) -> str:
-    """A fingerprint of the files of a folder, wherever it lies."""
-    files = sorted(file for file in folder.iterdir() if file.is_file())
-    return fingerprint(*(part for file in files for part in (file.name, file)))
 
 
 def check_run(run: TrainingRun) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ernest.checkpoint import load_model
+from ernest.checkpoint import load_model, run_of
 from ernest.config.recipe import find_recipe
 from ernest.config.rl import RLRecipe
 from ernest.config.sft import load_sft_recipe
@@ -36,7 +36,7 @@ class Study:
     @property
     def judges(self) -> Path:
         """The learned judges of the demo."""
-        return self.checkpoint.parent / "judges"
+        return run_of(self.checkpoint) / "judges"
 
     def fine_tuned(self) -> Path:
         """The demo's model after `ernest sft worked`, which is run where that has not been yet."""
