@@ -14,7 +14,7 @@ from zlib import crc32
 import numpy as np
 
 from ernest.config.media import USUAL, MediaSpec
-from ernest.config.recipe import SequenceConfig, TokenizerConfig
+from ernest.config.tables import SequenceConfig, TokenizerConfig
 from ernest.data.captions import FOLDERS, Captions, find_captions, media_names
 from ernest.data.document_files import find_documents
 from ernest.data.held_out import HELD_OUT

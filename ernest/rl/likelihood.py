@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ernest.config.recipe import ModelConfig
+from ernest.config.tables import ModelConfig
 from ernest.data.collate import collate, rows_of_history, scale_weights
 from ernest.data.examples import EncodedSegment, Example
 from ernest.data.layout import PackedExample, lay_out_segments, tokenise_segments

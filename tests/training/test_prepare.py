@@ -9,7 +9,8 @@ import torch
 
 from ernest.config.media import BITS
 from ernest.config.parallel import ParallelConfig
-from ernest.config.recipe import Recipe, SequenceConfig, TokenizerConfig, TrainingConfig
+from ernest.config.recipe import Recipe
+from ernest.config.tables import SequenceConfig, TokenizerConfig, TrainingConfig
 from ernest.data import media, records
 from ernest.data.collate import collate
 from ernest.data.decoded import DecodedRecords
