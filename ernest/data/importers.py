@@ -19,7 +19,7 @@ from ernest.data.media import read_any
 from ernest.data.mediafile import MediaFile
 from ernest.data.parquet import ParquetMedia, read_parquet
 from ernest.data.record_writer import RecordWriter, check_new
-from ernest.data.tables import NoTable
+from ernest.data.table_rows import NoTable
 from ernest.data.tree import Tree, decoded, is_unicode, read_tree
 from ernest.sequence.record import Kind, Record, given, made
 from ernest.storage import check_replaceable, check_writable, own_folder, write_folder
