@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ernest.config.media import MediaSpec, read_media
-from ernest.config.recipe import ModelConfig, SequenceConfig
+from ernest.config.tables import ModelConfig, SequenceConfig
 from ernest.config.tokenizer_spec import TokenizerSpec
 from ernest.overrides import build
 from ernest.storage import load_tensors, save_tensors, write_folder, write_text

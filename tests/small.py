@@ -7,7 +7,8 @@ import numpy as np
 import torch
 
 from ernest.checkpoint import tokenizer_spec
-from ernest.config.recipe import ElasticConfig, ModelConfig, Recipe, SequenceConfig, TrainingConfig
+from ernest.config.recipe import Recipe
+from ernest.config.tables import ElasticConfig, ModelConfig, SequenceConfig, TrainingConfig
 from ernest.data.examples import EncodedSegment, Example
 from ernest.data.layout import PackedExample, lay_out_example, tokenise_segments
 from ernest.model.encoder import PatchMerger

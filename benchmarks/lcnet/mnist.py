@@ -15,7 +15,7 @@ from rich.console import Console
 from benchmarks import findings
 from benchmarks.findings import Findings
 from benchmarks.tables import Figure, show
-from ernest.data.importers import read_idx
+from ernest.data.mnist import read_idx
 from ernest.lcnet import PPLCNet, parameters
 from ernest.lcnet.training import (
     PictureDataset,

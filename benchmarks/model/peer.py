@@ -23,7 +23,8 @@ import torch
 from benchmarks.findings import Findings
 from benchmarks.model.throughput import ROWS, prepare, read_speed
 from benchmarks.tables import Figure, Table
-from ernest.config.recipe import ModelConfig, load_recipe
+from ernest.config.recipe import load_recipe
+from ernest.config.tables import ModelConfig
 from ernest.device import ALLOCATOR, autocast, supports_bf16
 from ernest.training.launch import launch
 

@@ -16,7 +16,8 @@ from benchmarks.results.scores import asked_and_answered
 from benchmarks.results.trial import Scored, Trial, engine_of, minutes, timed
 from ernest.data import media
 from ernest.data.held_out import split_records
-from ernest.data.importers import DIGIT_NAMES, import_folder
+from ernest.data.importers import import_folder
+from ernest.data.mnist import DIGIT_NAMES
 from ernest.lcnet.training import run as lcnet
 from ernest.lcnet.training.plan import Budget
 from ernest.training.prepare import train_on_records

@@ -11,7 +11,7 @@ from benchmarks.results import judges, nearest, outside, sources
 from benchmarks.results.trial import Scored, Trial
 from ernest.config.media import MediaSpec
 from ernest.data.examples import EncodedSegment, encode
-from ernest.data.importers import DIGIT_NAMES
+from ernest.data.mnist import DIGIT_NAMES
 from ernest.evaluation.evaluate import rebuild
 from ernest.evaluation.own_data import record_losses
 from ernest.generation.engine import Engine

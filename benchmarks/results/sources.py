@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from ernest.config.media import MediaSpec
-from ernest.data.importers import DIGIT_NAMES, both_directions, read_idx
+from ernest.data.importers import both_directions
+from ernest.data.mnist import DIGIT_NAMES, read_idx
 from ernest.sequence.record import Kind, Record, given, made
 from ernest.world.speech import VOICES, Voice, speech, voice_sample
 

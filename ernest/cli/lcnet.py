@@ -17,7 +17,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from ernest.cli.arguments import Checkpoint, Count, Folder, Number, Overrides, must_exist
 
 if TYPE_CHECKING:
-    from ernest.lcnet.weights.foreign import Foreign
+    from ernest.lcnet.weights.given import Foreign
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class ForeignOptions:
 
     def parse(self) -> "Foreign":
         """Raises ValueError, which names the option."""
-        from ernest.lcnet.weights.foreign import foreign_of
+        from ernest.lcnet.weights.given import foreign_of
 
         return foreign_of(self.strides, self.preprocessing, self.squash, self.dropout, self.many_labels, self.activation)
 

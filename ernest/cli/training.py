@@ -67,7 +67,8 @@ def import_(
     """
     from ernest.config.recipe import find_recipe, load_recipe
     from ernest.config.stages import longest
-    from ernest.data.importers import import_folder, import_mnist
+    from ernest.data.importers import import_folder
+    from ernest.data.mnist import import_mnist
 
     settings = load_recipe(find_recipe(recipe), tuple(chain(*set_)))
     media = settings.media

@@ -5,8 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ernest.config.recipe import ModelConfig, Recipe
+from ernest.config.recipe import Recipe
 from ernest.config.sizes import sized
+from ernest.config.tables import ModelConfig
 from ernest.overrides import read_tree
 
 GENTLE = 0.25

@@ -4,7 +4,8 @@
 from collections import Counter
 from dataclasses import dataclass, replace
 
-from ernest.config.recipe import Recipe, SequenceConfig
+from ernest.config.recipe import Recipe
+from ernest.config.tables import SequenceConfig
 
 FIRST_ROWS = 4
 """A ramp begins with one of so many rows; the report's, with 14 of 56 million tokens."""

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from ernest.data.named import Index
-from ernest.data.tables import TABLES, NoTable, read_table, texts_of
+from ernest.data.table_rows import NoTable
+from ernest.data.tables import TABLES, read_table, texts_of
 from ernest.data.tree import Tree
 
 TEXT_ENDINGS = (

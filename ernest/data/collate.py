@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ernest.config.recipe import SequenceConfig
+from ernest.config.tables import SequenceConfig
 from ernest.data.corruption import RowCorruption, draw_flips
 from ernest.data.examples import EncodedSegment
 from ernest.data.layout import PackedExample

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ernest.config.recipe import SequenceConfig
+from ernest.config.tables import SequenceConfig
 from ernest.tokenizers.bitwise_quantiser import MultiScaleBits
 
 NOISE = 0.5

@@ -9,7 +9,8 @@ import numpy as np
 
 from ernest.data.arrays import ArrayWriter, map_arrays, write_arrays
 from ernest.data.json_lines import LinesOnDisk
-from ernest.data.records import LINES, RecordFolder, StoredSegment
+from ernest.data.record_line import StoredSegment
+from ernest.data.records import LINES, RecordFolder
 from ernest.sequence.record import Kind, Record, Segment
 from ernest.storage import write_folder
 

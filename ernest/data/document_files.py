@@ -20,7 +20,7 @@ from ernest.data.mediafile import MediaFile
 from ernest.data.pages import HTML, MARKDOWN, read_page
 from ernest.data.parquet import read_rows
 from ernest.data.rows import is_document, read_row
-from ernest.data.tables import NoTable
+from ernest.data.table_rows import NoTable
 from ernest.data.tree import Tree
 from ernest.sequence.record import Record
 from ernest.tokenizers.text import TextTokenizer

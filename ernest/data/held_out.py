@@ -6,7 +6,8 @@ from zlib import crc32
 import numpy as np
 
 from ernest.config.media import USUAL, MediaSpec
-from ernest.data.records import LINES, RecordFolder, StoredRecord, StoredRecords, read_lines
+from ernest.data.record_line import StoredRecord
+from ernest.data.records import LINES, RecordFolder, StoredRecords, read_lines
 
 HELD_OUT = "held_out"
 """The folder, within that of an import, of records to judge by."""

@@ -1,10 +1,7 @@
-"""Imports MNIST's files, and folders of captioned pictures, sounds and videos and of documents, as a folder of records."""
+"""Imports a folder of captioned pictures, sounds and videos and of documents, as a folder of records."""
 
-import gzip
-import math
 import re
 import shutil
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import chain
@@ -14,20 +11,18 @@ from zlib import crc32
 import numpy as np
 
 from ernest.config.media import USUAL, MediaSpec
-from ernest.config.recipe import SequenceConfig, TokenizerConfig
+from ernest.config.tables import SequenceConfig, TokenizerConfig
 from ernest.data.captions import FOLDERS, Captions, find_captions, media_names
 from ernest.data.document_files import find_documents
 from ernest.data.held_out import HELD_OUT
 from ernest.data.media import read_any
 from ernest.data.mediafile import MediaFile
 from ernest.data.parquet import ParquetMedia, read_parquet
-from ernest.data.record_writer import RecordWriter, check_new, save_records
-from ernest.data.tables import NoTable
+from ernest.data.record_writer import RecordWriter, check_new
+from ernest.data.table_rows import NoTable
 from ernest.data.tree import Tree, decoded, is_unicode, read_tree
 from ernest.sequence.record import Kind, Record, given, made
 from ernest.storage import check_replaceable, check_writable, own_folder, write_folder
-
-DIGIT_NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
 _TASKS: Mapping[Kind, tuple[str, str]] = {
     "image": ("image→text", "text→image"),
@@ -58,66 +53,6 @@ def both_directions(
         Record((given(kind, data), made("text", caption, others=others)), describe, facts),
         Record((given("text", caption, others), made(kind, data)), make, facts),
     )
-
-
-# ------------------------------------------------------------------ MNIST
-
-
-def import_mnist(
-    folder: Path | str, output: Path | str, split: str = "train", limit: int | None = None, spec: MediaSpec = USUAL
-) -> ImportSummary:
-    """Write MNIST's idx files (packed with gzip or not) in `folder` as records, two for each picture.
-
-    `split` is "train" or "test"; `limit` takes the first pictures only. The 28 x 28 pictures stand in the middle of
-    the canvas; their captions are the world's own, "a white seven in the centre". Raises ValueError that names a
-    missing or damaged file.
-    """
-    if split not in ("train", "test"):
-        raise ValueError(f'split: {split!r} is neither "train" nor "test"')
-    if limit is not None and limit < 1:
-        raise ValueError(f"limit = {limit}: expected how many pictures to take, 1 or more")
-    stem = "train" if split == "train" else "t10k"
-    images = read_idx(Path(folder), f"{stem}-images", dimensions=3)[:limit]
-    digits = read_idx(Path(folder), f"{stem}-labels", dimensions=1)[:limit]
-    height, width = images.shape[1:]
-    if height > spec.height or width > spec.width:
-        file = Path(folder) / f"{stem}-images-idx3-ubyte"
-        raise ValueError(f"{file}: pictures of {height} x {width}: the canvas has {spec.height} x {spec.width}")
-    if len(images) != len(digits) or digits.max(initial=0) > 9:
-        raise ValueError(f"{folder}: {len(images)} pictures and {len(digits)} labels, up to {digits.max(initial=0)}: no MNIST")
-
-    def records() -> Iterator[Record]:
-        top, left = (spec.height - height) // 2, (spec.width - width) // 2
-        for image, digit in zip(images, digits, strict=True):
-            canvas = np.zeros((*spec.size, 3), np.uint8)
-            canvas[top : top + height, left : left + width] = image[..., None]
-            facts = {"digit": int(digit), "colour": "white", "place": "centre"}
-            yield from both_directions("image", canvas, f"a white {DIGIT_NAMES[digit]} in the centre", facts)
-
-    return ImportSummary(save_records(output, records(), spec), f"the labels of {stem}")
-
-
-def read_idx(folder: Path, stem: str, dimensions: int) -> np.ndarray:
-    """The uint8 array of MNIST's idx file `stem`, packed with gzip or not. Raises ValueError where it is missing or damaged.
-
-    Such a file is two zero bytes, type 8 (unsigned byte), number of dimensions, their sizes as big-endian int32, the values.
-    """
-    names = [f"{stem}{dot}idx{dimensions}-ubyte{packed}" for dot in "-." for packed in ("", ".gz")]
-    path = next((folder / name for name in names if (folder / name).is_file()), None)
-    if path is None:
-        raise ValueError(f"{folder}: there is no file {names[0]}, packed (.gz) or not")
-    try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    header = 4 + 4 * dimensions
-    sizes = [int.from_bytes(content[start : start + 4], "big") for start in range(4, header, 4)]
-    if content[:4] != bytes([0, 0, 8, dimensions]) or len(content) != header + math.prod(sizes):
-        raise ValueError(f"{path} is damaged, or no idx file of {dimensions} dimensions")
-    return np.frombuffer(content, np.uint8, offset=header).reshape(sizes)
-
-
-# ------------------------------------------------------------------ a folder of files
 
 
 def import_folder(
@@ -151,28 +86,27 @@ def import_folder(
     media = [name for name in media_names(tree) if name not in pages]
     if not media and not pages and not tree.faults:
         raise ValueError(f"{folder}: nothing to import: it holds no pictures, sounds or videos, and no documents")
-    tables, media = (
-        [name for name in media if name.lower().endswith(".parquet")],
-        [name for name in media if not name.lower().endswith(".parquet")],
-    )
+    tables = [name for name in media if name.lower().endswith(".parquet")]
+    loose = [name for name in media if not name.lower().endswith(".parquet")]
     packed, notes = _packed(folder, tables, text_column)
-    # Pictures beside a table of paths belong to it.
-    found = find_captions(tree, media, _table(folder, captions), text_column, lines, pages) if media and not packed else _PACKED
+    if packed:  # pictures beside a table of paths belong to it
+        found, files = _captions_inside(packed), chain.from_iterable(table.files(name) for name, table in packed.items())
+    elif loose:
+        found = find_captions(tree, loose, _table(folder, captions), text_column, lines, pages)
+        files = _files(tree, [name for name in loose if name in found.texts or not pages])
+    else:
+        found, files = Captions({}, ""), iter(())
     survey = documents.survey()
     if pages:
-        alone = [name for name in media if name not in found.texts and name not in survey.shown]
-        media = [name for name in media if name in found.texts]
+        alone = [name for name in loose if name not in found.texts and name not in survey.shown]
         notes.append(f"{len(survey.names)} documents, in {', '.join(sorted(pages)[:3])}{', ...' if len(pages) > 3 else ''}")
         notes += [f"not used: {len(alone)} files that no document shows and that have no caption"] if alone else []
     for note in (*notes, *found.notes):
         tell(note)
     skipped = [*tree.faults, *found.faults]
-    inside = {f"{name}/{number}": texts for name, table in packed.items() for number, texts in enumerate(table.texts)}
-    texts = {**found.texts, **{name: captions for name, captions in inside.items() if captions}}
-    files = chain.from_iterable(table.files(name) for name, table in packed.items()) if packed else _files(tree, media)
-    kept_back, why = held_out_names({**texts, **{name: ["a document"] for name in survey.names}}, held_out)
+    kept_back, why = held_out_names({**found.texts, **{name: ["a document"] for name in survey.names}}, held_out)
     records = chain(
-        _captioned(files, Captions(texts, found.source), skipped, spec),
+        _captioned(files, found, skipped, spec),
         documents.records(survey.texts, length, vocabulary, spec, skipped) if pages else (),
     )
     first = next(records, None)
@@ -181,7 +115,7 @@ def import_folder(
     with own_folder(output):
         check_new(output)  # another import may have ended meanwhile
         kept, held = _write(output, chain([first], records), kept_back, spec)
-    return ImportSummary(kept, found.source if texts else "", tuple(skipped), held, why if held else "", len(survey.names))
+    return ImportSummary(kept, found.source if found.texts else "", tuple(skipped), held, why if held else "", len(survey.names))
 
 
 def _check_folders(folder: Path, output: Path, held_out: float) -> None:
@@ -197,9 +131,6 @@ def _check_folders(folder: Path, output: Path, held_out: float) -> None:
     check_writable(output)
 
 
-_PACKED = Captions({}, "the parquet files")
-
-
 def _packed(folder: Path, tables: Sequence[str], text_column: str | None) -> tuple[dict[str, ParquetMedia], list[str]]:
     """What parquet files hold, by their names, and what should be known. Raises ValueError where none can be understood."""
     packed: dict[str, ParquetMedia] = {}
@@ -213,6 +144,12 @@ def _packed(folder: Path, tables: Sequence[str], text_column: str | None) -> tup
                 raise ValueError(str(reason)) from None
             notes.append(f"not used: {reason}")
     return packed, notes
+
+
+def _captions_inside(packed: Mapping[str, ParquetMedia]) -> Captions:
+    """The captions of the rows of parquet files, where a row has some."""
+    texts = {f"{name}/{number}": texts for name, table in packed.items() for number, texts in enumerate(table.texts) if texts}
+    return Captions(texts, "the parquet files")
 
 
 def held_out_names(texts: Mapping[str, Sequence[str]], share: float) -> tuple[set[str], str]:

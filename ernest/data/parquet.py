@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ernest.data.mediafile import MediaFile
-from ernest.data.tables import NoTable, Row, choose_text_column, join_numbered, texts_of
+from ernest.data.table_rows import NoTable, Row
+from ernest.data.tables import choose_text_column, join_numbered, texts_of
 
 _ROWS = 16
 """Rows whose media are in memory at one time."""

@@ -12,7 +12,8 @@ import numpy as np
 from ernest.config.media import FILE, USUAL, MediaSpec, to_json
 from ernest.data import media
 from ernest.data.arrays import ArrayWriter
-from ernest.data.records import LINES, ROLES, row_shape
+from ernest.data.record_line import ROLES, row_shape
+from ernest.data.records import LINES
 from ernest.sequence.record import Kind, Record, Segment
 from ernest.storage import write_folder
 

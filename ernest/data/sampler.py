@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ernest.config.recipe import SequenceConfig
+from ernest.config.tables import SequenceConfig
 from ernest.data.drawn import Examples
 from ernest.data.examples import EncodedSegment
 from ernest.data.layout import PackedExample, count_positions, lay_out_segments, tokenise_segments

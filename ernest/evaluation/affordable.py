@@ -14,8 +14,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from ernest.checkpoint import check_checkpoint, load_expert_importance, load_model, network_sizes, run_of
-from ernest.config.recipe import ModelConfig
 from ernest.config.submodel_size import FULL_SIZE, SubModelSize
+from ernest.config.tables import ModelConfig
 
 if TYPE_CHECKING:  # a budget that cannot be read is refused without torch, which takes seconds to import
     from torch import Tensor

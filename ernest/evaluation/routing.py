@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ernest.config.recipe import SequenceConfig
+from ernest.config.tables import SequenceConfig
 from ernest.data.collate import collate
 from ernest.data.drawn import Examples
 from ernest.data.layout import PackedExample, lay_out_example

@@ -5,7 +5,7 @@ from typing import Any
 
 from ernest.checkpoint import Learnt
 from ernest.config.media import USUAL, MediaSpec
-from ernest.config.recipe import ModelConfig
+from ernest.config.tables import ModelConfig
 from ernest.config.tokenizer_spec import TokenizerSpec
 from ernest.model.cost import active_parameters, total_parameters
 

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import PreTrainedConfig
 
 from ernest.config.media import MediaSpec
-from ernest.config.recipe import ModelConfig
+from ernest.config.tables import ModelConfig
 from ernest.config.tokenizer_spec import TokenizerSpec
 from ernest.overrides import build
 from ernest.tokenizers.audio import AudioConfig

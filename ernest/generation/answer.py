@@ -23,6 +23,7 @@ from ernest.storage import check_writable, write_text
 if TYPE_CHECKING:
     from ernest.generation.engine import Engine
     from ernest.generation.request import Answer, Request
+    from ernest.generation.sampling import Sampling
 
 ENDINGS = {"image": ".png", "video": ".gif", "audio": ".wav"}
 PORTION = 256
@@ -69,25 +70,14 @@ def generate(
     files = _files_to_write(len(prompts), to, out)
     check_checkpoint(checkpoint)
     check_refinable(to, refine)
-    if voice is not None and to != "audio":
-        raise ValueError(
-            f"{voice}: a voice is for a sound to be made, and this is to be {to}: add --to audio, or leave --voice out"
-        )
-    sample = None if voice is None else media.read_audio(voice, checkpoint_media(checkpoint))
+    sample = _voice_sample(voice, to, checkpoint)
     from ernest.data.examples import EncodedSegment, encode_segments
     from ernest.generation.request import Request
-    from ernest.generation.sampling import DEFAULTS, Sampling
 
-    defaults = DEFAULTS[to]
-    sampling = Sampling(
-        defaults.temperature if temperature is None else temperature,
-        defaults.top_p if top_p is None else top_p,
-        defaults.guidance if guidance is None else guidance,
-        defaults.first_frame_temperature if temperature is None else None,
-    )
+    sampling = _sampling(to, temperature, top_p, guidance)
     refiner = load_refiner(refine, checkpoint_media(checkpoint))
     engine = load_engine(checkpoint, size, mapped=len(prompts) == 1)
-    spoken = () if sample is None else encode_segments([given("audio", sample, voice=str(voice))], engine.tokenizers)
+    spoken = encode_segments(sample, engine.tokenizers)
     segments = [(EncodedSegment("text", prompt, False), *spoken) for prompt in prompts]
     requests = [Request(prompt, (to,), sampling, (seed, n)) for n, prompt in enumerate(segments)]
     for request in requests:  # before any is answered
@@ -105,11 +95,7 @@ def generate(
             results.append(Result(prompt, text, file, engine.doubts(request)))
             on_result(results[-1])
     if to == "text" and out is not None:
-        lines = "".join(f"{printable(result.text or '')}\n" for result in results)
-        if out.exists() and not out.is_file():  # a pipe or a terminal, in whose place no file may come
-            out.write_text(lines, encoding="utf-8")
-        else:
-            write_text(out, lines)
+        _write_lines(out, results)
     return results
 
 
@@ -132,6 +118,30 @@ def _files_to_write(count: int, to: Kind, out: Path | None) -> list[Path]:
     return [file]
 
 
+def _voice_sample(voice: Path | None, to: Kind, checkpoint: Path) -> list[Segment]:
+    """The sound in the file `voice`, if there is one. Raises ValueError for one that is no sound, or where none is to be made."""
+    if voice is None:
+        return []
+    if to != "audio":
+        raise ValueError(
+            f"{voice}: a voice is for a sound to be made, and this is to be {to}: add --to audio, or leave --voice out"
+        )
+    return [given("audio", media.read_audio(voice, checkpoint_media(checkpoint)), voice=str(voice))]
+
+
+def _sampling(to: Kind, temperature: float | None, top_p: float | None, guidance: float | None) -> "Sampling":
+    """The kind's usual sampling, but for what is given. A temperature that is given holds for the first frame too."""
+    from ernest.generation.sampling import DEFAULTS, Sampling
+
+    usual = DEFAULTS[to]
+    return Sampling(
+        usual.temperature if temperature is None else temperature,
+        usual.top_p if top_p is None else top_p,
+        usual.guidance if guidance is None else guidance,
+        usual.first_frame_temperature if temperature is None else None,
+    )
+
+
 def _write(
     answers: Sequence["Answer"], to: Kind, files: Sequence[Path], engine: "Engine", finish: Callable[[np.ndarray], np.ndarray]
 ) -> None:
@@ -147,6 +157,15 @@ def _write(
             media.write_video(file, finish(data), engine.tokenizers.media.frame_rate)
         else:
             media.write_audio(file, data, engine.tokenizers.media.sample_rate)
+
+
+def _write_lines(out: Path, results: Sequence[Result]) -> None:
+    """Writes texts, a line each."""
+    lines = "".join(f"{printable(result.text or '')}\n" for result in results)
+    if out.exists() and not out.is_file():  # a pipe or a terminal, in whose place no file may come
+        out.write_text(lines, encoding="utf-8")
+    else:
+        write_text(out, lines)
 
 
 def describe(

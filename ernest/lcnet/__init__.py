@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from ernest.lcnet.image_io.read import read_picture
     from ernest.lcnet.network import PPLCNet
     from ernest.lcnet.profiling.cost import Cost, cost, parameters, published_parameters
-    from ernest.lcnet.weights.foreign import Foreign, load, load_checkpoint
+    from ernest.lcnet.weights.foreign import load, load_checkpoint
+    from ernest.lcnet.weights.given import Foreign
     from ernest.lcnet.weights.native import Checkpoint, save
 
 __all__ = [
@@ -91,7 +92,8 @@ _HOMES = {
     "image_io.read": "read_picture",
     "network": "PPLCNet",
     "profiling.cost": "Cost cost parameters published_parameters",
-    "weights.foreign": "Foreign load load_checkpoint",
+    "weights.foreign": "load load_checkpoint",
+    "weights.given": "Foreign",
     "weights.native": "Checkpoint save",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

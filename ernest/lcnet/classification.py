@@ -18,7 +18,7 @@ from ernest.lcnet.deployment.runtimes import Model, open_model
 from ernest.lcnet.image_io.find import describe_left_out, name_pictures, printable
 from ernest.lcnet.image_io.preprocess import normalise_pictures
 from ernest.lcnet.image_io.reader import Reader, are_small, network_reader
-from ernest.lcnet.weights.foreign import UNKNOWN, Foreign
+from ernest.lcnet.weights.given import UNKNOWN, Foreign
 
 BATCH = 16
 """Pictures at once, where all names are known."""

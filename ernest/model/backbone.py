@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from ernest.config.recipe import ModelConfig
+from ernest.config.tables import ModelConfig
 from ernest.device import compute_dtype
 from ernest.model.attention import Angles, Attention, Spans
 from ernest.model.cache import LayerCache

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ernest.config.recipe import ModelConfig
+from ernest.config.tables import ModelConfig
 from ernest.device import ask_large_pages
 
 COLUMNS = 32

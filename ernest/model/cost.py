@@ -5,7 +5,7 @@ Letters: D width, H width of an expert, N experts, k of them per position, S pos
 
 from dataclasses import replace
 
-from ernest.config.recipe import ModelConfig
+from ernest.config.tables import ModelConfig
 from ernest.config.tokenizer_spec import TokenizerSpec
 from ernest.model.submodel import SubModel
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ernest.config.recipe import ModelConfig
+from ernest.config.tables import ModelConfig
 from ernest.device import HOST, ask_large_pages, autocast
 from ernest.model.backbone import Block, Routing
 from ernest.model.cache import Cache, LayerCache, Places

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ernest.config.recipe import ModelConfig
+from ernest.config.tables import ModelConfig
 from ernest.config.tokenizer_spec import TokenizerSpec
 from ernest.model.attention import attend_within
 from ernest.model.backbone import draw_as_constructed

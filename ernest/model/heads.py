@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from ernest.config.recipe import ModelConfig
+from ernest.config.tables import ModelConfig
 from ernest.device import at_least_float32
 from ernest.model.attention import visible
 from ernest.model.backbone import Block, Routing

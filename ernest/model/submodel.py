@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ernest.config.recipe import ElasticConfig, ModelConfig
+from ernest.config.tables import ElasticConfig, ModelConfig
 from ernest.device import HOST
 
 if TYPE_CHECKING:

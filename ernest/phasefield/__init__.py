@@ -41,10 +41,11 @@ from ernest.phasefield.schemes import (
 from ernest.phasefield.solver.checkpoint import Checkpoint
 from ernest.phasefield.solver.diagnostics import StepRecord
 from ernest.phasefield.solver.events import Event, EventOccurrence
+from ernest.phasefield.solver.failures import RunFailed, RunInterrupted
 from ernest.phasefield.solver.own_units import own_units
 from ernest.phasefield.solver.resolution import UnresolvedInterface
 from ernest.phasefield.solver.solution import DenseOutput, Solution
-from ernest.phasefield.solver.solve import EnergyRise, RunFailed, RunInterrupted, solve
+from ernest.phasefield.solver.solve import EnergyRise, solve
 from ernest.phasefield.solver.units import Units
 from ernest.phasefield.sparse import Diagonalised, OperatorFlow, march_operators, sparse_flow
 from ernest.phasefield.stepping import DivergenceError, Scheme, State, Stepper, StepStats, march

@@ -28,10 +28,11 @@ from ernest.phasefield.io.files import check_path, read, require_package, write
 from ernest.phasefield.io.folder import check_free, remember
 from ernest.phasefield.io.snapshots import Snapshots, as_json, take_snapshots
 from ernest.phasefield.solver.checkpoint import Checkpoint, check_checkpoint, checkpoint_time
+from ernest.phasefield.solver.failures import RunInterrupted
 from ernest.phasefield.solver.progress import Progress
 from ernest.phasefield.solver.resolution import thin_interface
 from ernest.phasefield.solver.solution import Solution
-from ernest.phasefield.solver.solve import RunInterrupted, solve
+from ernest.phasefield.solver.solve import solve
 from ernest.phasefield.solver.units import Units
 
 SQUARE = Grid.cube(128, 2 * math.pi)

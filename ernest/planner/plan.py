@@ -6,7 +6,8 @@ document, V tokens of the vocabulary.
 
 from dataclasses import dataclass, replace
 
-from ernest.config.recipe import ModelConfig, Recipe
+from ernest.config.recipe import Recipe
+from ernest.config.tables import ModelConfig
 from ernest.config.tokenizer_spec import usual_spec
 from ernest.model.cost import trained_parameters, training_flops
 from ernest.planner.devices import Device

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ernest.config.recipe import SequenceConfig
+from ernest.config.tables import SequenceConfig
 from ernest.data import collate as collating
 from ernest.data.examples import encode
 from ernest.data.layout import lay_out_example

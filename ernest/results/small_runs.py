@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ernest.config.recipe import ElasticConfig, Recipe, read_recipe
+from ernest.config.recipe import Recipe, read_recipe
+from ernest.config.tables import ElasticConfig
 from ernest.data.store import ExampleStore
 from ernest.device import set_threads
 from ernest.evaluation.directions import DIRECTIONS

@@ -9,8 +9,8 @@ import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import lru_cache
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,30 +27,28 @@ from ernest.rl.assess import cut_looks, has_look, look, write_looks
 from ernest.rl.begun import begun_with, check_run, note_begun
 from ernest.rl.buffer import RolloutBuffer
 from ernest.rl.finished import Finished, facts_of, mean, reward
-from ernest.rl.hints import can_be_hinted, check_hints, hint_length, hint_share, note_turn, true_groups
+from ernest.rl.hints import can_be_hinted, check_hints, note_turn
 from ernest.rl.objectives import group_advantages
 from ernest.rl.phase import Phase, close_phase, open_phase
-from ernest.rl.rollout import Ask, Key, Response
+from ernest.rl.prompts import Prompts
+from ernest.rl.rollout import Key, Response
 from ernest.rl.samplers import check_worker, make_sampler
 from ernest.rl.state import RunState, load_state, origin_of, save_state
 from ernest.rl.tasks import (
-    Trained,
     check_fit,
     check_tasks,
     needs_judges,
     outputs,
     own_verifiers,
-    task_of,
     trained_tasks,
     verdicts,
 )
 from ernest.rl.update import Judged, Learner, first_not_finite, make_learner, update_policy
-from ernest.sequence.record import Record
 from ernest.storage import append_line, own_folder, save_tensors, write_text
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.resume import cut_log
 from ernest.verifiers.judges import Judges
-from ernest.verifiers.verdict import Verdict, Verifier, given_text
+from ernest.verifiers.verdict import Verdict, Verifier
 
 OnStep = Callable[[int, Mapping[str, float]], None]
 """Called after every step with its number and its measures."""
@@ -105,16 +103,15 @@ class Policy:
         self.failures: Counter[str] = Counter()
         """Of the step at hand: why verdicts failed."""
         self.trained = _submodel(model, importance, recipe.trained)
-        self.sampler = self.trained if recipe.sampler.is_full else _submodel(model, importance, recipe.sampler)
+        sampler = self.trained if recipe.sampler.is_full else _submodel(model, importance, recipe.sampler)
+        self.prompts = Prompts(recipe, self.tasks, tokenizers, self.trained, sampler)
         self.origin = origin_of(model, recipe)
         reference = copy.deepcopy(model)
         bf16 = supports_bf16() if recipe.update.bf16 is None else recipe.update.bf16
         self.learner: Learner = make_learner(model, reference, tokenizers, recipe, bf16)
-        self.prompt = lru_cache(maxsize=4096)(self._prompt)
-        self.ask = lru_cache(maxsize=4096)(self._ask)
         rollout = recipe.rollout
         fresh = RunState(RolloutBuffer(rollout.order, rollout.prompts, rollout.ahead))
-        self.step, self.state = load_state(run, self.origin, model, self.learner.optimizer, self.ask, fresh)
+        self.step, self.state = load_state(run, self.origin, model, self.learner.optimizer, self.prompts.ask, fresh)
         if self.step > recipe.update.steps:
             raise ValueError(
                 f"update.steps = {recipe.update.steps}: {run} has made {self.step} already: ask for as many at least"
@@ -200,7 +197,8 @@ class Policy:
         return taken
 
     def _begin(self) -> None:
-        self.phase = open_phase(self.state, self.recipe, self.step, self.ask, self._hint)
+        hint = partial(self.prompts.hint, hard=self.state.hard)
+        self.phase = open_phase(self.state, self.recipe, self.step, self.prompts.ask, hint)
         self.worker.begin(self.phase, self._sampling_model())
 
     def _collect(self) -> None:
@@ -215,8 +213,7 @@ class Policy:
         """What the verifiers say of all that was taken."""
         made = outputs(list(taken.values()), engine)
         self.failures.clear()
-        prompts = [self.prompt(number) for number, _ in taken]
-        judged = [(task, prompt, output) for (task, prompt), output in zip(prompts, made, strict=True)]
+        judged = [(*self.prompts[number], output) for (number, _), output in zip(taken, made, strict=True)]
         jobs = [(verify, p, output) for task, p, output in judged for verify in (task.rewarding, *task.watched.values())]
         found = verdicts(jobs, max(task.at_once for task in self.tasks))
         if not self.step and all(isinstance(one, str) for one in found):
@@ -258,37 +255,13 @@ class Policy:
 
     def _success(self, one: Finished, passed: Sequence[bool]) -> float:
         """The running success rate of a prompt without a hint, by its name; notes what this turn changes of its hint."""
-        name, is_hinted = self._name(one.number), bool(one.response.ask.hint)
+        name, is_hinted = self.prompts.name(one.number), bool(one.response.ask.hint)
         if can_be_hinted(one.task.config) and self.recipe.hints.share:
             note_turn(self.state.hard, name, is_hinted, passed, self.recipe.hints)
         if passed and not is_hinted:
             now = mean(passed)
             self.state.success[name] = 0.5 * (self.state.success.get(name, now) + now)
         return self.state.success.get(name, 0.0)
-
-    # -------------------------------------------------------------- what a step is made of
-
-    def _prompt(self, number: int) -> tuple[Trained, Record]:
-        task = task_of(self.tasks, self.recipe.seed, number, number // self.recipe.rollout.prompts)
-        return task, task.task.record(self.recipe.seed, number % task.config.pool if task.config.pool else number)
-
-    def _name(self, number: int) -> str:
-        """Of a prompt that may come up again: its number in the pool, or its words."""
-        task, prompt = self.prompt(number)
-        return f"{task.name}: {number % task.config.pool if task.config.pool else given_text(prompt)}"
-
-    def _hint(self, number: int) -> int:
-        """How many groups of its true answer a prompt is given that is asked now."""
-        task, prompt = self.prompt(number)
-        share = hint_share(self.state.hard, self._name(number), self.recipe.hints)
-        if not share or not can_be_hinted(task.config):
-            return 0
-        return hint_length(share, len(true_groups(prompt, self.tokenizers)), self.tokenizers.media.longest_text)
-
-    def _ask(self, number: int, hinted: int) -> Ask:
-        task, prompt = self.prompt(number)
-        hint = true_groups(prompt, self.tokenizers)[:hinted] if hinted else ()
-        return replace(task.ask(prompt, self.tokenizers), submodel=self.trained, sampler=self.sampler, hint=hint)
 
     def _sampling_model(self) -> Ernest:
         """The model, or a copy with noise on its weights, where a mismatch is to be studied."""

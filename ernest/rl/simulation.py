@@ -51,25 +51,14 @@ def play(
     time = busy = 0.0
     trained, ratios, ages = [], [], []
     for update in range(updates):
-        now, ended = 0, []
-        running: list[tuple[int, int]] = []
-        waiting = [(number, left.get(number, length(number))) for number in buffer.fill()]
-        waiting.reverse()
-        starts: dict[int, int] = {}
-        while not buffer.has_enough(ended):
-            while waiting and len(running) < workers:
-                number, rest = waiting.pop()
-                starts[number] = now
-                begun.setdefault(number, update)
-                heapq.heappush(running, (now + rest, number))
-            now, number = heapq.heappop(running)
-            busy += now - starts[number]
-            ended.append(number)
-        for end, number in running:
-            busy += now - starts[number]
-            left[number] = end - now
-        time += now
-        chosen = buffer.take(ended)
+        asked = [(number, left.get(number, length(number))) for number in buffer.fill()]
+        phase = _play_phase(asked, workers, buffer.has_enough)
+        for number in phase.started:
+            begun.setdefault(number, update)
+        left |= phase.cut
+        time += phase.time
+        busy += phase.busy
+        chosen = buffer.take(phase.ended)
         if buffer.policy.cut != "resume":
             left.clear()
             begun = {number: version for number, version in begun.items() if number not in buffer.open}
@@ -88,3 +77,33 @@ def play(
         float(np.mean(ages)),
         max(ages),
     )
+
+
+@dataclass(frozen=True)
+class _Phase:
+    """What workers did until enough responses had ended: the numbers of those, in order, and of all that were `started`; what is
+    left of each that was `cut`; the `time` that it took, and that of all workers together in which they were `busy`."""
+
+    ended: list[int]
+    started: list[int]
+    cut: dict[int, int]
+    time: int
+    busy: int
+
+
+def _play_phase(asked: list[tuple[int, int]], workers: int, has_enough: Callable[[list[int]], bool]) -> _Phase:
+    """Decodes responses `asked` for, each a number and a length, in their order, as many at once as there are workers."""
+    now, busy = 0, 0
+    waiting, running = asked[::-1], list[tuple[int, int]]()
+    since: dict[int, int] = {}
+    ended: list[int] = []
+    while not has_enough(ended):
+        while waiting and len(running) < workers:
+            number, rest = waiting.pop()
+            since[number] = now
+            heapq.heappush(running, (now + rest, number))
+        now, number = heapq.heappop(running)
+        busy += now - since[number]
+        ended.append(number)
+    busy += sum(now - since[number] for _, number in running)
+    return _Phase(ended, list(since), {number: end - now for end, number in running}, now, busy)

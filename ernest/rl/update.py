@@ -10,17 +10,9 @@ from torch import Tensor, nn
 from ernest.config.rl import ObjectiveConfig, RLRecipe
 from ernest.device import autocast
 from ernest.model.network import Ernest
-from ernest.rl.likelihood import (
-    Elements,
-    ResponseBatch,
-    Scored,
-    check_scales,
-    join,
-    pack_responses,
-    relative_weights,
-    score,
-)
+from ernest.rl.likelihood import Scored, check_scales, relative_weights, score
 from ernest.rl.objectives import Units, element_weights, kl_to, merge_units, policy_loss, well_learned_share
+from ernest.rl.response_batch import Elements, ResponseBatch, join, pack_responses
 from ernest.rl.rollout import MODALITIES, Response
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.optimizer import update as step_optimizer

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from ernest.config.parallel import ParallelConfig
-from ernest.config.recipe import ModelConfig
+from ernest.config.tables import ModelConfig
 from ernest.config.tokenizer_spec import TokenizerSpec
 from ernest.device import HOST, without_weights
 from ernest.model.network import Ernest

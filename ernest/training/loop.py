@@ -62,14 +62,7 @@ def train(
     config = recipe.training
     if config.adapter_rank and (begin_with is None or config.bias_speed):
         raise ValueError("training.adapter_rank: adapters change a trained model, with training.bias_speed = 0: begin with one")
-    torch.manual_seed(recipe.seed)
-    model = build_network(recipe.model, tokenizer_spec(tokenizers), recipe.parallel)
-    if begin_with is not None:
-        read_parts([begin_with], parts_of(model, model.state_dict().items()))
-    if config.fp8:
-        round_products(model.backbone)
-    if config.even_routing:
-        route_in_turn(model)
+    model = _first_network(recipe, tokenizers, begin_with)
     adapters = Adapters(model, config.adapter_rank) if config.adapter_rank else None
     trained = model if adapters is None else adapters.factors
     optimizer = make_optimizer(trained, config)
@@ -97,6 +90,19 @@ def train(
                 save_progress(run, trained, optimizer, progress)
             if on_step is not None:
                 on_step(number, metrics, model)
+    return model
+
+
+def _first_network(recipe: Recipe, tokenizers: Tokenizers, begin_with: Path | None) -> Ernest:
+    """What the process holds of the network, with the weights of a file or with those drawn from the recipe's seed."""
+    torch.manual_seed(recipe.seed)
+    model = build_network(recipe.model, tokenizer_spec(tokenizers), recipe.parallel)
+    if begin_with is not None:
+        read_parts([begin_with], parts_of(model, model.state_dict().items()))
+    if recipe.training.fp8:
+        round_products(model.backbone)
+    if recipe.training.even_routing:
+        route_in_turn(model)
     return model
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from ernest.config.recipe import TrainingConfig
+from ernest.config.tables import TrainingConfig
 
 
 def make_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:

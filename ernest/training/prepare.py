@@ -85,39 +85,58 @@ def prepare(run: TrainingRun, settings: str) -> None:
     """From records to examples, in three stages, each of which is complete when its folder is there: decoded files, tokenizers,
     examples. Every file is decoded once; tokenizers go on from the state that they have kept. Where examples are encoded as they
     are drawn, the decoded files stay, and there is no third stage but for what judges the run."""
-    records, out, recipe, checkpoint = run.records, run.out, run.recipe, run.checkpoint
     if _is_prepared(run):
         return
-    existing = None if checkpoint is None else _brought(checkpoint, recipe, records)
-    text = text_tokenizer(_texts(records), recipe) if existing is None else existing.text
-    if not (out / RUN_FILE).is_file():
-        lengths: list[int] = []
-        check = _length_check(records, text, recipe, lengths)
-        if run.held_out is not None:
-            check_media(few_of_each_task(run.held_out))
-        with write_folder(out) as aside, stage_bar() as bar:
-            (aside / RUN_FILE).write_text(settings)
-            if checkpoint is not None and run.go_on:
-                _keep_start(checkpoint, aside / START)
-            DecodedRecords.write(aside / "decoded", records, _counted(check, _progress(bar, "decoded files"), len(records)))
-            if min(lengths) > (first := sequence_at(recipe, 0).length):
-                raise ValueError(
-                    f"{records.path / LINES}: no record of the mixture fits the first rows, of {first}; one takes {min(lengths)}"
-                )
-    decoded = DecodedRecords(out / "decoded")
-    if not (out / "tokenizers").is_dir():
-        Console().print(str(recipe.media), highlight=False, markup=False, soft_wrap=True)
-        if recipe.training.steps >= TOLD_FROM:
-            Console().print(str(_cost(recipe, decoded, text, existing)), highlight=False, soft_wrap=True)
-        with stage_bar() as bar:
-            trained = existing or _tokenizers(decoded, text, recipe, bar, out / "state")
-            if recipe.first_steps and not (out / FIRST / "tokenizers").is_dir():
-                first = replace(trained, vision=_first_vision(decoded, recipe, bar, out / "state"))
-                with write_folder(out / FIRST / "tokenizers") as aside:
-                    first.save(aside)
-        with write_folder(out / "tokenizers") as aside:
-            trained.save(aside)
-    remove_files(out / "state", "*.safetensors")
+    existing = None if run.checkpoint is None else _brought(run.checkpoint, run.recipe, run.records)
+    text = text_tokenizer(_texts(run.records), run.recipe) if existing is None else existing.text
+    if not (run.out / RUN_FILE).is_file():
+        _decode_files(run, settings, text)
+    decoded = DecodedRecords(run.out / "decoded")
+    if not (run.out / "tokenizers").is_dir():
+        _make_tokenizers(run, decoded, text, existing)
+    remove_files(run.out / "state", "*.safetensors")
+    _encode(run, decoded)
+
+
+def _decode_files(run: TrainingRun, settings: str, text: TextTokenizer) -> None:
+    """Checks and decodes every file of the records, and begins the run's folder. Raises ValueError for records that do not suit
+    the recipe."""
+    lengths: list[int] = []
+    check = _length_check(run.records, text, run.recipe, lengths)
+    if run.held_out is not None:
+        check_media(few_of_each_task(run.held_out))
+    with write_folder(run.out) as aside, stage_bar() as bar:
+        (aside / RUN_FILE).write_text(settings)
+        if run.checkpoint is not None and run.go_on:
+            _keep_start(run.checkpoint, aside / START)
+        check = _counted(check, _progress(bar, "decoded files"), len(run.records))
+        DecodedRecords.write(aside / "decoded", run.records, check)
+        if min(lengths) > (first := sequence_at(run.recipe, 0).length):
+            raise ValueError(
+                f"{run.records.path / LINES}: no record of the mixture fits the first rows, of {first}; one takes {min(lengths)}"
+            )
+
+
+def _make_tokenizers(run: TrainingRun, decoded: DecodedRecords, text: TextTokenizer, existing: Tokenizers | None) -> None:
+    """Tells what the run will cost and trains its tokenizers, those of few bits too where it begins with them; `existing` ones
+    are taken as they are."""
+    out, recipe = run.out, run.recipe
+    Console().print(str(recipe.media), highlight=False, markup=False, soft_wrap=True)
+    if recipe.training.steps >= TOLD_FROM:
+        Console().print(str(_cost(recipe, decoded, text, existing)), highlight=False, soft_wrap=True)
+    with stage_bar() as bar:
+        trained = existing or _tokenizers(decoded, text, recipe, bar, out / "state")
+        if recipe.first_steps and not (out / FIRST / "tokenizers").is_dir():
+            first = replace(trained, vision=_first_vision(decoded, recipe, bar, out / "state"))
+            with write_folder(out / FIRST / "tokenizers") as aside:
+                first.save(aside)
+    with write_folder(out / "tokenizers") as aside:
+        trained.save(aside)
+
+
+def _encode(run: TrainingRun, decoded: DecodedRecords) -> None:
+    """Writes the examples that judge the run and, unless they are encoded as they are drawn, those that it learns from."""
+    out, recipe = run.out, run.recipe
     tokenizers = Tokenizers.load(out / "tokenizers")
     if run.held_out is not None:
         ExampleStore.write(out / JUDGED_BY / "own", encode(few_of_each_task(run.held_out), tokenizers))

@@ -10,7 +10,8 @@ from typing import Any
 from ernest.config.media import read_media, written_differently
 from ernest.config.recipe import Recipe, from_tree, to_tree
 from ernest.config.stages import longest, too_long
-from ernest.data.records import LINES, RecordFolder, StoredRecord, media_fingerprint
+from ernest.data.record_line import StoredRecord
+from ernest.data.records import LINES, RecordFolder, media_fingerprint
 from ernest.storage import check_replaceable, check_writable, fingerprint, folder_fingerprint, is_leftover
 from ernest.training.group import check_group
 

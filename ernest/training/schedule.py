@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from ernest.config.recipe import TrainingConfig
+from ernest.config.tables import TrainingConfig
 
 
 @dataclass(frozen=True)

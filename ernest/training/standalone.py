@@ -10,7 +10,8 @@ from rich.console import Console
 from ernest.config.recipe import Recipe, from_tree, to_tree
 from ernest.data import media
 from ernest.data.decoded import DecodedRecords
-from ernest.data.records import LINES, RecordFolder, StoredRecord, StoredSegment, media_fingerprint, read_lines
+from ernest.data.record_line import StoredRecord, StoredSegment
+from ernest.data.records import LINES, RecordFolder, media_fingerprint, read_lines
 from ernest.data.tree import read_tree
 from ernest.device import usual_defaults
 from ernest.sequence.record import Kind as MediaKind

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ernest.config.recipe import SequenceConfig
+from ernest.config.tables import SequenceConfig
 from ernest.data.collate import ScaleRows, collate, scale_rows, scale_weights
 from ernest.data.corruption import draw_flips
 from ernest.data.examples import EncodedSegment, Example

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ernest.config.recipe import SequenceConfig
+from ernest.config.tables import SequenceConfig
 from ernest.data.corruption import draw_flips, flip_rates
 from ernest.tokenizers.bitwise_quantiser import MultiScaleBits
 

@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 
 from ernest.data import media
-from ernest.data.importers import import_folder, import_mnist
+from ernest.data.importers import import_folder
+from ernest.data.mnist import import_mnist
 from ernest.data.records import load_records
 from ernest.storage import own_folder
 from ernest.world.images import parse

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from ernest.config.recipe import SequenceConfig
+from ernest.config.tables import SequenceConfig
 from ernest.data.collate import collate
 from ernest.data.examples import EncodedSegment, Example
 from ernest.data.layout import lay_out_example, tokenise_segments

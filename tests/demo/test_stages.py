@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from ernest.config.recipe import Recipe, WorldConfig
+from ernest.config.recipe import Recipe
+from ernest.config.tables import WorldConfig
 from ernest.demo.folder import times
 from ernest.demo.run import FIRST, in_order, run_stages
 from ernest.demo.stages import STAGES, StageContext, judge_words, prepare_audio

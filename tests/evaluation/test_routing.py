@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ernest.config.recipe import SequenceConfig
+from ernest.config.tables import SequenceConfig
 from ernest.data.collate import collate
 from ernest.data.store import ExampleStore
 from ernest.evaluation.routing import (

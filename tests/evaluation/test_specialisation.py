@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ernest.checkpoint import save_model
-from ernest.config.recipe import SequenceConfig
+from ernest.config.tables import SequenceConfig
 from ernest.data.decoded import DecodedRecords
 from ernest.data.record_writer import save_records
 from ernest.data.records import read_lines

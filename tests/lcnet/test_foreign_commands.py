@@ -8,7 +8,7 @@ import pytest
 
 from ernest.lcnet import PADDLECLAS, TIMM, PPLCNet, fold, load, load_checkpoint, prepare, small_images
 from ernest.lcnet.architecture import STRIDES_TEXT_LINE
-from ernest.lcnet.weights.foreign import foreign_of
+from ernest.lcnet.weights.given import foreign_of
 from ernest.lcnet.weights.native import save
 from tests.commands import ernest
 from tests.lcnet.foreign import write_paddle
@@ -137,7 +137,7 @@ def test_the_named_rules_are_all_there() -> None:
     from typing import get_args, get_type_hints
 
     from ernest.cli.lcnet import ForeignOptions
-    from ernest.lcnet.weights.foreign import RULES
+    from ernest.lcnet.weights.given import RULES
 
     choices = get_args(get_args(get_type_hints(ForeignOptions)["preprocessing"])[0])
     assert choices == tuple(RULES)

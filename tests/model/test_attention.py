@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from ernest.config.recipe import ModelConfig
+from ernest.config.tables import ModelConfig
 from ernest.model import native
 from ernest.model.attention import Attention, Spans, as_bias, attend, attend_explicitly, attend_within, visible
 from ernest.model.cache import Cache, Places

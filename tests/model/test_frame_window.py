@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ernest.config.recipe import ModelConfig, SequenceConfig
+from ernest.config.tables import ModelConfig, SequenceConfig
 from ernest.data.collate import collate
 from ernest.data.examples import Example
 from ernest.model import native

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from ernest.checkpoint import tokenizer_spec
-from ernest.config.recipe import ModelConfig
+from ernest.config.tables import ModelConfig
 from ernest.data.collate import collate
 from ernest.data.examples import Example
 from ernest.model.attention import Attention

@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ernest.checkpoint import tokenizer_spec
-from ernest.config.recipe import ModelConfig
+from ernest.config.tables import ModelConfig
 from ernest.data.collate import collate
 from ernest.data.examples import EncodedSegment
 from ernest.generation.engine import Engine

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from ernest.config.recipe import ElasticConfig
+from ernest.config.tables import ElasticConfig
 from ernest.data.collate import collate
 from ernest.model.network import Ernest
 from ernest.model.slicing import choose, expert_importance, extract

@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from ernest.config.recipe import ElasticConfig, ModelConfig
+from ernest.config.tables import ElasticConfig, ModelConfig
 from ernest.model.submodel import SubModel, draw, droppable, full, stack
 
 CONFIG = ModelConfig(layers=8, width=64, heads=1, kv_heads=1, experts=8, top_k=4)

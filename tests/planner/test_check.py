@@ -7,7 +7,8 @@ import pytest
 
 from ernest.cli import training as commands
 from ernest.config.parallel import ParallelConfig
-from ernest.config.recipe import Recipe, TrainingConfig, to_tree
+from ernest.config.recipe import Recipe, to_tree
+from ernest.config.tables import TrainingConfig
 from ernest.planner.check import compare, read_run
 from ernest.planner.devices import DEVICES, Device, read_devices, write_device
 from ernest.planner.layout import Layout

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ernest.config.recipe import SequenceConfig
+from ernest.config.tables import SequenceConfig
 from ernest.results import held_out
 from ernest.results.held_out import losses
 from tests.results.small import TASKS, store_of

@@ -118,7 +118,7 @@ def test_a_hard_prompt_is_given_the_first_groups_and_nobody_is_rewarded_for_them
     assert "hinted" not in first
     assert run.state.hard == {f"{TASK}: 1": 0.0}
     second = run.take_step()
-    truth = true_groups(run.prompt(1)[1], tokenizers())
+    truth = true_groups(run.prompts[1][1], tokenizers())
     length = int(0.6 * len(truth))
     assert second["hinted"] == 0.5
     assert second["hint groups"] == length > 2

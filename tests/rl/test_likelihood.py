@@ -6,7 +6,8 @@ import torch
 from ernest.data.examples import EncodedSegment
 from ernest.generation.request import Answer, Request
 from ernest.generation.sampling import DEFAULTS, Sampling
-from ernest.rl.likelihood import check_scales, join, pack_responses, relative_weights, score
+from ernest.rl.likelihood import check_scales, relative_weights, score
+from ernest.rl.response_batch import join, pack_responses
 from ernest.rl.rollout import Ask, Response, check_sampling, run_rollouts
 from tests.references.decoding import groups_of
 from tests.rl.small import HALF, WARM, asks, engine, model, rollouts, same

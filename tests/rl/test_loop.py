@@ -357,7 +357,7 @@ def test_tasks_begin_in_stages(tmp_path):
     early = TaskConfig("questions in words", ("answer in words",))
     settings = replace(recipe(6, prompts=20), tasks=(early, TaskConfig("text→image", ("digit",), share=3.0, begin=3)))
     run = policy(tmp_path / "run", settings)
-    names = [[run.prompt(number)[0].name for number in range(20 * step, 20 * step + 20)] for step in range(6)]
+    names = [[run.prompts[number][0].name for number in range(20 * step, 20 * step + 20)] for step in range(6)]
     assert all(set(some) == {"questions in words"} for some in names[:3])
     assert 0.6 < np.mean([name == "text→image" for some in names[3:] for name in some]) < 0.9
     with pytest.raises(ValueError, match="one of them must begin at the first update"):

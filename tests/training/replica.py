@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from ernest.config.recipe import SequenceConfig
+from ernest.config.tables import SequenceConfig
 from ernest.data.store import ExampleStore
 from ernest.training.distributed import process_group
 from ernest.training.loop import train

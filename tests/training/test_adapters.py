@@ -7,7 +7,8 @@ import torch
 
 from ernest.checkpoint import tokenizer_spec
 from ernest.config.going_on import check_named, going_on
-from ernest.config.recipe import Recipe, SequenceConfig, TrainingConfig
+from ernest.config.recipe import Recipe
+from ernest.config.tables import SequenceConfig, TrainingConfig
 from ernest.demo.recipe import demo_recipe
 from ernest.model.cost import trained_parameters
 from ernest.storage import load_tensors, save_tensors

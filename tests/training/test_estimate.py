@@ -10,7 +10,8 @@ from rich.console import Console
 
 from ernest.config.media import MediaSpec
 from ernest.config.parallel import ParallelConfig
-from ernest.config.recipe import Recipe, TokenizerConfig
+from ernest.config.recipe import Recipe
+from ernest.config.tables import TokenizerConfig
 from ernest.data.examples import outline
 from ernest.data.importers import both_directions
 from ernest.data.layout import lay_out_example

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from ernest.config.recipe import ElasticConfig, SequenceConfig
+from ernest.config.tables import ElasticConfig, SequenceConfig
 from ernest.data.store import ExampleStore
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer

@@ -9,8 +9,9 @@ import torch
 
 from ernest.config.media import BITS
 from ernest.config.parallel import ParallelConfig
-from ernest.config.recipe import Recipe, SequenceConfig, TokenizerConfig, TrainingConfig
-from ernest.data import media, records
+from ernest.config.recipe import Recipe
+from ernest.config.tables import SequenceConfig, TokenizerConfig, TrainingConfig
+from ernest.data import media, record_line, records
 from ernest.data.collate import collate
 from ernest.data.decoded import DecodedRecords
 from ernest.data.examples import encode, outline
@@ -63,13 +64,13 @@ def folder(tmp_path: Path) -> Path:
 def decodes(monkeypatch) -> list[tuple[str, int]]:
     """The files that were decoded, and from which row, one entry for each time."""
     seen: list[tuple[str, int]] = []
-    whole = records.StoredSegment._array_rows
+    whole = record_line.StoredSegment._array_rows
 
     def counted_rows(segment, start, end):
         seen.append((segment.file.name, start))
         return whole(segment, start, end)
 
-    monkeypatch.setattr(records.StoredSegment, "_array_rows", counted_rows)
+    monkeypatch.setattr(record_line.StoredSegment, "_array_rows", counted_rows)
     for name in ("read_image", "read_video", "read_audio"):
         original = getattr(media, name)
 
@@ -77,7 +78,7 @@ def decodes(monkeypatch) -> list[tuple[str, int]]:
             seen.append((Path(path).name, 0))
             return original(path, *rest)
 
-        monkeypatch.setattr(records.media, name, counted)
+        monkeypatch.setattr(media, name, counted)
     return seen
 
 

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import pytest
 
-from ernest.config.recipe import TrainingConfig
+from ernest.config.tables import TrainingConfig
 from ernest.training.schedule import schedule_values
 
 CONFIG = TrainingConfig(

@@ -10,8 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ernest.checkpoint import load_learnt
-from ernest.config.recipe import Recipe, SequenceConfig, TrainingConfig, find_recipe, load_recipe, to_tree
+from ernest.config.recipe import Recipe, find_recipe, load_recipe, to_tree
 from ernest.config.stages import fewest_rows, in_longest_rows, longest, part_at, parts, sequence_at, steps_by_rows
+from ernest.config.tables import SequenceConfig, TrainingConfig
 from ernest.planner.devices import read_devices
 from ernest.planner.layout import Layout
 from ernest.planner.plan import plan

@@ -10,7 +10,8 @@ import torch
 import ernest.tokenizers
 from ernest.cli import tokenizer as commands
 from ernest.config.media import USUAL, MediaSpec
-from ernest.config.recipe import Recipe, TokenizerConfig
+from ernest.config.recipe import Recipe
+from ernest.config.tables import TokenizerConfig
 from ernest.data import media
 from ernest.data.importers import both_directions
 from ernest.data.record_writer import save_records

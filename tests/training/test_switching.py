@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from ernest.checkpoint import load_model, tokenizer_spec
-from ernest.config.recipe import Recipe, TokenizerConfig, to_tree
+from ernest.config.recipe import Recipe, to_tree
+from ernest.config.tables import TokenizerConfig
 from ernest.data.store import ExampleStore
 from ernest.model.network import Ernest
 from ernest.sequence.batch import Cells

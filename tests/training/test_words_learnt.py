@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from ernest.config.recipe import Recipe, TokenizerConfig
+from ernest.config.recipe import Recipe
+from ernest.config.tables import TokenizerConfig
 from ernest.data.decoded import DecodedRecords
 from ernest.data.importers import both_directions
 from ernest.data.record_writer import save_records

@@ -22,7 +22,8 @@ from ernest.lcnet.folding import fold
 from ernest.lcnet.image_io.find import name_pictures
 from ernest.lcnet.image_io.preprocess import Preprocessing
 from ernest.lcnet.image_io.reader import read_input
-from ernest.lcnet.weights.foreign import UNKNOWN, Foreign, load_checkpoint
+from ernest.lcnet.weights.foreign import load_checkpoint
+from ernest.lcnet.weights.given import UNKNOWN, Foreign
 from ernest.lcnet.weights.load import refuse_folder
 from ernest.lcnet.weights.native import KEY, Checkpoint, Precision, metadata, save
 

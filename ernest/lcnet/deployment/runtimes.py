@@ -20,7 +20,8 @@ from ernest.lcnet.deployment.constants import check_onnx, check_openvino
 from ernest.lcnet.deployment.export import PICTURES
 from ernest.lcnet.image_io.preprocess import Preprocessing
 from ernest.lcnet.inference import as_input, infer, start_runtime, until_exit
-from ernest.lcnet.weights.foreign import UNKNOWN, Foreign, load_checkpoint, refuse_foreign
+from ernest.lcnet.weights.foreign import load_checkpoint, refuse_foreign
+from ernest.lcnet.weights.given import UNKNOWN, Foreign
 from ernest.lcnet.weights.load import refuse_folder
 from ernest.lcnet.weights.native import KEY, Checkpoint, Precision, decode_metadata, parse_metadata
 

@@ -23,7 +23,8 @@ from ernest.lcnet.training.recipe import Recipe, architecture_of, dump, largest_
 from ernest.lcnet.training.repeats import describe_repeats
 from ernest.lcnet.training.scores import draw_confusion, per_class, write_classes
 from ernest.lcnet.training.sets import SetScores, per_label
-from ernest.lcnet.weights.foreign import UNKNOWN, Foreign, load_checkpoint, load_start
+from ernest.lcnet.weights.foreign import load_checkpoint, load_start
+from ernest.lcnet.weights.given import UNKNOWN, Foreign
 from ernest.lcnet.weights.native import Checkpoint, read_checkpoint
 
 

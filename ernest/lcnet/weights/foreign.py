@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar, cast, get_args
+from typing import Any, TypeVar
 
 import torch
 
@@ -22,6 +22,7 @@ from ernest.lcnet.inference import without_helpers
 from ernest.lcnet.network import PPLCNet
 from ernest.lcnet.weights.arrange import Parts, arrange, fill_network, recognise, select
 from ernest.lcnet.weights.companions import (
+    Named,
     Settings,
     hugging_face_preprocessing,
     hugging_face_settings,
@@ -29,10 +30,11 @@ from ernest.lcnet.weights.companions import (
     timm_preprocessing,
     timm_settings,
 )
+from ernest.lcnet.weights.given import UNKNOWN, Foreign
 from ernest.lcnet.weights.key_maps import Origin, is_second
 from ernest.lcnet.weights.load import find_weights, refuse_folder
 from ernest.lcnet.weights.native import Checkpoint, empty_network, is_folded, read_checkpoint, read_metadata
-from ernest.lcnet.weights.paddle_export import read_export
+from ernest.lcnet.weights.paddle_export import Export, read_export
 
 LOG = logging.getLogger(__name__)
 """Says, as information, of each file of others what was assumed; the commands print it."""
@@ -45,73 +47,6 @@ PREPROCESSING: Mapping[Origin, Preprocessing] = MappingProxyType(
 """How each origin prepares pictures, as far as no file and no option says otherwise."""
 
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True)
-class Foreign:
-    """What you know of a file of others: it goes before whatever the file, its neighbours and its name tell. None: unknown.
-
-    `strides` are those of `Architecture`; `dropout` is the rate of Paddle's dropout, which scales when it classifies.
-    `many`: trained for several labels a picture, each by a sigmoid of its own. `activation` is that of the first version.
-    """
-
-    strides: tuple[Stride, ...] | None = None
-    dropout: float | None = None
-    preprocessing: Preprocessing | None = None
-    many: bool = False
-    activation: Activation | None = None
-
-
-UNKNOWN = Foreign()
-
-RULES: Mapping[str, Preprocessing] = MappingProxyType(
-    {
-        "paddleclas": PADDLECLAS,
-        "timm": TIMM,
-        "timm-bilinear": replace(TIMM, cubic=False),
-        "hugging-face": HUGGING_FACE,
-        "text-line": TEXT_LINE,
-    }
-)
-"""The pre-processing that a command's `--preprocessing` names."""
-
-
-def foreign_of(
-    strides: str | None = None,
-    preprocessing: str | None = None,
-    squash: tuple[int, int] | None = None,
-    dropout: float | None = None,
-    many: bool = False,
-    activation: str | None = None,
-) -> Foreign:
-    """What the options of a command say. `squash` presses whole pictures into (height, width), with the rest of
-    `preprocessing`. Raises ValueError, which names the option."""
-    if preprocessing is not None and preprocessing not in RULES:
-        raise ValueError(f"preprocessing: expected one of {', '.join(RULES)}, got {preprocessing}")
-    if activation is not None and activation not in get_args(Activation):
-        raise ValueError(f"activation: expected one of {', '.join(get_args(Activation))}, got {activation}")
-    rule = RULES[preprocessing] if preprocessing is not None else None
-    if squash is not None:
-        if rule is None:
-            raise ValueError("squash: name the pre-processing, too, whose colours and mean are meant: --preprocessing paddleclas")
-        rule = replace(rule, resize=squash, crop=None)
-    return Foreign(
-        parse_strides(strides) if strides is not None else None, dropout, rule, many, cast(Activation | None, activation)
-    )
-
-
-def parse_strides(text: str) -> tuple[Stride, ...]:
-    """Strides as a command takes them: "2,1,2,2,2,2", "2x1" for (vertical, horizontal). Five are those of the stem and of the
-    last four stages, as Paddle writes them. Raises ValueError."""
-    try:
-        sides = [tuple(int(side) for side in one.split("x")) for one in text.replace(" ", "").split(",")]
-        if any(len(one) not in (1, 2) or min(one) < 1 for one in sides) or len(sides) not in (5, 6):
-            raise ValueError
-    except ValueError:
-        wanted = "six of the stem and the five stages, or Paddle's five, such as 2,2x1,2x1,2x1,2x1"
-        raise ValueError(f"strides: expected {wanted}, got {text}") from None
-    strides = [one[0] if len(set(one)) == 1 else (one[0], one[1]) for one in sides]
-    return tuple(strides if len(strides) == 6 else [strides[0], 1, *strides[1:]])
 
 
 def load(path: str | Path, *, dropout: float | None = None, strides: tuple[Stride, ...] | None = None) -> PPLCNet:
@@ -197,23 +132,16 @@ def _load_foreign(path: Path, foreign: Foreign) -> Checkpoint:
         (_assumed(parts, architecture, lines), "assumed"),
     )
     preprocessing = reading.fitted(preprocessing, architecture.in_channels)
-    if parts.origin in ("PaddleClas", "Hugging Face"):  # no tensor shows it, and the paper trained both
-        told = (foreign.activation, "given"), (exported and exported.activation, "as exported")
-        told += (beside.fields.get("activation"), "config.json"), (architecture.activation, "assumed")
-        architecture = replace(architecture, activation=reading.first("activation", *told))
-    elif foreign.activation not in (None, architecture.activation):
-        raise ValueError(f"activation: {parts.origin} has {architecture.activation}")
-    sources = ((foreign.many, "given"), (beside.many, "config.json"), (named and named.many, "the network's name"))
-    whence = next((source for many, source in sources if many), None)
-    if whence is not None:
-        reading.taken.append(f"many labels a picture ({whence})")
+    activation = _activation(reading, parts.origin, foreign, beside, exported, architecture.activation)
+    architecture = replace(architecture, activation=activation)
+    many = _many(reading, foreign, beside, named)
     network = empty_network(architecture)
     fill_network(network, parts.origin, arrange(parts, factor), "config.json" if beside.fields else "")
     if beside.labels and len(beside.labels) != architecture.classes:
         raise ValueError(f"config.json: names {len(beside.labels)} classes, but the weights have {architecture.classes}")
     text = reading.text(path, parts, architecture, place)
     about = {"origin": parts.origin, "file": path.name, "read_as": text}
-    return Checkpoint(network.eval(), beside.labels, preprocessing, about, decision=replace(ONE, many=whence is not None))
+    return Checkpoint(network.eval(), beside.labels, preprocessing, about, decision=replace(ONE, many=many))
 
 
 def _beside(path: Path, parts: Parts, wants_pictures: bool) -> tuple[Settings, Preprocessing | None]:
@@ -242,6 +170,32 @@ def _factor(reading: "_Reading", parts: Parts, foreign: Foreign, beside: Setting
         reading.first("dropout", *options)
         return 1.0 - rate
     return 1.0
+
+
+def _activation(
+    reading: "_Reading", origin: Origin, foreign: Foreign, beside: Settings, exported: Export | None, usual: Activation
+) -> Activation:
+    """What is told of it, or the usual one: no tensor shows it, and the paper trained both. timm has one alone."""
+    if origin not in ("PaddleClas", "Hugging Face"):
+        if foreign.activation not in (None, usual):
+            raise ValueError(f"activation: {origin} has {usual}")
+        return usual
+    return reading.first(
+        "activation",
+        (foreign.activation, "given"),
+        (exported and exported.activation, "as exported"),
+        (beside.fields.get("activation"), "config.json"),
+        (usual, "assumed"),
+    )
+
+
+def _many(reading: "_Reading", foreign: Foreign, beside: Settings, named: Named | None) -> bool:
+    """Whether pictures have several labels each, which somebody has to say."""
+    sources = ((foreign.many, "given"), (beside.many, "config.json"), (named and named.many, "the network's name"))
+    source = next((source for many, source in sources if many), None)
+    if source is not None:
+        reading.taken.append(f"many labels a picture ({source})")
+    return source is not None
 
 
 def _assumed(parts: Parts, architecture: Architecture, lines: bool) -> Preprocessing:

@@ -1,12 +1,9 @@
 """Solves a gradient flow from an initial field to an end time, choosing the scheme and the steps for a tolerance."""
 
 import math
-import tempfile
-import time as clock
 import warnings
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -19,19 +16,13 @@ from ernest.phasefield.evolution.run import solve_evolution
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.gradients import outside_inference_mode, plain
 from ernest.phasefield.grid import Grid, Space
-from ernest.phasefield.solver.checkpoint import (
-    Checkpoint,
-    check_ahead,
-    check_checkpoint,
-    failed_path,
-    problem_of,
-)
+from ernest.phasefield.solver.checkpoint import Checkpoint, check_ahead, check_checkpoint, problem_of
 from ernest.phasefield.solver.controller import Adaptive, Prescribed
-from ernest.phasefield.solver.diagnostics import Diagnostics, StepRecord
+from ernest.phasefield.solver.diagnostics import Diagnostics
 from ernest.phasefield.solver.events import Event, EventOccurrence, events_of, find_events
-from ernest.phasefield.solver.failures import RunFailed, RunInterrupted, rescue
+from ernest.phasefield.solver.failures import rescue
 from ernest.phasefield.solver.given import check_input, check_times, number, relative_tolerance
-from ernest.phasefield.solver.history import History, load_solver, save_solver
+from ernest.phasefield.solver.history import History, load_solver
 from ernest.phasefield.solver.initial_step import (
     first_step,
     graded_lengths,
@@ -43,6 +34,7 @@ from ernest.phasefield.solver.initial_step import (
 from ernest.phasefield.solver.own_units import own_units
 from ernest.phasefield.solver.progress import Progress, progress_bar
 from ernest.phasefield.solver.resolution import UnresolvedInterface, is_unresolved, thin_interface
+from ernest.phasefield.solver.run import Run
 from ernest.phasefield.solver.scheme_selection import check_scheme, choose_schemes
 from ernest.phasefield.solver.solution import DenseOutput, Solution
 from ernest.phasefield.solver.state import AcceptedStep, RejectedStep, SolverState
@@ -50,7 +42,7 @@ from ernest.phasefield.solver.steady import is_steady
 from ernest.phasefield.solver.steppers import Steppers
 from ernest.phasefield.solver.try_step import after_rejection, initial_state, try_step
 from ernest.phasefield.solver.units import Units
-from ernest.phasefield.stepping import Scheme, State
+from ernest.phasefield.stepping import Scheme
 
 BOLD = 2.0
 """The first element of a smooth start is tried with so many times the length of a plain rule: what it errs by tells the right
@@ -124,82 +116,58 @@ def solve(
     choice = choose_schemes(flow, grid, u0, tolerance, scheme, strict)
     steppers, diagnostics = Steppers(choice, flow, grid, u0, t1, tolerance, units, dense), Diagnostics(flow, grid, u0)
     choices = {"tolerance": tolerance, "units": given, "step": step, "max_step": max_step, "stops": stops}
-    # Only a checkpoint asks for the digests of what decides the steps.
     problem = cache(lambda: problem_of(flow, grid, u0, scheme=scheme, strict=strict, **choices))
-    first = None
+    output = DenseOutput(steppers.splitting, memory) if dense else None
     if resume and checkpoint is not None and Path(checkpoint.path).exists():
-        current, history = load_solver(checkpoint.path, problem(), u0)
-        check_ahead(checkpoint.path, current.state, t1)
-        first = grid.field(current.state.modes)
+        run = Run(steppers, u0, *_load(steppers, u0, checkpoint.path, problem()), output, checkpoint, problem)
     else:
-        current, record = _begin(steppers, u0, step, max_step, stops)
-        history = History([record])
-    dense_output = DenseOutput(steppers.splitting, memory) if dense else None
+        run = Run(steppers, u0, *_begin(steppers, u0, step, max_step, stops), None, output, checkpoint, problem)
     shortest, end = _shortest_and_end(units, t1, step)
-    saved, saved_at, steady_at = current.state.count, clock.monotonic(), None
 
-    def solution() -> Solution:
-        # As all fields of the solution do, the first one comes from its modes: made last, it takes no memory in the run.
-        start, last = grid.field(grid.modes(u0)) if first is None else first, grid.field(current.state.modes)
-        records, occurrences = tuple(history.records), tuple(history.occurrences)
-        return Solution(flow, grid, choice.scheme, start, last, records, occurrences, dense_output, units, steady_at)
-
-    def interrupted() -> RunInterrupted | None:
-        """What has been done up to the last whole step; None where that is nothing."""
-        history.forget_after(float(current.state.time))
-        if dense_output is not None:
-            dense_output.forget_after(float(current.state.time))
-        if len(history.records) < 2:
-            return None
-        if checkpoint:
-            save_solver(checkpoint.path, problem(), current, history)
-        return RunInterrupted(solution(), t1, Path(checkpoint.path) if checkpoint else None)
-
-    def aside() -> Path:
-        return _save_failed(None, problem(), current, history)
-
-    thin = _warn_of_thin_interface(thin_interface(flow, grid), grid, current)
+    thin = _warn_of_thin_interface(thin_interface(flow, grid), grid, run.current)
     words = steppers.words if progress is True else ""
-    with progress_bar(progress, float(current.state.time), t1, words) as show, rescue(interrupted, aside), closing(steppers):
-        while not _ended(events, history) and steady_at is None and float(current.state.time) < end:
-            outcome = try_step(steppers, diagnostics, current, current.controller.propose(steppers.until_stop(current)))
+    with progress_bar(progress, run.time, t1, words) as show, rescue(run.interrupted, run.save_aside), closing(steppers):
+        while not _ended(events, run.history) and run.steady_at is None and run.time < end:
+            tau = run.current.controller.propose(steppers.until_stop(run.current))
+            outcome = try_step(steppers, diagnostics, run.current, tau)
             if isinstance(outcome, RejectedStep):
-                current = after_rejection(current, outcome)
-                if current.controller.tau < shortest:
-                    raise _failure(checkpoint, problem(), current, history, outcome)
+                run.current = after_rejection(run.current, outcome)
+                if run.current.controller.tau < shortest:
+                    raise run.failure(outcome)
                 continue
-            (after, element, record), occurrences = _up_to_terminal(steppers, diagnostics, current, outcome, events)
-            history.records.append(record)
-            history.occurrences += occurrences
-            if dense_output is not None:
-                dense_output.append(element)
-            current = after  # from here on the step is done, whatever interrupts the run
-            _warn_of_rise(history, diagnostics, current.noise)
+            outcome, occurrences = _up_to_terminal(steppers, diagnostics, run.current, outcome, events)
+            run.add(outcome, occurrences)
+            after, element, record = outcome
+            _warn_of_rise(run.history, diagnostics, after.noise)
             if steady is not None:
                 rests = is_steady(steady, element.end_modes, element.end, record.time, t1 - record.time, flow, grid, units.field)
-                steady_at = record.time if rests else None
+                run.steady_at = record.time if rests else None
             show(record)
-            if checkpoint and checkpoint.due(current.state.count - saved, clock.monotonic() - saved_at):
-                save_solver(checkpoint.path, problem(), current, history)
-                saved, saved_at = current.state.count, clock.monotonic()
+            run.save_if_due()
             del outcome, after, element  # what they alone refer to is room for the next step
-    if checkpoint:
-        save_solver(checkpoint.path, problem(), current, history)
-    _warn_of_thin_interface(thin, grid, current)
-    # With a copy of its own all that the steppers held is let go before the fields are made.
-    current = replace(current, state=State(current.state.time, current.state.modes.clone(), count=current.state.count))
-    return solution()
+    run.save()
+    _warn_of_thin_interface(thin, grid, run.current)
+    run.let_steppers_go()
+    return run.solution()
+
+
+def _load(steppers: Steppers, u0: Tensor, path: Path | str, problem: dict[str, str]) -> tuple[SolverState, History, Tensor]:
+    """The state and the history of a checkpoint, and the fields that it holds."""
+    current, history = load_solver(path, problem, u0)
+    check_ahead(path, current.state, steppers.t1)
+    return current, history, steppers.grid.field(current.state.modes)
 
 
 def _begin(
     steppers: Steppers, u0: Tensor, step: float | None, max_step: float, stops: tuple[float, ...]
-) -> tuple[SolverState, StepRecord]:
-    """The state at the start and its record; what that is measured with is let go."""
+) -> tuple[SolverState, History]:
+    """The state at the start and the history that begins there; what that is measured with is let go."""
     flow, grid = steppers.flow, steppers.grid
     start = grid.modes(u0)
     speed = time_derivative(flow, grid, start, 0.0)
     controller = _controller(steppers, start, speed, steppers.t1, step, max_step)
-    return initial_state(steppers, Diagnostics(flow, grid, u0), u0, speed, controller, stops)
+    current, record = initial_state(steppers, Diagnostics(flow, grid, u0), u0, speed, controller, stops)
+    return current, History([record])
 
 
 def _shortest_and_end(units: Units, t1: float, step: float | None) -> tuple[float, float]:
@@ -266,21 +234,3 @@ def _warn_of_rise(history: History, diagnostics: Diagnostics, noise: float) -> N
         record = history.records[-1]
         span = f"from time {record.time - record.tau:.9g} to {record.time:.9g}"
         warnings.warn(f"the energy rises by {rise:.2e} {span}; shorter steps would help", EnergyRise, stacklevel=3)
-
-
-def _failure(
-    checkpoint: Checkpoint | None, problem: dict[str, str], current: SolverState, history: History, rejected: RejectedStep
-) -> RunFailed:
-    """The error of a run that no step takes further, its last good state saved."""
-    path = _save_failed(checkpoint, problem, current, history)
-    return RunFailed(float(current.state.time), current.state.count + 1, rejected.iteration, current.controller.tau, path)
-
-
-def _save_failed(checkpoint: Checkpoint | None, problem: dict[str, str], current: SolverState, history: History) -> Path:
-    """Writes the last good state beside the checkpoint, or into a temporary file."""
-    if checkpoint is None:
-        path = Path(tempfile.mkdtemp(prefix="phasefield-")) / "failed.safetensors"
-    else:
-        path = failed_path(Path(checkpoint.path))
-    save_solver(path, problem, current, history)
-    return path

@@ -13,7 +13,8 @@ import torch
 
 from ernest.checkpoint import tokenizer_spec
 from ernest.config.going_on import GENTLE
-from ernest.config.recipe import ModelConfig, Recipe
+from ernest.config.recipe import Recipe
+from ernest.config.tables import ModelConfig
 from ernest.evaluation.run import CURVE_DIRECTIONS
 from ernest.model.cost import active_parameters, total_parameters, training_flops
 from ernest.model.network import Ernest

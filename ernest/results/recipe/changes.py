@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ernest.config.recipe import TrainingConfig
+from ernest.config.tables import TrainingConfig
 from ernest.data import collate as collating
 from ernest.generation import choices
 from ernest.generation.sampling import Draws, choose_bits

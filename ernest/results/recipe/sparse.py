@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from ernest.checkpoint import tokenizer_spec
-from ernest.config.recipe import ModelConfig, Recipe, find_recipe, load_recipe
+from ernest.config.recipe import Recipe, find_recipe, load_recipe
+from ernest.config.tables import ModelConfig
 from ernest.evaluation.run import CURVE_DIRECTIONS
 from ernest.model.cost import active_parameters, total_parameters, training_flops
 from ernest.report.routing import new_figure, write_csv, write_picture

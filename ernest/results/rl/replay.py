@@ -11,7 +11,8 @@ from ernest.config.rl import RLRecipe, TaskConfig
 from ernest.device import autocast, set_threads
 from ernest.generation.engine import Engine
 from ernest.model.network import Ernest
-from ernest.rl.likelihood import join, pack_responses, score
+from ernest.rl.likelihood import score
+from ernest.rl.response_batch import join, pack_responses
 from ernest.rl.rollout import Response, run_rollouts
 from ernest.rl.tasks import TASKS, trained_tasks
 from ernest.tokenizers.bundle import Tokenizers

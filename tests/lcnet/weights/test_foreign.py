@@ -26,7 +26,8 @@ from ernest.lcnet import (
 )
 from ernest.lcnet.architecture import STRIDES_TEXT_LINE
 from ernest.lcnet.decision import Decision
-from ernest.lcnet.weights.foreign import Foreign, foreign_of, load_start
+from ernest.lcnet.weights.foreign import load_start
+from ernest.lcnet.weights.given import Foreign, foreign_of
 from ernest.lcnet.weights.native import save
 from tests.lcnet.foreign import write_paddle, write_torch
 from tests.lcnet.reference import Arrays, first_arrays, first_logits, second_arrays, second_logits

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from ernest.lcnet import HUGGING_FACE, PPLCNet, fold, load_checkpoint, open_model, prepare
-from ernest.lcnet.weights.foreign import Foreign
+from ernest.lcnet.weights.given import Foreign
 from tests.lcnet.networks import with_statistics
 from tests.lcnet.reference import first_arrays
 

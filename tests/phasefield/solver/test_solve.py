@@ -30,8 +30,9 @@ from ernest.phasefield.initial_conditions import circle, seven_circles, spinodal
 from ernest.phasefield.solver import initial_step, steppers
 from ernest.phasefield.solver.checkpoint import Checkpoint
 from ernest.phasefield.solver.events import Event
+from ernest.phasefield.solver.failures import RunFailed
 from ernest.phasefield.solver.solution import Solution
-from ernest.phasefield.solver.solve import EnergyRise, RunFailed, solve
+from ernest.phasefield.solver.solve import EnergyRise, solve
 
 GRID = Grid.cube(32, 2 * math.pi)
 FLOWS = {

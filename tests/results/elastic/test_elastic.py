@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from ernest.config.recipe import ElasticConfig, to_tree
+from ernest.config.recipe import to_tree
+from ernest.config.tables import ElasticConfig
 from ernest.data.store import ExampleStore
 from ernest.evaluation.results import EvalResult
 from ernest.evaluation.run import CURVE_DIRECTIONS
