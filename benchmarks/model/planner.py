@@ -1,17 +1,20 @@
 """How far plans are off: `python -m benchmarks --part planner`.
 
-Calibrates the machine as `ernest plan --calibrate` does, trains three networks with and without checkpointing of activations in
-one, two and four processes of one thread, and sets the most that a process held and the time of a step beside their plans, as
-`ernest plan --check` does. `python -m benchmarks.model.planner FOLDER RUN` is one of the processes.
+Calibrates the machine once, as `ernest plan --calibrate` does, trains three networks with and without checkpointing of
+activations in one, two and four processes of one thread, and sets the most that a process held and the time of a step beside
+their plans, as `ernest plan --check` does. Runs whose time is compared are taken anew in every round, and their medians count.
+`python -m benchmarks.model.planner FOLDER RUN` is one of the processes.
 """
 
 import json
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from statistics import median
 from unittest.mock import patch
 
 from benchmarks.findings import Findings
@@ -68,20 +71,50 @@ def main(folder: Path, run: Path) -> None:
 
 def measure(folder: Path, rounds: int, quick: bool, progress: Callable[[str], None]) -> Findings:
     progress("the machine")
+    start = time.perf_counter()
     device = measure_device(progress)
-    found: dict[str, Compared] = {}
+    calibrated = time.perf_counter() - start
+    seen: dict[str, list[Measured]] = {}
     with tempfile.TemporaryDirectory() as name:
-        scratch = Path(name)
-        prepare(scratch)
-        for network, processes, saves in product(NETWORKS, PROCESSES, (False, True)):
+        prepare(Path(name))
+        for number, (turn, network, processes, saves) in enumerate(product(range(rounds), NETWORKS, PROCESSES, (False, True))):
+            if turn and processes > count_processors():
+                continue  # whose time is not compared
             run_of = f"{network}, {processes} process{'es' * (processes > 1)}{', checkpointing' * saves}"
-            progress(run_of)
-            run = scratch / str(len(found))
-            run.mkdir()
-            (run / "recipe.json").write_text(json.dumps(to_tree(recipe(network, processes, saves))))
-            launch("benchmarks.model.planner", [str(scratch), str(run)], processes)
-            found[run_of] = beside_plan(read_run(run), device)
-    return report(found)
+            progress(f"{run_of}, round {turn + 1}")
+            seen.setdefault(run_of, []).append(train(Path(name), str(number), recipe(network, processes, saves)))
+    note = f"Calibrated in {calibrated:.0f} s: {show_device(device)}. {spread(seen)}"
+    return report({run_of: beside_plan(typical(runs), device) for run_of, runs in seen.items()}, note=note)
+
+
+def train(folder: Path, name: str, settings: Recipe) -> Measured:
+    """What a run measured."""
+    run = folder / name
+    run.mkdir()
+    (run / "recipe.json").write_text(json.dumps(to_tree(settings)))
+    launch("benchmarks.model.planner", [str(folder), str(run)], settings.parallel.replicate)
+    return read_run(run)
+
+
+def typical(runs: Sequence[Measured]) -> Measured:
+    """The medians of the same run, taken several times."""
+    return replace(runs[0], memory=median(run.memory for run in runs), seconds=median(run.seconds for run in runs))
+
+
+def spread(seen: Mapping[str, Sequence[Measured]]) -> str:
+    """How far the slowest of the same run is from its quickest, which no plan can foresee."""
+    shares = [max(run.seconds for run in runs) / min(run.seconds for run in runs) - 1 for runs in seen.values() if len(runs) > 1]
+    if not shares:
+        return "Each run was taken once."
+    times, most = max(map(len, seen.values())), max(shares)
+    return f"Of {times} times the same run, the slowest took {median(shares):.0%} longer than the quickest, at most {most:.0%}."
+
+
+def show_device(device: Device) -> str:
+    return (
+        f"{device.rate / 1e9:.0f} GFLOP/s, {device.bandwidth / 1e9:.1f} GB/s, {device.fixed * 1e3:.0f} ms a step, odd experts "
+        f"{device.odd:.1f} times as long, two processes {device.crowd:.2f} times, links {device.link / 1e9:.2f} GB/s"
+    )
 
 
 def beside_plan(run: Measured, device: Device) -> Compared:
@@ -89,8 +122,8 @@ def beside_plan(run: Measured, device: Device) -> Compared:
     return Compared(run, needs.peak, needs.seconds, memory, seconds)
 
 
-def report(found: Mapping[str, Compared], processors: int | None = None) -> Findings:
-    """Times are compared where each process has a processor."""
+def report(found: Mapping[str, Compared], processors: int | None = None, note: str = "") -> Findings:
+    """Times are compared where each process has a processor. `note` stands below the table."""
     processors = processors or count_processors()
     figures, rows = [], []
     for label, one in found.items():
@@ -103,11 +136,11 @@ def report(found: Mapping[str, Compared], processors: int | None = None) -> Find
         rows.append((label, *cells(one.memory / 1e9, one.run.memory / 1e9, one.memory_off)))
         rows[-1] += cells(one.seconds, one.run.seconds, one.seconds_off) if alone else ("", "", "")
     header = ("run", "GB planned", "measured", "off", "s a step planned", "measured", "off")
-    note = (
+    what = (
         f"{ROWS} rows a step over all processes of one thread, {STEPS} steps, untrained tokenizers, the world's records. Steps "
-        f"are timed where each process has one of the {processors} processors to itself."
-    )
-    return Findings(tuple(figures), (Table("Plans beside runs", header, tuple(rows), note),))
+        f"are timed where each process has one of the {processors} processors to itself. {note}"
+    ).strip()
+    return Findings(tuple(figures), (Table("Plans beside runs", header, tuple(rows), what),))
 
 
 def cells(planned: float, measured: float, off: float) -> tuple[str, str, str]:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from benchmarks.model.planner import NETWORKS, beside_plan, recipe, report
+from benchmarks.model.planner import NETWORKS, beside_plan, recipe, report, spread, typical
 from ernest.planner.check import Measured
 from ernest.planner.devices import Device
 from ernest.planner.layout import Layout
@@ -23,6 +23,15 @@ def test_a_run_beside_its_plan():
     assert found.tables[0].rows[0][3] == "-20%"
     four = beside_plan(replace(run, recipe=recipe("tiny", 4, False), processes=4), HERE)
     assert [one.row for one in report({"b": four}, 2).figures] == ["planner: memory off, b"]
+
+
+def test_a_run_taken_several_times_counts_by_its_medians():
+    runs = [
+        Measured(recipe("tiny", 1, False), 1, 40, memory, seconds) for memory, seconds in ((5e8, 1.0), (6e8, 4.0), (9e8, 1.5))
+    ]
+    assert (typical(runs).memory, typical(runs).seconds) == (6e8, 1.5)
+    assert "Of 3 times the same run, the slowest took 300% longer than the quickest, at most 300%" in spread({"a": runs})
+    assert spread({"a": runs[:1]}) == "Each run was taken once."
 
 
 def test_networks_are_those_that_they_are_called():

@@ -15,8 +15,9 @@ class Device:
     for the backward pass, as the kernels for processors do, whose experts copy no weights; without `bf16`, products are taken in
     float32.
 
-    The last three are of a calibration: bytes of a process without its network; bytes held for each byte of activations, since
-    allocators keep what is freed; seconds that a position spends in a layer beside products and memory."""
+    The last five are of a calibration: bytes of a process without its network; bytes held for each byte of activations, since
+    allocators keep what is freed; seconds that a step takes whatever its rows; how many times as long experts' products take in
+    widths that a processor's kernels do not take, and everything but links while another process works beside it."""
 
     memory: float
     rate: float
@@ -26,11 +27,13 @@ class Device:
     bf16: bool = True
     process: float = 0.0
     slack: float = 1.0
-    overhead: float = 0.0
+    fixed: float = 0.0
+    odd: float = 1.0
+    crowd: float = 1.0
 
     def __post_init__(self) -> None:
-        check_positive(self, "device", "memory", "rate", "bandwidth", "link")
-        check_least(self, "device", process=0.0, slack=0.0, overhead=0.0)
+        check_positive(self, "device", "memory", "rate", "bandwidth", "link", "crowd")
+        check_least(self, "device", process=0.0, slack=0.0, fixed=0.0, odd=1.0)
 
 
 DEVICES = {

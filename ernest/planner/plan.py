@@ -21,9 +21,10 @@ BLOCK = 16
 
 @dataclass(frozen=True)
 class Plan:
-    """Of one rank: bytes of each kind; floating-point operations of a step; bytes that it moves through its memory and over its
-    link in a step; seconds of each at the device's rates, and of waiting for other stages of a pipeline. Rates that a maker tells
-    are reached by no run, those of a calibration are."""
+    """Of one rank: bytes of each kind; floating-point operations of a step, and those of them that are of experts in widths that
+    the device's kernels do not take; bytes that it moves through its memory and over its link in a step; seconds of each at the
+    device's rates, and of waiting for other stages of a pipeline. Rates that a maker tells are reached by no run, those of a
+    calibration are."""
 
     parameters: float
     gradients: float
@@ -32,6 +33,7 @@ class Plan:
     buffers: float
     process: float
     flops: float
+    odd_flops: float
     moved: float
     sent: float
     compute_seconds: float
@@ -70,12 +72,15 @@ def plan(recipe: Recipe, layout: Layout, device: Device, document: int | None = 
     again = 4 / 3 if layout.checkpoint_activations else 1.0  # the forward pass, a third of the whole, is taken twice
     router = 6 * model.layers * model.width * model.experts  # the only product that ranks of one `tensor` all take
     flops = again * positions * ((training_flops(model, seen) - router) / layout.tensor + router) / layout.pipeline
+    expert = 18 * model.layers * model.top_k * model.width * model.expert_width  # of a position, in all its experts
+    odd_flops = again * positions * expert / layout.tensor / layout.pipeline if _has_odd_experts(model, layout, device) else 0.0
     # Activations and their gradients are written and read; weights are read twice and their gradient is written; the optimiser
     # reads weights, gradients and two moments, and writes all but gradients.
     moved = again * 4 * made + (3 + 7) * WIDE * own
     sent = _sent(model, layout, count, positions, NARROW if bf16 else WIDE)
-    compute = flops / device.rate + again * positions * model.layers * device.overhead / layout.pipeline
-    seconds = compute, moved / device.bandwidth, sent / device.link
+    crowd = device.crowd if layout.ranks > 1 else 1.0
+    compute = crowd * ((flops + (device.odd - 1) * odd_flops) / device.rate + again * device.fixed)
+    seconds = compute, crowd * moved / device.bandwidth, sent / device.link
     return Plan(
         parameters=WIDE * own,
         gradients=WIDE * own,
@@ -84,6 +89,7 @@ def plan(recipe: Recipe, layout: Layout, device: Device, document: int | None = 
         buffers=_buffers(model, layout, own - _uncopied(count, model, layout, device), bf16),
         process=device.process,
         flops=flops,
+        odd_flops=odd_flops,
         moved=moved,
         sent=sent,
         compute_seconds=seconds[0],
@@ -153,8 +159,13 @@ def _layer(model: ModelConfig, shares: int, narrow: int, tensor: int) -> float:
 def _uncopied(count: Parameters, model: ModelConfig, layout: Layout, device: Device) -> float:
     """Those of a rank's experts that are narrowed number by number as they are read: by kernels for processors, of widths that
     these take."""
-    taken = device.keeps_shares and not model.width % BLOCK and not model.expert_width % (BLOCK * layout.tensor)
+    taken = device.keeps_shares and not _has_odd_experts(model, layout, device)
     return count.experts / layout.expert_divisor if taken else 0.0
+
+
+def _has_odd_experts(model: ModelConfig, layout: Layout, device: Device) -> bool:
+    """Whether a processor's kernels do not take the widths of a rank's experts, which are then copied, and padded in blocks."""
+    return device.keeps_shares and bool(model.width % BLOCK or model.expert_width % (BLOCK * layout.tensor))
 
 
 def _buffers(model: ModelConfig, layout: Layout, narrowed: float, bf16: bool) -> float:

@@ -1,64 +1,75 @@
-"""Measures this machine in the terms of a plan, by short trainings of four small networks on the world's records.
+"""Measures this machine in the terms of a plan, by short trainings of three small networks on the world's records.
 
-A step of F operations that moves M bytes, of P positions through L layers, takes F / rate + M / bandwidth + P L overhead. A
+A step of F operations, E of them of experts in widths that kernels do not take, that moves M bytes takes
+t = (F + (odd - 1) E) / rate + M / bandwidth + fixed; beside another process, to which it sends B bytes, crowd t + B / link. A
 process that keeps A bytes of activations, and as many as are planned for weights, gradients, moments and buffers, holds
-these + slack A + process. What the trainings measured is fitted by both; a plan for another network is then a forecast.
+these + slack A + process. What the trainings measured is fitted by all three; a plan for another network is then a forecast.
 """
 
 import json
-import sys
+import shutil
 import tempfile
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 import torch
-import torch.distributed as dist
 
 from ernest.config.recipe import Recipe, load_recipe, to_tree
 from ernest.data.examples import encode
 from ernest.data.store import ExampleStore
-from ernest.device import count_processors, memory_limit, set_threads, supports_bf16
-from ernest.planner.check import Measured, read_run
+from ernest.device import count_processors, memory_limit, supports_bf16
+from ernest.planner.check import Measured, compare, read_run
 from ernest.planner.devices import Device
-from ernest.planner.layout import Layout
-from ernest.planner.plan import Plan, plan
+from ernest.planner.plan import Plan
 from ernest.tokenizers.text import TextTokenizer
-from ernest.training.distributed import process_group
-from ernest.training.launch import launch, worker
+from ernest.training.launch import launch
 from ernest.training.tokenizers import check_network
 from ernest.world.world import TASKS, records_of_tasks
 
-REFERENCES = ((5, 8), (8, 4), (8, 12), (11, 8))
-"""Size and rows of each network: positions, layers, operations and bytes change, and not all in step."""
+REFERENCES = (
+    (8, 2, 1),
+    (8, 12, 2),
+    (12, 8, 1),
+    (11, 4, 1),
+    (12, 2, 2),
+    (8, 12, 1),
+    (11, 8, 1),
+    (12, 8, 2),
+    (12, 2, 1),
+)
+"""Size, rows and processes of each training. Few rows show what a step takes whatever its rows, most of it by parameters, many
+show products; of 11 layers, experts have a width that kernels for processors do not take. In turns, since machines drift."""
 STEPS = 9
 SHORT = f"training.steps={STEPS}", f"training.save_every={STEPS}", "training.show_every=0", "training.warmup=2"
 """What a short training takes otherwise than its recipe."""
 RECORDS = 40
 """Of each task."""
-LINK_BYTES = 1 << 25
 
 
 def measure_device(note: Callable[[str], None]) -> Device:
     """One of this machine's processors, as training reaches it; `note` is told of each measurement."""
-    link = time_link()
-    note(f"sums of two processes: {link / 1e9:.2f} GB/s")
     told = []
     with tempfile.TemporaryDirectory(prefix="ernest-") as folder:
         prepare(Path(folder))
-        for size, rows in REFERENCES:
-            run = train_reference(Path(folder), size, rows)
-            note(f"size {size}, {rows} rows: {run.seconds:.3f} s a step, {run.memory / 1e6:.0f} MB")
+        for size, rows, processes in REFERENCES:
+            run = train_reference(Path(folder), size, rows, processes)
+            note(f"size {size}, {rows} rows, {processes} at work: {run.seconds:.3f} s a step, {run.memory / 1e6:.0f} MB")
             told.append(run)
-    blank = Device(1.0, 1.0, 1.0, link, keeps_shares=True, bf16=supports_bf16())
-    plans = [plan(run.recipe, Layout(), blank, run.document) for run in told]
-    rate, bandwidth, pace = fit_time(plans, told)
-    process, slack = fit_memory(plans, told)
-    memory = memory_limit() / count_processors()
-    return Device(memory, rate, bandwidth, link, True, blank.bf16, process, slack, pace)
+    return fit_device(told, memory_limit() / count_processors(), supports_bf16())
+
+
+def fit_device(runs: Sequence[Measured], memory: float, bf16: bool) -> Device:
+    """The device whose plans are nearest to what trainings of one process and of two measured."""
+    blank = Device(memory, 1.0, 1.0, 1.0, keeps_shares=True, bf16=bf16)
+    alone, beside = ([run for run in runs if run.processes == count] for count in (1, 2))
+    rate, bandwidth, fixed, odd = fit_time(alone, blank)
+    process, slack = fit_memory(alone, blank)
+    device = replace(blank, rate=rate, bandwidth=bandwidth, process=process, slack=slack, fixed=fixed, odd=odd)
+    crowd, link = fit_crowd(beside, device)
+    return replace(device, crowd=crowd, link=link)
 
 
 def prepare(folder: Path) -> None:
@@ -72,35 +83,52 @@ def prepare(folder: Path) -> None:
     ExampleStore.write(folder / "examples" / "all", encode(records, tokenizers))
 
 
-def train_reference(folder: Path, size: int, rows: int) -> Measured:
-    """What a training of `STEPS` steps in one process measures."""
-    run = folder / f"{size}-{rows}"
+def train_reference(folder: Path, size: int, rows: int, processes: int) -> Measured:
+    """What a training of `STEPS` steps measures, which leaves nothing behind."""
+    run = folder / f"{size}-{rows}-{processes}"
     run.mkdir()
     for name in ("tokenizers", "examples"):
         (run / name).symlink_to(folder / name)
-    recipe = load_recipe(None, [f"size={size}", f"sequence.rows={rows}", "parallel.replicate=1", *SHORT])
+    recipe = load_recipe(None, [f"size={size}", f"sequence.rows={rows}", f"parallel.replicate={processes}", *SHORT])
     (run / "recipe.json").write_text(json.dumps(to_tree(recipe)))
-    launch("ernest.training.pretrain", [str(run)], 1)
-    return read_run(run)
+    launch("ernest.training.pretrain", [str(run)], processes)
+    measured = read_run(run)
+    shutil.rmtree(run)  # its last state is of a gigabyte
+    return measured
 
 
-def fit_time(plans: list[Plan], runs: list[Measured]) -> tuple[float, float, float]:
-    """The rate of products, the bandwidth of memory and the overhead of a position in a layer, none of them negative, whose sums
-    are nearest to the seconds of the runs, as shares of those."""
-    seconds = np.array([run.seconds for run in runs])
-    work = np.array(
-        [(one.flops, one.moved, one.positions * run.recipe.model.layers) for one, run in zip(plans, runs, strict=True)]
-    )
-    of_flop, of_byte, overhead = fit_positive(work / seconds[:, None])
-    return 1 / max(of_flop, 1e-18), 1 / max(of_byte, 1e-18), overhead
+def fit_time(runs: Sequence[Measured], device: Device) -> tuple[float, float, float, float]:
+    """The rate of products, the bandwidth of memory, the fixed time of a step, and how many times as long experts of odd widths
+    take, nearest to the seconds of runs of one process, as shares of those. No term is negative."""
+    plans = [_planned(run, device) for run in runs]
+    of_flop, of_byte, fixed, of_odd = _fit_seconds(runs, [(one.flops, one.moved, 1.0, one.odd_flops) for one in plans])
+    rate = 1 / max(of_flop, 1e-18)
+    return rate, 1 / max(of_byte, 1e-18), fixed, 1 + of_odd * rate
 
 
-def fit_memory(plans: list[Plan], runs: list[Measured]) -> tuple[float, float]:
+def fit_crowd(runs: Sequence[Measured], device: Device) -> tuple[float, float]:
+    """How many times as long all but the link takes two processes as each alone, and the bandwidth of the link, with what they
+    wait for each other. `device` is as one process alone found it."""
+    plans = [_planned(run, replace(device, crowd=1.0)) for run in runs]
+    crowd, of_byte = _fit_seconds(runs, [(one.compute_seconds + one.memory_seconds, one.sent) for one in plans])
+    return max(crowd, 1e-18), 1 / max(of_byte, 1e-18)
+
+
+def fit_memory(runs: Sequence[Measured], device: Device) -> tuple[float, float]:
     """Bytes of a process without its network, and bytes held for each byte of activations, nearest to the runs' memory."""
+    plans = [_planned(run, replace(device, process=0.0, slack=1.0)) for run in runs]
     rest = np.array([run.memory - one.peak + one.activations for one, run in zip(plans, runs, strict=True)])
     ones = np.ones(len(runs))
     process, slack = fit_positive(np.stack([ones, [one.activations for one in plans]], axis=1) / rest[:, None])
     return process, slack
+
+
+def _planned(run: Measured, device: Device) -> Plan:
+    return compare(run, device)[0]
+
+
+def _fit_seconds(runs: Sequence[Measured], terms: Sequence[tuple[float, ...]]) -> list[float]:
+    return fit_positive(np.array(terms) / np.array([run.seconds for run in runs])[:, None])
 
 
 def fit_positive(shares: np.ndarray) -> list[float]:
@@ -114,30 +142,3 @@ def fit_positive(shares: np.ndarray) -> list[float]:
                 best = np.zeros(shares.shape[1])
                 best[terms], least = some, error
     return best.tolist()
-
-
-def time_link() -> float:
-    """Bytes per second that each of two processes sends while they sum."""
-    with tempfile.TemporaryDirectory(prefix="ernest-") as folder:
-        told = Path(folder) / "link"
-        launch("ernest.training.calibrate", [str(told)], 2)
-        return float(told.read_text())
-
-
-def main(out: Path) -> None:
-    """One of the two processes."""
-    set_threads(1)
-    with process_group() as (rank, world):
-        numbers = torch.ones(LINK_BYTES // 4)
-        times = []
-        for _ in range(8):
-            start = time.perf_counter()
-            dist.all_reduce(numbers)
-            times.append(time.perf_counter() - start)
-        if rank == 0:
-            out.write_text(str(2 * (world - 1) / world * LINK_BYTES / median(times[1:])))
-
-
-if __name__ == "__main__":
-    with worker():
-        main(Path(sys.argv[1]))

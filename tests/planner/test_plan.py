@@ -97,6 +97,26 @@ def test_kernels_for_processors_copy_no_experts_of_the_widths_that_they_take(cha
     here, gpu = (plan(recipe, Layout(), replace(DEVICES["H100"], keeps_shares=shares)) for shares in (True, False))
     experts = 0 if copied else 2 * split_parameters(recipe).experts
     assert gpu.buffers - here.buffers == experts
+    assert gpu.odd_flops == 0
+    fewer = replace(recipe, model=replace(recipe.model, top_k=recipe.model.top_k - 1))  # whose router costs the same
+    one_expert = here.flops - plan(fewer, Layout(), replace(DEVICES["H100"], keeps_shares=True)).flops
+    assert here.odd_flops == (recipe.model.top_k * one_expert if copied else 0)
+
+
+def test_what_a_calibration_finds_beside_rates():
+    """A step takes the fixed time once, and a third more with checkpointing; odd experts cost so many times their products;
+    beside another process only links cost the same."""
+    plain = replace(DEVICES["cpu"], odd=1.0)
+    odd = load_recipe(overrides=["model.expert_width=104"])
+    for saves, again in ((False, 1.0), (True, 4 / 3)):
+        for copies in (1, 2):
+            layout = Layout(copies, checkpoint_activations=saves)
+            before, after = (plan(odd, layout, one) for one in (plain, replace(plain, fixed=0.1, odd=3.0, crowd=1.5)))
+            crowd = 1.5 if copies > 1 else 1.0
+            own = before.compute_seconds + again * 0.1 + 2 * before.odd_flops / plain.rate
+            assert after.compute_seconds == pytest.approx(crowd * own)
+            assert after.memory_seconds == pytest.approx(crowd * before.memory_seconds)
+            assert after.link_seconds == before.link_seconds
 
 
 def test_checkpointing_keeps_less():
