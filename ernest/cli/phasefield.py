@@ -84,6 +84,8 @@ def run(
     must_exist(from_)
     from ernest.phasefield import scenes
 
+    if from_ is not None:
+        scenes.check_apart(from_, out, film, data)
     box = points, length, dimensions, boundary
     grid, u0 = (scenes.make_grid(flow, *box), None) if from_ is None else scenes.load_field(from_, *box)
     noise = scenes.Noise(waves, mean, amplitude)

@@ -46,9 +46,9 @@ def measure_sounds(tokenizer: SoundTokenizer, sounds: HeardSounds, judge: Path |
     for way, (rebuilt, _) in back.items():
         measures.append(Measure(f"mel distance{way}", mel_distance(waves, rebuilt, rate), "dB", "" if way else note))
         apart = periodicity_distance(waves, rebuilt, rate)
-        measures.append(
-            Measure(f"periodicity distance{way}", apart, "", "" if way else "of 1: how much less, or more, of a tone")
-        )
+        if apart is not None:
+            of_one = "" if way else "of 1: how much less, or more, of a tone"
+            measures.append(Measure(f"periodicity distance{way}", apart, "", of_one))
     if judge is not None:
         measures += word_errors(tokenizer, sounds, judge, ways)
     for levels in range(1, config.levels):
@@ -64,9 +64,10 @@ def measure_sounds(tokenizer: SoundTokenizer, sounds: HeardSounds, judge: Path |
     return measures, [Pair(wave, one, f"{mel_distance([wave], [one], rate):.1f} dB") for wave, one in shown]
 
 
-def periodicity_distance(waves: Sequence[np.ndarray], others: Sequence[np.ndarray], rate: int) -> float:
+def periodicity_distance(waves: Sequence[np.ndarray], others: Sequence[np.ndarray], rate: int) -> float | None:
     """Root of the mean squared difference of periodicity, over frames of 40 ms every 10 ms that are loud enough in the first of a
-    pair: the highest autocorrelation, divided by the power, at the lags of a voice. 1 is a tone, 0 noise.
+    pair: the highest autocorrelation, divided by the power, at the lags of a voice. 1 is a tone, 0 noise; None where all is
+    silent.
 
     After Morrison et al. (2110.10139, section 4.2), who take it from a network of pitch.
     """
@@ -75,7 +76,8 @@ def periodicity_distance(waves: Sequence[np.ndarray], others: Sequence[np.ndarra
         length = min(len(wave), len(other))
         (loud, ours), (_, theirs) = (_periodicity(one[:length], rate) for one in (wave, other))
         differences.append((ours - theirs)[loud])
-    return float(np.sqrt(np.mean(np.concatenate(differences) ** 2)))
+    together = np.concatenate(differences)
+    return float(np.sqrt(np.mean(together**2))) if len(together) else None
 
 
 def _periodicity(wave: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:

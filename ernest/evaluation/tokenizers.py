@@ -63,8 +63,9 @@ def _pictures(tokenizer: PictureTokenizer, decoded: DecodedRecords, judge: Path 
     measures = [
         Measure("PSNR", psnr(frames, rebuilt), "dB", f"mean over {len(frames)} frames"),
         Measure("SSIM", ssim(frames, rebuilt), "", "1 is the same"),
-        Measure("Fréchet distance", _frechet(frames, rebuilt, judge), "", _of(judge)),
     ]
+    if len(frames) > 1:  # one has no spread
+        measures.append(Measure("Fréchet distance", _frechet(frames, rebuilt, judge), "", _of(judge)))
     sizes = tokenizer.network.quantiser.sizes
     for scales, (rows, columns) in enumerate(sizes[:-1], 1):
         likeness = psnr(frames, np.concatenate(_drawn(tokenizer, coded, films, scales)))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ernest.device import HOST
 from ernest.phasefield.grid import Grid, ends_of, holds_zero
+from ernest.phasefield.numeric import number, whole
 
 _SEVEN = (
     (1 / 2, 1 / 2, 1 / 5),
@@ -88,8 +89,9 @@ def two_drops(
     By default radii are 1 / (2 pi) and 0.7 / (2 pi) of the shortest side: 1 and 0.7 on the square of side 2 pi.
     """
     side = min(grid.lengths)
-    large, small = radii or (side / (2 * math.pi), 0.7 * side / (2 * math.pi))
-    places = centres or tuple(tuple(share * length for length in grid.lengths) for share in (1 / math.pi, 2.2 / math.pi))
+    large, small = (side / (2 * math.pi), 0.7 * side / (2 * math.pi)) if radii is None else radii
+    usual = tuple(tuple(share * length for length in grid.lengths) for share in (1 / math.pi, 2.2 / math.pi))
+    places = usual if centres is None else centres
     drops = [
         _interface(_length("radius", radius, side / 2) - _distance(grid, centre), kappa)
         for radius, centre in zip((large, small), places, strict=True)
@@ -109,6 +111,7 @@ def spinodal_noise(grid: Grid, amplitude: float = 0.1, mean: float = 0.0, seed: 
         raise ValueError(f"spinodal noise: expected a finite mean and amplitude >= 0, got mean={mean}, amplitude={amplitude}")
     if mean and holds_zero(grid):
         raise ValueError(f"spinodal noise: the walls of a Dirichlet grid hold u = 0, so mean must be 0, got {mean}")
+    seed = whole("spinodal noise: seed", seed)
     if not -(2**63) <= seed < 2**64:
         raise ValueError(f"spinodal noise: expected a seed below 2^64, got {seed}")
     generator = torch.Generator(HOST).manual_seed(seed)
@@ -184,6 +187,7 @@ def _between_walls(grid: Grid, kappa: float, u: Tensor) -> Tensor:
 
 
 def _positive(name: str, value: float) -> float:
+    value = number(name, value)
     if not (value > 0 and math.isfinite(value)):
         raise ValueError(f"{name}: expected a positive number, got {value}")
     return value

@@ -23,9 +23,11 @@ from torch import Tensor
 from ernest.device import HOST
 from ernest.phasefield.element import Element
 from ernest.phasefield.mesh import Mesh
+from ernest.phasefield.numeric import make_plain, number
 from ernest.phasefield.schemes.splitting import check_at_least, check_degree
 from ernest.phasefield.stepping import DivergenceError
 from ernest.phasefield.timeelement import basis, continuation, gauss
+from ernest.phasefield.user_functions import ask
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,15 @@ class GradientSystem:
 
     energy: Callable[[Tensor], Tensor]
     mobility: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """A mobility in numbers of any type becomes one in double precision."""
+        if self.mobility is not None:
+            try:
+                at = self.mobility.device if isinstance(self.mobility, Tensor) else HOST
+                object.__setattr__(self, "mobility", torch.as_tensor(self.mobility, dtype=torch.float64, device=at))
+            except (TypeError, ValueError, RuntimeError):
+                raise ValueError(f"mobility: expected a matrix [n, n], got {self.mobility!r}") from None
 
     def gradient(self, u: Tensor) -> Tensor:
         """grad E, `[..., n]`."""
@@ -81,6 +92,7 @@ class NewtonElement:
     limit: int = 30
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_degree(self.degree)
         check_at_least("quadrature", self.points, self.degree)
         check_at_least("limit", self.limit, 1)
@@ -101,12 +113,15 @@ def march_system(
     method fails: a shorter step helps.
     """
     check_system(system, u0)
+    if not isinstance(steps, Iterable):
+        raise ValueError(f"steps: expected lengths, such as [0.1] * 10, got {steps!r}")
     nodes = Mesh(torch.ones(len(u0), dtype=torch.float64, device=HOST))
 
     def elements() -> Iterator[Element]:
         time, u, tau_before = 0.0, u0, math.inf
         c = torch.zeros(scheme.degree, len(u0), dtype=torch.float64, device=HOST)
-        for tau in steps:
+        for each in steps:
+            tau = number("steps", each)
             if not 0 < tau < math.inf:
                 raise ValueError(f"steps: expected positive lengths, got {tau}")
             predicted = continuation(scheme.degree, torch.tensor(tau / tau_before, dtype=torch.float64, device=HOST)) @ c
@@ -120,11 +135,13 @@ def march_system(
 
 def check_system(system: GradientSystem, u0: Tensor) -> None:
     """Raise ValueError unless the state and the mobility are finite float64 tensors that fit each other and the energy."""
+    if not isinstance(u0, Tensor):
+        raise ValueError(f"u0: expected a tensor, got {type(u0).__name__}; torch.as_tensor makes one")
     if u0.ndim != 1 or u0.dtype != torch.float64 or not bool(torch.isfinite(u0).all()):
         raise ValueError(f"u0: expected a finite float64 state [n], got {u0.dtype} {list(u0.shape)}")
     if system.mobility is not None and system.mobility.shape != (len(u0), len(u0)):
         raise ValueError(f"mobility: expected [{len(u0)}, {len(u0)}] for this state, got {list(system.mobility.shape)}")
-    if system.energy(u0.expand(2, -1)).shape != (2,):
+    if getattr(ask("energy", system.energy, u0.expand(2, -1)), "shape", None) != (2,):
         raise ValueError("energy: expected a function from states [..., n] to energies [...]")
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ernest.phasefield.io.files import require_package
 from ernest.phasefield.io.snapshots import Snapshots, even_grid
+from ernest.phasefield.numeric import whole
 from ernest.phasefield.solver.solution import Solution
 from ernest.storage import write_file
 
@@ -57,7 +58,7 @@ def draw_snapshots(path: Path | str, snapshots: Snapshots, limits: Limits | None
     `limits` are the values at the ends of the map of colours; by default those of `limits_of`.
     """
     planes = [_plane(field) for field in snapshots.fields]
-    low, high = limits or limits_of(snapshots.fields)
+    low, high = limits_of(snapshots.fields) if limits is None else limits
     columns = len(planes) if len(planes) <= 4 else min(4, -(-len(planes) // 2))
     rows = -(-len(planes) // columns)
     curves = snapshots.grid.dimensions == 1
@@ -150,7 +151,7 @@ def write_film(
 
 def _check_film_numbers(frames: int, rate: int, pixels: int, limits: Limits | None) -> None:
     for name, value, least in (("frames", frames, 2), ("rate", rate, 1), ("pixels", pixels, 16)):
-        if not value >= least:
+        if not whole(f"film {name}", value) >= least:
             raise ValueError(f"film: expected {least} {name} or more, got {value}")
     if limits is not None and not limits[0] < limits[1]:
         raise ValueError(f"film: expected limits (low, high) with low < high, got {limits}")

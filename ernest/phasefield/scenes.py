@@ -137,6 +137,14 @@ def _boundary(name: str | None) -> Boundary:
     return "periodic" if name is None else name  # pyright: ignore[reportReturnType]
 
 
+def check_apart(file: Path, out: Path, film: str, data: str) -> None:
+    """Raises ValueError where a run from a file would write over it: the same command could not go on from a checkpoint then."""
+    names = _names(film, data, 0.0)
+    for path in (out / name for name in names if (out / name).exists()):
+        if path.samefile(file):
+            raise ValueError(f"{file} is what the run begins with, and would be lost: choose another folder with --out")
+
+
 def run_scene(
     scene: str,
     out: Path,

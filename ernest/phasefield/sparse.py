@@ -22,6 +22,7 @@ from torch import Tensor
 from ernest.device import HOST
 from ernest.phasefield.element import Element, Time
 from ernest.phasefield.mesh import Mesh
+from ernest.phasefield.numeric import make_plain
 from ernest.phasefield.potentials import Potential
 from ernest.phasefield.schemes.implicit import exact_points
 from ernest.phasefield.schemes.splitting import check_at_least, check_degree, one_length
@@ -144,6 +145,7 @@ class Diagonalised:
     iterations: int = 200
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_degree(self.degree)
         if self.sweeps is not None:
             check_at_least("sweeps", self.sweeps, 0)

@@ -194,7 +194,7 @@ def padded_spectrograms(waves: Sequence[np.ndarray], spec: MelSpec = USUAL_MEL) 
     frames = torch.tensor([_frames(wave, number, samples) for number, wave in enumerate(waves)], device=HOST)
     padded = torch.zeros(len(waves), int(frames.max()) * samples, dtype=torch.float32, device=HOST)
     for row, wave in zip(padded, waves, strict=True):
-        row[: len(wave)] = torch.from_numpy(wave)
+        row[: len(wave)] = torch.from_numpy(np.array(wave, np.float32))  # of any byte order, and read backwards too
     mel = log_mel(padded, spec)
     return mel * inside_clips(MEL_FRAMES * frames, mel.shape[1])[..., None], frames
 

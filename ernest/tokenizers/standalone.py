@@ -16,7 +16,7 @@ from ernest.config.media import FILE, MediaSpec, read_media, to_json
 from ernest.overrides import build
 from ernest.storage import fingerprint, load_tensors, read_header, save_tensors, write_text
 from ernest.tokenizers.audio import AudioTokenizer
-from ernest.tokenizers.streams import FilmStream, PictureStream, SoundStream, WaveStream, decode_sound, encode_sound
+from ernest.tokenizers.streams import FilmStream, PictureStream, SoundStream, WaveStream, decode_sound, encode_sound, told
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.vision import VisionTokenizer, to_pixels
 
@@ -52,10 +52,9 @@ class PictureTokenizer:
     def encode(self, pixels: np.ndarray) -> np.ndarray:
         """Bits bool `[latents, cells, bits]` of a video uint8 `[frames, height, width, 3]`, or `[cells, bits]` of a picture
         `[height, width, 3]`. A latent is a frame, or behind the first one a group. Raises ValueError for other sizes."""
-        if pixels.dtype != np.uint8 or pixels.ndim not in (3, 4) or pixels.shape[-1] != 3 or not pixels.size:
-            raise ValueError(
-                f"expected uint8 [height, width, 3] or [frames, height, width, 3], got {pixels.dtype} {list(pixels.shape)}"
-            )
+        is_array = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8
+        if not is_array or pixels.ndim not in (3, 4) or pixels.shape[-1] != 3 or not pixels.size:
+            raise ValueError(f"expected an array uint8 [height, width, 3] or [frames, height, width, 3], got {told(pixels)}")
         if pixels.ndim == 3:
             return self.encode(pixels[None])[0]
         stream = self.stream()
@@ -64,8 +63,12 @@ class PictureTokenizer:
 
     def decode(self, bits: np.ndarray, scales: int | None = None) -> np.ndarray:
         """The inverse of `encode`, as near as the bits are; of the first `scales` scales, all by default. Raises ValueError for
-        bits of another shape."""
+        bits of another shape, and for what are none."""
         quantiser, stride = self.network.quantiser, self.network.config.stride
+        _check_part("scales", scales, len(quantiser.sizes))
+        bits = np.asarray(bits)
+        if bits.dtype != bool and not np.isin(bits, (0, 1)).all():
+            raise ValueError(f"expected bits, True or False, got {told(bits)} of other values")
         if bits.ndim == 2:
             return self.decode(bits[None], scales)[0]
         if bits.ndim != 3 or bits.shape[1:] != (quantiser.cells, quantiser.bits) or not len(bits):
@@ -73,7 +76,7 @@ class PictureTokenizer:
         drawn = []
         for start in range(0, len(bits), CHUNK):
             before = int(stride > 1 and start > 0)  # a frame hangs on the latent before its own as well
-            part = torch.from_numpy(np.ascontiguousarray(bits[start - before : start + CHUNK]))
+            part = torch.from_numpy(np.array(bits[start - before : start + CHUNK], bool))
             with torch.inference_mode():
                 drawn.append(to_pixels(self.network.decode_film(quantiser.sum(part, scales))).numpy()[before:])
         return np.concatenate(drawn)
@@ -103,6 +106,10 @@ class SoundTokenizer:
     def decode(self, codes: np.ndarray, levels: int | None = None, iterations: int | None = None) -> np.ndarray:
         """A wave float32 `[samples]` of codes, of the first `levels` of each, all by default; `iterations` asks for as many steps
         of Griffin and Lim where there is a vocoder. Raises ValueError for other codes."""
+        _check_part("levels", levels, self.network.config.levels)
+        codes = np.asarray(codes)
+        if codes.dtype.kind not in "iu":
+            raise ValueError(f"expected codes, which are whole numbers, got {told(codes)}")
         return decode_sound(self.network, codes, levels, iterations)
 
     def stream(self) -> SoundStream:
@@ -133,11 +140,19 @@ class WordTokenizer:
         return np.array(self.network.encode(text), np.int32)
 
     def decode(self, ids: np.ndarray) -> str:
-        """The text of ids. Raises ValueError for one outside the vocabulary."""
+        """The text of ids. Raises ValueError for one outside the vocabulary, and for what are none."""
+        ids = np.asarray(ids)
+        if ids.ndim != 1 or (ids.size and ids.dtype.kind not in "iu"):
+            raise ValueError(f"expected ids [tokens], which are whole numbers, got {told(ids)}")
         return self.network.decode(ids.tolist())
 
 
 Standalone = PictureTokenizer | SoundTokenizer | WordTokenizer
+
+
+def _check_part(name: str, asked: int | None, there: int) -> None:
+    if asked is not None and asked not in range(1, there + 1):
+        raise ValueError(f"{name} = {asked}: expected 1 to {there}")
 
 
 def load_standalone(folder: Path, kind: Kind | None = None) -> Standalone:

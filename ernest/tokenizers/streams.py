@@ -22,6 +22,7 @@ class PictureStream:
     def push(self, pixels: np.ndarray) -> np.ndarray:
         """Bits of further frames uint8 `[frames, height, width, 3]`."""
         quantiser = self.network.quantiser
+        check_frames(self.network, pixels)
         return _frame_bits(self.network, pixels) if len(pixels) else np.zeros((0, quantiser.cells, quantiser.bits), bool)
 
     def finish(self) -> np.ndarray:
@@ -40,6 +41,7 @@ class FilmStream:
 
     def push(self, pixels: np.ndarray) -> np.ndarray:
         """Bits of the groups that further frames uint8 `[frames, height, width, 3]` made whole."""
+        check_frames(self.network, pixels)
         if len(pixels):
             self.frames = pixels if self.frames is None else np.concatenate([self.frames, pixels])
         stride = self.network.config.stride
@@ -58,6 +60,20 @@ class FilmStream:
         bits = film_bits(self.network, self.frames[: last + 1])[int(self.begun) :]
         self.frames, self.begun = self.frames[last:], True
         return bits
+
+
+def check_frames(network: VisionTokenizer, pixels: np.ndarray) -> None:
+    """Raises ValueError for what are no frames uint8 `[frames, height, width, 3]` of the network's size; there may be none."""
+    if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[-1] != 3:
+        raise ValueError(f"expected an array uint8 [frames, height, width, 3], got {told(pixels)}")
+    if len(pixels) and pixels.shape[1:3] != network.config.frame:
+        actual, right = (" x ".join(map(str, size)) for size in (pixels.shape[1:3], network.config.frame))
+        raise ValueError(f"frames of {actual} pixels: this tokenizer is one of {right}")
+
+
+def told(given: object) -> str:
+    """What was given, as a refusal names it."""
+    return f"{given.dtype} {list(given.shape)}" if isinstance(given, np.ndarray) else f"a {type(given).__name__}"
 
 
 def _frame_bits(network: VisionTokenizer, pixels: np.ndarray) -> np.ndarray:
@@ -110,6 +126,8 @@ class SoundStream:
 
     def push(self, wave: np.ndarray) -> np.ndarray:
         """Codes that further samples float32 `[samples]` made certain."""
+        if not isinstance(wave, np.ndarray) or wave.dtype.kind != "f" or wave.ndim != 1:
+            raise ValueError(f"expected an array of float samples [samples], in [-1, 1], got {told(wave)}")
         self.wave = np.concatenate([self.wave, wave.astype(np.float32)])
         known = self.start + len(self.wave) // self.network.config.samples
         return self._codes(known - self.DELAY) if known - self.DELAY > self.done else self._nothing()

@@ -11,6 +11,7 @@ from ernest.config.media import LARGEST, MediaSpec
 from ernest.config.recipe import Recipe
 from ernest.data.decoded import DecodedRecords
 from ernest.data.records import LINES
+from ernest.device import usual_defaults
 from ernest.refiner.network import FILE, Refiner
 from ernest.refiner.refine import small_versions
 from ernest.refiner.training import PicturePairs, RefinerTraining, train_refiner
@@ -42,6 +43,11 @@ class RefinerRun:
     steps: int = RefinerTraining.steps
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Numbers of numpy become plain ones, and names of folders become paths."""
+        for name, kind in {"data": str, "tokenizer": Path, "out": Path, "factor": int, "steps": int, "seed": int}.items():
+            object.__setattr__(self, name, kind(getattr(self, name)))
+
 
 def train_refiner_run(run: RefinerRun) -> str:
     """Trains a refiner and writes it to `run.out`; returns a line that says what it is. The same call goes on where it was cut.
@@ -60,7 +66,7 @@ def train_refiner_run(run: RefinerRun) -> str:
     if (run.out / FILE).is_file():
         raise ValueError(f"{run.out} holds a refiner already: choose another folder")
     check_free(run.out, json.dumps(settings, indent=1))
-    with own_folder(run.out):
+    with usual_defaults(), own_folder(run.out):
         if not (run.out / RUN_FILE).is_file():
             with write_folder(run.out) as aside:
                 if records is not None:

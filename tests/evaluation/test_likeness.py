@@ -1,14 +1,21 @@
 """Measures of likeness against values by hand, and their order."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from ernest.config.media import USUAL
+from ernest.data.media import write_image
 from ernest.evaluation.likeness import drawn_features, frechet, frechet_of_frames, mel_distance, psnr, ssim
-from ernest.evaluation.sounds import periodicity_distance
-from ernest.evaluation.tokenizers import bit_use
+from ernest.evaluation.sounds import HeardSounds, measure_sounds, periodicity_distance
+from ernest.evaluation.tokenizers import bit_use, measure_tokenizer
+from ernest.tokenizers import load
+from ernest.tokenizers.standalone import SoundTokenizer, save_standalone
+from ernest.training.standalone import decode_for
+from tests.small import tokenizers
 
 RNG = np.random.default_rng(0)
 
@@ -83,3 +90,20 @@ def test_bits_that_are_even_and_dead() -> None:
     entropy = 1 - (0.3 * math.log2(0.3) + 0.7 * math.log2(0.7)) + 0.011
     assert used.value == pytest.approx(entropy, abs=0.02)
     assert (even.value, dead.value) == (1, 2)
+
+
+def test_one_picture_and_silence_are_measured_as_far_as_they_can_be(tmp_path: Path) -> None:
+    """One picture has no spread, and silence no tone."""
+    bundle, waves = tokenizers(), [np.zeros(4000, np.float32)]
+    save_standalone(tmp_path / "eyes", bundle.vision, USUAL, "tiny")
+    save_standalone(tmp_path / "ears", bundle.audio, USUAL, "tiny")
+    (tmp_path / "one").mkdir()
+    write_image(tmp_path / "one/a.png", np.zeros((20, 30, 3), np.uint8))
+    eyes, ears = load(tmp_path / "eyes"), load(tmp_path / "ears")
+    assert isinstance(ears, SoundTokenizer)
+    measured = measure_tokenizer(eyes, decode_for(eyes, tmp_path / "one", tmp_path / "decoded"), "one").measures
+    sounds, _ = measure_sounds(ears, HeardSounds(waves, [[]]), None)
+    names = {measure.name for measure in (*measured, *sounds)}
+    assert {"PSNR", "mel distance"} <= names
+    assert not names & {"Fréchet distance", "periodicity distance"}
+    assert all(np.isfinite(measure.value) for measure in (*measured, *sounds))

@@ -64,6 +64,17 @@ def test_a_mistake_is_one_line_and_status_2(line, message, monkeypatch, capsys, 
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_does_not_write_over_the_file_that_it_begins_with(monkeypatch, capsys, tmp_path):
+    """Which the same command would go on from."""
+    (tmp_path / "data.npz").write_text("mine")
+    line = f"ernest phasefield run --from {tmp_path}/data.npz --flow allen-cahn --end 1 --film gif -o {tmp_path}"
+    monkeypatch.setattr(sys, "argv", line.split())
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "data.npz is what the run begins with, and would be lost: choose another folder with --out" in capsys.readouterr().err
+    assert (tmp_path / "data.npz").read_text() == "mine"
+
+
 def test_a_run_prints_what_it_wrote(monkeypatch, capsys, tmp_path):
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)

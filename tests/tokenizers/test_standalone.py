@@ -1,6 +1,8 @@
 """Tokenizers that stand alone: arrays in, codes out and back, from folders and files, whole and in chunks."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,7 +24,7 @@ from ernest.tokenizers.standalone import (
     save_codes,
     save_standalone,
 )
-from ernest.tokenizers.streams import SoundStream
+from ernest.tokenizers.streams import FilmStream, SoundStream
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
 from tests.small import tokenizers
@@ -159,3 +161,54 @@ def test_what_is_encoded_is_not_written_over(tmp_path):
     (tmp_path / "link.txt").symlink_to("a.txt")
     with pytest.raises(ValueError, match=r"link\.txt is the file that is read, which would be lost: choose another name"):
         commands.encode(tmp_path, tmp_path / "a.txt", tmp_path / "link.txt")
+
+
+def test_arrays_may_lie_in_memory_as_they_like(folder: Path) -> None:
+    """Read-only as Pillow gives them, from back to front, in another order of axes or of bytes."""
+    eyes, ears = (ernest.tokenizers.load(folder / name) for name in ("eyes", "ears"))
+    fixed = FILM[:3].copy()
+    fixed.flags.writeable = False
+    bits, codes = eyes.encode(FILM[:3]), ears.encode(WAVE[:2000])
+    assert np.array_equal(eyes.encode(fixed), bits)
+    assert np.array_equal(eyes.encode(np.asfortranarray(FILM[:3])), bits)
+    assert np.array_equal(ears.encode(WAVE[:2000][::-1].copy()[::-1]), codes)
+    assert np.array_equal(ears.encode(WAVE[:2000].astype(">f4")), codes)
+    bits.flags.writeable = False
+    assert np.array_equal(eyes.decode(bits), eyes.decode(np.asfortranarray(bits.astype(int))))
+
+
+@pytest.mark.parametrize(
+    ("name", "use", "said"),
+    [
+        ("eyes", lambda it: it.encode(FILM[0].tolist()), "expected an array uint8 .*, got a list"),
+        ("eyes", lambda it: it.stream().push(FILM / 255), r"expected an array uint8 \[frames, .*, got float64 \[23, 32, 32, 3\]"),
+        ("eyes", lambda it: it.stream().push(FILM[0]), r"expected an array uint8 \[frames, .*, got uint8 \[32, 32, 3\]"),
+        ("eyes", lambda it: it.decode(255 * it.encode(FILM[0]).astype(np.uint8)), "expected bits, True or False, got uint8"),
+        *[("eyes", lambda it, n=n: it.decode(it.encode(FILM[0]), n), f"scales = {n}: expected 1 to 3") for n in (0, -1, 99)],
+        *[("ears", lambda it, n=n: it.decode(it.encode(WAVE[:900]), n), f"levels = {n}: expected 1 to 3") for n in (0, -1, 4)],
+        ("ears", lambda it: it.stream().push((3e4 * WAVE).astype(np.int16)), r"expected an array of float samples .* got int16"),
+        (
+            "ears",
+            lambda it: it.stream().push(WAVE.reshape(-1, 2)),
+            r"expected an array of float samples .* got float32 \[15000, 2\]",
+        ),
+        ("ears", lambda it: it.decode(np.full((2, 3), 0.7)), "expected codes, which are whole numbers, got float64"),
+        ("words", lambda it: it.decode(np.array([0.7])), r"expected ids \[tokens\], which are whole numbers, got float64"),
+        (
+            "words",
+            lambda it: it.decode(it.encode("a")[None]),
+            r"expected ids \[tokens\], which are whole numbers, got int32 \[1, 1\]",
+        ),
+    ],
+)
+def test_what_is_misread_is_refused(folder: Path, name: str, use: Callable[[Any], object], said: str) -> None:
+    """Levels that were divided, samples that were not, and parts that are not there were coded without a word."""
+    with pytest.raises(ValueError, match=said):
+        use(ernest.tokenizers.load(folder / name))
+
+
+def test_a_film_in_groups_is_refused_at_its_first_frame_of_another_size() -> None:
+    stream = FilmStream(VisionTokenizer(VisionTokenizerConfig(32, stride=4)))
+    stream.push(FILM[:1])
+    with pytest.raises(ValueError, match="frames of 16 x 32 pixels: this tokenizer is one of 32 x 32"):
+        stream.push(FILM[:5, :16])

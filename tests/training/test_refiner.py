@@ -11,7 +11,8 @@ from ernest.cli import refiner as commands
 from ernest.config.media import MediaSpec
 from ernest.data import media
 from ernest.generation.answer import generate
-from ernest.refiner.network import Refiner
+from ernest.refiner import refine as refining
+from ernest.refiner.network import Refiner, RefinerConfig
 from ernest.refiner.refine import small_versions
 from ernest.training import refiner as refiner_run
 from ernest.training.refiner import RefinerRun, train_refiner_run
@@ -154,3 +155,21 @@ def test_stills_are_those_of_their_indices() -> None:
     assert made.shape == (60, 32, 32, 3)
     assert np.array_equal(stills(0, 50, 10, 32)[:10], made[50:60])
     assert len({one.tobytes() for one in (*made, *stills(0, HELD_OUT, 60, 32))}) == 120
+
+
+def test_a_run_is_the_commands_whatever_torchs_defaults_and_whose_numbers(checkpoint: Path, files: Path, tmp_path: Path) -> None:
+    train_refiner_run(RefinerRun(str(files), checkpoint, tmp_path / "one", 2, 1))
+    torch.set_default_dtype(torch.float64)
+    try:
+        with torch.inference_mode():
+            train_refiner_run(RefinerRun(files, str(checkpoint), str(tmp_path / "other"), np.int64(2), np.int64(1), np.int64(0)))  # pyright: ignore[reportArgumentType]
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert (tmp_path / "one/refiner.safetensors").read_bytes() == (tmp_path / "other/refiner.safetensors").read_bytes()
+    assert (tmp_path / "one/run.json").read_text() == (tmp_path / "other/run.json").read_text()
+
+
+def test_a_picture_that_is_read_from_below_is_refined_too() -> None:
+    refiner = Refiner(RefinerConfig((8, 8), (1.0,)))
+    picture = RNG.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    assert np.array_equal(refining.refine(refiner, picture[::-1]), refining.refine(refiner, picture[::-1].copy()))

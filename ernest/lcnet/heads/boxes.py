@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -10,24 +11,41 @@ TINY = 1e-9
 
 @dataclass(frozen=True)
 class Objects:
-    """What there is on one picture: boxes, float `[n, 4]` with x0 < x1 and y0 < y1, and what each holds, int `[n]`.
+    """What there is on one picture: boxes `[n, 4]` with x0 < x1 and y0 < y1, and what each holds, whole numbers `[n]`.
 
-    A picture without objects has no rows. Raises ValueError for other shapes, labels that are no whole numbers, and boxes
-    without area.
+    Both may be lists or arrays; they become tensors, the labels int64. A picture without objects has no rows. Raises ValueError
+    for other shapes, labels that are no whole numbers, and boxes without area or end.
     """
 
     boxes: Tensor
     labels: Tensor
 
     def __post_init__(self) -> None:
+        for name in ("boxes", "labels"):
+            object.__setattr__(self, name, _tensor(name, getattr(self, name)))
+        if not self.boxes.numel() and not self.labels.numel():
+            object.__setattr__(self, "boxes", self.boxes.reshape(0, 4))
+            object.__setattr__(self, "labels", self.labels.reshape(0).long())
         if self.boxes.ndim != 2 or self.boxes.shape[1] != 4 or self.labels.shape != self.boxes.shape[:1]:
             shapes = f"{list(self.boxes.shape)} and {list(self.labels.shape)}"
             raise ValueError(f"boxes and labels: expected [n, 4] and [n], got {shapes}")
-        if self.labels.is_floating_point():
+        if self.labels.is_floating_point() or self.labels.dtype == torch.bool:
             raise ValueError(f"labels: expected whole numbers, got {self.labels.dtype}")
+        object.__setattr__(self, "labels", self.labels.long())  # bytes would choose by themselves, as masks do
+        if not bool(torch.isfinite(self.boxes).all()):
+            raise ValueError(f"boxes: expected finite pixels, got {self.boxes.tolist()}")
         if not bool((self.boxes[:, :2] < self.boxes[:, 2:]).all()):
             wrong = next(box for box in self.boxes.tolist() if not (box[0] < box[2] and box[1] < box[3]))
             raise ValueError(f"boxes: expected [x0, y0, x1, y1] with x0 < x1 and y0 < y1, got {wrong}")
+
+
+def _tensor(name: str, given: object) -> Tensor:
+    if isinstance(given, Tensor):
+        return given
+    try:
+        return torch.from_numpy(np.array(given))
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}: expected a tensor, an array or a list of numbers, got {given!r}") from None
 
 
 @dataclass(frozen=True)

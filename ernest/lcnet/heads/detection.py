@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ernest.lcnet.architecture import Architecture
 from ernest.lcnet.heads.boxes import Detections, nms
-from ernest.lcnet.heads.layers import conv, separable, trunk
+from ernest.lcnet.heads.layers import as_type_of, conv, separable, trunk
 
 STRIDES = (8, 16, 32, 64)
 
@@ -110,7 +110,7 @@ class Detector(nn.Module):
         Of boxes of one class that share more than `overlap`, the surest is kept. Leaves training mode.
         """
         self.eval()
-        predictions = self(images)
+        predictions = self(as_type_of(self, images))
         height, width = images.shape[2:]
         limits = predictions.points.new_tensor((width, height, width, height))
         boxes = predictions.boxes().clamp(min=0).minimum(limits)

@@ -15,7 +15,8 @@ def colour(label: int) -> tuple[int, int, int]:
 
 
 def draw_boxes(picture: np.ndarray, found: Detections, labels: Sequence[str], scale: int = 3) -> np.ndarray:
-    """The picture uint8 `[H, W, 3]`, `scale` times as large, with every box, its label and its score in per cent."""
+    """The picture uint8 `[H, W, 3]`, `scale` times as large, with every box, its label (its number where nobody
+    named the labels) and its score in per cent."""
     from PIL import Image, ImageDraw
 
     height, width = picture.shape[:2]
@@ -24,7 +25,7 @@ def draw_boxes(picture: np.ndarray, found: Detections, labels: Sequence[str], sc
     # The surest boxes come last, on top.
     for box, score, label in reversed(list(zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True))):
         x0, y0, x1, y1 = (side * scale for side in box)
-        text = f"{labels[label]} {100 * score:.0f}"
+        text = f"{labels[label] if len(labels) else label} {100 * score:.0f}"
         draw.rectangle((x0, y0, x1 - 1, y1 - 1), outline=colour(label), width=2)
         line = draw.textbbox((x0 + 2, max(0, y0 - 12)), text)
         draw.rectangle((line[0] - 2, line[1] - 1, line[2] + 2, line[3] + 1), fill=colour(label))
@@ -37,6 +38,7 @@ def draw_mask(picture: np.ndarray, mask: np.ndarray, scale: int = 3, strength: f
 
     Class 0 has no colour.
     """
+    mask = np.asarray(mask)
     colours = np.array([(0, 0, 0), *[colour(label) for label in range(int(mask.max()))]])
     share = strength * (mask > 0)[..., None]
     mixed = np.rint(picture.mean(-1, keepdims=True) * (1 - share) + colours[mask] * share).astype(np.uint8)

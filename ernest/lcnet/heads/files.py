@@ -39,6 +39,7 @@ def save(
 
     Raises ValueError if labels or pre-processing are not those of such a network, and OSError.
     """
+    labels = tuple(map(str, labels))
     _check_fit(network, labels, preprocessing)
     text = native.metadata(native.Checkpoint(network.backbone, tuple(labels), preprocessing, about or {})) | {
         "head": "detector" if isinstance(network, Detector) else "segmenter",

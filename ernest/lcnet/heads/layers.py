@@ -3,7 +3,7 @@
 from itertools import accumulate
 from operator import mul
 
-from torch import nn
+from torch import Tensor, nn
 
 from ernest.lcnet.architecture import Activation, Architecture
 from ernest.lcnet.network import ConvNormAct, PPLCNet, draw_weight
@@ -38,3 +38,11 @@ def trunk(architecture: Architecture) -> PPLCNet:
     network = PPLCNet(architecture)
     del network.head
     return network
+
+
+def as_type_of(network: nn.Module, images: Tensor) -> Tensor:
+    """Images `[N, C, H, W]` of any floating-point type in that of the network. Raises ValueError for others: grey levels, say."""
+    if not isinstance(images, Tensor) or not images.is_floating_point() or images.ndim != 4:
+        got = f"{images.dtype} {list(images.shape)}" if hasattr(images, "dtype") else type(images).__name__
+        raise ValueError(f"images: expected floating-point numbers [N, C, H, W] as `normalise_pictures` makes them, got {got}")
+    return images.to(next(network.parameters()).dtype)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ernest.lcnet.architecture import Architecture
-from ernest.lcnet.heads.layers import conv, trunk
+from ernest.lcnet.heads.layers import as_type_of, conv, trunk
 
 Decoder = Literal["liteseg", "deeplab"]
 
@@ -59,7 +59,7 @@ class Segmenter(nn.Module):
     def segment(self, images: Tensor) -> Tensor:
         """The likeliest class of every pixel: int64 `[N, H, W]`. Leaves training mode."""
         self.eval()
-        return self(images).argmax(1)
+        return self(as_type_of(self, images)).argmax(1)
 
 
 class DeepLab(nn.Module):

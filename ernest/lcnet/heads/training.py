@@ -129,7 +129,7 @@ def _optimiser(network: nn.Module, settings: TrainingSettings) -> torch.optim.Op
 
 def _batches(count: int, settings: TrainingSettings) -> Iterator[list[int]]:
     """Numbers of examples without end: all of them in a new order, again and again; what fills no batch is left out."""
-    generator = torch.Generator().manual_seed(settings.seed)
+    generator = torch.Generator().manual_seed(int(settings.seed))
     size = min(settings.batch, count)
     while True:
         order = torch.randperm(count, generator=generator).tolist()
@@ -149,7 +149,8 @@ def _stacked(examples: Examples, numbers: Sequence[int], network: Detector | Seg
         if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < classes:
             found = f"{int(labels.min())} to {int(labels.max())}"
             raise ValueError(f"examples[{number}]: expected labels from 0 to {classes - 1}, got {found}")
-    return torch.stack([image for image, _ in pairs]), [target for _, target in pairs]
+    targets = [Objects(target.boxes.to(first), target.labels) if isinstance(target, Objects) else target for _, target in pairs]
+    return torch.stack([image for image, _ in pairs]), targets
 
 
 def _labels(network: nn.Module, image: Tensor, target: Target, name: str) -> Tensor:

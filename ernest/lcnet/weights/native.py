@@ -59,7 +59,7 @@ def save(
 
     Raises ValueError if labels or pre-processing are not those of such a network, and OSError.
     """
-    saved = Checkpoint(network, tuple(labels), preprocessing, about or {}, precision, decision)
+    saved = Checkpoint(network, tuple(map(str, labels)), preprocessing, about or {}, precision, decision)
     check_fit(network.architecture, saved.labels, preprocessing, decision)
     tensors = {name: tensor.detach() for name, tensor in network.state_dict().items()}
     tensors = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}

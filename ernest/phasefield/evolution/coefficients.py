@@ -25,26 +25,27 @@ class Coefficients:
         self._walls = flow.walls or (None,) * flow.fields
         self._known: dict[tuple[int, int], bool] = {}
 
-    def per_axis(self, coefficient: Any) -> list[Any]:
+    def per_axis(self, name: str, coefficient: Any) -> list[Any]:
         """A coefficient for each axis, of numbers, arrays and functions."""
         of = list(coefficient) if isinstance(coefficient, tuple) else [coefficient] * self.d
         if len(of) != self.d:
-            raise ValueError(f"coefficient: expected one for all axes or one for each of {self.d}, got {len(of)}")
-        return [self.coefficient(one) for one in of]
+            raise ValueError(f"{name}: expected one for all axes or one for each of {self.d}, got {len(of)}")
+        return [self.coefficient(name, one) for one in of]
 
-    def coefficient(self, one: Any) -> Any:
+    def coefficient(self, name: str, one: Any) -> Any:
         """A number, an array or a function. Raises ValueError for others, and where one is negative."""
         if callable(one):
             return one
-        value = torch.as_tensor(one, dtype=self._like.dtype, device=self._like.device)
+        wanted = f"{name}: expected a number, a function (u, x, t) or an array {list(self.grid.points)}"
+        try:
+            value = torch.as_tensor(one, dtype=self._like.dtype, device=self._like.device)
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(f"{wanted}, got {one!r}") from None
         if value.ndim and value.shape != self.grid.points:
-            raise ValueError(
-                f"coefficient: expected a number, a function (u, x, t) or an array {list(self.grid.points)}, "
-                f"got {list(value.shape)}"
-            )
+            raise ValueError(f"{wanted}, got {list(value.shape)}")
         if not bool((torch.isfinite(value) & (value >= 0)).all()):
             raise ValueError(
-                f"coefficient: expected numbers that are finite and nowhere negative, got a least of {float(value.min())}"
+                f"{name}: expected numbers that are finite and nowhere negative, got a least of {float(value.min())}"
             )
         return value if value.ndim else float(value)
 
@@ -65,10 +66,10 @@ class Coefficients:
             return coefficient if axis is None else self.faces.average(coefficient, axis)
         return torch.as_tensor(coefficient(u, tuple(x), t), dtype=self._like.dtype, device=self._like.device)
 
-    def coefficient_at(self, coefficient: Any, fields: Any, t: Tensor, axis: int | None) -> Any:
+    def coefficient_at(self, name: str, coefficient: Any, fields: Any, t: Tensor, axis: int | None) -> Any:
         """A coefficient of the user at the points, or on the faces of an axis, where `fields` are taken."""
         x = self.faces.points if axis is None else self.faces.coordinates[axis]
-        return self.at(self.coefficient(coefficient), fields, x, t, axis)
+        return self.at(self.coefficient(name, coefficient), fields, x, t, axis)
 
     def on_faces(self, u: Tensor, axis: int, t: Tensor) -> Tensor:
         """All fields on the faces of an axis."""
@@ -84,8 +85,10 @@ class Coefficients:
     def wall(self, wall: Wall, u: Any, x: Sequence[Tensor], t: Tensor) -> Any:
         """The datum of one wall."""
         of = wall.of
-        if not callable(of):
+        if isinstance(of, float):
             return of
+        if isinstance(of, Tensor):
+            return of.to(self._like)
         value = cast(Callable[..., Any], of)(tuple(x), t) if isinstance(wall, Value) else cast(Function, of)(u, tuple(x), t)
         return torch.as_tensor(value, dtype=self._like.dtype, device=self._like.device)
 

@@ -32,6 +32,7 @@ from ernest.phasefield.evolution.linearised import stiffness
 from ernest.phasefield.evolution.operators import Operators
 from ernest.phasefield.gradients import outside_inference_mode
 from ernest.phasefield.grid import Grid, Space
+from ernest.phasefield.numeric import make_plain
 from ernest.phasefield.potentials import Potential
 from ernest.phasefield.schemes.implicit import exact_points
 from ernest.phasefield.schemes.iterations import Anderson
@@ -55,6 +56,7 @@ class EnergeticElements:
     limit: int = 200
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_degree(self.degree)
         check_at_least("quadrature", self.degree if self.quadrature is None else self.quadrature, self.degree)
         check_at_least("limit", self.limit, 1)

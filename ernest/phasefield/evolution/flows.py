@@ -10,16 +10,19 @@ They are solved by `EnergeticElements` (evolution/elements.py), which keeps the 
 does not itself depend on time: mobilities may depend on anything.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ernest.phasefield.evolution.given import check_functions
 from ernest.phasefield.grid import Grid, Space, ends_of
+from ernest.phasefield.numeric import number, number_or_none
 from ernest.phasefield.potentials import Potential
 
 Function = Callable[[Any, tuple[Tensor, ...], Tensor], Any]
@@ -27,25 +30,45 @@ Function = Callable[[Any, tuple[Tensor, ...], Tensor], Any]
 Coefficient = float | Tensor | Function
 
 
+def _check_wall(wall: Any) -> None:
+    """Sets what a wall holds as a float or, of an array along the wall, a float64 tensor. Raises ValueError for what is none."""
+    if callable(wall.of):
+        return
+    try:
+        value = wall.of.detach().double() if isinstance(wall.of, Tensor) else torch.from_numpy(np.array(wall.of, float))
+    except (TypeError, ValueError):
+        value = None
+    if value is None or not bool(torch.isfinite(value).all()):
+        wanted = "a finite number, an array along the wall or a function"
+        raise ValueError(f"{type(wall).__name__}: expected {wanted}, got {wall.of!r}")
+    object.__setattr__(wall, "of", value if value.ndim else float(value))
+
+
 @dataclass(frozen=True)
 class Value:
-    """A wall that holds u: a number or a function (x, t). For a Dirichlet end of an axis."""
+    """A wall that holds u: a number, an array along the wall or a function (x, t). For a Dirichlet end of an axis."""
 
-    of: float | Callable[[tuple[Tensor, ...], Tensor], Any]
+    of: float | Tensor | Callable[[tuple[Tensor, ...], Tensor], Any]
+
+    __post_init__ = _check_wall
 
 
 @dataclass(frozen=True)
 class Slope:
-    """A wall with a given slope du/dn outwards: a number or a function (u, x, t) of u there. For a Neumann end."""
+    """A wall with a given slope du/dn outwards: a number, an array, or a function (u, x, t) of u there. For a Neumann end."""
 
-    of: float | Function
+    of: float | Tensor | Function
+
+    __post_init__ = _check_wall
 
 
 @dataclass(frozen=True)
 class Inflow:
-    """A wall through which a conserved field comes in, so much per area and time: a number or a function (u, x, t)."""
+    """A wall through which a conserved field comes in, so much per area and time: a number, an array or a function (u, x, t)."""
 
-    of: float | Function
+    of: float | Tensor | Function
+
+    __post_init__ = _check_wall
 
 
 Wall = Value | Slope | Inflow
@@ -59,8 +82,11 @@ def contact_angle(angle: float, kappa: float, s: float = 1.0) -> Slope:
     An interface at rest has the slope sqrt(s / 2 kappa) (1 - u^2) across it, of which the wall sees the cosine. Raises ValueError
     for angles beyond pi, which are degrees as a rule.
     """
+    angle, kappa, s = number("contact angle", angle), number("kappa", kappa), number("s", s)
     if not 0 <= angle <= np.pi:
         raise ValueError(f"contact angle: expected radians from 0 to pi, got {angle}; math.radians makes them of degrees")
+    if not (kappa > 0 and s > 0):
+        raise ValueError(f"contact angle: expected a kappa and an s above 0, got {kappa} and {s}")
     steepness = float(np.cos(angle) * np.sqrt(s / (2 * kappa)))
     return Slope(lambda u, x, t: steepness * (1 - u * u))
 
@@ -82,10 +108,12 @@ class Noise:
     def __post_init__(self) -> None:
         if (self.temperature is None) == (self.strength is None):
             raise ValueError("noise: expected either a temperature or a strength")
-        if self.temperature is not None and not self.temperature >= 0:
+        object.__setattr__(self, "temperature", number_or_none("noise temperature", self.temperature))
+        if self.temperature is not None and not 0 <= self.temperature < math.inf:
             raise ValueError(f"noise temperature: expected a number of 0 or more, got {self.temperature}")
         if not isinstance(self.seed, Integral) or isinstance(self.seed, bool) or not 0 <= self.seed < 2**63:
             raise ValueError(f"noise seed: expected a whole number of 0 or more, got {self.seed!r}")
+        object.__setattr__(self, "seed", int(self.seed))
 
 
 @dataclass(frozen=True)
@@ -111,6 +139,8 @@ class CoupledFlow:
     single: bool = field(default=False, kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
+        if not hasattr(self.conserved, "__len__") or any(isinstance(one, str) or one not in (0, 1) for one in self.conserved):
+            raise ValueError(f"coupled flow: conserved: expected True or False for each field, got {self.conserved!r}")
         n = len(self.conserved)
         if not callable(self.potential) and not (self.single and isinstance(self.potential, Potential)):
             what = "a Potential or a function" if self.single else "a function"
@@ -123,6 +153,9 @@ class CoupledFlow:
         for name in ("walls", "potential_walls"):
             if len(getattr(self, name)) not in (0, n):
                 raise ValueError(f"coupled flow: {name}: expected {n} entries, one for each field, got {getattr(self, name)!r}")
+            for walls in getattr(self, name):
+                if walls is not None and not isinstance(walls, dict):
+                    raise ValueError(f"{name}: expected the walls of each axis, {{0: (one at 0, one at the end)}}, got {walls!r}")
         rows = [
             row if isinstance(row, tuple) else tuple(row if i == j else 0.0 for j in range(n))
             for i, row in enumerate(self.mobility)

@@ -41,4 +41,4 @@ def _sigma(operators: Operators, noise: Noise, i: int, fields: object, t: Tensor
     """The strength of the noise of field i: sqrt(2 T M), or what the user gave."""
     if noise.temperature is not None:
         return (2 * noise.temperature * operators.mobility_at(i, fields, t, axis)) ** 0.5
-    return operators.at.coefficient_at(noise.strength, fields, t, axis)
+    return operators.at.coefficient_at("noise strength", noise.strength, fields, t, axis)

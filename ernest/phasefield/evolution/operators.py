@@ -27,12 +27,14 @@ class Operators:
         self._k2 = [grid.squared_wavenumbers_along(axis, like.dtype, like.device) for axis in range(self.d)]
         self._total_k2 = grid.squared_wavenumbers(like.dtype, like.device)
         self._crosses = crosses(flow.kappa, self.at)
-        self.kappa = [self.at.per_axis(diagonal_of(kappa)) for kappa in flow.kappa]
+        self.kappa = [self.at.per_axis("kappa", diagonal_of(kappa)) for kappa in flow.kappa]
         self._walls = flow.walls or (None,) * flow.fields
         self._mu_walls = flow.potential_walls or (None,) * flow.fields
         plain = [all(isinstance(k, float) for k in of) and not self.faces.held for of in self.kappa]
         self._symbols = [self.symbol(of) if simple else None for of, simple in zip(self.kappa, plain, strict=True)]
-        self.mobility = [[self.at.per_axis(one.of if isinstance(one, PerAxis) else one) for one in row] for row in flow.mobility]
+        self.mobility = [
+            [self.at.per_axis("mobility", one.of if isinstance(one, PerAxis) else one) for one in row] for row in flow.mobility
+        ]
 
     def mobility_at(self, i: int, fields: Any, t: Tensor, axis: int | None) -> Any:
         """The mobility of field i by itself at the points, or on the faces of an axis."""

@@ -4,6 +4,7 @@ import hashlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor
 
 from ernest.phasefield.evolution.elements import EnergeticStepper
+from ernest.phasefield.evolution.kicks import kick
 from ernest.phasefield.evolution.loop import Run
+from ernest.phasefield.numeric import described
 from ernest.phasefield.solver.checkpoint import (
     Checkpoint,
     check_ahead,
@@ -49,10 +52,21 @@ def problem_of_run(stepper: EnergeticStepper, u0: Tensor, choices: dict[str, Any
         for tensor in (mu, operators.rate(stepper.grid.field(mu), u, at), *([] if forced is None else [forced])):
             digest.update(torch.nan_to_num(tensor.detach().cpu().resolve_conj()).numpy().tobytes())
     start = hashlib.sha256(u0.detach().cpu().contiguous().numpy().tobytes()).hexdigest()[:16]
-    noise = repr(operators.flow.noise)
+    noise = _described_noise(stepper, u0)
     return {"grid": repr(stepper.grid), "flow": digest.hexdigest()[:16], "noise": noise, "u0": start} | {
-        name: repr(value) for name, value in choices.items()
+        name: described(value) for name, value in choices.items()
     }
+
+
+def _described_noise(stepper: EnergeticStepper, u0: Tensor) -> str:
+    """Temperature or strength, and the seed; of a strength that varies a digest of what it makes."""
+    operators, noise = stepper.operators, stepper.operators.flow.noise
+    if noise is None or noise.strength is None or isinstance(noise.strength, Real):
+        return described(noise)
+    fields = u0.unsqueeze(-1 - stepper.grid.dimensions) if stepper.single else u0
+    kicks = (kick(operators, noise, share * fields, time, 1.0, 0) for time, share in ((0.0, 1.0), (1 / 3, 1.0), (0.0, 3.0)))
+    digest = hashlib.sha256(b"".join(one.detach().cpu().resolve_conj().numpy().tobytes() for one in kicks))
+    return f"seed {noise.seed}, strength {digest.hexdigest()[:16]}"
 
 
 def save(path: Path | str, problem: dict[str, str], run: Run) -> None:

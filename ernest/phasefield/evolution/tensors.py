@@ -45,7 +45,7 @@ def crosses(kappas: tuple[Any, ...], at: Coefficients) -> list[Cross]:
         if len(kappa) != at.d or any(not isinstance(row, tuple) or len(row) != at.d for row in kappa):
             raise ValueError(f"kappa: expected a tensor of {at.d} rows of {at.d}, got {kappa!r}")
         numbers = all(isinstance(one, Real) for row in kappa for one in row)
-        if numbers and np.linalg.eigvalsh(np.array(kappa)).min() < 0:
+        if numbers and np.linalg.eigvalsh(np.array(kappa)).min() < -1e-12 * np.abs(kappa).max():
             raise ValueError(f"kappa: expected a tensor that is nowhere negative, got {kappa!r}")
         for a in range(at.d):
             for b in range(a + 1, at.d):

@@ -129,6 +129,10 @@ def as_json(value: Any) -> Any:
     """A value in types that JSON can hold: a dataclass as its name and fields, an object of another class as its repr."""
     if is_dataclass(value) and not isinstance(value, type):
         return {"name": type(value).__name__} | {part.name: as_json(getattr(value, part.name)) for part in fields(value)}
+    if isinstance(value, np.floating):
+        return float(value)  # of a long one, `tolist` would be itself again
+    if isinstance(value, np.complexfloating):
+        return repr(complex(value))
     if isinstance(value, Tensor | np.ndarray | np.generic):
         return as_json(value.tolist())
     if isinstance(value, tuple | list):

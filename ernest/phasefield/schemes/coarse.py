@@ -24,6 +24,7 @@ from torch import Tensor
 from ernest.phasefield.element import Element, Time
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
+from ernest.phasefield.numeric import make_plain
 from ernest.phasefield.schemes.coarse_tables import Tables, make_tables
 from ernest.phasefield.schemes.coarsening import known_matrices, level_sweeps, low_modes, make_level, node_modes
 from ernest.phasefield.schemes.settling import Settling
@@ -62,6 +63,7 @@ class CoarseGaussSeidel:
     start_sweeps: int = 2
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_degree(self.degree)
         check_window(self.window, self.degree)
         check_at_least("half_sweeps", self.half_sweeps, 1)

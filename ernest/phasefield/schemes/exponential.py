@@ -16,6 +16,7 @@ from torch import Tensor
 from ernest.phasefield.element import Element, Time
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
+from ernest.phasefield.numeric import make_plain
 from ernest.phasefield.schemes.gaussseidel import GaussSeidel, window_matrices
 from ernest.phasefield.schemes.splitting import Splitting, check_at_least, check_degree, check_unforced, one_length, split
 from ernest.phasefield.stepping import State, StepStats
@@ -39,6 +40,7 @@ class ExponentialElements:
     stabilisation: float | None = None
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_degree(self.degree)
         check_at_least("sweeps", self.sweeps, 1)
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from ernest.phasefield.element import Element, Time
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
+from ernest.phasefield.numeric import make_plain
 from ernest.phasefield.schemes.settling import Settling
 from ernest.phasefield.schemes.splitting import (
     FactorCache,
@@ -51,6 +52,7 @@ class GaussSeidel:
     shells: bool = False
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_degree(self.degree)
         check_window(self.window, self.degree)
         check_at_least("sweeps", self.sweeps, 1)

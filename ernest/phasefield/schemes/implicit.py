@@ -19,6 +19,7 @@ from torch import Tensor
 from ernest.phasefield.element import Element, Time
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
+from ernest.phasefield.numeric import make_plain
 from ernest.phasefield.schemes.iterations import Anderson, gmres
 from ernest.phasefield.schemes.splitting import (
     FactorCache,
@@ -54,6 +55,7 @@ class Implicit:
     limit: int = 1000
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_degree(self.degree)
         check_at_least("quadrature", self.degree if self.quadrature is None else self.quadrature, self.degree)
         check_at_least("depth", self.depth, 1)

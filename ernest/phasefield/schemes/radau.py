@@ -18,6 +18,7 @@ from torch import Tensor
 from ernest.phasefield.element import Element, Time
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
+from ernest.phasefield.numeric import make_plain
 from ernest.phasefield.potentials import slope_inside
 from ernest.phasefield.schemes.implicit import ElementEquation
 from ernest.phasefield.schemes.iterations import gmres
@@ -39,6 +40,7 @@ class RadauElements:
     limit: int = 15
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_degree(self.degree)
         check_at_least("limit", self.limit, 1)
         if not 0 < self.tolerance < math.inf:

@@ -15,6 +15,7 @@ from torch import Tensor
 from ernest.phasefield.element import Element, Time
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
+from ernest.phasefield.numeric import make_plain
 from ernest.phasefield.schemes.splitting import (
     FactorCache,
     Splitting,
@@ -41,6 +42,7 @@ class SemiImplicit:
     stabilisation: float | None = None
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_degree(self.degree)
         check_at_least("sweeps", self.sweeps, 0)
 

@@ -20,6 +20,7 @@ from ernest.device import HOST
 from ernest.phasefield.flow_terms import forcing_fields
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
+from ernest.phasefield.numeric import described
 from ernest.phasefield.potentials import samples_of, varies
 from ernest.phasefield.stepping import State
 from ernest.storage import check_writable, load_tensors, read_header, save_tensors
@@ -135,7 +136,7 @@ def problem_of(flow: Flow, grid: Space, u0: Tensor, stops: Sequence[float] = (),
         "grid": repr(grid),
         **{name: _digest(tensor) for name, tensor in digests.items()},
         "stops": repr(stops),
-        **{name: repr(value) for name, value in choices.items()},
+        **{name: described(value) for name, value in choices.items()},
     }
 
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,13 @@ class Event:
     terminal: bool = False
 
     def __post_init__(self) -> None:
-        if isinstance(self.what, list):
-            object.__setattr__(self, "what", tuple(self.what))
+        if callable(self.what):
+            return
+        try:
+            object.__setattr__(self, "what", tuple(map(index, self.what)))
+        except TypeError:
+            wanted = "a function of the field, or a point by its indices, such as (3,) on a line"
+            raise ValueError(f"event {self.name}: expected {wanted}, got {self.what!r}") from None
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,8 @@ def events_of(events: Event | Sequence[Event]) -> tuple[Event, ...]:
     for event in several:
         if not isinstance(event, Event):
             raise ValueError(f"events: expected Event(name, point or function), one or a list of them, got {event!r}")
+        if any(event.name == other.name and event.terminal != other.terminal for other in several if isinstance(other, Event)):
+            raise ValueError(f"events: one called {event.name} ends the run and another of that name does not: name them apart")
     return several
 
 

@@ -10,6 +10,7 @@ from ernest.phasefield.evolution.flows import CoupledFlow, VariableFlow
 from ernest.phasefield.flow_terms import check_flow
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
+from ernest.phasefield.numeric import number
 from ernest.phasefield.solver.events import Event, check_events
 from ernest.phasefield.solver.units import Units
 
@@ -46,25 +47,22 @@ def check_input(
 
 def check_times(t1: float, step: float | None, max_step: float, stops: Sequence[float]) -> tuple[float, ...]:
     """The stops as numbers in the order of time. Raises ValueError for times and lengths that are none."""
-    if isinstance(stops, int | float | str) or not hasattr(stops, "__iter__"):
+    if isinstance(stops, str) or not hasattr(stops, "__iter__") or getattr(stops, "ndim", 1) != 1:
         raise ValueError(f"stops: expected times, such as [0.5, 1.0], got {stops!r}")
     if not max_step > 0:
         raise ValueError(f"max_step: expected a positive length, got {max_step}")
     if step is not None and step > max_step:
         raise ValueError(f"step: expected a length of at most max_step = {max_step}, got {step}")
-    times = tuple(sorted(float(stop) for stop in stops))
+    times = tuple(sorted(number("stops", stop) for stop in stops))
     if not all(map(math.isfinite, times)):
         raise ValueError(f"stops: expected times from 0 to t1 = {t1}, got {list(times)}")
     return times
 
 
-def number(name: str, value: float) -> float:
-    """A number of any library as one of Python. Raises ValueError, with its name, for what is none."""
-    try:
-        return float(value)
-    except (TypeError, ValueError, RuntimeError):
-        begins = " (a run begins at time 0)" if name == "t1" else ""
-        raise ValueError(f"{name}: expected a number{begins}, got {value!r}") from None
+def check_units(units: Units | None) -> None:
+    """Raise ValueError for what is no units."""
+    if units is not None and not isinstance(units, Units):
+        raise ValueError(f"units: expected Units(time, field), got {units!r}")
 
 
 def relative_tolerance(tolerance: float, absolute: float | None, units: Units, u0: Tensor) -> float:

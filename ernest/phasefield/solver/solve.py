@@ -16,12 +16,13 @@ from ernest.phasefield.evolution.run import solve_evolution
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.gradients import outside_inference_mode, plain
 from ernest.phasefield.grid import Grid, Space
+from ernest.phasefield.numeric import number, number_or_none
 from ernest.phasefield.solver.checkpoint import Checkpoint, check_ahead, check_checkpoint, problem_of
 from ernest.phasefield.solver.controller import Adaptive, Prescribed
 from ernest.phasefield.solver.diagnostics import Diagnostics
 from ernest.phasefield.solver.events import Event, EventOccurrence, events_of, find_events
 from ernest.phasefield.solver.failures import rescue
-from ernest.phasefield.solver.given import check_input, check_times, number, relative_tolerance
+from ernest.phasefield.solver.given import check_input, check_times, check_units, relative_tolerance
 from ernest.phasefield.solver.history import History, load_solver
 from ernest.phasefield.solver.initial_step import (
     first_step,
@@ -102,8 +103,11 @@ def solve(
     a rising energy, and of interfaces too thin for the grid. No gradients pass through; `march` lets them.
     """
     events, u0 = events_of(events), plain(u0)
-    t1, tolerance, step = number("t1", t1), number("tolerance", tolerance), None if step is None else number("step", step)
+    t1, tolerance, max_step = number("t1", t1), number("tolerance", tolerance), number("max_step", max_step)
+    step, steady = number_or_none("step", step), number_or_none("steady", steady)
+    absolute_tolerance = number_or_none("absolute_tolerance", absolute_tolerance)
     stops = check_times(t1, step, max_step, stops)
+    check_units(units)
     check_scheme(scheme, strict)
     check_checkpoint(checkpoint, resume)
     check_input(flow, grid, u0, t1, step, events, steady)

@@ -10,6 +10,7 @@ from torch import Tensor
 from ernest.device import HOST
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
+from ernest.phasefield.numeric import number
 from ernest.phasefield.potentials import DoubleWell, FloryHuggins, Polynomial, Potential, domain_of
 
 LEAST_GROWN = 0.03
@@ -25,9 +26,10 @@ class Units:
 
     def __post_init__(self) -> None:
         for name in ("time", "field"):
-            value = getattr(self, name)
+            value = number(f"units {name}", getattr(self, name))
             if not 0 < value < math.inf:
                 raise ValueError(f"units {name}: expected a positive number, got {value}")
+            object.__setattr__(self, name, value)
 
     @property
     def speed(self) -> float:

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from ernest.device import HOST
+from ernest.phasefield.numeric import make_plain
 from ernest.phasefield.schemes.splitting import check_at_least, check_degree
 from ernest.phasefield.stepping import DivergenceError
 from ernest.phasefield.systems.linear import TimeSolver
@@ -52,6 +53,7 @@ class SystemElements:
     limit: int = 40
 
     def __post_init__(self) -> None:
+        make_plain(self)
         check_degree(self.degree)
         check_at_least("quadrature", self.points, self.degree)
         check_at_least("limit", self.limit, 2)

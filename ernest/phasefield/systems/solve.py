@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,11 +15,12 @@ from ernest.phasefield.evolution.loop import Control, Run, march_run
 from ernest.phasefield.evolution.output import RefinedOutput
 from ernest.phasefield.evolution.step_control import factor_for
 from ernest.phasefield.gradients import outside_inference_mode, plain
+from ernest.phasefield.numeric import number, number_or_none
 from ernest.phasefield.solver.checkpoint import save_run
 from ernest.phasefield.solver.diagnostics import StepRecord
 from ernest.phasefield.solver.events import Event, check_events, events_of
 from ernest.phasefield.solver.failures import RunFailed
-from ernest.phasefield.solver.given import number
+from ernest.phasefield.solver.given import check_times, check_units
 from ernest.phasefield.solver.progress import Progress
 from ernest.phasefield.solver.solution import Solution
 from ernest.phasefield.solver.units import Units
@@ -73,15 +75,18 @@ def solve_system(
     holds what was done, when the run is interrupted.
     """
     u0 = plain(u0)
-    t1, tolerance, step = number("t1", t1), number("tolerance", tolerance), None if step is None else number("step", step)
+    t1, tolerance, max_step = number("t1", t1), number("tolerance", tolerance), number("max_step", max_step)
+    step, sizes = number_or_none("step", step), None if sizes is None else _sizes(sizes, u0)
+    stops = check_times(t1, step, max_step, stops)
+    check_units(units)
     system.check_state(u0)
     scheme = scheme or SystemElements(3 if tolerance > 1e-4 else 4 if tolerance > 1e-8 else 5)
     events = events_of(events)
-    _check(u0, t1, tolerance, step, max_step, scheme, sizes)
+    _check(u0, t1, tolerance, step, scheme)
     stepper = SystemStepper(system, scheme, u0, _norm(sizes))
     fixed, units = units is not None, units or Units(t1, _size(stepper, u0, t1))
     check_events(events, stepper.grid, u0)
-    control = Control(tolerance * units.speed, t1, step, max_step, tuple(sorted(float(stop) for stop in stops)))
+    control = Control(tolerance * units.speed, t1, step, max_step, stops)
     method = SystemMethod(stepper, control, 0.0 if fixed else tolerance / t1)
     run = Run((stepper.init(u0), step or _first_length(stepper, u0, control)), [_record(stepper, u0, 0.0)])
     output, first = RefinedOutput(stepper, memory) if dense else None, u0.clone()
@@ -140,9 +145,19 @@ class SystemMethod:
         return RunFailed(float(run.state.time), run.state.count + 1, failure.iteration if failure else 0, length, path)
 
 
-def _check(
-    u0: Tensor, t1: float, tolerance: float, step: float | None, max_step: float, scheme: SystemElements, sizes: Tensor | None
-) -> None:
+def _sizes(sizes: Any, u0: Any) -> Tensor:
+    """Sizes as numbers of u0's type. Raises ValueError for what is none, or not one for each unknown."""
+    try:
+        found = torch.as_tensor(sizes, dtype=u0.dtype, device=u0.device)
+    except (TypeError, ValueError, RuntimeError, AttributeError):
+        found = None
+    if found is None or found.shape != u0.shape or not bool((found > 0).all()):
+        got = sizes if found is None else list(found.shape) if found.shape != u0.shape else found.tolist()
+        raise ValueError(f"sizes: expected positive numbers {list(u0.shape)}, one for each unknown, got {got}")
+    return found
+
+
+def _check(u0: Tensor, t1: float, tolerance: float, step: float | None, scheme: SystemElements) -> None:
     least = 100 * torch.finfo(u0.dtype).eps
     if not 0 < t1 < math.inf:
         raise ValueError(f"t1: expected a time after 0, got {t1}")
@@ -150,14 +165,10 @@ def _check(
         raise ValueError(f"tolerance: expected {least:.1e} (the round-off of {u0.dtype}) to 1, got {tolerance}")
     if step is not None and not 0 < step <= t1:
         raise ValueError(f"step: expected a length between 0 and t1 = {t1}, got {step}")
-    if not max_step > 0:
-        raise ValueError(f"max_step: expected a positive length, got {max_step}")
     if not isinstance(scheme, SystemElements):
         raise ValueError(f"scheme: a DynamicalSystem is solved by SystemElements, got {scheme!r}")
     if step is None and scheme.degree < 2:
         raise ValueError("scheme degree: expected 2 or more where steps are chosen, or give step=")
-    if sizes is not None and (sizes.shape != u0.shape or not bool((sizes > 0).all())):
-        raise ValueError(f"sizes: expected positive numbers {list(u0.shape)}, one for each unknown, got {list(sizes.shape)}")
 
 
 def _size(stepper: SystemStepper, u0: Tensor, t1: float) -> float:

@@ -76,8 +76,29 @@ class DynamicalSystem:
         check_rows("rate", value, others, value.shape, 0, "the last axis, u.mean(-1, keepdim=True)")
         if not bool(torch.isfinite(value).all()):
             raise ValueError("rate: expected finite values at u0, got some that are not")
-        if self.pattern is not None and self.pattern.shape != (n, n):
-            raise ValueError(f"pattern: expected a sparse matrix {[n, n]} for this state, got {list(self.pattern.shape)}")
+        if self.pattern is not None and getattr(self.pattern, "shape", None) != (n, n):
+            got = list(self.pattern.shape) if hasattr(self.pattern, "shape") else type(self.pattern).__name__
+            raise ValueError(f"pattern: expected a sparse matrix {[n, n]} for this state, got {got}")
+        if self.jacobian is None:
+            self._check_derivative(u0)
+        if self.invariant is not None:
+            kept = ask("invariant", self.invariant, u0)
+            if getattr(kept, "shape", None) != ():
+                raise ValueError(f"invariant: expected a function from states [..., n] to [...], got {kept!r} for one state")
+
+    def _check_derivative(self, u0: Tensor) -> None:
+        """Raise ValueError where torch cannot differentiate `rate` by u, or finds that nothing of it depends on u which does."""
+        wanted = "rate: expected torch operations on u all through, without numpy, detach() or no_grad; or give jacobian="
+        try:
+            with torch.enable_grad():
+                known = self.rate(u0.new_zeros(1, 1), u0[None].clone().requires_grad_()).requires_grad
+        except RuntimeError as error:  # numpy takes no tensor that is differentiated
+            raise ValueError(f"{wanted} ({next(iter(str(error).splitlines()), '')})") from None
+        if not known:
+            at = u0.new_zeros(2, 1)
+            one, other = self.rate(at, torch.stack([u0, 1.001 * u0 + 0.001]))
+            if not torch.equal(one, other):
+                raise ValueError(wanted)
 
     def is_matrix_free(self, n: int) -> bool:
         """Whether no matrix is made of df/du."""
@@ -108,8 +129,9 @@ class DynamicalSystem:
         n = len(u)
         if self.jacobian is not None:
             given = self.jacobian(time, u)
-            if tuple(given.shape) != (n, n):
-                raise ValueError(f"jacobian: expected a matrix {[n, n]}, got {list(given.shape)}")
+            if getattr(given, "shape", None) != (n, n):
+                got = list(given.shape) if hasattr(given, "shape") else type(given).__name__
+                raise ValueError(f"jacobian: expected a matrix {[n, n]}, got {got}")
             return given
         if self.pattern is None:
             return self.products(time, u, n)(torch.eye(n, dtype=u.dtype, device=u.device)).T

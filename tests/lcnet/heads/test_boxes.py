@@ -91,3 +91,18 @@ def test_wrong_objects_are_told() -> None:
     with pytest.raises(ValueError, match="x0 < x1"):
         Objects(torch.tensor([[0.0, float("nan"), 1, 1]]), torch.tensor([0]))
     Objects(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64))
+
+
+def test_objects_may_be_told_in_numbers_of_any_kind() -> None:
+    """A byte as an index would be a mask."""
+    told = Objects([[1, 2, 3, 4], [0, 0, 9, 9]], np.array([2, 0], np.uint8))
+    assert told.boxes.tolist() == [[1, 2, 3, 4], [0, 0, 9, 9]]
+    assert told.labels.dtype == torch.int64
+    assert Objects([], []).boxes.shape == (0, 4)
+    for boxes, labels, said in (
+        ("none", [0], "boxes: expected a tensor, an array or a list of numbers, got 'none'"),
+        ([[0, 0, np.inf, 1]], [0], "boxes: expected finite pixels"),
+        ([[0, 0, 1, 1]], [True], "labels: expected whole numbers, got torch.bool"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            Objects(boxes, labels)

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -38,6 +39,13 @@ def test_what_was_saved_comes_back(tmp_path: Path, is_folded: bool) -> None:
         assert expected.keys() == found.keys()
         assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
         assert not saved.network.training
+
+
+def test_names_of_classes_may_be_an_array(tmp_path: Path) -> None:
+    save(tmp_path / "one.safetensors", Detector(DetectorArchitecture(2, Architecture(scale=0.25), 8)), np.array(["a", "b"]))
+    assert load(tmp_path / "one.safetensors").labels == ("a", "b")
+    native.save(tmp_path / "other.safetensors", PPLCNet(small_images(2, scale=0.25)), np.array([0, 1]))
+    assert native.read_checkpoint(tmp_path / "other.safetensors").labels == ("0", "1")
 
 
 def test_what_does_not_fit_is_not_written(tmp_path: Path) -> None:

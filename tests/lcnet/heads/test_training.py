@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -225,3 +226,27 @@ def test_pictures_of_two_sizes_and_too_few_are_told() -> None:
         train(detector(), Pair(larger), TrainingSettings(steps=1, batch=2))
     with pytest.raises(ValueError, match=r"examples: expected at least 2, .*, got 1"):
         train(detector(), scenes(1), TrainingSettings(steps=1))
+
+
+def test_numbers_of_other_types_are_learnt_and_looked_at_alike() -> None:
+    """Boxes in double precision or whole numbers, labels in bytes, a seed of numpy, pictures in double precision."""
+    image = normalise_pictures(np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8))
+
+    def learnt(boxes: object, labels: object, seed: int) -> Detector:
+        examples = [(image[0], Objects(boxes, labels))] * 2  # pyright: ignore[reportArgumentType]
+        return train(detector(), examples, replace(SHORT, steps=2, by_geometry=0.5, seed=seed))
+
+    plain = learnt(torch.tensor([[2.0, 3, 20, 30]]), torch.tensor([1]), 0)
+    for boxes, labels in (
+        (np.array([[2.0, 3, 20, 30]]), np.array([1], np.uint8)),
+        ([[2, 3, 20, 30]], torch.tensor([1]).to(torch.int8)),
+    ):
+        other = learnt(boxes, labels, np.int64(0))  # pyright: ignore[reportArgumentType]
+        assert all(torch.equal(a, b) for a, b in zip(plain.state_dict().values(), other.state_dict().values(), strict=True))
+    (one,), (same,) = plain.detect(image, score=0.001), plain.detect(image.double(), score=0.001)
+    assert torch.equal(one.boxes, same.boxes)
+    for wrong in (image[0], (255 * image).to(torch.uint8), image.numpy()):
+        with pytest.raises(ValueError, match=r"images: expected floating-point numbers \[N, C, H, W\]"):
+            plain.detect(wrong)  # pyright: ignore[reportArgumentType]
+        with pytest.raises(ValueError, match=r"images: expected floating-point numbers \[N, C, H, W\]"):
+            segmenter("liteseg").segment(wrong)  # pyright: ignore[reportArgumentType]

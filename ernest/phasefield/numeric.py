@@ -1,0 +1,45 @@
+"""Numbers of any library, numpy or torch, as those of Python: a run keeps, compares and writes the same, whoever made them."""
+
+import operator
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+
+def number(name: str, value: Any) -> float:
+    """A number. Raises ValueError, with its name, for what is none."""
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        begins = " (a run begins at time 0)" if name == "t1" else ""
+        raise ValueError(f"{name}: expected a number{begins}, got {value!r}") from None
+
+
+def number_or_none(name: str, value: Any) -> float | None:
+    """A number, where one is given. Raises ValueError, with its name, for what is none."""
+    return None if value is None else number(name, value)
+
+
+def whole(name: str, value: Any) -> int:
+    """A whole number. Raises ValueError, with its name, for what is none."""
+    try:
+        return operator.index(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name}: expected a whole number, got {value!r}") from None
+
+
+def make_plain(scheme: Any) -> None:
+    """Sets the numbers of a frozen dataclass that are numpy's as Python's: 64 bits overflow in exact fractions."""
+    for each in fields(scheme):
+        value = getattr(scheme, each.name)
+        if isinstance(value, np.integer | np.floating):
+            object.__setattr__(scheme, each.name, value.item())
+
+
+def described(value: Any) -> str:
+    """The repr of a value, in which no number tells of its library."""
+    if is_dataclass(value) and not isinstance(value, type):
+        parts = (f"{each.name}={described(getattr(value, each.name))}" for each in fields(value) if each.repr)
+        return f"{type(value).__qualname__}({', '.join(parts)})"
+    return repr(value.item()) if isinstance(value, np.generic) else repr(value)
