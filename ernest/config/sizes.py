@@ -4,15 +4,15 @@ from typing import Any
 
 
 def sized(size: int) -> dict[str, Any]:
-    """The network of a size: as many layers, 32 columns and 8 columns of an expert for each, heads of 64 columns."""
+    """The network of a size: as many layers, and for every two of them a head of 64 columns and 16 columns of an expert, since the
+    kernels of experts take no widths between."""
     if size < 5:
         raise ValueError(f"size = {size} must be at least 5: four layers carry audio heads, and one stands below them")
-    width = max(64, 32 * size // 64 * 64)
-    heads = width // 64
+    heads = size // 2
     return {
         "layers": size,
-        "width": width,
+        "width": 64 * heads,
         "heads": heads,
         "kv_heads": heads // 2 if heads % 2 == 0 else heads,
-        "expert_width": 8 * size,
+        "expert_width": 16 * heads,
     }

@@ -10,6 +10,7 @@ import pytest
 from ernest.config.effort import with_effort
 from ernest.config.recipe import Recipe, find_recipe, from_tree, load_recipe, to_tree
 from ernest.config.sizes import sized
+from ernest.planner.plan import BLOCK
 
 
 def leaves(recipe, prefix: str = "") -> dict[str, object]:
@@ -53,6 +54,7 @@ def test_every_size_is_a_network(size):
     assert model.layers == size
     assert model.head_dim == 64
     assert size < 6 or 27 <= model.width / size <= 36
+    assert model.expert_width % BLOCK == 0
 
 
 @pytest.mark.parametrize(
