@@ -30,18 +30,17 @@ from ernest.training.tokenizers import check_network
 from ernest.world.world import TASKS, records_of_tasks
 
 REFERENCES = (
-    (8, 2, 1),
-    (8, 12, 2),
-    (12, 8, 1),
-    (11, 4, 1),
-    (12, 2, 2),
-    (8, 12, 1),
-    (11, 8, 1),
-    (12, 8, 2),
-    (12, 2, 1),
+    (8, 64, 2, 1),
+    (12, 104, 8, 2),
+    (12, 96, 8, 1),
+    (8, 64, 12, 1),
+    (12, 96, 2, 2),
+    (12, 104, 8, 1),
+    (8, 64, 12, 2),
+    (12, 96, 2, 1),
 )
-"""Size, rows and processes of each training. Few rows show what a step takes whatever its rows, most of it by parameters, many
-show products; of 11 layers, experts have a width that kernels for processors do not take. In turns, since machines drift."""
+"""Size, width of an expert, rows and processes of each training. Few rows show what a step takes whatever its rows and what
+parameters take, many show products; kernels for processors do not take experts 104 wide. In turns, since machines drift."""
 STEPS = 9
 SHORT = f"training.steps={STEPS}", f"training.save_every={STEPS}", "training.show_every=0", "training.warmup=2"
 """What a short training takes otherwise than its recipe."""
@@ -54,9 +53,12 @@ def measure_device(note: Callable[[str], None]) -> Device:
     told = []
     with tempfile.TemporaryDirectory(prefix="ernest-") as folder:
         prepare(Path(folder))
-        for size, rows, processes in REFERENCES:
-            run = train_reference(Path(folder), size, rows, processes)
-            note(f"size {size}, {rows} rows, {processes} at work: {run.seconds:.3f} s a step, {run.memory / 1e6:.0f} MB")
+        for size, width, rows, processes in REFERENCES:
+            run = train_reference(Path(folder), size, width, rows, processes)
+            note(
+                f"size {size}, experts of {width}, {rows} rows, {processes} process{'es' * (processes > 1)}: "
+                f"{run.seconds:.3f} s a step, {run.memory / 1e6:.0f} MB"
+            )
             told.append(run)
     return fit_device(told, memory_limit() / count_processors(), supports_bf16())
 
@@ -83,13 +85,14 @@ def prepare(folder: Path) -> None:
     ExampleStore.write(folder / "examples" / "all", encode(records, tokenizers))
 
 
-def train_reference(folder: Path, size: int, rows: int, processes: int) -> Measured:
-    """What a training of `STEPS` steps measures, which leaves nothing behind."""
-    run = folder / f"{size}-{rows}-{processes}"
+def train_reference(folder: Path, size: int, width: int, rows: int, processes: int) -> Measured:
+    """What a training of `STEPS` steps measures, which leaves nothing behind; `width` is that of an expert."""
+    run = folder / f"{size}-{width}-{rows}-{processes}"
     run.mkdir()
     for name in ("tokenizers", "examples"):
         (run / name).symlink_to(folder / name)
-    recipe = load_recipe(None, [f"size={size}", f"sequence.rows={rows}", f"parallel.replicate={processes}", *SHORT])
+    sizes = f"size={size}", f"model.expert_width={width}", f"sequence.rows={rows}", f"parallel.replicate={processes}"
+    recipe = load_recipe(None, [*sizes, *SHORT])
     (run / "recipe.json").write_text(json.dumps(to_tree(recipe)))
     launch("ernest.training.pretrain", [str(run)], processes)
     measured = read_run(run)

@@ -113,6 +113,8 @@ def test_what_a_calibration_finds_beside_rates():
             layout = Layout(copies, checkpoint_activations=saves)
             before, after = (plan(odd, layout, one) for one in (plain, replace(plain, fixed=0.1, odd=3.0, crowd=1.5)))
             crowd = 1.5 if copies > 1 else 1.0
+            assert before.compute_seconds == pytest.approx(before.flops / plain.rate)
+            assert before.odd_flops == pytest.approx(again * plan(odd, Layout(copies), plain).odd_flops)
             own = before.compute_seconds + again * 0.1 + 2 * before.odd_flops / plain.rate
             assert after.compute_seconds == pytest.approx(crowd * own)
             assert after.memory_seconds == pytest.approx(crowd * before.memory_seconds)
