@@ -32,7 +32,7 @@ from ernest.training.launch import launch
 
 NETWORKS: Mapping[str, tuple[str | None, tuple[str, ...]]] = {
     "tiny": (None, ()),
-    "4 × tiny": (None, ("size=13",)),
+    "4 × tiny": (None, ("size=13", "model.experts=56")),
     "small": ("small", ("tokenizers.vocabulary=700",)),
 }
 """A recipe and what is changed of it."""
