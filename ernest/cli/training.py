@@ -254,7 +254,7 @@ def plan(
         recipe: a TOML file, or the name of a recipe that comes with Ernest.
         devices: such as 8xH100, 1x4090, 2xcpu, or 4xmine.toml, a file with memory, rate, bandwidth and link.
         check: compare with this finished run of `ernest train` instead, which tells the recipe and the count of devices.
-        calibrate: measure this machine for a minute, and write it to a TOML file, for --devices.
+        calibrate: measure this machine for two minutes, and write it to a TOML file, for --devices.
         layout: this one alone, such as expert=64,tensor=4,pipeline=12, with a simulated step.
         set_: fields of the recipe to change, such as sequence.rows=64.
     """

@@ -66,7 +66,7 @@ def test_the_command_prints_both(run, tmp_path, capsys):
     with pytest.raises(ValueError, match=r"^--calibrate measures this machine and plans nothing: leave all else out"):
         commands.plan("tiny", calibrate=run / "mine.toml")
     (run / "mine").write_text("")
-    with pytest.raises(ValueError, match="cannot be written"):  # before a minute of measuring
+    with pytest.raises(ValueError, match="cannot be written"):  # before minutes of measuring
         commands.plan(calibrate=run / "mine/mine.toml")
 
 
