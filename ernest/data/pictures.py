@@ -38,7 +38,7 @@ def still(image: Image.Image, size: Size) -> np.ndarray:
     """The picture, or the first frame of an animation, as uint8 `[*size, 3]`."""
     if image.format in ("JPEG", "MPO"):  # decoded at an eighth, a quarter or half where that is still four times as large
         longest = 4 * max(size)  # of a picture that lies on its side, height and width are not known yet
-        image.draft(None, (longest, longest))  # pyright: ignore[reportArgumentType]
+        image.draft(None, (longest, longest))
     if first_page(image):
         image.seek(1)
     return fitted(image, size)

@@ -110,7 +110,7 @@ class _AttendSpans(torch.autograd.Function):
     """Norms, rotation and attention at once, document by document (source/attention.h); threads take a document each."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         qkv: Tensor,
         query_weight: Tensor | None,

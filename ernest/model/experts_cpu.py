@@ -66,7 +66,7 @@ class GatherBlocks(torch.autograd.Function):
     """Inputs `[M, D]` and gates `[M]` of the rows of all blocks; a gate is 0 where a row fills a block up."""
 
     @staticmethod
-    def forward(ctx: Any, x_TD: Tensor, gate_Tk: Tensor, blocks: Blocks) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def forward(ctx: Any, x_TD: Tensor, gate_Tk: Tensor, blocks: Blocks) -> tuple[Tensor, Tensor]:
         ctx.row_Tk = blocks.row_Tk
         gate_M = gate_Tk.reshape(-1)[blocks.choice_M] * (blocks.choice_M >= 0)
         return x_TD.index_select(0, blocks.token_M), gate_M
@@ -80,7 +80,7 @@ class SumChoices(torch.autograd.Function):
     """The sum over the choices of each token, `[M, D] -> [T, D]`."""
 
     @staticmethod
-    def forward(ctx: Any, y_MD: Tensor, blocks: Blocks) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, y_MD: Tensor, blocks: Blocks) -> Tensor:
         ctx.token_M = blocks.token_M
         return F.embedding_bag(blocks.row_Tk, y_MD, mode="sum")
 
@@ -99,7 +99,7 @@ class BlockedExperts(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x_MD: Tensor, gate_M: Tensor, w_gate_up: Tensor, w_down: Tensor, blocks: Blocks) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x_MD: Tensor, gate_M: Tensor, w_gate_up: Tensor, w_down: Tensor, blocks: Blocks) -> Tensor:
         w_gate_up, w_down = (_in_order(w, blocks.order, x_MD.dtype) for w in (w_gate_up, w_down))
         scale_M1 = gate_M[:, None].to(x_MD.dtype)
         in_M2H = _product(x_MD, w_gate_up, blocks)

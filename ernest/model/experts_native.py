@@ -33,7 +33,7 @@ class ExpertsAtOnce(torch.autograd.Function):
     `[N, D, 2 H]` (source/experts.h)."""
 
     @staticmethod
-    def forward(ctx: Any, x_TD: Tensor, gate_Tk: Tensor, expert_Tk: Tensor, w_gate_up: Tensor, w_down: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x_TD: Tensor, gate_Tk: Tensor, expert_Tk: Tensor, w_gate_up: Tensor, w_down: Tensor) -> Tensor:
         inputs = x_TD.contiguous(), gate_Tk.contiguous(), expert_Tk.contiguous()
         (experts, hidden, width), (tokens, choices) = w_down.shape, expert_Tk.shape
         ctx.sizes = int(compute_dtype(x_TD) == torch.bfloat16), tokens, choices, experts, width, hidden

@@ -36,7 +36,7 @@ class _Round(torch.autograd.Function):
     """`round_blocks`, whose gradient is taken as 1."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, dim: int) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, dim: int) -> Tensor:
         return round_blocks(x, dim)
 
     @staticmethod

@@ -42,7 +42,7 @@ class _Normalise(torch.autograd.Function):
     """With h = x / rms and g the gradient of y: dx = (g w - h mean(g w h)) / rms and dw = sum of g h."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         inverse = _inverse_rms(x, eps)
         h = x * inverse
         ctx.save_for_backward(h, inverse, weight)
@@ -57,7 +57,7 @@ class _NormaliseAtOnce(torch.autograd.Function):
     """The same in one pass each way."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float, dtype: torch.dtype) -> Tensor:
         y, inverse = torch.empty_like(x, dtype=dtype), x.new_empty(x.shape[:-1])
         native.call("normalise", inverse.numel(), x.shape[-1], x, weight, eps, *_by_type(y), inverse)
         ctx.save_for_backward(x, inverse, weight)
@@ -81,7 +81,7 @@ class _NormaliseAndRotate(torch.autograd.Function):
     """Both at once, since each alone is a chain of passes over memory; the gradient turns back, then passes the norm."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, eps: float) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x: Tensor, weight: Tensor, cos: Tensor, sin: Tensor, eps: float) -> Tensor:
         wide = x.to(weight.dtype)
         inverse = _inverse_rms(wide, eps)
         h = wide * inverse

@@ -74,7 +74,7 @@ class _Copy(torch.autograd.Function):
     """Tokens `[T, D]` to rows `[S, D]`, narrow; gradients of a token's rows add up wide."""
 
     @staticmethod
-    def forward(ctx: Any, x_TD: Tensor, token_S: Tensor, narrow: torch.dtype) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, x_TD: Tensor, token_S: Tensor, narrow: torch.dtype) -> Tensor:
         ctx.way = token_S, len(x_TD), x_TD.dtype
         return x_TD.to(narrow).index_select(0, token_S)
 
@@ -87,7 +87,7 @@ class _Sum(torch.autograd.Function):
     """Rows `[S, D]` to the sums of each token `[T, D]`, wide."""
 
     @staticmethod
-    def forward(ctx: Any, y_SD: Tensor, token_S: Tensor, tokens: int, wide: torch.dtype) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, y_SD: Tensor, token_S: Tensor, tokens: int, wide: torch.dtype) -> Tensor:
         ctx.way = token_S, y_SD.dtype
         return _add_rows(y_SD, token_S, tokens, wide)
 
@@ -105,7 +105,7 @@ class _Send(torch.autograd.Function):
     """Rows `[S, D]`, so many for each process, to `[R, D]`, so many from each; gradients go the other way."""
 
     @staticmethod
-    def forward(ctx: Any, rows: Tensor, sent: list[int], received: list[int], group: dist.ProcessGroup) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, rows: Tensor, sent: list[int], received: list[int], group: dist.ProcessGroup) -> Tensor:
         ctx.way = received, sent, group
         return _send(rows, sent, received, group)
 

@@ -70,7 +70,7 @@ class _Sum(torch.autograd.Function):
     """The sum over processes, in each of them, taken wide; so is that of its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, part: Tensor, group: dist.ProcessGroup) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, part: Tensor, group: dist.ProcessGroup) -> Tensor:
         ctx.group, ctx.dtype = group, part.dtype
         return _add_up(part, group)
 
