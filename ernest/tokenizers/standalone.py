@@ -54,7 +54,7 @@ class PictureTokenizer:
         `[height, width, 3]`. A latent is a frame, or behind the first one a group. Raises ValueError for other sizes."""
         is_array = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8
         if not is_array or pixels.ndim not in (3, 4) or pixels.shape[-1] != 3 or not pixels.size:
-            raise ValueError(f"expected an array uint8 [height, width, 3] or [frames, height, width, 3], got {told(pixels)}")
+            raise ValueError(f"expected uint8 [height, width, 3] or [frames, height, width, 3], got {told(pixels)}")
         if pixels.ndim == 3:
             return self.encode(pixels[None])[0]
         stream = self.stream()

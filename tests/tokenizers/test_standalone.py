@@ -180,7 +180,7 @@ def test_arrays_may_lie_in_memory_as_they_like(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "use", "said"),
     [
-        ("eyes", lambda it: it.encode(FILM[0].tolist()), "expected an array uint8 .*, got a list"),
+        ("eyes", lambda it: it.encode(FILM[0].tolist()), "expected uint8 .*, got a list"),
         ("eyes", lambda it: it.stream().push(FILM / 255), r"expected an array uint8 \[frames, .*, got float64 \[23, 32, 32, 3\]"),
         ("eyes", lambda it: it.stream().push(FILM[0]), r"expected an array uint8 \[frames, .*, got uint8 \[32, 32, 3\]"),
         ("eyes", lambda it: it.decode(255 * it.encode(FILM[0]).astype(np.uint8)), "expected bits, True or False, got uint8"),
