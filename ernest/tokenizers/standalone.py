@@ -29,6 +29,11 @@ CHUNK = 64
 """Frames that are encoded or decoded at once."""
 
 
+def named(kind: Kind) -> str:
+    """A tokenizer of a kind, in words."""
+    return f"{'an' if kind == 'audio' else 'a'} {kind} tokenizer"
+
+
 @dataclass(frozen=True)
 class About:
     """What a tokenizer is, as a refusal names it: its kind, the recipe that it was trained by, and a fingerprint of its file."""
@@ -38,7 +43,7 @@ class About:
     fingerprint: str
 
     def __str__(self) -> str:
-        return f"a {self.kind} tokenizer of the recipe {self.recipe} ({self.fingerprint[:8]})"
+        return f"{named(self.kind)} of the recipe {self.recipe} ({self.fingerprint[:8]})"
 
 
 @dataclass(frozen=True)
