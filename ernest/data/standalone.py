@@ -33,6 +33,8 @@ def read_for(tokenizer: Standalone, file: Path) -> np.ndarray | str:
 
 def write_for(tokenizer: Standalone, made: np.ndarray | str, file: Path) -> None:
     """Writes what a tokenizer made. Raises ValueError for a name that does not suit it."""
+    if isinstance(made, str) and any(media.suffix(file) in endings for endings in media.SUFFIXES.values()):
+        raise ValueError(f"{file}: a text is written to a file such as .txt, not to one that ends as pictures and sounds do")
     file.parent.mkdir(parents=True, exist_ok=True)
     if isinstance(made, str):
         file.write_bytes(made.encode("utf-8"))

@@ -11,7 +11,7 @@ from ernest.data.decoded import DecodedRecords
 from ernest.evaluation.likeness import drawn_features, frechet_of_frames, pooled_features, psnr, ssim
 from ernest.evaluation.measured import SHOWN, Measure, Pair, speeds, spread, timed
 from ernest.evaluation.sounds import HeardSounds, measure_sounds
-from ernest.tokenizers.standalone import PictureTokenizer, SoundTokenizer, Standalone, WordTokenizer
+from ernest.tokenizers.standalone import PictureTokenizer, SoundTokenizer, Standalone, WordTokenizer, named
 
 MOST_PICTURES, MOST_VIDEOS, MOST_TEXTS = 256, 32, 2000
 """What is measured at most."""
@@ -46,7 +46,7 @@ def measure_tokenizer(tokenizer: Standalone, decoded: DecodedRecords, source: st
     about, media = tokenizer.about, tokenizer.media
     facts = {"kind": about.kind, "recipe": about.recipe, "fingerprint": about.fingerprint[:16], "measured on": source}
     facts["media"] = str(media)
-    return TokenizerReport(f"A {about.kind} tokenizer", str(about), tuple(measures), tuple(pairs), media.sample_rate, facts)
+    return TokenizerReport(named(about.kind).capitalize(), str(about), tuple(measures), tuple(pairs), media.sample_rate, facts)
 
 
 # ------------------------------------------------------------------ pictures

@@ -29,6 +29,11 @@ CHUNK = 64
 """Frames that are encoded or decoded at once."""
 
 
+def named(kind: Kind) -> str:
+    """A tokenizer of a kind, in words."""
+    return f"{'an' if kind == 'audio' else 'a'} {kind} tokenizer"
+
+
 @dataclass(frozen=True)
 class About:
     """What a tokenizer is, as a refusal names it: its kind, the recipe that it was trained by, and a fingerprint of its file."""
@@ -38,7 +43,7 @@ class About:
     fingerprint: str
 
     def __str__(self) -> str:
-        return f"a {self.kind} tokenizer of the recipe {self.recipe} ({self.fingerprint[:8]})"
+        return f"{named(self.kind)} of the recipe {self.recipe} ({self.fingerprint[:8]})"
 
 
 @dataclass(frozen=True)
@@ -54,7 +59,7 @@ class PictureTokenizer:
         `[height, width, 3]`. A latent is a frame, or behind the first one a group. Raises ValueError for other sizes."""
         is_array = isinstance(pixels, np.ndarray) and pixels.dtype == np.uint8
         if not is_array or pixels.ndim not in (3, 4) or pixels.shape[-1] != 3 or not pixels.size:
-            raise ValueError(f"expected an array uint8 [height, width, 3] or [frames, height, width, 3], got {told(pixels)}")
+            raise ValueError(f"expected uint8 [height, width, 3] or [frames, height, width, 3], got {told(pixels)}")
         if pixels.ndim == 3:
             return self.encode(pixels[None])[0]
         stream = self.stream()

@@ -18,7 +18,7 @@ from ernest.sequence.record import Kind as MediaKind
 from ernest.storage import fingerprint, own_folder, remove_files, write_folder
 from ernest.tokenizers import load
 from ernest.tokenizers.audio import AudioTokenizer
-from ernest.tokenizers.standalone import ABOUT, Kind, SoundTokenizer, Standalone, save_standalone
+from ernest.tokenizers.standalone import ABOUT, Kind, SoundTokenizer, Standalone, named, save_standalone
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.vision import VisionTokenizer
 from ernest.training.monitor import progress_on, stage_bar
@@ -59,7 +59,7 @@ def train_standalone(kind: Kind, data: Path | str, out: Path | str, recipe: Reci
         save_standalone(out, network, recipe.media, name, heard.about if heard else None)
         remove_files(out / "state", "*.safetensors")
         remove_files(out / "decoded", LINES, "*.npy")
-    return f"{out}: a {kind} tokenizer of the recipe {name}"
+    return f"{out}: {named(kind)} of the recipe {name}"
 
 
 def decode_for(tokenizer: Standalone, data: Path, folder: Path) -> DecodedRecords:

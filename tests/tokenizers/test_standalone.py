@@ -180,7 +180,7 @@ def test_arrays_may_lie_in_memory_as_they_like(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "use", "said"),
     [
-        ("eyes", lambda it: it.encode(FILM[0].tolist()), "expected an array uint8 .*, got a list"),
+        ("eyes", lambda it: it.encode(FILM[0].tolist()), "expected uint8 .*, got a list"),
         ("eyes", lambda it: it.stream().push(FILM / 255), r"expected an array uint8 \[frames, .*, got float64 \[23, 32, 32, 3\]"),
         ("eyes", lambda it: it.stream().push(FILM[0]), r"expected an array uint8 \[frames, .*, got uint8 \[32, 32, 3\]"),
         ("eyes", lambda it: it.decode(255 * it.encode(FILM[0]).astype(np.uint8)), "expected bits, True or False, got uint8"),
@@ -212,3 +212,15 @@ def test_a_film_in_groups_is_refused_at_its_first_frame_of_another_size() -> Non
     stream.push(FILM[:1])
     with pytest.raises(ValueError, match="frames of 16 x 32 pixels: this tokenizer is one of 32 x 32"):
         stream.push(FILM[:5, :16])
+
+
+def test_a_text_is_not_written_as_a_picture(folder: Path, tmp_path: Path) -> None:
+    words = ernest.tokenizers.load(folder / "words")
+    with pytest.raises(ValueError, match=r"new/a\.PNG: a text is written to a file such as \.txt"):
+        write_for(words, "a text", tmp_path / "new/a.PNG")
+    assert not list(tmp_path.iterdir())
+
+
+def test_tokenizers_have_their_article() -> None:
+    assert str(About("audio", "tiny", "0123456789")) == "an audio tokenizer of the recipe tiny (01234567)"
+    assert str(About("vision", "tiny", "0123456789")) == "a vision tokenizer of the recipe tiny (01234567)"
