@@ -52,6 +52,7 @@ MUTANTS = (
     Mutant("data/decoded.py", "if key in self.known:", "if False:", "training/test_prepare.py"),
     Mutant("sequence/positions.py", "a * cos - b * sin, b * cos", "a * cos + b * sin, b * cos", "sequence/test_positions.py"),
     Mutant("tokenizers/bitwise_quantiser.py", "self.bits) < rates", "self.bits) > rates", "tokenizers/test_bitwise_quantiser.py"),
+    Mutant("tokenizers/training/vision.py", "sqrt(variance / DRAWN)", "sqrt(DRAWN / variance)", "tokenizers/test_vision.py"),
     # model
     Mutant(
         "model/submodel.py", "range(1, config.layers - levels)", "range(1, config.layers - levels + 1)", "model/test_submodel.py"

@@ -61,10 +61,12 @@ def vision_tokenizer(
     naming: float = VisionTraining.naming,
     state: Path | None = None,
     bits: int = VisionTokenizerConfig.bits,
+    variance: float = VisionTraining.variance,
 ) -> VisionTokenizer:
     """Trains the vision tokenizer of so many `bits`, half of a step's frames from pictures and half from videos, where both are
     there; with no frames at all, an untrained one. `naming` is the weight with which its features alone are to say what a frame
-    shows. With a temporal stride it is then inflated, and trained further on films that are told apart.
+    shows, `variance` that of its first weights. With a temporal stride it is then inflated, and trained further on films that
+    are told apart.
 
     `teacher`, a classifier of the first classes, adds a perceptual loss on the frames of those classes. In the file `state` it
     is kept how far the training is.
@@ -77,7 +79,7 @@ def vision_tokenizer(
     def draw(step: int) -> FrameBatch:
         return draw_frames(shown, np.random.default_rng((recipe.seed, step, 4)))
 
-    training = VisionTraining(steps=recipe.tokenizers.vision_steps, naming=naming)
+    training = VisionTraining(steps=recipe.tokenizers.vision_steps, naming=naming, variance=variance)
     of_pictures = train_vision_tokenizer(draw, config, training, recipe.seed, teacher, progress, state=state)
     if stride == 1:
         return of_pictures

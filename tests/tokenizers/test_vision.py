@@ -112,6 +112,24 @@ def test_the_mean_of_a_short_training_forgets_its_beginning(steps: int, monkeypa
     assert 0 <= average < 1
 
 
+@pytest.mark.parametrize("variance", [vision.DRAWN, 1.0])
+@torch.no_grad()
+def test_first_weights_have_the_variance_that_is_asked_for(variance: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch's to the bit, or one that keeps signals: then what is drawn at first hangs on the bits."""
+    monkeypatch.setattr(vision, "fit", lambda network, *_: network)
+    first = train_vision_tokenizer(named, SMALL, replace(SHORT, variance=variance))
+    torch.manual_seed(0)
+    drawn = VisionTokenizer(SMALL).state_dict()
+    for name, weight in first.named_parameters():
+        if weight.dim() == 4 and "refine" not in name:
+            assert (weight.var() * weight[0].numel()).item() == pytest.approx(variance, rel=0.25), name
+        same = weight.dim() < 4 or "refine" in name or variance == vision.DRAWN
+        assert torch.equal(weight, drawn[name]) == same, name
+    bits = torch.rand(64, first.quantiser.cells, 16, generator=torch.Generator().manual_seed(1)) > 0.5
+    spread = first.reconstruct(first.quantiser.sum(bits)).std(0).mean()
+    assert (spread > 0.02) == (variance == 1.0)
+
+
 def learnt(training: VisionTraining, targets: np.ndarray, pairs: list[tuple[int, int]]) -> dict[str, Tensor]:
     """The weights after a step on the same eight frames with these targets."""
     batch = FrameBatch(halves(0, 8)[0], targets.astype(np.float32), np.array(pairs, np.int64).reshape(-1, 2))

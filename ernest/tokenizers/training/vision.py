@@ -15,6 +15,8 @@ from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig, to_
 
 KEEP_EVERY = 100
 """Steps between two states of a training that goes on when it was cut."""
+DRAWN = 1 / 3
+"""Variance of the weights that PyTorch draws for a convolution, times the inputs of an output."""
 AVERAGED = 0.18
 """Share of the steps over which the mean of the weights reaches at most, about what 500 are of the usual 2,800."""
 
@@ -74,6 +76,9 @@ class VisionTraining:
     average: float = 0.998
     """The trained tokenizer is a running mean of the weights, with this much of the past in each step, or less where steps are
     few."""
+    variance: float = 1.0
+    """Of the first weights of a convolution, times the inputs of an output: 1 keeps a signal's strength from layer to layer, and
+    `DRAWN` loses two thirds of it in each, so that a short training ends before the decoder listens to its bits."""
 
     @property
     def running_average(self) -> float:
@@ -100,6 +105,7 @@ def train_vision_tokenizer(
     torch.manual_seed(seed)
     # Matrices of convolutions with channels innermost, as pixels lie: saves a twentieth of a step, and not a bit is another.
     tokenizer = VisionTokenizer(config).to(device)
+    strengthen(tokenizer, training.variance)
     tokenizer.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     motion, naming = Motion(config).to(device), nn.Linear(tokenizer.feature_channels, config.classes).to(device)
     generator = torch.Generator(tokenizer.quantiser.gain.device).manual_seed(seed)
@@ -115,6 +121,16 @@ def train_vision_tokenizer(
     trained = fit(nn.ModuleList([tokenizer, motion, naming]), loss, fit_config, progress, keep)[0]
     assert isinstance(trained, VisionTokenizer)
     return trained.to(memory_format=torch.contiguous_format)  # pyright: ignore[reportCallIssue]
+
+
+@torch.no_grad()
+def strengthen(tokenizer: VisionTokenizer, variance: float) -> None:
+    """Scales the weights of all convolutions, as PyTorch has drawn them, to `variance` / inputs of an output (LeCun et al. 1998).
+    The quantiser's, which begin at zero, are left alone."""
+    for part in (tokenizer.encoder, tokenizer.to_bits, tokenizer.from_bits, tokenizer.decoder):
+        for layer in part.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.weight.mul_(math.sqrt(variance / DRAWN))
 
 
 class Motion(nn.Module):
