@@ -19,7 +19,6 @@ from ernest.sequence.record import Record
 from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
-from ernest.tokenizers.training.vision import DRAWN
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
 from ernest.training.monitor import tell_metrics
 from ernest.training.tokenizers import (
@@ -208,6 +207,4 @@ def _vision_tokenizer(context: StageContext, stills: Sequence[Record], videos: S
     ]
     shown = labelled_frames(still_frames, digits), labelled_frames(moving_frames, np.array(families))
     with context.timed("vision tokenizer"):
-        # Its generator was measured on bits of a tokenizer that began so; one that draws better need not serve it better.
-        report = context.progress("vision tokenizer")
-        return vision_tokenizer(shown, context.recipe, report, as_teacher(teacher), variance=DRAWN)
+        return vision_tokenizer(shown, context.recipe, context.progress("vision tokenizer"), as_teacher(teacher))

@@ -20,6 +20,7 @@ from ernest.tokenizers import load
 from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.standalone import ABOUT, Kind, SoundTokenizer, Standalone, named, save_standalone
 from ernest.tokenizers.text import TextTokenizer
+from ernest.tokenizers.training.vision import VisionTraining
 from ernest.tokenizers.vision import VisionTokenizer
 from ernest.training.monitor import progress_on, stage_bar
 from ernest.training.prepare import heard_sounds, shown_frames
@@ -147,7 +148,8 @@ def _train(
         report = progress_on(bar, f"{kind} tokenizer")
         if kind == "vision":
             shown, words = shown_frames(decoded)
-            return vision_tokenizer(shown, recipe, report, classes=max(1, words), state=state / "state.safetensors")
+            kept = state / "state.safetensors"
+            return vision_tokenizer(shown, recipe, report, classes=max(1, words), state=kept, variance=VisionTraining.variance)
         waves, said = heard_sounds(decoded)
         return audio_tokenizer(waves, said, recipe, report, state, codec)
 
