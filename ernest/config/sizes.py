@@ -4,8 +4,8 @@ from typing import Any
 
 
 def sized(size: int) -> dict[str, Any]:
-    """The network of a size: as many layers, and for every two of them a head of 64 columns and 16 columns of an expert, since the
-    kernels of experts take no widths between."""
+    """The network of a size: as many layers, and for every two of them a head of 64 columns and 16 columns of an expert, whose
+    kernels take no widths between."""
     if size < 5:
         raise ValueError(f"size = {size} must be at least 5: four layers carry audio heads, and one stands below them")
     heads = size // 2
