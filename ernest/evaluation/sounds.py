@@ -1,5 +1,6 @@
 """Measures a codec of sounds: mel distance, periodicity, words that a judge mishears, beside Griffin and Lim's way back."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,7 @@ def measure_sounds(tokenizer: SoundTokenizer, sounds: HeardSounds, judge: Path |
     for way, (rebuilt, _) in back.items():
         measures.append(Measure(f"mel distance{way}", mel_distance(waves, rebuilt, rate), "dB", "" if way else note))
         apart = periodicity_distance(waves, rebuilt, rate)
-        if apart is not None:
+        if not math.isnan(apart):
             of_one = "" if way else "of 1: how much less, or more, of a tone"
             measures.append(Measure(f"periodicity distance{way}", apart, "", of_one))
     if judge is not None:
@@ -64,9 +65,9 @@ def measure_sounds(tokenizer: SoundTokenizer, sounds: HeardSounds, judge: Path |
     return measures, [Pair(wave, one, f"{mel_distance([wave], [one], rate):.1f} dB") for wave, one in shown]
 
 
-def periodicity_distance(waves: Sequence[np.ndarray], others: Sequence[np.ndarray], rate: int) -> float | None:
+def periodicity_distance(waves: Sequence[np.ndarray], others: Sequence[np.ndarray], rate: int) -> float:
     """Root of the mean squared difference of periodicity, over frames of 40 ms every 10 ms that are loud enough in the first of a
-    pair: the highest autocorrelation, divided by the power, at the lags of a voice. 1 is a tone, 0 noise; None where all is
+    pair: the highest autocorrelation, divided by the power, at the lags of a voice. 1 is a tone, 0 noise; nan where all is
     silent.
 
     After Morrison et al. (2110.10139, section 4.2), who take it from a network of pitch.
@@ -77,7 +78,7 @@ def periodicity_distance(waves: Sequence[np.ndarray], others: Sequence[np.ndarra
         (loud, ours), (_, theirs) = (_periodicity(one[:length], rate) for one in (wave, other))
         differences.append((ours - theirs)[loud])
     together = np.concatenate(differences)
-    return float(np.sqrt(np.mean(together**2))) if len(together) else None
+    return float(np.sqrt(np.mean(together**2))) if len(together) else math.nan
 
 
 def _periodicity(wave: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:

@@ -45,7 +45,7 @@ def _refine(refiner: Refiner, pixels: np.ndarray, seed: int, steps: int) -> np.n
         noise = np.random.default_rng((abs(seed), number)).standard_normal((1, DETAILS, *frames.shape[2:]), np.float32)
         detail = follow_flow(doubling, frames, torch.from_numpy(noise).to(device).expand(len(frames), -1, -1, -1), steps)
         frames = join_in_range(frames, doubling.spread(frames) * detail)
-    return round_to_means(frames, torch.from_numpy(np.require(pixels, requirements="CW")).to(device)).cpu().numpy()
+    return round_to_means(frames, torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(device)).cpu().numpy()
 
 
 def follow_flow(doubling: Doubling, small: Tensor, noise: Tensor, steps: int) -> Tensor:

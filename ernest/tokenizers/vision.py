@@ -22,7 +22,7 @@ KIND = "a vision tokenizer"
 
 def to_frames(pixels: np.ndarray, device: torch.device | None = None) -> Tensor:
     """uint8 `[..., height, width, 3]` to float `[..., 3, height, width]` in [0, 1]."""
-    return torch.from_numpy(np.require(pixels, requirements="CW")).to(device).movedim(-1, -3).float() / 255
+    return torch.from_numpy(np.require(pixels, requirements=["C", "W"])).to(device).movedim(-1, -3).float() / 255
 
 
 def to_pixels(frames: Tensor) -> Tensor:
