@@ -94,7 +94,7 @@ def _tale(rng: np.random.Generator) -> str:
 _FORMS: dict[str, tuple[Callable[[np.random.Generator], Question | str], float]] = {
     "sum": (questions.sum_of_two, 1.0),
     "difference": (questions.difference, 1.0),
-    "comparison": (questions.comparison, 1.2),
+    "comparison": (questions.comparison, 1.5),
     "voices": (questions.about_voices, 3.0),
     "things": (questions.about_things, 3.0),
     "among": (questions.among, 2.5),
