@@ -88,8 +88,8 @@ def physics(task: str, share: Fraction = Fraction(1), least: int = 1) -> Records
 
 
 def questions_in_words(seed: int, count: int) -> list[Record]:
-    """The texts that ask something, which about 45 of 100 do."""
-    return _select("text", seed, count * 5 // 2, lambda record: "question" in record.facts)[: max(1, count)]
+    """The texts that ask something, which more than nine in ten do."""
+    return _select("text", seed, count * 5 // 4 + 8, lambda record: "question" in record.facts)[: max(1, count)]
 
 
 def every_caption(seed: int, count: int) -> list[Record]:

@@ -90,7 +90,7 @@ def _question(seed: int, number: int) -> Record:
         found = text.story(seed, 1000 * number + attempt)
         if "question" in found.facts:
             return found
-    raise AssertionError("about half of all texts ask something")
+    raise AssertionError("most texts ask something")
 
 
 def _ask(task: str, words: str, blank: Segment, facts: Mapping[str, Any]) -> Record:

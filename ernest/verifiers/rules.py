@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ernest.sequence.record import Record, Segment
 from ernest.verifiers.verdict import Verdict, compare, content, fact, given_text
-from ernest.world import images, solutions, text, video
+from ernest.world import images, questions, solutions, text, video
 
 PICTURE = ("digit", "colour", "place")
 EXACT, COARSE = 0.01, 0.03
@@ -38,15 +38,17 @@ def picture_answer(record: Record, output: Sequence[Segment]) -> Verdict:
 
 
 def text_answer(record: Record, output: Sequence[Segment]) -> Verdict:
-    """The output is the answer to the given question, which is worked out anew from its words.
+    """The output is the answer to the given question, which is worked out anew from its words, or comes to it by a working,
+    whatever that says.
 
     Raises ValueError for a record whose question is none of this world.
     """
     question = given_text(record)
-    expected = text.answer(question)
+    expected = questions.answer(question)
     if expected is None:
         raise ValueError(f"{question!r} is no question that can be answered exactly")
-    return compare({"answer": expected}, {"answer": content(output, "text")})
+    words = content(output, "text")
+    return compare({"answer": expected}, {"answer": words if words is None else questions.conclusion(words)})
 
 
 def statement(record: Record, output: Sequence[Segment]) -> Verdict:

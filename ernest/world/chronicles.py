@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ernest.sequence.record import Record, made
+from ernest.world.questions import NUMBERS
 from ernest.world.speech import VOICES
 from ernest.world.split import generator
-from ernest.world.text import NUMBERS
 
 NAMES = tuple(voice.name for voice in VOICES)
 TASK = "chronicle"

@@ -6,8 +6,8 @@ from collections import Counter
 import pytest
 
 from ernest.world.chronicles import NAMES, TASK, chronicle, mentions, surprises
+from ernest.world.questions import NUMBERS
 from ernest.world.split import HELD_OUT
-from ernest.world.text import NUMBERS
 
 
 def test_everyone_keeps_his_number_and_the_last_mention_is_told():

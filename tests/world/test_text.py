@@ -1,14 +1,18 @@
 import re
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from ernest.sequence.record import Record
+from ernest.world.questions import NUMBERS
 from ernest.world.split import HELD_OUT
-from ernest.world.text import NUMBERS, answer, holds, story
+from ernest.world.text import _tale, holds, story
 
 TRAIN = [story(0, index) for index in range(3000)]
 HELD = [story(seed, HELD_OUT + index) for seed in (0, 1) for index in range(500)]
+ASKED = {"sum", "difference", "comparison", "voices", "things", "among"}
+TOLD = {"caption", "statement", "tale"}
 
 
 def texts(record: Record) -> tuple[str, ...]:
@@ -24,35 +28,50 @@ def test_no_held_out_text_is_ever_a_text_for_training():
     assert not {texts(record) for record in TRAIN} & {texts(record) for record in HELD}
 
 
-def test_every_form_is_told_and_texts_rarely_repeat():
+def test_every_form_is_told_and_tales_never_repeat():
     forms = Counter(record.facts["form"] for record in TRAIN)
-    assert set(forms) == {"caption", "question", "arithmetic", "comparison", "tale"}
-    assert min(forms.values()) > 500
-    assert len({texts(record) for record in TRAIN}) > 2500
+    assert set(forms) == ASKED | TOLD
+    assert min(forms.values()) > 25
+    assert sum(forms[form] for form in ASKED) > 0.85 * len(TRAIN)
     tales = [texts(record) for record in TRAIN if record.facts["form"] == "tale"]
     assert len(set(tales)) == len(tales)
 
 
-def test_questions_are_given_and_their_answers_made_and_right():
-    asked = [record for record in TRAIN + HELD if "question" in record.facts]
-    assert len(asked) > 1000
-    for record in asked:
-        question, right = record.segments
-        assert not question.made
-        assert right.made
-        assert (question.data, right.data) == (record.facts["question"], record.facts["answer"])
-        assert answer(question.data) == right.data
+def test_what_is_asked_is_given_and_the_working_with_the_answer_made():
+    for record in TRAIN + HELD:
+        assert ("question" in record.facts) == (record.facts["form"] in ASKED)
+        if "question" in record.facts:
+            question, right = record.segments
+            assert (question.made, right.made) == (False, True)
+            assert question.data == record.facts["question"]
+            assert right.data.endswith(f". answer: {record.facts['answer']}")
+
+
+def test_no_scene_or_pair_of_numbers_of_a_held_out_question_is_asked_about_in_training():
+    """In no other wording either: the greater of two numbers answers which is less."""
+    subjects = lambda records: {about(record) for record in records if record.facts["form"] in ASKED | {"statement"}}
+    assert len(subjects(HELD)) > 300
+    assert not subjects(TRAIN) & subjects(HELD)
+
+
+def about(record: Record) -> tuple[str, ...]:
+    """The scene, the list, the sum, or the two numbers that are compared."""
+    words = record.segments[0].data
+    if "greater" in words or "less" in words:
+        return tuple(sorted(set(re.findall("[a-z0-9]+", words)) - {"is", "greater", "less", "than"}))
+    for mark in (". ", " is ", "what is ", "?", " among "):
+        words = max(words.split(mark), key=len)
+    return (words,)
 
 
 def test_statements_hold():
-    told = [record for record in TRAIN + HELD if record.facts["form"] in ("arithmetic", "comparison")]
-    told = [record.segments[0].data for record in told if "question" not in record.facts]
-    assert len(told) > 300
+    told = [record.segments[0].data for record in TRAIN + HELD if record.facts["form"] == "statement"]
+    assert len(told) > 60
     assert all(holds(text) for text in told)
 
 
 def test_sums_and_comparisons_within_the_tales_are_right():
-    tales = " ".join(texts(record)[0] for record in TRAIN if record.facts["form"] == "tale")
+    tales = " ".join(_tale(np.random.default_rng(seed)) for seed in range(600))
     sums = re.findall(r"says (\w+) and \w+ says (\w+)\. (together they make|the difference is) (\w+)\.", tales)
     energies = re.findall(r"from (\d+) to (\d+)", tales)
     digits = re.findall(r"a (\w+) (\w+) sits [^.]* and a (\w+) (\w+) sits [^.]*\. the (\w+) one is greater", tales)
@@ -67,35 +86,6 @@ def test_sums_and_comparisons_within_the_tales_are_right():
 
 def test_articles():
     assert not re.search(r"\ba eight (is|moves)|\ban (?!eight)", " ".join(" ".join(texts(record)) for record in TRAIN))
-
-
-@pytest.mark.parametrize(
-    ("question", "right"),
-    [
-        ("what is three plus four?", "seven"),
-        ("what is nine times nine?", "81"),
-        ("what is 31 - 8?", "23"),
-        ("is five less than two?", "no"),
-        ("is 12 greater than 7?", "yes"),
-        ("which is less, three or nine?", "three"),
-        ("is four even or odd?", "even"),
-        ("there is a red seven in the centre. what colour is it?", "red"),
-        ("there is a red seven in the centre and a blue two at the top left. where is the two?", "at the top left"),
-        ("there is a red seven in the centre and a blue two at the top left. what is in the centre?", "a red seven"),
-        ("anna says seven and ben says two. who says two?", "ben"),
-        ("anna says seven and ben says two. what does anna say?", "seven"),
-        ("anna says seven and ben says two. what does carl say?", None),
-        ("what is three plus red?", None),
-        ("what is 3 plus four?", None),
-        ("is red less than two?", None),
-        ("which is less, red or two?", None),
-        ("is red even or odd?", None),
-        ("there is a dog. where is it?", None),
-        ("why?", None),
-    ],
-)
-def test_answers(question, right):
-    assert answer(question) == right
 
 
 @pytest.mark.parametrize(
