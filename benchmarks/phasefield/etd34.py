@@ -22,7 +22,7 @@ from ernest.phasefield.compiled.tables import LRUCache
 from ernest.phasefield.compiled.transforms import Array
 from ernest.phasefield.compiled.workspace import Workspace, make_workspace
 from ernest.phasefield.solver.controller import Adaptive
-from ernest.phasefield.solver.initial_step import first_step, time_derivative
+from ernest.phasefield.solver.initial_step import first_step, time_derivative, turnover
 from ernest.phasefield.solver.units import Units
 
 ORDER = 3
@@ -102,7 +102,7 @@ def solve_by_etd34(problem: Problem, tolerance: float, units: Units) -> tuple[Te
     begun = time.process_time()
     stepper, modes = Etd34(workspace), problem.grid.modes(problem.start)
     speed = time_derivative(problem.flow, problem.grid, modes, 0.0)
-    first = min(tolerance ** (1 / (ORDER + 1)), 0.25) * first_step(problem.grid, modes, speed, 8 * problem.end, 1.0) / 2
+    first = min(tolerance ** (1 / (ORDER + 1)), 0.25) * first_step(turnover(problem.grid, modes, speed), 8 * problem.end, 1.0) / 2
     control, v, tried, now = (
         Adaptive(tolerance * units.speed, ORDER, min(first, problem.end)),
         workspace.modes(problem.start),

@@ -43,10 +43,12 @@ def energy_of_ends(flow: Flow, grid: Space) -> float:
     return left_out * limit_at(flow.potential, 0.0)
 
 
-def velocity(modes: Tensor, flow: Flow, grid: Space) -> Tensor:
-    """Modes of -G dE/du of the fields with modes `[..., *mode_shape]`; the forcing is not in it."""
+def velocity(modes: Tensor, flow: Flow, grid: Space, u: Tensor | None = None) -> Tensor:
+    """Modes of -G dE/du of the fields with modes `[..., *mode_shape]`; the forcing is not in it. The fields `u` themselves spare
+    a transform."""
     k2 = grid.squared_wavenumbers(modes.real.dtype, modes.device)
-    return -flow.mobility(k2) * (flow.linear(k2) * modes + grid.modes(slope_inside(flow.potential, grid.field(modes))))
+    slope = slope_inside(flow.potential, grid.field(modes) if u is None else u)
+    return -flow.mobility(k2) * (flow.linear(k2) * modes + grid.modes(slope))
 
 
 def forcing_modes(flow: Flow, grid: Space, times: Tensor) -> Tensor | None:
@@ -115,8 +117,9 @@ def check_flow(flow: Any, grid: Space, u0: Tensor) -> None:
         batch = u0.shape[: u0.ndim - grid.dimensions]
         if symbol.shape[: symbol.ndim - k2.ndim] not in ((), batch):
             raise ValueError(f"{name}: expected one value for each of the members {list(batch)}, got {list(symbol.shape)}")
-        if not bool((torch.isfinite(symbol) & (symbol >= 0)).all()):
-            raise ValueError(f"{name}: expected a symbol that is finite and nowhere negative, got a least of {symbol.min()}")
+        least, most = map(float, symbol.aminmax())  # both nan where any value is
+        if not 0 <= least <= most < math.inf:
+            raise ValueError(f"{name}: expected a symbol that is finite and nowhere negative, got a least of {least}")
     if flow.forcing is not None:
         times, x = k2.new_zeros([2, *[1] * grid.dimensions]), grid.coordinates(u0.dtype, u0.device)
         ask("forcing", lambda t, x, s=flow.forcing: forcing_values(s, t, x, grid.dimensions), times, x)
@@ -147,11 +150,11 @@ def _check_domain(potential: Potential, grid: Space, u0: Tensor) -> None:
     low, high = domain_of(potential)
     if not low < high:
         raise ValueError(f"potential: expected a domain (low, high) with low < high, got {potential.domain}")
-    if not bool(((u0 > low) & (u0 < high)).all()):
-        span = f"{u0.min()} to {u0.max()}"
-        raise ValueError(f"u0: expected values inside the potential's domain {low} < u < {high}, got {span}")
+    least, most = map(float, u0.aminmax())
+    if not low < least <= most < high:
+        raise ValueError(f"u0: expected values inside the potential's domain {low} < u < {high}, got {least} to {most}")
     if not bool(torch.isfinite(potential.f(u0)).all()):
-        raise ValueError(f"potential: expected f(u) to be finite on all of u0, {u0.min()} to {u0.max()}; state its domain")
+        raise ValueError(f"potential: expected f(u) to be finite on all of u0, {least} to {most}; state its domain")
     if holds_zero(grid) and not math.isfinite(limit_at(potential, 0.0)):
         raise ValueError(
             f"grid: Dirichlet walls hold u = 0, where this potential is not defined: its domain is {low} < u < {high}"

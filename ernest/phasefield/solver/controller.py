@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 GUESSED_CONTRACTION = 0.2
 AIM = 0.5  # of the tolerance: the estimate comes within a factor of two
 MOST_GROWTH = 1.8  # from one element to the next: the windows reach back over the shorter ones
+LEAST_GROWTH = 1.08  # what a length may grow by at least, where the rest of the run then takes an element less
 MOST_AT_ONCE = 2.0  # of the tolerance: what one step may take of that which earlier ones have left
 SLOW = 0.5  # above this contraction another sweep pays rather than a longer step
 ROUND_OFF = 18.0  # differences below this many machine epsilons of the field's size are noise of the transforms
@@ -52,7 +53,7 @@ class Adaptive:
     """Step control that keeps the error per unit time at `tolerance`, for a scheme of the given `order`.
 
     `tau` is the length wanted for the next step. It stays as it is while the estimate asks for a change of less than a
-    fifth, because a new length costs new coefficients.
+    fifth, because a new length costs new coefficients, unless that spares an element of the rest of the run.
     """
 
     tolerance: float
@@ -71,10 +72,12 @@ class Adaptive:
         of the error that they were allowed."""
         return error <= MOST_AT_ONCE * self.tolerance and error * tau <= self.tolerance * tau + saved
 
-    def after_accepted(self, tau: float, error: float, contraction: float) -> "Adaptive":
-        """The controller after an accepted step of length `tau`; `contraction` is the ratio of its last two sweeps' changes."""
+    def after_accepted(self, tau: float, error: float, contraction: float, remaining: float = 0.0) -> "Adaptive":
+        """The controller after an accepted step of length `tau`, with so much time `remaining` in the run; `contraction` is the
+        ratio of the last two sweeps' changes."""
         factor = min(max(self._factor(error), 0.3), 1.0 if contraction > SLOW else MOST_GROWTH)
-        if 0.85 <= factor <= 1.2 or (factor > 1 and tau < 0.99 * self.tau):
+        spares = factor > LEAST_GROWTH and remaining / tau - remaining / (tau * factor) > 1
+        if (0.85 <= factor <= 1.2 and not spares) or (factor > 1 and tau < 0.99 * self.tau):
             return self
         return replace(self, tau=min(tau * factor, self.longest))
 
@@ -112,7 +115,7 @@ class Prescribed:
     def accepts(self, error: float, tau: float = 1.0, saved: float = 0.0) -> bool:
         return math.isfinite(error)
 
-    def after_accepted(self, tau: float, error: float, contraction: float) -> "Prescribed":
+    def after_accepted(self, tau: float, error: float, contraction: float, remaining: float = 0.0) -> "Prescribed":
         if self.graded:
             return replace(self, graded=self.graded[1:])
         position, halvings = self.position + 1, self.halvings

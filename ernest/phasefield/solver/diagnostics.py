@@ -79,15 +79,16 @@ class Diagnostics:
         """E of fields `[..., *points]` with these modes: `[...]`."""
         return self._grid.integral(energy_density(self._flow.potential, u)) + self._sum(self._quadratic, modes) + self._ends
 
-    def noise(self, u: Tensor, modes: Tensor) -> float:
-        """The change of the energy that counts as round-off: a fraction of its two parts, each taken as positive.
+    def energy_and_noise(self, u: Tensor, modes: Tensor) -> tuple[Tensor, float]:
+        """E, and the change of it that counts as round-off: a fraction of its two parts, each taken as positive.
 
         Where both are zero, as in a well at rest, it is what round-off of u does to them, to the second order.
         """
-        bulk = self._grid.integral(energy_density(self._flow.potential, u).abs())
+        density, quadratic = energy_density(self._flow.potential, u), self._sum(self._quadratic, modes)
+        energy, bulk = self._grid.integral(density) + quadratic + self._ends, self._grid.integral(density.abs())
         stiffest = float(self._flow.potential.df(u).abs().max()) + float(self._flow.linear(self._k2).max())
         shaken = stiffest * self._grid.volume * (ROUND_OFF * torch.finfo(u.dtype).eps * float(u.abs().max())) ** 2
-        return self.round_off * float((bulk + self._sum(self._quadratic, modes)).max()) + shaken
+        return energy, self.round_off * float((bulk + quadratic).max()) + shaken
 
     def norm(self, modes: Tensor, squares: Tensor | None = None) -> float:
         """Root of the mean square of the fields with these modes, the greatest of a batch, or that with other `squares`."""

@@ -31,14 +31,13 @@ def is_diffusive(flow: Flow, grid: Space) -> bool:
     return bool(mobility.max() > STEEP * mobility[..., longest].max())
 
 
-def stabilisation_for(flow: Flow, grid: Space, u0: Tensor) -> float:
+def stabilisation_for(flow: Flow, u0: Tensor, diffusive: bool) -> float:
     """S from the range of f' over the potential's working range and the values of the initial field u0.
 
     A potential that differs from point to point is evaluated at u0 only. The midpoint makes N contract fastest. An H^-1
     flow needs S >= max f' / 2: N enters with as many derivatives as half of the linear part, and with less its high modes
     would grow from sweep to sweep.
     """
-    diffusive = is_diffusive(flow, grid)
     if varies(flow.potential):
         return _stabilisation(flow, u0, diffusive)
     return stabilisation_between(flow, float(u0.min()), float(u0.max()), diffusive)
@@ -55,17 +54,21 @@ def _stabilisation(flow: Flow, values: Tensor, diffusive: bool) -> float:
     return max(0.0, high / 2 if diffusive else (low + high) / 2)
 
 
-def time_derivative(flow: Flow, grid: Space, modes: Tensor, time: float) -> Tensor:
-    """Modes of u_t of the fields with these modes."""
-    rate = velocity(modes, flow, grid)
+def time_derivative(flow: Flow, grid: Space, modes: Tensor, time: float, u: Tensor | None = None) -> Tensor:
+    """Modes of u_t of the fields with these modes; the fields `u` themselves spare a transform."""
+    rate = velocity(modes, flow, grid, u)
     forced = forcing_modes(flow, grid, torch.tensor(time, dtype=modes.real.dtype, device=modes.device))
     return rate if forced is None else rate + forced
 
 
-def first_step(grid: Space, modes: Tensor, speed: Tensor, span: float, share: float = 1e-2) -> float:
+def turnover(grid: Space, modes: Tensor, speed: Tensor) -> float:
+    """The time in which the fields with these modes would change by their own size; of a batch the least."""
+    return float((grid.norm(modes) / grid.norm(speed).clamp(min=1e-300)).min())
+
+
+def first_step(turnover: float, span: float, share: float = 1e-2) -> float:
     """A length in which the fields change by about this share of their size, and which is at most that share of the run."""
-    ratio = (grid.norm(modes) / grid.norm(speed).clamp(min=1e-300)).min()
-    return share * min(float(ratio), span) if float(ratio) > 0 else 1e-6 * span
+    return share * min(turnover, span) if turnover > 0 else 1e-6 * span
 
 
 def stiff_imbalance(flow: Flow, grid: Space, speed: Tensor, tau: float) -> float:
@@ -78,9 +81,9 @@ def stiff_imbalance(flow: Flow, grid: Space, speed: Tensor, tau: float) -> float
     return float(grid.norm(torch.where(tau * stiffness > 2, speed / stiffness.clamp(min=1e-300), 0)).max())
 
 
-def is_rough(flow: Flow, grid: Space, modes: Tensor, speed: Tensor, span: float) -> bool:
-    """Whether stiff modes of a first field, which elements of its own time would not damp, have a tenth of it to lose."""
-    return stiff_imbalance(flow, grid, speed, first_step(grid, modes, speed, span, 1.0)) > 0.1 * float(grid.norm(modes).max())
+def is_rough(flow: Flow, grid: Space, modes: Tensor, speed: Tensor, tau: float) -> bool:
+    """Whether stiff modes of a first field, which elements of length tau would not damp, have a tenth of it to lose."""
+    return stiff_imbalance(flow, grid, speed, tau) > 0.1 * float(grid.norm(modes).max())
 
 
 def graded_lengths(step: float, first: float, forced: bool = False) -> tuple[tuple[float, ...], bool]:

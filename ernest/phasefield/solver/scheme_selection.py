@@ -30,7 +30,8 @@ class SchemeChoice:
 
     `coarse` is the same scheme with sweeps on coarse grids, and `sparse` one whose first sweep, too, runs there at most nodes;
     the solver switches between the three as the spectrum of the field allows. `may_add_sweeps` only if the user named no
-    scheme. `stabilisation` is the S that suits the flow and the initial field.
+    scheme. `stabilisation` is the S that suits the flow and the initial field, and `diffusive` tells whether the flow's mobility
+    grows with |k|^2.
     """
 
     scheme: Scheme
@@ -38,6 +39,7 @@ class SchemeChoice:
     coarse: CoarseGaussSeidel | None = None
     sparse: CoarseGaussSeidel | None = None
     may_add_sweeps: bool = False
+    diffusive: bool = False
 
     def scheme_for(self, level: int) -> Scheme:
         """The scheme of one element: `FULL`, `COARSE` or `SPARSE`."""
@@ -80,22 +82,25 @@ def check_scheme(scheme: Scheme | None, strict: bool) -> None:
 
 def choose_schemes(flow: Flow, grid: Space, u0: Tensor, tolerance: float, scheme: Scheme | None, strict: bool) -> SchemeChoice:
     """The user's scheme, or one for the flow and the tolerance: Gauss-Seidel, or the implicit scheme in strict mode."""
-    S = stabilisation_for(flow, grid, u0)
+    diffusive = is_diffusive(flow, grid)
+    S = stabilisation_for(flow, u0, diffusive)
     if scheme is not None:
-        return SchemeChoice(scheme, S)
+        return SchemeChoice(scheme, S, diffusive=diffusive)
     if strict:
-        return SchemeChoice(Implicit(3, stabilisation=S, tolerance=1e-13), S)
-    if is_diffusive(flow, grid):
+        return SchemeChoice(Implicit(3, stabilisation=S, tolerance=1e-13), S, diffusive=diffusive)
+    if diffusive:
         p, m = (4, 4) if tolerance > 1e-5 else (5, 5)
         if is_large(grid) and tolerance > LEAN:
             p, m = 3, 3
         # A quarter of the grid cannot carry the sweeps of these flows, and the first element needs more of them.
         coarse = CoarseGaussSeidel(p, min(p, 4), 2, 0, S, start_sweeps=6) if supports_coarse(flow, grid) else None
-        return SchemeChoice(GaussSeidel(p, m, 3, S), S, coarse, may_add_sweeps=True)
+        return SchemeChoice(GaussSeidel(p, m, 3, S), S, coarse, may_add_sweeps=True, diffusive=True)
     if not supports_coarse(flow, grid):
         p, m = (3, 4) if tolerance > 3e-5 else (4, 5)
         return SchemeChoice(GaussSeidel(p, m, 3, S), S, may_add_sweeps=True)
+    # Longer elements of a higher degree are fewer to judge; on large grids their rows of N are what a run holds.
     p, m = (3, 4) if tolerance > 1e-4 else (4, 4) if tolerance > 1e-7 else (4, 5)
+    p = 5 if tolerance < 1e-5 and not is_large(grid) else p
     coarse = CoarseGaussSeidel(
         p, m, *((1, 3) if tolerance > 1e-7 else (2, 2)), S, outer_window=2 if min(grid.points) >= 256 else 3
     )

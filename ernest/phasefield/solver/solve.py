@@ -27,10 +27,10 @@ from ernest.phasefield.solver.history import History, load_solver
 from ernest.phasefield.solver.initial_step import (
     first_step,
     graded_lengths,
-    is_diffusive,
     is_rough,
     stiff_imbalance,
     time_derivative,
+    turnover,
 )
 from ernest.phasefield.solver.own_units import own_units
 from ernest.phasefield.solver.progress import Progress, progress_bar
@@ -168,7 +168,7 @@ def _begin(
     """The state at the start and the history that begins there; what that is measured with is let go."""
     flow, grid = steppers.flow, steppers.grid
     start = grid.modes(u0)
-    speed = time_derivative(flow, grid, start, 0.0)
+    speed = time_derivative(flow, grid, start, 0.0, u0)
     controller = _controller(steppers, start, speed, steppers.t1, step, max_step)
     current, record = initial_state(steppers, Diagnostics(flow, grid, u0), u0, speed, controller, stops)
     return current, History([record])
@@ -186,14 +186,14 @@ def _controller(
 ) -> Adaptive | Prescribed:
     """The control of the step lengths; adaptive steps begin short, and prescribed ones do so where u0 is rough."""
     flow, grid, order = steppers.flow, steppers.grid, steppers.choice.order if step is None else 0
-    tolerance, units = steppers.tolerance, steppers.units
-    first = first_step(grid, modes, speed, t1)
+    tolerance, units, lasts = steppers.tolerance, steppers.units, turnover(grid, modes, speed)
+    first = first_step(lasts, t1)
     if step is None:
         # An element of this order errs by about the tolerance where the fields change by this share; a rough u0 begins shorter.
-        share, whole = min(tolerance ** (1 / (order + 1)), 0.25), first_step(grid, modes, speed, 8 * t1, 1.0)
-        smooth = not is_rough(flow, grid, modes, speed, t1)
+        share, whole = min(tolerance ** (1 / (order + 1)), 0.25), first_step(lasts, 8 * t1, 1.0)
+        smooth = not is_rough(flow, grid, modes, speed, first_step(lasts, t1, 1.0))
         # Where diffusion drives the motion the plain rule is already bold, and a first element that fails costs several others.
-        bold = 0.25 if is_diffusive(flow, grid) else BOLD
+        bold = 0.25 if steppers.choice.diffusive else BOLD
         longest = min(bold * share * whole, t1) if smooth else first
         return Adaptive(tolerance * units.speed, order, min(longest, max_step), max_step)
     rough = stiff_imbalance(flow, grid, speed, step) > tolerance * units.field

@@ -14,7 +14,6 @@ exact for the linear part, take over until these waves are gone.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -28,7 +27,6 @@ from ernest.phasefield.solver.controller import AIM, SLOW, Adaptive
 from ernest.phasefield.solver.diagnostics import StepRecord
 from ernest.phasefield.solver.error_estimate import span_of
 from ernest.phasefield.solver.initial_step import (
-    is_diffusive,
     stabilisation_between,
     stabilisation_for,
     stiff_imbalance,
@@ -123,7 +121,7 @@ def is_held_back(error: float, contraction: float, change: float, controller: Ad
 @dataclass(frozen=True)
 class Problem:
     """What stays the same in a run, to the time `end`: `order` is that of its sweeps, and `tolerance` is told in the flow's own
-    units."""
+    units; `diffusive` is the flow whose mobility grows with |k|^2."""
 
     flow: Flow
     grid: Space
@@ -131,11 +129,7 @@ class Problem:
     tolerance: float
     order: int
     end: float
-
-    @cached_property
-    def diffusive(self) -> bool:
-        """Asked once: on large grids the symbols that tell it are made anew each time."""
-        return is_diffusive(self.flow, self.grid)
+    diffusive: bool
 
 
 @dataclass(frozen=True)
@@ -185,7 +179,7 @@ def _after_damped(mode: Mode, step: Accepted, problem: Problem) -> tuple[Mode, A
     tau, u, wanted, controller = step.record.tau, step.end(), step.wanted, step.controller
     mode = replace(mode, held=mode.held + 1)
     longest = tau * min(max(step.error / (AIM * controller.tolerance), 1e-9) ** (-1 / controller.order), MOST_LENGTHENED)
-    sweeps = Mode(stabilisation_for(problem.flow, problem.grid, u), failures=mode.failures)
+    sweeps = Mode(stabilisation_for(problem.flow, u, problem.diffusive), failures=mode.failures)
     if mode.held >= PATIENCE and step.record.iterations > mode.cost * longest:
         again = replace(wanted, order=problem.order, tau=mode.damped)
         return replace(sweeps, held=-_wait(mode), failures=mode.failures + 1), again

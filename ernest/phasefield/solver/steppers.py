@@ -53,8 +53,9 @@ TRIED = 10.0
 """How many times the amplitude that coarse grids are forecast to carry may be tried where what they miss is looked at."""
 SETTLED_SHARE = 0.2
 """What sweeps may leave unsettled, as a share of the tolerance."""
-FURTHER_SWEEPS = 3
-"""The most sweeps beyond a scheme's own number; where these do not settle an element it has to be shorter."""
+FURTHER_SWEEPS, FURTHER_ON_QUARTER = 3, 6
+"""The most sweeps beyond a scheme's own number; where these do not settle an element it has to be shorter. On a quarter of the
+points of each axis twice as many still cost less than one element more."""
 
 
 COMPILING = "compiling the loops of the solver, once for this processor: some twenty seconds"
@@ -90,7 +91,8 @@ class Steppers:
     @cached_property
     def problem(self) -> Problem:
         """What decides on the mode of a step and stays the same in the run."""
-        return Problem(self.flow, self.grid, self.units.time, self.tolerance, self.choice.order, self.t1)
+        diffusive = self.choice.diffusive
+        return Problem(self.flow, self.grid, self.units.time, self.tolerance, self.choice.order, self.t1, diffusive)
 
     def scheme(self, current: SolverState) -> Scheme:
         """The scheme of the next step."""
@@ -137,7 +139,9 @@ class Steppers:
         scheme, least, past = stepper.scheme, 1, len(state.taus)
         if isinstance(controller, Prescribed):
             least = sum(scheme.sweeps(past)) if isinstance(scheme, CoarseGaussSeidel) else scheme.sweeps_after(past) - 1
-        settling = Settling(enough, FURTHER_SWEEPS, current.contraction, noise, least)
+        on_quarter = isinstance(scheme, CoarseGaussSeidel) and scheme.quarter_sweeps > 0
+        further = FURTHER_ON_QUARTER if on_quarter else FURTHER_SWEEPS
+        settling = Settling(enough, further, current.contraction, noise, least)
         return *stepper.step(state, tau, settling), settling
 
     def _fit(self, scheme: Scheme, state: State) -> State:

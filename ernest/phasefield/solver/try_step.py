@@ -22,7 +22,8 @@ from ernest.phasefield.stepping import DivergenceError, State, StepStats
 SPECTRUM_INTERVAL = 8
 """Number of steps after which the spectrum decides anew whether sweeps on coarse grids suffice."""
 MOST_MISSED = 0.5
-"""Coarse sweeps whose unsettled part takes more than this share of the tolerance give way to full ones."""
+"""Coarse sweeps whose unsettled part takes more than this share of the tolerance give way to finer ones: in the next element
+where the whole error of this one is allowed and that part is within the tolerance, else in this one."""
 MOST_MISSES = 3
 """How often elements whose first sweep runs on a coarse grid at most nodes may miss too much until they are given up."""
 INSTANT = 1e-4
@@ -64,7 +65,7 @@ def try_step(steppers: Steppers, diagnostics: Diagnostics, current: SolverState,
     measured = measure(steppers, diagnostics, current, element, stats)
     element = measured.element
     found = _judge(steppers, current, measured, stats, settling)
-    rejected = _rejected(steppers, current, tau, stats, found)
+    rejected = rejection(current, tau, stats, found, steppers.tolerance)
     if rejected is not None:
         return rejected
     energy = measured.energy
@@ -122,22 +123,31 @@ def _judge(
     return Judgement(error, steering, missed, caution, contraction, size, change, jump if inside else None)
 
 
-def _rejected(steppers: Steppers, current: SolverState, tau: float, stats: StepStats, found: Judgement) -> RejectedStep | None:
-    """The rejection of a step of length tau, or None where nothing speaks against it."""
+def rejection(current: SolverState, tau: float, stats: StepStats, found: Judgement, tolerance: float) -> RejectedStep | None:
+    """The rejection of a step of length tau, or None where nothing speaks against it; `tolerance` is told in the flow's own
+    units."""
     controller = current.controller
     if isinstance(controller, Adaptive) and found.jump is not None:
         return RejectedStep(controller, stats.iterations, found.jump)
-    if current.level and isinstance(controller, Adaptive) and found.caution * found.missed > MOST_MISSED * controller.tolerance:
-        return RejectedStep(controller, stats.iterations, finer=True, settled=found.contraction <= SLOW)
     judged, diverges = found.caution * found.error, _diverges(stats, found.size)
     # What earlier steps have left is not for later ones where errors still grow, and near rest sweeps would only stir things up.
     sweeps = not current.mode.damped and current.mode.ringing is None
-    moves = sweeps and not is_nearly_at_rest(found.change, steppers.tolerance)
+    moves = sweeps and not is_nearly_at_rest(found.change, tolerance)
     saved = current.saved / found.caution**2 if moves else 0.0
-    if controller.accepts(judged, tau, saved) and not diverges:
+    if controller.accepts(judged, tau, saved) and not diverges and not _misses(current, found, 1.0):
         return None
+    if _misses(current, found, MOST_MISSED):
+        return RejectedStep(controller, stats.iterations, finer=True, settled=found.contraction <= SLOW)
     shorter = controller.after_rejected(tau, judged if math.isfinite(found.size) else math.inf)
     return RejectedStep(shorter, stats.iterations, diverged=diverges)
+
+
+def _misses(current: SolverState, found: Judgement, share: float) -> bool:
+    """Whether coarse sweeps leave more than this share of the tolerance of an element whose length is chosen."""
+    controller = current.controller
+    if not (current.level and isinstance(controller, Adaptive)):
+        return False
+    return found.caution * found.missed > share * controller.tolerance
 
 
 def _state_after(
@@ -149,12 +159,11 @@ def _state_after(
     found: Judgement,
 ) -> SolverState:
     """The solver's state after an accepted step: how long the next one should be, and how it is solved."""
-    element = measured.element
-    judged = found.caution * found.steering
-    controller, mode = current.controller.after_accepted(record.tau, judged, found.contraction), current.mode
+    element, misses = measured.element, _misses(current, found, MOST_MISSED)
+    # What is missed here is not in the next element, which is done on finer grids.
+    judged, remaining = found.caution * (found.steering - (found.missed if misses else 0.0)), steppers.t1 - record.time
+    controller, mode = current.controller.after_accepted(record.tau, judged, found.contraction, remaining), current.mode
     adaptive = isinstance(controller, Adaptive)
-    level = _level_after(steppers, current, after, adaptive)
-    settles = current.level and found.caution * found.missed < MOST_MISSED**2 * steppers.tolerance * steppers.units.speed
     if isinstance(controller, Adaptive) and isinstance(current.controller, Adaptive) and steppers.choice.may_add_sweeps:
         held = is_held_back(judged, found.contraction, found.change, current.controller, steppers.tolerance)
         step = Accepted(
@@ -169,22 +178,26 @@ def _state_after(
             lambda: measured.span,
         )
         mode, controller = mode_after(mode, step, steppers.problem)
-    left = steppers.tolerance * steppers.units.speed - found.caution * found.error if adaptive else 0.0
+    allowed = steppers.tolerance * steppers.units.speed
+    if misses:
+        current = _finer(current, after.count)
+    else:
+        settles = current.level and found.caution * found.missed < MOST_MISSED**2 * allowed
+        level, failures = _level_after(steppers, current, after, adaptive), 0 if settles else current.failures
+        current = replace(current, level=level, failures=failures)
+    left = allowed - found.caution * found.error if adaptive else 0.0
     stops = tuple(stop for stop in current.stops if stop - record.time > steppers.same_time(record.time))
     if stops != current.stops or mode.kind != current.mode.kind:
         # What was known of N before a jump, or with another stabilisation, is no guide to what comes after it.
         after = State(after.time, after.modes, count=after.count)
-    return SolverState(
-        after,
-        controller,
-        record.energy,
-        current.noise,
+    return replace(
+        current,
+        state=after,
+        controller=controller,
+        energy=record.energy,
         contraction=found.contraction,
         caution=found.caution,
-        level=level,
-        failures=0 if settles else current.failures,
-        retry=current.retry,
-        misses=current.misses,
+        rejected=0,
         saved=current.saved + left * record.tau,
         stops=stops,
         mode=mode,
@@ -234,7 +247,8 @@ def initial_state(
 ) -> tuple[SolverState, StepRecord]:
     """The solver's state and the record of the initial fields `u0` `[..., *points]`; `speed` are the modes of their u_t."""
     state = steppers.stepper(steppers.choice.scheme).init(u0)
-    energy = diagnostics.energy(u0, state.modes).tolist()
+    first_energy, noise = diagnostics.energy_and_noise(u0, state.modes)
+    energy, choice = first_energy.tolist(), steppers.choice
     record = StepRecord(
         time=float(state.time),
         tau=0.0,
@@ -242,7 +256,6 @@ def initial_state(
         mass=diagnostics.mass(u0).tolist(),
         largest=diagnostics.largest(u0).tolist(),
     )
-    noise, choice = diagnostics.noise(u0, state.modes), steppers.choice
     mode = Mode(choice.stabilisation)
     if isinstance(controller, Adaptive) and choice.may_add_sweeps:
         flow, grid, own_time = steppers.flow, steppers.grid, steppers.units.time
@@ -266,8 +279,13 @@ def after_rejection(current: SolverState, rejected: RejectedStep) -> SolverState
     after = replace(current, controller=rejected.controller, rejected=current.rejected + 1, stops=stops, mode=mode)
     if not rejected.finer:
         return after
+    return _finer(after, current.state.count, rejected.settled)
+
+
+def _finer(current: SolverState, count: int, settled: bool = True) -> SolverState:
+    """The state with less on coarse grids, where too much was missed, from the run's element number `count` on."""
     # The first time one element is enough, for its successors may be shorter; then two, four, ..
-    level, count = current.level - 1 if rejected.settled else FULL, current.state.count
+    level = current.level - 1 if settled else FULL
     if current.level == SPARSE:
-        return replace(after, level=level, misses=current.misses + 1, retry=count + 2**current.misses)
-    return replace(after, level=level, failures=current.failures + 1, retry=count + 2**current.failures)
+        return replace(current, level=level, misses=current.misses + 1, retry=count + 2**current.misses)
+    return replace(current, level=level, failures=current.failures + 1, retry=count + 2**current.failures)

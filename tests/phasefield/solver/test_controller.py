@@ -28,6 +28,9 @@ def test_steps_grow_and_shrink_with_the_order_of_the_scheme():
     assert steps.after_accepted(0.1, AIM * 1e-6 / 1.6**6, 0.1).tau == pytest.approx(0.1 * 1.6)
     assert steps.after_accepted(0.1, 1e-6, 0.1).tau == 0.1
     assert steps.after_accepted(0.1, 1e-6 / 2**6, 0.7).tau == 0.1
+    little_more = AIM * 1e-6 / 1.15**6
+    assert steps.after_accepted(0.1, little_more, 0.1, remaining=0.7).tau == 0.1
+    assert steps.after_accepted(0.1, little_more, 0.1, remaining=0.8).tau == pytest.approx(0.115)  # one element less
     assert steps.after_rejected(0.1, AIM * 1e-6 * 2**6).tau == pytest.approx(0.1 * 0.5)
     assert steps.after_rejected(0.1, math.inf).tau == pytest.approx(0.03)
     assert steps.accepts(0.9e-6)
