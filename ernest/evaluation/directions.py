@@ -222,7 +222,7 @@ DIRECTIONS: dict[str, Direction | Measure] = {
     ),
     "questions in words": Direction(
         "text", questions_in_words, "text",
-        (Criterion("questions in words: exact answer", "exact", None, "–", _exact(rules.text_answer)),),
+        (Criterion("questions in words: exact answer", "exact", 0.9, "–", _exact(rules.text_answer)),),
         sample_kind="text",
     ),
     "image→speech": Direction(
