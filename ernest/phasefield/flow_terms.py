@@ -117,7 +117,7 @@ def check_flow(flow: Any, grid: Space, u0: Tensor) -> None:
         batch = u0.shape[: u0.ndim - grid.dimensions]
         if symbol.shape[: symbol.ndim - k2.ndim] not in ((), batch):
             raise ValueError(f"{name}: expected one value for each of the members {list(batch)}, got {list(symbol.shape)}")
-        least, most = map(float, symbol.aminmax())  # both nan where any value is
+        least, most = map(float, symbol.detach().aminmax())  # both nan where any value is
         if not 0 <= least <= most < math.inf:
             raise ValueError(f"{name}: expected a symbol that is finite and nowhere negative, got a least of {least}")
     if flow.forcing is not None:
@@ -150,7 +150,7 @@ def _check_domain(potential: Potential, grid: Space, u0: Tensor) -> None:
     low, high = domain_of(potential)
     if not low < high:
         raise ValueError(f"potential: expected a domain (low, high) with low < high, got {potential.domain}")
-    least, most = map(float, u0.aminmax())
+    least, most = map(float, u0.detach().aminmax())
     if not low < least <= most < high:
         raise ValueError(f"u0: expected values inside the potential's domain {low} < u < {high}, got {least} to {most}")
     if not bool(torch.isfinite(potential.f(u0)).all()):

@@ -25,7 +25,7 @@ class Objects:
             object.__setattr__(self, name, _tensor(name, getattr(self, name)))
         if not self.boxes.numel() and not self.labels.numel():
             object.__setattr__(self, "boxes", self.boxes.reshape(0, 4))
-            object.__setattr__(self, "labels", self.labels.reshape(0).long())
+            object.__setattr__(self, "labels", self.labels.reshape(0))
         if self.boxes.ndim != 2 or self.boxes.shape[1] != 4 or self.labels.shape != self.boxes.shape[:1]:
             shapes = f"{list(self.boxes.shape)} and {list(self.labels.shape)}"
             raise ValueError(f"boxes and labels: expected [n, 4] and [n], got {shapes}")
@@ -43,7 +43,8 @@ def _tensor(name: str, given: object) -> Tensor:
     if isinstance(given, Tensor):
         return given
     try:
-        return torch.from_numpy(np.array(given))
+        array = np.array(given)
+        return torch.from_numpy(array if array.size else array.astype(np.int64))  # no list of nothing tells a type
     except (TypeError, ValueError):
         raise ValueError(f"{name}: expected a tensor, an array or a list of numbers, got {given!r}") from None
 

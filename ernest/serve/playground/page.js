@@ -5,7 +5,7 @@ import { given } from "./drawing.js";
 
 const at = (id) => document.getElementById(id);
 const SIZES = ["layers", "experts", "top_k"];
-const EXAMPLES = ["a red seven at the top left", "a disk shrinking", "anna says seven", "three plus four is"];
+const EXAMPLES = ["a red seven at the top left", "a disk shrinking", "anna says seven", "what is nine minus two?"];
 const KINDS = { text: "text", image: "picture", video: "film", audio: "sound", any: "answer" };
 let models = [];
 let running = null; // what stops the answer that is under way
