@@ -21,11 +21,8 @@ class Objects:
     labels: Tensor
 
     def __post_init__(self) -> None:
-        for name in ("boxes", "labels"):
-            object.__setattr__(self, name, _tensor(name, getattr(self, name)))
-        if not self.boxes.numel() and not self.labels.numel():
-            object.__setattr__(self, "boxes", self.boxes.reshape(0, 4))
-            object.__setattr__(self, "labels", self.labels.reshape(0))
+        object.__setattr__(self, "boxes", _tensor("boxes", self.boxes, (0, 4)))
+        object.__setattr__(self, "labels", _tensor("labels", self.labels, (0,)))
         if self.boxes.ndim != 2 or self.boxes.shape[1] != 4 or self.labels.shape != self.boxes.shape[:1]:
             shapes = f"{list(self.boxes.shape)} and {list(self.labels.shape)}"
             raise ValueError(f"boxes and labels: expected [n, 4] and [n], got {shapes}")
@@ -39,12 +36,13 @@ class Objects:
             raise ValueError(f"boxes: expected [x0, y0, x1, y1] with x0 < x1 and y0 < y1, got {wrong}")
 
 
-def _tensor(name: str, given: object) -> Tensor:
+def _tensor(name: str, given: object, of_none: tuple[int, ...]) -> Tensor:
+    """What is given, as a tensor; an empty list, which tells neither its type nor its width, of the shape `of_none`."""
     if isinstance(given, Tensor):
         return given
     try:
         array = np.array(given)
-        return torch.from_numpy(array if array.size else array.astype(np.int64))  # no list of nothing tells a type
+        return torch.from_numpy(np.empty(of_none, np.int64) if array.shape == (0,) else array)
     except (TypeError, ValueError):
         raise ValueError(f"{name}: expected a tensor, an array or a list of numbers, got {given!r}") from None
 

@@ -84,6 +84,8 @@ def test_a_suppressed_box_suppresses_nothing() -> None:
 def test_wrong_objects_are_told() -> None:
     with pytest.raises(ValueError, match=r"expected \[n, 4\] and \[n\], got \[2, 4\] and \[3\]"):
         Objects(torch.rand(2, 4), torch.zeros(3))
+    with pytest.raises(ValueError, match=r"expected \[n, 4\] and \[n\], got \[0, 5\] and \[0\]"):
+        Objects(torch.zeros(0, 5), torch.zeros(0, dtype=torch.int64))
     with pytest.raises(ValueError, match=r"labels: expected whole numbers, got torch.float32"):
         Objects(torch.zeros(0, 4), torch.zeros(0))
     with pytest.raises(ValueError, match=r"x0 < x1 and y0 < y1, got \[3.0, 0.0, 3.0, 5.0\]"):
