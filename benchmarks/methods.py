@@ -29,7 +29,7 @@ from ernest.model.submodel import stack
 from ernest.report.rows import ROWS, write_rows
 from ernest.tokenizers import audio as codec
 from ernest.tokenizers.bundle import Tokenizers
-from ernest.tokenizers.training.vision import FrameBatch, VisionTraining, train_vision_tokenizer
+from ernest.tokenizers.training.vision import KEPT, FrameBatch, VisionTraining, train_vision_tokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig, to_frames
 from ernest.training.loss import MODALITIES, LossBalancer
 from ernest.world import images
@@ -123,7 +123,8 @@ def _quick_tokenizer(bits: int, seed: int) -> VisionTokenizer:
         chosen = np.random.default_rng((seed, step)).integers(len(bank), size=44)
         return FrameBatch(bank[chosen], np.zeros((44, VisionTokenizerConfig.classes), np.float32))
 
-    return train_vision_tokenizer(draw, VisionTokenizerConfig(bits=bits), VisionTraining(steps=QUICK, average=0.98), seed).eval()
+    training = VisionTraining(steps=QUICK, average=0.98, variance=KEPT)
+    return train_vision_tokenizer(draw, VisionTokenizerConfig(bits=bits), training, seed).eval()
 
 
 def _psnr(drawn: Tensor, frames: Tensor) -> float:

@@ -20,7 +20,7 @@ from ernest.tokenizers import load
 from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.standalone import ABOUT, Kind, SoundTokenizer, Standalone, named, save_standalone
 from ernest.tokenizers.text import TextTokenizer
-from ernest.tokenizers.training.vision import VisionTraining
+from ernest.tokenizers.training.vision import KEPT
 from ernest.tokenizers.vision import VisionTokenizer
 from ernest.training.monitor import progress_on, stage_bar
 from ernest.training.prepare import heard_sounds, shown_frames
@@ -149,7 +149,7 @@ def _train(
         if kind == "vision":
             shown, words = shown_frames(decoded)
             kept = state / "state.safetensors"
-            return vision_tokenizer(shown, recipe, report, classes=max(1, words), state=kept, variance=VisionTraining.variance)
+            return vision_tokenizer(shown, recipe, report, classes=max(1, words), state=kept, variance=KEPT)
         waves, said = heard_sounds(decoded)
         return audio_tokenizer(waves, said, recipe, report, state, codec)
 

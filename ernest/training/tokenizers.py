@@ -16,7 +16,7 @@ from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.training.audio import train_audio_tokenizer
 from ernest.tokenizers.training.films import FilmBatch, train_on_films
-from ernest.tokenizers.training.vision import DRAWN, FrameBatch, Teacher, VisionTraining, one_hot, train_vision_tokenizer
+from ernest.tokenizers.training.vision import FrameBatch, Teacher, VisionTraining, one_hot, train_vision_tokenizer
 from ernest.tokenizers.training.vocoder import train_vocoder
 from ernest.tokenizers.training.voice import train_voice_encoder
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
@@ -61,12 +61,12 @@ def vision_tokenizer(
     naming: float = VisionTraining.naming,
     state: Path | None = None,
     bits: int = VisionTokenizerConfig.bits,
-    variance: float = DRAWN,
+    variance: float = VisionTraining.variance,
 ) -> VisionTokenizer:
     """Trains the vision tokenizer of so many `bits`, half of a step's frames from pictures and half from videos, where both are
     there; with no frames at all, an untrained one. `naming` is the weight with which its features alone are to say what a frame
-    shows, `variance` that of its first weights: pictures come back better from 1, and are drawn better by a model on the bits of
-    `DRAWN`. With a temporal stride it is then inflated, and trained further on films that are told apart.
+    shows, `variance` that of its first weights. With a temporal stride it is then inflated, and trained further on films that are
+    told apart.
 
     `teacher`, a classifier of the first classes, adds a perceptual loss on the frames of those classes. In the file `state` it
     is kept how far the training is.

@@ -17,6 +17,8 @@ KEEP_EVERY = 100
 """Steps between two states of a training that goes on when it was cut."""
 DRAWN = 1 / 3
 """Variance of the weights that PyTorch draws for a convolution, times the inputs of an output."""
+KEPT = 1.0
+"""The variance with which a convolution keeps that of its inputs."""
 AVERAGED = 0.18
 """Share of the steps over which the mean of the weights reaches at most, about what 500 are of the usual 2,800."""
 
@@ -76,9 +78,10 @@ class VisionTraining:
     average: float = 0.998
     """The trained tokenizer is a running mean of the weights, with this much of the past in each step, or less where steps are
     few."""
-    variance: float = 1.0
-    """Of the first weights of a convolution, times the inputs of an output: 1 keeps a signal's strength from layer to layer, and
-    `DRAWN` loses two thirds of it in each, so that a short training ends before the decoder listens to its bits."""
+    variance: float = DRAWN
+    """Of the first weights of a convolution, times the inputs of an output. `DRAWN` loses two thirds of a signal's in each layer,
+    so that a short training ends before the decoder listens to its bits; pictures come back better from `KEPT`, and a model draws
+    better on the bits of `DRAWN`."""
 
     @property
     def running_average(self) -> float:
