@@ -23,9 +23,9 @@ help:
 	@echo "make lint    style, types and import directions (make format mends the style)"
 	@echo "make bench   measure what the documentation claims"
 	@echo "make results    try the claims of the three papers; make results-routing, results-time-marching,"
-	@echo "             results-superconvergence, results-elastic, results-ablations, results-sparse, results-precision,"
-	@echo "             results-context, results-films, results-inference, results-photographs, results-rl, results-rl-together,"
-	@echo "             results-rl-methods, results-rl-areas one of them"
+	@echo "             results-superconvergence, results-elastic, results-elastic-longer, results-ablations, results-sparse,"
+	@echo "             results-precision, results-context, results-films, results-inference, results-photographs, results-rl,"
+	@echo "             results-rl-together, results-rl-methods, results-rl-areas one of them"
 	@echo "make results-data    train on real data sets, for hours; make results-data-photos one of them"
 	@echo "make docs    build the documentation into site/"
 	@echo "make clean   remove everything that these make, the environment included"
@@ -78,8 +78,8 @@ bench: $(READY)
 results: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/ernest results --photographs $(PHOTOGRAPHS)
 
-results-routing results-time-marching results-superconvergence results-elastic results-ablations results-sparse \
-  results-precision results-context results-films results-inference results-photographs results-rl results-rl-together results-rl-methods \
+results-routing results-time-marching results-superconvergence results-elastic results-elastic-longer results-ablations \
+  results-sparse results-precision results-context results-films results-inference results-photographs results-rl results-rl-together results-rl-methods \
   results-rl-areas: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/ernest results $(@:results-%=%) --photographs $(PHOTOGRAPHS)
 

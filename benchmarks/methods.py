@@ -203,7 +203,7 @@ def slices(build: Path, recipe: Recipe) -> list[Figure]:
     """Row 33: logits of the extracted half-size model against the masked parent."""
     model, tokenizers = load_model(build / "model")
     store = ExampleStore(build / "examples")
-    rows = plan(store, dict.fromkeys(store.tasks, 1.0), tokenizers, recipe.sequence, recipe.seed, 0)[:4]
+    rows = plan(store, dict.fromkeys(store.tasks, 1.0), tokenizers, recipe.sequence, recipe.seed, 0)
     batch = collate(rows, recipe.sequence.length, tokenizers)
     submodel = choose(model, load_expert_importance(build / "model"), 5, 24, 1)
     parent, small = model(batch, stack([submodel] * len(rows), model.config)), extract(model, submodel)(batch)

@@ -17,8 +17,9 @@ def results(
     """Try what the three papers claim, and write the table over all claims.
 
     Args:
-        names: superconvergence, time-marching, routing, elastic, ablations, sparse, precision, context, films, inference,
-            photographs, rl, rl-together, rl-methods, rl-areas; by default all that can be run. Each goes on where it was stopped.
+        names: superconvergence, time-marching, routing, elastic, elastic-longer, ablations, sparse, precision, context,
+            films, inference, photographs, rl, rl-together, rl-methods, rl-areas; by default all that can be run. Each goes on
+            where it was stopped.
         out: folder of the pages, tables and pictures.
         build: folder of what is under way; beside it lie the figures of `make demo` and `make bench`.
         checkpoint: the trained model that the claims on routing and on models at work are tried on; those on training take the

@@ -65,6 +65,12 @@ def _elastic(place: Place) -> None:
     run_elastic(_on_demo(place, "elastic"), place.out)
 
 
+def _elastic_longer(place: Place) -> None:
+    from ernest.results.elastic.page import run_longer
+
+    run_longer(_on_demo(place, "elastic-longer"), place.out)
+
+
 def _ablations(place: Place) -> None:
     from ernest.results.recipe.ablations_page import run_ablations
 
@@ -184,6 +190,7 @@ TARGETS: Mapping[str, Target] = {
     "time-marching": Target("the paper's two schemes beside IMEX-BDF4 and ETDRK4", _time_marching),
     "routing": Target("what experts of a trained model specialise in", _routing, _has_model),
     "elastic": Target("elastic training beside plain training and networks of the reduced size", _elastic, _has_demo),
+    "elastic-longer": Target("the same in trainings as long as the demo's", _elastic_longer, _has_demo, "elastic"),
     "ablations": Target("parts of the recipe left out or set otherwise, one at a time", _ablations, _has_demo),
     "sparse": Target("under 3 % of the parameters active, beside a dense network and the demo's sparsity", _sparse, _has_demo),
     "precision": Target("training with products in 8-bit floats, imitated, beside the same without", _precision, _has_demo),

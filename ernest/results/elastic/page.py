@@ -10,13 +10,13 @@ from ernest.evaluation.run import CURVE_DIRECTIONS
 from ernest.report.routing import new_figure, write_csv, write_picture
 from ernest.report.svg import PALETTE
 from ernest.results.elastic import training
-from ernest.results.elastic.training import COMPACT, OWN, OWN_COMPUTE, REDUCED, SIZES, SYSTEMS
+from ernest.results.elastic.training import COMPACT, OWN, OWN_COMPUTE, REDUCED, SHORT, SIZES, SYSTEMS, Length, whole_length
 from ernest.results.outcome import Outcome, judged_known, table, verdicts, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.paired import SEEDS, Difference, Found, difference, measure_rows, spread
 from ernest.results.small_runs import Study, seed_by_seed
 
-NAME = "elastic"
+NAME, LONGER = "elastic", "elastic-longer"
 LITTLE, KEPT = 0.98, 0.97
 """Shares of the plain and of the full model's mean score from which on a cost counts as little, and a score as kept."""
 WORDS = (
@@ -27,8 +27,18 @@ WORDS = (
 
 
 def run_elastic(study: Study, out: Path) -> None:
-    """Trains and scores every system, and writes tables, picture, outcomes and page after each seed."""
-    seed_by_seed(study, training.measure, lambda scores: _write(study, scores, out))
+    """Trains and scores every system in a short training, and writes tables, picture, outcomes and page after each seed."""
+    _run(study, out, NAME, SHORT)
+
+
+def run_longer(study: Study, out: Path) -> None:
+    """The same in trainings as long as the demo's, into a block of their own on the same page."""
+    _run(study, out, LONGER, whole_length(study))
+
+
+def _run(study: Study, out: Path, name: str, length: Length) -> None:
+    measure = lambda study, seed: training.measure(study, seed, length)
+    seed_by_seed(study, measure, lambda scores: _write(study, scores, out, name, length))
 
 
 def judge(scores: Found, sizes: tuple[float, float]) -> list[Outcome]:
@@ -86,20 +96,21 @@ def _difference(scores: Found, one: str, other: str, directions: Sequence[str] =
 # ------------------------------------------------------------------ the page
 
 
-def _write(study: Study, scores: Found, out: Path) -> None:
+def _write(study: Study, scores: Found, out: Path, name: str, length: Length) -> None:
     """Everything of the seeds so far."""
-    write_csv(out / NAME / "scores.csv", ("seed", "system", "direction", "score"), measure_rows(scores))
-    write_picture(out / NAME / "scores.png", _picture(scores, training.active_shares(study)))
+    write_csv(out / name / "scores.csv", ("seed", "system", "direction", "score"), measure_rows(scores))
+    write_picture(out / name / "scores.png", _picture(scores, training.active_shares(study)))
     outcomes = judge(scores, training.sizes(study))
-    write_outcomes(out / NAME, outcomes)
-    write_page(out / f"{NAME}.md", "Elastic training", WORDS, f"ernest results {NAME}", _block(scores, outcomes))
+    write_outcomes(out / name, outcomes)
+    title = f"## In {length.steps} steps of {length.rows} rows\n\n"
+    write_page(out / f"{NAME}.md", "Elastic training", WORDS, f"ernest results {name}", title + _block(scores, outcomes, name))
 
 
-def _block(scores: Found, outcomes: Sequence[Outcome]) -> str:
-    def cell(name: str, tasks: Sequence[str]) -> str:
-        return spread([float(np.mean([seed[name][task] for task in tasks])) for seed in scores])
+def _block(scores: Found, outcomes: Sequence[Outcome], name: str) -> str:
+    def cell(system: str, tasks: Sequence[str]) -> str:
+        return spread([float(np.mean([seed[system][task] for task in tasks])) for seed in scores])
 
-    rows = [(name, *(cell(name, [task]) for task in CURVE_DIRECTIONS), cell(name, CURVE_DIRECTIONS)) for name in SYSTEMS]
+    rows = [(one, *(cell(one, [task]) for task in CURVE_DIRECTIONS), cell(one, CURVE_DIRECTIONS)) for one in SYSTEMS]
     pairs = [(f"elastic, {size}", f"plain, {size}") for size in SIZES]
     pairs += [(f"elastic, {REDUCED}", OWN), (f"elastic, {REDUCED}", OWN_COMPUTE), (COMPACT, f"elastic, {REDUCED}"),
               (COMPACT, OWN_COMPUTE), (COMPACT, "elastic, full")]  # fmt: skip
@@ -108,18 +119,18 @@ def _block(scores: Found, outcomes: Sequence[Outcome]) -> str:
          _in_words(_difference(scores, one, other)))
         for one, other in pairs
     ]  # fmt: skip
-    sizes = "; ".join(f"{name}: {', '.join(f'{key} {value}' for key, value in numbers.items())}"
-                      for name, numbers in SIZES.items() if numbers)  # fmt: skip
+    sizes = "; ".join(f"{size}: {', '.join(f'{key} {value}' for key, value in numbers.items())}"
+                      for size, numbers in SIZES.items() if numbers)  # fmt: skip
     return "\n\n".join(
         [
             verdicts(outcomes),
-            f"![The mean score over the active share of the parameters]({NAME}/scores.png)",
+            f"![The mean score over the active share of the parameters]({name}/scores.png)",
             table(("score", *CURVE_DIRECTIONS, "mean"), rows),
             table(("difference, paired by seed", *CURVE_DIRECTIONS, "mean"), differences),
             f"{len(scores)} of {len(SEEDS)} seeds, means and standard deviations; of differences the half of the 95 % interval. "
-            f"{training.STEPS} steps of {training.ROWS} rows on the demo's examples with its tokenizers; {training.RECORDS} "
-            f"records held out for a direction. Sizes: {sizes}. *{OWN_COMPUTE}* has as many steps as cost what the full run "
-            f"and the tenth behind the compact one do. Numbers: [scores.csv]({NAME}/scores.csv).",
+            f"On the demo's examples with its tokenizers; {training.RECORDS} records held out for a direction. Sizes: {sizes}. "
+            f"*{OWN_COMPUTE}* has as many steps as cost what the full run and the tenth behind the compact one do. "
+            f"Numbers: [scores.csv]({name}/scores.csv).",
         ]
     )
 

@@ -5,7 +5,8 @@ All runs take the demo's examples and tokenizers, and are scored by its judges o
 """
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,6 @@ from ernest.results.units import file_name, kept
 from ernest.storage import save_tensors
 from ernest.training.export import training_importance
 
-STEPS, ROWS = 300, 16
-"""Of the elastic and of the plain run."""
 RECORDS = 100
 """Held out, of each direction that is scored."""
 TOLD = 50
@@ -44,20 +43,38 @@ SYSTEMS = (*(f"{run}, {size}" for run in ("elastic", "plain") for size in SIZES)
 """What is scored, in this order."""
 
 
-def recipe_of(study: Study, seed: int) -> Recipe:
-    """The demo's, in so many steps and rows, in one process."""
-    return in_one_process(study.whole(), seed, ROWS, steps=STEPS, warmup=max(1, STEPS // 14), save_every=50)
+@dataclass(frozen=True)
+class Length:
+    """Steps of the elastic and of the plain run, and rows of a step."""
+
+    steps: int
+    rows: int
 
 
-def settings(study: Study) -> dict[str, Any]:
+SHORT = Length(300, 16)
+"""About a quarter of the positions that the demo's training has."""
+
+
+def whole_length(study: Study) -> Length:
+    """That of the demo's training."""
+    return Length(study.whole().training.steps, study.whole().sequence.rows)
+
+
+def recipe_of(study: Study, seed: int, length: Length) -> Recipe:
+    """The demo's, of this length, in one process."""
+    return in_one_process(study.whole(), seed, length.rows, steps=length.steps, warmup=max(1, length.steps // 14), save_every=50)
+
+
+def settings(study: Study, length: Length) -> dict[str, Any]:
     """What a result depends on."""
-    return {"steps": STEPS, "rows": ROWS, "records": RECORDS, "sizes": SIZES, "gentle": GENTLE,
+    return {"steps": length.steps, "rows": length.rows, "records": RECORDS, "sizes": SIZES, "gentle": GENTLE,
             "examples": study.store.fingerprint}  # fmt: skip
 
 
-def measure(study: Study, seed: int) -> dict[str, dict[str, float]]:
+def measure(study: Study, seed: int, length: Length) -> dict[str, dict[str, float]]:
     """The scores of every system by direction, of one seed; runs and scores that are kept are not made again."""
-    recipe, folder = recipe_of(study, seed), study.build / f"seed-{seed}"
+    recipe, folder = recipe_of(study, seed, length), study.build / f"seed-{seed}"
+    scored = partial(_scored, study, folder, seed, settings(study, length))
     runs = {
         "elastic": _trained(study, folder / "elastic", recipe),
         "plain": _trained(study, folder / "plain", replace(recipe, elastic=PLAIN)),
@@ -66,25 +83,25 @@ def measure(study: Study, seed: int) -> dict[str, dict[str, float]]:
     found = {}
     for name, network in runs.items():
         for size, numbers in SIZES.items():
-            found[f"{name}, {size}"] = _scored(study, folder, seed, f"{name}, {size}", network, importance[name], numbers)
+            found[f"{name}, {size}"] = scored(f"{name}, {size}", network, importance[name], numbers)
     small = extract(runs["elastic"], choose(runs["elastic"], importance["elastic"], **SIZES[REDUCED]))
     for name, own in _own_runs(recipe, small.config).items():
         begin = _keep(small, folder / "slice.safetensors") if name == COMPACT else None
         network = _trained(study, folder / file_name(name), own, begin)
-        found[name] = _scored(study, folder, seed, name, network)
+        found[name] = scored(name, network)
     return found
 
 
 def sizes(study: Study) -> tuple[float, float]:
     """The reduced network's share of the active and of all parameters."""
-    config, spec = recipe_of(study, 0).model, tokenizer_spec(study.tokenizers)
+    config, spec = study.whole().model, tokenizer_spec(study.tokenizers)
     small = replace(config, **SIZES[REDUCED])
     return active_parameters(small) / active_parameters(config), total_parameters(small, spec) / total_parameters(config, spec)
 
 
 def active_shares(study: Study) -> dict[str, float]:
     """The active parameters of each system, as a share of those of the full network."""
-    config = recipe_of(study, 0).model
+    config = study.whole().model
     shares = {size: active_parameters(replace(config, **numbers)) / active_parameters(config) for size, numbers in SIZES.items()}
     return {name: shares.get(name.partition(", ")[2], shares[REDUCED]) for name in SYSTEMS}
 
@@ -120,6 +137,7 @@ def _scored(
     study: Study,
     folder: Path,
     seed: int,
+    depends_on: dict[str, Any],
     system: str,
     network: Ernest,
     importance: torch.Tensor | None = None,
@@ -129,7 +147,7 @@ def _scored(
     chosen = choose(network, importance, **numbers) if numbers and importance is not None else None
 
     score = lambda: scores(study, network, CURVE_DIRECTIONS, seed, RECORDS, chosen)
-    return kept(folder / "scores" / f"{system}.json", settings(study), score)
+    return kept(folder / "scores" / f"{system}.json", depends_on, score)
 
 
 def _keep(network: Ernest, path: Path) -> Path:

@@ -15,8 +15,8 @@ from ernest.evaluation.run import CURVE_DIRECTIONS
 from ernest.model.cost import training_flops
 from ernest.results import small_runs
 from ernest.results.elastic import training
-from ernest.results.elastic.page import judge, run_elastic
-from ernest.results.elastic.training import COMPACT, OWN, OWN_COMPUTE, SIZES, SYSTEMS, recipe_of
+from ernest.results.elastic.page import judge, run_elastic, run_longer
+from ernest.results.elastic.training import COMPACT, OWN, OWN_COMPUTE, SIZES, SYSTEMS, Length, recipe_of, whole_length
 from ernest.results.outcome import read_outcomes
 from ernest.results.small_runs import Study
 from ernest.storage import load_tensors
@@ -24,6 +24,7 @@ from tests.small import documents, network, recipe, tokenizers
 
 VALUES = {"elastic, full": 0.80, "plain, full": 0.80, "elastic, all three": 0.70, "plain, all three": 0.20, OWN: 0.60,
           OWN_COMPUTE: 0.75, COMPACT: 0.79}  # fmt: skip
+LENGTH = Length(3, 1)
 
 
 @pytest.fixture
@@ -36,8 +37,6 @@ def study(tmp_path, monkeypatch) -> Study:
     (demo / "recipe.json").write_text(json.dumps(to_tree(small)))
     ExampleStore.write(demo / "examples/own", documents())
     tokenizers().save(demo / "tokenizers")
-    for name, value in {"STEPS": 3, "ROWS": 1}.items():
-        monkeypatch.setattr(training, name, value)
     monkeypatch.setattr(training, "SIZES", {"full": {}, "all three": {"layers": 5, "experts": 2, "top_k": 1}})
     monkeypatch.setattr(small_runs.Judges, "load", lambda folder: None)
     return Study(demo, tmp_path / "work")
@@ -62,11 +61,11 @@ def test_every_system_is_trained_and_scored_once(study, monkeypatch):
 
     monkeypatch.setattr(small_runs, "train", train)
     monkeypatch.setattr(small_runs, "evaluate", evaluate)
-    scores = training.measure(study, 0)
+    scores = training.measure(study, 0, LENGTH)
     systems = [name for name in SYSTEMS if name.partition(", ")[2] not in SIZES or name.partition(", ")[2] in training.SIZES]
     assert list(scores) == systems
     assert [set(values) for values in scores.values()] == [set(CURVE_DIRECTIONS)] * len(systems)
-    full = recipe_of(study, 0).model
+    full = recipe_of(study, 0, LENGTH).model
     small = replace(full, layers=5, experts=2, top_k=1)
     more = round(3 * training_flops(full, 128) / training_flops(small, 128)) + 1
     assert trained == [
@@ -80,12 +79,14 @@ def test_every_system_is_trained_and_scored_once(study, monkeypatch):
     assert all(torch.equal(value, last[name.replace("blocks.4.", "blocks.6.")]) for name, value in sliced.items()
                if not name.startswith(("backbone.blocks.1.", "backbone.blocks.2.", "backbone.blocks.3.")))  # fmt: skip
     told = len(scored)
-    assert training.measure(study, 0) == scores
+    assert training.measure(study, 0, LENGTH) == scores
     assert len(scored) == told == len(systems) * len(CURVE_DIRECTIONS)
 
 
 def test_a_page_is_written_after_every_seed(study, monkeypatch, tmp_path):
-    monkeypatch.setattr(training, "measure", lambda study, seed: made_up(VALUES, seed))
+    """And trainings as long as the demo's have a block of their own on it."""
+    lengths: list[Length] = []
+    monkeypatch.setattr(training, "measure", lambda study, seed, length: lengths.append(length) or made_up(VALUES, seed))
     for module in ("small_runs", "elastic.page"):
         monkeypatch.setattr(f"ernest.results.{module}.SEEDS", (0, 1))
     monkeypatch.setattr("ernest.results.elastic.page.SIZES", SIZES)
@@ -95,6 +96,14 @@ def test_a_page_is_written_after_every_seed(study, monkeypatch, tmp_path):
     assert f"{np.mean([scores_of(seed) for seed in (0, 1)]):.3f}" in page
     assert "+0.500 ± 0.000" in page
     assert (tmp_path / "out/elastic/scores.png").is_file()
+    run_longer(study, tmp_path / "out")
+    whole = whole_length(study)
+    assert (whole.steps, whole.rows) == (study.whole().training.steps, study.whole().sequence.rows)
+    assert lengths == [training.SHORT] * 2 + [whole] * 2
+    both = (tmp_path / "out/elastic.md").read_text()
+    assert both.startswith(page.rstrip())
+    assert f"## In {whole.steps} steps of {whole.rows} rows" in both
+    assert read_outcomes(tmp_path / "out/elastic-longer") == read_outcomes(tmp_path / "out/elastic")
 
 
 def scores_of(seed: int) -> float:
