@@ -13,6 +13,9 @@ from ernest.sequence.batch import Batch
 
 LOSSES = ("text", "mtp", "vision", "audio")
 MODALITIES = ("text", "vision", "audio")
+BOUND = 3.0
+"""By how much a loss may count more or less than one of mean size. Without it text that is nearly learnt, and costs a tenth of a nat,
+would have five times the weight of pictures that are not."""
 
 
 def loss_sums(predictions: Predictions, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -40,8 +43,8 @@ def loss_sums(predictions: Predictions, batch: Batch) -> tuple[Tensor, Tensor]:
 class LossBalancer:
     """Running mean of each modality's loss, from which its weight follows (ERNIE 5.0 §3.2; the formula is ours).
 
-    w_x = clip(c / m_x, 1/8, 8) with c the mean of the m_x, then scaled so that the weights average 1: losses that were seen to
-    be large count less, and no modality dominates.
+    w_x = clip(c / m_x, 1/3, 3) with c the mean of the m_x, then scaled so that the weights average 1: losses that were seen to
+    be large count less, and no modality dominates, neither one whose loss is large nor one that has nothing left to learn.
     """
 
     running: Mapping[str, float]
@@ -52,7 +55,7 @@ class LossBalancer:
         if not self.running:
             return dict.fromkeys(MODALITIES, 1.0)
         centre = sum(self.running.values()) / len(self.running)
-        raw = {name: min(max(centre / max(self.running.get(name, centre), 1e-6), 1 / 8), 8.0) for name in MODALITIES}
+        raw = {name: min(max(centre / max(self.running.get(name, centre), 1e-6), 1 / BOUND), BOUND) for name in MODALITIES}
         mean = sum(raw.values()) / len(raw)
         return {name: weight / mean for name, weight in raw.items()}
 
