@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 REPOSITORY = Path(__file__).parents[1]
+COPIED = "ernest", "tests", "benchmarks", "examples", "docs", "conftest.py", "pyproject.toml", "README.md", "Makefile"
+COPIED += ("constraints.txt",)
+"""What tests look at: some draw their problems as a benchmark does, and must not find that of another tree."""
 
 
 @dataclass(frozen=True)
@@ -134,17 +137,7 @@ MUTANTS = (
 
 
 def copy_of_the_tree(folder: Path) -> Path:
-    for name in (
-        "ernest",
-        "tests",
-        "examples",
-        "docs",
-        "conftest.py",
-        "pyproject.toml",
-        "README.md",
-        "Makefile",
-        "constraints.txt",
-    ):
+    for name in COPIED:
         source = REPOSITORY / name
         if source.is_dir():
             shutil.copytree(source, folder / name, ignore=shutil.ignore_patterns("__pycache__"))

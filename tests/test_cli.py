@@ -279,6 +279,8 @@ def test_a_path_from_home_on_is_one_that_no_shell_has_resolved(monkeypatch, tmp_
     words = ("import", "~/photos", "--out=~/records")
     found = parsed(monkeypatch, *words)
     assert [*found.args, *found.keywords.values()][:2] == [Path("/home/anna/photos"), Path("/home/anna/records")]
+    found = parsed(monkeypatch, "train", "--data=~/records")
+    assert [one.data for one in (*found.args, *found.keywords.values())] == [Path("/home/anna/records")]
     Path("~").mkdir()
     found = parsed(monkeypatch, *words)
     assert [*found.args, *found.keywords.values()][:2] == [Path("~/photos"), Path("~/records")]

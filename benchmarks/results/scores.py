@@ -13,7 +13,7 @@ from ernest.config.media import MediaSpec
 from ernest.data.examples import EncodedSegment, encode
 from ernest.data.mnist import DIGIT_NAMES
 from ernest.evaluation.evaluate import rebuild
-from ernest.evaluation.own_data import record_losses
+from ernest.evaluation.losses import record_losses
 from ernest.generation.engine import Engine
 from ernest.sequence.record import Record, given, made
 

@@ -16,7 +16,7 @@ from ernest.data.examples import Example, encode
 from ernest.data.layout import lay_out_example
 from ernest.data.records import RecordFolder
 from ernest.data.store import ExampleStore
-from ernest.evaluation.own_data import record_losses
+from ernest.evaluation.losses import record_losses
 from ernest.generation.engine import Engine
 from ernest.sequence.record import Record
 from ernest.tokenizers.bundle import Tokenizers

@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, suppress
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Union
 
@@ -161,6 +162,8 @@ def _at_home(value: object) -> object:
     """A path from ~ on, which no shell has resolved in `--out=~/run`; unless a folder of that name is here."""
     if isinstance(value, tuple):
         return tuple(map(_at_home, value))
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{each.name: _at_home(getattr(value, each.name)) for each in fields(value)})
     is_home = isinstance(value, Path) and value.parts[:1] == ("~",) and not os.path.lexists("~")
     return value.expanduser() if is_home and isinstance(value, Path) else value
 

@@ -86,8 +86,8 @@ def run(
 
     if from_ is not None:
         scenes.check_apart(from_, out, film, data)
-    box = points, length, dimensions, boundary
-    grid, u0 = (scenes.make_grid(flow, *box), None) if from_ is None else scenes.load_field(from_, *box)
+    box = scenes.Box(points, length, dimensions, boundary)
+    grid, u0 = (scenes.make_grid(flow, box), None) if from_ is None else scenes.load_field(from_, box)
     noise = scenes.Noise(waves, mean, amplitude)
     with _interrupted_by_sigterm():
         done = scenes.run_scene(

@@ -3,12 +3,12 @@
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from ernest.cli.arguments import Count, Folder, Overrides, must_exist
 from ernest.device import count_processors
@@ -90,82 +90,67 @@ def import_(
     print(f"{out}: {imported.records} records, {', '.join(came)}, {len(imported.skipped)} left out{kept_back}")
 
 
-def prepare(
-    data: Annotated[Path, arg(metavar="FOLDER")],
-    out: Folder = Path("build/run"),
-    recipe: str = "tiny",
-    tokenizers: Annotated[Path | None, arg(metavar="CHECKPOINT")] = None,
-    from_: Annotated[Path | None, arg(name="from", metavar="CHECKPOINT")] = None,
-    held_out: float = 0.1,
-    set_: Overrides = (),
-) -> None:
-    """Read your records and train tokenizers on them, once, for an `ernest train` of the same options to go on from.
+@dataclass(frozen=True)
+class RunOptions:
+    """A run on your own records, as prepare and train begin it and go on with it."""
 
-    Args:
-        data: folder with records.jsonl and its media (see `ernest import`).
-        out: folder of the run.
-        recipe: a TOML file, or the name of a recipe that comes with Ernest.
-        tokenizers: a checkpoint whose tokenizers to use; without it they are trained on the data.
-        from_: a checkpoint to go on from.
-        held_out: share of the files to score by, where FOLDER/held_out holds none.
-        set_: fields of the recipe to change, such as training.steps=2000.
-    """
-    run = _checked_run(data, out, recipe, tokenizers, from_, held_out, set_)
+    data: Annotated[Path, arg(metavar="FOLDER")]
+    """folder with records.jsonl and its media (see `ernest import`)."""
+    out: Folder = Path("build/run")
+    """folder of the run; an interrupted run goes on from there."""
+    recipe: str = "tiny"
+    """a TOML file, or the name of a recipe that comes with Ernest."""
+    tokenizers: Annotated[Path | None, arg(metavar="CHECKPOINT")] = None
+    """a checkpoint whose tokenizers to use; without it they are trained on the data."""
+    from_: Annotated[Path | None, arg(name="from", metavar="CHECKPOINT")] = None
+    """a checkpoint to go on from, with its tokenizers and its sizes; its scores are told beside the new ones, also on the records
+    that its own run held out."""
+    held_out: float = 0.1
+    """share of the files to score by, where FOLDER/held_out holds none; 0 scores nothing."""
+    set_: Overrides = ()
+    """fields of the recipe to change, such as training.steps=2000."""
+
+
+Run = Annotated[RunOptions, OmitArgPrefixes, arg(name="")]
+
+
+def prepare(run: Run) -> None:
+    """Read your records and train tokenizers on them, once, for an `ernest train` of the same options to go on from."""
+    checked = _checked_run(run)
     from ernest.training.prepare import prepare_records
 
-    prepare_records(run)
-    print(f"prepared: {out}")
+    prepare_records(checked)
+    print(f"prepared: {run.out}")
 
 
-def train(
-    data: Annotated[Path, arg(metavar="FOLDER")],
-    out: Folder = Path("build/run"),
-    recipe: str = "tiny",
-    tokenizers: Annotated[Path | None, arg(metavar="CHECKPOINT")] = None,
-    from_: Annotated[Path | None, arg(name="from", metavar="CHECKPOINT")] = None,
-    held_out: float = 0.1,
-    set_: Overrides = (),
-) -> None:
-    """Train on your own records, and score what was learnt on records held out of it.
-
-    Args:
-        data: folder with records.jsonl and its media (see `ernest import`).
-        out: folder of the run; an interrupted run goes on from there.
-        recipe: a TOML file, or the name of a recipe that comes with Ernest.
-        tokenizers: a checkpoint whose tokenizers to use; without it they are trained on the data.
-        from_: a checkpoint to go on from, with its tokenizers and its sizes; its scores are told beside the new ones, also on the
-            records that its own run held out.
-        held_out: share of the files to score by, where FOLDER/held_out holds none; 0 scores nothing.
-        set_: fields of the recipe to change, such as training.steps=2000.
-    """
-    run = _checked_run(data, out, recipe, tokenizers, from_, held_out, set_)
+def train(run: Run) -> None:
+    """Train on your own records, and score what was learnt on records held out of it."""
+    checked = _checked_run(run)
     from ernest.training.prepare import train_on_records  # imports torch, which a mistake above need not wait for
 
-    checkpoint = train_on_records(run)
-    tell_run(out)
+    checkpoint = train_on_records(checked)
+    tell_run(run.out)
     print(f"model: {checkpoint}")
 
 
-def _checked_run(
-    data: Path, out: Path, recipe: str, tokenizers: Path | None, from_: Path | None, held_out: float, set_: Overrides
-) -> "TrainingRun":
+def _checked_run(asked: RunOptions) -> "TrainingRun":
     """The run, after all that can be checked without torch."""
     from ernest.checkpoint import check_checkpoint
     from ernest.config.recipe import find_recipe, load_recipe
     from ernest.data.held_out import split_records
     from ernest.training.run_settings import TrainingRun, check_run
 
-    overrides, file = tuple(chain(*set_)), find_recipe(recipe)
-    settings = load_recipe(file, overrides)
-    if from_ is not None:
-        settings, tokenizers = _going_on(settings, file, overrides, from_, tokenizers), from_
+    overrides, file = tuple(chain(*asked.set_)), find_recipe(asked.recipe)
+    settings, tokenizers = load_recipe(file, overrides), asked.tokenizers
+    if asked.from_ is not None:
+        settings, tokenizers = _going_on(settings, file, overrides, asked.from_, tokenizers), asked.from_
     elif settings.training.adapter_rank:
         raise ValueError("training.adapter_rank: adapters change a trained model: name it, --from CHECKPOINT")
     if tokenizers is not None:
         check_checkpoint(tokenizers, needs="tokenizers")
         _check_free(overrides, ("tokenizers.",), f"{tokenizers} brings tokenizers, which are not trained")
-    records, judges = split_records(data, held_out, settings.media)
-    run = TrainingRun(records, out, settings, tokenizers, judges, from_ is not None)
+    records, judges = split_records(asked.data, asked.held_out, settings.media)
+    run = TrainingRun(records, asked.out, settings, tokenizers, judges, asked.from_ is not None)
     check_run(run)
     return run
 

@@ -20,7 +20,7 @@ from ernest.data.mediafile import MediaFile
 from ernest.data.parquet import ParquetMedia, read_parquet
 from ernest.data.record_writer import RecordWriter, check_new
 from ernest.data.table_rows import NoTable
-from ernest.data.tree import Tree, decoded, is_unicode, read_tree
+from ernest.data.tree import decoded, is_unicode, read_tree
 from ernest.sequence.record import Kind, Record, given, made
 from ernest.storage import check_replaceable, check_writable, own_folder, write_folder
 
@@ -93,15 +93,12 @@ def import_folder(
         found, files = _captions_inside(packed), chain.from_iterable(table.files(name) for name, table in packed.items())
     elif loose:
         found = find_captions(tree, loose, _table(folder, captions), text_column, lines, pages)
-        files = _files(tree, [name for name in loose if name in found.texts or not pages])
+        files = ((name, tree.file(name)) for name in loose if name in found.texts or not pages)
     else:
         found, files = Captions({}, ""), iter(())
     survey = documents.survey()
-    if pages:
-        alone = [name for name in loose if name not in found.texts and name not in survey.shown]
-        notes.append(f"{len(survey.names)} documents, in {', '.join(sorted(pages)[:3])}{', ...' if len(pages) > 3 else ''}")
-        notes += [f"not used: {len(alone)} files that no document shows and that have no caption"] if alone else []
-    for note in (*notes, *found.notes):
+    alone = [name for name in loose if name not in found.texts and name not in survey.shown]
+    for note in (*notes, *(_document_notes(pages, len(survey.names), len(alone)) if pages else ()), *found.notes):
         tell(note)
     skipped = [*tree.faults, *found.faults]
     kept_back, why = held_out_names({**found.texts, **{name: ["a document"] for name in survey.names}}, held_out)
@@ -144,6 +141,12 @@ def _packed(folder: Path, tables: Sequence[str], text_column: str | None) -> tup
                 raise ValueError(str(reason)) from None
             notes.append(f"not used: {reason}")
     return packed, notes
+
+
+def _document_notes(files: Set[str], count: int, alone: int) -> Iterator[str]:
+    yield f"{count} documents, in {', '.join(sorted(files)[:3])}{', ...' if len(files) > 3 else ''}"
+    if alone:
+        yield f"not used: {alone} files that no document shows and that have no caption"
 
 
 def _captions_inside(packed: Mapping[str, ParquetMedia]) -> Captions:
@@ -194,11 +197,6 @@ def _write(
         if not held.count:
             shutil.rmtree(aside / HELD_OUT)
     return kept.count, held.count
-
-
-def _files(tree: Tree, media: Sequence[str]) -> Iterator[tuple[str, MediaFile]]:
-    for name in media:
-        yield name, tree.file(name)
 
 
 def _captioned(

@@ -173,7 +173,7 @@ def _less_than(config: ModelConfig, layers: int, experts: int, top_k: int) -> Su
 def score_grid(checkpoint: Path, held_out: Path) -> list[ScoredSize]:
     """Mean losses on held-out examples, by task: every depth; all experts, half, a quarter; all per token or one."""
     from ernest.data.store import ExampleStore
-    from ernest.evaluation.own_data import record_losses
+    from ernest.evaluation.losses import record_losses
     from ernest.generation.engine import Engine
     from ernest.model.slicing import choose
     from ernest.model.submodel import droppable

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ernest.config.sizes import BLOCK
 from ernest.config.tables import ModelConfig
 from ernest.device import HOST
 from ernest.model import native
@@ -165,7 +166,7 @@ def attend_within(qkv: Tensor, heads: int) -> Tensor:
     if native.usable(qkv):
         rows, length, _ = qkv.shape
         begin = torch.zeros(rows, length, dtype=torch.int32, device=HOST)
-        spans = Spans(begin, torch.full_like(begin, length), rows * length * (-(-length // native.BLOCK) * native.BLOCK))
+        spans = Spans(begin, torch.full_like(begin, length), rows * length * (-(-length // BLOCK) * BLOCK))
         return attend_spans(qkv, spans, heads, heads)
     q, k, v = (part.unflatten(-1, (heads, -1)).transpose(1, 2) for part in qkv.chunk(3, dim=-1))
     return attend(q, k, v).transpose(1, 2).flatten(2)

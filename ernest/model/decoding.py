@@ -14,12 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ernest.config.sizes import BLOCK
 from ernest.config.tables import ModelConfig
 from ernest.device import HOST, ask_large_pages, autocast
 from ernest.model.backbone import Block, Routing
 from ernest.model.cache import Cache, LayerCache, Places
 from ernest.model.experts import RouterOutput
-from ernest.model.native import BLOCK, load
+from ernest.model.native import load
 from ernest.model.norm import RMSNorm
 from ernest.model.submodel import SubModels
 from ernest.sequence.positions import pair_frequencies

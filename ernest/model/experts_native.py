@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ernest.config.sizes import BLOCK
 from ernest.device import HOST, compute_dtype
 from ernest.model import native
 
@@ -25,7 +26,7 @@ def usable(x_TD: Tensor, w_gate_up: Tensor, w_down: Tensor) -> bool:
     """Whether the kernels take these sizes and types."""
     _, hidden, width = w_down.shape
     wide = all(x.dtype == torch.float32 for x in (x_TD, w_gate_up, w_down))
-    return wide and not width % native.BLOCK and not hidden % native.BLOCK and native.usable(x_TD, w_gate_up, w_down)
+    return wide and not width % BLOCK and not hidden % BLOCK and native.usable(x_TD, w_gate_up, w_down)
 
 
 class ExpertsAtOnce(torch.autograd.Function):

@@ -17,8 +17,6 @@ from torch import Tensor
 from ernest.lcnet.native import build
 
 SOURCES = {name: Path(__file__).with_name("source") / f"{name}.cpp" for name in ("training", "decoding")}
-BLOCK = 16
-"""Widths that kernels of experts take are multiples of it."""
 
 
 def load(name: str) -> ctypes.CDLL | None:

@@ -9,7 +9,8 @@ pictures are in `io` and `plots`.
 from ernest.phasefield import initial_conditions
 from ernest.phasefield.element import Element, dissipation
 from ernest.phasefield.evolution.elements import EnergeticElements
-from ernest.phasefield.evolution.flows import CoupledFlow, Inflow, Noise, Slope, Value, VariableFlow, contact_angle
+from ernest.phasefield.evolution.flows import CoupledFlow, Noise, VariableFlow
+from ernest.phasefield.evolution.walls import Inflow, Slope, Value, contact_angle
 from ernest.phasefield.flow_terms import energy_of, mass_of
 from ernest.phasefield.flows import (
     AllenCahn,

@@ -236,11 +236,9 @@ class NumberSymbol:
     def __call__(self, k2: Tensor) -> Tensor:
         # A copy, since many a function sets the entry of k = 0 in place before it divides by k2, which the grid keeps.
         value = self.of(k2.clone()) if callable(self.of) else self.of
-        return (
-            value
-            if isinstance(value, Tensor) and value.ndim
-            else torch.as_tensor(value, dtype=k2.dtype, device=k2.device) * torch.ones_like(k2)
-        )
+        if isinstance(value, Tensor) and value.ndim:
+            return value
+        return torch.as_tensor(value, dtype=k2.dtype, device=k2.device) * torch.ones_like(k2)
 
 
 @dataclass(frozen=True)

@@ -81,60 +81,55 @@ class Noise:
         return {name: value for name, value in vars(self).items() if value is not None}
 
 
-def make_grid(
-    flow: str, points: int | None = None, length: float | None = None, dimensions: int | None = None, boundary: str | None = None
-) -> Grid:
+@dataclass(frozen=True)
+class Box:
+    """What a user says of a grid: points, length and boundary of each side; None leaves what is usual, or what a file holds."""
+
+    points: int | None = None
+    length: float | None = None
+    dimensions: int | None = None
+    boundary: Boundary | None = None
+
+
+def make_grid(flow: str, box: Box = Box()) -> Grid:
     """A line, square or cube of 128 points and length 2 pi a side, or 32 pi, room for 16 waves, for a flow of `PATTERNS`."""
-    usual = PATTERN_LENGTH if flow in PATTERNS else 2 * math.pi
+    usual: dict[str, Any] = {"points": 128, "length": PATTERN_LENGTH if flow in PATTERNS else 2 * math.pi}
     # Zero is a number that was given, and refused as one.
-    points, dimensions = 128 if points is None else points, 2 if dimensions is None else dimensions
-    return Grid.cube(points, usual if length is None else length, dimensions, _boundary(boundary))
+    return Grid.cube(**usual | {name: value for name, value in vars(box).items() if value is not None})
 
 
-def load_field(
-    path: Path,
-    points: int | None = None,
-    length: float | None = None,
-    dimensions: int | None = None,
-    boundary: str | None = None,
-) -> tuple[Grid, torch.Tensor]:
-    """Grid and last field of a data file of a run, or an array `[*points]` from .npy, with the sides and the boundary given.
+def load_field(path: Path, box: Box = Box()) -> tuple[Grid, torch.Tensor]:
+    """Grid and last field of a data file of a run, or an array `[*points]` from .npy, with the sides and the boundary of `box`.
 
     Raises ValueError for what is no such file, and for a grid that is not the file's.
     """
     if path.suffix == ".npy":
-        return _load_array(path, points, length, dimensions, boundary)
+        return _load_array(path, box)
     snapshots = read(path)
-    grid, given = snapshots.grid, {"points": points, "length": length, "dimensions": dimensions, "boundary": boundary}
+    grid = snapshots.grid
     own = {"points": grid.points, "length": grid.lengths, "dimensions": grid.dimensions, "boundary": grid.boundaries}
-    for name, value in given.items():
+    for name, value in vars(box).items():
         held = own[name]
         if value is not None and any(value != part for part in (held if isinstance(held, tuple) else (held,))):
             raise ValueError(f"{name}: {path} holds a field with {name} {held}, got {value}")
     return grid, torch.from_numpy(snapshots.fields[-1].astype(np.float64))
 
 
-def _load_array(
-    path: Path, points: int | None, length: float | None, dimensions: int | None, boundary: str | None
-) -> tuple[Grid, torch.Tensor]:
+def _load_array(path: Path, box: Box) -> tuple[Grid, torch.Tensor]:
     try:
         field = np.load(path, allow_pickle=False)
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: not an array of numpy ({str(error).splitlines()[0]})") from None
     if field.dtype.kind not in "fiu" or not 1 <= field.ndim <= 3:
         raise ValueError(f"{path}: expected numbers of one to three dimensions, got {list(field.shape)} of {field.dtype}")
-    if length is None:
+    if box.length is None:
         raise ValueError(f"{path}: say how long its sides are with --length")
-    for name, value, held in (("points", points, set(field.shape)), ("dimensions", dimensions, {field.ndim})):
+    for name, value, held in (("points", box.points, set(field.shape)), ("dimensions", box.dimensions, {field.ndim})):
         if value is not None and held != {value}:
             raise ValueError(f"{name}: {path} holds a field {list(field.shape)}, got {value}")
-    spacing = length / max(field.shape)
-    grid = Grid(field.shape, tuple(spacing * n for n in field.shape), _boundary(boundary))
+    spacing = box.length / max(field.shape)
+    grid = Grid(field.shape, tuple(spacing * n for n in field.shape), box.boundary or "periodic")
     return grid, torch.from_numpy(field.astype(np.float64))
-
-
-def _boundary(name: str | None) -> Boundary:
-    return "periodic" if name is None else name  # pyright: ignore[reportReturnType]
 
 
 def check_apart(file: Path, out: Path, film: str, data: str) -> None:

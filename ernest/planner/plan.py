@@ -7,6 +7,7 @@ document, V tokens of the vocabulary.
 from dataclasses import dataclass, replace
 
 from ernest.config.recipe import Recipe
+from ernest.config.sizes import BLOCK
 from ernest.config.tables import ModelConfig
 from ernest.config.tokenizer_spec import usual_spec
 from ernest.model.cost import trained_parameters, training_flops
@@ -15,8 +16,6 @@ from ernest.planner.layout import Layout
 
 WIDE, NARROW = 4, 2
 """Bytes of float32 and bfloat16."""
-BLOCK = 16
-"""Columns that kernels for processors take at once."""
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,8 @@ import itertools
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
-import numpy as np
 from rich.console import Console
 from rich.progress import Progress
 
@@ -22,33 +20,19 @@ from ernest.data.records import LINES, RecordFolder, check_media
 from ernest.data.store import ExampleStore
 from ernest.device import usual_defaults
 from ernest.fit import Progress as Report
-from ernest.fit import no_progress
 from ernest.sequence.record import Record
 from ernest.storage import own_folder, remove_files, write_folder
-from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
-from ernest.tokenizers.training.words import word_targets
-from ernest.tokenizers.vision import VisionTokenizer
-from ernest.training.estimate import Estimate, estimate_run, time_steps
+from ernest.training.estimate import estimate_run
 from ernest.training.group import is_follower
-from ernest.training.monitor import stage_bar
+from ernest.training.monitor import progress_on, stage_bar
 from ernest.training.pretrain import follow, train_model
 from ernest.training.run_settings import JUDGED_BY, RUN_FILE, START, TrainingRun, check_free, check_run
 from ernest.training.switching import FIRST
-from ernest.training.tokenizers import (
-    ShownFrames,
-    audio_config,
-    audio_tokenizer,
-    check_network,
-    label_words,
-    text_tokenizer,
-    vision_tokenizer,
-    voice_encoder,
-)
+from ernest.training.tokenizer_data import TokenizerData, time_stages
+from ernest.training.tokenizers import audio_tokenizer, check_network, text_tokenizer, voice_encoder
 
-NAMING = 0.5
-"""Weight with which the features of a picture or frame are to say the words of its captions, beside its coarse bits."""
 TOLD_FROM = 100
 """Steps of a training from which on its cost is told: a shorter one is over as soon."""
 
@@ -109,7 +93,7 @@ def _decode_files(run: TrainingRun, settings: str, text: TextTokenizer) -> None:
         (aside / RUN_FILE).write_text(settings)
         if run.checkpoint is not None and run.go_on:
             _keep_start(run.checkpoint, aside / START)
-        check = _counted(check, _progress(bar, "decoded files"), len(run.records))
+        check = _counted(check, progress_on(bar, "decoded files"), len(run.records))
         DecodedRecords.write(aside / "decoded", run.records, check)
         if min(lengths) > (first := sequence_at(run.recipe, 0).length):
             raise ValueError(
@@ -120,16 +104,19 @@ def _decode_files(run: TrainingRun, settings: str, text: TextTokenizer) -> None:
 def _make_tokenizers(run: TrainingRun, decoded: DecodedRecords, text: TextTokenizer, existing: Tokenizers | None) -> None:
     """Tells what the run will cost and trains its tokenizers, those of few bits too where it begins with them; `existing` ones
     are taken as they are."""
-    out, recipe = run.out, run.recipe
+    out, recipe, data = run.out, run.recipe, TokenizerData(decoded)
     Console().print(str(recipe.media), highlight=False, markup=False, soft_wrap=True)
-    if recipe.training.steps >= TOLD_FROM:
-        Console().print(str(_cost(recipe, decoded, text, existing)), highlight=False, soft_wrap=True)
+    if recipe.training.steps >= TOLD_FROM:  # tokenizers that are there cost nothing
+        stages = time_stages(recipe, data) if existing is None else {}
+        kit = existing or check_network(recipe, text, bool(data.voices[0]))
+        Console().print(str(estimate_run(recipe, kit, decoded, stages)), highlight=False, soft_wrap=True)
     with stage_bar() as bar:
-        trained = existing or _tokenizers(decoded, text, recipe, bar, out / "state")
+        trained = existing or _tokenizers(data, text, recipe, bar, out / "state")
         if recipe.first_steps and not (out / FIRST / "tokenizers").is_dir():
-            first = replace(trained, vision=_first_vision(decoded, recipe, bar, out / "state"))
+            report, kept = progress_on(bar, "vision tokenizer of few bits"), out / "state/first.safetensors"
+            vision = data.train_vision(recipe, report, state=kept, bits=recipe.tokenizers.first_bits)
             with write_folder(out / FIRST / "tokenizers") as aside:
-                first.save(aside)
+                replace(trained, vision=vision).save(aside)
     with write_folder(out / "tokenizers") as aside:
         trained.save(aside)
 
@@ -150,7 +137,7 @@ def _encode(run: TrainingRun, decoded: DecodedRecords) -> None:
 
 def _write_examples(run: Path, decoded: DecodedRecords, tokenizers: Tokenizers, name: str) -> None:
     with stage_bar() as bar:
-        report = _progress(bar, name)
+        report = progress_on(bar, name)
         counted = (report(number, len(decoded), {}) or record for number, record in enumerate(decoded, 1))
         ExampleStore.write(run / "examples/own", encode(counted, tokenizers))
 
@@ -194,92 +181,15 @@ def _counted(check: Check, report: Report, count: int) -> Check:
     return both
 
 
-def _cost(recipe: Recipe, decoded: DecodedRecords, text: TextTokenizer, existing: Tokenizers | None) -> Estimate:
-    """What the run will cost from here on; tokenizers that are there cost nothing."""
-    if existing is not None:
-        return estimate_run(recipe, existing, decoded, {})
-    shown, words = shown_frames(decoded)
-    waves, said = heard_sounds(decoded)
-    few = lambda **steps: replace(recipe, tokenizers=replace(recipe.tokenizers, **steps))
-    stages = {}
-    if shown:
-        train = lambda some: vision_tokenizer(shown, some, no_progress, classes=max(1, words), naming=NAMING)
-        both = 1 + bool(recipe.first_steps)
-        of_pictures = lambda steps: train(replace(few(vision_steps=steps), media=replace(recipe.media, temporal_stride=1)))
-        stages["vision tokenizer"] = partial(time_steps, of_pictures, both * recipe.tokenizers.vision_steps)
-        if recipe.media.temporal_stride > 1:
-            of_films = lambda steps: train(few(vision_steps=1, film_steps=steps))
-            stages["films"] = partial(time_steps, of_films, both * recipe.tokenizers.film_steps)
-    if waves:
-        some, told = waves[:200], said[:200]
-        codes = lambda steps: audio_tokenizer(some, told, few(audio_steps=steps, vocoder_steps=0), no_progress)
-        stages["audio tokenizer"] = partial(time_steps, codes, recipe.tokenizers.audio_steps)
-        if recipe.tokenizers.vocoder_steps:
-            codec = AudioTokenizer(audio_config(recipe)).eval()
-            back = lambda steps: audio_tokenizer(some, told, few(vocoder_steps=steps), no_progress, codec=codec)
-            stages["vocoder"] = partial(time_steps, back, recipe.tokenizers.vocoder_steps)
-    samples, names = voice_samples(decoded)
-    if samples:
-        known = lambda steps: voice_encoder(samples, names, few(voice_steps=steps), no_progress)
-        stages["voices"] = partial(time_steps, known, recipe.tokenizers.voice_steps)
-    return estimate_run(recipe, check_network(recipe, text, bool(samples)), decoded, stages)
-
-
-def _progress(bar: Progress, name: str) -> Report:
-    task = bar.add_task(name, total=None, note="")
-    return lambda step, steps, metrics: bar.update(task, completed=step, total=steps, note="")
-
-
-def _tokenizers(decoded: DecodedRecords, text: TextTokenizer, recipe: Recipe, bar: Progress, state: Path) -> Tokenizers:
-    """`text`, and the other two, each trained on what the records hold of its kind; how far is kept in the folder `state`."""
-    shown, words = shown_frames(decoded)
-    waves, said = heard_sounds(decoded)
-    if shown or waves or decoded.voices():
+def _tokenizers(data: TokenizerData, text: TextTokenizer, recipe: Recipe, bar: Progress, state: Path) -> Tokenizers:
+    """`text`, and the others, each trained on what the records hold of its kind; how far is kept in the folder `state`."""
+    if data.shown[0] or data.sounds[0] or data.voices[0]:
         state.mkdir(exist_ok=True)
-    report, kept = _progress(bar, "vision tokenizer"), state / "vision.safetensors"
-    vision = vision_tokenizer(shown, recipe, report, classes=max(1, words), naming=NAMING, state=kept)
-    audio = audio_tokenizer(waves, said, recipe, _progress(bar, "audio tokenizer"), state)
-    samples, names = voice_samples(decoded)
-    voice = voice_encoder(samples, names, recipe, _progress(bar, "voices"), state / "voice.safetensors") if samples else None
+    vision = data.train_vision(recipe, progress_on(bar, "vision tokenizer"), state=state / "vision.safetensors")
+    audio = audio_tokenizer(*data.sounds, recipe, progress_on(bar, "audio tokenizer"), state)
+    kept = state / "voice.safetensors"
+    voice = voice_encoder(*data.voices, recipe, progress_on(bar, "voices"), kept) if data.voices[0] else None
     return Tokenizers(text, vision, audio, recipe.media, voice)
-
-
-def _first_vision(decoded: DecodedRecords, recipe: Recipe, bar: Progress, state: Path) -> VisionTokenizer:
-    """The vision tokenizer of few bits with which the training begins."""
-    shown, words = shown_frames(decoded)
-    report, kept, bits = _progress(bar, "vision tokenizer of few bits"), state / "first.safetensors", recipe.tokenizers.first_bits
-    return vision_tokenizer(shown, recipe, report, classes=max(1, words), naming=NAMING, state=kept, bits=bits)
-
-
-def shown_frames(decoded: DecodedRecords) -> tuple[list[ShownFrames], int]:
-    """Pictures, and the frames of videos, which are to say the words of the texts beside them; and how many words there are."""
-    stills, films = decoded.captions("image"), decoded.captions("video")
-    targets = word_targets([*stills.values(), *films.values()])
-    shown = []
-    if decoded.images is not None:
-        shown.append(ShownFrames(decoded.images, targets.rows))
-    if decoded.frames is not None:
-        rows = np.array(list(films))
-        of_frame = np.repeat(np.arange(len(rows)), rows[:, 1] - rows[:, 0])
-        shown.append(ShownFrames(decoded.frames, lambda picks: targets.rows(len(stills) + of_frame[picks]), rows[of_frame]))
-    return shown, len(targets.words)
-
-
-def heard_sounds(decoded: DecodedRecords) -> tuple[list[np.ndarray], np.ndarray]:
-    """All sounds, and what is said in each: a class for each text, where texts come back often, and else the texts' words."""
-    captions = decoded.captions("audio")
-    waves = [np.array(decoded.arrays["audio"][start:end]) for start, end in captions]
-    first = [texts[0] if texts else "" for texts in captions.values()]
-    if len(first) >= 4 * len(set(first)):
-        return waves, label_words(first)
-    targets = word_targets(list(captions.values()))
-    return waves, targets.rows(np.arange(len(waves))) if targets.words else np.zeros(len(waves), np.int64)
-
-
-def voice_samples(decoded: DecodedRecords) -> tuple[list[np.ndarray], list[str]]:
-    """All samples of voices, and whose they are."""
-    voices = decoded.voices()
-    return [np.array(decoded.arrays["audio"][start:end]) for start, end in voices], list(voices.values())
 
 
 def _texts(records: RecordFolder) -> Iterator[str]:

@@ -23,8 +23,8 @@ from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.training.vision import KEPT
 from ernest.tokenizers.vision import VisionTokenizer
 from ernest.training.monitor import progress_on, stage_bar
-from ernest.training.prepare import heard_sounds, shown_frames
 from ernest.training.run_settings import RUN_FILE, check_free
+from ernest.training.tokenizer_data import heard_sounds, shown_frames
 from ernest.training.tokenizers import audio_tokenizer, text_tokenizer, vision_tokenizer
 
 MEDIA: dict[Kind, tuple[MediaKind, ...]] = {"text": ("text",), "vision": ("image", "video"), "audio": ("audio",)}

@@ -7,16 +7,30 @@ seeds, and no held-out question is about two numbers or a scene that a training 
 import re
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from ernest.sequence.record import Record, given, made
 from ernest.world import questions
 from ernest.world.images import COLOURS, DIGITS
-from ernest.world.questions import NAMES, NUMBERS, OPERATIONS, WHERE, Question, answer, computed, one_of, several_of, value_of
+from ernest.world.questions import NAMES, NUMBERS, OPERATIONS, WHERE, Question, answer, computed, one_of, several_of
 from ernest.world.split import generator, is_held_out
 
 _HELD_OUT_SHARE = 8
+
+
+@dataclass(frozen=True)
+class _Told:
+    """A text that answers nothing. `about` is in the words of `Question.about`: a sum, or the less and the greater number."""
+
+    words: str
+    about: str
+
+
+def _itself(words: str) -> _Told:
+    """A text that no question asks about."""
+    return _Told(words, words)
 
 
 def story(seed: int, index: int) -> Record:
@@ -28,43 +42,33 @@ def story(seed: int, index: int) -> Record:
     if isinstance(drawn, Question):
         facts = {"form": form, "question": drawn.words, "answer": drawn.answer}
         return Record((given("text", drawn.words), made("text", str(drawn))), "text", facts)
-    return Record((made("text", drawn),), "text", {"form": form})
+    return Record((made("text", drawn.words),), "text", {"form": form})
 
 
-def _draw(seed: int, index: int) -> tuple[str, Question | str]:
+def _draw(seed: int, index: int) -> tuple[str, Question | _Told]:
     """Draws until the text lies on the right side: an eighth of them, by the checksum of what they are about, is held out."""
     rng, held_out = generator(seed, index, "story"), is_held_out(index)
     while True:
         form = list(_FORMS)[rng.choice(len(_FORMS), p=_SHARES)]
         drawn = _FORMS[form][0](rng)
-        about = drawn.about if isinstance(drawn, Question) else _subject(drawn)
-        if (zlib.crc32(about.encode()) % _HELD_OUT_SHARE == 0) == held_out:
+        if (zlib.crc32(drawn.about.encode()) % _HELD_OUT_SHARE == 0) == held_out:
             return form, drawn
-
-
-def _subject(told: str) -> str:
-    """What a told text is about, in the words of questions that ask about it: a sum, or the less and the greater number."""
-    if reckoned := re.fullmatch(r"(\w+ (?:plus|minus|times) \w+) is \w+", told):
-        return reckoned[1]
-    if compared := re.fullmatch(r"(\w+) is (?:greater|less) than (\w+)", told):
-        return " and ".join(sorted(compared.groups(), key=value_of))
-    return told
 
 
 # ------------------------------------------------------------------ forms
 
 
-def _caption(rng: np.random.Generator) -> str:
+def _caption(rng: np.random.Generator) -> _Told:
     """Two objects: one alone has so few captions that they would be learnt by heart."""
     first, second = _two_things(rng)
-    return f"{first} and {second}"
+    return _itself(f"{first} and {second}")
 
 
-def _statement(rng: np.random.Generator) -> str:
+def _statement(rng: np.random.Generator) -> _Told:
     return _arithmetic(rng) if rng.random() < 0.5 else _comparison(rng)
 
 
-def _arithmetic(rng: np.random.Generator) -> str:
+def _arithmetic(rng: np.random.Generator) -> _Told:
     """Sums, differences and products in words ("three plus four is seven") or figures ("12 + 7 = 19")."""
     spelled = rng.random() < 0.5
     operation = one_of(rng, list(OPERATIONS))
@@ -74,24 +78,26 @@ def _arithmetic(rng: np.random.Generator) -> str:
         left, right = max(left, right), min(left, right)
     result = computed(left, operation, right)
     if not spelled or result >= len(NUMBERS):
-        return f"{left} {OPERATIONS[operation]} {right} = {result}"
-    return f"{NUMBERS[left]} {operation} {NUMBERS[right]} is {NUMBERS[result]}"
+        return _itself(f"{left} {OPERATIONS[operation]} {right} = {result}")
+    task = f"{NUMBERS[left]} {operation} {NUMBERS[right]}"
+    return _Told(f"{task} is {NUMBERS[result]}", task)
 
 
-def _comparison(rng: np.random.Generator) -> str:
+def _comparison(rng: np.random.Generator) -> _Told:
     spelled = rng.random() < 0.5
     low, high = sorted(int(number) for number in rng.choice(len(DIGITS) if spelled else 100, 2, replace=False))
     small, large = (DIGITS[low], DIGITS[high]) if spelled else (str(low), str(high))
-    return f"{large} is greater than {small}" if rng.random() < 0.5 else f"{small} is less than {large}"
+    words = f"{large} is greater than {small}" if rng.random() < 0.5 else f"{small} is less than {large}"
+    return _Told(words, f"{small} and {large}")
 
 
-def _tale(rng: np.random.Generator) -> str:
+def _tale(rng: np.random.Generator) -> _Told:
     """Two or three different scenes, one sentence or two each."""
     scenes = rng.permutation(len(_SCENES))[: rng.integers(2, 4)]
-    return " ".join(_SCENES[scene](rng) for scene in scenes)
+    return _itself(" ".join(_SCENES[scene](rng) for scene in scenes))
 
 
-_FORMS: dict[str, tuple[Callable[[np.random.Generator], Question | str], float]] = {
+_FORMS: dict[str, tuple[Callable[[np.random.Generator], Question | _Told], float]] = {
     "sum": (questions.sum_of_two, 1.0),
     "difference": (questions.difference, 1.0),
     "comparison": (questions.comparison, 1.5),

@@ -9,8 +9,7 @@ import pytest
 
 from ernest.config.effort import with_effort
 from ernest.config.recipe import Recipe, find_recipe, from_tree, load_recipe, to_tree
-from ernest.config.sizes import sized
-from ernest.planner.plan import BLOCK
+from ernest.config.sizes import BLOCK, sized
 
 
 def leaves(recipe, prefix: str = "") -> dict[str, object]:

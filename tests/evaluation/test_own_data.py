@@ -18,14 +18,8 @@ from ernest.data.layout import lay_out_example
 from ernest.data.record_writer import save_records
 from ernest.data.store import ExampleStore
 from ernest.evaluation import run_facts
-from ernest.evaluation.own_data import (
-    DirectionScore,
-    advice,
-    losses_of_rows,
-    record_losses,
-    score_tasks,
-    with_given_of_others,
-)
+from ernest.evaluation.losses import losses_of_rows, record_losses, with_given_of_others
+from ernest.evaluation.own_data import DirectionScore, advice, score_tasks
 from ernest.evaluation.results import load
 from ernest.generation.engine import Engine
 from ernest.sequence.record import Record, given, made

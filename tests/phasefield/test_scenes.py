@@ -87,7 +87,7 @@ def test_a_mistake_is_a_line_before_any_work(arguments, message, tmp_path):
 )
 def test_zero_is_no_word_for_the_default(given, message):
     with pytest.raises(ValueError, match=message):
-        scenes.make_grid("allen-cahn", **given)
+        scenes.make_grid("allen-cahn", scenes.Box(**given))
 
 
 def test_missing_libraries_are_told_before_the_run(tmp_path, monkeypatch):
@@ -136,7 +136,7 @@ def test_patterns_have_a_box_for_their_waves(flow, tmp_path):
     pytest.importorskip("matplotlib")
     grid = scenes.make_grid(flow)
     assert (grid.points, grid.lengths) == ((128, 128), (32 * math.pi, 32 * math.pi))
-    run = RUN | {"grid": scenes.make_grid(flow, points=48, length=20.0), "kappa": 0.01}
+    run = RUN | {"grid": scenes.make_grid(flow, scenes.Box(points=48, length=20.0)), "kappa": 0.01}
     said = scenes.run_scene("spinodal", tmp_path, flow, 5.0, **run, noise=scenes.Noise(amplitude=0.05))
     assert said.startswith(f"spinodal, {flow}, 48 × 48 points to t = 5: ")
     assert scenes._usual("spinodal", flow, None) == (flow, scenes.PATTERN_END)
@@ -157,31 +157,31 @@ def test_a_run_begins_with_the_last_field_of_another(tmp_path):
     pytest.importorskip("matplotlib")
     scenes.run_scene("circle", tmp_path / "one", end=0.1, **RUN)
     last = files.read(tmp_path / "one/data.npz")
-    grid, u0 = scenes.load_field(tmp_path / "one/data.npz", points=32)
+    grid, u0 = scenes.load_field(tmp_path / "one/data.npz", scenes.Box(points=32))
     assert grid == SMALL
     assert (u0.numpy() == last.fields[-1]).all()
     scenes.run_scene("one/data.npz", tmp_path / "two", "cahn-hilliard", 0.01, u0=u0, **RUN)
     np.testing.assert_allclose(files.read(tmp_path / "two/data.npz").fields[0], last.fields[-1], rtol=0, atol=1e-13)
     for name, value in (("points", 64), ("length", 1.0), ("dimensions", 3), ("boundary", "neumann")):
         with pytest.raises(ValueError, match=rf"{name}: .*data\.npz holds a field with {name} .*, got {value}"):
-            scenes.load_field(tmp_path / "one/data.npz", **{name: value})
+            scenes.load_field(tmp_path / "one/data.npz", scenes.Box(**{name: value}))
 
 
 def test_an_array_of_numpy_is_a_first_field(tmp_path):
     np.save(tmp_path / "u.npy", np.arange(32, dtype=np.float32).reshape(8, 4))
-    grid, u0 = scenes.load_field(tmp_path / "u.npy", length=2.0, boundary="neumann")
+    grid, u0 = scenes.load_field(tmp_path / "u.npy", scenes.Box(length=2.0, boundary="neumann"))
     assert grid == Grid((8, 4), (2.0, 1.0), "neumann")
     assert (u0.dtype, u0[1, 0]) == (torch.float64, 4)
     with pytest.raises(ValueError, match=r"u\.npy: say how long its sides are with --length"):
         scenes.load_field(tmp_path / "u.npy")
     with pytest.raises(ValueError, match=r"points: .*u\.npy holds a field \[8, 4\], got 8"):
-        scenes.load_field(tmp_path / "u.npy", points=8, length=2.0)
+        scenes.load_field(tmp_path / "u.npy", scenes.Box(points=8, length=2.0))
     np.save(tmp_path / "words.npy", np.array(["a", "b"]))
     with pytest.raises(ValueError, match=r"words\.npy: expected numbers of one to three dimensions, got \[2\] of <U1"):
-        scenes.load_field(tmp_path / "words.npy", length=1.0)
+        scenes.load_field(tmp_path / "words.npy", scenes.Box(length=1.0))
     (tmp_path / "no.npy").write_text("no")
     with pytest.raises(ValueError, match=r"no\.npy: not an array of numpy"):
-        scenes.load_field(tmp_path / "no.npy", length=1.0)
+        scenes.load_field(tmp_path / "no.npy", scenes.Box(length=1.0))
 
 
 @pytest.mark.parametrize("name", ["snapshots.png", "laws.png", "film.gif", "data.npz", "run.json", "data.h5", "data.xdmf"])

@@ -13,6 +13,7 @@ import torch
 from ernest.checkpoint import tokenizer_spec
 from ernest.cli import training as commands
 from ernest.config.recipe import Recipe, find_recipe, load_recipe
+from ernest.config.sizes import BLOCK
 from ernest.config.tokenizer_spec import usual_spec
 from ernest.data.collate import collate
 from ernest.data.examples import Example
@@ -86,7 +87,7 @@ def test_activations_are_those_that_a_forward_pass_keeps(change, multi_token):
     kept, positions, length = kept_bytes(config, multi_token)
     recipe = replace(Recipe(), model=config)
     recipe = replace(recipe, tokenizers=replace(recipe.tokenizers, vocabulary=tokenizers().text.vocab_size))
-    shares = -(-length // native.BLOCK) * native.BLOCK
+    shares = -(-length // BLOCK) * BLOCK
     assert activations(recipe, positions, shares, False, Layout()) == pytest.approx(kept, rel=0.15)
 
 

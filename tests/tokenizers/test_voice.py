@@ -30,8 +30,8 @@ from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.training import voice as training
 from ernest.tokenizers.training.voice import train_voice_encoder
 from ernest.tokenizers.voice import VoiceConfig, VoiceEncoder
-from ernest.training.prepare import voice_samples
 from ernest.training.standalone import chosen_records
+from ernest.training.tokenizer_data import voice_samples
 from ernest.training.tokenizers import voice_encoder
 from tests.small import CONFIG, Maker, recipe, tokenizers
 

@@ -17,9 +17,10 @@ from ernest.data.importers import both_directions
 from ernest.data.layout import lay_out_example
 from ernest.model.cost import trained_parameters
 from ernest.planner.plan import split_parameters
-from ernest.training import estimate, monitor, prepare
+from ernest.training import estimate, monitor, tokenizer_data
 from ernest.training.estimate import estimate_run, time_steps
 from ernest.training.monitor import stage_bar
+from ernest.training.tokenizer_data import TokenizerData, time_stages
 from tests.small import network, recipe, tokenizers
 
 
@@ -53,16 +54,14 @@ def test_a_training_on_films_is_timed_by_a_few_of_its_steps(monkeypatch):
         nonlocal taken
         taken += some.tokenizers.vision_steps + (some.media.temporal_stride > 1) * some.tokenizers.film_steps
 
-    monkeypatch.setattr(prepare, "vision_tokenizer", train)
-    monkeypatch.setattr(prepare, "shown_frames", lambda _: ([object()], 1))
-    monkeypatch.setattr(prepare, "heard_sounds", lambda _: ([], None))
-    monkeypatch.setattr(prepare, "voice_samples", lambda _: ([], []))
-    monkeypatch.setattr(prepare, "check_network", lambda *_: None)
-    monkeypatch.setattr(prepare, "estimate_run", lambda *parts: {name: timed() for name, timed in parts[3].items()})
+    monkeypatch.setattr(tokenizer_data, "vision_tokenizer", train)
+    monkeypatch.setattr(tokenizer_data, "shown_frames", lambda _: ([object()], 1))
+    monkeypatch.setattr(tokenizer_data, "heard_sounds", lambda _: ([], ()))
+    monkeypatch.setattr(tokenizer_data, "voice_samples", lambda _: ([], []))
     for stride, stages in ((1, ["vision tokenizer"]), (4, ["vision tokenizer", "films"])):
         taken, films = 0, replace(recipe(), media=MediaSpec(temporal_stride=stride), tokenizers=TokenizerConfig())
-        told = prepare._cost(films, SimpleNamespace(), SimpleNamespace(), None)  # pyright: ignore[reportArgumentType]
-        assert list(told) == stages  # pyright: ignore[reportArgumentType, reportCallIssue]
+        timed = time_stages(films, TokenizerData(SimpleNamespace()))  # pyright: ignore[reportArgumentType]
+        assert [name for name, seconds in timed.items() if seconds() >= 0] == stages
         assert 0 < taken < 25
 
 

@@ -24,11 +24,12 @@ from ernest.sequence.record import Record, given, made
 from ernest.storage import load_tensors
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.training import audio, vision
-from ernest.training import prepare
+from ernest.training import prepare, tokenizer_data
 from ernest.training.makers import open_examples
-from ernest.training.prepare import TOLD_FROM, heard_sounds, shown_frames, train_on_records
+from ernest.training.prepare import TOLD_FROM, train_on_records
 from ernest.training.run_settings import TrainingRun
 from ernest.training.switching import FIRST
+from ernest.training.tokenizer_data import heard_sounds, shown_frames
 from ernest.training.tokenizers import draw_frames
 from tests.small import CONFIG, tokenizers
 
@@ -152,7 +153,7 @@ def test_a_run_that_was_cut_goes_on_from_its_last_stage(folder, decodes, tmp_pat
         train_on_records(TrainingRun(read_lines(folder), tmp_path / "run", TOLD_NOTHING))
     monkeypatch.undo()
     monkeypatch.setattr(prepare, "train_model", lambda run, recipe: run / "model")
-    monkeypatch.setattr(prepare, "vision_tokenizer", cut)  # trained already
+    monkeypatch.setattr(tokenizer_data, "vision_tokenizer", cut)  # trained already
     once = len(decodes)
     train_on_records(TrainingRun(read_lines(folder), tmp_path / "run", TOLD_NOTHING))
     assert len(decodes) == once == 5

@@ -15,7 +15,7 @@ from ernest.data.record_writer import save_records
 from ernest.data.records import read_lines
 from ernest.fit import no_progress
 from ernest.tokenizers.vision import VisionTokenizer, to_frames
-from ernest.training.prepare import shown_frames
+from ernest.training.tokenizer_data import shown_frames
 from ernest.training.tokenizers import vision_tokenizer
 
 KINDS = ("cross", "ring", "bars", "block")

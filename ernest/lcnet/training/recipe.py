@@ -5,7 +5,7 @@ What the paper leaves open is as in PaddleClas: no decay of normalisation, label
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -20,6 +20,16 @@ Fit = Literal["crop", "squash", "letterbox"]
 
 RATE_BATCH = 2048
 """The batch that `Recipe.rate` is meant for; other batches scale it (arXiv 2109.15099 trains 4 x 512 pictures a step)."""
+
+_RANGES: tuple[tuple[tuple[str, ...], str, Callable[[float], bool]], ...] = (
+    (("size", "epochs", "batch", "rate"), "a positive number", lambda value: value > 0),
+    (("warmup", "weight_decay", "augment", "patience", "seed"), "0 or more", lambda value: value >= 0),
+    (("dropout", "momentum", "smoothing", "ema", "erase", "held_out"), "0 to below 1", lambda value: 0 <= value < 1),
+    (("balance",), "0 to 1", lambda value: 0 <= value <= 1),
+    (("magnitude",), "0 to 10", lambda value: 0 <= value <= 10),
+    (("at_once",), "1 or more", lambda value: value >= 1),
+)
+"""What the fields of a recipe may be; None where one may be left open."""
 
 SMALL_PICTURES = 96
 """Below this side pictures are looked at whole: the border that the published 224 of 256 cut away would be missed."""
@@ -101,29 +111,19 @@ class Recipe:
         for field, known in choices.items():
             if getattr(self, field) not in known:
                 raise ValueError(f"{field}: expected one of {', '.join(map(str, known))}, got {getattr(self, field)!r}")
-        for field in ("size", "epochs", "batch", "rate"):
-            if getattr(self, field) <= 0:
-                raise ValueError(f"{field}: expected a positive number, got {getattr(self, field)}")
-        for field in ("warmup", "weight_decay", "augment", "magnitude", "patience", "seed"):
-            if getattr(self, field) < 0:
-                raise ValueError(f"{field}: expected 0 or more, got {getattr(self, field)}")
-        for field in ("dropout", "momentum", "smoothing", "ema", "erase", "held_out"):
-            if not 0 <= (getattr(self, field) or 0) < 1:
-                raise ValueError(f"{field}: expected 0 to below 1, got {getattr(self, field)}")
-        if not 0 <= self.balance <= 1:
-            raise ValueError(f"balance: expected 0 to 1, got {self.balance}")
+        for names, expected, fits in _RANGES:
+            for field in names:
+                value = getattr(self, field)
+                if value is not None and not fits(value):
+                    raise ValueError(f"{field}: expected {expected}, got {value}")
         if self.balance and self.label_separator:
             raise ValueError("balance: pictures of several labels belong to no one class; leave balance or label_separator out")
-        if self.magnitude > 10:
-            raise ValueError(f"magnitude: expected 0 to 10, got {self.magnitude}")
         if len(self.stage_rates) != 6 or min(self.stage_rates) < 0:
             raise ValueError(f"stage_rates: expected six factors, for the stem and five stages, got {self.stage_rates}")
         for field, most in (("crop_area", 1.0), ("crop_aspect", math.inf)):
             low_high = getattr(self, field)
             if len(low_high) != 2 or not 0 < low_high[0] <= low_high[1] <= most:
                 raise ValueError(f"{field}: expected two positive numbers, the smaller first, got {low_high}")
-        if self.at_once is not None and self.at_once < 1:
-            raise ValueError(f"at_once: expected 1 or more, got {self.at_once}")
         if self.resize is not None and self.fit != "crop":
             raise ValueError("resize: a picture that is seen whole has no border to cut away; leave resize or fit out")
         if self.width is not None and (self.width < 1 or self.fit == "crop"):

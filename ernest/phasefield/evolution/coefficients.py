@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from ernest.phasefield.evolution.faces import Data, Faces
-from ernest.phasefield.evolution.flows import CoupledFlow, Function, Value, Wall
+from ernest.phasefield.evolution.flows import CoupledFlow
+from ernest.phasefield.evolution.given import Function
+from ernest.phasefield.evolution.walls import Value, Wall
 from ernest.phasefield.grid import Grid, ends_of
 
 

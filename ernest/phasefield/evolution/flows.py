@@ -11,84 +11,21 @@ does not itself depend on time: mobilities may depend on anything.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from ernest.phasefield.evolution.given import check_functions
-from ernest.phasefield.grid import Grid, Space, ends_of
-from ernest.phasefield.numeric import number, number_or_none
+from ernest.phasefield.evolution.given import Function, check_functions
+from ernest.phasefield.evolution.walls import Inflow, Slope, Walls, check_walls
+from ernest.phasefield.grid import Grid, Space
+from ernest.phasefield.numeric import number_or_none
 from ernest.phasefield.potentials import Potential
 
-Function = Callable[[Any, tuple[Tensor, ...], Tensor], Any]
-"""f(u, x, t), see above."""
 Coefficient = float | Tensor | Function
-
-
-def _check_wall(wall: Any) -> None:
-    """Sets what a wall holds as a float or, of an array along the wall, a float64 tensor. Raises ValueError for what is none."""
-    if callable(wall.of):
-        return
-    try:
-        value = wall.of.detach().double() if isinstance(wall.of, Tensor) else torch.from_numpy(np.array(wall.of, float))
-    except (TypeError, ValueError):
-        value = None
-    if value is None or not bool(torch.isfinite(value).all()):
-        wanted = "a finite number, an array along the wall or a function"
-        raise ValueError(f"{type(wall).__name__}: expected {wanted}, got {wall.of!r}")
-    object.__setattr__(wall, "of", value if value.ndim else float(value))
-
-
-@dataclass(frozen=True)
-class Value:
-    """A wall that holds u: a number, an array along the wall or a function (x, t). For a Dirichlet end of an axis."""
-
-    of: float | Tensor | Callable[[tuple[Tensor, ...], Tensor], Any]
-
-    __post_init__ = _check_wall
-
-
-@dataclass(frozen=True)
-class Slope:
-    """A wall with a given slope du/dn outwards: a number, an array, or a function (u, x, t) of u there. For a Neumann end."""
-
-    of: float | Tensor | Function
-
-    __post_init__ = _check_wall
-
-
-@dataclass(frozen=True)
-class Inflow:
-    """A wall through which a conserved field comes in, so much per area and time: a number, an array or a function (u, x, t)."""
-
-    of: float | Tensor | Function
-
-    __post_init__ = _check_wall
-
-
-Wall = Value | Slope | Inflow
-Walls = dict[int, tuple[Wall, Wall]]
-"""For an axis what its two walls hold, the one at 0 first; axes that are not named have the zero of their boundary."""
-
-
-def contact_angle(angle: float, kappa: float, s: float = 1.0) -> Slope:
-    """The wall that the phase u = 1 of the double well s/4 (u^2 - 1)^2 meets at this angle, in radians.
-
-    An interface at rest has the slope sqrt(s / 2 kappa) (1 - u^2) across it, of which the wall sees the cosine. Raises ValueError
-    for angles beyond pi, which are degrees as a rule.
-    """
-    angle, kappa, s = number("contact angle", angle), number("kappa", kappa), number("s", s)
-    if not 0 <= angle <= np.pi:
-        raise ValueError(f"contact angle: expected radians from 0 to pi, got {angle}; math.radians makes them of degrees")
-    if not (kappa > 0 and s > 0):
-        raise ValueError(f"contact angle: expected a kappa and an s above 0, got {kappa} and {s}")
-    steepness = float(np.cos(angle) * np.sqrt(s / (2 * kappa)))
-    return Slope(lambda u, x, t: steepness * (1 - u * u))
 
 
 @dataclass(frozen=True)
@@ -139,47 +76,10 @@ class CoupledFlow:
     single: bool = field(default=False, kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
-        if not hasattr(self.conserved, "__len__") or any(isinstance(one, str) or one not in (0, 1) for one in self.conserved):
-            raise ValueError(f"coupled flow: conserved: expected True or False for each field, got {self.conserved!r}")
-        n = len(self.conserved)
-        if not callable(self.potential) and not (self.single and isinstance(self.potential, Potential)):
-            what = "a Potential or a function" if self.single else "a function"
-            raise ValueError(f"potential: expected {what} F(u, x, t), got {self.potential!r}")
-        for name in ("kappa", "mobility"):
-            if not isinstance(getattr(self, name), tuple) or len(getattr(self, name)) != n:
-                raise ValueError(
-                    f"coupled flow: {name}: expected a tuple of {n}, one for each field, got {getattr(self, name)!r}"
-                )
-        for name in ("walls", "potential_walls"):
-            if len(getattr(self, name)) not in (0, n):
-                raise ValueError(f"coupled flow: {name}: expected {n} entries, one for each field, got {getattr(self, name)!r}")
-            for walls in getattr(self, name):
-                if walls is not None and not isinstance(walls, dict):
-                    raise ValueError(f"{name}: expected the walls of each axis, {{0: (one at 0, one at the end)}}, got {walls!r}")
-        rows = [
-            row if isinstance(row, tuple) else tuple(row if i == j else 0.0 for j in range(n))
-            for i, row in enumerate(self.mobility)
-        ]
-        if any(len(row) != n for row in rows):
-            raise ValueError(f"coupled flow: mobility: expected rows of {n}, got {self.mobility!r}")
-        numbers = all(isinstance(one, Real) for row in rows for one in row)
-        matrix = np.array(rows, dtype=float) if numbers else None
-        if matrix is not None and not (
-            np.allclose(matrix, matrix.T) and np.linalg.eigvalsh(matrix).min() >= -1e-12 * abs(matrix).max()
-        ):
-            raise ValueError(
-                f"coupled flow: mobility: expected a symmetric matrix that is nowhere negative, got {self.mobility!r}"
-            )
-        of_mu = zip(self.potential_walls, self.conserved, strict=bool(self.potential_walls))
-        if any(walls and not conserved for walls, conserved in of_mu):
-            raise ValueError("potential_walls: expected them for conserved fields only; others have walls of their own")
-        for i, j in ((i, j) for i in range(n) for j in range(n) if self.conserved[i] != self.conserved[j]):
-            if not (isinstance(rows[i][j], Real) and rows[i][j] == 0):
-                raise ValueError(f"coupled flow: mobility: fields {i} and {j} are not of one kind, so their entry must be 0")
-        alone = all(isinstance(rows[i][j], Real) and rows[i][j] == 0 for i in range(n) for j in range(n) if i != j)
-        if self.noise is not None and self.noise.temperature is not None and not alone:
-            raise ValueError("noise: a temperature needs mobilities without entries between fields; give a strength instead")
-        object.__setattr__(self, "mobility", tuple(rows))
+        _check_entries(self)
+        rows = _mobility_rows(self.mobility)
+        _check_joined(self, [(i, j) for i, row in enumerate(rows) for j, one in enumerate(row) if i != j and not _is_zero(one)])
+        object.__setattr__(self, "mobility", rows)
 
     @property
     def fields(self) -> int:
@@ -201,15 +101,9 @@ class CoupledFlow:
             if not bool(((u0 > low) & (u0 < high)).all()):
                 span = f"{float(u0.min())} to {float(u0.max())}"
                 raise ValueError(f"u0: expected values inside the potential's domain {low} < u < {high}, got {span}")
-        for name, kind, all_walls in (("walls", Slope, self.walls), ("potential_walls", Inflow, self.potential_walls)):
-            for axis, pair in ((axis, pair) for walls in all_walls for axis, pair in (walls or {}).items()):
-                boundary = grid.boundaries[axis] if 0 <= axis < grid.dimensions else "periodic"
-                fitting = [Value if end == "dirichlet" else kind for end in ends_of(boundary)]
-                if boundary == "periodic" or not isinstance(pair, tuple) or [type(wall) for wall in pair] != fitting:
-                    raise ValueError(
-                        f"{name}: axis {axis} with boundary {boundary}: expected a Value for each dirichlet end and "
-                        f"{'an' if kind is Inflow else 'a'} {kind.__name__} for each neumann one, got {pair!r}"
-                    )
+        for name, of_neumann, fields in (("walls", Slope, self.walls), ("potential_walls", Inflow, self.potential_walls)):
+            for walls in fields:
+                check_walls(name, walls or {}, of_neumann, grid)
         check_functions(self._functions(), self.single, grid, u0)
 
     def _functions(self) -> Iterator[tuple[str, Function]]:
@@ -220,6 +114,55 @@ class CoupledFlow:
         coefficients = (("kappa", self.kappa), ("mobility", self.mobility), ("forcing", self.forcing), ("noise", strength))
         for name, coefficient in coefficients:
             yield from ((name, one) for one in _flat(coefficient) if callable(one))
+
+
+def _check_entries(flow: CoupledFlow) -> None:
+    """Raises ValueError unless the potential is one and each field has what it needs."""
+    if not hasattr(flow.conserved, "__len__") or any(isinstance(one, str) or one not in (0, 1) for one in flow.conserved):
+        raise ValueError(f"coupled flow: conserved: expected True or False for each field, got {flow.conserved!r}")
+    if not callable(flow.potential) and not (flow.single and isinstance(flow.potential, Potential)):
+        what = "a Potential or a function" if flow.single else "a function"
+        raise ValueError(f"potential: expected {what} F(u, x, t), got {flow.potential!r}")
+    for name, given in (("kappa", flow.kappa), ("mobility", flow.mobility)):
+        if not isinstance(given, tuple) or len(given) != flow.fields:
+            raise ValueError(f"coupled flow: {name}: expected a tuple of {flow.fields}, one for each field, got {given!r}")
+    for name, given in (("walls", flow.walls), ("potential_walls", flow.potential_walls)):
+        if len(given) not in (0, flow.fields):
+            raise ValueError(f"coupled flow: {name}: expected {flow.fields} entries, one for each field, got {given!r}")
+        for walls in given:
+            if walls is not None and not isinstance(walls, dict):
+                raise ValueError(f"{name}: expected the walls of each axis, {{0: (one at 0, one at the end)}}, got {walls!r}")
+
+
+def _mobility_rows(mobility: tuple[Any, ...]) -> tuple[tuple[Any, ...], ...]:
+    """The matrix, whose rows may be given by their diagonal alone. Raises ValueError for numbers that are no mobility."""
+    n = len(mobility)
+    rows = tuple(
+        row if isinstance(row, tuple) else tuple(row if i == j else 0.0 for j in range(n)) for i, row in enumerate(mobility)
+    )
+    if any(len(row) != n for row in rows):
+        raise ValueError(f"coupled flow: mobility: expected rows of {n}, got {mobility!r}")
+    if all(isinstance(one, Real) for row in rows for one in row):
+        matrix = np.array(rows, dtype=float)
+        if not np.allclose(matrix, matrix.T) or not np.linalg.eigvalsh(matrix).min() >= -1e-12 * abs(matrix).max():
+            raise ValueError(f"coupled flow: mobility: expected a symmetric matrix that is nowhere negative, got {mobility!r}")
+    return rows
+
+
+def _check_joined(flow: CoupledFlow, joined: list[tuple[int, int]]) -> None:
+    """Raises ValueError for pairs of fields with a mobility between them, walls and noise that do not go together."""
+    of_mu = zip(flow.potential_walls, flow.conserved, strict=bool(flow.potential_walls))
+    if any(walls and not conserved for walls, conserved in of_mu):
+        raise ValueError("potential_walls: expected them for conserved fields only; others have walls of their own")
+    for i, j in joined:
+        if flow.conserved[i] != flow.conserved[j]:
+            raise ValueError(f"coupled flow: mobility: fields {i} and {j} are not of one kind, so their entry must be 0")
+    if flow.noise is not None and flow.noise.temperature is not None and joined:
+        raise ValueError("noise: a temperature needs mobilities without entries between fields; give a strength instead")
+
+
+def _is_zero(coefficient: Any) -> bool:
+    return isinstance(coefficient, Real) and coefficient == 0
 
 
 @dataclass(frozen=True)

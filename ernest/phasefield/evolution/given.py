@@ -10,9 +10,12 @@ from ernest.phasefield.gradients import outside_inference_mode, plain
 from ernest.phasefield.grid import Grid
 from ernest.phasefield.user_functions import ask, check_derivative, check_rows
 
+Function = Callable[[Any, tuple[Tensor, ...], Tensor], Any]
+"""f(u, x, t) of torch operations, as `evolution.flows` says."""
+
 
 @outside_inference_mode
-def check_functions(functions: Iterable[tuple[str, Callable[..., Any]]], single: bool, grid: Grid, u0: Tensor) -> None:
+def check_functions(functions: Iterable[tuple[str, Function]], single: bool, grid: Grid, u0: Tensor) -> None:
     """Raise ValueError for functions (u, x, t), each by the name of what it gives, that fail, change u, x or t in place, or do
     not fit the points, for a density F that is one number for all of them, and where torch cannot differentiate F or a gradient
     energy by u. `u0` is one field if `single`, else all of them.

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from ernest.phasefield.evolution.coefficients import Coefficients
-from ernest.phasefield.evolution.flows import CoupledFlow, PerAxis, Slope, Value
+from ernest.phasefield.evolution.flows import CoupledFlow, PerAxis
 from ernest.phasefield.evolution.tensors import cross_energy, cross_variation, crosses, diagonal_of
+from ernest.phasefield.evolution.walls import Slope, Value
 from ernest.phasefield.grid import Grid
 from ernest.phasefield.potentials import Potential, energy_density, slope_inside
 

@@ -21,14 +21,7 @@ from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
 from ernest.phasefield.numeric import make_plain
 from ernest.phasefield.schemes.iterations import Anderson, gmres
-from ernest.phasefield.schemes.splitting import (
-    FactorCache,
-    Splitting,
-    check_at_least,
-    check_degree,
-    element_length,
-    split,
-)
+from ernest.phasefield.schemes.splitting import FactorCache, Splitting, check_at_least, check_degree, element_length, split
 from ernest.phasefield.stepping import DivergenceError, State, StepStats
 from ernest.phasefield.timeelement import Factors, basis, combine, continuation, gauss
 

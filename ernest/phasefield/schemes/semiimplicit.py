@@ -16,14 +16,7 @@ from ernest.phasefield.element import Element, Time
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
 from ernest.phasefield.numeric import make_plain
-from ernest.phasefield.schemes.splitting import (
-    FactorCache,
-    Splitting,
-    check_at_least,
-    check_degree,
-    element_length,
-    split,
-)
+from ernest.phasefield.schemes.splitting import FactorCache, Splitting, check_at_least, check_degree, element_length, split
 from ernest.phasefield.stepping import State, StepStats
 from ernest.phasefield.timeelement import Factors, basis, combine, continuation, gauss
 

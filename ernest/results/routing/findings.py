@@ -8,16 +8,7 @@ from itertools import product
 
 import numpy as np
 
-from ernest.evaluation.specialisation import (
-    AUDIO,
-    GROUPS,
-    IMAGE_IN,
-    IMAGE_OUT,
-    TEXT,
-    VIDEO_IN,
-    VIDEO_OUT,
-    Specialisation,
-)
+from ernest.evaluation.specialisation import AUDIO, GROUPS, IMAGE_IN, IMAGE_OUT, TEXT, VIDEO_IN, VIDEO_OUT, Specialisation
 from ernest.report.routing import three_layers
 from ernest.results.outcome import Outcome, judged
 
