@@ -120,7 +120,7 @@ def test_commands_are_called_as_they_are_written(monkeypatch):
     line = "train --data d --out run --set training.steps=9 size=5 --recipe mine.toml --set seed=1"
     more = parsed(monkeypatch, *line.split())
     assert (more.keywords["out"], more.keywords["set_"]) == (Path("run"), (("training.steps=9", "size=5"), ("seed=1",)))
-    assert more.keywords["recipe"] == "mine.toml"
+    assert more.keywords["recipe"] == Path("mine.toml")
     assert parsed(monkeypatch, "import", "photos", "--out", "d").keywords["kind"] == "folder"
     assert parsed(monkeypatch, "import", "mnist", "-o", "d", "--kind", "mnist", "--limit", "5").keywords["limit"] == 5
     assert parsed(monkeypatch, "demo", "--minutes", "2", "--build", "here").keywords["minutes"] == 2.0
@@ -279,6 +279,9 @@ def test_a_path_from_home_on_is_one_that_no_shell_has_resolved(monkeypatch, tmp_
     words = ("import", "~/photos", "--out=~/records")
     found = parsed(monkeypatch, *words)
     assert [*found.args, *found.keywords.values()][:2] == [Path("/home/anna/photos"), Path("/home/anna/records")]
+    named = parsed(monkeypatch, "refiner", "train", "--data=~/photos", "--tokenizer=t", "--out=r")
+    assert named.keywords["data"] == Path("/home/anna/photos")
+    assert parsed(monkeypatch, "plan", "--devices=1xcpu", "~/mine.toml").keywords["recipe"] == Path("/home/anna/mine.toml")
     Path("~").mkdir()
     found = parsed(monkeypatch, *words)
     assert [*found.args, *found.keywords.values()][:2] == [Path("~/photos"), Path("~/records")]

@@ -201,7 +201,7 @@ def analyse(
 
 
 def serve(
-    models: Annotated[tuple[str, ...], Positional, arg(metavar="CHECKPOINT")],
+    models: Annotated[tuple[Path, ...], Positional, arg(metavar="CHECKPOINT")],
     host: str = "127.0.0.1",
     port: int = 8000,
     keys: Annotated[Path | None, arg(metavar="FILE")] = None,
@@ -227,7 +227,7 @@ def serve(
         raise ValueError("name a checkpoint to serve, such as build/demo/model")
     limits = Limits(rows=rows, queue=queue)
     told = lambda address: print(f"Ernest listens on {address}", flush=True)
-    serve(models, host, port, read_keys(keys) if keys else (), allow_origin, limits, told)
+    serve(tuple(map(str, models)), host, port, read_keys(keys) if keys else (), allow_origin, limits, told)
 
 
 def build(everywhere: bool = False, into: Annotated[Path | None, arg(metavar="FOLDER")] = None) -> None:

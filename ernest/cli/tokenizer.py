@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from ernest.cli.arguments import Folder, Overrides, Refine, check_apart, must_exist
+from ernest.cli.arguments import Folder, Overrides, RecipeFile, Refine, check_apart, must_exist
 from ernest.storage import check_writable
 
 Kind = Annotated[Literal["text", "vision", "audio"], Positional, arg(metavar="{text,vision,audio}")]
@@ -23,7 +23,7 @@ def train(
     kind: Kind,
     data: Data,
     out: Folder,
-    recipe: str = "tiny",
+    recipe: RecipeFile = Path("tiny"),
     codec: Annotated[Path | None, arg(metavar="TOKENIZER")] = None,
     set_: Overrides = (),
 ) -> None:

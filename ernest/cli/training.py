@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from ernest.cli.arguments import Count, Folder, Overrides, must_exist
+from ernest.cli.arguments import Count, Folder, Overrides, RecipeFile, must_exist
 from ernest.device import count_processors
 from ernest.storage import check_writable
 
@@ -46,7 +46,7 @@ def import_(
     held_out: float = 0.1,
     split: Literal["train", "test"] = "train",
     limit: Count = None,
-    recipe: str = "tiny",
+    recipe: RecipeFile = Path("tiny"),
     set_: Overrides = (),
 ) -> None:
     """Turn a folder of captioned pictures, videos and sounds, of documents, or of MNIST's idx files, into records.
@@ -93,7 +93,7 @@ def import_(
 def prepare(
     data: Annotated[Path, arg(metavar="FOLDER")],
     out: Folder = Path("build/run"),
-    recipe: str = "tiny",
+    recipe: RecipeFile = Path("tiny"),
     tokenizers: Annotated[Path | None, arg(metavar="CHECKPOINT")] = None,
     from_: Annotated[Path | None, arg(name="from", metavar="CHECKPOINT")] = None,
     held_out: float = 0.1,
@@ -120,7 +120,7 @@ def prepare(
 def train(
     data: Annotated[Path, arg(metavar="FOLDER")],
     out: Folder = Path("build/run"),
-    recipe: str = "tiny",
+    recipe: RecipeFile = Path("tiny"),
     tokenizers: Annotated[Path | None, arg(metavar="CHECKPOINT")] = None,
     from_: Annotated[Path | None, arg(name="from", metavar="CHECKPOINT")] = None,
     held_out: float = 0.1,
@@ -147,7 +147,7 @@ def train(
 
 
 def _checked_run(
-    data: Path, out: Path, recipe: str, tokenizers: Path | None, from_: Path | None, held_out: float, set_: Overrides
+    data: Path, out: Path, recipe: Path, tokenizers: Path | None, from_: Path | None, held_out: float, set_: Overrides
 ) -> "TrainingRun":
     """The run, after all that can be checked without torch."""
     from ernest.checkpoint import check_checkpoint
@@ -241,7 +241,7 @@ def export_checkpoint(run: Annotated[Path, Positional, arg(metavar="RUN")], out:
 
 
 def plan(
-    recipe: Annotated[str | None, Positional, arg(metavar="[RECIPE]")] = None,
+    recipe: Annotated[Path | None, Positional, arg(metavar="[RECIPE]")] = None,
     devices: Annotated[str | None, arg(metavar="COUNTxDEVICE")] = None,
     check: Annotated[Path | None, arg(metavar="RUN")] = None,
     calibrate: Annotated[Path | None, arg(metavar="FILE")] = None,

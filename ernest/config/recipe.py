@@ -13,6 +13,9 @@ from ernest.config.sizes import sized
 from ernest.config.tables import ElasticConfig, ModelConfig, SequenceConfig, TokenizerConfig, TrainingConfig, WorldConfig
 from ernest.overrides import build, read_tree
 
+NAMED = ("mixture",)
+"""Tables of a recipe whose fields are names of the user's own."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -108,7 +111,7 @@ class Recipe:
         return weights
 
 
-def find_recipe(name: str, kind: str = "") -> Path:
+def find_recipe(name: str | Path, kind: str = "") -> Path:
     """The file of a recipe: a path, or the name of one that comes with Ernest, of a training or of the `kind` "rl" or "sft".
     Raises ValueError where there is none."""
     folder = Path(__file__).parent / "recipes" / kind
@@ -118,7 +121,7 @@ def find_recipe(name: str, kind: str = "") -> Path:
     if Path(name).is_file():
         return Path(name)
     names = ", ".join(sorted(path.stem for path in folder.glob("*.toml")))
-    raise ValueError(f"recipe {name!r}: neither a file nor one of {names}")
+    raise ValueError(f"recipe {str(name)!r}: neither a file nor one of {names}")
 
 
 def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Recipe:
@@ -126,7 +129,7 @@ def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Reci
 
     Raises ValueError that names the field for an unknown name or a value of the wrong type.
     """
-    return recipe_of(read_tree(path, overrides))
+    return recipe_of(read_tree(path, overrides, NAMED))
 
 
 def recipe_of(tree: dict[str, Any]) -> Recipe:
