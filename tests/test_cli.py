@@ -129,6 +129,17 @@ def test_commands_are_called_as_they_are_written(monkeypatch):
 MISTAKES = (
     ("", f"expected one of {{{', '.join((*COMMANDS, 'tokenizer', 'refiner', 'phasefield', 'lcnet'))}}}"),
     ("draw", "unknown: draw"),
+    ("generat nowhere", "unknown: generat, nowhere; did you mean generate? (see ernest --help)"),
+    ("tokenizer trian", "unknown: trian; did you mean train? (see ernest tokenizer --help)"),
+    ("phasefield run star --toleranc 3", "unknown: --toleranc, 3; did you mean --tolerance? (see ernest phasefield run --help)"),
+    (
+        "generate nowhere words --too image",
+        "--to {text,image,video,audio}; did you mean --to by --too? (see",
+    ),
+    ("generate nowhere words --to image --temperature hot", "--temperature: expected a number, got 'hot' (see ernest generate"),
+    ("generate nowhere words --to text --prompt-file gone.txt", "gone.txt: there is no such file"),
+    ("import photos -o d --kind mnist --limit 1.5", "--limit: expected a whole number, got '1.5'"),
+    ("export nowhere --to hf -o out --findings gone", "gone: there is no such file"),
     ("generate", "missing from ernest generate: CHECKPOINT --to {text,image,video,audio}"),
     ("generate nowhere words --to smell", "invalid choice 'smell' for argument '--to'"),
     ("generate nowhere words --to image --outt a.png", "unknown: --outt, a.png; did you mean --out?"),
@@ -141,7 +152,7 @@ MISTAKES = (
         "plan --check begun --devices 2xcpu --layout shard=2",
         "--check takes recipe and layout from the run: leave --layout and --set out",
     ),
-    ("demo --minutes x", "error parsing --minutes: could not convert string to float: 'x'"),
+    ("demo --minutes x", "--minutes: expected a number, got 'x' (see ernest demo --help)"),
     (
         "generate nowhere words --to image",
         "nowhere is not a checkpoint: it has no model.json (`ernest train` and `ernest",
