@@ -102,9 +102,11 @@ class Recipe:
         Raises ValueError where nothing is left to learn, or where a name looks like a task's name misspelt.
         """
         weights = {task: self.mixture.get(task, 1.0) for task in tasks}
-        for name in self.mixture:
-            near = difflib.get_close_matches(name, [task for task in weights if task not in self.mixture], n=1, cutoff=0.85)
-            if name not in weights and near:
+        usual = read_tree(find_recipe("tiny"))["mixture"]  # which most runs bring along, whatever their data hold
+        meant = [task for task in weights if task in usual or task not in self.mixture]
+        for name in self.mixture.keys() - usual.keys() - weights.keys():
+            near = difflib.get_close_matches(name, meant, n=1, cutoff=0.85)
+            if near:
                 raise ValueError(f"mixture.{name}: the data has no such task; did you mean {near[0]!r}?")
         if not any(weight > 0 for weight in weights.values()):
             raise ValueError(f"mixture: one of the tasks of the data must weigh more than 0: {', '.join(map(repr, weights))}")
