@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 
 from ernest.cli.arguments import Count, Folder, Overrides, RecipeFile, must_exist
 from ernest.device import count_processors
-from ernest.storage import check_writable
+from ernest.storage import check_file, check_writable
 
 if TYPE_CHECKING:
     from ernest.config.recipe import Recipe
@@ -234,6 +234,8 @@ def export_checkpoint(run: Annotated[Path, Positional, arg(metavar="RUN")], out:
         out: the folder to write.
     """
     must_exist(run)
+    if out.exists():
+        raise ValueError(f"{out} exists already: choose a new folder")
     check_writable(out)
     from ernest.training.export import export_checkpoint as write
 
@@ -268,7 +270,7 @@ def plan(
     if calibrate is not None:
         if (recipe, devices, check, layout, set_) != (None, None, None, None, ()):
             raise ValueError("--calibrate measures this machine and plans nothing: leave all else out")
-        check_writable(calibrate)
+        check_file(calibrate)
         from ernest.training.calibrate import measure_device
 
         write_device(calibrate, measure_device(print))
