@@ -24,8 +24,11 @@ class FieldError(ValueError):
         self.nearest = next(iter(difflib.get_close_matches(field.rpartition(".")[2], self.known, n=1)), None)
 
 
-def read_tree(path: str | Path | None = None, overrides: Sequence[str] = ()) -> dict[str, Any]:
-    """The tables of a TOML file as dictionaries, with overrides put in. Raises ValueError that names the file or the override."""
+def read_tree(path: str | Path | None = None, overrides: Sequence[str] = (), named: Sequence[str] = ()) -> dict[str, Any]:
+    """The tables of a TOML file as dictionaries, with overrides put in. Raises ValueError that names the file or the override.
+
+    In the tables of `named` an override's field is a name of the user's own, dots included; quotes may stand around it.
+    """
     tree: dict[str, Any] = {}
     if path is not None:
         try:
@@ -35,16 +38,18 @@ def read_tree(path: str | Path | None = None, overrides: Sequence[str] = ()) -> 
         except ValueError as error:  # no TOML, or no text at all
             raise ValueError(f"{path}: {error}") from error
     for override in overrides:
-        _put(tree, override)
+        _put(tree, override, named)
     return tree
 
 
-def _put(tree: dict[str, Any], override: str) -> None:
-    name, equals, text = (part.strip() for part in override.partition("="))
+def _put(tree: dict[str, Any], override: str, named: Sequence[str]) -> None:
+    table = override.partition(".")[0].strip()
+    split = override.rpartition if table in named else override.partition  # a name may hold the sign, the value of one never does
+    name, equals, text = (part.strip() for part in split("="))
     if not equals:
         message = f"override {override!r}: write it as field=value, for example training.steps=100"
         raise FieldError(message, "", override, "field=value")
-    *path, last = name.split(".")
+    *path, last = (table, _unquoted(name.partition(".")[2].strip())) if table in named else name.split(".")
     for part in path:
         tree = tree.setdefault(part, {})
         if not isinstance(tree, dict):
@@ -53,6 +58,10 @@ def _put(tree: dict[str, Any], override: str) -> None:
         tree[last] = json.loads(text)
     except (ValueError, RecursionError):
         tree[last] = text
+
+
+def _unquoted(name: str) -> str:
+    return name[1:-1] if len(name) > 1 and name[0] == name[-1] and name[0] in "\"'" else name
 
 
 def build(kind: Any, value: Any, where: str = "") -> Any:
@@ -92,6 +101,12 @@ def _build_table(kind: Any, value: Any, where: str) -> Any:
         raise FieldError(f"{where}: expected a table, got {value!r}", where, value, "a table")
     below = {name: f"{where}.{name}" if where else name for name in value}
     if not is_dataclass(kind):
+        for name, entry in value.items():
+            if isinstance(entry, Mapping) and entry and not is_dataclass(get_args(kind)[1]):
+                quoted = f'"{name}.{next(iter(entry))}"'
+                raise FieldError(
+                    f"{where}: expected a name and its value; a name with a dot stands in quotes, {quoted}", where, value
+                )
         return {name: build(get_args(kind)[1], entry, below[name]) for name, entry in value.items()}
     hints = get_type_hints(kind)
     known = [field.name for field in fields(kind) if field.init]

@@ -120,7 +120,7 @@ def test_commands_are_called_as_they_are_written(monkeypatch):
     line = "train --data d --out run --set training.steps=9 size=5 --recipe mine.toml --set seed=1"
     more = parsed(monkeypatch, *line.split())
     assert (more.keywords["out"], more.keywords["set_"]) == (Path("run"), (("training.steps=9", "size=5"), ("seed=1",)))
-    assert more.keywords["recipe"] == "mine.toml"
+    assert more.keywords["recipe"] == Path("mine.toml")
     assert parsed(monkeypatch, "import", "photos", "--out", "d").keywords["kind"] == "folder"
     assert parsed(monkeypatch, "import", "mnist", "-o", "d", "--kind", "mnist", "--limit", "5").keywords["limit"] == 5
     assert parsed(monkeypatch, "demo", "--minutes", "2", "--build", "here").keywords["minutes"] == 2.0
@@ -129,6 +129,21 @@ def test_commands_are_called_as_they_are_written(monkeypatch):
 MISTAKES = (
     ("", f"expected one of {{{', '.join((*COMMANDS, 'tokenizer', 'refiner', 'phasefield', 'lcnet'))}}}"),
     ("draw", "unknown: draw"),
+    ("tokenizer report records --data photos -o full", "full is a folder, which would be lost: move it, or choose another name"),
+    ("tokenizer encode records photos/seven.png -o full", "full is a folder, which would be lost"),
+    ("plan --calibrate full", "full is a folder, which would be lost"),
+    ("export-checkpoint records -o full", "full exists already: choose a new folder"),
+    ("generat nowhere", "unknown: generat, nowhere; did you mean generate? (see ernest --help)"),
+    ("tokenizer trian", "unknown: trian; did you mean train? (see ernest tokenizer --help)"),
+    ("phasefield run star --toleranc 3", "unknown: --toleranc, 3; did you mean --tolerance? (see ernest phasefield run --help)"),
+    (
+        "generate nowhere words --too image",
+        "--to {text,image,video,audio}; did you mean --to by --too? (see",
+    ),
+    ("generate nowhere words --to image --temperature hot", "--temperature: expected a number, got 'hot' (see ernest generate"),
+    ("generate nowhere words --to text --prompt-file gone.txt", "gone.txt: there is no such file"),
+    ("import photos -o d --kind mnist --limit 1.5", "--limit: expected a whole number, got '1.5'"),
+    ("export nowhere --to hf -o out --findings gone", "gone: there is no such file"),
     ("generate", "missing from ernest generate: CHECKPOINT --to {text,image,video,audio}"),
     ("generate nowhere words --to smell", "invalid choice 'smell' for argument '--to'"),
     ("generate nowhere words --to image --outt a.png", "unknown: --outt, a.png; did you mean --out?"),
@@ -141,7 +156,7 @@ MISTAKES = (
         "plan --check begun --devices 2xcpu --layout shard=2",
         "--check takes recipe and layout from the run: leave --layout and --set out",
     ),
-    ("demo --minutes x", "error parsing --minutes: could not convert string to float: 'x'"),
+    ("demo --minutes x", "--minutes: expected a number, got 'x' (see ernest demo --help)"),
     (
         "generate nowhere words --to image",
         "nowhere is not a checkpoint: it has no model.json (`ernest train` and `ernest",
@@ -161,7 +176,7 @@ MISTAKES = (
         "plan nothing --devices 8xH100",
         "recipe 'nothing': neither a file nor one of base, films17, pictures64, small, sparse,",
     ),
-    ("prepare --data records --out full", "full holds something else than a run"),
+    ("prepare --data records --out full", "full holds something else than a training"),
     ("train --data records --out run --set parallel.expert=5", "parallel.expert = 5 must divide model.experts = 48"),
     ("train --data records --out run --set parallel.pipeline=2", "parallel.pipeline: not built"),
     ("describe nowhere eight.png", "eight.png: there is no such file"),
@@ -190,7 +205,7 @@ MISTAKES = (
     ("import full -o d --kind mnist", "full: there is no file train-images-idx3-ubyte, packed (.gz) or not"),
     ("train", "missing from ernest train: --data FOLDER"),
     ("train --data nowhere", "nowhere is no folder of records: it has no records.jsonl"),
-    ("train --data records --out full", "full holds something else than a run of `ernest train`"),
+    ("train --data records --out full", "full holds something else than a training: choose a new folder"),
     ("train --data records --out begun", "begun holds a run on other records, tokenizers or settings"),
     (
         "train --data records --recipe tinny",
@@ -212,7 +227,7 @@ MISTAKES = (
         "media.width = 60: expected a multiple of 8; the nearest is",
     ),
     ("tokenizer train audio --data photos -o ears", "photos: nothing to learn from: it holds no audio"),
-    ("tokenizer train vision --data photos -o records", "records holds something else than a run of `ernest train`"),
+    ("tokenizer train vision --data photos -o records", "records holds something else than a training: choose a new folder"),
     ("tokenizer encode nowhere a.png -o a", "nowhere: there is no such file"),
     ("tokenizer encode photos seven.png -o a", "photos holds no vision tokenizer: `ernest tokenizer train` makes one"),
     ("tokenizer decode photos seven.png -o a.png --refine nowhere", "nowhere: there is no such file"),
@@ -281,6 +296,9 @@ def test_a_path_from_home_on_is_one_that_no_shell_has_resolved(monkeypatch, tmp_
     assert [*found.args, *found.keywords.values()][:2] == [Path("/home/anna/photos"), Path("/home/anna/records")]
     found = parsed(monkeypatch, "train", "--data=~/records")
     assert [one.data for one in (*found.args, *found.keywords.values())] == [Path("/home/anna/records")]
+    named = parsed(monkeypatch, "refiner", "train", "--data=~/photos", "--tokenizer=t", "--out=r")
+    assert named.keywords["data"] == Path("/home/anna/photos")
+    assert parsed(monkeypatch, "plan", "--devices=1xcpu", "~/mine.toml").keywords["recipe"] == Path("/home/anna/mine.toml")
     Path("~").mkdir()
     found = parsed(monkeypatch, *words)
     assert [*found.args, *found.keywords.values()][:2] == [Path("~/photos"), Path("~/records")]

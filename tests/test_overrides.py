@@ -55,6 +55,16 @@ def test_a_file_holds_differences_and_overrides_come_last(tmp_path: Path) -> Non
     assert isinstance(built.inner.rate, float)
 
 
+def test_names_of_the_users_own_may_hold_what_divides_others(tmp_path: Path) -> None:
+    file = tmp_path / "x.toml"
+    file.write_text('name = "é"\n[weights]\n"v1.2 a" = 2\n', encoding="utf-8")
+    for asked in ("weights.v1.2 a=3", "weights . 'v1.2 a' = 3", 'weights."v1.2 a"=3'):
+        assert build(Outer, read_tree(file, [asked, "weights.x=y.z=4"], ["weights"])).weights == {"v1.2 a": 3.0, "x=y.z": 4.0}
+    file.write_text("[weights]\nv1.a = 2\n")
+    with pytest.raises(FieldError, match=r'weights: expected a name and its value; a name with a dot stands in quotes, "v1\.a"'):
+        build(Outer, read_tree(file))
+
+
 @pytest.mark.parametrize(
     ("override", "said", "expected"),
     [

@@ -7,6 +7,8 @@ from tyro.conf import OmitArgPrefixes, Positional, UseAppendAction, arg
 
 from ernest.config.submodel_size import SubModelSize
 
+RecipeFile = Annotated[Path, arg(metavar="RECIPE")]
+"""A file, or the name of a recipe that comes with Ernest: a path in either case, of which `~` is one's home."""
 Checkpoint = Annotated[Path, Positional, arg(metavar="CHECKPOINT")]
 Overrides = Annotated[tuple[tuple[str, ...], ...], arg(name="set", metavar="FIELD=VALUE ..."), UseAppendAction]
 """`--set a=1 b=2 --set c=3`: several after each, and several times."""

@@ -9,7 +9,7 @@ import re
 import select
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stderr, suppress
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -20,9 +20,19 @@ from tyro.conf import Suppress, arg, subcommand
 
 from ernest.cli import lcnet, model, phasefield, refiner, results, rl, tokenizer, training
 from ernest.cli.garbage import uncollected
+from ernest.cli.mistakes import in_one_line
 
 _NARROWEST = 20
 """Columns of a terminal in which help and tables are written, at least."""
+
+
+PLAIN = {**training.COMMANDS, **rl.COMMANDS, **model.COMMANDS, **results.COMMANDS}
+GROUPS = {
+    "tokenizer": (tokenizer.COMMANDS, "Train tokenizers of text, pictures and sounds by themselves, and use them."),
+    "refiner": (refiner.COMMANDS, "Draw pictures larger and sharper than the model makes them."),
+    "phasefield": (phasefield.COMMANDS, "Follow phase fields and other gradient flows."),
+    "lcnet": (lcnet.COMMANDS, "Train, deploy and run PP-LCNet, a vision network for processors."),
+}
 
 
 def main() -> None:
@@ -54,12 +64,19 @@ def _run() -> None:
         sys.stdout.flush()  # while what cannot be written can still be told
     except (ValueError, OSError, ImportError, ArithmeticError, MemoryError) as error:
         if not isinstance(error, BrokenPipeError) or _is_read():
-            said = re.sub(r"[\0-\x1f\x7f-\x9f]+", " ", str(error))  # names of files may hold whatever steers a terminal
-            print(f"ernest: {said or type(error).__name__}", file=sys.stderr)
+            said = re.sub(r"[\0-\x1f\x7f-\x9f]+", " ", _words(error))  # names of files may hold whatever steers a terminal
+            print(f"ernest: {said}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as stop:
         print(f"\nernest: {_how_to_go_on(command, stop)}", file=sys.stderr)
         sys.exit(128 + _signal(stop))
+
+
+def _words(error: Exception) -> str:
+    """What a mistake says; one that the system tells, with the file's name and without a number."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror if error.filename is None else f"{os.fsdecode(error.filename)}: {error.strerror}"
+    return str(error) or type(error).__name__
 
 
 def _is_read() -> bool:
@@ -129,12 +146,8 @@ def version() -> str:
 
 def parse() -> Callable[[], None]:
     """The command that the arguments name, ready to be called. Exits with status 2 where they name none."""
-    plain = {**training.COMMANDS, **rl.COMMANDS, **model.COMMANDS, **results.COMMANDS}
-    later = {name: _postponed(command) for name, command in plain.items()}
-    later["tokenizer"] = _group(tokenizer.COMMANDS, "Train tokenizers of text, pictures and sounds by themselves, and use them.")
-    later["refiner"] = _group(refiner.COMMANDS, "Draw pictures larger and sharper than the model makes them.")
-    later["phasefield"] = _group(phasefield.COMMANDS, "Follow phase fields and other gradient flows.")
-    later["lcnet"] = _group(lcnet.COMMANDS, "Train, deploy and run PP-LCNet, a vision network for processors.")
+    later = {name: _postponed(command) for name, command in PLAIN.items()}
+    later |= {name: _group(commands, purpose) for name, (commands, purpose) in GROUPS.items()}
     complaint = io.StringIO()
     try:
         with redirect_stderr(complaint):
@@ -146,8 +159,15 @@ def parse() -> Callable[[], None]:
             )
     except SystemExit as end:
         if end.code:
-            print(f"ernest: {_in_one_line(complaint.getvalue())}", file=sys.stderr)
+            print(f"ernest: {in_one_line(complaint.getvalue(), _command(sys.argv[1:]))}", file=sys.stderr)
         raise
+
+
+def _command(words: Sequence[str]) -> str:
+    """The command that the arguments begin with, as far as there is one."""
+    first, second = [*words, "", ""][:2]
+    inside = GROUPS[first][0] if first in GROUPS else {}
+    return " ".join(["ernest", *([first] if first in PLAIN or inside else []), *([second] if second in inside else [])])
 
 
 def _postponed(command: Callable[..., None]) -> Callable[..., Callable[[], None]]:
@@ -179,16 +199,3 @@ def _group(commands: Mapping[str, Callable[..., None]], description: str) -> Cal
     parsed.__annotations__["command"] = Annotated[Union[(*inside, Annotated[None, Suppress])], arg(name="")]
     parsed.__doc__ = description
     return parsed
-
-
-def _in_one_line(box: str) -> str:
-    """What the parser says in a box of several lines: its first part and where help is, without the help texts of options."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    rows = [line[2:].rstrip(" │") for line in plain.splitlines()[1:]]
-    visible = "\n".join(row for row in rows if not row.startswith(" " * 8))
-    parts = [part for part in re.split(r"^[─-]{3,}╯?$", visible, flags=re.MULTILINE) if part.strip()]
-    help_of = re.findall(r"ernest(?: \w+)* --help", parts[-1])
-    near = re.findall(r"Perhaps you meant:\n +(?:-\w, )?(--[\w-]+)", "\n".join(parts[1:]))
-    message = " ".join(parts[0].replace("Unrecognized options:", "unknown:").replace("'command.", "'").split()).removesuffix(".")
-    meant = f"; did you mean {near[0]}?" if near else ""
-    return f"{message[:1].lower()}{message[1:]}{meant} (see {help_of[0] if help_of else 'ernest --help'})"

@@ -45,7 +45,7 @@ def generate(
         to: what to make.
         out: the file to write: .png, .gif or .mp4, .wav; a text is printed. Of several prompts, a folder.
         prompt_file: a text file with a prompt on each line, instead of words or beside them.
-        rows: how the answers to several prompts are printed: a table with tabs, or a line of JSON each.
+        rows: how answers are printed: those to several prompts as a table with tabs, or a line of JSON each, also of one.
         seed: another seed, a number of any size, makes another answer.
         temperature: 0 takes the likeliest; by default what suits the kind.
         top_p: keeps the likeliest choices that hold this share.
@@ -53,11 +53,11 @@ def generate(
         refine: folder of a refiner, which draws pictures and videos larger and sharper.
         voice: a sound, best of three seconds: the answer speaks as it does. For models that were trained with samples of voices.
     """
-    must_exist(refine, voice)
+    must_exist(prompt_file, refine, voice)
     from ernest.generation.answer import generate, printable
 
     asked = [*prompts, *(_lines(prompt_file) if prompt_file else ())]
-    tell = partial(_print_row, rows=rows) if len(asked) > 1 or prompt_file else _print_nothing
+    tell = partial(_print_row, rows=rows) if len(asked) > 1 or prompt_file or rows == "json" else _print_nothing
     with uncollected() if len(asked) == 1 else nullcontext():
         results = generate(checkpoint, asked, to, out, seed, temperature, top_p, guidance, size, refine, voice, tell)
     if tell is not _print_nothing:
@@ -80,11 +80,11 @@ def describe(
         checkpoint: folder of a trained model.
         files: .png or another picture, .gif or .mp4, .wav or another sound; or folders of them.
         question: ask about a picture instead.
-        rows: how several answers are printed: a table with tabs, or a line of JSON each.
+        rows: how answers are printed: several as a table with tabs, or a line of JSON each, also of one.
     """
     from ernest.generation.answer import describe, printable
 
-    is_one = len(set(files)) == 1 and not files[0].is_dir()
+    is_one = len(set(files)) == 1 and not files[0].is_dir() and rows == "table"
     tell = _print_nothing if is_one else partial(_print_row, rows=rows)
     with uncollected() if is_one else nullcontext():
         results = describe(checkpoint, files, question, size, tell)
@@ -201,7 +201,7 @@ def analyse(
 
 
 def serve(
-    models: Annotated[tuple[str, ...], Positional, arg(metavar="CHECKPOINT")],
+    models: Annotated[tuple[Path, ...], Positional, arg(metavar="CHECKPOINT")],
     host: str = "127.0.0.1",
     port: int = 8000,
     keys: Annotated[Path | None, arg(metavar="FILE")] = None,
@@ -227,7 +227,7 @@ def serve(
         raise ValueError("name a checkpoint to serve, such as build/demo/model")
     limits = Limits(rows=rows, queue=queue)
     told = lambda address: print(f"Ernest listens on {address}", flush=True)
-    serve(models, host, port, read_keys(keys) if keys else (), allow_origin, limits, told)
+    serve(tuple(map(str, models)), host, port, read_keys(keys) if keys else (), allow_origin, limits, told)
 
 
 def build(everywhere: bool = False, into: Annotated[Path | None, arg(metavar="FOLDER")] = None) -> None:
@@ -267,6 +267,7 @@ def export(
     """
     from ernest.export.folder import read_hf, write_hf
 
+    must_exist(findings)
     if to == "hf":
         print(write_hf(checkpoint, out, size, findings, shard))
     elif not size.is_full:

@@ -8,7 +8,8 @@ from tyro.conf import Positional, arg
 
 from ernest.cli.arguments import Folder, must_exist
 
-Data = Annotated[str, arg(metavar="FOLDER|world")]
+WORLD = Path("world")
+Data = Annotated[Path, arg(metavar="FOLDER|world")]
 Tokenizer = Annotated[Path, arg(metavar="CHECKPOINT")]
 Factor = Annotated[Literal[2, 4], arg(metavar="{2,4}")]
 
@@ -24,10 +25,10 @@ def train(data: Data, tokenizer: Tokenizer, out: Folder, factor: Factor = 4, ste
         steps: how long it learns.
         seed: another seed draws other pictures and another network.
     """
-    must_exist(tokenizer, None if data == "world" else Path(data))
+    must_exist(tokenizer, None if data == WORLD else data)
     from ernest.training.refiner import RefinerRun, train_refiner_run
 
-    print(train_refiner_run(RefinerRun(data, tokenizer, out, factor, steps, seed)))
+    print(train_refiner_run(RefinerRun(str(data), tokenizer, out, factor, steps, seed)))
 
 
 def report(
@@ -46,10 +47,10 @@ def report(
         judge: judges/digits.safetensors of an `ernest demo`, which then reads the world's digits.
         steps: steps of the flow from noise to detail.
     """
-    must_exist(refiner, None if data == "world" else Path(data), tokenizer, judge)
+    must_exist(refiner, None if data == WORLD else data, tokenizer, judge)
     from ernest.evaluation.refiner import measure_refiner
 
-    for line in measure_refiner(refiner, data, tokenizer, judge, steps):
+    for line in measure_refiner(refiner, str(data), tokenizer, judge, steps):
         print(line)
 
 

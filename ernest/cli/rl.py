@@ -7,12 +7,12 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from ernest.cli.arguments import Folder, Overrides
+from ernest.cli.arguments import Folder, Overrides, RecipeFile
 from ernest.cli.training import tell_run
 
 
 def sft(
-    recipe: Annotated[str, Positional, arg(metavar="RECIPE")],
+    recipe: Positional[RecipeFile],
     from_: Annotated[Path, arg(name="from", metavar="CHECKPOINT")],
     out: Folder = Path("build/sft"),
     set_: Overrides = (),
@@ -39,7 +39,7 @@ def sft(
 
 
 def rl(
-    recipe: Annotated[str, Positional, arg(metavar="RECIPE")],
+    recipe: Positional[RecipeFile],
     from_: Annotated[Path, arg(name="from", metavar="CHECKPOINT")],
     out: Folder = Path("build/rl"),
     judges: Annotated[Path | None, arg(metavar="FOLDER")] = None,

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from ernest.cli.arguments import Folder, Overrides, Refine, check_apart, must_exist
-from ernest.storage import check_writable
+from ernest.cli.arguments import Folder, Overrides, RecipeFile, Refine, check_apart, must_exist
+from ernest.storage import check_file
 
 Kind = Annotated[Literal["text", "vision", "audio"], Positional, arg(metavar="{text,vision,audio}")]
 Which = Annotated[Literal["text", "vision", "audio"] | None, arg(name="kind")]
@@ -23,7 +23,7 @@ def train(
     kind: Kind,
     data: Data,
     out: Folder,
-    recipe: str = "tiny",
+    recipe: RecipeFile = Path("tiny"),
     codec: Annotated[Path | None, arg(metavar="TOKENIZER")] = None,
     set_: Overrides = (),
 ) -> None:
@@ -58,6 +58,7 @@ def encode(tokenizer: Tokenizer, file: File, out: Out, kind: Which = None) -> No
     """
     must_exist(tokenizer, file)
     check_apart(out, file)
+    check_file(out)
     from ernest.data.standalone import kind_for, read_for
     from ernest.tokenizers import load
     from ernest.tokenizers.standalone import save_codes
@@ -80,6 +81,7 @@ def decode(tokenizer: Tokenizer, file: File, out: Out, kind: Which = None, refin
     """
     must_exist(tokenizer, file, refine)
     check_apart(out, file)
+    check_file(out)
     from ernest.data.standalone import write_for
     from ernest.generation.refined import decode_refined
     from ernest.tokenizers import load
@@ -108,7 +110,7 @@ def report(
             judges/words.safetensors, which says how many words of sounds are misheard.
     """
     must_exist(tokenizer, data, judge)
-    check_writable(out)
+    check_file(out)
     from ernest.evaluation.tokenizers import measure_tokenizer
     from ernest.report.tokenizer import write_tokenizer_report
     from ernest.tokenizers import load

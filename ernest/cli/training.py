@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from ernest.cli.arguments import Count, Folder, Overrides, must_exist
+from ernest.cli.arguments import Count, Folder, Overrides, RecipeFile, must_exist
 from ernest.device import count_processors
-from ernest.storage import check_writable
+from ernest.storage import check_file, check_writable
 
 if TYPE_CHECKING:
     from ernest.config.recipe import Recipe
@@ -46,7 +46,7 @@ def import_(
     held_out: float = 0.1,
     split: Literal["train", "test"] = "train",
     limit: Count = None,
-    recipe: str = "tiny",
+    recipe: RecipeFile = Path("tiny"),
     set_: Overrides = (),
 ) -> None:
     """Turn a folder of captioned pictures, videos and sounds, of documents, or of MNIST's idx files, into records.
@@ -98,7 +98,7 @@ class RunOptions:
     """folder with records.jsonl and its media (see `ernest import`)."""
     out: Folder = Path("build/run")
     """folder of the run; an interrupted run goes on from there."""
-    recipe: str = "tiny"
+    recipe: RecipeFile = Path("tiny")
     """a TOML file, or the name of a recipe that comes with Ernest."""
     tokenizers: Annotated[Path | None, arg(metavar="CHECKPOINT")] = None
     """a checkpoint whose tokenizers to use; without it they are trained on the data."""
@@ -219,6 +219,8 @@ def export_checkpoint(run: Annotated[Path, Positional, arg(metavar="RUN")], out:
         out: the folder to write.
     """
     must_exist(run)
+    if out.exists():
+        raise ValueError(f"{out} exists already: choose a new folder")
     check_writable(out)
     from ernest.training.export import export_checkpoint as write
 
@@ -226,7 +228,7 @@ def export_checkpoint(run: Annotated[Path, Positional, arg(metavar="RUN")], out:
 
 
 def plan(
-    recipe: Annotated[str | None, Positional, arg(metavar="[RECIPE]")] = None,
+    recipe: Annotated[Path | None, Positional, arg(metavar="[RECIPE]")] = None,
     devices: Annotated[str | None, arg(metavar="COUNTxDEVICE")] = None,
     check: Annotated[Path | None, arg(metavar="RUN")] = None,
     calibrate: Annotated[Path | None, arg(metavar="FILE")] = None,
@@ -253,7 +255,7 @@ def plan(
     if calibrate is not None:
         if (recipe, devices, check, layout, set_) != (None, None, None, None, ()):
             raise ValueError("--calibrate measures this machine and plans nothing: leave all else out")
-        check_writable(calibrate)
+        check_file(calibrate)
         from ernest.training.calibrate import measure_device
 
         write_device(calibrate, measure_device(print))

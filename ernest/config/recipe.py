@@ -13,6 +13,9 @@ from ernest.config.sizes import sized
 from ernest.config.tables import ElasticConfig, ModelConfig, SequenceConfig, TokenizerConfig, TrainingConfig, WorldConfig
 from ernest.overrides import build, read_tree
 
+NAMED = ("mixture",)
+"""Tables of a recipe whose fields are names of the user's own."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -99,16 +102,18 @@ class Recipe:
         Raises ValueError where nothing is left to learn, or where a name looks like a task's name misspelt.
         """
         weights = {task: self.mixture.get(task, 1.0) for task in tasks}
-        for name in self.mixture:
-            near = difflib.get_close_matches(name, [task for task in weights if task not in self.mixture], n=1, cutoff=0.85)
-            if name not in weights and near:
+        usual = read_tree(find_recipe("tiny"))["mixture"]  # which most runs bring along, whatever their data hold
+        meant = [task for task in weights if task in usual or task not in self.mixture]
+        for name in self.mixture.keys() - usual.keys() - weights.keys():
+            near = difflib.get_close_matches(name, meant, n=1, cutoff=0.85)
+            if near:
                 raise ValueError(f"mixture.{name}: the data has no such task; did you mean {near[0]!r}?")
         if not any(weight > 0 for weight in weights.values()):
             raise ValueError(f"mixture: one of the tasks of the data must weigh more than 0: {', '.join(map(repr, weights))}")
         return weights
 
 
-def find_recipe(name: str, kind: str = "") -> Path:
+def find_recipe(name: str | Path, kind: str = "") -> Path:
     """The file of a recipe: a path, or the name of one that comes with Ernest, of a training or of the `kind` "rl" or "sft".
     Raises ValueError where there is none."""
     folder = Path(__file__).parent / "recipes" / kind
@@ -118,7 +123,7 @@ def find_recipe(name: str, kind: str = "") -> Path:
     if Path(name).is_file():
         return Path(name)
     names = ", ".join(sorted(path.stem for path in folder.glob("*.toml")))
-    raise ValueError(f"recipe {name!r}: neither a file nor one of {names}")
+    raise ValueError(f"recipe {str(name)!r}: neither a file nor one of {names}")
 
 
 def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Recipe:
@@ -126,7 +131,7 @@ def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Reci
 
     Raises ValueError that names the field for an unknown name or a value of the wrong type.
     """
-    return recipe_of(read_tree(path, overrides))
+    return recipe_of(read_tree(path, overrides, NAMED))
 
 
 def recipe_of(tree: dict[str, Any]) -> Recipe:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ernest.config.recipe import Recipe, recipe_of
+from ernest.config.recipe import NAMED, Recipe, recipe_of
 from ernest.overrides import build, check_least, read_tree
 
 
@@ -27,7 +27,7 @@ def load_sft_recipe(path: Path, overrides: Sequence[str] = ()) -> tuple[RecordCo
 
     Raises ValueError that names the field for an unknown name, a value of the wrong type, and a size of the network.
     """
-    tree = read_tree(path, overrides)
+    tree = read_tree(path, overrides, NAMED)
     for name in ("size", "model"):
         if name in tree:
             raise ValueError(f"{name}: the network is that of the checkpoint, as it is: leave {name} out")

@@ -11,12 +11,13 @@ from rich.console import Console
 
 from ernest.config.recipe import Recipe, to_tree
 from ernest.device import processor_seconds
+from ernest.evaluation.own_run import DEMO
 from ernest.evaluation.results import StageTime
 from ernest.storage import is_leftover, remove_files, write_text
 from ernest.training.resume import STATE_FILES
 from ernest.training.run_settings import differing_settings, fixed_tree, without_free
 
-RECIPE, TIMES = "demo.json", "times.json"
+RECIPE, TIMES = DEMO, "times.json"
 OUTPUTS = (
     *("judges/*.safetensors", "tokenizers/*.safetensors", "tokenizers/text.json"),
     *("examples/*/examples.jsonl", "examples/*/index.json", "examples/*/*.npy"),

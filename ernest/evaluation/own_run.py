@@ -20,6 +20,8 @@ from ernest.storage import fingerprint, load_tensors
 from ernest.training.makers import open_examples
 from ernest.training.run_settings import JUDGED_BY, START
 
+DEMO = "demo.json"
+"""The file that tells the folder of a demo, and its recipe."""
 FINDINGS = "findings"
 """The folder of a run in which its findings are kept."""
 MODEL = "model.json"
@@ -29,8 +31,12 @@ MODEL = "model.json"
 def judge_run(run: Path) -> tuple[Findings, list[str]]:
     """What a run has learnt of its own data, and advice on the directions that it has not; kept in the run for later calls.
 
-    Raises ValueError for a folder that holds no finished run.
+    A demo scores its model itself: what it found is told, and stays. Raises ValueError for a folder without a finished run.
     """
+    if (run / DEMO).is_file():
+        if not (run / FINDINGS / "findings.json").is_file():
+            raise ValueError(f"{run} holds a demo without its scores: the same `ernest demo` goes on, and writes the report")
+        return load(run / FINDINGS), []
     if not (run / "recipe.json").is_file() or not (run / "model").is_dir():
         raise ValueError(f"{run} holds no finished run of `ernest train`")
     told, judged = run / FINDINGS / "advice.json", fingerprint(run / "model/model.safetensors")

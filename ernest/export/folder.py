@@ -1,6 +1,7 @@
 """What `ernest export` does: a checkpoint as a folder of transformers, and such a folder as a checkpoint."""
 
 import json
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ def write_hf(
     transformers.
     """
     _check(checkpoint, out, "model.json")
+    if not re.fullmatch(r"[1-9]\d*[KMGT]B", shard):
+        raise ValueError(f"--shard {shard}: expected the size of the largest file, such as 500MB or 5GB")
     if (checkpoint / "tokenizers/voice.safetensors").is_file():
         raise ValueError(f"{checkpoint} knows voices from samples, which folders of transformers do not hold")
     from ernest.export import hf

@@ -107,6 +107,7 @@ def spinodal_noise(grid: Grid, amplitude: float = 0.1, mean: float = 0.0, seed: 
     on several grids can be compared. Without it every point draws for itself, evenly from an interval: rough data, other on
     each grid, with which a run has to begin in short steps.
     """
+    amplitude, mean = number("spinodal noise: amplitude", amplitude), number("spinodal noise: mean", mean)
     if not (amplitude >= 0 and math.isfinite(amplitude) and math.isfinite(mean)):
         raise ValueError(f"spinodal noise: expected a finite mean and amplitude >= 0, got mean={mean}, amplitude={amplitude}")
     if mean and holds_zero(grid):

@@ -11,7 +11,7 @@ def number(name: str, value: Any) -> float:
     """A number. Raises ValueError, with its name, for what is none."""
     try:
         return float(value)
-    except (TypeError, ValueError, RuntimeError):
+    except (TypeError, ValueError, RuntimeError, OverflowError):
         begins = " (a run begins at time 0)" if name == "t1" else ""
         raise ValueError(f"{name}: expected a number{begins}, got {value!r}") from None
 

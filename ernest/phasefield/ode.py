@@ -25,9 +25,9 @@ from ernest.phasefield.element import Element
 from ernest.phasefield.mesh import Mesh
 from ernest.phasefield.numeric import make_plain, number
 from ernest.phasefield.schemes.splitting import check_at_least, check_degree
-from ernest.phasefield.stepping import DivergenceError
+from ernest.phasefield.stepping import DivergenceError, check_steps
 from ernest.phasefield.timeelement import basis, continuation, gauss
-from ernest.phasefield.user_functions import ask
+from ernest.phasefield.user_functions import ask, check_derivative
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,8 @@ class GradientSystem:
     def _differentiated(self, u: Tensor) -> tuple[Tensor, Tensor]:
         with torch.inference_mode(False), torch.enable_grad():
             variable = u.detach().clone().requires_grad_()
-            return variable, torch.autograd.grad(self.energy(variable).sum(), variable, create_graph=True)[0]
+            gradient = torch.autograd.grad(self.energy(variable).sum(), variable, create_graph=True)[0]
+            return variable, gradient if gradient.requires_grad else gradient + 0 * variable  # of a linear energy
 
 
 @dataclass(frozen=True)
@@ -113,8 +114,9 @@ def march_system(
     method fails: a shorter step helps.
     """
     check_system(system, u0)
-    if not isinstance(steps, Iterable):
-        raise ValueError(f"steps: expected lengths, such as [0.1] * 10, got {steps!r}")
+    check_steps(steps)
+    if not isinstance(scheme, NewtonElement):
+        raise ValueError(f"scheme: a GradientSystem is marched by a NewtonElement, got {scheme!r}")
     nodes = Mesh(torch.ones(len(u0), dtype=torch.float64, device=HOST))
 
     def elements() -> Iterator[Element]:
@@ -134,15 +136,23 @@ def march_system(
 
 
 def check_system(system: GradientSystem, u0: Tensor) -> None:
-    """Raise ValueError unless the state and the mobility are finite float64 tensors that fit each other and the energy."""
+    """Raise ValueError unless the state and the mobility are finite float64 tensors that fit each other and the energy, and torch
+    can differentiate that."""
+    if not isinstance(system, GradientSystem):
+        raise ValueError(f"system: expected a GradientSystem, got {system!r}")
     if not isinstance(u0, Tensor):
         raise ValueError(f"u0: expected a tensor, got {type(u0).__name__}; torch.as_tensor makes one")
-    if u0.ndim != 1 or u0.dtype != torch.float64 or not bool(torch.isfinite(u0).all()):
+    if u0.ndim != 1 or not len(u0) or u0.dtype != torch.float64 or not bool(torch.isfinite(u0).all()):
         raise ValueError(f"u0: expected a finite float64 state [n], got {u0.dtype} {list(u0.shape)}")
     if system.mobility is not None and system.mobility.shape != (len(u0), len(u0)):
         raise ValueError(f"mobility: expected [{len(u0)}, {len(u0)}] for this state, got {list(system.mobility.shape)}")
     if getattr(ask("energy", system.energy, u0.expand(2, -1)), "shape", None) != (2,):
         raise ValueError("energy: expected a function from states [..., n] to energies [...]")
+    with torch.inference_mode(False), torch.enable_grad():
+        if not system.energy(u0.detach().clone().requires_grad_()).requires_grad:
+            raise ValueError("energy: expected torch operations on u, which is differentiated")
+    size = torch.ones((), dtype=torch.float64, device=u0.device)
+    check_derivative("energy", lambda sizes: system.energy(sizes[0] * u0), (size,))
 
 
 def solve_element(system: GradientSystem, u: Tensor, c: Tensor, time: float, tau: float, scheme: NewtonElement) -> Tensor:

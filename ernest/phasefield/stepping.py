@@ -92,12 +92,30 @@ def march(flow: Flow, grid: Space, u0: Tensor, steps: Iterable[Time], scheme: Sc
     for each field. Raises ValueError for fields and flows that do not fit the grid, and for lengths that are not positive.
     """
     check_flow(flow, grid, u0)
+    check_scheme(scheme)
     return elements(scheme.stepper(flow, grid, u0), u0, steps)
+
+
+def check_scheme(scheme: object) -> None:
+    """Raise ValueError for what is no scheme."""
+    if isinstance(scheme, type) or not hasattr(scheme, "stepper"):
+        raise ValueError(f"scheme: expected a scheme such as GaussSeidel(3, 4, 2), got {scheme!r}")
+
+
+def check_steps(steps: object) -> None:
+    """Raise ValueError for what are no lengths of steps, one after the other."""
+    if not isinstance(steps, Iterable) or isinstance(steps, str) or getattr(steps, "ndim", 1) == 0:
+        raise ValueError(f"steps: expected lengths, such as [0.1] * 10, got {steps!r}")
 
 
 def elements(stepper: Stepper, u0: Tensor, steps: Iterable[Time]) -> Iterator[Element]:
     """Takes steps with a stepper from the fields `u0`, and yields the element of each step."""
-    state = stepper.init(u0)
-    for tau in steps:
-        state, element, _ = stepper.step(state, tau)
-        yield element
+    check_steps(steps)
+
+    def taken() -> Iterator[Element]:
+        state = stepper.init(u0)
+        for tau in steps:
+            state, element, _ = stepper.step(state, tau)
+            yield element
+
+    return taken()

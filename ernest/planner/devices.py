@@ -59,8 +59,9 @@ def read_devices(text: str) -> tuple[int, Device]:
         raise ValueError(f"devices {text!r}: expected a count and a device, such as 8xH100")
     if name in DEVICES:
         return int(count), DEVICES[name]
-    if Path(name).is_file():
-        return int(count), build(Device, read_tree(name), name)
+    file = Path(name).expanduser() if name.startswith("~/") else Path(name)  # no shell resolves it behind a count
+    if file.is_file():
+        return int(count), build(Device, read_tree(file), str(file))
     raise ValueError(
         f"devices {text!r}: expected one of {', '.join(DEVICES)}, or a TOML file with memory, rate, bandwidth and link"
     )

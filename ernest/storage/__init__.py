@@ -3,6 +3,7 @@
 from ernest.storage.files import (
     DiskFullError,
     append_line,
+    check_file,
     check_replaceable,
     check_writable,
     free_bytes,
@@ -20,6 +21,7 @@ __all__ = [
     "DiskFullError",
     "Header",
     "append_line",
+    "check_file",
     "check_replaceable",
     "check_writable",
     "fingerprint",

@@ -46,6 +46,13 @@ def check_writable(path: str | Path) -> None:
         raise ValueError(f"{path} cannot be written: {above} does not permit it")
 
 
+def check_file(path: str | Path) -> None:
+    """As `check_writable`, of a file: raises ValueError for a folder too."""
+    check_writable(path)
+    if Path(path).is_dir():
+        raise ValueError(f"{path} is a folder, which would be lost: move it, or choose another name")
+
+
 def check_replaceable(folder: str | Path) -> None:
     """Raises ValueError where a folder is there that a new one cannot take the place of: a mount point, as volumes of containers
     are, or the folder from which relative paths are seen, which would be gone."""

@@ -138,7 +138,7 @@ def check_free(out: Path, settings: str) -> None:
         )
     others = [entry for entry in out.iterdir() if entry.name != RECORDS and not is_leftover(entry)] if out.exists() else []
     if not existing.is_file() and others:
-        raise ValueError(f"{out} holds something else than a run of `ernest train`: choose a new folder")
+        raise ValueError(f"{out} holds something else than a training: choose a new folder")
     if not existing.is_file():
         check_replaceable(out)
         check_writable(out)

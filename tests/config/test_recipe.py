@@ -170,6 +170,13 @@ def test_the_least_effort_still_runs_every_stage_and_the_smallest_recipe_is_left
     assert with_effort(small, 0.01).training.show_every == 0
 
 
+def test_a_task_misspelt_is_told_beside_the_usual_mixture_which_is_no_mistake():
+    tasks, usual = ["image→text", "images→text"], find_recipe("tiny")
+    assert load_recipe(usual).weights(tasks[1:]) == {"images→text": 1.0}
+    with pytest.raises(ValueError, match=r"mixture\.imgae→text: the data has no such task; did you mean 'image→text'\?"):
+        load_recipe(usual, ["mixture.imgae→text=3"]).weights(tasks)
+
+
 def test_the_mixture_weighs_the_tasks_of_the_data():
     recipe = load_recipe(overrides=["mixture.text→image=2", "mixture.text→video=0.5"])
     assert recipe.weights(["image→text", "text→image"]) == {"image→text": 1.0, "text→image": 2.0}

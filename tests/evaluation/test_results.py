@@ -5,6 +5,7 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
+from ernest.evaluation.own_run import judge_run
 from ernest.evaluation.results import Findings, Sample, Score, load, save
 from tests.report.made_up import findings
 
@@ -32,6 +33,19 @@ def test_what_was_kept_comes_back(tmp_path):
 def test_findings_with_nothing_in_them_come_back(tmp_path):
     save(tmp_path / "findings", Findings("nothing yet"))
     assert load(tmp_path / "findings") == Findings("nothing yet")
+
+
+def test_the_scores_of_a_demo_are_told_and_stay(tmp_path):
+    (tmp_path / "model").mkdir()
+    for name in ("recipe.json", "demo.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(ValueError, match="holds a demo without its scores: the same `ernest demo` goes on"):
+        judge_run(tmp_path)
+    save(tmp_path / "findings", findings())
+    kept = {file: file.read_bytes() for file in (tmp_path / "findings").iterdir()}
+    found, lines = judge_run(tmp_path)
+    assert (found.scores, lines) == (findings().scores, [])
+    assert {file: file.read_bytes() for file in (tmp_path / "findings").iterdir()} == kept
 
 
 def test_newer_findings_take_the_place_of_older_ones(tmp_path):

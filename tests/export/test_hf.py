@@ -210,6 +210,10 @@ def test_saved_and_loaded_it_is_the_same_to_the_byte(folder, model, processor, t
 
 
 def test_shards(checkpoint, folder, tmp_path):
+    for shard in ("5XB", "0GB", "500"):
+        with pytest.raises(ValueError, match=f"--shard {shard}: expected the size of the largest file, such as 500MB or 5GB"):
+            write_hf(checkpoint, tmp_path / "odd", shard=shard)
+    assert not (tmp_path / "odd").exists()
     write_hf(checkpoint, tmp_path / "small", shard="100KB")
     files = sorted((tmp_path / "small").glob("model-*.safetensors"))
     assert len(files) > 3

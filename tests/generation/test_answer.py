@@ -136,6 +136,8 @@ def test_rows_are_a_table_or_json_lines(checkpoint, photos, capsys, tmp_path):
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [source for source, _ in table] == [line["source"] for line in lines]
     assert [text for _, text in table] == [printable(line["text"]) for line in lines]
+    commands.describe(checkpoint, (photos / Path(lines[0]["source"]).name,), rows="json")
+    assert json.loads(capsys.readouterr().out) == lines[0]
     (tmp_path / "prompts.txt").write_text("a red seven\n\na zebra\n")
     commands.generate(checkpoint, (), "image", tmp_path / "made", tmp_path / "prompts.txt")
     printed = capsys.readouterr()
@@ -306,7 +308,7 @@ def test_who_has_no_room_is_told_in_a_line_and_who_reads_no_further_nothing():
     run = partial(subprocess.run, [sys.executable, "-c", script], stderr=subprocess.PIPE, text=True)
     with open("/dev/full", "w") as full:
         done = run(stdout=full)
-    assert (done.returncode, done.stderr) == (2, "ernest: [Errno 28] No space left on device\n")
+    assert (done.returncode, done.stderr) == (2, "ernest: No space left on device\n")
     reading, writing = os.pipe()
     os.close(reading)
     done = run(stdout=writing)

@@ -30,6 +30,7 @@ from ernest.phasefield import (
     initial_conditions,
     march,
     march_system,
+    own_units,
     solve,
     solve_system,
 )
@@ -42,6 +43,11 @@ VARYING = VariableFlow(DoubleWell(), 0.1)
 PLAIN = AllenCahn(0.05)
 NOISY = VariableFlow(DoubleWell(), 0.1, noise=Noise(np.float64(1e-3), seed=np.int64(2)))
 TWO = torch.tensor([1.0, 0.0], dtype=torch.float64)
+
+
+def half_seen(u):
+    """An energy of which torch sees a half."""
+    return (u * u.detach()).sum(-1)
 
 
 def run(flow=PLAIN, t1=0.2, **choices) -> Solution:
@@ -144,6 +150,20 @@ def test_what_is_no_number_is_named(choices, said):
         ),
         (lambda: CoupledFlow(lambda u, x, t: 0.0, (1, 1), (1, 1), ("no", "yes")), "conserved: expected True or False for each"),
         (lambda: initial_conditions.spinodal_noise(LINE, seed=1.5), "spinodal noise: seed: expected a whole number, got 1.5"),
+        (lambda: initial_conditions.spinodal_noise(LINE, mean="much"), "spinodal noise: mean: expected a number, got 'much'"),
+        (lambda: own_units(PLAIN, LINE, U0[:3], 1.0), "u0: expected .* to fit the grid, got"),
+        (lambda: own_units(AllenCahn(0.1), LINE, [1.0], 1.0), "u0: expected a tensor, got list"),
+        (lambda: own_units(PLAIN, LINE, U0, "long"), "span: expected a number, got 'long'"),
+        (lambda: own_units(PLAIN, LINE, U0, 0), "span: expected the length of a run, more than 0, got 0"),
+        (lambda: solve(PLAIN, LINE, U0, 10**400), "t1: expected a number"),
+        (lambda: solve(PLAIN, LINE, U0, 0.1, memory=-1), "memory: expected bytes, 0 or more, got -1"),
+        (lambda: solve(PLAIN, LINE, U0, 0.1, step=0.1)("late"), "time: expected a number, or several, got 'late'"),
+        (lambda: solve(PLAIN, LINE, U0, 0.1, step=0.1).table(lines=-1), "lines: expected how many .*, got -1"),
+        (lambda: march(PLAIN, LINE, U0, [0.1], 3), "scheme: expected a scheme such as .*, got 3"),
+        (lambda: march(PLAIN, LINE, U0, 0.1, GaussSeidel(3, 4, 2)), "steps: expected lengths, such as .*, got 0.1"),
+        (lambda: march_system(GradientSystem(lambda u: u.detach().sum(-1)), TWO, [0.1]), "energy: expected torch operat"),
+        (lambda: march_system(GradientSystem(half_seen), TWO, [0.1]), "energy: torch finds another derivative by u"),
+        (lambda: march_system(GradientSystem(lambda u: u.sum(-1)), TWO, [0.1], 3), "scheme: a GradientSystem is marched by"),
         (lambda: list(march_system(GradientSystem(lambda u: u.sum(-1)), TWO, 0.1)), "steps: expected lengths, such as"),
         (lambda: list(march_system(GradientSystem(lambda u: u.sum(-1)), [1.0], [0.1])), "u0: expected a tensor, got list"),
         (lambda: GradientSystem(lambda u: u.sum(-1), "much"), r"mobility: expected a matrix \[n, n\], got 'much'"),

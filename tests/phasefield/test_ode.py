@@ -83,6 +83,12 @@ def test_quadratic_energy_gives_the_matrix_exponential():
         torch.testing.assert_close(element.at(xi), exact, rtol=0, atol=1e-9 if xi < 1 else 1e-14)
 
 
+def test_a_linear_energy_falls_straight():
+    start = torch.tensor([1.0, -2.0], dtype=torch.float64)
+    element = next(march_system(GradientSystem(lambda u: u[..., 0] + 3 * u[..., 1]), start, [0.5]))
+    assert element.end_modes.tolist() == [0.5, -3.5]
+
+
 def test_derivatives_are_those_by_hand():
     u = torch.tensor([[0.3, 0.5], [-1.2, 0.7]], dtype=torch.float64)
     x, y = u.unbind(-1)

@@ -1,6 +1,7 @@
 """Tokenizers that stand alone: arrays in, codes out and back, from folders and files, whole and in chunks."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,8 @@ def test_codes_go_through_files_and_to_no_other_tokenizer(folder: Path, tmp_path
         codes = tokenizer.encode(data)  # pyright: ignore[reportArgumentType]
         size = save_codes(tmp_path / name, tokenizer, codes)
         assert np.array_equal(load_codes(tmp_path / name, tokenizer), codes)
+        renamed = replace(tokenizer, about=replace(tokenizer.about, recipe="of another folder"))
+        assert np.array_equal(load_codes(tmp_path / name, renamed), codes)
         assert size == {"eyes": 3 * 21 * 1, "ears": 47 * 3 * 2}.get(name, codes.nbytes)
     large = VisionTokenizer(VisionTokenizerConfig(64, width=8))
     save_standalone(tmp_path / "other", large, MediaSpec(64, 64), "pictures64")

@@ -42,7 +42,7 @@ def test_what_a_kill_left_among_its_records_does_not_stop_a_run(tmp_path: Path) 
     (tmp_path / ".aside-records-abc/records").mkdir(parents=True)
     check_free(tmp_path, settings(Recipe()))
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match="holds something else than a run"):
+    with pytest.raises(ValueError, match="holds something else than a training"):
         check_free(tmp_path, settings(Recipe()))
 
 

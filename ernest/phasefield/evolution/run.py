@@ -136,8 +136,7 @@ def _scheme(
 
 
 def evolution_units(flow: VariableFlow | CoupledFlow, grid: Space, u0: Tensor, span: float) -> Units:
-    """`own_units` of these flows. Raises ValueError for fields that do not fit."""
-    flow.check_on(grid, u0)
+    """`own_units` of these flows."""
     return _units(EnergeticElements().stepper(flow, grid, u0), u0, span)
 
 

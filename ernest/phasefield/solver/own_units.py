@@ -17,9 +17,11 @@ from torch import Tensor
 from ernest.device import HOST
 from ernest.phasefield.evolution.flows import CoupledFlow, VariableFlow
 from ernest.phasefield.evolution.run import evolution_units
+from ernest.phasefield.flow_terms import check_flow
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.gradients import outside_inference_mode
 from ernest.phasefield.grid import Space
+from ernest.phasefield.numeric import number
 from ernest.phasefield.potentials import varies
 from ernest.phasefield.solver.units import Units, field_range
 
@@ -31,8 +33,18 @@ NEGLIGIBLE = 1e-9
 def own_units(flow: Flow | VariableFlow | CoupledFlow, grid: Space, u0: Tensor, span: float) -> Units:
     """The flow's own time and its amplitude from the fields `u0` `[..., *points]` on.
 
-    Without a rate the time is the `span` of the run; without an amplitude that is 1.
+    Without a rate the time is the `span` of the run; without an amplitude that is 1. Raises ValueError for fields that do not fit
+    the grid and the flow, and for a span that is not positive.
     """
+    check_flow(flow, grid, u0)
+    span = number("span", span)
+    if not 0 < span < math.inf:
+        raise ValueError(f"span: expected the length of a run, more than 0, got {span}")
+    return units_of(flow, grid, u0, span)
+
+
+def units_of(flow: Flow | VariableFlow | CoupledFlow, grid: Space, u0: Tensor, span: float) -> Units:
+    """`own_units`, of what has been checked."""
     if isinstance(flow, VariableFlow | CoupledFlow):
         return evolution_units(flow, grid, u0, span)
     low, high = field_range(flow.potential, u0)

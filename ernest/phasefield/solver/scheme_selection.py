@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
+from ernest.phasefield import stepping
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space, is_large
 from ernest.phasefield.schemes.coarse import CoarseGaussSeidel
@@ -74,9 +75,10 @@ IMPLICIT_SWEEPS = 3
 
 def check_scheme(scheme: Scheme | None, strict: bool) -> None:
     """Raise ValueError for what is no scheme, and for a scheme beside the one that `strict` asks for."""
-    if scheme is not None and (isinstance(scheme, type) or not hasattr(scheme, "stepper")):
-        raise ValueError(f"scheme: expected a scheme such as GaussSeidel(3, 4, 2), got {scheme!r}")
-    if strict and scheme is not None:
+    if scheme is None:
+        return
+    stepping.check_scheme(scheme)
+    if strict:
         raise ValueError(f"strict: means the implicit scheme; leave it out, or leave scheme={scheme} out")
 
 

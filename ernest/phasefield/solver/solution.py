@@ -19,6 +19,7 @@ from ernest.phasefield.compiled.tables import LRUCache
 from ernest.phasefield.element import Element
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
+from ernest.phasefield.numeric import number, whole
 from ernest.phasefield.schemes.refinement import refine
 from ernest.phasefield.schemes.splitting import Splitting
 from ernest.phasefield.solver.diagnostics import StepRecord
@@ -31,7 +32,9 @@ class DenseOutput:
     """The elements of a run in the order of time. Beyond `memory` bytes, the oldest elements are kept in temporary files."""
 
     def __init__(self, splitting: Splitting, memory: float) -> None:
-        self._splitting, self._grid, self._memory, self._held = splitting, splitting.grid, memory, 0
+        self._splitting, self._grid, self._memory, self._held = splitting, splitting.grid, number("memory", memory), 0
+        if not self._memory >= 0:
+            raise ValueError(f"memory: expected bytes, 0 or more, got {memory}")
         self._refined: LRUCache[int, Element] = LRUCache(2)
         self._spans: list[tuple[float, float]] = []
         self._tensors: list[Tensor | Path] = []
@@ -138,7 +141,10 @@ class Solution:
         The first time in a step costs about as much as two or three steps, others in the same step next to nothing.
         Raises ValueError for times that the run does not cover, and where the run has kept no elements.
         """
-        times = torch.as_tensor(time, dtype=torch.float64, device=HOST)
+        try:
+            times = torch.as_tensor(time, dtype=torch.float64, device=HOST)
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            raise ValueError(f"time: expected a number, or several, got {time!r}") from None
         if times.ndim:
             fields = [self(float(t)) for t in times.flatten()]
             return torch.stack(fields or [self.end]).narrow(0, 0, len(fields)).reshape(*times.shape, *self.end.shape)
@@ -187,7 +193,9 @@ class Solution:
 
     def table(self, lines: int | None = 20) -> str:
         """The records as text, one line for each step; at most `lines` of them, evenly chosen (None: all)."""
-        count = len(self.records)
+        count, lines = len(self.records), None if lines is None else whole("lines", lines)
+        if lines is not None and lines < 0:
+            raise ValueError(f"lines: expected how many lines of the table at most, or None for all, got {lines}")
         chosen = range(count) if lines is None or count <= lines else np.linspace(0, count - 1, lines).round().astype(int)
         head = " ".join(f"{name:>{width}}" for name, width, _ in _COLUMNS)
         return "\n".join([head, *(_line(int(index), self.records[index]) for index in chosen)])

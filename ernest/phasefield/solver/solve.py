@@ -32,7 +32,7 @@ from ernest.phasefield.solver.initial_step import (
     time_derivative,
     turnover,
 )
-from ernest.phasefield.solver.own_units import own_units
+from ernest.phasefield.solver.own_units import units_of
 from ernest.phasefield.solver.progress import Progress, progress_bar
 from ernest.phasefield.solver.resolution import UnresolvedInterface, is_unresolved, thin_interface
 from ernest.phasefield.solver.run import Run
@@ -115,7 +115,7 @@ def solve(
         tells = {"absolute_tolerance": absolute_tolerance, "units": units, "step": step, "max_step": max_step, "stops": stops}
         keeps = {"checkpoint": checkpoint, "resume": resume, "dense": dense, "memory": memory, "progress": progress}
         return solve_evolution(flow, grid, u0, t1, tolerance, steady=steady, scheme=scheme, events=events, **tells, **keeps)
-    given, units = units, units or own_units(flow, grid, u0, t1)
+    given, units = units, units or units_of(flow, grid, u0, t1)
     tolerance = relative_tolerance(tolerance, absolute_tolerance, units, u0)
     choice = choose_schemes(flow, grid, u0, tolerance, scheme, strict)
     steppers, diagnostics = Steppers(choice, flow, grid, u0, t1, tolerance, units, dense), Diagnostics(flow, grid, u0)
