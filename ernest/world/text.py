@@ -5,7 +5,6 @@ seeds, and no held-out question is about two numbers or a scene that a training 
 """
 
 import re
-import zlib
 from collections.abc import Callable
 
 import numpy as np
@@ -14,9 +13,7 @@ from ernest.sequence.record import Record, given, made
 from ernest.world import questions
 from ernest.world.images import COLOURS, DIGITS
 from ernest.world.questions import NAMES, NUMBERS, OPERATIONS, WHERE, Question, answer, computed, one_of, several_of, value_of
-from ernest.world.split import generator, is_held_out
-
-_HELD_OUT_SHARE = 8
+from ernest.world.split import generator, is_on_its_side
 
 
 def story(seed: int, index: int) -> Record:
@@ -32,13 +29,13 @@ def story(seed: int, index: int) -> Record:
 
 
 def _draw(seed: int, index: int) -> tuple[str, Question | str]:
-    """Draws until the text lies on the right side: an eighth of them, by the checksum of what they are about, is held out."""
-    rng, held_out = generator(seed, index, "story"), is_held_out(index)
+    """Draws until the text lies on the right side."""
+    rng = generator(seed, index, "story")
     while True:
         form = list(_FORMS)[rng.choice(len(_FORMS), p=_SHARES)]
         drawn = _FORMS[form][0](rng)
         about = drawn.about if isinstance(drawn, Question) else _subject(drawn)
-        if (zlib.crc32(about.encode()) % _HELD_OUT_SHARE == 0) == held_out:
+        if is_on_its_side(about, index):
             return form, drawn
 
 
