@@ -115,12 +115,12 @@ def test_commands_are_called_as_they_are_written(monkeypatch):
     assert described.keywords["size"] == SubModelSize(5, 24)
     cut = parsed(monkeypatch, "slice", "model", "--layers", "5", "--experts", "24", "--top-k", "1", "-o", "small")
     assert (cut.func, cut.keywords["out"]) == (model.slice_, Path("small"))
-    plain = parsed(monkeypatch, "train", "--data", "records")
-    assert (plain.keywords["data"], plain.keywords["set_"]) == (Path("records"), ())
+    plain = parsed(monkeypatch, "train", "--data", "records").keywords["run"]
+    assert (plain.data, plain.set_) == (Path("records"), ())
     line = "train --data d --out run --set training.steps=9 size=5 --recipe mine.toml --set seed=1"
-    more = parsed(monkeypatch, *line.split())
-    assert (more.keywords["out"], more.keywords["set_"]) == (Path("run"), (("training.steps=9", "size=5"), ("seed=1",)))
-    assert more.keywords["recipe"] == Path("mine.toml")
+    more = parsed(monkeypatch, *line.split()).keywords["run"]
+    assert (more.out, more.set_) == (Path("run"), (("training.steps=9", "size=5"), ("seed=1",)))
+    assert more.recipe == Path("mine.toml")
     assert parsed(monkeypatch, "import", "photos", "--out", "d").keywords["kind"] == "folder"
     assert parsed(monkeypatch, "import", "mnist", "-o", "d", "--kind", "mnist", "--limit", "5").keywords["limit"] == 5
     assert parsed(monkeypatch, "demo", "--minutes", "2", "--build", "here").keywords["minutes"] == 2.0

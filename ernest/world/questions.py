@@ -77,9 +77,9 @@ def comparison(rng: np.random.Generator) -> Question:
     high = int(rng.integers(low + 1, len(NUMBERS)))
     first, second = (low, high) if rng.random() < 0.5 else (high, low)
     found, asked = "greater" if first > second else "less", one_of(rng, ["greater", "less"])
-    working = f"{_told((first - n, second - n) for n in range(low + 1))}, {found} {asked} {_yes(found == asked)}"
+    working = f"{_told((first - n, second - n) for n in range(low + 1))}, {found} {asked} {yes_or_no(found == asked)}"
     words = f"is {NUMBERS[first]} {asked} than {NUMBERS[second]}?"
-    return Question(f"{NUMBERS[low]} and {NUMBERS[high]}", words, working, _yes(found == asked))
+    return Question(f"{NUMBERS[low]} and {NUMBERS[high]}", words, working, yes_or_no(found == asked))
 
 
 def _told(steps: Iterable[tuple[int, int]]) -> str:
@@ -119,18 +119,18 @@ def among(rng: np.random.Generator) -> Question:
     listed, asked = words[:4], words[4] if rng.random() < 0.3 else one_of(rng, words[:4])
     told = f"{', '.join(listed[:3])} and {listed[3]}"
     seen = listed[: listed.index(asked) + 1] if asked in listed else listed
-    working = ", ".join(f"{word} {asked} {_yes(word == asked)}" for word in seen)
-    return Question(told, f"is {asked} among {told}?", working, _yes(asked in listed))
+    working = ", ".join(f"{word} {asked} {yes_or_no(word == asked)}" for word in seen)
+    return Question(told, f"is {asked} among {told}?", working, yes_or_no(asked in listed))
 
 
 def _looked_up(told: str, question: str, facts: Sequence[tuple[str, str]], which: int) -> Question:
     """Facts `(value, key)` are gone through up to number `which`, whose value is the answer."""
     asked = facts[which][1]
-    working = ", ".join(f"{value} {key} {asked} {_yes(key == asked)}" for value, key in facts[: which + 1])
+    working = ", ".join(f"{value} {key} {asked} {yes_or_no(key == asked)}" for value, key in facts[: which + 1])
     return Question(told, f"{told} {question}", working, facts[which][0])
 
 
-def _yes(it_is: bool) -> str:
+def yes_or_no(it_is: bool) -> str:
     return "yes" if it_is else "no"
 
 
@@ -171,11 +171,11 @@ def _solve_comparison(first: str, relation: str, second: str) -> str | None:
     low, high = value_of(first), value_of(second)
     if low < 0 or high < 0:
         return None
-    return _yes(low > high if relation == "greater" else low < high)
+    return yes_or_no(low > high if relation == "greater" else low < high)
 
 
 def _solve_among(asked: str, listed: str) -> str:
-    return _yes(asked in re.split(", | and ", listed))
+    return yes_or_no(asked in re.split(", | and ", listed))
 
 
 def _solve_voices(anna: str, seven: str, ben: str, two: str, question: str) -> str | None:

@@ -1,38 +1,46 @@
-"""Make questions whose answers are worked out step by step, and read such a working whole, to say which of its steps are right.
+"""Make questions in figures whose answers are worked out aloud, and read such a working, to say which of its steps are right.
 
-A record gives a question, "work out 47 + 38.", and makes a working and an answer, "think: 7 + 8 = 15. 40 + 30 = 70. 70 + 15 = 85.
-answer: 85". It is a pure function of `(seed, index)`, and no question of a training record is ever that of a held-out one.
+A record gives a question, "work out 47 + 12.", and makes a working and an answer, "think: four seven plus one two, five seven
+plus zero two, five eight plus zero one, five nine. answer: 59". It is a pure function of `(seed, index)`, and no numbers of a
+training record are ever those of a held-out one, in whatever words and order.
+
+In a working a number is told place by place, each by one word from zero to eighteen: seven fifteen is 7 * 10 + 15. The first step
+is the question, and every step has its value. Beside a product of two digits none asks for more than the number before or after
+one of the step before it, as in `ernest.world.questions`.
 """
 
 import re
-import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
 from ernest.sequence.record import Record, given, made
+from ernest.world.questions import NUMBERS, OPERATIONS, computed, one_of, yes_or_no
 from ernest.world.speech import VOICES
-from ernest.world.split import generator, is_held_out
+from ernest.world.split import generator, is_on_its_side
 
 TASK = "worked solution"
 _NAMES = tuple(voice.name for voice in VOICES)
-_HELD_OUT_SHARE = 8
-_NUMBER = "(0|[1-9][0-9]{0,5})"  # whole: no signs, separators, exponents or leading zeros
-_EQUATION = re.compile(rf"{_NUMBER} ([-+*]) {_NUMBER} = {_NUMBER}")
-_COMPARISON = re.compile(rf"{_NUMBER} is (greater|less) than {_NUMBER}")
-_SUM = re.compile(rf"{_NUMBER} \+ {_NUMBER}")
+_OPERATIONS = {sign: name for name, sign in OPERATIONS.items()}
+_TENS = "([1-9][0-9])"
+_WORD = f"(?:{'|'.join(NUMBERS)})"
+_SIDE = rf"{_WORD}(?: {_WORD})*(?: (?:{'|'.join(OPERATIONS)}) {_WORD}(?: {_WORD})*)?"
+_STEP = re.compile(rf"{_SIDE}(?: and {_SIDE})?|(?:greater|less) (?:greater|less) (?:yes|no)")
+_ANSWER = re.compile("0|[1-9][0-9]*|yes|no")  # whole: no signs, separators, exponents or leading zeros
 _WORKING = re.compile(r"think: (.+)\. answer: (.+)")
 
 
 @dataclass(frozen=True)
 class Solution:
-    """Steps such as "7 + 8 = 15" or "19 is less than 21", and the answer that they lead to."""
+    """Steps such as "seven fifteen" or "less greater no", and the answer that they lead to."""
 
     steps: tuple[str, ...]
     answer: str
 
     def __str__(self) -> str:
-        return f"think: {'. '.join(self.steps)}. answer: {self.answer}"
+        return f"think: {', '.join(self.steps)}. answer: {self.answer}"
 
 
 @dataclass(frozen=True)
@@ -44,15 +52,54 @@ class Checked:
     answer: bool
 
 
+@dataclass(frozen=True)
+class _Term:
+    left: int
+    operation: str
+    right: int
+
+    @property
+    def value(self) -> int:
+        return computed(self.left, self.operation, self.right)
+
+    @property
+    def words(self) -> str:
+        return f"{_told(_digits(self.left))} {self.operation} {_told(_digits(self.right))}"
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a question comes down to: a term, or two with the relation that is asked for between them."""
+
+    terms: tuple[_Term, ...]
+    relation: str = ""
+
+    @property
+    def about(self) -> str:
+        """What is held out: the numbers and what is done with them, in one order."""
+        return " and ".join(sorted(f"{term.operation} of {sorted((term.left, term.right))}" for term in self.terms))
+
+    @property
+    def answer(self) -> str:
+        return self.verdict.split()[-1] if self.relation else str(self.terms[0].value)
+
+    @property
+    def verdict(self) -> str:
+        """The step that ends a comparison: the relation that there is, the one asked for, and whether they are one."""
+        found = "greater" if self.terms[0].value > self.terms[1].value else "less"
+        return f"{found} {self.relation} {yes_or_no(found == self.relation)}"
+
+
 def worked(seed: int, index: int) -> Record:
     """The record `index`. `facts` hold the `question` and the right `answer`."""
-    rng, held_out = generator(seed, index, "worked solution"), is_held_out(index)
+    rng = generator(seed, index, "worked solution")
     while True:
         question = _question(rng)
-        if (zlib.crc32(question.encode()) % _HELD_OUT_SHARE == 0) == held_out:
+        asked = _understood(question)
+        assert asked is not None
+        if is_on_its_side(asked.about, index):
             break
-    solution = solve(question)
-    assert solution is not None
+    solution = _worked_out(asked)
     return Record((given("text", question), made("text", str(solution))), TASK, {"question": question, "answer": solution.answer})
 
 
@@ -78,9 +125,9 @@ def _question(rng: np.random.Generator) -> str:
 
 def _question_about_sums(rng: np.random.Generator) -> str:
     while True:
-        a, b, c, d = (int(number) for number in rng.integers(2, 30, 4))
+        (a, c), (b, d) = rng.integers(10, 90, 2), rng.integers(2, 10, 2)
         if a + b != c + d:
-            return f"work out which is {'greater' if rng.random() < 0.5 else 'less'}, {a} + {b} or {c} + {d}."
+            return f"work out whether {a} + {b} is {one_of(rng, ['greater', 'less'])} than {c} + {d}."
 
 
 # ------------------------------------------------------------------ the right working
@@ -88,52 +135,89 @@ def _question_about_sums(rng: np.random.Generator) -> str:
 
 def solve(question: str) -> Solution | None:
     """The working and the answer of a question, worked out from its words; None if it is no such question."""
-    for pattern, solve_it in _SOLVERS:
+    asked = _understood(question)
+    return None if asked is None else _worked_out(asked)
+
+
+def _worked_out(asked: _Asked) -> Solution:
+    steps = [_steps(term) for term in asked.terms]
+    if not asked.relation:
+        return Solution(tuple(steps[0]), asked.answer)
+    longest = max(map(len, steps))
+    both = zip(*(one + one[-1:] * (longest - len(one)) for one in steps), strict=True)
+    return Solution((*map(" and ".join, both), asked.verdict), asked.answer)
+
+
+def _steps(term: _Term) -> list[str]:
+    """From the question to a number every place of which is a digit."""
+    if term.operation != "times":
+        return _counted(_digits(term.left), term.operation, _digits(term.right))
+    tens, units = (_digits(term.left * digit, 2) for digit in _digits(term.right))
+    return [term.words, *_counted((*tens, units[1]), "plus", (units[0], 0))]
+
+
+def _counted(places: tuple[int, ...], operation: str, rest: tuple[int, ...]) -> list[str]:
+    """The last places go up or down while those of `rest` fall to zero, one after the other; ten is lent where nothing is left to
+    take from, and carried at the end."""
+    tell = lambda: f"{_told(places)} {operation} {_told(rest)}" if any(rest) else _told(places)
+    way, steps = 1 if operation == "plus" else -1, [tell()]
+    for place in range(-len(rest), 0):
+        while rest[place]:
+            if way < 0 and not places[place]:
+                places = _with(_with(places, place - 1, -1), place, 10)
+                steps.append(tell())
+            places, rest = _with(places, place, way), _with(rest, place, -1)
+            steps.append(tell())
+    return steps if max(places) < 10 else [*steps, _told(_digits(_value_of(places), len(places)))]
+
+
+def _with(places: tuple[int, ...], place: int, more: int) -> tuple[int, ...]:
+    """Places, with so much more in one of them."""
+    changed = list(places)
+    changed[place] += more
+    return tuple(changed)
+
+
+def _digits(number: int, width: int = 1) -> tuple[int, ...]:
+    return tuple(map(int, str(number).zfill(width)))
+
+
+def _told(places: Iterable[int]) -> str:
+    return " ".join(NUMBERS[place] for place in places)
+
+
+def _value_of(places: Iterable[int]) -> int:
+    """Every place is worth ten times the next."""
+    return reduce(lambda value, place: 10 * value + place, places)
+
+
+def _understood(question: str) -> _Asked | None:
+    """What a question comes down to; None for one that is none of this world, as a difference below zero."""
+    for pattern, understand in _QUESTIONS:
         if found := re.fullmatch(pattern, question):
-            return solve_it(*found.groups())
+            return understand(*found.groups())
     return None
 
 
-def _add(left: str, right: str) -> Solution:
-    a, b = int(left), int(right)
-    units, tens = a % 10 + b % 10, a - a % 10 + b - b % 10
-    steps = (f"{a % 10} + {b % 10} = {units}", f"{a - a % 10} + {b - b % 10} = {tens}", f"{tens} + {units} = {a + b}")
-    return Solution(steps, str(a + b))
+def _reckoned(left: str, sign: str, right: str) -> _Asked | None:
+    term = _Term(int(left), _OPERATIONS[sign], int(right))
+    return _Asked((term,)) if term.value >= 0 else None
 
 
-def _subtract(left: str, right: str) -> Solution:
-    a, b = int(left), int(right)
-    rest = a - (b - b % 10)
-    return Solution((f"{a} - {b - b % 10} = {rest}", f"{rest} - {b % 10} = {a - b}"), str(a - b))
+def _compared(a: str, b: str, relation: str, c: str, d: str) -> _Asked | None:
+    first, second = _Term(int(a), "plus", int(b)), _Term(int(c), "plus", int(d))
+    return _Asked((first, second), relation) if first.value != second.value else None
 
 
-def _multiply(left: str, right: str) -> Solution:
-    a, b = int(left), int(right)
-    tens, units = a * (b - b % 10), a * (b % 10)
-    return Solution((f"{a} * {b - b % 10} = {tens}", f"{a} * {b % 10} = {units}", f"{tens} + {units} = {a * b}"), str(a * b))
-
-
-def _more(anna: str, left: str, right: str, name: str) -> Solution | None:
-    return _subtract(left, right) if name == anna and int(left) >= int(right) else None
-
-
-def _compare(relation: str, *numbers: str) -> Solution | None:
-    a, b, c, d = map(int, numbers)
-    if a + b == c + d:
-        return None
-    sums = [(a + b, f"{a} + {b}"), (c + d, f"{c} + {d}")]
-    (value, winner), (other, _) = sorted(sums, reverse=relation == "greater")
-    steps = (*(f"{words} = {result}" for result, words in sums), f"{value} is {relation} than {other}")
-    return Solution(steps, winner)
-
-
-_SOLVERS = (
-    (rf"work out {_NUMBER} \+ {_NUMBER}\.", _add),
-    (rf"work out {_NUMBER} - {_NUMBER}\.", lambda a, b: _subtract(a, b) if int(a) >= int(b) else None),
-    (rf"work out {_NUMBER} \* {_NUMBER}\.", _multiply),
-    (rf"\w+ has {_NUMBER} drops and \w+ has {_NUMBER}\. work out how many they have together\.", _add),
-    (rf"(\w+) has {_NUMBER} drops and \w+ has {_NUMBER}\. work out how many more (\w+) has\.", _more),
-    (rf"work out which is (greater|less), {_NUMBER} \+ {_NUMBER} or {_NUMBER} \+ {_NUMBER}\.", _compare),
+_QUESTIONS = (
+    (rf"work out {_TENS} ([-+]) {_TENS}\.", _reckoned),
+    (rf"work out ([2-9]) (\*) {_TENS}\.", _reckoned),
+    (rf"\w+ has {_TENS} drops and \w+ has {_TENS}\. work out how many they have together\.", lambda a, b: _reckoned(a, "+", b)),
+    (
+        rf"(\w+) has {_TENS} drops and \w+ has {_TENS}\. work out how many more (\w+) has\.",
+        lambda anna, a, b, name: _reckoned(a, "-", b) if name == anna else None,
+    ),
+    (rf"work out whether {_TENS} \+ ([2-9]) is (greater|less) than {_TENS} \+ ([2-9])\.", _compared),
 )
 
 
@@ -141,59 +225,58 @@ _SOLVERS = (
 
 
 def read(text: str) -> Solution | None:
-    """A text as a solution; None unless all of it can be read: every step an equation or a comparison, the answer a number or a
-    sum, and nothing else."""
+    """A text as a solution; None unless all of it can be read: every step numbers told place by place, with or without an
+    operation, or a verdict on a comparison, the answer a number in figures, yes or no, and nothing else."""
     found = _WORKING.fullmatch(text)
     if found is None:
         return None
-    steps = tuple(found[1].split(". "))
-    is_whole = all(_EQUATION.fullmatch(step) or _COMPARISON.fullmatch(step) for step in steps)
-    is_answer = re.fullmatch(_NUMBER, found[2]) or _SUM.fullmatch(found[2])
-    return Solution(steps, found[2]) if is_whole and is_answer else None
+    steps = tuple(found[1].split(", "))
+    is_whole = all(_STEP.fullmatch(step) for step in steps)
+    return Solution(steps, found[2]) if is_whole and _ANSWER.fullmatch(found[2]) else None
 
 
 def check(question: str, solution: Solution) -> Checked:
     """Judges a solution that may go other ways than the one of `solve`.
 
-    A step is right that is true of numbers of the question, of their tens and units, or of what earlier right steps came to.
-    Raises ValueError for a question that is none of this world.
+    Right is a first step that tells the question, and any other that has its value; of a comparison, one that has both values, or
+    says which relation there is, which is asked for, and whether they are one. Raises ValueError for a question that is none of
+    this world.
     """
-    right = solve(question)
-    if right is None:
-        raise ValueError(f"{question!r} is no question that can be worked out")
-    numbers = [int(number) for number in re.findall(r"[0-9]+", question)]
-    known = {part for number in numbers for part in (number, number % 10, number - number % 10)}
-    steps = tuple(_is_right(step, known) for step in solution.steps)
-    return Checked(steps, _concludes(question, solution), solution.answer == right.answer)
-
-
-def _is_right(step: str, known: set[int]) -> bool:
-    """Whether a step is true and of `known` numbers, which its result joins."""
-    if equation := _EQUATION.fullmatch(step):
-        left, operation, right, result = int(equation[1]), equation[2], int(equation[3]), int(equation[4])
-        value = {"+": left + right, "-": left - right, "*": left * right}[operation]
-        if value != result or not {left, right} <= known:
-            return False
-        known.add(result)
-        return True
-    comparison = _COMPARISON.fullmatch(step)
-    assert comparison is not None
-    left, right = int(comparison[1]), int(comparison[3])
-    return (left > right if comparison[2] == "greater" else left < right) and {left, right} <= known
-
-
-def _concludes(question: str, solution: Solution) -> bool:
-    """Whether the last step says the answer: a number is its result, and of two sums it compares the one with the other."""
-    asked = re.search(r"which is (\w+), (.+) or (.+)\.", question)
+    asked = _understood(question)
     if asked is None:
-        equation = _EQUATION.fullmatch(solution.steps[-1])
-        return equation is not None and equation[4] == solution.answer
-    relation, *sums = asked.groups()
-    if solution.answer not in sums:
-        return False
-    other = sums[1 - sums.index(solution.answer)]
-    return solution.steps[-1] == f"{_value(solution.answer)} is {relation} than {_value(other)}"
+        raise ValueError(f"{question!r} is no question that can be worked out")
+    first, *others = solution.steps
+    steps = (first == " and ".join(term.words for term in asked.terms), *(_is_right(step, asked) for step in others))
+    return Checked(steps, _concludes(asked, solution), solution.answer == asked.answer)
 
 
-def _value(two: str) -> int:
-    return sum(int(number) for number in two.split(" + "))
+def _is_right(step: str, asked: _Asked) -> bool:
+    sides = step.split(" and ")
+    if asked.relation and step == asked.verdict:
+        return True
+    return [_value(side) for side in sides] == [term.value for term in asked.terms]
+
+
+def _concludes(asked: _Asked, solution: Solution) -> bool:
+    """Whether the last step says the answer: a number tells its digits; a verdict, behind two numbers in digits, ends in it."""
+    *before, last = solution.steps
+    if not asked.relation:
+        return _is_plain(last) and str(_value(last)) == solution.answer
+    return bool(before) and all(map(_is_plain, before[-1].split(" and "))) and last.split()[-1] == solution.answer
+
+
+def _is_plain(side: str) -> bool:
+    """Whether a side is a number every place of which is a digit."""
+    return all(word in NUMBERS[:10] for word in side.split())
+
+
+def _value(side: str) -> int | None:
+    """What a side comes to; None for a verdict, which has no value."""
+    words = side.split()
+    if not set(words) <= {*NUMBERS, *OPERATIONS}:
+        return None
+    operation = next((word for word in words if word in OPERATIONS), None)
+    if operation is None:
+        return _value_of(map(NUMBERS.index, words))
+    left, right = (_value_of(map(NUMBERS.index, number.split())) for number in side.split(f" {operation} "))
+    return computed(left, operation, right)

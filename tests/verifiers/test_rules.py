@@ -238,9 +238,14 @@ SUM = Record((given("text", "work out 47 + 38."), BLANK), facts={"question": "wo
 @pytest.mark.parametrize(
     ("text", "passed", "parts", "reason"),
     [
-        ("think: 7 + 8 = 15. 40 + 30 = 70. 70 + 15 = 85. answer: 85", True, (1, 1, 1), ""),
-        ("think: 7 + 8 = 16. 40 + 30 = 70. answer: 85", False, (0.5, 0, 1), "wrong step: '7 + 8 = 16'; the last step does not"),
-        ("think: 47 + 38 = 86. answer: 86", False, (0, 1, 0), "wrong step: '47 + 38 = 86'; answer: expected '85', found '86'"),
+        ("think: four seven plus three eight, seven fifteen, eight five. answer: 85", True, (1, 1, 1), ""),
+        (
+            "think: four seven plus three eight, seven sixteen. answer: 85",
+            False,
+            (0.5, 0, 1),
+            "wrong step: 'seven sixteen'; the last step does not",
+        ),
+        ("think: eight six. answer: 86", False, (0, 1, 0), "wrong step: 'eight six'; answer: expected '85', found '86'"),
         ("85", False, (0, 0, 0), "not a working that can be read whole: '85'"),
     ],
 )
