@@ -125,7 +125,7 @@ def load_expert_importance(folder: Path) -> "Tensor":
 
 
 def load_learnt(folder: Path) -> Learnt:
-    """What the model of a checkpoint was trained on. Imports no torch."""
+    """What the model of a checkpoint was trained on. Imports no torch. Raises ValueError for a file that is damaged."""
     if (folder / "learnt.json").exists():
         try:
             return build(Learnt, _read(folder / "learnt.json"))

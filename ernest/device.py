@@ -1,4 +1,4 @@
-"""Picks the device, the type and the number of threads of products: the only file that names a kind of device."""
+"""Number types, threads and memory of the devices that there are: the only file that names a kind of device."""
 
 import os
 import sys
@@ -37,20 +37,6 @@ def module_command(module: str, *arguments: str) -> list[str]:
     folder that is called like one of Python's does not take its place there."""
     apart = () if {"", os.getcwd()} & set(sys.path) else ("-P",)
     return [sys.executable, *apart, "-m", module, *arguments]
-
-
-def pick_device(name: str | None = None) -> "torch.device":
-    """The device of that name, such as "cuda:1"; without one a GPU if there is any. Raises ValueError if it is not here."""
-    import torch
-
-    gpus = torch.cuda.device_count()
-    try:
-        device = torch.device(name or ("cuda" if gpus else "cpu"))
-    except RuntimeError:
-        raise ValueError(f"device {name!r}: expected cpu or cuda, or one of several such as cuda:1") from None
-    if device.type not in ("cpu", "cuda") or (device.type == "cuda" and (device.index or 0) >= gpus):
-        raise ValueError(f"device {name!r}: not on this machine, which has cpu and {gpus} of cuda")
-    return device
 
 
 def supports_bf16(device: "torch.device | str" = "cpu") -> bool:
@@ -221,18 +207,16 @@ def without_weights() -> Iterator[None]:
         yield
 
 
-def matmul_rate(dtype: "torch.dtype", size: int = 1024, seconds: float = 1.0, device: "torch.device | str" = "cpu") -> float:
-    """FLOP/s of square products in as many threads as are set: the median of as many products as fit into the time."""
+def matmul_rate(dtype: "torch.dtype", size: int = 1024) -> float:
+    """FLOP/s of square products of a processor, in as many threads as are set: the median of those that fit into a second."""
     import torch
 
-    a = torch.randn(size, size).to(device, dtype)
-    wait = torch.cuda.synchronize if a.is_cuda else lambda: None
+    a = torch.randn(size, size).to(HOST, dtype)
     times = []
     first = time.perf_counter()
-    while len(times) < 5 or time.perf_counter() - first < seconds:
+    while len(times) < 5 or time.perf_counter() - first < 1.0:
         start = time.perf_counter()
         torch.mm(a, a)
-        wait()
         times.append(time.perf_counter() - start)
     return 2 * size**3 / median(times)
 

@@ -115,12 +115,10 @@ def test_commands_are_called_as_they_are_written(monkeypatch):
     assert described.keywords["size"] == SubModelSize(5, 24)
     cut = parsed(monkeypatch, "slice", "model", "--layers", "5", "--experts", "24", "--top-k", "1", "-o", "small")
     assert (cut.func, cut.keywords["out"]) == (model.slice_, Path("small"))
-    plain = parsed(monkeypatch, "train", "--data", "records").keywords["run"]
-    assert (plain.data, plain.set_) == (Path("records"), ())
+    assert parsed(monkeypatch, "train", "--data", "records").keywords["run"] == training.RunOptions(Path("records"))
     line = "train --data d --out run --set training.steps=9 size=5 --recipe mine.toml --set seed=1"
-    more = parsed(monkeypatch, *line.split()).keywords["run"]
-    assert (more.out, more.set_) == (Path("run"), (("training.steps=9", "size=5"), ("seed=1",)))
-    assert more.recipe == Path("mine.toml")
+    run = parsed(monkeypatch, *line.split()).keywords["run"]
+    assert (run.out, run.set_, run.recipe) == (Path("run"), (("training.steps=9", "size=5"), ("seed=1",)), Path("mine.toml"))
     assert parsed(monkeypatch, "import", "photos", "--out", "d").keywords["kind"] == "folder"
     assert parsed(monkeypatch, "import", "mnist", "-o", "d", "--kind", "mnist", "--limit", "5").keywords["limit"] == 5
     assert parsed(monkeypatch, "demo", "--minutes", "2", "--build", "here").keywords["minutes"] == 2.0
@@ -294,8 +292,7 @@ def test_a_path_from_home_on_is_one_that_no_shell_has_resolved(monkeypatch, tmp_
     words = ("import", "~/photos", "--out=~/records")
     found = parsed(monkeypatch, *words)
     assert [*found.args, *found.keywords.values()][:2] == [Path("/home/anna/photos"), Path("/home/anna/records")]
-    found = parsed(monkeypatch, "train", "--data=~/records")
-    assert [one.data for one in (*found.args, *found.keywords.values())] == [Path("/home/anna/records")]
+    assert parsed(monkeypatch, "train", "--data=~/records").keywords["run"].data == Path("/home/anna/records")
     named = parsed(monkeypatch, "refiner", "train", "--data=~/photos", "--tokenizer=t", "--out=r")
     assert named.keywords["data"] == Path("/home/anna/photos")
     assert parsed(monkeypatch, "plan", "--devices=1xcpu", "~/mine.toml").keywords["recipe"] == Path("/home/anna/mine.toml")

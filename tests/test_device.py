@@ -14,7 +14,6 @@ from ernest.device import (
     count_processors,
     matmul_rate,
     module_command,
-    pick_device,
     supports_bf16,
     threads,
     usual_defaults,
@@ -24,21 +23,6 @@ from ernest.device import (
 def test_importing_the_ground_floor_loads_neither_torch_nor_numpy() -> None:
     code = "import sys, ernest.device, ernest.storage, ernest.overrides; print({'torch', 'numpy'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
-
-
-def test_a_gpu_is_taken_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    for count, kind in ((0, "cpu"), (2, "cuda")):
-        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
-        assert pick_device().type == kind
-        assert pick_device("cpu").type == "cpu"
-    assert pick_device("cuda:1").index == 1
-
-
-@pytest.mark.parametrize("name", ["cuda:7", "gpu", "meta", "cpu cpu"])
-def test_devices_that_are_not_here_are_named_in_one_line(name: str) -> None:
-    with pytest.raises(ValueError, match=f"device '{name}': ") as caught:
-        pick_device(name)
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from benchmarks.lcnet.worker import closeness as decibels
 from benchmarks.tables import Figure, Table
 from ernest.lcnet import cost
 from ernest.lcnet.native import Executor, Precision
-from ernest.lcnet.profiling import profile
+from ernest.lcnet.profiling import profile, shown
 from ernest.lcnet.profiling.roofline import measure as measure_roofline
 
 FULL_WIDTH_SHARE, HALF_WIDTH_SHARE = 0.73, 0.92
@@ -53,7 +53,7 @@ def roofline(folder: Path, rounds: int, quick: bool, progress: Progress) -> Find
         off = abs(one.seconds / one.wall - 1)
         figures.append(Figure(f"{LABELS[name]}, {one.precision}: layers together ÷ a call, off by", off, LAYERS_BAR, less=True))
         tables.append(_by_kind(one, LABELS[name]))
-        profile.draw(one, folder / f"lcnet-layers-{one.precision}.png")
+        shown.draw(one, folder / f"lcnet-layers-{one.precision}.png")
     return Findings(tuple(figures), tuple(tables), (), (str(profiles[0].roofline),))
 
 

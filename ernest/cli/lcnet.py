@@ -263,7 +263,8 @@ def profile(
     from rich.console import Console
 
     from ernest.lcnet.deployment.verify import input_size
-    from ernest.lcnet.profiling.profile import draw, profile, table
+    from ernest.lcnet.profiling.profile import profile
+    from ernest.lcnet.profiling.shown import draw, table
     from ernest.lcnet.weights.foreign import load_checkpoint
 
     saved = load_checkpoint(model, known.parse())

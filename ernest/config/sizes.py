@@ -7,7 +7,8 @@ BLOCK = 16
 
 
 def sized(size: int) -> dict[str, Any]:
-    """The network of a size: as many layers, and for every two of them a head of 64 columns and a block of an expert's."""
+    """The network of a size: as many layers, and for every two of them a head of 64 columns and a block of an expert's.
+    Raises ValueError below 5."""
     if size < 5:
         raise ValueError(f"size = {size} must be at least 5: four layers carry audio heads, and one stands below them")
     heads = size // 2

@@ -159,7 +159,8 @@ def read_video(source: Source, frames: int | None = None, spec: MediaSpec = USUA
     """The video as uint8 `[frames, height, width, 3]`: its time is cut into equal parts, and each gives its first frame. With a
     rate of frames, the parts are so long, from the beginning of the video on.
 
-    A video shorter than `frames` shows frames twice; a still picture is a video in which nothing moves.
+    A video shorter than `frames` shows frames twice; a still picture is a video in which nothing moves. Raises ValueError for a
+    file that cannot be read.
     """
     frames = spec.frames if frames is None else frames
     file = media_file(source)

@@ -93,18 +93,18 @@ def max_violation(load: np.ndarray) -> np.ndarray:
     return shares(load).max(-1) * load.shape[-1] - 1
 
 
-def top_experts(load: np.ndarray, share: float = TOP_SHARE) -> np.ndarray:
-    """The experts `[..., experts]` (bool) that are used most: `share` of them, at least one; of equals the first."""
-    count = max(1, round(share * load.shape[-1]))
+def top_experts(load: np.ndarray) -> np.ndarray:
+    """The experts `[..., experts]` (bool) that are used most: `TOP_SHARE` of them, at least one; of equals the first."""
+    count = max(1, round(TOP_SHARE * load.shape[-1]))
     indices = np.argsort(-load, axis=-1, kind="stable")[..., :count]
     top = np.zeros(load.shape, bool)
     np.put_along_axis(top, indices, True, axis=-1)
     return top
 
 
-def overlaps(usages: Sequence[np.ndarray], share: float = TOP_SHARE) -> np.ndarray:
+def overlaps(usages: Sequence[np.ndarray]) -> np.ndarray:
     """Intersection over union of the top experts of every two tasks, `[layers, tasks, tasks]`."""
-    top = np.stack([top_experts(load, share) for load in usages], axis=1)
+    top = np.stack([top_experts(load) for load in usages], axis=1)
     both = (top[:, :, None] & top[:, None]).sum(-1)
     either = (top[:, :, None] | top[:, None]).sum(-1)
     return both / either

@@ -36,13 +36,12 @@ def trained_parameters(config: ModelConfig, spec: TokenizerSpec) -> int:
     return total_parameters(config, spec) + config.multi_token * head
 
 
-def training_flops(config: ModelConfig, length: int, submodel: SubModel | None = None) -> int:
+def training_flops(config: ModelConfig, length: int) -> int:
     """Floating-point operations of the backbone for one position, forward and backward, in rows of `length` positions.
 
     A product with a matrix costs 2 operations per entry forward and 4 backward. Attention takes each query against all S keys of
     its row, 4 S D operations forward and 8 S D backward; the mask is not taken off, since the products are computed.
     """
-    config = reduced(config, submodel)
     matrices = _matrices(config) + config.top_k * _expert(config)
     return config.layers * (6 * matrices + 12 * length * config.width)
 

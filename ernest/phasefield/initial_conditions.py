@@ -43,7 +43,7 @@ def star(grid: Grid, kappa: float, radius: float | None = None, rays: int = 6, d
     """A star whose edge lies at radius (1 + depth cos(rays * angle)) from the middle; in three dimensions its rays point around
     the equator, cos(rays * angle) times the power `rays` of the sine of the polar angle.
 
-    By default the mean radius is a quarter of the shortest side.
+    By default the mean radius is a quarter of the shortest side. Raises ValueError on a line, and where it finds no room.
     """
     if grid.dimensions < 2:
         raise ValueError(f"star: expected a grid of two or three dimensions, got points={grid.points}")
@@ -64,7 +64,7 @@ def seven_circles(grid: Grid, kappa: float) -> Tensor:
 
     This is the benchmark of Church and others (Communications in Computational Physics 26 (2019) 947) on the square of side
     2 pi with kappa = 0.01, stretched to the grid; in three dimensions seven balls lie in the middle plane of the third.
-    The edges are smooth, yet steeper than an interface at rest, so the first steps of a run are short.
+    The edges are smooth, yet steeper than an interface at rest: the first steps of a run are short. Raises ValueError on a line.
     """
     if grid.dimensions < 2:
         raise ValueError(f"seven circles: expected a grid of two or three dimensions, got points={grid.points}")
@@ -86,7 +86,7 @@ def two_drops(
 ) -> Tensor:
     """A large and a small drop apart, on the diagonal: where mass is conserved, the small one feeds the large one and vanishes.
 
-    By default radii are 1 / (2 pi) and 0.7 / (2 pi) of the shortest side: 1 and 0.7 on the square of side 2 pi.
+    By default radii are 1 / (2 pi) and 0.7 / (2 pi) of the shortest side. Raises ValueError for radii that find no room.
     """
     side = min(grid.lengths)
     large, small = (side / (2 * math.pi), 0.7 * side / (2 * math.pi)) if radii is None else radii
@@ -105,7 +105,8 @@ def spinodal_noise(grid: Grid, amplitude: float = 0.1, mean: float = 0.0, seed: 
     `amplitude` is the root mean square of the fluctuations. With `waves` they hold all waves as long as 1 / waves of the
     shortest side or longer, and are one smooth function that every grid over the same box samples, however fine, so that runs
     on several grids can be compared. Without it every point draws for itself, evenly from an interval: rough data, other on
-    each grid, with which a run has to begin in short steps.
+    each grid, with which a run has to begin in short steps. Raises ValueError for a mean other than 0 between walls that hold 0,
+    and for shorter waves than the grid resolves.
     """
     amplitude, mean = number("spinodal noise: amplitude", amplitude), number("spinodal noise: mean", mean)
     if not (amplitude >= 0 and math.isfinite(amplitude) and math.isfinite(mean)):

@@ -228,9 +228,9 @@ def varies(potential: Potential) -> bool:
     return potential.df(one).numel() > 1 or potential.f(one).numel() > 1
 
 
-def samples_of(potential: Potential, count: int = 64) -> Tensor:
-    """Numbers inside the domain, between -2 and 2 where there is no nearer end, by which potentials are told apart."""
-    return torch.linspace(*_any_two_inside(potential), count + 2, dtype=torch.float64, device=HOST)[1:-1]
+def samples_of(potential: Potential) -> Tensor:
+    """64 numbers inside the domain, between -2 and 2 where there is no nearer end, by which potentials are told apart."""
+    return torch.linspace(*_any_two_inside(potential), 66, dtype=torch.float64, device=HOST)[1:-1]
 
 
 def _any_two_inside(potential: Potential) -> tuple[float, float]:

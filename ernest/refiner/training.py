@@ -54,7 +54,7 @@ def train_refiner(
     state: Path | None = None,
 ) -> Refiner:
     """A refiner of pictures of `size`, as many times doubled as `pairs.large` are larger. In the file `state` it is kept how far
-    the training is, and one that was cut goes on."""
+    the training is, and one that was cut goes on. Raises ValueError unless they are 2, 4 or 8 times as large."""
     factor = pairs.large.shape[1] // size[0]
     if pairs.large.shape[1:3] != (size[0] * factor, size[1] * factor) or factor < 2 or factor & (factor - 1):
         raise ValueError(f"large pictures of {list(pairs.large.shape[1:3])} pixels are not 2, 4 or 8 times {list(size)}")

@@ -49,8 +49,8 @@ def check_room(runs: Path, parameters: int, trained: int | None = None) -> str:
     return f"disk: up to {need / 1e6:,.0f} MB in {runs}, {state:,.0f} MB a state; {free:,.1f} GB free"
 
 
-def save_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: TrainerState, keep: int = 1) -> None:
-    """A resumable state in `runs/step-N`; older ones beyond `keep` are removed, but for files that the user put there.
+def save_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: TrainerState) -> None:
+    """A resumable state in `runs/step-N`; older ones are removed, but for files that the user put there.
 
     All processes come here. Of a network in parts each writes what it holds, of a whole one the first writes all; one that goes
     on from there may have other parts, in another number of processes.
@@ -65,7 +65,7 @@ def save_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer
         write_parts(aside / _file("optimizer", rank), moments)
         if rank == 0:
             write_text(aside / PROGRESS, json.dumps(asdict(progress), indent=1))
-    for old in _states(runs)[:-keep] if rank == 0 else ():
+    for old in _states(runs)[:-1] if rank == 0 else ():
         remove_files(old, *STATE_FILES)
 
 

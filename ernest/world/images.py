@@ -16,6 +16,7 @@ from ernest.world.split import generator, is_held_out
 DIGITS: tuple[str, ...] = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 COLOURS: tuple[str, ...] = ("red", "green", "blue", "yellow", "pink", "white")
 PLACES: tuple[str, ...] = ("top left", "top right", "bottom left", "bottom right", "centre")
+WHERE = {place: f"{'in' if place == 'centre' else 'at'} the {place}" for place in PLACES}
 
 INKS = np.array([[242, 51, 46], [51, 217, 64], [77, 115, 255], [250, 230, 51], [242, 89, 230], [242, 242, 242]]) / 255
 """RGB of each of `COLOURS`, in whole levels of 8 bits: full ink lies as far as can be from where rounding turns."""
@@ -92,10 +93,10 @@ def _sketch(seed: int, index: int, scale: float) -> _Sketch:
 
 
 def caption(digit: int, colour: str, place: str) -> str:
-    """`a red seven at the top left`, `a red seven in the centre`."""
+    """`a red seven at the top left`, `a red seven in the centre`. Raises ValueError for what no picture shows."""
     if not (0 <= digit < 10 and colour in COLOURS and place in PLACES):
         raise ValueError(f"caption: no digit {digit!r}, colour {colour!r} or place {place!r} like that")
-    return f"a {colour} {DIGITS[digit]} {'in' if place == 'centre' else 'at'} the {place}"
+    return f"a {colour} {DIGITS[digit]} {WHERE[place]}"
 
 
 _CAPTION = re.compile(rf"a ({'|'.join(COLOURS)}) ({'|'.join(DIGITS)}) (?:at the ({'|'.join(PLACES[:-1])})|in the (centre))")

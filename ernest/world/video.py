@@ -178,7 +178,7 @@ def moving_digit(seed: int, index: int, size: int = SIZE, frames: int = FRAMES) 
 
 
 def moving_caption(digit: int, direction: str) -> str:
-    """`a seven moving left`."""
+    """`a seven moving left`. Raises ValueError for what no video shows."""
     if not (0 <= digit < 10 and direction in DIRECTIONS):
         raise ValueError(f"caption: no digit {digit!r} or direction {direction!r} like that")
     return f"a {DIGITS[digit]} moving {direction}"

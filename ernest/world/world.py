@@ -13,7 +13,7 @@ import numpy as np
 from ernest.sequence.record import Kind, Record, Segment, given, made
 from ernest.world import speech, text, video
 from ernest.world.albums import ALBUMS, album
-from ernest.world.images import COLOURS, DIGITS, PLACES, caption, pictures
+from ernest.world.images import COLOURS, DIGITS, PLACES, WHERE, caption, pictures
 from ernest.world.sizes import FRAMES, SIZE
 from ernest.world.speech import VOICES, WORDS, Voice
 from ernest.world.split import generator
@@ -72,7 +72,7 @@ def records_of_tasks(
     size: int = SIZE,
     frames: int = FRAMES,
 ) -> list[Record]:
-    """The records of several tasks, index by index; a picture, clip or video that several tasks share is made once."""
+    """As `records`, of several tasks, index by index; a picture, clip or video that several of them share is made once."""
     for name, value in (("size", size), ("frames", frames)):
         if not isinstance(value, int | np.integer) or value < 1:
             raise ValueError(f"{name}: expected a whole number from 1 on, got {value!r}")
@@ -198,17 +198,13 @@ def _question(rng: np.random.Generator, facts: Mapping[str, Any]) -> tuple[str, 
         case 1:
             return "which digit is it?", digit
         case 2:
-            return "where is it?", _where(place)
+            return "where is it?", WHERE[place]
         case 3:
             guess = colour if rng.random() < 0.5 else COLOURS[rng.integers(len(COLOURS))]
             return f"is it {guess}?", "yes" if guess == colour else "no"
         case _:
             guess = place if rng.random() < 0.5 else PLACES[rng.integers(len(PLACES))]
-            return f"is it {_where(guess)}?", "yes" if guess == place else "no"
-
-
-def _where(place: str) -> str:
-    return "in the centre" if place == "centre" else f"at the {place}"
+            return f"is it {WHERE[guess]}?", "yes" if guess == place else "no"
 
 
 def _spoken_digit(task: str, seed: int, index: int, medium: _Medium) -> Record:

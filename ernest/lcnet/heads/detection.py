@@ -130,9 +130,9 @@ class Neck(nn.Module):
         self.reduce = nn.ModuleList(conv(one, width) for one in channels)
         self.down = nn.ModuleList(_merge(width) for _ in steps)
         self.up = nn.ModuleList(_merge(width) for _ in steps)
-        self.shrink = nn.ModuleList(separable(width, width, 5, 2) for _ in steps)
-        self.top_in = separable(width, width, 5, 2)
-        self.top_out = separable(width, width, 5, 2)
+        self.shrink = nn.ModuleList(separable(width, width, 2) for _ in steps)
+        self.top_in = separable(width, width, 2)
+        self.top_out = separable(width, width, 2)
 
     def forward(self, features: list[Tensor]) -> list[Tensor]:
         maps = [reduce(one) for reduce, one in zip(self.reduce, features, strict=True)]
@@ -152,7 +152,7 @@ class LevelHead(nn.Module):
     def __init__(self, width: int, layers: int, classes: int, bins: int) -> None:
         super().__init__()
         self.bins = bins
-        self.tower = nn.Sequential(*[separable(width, width, 5) for _ in range(layers)])
+        self.tower = nn.Sequential(*[separable(width, width) for _ in range(layers)])
         self.gate = nn.Conv2d(width, width, 1)
         self.mix = conv(width, width)
         self.kind = _last(width, classes, -math.log(1 / RARE - 1))
@@ -169,7 +169,7 @@ class LevelHead(nn.Module):
 
 
 def _merge(width: int) -> nn.Sequential:
-    return nn.Sequential(separable(2 * width, 2 * width, 5), separable(2 * width, width, 5))
+    return nn.Sequential(separable(2 * width, 2 * width), separable(2 * width, width))
 
 
 def _last(width: int, out: int, bias: float) -> nn.Conv2d:

@@ -25,9 +25,9 @@ def conv(
     return chain
 
 
-def separable(width: int, out: int, kernel: int, stride: int = 1) -> nn.Sequential:
-    """Depthwise convolution and pointwise convolution, each with h-swish: a block of PP-LCNet."""
-    return nn.Sequential(conv(width, width, kernel, stride=stride, groups=width), conv(width, out))
+def separable(width: int, out: int, stride: int = 1) -> nn.Sequential:
+    """Depthwise 5x5 convolution and pointwise convolution, each with h-swish: a block of PP-LCNet."""
+    return nn.Sequential(conv(width, width, 5, stride=stride, groups=width), conv(width, out))
 
 
 def trunk(architecture: Architecture) -> PPLCNet:

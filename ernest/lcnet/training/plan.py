@@ -20,7 +20,7 @@ from ernest.lcnet.training.flips import Mirrored, try_mirrored
 from ernest.lcnet.training.listing import Listing, places
 from ernest.lcnet.training.loop import update
 from ernest.lcnet.training.losses import supervised
-from ernest.lcnet.training.recipe import Recipe, architecture_of, dump, load_recipe, name_of, sides_of
+from ernest.lcnet.training.recipe import RATE_BATCH, Recipe, architecture_of, dump, load_recipe, name_of, peak_rate, sides_of
 from ernest.lcnet.training.schedule import make_optimizer, set_rate
 from ernest.overrides import read_tree
 
@@ -134,24 +134,15 @@ def _chosen(
     started: str | None,
     mirrored: Mirrored | None,
 ) -> tuple[Recipe, tuple[str, ...]]:
+    """The most capable network of which enough epochs fit into the minutes, and why."""
     side, form = shape if not fields.keys() & {"size", "width", "fit", "resize", "sizes"} else (shape[0], 1.0)
     natural = max((size for size in SIZES if size <= 1.25 * side), default=SIZES[0])
-    batch = int(np.clip(2 ** round(np.log2(max(1, count) / 40)), 16, 128))
-    few = count < FEW
-    base: dict[str, Any] = {
-        "batch": batch,
-        "weight_decay": 5e-4,
-        "sizes": (),
-        "nesterov": True,
-        "rate": RATE * (0.2 if started else 1.0) * 2048 / 64,
-        "smoothing": 0.0 if fields.get("label_separator") else 0.1,
-        "crop_area": (0.5, 1.0) if few or natural <= 96 else (0.2, 1.0),
-    }
+    base = _settings(count, natural, bool(fields.get("label_separator")), started is not None)
     if mirrored is not None:
         base["flip"] = not mirrored.hurts
-    steps = max(1, count // int(fields.get("batch", batch)))
+    steps = max(1, count // int(fields.get("batch", base["batch"])))
     seconds, chosen, epochs = 0.0, base, LEAST_EPOCHS
-    for arch, share in _candidates(natural, few, started):
+    for arch, share in _candidates(natural, count < FEW, started):
         size = max(SIZES[0], int(share * natural) // 32 * 32)
         chosen = base | {"arch": arch, **_sides(size, form)} | dict(fields)
         seconds = step_seconds(load_recipe(overrides=chosen | {"epochs": 1}), classes)
@@ -165,9 +156,22 @@ def _chosen(
         + (", whole pictures pressed into that" if recipe.fit == "squash" else ""),
         f"{recipe.epochs} epochs of {steps} steps with {recipe.batch} pictures, {seconds:.2f} s each: about "
         f"{max(1, round(recipe.epochs * steps * seconds / 60))} minutes",
-        f"rate {recipe.rate * recipe.batch / 2048:.3g}, crops from {recipe.crop_area[0]:.0%}, {_flips(recipe, mirrored)}",
+        f"rate {peak_rate(recipe):.3g}, crops from {recipe.crop_area[0]:.0%}, {_flips(recipe, mirrored)}",
         "any of it by --set, more time by --minutes, the paper's recipe by --recipe paper",
     )
+
+
+def _settings(count: int, natural: int, many: bool, started: bool) -> dict[str, Any]:
+    """What follows from the number of pictures and their natural size, whatever the network."""
+    return {
+        "batch": int(np.clip(2 ** round(np.log2(max(1, count) / 40)), 16, 128)),
+        "weight_decay": 5e-4,
+        "sizes": (),
+        "nesterov": True,
+        "rate": RATE * (0.2 if started else 1.0) * RATE_BATCH / 64,
+        "smoothing": 0.0 if many else 0.1,
+        "crop_area": (0.5, 1.0) if count < FEW or natural <= 96 else (0.2, 1.0),
+    }
 
 
 def _sides(short: int, form: float) -> dict[str, Any]:

@@ -83,13 +83,8 @@ def train(
     """
     out = Path(out)
     _check_folder(out, Path(data))
-    if mutual and teacher is not None:
-        raise ValueError("mutual: two students teach each other, without a teacher; leave one of the two out")
-    if unlabeled is not None and teacher is None:
-        raise ValueError("unlabeled: only a teacher can tell what such pictures show; name one")
     given = load_recipe(overrides=recipe.fields) if isinstance(recipe, Budget) else recipe
-    if given.label_separator and (mutual or teacher is not None):
-        raise ValueError("label_separator: pictures of several labels are learnt without a teacher and without mutual learning")
+    _check_teaching(given, mutual, teacher, unlabeled)
     saved = load_start(start, foreign) if start is not None else None
     taught = load_checkpoint(teacher, foreign) if teacher is not None else None
     lists = read_parts(
@@ -111,11 +106,10 @@ def train(
             progress = fit(network, objective, training_set, validation_set, recipe, out, on_report, origin)
         storage.write_text(out / "recipe.json", json.dumps(dump(recipe), indent=1))
         storage.write_text(out / "history.json", json.dumps(list(progress.history), indent=1))
-        best = progress.history[best_epoch(progress)]
         _tell(out, validation_set, recipe, show)
-        skipped = len(training_set.skipped) + len(validation_set.skipped)
-        files = out / "best.safetensors", out / "last.safetensors"
-        return TrainingResult(*files, training_set.labels, best, skipped, left_out)
+    best = progress.history[best_epoch(progress)]
+    skipped = len(training_set.skipped) + len(validation_set.skipped)
+    return TrainingResult(out / "best.safetensors", out / "last.safetensors", training_set.labels, best, skipped, left_out)
 
 
 def _check_folder(out: Path, data: Path) -> None:
@@ -126,6 +120,16 @@ def _check_folder(out: Path, data: Path) -> None:
     if out.exists() and not out.is_dir():
         raise ValueError(f"{out}: expected a folder to write into, got a file")
     storage.check_writable(out / "last.safetensors")
+
+
+def _check_teaching(recipe: Recipe, mutual: bool, teacher: str | Path | None, unlabeled: str | Path | None) -> None:
+    """Raises ValueError for ways of learning that do not go together."""
+    if mutual and teacher is not None:
+        raise ValueError("mutual: two students teach each other, without a teacher; leave one of the two out")
+    if unlabeled is not None and teacher is None:
+        raise ValueError("unlabeled: only a teacher can tell what such pictures show; name one")
+    if recipe.label_separator and (mutual or teacher is not None):
+        raise ValueError("label_separator: pictures of several labels are learnt without a teacher and without mutual learning")
 
 
 def _tell_data(learn: Listing, score: Listing) -> None:

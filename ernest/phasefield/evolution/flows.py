@@ -150,7 +150,7 @@ def _mobility_rows(mobility: tuple[Any, ...]) -> tuple[tuple[Any, ...], ...]:
 
 
 def _check_joined(flow: CoupledFlow, joined: list[tuple[int, int]]) -> None:
-    """Raises ValueError for pairs of fields with a mobility between them, walls and noise that do not go together."""
+    """Raises ValueError unless walls of mu, noise and the pairs of fields that a mobility joins suit what is conserved."""
     of_mu = zip(flow.potential_walls, flow.conserved, strict=bool(flow.potential_walls))
     if any(walls and not conserved for walls, conserved in of_mu):
         raise ValueError("potential_walls: expected them for conserved fields only; others have walls of their own")

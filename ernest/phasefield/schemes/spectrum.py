@@ -14,14 +14,14 @@ COARSE_TAIL = 100.0
 """Modes that are swept once keep about a hundredth of their amplitude as error."""
 
 
-def prefers_coarse(modes: Tensor, grid: Space, tolerance: float, ratio: float = 0.5) -> bool:
+def prefers_coarse(modes: Tensor, grid: Space, tolerance: float) -> bool:
     """Whether sweeps on coarse grids reach `tolerance` for fields with these modes `[..., *mode_shape]`.
 
-    The modes that a level of `ratio` leaves out get one sweep, which leaves about a hundredth of them as error: their
+    The modes that a level of half the points leaves out get one sweep, which leaves about a hundredth of them as error: their
     amplitudes must be below a hundred tolerances. Of a batch, all members must agree. This is a forecast for a step that is
     still to be taken; `StepStats.unsettled` judges one that has been.
     """
-    return set(grid.boundaries) == {"periodic"} and tail_amplitude(modes, grid, ratio) <= COARSE_TAIL * tolerance
+    return set(grid.boundaries) == {"periodic"} and tail_amplitude(modes, grid) <= COARSE_TAIL * tolerance
 
 
 def tail_amplitude(modes: Tensor, grid: Space, ratio: float = 0.5) -> float:

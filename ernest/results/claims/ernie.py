@@ -17,9 +17,9 @@ DIRECTIONS = (
 )
 
 
-def _demo(label: str, row: str, least: float | None = None, most: float | None = None) -> Quote:
+def _demo(label: str, row: str, least: float | None = None) -> Quote:
     """A score of the demo's table."""
-    return Quote(label, DEMO, row, SCORE, least, most)
+    return Quote(label, DEMO, row, SCORE, least)
 
 
 def _method(rows: str) -> tuple[Quote, ...]:

@@ -19,12 +19,12 @@ from ernest.world.text import story
 TEXTS, ROUNDS = 12, 11
 
 
-def turns(engines: Mapping[str, Engine], rounds: int = ROUNDS) -> dict[str, list[float]]:
-    """Seconds of the processor for a token of texts that are asked for one at a time, greedy: of each engine in `rounds` turns,
+def turns(engines: Mapping[str, Engine]) -> dict[str, list[float]]:
+    """Seconds of the processor for a token of texts that are asked for one at a time, greedy: of each engine in `ROUNDS` turns,
     behind one that warms up."""
     asked = [_request(number) for number in range(TEXTS)]
     spent: dict[str, list[float]] = {name: [] for name in engines}
-    for turn in range(rounds + 1):
+    for turn in range(ROUNDS + 1):
         for name, engine in engines.items():
             seconds = _seconds(engine, asked)
             spent[name] += [seconds] if turn else []

@@ -25,7 +25,7 @@ PAIRS = {"fp32, fp32": (False, False), "bf16, bf16": (True, True), "bf16, fp32":
 """Number types of sampler and trainer: whether each runs in bf16."""
 
 
-def divergences(checkpoint: Path, judges: Path, seed: int = 0) -> dict[str, dict[str, list[float]]]:
+def divergences(checkpoint: Path, judges: Path) -> dict[str, dict[str, list[float]]]:
     """KL(sampler | trainer) per element, in nats, by number types and by task: without and with the sampler's experts."""
     set_threads(1)
     model, tokenizers = load_model(checkpoint)
@@ -36,8 +36,8 @@ def divergences(checkpoint: Path, judges: Path, seed: int = 0) -> dict[str, dict
         engine = Engine(model, tokenizers, bf16=sampler, rows=PROMPTS)
         found[pair] = {}
         for task in tasks:
-            fresh = {(n, 0): Response(task.ask(TASKS[task.name].record(seed, n), tokenizers), ()) for n in range(PROMPTS)}
-            made = list(run_rollouts(engine, fresh, seed, 0).values())
+            fresh = {(n, 0): Response(task.ask(TASKS[task.name].record(0, n), tokenizers), ()) for n in range(PROMPTS)}
+            made = list(run_rollouts(engine, fresh, 0, 0).values())
             found[pair][task.name] = [divergence(model, tokenizers, made, trainer, replays) for replays in (False, True)]
     return found
 

@@ -13,8 +13,9 @@ from rich.console import Console
 from ernest.lcnet import PUBLISHED, Architecture, PPLCNet, cost, fold
 from ernest.lcnet.native import Executor, LayerTime, available
 from ernest.lcnet.profiling import roofline
-from ernest.lcnet.profiling.profile import draw, profile, table, with_bound
+from ernest.lcnet.profiling.profile import profile, with_bound
 from ernest.lcnet.profiling.roofline import FOOTPRINTS, Roofline, measure
+from ernest.lcnet.profiling.shown import draw, table
 
 SMALL = Architecture(classes=10, scale=0.25)
 BANDWIDTHS = (1 << 14, 100e9), (1 << 20, 50e9), (1 << 27, 10e9)
