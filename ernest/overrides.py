@@ -96,6 +96,15 @@ def build(kind: Any, value: Any, where: str = "") -> Any:
     return value
 
 
+def check_names(value: Mapping[str, Any], known: Sequence[str], where: str = "") -> None:
+    """Raises FieldError for the first name of a table that is none of the fields `known`."""
+    for name in value:
+        if name not in known:
+            field, nearest = f"{where}.{name}" if where else name, FieldError("", name, known=known).nearest
+            hint = f"did you mean {nearest!r}?" if nearest else f"the fields are {', '.join(known)}"
+            raise FieldError(f"unknown field {field!r}; {hint}", field, known=known)
+
+
 def _build_table(kind: Any, value: Any, where: str) -> Any:
     if not isinstance(value, Mapping):
         raise FieldError(f"{where}: expected a table, got {value!r}", where, value, "a table")
@@ -110,11 +119,7 @@ def _build_table(kind: Any, value: Any, where: str) -> Any:
         return {name: build(get_args(kind)[1], entry, below[name]) for name, entry in value.items()}
     hints = get_type_hints(kind)
     known = [field.name for field in fields(kind) if field.init]
-    for name in value:
-        if name not in known:
-            nearest = FieldError("", name, known=known).nearest
-            hint = f"did you mean {nearest!r}?" if nearest else f"the fields are {', '.join(known)}"
-            raise FieldError(f"unknown field {below[name]!r}; {hint}", below[name], known=known)
+    check_names(value, known, where)
     return kind(**{name: build(hints[name], entry, below[name]) for name, entry in value.items()})  # type: ignore[operator]
 
 

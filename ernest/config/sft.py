@@ -1,11 +1,11 @@
 """What a supervised fine-tuning can set: how many records the world makes for it, and everything that a training can."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ernest.config.recipe import NAMED, Recipe, recipe_of
-from ernest.overrides import build, check_least, read_tree
+from ernest.overrides import build, check_least, check_names, read_tree
 
 
 @dataclass(frozen=True)
@@ -31,5 +31,6 @@ def load_sft_recipe(path: Path, overrides: Sequence[str] = ()) -> tuple[RecordCo
     for name in ("size", "model"):
         if name in tree:
             raise ValueError(f"{name}: the network is that of the checkpoint, as it is: leave {name} out")
+    check_names(tree, [field.name for field in fields(Recipe) if field.name not in ("size", "model")] + ["records"])
     counts = build(RecordCounts, tree.pop("records", {}), "records")
     return counts, recipe_of(tree)

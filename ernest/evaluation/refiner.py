@@ -53,7 +53,10 @@ def measure_refiner(
     folder: Path, data: str = WORLD, tokenizer: Path | None = None, judge: Path | None = None, steps: int = STEPS
 ) -> list[Comparison]:
     """All figures of the refiner in `folder`, on pictures of a folder or on held-out ones of the world; of what `tokenizer` makes
-    of them as well, if one is named. Raises ValueError for a tokenizer of other sizes than the refiner."""
+    of them as well, if one is named. Raises ValueError for a tokenizer of other sizes than the refiner, and for a judge of digits
+    beside a folder: the world's pictures alone are known to show some."""
+    if judge is not None and data != WORLD:
+        raise ValueError(f"--judge reads the digits of the world's pictures: --data world, or leave {judge} out")
     refiner = Refiner.load(folder)
     height, width = refiner.config.size
     spec = large_media(MediaSpec(height, width), refiner.config.factor, data)

@@ -2,6 +2,7 @@
 
 import asyncio
 import hmac
+import re
 import secrets
 import time
 from collections.abc import Sequence
@@ -30,6 +31,12 @@ class Access:
     keys: tuple[str, ...] = field(default=(), repr=False)
     origins: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for origin in self.origins:
+            if origin not in ("*", "null") and not re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\sA-Z/?#@]+", origin):
+                example = "such as https://example.org, in small letters and without a path, or *"
+                raise ValueError(f"allow_origin {origin!r}: expected what browsers send of a page, {example}")
 
     def check(self, path: str, headers: Headers) -> None:
         """Raises ApiError for a request that may not be made."""

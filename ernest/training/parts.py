@@ -71,10 +71,10 @@ class Part:
     writes: bool = True
 
 
-def write_parts(path: Path, parts: Mapping[str, Part]) -> None:
-    """Writes those parts that are this process's to write; no file where there are none."""
+def write_parts(path: Path, parts: Mapping[str, Part], even_none: bool = False) -> None:
+    """Writes those parts that are this process's to write; where there are none no file, unless one is wanted `even_none`."""
     written = {name: part for name, part in parts.items() if part.writes and part.own.numel()}
-    if not written:
+    if not written and not even_none:
         return
     places = {name: asdict(part.place) for name, part in written.items() if not part.place.is_whole}
     save_tensors(path, {name: part.own for name, part in written.items()}, {PLACES: json.dumps(places)} if places else None)

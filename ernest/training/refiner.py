@@ -47,6 +47,9 @@ class RefinerRun:
         """Numbers of numpy become plain ones, and names of folders become paths."""
         for name, kind in {"data": str, "tokenizer": Path, "out": Path, "factor": int, "steps": int, "seed": int}.items():
             object.__setattr__(self, name, kind(getattr(self, name)))
+        for name, least in {"steps": 1, "seed": 0}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} = {getattr(self, name)}: expected at least {least}")
 
 
 def train_refiner_run(run: RefinerRun) -> str:
@@ -55,8 +58,6 @@ def train_refiner_run(run: RefinerRun) -> str:
     Raises ValueError for a tokenizer of something else than pictures, for data without pictures or smaller than what is to be
     drawn, and for a folder of something else.
     """
-    if run.steps < 1:
-        raise ValueError(f"steps = {run.steps}: expected at least 1")
     tokenizer = load(run.tokenizer, "vision")
     assert isinstance(tokenizer, PictureTokenizer)
     spec = large_media(tokenizer.media, run.factor, run.data)

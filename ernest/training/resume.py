@@ -62,7 +62,7 @@ def save_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer
     moments = parts_of(model, _moments(model, optimizer).items())
     with _folder_of_all(_folder(runs, progress.step), in_parts, _bytes(weights) + _bytes(moments)) as aside:
         write_parts(aside / _file("model", rank), weights)
-        write_parts(aside / _file("optimizer", rank), moments)
+        write_parts(aside / _file("optimizer", rank), moments, even_none=rank == 0)  # before its first step AdamW has none
         if rank == 0:
             write_text(aside / PROGRESS, json.dumps(asdict(progress), indent=1))
     for old in _states(runs)[:-1] if rank == 0 else ():

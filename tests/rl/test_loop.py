@@ -130,6 +130,17 @@ def test_no_signal_changes_no_bit(tmp_path, monkeypatch):
         assert equal(before, weights(run))
 
 
+def test_a_run_without_signal_from_its_beginning_on_goes_on(tmp_path, monkeypatch):
+    """The optimiser has taken no step when the first state is written, and has no moments."""
+    verifier(monkeypatch, "digit", lambda data: False)
+    policy(tmp_path / "run", recipe(1)).train(lambda step, measures: None)
+    resumed = policy(tmp_path / "run", recipe(2))
+    assert resumed.step == 1
+    assert not any(resumed.learner.optimizer.state.values())
+    resumed.train(lambda step, measures: None)
+    assert [entry["step"] for entry in log_of(tmp_path / "run")] == [0, 1]
+
+
 def test_a_verifier_that_fails_costs_its_sample(tmp_path, monkeypatch):
     def fails(data):
         if coin(data):

@@ -109,6 +109,7 @@ def test_a_run_on_other_records_does_not_go_on(tmp_path, checkpoint, monkeypatch
         ("model.layers=9", "model: the network is that of the checkpoint"),
         ("records.worked=0", r"records\.worked = 0 must be at least 1"),
         ("records.work=9", "worked"),
+        ("record.worked=9", "unknown field 'record'; did you mean 'records'"),
         ("training.step=9", "steps"),
     ],
 )

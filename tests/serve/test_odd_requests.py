@@ -166,6 +166,15 @@ def test_the_name_of_the_scheme_is_read_in_any_case():
         Access(("key",)).check("/v1/models", errors_headers("bearer keys"))
 
 
+def test_origins_that_no_browser_sends_are_refused():
+    assert Access(origins=("https://example.org:8443", "http://[::1]", "*", "null")).origins
+    for origin in ("example.org", "https://example.org/", "https://Example.org", "nonsense", ""):
+        with pytest.raises(
+            ValueError, match=f"allow_origin '{origin}': expected what browsers send of a page, such as https://exam"
+        ):
+            Access(origins=(origin,))
+
+
 def errors_headers(authorization: str):
     from starlette.datastructures import Headers
 

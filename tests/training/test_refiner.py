@@ -10,6 +10,7 @@ from ernest.checkpoint import load_model, save_model
 from ernest.cli import refiner as commands
 from ernest.config.media import MediaSpec
 from ernest.data import media
+from ernest.evaluation.refiner import measure_refiner
 from ernest.generation.answer import generate
 from ernest.refiner import refine as refining
 from ernest.refiner.network import Refiner, RefinerConfig
@@ -115,6 +116,10 @@ def test_what_does_not_fit_is_refused(checkpoint: Path, files: Path, tmp_path: P
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="empty: nothing to learn from: it holds no image or video"):
         train_refiner_run(RefinerRun(str(tmp_path / "empty"), checkpoint, tmp_path / "out"))
+    with pytest.raises(ValueError, match="seed = -1: expected at least 0"):
+        RefinerRun("world", tmp_path, tmp_path / "odd", seed=-1)
+    with pytest.raises(ValueError, match="--judge reads the digits of the world's pictures: --data world, or leave judge out"):
+        measure_refiner(tmp_path, str(tmp_path), judge=Path("judge"))
     with pytest.raises(ValueError, match="steps = 0: expected at least 1"):
         train_refiner_run(RefinerRun(str(files), checkpoint, tmp_path / "out", steps=0))
     assert not (tmp_path / "out").exists()
