@@ -1,7 +1,7 @@
 """Make questions in figures whose answers are worked out aloud, and read such a working, to say which of its steps are right.
 
 A record gives a question, "work out 47 + 12.", and makes a working and an answer, "think: four seven plus one two, five seven
-plus zero two, five eight plus zero one, five nine. answer: 59". It is a pure function of `(seed, index)`, and no numbers of a
+plus two, five eight plus one, five nine. answer: 59". It is a pure function of `(seed, index)`, and no numbers of a
 training record are ever those of a held-out one, in whatever words and order.
 
 In a working a number is told place by place, each by one word from zero to eighteen: seven fifteen is 7 * 10 + 15. The first step
@@ -157,16 +157,17 @@ def _steps(term: _Term) -> list[str]:
 
 
 def _counted(places: tuple[int, ...], operation: str, rest: tuple[int, ...]) -> list[str]:
-    """The last places go up or down while those of `rest` fall to zero, one after the other; ten is lent where nothing is left to
-    take from, and carried at the end."""
-    tell = lambda: f"{_told(places)} {operation} {_told(rest)}" if any(rest) else _told(places)
-    way, steps = 1 if operation == "plus" else -1, [tell()]
+    """The last places go up or down while those of `rest` fall to zero, one after the other, and are told no more. One from zero
+    leaves nine, and one less in the place before; what is more than nine carries at the end."""
+    tell = lambda: f"{_told(places)} {operation} {_told(_digits(_value_of(rest)))}" if any(rest) else _told(places)
+    steps = [tell()]
     for place in range(-len(rest), 0):
         while rest[place]:
-            if way < 0 and not places[place]:
-                places = _with(_with(places, place - 1, -1), place, 10)
-                steps.append(tell())
-            places, rest = _with(places, place, way), _with(rest, place, -1)
+            rest = _with(rest, place, -1)
+            if operation == "plus":
+                places = _with(places, place, 1)
+            else:
+                places = _digits(_value_of(places) - 10 ** (-1 - place), len(places))
             steps.append(tell())
     return steps if max(places) < 10 else [*steps, _told(_digits(_value_of(places), len(places)))]
 
