@@ -1,23 +1,21 @@
 """Make questions in figures whose answers are worked out aloud, and read such a working, to say which of its steps are right.
 
 A record gives a question, "work out 47 + 12.", and makes a working and an answer, "think: four seven plus one two, five seven
-plus zero two, five eight plus zero one, five nine. answer: 59". It is a pure function of `(seed, index)`, and no numbers of a
+plus two, five eight plus one, five nine. answer: 59". It is a pure function of `(seed, index)`, and no numbers of a
 training record are ever those of a held-out one, in whatever words and order.
 
-In a working a number is told place by place, each by one word from zero to eighteen: seven fifteen is 7 * 10 + 15. The first step
-is the question, and every step has its value. Beside a product of two digits none asks for more than the number before or after
-one of the step before it, as in `ernest.world.questions`.
+In a working a number is told digit by digit, in words. The first step is the question, every other has its value, and none but a
+product of two digits asks for more than the number before or after one of the step before it, as in `ernest.world.questions`.
 """
 
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import reduce
 
 import numpy as np
 
 from ernest.sequence.record import Record, given, made
-from ernest.world.questions import NUMBERS, OPERATIONS, computed, one_of, yes_or_no
+from ernest.world.images import DIGITS
+from ernest.world.questions import OPERATIONS, computed, one_of, yes_or_no
 from ernest.world.speech import VOICES
 from ernest.world.split import generator, is_on_its_side
 
@@ -25,16 +23,17 @@ TASK = "worked solution"
 _NAMES = tuple(voice.name for voice in VOICES)
 _OPERATIONS = {sign: name for name, sign in OPERATIONS.items()}
 _TENS = "([1-9][0-9])"
-_WORD = f"(?:{'|'.join(NUMBERS)})"
-_SIDE = rf"{_WORD}(?: {_WORD})*(?: (?:{'|'.join(OPERATIONS)}) {_WORD}(?: {_WORD})*)?"
+_FIGURES = "0|[1-9][0-9]{0,5}"  # whole: no signs, separators, exponents or leading zeros
+_TOLD = f"(?:{DIGITS[0]}|(?:{'|'.join(DIGITS[1:])})(?: (?:{'|'.join(DIGITS)})){{0,5}})"
+_SIDE = rf"{_TOLD}(?: (?:{'|'.join(OPERATIONS)}) {_TOLD})?"
 _STEP = re.compile(rf"{_SIDE}(?: and {_SIDE})?|(?:greater|less) (?:greater|less) (?:yes|no)")
-_ANSWER = re.compile("0|[1-9][0-9]*|yes|no")  # whole: no signs, separators, exponents or leading zeros
+_ANSWER = re.compile(f"{_FIGURES}|yes|no")
 _WORKING = re.compile(r"think: (.+)\. answer: (.+)")
 
 
 @dataclass(frozen=True)
 class Solution:
-    """Steps such as "seven fifteen" or "less greater no", and the answer that they lead to."""
+    """Steps such as "seven nine plus six" or "less greater no", and the answer that they lead to."""
 
     steps: tuple[str, ...]
     answer: str
@@ -64,7 +63,7 @@ class _Term:
 
     @property
     def words(self) -> str:
-        return f"{_told(_digits(self.left))} {self.operation} {_told(_digits(self.right))}"
+        return f"{_told(self.left)} {self.operation} {_told(self.right)}"
 
 
 @dataclass(frozen=True)
@@ -108,16 +107,16 @@ def _question(rng: np.random.Generator) -> str:
     high, low = sorted((int(number) for number in rng.choice(np.arange(10, 100), 2, replace=False)), reverse=True)
     first, second = (high, low) if rng.random() < 0.5 else (low, high)
     anna, ben = (_NAMES[n] for n in rng.choice(len(_NAMES), 2, replace=False))
-    match int(rng.integers(6)):
+    match int(rng.integers(7)):
         case 0:
             return f"work out {first} + {second}."
         case 1:
             return f"work out {high} - {low}."
-        case 2:
+        case 2 | 3:  # twice: what two digits make is learnt late
             return f"work out {rng.integers(2, 10)} * {first}."
-        case 3:
-            return f"{anna} has {first} drops and {ben} has {second}. work out how many they have together."
         case 4:
+            return f"{anna} has {first} drops and {ben} has {second}. work out how many they have together."
+        case 5:
             return f"{anna} has {high} drops and {ben} has {low}. work out how many more {anna} has."
         case _:
             return _question_about_sums(rng)
@@ -149,46 +148,25 @@ def _worked_out(asked: _Asked) -> Solution:
 
 
 def _steps(term: _Term) -> list[str]:
-    """From the question to a number every place of which is a digit."""
+    """From the question to a number alone."""
     if term.operation != "times":
-        return _counted(_digits(term.left), term.operation, _digits(term.right))
-    tens, units = (_digits(term.left * digit, 2) for digit in _digits(term.right))
-    return [term.words, *_counted((*tens, units[1]), "plus", (units[0], 0))]
+        return _counted(term.left, term.operation, term.right)
+    tens, units = (term.left * digit for digit in divmod(term.right, 10))
+    return [term.words, *_counted(10 * tens + units % 10, "plus", units - units % 10)]
 
 
-def _counted(places: tuple[int, ...], operation: str, rest: tuple[int, ...]) -> list[str]:
-    """The last places go up or down while those of `rest` fall to zero, one after the other; ten is lent where nothing is left to
-    take from, and carried at the end."""
-    tell = lambda: f"{_told(places)} {operation} {_told(rest)}" if any(rest) else _told(places)
-    way, steps = 1 if operation == "plus" else -1, [tell()]
-    for place in range(-len(rest), 0):
-        while rest[place]:
-            if way < 0 and not places[place]:
-                places = _with(_with(places, place - 1, -1), place, 10)
-                steps.append(tell())
-            places, rest = _with(places, place, way), _with(rest, place, -1)
-            steps.append(tell())
-    return steps if max(places) < 10 else [*steps, _told(_digits(_value_of(places), len(places)))]
+def _counted(number: int, operation: str, rest: int) -> list[str]:
+    """A number goes up or down while `rest` falls to zero: by tens, then by ones."""
+    steps = []
+    while rest:
+        steps.append(f"{_told(number)} {operation} {_told(rest)}")
+        by = 10 if rest > 9 else 1
+        number, rest = computed(number, operation, by), rest - by
+    return [*steps, _told(number)]
 
 
-def _with(places: tuple[int, ...], place: int, more: int) -> tuple[int, ...]:
-    """Places, with so much more in one of them."""
-    changed = list(places)
-    changed[place] += more
-    return tuple(changed)
-
-
-def _digits(number: int, width: int = 1) -> tuple[int, ...]:
-    return tuple(map(int, str(number).zfill(width)))
-
-
-def _told(places: Iterable[int]) -> str:
-    return " ".join(NUMBERS[place] for place in places)
-
-
-def _value_of(places: Iterable[int]) -> int:
-    """Every place is worth ten times the next."""
-    return reduce(lambda value, place: 10 * value + place, places)
+def _told(number: int) -> str:
+    return " ".join(DIGITS[int(figure)] for figure in str(number))
 
 
 def _understood(question: str) -> _Asked | None:
@@ -225,7 +203,7 @@ _QUESTIONS = (
 
 
 def read(text: str) -> Solution | None:
-    """A text as a solution; None unless all of it can be read: every step numbers told place by place, with or without an
+    """A text as a solution; None unless all of it can be read: every step numbers told digit by digit, with or without an
     operation, or a verdict on a comparison, the answer a number in figures, yes or no, and nothing else."""
     found = _WORKING.fullmatch(text)
     if found is None:
@@ -258,25 +236,23 @@ def _is_right(step: str, asked: _Asked) -> bool:
 
 
 def _concludes(asked: _Asked, solution: Solution) -> bool:
-    """Whether the last step says the answer: a number tells its digits; a verdict, behind two numbers in digits, ends in it."""
+    """Whether the last step says the answer: a number tells it; a verdict, behind two numbers, ends in it."""
     *before, last = solution.steps
     if not asked.relation:
-        return _is_plain(last) and str(_value(last)) == solution.answer
-    return bool(before) and all(map(_is_plain, before[-1].split(" and "))) and last.split()[-1] == solution.answer
+        return _is_number(last) and str(_value(last)) == solution.answer
+    return bool(before) and all(map(_is_number, before[-1].split(" and "))) and last.split()[-1] == solution.answer
 
 
-def _is_plain(side: str) -> bool:
-    """Whether a side is a number every place of which is a digit."""
-    return all(word in NUMBERS[:10] for word in side.split())
+def _is_number(side: str) -> bool:
+    return set(side.split()) <= set(DIGITS)
 
 
 def _value(side: str) -> int | None:
     """What a side comes to; None for a verdict, which has no value."""
-    words = side.split()
-    if not set(words) <= {*NUMBERS, *OPERATIONS}:
-        return None
-    operation = next((word for word in words if word in OPERATIONS), None)
-    if operation is None:
-        return _value_of(map(NUMBERS.index, words))
-    left, right = (_value_of(map(NUMBERS.index, number.split())) for number in side.split(f" {operation} "))
-    return computed(left, operation, right)
+    if (term := re.fullmatch(f"(.+) ({'|'.join(OPERATIONS)}) (.+)", side)) is None:
+        return _number(side) if _is_number(side) else None
+    return computed(_number(term[1]), term[2], _number(term[3]))
+
+
+def _number(told: str) -> int:
+    return int("".join(str(DIGITS.index(word)) for word in told.split()))

@@ -238,12 +238,12 @@ SUM = Record((given("text", "work out 47 + 38."), BLANK), facts={"question": "wo
 @pytest.mark.parametrize(
     ("text", "passed", "parts", "reason"),
     [
-        ("think: four seven plus three eight, seven fifteen, eight five. answer: 85", True, (1, 1, 1), ""),
+        ("think: four seven plus three eight, seven seven plus eight, eight five. answer: 85", True, (1, 1, 1), ""),
         (
-            "think: four seven plus three eight, seven sixteen. answer: 85",
+            "think: four seven plus three eight, seven seven plus nine. answer: 85",
             False,
             (0.5, 0, 1),
-            "wrong step: 'seven sixteen'; the last step does not",
+            "wrong step: 'seven seven plus nine'; the last step does not",
         ),
         ("think: eight six. answer: 86", False, (0, 1, 0), "wrong step: 'eight six'; answer: expected '85', found '86'"),
         ("85", False, (0, 0, 0), "not a working that can be read whole: '85'"),
