@@ -141,12 +141,12 @@ extern "C" int resize_levels(const uint8_t* from, int64_t stride, int tall, int 
   }
 }
 
-// `count` pictures of `pixels` pixels [pixels, channels] to planes [channels, pixels], by a table of 256 numbers for each plane, made of
-// the channel that `order` names.
-extern "C" void normalise_levels(const uint8_t* from, int64_t count, int64_t pixels, int channels, const int32_t* order, const float* tables, float* to) {
-  for (int64_t n = 0; n < count; n++, from += pixels * channels) {
+// `count` pictures of `pixels` pixels, each [pixels, channels], to planes [channels, pixels], by a table of 256 numbers for each plane,
+// made of the channel that `order` names.
+extern "C" void normalise_levels(const uint8_t* const* from, int64_t count, int64_t pixels, int channels, const int32_t* order, const float* tables, float* to) {
+  for (int64_t n = 0; n < count; n++) {
     for (int c = 0; c < channels; c++, to += pixels) {
-      const uint8_t* level = from + order[c];
+      const uint8_t* level = from[n] + order[c];
       const float* table = tables + 256 * c;
       for (int64_t pixel = 0; pixel < pixels; pixel++) to[pixel] = table[level[pixel * channels]];
     }
