@@ -91,8 +91,8 @@ def test_a_picture_of_the_right_size_passes_unchanged() -> None:
 @pytest.mark.parametrize("bgr", [False, True])
 def test_pictures_are_normalised_wherever_they_lie(bgr: bool) -> None:
     """Turned, mirrored, of one colour: what a reader leaves need not lie in order."""
-    one, rule = picture(6, 6), Preprocessing(bgr=bgr)
-    some = [one, one[::-1, ::-1], one.swapaxes(0, 1), np.broadcast_to(one[..., :1], (6, 6, 3))]
+    one, rule = picture(7, 7), Preprocessing(bgr=bgr)
+    some = [one, one[::-1, ::-1], one.swapaxes(0, 1), np.broadcast_to(one[..., :1], (7, 7, 3))]
     planes = torch.from_numpy(np.stack(some)).movedim(-1, 1)
     expected = normalise(planes.flip(1) if bgr else planes, rule)
     assert torch.equal(normalise_each(some, rule), expected)
