@@ -1,6 +1,7 @@
 """Classifies picture files with a model of any runtime: labels and probabilities, one by one or in batches read ahead."""
 
 import json
+import math
 import re
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,8 +17,8 @@ from torch import Tensor
 from ernest.device import count_processors
 from ernest.lcnet.deployment.runtimes import Model, open_model
 from ernest.lcnet.image_io.find import describe_left_out, name_pictures, printable
-from ernest.lcnet.image_io.preprocess import normalise_pictures
-from ernest.lcnet.image_io.reader import Reader, are_small, network_reader
+from ernest.lcnet.image_io.preprocess import AT_ONCE, Preprocessing, normalise_each
+from ernest.lcnet.image_io.reader import TOGETHER, Reader, are_small, network_reader
 from ernest.lcnet.weights.given import UNKNOWN, Foreign
 
 BATCH = 16
@@ -100,34 +101,45 @@ def classify_files(
 def classify(model: Model, files: Iterable[str | Path], top: int = 5, batch: int = 1, exact: bool = False) -> Iterator[Answer]:
     """Yields an `Answer` for each file, in order, after each `batch` of files. Of an unreadable file the answer is an error.
 
-    Batches of more than one are read by threads while the network works on others. Of a batch, pictures that come to different
-    sizes go to the network separately. `top` counts where a picture has one label; of many it gets all that are likely
-    enough. Photographs are decoded at a fraction of their size unless `exact` (`Reader`). Raises ValueError if `top` is
-    below 1, and TypeError for one name, whose letters would be files.
+    Batches of more than one are read by threads while the network works on others; where all names are known, in a sequence,
+    small files for a small network make batches of up to `TOGETHER`. Of a batch, pictures that come to different sizes go to
+    the network separately. `top` counts where a picture has one label; of many it gets all that are likely enough. Photographs
+    are decoded at a fraction of their size unless `exact` (`Reader`). Raises ValueError if `top` is below 1, and TypeError for
+    one name, whose letters would be files.
     """
     if top < 1:
         raise ValueError(f"top: expected 1 or more labels, got {top}")
     if isinstance(files, str | Path):
         raise TypeError(f"files: expected several, got {files!r}; of one make a list")
-    for names, pictures in _read_ahead(files, batch, network_reader(model.preprocessing, exact)):
+    most = _most_small(model.preprocessing, batch) if batch > 1 and isinstance(files, Sequence) else batch
+    for names, pictures in _read_ahead(files, batch, most, network_reader(model.preprocessing, exact)):
         answers: dict[int, Answer] = {}
-        groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        groups: dict[tuple[int, ...], dict[int, np.ndarray]] = defaultdict(dict)
         for index, levels in enumerate(pictures):
             if isinstance(levels, str):
                 answers[index] = Answer(names[index], error=levels)
             else:
-                groups[levels.shape].append(index)
+                groups[levels.shape][index] = levels
         for group in groups.values():
-            images = normalise_pictures(np.stack([pictures[index] for index in group]), model.preprocessing)
+            images = normalise_each(list(group.values()), model.preprocessing)
             labelled = _labelled(model, model.run(images), top)
             answers |= {index: Answer(names[index], labels) for index, labels in zip(group, labelled, strict=True)}
         yield from (answers[index] for index in range(len(names)))
 
 
-def _read_ahead(files: Iterable[str | Path], size: int, reader: Reader) -> Iterator[tuple[list[str], list[Levels]]]:
+def _most_small(preprocessing: Preprocessing, batch: int) -> int:
+    """Small files of a batch. After the network's weights nothing of Python's is left in the cache, and what it does once a batch
+    it does better for many pictures; but not for images that fill the cache themselves, or have any size."""
+    sides = preprocessing.crop or preprocessing.resize
+    if not isinstance(sides, tuple):
+        return batch
+    return max(batch, min(TOGETHER, AT_ONCE // (len(preprocessing.mean) * math.prod(sides))))
+
+
+def _read_ahead(files: Iterable[str | Path], size: int, most: int, reader: Reader) -> Iterator[tuple[list[str], list[Levels]]]:
     """Batches of names with their pictures. Batches of one are read when they are asked for: the next name may not be there yet.
 
-    Small files are read here, several in one call; large ones by threads (`are_small`).
+    Small files are read here, up to `most` in one call; large ones by threads (`are_small`), each of which reads `size`.
     """
     workers, waiting = min(READERS, count_processors()), deque[tuple[list[str], Future[list[Levels]]]]()
 
@@ -136,7 +148,7 @@ def _read_ahead(files: Iterable[str | Path], size: int, reader: Reader) -> Itera
 
     with ExitStack() as stack:
         pool: ThreadPoolExecutor | None = None
-        for some in _batches(map(str, files), size):
+        for some in _batches(map(str, files), most):
             small = reader.small(some)
             left = [file for file, one in zip(some, small, strict=True) if one is None]
             large = size > 1 and not are_small(left)
@@ -144,7 +156,8 @@ def _read_ahead(files: Iterable[str | Path], size: int, reader: Reader) -> Itera
                 if pool is None:
                     pool = ThreadPoolExecutor(workers)
                     stack.callback(pool.shutdown, cancel_futures=True)
-                waiting.append((some, pool.submit(complete, some, small)))
+                for part in (slice(start, start + size) for start in range(0, len(some), size)):
+                    waiting.append((some[part], pool.submit(complete, some[part], small[part])))
             while waiting and (not large or len(waiting) > workers):
                 names, task = waiting.popleft()
                 yield names, task.result()

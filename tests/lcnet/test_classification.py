@@ -171,6 +171,42 @@ def test_read_ahead_or_not_the_answers_are_the_same_and_no_thread_stays(model, t
     assert threading.active_count() == before
 
 
+def test_small_files_go_in_larger_batches_where_all_names_are_known(model, tmp_path) -> None:
+    """To a network whose images are small; the answers are those of single pictures, and a stream is read no further ahead."""
+    files, counts, asked = write_digits(tmp_path, 0, 70), [], []
+
+    def forward(images):
+        counts.append(len(images))
+        return images.mean((2, 3))  # a picture's answer, whatever lies beside it
+
+    small = Preprocessing(32, (32, 32))
+    opened = replace(open_model(model), forward=forward, classes=3, labels=(), preprocessing=small)
+    alone = list(classify(opened, files))
+    counts.clear()
+    assert list(classify(opened, files, batch=16)) == alone
+    assert counts == [64, 6]
+    counts.clear()
+    for _ in classify(opened, (asked.append(file) or file for file in files), batch=16):
+        assert len(asked) <= 16 * len(counts)
+    assert counts == [16, 16, 16, 16, 6]
+    counts.clear()
+    assert len(list(classify(replace(opened, preprocessing=Preprocessing(224, (224, 224))), files[:20], batch=16))) == 20
+    assert counts == [16, 4]
+    counts.clear()
+    assert len(list(classify(replace(opened, preprocessing=Preprocessing(16, None)), files[:20], batch=16))) == 20
+    assert counts == [16, 4]
+
+
+def test_large_files_are_read_a_batch_at_a_time_beside_small_ones(model, tmp_path) -> None:
+    files = write_digits(tmp_path, 0, 40)
+    for place in (3, 17, 33):
+        Image.effect_noise((500, 400), 90).convert("RGB").save(files[place])  # more than is small
+    opened = open_model(model)
+    for one, many in zip(classify(opened, files), classify(opened, files, batch=8), strict=True):
+        assert one.file == many.file
+        assert [label for label, _ in one.labels] == [label for label, _ in many.labels]
+
+
 def test_files_of_others_classify_with_labels_beside_them(tmp_path) -> None:
     arrays, picture = first_arrays(0.25, classes=5), tmp_path / "x.png"
     Image.fromarray(np.resize(COLOURS, (300, 400, 3))).save(picture)

@@ -1,6 +1,7 @@
 """Pre-processing of a picture for a network: resize, crop, normalise, order of colours, as the published networks need it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -135,14 +136,9 @@ def normalise_pictures(pictures: np.ndarray, preprocessing: Preprocessing = PADD
     if pictures.dtype != np.uint8 or pictures.ndim != 4 or pictures.shape[-1] != len(preprocessing.mean):
         wanted = f"uint8 [N, H, W, {len(preprocessing.mean)}]"
         raise ValueError(f"pictures: expected {wanted}, got {pictures.dtype} {list(pictures.shape)}")
+    if len(pictures) and library() is not None:
+        return normalise_each(list(pictures), preprocessing)
     count, *sides, channels = pictures.shape
-    compiled = library()
-    if compiled is not None:
-        order, tables = _tables(preprocessing)
-        pictures, planes = np.ascontiguousarray(pictures), np.empty((count, channels, *sides), np.float32)
-        addresses = (one.ctypes.data for one in (order, tables, planes))
-        compiled.normalise_levels(pictures.ctypes.data, count, math.prod(sides), channels, *addresses)
-        return torch.from_numpy(planes)
     images = torch.empty(count, channels, *sides)
     pictures = pictures[..., ::-1] if preprocessing.bgr else pictures
     step = max(1, AT_ONCE // max(1, math.prod(pictures.shape[1:])))
@@ -151,6 +147,21 @@ def normalise_pictures(pictures: np.ndarray, preprocessing: Preprocessing = PADD
         levels = np.array(np.moveaxis(pictures[first : first + step], -1, 1), order="C")
         images[first : first + step] = normalise(torch.from_numpy(levels), preprocessing)
     return images
+
+
+def normalise_each(pictures: Sequence[np.ndarray], preprocessing: Preprocessing = PADDLECLAS) -> Tensor:
+    """`normalise_pictures` of one or more `[H, W, C]`, all of one size, wherever each of them lies."""
+    compiled = library()
+    if compiled is None:
+        return normalise_pictures(np.stack(pictures), preprocessing)
+    height, width, channels = pictures[0].shape
+    order, tables = _tables(preprocessing)
+    rows = [np.ascontiguousarray(one) for one in pictures]
+    places = np.array([one.ctypes.data for one in rows], np.uintp)
+    planes = np.empty((len(rows), channels, height, width), np.float32)
+    addresses = (one.ctypes.data for one in (order, tables, planes))
+    compiled.normalise_levels(places.ctypes.data, len(rows), height * width, channels, *addresses)
+    return torch.from_numpy(planes)
 
 
 @lru_cache(64)

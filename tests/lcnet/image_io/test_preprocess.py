@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 
 from ernest.lcnet import HUGGING_FACE, PADDLECLAS, TEXT_LINE, TIMM, Preprocessing, prepare
+from ernest.lcnet.image_io.preprocess import normalise, normalise_each, normalise_pictures
 
 
 def picture(height: int, width: int) -> np.ndarray:
@@ -85,6 +86,17 @@ def test_a_picture_of_the_right_size_passes_unchanged() -> None:
         assert np.array_equal(
             (255 * prepare(content, preprocessing)[0]).round().numpy(), content[16:240, 16:240].transpose(2, 0, 1)
         )
+
+
+@pytest.mark.parametrize("bgr", [False, True])
+def test_pictures_are_normalised_wherever_they_lie(bgr: bool) -> None:
+    """Turned, mirrored, of one colour: what a reader leaves need not lie in order."""
+    one, rule = picture(7, 7), Preprocessing(bgr=bgr)
+    some = [one, one[::-1, ::-1], one.swapaxes(0, 1), np.broadcast_to(one[..., :1], (7, 7, 3))]
+    planes = torch.from_numpy(np.stack(some)).movedim(-1, 1)
+    expected = normalise(planes.flip(1) if bgr else planes, rule)
+    assert torch.equal(normalise_each(some, rule), expected)
+    assert torch.equal(normalise_pictures(np.stack(some), rule), expected)
 
 
 def test_grey_pictures_and_grey_networks() -> None:

@@ -113,7 +113,10 @@ template <class Map_, class Weight> struct Singles {
   static Depthwise pack_filter(const BlockValues& from) { return pack_depthwise(from); }
   static void depthwise(const Depthwise& layer, const Map<Element>& map, int block, int from, int to, int width,
       Activation activation, float* middle) {
-    lcnet::depthwise(layer, map, block, from, to, width, activation, [&](int part) { return Floats{middle + part * LANES}; });
+    auto sinks = [&](int part) { return Floats{middle + part * LANES}; };
+    // No product reads further than to the eighth channel then.
+    if (fits_eight(layer.channels)) lcnet::depthwise<true>(layer, map, block, from, to, width, activation, sinks);
+    else lcnet::depthwise(layer, map, block, from, to, width, activation, sinks);
   }
   static void depthwise(const Depthwise& layer, const Map<Element>& map, int block, int from, int to, int width,
       Activation activation, const Operand& operand) {

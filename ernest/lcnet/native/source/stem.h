@@ -32,17 +32,17 @@ struct ImageRows {
   }
 };
 
-template <int PIXELS, class T>
+template <int PIXELS, class V, class T>
 INLINE void stem_pixels(const Stem& stem, const float* in, size_t row, size_t plane, int stride, const float* weight,
-    Vector bias, T* out, Activation activation) {
-  Vector sum[PIXELS];
+    V bias, T* out, Activation activation) {
+  V sum[PIXELS];
   UNROLL for (int p = 0; p < PIXELS; p++) sum[p] = bias;
   ROLLED for (int c = 0; c < stem.in; c++) {
     UNROLL for (int ky = 0; ky < 3; ky++) {
       const float* at = in + c * plane + ky * row;
       UNROLL for (int kx = 0; kx < 3; kx++, weight += BLOCK) {
-        Vector w = load(weight);
-        UNROLL for (int p = 0; p < PIXELS; p++) sum[p] += splat(at[p * stride + kx]) * w;
+        V w = load_as<V>(weight);
+        UNROLL for (int p = 0; p < PIXELS; p++) sum[p] += splat_as<V>(at[p * stride + kx]) * w;
       }
     }
   }
@@ -53,14 +53,14 @@ INLINE void stem_pixels(const Stem& stem, const float* in, size_t row, size_t pl
 
 constexpr int STEM_PIXELS = LANES == 16 ? 14 : 7;
 
-// Outputs [x, end) of a row; `in` is column -1 of the upper one of its rows in the first plane.
-template <int STRIDE, class T>
-static void stem_row(const Stem& stem, const float* in, size_t row, size_t plane, int block, T* out, int x, int end,
+// Outputs [x, end) of a row, of `lanes` channels of a block; `in` is column -1 of the upper one of its rows in the first plane.
+template <int STRIDE, class V, class T>
+static void stem_row_of(const Stem& stem, const float* in, size_t row, size_t plane, int block, int lanes, T* out, int x, int end,
     Activation activation) {
   int stride = STRIDE ? STRIDE : stem.stride_x;
-  for (int part = 0; part < BLOCK; part += LANES) {
+  for (int part = 0; part < lanes; part += sizeof(V) / sizeof(float)) {
     const float* weight = stem.weight.data() + (size_t)block * stem.in * 9 * BLOCK + part;
-    Vector bias = load(stem.bias.data() + block * BLOCK + part);
+    V bias = load_as<V>(stem.bias.data() + block * BLOCK + part);
     auto some = [&]<int PIXELS>(int from, std::integral_constant<int, PIXELS>) __attribute__((always_inline)) {
       for (; from + PIXELS <= end; from += PIXELS) stem_pixels<PIXELS>(stem, in + from * stride, row, plane, stride, weight, bias,
           out + from * BLOCK + part, activation);
@@ -70,6 +70,13 @@ static void stem_row(const Stem& stem, const float* in, size_t row, size_t plane
     rest = some(rest, std::integral_constant<int, 4>{});
     some(rest, std::integral_constant<int, 1>{});
   }
+}
+
+template <int STRIDE, class T>
+static void stem_row(const Stem& stem, const float* in, size_t row, size_t plane, int block, T* out, int x, int end,
+    Activation activation) {
+  if (fits_eight(stem.out - block * BLOCK)) stem_row_of<STRIDE, Eight>(stem, in, row, plane, block, BLOCK / 2, out, x, end, activation);
+  else stem_row_of<STRIDE, Vector>(stem, in, row, plane, block, BLOCK, out, x, end, activation);
 }
 
 // Output rows [from, to); `memory` holds ImageRows::size floats. Most outputs read the image itself; those that see its border

@@ -42,8 +42,25 @@ typedef float Unaligned __attribute__((vector_size(LANES * 4), aligned(4), may_a
 constexpr int up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
 constexpr int blocks(int channels) { return up(channels, BLOCK) / BLOCK; }
 
+// The first eight channels of a block: of layers that have no more the rest is not computed.
+#if defined(__AVX512F__)
+typedef float Eight __attribute__((vector_size(BLOCK / 2 * 4)));
+typedef float UnalignedEight __attribute__((vector_size(BLOCK / 2 * 4), aligned(4), may_alias));
+#else
+typedef Vector Eight;
+typedef Unaligned UnalignedEight;
+#endif
+constexpr bool fits_eight(int channels) { return channels <= BLOCK / 2; }
+
 INLINE Vector load(const float* from) { return *(const Unaligned*)from; }
 INLINE void store(float* to, Vector value) { *(Unaligned*)to = value; }
+template <class V> INLINE V load_as(const float* from) {
+  if constexpr (std::is_same_v<V, Vector>) return load(from);
+  else return *(const UnalignedEight*)from;
+}
+#if defined(__AVX512F__)
+INLINE void store(float* to, Eight value) { *(UnalignedEight*)to = value; }
+#endif
 
 // Every lane written out: zero + x would keep an addition, since it is not x for x = -0.
 INLINE Vector splat(float x) {
@@ -54,6 +71,10 @@ INLINE Vector splat(float x) {
 #else
   return Vector{x, x, x, x};
 #endif
+}
+template <class V> INLINE V splat_as(float x) {
+  if constexpr (std::is_same_v<V, Vector>) return splat(x);
+  else return V{x, x, x, x, x, x, x, x};
 }
 
 // The instructions themselves: as a comparison and a choice, compilers make two instructions of each.
@@ -92,6 +113,12 @@ template <Activation A> INLINE Vector activated(Vector x) {
   return x;
 }
 
+#if defined(__AVX512F__)
+template <Activation A> INLINE Eight activated(Eight x) {
+  return (Eight)_mm512_castps512_ps256((__m512)activated<A>((Vector)_mm512_castps256_ps512((__m256)x)));
+}
+#endif
+
 // Calls `finish` with the activation as a type: one well-predicted branch for a whole tile instead of one per value.
 // Convolutions have always one of the two; `choose_any` is for fully connected layers.
 template <Activation A> using Choice = std::integral_constant<Activation, A>;
@@ -124,8 +151,17 @@ INLINE void store(Half* to, Vector value) {
   value = smaller(value, splat(65504.f));
   _mm256_storeu_si256((__m256i*)to, _mm512_cvtps_ph((__m512)value, _MM_FROUND_TO_NEAREST_INT));
 }
+template <class V> INLINE V load_as(const Half* from) {
+  if constexpr (std::is_same_v<V, Vector>) return load(from);
+  else return (V)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)from));
+}
+INLINE void store(Half* to, Eight value) {
+  const __m256 most = _mm256_set1_ps(65504.f);
+  _mm_storeu_si128((__m128i*)to, _mm256_cvtps_ph(_mm256_min_ps((__m256)value, most), _MM_FROUND_TO_NEAREST_INT));
+}
 #elif defined(__F16C__)
 INLINE Vector load(const Half* from) { return (Vector)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)from)); }
+template <class V> INLINE V load_as(const Half* from) { return load(from); }
 INLINE void store(Half* to, Vector value) {
   value = smaller(value, splat(65504.f));
   _mm_storeu_si128((__m128i*)to, _mm256_cvtps_ph((__m256)value, _MM_FROUND_TO_NEAREST_INT));
