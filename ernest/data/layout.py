@@ -40,15 +40,19 @@ def lay_out_example(
 
 
 def lay_out_segments(example: Example, segments: Sequence[tuple[Tokens, bool]], tokenizers: Tokenizers) -> PackedExample:
-    """An example whose segments are tokens already. The layout is made once for each form: dropout cuts nearly every text in a
-    new way."""
+    """An example whose segments are tokens already."""
+    return PackedExample(example, lay_out_tokens(segments, tokenizers))
+
+
+def lay_out_tokens(segments: Sequence[tuple[Tokens, bool]], tokenizers: Tokenizers) -> Layout:
+    """The layout of (tokens, made) segments. It is made once for each form: dropout cuts nearly every text in a new way."""
     words = np.array([id_ for tokens, _ in segments if isinstance(tokens, TextTokens) for id_ in tokens.ids], np.int64)
     form = _form(_shape(segments), tokenizers.control_tokens)
     filled = []
     for values, (position, word) in ((form.layout.content, form.content), (form.layout.token_target, form.target)):
         filled.append(values.copy())
         filled[-1][position] = words[word]
-    return PackedExample(example, replace(form.layout, content=filled[0], token_target=filled[1]))
+    return replace(form.layout, content=filled[0], token_target=filled[1])
 
 
 def count_positions(segments: Sequence[tuple[Tokens, bool]], tokenizers: Tokenizers) -> int:

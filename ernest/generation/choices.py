@@ -1,12 +1,11 @@
 """Chooses the next group of every row from hidden states: tokens, the bits of a scale, the codes of a codec frame."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ernest.device import HOST
 from ernest.generation.code_choice import CodeChoice
@@ -27,14 +26,17 @@ class Choices:
     def __init__(self, model: Ernest, tokenizers: Tokenizers, states: TextStates, keeps_hidden: bool) -> None:
         self.model, self.tokenizers, self.states, self.keeps_hidden = model, tokenizers, states, keeps_hidden
         self.device = model.token_embedding.weight.device
-        has_kernels = usable(model.text_head, model.config)
-        self.text_head = CompiledLinear(model.text_head) if has_kernels else model.text_head
+        heads = [model.text_head, *model.audio.code_heads]
+        if usable(model.text_head, model.config):
+            heads = [CompiledLinear(head) for head in heads if isinstance(head, nn.Linear)]
+        self.text_head, *self.code_heads = heads
         self._masks = lru_cache(maxsize=1024)(self._mask)
 
     def refresh(self) -> None:
         """Reads weights anew, if they are others than before."""
-        if isinstance(self.text_head, CompiledLinear):
-            self.text_head.refresh()
+        for head in (self.text_head, *self.code_heads):
+            if isinstance(head, CompiledLinear):
+                head.refresh()
 
     def choose(self, hidden: Hidden) -> list[Event]:
         """What the rows of a group predict. Those that have ended choose nothing."""
@@ -51,7 +53,7 @@ class Choices:
         index = torch.tensor(own + [places.free[chosen[n]] for n in twins], device=self.device)
         codec = self.tokenizers.audio.config
         choice = CodeChoice(rows, draws, twins, codec.codebook, codec.levels)
-        return lambda layer, x: self.model.audio.step(layer, x, index, choice)
+        return lambda layer, x: self.model.audio.step(layer, x, index, choice, self.code_heads)
 
     # -------------------------------------------------------------- tokens
 
@@ -126,8 +128,8 @@ class Choices:
         for n, (r, p, q) in enumerate(zip(chosen, log_p.tolist(), own.tolist(), strict=True)):
             if known[n] is None:
                 at, frame = slice(-height * width, None), rows[n].frames.frame
-                event = _event(hidden, r, "bits", bits[n], p, q, at, frame, scale, elements=elements[n])
-                events.append(replace(event, total=totals[n]))
+                of_scale = frame, scale, totals[n]
+                events.append(_event(hidden, r, "bits", bits[n], p, q, at, *of_scale, elements=elements[n]))
             rows[n].take_bits(bits[n], totals[n])
         return events
 
@@ -141,10 +143,9 @@ class Choices:
                 choice = row.chosen_codes
                 assert choice is not None
                 if not choice.is_begun:
-                    log_p = float(choice.elements.sum())
-                    at = slice(-1, None)
-                    events.append(_event(hidden, r, "codes", choice.codes, log_p, choice.own, at, elements=choice.elements))
-                row.take_codes(choice.codes)
+                    told = choice.codes, choice.log_p, choice.own
+                    events.append(_event(hidden, r, "codes", *told, slice(-1, None), elements=choice.elements))
+                row.take_codes(choice.codes, choice.ends)
         return events
 
     # -------------------------------------------------------------- logits
@@ -188,6 +189,7 @@ def _event(
     at: slice,
     frame: int = 0,
     scale: int = 0,
+    total: Tensor | None = None,
     allowed: Allowed | None = None,
     elements: Tensor | None = None,
 ) -> Event:
@@ -197,6 +199,6 @@ def _event(
     row.log_likelihood += own
     position = row.length - 1 + (at.stop or 0)
     if not row.request.experts:
-        return Event(row.ticket, row.sample, group, value, log_p, own, frame, scale, position, allowed)
+        return Event(row.ticket, row.sample, group, value, log_p, own, frame, scale, position, allowed, total=total)
     experts = hidden.experts[:, hidden.own[r], at]
-    return Event(row.ticket, row.sample, group, value, log_p, own, frame, scale, position, allowed, experts, elements)
+    return Event(row.ticket, row.sample, group, value, log_p, own, frame, scale, position, allowed, experts, elements, total)

@@ -13,10 +13,13 @@ class CodeChoice:
     """Chooses the codes of a codec frame, level by level, for R rows and the unconditioned rows of their `twins`."""
 
     def __init__(self, rows: list[Row], draws: Draws, twins: list[int], end: int, levels: int) -> None:
-        self.rows, self.draws, self.twins, self.end, self.levels = rows, draws, twins, end, levels
+        self.rows, self.draws, self.end, self.levels = rows, draws, end, levels
+        self.fed = torch.tensor([*range(len(rows)), *twins], device=HOST)
+        self.free = torch.arange(len(rows), device=HOST)
+        self.free[twins] = torch.arange(len(rows), len(self.fed), device=HOST)
         self.numbers = draws.uniform((levels,), torch.device(HOST)).numpy()
         self.is_ended = torch.tensor([row.predicts == "end of codes" for row in rows], device=HOST)
-        self.begun = [None if ended else row.recall() for row, ended in zip(rows, self.is_ended, strict=True)]
+        self.begun = {n: row.recall() for n, row in enumerate(rows) if row.predicts == "codes" and row.begun}
         self.codes: list[Tensor] = []
         self.log_p: list[Tensor] = []
         self.own = torch.zeros(len(rows), dtype=torch.float32, device=HOST)
@@ -24,17 +27,12 @@ class CodeChoice:
     def __call__(self, level: int, logits: Tensor) -> Tensor:
         """The end is decided by the first level, or by the row; the other levels follow it."""
         own = logits[: len(self.rows)]
-        guided = own.clone()
-        if self.twins:
-            free = own.clone()
-            free[self.twins] = logits[len(self.rows) :]
-            guided = apply_cfg(own, free, self.draws)
+        guided = own.clone() if len(self.fed) == len(own) else apply_cfg(own, logits[self.free], self.draws)
         if level:
             guided[:, self.end] = -torch.inf
         code, log_p = choose_class(guided, self.draws, self.numbers[:, level])
-        for n, chosen in enumerate(self.begun):
-            if chosen is not None:
-                code[n] = int(chosen[level])
+        for n, chosen in self.begun.items():
+            code[n] = int(chosen[level])
         ended = self.codes[0] == self.end if level else self.is_ended.to(code.device)
         code, log_p = code.masked_fill(ended, self.end), log_p.masked_fill(ended, 0.0)
         self.codes.append(code)
@@ -42,9 +40,10 @@ class CodeChoice:
         self.own = self.own + log_probs(own, code).cpu()
         if level + 1 == self.levels:
             self._note()
-        return torch.cat([code, code[self.twins]])
+        return code[self.fed]
 
     def _note(self) -> None:
-        codes, log_p = (torch.stack(part, dim=1).cpu() for part in (self.codes, self.log_p))
-        for row, chosen, elements, own, begun in zip(self.rows, codes, log_p, self.own.tolist(), self.begun, strict=True):
-            row.chosen_codes = ChosenCodes(chosen, elements, own, begun is not None)
+        codes, elements = (torch.stack(part, dim=1).cpu() for part in (self.codes, self.log_p))
+        told = zip(elements.sum(1).tolist(), self.own.tolist(), (codes[:, 0] == self.end).tolist(), strict=True)
+        for n, (row, chosen, of_codes, sums) in enumerate(zip(self.rows, codes, elements, told, strict=True)):
+            row.chosen_codes = ChosenCodes(chosen, of_codes, *sums, n in self.begun)

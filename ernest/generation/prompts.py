@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 
 from ernest.data.examples import EncodedSegment, Example
-from ernest.data.layout import PackedExample, tokenise_segments
-from ernest.sequence.groups import TEXT, VOICE, CodeTokens, Layout, ScaleTokens, TextTokens, lay_out
+from ernest.data.layout import PackedExample, lay_out_tokens, tokenise_segments
+from ernest.sequence.groups import TEXT, VOICE, CodeTokens, Layout, ScaleTokens, TextTokens
 from ernest.sequence.record import Kind
 from ernest.tokenizers.bundle import Tokenizers
 
@@ -45,7 +45,7 @@ def lay_out_prompt(
     given = tokenise_segments(segments, tokenizers, tokenizers.text.encode, drop_condition)
     given = tuple((tokens, False) for tokens, _ in given)
     begun = _begun(first, bool(given), tokenizers)
-    layout = lay_out([*given, (begun, True)] if begun else given, tokenizers.control_tokens)
+    layout = lay_out_tokens([*given, (begun, True)] if begun else given, tokenizers)
     if begun:
         ahead = begun.cells + 1 if isinstance(begun, ScaleTokens) else 2 if isinstance(begun, CodeTokens) else 1
         layout = _cut(layout, slice(0, len(layout) - ahead))
@@ -78,10 +78,12 @@ def _cut(layout: Layout, span: slice) -> Layout:
 def _spans(segments: Sequence[EncodedSegment], layout: Layout) -> dict[int, range]:
     """Media follow each other in the order of their segments, with text between; but a voice is one position, whatever stands
     beside it."""
+    numbers = [number for number, segment in enumerate(segments) if segment.form != "text"]
+    if not numbers:
+        return {}
     place = np.where(layout.source == TEXT, -1, np.where(layout.source == VOICE, layout.content, len(segments)))
     edges = [*np.flatnonzero(np.diff(place, prepend=-2)).tolist(), len(layout)]
     media = [range(start, stop) for start, stop in pairwise(edges) if place[start] >= 0]
-    numbers = [number for number, segment in enumerate(segments) if segment.form != "text"]
     return dict(zip(numbers, media, strict=True))
 
 

@@ -22,18 +22,21 @@ from ernest.tokenizers.bundle import Tokenizers
 
 Prediction = Literal["token", "bits", "codes", "end of codes", "nothing"]
 ONLY_CONTROLS = -1
+NOWHERE = np.zeros((1, 3))
 Allowed = tuple[int, int, tuple[int, ...]]
 """The tokens that may be chosen: those that a text in a state goes on with, and how many more it may have; and control tokens."""
 
 
 @dataclass(frozen=True, eq=False)
 class ChosenCodes:
-    """The codes of a codec frame `[levels]`, their log-probabilities under the policy `[levels]`, and their log-likelihood.
-    `is_begun` says whether they were chosen before the sample was cut."""
+    """The codes of a codec frame `[levels]`, their log-probabilities under the policy `[levels]`, the sum of these, and their
+    log-likelihood. They may be the end of audio; `is_begun` says whether they were chosen before the sample was cut."""
 
     codes: Tensor
     elements: Tensor
+    log_p: float
     own: float
+    ends: bool
     is_begun: bool
 
 
@@ -116,7 +119,7 @@ class Row:
     def positions(self, feed: Feed) -> np.ndarray:
         """(t, h, w) of the positions of a feed, `[n, 3]`."""
         if feed.what in ("token", "codes"):
-            return np.full((1, 3), float(self.length))
+            return NOWHERE + self.length
         offsets = centred_at(self.sizes[feed.scale] if feed.what == "cells" else (1, 1), self.sizes[-1])
         return offsets + np.array([feed.time, self.begin, self.begin])
 
@@ -286,10 +289,8 @@ class Row:
             self.feeds.append(Feed("token", "nothing", token))
         self._follow(end)
 
-    def take_codes(self, codes: Tensor) -> None:
-        """The codes `[levels]` that were chosen on the way through the layers."""
-        end = self.tokenizers.audio.config.codebook
-        ended = int(codes[0]) == end
+    def take_codes(self, codes: Tensor, ended: bool) -> None:
+        """The codes `[levels]` that were chosen on the way through the layers; those of the end of audio have `ended` it."""
         if not ended:
             self.codec_frames.append(codes)
         full = len(self.codec_frames) == self.limits.codec_frames
@@ -300,7 +301,7 @@ class Row:
         self.segments.append(MadeSegment("audio", torch.stack(self.codec_frames) if self.codec_frames else nothing))
         if self._more:
             self.feeds += [Feed("codes", "end of codes", value=codes)] if not ended else []
-            self.feeds.append(Feed("codes", "nothing", value=torch.full_like(codes, end)))
+            self.feeds.append(Feed("codes", "nothing", value=torch.full_like(codes, self.tokenizers.audio.config.codebook)))
         self._follow("end" if ended else "length")
 
 

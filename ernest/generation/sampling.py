@@ -6,7 +6,7 @@ Shapes: R rows, each with a sampling and a stream of random numbers of its own.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import blake2b
 
 import numpy as np
@@ -53,8 +53,12 @@ DEFAULTS = {
 
 def at_frame(sampling: Sampling, frame: int) -> Sampling:
     """The sampling of the bits of a frame: the first frame of a video may have a temperature of its own."""
-    if frame or sampling.first_frame_temperature is None:
-        return sampling
+    return sampling if frame or sampling.first_frame_temperature is None else _at_first_frame(sampling)
+
+
+@lru_cache
+def _at_first_frame(sampling: Sampling) -> Sampling:
+    assert sampling.first_frame_temperature is not None
     return replace(sampling, temperature=sampling.first_frame_temperature)
 
 
@@ -110,6 +114,11 @@ class Draws:
         """The top-p of each row `[R]`."""
         return np.array([sampling.top_p for sampling in self.samplings])
 
+    @cached_property
+    def guidances(self) -> np.ndarray:
+        """The guidance of each row `[R]`."""
+        return np.array([sampling.guidance for sampling in self.samplings])
+
     @property
     def greedy(self) -> bool:
         """Whether no row draws at random."""
@@ -124,11 +133,6 @@ class Draws:
         each = [n for n in range(len(self.samplings)) for _ in range(count)]
         return Draws([self.samplings[n] for n in each], [self.streams[n] for n in each], np.concatenate(seen))
 
-    def column(self, name: str, like: Tensor) -> Tensor:
-        """A number of the samplings, to go with logits `[R, ...]`."""
-        values = torch.tensor([getattr(sampling, name) for sampling in self.samplings], dtype=like.dtype, device=like.device)
-        return values.view(-1, *(1,) * (like.dim() - 1))
-
     def uniform(self, shape: tuple[int, ...], device: torch.device) -> Tensor:
         """Numbers from [0, 1), `[R, *shape]`; a greedy row leaves its stream alone."""
         if self.seen is not None:
@@ -142,7 +146,12 @@ class Draws:
 
 def apply_cfg(logits: Tensor, free: Tensor, draws: Draws) -> Tensor:
     """l + g (l - l_free) of conditioned and unconditioned logits `[R, ...]`."""
-    return logits + draws.column("guidance", logits) * (logits - free)
+    return logits + _column(draws.guidances, logits) * (logits - free)
+
+
+def _column(values: np.ndarray, like: Tensor) -> Tensor:
+    """A number of each row, to go with logits `[R, ...]`."""
+    return torch.from_numpy(values).to(like.device, like.dtype).view(-1, *(1,) * (like.dim() - 1))
 
 
 def choose_class(logits: Tensor, draws: Draws, numbers: np.ndarray | None = None) -> tuple[Tensor, Tensor]:
@@ -160,7 +169,7 @@ def _choose_class(logits: Tensor, draws: Draws, numbers: Tensor) -> tuple[Tensor
     if draws.greedy:
         return likeliest, torch.zeros(len(logits), dtype=torch.float32, device=logits.device)
     wide = logits.double()
-    temperature, top_p = draws.column("temperature", wide), draws.column("top_p", wide)
+    temperature, top_p = _column(draws.temperatures, wide), _column(draws.shares, wide)
     greedy = temperature == 0
     # Below the largest, so that however low a temperature divides nothing to infinity twice.
     p = F.softmax((wide - wide.amax(dim=-1, keepdim=True)) / temperature.masked_fill(greedy, 1.0), dim=-1)
@@ -183,7 +192,7 @@ def choose_bits(logits: Tensor, draws: Draws) -> tuple[Tensor, Tensor]:
     if draws.greedy:
         return logits > 0, torch.zeros(logits.shape, dtype=torch.float32, device=logits.device)
     wide = logits.double()
-    temperature, top_p = draws.column("temperature", wide), draws.column("top_p", wide)
+    temperature, top_p = _column(draws.temperatures, wide), _column(draws.shares, wide)
     greedy = temperature == 0
     p = torch.sigmoid(wide / temperature.masked_fill(greedy, 1.0))
     settled = (top_p < 1) & (torch.maximum(p, 1 - p) >= top_p)

@@ -106,10 +106,10 @@ class Cache:
 
     def copy(self, sources: Sequence[int], targets: Sequence[int], columns: int) -> None:
         """The first `columns` columns of slots, to others; whole blocks where there are any."""
-        source, target = (torch.tensor(slots, device=self.keys.device) for slots in (sources, targets))
         columns = -(-columns // self.grain) * self.grain
         for part in (self.keys, self.values):
-            part[:, target, :, :columns] = part[:, source, :, :columns]
+            for source, target in zip(sources, targets, strict=True):
+                part[:, target, :, :columns] = part[:, source, :, :columns]
 
     def layers(self, places: Places) -> tuple[list[LayerCache], Tensor]:
         """The caches for the layers of a rectangle of positions `[B, S]`, as many as the longest row has, and the mask

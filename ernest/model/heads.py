@@ -1,6 +1,6 @@
 """Output heads beyond a linear layer: codes of sounds along depth, and the text token after next."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import torch
@@ -40,13 +40,21 @@ class AudioHeads(nn.Module):
         """`[N, levels] -> [N, width]`: the sum over levels of level-specific embeddings."""
         return torch.stack([table(codes[:, q]) for q, table in enumerate(self.code_embeddings)]).sum(dim=0)
 
-    def step(self, layer: int, x: Tensor, index: Tensor, choose: Callable[[int, Tensor], Tensor]) -> Tensor:
-        """After a layer: `choose(level, logits [N, codes + 1])` gives the codes `[N]` to feed back at flat positions `index`."""
+    def step(
+        self,
+        layer: int,
+        x: Tensor,
+        index: Tensor,
+        choose: Callable[[int, Tensor], Tensor],
+        heads: Sequence[Callable[[Tensor], Tensor]] | None = None,
+    ) -> Tensor:
+        """After a layer: `choose(level, logits [N, codes + 1])` gives the codes `[N]` to feed back at flat positions `index`;
+        `heads` may do what `code_heads` do."""
         level = layer - self.first_layer
         if level < 0:
             return x
         flat = x.flatten(0, 1)
-        codes = choose(level, self.code_heads[level](self.code_norms[level](flat[index])))
+        codes = choose(level, (heads or self.code_heads)[level](self.code_norms[level](flat[index])))
         if level + 1 < self.levels:
             flat = flat.index_add(0, index, self.code_embeddings[level](codes).to(flat.dtype))
         return flat.view_as(x)

@@ -26,9 +26,15 @@ static void multiply_packed(int64_t rows, int64_t columns, int64_t terms, const 
   if (column < columns) panel<1>(rows, a, a_row, 1, packed, LANES, c + column, c_row, terms, add);
 }
 
-// What will be read after the products at hand: a line of it is asked for in every step of a sum.
+// What will be read after the products at hand: so many lines of it are asked for in every step of a sum.
 struct Ahead {
   const char *at, *end;
+  int64_t lines;
+
+  // Of `size` numbers in so many steps: more than four at once would be waited for.
+  static Ahead over(int64_t steps, const float* at, int64_t size) {
+    return {(const char*)at, (const char*)(at + size), std::min<int64_t>(4, (size / 16 + steps - 1) / steps)};
+  }
 };
 
 // ROWS x (COLUMNS vectors) of C (+)= A B, rows of A and C by pointers.
@@ -40,11 +46,10 @@ static void tile_at(const float* const* a, const float* b, int64_t b_step, float
   Vector sums[ROWS][COLUMNS];
   UNROLL for (int i = 0; i < ROWS; ++i) UNROLL for (int j = 0; j < COLUMNS; ++j)
       sums[i][j] = add ? load(c[i] + column + j * LANES) : Vector{};
-  const bool asks = ahead.at + terms * 64 <= ahead.end;
-  const char* line = asks ? ahead.at : (const char*)b;
-  const int64_t stride = asks ? 64 : 0;
-  for (int64_t k = 0; k < terms; ++k, line += stride) {
-    __builtin_prefetch(line, 0, 2);
+  const int64_t lines = ahead.at < ahead.end ? ahead.lines : 0;
+  const char* line = ahead.at;
+  for (int64_t k = 0; k < terms; ++k) {
+    for (int64_t i = 0; i < lines; ++i, line += 64) __builtin_prefetch(line, 0, 2);
     Vector right[COLUMNS];
     UNROLL for (int j = 0; j < COLUMNS; ++j) right[j] = load(b + k * b_step + j * LANES);
     UNROLL for (int i = 0; i < ROWS; ++i) {
@@ -52,15 +57,16 @@ static void tile_at(const float* const* a, const float* b, int64_t b_step, float
       UNROLL for (int j = 0; j < COLUMNS; ++j) sums[i][j] += left * right[j];
     }
   }
-  if (asks) ahead.at += terms * 64;
+  ahead.at = line;
   UNROLL for (int i = 0; i < ROWS; ++i) UNROLL for (int j = 0; j < COLUMNS; ++j)
       store(c[i] + column + j * LANES, sums[i][j]);
 }
 
+constexpr int FULL = WIDEST == 4 ? 6 : 4;  // rows of a tile
+
 template <int COLUMNS>
 static void panel_at(int64_t rows, const float* const* a, const float* b, int64_t b_step, float* const* c, int64_t column,
                      int64_t terms, bool add, Ahead& ahead) {
-  constexpr int FULL = WIDEST == 4 ? 6 : 4;
   for (; rows >= FULL; rows -= FULL, a += FULL, c += FULL) tile_at<FULL, COLUMNS>(a, b, b_step, c, column, terms, add, ahead);
   switch (rows) {
     case 5: return tile_at<5, COLUMNS>(a, b, b_step, c, column, terms, add, ahead);
@@ -77,6 +83,7 @@ static void multiply_at(int64_t rows, int64_t columns, int64_t terms, const floa
   int64_t column = 0;
   for (; column + WIDEST * LANES <= columns; column += WIDEST * LANES)
     panel_at<WIDEST>(rows, a, b + column, columns, c, column, terms, add, ahead);
+  for (; column + 2 * LANES <= columns; column += 2 * LANES) panel_at<2>(rows, a, b + column, columns, c, column, terms, add, ahead);
   for (; column < columns; column += LANES) panel_at<1>(rows, a, b + column, columns, c, column, terms, add, ahead);
 }
 
@@ -99,11 +106,11 @@ static void experts_at(const Sizes& s, const float* x, const float* gate, const 
   for (size_t i = 0; i + 1 < used.size(); ++i) {
     const int64_t e = used[i], start = first[e], rows = first[e + 1] - start;
     const bool is_last = i + 2 == used.size();
-    const auto next = [&](const float* w, int64_t size) {
-      const char* at = (const char*)(w + used[i + 1] * size);
-      return Ahead{at, is_last ? at : at + size * 4};
+    const auto next = [&](const float* w, int64_t columns, int64_t terms) {
+      const int64_t size = columns * terms, steps = up(rows, FULL) / FULL * up(columns, WIDEST * LANES) / (WIDEST * LANES) * terms;
+      return Ahead::over(steps, w + used[i + 1] * size, is_last ? 0 : size);
     };
-    Ahead next_in = next(w_in, D * 2 * H), next_out = next(w_out, H * D);
+    Ahead next_in = next(w_in, 2 * H, D), next_out = next(w_out, D, H);
     multiply_at(rows, 2 * H, D, &from[start], w_in + e * D * 2 * H, &inside[start], false, next_in);
     for (int64_t c = start; c < start + rows; ++c)
       for (int64_t i = 0; i < H; i += LANES) {

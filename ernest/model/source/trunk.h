@@ -49,7 +49,7 @@ static Positions positions_at(int64_t count, float* x, const float* cosine, cons
 }
 
 // Buffers that grow to the largest call and stay.
-enum Use { COSINE, SINE, NORMED, QKV, ATTENDED, QUERY, KEY, SCORE, RESULT, LOGITS, GATE, INNER, SOME_X, SOME_COSINE, SOME_SINE, JOINED, STATE, LAST, WORDS, USES };
+enum Use { COSINE, SINE, NORMED, QKV, ATTENDED, QUERY, KEY, SCORE, LOGITS, GATE, INNER, SOME_X, SOME_COSINE, SOME_SINE, JOINED, STATE, LAST, WORDS, USES };
 static float* space(Use use, int64_t size) {
   static thread_local std::vector<float> kept[USES];
   if (int64_t(kept[use].size()) < size) kept[use].resize(size);
@@ -63,47 +63,63 @@ static void normed(int64_t rows, int64_t width, const float* x, const float* wei
   }
 }
 
-// One row's positions `first` to `first + count`, whose heads lie in `qkv`: keys and values enter the cache, queries read it.
+// The queries [shared count, d] of a key head at `count` positions from `first` on: `keys` and `values` are those of the head. What
+// comes after is asked for meanwhile.
+static void read_cache(const Network& n, const Positions& p, int64_t first, int64_t count, int64_t key, const float* query,
+                       const float* keys, const float* values, float* out, Ahead next_keys, Ahead next_values) {
+  const int64_t d = n.head, shared = n.queries / n.keys, rows = shared * count;
+  const int64_t columns_most = up(*std::max_element(p.end + first, p.end + first + count), KEYS);
+  float* score = space(SCORE, QUERIES * columns_most);
+  for (int64_t i = 0; i < rows; i += QUERIES) {
+    const int64_t here = rows - i < QUERIES ? rows - i : QUERIES;
+    const float *from[QUERIES], *share[QUERIES];
+    float *to[QUERIES], *result[QUERIES];
+    int64_t seen = 0;
+    for (int64_t r = 0; r < here; ++r) {
+      const int64_t head = key * shared + (i + r) / count, position = (i + r) % count;
+      from[r] = query + (i + r) * d;
+      share[r] = to[r] = score + r * columns_most;
+      result[r] = out + (position * n.queries + head) * d;
+      seen = std::max(seen, p.end[first + position]);
+    }
+    for (int64_t column = 0; column < seen; column += 2 * LANES)
+      panel_at<2>(here, from, keys + column / KEYS * KEYS * d + column % KEYS, KEYS, to, column, d, false, next_keys);
+    for (int64_t r = 0; r < here; ++r) {
+      const int64_t position = first + (i + r) % count;
+      p.fill_lost(position, to[r], -1e30f);
+      softmax(to[r], p.end[position], up(seen, KEYS));
+      p.fill_lost(position, to[r], 0.f);
+    }
+    multiply_at(here, d, seen, share, values, result, false, next_values);
+  }
+}
+
+// One row's positions `first` to `first + count`, whose heads lie in `qkv`: keys and values enter the cache, queries read it. What the
+// next key head will read, or the next row, is asked for ahead.
 static void attend_row(const Network& n, const Layer& layer, const Positions& p, int64_t first, int64_t count, const float* qkv,
                        float* keys, float* values, float* out) {
-  const int64_t d = n.head, step = n.heads().together() * d, shared = n.queries / n.keys, rows = shared * count;
-  const int64_t columns_most = up(*std::max_element(p.end + first, p.end + first + count), KEYS);
-  const Turning turning{layer.query_norm, layer.key_norm, p.cosine, p.sine, n.eps};
   const Heads heads = n.heads();
-  float* query = space(QUERY, rows * d);
+  const int64_t d = n.head, step = heads.together() * d, shared = n.queries / n.keys, tiles = up(shared * count, FULL) / FULL;
+  const Turning turning{layer.query_norm, layer.key_norm, p.cosine, p.sine, n.eps};
+  const auto place = [&](int64_t position, int64_t key) { return (p.slot[position] * n.keys + key) * n.columns * d; };
+  float* query = space(QUERY, shared * count * d);
   float* key_rows = space(KEY, count * d);
-  float* score = space(SCORE, QUERIES * columns_most);
-  float* result = space(RESULT, QUERIES * d);
   for (int64_t key = 0; key < n.keys; ++key) {
-    const int64_t kept = ((p.slot[first] * n.keys + key) * n.columns) * d;
+    float *keys_here = keys + place(first, key), *values_here = values + place(first, key);
     turned_heads(qkv + (n.queries + key) * d, step, count, heads, layer.key_norm, turning, first, 1.f, key_rows);
     for (int64_t i = 0; i < count; ++i) {
       const int64_t column = p.column[first] + i;
-      float* turned = keys + kept + column / KEYS * KEYS * d + column % KEYS;
+      float* turned = keys_here + column / KEYS * KEYS * d + column % KEYS;
       for (int64_t j = 0; j < d; ++j) turned[j * KEYS] = key_rows[i * d + j];
-      read_head(qkv + i * step + (n.queries + n.keys + key) * d, d, d, values + kept + column * d);
+      read_head(qkv + i * step + (n.queries + n.keys + key) * d, d, d, values_here + column * d);
     }
     for (int64_t head = 0; head < shared; ++head)
       turned_heads(qkv + (key * shared + head) * d, step, count, heads, layer.query_norm, turning, first,
                    1.f / std::sqrt(float(d)), query + head * count * d);
-    for (int64_t i = 0; i < rows; i += QUERIES) {
-      const int64_t here = rows - i < QUERIES ? rows - i : QUERIES;
-      int64_t seen = 0;
-      for (int64_t r = 0; r < here; ++r) seen = std::max(seen, p.end[first + (i + r) % count]);
-      for (int64_t column = 0; column < seen; column += KEYS)
-        multiply(here, KEYS, d, query + i * d, d, keys + kept + column * d, KEYS, score + column, columns_most);
-      for (int64_t r = 0; r < here; ++r) {
-        const int64_t position = first + (i + r) % count;
-        p.fill_lost(position, score + r * columns_most, -1e30f);
-        softmax(score + r * columns_most, p.end[position], up(seen, KEYS));
-        p.fill_lost(position, score + r * columns_most, 0.f);
-      }
-      multiply(here, d, seen, score, columns_most, values + kept, d, result, d);
-      for (int64_t r = 0; r < here; ++r) {
-        const int64_t head = key * shared + (i + r) / count, position = (i + r) % count;
-        write_head(result + r * d, d, out + (position * n.queries + head) * d);
-      }
-    }
+    const int64_t next = key + 1 < n.keys ? first : first + count, sums = tiles * up(p.end[first], KEYS);
+    const int64_t size = next < p.count ? up(p.end[next], KEYS) * d : 0, ahead = size ? place(next, (key + 1) % n.keys) : 0;
+    read_cache(n, p, first, count, key, query, keys_here, values_here, out, Ahead::over(sums * d / (2 * LANES), keys + ahead, size),
+               Ahead::over(sums * up(d, WIDEST * LANES) / (WIDEST * LANES), values + ahead, size));
   }
 }
 
