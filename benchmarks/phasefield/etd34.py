@@ -102,7 +102,8 @@ def solve_by_etd34(problem: Problem, tolerance: float, units: Units) -> tuple[Te
     begun = time.process_time()
     stepper, modes = Etd34(workspace), problem.grid.modes(problem.start)
     speed = time_derivative(problem.flow, problem.grid, modes, 0.0)
-    first = min(tolerance ** (1 / (ORDER + 1)), 0.25) * first_step(turnover(problem.grid, modes, speed), 8 * problem.end, 1.0) / 2
+    lasts = turnover(problem.grid.norm(modes), problem.grid.norm(speed))
+    first = min(tolerance ** (1 / (ORDER + 1)), 0.25) * first_step(lasts, 8 * problem.end, 1.0) / 2
     control, v, tried, now = (
         Adaptive(tolerance * units.speed, ORDER, min(first, problem.end)),
         workspace.modes(problem.start),

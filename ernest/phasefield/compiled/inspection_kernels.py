@@ -39,25 +39,35 @@ def examine(u, points, scale, reaction, slopes, energy, well):
 
 
 @numba.njit(fastmath=True)
+def double(values, both):
+    """Values of modes for both parts of each."""
+    for c in range(values.size):
+        both[2 * c] = both[2 * c + 1] = values[c]
+
+
+@numba.njit(fastmath=True)
 def factor(half, stiffness, mobility, linear, factors):
     """Of one row of symbols, for both parts of every mode, `[4 + p, 2 columns]`: z = half stiffness, drive = half mobility, what
     |u|^2 is worth in the energy, what |c_k|^2 loses of it, and the reciprocal pivots of I + z A."""
-    z = half * stiffness
-    line = z
-    for j in range(factors.shape[0]):
-        if j == 1:
-            line = half * mobility
-        elif j == 2:
-            line = linear
-        elif j == 3:
-            line = np.where(mobility > 0, 1 / np.where(mobility > 0, mobility, 1), 0)
-        elif j == 4:
-            line = 1 / (1 + z)
-        elif j > 4:
-            line = 1 / (1 + 1 / ((2 * j - 7) * (2 * j - 9)) * z * z * line)
-        both = factors[j]
+    z, line = np.empty(stiffness.size), np.empty(stiffness.size)
+    for c in range(z.size):
+        z[c] = half * stiffness[c]
+    double(z, factors[0])
+    for c in range(z.size):
+        line[c] = half * mobility[c]
+    double(line, factors[1])
+    double(linear, factors[2])
+    for c in range(z.size):
+        line[c] = 1 / mobility[c] if mobility[c] > 0 else 0.0
+    double(line, factors[3])
+    for c in range(z.size):
+        line[c] = 1 / (1 + z[c])
+    double(line, factors[4])
+    for j in range(1, factors.shape[0] - 4):
+        share = 1 / ((2 * j + 1) * (2 * j - 1))
         for c in range(z.size):
-            both[2 * c] = both[2 * c + 1] = line[c]
+            line[c] = 1 / (1 + share * z[c] * z[c] * line[c])
+        double(line, factors[4 + j])
 
 
 def inspect(half, symbols, order, fold, split, u, end, rows, M, outer, outer_M, at_node, shares, weights, out, N_end):
@@ -124,10 +134,11 @@ def inspect(half, symbols, order, fold, split, u, end, rows, M, outer, outer_M, 
             dissipated += shares[c] * of_loss[c] * square
             residual += of_error[c] * lacking * lacking
         for c in range(columns):
-            value = start[c]
-            for j in range(len(out)):
-                value += at_node[j] * out[j][o, c]
-            N[c] = value
+            N[c] = start[c]
+        for j in range(degree):
+            row, weight = out[j][o], at_node[j]
+            for c in range(columns):
+                N[c] += weight * row[c]
     return size, change, quadratic, dissipated, residual / (half * half)
 
 

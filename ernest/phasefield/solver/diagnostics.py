@@ -19,6 +19,13 @@ Value = float | list[float]
 """A number, or one for each member of a batch."""
 
 
+def greatest_rise(before: Value, after: Value) -> float:
+    """By how much the energy rises, the most of a batch."""
+    if isinstance(before, float) and isinstance(after, float):  # for which arrays take ten times as long
+        return after - before
+    return float(np.subtract(after, before).max())
+
+
 @dataclass(frozen=True)
 class StepRecord:
     """Measurements of one accepted step; the first record of a run belongs to its initial field and has tau = 0.

@@ -61,9 +61,9 @@ def time_derivative(flow: Flow, grid: Space, modes: Tensor, time: float, u: Tens
     return rate if forced is None else rate + forced
 
 
-def turnover(grid: Space, modes: Tensor, speed: Tensor) -> float:
-    """The time in which the fields with these modes would change by their own size; of a batch the least."""
-    return float((grid.norm(modes) / grid.norm(speed).clamp(min=1e-300)).min())
+def turnover(size: Tensor, rate: Tensor) -> float:
+    """The time in which fields would change by their own size, both the norms of u and of u_t `[...]`; of a batch the least."""
+    return float((size / rate.clamp(min=1e-300)).min())
 
 
 def first_step(turnover: float, span: float, share: float = 1e-2) -> float:
@@ -81,9 +81,10 @@ def stiff_imbalance(flow: Flow, grid: Space, speed: Tensor, tau: float) -> float
     return float(grid.norm(torch.where(tau * stiffness > 2, speed / stiffness.clamp(min=1e-300), 0)).max())
 
 
-def is_rough(flow: Flow, grid: Space, modes: Tensor, speed: Tensor, tau: float) -> bool:
-    """Whether stiff modes of a first field, which elements of length tau would not damp, have a tenth of it to lose."""
-    return stiff_imbalance(flow, grid, speed, tau) > 0.1 * float(grid.norm(modes).max())
+def is_rough(flow: Flow, grid: Space, size: Tensor, speed: Tensor, tau: float) -> bool:
+    """Whether stiff modes of a first field of norm `size`, which elements of length tau would not damp, have a tenth of it to
+    lose."""
+    return stiff_imbalance(flow, grid, speed, tau) > 0.1 * float(size.max())
 
 
 def graded_lengths(step: float, first: float, forced: bool = False) -> tuple[tuple[float, ...], bool]:

@@ -7,7 +7,6 @@ from contextlib import closing
 from functools import cache
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,7 +18,7 @@ from ernest.phasefield.grid import Grid, Space
 from ernest.phasefield.numeric import number, number_or_none
 from ernest.phasefield.solver.checkpoint import Checkpoint, check_ahead, check_checkpoint, problem_of
 from ernest.phasefield.solver.controller import Adaptive, Prescribed
-from ernest.phasefield.solver.diagnostics import Diagnostics
+from ernest.phasefield.solver.diagnostics import Diagnostics, greatest_rise
 from ernest.phasefield.solver.events import Event, EventOccurrence, events_of, find_events
 from ernest.phasefield.solver.failures import rescue
 from ernest.phasefield.solver.given import check_input, check_times, check_units, relative_tolerance
@@ -169,8 +168,9 @@ def _begin(
     flow, grid = steppers.flow, steppers.grid
     start = grid.modes(u0)
     speed = time_derivative(flow, grid, start, 0.0, u0)
-    controller = _controller(steppers, start, speed, steppers.t1, step, max_step)
-    current, record = initial_state(steppers, Diagnostics(flow, grid, u0), u0, speed, controller, stops)
+    size, rate = grid.norm(start), grid.norm(speed)
+    controller = _controller(steppers, size, rate, speed, step, max_step)
+    current, record = initial_state(steppers, Diagnostics(flow, grid, u0), u0, (size, rate), controller, stops)
     return current, History([record])
 
 
@@ -182,16 +182,19 @@ def _shortest_and_end(units: Units, t1: float, step: float | None) -> tuple[floa
 
 
 def _controller(
-    steppers: Steppers, modes: Tensor, speed: Tensor, t1: float, step: float | None, max_step: float
+    steppers: Steppers, size: Tensor, rate: Tensor, speed: Tensor, step: float | None, max_step: float
 ) -> Adaptive | Prescribed:
-    """The control of the step lengths; adaptive steps begin short, and prescribed ones do so where u0 is rough."""
+    """The control of the step lengths; adaptive steps begin short, and prescribed ones do so where u0 is rough.
+
+    `size` and `rate` are the norms of u0 and of its u_t, whose modes are `speed`.
+    """
     flow, grid, order = steppers.flow, steppers.grid, steppers.choice.order if step is None else 0
-    tolerance, units, lasts = steppers.tolerance, steppers.units, turnover(grid, modes, speed)
+    tolerance, units, t1, lasts = steppers.tolerance, steppers.units, steppers.t1, turnover(size, rate)
     first = first_step(lasts, t1)
     if step is None:
         # An element of this order errs by about the tolerance where the fields change by this share; a rough u0 begins shorter.
         share, whole = min(tolerance ** (1 / (order + 1)), 0.25), first_step(lasts, 8 * t1, 1.0)
-        smooth = not is_rough(flow, grid, modes, speed, first_step(lasts, t1, 1.0))
+        smooth = not is_rough(flow, grid, size, speed, first_step(lasts, t1, 1.0))
         # Where diffusion drives the motion the plain rule is already bold, and a first element that fails costs several others.
         bold = 0.25 if steppers.choice.diffusive else BOLD
         longest = min(bold * share * whole, t1) if smooth else first
@@ -231,8 +234,7 @@ def _warn_of_rise(history: History, diagnostics: Diagnostics, noise: float) -> N
     """Warns of the first rise of the energy in a run."""
     if history.warned or not diagnostics.dissipative:
         return
-    before, after = (record.energy for record in history.records[-2:])
-    rise = float(np.subtract(after, before).max())
+    rise = greatest_rise(*(record.energy for record in history.records[-2:]))
     if rise > noise:
         history.warned = True
         record = history.records[-1]

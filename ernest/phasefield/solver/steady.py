@@ -230,13 +230,13 @@ def rings(step: Accepted, problem: Problem) -> bool:
 
 
 def first_mode(
-    mode: Mode, controller: Adaptive, modes: Tensor, speed: Tensor, u: Tensor, flow: Flow, grid: Space, own_time: float
+    mode: Mode, controller: Adaptive, norms: tuple[Tensor, Tensor], u: Tensor, flow: Flow, grid: Space, own_time: float
 ) -> tuple[Mode, Adaptive]:
-    """Damped elements for fields at rest, the modes of whose `speed` are round-off; else the mode as it is."""
-    size = float(grid.norm(modes).max())
+    """Damped elements for fields u at rest, whose u_t is round-off by the `norms` of both; else the mode as it is."""
+    size, rate = (float(norm.max()) for norm in norms)
     k2, steepest = grid.squared_wavenumbers(u.dtype, u.device), float(flow.potential.df(u).abs().max())
     stiffest = max(float((flow.mobility(k2) * (flow.linear(k2) + steepest)).max()), 1 / own_time)
-    at_rest = float(grid.norm(speed).max()) <= 100 * torch.finfo(u.dtype).eps * size * stiffest
+    at_rest = rate <= 100 * torch.finfo(u.dtype).eps * size * stiffest
     if not (at_rest and flow.forcing is None and nothing_grows_within(controller.tau, u, flow, grid)):
         return mode, controller
     return _damped(mode, controller, math.inf, u, flow)

@@ -10,7 +10,7 @@ from torch import Tensor
 from ernest.phasefield.schemes.implicit import Implicit
 from ernest.phasefield.schemes.settling import Settling
 from ernest.phasefield.solver.controller import SLOW, Adaptive, Prescribed, contraction_of, error_rate, granted_rate, whole_rate
-from ernest.phasefield.solver.diagnostics import Diagnostics, StepRecord, Value
+from ernest.phasefield.solver.diagnostics import Diagnostics, StepRecord, Value, greatest_rise
 from ernest.phasefield.solver.forcing import ForcingError
 from ernest.phasefield.solver.measurement import Measurement, measure
 from ernest.phasefield.solver.scheme_selection import COARSE, FULL, IMPLICIT_SWEEPS, SPARSE
@@ -227,11 +227,11 @@ def _rises_too_much(diagnostics: Diagnostics, current: SolverState, energy: Valu
 
     Adaptive steps are rejected for any rise beyond round-off, prescribed ones only where the run blows up.
     """
-    if not np.isfinite(energy).all():
+    if not (math.isfinite(energy) if isinstance(energy, float) else np.isfinite(energy).all()):
         return True
     if not diagnostics.dissipative:
         return False
-    rise = float(np.subtract(energy, current.energy).max())
+    rise = greatest_rise(current.energy, energy)
     if isinstance(current.controller, Adaptive):
         return not rise <= current.noise and current.rejected < MOST_ENERGY_REJECTIONS
     return not rise <= current.noise + BLOW_UP * float(np.abs(energy).max())
@@ -241,11 +241,11 @@ def initial_state(
     steppers: Steppers,
     diagnostics: Diagnostics,
     u0: Tensor,
-    speed: Tensor,
+    norms: tuple[Tensor, Tensor],
     controller: Adaptive | Prescribed,
     stops: tuple[float, ...] = (),
 ) -> tuple[SolverState, StepRecord]:
-    """The solver's state and the record of the initial fields `u0` `[..., *points]`; `speed` are the modes of their u_t."""
+    """The solver's state and the record of the initial fields `u0` `[..., *points]`; `norms` are those of u0 and of its u_t."""
     state = steppers.stepper(steppers.choice.scheme).init(u0)
     first_energy, noise = diagnostics.energy_and_noise(u0, state.modes)
     energy, choice = first_energy.tolist(), steppers.choice
@@ -259,7 +259,7 @@ def initial_state(
     mode = Mode(choice.stabilisation)
     if isinstance(controller, Adaptive) and choice.may_add_sweeps:
         flow, grid, own_time = steppers.flow, steppers.grid, steppers.units.time
-        mode, controller = first_mode(mode, controller, state.modes, speed, u0, flow, grid, own_time)
+        mode, controller = first_mode(mode, controller, norms, u0, flow, grid, own_time)
     current = SolverState(
         state,
         controller,

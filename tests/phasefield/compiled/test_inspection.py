@@ -36,9 +36,8 @@ def test_compiled_and_torch_measurements_agree(flow, scheme, keep):
     units, S = own_units(flow, grid, u0, 1.0), 0.7
     steppers = Steppers(SchemeChoice(scheme, S), flow, grid, u0, 1.0, 1e-6, units, keep)
     diagnostics = Diagnostics(flow, grid, u0)
-    current, _ = initial_state(
-        steppers, diagnostics, u0, time_derivative(flow, grid, grid.modes(u0), 0.0), Adaptive(1e-6 * units.speed, 6, 0.01)
-    )
+    norms = grid.norm(grid.modes(u0)), grid.norm(time_derivative(flow, grid, grid.modes(u0), 0.0))
+    current, _ = initial_state(steppers, diagnostics, u0, norms, Adaptive(1e-6 * units.speed, 6, 0.01))
     stepper, state = steppers.stepper(scheme), current.state
     for _ in range(2):
         state, _, _ = stepper.step(state, 0.004)
