@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ernest.checkpoint import tokenizer_spec
+from ernest.config.media import USUAL
 from ernest.config.recipe import Recipe
 from ernest.fit import Progress
 from ernest.model.network import Ernest
@@ -65,8 +66,8 @@ def vision_tokenizer(
 ) -> VisionTokenizer:
     """Trains the vision tokenizer of so many `bits`, half of a step's frames from pictures and half from videos, where both are
     there; with no frames at all, an untrained one. `naming` is the weight with which its features alone are to say what a frame
-    shows, `variance` that of its first weights. With a temporal stride it is then inflated, and trained further on films that are
-    told apart.
+    shows, `variance` that of its first weights. Of frames larger than the usual ones, words are bounded and gains level. With a
+    temporal stride it is then inflated, and trained further on films that are told apart.
 
     `teacher`, a classifier of the first classes, adds a perceptual loss on the frames of those classes. In the file `state` it
     is kept how far the training is.
@@ -79,7 +80,8 @@ def vision_tokenizer(
     def draw(step: int) -> FrameBatch:
         return draw_frames(shown, np.random.default_rng((recipe.seed, step, 4)))
 
-    training = VisionTraining(steps=recipe.tokenizers.vision_steps, naming=naming, variance=variance)
+    large = recipe.media.height * recipe.media.width > USUAL.height * USUAL.width
+    training = VisionTraining(recipe.tokenizers.vision_steps, naming=naming, variance=variance, bounded=large, level=large)
     of_pictures = train_vision_tokenizer(draw, config, training, recipe.seed, teacher, progress, state=state)
     if stride == 1:
         return of_pictures
