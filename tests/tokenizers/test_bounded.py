@@ -121,3 +121,14 @@ def test_words_are_bounded_and_gains_level_at_larger_sizes(
     recipe = Recipe(media=MediaSpec(height=size[0], width=size[1], temporal_stride=2))
     tokenizers.vision_tokenizer(shown, recipe, no_progress)
     assert [(one.bounded, one.level) for one in seen] == [(expected, expected)] * 2
+
+
+@pytest.mark.parametrize(("size", "frames"), [((16, 16), 44), ((32, 32), 44), ((32, 64), 22), ((64, 64), 11), ((256, 256), 8)])
+def test_a_training_has_as_many_frames_at_any_size(size: tuple[int, int], frames: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step as many pixels, and never less than two pairs of pictures and two of films."""
+    seen: list[tuple[int, int]] = []
+    train = lambda draw, config, training, *_, **__: seen.append((len(draw(0).frames), training.steps))
+    monkeypatch.setattr(tokenizers, "train_vision_tokenizer", train)
+    shown = [tokenizers.labelled_frames(np.zeros((2, *size, 3), np.uint8), np.zeros(2, int))]
+    tokenizers.vision_tokenizer(shown, Recipe(media=MediaSpec(height=size[0], width=size[1])), no_progress)
+    assert seen == [(frames, -(-44 * Recipe().tokenizers.vision_steps // frames))]
