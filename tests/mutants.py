@@ -56,6 +56,8 @@ MUTANTS = (
     Mutant("sequence/positions.py", "a * cos - b * sin, b * cos", "a * cos + b * sin, b * cos", "sequence/test_positions.py"),
     Mutant("tokenizers/bitwise_quantiser.py", "self.bits) < rates", "self.bits) > rates", "tokenizers/test_bitwise_quantiser.py"),
     Mutant("tokenizers/training/vision.py", "sqrt(variance / DRAWN)", "sqrt(DRAWN / variance)", "tokenizers/test_vision.py"),
+    Mutant("tokenizers/training/bounded.py", ").clamp_max(1)", ")", "tokenizers/test_bounded.py"),
+    Mutant("tokenizers/vision.py", "coarse, pooled = share(coarse, pooled)", "pass", "tokenizers/test_bounded.py"),
     # model
     Mutant(
         "model/submodel.py", "range(1, config.layers - levels)", "range(1, config.layers - levels + 1)", "model/test_submodel.py"

@@ -3,6 +3,7 @@
 A picture is a film of one frame. Of a film each frame is coded alone, or with a temporal stride groups of them are.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +19,15 @@ from ernest.tokenizers.spec import VisualSpec
 from ernest.tokenizers.temporal import Compress, Expand, in_company, whole_groups
 
 KIND = "a vision tokenizer"
+
+
+Share = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""From what is drawn from and what is named from to the same two; what becomes of their gradients is its own."""
+
+
+def as_they_are(drawn: Tensor, named: Tensor) -> tuple[Tensor, Tensor]:
+    """The tensors themselves: at what they share, both gradients add up."""
+    return drawn, named
 
 
 def to_frames(pixels: np.ndarray, device: torch.device | None = None) -> Tensor:
@@ -181,20 +191,28 @@ class VisionTokenizer(nn.Module):
         return drawn.unflatten(0, frames.shape[:2]) * 0.5 + 0.5
 
     def forward(
-        self, frames: Tensor, quantised: float = 1.0, bit_flip_rate: float = 0.0, generator: torch.Generator | None = None
+        self,
+        frames: Tensor,
+        quantised: float = 1.0,
+        bit_flip_rate: float = 0.0,
+        generator: torch.Generator | None = None,
+        share: Share = as_they_are,
     ) -> tuple[Tensor, Tensor, QuantiserOutput, Tensor]:
         """Reconstruction, class logits of the coarse scales `[N, classes]`, the quantiser's own terms, and the mean of `features`
         over the grid `[N, feature_channels]`.
 
         `quantised` is how much of the latent goes through bits; the rest goes around them, for the first steps of
-        training. `bit_flip_rate` is the share of bits turned over on the way.
+        training. `bit_flip_rate` is the share of bits turned over on the way. Where what is drawn and what is named part
+        ways, in the encoder and in the quantiser, both go through `share`.
         """
         fine, coarse = self.stages(frames)
+        pooled = torch.cat([fine.mean((2, 3)), coarse.mean((2, 3))], 1)
+        coarse, pooled = share(coarse, pooled)
         latent = self.normalise(self.to_bits(coarse).float())
         code = self.quantiser(latent, bit_flip_rate, generator)
-        logits = self.semantic(code.coarse)
-        pooled = torch.cat([fine.mean((2, 3)), coarse.mean((2, 3))], 1)
-        return self.reconstruct(torch.lerp(latent, code.total, quantised)), logits, code, pooled
+        total, told = share(torch.lerp(latent, code.total, quantised), code.coarse)
+        logits = self.semantic(told)
+        return self.reconstruct(total), logits, replace(code, coarse=told), pooled
 
     def _check(self, frames: Tensor) -> None:
         if frames.shape[-2:] != self.config.frame:

@@ -1,5 +1,6 @@
 """The tokenizers of a run, trained on what its records hold, and whether a network suits them."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,6 +9,7 @@ import numpy as np
 import torch
 
 from ernest.checkpoint import tokenizer_spec
+from ernest.config.media import USUAL
 from ernest.config.recipe import Recipe
 from ernest.fit import Progress
 from ernest.model.network import Ernest
@@ -25,6 +27,9 @@ from ernest.tokenizers.voice import VoiceConfig, VoiceEncoder
 UNKNOWN = -1
 """The class of a frame that nobody named."""
 FRAMES_A_STEP = 44
+"""Of the usual size, and of smaller ones."""
+FEWEST_A_STEP = 8
+"""Of any size: two pairs of each sort."""
 CLIPS_A_STEP, CLIP_FRAMES, STILLS_A_STEP = 4, 9, 8
 """Of the training on films: clips of nine frames are two groups behind the first frame at the longest stride."""
 
@@ -65,8 +70,9 @@ def vision_tokenizer(
 ) -> VisionTokenizer:
     """Trains the vision tokenizer of so many `bits`, half of a step's frames from pictures and half from videos, where both are
     there; with no frames at all, an untrained one. `naming` is the weight with which its features alone are to say what a frame
-    shows, `variance` that of its first weights. With a temporal stride it is then inflated, and trained further on films that are
-    told apart.
+    shows, `variance` that of its first weights. Of frames larger than the usual ones a step has fewer, and there are more steps;
+    words are bounded and gains level. With a temporal stride the tokenizer is then inflated, and trained further on films that
+    are told apart.
 
     `teacher`, a classifier of the first classes, adds a perceptual loss on the frames of those classes. In the file `state` it
     is kept how far the training is.
@@ -79,7 +85,9 @@ def vision_tokenizer(
     def draw(step: int) -> FrameBatch:
         return draw_frames(shown, np.random.default_rng((recipe.seed, step, 4)))
 
-    training = VisionTraining(steps=recipe.tokenizers.vision_steps, naming=naming, variance=variance)
+    large = math.prod(recipe.media.size) > math.prod(USUAL.size)
+    steps = math.ceil(recipe.tokenizers.vision_steps * FRAMES_A_STEP / frames_a_step(recipe.media.size))
+    training = VisionTraining(steps, naming=naming, variance=variance, bounded=large, level=large)
     of_pictures = train_vision_tokenizer(draw, config, training, recipe.seed, teacher, progress, state=state)
     if stride == 1:
         return of_pictures
@@ -92,10 +100,18 @@ def vision_tokenizer(
     return train_on_films(of_pictures, stride, draw_films, films, recipe.seed, progress, kept)
 
 
+def frames_a_step(size: tuple[int, int]) -> int:
+    """How many frames of a size a step draws, with as many pixels as `FRAMES_A_STEP` of the usual size have. Every cell of 8 x 8
+    pixels is an example to convolutions, so that at any size a step learns from as many, and takes as long."""
+    same = FRAMES_A_STEP * math.prod(USUAL.size) // math.prod(size)
+    return min(FRAMES_A_STEP, max(FEWEST_A_STEP, same))
+
+
 def draw_frames(shown: Sequence[ShownFrames], rng: np.random.Generator) -> FrameBatch:
     """A step's frames, as many of each sort. Of films that are told apart, the second half are later frames of those of the
     first: none stands alone but in a film of one frame."""
-    picks = [rng.integers(len(one.frames), size=FRAMES_A_STEP // len(shown)) for one in shown]
+    height, width = shown[0].frames.shape[1:3]
+    picks = [rng.integers(len(one.frames), size=frames_a_step((height, width)) // len(shown)) for one in shown]
     pairs, start = [], 0
     for one, numbers in zip(shown, picks, strict=True):
         if one.films is not None:

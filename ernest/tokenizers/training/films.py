@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ernest.fit import FitConfig, Keep, Progress, fit, mixed_precision, no_progress, warm_up_and_cosine
 from ernest.tokenizers.bitwise_quantiser import QuantiserOutput
 from ernest.tokenizers.training.vision import KEEP_EVERY, FrameBatch, Motion, VisionTraining, semantic_loss
-from ernest.tokenizers.vision import VisionTokenizer, inflate, to_frames
+from ernest.tokenizers.vision import Share, VisionTokenizer, as_they_are, inflate, to_frames
 
 RATE_SHARE = 0.5
 """Of the rate of the first training: most of the network is trained already."""
@@ -62,7 +62,7 @@ def _loss(
     device = tokenizer.quantiser.gain.device
     clips, stills = to_frames(batch.clips, device), to_frames(batch.stills.frames, device)
     with mixed_precision(device):
-        moving, still, logits, code = rebuild(tokenizer, clips, stills, training.bit_flip_rate, generator)
+        moving, still, logits, code = rebuild(tokenizer, clips, stills, training.bit_flip_rate, generator, training.share)
     restored = torch.cat([moving.flatten(0, 1), still]).float()
     frames = torch.cat([clips.flatten(0, 1), stills])
     error = F.mse_loss(restored, frames)
@@ -88,16 +88,22 @@ def _said_together(motion: Motion, logits: Tensor, coarse: Tensor, latents: int)
 
 
 def rebuild(
-    tokenizer: VisionTokenizer, clips: Tensor, stills: Tensor, bit_flip_rate: float, generator: torch.Generator
+    tokenizer: VisionTokenizer,
+    clips: Tensor,
+    stills: Tensor,
+    bit_flip_rate: float,
+    generator: torch.Generator,
+    share: Share = as_they_are,
 ) -> tuple[Tensor, Tensor, Tensor, QuantiserOutput]:
     """Clips `[N, frames, 3, height, width]` and pictures `[M, 3, height, width]` through the bits and back, class logits of all
-    latents, those of the clips first, and the quantiser's own terms."""
+    latents, those of the clips first, and the quantiser's own terms; `share` as for a picture."""
     assert tokenizer.compress is not None
     count, length = clips.shape[:2]
     coarse = tokenizer.encoder(torch.cat([clips.flatten(0, 1), stills]))
     of_clips = tokenizer.compress(coarse[: count * length].unflatten(0, (count, length)))
     latents = tokenizer.latents(torch.cat([of_clips.flatten(0, 1), coarse[count * length :]]))
     code = tokenizer.quantiser(latents, bit_flip_rate, generator)
-    moving, still = code.total.split([count * of_clips.shape[1], len(stills)])
+    total, told = share(code.total, code.coarse)
+    moving, still = total.split([count * of_clips.shape[1], len(stills)])
     moving = tokenizer.reconstruct_films(moving.unflatten(0, (count, -1)))
-    return moving, tokenizer.reconstruct(still), tokenizer.semantic(code.coarse), code
+    return moving, tokenizer.reconstruct(still), tokenizer.semantic(told), replace(code, coarse=told)

@@ -11,7 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ernest.fit import FitConfig, Keep, Progress, fit, mixed_precision, no_progress, warm_up_and_cosine
-from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig, to_frames
+from ernest.tokenizers.bitwise_quantiser import MultiScaleBits
+from ernest.tokenizers.training.bounded import bounded
+from ernest.tokenizers.vision import Share, VisionTokenizer, VisionTokenizerConfig, as_they_are, to_frames
 
 KEEP_EVERY = 100
 """Steps between two states of a training that goes on when it was cut."""
@@ -82,6 +84,15 @@ class VisionTraining:
     """Of the first weights of a convolution, times the inputs of an output. `DRAWN` loses two thirds of a signal's in each layer,
     so that a short training ends before the decoder listens to its bits; pictures come back better from `KEPT`, and a model draws
     better on the bits of `DRAWN`."""
+    bounded: bool = False
+    """Whether what a frame is to say pulls what all have in common no harder than its pixels do."""
+    level: bool = False
+    """Whether all scales begin with the same gain, so that the signs of all have the variance of a latent together."""
+
+    @property
+    def share(self) -> Share:
+        """How what is drawn and what is named part ways."""
+        return bounded if self.bounded else as_they_are
 
     @property
     def running_average(self) -> float:
@@ -109,6 +120,8 @@ def train_vision_tokenizer(
     # Matrices of convolutions with channels innermost, as pixels lie: saves a twentieth of a step, and not a bit is another.
     tokenizer = VisionTokenizer(config).to(device)
     strengthen(tokenizer, training.variance)
+    if training.level:
+        level(tokenizer.quantiser)
     tokenizer.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     motion, naming = Motion(config).to(device), nn.Linear(tokenizer.feature_channels, config.classes).to(device)
     generator = torch.Generator(tokenizer.quantiser.gain.device).manual_seed(seed)
@@ -134,6 +147,16 @@ def strengthen(tokenizer: VisionTokenizer, variance: float) -> None:
         for layer in part.modules():
             if isinstance(layer, nn.Conv2d):
                 layer.weight.mul_(math.sqrt(variance / DRAWN))
+
+
+@torch.no_grad()
+def level(quantiser: MultiScaleBits) -> None:
+    """Gives all K scales the same gain g, with K · g² / bits = 1.
+
+    The signs of a scale add g² / bits to the variance of every component of the sum, and a normalised latent's is 1. Where gains
+    fall by .6 from 1 on, the first scale adds all of that at once, and the fourth .05.
+    """
+    quantiser.gain.fill_(math.sqrt(quantiser.bits / len(quantiser.sizes)))
 
 
 class Motion(nn.Module):
@@ -162,7 +185,7 @@ def _loss(
     device = tokenizer.quantiser.gain.device
     frames, targets = to_frames(batch.frames, device), torch.from_numpy(batch.targets).to(device)
     with mixed_precision(device):
-        restored, logits, code, features = tokenizer(frames, quantised, training.bit_flip_rate, generator)
+        restored, logits, code, features = tokenizer(frames, quantised, training.bit_flip_rate, generator, training.share)
     restored = restored.float()
     error = F.mse_loss(restored, frames)
     loss = 10 * error + F.l1_loss(restored, frames) + training.entropy * code.entropy + training.commitment * code.commitment
