@@ -14,8 +14,8 @@ from ernest.sequence.batch import Batch
 LOSSES = ("text", "mtp", "vision", "audio")
 MODALITIES = ("text", "vision", "audio")
 BOUND = 3.0
-"""By how much a loss may count more or less than one of mean size. Without it text that is nearly learnt, and costs a tenth of a nat,
-would have five times the weight of pictures that are not."""
+"""By how much a loss may count more or less than one of mean size. Without it text that is nearly learnt, and costs a tenth of
+a nat, would have four times the weight of pictures that are not."""
 
 
 def loss_sums(predictions: Predictions, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ import numpy as np
 from ernest.sequence.record import Record, given, made
 from ernest.world import questions
 from ernest.world.images import COLOURS, DIGITS
-from ernest.world.questions import NAMES, NUMBERS, OPERATIONS, WHERE, Question, answer, computed, one_of, several_of, value_of
+from ernest.world.questions import NAMES, NUMBERS, OPERATIONS, WHERE, Question, answer, computed, one_of, several_of
 from ernest.world.split import generator, is_on_its_side
 
 
