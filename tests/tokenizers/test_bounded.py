@@ -15,7 +15,7 @@ from ernest.config.recipe import Recipe
 from ernest.fit import no_progress
 from ernest.tokenizers.training import films, vision
 from ernest.tokenizers.training.bounded import bounded
-from ernest.tokenizers.training.vision import FrameBatch, VisionTraining, level
+from ernest.tokenizers.training.vision import FrameBatch, VisionTraining
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
 from ernest.training import tokenizers
 
@@ -67,9 +67,8 @@ def test_values_are_as_they_were() -> None:
 
 def pull(monkeypatch: pytest.MonkeyPatch, module: ModuleType, training: VisionTraining) -> tuple[Tensor, Tensor]:
     """The gradients of the first step at the encoder and at what names the bits."""
-    stills = FrameBatch(
-        np.random.default_rng(1).integers(0, 256, (6, 16, 16, 3), np.uint8), np.eye(3, dtype=np.float32)[[0, 1, 2] * 2]
-    )
+    pixels = np.random.default_rng(1).integers(0, 256, (6, 16, 16, 3), np.uint8)
+    stills = FrameBatch(pixels, np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1, 2]], np.array([[0, 3], [1, 4]]))
     kept: list[nn.Module] = []
     monkeypatch.setattr(module, "fit", lambda network, loss, *_: loss(0)[0].backward() or kept.append(network) or network)
     torch.manual_seed(0)
@@ -101,9 +100,14 @@ def test_louder_words_pull_no_harder(module: ModuleType, name: str, monkeypatch:
 
 @torch.no_grad()
 @pytest.mark.parametrize("size", [32, 64])
-def test_level_scales_have_the_variance_of_a_latent_together(size: int) -> None:
-    quantiser = VisionTokenizer(VisionTokenizerConfig(size, width=8)).quantiser
-    level(quantiser)
+def test_level_scales_have_the_variance_of_a_latent_together(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a training begins that asks for them."""
+    monkeypatch.setattr(vision, "fit", lambda network, *_: network)
+    config, draw = VisionTokenizerConfig(size, width=8), lambda step: FrameBatch(np.zeros(0), np.zeros(0))
+    usual, quantiser = (
+        vision.train_vision_tokenizer(draw, config, VisionTraining(1, level=asked)).quantiser for asked in (False, True)
+    )
+    assert torch.equal(usual.gain, VisionTokenizer(config).quantiser.gain)
     assert len(set(quantiser.gain.tolist())) == 1
     bits = torch.rand(64, quantiser.cells, quantiser.bits, generator=torch.Generator().manual_seed(0)) > 0.5
     assert quantiser.sum(bits).var().item() == pytest.approx(1, abs=0.2)  # less what is lost between cells of coarse scales
