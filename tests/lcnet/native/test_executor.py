@@ -19,6 +19,8 @@ SMALL = Architecture(classes=10, scale=0.25)
 LINES = (2, (2, 1), (2, 1), (2, 1), (2, 1), (2, 1))
 NARROW = ((Block(1, 12, split=True),), (Block(3, 40, squeeze=True),), (Block(5, 24, branches=True),) * 2)
 
+EIGHT = ((Block(3, 8, squeeze=True), Block(5, 5)), (Block(3, 8, split=True),))
+
 ARCHITECTURES = {
     "first version": replace(SMALL, scale=0.35),
     "second version": replace(PUBLISHED["PPLCNetV2_small"], classes=10, scale=0.25),
@@ -34,6 +36,7 @@ ARCHITECTURES = {
     "strides of one, three and four": replace(SMALL, strides=(3, 1, (1, 3), 3, (4, 1), 1)),
     "no stride": replace(SMALL, strides=(1, 1, 1, 1, 1, 1)),
     "a stem that leaves most out": replace(SMALL, strides=(63, 1, 1, 1, 1, 1)),
+    "at most eight channels": Architecture(10, stages=EIGHT, strides=(1, 1, 2), stem=8, head_width=0),
     "widths that fill no block": Architecture(10, stages=NARROW, strides=(2, 1, 2, (2, 3)), stem=40, head_width=0),
 }
 SIZES = ((33, 47), (64, 64))

@@ -90,7 +90,7 @@ int64_t decode_file(const char* name, int64_t most, int64_t pixels, bool grey, u
   return taken;
 }
 
-// The number of each level in a table, of one channel of kChannels: four at a time, as no load may pass a store that is not known to go elsewhere.
+// The number of each level in a table, of one channel of kChannels: four at a time: the compiler may put no look-up before a store.
 template <int kChannels> void look_up(const uint8_t* level, int64_t pixels, const float* table, float* to) {
   for (; pixels >= 4; pixels -= 4, level += 4 * kChannels, to += 4) {
     const float four[4] = {table[level[0]], table[level[kChannels]], table[level[2 * kChannels]], table[level[3 * kChannels]]};
