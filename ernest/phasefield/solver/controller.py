@@ -53,7 +53,8 @@ class Adaptive:
     """Step control that keeps the error per unit time at `tolerance`, for a scheme of the given `order`.
 
     `tau` is the length wanted for the next step. It stays as it is while the estimate asks for a change of less than a
-    fifth, because a new length costs new coefficients, unless that spares an element of the rest of the run.
+    fifth, because a new length costs new coefficients, unless that spares an element of the rest of the run, or more than the
+    tolerance was lost in a step with sweeps on coarse grids.
     """
 
     tolerance: float
@@ -72,12 +73,17 @@ class Adaptive:
         of the error that they were allowed."""
         return error <= MOST_AT_ONCE * self.tolerance and error * tau <= self.tolerance * tau + saved
 
-    def after_accepted(self, tau: float, error: float, contraction: float, remaining: float = 0.0) -> "Adaptive":
+    def after_accepted(
+        self, tau: float, error: float, contraction: float, remaining: float = 0.0, coarse: bool = False
+    ) -> "Adaptive":
         """The controller after an accepted step of length `tau`, with so much time `remaining` in the run; `contraction` is the
-        ratio of the last two sweeps' changes."""
+        ratio of the last two sweeps' changes, and `coarse` tells whether sweeps ran on coarse grids."""
         factor = min(max(self._factor(error), 0.3), 1.0 if contraction > SLOW else MOST_GROWTH)
         spares = factor > LEAST_GROWTH and remaining / tau - remaining / (tau * factor) > 1
-        if (0.85 <= factor <= 1.2 and not spares) or (factor > 1 and tau < 0.99 * self.tau):
+        # An error above the tolerance, which only what earlier steps have left allows, mostly rises further, and an element with
+        # coarse sweeps that is rejected is tried twice: on finer grids, and then shorter.
+        least = 1.0 if coarse and error > self.tolerance else 0.85
+        if (least <= factor <= 1.2 and not spares) or (factor > 1 and tau < 0.99 * self.tau):
             return self
         return replace(self, tau=min(tau * factor, self.longest))
 
@@ -115,7 +121,9 @@ class Prescribed:
     def accepts(self, error: float, tau: float = 1.0, saved: float = 0.0) -> bool:
         return math.isfinite(error)
 
-    def after_accepted(self, tau: float, error: float, contraction: float, remaining: float = 0.0) -> "Prescribed":
+    def after_accepted(
+        self, tau: float, error: float, contraction: float, remaining: float = 0.0, coarse: bool = False
+    ) -> "Prescribed":
         if self.graded:
             return replace(self, graded=self.graded[1:])
         position, halvings = self.position + 1, self.halvings

@@ -24,7 +24,7 @@ SPECTRUM_INTERVAL = 8
 MOST_MISSED = 0.5
 """Coarse sweeps whose unsettled part takes more than this share of the tolerance give way to finer ones: in the next element
 where the whole error of this one is allowed and that part is within the tolerance, else in this one."""
-MOST_MISSES = 3
+MOST_MISSES = 2
 """How often elements whose first sweep runs on a coarse grid at most nodes may miss too much until they are given up."""
 INSTANT = 1e-4
 """The share of the flow's own time in which rough fields take some dozens of elements."""
@@ -162,7 +162,8 @@ def _state_after(
     element, misses = measured.element, _misses(current, found, MOST_MISSED)
     # What is missed here is not in the next element, which is done on finer grids.
     judged, remaining = found.caution * (found.steering - (found.missed if misses else 0.0)), steppers.t1 - record.time
-    controller, mode = current.controller.after_accepted(record.tau, judged, found.contraction, remaining), current.mode
+    coarse, mode = current.level > FULL, current.mode
+    controller = current.controller.after_accepted(record.tau, judged, found.contraction, remaining, coarse)
     adaptive = isinstance(controller, Adaptive)
     if isinstance(controller, Adaptive) and isinstance(current.controller, Adaptive) and steppers.choice.may_add_sweeps:
         held = is_held_back(judged, found.contraction, found.change, current.controller, steppers.tolerance)

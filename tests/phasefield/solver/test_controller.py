@@ -27,6 +27,9 @@ def test_steps_grow_and_shrink_with_the_order_of_the_scheme():
     assert steps.after_accepted(0.1, 1e-6 / 3**6, 0.1).tau == pytest.approx(0.1 * MOST_GROWTH)
     assert steps.after_accepted(0.1, AIM * 1e-6 / 1.6**6, 0.1).tau == pytest.approx(0.1 * 1.6)
     assert steps.after_accepted(0.1, 1e-6, 0.1).tau == 0.1
+    # What earlier steps have left allows such an error once; the next one would be greater.
+    assert steps.after_accepted(0.1, 1.2e-6, 0.1, coarse=True).tau == pytest.approx(0.1 * (AIM / 1.2) ** (1 / 6))
+    assert steps.after_accepted(0.1, 1.2e-6, 0.1).tau == 0.1
     assert steps.after_accepted(0.1, 1e-6 / 2**6, 0.7).tau == 0.1
     little_more = AIM * 1e-6 / 1.15**6
     assert steps.after_accepted(0.1, little_more, 0.1, remaining=0.7).tau == 0.1
