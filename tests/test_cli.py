@@ -303,6 +303,12 @@ def test_memory_that_is_not_there_is_told_in_a_line(monkeypatch, capsys):
     assert capsys.readouterr().err == "ernest: not enough memory: 160000000000 bytes more were asked for\n"
 
 
+def test_what_draws_says_before_its_work_that_it_cannot(folder, monkeypatch, capsys):
+    monkeypatch.setattr("ernest.report.svg.find_spec", lambda name: None)
+    assert ernest(monkeypatch, "report", "records") == 2
+    assert capsys.readouterr().err == "ernest: pictures need matplotlib: pip install 'ernest-ai[demo]'\n"
+
+
 def test_a_path_from_home_on_is_one_that_no_shell_has_resolved(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", "/home/anna")
