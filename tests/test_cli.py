@@ -14,7 +14,7 @@ import pytest
 
 from ernest import __version__
 from ernest.cli import model, results, rl, training
-from ernest.cli.main import parse
+from ernest.cli.main import main, parse
 from ernest.config.submodel_size import SubModelSize
 from ernest.data.media import write_image
 from tests.commands import ernest
@@ -131,6 +131,7 @@ MISTAKES = (
     ("tokenizer encode records photos/seven.png -o full", "full is a folder, which would be lost"),
     ("plan --calibrate full", "full is a folder, which would be lost"),
     ("export-checkpoint records -o full", "full exists already: choose a new folder"),
+    ("phasefield run star --units 1", "--units: expected FLOAT FLOAT, got '1' (see ernest phasefield run --help)"),
     ("generat nowhere", "unknown: generat, nowhere; did you mean generate? (see ernest --help)"),
     ("tokenizer trian", "unknown: trian; did you mean train? (see ernest tokenizer --help)"),
     ("phasefield run star --toleranc 3", "unknown: --toleranc, 3; did you mean --tolerance? (see ernest phasefield run --help)"),
@@ -284,6 +285,26 @@ def test_who_reads_no_more_or_closed_a_stream_gets_no_complaint_and_no_narrow_te
     closed = [f"{program}try: cli.main()\nexcept SystemExit: pass\n{ask}"]
     shell = ["sh", "-c", 'exec "$0" -c "$1" <&- >&- 2>"$2"', sys.executable, *closed, os.devnull]
     assert subprocess.run(shell, check=False, timeout=60).returncode == 0
+
+
+def test_memory_that_is_not_there_is_told_in_a_line(monkeypatch, capsys):
+    said = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 160000000000 bytes. Error code 12"
+    for words, error in ((said, SystemExit), ("shapes do not fit", RuntimeError)):
+
+        def fail(words=words) -> None:
+            raise RuntimeError(words)
+
+        monkeypatch.setattr(sys.modules["ernest.cli.main"], "parse", lambda fail=fail: fail)
+        monkeypatch.setattr(sys, "argv", ["ernest"])
+        with pytest.raises(error):
+            main()
+    assert capsys.readouterr().err == "ernest: not enough memory: 160000000000 bytes more were asked for\n"
+
+
+def test_what_draws_says_before_its_work_that_it_cannot(folder, monkeypatch, capsys):
+    monkeypatch.setattr("ernest.report.svg.find_spec", lambda name: None)
+    assert ernest(monkeypatch, "report", "records") == 2
+    assert capsys.readouterr().err == "ernest: pictures need matplotlib: pip install 'ernest-ai[demo]'\n"
 
 
 def test_a_path_from_home_on_is_one_that_no_shell_has_resolved(monkeypatch, tmp_path):

@@ -67,6 +67,12 @@ def _run() -> None:
             said = re.sub(r"[\0-\x1f\x7f-\x9f]+", " ", _words(error))  # names of files may hold whatever steers a terminal
             print(f"ernest: {said}", file=sys.stderr)
         sys.exit(2)
+    except RuntimeError as error:  # PyTorch's, which has a word of its own for memory that is not there
+        asked = re.search(r"tried to allocate ([\d.]+ ?\w+)", str(error), re.IGNORECASE)
+        if asked is None:
+            raise
+        print(f"ernest: not enough memory: {asked[1]} more were asked for", file=sys.stderr)
+        sys.exit(2)
     except KeyboardInterrupt as stop:
         print(f"\nernest: {_how_to_go_on(command, stop)}", file=sys.stderr)
         sys.exit(128 + _signal(stop))

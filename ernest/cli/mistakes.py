@@ -26,12 +26,13 @@ def in_one_line(box: str, command: str) -> str:
 
 
 def _of_a_number(message: str) -> str | None:
-    """What is wrong with an option that takes a number, if that is it."""
+    """What is wrong with an option that takes a number, or several, if that is it."""
     option = re.match(r"Error parsing (\S+): ", message)
     for expected, complaint in _NUMBERS.items():
         if option and (given := re.search(complaint, message)):
             return f"{option[1]}: expected {expected}, got {given[1]}"
-    return None
+    several = re.search(r"no type matching \{None\}\|\{?([^}]+?)\}? could be instantiated from \[(.*?)\]", message)
+    return f"{option[1]}: expected {several[1]}, got {several[2]}" if option and several else None
 
 
 def _nearest(box: str) -> tuple[str, str | None]:

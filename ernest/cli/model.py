@@ -193,7 +193,9 @@ def analyse(
     check_writable(folder)
     from ernest.evaluation.specialisation import specialisation
     from ernest.report.routing import summary, write_routing
+    from ernest.report.svg import check_figures
 
+    check_figures()
     found = specialisation(checkpoint, data, documents, seed)
     print("\n".join(summary(found)))
     write_routing(folder, found)

@@ -203,8 +203,10 @@ def report(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> None:
     """
     from ernest.evaluation.own_run import judge_run
     from ernest.report.page import write_report
+    from ernest.report.svg import check_figures
     from ernest.rl.begun import BEGUN
 
+    check_figures()
     if (run / BEGUN).is_file():
         raise ValueError(f"{run} is a run of `ernest rl`, which writes its report itself: {run / 'report.html'}")
     findings, advice = judge_run(run)

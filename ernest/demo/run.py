@@ -21,6 +21,7 @@ from ernest.evaluation.results import StageTime, save
 from ernest.evaluation.run import evaluate_run
 from ernest.report.page import write_report
 from ernest.report.rows import ROWS, write_rows
+from ernest.report.svg import check_figures
 from ernest.report.tables import rows, table
 from ernest.storage import own_folder
 from ernest.tokenizers.text import TextTokenizer
@@ -48,6 +49,7 @@ def run(build: Path, recipe: Recipe) -> Path:
     if recipe.training.encode != "before":
         raise ValueError(f"training.encode = {recipe.training.encode!r}: the demo encodes its records before; leave it out")
     check_alone("ernest demo")
+    check_figures()
     check_group(recipe)
     check_network(recipe, TextTokenizer())
     recipe.weights(TASKS)  # a mixture that cannot be ends here, before the long work

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ernest.evaluation.specialisation import AUDIO, IMAGE_IN, IMAGE_OUT, TEXT, VIDEO_IN, VIDEO_OUT, Specialisation, chance_overlap
-from ernest.report.svg import PALETTE
+from ernest.report.svg import PALETTE, check_figures
 from ernest.storage import write_file
 
 if TYPE_CHECKING:
@@ -111,11 +111,10 @@ def write_picture(path: Path, figure: "Figure") -> None:
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure in inches. Raises ValueError where matplotlib is missing."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ValueError("pictures need matplotlib: pip install 'ernest-ai[demo]'") from None
+    """An empty figure in inches. Raises ImportError where matplotlib is missing."""
+    check_figures()
+    from matplotlib.figure import Figure
+
     return Figure(figsize=(width, height), layout="constrained")
 
 
