@@ -94,8 +94,10 @@ def test_a_part_may_lack_a_rare_class(names: tuple[str, ...], tmp_path: Path) ->
         read_parts(tmp_path, None, 0.25, 0)
 
 
-def test_classes_that_share_some_sub_folders_are_classes(tmp_path: Path) -> None:
-    for name in ("fox/site1/1", "fox/site1/2", "fox/site2/1", "hare/site1/1", "hare/site1/2", "train/site3/1", "train/site3/2"):
+@pytest.mark.parametrize("site", ["site1", "site3"])
+def test_classes_that_share_some_sub_folders_are_classes(site: str, tmp_path: Path) -> None:
+    """Whether all of them share one, or none does."""
+    for name in ("fox/site1/1", "fox/site1/2", "fox/site2/1", "hare/site1/1", "hare/site1/2", f"train/{site}/1", "train/site3/2"):
         write(tmp_path / f"{name}.png")
     assert read_parts(tmp_path, None, 0.25, 0)[0].labels == ("fox", "hare", "train")
 
