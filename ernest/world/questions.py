@@ -12,12 +12,11 @@ from typing import TypeVar
 
 import numpy as np
 
-from ernest.world.images import COLOURS, DIGITS, PLACES
+from ernest.world.images import COLOURS, DIGITS, PLACES, WHERE
 from ernest.world.speech import VOICES
 
 NUMBERS = (*DIGITS, "ten", "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen")
 """The numbers that have a word: up to the sum of two digits."""
-WHERE = tuple("in the centre" if place == "centre" else f"at the {place}" for place in PLACES)
 NAMES = tuple(voice.name for voice in VOICES)
 OPERATIONS = {"plus": "+", "minus": "-", "times": "*"}
 
@@ -186,7 +185,7 @@ def _solve_voices(anna: str, seven: str, ben: str, two: str, question: str) -> s
 
 def _solve_things(things: str, question: str) -> str | None:
     """Every thing is a fact (colour, digit, place); the question names the colour and asks for another."""
-    for colour, digit, place in re.findall(rf"a (\w+) (\w+) ({'|'.join(WHERE)})", things):
+    for colour, digit, place in re.findall(rf"a (\w+) (\w+) ({'|'.join(WHERE.values())})", things):
         found = {
             f"which digit is {colour}": digit,
             f"where is the {colour} one": place,

@@ -12,8 +12,8 @@ import numpy as np
 
 from ernest.sequence.record import Record, given, made
 from ernest.world import questions
-from ernest.world.images import COLOURS, DIGITS
-from ernest.world.questions import NAMES, NUMBERS, OPERATIONS, WHERE, Question, answer, computed, one_of, several_of
+from ernest.world.images import COLOURS, DIGITS, WHERE
+from ernest.world.questions import NAMES, NUMBERS, OPERATIONS, Question, answer, computed, one_of, several_of
 from ernest.world.split import generator, is_on_its_side
 
 
@@ -198,7 +198,7 @@ def holds(statement: str) -> bool | None:
 
 
 def _thing(rng: np.random.Generator) -> tuple[str, str, str]:
-    return one_of(rng, tuple(COLOURS)), one_of(rng, DIGITS), one_of(rng, WHERE)
+    return one_of(rng, tuple(COLOURS)), one_of(rng, DIGITS), one_of(rng, tuple(WHERE.values()))
 
 
 def _two_things(rng: np.random.Generator) -> tuple[str, str]:
