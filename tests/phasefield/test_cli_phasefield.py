@@ -39,8 +39,8 @@ def test_commands_of_the_docs_can_be_called(monkeypatch):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("phasefield", "expected one of {run} (see ernest --help)"),
-        ("phasefield walk", "unknown: walk (see ernest --help)"),
+        ("phasefield", "expected one of {run} (see ernest phasefield --help)"),
+        ("phasefield walk", "unknown: walk (see ernest phasefield --help)"),
         ("phasefield run", "run: expected either a scene (star, circle, seven-circles, two-drops, spinodal) or --from FILE"),
         ("phasefield run star --from x.npz", "run: expected either a scene (star, circle"),
         ("phasefield run --from x.npz", "x.npz: there is no such file"),

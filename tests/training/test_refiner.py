@@ -148,7 +148,7 @@ def test_a_refiner_stands_behind_the_model_and_its_tokenizer(
     with pytest.raises(ValueError, match="--refine goes with pictures and videos, and audio is to be made"):
         generate(checkpoint, ["a red seven"], "audio", refine=big)
     capsys.readouterr()
-    commands.report(big, str(files), checkpoint)
+    commands.report(big, files, checkpoint)
     lines = [line for line in capsys.readouterr().out.splitlines() if ", bicubic " in line]
     assert len(lines) == 8
     assert [line for line in lines if line.startswith("consistency") and "refined 100 dB" not in line] == []
