@@ -138,6 +138,26 @@ def normalise_pictures(pictures: np.ndarray, preprocessing: Preprocessing = PADD
         raise ValueError(f"pictures: expected {wanted}, got {pictures.dtype} {list(pictures.shape)}")
     if len(pictures) and library() is not None:
         return normalise_each(list(pictures), preprocessing)
+    return _normalised_in_parts(pictures, preprocessing)
+
+
+def normalise_each(pictures: Sequence[np.ndarray], preprocessing: Preprocessing = PADDLECLAS) -> Tensor:
+    """`normalise_pictures` of one or more `[H, W, C]`, all of one size, wherever each of them lies."""
+    compiled = library()
+    if compiled is None:
+        return _normalised_in_parts(np.stack(pictures), preprocessing)
+    height, width, channels = pictures[0].shape
+    order, tables = _tables(preprocessing)
+    rows = [np.ascontiguousarray(one) for one in pictures]
+    places = np.array([one.ctypes.data for one in rows], np.uintp)
+    planes = np.empty((len(rows), channels, height, width), np.float32)
+    addresses = (one.ctypes.data for one in (order, tables, planes))
+    compiled.normalise_levels(places.ctypes.data, len(rows), height * width, channels, *addresses)
+    return torch.from_numpy(planes)
+
+
+def _normalised_in_parts(pictures: np.ndarray, preprocessing: Preprocessing) -> Tensor:
+    """The same without a compiler, so many pictures at once as stay in the cache."""
     count, *sides, channels = pictures.shape
     images = torch.empty(count, channels, *sides)
     pictures = pictures[..., ::-1] if preprocessing.bgr else pictures
@@ -147,21 +167,6 @@ def normalise_pictures(pictures: np.ndarray, preprocessing: Preprocessing = PADD
         levels = np.array(np.moveaxis(pictures[first : first + step], -1, 1), order="C")
         images[first : first + step] = normalise(torch.from_numpy(levels), preprocessing)
     return images
-
-
-def normalise_each(pictures: Sequence[np.ndarray], preprocessing: Preprocessing = PADDLECLAS) -> Tensor:
-    """`normalise_pictures` of one or more `[H, W, C]`, all of one size, wherever each of them lies."""
-    compiled = library()
-    if compiled is None:
-        return normalise_pictures(np.stack(pictures), preprocessing)
-    height, width, channels = pictures[0].shape
-    order, tables = _tables(preprocessing)
-    rows = [np.ascontiguousarray(one) for one in pictures]
-    places = np.array([one.ctypes.data for one in rows], np.uintp)
-    planes = np.empty((len(rows), channels, height, width), np.float32)
-    addresses = (one.ctypes.data for one in (order, tables, planes))
-    compiled.normalise_levels(places.ctypes.data, len(rows), height * width, channels, *addresses)
-    return torch.from_numpy(planes)
 
 
 @lru_cache(64)
