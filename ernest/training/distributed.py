@@ -45,10 +45,8 @@ def process_group() -> Iterator[tuple[int, int]]:
             dist.init_process_group(collective_backend(), init_method=meeting, rank=rank, world_size=world)
     except (RuntimeError, ValueError) as error:  # nobody came, or another one listens there
         raise OSError(f"process {rank} of {world} met no others at {place}: {str(error).splitlines()[0]}") from error
-    try:
-        yield dist.get_rank(), world
-    finally:
-        dist.destroy_process_group()
+    yield dist.get_rank(), world
+    dist.destroy_process_group()  # after a failure the end of the process does: the others would hear of it before the reason
 
 
 TOGETHER = 1 << 18

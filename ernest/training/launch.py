@@ -21,6 +21,8 @@ which the workers find each other."""
 PR_SET_PDEATHSIG = 1
 MENDABLE, INTERRUPTED = 2, 130
 """Exit statuses of a worker: of what a user can mend, and after an interrupt."""
+AFTERMATH = 10.0
+"""Seconds that the other workers have to end by themselves after one has failed."""
 
 
 def launch(module: str, arguments: Sequence[str], processes: int, threads: int = 1) -> None:
@@ -32,7 +34,7 @@ def launch(module: str, arguments: Sequence[str], processes: int, threads: int =
     with tempfile.TemporaryDirectory(prefix="ernest-") as folder:
         workers = [_start(module, arguments, rank, processes, threads, Path(folder)) for rank in range(processes)]
         try:
-            failed = _wait(workers)
+            failed = _wait(workers, Path(folder))
         except KeyboardInterrupt:
             for worker in workers:
                 worker.wait()
@@ -65,17 +67,28 @@ def _failure_file(folder: Path, rank: int) -> Path:
     return folder / f"failure-{rank}"
 
 
-def _wait(workers: Sequence[subprocess.Popen[bytes]]) -> int | None:
-    """The rank of the worker whose failure ended the run, or None where all ended well. A failure of one tears the connections
-    of the others, so among several the one that a user can mend comes first."""
+def _wait(workers: Sequence[subprocess.Popen[bytes]], folder: Path) -> int | None:
+    """The rank of the worker whose failure ended the run, or None where all ended well.
+
+    A failure of one tears the connections of the others, which may end before it does; so they have a while to end too. Of those
+    that have, the one that a user can mend comes first, then one that was killed, then the one that failed first.
+    """
+    until = None
     while True:
         status = [worker.poll() for worker in workers]
         failed = [rank for rank, code in enumerate(status) if code]
-        if failed:
-            return min(failed, key=lambda rank: status[rank] != MENDABLE)
-        if None not in status:
+        if not failed and None not in status:
             return None
+        if failed and until is None:
+            until = time.monotonic() + AFTERMATH
+        if until is not None and (MENDABLE in status or None not in status or time.monotonic() > until):
+            return min(failed, key=lambda rank: (status[rank] != MENDABLE, _failed_at(_failure_file(folder, rank))))
         time.sleep(0.02)
+
+
+def _failed_at(file: Path) -> float:
+    """When a worker said why it failed; one that was killed says nothing, and nothing was before it."""
+    return file.stat().st_mtime if file.exists() else 0.0
 
 
 @contextmanager

@@ -84,3 +84,12 @@ def test_a_killed_worker_goes_on(examples_folder, store, tmp_path):
 def test_a_failing_process_is_told():
     with pytest.raises(RuntimeError, match=r"ernest\.nowhere ended with exit status 1"):
         launch.launch("ernest.nowhere", [], processes=1)
+
+
+@pytest.mark.parametrize(
+    ("failing", "reason"), [("fail_late", "OSError: the disk is full"), ("leave_slowly", "RuntimeError: the mistake")]
+)
+def test_the_cause_is_told_and_not_what_it_tore(tmp_path, failing, reason):
+    """A failure of one process ends the others', sometimes before itself."""
+    assert forked.Forked(forked.launch_here, "tests.training.torn", [failing], 2, tmp_path / "said").wait() == 1
+    assert (tmp_path / "said").read_text().splitlines()[-1] == reason
