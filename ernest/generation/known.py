@@ -15,9 +15,13 @@ NAMES = {"text": "a text", "image": "a picture", "video": "a video", "audio": "a
 MOST_WORDS, LONGEST_WORD = 5, 40
 
 
+class PromptTooLong(ValueError):
+    """A prompt of more positions than a model was trained on."""
+
+
 def refuse_unlearnt(learnt: Learnt, prompt: Sequence[EncodedSegment], kinds: Sequence[Kind] | None, positions: int) -> None:
     """Raises ValueError for kinds that the model was never given, or never made, and for a prompt of more `positions` than any
-    document of its training had."""
+    document of its training had, which is a PromptTooLong."""
     if learnt.directions:
         pairs = [name.split("→") for name in learnt.directions]
         given, made = {kind for before, _ in pairs for kind in before.split("+")}, {after for _, after in pairs}
@@ -29,7 +33,7 @@ def refuse_unlearnt(learnt: Learnt, prompt: Sequence[EncodedSegment], kinds: Seq
             if kind not in made:
                 raise ValueError(f"the model never learnt to make {NAMES[kind]}: {trained}")
     if positions > learnt.positions:
-        raise ValueError(
+        raise PromptTooLong(
             f"the prompt takes {positions:,} positions, and the model was trained on documents of at most {learnt.positions:,}"
         )
 

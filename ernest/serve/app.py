@@ -1,8 +1,9 @@
 """The application: its endpoints, what they share, and what stands before them."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
@@ -34,7 +35,8 @@ def make_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         scheduler.start(on_failure)
-        yield
+        with suppress(asyncio.CancelledError):  # where a second Ctrl-C ends the server at once
+            yield
         await scheduler.stop()
         service.reader.close()
 

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ernest.generation.answer import printable
+from ernest.generation.known import PromptTooLong
 
 
 class ApiError(HTTPException):
@@ -24,9 +25,9 @@ class ApiError(HTTPException):
         code: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        message = printable(message)  # which may name a field that a client thought of
+        message = printable(_cut(message, 2_000))  # which may name a field that a client thought of
         super().__init__(status, message, dict(headers or {}))
-        self.message, self.param, self.code = message, param, code
+        self.message, self.param, self.code = message, _cut(param, 200) if param else param, code
 
     @property
     def body(self) -> dict[str, Any]:
@@ -79,9 +80,14 @@ def wrong(message: str, param: str | None = None) -> ApiError:
     return ApiError(400, message, param, "invalid_value")
 
 
-def refused(message: str) -> ApiError:
-    """What the model cannot do, or never learnt."""
-    return ApiError(400, message, None, "model_cannot")
+def refused(reason: ValueError) -> ApiError:
+    """What the model cannot do, or never learnt. Clients that shorten a conversation wait for OpenAI's code."""
+    return ApiError(400, str(reason), None, "context_length_exceeded" if isinstance(reason, PromptTooLong) else "model_cannot")
+
+
+def unknown(param: str) -> ApiError:
+    """A field that nobody knows."""
+    return ApiError(400, f"unrecognised request argument: {_short(param)}", param, "unknown_parameter")
 
 
 def busy(seconds: int) -> ApiError:
@@ -105,12 +111,22 @@ def failed() -> ApiError:
     return ApiError(500, "the model failed on this batch; the server goes on", None, "model_error")
 
 
+def fault() -> ApiError:
+    """A mistake of the server's own; it is logged."""
+    return ApiError(500, "the server failed on this request; its log says why", None, "internal_error")
+
+
+def ending() -> ApiError:
+    """The server is told to end, and has waited long enough."""
+    return ApiError(503, "the server is ending", None, "ending", {"Connection": "close"})
+
+
 def gone() -> ApiError:
     """Nobody will read it."""
     return ApiError(499, "the client went away", None, "client_closed_request")
 
 
-_BRANCH = re.compile(r"\w+\[.*\]|constrained-\w+|str|int|float|bool|dict|list")
+_BRANCH = re.compile(r"\w+\[.+\]|constrained-\w+|str|int|float|bool|dict|list")
 
 
 def _type(status: int) -> str:
@@ -124,6 +140,10 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}…"
+
+
 # ------------------------------------------------------------------ whatever is raised, in one shape
 
 
@@ -131,7 +151,6 @@ def install(app: FastAPI) -> None:
     """Makes an app tell all of its errors so."""
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(RequestValidationError, _validation)
-    app.add_exception_handler(Exception, _fault)
 
 
 async def _http(request: Request, error: Exception) -> Response:
@@ -139,12 +158,12 @@ async def _http(request: Request, error: Exception) -> Response:
         return error.response()
     assert isinstance(error, HTTPException)
     known = {
-        "Not Found": f"there is no {request.method} {_short(request.url.path)}",
+        "Not Found": f"there is no {request.method} {_short(request.scope['path'])}",
         "Method Not Allowed": f"{request.method} is not allowed here",
         "There was an error parsing the body": "the body cannot be read: expected JSON in UTF-8",
     }
-    message = known.get(str(error.detail))
-    return ApiError(error.status_code, message or str(error.detail), None, None, error.headers).response()
+    message, code = known.get(str(error.detail)), "invalid_json" if "parsing" in str(error.detail) else None
+    return ApiError(error.status_code, message or str(error.detail), None, code, error.headers).response()
 
 
 async def _validation(request: Request, error: Exception) -> Response:
@@ -152,13 +171,10 @@ async def _validation(request: Request, error: Exception) -> Response:
     return invalid(error.errors()).response()
 
 
-async def _fault(request: Request, error: Exception) -> Response:
-    return ApiError(500, "the server failed on this request; its log says why", None, "internal_error").response()
-
-
 def invalid(found: Any) -> ApiError:
-    """The complaint of pydantic that lies deepest: of a field that may be one thing or another, it is about the likelier one."""
-    first = max(found, key=lambda one: len(one["loc"]))
+    """The complaint of pydantic that lies deepest, rather not about a type: of a field that may be one thing or another, it is
+    about the likelier one."""
+    first = max(found, key=lambda one: (len(one["loc"]), not one["type"].endswith("_type")))
     param = _place(first) or None
     message = " ".join(str(first["msg"]).split())
     if first["type"] == "none_required":
@@ -166,7 +182,9 @@ def invalid(found: Any) -> ApiError:
     if first["type"].endswith("too_long") and not first.get("ctx", {}).get("max_length"):
         return ApiError(400, f"{param} is not supported here", param, "invalid_value")
     if first["type"] == "extra_forbidden":
-        return ApiError(400, f"unrecognised request argument: {_short(param)}", param, "unknown_parameter")
+        return unknown(str(param))
+    if "UploadFile" in message:
+        return wrong(f"{param}: expected a file and its name, as `curl -F {param}=@NAME` sends them", param)
     if first["type"] == "json_invalid":
         return ApiError(400, "the body is not JSON", None, "invalid_json")
     if param is None:

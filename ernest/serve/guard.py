@@ -8,7 +8,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -53,7 +53,8 @@ class Access:
             self._check_key(headers.get("authorization", ""))
 
     def _may_come_from(self, origin: str, host: str) -> bool:
-        return "*" in self.origins or origin in self.origins or urlsplit(origin).netloc == host
+        url = _split(origin)
+        return "*" in self.origins or origin in self.origins or (url is not None and url.netloc == host)
 
     def _check_key(self, authorization: str) -> None:
         scheme, _, rest = authorization.partition(" ")
@@ -81,12 +82,13 @@ class Guard:
         self.open += 1
         try:
             self._check(scope)
-            await self.app(scope, _Body(receive, self.limits).receive, answered.send)
+            await self.app(scope, _Body(receive, self.limits, scope).receive, answered.send)
         except errors.ApiError as error:
-            if not answered.status:
-                await error.response()(scope, receive, answered.send)
+            await answered.refuse(error, scope, receive)
+        except asyncio.CancelledError:  # the server waits no longer
+            await answered.refuse(errors.ending(), scope, receive)
         except Exception:
-            answered.status = answered.status or 500
+            await answered.refuse(errors.fault(), scope, receive)
             raise
         finally:
             self.open -= 1
@@ -113,18 +115,28 @@ def _as_routed(scope: Scope) -> Scope:
     """A request by the name of its endpoint: of an absolute URL the path, without a slash behind it; HEAD is answered as GET,
     whose body the protocol leaves out."""
     path = scope["path"]
-    if path.startswith(("http://", "https://")):
-        path = urlsplit(path).path
+    if path.startswith(("http://", "https://")) and (url := _split(path)) is not None:
+        path = url.path
     method = "GET" if scope["method"] == "HEAD" else scope["method"]
     return {**scope, "path": path.rstrip("/") or "/", "method": method}
 
 
-class _Body:
-    """Takes a request's body within the limits of size and time."""
+def _split(url: str) -> SplitResult | None:
+    """The parts of a URL; None for what is none."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return None
 
-    def __init__(self, receive: Receive, limits: Limits) -> None:
+
+class _Body:
+    """Takes a request's body within the limits of size and time, and of values where it is JSON, which unfolds to a hundred times
+    its size while everybody waits. Commas in strings count as well, of which a right text has fewer than the limit."""
+
+    def __init__(self, receive: Receive, limits: Limits, scope: Scope) -> None:
         self._receive, self.limits = receive, limits
-        self.bytes, self.is_whole = 0, False
+        self.bytes, self.values, self.is_whole = 0, 0, False
+        self.is_json = not Headers(scope=scope).get("content-type", "").lower().startswith("multipart/")
         self.until = time.monotonic() + limits.body_seconds
 
     async def receive(self) -> Message:
@@ -135,10 +147,14 @@ class _Body:
                 message = await self._receive()
         except TimeoutError:
             raise errors.ApiError(408, "the body came too slowly", None, "timeout", {"Connection": "close"}) from None
-        self.bytes += len(message.get("body", b""))
+        body = message.get("body", b"")
+        self.bytes += len(body)
+        self.values += sum(map(body.count, (b",", b"[", b"{"))) if self.is_json else 0
         self.is_whole = not message.get("more_body", False)
         if self.bytes > self.limits.body:
             raise _too_large(self.limits)
+        if self.values > self.limits.values:
+            raise _too_many(self.limits)
         return message
 
 
@@ -154,11 +170,21 @@ class _Answered:
             MutableHeaders(scope=message)["x-request-id"] = f"req_{secrets.token_hex(12)}"
         await self._send(message)
 
+    async def refuse(self, error: errors.ApiError, scope: Scope, receive: Receive) -> None:
+        """Answers with an error, where no answer has begun."""
+        if not self.status:
+            await error.response()(scope, receive, self.send)
+
 
 def _too_large(limits: Limits) -> errors.ApiError:
     return errors.ApiError(
         413, f"the body is larger than {limits.body:,} bytes", None, "request_too_large", {"Connection": "close"}
     )
+
+
+def _too_many(limits: Limits) -> errors.ApiError:
+    message = f"the body holds more than {limits.values:,} values"
+    return errors.ApiError(413, message, None, "request_too_large", {"Connection": "close"})
 
 
 def hosts_of(host: str) -> Sequence[str]:

@@ -9,10 +9,12 @@ class Limits:
 
     body: int = 32 << 20
     """Bytes of a request."""
+    values: int = 32_768
+    """Values, lists and objects of a request in JSON."""
     prompt: int = 16_384
     """Characters of all texts of a request; the model itself refuses more positions than its training had."""
     parts: int = 16
-    """Pictures, sounds and texts of a request."""
+    """Pictures, films and sounds of a request."""
     samples: int = 10
     """Answers to one request."""
     queue: int = 256

@@ -203,7 +203,7 @@ class Scheduler:
         try:
             result = function()
         except ValueError as error:
-            self._settled.append(partial(_fail, answer, errors.refused(str(error))))
+            self._settled.append(partial(_fail, answer, errors.refused(error)))
         except Exception as error:
             log.exception("a call on the model thread failed")
             self._settled.append(partial(_fail, answer, error))

@@ -32,6 +32,7 @@ class Ignored(Body):
     store: bool | None = None
     prompt_cache_key: str | None = None
     prompt_cache_retention: str | None = None
+    prompt_cache_options: Any = None
 
 
 class Sampled(Ignored):
@@ -47,7 +48,13 @@ class Sampled(Ignored):
 # ------------------------------------------------------------------ chat
 
 
-class TextPart(Body):
+class AnyPart(Body):
+    """What may be said of every part, and changes no answer."""
+
+    prompt_cache_breakpoint: Any = None
+
+
+class TextPart(AnyPart):
     """Words."""
 
     type: Literal["text"]
@@ -58,17 +65,17 @@ class Url(Body):
     """A file as a `data:` URL."""
 
     url: str
-    detail: Literal["auto", "low", "high"] | None = None
+    detail: Literal["auto", "low", "high", "original"] | None = None
 
 
-class ImagePart(Body):
+class ImagePart(AnyPart):
     """A picture, or an animation, which is a film."""
 
     type: Literal["image_url"]
     image_url: Url
 
 
-class VideoPart(Body):
+class VideoPart(AnyPart):
     """A film; OpenAI has no such part, and others spell it so."""
 
     type: Literal["video_url"]
@@ -82,7 +89,7 @@ class InputAudio(Body):
     format: str
 
 
-class AudioPart(Body):
+class AudioPart(AnyPart):
     """A sound."""
 
     type: Literal["input_audio"]

@@ -80,6 +80,8 @@ class EventStream(Response):
         except errors.ApiError as error:
             if error.status_code != 499:
                 raise
+        except asyncio.CancelledError:  # the server waits no longer
+            await send({"type": "http.response.body", "body": sse(errors.ending().body).encode(), "more_body": False})
         finally:
             self.job.close()
 

@@ -145,7 +145,7 @@ def check_chat_media(client: OpenAI) -> None:
     assert ask(client, [{"type": "input_audio", "input_audio": sound}]).choices[0].message.content is not None
     outside = [{"type": "image_url", "image_url": {"url": "https://example.org/a.png"}}]
     error = must_fail(openai.BadRequestError, "unsupported_value", lambda: ask(client, outside))
-    assert error.param == "messages.0.content"
+    assert error.param == "messages.0.content.0"
 
 
 def check_chat_audio(client: OpenAI) -> None:
@@ -219,7 +219,7 @@ def check_chat_refusals(client: OpenAI) -> None:
         call = lambda field=field, value=value: ask(client, "a", **{field: value})
         assert (must_fail(openai.BadRequestError, "invalid_value", call).param or "").startswith(field)
     must_fail(openai.BadRequestError, "unknown_parameter", lambda: ask(client, "a", extra_body={"speed": 1}))
-    must_fail(openai.BadRequestError, "model_cannot", lambda: ask(client, "red " * 300))
+    must_fail(openai.BadRequestError, "context_length_exceeded", lambda: ask(client, "red " * 300))
     empty = must_fail(openai.BadRequestError, "invalid_value", lambda: ask(client, " "))
     assert empty.param == "messages.0.content"
 
@@ -316,6 +316,8 @@ def check_transcription(client: OpenAI) -> None:
     printed = hear(response_format="text")
     assert isinstance(printed, str)
     assert printed.endswith("\n")
+    drawn = [hear(extra_body={"seed": seed, "temperature": 2}).text for seed in (3, 3, 4)]
+    assert drawn[0] == drawn[1] != drawn[2]
     events = list(hear(stream=True))
     assert [event.type for event in events] == ["transcript.text.delta"] * (len(events) - 1) + ["transcript.text.done"]
     assert "".join(event.delta for event in events[:-1]) == text == events[-1].text

@@ -40,6 +40,7 @@ class Running:
 
     url: str
     app: FastAPI
+    server: uvicorn.Server
 
     @property
     def v1(self) -> str:
@@ -78,7 +79,7 @@ def running(
         server = uvicorn.Server(config)
         thread = Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
-        served = Running(f"http://127.0.0.1:{listening.getsockname()[1]}", app)
+        served = Running(f"http://127.0.0.1:{listening.getsockname()[1]}", app, server)
         try:
             while wait and httpx2.get(f"{served.url}/healthz").status_code != 200:
                 assert thread.is_alive()

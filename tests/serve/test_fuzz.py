@@ -265,4 +265,4 @@ def test_media_that_are_too_much_or_wrong(server, path, make, message):
     answer = httpx2.post(f"{server.v1}/chat/completions", json={"messages": [{"role": "user", "content": [part]}]}, timeout=60)
     assert answer.status_code == 400
     assert message in answer.json()["error"]["message"]
-    assert answer.json()["error"]["param"] == "messages.0.content"
+    assert answer.json()["error"]["param"] == "messages.0.content.0"

@@ -75,6 +75,7 @@ def test_empty_turns_say_nothing(client):
         ({"tools": [{"type": "function"}]}, "tools is not supported here"),
         ({"logit_bias": {"3": 1}}, "logit_bias is not supported here"),
         ({"stop": ""}, "stop: String should have at least 1 character"),
+        ({"stop": list("abcde")}, "stop: List should have at most 4 items"),
         ({"list": 3}, "unrecognised request argument: 'list'"),
     ],
 )

@@ -61,19 +61,24 @@ async def _work(body: ChatBody, service: Service) -> Work:
 async def _segments(body: ChatBody, service: Service) -> list[Segment]:
     """All parts of all messages, in order. Raises ApiError for none, too many, and too much text."""
     parts = [
-        (f"messages.{number}.content", part)
+        (f"messages.{number}.content{place}", part)
         for number, message in enumerate(body.messages)
-        for part in ([message.content] if isinstance(message.content, str) else message.content or [])
+        for place, part in _parts(message.content)
     ]
     if not parts:
         raise errors.wrong("messages: they hold no content", "messages")
     # An empty turn says nothing, such as a system's that was left out, or an answer that ended at once.
     parts = [one for one in parts if (text := _text_in(one[1])) is None or text.strip()] or parts[:1]
-    if len(parts) > service.limits.parts:
-        raise errors.wrong(f"messages: more than {service.limits.parts} parts in all", "messages")
+    if sum(_text_in(part) is None for _, part in parts) > service.limits.parts:
+        raise errors.wrong(f"messages: more than {service.limits.parts} pictures, films and sounds in all", "messages")
     if sum(len(_text_in(part) or "") for _, part in parts) > service.limits.prompt:
         raise errors.wrong(f"messages: more than {service.limits.prompt:,} characters in all", "messages")
     return [await _segment(name, part, body.model, service) for name, part in parts]
+
+
+def _parts(content: str | Sequence[Part] | None) -> list[tuple[str, str | Part]]:
+    """Of one message, with the places that they have in its content."""
+    return [("", content)] if isinstance(content, str) else [(f".{number}", part) for number, part in enumerate(content or ())]
 
 
 def _text_in(part: str | Part) -> str | None:

@@ -1,6 +1,6 @@
 """`/v1/audio/transcriptions`: what is said in a sound, as JSON, text, or JSON with its times."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, File, Form, Request, UploadFile
@@ -10,13 +10,17 @@ from ernest.generation.answer import printable
 from ernest.sequence.record import Kind, given
 from ernest.serve import errors
 from ernest.serve.scheduler import Job
-from ernest.serve.schemas import Sampled
+from ernest.serve.schemas import Guidance, Ignored, Sampled, Seed, Share, Temperature
 from ernest.serve.service import Served, doubt_headers, sampling, seed, usage
 from ernest.serve.stream import DONE, EventStream, collect, ends, sse
 from ernest.serve.work import Work
 
 router = APIRouter()
 Shape = Literal["json", "text", "verbose_json"]
+TAKEN = ("file", "model", "response_format", "temperature", "top_p", "guidance", "seed", "stream", "prompt", "include[]",
+         "timestamp_granularities[]")  # fmt: skip
+FREE = (*Ignored.model_fields, "language", "languages", "chunking_strategy")
+"""Fields that change no answer: the model answers in the language that it learnt, and hears a sound as a whole."""
 
 
 @router.post("/v1/audio/transcriptions")
@@ -26,7 +30,10 @@ async def transcribe(
     file: Annotated[UploadFile, File()],
     model: Annotated[str | None, Form()] = None,
     response_format: Annotated[Shape, Form()] = "json",
-    temperature: Annotated[float | None, Form(ge=0, le=2, allow_inf_nan=False)] = None,
+    temperature: Annotated[Temperature | None, Form()] = None,
+    top_p: Annotated[Share | None, Form()] = None,
+    guidance: Annotated[Guidance | None, Form()] = None,
+    seed_: Annotated[Seed | None, Form(alias="seed")] = None,
     stream: Annotated[bool, Form()] = False,
     language: Annotated[str | None, Form()] = None,
     prompt: Annotated[str | None, Form(max_length=0)] = None,
@@ -35,10 +42,11 @@ async def transcribe(
         list[Literal["segment"]] | None, Form(alias="timestamp_granularities[]", description="of verbose_json")
     ] = None,
 ) -> Response:
-    """Says in words what a sound holds. `language` changes nothing: the model answers in the one that it learnt."""
+    """Says in words what a sound holds."""
+    _refuse_unknown(await request.form())
     name = service.find(model)
     wave = (await service.read(model, "file", await file.read(), "audio")).data
-    body = Sampled(model=model, temperature=temperature)
+    body = Sampled(model=model, temperature=temperature, top_p=top_p, guidance=guidance, seed=seed_)
     watch: frozenset[Kind] = frozenset(["text"] if stream or response_format == "verbose_json" else [])
     work = Work(name, (given("audio", wave),), ("text",), sampling(body, "text"), seed(body), watch=watch)
     job = await service.submit(work)
@@ -54,6 +62,13 @@ async def transcribe(
         tokens = [token.log_prob for one in updates for token in one.tokens]
         answer = _verbose(text, seconds, language, temperature or 0.0, sum(tokens) / max(1, len(tokens)))
     return errors.Json(answer, headers=doubt_headers(job))
+
+
+def _refuse_unknown(form: Iterable[str]) -> None:
+    """FastAPI leaves fields of a form alone that it was not told of."""
+    for name in form:
+        if name not in TAKEN and name.partition("[")[0] not in FREE:
+            raise errors.unknown(name)
 
 
 def _verbose(text: str, seconds: float, language: str | None, temperature: float, log_prob: float) -> dict[str, Any]:
