@@ -186,7 +186,7 @@ def _keep_wisdom(points: tuple[int, ...], threads: int, in_place: bool) -> None:
 
     wisdom, path = pyfftw.export_wisdom()[0], _wisdom_path()
     with contextlib.suppress(OSError):
-        if path.exists() and path.read_bytes() == wisdom:
+        if path.exists() and set(path.read_bytes().splitlines()) == set(wisdom.splitlines()):  # told in any order
             return
         with write_file(path) as aside:
             aside.write_bytes(wisdom)
