@@ -26,8 +26,7 @@ _OPERATIONS = {sign: name for name, sign in OPERATIONS.items()}
 _TENS = "([1-9][0-9])"
 _FIGURES = "0|[1-9][0-9]{0,5}"  # whole: no signs, separators, exponents or leading zeros
 _TOLD = f"(?:{'|'.join(DIGITS)})(?: (?:{'|'.join(DIGITS)})){{0,5}}"
-_SIDE = rf"{_TOLD}(?: times {_TOLD})?(?: (?:plus|minus) {_TOLD})?"
-_VALUE = re.compile(rf"(?:({_TOLD}) times )?({_TOLD})(?: (plus|minus) ({_TOLD}))?")
+_SIDE = rf"(?:({_TOLD}) times )?({_TOLD})(?: (plus|minus) ({_TOLD}))?"
 _STEP = re.compile(rf"{_SIDE}(?: and {_SIDE})?|(?:greater|less) (?:greater|less) (?:yes|no)")
 _ANSWER = re.compile(f"{_FIGURES}|yes|no")
 _WORKING = re.compile(r"think: (.+)\. answer: (.+)")
@@ -114,7 +113,7 @@ def _question(rng: np.random.Generator) -> str:
             return f"work out {first} + {second}."
         case 1:
             return f"work out {high} - {low}."
-        case 2 | 3:  # twice: what two digits make is learnt late
+        case 2 | 3:  # twice: doubling is learnt late
             return f"work out {rng.integers(2, 10)} * {first}."
         case 4:
             return f"{anna} has {first} drops and {ben} has {second}. work out how many they have together."
@@ -241,8 +240,7 @@ def _is_number(side: str) -> bool:
 
 def _value(side: str) -> int | None:
     """What a side comes to; None for a verdict, which has no value."""
-    found = _VALUE.fullmatch(side)
-    if found is None:
+    if (found := re.fullmatch(_SIDE, side)) is None:
         return None
     times, number, operation, rest = found.groups()
     value = _number(number) * (_number(times) if times else 1)
