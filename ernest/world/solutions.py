@@ -113,7 +113,7 @@ def _question(rng: np.random.Generator) -> str:
             return f"work out {first} + {second}."
         case 1:
             return f"work out {high} - {low}."
-        case 2 | 3:  # twice: doubling is learnt late
+        case 2 | 3:  # twice: what is two or five times a number is learnt late
             return f"work out {rng.integers(2, 10)} * {first}."
         case 4:
             return f"{anna} has {first} drops and {ben} has {second}. work out how many they have together."

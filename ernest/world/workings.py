@@ -1,10 +1,13 @@
 """The steps by which questions in figures are worked out: numbers told digit by digit, in words, that count, double and fall.
 
-None asks for more than the next number, the double of a digit, and where a digit stood in the step before.
+But for twice and five times a number of two digits, none asks for more than the number before or after one of the step before it.
 """
 
 from ernest.world.images import DIGITS
 from ernest.world.questions import computed
+
+_PARTS = {2: (2, 0), 3: (2, 1), 4: (5, -1), 5: (5, 0), 6: (5, 1), 7: (5, 2), 8: (10, -2), 9: (10, -1)}
+"""What a digit is the sum of: 2, 5 or 10, and what is counted."""
 
 
 def told(number: int, digits: int = 1) -> str:
@@ -24,26 +27,19 @@ def counted(number: int, operation: str, rest: int, digits: int = 1) -> list[str
 
 
 def multiplied(times: int, number: int) -> list[str]:
-    """Steps from a product to what it comes to: a number of two digits is doubled while `times`, from 2 to 9, is halved, 2k a =
-    k (2a), and what odd ones leave is counted at the end, 3 a = 2 a + a, 5 a = 4 a + a, 7 a = 8 a - a, 9 a = 10 a - a.
+    """Steps from a product of a digit, from 2 to 9, and a number of two digits to what it comes to: 2, 5 or 10 times the number
+    are told at once, and what is left is counted, 7 a = 5 a + 2 a or 9 a = 10 a - a.
 
-    Two look-ups make a digit of a double: the digit that is doubled, and whether the one behind it carries. Numbers that are made
-    have three digits, so that these stand equally far back in every step.
+    A digit of 2 a or 5 a hangs on two of a. Both are told with three digits, so that each
+    stands equally far behind those.
     """
-    steps, digits = [f"{told(times)} times {told(number)}"], 2
-    operation, rest = "plus", 0
-    if times == 9:
-        times, number, operation, rest = 1, 10 * number, "minus", number
-    while times > 1:
-        if times % 2:
-            operation, rest = "minus" if times == 7 else "plus", number
-            times = computed(times, "plus" if times == 7 else "minus", 1)
-        else:
-            times, number, digits = times // 2, 2 * number, 3
-        if times > 1:
-            steps.append(f"{told(times)} times {told(number, digits)}" + (f" {operation} {told(rest)}" if rest else ""))
-    steps += counted(number, operation, rest, digits=3)
-    product = told(computed(number, operation, rest))
+    easy, more = _PARTS[times]
+    operation, rest = "plus" if more > 0 else "minus", abs(more) * number
+    steps = [f"{told(times)} times {told(number)}"]
+    if rest and easy < 10:
+        steps.append(f"{told(easy)} times {told(number)} {operation} {told(rest)}")
+    steps += counted(easy * number, operation, rest, digits=3)
+    product = told(times * number)
     return steps if steps[-1] == product else [*steps, product]
 
 
