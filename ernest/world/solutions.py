@@ -4,8 +4,8 @@ A record gives a question, "work out 47 + 12.", and makes a working and an answe
 plus two, five eight plus one, five nine. answer: 59". It is a pure function of `(seed, index)`, and no numbers of a
 training record are ever those of a held-out one, in whatever words and order.
 
-In a working a number is told digit by digit, in words. The first step is the question, and every other has its value, but for two
-sums that are compared: once they are worked out they fall together. `ernest.world.workings` makes the steps.
+In a working a number is told digit by digit, in words. The first step is the question, every other has its value, and none but a
+product of two digits asks for more than the number before or after one of the step before it, as in `ernest.world.questions`.
 """
 
 import re
@@ -18,15 +18,14 @@ from ernest.world.images import DIGITS
 from ernest.world.questions import OPERATIONS, computed, one_of, yes_or_no
 from ernest.world.speech import VOICES
 from ernest.world.split import generator, is_on_its_side
-from ernest.world.workings import counted, fallen, multiplied, told
 
 TASK = "worked solution"
 _NAMES = tuple(voice.name for voice in VOICES)
 _OPERATIONS = {sign: name for name, sign in OPERATIONS.items()}
 _TENS = "([1-9][0-9])"
 _FIGURES = "0|[1-9][0-9]{0,5}"  # whole: no signs, separators, exponents or leading zeros
-_TOLD = f"(?:{'|'.join(DIGITS)})(?: (?:{'|'.join(DIGITS)})){{0,5}}"
-_SIDE = rf"(?:({_TOLD}) times )?({_TOLD})(?: (plus|minus) ({_TOLD}))?"
+_TOLD = f"(?:{DIGITS[0]}|(?:{'|'.join(DIGITS[1:])})(?: (?:{'|'.join(DIGITS)})){{0,5}})"
+_SIDE = rf"{_TOLD}(?: (?:{'|'.join(OPERATIONS)}) {_TOLD})?"
 _STEP = re.compile(rf"{_SIDE}(?: and {_SIDE})?|(?:greater|less) (?:greater|less) (?:yes|no)")
 _ANSWER = re.compile(f"{_FIGURES}|yes|no")
 _WORKING = re.compile(r"think: (.+)\. answer: (.+)")
@@ -64,7 +63,7 @@ class _Term:
 
     @property
     def words(self) -> str:
-        return f"{told(self.left)} {self.operation} {told(self.right)}"
+        return f"{_told(self.left)} {self.operation} {_told(self.right)}"
 
 
 @dataclass(frozen=True)
@@ -113,7 +112,7 @@ def _question(rng: np.random.Generator) -> str:
             return f"work out {first} + {second}."
         case 1:
             return f"work out {high} - {low}."
-        case 2 | 3:  # twice: what is two or five times a number is learnt late
+        case 2 | 3:  # twice: what two digits make is learnt late
             return f"work out {rng.integers(2, 10)} * {first}."
         case 4:
             return f"{anna} has {first} drops and {ben} has {second}. work out how many they have together."
@@ -145,13 +144,29 @@ def _worked_out(asked: _Asked) -> Solution:
         return Solution(tuple(steps[0]), asked.answer)
     longest = max(map(len, steps))
     both = zip(*(one + one[-1:] * (longest - len(one)) for one in steps), strict=True)
-    values = (term.value for term in asked.terms)
-    return Solution((*map(" and ".join, both), *fallen(*values), asked.verdict), asked.answer)
+    return Solution((*map(" and ".join, both), asked.verdict), asked.answer)
 
 
 def _steps(term: _Term) -> list[str]:
     """From the question to a number alone."""
-    return multiplied(term.left, term.right) if term.operation == "times" else counted(term.left, term.operation, term.right)
+    if term.operation != "times":
+        return _counted(term.left, term.operation, term.right)
+    tens, units = (term.left * digit for digit in divmod(term.right, 10))
+    return [term.words, *_counted(10 * tens + units % 10, "plus", units - units % 10)]
+
+
+def _counted(number: int, operation: str, rest: int) -> list[str]:
+    """A number goes up or down while `rest` falls to zero: by tens, then by ones."""
+    steps = []
+    while rest:
+        steps.append(f"{_told(number)} {operation} {_told(rest)}")
+        by = 10 if rest > 9 else 1
+        number, rest = computed(number, operation, by), rest - by
+    return [*steps, _told(number)]
+
+
+def _told(number: int) -> str:
+    return " ".join(DIGITS[int(figure)] for figure in str(number))
 
 
 def _understood(question: str) -> _Asked | None:
@@ -202,8 +217,8 @@ def check(question: str, solution: Solution) -> Checked:
     """Judges a solution that may go other ways than the one of `solve`.
 
     Right is a first step that tells the question, and any other that has its value; of a comparison, one that has both values, or
-    two numbers as far apart as these, or says which relation there is, which is asked for, and whether they are one. Raises
-    ValueError for a question that is none of this world.
+    says which relation there is, which is asked for, and whether they are one. Raises ValueError for a question that is none of
+    this world.
     """
     asked = _understood(question)
     if asked is None:
@@ -217,13 +232,7 @@ def _is_right(step: str, asked: _Asked) -> bool:
     sides = step.split(" and ")
     if asked.relation and step == asked.verdict:
         return True
-    values, true = [_value(side) for side in sides], [term.value for term in asked.terms]
-    return values == true or (bool(asked.relation) and _fall_together(sides, true))
-
-
-def _fall_together(sides: list[str], true: list[int]) -> bool:
-    """Whether two numbers are as far apart as those that are compared, and in the same order."""
-    return len(sides) == 2 and all(map(_is_number, sides)) and _number(sides[0]) - _number(sides[1]) == true[0] - true[1]
+    return [_value(side) for side in sides] == [term.value for term in asked.terms]
 
 
 def _concludes(asked: _Asked, solution: Solution) -> bool:
@@ -240,12 +249,10 @@ def _is_number(side: str) -> bool:
 
 def _value(side: str) -> int | None:
     """What a side comes to; None for a verdict, which has no value."""
-    if (found := re.fullmatch(_SIDE, side)) is None:
-        return None
-    times, number, operation, rest = found.groups()
-    value = _number(number) * (_number(times) if times else 1)
-    return computed(value, operation, _number(rest)) if operation else value
+    if (term := re.fullmatch(f"(.+) ({'|'.join(OPERATIONS)}) (.+)", side)) is None:
+        return _number(side) if _is_number(side) else None
+    return computed(_number(term[1]), term[2], _number(term[3]))
 
 
-def _number(words: str) -> int:
-    return int("".join(str(DIGITS.index(word)) for word in words.split()))
+def _number(told: str) -> int:
+    return int("".join(str(DIGITS.index(word)) for word in told.split()))

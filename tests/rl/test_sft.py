@@ -31,7 +31,7 @@ QUICK = (
     "training.show_every=0",
     "training.warmup=0",
     "training.bf16=false",
-    "sequence.length=768",
+    "sequence.length=512",
 )
 
 

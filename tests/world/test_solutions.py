@@ -73,10 +73,6 @@ def test_workings_are_right_by_arithmetic_that_shares_nothing_with_them():
             found, wanted = "greater" if a + b > c + d else "less", re.search("greater|less", asked)[0]
             values, right = [a + b, c + d], "yes" if found == wanted else "no"
             assert steps.pop() == f"{found} {wanted} {right}"
-            end = max(n for n, step in enumerate(steps) if [value(side) for side in step.split(" and ")] == values)
-            apart = {value(first) - value(second) for first, second in (step.split(" and ") for step in steps[end:])}
-            assert apart == {a + b - c - d}
-            steps = steps[: end + 1]
         else:
             a, b = numbers(record)
             values = [{"+": a + b, "together": a + b, "-": a - b, "more": a - b, "*": a * b}[name]]
@@ -88,74 +84,19 @@ def test_workings_are_right_by_arithmetic_that_shares_nothing_with_them():
     assert len(kinds) == 6
 
 
-def steps_of(name: str) -> list[list[str]]:
-    """Of a kind of question: the steps of records, without verdicts."""
-    found = [list(read(record.segments[1].data).steps) for record in TRAIN[:500] if kind(question(record)) == name]
-    return [steps[:-1] if name == "whether" else steps for steps in found]
-
-
 def test_a_step_counts_by_one_in_one_place_until_nothing_is_left():
     """But for a sum that waits for the other it is compared with."""
-    for steps in (steps for name in ("+", "-", "together", "more", "whether") for steps in steps_of(name)):
-        worked_out = [steps[0], *(step for step in steps[1:] if not step_is_told(step))]
-        worked_out.append(steps[len(worked_out)])
-        for told, following in pairwise(worked_out):
+    for record in TRAIN[:300]:
+        *steps, last = read(record.segments[1].data).steps
+        if last.split()[-1] in ("yes", "no"):
+            *steps, last = steps
+        for told, following in pairwise([*steps, last][steps[0].split()[1] == "times" :]):
             for side, after in zip(told.split(" and "), following.split(" and "), strict=True):
-                assert_counts(side, after)
-        assert step_is_told(worked_out[-1])
-
-
-def test_a_product_is_twice_five_or_ten_times_its_number_and_what_is_counted():
-    """And all numbers that are made on the way have three digits."""
-    kinds = Counter()
-    for steps in steps_of("*"):
-        end = next(n for n, step in enumerate(steps) if "times" not in step)
-        (asked, number, _), *others, found = map(factors, steps[: end + 1])
-        easy, more = {2: (2, 0), 3: (2, 1), 4: (5, -1), 5: (5, 0), 6: (5, 1), 7: (5, 2), 8: (10, -2), 9: (10, -1)}[asked]
-        assert others == ([(easy, number, more * number)] if easy < 10 and more else [])
-        assert found == (1, easy * number, more * number)
-        kinds[asked] += 1
-        counts = steps[end:]
-        assert {len(re.split(" (?:plus|minus) ", step)[0].split()) for step in counts[:-1]} <= {3}
-        assert not counts[-1].startswith("zero")
-        for told, following in pairwise(counts):
-            if step_is_told(told):
-                assert (f"zero {following}", [told, following]) == (told, counts[-2:])
-            else:
-                assert_counts(told, following)
-    assert len(kinds) == 8
-
-
-def test_two_that_are_compared_fall_together_until_digits_tell():
-    kinds = Counter()
-    for steps in steps_of("whether"):
-        fallen = [[value(side) for side in step.split(" and ")] for step in steps if step_is_told(step)]
-        for (first, second), after in pairwise(fallen):
-            by = 10 if min(first, second) > 9 else 1
-            kinds[by] += 1
-            assert after == [first - by, second - by]
-            assert by == 10 or max(first, second) < 10
-        low, high = sorted(fallen[-1])
-        assert low == 0 or (low < 10 <= high)
-    assert min(kinds[1], kinds[10]) > 10
-
-
-def step_is_told(step: str) -> bool:
-    return set(step.split()) <= {*NUMBERS[:10], "and"}
-
-
-def assert_counts(side: str, after: str) -> None:
-    """A number moves by what the other falls by: one in its first place, or nothing where that is zero."""
-    (left, sign, rest), (next_left, _, next_rest) = map(parts, (side, after))
-    assert rest - next_rest == (10 ** (len(str(rest)) - 1) if rest else 0)
-    assert next_left - left == sign * (rest - next_rest)
-
-
-def factors(step: str) -> tuple[int, int, int]:
-    """Of a step that multiplies, or of the first that does no more: how often, which number, and what comes to it."""
-    product, sign, rest = re.fullmatch("(.+?)(?: (plus|minus) (.+))?", step).groups()
-    times, _, number = product.rpartition(" times ")
-    return value(times or "one"), value(number), (value(rest) if rest else 0) * (-1 if sign == "minus" else 1)
+                (left, sign, rest), (next_left, _, next_rest) = map(parts, (side, after))
+                counted = rest - next_rest
+                assert counted in ((1, 10) if rest else (0,))
+                assert next_left - left == sign * counted
+        assert set(last.split()) <= {*NUMBERS[:10], "and"}
 
 
 def parts(side: str) -> tuple[int, int, int]:
@@ -191,50 +132,19 @@ SUM = "work out 47 + 38."
         ("work out 31 - 12.", "think: three one minus one two, two one minus two, two zero minus one, one nine. answer: 19"),
         (
             "work out 9 * 75.",
-            "think: nine times seven five, seven five zero minus seven five, "
-            + "".join(f"seven {NUMBERS[4 - n]} zero minus {NUMBERS[6 - n]} five, " for n in range(5))
-            + "six nine zero minus one five, six eight zero minus five, "
-            + "".join(f"six seven {NUMBERS[9 - n]} minus {NUMBERS[4 - n]}, " for n in range(4))
-            + "six seven five. answer: 675",
+            "think: nine times seven five, six three five plus four zero, six four five plus three zero, "
+            "six five five plus two zero, six six five plus one zero, six seven five. answer: 675",
         ),
         (
             "work out 4 * 28.",
-            "think: four times two eight, five times two eight minus two eight, one four zero minus two eight, "
-            "one three zero minus one eight, one two zero minus eight, "
-            + "".join(f"one one {NUMBERS[9 - n]} minus {NUMBERS[7 - n]}, " for n in range(7))
-            + "one one two. answer: 112",
+            "think: four times two eight, eight two plus three zero, nine two plus two zero, "
+            "one zero two plus one zero, one one two. answer: 112",
         ),
-        ("work out 2 * 13.", "think: two times one three, zero two six, two six. answer: 26"),
-        ("work out 5 * 75.", "think: five times seven five, three seven five. answer: 375"),
-        (
-            "work out 6 * 12.",
-            "think: six times one two, five times one two plus one two, zero six zero plus one two, zero seven zero plus two, "
-            "zero seven one plus one, zero seven two, seven two. answer: 72",
-        ),
-        (
-            "work out 7 * 75.",
-            "think: seven times seven five, five times seven five plus one five zero, three seven five plus one five zero, "
-            "four seven five plus five zero, four eight five plus four zero, four nine five plus three zero, "
-            "five zero five plus two zero, five one five plus one zero, five two five. answer: 525",
-        ),
-        (
-            "work out 8 * 31.",
-            "think: eight times three one, three one zero minus six two, three zero zero minus five two, "
-            "two nine zero minus four two, two eight zero minus three two, two seven zero minus two two, "
-            "two six zero minus one two, two five zero minus two, "
-            "two four nine minus one, two four eight. answer: 248",
-        ),
+        ("work out 2 * 13.", "think: two times one three, two six. answer: 26"),
         (
             "work out whether 18 + 2 is less than 23 + 3.",
             "think: one eight plus two and two three plus three, one nine plus one and two four plus two, "
-            "two zero and two five plus one, two zero and two six, one zero and one six, zero and six, "
-            "less less yes. answer: yes",
-        ),
-        (
-            "work out whether 42 + 2 is less than 23 + 3.",
-            "think: four two plus two and two three plus three, four three plus one and two four plus two, "
-            "four four and two five plus one, four four and two six, three four and one six, two four and six, "
-            "greater less no. answer: no",
+            "two zero and two five plus one, two zero and two six, less less yes. answer: yes",
         ),
     ],
 )
@@ -256,9 +166,6 @@ def test_workings(asked, said):
             True,
         ),  # of another question
         ("eight five. answer: 85", (False,), True, True),
-        ("four seven plus three eight, zero eight five. answer: 85", (True, True), True, True),
-        ("four seven plus three eight, two times four zero plus five, eight five. answer: 85", (True, True, True), True, True),
-        ("four seven plus three eight, two times four zero plus six, eight five. answer: 85", (True, False, True), True, True),
         ("four seven plus three eight, seven seven plus eight, eight five. answer: 84", (True, True, True), False, False),
         ("four seven plus three eight, seven seven plus eight, greater less no. answer: no", (True, True, False), False, False),
         (
@@ -276,32 +183,14 @@ def test_each_way_to_be_wrong_is_told(said, steps, concludes, answer):
 def test_a_verdict_on_two_sums_stands_behind_their_digits():
     asked = "work out whether 18 + 2 is less than 23 + 3."
     right = str(solve(asked))
-    short = right.replace(", one zero and one six, zero and six", "")
-    for said, expected in (
-        (right.replace("less less yes", "greater less no"), Checked((True,) * 6 + (False,), False, True)),
-        (right.replace("answer: yes", "answer: no"), Checked((True,) * 7, False, False)),
-        (right.replace("answer: yes", "answer: 20"), Checked((True,) * 7, False, False)),
-        (short, Checked((True,) * 5, True, True)),  # another way
-        (short.replace(", two zero and two six", ""), Checked((True,) * 4, False, True)),
-        (short.replace("zero and two six", "zero and two seven"), Checked((True, True, True, False, True), True, True)),
+    for wrong, expected in (
+        (right.replace("less less yes", "greater less no"), Checked((True,) * 4 + (False,), False, True)),
+        (right.replace("answer: yes", "answer: no"), Checked((True,) * 5, False, False)),
+        (right.replace("answer: yes", "answer: 20"), Checked((True,) * 5, False, False)),
+        (right.replace(", two zero and two six", ""), Checked((True,) * 4, False, True)),
+        (right.replace("zero and two six", "zero and two seven"), Checked((True, True, True, False, True), True, True)),
     ):
-        assert check(asked, read(said)) == expected
-
-
-def test_two_that_fall_stay_as_far_apart():
-    asked = "work out whether 18 + 2 is less than 23 + 3."
-    right = str(solve(asked))
-    for told, is_right in (("zero and six", True), ("one and seven", True), ("zero and five", False), ("six and zero", False)):
-        steps = (True,) * 5 + (is_right, True)
-        assert check(asked, read(right.replace("zero and six, less", f"{told}, less"))) == Checked(steps, True, True)
-    for sums in ("one nine plus one and two five", "one zero times two and two six"):
-        assert check(asked, read(right.replace("one zero and one six", sums))).steps[4] is (
-            sums == "one zero times two and two six"
-        )
-    assert (
-        check(SUM, read("think: four seven plus three eight, four seven and three eight, eight five. answer: 85")).steps[1]
-        is False
-    )
+        assert check(asked, read(wrong)) == expected
 
 
 @pytest.mark.parametrize(
@@ -320,8 +209,7 @@ def test_two_that_fall_stay_as_far_apart():
         "think: eight five. answer: eight five",
         "think: eight five, let me see. answer: 85",
         "think: eight five plus. answer: 85",
-        "think: eight times five times two. answer: 85",
-        "think: eight plus five times two. answer: 85",
+        "think: zero eight five. answer: 85",
         "think: eighty five. answer: 85",
         "think: eleven. answer: 11",
         f"think: {'nine ' * 5000}nine. answer: 85",
