@@ -70,9 +70,9 @@ def vision_tokenizer(
 ) -> VisionTokenizer:
     """Trains the vision tokenizer of so many `bits`, half of a step's frames from pictures and half from videos, where both are
     there; with no frames at all, an untrained one. `naming` is the weight with which its features alone are to say what a frame
-    shows, `variance` that of its first weights. Of frames larger than the usual ones a step has fewer, and there are more steps;
-    words are bounded and gains level. With a temporal stride the tokenizer is then inflated, and trained further on films that
-    are told apart.
+    shows, `variance` that of its first weights. Of frames larger than the usual ones a step has fewer, there are more steps, and
+    the training is `balanced`. With a temporal stride the tokenizer is then inflated, and trained further on films that are told
+    apart.
 
     `teacher`, a classifier of the first classes, adds a perceptual loss on the frames of those classes. In the file `state` it
     is kept how far the training is.
@@ -87,7 +87,7 @@ def vision_tokenizer(
 
     large = math.prod(recipe.media.size) > math.prod(USUAL.size)
     steps = math.ceil(recipe.tokenizers.vision_steps * FRAMES_A_STEP / frames_a_step(recipe.media.size))
-    training = VisionTraining(steps, naming=naming, variance=variance, bounded=large, level=large)
+    training = VisionTraining(steps, naming=naming, variance=variance, balanced=large)
     of_pictures = train_vision_tokenizer(draw, config, training, recipe.seed, teacher, progress, state=state)
     if stride == 1:
         return of_pictures
