@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ernest.config.media import MediaSpec, read_media
+from ernest.config.submodel_size import SubModelSize
 from ernest.config.tables import ModelConfig, SequenceConfig
 from ernest.config.tokenizer_spec import TokenizerSpec
+from ernest.model.submodel import check_size
 from ernest.overrides import build
 from ernest.storage import load_tensors, save_tensors, write_folder, write_text
 
@@ -81,11 +83,11 @@ def load_model(folder: Path, mapped: bool = False) -> "tuple[Ernest, Tokenizers]
     from ernest.model.network import Ernest
     from ernest.tokenizers.bundle import Tokenizers
 
-    sizes = _read(folder / "model.json")
+    sizes = _sizes(folder)
     try:
         with without_weights():
-            model = Ernest(build(ModelConfig, sizes["model"]), build(TokenizerSpec, sizes["spec"]))
-    except (ValueError, KeyError, TypeError) as error:
+            model = Ernest(*sizes)
+    except ValueError as error:
         raise ValueError(f"{folder / 'model.json'}: damaged: {error!r}") from error
     weights = folder / "model.safetensors"
     try:
@@ -107,11 +109,13 @@ def run_of(checkpoint: Path) -> Path:
 
 def network_sizes(folder: Path) -> ModelConfig:
     """The sizes of the network of a checkpoint. Raises ValueError where `folder` is not one. Imports no torch."""
-    check_checkpoint(folder)
-    try:
-        return build(ModelConfig, _read(folder / "model.json")["model"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder / 'model.json'}: damaged: {error!r}") from error
+    return _sizes(folder)[0]
+
+
+def check_cut(folder: Path, size: SubModelSize) -> None:
+    """Raises ValueError where `folder` is not a checkpoint, or its network cannot be cut to a size. Imports no torch."""
+    config, spec = _sizes(folder)
+    check_size(size, config, spec.levels)
 
 
 def checkpoint_media(folder: Path) -> MediaSpec:
@@ -140,6 +144,16 @@ def learnt_in_all(before: Learnt, now: Learnt) -> Learnt:
     """What a model knows that learnt one after the other."""
     directions = dict.fromkeys((*before.directions, *now.directions))
     return Learnt(tuple(directions), tuple(sorted({*before.words, *now.words})), max(before.positions, now.positions))
+
+
+def _sizes(folder: Path) -> tuple[ModelConfig, TokenizerSpec]:
+    """The sizes of the network, and those that it shares with its tokenizers."""
+    check_checkpoint(folder)
+    sizes = _read(folder / "model.json")
+    try:
+        return build(ModelConfig, sizes["model"]), build(TokenizerSpec, sizes["spec"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder / 'model.json'}: damaged: {error!r}") from error
 
 
 def _read(path: Path) -> dict[str, Any]:

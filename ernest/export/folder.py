@@ -32,16 +32,13 @@ def write_hf(
         raise ValueError(f"{checkpoint} knows voices from samples, which folders of transformers do not hold")
     from ernest.export import hf
     from ernest.export.modelling import from_network
-    from ernest.model.slicing import choose, extract
+    from ernest.model.slicing import choose, extract, kept_importance
 
     model, tokenizers = load_model(checkpoint)
     importance, learnt = load_expert_importance(checkpoint), load_learnt(checkpoint)
     if not size.is_full:
-        import torch
-
-        submodel = choose(model, importance, size.layers, size.experts, size.top_k)
-        model = extract(model, submodel)
-        importance = torch.stack([importance[layer, list(submodel.experts[layer])] for layer in submodel.layers])
+        submodel = choose(model, importance, size)
+        model, importance = extract(model, submodel), kept_importance(importance, submodel)
     made = from_network(model, tokenizers, importance, learnt.positions)
     spec = model.spec
     scores = _findings(findings, checkpoint) if size.is_full else None

@@ -279,17 +279,14 @@ def write_submodel(checkpoint: Path, out: Path, size: SubModelSize) -> str:
     if out.exists():
         raise ValueError(f"{out} exists already: choose a new folder")
     check_checkpoint(checkpoint)
-    import torch
-
-    from ernest.model.slicing import choose, extract
+    from ernest.model.slicing import choose, extract, kept_importance
 
     model, tokenizers = load_model(checkpoint)
     importance = load_expert_importance(checkpoint)
-    submodel = choose(model, importance, size.layers, size.experts, size.top_k)
+    submodel = choose(model, importance, size)
     small = extract(model, submodel)
-    small_importance = torch.stack([importance[layer, list(submodel.experts[layer])] for layer in submodel.layers])
     recipe = json.loads((checkpoint / "recipe.json").read_text())
-    save_model(out, small, tokenizers, recipe, small_importance, load_learnt(checkpoint))
+    save_model(out, small, tokenizers, recipe, kept_importance(importance, submodel), load_learnt(checkpoint))
     counts = [sum(p.numel() for p in network.parameters()) for network in (small, model)]
     return (
         f"{out}: {counts[0] / 1e6:.2f} of {counts[1] / 1e6:.2f} million parameters, layers {', '.join(map(str, submodel.layers))}"
@@ -303,9 +300,7 @@ def load_engine(checkpoint: Path, size: SubModelSize = FULL_SIZE, mapped: bool =
     from ernest.model.slicing import choose
 
     model, tokenizers = load_model(checkpoint, mapped)
-    submodel = None
-    if not size.is_full:
-        submodel = choose(model, load_expert_importance(checkpoint), size.layers, size.experts, size.top_k)
+    submodel = None if size.is_full else choose(model, load_expert_importance(checkpoint), size)
     return Engine(model, tokenizers, submodel, learnt=load_learnt(checkpoint))
 
 

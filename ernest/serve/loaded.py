@@ -91,7 +91,7 @@ class Loaded:
         return tuple(kind for kind in ("text", "image", "video", "audio") if kind in made)
 
     def _submodel(self, size: SubModelSize) -> SubModel:
-        return choose(self.model, self.importance, size.layers, size.experts, size.top_k)
+        return choose(self.model, self.importance, size)
 
     def _latents(self, frames: np.ndarray) -> Tensor:
         return self.tokenizers.vision.encode_film(to_frames(frames))

@@ -6,7 +6,6 @@ import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ernest.checkpoint import check_checkpoint
 from ernest.serve.limits import Limits
 from ernest.serve.models import Catalogue
 
@@ -23,11 +22,11 @@ def serve(
     """Serves checkpoints, and named sub-models of them, until SIGTERM or SIGINT: then what is under way is ended first.
     `on_listening` is told the address.
 
-    Raises ValueError for a folder that is no checkpoint, and OSError for a port that is taken.
+    Raises ValueError for a folder that is no checkpoint or a sub-model that one cannot be cut to, and OSError for a port that is
+    taken.
     """
     catalogue = Catalogue.of(models)
-    for folder in catalogue.folders.values():
-        check_checkpoint(folder)
+    catalogue.check()
     try:
         import uvicorn
 
