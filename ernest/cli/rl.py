@@ -66,7 +66,7 @@ def rl(
     check_figures()
     from ernest.report.rl import write_rl_report
     from ernest.rl.loop import reinforce  # imports torch, which a mistake above need not wait for
-    from ernest.training.monitor import stage_bar
+    from ernest.training.progress import stage_bar
 
     with stage_bar() as bars:
         task = bars.add_task("updates", total=settings.update.steps, note="")

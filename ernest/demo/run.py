@@ -27,8 +27,8 @@ from ernest.storage import own_folder
 from ernest.tokenizers.text import TextTokenizer
 from ernest.training.group import check_alone, check_group
 from ernest.training.launch import end_with_parent
-from ernest.training.monitor import stage_bar
 from ernest.training.pretrain import train_model
+from ernest.training.progress import stage_bar
 from ernest.training.tokenizers import check_network
 from ernest.world.world import TASKS
 

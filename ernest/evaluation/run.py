@@ -28,7 +28,7 @@ from ernest.generation.engine import Engine, bf16_pays
 from ernest.model.cost import active_parameters, total_parameters
 from ernest.model.slicing import choose
 from ernest.model.submodel import SubModel
-from ernest.training.monitor import stage_bar
+from ernest.training.progress import stage_bar
 from ernest.verifiers.judges import Judges
 
 

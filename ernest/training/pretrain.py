@@ -12,8 +12,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from rich.console import Console
-
 from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import Recipe, read_recipe, to_tree
 from ernest.model.cost import trained_parameters
@@ -27,6 +25,7 @@ from ernest.training.launch import launch, worker
 from ernest.training.loop import run_fingerprint, train
 from ernest.training.makers import open_examples
 from ernest.training.monitor import Monitor
+from ernest.training.progress import tell
 from ernest.training.resume import LOG, agreed_state, check_room, newest_state, steps_of
 from ernest.training.run_settings import START
 from ernest.training.switching import FIRST, switch
@@ -51,8 +50,7 @@ def train_model(run: Path, recipe: Recipe) -> Path:
     if not _has_ended(run, recipe):  # else no further state is written
         spec = tokenizer_spec(Tokenizers.load(run / "tokenizers"))
         factors = factor_count(recipe, spec) if recipe.training.adapter_rank else None
-        room = check_room(run, trained_parameters(recipe.model, spec), factors)
-        Console().print(room, highlight=False, markup=False, soft_wrap=True)
+        tell(check_room(run, trained_parameters(recipe.model, spec), factors))
     if launched_processes() > 1:
         main(run)
     else:
