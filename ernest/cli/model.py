@@ -192,8 +192,8 @@ def analyse(
     folder = out or run_of(checkpoint) / "routing"
     check_writable(folder)
     from ernest.evaluation.specialisation import specialisation
+    from ernest.report.figures import check_figures
     from ernest.report.routing import summary, write_routing
-    from ernest.report.svg import check_figures
 
     check_figures()
     found = specialisation(checkpoint, data, documents, seed)

@@ -57,7 +57,7 @@ def rl(
     from ernest.checkpoint import check_checkpoint, run_of
     from ernest.config.recipe import find_recipe
     from ernest.config.rl import load_rl_recipe
-    from ernest.report.svg import check_figures
+    from ernest.report.figures import check_figures
     from ernest.training.group import check_alone
 
     settings = load_rl_recipe(find_recipe(recipe, "rl"), tuple(chain(*set_)))

@@ -202,8 +202,8 @@ def report(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> None:
         run: folder of the run; the report is its report.html.
     """
     from ernest.evaluation.own_run import judge_run
+    from ernest.report.figures import check_figures
     from ernest.report.page import write_report
-    from ernest.report.svg import check_figures
     from ernest.rl.begun import BEGUN
 
     check_figures()
