@@ -18,6 +18,7 @@ from ernest.tokenizers.training.bounded import bounded
 from ernest.tokenizers.training.vision import FrameBatch, VisionTraining
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
 from ernest.training import tokenizers
+from ernest.training.frames import labelled_frames
 
 SMALL = VisionTokenizerConfig(16, bits=8, width=16, classes=3)
 LOGS = st.floats(-20, 20)
@@ -119,7 +120,7 @@ def test_larger_sizes_are_trained_in_balance(size: tuple[int, int], expected: bo
     seen: list[VisionTraining] = []
     for name, at in (("train_vision_tokenizer", 2), ("train_on_films", 3)):
         monkeypatch.setattr(tokenizers, name, lambda *a, at=at, **_: seen.append(a[at]))
-    shown = [tokenizers.labelled_frames(np.zeros((2, *size, 3), np.uint8), np.zeros(2, int))]
+    shown = [labelled_frames(np.zeros((2, *size, 3), np.uint8), np.zeros(2, int))]
     recipe = Recipe(media=MediaSpec(height=size[0], width=size[1], temporal_stride=2))
     tokenizers.vision_tokenizer(shown, recipe, no_progress)
     assert [one.balanced for one in seen] == [expected] * 2
@@ -131,6 +132,6 @@ def test_a_training_has_as_many_frames_at_any_size(size: tuple[int, int], frames
     seen: list[tuple[int, int]] = []
     train = lambda draw, config, training, *_, **__: seen.append((len(draw(0).frames), training.steps))
     monkeypatch.setattr(tokenizers, "train_vision_tokenizer", train)
-    shown = [tokenizers.labelled_frames(np.zeros((2, *size, 3), np.uint8), np.zeros(2, int))]
+    shown = [labelled_frames(np.zeros((2, *size, 3), np.uint8), np.zeros(2, int))]
     tokenizers.vision_tokenizer(shown, Recipe(media=MediaSpec(height=size[0], width=size[1])), no_progress)
     assert seen == [(frames, -(-44 * Recipe().tokenizers.vision_steps // frames))]

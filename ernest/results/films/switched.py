@@ -19,10 +19,11 @@ from ernest.results.small_runs import Study
 from ernest.results.units import file_name, kept
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.vision import VisionTokenizer
+from ernest.training.frames import labelled_frames
 from ernest.training.loop import run_fingerprint, train
 from ernest.training.resume import newest_state
 from ernest.training.switching import FIRST, switch
-from ernest.training.tokenizers import labelled_frames, vision_tokenizer
+from ernest.training.tokenizers import vision_tokenizer
 from ernest.world.split import HELD_OUT
 from ernest.world.world import records
 
