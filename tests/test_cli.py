@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from ernest import __version__
-from ernest.cli import model, results, rl, training
+from ernest.cli import model, planner, results, rl, training
 from ernest.cli.main import main, parse
 from ernest.config.submodel_size import SubModelSize
 from ernest.data.media import write_image
@@ -84,7 +84,7 @@ assert not {{"torch", "numpy"}} & set(sys.modules)
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     assert done.stdout.count("usage: ernest") == 1 + len(COMMANDS)
-    assert (*training.COMMANDS, *rl.COMMANDS, *model.COMMANDS, *results.COMMANDS) == COMMANDS
+    assert (*training.COMMANDS, *planner.COMMANDS, *rl.COMMANDS, *model.COMMANDS, *results.COMMANDS) == COMMANDS
 
 
 def test_the_versions_are_printed_without_torch():

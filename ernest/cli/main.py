@@ -18,7 +18,7 @@ from typing import Annotated, Any, Union
 import tyro
 from tyro.conf import Suppress, arg, subcommand
 
-from ernest.cli import lcnet, model, phasefield, refiner, results, rl, tokenizer, training
+from ernest.cli import lcnet, model, phasefield, planner, refiner, results, rl, tokenizer, training
 from ernest.cli.garbage import uncollected
 from ernest.cli.mistakes import in_one_line
 
@@ -26,7 +26,7 @@ _NARROWEST = 20
 """Columns of a terminal in which help and tables are written, at least."""
 
 
-PLAIN = {**training.COMMANDS, **rl.COMMANDS, **model.COMMANDS, **results.COMMANDS}
+PLAIN = {**training.COMMANDS, **planner.COMMANDS, **rl.COMMANDS, **model.COMMANDS, **results.COMMANDS}
 GROUPS = {
     "tokenizer": (tokenizer.COMMANDS, "Train tokenizers of text, pictures and sounds by themselves, and use them."),
     "refiner": (refiner.COMMANDS, "Draw pictures larger and sharper than the model makes them."),
