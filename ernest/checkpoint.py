@@ -102,6 +102,27 @@ def load_model(folder: Path, mapped: bool = False) -> "tuple[Ernest, Tokenizers]
     return model.eval().requires_grad_(False), tokenizers
 
 
+def write_submodel(checkpoint: Path, out: Path, size: SubModelSize) -> str:
+    """Writes the sub-model of a size as a checkpoint of its own; returns a line that says what it holds."""
+    if size.is_full:
+        raise ValueError("say what to keep: --layers, --experts or --top-k")
+    if out.exists():
+        raise ValueError(f"{out} exists already: choose a new folder")
+    check_checkpoint(checkpoint)
+    from ernest.model.slicing import choose, extract, kept_importance
+
+    model, tokenizers = load_model(checkpoint)
+    importance = load_expert_importance(checkpoint)
+    submodel = choose(model, importance, size)
+    small = extract(model, submodel)
+    recipe = _read(checkpoint / "recipe.json")
+    save_model(out, small, tokenizers, recipe, kept_importance(importance, submodel), load_learnt(checkpoint))
+    counts = [sum(p.numel() for p in network.parameters()) for network in (small, model)]
+    return (
+        f"{out}: {counts[0] / 1e6:.2f} of {counts[1] / 1e6:.2f} million parameters, layers {', '.join(map(str, submodel.layers))}"
+    )
+
+
 def run_of(checkpoint: Path) -> Path:
     """The folder of the run that made a checkpoint, from wherever it is seen: through a link, or as the folder that one is in."""
     return checkpoint.resolve().parent

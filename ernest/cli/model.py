@@ -82,7 +82,8 @@ def describe(
         question: ask about a picture instead.
         rows: how answers are printed: several as a table with tabs, or a line of JSON each, also of one.
     """
-    from ernest.generation.answer import describe, printable
+    from ernest.generation.answer import printable
+    from ernest.generation.describe import describe
 
     is_one = len(set(files)) == 1 and not files[0].is_dir() and rows == "table"
     tell = _print_nothing if is_one else partial(_print_row, rows=rows)
@@ -147,7 +148,7 @@ def slice_(checkpoint: Checkpoint, out: Folder, size: Size = FULL_SIZE, fit: Lim
         fit: instead of a size, what the weights and a token of text may take: sizes that have scores are measured on this
             machine, and the best one that fits is cut.
     """
-    from ernest.generation.answer import write_submodel
+    from ernest.checkpoint import write_submodel
 
     limits = tuple(chain(*fit))
     if not limits:
