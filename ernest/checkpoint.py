@@ -11,7 +11,7 @@ from ernest.config.tables import ModelConfig, SequenceConfig
 from ernest.config.tokenizer_spec import TokenizerSpec
 from ernest.model.submodel import check_size
 from ernest.overrides import build
-from ernest.storage import load_tensors, save_tensors, write_folder, write_text
+from ernest.storage import check_new, load_tensors, save_tensors, write_folder, write_text
 
 if TYPE_CHECKING:  # torch takes seconds to import: a folder that is no checkpoint is refused without it
     from torch import Tensor
@@ -106,8 +106,7 @@ def write_submodel(checkpoint: Path, out: Path, size: SubModelSize) -> str:
     """Writes the sub-model of a size as a checkpoint of its own; returns a line that says what it holds."""
     if size.is_full:
         raise ValueError("say what to keep: --layers, --experts or --top-k")
-    if out.exists():
-        raise ValueError(f"{out} exists already: choose a new folder")
+    check_new(out)
     check_checkpoint(checkpoint)
     from ernest.model.slicing import choose, extract, kept_importance
 

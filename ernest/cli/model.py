@@ -14,7 +14,7 @@ from tyro.conf import Positional, arg
 from ernest.cli.arguments import Checkpoint, Folder, Limits, Number, Refine, Size, must_exist
 from ernest.cli.garbage import uncollected
 from ernest.config.submodel_size import FULL_SIZE
-from ernest.storage import check_writable
+from ernest.storage import check_new, check_writable
 
 if TYPE_CHECKING:
     from ernest.generation.answer import Result
@@ -159,8 +159,7 @@ def slice_(checkpoint: Checkpoint, out: Folder, size: Size = FULL_SIZE, fit: Lim
     budget = read_budget(limits)
     if not size.is_full:
         raise ValueError("--fit finds --layers, --experts and --top-k by itself: leave them out")
-    if out.exists():
-        raise ValueError(f"{out} exists already: choose a new folder")
+    check_new(out)
     choice = choose_size(checkpoint, budget)
     print(write_submodel(checkpoint, out, choice.chosen.size))
     print("\n".join(choice.lines()))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from ernest.cli.arguments import Count, Folder, Overrides, RecipeFile, must_exist
-from ernest.storage import check_writable
+from ernest.storage import check_new
 
 if TYPE_CHECKING:
     from ernest.config.recipe import Recipe
@@ -223,9 +223,7 @@ def export_checkpoint(run: Annotated[Path, Positional, arg(metavar="RUN")], out:
         out: the folder to write.
     """
     must_exist(run)
-    if out.exists():
-        raise ValueError(f"{out} exists already: choose a new folder")
-    check_writable(out)
+    check_new(out)
     from ernest.training.export import export_checkpoint as write
 
     print(f"{out}: the model after {write(run, out)} steps")

@@ -10,7 +10,7 @@ from ernest.checkpoint import Learnt, check_checkpoint, load_expert_importance, 
 from ernest.config.submodel_size import FULL_SIZE, SubModelSize
 from ernest.export.card import model_card
 from ernest.overrides import build
-from ernest.storage import write_folder, write_text
+from ernest.storage import check_new, write_folder, write_text
 
 BESIDE = ("recipe.json", "learnt.json")
 """Files of a checkpoint that an exported folder carries along; transformers does not read them."""
@@ -77,8 +77,7 @@ def read_hf(folder: Path, out: Path) -> str:
 
 def _check(folder: Path, out: Path, needs: str) -> None:
     """Before anything slow is imported."""
-    if out.exists():
-        raise ValueError(f"{out} exists already: choose a new folder")
+    check_new(out)
     if needs == "model.json":
         check_checkpoint(folder)
     elif not (folder / needs).exists():

@@ -46,6 +46,13 @@ def check_writable(path: str | Path) -> None:
         raise ValueError(f"{path} cannot be written: {above} does not permit it")
 
 
+def check_new(folder: str | Path) -> None:
+    """Raises ValueError where something is in the place of a new folder, or where none can be made."""
+    if Path(folder).exists():
+        raise ValueError(f"{folder} exists already: choose a new folder")
+    check_writable(folder)
+
+
 def check_file(path: str | Path) -> None:
     """As `check_writable`, of a file: raises ValueError for a folder too."""
     check_writable(path)
