@@ -5,9 +5,15 @@ import signal
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ernest.serve.limits import Limits
 from ernest.serve.models import Catalogue
+
+if TYPE_CHECKING:  # an extra's, and importing them takes long
+    import uvicorn
+
+    from ernest.serve.scheduler import Scheduler
 
 
 def serve(
@@ -27,6 +33,20 @@ def serve(
     """
     catalogue = Catalogue.of(models)
     catalogue.check()
+    server, scheduler = _make_server(catalogue, host, port, keys, origins, limits or Limits())
+    with listen(host, port) as listening:
+        _end_by_signals(lambda: _end(server))
+        on_listening(f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}")
+        server.run(sockets=[listening])
+    if scheduler.failure is not None:
+        raise scheduler.failure
+
+
+def _make_server(
+    catalogue: Catalogue, host: str, port: int, keys: Sequence[str], origins: Sequence[str], limits: Limits
+) -> "tuple[uvicorn.Server, Scheduler]":
+    """The server, which also ends where the checkpoints cannot be loaded, and who loads them. Raises ImportError where a package
+    is missing."""
     try:
         import uvicorn
 
@@ -36,13 +56,8 @@ def serve(
     except ModuleNotFoundError as error:
         raise ImportError(f"ernest serve needs the package {error.name}: pip install 'ernest-ai[serve]'") from error
 
-    limits = limits or Limits()
-    server: list[uvicorn.Server] = []
-
-    def end() -> None:
-        server[0].should_exit = True
-
-    app = make_app(catalogue, Access(tuple(keys), tuple(origins), tuple(hosts_of(host))), limits, end)
+    access = Access(tuple(keys), tuple(origins), tuple(hosts_of(host)))
+    app = make_app(catalogue, access, limits, lambda: _end(server))
     config = uvicorn.Config(
         app,
         host,
@@ -55,14 +70,8 @@ def serve(
         server_header=False,
         timeout_graceful_shutdown=round(limits.drain_seconds),
     )
-    server.append(uvicorn.Server(config))
-    with listen(host, port) as listening:
-        _end_by_signals(end)
-        on_listening(f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}")
-        server[0].run(sockets=[listening])
-    failure = app.state.service.scheduler.failure
-    if failure is not None:
-        raise failure
+    server = uvicorn.Server(config)
+    return server, app.state.service.scheduler
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -77,6 +86,10 @@ def listen(host: str, port: int) -> socket.socket:
     # writes, such as the first line of a stream behind its head, would wait for the client's acknowledgement, 40 ms or so.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
+
+
+def _end(server: "uvicorn.Server") -> None:
+    server.should_exit = True
 
 
 def _end_by_signals(end: Callable[[], None]) -> None:

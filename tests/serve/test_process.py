@@ -94,7 +94,7 @@ def test_a_torn_checkpoint_ends_the_server(monkeypatch, capsys, checkpoint, tmp_
     torn = tmp_path / "torn"
     torn.mkdir()
     (torn / "model.json").write_text((checkpoint / "model.json").read_text())
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     try:
         assert ernest(monkeypatch, "serve", torn, "--port", 0) == 2
     finally:
