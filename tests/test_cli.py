@@ -14,7 +14,8 @@ import pytest
 
 from ernest import __version__
 from ernest.cli import model, planner, results, rl, training
-from ernest.cli.main import main, parse
+from ernest.cli.main import main
+from ernest.cli.parsing import parse
 from ernest.config.submodel_size import SubModelSize
 from ernest.data.media import write_image
 from tests.commands import ernest

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ernest.cli.main import GROUPS, PLAIN, parse
+from ernest.cli.parsing import GROUPS, PLAIN, parse
 from tests.optional import MADE_OF, is_missing
 
 ROOT = Path(__file__).parents[1]
