@@ -54,7 +54,7 @@ def compare(run: Measured, device: Device) -> tuple[Plan, float, float]:
 
 
 def layout_of(run: Measured) -> Layout:
-    """Of a run's processes."""
+    """The layout in which the processes of a run trained."""
     parallel = run.recipe.parallel
     copies, saves = run.processes // parallel.parts, parallel.checkpoint_activations
     return Layout(copies, parallel.shard, parallel.expert, parallel.tensor, checkpoint_activations=saves)

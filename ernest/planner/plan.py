@@ -20,10 +20,10 @@ WIDE, NARROW = 4, 2
 
 @dataclass(frozen=True)
 class Plan:
-    """Of one rank: bytes of each kind; floating-point operations of a step, and those of them that are of experts in widths that
-    the device's kernels do not take; bytes that it moves through its memory and over its link in a step; seconds of each at the
-    device's rates, and of waiting for other stages of a pipeline. Rates that a maker tells are reached by no run, those of a
-    calibration are."""
+    """What one rank needs: bytes of each kind; floating-point operations of a step, and those of them that are of experts in
+    widths that the device's kernels do not take; bytes that it moves through its memory and over its link in a step; seconds of
+    each at the device's rates, and of waiting for other stages of a pipeline. Rates that a maker tells are reached by no run,
+    those of a calibration are."""
 
     parameters: float
     gradients: float
@@ -113,8 +113,8 @@ def _products(model: ModelConfig, layout: Layout, device: Device, positions: int
 
 @dataclass(frozen=True)
 class Parameters:
-    """Of a state of training: of the backbone's experts; of what else `tensor` cuts, the matrices of attention and the expert of
-    the module of the token after next; and of the rest."""
+    """How many parameters a network trains: those of the backbone's experts; of what else `tensor` cuts, the matrices of
+    attention and the expert of the module of the token after next; and the rest."""
 
     experts: int
     matrices: int

@@ -21,7 +21,7 @@ TOLD_AFTER = 60.0
 
 @contextmanager
 def told_if_long(what: str) -> Iterator[None]:
-    """Says, once, what is waited for where it takes long."""
+    """Prints once `what` is waited for, if the block takes longer than `TOLD_AFTER`."""
     timer = threading.Timer(TOLD_AFTER, remark, (what,))
     timer.daemon = True
     timer.start()

@@ -14,11 +14,12 @@ from ernest.tokenizers.vision import VisionTokenizerConfig
 UNKNOWN = -1
 """The class of a frame that nobody named."""
 FRAMES_A_STEP = 44
-"""Of the usual size, and of smaller ones."""
+"""Frames of a step, of the usual size or smaller."""
 FEWEST_A_STEP = 8
-"""Of any size: two pairs of each sort."""
+"""The fewest frames of a step, however large: two pairs of pictures and two of films."""
 CLIPS_A_STEP, CLIP_FRAMES, STILLS_A_STEP = 4, 9, 8
-"""Of the training on films: clips of nine frames are two groups behind the first frame at the longest stride."""
+"""What a step of the training on films draws: clips of nine frames, two groups behind the first at the longest stride, and
+pictures."""
 
 
 @dataclass(frozen=True)
