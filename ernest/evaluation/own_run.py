@@ -16,7 +16,7 @@ from ernest.evaluation.routing import mixture_load, usage
 from ernest.evaluation.run_facts import facts_of
 from ernest.generation.engine import Engine, bf16_pays
 from ernest.model.network import Ernest
-from ernest.storage import fingerprint, load_tensors
+from ernest.storage import fingerprint, load_tensors, read_log
 from ernest.training.makers import open_examples
 from ernest.training.run_settings import JUDGED_BY, START
 
@@ -52,7 +52,7 @@ def judge_run(run: Path) -> tuple[Findings, list[str]]:
         old = Ernest(model.config, model.spec)
         old.load_state_dict(load_tensors(run / START / "model.safetensors"))
         earlier, before = _earlier(run, engine, Engine(old, tokenizers, bf16=bf16_pays(old)))
-    metrics = tuple(json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
+    metrics = tuple(read_log(run / "metrics.jsonl"))
     findings = Findings(
         f"Ernest on data of your own: {run.name}",
         (*rows_of([*scores, *earlier]), *rows_of(before, BEFORE)),

@@ -1,6 +1,5 @@
 """Evaluates a trained run: every direction at full size and as sub-models, balance and speed, in as many processes as cores."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -28,6 +27,7 @@ from ernest.generation.engine import Engine, bf16_pays
 from ernest.model.cost import active_parameters, total_parameters
 from ernest.model.slicing import choose
 from ernest.model.submodel import SubModel
+from ernest.storage import read_log
 from ernest.training.progress import stage_bar
 from ernest.verifiers.judges import Judges
 
@@ -121,7 +121,7 @@ def _findings(
         values = {direction: results[system, direction][0].value for direction in CURVE_DIRECTIONS}
         layers, experts, top_k = (given or vars(model.config)[name] for name, given in vars(system.size).items())
         rows.append(SubModelRow(system.name, active, total, layers, experts, top_k, values))
-    metrics = tuple(json.loads(line) for line in (build / "metrics.jsonl").read_text().splitlines())
+    metrics = tuple(read_log(build / "metrics.jsonl"))
     load = mixture_load(model, store, recipe.weights(store.tasks), tokenizers, longest(recipe), recipe.seed)
     return Findings(
         "Ernest: first light",

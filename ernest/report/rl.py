@@ -16,7 +16,7 @@ from ernest.report.document import document
 from ernest.report.page import gallery, grid
 from ernest.report.svg import PALETTE, chart, label_ends
 from ernest.rl.assess import Look, read_looks
-from ernest.storage import write_text
+from ernest.storage import read_log, write_text
 from ernest.world import video
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ FAILED = ("Verdicts that failed", ("verdicts of a step", ("failed verdicts",)))
 
 def write_rl_report(run: Path) -> Path:
     """Writes `run/report.html` from its log and its looks; returns its path."""
-    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    metrics = read_log(run / "metrics.jsonl")
     looks = read_looks(run)
     scores = _scores([found for found, _ in looks])
     sections = {"Scores": scores, "How it learned": _curves(metrics), **_failures(metrics), **_samples(looks)}

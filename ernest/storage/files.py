@@ -138,8 +138,13 @@ def append_line(path: str | Path, line: str) -> None:
         raise DiskFullError(Path(path), len(line), os.strerror(error.errno)) from None
 
 
-def read_log(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The lines of a log, and the JSON object of each, up to one that is none: a kill may have torn the last."""
+def read_log(path: str | Path) -> list[dict[str, Any]]:
+    """The JSON objects of a log, one a line, up to a line that is none: a kill may have torn the last."""
+    return [entry for _, entry in log_lines(path)]
+
+
+def log_lines(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The lines that `read_log` reads, each with its object."""
     for line in Path(path).read_text(encoding="utf-8").splitlines():
         try:
             told = json.loads(line)

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ernest.storage import DiskFullError, free_bytes, read_log, remove_files, write_folder, write_text
+from ernest.storage import DiskFullError, free_bytes, log_lines, remove_files, write_folder, write_text
 from ernest.training.parts import Part, read_parts, stored_shapes, write_parts
 from ernest.training.sharding import lies_in_parts, parts_of
 
@@ -144,7 +144,7 @@ def _file(kind: str, rank: int) -> str:
 def cut_log(run: Path, step: int) -> Path:
     """The metrics file of a run, cut back to the steps before `step`, which will be made again."""
     path = run / LOG
-    told = read_log(path) if path.exists() else ()
+    told = log_lines(path) if path.exists() else ()
     kept = takewhile(lambda one: one[1].get("step", step) < step, told)
     write_text(path, "".join(line + "\n" for line, _ in kept))
     return path
