@@ -42,6 +42,13 @@ def judge_run(run: Path) -> tuple[Findings, list[str]]:
     told, judged = run / FINDINGS / "advice.json", fingerprint(run / "model/model.safetensors")
     if told.is_file() and _of_model(run) in (None, judged):
         return load(run / FINDINGS), json.loads(told.read_text())
+    findings, lines = _judged(run)
+    save(run / FINDINGS, findings, {"advice.json": lines, MODEL: judged})
+    return findings, lines
+
+
+def _judged(run: Path) -> tuple[Findings, list[str]]:
+    """Findings and advice, by the scores of the model and, where it went on from another one, of that."""
     recipe = read_recipe(run / "recipe.json")
     model, tokenizers = load_model(run / "model")
     store = open_examples(run, tokenizers)
@@ -63,9 +70,7 @@ def judge_run(run: Path) -> tuple[Findings, list[str]]:
         facts=facts_of(model, recipe, metrics),
         threads=os.cpu_count() or 1,
     )
-    lines = advice(scores, recipe.weights(store.tasks), recipe.training.steps)
-    save(run / FINDINGS, findings, {"advice.json": lines, MODEL: judged})
-    return findings, lines
+    return findings, advice(scores, recipe.weights(store.tasks), recipe.training.steps)
 
 
 def _of_model(run: Path) -> str | None:

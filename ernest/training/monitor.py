@@ -34,13 +34,10 @@ class Monitor:
 
     def __call__(self, step: int, metrics: Mapping[str, float], model: Ernest) -> None:
         config = self.recipe.training
-        losses = " ".join(f"{name} {metrics[name]:.2f}" for name in ("text", "vision", "audio") if name in metrics)
-        speed = metrics["positions"] / metrics["seconds"]
         if self.board is not None:
             for name, value in metrics.items():
                 self.board.add_scalar(name, value, step)
-        stage = f"stage {metrics['stage']:.0f}, {metrics['rows']:.0f} x {metrics['length']:,.0f}  " if "stage" in metrics else ""
-        self.bar.update(self.task, completed=step + 1, note=f"{stage}{losses}  {speed:,.0f} positions/s")
+        self.bar.update(self.task, completed=step + 1, note=_in_words(metrics))
         shows = config.show_every and self.recipe.parallel.keeps_whole  # one process alone has no whole network to ask
         if shows and (step + 1) % config.show_every == 0 and step + 1 < config.steps:
             self.bar.console.print(self._samples(model, step + 1))
@@ -61,6 +58,13 @@ class Monitor:
             if row is not None:
                 table.add_row(Text(task), *row)
         return table
+
+
+def _in_words(metrics: Mapping[str, float]) -> str:
+    """The stage and its rows, where these change, the losses, and the speed of a step."""
+    stage = f"stage {metrics['stage']:.0f}, {metrics['rows']:.0f} x {metrics['length']:,.0f}  " if "stage" in metrics else ""
+    losses = " ".join(f"{name} {metrics[name]:.2f}" for name in ("text", "vision", "audio") if name in metrics)
+    return f"{stage}{losses}  {metrics['positions'] / metrics['seconds']:,.0f} positions/s"
 
 
 def _board(run: Path) -> "SummaryWriter":
