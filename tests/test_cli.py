@@ -303,7 +303,7 @@ def test_memory_that_is_not_there_is_told_in_a_line(monkeypatch, capsys):
 
 
 def test_what_draws_says_before_its_work_that_it_cannot(folder, monkeypatch, capsys):
-    monkeypatch.setattr("ernest.report.svg.find_spec", lambda name: None)
+    monkeypatch.setattr("ernest.report.figures.find_spec", lambda name: None)
     assert ernest(monkeypatch, "report", "records") == 2
     assert capsys.readouterr().err == "ernest: pictures need matplotlib: pip install 'ernest-ai[demo]'\n"
 
