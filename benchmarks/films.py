@@ -19,8 +19,9 @@ from ernest.evaluation.likeness import psnr
 from ernest.tokenizers.training.films import train_on_films
 from ernest.tokenizers.training.vision import VisionTraining
 from ernest.tokenizers.vision import VisionTokenizer, to_frames, to_pixels
-from ernest.training.monitor import progress_on, stage_bar
-from ernest.training.tokenizers import ShownFrames, draw_clips, vision_tokenizer
+from ernest.training.frames import ShownFrames, draw_clips
+from ernest.training.progress import progress_on, stage_bar
+from ernest.training.tokenizers import vision_tokenizer
 from ernest.world.split import HELD_OUT
 from ernest.world.video import FAMILIES, obeys_energy_law, simulate
 

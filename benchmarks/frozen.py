@@ -25,6 +25,7 @@ from ernest.data.examples import EncodedSegment
 from ernest.data.store import ExampleStore
 from ernest.generation.engine import Engine
 from ernest.sequence.record import KINDS
+from ernest.storage import read_log
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.distributed import process_group
 from ernest.training.launch import launch
@@ -49,7 +50,7 @@ def measure(folder: Path) -> dict[str, Any]:
     for processes in (1, 2):
         run = folder / f"run-{processes}"
         launch("benchmarks.frozen", ["--process", str(folder), str(run)], processes)
-        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        lines = read_log(run / "metrics.jsonl")
         losses[f"losses of {processes}"] = [{k: v for k, v in line.items() if k not in MEASURED} for line in lines]
     answers = json.loads((folder / "run-1" / "answers.json").read_text())
     return {"machine": f"{processor()}, torch {torch.__version__}", **losses, "answers": answers}

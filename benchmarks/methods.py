@@ -19,6 +19,7 @@ from benchmarks import tables
 from benchmarks.tables import Figure
 from ernest.checkpoint import load_expert_importance, load_model
 from ernest.config.recipe import Recipe, from_tree
+from ernest.config.submodel_size import SubModelSize
 from ernest.data.collate import collate
 from ernest.data.sampler import plan
 from ernest.data.store import ExampleStore
@@ -205,7 +206,7 @@ def slices(build: Path, recipe: Recipe) -> list[Figure]:
     store = ExampleStore(build / "examples")
     rows = plan(store, dict.fromkeys(store.tasks, 1.0), tokenizers, recipe.sequence, recipe.seed, 0)
     batch = collate(rows, recipe.sequence.length, tokenizers)
-    submodel = choose(model, load_expert_importance(build / "model"), 5, 24, 1)
+    submodel = choose(model, load_expert_importance(build / "model"), SubModelSize(5, 24, 1))
     parent, small = model(batch, stack([submodel] * len(rows), model.config)), extract(model, submodel)(batch)
     apart = [
         parent.text - small.text,

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ernest.config.media import MediaSpec, read_media
+from ernest.config.submodel_size import SubModelSize
 from ernest.config.tables import ModelConfig, SequenceConfig
 from ernest.config.tokenizer_spec import TokenizerSpec
+from ernest.model.submodel import check_size
 from ernest.overrides import build
-from ernest.storage import load_tensors, save_tensors, write_folder, write_text
+from ernest.storage import check_new, load_tensors, save_tensors, write_folder, write_text
 
 if TYPE_CHECKING:  # torch takes seconds to import: a folder that is no checkpoint is refused without it
     from torch import Tensor
@@ -81,11 +83,11 @@ def load_model(folder: Path, mapped: bool = False) -> "tuple[Ernest, Tokenizers]
     from ernest.model.network import Ernest
     from ernest.tokenizers.bundle import Tokenizers
 
-    sizes = _read(folder / "model.json")
+    sizes = _sizes(folder)
     try:
         with without_weights():
-            model = Ernest(build(ModelConfig, sizes["model"]), build(TokenizerSpec, sizes["spec"]))
-    except (ValueError, KeyError, TypeError) as error:
+            model = Ernest(*sizes)
+    except ValueError as error:
         raise ValueError(f"{folder / 'model.json'}: damaged: {error!r}") from error
     weights = folder / "model.safetensors"
     try:
@@ -100,6 +102,26 @@ def load_model(folder: Path, mapped: bool = False) -> "tuple[Ernest, Tokenizers]
     return model.eval().requires_grad_(False), tokenizers
 
 
+def write_submodel(checkpoint: Path, out: Path, size: SubModelSize) -> str:
+    """Writes the sub-model of a size as a checkpoint of its own; returns a line that says what it holds."""
+    if size.is_full:
+        raise ValueError("say what to keep: --layers, --experts or --top-k")
+    check_new(out)
+    check_checkpoint(checkpoint)
+    from ernest.model.slicing import choose, extract, kept_importance
+
+    model, tokenizers = load_model(checkpoint)
+    importance = load_expert_importance(checkpoint)
+    submodel = choose(model, importance, size)
+    small = extract(model, submodel)
+    recipe = _read(checkpoint / "recipe.json")
+    save_model(out, small, tokenizers, recipe, kept_importance(importance, submodel), load_learnt(checkpoint))
+    counts = [sum(p.numel() for p in network.parameters()) for network in (small, model)]
+    return (
+        f"{out}: {counts[0] / 1e6:.2f} of {counts[1] / 1e6:.2f} million parameters, layers {', '.join(map(str, submodel.layers))}"
+    )
+
+
 def run_of(checkpoint: Path) -> Path:
     """The folder of the run that made a checkpoint, from wherever it is seen: through a link, or as the folder that one is in."""
     return checkpoint.resolve().parent
@@ -107,11 +129,13 @@ def run_of(checkpoint: Path) -> Path:
 
 def network_sizes(folder: Path) -> ModelConfig:
     """The sizes of the network of a checkpoint. Raises ValueError where `folder` is not one. Imports no torch."""
-    check_checkpoint(folder)
-    try:
-        return build(ModelConfig, _read(folder / "model.json")["model"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{folder / 'model.json'}: damaged: {error!r}") from error
+    return _sizes(folder)[0]
+
+
+def check_cut(folder: Path, size: SubModelSize) -> None:
+    """Raises ValueError where `folder` is not a checkpoint, or its network cannot be cut to a size. Imports no torch."""
+    config, spec = _sizes(folder)
+    check_size(size, config, spec.levels)
 
 
 def checkpoint_media(folder: Path) -> MediaSpec:
@@ -140,6 +164,16 @@ def learnt_in_all(before: Learnt, now: Learnt) -> Learnt:
     """What a model knows that learnt one after the other."""
     directions = dict.fromkeys((*before.directions, *now.directions))
     return Learnt(tuple(directions), tuple(sorted({*before.words, *now.words})), max(before.positions, now.positions))
+
+
+def _sizes(folder: Path) -> tuple[ModelConfig, TokenizerSpec]:
+    """The sizes of the network, and those that it shares with its tokenizers."""
+    check_checkpoint(folder)
+    sizes = _read(folder / "model.json")
+    try:
+        return build(ModelConfig, sizes["model"]), build(TokenizerSpec, sizes["spec"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{folder / 'model.json'}: damaged: {error!r}") from error
 
 
 def _read(path: Path) -> dict[str, Any]:

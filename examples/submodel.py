@@ -12,6 +12,7 @@ import torch
 import ernest
 from ernest.checkpoint import load_expert_importance, save_model, tokenizer_spec
 from ernest.config.recipe import load_recipe, to_tree
+from ernest.config.submodel_size import SubModelSize
 from ernest.data.examples import EncodedSegment
 from ernest.generation.engine import Engine
 from ernest.generation.sampling import Sampling
@@ -37,7 +38,7 @@ def make_checkpoint(folder: Path) -> Path:
 def main(checkpoint: Path, layers: int = 5, experts: int = 4, top_k: int = 1) -> tuple[str, str]:
     """Returns what the part of the network and the network cut out of it answer to one prompt: the same."""
     model, tokenizers = ernest.load(checkpoint)
-    submodel = choose(model, load_expert_importance(checkpoint), layers, experts, top_k)
+    submodel = choose(model, load_expert_importance(checkpoint), SubModelSize(layers, experts, top_k))
     small = extract(model, submodel)
     print(f"layers {submodel.layers} of {model.config.layers}, {top_k} of {experts} experts instead of {model.config.experts}")
     for name, config in (("all", model.config), ("cut", small.config)):

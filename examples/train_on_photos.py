@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from ernest.config.recipe import find_recipe, load_recipe
 from ernest.data.importers import import_folder
 from ernest.data.records import read_lines
-from ernest.generation.answer import describe
+from ernest.generation.describe import describe
 from ernest.training.prepare import train_on_records
 from ernest.training.run_settings import TrainingRun
 

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from ernest import __version__
-from ernest.cli import model, results, rl, training
-from ernest.cli.main import main, parse
+from ernest.cli import model, planner, results, rl, training
+from ernest.cli.main import main
+from ernest.cli.parsing import parse
 from ernest.config.submodel_size import SubModelSize
 from ernest.data.media import write_image
 from tests.commands import ernest
@@ -84,7 +85,7 @@ assert not {{"torch", "numpy"}} & set(sys.modules)
     assert done.returncode == 0, done.stderr
     assert not done.stderr
     assert done.stdout.count("usage: ernest") == 1 + len(COMMANDS)
-    assert (*training.COMMANDS, *rl.COMMANDS, *model.COMMANDS, *results.COMMANDS) == COMMANDS
+    assert (*training.COMMANDS, *planner.COMMANDS, *rl.COMMANDS, *model.COMMANDS, *results.COMMANDS) == COMMANDS
 
 
 def test_the_versions_are_printed_without_torch():
@@ -302,7 +303,7 @@ def test_memory_that_is_not_there_is_told_in_a_line(monkeypatch, capsys):
 
 
 def test_what_draws_says_before_its_work_that_it_cannot(folder, monkeypatch, capsys):
-    monkeypatch.setattr("ernest.report.svg.find_spec", lambda name: None)
+    monkeypatch.setattr("ernest.report.figures.find_spec", lambda name: None)
     assert ernest(monkeypatch, "report", "records") == 2
     assert capsys.readouterr().err == "ernest: pictures need matplotlib: pip install 'ernest-ai[demo]'\n"
 

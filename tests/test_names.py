@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ernest.cli import lcnet, model, phasefield, refiner, results, rl, tokenizer, training
-from ernest.cli.main import parse
+from ernest.cli.parsing import GROUPS, PLAIN, parse
 from tests.optional import MADE_OF, is_missing
 
 ROOT = Path(__file__).parents[1]
@@ -138,13 +137,8 @@ def test_commands_of_blocks_are_whole(monkeypatch):
 
 def test_commands_in_sentences_are_there():
     named = {words for path in PROSE for words in re.findall(r"`ernest (?:(lcnet|phasefield) )?([a-z]+)", path.read_text())}
-    rooms = {
-        "lcnet": lcnet.COMMANDS,
-        "phasefield": phasefield.COMMANDS,
-        "tokenizer": tokenizer.COMMANDS,
-        "refiner": refiner.COMMANDS,
-    }
-    groups = rooms | {"": {*training.COMMANDS, *rl.COMMANDS, *model.COMMANDS, *results.COMMANDS, *rooms}}
+    rooms = {name: commands for name, (commands, _) in GROUPS.items()}
+    groups = rooms | {"": {*PLAIN, *rooms}}
     assert [(group, command) for group, command in named if command not in groups[group]] == []
 
 

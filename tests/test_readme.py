@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ernest.cli.main import parse
+from ernest.cli.parsing import parse
 from ernest.config.media import MediaSpec
 from ernest.config.recipe import Recipe, find_recipe, load_recipe
 from ernest.config.rl import load_rl_recipe

@@ -31,6 +31,7 @@ from ernest.storage import (
     folder_fingerprint,
     free_bytes,
     load_tensors,
+    log_lines,
     own_folder,
     read_header,
     read_log,
@@ -393,7 +394,8 @@ def test_a_log_is_read_up_to_a_torn_line_which_may_end_in_a_brace(tmp_path):
     log = tmp_path / "log.jsonl"
     lines = ['{"step": 0, "failures": {"a": 1}}', '{"step": 1}']
     log.write_text("\n".join([*lines, '{"step": 2, "failures": {"a": 1}', '{"step": 3}']))
-    assert list(read_log(log)) == [(line, json.loads(line)) for line in lines]
+    assert list(log_lines(log)) == [(line, json.loads(line)) for line in lines]
+    assert read_log(log) == [json.loads(line) for line in lines]
 
 
 def test_the_fingerprint_of_a_folder_is_that_of_its_files_and_their_names(tmp_path):

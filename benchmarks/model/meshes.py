@@ -5,7 +5,6 @@ steps: from those of one process, beside what a change of its first weights by a
 `python -m benchmarks.model.meshes FOLDER RUN REPLICATE SHARD EXPERT TENSOR` is one of the processes.
 """
 
-import json
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
@@ -26,7 +25,7 @@ from ernest.data.collate import collate
 from ernest.data.sampler import plan
 from ernest.data.store import ExampleStore
 from ernest.device import HOST, autocast, set_threads
-from ernest.storage import save_tensors
+from ernest.storage import read_log, save_tensors
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training import loop
 from ernest.training.build import build_network
@@ -142,7 +141,7 @@ def gradient_errors(folder: Path, exact: Mapping[str, Tensor]) -> tuple[float, f
 
 
 def losses_apart(run: Path, other: Path) -> float:
-    one, two = ([json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()][-3:] for path in (run, other))
+    one, two = (read_log(path / "metrics.jsonl")[-3:] for path in (run, other))
     return max(abs(a[name] - b[name]) for a, b in zip(one, two, strict=True) for name in LOSSES if name in a)
 
 

@@ -3,7 +3,6 @@
 `python -m benchmarks.model.rl_beside [CHECKPOINT] [STEPS]` takes the recipe `laws` under U-RB, one thread a process, wall time.
 """
 
-import json
 import sys
 import tempfile
 from dataclasses import replace
@@ -15,6 +14,7 @@ import torch
 from ernest.config.recipe import find_recipe
 from ernest.config.rl import RLRecipe, Worker, load_rl_recipe
 from ernest.rl.loop import reinforce
+from ernest.storage import read_log
 
 FIRST = 2
 """Updates that are not counted: a process starts, and nothing overlaps with what comes before the first."""
@@ -34,7 +34,7 @@ def main(checkpoint: str = "build/demo/model", steps: str = "20") -> None:
     for name, (worker, overlap) in ways.items():
         with tempfile.TemporaryDirectory() as folder:
             reinforce(Path(checkpoint), Path(checkpoint).parent / "judges", Path(folder), recipe(worker, overlap, int(steps)))
-            lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()][FIRST:]
+            lines = read_log(Path(folder) / "metrics.jsonl")[FIRST:]
         parts = [median(line[f"seconds {part}"] for line in lines) for part in ("sampling", "judging", "updating")]
         whole = median(sum(line[f"seconds {part}"] for part in ("sampling", "judging", "updating")) for line in lines)
         idle = f"{sum(line['idle'] for line in lines) / len(lines):.1%}" if worker == "process" else "–"

@@ -30,6 +30,7 @@ from ernest.config.parallel import ParallelConfig
 from ernest.config.recipe import Recipe, load_recipe
 from ernest.data.store import ExampleStore
 from ernest.device import set_threads
+from ernest.storage import read_log
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training import loop, transfers
 from ernest.training.distributed import process_group
@@ -134,7 +135,7 @@ def measure(folder: Path, rounds: int, quick: bool, progress: Callable[[str], No
 
 def read_speed(run: Path) -> Speed:
     told = [json.loads(path.read_text()) for path in sorted(run.glob("times-*.json"))]
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()][-COUNTED - 1 : -1]
+    lines = read_log(run / "metrics.jsonl")[-COUNTED - 1 : -1]
     steps = [[one["steps"][line["step"]] for one in told] for line in lines]
     positions = [line["positions"] for line in lines]
     spent = [sum(sum(process["work"]) + sum(process["exchange"]) for process in step) for step in steps]

@@ -19,16 +19,20 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import numpy as np
 from PIL import Image
+
+if TYPE_CHECKING:
+    from ernest.generation.engine import Engine
+    from ernest.generation.request import MadeSegment
 
 WORDS = ("a red seven at the top left", "three plus four is", "anna says seven", "a disk shrinking", "a green two", "nine")
 KINDS = ("text", "picture", "streamed text", "sound", "description", "film")
@@ -207,16 +211,20 @@ def measure_engine(checkpoint: Path, clients: int, seconds: float) -> float:
             warm, done, mark = True, 0, time.process_time()
         events = engine.step()
         done += sum(event.group != "end" for event in events)
-        made = [segment for event in events if event.answer for segment in event.answer.segments]
-        engine.draw([segment.value for segment in made if segment.kind in ("image", "video")])
-        engine.play([segment.value for segment in made if segment.kind == "audio"])
-        for segment in made:
-            if segment.kind == "text":
-                engine.tokenizers.text.decode(segment.value)
+        _decode(engine, [segment for event in events if event.answer for segment in event.answer.segments])
         for event in events:
             if event.answer:
                 submit(owner[event.ticket])
     return done / (time.process_time() - mark)
+
+
+def _decode(engine: "Engine", made: Sequence["MadeSegment"]) -> None:
+    """Draws, plays and spells what was made in a step, as the server does."""
+    engine.draw([segment.value for segment in made if segment.kind in ("image", "video")])
+    engine.play([segment.value for segment in made if segment.kind == "audio"])
+    for segment in made:
+        if segment.kind == "text":
+            engine.tokenizers.text.decode(segment.value)
 
 
 def main() -> None:

@@ -17,6 +17,7 @@ import torch
 from ernest.config.recipe import Recipe, load_recipe
 from ernest.data.examples import EncodedSegment, Example
 from ernest.data.store import ExampleStore
+from ernest.storage import read_log
 from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
@@ -69,7 +70,7 @@ def measure(folder: Path, rounds: int, progress: Callable[[str], None]) -> dict[
 
 def read_speed(run: Path, processes: int) -> Speed:
     """Of the median step among the last; positions of padding do not count."""
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()][-COUNTED:]
+    lines = read_log(run / "metrics.jsonl")[-COUNTED:]
     cpu = json.loads((run / "cpu.json").read_text())[-COUNTED:]
     wall = median(line["positions"] / line["seconds"] for line in lines)
     return Speed(wall, median(line["positions"] / (seconds * processes) for line, seconds in zip(lines, cpu, strict=True)))

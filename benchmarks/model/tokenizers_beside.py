@@ -20,6 +20,7 @@ from ernest.data.drawn import DrawnExamples, Examples
 from ernest.data.examples import encode
 from ernest.data.store import ExampleStore
 from ernest.sequence.record import Record
+from ernest.storage import read_log
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.training.loop import train
 from ernest.world.world import TASKS, records
@@ -47,7 +48,7 @@ def main(demo: str = "build/demo", steps: str = "15") -> None:
         with tempfile.TemporaryDirectory() as folder:
             examples = _examples(Path(folder), made, tokenizers, when)
             train(replace(recipe, training=training), examples, tokenizers, Path(folder))
-            lines = [json.loads(line) for line in (Path(folder) / "metrics.jsonl").read_text().splitlines()][FIRST:]
+            lines = read_log(Path(folder) / "metrics.jsonl")[FIRST:]
         waiting = sum(line["waiting"] for line in lines) / sum(line["seconds"] for line in lines)
         print(f"| {name} | {median(line['seconds'] for line in lines):.2f} | {waiting:.1%} |", flush=True)
 

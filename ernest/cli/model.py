@@ -14,7 +14,7 @@ from tyro.conf import Positional, arg
 from ernest.cli.arguments import Checkpoint, Folder, Limits, Number, Refine, Size, must_exist
 from ernest.cli.garbage import uncollected
 from ernest.config.submodel_size import FULL_SIZE
-from ernest.storage import check_writable
+from ernest.storage import check_new, check_writable
 
 if TYPE_CHECKING:
     from ernest.generation.answer import Result
@@ -82,7 +82,8 @@ def describe(
         question: ask about a picture instead.
         rows: how answers are printed: several as a table with tabs, or a line of JSON each, also of one.
     """
-    from ernest.generation.answer import describe, printable
+    from ernest.generation.answer import printable
+    from ernest.generation.describe import describe
 
     is_one = len(set(files)) == 1 and not files[0].is_dir() and rows == "table"
     tell = _print_nothing if is_one else partial(_print_row, rows=rows)
@@ -147,7 +148,7 @@ def slice_(checkpoint: Checkpoint, out: Folder, size: Size = FULL_SIZE, fit: Lim
         fit: instead of a size, what the weights and a token of text may take: sizes that have scores are measured on this
             machine, and the best one that fits is cut.
     """
-    from ernest.generation.answer import write_submodel
+    from ernest.checkpoint import write_submodel
 
     limits = tuple(chain(*fit))
     if not limits:
@@ -158,8 +159,7 @@ def slice_(checkpoint: Checkpoint, out: Folder, size: Size = FULL_SIZE, fit: Lim
     budget = read_budget(limits)
     if not size.is_full:
         raise ValueError("--fit finds --layers, --experts and --top-k by itself: leave them out")
-    if out.exists():
-        raise ValueError(f"{out} exists already: choose a new folder")
+    check_new(out)
     choice = choose_size(checkpoint, budget)
     print(write_submodel(checkpoint, out, choice.chosen.size))
     print("\n".join(choice.lines()))
@@ -192,8 +192,8 @@ def analyse(
     folder = out or run_of(checkpoint) / "routing"
     check_writable(folder)
     from ernest.evaluation.specialisation import specialisation
+    from ernest.report.figures import check_figures
     from ernest.report.routing import summary, write_routing
-    from ernest.report.svg import check_figures
 
     check_figures()
     found = specialisation(checkpoint, data, documents, seed)

@@ -57,7 +57,7 @@ def rl(
     from ernest.checkpoint import check_checkpoint, run_of
     from ernest.config.recipe import find_recipe
     from ernest.config.rl import load_rl_recipe
-    from ernest.report.svg import check_figures
+    from ernest.report.figures import check_figures
     from ernest.training.group import check_alone
 
     settings = load_rl_recipe(find_recipe(recipe, "rl"), tuple(chain(*set_)))
@@ -66,7 +66,7 @@ def rl(
     check_figures()
     from ernest.report.rl import write_rl_report
     from ernest.rl.loop import reinforce  # imports torch, which a mistake above need not wait for
-    from ernest.training.monitor import stage_bar
+    from ernest.training.progress import stage_bar
 
     with stage_bar() as bars:
         task = bars.add_task("updates", total=settings.update.steps, note="")

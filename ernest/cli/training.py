@@ -1,4 +1,4 @@
-"""The commands that make a model: demo, import, prepare, train, report, export-checkpoint, plan."""
+"""The commands that make a model: demo, import, prepare, train, report, export-checkpoint."""
 
 import shlex
 import sys
@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from ernest.cli.arguments import Count, Folder, Overrides, RecipeFile, must_exist
-from ernest.device import count_processors
-from ernest.storage import check_file, check_writable
+from ernest.storage import check_new
 
 if TYPE_CHECKING:
     from ernest.config.recipe import Recipe
@@ -202,8 +201,8 @@ def report(run: Annotated[Path, Positional, arg(metavar="RUN")]) -> None:
         run: folder of the run; the report is its report.html.
     """
     from ernest.evaluation.own_run import judge_run
+    from ernest.report.figures import check_figures
     from ernest.report.page import write_report
-    from ernest.report.svg import check_figures
     from ernest.rl.begun import BEGUN
 
     check_figures()
@@ -224,62 +223,10 @@ def export_checkpoint(run: Annotated[Path, Positional, arg(metavar="RUN")], out:
         out: the folder to write.
     """
     must_exist(run)
-    if out.exists():
-        raise ValueError(f"{out} exists already: choose a new folder")
-    check_writable(out)
+    check_new(out)
     from ernest.training.export import export_checkpoint as write
 
     print(f"{out}: the model after {write(run, out)} steps")
-
-
-def plan(
-    recipe: Annotated[Path | None, Positional, arg(metavar="[RECIPE]")] = None,
-    devices: Annotated[str | None, arg(metavar="COUNTxDEVICE")] = None,
-    check: Annotated[Path | None, arg(metavar="RUN")] = None,
-    calibrate: Annotated[Path | None, arg(metavar="FILE")] = None,
-    layout: Annotated[str | None, arg(metavar="SIZE=N,…")] = None,
-    set_: Overrides = (),
-) -> None:
-    """Say what a recipe needs of devices, on paper: memory and time of a rank in every layout that fits.
-
-    Args:
-        recipe: a TOML file, or the name of a recipe that comes with Ernest.
-        devices: such as 8xH100, 1x4090, 2xcpu, or 4xmine.toml, a file with memory, rate, bandwidth and link.
-        check: compare with this finished run of `ernest train` instead, which tells the recipe and the count of devices.
-        calibrate: measure this machine for two minutes, and write it to a TOML file, for --devices.
-        layout: this one alone, such as expert=64,tensor=4,pipeline=12, with a simulated step.
-        set_: fields of the recipe to change, such as sequence.rows=64.
-    """
-    from ernest.config.recipe import find_recipe, load_recipe
-    from ernest.planner.check import read_run, show_comparison
-    from ernest.planner.devices import read_devices, write_device
-    from ernest.planner.layout import read_layout
-    from ernest.planner.search import search, tried
-    from ernest.planner.table import show, show_simulated
-
-    if calibrate is not None:
-        if (recipe, devices, check, layout, set_) != (None, None, None, None, ()):
-            raise ValueError("--calibrate measures this machine and plans nothing: leave all else out")
-        check_file(calibrate)
-        from ernest.training.calibrate import measure_device
-
-        write_device(calibrate, measure_device(print))
-        print(f"{calibrate}: use it as --devices {count_processors()}x{calibrate}")
-        return
-    if devices is None or (recipe is None) == (check is None):
-        raise ValueError("expected RECIPE --devices COUNTxDEVICE, --check RUN --devices COUNTxDEVICE, or --calibrate FILE")
-    count, device = read_devices(devices)
-    if check is not None:
-        if layout is not None or set_:
-            raise ValueError("--check takes recipe and layout from the run: leave --layout and --set out")
-        print(show_comparison(read_run(check), count, device))
-    elif recipe is not None:
-        settings = load_recipe(find_recipe(recipe), tuple(chain(*set_)))
-        asked = None if layout is None else read_layout(layout)
-        found = search(settings, count, device) if asked is None else [tried(settings, asked, count, device)]
-        print(show(settings, found))
-        if asked is not None and found[0].plan is not None:
-            print(show_simulated(settings, asked))
 
 
 COMMANDS: Mapping[str, Callable[..., None]] = {
@@ -289,5 +236,4 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "train": train,
     "report": report,
     "export-checkpoint": export_checkpoint,
-    "plan": plan,
 }

@@ -4,6 +4,7 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -102,15 +103,21 @@ class Recipe:
         Raises ValueError where nothing is left to learn, or where a name looks like a task's name misspelt.
         """
         weights = {task: self.mixture.get(task, 1.0) for task in tasks}
-        usual = read_tree(find_recipe("tiny"))["mixture"]  # which most runs bring along, whatever their data hold
+        usual = _usual_tasks()
         meant = [task for task in weights if task in usual or task not in self.mixture]
-        for name in self.mixture.keys() - usual.keys() - weights.keys():
+        for name in self.mixture.keys() - usual - weights.keys():
             near = difflib.get_close_matches(name, meant, n=1, cutoff=0.85)
             if near:
                 raise ValueError(f"mixture.{name}: the data has no such task; did you mean {near[0]!r}?")
         if not any(weight > 0 for weight in weights.values()):
             raise ValueError(f"mixture: one of the tasks of the data must weigh more than 0: {', '.join(map(repr, weights))}")
         return weights
+
+
+@cache
+def _usual_tasks() -> frozenset[str]:
+    """The tasks that the recipe `tiny` weighs, which most runs bring along, whatever their data hold."""
+    return frozenset(read_tree(find_recipe("tiny"))["mixture"])
 
 
 def find_recipe(name: str | Path, kind: str = "") -> Path:

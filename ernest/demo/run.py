@@ -19,16 +19,16 @@ from ernest.demo.stages import STAGES, Stage, StageContext
 from ernest.device import ALLOCATOR, set_threads
 from ernest.evaluation.results import StageTime, save
 from ernest.evaluation.run import evaluate_run
+from ernest.report.figures import check_figures
 from ernest.report.page import write_report
 from ernest.report.rows import ROWS, write_rows
-from ernest.report.svg import check_figures
 from ernest.report.tables import rows, table
 from ernest.storage import own_folder
 from ernest.tokenizers.text import TextTokenizer
 from ernest.training.group import check_alone, check_group
 from ernest.training.launch import end_with_parent
-from ernest.training.monitor import stage_bar
 from ernest.training.pretrain import train_model
+from ernest.training.progress import stage_bar
 from ernest.training.tokenizers import check_network
 from ernest.world.world import TASKS
 

@@ -20,8 +20,9 @@ from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
-from ernest.training.monitor import tell_metrics
-from ernest.training.tokenizers import UNKNOWN, audio_tokenizer, label_words, labelled_frames, text_tokenizer, vision_tokenizer
+from ernest.training.frames import UNKNOWN, labelled_frames
+from ernest.training.progress import tell_metrics
+from ernest.training.tokenizers import audio_tokenizer, label_words, text_tokenizer, vision_tokenizer
 from ernest.verifiers import vision
 from ernest.verifiers.training import as_teacher, train_digit_judge, train_family_judge, train_word_judge
 from ernest.world.images import DIGITS, pictures

@@ -187,7 +187,7 @@ def score_grid(checkpoint: Path, held_out: Path) -> list[ScoredSize]:
     for layers, experts, top_k in product(range(config.layers, least - 1, -1), widths, dict.fromkeys((config.top_k, 1))):
         if top_k <= experts:
             size = _less_than(config, layers, experts, top_k)
-            submodel = None if size == FULL_SIZE else choose(model, importance, *vars(size).values())
+            submodel = None if size == FULL_SIZE else choose(model, importance, size)
             engine = Engine(model, tokenizers, submodel)
             losses = {task: float(record_losses(engine, some).mean()) for task, some in examples.items()}
             scored.append(ScoredSize(f"{layers} layers, {experts} experts, top-{top_k}", size, losses, less=True))
@@ -218,7 +218,7 @@ def cut(model: "Ernest", importance: "Tensor", size: SubModelSize) -> "Ernest":
     """The sub-model of a size as a network of its own; the whole model as it is."""
     from ernest.model.slicing import choose, extract
 
-    return model if size.is_full else extract(model, choose(model, importance, size.layers, size.experts, size.top_k))
+    return model if size.is_full else extract(model, choose(model, importance, size))
 
 
 def token_seconds(model: "Ernest", tokenizers: "Tokenizers", tokens: int = TOKENS, seed: int = 0) -> float:

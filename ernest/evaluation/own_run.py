@@ -16,7 +16,7 @@ from ernest.evaluation.routing import mixture_load, usage
 from ernest.evaluation.run_facts import facts_of
 from ernest.generation.engine import Engine, bf16_pays
 from ernest.model.network import Ernest
-from ernest.storage import fingerprint, load_tensors
+from ernest.storage import fingerprint, load_tensors, read_log
 from ernest.training.makers import open_examples
 from ernest.training.run_settings import JUDGED_BY, START
 
@@ -42,6 +42,13 @@ def judge_run(run: Path) -> tuple[Findings, list[str]]:
     told, judged = run / FINDINGS / "advice.json", fingerprint(run / "model/model.safetensors")
     if told.is_file() and _of_model(run) in (None, judged):
         return load(run / FINDINGS), json.loads(told.read_text())
+    findings, lines = _judged(run)
+    save(run / FINDINGS, findings, {"advice.json": lines, MODEL: judged})
+    return findings, lines
+
+
+def _judged(run: Path) -> tuple[Findings, list[str]]:
+    """Findings and advice, by the scores of the model and, where it went on from another one, of that."""
     recipe = read_recipe(run / "recipe.json")
     model, tokenizers = load_model(run / "model")
     store = open_examples(run, tokenizers)
@@ -52,7 +59,7 @@ def judge_run(run: Path) -> tuple[Findings, list[str]]:
         old = Ernest(model.config, model.spec)
         old.load_state_dict(load_tensors(run / START / "model.safetensors"))
         earlier, before = _earlier(run, engine, Engine(old, tokenizers, bf16=bf16_pays(old)))
-    metrics = tuple(json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines())
+    metrics = tuple(read_log(run / "metrics.jsonl"))
     findings = Findings(
         f"Ernest on data of your own: {run.name}",
         (*rows_of([*scores, *earlier]), *rows_of(before, BEFORE)),
@@ -63,9 +70,7 @@ def judge_run(run: Path) -> tuple[Findings, list[str]]:
         facts=facts_of(model, recipe, metrics),
         threads=os.cpu_count() or 1,
     )
-    lines = advice(scores, recipe.weights(store.tasks), recipe.training.steps)
-    save(run / FINDINGS, findings, {"advice.json": lines, MODEL: judged})
-    return findings, lines
+    return findings, advice(scores, recipe.weights(store.tasks), recipe.training.steps)
 
 
 def _of_model(run: Path) -> str | None:

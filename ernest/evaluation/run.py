@@ -1,6 +1,5 @@
 """Evaluates a trained run: every direction at full size and as sub-models, balance and speed, in as many processes as cores."""
 
-import json
 import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -16,6 +15,7 @@ from rich.console import Console
 from ernest.checkpoint import load_expert_importance, load_model
 from ernest.config.recipe import Recipe
 from ernest.config.stages import longest
+from ernest.config.submodel_size import FULL_SIZE, SubModelSize
 from ernest.data.store import ExampleStore
 from ernest.device import set_threads
 from ernest.evaluation.directions import BALANCE, DIRECTIONS, SPEED, Criterion
@@ -27,23 +27,25 @@ from ernest.generation.engine import Engine, bf16_pays
 from ernest.model.cost import active_parameters, total_parameters
 from ernest.model.slicing import choose
 from ernest.model.submodel import SubModel
-from ernest.training.monitor import stage_bar
+from ernest.storage import read_log
+from ernest.training.progress import stage_bar
 from ernest.verifiers.judges import Judges
 
 
 @dataclass(frozen=True)
 class System:
-    """The model at a size: all of it where a number is None."""
+    """The model at a size, by the name that stands in the report."""
 
     name: str
-    layers: int | None = None
-    experts: int | None = None
-    top_k: int | None = None
+    size: SubModelSize = FULL_SIZE
 
 
-SYSTEMS = (System(FULL), System("half", 5, 24, 1), System("top-1", top_k=1))
+SYSTEMS = (System(FULL), System("half", SubModelSize(5, 24, 1)), System("top-1", SubModelSize(top_k=1)))
 """The full model, the half-size one (54 % active, 36 % in all), and the one that only runs one expert per token."""
-CURVE = (System("7 layers, 36 experts", 7, 36), System("6 layers, 30 experts, top-1", 6, 30, 1))
+CURVE = (
+    System("7 layers, 36 experts", SubModelSize(7, 36)),
+    System("6 layers, 30 experts, top-1", SubModelSize(6, 30, 1)),
+)
 """Sizes between, for the elastic curve alone."""
 CURVE_DIRECTIONS = ("image→text", "speech→text", "text→image", "text→speech", "video→text")
 SAMPLES = 12
@@ -117,10 +119,9 @@ def _findings(
         active = active_parameters(model.config, submodel) / active_parameters(model.config)
         total = total_parameters(model.config, model.spec, submodel) / total_parameters(model.config, model.spec)
         values = {direction: results[system, direction][0].value for direction in CURVE_DIRECTIONS}
-        experts = system.experts or model.config.experts
-        layers, top_k = system.layers or model.config.layers, system.top_k or model.config.top_k
+        layers, experts, top_k = (given or vars(model.config)[name] for name, given in vars(system.size).items())
         rows.append(SubModelRow(system.name, active, total, layers, experts, top_k, values))
-    metrics = tuple(json.loads(line) for line in (build / "metrics.jsonl").read_text().splitlines())
+    metrics = tuple(read_log(build / "metrics.jsonl"))
     load = mixture_load(model, store, recipe.weights(store.tasks), tokenizers, longest(recipe), recipe.seed)
     return Findings(
         "Ernest: first light",
@@ -141,10 +142,10 @@ def _loaded(build: Path):
 
 
 def _submodel(build: Path, system: System) -> SubModel | None:
-    if system.name == FULL:
+    if system.size.is_full:
         return None
     model, _, _, importance = _loaded(build)
-    return choose(model, importance, system.layers, system.experts, system.top_k)
+    return choose(model, importance, system.size)
 
 
 def _evaluate(build: Path, system: System, name: str, seed: int, count: int) -> tuple[EvalResult, ...]:

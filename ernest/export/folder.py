@@ -10,7 +10,7 @@ from ernest.checkpoint import Learnt, check_checkpoint, load_expert_importance, 
 from ernest.config.submodel_size import FULL_SIZE, SubModelSize
 from ernest.export.card import model_card
 from ernest.overrides import build
-from ernest.storage import write_folder, write_text
+from ernest.storage import check_new, write_folder, write_text
 
 BESIDE = ("recipe.json", "learnt.json")
 """Files of a checkpoint that an exported folder carries along; transformers does not read them."""
@@ -32,16 +32,13 @@ def write_hf(
         raise ValueError(f"{checkpoint} knows voices from samples, which folders of transformers do not hold")
     from ernest.export import hf
     from ernest.export.modelling import from_network
-    from ernest.model.slicing import choose, extract
+    from ernest.model.slicing import choose, extract, kept_importance
 
     model, tokenizers = load_model(checkpoint)
     importance, learnt = load_expert_importance(checkpoint), load_learnt(checkpoint)
     if not size.is_full:
-        import torch
-
-        submodel = choose(model, importance, size.layers, size.experts, size.top_k)
-        model = extract(model, submodel)
-        importance = torch.stack([importance[layer, list(submodel.experts[layer])] for layer in submodel.layers])
+        submodel = choose(model, importance, size)
+        model, importance = extract(model, submodel), kept_importance(importance, submodel)
     made = from_network(model, tokenizers, importance, learnt.positions)
     spec = model.spec
     scores = _findings(findings, checkpoint) if size.is_full else None
@@ -80,8 +77,7 @@ def read_hf(folder: Path, out: Path) -> str:
 
 def _check(folder: Path, out: Path, needs: str) -> None:
     """Before anything slow is imported."""
-    if out.exists():
-        raise ValueError(f"{out} exists already: choose a new folder")
+    check_new(out)
     if needs == "model.json":
         check_checkpoint(folder)
     elif not (folder / needs).exists():

@@ -1,19 +1,17 @@
-"""What `ernest generate`, `describe` and `slice` do: load a checkpoint, answer prompts or files, or write a sub-model.
+"""What `ernest generate` does: loads a checkpoint, and answers prompts with texts or files.
 
 What can be refused without torch is refused before torch is imported, which takes seconds.
 """
 
-import json
 import unicodedata
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ernest.checkpoint import check_checkpoint, checkpoint_media, load_expert_importance, load_learnt, load_model, save_model
-from ernest.config.media import MediaSpec
+from ernest.checkpoint import check_checkpoint, checkpoint_media, load_expert_importance, load_learnt, load_model
 from ernest.config.submodel_size import FULL_SIZE, SubModelSize
 from ernest.data import media
 from ernest.generation.refined import check_refinable, load_refiner, refined
@@ -22,7 +20,7 @@ from ernest.storage import check_writable, write_text
 
 if TYPE_CHECKING:
     from ernest.generation.engine import Engine
-    from ernest.generation.request import Answer, Request
+    from ernest.generation.request import Answer
     from ernest.generation.sampling import Sampling
 
 ENDINGS = {"image": ".png", "video": ".gif", "audio": ".wav"}
@@ -88,7 +86,7 @@ def generate(
     for start in range(0, len(requests), PORTION):
         part = slice(start, start + PORTION)
         answers = [answer for (answer,) in engine.generate(requests[part])]
-        texts = _texts(answers, engine) if to == "text" else [None] * len(answers)
+        texts = decoded(answers, engine) if to == "text" else [None] * len(answers)
         _write(answers, to, files[part], engine, lambda frames: refined(refiner, frames, seed))
         written = files[part] or [out] * len(answers)
         for prompt, text, file, request in zip(prompts[part], texts, written, requests[part], strict=True):
@@ -168,132 +166,10 @@ def _write_lines(out: Path, results: Sequence[Result]) -> None:
         write_text(out, lines)
 
 
-def describe(
-    checkpoint: Path,
-    files: Sequence[Path],
-    question: str | None = None,
-    size: SubModelSize = FULL_SIZE,
-    on_result: OnResult = lambda result: None,
-) -> list[Result]:
-    """Describes files in words, or answers a question about each; of a folder, every picture, video and sound in it. `on_result`
-    is told each result, in order.
-
-    Raises ValueError for a file of another kind, a folder without any, an empty question, and what the model never learnt. Of
-    several files, one that cannot be read has its `error`, and the others their texts.
-    """
-    files = find_files(files)
-    if question is not None and not question.strip():
-        raise ValueError('the question is empty: ask something, such as "what number is red?", or leave it out')
-    check_checkpoint(checkpoint)
-    spec = checkpoint_media(checkpoint)
-    engine: Engine | None = None
-    results: list[Result] = []
-    for start in range(0, len(files), PORTION):
-        part = files[start : start + PORTION]
-        read = {file: _read(file, spec) for file in part}
-        if len(files) == 1 and isinstance(failure := read[files[0]], Exception):
-            raise failure
-        engine = engine or load_engine(checkpoint, size, mapped=len(files) == 1)
-        found = _described(engine, read, question)
-        if len(files) == 1 and found[0].error is not None:
-            raise ValueError(found[0].error)
-        for result in found:
-            results.append(result)
-            on_result(result)
-    return results
-
-
-def _read(file: Path, spec: MediaSpec) -> Segment | Exception:
-    try:
-        kind = media.kind_of(file)
-        if kind is None:  # it was one a moment ago
-            raise ValueError(f"{file}: not a format that can be read")
-        return given(kind, media.read(file, kind, spec))
-    except (ValueError, OSError) as error:
-        return error
-
-
-def _described(engine: "Engine", read: Mapping[Path, Segment | Exception], question: str | None) -> list[Result]:
-    """What files hold, those that can be described in one batch."""
-    from ernest.data.examples import encode_segments
-    from ernest.generation.request import Request
-
-    asked = [given("text", question)] if question else []
-    results = {file: Result(str(file), error=str(one)) for file, one in read.items() if isinstance(one, Exception)}
-    requests: dict[Path, Request] = {}
-    for file, segment in read.items():
-        if not isinstance(segment, Exception):
-            request = Request(encode_segments([segment, *asked], engine.tokenizers), ("text",))
-            refusal = _refusal(engine, request, str(file))
-            (requests if refusal is None else results)[file] = refusal or request  # pyright: ignore[reportArgumentType]
-    texts = _texts([answer for (answer,) in engine.generate(list(requests.values()))], engine)
-    for (file, request), text in zip(requests.items(), texts, strict=True):
-        results[file] = Result(str(file), text, doubts=engine.doubts(request))
-    return [results[file] for file in read]
-
-
-def _refusal(engine: "Engine", request: "Request", source: str) -> Result | None:
-    try:
-        engine.check(request)
-    except ValueError as error:
-        return Result(source, error=f"{source}: {error}")
-    return None
-
-
-def find_files(files: Sequence[Path]) -> list[Path]:
-    """The pictures, videos and sounds among files and in folders, each once. Raises ValueError where there is something else."""
-    known = ", ".join(ending for endings in media.SUFFIXES.values() for ending in endings)
-    found: list[Path] = []
-    for file in files:
-        if file.is_dir():
-            from ernest.data.tree import is_hidden
-
-            seen = (p for p in file.rglob("*") if p.is_file() and not any(map(is_hidden, p.relative_to(file).parts)))
-            inside = sorted(p for p in seen if media.kind_of(p))
-            if not inside:
-                raise ValueError(f"{file}: holds no file that ends in one of {known}")
-            found += inside
-        elif not file.exists():
-            raise ValueError(f"{file}: there is no such file")
-        elif not file.is_file():
-            raise ValueError(f"{file}: expected a file, or a folder of files, not a pipe or a device")
-        elif media.kind_of(file) is None:
-            raise ValueError(f"{file}: expected a file that ends in one of {known}")
-        else:
-            found.append(file)
-    if not found:
-        raise ValueError("name a file or a folder to describe")
-    return list(dict.fromkeys(found))
-
-
 def printable(text: str) -> str:
     """A text on one line, without control characters, which could steer a terminal."""
     spaced = "".join(" " if c.isspace() else c for c in text)
     return "".join(c for c in spaced if unicodedata.category(c) not in ("Cc", "Cs")).strip(" ")
-
-
-def write_submodel(checkpoint: Path, out: Path, size: SubModelSize) -> str:
-    """Writes the sub-model of a size as a checkpoint of its own; returns a line that says what it holds."""
-    if size.is_full:
-        raise ValueError("say what to keep: --layers, --experts or --top-k")
-    if out.exists():
-        raise ValueError(f"{out} exists already: choose a new folder")
-    check_checkpoint(checkpoint)
-    import torch
-
-    from ernest.model.slicing import choose, extract
-
-    model, tokenizers = load_model(checkpoint)
-    importance = load_expert_importance(checkpoint)
-    submodel = choose(model, importance, size.layers, size.experts, size.top_k)
-    small = extract(model, submodel)
-    small_importance = torch.stack([importance[layer, list(submodel.experts[layer])] for layer in submodel.layers])
-    recipe = json.loads((checkpoint / "recipe.json").read_text())
-    save_model(out, small, tokenizers, recipe, small_importance, load_learnt(checkpoint))
-    counts = [sum(p.numel() for p in network.parameters()) for network in (small, model)]
-    return (
-        f"{out}: {counts[0] / 1e6:.2f} of {counts[1] / 1e6:.2f} million parameters, layers {', '.join(map(str, submodel.layers))}"
-    )
 
 
 def load_engine(checkpoint: Path, size: SubModelSize = FULL_SIZE, mapped: bool = False) -> "Engine":
@@ -303,11 +179,10 @@ def load_engine(checkpoint: Path, size: SubModelSize = FULL_SIZE, mapped: bool =
     from ernest.model.slicing import choose
 
     model, tokenizers = load_model(checkpoint, mapped)
-    submodel = None
-    if not size.is_full:
-        submodel = choose(model, load_expert_importance(checkpoint), size.layers, size.experts, size.top_k)
+    submodel = None if size.is_full else choose(model, load_expert_importance(checkpoint), size)
     return Engine(model, tokenizers, submodel, learnt=load_learnt(checkpoint))
 
 
-def _texts(answers: Sequence["Answer"], engine: "Engine") -> list[str]:
+def decoded(answers: Sequence["Answer"], engine: "Engine") -> list[str]:
+    """The words of answers that are texts."""
     return [engine.tokenizers.text.decode(answer.segments[0].value) for answer in answers]

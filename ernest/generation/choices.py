@@ -1,6 +1,6 @@
 """Chooses the next group of every row from hidden states: tokens, the bits of a scale, the codes of a codec frame."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import torch
@@ -78,17 +78,8 @@ class Choices:
         table = torch.stack([tokens.double(), log_p.double(), own.double()], dim=1).unflatten(0, (-1, count)).tolist()
         events = []
         for r, row, draft, choices, keys, told in zip(chosen, rows, drafts, table, allowed, begun, strict=True):
-            taken = 0
-            for token, p, q in choices:
-                if taken:
-                    row.next_feed()  # the draft stands in the cache already
-                row.take_token(int(token))
-                taken += 1
-                if told is None:
-                    at = slice(taken - 1 - count, taken - count or None)
-                    events.append(_event(hidden, r, "token", int(token), p, q, at, allowed=keys[taken - 1]))
-                if taken == count or token != draft[taken - 1] or not row.goes_on:
-                    break
+            taken, found = _take_tokens(hidden, r, draft, choices, keys, told is not None)
+            events += found
             if count > 1:
                 row.length -= count - taken
                 row.stream.skip(taken if row.sampling().temperature else 0)
@@ -163,6 +154,26 @@ class Choices:
             return logits, logits
         logits, unconditioned = logits.chunk(2)
         return logits, apply_cfg(logits, unconditioned, draws)
+
+
+def _take_tokens(
+    hidden: Hidden, r: int, draft: Sequence[int], choices: Sequence[list[float]], allowed: Sequence[Allowed], is_begun: bool
+) -> tuple[int, list[Event]]:
+    """Tells a row the tokens that were chosen, each with its two log-probabilities, as far as they are those of its draft, and
+    one more. How many they are, and their events; what the row had chosen before it was cut has none."""
+    row, count, taken = hidden.rows[r], len(choices), 0
+    events: list[Event] = []
+    for token, p, q in choices:
+        if taken:
+            row.next_feed()  # the draft stands in the cache already
+        row.take_token(int(token))
+        taken += 1
+        if not is_begun:
+            at = slice(taken - 1 - count, taken - count or None)
+            events.append(_event(hidden, r, "token", int(token), p, q, at, allowed=allowed[taken - 1]))
+        if taken == count or token != draft[taken - 1] or not row.goes_on:
+            break
+    return taken, events
 
 
 def token_bias(states: TextStates, state: int, left: int, controls: tuple[int, ...]) -> Tensor:

@@ -43,7 +43,7 @@ class Speculation:
 
 
 def drafter(speculation: Speculation, model: Ernest, tokenizers: Tokenizers, bf16: bool) -> "HeadDrafter | SmallDrafter":
-    """Raises ValueError for a network without the head that is to draft."""
+    """The drafter that `speculation` asks for. Raises ValueError for a network without the head that is to draft."""
     if speculation.submodel is None:
         return HeadDrafter(model, speculation)
     return SmallDrafter(model, tokenizers, speculation.submodel, speculation.ahead, bf16)

@@ -18,7 +18,7 @@ def positions_of(feed: Feed, tokenizers: Tokenizers) -> int:
 
 
 def inputs_of(together: Sequence[tuple[Row, Feed]], model: Ernest, tokenizers: Tokenizers) -> Tensor:
-    """Of feeds that take equally many positions: `[rows, positions, width]`."""
+    """The inputs `[rows, positions, width]` of feeds that all take as many positions."""
     device = model.token_embedding.weight.device
     kinds: dict[tuple[str, int], list[int]] = {}
     for r, (_, feed) in enumerate(together):

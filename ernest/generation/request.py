@@ -28,7 +28,7 @@ class MaxLengths:
 
     @classmethod
     def of(cls, media: MediaSpec) -> Self:
-        """Those that a recipe names."""
+        """The lengths that the media of a recipe allow."""
         return cls(media.longest_text, media.latents(media.frames), round(media.longest_answer * CODE_RATE))
 
 

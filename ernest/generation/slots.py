@@ -26,7 +26,7 @@ SHARED_AT_LEAST = 32
 
 
 class Tenant(Protocol):
-    """Who stands in slots: its prompts, which share `length` positions, and what they were extended by."""
+    """The owner of some slots: one for each of its prompts, which have `length` positions there by now."""
 
     prompts: tuple[Prompt, ...]
     submodel: SubModel | None
@@ -55,7 +55,7 @@ class Hidden(Generic[T]):
 
 
 class Slots(Generic[T]):
-    """A cache, and who stands in it: slots 0, 1, … without gaps."""
+    """A cache and the owners of its slots, which are 0, 1, … without gaps."""
 
     def __init__(self, model: Ernest, tokenizers: Tokenizers, bf16: bool) -> None:
         self.model, self.tokenizers = model, tokenizers

@@ -7,42 +7,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ernest.config.submodel_size import SubModelSize
 from ernest.model.backbone import Block
 from ernest.model.experts import Experts
 from ernest.model.network import Ernest
-from ernest.model.submodel import SubModel, droppable, full
+from ernest.model.submodel import SubModel, check_size, droppable, full
 from ernest.sequence.batch import Batch
 
 
-def choose(
-    model: Ernest, importance: Tensor, layers: int | None = None, experts: int | None = None, top_k: int | None = None
-) -> SubModel:
-    """A sub-model of the asked size: layers are left out evenly spread, experts kept by their `importance` `[layers, experts]`.
+def choose(model: Ernest, importance: Tensor, size: SubModelSize) -> SubModel:
+    """The sub-model of a size: layers are left out evenly spread, experts kept by their `importance` `[layers, experts]`.
 
-    Raises ValueError for a size that the network cannot shrink to.
+    Raises ValueError for a size that the network cannot be cut to.
     """
     config, levels = model.config, model.spec.levels
-    everything = full(config)
-    spare = droppable(config, levels)
-    least = config.layers - len(spare)
-    depth = config.layers if layers is None else layers
-    if not least <= depth <= config.layers:
-        fixed = f"the first and the {levels} with audio heads stay"
-        raise ValueError(f"layers = {depth}: this network can run {least} to {config.layers} ({fixed})")
-    if experts is not None and not 1 <= experts <= config.experts:
-        raise ValueError(f"experts = {experts}: this network has 1 to {config.experts}")
-    if top_k is not None and not 1 <= top_k <= config.top_k:
-        raise ValueError(f"top_k = {top_k}: this network was trained with 1 to {config.top_k}")
-    width = experts or config.experts
-    k = min(top_k or config.top_k, width)
-    removed = config.layers - depth
+    check_size(size, config, levels)
+    everything, spare = full(config), droppable(config, levels)
+    width = size.experts or config.experts
+    removed = config.layers - (size.layers or config.layers)
     dropped = {spare[(2 * i + 1) * len(spare) // (2 * removed)] for i in range(removed)}
     best = importance.topk(width, dim=1).indices.sort(dim=1).values
     return SubModel(
         tuple(layer for layer in everything.layers if layer not in dropped),
         tuple(tuple(row) for row in best.tolist()),
-        k,
+        min(size.top_k or config.top_k, width),
     )
+
+
+def kept_importance(importance: Tensor, submodel: SubModel) -> Tensor:
+    """That of the layers and experts that a sub-model keeps, `[layers, experts]`."""
+    return torch.stack([importance[layer, list(submodel.experts[layer])] for layer in submodel.layers])
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ernest.config.submodel_size import SubModelSize
 from ernest.config.tables import ElasticConfig, ModelConfig
 from ernest.device import HOST
 
@@ -47,6 +48,18 @@ def check(submodel: SubModel, config: ModelConfig, levels: int) -> None:
     most = min(config.top_k, *(len(submodel.experts[layer]) for layer in submodel.layers))
     if not 1 <= submodel.top_k <= most:
         raise ValueError(f"submodel.top_k = {submodel.top_k}: expected 1 to {most}, of those that it keeps")
+
+
+def check_size(size: SubModelSize, config: ModelConfig, levels: int) -> None:
+    """Raises ValueError for a size that no network of these sizes, with `levels` audio heads, can be cut to. Imports no torch."""
+    least = config.layers - len(droppable(config, levels))
+    if size.layers is not None and not least <= size.layers <= config.layers:
+        fixed = f"the first and the {levels} with audio heads stay"
+        raise ValueError(f"layers = {size.layers}: this network can run {least} to {config.layers} ({fixed})")
+    if size.experts is not None and not 1 <= size.experts <= config.experts:
+        raise ValueError(f"experts = {size.experts}: this network has 1 to {config.experts}")
+    if size.top_k is not None and not 1 <= size.top_k <= config.top_k:
+        raise ValueError(f"top_k = {size.top_k}: this network was trained with 1 to {config.top_k}")
 
 
 def droppable(config: ModelConfig, levels: int) -> tuple[int, ...]:

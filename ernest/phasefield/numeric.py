@@ -7,13 +7,18 @@ from typing import Any
 import numpy as np
 
 
-def number(name: str, value: Any) -> float:
-    """A number. Raises ValueError, with its name, for what is none."""
+def number(name: str, value: Any, about: str = "") -> float:
+    """A number. Raises ValueError, with its name and what is to be known `about` it, for what is none."""
     try:
         return float(value)
     except (TypeError, ValueError, RuntimeError, OverflowError):
-        begins = " (a run begins at time 0)" if name == "t1" else ""
-        raise ValueError(f"{name}: expected a number{begins}, got {value!r}") from None
+        expected = f"a number ({about})" if about else "a number"
+        raise ValueError(f"{name}: expected {expected}, got {value!r}") from None
+
+
+def end_time(t1: Any) -> float:
+    """The time `t1` at which a run ends. Raises ValueError for what is none, as the pair of times that other solvers take."""
+    return number("t1", t1, "a run begins at time 0")
 
 
 def number_or_none(name: str, value: Any) -> float | None:

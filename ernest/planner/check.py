@@ -31,7 +31,7 @@ def read_run(run: Path) -> Measured:
     if not all(path.is_file() for path in files):
         raise ValueError(f"{run}: no run of `ernest train` that has begun to train; expected recipe.json and metrics.jsonl in it")
     recipe = read_recipe(files[0])
-    steps = [told for _, told in read_log(files[1])]
+    steps = read_log(files[1])
     if len(steps) < recipe.training.steps:
         raise ValueError(f"{run}: {len(steps)} of {recipe.training.steps} steps are done; a run is compared when it has ended")
     if "memory" not in steps[-1]:
@@ -54,7 +54,7 @@ def compare(run: Measured, device: Device) -> tuple[Plan, float, float]:
 
 
 def layout_of(run: Measured) -> Layout:
-    """Of a run's processes."""
+    """The layout in which the processes of a run trained."""
     parallel = run.recipe.parallel
     copies, saves = run.processes // parallel.parts, parallel.checkpoint_activations
     return Layout(copies, parallel.shard, parallel.expert, parallel.tensor, checkpoint_activations=saves)

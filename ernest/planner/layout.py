@@ -8,7 +8,7 @@ from ernest.config.stages import fewest_rows, parts
 from ernest.overrides import build, read_tree
 
 SIZES = "replicate", "shard", "expert", "tensor", "pipeline"
-"""Of a layout, the last fastest."""
+"""The sizes of a layout, in the order in which ranks are numbered, the last fastest."""
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ WIDE, NARROW = 4, 2
 
 @dataclass(frozen=True)
 class Plan:
-    """Of one rank: bytes of each kind; floating-point operations of a step, and those of them that are of experts in widths that
-    the device's kernels do not take; bytes that it moves through its memory and over its link in a step; seconds of each at the
-    device's rates, and of waiting for other stages of a pipeline. Rates that a maker tells are reached by no run, those of a
-    calibration are."""
+    """What one rank needs: bytes of each kind; floating-point operations of a step, and those of them that are of experts in
+    widths that the device's kernels do not take; bytes that it moves through its memory and over its link in a step; seconds of
+    each at the device's rates, and of waiting for other stages of a pipeline. Rates that a maker tells are reached by no run,
+    those of a calibration are."""
 
     parameters: float
     gradients: float
@@ -57,28 +57,18 @@ def plan(recipe: Recipe, layout: Layout, device: Device, document: int | None = 
     """What one rank of a layout needs for a step of a recipe, all of whose positions are text, in documents of which a position
     sees `document` positions on average or, where none is told, in one a row."""
     model, rows = recipe.model, -(-recipe.sequence.rows // layout.data)
-    positions = rows * recipe.sequence.length
+    positions, seen = rows * recipe.sequence.length, document or recipe.sequence.length
     count = split_parameters(recipe)
     own = count.experts / layout.expert_divisor + count.matrices / layout.matrix_divisor + count.rest / layout.dense_divisor
     bf16 = device.bf16 if recipe.training.bf16 is None else recipe.training.bf16
-    seen = document or recipe.sequence.length
-    shares = seen if device.keeps_shares else 0
-    in_flight = layout.in_flight(recipe.sequence.rows) * recipe.sequence.length
-    made, kept = (
-        activations(recipe, held, shares, bf16, replace(layout, checkpoint_activations=saves)) / layout.pipeline
-        for held, saves in ((positions, False), (in_flight, layout.checkpoint_activations))
-    )
-    again = 4 / 3 if layout.checkpoint_activations else 1.0  # the forward pass, a third of the whole, is taken twice
-    router = 6 * model.layers * model.width * model.experts  # the only product that ranks of one `tensor` all take
-    flops = again * positions * ((training_flops(model, seen) - router) / layout.tensor + router) / layout.pipeline
-    expert = 18 * model.layers * model.top_k * model.width * model.expert_width  # of a position, in all its experts
-    odd_flops = again * positions * expert / layout.tensor / layout.pipeline if _has_odd_experts(model, layout, device) else 0.0
+    made, kept = _activations(recipe, layout, positions, seen if device.keeps_shares else 0, bf16)
+    flops, odd_flops = _products(model, layout, device, positions, seen)
     # Activations and their gradients are written and read; weights are read twice and their gradient is written; the optimiser
     # reads weights, gradients and two moments, and writes all but gradients.
-    moved = again * 4 * made + (3 + 7) * WIDE * own
+    moved = _passes(layout) * 4 * made + (3 + 7) * WIDE * own
     sent = _sent(model, layout, count, positions, NARROW if bf16 else WIDE)
     crowd = device.crowd if layout.ranks > 1 else 1.0
-    compute = crowd * ((flops + (device.odd - 1) * odd_flops) / device.rate + again * device.fixed)
+    compute = crowd * ((flops + (device.odd - 1) * odd_flops) / device.rate + _passes(layout) * device.fixed)
     seconds = compute, crowd * moved / device.bandwidth, sent / device.link
     return Plan(
         parameters=WIDE * own,
@@ -99,10 +89,32 @@ def plan(recipe: Recipe, layout: Layout, device: Device, document: int | None = 
     )
 
 
+def _passes(layout: Layout) -> float:
+    """How many times as much is computed: with checkpointing the forward pass, a third of the whole, is taken twice."""
+    return 4 / 3 if layout.checkpoint_activations else 1.0
+
+
+def _activations(recipe: Recipe, layout: Layout, positions: int, shares: int, bf16: bool) -> tuple[float, float]:
+    """Bytes of activations of a rank: all that are made in a step, and those that are kept at once."""
+    in_flight = layout.in_flight(recipe.sequence.rows) * recipe.sequence.length
+    made = activations(recipe, positions, shares, bf16, replace(layout, checkpoint_activations=False))
+    return made / layout.pipeline, activations(recipe, in_flight, shares, bf16, layout) / layout.pipeline
+
+
+def _products(model: ModelConfig, layout: Layout, device: Device, positions: int, seen: int) -> tuple[float, float]:
+    """FLOPs of a rank in a step, and those of them that are of experts in widths that its kernels do not take."""
+    router = 6 * model.layers * model.width * model.experts  # the only product that ranks of one `tensor` all take
+    expert = 18 * model.layers * model.top_k * model.width * model.expert_width  # of a position, in all its experts
+    taken = _passes(layout) * positions
+    flops = taken * ((training_flops(model, seen) - router) / layout.tensor + router) / layout.pipeline
+    odd = _has_odd_experts(model, layout, device)
+    return flops, taken * expert / layout.tensor / layout.pipeline if odd else 0.0
+
+
 @dataclass(frozen=True)
 class Parameters:
-    """Of a state of training: of the backbone's experts; of what else `tensor` cuts, the matrices of attention and the expert of
-    the module of the token after next; and of the rest."""
+    """How many parameters a network trains: those of the backbone's experts; of what else `tensor` cuts, the matrices of
+    attention and the expert of the module of the token after next; and the rest."""
 
     experts: int
     matrices: int

@@ -56,12 +56,7 @@ def _losses(
     guess: float | None,
     metrics: Sequence[Mapping[str, float]],
 ) -> None:
-    ends = []
-    for label, (steps, values, colour) in curves.items():
-        smooth = running_mean(values)
-        axes.plot(steps, values, color=colour, linewidth=0.6, alpha=0.25)
-        axes.plot(steps, smooth, color=colour, linewidth=1.8, marker=_dot(steps), markersize=4)
-        ends.append((steps[-1], smooth[-1], f"{label} {smooth[-1]:.2f}".strip(), colour))
+    ends = draw_curves(axes, curves, ".2f")
     if guess is not None:
         axes.axhline(guess, color=PALETTE["muted"], linewidth=0.8, linestyle=(0, (4, 3)))
         axes.text(
@@ -72,6 +67,20 @@ def _losses(
     label_ends(axes, ends)
     axes.set_xlabel("step")
     axes.set_ylabel(unit)
+
+
+def draw_curves(
+    axes: "Axes", curves: Mapping[str, tuple[np.ndarray, np.ndarray, str]], form: str
+) -> list[tuple[float, float, str, str]]:
+    """Draws curves (x, y, colour) by their names, faint, and their running means over them; returns their ends, for `label_ends`,
+    with the last mean written in a `form`."""
+    ends = []
+    for name, (x, y, colour) in curves.items():
+        smooth = running_mean(y)
+        axes.plot(x, y, color=colour, linewidth=0.6, alpha=0.25)
+        axes.plot(x, smooth, color=colour, linewidth=1.8, marker=_dot(x), markersize=4)
+        ends.append((x[-1], smooth[-1], f"{name} {smooth[-1]:{form}}".strip(), colour))
+    return ends
 
 
 def speed(metrics: Sequence[Mapping[str, float]]) -> str | None:
@@ -126,20 +135,20 @@ def _elastic(axes: "Axes", rows: Sequence[SubModelRow], share: Callable[[SubMode
     axes.set_ylabel("score")
 
 
-def usage(usage: Mapping[str, np.ndarray]) -> dict[str, str]:
+def usage(shares: Mapping[str, np.ndarray]) -> dict[str, str]:
     """Heat maps of the first, a middle and the last layer, by title: the share of each task's choices that an expert takes.
 
     Experts are sorted by the task that uses them most, so that specialists stand side by side.
     """
     charts = {}
-    stack = np.stack([usage[task] for task in usage])
+    stack = np.stack(list(shares.values()))
     peak = float(np.quantile(stack, 0.995))
     for title, layer in _three_layers(stack.shape[1]):
         share = stack[:, layer]
         favourite = share.argmax(0)
         order = np.lexsort((-share.max(0), favourite))
-        draw = partial(_heat, share=share[:, order], tasks=list(usage), peak=peak)
-        charts[title] = chart(f"usage-{layer}", draw, 0.75 + 0.27 * len(usage))
+        draw = partial(_heat, share=share[:, order], tasks=list(shares), peak=peak)
+        charts[title] = chart(f"usage-{layer}", draw, 0.75 + 0.27 * len(shares))
     return charts
 
 
@@ -153,11 +162,11 @@ def _heat(axes: "Axes", share: np.ndarray, tasks: Sequence[str], peak: float) ->
     axes.grid(False)
 
 
-def overlap(usage: Mapping[str, np.ndarray]) -> dict[str, str]:
+def overlap(shares: Mapping[str, np.ndarray]) -> dict[str, str]:
     """Tables by title, of the first, a middle and the last layer and of the mean of all: intersection over union of two tasks'
     most used experts."""
-    tasks = list(usage)
-    iou = overlaps([usage[task] for task in tasks])
+    tasks = list(shares)
+    iou = overlaps(list(shares.values()))
     tables = {title: iou[layer] for title, layer in _three_layers(len(iou))} | {"Mean of all layers": iou.mean(0)}
     height = 1.3 + 0.3 * len(tasks)
     return {
@@ -179,13 +188,13 @@ def _table(axes: "Axes", iou: np.ndarray, tasks: Sequence[str]) -> None:
     axes.grid(False)
 
 
-def entropy(usage: Mapping[str, np.ndarray], load: np.ndarray | None = None) -> str:
+def entropy(shares: Mapping[str, np.ndarray], load: np.ndarray | None = None) -> str:
     """Normalised entropy by layer, a line for each task; `load` `[layers, experts]` adds the mixture of all."""
     from matplotlib.ticker import MaxNLocator
 
     def draw(axes: "Axes") -> None:
         ends = []
-        for task, share in usage.items():
+        for task, share in shares.items():
             value = normalised_entropy(share)
             layers = np.arange(1, len(value) + 1)
             axes.plot(

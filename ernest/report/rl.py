@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ernest.evaluation.results import Sample
-from ernest.report.charts import running_mean, series
+from ernest.report.charts import draw_curves, series
 from ernest.report.document import document
 from ernest.report.page import gallery, grid
 from ernest.report.svg import PALETTE, chart, label_ends
 from ernest.rl.assess import Look, read_looks
-from ernest.storage import write_text
+from ernest.storage import read_log, write_text
 from ernest.world import video
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ FAILED = ("Verdicts that failed", ("verdicts of a step", ("failed verdicts",)))
 
 def write_rl_report(run: Path) -> Path:
     """Writes `run/report.html` from its log and its looks; returns its path."""
-    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    metrics = read_log(run / "metrics.jsonl")
     looks = read_looks(run)
     scores = _scores([found for found, _ in looks])
     sections = {"Scores": scores, "How it learned": _curves(metrics), **_failures(metrics), **_samples(looks)}
@@ -72,10 +73,9 @@ def _curves(metrics: Sequence[Mapping[str, float]]) -> str:
     charts = {}
     curves = CURVES | dict([FAILED] if any(entry.get("failed verdicts") for entry in metrics) else [])
     for title, (unit, names) in curves.items():
-        known = {name: series(metrics, name) for name in names}
-        known = {name: curve for name, curve in known.items() if len(curve[0])}
+        known = {name: curve for name in names if len((curve := series(metrics, name))[0])}
         if known:
-            charts[title] = chart(f"rl-{len(charts)}", lambda axes, k=known, u=unit: _draw(axes, k, u), 2.6, right=0.2)
+            charts[title] = chart(f"rl-{len(charts)}", partial(_draw, curves=known, unit=unit), 2.6, right=0.2)
     return grid(charts) if charts else ""
 
 
@@ -89,12 +89,8 @@ def _failures(metrics: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def _draw(axes: "Axes", curves: Mapping[str, tuple[np.ndarray, np.ndarray]], unit: str) -> None:
-    ends = []
-    for (name, (steps, values)), colour in zip(curves.items(), ("accent", "image", "text", "audio"), strict=False):
-        smooth = running_mean(values)
-        axes.plot(steps, values, color=PALETTE[colour], linewidth=0.6, alpha=0.3)
-        axes.plot(steps, smooth, color=PALETTE[colour], linewidth=1.8, marker="o" if len(steps) < 3 else None)
-        ends.append((steps[-1], smooth[-1], f"{name} {smooth[-1]:.3g}", PALETTE[colour]))
+    named = zip(curves.items(), ("accent", "image", "text", "audio"), strict=False)
+    ends = draw_curves(axes, {name: (*curve, PALETTE[colour]) for (name, curve), colour in named}, ".3g")
     axes.set_ylim(0, 1.08 * max(float(values.max()) for _, values in curves.values()) or 1.0)
     label_ends(axes, ends)
     axes.set_xlabel("update")

@@ -1,15 +1,14 @@
 """Writes what experts specialise in: the three figures of ERNIE 5.0 (Fig. 8 to 10) as pictures, and their numbers as CSV."""
 
-import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ernest.evaluation.specialisation import AUDIO, IMAGE_IN, IMAGE_OUT, TEXT, VIDEO_IN, VIDEO_OUT, Specialisation, chance_overlap
-from ernest.report.svg import PALETTE, check_figures
-from ernest.storage import write_file
+from ernest.report.figures import new_figure, write_csv, write_picture
+from ernest.report.svg import PALETTE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,28 +93,6 @@ def tables(found: Specialisation) -> dict[str, tuple[Sequence[str], list[Sequenc
 def three_layers(layers: int) -> dict[str, int]:
     """The first, a middle and the last layer by name, as the report shows them."""
     return {"first layer": 0, "middle layer": layers // 2, "last layer": layers - 1}
-
-
-def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table as CSV, whole or not at all."""
-    with write_file(path) as aside, aside.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
-
-
-def write_picture(path: Path, figure: "Figure") -> None:
-    """A figure as PNG, whole or not at all."""
-    with write_file(path) as aside:
-        figure.savefig(aside, format="png", dpi=110, metadata={"Software": None})
-
-
-def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure in inches. Raises ImportError where matplotlib is missing."""
-    check_figures()
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _utilisation(found: Specialisation) -> "Figure":

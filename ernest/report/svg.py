@@ -7,7 +7,6 @@ and is laid out in a grid on wider screens, so its letters stay legible on both.
 import io
 import re
 from collections.abc import Callable, Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,12 +26,6 @@ PALETTE = {
 }
 _WIDTH = 4.6
 """Inches, of 96 CSS pixels each."""
-
-
-def check_figures() -> None:
-    """Raises ImportError, with the command that helps, where figures cannot be drawn: before the work that they are to show."""
-    if find_spec("matplotlib") is None:
-        raise ImportError("pictures need matplotlib: pip install 'ernest-ai[demo]'")
 
 
 def chart(name: str, draw: Callable[["Axes"], None], height: float, right: float = 0.02) -> str:

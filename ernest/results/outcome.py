@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ernest.report.routing import write_csv
+from ernest.report.figures import write_csv
 
 Verdict = Literal["holds", "holds in part", "doesn't hold here", "can't be judged here", "not run yet"]
 VERDICTS: tuple[Verdict, ...] = ("holds", "holds in part", "doesn't hold here", "can't be judged here", "not run yet")

@@ -288,4 +288,4 @@ class Policy:
 
 
 def _submodel(model: Ernest, importance: torch.Tensor, size: SubModelSize) -> SubModel | None:
-    return None if size.is_full else choose(model, importance, size.layers, size.experts, size.top_k)
+    return None if size.is_full else choose(model, importance, size)

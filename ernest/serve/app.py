@@ -29,7 +29,7 @@ def make_app(
 ) -> FastAPI:
     """An application for the checkpoints of a catalogue, loaded when it starts; `on_failure` is called where they cannot be."""
     access, limits, metrics = access or Access(), limits or Limits(), Metrics()
-    scheduler = Scheduler(catalogue.folders, limits, metrics, catalogue.listed)
+    scheduler = Scheduler(catalogue.folders, limits, metrics)
     service = Service(catalogue, limits, metrics, scheduler, Reader(limits), Films(limits), int(time.time()))
 
     @asynccontextmanager

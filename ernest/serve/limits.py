@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """Of a server. Times are in seconds."""
+    """The limits of one server; times are in seconds."""
 
     body: int = 32 << 20
     """Bytes of a request."""

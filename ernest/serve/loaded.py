@@ -78,7 +78,8 @@ class Loaded:
         return Sizes((least, config.layers), (1, config.experts), (1, config.top_k), directions, scales, longest)
 
     def cost(self, size: SubModelSize) -> dict[str, int]:
-        """Floating-point operations for one more position, and parameters, of a sub-model. Raises ValueError for none that is."""
+        """Floating-point operations for one more position, and parameters, of a sub-model. Raises ValueError for a size that it
+        cannot be cut to."""
         config, spec = self.model.config, self.model.spec
         submodel = None if size.is_full else self.submodel(size)
         # Two operations for each entry of a matrix, and nothing for the attention, which grows with the prompt.
@@ -91,7 +92,7 @@ class Loaded:
         return tuple(kind for kind in ("text", "image", "video", "audio") if kind in made)
 
     def _submodel(self, size: SubModelSize) -> SubModel:
-        return choose(self.model, self.importance, size.layers, size.experts, size.top_k)
+        return choose(self.model, self.importance, size)
 
     def _latents(self, frames: np.ndarray) -> Tensor:
         return self.tokenizers.vision.encode_film(to_frames(frames))

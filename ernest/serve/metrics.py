@@ -14,7 +14,7 @@ Labels = tuple[tuple[str, str], ...]
 
 @dataclass
 class Histogram:
-    """Times by their size."""
+    """How many times lie below each of `BOUNDS` and above the one before, and the sum of all."""
 
     counts: list[int] = field(default_factory=lambda: [0] * (len(BOUNDS) + 1))
     total: float = 0.0

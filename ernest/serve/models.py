@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Self
 
+from ernest.checkpoint import check_checkpoint, check_cut
 from ernest.config.submodel_size import FULL_SIZE, SubModelSize
 
 _SUBMODEL = re.compile(r"(?P<checkpoint>[^:=]+):(?P<sizes>\w+=\w+(?:,\w+=\w+)*)")
@@ -67,6 +68,17 @@ class Catalogue:
             if name.checkpoint not in folders:
                 raise ValueError(f"{name}: there is no checkpoint {name.checkpoint!r}; there are {', '.join(folders) or 'none'}")
         return cls(folders, tuple(dict.fromkeys(listed)))
+
+    def check(self) -> None:
+        """Raises ValueError for a folder that is no checkpoint, and for a listed sub-model that one cannot be cut to. Imports no
+        torch."""
+        for folder in self.folders.values():
+            check_checkpoint(folder)
+        for model in self.listed:
+            try:
+                check_cut(self.folders[model.checkpoint], model.size)
+            except ValueError as error:
+                raise ValueError(f"{model}: {error}") from None
 
     def find(self, name: str | None) -> ModelName | None:
         """The model of that name, None for one that is not here. Raises ValueError for a size that cannot be read."""

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -67,8 +67,8 @@ class Job:
 class Scheduler:
     """The models of some folders on a thread of their own. All methods but those of the thread belong to the event loop."""
 
-    def __init__(self, folders: Mapping[str, Path], limits: Limits, metrics: Metrics, listed: Sequence[ModelName] = ()) -> None:
-        self.folders, self.limits, self.metrics, self.listed = folders, limits, metrics, listed
+    def __init__(self, folders: Mapping[str, Path], limits: Limits, metrics: Metrics) -> None:
+        self.folders, self.limits, self.metrics = folders, limits, metrics
         self.models: dict[str, Loaded] = {}
         self.ready = False
         self.failure: Exception | None = None
@@ -164,8 +164,6 @@ class Scheduler:
     def _run(self) -> None:
         try:
             self.models = {name: Loaded(folder, self.limits.rows) for name, folder in self.folders.items()}
-            for model in self.listed:
-                self._check_listed(model)
         except Exception as error:
             self._post(self._loaded, error)
             return
@@ -177,13 +175,6 @@ class Scheduler:
             for name, model in self.models.items():
                 if model.engine.busy:
                     self._step(name, model)
-
-    def _check_listed(self, model: ModelName) -> None:
-        try:
-            if not model.size.is_full:
-                self.models[model.checkpoint].submodel(model.size)
-        except ValueError as error:
-            raise ValueError(f"{model}: {error}") from None
 
     def _take_calls(self) -> bool:
         """Does what the event loop asked for, and wakes it once; waits where there is nothing else to do. False is the end."""

@@ -5,10 +5,15 @@ import signal
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ernest.checkpoint import check_checkpoint
 from ernest.serve.limits import Limits
 from ernest.serve.models import Catalogue
+
+if TYPE_CHECKING:  # an extra's, and importing them takes long
+    import uvicorn
+
+    from ernest.serve.scheduler import Scheduler
 
 
 def serve(
@@ -23,11 +28,25 @@ def serve(
     """Serves checkpoints, and named sub-models of them, until SIGTERM or SIGINT: then what is under way is ended first.
     `on_listening` is told the address.
 
-    Raises ValueError for a folder that is no checkpoint, and OSError for a port that is taken.
+    Raises ValueError for a folder that is no checkpoint or a sub-model that one cannot be cut to, and OSError for a port that is
+    taken.
     """
     catalogue = Catalogue.of(models)
-    for folder in catalogue.folders.values():
-        check_checkpoint(folder)
+    catalogue.check()
+    server, scheduler = _make_server(catalogue, host, port, keys, origins, limits or Limits())
+    with listen(host, port) as listening:
+        _end_by_signals(lambda: _end(server))
+        on_listening(f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}")
+        server.run(sockets=[listening])
+    if scheduler.failure is not None:
+        raise scheduler.failure
+
+
+def _make_server(
+    catalogue: Catalogue, host: str, port: int, keys: Sequence[str], origins: Sequence[str], limits: Limits
+) -> "tuple[uvicorn.Server, Scheduler]":
+    """The server, which also ends where the checkpoints cannot be loaded, and who loads them. Raises ImportError where a package
+    is missing."""
     try:
         import uvicorn
 
@@ -37,13 +56,8 @@ def serve(
     except ModuleNotFoundError as error:
         raise ImportError(f"ernest serve needs the package {error.name}: pip install 'ernest-ai[serve]'") from error
 
-    limits = limits or Limits()
-    server: list[uvicorn.Server] = []
-
-    def end() -> None:
-        server[0].should_exit = True
-
-    app = make_app(catalogue, Access(tuple(keys), tuple(origins), tuple(hosts_of(host))), limits, end)
+    access = Access(tuple(keys), tuple(origins), tuple(hosts_of(host)))
+    app = make_app(catalogue, access, limits, lambda: _end(server))
     config = uvicorn.Config(
         app,
         host,
@@ -56,14 +70,8 @@ def serve(
         server_header=False,
         timeout_graceful_shutdown=round(limits.drain_seconds),
     )
-    server.append(uvicorn.Server(config))
-    with listen(host, port) as listening:
-        _end_by_signals(end)
-        on_listening(f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}")
-        server[0].run(sockets=[listening])
-    failure = app.state.service.scheduler.failure
-    if failure is not None:
-        raise failure
+    server = uvicorn.Server(config)
+    return server, app.state.service.scheduler
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -78,6 +86,10 @@ def listen(host: str, port: int) -> socket.socket:
     # writes, such as the first line of a stream behind its head, would wait for the client's acknowledgement, 40 ms or so.
     listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listening
+
+
+def _end(server: "uvicorn.Server") -> None:
+    server.should_exit = True
 
 
 def _end_by_signals(end: Callable[[], None]) -> None:

@@ -1,4 +1,4 @@
-"""What the endpoints of one server share: its models, its thread, its limits, and how a request becomes a work."""
+"""What the endpoints of one server share: its models, its thread, its limits, and how a request becomes work for the model."""
 
 import secrets
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ from ernest.serve.work import Work
 
 @dataclass(frozen=True)
 class Service:
-    """Of a server."""
+    """The parts of one server, which every endpoint is handed."""
 
     catalogue: Catalogue
     limits: Limits

@@ -46,6 +46,13 @@ def check_writable(path: str | Path) -> None:
         raise ValueError(f"{path} cannot be written: {above} does not permit it")
 
 
+def check_new(folder: str | Path) -> None:
+    """Raises ValueError where something is in the place of a new folder, or where none can be made."""
+    if Path(folder).exists():
+        raise ValueError(f"{folder} exists already: choose a new folder")
+    check_writable(folder)
+
+
 def check_file(path: str | Path) -> None:
     """As `check_writable`, of a file: raises ValueError for a folder too."""
     check_writable(path)
@@ -131,8 +138,13 @@ def append_line(path: str | Path, line: str) -> None:
         raise DiskFullError(Path(path), len(line), os.strerror(error.errno)) from None
 
 
-def read_log(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The lines of a log, and the JSON object of each, up to one that is none: a kill may have torn the last."""
+def read_log(path: str | Path) -> list[dict[str, Any]]:
+    """The JSON objects of a log, one a line, up to a line that is none: a kill may have torn the last."""
+    return [entry for _, entry in log_lines(path)]
+
+
+def log_lines(path: str | Path) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The lines that `read_log` reads, each with its object."""
     for line in Path(path).read_text(encoding="utf-8").splitlines():
         try:
             told = json.loads(line)

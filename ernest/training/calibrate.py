@@ -45,7 +45,7 @@ STEPS = 9
 SHORT = f"training.steps={STEPS}", f"training.save_every={STEPS}", "training.show_every=0", "training.warmup=2"
 """What a short training takes otherwise than its recipe."""
 RECORDS = 40
-"""Of each task."""
+"""Records of each task that the trainings draw from."""
 
 
 def measure_device(note: Callable[[str], None]) -> Device:

@@ -1,4 +1,4 @@
-"""Cuts parameters over processes along their dimensions, and tells which numbers of the whole a process holds."""
+"""Cuts parameters over processes along their dimensions, and says which numbers of the whole a process holds."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Run = tuple[int, int]
 
 @dataclass(frozen=True)
 class Cut:
-    """Of dimension `dim`, `length` long in one process, this process holds `runs`, one behind the other."""
+    """What this process holds of a dimension: `runs`, one behind the other, of the `length` numbers that `dim` has uncut."""
 
     dim: int
     length: int

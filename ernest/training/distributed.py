@@ -7,13 +7,13 @@ from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
-from rich.console import Console
 from torch import Tensor, nn
 
 from ernest.device import collective_backend
 from ernest.training.cuts import held_parameters
 from ernest.training.launch import RENDEZVOUS
 from ernest.training.mesh import Holders
+from ernest.training.progress import remark
 
 TOLD_AFTER = 60.0
 """Seconds of waiting after which a process says for what."""
@@ -21,8 +21,8 @@ TOLD_AFTER = 60.0
 
 @contextmanager
 def told_if_long(what: str) -> Iterator[None]:
-    """Says, once, what is waited for where it takes long."""
-    timer = threading.Timer(TOLD_AFTER, lambda: Console(stderr=True).print(what, highlight=False, markup=False, soft_wrap=True))
+    """Prints once `what` is waited for, if the block takes longer than `TOLD_AFTER`."""
+    timer = threading.Timer(TOLD_AFTER, remark, (what,))
     timer.daemon = True
     timer.start()
     try:

@@ -59,30 +59,40 @@ def estimate_run(
     """The cost of a training of `recipe` on `records`, of which some are measured; `stages` time those before it, in seconds."""
     sample = [records[i] for i in _spread(len(records), 200)]
     lengths = [len(lay_out_example(outline(record, tokenizers), tokenizers, tokenizers.text.encode).layout) for record in sample]
-    processes = process_count(recipe)
-    parallel, count = recipe.parallel, split_parameters(recipe)
-    rest = trained_parameters(recipe.model, tokenizer_spec(tokenizers)) - count.experts - count.matrices
-    held = count.experts // parallel.parts + (count.matrices // parallel.tensor + rest) // parallel.shard  # by each process
-    state = 16 * held  # a weight, its gradient and two moments, in float32
-    if recipe.training.adapter_rank:  # a weight and what it began with; of the factors all four
-        state = 8 * held + 16 * factor_count(recipe, tokenizer_spec(tokenizers))
-    read = steps_by_rows(recipe)
-    seconds, memory = 0.0, 0
-    for length in sorted({length for _, length in read}):
-        fitting = [record for record, taken in zip(sample, lengths, strict=True) if taken <= length]
-        a_step, stored = _time_step(recipe, tokenizers, fitting, length) if fitting else (0.0, 0)
-        steps = [(-(-rows // (processes // parallel.tensor)), count) for (rows, of), count in read.items() if of == length]
-        seconds += a_step * sum(rows * count for rows, count in steps) / ROWS / parallel.tensor
-        memory = max(memory, stored * max(rows for rows, _ in steps) // ROWS)
-    positions = sum(rows * length * count for (rows, length), count in read.items())
+    seconds, stored = _measured(recipe, tokenizers, [*zip(sample, lengths, strict=True)])
+    positions = sum(rows * length * count for (rows, length), count in steps_by_rows(recipe).items())
     mean = sum(lengths) / len(lengths)
     return Estimate(
         {name: measure() for name, measure in stages.items()} | {"model": seconds},
-        processes * (BASE_BYTES + state + memory),
+        process_count(recipe) * (BASE_BYTES + _state_bytes(recipe, tokenizers) + stored),
         positions,
         mean,
         positions / mean / max(1, len(records)),
     )
+
+
+def _state_bytes(recipe: Recipe, tokenizers: Tokenizers) -> int:
+    """Of weights, gradients and two moments, in float32, as each process holds them; of adapters the factors have all four, and
+    the matrices are there as they are and as they were."""
+    parallel, count, spec = recipe.parallel, split_parameters(recipe), tokenizer_spec(tokenizers)
+    rest = trained_parameters(recipe.model, spec) - count.experts - count.matrices
+    held = count.experts // parallel.parts + (count.matrices // parallel.tensor + rest) // parallel.shard
+    return 8 * held + 16 * factor_count(recipe, spec) if recipe.training.adapter_rank else 16 * held
+
+
+def _measured(recipe: Recipe, tokenizers: Tokenizers, sample: Sequence[tuple[Record, int]]) -> tuple[float, int]:
+    """Seconds of all steps, and the most bytes that a process stores in one, by a step of each length of rows on those records of
+    the sample, each with its length, that fit."""
+    tensor, read = recipe.parallel.tensor, steps_by_rows(recipe)
+    sharing = process_count(recipe) // tensor  # processes with rows of their own
+    seconds, memory = 0.0, 0
+    for length in sorted({length for _, length in read}):
+        fitting = [record for record, taken in sample if taken <= length]
+        a_step, stored = _time_step(recipe, tokenizers, fitting, length) if fitting else (0.0, 0)
+        steps = [(-(-rows // sharing), count) for (rows, of), count in read.items() if of == length]
+        seconds += a_step * sum(rows * count for rows, count in steps) / ROWS / tensor
+        memory = max(memory, stored * max(rows for rows, _ in steps) // ROWS)
+    return seconds, memory
 
 
 def _time_step(recipe: Recipe, tokenizers: Tokenizers, records: Sequence[Record], length: int) -> tuple[float, int]:

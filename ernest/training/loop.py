@@ -107,7 +107,8 @@ def _first_network(recipe: Recipe, tokenizers: Tokenizers, begin_with: Path | No
 
 
 def seen_length(document: Tensor) -> float:
-    """The mean over positions of how many the document has that they lie in, of documents `[rows, length]` of packed rows."""
+    """The length of the document that a position lies in, as the mean over positions; `document` `[rows, length]` numbers those
+    of packed rows, and padding is -1."""
     rows = torch.arange(len(document))[:, None] * document.shape[1]
     counts = torch.bincount((document + rows)[document >= 0]).double()
     return float(counts.square().sum() / counts.sum())

@@ -20,8 +20,8 @@ AXES = "replicate", "expert", "shard", "tensor"
 
 @dataclass(frozen=True)
 class Holders:
-    """Processes by the parts of parameters that are cut along some axes, numbered (part, copy, shard): those that differ in
-    `part` alone hold all parts together, and those of one part hold the same one, whole or in shards."""
+    """The processes that hold parameters which are cut along some axes, numbered (part, copy, shard). Those that differ in `part`
+    alone hold one copy of all parts together; those of one part hold the same one, whole or in shards."""
 
     mesh: "DeviceMesh"
 

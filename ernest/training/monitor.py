@@ -1,14 +1,11 @@
-"""Shows a training in the terminal and in TensorBoard: progress, losses, and now and then samples."""
+"""Shows the model's training in the terminal and in TensorBoard: progress, losses, and now and then samples."""
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
@@ -18,55 +15,10 @@ from ernest.data.examples import Example
 from ernest.generation.engine import Engine, bf16_pays
 from ernest.model.network import Ernest
 from ernest.tokenizers.bundle import Tokenizers
+from ernest.training.progress import stage_bar
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
-
-
-def stage_bar(console: Console | None = None) -> Progress:
-    """The progress bar that all long stages share; in a log file, a line now and then."""
-    columns = TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}")
-    return Bars(*columns, TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"), console=console)
-
-
-def progress_on(bar: Progress, description: str, steps: int | None = None) -> Callable[[int, int, Mapping[str, float]], None]:
-    """The progress callback of a training (`ernest.fit`), as a task of the bar; how many `steps` there are may be told later."""
-    task = bar.add_task(description, total=steps, note="")
-    return lambda step, steps, metrics: bar.update(task, completed=step, total=steps, note=tell_metrics(metrics))
-
-
-def tell_metrics(metrics: Mapping[str, float]) -> str:
-    """Measures of a step in a few words."""
-    return " ".join(f"{name} {value:.3g}" for name, value in metrics.items())
-
-
-class Bars(Progress):
-    """Bars in a terminal. Where they would be written once, at their end, a line says every half minute how far a stage is."""
-
-    every = 30.0
-    """Seconds between two lines of a stage."""
-
-    def update(self, task_id: TaskID, **fields: Any) -> None:
-        """Moves a bar, as `rich` has it."""
-        super().update(task_id, **fields)
-        if self.console.is_terminal:
-            return
-        task, now = self.tasks[task_id], time.monotonic()
-        told = task.fields.setdefault("told", now)
-        if now - told >= self.every and task.completed != task.total:
-            task.fields["told"] = now
-            note = f"  {task.fields['note']}" if task.fields.get("note") else ""
-            self.console.print(
-                f"{task.description} {task.completed:g}/{task.total or 0:g}{note}", highlight=False, soft_wrap=True
-            )
-
-    def stop(self) -> None:
-        """Writes the bars to a log file, but those of stages that ended before they began: a mistake is one line."""
-        if not self.console.is_terminal:
-            for task in self.tasks:
-                if not task.completed:
-                    self.remove_task(task.id)
-        super().stop()
 
 
 class Monitor:
@@ -82,13 +34,10 @@ class Monitor:
 
     def __call__(self, step: int, metrics: Mapping[str, float], model: Ernest) -> None:
         config = self.recipe.training
-        losses = " ".join(f"{name} {metrics[name]:.2f}" for name in ("text", "vision", "audio") if name in metrics)
-        speed = metrics["positions"] / metrics["seconds"]
         if self.board is not None:
             for name, value in metrics.items():
                 self.board.add_scalar(name, value, step)
-        stage = f"stage {metrics['stage']:.0f}, {metrics['rows']:.0f} x {metrics['length']:,.0f}  " if "stage" in metrics else ""
-        self.bar.update(self.task, completed=step + 1, note=f"{stage}{losses}  {speed:,.0f} positions/s")
+        self.bar.update(self.task, completed=step + 1, note=_in_words(metrics))
         shows = config.show_every and self.recipe.parallel.keeps_whole  # one process alone has no whole network to ask
         if shows and (step + 1) % config.show_every == 0 and step + 1 < config.steps:
             self.bar.console.print(self._samples(model, step + 1))
@@ -109,6 +58,13 @@ class Monitor:
             if row is not None:
                 table.add_row(Text(task), *row)
         return table
+
+
+def _in_words(metrics: Mapping[str, float]) -> str:
+    """The stage and its rows, where these change, the losses, and the speed of a step."""
+    stage = f"stage {metrics['stage']:.0f}, {metrics['rows']:.0f} x {metrics['length']:,.0f}  " if "stage" in metrics else ""
+    losses = " ".join(f"{name} {metrics[name]:.2f}" for name in ("text", "vision", "audio") if name in metrics)
+    return f"{stage}{losses}  {metrics['positions'] / metrics['seconds']:,.0f} positions/s"
 
 
 def _board(run: Path) -> "SummaryWriter":

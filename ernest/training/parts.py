@@ -91,30 +91,40 @@ def read_parts(files: Sequence[Path], parts: Mapping[str, Part]) -> None:
 
     Raises ValueError where they do not hold all of it, and where a tensor has another shape there.
     """
-    from safetensors import safe_open
-
     missing = {name: part.own.numel() for name, part in parts.items()}
-    wanted: dict[str, list[str]] = {}
-    for name in parts:
-        wanted.setdefault(tensor_name(name), []).append(name)
     for path in files:
-        with ExitStack() as opened:
-            file: Any = None
-            for piece, there in _stored(path):
-                for name in (name for name in wanted.get(tensor_name(piece), ()) if missing[name]):
-                    here = parts[name].place
-                    if there.shape != here.shape:
-                        raise ValueError(f"{path}: {name} is of shape {[*there.shape]}, and {[*here.shape]} is wanted")
-                    both = here.common(there)
-                    if both is None:
-                        continue
-                    file = file or opened.enter_context(safe_open(path, "pt"))
-                    stored = file.get_tensor(piece) if both == there else file.get_slice(piece)[both.slices(there)]
-                    parts[name].own[both.slices(here)] = stored
-                    missing[name] -= stored.numel()
+        for name, count in _read_file(path, {name: part for name, part in parts.items() if missing[name]}):
+            missing[name] -= count
     lacking = [name for name, count in missing.items() if count]
     if lacking:
         raise ValueError(f"{', '.join(map(str, files)) or 'no file'}: {len(lacking)} tensors are not whole, such as {lacking[0]}")
+
+
+def _read_file(path: Path, parts: Mapping[str, Part]) -> Iterator[tuple[str, int]]:
+    """Fills what a file holds of parts; tells of which, and how many numbers. One that holds nothing of them is not opened."""
+    from safetensors import safe_open
+
+    with ExitStack() as opened:
+        file: Any = None
+        for piece, there, name, both in _shared(path, parts):
+            file = file or opened.enter_context(safe_open(path, "pt"))
+            stored = file.get_tensor(piece) if both == there else file.get_slice(piece)[both.slices(there)]
+            parts[name].own[both.slices(parts[name].place)] = stored
+            yield name, stored.numel()
+
+
+def _shared(path: Path, parts: Mapping[str, Part]) -> Iterator[tuple[str, Place, str, Place]]:
+    """What a file and parts have in common: the piece and its place there, the part, and the place of what both hold."""
+    wanted: dict[str, list[str]] = {}
+    for name in parts:
+        wanted.setdefault(tensor_name(name), []).append(name)
+    for piece, there in _stored(path):
+        for name in wanted.get(tensor_name(piece), ()):
+            here = parts[name].place
+            if there.shape != here.shape:
+                raise ValueError(f"{path}: {name} is of shape {[*there.shape]}, and {[*here.shape]} is wanted")
+            if (both := here.common(there)) is not None:
+                yield piece, there, name, both
 
 
 def _stored(path: Path) -> Iterator[tuple[str, Place]]:

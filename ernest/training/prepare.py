@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
 from rich.progress import Progress
 
 from ernest.checkpoint import run_of
@@ -26,8 +25,8 @@ from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.text import TextTokenizer
 from ernest.training.estimate import estimate_run
 from ernest.training.group import is_follower
-from ernest.training.monitor import progress_on, stage_bar
 from ernest.training.pretrain import follow, train_model
+from ernest.training.progress import progress_on, stage_bar, tell
 from ernest.training.run_settings import JUDGED_BY, RUN_FILE, START, TrainingRun, check_free, check_run
 from ernest.training.switching import FIRST
 from ernest.training.tokenizer_data import TokenizerData, time_stages
@@ -105,11 +104,11 @@ def _make_tokenizers(run: TrainingRun, decoded: DecodedRecords, text: TextTokeni
     """Tells what the run will cost and trains its tokenizers, those of few bits too where it begins with them; `existing` ones
     are taken as they are."""
     out, recipe, data = run.out, run.recipe, TokenizerData(decoded)
-    Console().print(str(recipe.media), highlight=False, markup=False, soft_wrap=True)
+    tell(str(recipe.media))
     if recipe.training.steps >= TOLD_FROM:  # tokenizers that are there cost nothing
         stages = time_stages(recipe, data) if existing is None else {}
         kit = existing or check_network(recipe, text, bool(data.voices[0]))
-        Console().print(str(estimate_run(recipe, kit, decoded, stages)), highlight=False, soft_wrap=True)
+        tell(str(estimate_run(recipe, kit, decoded, stages)))
     with stage_bar() as bar:
         trained = existing or _tokenizers(data, text, recipe, bar, out / "state")
         if recipe.first_steps and not (out / FIRST / "tokenizers").is_dir():

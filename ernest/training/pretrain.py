@@ -12,8 +12,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
-from rich.console import Console
-
 from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import Recipe, read_recipe, to_tree
 from ernest.model.cost import trained_parameters
@@ -27,7 +25,8 @@ from ernest.training.launch import launch, worker
 from ernest.training.loop import run_fingerprint, train
 from ernest.training.makers import open_examples
 from ernest.training.monitor import Monitor
-from ernest.training.resume import LOG, agreed_state, check_room, newest_state
+from ernest.training.progress import tell
+from ernest.training.resume import LOG, agreed_state, check_room, newest_state, steps_of
 from ernest.training.run_settings import START
 from ernest.training.switching import FIRST, switch
 
@@ -36,7 +35,8 @@ LOOK_EVERY = 0.2
 PATIENCE = 10.0
 """Seconds in which a process that is just ending lets go of a run."""
 PREPARED = "recipe.json"
-"""The last file of a run that stands before its training begins. An old one will do: it is read when all have met."""
+"""The recipe of a run, the last file that stands before its training begins. Who waits for it may find an old one: it is read
+when all have met."""
 
 
 def train_model(run: Path, recipe: Recipe) -> Path:
@@ -46,12 +46,11 @@ def train_model(run: Path, recipe: Recipe) -> Path:
     """
     if recipe.training.tensorboard and find_spec("tensorboard") is None:
         raise ValueError("training.tensorboard = true needs TensorBoard: pip install 'ernest-ai[tensorboard]'")
-    write_text(run / "recipe.json", json.dumps(to_tree(recipe), indent=1))
-    spec = tokenizer_spec(Tokenizers.load(run / "tokenizers"))
-    factors = factor_count(recipe, spec) if recipe.training.adapter_rank else None
-    Console().print(
-        check_room(run, trained_parameters(recipe.model, spec), factors), highlight=False, markup=False, soft_wrap=True
-    )
+    write_text(run / PREPARED, json.dumps(to_tree(recipe), indent=1))
+    if not _has_ended(run, recipe):  # else no further state is written
+        spec = tokenizer_spec(Tokenizers.load(run / "tokenizers"))
+        factors = factor_count(recipe, spec) if recipe.training.adapter_rank else None
+        tell(check_room(run, trained_parameters(recipe.model, spec), factors))
     if launched_processes() > 1:
         main(run)
     else:
@@ -79,8 +78,8 @@ def follow(run: Path) -> NoReturn:
 
 def pretrain(run: Path, rank: int, world: int) -> None:
     """Trains as process `rank` of `world`; the first process shows progress and writes the checkpoint."""
-    recipe = read_recipe(run / "recipe.json")
-    if _has_ended(run, recipe):
+    recipe = read_recipe(run / PREPARED)
+    if newest_state(run) is None and _has_ended(run, recipe):  # it would begin anew
         return
     tokenizers = Tokenizers.load(run / "tokenizers")
     store = open_examples(run, tokenizers)
@@ -94,8 +93,12 @@ def pretrain(run: Path, rank: int, world: int) -> None:
 
 
 def _has_ended(run: Path, recipe: Recipe) -> bool:
-    """Whether a run has its model, and its states were removed since: it would begin anew."""
-    if newest_state(run) is not None or not (run / "model").is_dir() or not (run / LOG).is_file():
+    """Whether the last step of a run has been taken: its newest state says so or, where states were removed behind its model, its
+    log."""
+    state = newest_state(run)
+    if state is not None:
+        return steps_of(state) == recipe.training.steps
+    if not (run / "model").is_dir() or not (run / LOG).is_file():
         return False
     return len((run / LOG).read_text(encoding="utf-8").splitlines()) == recipe.training.steps
 

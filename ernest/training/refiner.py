@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
 
 from ernest.config.media import LARGEST, MediaSpec
 from ernest.config.recipe import Recipe
@@ -18,7 +17,7 @@ from ernest.refiner.training import PicturePairs, RefinerTraining, train_refiner
 from ernest.storage import own_folder, remove_files, write_folder
 from ernest.tokenizers import load
 from ernest.tokenizers.standalone import PictureTokenizer
-from ernest.training.monitor import progress_on, stage_bar
+from ernest.training.progress import progress_on, stage_bar, tell
 from ernest.training.run_settings import RUN_FILE, check_free
 from ernest.training.standalone import chosen_records, decode_records, listing
 from ernest.world.stills import stills
@@ -110,9 +109,7 @@ def frames_of(decoded: DecodedRecords, most: int = MOST) -> np.ndarray:
 def _train(run: RefinerRun, large: np.ndarray, tokenizer: PictureTokenizer) -> Refiner:
     (run.out / "state").mkdir(exist_ok=True)
     height, width = tokenizer.media.size
-    Console().print(
-        f"{len(large)} pictures, from {height} x {width} pixels to {height * run.factor} x {width * run.factor}", highlight=False
-    )
+    tell(f"{len(large)} pictures, from {height} x {width} pixels to {height * run.factor} x {width * run.factor}")
     rebuilt = tokenizer.decode(tokenizer.encode(small_versions(large, run.factor)))
     pairs, training = PicturePairs(large, rebuilt), RefinerTraining(run.steps)
     with stage_bar() as bar:

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ernest.storage import DiskFullError, free_bytes, read_log, remove_files, write_folder, write_text
+from ernest.storage import DiskFullError, free_bytes, log_lines, remove_files, write_folder, write_text
 from ernest.training.parts import Part, read_parts, stored_shapes, write_parts
 from ernest.training.sharding import lies_in_parts, parts_of
 
@@ -34,23 +34,23 @@ class TrainerState:
     fingerprint: str
 
 
-def check_room(runs: Path, parameters: int, trained: int | None = None) -> str:
-    """A line that says how much disk a run of a network of so many parameters needs in `runs`.
+def check_room(run: Path, parameters: int, trained: int | None = None) -> str:
+    """A line that says how much disk a training of so many parameters needs in its folder `run`.
 
     Raises DiskFullError where there is less. A state holds in float32 what is `trained`, the parameters or so many numbers of
     adapters, and AdamW's two moments of it; while one is replaced there are two, and the model is written beside the last one.
     """
     trained = parameters if trained is None else trained
     need = 4 * (2 * 3 * trained + parameters)
-    occupied = sum(path.stat().st_size for path in runs.glob("step-*/*") if path.is_file())
-    if free_bytes(runs) + occupied < need:
-        raise DiskFullError(runs, need - occupied, "the run would fill the disk")
-    state, free = 12 * trained / 1e6, free_bytes(runs) / 1e9
-    return f"disk: up to {need / 1e6:,.0f} MB in {runs}, {state:,.0f} MB a state; {free:,.1f} GB free"
+    occupied = sum(path.stat().st_size for path in run.glob("step-*/*") if path.is_file())
+    if free_bytes(run) + occupied < need:
+        raise DiskFullError(run, need - occupied, "the run would fill the disk")
+    state, free = 12 * trained / 1e6, free_bytes(run) / 1e9
+    return f"disk: up to {need / 1e6:,.0f} MB in {run}, {state:,.0f} MB a state; {free:,.1f} GB free"
 
 
-def save_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: TrainerState) -> None:
-    """A resumable state in `runs/step-N`; older ones are removed, but for files that the user put there.
+def save_progress(run: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: TrainerState) -> None:
+    """A resumable state in `run/step-N`; older ones are removed, but for files that the user put there.
 
     All processes come here. Of a network in parts each writes what it holds, of a whole one the first writes all; one that goes
     on from there may have other parts, in another number of processes.
@@ -60,12 +60,12 @@ def save_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer
         return
     weights = parts_of(model, model.state_dict().items())
     moments = parts_of(model, _moments(model, optimizer).items())
-    with _folder_of_all(_folder(runs, progress.step), in_parts, _bytes(weights) + _bytes(moments)) as aside:
+    with _folder_of_all(_folder(run, progress.step), in_parts, _bytes(weights) + _bytes(moments)) as aside:
         write_parts(aside / _file("model", rank), weights)
         write_parts(aside / _file("optimizer", rank), moments, even_none=rank == 0)  # before its first step AdamW has none
         if rank == 0:
             write_text(aside / PROGRESS, json.dumps(asdict(progress), indent=1))
-    for old in _states(runs)[:-1] if rank == 0 else ():
+    for old in _states(run)[:-1] if rank == 0 else ():
         remove_files(old, *STATE_FILES)
 
 
@@ -86,12 +86,12 @@ def _folder_of_all(path: Path, shared: bool, need: int) -> Iterator[Path]:
         dist.barrier()
 
 
-def load_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer, fingerprint: str) -> TrainerState | None:
+def load_progress(run: Path, model: nn.Module, optimizer: torch.optim.Optimizer, fingerprint: str) -> TrainerState | None:
     """Restores the newest state, or returns None where there is none. Each process reads what it holds.
 
     Raises ValueError where the state belongs to other data.
     """
-    newest = agreed_state(runs)
+    newest = agreed_state(run)
     if newest is None:
         return None
     progress = TrainerState(**json.loads((newest / PROGRESS).read_text()))
@@ -109,18 +109,23 @@ def load_progress(runs: Path, model: nn.Module, optimizer: torch.optim.Optimizer
     return progress
 
 
-def newest_state(runs: Path) -> Path | None:
+def newest_state(run: Path) -> Path | None:
     """The folder of the newest whole state, None where there is none."""
-    return next(reversed(_states(runs)), None)
+    return next(reversed(_states(run)), None)
 
 
-def agreed_state(runs: Path) -> Path | None:
+def steps_of(state: Path) -> int:
+    """How many steps a state was trained for, by the name of its folder."""
+    return int(state.name.partition("-")[2])
+
+
+def agreed_state(run: Path) -> Path | None:
     """The newest state that the first process has found: what another one sees might just be going, or coming."""
-    state = newest_state(runs)
-    step = torch.tensor(int(state.name.partition("-")[2]) if state else -1)
+    state = newest_state(run)
+    step = torch.tensor(steps_of(state) if state else -1)
     if dist.is_initialized():
         dist.broadcast(step, 0)
-    return None if step < 0 else _folder(runs, int(step))
+    return None if step < 0 else _folder(run, int(step))
 
 
 def state_files(state: Path, kind: str) -> list[Path]:
@@ -128,8 +133,8 @@ def state_files(state: Path, kind: str) -> list[Path]:
     return [state / _file(kind, 0), *state.glob(f"{kind}-[0-9]*.safetensors")]
 
 
-def _folder(runs: Path, step: int) -> Path:
-    return runs / f"step-{step:07d}"
+def _folder(run: Path, step: int) -> Path:
+    return run / f"step-{step:07d}"
 
 
 def _file(kind: str, rank: int) -> str:
@@ -139,7 +144,7 @@ def _file(kind: str, rank: int) -> str:
 def cut_log(run: Path, step: int) -> Path:
     """The metrics file of a run, cut back to the steps before `step`, which will be made again."""
     path = run / LOG
-    told = read_log(path) if path.exists() else ()
+    told = log_lines(path) if path.exists() else ()
     kept = takewhile(lambda one: one[1].get("step", step) < step, told)
     write_text(path, "".join(line + "\n" for line, _ in kept))
     return path
@@ -158,9 +163,9 @@ def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Te
     }
 
 
-def _states(runs: Path) -> list[Path]:
+def _states(run: Path) -> list[Path]:
     """The folders of whole states, oldest first."""
-    return sorted(file.parent for file in runs.glob(f"step-{'[0-9]' * 7}/{PROGRESS}"))
+    return sorted(file.parent for file in run.glob(f"step-{'[0-9]' * 7}/{PROGRESS}"))
 
 
 def _bytes(parts: Mapping[str, Part]) -> int:

@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from rich.console import Console
-
 from ernest.config.recipe import Recipe, from_tree, to_tree
 from ernest.data import media
 from ernest.data.decoded import DecodedRecords
@@ -22,7 +20,7 @@ from ernest.tokenizers.standalone import ABOUT, Kind, SoundTokenizer, Standalone
 from ernest.tokenizers.text import TextTokenizer
 from ernest.tokenizers.training.vision import KEPT
 from ernest.tokenizers.vision import VisionTokenizer
-from ernest.training.monitor import progress_on, stage_bar
+from ernest.training.progress import progress_on, remark, stage_bar, tell
 from ernest.training.run_settings import RUN_FILE, check_free
 from ernest.training.tokenizer_data import heard_sounds, shown_frames
 from ernest.training.tokenizers import audio_tokenizer, text_tokenizer, vision_tokenizer
@@ -97,7 +95,7 @@ def _files(kind: Kind, data: Path, recipe: Recipe, out: Path | None) -> Iterator
     tree = read_tree(data)
     unused = [f"{len(tree.members)} files within archives, which `ernest import` reads"] if tree.members else []
     for line in (*tree.faults, *unused):
-        Console(stderr=True).print(f"not used: {line}", highlight=False, markup=False, soft_wrap=True)
+        remark(f"not used: {line}")
     for number, name in enumerate(tree.names, 1):
         file = data / name
         if name in tree.members or (out is not None and file.resolve().is_relative_to(out.resolve())):
@@ -143,7 +141,7 @@ def _train(
     if kind == "text":
         return text_tokenizer((segment.data for record in decoded for segment in record.segments), recipe)
     state.mkdir(exist_ok=True)
-    Console().print(str(recipe.media), highlight=False, soft_wrap=True)
+    tell(str(recipe.media))
     with stage_bar() as bar:
         report = progress_on(bar, f"{kind} tokenizer")
         if kind == "vision":

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ernest.storage import load_tensors, remove_files, save_tensors, write_folder, write_text
-from ernest.training.resume import PROGRESS, STATE_FILES, newest_state
+from ernest.training.resume import LOG, PROGRESS, STATE_FILES, newest_state
 
 FIRST = "first"
 """The folder of a run with what it begins with: tokenizers of few bits, examples, states."""
@@ -49,7 +49,7 @@ def switch(run: Path, bits: int, wanted: int, seed: int, origin: str) -> None:
     state = newest_state(first)
     if state is None or newest_state(run) is not None:
         return
-    shutil.copyfile(first / "metrics.jsonl", run / "metrics.jsonl")
+    shutil.copyfile(first / LOG, run / LOG)
     progress = json.loads((state / PROGRESS).read_text()) | {"fingerprint": origin}
     generator = torch.Generator().manual_seed(seed)
     with write_folder(run / state.name) as aside:

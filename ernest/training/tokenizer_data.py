@@ -14,7 +14,8 @@ from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.training.words import word_targets
 from ernest.tokenizers.vision import VisionTokenizer
 from ernest.training.estimate import time_steps
-from ernest.training.tokenizers import ShownFrames, audio_config, audio_tokenizer, label_words, vision_tokenizer, voice_encoder
+from ernest.training.frames import ShownFrames
+from ernest.training.tokenizers import audio_config, audio_tokenizer, label_words, vision_tokenizer, voice_encoder
 
 NAMING = 0.5
 """Weight with which the features of a picture or frame are to say the words of its captions, beside its coarse bits."""

@@ -14,11 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
-from ernest.checkpoint import Learnt, load_expert_importance, load_learnt, load_model, save_model
+from ernest.checkpoint import Learnt, load_expert_importance, load_learnt, load_model, save_model, write_submodel
 from ernest.config.submodel_size import SubModelSize
 from ernest.data.examples import EncodedSegment, encode_segments
 from ernest.export.folder import read_hf, write_hf
-from ernest.generation.answer import write_submodel
 from ernest.generation.engine import Engine
 from ernest.generation.request import Request
 from ernest.generation.sampling import DEFAULTS

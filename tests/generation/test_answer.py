@@ -19,7 +19,8 @@ from ernest.data.examples import EncodedSegment
 from ernest.data.learnt import what_is_learnt
 from ernest.data.store import ExampleStore
 from ernest.generation import answer
-from ernest.generation.answer import describe, generate, load_engine, printable
+from ernest.generation.answer import generate, load_engine, printable
+from ernest.generation.describe import describe, find_files
 from ernest.generation.engine import Engine
 from ernest.generation.request import Request
 from tests.small import documents, network, tokenizers
@@ -113,9 +114,12 @@ def test_many_prompts_are_one_batch_with_the_answers_of_each_alone(checkpoint, t
         assert result.file.read_bytes() == alone.file.read_bytes()
 
 
-@pytest.mark.parametrize("seed", [-1, 2**64, 10**30])
-def test_a_seed_of_any_size(checkpoint, tmp_path, seed):
-    generate(checkpoint, ["a"], "image", tmp_path / "a.png", seed=seed)
+def test_a_seed_of_any_size_draws_a_picture_of_its_own(checkpoint, tmp_path):
+    drawn = set()
+    for seed in (-1, 2**64, 10**30):
+        generate(checkpoint, ["a"], "image", tmp_path / "a.png", seed=seed)
+        drawn.add((tmp_path / "a.png").read_bytes())
+    assert len(drawn) == 3
 
 
 def test_folders_and_files_are_described_in_order(checkpoint, photos):
@@ -207,7 +211,7 @@ def test_a_torn_checkpoint_is_refused_in_one_line(tmp_path, name, harm):
 
 def test_commands_are_refused_without_torch(checkpoint):
     code = (
-        "import sys; from pathlib import Path; from ernest.generation.answer import describe\n"
+        "import sys; from pathlib import Path; from ernest.generation.describe import describe\n"
         f"try: describe(Path({str(checkpoint.parent)!r}), [Path({str(checkpoint / 'nothing.png')!r})])\n"
         "except ValueError: sys.exit('torch' in sys.modules)"
     )
@@ -215,8 +219,8 @@ def test_commands_are_refused_without_torch(checkpoint):
 
 
 def test_a_submodel_keeps_what_was_learnt(checkpoint, tmp_path):
+    from ernest.checkpoint import write_submodel
     from ernest.config.submodel_size import SubModelSize
-    from ernest.generation.answer import write_submodel
 
     write_submodel(checkpoint, tmp_path / "small", replace(SubModelSize(), top_k=1))
     assert load_learnt(tmp_path / "small") == PHOTOS
@@ -225,6 +229,7 @@ def test_a_submodel_keeps_what_was_learnt(checkpoint, tmp_path):
 def test_what_was_answered_stands_when_the_rest_is_ended(checkpoint, photos, tmp_path, monkeypatch, capsys):
     """Answers are made, written and told in portions."""
     monkeypatch.setattr(answer, "PORTION", 2)
+    monkeypatch.setattr("ernest.generation.describe.PORTION", 2)
     (tmp_path / "prompts").write_text("a\nred\nseven\na red\na seven\n")
     commands.generate(checkpoint, (), "image", tmp_path / "all", tmp_path / "prompts")
     commands.describe(checkpoint, (photos,))
@@ -288,7 +293,7 @@ def test_files_of_odd_kinds_and_places(checkpoint, photos, tmp_path):
     (photos / "link.png").symlink_to(photos / "b.png")
     (photos / "gone.png").symlink_to(photos / "nothing.png")
     (photos / "loop").symlink_to(photos)
-    found = [str(file.relative_to(photos)) for file in answer.find_files([photos])]
+    found = [str(file.relative_to(photos)) for file in find_files([photos])]
     assert found == ["100% [a]\n.png", "b.png", "c d.png", "deep/a.png", "link.png"]
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(ValueError, match=r"pipe\.png: expected a file, or a folder of files, not a pipe"):

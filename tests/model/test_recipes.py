@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ernest.checkpoint import tokenizer_spec
+from ernest.config.submodel_size import SubModelSize
 from ernest.config.tables import ModelConfig
 from ernest.data.collate import collate
 from ernest.data.examples import EncodedSegment
@@ -54,7 +55,7 @@ def use(config: ModelConfig, bf16: bool) -> None:
     metrics = step(model, batch, stack(submodels, config), state, ScheduleValues(1e-3, 1e-3, 0.3))
     assert all(torch.isfinite(torch.tensor(value)) for value in metrics.values()), metrics
     importance = expert_importance(model, [batch])
-    small = extract(model, choose(model, importance, LEVELS + 1, max(1, config.experts // 2), 1))
+    small = extract(model, choose(model, importance, SubModelSize(LEVELS + 1, max(1, config.experts // 2), 1)))
     engine = Engine(small, tokenizers(), max_lengths=MaxLengths(tokens=1), bf16=bf16)
     assert len(engine.answers([[EncodedSegment("text", "a", False)]], "text")) == 1
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from ernest.config.submodel_size import FULL_SIZE, SubModelSize
 from ernest.config.tables import ElasticConfig
 from ernest.data.collate import collate
 from ernest.model.network import Ernest
@@ -76,7 +77,7 @@ def test_experts_are_kept_by_what_they_add(model, batch):
     added = expert_importance(quiet, [batch])
     assert added.shape == (CONFIG.layers, CONFIG.experts)
     assert not added[:, silenced].any()
-    chosen = choose(quiet, added, layers=4, experts=5, top_k=1)
+    chosen = choose(quiet, added, SubModelSize(4, 5, 1))
     for kept, amounts in zip(chosen.experts, added, strict=True):
         gone = [expert for expert in range(CONFIG.experts) if expert not in kept]
         assert len(kept) == 5
@@ -94,7 +95,7 @@ def test_padding_says_nothing_of_experts(model):
 
 
 def test_choosing_everything_is_the_full_model(model):
-    assert choose(model, torch.rand(CONFIG.layers, CONFIG.experts)) == full(CONFIG)
+    assert choose(model, torch.rand(CONFIG.layers, CONFIG.experts), FULL_SIZE) == full(CONFIG)
 
 
 @pytest.mark.parametrize(
@@ -103,4 +104,4 @@ def test_choosing_everything_is_the_full_model(model):
 )  # fmt: skip
 def test_impossible_sizes_are_named(model, size, name):
     with pytest.raises(ValueError, match=name):
-        choose(model, torch.rand(CONFIG.layers, CONFIG.experts), **size)
+        choose(model, torch.rand(CONFIG.layers, CONFIG.experts), SubModelSize(**size))

@@ -13,7 +13,8 @@ import pytest
 
 from ernest import cli
 from ernest.cli import phasefield
-from ernest.cli.main import _how_to_go_on, _signal, parse
+from ernest.cli.main import _how_to_go_on, _signal
+from ernest.cli.parsing import parse
 from ernest.phasefield import scenes
 
 DOCS = Path(__file__).parents[2] / "docs/phasefield"

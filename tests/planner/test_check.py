@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from ernest.cli import training as commands
+from ernest.cli import planner as commands
 from ernest.config.parallel import ParallelConfig
 from ernest.config.recipe import Recipe, to_tree
 from ernest.config.tables import TrainingConfig

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ernest.cli import training as commands
+from ernest.cli import planner as commands
 from ernest.config.recipe import find_recipe, load_recipe
 from ernest.planner.devices import DEVICES
 from ernest.planner.layout import Layout, read_layout

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ernest.checkpoint import tokenizer_spec
-from ernest.cli import training as commands
+from ernest.cli import planner as commands
 from ernest.config.recipe import Recipe, find_recipe, load_recipe
 from ernest.config.sizes import BLOCK
 from ernest.config.tokenizer_spec import usual_spec

@@ -60,6 +60,22 @@ def test_what_cannot_be_served_is_said_in_one_line(monkeypatch, capsys, tmp_path
     assert capsys.readouterr().err.startswith(f"ernest: {message}")
 
 
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        ("layers=999", "layers = 999: this network can run 4 to 6"),
+        ("layers=0", "layers = 0: this network can run 4 to 6"),
+        ("experts=9", "experts = 9: this network has 1 to 8"),
+        ("layers=5,top_k=3", "top_k = 3: this network was trained with 1 to 2"),
+    ],
+)
+def test_a_part_that_cannot_be_is_refused_before_the_server_listens(monkeypatch, capsys, checkpoint, size, message):
+    assert ernest(monkeypatch, "serve", checkpoint, f"demo:{size}", "--port", 0) == 2
+    told = capsys.readouterr()
+    assert told.err.startswith(f"ernest: demo:{size}: {message}")
+    assert told.out == ""
+
+
 def test_a_port_that_is_taken(monkeypatch, capsys, checkpoint):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -78,7 +94,7 @@ def test_a_torn_checkpoint_ends_the_server(monkeypatch, capsys, checkpoint, tmp_
     torn = tmp_path / "torn"
     torn.mkdir()
     (torn / "model.json").write_text((checkpoint / "model.json").read_text())
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     try:
         assert ernest(monkeypatch, "serve", torn, "--port", 0) == 2
     finally:

@@ -18,6 +18,7 @@ from ernest.tokenizers.training.bounded import bounded
 from ernest.tokenizers.training.vision import FrameBatch, VisionTraining
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig
 from ernest.training import tokenizers
+from ernest.training.frames import labelled_frames
 
 SMALL = VisionTokenizerConfig(16, bits=8, width=16, classes=3)
 LOGS = st.floats(-20, 20)
@@ -86,14 +87,14 @@ def pull(monkeypatch: pytest.MonkeyPatch, module: ModuleType, training: VisionTr
 
 @pytest.mark.parametrize(("module", "name"), [(vision, "semantic"), (vision, "naming"), (films, "semantic")])
 def test_louder_words_pull_no_harder(module: ModuleType, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hundred times the weight of words changes nothing for the encoder, where they are bounded, and all for what names."""
+    """A hundred times the weight of words changes nothing for the encoder, where it is balanced, and all for what names."""
     quiet = VisionTraining(10, semantic=0.0, naming=0.0)
-    for is_bounded in (False, True):
+    for balanced in (False, True):
         loud, louder = (
-            pull(monkeypatch, module, replace(quiet, bounded=is_bounded, **{name: weight})) for weight in (100.0, 10000.0)
+            pull(monkeypatch, module, replace(quiet, balanced=balanced, **{name: weight})) for weight in (100.0, 10000.0)
         )
         ratio = (louder[0].norm() / loud[0].norm()).item()
-        assert ratio == pytest.approx(1, rel=0.05) if is_bounded else ratio > 20
+        assert ratio == pytest.approx(1, rel=0.05) if balanced else ratio > 20
         if name == "semantic":
             assert (louder[1].norm() / loud[1].norm()).item() == pytest.approx(100, rel=0.01)
 
@@ -105,7 +106,7 @@ def test_level_scales_have_the_variance_of_a_latent_together(size: int, monkeypa
     monkeypatch.setattr(vision, "fit", lambda network, *_: network)
     config, draw = VisionTokenizerConfig(size, width=8), lambda step: FrameBatch(np.zeros(0), np.zeros(0))
     usual, quantiser = (
-        vision.train_vision_tokenizer(draw, config, VisionTraining(1, level=asked)).quantiser for asked in (False, True)
+        vision.train_vision_tokenizer(draw, config, VisionTraining(1, balanced=asked)).quantiser for asked in (False, True)
     )
     assert torch.equal(usual.gain, VisionTokenizer(config).quantiser.gain)
     assert len(set(quantiser.gain.tolist())) == 1
@@ -114,17 +115,15 @@ def test_level_scales_have_the_variance_of_a_latent_together(size: int, monkeypa
 
 
 @pytest.mark.parametrize(("size", "expected"), [((32, 32), False), ((16, 64), False), ((32, 40), True), ((64, 64), True)])
-def test_words_are_bounded_and_gains_level_at_larger_sizes(
-    size: tuple[int, int], expected: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_larger_sizes_are_trained_in_balance(size: tuple[int, int], expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """The usual size is trained as ever; the training on films goes on as the one before it."""
     seen: list[VisionTraining] = []
     for name, at in (("train_vision_tokenizer", 2), ("train_on_films", 3)):
         monkeypatch.setattr(tokenizers, name, lambda *a, at=at, **_: seen.append(a[at]))
-    shown = [tokenizers.labelled_frames(np.zeros((2, *size, 3), np.uint8), np.zeros(2, int))]
+    shown = [labelled_frames(np.zeros((2, *size, 3), np.uint8), np.zeros(2, int))]
     recipe = Recipe(media=MediaSpec(height=size[0], width=size[1], temporal_stride=2))
     tokenizers.vision_tokenizer(shown, recipe, no_progress)
-    assert [(one.bounded, one.level) for one in seen] == [(expected, expected)] * 2
+    assert [one.balanced for one in seen] == [expected] * 2
 
 
 @pytest.mark.parametrize(("size", "frames"), [((16, 16), 44), ((32, 32), 44), ((32, 64), 22), ((64, 64), 11), ((256, 256), 8)])
@@ -133,6 +132,6 @@ def test_a_training_has_as_many_frames_at_any_size(size: tuple[int, int], frames
     seen: list[tuple[int, int]] = []
     train = lambda draw, config, training, *_, **__: seen.append((len(draw(0).frames), training.steps))
     monkeypatch.setattr(tokenizers, "train_vision_tokenizer", train)
-    shown = [tokenizers.labelled_frames(np.zeros((2, *size, 3), np.uint8), np.zeros(2, int))]
+    shown = [labelled_frames(np.zeros((2, *size, 3), np.uint8), np.zeros(2, int))]
     tokenizers.vision_tokenizer(shown, Recipe(media=MediaSpec(height=size[0], width=size[1])), no_progress)
     assert seen == [(frames, -(-44 * Recipe().tokenizers.vision_steps // frames))]

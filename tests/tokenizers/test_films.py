@@ -28,8 +28,9 @@ from ernest.tokenizers.training import films as training
 from ernest.tokenizers.training.films import train_on_films
 from ernest.tokenizers.training.vision import VisionTraining, train_vision_tokenizer
 from ernest.tokenizers.vision import VisionTokenizer, VisionTokenizerConfig, inflate, to_frames
+from ernest.training.frames import ShownFrames, draw_clips, draw_frames
 from ernest.training.standalone import decode_for
-from ernest.training.tokenizers import ShownFrames, draw_clips, draw_frames, vision_tokenizer
+from ernest.training.tokenizers import vision_tokenizer
 from tests.small import BITS, CONFIG, recipe, tokenizers
 
 STRIDES = (2, 4)

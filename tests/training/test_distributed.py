@@ -4,12 +4,14 @@ import json
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from ernest.checkpoint import load_model
+from ernest.config.parallel import ParallelConfig
 from ernest.config.recipe import to_tree
 from ernest.storage import load_tensors
 from ernest.training import launch
@@ -79,6 +81,23 @@ def test_a_killed_worker_goes_on(examples_folder, store, tmp_path):
     assert kept.text.merges == tokenizers().text.merges
     for name, value in whole.state_dict().items():
         assert torch.equal(value, model.state_dict()[name]), name
+
+
+@pytest.mark.long
+def test_makers_beside_two_processes_change_no_bit(examples_folder, tmp_path):
+    """Each process has one of its own, which another process starts; they cannot be forked from here."""
+    found = []
+    for workers in (0, 1):
+        run = tmp_path / str(workers)
+        shutil.copytree(examples_folder, run / "examples")
+        tokenizers().save(run / "tokenizers")
+        settings = replace(recipe(rows=4, steps=4, save_every=4, workers=workers), parallel=ParallelConfig(replicate=2))
+        (run / "recipe.json").write_text(json.dumps(to_tree(settings)))
+        launch.launch("ernest.training.pretrain", [str(run)], processes=2)
+        found.append((losses(run), load_tensors(run / "model/model.safetensors")))
+    (here, weights), (beside, same) = found
+    assert here == beside
+    assert all(torch.equal(value, same[name]) for name, value in weights.items())
 
 
 def test_a_failing_process_is_told():

@@ -17,9 +17,9 @@ from ernest.data.importers import both_directions
 from ernest.data.layout import lay_out_example
 from ernest.model.cost import trained_parameters
 from ernest.planner.plan import split_parameters
-from ernest.training import estimate, monitor, tokenizer_data
+from ernest.training import estimate, progress, tokenizer_data
 from ernest.training.estimate import estimate_run, time_steps
-from ernest.training.monitor import stage_bar
+from ernest.training.progress import stage_bar
 from ernest.training.tokenizer_data import TokenizerData, time_stages
 from tests.small import network, recipe, tokenizers
 
@@ -100,7 +100,7 @@ def test_positions_and_draws_follow_from_the_recipe_and_memory_grows_with_the_ro
 
 def test_a_log_file_hears_now_and_then_how_far_a_stage_is(monkeypatch):
     clock, written = Clock(), io.StringIO()
-    monkeypatch.setattr(monitor, "time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=clock))
     with stage_bar(Console(file=written, force_terminal=False)) as bar:
         task = bar.add_task("vision tokenizer", total=None, note="")
         for step in range(100):

@@ -51,7 +51,7 @@ def records(spec: MediaSpec, frames: int, seconds: float, seed: int = 0) -> list
 def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is learnt is not looked at here."""
     monkeypatch.setattr("ernest.tokenizers.training.audio.BATCH", 4)
-    monkeypatch.setattr("ernest.training.tokenizers.FRAMES_A_STEP", 8)
+    monkeypatch.setattr("ernest.training.frames.FRAMES_A_STEP", 8)
 
 
 @pytest.mark.parametrize(("name", "frames", "seconds"), [("pictures64", 1, 1.0), ("films17", 17, 1.0), ("speech16", 5, 1.0)])

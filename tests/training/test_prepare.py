@@ -25,12 +25,12 @@ from ernest.storage import load_tensors
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.training import audio, vision
 from ernest.training import prepare, tokenizer_data
+from ernest.training.frames import draw_frames
 from ernest.training.makers import open_examples
 from ernest.training.prepare import TOLD_FROM, train_on_records
 from ernest.training.run_settings import TrainingRun
 from ernest.training.switching import FIRST
 from ernest.training.tokenizer_data import heard_sounds, shown_frames
-from ernest.training.tokenizers import draw_frames
 from tests.small import CONFIG, tokenizers
 
 RECIPE = Recipe(model=CONFIG, tokenizers=TokenizerConfig(vocabulary=300, vision_steps=2, audio_steps=2))

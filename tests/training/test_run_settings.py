@@ -14,8 +14,8 @@ from ernest.evaluation.own_run import FINDINGS, MODEL, judge_run
 from ernest.evaluation.results import Findings, save
 from ernest.sequence.record import Record, given, made
 from ernest.storage import fingerprint
-from ernest.training.pretrain import pretrain
-from ernest.training.resume import LOG
+from ernest.training.pretrain import pretrain, train_model
+from ernest.training.resume import LOG, PROGRESS
 from ernest.training.run_settings import RUN_FILE, TrainingRun, check_free, differing_settings, unusual_settings
 
 
@@ -149,8 +149,23 @@ def test_a_run_that_has_ended_does_not_begin_anew_where_its_states_were_removed(
     (tmp_path / LOG).write_text('{"step": 0}\n{"step": 1}\n')
     pretrain(tmp_path, 0, 1)
     (tmp_path / LOG).write_text('{"step": 0}\n')  # its model was exported before
-    with pytest.raises((OSError, ValueError)):
+    with pytest.raises(OSError, match="tokenizers"):
         pretrain(tmp_path, 0, 1)
+
+
+def test_a_run_that_has_ended_asks_for_no_more_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It would tell the size of states that are never written. What it would tell hangs on tokenizers, which are not there."""
+    monkeypatch.setattr("ernest.training.pretrain.launch", lambda *_: None)
+    recipe = load_recipe(overrides=["training.steps=2"])
+    (tmp_path / "step-0000001").mkdir()
+    (tmp_path / "step-0000001" / PROGRESS).write_text("{}")
+    with pytest.raises(OSError, match="tokenizers"):
+        train_model(tmp_path, recipe)
+    (tmp_path / "step-0000001").rename(tmp_path / "step-0000002")
+    assert train_model(tmp_path, recipe) == tmp_path / "model"
+    assert capsys.readouterr().out == ""
 
 
 def test_findings_are_of_the_model_that_is_there(tmp_path: Path) -> None:

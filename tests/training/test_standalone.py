@@ -29,7 +29,7 @@ def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is learnt is not looked at here."""
     monkeypatch.setattr("ernest.tokenizers.training.audio.BATCH", 4)
     monkeypatch.setattr("ernest.tokenizers.training.vocoder.BATCH", 4)
-    monkeypatch.setattr("ernest.training.tokenizers.FRAMES_A_STEP", 8)
+    monkeypatch.setattr("ernest.training.frames.FRAMES_A_STEP", 8)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from ernest.phasefield.evolution.run import solve_evolution
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.gradients import outside_inference_mode, plain
 from ernest.phasefield.grid import Grid, Space
-from ernest.phasefield.numeric import number, number_or_none
+from ernest.phasefield.numeric import end_time, number, number_or_none
 from ernest.phasefield.solver.checkpoint import Checkpoint, check_ahead, check_checkpoint, problem_of
 from ernest.phasefield.solver.controller import Adaptive, Prescribed
 from ernest.phasefield.solver.diagnostics import Diagnostics, greatest_rise
@@ -102,7 +102,7 @@ def solve(
     a rising energy, and of interfaces too thin for the grid. No gradients pass through; `march` lets them.
     """
     events, u0 = events_of(events), plain(u0)
-    t1, tolerance, max_step = number("t1", t1), number("tolerance", tolerance), number("max_step", max_step)
+    t1, tolerance, max_step = end_time(t1), number("tolerance", tolerance), number("max_step", max_step)
     step, steady = number_or_none("step", step), number_or_none("steady", steady)
     absolute_tolerance = number_or_none("absolute_tolerance", absolute_tolerance)
     stops = check_times(t1, step, max_step, stops)

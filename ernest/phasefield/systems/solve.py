@@ -15,7 +15,7 @@ from ernest.phasefield.evolution.loop import Control, Run, march_run
 from ernest.phasefield.evolution.output import RefinedOutput
 from ernest.phasefield.evolution.step_control import factor_for
 from ernest.phasefield.gradients import outside_inference_mode, plain
-from ernest.phasefield.numeric import number, number_or_none
+from ernest.phasefield.numeric import end_time, number, number_or_none
 from ernest.phasefield.solver.checkpoint import save_run
 from ernest.phasefield.solver.diagnostics import StepRecord
 from ernest.phasefield.solver.events import Event, check_events, events_of
@@ -75,7 +75,7 @@ def solve_system(
     holds what was done, when the run is interrupted.
     """
     u0 = plain(u0)
-    t1, tolerance, max_step = number("t1", t1), number("tolerance", tolerance), number("max_step", max_step)
+    t1, tolerance, max_step = end_time(t1), number("tolerance", tolerance), number("max_step", max_step)
     step, sizes = number_or_none("step", step), None if sizes is None else _sizes(sizes, u0)
     stops = check_times(t1, step, max_step, stops)
     check_units(units)

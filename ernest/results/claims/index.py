@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ernest.report.routing import write_csv
+from ernest.report.figures import write_csv
 from ernest.results.claims.claim import ByTest, Claim, Places
 from ernest.results.claims.ernie import ERNIE
 from ernest.results.claims.lcnet import LCNET

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ernest.evaluation.run import CURVE_DIRECTIONS
-from ernest.report.routing import new_figure, write_csv, write_picture
+from ernest.report.figures import new_figure, write_csv, write_picture
 from ernest.report.svg import PALETTE
 from ernest.results.elastic import training
 from ernest.results.elastic.training import COMPACT, OWN, OWN_COMPUTE, REDUCED, SHORT, SIZES, SYSTEMS, Length, whole_length

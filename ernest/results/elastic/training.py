@@ -15,6 +15,7 @@ import torch
 from ernest.checkpoint import tokenizer_spec
 from ernest.config.going_on import GENTLE
 from ernest.config.recipe import Recipe
+from ernest.config.submodel_size import SubModelSize
 from ernest.config.tables import ModelConfig
 from ernest.evaluation.run import CURVE_DIRECTIONS
 from ernest.model.cost import active_parameters, total_parameters, training_flops
@@ -84,7 +85,7 @@ def measure(study: Study, seed: int, length: Length) -> dict[str, dict[str, floa
     for name, network in runs.items():
         for size, numbers in SIZES.items():
             found[f"{name}, {size}"] = scored(f"{name}, {size}", network, importance[name], numbers)
-    small = extract(runs["elastic"], choose(runs["elastic"], importance["elastic"], **SIZES[REDUCED]))
+    small = extract(runs["elastic"], choose(runs["elastic"], importance["elastic"], SubModelSize(**SIZES[REDUCED])))
     for name, own in _own_runs(recipe, small.config).items():
         begin = _keep(small, folder / "slice.safetensors") if name == COMPACT else None
         network = _trained(study, folder / file_name(name), own, begin)
@@ -144,7 +145,7 @@ def _scored(
     numbers: Mapping[str, int] | None = None,
 ) -> dict[str, float]:
     """The score of each direction, of the network or of a sub-model of it."""
-    chosen = choose(network, importance, **numbers) if numbers and importance is not None else None
+    chosen = choose(network, importance, SubModelSize(**numbers)) if numbers and importance is not None else None
 
     score = lambda: scores(study, network, CURVE_DIRECTIONS, seed, RECORDS, chosen)
     return kept(folder / "scores" / f"{system}.json", depends_on, score)

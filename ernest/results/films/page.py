@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from ernest.report.routing import write_csv
+from ernest.report.figures import write_csv
 from ernest.results.films import long_films, switched
 from ernest.results.films.long_films import BASE, GROWING, HIDDEN, LONGER, WINDOW
 from ernest.results.films.switched import SCRATCH, SWITCHED

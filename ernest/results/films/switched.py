@@ -1,6 +1,5 @@
 """From 8 bits to 16 in the middle of a training, beside one of 16 bits from its start: the same pictures in the same order."""
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +16,14 @@ from ernest.results.films.long_films import small
 from ernest.results.held_out import losses
 from ernest.results.small_runs import Study
 from ernest.results.units import file_name, kept
+from ernest.storage import read_log
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.vision import VisionTokenizer
+from ernest.training.frames import labelled_frames
 from ernest.training.loop import run_fingerprint, train
 from ernest.training.resume import newest_state
 from ernest.training.switching import FIRST, switch
-from ernest.training.tokenizers import labelled_frames, vision_tokenizer
+from ernest.training.tokenizers import vision_tokenizer
 from ernest.world.split import HELD_OUT
 from ernest.world.world import records
 
@@ -72,7 +73,7 @@ def _measured(study: Study, name: str, seed: int) -> dict:
         origin = run_fingerprint(recipe, store, study.tokenizers)
         switch(run, FEW, study.tokenizers.vision.spec.bits, seed, origin)
     network = train(recipe, store, study.tokenizers, run).eval().requires_grad_(False)
-    lines = {line["step"]: line["vision"] for line in map(json.loads, (run / "metrics.jsonl").read_text().splitlines())}
+    lines = {line["step"]: line["vision"] for line in read_log(run / "metrics.jsonl")}
     unseen = _examples(study, study.tokenizers, "unseen", range(HELD_OUT, HELD_OUT + READ))
     held_out = losses(network, unseen, study.tokenizers, (TASK,))[f"bits, {TASK}"]
     shutil.rmtree(run)

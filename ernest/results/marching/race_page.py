@@ -6,7 +6,7 @@ from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
-from ernest.report.routing import new_figure, write_csv, write_picture
+from ernest.report.figures import new_figure, write_csv, write_picture
 from ernest.report.svg import PALETTE
 from ernest.results.marching.forms import FIELD, IMPLICIT, TERM
 from ernest.results.marching.race import (

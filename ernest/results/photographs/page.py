@@ -5,7 +5,7 @@ from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
 
-from ernest.report.routing import new_figure, write_csv, write_picture
+from ernest.report.figures import new_figure, write_csv, write_picture
 from ernest.report.svg import PALETTE
 from ernest.results.outcome import Outcome, judged_known, table, verdicts, write_outcomes
 from ernest.results.pages import write_page

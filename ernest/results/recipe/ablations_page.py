@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from ernest.report.routing import new_figure, write_csv, write_picture
+from ernest.report.figures import new_figure, write_csv, write_picture
 from ernest.report.svg import PALETTE
 from ernest.results.outcome import table, verdicts, write_outcomes
 from ernest.results.pages import write_page

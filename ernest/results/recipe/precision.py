@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ernest.report.routing import write_csv
+from ernest.report.figures import write_csv
 from ernest.results.held_out import LOSSES
 from ernest.results.outcome import Outcome, judged_known, table, verdicts, write_outcomes
 from ernest.results.pages import write_page

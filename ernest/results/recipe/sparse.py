@@ -13,7 +13,7 @@ from ernest.config.recipe import Recipe, find_recipe, load_recipe
 from ernest.config.tables import ModelConfig
 from ernest.evaluation.run import CURVE_DIRECTIONS
 from ernest.model.cost import active_parameters, total_parameters, training_flops
-from ernest.report.routing import new_figure, write_csv, write_picture
+from ernest.report.figures import new_figure, write_csv, write_picture
 from ernest.report.svg import PALETTE
 from ernest.results.held_out import COUNTS, LOSSES, held_out, losses
 from ernest.results.outcome import Outcome, judged, judged_known, table, verdicts, write_outcomes

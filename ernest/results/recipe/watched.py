@@ -13,7 +13,7 @@ from ernest.data.sampler import plan
 from ernest.model.backbone import Block
 from ernest.model.network import Ernest
 from ernest.results.small_runs import Study
-from ernest.storage import append_line
+from ernest.storage import append_line, read_log
 from ernest.training.loop import OnStep
 from ernest.training.loss import MODALITIES, LossBalancer, combine, loss_sums
 
@@ -29,8 +29,8 @@ def watch(study: Study, recipe: Recipe, run: Path) -> OnStep:
         del metrics
         if (number + 1) % (steps // 4) == 0:
             balancer = LossBalancer({})
-            for line in losses_so_far.read_text().splitlines():
-                balancer = balancer.observe(json.loads(line))
+            for losses in read_log(losses_so_far):
+                balancer = balancer.observe(losses)
             append_line(run / "shares.jsonl", json.dumps({"step": number} | _shares(study, recipe, number, network, balancer)))
         if number >= steps - LAST:
             bias = [block.moe.router.selection_bias.tolist() for block in network.backbone.blocks if isinstance(block, Block)]
@@ -64,5 +64,4 @@ def watched(run: Path) -> dict[str, float]:
 
 def _by_step(path: Path) -> list[dict]:
     """The lines of a file, the last one of each step: a run that was cut writes some again."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return list({line["step"]: line for line in lines}.values())
+    return list({line["step"]: line for line in read_log(path)}.values())

@@ -11,7 +11,7 @@ from ernest.config.recipe import find_recipe
 from ernest.config.rl import RLRecipe, load_rl_recipe
 from ernest.generation.request import Request
 from ernest.generation.sampling import DEFAULTS
-from ernest.report.routing import write_csv
+from ernest.report.figures import write_csv
 from ernest.results.outcome import Outcome, Verdict, table, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.rl.study import PAGE, TITLE, Study, engine_of, rebuilt_films

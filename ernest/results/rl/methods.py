@@ -4,7 +4,6 @@ films by laws, and hints for hard prompts (AHRL) on questions with workings.
 All runs begin with one fine-tuned model; those that are compared differ in one thing.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from ernest.results.rl.study import Study, engine_of
 from ernest.results.units import file_name, kept
 from ernest.rl.rollout import Response, run_rollouts
 from ernest.rl.tasks import needs_judges, outputs, trained_tasks
-from ernest.storage import fingerprint
+from ernest.storage import fingerprint, read_log
 from ernest.verifiers.judges import Judges
 
 NOISE = 0.2
@@ -99,7 +98,7 @@ def train_arm(study: Study, build: Path, begun: Path, name: str, trial: Trial, r
 
     def train() -> dict[str, Any]:
         trained = study.trained(begun, run, recipe)
-        log = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+        log = read_log(run / "metrics.jsonl")
         curves = {one: [entry.get(one, 0.0) for entry in log] for one in LOGGED}
         return {"curves": curves, "pool": measure(study, trained, trial, recipe)}
 

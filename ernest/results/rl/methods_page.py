@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ernest.report.routing import new_figure, write_csv, write_picture
+from ernest.report.figures import new_figure, write_csv, write_picture
 from ernest.report.svg import PALETTE
 from ernest.results.outcome import Outcome, table, verdicts, write_outcomes
 from ernest.results.pages import write_page

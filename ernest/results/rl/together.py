@@ -12,7 +12,7 @@ import numpy as np
 
 from ernest.config.recipe import find_recipe
 from ernest.config.rl import RLRecipe, load_rl_recipe
-from ernest.report.routing import write_csv
+from ernest.report.figures import write_csv
 from ernest.results.outcome import Outcome, Verdict, table, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.paired import SEEDS, seeds_in_words

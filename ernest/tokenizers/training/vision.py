@@ -84,15 +84,14 @@ class VisionTraining:
     """Of the first weights of a convolution, times the inputs of an output. `DRAWN` loses two thirds of a signal's in each layer,
     so that a short training ends before the decoder listens to its bits; pictures come back better from `KEPT`, and a model draws
     better on the bits of `DRAWN`."""
-    bounded: bool = False
-    """Whether what a frame is to say pulls what all have in common no harder than its pixels do."""
-    level: bool = False
-    """Whether all scales begin with the same gain, so that the signs of all have the variance of a latent together."""
+    balanced: bool = False
+    """Whether neither words nor coarse scales may outweigh the rest, as they do in large frames: what a frame is to say pulls
+    what all losses have in common no harder than its pixels do, and all scales begin with the same gain."""
 
     @property
     def share(self) -> Share:
         """How what is drawn and what is named part ways."""
-        return bounded if self.bounded else as_they_are
+        return bounded if self.balanced else as_they_are
 
     @property
     def running_average(self) -> float:
@@ -120,7 +119,7 @@ def train_vision_tokenizer(
     # Matrices of convolutions with channels innermost, as pixels lie: saves a twentieth of a step, and not a bit is another.
     tokenizer = VisionTokenizer(config).to(device)
     strengthen(tokenizer, training.variance)
-    if training.level:
+    if training.balanced:
         level(tokenizer.quantiser)
     tokenizer.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     motion, naming = Motion(config).to(device), nn.Linear(tokenizer.feature_channels, config.classes).to(device)
