@@ -52,7 +52,7 @@ def find_weights(path: str | Path) -> tuple[str, dict[str, Tensor]]:
             return read_zip(path)
         if start[5:9] == b"\x00\x00\x00{":  # the end of a length of eight bytes, whose first may be any
             return "", storage.load_tensors(path)
-        if start.startswith(LEGACY):
+        if LEGACY.match(start):
             return read_legacy(path)
         if start[:1] == b"\x80":
             return "", read_paddle(path.read_bytes())

@@ -6,6 +6,7 @@ at, to find the dictionary with the names of a PP-LCNet; nothing else is turned 
 
 import io
 import math
+import re
 import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -33,8 +34,19 @@ TYPES: Mapping[str, torch.dtype] = {
 
 TENSOR, PARAMETER = "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter"
 
-LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""The first pickle of files before torch 1.6, and of those that timm publishes: a number to know them by."""
+QUANTISED = ("torch.QInt8Storage", "torch.QUInt8Storage", "torch.QUInt4x2Storage", "torch.QUInt2x4Storage")
+
+SIZES: Mapping[str, int] = {
+    **{name: kind.itemsize for name, kind in TYPES.items()},
+    **dict.fromkeys((*QUANTISED, "torch.storage.UntypedStorage"), 1),
+    "torch.QInt32Storage": 4,
+    "torch.ComplexFloatStorage": 8,
+    "torch.ComplexDoubleStorage": 16,
+}
+"""Bytes of an element of any storage: what weights are not made of may lie before them."""
+
+LEGACY = re.compile(rb"\x80[\x02-\x05](\x95.{8})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.", re.DOTALL)
+"""The first pickle of files before torch 1.6, and of those that timm publishes: a number to know them by, in any protocol."""
 
 Content = Callable[[str], bytes]
 """The bytes of a storage by its key."""
@@ -64,7 +76,7 @@ def read_legacy(path: Path) -> tuple[str, dict[str, Tensor]]:
     _, _, machine, content, keys = (read_pickle(file, None) for _ in range(5))
     if not isinstance(machine, dict) or machine.get("little_endian") is not True or not isinstance(keys, list):
         raise ValueError("damaged, or of a machine with another order of bytes")
-    sizes = {reference.key[2]: TYPES[reference.key[1].path].itemsize for reference in _references(content)}
+    sizes = {reference.key[2]: SIZES[reference.key[1].path] for reference in _references(content)}
     storages: dict[str, bytes] = {}
     for key in keys:
         count = int.from_bytes(file.read(8), "little")
@@ -185,7 +197,7 @@ def _references(content: Any) -> Iterator[Reference]:
             continue
         seen.add(id(value))
         match value:
-            case Reference(("storage", Name(kind), *_)) if kind in TYPES:
+            case Reference(("storage", Name(kind), *_)) if kind in SIZES:
                 yield value
             case Call():
                 stack += [value.arguments, value.items, value.state]
