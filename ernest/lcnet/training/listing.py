@@ -76,7 +76,7 @@ def read_listing(path: str | Path, labels: Sequence[str] | None = None, separato
     if path.is_dir():
         found, left_out = _folder(path, separator, may_be_empty=labels is not None)
     else:
-        found = [(row.file, row.labels) for row in _rows(path, separator)]
+        found = [(row.file, row.labels) for row in _rows(path, separator, labels)]
     return _listing(path, found, left_out, labels, separator)
 
 
@@ -99,7 +99,11 @@ def _listing(path: Path, found: Sequence[Labelled], left_out: LeftOut, labels: S
 
 
 def _inner(path: Path) -> str:
-    """A hint where a folder holds but one, as archives are unpacked, and that one others: they may be the classes."""
+    """A hint where a table lies in a folder, or where it holds but one, as archives are unpacked, and that one others: they may
+    be the classes."""
+    tables = sorted(file for file in path.iterdir() if file.suffix.lower() in MANIFESTS) if path.is_dir() else []
+    if tables:
+        return f"; if a table tells the classes, name it: {tables[0]}"
     folders = sub_folders(path) if path.is_dir() else []
     return f"; if the folders in it are the classes, name {folders[0]}" if len(folders) == 1 and sub_folders(folders[0]) else ""
 
@@ -119,10 +123,10 @@ def _manifest_parts(path: Path, separator: str) -> tuple[Listing, Listing | None
     return known, None if score is None else _listing(path, parts[score], (), known.labels, separator), others
 
 
-def _rows(path: Path, separator: str) -> list[Row]:
+def _rows(path: Path, separator: str, known: Sequence[str] | None = None) -> list[Row]:
     if path.suffix.lower() not in MANIFESTS or not path.is_file():
         raise ValueError(f"{path}: expected a folder of class sub-folders, or a manifest {', '.join(sorted(MANIFESTS))}")
-    return read_manifest(path, separator)
+    return read_manifest(path, separator, known)
 
 
 def read_unlabelled(folder: str | Path, labels: Sequence[str]) -> Listing:
@@ -185,7 +189,7 @@ def _folder(folder: Path, separator: str, may_be_empty: bool) -> tuple[list[Labe
         found += [(file, labels) for file in inside.files]
         left_out.update(dict(inside.left_out))
     if not found:
-        raise ValueError(f"{folder}: expected one sub-folder for each class, found none")
+        raise ValueError(f"{folder}: expected one sub-folder for each class, found none{_inner(folder)}")
     loose = sum(1 for entry in folder.iterdir() if entry.suffix.lower() in SUFFIXES and not entry.is_dir())
     if loose:
         left_out["beside the folders of classes"] = loose

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ernest.lcnet.training.listing import read_parts
+from ernest.lcnet.training.listing import Target, read_listing, read_parts
 from ernest.lcnet.training.manifest import clean_label, read_manifest
 from tests.lcnet.training.test_listing import write
 
@@ -114,6 +114,21 @@ def test_a_file_is_found_however_its_accents_are_spelled(name: str, folder: Path
         for mark in ("/", "\\"):
             (folder / "x.csv").write_text(f"file,label\n{unicodedata.normalize(form, name).replace('/', mark)},a\n")
             assert pairs(folder / "x.csv") == [(folder / name, ("a",))]
+
+
+def test_whole_numbers_of_a_table_are_classes_however_they_are_written(folder: Path) -> None:
+    """A table of pandas that has an empty cell writes 1.0 for 1."""
+
+    def found(*labels: str, known: tuple[str, ...] | None = None) -> tuple[tuple[str, ...], tuple[Target, ...]]:
+        rows = [f"{write(folder / f'{place}.png').name},{label}" for place, label in enumerate(labels)]
+        (folder / "x.csv").write_text("\n".join(["file,label", *rows]))
+        listing = read_listing(folder / "x.csv", known)
+        return listing.labels, listing.targets
+
+    assert found("2.0", "10.0", "2") == (("2", "10"), (0, 1, 0))
+    assert found("2.0", "10.5", "2") == (("10.5", "2", "2.0"), (2, 0, 1))
+    assert found("1.0", "1", known=("0", "1")) == (("0", "1"), (1, 1))
+    assert found("1.0", known=("0.5", "1.0")) == (("0.5", "1.0"), (1,))
 
 
 def test_two_columns_of_one_name_are_refused(folder: Path) -> None:
