@@ -52,15 +52,24 @@ def read_parts(data: Path, validation: Path | None, share: float, seed: int, sep
     if data.is_dir():
         parts = find_parts(data)
         learn, score, others = read_listing(parts.learn if parts else data, separator=separator), None, []
-        if parts and validation is None:
-            others = [(f"in {printable(folder.name)}", len(find_pictures(folder).files)) for folder in parts.others]
-            score = read_listing(parts.score, learn.labels, separator) if parts.score else None
+        if parts:
+            score = read_listing(parts.score, learn.labels, separator) if parts.score and validation is None else None
+            unused = (*parts.others, parts.score) if parts.score and not score else parts.others
+            unused = [folder for folder in unused if not _holds(folder, validation)]
+            others = [(f"in {printable(folder.name)}", len(find_pictures(folder).files)) for folder in unused]
     else:
         learn, score, others = _manifest_parts(data, separator)
+        if score and validation is not None and not _holds(data, validation):
+            others.append(("of the part to score with", len(score.files)))
     if validation is not None:
-        return learn, read_listing(validation, learn.labels, separator)
+        score = read_listing(validation, learn.labels, separator)
     learn = replace(learn, left_out=_sum(learn.left_out, tuple(other for other in others if other[1])))
     return (learn, score) if score is not None else split(learn, share, seed)
+
+
+def _holds(part: Path, validation: Path | None) -> bool:
+    """Whether what is to be scored with is that part of the data, or lies in it."""
+    return validation is not None and part.resolve() in (validation.resolve(), *validation.resolve().parents)
 
 
 def read_listing(path: str | Path, labels: Sequence[str] | None = None, separator: str = "") -> Listing:

@@ -98,6 +98,9 @@ def test_parts_that_a_manifest_names_are_learnt_from_scored_with_or_left_alone(c
     assert [file.name for file in score.files] == ["2.png"]  # of val and validation, as of val and test, the first
     assert learn.left_out == (("of part test", 2), ("of part unknown", 1), ("of part validation", 1))
     assert {len(part.files) for part in read_parts(folder / "x.csv", folder / "x.csv", 0.1, 0)} == {3, 8}
+    (folder / "y.csv").write_text("file,label\n0.png,dog\n")
+    left_out = read_parts(folder / "x.csv", folder / "y.csv", 0.1, 0)[0].left_out
+    assert left_out == (*learn.left_out, ("of the part to score with", 1))
 
 
 def test_a_column_of_parts_without_one_to_learn_from_is_not_looked_at(folder: Path) -> None:
