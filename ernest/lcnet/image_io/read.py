@@ -186,6 +186,8 @@ def _levels(picture: "Image", grey: bool) -> np.ndarray:
     picture = _eight_bits(picture)
     if picture.has_transparency_data:
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
+    if picture.mode == "LAB":  # which becomes red, green and blue, but not grey at once
+        picture = picture.convert("RGB")
     mode = "L" if grey else "RGB"
     return np.asarray(picture if picture.mode == mode else picture.convert(mode))
 

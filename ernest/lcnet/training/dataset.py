@@ -49,12 +49,33 @@ def dataset_from_arrays(
     images: Sequence[np.ndarray] | np.ndarray, targets: np.ndarray, labels: Sequence[str], transform: Transform | None = None
 ) -> PictureDataset:
     """A data set from arrays: uint8 `[H, W]` or `[H, W, C]` each; `targets` as in `PictureDataset`. `transform` is applied to
-    each of them."""
-    held = [image[..., None] if image.ndim == 2 else image for image in images]
+    each of them. Raises ValueError for images and targets of any other kind, which would be learnt from as if they were such."""
+    held = [_checked_image(image) for image in images]
     held = [transform(image) for image in held] if transform else held
     checksums = [zlib.crc32(np.ascontiguousarray(image).data) for image in held]
-    targets = np.asarray(targets, np.int64 if np.ndim(targets) == 1 else np.uint8)
+    targets = _checked_targets(np.asarray(targets), len(held), len(labels))
     return PictureDataset(held.__getitem__, targets, tuple(labels), _fingerprint(checksums, targets, labels))
+
+
+def _checked_image(image: np.ndarray) -> np.ndarray:
+    """As `[H, W, C]`. A picture of Pillow is refused: in a palette its numbers are no levels."""
+    if not isinstance(image, np.ndarray | Tensor):
+        raise ValueError(f"images: expected arrays, got {type(image).__name__}; `read_picture` makes one of a file")
+    image = np.asarray(image)
+    image = image[..., None] if image.ndim == 2 else image
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3) or not image.size:
+        raise ValueError(f"images: expected uint8 [H, W] or [H, W, C], C being 1 or 3, got {image.dtype} {list(image.shape)}")
+    return image
+
+
+def _checked_targets(targets: np.ndarray, count: int, classes: int) -> np.ndarray:
+    shape, (least, most) = ([count], (-1, classes - 1)) if targets.ndim == 1 else ([count, classes], (0, 1))
+    is_whole = targets.dtype.kind in "biuf" and bool((targets % 1 == 0).all())
+    if list(targets.shape) != shape or not is_whole:
+        raise ValueError(f"targets: expected whole numbers {shape}, got {targets.dtype} {list(targets.shape)}")
+    if count and not (least <= targets.min() and targets.max() <= most):
+        raise ValueError(f"targets: expected {least} to {most}, got {targets.min()} to {targets.max()}")
+    return targets.astype(np.int64 if targets.ndim == 1 else np.uint8)
 
 
 def read_dataset(listing: Listing, read: Reader, skip: bool = False, most: int | None = None) -> PictureDataset:

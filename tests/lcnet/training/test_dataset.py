@@ -1,6 +1,7 @@
 """Decoding, holding and batches: what a step sees depends on seed, epoch and step, and on nothing else."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -157,6 +158,31 @@ def test_the_fingerprint_knows_pictures_targets_and_labels() -> None:
         dataset_from_arrays(photos(4, 1), np.arange(4), "abcd").fingerprint,
     }
     assert len(marks) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda x: x / 255, r"images: expected uint8 \[H, W\] or \[H, W, C\], C being 1 or 3, got float64 \[8, 9, 3\]"),
+        (lambda x: x > 100, "got bool"),
+        (lambda x: x.transpose(0, 3, 1, 2), r"got uint8 \[3, 8, 9\]"),
+        (lambda x: np.concatenate([x, x], -1), r"got uint8 \[8, 9, 6\]"),
+        (lambda x: [Image.fromarray(one).convert("P") for one in x], "images: expected arrays, got Image"),
+    ],
+)
+def test_images_that_are_no_levels_are_not_learnt_from(change: Callable, said: str) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (2, 8, 9, 3), np.uint8)
+    with pytest.raises(ValueError, match=said):
+        dataset_from_arrays(change(levels), np.arange(2), "ab")
+    assert dataset_from_arrays(levels, np.arange(2), "ab").fingerprint == (
+        dataset_from_arrays(torch.from_numpy(levels), [0.0, 1.0], "ab").fingerprint
+    )
+
+
+@pytest.mark.parametrize("targets", [[0], [0, 2], [0, -2], [0, 0.5], ["a", "b"], [[0, 1]], [[0, 1], [2, 0]], [0, float("nan")]])
+def test_targets_that_are_no_places_are_refused(targets: list) -> None:
+    with pytest.raises(ValueError, match="targets: expected"):
+        dataset_from_arrays(np.zeros((2, 8, 8), np.uint8), np.array(targets), "ab")
 
 
 def test_broken_pictures_are_named_and_refused_or_skipped(folder: Path) -> None:
