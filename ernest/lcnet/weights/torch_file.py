@@ -132,7 +132,7 @@ def _without_places(content: Any, places: list[tuple[str, dict[str, Any]]]) -> d
     if places := [(place, notes) for place, notes in places if place]:  # beside them may lie a tensor, such as a score
         some = "; ".join(f"in {place}: {', '.join(list(notes)[:2])}" for place, notes in places[:3])
         raise ValueError(f"a training checkpoint without the weights of a PP-LCNet; tensors lie {some}")
-    if isinstance(content, Call) and content.function != "collections.OrderedDict":
+    if isinstance(content, Call) and content.function not in ("collections.OrderedDict", TENSOR, PARAMETER):
         raise ValueError(refusal(content.function))
     names = list(dictionary_of(content))
     raise ValueError(f"holds no tensors by name, only {', '.join(names[:3]) or 'nothing'}")

@@ -140,6 +140,7 @@ def test_what_lies_beside_is_never_run(write: Callable, tmp_path: Path) -> None:
         (lambda: {"model": torch.nn.Linear(2, 2), "epoch": 3}, r"object of the class torch\.nn\.modules\.linear\.Linear"),
         (lambda: {"epoch": 3}, "holds no tensors by name, only epoch"),
         (lambda: [STATE], "expected a dictionary of tensors by name"),
+        (lambda: torch.ones(3), "expected a dictionary of tensors by name"),
     ],
 )
 def test_what_holds_no_weights_says_what_it_holds(write: Callable, content: Callable, message: str, tmp_path: Path) -> None:
