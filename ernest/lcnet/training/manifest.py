@@ -15,8 +15,11 @@ from typing import Any
 from ernest.lcnet.image_io.find import printable
 
 MANIFESTS = frozenset({".csv", ".tsv", ".jsonl"})
-FILE_COLUMNS = ("file", "filename", "file_name", "filepath", "file_path", "path", "image", "image_path", "img")
-LABEL_COLUMNS = ("label", "class", "category", "target", "class_name", "label_name")
+FILE_COLUMNS = (
+    *("file", "filename", "file_name", "filepath", "file_path", "path"),
+    *("image", "image_path", "image_name", "img", "img_path"),
+)
+LABEL_COLUMNS = ("label", "class", "category", "target", "class_name", "label_name", "labels", "tags", "class_id")
 PART_COLUMNS = ("split", "subset", "set", "partition")
 WHOLE = re.compile(r"([+-]?[0-9]+)(?:\.0+)?")
 SEPARATORS = ",;\t|"

@@ -37,6 +37,8 @@ def folder(tmp_path: Path) -> Path:
         ("x.csv", "sep=;\r\nfile;label\r\na/1.png;cat\r\na/2.png;dog\r\n"),
         ("x.csv", '\ufeff"sep=,"\nfile,label\na/1.png,cat\na/2.png,dog\n'.encode()),
         ("x.csv", "image_path|category\na/1.png|cat\na/2.png|dog"),
+        ("x.csv", "image_name,tags\na/1.png,cat\na/2.png,dog"),
+        ("x.csv", "img_path,labels,class_id\na/1.png,cat,0\na/2.png,dog,1"),
         ("x.jsonl", '\ufeff{"file_name": "a/1.png", "label": ["cat"]}\n\n{"file_name": "a/2.png", "label": "dog "}\n'.encode()),
     ],
 )
