@@ -1,5 +1,6 @@
 """Files of weights to tensors by name: Paddle's `.pdparams`, files of torch.save, safetensors. Nothing in a file is run."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +23,7 @@ OTHERS: Mapping[str, str] = {
 }
 """What files with other endings are, for the complaint; a file that can be read may be called anything."""
 
+SHARD = re.compile(r"-0*[0-9]+-of-0*(?!1\b)[1-9][0-9]*\.safetensors$")
 
 INSIDE = ("model.safetensors", "inference.pdiparams", "best.safetensors", "pytorch_model.bin")
 """What the file of weights is called in the folders of others, and in ours."""
@@ -52,6 +54,8 @@ def find_weights(path: str | Path) -> tuple[str, dict[str, Tensor]]:
         if start[:4] == b"PK\x03\x04":
             return read_zip(path)
         if start[5:9] == b"\x00\x00\x00{":  # the end of a length of eight bytes, whose first may be any
+            if SHARD.search(path.name):
+                raise ValueError("one of several files of a network: save it in one (max_shard_size)")
             return "", storage.load_tensors(path)
         if LEGACY.match(start):
             return read_legacy(path)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ernest.lcnet.weights.key_maps import networks_in
+from ernest.lcnet.weights.key_maps import networks_in, unwrapped
 from ernest.lcnet.weights.pickle_reader import Call, Name, Reference, check_sizes, dictionary_of, read_pickle, refusal
 
 TYPES: Mapping[str, torch.dtype] = {
@@ -107,7 +107,7 @@ def _find(content: Any) -> tuple[str, dict[str, Any]]:
     """The dictionary with the names of a PP-LCNet. Of several the averaged one, as timm takes it, then those that are usually
     called the network's. Raises ValueError, which says where tensors are, if it is none or cannot be told."""
     places = list(_dictionaries(content))
-    networks = [(place, notes) for place, notes in places if networks_in(notes)]
+    networks = [(place, notes) for place, notes in places if networks_in(unwrapped(notes))]
     if not networks:
         return "", _without_places(content, places)
     usual = ("state_dict_ema", "model_ema", "ema", "state_dict", "model", "")
