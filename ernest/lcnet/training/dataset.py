@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ernest.device import memory_limit
 from ernest.lcnet.image_io.augment import crop_boxes, elastic_distort, erase, rand_augment
-from ernest.lcnet.image_io.preprocess import Preprocessing, fit_picture, in_letterbox, inside, normalise
+from ernest.lcnet.image_io.preprocess import Preprocessing, fit_picture, in_letterbox, inside, normalise, normalise_each
 from ernest.lcnet.image_io.reader import Reader, network_reader, shrinking_reader
+from ernest.lcnet.image_io.resize import resize_window
 from ernest.lcnet.training.listing import Listing, Target, places
 from ernest.lcnet.training.recipe import Recipe, largest_sides, preprocessing_of, sides_of
 
@@ -178,7 +178,10 @@ def draw_order(targets: np.ndarray, balance: float, rng: np.random.Generator) ->
 
 
 def batch(pictures: PictureDataset, recipe: Recipe, chosen: np.ndarray, seed: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """One batch of the `chosen` pictures: cropped, resized, flipped and changed as the recipe says."""
+    """One batch of the `chosen` pictures: cropped, resized, flipped and changed as the recipe says.
+
+    The nearest pixels count in resizing, as in OpenCV for the published networks.
+    """
     rng = np.random.default_rng(seed)
     height, width = sides_of(recipe, int(rng.choice(recipe.sizes)) if recipe.sizes else None)
     rule = replace(preprocessing_of(recipe), resize=(height, width), crop=None)
@@ -186,34 +189,25 @@ def batch(pictures: PictureDataset, recipe: Recipe, chosen: np.ndarray, seed: tu
     sides = np.array([image.shape[:2] for image in images])
     boxes = crop_boxes(sides, recipe.crop_area, recipe.crop_aspect, rng, whole=recipe.fit != "crop")
     flips = recipe.flip & (rng.random(len(images)) < 0.5)
-    levels = torch.empty(len(images), recipe.channels, height, width)
-    for index, (image, box, flip) in enumerate(zip(images, boxes, flips, strict=True)):
-        top, left, tall, wide = box
+    crops = []
+    for image, (top, left, tall, wide), flip in zip(images, boxes, flips, strict=True):
         crop = image[top : top + tall, left : left + wide]
-        if rule.letterbox:
-            crop = in_letterbox(_resized(crop, *inside(tall, wide, (height, width))), rule)
-        else:
-            crop = _resized(crop, height, width)
+        size = inside(tall, wide, (height, width)) if rule.letterbox else (height, width)
+        crop = resize_window(crop, size, (0, 0, *size))
+        crop = in_letterbox(crop, rule) if rule.letterbox else crop
         crop = crop[:, ::-1] if flip else crop
         if recipe.augment:
             crop = rand_augment(np.ascontiguousarray(crop), recipe.augment, recipe.magnitude, rng)
-        levels[index] = torch.from_numpy(crop.transpose(2, 0, 1).copy())
+        crops.append(crop)
     if recipe.elastic_distort:
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        levels = elastic_distort(levels / 255, generator) * 255
-    seen = normalise(levels, rule)
+        levels = torch.from_numpy(np.stack(crops)).movedim(-1, 1)
+        seen = normalise(elastic_distort(levels / 255, generator) * 255, rule)
+    else:
+        seen = normalise_each(crops, rule)
     if recipe.erase:
         erase(seen, recipe.erase, rng)
     return seen.contiguous(memory_format=torch.channels_last), torch.from_numpy(pictures.targets[chosen])
-
-
-def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear on the nearest pixels, as OpenCV does it for the published networks: uint8 `[height, width, C]`."""
-    if image.shape[:2] == (height, width):
-        return image
-    x = torch.from_numpy(np.array(image)).movedim(-1, 0)[None].float()  # a copy: torch warns of arrays that nobody may write
-    x = F.interpolate(x, (height, width), mode="bilinear", align_corners=False)
-    return x[0].movedim(0, -1).add_(0.5).byte().numpy()
 
 
 # ------------------------------------------------------------------------------------------------------------- private
