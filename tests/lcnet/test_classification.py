@@ -120,6 +120,8 @@ def test_pictures_are_read_as_people_see_them(tmp_path) -> None:
     assert np.array_equal(read_picture(path), np.repeat(COLOURS[..., :1], 3, -1))
     Image.fromarray(COLOURS).convert("CMYK").save(tmp_path / "x.jpg")
     assert read_picture(tmp_path / "x.jpg").shape == (40, 60, 3)
+    Image.fromarray(COLOURS).convert("LAB").save(tmp_path / "x.tif")
+    assert read_picture(tmp_path / "x.tif", grey=True).shape == (40, 60)
 
 
 def test_folders_are_classified_and_what_is_left_out_is_told(model, tmp_path) -> None:

@@ -23,12 +23,20 @@ for path in sys.argv[1:]:
     start = time.process_time()  # whoever else computes does not count
     load(path) if "head" in path else load_checkpoint(path)
     seconds.append(time.process_time() - start)
+from ernest.lcnet import PPLCNet, small_images
+from ernest.lcnet.training import Recipe, supervised
+from ernest.lcnet.training.loop import update
+from ernest.lcnet.training.schedule import make_optimizer
+network = PPLCNet(small_images(3, scale=0.25)).train()
+optimizer = make_optimizer(network, Recipe(arch="small"))
+update(network, supervised(0.1), optimizer, torch.zeros(2, 3, 32, 32), torch.tensor([0, 1]), False)
 print(json.dumps([seconds, [name for name in heavy if name in sys.modules and name not in before]]))
 """
 
 
 @pytest.mark.timeout(120)
 def test_files_of_ours_are_opened_without_torchs_compiler_in_a_fifth_of_a_second(tmp_path) -> None:
+    """Nor does the first step of a training import it."""
     torch.manual_seed(0)
     networks = {
         "small": PPLCNet(small_images(3, scale=0.25)),

@@ -156,7 +156,7 @@ def _open_onnx(path: Path, threads: int | None) -> Model:
     try:
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no base class with each other
-        raise ValueError(f"{path}: ONNX Runtime cannot read it: {_first_line(error)}") from None
+        raise ValueError(f"{path}: ONNX Runtime cannot read it: {_reason(error)}") from None
     check_onnx(path)
 
     taken = session.get_inputs()[0].name
@@ -171,6 +171,9 @@ def _open_onnx(path: Path, threads: int | None) -> Model:
 
 def _open_openvino(path: Path, threads: int | None) -> Model:
     require_packages("openvino")
+    weights = path.with_suffix(".bin")
+    if not weights.is_file():
+        raise ValueError(f"{path}: its weights are missing, {weights}")
     start_runtime()
 
     core = _openvino_core(os.getpid())
@@ -186,7 +189,7 @@ def _open_openvino(path: Path, threads: int | None) -> Model:
             warnings.warn("OpenVINO has no bf16 products on this processor: running in fp32", RuntimeWarning, stacklevel=3)
             compiled = core.compile_model(graph, "CPU", settings)
     except RuntimeError as error:
-        raise ValueError(f"{path}: OpenVINO cannot read it: {_first_line(error)}") from None
+        raise ValueError(f"{path}: OpenVINO cannot read it: {_reason(error)}") from None
     idle: list[openvino.InferRequest] = []  # a request holds the images and logits of one call at a time
 
     def forward(images: Tensor) -> Tensor:
@@ -255,5 +258,7 @@ def as_pictures(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     return whole.movedim(1, -1).to(torch.uint8).contiguous()
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+def _reason(error: Exception) -> str:
+    """The first line that says more than where in C++ it was raised."""
+    lines = [*str(error).strip().splitlines(), type(error).__name__]
+    return next((line for line in lines if not line.startswith(("Exception from ", "Check '"))), lines[0])

@@ -24,6 +24,10 @@ ENDING = re.compile(r"\.[0-9_~-]*[a-z][a-z0-9_~-]{0,11}")
 
 MOST_REASONS = 8
 
+POINTER = b"version https://git-lfs"
+UNFETCHED = "a pointer of Git LFS to a file that has not been fetched: git lfs pull"
+"""How files begin that a repository was cloned without, and what they are."""
+
 BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"BM")
 SNIFFED = 16
 

@@ -142,11 +142,14 @@ def normalise_pictures(pictures: np.ndarray, preprocessing: Preprocessing = PADD
 
 
 def normalise_each(pictures: Sequence[np.ndarray], preprocessing: Preprocessing = PADDLECLAS) -> Tensor:
-    """`normalise_pictures` of one or more `[H, W, C]`, all of one size, wherever each of them lies."""
+    """`normalise_pictures` of one or more `[H, W, C]`, all of one size, wherever each of them lies. Raises ValueError for another
+    number of channels."""
+    height, width, channels = pictures[0].shape
+    if channels != len(preprocessing.mean):
+        raise ValueError(f"pictures: expected {len(preprocessing.mean)} channels, got {channels}")
     compiled = library()
     if compiled is None:
         return _normalised_in_parts(np.stack(pictures), preprocessing)
-    height, width, channels = pictures[0].shape
     order, tables = _tables(preprocessing)
     rows = [np.ascontiguousarray(one) for one in pictures]
     places = np.array([one.ctypes.data for one in rows], np.uintp)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ernest.lcnet.image_io.decode import decode_eighth
-from ernest.lcnet.image_io.find import printable
+from ernest.lcnet.image_io.find import POINTER, UNFETCHED, printable
 from ernest.lcnet.image_io.resize import Frame
 
 if TYPE_CHECKING:
@@ -82,10 +82,12 @@ def _opened(path: str | Path) -> Iterator["Image"]:
 def _unknown(path: str | Path) -> str:
     """What a file is that Pillow does not know."""
     with open(path, "rb") as file:
-        start = file.read(12)
+        start = file.read(len(POINTER))
+    if start == POINTER:
+        return f"expected a picture, got {UNFETCHED}"
     if not start:
         return "expected a picture, got an empty file"
-    if start[4:8] == b"ftyp" and start[8:].startswith((b"he", b"mif1", b"msf1")):
+    if start[4:8] == b"ftyp" and start[8:12].startswith((b"he", b"mif1", b"msf1")):
         return "a picture in HEIF, as telephones take them, which Pillow does not read: convert it to JPEG or PNG"
     return "expected a picture, which this is not"
 
@@ -186,6 +188,8 @@ def _levels(picture: "Image", grey: bool) -> np.ndarray:
     picture = _eight_bits(picture)
     if picture.has_transparency_data:
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
+    if picture.mode == "LAB":  # which becomes red, green and blue, but not grey at once
+        picture = picture.convert("RGB")
     mode = "L" if grey else "RGB"
     return np.asarray(picture if picture.mode == mode else picture.convert(mode))
 

@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ernest.device import memory_limit
 from ernest.lcnet.image_io.augment import crop_boxes, elastic_distort, erase, rand_augment
-from ernest.lcnet.image_io.preprocess import Preprocessing, fit_picture, in_letterbox, inside, normalise
+from ernest.lcnet.image_io.preprocess import Preprocessing, fit_picture, in_letterbox, inside, normalise, normalise_each
 from ernest.lcnet.image_io.reader import Reader, network_reader, shrinking_reader
+from ernest.lcnet.image_io.resize import resize_window
 from ernest.lcnet.training.listing import Listing, Target, places
 from ernest.lcnet.training.recipe import Recipe, largest_sides, preprocessing_of, sides_of
 
@@ -49,12 +49,33 @@ def dataset_from_arrays(
     images: Sequence[np.ndarray] | np.ndarray, targets: np.ndarray, labels: Sequence[str], transform: Transform | None = None
 ) -> PictureDataset:
     """A data set from arrays: uint8 `[H, W]` or `[H, W, C]` each; `targets` as in `PictureDataset`. `transform` is applied to
-    each of them."""
-    held = [image[..., None] if image.ndim == 2 else image for image in images]
+    each of them. Raises ValueError for images and targets of any other kind, which would be learnt from as if they were such."""
+    held = [_checked_image(image) for image in images]
     held = [transform(image) for image in held] if transform else held
     checksums = [zlib.crc32(np.ascontiguousarray(image).data) for image in held]
-    targets = np.asarray(targets, np.int64 if np.ndim(targets) == 1 else np.uint8)
+    targets = _checked_targets(np.asarray(targets), len(held), len(labels))
     return PictureDataset(held.__getitem__, targets, tuple(labels), _fingerprint(checksums, targets, labels))
+
+
+def _checked_image(image: np.ndarray) -> np.ndarray:
+    """As `[H, W, C]`. A picture of Pillow is refused: in a palette its numbers are no levels."""
+    if not isinstance(image, np.ndarray | Tensor):
+        raise ValueError(f"images: expected arrays, got {type(image).__name__}; `read_picture` makes one of a file")
+    image = np.asarray(image)
+    image = image[..., None] if image.ndim == 2 else image
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] not in (1, 3) or not image.size:
+        raise ValueError(f"images: expected uint8 [H, W] or [H, W, C], C being 1 or 3, got {image.dtype} {list(image.shape)}")
+    return image
+
+
+def _checked_targets(targets: np.ndarray, count: int, classes: int) -> np.ndarray:
+    shape, (least, most) = ([count], (-1, classes - 1)) if targets.ndim == 1 else ([count, classes], (0, 1))
+    is_whole = targets.dtype.kind in "biuf" and bool((targets % 1 == 0).all())
+    if list(targets.shape) != shape or not is_whole:
+        raise ValueError(f"targets: expected whole numbers {shape}, got {targets.dtype} {list(targets.shape)}")
+    if count and not (least <= targets.min() and targets.max() <= most):
+        raise ValueError(f"targets: expected {least} to {most}, got {targets.min()} to {targets.max()}")
+    return targets.astype(np.int64 if targets.ndim == 1 else np.uint8)
 
 
 def read_dataset(listing: Listing, read: Reader, skip: bool = False, most: int | None = None) -> PictureDataset:
@@ -157,7 +178,10 @@ def draw_order(targets: np.ndarray, balance: float, rng: np.random.Generator) ->
 
 
 def batch(pictures: PictureDataset, recipe: Recipe, chosen: np.ndarray, seed: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """One batch of the `chosen` pictures: cropped, resized, flipped and changed as the recipe says."""
+    """One batch of the `chosen` pictures: cropped, resized, flipped and changed as the recipe says.
+
+    The nearest pixels count in resizing, as in OpenCV for the published networks.
+    """
     rng = np.random.default_rng(seed)
     height, width = sides_of(recipe, int(rng.choice(recipe.sizes)) if recipe.sizes else None)
     rule = replace(preprocessing_of(recipe), resize=(height, width), crop=None)
@@ -165,34 +189,25 @@ def batch(pictures: PictureDataset, recipe: Recipe, chosen: np.ndarray, seed: tu
     sides = np.array([image.shape[:2] for image in images])
     boxes = crop_boxes(sides, recipe.crop_area, recipe.crop_aspect, rng, whole=recipe.fit != "crop")
     flips = recipe.flip & (rng.random(len(images)) < 0.5)
-    levels = torch.empty(len(images), recipe.channels, height, width)
-    for index, (image, box, flip) in enumerate(zip(images, boxes, flips, strict=True)):
-        top, left, tall, wide = box
+    crops = []
+    for image, (top, left, tall, wide), flip in zip(images, boxes, flips, strict=True):
         crop = image[top : top + tall, left : left + wide]
-        if rule.letterbox:
-            crop = in_letterbox(_resized(crop, *inside(tall, wide, (height, width))), rule)
-        else:
-            crop = _resized(crop, height, width)
+        size = inside(tall, wide, (height, width)) if rule.letterbox else (height, width)
+        crop = resize_window(crop, size, (0, 0, *size))
+        crop = in_letterbox(crop, rule) if rule.letterbox else crop
         crop = crop[:, ::-1] if flip else crop
         if recipe.augment:
             crop = rand_augment(np.ascontiguousarray(crop), recipe.augment, recipe.magnitude, rng)
-        levels[index] = torch.from_numpy(crop.transpose(2, 0, 1).copy())
+        crops.append(crop)
     if recipe.elastic_distort:
         generator = torch.Generator().manual_seed(int(rng.integers(2**62)))
-        levels = elastic_distort(levels / 255, generator) * 255
-    seen = normalise(levels, rule)
+        levels = torch.from_numpy(np.stack(crops)).movedim(-1, 1)
+        seen = normalise(elastic_distort(levels / 255, generator) * 255, rule)
+    else:
+        seen = normalise_each(crops, rule)
     if recipe.erase:
         erase(seen, recipe.erase, rng)
     return seen.contiguous(memory_format=torch.channels_last), torch.from_numpy(pictures.targets[chosen])
-
-
-def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear on the nearest pixels, as OpenCV does it for the published networks: uint8 `[height, width, C]`."""
-    if image.shape[:2] == (height, width):
-        return image
-    x = torch.from_numpy(np.array(image)).movedim(-1, 0)[None].float()  # a copy: torch warns of arrays that nobody may write
-    x = F.interpolate(x, (height, width), mode="bilinear", align_corners=False)
-    return x[0].movedim(0, -1).add_(0.5).byte().numpy()
 
 
 # ------------------------------------------------------------------------------------------------------------- private

@@ -52,15 +52,24 @@ def read_parts(data: Path, validation: Path | None, share: float, seed: int, sep
     if data.is_dir():
         parts = find_parts(data)
         learn, score, others = read_listing(parts.learn if parts else data, separator=separator), None, []
-        if parts and validation is None:
-            others = [(f"in {printable(folder.name)}", len(find_pictures(folder).files)) for folder in parts.others]
-            score = read_listing(parts.score, learn.labels, separator) if parts.score else None
+        if parts:
+            score = read_listing(parts.score, learn.labels, separator) if parts.score and validation is None else None
+            unused = (*parts.others, parts.score) if parts.score and not score else parts.others
+            unused = [folder for folder in unused if not _holds(folder, validation)]
+            others = [(f"in {printable(folder.name)}", len(find_pictures(folder).files)) for folder in unused]
     else:
         learn, score, others = _manifest_parts(data, separator)
+        if score and validation is not None and not _holds(data, validation):
+            others.append(("of the part to score with", len(score.files)))
     if validation is not None:
-        return learn, read_listing(validation, learn.labels, separator)
+        score = read_listing(validation, learn.labels, separator)
     learn = replace(learn, left_out=_sum(learn.left_out, tuple(other for other in others if other[1])))
     return (learn, score) if score is not None else split(learn, share, seed)
+
+
+def _holds(part: Path, validation: Path | None) -> bool:
+    """Whether what is to be scored with is that part of the data, or lies in it."""
+    return validation is not None and part.resolve() in (validation.resolve(), *validation.resolve().parents)
 
 
 def read_listing(path: str | Path, labels: Sequence[str] | None = None, separator: str = "") -> Listing:
@@ -76,7 +85,7 @@ def read_listing(path: str | Path, labels: Sequence[str] | None = None, separato
     if path.is_dir():
         found, left_out = _folder(path, separator, may_be_empty=labels is not None)
     else:
-        found = [(row.file, row.labels) for row in _rows(path, separator)]
+        found = [(row.file, row.labels) for row in _rows(path, separator, labels)]
     return _listing(path, found, left_out, labels, separator)
 
 
@@ -99,7 +108,11 @@ def _listing(path: Path, found: Sequence[Labelled], left_out: LeftOut, labels: S
 
 
 def _inner(path: Path) -> str:
-    """A hint where a folder holds but one, as archives are unpacked, and that one others: they may be the classes."""
+    """A hint where a table lies in a folder, or where it holds but one, as archives are unpacked, and that one others: they may
+    be the classes."""
+    tables = sorted(file for file in path.iterdir() if file.suffix.lower() in MANIFESTS) if path.is_dir() else []
+    if tables:
+        return f"; if a table tells the classes, name it: {tables[0]}"
     folders = sub_folders(path) if path.is_dir() else []
     return f"; if the folders in it are the classes, name {folders[0]}" if len(folders) == 1 and sub_folders(folders[0]) else ""
 
@@ -119,10 +132,10 @@ def _manifest_parts(path: Path, separator: str) -> tuple[Listing, Listing | None
     return known, None if score is None else _listing(path, parts[score], (), known.labels, separator), others
 
 
-def _rows(path: Path, separator: str) -> list[Row]:
+def _rows(path: Path, separator: str, known: Sequence[str] | None = None) -> list[Row]:
     if path.suffix.lower() not in MANIFESTS or not path.is_file():
         raise ValueError(f"{path}: expected a folder of class sub-folders, or a manifest {', '.join(sorted(MANIFESTS))}")
-    return read_manifest(path, separator)
+    return read_manifest(path, separator, known)
 
 
 def read_unlabelled(folder: str | Path, labels: Sequence[str]) -> Listing:
@@ -185,7 +198,7 @@ def _folder(folder: Path, separator: str, may_be_empty: bool) -> tuple[list[Labe
         found += [(file, labels) for file in inside.files]
         left_out.update(dict(inside.left_out))
     if not found:
-        raise ValueError(f"{folder}: expected one sub-folder for each class, found none")
+        raise ValueError(f"{folder}: expected one sub-folder for each class, found none{_inner(folder)}")
     loose = sum(1 for entry in folder.iterdir() if entry.suffix.lower() in SUFFIXES and not entry.is_dir())
     if loose:
         left_out["beside the folders of classes"] = loose

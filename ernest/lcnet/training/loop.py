@@ -22,7 +22,7 @@ from ernest.lcnet.training.dataset import PictureDataset, batches, steps_per_epo
 from ernest.lcnet.training.losses import Objective, student
 from ernest.lcnet.training.precision import choose_bf16
 from ernest.lcnet.training.recipe import Recipe, dump, peak_rate, preprocessing_of
-from ernest.lcnet.training.schedule import learning_rate, make_optimizer, set_rate, update_average
+from ernest.lcnet.training.schedule import Descent, learning_rate, make_optimizer, set_rate, update_average
 from ernest.lcnet.training.scores import Scores, evaluate
 from ernest.lcnet.training.sets import SetScores, evaluate_sets
 from ernest.lcnet.training.state import TrainerState, load_state, save_state
@@ -114,7 +114,7 @@ def fit(
 def update(
     network: nn.Module,
     objective: Objective,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Descent | torch.optim.Optimizer,
     images: Tensor,
     targets: Tensor,
     bf16: bool,
@@ -125,7 +125,7 @@ def update(
     With `at_once` the gradients of so many pictures at a time are summed, or of one less where the batch does not divide evenly;
     normalisation then sees no more than these.
     """
-    optimizer.zero_grad(set_to_none=True)
+    optimizer.zero_grad()
     value, correct, count = 0.0, 0, len(targets)
     parts = -(-count // (at_once or count))
     for some, wanted in zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True):

@@ -7,17 +7,21 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ernest.lcnet.image_io.find import printable
 
 MANIFESTS = frozenset({".csv", ".tsv", ".jsonl"})
-FILE_COLUMNS = ("file", "filename", "file_name", "filepath", "file_path", "path", "image", "image_path", "img")
-LABEL_COLUMNS = ("label", "class", "category", "target", "class_name", "label_name")
+FILE_COLUMNS = (
+    *("file", "filename", "file_name", "filepath", "file_path", "path"),
+    *("image", "image_path", "image_name", "img", "img_path"),
+)
+LABEL_COLUMNS = ("label", "class", "category", "target", "class_name", "label_name", "labels", "tags", "class_id")
 PART_COLUMNS = ("split", "subset", "set", "partition")
+WHOLE = re.compile(r"([+-]?[0-9]+)(?:\.0+)?")
 SEPARATORS = ",;\t|"
 EXCEL = re.compile(r"\A\s*\"?sep=.\"?\r?\n")
 """A line for Excel before the header, which names the separator; the header shows it too."""
@@ -32,9 +36,10 @@ class Row:
     part: str
 
 
-def read_manifest(path: Path, separator: str = "") -> list[Row]:
+def read_manifest(path: Path, separator: str = "", known: Collection[str] | None = None) -> list[Row]:
     """The pictures with one label each, or with a `separator` any number. Files are relative to the folder of the manifest;
-    blanks around names are taken off.
+    blanks around names are taken off. Where all labels are whole numbers, or a label is a number of the `known` ones, 1.0 is
+    class 1: a table with an empty cell turns whole numbers into such.
 
     A header is needed: without one, a first picture could be taken for names of columns. Raises ValueError, which names the
     line: no header, no label, several of them, more cells than columns, files that are missing or listed twice.
@@ -50,7 +55,16 @@ def read_manifest(path: Path, separator: str = "") -> list[Row]:
     twice = next((file for file, count in Counter(row.file for row in found).items() if count > 1), None)
     if twice is not None:
         raise ValueError(f"{path}: {twice} is listed more than once")
-    return found
+    short = _short_numbers({label for row in found for label in row.labels}, known)
+    return [replace(row, labels=tuple(dict.fromkeys(short.get(label, label) for label in row.labels))) for row in found]
+
+
+def _short_numbers(labels: Collection[str], known: Collection[str] | None) -> dict[str, str]:
+    """For labels such as 1.0 the whole numbers that they are: of `known` ones, or where no label is anything else."""
+    short = {label: match[1] for label in labels if (match := WHOLE.fullmatch(label))}
+    if known is None:
+        return short if len(short) == len(labels) else {}
+    return {label: number for label, number in short.items() if label not in known and number in known}
 
 
 def split_labels(text: str, separator: str) -> tuple[str, ...]:

@@ -132,6 +132,18 @@ class Recipe:
             raise ValueError(f"resize: expected at least the size of {self.size}, got {self.resize}")
         if min(self.sizes, default=1) < 1:
             raise ValueError(f"sizes: expected positive sides, got {self.sizes}")
+        _check_normalised(self)
+
+
+def _check_normalised(recipe: Recipe) -> None:
+    """Raises ValueError where the last maps of pictures that go through together are one pixel, which has no deviation."""
+    parts = -(-recipe.batch // (recipe.at_once or recipe.batch))
+    strides = [one if isinstance(one, tuple) else (one, one) for one in architecture_of(recipe, 1).strides]
+    down = [math.prod(stride[axis] for stride in strides) for axis in (0, 1)]
+    sides = sides_of(recipe, min((recipe.size, *recipe.sizes)))
+    if recipe.batch // parts == 1 and all(side <= stride for side, stride in zip(sides, down, strict=True)):
+        field = "batch" if parts == 1 else "at_once"
+        raise ValueError(f"{field}: expected 2 pictures or more, got 1: at {sides[0]}x{sides[1]} the last map of one is a pixel")
 
 
 def published_recipe(arch: str, **changes: Any) -> Recipe:

@@ -1,9 +1,11 @@
 """Optimizer with parameter groups, learning-rate schedule, and exponential moving average of the weights."""
 
 import math
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
+from torch.optim.sgd import sgd
 
 from ernest.lcnet.training.recipe import Recipe
 
@@ -42,13 +44,40 @@ def parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict]:
     return list(groups.values())
 
 
-def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """SGD with momentum over `parameter_groups`."""
-    groups = parameter_groups(network, recipe)
-    return torch.optim.SGD(groups, lr=recipe.rate, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=True)
+@dataclass(frozen=True)
+class Descent:
+    """SGD with momentum over `parameter_groups`, bit by bit that of torch, whose classes import its compiler when one is made:
+    more than a second. `momenta` are those of the parameters that have had a gradient."""
+
+    param_groups: list[dict]
+    momentum: float
+    nesterov: bool
+    momenta: dict[Tensor, Tensor] = field(default_factory=dict)
+
+    def zero_grad(self) -> None:
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """With g' = g + decay w: v' = momentum v + g', at first g', and w' = w - rate v', or after Nesterov
+        w - rate (g' + momentum v')."""
+        for group in self.param_groups:
+            learnt = [one for one in group["params"] if one.grad is not None]
+            momenta = [self.momenta.get(one) for one in learnt]
+            rule = {"lr": group["lr"], "weight_decay": group["weight_decay"], "momentum": self.momentum}
+            gradients = [one.grad for one in learnt]
+            sgd(learnt, gradients, momenta, fused=True, dampening=0.0, nesterov=self.nesterov, maximize=False, **rule)
+            self.momenta.update((one, value) for one, value in zip(learnt, momenta, strict=True) if value is not None)
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def make_optimizer(network: nn.Module, recipe: Recipe) -> Descent:
+    groups = [group | {"lr": recipe.rate} for group in parameter_groups(network, recipe)]
+    return Descent(groups, recipe.momentum, recipe.nesterov)
+
+
+def set_rate(optimizer: Descent, rate: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = rate * group["factor"]
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ernest import storage
+from ernest.lcnet.training.schedule import Descent
 
 KEY = "progress"
 
@@ -47,21 +48,18 @@ class TrainerState:
         return self.loss / max(1, self.images), self.correct / max(1, self.labelled)
 
 
-def save_state(
-    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, state: TrainerState
-) -> None:
+def save_state(path: Path, network: nn.Module, optimizer: Descent, average: nn.Module | None, state: TrainerState) -> None:
     """Everything that the next step depends on; the file appears whole or not at all."""
     tensors = {f"network/{name}": value for name, value in network.state_dict().items()}
     tensors |= {f"average/{name}": value for name, value in (average.state_dict() if average else {}).items()}
     for name, parameter in network.named_parameters():
-        momentum = optimizer.state[parameter].get("momentum_buffer") if parameter in optimizer.state else None
-        if momentum is not None:
-            tensors[f"momentum/{name}"] = momentum
+        if parameter in optimizer.momenta:
+            tensors[f"momentum/{name}"] = optimizer.momenta[parameter]
     storage.save_tensors(path, tensors, {KEY: json.dumps(asdict(state))})
 
 
 def load_state(
-    path: Path, network: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None, fingerprint: str
+    path: Path, network: nn.Module, optimizer: Descent, average: nn.Module | None, fingerprint: str
 ) -> TrainerState | None:
     """Puts back what `save_state` wrote; None where there is no file.
 
@@ -85,7 +83,7 @@ def load_state(
     for name, parameter in network.named_parameters():
         if name in momentum:
             # The layout of the parameter: the sums of a fused step must run over both in the same order.
-            optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(parameter).copy_(momentum[name])
+            optimizer.momenta[parameter] = torch.empty_like(parameter).copy_(momentum[name])
     return state
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 from ernest.device import HOST
 from ernest.lcnet.architecture import PUBLISHED, Architecture, Block
 from ernest.lcnet.network import PPLCNet
-from ernest.lcnet.weights.key_maps import SPELLINGS, Origin, is_second, networks_in, their_name
+from ernest.lcnet.weights.key_maps import SPELLINGS, Origin, is_second, networks_in, their_name, unwrapped
 from ernest.lcnet.weights.load import check_numbers
 
 COUNTERS = re.compile(r"(^|\.)(num_batches_tracked|total_ops|total_params|n_averaged)$")
@@ -53,6 +53,7 @@ def select(tensors: Mapping[str, Tensor]) -> Parts:
     """The network that the names spell; of a distillation the student. Raises ValueError if there is none or more than one."""
     if LATER.search(" ".join(tensors)):
         raise ValueError("PP-LCNetV3 and V4 are other networks, of which nothing is read")
+    tensors = unwrapped(tensors)
     networks = networks_in(tensors)
     students = [prefix for prefix in networks if "student" in prefix.lower()]
     if not networks:

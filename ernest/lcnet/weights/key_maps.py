@@ -3,12 +3,18 @@
 Hugging Face's names are those that transformers 5.23 and 5.24 write, timm's those of 1.0.31.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, TypeVar
 
 from ernest.lcnet.architecture import Block
+
+Value = TypeVar("Value")
+
+WRAPPED = re.compile(r"(\.)(?:(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.)+")
+"""What torch puts into the middle of names; at their beginning it is a prefix."""
 
 Origin = Literal["PaddleClas", "PaddleClas V2", "timm", "timm V2", "Hugging Face"]
 
@@ -75,6 +81,11 @@ SPELLINGS: Mapping[Origin, Spelling] = MappingProxyType(
 def is_second(origin: Origin) -> bool:
     """Whether the names are those of PP-LCNetV2."""
     return origin.endswith("V2")
+
+
+def unwrapped(tensors: Mapping[str, Value]) -> dict[str, Value]:
+    """By the names that they had before parts of the network were compiled or wrapped, each by itself."""
+    return {WRAPPED.sub(r"\1", name): tensor for name, tensor in tensors.items()}
 
 
 def networks_in(names: Collection[str]) -> dict[str, Origin]:

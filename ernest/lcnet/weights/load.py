@@ -1,11 +1,13 @@
 """Files of weights to tensors by name: Paddle's `.pdparams`, files of torch.save, safetensors. Nothing in a file is run."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 
 from ernest import storage
+from ernest.lcnet.image_io.find import POINTER, UNFETCHED
 from ernest.lcnet.weights.paddle_file import read_paddle
 from ernest.lcnet.weights.torch_file import LEGACY, read_legacy, read_zip
 
@@ -21,6 +23,7 @@ OTHERS: Mapping[str, str] = {
 }
 """What files with other endings are, for the complaint; a file that can be read may be called anything."""
 
+SHARD = re.compile(r"-0*[0-9]+-of-0*(?!1\b)[1-9][0-9]*\.safetensors$")
 
 INSIDE = ("model.safetensors", "inference.pdiparams", "best.safetensors", "pytorch_model.bin")
 """What the file of weights is called in the folders of others, and in ours."""
@@ -47,19 +50,37 @@ def find_weights(path: str | Path) -> tuple[str, dict[str, Tensor]]:
     path = Path(path)
     try:
         with path.open("rb") as file:
-            start = file.read(32)
+            start = file.read(512)
         if start[:4] == b"PK\x03\x04":
             return read_zip(path)
         if start[5:9] == b"\x00\x00\x00{":  # the end of a length of eight bytes, whose first may be any
+            if SHARD.search(path.name):
+                raise ValueError("one of several files of a network: save it in one (max_shard_size)")
             return "", storage.load_tensors(path)
-        if start.startswith(LEGACY):
+        if LEGACY.match(start):
             return read_legacy(path)
         if start[:1] == b"\x80":
             return "", read_paddle(path.read_bytes())
-        found = f"; this is {OTHERS[path.suffix.lower()]}" if path.suffix.lower() in OTHERS else ""
-        raise ValueError(f"expected Paddle's .pdparams, a zip file of torch.save, or safetensors{found}")
+        raise ValueError(f"expected Paddle's .pdparams, a zip file of torch.save, or safetensors{_found(path, start)}")
     except ValueError as error:
         raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+
+
+def _found(path: Path, start: bytes) -> str:
+    """What a file is that nothing is read of, where its first bytes or its ending show it."""
+    if not start:
+        kind = "an empty file"
+    elif start.startswith(POINTER):
+        kind = UNFETCHED
+    elif path.suffix.lower() in OTHERS:
+        kind = OTHERS[path.suffix.lower()]
+    elif start.startswith(b"<"):
+        kind = "a web page, or other text"
+    elif start.startswith(b"\x1f\x8b") or start[257:].startswith(b"ustar"):  # as PaddleClas hands out its networks
+        kind = "packed: unpack it"
+    else:
+        return ""
+    return f"; this is {kind}"
 
 
 def check_numbers(tensors: Mapping[str, Tensor]) -> None:

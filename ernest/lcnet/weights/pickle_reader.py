@@ -40,7 +40,7 @@ class Call:
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 LITERALS = {
     "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT",
-    "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8",
+    "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8",
 }  # fmt: skip
 """Instructions that put their own argument on the stack."""
 
@@ -48,7 +48,7 @@ _MARK = object()
 
 
 def read_pickle(data: bytes | BinaryIO, allowed: Collection[str] | None) -> Any:
-    """The value that a pickle of protocol 2 to 4 describes, as dictionaries, lists, tuples, numbers, strings and notes.
+    """The value that a pickle of protocol 2 to 5 describes, as dictionaries, lists, tuples, numbers, strings and notes.
 
     `allowed` are the names that the file may mention; None is for a training checkpoint, beside whose weights are objects of
     any class: all names are kept as notes then, and whoever takes weights from it refuses those among them.
@@ -96,18 +96,22 @@ class _Reader:
             "EMPTY_DICT": lambda _: self.stack.append({}),
             "EMPTY_LIST": lambda _: self.stack.append([]),
             "EMPTY_TUPLE": lambda _: self.stack.append(()),
+            "EMPTY_SET": lambda _: self.stack.append(Call("builtins.set", ())),
+            "FROZENSET": lambda _: self.stack.append(Call("builtins.frozenset", (self.since_mark(),))),
             "TUPLE": lambda _: self.stack.append(tuple(self.since_mark())),
             "TUPLE1": lambda _: self.join(1),
             "TUPLE2": lambda _: self.join(2),
             "TUPLE3": lambda _: self.join(3),
             "APPEND": lambda _: self.extend([self.pop()]),
             "APPENDS": lambda _: self.extend(self.since_mark()),
+            "ADDITEMS": lambda _: self.extend(self.since_mark()),
             "SETITEM": lambda _: self.update([self.pop(), self.pop()][::-1]),
             "SETITEMS": lambda _: self.update(self.since_mark()),
             "GLOBAL": lambda argument: self.name(*argument.split(" ", 1)),
             "STACK_GLOBAL": lambda _: self.name(*[self.pop(), self.pop()][::-1]),
             "REDUCE": lambda _: self.call(),
             "NEWOBJ": lambda _: self.call(),
+            "NEWOBJ_EX": lambda _: self.call(self.pop()),
             "BUILD": lambda _: self.build(),
             "BINPERSID": lambda _: self.stack.append(Reference(self.pop())),
             "MEMOIZE": lambda _: self.remember(len(self.memory)),
@@ -151,7 +155,7 @@ class _Reader:
         target = self.stack[-1]
         if isinstance(target, list):
             target.extend(values)
-        elif not isinstance(target, Call):  # elements of an object, such as a deque: no weights
+        elif not isinstance(target, Call):  # elements of an object, such as a deque or a set: no weights
             raise ValueError("damaged: list elements for something else")
 
     def update(self, flat: list[Any]) -> None:
@@ -167,13 +171,15 @@ class _Reader:
             raise ValueError(refusal(path))
         self.stack.append(Name(path))
 
-    def call(self) -> None:
+    def call(self, *keywords: Any) -> None:
         arguments, function = self.pop(), self.pop()
         if isinstance(function, Reference) and isinstance(function.key, tuple) and function.key[:1] == ("module",):
             function = function.key[1]  # a class, of which torch kept the source text, too
+        if isinstance(function, Call) and self.allowed is None:
+            function = Name(function.function)  # such as functools.partial, by which older protocols give keywords
         if not isinstance(function, Name) or not isinstance(arguments, tuple):
             raise ValueError("refused: it calls something that it has made itself")
-        self.stack.append(Call(function.path, arguments))
+        self.stack.append(Call(function.path, (*arguments, *keywords)))
 
     def build(self) -> None:
         state, target = self.pop(), self.stack[-1]

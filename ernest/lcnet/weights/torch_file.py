@@ -6,6 +6,7 @@ at, to find the dictionary with the names of a PP-LCNet; nothing else is turned 
 
 import io
 import math
+import re
 import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ernest.lcnet.weights.key_maps import networks_in
+from ernest.lcnet.weights.key_maps import networks_in, unwrapped
 from ernest.lcnet.weights.pickle_reader import Call, Name, Reference, check_sizes, dictionary_of, read_pickle, refusal
 
 TYPES: Mapping[str, torch.dtype] = {
@@ -33,8 +34,19 @@ TYPES: Mapping[str, torch.dtype] = {
 
 TENSOR, PARAMETER = "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter"
 
-LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""The first pickle of files before torch 1.6, and of those that timm publishes: a number to know them by."""
+QUANTISED = ("torch.QInt8Storage", "torch.QUInt8Storage", "torch.QUInt4x2Storage", "torch.QUInt2x4Storage")
+
+SIZES: Mapping[str, int] = {
+    **{name: kind.itemsize for name, kind in TYPES.items()},
+    **dict.fromkeys((*QUANTISED, "torch.storage.UntypedStorage"), 1),
+    "torch.QInt32Storage": 4,
+    "torch.ComplexFloatStorage": 8,
+    "torch.ComplexDoubleStorage": 16,
+}
+"""Bytes of an element of any storage: what weights are not made of may lie before them."""
+
+LEGACY = re.compile(rb"\x80[\x02-\x05](\x95.{8})?\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19\.", re.DOTALL)
+"""The first pickle of files before torch 1.6, and of those that timm publishes: a number to know them by, in any protocol."""
 
 Content = Callable[[str], bytes]
 """The bytes of a storage by its key."""
@@ -64,7 +76,7 @@ def read_legacy(path: Path) -> tuple[str, dict[str, Tensor]]:
     _, _, machine, content, keys = (read_pickle(file, None) for _ in range(5))
     if not isinstance(machine, dict) or machine.get("little_endian") is not True or not isinstance(keys, list):
         raise ValueError("damaged, or of a machine with another order of bytes")
-    sizes = {reference.key[2]: TYPES[reference.key[1].path].itemsize for reference in _references(content)}
+    sizes = {reference.key[2]: SIZES[reference.key[1].path] for reference in _references(content)}
     storages: dict[str, bytes] = {}
     for key in keys:
         count = int.from_bytes(file.read(8), "little")
@@ -95,7 +107,7 @@ def _find(content: Any) -> tuple[str, dict[str, Any]]:
     """The dictionary with the names of a PP-LCNet. Of several the averaged one, as timm takes it, then those that are usually
     called the network's. Raises ValueError, which says where tensors are, if it is none or cannot be told."""
     places = list(_dictionaries(content))
-    networks = [(place, notes) for place, notes in places if networks_in(notes)]
+    networks = [(place, notes) for place, notes in places if networks_in(unwrapped(notes))]
     if not networks:
         return "", _without_places(content, places)
     usual = ("state_dict_ema", "model_ema", "ema", "state_dict", "model", "")
@@ -120,7 +132,7 @@ def _without_places(content: Any, places: list[tuple[str, dict[str, Any]]]) -> d
     if places := [(place, notes) for place, notes in places if place]:  # beside them may lie a tensor, such as a score
         some = "; ".join(f"in {place}: {', '.join(list(notes)[:2])}" for place, notes in places[:3])
         raise ValueError(f"a training checkpoint without the weights of a PP-LCNet; tensors lie {some}")
-    if isinstance(content, Call) and content.function != "collections.OrderedDict":
+    if isinstance(content, Call) and content.function not in ("collections.OrderedDict", TENSOR, PARAMETER):
         raise ValueError(refusal(content.function))
     names = list(dictionary_of(content))
     raise ValueError(f"holds no tensors by name, only {', '.join(names[:3]) or 'nothing'}")
@@ -185,7 +197,7 @@ def _references(content: Any) -> Iterator[Reference]:
             continue
         seen.add(id(value))
         match value:
-            case Reference(("storage", Name(kind), *_)) if kind in TYPES:
+            case Reference(("storage", Name(kind), *_)) if kind in SIZES:
                 yield value
             case Call():
                 stack += [value.arguments, value.items, value.state]

@@ -97,6 +97,8 @@ def test_pictures_are_normalised_wherever_they_lie(bgr: bool) -> None:
     expected = normalise(planes.flip(1) if bgr else planes, rule)
     assert torch.equal(normalise_each(some, rule), expected)
     assert torch.equal(normalise_pictures(np.stack(some), rule), expected)
+    with pytest.raises(ValueError, match="pictures: expected 3 channels, got 1"):
+        normalise_each([one[..., :1]], rule)
 
 
 def test_grey_pictures_and_grey_networks() -> None:

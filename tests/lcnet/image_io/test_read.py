@@ -215,6 +215,7 @@ def test_names_of_any_kind_are_that_pictures_error(tmp_path: Path) -> None:
         (b"\0\0\0\x18ftypheic" + bytes(90), "a picture in HEIF, as telephones take them, which Pillow does not read: convert"),
         (b"\0\0\0\x18ftypmif1" + bytes(90), "a picture in HEIF"),
         (b"<html>not found</html>", "expected a picture, which this is not"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "expected a picture, got a pointer of Git LFS to a file"),
     ],
 )
 def test_what_pillow_does_not_know_is_told(content: bytes, said: str, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Decoding, holding and batches: what a step sees depends on seed, epoch and step, and on nothing else."""
 
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,7 +100,31 @@ def test_a_long_picture_is_squashed_whole_in_training_and_evaluation(shape: tupl
     pictures = dataset_from_arrays([photo] * 2, np.zeros(2), ("a", "b"))
     images, _ = batch(pictures, recipe, np.arange(2), (0, 0, 0))
     assert images.shape[2:] == (32, 32)
-    assert torch.allclose(images[:1], prepare(photo, preprocessing_of(recipe)), atol=1 / 255 / 0.22 + 1e-5)
+    assert torch.allclose(images[:1], prepare(photo, preprocessing_of(recipe)), atol=1e-5)
+
+
+def test_crops_are_resized_to_the_rounded_sums_of_whole_numbers() -> None:
+    """A pixel of the result is at ((2 i + 1) n - m) / 2m of n pixels for m; with both axes a fraction over 4 m m'."""
+
+    def taps(length: int, made: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        place = np.clip((2 * np.arange(made) + 1) * length - made, 0, 2 * made * (length - 1))
+        first = place // (2 * made)
+        return first, np.minimum(first + 1, length - 1), place - first * 2 * made
+
+    recipe = replace(RECIPE, crop_area=(1.0, 1.0), crop_aspect=(1.0, 1.0), flip=False, fit="squash")
+    side, wrong, rng = recipe.size, 0, np.random.default_rng(0)
+    for tall, wide in rng.integers(2, 60, (50, 2)):
+        photo = rng.integers(0, 256, (tall, wide, 3), np.uint8)
+        (top, below, y), (left, right, x) = taps(tall, side), taps(wide, side)
+        rows = photo[top] * (2 * side - y)[:, None, None] + photo[below] * y[:, None, None]
+        sums = rows[:, left] * (2 * side - x)[:, None] + rows[:, right] * x[:, None]
+        expected = (sums + 2 * side * side) // (4 * side * side)
+        images, _ = batch(dataset_from_arrays([photo], [0], ("a", "b")), recipe, np.arange(1), (0, 0, 0))
+        levels = normalise(torch.from_numpy(expected).movedim(-1, 0)[None], preprocessing_of(recipe))
+        steps = (images - levels).abs() * 255 * 0.225
+        assert steps.max() < 1.1  # exactly between two levels, the last bit of a sum decides
+        wrong += int((steps > 0.5).sum())
+    assert wrong < 0.001 * 50 * images.numel()
 
 
 def test_flips_are_half_of_all() -> None:
@@ -157,6 +182,31 @@ def test_the_fingerprint_knows_pictures_targets_and_labels() -> None:
         dataset_from_arrays(photos(4, 1), np.arange(4), "abcd").fingerprint,
     }
     assert len(marks) == 4
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda x: x / 255, r"images: expected uint8 \[H, W\] or \[H, W, C\], C being 1 or 3, got float64 \[8, 9, 3\]"),
+        (lambda x: x > 100, "got bool"),
+        (lambda x: x.transpose(0, 3, 1, 2), r"got uint8 \[3, 8, 9\]"),
+        (lambda x: np.concatenate([x, x], -1), r"got uint8 \[8, 9, 6\]"),
+        (lambda x: [Image.fromarray(one).convert("P") for one in x], "images: expected arrays, got Image"),
+    ],
+)
+def test_images_that_are_no_levels_are_not_learnt_from(change: Callable, said: str) -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (2, 8, 9, 3), np.uint8)
+    with pytest.raises(ValueError, match=said):
+        dataset_from_arrays(change(levels), np.arange(2), "ab")
+    assert dataset_from_arrays(levels, np.arange(2), "ab").fingerprint == (
+        dataset_from_arrays(torch.from_numpy(levels), [0.0, 1.0], "ab").fingerprint
+    )
+
+
+@pytest.mark.parametrize("targets", [[0], [0, 2], [0, -2], [0, 0.5], ["a", "b"], [[0, 1]], [[0, 1], [2, 0]], [0, float("nan")]])
+def test_targets_that_are_no_places_are_refused(targets: list) -> None:
+    with pytest.raises(ValueError, match="targets: expected"):
+        dataset_from_arrays(np.zeros((2, 8, 8), np.uint8), np.array(targets), "ab")
 
 
 def test_broken_pictures_are_named_and_refused_or_skipped(folder: Path) -> None:

@@ -71,6 +71,10 @@ def test_a_class_without_pictures_and_a_single_class_are_refused(folder: Path) -
         read_listing(only.parent.parent)
     with pytest.raises(ValueError, match=r"cat: expected one sub-folder for each class, found none"):
         read_listing(only.parent)
+    for place in (only.parent, only.parent.parent):
+        (place / "metadata.csv").touch()
+        with pytest.raises(ValueError, match=f"; if a table tells the classes, name it: {place / 'metadata.csv'}"):
+            read_listing(place)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ernest.lcnet.training.listing import read_parts
+from ernest.lcnet.training.listing import Target, read_listing, read_parts
 from ernest.lcnet.training.manifest import clean_label, read_manifest
 from tests.lcnet.training.test_listing import write
 
@@ -37,6 +37,8 @@ def folder(tmp_path: Path) -> Path:
         ("x.csv", "sep=;\r\nfile;label\r\na/1.png;cat\r\na/2.png;dog\r\n"),
         ("x.csv", '\ufeff"sep=,"\nfile,label\na/1.png,cat\na/2.png,dog\n'.encode()),
         ("x.csv", "image_path|category\na/1.png|cat\na/2.png|dog"),
+        ("x.csv", "image_name,tags\na/1.png,cat\na/2.png,dog"),
+        ("x.csv", "img_path,labels,class_id\na/1.png,cat,0\na/2.png,dog,1"),
         ("x.jsonl", '\ufeff{"file_name": "a/1.png", "label": ["cat"]}\n\n{"file_name": "a/2.png", "label": "dog "}\n'.encode()),
     ],
 )
@@ -98,6 +100,9 @@ def test_parts_that_a_manifest_names_are_learnt_from_scored_with_or_left_alone(c
     assert [file.name for file in score.files] == ["2.png"]  # of val and validation, as of val and test, the first
     assert learn.left_out == (("of part test", 2), ("of part unknown", 1), ("of part validation", 1))
     assert {len(part.files) for part in read_parts(folder / "x.csv", folder / "x.csv", 0.1, 0)} == {3, 8}
+    (folder / "y.csv").write_text("file,label\n0.png,dog\n")
+    left_out = read_parts(folder / "x.csv", folder / "y.csv", 0.1, 0)[0].left_out
+    assert left_out == (*learn.left_out, ("of the part to score with", 1))
 
 
 def test_a_column_of_parts_without_one_to_learn_from_is_not_looked_at(folder: Path) -> None:
@@ -114,6 +119,21 @@ def test_a_file_is_found_however_its_accents_are_spelled(name: str, folder: Path
         for mark in ("/", "\\"):
             (folder / "x.csv").write_text(f"file,label\n{unicodedata.normalize(form, name).replace('/', mark)},a\n")
             assert pairs(folder / "x.csv") == [(folder / name, ("a",))]
+
+
+def test_whole_numbers_of_a_table_are_classes_however_they_are_written(folder: Path) -> None:
+    """A table of pandas that has an empty cell writes 1.0 for 1."""
+
+    def found(*labels: str, known: tuple[str, ...] | None = None) -> tuple[tuple[str, ...], tuple[Target, ...]]:
+        rows = [f"{write(folder / f'{place}.png').name},{label}" for place, label in enumerate(labels)]
+        (folder / "x.csv").write_text("\n".join(["file,label", *rows]))
+        listing = read_listing(folder / "x.csv", known)
+        return listing.labels, listing.targets
+
+    assert found("2.0", "10.0", "2") == (("2", "10"), (0, 1, 0))
+    assert found("2.0", "10.5", "2") == (("10.5", "2", "2.0"), (2, 0, 1))
+    assert found("1.0", "1", known=("0", "1")) == (("0", "1"), (1, 1))
+    assert found("1.0", known=("0.5", "1.0")) == (("0.5", "1.0"), (1,))
 
 
 def test_two_columns_of_one_name_are_refused(folder: Path) -> None:

@@ -69,6 +69,8 @@ def test_pictures_to_score_with_may_be_named(tmp_path: Path) -> None:
     learn, score = read_parts(tmp_path, tmp_path / "other", 0.25, 0)
     assert learn.files[0].is_relative_to(tmp_path / "train")
     assert score.files[0].is_relative_to(tmp_path / "other")
+    assert learn.left_out == (("in val", 8),)
+    assert read_parts(tmp_path, tmp_path / "val", 0.25, 0)[0].left_out == (("in other", 8),)
 
 
 @pytest.mark.parametrize(

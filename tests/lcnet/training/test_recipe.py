@@ -108,6 +108,15 @@ def test_wrong_fields_are_named(override: str, said: str) -> None:
         load_recipe(overrides=[override])
 
 
+def test_one_picture_at_once_needs_a_map_to_normalise() -> None:
+    for fields in ({"batch": 1}, {"batch": 8, "at_once": 1}, {"batch": 3, "at_once": 2}):
+        field = [*fields][-1]
+        with pytest.raises(ValueError, match=f"{field}: expected 2 pictures or more, got 1: at 32x32 the last map"):
+            Recipe(size=32, strides="published", **fields)
+        assert Recipe(size=33, strides="published", **fields).size == 33
+        assert Recipe(size=32, arch="small", **fields).size == 32
+
+
 def test_a_file_that_is_no_recipe_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"gone\.toml: No such file"):
         load_recipe(tmp_path / "gone.toml")

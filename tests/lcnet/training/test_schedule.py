@@ -9,7 +9,7 @@ import torch
 from ernest.lcnet import Architecture, PPLCNet
 from ernest.lcnet.training.losses import Pair
 from ernest.lcnet.training.recipe import Recipe
-from ernest.lcnet.training.schedule import learning_rate, make_optimizer, set_rate, update_average
+from ernest.lcnet.training.schedule import learning_rate, make_optimizer, parameter_groups, set_rate, update_average
 
 
 def small() -> PPLCNet:
@@ -46,6 +46,29 @@ def test_stages_have_their_own_rate_and_zero_freezes(pair: bool) -> None:
     assert all(found[name][0] == 1.0 for name in found if name.startswith(f"{start}head"))
     stem = network.second.stem if isinstance(network, Pair) else network.stem
     assert not any(parameter.requires_grad for parameter in stem.parameters())
+
+
+@pytest.mark.parametrize(("momentum", "nesterov"), [(0.9, False), (0.9, True), (0.0, False)])
+def test_descent_is_that_of_torch_bit_by_bit(momentum: float, nesterov: bool) -> None:
+    recipe = Recipe(momentum=momentum, nesterov=nesterov, stage_rates=(0.0, 0.5, 1.0, 1.0, 1.0, 1.0))
+
+    def learnt(by_torch: bool) -> list[torch.Tensor]:
+        torch.manual_seed(0)
+        network = small()
+        settings = {"lr": 1.0, "momentum": momentum, "nesterov": nesterov, "fused": True}
+        groups = parameter_groups(network, recipe)
+        optimizer = torch.optim.SGD(groups, **settings) if by_torch else make_optimizer(network, recipe)
+        for step in range(3):
+            optimizer.zero_grad()
+            for number, parameter in enumerate(network.parameters()):
+                if parameter.requires_grad:
+                    parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number + step))
+            for group in optimizer.param_groups:
+                group["lr"] = group["factor"] * 0.1 * (step + 1)
+            optimizer.step()
+        return list(network.parameters())
+
+    assert all(map(torch.equal, learnt(True), learnt(False)))
 
 
 def test_the_rate_rises_for_five_epochs_and_falls_as_a_cosine() -> None:

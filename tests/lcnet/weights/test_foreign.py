@@ -464,7 +464,22 @@ def test_prefixes_of_wrappers_are_taken_off(quarter: Arrays, prefix: str, tmp_pa
     for names, rate in ((timm_names(quarter, torch.zeros(1280)), 0.0), (hugging_face_names(quarter), 0.2)):
         save_file({f"{prefix}{name}": tensor for name, tensor in names.items()} | {"criterion.weight": torch.ones(5)}, path)
         assert distance(path, first_logits(quarter, IMAGES, rate)) <= 1e-4
-        assert f"in {prefix.rstrip('.')}" in load_checkpoint(path).about["read_as"]
+        told = prefix.replace("._orig_mod", "").rstrip(".")
+        assert f"in {told}" in load_checkpoint(path).about["read_as"]
+
+
+@pytest.mark.parametrize("wrapped", ["._orig_mod.", "._fsdp_wrapped_module._checkpoint_wrapped_module."])
+def test_parts_that_were_compiled_or_wrapped_by_themselves_are_those(quarter: Arrays, wrapped: str, tmp_path: Path) -> None:
+    names = {name.replace(".", wrapped, 1): tensor for name, tensor in hugging_face_names(quarter).items()}
+    save_file(names, tmp_path / "model.safetensors")
+    assert distance(tmp_path / "model.safetensors", first_logits(quarter, IMAGES, 0.2)) <= 1e-4
+    path = write_torch(tmp_path / "last.ckpt", {"state_dict": names, "epoch": 1})
+    assert distance(path, first_logits(quarter, IMAGES, 0.2)) <= 1e-4
+    (tmp_path / "model.safetensors").rename(tmp_path / "model-00001-of-00002.safetensors")
+    with pytest.raises(ValueError, match=r"model-00001-of-00002\.safetensors: one of several files of a network: save it in one"):
+        load(tmp_path / "model-00001-of-00002.safetensors")
+    (tmp_path / "model-00001-of-00002.safetensors").rename(tmp_path / "model-00001-of-00001.safetensors")
+    assert load(tmp_path / "model-00001-of-00001.safetensors").architecture.scale == 0.25
 
 
 def test_two_networks_in_a_file_are_told(quarter: Arrays, tmp_path: Path) -> None:

@@ -204,3 +204,20 @@ def test_other_files_are_named(tmp_path: Path) -> None:
         read_weights(path)
     with pytest.raises(FileNotFoundError):
         read_weights(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("x.pth", b"", "an empty file"),
+        ("pytorch_model.bin", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "a pointer of Git LFS to a file"),
+        ("x.pth", b"<!DOCTYPE html><html>not found</html>", "a web page, or other text"),
+        ("x.xml", b"<?xml version='1.0'?>", "a deployed network"),
+        ("x.tar", b"x.pdparams".ljust(257, b"\0") + b"ustar  \0", "packed: unpack it"),
+        ("x.tar.gz", b"\x1f\x8b\x08" + bytes(30), "packed: unpack it"),
+    ],
+)
+def test_what_holds_no_weights_is_called_what_it_is(name: str, content: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=f"{name}: expected .*; this is {said}"):
+        read_weights(tmp_path / name)

@@ -91,6 +91,26 @@ def test_the_weights_are_found(write: Callable, content: Callable, place: str, s
         assert same(tensors, state or {f"module.{name}": tensor for name, tensor in STATE.items()})
 
 
+class Worded:
+    """Made with a keyword."""
+
+    def __new__(cls, *, rate: float) -> "Worded":
+        return super().__new__(cls)
+
+    def __getnewargs_ex__(self) -> tuple[tuple, dict]:
+        return (), {"rate": 0.1}
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize("zipped", [True, False])
+def test_any_protocol_and_anything_beside_will_do(protocol: int, zipped: bool, tmp_path: Path) -> None:
+    numbers = [torch.ones(3, dtype=kind) for kind in (torch.complex64, torch.uint16, torch.float8_e4m3fn)]
+    beside = [{1}, frozenset({2}), bytearray(b"abc"), np.arange(5), Worded(rate=0.2), *numbers]
+    content, path = {"beside": beside, "state_dict": STATE}, tmp_path / "x.pth"
+    torch.save(content, path, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)  # noqa: TID251
+    assert same(read_weights(path), STATE)
+
+
 @WRITERS
 def test_what_lies_beside_is_never_run(write: Callable, tmp_path: Path) -> None:
     marker = tmp_path / "ran"
@@ -120,6 +140,7 @@ def test_what_lies_beside_is_never_run(write: Callable, tmp_path: Path) -> None:
         (lambda: {"model": torch.nn.Linear(2, 2), "epoch": 3}, r"object of the class torch\.nn\.modules\.linear\.Linear"),
         (lambda: {"epoch": 3}, "holds no tensors by name, only epoch"),
         (lambda: [STATE], "expected a dictionary of tensors by name"),
+        (lambda: torch.ones(3), "expected a dictionary of tensors by name"),
     ],
 )
 def test_what_holds_no_weights_says_what_it_holds(write: Callable, content: Callable, message: str, tmp_path: Path) -> None:
