@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ernest.phasefield.evolution.given import Function, check_functions, check_wall_functions
+from ernest.phasefield.evolution.given import Function, check_functions, check_matrix, check_wall_functions
 from ernest.phasefield.evolution.walls import Inflow, Slope, Walls, as_function, check_walls
 from ernest.phasefield.grid import Grid, Space
 from ernest.phasefield.numeric import number_or_none, whole
@@ -105,6 +105,8 @@ class CoupledFlow:
             for walls in fields:
                 check_walls(name, walls or {}, of_neumann, grid)
         check_functions(self._functions(), self.single, grid, u0)
+        if any(callable(one) for i, row in enumerate(self.mobility) for j, one in enumerate(row) if i != j):
+            check_matrix(self.mobility, grid, u0)
         check_wall_functions(self._wall_functions(), self.single, grid, u0)
 
     def _functions(self) -> Iterator[tuple[str, Function]]:

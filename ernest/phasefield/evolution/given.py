@@ -40,6 +40,20 @@ def check_wall_functions(functions: Iterable[tuple[str, int, int, Function]], si
         _check_one(name, function, beside, single, torch.meshgrid(*ends, indexing="ij"))
 
 
+@outside_inference_mode
+def check_matrix(mobility: tuple[tuple[Any, ...], ...], grid: Grid, u0: Tensor) -> None:
+    """Raise ValueError unless a matrix of mobilities, some of them functions, is symmetric and nowhere negative at u0."""
+    fields, x = _fields(plain(u0), False, grid), grid.coordinates(u0.dtype, u0.device)
+    u, t = tuple(v.unsqueeze(-1 - len(x)) for v in fields), torch.zeros(1, *[1] * len(x), dtype=u0.dtype, device=u0.device)
+    values = [[torch.as_tensor(one(u, x, t) if callable(one) else one).to(u0) for one in row] for row in mobility]
+    matrix = torch.stack([torch.stack([one.expand(u[0].shape) for one in row], -1) for row in values], -1)
+    most, least = float(matrix.abs().max()), float(torch.linalg.eigvalsh(matrix).min())
+    if not torch.allclose(matrix, matrix.mT) or least < -1e-12 * most:
+        raise ValueError(
+            f"coupled flow: mobility: expected a symmetric matrix that is nowhere negative, got eigenvalues from {least}"
+        )
+
+
 def _fields(u0: Tensor, single: bool, grid: Grid) -> tuple[Tensor, ...]:
     return (u0,) if single else u0.unbind(u0.ndim - grid.dimensions - 1)
 
@@ -54,6 +68,9 @@ def _check_one(
     value, other = (
         one(fields[0] if single else fields, x, at) for one, fields in ((partial(ask, name, function), u), (function, apart))
     )
+    if name == "forcing" and not single and not (isinstance(value, tuple | list) and len(value) == len(fields)):
+        got = f"{len(value)} of them" if isinstance(value, tuple | list) else type(value).__name__
+        raise ValueError(f"forcing: expected a tuple of {len(fields)} values, one for each field, got {got}")
     for each, beside in zip(_values(name, value), _values(name, other), strict=True):
         _check_shape(name, each, u[0])
         if not bool(torch.isfinite(torch.as_tensor(each)).all()):
