@@ -28,4 +28,5 @@ def plain(u0: Tensor) -> Tensor:
     """The first field without the history by which it is differentiated, nor the limits of torch's inference mode."""
     if not isinstance(u0, Tensor):
         return u0  # which the check of fields names
-    return u0.detach().clone() if u0.is_inference() else u0.detach()
+    # What is negative by a bit alone, as the imaginary part of a conjugate is, has no memory that numpy could read.
+    return (u0.detach().clone() if u0.is_inference() else u0.detach()).resolve_neg()

@@ -15,6 +15,7 @@ from typing import Literal, Protocol, Self
 import torch
 from torch import Tensor
 
+from ernest.phasefield.numeric import number
 from ernest.phasefield.sine_transforms import dct, dst, half_dst, inverse_dct, inverse_dst, inverse_half_dst
 
 Boundary = Literal["periodic", "neumann", "dirichlet", "neumann-dirichlet", "dirichlet-neumann"]
@@ -95,7 +96,7 @@ class Grid:
         for n, length, boundary in zip(self.points, self.lengths, self.boundaries, strict=True):
             if not isinstance(n, Integral) or n < 2 or (n % 2 and boundary == "periodic"):
                 raise ValueError(f"grid points: expected 2 or more, and an even number on a periodic axis, got {n}")
-            if not (length > 0 and math.isfinite(length)):
+            if not 0 < number("grid lengths", length) < math.inf:
                 raise ValueError(f"grid lengths: expected positive lengths, got {length}")
         # Numbers of numpy would reach files, where JSON does not know them.
         object.__setattr__(self, "points", tuple(map(int, self.points)))

@@ -5,6 +5,7 @@ look equal, in print without colours too. The first axis is x, to the right, the
 middle plane.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from itertools import chain
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from ernest.phasefield.io.files import require_package
 from ernest.phasefield.io.snapshots import Snapshots, even_grid
-from ernest.phasefield.numeric import whole
+from ernest.phasefield.numeric import number, whole
 from ernest.phasefield.solver.solution import Solution
 from ernest.storage import write_file
 
@@ -133,6 +134,7 @@ def write_film(
     """
     path = check_film(path)
     _check_film_numbers(frames, rate, pixels, limits)
+    t0, t1, member = number("film t0", t0), number("film t1", t1), None if member is None else whole("film member", member)
     if isinstance(field_at, Solution):
         grid = even_grid(field_at, "film")
         lengths = grid.lengths if lengths is None else lengths
@@ -140,6 +142,9 @@ def write_film(
         if members and member is None:
             shape = list(field_at.start.shape[:members])
             raise ValueError(f"film: the solution holds a batch {shape} of fields: say which to show with member=0, 1, ..")
+        count = math.prod(field_at.start.shape[:members])
+        if member is not None and not 0 <= member < count:
+            raise ValueError(f"film: expected member 0 to {count - 1}, got {member}")
     shown = partial(_one_field, field_at, lengths, member)
     times = np.linspace(t0, t1, frames)
     if limits is None:

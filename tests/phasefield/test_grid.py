@@ -103,6 +103,8 @@ def test_transforms_keep_the_precision_and_let_gradients_through(grid):
         (((4, 6.0), (1.0, 1.0)), "even number on a periodic axis, got 6.0"),
         (((4,), (-1.0,)), "positive lengths, got -1.0"),
         (((4,), (math.inf,)), "positive lengths, got inf"),
+        (((4,), (None,)), "grid lengths: expected a number, got None"),
+        (((4,), (10**400,)), "grid lengths: expected a number, got 1000"),
         (((4,), (1.0,), "open"), "grid boundary: expected one of"),
         (((4, 4), (1.0, 1.0), ("periodic",)), "grid boundary: expected one of"),
     ],

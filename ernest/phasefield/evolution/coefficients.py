@@ -13,7 +13,7 @@ from torch import Tensor
 from ernest.phasefield.evolution.faces import Data, Faces
 from ernest.phasefield.evolution.flows import CoupledFlow
 from ernest.phasefield.evolution.given import Function
-from ernest.phasefield.evolution.walls import Value, Wall
+from ernest.phasefield.evolution.walls import Value, Wall, laid_along
 from ernest.phasefield.grid import Grid, ends_of
 
 
@@ -82,7 +82,8 @@ class Coefficients:
 
     def pair(self, walls: Any, axis: int) -> tuple[Wall, Wall] | None:
         """What the two walls of an axis hold."""
-        return (walls or {}).get(axis)
+        pair = (walls or {}).get(axis)
+        return None if pair is None else tuple(laid_along(wall, axis, self.grid) for wall in pair)
 
     def wall(self, wall: Wall, u: Any, x: Sequence[Tensor], t: Tensor) -> Any:
         """The datum of one wall."""

@@ -13,6 +13,7 @@ So the energy, the sum of v kappa/2 (D u)^2, has the gradient w^{-1} D^T(v kappa
 import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -135,7 +136,8 @@ class Faces:
     """
 
     def __init__(self, grid: Grid, like: Tensor, held: Collection[int] = ()) -> None:
-        self.grid, self._d, self.held = grid, grid.dimensions, bool(held)
+        self.grid, self._d, self.held, self.held_axes = grid, grid.dimensions, bool(held), frozenset(held)
+        self._kind = like.dtype, like.device
         sides = zip(grid.points, grid.lengths, grid.boundaries, strict=True)
         self.axes = [face_axis(*of, axis in held, like) for axis, of in enumerate(sides)]
         self.weights = self._product([each.points for each in self.axes])
@@ -213,6 +215,22 @@ class Faces:
         lines = [each.points[:1] * 0 + 1 if other == axis else each.points for other, each in enumerate(self.axes)]
         area = self.grid.cell / self.grid.spacings[axis]
         return (self._product(lines) * value).sum(tuple(range(-self._d, 0))) * area
+
+    @cached_property
+    def with_ends(self) -> tuple[list[Tensor], Tensor]:
+        """Lines of the points and of the ends that Dirichlet axes leave out where nothing is held, and what these ends weigh in
+        sums that stand for integrals, `[*places]`; the points weigh 0, for they are in `weights`."""
+        lines, own, inner = [], [], []
+        for axis, (line, each) in enumerate(zip(self.grid.lines(*self._kind), self.axes, strict=True)):
+            out = [end == "dirichlet" and axis not in self.held_axes for end in ends_of(self.grid.boundaries[axis])]
+            for parts, of, at in (
+                (lines, line, (0.0, self.grid.lengths[axis])),
+                (own, each.points, (0.5, 0.5)),
+                (inner, each.points, (0.0, 0.0)),
+            ):
+                ends = [line.new_tensor([value] * left) for value, left in zip(at, out, strict=True)]
+                parts.append(torch.cat([ends[0], of, ends[1]]))
+        return lines, self._product(own) - self._product(inner)
 
     def _product(self, lines: list[Tensor]) -> Tensor:
         total = torch.ones_like(lines[0][:1])

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ernest.phasefield.evolution.given import Function, check_functions
-from ernest.phasefield.evolution.walls import Inflow, Slope, Walls, check_walls
+from ernest.phasefield.evolution.given import Function, check_functions, check_matrix, check_wall_functions
+from ernest.phasefield.evolution.walls import Inflow, Slope, Walls, as_function, check_walls
 from ernest.phasefield.grid import Grid, Space
-from ernest.phasefield.numeric import number_or_none
+from ernest.phasefield.numeric import number_or_none, whole
 from ernest.phasefield.potentials import Potential
 
 Coefficient = float | Tensor | Function
@@ -105,6 +105,9 @@ class CoupledFlow:
             for walls in fields:
                 check_walls(name, walls or {}, of_neumann, grid)
         check_functions(self._functions(), self.single, grid, u0)
+        if any(callable(one) for i, row in enumerate(self.mobility) for j, one in enumerate(row) if i != j):
+            check_matrix(self.mobility, grid, u0)
+        check_wall_functions(self._wall_functions(), self.single, grid, u0)
 
     def _functions(self) -> Iterator[tuple[str, Function]]:
         """The functions (u, x, t) by the names of what they give; those of walls are taken elsewhere."""
@@ -115,9 +118,26 @@ class CoupledFlow:
         for name, coefficient in coefficients:
             yield from ((name, one) for one in _flat(coefficient) if callable(one))
 
+    def _wall_functions(self) -> Iterator[tuple[str, int, int, Function]]:
+        """The functions of walls, each with its name, its axis and the end of that."""
+        of_walls = [("walls", walls) for walls in self.walls] + [("potential_walls", walls) for walls in self.potential_walls]
+        for name, walls in of_walls:
+            for axis, pair in (walls or {}).items():
+                called = [(end, wall) for end, wall in enumerate(pair) if callable(wall.of)]
+                yield from (
+                    (f"{name}: axis {axis}, {'first' if end == 0 else 'last'} end", axis, end, as_function(wall))
+                    for end, wall in called
+                )
+
 
 def _check_entries(flow: CoupledFlow) -> None:
-    """Raises ValueError unless the potential is one and each field has what it needs."""
+    """Raises ValueError unless potential, forcing and noise are such and each field has what it needs."""
+    if flow.forcing is not None and not callable(flow.forcing):
+        raise ValueError(f"forcing: expected a function (u, x, t), got {flow.forcing!r}")
+    if flow.noise is not None and not isinstance(flow.noise, Noise):
+        raise ValueError(f"noise: expected Noise(temperature=...) or Noise(strength=...), got {flow.noise!r}")
+    if flow.degree is not None and whole("degree", flow.degree) < 1:
+        raise ValueError(f"degree: expected that of the energy in u, 1 or more, or None, got {flow.degree!r}")
     if not hasattr(flow.conserved, "__len__") or any(isinstance(one, str) or one not in (0, 1) for one in flow.conserved):
         raise ValueError(f"coupled flow: conserved: expected True or False for each field, got {flow.conserved!r}")
     if not callable(flow.potential) and not (flow.single and isinstance(flow.potential, Potential)):

@@ -15,17 +15,19 @@ def stiffness(operators: Operators, u: Tensor, times: Tensor) -> Tensor:
     t, rows = operators.at.time(times), []
     slopes = _slopes(operators, u, t)
     for i in range(operators.flow.fields):
-        kappa = [_middle(operators, k, u, axis, t, 0.5) for axis, k in enumerate(operators.kappa[i])]
+        kappa = [_middle(operators, "kappa", k, u, axis, t, 0.5) for axis, k in enumerate(operators.kappa[i])]
         S = max(0.0, (float(slopes[i].min()) + float(slopes[i].max())) / 2)
         if operators.flow.conserved[i]:
-            M = operators.symbol([_middle(operators, k, u, axis, t, 0.75) for axis, k in enumerate(operators.mobility[i][i])])
+            M = operators.symbol(
+                [_middle(operators, "mobility", k, u, axis, t, 0.75) for axis, k in enumerate(operators.mobility[i][i])]
+            )
         else:
-            M = _middle(operators, operators.mobility[i][i][0], u, None, t, 0.75)
+            M = _middle(operators, "mobility", operators.mobility[i][i][0], u, None, t, 0.75)
         rows.append(M * (operators.symbol(kappa) + S))
     return torch.stack(rows)[:, None]
 
 
-def _middle(operators: Operators, coefficient: Any, u: Tensor, axis: int | None, t: Tensor, share: float) -> float:
+def _middle(operators: Operators, name: str, coefficient: Any, u: Tensor, axis: int | None, t: Tensor, share: float) -> float:
     if isinstance(coefficient, float):
         return coefficient
     at, x = (
@@ -34,7 +36,10 @@ def _middle(operators: Operators, coefficient: Any, u: Tensor, axis: int | None,
     values = operators.at.at(coefficient, operators.at.fields_of(at), x, t, axis)
     low, high = float(values.min()), float(values.max())
     if not (low >= 0 and math.isfinite(high)):
-        raise ValueError(f"coefficient: expected one that is finite and nowhere negative, got values from {low} to {high}")
+        raise ValueError(
+            f"{name}: expected values that are finite and nowhere negative, got {low} to {high}; "
+            "where only u passes the end of its range, a .clamp(min=0) keeps them"
+        )
     return low + share * (high - low)
 
 
@@ -65,11 +70,15 @@ def growth(operators: Operators, u: Tensor) -> float:
     rate = 0.0
     for i in range(operators.flow.fields):
         least = min(float(slopes[i].min()) for slopes in samples)
-        kappa = operators.symbol([_middle(operators, k, nodes, axis, t, 0.5) for axis, k in enumerate(operators.kappa[i])])
+        kappa = operators.symbol(
+            [_middle(operators, "kappa", k, nodes, axis, t, 0.5) for axis, k in enumerate(operators.kappa[i])]
+        )
         if operators.flow.conserved[i]:
-            M = operators.symbol([_middle(operators, k, nodes, axis, t, 0.5) for axis, k in enumerate(operators.mobility[i][i])])
+            M = operators.symbol(
+                [_middle(operators, "mobility", k, nodes, axis, t, 0.5) for axis, k in enumerate(operators.mobility[i][i])]
+            )
         else:
-            M = _middle(operators, operators.mobility[i][i][0], nodes, None, t, 0.5)
+            M = _middle(operators, "mobility", operators.mobility[i][i][0], nodes, None, t, 0.5)
         slowing = M * (kappa + least)
         grows = float((-slowing).max())
         decays = slowing[slowing > 1e-9 * float(slowing.abs().max())]

@@ -45,13 +45,17 @@ class Run:
 
 @dataclass
 class Control:
-    """What steps are chosen by: the error allowed per unit of time, which may grow with u, and given lengths and times."""
+    """What steps are chosen by: the error allowed per unit of time, which may grow with u, and given lengths and times.
+
+    `own_time` is one in which u changes, however long the run is to be.
+    """
 
     rate: float
     t1: float
     step: float | None
     max_step: float
     stops: tuple[float, ...]
+    own_time: float = math.inf
 
     @property
     def end(self) -> float:
@@ -61,7 +65,7 @@ class Control:
     @property
     def shortest(self) -> float:
         """The length below which a run has failed."""
-        return 1e-12 * self.t1 if self.step is None else self.step / 2**12
+        return 1e-12 * min(self.t1, self.own_time) if self.step is None else self.step / 2**12
 
     def length(self, time: float, tau: float) -> float:
         """The length of the element that begins at `time`, where `tau` is wanted."""
@@ -173,7 +177,7 @@ def _accepted(method: Method, run: Run) -> tuple[Step, float]:
             if error <= control.rate:
                 record = method.record(element, stats, run.records[-1], error, rejected)
                 return (after, element, record), control.after(length, tau, method.longer(length, error))
-        if length < control.shortest:
+        if length < control.shortest or float(state.time) + length == float(state.time):
             raise method.failure(run, length, failure) from failure
         rejected += 1
         tau = length * (factor_for(error, control.rate, method.order, 0.9) if math.isfinite(error) else 0.25)

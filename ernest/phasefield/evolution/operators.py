@@ -50,15 +50,18 @@ class Operators:
 
     def density(self, u: Tensor, t: Tensor) -> Tensor:
         """F at the points, `[..., q, *points]`."""
+        return self._density_at(u, self.faces.points, t)
+
+    def _density_at(self, u: Tensor, x: tuple[Tensor, ...], t: Tensor) -> Tensor:
+        """F at places x, where the fields u `[..., n, q, *places]` are."""
         if isinstance(self.flow.potential, Potential):
             return energy_density(self.flow.potential, self.at.fields_of(u))
-        value = self.flow.potential(self.at.fields_of(u), self.faces.points, t)
-        return self.at.filled("potential", value, u)
+        return self.at.filled("potential", self.flow.potential(self.at.fields_of(u), x, t), u)
 
     def energy(self, u: Tensor, times: Tensor) -> Tensor:
         """E `[..., q]` of fields `[..., n, q, *points]`, walls with a slope counted as doing work."""
         t, axes = self.at.time(times), tuple(range(-self.d, 0))
-        total = self.faces.integral(self.density(u, t))
+        total = self.faces.integral(self.density(u, t)) + self._energy_of_ends(t)
         for i, v in enumerate(u.unbind(self.at.axis)):
             if (symbol := self._symbols[i]) is not None:
                 weights = self.grid.weights(u.dtype, u.device) * symbol / 2
@@ -67,6 +70,15 @@ class Operators:
             for axis in range(self.d):
                 total = total + self._gradient_energy(i, axis, u, t)
         return total + cross_energy(self._crosses, self.at, u, t) if self._crosses else total
+
+    def _energy_of_ends(self, t: Tensor) -> Tensor | float:
+        """What F adds at the ends that Dirichlet axes leave out, where fields are 0: the rest of the trapezoidal rule, `[q]`."""
+        lines, weights = self.faces.with_ends
+        if weights.shape == self.grid.points:
+            return 0.0
+        x = torch.meshgrid(*lines, indexing="ij")
+        u = torch.zeros(self.flow.fields, len(t), *weights.shape, dtype=weights.dtype, device=weights.device)
+        return (weights * self._density_at(u, x, t)).sum(tuple(range(-self.d, 0))) * self.grid.cell
 
     def _gradient_energy(self, i: int, axis: int, u: Tensor, t: Tensor) -> Tensor:
         """What the slopes of field i along an axis are worth, less what its walls have done, `[..., q]`."""

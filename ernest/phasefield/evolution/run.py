@@ -70,7 +70,7 @@ def solve_evolution(
     least = 100 * torch.finfo(u0.dtype).eps
     if not least <= rate / units.speed < 1:
         raise ValueError(f"tolerance: expected {least:.1e} (the round-off of {u0.dtype}) to 1, got {rate / units.speed:.1e}")
-    control = Control(rate, t1, step, max_step, tuple(stops))
+    control = Control(rate, t1, step, max_step, tuple(stops), units.time)
     choices = {"tolerance": rate, "step": step, "max_step": max_step, "stops": stops, "scheme": scheme}
     problem = cache(lambda: problem_of_run(stepper, u0, choices, stops))  # which only a checkpoint asks for
     method = VaryingMethod(stepper, control, units.field, Measure(stepper, u0), checkpoint, problem)
@@ -111,7 +111,7 @@ class VaryingMethod:
         return distance(self.stepper, element, self.control.rate, self.amplitude)
 
     def longer(self, length: float, error: float) -> float:
-        return max(length * factor_for(error, self.control.rate, self.order), 1e-12 * self.control.t1)
+        return max(length * factor_for(error, self.control.rate, self.order), self.control.shortest)
 
     def record(self, element: Element, stats: StepStats, before: StepRecord, error: float, rejected: int) -> StepRecord:
         end = float(element.time) + float(element.tau)

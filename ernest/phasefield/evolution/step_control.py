@@ -28,7 +28,7 @@ def first_length(stepper: EnergeticStepper, u0: Tensor, rate: float, units: Unit
     _, element, _ = tried(stepper, stepper.init(u0), min(1e-6 * units.time, t1))
     speed = float(stepper.grid.norm(element.end_modes - element.start_modes).max()) / float(element.tau)
     share = min((rate / units.speed) ** (1 / (2 * stepper.scheme.degree - 1)), 0.1)
-    return max(share * units.field / speed if speed > 0 else t1, 1e-9 * t1)
+    return max(share * units.field / speed if speed > 0 else t1, 1e-9 * min(units.time, t1))
 
 
 def tried(stepper: EnergeticStepper, state: State, tau: float) -> tuple[State, Element, Any]:
@@ -55,7 +55,7 @@ def next_length(tau: float, left: float, prescribed: bool) -> float:
 
 def factor_for(error: float, rate: float, order: int, most: float = MOST_FACTOR) -> float:
     """By how much the next element is longer, after one whose end errs by `error` per unit of time, where `rate` is allowed."""
-    return min(max(SAFETY * (rate / max(error, 1e-300)) ** (1 / order), LEAST_FACTOR), most)
+    return most if error == 0 else min(max(SAFETY * (rate / error) ** (1 / order), LEAST_FACTOR), most)
 
 
 def distance(stepper: EnergeticStepper, element: Element, rate: float, amplitude: float) -> float:

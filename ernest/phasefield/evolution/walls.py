@@ -1,7 +1,8 @@
 """What the walls of a box hold: values, slopes, or what comes in through them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,24 @@ Walls = dict[int, tuple[Wall, Wall]]
 """For an axis what its two walls hold, the one at 0 first; axes that are not named have the zero of their boundary."""
 
 
+def as_function(wall: Wall) -> Function:
+    """What a wall holds, where that is a function, as one of (u, x, t)."""
+    of: Any = wall.of
+    return (lambda u, x, t: of(x, t)) if isinstance(wall, Value) else of
+
+
+def laid_along(wall: Any, axis: int, grid: Grid, name: str = "walls") -> Any:
+    """The wall with its array, which may leave the axis out, of size 1 along it. Raises ValueError for one that does not fit."""
+    if not isinstance(wall.of, Tensor):
+        return wall
+    shape = [1 if other == axis else n for other, n in enumerate(grid.points)]
+    own, given = shape[:axis] + shape[axis + 1 :], list(wall.of.shape)
+    of = wall.of.unsqueeze(axis) if given == own else wall.of
+    if of.ndim > len(shape) or any(n not in (1, m) for n, m in zip(reversed(of.shape), reversed(shape), strict=False)):
+        raise ValueError(f"{name}: axis {axis}: expected an array {own} or {shape} along the wall, got {given}")
+    return replace(wall, of=of)
+
+
 def contact_angle(angle: float, kappa: float, s: float = 1.0) -> Slope:
     """The wall that the phase u = 1 of the double well s/4 (u^2 - 1)^2 meets at this angle, in radians.
 
@@ -77,6 +96,8 @@ def contact_angle(angle: float, kappa: float, s: float = 1.0) -> Slope:
 def check_walls(name: str, walls: Walls, of_neumann: type[Slope | Inflow], grid: Grid) -> None:
     """Raises ValueError unless each of these axes has a `Value` at each dirichlet end and an `of_neumann` at each neumann one."""
     for axis, pair in walls.items():
+        if not isinstance(axis, Integral):
+            raise ValueError(f"{name}: expected the number of an axis, 0 to {grid.dimensions - 1}, got {axis!r}")
         boundary = grid.boundaries[axis] if 0 <= axis < grid.dimensions else "periodic"
         fitting = [Value if end == "dirichlet" else of_neumann for end in ends_of(boundary)]
         if boundary == "periodic" or not isinstance(pair, tuple) or [type(wall) for wall in pair] != fitting:
@@ -84,3 +105,5 @@ def check_walls(name: str, walls: Walls, of_neumann: type[Slope | Inflow], grid:
                 f"{name}: axis {axis} with boundary {boundary}: expected a Value for each dirichlet end and "
                 f"{'an' if of_neumann is Inflow else 'a'} {of_neumann.__name__} for each neumann one, got {pair!r}"
             )
+        for wall in pair:
+            laid_along(wall, axis, grid, name)

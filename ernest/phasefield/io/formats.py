@@ -7,6 +7,7 @@ everywhere: what there is for each of them lies over the dimension `moment`, wha
 """
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -92,14 +93,23 @@ def write_zarr(path: Path, snapshots: Snapshots) -> None:
 
 
 def store_files(path: Path) -> Callable[[Path], bool]:
-    """Tells whether a file below `path` belongs to the Zarr folder that `write_zarr` wrote there; without one, none does."""
+    """Tells whether a file below `path` belongs to the Zarr folder that `write_zarr` wrote there; without one, none does.
+
+    Files may be told by a path that is relative, absolute or free of links, whatever `path` is.
+    """
+    real = Path(os.path.realpath(path))
     try:
-        _, _, histories = read_header(json.loads((path / ".zattrs").read_text(encoding="utf-8"))["phasefield"])
+        _, _, histories = read_header(json.loads((real / ".zattrs").read_text(encoding="utf-8"))["phasefield"])
     except (OSError, ValueError, KeyError, TypeError):
         return lambda file: False
     arrays = "|".join(["time", "x", "y", "z", "u", *(f"histories/{MOMENT if name == 'time' else name}" for name in histories)])
     known = re.compile(rf"\.z(group|attrs|metadata)|histories/\.z(group|attrs)|({arrays})/(\.z(array|attrs)|\d+(\.\d+)*)")
-    return lambda file: known.fullmatch(file.relative_to(path).as_posix()) is not None
+
+    def is_mine(file: Path) -> bool:
+        inside = Path(os.path.realpath(file.parent), file.name)
+        return inside.is_relative_to(real) and known.fullmatch(inside.relative_to(real).as_posix()) is not None
+
+    return is_mine
 
 
 def read_zarr(path: Path) -> Snapshots:

@@ -15,6 +15,7 @@ import numpy as np
 from torch import Tensor
 
 from ernest.phasefield.grid import Grid
+from ernest.phasefield.numeric import whole
 from ernest.phasefield.solver.solution import Solution
 
 MOMENT, INTERVAL = "moment", "interval"
@@ -72,6 +73,7 @@ def take_snapshots(
     the solution does not cover, and for a run that is not on a `Grid`.
     """
     grid = even_grid(solution, "snapshots")
+    member = whole("snapshots: member", member)
     members = solution.start.ndim - grid.dimensions and math.prod(solution.start.shape[: -grid.dimensions])
     if not 0 <= member < max(members, 1):
         raise ValueError(f"snapshots: expected member 0 to {max(members, 1) - 1}, got {member}")
@@ -81,9 +83,12 @@ def take_snapshots(
     first = solution.dense_output.span[0] if solution.dense_output else solution.times[-1]
     covered = solution.times >= first * (1 - 1e-12)
     chosen = representative_times(solution.times[covered], energy[covered]) if times is None else times
-    chosen = np.atleast_1d(np.asarray(chosen, dtype=float))
-    if not chosen.size:
-        raise ValueError("snapshots: expected one time or more, got none")
+    try:
+        chosen = np.atleast_1d(np.asarray(chosen, dtype=float))
+    except (TypeError, ValueError):
+        chosen = np.empty(0)
+    if not chosen.size or chosen.ndim > 1:
+        raise ValueError(f"snapshots: expected one time or more, in a row, got {times!r}")
     shown = [solution(float(time)).reshape(-1, *grid.points)[member].detach().cpu().numpy() for time in chosen]
     histories = {
         "time": solution.times,

@@ -120,6 +120,8 @@ class FactorCache:
 
 def split(flow: Flow, grid: Space, stabilisation: float | None, like: Tensor) -> Splitting:
     """The splitting for fields like `like`; without a stabilisation, the midpoint of the potential's slopes, if positive."""
+    if hasattr(flow, "check_on"):
+        raise ValueError(f"scheme: a {type(flow).__name__} is solved by EnergeticElements")
     S = default_stabilisation(flow) if stabilisation is None else stabilisation
     splitting = Splitting(flow, grid, S, like.dtype, like.device)
     stiffness = splitting.real_stiffness()

@@ -20,7 +20,7 @@ from ernest.device import HOST
 from ernest.phasefield.flow_terms import forcing_fields
 from ernest.phasefield.flows import Flow
 from ernest.phasefield.grid import Space
-from ernest.phasefield.numeric import described
+from ernest.phasefield.numeric import described, number_or_none
 from ernest.phasefield.potentials import samples_of, varies
 from ernest.phasefield.stepping import State
 from ernest.storage import check_writable, load_tensors, read_header, save_tensors
@@ -39,6 +39,10 @@ class Checkpoint:
     def __post_init__(self) -> None:
         if self.steps is None and self.minutes is None:
             raise ValueError("checkpoint: say how often, by steps or by minutes")
+        if not isinstance(self.path, str | os.PathLike):
+            raise ValueError(f"checkpoint: expected the path of a file, got {self.path!r}")
+        for name in ("steps", "minutes"):
+            number_or_none(f"checkpoint {name}", getattr(self, name))
         if (self.steps is not None and self.steps < 1) or (self.minutes is not None and not self.minutes > 0):
             raise ValueError(f"checkpoint: the interval must be positive, got steps={self.steps}, minutes={self.minutes}")
 

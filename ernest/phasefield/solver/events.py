@@ -65,6 +65,11 @@ def events_of(events: Event | Sequence[Event]) -> tuple[Event, ...]:
     return several
 
 
+def may_end(events: tuple[Event, ...]) -> bool:
+    """Whether one of them can end a run."""
+    return any(event.terminal for event in events)
+
+
 def check_events(events: tuple[Event, ...], grid: Space, u0: Tensor) -> None:
     """Raise ValueError for points that are not on the grid, for directions that are none, and for functions that are no number of
     the first fields."""

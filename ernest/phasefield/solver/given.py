@@ -14,6 +14,8 @@ from ernest.phasefield.numeric import number
 from ernest.phasefield.solver.events import Event, check_events
 from ernest.phasefield.solver.units import Units
 
+MOST_STEPS = 1e12
+"""A run of so many steps takes years, whatever a step costs."""
 SHORTEST = 1e-100
 """The shortest run: powers of what is much shorter are zero to a computer."""
 
@@ -45,14 +47,21 @@ def check_input(
         raise ValueError(f"steady: expected a positive bound of the speed, got {steady}")
 
 
-def check_times(t1: float, step: float | None, max_step: float, stops: Sequence[float]) -> tuple[float, ...]:
-    """The stops as numbers in the order of time. Raises ValueError for times and lengths that are none."""
+def check_times(
+    t1: float, step: float | None, max_step: float, stops: Sequence[float], may_end: bool = False
+) -> tuple[float, ...]:
+    """The stops as numbers in the order of time. Raises ValueError for times and lengths that are none, and for steps with which
+    a run would never end, unless it `may_end` before t1."""
     if isinstance(stops, str) or not hasattr(stops, "__iter__") or getattr(stops, "ndim", 1) != 1:
         raise ValueError(f"stops: expected times, such as [0.5, 1.0], got {stops!r}")
     if not max_step > 0:
         raise ValueError(f"max_step: expected a positive length, got {max_step}")
     if step is not None and step > max_step:
         raise ValueError(f"step: expected a length of at most max_step = {max_step}, got {step}")
+    longest = max_step if step is None else step
+    if 0 < longest < t1 / MOST_STEPS < math.inf and not may_end:
+        name = "max_step" if step is None else "step"
+        raise ValueError(f"{name}: expected {t1 / MOST_STEPS:.1e} or more, for a run to t1 = {t1} would never end, got {longest}")
     times = tuple(sorted(number("stops", stop) for stop in stops))
     if not all(map(math.isfinite, times)):
         raise ValueError(f"stops: expected times from 0 to t1 = {t1}, got {list(times)}")

@@ -5,6 +5,8 @@ import time as clock
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import numpy as np
+
 from ernest.phasefield.solver.diagnostics import StepRecord
 
 Progress = bool | Callable[[StepRecord], object]
@@ -72,8 +74,7 @@ def _lines(t0: float, t1: float, notebook: bool) -> Iterator[Callable[[StepRecor
 
 
 def _words(record: StepRecord) -> str:
-    energy = max(record.energy) if isinstance(record.energy, list) else record.energy
-    return f"t {record.time:.5g}  τ {record.tau:.2e}  energy {energy:.6g}"
+    return f"t {record.time:.5g}  τ {record.tau:.2e}  energy {np.max(record.energy):.6g}"
 
 
 def _duration(seconds: float) -> str:

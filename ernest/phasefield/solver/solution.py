@@ -219,7 +219,7 @@ _COLUMNS = (
 def _line(index: int, record: StepRecord) -> str:
     """One line; of an ensemble it shows the first member."""
     measured = (record.energy, record.mass, record.largest, record.defect)
-    energy, mass, largest, defect = (value[0] if isinstance(value, list) else value for value in measured)
+    energy, mass, largest, defect = (np.ravel(value)[0] if isinstance(value, list) else value for value in measured)
     values = (index, record.time, record.tau, energy, mass, largest, defect)
     values += (record.iterations, record.contraction, record.rejected)
     cells = zip(values, _COLUMNS, strict=True)

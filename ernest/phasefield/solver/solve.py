@@ -19,7 +19,7 @@ from ernest.phasefield.numeric import end_time, number, number_or_none
 from ernest.phasefield.solver.checkpoint import Checkpoint, check_ahead, check_checkpoint, problem_of
 from ernest.phasefield.solver.controller import Adaptive, Prescribed
 from ernest.phasefield.solver.diagnostics import Diagnostics, greatest_rise
-from ernest.phasefield.solver.events import Event, EventOccurrence, events_of, find_events
+from ernest.phasefield.solver.events import Event, EventOccurrence, events_of, find_events, may_end
 from ernest.phasefield.solver.failures import rescue
 from ernest.phasefield.solver.given import check_input, check_times, check_units, relative_tolerance
 from ernest.phasefield.solver.history import History, load_solver
@@ -105,7 +105,7 @@ def solve(
     t1, tolerance, max_step = end_time(t1), number("tolerance", tolerance), number("max_step", max_step)
     step, steady = number_or_none("step", step), number_or_none("steady", steady)
     absolute_tolerance = number_or_none("absolute_tolerance", absolute_tolerance)
-    stops = check_times(t1, step, max_step, stops)
+    stops = check_times(t1, step, max_step, stops, steady is not None or may_end(events))
     check_units(units)
     check_scheme(scheme, strict)
     check_checkpoint(checkpoint, resume)

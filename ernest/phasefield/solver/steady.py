@@ -211,6 +211,18 @@ def _after_sweeps(mode: Mode, step: Accepted, problem: Problem) -> tuple[Mode, A
     return replace(mode, held=held, stabilisation=S), wanted
 
 
+def implicit_control(wanted: Adaptive, tau: float, u: Tensor, count: int, problem: Problem, own_time: float) -> Adaptive:
+    """The control after an implicit element of length `tau`, the run's number `count`, that ended with the fields u.
+
+    Its error is small at rest, also at a saddle, however long it is. Beyond the `own_time`, within which no mode grows much,
+    elements are no longer than the fastest mode takes to grow.
+    """
+    grows, looks = wanted.tau > tau, count % INTERVAL == 0
+    if wanted.tau <= own_time or not (grows or looks) or nothing_grows_within(wanted.tau, u, problem.flow, problem.grid):
+        return wanted
+    return replace(wanted, tau=tau if grows and not looks else max(tau / 2, own_time))
+
+
 def rings(step: Accepted, problem: Problem) -> bool:
     """Whether a run is held down by waves with tau Lambda > 2 that are off their balance: about a tenth of what they are off
     counts as error in the time that errors add up in. Waves that follow a moving field are off as far, but u_t of the element

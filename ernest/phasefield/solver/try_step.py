@@ -15,7 +15,15 @@ from ernest.phasefield.solver.forcing import ForcingError
 from ernest.phasefield.solver.measurement import Measurement, measure
 from ernest.phasefield.solver.scheme_selection import COARSE, FULL, IMPLICIT_SWEEPS, SPARSE
 from ernest.phasefield.solver.state import AcceptedStep, RejectedStep, SolverState
-from ernest.phasefield.solver.steady import Accepted, Mode, first_mode, is_held_back, is_nearly_at_rest, mode_after
+from ernest.phasefield.solver.steady import (
+    Accepted,
+    Mode,
+    first_mode,
+    implicit_control,
+    is_held_back,
+    is_nearly_at_rest,
+    mode_after,
+)
 from ernest.phasefield.solver.steppers import Steppers
 from ernest.phasefield.stepping import DivergenceError, State, StepStats
 
@@ -163,7 +171,12 @@ def _state_after(
     # What is missed here is not in the next element, which is done on finer grids.
     judged, remaining = found.caution * (found.steering - (found.missed if misses else 0.0)), steppers.t1 - record.time
     coarse, mode = current.level > FULL, current.mode
-    controller = current.controller.after_accepted(record.tau, judged, found.contraction, remaining, coarse)
+    # An implicit element is iterated to its end: slow iterations cost time alone, and less than short elements do.
+    implicit = isinstance(steppers.choice.scheme, Implicit)
+    contraction = 0.0 if implicit else found.contraction
+    controller = current.controller.after_accepted(record.tau, judged, contraction, remaining, coarse)
+    if implicit and isinstance(controller, Adaptive):
+        controller = implicit_control(controller, record.tau, element.end, after.count, steppers.problem, steppers.own_time)
     adaptive = isinstance(controller, Adaptive)
     if isinstance(controller, Adaptive) and isinstance(current.controller, Adaptive) and steppers.choice.may_add_sweeps:
         held = is_held_back(judged, found.contraction, found.change, current.controller, steppers.tolerance)

@@ -18,7 +18,7 @@ from ernest.phasefield.gradients import outside_inference_mode, plain
 from ernest.phasefield.numeric import end_time, number, number_or_none
 from ernest.phasefield.solver.checkpoint import save_run
 from ernest.phasefield.solver.diagnostics import StepRecord
-from ernest.phasefield.solver.events import Event, check_events, events_of
+from ernest.phasefield.solver.events import Event, check_events, events_of, may_end
 from ernest.phasefield.solver.failures import RunFailed
 from ernest.phasefield.solver.given import check_times, check_units
 from ernest.phasefield.solver.progress import Progress
@@ -77,25 +77,29 @@ def solve_system(
     u0 = plain(u0)
     t1, tolerance, max_step = end_time(t1), number("tolerance", tolerance), number("max_step", max_step)
     step, sizes = number_or_none("step", step), None if sizes is None else _sizes(sizes, u0)
-    stops = check_times(t1, step, max_step, stops)
+    events = events_of(events)
+    stops = check_times(t1, step, max_step, stops, may_end(events))
     check_units(units)
+    if not isinstance(system, DynamicalSystem):
+        raise ValueError(f"system: expected DynamicalSystem(rate), got {system!r}")
     system.check_state(u0)
     scheme = scheme or SystemElements(3 if tolerance > 1e-4 else 4 if tolerance > 1e-8 else 5)
-    events = events_of(events)
     _check(u0, t1, tolerance, step, scheme)
     stepper = SystemStepper(system, scheme, u0, _norm(sizes))
     fixed, units = units is not None, units or Units(t1, _size(stepper, u0, t1))
     check_events(events, stepper.grid, u0)
     control = Control(tolerance * units.speed, t1, step, max_step, stops)
     method = SystemMethod(stepper, control, 0.0 if fixed else tolerance / t1)
-    run = Run((stepper.init(u0), step or _first_length(stepper, u0, control)), [_record(stepper, u0, 0.0)])
-    output, first = RefinedOutput(stepper, memory) if dense else None, u0.clone()
+    first = step or _first_length(stepper, u0, control)
+    control.own_time = first
+    run = Run((stepper.init(u0), first), [_record(stepper, u0, 0.0)])
+    output, began = RefinedOutput(stepper, memory) if dense else None, u0.clone()
 
     def solution() -> Solution:
         method.look_at(run.state)
         last, records, occurrences = run.state.modes, tuple(run.records), tuple(run.occurrences)
         told = units if fixed else Units(t1, control.rate * t1 / tolerance)
-        return Solution(system, stepper.grid, scheme, first, last, records, occurrences, output, told)  # pyright: ignore[reportArgumentType]
+        return Solution(system, stepper.grid, scheme, began, last, records, occurrences, output, told)  # pyright: ignore[reportArgumentType]
 
     return march_run(method, run, events, output, progress, solution)
 

@@ -4,6 +4,7 @@ The energetic element asks nothing of f but that it is smooth: no energy has to 
 differs from system to system is how Newton's method gets at J = df/du, and that is told here.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 MOST_DENSE = 1000
 """Unknowns up to which a system that says nothing of its Jacobian gets a dense one."""
+MOST = 1e150
+"""The greatest number whose square is one too."""
 FEW = 512
 """Unknowns up to which a dense one costs less than GMRES with whatever preconditioner."""
 
@@ -60,7 +63,7 @@ class DynamicalSystem:
         """Raise ValueError unless u0 is a finite state `[n]` in double precision, and `rate` and `pattern` fit it."""
         if not isinstance(u0, Tensor):
             raise ValueError(f"u0: expected a tensor, got {type(u0).__name__}; torch.as_tensor makes one")
-        if u0.ndim != 1 or u0.dtype != torch.float64 or not bool(torch.isfinite(u0).all()):
+        if u0.ndim != 1 or not len(u0) or u0.dtype != torch.float64 or not bool(torch.isfinite(u0).all()):
             raise ValueError(f"u0: expected a finite float64 state [n], got {u0.dtype} {list(u0.shape)}")
         n = len(u0)
         many = 3 if n == 2 else 2  # not as many states as unknowns, so that no one takes one for the other
@@ -79,8 +82,14 @@ class DynamicalSystem:
         if self.pattern is not None and getattr(self.pattern, "shape", None) != (n, n):
             got = list(self.pattern.shape) if hasattr(self.pattern, "shape") else type(self.pattern).__name__
             raise ValueError(f"pattern: expected a sparse matrix {[n, n]} for this state, got {got}")
+        if max(float(u0.abs().max()), float(value.abs().max())) > MOST:
+            raise ValueError(f"u0: expected numbers up to {MOST:g}, in u and in its rate, whose squares a computer knows")
         if self.jacobian is None:
             self._check_derivative(u0)
+        else:
+            ask("jacobian", self.jacobian, 0.0, u0)
+            if not math.isfinite(float(self.matrix(0.0, u0).sum())):
+                raise ValueError("jacobian: expected finite values at u0, got some that are not")
         if self.invariant is not None:
             kept = ask("invariant", self.invariant, u0)
             if getattr(kept, "shape", None) != ():
@@ -117,6 +126,8 @@ class DynamicalSystem:
                 return torch.zeros_like
             w = torch.zeros_like(value, requires_grad=True)
             backward = torch.autograd.grad((value * w).sum(), at, create_graph=True)[0]
+            if not backward.requires_grad:  # a derivative that is zero everywhere, as that of a sign
+                return torch.zeros_like
 
         def product(vectors: Tensor) -> Tensor:
             with torch.inference_mode(False), torch.enable_grad():

@@ -110,7 +110,8 @@ def test_what_is_no_coupled_flow_is_refused(parts, words):
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"forcing": lambda u, x, t: (u[0],)}, "forcing: expected 2 values, one for each field, got 1"),
+        ({"forcing": lambda u, x, t: (u[0],)}, "forcing: expected a tuple of 2 values, one for each field, got 1 of them"),
+        ({"forcing": lambda u, x, t: u[0]}, "forcing: expected a tuple of 2 values, one for each field, got Tensor"),
         ({"forcing": lambda u, x, t: (u[0], torch.ones(3))}, r"forcing: expected a function .* got \[3\]"),
         ({"noise": Noise(0.1)}, "noise: a temperature needs mobilities without entries between fields"),
     ],
@@ -122,6 +123,14 @@ def test_what_does_not_fit_several_fields_is_refused(settings, words):
 
     with pytest.raises(ValueError, match=words):
         run()
+
+
+@pytest.mark.parametrize(("one", "other", "words"), [(0.2, 0.3, "a symmetric matrix"), (2.0, 2.0, "got eigenvalues from -1")])
+def test_a_matrix_of_functions_is_one_that_numbers_may_be(one, other, words):
+    rows = ((1.0, lambda u, x, t: one + 0 * u[0]), (lambda u, x, t: torch.as_tensor(other), 1.0))
+    flow = CoupledFlow(solidification, (0.1, 0.1), rows, (True, True))
+    with pytest.raises(ValueError, match=f"^coupled flow: mobility: expected .*{words}"):
+        flow.check_on(GRID, START)
 
 
 def test_fields_that_are_not_as_many_as_the_flow_has_are_refused():

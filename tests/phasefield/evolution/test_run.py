@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from ernest.phasefield import (
+    ETDRK4,
     Checkpoint,
     DoubleWell,
     EnergeticElements,
@@ -15,9 +16,11 @@ from ernest.phasefield import (
     FloryHuggins,
     GaussSeidel,
     Grid,
+    Implicit,
     LegendreGrid,
     Value,
     VariableFlow,
+    march,
     own_units,
     solve,
 )
@@ -187,6 +190,45 @@ def test_an_event_ends_the_run_there():
 def test_what_these_flows_do_not_know_is_refused(choices, words):
     with pytest.raises(ValueError, match=words):
         solve(FLOWS["forced"], LINE, START, 1.0, progress=False, **choices)
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"forcing": 1.0}, r"^forcing: expected a function \(u, x, t\), got 1.0"),
+        ({"noise": 1e-3}, r"^noise: expected Noise\(temperature=...\) or Noise\(strength=...\), got 0.001"),
+        ({"degree": "4"}, "^degree: expected a whole number, got '4'"),
+        ({"degree": 0}, "^degree: expected that of the energy in u, 1 or more, or None, got 0"),
+        ({"potential": lambda u, x, t: torch.log(u)}, "^potential: expected finite values for u0, got some that are not"),
+        ({"kappa": lambda u, x, t: u * math.nan}, "^kappa: expected finite values for u0"),
+        (
+            {"kappa": lambda u, x, t: -1.0 + 0 * u},
+            "^kappa: expected values that are finite and nowhere negative, got -1.0 to -1.0",
+        ),
+        (
+            {"mobility": lambda u, x, t: u},
+            r"^mobility: expected values that are finite and nowhere negative, .* \.clamp\(min=0\)",
+        ),
+    ],
+    ids=str,
+)
+def test_what_is_no_part_of_a_flow_is_refused_by_name(parts, words):
+    with pytest.raises(ValueError, match=words):
+        solve(VariableFlow(**({"potential": DoubleWell(), "kappa": 0.1} | parts)), LINE, START, 1.0, progress=False)
+
+
+def test_a_run_without_end_comes_to_rest():
+    """How short a step may be has nothing to do with how long the run is to be."""
+    grid, flow = Grid((6,), (1.0,), "neumann"), VariableFlow(DoubleWell(), 0.1, lambda u, x, t: 1 + u * u)
+    run = solve(flow, grid, grid.coordinates()[0], 1e12, 1e-3, progress=False)
+    assert run.times[-1] == 1e12
+    assert abs(run.end - 1).max() < 1e-6
+
+
+@pytest.mark.parametrize("scheme", [GaussSeidel(), Implicit(2), ETDRK4()])
+def test_other_schemes_say_what_these_flows_are_solved_by(scheme):
+    with pytest.raises(ValueError, match="scheme: a VariableFlow is solved by EnergeticElements"):
+        next(march(FLOWS["mobility of u"], LINE, START, [0.1], scheme))
 
 
 def test_what_these_flows_cannot_start_from_is_refused():

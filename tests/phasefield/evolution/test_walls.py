@@ -201,6 +201,43 @@ def test_walls_that_do_not_fit_the_grid_are_refused(boundary, name, pair, words)
         solve(flow, Grid((8,), (1.0,), boundary), torch.zeros(8, dtype=torch.float64), 1.0)
 
 
+@pytest.mark.parametrize(
+    ("wall", "words"),
+    [
+        (Value(lambda x, t: math.nan), "expected finite values for u0"),
+        (Value(lambda u, x, t: 1.0), "fails for the fields and times that it gets"),
+        (Value(lambda x, t: torch.ones(7)), r"values that broadcast to \[2, 1, 8\]"),
+        (Value(lambda x, t: None), r"values that broadcast to \[2, 1, 8\], .* got None"),
+        (Value(lambda x, t: t.add_(1)), "changes what it is given in place"),
+        (Value(lambda x, t: t.mean() + torch.arange(2.0).reshape(2, 1, 1)), None),
+    ],
+)
+def test_functions_of_walls_are_asked_before_a_run(wall, words):
+    grid = Grid((8, 8), (1.0, 1.0), ("dirichlet", "periodic"))
+    flow, u0 = VariableFlow(DoubleWell(), 0.1, walls={0: (Value(0.0), wall)}), torch.zeros(8, 8, dtype=torch.float64)
+    if words is None:
+        flow.check_on(grid, u0)
+        return
+    with pytest.raises(ValueError, match=f"^walls: axis 0, last end: .*{words}"):
+        solve(flow, grid, u0, 1.0, progress=False)
+    mirrored = VariableFlow(DoubleWell(), 0.1, walls={"x": (Value(0.0), wall)})  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="walls: expected the number of an axis, 0 to 1, got 'x'"):
+        mirrored.check_on(grid, u0)
+
+
+def test_an_array_lies_along_its_wall_with_or_without_the_axis():
+    grid = Grid((8, 9), (1.0, 1.0), "neumann")
+    u0, slopes = torch.zeros(8, 9, dtype=torch.float64), torch.linspace(-1, 1, 8, dtype=torch.float64)
+    ends = [
+        solve(VariableFlow(DoubleWell(), 0.1, walls={1: (Slope(of), Slope(0.0))}), grid, u0, 1e-3, step=1e-3, progress=False).end
+        for of in (slopes, slopes[:, None], slopes.tolist(), lambda u, x, t: 2 * (x[0] - 1 / 16) / (7 / 8) - 1)
+    ]
+    assert all(torch.equal(ends[0], end) for end in ends[1:3])
+    assert abs(ends[0] - ends[3]).max() < 1e-12
+    with pytest.raises(ValueError, match=r"^walls: axis 0: expected an array \[9\] or \[1, 9\] along the wall, got \[8\]"):
+        VariableFlow(DoubleWell(), 0.1, walls={0: (Slope(slopes), Slope(0.0))}).check_on(grid, u0)
+
+
 def test_a_field_that_is_not_conserved_has_no_walls_of_its_potential():
     with pytest.raises(ValueError, match="potential_walls: expected them for conserved fields only"):
         VariableFlow(DoubleWell(), 0.1, potential_walls={0: (Inflow(1.0), Inflow(0.0))}).coupled()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ernest.phasefield import (
+    IMEXBDF4,
     AllenCahn,
     CahnHilliard,
     ConservativeAllenCahn,
@@ -388,6 +389,40 @@ def test_times_may_be_none_or_stand_in_any_order_and_shape():
     assert torch.equal(fields[0, 1], run(0.0))
 
 
+@pytest.mark.parametrize("choices", [{"step": 1e-13}, {"max_step": 1e-13}], ids=str)
+def test_steps_with_which_a_run_would_never_end_are_refused(choices):
+    (name,) = choices
+    with pytest.raises(ValueError, match=f"^{name}: expected 1.0e-12 or more, for a run to t1 = 1.0 would never end, got 1e-13"):
+        solve(AllenCahn(0.1), GRID, smooth(), 1.0, progress=False, **choices)
+    over = Event("over", lambda u: u.mean() - smooth().mean() - 1e-15, terminal=True)
+    ended = solve(AllenCahn(0.1), GRID, smooth(), 1e12, 1e-4, max_step=0.1, events=over, progress=False)
+    assert 0 < ended.times[-1] < 1
+
+
+def test_a_field_that_is_negative_by_a_bit_alone_is_a_field():
+    u0 = smooth()
+    mirrored = torch.complex(u0, -u0).conj().imag
+    assert mirrored.is_neg()
+    one, other = (solve(AllenCahn(0.1), GRID, u, 0.1, progress=False) for u in (u0, mirrored))
+    assert torch.equal(one.end, other.end)
+
+
+def test_bdf4_is_of_order_4_at_the_ends_and_between():
+    flow, exact = AllenCahn(0.1), solve(AllenCahn(0.1), GRID, smooth(), 1.0, 1e-11, progress=False)
+    runs = [solve(flow, GRID, smooth(), 1.0, step=step, scheme=IMEXBDF4(), progress=False) for step in (0.04, 0.02)]
+    for time in (0.03, 0.51, 1.0):  # in an element of the start, between two ends and at the last
+        errors = [float((run(time) - exact(time)).abs().max()) for run in runs]
+        assert errors[1] < 1e-6
+        assert errors[1] < errors[0] / 10 or errors[0] < 1e-12
+
+
+def test_an_ensemble_with_two_axes_has_a_table():
+    run = solve(AllenCahn(0.1), GRID, smooth().expand(2, 3, 32, 32), 0.1, progress=False)
+    one = solve(AllenCahn(0.1), GRID, smooth(), 0.1, progress=False)
+    assert run.table().splitlines()[0] == one.table().splitlines()[0]
+    assert len(run.table().splitlines()) == 1 + len(run.records)
+
+
 def test_bad_flows_and_checkpoints_are_refused():
     for flow in (AllenCahn, ConservativeAllenCahn, CahnHilliard):
         for kappa in (-0.1, 0.0, math.nan):
@@ -405,3 +440,7 @@ def test_bad_flows_and_checkpoints_are_refused():
         Checkpoint("run.safetensors")
     with pytest.raises(ValueError, match="interval must be positive"):
         Checkpoint("run.safetensors", steps=0)
+    with pytest.raises(ValueError, match="checkpoint steps: expected a number, got 'five'"):
+        Checkpoint("run.safetensors", steps="five")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="checkpoint: expected the path of a file, got None"):
+        Checkpoint(None, steps=5)  # pyright: ignore[reportArgumentType]

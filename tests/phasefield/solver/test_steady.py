@@ -39,6 +39,25 @@ def rms(u: torch.Tensor) -> float:
     return float(u.square().mean().sqrt())
 
 
+@pytest.mark.filterwarnings("ignore::ernest.phasefield.UnresolvedInterface")
+def test_implicit_elements_grow_though_their_first_iterations_contract_slowly():
+    run = solve(
+        AllenCahn(0.05), Grid((16,), (2 * math.pi,)), smooth(Grid((16,), (2 * math.pi,))), 1e3, strict=True, progress=False
+    )
+    assert len(run.steps) < 54  # 61 where they wait for that
+    assert max(abs(record.defect) for record in run.records[1:]) < 1e-13
+
+
+@pytest.mark.parametrize("sign", [1e-12, -1e-12])
+def test_implicit_elements_leave_a_saddle_on_the_right_side(sign):
+    """Its mode grows by exp(0.0088 t); elements of 600 told the sides apart no more."""
+    grid = Grid((8,), (2 * math.pi,))
+    x = grid.coordinates()[0]
+    run = solve(ConservativeAllenCahn(0.5), grid, 0.1 + 0.3 * x.sin() + sign * x.cos(), 5e3, strict=True, progress=False)
+    assert float(run.end[1] - run.end[3]) == pytest.approx(math.copysign(0.33694, sign), abs=1e-4)
+    assert (np.diff(run.energy) < 1e-14).all()
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("end", [30.0, 3000.0, 1e9])
 def test_a_well_at_rest_takes_a_handful_of_steps(end):

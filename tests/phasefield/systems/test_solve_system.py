@@ -189,11 +189,28 @@ ONES = torch.ones(3, dtype=DOUBLE)
         (GOOD, ONES, {"scheme": "radau"}, "solved by SystemElements, got 'radau'"),
         (GOOD, ONES, {"sizes": torch.zeros(3)}, "sizes: expected positive numbers"),
         (GOOD, ONES, {"events": Event("one", (5,))}, "event one: expected a point of the grid"),
+        (GOOD, ONES[:0], {}, "u0: expected a finite float64 state"),
+        (GOOD, 1e200 * ONES, {}, r"u0: expected numbers up to 1e\+150"),
+        (GOOD.rate, ONES, {}, r"system: expected DynamicalSystem\(rate\), got <function"),
+        (DynamicalSystem(GOOD.rate, jacobian=lambda u: u), ONES, {}, "jacobian: fails for .* takes 1 positional argument"),
+        (DynamicalSystem(GOOD.rate, jacobian=lambda t, u: np.eye(3) * math.nan), ONES, {}, "jacobian: expected finite values"),
+        (GOOD, ONES, {"max_step": 1e-20}, "max_step: expected 2.0e-12 or more, for a run to t1 = 2.0 would never end"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_line(system, start, choices, words):
     with pytest.raises(ValueError, match=words):
         solve_system(system, start, 2.0, **choices)
+
+
+def test_how_short_a_step_may_be_does_not_follow_from_the_end_of_the_run():
+    half = Event("half", lambda u: u[0] - 0.5, terminal=True)
+    run = solve_system(DynamicalSystem(lambda t, u: -u), ONES, 1e12, events=half)
+    assert abs(run.times[-1] - math.log(2)) < 1e-9
+
+
+def test_a_rate_whose_derivative_is_zero_everywhere_is_one():
+    run = solve_system(DynamicalSystem(lambda t, u: -torch.sign(u) * (1 + t)), ONES, 0.5)
+    assert torch.allclose(run.end, ONES - 0.625)
 
 
 def test_elements_that_are_none_are_refused():
