@@ -210,7 +210,6 @@ def test_what_these_flows_do_not_know_is_refused(choices, words):
             r"^mobility: expected values that are finite and nowhere negative, .* \.clamp\(min=0\)",
         ),
     ],
-    ids=str,
 )
 def test_what_is_no_part_of_a_flow_is_refused_by_name(parts, words):
     with pytest.raises(ValueError, match=words):
