@@ -88,11 +88,11 @@ def import_folder(
         raise ValueError(f"{folder}: nothing to import: it holds no pictures, sounds or videos, and no documents")
     tables = [name for name in media if name.lower().endswith(".parquet")]
     loose = [name for name in media if not name.lower().endswith(".parquet")]
-    packed, notes = _packed(folder, tables, text_column)
+    packed, notes, unpacked = _packed(folder, tables, text_column, bool(loose))
     if packed:  # pictures beside a table of paths belong to it
         found, files = _captions_inside(packed), chain.from_iterable(table.files(name) for name, table in packed.items())
     elif loose:
-        found = find_captions(tree, loose, _table(folder, captions), text_column, lines, pages)
+        found = find_captions(tree, loose, _table(folder, captions), text_column, lines, pages, unpacked)
         files = ((name, tree.file(name)) for name in loose if name in found.texts or not pages)
     else:
         found, files = Captions({}, ""), iter(())
@@ -128,10 +128,14 @@ def _check_folders(folder: Path, output: Path, held_out: float) -> None:
     check_writable(output)
 
 
-def _packed(folder: Path, tables: Sequence[str], text_column: str | None) -> tuple[dict[str, ParquetMedia], list[str]]:
-    """What parquet files hold, by their names, and what should be known. Raises ValueError where none can be understood."""
+def _packed(
+    folder: Path, tables: Sequence[str], text_column: str | None, loose: bool
+) -> tuple[dict[str, ParquetMedia], list[str], list[str]]:
+    """What parquet files hold, by their names, what should be known, and which may be tables of media that are `loose`. Raises
+    ValueError where one cannot be understood."""
     packed: dict[str, ParquetMedia] = {}
     notes: list[str] = []
+    unpacked: dict[str, str] = {}
     for name in tables:
         try:
             packed[name] = read_parquet(str(folder / name), text_column)
@@ -139,8 +143,10 @@ def _packed(folder: Path, tables: Sequence[str], text_column: str | None) -> tup
         except NoTable as reason:
             if reason.names_files:
                 raise ValueError(str(reason)) from None
-            notes.append(f"not used: {reason}")
-    return packed, notes
+            unpacked[name] = f"not used: {reason}"
+    if packed or not loose:
+        return packed, notes + list(unpacked.values()), []
+    return packed, notes, list(unpacked)
 
 
 def _document_notes(files: Set[str], count: int, alone: int) -> Iterator[str]:
