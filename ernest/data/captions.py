@@ -85,7 +85,8 @@ def find_captions(
         return Captions(read.texts, f"the table {table[0].rpartition('/')[2]}", read.notes, read.faults)
     texts = [name for name in tree.names if _is_text(name) and name not in documents]
     beside = neighbours(index, texts)
-    others = [name for name in texts if name not in {side for sides in beside.values() for side in sides.values()}]
+    taken = {text for sides in beside.values() for text in sides.values()}
+    others = [name for name in texts if name not in taken]
     tabled, unused = _from_tables(tree, index, [*others, *parquet], text_column)
     near = beside_captions(tree, beside, lines)
     neighbouring = Captions(near.texts, "the text files beside the media", near.notes, near.faults)

@@ -168,6 +168,22 @@ def test_a_class_beside_a_picture_in_a_tar(folder):
     assert folder.captions() == {"cat.png": ["cat"], "dog.png": ["7"]}
 
 
+def test_captions_longer_than_a_row_are_left_out_and_others_of_their_files_kept(folder):
+    """Told before hours of training, for the rows of the recipe; text that says little in many letters has room."""
+    long = " ".join(f"word{number}" for number in range(300))
+    folder.pictures("a.png", "b.png", "c.png", "d.png").text("a.txt", "short").text("b.txt", long).text(
+        "c.txt", f"one\n{long}\ntwo"
+    )
+    folder.text("d.txt", "as well " * 60)
+    found, summary, _ = folder.imported()
+    assert found == {"a.png": ["short"], "c.png": ["one", "two"], "d.png": [("as well " * 60).strip()]}
+    assert [line.rpartition("/")[2] for line in summary.skipped] == [
+        "b.png: its caption is too long for rows of 256 positions: shorten it, or --set sequence.length",
+        "c.png: 1 of its 3 captions is too long for rows of 256 positions: shorten it, or --set sequence.length",
+    ]
+    assert import_folder(folder.path / "in", folder.path / "wide", length=4096).skipped == ()
+
+
 # ------------------------------------------------------------------ what is not read is said
 
 
