@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ernest.data.named import Index
-from ernest.data.table_rows import FILE_COLUMNS, TEXT_COLUMNS, NoTable, Row, texts_of
+from ernest.data.table_rows import FILE_COLUMNS, SAMPLE, TEXT_COLUMNS, NoTable, Row, texts_of
 
 
 def json_lines(name: str, text: str) -> Iterator[Row]:
@@ -62,7 +62,7 @@ def _rows(name: str, content: Any, index: Index, folder: str) -> Sequence[Any] |
         return max((rows for rows in lists if _has_words(rows)), key=len, default=lists[0])
     if any(index.find(key, folder) for key in content):
         return [{"file": key, **(value if isinstance(value, dict) else {"caption": value})} for key, value in content.items()]
-    if columns := _of_columns(content):
+    if columns := _of_columns(content, index, folder):
         return columns
     return next(
         (rows for value in content.values() if isinstance(value, dict) and (rows := _rows(name, value, index, folder))), []
@@ -89,13 +89,17 @@ def _of_coco(name: str, content: Mapping[str, Any]) -> Sequence[Any]:
     return entries or content["images"]
 
 
-def _of_columns(content: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The rows of columns that are lists, or objects by the number of the row, as pandas writes them; none where they differ."""
+def _of_columns(content: Mapping[str, Any], index: Index, folder: str) -> list[dict[str, Any]]:
+    """The rows of columns that are lists, or objects by the number of the row, as pandas writes them; none where they differ, or
+    where neither their names nor their cells are those of a table about the files."""
     columns = {key: value for key, value in content.items() if isinstance(value, list | dict)}
-    if len(columns) < 2 or not {key.lower() for key in columns} & {*FILE_COLUMNS, *TEXT_COLUMNS}:
-        return []
     cells = [list(value.values() if isinstance(value, dict) else value) for value in columns.values()]
-    return [dict(zip(columns, row, strict=True)) for row in zip(*cells, strict=True)] if len({*map(len, cells)}) == 1 else []
+    if len(columns) < 2 or len({*map(len, cells)}) != 1:
+        return []
+    usual = {key.lower() for key in columns} & {*FILE_COLUMNS, *TEXT_COLUMNS}
+    if not usual and not any(index.find(str(cell), folder) for column in cells for cell in column[:SAMPLE]):
+        return []
+    return [dict(zip(columns, row, strict=True)) for row in zip(*cells, strict=True)]
 
 
 def _has_words(rows: Iterable[Any]) -> bool:

@@ -57,7 +57,7 @@ def _separator(lines: Sequence[str], index: Index, folder: str) -> tuple[str, li
     mentioning = (line for line in lines if _mentions(line, index))
     for sampled in (first, islice(mentioning, SAMPLE)):
         some = list(sampled)
-        found = [(_naming_cells(list(_cells(some, separator)), index, folder), separator) for separator in _SEPARATORS]
+        found = [(_naming_cells(some, separator, index, folder), separator) for separator in _SEPARATORS]
         telling, separator = max(found, key=lambda one: (len(one[0]), -_SEPARATORS.index(one[1])))
         if telling and 2 * len(telling) >= len(some) - 2:
             return separator, telling
@@ -71,9 +71,10 @@ def _mentions(line: str, index: Index) -> bool:
     return any(index.mentions(cell) for cell in (*re.split(r"[\t;|,]", line), line.partition(" ")[0]))
 
 
-def _naming_cells(lines: Sequence[Line], index: Index, folder: str) -> list[str]:
-    """The cells that name files of the column that has most of those."""
-    width = max((len(cells) for _, cells in lines), default=0)
+def _naming_cells(sampled: Sequence[str], separator: str, index: Index, folder: str) -> list[str]:
+    """The cells that name files of the column that has most of those; of transcripts it is the first."""
+    lines = list(_cells(sampled, separator))
+    width = max((len(cells) for _, cells in lines), default=0) if separator != " " else 1
     columns = [
         [cells[place] for _, cells in lines if len(cells) > 1 and place < len(cells) and index.find(cells[place], folder)]
         for place in range(width)

@@ -139,9 +139,11 @@ def _file_column(name: str, columns: Sequence[str], rows: Sequence[Row], index: 
 
 
 def _hits(cells: Sequence[str], index: Index, folder: str, share: float) -> int:
-    """How many different files the cells of a column name; bare numbers count if more than this `share` of them do."""
+    """How many different files the cells of a column name; bare numbers, without zeros before them, count if more than this
+    `share` of them do."""
     found = [index.find(cell, folder) for cell in cells]
-    some = sum(len(matches) == 1 for matches in found) > share * len(cells) or not all(cell.isdigit() for cell in cells)
+    bare = all(cell.isdigit() and (cell == "0" or cell[0] != "0") for cell in cells)
+    some = not bare or sum(len(matches) == 1 for matches in found) > share * len(cells)
     # Labels may be numbers and so may names: those of files are the ones that differ.
     return len({matches[0] for matches in found if matches}) if some else 0
 

@@ -34,6 +34,7 @@ def read(name: str, text: str, *media: str) -> TableCaptions:
     "content",
     [
         {"file": ["a.png", "b.png"], "caption": ["a red card", "a blue card"]},
+        {"says": ["a red card", "a blue card"], "img": ["/home/me/a.png", "/home/me/b.png"], "n": [1, 2]},
         {"file": {"0": "a.png", "1": "b.png"}, "caption": {"0": "a red card", "1": "a blue card"}},
         {"columns": ["file", "caption"], "index": [0, 1], "data": [["a.png", "a red card"], ["b.png", "a blue card"]]},
         [["a.png", "a red card"], ["b.png", "a blue card"]],
@@ -46,7 +47,18 @@ def read(name: str, text: str, *media: str) -> TableCaptions:
             "sentences": [{"caption": text, "video_id": name[0], "sen_id": 7} for name, (text,) in TWO.items()],
         },
     ],
-    ids=["lists", "pandas", "pandas, split", "pairs", "pairs with names", "inside", "with images", "Label Studio", "MSR-VTT"],
+    ids=[
+        "lists",
+        "lists of other names",
+        "pandas",
+        "pandas, split",
+        "pairs",
+        "pairs with names",
+        "inside",
+        "with images",
+        "Label Studio",
+        "MSR-VTT",
+    ],
 )
 def test_json_as_programs_write_it(content):
     assert read("x.json", json.dumps(content), "a.png", "b.png").texts == TWO
@@ -65,12 +77,21 @@ def test_json_as_programs_write_it(content):
         ("x.csv", "file,raw\na.png,['a] b\nb.png,a blue card\n", ["['a] b"]),
         ("x.csv", "url,caption\nhttps://x.org/i/a.png?w=1&h=2,a red card\nhttp://y.org/b.png#top,a blue card\n", ["a red card"]),
         ("x.csv", "img,mask,note\na.png,a_mask.png,a red card\nb.png,b_mask.png,a blue card\n", ["a red card"]),
+        ("x.csv", '"a, red\ncard",1,/my set/a.png\na blue card,2,/my set/b.png\n', ["a, red card"]),
         ("x.txt", "a.png: a red card\nb.png: a blue card\n", ["a red card"]),
         ("x.txt", "a.png - a red card\nb.png - a blue card\n", ["a red card"]),
     ],
 )
 def test_tables_as_programs_and_people_write_them(name, table, first):
     assert read(name, table, "a.png", "b.png").texts == {"a.png": first, "b.png": ["a blue card"]}
+
+
+def test_numbers_with_zeros_before_them_are_names_of_files():
+    """Others may be counts: of those most must name files."""
+    table = lambda form: "id,caption\n" + "".join(f"{number:{form}},number {number}\n" for number in range(20))
+    assert read("x.csv", table("04"), "0003.png", "0017.png").texts == {"0003.png": ["number 3"], "0017.png": ["number 17"]}
+    with pytest.raises(ValueError, match="names none of the files"):
+        read("x.csv", table(""), "3.png", "17.png")
 
 
 def test_an_address_writes_blanks_otherwise():
