@@ -84,7 +84,7 @@ def _neighbour_captions(file: str, text: str, ending: str, lines: bool) -> list[
     if ending == "json":
         try:
             content = json.loads(text)
-        except json.JSONDecodeError:
+        except (json.JSONDecodeError, RecursionError):
             return []
         if isinstance(content, dict):  # labels may be numbers, among them 0
             keys = ("caption", "captions", "text", "texts", "description", "title", "label")

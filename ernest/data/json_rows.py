@@ -16,8 +16,9 @@ def json_lines(name: str, text: str) -> Iterator[Row]:
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise NoTable(f"{name}, line {number}: not JSON: {error.msg}") from error
+        except (json.JSONDecodeError, RecursionError) as error:
+            said = error.msg if isinstance(error, json.JSONDecodeError) else "too many lists within lists"
+            raise NoTable(f"{name}, line {number}: not JSON: {said}") from error
         if not isinstance(row, dict):
             raise NoTable(f"{name}, line {number}: expected an object")
         yield number, _flat(row)
@@ -27,11 +28,10 @@ def json_rows(name: str, text: str, index: Index, folder: str) -> Iterator[Row]:
     """The rows of one JSON value, or of lines that are called so. Raises NoTable where it has none."""
     try:
         content = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
-        try:
-            yield from json_lines(name, text)  # many call JSON lines so
-        except NoTable:
-            raise NoTable(f"{name}: not JSON") from None
+    except (json.JSONDecodeError, RecursionError) as error:
+        if isinstance(error, json.JSONDecodeError) and text.lstrip()[:1] == "[":
+            raise NoTable(f"{name}, line {error.lineno}: not JSON: {error.msg}") from None
+        yield from json_lines(name, text)  # many call JSON lines so
         return
     rows = _rows(name, content, index, folder)
     if rows is None:

@@ -32,7 +32,8 @@ def texts_of(value: Any) -> list[str]:
     """The captions in a cell, which may hold a list of them, also as a program wrote it into a table."""
     values = value if isinstance(value, list) else _listed(value) if isinstance(value, str) else [value]
     values = [item.get("raw") or item.get("caption") or item.get("text") if isinstance(item, dict) else item for item in values]
-    return [" ".join(str(item).split()) for item in values if item is not None and str(item).strip()]
+    there = (item for item in values if item is not None and item == item)  # NaN, which programs write for nothing, is not
+    return [" ".join(str(item).split()) for item in there if str(item).strip()]
 
 
 def _listed(cell: str) -> list[str]:

@@ -86,6 +86,21 @@ def test_tables_as_programs_and_people_write_them(name, table, first):
     assert read(name, table, "a.png", "b.png").texts == {"a.png": first, "b.png": ["a blue card"]}
 
 
+def test_what_is_not_a_number_is_no_caption_and_json_is_refused_where_it_ends():
+    found = read("x.jsonl", '{"file": "a.png", "text": "x"}\n{"file": "b.png", "text": NaN}\n', "a.png", "b.png")
+    assert (found.texts, found.faults) == ({"a.png": ["x"]}, ["x.jsonl, line 2: the caption is empty"])
+    for text in ('[\n{"file": "a.png", "text": "x"},\n]', '{"file": "a.png", "text": "x"}\n\n{"file": }'):
+        with pytest.raises(ValueError, match=r"x\.json, line 3: not JSON: "):
+            read("x.json", text, "a.png")
+
+
+def test_lists_within_lists_without_end_are_no_captions(folder):
+    folder.pictures("cat/a.png").text("cat/a.json", "[" * 100_000).text("x.json", "[" * 100_000).text("y.jsonl", "[" * 100_000)
+    found, _, notes = folder.imported()
+    assert found == {"cat/a.png": ["cat"]}
+    assert notes == [f"not used: {name}, line 1: not JSON: too many lists within lists" for name in ("x.json", "y.jsonl")]
+
+
 def test_numbers_with_zeros_before_them_are_names_of_files():
     """Others may be counts: of those most must name files."""
     table = lambda form: "id,caption\n" + "".join(f"{number:{form}},number {number}\n" for number in range(20))
