@@ -59,11 +59,9 @@ class Index:
 
     def beside(self, folder: str, stem: str) -> list[str]:
         """The files of a text that is called `stem` and an ending, in any folder; those in its own alone where there are some."""
-        for names in self.names:
-            near = names.called(stem)
-            if near:
-                return [name for name in near if name.rpartition("/")[0] == folder] or near
-        return []
+        here = f"{folder}/{stem}" if folder else stem
+        own = next((found for names in self.names if (found := names.at(here))), [])
+        return own or next((found for names in self.names if (found := names.called(stem))), [])
 
 
 def _rests(folder: str) -> set[str]:
@@ -80,10 +78,17 @@ class _Names:
         self.by_path: dict[str, list[str]] = {}
         self.by_name: dict[str, list[str]] = {}
         self.by_stem: dict[str, list[str]] = {}
+        self.by_place: dict[str, list[str]] = {}
         for name in media:
-            base = name.rpartition("/")[2]
-            for table, key in ((self.by_path, name), (self.by_name, base), (self.by_stem, base.rpartition(".")[0] or base)):
+            folder, slash, base = name.rpartition("/")
+            stem = base.rpartition(".")[0] or base
+            keys = (self.by_path, name), (self.by_name, base), (self.by_stem, stem), (self.by_place, folder + slash + stem)
+            for table, key in keys:
                 table.setdefault(form(key), []).append(name)
+
+    def at(self, path: str) -> list[str]:
+        """The files of that path, with or without their ending."""
+        return [*self.by_place.get(self.form(path), []), *self.by_path.get(self.form(path), [])]
 
     def called(self, stem: str) -> list[str]:
         return [*self.by_stem.get(self.form(stem), []), *self.by_name.get(self.form(stem), [])]
