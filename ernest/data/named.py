@@ -36,7 +36,10 @@ class Index:
             called, folder = posixpath.normpath(posixpath.join(folder, called)), ""
         if not called or called.startswith(".."):
             return []
-        for one in dict.fromkeys((called, _NUMBERED.sub(r"\1", called), unquote(called))):
+        ways = [called]
+        ways += [_NUMBERED.sub(r"\1", called)] if "#" in called else []
+        ways += [unquote(called)] if "%" in called else []
+        for one in ways:
             for names in self.names:
                 if found := names.find(one, folder):
                     return found
