@@ -63,18 +63,18 @@ def _pictures(film: Any) -> Any:
 
 def _times(film: Any, stream: Any) -> np.ndarray:
     """When each frame is first shown, in the stream's unit, in order, and at last when the film ends."""
-    starts, ends = [], []
+    shown = []
     for number, packet in enumerate(film.demux(stream)):
         if packet.size and not packet.is_discard:
             start = packet.pts if packet.pts is not None else packet.dts
-            starts.append(number if start is None else start)
-            ends.append(starts[-1] + (packet.duration or 0))
-    if not starts:
+            shown.append((number if start is None else start, packet.duration or 0))
+    if not shown:
         return np.zeros(0)
-    order = np.sort(np.array(starts, np.int64))
+    order = np.sort(np.array([start for start, _ in shown], np.int64))
     usual = (order[-1] - order[0]) / (len(order) - 1) if len(order) > 1 else 1.0
-    end = max(ends)
-    return np.append(order, end if end > order[-1] else order[-1] + usual)
+    # Of frames in between, mp4 tells when the next packet is decoded, which may be long after the last one is shown.
+    _, lasts = max(shown)
+    return np.append(order, order[-1] + (lasts or usual))
 
 
 def _shown(film: Any, stream: Any, times: np.ndarray, size: Size) -> Iterator[Shown]:

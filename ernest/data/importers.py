@@ -4,7 +4,8 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from itertools import chain
+from functools import cache
+from itertools import chain, islice
 from pathlib import Path
 from zlib import crc32
 
@@ -14,6 +15,7 @@ from ernest.config.media import USUAL, MediaSpec
 from ernest.config.tables import SequenceConfig, TokenizerConfig
 from ernest.data.captions import FOLDERS, Captions, find_captions, media_names
 from ernest.data.document_files import find_documents
+from ernest.data.documents import SLACK, Part, Room
 from ernest.data.held_out import HELD_OUT
 from ernest.data.media import read_any
 from ernest.data.mediafile import MediaFile
@@ -23,7 +25,10 @@ from ernest.data.table_rows import NoTable
 from ernest.data.tree import decoded, is_unicode, read_tree
 from ernest.sequence.record import Kind, Record, given, made
 from ernest.storage import check_replaceable, check_writable, own_folder, write_folder
+from ernest.tokenizers.text import TextTokenizer
 
+_LEARNT_FROM = 500
+"""Captions from which it is learnt how many tokens one has."""
 _TASKS: Mapping[Kind, tuple[str, str]] = {
     "image": ("image→text", "text→image"),
     "audio": ("speech→text", "text→speech"),
@@ -74,9 +79,9 @@ def import_folder(
     Captions are found as `ernest.data.captions.find_captions` says; `captions` is a table of them, or `FOLDERS` for the names
     of folders. Which files are documents, `ernest.data.document_files` says. Files that go by the name of a test or validation
     split, or else the share `held_out` of them, become records in `output/held_out`, which `output` does not hold. `tell` hears
-    what should be known, before any media are read. A file that cannot be read or has no caption is left out and named, with the
-    reason, in the result; so is what documents show and is missing. Raises ValueError if nothing is left, or for a table that
-    cannot be understood.
+    what should be known, before any media are read. A file that cannot be read, or has no caption with room in a row, is left out
+    and named, with the reason, in the result; so is what documents show and is missing. Raises ValueError if nothing is left, or
+    for a table that cannot be understood.
     """
     folder, output = Path(folder), Path(output)
     _check_folders(folder, output, held_out)
@@ -88,11 +93,11 @@ def import_folder(
         raise ValueError(f"{folder}: nothing to import: it holds no pictures, sounds or videos, and no documents")
     tables = [name for name in media if name.lower().endswith(".parquet")]
     loose = [name for name in media if not name.lower().endswith(".parquet")]
-    packed, notes = _packed(folder, tables, text_column)
+    packed, notes, unpacked = _packed(folder, tables, text_column, bool(loose))
     if packed:  # pictures beside a table of paths belong to it
         found, files = _captions_inside(packed), chain.from_iterable(table.files(name) for name, table in packed.items())
     elif loose:
-        found = find_captions(tree, loose, _table(folder, captions), text_column, lines, pages)
+        found = find_captions(tree, loose, _table(folder, captions), text_column, lines, pages, unpacked)
         files = ((name, tree.file(name)) for name in loose if name in found.texts or not pages)
     else:
         found, files = Captions({}, ""), iter(())
@@ -103,7 +108,7 @@ def import_folder(
     skipped = [*tree.faults, *found.faults]
     kept_back, why = held_out_names({**found.texts, **{name: ["a document"] for name in survey.names}}, held_out)
     records = chain(
-        _captioned(files, found, skipped, spec),
+        _captioned(files, found, skipped, _room(found, length, vocabulary, spec)),
         documents.records(survey.texts, length, vocabulary, spec, skipped) if pages else (),
     )
     first = next(records, None)
@@ -128,10 +133,14 @@ def _check_folders(folder: Path, output: Path, held_out: float) -> None:
     check_writable(output)
 
 
-def _packed(folder: Path, tables: Sequence[str], text_column: str | None) -> tuple[dict[str, ParquetMedia], list[str]]:
-    """What parquet files hold, by their names, and what should be known. Raises ValueError where none can be understood."""
+def _packed(
+    folder: Path, tables: Sequence[str], text_column: str | None, loose: bool
+) -> tuple[dict[str, ParquetMedia], list[str], list[str]]:
+    """What parquet files hold, by their names, what should be known, and which may be tables of media that are `loose`. Raises
+    ValueError where one cannot be understood."""
     packed: dict[str, ParquetMedia] = {}
     notes: list[str] = []
+    unpacked: dict[str, str] = {}
     for name in tables:
         try:
             packed[name] = read_parquet(str(folder / name), text_column)
@@ -139,8 +148,10 @@ def _packed(folder: Path, tables: Sequence[str], text_column: str | None) -> tup
         except NoTable as reason:
             if reason.names_files:
                 raise ValueError(str(reason)) from None
-            notes.append(f"not used: {reason}")
-    return packed, notes
+            unpacked[name] = f"not used: {reason}"
+    if packed or not loose:
+        return packed, notes + list(unpacked.values()), []
+    return packed, notes, list(unpacked)
 
 
 def _document_notes(files: Set[str], count: int, alone: int) -> Iterator[str]:
@@ -199,22 +210,46 @@ def _write(
     return kept.count, held.count
 
 
+def _room(found: Captions, length: int, vocabulary: int, spec: MediaSpec) -> Room:
+    """Rows, and how many tokens a caption has: learnt from some of them, where one is so long that it matters."""
+
+    @cache
+    def tokenizer() -> TextTokenizer:
+        return TextTokenizer.train([texts[0] for texts in islice(found.texts.values(), _LEARNT_FROM)], vocabulary)
+
+    return Room(length, spec, lambda text: len(tokenizer().encode(text)))
+
+
 def _captioned(
-    files: Iterator[tuple[str, MediaFile]], found: Captions, skipped: list[str], spec: MediaSpec
+    files: Iterator[tuple[str, MediaFile]], found: Captions, skipped: list[str], room: Room
 ) -> Iterator[tuple[str, Sequence[Record]]]:
     """Records of all files that can be read and have captions; the others are noted in `skipped`."""
     for name, file in files:
         try:
-            kind, data = read_any(file, spec)
+            kind, data = read_any(file, room.spec)
             if name not in found.texts:
                 raise ValueError(f"{file.name}: has no caption in {found.source}")
             if not all(map(is_unicode, found.texts[name])):
                 raise ValueError(f"{file.name}: its caption holds half a surrogate pair, which is no character")
+            texts = list(dict.fromkeys(found.texts[name]))
+            fitting = _with_room(texts, Part(kind, data), room)
+            if len(fitting) < len(texts):
+                which = f"{len(texts) - len(fitting)} of its {len(texts)} captions" if fitting else "its caption"
+                skipped.append(
+                    f"{file.name}: {which} is too long for rows of {room.length} positions: shorten it, or --set sequence.length"
+                )
         except ValueError as error:
             skipped.append(str(error))
             continue
-        caption, *others = dict.fromkeys(found.texts[name])
-        yield name, both_directions(kind, data, caption, {"file": name}, tuple(others))
+        if fitting:
+            yield name, both_directions(kind, data, fitting[0], {"file": name}, tuple(fitting[1:]))
+
+
+def _with_room(texts: Sequence[str], medium: Part, room: Room) -> list[str]:
+    """The captions that have room in a row with the medium, given or made; all where that fills rows alone, as training says."""
+    left = room.length - 1 - max(room.positions(medium, made) for made in (False, True))
+    most = lambda text: 1 + int(SLACK * len(text.encode("utf-16-be")))  # a byte each, which costs no tokenizer
+    return [text for text in texts if left < 1 or most(text) <= left or room.positions(Part("text", text), False) <= left]
 
 
 def _table(folder: Path, captions: Path | str | None) -> tuple[str, str] | None:

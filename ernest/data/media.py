@@ -86,8 +86,11 @@ def read_any(source: Source, spec: MediaSpec = USUAL) -> tuple[Kind, np.ndarray]
 
 _HEAD = 512
 _SIGNATURES: Mapping[str, tuple[bytes, ...]] = {
-    "picture": (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"),
-    "samples": (b"fLaC", b"RF64", b"riff", b".snd", b"caff", b"FORM"),
+    "picture": (
+        *(b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+        *(b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"),
+    ),
+    "samples": (b"fLaC", b"RF64", b"riff", b".snd", b"caff", b"FORM", b"NIST_1A"),
 }
 _FOREIGN = (b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1")
 """Brands of ISO media that hold pictures of a kind that is not read: ffmpeg would show one tile of them."""

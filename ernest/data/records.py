@@ -82,7 +82,7 @@ def read_lines(folder: Path | str, spec: MediaSpec = USUAL) -> RecordFolder:
     """The records of `folder`; lines are checked, and no media are opened. Raises ValueError as `load_records` does."""
     folder = Path(folder)
     if not (folder / LINES).is_file():
-        raise ValueError(f"{folder} is no folder of records: it has no {LINES}")
+        raise ValueError(f"{folder} is no folder of records: it has no {LINES} (`ernest import` makes one)")
     stored = StoredRecords(folder, spec)
     for _ in stored:  # each is parsed, and so checked
         pass

@@ -1,21 +1,27 @@
-"""Reads tables of captions: of the rows that a file has (`ernest.data.table_rows`), what is told of which file.
+"""Reads tables of captions: of the rows that a file has, in cells (`ernest.data.separated`) or JSON, what is told of which file.
 
 Which column names the files is seen from the files that are there; which one holds the captions from its name, or because it
 is the only one with words.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ernest.data.json_rows import json_lines, json_rows
 from ernest.data.named import Index
-from ernest.data.table_rows import BEYOND, FILE_COLUMNS, SAMPLE, TEXT_COLUMNS, NoTable, Row, rows_of
+from ernest.data.separated import separated_rows
+from ernest.data.table_rows import BEYOND, FILE_COLUMNS, SAMPLE, TEXT_COLUMNS, NoTable, Row, texts_of
 
 TABLES = ("captions.csv", "captions.tsv", "captions.jsonl", "metadata.csv", "metadata.tsv", "metadata.jsonl")
 """Usual names of a table of captions: what cannot be understood in one of these is an error."""
 
 _NUMBERED = re.compile(r"(.*?)[ _.-]?\d+")
+_TOLD = 10
+"""Lines of a table about files that are not there which are named one by one: a table may be about many more than one has."""
+_PLACE = re.compile(r"\w+://\S+|(\S*[/\\])?\S+\.(?=\w*[a-z])\w{2,4}", re.IGNORECASE)
+"""An address or the name of a file, which is no caption."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +35,18 @@ class TableCaptions:
 
 def read_table(name: str, text: str, index: Index, text_column: str | None, must: bool) -> TableCaptions:
     """The captions in the file `name`. Raises NoTable, or a plain ValueError where it `must` be one."""
+    return captions_of(
+        name, lambda: _rows_of(name, text.removeprefix("\ufeff"), index, name.rpartition("/")[0]), index, text_column, must
+    )
+
+
+def captions_of(
+    name: str, read: Callable[[], Iterable[Row]], index: Index, text_column: str | None, must: bool = False
+) -> TableCaptions:
+    """The captions in the rows that `read` gives of the file `name`. Raises as `read_table` does."""
     folder = name.rpartition("/")[0]
     try:
-        rows: Sequence[Row] = list(rows_of(name, text, index, folder))
+        rows: Sequence[Row] = list(read())
         columns: Sequence[str] = list(dict.fromkeys(key for _, row in rows[:SAMPLE] for key in row if key != BEYOND))
         if not text_column:
             columns, rows = join_numbered(columns, rows)
@@ -49,13 +64,27 @@ def read_table(name: str, text: str, index: Index, text_column: str | None, must
         found = [near or list(far) for near, far in zip(inside, apart, strict=True)]
     texts: dict[str, list[str]] = {}
     faults: list[str] = []
+    gone = 0
     for (number, row), matches in zip(rows, found, strict=True):
         fault = _fault(row, files, column, columns, matches) or _open_quote(row.get(column), index, folder)
-        if fault:
-            faults.append(f"{name}, line {number}: {fault}")
-        else:
+        if not fault:
             texts.setdefault(matches[0], []).extend(texts_of(row.get(column)))
+        elif matches or gone < _TOLD or not _cell(row, files):
+            faults.append(f"{name}, line {number}: {fault}")
+        gone += not matches
+    if gone > _TOLD:
+        faults.append(f"{name}: {gone - _TOLD} more lines name no file that is there")
     return TableCaptions(texts, [note] if note else [], faults)
+
+
+def _rows_of(name: str, text: str, index: Index, folder: str) -> Iterable[Row]:
+    """The rows, numbered as an editor does."""
+    match name.rpartition(".")[2].lower():
+        case "jsonl" | "ndjson":
+            return json_lines(name, text)
+        case "json":
+            return json_rows(name, text, index, folder)
+    return separated_rows(name, text, index, folder)
 
 
 def _cell(row: Mapping[str, Any], column: str) -> str:
@@ -82,37 +111,41 @@ def _open_quote(value: Any, index: Index, folder: str) -> str:
     return ""
 
 
-def texts_of(value: Any) -> list[str]:
-    """The captions in a cell, which may hold a list of them."""
-    values = value if isinstance(value, list) else [value]
-    values = [item.get("raw") or item.get("caption") or item.get("text") if isinstance(item, dict) else item for item in values]
-    return [" ".join(str(item).split()) for item in values if item is not None and str(item).strip()]
-
-
 # ------------------------------------------------------------------ columns
 
 
 def _file_column(name: str, columns: Sequence[str], rows: Sequence[Row], index: Index, folder: str, must: bool) -> str:
     """The column that names most different files, or one that is called so if it `must` be there. Bare numbers must name most of
     them."""
-    sample = rows[:: max(1, len(rows) // SAMPLE)]
-    called = {column: [_cell(row, column) for _, row in sample] for column in columns}
-    hits = {}
-    for column, values in called.items():
-        found = [index.find(value, folder) for value in values]
-        some = 2 * sum(len(matches) == 1 for matches in found) > len(values) or not all(value.isdigit() for value in values)
-        # Labels may be numbers and so may names: those of files are the ones that differ.
-        hits[column] = len({matches[0] for matches in found if matches}) if some else 0
     named = [column for column in columns if column.lower() in FILE_COLUMNS]
-    best = max(columns, key=lambda column: (hits[column], column in named), default=None)
-    if best is not None and hits[best]:
-        return best
+    sample = rows[:: max(1, len(rows) // SAMPLE)]
+    mentioning = (row for row in rows if any(index.mentions(_cell(row[1], column)) for column in columns))
+    for some, share in ((sample, 0.5), (mentioning, 0.0 if must else 1.0)):  # it may be about many more files than there are
+        cells = list(some)
+        hits = {column: _hits([_cell(row, column) for _, row in cells], index, folder, share) for column in columns}
+        best = max(columns, key=lambda column: (hits[column], column in named), default=None)
+        if best is None:
+            break
+        # A dictionary names a few of many files by chance.
+        few = index.count / 10 if some is mentioning or 4 * hits[best] < len(cells) else 0
+        if hits[best] > (0 if must else few):
+            return best
     if named and must:
         return named[0]
-    if columns and not must:
+    if not must:
         raise NoTable(f"{name}: names none of the files")
     expected = " or ".join(FILE_COLUMNS)
     raise NoTable(f"{name}: no column of file names: expected {expected}, found {', '.join(columns[:12]) or 'none'}")
+
+
+def _hits(cells: Sequence[str], index: Index, folder: str, share: float) -> int:
+    """How many different files the cells of a column name; bare numbers, without zeros before them, count if more than this
+    `share` of them do."""
+    found = [index.find(cell, folder) for cell in cells]
+    bare = all(cell.isdigit() and (cell == "0" or cell[0] != "0") for cell in cells)
+    some = not bare or sum(len(matches) == 1 for matches in found) > share * len(cells)
+    # Labels may be numbers and so may names: those of files are the ones that differ.
+    return len({matches[0] for matches in found if matches}) if some else 0
 
 
 def choose_text_column(name: str, columns: Sequence[str], rows: Sequence[Row], files: str, wanted: str | None) -> tuple[str, str]:
@@ -123,8 +156,9 @@ def choose_text_column(name: str, columns: Sequence[str], rows: Sequence[Row], f
     worded = [
         column
         for column in named.values()
-        if any(re.search(r"[^\W\d_]", " ".join(texts_of(row.get(column)))) for _, row in rows[:SAMPLE])
-    ]
+        if any(re.search(r"[^\W\d_]", text) and not _PLACE.fullmatch(text)
+               for _, row in rows[:SAMPLE] for text in texts_of(row.get(column)))
+    ]  # fmt: skip
     usual = [named[column] for column in TEXT_COLUMNS if column in named and (named[column] in worded or not _is_bare(columns))]
     if not wanted and (usual or len(worded) == 1):
         column = (usual or worded)[0]

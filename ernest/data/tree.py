@@ -2,6 +2,7 @@
 
 import codecs
 import os
+import re
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,10 @@ from typing import Any
 from ernest.data.mediafile import MediaFile
 
 _IGNORED = ("thumbs.db", "desktop.ini", "__macosx")
+_PACKED = (".zip", ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst")
+_COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
+"""How files begin that gzip, bzip2, xz and zstd wrote."""
+_FOREIGN_WORDS = re.compile(rb"[\x80-\xff]{3,}")
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,9 @@ def read_tree(folder: Path) -> Tree:
     faults: list[str] = []
     for name in _files(folder, faults):
         if not name.lower().endswith((".tar", ".tar.gz", ".tgz")):
-            names.append(name)
+            packed = name.lower().endswith(_PACKED)
+            faults += [f"{folder / name}: is packed: unpack it, and what it holds is read"] if packed else []
+            names += [] if packed else [name]
             continue
         try:
             inside = dict(_members(folder / name))
@@ -54,7 +61,8 @@ def read_tree(folder: Path) -> Tree:
 
 
 def decoded(content: bytes, name: str) -> str:
-    """Text in UTF-8, in UTF-16 or 32 with their marks, or else in Windows-1252. Raises ValueError for what is none of these."""
+    """Text in UTF-8, in UTF-16 or 32 with their marks, or else in Windows-1252. Raises ValueError for what is none of these, as
+    where most of the letters beyond ASCII stand three or more together: so do Russian and Chinese in encodings of their own."""
     marks = {
         codecs.BOM_UTF8: "utf-8-sig",
         codecs.BOM_UTF32_LE: "utf-32",
@@ -67,9 +75,10 @@ def decoded(content: bytes, name: str) -> str:
             text = content.decode(encoding)
         except UnicodeDecodeError:
             continue
-        if "\0" not in text:
+        foreign = encoding == "cp1252" and sum(map(len, _FOREIGN_WORDS.findall(content)))
+        if "\0" not in text and 2 * foreign <= sum(byte > 127 for byte in content):
             return text
-    raise ValueError(f"{name}: cannot be read as text: neither UTF-8, UTF-16 nor Windows-1252")
+    raise ValueError(f"{name}: cannot be read as text: neither UTF-8, UTF-16 nor Windows-1252: save it as UTF-8")
 
 
 def _files(folder: Path, faults: list[str]) -> Iterator[str]:
@@ -120,8 +129,9 @@ def is_hidden(name: str) -> bool:
 
 
 def _members(archive: Path) -> Iterator[tuple[str, tuple[int, int]]]:
-    if archive.suffix != ".tar":
-        raise ValueError("it is compressed: unpack it with gunzip, its members are then read where they lie")
+    with archive.open("rb") as file:
+        if file.read(6).startswith(_COMPRESSED):
+            raise ValueError("it is compressed: make it a plain .tar, whose members are read where they lie")
     with tarfile.open(archive, "r:") as file:
         listed: Any = file
         for member in file:

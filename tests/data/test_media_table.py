@@ -70,6 +70,14 @@ def test_pictures_are_told_by_their_content(tmp_path, form, ending):
     assert (picture[:6] == 255).all()
 
 
+def test_a_bigtiff_is_a_picture(tmp_path):
+    Image.fromarray(LEFT_BAR).save(tmp_path / "a.dat", "TIFF", big_tiff=True)
+    assert (tmp_path / "a.dat").read_bytes()[:4] == b"II+\0"
+    kind, picture = media.read_any(tmp_path / "a.dat")
+    assert kind == "image"
+    assert picture[16, [2, 30]].mean(-1) == pytest.approx([255, 0], abs=1)
+
+
 def test_a_large_photo_is_decoded_small_and_looks_the_same(tmp_path):
     rows, columns = np.mgrid[:600, :800] / 800
     pixels = np.stack([255 * columns, 255 * rows, 127 + 127 * np.sin(9 * rows * columns)], -1).astype(np.uint8)
@@ -117,6 +125,16 @@ def test_films_of_variable_frame_rate_are_sampled_by_time(tmp_path, ending, code
     # Frame 4 lasts from .08 s to .4 s, frame 8 from .46 s to .9 s: moments are 0, .1, .2 ... of about 1 s.
     assert np.abs(shown[[1, 2, 3]].astype(int) - 100).max() < 8
     assert np.abs(shown[[5, 6, 7]].astype(int) - 200).max() < 8
+
+
+def test_a_film_whose_frames_lie_in_another_order_ends_when_its_last_frame_does(tmp_path):
+    """Of a frame that others lean on, mp4 tells how long it is until the next packet is decoded, here .2 s instead of .01."""
+    times = [51, 61, 96, 100, 104, 163, 182, 212, 222, 281, 300, 339, 346]
+    write_film(tmp_path / "a.mp4", [np.full((32, 32, 3), 18 * number, np.uint8) for number in range(13)], times=times)
+    moments = times[0] + (times[-1] + 1 - times[0]) * (np.arange(60) / 60 + 1e-6)
+    expected = 18 * (np.searchsorted(times, moments, side="right") - 1)
+    shown = media.read_video(tmp_path / "a.mp4", frames=60)[:, 5, 5, 0].astype(int)
+    assert np.abs(shown - expected).max() < 9
 
 
 @pytest.mark.parametrize(
@@ -185,6 +203,13 @@ def test_stereo_wma_is_as_loud_as_it_was(tmp_path):
     wave = media.read_audio(tmp_path / "a.wma")
     assert len(wave) == pytest.approx(8000, abs=300)
     assert np.abs(wave[400:7000]).max() == pytest.approx(0.8, abs=0.03)
+
+
+def test_a_sphere_file_of_speech_corpora_is_a_sound(tmp_path):
+    import soundfile
+
+    soundfile.write(tmp_path / "a.wav", SINE, RATE, format="NIST", subtype="PCM_16")
+    assert_heard(tmp_path / "a.wav", tolerance=1e-3)
 
 
 def test_surround_sound_is_the_mean_of_its_channels(tmp_path):
