@@ -89,6 +89,9 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where the wing's command wrote")
     parser.add_argument("--page", type=Path, help="another page with the same marks, such as that of another processor")
     chosen = parser.parse_args()
+    written = chosen.folder / (f"{chosen.wing}/{chosen.part}.json" if chosen.part else f"{chosen.wing}.md")
+    if not written.is_file():
+        parser.error(f"{written} is not there: the command that measures writes it, and is named on the page")
     if chosen.part:
         publish_part(chosen.wing, chosen.part, chosen.folder, chosen.page)
     else:
