@@ -167,7 +167,7 @@ def _block(before: Passed, after: Mapping[str, Sequence[Passed]], outcomes: Sequ
         f"{DRAWS} fresh draws of each direction; {update.update.steps} updates of {update.rollout.prompts} prompts with "
         f"{update.rollout.samples} answers each, by the recipe `{RECIPE}`; {_seeds(after)} of {len(SEEDS)}. *{WORDS_FIRST}* "
         f"trains words alone for the first third, *{AT_ONCE}* all directions from the first update on. Both begin with the "
-        f"demo's model after `ernest sft worked`. Numbers: [scores.csv]({NAME}/scores.csv)."
+        f"demo's model after 300 steps of 16 rows of `ernest sft worked`. Numbers: [scores.csv]({NAME}/scores.csv)."
     )
     verdicts = [(one.claim, one.ours, f"**{one.verdict}**") for one in outcomes]
     return "\n\n".join(["## All modalities in one run", table(header, rows), note, table(("claim", "here", "verdict"), verdicts)])
