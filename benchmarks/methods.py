@@ -28,6 +28,7 @@ from ernest.evaluation.routing import max_violation, normalised_entropy, shares
 from ernest.model.slicing import choose, extract
 from ernest.model.submodel import stack
 from ernest.report.rows import ROWS, write_rows
+from ernest.storage import read_log
 from ernest.tokenizers import audio as codec
 from ernest.tokenizers.bundle import Tokenizers
 from ernest.tokenizers.training.vision import KEPT, FrameBatch, VisionTraining, train_vision_tokenizer
@@ -186,7 +187,7 @@ def codes(tokenizer: codec.AudioTokenizer) -> list[Figure]:
 
 def weighting(build: Path, recipe: Recipe) -> list[Figure]:
     """Row 29: after 500 steps, the ratio of the largest to the smallest weighted loss, of running means."""
-    lines = [json.loads(line) for line in (build / "metrics.jsonl").read_text().splitlines()]
+    lines = read_log(build / "metrics.jsonl")
     balancer = LossBalancer({})
     for line in lines[: max(500, len(lines) // 2)]:
         balancer = balancer.observe({name: line[name] for name in MODALITIES if name in line})

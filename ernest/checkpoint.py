@@ -78,12 +78,11 @@ def check_checkpoint(folder: Path, needs: str = "model.json") -> None:
 def load_model(folder: Path, mapped: bool = False) -> "tuple[Ernest, Tokenizers]":
     """A checkpoint ready to use; weights that are `mapped` share memory with their files, which is soonest for a single answer.
     Raises ValueError where `folder` is not one, or is damaged."""
-    check_checkpoint(folder)
+    sizes = _sizes(folder)
     from ernest.device import without_weights
     from ernest.model.network import Ernest
     from ernest.tokenizers.bundle import Tokenizers
 
-    sizes = _sizes(folder)
     try:
         with without_weights():
             model = Ernest(*sizes)

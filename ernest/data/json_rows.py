@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ernest.data.named import Index
-from ernest.data.table_rows import FILE_COLUMNS, SAMPLE, TEXT_COLUMNS, NoTable, Row, texts_of
+from ernest.data.table_rows import FILE_COLUMNS, SAMPLE, TEXT_COLUMNS, NoTable, Row, names_columns, texts_of
 
 
 def json_lines(name: str, text: str) -> Iterator[Row]:
@@ -73,10 +73,9 @@ def _of_cells(rows: Sequence[Any]) -> Sequence[Any]:
     """Rows that are lists, by the names of columns in the first one or, where that has none, by their numbers."""
     if not rows or not all(isinstance(row, list) for row in rows):
         return rows
-    header = [str(cell) for cell in rows[0]]
-    titled = {cell.lower() for cell in header} & {*FILE_COLUMNS} and {cell.lower() for cell in header} & {*TEXT_COLUMNS}
-    names = header if titled else [str(number) for number in range(1, max(map(len, rows)) + 1)]
-    return [dict(zip(names, row, strict=False)) for row in rows[1 if titled else 0 :]]
+    if names_columns(header := [str(cell) for cell in rows[0]]):
+        return [dict(zip(header, row, strict=False)) for row in rows[1:]]
+    return [{str(number): cell for number, cell in enumerate(row, 1)} for row in rows]
 
 
 def _of_coco(name: str, content: Mapping[str, Any]) -> Sequence[Any]:

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any
 
 from ernest.data.named import Index
-from ernest.data.table_rows import BEYOND, FILE_COLUMNS, SAMPLE, TEXT_COLUMNS, NoTable, Row
+from ernest.data.table_rows import BEYOND, FILE_COLUMNS, SAMPLE, TEXT_COLUMNS, NoTable, Row, names_columns
 
 Line = tuple[int, list[str]]
 """The number of a line as an editor has it, and its cells."""
@@ -30,8 +30,7 @@ def separated_rows(name: str, text: str, index: Index, folder: str) -> Iterator[
         raise NoTable(f"{name}: {error}: is a quote left open?", names_files=bool(telling)) from error
     header = [cell.strip() for cell in rows[0][1]]
     usual = {cell.lower() for cell in header} & {*FILE_COLUMNS, *TEXT_COLUMNS}
-    titled = bool(usual & {*FILE_COLUMNS}) and bool(usual & {*TEXT_COLUMNS})
-    known = not titled and _is_row(header, telling, index, folder)
+    known = not names_columns(header) and _is_row(header, telling, index, folder)
     if known or not (usual or telling) or (separator == " " and not usual):
         header = [str(number) for number in range(1, _width(rows, separator) + 1)]
     else:

@@ -3,7 +3,7 @@
 import ast
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 FILE_COLUMNS = ("file", "file_name", "filename", "path", "image", "audio", "video")
@@ -26,6 +26,12 @@ class NoTable(ValueError):
     def __init__(self, reason: str, names_files: bool = False) -> None:
         super().__init__(reason)
         self.names_files = names_files
+
+
+def names_columns(cells: Sequence[str]) -> bool:
+    """Whether cells are names of columns that are usual for files and for captions, both."""
+    names = {cell.lower() for cell in cells}
+    return not names.isdisjoint(FILE_COLUMNS) and not names.isdisjoint(TEXT_COLUMNS)
 
 
 def texts_of(value: Any) -> list[str]:
