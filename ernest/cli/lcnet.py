@@ -82,6 +82,12 @@ def keep_freed_memory() -> None:
     mallopt(threshold_of_trim, (1 << 31) - 1)
 
 
+def let_idle_threads_sleep() -> None:
+    """Has PyTorch's threads sleep between operations instead of turning over a processor that the threads of kernels and those that
+    read pictures want. OpenMP reads it when PyTorch is loaded: for this process as a whole, and before."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
 @telling_assumptions
 def train(
     data: Annotated[Path, Positional, arg(metavar="DATA")],
@@ -127,6 +133,7 @@ def train(
     from ernest.lcnet.training.run import summary, train
 
     keep_freed_memory()
+    let_idle_threads_sleep()
     fields = tuple(chain(*set_))
     fields = fields if size is None else (*fields_of_size(size, fields), *fields)
     trained = train(

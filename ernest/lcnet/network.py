@@ -7,6 +7,8 @@
 - strides, widths, kernels and places of squeeze-and-excite are data: any image size, dense feature maps
 """
 
+from collections.abc import Callable
+from contextvars import ContextVar
 from itertools import pairwise
 
 import torch
@@ -15,6 +17,14 @@ from torch import Tensor, nn
 from ernest.lcnet.architecture import Activation, Architecture, Block, Gate, Stride, small_images
 
 __all__ = ["Architecture", "Block", "PPLCNet", "small_images"]
+
+
+def one_after_the_other(x: Tensor, norm: nn.Module, activation: nn.Module | None = None) -> Tensor:
+    return norm(x) if activation is None else activation(norm(x))
+
+
+norm_and_activation: ContextVar[Callable[..., Tensor]] = ContextVar("norm_and_activation", default=one_after_the_other)
+"""What follows a convolution, of its map, the norm and the activation: a training may have both done by one kernel."""
 
 
 class PPLCNet(nn.Module):
@@ -105,6 +115,10 @@ class ConvNormAct(nn.Sequential):
         padding = dilation * (kernel // 2)
         convolution = nn.Conv2d(width, out, kernel, stride, padding, dilation, groups, bias=False)
         super().__init__(convolution, nn.BatchNorm2d(out), *([_activation(activation)] if activation else []))
+
+    def forward(self, input: Tensor) -> Tensor:
+        convolution, *others = self
+        return norm_and_activation.get()(convolution(input), *others)
 
 
 class ParallelDepthwise(nn.Module):

@@ -1,5 +1,5 @@
-"""Compiles the executor and the decoders of pictures before they are wanted: for an image of containers, where there may be
-neither a compiler nor a cache."""
+"""Compiles the executor, the norms of trainings and the decoders of pictures before they are wanted: for an image of containers,
+where there may be neither a compiler nor a cache."""
 
 import time
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from ernest.lcnet.image_io import compiled
-from ernest.lcnet.native import build
+from ernest.lcnet.native import build, norms
 from ernest.lcnet.native.executor import Precision, define, has_products
 
 _ONE, _BOTH = frozenset({"avx512_vnni"}), frozenset({"avx512_vnni", "fast_bf16"})
@@ -27,8 +27,8 @@ class Prebuilt:
 
 
 def prebuild(everywhere: bool = False, directory: Path | None = None) -> Iterator[Prebuilt]:
-    """Compiles the executor for this processor in all its precisions, or `everywhere`: for every processor of its kind; and the
-    decoders of pictures.
+    """Compiles the executor for this processor in all its precisions, or `everywhere`: for every processor of its kind; the norms
+    of trainings; and the decoders of pictures.
 
     Into `directory`, by default the environment's own, where all its users find them. Raises BuildError without a compiler, and
     OSError where the directory cannot be written.
@@ -44,6 +44,7 @@ def _wanted(everywhere: bool) -> Iterator[tuple[str, tuple[str, ...], str]]:
     """What a library is for, its flags, and its source."""
     yield "generic pictures", build.flags("generic"), str(compiled.SOURCE)
     for name, present in instruction_sets(everywhere):
+        yield f"{name} norms", build.flags(name, present), norms.SOURCE
         for precision in get_args(Precision):
             if has_products(name, present, precision):
                 yield f"{name} {precision}", (*build.flags(name, present), f"-D{define(precision)}"), "executor.cpp"

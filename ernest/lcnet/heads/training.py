@@ -13,6 +13,7 @@ from ernest.lcnet.heads.boxes import Objects
 from ernest.lcnet.heads.detection import Detector
 from ernest.lcnet.heads.detection_loss import detection_loss
 from ernest.lcnet.heads.segmentation import Segmenter
+from ernest.lcnet.native.norms import fused_norms
 from ernest.lcnet.network import PPLCNet
 from ernest.lcnet.training.schedule import learning_rate, update_average
 
@@ -87,7 +88,8 @@ def train(
     network.train()
     for step in range(settings.steps):
         images, targets = _stacked(examples, next(batches), network)
-        loss = _loss(network, images, targets, step / settings.steps < settings.by_geometry)
+        with fused_norms():
+            loss = _loss(network, images, targets, step / settings.steps < settings.by_geometry)
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, settings.steps, 1, settings.rate, settings.warmup)
         optimiser.zero_grad()

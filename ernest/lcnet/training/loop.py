@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ernest.device import autocast
 from ernest.lcnet.decision import Decision
+from ernest.lcnet.native.norms import fused_norms
 from ernest.lcnet.training.dataset import PictureDataset, batches, steps_per_epoch
 from ernest.lcnet.training.losses import Objective, student
 from ernest.lcnet.training.precision import choose_bf16
@@ -129,7 +130,7 @@ def update(
     value, correct, count = 0.0, 0, len(targets)
     parts = -(-count // (at_once or count))
     for some, wanted in zip(images.tensor_split(parts), targets.tensor_split(parts), strict=True):
-        with autocast(enabled=bf16):
+        with autocast(enabled=bf16), fused_norms():
             loss, logits = objective(network, some, wanted)
         share = len(wanted) / count
         value += share * float(loss.detach())

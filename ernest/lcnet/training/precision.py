@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from ernest.device import autocast, supports_bf16
+from ernest.lcnet.native.norms import fused_norms
 from ernest.lcnet.training.losses import Objective
 from ernest.lcnet.training.recipe import Recipe, sides_of
 
@@ -35,7 +36,7 @@ def choose_bf16(network: nn.Module, objective: Objective, recipe: Recipe) -> boo
         for _ in range(4):
             for bf16, times in seconds.items():
                 started = time.perf_counter()
-                with autocast(enabled=bf16):
+                with autocast(enabled=bf16), fused_norms():
                     loss, _ = objective(twin, images, targets)
                 loss.backward()
                 times.append(time.perf_counter() - started)

@@ -14,7 +14,7 @@ import torch
 from ernest import cli
 from ernest.lcnet import Architecture, PPLCNet, fold
 from ernest.lcnet.image_io import compiled
-from ernest.lcnet.native import Executor, Precision, available, build
+from ernest.lcnet.native import Executor, Precision, available, build, norms
 from ernest.lcnet.native.build import features
 from ernest.lcnet.native.executor import define, has_products
 from ernest.lcnet.prebuild import prebuild
@@ -186,12 +186,13 @@ def test_what_is_built_ahead_is_what_will_be_looked_for(
     lines = capsys.readouterr().out.splitlines()
     able = {(available()[0], one) for one in get_args(Precision) if has_products(available()[0], features(), one)}
     said = {tuple(re.search(r": (\w+) (\w+), \d+ s$", line).groups()) for line in lines}
-    assert said == able | {("generic", "pictures")}
+    assert said == able | {(available()[0], "norms"), ("generic", "pictures")}
     monkeypatch.setattr(build, "cache_directory", lambda: tmp_path / "into")
     monkeypatch.setenv("CXX", "/nowhere/c++")
     for instructions, precision in able:
         build._loaded.cache_clear()
         build.library(instructions, defines=(define(precision),))
+    build.library(available()[0], norms.SOURCE)
     build.library("generic", str(compiled.SOURCE))
     found = {path.name for path in (tmp_path / "into").iterdir()}
     monkeypatch.setenv("CXX", str(tmp_path / "quick"))
