@@ -26,7 +26,7 @@ def draw_boxes(picture: np.ndarray, found: Detections, labels: Sequence[str], sc
     for box, score, label in reversed(list(zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True))):
         x0, y0, x1, y1 = (side * scale for side in box)
         text = f"{labels[label] if len(labels) else label} {100 * score:.0f}"
-        draw.rectangle((x0, y0, x1 - 1, y1 - 1), outline=colour(label), width=2)
+        draw.rectangle((x0, y0, max(x0, x1 - 1), max(y0, y1 - 1)), outline=colour(label), width=2)
         line = draw.textbbox((x0 + 2, max(0, y0 - 12)), text)
         draw.rectangle((line[0] - 2, line[1] - 1, line[2] + 2, line[3] + 1), fill=colour(label))
         draw.text(line[:2], text, fill=(0, 0, 0), anchor="lt")

@@ -83,9 +83,14 @@ def is_second(origin: Origin) -> bool:
     return origin.endswith("V2")
 
 
+def unwrap(name: str) -> str:
+    """The name that a tensor had before parts of its network were compiled or wrapped, each by itself."""
+    return WRAPPED.sub(r"\1", name)
+
+
 def unwrapped(tensors: Mapping[str, Value]) -> dict[str, Value]:
-    """By the names that they had before parts of the network were compiled or wrapped, each by itself."""
-    return {WRAPPED.sub(r"\1", name): tensor for name, tensor in tensors.items()}
+    """By the names that they had before."""
+    return {unwrap(name): tensor for name, tensor in tensors.items()}
 
 
 def networks_in(names: Collection[str]) -> dict[str, Origin]:

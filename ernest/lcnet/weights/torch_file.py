@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ernest.lcnet.weights.key_maps import networks_in, unwrapped
+from ernest.lcnet.weights.key_maps import networks_in, unwrap, unwrapped
 from ernest.lcnet.weights.pickle_reader import Call, Name, Reference, check_sizes, dictionary_of, read_pickle, refusal
 
 TYPES: Mapping[str, torch.dtype] = {
@@ -97,10 +97,12 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def _weights(content: Any, read: Content) -> tuple[str, dict[str, Tensor]]:
-    """The place of the weights in the content of a file, and the weights."""
+    """The place of the weights in the content of a file, and the weights, without what a wrapper keeps beside its network."""
     place, notes = _find(content)
     plain = (type(None), bool, int, float, str, bytes, list, tuple)  # what a state keeps beside its tensors
-    return place, {name: _tensor(name, note, read) for name, note in notes.items() if not isinstance(note, plain)}
+    prefixes = tuple(networks_in(unwrapped(notes))) or ("",)
+    names = [name for name in notes if unwrap(name).startswith(prefixes)]
+    return place, {name: _tensor(name, notes[name], read) for name in names if not isinstance(notes[name], plain)}
 
 
 def _find(content: Any) -> tuple[str, dict[str, Any]]:
@@ -139,9 +141,10 @@ def _without_places(content: Any, places: list[tuple[str, dict[str, Any]]]) -> d
 
 
 def _dictionaries(content: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """All dictionaries by name in a file that hold tensors, each once, with their places ("optimizer.state")."""
+    """All dictionaries by name in a file that hold tensors, each once, with their places ("optimizer.state", "0" of a pair)."""
     seen: set[int] = set()  # a pickle may hold itself
-    stack = [("", content)]
+    pieces = list(enumerate(content)) if isinstance(content, list | tuple) else [("", content)]
+    stack = [(str(place), piece) for place, piece in reversed(pieces)]
     while stack:
         place, value = stack.pop()
         inside = value.items if isinstance(value, Call) else value

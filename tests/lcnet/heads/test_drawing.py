@@ -36,6 +36,15 @@ def test_boxes_are_drawn_where_they_are() -> None:
     assert not picture.any(), "the picture itself stays"
 
 
+@pytest.mark.parametrize("box", [(5, 5, 5.2, 9), (5, 5, 9, 5.1), (0, 0, 0, 0), (59.9, 39.9, 60, 40)])
+def test_boxes_thinner_than_a_pixel_are_drawn_too(box: tuple[float, ...]) -> None:
+    """As a young detector finds them, and as boxes are that the border of the picture cuts off."""
+    drawn = draw_boxes(
+        np.zeros((40, 60, 3), np.uint8), Detections(torch.tensor([box]), torch.tensor([0.5]), torch.tensor([1])), ()
+    )
+    assert (drawn[int(3 * box[1]), int(3 * box[0])] == colour(1)).all()
+
+
 def test_masks_tint_their_pixels_only() -> None:
     picture = np.full((8, 8, 3), 100, np.uint8)
     mask = np.zeros((8, 8), np.int64)

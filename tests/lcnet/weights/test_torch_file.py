@@ -81,11 +81,13 @@ def around() -> dict:
         (lambda: {"run": {"nets": {"student": STATE}}}, "run.nets.student", STATE),
         (lambda: {"net": {f"module.{name}": tensor for name, tensor in STATE.items()}}, "net", None),
         (lambda: {"state_dict": {name: torch.nn.Parameter(tensor) for name, tensor in STATE.items()}}, "state_dict", STATE),
+        (lambda: [STATE], "0", STATE),
+        (lambda: (optimizer(), {"net": STATE}), "1.net", STATE),
     ],
 )
 def test_the_weights_are_found(write: Callable, content: Callable, place: str, state: dict | None, tmp_path: Path) -> None:
     inside = content()
-    for wrapped in (inside, inside if inside is STATE else inside | around()):
+    for wrapped in (inside, inside | around() if isinstance(inside, dict) and inside is not STATE else inside):
         found, tensors = find_weights(write(tmp_path / "x.pth", wrapped))
         assert found == place
         assert same(tensors, state or {f"module.{name}": tensor for name, tensor in STATE.items()})
@@ -139,13 +141,23 @@ def test_what_lies_beside_is_never_run(write: Callable, tmp_path: Path) -> None:
         ),
         (lambda: {"model": torch.nn.Linear(2, 2), "epoch": 3}, r"object of the class torch\.nn\.modules\.linear\.Linear"),
         (lambda: {"epoch": 3}, "holds no tensors by name, only epoch"),
-        (lambda: [STATE], "expected a dictionary of tensors by name"),
+        (lambda: [STATE["conv_stem.weight"]], "expected a dictionary of tensors by name"),
+        (lambda: [STATE, OTHER], r"holds several networks, 0, 1: save one of them alone"),
         (lambda: torch.ones(3), "expected a dictionary of tensors by name"),
     ],
 )
 def test_what_holds_no_weights_says_what_it_holds(write: Callable, content: Callable, message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=rf"x\.pth: .*{message}"):
         read_weights(write(tmp_path / "x.pth", content()))
+
+
+@WRITERS
+@pytest.mark.parametrize("prefix", ["model.", "model._orig_mod."])
+def test_what_a_wrapper_keeps_beside_its_network_is_not_read(write: Callable, prefix: str, tmp_path: Path) -> None:
+    """Of a metric, a loss or another network, in the same dictionary: of a kind that weights are not made of, or empty."""
+    state = {f"{prefix}{name}": tensor for name, tensor in STATE.items()}
+    beside = {"metric.counts": torch.zeros(0), "loss.scale": torch.ones(2).to(torch.float8_e4m3fn), "teacher.state": deque([1])}
+    assert same(read_weights(write(tmp_path / "x.pth", {"state_dict": state | beside})), state)
 
 
 def test_a_program_of_torch_is_told(tmp_path: Path) -> None:
