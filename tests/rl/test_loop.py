@@ -17,6 +17,7 @@ from ernest.lcnet.network import PPLCNet, small_images
 from ernest.report.rl import write_rl_report
 from ernest.rl import hints, loop, state, tasks, update
 from ernest.rl.assess import read_looks
+from ernest.rl.finished import facts_of
 from ernest.rl.likelihood import score
 from ernest.rl.loop import Policy
 from ernest.rl.response_batch import pack_responses
@@ -385,6 +386,20 @@ def test_a_task_that_comes_twice_has_two_names(tmp_path, monkeypatch):
     ((looks, samples), _) = read_looks(tmp_path / "run")
     assert {look.task: look.passed for look in looks} == {"text→image": 1.0, "text→image (2)": 0.0}
     assert len(samples) == 2
+
+
+def test_what_two_tasks_have_is_told_of_both(tmp_path, monkeypatch):
+    """Not of the last of them alone."""
+    verifier(monkeypatch, "colour and place", coin)
+    rule = lambda record, output: Verdict(0.0, False, "", {"lucky": float(coin(output[0].data))})
+    monkeypatch.setitem(tasks.RULES, "digit", rule)
+    task = TaskConfig("text→image", ("digit",), ("colour and place",))
+    run = policy(tmp_path / "run", replace(recipe(1, prompts=6, samples=2), tasks=(task, task)))
+    finished = run.judge(run.sample(), Engine(run.learner.model, tokenizers()))
+    lucky = {turn: [coin(one.output[0].data) for one in finished if one.task is run.tasks[turn]] for turn in (0, 1)}
+    assert np.mean(lucky[0]) != np.mean(lucky[1])
+    facts = facts_of(finished, run.tasks)
+    assert facts["part lucky"] == facts["watched colour and place"] == np.mean(lucky[0] + lucky[1])
 
 
 def test_a_verifier_that_never_gives_a_verdict_ends_the_run_before_anything_is_learnt(tmp_path, monkeypatch):
