@@ -31,7 +31,7 @@ def reward(one: Finished) -> float:
 
 
 def facts_of(finished: Sequence[Finished], tasks: Sequence[Trained]) -> dict[str, float]:
-    """Means over the responses of a step, and over those of each task."""
+    """Means over the responses of a step, and over those of each task; of what several tasks have, over those of all of them."""
     known = [one for one in finished if one.verdict is not None]
     hinted = [one for one in known if one.response.ask.hint]
     facts = {
@@ -49,10 +49,12 @@ def facts_of(finished: Sequence[Finished], tasks: Sequence[Trained]) -> dict[str
         own = [one for one in known if one.task is task]
         if own and len(tasks) > 1:
             facts[f"passed {task.name}"] = _passed(own)
-        for name in task.watched:
-            facts[f"watched {name}"] = mean([one.watched[name].passed for one in own if name in one.watched])
-        for name in dict.fromkeys(name for one in own if one.verdict for name in one.verdict.parts):
-            facts[f"part {name}"] = mean([one.verdict.parts.get(name, 0.0) for one in own if one.verdict])
+    for name in dict.fromkeys(name for task in tasks for name in task.watched):
+        facts[f"watched {name}"] = mean([one.watched[name].passed for one in known if name in one.watched])
+    parts = [(one.task.name, one.verdict.parts) for one in known if one.verdict]
+    for name in dict.fromkeys(name for _, some in parts for name in some):
+        having = {task for task, some in parts if name in some}
+        facts[f"part {name}"] = mean([some.get(name, 0.0) for task, some in parts if task in having])
     return facts
 
 

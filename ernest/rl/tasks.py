@@ -110,6 +110,7 @@ TASKS: Mapping[str, Task] = {
     "question about image": Task(_of_world("question about image"), "text", ("answer about a picture",)),
     "questions in words": Task(_question, "text", ("answer in words",)),
     "worked solution": Task(solutions.worked, "text", ("worked solution", "worked answer")),
+    "worked product": Task(solutions.product, "text", ("worked solution", "worked answer")),
 }
 """By the name that a recipe calls them."""
 assert all(name in RULES or name in JUDGED for task in TASKS.values() for name in task.verifiers)

@@ -9,6 +9,7 @@ product of two digits asks for more than the number before or after one of the s
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,7 @@ from ernest.world.speech import VOICES
 from ernest.world.split import generator, is_on_its_side
 
 TASK = "worked solution"
+PRODUCT = "worked product"
 _NAMES = tuple(voice.name for voice in VOICES)
 _OPERATIONS = {sign: name for name, sign in OPERATIONS.items()}
 _TENS = "([1-9][0-9])"
@@ -91,15 +93,25 @@ class _Asked:
 
 def worked(seed: int, index: int) -> Record:
     """The record `index`. `facts` hold the `question` and the right `answer`."""
-    rng = generator(seed, index, "worked solution")
+    return _record(seed, index, TASK, _question)
+
+
+def product(seed: int, index: int) -> Record:
+    """The record `index` of those that ask for products alone, which are learnt last."""
+    return _record(seed, index, PRODUCT, lambda rng: f"work out {rng.integers(2, 10)} * {rng.integers(10, 100)}.")
+
+
+def _record(seed: int, index: int, task: str, draw: Callable[[np.random.Generator], str]) -> Record:
+    """The first question drawn whose numbers are on the side of `index`."""
+    rng = generator(seed, index, task)
     while True:
-        question = _question(rng)
+        question = draw(rng)
         asked = _understood(question)
         assert asked is not None
         if is_on_its_side(asked.about, index):
             break
     solution = _worked_out(asked)
-    return Record((given("text", question), made("text", str(solution))), TASK, {"question": question, "answer": solution.answer})
+    return Record((given("text", question), made("text", str(solution))), task, {"question": question, "answer": solution.answer})
 
 
 def _question(rng: np.random.Generator) -> str:

@@ -17,14 +17,17 @@ from ernest.lcnet.network import PPLCNet, small_images
 from ernest.report.rl import write_rl_report
 from ernest.rl import hints, loop, state, tasks, update
 from ernest.rl.assess import read_looks
+from ernest.rl.finished import facts_of
+from ernest.rl.likelihood import score
 from ernest.rl.loop import Policy
+from ernest.rl.response_batch import pack_responses
 from ernest.rl.state import origin_of
 from ernest.storage import load_tensors
 from ernest.verifiers.judges import Judges
 from ernest.verifiers.speech import WordJudge
 from ernest.verifiers.verdict import Verdict
 from ernest.verifiers.vision import FamilyNetwork
-from tests.rl.small import model
+from tests.rl.small import asks, model, rollouts
 from tests.small import CONFIG, tokenizers
 
 MEASURES = (
@@ -118,6 +121,34 @@ def test_every_modality_is_trained_by_the_same_gradient(tmp_path, monkeypatch, t
     assert measures["mismatch"] <= 1e-5
     modality = {"questions in words": "text", "text→speech": "audio", "text→video": "vision"}[task]
     assert measures[f"entropy {modality}"] > 0
+
+
+def test_an_update_moves_each_response_as_the_gradient_of_all_says():
+    """To first order a small step of plain descent raises the log-probability of response i by rate * <g_i, g>, where g is the
+    gradient of the mean over responses of A_i (log-probability of i) / (its tokens)."""
+    made = model()
+    responses = list(rollouts(made, asks()[:1], samples=6).values())
+    advantages = [1.0, -1.0, 0.5, -0.5, 2.0, -2.0]
+    settings = recipe(1, "questions in words", "answer in words", learning_rate=1e-5, clip=1e9)
+    learner = update.make_learner(made, model(), tokenizers(), settings, False)
+    parameters = update.trained_parameters(made)
+    learner = replace(learner, optimizer=torch.optim.SGD(parameters, lr=1e-5))
+    before = log_probs(made, responses)
+    whole = sum(a * p / len(r.choices) for a, p, r in zip(advantages, before, responses, strict=True)) / len(responses)
+    gradients = [torch.autograd.grad(p, parameters, retain_graph=True, allow_unused=True) for p in (whole, *before)]
+    flat = [torch.cat([torch.zeros(0) if g is None else g.flatten() for g in found]) for found in gradients]
+    expected = [1e-5 * float(own @ flat[0]) for own in flat[1:]]
+    assert max(map(abs, expected)) > 1e-3
+    update.update_policy(learner, [update.Judged(r, a, 0.0) for r, a in zip(responses, advantages, strict=True)], 0, None)
+    moved = [float((new - old).detach()) for new, old in zip(log_probs(made, responses), before, strict=True)]
+    assert moved == pytest.approx(expected, rel=0.02, abs=5e-5)
+
+
+def log_probs(made, responses) -> list[torch.Tensor]:
+    """Of each response by itself."""
+    (batch,) = pack_responses(responses, tokenizers(), CONFIG, 10_000)
+    of_elements = score(made(batch.batch, batch.submodels, batch.replay), batch).log_prob
+    return [of_elements[batch.elements.response == n].sum() for n in range(len(responses))]
 
 
 def test_no_signal_changes_no_bit(tmp_path, monkeypatch):
@@ -355,6 +386,20 @@ def test_a_task_that_comes_twice_has_two_names(tmp_path, monkeypatch):
     ((looks, samples), _) = read_looks(tmp_path / "run")
     assert {look.task: look.passed for look in looks} == {"text→image": 1.0, "text→image (2)": 0.0}
     assert len(samples) == 2
+
+
+def test_what_two_tasks_have_is_told_of_both(tmp_path, monkeypatch):
+    """Not of the last of them alone."""
+    verifier(monkeypatch, "colour and place", coin)
+    rule = lambda record, output: Verdict(0.0, False, "", {"lucky": float(coin(output[0].data))})
+    monkeypatch.setitem(tasks.RULES, "digit", rule)
+    task = TaskConfig("text→image", ("digit",), ("colour and place",))
+    run = policy(tmp_path / "run", replace(recipe(1, prompts=6, samples=2), tasks=(task, task)))
+    finished = run.judge(run.sample(), Engine(run.learner.model, tokenizers()))
+    lucky = {turn: [coin(one.output[0].data) for one in finished if one.task is run.tasks[turn]] for turn in (0, 1)}
+    assert np.mean(lucky[0]) != np.mean(lucky[1])
+    facts = facts_of(finished, run.tasks)
+    assert facts["part lucky"] == facts["watched colour and place"] == np.mean(lucky[0] + lucky[1])
 
 
 def test_a_verifier_that_never_gives_a_verdict_ends_the_run_before_anything_is_learnt(tmp_path, monkeypatch):

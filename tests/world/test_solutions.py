@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from ernest.world.questions import NUMBERS
-from ernest.world.solutions import Checked, check, read, solve, worked
+from ernest.world.solutions import Checked, check, product, read, solve, worked
 from ernest.world.split import HELD_OUT
 
 TRAIN = [worked(0, index) for index in range(2000)]
@@ -56,6 +56,16 @@ def test_no_numbers_are_held_out_in_one_wording_and_learnt_in_another():
     for wordings in ({"+", "together"}, {"-", "more"}):
         of_both = {name: {about(record) for record in TRAIN if kind(question(record)) == name} for name in wordings}
         assert set.intersection(*of_both.values())
+
+
+def test_products_alone_are_those_of_all_questions_on_the_same_side_of_the_split():
+    for others, first in ((TRAIN, 0), (HELD, HELD_OUT)):
+        found = [product(0, first + index) for index in range(200)]
+        assert {kind(question(record)) for record in found} == {"*"}
+        assert all(str(solve(question(record))) == record.segments[1].data for record in found)
+        assert len({about(record) for record in found} & {about(record) for record in others}) > 30
+        opposite = HELD if others is TRAIN else TRAIN
+        assert not {about(record) for record in found} & {about(record) for record in opposite}
 
 
 def test_workings_are_right_by_arithmetic_that_shares_nothing_with_them():
