@@ -130,9 +130,10 @@ def find_captions(
 
 def _called(captions: Captions, tree: Tree, tables: Sequence[str]) -> tuple[Captions, str]:
     """The captions with names in the place of codes, where one of `tables` has a name for each, and which one that is."""
-    codes = Index(sorted({text for texts in captions.texts.values() for text in texts}))
-    if not codes.count or not all(map(_CODE.fullmatch, codes.names[0].by_path)):
+    different = {text for texts in captions.texts.values() for text in texts}
+    if not different or not all(map(_CODE.fullmatch, different)):
         return captions, ""
+    codes = Index(sorted(different))
     meanings: dict[str, dict[str, list[str]]] = {}
     for table in tables:
         try:
