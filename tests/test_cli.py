@@ -218,13 +218,16 @@ MISTAKES = (
     ("train --data records --set mixture.image→text=0", "one of the tasks of the data must weigh more than 0: 'image→text'"),
     ("train --data records --set sequence.length=16", "line 1: its pictures and videos take 19 positions, more than sequence"),
     ("train --data records --set sequence.length=20", "line 1: takes 2"),
-    ("train --data records --set media.frames=16", "media.frames = 16: expected 1 and a multiple of 4; the nearest is 17"),
+    (
+        "train --data records --set media.frames=16",
+        "media.frames = 16: expected 1 and a multiple of 4, to 33 in all; the nearest is 17",
+    ),
     ("demo --set media.height=64", "media.height = 64: the demo's world and judges are of 32"),
     ("tokenizer train smell --data photos -o eyes", "invalid choice 'smell'"),
     ("tokenizer train vision --data nowhere -o eyes", "nowhere: there is no such file"),
     (
         "tokenizer train vision --data photos -o eyes --set media.width=60",
-        "media.width = 60: expected a multiple of 8; the nearest is",
+        "media.width = 60: expected a multiple of 8, from 8 to 256; the nearest is",
     ),
     ("tokenizer train audio --data photos -o ears", "photos: nothing to learn from: it holds no audio"),
     ("tokenizer train vision --data photos -o records", "records holds something else than a training: choose a new folder"),

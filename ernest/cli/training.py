@@ -54,7 +54,8 @@ def import_(
         source: the folder.
         out: where records.jsonl and the media go.
         kind: what the folder holds.
-        captions: table of file names and captions, or "folders" for the names of sub-folders; by default what is found.
+        captions: table of file names and captions, or "folders" or "names" for the names of sub-folders or of the files; by
+            default what is found.
         text_column: its column of captions, where that has no usual name.
         join_lines: the lines of a text file beside a file are one caption, not one each.
         held_out: share of the files that is kept back in OUT/held_out, unless the folder has a test split of its own.

@@ -58,8 +58,10 @@ class MediaSpec:
 
     def __post_init__(self) -> None:
         for name in ("height", "width"):
-            _check(name, getattr(self, name), _multiple(getattr(self, name), CELL, CELL, LARGEST), f"a multiple of {CELL}")
-        _check("frames", self.frames, 1 + _multiple(self.frames - 1, CLIP, 0, MOST_FRAMES - 1), f"1 and a multiple of {CLIP}")
+            nearest = _multiple(getattr(self, name), CELL, CELL, LARGEST)
+            _check(name, getattr(self, name), nearest, f"a multiple of {CELL}, from {CELL} to {LARGEST}")
+        frames = 1 + _multiple(self.frames - 1, CLIP, 0, MOST_FRAMES - 1)
+        _check("frames", self.frames, frames, f"1 and a multiple of {CLIP}, to {MOST_FRAMES} in all")
         stride = min(STRIDES, key=lambda one: abs(one - self.temporal_stride))
         _check("temporal_stride", self.temporal_stride, stride, f"one of {', '.join(map(str, STRIDES))}")
         rate = min(SAMPLE_RATES, key=lambda one: abs(one - self.sample_rate))

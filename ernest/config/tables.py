@@ -8,6 +8,9 @@ from typing import Literal
 from ernest.config.media import BITS
 from ernest.overrides import check_least, check_positive
 
+SMALLEST_VOCABULARY = 266
+"""Ids of the control tokens and of all bytes, to which a text tokenizer adds what it learns."""
+
 
 @dataclass(frozen=True)
 class ModelConfig:
@@ -194,6 +197,7 @@ class TokenizerConfig:
     word_judge_steps: int = 400
 
     def __post_init__(self) -> None:
+        check_least(self, "tokenizers", vocabulary=SMALLEST_VOCABULARY)
         check_least(self, "tokenizers", vision_steps=1, film_steps=1, audio_steps=1, voice_steps=1, vocoder_steps=0)
         if not 0 <= self.first_bits < BITS:
             raise ValueError(f"tokenizers.first_bits = {self.first_bits} must be 0, for no switch, or fewer than {BITS}")

@@ -4,13 +4,14 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
-from ernest.data.named import Index
-from ernest.data.table_rows import texts_of
+from ernest.data.named import Index, whole_name
+from ernest.data.table_rows import is_measured, texts_of
 from ernest.data.tables import TableCaptions
 from ernest.data.tree import Tree
 
 _BESIDE = ("txt", "normalized.txt", "caption", "captions", "lab", "label", "original.txt", "json", "cls")
 """Endings of a file with the caption of another one, the better ones first."""
+_JSON_FIELDS = ("caption", "captions", "text", "texts", "description", "title", "label")
 
 
 def neighbours(index: Index, texts: Sequence[str]) -> dict[str, dict[str, str]]:
@@ -34,8 +35,9 @@ def neighbours(index: Index, texts: Sequence[str]) -> dict[str, dict[str, str]]:
         alike = any(found.values())
         for text in tree:
             files = found[text] if alike else owners[text][1]
-            if len(files) == 1:
-                beside.setdefault(files[0], {}).setdefault(owners[text][0], text)
+            if len({whole_name(file.rpartition(".")[0]) for file in files}) == 1:
+                for file in files:
+                    beside.setdefault(file, {}).setdefault(owners[text][0], text)
     return beside
 
 
@@ -51,11 +53,15 @@ def _owners(index: Index, text: str) -> tuple[str, Sequence[str]]:
     return "", ()
 
 
+_SPAN = re.compile(r"(\d+) (\d+) (?=.*[^\W\d])")
+"""Before the words of a sound, from which sample to which they are spoken, as TIMIT has it."""
+
+
 def beside_captions(tree: Tree, beside: Mapping[str, Mapping[str, str]], lines: bool) -> TableCaptions:
     """The captions in the text files beside each file, of the best of its texts; with `lines`, each line is one."""
     texts: dict[str, list[str]] = {}
     faults: list[str] = []
-    several = numbers = 0
+    several = numbers = silent = 0
     for file, sides in beside.items():
         for ending in sorted(sides, key=_BESIDE.index):
             try:
@@ -70,13 +76,24 @@ def beside_captions(tree: Tree, beside: Mapping[str, Mapping[str, str]], lines: 
                 several += len(found) > 1 and ending != "json"
                 texts[file] = found
                 break
+            silent += ending == "json"
+    captions = [caption for found in texts.values() for caption in found]
+    if captions and all(map(is_measured, captions)):
+        numbers, several, texts = numbers + len(texts), 0, {}
     notes = []
+    if captions and all((span := _SPAN.match(caption)) and int(span[1]) < int(span[2]) for caption in captions):
+        texts = {file: [_SPAN.sub("", caption) for caption in found] for file, found in texts.items()}
+        notes.append("the two numbers before each text, from where to where it is spoken, are no part of the captions")
+    if silent:
+        notes.append(
+            f"not used: {silent} JSON files beside the media hold no {', '.join(_JSON_FIELDS[:-1])} or {_JSON_FIELDS[-1]}"
+        )
     if several:
         notes.append(
             f"{several} text files hold several lines: each line is a caption of its own (--join-lines makes one of them)"
         )
     if numbers:
-        notes.append(f"not used: {numbers} text files beside the media hold only numbers")
+        notes.append(f"not used: {numbers} text files beside the media hold numbers, as of boxes")
     return TableCaptions(texts, notes, faults)
 
 
@@ -87,9 +104,8 @@ def _neighbour_captions(file: str, text: str, ending: str, lines: bool) -> list[
         except (json.JSONDecodeError, RecursionError):
             return []
         if isinstance(content, dict):  # labels may be numbers, among them 0
-            keys = ("caption", "captions", "text", "texts", "description", "title", "label")
             title = file.rpartition("/")[2]  # which Google Takeout has for all, and is no caption
-            return next((found for key in keys if (found := texts_of(content.get(key))) and found != [title]), [])
+            return next((found for key in _JSON_FIELDS if (found := texts_of(content.get(key))) and found != [title]), [])
         found = content if isinstance(content, list) else [content]
         return [_one_line(caption) for caption in found if isinstance(caption, str) and caption.strip()]
     if not lines:

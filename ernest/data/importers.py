@@ -13,7 +13,7 @@ import numpy as np
 
 from ernest.config.media import USUAL, MediaSpec
 from ernest.config.tables import SequenceConfig, TokenizerConfig
-from ernest.data.captions import FOLDERS, Captions, find_captions, media_names
+from ernest.data.captions import FOLDERS, NAMES, Captions, find_captions, media_names
 from ernest.data.document_files import find_documents
 from ernest.data.documents import SLACK, Part, Room
 from ernest.data.held_out import HELD_OUT
@@ -76,12 +76,12 @@ def import_folder(
     captions training draws one; and its documents, in pieces for rows of `length` positions, with texts as a tokenizer of this
     `vocabulary` cuts them.
 
-    Captions are found as `ernest.data.captions.find_captions` says; `captions` is a table of them, or `FOLDERS` for the names
-    of folders. Which files are documents, `ernest.data.document_files` says. Files that go by the name of a test or validation
-    split, or else the share `held_out` of them, become records in `output/held_out`, which `output` does not hold. `tell` hears
-    what should be known, before any media are read. A file that cannot be read, or has no caption with room in a row, is left out
-    and named, with the reason, in the result; so is what documents show and is missing. Raises ValueError if nothing is left, or
-    for a table that cannot be understood.
+    Captions are found as `ernest.data.captions.find_captions` says; `captions` is a table of them, or `FOLDERS` or `NAMES` for
+    the names of folders or files. Which files are documents, `ernest.data.document_files` says. Files that go by the name of a
+    test or validation split, or else the share `held_out` of them, become records in `output/held_out`, which `output` does not
+    hold. `tell` hears what should be known, before any media are read. A file that cannot be read, or has no caption with room in
+    a row, is left out and named, with the reason, in the result; so is what documents show and is missing. Raises ValueError if
+    nothing is left, or for a table that cannot be understood.
     """
     folder, output = Path(folder), Path(output)
     _check_folders(folder, output, held_out)
@@ -113,7 +113,10 @@ def import_folder(
     )
     first = next(records, None)
     if first is None:
-        raise ValueError(f"{folder}: nothing to import: {'; '.join(skipped[:5]) or 'it holds no pictures, sounds or videos'}")
+        hint = "" if found.texts or pages or not loose else "; their own names are captions with --captions names"
+        raise ValueError(
+            f"{folder}: nothing to import: {'; '.join(skipped[:5]) or 'it holds no pictures, sounds or videos'}{hint}"
+        )
     with own_folder(output):
         check_new(output)  # another import may have ended meanwhile
         kept, held = _write(output, chain([first], records), kept_back, spec)
@@ -261,6 +264,6 @@ def _table(folder: Path, captions: Path | str | None) -> tuple[str, str] | None:
             inside = path.resolve().is_relative_to(folder.resolve())
             name = path.resolve().relative_to(folder.resolve()).as_posix() if inside else path.name
             return name, decoded(path.read_bytes(), str(path))
-    if str(captions) == FOLDERS:
-        return FOLDERS, ""
+    if str(captions) in (FOLDERS, NAMES):
+        return str(captions), ""
     raise ValueError(f"{captions}: there is no such table of captions")

@@ -2,11 +2,16 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ernest.data.folder_names import says_nothing
 from ernest.data.named import Index
 from ernest.data.table_rows import FILE_COLUMNS, SAMPLE, TEXT_COLUMNS, NoTable, Row, names_columns, texts_of
+
+_CALLED = re.compile(r"\S+\.(?=\w*[a-z])\w{1,5}", re.IGNORECASE), re.compile(r"[^\s.]*\d[^\s.]*")
+"""What files are called, with an ending or without one: of a list of such ones, not all need be there."""
 
 
 def json_lines(name: str, text: str) -> Iterator[Row]:
@@ -44,8 +49,18 @@ def json_rows(name: str, text: str, index: Index, folder: str) -> Iterator[Row]:
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row with the cells of objects within it, as Label Studio has them, where no other cell is called so."""
     cells = {key: value for key, value in row.items() if not isinstance(value, dict)}
+    if chosen := _chosen(row.get("annotations")):
+        cells["label"] = chosen
     inner = {key: cell for value in row.values() if isinstance(value, dict) for key, cell in value.items()}
     return {key: cell for key, cell in inner.items() if not isinstance(cell, dict)} | cells
+
+
+def _chosen(annotations: Any) -> list[str]:
+    """What people chose or wrote in Label Studio: each of a task's annotations has results, and these values."""
+    done = [one for one in annotations if isinstance(one, dict)] if isinstance(annotations, list) else []
+    results = [result for one in done for result in one.get("result") or () if isinstance(result, dict)]
+    values = [result["value"] for result in results if isinstance(result.get("value"), dict)]
+    return [text for value in values for key in ("choices", "text") for text in texts_of(value.get(key))]
 
 
 def _rows(name: str, content: Any, index: Index, folder: str) -> Sequence[Any] | None:
@@ -62,8 +77,8 @@ def _rows(name: str, content: Any, index: Index, folder: str) -> Sequence[Any] |
         return max((rows for rows in lists if _has_words(rows)), key=len, default=lists[0])
     if any(index.find(key, folder) for key in content):
         return [{"file": key, **(value if isinstance(value, dict) else {"caption": value})} for key, value in content.items()]
-    if columns := _of_columns(content, index, folder):
-        return columns
+    if rows := _of_classes(content, index, folder) or _of_numbered(content, index) or _of_columns(content, index, folder):
+        return rows
     return next(
         (rows for value in content.values() if isinstance(value, dict) and (rows := _rows(name, value, index, folder))), []
     )
@@ -86,6 +101,35 @@ def _of_coco(name: str, content: Mapping[str, Any]) -> Sequence[Any]:
     if not entries and not _has_words(content["images"]):
         raise NoTable(f"{name}: COCO's annotations without captions")
     return entries or content["images"]
+
+
+def _of_classes(content: Mapping[str, Any], index: Index, folder: str) -> list[dict[str, Any]]:
+    """The rows of captions with the list of their files; none where one of the lists is of other things, or a split."""
+    lists = {key: value for key, value in content.items() if isinstance(value, list) and value}
+    cells = [str(cell) for value in lists.values() for cell in value[:SAMPLE]]
+    there = [bool(index.find(cell, folder)) for cell in cells]
+    columns = any(says_nothing(key) or key.lower() in (*FILE_COLUMNS, *TEXT_COLUMNS) for key in lists)
+    if columns or not any(there) or not (all(there) or any(all(map(form.fullmatch, cells)) for form in _CALLED)):
+        return []
+    return [{"file": cell, "caption": key} for key, value in lists.items() for cell in value]
+
+
+def _of_numbered(content: Mapping[str, Any], index: Index) -> Sequence[Any]:
+    """The rows that are called by numbers or names of their own; none where these are names of columns.
+
+    Down a column stand the names of many files, and of rows there are more than of columns.
+    """
+    rows = list(content.values())
+    if not rows or not (all(isinstance(row, dict) for row in rows) or all(isinstance(row, list) for row in rows)):
+        return []
+    cells = [row if isinstance(row, dict) else dict(enumerate(row)) for row in rows]
+    named = [(place, number) for number, row in enumerate(cells) for place, cell in row.items()
+             if isinstance(cell, str | int) and index.mentions(str(cell))]  # fmt: skip
+    if not named:
+        return []
+    down = Counter(place for place, _ in named).most_common(1)[0][1]
+    across = Counter(number for _, number in named).most_common(1)[0][1]
+    return _of_cells(rows) if (down, len(rows)) > (across, max(map(len, cells))) else []
 
 
 def _of_columns(content: Mapping[str, Any], index: Index, folder: str) -> list[dict[str, Any]]:

@@ -75,6 +75,8 @@ def read_any(source: Source, spec: MediaSpec = USUAL) -> tuple[Kind, np.ndarray]
                     return "image", still(image, spec.size)
                 return "video", animation(image, spec.frames, spec.size, spec.frame_rate)
         kind = _told(file, content)
+        if _head(content).startswith(_POINTER):
+            raise ValueError(f"{file.name}: a pointer of Git LFS, and not the file: git lfs pull brings it")
     if kind is None:
         known = ", ".join(sorted(ending for endings in SUFFIXES.values() for ending in endings))
         raise ValueError(f"{file.name}: not a format that can be read ({known})")
@@ -92,6 +94,7 @@ _SIGNATURES: Mapping[str, tuple[bytes, ...]] = {
     ),
     "samples": (b"fLaC", b"RF64", b"riff", b".snd", b"caff", b"FORM", b"NIST_1A"),
 }
+_POINTER = b"version https://git-lfs."
 _FOREIGN = (b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1")
 """Brands of ISO media that hold pictures of a kind that is not read: ffmpeg would show one tile of them."""
 

@@ -10,13 +10,18 @@ _ENDING = re.compile(r"\.(?=\w*[a-z])\w{1,5}$", re.IGNORECASE)
 """The ending of a file's name, which its other version may have instead: with a letter, or 1.5 would be a version of 1."""
 _NUMBERED = re.compile(r"(\.\w+)#\d+$")
 """The captions of Flickr: 1000.jpg#0."""
+_PART = re.compile(r"([\w-]{11})_\d{6}(?:_\d{6})?|(.+)_mic\d")
+"""The name of a piece of a film of YouTube, whose tables tell the times apart, and of one of VCTK's microphones."""
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://([^?#]*)")
 
 
 class Index:
-    """Finds media by what a table calls them: the path, its end, the name, with or without the ending; else whatever the case."""
+    """Finds media by what a table calls them: the path, its end, the name, with or without the ending; else whatever the case.
 
-    def __init__(self, media: Sequence[str]) -> None:
+    `kind` tells what a file is, where that is asked for."""
+
+    def __init__(self, media: Sequence[str], kind: Callable[[str], str | None] = lambda name: None) -> None:
+        self.kind = kind
         self.count, self.folders = len(media), {name.rpartition("/")[0] for name in media}
         self.by_rest: dict[str, set[str]] = {}
         self.twins_of: dict[str, set[str]] = {}
@@ -67,6 +72,12 @@ class Index:
         return own or next((found for names in self.names if (found := names.called(stem))), [])
 
 
+def whole_name(stem: str) -> str:
+    """What a file is a part of, by its name without ending; that name itself where it is none."""
+    part = _PART.fullmatch(stem)
+    return (part[1] or part[2]) if part else stem
+
+
 def _rests(folder: str) -> set[str]:
     """A path, and what is left of it without each of its parts."""
     parts = folder.split("/")
@@ -82,10 +93,13 @@ class _Names:
         self.by_name: dict[str, list[str]] = {}
         self.by_stem: dict[str, list[str]] = {}
         self.by_place: dict[str, list[str]] = {}
+        self.by_whole: dict[str, list[str]] = {}
         for name in media:
             folder, slash, base = name.rpartition("/")
             stem = base.rpartition(".")[0] or base
+            whole = whole_name(stem)
             keys = (self.by_path, name), (self.by_name, base), (self.by_stem, stem), (self.by_place, folder + slash + stem)
+            keys += ((self.by_whole, whole),) if whole != stem else ()
             for table, key in keys:
                 table.setdefault(form(key), []).append(name)
 
@@ -94,11 +108,13 @@ class _Names:
         return [*self.by_place.get(self.form(path), []), *self.by_path.get(self.form(path), [])]
 
     def called(self, stem: str) -> list[str]:
-        return [*self.by_stem.get(self.form(stem), []), *self.by_name.get(self.form(stem), [])]
+        exact = [*self.by_stem.get(self.form(stem), []), *self.by_name.get(self.form(stem), [])]
+        return exact or self.by_whole.get(self.form(stem), [])
 
     def mentions(self, base: str) -> bool:
         base = self.form(base)
-        return base in self.by_stem or base in self.by_name or ("." in base and _ENDING.sub("", base) in self.by_stem)
+        known = base in self.by_stem or base in self.by_name or base in self.by_whole
+        return known or ("." in base and _ENDING.sub("", base) in self.by_stem)
 
     def find(self, called: str, folder: str) -> list[str]:
         called, folder = self.form(called), self.form(folder)
@@ -106,7 +122,8 @@ class _Names:
             if path in self.by_path:
                 return self.by_path[path]
         base = called.rpartition("/")[2]
-        near = self.by_name.get(base) or self.by_stem.get(base) or self.by_stem.get(_ENDING.sub("", base)) or []
+        plain = _ENDING.sub("", base)
+        near = self.by_name.get(base) or self.by_stem.get(base) or self.by_stem.get(plain) or self.by_whole.get(plain) or []
         if "/" in called:
             stem = _ENDING.sub("", called)
             near = [name for name in near if self._ends_with(name, stem) or called.endswith(f"/{self.form(name)}")]

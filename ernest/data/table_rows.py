@@ -20,6 +20,9 @@ Row = tuple[int, Mapping[str, Any]]
 """The number of a row as an editor has it, and its cells by the names of their columns."""
 
 
+_NUMBER = re.compile(r"[-+]?[\d.,]*\d[\d.,]*(e[-+]?\d+)?", re.IGNORECASE)
+
+
 class NoTable(ValueError):
     """Says why a file is no table of captions; `names_files` if it nevertheless speaks of the media."""
 
@@ -40,6 +43,13 @@ def texts_of(value: Any) -> list[str]:
     values = [item.get("raw") or item.get("caption") or item.get("text") if isinstance(item, dict) else item for item in values]
     there = (item for item in values if item is not None and item == item)  # NaN, which programs write for nothing, is not
     return [" ".join(str(item).split()) for item in there if str(item).strip()]
+
+
+def is_measured(text: str) -> bool:
+    """Whether a text is one of numbers, as of boxes: four or more, and not even a word to four of them."""
+    parts = text.split()
+    numbers = sum(bool(_NUMBER.fullmatch(part)) for part in parts)
+    return numbers >= 4 and 4 * (len(parts) - numbers) <= numbers
 
 
 def _listed(cell: str) -> list[str]:

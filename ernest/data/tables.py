@@ -12,7 +12,7 @@ from typing import Any
 from ernest.data.json_rows import json_lines, json_rows
 from ernest.data.named import Index
 from ernest.data.separated import separated_rows
-from ernest.data.table_rows import BEYOND, FILE_COLUMNS, SAMPLE, TEXT_COLUMNS, NoTable, Row, texts_of
+from ernest.data.table_rows import BEYOND, FILE_COLUMNS, SAMPLE, TEXT_COLUMNS, NoTable, Row, is_measured, texts_of
 
 TABLES = ("captions.csv", "captions.tsv", "captions.jsonl", "metadata.csv", "metadata.tsv", "metadata.jsonl")
 """Usual names of a table of captions: what cannot be understood in one of these is an error."""
@@ -20,7 +20,7 @@ TABLES = ("captions.csv", "captions.tsv", "captions.jsonl", "metadata.csv", "met
 _NUMBERED = re.compile(r"(.*?)[ _.-]?\d+")
 _TOLD = 10
 """Lines of a table about files that are not there which are named one by one: a table may be about many more than one has."""
-_PLACE = re.compile(r"\w+://\S+|(\S*[/\\])?\S+\.(?=\w*[a-z])\w{2,4}", re.IGNORECASE)
+_PLACE = re.compile(r"\w+://\S+|(\S*[/\\])?\S+\.(?=\w*[a-z])\w{2,4}(\s*#\d+)?", re.IGNORECASE)
 """An address or the name of a file, which is no caption."""
 
 
@@ -51,30 +51,56 @@ def captions_of(
         if not text_column:
             columns, rows = join_numbered(columns, rows)
         files = _file_column(name, columns, rows, index, folder, must)
-        column, note = choose_text_column(name, columns, rows, files, text_column)
+        found = _found(rows, files, index, folder)
+        about = [row for row, matches in zip(rows, found, strict=True) if matches]  # comments and second headers are none
+        column, note = choose_text_column(name, columns, about or rows, files, text_column)
     except NoTable as reason:
         if must:
             raise ValueError(str(reason)) from None
         raise
-    found = [index.find(_cell(row, files), folder) for _, row in rows]
-    if folder and any(match.startswith(f"{folder}/") for matches in found for match in matches):
-        # A table beside its files speaks of no others: one that is gone is not one of that name elsewhere.
-        apart = [matches if "/" in _cell(row, files) else () for (_, row), matches in zip(rows, found, strict=True)]
-        inside = [[one for one in matches if one.startswith(f"{folder}/")] for matches in found]
-        found = [near or list(far) for near, far in zip(inside, apart, strict=True)]
+    notes = [note] if note else []
+    partners = []
+    for other in columns:
+        if other not in (files, column) and _is_of_another_kind(other, about, files, index, folder):
+            beside = _found(rows, other, index, folder)
+            partners.append([(theirs if len(theirs) == 1 else own)[:1] for own, theirs in zip(found, beside, strict=True)])
+            notes.append(f'{name}: its columns "{files}" and "{other}" name files of two kinds, and captions are those of both')
     texts: dict[str, list[str]] = {}
     faults: list[str] = []
     gone = 0
-    for (number, row), matches in zip(rows, found, strict=True):
+    for place, ((number, row), matches) in enumerate(zip(rows, found, strict=True)):
         fault = _fault(row, files, column, columns, matches) or _open_quote(row.get(column), index, folder)
         if not fault:
-            texts.setdefault(matches[0], []).extend(texts_of(row.get(column)))
+            for one in dict.fromkeys((matches[0], *(files_of[place][0] for files_of in partners))):
+                texts.setdefault(one, []).extend(texts_of(row.get(column)))
         elif matches or gone < _TOLD or not _cell(row, files):
             faults.append(f"{name}, line {number}: {fault}")
         gone += not matches
     if gone > _TOLD:
         faults.append(f"{name}: {gone - _TOLD} more lines name no file that is there")
-    return TableCaptions(texts, [note] if note else [], faults)
+    return TableCaptions(texts, notes, faults)
+
+
+def _found(rows: Sequence[Row], files: str, index: Index, folder: str) -> list[list[str]]:
+    """The files that each row may mean by its cell in the column `files`."""
+    found = [index.find(_cell(row, files), folder) for _, row in rows]
+    if not folder or not any(match.startswith(f"{folder}/") for matches in found for match in matches):
+        return found
+    # A table beside its files speaks of no others: one that is gone is not one of that name elsewhere.
+    apart = [matches if "/" in _cell(row, files) else () for (_, row), matches in zip(rows, found, strict=True)]
+    inside = [[one for one in matches if one.startswith(f"{folder}/")] for matches in found]
+    return [near or list(far) for near, far in zip(inside, apart, strict=True)]
+
+
+def _is_of_another_kind(column: str, rows: Sequence[Row], files: str, index: Index, folder: str) -> bool:
+    """Whether a column names files as `files` does, in the same rows, but sounds where those are pictures."""
+    for _, row in rows[:SAMPLE]:
+        cells = _cell(row, files), _cell(row, column)
+        one, other = (index.find(cell, folder) if not cell.isdigit() else [] for cell in cells)
+        if len(one) == len(other) == 1:
+            kinds = index.kind(one[0]), index.kind(other[0])
+            return None not in kinds and kinds[0] != kinds[1]
+    return False
 
 
 def _rows_of(name: str, text: str, index: Index, folder: str) -> Iterable[Row]:
@@ -156,7 +182,7 @@ def choose_text_column(name: str, columns: Sequence[str], rows: Sequence[Row], f
     worded = [
         column
         for column in named.values()
-        if any(re.search(r"[^\W\d_]", text) and not _PLACE.fullmatch(text)
+        if any(re.search(r"[^\W\d_]", text) and not _PLACE.fullmatch(text) and not is_measured(text)
                for _, row in rows[:SAMPLE] for text in texts_of(row.get(column)))
     ]  # fmt: skip
     usual = [named[column] for column in TEXT_COLUMNS if column in named and (named[column] in worded or not _is_bare(columns))]
@@ -164,8 +190,9 @@ def choose_text_column(name: str, columns: Sequence[str], rows: Sequence[Row], f
         column = (usual or worded)[0]
         others = [other for other in worded if other != column and other in usual]
         return column, f'{name}: captions are its column "{column}", not {", ".join(others)}' if others else ""
-    if not wanted and worded and _is_bare(columns):  # LJSpeech: what stands written, then what is read
-        return worded[-1], f"{name}: captions are its column {worded[-1]}, not {', '.join(worded[:-1])}"
+    if not wanted and worded and _is_bare(columns):  # of LJSpeech what is read, not what is written; of others not the split
+        column = max(worded, key=lambda one: sum(map(str.isalpha, "".join(str(row.get(one)) for _, row in rows[:SAMPLE]))))
+        return column, f"{name}: captions are its column {column}, not {', '.join(one for one in worded if one != column)}"
     if len(columns) < 2 or (not worded and not wanted):
         raise NoTable(f"{name}: names files, and has no column with words")
     expected = wanted or " or ".join(TEXT_COLUMNS)

@@ -11,7 +11,13 @@ from typing import Any
 
 from ernest.data.mediafile import MediaFile
 
-_IGNORED = ("thumbs.db", "desktop.ini", "__macosx")
+_IGNORED = (
+    *("thumbs.db", "ehthumbs.db", "desktop.ini", "$recycle.bin", "system volume information", "icon\r", "__macosx"),
+    *("@eadir", "#recycle", "@recycle", "#snapshot", "lost+found", "picasa.ini", "node_modules", "__pycache__"),
+)
+"""What Windows, macOS, network disks, Linux and programs leave: thumbnails, bins and caches."""
+_LEFT_OVER = re.compile(r"\.|~\$|.*(~|\.part|\.crdownload|\.tmp|:zone\.identifier|:encryptable)$", re.IGNORECASE | re.DOTALL)
+"""Names of hidden files, of others' locks and copies, of what was not loaded whole, and of what NTFS kept beside a file."""
 _PACKED = (".zip", ".7z", ".rar", ".gz", ".bz2", ".xz", ".zst")
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 """How files begin that gzip, bzip2, xz and zstd wrote."""
@@ -125,7 +131,7 @@ def _shown(path: str | Path) -> str:
 
 def is_hidden(name: str) -> bool:
     """Whether a file or a folder of that name is the system's and not the user's."""
-    return name.startswith(".") or name.lower() in _IGNORED
+    return name.lower() in _IGNORED or bool(_LEFT_OVER.match(name))
 
 
 def _members(archive: Path) -> Iterator[tuple[str, tuple[int, int]]]:

@@ -112,6 +112,8 @@ class SoundTokenizer:
         """A wave float32 `[samples]` of codes, of the first `levels` of each, all by default; `iterations` asks for as many steps
         of Griffin and Lim where there is a vocoder. Raises ValueError for other codes."""
         _check_part("levels", levels, self.network.config.levels)
+        if iterations is not None and iterations < 0:
+            raise ValueError(f"iterations = {iterations}: expected 0 or more")
         codes = np.asarray(codes)
         if codes.dtype.kind not in "iu":
             raise ValueError(f"expected codes, which are whole numbers, got {told(codes)}")

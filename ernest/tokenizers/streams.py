@@ -18,16 +18,19 @@ class PictureStream:
 
     def __init__(self, network: VisionTokenizer) -> None:
         self.network = network
+        self.ended = False
 
     def push(self, pixels: np.ndarray) -> np.ndarray:
         """Bits of further frames uint8 `[frames, height, width, 3]`."""
+        _check_open(self.ended)
         quantiser = self.network.quantiser
         check_frames(self.network, pixels)
         return _frame_bits(self.network, pixels) if len(pixels) else np.zeros((0, quantiser.cells, quantiser.bits), bool)
 
     def finish(self) -> np.ndarray:
         """What is left: nothing."""
-        return self.push(np.zeros((0, 1, 1, 3), np.uint8))
+        self.ended = True
+        return np.zeros((0, self.network.quantiser.cells, self.network.quantiser.bits), bool)
 
 
 class FilmStream:
@@ -37,10 +40,11 @@ class FilmStream:
         self.network = network
         self.frames: np.ndarray | None = None
         """From the last one on that has been coded."""
-        self.begun = False
+        self.begun = self.ended = False
 
     def push(self, pixels: np.ndarray) -> np.ndarray:
         """Bits of the groups that further frames uint8 `[frames, height, width, 3]` made whole."""
+        _check_open(self.ended)
         check_frames(self.network, pixels)
         if len(pixels):
             self.frames = pixels if self.frames is None else np.concatenate([self.frames, pixels])
@@ -50,6 +54,7 @@ class FilmStream:
 
     def finish(self) -> np.ndarray:
         """Bits of a last group that did not become whole: it is filled up with its last frame."""
+        self.ended = True
         return self._code(0 if self.frames is None else len(self.frames) - 1)
 
     def _code(self, last: int) -> np.ndarray:
@@ -69,6 +74,12 @@ def check_frames(network: VisionTokenizer, pixels: np.ndarray) -> None:
     if len(pixels) and pixels.shape[1:3] != network.config.frame:
         actual, right = (" x ".join(map(str, size)) for size in (pixels.shape[1:3], network.config.frame))
         raise ValueError(f"frames of {actual} pixels: this tokenizer is one of {right}")
+
+
+def _check_open(ended: bool) -> None:
+    """Raises ValueError where a stream has ended: its last codes were made as if nothing came after them."""
+    if ended:
+        raise ValueError("this stream is finished: begin another one")
 
 
 def told(given: object) -> str:
@@ -98,6 +109,8 @@ def film_bits(network: VisionTokenizer, pixels: np.ndarray) -> np.ndarray:
 
 def encode_sound(network: AudioTokenizer, wave: np.ndarray) -> np.ndarray:
     """Codes int16 `[frames, levels]` of a wave float32 `[samples]`."""
+    if not isinstance(wave, np.ndarray):
+        raise ValueError(f"expected an array of float samples [samples], in [-1, 1], got {told(wave)}")
     return network.encode([wave])[0].numpy().astype(np.int16)
 
 
@@ -122,10 +135,11 @@ class SoundStream:
         self.wave = np.zeros(0, np.float32)
         self.start = 0
         """The frame of codes with which `wave` begins."""
-        self.done = 0
+        self.done, self.ended = 0, False
 
     def push(self, wave: np.ndarray) -> np.ndarray:
         """Codes that further samples float32 `[samples]` made certain."""
+        _check_open(self.ended)
         if not isinstance(wave, np.ndarray) or wave.dtype.kind != "f" or wave.ndim != 1:
             raise ValueError(f"expected an array of float samples [samples], in [-1, 1], got {told(wave)}")
         self.wave = np.concatenate([self.wave, wave.astype(np.float32)])
@@ -134,6 +148,7 @@ class SoundStream:
 
     def finish(self) -> np.ndarray:
         """The rest, of the end of the sound."""
+        self.ended = True
         samples = self.network.config.samples
         end = self.start + -(-len(self.wave) // samples)
         return self._codes(end) if end > self.done else self._nothing()
@@ -167,15 +182,20 @@ class WaveStream:
         self.codes = np.zeros((0, network.config.levels), np.int16)
         self.start = 0
         """The frame with which `codes` begins."""
-        self.done = 0
+        self.done, self.ended = 0, False
 
     def push(self, codes: np.ndarray) -> np.ndarray:
         """Samples float32 that further codes `[frames, levels]` made certain."""
+        _check_open(self.ended)
+        levels = self.network.config.levels
+        if not isinstance(codes, np.ndarray) or codes.dtype.kind not in "iu" or codes.shape[1:] != (levels,):
+            raise ValueError(f"expected an array of codes [frames, {levels}], which are whole numbers, got {told(codes)}")
         self.codes = np.concatenate([self.codes, codes])
         return self._wave(self.start + len(self.codes) - self.delay)
 
     def finish(self) -> np.ndarray:
         """The rest, of the end of the sound."""
+        self.ended = True
         return self._wave(self.start + len(self.codes))
 
     def _wave(self, end: int) -> np.ndarray:

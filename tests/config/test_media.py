@@ -88,7 +88,9 @@ def test_a_folder_says_for_what_it_was_made(tmp_path) -> None:
     (tmp_path / FILE).write_text(to_json(spec))
     assert read_media(tmp_path) == spec
     (tmp_path / "media.json").write_text('{"height": 63}')
-    with pytest.raises(ValueError, match=r"media.json: damaged: media.height = 63: expected a multiple of 8; the nearest is 64"):
+    with pytest.raises(
+        ValueError, match=r"media.json: damaged: media.height = 63: expected a multiple of 8, from 8 to 256; the nearest is 64"
+    ):
         read_media(tmp_path)
 
 

@@ -98,6 +98,7 @@ def test_every_size_is_a_network(size):
         ("model.heads=3", "model.width = 256 must be an even multiple of model.heads = 3"),
         ("model.kv_heads=3", "model.heads = 4 must be a multiple of model.kv_heads = 3"),
         ("model.top_k=99", "model.top_k = 99 must lie between 1 and model.experts = 48"),
+        ("tokenizers.vocabulary=265", "tokenizers.vocabulary = 265 must be at least 266"),
         ("model.vit_width=30", "model.vit_width = 30 must be a multiple of 4"),
     ],
 )

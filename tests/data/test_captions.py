@@ -317,7 +317,10 @@ def test_boxes_beside_pictures_are_no_captions(folder):
     folder.pictures("cat/1.png").text("cat/1.txt", "0 0.5 0.5 0.25 0.25\n3 0.1 0.1 0.2 0.2\n")
     found, _, notes = folder.imported()
     assert found == {"cat/1.png": ["cat"]}
-    assert notes == ["not used: 1 text files beside the media hold only numbers"]
+    assert notes == [
+        "not used: 1 text files beside the media hold numbers, as of boxes",
+        'all captions are "cat", the name of a folder',
+    ]
 
 
 @pytest.mark.parametrize(

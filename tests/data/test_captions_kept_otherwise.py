@@ -98,7 +98,11 @@ def test_lists_within_lists_without_end_are_no_captions(folder):
     folder.pictures("cat/a.png").text("cat/a.json", "[" * 100_000).text("x.json", "[" * 100_000).text("y.jsonl", "[" * 100_000)
     found, _, notes = folder.imported()
     assert found == {"cat/a.png": ["cat"]}
-    assert notes == [f"not used: {name}, line 1: not JSON: too many lists within lists" for name in ("x.json", "y.jsonl")]
+    assert notes == [
+        *(f"not used: {name}, line 1: not JSON: too many lists within lists" for name in ("x.json", "y.jsonl")),
+        "not used: 1 JSON files beside the media hold no caption, captions, text, texts, description, title or label",
+        'all captions are "cat", the name of a folder',
+    ]
 
 
 def test_numbers_with_zeros_before_them_are_names_of_files():
@@ -233,6 +237,7 @@ def test_texts_that_are_not_used_for_one_reason_are_told_once(folder):
     assert notes == [
         "not used: all.xlsx: a spreadsheet: save it as CSV",
         "not used: 12 text files, such as cat/0.xml: of a kind that is not read for captions",
+        'all captions are "cat", the name of a folder',
     ]
 
 

@@ -195,6 +195,8 @@ def test_arrays_may_lie_in_memory_as_they_like(folder: Path) -> None:
             lambda it: it.stream().push(WAVE.reshape(-1, 2)),
             r"expected an array of float samples .* got float32 \[15000, 2\]",
         ),
+        ("ears", lambda it: it.encode([0.1] * 900), r"expected an array of float samples .* got a list"),
+        ("ears", lambda it: it.decode(it.encode(WAVE[:900]), iterations=-1), "iterations = -1: expected 0 or more"),
         ("ears", lambda it: it.decode(np.full((2, 3), 0.7)), "expected codes, which are whole numbers, got float64"),
         ("words", lambda it: it.decode(np.array([0.7])), r"expected ids \[tokens\], which are whole numbers, got float64"),
         (
@@ -208,6 +210,19 @@ def test_what_is_misread_is_refused(folder: Path, name: str, use: Callable[[Any]
     """Levels that were divided, samples that were not, and parts that are not there were coded without a word."""
     with pytest.raises(ValueError, match=said):
         use(ernest.tokenizers.load(folder / name))
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_what_comes_after_the_end_of_a_stream_is_refused(folder: Path, stride: int) -> None:
+    """Its last codes were made as if nothing came after them: what followed was coded as no whole film would be."""
+    films = PictureTokenizer(About("vision", "", ""), USUAL, VisionTokenizer(VisionTokenizerConfig(32, stride=stride)))
+    ears = ernest.tokenizers.load(folder / "ears")
+    assert isinstance(ears, SoundTokenizer)
+    for stream, some in ((films.stream(), FILM), (ears.stream(), WAVE)):
+        stream.push(some[:3])
+        assert len(stream.finish()) == (1 if stride > 1 or some is WAVE else 0)
+        with pytest.raises(ValueError, match="this stream is finished: begin another one"):
+            stream.push(some[3:])
 
 
 def test_a_film_in_groups_is_refused_at_its_first_frame_of_another_size() -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ernest.config.tables import SMALLEST_VOCABULARY
 from ernest.tokenizers.text import CONTROLS, FIRST_BYTE, TextTokenizer, split_words
 
 ENGLISH = [
@@ -162,7 +163,7 @@ def test_phrases_that_a_segmenter_splits_are_left_out_of_the_vocabulary():
 def test_layout_of_the_vocabulary(tokenizer):
     assert [getattr(tokenizer, name) for name in CONTROLS] == list(range(len(CONTROLS)))
     assert tokenizer.vocab_size == 384 == len(set(tokenizer.pieces)) + len(CONTROLS) - 1
-    assert TextTokenizer().vocab_size == FIRST_BYTE + 256
+    assert TextTokenizer().vocab_size == FIRST_BYTE + 256 == SMALLEST_VOCABULARY
     text = tokenizer.encode("a red seven")
     assert tokenizer.decode([tokenizer.sep, *text, tokenizer.eos]) == "a red seven"
 

@@ -100,6 +100,19 @@ def test_codes_in_chunks_give_the_wave_of_the_whole(ears: SoundTokenizer, length
     assert len(stream.finish()) == 0
 
 
+@pytest.mark.parametrize(
+    "codes", [CODES[:9] / 2, CODES[:9, :2], CODES[0], CODES[:9].tolist()], ids=["halves", "two", "one", "list"]
+)
+def test_a_stream_of_codes_takes_whole_numbers_of_all_levels(ears: SoundTokenizer, codes: object) -> None:
+    """Fractions were cut off without a word, where the decoder of whole sounds refuses them."""
+    stream = ears.decoding_stream()
+    with pytest.raises(ValueError, match=r"expected an array of codes \[frames, \d\], which are whole numbers"):
+        stream.push(codes)
+    stream.finish()
+    with pytest.raises(ValueError, match="this stream is finished: begin another one"):
+        stream.push(CODES[:9])
+
+
 def test_a_sample_hangs_on_no_codes_further_away_than_the_stream_waits(ears: SoundTokenizer) -> None:
     before, reach = ears.decode(CODES), []
     for frame in (25, 30):
