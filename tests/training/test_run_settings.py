@@ -170,7 +170,12 @@ def test_a_run_that_has_ended_asks_for_no_more_disk(
 
 @pytest.mark.parametrize(("forced", "present", "told"), [(True, False, True), (True, True, False), (None, False, False)])
 def test_bfloat16_that_is_emulated_is_told(
-    forced: bool | None, present: bool, told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    forced: bool | None,
+    present: bool,
+    told: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """It takes longer than float32. The run has ended, so that nothing is trained."""
     monkeypatch.setattr("ernest.training.pretrain.launch", lambda *_: None)
