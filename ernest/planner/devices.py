@@ -41,9 +41,10 @@ DEVICES = {
     "H200": Device(141e9, 989e12, 4.8e12, 450e9),
     "A100": Device(80e9, 312e12, 2.0e12, 300e9),
     "4090": Device(24e9, 165e12, 1.0e12, 32e9),
-    HOST: Device(8e9, 0.3e12, 10e9, 5e9, keeps_shares=True),
+    HOST: Device(8e9, 0.15e12, 10e9, 5e9, keeps_shares=True, bf16=False, process=0.5e9),
 }
-"""Of a processor, one core and its share of the memory, roughly: write a file for yours."""
+"""Of a processor, one core with vectors of 512 bits and its share of the memory, in float32 as most compute, roughly: write a
+file for yours."""
 
 
 def write_device(path: Path, device: Device) -> None:

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from ernest.checkpoint import tokenizer_spec
 from ernest.config.recipe import Recipe, read_recipe, to_tree
+from ernest.device import supports_bf16
 from ernest.model.cost import trained_parameters
 from ernest.storage import own_folder, write_text
 from ernest.tokenizers.bundle import Tokenizers
@@ -25,7 +26,7 @@ from ernest.training.launch import launch, worker
 from ernest.training.loop import run_fingerprint, train
 from ernest.training.makers import open_examples
 from ernest.training.monitor import Monitor
-from ernest.training.progress import tell
+from ernest.training.progress import remark, tell
 from ernest.training.resume import LOG, agreed_state, check_room, newest_state, steps_of
 from ernest.training.run_settings import START
 from ernest.training.switching import FIRST, switch
@@ -47,6 +48,8 @@ def train_model(run: Path, recipe: Recipe) -> Path:
     if recipe.training.tensorboard and find_spec("tensorboard") is None:
         raise ValueError("training.tensorboard = true needs TensorBoard: pip install 'ernest-ai[tensorboard]'")
     write_text(run / PREPARED, json.dumps(to_tree(recipe), indent=1))
+    if recipe.training.bf16 and not supports_bf16():
+        remark("training.bf16 = true: this processor has no products of bfloat16, and a step takes longer than in float32")
     if not _has_ended(run, recipe):  # else no further state is written
         spec = tokenizer_spec(Tokenizers.load(run / "tokenizers"))
         factors = factor_count(recipe, spec) if recipe.training.adapter_rank else None

@@ -168,6 +168,26 @@ def test_a_run_that_has_ended_asks_for_no_more_disk(
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.parametrize(("forced", "present", "told"), [(True, False, True), (True, True, False), (None, False, False)])
+def test_bfloat16_that_is_emulated_is_told(
+    forced: bool | None,
+    present: bool,
+    told: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It takes longer than float32. The run has ended, so that nothing is trained."""
+    monkeypatch.setattr("ernest.training.pretrain.launch", lambda *_: None)
+    monkeypatch.setattr("ernest.training.pretrain.supports_bf16", lambda: present)
+    (tmp_path / "step-0000002").mkdir()
+    (tmp_path / "step-0000002" / PROGRESS).write_text("{}")
+    recipe = load_recipe(overrides=["training.steps=2"])
+    train_model(tmp_path, replace(recipe, training=replace(recipe.training, bf16=forced)))
+    line = "training.bf16 = true: this processor has no products of bfloat16, and a step takes longer than in float32\n"
+    assert capsys.readouterr().err == (line if told else "")
+
+
 def test_findings_are_of_the_model_that_is_there(tmp_path: Path) -> None:
     """One may be exported into a run that goes on, and be judged."""
     (tmp_path / "recipe.json").write_text(json.dumps(to_tree(Recipe())))

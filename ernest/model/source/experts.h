@@ -9,6 +9,9 @@
 namespace ernest {
 
 constexpr int64_t ROWS = 192;  // of a chunk
+// Numbers behind each row of what is read by columns: with rows of a power of two all of a column would share a few lines of the
+// nearest cache.
+constexpr int64_t APART = 16;
 
 struct Sizes {
   int64_t tokens, choices, experts, width, hidden;
@@ -26,10 +29,10 @@ static void sort_choices(const Sizes& s, const int64_t* expert, const float* gat
     if (gate[c] != 0) order[next[expert[c]]++] = int32_t(c);
 }
 
-INLINE void gather(const float* from, const int32_t* order, int64_t rows, const Sizes& s, float* to) {
+INLINE void gather(const float* from, const int32_t* order, int64_t rows, const Sizes& s, float* to, int64_t to_row) {
   for (int64_t r = 0; r < rows; ++r)
     for (int64_t i = 0, token = order[r] / s.choices; i < s.width; i += LANES)
-      store(to + r * s.width + i, load(from + token * s.width + i));
+      store(to + r * to_row + i, load(from + token * s.width + i));
 }
 
 INLINE void scatter(const float* from, const int32_t* order, int64_t rows, const Sizes& s, float* to) {
@@ -119,7 +122,7 @@ static void experts(int64_t threads, const Sizes& s, const float* x, const float
     for (int64_t start = first[e]; start < first[e + 1]; start += ROWS) {
       const int64_t rows = first[e + 1] - start < ROWS ? first[e + 1] - start : ROWS;
       float* in = inner + start * 2 * H;
-      gather(x, order + start, rows, s, rows_of);
+      gather(x, order + start, rows, s, rows_of, D);
       multiply(rows, 2 * H, D, rows_of, D, w_in + e * D * 2 * H, 2 * H, in, 2 * H);
       for (int64_t r = 0; r < rows; ++r) gated_row(in + r * 2 * H, H, gate[order[start + r]], scaled + r * H);
       multiply(rows, D, H, scaled, H, w_out + e * H * D, D, rows_of, D);
@@ -142,8 +145,8 @@ static void experts_back(int64_t threads, const Sizes& s, const float* x, const 
       for (int64_t i = 0; i < D * H; ++i) grad_out[i] = 0;
       return;
     }
-    float* rows_of = buffers().get(1, ROWS * D);
-    float* scaled = buffers().get(2, ROWS * H);
+    float* rows_of = buffers().get(1, ROWS * (D + APART));
+    float* scaled = buffers().get(2, ROWS * (H + APART));
     float* grad_rows = buffers().get(3, ROWS * D);
     float* hidden_grad = buffers().get(4, ROWS * H);
     float* inner_grad = buffers().get(5, ROWS * 2 * H);
@@ -155,14 +158,14 @@ static void experts_back(int64_t threads, const Sizes& s, const float* x, const 
       const int64_t rows = first[e + 1] - start < ROWS ? first[e + 1] - start : ROWS;
       const bool add = start != first[e];
       const float* in = inner + start * 2 * H;
-      gather(y_grad, order + start, rows, s, grad_rows);
+      gather(y_grad, order + start, rows, s, grad_rows, D);
       multiply(rows, H, D, grad_rows, D, w_out_turned, H, hidden_grad, H);
       for (int64_t r = 0; r < rows; ++r)
         gate_grad[order[start + r]] = gated_row_back(in + r * 2 * H, H, gate[order[start + r]], hidden_grad + r * H,
-                                                     scaled + r * H, inner_grad + r * 2 * H);
-      multiply_turned(H, D, rows, scaled, H, grad_rows, D, grad_out, D, add);
-      gather(x, order + start, rows, s, rows_of);
-      multiply_turned(D, 2 * H, rows, rows_of, D, inner_grad, 2 * H, grad_in, 2 * H, add);
+                                                     scaled + r * (H + APART), inner_grad + r * 2 * H);
+      multiply_turned(H, D, rows, scaled, H + APART, grad_rows, D, grad_out, D, add);
+      gather(x, order + start, rows, s, rows_of, D + APART);
+      multiply_turned(D, 2 * H, rows, rows_of, D + APART, inner_grad, 2 * H, grad_in, 2 * H, add);
       multiply(rows, D, 2 * H, inner_grad, 2 * H, w_in_turned, D, rows_of, D);
       results.put(rows_of, order, start, rows, s);
     }
