@@ -83,8 +83,8 @@ def keep_freed_memory() -> None:
 
 
 def let_idle_threads_sleep() -> None:
-    """Has PyTorch's threads sleep between operations instead of turning over a processor that the threads of kernels and those that
-    read pictures want. OpenMP reads it when PyTorch is loaded: for this process as a whole, and before."""
+    """Has PyTorch's threads sleep between operations instead of turning over a processor that threads of kernels and of pictures
+    want. OpenMP reads it when PyTorch is loaded: for this process as a whole, and before."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
