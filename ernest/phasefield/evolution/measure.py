@@ -29,9 +29,10 @@ class Measure:
         rejected: int = 0,
     ) -> StepRecord:
         """The record of fields u, at the end of an element."""
-        at = torch.tensor([time], dtype=u.dtype, device=u.device)
-        energy, defect = self._stepper.operators.energy(self._nodes(u), at).squeeze(-1), None
-        if element is not None and before is not None and self.dissipative:
+        energy, defect = self._energy(u, time), None
+        start = 0.0 if element is None else float(element.time)
+        # A potential may change at once, as in a quench: no law holds for the element that ends there.
+        if element is not None and before is not None and self.dissipative and torch.equal(energy, self._energy(u, start)):
             past = torch.as_tensor(before.energy, dtype=u.dtype, device=u.device)
             defect = (energy - past + self._stepper.dissipated).tolist()
         largest = u.abs().amax(tuple(range(-self._d, 0)))
@@ -46,3 +47,8 @@ class Measure:
             error=error,
             rejected=rejected,
         )
+
+    def _energy(self, u: Tensor, time: float) -> Tensor:
+        """E of fields u `[..., *points]`, `[...]`."""
+        at = torch.tensor([time], dtype=u.dtype, device=u.device)
+        return self._stepper.operators.energy(self._nodes(u), at).squeeze(-1)

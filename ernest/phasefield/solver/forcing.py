@@ -12,9 +12,9 @@ thousandth of the run is met with short steps. For a shorter one the user has to
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -29,10 +29,14 @@ LOOKS = 1024
 """Times at which a forcing is looked at in a run, at least."""
 FEWEST = 6
 """Of these in one element, at least."""
-FOLLOWED = 0.1
+FOLLOWED = 0.25
 """Share of the forcing's variation in an element that may be missed where its polynomial is said to follow it."""
 CHUNK = 2**21
 """Numbers of a forcing that are computed at once."""
+JUST_INSIDE = 1e-9
+"""How far from the ends of an element the outermost looks are, in local time."""
+NOISE = 64
+"""So many round-offs of a forcing, and of the time at which it is taken, are no error: shorter elements would not mend them."""
 GOLDEN = (math.sqrt(5) - 1) / 2
 
 
@@ -62,62 +66,74 @@ class ForcingEstimate:
             return ForcingError()
         nodes, (fine, weights) = gauss(degree)[0], _rule(2 * degree + 2)
         at_nodes, at_fine = self._fields(time, tau, nodes), self._fields(time, tau, fine)
-        missed = at_fine - _interpolated(at_nodes, nodes, fine)
+        missed, epsilon = at_fine - _interpolated(at_nodes, nodes, fine), torch.finfo(self._like.dtype).eps
         level = at_nodes.mean(0)
         most, variation = self._size(missed), max(self._size(at_nodes - level), self._size(at_fine - level))
+        # Without the ends a jump between them and the places nearest to them would be seen by nobody.
+        ends = 1 - min(max(JUST_INSIDE, 32 * epsilon * (1 + time / tau)), 0.1)
         looks = places(max(FEWEST, math.ceil(LOOKS * tau / self._span)), count)
+        looks = torch.cat([looks, fine, looks.new_tensor([-ends, ends])]).sort().values
+
+        def missed_at(xi: Tensor) -> tuple[Tensor, Tensor]:
+            fields = self._fields(time, tau, xi)
+            return fields, fields - _interpolated(at_nodes, nodes, xi)
+
+        changes, before = [], None
         for part in looks.split(max(1, CHUNK // math.prod(self._grid.points))):
-            fields = self._fields(time, tau, part)
-            most = max(most, self._size(fields - _interpolated(at_nodes, nodes, part)))
-            variation = max(variation, self._size(fields - level))
+            fields, lacks = missed_at(part)
+            most, variation = max(most, self._size(lacks)), max(variation, self._size(fields - level))
+            joined = lacks if before is None else torch.cat([before, lacks])
+            changes.append(self._sizes(joined[1:] - joined[:-1]))
+            before = lacks[-1:]
         if not math.isfinite(most):
             return ForcingError(math.inf)
-        if most <= 0.01 * self._tolerance or most <= 1e-13 * self._size(at_nodes):
-            return ForcingError(most if most > 1e-13 * self._size(at_nodes) else 0.0)
-        if most > FOLLOWED * variation:
-            return ForcingError(most, self.jump(time, tau, looks) if most > self._tolerance else None)
-        z = tau / 2 * self._stiffness
-        modes = self._grid.modes(missed)
-        end = torch.zeros_like(modes[0])
-        for xi, weight, row in zip(fine.tolist(), weights.tolist(), modes, strict=True):
-            end = end + weight / 2 * torch.exp(-z * (1 - xi)) * row
-        return ForcingError(float(self._grid.norm(end).max()))
+        noise = NOISE * epsilon * (self._size(at_nodes) + (1 + time / tau) * variation)
+        if most <= max(noise, 0.01 * self._tolerance):
+            return ForcingError(most if most > noise else 0.0)
+        rate = most
+        if most <= FOLLOWED * variation:
+            z = tau / 2 * self._stiffness
+            modes = self._grid.modes(missed)
+            end = torch.zeros_like(modes[0])
+            for xi, weight, row in zip(fine.tolist(), weights.tolist(), modes, strict=True):
+                end = end + weight / 2 * torch.exp(-z * (1 - xi)) * row
+            rate = float(self._grid.norm(end).max())
+        if most <= self._tolerance:
+            return ForcingError(rate)
+        place = int(torch.cat(changes).argmax())
+        jump = self._jump(lambda xi: missed_at(fine.new_tensor([xi]))[1], float(looks[place]), float(looks[place + 1]))
+        return ForcingError(rate, None if jump is None else time + tau * (jump + 1) / 2)
 
-    def jump(self, time: float, tau: float, looks: Tensor) -> float | None:
-        """The time of a jump between the places where the element was looked at, by bisection; None if the change is smooth."""
-        ends = torch.tensor([-1 + 1e-9, 1 - 1e-9], dtype=torch.float64, device=HOST)
-        places = torch.cat([looks, ends]).sort().values
-        times = (time + tau * (places + 1) / 2).tolist()
-        before, largest, low, high = self._at(times[0]), -1.0, times[0], times[1]
-        for t0, t1 in pairwise(times):
-            after = self._at(t1)
-            change = self._size((after - before)[None])
-            if change > largest:
-                largest, low, high = change, t0, t1
-            before = after
-        at_low, at_high = self._at(low), self._at(high)
-        for _ in range(200):
+    def _jump(self, missed_at: Callable[[float], Tensor], low: float, high: float) -> float | None:
+        """The local time just after a jump between two, by bisection; None if the change is smooth.
+
+        What the polynomial cannot follow is looked at, since a jump may be small beside all that changes smoothly.
+        """
+        at_low, at_high = missed_at(low), missed_at(high)
+        least = 0.1 * self._size(at_high - at_low)
+        while self._size(at_high - at_low) > least:
             middle = (low + high) / 2
             if middle in (low, high):
-                break
-            at_middle = self._at(middle)
-            if self._size((at_middle - at_low)[None]) >= self._size((at_high - at_middle)[None]):
+                return high
+            at_middle = missed_at(middle)
+            if self._size(at_middle - at_low) >= self._size(at_high - at_middle):
                 high, at_high = middle, at_middle
             else:
                 low, at_low = middle, at_middle
-        return high if self._size((at_high - at_low)[None]) > 0.1 * largest else None
+        return None
 
     def _fields(self, time: float, tau: float, xi: Tensor) -> Tensor:
         """The forcing at local times `[q]`: `[q, *points]`."""
         times = time + tau * (xi + 1) / 2
         return forcing_fields(self._flow, self._grid, times.to(self._like))
 
-    def _at(self, time: float) -> Tensor:
-        return forcing_fields(self._flow, self._grid, torch.tensor([time], dtype=self._like.dtype, device=self._like.device))[0]
-
     def _size(self, fields: Tensor) -> float:
         """The greatest root of the mean square of some fields `[q, *points]`."""
-        return math.sqrt(max(float((self._grid.integral(fields.square()) / self._grid.volume).max()), 0.0))
+        return float(self._sizes(fields).max())
+
+    def _sizes(self, fields: Tensor) -> Tensor:
+        """The root of the mean square of each, `[q]`."""
+        return (self._grid.integral(fields.square()) / self._grid.volume).clamp(min=0).sqrt()
 
 
 def places(number: int, count: int) -> Tensor:

@@ -113,10 +113,10 @@ def _judge(
     truncation, missed = measured.truncation, measured.missed
     # Without a forcing nobody asks for the degree, and so for the coefficients.
     forced = steppers.forcing.look(start, tau, element.degree, current.state.count) if steppers.flow.forcing else ForcingError()
-    others = missed + forced.rate
-    error = error_rate(differences, truncation, tau, shown, epsilon) + others
+    truncation += forced.rate
+    error = error_rate(differences, truncation, tau, shown, epsilon) + missed
     settled = settling is not None and settling.ends(differences)
-    steering = error_rate((), truncation, tau, shown, epsilon) + others if settled else error
+    steering = error_rate((), truncation, tau, shown, epsilon) + missed if settled else error
     # What is granted to round-off may be used up by a real error, which would be far too much in the next longer element.
     allowed, granted = steppers.tolerance * steppers.units.speed, granted_rate(tau, shown, epsilon)
     whole = whole_rate(() if settled else differences, truncation, tau, shown, epsilon)

@@ -153,6 +153,14 @@ def test_no_draw_of_flow_grid_and_tolerance_misses_its_tolerance_or_its_law(seed
     assert max(abs(record.defect or 0.0) for record in solution.records) < 1e-10 * fall
 
 
+def test_a_quench_at_once_is_no_breach_of_the_energy_law():
+    flow = VariableFlow(lambda u, x, t: u**4 / 4 - torch.where(t < 1.3, 0.5, 1.5) * u**2 / 2, 0.1, degree=4)
+    solution = solve(flow, LINE, START, 2.0, 1e-4, stops=(1.3,), progress=False)
+    for record in solution.records[1:]:
+        assert (record.defect is None) is (record.time == 1.3)
+        assert record.defect is None or abs(record.defect) < 1e-13
+
+
 def test_own_units_are_those_that_a_run_tells_its_tolerance_in():
     for flow in (FLOWS["mobility of u"], FLOWS["kappa of x"]):
         assert own_units(flow, LINE, START, 1.0) == solve(flow, LINE, START, 1.0, step=0.5, progress=False).units
