@@ -37,11 +37,8 @@ def _of_a_number(message: str) -> str | None:
 
 def _without_none(message: str) -> str:
     """The parser lists None among the choices of an argument that may be left out, and these in any order."""
-    return re.sub(
-        r"(?<=Expected one of \()(.*'None'.*)(?=\))",
-        lambda listed: ", ".join(sorted(set(listed[0].split(", ")) - {"'None'"})),
-        message,
-    )
+    names = re.search(r"Expected one of \((.*'None'.*)\)", message)
+    return message.replace(names[1], ", ".join(sorted(set(names[1].split(", ")) - {"'None'"}))) if names else message
 
 
 def _nearest(box: str) -> tuple[str, str | None]:
