@@ -66,6 +66,9 @@ def test_numbers_of_numpy_are_kept_as_numbers(tmp_path):
 def test_a_folder_without_findings_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"findings\.json is missing"):
         load(tmp_path)
+    (tmp_path / "findings.json").write_text('{"title": ')
+    with pytest.raises(ValueError, match=r"findings\.json: damaged: "):
+        load(tmp_path)
 
 
 @pytest.mark.parametrize(
