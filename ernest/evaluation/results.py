@@ -153,7 +153,7 @@ def load(folder: Path) -> Findings:
     """The findings that `save` kept. Raises ValueError where `folder` holds none."""
     if not (folder / "findings.json").is_file():
         raise ValueError(f"{folder} holds no findings: findings.json is missing")
-    tree = read_json(folder / "findings.json")
+    tree: Any = read_json(folder / "findings.json")
     with np.load(folder / "arrays.npz", allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     samples = tuple(
