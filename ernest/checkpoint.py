@@ -11,7 +11,7 @@ from ernest.config.tables import ModelConfig, SequenceConfig
 from ernest.config.tokenizer_spec import TokenizerSpec
 from ernest.model.submodel import check_size
 from ernest.overrides import build
-from ernest.storage import check_new, load_tensors, save_tensors, write_folder, write_text
+from ernest.storage import check_new, load_tensors, read_json, save_tensors, write_folder, write_text
 
 if TYPE_CHECKING:  # torch takes seconds to import: a folder that is no checkpoint is refused without it
     from torch import Tensor
@@ -113,7 +113,7 @@ def write_submodel(checkpoint: Path, out: Path, size: SubModelSize) -> str:
     importance = load_expert_importance(checkpoint)
     submodel = choose(model, importance, size)
     small = extract(model, submodel)
-    recipe = _read(checkpoint / "recipe.json")
+    recipe = read_json(checkpoint / "recipe.json")
     save_model(out, small, tokenizers, recipe, kept_importance(importance, submodel), load_learnt(checkpoint))
     counts = [sum(p.numel() for p in network.parameters()) for network in (small, model)]
     return (
@@ -150,11 +150,12 @@ def load_expert_importance(folder: Path) -> "Tensor":
 def load_learnt(folder: Path) -> Learnt:
     """What the model of a checkpoint was trained on. Imports no torch. Raises ValueError for a file that is damaged."""
     if (folder / "learnt.json").exists():
+        learnt = read_json(folder / "learnt.json")
         try:
-            return build(Learnt, _read(folder / "learnt.json"))
+            return build(Learnt, learnt)
         except (ValueError, TypeError) as error:
             raise ValueError(f"{folder / 'learnt.json'}: damaged: {error}") from error
-    recipe = _read(folder / "recipe.json") if (folder / "recipe.json").exists() else {}
+    recipe = read_json(folder / "recipe.json") if (folder / "recipe.json").exists() else {}
     sequence = recipe.get("sequence", {})
     return Learnt((), (), max(int(sequence.get("length", SequenceConfig.length)), *sequence.get("grows_to", ()), 0))
 
@@ -168,18 +169,8 @@ def learnt_in_all(before: Learnt, now: Learnt) -> Learnt:
 def _sizes(folder: Path) -> tuple[ModelConfig, TokenizerSpec]:
     """The sizes of the network, and those that it shares with its tokenizers."""
     check_checkpoint(folder)
-    sizes = _read(folder / "model.json")
+    sizes = read_json(folder / "model.json")
     try:
         return build(ModelConfig, sizes["model"]), build(TokenizerSpec, sizes["spec"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{folder / 'model.json'}: damaged: {error!r}") from error
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        read = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: damaged: {error}") from error
-    if not isinstance(read, dict):
-        raise ValueError(f"{path}: damaged: expected a table")
-    return read

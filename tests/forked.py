@@ -66,7 +66,7 @@ def launch_here(module: str, arguments: Sequence[str], processes: int, said: str
     with open(said, "w") as file:
         for stream in (1, 2):
             os.dup2(file.fileno(), stream)
-    launch.subprocess = SimpleNamespace(Popen=_Worker)  # pyright: ignore[reportAttributeAccessIssue]
+    launch.subprocess = SimpleNamespace(Popen=_Worker)
     launch.launch(module, arguments, processes)
 
 

@@ -132,6 +132,8 @@ MISTAKES = (
     ("tokenizer encode records photos/seven.png -o full", "full is a folder, which would be lost"),
     ("plan --calibrate full", "full is a folder, which would be lost"),
     ("export-checkpoint records -o full", "full exists already: choose a new folder"),
+    ("phasefield run square", "Expected one of ('circle', 'seven-circles', 'spinodal', 'star', 'two-drops') (see"),
+    ("phasefield run star --dimensions 4", "'--dimensions'. Expected one of ('1', '2', '3') (see ernest phasefield run --help)"),
     ("phasefield run star --units 1", "--units: expected FLOAT FLOAT, got '1' (see ernest phasefield run --help)"),
     ("generat nowhere", "unknown: generat, nowhere; did you mean generate? (see ernest --help)"),
     ("tokenizer trian", "unknown: trian; did you mean train? (see ernest tokenizer --help)"),

@@ -86,6 +86,17 @@ def test_every_command_is_one_that_there_is(monkeypatch):
     assert {shlex.split(line)[1] for line in COMMANDS} >= {"generate", "describe", "slice", "import", "train"}
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_the_commands_of_a_page_are_understood(page, monkeypatch):
+    """Every line of a block that calls `ernest`; what follows a `#` is said about it, and a pipe begins another program."""
+    blocks = [block for language in ("", "sh", "bash") for block in fenced(page.read_text(), language)]
+    for line in "".join(blocks).replace("\\\n", " ").splitlines():
+        program, *arguments = shlex.split(line.partition(" | ")[0], comments=True) or [""]
+        if program == "ernest":
+            monkeypatch.setattr(sys, "argv", [program, *arguments])
+            assert parse()
+
+
 @pytest.mark.parametrize("page", [*sorted(ROOT.glob("*.md")), *PAGES], ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):

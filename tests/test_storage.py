@@ -34,6 +34,7 @@ from ernest.storage import (
     log_lines,
     own_folder,
     read_header,
+    read_json,
     read_log,
     remove_files,
     save_tensors,
@@ -388,6 +389,16 @@ def test_where_a_disk_begins_no_new_folder_can_take_its_place(tmp_path: Path, mo
     monkeypatch.setattr("os.path.ismount", lambda path: path == str(tmp_path))
     with pytest.raises(ValueError, match="is where a disk begins, which cannot be replaced: name a new folder in it"):
         check_replaceable(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff{}", b"[" * 100_000])
+def test_what_is_no_json_object_is_named_as_damaged(content, tmp_path):
+    path = tmp_path / "about.json"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"about\.json: damaged: \S"):
+        read_json(path)
+    path.write_text('{"name": "ö"}', encoding="utf-8")
+    assert read_json(path) == {"name": "ö"}
 
 
 def test_a_log_is_read_up_to_a_torn_line_which_may_end_in_a_brace(tmp_path):

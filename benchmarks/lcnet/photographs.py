@@ -230,4 +230,4 @@ def main(pipeline: str, folder: Path, count: int, threads: int, pinned: bool) ->
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), *map(int, sys.argv[3:5]), bool(int(sys.argv[5])))  # pyright: ignore[reportCallIssue]
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5] == "1")

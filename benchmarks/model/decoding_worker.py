@@ -52,7 +52,7 @@ class Before:
         from ernest.training.checkpoint import interface_of  # type: ignore[import-not-found]
         from ernest.training.documents import Piece  # type: ignore[import-not-found]
 
-        from ernest.generation.engine import Engine  # type: ignore[attr-defined]
+        from ernest.generation.engine import Engine
         from ernest.model.network import Ernest
 
         self.tokenizers = tokenizers(load_recipe().tokenizers.vocabulary)

@@ -3,6 +3,7 @@ keep odds and experts, beside the engine alone. Seconds of the processor, on one
 
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -31,7 +32,7 @@ def measure(folder: Path, rounds: int, quick: bool, progress: Callable[[str], No
             rows = [("an iteration of 60 films", *(f"{median(spent[side]):.2f}" for side in ("before", "now")), f"{ratio:.3g}")]
             for kind, count in KINDS.items():
                 progress(kind)
-                asked = {way: lambda way=way: now.ask(f"{way} {kind} {count}") for way in ("batch", "rollouts")}  # noqa: B023
+                asked = {way: partial(now.ask, f"{way} {kind} {count}") for way in ("batch", "rollouts")}
                 spent = _turns(rounds, asked)
                 share = median(one / other for one, other in zip(spent["batch"], spent["rollouts"], strict=True))
                 figures.append(Figure(f"rl: speed of rollouts ÷ the engine's batch, {kind}", share, BATCH))

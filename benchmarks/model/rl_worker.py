@@ -42,7 +42,7 @@ class Earlier:
         from ernest.training.batches import place  # type: ignore[import-not-found]
         from ernest.training.documents import Document, Piece  # type: ignore[import-not-found]
 
-        from ernest.generation.engine import Engine  # type: ignore[attr-defined]
+        from ernest.generation.engine import Engine
         from ernest.generation.sampling import Sampling
 
         words = [SENTENCES[0] for _ in range(CAPTIONS * SAMPLES)]
@@ -66,7 +66,7 @@ class Earlier:
     def _learn(self, rows: list[Any], bits: list[torch.Tensor], advantage: torch.Tensor, total: int) -> None:
         from ernest.training.batches import collate  # type: ignore[import-not-found]
 
-        from tests.references.likelihood import with_bits  # type: ignore[attr-defined]
+        from tests.references.likelihood import with_bits
 
         tokenizers = self.side.tokenizers
         length = max(len(row.layout) for row in rows)

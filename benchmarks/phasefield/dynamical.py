@@ -111,8 +111,8 @@ def kuramoto_sivashinsky(points: int = 1024, end: float = 10.0) -> Dynamics:
     @cache
     def matrices() -> tuple[Array, Array]:
         eye = np.eye(points)
-        parts = (np.fft.irfft(symbol[:, None] * np.fft.rfft(eye, axis=0), points, axis=0) for symbol in (linear, 2 * slope))
-        return tuple(parts)  # pyright: ignore[reportReturnType]
+        of = lambda symbol: np.fft.irfft(symbol[:, None] * np.fft.rfft(eye, axis=0), points, axis=0)
+        return of(linear), of(2 * slope)
 
     def jacobian(t: float, u: Array) -> Array:
         return matrices()[0] + matrices()[1] * u

@@ -21,6 +21,7 @@ from ernest.phasefield.grid import Grid
 from ernest.phasefield.initial_conditions import seven_circles
 from ernest.phasefield.schemes.gaussseidel import GaussSeidel
 from ernest.phasefield.stepping import march
+from ernest.results.marching.superconvergence import long_waves
 
 KAPPA = 0.01
 
@@ -110,11 +111,6 @@ def few_waves(grid: Grid) -> Tensor:
 def several_waves(grid: Grid) -> Tensor:
     x, y = grid.coordinates()
     return few_waves(grid) + 0.1 * torch.cos(5 * x - 3 * y) + 0.1 * torch.sin(7 * y + 2 * x)
-
-
-def long_waves(grid: Grid) -> Tensor:
-    x, y = grid.coordinates()
-    return 0.4 * torch.sin(x) * torch.cos(y) + 0.3 * torch.cos(x + 2 * y) + 0.2 * torch.sin(2 * x - y + 1)
 
 
 def mixture(grid: Grid) -> Tensor:

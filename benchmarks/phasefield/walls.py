@@ -16,20 +16,20 @@ from torch import Tensor
 from benchmarks.findings import Findings
 from benchmarks.tables import Figure, Table
 from ernest.phasefield import EnergeticElements, Grid, Inflow, Slope, Value, VariableFlow, march
-from ernest.phasefield.grid import ends_of
+from ernest.phasefield.grid import Boundary, ends_of
 from tests.phasefield.evolution.manufactured import derivatives, error, forced, potential_of, with_leaves
 
 LENGTH, TIME = 2.0, 0.5
 SIZES, COUNTS, CONSERVED_COUNTS = (8, 16, 32), (4, 8), (16, 32)
 """Points, and steps: those of conserved fields are short enough for waves that are 100 times as stiff."""
-KINDS = ("neumann", "dirichlet", "dirichlet-neumann")  # "neumann-dirichlet" is the mirror image of the last
+KINDS: tuple[Boundary, ...] = ("neumann", "dirichlet", "dirichlet-neumann")  # "neumann-dirichlet" is the mirror image of the last
 
 
 @dataclass(frozen=True)
 class Case:
     """A kind of ends, at rest or moving, and what moves between them."""
 
-    boundary: str
+    boundary: Boundary
     moving: bool
     conserved: bool
 
@@ -117,7 +117,7 @@ def _orders(case: Case, sizes: tuple[int, ...], counts: tuple[int, ...]) -> tupl
     flow = case.flow()
 
     def grid(n: int) -> Grid:
-        return Grid((n,), (LENGTH,), case.boundary)  # pyright: ignore[reportArgumentType]
+        return Grid((n,), (LENGTH,), case.boundary)
 
     errors = [error(flow, grid(n), case.exact, TIME, 4, EnergeticElements(3)) for n in sizes]
     few = grid(6)

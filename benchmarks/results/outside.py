@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ def heard_by_outsider(waves: Sequence[np.ndarray], words: Sequence[str], rate: i
     return [_heard(decoder, resampled(wave.astype(np.float64), rate, RATE)) for wave in waves]
 
 
-def _decoder(words: Sequence[str]) -> object:
+def _decoder(words: Sequence[str]) -> Any:
     sphinx = importlib.import_module("pocketsphinx")
     with tempfile.TemporaryDirectory() as scratch:
         grammar = Path(scratch) / "words.gram"
@@ -35,12 +36,12 @@ def _decoder(words: Sequence[str]) -> object:
         return sphinx.Decoder(jsgf=str(grammar), samprate=RATE, loglevel="FATAL")
 
 
-def _heard(decoder: object, wave: np.ndarray) -> str:
-    listener: object = decoder
+def _heard(decoder: Any, wave: np.ndarray) -> str:
     silence = np.zeros(round(AROUND * RATE))
     level = max(float(np.abs(wave).max()), 1e-6)
     pcm = (np.concatenate([silence, 0.5 * wave / level, silence]) * 32767).astype(np.int16)
-    for name, arguments in (("start_utt", ()), ("process_raw", (pcm.tobytes(), False, True)), ("end_utt", ())):
-        getattr(listener, name)(*arguments)
-    found = listener.hyp()  # pyright: ignore[reportAttributeAccessIssue]
+    decoder.start_utt()
+    decoder.process_raw(pcm.tobytes(), False, True)
+    decoder.end_utt()
+    found = decoder.hyp()
     return "" if found is None else found.hypstr

@@ -75,7 +75,7 @@ def test_a_tokenizer_is_scored_by_the_law(tmp_path, monkeypatch):
     monkeypatch.setattr(clips, "phase_fields", lambda *_: fields)
     for rebuilt, lawful, like in ((lambda _, films: films, 1.0, 100.0), (lambda _, films: films[:, ::-1], 0.0, None)):
         monkeypatch.setattr(clips, "rebuild_frames", rebuilt)
-        true, behind, likeness, _ = clips.score_tokenizer(_Tokenizers(), trial)  # pyright: ignore[reportArgumentType]
+        true, behind, likeness, _ = clips.score_tokenizer(_Tokenizers(), trial)
         assert (true.value, behind.value) == (1.0, lawful)
         assert all(f"{name} {lawful:.2f}" in behind.note for name in FAMILIES)
         assert like is None or likeness.value == pytest.approx(like)

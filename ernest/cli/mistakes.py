@@ -19,7 +19,7 @@ def in_one_line(box: str, command: str) -> str:
     visible = "\n".join(row for row in rows if not row.startswith(" " * 8))
     parts = [part for part in re.split(r"^[─-]{3,}╯?$", visible, flags=re.MULTILINE) if part.strip()]
     message = " ".join(parts[0].replace("Unrecognized options:", "unknown:").replace("'command.", "'").split()).removesuffix(".")
-    message = _of_a_number(message) or message[:1].lower() + message[1:]
+    message = _of_a_number(message) or _without_none(message[:1].lower() + message[1:])
     unknown, near = _nearest(visible)
     meant = f"; did you mean {near}{'' if unknown in message else f' by {unknown}'}?" if near else ""
     return f"{message}{meant} (see {command} --help)"
@@ -33,6 +33,12 @@ def _of_a_number(message: str) -> str | None:
             return f"{option[1]}: expected {expected}, got {given[1]}"
     several = re.search(r"no type matching \{None\}\|\{?([^}]+?)\}? could be instantiated from \[(.*?)\]", message)
     return f"{option[1]}: expected {several[1]}, got {several[2]}" if option and several else None
+
+
+def _without_none(message: str) -> str:
+    """The parser lists None among the choices of an argument that may be left out, and these in any order."""
+    names = re.search(r"Expected one of \((.*'None'.*)\)", message)
+    return message.replace(names[1], ", ".join(sorted(set(names[1].split(", ")) - {"'None'"}))) if names else message
 
 
 def _nearest(box: str) -> tuple[str, str | None]:

@@ -86,8 +86,9 @@ def read_any(source: Source, spec: MediaSpec = USUAL) -> tuple[Kind, np.ndarray]
 # ------------------------------------------------------------------ what a file is
 
 
+_Form = Literal["picture", "samples", "coded", "text", "foreign"]
 _HEAD = 512
-_SIGNATURES: Mapping[str, tuple[bytes, ...]] = {
+_SIGNATURES: Mapping[_Form, tuple[bytes, ...]] = {
     "picture": (
         *(b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
         *(b"P1", b"P2", b"P3", b"P4", b"P5", b"P6"),
@@ -97,8 +98,7 @@ _SIGNATURES: Mapping[str, tuple[bytes, ...]] = {
 _POINTER = b"version https://git-lfs."
 _FOREIGN = (b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1")
 """Brands of ISO media that hold pictures of a kind that is not read: ffmpeg would show one tile of them."""
-
-_Form = Literal["picture", "samples", "coded", "text", "foreign"]
+_IN_RIFF: Mapping[bytes, _Form] = {b"WEBP": "picture", b"WAVE": "samples"}
 
 
 def _head(content: BinaryIO) -> bytes:
@@ -111,7 +111,7 @@ def _head(content: BinaryIO) -> bytes:
 def _form(head: bytes) -> _Form:
     """Who reads a file that begins with `head`: Pillow, soundfile, ffmpeg or nobody."""
     if head[:4] in (b"RIFF", b"RIFX"):
-        return {b"WEBP": "picture", b"WAVE": "samples"}.get(head[8:12], "coded")  # pyright: ignore[reportReturnType]
+        return _IN_RIFF.get(head[8:12], "coded")
     if head[4:8] == b"ftyp":
         brands = {head[8:12], *(head[start : start + 4] for start in range(16, min(int.from_bytes(head[:4]), _HEAD), 4))}
         if brands & {b"avif", b"avis"}:
@@ -119,7 +119,7 @@ def _form(head: bytes) -> _Form:
         return "foreign" if head[8:12] in _FOREIGN else "coded"
     for form, starts in _SIGNATURES.items():
         if head.startswith(starts) and not (head[:1] == b"P" and not head[2:3].isspace()):
-            return form  # pyright: ignore[reportReturnType]
+            return form
     return "text" if not head or not any(byte < 9 or 13 < byte < 27 for byte in head) else "coded"
 
 

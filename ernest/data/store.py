@@ -11,7 +11,7 @@ import numpy as np
 
 from ernest.data.arrays import ArrayWriter, map_arrays, write_arrays
 from ernest.data.examples import EncodedSegment, Example
-from ernest.storage import fingerprint, write_folder
+from ernest.storage import fingerprint, read_json, write_folder
 
 KEPT = 1 << 14
 """Examples that are kept as they were read: a kilobyte or two each, for arrays stay in the file."""
@@ -88,7 +88,7 @@ _LINES, _INDEX = "examples.jsonl", "index.json"
 
 class _Part:
     def __init__(self, folder: Path) -> None:
-        index = json.loads((folder / _INDEX).read_text())
+        index = read_json(folder / _INDEX)
         self.tasks: list[str] = index["tasks"]
         self.fingerprint: str = index["fingerprint"]
         # Read as plain arrays: numpy takes ten times as long to cut a piece out of its memmap.

@@ -13,7 +13,7 @@ from ernest.config.recipe import Recipe, to_tree
 from ernest.device import processor_seconds
 from ernest.evaluation.own_run import DEMO
 from ernest.evaluation.results import StageTime
-from ernest.storage import is_leftover, remove_files, write_text
+from ernest.storage import is_leftover, read_json, remove_files, write_text
 from ernest.training.resume import STATE_FILES
 from ernest.training.run_settings import differing_settings, fixed_tree, without_free
 
@@ -55,7 +55,7 @@ def claim(build: Path, recipe: Recipe, console: Console) -> None:
 def _differs(stored: Path, recipe: Recipe) -> bool:
     """Whether the stored recipe would give other numbers, in one of the fields that it has."""
     now = json.loads(json.dumps(fixed_tree(recipe)))
-    return bool(differing_settings({"recipe": without_free(json.loads(stored.read_text()))}, {"recipe": now}))
+    return bool(differing_settings({"recipe": without_free(read_json(stored))}, {"recipe": now}))
 
 
 @contextmanager

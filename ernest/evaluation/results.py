@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ernest.config.media import USUAL
-from ernest.storage import write_folder
+from ernest.storage import read_json, write_folder
 
 FULL = "full"
 """The system that is the whole model; every other name but `BEFORE` is a sub-model."""
@@ -153,7 +153,7 @@ def load(folder: Path) -> Findings:
     """The findings that `save` kept. Raises ValueError where `folder` holds none."""
     if not (folder / "findings.json").is_file():
         raise ValueError(f"{folder} holds no findings: findings.json is missing")
-    tree = json.loads((folder / "findings.json").read_text())
+    tree: Any = read_json(folder / "findings.json")
     with np.load(folder / "arrays.npz", allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     samples = tuple(

@@ -3,7 +3,7 @@
 # pyright: reportMissingImports=false
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, ClassVar
 
 from transformers import PreTrainedConfig
 
@@ -43,7 +43,7 @@ class ErnestConfig(PreTrainedConfig):
     """
 
     model_type = "ernest"
-    keys_to_ignore_at_inference = ["cache"]  # noqa: RUF012 (transformers reads a list)
+    keys_to_ignore_at_inference: ClassVar = ["cache"]
 
     num_hidden_layers: int = ModelConfig.layers
     hidden_size: int = ModelConfig.width

@@ -1,6 +1,5 @@
 """What `ernest export` does: a checkpoint as a folder of transformers, and such a folder as a checkpoint."""
 
-import json
 import re
 from dataclasses import asdict
 from pathlib import Path
@@ -9,8 +8,7 @@ from typing import Any
 from ernest.checkpoint import Learnt, check_checkpoint, load_expert_importance, load_learnt, load_model, run_of, save_model
 from ernest.config.submodel_size import FULL_SIZE, SubModelSize
 from ernest.export.card import model_card
-from ernest.overrides import build
-from ernest.storage import check_new, write_folder, write_text
+from ernest.storage import check_new, read_json, write_folder, write_text
 
 BESIDE = ("recipe.json", "learnt.json")
 """Files of a checkpoint that an exported folder carries along; transformers does not read them."""
@@ -62,7 +60,7 @@ def read_hf(folder: Path, out: Path) -> str:
     """Writes a folder of transformers, as `write_hf` or its own `save_pretrained` wrote it, as a checkpoint; returns a line on
     what it holds. Raises ValueError for a folder of another kind."""
     _check(folder, out, "config.json")
-    if _read(folder / "config.json").get("model_type") != "ernest":
+    if read_json(folder / "config.json").get("model_type") != "ernest":
         raise ValueError(f"{folder / 'config.json'}: expected model_type 'ernest', got another model's")
     from ernest.export import hf
 
@@ -70,7 +68,7 @@ def read_hf(folder: Path, out: Path) -> str:
     network = made.to_network()
     learnt = Learnt((), (), made.config.max_position_embeddings)
     if (folder / "learnt.json").exists():
-        learnt = build(Learnt, _read(folder / "learnt.json"))
+        learnt = load_learnt(folder)
     save_model(out, network, made.tokenizers(), _recipe(folder), made.expert_importance.float(), learnt)
     return f"{out}: {sum(p.numel() for p in network.parameters()) / 1e6:.2f} million parameters"
 
@@ -89,15 +87,8 @@ def _findings(findings: Path | None, checkpoint: Path) -> dict[str, Any] | None:
     file = (findings or run_of(checkpoint) / "findings") / "findings.json"
     if findings is not None and not file.exists():
         raise ValueError(f"{findings} holds no findings: findings.json is missing")
-    return _read(file) if file.exists() else None
+    return read_json(file) if file.exists() else None
 
 
 def _recipe(folder: Path) -> dict[str, Any]:
-    return _read(folder / "recipe.json") if (folder / "recipe.json").exists() else {}
-
-
-def _read(file: Path) -> dict[str, Any]:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{file}: damaged: {error}") from error
+    return read_json(folder / "recipe.json") if (folder / "recipe.json").exists() else {}

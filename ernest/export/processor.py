@@ -144,7 +144,7 @@ class _Row:
         types = np.where(layout.source == CODE, SOUND, WORD)
         types[layout.source == PATCH] = self.types
         ids = np.where(layout.source == TEXT, layout.content, TextTokenizer.pad)
-        return tuple(column[:-1] for column in (ids, types, layout.group, layout.position))  # pyright: ignore[reportReturnType]
+        return ids[:-1], types[:-1], layout.group[:-1], layout.position[:-1]
 
 
 def _batch(rows: Sequence[_Row]) -> BatchFeature:

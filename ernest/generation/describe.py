@@ -73,7 +73,10 @@ def _described(engine: "Engine", read: Mapping[Path, Segment | Exception], quest
         if not isinstance(segment, Exception):
             request = Request(encode_segments([segment, *asked], engine.tokenizers), ("text",))
             refusal = _refusal(engine, request, str(file))
-            (requests if refusal is None else results)[file] = refusal or request  # pyright: ignore[reportArgumentType]
+            if refusal is None:
+                requests[file] = request
+            else:
+                results[file] = refusal
     texts = decoded([answer for (answer,) in engine.generate(list(requests.values()))], engine)
     for (file, request), text in zip(requests.items(), texts, strict=True):
         results[file] = Result(str(file), text, doubts=engine.doubts(request))

@@ -6,7 +6,7 @@ middle plane.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from itertools import chain
 from pathlib import Path
@@ -281,15 +281,15 @@ def _save(path: Path | str, size: tuple[float, float], draw: Callable[["Figure"]
     require_package("matplotlib", "a figure")
     import matplotlib as mpl
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    with mpl.rc_context(_STYLE), write_file(path) as aside:  # pyright: ignore[reportArgumentType]
-        figure = Figure(figsize=size, layout="constrained")
-        figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # pyright: ignore[reportOptionalMemberAccess, reportCallIssue]
+    with mpl.rc_context(_STYLE), write_file(path) as aside:
+        figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
         draw(figure)
         figure.savefig(aside, dpi=160)
 
 
-_STYLE: Mapping[str, Any] = {
+_STYLE: dict[Any, Any] = {
     "font.size": 9.5,
     "axes.labelcolor": _INK,
     "axes.edgecolor": _LINE,

@@ -205,7 +205,7 @@ def entropy(shares: Mapping[str, np.ndarray], load: np.ndarray | None = None) ->
             value = normalised_entropy(load)
             axes.plot(np.arange(1, len(value) + 1), value, color=PALETTE["ink"], linewidth=2.2)
             ends.append((float(len(value)), float(value[-1]), "all together", PALETTE["ink"]))
-        lowest = min(line.get_ydata(orig=False).min() for line in axes.get_lines())  # pyright: ignore[reportAttributeAccessIssue]
+        lowest = min(np.min(line.get_ydata(orig=False)) for line in axes.get_lines())
         axes.set_ylim(np.floor(10 * lowest - 0.2) / 10, 1.02)
         label_ends(axes, ends)
         axes.set_xlabel("layer")

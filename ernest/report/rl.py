@@ -1,6 +1,5 @@
 """The report of a run of reinforcement learning: scores before and after, curves, and what was made at both ends."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -16,7 +15,7 @@ from ernest.report.document import document
 from ernest.report.page import gallery, grid
 from ernest.report.svg import PALETTE, chart, label_ends
 from ernest.rl.assess import Look, read_looks
-from ernest.storage import read_log, write_text
+from ernest.storage import read_json, read_log, write_text
 from ernest.world import video
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def write_rl_report(run: Path) -> Path:
     looks = read_looks(run)
     scores = _scores([found for found, _ in looks])
     sections = {"Scores": scores, "How it learned": _curves(metrics), **_failures(metrics), **_samples(looks)}
-    recipe = json.loads((run / "recipe.json").read_text())
+    recipe = read_json(run / "recipe.json")
     tasks = ", ".join(task["task"] for task in recipe["tasks"])
     lead = escape(f"{len(metrics)} updates of {tasks} by {recipe['objective']['method']}, on fresh draws.")
     path = run / "report.html"

@@ -32,10 +32,10 @@ def chart(name: str, draw: Callable[["Axes"], None], height: float, right: float
     """An SVG with one pair of axes; `right` is the share of the width that is kept for labels of curves."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    with mpl.rc_context(_STYLE):  # pyright: ignore[reportArgumentType]
-        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-        figure.get_layout_engine().set(rect=(0, 0, 1 - right, 1))  # pyright: ignore[reportOptionalMemberAccess, reportCallIssue]
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(_WIDTH, height), layout=ConstrainedLayoutEngine(rect=(0, 0, 1 - right, 1)))
         axes = figure.add_subplot()
         draw(axes)
         buffer = io.StringIO()
@@ -84,7 +84,7 @@ def _svg(name: str, text: str) -> str:
     return text
 
 
-_STYLE: dict[str, Any] = {
+_STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "ernest",
     "font.size": 10,

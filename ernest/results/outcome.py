@@ -4,7 +4,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
 from ernest.report.figures import write_csv
 
@@ -37,6 +37,11 @@ def judged_known(met: Sequence[bool | None]) -> Verdict:
     return judged(sum(known), len(known))
 
 
+def without_figure(claim: str, ours: str, met: Sequence[bool | None]) -> Outcome:
+    """The outcome of a claim for which its paper has no figure, by the comparisons here."""
+    return Outcome(claim, "no figure", ours, judged_known(met))
+
+
 def judged_places(wins: int, of: int) -> Verdict:
     """The verdict on a claim that does not say where it is true, from the places where it is."""
     return "holds" if wins == of else "holds in part" if wins else "doesn't hold here"
@@ -56,7 +61,7 @@ def read_outcomes(folder: Path) -> dict[str, Outcome]:
         header, *rows = csv.reader(file)
     if tuple(header) != HEADER or any(len(row) != len(HEADER) or row[3] not in VERDICTS for row in rows):
         raise ValueError(f"{path}: damaged: expected rows of {', '.join(HEADER)}")
-    return {row[0]: Outcome(*row) for row in rows}  # pyright: ignore[reportArgumentType]
+    return {claim: Outcome(claim, paper, ours, cast(Verdict, verdict)) for claim, paper, ours, verdict in rows}
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -140,7 +140,7 @@ class _Part:
             scored = _scored(learner.model, batch, learner.bf16)
             kept, elements = self.kept[n], batch.elements.select(self.kept[n])
             new, entropy, weight = scored.log_prob[kept], scored.entropy[kept], self.weights[n][kept]
-            old = new.detach() if self.old[n] is None else self.old[n][kept]  # type: ignore[index]
+            old = new.detach() if (before := self.old[n]) is None else before[kept]
             units = Units(elements.response, weight, new, old, elements.log_prob)
             share = self._share(units, entropy, usual_entropy, config)
             _measure(measures, elements, entropy, weight, old, batch, share, step)

@@ -72,7 +72,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 def unsupported(param: str, value: object, right: str) -> ApiError:
     """A field that OpenAI knows, with a value that is not served here; `right` says what would be."""
-    return ApiError(400, f"{param} = {_short(value)} is not supported here: {right}", param, "unsupported_value")
+    return ApiError(400, f"{param} = {_cut(repr(value), 60)} is not supported here: {right}", param, "unsupported_value")
 
 
 def wrong(message: str, param: str | None = None) -> ApiError:
@@ -87,7 +87,7 @@ def refused(reason: ValueError) -> ApiError:
 
 def unknown(param: str) -> ApiError:
     """A field that nobody knows."""
-    return ApiError(400, f"unrecognised request argument: {_short(param)}", param, "unknown_parameter")
+    return ApiError(400, f"unrecognised request argument: {_cut(repr(param), 60)}", param, "unknown_parameter")
 
 
 def busy(seconds: int) -> ApiError:
@@ -135,11 +135,6 @@ def _type(status: int) -> str:
     return "server_error" if status >= 500 else "invalid_request_error"
 
 
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def _cut(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]}…"
 
@@ -158,7 +153,7 @@ async def _http(request: Request, error: Exception) -> Response:
         return error.response()
     assert isinstance(error, HTTPException)
     known = {
-        "Not Found": f"there is no {request.method} {_short(request.scope['path'])}",
+        "Not Found": f"there is no {request.method} {_cut(repr(request.scope['path']), 60)}",
         "Method Not Allowed": f"{request.method} is not allowed here",
         "There was an error parsing the body": "the body cannot be read: expected JSON in UTF-8",
     }

@@ -1,7 +1,6 @@
 """Counts what the server does, as text for Prometheus."""
 
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
@@ -29,14 +28,15 @@ class Metrics:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._counters: Counter[tuple[str, Labels]] = Counter()
+        self._counters: dict[tuple[str, Labels], float] = {}
         self._gauges: dict[tuple[str, Labels], float] = {}
         self._times: dict[tuple[str, Labels], Histogram] = {}
 
     def count(self, name: str, by: float = 1, **labels: str) -> None:
         """Adds to a counter."""
+        key = name, _labels(labels)
         with self._lock:
-            self._counters[name, _labels(labels)] += by  # pyright: ignore[reportArgumentType]
+            self._counters[key] = self._counters.get(key, 0) + by
 
     def show(self, name: str, value: float, **labels: str) -> None:
         """Sets a gauge."""

@@ -138,6 +138,17 @@ def append_line(path: str | Path, line: str) -> None:
         raise DiskFullError(Path(path), len(line), os.strerror(error.errno)) from None
 
 
+def read_json(path: str | Path) -> dict[str, Any]:
+    """The object that a JSON file holds. Raises ValueError, which names the file, where it holds none."""
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path}: damaged: {error}") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: damaged: expected a table")
+    return found
+
+
 def read_log(path: str | Path) -> list[dict[str, Any]]:
     """The JSON objects of a log, one a line, up to a line that is none: a kill may have torn the last."""
     return [entry for _, entry in log_lines(path)]

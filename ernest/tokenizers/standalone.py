@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ernest.config.media import FILE, MediaSpec, read_media, to_json
 from ernest.overrides import build
-from ernest.storage import fingerprint, load_tensors, read_header, save_tensors, write_text
+from ernest.storage import fingerprint, load_tensors, read_header, read_json, save_tensors, write_text
 from ernest.tokenizers.audio import AudioTokenizer
 from ernest.tokenizers.streams import FilmStream, PictureStream, SoundStream, WaveStream, decode_sound, encode_sound, told
 from ernest.tokenizers.text import TextTokenizer
@@ -208,8 +208,9 @@ def _about(folder: Path, kind: Kind, media: MediaSpec) -> About:
     if not (folder / ABOUT).is_file():  # of a checkpoint
         sizes = f"{media.sample_rate} Hz" if kind == "audio" else f"{media.height} x {media.width}"
         return About(kind, f"of {folder.parent.name or folder.name} at {sizes}", fingerprint(folder / FILES[kind]))
+    about = read_json(folder / ABOUT)
     try:
-        return build(About, json.loads((folder / ABOUT).read_text(encoding="utf-8")))
+        return build(About, about)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{folder / ABOUT}: damaged: {error}") from error
 

@@ -72,7 +72,7 @@ def test_the_same_recipe_goes_on_with_what_is_there(tmp_path):
     shown = console()
     claim(tmp_path, RECIPE, shown)
     assert files(tmp_path) == {"demo.json", *LEFT, *MINE}
-    assert "going on in" in shown.file.getvalue()  # type: ignore[attr-defined]
+    assert "going on in" in shown.file.getvalue()
 
 
 def test_a_field_that_a_later_version_adds_starts_nothing_anew(tmp_path):
@@ -92,7 +92,7 @@ def test_another_recipes_work_is_cleared_only_of_what_the_demo_made(tmp_path):
     claim(tmp_path, replace(RECIPE, seed=1), shown)
     assert files(tmp_path) == {"demo.json", *MINE}
     assert json.loads((tmp_path / "demo.json").read_text())["seed"] == 1
-    assert "starting anew" in shown.file.getvalue()  # type: ignore[attr-defined]
+    assert "starting anew" in shown.file.getvalue()
 
 
 def test_times_add_up_after_an_interruption(tmp_path, monkeypatch):

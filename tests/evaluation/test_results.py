@@ -56,8 +56,8 @@ def test_newer_findings_take_the_place_of_older_ones(tmp_path):
 
 
 def test_numbers_of_numpy_are_kept_as_numbers(tmp_path):
-    sample = Sample("text", correct=np.True_)  # type: ignore[arg-type]
-    save(tmp_path / "findings", Findings("numpy", (Score("text", "full", np.float32(0.5)),), (sample,)))  # type: ignore[arg-type]
+    sample = Sample("text", correct=np.True_)
+    save(tmp_path / "findings", Findings("numpy", (Score("text", "full", np.float32(0.5)),), (sample,)))
     found = load(tmp_path / "findings")
     assert found.scores[0].value == 0.5
     assert found.samples[0].correct is True
@@ -65,6 +65,9 @@ def test_numbers_of_numpy_are_kept_as_numbers(tmp_path):
 
 def test_a_folder_without_findings_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"findings\.json is missing"):
+        load(tmp_path)
+    (tmp_path / "findings.json").write_text('{"title": ')
+    with pytest.raises(ValueError, match=r"findings\.json: damaged: "):
         load(tmp_path)
 
 

@@ -36,6 +36,11 @@ def write_pickle(path: Path, content: Any, protocol: int = 4) -> Path:
     return path
 
 
-def write_torch(path: Path, content: Any) -> Path:
-    torch.save(content, path)  # noqa: TID251
+def write_torch(path: Path, content: Any, protocol: int = 2, zipped: bool = True) -> Path:
+    torch.save(content, path, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)  # noqa: TID251
     return path
+
+
+def write_legacy(path: Path, content: Any) -> Path:
+    """In torch's format before 1.6."""
+    return write_torch(path, content, zipped=False)

@@ -76,7 +76,7 @@ def test_judges_and_weights_are_what_a_run_was_begun_with(tmp_path):
 
 def test_films_have_the_frames_of_the_judges_whatever_the_model_makes_at_most():
     """Also where a latent stands for several of them."""
-    (task,) = trained_tasks(settings("family", "text→video"), Judges(None, None, None), {})  # type: ignore[arg-type]
+    (task,) = trained_tasks(settings("family", "text→video"), Judges(None, None, None), {})
     brought = copy.copy(tokenizers())
     for media, latents in ((MediaSpec(), 9), (MediaSpec(frames=17), 9), (MediaSpec(frames=17, temporal_stride=2), 5)):
         object.__setattr__(brought, "media", media)

@@ -52,7 +52,7 @@ def train(folder: Path, steps: int) -> None:
 
     phase.run_rollouts = noted
     even = lambda record, output: Verdict(1.0, bool(output) and len(output[0].data) % 2 == 0)
-    tasks.RULES["answer in words"] = even  # pyright: ignore[reportIndexIssue]
+    tasks.RULES["answer in words"] = even
     importance = torch.ones(CONFIG.layers, CONFIG.experts)
     Policy(model(), tokenizers(), None, settings(steps), folder, importance).train(lambda step, measures: None)
 

@@ -60,7 +60,7 @@ def test_a_training_on_films_is_timed_by_a_few_of_its_steps(monkeypatch):
     monkeypatch.setattr(tokenizer_data, "voice_samples", lambda _: ([], []))
     for stride, stages in ((1, ["vision tokenizer"]), (4, ["vision tokenizer", "films"])):
         taken, films = 0, replace(recipe(), media=MediaSpec(temporal_stride=stride), tokenizers=TokenizerConfig())
-        timed = time_stages(films, TokenizerData(SimpleNamespace()))  # pyright: ignore[reportArgumentType]
+        timed = time_stages(films, TokenizerData(SimpleNamespace()))
         assert [name for name, seconds in timed.items() if seconds() >= 0] == stages
         assert 0 < taken < 25
 

@@ -92,7 +92,7 @@ def test_a_run_that_was_cut_goes_on_bit_for_bit(
             if fields.get("completed") == 3:
                 raise KeyboardInterrupt
 
-        bar.update = update  # pyright: ignore[reportAttributeAccessIssue]
+        bar.update = update
         return bar
 
     with monkeypatch.context() as patch:
@@ -167,7 +167,7 @@ def test_a_run_is_the_commands_whatever_torchs_defaults_and_whose_numbers(checkp
     torch.set_default_dtype(torch.float64)
     try:
         with torch.inference_mode():
-            train_refiner_run(RefinerRun(files, str(checkpoint), str(tmp_path / "other"), np.int64(2), np.int64(1), np.int64(0)))  # pyright: ignore[reportArgumentType]
+            train_refiner_run(RefinerRun(files, str(checkpoint), str(tmp_path / "other"), np.int64(2), np.int64(1), np.int64(0)))
     finally:
         torch.set_default_dtype(torch.float32)
     assert (tmp_path / "one/refiner.safetensors").read_bytes() == (tmp_path / "other/refiner.safetensors").read_bytes()

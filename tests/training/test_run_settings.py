@@ -135,7 +135,7 @@ def test_a_run_cannot_begin_in_the_folder_that_one_is_in(tmp_path: Path, monkeyp
 
 def test_numbers_of_numpy_and_names_of_folders_make_the_same_run(records: Path) -> None:
     training = replace(Recipe().training, steps=np.int64(7), learning_rate=np.float64(0.25))
-    odd = TrainingRun(read_lines(records), str(records.parent / "run"), replace(Recipe(), seed=np.int32(3), training=training))  # type: ignore[arg-type]
+    odd = TrainingRun(read_lines(records), str(records.parent / "run"), replace(Recipe(), seed=np.int32(3), training=training))
     plain = load_recipe(overrides=["seed=3", "training.steps=7", "training.learning_rate=0.25"])
     assert odd == TrainingRun(odd.records, records.parent / "run", plain)
     assert type(odd.recipe.seed) is type(odd.recipe.training.steps) is int

@@ -86,7 +86,7 @@ def test_a_training_that_was_cut_goes_on_bit_for_bit(
             if not left[0]:
                 raise KeyboardInterrupt
 
-        bar.update = update  # pyright: ignore[reportAttributeAccessIssue]
+        bar.update = update
         return bar
 
     with monkeypatch.context() as patch:

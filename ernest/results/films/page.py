@@ -7,7 +7,7 @@ from ernest.report.figures import write_csv
 from ernest.results.films import long_films, switched
 from ernest.results.films.long_films import BASE, GROWING, HIDDEN, LONGER, WINDOW
 from ernest.results.films.switched import SCRATCH, SWITCHED
-from ernest.results.outcome import Outcome, judged_known, table, verdicts, write_outcomes
+from ernest.results.outcome import Outcome, table, verdicts, without_figure, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.paired import SEEDS, Difference, Found, difference, measure_rows, spread
 from ernest.results.small_runs import Study, seed_by_seed
@@ -37,20 +37,25 @@ def judge(found: Found) -> list[Outcome]:
     rise, error, reading = (_beside_plain(found, GROWING, name) for name in ("error, a frame", "error, mean", "nats a bit"))
     cost = _beside_plain(found, HIDDEN, "a frame hidden, rise")
     return [
-        _outcome("corruption that grows with time slows the drift of long videos", [slopes.is_above(SLOWER)],
-                 f"the error of films {LONGER} times as long rises by {rise} a frame, less by {slopes}; its mean is {error}; "
-                 f"true films cost {reading} nats a bit"),
-        _outcome("windowed attention and dropped frames", [costs.is_above(FAINTER)],
-                 f"a frame that is gone costs the later ones {cost} nats a bit, less by {costs}; with a window as well, less by "
-                 f"{windowed}"),
-        _outcome("from few bits to many during training", [above.is_within(LOSS), behind.is_within(SPIKE)],
-                 f"nats a bit above a training with all bits from its start: in the end {above}, in training a tenth of the "
-                 f"steps behind the switch {behind}"),
-    ]  # fmt: skip
-
-
-def _outcome(claim: str, met: Sequence[bool | None], ours: str) -> Outcome:
-    return Outcome(claim, "no figure", ours, judged_known(met))
+        without_figure(
+            "corruption that grows with time slows the drift of long videos",
+            f"the error of films {LONGER} times as long rises by {rise} a frame, less by {slopes}; its mean is {error}; "
+            f"true films cost {reading} nats a bit",
+            [slopes.is_above(SLOWER)],
+        ),
+        without_figure(
+            "windowed attention and dropped frames",
+            f"a frame that is gone costs the later ones {cost} nats a bit, less by {costs}; with a window as well, less by "
+            f"{windowed}",
+            [costs.is_above(FAINTER)],
+        ),
+        without_figure(
+            "from few bits to many during training",
+            f"nats a bit above a training with all bits from its start: in the end {above}, in training a tenth of the "
+            f"steps behind the switch {behind}",
+            [above.is_within(LOSS), behind.is_within(SPIKE)],
+        ),
+    ]
 
 
 def _less(found: Found, arm: str, measure: str) -> Difference:

@@ -8,7 +8,7 @@ from typing import Any
 from ernest.report.figures import new_figure, write_csv, write_picture
 from ernest.report.svg import PALETTE
 from ernest.results.inference import decoding
-from ernest.results.outcome import Outcome, judged, verdicts, write_outcomes
+from ernest.results.outcome import Outcome, judged, verdicts, without_figure, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.units import kept
 from ernest.storage import fingerprint, own_folder
@@ -40,7 +40,7 @@ def judge(turns: Turns, cut: Turns) -> list[Outcome]:
     drafts = "; ".join(f"{way}: {_in_words(each)}" for way, each in ratios.items())
     fewer = _ratios(cut["four experts"], cut["one expert"])
     return [
-        Outcome("it decodes faster", "no figure", drafts, judged(int(best > 1), 1)),
+        without_figure("it decodes faster", drafts, [best > 1]),
         Outcome("and decodes more than 15 % faster", "> 15 %", f"one expert instead of four: {_in_words(fewer)}",
                 judged(int(median(fewer) >= FASTER), 1)),
     ]  # fmt: skip

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -111,9 +112,9 @@ def race(flow: Flow, entrants: Sequence[Entrant] = ENTRANTS, points: int = POINT
     return {"doubt": rms(reference - other), "runs": [vars(run) | {"error": repr(run.error)} for run in runs]}
 
 
-def read_runs(kept: Iterable[dict[str, object]]) -> list[Run]:
+def read_runs(kept: Iterable[dict[str, Any]]) -> list[Run]:
     """The runs of a race from what was kept of them."""
-    return [Run(**(one | {"error": float(str(one["error"]))})) for one in kept]  # pyright: ignore[reportArgumentType]
+    return [replace(Run(**one), error=float(one["error"])) for one in kept]
 
 
 def timed(entrant: Entrant, flow: Flow, grid: Grid, start: Tensor, steps: int) -> tuple[Tensor, float, int]:

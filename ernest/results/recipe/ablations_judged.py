@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ernest.results.held_out import LOSSES
-from ernest.results.outcome import Outcome, judged_known
+from ernest.results.outcome import Outcome, judged_known, without_figure
 from ernest.results.paired import Difference, difference
 from ernest.results.recipe import codec
 from ernest.results.recipe.arms import (
@@ -82,10 +82,6 @@ def judge(found: Found) -> list[Outcome]:
     return [one for one in outcomes if one is not None]
 
 
-def _outcome(claim: str, ours: str, met: Sequence[bool | None]) -> Outcome:
-    return Outcome(claim, "no figure", ours, judged_known(met))
-
-
 def _flips(runs: Runs) -> Outcome | None:
     """By the loss of bits whose history was corrupted, and by pictures that are drawn while bits are turned over."""
     name = "bits, text→image, flipped history"
@@ -103,7 +99,7 @@ def _flips(runs: Runs) -> Outcome | None:
         f"without flips, nats a bit {loss} where the history is corrupted, {clean} where it isn't; pictures right, and while a "
         f"fifth of the bits of the middle scale are turned over: {scores}; the drop without flips {drop} larger"
     )
-    return _outcome("training with flips makes drawing robust", ours, [loss.is_above(), drop.is_above()])
+    return without_figure("training with flips makes drawing robust", ours, [loss.is_above(), drop.is_above()])
 
 
 def _places(runs: Runs) -> Outcome | None:
@@ -117,7 +113,9 @@ def _places(runs: Runs) -> Outcome | None:
         + ", ".join(f"{arm} {cost}" for arm, cost in there.items())
         + f"; nats a token of captions, {ORDER} {words}"
     )
-    return _outcome("places in height and width are worth having", ours, [one.is_above(FIRST_BITS) for one in there.values()])
+    return without_figure(
+        "places in height and width are worth having", ours, [one.is_above(FIRST_BITS) for one in there.values()]
+    )
 
 
 def _weights(runs: Runs) -> Outcome | None:
@@ -127,7 +125,7 @@ def _weights(runs: Runs) -> Outcome | None:
         return None
     pictures = runs.costs(PICTURES, EVEN_SCALES, "score, text→image")
     ours = "without weights, share of the loss more: " + ", ".join(f"scale {k} {cost}" for k, cost in costs.items())
-    return _outcome("the weights help the coarse scales", f"{ours}; pictures right {pictures}",
+    return without_figure("the weights help the coarse scales", f"{ours}; pictures right {pictures}",
                     [costs[k].is_above(COARSE) for k in (1, 2)])  # fmt: skip
 
 
@@ -138,7 +136,7 @@ def _merger(runs: Runs) -> Outcome | None:
         return None
     right = ", ".join(f"{arm} {runs.mean(PICTURES, arm, 'score, image→text'):.2f}" for arm in (BASE, *costs))
     ours = "nats a token of captions more: " + ", ".join(f"{arm} {cost}" for arm, cost in costs.items())
-    return _outcome("the merger is better than either path and than an MLP", f"{ours}; captions right: {right}",
+    return without_figure("the merger is better than either path and than an MLP", f"{ours}; captions right: {right}",
                     [cost.is_above() for cost in costs.values()])  # fmt: skip
 
 
@@ -150,7 +148,7 @@ def _feedback(runs: Runs) -> Outcome | None:
         return None
     fooled = difference(wrong)
     ours = "without it, nats a code more: " + ", ".join(f"level {q} {cost}" for q, cost in costs.items())
-    return _outcome(
+    return without_figure(
         "the feedback of codes matters: without it later levels lose", f"{ours}; level 2 with a wrong code fed back {fooled}",
         [costs[q].is_above(LATER_CODES) for q in (2, 3, 4)] + [fooled.is_above(LATER_CODES)],
     )  # fmt: skip
@@ -167,7 +165,7 @@ def _gradient(runs: Runs) -> Outcome | None:
               for arm in (BASE, EQUAL)}  # fmt: skip
     ours = f"shares of the gradient's norm, weighted: {shares[BASE]}; losses of weight 1: {shares[EQUAL]}"
     met = [max(largest) <= MOST, difference(pairs).is_above()] if len(largest) > 1 else [None]
-    return _outcome("no modality takes over the gradient", ours, met)
+    return without_figure("no modality takes over the gradient", ours, met)
 
 
 def _balance(runs: Runs) -> Outcome | None:
@@ -187,7 +185,7 @@ def _balance(runs: Runs) -> Outcome | None:
         met.append(min(swings) >= CALMER)
         ours += f"; the bias swings {np.mean(swings):.1f} times as wide in the last steps at full speed"
     claim = "without the bias load collapses; a tenth of its speed late calms it"
-    return _outcome(claim, ours, met if len(seeds) > 1 else [None])
+    return without_figure(claim, ours, met if len(seeds) > 1 else [None])
 
 
 def _ahead(runs: Runs) -> Outcome | None:
@@ -195,7 +193,9 @@ def _ahead(runs: Runs) -> Outcome | None:
     if not costs:
         return None
     cost = difference(costs)
-    return _outcome("and costs the next token nothing", f"nats a token with the head − without {cost}", [cost.is_within(NOTHING)])
+    return without_figure(
+        "and costs the next token nothing", f"nats a token with the head − without {cost}", [cost.is_within(NOTHING)]
+    )
 
 
 def _cut(runs: Runs) -> Outcome | None:
@@ -221,4 +221,4 @@ def _codec(runs: Runs) -> Outcome | None:
     ours = (
         f"{facts}; untaught, word told by code 1 {runs.mean(CODECS, codec.UNTAUGHT, 'word, code 1'):.2f}: {gain} by the teacher"
     )
-    return _outcome("the first code is made semantic by distillation", ours, [gain.is_above(TOLD), hidden.is_above()])
+    return without_figure("the first code is made semantic by distillation", ours, [gain.is_above(TOLD), hidden.is_above()])

@@ -16,7 +16,7 @@ from ernest.model.cost import active_parameters, total_parameters, training_flop
 from ernest.report.figures import new_figure, write_csv, write_picture
 from ernest.report.svg import PALETTE
 from ernest.results.held_out import COUNTS, LOSSES, held_out, losses
-from ernest.results.outcome import Outcome, judged, judged_known, table, verdicts, write_outcomes
+from ernest.results.outcome import Outcome, table, verdicts, without_figure, write_outcomes
 from ernest.results.pages import write_page
 from ernest.results.paired import SEEDS, Difference, Found, difference, measure_rows, spread
 from ernest.results.small_runs import PLAIN, Study, evenness, in_one_process, scores, seed_by_seed, trained
@@ -106,15 +106,11 @@ def judge(found: Found) -> list[Outcome]:
     met = [max(dead) == 0, min(entropy) >= EVEN, max(largest) <= LARGEST]
     dense, usual = _gain(found, DENSE), _gain(found, USUAL)
     return [
-        Outcome("so sparse a network trains in balance, and no expert dies", "no figure", balance, judged(sum(met), len(met))),
-        _compared("it is better than a dense one of equal active size", f"mean score {dense} above it", dense.is_above()),
-        _compared("it is no worse than one as sparse as the demo's, at equal compute (our bar)", f"mean score {usual} above it",
-                  usual.is_at_least(LEAST)),
+        without_figure("so sparse a network trains in balance, and no expert dies", balance, met),
+        without_figure("it is better than a dense one of equal active size", f"mean score {dense} above it", [dense.is_above()]),
+        without_figure("it is no worse than one as sparse as the demo's, at equal compute (our bar)",
+                       f"mean score {usual} above it", [usual.is_at_least(LEAST)]),
     ]  # fmt: skip
-
-
-def _compared(claim: str, ours: str, met: bool | None) -> Outcome:
-    return Outcome(claim, "no figure", ours, judged_known([met]))
 
 
 def _gain(found: Found, other: str) -> Difference:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from ernest.results.outcome import Outcome, Verdict, judged
+from ernest.results.outcome import Outcome, Verdict, judged, without_figure
 from ernest.results.paired import SEEDS, seeds_in_words
 from ernest.results.rl import replay
 from ernest.results.rl.methods import BOUNDS, FILMS, HINTS, PAIRS, WITHOUT_HINTS, WITHOUT_WPSM, WORKED, WPSM, Arm, Trial
@@ -128,8 +128,7 @@ def _replay(apart: Divergences) -> Outcome:
     """Of a sampler in bf16 and a trainer in fp32."""
     found = replay.factors(apart, LOWER)
     words = ", ".join(f"{task} {value:.1f}" for task, value in found.items())
-    verdict = judged(sum(value >= CLOSER for value in found.values()), len(found))
-    return Outcome(REPLAY, "no figure", f"{LOWER}: times smaller, {words}", verdict)
+    return without_figure(REPLAY, f"{LOWER}: times smaller, {words}", [value >= CLOSER for value in found.values()])
 
 
 def listed(values: Iterable[float | np.floating | np.integer], form: str = "+.0%") -> str:

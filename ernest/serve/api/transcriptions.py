@@ -1,6 +1,6 @@
 """`/v1/audio/transcriptions`: what is said in a sound, as JSON, text, or JSON with its times."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Container, Iterable
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, File, Form, Request, UploadFile
@@ -17,9 +17,7 @@ from ernest.serve.work import Work
 
 router = APIRouter()
 Shape = Literal["json", "text", "verbose_json"]
-TAKEN = ("file", "model", "response_format", "temperature", "top_p", "guidance", "seed", "stream", "prompt", "include[]",
-         "timestamp_granularities[]")  # fmt: skip
-FREE = (*Ignored.model_fields, "language", "languages", "chunking_strategy")
+FREE = (*Ignored.model_fields, "languages", "chunking_strategy")
 """Fields that change no answer: the model answers in the language that it learnt, and hears a sound as a whole."""
 
 
@@ -43,7 +41,7 @@ async def transcribe(
     ] = None,
 ) -> Response:
     """Says in words what a sound holds."""
-    _refuse_unknown(await request.form())
+    _refuse_unknown(await request.form(), {field.alias for field in request.scope["route"].dependant.body_params})
     name = service.find(model)
     wave = (await service.read(model, "file", await file.read(), "audio")).data
     body = Sampled(model=model, temperature=temperature, top_p=top_p, guidance=guidance, seed=seed_)
@@ -64,10 +62,10 @@ async def transcribe(
     return errors.Json(answer, headers=doubt_headers(job))
 
 
-def _refuse_unknown(form: Iterable[str]) -> None:
+def _refuse_unknown(form: Iterable[str], taken: Container[str]) -> None:
     """FastAPI leaves fields of a form alone that it was not told of."""
     for name in form:
-        if name not in TAKEN and name.partition("[")[0] not in FREE:
+        if name not in taken and name.partition("[")[0] not in FREE:
             raise errors.unknown(name)
 
 

@@ -18,7 +18,7 @@ def bounded(leading: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     Of a map `leading` `[N, C, height, width]` beside means over the grid `[N, D]`, G is the sum over the grid: as g is, the
     gradient of a shift that all cells have in common, which is all that a loss on means can ask for.
     """
-    return _Bounded.apply(leading, other)  # pyright: ignore[reportReturnType]
+    return _Bounded.apply(leading, other)
 
 
 class _Bounded(torch.autograd.Function):

@@ -233,7 +233,7 @@ def test_numbers_of_other_types_are_learnt_and_looked_at_alike() -> None:
     image = normalise_pictures(np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8))
 
     def learnt(boxes: object, labels: object, seed: int) -> Detector:
-        examples = [(image[0], Objects(boxes, labels))] * 2  # pyright: ignore[reportArgumentType]
+        examples = [(image[0], Objects(boxes, labels))] * 2
         return train(detector(), examples, replace(SHORT, steps=2, by_geometry=0.5, seed=seed))
 
     plain = learnt(torch.tensor([[2.0, 3, 20, 30]]), torch.tensor([1]), 0)
@@ -241,12 +241,12 @@ def test_numbers_of_other_types_are_learnt_and_looked_at_alike() -> None:
         (np.array([[2.0, 3, 20, 30]]), np.array([1], np.uint8)),
         ([[2, 3, 20, 30]], torch.tensor([1]).to(torch.int8)),
     ):
-        other = learnt(boxes, labels, np.int64(0))  # pyright: ignore[reportArgumentType]
+        other = learnt(boxes, labels, np.int64(0))
         assert all(torch.equal(a, b) for a, b in zip(plain.state_dict().values(), other.state_dict().values(), strict=True))
     (one,), (same,) = plain.detect(image, score=0.001), plain.detect(image.double(), score=0.001)
     assert torch.equal(one.boxes, same.boxes)
     for wrong in (image[0], (255 * image).to(torch.uint8), image.numpy()):
         with pytest.raises(ValueError, match=r"images: expected floating-point numbers \[N, C, H, W\]"):
-            plain.detect(wrong)  # pyright: ignore[reportArgumentType]
+            plain.detect(wrong)
         with pytest.raises(ValueError, match=r"images: expected floating-point numbers \[N, C, H, W\]"):
-            segmenter("liteseg").segment(wrong)  # pyright: ignore[reportArgumentType]
+            segmenter("liteseg").segment(wrong)

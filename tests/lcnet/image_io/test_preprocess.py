@@ -145,4 +145,4 @@ def test_in_a_letterbox_a_picture_keeps_its_form_on_the_mean(shape: tuple[int, i
 
 def test_what_is_no_array_is_refused_by_its_name() -> None:
     with pytest.raises(TypeError, match="picture: expected a numpy array, got Image; `read_picture` makes one of a file"):
-        prepare(Image.new("RGB", (300, 300)))  # type: ignore[arg-type]
+        prepare(Image.new("RGB", (300, 300)))

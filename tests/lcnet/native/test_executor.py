@@ -239,7 +239,7 @@ def test_two_python_threads_and_two_networks() -> None:
 
 
 @pytest.mark.parametrize("name", ["first version", "second version", "one layer less"])
-def test_layers_have_names_and_add_up_to_the_run(name: str) -> None:
+def test_every_layer_has_a_name_of_its_own_and_takes_time(name: str) -> None:
     architecture = ARCHITECTURES[name]
     eager = network(architecture)
     run = Executor(eager, threads=2)

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from ernest.lcnet.weights.load import read_weights
 from ernest.lcnet.weights.paddle_file import PADDLE_NAMES
 from ernest.lcnet.weights.pickle_reader import Call, Name, read_pickle
-from tests.lcnet.foreign import Wish, write_pickle, write_torch
+from tests.lcnet.foreign import Wish, write_legacy, write_pickle, write_torch
 
 ARRAY = np.arange(6, dtype=np.float32).reshape(2, 3)
 
@@ -135,11 +135,6 @@ def test_truncated_files_are_damaged(kind: str, tmp_path: Path) -> None:
         path.write_bytes(whole[:kept])
         with pytest.raises(ValueError, match="x: "):
             read_weights(path)
-
-
-def write_legacy(path: Path, content: dict) -> Path:
-    torch.save(content, path, _use_new_zipfile_serialization=False)  # noqa: TID251
-    return path
 
 
 @pytest.mark.parametrize("write", [write_pickle, write_torch, write_legacy])

@@ -18,6 +18,7 @@ from torch import nn
 
 from ernest.lcnet import HUGGING_FACE, PPLCNet, fold, load_checkpoint, open_model, prepare
 from ernest.lcnet.weights.given import Foreign
+from tests.lcnet.foreign import write_torch
 from tests.lcnet.networks import with_statistics
 from tests.lcnet.reference import first_arrays
 
@@ -155,7 +156,7 @@ def test_timm(name: str, channels: int, tmp_path: Path) -> None:
     images = IMAGES[:, :channels]
     with torch.no_grad():
         expected = theirs(images)
-    torch.save(theirs.state_dict(), tmp_path / "x.pth")  # noqa: TID251
+    write_torch(tmp_path / "x.pth", theirs.state_dict())
     assert_same(load_checkpoint(tmp_path / "x.pth").network, expected, images)
     package("timm.models").save_for_hf(theirs, tmp_path, safe_serialization=True, model_config={"label_names": list("abcdefg")})
     found = load_checkpoint(tmp_path / "model.safetensors")
@@ -174,7 +175,7 @@ def test_the_second_version_of_timm(name: str, tmp_path: Path) -> None:
     for path in (tmp_path / "branches.pth", tmp_path / "merged.pth"):
         with torch.no_grad():
             expected = theirs(IMAGES)
-        torch.save(theirs.state_dict(), path)  # noqa: TID251
+        write_torch(path, theirs.state_dict())
         assert_same(load_checkpoint(path).network, expected)
         for module in theirs.modules():
             if hasattr(module, "reparameterize"):
@@ -185,7 +186,7 @@ def test_the_second_version_of_timm(name: str, tmp_path: Path) -> None:
 def test_pictures_are_prepared_as_timm_does(name: str, tmp_path: Path) -> None:
     timm, image = package("timm"), package("PIL.Image")
     theirs = timm.create_model(name, num_classes=7)
-    torch.save(theirs.state_dict(), tmp_path / "x.pth")  # noqa: TID251
+    write_torch(tmp_path / "x.pth", theirs.state_dict())
     rule = load_checkpoint(tmp_path / "x.pth").preprocessing
     data = package("timm.data")
     transform = data.create_transform(**data.resolve_data_config({}, model=theirs))
@@ -207,7 +208,7 @@ def test_wrappers_and_training_checkpoints(wrapped: Callable, tmp_path: Path) ->
     theirs(IMAGES).sum().backward()
     optimizer.zero_grad()
     content = {"epoch": 3, "state_dict": wrapped(theirs).state_dict(), "optimizer": optimizer.state_dict()}
-    torch.save(content, tmp_path / "checkpoint-3.pth.tar")  # noqa: TID251
+    write_torch(tmp_path / "checkpoint-3.pth.tar", content)
     assert_same(load_checkpoint(tmp_path / "checkpoint-3.pth.tar").network, expected)
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from ernest.lcnet.weights.load import find_weights, read_weights
-from tests.lcnet.foreign import Wish, write_torch
+from tests.lcnet.foreign import Wish, write_legacy, write_torch
 
 STATE = OrderedDict({"conv_stem.weight": torch.randn(8, 3, 3, 3), "bn1.weight": torch.ones(8), "classifier.bias": torch.zeros(3)})
 OTHER = OrderedDict({name: tensor + 1 for name, tensor in STATE.items()})
@@ -30,12 +30,7 @@ class Settings(dict):
         self.note = "x"
 
 
-def legacy(path: Path, content: object) -> Path:
-    torch.save(content, path, _use_new_zipfile_serialization=False)  # noqa: TID251
-    return path
-
-
-WRITERS = pytest.mark.parametrize("write", [write_torch, legacy])
+WRITERS = pytest.mark.parametrize("write", [write_torch, write_legacy])
 
 
 def same(found: dict[str, torch.Tensor], state: dict[str, torch.Tensor]) -> bool:
@@ -108,8 +103,7 @@ class Worded:
 def test_any_protocol_and_anything_beside_will_do(protocol: int, zipped: bool, tmp_path: Path) -> None:
     numbers = [torch.ones(3, dtype=kind) for kind in (torch.complex64, torch.uint16, torch.float8_e4m3fn)]
     beside = [{1}, frozenset({2}), bytearray(b"abc"), np.arange(5), Worded(rate=0.2), *numbers]
-    content, path = {"beside": beside, "state_dict": STATE}, tmp_path / "x.pth"
-    torch.save(content, path, pickle_protocol=protocol, _use_new_zipfile_serialization=zipped)  # noqa: TID251
+    path = write_torch(tmp_path / "x.pth", {"beside": beside, "state_dict": STATE}, protocol, zipped)
     assert same(read_weights(path), STATE)
 
 
@@ -168,7 +162,7 @@ def test_a_program_of_torch_is_told(tmp_path: Path) -> None:
 
 
 def test_the_old_format_in_pieces_is_damaged(tmp_path: Path) -> None:
-    path = legacy(tmp_path / "x.pth", STATE)
+    path = write_legacy(tmp_path / "x.pth", STATE)
     whole = path.read_bytes()
     for kept in (20, 60, len(whole) // 3, len(whole) // 2, len(whole) - 20, len(whole) - 1):
         path.write_bytes(whole[:kept])

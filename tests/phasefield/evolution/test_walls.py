@@ -220,7 +220,7 @@ def test_functions_of_walls_are_asked_before_a_run(wall, words):
         return
     with pytest.raises(ValueError, match=f"^walls: axis 0, last end: .*{words}"):
         solve(flow, grid, u0, 1.0, progress=False)
-    mirrored = VariableFlow(DoubleWell(), 0.1, walls={"x": (Value(0.0), wall)})  # pyright: ignore[reportArgumentType]
+    mirrored = VariableFlow(DoubleWell(), 0.1, walls={"x": (Value(0.0), wall)})
     with pytest.raises(ValueError, match="walls: expected the number of an axis, 0 to 1, got 'x'"):
         mirrored.check_on(grid, u0)
 

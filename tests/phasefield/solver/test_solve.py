@@ -441,6 +441,6 @@ def test_bad_flows_and_checkpoints_are_refused():
     with pytest.raises(ValueError, match="interval must be positive"):
         Checkpoint("run.safetensors", steps=0)
     with pytest.raises(ValueError, match="checkpoint steps: expected a number, got 'five'"):
-        Checkpoint("run.safetensors", steps="five")  # pyright: ignore[reportArgumentType]
+        Checkpoint("run.safetensors", steps="five")
     with pytest.raises(ValueError, match="checkpoint: expected the path of a file, got None"):
-        Checkpoint(None, steps=5)  # pyright: ignore[reportArgumentType]
+        Checkpoint(None, steps=5)

@@ -54,12 +54,12 @@ def test_a_cost_is_read_between_two_runs_on_logarithmic_axes():
 def test_a_race_stops_where_the_least_error_is_beaten_and_comes_back_from_json():
     entrants = (Entrant("u", "u", SemiImplicit(3, 2), (16, 64, 256, 1024)), Entrant("etd", "etd", ETDRK4(), (4, 8)))
     found = race(FLOW, entrants, points=16, turns=1)
-    runs = read_runs(found["runs"])  # pyright: ignore[reportArgumentType]
+    runs = read_runs(found["runs"])
     by_name = {name: [run for run in runs if run.name == name] for name in ("u", "etd")}
     assert [run.steps for run in by_name["etd"]] == [4, 8]
     assert by_name["u"][-1].error < 1e-8 < by_name["u"][-2].error
     assert all(run.seconds > 0 for run in runs)
-    assert found["doubt"] < 1e-9  # pyright: ignore[reportOperatorIssue]
+    assert found["doubt"] < 1e-9
 
 
 def test_a_run_that_blows_up_is_told_as_such():
