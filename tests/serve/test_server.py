@@ -182,6 +182,15 @@ def test_whoever_does_not_wait_for_a_whole_answer_stops_it_too(server):
 # ------------------------------------------------------------------ too much
 
 
+def test_no_more_films_are_kept_than_there_are_places_for(checkpoint):
+    with running(checkpoint, limits=Limits(videos=4)) as server:
+        create = lambda _: httpx2.post(f"{server.v1}/videos", json={"prompt": "a disk shrinking"}, timeout=60).status_code
+        with ThreadPoolExecutor(24) as pool:
+            assert set(pool.map(create, range(24))) <= {200, 429}
+        assert len(httpx2.get(f"{server.v1}/videos?limit=100").json()["data"]) <= 4
+        server.wait_until_idle(20)
+
+
 def test_a_full_queue_says_when_to_come_again(checkpoint):
     with running(checkpoint, limits=Limits(queue=4, rows=2)) as server:
         ask = lambda _: httpx2.post(f"{server.v1}/images/generations", json={"prompt": "a seven", "n": 2}, timeout=60)
