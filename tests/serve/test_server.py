@@ -241,6 +241,20 @@ def test_a_body_too_large_is_refused(checkpoint):
         assert httpx2.post(f"{server.v1}/chat/completions", json=chat("a"), timeout=60).status_code == 200
 
 
+@pytest.mark.parametrize(("coding", "status"), [(b"identity", 413), (b"gzip", 415)])
+def test_whoever_is_refused_while_it_sends_learns_why(checkpoint, coding, status):
+    """A connection that is closed while more comes is reset, and its client never sees the answer."""
+    size = 30_000 if status == 415 else 60_000
+    with running(checkpoint, limits=Limits(body=50_000)) as server, connect(server) as client:
+        client.sendall(head("/v1/chat/completions", b"", size).replace(b"\r\n\r\n", b"\r\nContent-Encoding: %b\r\n\r\n" % coding))
+        for _ in range(3):
+            client.sendall(b" " * (size // 3))
+            time.sleep(0.2)
+        assert client.recv(1000).startswith(b"HTTP/1.1 %d" % status)
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 200")
+
+
 @pytest.mark.parametrize(
     "sent",
     [b"", b"POST /v1/chat", head("/v1/chat/completions", b"", 100), head("/v1/chat/completions", b'{"messages"', 100)],
