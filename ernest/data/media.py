@@ -231,7 +231,8 @@ def _write_mp4(name: Path | str, file: BinaryIO, video: np.ndarray, rate: Fracti
 
 
 def _lossless(ending: str) -> dict[str, Any]:
-    return {"lossless": True, "quality": 100, "exact": True} if ending == "webp" else {}
+    """What Pillow is told so that nothing is lost; and of a gif, that its palette is right as it is, for every frame."""
+    return {"webp": {"lossless": True, "quality": 100, "exact": True}, "gif": {"optimize": False}}.get(ending, {})
 
 
 # ------------------------------------------------------------------ sounds

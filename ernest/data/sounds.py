@@ -17,6 +17,7 @@ Block = tuple[int, np.ndarray]
 _BLOCK_VALUES = 2**20
 _UNKNOWN_LENGTH = 0x7FFF_0000
 """What recorders leave in the header of a WAV that was not ended, or more."""
+_MOST_CHUNKS = 1000
 
 
 def read_sound(file: MediaFile, longest: float, plain: bool, rate: int = MediaSpec.sample_rate) -> np.ndarray:
@@ -100,7 +101,8 @@ def _stored(file: MediaFile, sound: Any, longest: float) -> Iterator[Block]:
     if rate and frames / rate > longest:
         raise too_long(file, f"{frames / rate:.1f}", longest)
     found = 0
-    for samples in sound.blocks(max(1, _BLOCK_VALUES // sound.channels), dtype="float64", always_2d=True):
+    # Of GSM and other coders that go forwards only, soundfile reads no more than it is told of.
+    for samples in sound.blocks(max(1, _BLOCK_VALUES // sound.channels), frames=frames, dtype="float64", always_2d=True):
         found += len(samples)
         yield rate, samples
     if found < frames:
@@ -108,12 +110,44 @@ def _stored(file: MediaFile, sound: Any, longest: float) -> Iterator[Block]:
 
 
 def _check_whole(content: BinaryIO) -> None:
-    """Of a WAV file, whose reader takes what is there for all."""
-    content.seek(0)
-    head = content.read(8)
-    declared, there = int.from_bytes(head[4:], "little") + 8, content.seek(0, 2)
-    if head[:4] == b"RIFF" and there + 1 < declared < _UNKNOWN_LENGTH:
+    """Of a file whose head says how long it is: its reader takes what is there for all."""
+    there, declared = content.seek(0, 2), _declared(content)
+    if there + 1 < declared < _UNKNOWN_LENGTH:
         raise ValueError(f"it is cut: {there} of {declared} bytes are there")
+
+
+def _declared(content: BinaryIO) -> int:
+    """The bytes that a file of samples has by its own head; 0 where that does not say."""
+    content.seek(0)
+    head = content.read(28)
+    match head[:4]:
+        case b"RIFF":
+            return int.from_bytes(head[4:8], "little") + 8
+        case b"FORM" | b"RIFX":
+            return int.from_bytes(head[4:8]) + 8
+        case b"RF64":
+            return int.from_bytes(head[20:28], "little") + 8
+        case b"riff":
+            return int.from_bytes(head[16:24], "little")
+        case b".snd":
+            return int.from_bytes(head[4:8]) + int.from_bytes(head[8:12])
+        case b"caff":
+            return _end_of_chunks(content)
+    return 0
+
+
+def _end_of_chunks(content: BinaryIO) -> int:
+    """Where the chunks of a CAF end; 0 where the last one has no length yet."""
+    end, there = 8, content.seek(0, 2)
+    for _ in range(_MOST_CHUNKS):
+        if end + 12 > there:
+            break
+        content.seek(end)
+        size = int.from_bytes(content.read(12)[4:], signed=True)
+        if size < 0:
+            return 0
+        end += 12 + size
+    return end
 
 
 def _coded(file: MediaFile, content: BinaryIO, longest: float) -> Iterator[Block]:

@@ -94,7 +94,12 @@ class Films:
             del self._films[over.id]
 
     def add(self, film: Film) -> None:
-        """Begins to follow it."""
+        """Begins to follow it. Raises ApiError, and gives its work up, where others took the last place meanwhile."""
+        try:
+            self.make_room()
+        except errors.ApiError:
+            film.job.close()
+            raise
         self._films[film.id] = film
         film.task = asyncio.create_task(film.follow())
 

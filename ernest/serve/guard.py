@@ -108,7 +108,7 @@ class Guard:
         coding = headers.get("content-encoding", "identity").strip().lower()
         if coding not in ("identity", ""):
             message = f"Content-Encoding: {coding[:60]} is not read here: send the body as it is"
-            raise errors.ApiError(415, message, None, "unsupported_encoding", {"Connection": "close"})
+            raise errors.ApiError(415, message, None, "unsupported_encoding")
 
 
 def _as_routed(scope: Scope) -> Scope:
@@ -177,14 +177,13 @@ class _Answered:
 
 
 def _too_large(limits: Limits) -> errors.ApiError:
-    return errors.ApiError(
-        413, f"the body is larger than {limits.body:,} bytes", None, "request_too_large", {"Connection": "close"}
-    )
+    """The connection stays until the rest has come and been thrown away, or for `head_seconds`: were it closed meanwhile, it
+    would be reset, and the client would not see why."""
+    return errors.ApiError(413, f"the body is larger than {limits.body:,} bytes", None, "request_too_large")
 
 
 def _too_many(limits: Limits) -> errors.ApiError:
-    message = f"the body holds more than {limits.values:,} values"
-    return errors.ApiError(413, message, None, "request_too_large", {"Connection": "close"})
+    return errors.ApiError(413, f"the body holds more than {limits.values:,} values", None, "request_too_large")
 
 
 def hosts_of(host: str) -> Sequence[str]:

@@ -8,6 +8,7 @@ from PIL import Image
 
 from ernest.config.media import MediaSpec
 from ernest.data import media
+from ernest.data.mediafile import MediaFile
 from ernest.data.sounds import resampled
 
 RNG = np.random.default_rng(0)
@@ -215,6 +216,30 @@ def write_m4a(path, wave, rate):
             frame.sample_rate = rate
             film.mux(stream.encode(frame))
         film.mux(stream.encode())
+
+
+@pytest.mark.parametrize("form", ["WAV", "AIFF", "AU", "CAF", "W64", "RF64", "SVX"])
+def test_half_of_a_file_of_samples_is_refused(form):
+    import soundfile
+
+    file = io.BytesIO()
+    soundfile.write(file, sine(8000), 8000, format=form, subtype="PCM_16")
+    whole = file.getvalue()
+    assert len(media.read_audio(MediaFile("a", "", content=whole))) == 8000
+    for cut in (whole[: len(whole) // 2], whole[:-2]):
+        with pytest.raises(ValueError, match=f"a: .*it is cut: {len(cut)} of {len(whole)} bytes are there"):
+            media.read_audio(MediaFile("a", "", content=cut))
+
+
+@pytest.mark.parametrize(("form", "coder"), [("WAV", "GSM610"), ("AIFF", "GSM610"), ("WAV", "G721_32"), ("AU", "G723_24")])
+def test_sounds_of_telephones_are_read(form, coder):
+    """Their coders go forwards only."""
+    import soundfile
+
+    file, wave = io.BytesIO(), sine(8000)
+    soundfile.write(file, wave, 8000, format=form, subtype=coder)
+    heard = media.read_audio(MediaFile("a", "", content=file.getvalue()))[:8000]
+    assert np.corrcoef(heard, wave)[0, 1] > 0.9
 
 
 def test_resampling_leaves_out_what_8_khz_cannot_hold():

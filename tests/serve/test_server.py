@@ -182,6 +182,15 @@ def test_whoever_does_not_wait_for_a_whole_answer_stops_it_too(server):
 # ------------------------------------------------------------------ too much
 
 
+def test_no_more_films_are_kept_than_there_are_places_for(checkpoint):
+    with running(checkpoint, limits=Limits(videos=4)) as server:
+        create = lambda _: httpx2.post(f"{server.v1}/videos", json={"prompt": "a disk shrinking"}, timeout=60).status_code
+        with ThreadPoolExecutor(24) as pool:
+            assert set(pool.map(create, range(24))) <= {200, 429}
+        assert len(httpx2.get(f"{server.v1}/videos?limit=100").json()["data"]) <= 4
+        server.wait_until_idle(20)
+
+
 def test_a_full_queue_says_when_to_come_again(checkpoint):
     with running(checkpoint, limits=Limits(queue=4, rows=2)) as server:
         ask = lambda _: httpx2.post(f"{server.v1}/images/generations", json={"prompt": "a seven", "n": 2}, timeout=60)
@@ -230,6 +239,20 @@ def test_a_body_too_large_is_refused(checkpoint):
         answer = httpx2.post(f"{server.v1}/chat/completions", content=pieces, headers={"Content-Type": "application/json"})
         assert answer.status_code == 413
         assert httpx2.post(f"{server.v1}/chat/completions", json=chat("a"), timeout=60).status_code == 200
+
+
+@pytest.mark.parametrize(("coding", "status"), [(b"identity", 413), (b"gzip", 415)])
+def test_whoever_is_refused_while_it_sends_learns_why(checkpoint, coding, status):
+    """A connection that is closed while more comes is reset, and its client never sees the answer."""
+    size = 30_000 if status == 415 else 60_000
+    with running(checkpoint, limits=Limits(body=50_000)) as server, connect(server) as client:
+        client.sendall(head("/v1/chat/completions", b"", size).replace(b"\r\n\r\n", b"\r\nContent-Encoding: %b\r\n\r\n" % coding))
+        for _ in range(3):
+            client.sendall(b" " * (size // 3))
+            time.sleep(0.2)
+        assert client.recv(1000).startswith(b"HTTP/1.1 %d" % status)
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize(
